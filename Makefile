@@ -1,0 +1,82 @@
+# `make demo` and `make test` each work alone in a fresh clone. CONTRIBUTING.md says more.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(abspath $(VENV))/bin
+# The oracle of the Rust property tests.
+export MAPCALL_PYTHON := $(BIN)/python
+FUZZ_SECONDS ?= 60
+
+.PHONY: demo test test-rust test-python bench lint format docs fuzz memcheck build tools clean
+
+demo: build
+	$(BIN)/python examples/demo.py
+
+test: test-rust test-python
+
+test-rust: build
+	cargo test --quiet --workspace
+
+test-python: build
+	$(BIN)/python -m pytest --quiet
+
+bench: build
+	$(BIN)/python benches/attribute_and_map.py
+
+lint: $(VENV)/.lint
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets -- --deny warnings
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.lint
+	cargo fmt --all
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: build $(VENV)/.lint
+	RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --workspace --no-deps
+	$(BIN)/pdoc --output-directory target/doc/python mapcall
+
+# Needs a nightly toolchain and `cargo install cargo-fuzz`.
+fuzz:
+	@cargo +nightly fuzz --version >/dev/null 2>&1 || { \
+	  echo "make fuzz needs a nightly toolchain and cargo-fuzz:"; \
+	  echo "  rustup toolchain install nightly && cargo install cargo-fuzz"; exit 1; }
+	cargo run --quiet --manifest-path fuzz/Cargo.toml --bin seeds
+	for target in npy npz dtype; do \
+	  cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
+	    -rss_limit_mb=1024 || exit 1; done
+
+# The lifetimes of maps, views and pointers under valgrind.
+memcheck: build
+	@command -v valgrind >/dev/null || { echo "make memcheck needs valgrind: apt-get install valgrind"; exit 1; }
+	$(BIN)/python tests/memcheck/run.py
+
+# The extension in the virtual environment, as the released one but for link-time optimisation.
+build: tools $(VENV)/.test
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --quiet --release
+
+$(VENV)/bin/python: | tools
+	$(PYTHON) -m venv $(VENV) || { \
+	  echo "Python can't make a virtual environment: on Debian, apt-get install python3-venv"; exit 1; }
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --group test
+	touch $@
+
+$(VENV)/.lint: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --group lint
+	touch $@
+
+# Says plainly what a machine lacks.
+tools:
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.95 or newer, see rust-lang.org"; exit 1; }
+	@command -v cc >/dev/null || { echo "a C compiler is missing: on Debian, apt-get install gcc"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Python 3.11 or newer is missing; name it as in: make PYTHON=python3.12 test"; exit 1; }
+
+clean:
+	rm -rf $(VENV) target fuzz/target

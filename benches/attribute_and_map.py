@@ -1,0 +1,82 @@
+"""The attribute and the map against NumPy's, side by side: the budgets of DESIGN.md."""
+
+from __future__ import annotations
+
+import ctypes
+import pickle
+import tempfile
+from pathlib import Path
+
+import numpy
+
+import mapcall
+from harness import Row, Work, report
+
+
+def rows(directory: Path) -> list[Row]:
+    numpy.save(directory / "x.npy", numpy.arange(16.0))
+    npy = str(directory / "x.npy")
+    raw = str(directory / "raw")
+    numpy.arange(1 << 19, dtype="f8").tofile(raw)
+
+    def pair(name: str, statement: str, budget: float | None, size: int = 16) -> Row:
+        """The same statement about `m`: a map of ours, and one of NumPy's."""
+        shared = {
+            "double_p": ctypes.POINTER(ctypes.c_double),
+            "c_long": ctypes.c_long,
+            "pickle": pickle,
+        }
+        ours = mapcall.memmap(raw, "f8", "r+", shape=(size,))
+        rival = numpy.memmap(raw, "f8", "r+", shape=(size,))
+        return Row(
+            name,
+            Work(statement, shared | {"m": ours}),
+            Work(statement, shared | {"m": rival}),
+            budget,
+        )
+
+    def opening(name: str, ours: str, rival: str, budget: float) -> Row:
+        names = {"mapcall": mapcall, "numpy": numpy, "raw": raw, "npy": npy}
+        return Row(name, Work(ours, names), Work(rival, names), budget)
+
+    return [
+        pair("x.ctypes", "m.ctypes", 0.10),
+        pair("x.ctypes.data", "m.ctypes.data", 0.10),
+        pair("x.ctypes.data_as(double *)", "m.ctypes.data_as(double_p)", None),
+        pair("x.ctypes.shape_as(long)", "m.ctypes.shape_as(c_long)", None),
+        pair("x.ctypes.shape", "m.ctypes.shape", None),
+        pair("m[10:20]", "m[10:20]", 0.15),
+        pair("m[3]", "m[3]", None),
+        pair("m.view()", "m.view()", None),
+        pair("m + 1 (16 elements)", "m + 1", 0.55),
+        pair("m.sum() (16 elements)", "m.sum()", 0.55),
+        opening(
+            "open and drop a map",
+            "mapcall.memmap(raw, 'f8', 'r', shape=(16,))",
+            "numpy.memmap(raw, 'f8', 'r', shape=(16,))",
+            0.60,
+        ),
+        opening(
+            "open and drop a .npy",
+            "mapcall.open(npy)",
+            "numpy.load(npy, mmap_mode='r')",
+            0.25,
+        ),
+        pair("pickle a 4 MB map, and back", "pickle.loads(pickle.dumps(m))", 0.02, 1 << 19),
+    ]
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory)
+        work = rows(path)
+        report(work)
+        size = len(pickle.dumps(mapcall.memmap(path / "raw", "f8", "r+")))
+        print(
+            f"{'a pickled 4 MB map, in bytes':34}{size:8}{'':30}{'500':>8}"
+            f"{'  met' if size < 500 else '  MISSED'}"
+        )
+
+
+if __name__ == "__main__":
+    main()

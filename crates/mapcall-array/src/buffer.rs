@@ -1,0 +1,240 @@
+//! Who owns the bytes of an array.
+//!
+//! One type stands for every owner, so that an array on a map, on the heap or on
+//! memory of another library is the same type, and views share it by reference count.
+
+#![allow(unsafe_code)]
+
+use std::alloc::{self, Layout as Allocation};
+use std::any::Any;
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::map::Map;
+
+/// The strictest alignment that a heap buffer has: a cache line, enough for every dtype and vector.
+const HEAP_ALIGNMENT: usize = 64;
+
+/// A shared, reference-counted range of bytes.
+///
+/// ```
+/// use mapcall_array::Buffer;
+///
+/// let buffer = Buffer::zeroed(24)?;
+/// let view = buffer.clone();
+/// assert_eq!((view.len(), view.is_writeable()), (24, true));
+/// assert!(!buffer.is_unique());
+/// # Ok::<(), mapcall_array::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Buffer(Arc<Owner>);
+
+#[derive(Debug)]
+enum Owner {
+    Map(Map),
+    Heap(Heap),
+    Foreign(Foreign),
+}
+
+impl Buffer {
+    /// Zeroed memory on the heap, aligned to 64 bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`] when `len` bytes can't be had.
+    pub fn zeroed(len: usize) -> Result<Self> {
+        Ok(Self(Arc::new(Owner::Heap(Heap::zeroed(len)?))))
+    }
+
+    /// Memory that something else owns: it stays valid while `owner` lives.
+    ///
+    /// # Safety
+    ///
+    /// Until `owner` is dropped, `ptr` must be valid for reads of `len` initialised bytes, and
+    /// for writes when `writeable`; nobody else may write them while a typed view exists.
+    pub unsafe fn foreign(
+        ptr: NonNull<u8>,
+        len: usize,
+        writeable: bool,
+        owner: impl Any + Send + Sync,
+    ) -> Self {
+        Self(Arc::new(Owner::Foreign(Foreign {
+            ptr,
+            len,
+            writeable,
+            _owner: Box::new(owner),
+        })))
+    }
+
+    /// The address of the first byte; never null, dangling when the buffer is empty.
+    #[must_use]
+    pub fn as_ptr(&self) -> *const u8 {
+        self.as_mut_ptr()
+    }
+
+    /// The address of the first byte, for writing through when [`Buffer::is_writeable`].
+    #[must_use]
+    pub fn as_mut_ptr(&self) -> *mut u8 {
+        match &*self.0 {
+            Owner::Map(map) => map.as_mut_ptr(),
+            Owner::Heap(heap) => heap.ptr.as_ptr(),
+            Owner::Foreign(foreign) => foreign.ptr.as_ptr(),
+        }
+    }
+
+    /// The number of bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match &*self.0 {
+            Owner::Map(map) => map.len(),
+            Owner::Heap(heap) => heap.allocation.size(),
+            Owner::Foreign(foreign) => foreign.len,
+        }
+    }
+
+    /// Whether there is no byte.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the bytes may be written.
+    #[must_use]
+    pub fn is_writeable(&self) -> bool {
+        match &*self.0 {
+            Owner::Map(map) => map.mode().is_writeable(),
+            Owner::Heap(_) => true,
+            Owner::Foreign(foreign) => foreign.writeable,
+        }
+    }
+
+    /// Whether no other array or view shares these bytes.
+    #[must_use]
+    pub fn is_unique(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
+    /// The map, when the bytes are a file's.
+    #[must_use]
+    pub fn map(&self) -> Option<&Map> {
+        match &*self.0 {
+            Owner::Map(map) => Some(map),
+            _ => None,
+        }
+    }
+}
+
+impl From<Map> for Buffer {
+    fn from(map: Map) -> Self {
+        Self(Arc::new(Owner::Map(map)))
+    }
+}
+
+/// Memory of our own.
+struct Heap {
+    ptr: NonNull<u8>,
+    allocation: Allocation,
+}
+
+impl Heap {
+    fn zeroed(len: usize) -> Result<Self> {
+        let out_of_memory = || Error::OutOfMemory { bytes: len };
+        let allocation =
+            Allocation::from_size_align(len, HEAP_ALIGNMENT).map_err(|_| out_of_memory())?;
+        if len == 0 {
+            let ptr = NonNull::<Aligned>::dangling().cast();
+            return Ok(Self { ptr, allocation });
+        }
+        // SAFETY: the size of `allocation` is not zero.
+        let ptr = unsafe { alloc::alloc_zeroed(allocation) };
+        let ptr = NonNull::new(ptr).ok_or_else(out_of_memory)?;
+        Ok(Self { ptr, allocation })
+    }
+}
+
+/// Gives an empty buffer a dangling address that is still aligned.
+#[repr(align(64))]
+struct Aligned;
+
+impl Drop for Heap {
+    fn drop(&mut self) {
+        if self.allocation.size() > 0 {
+            // SAFETY: `ptr` came from `alloc_zeroed` with this same layout and is freed once.
+            unsafe { alloc::dealloc(self.ptr.as_ptr(), self.allocation) }
+        }
+    }
+}
+
+impl fmt::Debug for Heap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Heap")
+            .field("len", &self.allocation.size())
+            .finish_non_exhaustive()
+    }
+}
+
+// SAFETY: the allocation belongs to this value alone; access is by `Array`'s borrow rules.
+unsafe impl Send for Heap {}
+// SAFETY: as above; `&Heap` gives out only an address.
+unsafe impl Sync for Heap {}
+
+/// Memory that lives as long as its owner.
+struct Foreign {
+    ptr: NonNull<u8>,
+    len: usize,
+    writeable: bool,
+    _owner: Box<dyn Any + Send + Sync>,
+}
+
+impl fmt::Debug for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Foreign")
+            .field("len", &self.len)
+            .field("writeable", &self.writeable)
+            .finish_non_exhaustive()
+    }
+}
+
+// SAFETY: the owner is `Send`, and `Buffer::foreign`'s caller promised the memory for its life.
+unsafe impl Send for Foreign {}
+// SAFETY: as above, the owner is `Sync`; `&Foreign` gives out only an address.
+unsafe impl Sync for Foreign {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeroed_is_aligned_and_zero() {
+        for len in [0, 1, 63, 64, 4097] {
+            let buffer = Buffer::zeroed(len).unwrap();
+            assert_eq!(buffer.as_ptr().addr() % HEAP_ALIGNMENT, 0);
+            // SAFETY: `len` bytes are owned by `buffer` and initialised.
+            let bytes = unsafe { std::slice::from_raw_parts(buffer.as_ptr(), len) };
+            assert!(bytes.iter().all(|&byte| byte == 0));
+        }
+    }
+
+    #[test]
+    fn absurd_size_is_an_error() {
+        for len in [usize::MAX, isize::MAX as usize, 1 << 60] {
+            assert!(
+                matches!(Buffer::zeroed(len), Err(Error::OutOfMemory { bytes }) if bytes == len)
+            );
+        }
+    }
+
+    #[test]
+    fn foreign_keeps_its_owner() {
+        let owner = Arc::new(vec![1_u8, 2, 3]);
+        let ptr = NonNull::new(owner.as_ptr().cast_mut()).unwrap();
+        // SAFETY: the vector lives in `owner` and is only read.
+        let buffer = unsafe { Buffer::foreign(ptr, 3, false, Arc::clone(&owner)) };
+        assert_eq!(Arc::strong_count(&owner), 2);
+        assert!(!buffer.is_writeable());
+        drop(buffer);
+        assert_eq!(Arc::strong_count(&owner), 1);
+    }
+}

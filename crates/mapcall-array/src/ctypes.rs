@@ -1,0 +1,193 @@
+//! The array as C sees it: NumPy's `ctypes` attribute.
+
+use std::ffi::c_void;
+use std::fmt;
+use std::marker::PhantomData;
+
+use crate::array::Array;
+use crate::layout::Dims;
+
+/// An array's address, shape and strides as C types.
+///
+/// ```
+/// use std::ffi::c_int;
+/// use mapcall_array::{Array, DType, layout::Order};
+///
+/// let array = Array::zeros(DType::F64, &[3, 4], Order::C)?;
+/// let c = array.ctypes();
+/// assert_eq!(c.data(), array.as_ptr().addr());
+/// assert_eq!(c.shape_as::<c_int>()?.as_slice(), [3, 4]);
+/// assert_eq!(c.strides_as::<i16>()?.as_slice(), [32, 8]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Pointers borrow the array, so one that outlives it does not compile:
+///
+/// ```compile_fail,E0597
+/// # use mapcall_array::{Array, DType, layout::Order};
+/// let pointer = {
+///     let array = Array::zeros(DType::F64, &[3], Order::C).unwrap();
+///     array.ctypes().data_as::<f64>()
+/// };
+/// println!("{pointer:?}");
+/// ```
+///
+/// They are for reading. For a C function that writes, borrow the array with
+/// [`view_mut`](Array::view_mut), whose `as_mut_ptr` it then takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Ctypes<'a> {
+    array: &'a Array,
+}
+
+impl<'a> Ctypes<'a> {
+    pub(crate) fn new(array: &'a Array) -> Self {
+        Self { array }
+    }
+
+    /// The address of the element `[0, 0, ..]`: it may be unaligned, not in native byte order,
+    /// not writeable; never 0.
+    #[must_use]
+    pub fn data(&self) -> usize {
+        self.array.as_ptr().addr()
+    }
+
+    /// The lengths of the axes as C's `intptr_t` (NumPy's `c_intp`).
+    ///
+    /// # Errors
+    ///
+    /// [`Narrowing`], for none of the shapes that an array in memory can have.
+    pub fn shape(&self) -> Result<Dims<isize>, Narrowing> {
+        self.shape_as()
+    }
+
+    /// The strides of the axes in bytes, as C's `intptr_t` (NumPy's `c_intp`).
+    #[must_use]
+    pub fn strides(&self) -> &'a [isize] {
+        self.array.strides()
+    }
+
+    /// The address of the element `[0, 0, ..]` as a C pointer.
+    #[must_use]
+    pub fn data_as<T>(&self) -> Pointer<'a, T> {
+        Pointer {
+            ptr: self.array.as_ptr().cast(),
+            array: PhantomData,
+        }
+    }
+
+    /// The lengths of the axes as another integer type.
+    ///
+    /// # Errors
+    ///
+    /// [`Narrowing`] when one does not fit.
+    pub fn shape_as<I: TryFrom<usize>>(&self) -> Result<Dims<I>, Narrowing> {
+        narrow("shape", self.array.shape())
+    }
+
+    /// The strides of the axes in bytes, as another integer type.
+    ///
+    /// # Errors
+    ///
+    /// [`Narrowing`] when one does not fit.
+    pub fn strides_as<I: TryFrom<isize>>(&self) -> Result<Dims<I>, Narrowing> {
+        narrow("strides", self.array.strides())
+    }
+
+    /// The address as C's `void *`, which any function takes.
+    #[must_use]
+    pub fn as_parameter(&self) -> Pointer<'a, c_void> {
+        self.data_as()
+    }
+}
+
+fn narrow<N: Copy + Into<Wide>, I: TryFrom<N>>(
+    what: &'static str,
+    values: &[N],
+) -> Result<Dims<I>, Narrowing> {
+    let narrow = |(axis, &value): (usize, &N)| {
+        I::try_from(value).map_err(|_| Narrowing {
+            what,
+            axis,
+            value: value.into().0,
+            target: std::any::type_name::<I>(),
+        })
+    };
+    values.iter().enumerate().map(narrow).collect()
+}
+
+/// A length or a stride, for an error to show.
+struct Wide(i128);
+
+impl From<usize> for Wide {
+    fn from(value: usize) -> Self {
+        Self(i128::try_from(value).unwrap_or(i128::MAX))
+    }
+}
+
+impl From<isize> for Wide {
+    fn from(value: isize) -> Self {
+        Self(i128::try_from(value).unwrap_or(i128::MIN))
+    }
+}
+
+/// A length or stride that does not fit the integer type asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}[{axis}] is {value}, which does not fit {target}; take a wider type")]
+#[non_exhaustive]
+pub struct Narrowing {
+    /// `shape` or `strides`.
+    pub what: &'static str,
+    /// The axis.
+    pub axis: usize,
+    /// What does not fit.
+    pub value: i128,
+    /// The type that it does not fit.
+    pub target: &'static str,
+}
+
+/// A C pointer to an array's first element, which borrows the array.
+///
+/// It has the form of `*const T`, so that a function can be declared to take it:
+///
+/// ```
+/// use std::ffi::c_void;
+/// use mapcall_array::{Array, DType, ctypes::Pointer, layout::Order};
+///
+/// unsafe extern "C" {
+///     fn memcmp(a: Pointer<'_, c_void>, b: Pointer<'_, c_void>, n: usize) -> i32;
+/// }
+///
+/// let a = Array::zeros(DType::F64, &[8], Order::C)?;
+/// let b = Array::zeros(DType::I64, &[8], Order::C)?;
+/// // SAFETY: both arrays have 64 bytes.
+/// let order = unsafe { memcmp(a.ctypes().as_parameter(), b.ctypes().as_parameter(), 64) };
+/// assert_eq!(order, 0);
+/// # Ok::<(), mapcall_array::Error>(())
+/// ```
+#[repr(transparent)]
+pub struct Pointer<'a, T> {
+    ptr: *const T,
+    array: PhantomData<&'a Array>,
+}
+
+impl<T> Pointer<'_, T> {
+    /// The bare pointer, valid while the array lives.
+    #[must_use]
+    pub fn as_ptr(self) -> *const T {
+        self.ptr
+    }
+}
+
+impl<T> Clone for Pointer<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Pointer<'_, T> {}
+
+impl<T> fmt::Debug for Pointer<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.ptr.fmt(f)
+    }
+}

@@ -1,0 +1,473 @@
+//! NumPy's dtypes: what the bytes of one item mean.
+//!
+//! [`DType`] parses and prints NumPy's type strings and the descriptors of `.npy` headers, and
+//! lays out structured types as NumPy does. Every [`DType`] is one that NumPy can have.
+
+mod descr;
+mod error;
+mod parse;
+mod scalar;
+mod structured;
+
+use std::sync::Arc;
+
+pub use error::DTypeError;
+pub use scalar::{ByteOrder, ScalarType, TimeUnit};
+pub use structured::Field;
+use structured::{Structured, Subarray};
+
+/// The largest itemsize, because NumPy keeps it in a C `int`.
+const MAX_ITEMSIZE: usize = i32::MAX.unsigned_abs() as usize;
+
+/// The most dimensions of a sub-array, as in NumPy.
+const MAX_SUBARRAY_RANK: usize = 64;
+
+/// How deep dtypes nest at most, so that no file can overflow the stack.
+const MAX_DEPTH: usize = 64;
+
+/// The type of the items of an array: NumPy's `dtype`.
+///
+/// ```
+/// use mapcall_array::dtype::DType;
+///
+/// let price: DType = "<f8".parse()?;
+/// assert_eq!((price.itemsize(), price.alignment()), (8, align_of::<f64>()));
+///
+/// let tick = DType::structured([("symbol", DType::bytes(4)?), ("price", price)])?;
+/// assert_eq!(tick.itemsize(), 12);
+/// assert_eq!(tick.field("price").map(|field| field.offset), Some(4));
+/// assert_eq!(tick.to_string(), "[('symbol', '|S4'), ('price', '<f8')]");
+/// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+/// ```
+///
+/// Cloning is cheap. Two dtypes are equal when their bytes mean the same: as in NumPy, whether a
+/// structured dtype was laid out with alignment does not count if the offsets agree.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct DType(Repr);
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Repr {
+    Scalar(ScalarType, ByteOrder),
+    Structured(Arc<Structured>),
+    Subarray(Arc<Subarray>),
+}
+
+/// Scalars in this machine's byte order.
+impl DType {
+    /// One byte, 0 or 1.
+    pub const BOOL: Self = Self::native(ScalarType::Bool);
+    /// `int8`
+    pub const I8: Self = Self::native(ScalarType::Int8);
+    /// `int16`
+    pub const I16: Self = Self::native(ScalarType::Int16);
+    /// `int32`
+    pub const I32: Self = Self::native(ScalarType::Int32);
+    /// `int64`
+    pub const I64: Self = Self::native(ScalarType::Int64);
+    /// `uint8`
+    pub const U8: Self = Self::native(ScalarType::UInt8);
+    /// `uint16`
+    pub const U16: Self = Self::native(ScalarType::UInt16);
+    /// `uint32`
+    pub const U32: Self = Self::native(ScalarType::UInt32);
+    /// `uint64`
+    pub const U64: Self = Self::native(ScalarType::UInt64);
+    /// `float16`
+    pub const F16: Self = Self::native(ScalarType::Float16);
+    /// `float32`
+    pub const F32: Self = Self::native(ScalarType::Float32);
+    /// `float64`
+    pub const F64: Self = Self::native(ScalarType::Float64);
+    /// `longdouble`; equal to [`DType::F64`] where C's `long double` is a `double`.
+    pub const LONGDOUBLE: Self = Self::native(ScalarType::LONGDOUBLE);
+    /// `complex64`
+    pub const C64: Self = Self::native(ScalarType::Complex64);
+    /// `complex128`
+    pub const C128: Self = Self::native(ScalarType::Complex128);
+    /// `clongdouble`; equal to [`DType::C128`] where C's `long double` is a `double`.
+    pub const CLONGDOUBLE: Self = Self::native(ScalarType::CLONGDOUBLE);
+
+    const fn native(scalar: ScalarType) -> Self {
+        Self::scalar(scalar, ByteOrder::NATIVE)
+    }
+
+    const fn scalar(scalar: ScalarType, order: ByteOrder) -> Self {
+        let order = if scalar.has_byte_order() {
+            order
+        } else {
+            ByteOrder::NotApplicable
+        };
+        Self(Repr::Scalar(scalar, order))
+    }
+
+    /// `length` bytes of text: `S`.
+    ///
+    /// ```
+    /// use mapcall_array::dtype::DType;
+    ///
+    /// assert_eq!(DType::bytes(10)?, "S10".parse()?);
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`DTypeError::TooLarge`] beyond 2³¹ − 1 bytes.
+    pub fn bytes(length: usize) -> Result<Self, DTypeError> {
+        check_itemsize(length)?;
+        Ok(Self::native(ScalarType::Bytes(length)))
+    }
+
+    /// `length` code points of 4 bytes: `U`.
+    ///
+    /// ```
+    /// use mapcall_array::dtype::DType;
+    ///
+    /// assert_eq!(DType::unicode(10)?.itemsize(), 40);
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`DTypeError::TooLarge`] beyond 2³¹ − 1 bytes.
+    pub fn unicode(length: usize) -> Result<Self, DTypeError> {
+        check_itemsize(length.saturating_mul(scalar::CODE_POINT))?;
+        Ok(Self::native(ScalarType::Str(length)))
+    }
+
+    /// `length` bytes without a meaning: `V`.
+    ///
+    /// ```
+    /// use mapcall_array::dtype::DType;
+    ///
+    /// assert_eq!(DType::void(7)?.to_string(), "|V7");
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`DTypeError::TooLarge`] beyond 2³¹ − 1 bytes.
+    pub fn void(length: usize) -> Result<Self, DTypeError> {
+        check_itemsize(length)?;
+        Ok(Self::native(ScalarType::Void(length)))
+    }
+
+    /// Moments in steps of `count` units: `datetime64`.
+    ///
+    /// ```
+    /// use mapcall_array::dtype::{DType, TimeUnit};
+    ///
+    /// assert_eq!(DType::datetime64(TimeUnit::Second, 25)?, "M8[25s]".parse()?);
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`DTypeError::TimeCount`] when `count` doesn't fit a C `int`.
+    pub fn datetime64(unit: TimeUnit, count: u32) -> Result<Self, DTypeError> {
+        let count = time_count(unit, count)?;
+        Ok(Self::native(ScalarType::Datetime64 { unit, count }))
+    }
+
+    /// Spans of time in steps of `count` units: `timedelta64`.
+    ///
+    /// ```
+    /// use mapcall_array::dtype::{DType, TimeUnit};
+    ///
+    /// assert_eq!(DType::timedelta64(TimeUnit::Nanosecond, 1)?, "m8[ns]".parse()?);
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`DTypeError::TimeCount`] when `count` doesn't fit a C `int`.
+    pub fn timedelta64(unit: TimeUnit, count: u32) -> Result<Self, DTypeError> {
+        let count = time_count(unit, count)?;
+        Ok(Self::native(ScalarType::Timedelta64 { unit, count }))
+    }
+}
+
+/// Types made of others.
+impl DType {
+    /// Fields one after the other, without gaps: `np.dtype(fields)`.
+    ///
+    /// ```
+    /// use mapcall_array::dtype::{DType, Field};
+    ///
+    /// let dtype = DType::structured([
+    ///     Field::new("id", DType::U8),
+    ///     Field::new("mass", DType::F64).with_title("kg"),
+    /// ])?;
+    /// assert_eq!((dtype.itemsize(), dtype.alignment()), (9, 1));
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
+    ///
+    /// The offsets in the given fields are ignored; an empty name becomes `f0`, `f1` and so on by
+    /// its position.
+    ///
+    /// # Errors
+    ///
+    /// [`DTypeError::DuplicateField`], [`DTypeError::TooLarge`], [`DTypeError::TooDeep`].
+    pub fn structured<F: Into<Field>>(
+        fields: impl IntoIterator<Item = F>,
+    ) -> Result<Self, DTypeError> {
+        Structured::in_order(fields.into_iter().map(Into::into), false).map(Self::from)
+    }
+
+    /// Fields placed as a C compiler places the members of a struct: `np.dtype(fields, align=True)`.
+    ///
+    /// ```
+    /// use mapcall_array::dtype::DType;
+    ///
+    /// let dtype = DType::structured_aligned([("id", DType::U8), ("mass", DType::F32)])?;
+    /// assert_eq!((dtype.itemsize(), dtype.alignment()), (8, 4));
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`DType::structured`].
+    pub fn structured_aligned<F: Into<Field>>(
+        fields: impl IntoIterator<Item = F>,
+    ) -> Result<Self, DTypeError> {
+        Structured::in_order(fields.into_iter().map(Into::into), true).map(Self::from)
+    }
+
+    /// Fields at their own offsets: `np.dtype({'names': …, 'offsets': …, 'itemsize': …})`.
+    ///
+    /// ```
+    /// use mapcall_array::dtype::{DType, Field};
+    ///
+    /// let fields = [Field::new("im", DType::F32).at(4), Field::new("re", DType::F32).at(0)];
+    /// let dtype = DType::structured_with_offsets(fields, Some(16), false)?;
+    /// assert_eq!(dtype.itemsize(), 16);
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
+    ///
+    /// Fields may overlap and come in any order. Without an `itemsize` the item ends where the
+    /// last of them ends, rounded up to the alignment when `aligned`.
+    ///
+    /// # Errors
+    ///
+    /// As [`DType::structured`]; [`DTypeError::ItemsizeTooSmall`]; when `aligned`,
+    /// [`DTypeError::MisalignedOffset`] and [`DTypeError::MisalignedItemsize`].
+    pub fn structured_with_offsets<F: Into<Field>>(
+        fields: impl IntoIterator<Item = F>,
+        itemsize: Option<usize>,
+        aligned: bool,
+    ) -> Result<Self, DTypeError> {
+        let fields = fields.into_iter().map(Into::into).collect();
+        Structured::with_offsets(fields, itemsize, aligned).map(Self::from)
+    }
+
+    /// A small array in each item: `np.dtype((base, shape))`.
+    ///
+    /// ```
+    /// use mapcall_array::dtype::DType;
+    ///
+    /// let matrix = DType::subarray(DType::F64, &[3, 3])?;
+    /// assert_eq!(matrix.itemsize(), 72);
+    /// assert_eq!((matrix.base(), matrix.shape()), (&DType::F64, &[3, 3][..]));
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
+    ///
+    /// The order is C's. An empty shape gives `base` itself.
+    ///
+    /// # Errors
+    ///
+    /// [`DTypeError::SubarrayRank`] beyond 64 dimensions, [`DTypeError::TooLarge`],
+    /// [`DTypeError::TooDeep`], and [`DTypeError::UnsizedSubarray`] when `base` is of size 0 and
+    /// not structured.
+    pub fn subarray(base: Self, shape: &[usize]) -> Result<Self, DTypeError> {
+        if base.is_unsized() {
+            return Err(DTypeError::UnsizedSubarray {
+                base: base.to_string(),
+            });
+        }
+        if shape.is_empty() {
+            return Ok(base);
+        }
+        Subarray::new(base, shape).map(|subarray| Self(Repr::Subarray(Arc::new(subarray))))
+    }
+}
+
+/// What it is.
+impl DType {
+    /// The number of bytes of one item.
+    #[must_use]
+    pub fn itemsize(&self) -> usize {
+        match &self.0 {
+            Repr::Scalar(scalar, _) => scalar.itemsize(),
+            Repr::Structured(structured) => structured.itemsize(),
+            Repr::Subarray(subarray) => subarray.itemsize(),
+        }
+    }
+
+    /// What the address of an item must be a multiple of for C code; never 0.
+    ///
+    /// A scalar has its C type's alignment, a packed structured dtype 1, an aligned one the
+    /// strictest of its fields, a sub-array that of its items.
+    #[must_use]
+    pub fn alignment(&self) -> usize {
+        match &self.0 {
+            Repr::Scalar(scalar, _) => scalar.alignment(),
+            Repr::Structured(structured) => structured.alignment(),
+            Repr::Subarray(subarray) => subarray.base().alignment(),
+        }
+    }
+
+    /// The order of a scalar's bytes; [`ByteOrder::NotApplicable`] for anything made of parts.
+    #[must_use]
+    pub fn byte_order(&self) -> ByteOrder {
+        match &self.0 {
+            Repr::Scalar(_, order) => *order,
+            Repr::Structured(_) | Repr::Subarray(_) => ByteOrder::NotApplicable,
+        }
+    }
+
+    /// Whether every number in it has this machine's byte order.
+    ///
+    /// NumPy's `isnative` takes any sub-array for native; this looks at its items.
+    #[must_use]
+    pub fn is_native(&self) -> bool {
+        match &self.0 {
+            Repr::Scalar(_, order) => order.is_native(),
+            Repr::Structured(structured) => structured.is_native(),
+            Repr::Subarray(subarray) => subarray.base().is_native(),
+        }
+    }
+
+    /// The scalar's type; `None` for structured types and sub-arrays.
+    #[must_use]
+    pub fn scalar_type(&self) -> Option<ScalarType> {
+        match &self.0 {
+            Repr::Scalar(scalar, _) => Some(*scalar),
+            Repr::Structured(_) | Repr::Subarray(_) => None,
+        }
+    }
+
+    /// NumPy's `dtype.kind`, one of `biufcMmSUV`.
+    #[must_use]
+    pub fn kind_char(&self) -> char {
+        self.scalar_type().map_or('V', ScalarType::kind_char)
+    }
+
+    /// The fields in the order of their definition; `None` when it is not structured.
+    #[must_use]
+    pub fn fields(&self) -> Option<&[Field]> {
+        match &self.0 {
+            Repr::Structured(structured) => Some(structured.fields()),
+            Repr::Scalar(..) | Repr::Subarray(_) => None,
+        }
+    }
+
+    /// The field of that name or title.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        self.fields()?
+            .iter()
+            .find(|field| field.name == name || field.title.as_deref() == Some(name))
+    }
+
+    /// The items and the shape of a sub-array: NumPy's `dtype.subdtype`.
+    #[must_use]
+    pub fn subdtype(&self) -> Option<(&Self, &[usize])> {
+        match &self.0 {
+            Repr::Subarray(subarray) => Some((subarray.base(), subarray.shape())),
+            Repr::Scalar(..) | Repr::Structured(_) => None,
+        }
+    }
+
+    /// The items of a sub-array, itself for anything else.
+    #[must_use]
+    pub fn base(&self) -> &Self {
+        self.subdtype().map_or(self, |(base, _)| base)
+    }
+
+    /// The shape of a sub-array, empty for anything else.
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        self.subdtype().map_or(&[], |(_, shape)| shape)
+    }
+
+    /// Whether it was laid out as C lays out a struct, or is a sub-array of such items.
+    #[must_use]
+    pub fn is_aligned_struct(&self) -> bool {
+        match &self.0 {
+            Repr::Scalar(..) => false,
+            Repr::Structured(structured) => structured.is_aligned(),
+            Repr::Subarray(subarray) => subarray.base().is_aligned_struct(),
+        }
+    }
+
+    /// The same type with every number in it in another byte order.
+    ///
+    /// ```
+    /// use mapcall_array::dtype::{ByteOrder, DType};
+    ///
+    /// assert_eq!(DType::F32.newbyteorder(ByteOrder::Big).to_string(), ">f4");
+    /// ```
+    ///
+    /// [`ByteOrder::NotApplicable`] changes nothing, as in NumPy.
+    #[must_use]
+    pub fn newbyteorder(&self, order: ByteOrder) -> Self {
+        if order == ByteOrder::NotApplicable {
+            return self.clone();
+        }
+        match &self.0 {
+            Repr::Scalar(scalar, _) => Self::scalar(*scalar, order),
+            Repr::Structured(structured) => structured.newbyteorder(order).into(),
+            Repr::Subarray(subarray) => {
+                Self(Repr::Subarray(Arc::new(subarray.newbyteorder(order))))
+            }
+        }
+    }
+
+    /// The same type with every number in it in this machine's byte order.
+    #[must_use]
+    pub fn to_native(&self) -> Self {
+        if self.is_native() {
+            self.clone()
+        } else {
+            self.newbyteorder(ByteOrder::NATIVE)
+        }
+    }
+
+    /// Whether NumPy takes it for a type whose length is still to be said.
+    fn is_unsized(&self) -> bool {
+        self.itemsize() == 0 && self.fields().is_none()
+    }
+
+    /// How many structured types and sub-arrays are in each other.
+    fn depth(&self) -> usize {
+        match &self.0 {
+            Repr::Scalar(..) => 0,
+            Repr::Structured(structured) => structured.depth(),
+            Repr::Subarray(subarray) => subarray.depth(),
+        }
+    }
+}
+
+impl From<Structured> for DType {
+    fn from(structured: Structured) -> Self {
+        Self(Repr::Structured(Arc::new(structured)))
+    }
+}
+
+fn check_itemsize(bytes: usize) -> Result<usize, DTypeError> {
+    if bytes > MAX_ITEMSIZE {
+        Err(DTypeError::TooLarge { bytes })
+    } else {
+        Ok(bytes)
+    }
+}
+
+/// NumPy's multiplier of a unit: a C `int`, and nothing to multiply without a unit.
+fn time_count(unit: TimeUnit, count: u32) -> Result<u32, DTypeError> {
+    match unit {
+        TimeUnit::Generic => Ok(1),
+        _ if count > i32::MAX.unsigned_abs() => Err(DTypeError::TimeCount {
+            count: u64::from(count),
+        }),
+        _ => Ok(count),
+    }
+}

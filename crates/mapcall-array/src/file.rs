@@ -1,0 +1,161 @@
+//! Opening and creating files that say what is in them.
+
+#![allow(unsafe_code)]
+
+use std::fs::{self, Permissions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::array::Array;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::format::{self, Header};
+use crate::layout::Order;
+use crate::map::{Map, MapError, MapOptions, Mode, Source, open_file};
+use crate::sys;
+
+impl MapOptions {
+    /// Maps a `.npy` file, or an uncompressed member of a `.npz` file, by its header.
+    ///
+    /// Of the setters, [`mode`](Self::mode) and [`member`](Self::member) count. Members stand where
+    /// the archive has put them, mostly unaligned: see [`Array::is_aligned`].
+    ///
+    /// ```
+    /// use mapcall_array::{DType, MapOptions, Mode, create, layout::Order};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let path = dir.path().join("zeros.npy");
+    /// // SAFETY: nobody else changes the temporary file.
+    /// unsafe { create(&path, DType::F32, &[100, 200], Order::C)? };
+    ///
+    /// // SAFETY: as above.
+    /// let array = unsafe { MapOptions::new().mode(Mode::Read).open(&path)? };
+    /// assert_eq!(array.shape(), [100, 200]);
+    /// assert_eq!(array.file_offset(), Some(128));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Safety
+    ///
+    /// As [`map`](Self::map).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Format`] when the file is not what it should be, [`Error::Io`] when the system
+    /// refuses, [`MapError::OpenForCreation`] in mode `w+`.
+    pub unsafe fn open(&self, path: impl AsRef<Path>) -> Result<Array> {
+        let path = path.as_ref();
+        if self.mode == Mode::Write {
+            return Err(Error::Map {
+                path: Some(path.to_path_buf()),
+                source: MapError::OpenForCreation,
+            });
+        }
+        let file = open_file(path, self.mode)?;
+        let source = Source::new(&file, Some(path))?;
+        let placement =
+            format::locate(&mut &file, self.member.as_deref()).map_err(|source| Error::Format {
+                path: path.to_path_buf(),
+                source,
+            })?;
+        // SAFETY: the caller's promise.
+        unsafe { map_placed(&source, self.mode, placement.header(), placement.offset()) }
+    }
+}
+
+/// Makes a `.npy` file of zeros and maps it for writing (mode `w+`).
+///
+/// The disk space is allocated first, where the file system can; and the file gets its name only
+/// when it is whole, so that a file of that name stays untouched when something fails.
+///
+/// ```
+/// use mapcall_array::{DType, create, layout::Order};
+///
+/// let dir = tempfile::tempdir()?;
+/// // SAFETY: nobody else changes the temporary file.
+/// let mut array = unsafe { create(dir.path().join("a.npy"), DType::I16, &[1000], Order::C)? };
+/// array.view_mut::<i16>()?.fill(-1);
+/// array.flush()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Safety
+///
+/// As [`MapOptions::map`].
+///
+/// # Errors
+///
+/// [`Error::Format`] for a dtype that a header can't express, [`Error::Layout`] for an absurd
+/// shape, [`Error::Io`] when the system refuses or the disk is full.
+pub unsafe fn create(
+    path: impl AsRef<Path>,
+    dtype: DType,
+    shape: &[usize],
+    order: Order,
+) -> Result<Array> {
+    let path = path.as_ref();
+    let format = |source| Error::Format {
+        path: path.to_path_buf(),
+        source,
+    };
+    let io = |action| {
+        move |source| Error::Io {
+            action,
+            path: Some(path.to_path_buf()),
+            source,
+        }
+    };
+    let header = Header::new(dtype, shape, order).map_err(format)?;
+    let bytes = header.to_bytes().map_err(format)?;
+
+    let (target, permissions) = target(path)?;
+    let parent = target
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".mapcall-").suffix(".partial");
+    if let Some(permissions) = permissions {
+        builder.permissions(permissions);
+    }
+    let mut file = builder
+        .tempfile_in(parent.unwrap_or(Path::new(".")))
+        .map_err(io("create"))?;
+    file.write_all(&bytes).map_err(io("write"))?;
+    sys::allocate(file.as_file(), header.end()).map_err(io("allocate"))?;
+    let source = Source::new(file.as_file(), Some(path))?;
+    // SAFETY: the caller's promise.
+    let array = unsafe { map_placed(&source, Mode::Write, &header, header.data_offset()) }?;
+    file.persist(&target)
+        .map_err(|error| io("create")(error.error))?;
+    Ok(array)
+}
+
+/// The file that a new one replaces, behind any links, and the permissions for it.
+fn target(path: &Path) -> Result<(PathBuf, Option<Permissions>)> {
+    let Ok(target) = fs::canonicalize(path) else {
+        return Ok((path.to_path_buf(), sys::default_permissions()));
+    };
+    // What could not be overwritten is not to be replaced either.
+    let file = open_file(&target, Mode::ReadWrite)?;
+    let source = Source::new(&file, Some(&target))?;
+    let permissions = file
+        .metadata()
+        .map_err(|error| source.io_error("inspect", error))?;
+    Ok((target, Some(permissions.permissions())))
+}
+
+/// Maps the array that a header describes.
+///
+/// # Safety
+///
+/// As [`MapOptions::map`].
+unsafe fn map_placed(
+    source: &Source<'_>,
+    mode: Mode,
+    header: &Header,
+    offset: u64,
+) -> Result<Array> {
+    // SAFETY: the caller's promise.
+    let map = unsafe { Map::new(source, mode, offset, header.nbytes()) }?;
+    Array::new(map.into(), header.dtype().clone(), header.layout().clone())
+}

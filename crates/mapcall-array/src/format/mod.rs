@@ -1,0 +1,145 @@
+//! Files that say what is in them: `.npy`, and `.npz` members that are not compressed.
+//!
+//! Nothing is mapped here and no data is read: [`locate`] says where in the file the array lies.
+//!
+//! ```
+//! use std::io::{Cursor, Write};
+//! use mapcall_array::DType;
+//! use mapcall_array::format::{self, Header};
+//! use mapcall_array::layout::Order;
+//!
+//! let mut file = Cursor::new(Vec::new());
+//! file.write_all(&Header::new(DType::F64, &[3, 2], Order::F)?.to_bytes()?)?;
+//! file.write_all(&[0; 48])?;
+//!
+//! let placement = format::locate(&mut file, None)?;
+//! assert_eq!(placement.offset(), 128);
+//! assert_eq!(placement.header().dtype(), &DType::F64);
+//! assert_eq!(placement.header().shape(), [3, 2]);
+//! assert_eq!(placement.header().order(), Order::F);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Limits
+//!
+//! - What is read is checked: a header of hostile text, a shape that overflows, a directory that
+//!   lies and data that end before the array does are errors, and no size that a file claims is
+//!   allocated before that much of the file has been read.
+//! - Data behind the array are left alone, as NumPy does: several arrays may follow each other.
+
+mod error;
+mod npy;
+pub mod npz;
+
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+
+pub use self::error::FormatError;
+pub use self::npy::Header;
+
+/// What is read at once: enough for the header of almost every file.
+const CHUNK: u64 = 4096;
+
+/// Where an array lies in a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placement {
+    header: Header,
+    offset: u64,
+    member: Option<String>,
+}
+
+impl Placement {
+    /// What the array is.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Bytes from the start of the file to the first element.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The member of the `.npz`, without `.npy`.
+    #[must_use]
+    pub fn member(&self) -> Option<&str> {
+        self.member.as_deref()
+    }
+}
+
+/// Finds the array of a `.npy` file, or of a member of a `.npz` file, and checks that it lies
+/// within the file.
+///
+/// The first bytes tell the formats apart; the file is read from its start, wherever it stands.
+/// `member` is the name in the `.npz`, with or without `.npy`; it may be left out when there is
+/// only one.
+///
+/// ```
+/// use std::io::Cursor;
+/// use mapcall_array::format::{self, FormatError};
+///
+/// let error = format::locate(&mut Cursor::new(b"\x89HDF\r\n"), None).unwrap_err();
+/// assert!(matches!(error, FormatError::UnknownFormat { .. }));
+/// ```
+///
+/// # Errors
+///
+/// Every [`FormatError`].
+pub fn locate(
+    file: &mut (impl Read + Seek),
+    member: Option<&str>,
+) -> Result<Placement, FormatError> {
+    let len = file.seek(SeekFrom::End(0))?;
+    file.rewind()?;
+    let start = read_up_to(&mut *file, len.min(CHUNK))?;
+    if npz::is_npz(&start) {
+        return locate_member(file, member);
+    }
+    if let Some(member) = member
+        && npy::is_npy(&start)
+    {
+        return Err(FormatError::MemberOfNpy {
+            member: member.to_owned(),
+        });
+    }
+    let header = Header::read(start.chain(file))?;
+    header.check_len(len)?;
+    Ok(Placement {
+        offset: header.data_offset(),
+        header,
+        member: None,
+    })
+}
+
+fn locate_member(
+    file: &mut (impl Read + Seek),
+    member: Option<&str>,
+) -> Result<Placement, FormatError> {
+    let member = npz::Archive::read(&mut *file)?.find(member)?;
+    file.seek(SeekFrom::Start(member.offset()))?;
+    let capacity = usize::try_from(member.len().min(CHUNK)).unwrap_or_default();
+    let header = Header::read(BufReader::with_capacity(capacity, file.take(member.len())))
+        .and_then(|header| header.check_len(member.len()).map(|()| header))
+        .map_err(|source| FormatError::Member {
+            member: member.name().to_owned(),
+            source: Box::new(source),
+        })?;
+    let offset = member
+        .offset()
+        .checked_add(header.data_offset())
+        .ok_or(io::ErrorKind::InvalidInput)
+        .map_err(io::Error::from)?;
+    Ok(Placement {
+        offset,
+        header,
+        member: Some(member.name().to_owned()),
+    })
+}
+
+/// Up to `len` bytes, fewer at the end of the file. Memory grows with what is read, not with
+/// what is asked for.
+fn read_up_to(reader: impl Read, len: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(usize::try_from(len.min(CHUNK)).unwrap_or_default());
+    reader.take(len).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

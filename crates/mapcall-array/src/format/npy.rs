@@ -1,0 +1,398 @@
+//! The header of a `.npy` file.
+//!
+//! Magic, version, length, and a Python dict literal padded so that the data are aligned. See
+//! `numpy.lib.format` for the format.
+
+use std::borrow::Cow;
+use std::io::Read;
+
+use super::error::FormatError;
+use super::read_up_to;
+use crate::dtype::DType;
+use crate::layout::{Layout, Order};
+use crate::literal::Value;
+use crate::literal::repr::{self, PyShape};
+
+const MAGIC: &[u8] = b"\x93NUMPY";
+
+/// Magic and version.
+const PREFIX: u64 = 8;
+
+/// Data start at a multiple of this.
+const ALIGN: usize = 64;
+
+/// The header has room for the axis that can grow to have this many digits.
+const GROWTH_DIGITS: usize = 21;
+
+/// The longest header that is read or written.
+///
+/// NumPy stops at 10,000 characters, because Python's parser is not safe on longer hostile text;
+/// ours is linear, so structured dtypes of tens of thousands of fields may open. A parsed literal
+/// takes up to 32 times the memory of its text, hence a limit at all.
+const MAX_LEN: u64 = 1 << 20;
+
+/// Whether a file that begins with these bytes claims to be a `.npy`.
+pub(super) fn is_npy(start: &[u8]) -> bool {
+    start.starts_with(MAGIC)
+}
+
+/// What a `.npy` file says about its array.
+///
+/// ```
+/// use mapcall_array::DType;
+/// use mapcall_array::format::Header;
+/// use mapcall_array::layout::Order;
+///
+/// let bytes = Header::new(DType::F32, &[100, 3], Order::C)?.to_bytes()?;
+/// assert!(bytes.starts_with(b"\x93NUMPY\x01\x00\x76\x00{'descr': '<f4', 'fortran_order': False, "));
+/// assert_eq!(bytes.len(), 128);
+///
+/// let header = Header::read(&bytes[..])?;
+/// assert_eq!((header.dtype(), header.shape()), (&DType::F32, &[100, 3][..]));
+/// assert_eq!((header.order(), header.version()), (Order::C, (1, 0)));
+/// assert_eq!((header.data_offset(), header.nbytes(), header.end()), (128, 1200, 1328));
+/// assert!(header.check_len(1327).is_err());
+/// # Ok::<(), mapcall_array::format::FormatError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Header {
+    dtype: DType,
+    layout: Layout,
+    order: Order,
+    version: (u8, u8),
+    data_offset: u64,
+}
+
+impl Header {
+    /// The header that `numpy.save` writes for an array: of the oldest version that can hold it,
+    /// and in C order when both orders mean the same.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Layout`] for an absurd shape, [`FormatError::HeaderTooLong`] for a dtype
+    /// with more than some ten thousand fields.
+    pub fn new(dtype: DType, shape: &[usize], order: Order) -> Result<Self, FormatError> {
+        let mut order = order;
+        let mut layout = Layout::contiguous(shape, dtype.itemsize(), order)?;
+        if order == Order::F && layout.is_c_contiguous() {
+            order = Order::C;
+            layout = Layout::contiguous(shape, dtype.itemsize(), order)?;
+        }
+        let mut header = Self {
+            dtype,
+            layout,
+            order,
+            version: (1, 0),
+            data_offset: 0,
+        };
+        let text = header.text()?;
+        header.version = if !text.chars().all(is_latin1) {
+            (3, 0)
+        } else if padded_len((1, 0), text.chars().count()) > usize::from(u16::MAX) {
+            (2, 0)
+        } else {
+            (1, 0)
+        };
+        header.data_offset = u64::try_from(header.encode(&text)?.len()).unwrap_or(u64::MAX);
+        Ok(header)
+    }
+
+    /// Reads a header, and leaves the reader at the first byte of the data.
+    ///
+    /// Versions 1.0, 2.0 and 3.0 are read, and what Python 2 wrote. Reading takes three small
+    /// reads: give a buffered reader. Whether the data are there is for [`Header::check_len`].
+    ///
+    /// # Errors
+    ///
+    /// Every [`FormatError`] that is not about `.npz` files.
+    pub fn read(mut reader: impl Read) -> Result<Self, FormatError> {
+        let prefix = read_up_to(&mut reader, PREFIX)?;
+        let version = match prefix.strip_prefix(MAGIC) {
+            Some(&[major, minor]) => (major, minor),
+            Some(_) => return Err(truncated(PREFIX, prefix.len())),
+            None if MAGIC.starts_with(&prefix) && !prefix.is_empty() => {
+                return Err(truncated(PREFIX, prefix.len()));
+            }
+            None => return Err(FormatError::UnknownFormat { found: prefix }),
+        };
+        let size = match version {
+            (1, 0) => 2,
+            (2 | 3, 0) => 4,
+            (major, minor) => return Err(FormatError::UnknownVersion { major, minor }),
+        };
+        let start = PREFIX + size;
+        let len = read_up_to(&mut reader, size)?;
+        let len = match *len {
+            [a, b] if size == 2 => u64::from(u16::from_le_bytes([a, b])),
+            [a, b, c, d] => u64::from(u32::from_le_bytes([a, b, c, d])),
+            _ => return Err(truncated(start, prefix.len() + len.len())),
+        };
+        if len > MAX_LEN {
+            return Err(FormatError::HeaderTooLong {
+                len,
+                limit: MAX_LEN,
+            });
+        }
+        let bytes = read_up_to(&mut reader, len)?;
+        let data_offset = start + len;
+        let missing = len.saturating_sub(bytes.len() as u64);
+        if missing > 0 {
+            return Err(FormatError::Truncated {
+                needed: data_offset,
+                have: data_offset - missing,
+            });
+        }
+        let text = decode(&bytes, version)?;
+        Self::from_literal(text.parse()?, version, data_offset)
+    }
+
+    fn from_literal(
+        value: Value,
+        version: (u8, u8),
+        data_offset: u64,
+    ) -> Result<Self, FormatError> {
+        let items = match value {
+            Value::Dict(items) => items,
+            other => {
+                return Err(FormatError::NotADict {
+                    found: excerpt(&other),
+                });
+            }
+        };
+        let (mut descr, mut order, mut shape) = (None, None, None);
+        for (key, value) in items {
+            let slot = match &key {
+                Value::String(key) if key == "descr" => &mut descr,
+                Value::String(key) if key == "fortran_order" => &mut order,
+                Value::String(key) if key == "shape" => &mut shape,
+                other => {
+                    return Err(FormatError::UnexpectedKey {
+                        key: excerpt(other),
+                    });
+                }
+            };
+            if slot.replace(value).is_some() {
+                return Err(FormatError::DuplicateKey { key: excerpt(&key) });
+            }
+        }
+        let descr = descr.ok_or(FormatError::MissingKey { key: "descr" })?;
+        let order = order.ok_or(FormatError::MissingKey {
+            key: "fortran_order",
+        })?;
+        let shape = shape.ok_or(FormatError::MissingKey { key: "shape" })?;
+
+        let order = match order {
+            Value::Boolean(false) => Order::C,
+            Value::Boolean(true) => Order::F,
+            other => {
+                return Err(FormatError::BadOrder {
+                    found: excerpt(&other),
+                });
+            }
+        };
+        let shape = lengths(&shape)?;
+        let dtype = DType::from_descr(&descr)?;
+        let layout = Layout::contiguous(&shape, dtype.itemsize(), order)?;
+        Ok(Self {
+            dtype,
+            layout,
+            order,
+            version,
+            data_offset,
+        })
+    }
+
+    /// The header as it stands in a file: what NumPy writes for the same array in this version,
+    /// to the byte, with its spare room for an axis that grows.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::HeaderTooLong`] or [`FormatError::NotLatin1`] when the version that was read
+    /// can't hold it.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, FormatError> {
+        self.encode(&self.text()?)
+    }
+
+    /// The type of the elements.
+    #[must_use]
+    pub fn dtype(&self) -> &DType {
+        &self.dtype
+    }
+
+    /// The length of each axis.
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        self.layout.shape()
+    }
+
+    /// Which axis varies fastest, as the file says.
+    #[must_use]
+    pub fn order(&self) -> Order {
+        self.order
+    }
+
+    /// Where the elements lie, relative to the first byte of the data.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The version of the format, major and minor.
+    #[must_use]
+    pub fn version(&self) -> (u8, u8) {
+        self.version
+    }
+
+    /// Bytes from the start of the header to the first byte of the data.
+    #[must_use]
+    pub fn data_offset(&self) -> u64 {
+        self.data_offset
+    }
+
+    /// Bytes of data.
+    #[must_use]
+    pub fn nbytes(&self) -> usize {
+        self.layout.nbytes()
+    }
+
+    /// Bytes of header and data: the length of a file that holds nothing else.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.data_offset.saturating_add(self.nbytes() as u64)
+    }
+
+    /// Checks that a file, or a member of a `.npz`, of `len` bytes holds all the data.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::DataTruncated`].
+    pub fn check_len(&self, len: u64) -> Result<(), FormatError> {
+        if self.end() <= len {
+            return Ok(());
+        }
+        Err(FormatError::DataTruncated {
+            needed: self.end(),
+            have: len,
+            header: self.data_offset,
+            shape: self.shape().into(),
+            itemsize: self.dtype.itemsize(),
+        })
+    }
+
+    /// The literal and the room for growth, before the padding.
+    fn text(&self) -> Result<String, FormatError> {
+        let shape = self.shape();
+        let fortran = self.order == Order::F;
+        let growing = if fortran { shape.last() } else { shape.first() };
+        let room = growing.map_or(0, |length| {
+            GROWTH_DIGITS.saturating_sub(length.to_string().len())
+        });
+        Ok(format!(
+            "{{'descr': {}, 'fortran_order': {}, 'shape': {}, }}{:room$}",
+            self.dtype.to_descr()?,
+            Value::Boolean(fortran),
+            PyShape(shape),
+            "",
+        ))
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<u8>, FormatError> {
+        let body: Cow<'_, [u8]> = match self.version {
+            (3, _) => text.as_bytes().into(),
+            (major, minor) => {
+                let byte = |c: char| {
+                    u8::try_from(c).map_err(|_| FormatError::NotLatin1 {
+                        found: c,
+                        major,
+                        minor,
+                    })
+                };
+                text.chars().map(byte).collect::<Result<_, _>>()?
+            }
+        };
+        let len = padded_len(self.version, body.len());
+        let limit = if self.version.0 == 1 {
+            u64::from(u16::MAX)
+        } else {
+            MAX_LEN
+        };
+        let too_long = || FormatError::HeaderTooLong {
+            len: len as u64,
+            limit,
+        };
+        if len as u64 > limit {
+            return Err(too_long());
+        }
+        let mut bytes = Vec::with_capacity(len + 12);
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&[self.version.0, self.version.1]);
+        if self.version.0 == 1 {
+            bytes.extend_from_slice(&u16::try_from(len).map_err(|_| too_long())?.to_le_bytes());
+        } else {
+            bytes.extend_from_slice(&u32::try_from(len).map_err(|_| too_long())?.to_le_bytes());
+        }
+        let end = bytes.len() + len;
+        bytes.extend_from_slice(&body);
+        bytes.resize(end - 1, b' ');
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+}
+
+/// The length of a header with `body` bytes of text: at least one byte of padding and the newline
+/// bring the data to a multiple of [`ALIGN`].
+fn padded_len((major, _): (u8, u8), body: usize) -> usize {
+    let start = if major == 1 { 10 } else { 12 };
+    let unpadded = start + body + 1;
+    (unpadded / ALIGN + 1) * ALIGN - start
+}
+
+fn is_latin1(c: char) -> bool {
+    u32::from(c) <= 0xff
+}
+
+/// The text of a header: UTF-8 since version 3, Latin-1 before.
+fn decode(bytes: &[u8], version: (u8, u8)) -> Result<Cow<'_, str>, FormatError> {
+    match str::from_utf8(bytes) {
+        Ok(text) if version.0 == 3 || text.is_ascii() => Ok(text.into()),
+        Err(error) if version.0 == 3 => Err(FormatError::NotUtf8 {
+            at: error.valid_up_to(),
+        }),
+        _ => Ok(bytes.iter().copied().map(char::from).collect()),
+    }
+}
+
+/// The lengths that the header gives as `shape`.
+fn lengths(shape: &Value) -> Result<Vec<usize>, FormatError> {
+    let Value::Tuple(items) = shape else {
+        return Err(FormatError::BadShape {
+            found: excerpt(shape),
+        });
+    };
+    let length = |(axis, item): (usize, &Value)| match item {
+        Value::Integer(length @ ..0) => Err(FormatError::NegativeLength {
+            axis,
+            length: *length,
+        }),
+        Value::Integer(length) => usize::try_from(*length).map_err(|_| FormatError::HugeLength {
+            axis,
+            length: *length,
+        }),
+        _ => Err(FormatError::BadShape {
+            found: excerpt(shape),
+        }),
+    };
+    items.iter().enumerate().map(length).collect()
+}
+
+fn truncated(needed: u64, have: usize) -> FormatError {
+    FormatError::Truncated {
+        needed,
+        have: have as u64,
+    }
+}
+
+/// A literal of the file, shortened to what a message has room for.
+fn excerpt(value: &Value) -> String {
+    repr::excerpt(&value.to_string()).into_owned()
+}

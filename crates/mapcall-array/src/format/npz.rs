@@ -1,0 +1,268 @@
+//! Members of a `.npz`: a zip archive of `.npy` files.
+//!
+//! A member that is stored without compression is a `.npy` file within the file, and can be
+//! mapped where it stands.
+
+use std::cell::RefCell;
+use std::io::{self, Read, Seek, SeekFrom};
+
+use rawzip::{
+    CompressionMethod, MAX_CENTRAL_DIRECTORY_RECORD_SIZE, ReaderAt, ZipArchiveEntryWayfinder,
+    ZipLocator,
+};
+
+use super::error::FormatError;
+
+/// The shortest a local header can be.
+const LOCAL_HEADER: u64 = 30;
+
+/// Name and extra field of a local header, each with a length of 16 bits.
+const LOCAL_HEADER_REST: usize = 2 * 0xffff;
+
+/// How far from the end of the file its end record may begin: that record and a comment.
+const END_RECORD_REACH: u64 = 22 + 0xffff;
+
+/// Whether a file that begins with these bytes claims to be a zip archive.
+pub(super) fn is_npz(start: &[u8]) -> bool {
+    start.starts_with(b"PK\x03\x04") || start.starts_with(b"PK\x05\x06")
+}
+
+/// The directory of a `.npz` file.
+///
+/// ```
+/// use std::io::Cursor;
+/// use mapcall_array::format::{FormatError, npz::Archive};
+///
+/// // An archive without members is its end record alone.
+/// let empty = [&b"PK\x05\x06"[..], &[0; 18]].concat();
+/// let archive = Archive::read(Cursor::new(empty))?;
+/// assert_eq!(archive.names().count(), 0);
+/// assert!(matches!(archive.find(Some("x")), Err(FormatError::NoSuchMember { .. })));
+/// # Ok::<(), FormatError>(())
+/// ```
+#[derive(Debug)]
+pub struct Archive<R> {
+    zip: rawzip::ZipArchive<Positioned<R>>,
+    entries: Vec<Entry>,
+}
+
+/// What the directory says about a member.
+#[derive(Debug)]
+struct Entry {
+    name: String,
+    raw_name: Box<[u8]>,
+    wayfinder: ZipArchiveEntryWayfinder,
+    header_offset: u64,
+    method: CompressionMethod,
+    encrypted: bool,
+}
+
+/// An uncompressed member of a `.npz` file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    name: String,
+    offset: u64,
+    len: u64,
+}
+
+impl Member {
+    /// The name, without `.npy`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        strip(&self.name)
+    }
+
+    /// Bytes from the start of the file to the member's first byte, which is its `.npy` magic.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The length of the member in bytes, with its `.npy` header.
+    #[must_use]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a member without a byte is of no use"
+    )]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+impl<R: Read + Seek> Archive<R> {
+    /// Reads the directory, which stands at the end of the file.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::BadDirectory`].
+    pub fn read(mut file: R) -> Result<Self, FormatError> {
+        let mut buffer = vec![0; MAX_CENTRAL_DIRECTORY_RECORD_SIZE];
+        let len = file.seek(SeekFrom::End(0))?;
+        let zip = ZipLocator::new()
+            .max_search_space(END_RECORD_REACH)
+            .locate_in_reader(Positioned(RefCell::new(file)), &mut buffer, len)
+            .map_err(|(_, error)| bad_directory(error))?;
+        // Grows with what the file holds, never with the count that it claims.
+        let mut entries = Vec::new();
+        let mut records = zip.entries(&mut buffer);
+        while let Some(record) = records.next_entry().map_err(bad_directory)? {
+            let path = record.file_path();
+            entries.push(Entry {
+                name: String::from_utf8_lossy(path.as_bytes()).into_owned(),
+                raw_name: path.as_bytes().into(),
+                wayfinder: record.wayfinder(),
+                header_offset: record.local_header_offset(),
+                method: record.compression_method(),
+                encrypted: record.flags().is_encrypted(),
+            });
+        }
+        let (claimed, have) = (zip.entries_hint(), entries.len() as u64);
+        if claimed != have {
+            return Err(FormatError::MemberCount { claimed, have });
+        }
+        Ok(Self { zip, entries })
+    }
+
+    /// The names of the members as NumPy gives them: without `.npy`.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| strip(&entry.name))
+    }
+
+    /// Finds a member by its name, with or without `.npy`; without a name, the only `.npy`.
+    ///
+    /// When a name occurs twice, the last one counts, as for NumPy.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::NoSuchMember`], [`FormatError::WhichMember`]; [`FormatError::Compressed`]
+    /// and [`FormatError::Encrypted`] for members that can't be mapped; and
+    /// [`FormatError::BadMember`], [`FormatError::MemberOverlap`] or
+    /// [`FormatError::MemberTruncated`] when the archive contradicts itself.
+    pub fn find(&self, name: Option<&str>) -> Result<Member, FormatError> {
+        let entry = self.choose(name)?;
+        let member = || strip(&entry.name).to_owned();
+        let bad = |what| FormatError::BadMember {
+            member: member(),
+            what,
+        };
+
+        if entry.encrypted {
+            return Err(FormatError::Encrypted { member: member() });
+        }
+        if entry.method != CompressionMethod::STORE {
+            let method = entry.method.as_u16();
+            return Err(FormatError::Compressed {
+                member: member(),
+                method,
+            });
+        }
+        let len = entry.wayfinder.compressed_size_hint();
+        if len != entry.wayfinder.uncompressed_size_hint() {
+            return Err(bad("two sizes, though it is not compressed"));
+        }
+        let local = self.zip.get_entry(entry.wayfinder).map_err(bad_directory)?;
+        let (offset, end) = local.compressed_data_range();
+        let limit = self.zip.directory_offset();
+        if end > limit {
+            return Err(FormatError::MemberTruncated {
+                member: member(),
+                end,
+                limit,
+            });
+        }
+        let mut buffer = vec![0; LOCAL_HEADER_REST];
+        let header = local.local_header(&mut buffer).map_err(bad_directory)?;
+        if header.file_path().as_bytes() != &*entry.raw_name {
+            return Err(bad(
+                "two names, one in the directory and one in front of its data",
+            ));
+        }
+        if header.compression_method() != entry.method || header.flags().is_encrypted() {
+            return Err(bad("two ways of compression or encryption"));
+        }
+        if let Some(other) = self.overlapping(entry, end) {
+            let other = strip(&other.name).to_owned();
+            return Err(FormatError::MemberOverlap {
+                member: member(),
+                other,
+            });
+        }
+        Ok(Member {
+            name: entry.name.clone(),
+            offset,
+            len,
+        })
+    }
+
+    fn choose(&self, name: Option<&str>) -> Result<&Entry, FormatError> {
+        let names = || self.names().map(str::to_owned).collect();
+        let Some(name) = name else {
+            let mut arrays = self
+                .entries
+                .iter()
+                .filter(|entry| stem(&entry.name).is_some());
+            return match (arrays.next(), arrays.next()) {
+                (Some(only), None) => Ok(only),
+                _ => Err(FormatError::WhichMember { names: names() }),
+            };
+        };
+        let last = |wanted: &dyn Fn(&str) -> bool| {
+            self.entries.iter().rev().find(|entry| wanted(&entry.name))
+        };
+        last(&|full| full == name)
+            .or_else(|| last(&|full| stem(full) == Some(name)))
+            .ok_or_else(|| FormatError::NoSuchMember {
+                member: name.to_owned(),
+                names: names(),
+            })
+    }
+
+    /// Another member that shares bytes with `entry`, whose data end at `end`.
+    fn overlapping(&self, entry: &Entry, end: u64) -> Option<&Entry> {
+        self.entries.iter().find(|other| {
+            let least = LOCAL_HEADER.saturating_add(other.wayfinder.compressed_size_hint());
+            let other_end = other.header_offset.saturating_add(least);
+            !std::ptr::eq(*other, entry)
+                && other.header_offset < end
+                && entry.header_offset < other_end
+        })
+    }
+}
+
+/// Lends a seekable reader to `rawzip`, which reads at offsets.
+#[derive(Debug)]
+struct Positioned<R>(RefCell<R>);
+
+impl<R: Read + Seek> ReaderAt for Positioned<R> {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut file = self.0.try_borrow_mut().map_err(io::Error::other)?;
+        file.seek(SeekFrom::Start(offset))?;
+        loop {
+            match file.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+/// The name of an array, if the name in the archive is one's.
+fn stem(name: &str) -> Option<&str> {
+    name.strip_suffix(".npy")
+}
+
+/// The name that NumPy gives a member.
+fn strip(name: &str) -> &str {
+    stem(name).unwrap_or(name)
+}
+
+fn bad_directory(error: rawzip::Error) -> FormatError {
+    match error.into_kind() {
+        rawzip::ErrorKind::IO(source) if source.kind() != io::ErrorKind::UnexpectedEof => {
+            FormatError::Io(source)
+        }
+        kind => FormatError::BadDirectory {
+            source: rawzip::Error::from(kind).into(),
+        },
+    }
+}

@@ -1,0 +1,218 @@
+//! What can be wrong with a shape, an index or strides.
+
+use std::fmt;
+
+use super::{Dims, MAX_NDIM};
+
+/// Why a layout can't be made, indexed or reshaped.
+///
+/// The texts are in the spirit of NumPy's; the facts are the fields.
+///
+/// ```
+/// use mapcall_array::layout::{Layout, LayoutError, Order, index};
+///
+/// let layout = Layout::contiguous(&[3, 4], 8, Order::C)?;
+/// let error = layout.slice(&index![5]).unwrap_err();
+/// assert_eq!(error.to_string(), "index 5 is out of bounds for axis 0 with size 3");
+/// assert_eq!(error, LayoutError::IndexOutOfBounds { index: 5, axis: 0, size: 3 });
+/// # Ok::<(), LayoutError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayoutError {
+    /// More axes than NumPy has.
+    #[error("an array can have at most {MAX_NDIM} axes, this one would have {ndim}")]
+    TooManyAxes {
+        /// The number of axes asked for.
+        ndim: usize,
+    },
+    /// More bytes than can be addressed, counting axes of length 0 as 1, as NumPy does.
+    #[error(
+        "an array of shape {} with items of {itemsize} bytes is too big: it must fit in {} bytes",
+        Tuple(shape),
+        isize::MAX
+    )]
+    TooBig {
+        /// The shape asked for.
+        shape: Dims<usize>,
+        /// Bytes an item.
+        itemsize: usize,
+    },
+    /// One stride is needed for each axis.
+    #[error(
+        "shape has {shape} axes but strides has {strides}; give one stride, in bytes, per axis"
+    )]
+    StridesMismatch {
+        /// The length of the shape.
+        shape: usize,
+        /// The length of the strides.
+        strides: usize,
+    },
+    /// Some element would lie before the start of the buffer or beyond what can be addressed.
+    #[error(
+        "shape {} with strides {} and items of {itemsize} bytes, starting at byte {offset}, reaches \
+         below byte 0 or above byte {}; change the offset or the strides",
+        Tuple(shape),
+        Tuple(strides),
+        isize::MAX
+    )]
+    Unaddressable {
+        /// Bytes from the start of the buffer to the first element.
+        offset: usize,
+        /// The shape asked for.
+        shape: Dims<usize>,
+        /// The strides asked for, in bytes.
+        strides: Dims<isize>,
+        /// Bytes an item.
+        itemsize: usize,
+    },
+    /// The items of a layout are those of its dtype.
+    #[error("the layout has items of {layout} bytes, but those of the dtype have {dtype}")]
+    ItemsizeMismatch {
+        /// Bytes an item, by the layout.
+        layout: usize,
+        /// Bytes an item, by the dtype.
+        dtype: usize,
+    },
+    /// The buffer ends before the array does.
+    #[error("buffer is too small for the array: {needed} bytes are needed, it has {len}")]
+    BufferTooSmall {
+        /// The bytes that a buffer must have.
+        needed: usize,
+        /// The bytes that it has.
+        len: usize,
+    },
+    /// An index past either end of its axis.
+    #[error("index {index} is out of bounds for axis {axis} with size {size}")]
+    IndexOutOfBounds {
+        /// The index as given.
+        index: isize,
+        /// The axis that it selects from.
+        axis: usize,
+        /// The length of that axis.
+        size: usize,
+    },
+    /// More indices than axes.
+    #[error("too many indices for array: array is {ndim}-dimensional, but {indices} were indexed")]
+    TooManyIndices {
+        /// The number of axes.
+        ndim: usize,
+        /// The number of indices that take an axis.
+        indices: usize,
+    },
+    /// Fewer indices than the axes of which one element was asked for.
+    #[error(
+        "too few indices for one element: array is {ndim}-dimensional, but {indices} were indexed"
+    )]
+    TooFewIndices {
+        /// The number of axes.
+        ndim: usize,
+        /// The number of indices.
+        indices: usize,
+    },
+    /// An ellipsis stands for whatever the other indices leave, so there can be only one.
+    #[error("an index can only have a single ellipsis")]
+    SecondEllipsis,
+    /// A slice that would never end.
+    #[error("slice step can't be zero; leave it out or use 1 for every element")]
+    ZeroStep,
+    /// An axis that the array lacks.
+    #[error("axis {axis} is out of bounds for array of dimension {ndim}")]
+    AxisOutOfBounds {
+        /// The axis as given; negative ones count from the last.
+        axis: isize,
+        /// The number of axes.
+        ndim: usize,
+    },
+    /// A permutation must name each axis once.
+    #[error("axes don't match array: {axes} were given for {ndim} dimensions")]
+    AxesMismatch {
+        /// The number of axes named.
+        axes: usize,
+        /// The number of axes.
+        ndim: usize,
+    },
+    /// A permutation that names an axis twice.
+    #[error("repeated axis {axis} in transpose")]
+    RepeatedAxis {
+        /// The axis, counted from the first.
+        axis: usize,
+    },
+    /// A new shape with another number of elements.
+    #[error(
+        "can't reshape an array of {size} elements into shape {}",
+        Tuple(shape)
+    )]
+    ReshapeSize {
+        /// The number of elements.
+        size: usize,
+        /// The shape asked for.
+        shape: Dims<isize>,
+    },
+    /// More than one axis to be worked out.
+    #[error("can only specify one unknown dimension (-1), not {}", Tuple(shape))]
+    UnknownDimensions {
+        /// The shape asked for.
+        shape: Dims<isize>,
+    },
+    /// A new shape that these strides can't express.
+    #[error(
+        "can't reshape from shape {} to {} without a copy; copy the array into contiguous memory first",
+        Tuple(from),
+        Tuple(to)
+    )]
+    NeedsCopy {
+        /// The shape of the array.
+        from: Dims<usize>,
+        /// The shape asked for.
+        to: Dims<usize>,
+    },
+    /// A shape that does not stretch to the one asked for.
+    #[error(
+        "can't broadcast shape {} to {}: aligned at the last, each axis must be equal or 1",
+        Tuple(from),
+        Tuple(to)
+    )]
+    BroadcastTo {
+        /// The shape of the array.
+        from: Dims<usize>,
+        /// The shape asked for.
+        to: Dims<usize>,
+    },
+    /// Shapes that don't broadcast with each other.
+    #[error(
+        "shape mismatch: shapes can't be broadcast to a single shape; mismatch is between \
+         argument {first} with shape {} and argument {second} with shape {}",
+        Tuple(first_shape),
+        Tuple(second_shape)
+    )]
+    BroadcastMismatch {
+        /// The position of the shape that set the length.
+        first: usize,
+        /// That shape.
+        first_shape: Dims<usize>,
+        /// The position of the shape that disagrees.
+        second: usize,
+        /// That shape.
+        second_shape: Dims<usize>,
+    },
+}
+
+/// Prints as Python's tuples: `()`, `(5,)`, `(5, 2)`.
+struct Tuple<'a, T>(&'a [T]);
+
+impl<T: fmt::Display> fmt::Display for Tuple<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [only] => write!(f, "({only},)"),
+            all => {
+                f.write_str("(")?;
+                for (i, value) in all.iter().enumerate() {
+                    let separator = if i == 0 { "" } else { ", " };
+                    write!(f, "{separator}{value}")?;
+                }
+                f.write_str(")")
+            }
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! Where the elements of an n-dimensional array lie in a buffer.
+//!
+//! A [`Layout`] is NumPy's offset, shape and strides without the memory. Views (slices,
+//! transposes, reshapes, broadcasts) are made from layouts by arithmetic alone, and follow
+//! NumPy's rules to the stride.
+//!
+//! ```
+//! use mapcall_array::layout::{Layout, Order, index};
+//!
+//! // Every other row of a 4×6 array of 8-byte items, columns backwards.
+//! let layout = Layout::contiguous(&[4, 6], 8, Order::C)?;
+//! let view = layout.slice(&index![..; 2, ..; -1])?;
+//! assert_eq!((view.shape(), view.strides()), (&[2, 6][..], &[96, -8][..]));
+//! assert_eq!((view.offset(), view.bounds()), (40, 0..144));
+//! # Ok::<(), mapcall_array::layout::LayoutError>(())
+//! ```
+//!
+//! # Limits
+//!
+//! - Every layout's bounds are known not to overflow: [`Layout::from_strides`] checks, and no
+//!   view reaches further than what it was made from. So a layout that fits in a buffer
+//!   ([`Layout::fits_in`]) has only views that fit in it too.
+//! - As in NumPy, the product of the itemsize and of all lengths, those of 0 left out, is at
+//!   most `isize::MAX`, and there are at most [`MAX_NDIM`] axes.
+//! - A view of a layout without elements keeps its offset, where NumPy moves a pointer that
+//!   nobody may follow.
+
+mod axes;
+mod broadcast;
+mod error;
+mod index;
+mod overlap;
+mod reshape;
+
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+pub use self::broadcast::broadcast_shapes;
+pub use self::error::LayoutError;
+pub use self::index::{Index, Slice};
+#[doc(inline)]
+pub use crate::index;
+
+/// One value for each axis; up to four need no allocation.
+pub type Dims<T> = SmallVec<[T; 4]>;
+
+/// The most axes that an array can have, as in NumPy 2.
+pub const MAX_NDIM: usize = 64;
+
+/// Which axis varies fastest in memory.
+///
+/// ```
+/// use mapcall_array::layout::{Layout, Order};
+///
+/// assert_eq!(Layout::contiguous(&[2, 3], 8, Order::C)?.strides(), [24, 8]);
+/// assert_eq!(Layout::contiguous(&[2, 3], 8, Order::F)?.strides(), [8, 16]);
+/// # Ok::<(), mapcall_array::layout::LayoutError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// The last axis, as in C.
+    #[default]
+    C,
+    /// The first axis, as in Fortran.
+    F,
+}
+
+/// Where the elements of an array lie relative to the start of a buffer.
+///
+/// Element `[i, j, ..]` is the `itemsize` bytes from byte
+/// `offset + i * strides[0] + j * strides[1] + ..`.
+///
+/// ```
+/// use mapcall_array::layout::{Layout, Order};
+///
+/// let layout = Layout::contiguous(&[2, 3], 8, Order::C)?.with_offset(128)?;
+/// assert_eq!((layout.ndim(), layout.shape(), layout.strides()), (2, &[2, 3][..], &[24, 8][..]));
+/// assert_eq!((layout.size(), layout.itemsize(), layout.nbytes()), (6, 8, 48));
+/// assert_eq!((layout.offset(), layout.bounds()), (128, 128..176));
+/// assert!(layout.fits_in(175).is_err());
+/// # Ok::<(), mapcall_array::layout::LayoutError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Layout {
+    // Invariant: `check_size(shape, itemsize)` and `checked_bounds()` succeed, and
+    // `shape` and `strides` are equally long.
+    offset: usize,
+    shape: Dims<usize>,
+    strides: Dims<isize>,
+    itemsize: usize,
+}
+
+impl Layout {
+    /// An array without gaps that starts at byte 0.
+    ///
+    /// ```
+    /// use mapcall_array::layout::{Layout, Order};
+    ///
+    /// assert_eq!(Layout::contiguous(&[4, 5, 2], 4, Order::F)?.strides(), [4, 16, 80]);
+    /// // NumPy's choice for an array without elements.
+    /// assert_eq!(Layout::contiguous(&[0, 3], 8, Order::C)?.strides(), [0, 0]);
+    /// assert!(Layout::contiguous(&[0, usize::MAX], 8, Order::C).is_err());
+    /// # Ok::<(), mapcall_array::layout::LayoutError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::TooManyAxes`], [`LayoutError::TooBig`].
+    pub fn contiguous(shape: &[usize], itemsize: usize, order: Order) -> Result<Self, LayoutError> {
+        check_size(shape, itemsize)?;
+        let step = if shape.contains(&0) {
+            0
+        } else {
+            itemsize.cast_signed()
+        };
+        let (strides, _) = packed_strides(shape, step, order);
+        Ok(Self {
+            offset: 0,
+            shape: shape.into(),
+            strides,
+            itemsize,
+        })
+    }
+
+    /// An array with its first element at byte `offset` and the given strides, in bytes.
+    ///
+    /// ```
+    /// use mapcall_array::layout::Layout;
+    ///
+    /// let reversed = Layout::from_strides(16, &[3], &[-8], 8)?;
+    /// assert_eq!(reversed.bounds(), 0..24);
+    /// assert!(Layout::from_strides(8, &[3], &[-8], 8).is_err());
+    /// # Ok::<(), mapcall_array::layout::LayoutError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::StridesMismatch`], [`LayoutError::TooManyAxes`], [`LayoutError::TooBig`];
+    /// [`LayoutError::Unaddressable`] when an element would lie below byte 0 or end above byte
+    /// `isize::MAX`.
+    pub fn from_strides(
+        offset: usize,
+        shape: &[usize],
+        strides: &[isize],
+        itemsize: usize,
+    ) -> Result<Self, LayoutError> {
+        if shape.len() != strides.len() {
+            let (shape, strides) = (shape.len(), strides.len());
+            return Err(LayoutError::StridesMismatch { shape, strides });
+        }
+        check_size(shape, itemsize)?;
+        Self {
+            offset,
+            shape: shape.into(),
+            strides: strides.into(),
+            itemsize,
+        }
+        .checked()
+    }
+
+    /// The same array with its first element at byte `offset`.
+    ///
+    /// ```
+    /// use mapcall_array::layout::{Layout, Order};
+    ///
+    /// let after_header = Layout::contiguous(&[10], 4, Order::C)?.with_offset(128)?;
+    /// assert_eq!(after_header.bounds(), 128..168);
+    /// # Ok::<(), mapcall_array::layout::LayoutError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::Unaddressable`], as for [`Layout::from_strides`].
+    pub fn with_offset(self, offset: usize) -> Result<Self, LayoutError> {
+        Self { offset, ..self }.checked()
+    }
+
+    /// The number of axes.
+    #[must_use]
+    pub fn ndim(&self) -> usize {
+        self.shape.len()
+    }
+
+    /// The length of each axis.
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The bytes from one element to the next along each axis; of no meaning on an axis of
+    /// length 1 or in an array without elements.
+    #[must_use]
+    pub fn strides(&self) -> &[isize] {
+        &self.strides
+    }
+
+    /// Bytes an element.
+    #[must_use]
+    pub fn itemsize(&self) -> usize {
+        self.itemsize
+    }
+
+    /// Bytes from the start of the buffer to element `[0, 0, ..]`.
+    #[must_use]
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// The number of elements.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        if self.is_empty() {
+            0
+        } else {
+            self.shape.iter().product()
+        }
+    }
+
+    /// The bytes of all elements, without gaps and counting shared ones again.
+    #[must_use]
+    pub fn nbytes(&self) -> usize {
+        self.size() * self.itemsize
+    }
+
+    /// Whether there is no element: some axis has length 0.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.shape.contains(&0)
+    }
+
+    /// From the lowest byte of any element to one past the highest, relative to the start of
+    /// the buffer; the empty range at the offset when there is no element.
+    ///
+    /// ```
+    /// use mapcall_array::layout::Layout;
+    ///
+    /// let layout = Layout::from_strides(80, &[2, 3], &[-48, 16], 8)?;
+    /// assert_eq!(layout.bounds(), 32..120);
+    /// # Ok::<(), mapcall_array::layout::LayoutError>(())
+    /// ```
+    #[must_use]
+    pub fn bounds(&self) -> Range<usize> {
+        let (mut low, mut high) = (self.offset, self.offset);
+        if !self.is_empty() {
+            for (size, stride) in self.axes() {
+                // None of this overflows: that is the invariant.
+                let reach = (size - 1) * stride.unsigned_abs();
+                if stride < 0 {
+                    low -= reach;
+                } else {
+                    high += reach;
+                }
+            }
+            high += self.itemsize;
+        }
+        low..high
+    }
+
+    /// Checks that a buffer of `len` bytes holds the array.
+    ///
+    /// ```
+    /// use mapcall_array::layout::{Layout, Order};
+    ///
+    /// let layout = Layout::contiguous(&[3, 3], 8, Order::C)?;
+    /// assert!(layout.fits_in(72).is_ok());
+    /// assert_eq!(
+    ///     layout.fits_in(64).unwrap_err().to_string(),
+    ///     "buffer is too small for the array: 72 bytes are needed, it has 64"
+    /// );
+    /// # Ok::<(), mapcall_array::layout::LayoutError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::BufferTooSmall`]; also when there is no element but the offset lies past
+    /// the end of the buffer.
+    pub fn fits_in(&self, len: usize) -> Result<(), LayoutError> {
+        let needed = self.bounds().end;
+        if needed > len {
+            Err(LayoutError::BufferTooSmall { needed, len })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether the elements follow each other without gaps in C order: NumPy's `C_CONTIGUOUS`.
+    ///
+    /// The strides of axes of length 1 don't count, and an array without elements is contiguous
+    /// in both orders.
+    ///
+    /// ```
+    /// use mapcall_array::layout::{Layout, Order};
+    ///
+    /// let layout = Layout::contiguous(&[4, 6], 8, Order::C)?;
+    /// assert!(layout.is_c_contiguous() && !layout.is_f_contiguous());
+    /// assert!(layout.transpose().is_f_contiguous());
+    /// # Ok::<(), mapcall_array::layout::LayoutError>(())
+    /// ```
+    #[must_use]
+    pub fn is_c_contiguous(&self) -> bool {
+        self.is_empty() || follow_each_other(self.axes().rev(), self.itemsize)
+    }
+
+    /// Whether the elements follow each other without gaps in Fortran order: NumPy's
+    /// `F_CONTIGUOUS`, with the rules of [`Layout::is_c_contiguous`].
+    #[must_use]
+    pub fn is_f_contiguous(&self) -> bool {
+        self.is_empty() || follow_each_other(self.axes(), self.itemsize)
+    }
+
+    /// Whether every element lies at a multiple of `alignment` (a power of two) when the buffer
+    /// starts at `address`: NumPy's `ALIGNED`.
+    ///
+    /// The strides of axes of length 1 don't count, and an array without elements is aligned.
+    /// An `alignment` of 0 means "can't be aligned", as in NumPy.
+    ///
+    /// ```
+    /// use mapcall_array::layout::{Layout, Order};
+    ///
+    /// let layout = Layout::contiguous(&[3], 8, Order::C)?.with_offset(4)?;
+    /// assert!(!layout.is_aligned(0x1000, 8));
+    /// assert!(layout.is_aligned(0x1004, 8));
+    /// # Ok::<(), mapcall_array::layout::LayoutError>(())
+    /// ```
+    #[must_use]
+    pub fn is_aligned(&self, address: usize, alignment: usize) -> bool {
+        let Some(low_bits) = alignment.checked_sub(1) else {
+            return false;
+        };
+        let bits = self
+            .axes()
+            .filter(|&(size, _)| size > 1)
+            .fold(address.wrapping_add(self.offset), |bits, (_, stride)| {
+                bits | stride.cast_unsigned()
+            });
+        self.is_empty() || bits & low_bits == 0
+    }
+
+    /// Length and stride of each axis.
+    fn axes(&self) -> impl DoubleEndedIterator<Item = (usize, isize)> + ExactSizeIterator + Clone {
+        self.shape.iter().copied().zip(self.strides.iter().copied())
+    }
+
+    /// Adds an axis behind the others.
+    fn push_axis(&mut self, size: usize, stride: isize) {
+        self.shape.push(size);
+        self.strides.push(stride);
+    }
+
+    fn checked(self) -> Result<Self, LayoutError> {
+        match self.checked_bounds() {
+            Some(_) => Ok(self),
+            None => Err(LayoutError::Unaddressable {
+                offset: self.offset,
+                shape: self.shape,
+                strides: self.strides,
+                itemsize: self.itemsize,
+            }),
+        }
+    }
+
+    /// [`Layout::bounds`] of a layout that is not known to have any.
+    fn checked_bounds(&self) -> Option<Range<usize>> {
+        let (mut low, mut high) = (self.offset, self.offset);
+        if !self.is_empty() {
+            for (size, stride) in self.axes() {
+                let reach = (size - 1).checked_mul(stride.unsigned_abs())?;
+                if stride < 0 {
+                    low = low.checked_sub(reach)?;
+                } else {
+                    high = high.checked_add(reach)?;
+                }
+            }
+            high = high.checked_add(self.itemsize)?;
+        }
+        isize::try_from(high).ok()?;
+        Some(low..high)
+    }
+}
+
+/// NumPy's limits for every array: the number of axes, and the bytes with lengths of 0 left out.
+///
+/// Items of 0 bytes count as 1, so that the number of elements is always in range, too.
+fn check_size(shape: &[usize], itemsize: usize) -> Result<(), LayoutError> {
+    if shape.len() > MAX_NDIM {
+        return Err(LayoutError::TooManyAxes { ndim: shape.len() });
+    }
+    shape
+        .iter()
+        .filter(|&&size| size != 0)
+        .try_fold(itemsize.max(1), |bytes, &size| bytes.checked_mul(size))
+        .filter(|&bytes| isize::try_from(bytes).is_ok())
+        .map(|_| ())
+        .ok_or_else(|| LayoutError::TooBig {
+            shape: shape.into(),
+            itemsize,
+        })
+}
+
+/// Strides of axes without gaps, `step` bytes from one element to the next, and the step of an
+/// axis that would come behind the slowest. Lengths of 0 count as 1.
+fn packed_strides(shape: &[usize], step: isize, order: Order) -> (Dims<isize>, isize) {
+    let mut next = step;
+    let mut stride = |&size: &usize| {
+        let stride = next;
+        // Wraps at most in front of axes of length 1, where a stride has no meaning.
+        next = next.wrapping_mul(size.max(1).cast_signed());
+        stride
+    };
+    let strides = match order {
+        Order::F => shape.iter().map(stride).collect(),
+        Order::C => {
+            let mut strides: Dims<isize> = shape.iter().rev().map(&mut stride).collect();
+            strides.reverse();
+            strides
+        }
+    };
+    (strides, next)
+}
+
+/// Whether axes, the fastest first, leave no gaps; only for arrays with elements.
+fn follow_each_other(axes: impl Iterator<Item = (usize, isize)>, itemsize: usize) -> bool {
+    let mut expected = itemsize.cast_signed();
+    axes.filter(|&(size, _)| size != 1).all(|(size, stride)| {
+        let follows = stride == expected;
+        // In range: the product of all sizes and the itemsize is.
+        expected *= size.cast_signed();
+        follows
+    })
+}

@@ -1,0 +1,29 @@
+//! Array files of any size as memory maps, with NumPy's dtypes, layouts and file formats.
+
+mod array;
+mod buffer;
+pub mod ctypes;
+pub mod dtype;
+mod error;
+mod file;
+pub mod format;
+pub mod layout;
+pub mod literal;
+pub mod map;
+mod sys;
+mod typed;
+
+pub use array::Array;
+pub use buffer::Buffer;
+pub use ctypes::Ctypes;
+pub use dtype::DType;
+pub use error::{Error, Result};
+pub use file::create;
+pub use layout::Layout;
+pub use map::{Map, MapOptions, Mode};
+pub use typed::{Element, ViewError};
+
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

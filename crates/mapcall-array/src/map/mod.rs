@@ -1,0 +1,232 @@
+//! Files as memory: opening, flushing, paging.
+//!
+//! [`MapOptions`] opens a file as an [`Array`](crate::Array); the [`Map`] beneath owns the range
+//! of addresses. Neither keeps a file descriptor.
+
+#![allow(unsafe_code)]
+
+mod error;
+mod mode;
+mod options;
+mod paging;
+mod source;
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use memmap2::MmapRaw;
+
+use crate::error::{Error, Result};
+use crate::sys;
+
+pub use error::MapError;
+pub use mode::Mode;
+pub use options::MapOptions;
+pub use paging::Advice;
+pub(crate) use source::{Source, open_file};
+
+/// A range of a file in memory.
+///
+/// It owns its addresses from opening until it is dropped. The file's descriptor is not kept.
+///
+/// ```
+/// use mapcall_array::{MapOptions, Mode};
+///
+/// let file = tempfile::NamedTempFile::new()?;
+/// std::fs::write(&file, [7; 6000])?;
+/// // SAFETY: nobody else changes the temporary file.
+/// let array = unsafe { MapOptions::new().mode(Mode::Read).offset(4999).map(&file)? };
+/// let map = array.buffer().map().unwrap();
+/// assert_eq!((map.file_offset(), map.len(), map.mode()), (4999, 1001, Mode::Read));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Map {
+    raw: MmapRaw,
+    mode: Mode,
+    offset: u64,
+    file_len: u64,
+    identity: sys::Identity,
+    path: Option<PathBuf>,
+}
+
+impl Map {
+    /// Maps `len` bytes of a file from byte `offset` on, which need not be a multiple of the page.
+    ///
+    /// # Safety
+    ///
+    /// As [`MapOptions::map`].
+    pub(crate) unsafe fn new(
+        source: &Source<'_>,
+        mode: Mode,
+        offset: u64,
+        len: usize,
+    ) -> Result<Self> {
+        let mut options = memmap2::MmapOptions::new();
+        options.offset(offset).len(len);
+        let raw = match mode {
+            Mode::Read => options.map_raw_read_only(source.file),
+            Mode::ReadWrite | Mode::Write => options.map_raw(source.file),
+            Mode::CopyOnWrite => {
+                // Without a reservation a private map may be larger than memory and swap.
+                options.no_reserve_swap();
+                // SAFETY: the caller's promise; only addresses leave this type, no references.
+                unsafe { options.map_copy(source.file) }.map(Into::into)
+            }
+        };
+        Ok(Self {
+            raw: raw.map_err(|error| source.io_error("map", error))?,
+            mode,
+            offset,
+            file_len: source.len,
+            identity: source.identity,
+            path: source.path.map(Path::to_path_buf),
+        })
+    }
+
+    /// The address of the first byte.
+    #[must_use]
+    pub fn as_ptr(&self) -> *const u8 {
+        self.raw.as_ptr()
+    }
+
+    /// The address of the first byte, for writing through when the mode allows it.
+    #[must_use]
+    pub fn as_mut_ptr(&self) -> *mut u8 {
+        self.raw.as_mut_ptr()
+    }
+
+    /// The number of bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.raw.len()
+    }
+
+    /// Whether no byte is mapped.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How the file was opened.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Where in the file the first byte stands.
+    #[must_use]
+    pub fn file_offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// How long the file was, in bytes, when it had been opened (and grown).
+    #[must_use]
+    pub fn file_len(&self) -> u64 {
+        self.file_len
+    }
+
+    /// The file, as it was named.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// How long the file is now, in bytes, when its name still leads to it.
+    #[must_use]
+    pub fn named_file_len(&self) -> Option<u64> {
+        let metadata = fs::metadata(self.path.as_ref()?).ok()?;
+        (sys::identity(&metadata) == self.identity).then_some(metadata.len())
+    }
+
+    /// Whether a range of bytes may hold what the file does not: changes to a copy-on-write map.
+    ///
+    /// Where the system does not tell, the answer is that it may.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError::OutOfRange`].
+    pub fn has_private_changes(&self, range: Range<usize>) -> Result<bool> {
+        let range = self.check(range)?;
+        if range.is_empty() || self.mode != Mode::CopyOnWrite {
+            return Ok(false);
+        }
+        Ok(sys::has_private_pages(&self.raw, range).unwrap_or(true))
+    }
+
+    /// Writes a range of bytes to the file, and returns when they are on the disk.
+    ///
+    /// A no-op where nothing written can reach the file (modes `r` and `c`).
+    ///
+    /// # Errors
+    ///
+    /// [`MapError::OutOfRange`]; [`Error::Io`] when the disk fails.
+    pub fn flush(&self, range: Range<usize>) -> Result<()> {
+        self.flush_with(range, MmapRaw::flush_range)
+    }
+
+    /// Asks for a range of bytes to be written to the file, and returns at once.
+    ///
+    /// Linux writes dirty pages on its own schedule and takes this only as a check of the range;
+    /// other systems start to write.
+    ///
+    /// # Errors
+    ///
+    /// As [`Map::flush`].
+    pub fn flush_async(&self, range: Range<usize>) -> Result<()> {
+        self.flush_with(range, MmapRaw::flush_async_range)
+    }
+
+    fn flush_with(
+        &self,
+        range: Range<usize>,
+        flush: fn(&MmapRaw, usize, usize) -> io::Result<()>,
+    ) -> Result<()> {
+        let range = self.check(range)?;
+        if range.is_empty() || !self.mode.writes_file() {
+            return Ok(());
+        }
+        flush(&self.raw, range.start, range.len()).map_err(|source| self.io("flush", source))
+    }
+
+    /// The range, when it lies inside the map.
+    fn check(&self, range: Range<usize>) -> Result<Range<usize>> {
+        if range.start <= range.end && range.end <= self.len() {
+            return Ok(range);
+        }
+        let Range { start, end } = range;
+        Err(self.error(MapError::OutOfRange {
+            start,
+            end,
+            len: self.len(),
+        }))
+    }
+
+    fn io(&self, action: &'static str, source: io::Error) -> Error {
+        Error::Io {
+            action,
+            path: self.path.clone(),
+            source,
+        }
+    }
+
+    fn error(&self, source: MapError) -> Error {
+        Error::Map {
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+impl fmt::Debug for Map {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Map")
+            .field("path", &self.path)
+            .field("mode", &self.mode)
+            .field("file_offset", &self.offset)
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}

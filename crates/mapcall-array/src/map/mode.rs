@@ -1,0 +1,73 @@
+use std::fmt;
+use std::str::FromStr;
+
+use super::MapError;
+
+/// How a file is opened, by NumPy's names.
+///
+/// ```
+/// use mapcall_array::Mode;
+///
+/// assert_eq!("readwrite".parse::<Mode>()?, Mode::ReadWrite);
+/// assert_eq!(Mode::CopyOnWrite.to_string(), "c");
+/// # Ok::<(), mapcall_array::map::MapError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// `r`: an existing file, for reading.
+    Read,
+    /// `r+`: an existing file, for reading and writing; it grows to hold the array.
+    #[default]
+    ReadWrite,
+    /// `w+`: a new file, or an existing one emptied first.
+    Write,
+    /// `c`: an existing file whose changes stay in memory.
+    CopyOnWrite,
+}
+
+impl Mode {
+    /// NumPy's short name: `r`, `r+`, `w+` or `c`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "r",
+            Self::ReadWrite => "r+",
+            Self::Write => "w+",
+            Self::CopyOnWrite => "c",
+        }
+    }
+
+    /// Whether the array may be written to.
+    #[must_use]
+    pub const fn is_writeable(self) -> bool {
+        !matches!(self, Self::Read)
+    }
+
+    /// Whether what is written reaches the file.
+    #[must_use]
+    pub const fn writes_file(self) -> bool {
+        matches!(self, Self::ReadWrite | Self::Write)
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Mode {
+    type Err = MapError;
+
+    fn from_str(mode: &str) -> Result<Self, MapError> {
+        match mode {
+            "r" | "readonly" => Ok(Self::Read),
+            "r+" | "readwrite" => Ok(Self::ReadWrite),
+            "w+" | "write" => Ok(Self::Write),
+            "c" | "copyonwrite" => Ok(Self::CopyOnWrite),
+            _ => Err(MapError::UnknownMode {
+                mode: mode.to_owned(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What the system is told about pages, and what it tells.
+
+use std::ops::Range;
+use std::str::FromStr;
+
+use super::{Map, MapError};
+use crate::error::Result;
+use crate::sys;
+
+/// What a program is about to do with pages of a map.
+///
+/// ```
+/// use mapcall_array::map::Advice;
+///
+/// assert_eq!("willneed".parse::<Advice>()?, Advice::WillNeed);
+/// # Ok::<(), mapcall_array::map::MapError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Advice {
+    /// `normal`: nothing special; the system reads some pages ahead.
+    Normal,
+    /// `random`: pages are touched in no order, so reading ahead is wasted.
+    Random,
+    /// `sequential`: pages are touched once and in order; read far ahead, drop early.
+    Sequential,
+    /// `willneed`: pages are needed soon; start to read them now.
+    WillNeed,
+    /// `dontneed`: pages leave this process's memory; the file keeps their content.
+    DontNeed,
+    /// `hugepage`: larger pages are welcome where the system has them.
+    HugePage,
+}
+
+impl Advice {
+    /// Every advice.
+    pub const ALL: [Self; 6] = [
+        Self::Normal,
+        Self::Random,
+        Self::Sequential,
+        Self::WillNeed,
+        Self::DontNeed,
+        Self::HugePage,
+    ];
+
+    /// The name, as in `madvise`'s constants.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Random => "random",
+            Self::Sequential => "sequential",
+            Self::WillNeed => "willneed",
+            Self::DontNeed => "dontneed",
+            Self::HugePage => "hugepage",
+        }
+    }
+}
+
+impl FromStr for Advice {
+    type Err = MapError;
+
+    fn from_str(advice: &str) -> Result<Self, MapError> {
+        Self::ALL
+            .into_iter()
+            .find(|known| known.as_str() == advice)
+            .ok_or_else(|| MapError::UnknownAdvice {
+                advice: advice.to_owned(),
+            })
+    }
+}
+
+impl Map {
+    /// Advises the system about a range of bytes, widened to whole pages.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError::WouldDiscard`] for [`Advice::DontNeed`] on a copy-on-write map, whose changes
+    /// would be lost; [`MapError::OutOfRange`]; [`Error::Io`](crate::Error::Io) when the system
+    /// does not know the advice.
+    pub fn advise(&self, range: Range<usize>, advice: Advice) -> Result<()> {
+        let range = self.check(range)?;
+        if advice == Advice::DontNeed && !self.discards_safely() {
+            return Err(self.error(MapError::WouldDiscard));
+        }
+        if range.is_empty() {
+            return Ok(());
+        }
+        sys::advise(&self.raw, range, advice).map_err(|source| self.io("advise on", source))
+    }
+
+    /// Brings a range of bytes into memory, and returns when they are there.
+    ///
+    /// A caller that must stay responsive prefetches in pieces.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError::OutOfRange`]; [`Error::Io`](crate::Error::Io) when the file can't be read, or
+    /// has become shorter than the map.
+    pub fn prefetch(&self, range: Range<usize>) -> Result<()> {
+        let range = self.check(range)?;
+        if range.is_empty() {
+            return Ok(());
+        }
+        sys::prefetch(&self.raw, range).map_err(|source| self.io("read ahead", source))
+    }
+
+    /// Which pages of a range of bytes are in memory, in order: a page that holds any of them
+    /// counts.
+    ///
+    /// Linux tells a process only about files that it may write; of others it says that every
+    /// page is there.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError::OutOfRange`]; [`Error::Io`](crate::Error::Io) where the system can't tell.
+    pub fn residency(&self, range: Range<usize>) -> Result<Vec<bool>> {
+        let range = self.check(range)?;
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        sys::residency(&self.raw, range).map_err(|source| self.io("inspect", source))
+    }
+
+    /// Whether dropping pages loses nothing: the file has what they hold.
+    fn discards_safely(&self) -> bool {
+        self.mode != super::Mode::CopyOnWrite
+    }
+}

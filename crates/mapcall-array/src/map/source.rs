@@ -1,0 +1,92 @@
+//! A regular file that is about to be mapped.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::Path;
+
+use super::{MapError, Mode};
+use crate::error::{Error, Result};
+use crate::sys;
+
+/// An open regular file, whose bytes stay where they are.
+#[derive(Debug)]
+pub(crate) struct Source<'a> {
+    pub(crate) file: &'a File,
+    pub(crate) path: Option<&'a Path>,
+    pub(crate) len: u64,
+    pub(crate) identity: sys::Identity,
+}
+
+impl<'a> Source<'a> {
+    /// Asks the system once what the file is.
+    pub(crate) fn new(file: &'a File, path: Option<&'a Path>) -> Result<Self> {
+        let metadata = file
+            .metadata()
+            .map_err(|source| io_error("inspect", path, source))?;
+        if !metadata.is_file() {
+            let kind = sys::kind(metadata.file_type());
+            return Err(map_error(path, MapError::NotRegular { kind }));
+        }
+        Ok(Self {
+            file,
+            path,
+            len: metadata.len(),
+            identity: sys::identity(&metadata),
+        })
+    }
+
+    /// Changes the file's length; what is added is a hole, which reads as zeros and takes no space.
+    pub(crate) fn set_len(&mut self, len: u64) -> Result<()> {
+        self.file
+            .set_len(len)
+            .map_err(|source| self.io_error("resize", source))?;
+        self.len = len;
+        Ok(())
+    }
+
+    pub(crate) fn io_error(&self, action: &'static str, source: io::Error) -> Error {
+        io_error(action, self.path, source)
+    }
+
+    pub(crate) fn map_error(&self, source: MapError) -> Error {
+        map_error(self.path, source)
+    }
+}
+
+/// Opens an existing file as a mode asks, without emptying it.
+pub(crate) fn open_file(path: &Path, mode: Mode) -> Result<File> {
+    let mut options = OpenOptions::new();
+    sys::open(options.read(true).write(mode.writes_file()), path)
+        .map_err(|source| io_error("open", Some(path), source))
+}
+
+/// Opens a file for writing, without emptying it, and says whether it is new.
+pub(crate) fn create_file(path: &Path) -> Result<(File, bool)> {
+    match OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(path)
+    {
+        Ok(file) => Ok((file, true)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Ok((open_file(path, Mode::Write)?, false))
+        }
+        Err(source) => Err(io_error("create", Some(path), source)),
+    }
+}
+
+fn io_error(action: &'static str, path: Option<&Path>, source: io::Error) -> Error {
+    Error::Io {
+        action,
+        path: path.map(Path::to_path_buf),
+        source,
+    }
+}
+
+pub(crate) fn map_error(path: Option<&Path>, source: MapError) -> Error {
+    Error::Map {
+        path: path.map(Path::to_path_buf),
+        source,
+    }
+}

@@ -1,0 +1,121 @@
+#![allow(unsafe_code)]
+
+use std::fs::{File, FileType, Metadata, OpenOptions, Permissions};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use memmap2::{MmapRaw, UncheckedAdvice};
+use rustix::fs::{FallocateFlags, OFlags};
+use rustix::io::Errno;
+use rustix::param::page_size;
+
+use crate::map::Advice;
+
+/// Opens a file without waiting for the other end of a pipe.
+pub(crate) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    options
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)
+}
+
+/// What a file that is not regular is.
+pub(crate) fn kind(file_type: FileType) -> &'static str {
+    if file_type.is_dir() {
+        "directory"
+    } else if file_type.is_fifo() {
+        "pipe"
+    } else if file_type.is_socket() {
+        "socket"
+    } else {
+        "device"
+    }
+}
+
+/// What tells a file from another that later gets its name: device and inode.
+pub(crate) type Identity = (u64, u64);
+
+pub(crate) fn identity(metadata: &Metadata) -> Identity {
+    (metadata.dev(), metadata.ino())
+}
+
+/// The permissions of a new file, from which the system takes away the process's umask.
+#[expect(clippy::unnecessary_wraps, reason = "other systems have none")]
+pub(crate) fn default_permissions() -> Option<Permissions> {
+    Some(Permissions::from_mode(0o666))
+}
+
+/// Gives a new file its size and, where the file system can, the disk space for it.
+pub(crate) fn allocate(file: &File, len: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(len),
+        result => Ok(result?),
+    }
+}
+
+pub(crate) fn advise(map: &MmapRaw, range: Range<usize>, advice: Advice) -> io::Result<()> {
+    let (start, len) = (range.start, range.len());
+    let advice = match advice {
+        Advice::Normal => memmap2::Advice::Normal,
+        Advice::Random => memmap2::Advice::Random,
+        Advice::Sequential => memmap2::Advice::Sequential,
+        Advice::WillNeed => memmap2::Advice::WillNeed,
+        Advice::HugePage => memmap2::Advice::HugePage,
+        // SAFETY: the caller asks this of shared maps only, whose pages keep their content.
+        Advice::DontNeed => unsafe {
+            return map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, len);
+        },
+    };
+    map.advise_range(advice, start, len)
+}
+
+pub(crate) fn prefetch(map: &MmapRaw, range: Range<usize>) -> io::Result<()> {
+    match map.advise_range(memmap2::Advice::PopulateRead, range.start, range.len()) {
+        // Linux before 5.14 can only be asked to start.
+        Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+            map.advise_range(memmap2::Advice::WillNeed, range.start, range.len())
+        }
+        result => result,
+    }
+}
+
+pub(crate) fn residency(map: &MmapRaw, range: Range<usize>) -> io::Result<Vec<bool>> {
+    let first = map.as_mut_ptr().wrapping_add(range.start);
+    let into_page = first.addr() % page_size();
+    let (first, len) = (first.wrapping_sub(into_page), into_page + range.len());
+    let mut pages = vec![0_u8; len.div_ceil(page_size())];
+    // SAFETY: `first` is a page of the map, `pages` has a byte for each page of `len`.
+    match unsafe { libc::mincore(first.cast(), len, pages.as_mut_ptr()) } {
+        0 => Ok(pages.into_iter().map(|page| page & 1 == 1).collect()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Whether a page of a private map is no longer the file's; from `/proc/self/pagemap`.
+pub(crate) fn has_private_pages(map: &MmapRaw, range: Range<usize>) -> io::Result<bool> {
+    const ENTRY: usize = size_of::<u64>();
+    const SWAPPED_OR_PRESENT: u64 = 0b11 << 62;
+    const FILE_OR_SHARED: u64 = 1 << 61;
+
+    let pagemap = File::open("/proc/self/pagemap")?;
+    let first = map.as_ptr().wrapping_add(range.start).addr() / page_size();
+    let last = map.as_ptr().wrapping_add(range.end - 1).addr() / page_size();
+    let mut entries = vec![0_u8; 8192 * ENTRY];
+    let mut page = first;
+    while page <= last {
+        let len = entries.len().min((last - page + 1) * ENTRY);
+        let entries = entries.get_mut(..len).unwrap_or_default();
+        pagemap.read_exact_at(entries, (page * ENTRY) as u64)?;
+        let (entries, _) = entries.as_chunks::<ENTRY>();
+        let is_private = |entry: &[u8; ENTRY]| {
+            let entry = u64::from_ne_bytes(*entry);
+            entry & SWAPPED_OR_PRESENT != 0 && entry & FILE_OR_SHARED == 0
+        };
+        if entries.iter().any(is_private) {
+            return Ok(true);
+        }
+        page += entries.len();
+    }
+    Ok(false)
+}

@@ -1,0 +1,10 @@
+//! System calls: one file for each system, and one that answers "unsupported".
+
+#[cfg_attr(target_os = "linux", path = "linux.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "unsupported.rs")]
+mod os;
+
+pub(crate) use os::{
+    Identity, advise, allocate, default_permissions, has_private_pages, identity, kind, open,
+    prefetch, residency,
+};

@@ -1,0 +1,55 @@
+use std::fs::{self, File, FileType, Metadata, OpenOptions, Permissions};
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+
+use memmap2::MmapRaw;
+
+use crate::map::Advice;
+
+/// Opens a file, but never a pipe, whose opening could wait for ever.
+pub(crate) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => Err(io::ErrorKind::InvalidInput.into()),
+        _ => options.open(path),
+    }
+}
+
+/// What a file that is not regular is.
+pub(crate) fn kind(file_type: FileType) -> &'static str {
+    if file_type.is_dir() {
+        "directory"
+    } else {
+        "special file"
+    }
+}
+
+/// Nothing tells a file from another that later gets its name.
+pub(crate) type Identity = ();
+
+pub(crate) fn identity(_: &Metadata) -> Identity {}
+
+pub(crate) fn default_permissions() -> Option<Permissions> {
+    None
+}
+
+pub(crate) fn allocate(file: &File, len: u64) -> io::Result<()> {
+    file.set_len(len)
+}
+
+/// Advice changes no result, so a system without it may take any.
+pub(crate) fn advise(_: &MmapRaw, _: Range<usize>, _: Advice) -> io::Result<()> {
+    Ok(())
+}
+
+pub(crate) fn prefetch(_: &MmapRaw, _: Range<usize>) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn residency(_: &MmapRaw, _: Range<usize>) -> io::Result<Vec<bool>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn has_private_pages(_: &MmapRaw, _: Range<usize>) -> io::Result<bool> {
+    Err(io::ErrorKind::Unsupported.into())
+}

@@ -1,0 +1,310 @@
+//! Arrays seen as elements of a Rust type.
+
+#![allow(unsafe_code)]
+
+use std::{mem, ptr, slice};
+
+use bytemuck::Pod;
+use half::f16;
+use ndarray::{ArrayViewD, ArrayViewMutD, Axis, IxDyn, ShapeBuilder};
+use num_complex::Complex;
+
+use crate::array::Array;
+use crate::dtype::{DType, DTypeError};
+use crate::error::Result;
+use crate::layout::Dims;
+
+/// A Rust type that is the element of an array: plain bytes, valid whatever they are.
+///
+/// It holds for the integers, [`f16`], `f32`, `f64` and their [`Complex`] pairs; `u8` also sees
+/// `bool` (whose bytes in a file may be more than 0 and 1), and `[u8; N]` sees any dtype of N bytes.
+/// A `#[repr(C)]` structure of one's own joins with the dtype that it means:
+///
+/// ```
+/// use bytemuck::{Pod, Zeroable};
+/// use mapcall_array::{Array, DType, Element, dtype::DTypeError, layout::Order};
+///
+/// #[derive(Clone, Copy, Pod, Zeroable)]
+/// #[repr(C)]
+/// struct Point { x: f32, y: f32 }
+///
+/// impl Element for Point {
+///     fn dtype() -> Result<DType, DTypeError> {
+///         DType::structured([("x", DType::F32), ("y", DType::F32)])
+///     }
+/// }
+///
+/// let mut points = Array::zeros(Point::dtype()?, &[10], Order::C)?;
+/// points.view_mut::<Point>()?[[3]].y = 1.5;
+/// # Ok::<(), mapcall_array::Error>(())
+/// ```
+pub trait Element: Pod {
+    /// The dtype that the type stands for, in native byte order.
+    ///
+    /// # Errors
+    ///
+    /// [`DTypeError`] for a type larger than a dtype can be.
+    fn dtype() -> Result<DType, DTypeError>;
+
+    /// Whether the type can stand for elements of `dtype`.
+    ///
+    /// # Errors
+    ///
+    /// [`ViewError::WrongDType`], [`ViewError::ByteOrder`], [`ViewError::DType`].
+    fn check(dtype: &DType) -> Result<(), ViewError> {
+        let expected = Self::dtype()?;
+        if *dtype == expected {
+            Ok(())
+        } else if dtype.to_native() == expected {
+            Err(ViewError::ByteOrder {
+                dtype: dtype.clone(),
+            })
+        } else {
+            Err(ViewError::WrongDType {
+                expected,
+                found: dtype.clone(),
+            })
+        }
+    }
+}
+
+macro_rules! elements {
+    ($($type:ty => $dtype:ident),* $(,)?) => {$(
+        impl Element for $type {
+            fn dtype() -> Result<DType, DTypeError> {
+                Ok(DType::$dtype)
+            }
+        }
+    )*};
+}
+
+elements! {
+    i8 => I8, i16 => I16, i32 => I32, i64 => I64,
+    u16 => U16, u32 => U32, u64 => U64,
+    f16 => F16, f32 => F32, f64 => F64,
+    Complex<f32> => C64, Complex<f64> => C128,
+}
+
+impl Element for u8 {
+    fn dtype() -> Result<DType, DTypeError> {
+        Ok(DType::U8)
+    }
+
+    fn check(dtype: &DType) -> Result<(), ViewError> {
+        if *dtype == DType::U8 || *dtype == DType::BOOL {
+            return Ok(());
+        }
+        Err(ViewError::WrongDType {
+            expected: DType::U8,
+            found: dtype.clone(),
+        })
+    }
+}
+
+impl<const N: usize> Element for [u8; N] {
+    fn dtype() -> Result<DType, DTypeError> {
+        DType::void(N)
+    }
+
+    fn check(dtype: &DType) -> Result<(), ViewError> {
+        if dtype.itemsize() == N {
+            return Ok(());
+        }
+        Err(ViewError::WrongDType {
+            expected: Self::dtype()?,
+            found: dtype.clone(),
+        })
+    }
+}
+
+/// Why an array can't be seen as elements of a Rust type.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ViewError {
+    /// The Rust type has no dtype.
+    #[error(transparent)]
+    DType(#[from] DTypeError),
+    /// The elements are something else.
+    #[error("expected elements of dtype {expected}, but the array has {found}")]
+    WrongDType {
+        /// What the Rust type stands for.
+        expected: DType,
+        /// What the array has.
+        found: DType,
+    },
+    /// The elements have the other byte order.
+    #[error("dtype {dtype} is not in native byte order; view the bytes as [u8; {}] and swap them", dtype.itemsize())]
+    ByteOrder {
+        /// What the array has.
+        dtype: DType,
+    },
+    /// An element does not stand where its type must.
+    #[error(
+        "address {address:#x} with strides {strides:?} is not aligned to {alignment} bytes; copy the array, or view it as bytes"
+    )]
+    Unaligned {
+        /// The address of the first element.
+        address: usize,
+        /// The strides, in bytes.
+        strides: Vec<isize>,
+        /// What the type needs.
+        alignment: usize,
+    },
+    /// The elements don't stand a whole number of elements apart.
+    #[error(
+        "the stride of {stride} bytes along axis {axis} is no multiple of the item size {itemsize}"
+    )]
+    Stride {
+        /// The axis.
+        axis: usize,
+        /// Its stride, in bytes.
+        stride: isize,
+        /// The item size.
+        itemsize: usize,
+    },
+    /// The array may not be written.
+    #[error("the array is read-only; open the file in mode r+ or c")]
+    ReadOnly,
+    /// Another array or view could see the writes.
+    #[error("another array or view shares the memory; drop it first")]
+    Shared,
+    /// Two indices could name the same bytes.
+    #[error("elements of the array overlap each other, so they can't be borrowed for writing")]
+    Overlap,
+}
+
+impl Array {
+    /// The array as an [`ndarray`] view, which borrows it.
+    ///
+    /// ```
+    /// use mapcall_array::{Array, DType, layout::Order};
+    ///
+    /// let array = Array::zeros(DType::F32, &[2, 3], Order::F)?;
+    /// assert_eq!(array.view::<f32>()?.sum(), 0.0);
+    /// assert!(array.view::<f64>().is_err());
+    /// # Ok::<(), mapcall_array::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ViewError`] for a wrong dtype, byte order, alignment or stride.
+    pub fn view<T: Element>(&self) -> Result<ArrayViewD<'_, T>> {
+        let parts = Parts::of::<T>(self)?;
+        // SAFETY: `Parts::of` found `len` aligned elements inside the buffer, which `self` keeps
+        // alive; any bytes are valid for `T: Pod`; writers need `&mut self`.
+        let elements = unsafe { slice::from_raw_parts(parts.first.cast_const().cast(), parts.len) };
+        let shape = IxDyn(self.shape()).strides(IxDyn(&parts.strides));
+        let mut view = ArrayViewD::from_shape(shape, elements).map_err(|_| ViewError::Overlap)?;
+        parts
+            .reversed
+            .iter()
+            .for_each(|&axis| view.invert_axis(Axis(axis)));
+        Ok(view)
+    }
+
+    /// The array as an [`ndarray`] view for writing, which borrows it alone.
+    ///
+    /// ```
+    /// use mapcall_array::{Array, DType, layout::Order};
+    ///
+    /// let mut array = Array::zeros(DType::F64, &[4], Order::C)?;
+    /// array.view_mut::<f64>()?.fill(2.5);
+    ///
+    /// let other = array.clone();
+    /// assert!(array.view_mut::<f64>().is_err(), "`other` would see the writes");
+    /// # Ok::<(), mapcall_array::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Array::view`], and [`ViewError::ReadOnly`], [`ViewError::Shared`],
+    /// [`ViewError::Overlap`].
+    pub fn view_mut<T: Element>(&mut self) -> Result<ArrayViewMutD<'_, T>> {
+        let parts = Parts::of::<T>(self)?;
+        if !self.is_writeable() {
+            return Err(ViewError::ReadOnly.into());
+        }
+        if !self.buffer().is_unique() {
+            return Err(ViewError::Shared.into());
+        }
+        if self.layout().may_self_overlap() {
+            return Err(ViewError::Overlap.into());
+        }
+        // SAFETY: as in `view`; and the memory is writeable and, with `&mut self` the only handle
+        // on the buffer, borrowed by nobody else.
+        let elements = unsafe { slice::from_raw_parts_mut(parts.first.cast(), parts.len) };
+        let shape = IxDyn(self.shape()).strides(IxDyn(&parts.strides));
+        let mut view =
+            ArrayViewMutD::from_shape(shape, elements).map_err(|_| ViewError::Overlap)?;
+        parts
+            .reversed
+            .iter()
+            .for_each(|&axis| view.invert_axis(Axis(axis)));
+        Ok(view)
+    }
+}
+
+/// What `ndarray` needs to know of an array of `T`.
+struct Parts {
+    /// The lowest address of an element.
+    first: *mut u8,
+    /// How many elements lie between the lowest and the highest, both included.
+    len: usize,
+    /// The strides in elements, without their signs.
+    strides: Dims<usize>,
+    /// The axes whose stride is negative.
+    reversed: Dims<usize>,
+}
+
+impl Parts {
+    fn of<T: Element>(array: &Array) -> Result<Self, ViewError> {
+        T::check(array.dtype())?;
+        let (itemsize, layout) = (mem::size_of::<T>(), array.layout());
+        let empty = layout.size() == 0 || itemsize == 0;
+        let mut strides = Dims::new();
+        let mut reversed = Dims::new();
+        for (axis, (&len, &stride)) in array.shape().iter().zip(array.strides()).enumerate() {
+            // An axis of one element is never stepped along, whatever its stride says.
+            if empty || len == 1 {
+                strides.push(0);
+                continue;
+            }
+            if stride.unsigned_abs() % itemsize != 0 {
+                return Err(ViewError::Stride {
+                    axis,
+                    stride,
+                    itemsize,
+                });
+            }
+            strides.push(stride.unsigned_abs() / itemsize);
+            if stride < 0 {
+                reversed.push(axis);
+            }
+        }
+        if empty {
+            let first = ptr::dangling_mut::<T>().cast();
+            return Ok(Self {
+                first,
+                len: 0,
+                strides,
+                reversed,
+            });
+        }
+        let bounds = layout.bounds();
+        let first = array.buffer().as_mut_ptr().wrapping_add(bounds.start);
+        // Strides are multiples of the size, and the size one of the alignment.
+        if !first.cast::<T>().is_aligned() {
+            return Err(ViewError::Unaligned {
+                address: array.as_ptr().addr(),
+                strides: array.strides().to_vec(),
+                alignment: mem::align_of::<T>(),
+            });
+        }
+        Ok(Self {
+            first,
+            len: bounds.len() / itemsize,
+            strides,
+            reversed,
+        })
+    }
+}

@@ -1,0 +1,419 @@
+//! Maps of raw files: modes, offsets, growth, paging, and what must leave a file alone.
+
+#![allow(
+    clippy::float_cmp,
+    clippy::panic,
+    clippy::unwrap_used,
+    unsafe_code,
+    reason = "a test fails by a panic, and compares what it wrote"
+)]
+
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::Path;
+
+use mapcall_array::layout::{Index, Order, index};
+use mapcall_array::map::{Advice, MapError};
+use mapcall_array::{Array, DType, Error, MapOptions, Mode, ViewError, create};
+use proptest::prelude::*;
+
+fn map(options: &MapOptions, path: &Path) -> Result<Array, Error> {
+    // SAFETY: the tests' files are their own, and nothing shortens one while it is mapped.
+    unsafe { options.map(path) }
+}
+
+fn map_error(result: Result<Array, Error>) -> MapError {
+    match result {
+        Err(Error::Map { source, .. }) => source,
+        other => panic!("expected a map error, got {other:?}"),
+    }
+}
+
+fn bytes(array: &Array) -> Vec<u8> {
+    array.view::<u8>().unwrap().iter().copied().collect()
+}
+
+proptest! {
+    #[test]
+    fn any_range_of_a_file(data in prop::collection::vec(any::<u8>(), 1..20_000),
+                           start in any::<prop::sample::Index>(),
+                           end in any::<prop::sample::Index>()) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&file, &data).unwrap();
+        let (start, end) = (start.index(data.len()), end.index(data.len() + 1));
+        let (start, end) = (start.min(end), start.max(end));
+        let options = MapOptions::new().mode(Mode::Read).offset(start as u64).shape([end - start]);
+        let array = map(&options, file.path()).unwrap();
+        prop_assert_eq!(bytes(&array), &data[start..end]);
+        prop_assert_eq!(array.file_offset(), Some(start as u64));
+    }
+
+    #[test]
+    fn views_know_their_offset(offset in 0_u64..9000, row in 0_isize..7, column in 0_isize..5) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let options = MapOptions::new().dtype(DType::U16).shape([7, 5]).offset(offset);
+        let array = map(&options, file.path()).unwrap();
+        let view = array.slice(&[Index::At(row), Index::from(column..)]).unwrap();
+        let within = u64::try_from((row * 5 + column) * 2).unwrap();
+        prop_assert_eq!(view.file_offset(), Some(offset + within));
+        let reversed = array.transpose().slice(&[Index::from(..), Index::At(row)]).unwrap();
+        let row_start = u64::try_from(row * 10).unwrap();
+        prop_assert_eq!(reversed.file_offset(), Some(offset + row_start));
+    }
+}
+
+#[test]
+fn modes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    fs::write(&path, [1, 2, 3, 4]).unwrap();
+    let options = MapOptions::new().shape([4]);
+
+    let mut read = map(&options.clone().mode(Mode::Read), &path).unwrap();
+    assert!(!read.is_writeable());
+    assert!(matches!(
+        read.view_mut::<u8>(),
+        Err(Error::View(ViewError::ReadOnly))
+    ));
+
+    let mut private = map(&options.clone().mode(Mode::CopyOnWrite), &path).unwrap();
+    let whole = private.layout().bounds();
+    assert!(
+        !private
+            .buffer()
+            .map()
+            .unwrap()
+            .has_private_changes(whole.clone())
+            .unwrap()
+    );
+    private.view_mut::<u8>().unwrap()[[0]] = 9;
+    private.flush().unwrap();
+    assert!(
+        private
+            .buffer()
+            .map()
+            .unwrap()
+            .has_private_changes(whole)
+            .unwrap()
+    );
+    assert_eq!(fs::read(&path).unwrap(), [1, 2, 3, 4]);
+
+    let mut shared = map(&options.clone().mode(Mode::ReadWrite), &path).unwrap();
+    shared.view_mut::<u8>().unwrap()[[1]] = 8;
+    shared.flush_async().unwrap();
+    shared.flush().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), [1, 8, 3, 4]);
+    assert_eq!(
+        bytes(&read),
+        [1, 8, 3, 4],
+        "maps of one file share its pages"
+    );
+    assert_eq!(
+        bytes(&private),
+        [9, 2, 3, 4],
+        "but not pages that are private"
+    );
+
+    let new = map(&options.mode(Mode::Write), &path).unwrap();
+    assert_eq!(bytes(&new), [0; 4], "w+ empties the file");
+    assert_eq!(new.buffer().map().unwrap().mode(), Mode::Write);
+}
+
+#[test]
+fn growth_is_sparse() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let array = map(&MapOptions::new().shape([1 << 30]), file.path()).unwrap();
+    let metadata = file.as_file().metadata().unwrap();
+    assert_eq!(
+        (metadata.len(), array.layout().nbytes()),
+        (1 << 30, 1 << 30)
+    );
+    assert!(metadata.blocks() < 100, "{} blocks", metadata.blocks());
+}
+
+#[test]
+fn a_hundred_gibibytes_open_at_once() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(100 << 30).unwrap();
+    for mode in [Mode::Read, Mode::ReadWrite, Mode::CopyOnWrite] {
+        let array = map(&MapOptions::new().dtype(DType::F64).mode(mode), file.path()).unwrap();
+        assert_eq!(array.shape(), [100 << 27]);
+        let last = array.slice(&[Index::from(-1..)]).unwrap();
+        assert_eq!(last.view::<f64>().unwrap()[[0]], 0.0);
+    }
+}
+
+#[test]
+fn no_descriptor_is_kept() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let open = || {
+        fs::read_dir("/proc/self/fd")
+            .unwrap()
+            .filter(|entry| {
+                let target = entry.as_ref().unwrap().path().read_link();
+                target.is_ok_and(|target| target == file.path())
+            })
+            .count()
+    };
+    let before = open();
+    let _array = map(&MapOptions::new().shape([10]), file.path()).unwrap();
+    assert_eq!(open(), before);
+}
+
+#[test]
+fn no_elements() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("empty");
+    let none = MapOptions::new().shape([0, 4]).dtype(DType::F32);
+    File::create(&path).unwrap();
+    assert_eq!(
+        map_error(map(&none.clone().mode(Mode::Read), &path)),
+        MapError::EmptyFile { mode: Mode::Read }
+    );
+    let array = map(&none.clone().mode(Mode::ReadWrite), &path).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len(), 1, "as NumPy has it");
+    assert!(!array.as_ptr().is_null());
+    assert_eq!(array.view::<f32>().unwrap().shape(), [0, 4]);
+    array.flush().unwrap();
+    array.prefetch().unwrap();
+    array.advise(Advice::DontNeed).unwrap();
+    assert_eq!(array.residency().unwrap(), [false; 0]);
+    let array = map(&none.mode(Mode::Read).offset(1), &path).unwrap();
+    assert_eq!(array.file_offset(), Some(1));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_changes_nothing() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, [7; 10]).unwrap();
+    let options = |mode| MapOptions::new().dtype(DType::F32).mode(mode);
+    for mode in [Mode::Read, Mode::ReadWrite, Mode::CopyOnWrite] {
+        let options = options(mode);
+        assert_eq!(
+            map_error(map(&options, file.path())),
+            MapError::NotMultiple {
+                available: 10,
+                itemsize: 4
+            }
+        );
+        assert_eq!(
+            map_error(map(&options.clone().offset(11), file.path())),
+            MapError::OffsetPastEnd {
+                offset: 11,
+                file_len: 10
+            }
+        );
+        let nothing = options.clone().dtype(DType::void(0).unwrap());
+        assert_eq!(
+            map_error(map(&nothing, file.path())),
+            MapError::ZeroItemsize
+        );
+        for shape in [vec![usize::MAX], vec![1 << 40, 1 << 40], vec![1; 65]] {
+            let absurd = options.clone().shape(shape);
+            assert!(matches!(map(&absurd, file.path()), Err(Error::Layout(_))));
+        }
+        let far = options.clone().offset(u64::MAX).shape([1]);
+        assert!(matches!(
+            map_error(map(&far, file.path())),
+            MapError::Overflow { .. }
+        ));
+    }
+    for mode in [Mode::Read, Mode::CopyOnWrite] {
+        assert_eq!(
+            map_error(map(&options(mode).shape([3]), file.path())),
+            MapError::TooShort {
+                needed: 12,
+                file_len: 10,
+                mode
+            }
+        );
+    }
+    assert_eq!(
+        map_error(map(&options(Mode::Write), file.path())),
+        MapError::ShapeRequired
+    );
+    // More than any file system takes: refused when the file should grow, or be mapped.
+    for mode in [Mode::ReadWrite, Mode::Write] {
+        let huge = options(mode).shape([(1 << 60) - 1]);
+        assert!(matches!(map(&huge, file.path()), Err(Error::Io { .. })));
+    }
+    assert_eq!(fs::read(&file).unwrap(), [7; 10]);
+}
+
+#[test]
+fn a_refused_new_file_is_not_left_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("new");
+    let huge = MapOptions::new().mode(Mode::Write).shape([(1 << 62) - 1]);
+    assert!(matches!(map(&huge, &path), Err(Error::Io { .. })));
+    assert!(!path.exists());
+    // SAFETY: as in `map`.
+    assert!(unsafe { create(&path, DType::F64, &[1 << 59], Order::C) }.is_err());
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
+}
+
+#[test]
+fn only_regular_files() {
+    let directory = tempfile::tempdir().unwrap();
+    for mode in [Mode::Read, Mode::CopyOnWrite] {
+        let options = MapOptions::new().mode(mode).shape([1]);
+        let kind = |path: &Path| map_error(map(&options, path));
+        assert_eq!(
+            kind(directory.path()),
+            MapError::NotRegular { kind: "directory" }
+        );
+        assert_eq!(
+            kind(Path::new("/dev/zero")),
+            MapError::NotRegular { kind: "device" }
+        );
+        let pipe = directory.path().join("pipe");
+        if !pipe.exists() {
+            let made = std::process::Command::new("mkfifo")
+                .arg(&pipe)
+                .status()
+                .unwrap();
+            assert!(made.success());
+        }
+        assert_eq!(kind(&pipe), MapError::NotRegular { kind: "pipe" });
+    }
+    let absent = map(&MapOptions::new(), &directory.path().join("absent"));
+    assert!(matches!(absent, Err(Error::Io { action: "open", .. })));
+}
+
+#[test]
+fn views_borrow_the_bytes() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let options = MapOptions::new().dtype(DType::I32).shape([4, 6]);
+    let mut array = map(&options, file.path()).unwrap();
+    let view = array.slice(&[Index::from(1..)]).unwrap();
+    assert!(matches!(
+        array.view_mut::<i32>(),
+        Err(Error::View(ViewError::Shared))
+    ));
+    drop(view);
+    let mut elements = array.view_mut::<i32>().unwrap();
+    for (i, element) in elements.iter_mut().enumerate() {
+        *element = i32::try_from(i).unwrap();
+    }
+    let reversed = array.slice(&index![1, ..; -2]).unwrap();
+    assert_eq!(
+        reversed
+            .view::<i32>()
+            .unwrap()
+            .iter()
+            .copied()
+            .collect::<Vec<_>>(),
+        [11, 9, 7]
+    );
+    let column = array.slice(&[Index::from(..), Index::At(2)]).unwrap();
+    assert_eq!(
+        column
+            .view::<i32>()
+            .unwrap()
+            .iter()
+            .copied()
+            .collect::<Vec<_>>(),
+        [2, 8, 14, 20]
+    );
+    drop(array);
+    assert_eq!(
+        column.view::<i32>().unwrap()[[3]],
+        20,
+        "a view keeps the map"
+    );
+    let repeated = column
+        .reshape(&[4, 1], Order::C)
+        .unwrap()
+        .broadcast_to(&[4, 3])
+        .unwrap();
+    assert_eq!(repeated.view::<i32>().unwrap().sum(), 3 * 44);
+}
+
+#[test]
+fn typed_views_refuse_what_is_something_else() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let options = MapOptions::new().shape([3]);
+    let big: DType = ">f8".parse().unwrap();
+    let swapped = map(&options.clone().dtype(big), file.path()).unwrap();
+    assert!(matches!(
+        swapped.view::<f64>(),
+        Err(Error::View(ViewError::ByteOrder { .. }))
+    ));
+    assert!(matches!(
+        swapped.view::<i64>(),
+        Err(Error::View(ViewError::WrongDType { .. }))
+    ));
+    assert_eq!(swapped.view::<[u8; 8]>().unwrap().len(), 3);
+    let unaligned = map(&options.dtype(DType::F64).offset(4), file.path()).unwrap();
+    assert!(!unaligned.is_aligned());
+    assert!(matches!(
+        unaligned.view::<f64>(),
+        Err(Error::View(ViewError::Unaligned { .. }))
+    ));
+}
+
+#[test]
+fn paging() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, vec![1; 1 << 20]).unwrap();
+    let array = map(&MapOptions::new(), file.path()).unwrap();
+    let part = array.slice(&[Index::from(5000..9000)]).unwrap();
+    part.prefetch().unwrap();
+    assert_eq!(
+        part.residency().unwrap(),
+        [true, true],
+        "bytes 5000 to 9000 touch two pages"
+    );
+    for advice in Advice::ALL {
+        match part.advise(advice) {
+            Ok(()) => {}
+            // A file system may have no large pages.
+            Err(Error::Io { .. }) if advice == Advice::HugePage => {}
+            Err(error) => panic!("{advice:?}: {error}"),
+        }
+    }
+    assert_eq!(bytes(&part), [1; 4000]);
+    let private = map(&MapOptions::new().mode(Mode::CopyOnWrite), file.path()).unwrap();
+    let refused = private.advise(Advice::DontNeed);
+    assert!(matches!(
+        refused,
+        Err(Error::Map {
+            source: MapError::WouldDiscard,
+            ..
+        })
+    ));
+    let copy = Array::zeros(DType::U8, &[3], Order::C).unwrap();
+    let refused = copy.prefetch();
+    assert!(matches!(
+        refused,
+        Err(Error::Map {
+            source: MapError::NotMapped,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn create_replaces_what_a_link_leads_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, link) = (
+        directory.path().join("file.npy"),
+        directory.path().join("link.npy"),
+    );
+    fs::write(&file, "old").unwrap();
+    symlink(&file, &link).unwrap();
+    // SAFETY: as in `map`.
+    let mut array = unsafe { create(&link, DType::F64, &[2, 3], Order::F) }.unwrap();
+    array.view_mut::<f64>().unwrap()[[1, 2]] = 5.0;
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    // SAFETY: as in `map`.
+    let again = unsafe { MapOptions::new().mode(Mode::Read).open(&file) }.unwrap();
+    assert_eq!(again.view::<f64>().unwrap()[[1, 2]], 5.0);
+    assert_eq!(again.strides(), [8, 16]);
+    assert_eq!(
+        array.buffer().map().unwrap().named_file_len(),
+        Some(128 + 48)
+    );
+    fs::remove_file(&file).unwrap();
+    assert_eq!(again.buffer().map().unwrap().named_file_len(), None);
+}

@@ -1,0 +1,151 @@
+//! Arguments from Python, and dtypes both ways.
+
+use std::path::PathBuf;
+
+use mapcall_array::layout::Order;
+use mapcall_array::literal::{LiteralError, Value};
+use mapcall_array::{DType, Mode};
+use numpy::{PyArrayDescr, PyArrayDescrMethods};
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+
+/// A mode by its name; numpy.memmap's words when there is none such.
+pub(crate) fn mode(mode: &Bound<'_, PyAny>) -> PyResult<Mode> {
+    // As a key of NumPy's dict, the mode must be hashable.
+    mode.hash()?;
+    let name = mode
+        .cast::<PyString>()
+        .ok()
+        .and_then(|mode| mode.to_str().ok());
+    name.and_then(|name| name.parse().ok()).ok_or_else(|| {
+        let known = "['r', 'c', 'r+', 'w+', 'readonly', 'copyonwrite', 'readwrite', 'write']";
+        match mode.repr() {
+            Ok(got) => PyValueError::new_err(format!("mode must be one of {known} (got {got})")),
+            Err(error) => error,
+        }
+    })
+}
+
+/// A byte offset: any integer of Python or NumPy that is not negative.
+pub(crate) fn offset(offset: &Bound<'_, PyAny>) -> PyResult<u64> {
+    let offset: i64 = offset.extract()?;
+    u64::try_from(offset)
+        .map_err(|_| PyOverflowError::new_err("memory mapped offset must be positive"))
+}
+
+/// A shape: None, an integer, or a sequence of integers.
+pub(crate) fn shape(shape: &Bound<'_, PyAny>) -> PyResult<Option<Vec<usize>>> {
+    if shape.is_none() {
+        return Ok(None);
+    }
+    if let Ok(shape) = shape.cast::<PyTuple>() {
+        return shape
+            .iter_borrowed()
+            .map(|length| axis_length(&length))
+            .collect::<PyResult<_>>()
+            .map(Some);
+    }
+    if !shape.is_instance_of::<PyList>() && shape.extract::<isize>().is_ok() {
+        return Ok(Some(vec![axis_length(shape)?]));
+    }
+    shape
+        .try_iter()?
+        .map(|length| axis_length(&length?))
+        .collect::<PyResult<_>>()
+        .map(Some)
+}
+
+fn axis_length(length: &Bound<'_, PyAny>) -> PyResult<usize> {
+    let length: isize = length.extract()?;
+    usize::try_from(length)
+        .map_err(|_| PyValueError::new_err("negative dimensions are not allowed"))
+}
+
+/// 'C' or 'F'; NumPy's 'A', 'K' and None mean 'C' for a new array.
+pub(crate) fn order(order: &Bound<'_, PyAny>) -> PyResult<Order> {
+    if order.is_none() {
+        return Ok(Order::C);
+    }
+    let name: &str = order.extract().map_err(|_| {
+        PyTypeError::new_err(format!("order must be str, not {}", order.get_type()))
+    })?;
+    match name {
+        "C" | "c" | "A" | "a" | "K" | "k" => Ok(Order::C),
+        "F" | "f" => Ok(Order::F),
+        _ => Err(PyValueError::new_err(format!(
+            "order must be one of 'C', 'F', 'A', or 'K' (got '{name}')"
+        ))),
+    }
+}
+
+/// The file system path of an object, str, bytes, or one with `__fspath__`: as a str or bytes, and
+/// for the core.
+pub(crate) fn path<'py>(file: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, PathBuf)> {
+    if file.is_instance_of::<PyString>() {
+        return Ok((file.clone(), file.extract()?));
+    }
+    let py = file.py();
+    let os = py.import(intern!(py, "os"))?;
+    let name = os.call_method1(intern!(py, "fspath"), (file,))?;
+    let path = os
+        .call_method1(intern!(py, "fsdecode"), (&name,))?
+        .extract()?;
+    Ok((name, path))
+}
+
+/// The core's dtype as NumPy's.
+pub(crate) fn to_numpy<'py>(py: Python<'py>, dtype: &DType) -> PyResult<Bound<'py, PyArrayDescr>> {
+    PyArrayDescr::new(py, specification(py, dtype)?)
+}
+
+/// What `numpy.dtype` makes the dtype from: a string, a dict of fields, or a pair.
+fn specification<'py>(py: Python<'py>, dtype: &DType) -> PyResult<Bound<'py, PyAny>> {
+    if let Some(fields) = dtype.fields() {
+        let names = PyList::empty(py);
+        let formats = PyList::empty(py);
+        let offsets = PyList::empty(py);
+        let titles = PyList::empty(py);
+        for field in fields {
+            names.append(&*field.name)?;
+            formats.append(specification(py, &field.dtype)?)?;
+            offsets.append(field.offset)?;
+            titles.append(field.title.as_deref())?;
+        }
+        let specification = PyDict::new(py);
+        specification.set_item("names", names)?;
+        specification.set_item("formats", formats)?;
+        specification.set_item("offsets", offsets)?;
+        specification.set_item("titles", titles)?;
+        specification.set_item("itemsize", dtype.itemsize())?;
+        specification.set_item("aligned", dtype.is_aligned_struct())?;
+        return Ok(specification.into_any());
+    }
+    if let Some((base, shape)) = dtype.subdtype() {
+        let base = PyArrayDescr::new(py, specification(py, base)?)?;
+        return Ok((base, PyTuple::new(py, shape)?)
+            .into_pyobject(py)?
+            .into_any());
+    }
+    Ok(dtype.to_string().into_pyobject(py)?.into_any())
+}
+
+/// NumPy's dtype as the core's, by way of the descriptor that a `.npy` header has.
+pub(crate) fn from_numpy(dtype: &Bound<'_, PyArrayDescr>) -> PyResult<DType> {
+    let py = dtype.py();
+    let format = py.import("numpy.lib.format")?;
+    let descr = format.call_method1("dtype_to_descr", (dtype,))?;
+    if dtype.has_object() {
+        return Err(PyValueError::new_err(format!(
+            "dtype {dtype} holds Python objects, which mean nothing in a file; take a dtype of \
+             plain data"
+        )));
+    }
+    let literal: Value = descr
+        .repr()?
+        .to_str()?
+        .parse()
+        .map_err(|error: LiteralError| PyValueError::new_err(error.to_string()))?;
+    DType::from_descr(&literal).map_err(|error| crate::errors::to_py(error.into()))
+}

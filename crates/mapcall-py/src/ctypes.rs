@@ -1,0 +1,273 @@
+//! `mapcall.Ctypes`: NumPy's `ctypes` attribute.
+
+use numpy::PyUntypedArray;
+use numpy::npyffi::npy_intp;
+use pyo3::exceptions::{PyImportError, PyTypeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyTuple, PyType};
+
+use crate::memory::Elements;
+
+/// An array as C sees it: its address, shape and strides as ctypes objects.
+///
+/// >>> import ctypes, mapcall, numpy
+/// >>> x = numpy.arange(6, dtype='i4').reshape(2, 3)
+/// >>> c = mapcall.Ctypes(x)
+/// >>> c.data == x.__array_interface__['data'][0]
+/// True
+/// >>> c.data_as(ctypes.POINTER(ctypes.c_int32))[4]
+/// 4
+/// >>> list(c.shape), list(c.strides)
+/// ([2, 3], [12, 4])
+///
+/// Pointers keep their array alive, so one to a temporary is safe to hold:
+///
+/// >>> mapcall.Ctypes(x + 1).data_as(ctypes.POINTER(ctypes.c_int32))[5]
+/// 6
+///
+/// Parameters
+/// ----------
+/// array : numpy.ndarray
+///     Any array: it may be read-only, unaligned, of any byte order and strides.
+///
+/// Raises
+/// ------
+/// TypeError
+///     When `array` is no ndarray.
+#[pyclass(frozen, module = "mapcall")]
+pub(crate) struct Ctypes {
+    array: Py<PyUntypedArray>,
+}
+
+impl Ctypes {
+    pub(crate) fn new(array: Bound<'_, PyUntypedArray>) -> Self {
+        Self {
+            array: array.unbind(),
+        }
+    }
+}
+
+#[pymethods]
+impl Ctypes {
+    #[new]
+    fn py_new(array: Bound<'_, PyUntypedArray>) -> Self {
+        Self::new(array)
+    }
+
+    /// The address of the first element, as an int.
+    ///
+    /// >>> import mapcall, numpy
+    /// >>> mapcall.Ctypes(numpy.zeros((0, 3))).data != 0
+    /// True
+    ///
+    /// The memory may be unaligned, read-only, and not in native byte order.
+    #[getter]
+    fn data(&self, py: Python<'_>) -> usize {
+        Elements::of(self.array.bind(py)).address
+    }
+
+    /// The lengths of the axes as ``(c_intp * ndim)``; None for an array without axes.
+    ///
+    /// >>> import mapcall, numpy
+    /// >>> tuple(mapcall.Ctypes(numpy.zeros((2, 3))).shape)
+    /// (2, 3)
+    ///
+    /// Without the ctypes module, an array of ``numpy.intp``.
+    #[getter]
+    fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        intps(py, Elements::of(self.array.bind(py)).shape)
+    }
+
+    /// The strides of the axes in bytes as ``(c_intp * ndim)``; None for an array without axes.
+    ///
+    /// >>> import mapcall, numpy
+    /// >>> tuple(mapcall.Ctypes(numpy.zeros((2, 3))).strides)
+    /// (24, 8)
+    ///
+    /// Without the ctypes module, an array of ``numpy.intp``.
+    #[getter]
+    fn strides<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        intps(py, Elements::of(self.array.bind(py)).strides)
+    }
+
+    /// The address as a pointer of the ctypes type `obj`, which keeps the array alive.
+    ///
+    /// >>> import ctypes, mapcall, numpy
+    /// >>> mapcall.Ctypes(numpy.ones(3)).data_as(ctypes.POINTER(ctypes.c_double)).contents
+    /// c_double(1.0)
+    ///
+    /// Parameters
+    /// ----------
+    /// obj : type
+    ///     A pointer type, as ``ctypes.POINTER(ctypes.c_double)`` or ``ctypes.c_void_p``.
+    ///
+    /// Raises
+    /// ------
+    /// TypeError
+    ///     When `obj` is no pointer type.
+    fn data_as<'py>(
+        &self,
+        py: Python<'py>,
+        obj: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let types = Types::required(py)?;
+        let address = self.data(py);
+        let pointer = if types.is_plain_pointer(py, obj)? {
+            // `ctypes.cast` would tie a reference cycle that only the collector undoes.
+            let bytes = PyBytes::new(py, &address.to_ne_bytes());
+            obj.call_method1(intern!(py, "from_buffer_copy"), (bytes,))?
+        } else {
+            let pointer = types.void_pointer.bind(py).call1((address,))?;
+            types
+                .module
+                .bind(py)
+                .call_method1(intern!(py, "cast"), (pointer, obj))?
+        };
+        pointer.setattr(intern!(py, "_arr"), &self.array)?;
+        Ok(pointer)
+    }
+
+    /// The lengths of the axes as an array of the ctypes integer type `obj`.
+    ///
+    /// >>> import ctypes, mapcall, numpy
+    /// >>> mapcall.Ctypes(numpy.zeros((2, 3))).shape_as(ctypes.c_short)[:]
+    /// [2, 3]
+    fn shape_as<'py>(
+        &self,
+        py: Python<'py>,
+        obj: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        integers(obj, Elements::of(self.array.bind(py)).shape)
+    }
+
+    /// The strides of the axes in bytes as an array of the ctypes integer type `obj`.
+    ///
+    /// >>> import ctypes, mapcall, numpy
+    /// >>> mapcall.Ctypes(numpy.zeros((2, 3))).strides_as(ctypes.c_longlong)[:]
+    /// [24, 8]
+    fn strides_as<'py>(
+        &self,
+        py: Python<'py>,
+        obj: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        integers(obj, Elements::of(self.array.bind(py)).strides)
+    }
+
+    /// The address as ``ctypes.c_void_p``: what ctypes passes to a function for this object.
+    ///
+    /// >>> import ctypes, mapcall, numpy
+    /// >>> c = mapcall.Ctypes(numpy.zeros(3))
+    /// >>> c._as_parameter_.value == c.data
+    /// True
+    #[getter(_as_parameter_)]
+    fn as_parameter<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.data_as(py, Types::required(py)?.void_pointer.bind(py))
+    }
+
+    /// The array.
+    #[getter(_arr)]
+    fn private_arr(&self, py: Python<'_>) -> Py<PyUntypedArray> {
+        self.array.clone_ref(py)
+    }
+
+    /// The address as ``ctypes.c_void_p``.
+    #[getter(_data)]
+    fn private_data<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.as_parameter(py)
+    }
+
+    /// The ctypes module; None when Python has none.
+    #[getter(_ctypes)]
+    #[expect(clippy::unused_self, reason = "a getter of the object")]
+    fn private_ctypes<'py>(&self, py: Python<'py>) -> PyResult<Option<&'py Bound<'py, PyAny>>> {
+        Ok(Types::get(py)?.map(|types| types.module.bind(py)))
+    }
+
+    /// Whether the array has no axes.
+    #[getter(_zerod)]
+    fn private_zerod(&self, py: Python<'_>) -> bool {
+        Elements::of(self.array.bind(py)).shape.is_empty()
+    }
+}
+
+/// What is needed of the ctypes module.
+struct Types {
+    module: Py<PyAny>,
+    void_pointer: Py<PyAny>,
+    intp: Py<PyAny>,
+    /// The types whose instances are a pointer and nothing else.
+    plain: [Py<PyType>; 3],
+}
+
+impl Types {
+    /// None when Python was built without ctypes.
+    fn get(py: Python<'_>) -> PyResult<Option<&Self>> {
+        static TYPES: PyOnceLock<Option<Types>> = PyOnceLock::new();
+        let types = TYPES.get_or_try_init(py, || match py.import("ctypes") {
+            Ok(module) => Self::of(module.as_any()).map(Some),
+            Err(error) if error.is_instance_of::<PyImportError>(py) => Ok(None),
+            Err(error) => Err(error),
+        })?;
+        Ok(types.as_ref())
+    }
+
+    fn required(py: Python<'_>) -> PyResult<&Self> {
+        Self::get(py)?.ok_or_else(|| {
+            PyImportError::new_err("this Python has no ctypes module; take the address from .data")
+        })
+    }
+
+    fn of(module: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let plain = |name| -> PyResult<Py<PyType>> {
+            Ok(module
+                .getattr(name)?
+                .cast_into::<PyType>()
+                .map_err(PyErr::from)?
+                .unbind())
+        };
+        Ok(Self {
+            module: module.clone().unbind(),
+            void_pointer: module.getattr("c_void_p")?.unbind(),
+            intp: module.getattr("c_ssize_t")?.unbind(),
+            plain: [plain("_Pointer")?, plain("c_void_p")?, plain("c_char_p")?],
+        })
+    }
+
+    fn is_plain_pointer(&self, py: Python<'_>, obj: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let Ok(class) = obj.cast::<PyType>() else {
+            return Ok(false);
+        };
+        for plain in &self.plain {
+            if class.is_subclass(plain.bind(py))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Integers as `(obj * len)(*values)`; None for none.
+fn integers<'py>(obj: &Bound<'py, PyAny>, values: &[npy_intp]) -> PyResult<Bound<'py, PyAny>> {
+    let py = obj.py();
+    if values.is_empty() {
+        return Ok(py.None().into_bound(py));
+    }
+    let array = obj.mul(values.len())?;
+    if !array.is_callable() {
+        return Err(PyTypeError::new_err(format!(
+            "{} is no ctypes type",
+            obj.repr()?
+        )));
+    }
+    array.call1(PyTuple::new(py, values)?)
+}
+
+fn intps<'py>(py: Python<'py>, values: &[npy_intp]) -> PyResult<Bound<'py, PyAny>> {
+    match Types::get(py)? {
+        Some(types) => integers(types.intp.bind(py), values),
+        None if values.is_empty() => Ok(py.None().into_bound(py)),
+        None => Ok(numpy::PyArray1::from_slice(py, values).into_any()),
+    }
+}

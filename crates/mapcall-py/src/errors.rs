@@ -1,0 +1,154 @@
+//! Rust errors as Python exceptions, with NumPy's words where NumPy has some.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use mapcall_array::Error;
+use mapcall_array::layout::LayoutError;
+use mapcall_array::map::MapError;
+use pyo3::create_exception;
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyValueError, PyZeroDivisionError};
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+create_exception!(
+    mapcall,
+    FormatError,
+    PyValueError,
+    "A file that is not what its format says.\n\
+     \n\
+     >>> import mapcall, pathlib\n\
+     >>> _ = pathlib.Path('no.npy').write_text('no array')\n\
+     >>> try:\n\
+     ...     mapcall.open('no.npy')\n\
+     ... except mapcall.FormatError as error:\n\
+     ...     error.path\n\
+     'no.npy'\n\
+     \n\
+     Attributes\n\
+     ----------\n\
+     path : str\n\
+     \x20   The file.\n\
+     reason : str\n\
+     \x20   What is wrong with it."
+);
+
+create_exception!(
+    mapcall,
+    ChangedFileError,
+    PyOSError,
+    "A file that has another size than when a map of it was pickled.\n\
+     \n\
+     >>> import mapcall, os, pickle\n\
+     >>> pickled = pickle.dumps(mapcall.memmap('x.dat', mode='w+', shape=10))\n\
+     >>> os.truncate('x.dat', 5)\n\
+     >>> try:\n\
+     ...     pickle.loads(pickled)\n\
+     ... except mapcall.ChangedFileError as error:\n\
+     ...     error.expected, error.found\n\
+     (10, 5)\n\
+     \n\
+     Attributes\n\
+     ----------\n\
+     path : str\n\
+     \x20   The file.\n\
+     expected, found : int\n\
+     \x20   Its size when the map was pickled, and now, in bytes."
+);
+
+/// The exception for an error of the core; what NumPy does not say goes into a note.
+pub(crate) fn to_py(error: Error) -> PyErr {
+    Python::attach(|py| match &error {
+        Error::Io { path, source, .. } => os_error(py, path.as_deref(), source),
+        Error::OutOfMemory { .. } => PyMemoryError::new_err(error.to_string()),
+        Error::Format { path, source } => {
+            let exception = FormatError::new_err(error.to_string());
+            with_fields(py, exception, |value| {
+                value.setattr("path", path.as_os_str())?;
+                value.setattr("reason", source.to_string())
+            })
+        }
+        Error::Map { path, source } => map_error(py, &error, path.as_ref(), source),
+        Error::Layout(source) => match numpy_layout_words(source) {
+            Some(words) => noted(py, PyValueError::new_err(words), &error),
+            None => PyValueError::new_err(error.to_string()),
+        },
+        _ => PyValueError::new_err(error.to_string()),
+    })
+}
+
+fn map_error(py: Python<'_>, error: &Error, path: Option<&PathBuf>, source: &MapError) -> PyErr {
+    let exception = match source {
+        MapError::ShapeRequired => PyValueError::new_err("shape must be given if mode == 'w+'"),
+        MapError::ZeroItemsize => PyZeroDivisionError::new_err("integer modulo by zero"),
+        MapError::NotMultiple { .. } => {
+            PyValueError::new_err("Size of available data is not a multiple of the data-type size.")
+        }
+        MapError::OffsetPastEnd { .. } => {
+            PyValueError::new_err("negative dimensions are not allowed")
+        }
+        MapError::TooShort { .. } => PyValueError::new_err("mmap length is greater than file size"),
+        MapError::EmptyFile { .. } => PyValueError::new_err("cannot mmap an empty file"),
+        MapError::NotRegular { kind: "directory" } => {
+            let directory = io::Error::from(io::ErrorKind::IsADirectory);
+            return os_error(py, path.map(PathBuf::as_path), &directory);
+        }
+        _ => return PyValueError::new_err(error.to_string()),
+    };
+    noted(py, exception, error)
+}
+
+fn numpy_layout_words(error: &LayoutError) -> Option<String> {
+    match error {
+        LayoutError::TooManyAxes { ndim } => Some(format!(
+            "maximum supported dimension for an ndarray is currently 64, found {ndim}"
+        )),
+        LayoutError::TooBig { .. } => Some(
+            "array is too big; `arr.size * arr.dtype.itemsize` is larger than the maximum \
+             possible size."
+                .into(),
+        ),
+        _ => None,
+    }
+}
+
+/// An `OSError` of the subclass that its number asks for.
+fn os_error(py: Python<'_>, path: Option<&Path>, source: &io::Error) -> PyErr {
+    let number = match source.raw_os_error() {
+        Some(number) => number,
+        None if source.kind() == io::ErrorKind::IsADirectory => EISDIR,
+        None => return PyOSError::new_err(source.to_string()),
+    };
+    let words = py
+        .import("os")
+        .and_then(|os| os.call_method1("strerror", (number,)));
+    let words = words.unwrap_or_else(|_| PyString::new(py, &source.to_string()).into_any());
+    let words = words.unbind();
+    match path {
+        Some(path) => PyOSError::new_err((number, words, path.to_path_buf())),
+        None => PyOSError::new_err((number, words)),
+    }
+}
+
+/// The same number on every system that has directories.
+const EISDIR: i32 = 21;
+
+fn noted(py: Python<'_>, exception: PyErr, error: &Error) -> PyErr {
+    with_fields(py, exception, |value| {
+        value
+            .call_method1("add_note", (error.to_string(),))
+            .map(drop)
+    })
+}
+
+/// The exception with more on it, or the one that came of trying.
+pub(crate) fn with_fields(
+    py: Python<'_>,
+    exception: PyErr,
+    set: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<()>,
+) -> PyErr {
+    match set(exception.value(py)) {
+        Ok(()) => exception,
+        Err(error) => error,
+    }
+}

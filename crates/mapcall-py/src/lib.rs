@@ -1,0 +1,46 @@
+//! `mapcall._mapcall`: the Rust core as Python sees it.
+//!
+//! Conversions only; what they convert to is in `mapcall-array`.
+
+#![allow(
+    clippy::doc_link_with_quotes,
+    clippy::doc_markdown,
+    reason = "the docs of what Python sees are Python's"
+)]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "PyO3 hands over what it has converted"
+)]
+
+mod convert;
+mod ctypes;
+mod errors;
+mod map;
+mod mapped_array;
+mod memory;
+mod open;
+mod pickle;
+
+#[pyo3::pymodule]
+mod _mapcall {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use super::ctypes::Ctypes;
+    #[pymodule_export]
+    use super::errors::{ChangedFileError, FormatError};
+    #[pymodule_export]
+    use super::map::{Map, map_of};
+    #[pymodule_export]
+    use super::open::{create, memmap, open};
+    #[pymodule_export]
+    use super::pickle::{reduce, reopen};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add(
+            "MappedArray",
+            super::mapped_array::type_object(module.py())?,
+        )
+    }
+}

@@ -1,0 +1,29 @@
+//! What is located in a `.npy` lies within it, and its header survives being written.
+#![no_main]
+
+use std::io::Cursor;
+
+use libfuzzer_sys::fuzz_target;
+use mapcall_array::format::{FormatError, Header, locate};
+
+fuzz_target!(|file: &[u8]| {
+    let placement = match locate(&mut Cursor::new(file), None) {
+        Ok(placement) => placement,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    let header = placement.header();
+    assert!(placement.offset() + header.nbytes() as u64 <= file.len() as u64);
+    match header.to_bytes() {
+        Ok(bytes) => {
+            let again = Header::read(&bytes[..]).expect("what was written can be read");
+            assert_eq!(again.dtype(), header.dtype());
+            assert_eq!(again.layout(), header.layout());
+            assert_eq!(
+                (again.order(), again.version()),
+                (header.order(), header.version())
+            );
+        }
+        Err(FormatError::HeaderTooLong { .. } | FormatError::NotLatin1 { .. }) => {}
+        Err(error) => panic!("{error}"),
+    }
+});

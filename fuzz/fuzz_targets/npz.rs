@@ -1,0 +1,26 @@
+//! Every member that is located in a `.npz` lies within it.
+#![no_main]
+
+use std::io::Cursor;
+
+use libfuzzer_sys::fuzz_target;
+use mapcall_array::format::{locate, npz::Archive};
+
+fuzz_target!(|file: &[u8]| {
+    let Ok(archive) = Archive::read(Cursor::new(file)) else {
+        return;
+    };
+    let names: Vec<&str> = archive.names().collect();
+    for name in names.into_iter().take(8).map(Some).chain([None]) {
+        if let Ok(member) = archive.find(name) {
+            assert!(member.offset() + member.len() <= file.len() as u64);
+        }
+        match locate(&mut Cursor::new(file), name) {
+            Ok(placement) => {
+                let nbytes = placement.header().nbytes() as u64;
+                assert!(placement.offset() + nbytes <= file.len() as u64);
+            }
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+});

@@ -1,0 +1,88 @@
+//! Writes the corpus that the fuzz targets start from: `cargo run --bin seeds` in this directory.
+
+use std::error::Error;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use mapcall_array::DType;
+use mapcall_array::format::Header;
+use mapcall_array::layout::Order;
+
+const DESCRS: [&str; 9] = [
+    "'<f8'",
+    "'|b1'",
+    "'>c16'",
+    "'<M8[25us]'",
+    "'|S5'",
+    "'<U3'",
+    "[('x', '<f4'), ('', '|V4'), ('it\\'s', '>i8', (2, 3))]",
+    "[(('title', 'é'), [('ж', '|u1')], (2,))]",
+    "('<i2', (3,))",
+];
+
+const STRINGS: [&str; 8] = [
+    "f8",
+    "<i4",
+    "float32",
+    "datetime64[ns]",
+    "m8[7D]",
+    "S10",
+    "U3",
+    "(2,3)f4",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+    let write = |target: &str, name: &str, bytes: &[u8]| {
+        let directory = corpus.join(target);
+        fs::create_dir_all(&directory)?;
+        fs::write(directory.join(name), bytes)
+    };
+    let mut arrays = Vec::new();
+    for (i, descr) in DESCRS.iter().enumerate() {
+        write("dtype", &format!("descr{i}"), descr.as_bytes())?;
+        let dtype = DType::from_descr(&descr.parse()?)?;
+        for (shape, order) in [
+            (&[][..], Order::C),
+            (&[3], Order::C),
+            (&[2, 0, 2], Order::F),
+            (&[2, 2], Order::F),
+        ] {
+            let header = Header::new(dtype.clone(), shape, order)?;
+            let mut file = header.to_bytes()?;
+            file.resize(file.len() + header.nbytes(), 1);
+            write("npy", &format!("{i}-{}", shape.len()), &file)?;
+            arrays.push(file);
+        }
+    }
+    for (i, string) in STRINGS.iter().enumerate() {
+        write("dtype", &format!("string{i}"), string.as_bytes())?;
+    }
+    write(
+        "npy",
+        "python2",
+        b"\x93NUMPY\x01\x00\x39\x00{'descr': '|u1', 'fortran_order': False, 'shape': (1L,), }\n1",
+    )?;
+    for count in 0..4 {
+        write(
+            "npz",
+            &count.to_string(),
+            &archive(arrays.iter().take(count))?,
+        )?;
+    }
+    Ok(())
+}
+
+fn archive<'a>(members: impl Iterator<Item = &'a Vec<u8>>) -> Result<Vec<u8>, Box<dyn Error>> {
+    let mut zip = rawzip::ZipArchiveWriter::new(Vec::new());
+    for (i, member) in members.enumerate() {
+        let name = format!("arr_{i}.npy");
+        let (mut entry, config) = zip.new_file(&name).start()?;
+        let mut data = config.wrap(&mut entry);
+        data.write_all(member)?;
+        let (_, descriptor) = data.finish()?;
+        entry.finish(descriptor)?;
+    }
+    Ok(zip.finish()?)
+}

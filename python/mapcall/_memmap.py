@@ -1,0 +1,345 @@
+"""Files as arrays: the ``memmap`` class, and opening and creating ``.npy`` files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import IO, Any, Literal, Self, SupportsIndex
+
+import numpy
+from numpy.typing import DTypeLike, NDArray
+
+from . import _mapcall
+
+Mode = Literal["r", "r+", "w+", "c", "readonly", "readwrite", "write", "copyonwrite"]
+
+
+class memmap(_mapcall.MappedArray):
+    """A file as an array, paged in as it is touched.
+
+    >>> import mapcall
+    >>> x = mapcall.memmap("x.dat", dtype="f4", mode="w+", shape=(3, 4))
+    >>> x[1] = range(4)
+    >>> x[1, ::2].tolist(), x.sum()
+    ([0.0, 2.0], np.float32(6.0))
+    >>> x.flush()
+
+    It takes ``numpy.memmap``'s place: the same arguments, attributes and errors. A view of it is a
+    ``memmap`` that knows its own place in the file; what is computed from it is a plain array. It
+    keeps no file descriptor, and pickles by reference.
+
+    Parameters
+    ----------
+    filename : str, bytes, path or file object
+        The file. An object may be closed afterwards.
+    dtype : data type, default uint8
+        What an element is: plain data, in any byte order.
+    mode : {'r+', 'r', 'w+', 'c'}
+        ``'r'`` reads; ``'r+'`` reads and writes, and grows the file to hold the array; ``'w+'``
+        makes the file, or empties it first; ``'c'`` keeps changes in memory.
+    offset : int, default 0
+        Where in the file the array begins, in bytes: any number.
+    shape : int or sequence of int, optional
+        How many elements along each axis; without it, one axis with all that the file has.
+    order : {'C', 'F'}
+        Which axis varies fastest: the last, or the first.
+
+    Raises
+    ------
+    ValueError
+        When the file and the array don't fit each other. Nothing has been written then.
+    OSError
+        When the system refuses, or the file is no regular one.
+
+    See Also
+    --------
+    mapcall.open, mapcall.create : ``.npy`` files, which say what is in them.
+    numpy.memmap : the original.
+    """
+
+    __array_priority__ = -100.0
+
+    def __new__(
+        cls,
+        filename: str | bytes | os.PathLike[Any] | IO[Any],
+        dtype: DTypeLike = numpy.uint8,
+        mode: Mode = "r+",
+        offset: SupportsIndex = 0,
+        shape: SupportsIndex | Sequence[SupportsIndex] | None = None,
+        order: Literal["C", "F"] = "C",
+    ) -> Self:
+        return _mapcall.memmap(cls, filename, dtype, mode, offset, shape, order)
+
+    @property
+    def _mmap(self) -> _mapcall.Map | None:
+        """The map that the array is on; None for a copy.
+
+        >>> import mapcall
+        >>> x = mapcall.memmap("x.dat", mode="w+", shape=4)
+        >>> len(x[2:]._mmap), x.copy()._mmap
+        (4, None)
+        """
+        return _mapcall.map_of(self)
+
+    @property
+    def filename(self) -> str | os.PathLike[Any] | None:
+        """The file: an absolute str, or a Path when it was opened by one.
+
+        >>> import mapcall, os
+        >>> mapcall.memmap("x.dat", mode="w+", shape=4).filename == os.path.abspath("x.dat")
+        True
+
+        None for a file without a name, and for a copy.
+        """
+        owner = _mapcall.map_of(self)
+        return None if owner is None else owner.filename
+
+    @property
+    def mode(self) -> Literal["r", "r+", "w+", "c"] | None:
+        """How the file was opened: 'r', 'r+', 'w+' or 'c'; None for a copy.
+
+        >>> import mapcall
+        >>> mapcall.memmap("x.dat", mode="write", shape=4).mode
+        'w+'
+        """
+        owner = _mapcall.map_of(self)
+        return None if owner is None else owner.mode
+
+    @property
+    def offset(self) -> int | None:
+        """The offset in the file that was asked for, in bytes; a view has its parent's.
+
+        >>> import mapcall
+        >>> x = mapcall.memmap("x.dat", mode="w+", shape=4, offset=9)
+        >>> x.offset, x[2:].offset, x[2:].file_offset
+        (9, 9, 11)
+        """
+        owner = _mapcall.map_of(self)
+        return None if owner is None else owner.offset
+
+    @property
+    def file_offset(self) -> int | None:
+        """Where in the file the first element stands, in bytes; true for every view.
+
+        >>> import mapcall
+        >>> x = mapcall.memmap("x.dat", "i4", "w+", shape=(5, 6))
+        >>> x[2, 3:].file_offset, x[::-1].file_offset
+        (60, 96)
+
+        None for a copy.
+        """
+        owner = _mapcall.map_of(self)
+        return None if owner is None else owner.file_offset(self)
+
+    def flush(self, *, wait: bool = True) -> None:
+        """Writes this array's own bytes to the file.
+
+        >>> import mapcall
+        >>> x = mapcall.memmap("x.dat", mode="w+", shape=10000)
+        >>> x[:10] = 1
+        >>> x[:10].flush()
+
+        Parameters
+        ----------
+        wait : bool, default True
+            Return when the bytes are on the disk; False leaves the time to the system.
+
+        Raises
+        ------
+        OSError
+            When the disk fails.
+
+        Notes
+        -----
+        A no-op for a copy, and in the modes 'r' and 'c'.
+        """
+        owner = _mapcall.map_of(self)
+        if owner is not None:
+            owner.flush(array=self, wait=wait)
+
+    def advise(
+        self,
+        advice: Literal["normal", "random", "sequential", "willneed", "dontneed", "hugepage"],
+    ) -> None:
+        """Tells the system how the pages of this array will be used.
+
+        >>> import mapcall
+        >>> x = mapcall.memmap("x.dat", mode="w+", shape=10000)
+        >>> x.advise("random")
+
+        Parameters
+        ----------
+        advice : str
+            'normal', 'random' (no reading ahead), 'sequential' (far ahead), 'willneed' (start to
+            read now), 'dontneed' (give the memory back; the file keeps the content), 'hugepage'.
+
+        Raises
+        ------
+        ValueError
+            For another advice; for 'dontneed' in mode 'c', whose changes it would discard; for a
+            copy.
+        OSError
+            When the system does not know the advice.
+        """
+        self._owner().advise(self, advice)
+
+    def prefetch(self) -> None:
+        """Brings this array into memory, and returns when it is there; Ctrl-C stops it.
+
+        >>> import mapcall
+        >>> x = mapcall.memmap("x.dat", mode="w+", shape=10000)
+        >>> x.prefetch()
+        >>> x.residency().all()
+        np.True_
+
+        Raises
+        ------
+        ValueError
+            For a copy.
+        OSError
+            When the file can't be read.
+        """
+        self._owner().prefetch(self)
+
+    def residency(self) -> NDArray[numpy.bool]:
+        """Which of this array's pages are in memory, in order.
+
+        >>> import mapcall, mmap
+        >>> x = mapcall.memmap("x.dat", mode="w+", shape=10 * mmap.PAGESIZE)
+        >>> x[:] = 1
+        >>> x.residency().size
+        10
+
+        Returns
+        -------
+        array of bool
+            One for each page that holds a byte of the array.
+
+        Raises
+        ------
+        ValueError
+            For a copy.
+
+        Notes
+        -----
+        Linux tells only of files that the process may write; pages of others count as present.
+        """
+        return numpy.frombuffer(self._owner().residency(self), numpy.bool)
+
+    def _owner(self) -> _mapcall.Map:
+        owner = _mapcall.map_of(self)
+        if owner is None:
+            raise ValueError("the array is no part of a map: it was copied, or computed")
+        return owner
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        """By reference where it can be: where the array is, not what is in it.
+
+        >>> import mapcall, pickle
+        >>> x = mapcall.memmap("x.dat", "f8", "w+", shape=100000)
+        >>> pickled = pickle.dumps(x[1000:])
+        >>> len(pickled) < 500, pickle.loads(pickled).file_offset
+        (True, 8000)
+
+        By value travel copies, files without a name, and changes to a copy-on-write map. What was
+        opened as 'w+' comes back as 'r+'.
+        """
+        place = _mapcall.reduce(self)
+        if place is None:
+            return super().__reduce_ex__(protocol)
+        return _mapcall.reopen, place
+
+
+def open(
+    path: str | bytes | os.PathLike[Any],
+    mode: Literal["r", "r+", "c", "readonly", "readwrite", "copyonwrite"] = "r",
+    member: str | None = None,
+) -> memmap:
+    """Maps a ``.npy`` file, or a member of a ``.npz`` file in place.
+
+    >>> import mapcall, numpy
+    >>> numpy.savez("two.npz", a=numpy.arange(3), b=numpy.ones((2, 2)))
+    >>> mapcall.open("two.npz", member="a")
+    memmap([0, 1, 2])
+
+    Parameters
+    ----------
+    path : str, bytes or path
+        The file.
+    mode : {'r', 'r+', 'c'}
+        As for `memmap`.
+    member : str, optional
+        Which array of a ``.npz``, with or without its ``.npy``; needed when there are several.
+
+    Returns
+    -------
+    memmap
+        With the dtype, shape and order that the header says. NumPy writes members of a ``.npz``
+        unaligned: see ``flags.aligned``.
+
+    Raises
+    ------
+    FormatError
+        When the file is not what its format says, or the member is compressed.
+    OSError
+        When the system refuses.
+
+    See Also
+    --------
+    numpy.load : copies members of a ``.npz``.
+    """
+    return _mapcall.open(memmap, path, mode, member)
+
+
+def create(
+    path: str | bytes | os.PathLike[Any],
+    shape: SupportsIndex | Sequence[SupportsIndex],
+    dtype: DTypeLike = "f8",
+    order: Literal["C", "F"] = "C",
+) -> memmap:
+    """Makes a ``.npy`` file of zeros, and maps it for writing.
+
+    >>> import mapcall, numpy
+    >>> x = mapcall.create("x.npy", shape=(2, 3), dtype="i2")
+    >>> x[0] = 7
+    >>> numpy.load(x.filename)
+    array([[7, 7, 7],
+           [0, 0, 0]], dtype=int16)
+
+    The disk space is allocated first, where the file system can. The file gets its name when it is
+    whole: when something fails, what had the name before is untouched.
+
+    Parameters
+    ----------
+    path : str, bytes or path
+        The file.
+    shape : int or sequence of int
+        How many elements along each axis.
+    dtype : data type, default float64
+        What an element is: plain data that a header can express.
+    order : {'C', 'F'}
+        Which axis varies fastest: the last, or the first.
+
+    Returns
+    -------
+    memmap
+        In mode 'w+'.
+
+    Raises
+    ------
+    ValueError
+        For a shape or dtype that can't be.
+    OSError
+        When the system refuses, or the disk is full.
+
+    See Also
+    --------
+    numpy.lib.format.open_memmap : leaves a broken file when something fails.
+    """
+    return _mapcall.create(memmap, path, shape, dtype, order)
+
+
+# The module is private; the names are not.
+for public in (memmap, open, create):
+    public.__module__ = "mapcall"
+del public

@@ -1,0 +1,46 @@
+"""Everything public is documented with an example, and the examples that pytest can't see run."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mapcall
+from mapcall import _mapcall
+
+OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+
+
+def documented() -> Iterator[tuple[str, Any]]:
+    """Every public object of the package and of the extension, by its full name."""
+    yield from ((module.__name__, module) for module in (mapcall, mapcall.ctypeslib))
+    for module in (mapcall, mapcall.ctypeslib, _mapcall):
+        for name, member in vars(module).items():
+            public = name in getattr(module, "__all__", dir(module)) and not name.startswith("_")
+            # `c_intp` is one of ctypes' own types.
+            if public and not inspect.ismodule(member) and name != "c_intp":
+                yield f"{module.__name__}.{name}", member
+    for owner in (mapcall.memmap, mapcall.Map, mapcall.Ctypes, _mapcall.MappedArray):
+        for name, member in vars(owner).items():
+            if not name.startswith("_") and (callable(member) or inspect.isdatadescriptor(member)):
+                yield f"{owner.__module__}.{owner.__name__}.{name}", member
+
+
+CASES = dict(documented())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_help_shows_an_example(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    doc = inspect.getdoc(CASES[name])
+    assert doc is not None, f"{name} has no doc"
+    test = doctest.DocTestParser().get_doctest(doc, {}, name, None, None)
+    assert test.examples, f"{name} has no example"
+    monkeypatch.chdir(tmp_path)
+    output: list[str] = []
+    outcome = doctest.DocTestRunner(optionflags=OPTIONS).run(test, out=output.append)
+    assert outcome.failed == 0, "".join(output)
