@@ -1,5 +1,6 @@
 """The Rust extension, as Python sees it."""
 
+import sys
 from collections.abc import Sequence
 from ctypes import Array
 from os import PathLike
@@ -69,7 +70,8 @@ class Map:
     def prefetch(self, array: NDArray[Any]) -> None: ...
     def residency(self, array: NDArray[Any]) -> bytes: ...
     def __len__(self) -> int: ...
-    def __buffer__(self, flags: int, /) -> memoryview: ...
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: int, /) -> memoryview: ...
 
 class MappedArray(numpy.ndarray[Any, Any]):
     # Ours knows the pointers' types and keeps no private names of NumPy's.

@@ -5,11 +5,11 @@ mod buffer;
 pub mod ctypes;
 pub mod dtype;
 mod error;
-mod file;
 pub mod format;
 pub mod layout;
 pub mod literal;
 pub mod map;
+mod open;
 mod sys;
 mod typed;
 
@@ -18,9 +18,9 @@ pub use buffer::Buffer;
 pub use ctypes::Ctypes;
 pub use dtype::DType;
 pub use error::{Error, Result};
-pub use file::create;
 pub use layout::Layout;
-pub use map::{Map, MapOptions, Mode};
+pub use map::{Map, Mode};
+pub use open::{MapOptions, create};
 pub use typed::{Element, ViewError};
 
 /// The examples of the README.

@@ -16,7 +16,7 @@ use crate::layout::Dims;
 
 /// A Rust type that is the element of an array: plain bytes, valid whatever they are.
 ///
-/// It holds for the integers, [`f16`], `f32`, `f64` and their [`Complex`] pairs; `u8` also sees
+/// It holds for the integers, [`half::f16`], `f32`, `f64` and their [`Complex`] pairs; `u8` also sees
 /// `bool` (whose bytes in a file may be more than 0 and 1), and `[u8; N]` sees any dtype of N bytes.
 /// A `#[repr(C)]` structure of one's own joins with the dtype that it means:
 ///

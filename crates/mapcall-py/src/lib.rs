@@ -30,7 +30,9 @@ mod _mapcall {
     #[pymodule_export]
     use super::errors::{ChangedFileError, FormatError};
     #[pymodule_export]
-    use super::map::{Map, map_of};
+    use super::map::Map;
+    #[pymodule_export]
+    use super::mapped_array::map_of;
     #[pymodule_export]
     use super::open::{create, memmap, open};
     #[pymodule_export]

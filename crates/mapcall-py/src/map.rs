@@ -13,7 +13,6 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::errors::to_py;
-use crate::mapped_array;
 use crate::memory::{Elements, layout_in};
 
 /// A range of a file in memory; it lives as long as an array on it does.
@@ -57,7 +56,7 @@ impl Map {
 
     /// The bytes that an array touches, counted from the map's first.
     fn range_of(&self, array: &Bound<'_, PyUntypedArray>) -> PyResult<Range<usize>> {
-        Ok(layout_in(self, array)?.bounds())
+        Ok(layout_in(&self.buffer, array)?.bounds())
     }
 }
 
@@ -280,15 +279,4 @@ fn known_advice(option: c_int) -> PyResult<Advice> {
              MADV_SEQUENTIAL, MADV_WILLNEED, MADV_DONTNEED or MADV_HUGEPAGE"
         ))),
     }
-}
-
-/// The map that an array is on, found through its bases; None for other memory.
-///
-/// >>> import mapcall, numpy
-/// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
-/// >>> mapcall._mapcall.map_of(numpy.asarray(x)[2:]) is x._mmap
-/// True
-#[pyfunction]
-pub(crate) fn map_of<'py>(array: &Bound<'py, PyUntypedArray>) -> Option<Bound<'py, Map>> {
-    mapped_array::map_of(array.as_any())
 }

@@ -122,10 +122,16 @@ fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
 )]
 const FLAGS: c_uint = (ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_BASETYPE) as c_uint;
 
-/// The map that an array is on, found through its bases.
-pub(crate) fn map_of<'py>(array: &Bound<'py, PyAny>) -> Option<Bound<'py, Map>> {
+/// The map that an array is on, found through its bases; None for other memory.
+///
+/// >>> import mapcall, numpy
+/// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
+/// >>> mapcall._mapcall.map_of(numpy.asarray(x)[2:]) is x._mmap
+/// True
+#[pyfunction]
+pub(crate) fn map_of<'py>(array: &Bound<'py, PyUntypedArray>) -> Option<Bound<'py, Map>> {
     let ndarray = ndarray_type(array.py());
-    let mut owner = array.clone();
+    let mut owner = array.as_any().clone();
     // SAFETY: `owner` is a live object.
     while unsafe { ffi::PyObject_TypeCheck(owner.as_ptr(), ndarray) } != 0 {
         // SAFETY: it is an ndarray.

@@ -5,20 +5,16 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::c_int;
 use std::slice;
 
-use mapcall_array::Layout;
-use numpy::npyffi::{
-    NPY_ARRAY_F_CONTIGUOUS, NPY_ARRAY_UPDATE_ALL, NPY_ARRAY_WRITEABLE, PY_ARRAY_API, PyArrayObject,
-    npy_intp,
-};
+use mapcall_array::layout::Order;
+use mapcall_array::{Buffer, Layout};
+use numpy::npyffi::{PyArrayObject, npy_intp};
 use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
-use pyo3::exceptions::{PyOverflowError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyType;
-
-use crate::map::Map;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyTuple, PyType};
 
 /// The fields of an array that say where its elements lie.
 pub(crate) struct Elements<'a> {
@@ -63,89 +59,50 @@ pub(crate) unsafe fn base(array: *mut pyo3::ffi::PyObject) -> *mut pyo3::ffi::Py
     unsafe { (*array.cast::<PyArrayObject>()).fields.base }
 }
 
-/// An array of `class` on a map: at `offset` bytes into it, of a layout that fits there.
+/// Where an array's strides come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Strides {
+    /// NumPy computes them for packed elements; it has its own idea of those of an empty array.
+    Packed(Order),
+    /// The layout has them.
+    Given,
+}
+
+/// An array of `class` on a map; the layout counts from the map's first byte.
+///
+/// NumPy itself takes the map as a buffer: it checks the bounds, and makes the map the base before
+/// it calls a subclass's `__array_finalize__`.
 pub(crate) fn array_on<'py>(
     class: &Bound<'py, PyType>,
-    map: Bound<'py, Map>,
-    dtype: Bound<'py, PyArrayDescr>,
+    map: &Bound<'py, PyAny>,
+    dtype: &Bound<'py, PyArrayDescr>,
     layout: &Layout,
-    keep_strides: bool,
-    fortran: bool,
+    strides: Strides,
 ) -> PyResult<Bound<'py, PyAny>> {
+    static NEW: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = class.py();
-    let ndarray = py.get_type::<PyUntypedArray>();
-    if !class.is_subclass(&ndarray)? {
-        return Err(PyValueError::new_err(format!(
-            "{class} is no subclass of numpy.ndarray"
-        )));
-    }
-    let buffer = map.get().buffer();
-    layout
-        .fits_in(buffer.len())
-        .map_err(|error| crate::errors::to_py(error.into()))?;
-    let mut shape = intps(layout.shape())?;
-    let mut strides = intps(layout.strides())?;
-    let ndim = c_int::try_from(shape.len()).map_err(|_| overflow())?;
-    let mut flags = if buffer.is_writeable() {
-        NPY_ARRAY_WRITEABLE
-    } else {
-        0
+    let new = NEW.get_or_try_init(py, || {
+        py.get_type::<PyUntypedArray>()
+            .getattr("__new__")
+            .map(Bound::unbind)
+    })?;
+    let shape = PyTuple::new(py, layout.shape())?;
+    let (steps, order) = match strides {
+        Strides::Packed(Order::C) => (None, None),
+        Strides::Packed(Order::F) => (None, Some("F")),
+        Strides::Given => (Some(PyTuple::new(py, layout.strides())?), None),
     };
-    if fortran {
-        flags |= NPY_ARRAY_F_CONTIGUOUS;
-    }
-    let strides = if keep_strides {
-        strides.as_mut_ptr()
-    } else {
-        std::ptr::null_mut()
-    };
-    let data = buffer.as_mut_ptr().wrapping_add(layout.offset());
-    // SAFETY: `class` is a subclass of ndarray; the reference to the dtype is handed over; shape
-    // and strides have `ndim` entries; the layout lies in the map, which becomes the base.
-    let array = unsafe {
-        PY_ARRAY_API.PyArray_NewFromDescr(
-            py,
-            class.as_type_ptr(),
-            dtype.into_dtype_ptr(),
-            ndim,
-            shape.as_mut_ptr(),
-            strides,
-            data.cast(),
-            flags,
-            std::ptr::null_mut(),
-        )
-    };
-    // SAFETY: a new reference, or null with an exception set.
-    let array = unsafe { Bound::from_owned_ptr_or_err(py, array) }?;
-    let raw = array.as_ptr().cast::<PyArrayObject>();
-    // SAFETY: `raw` is a new ndarray without a base; the reference to the map is handed over.
-    let failed = unsafe { PY_ARRAY_API.PyArray_SetBaseObject(py, raw, map.into_ptr()) };
-    if failed != 0 {
-        return Err(PyErr::fetch(py));
-    }
-    // SAFETY: `raw` is an ndarray.
-    unsafe { PY_ARRAY_API.PyArray_UpdateFlags(py, raw, NPY_ARRAY_UPDATE_ALL) };
-    Ok(array)
+    new.bind(py)
+        .call1((class, shape, dtype, map, layout.offset(), steps, order))
 }
 
-fn intps<N: Copy + TryInto<npy_intp>>(values: &[N]) -> PyResult<Vec<npy_intp>> {
-    values
-        .iter()
-        .map(|&value| value.try_into().map_err(|_| overflow()))
-        .collect()
-}
-
-fn overflow() -> PyErr {
-    PyOverflowError::new_err("a length or stride does not fit npy_intp")
-}
-
-/// The layout of an array that lies in a map, counted from the map's first byte.
-pub(crate) fn layout_in(map: &Map, array: &Bound<'_, PyUntypedArray>) -> PyResult<Layout> {
+/// The layout of an array that lies in a buffer, counted from the buffer's first byte.
+pub(crate) fn layout_in(buffer: &Buffer, array: &Bound<'_, PyUntypedArray>) -> PyResult<Layout> {
     let elements = Elements::of(array);
-    let outside = || PyValueError::new_err("the array does not lie in its map");
+    let outside = || PyValueError::new_err("the array does not lie in the map");
     let offset = elements
         .address
-        .checked_sub(map.buffer().as_ptr().addr())
+        .checked_sub(buffer.as_ptr().addr())
         .ok_or_else(outside)?;
     let shape: Vec<usize> = elements
         .shape
@@ -155,7 +112,7 @@ pub(crate) fn layout_in(map: &Map, array: &Bound<'_, PyUntypedArray>) -> PyResul
     let layout = Layout::from_strides(offset, &shape, elements.strides, array.dtype().itemsize())
         .map_err(|error| crate::errors::to_py(error.into()))?;
     layout
-        .fits_in(map.buffer().len())
+        .fits_in(buffer.len())
         .map_err(|error| crate::errors::to_py(error.into()))?;
     Ok(layout)
 }

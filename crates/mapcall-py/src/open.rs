@@ -16,7 +16,7 @@ use pyo3::types::{PyBytes, PyString, PyType};
 use crate::convert;
 use crate::errors::to_py;
 use crate::map::Map;
-use crate::memory::array_on;
+use crate::memory::{Strides, array_on};
 
 /// ``numpy.memmap``'s constructor: a raw file, by name or already open, as an array of `class`.
 ///
@@ -61,14 +61,8 @@ pub(crate) fn memmap<'py>(
     let array = source.map(py, &options, name.as_ref())?;
     let map = Map::new(array.buffer().clone(), name.map(Bound::unbind), offset);
     let map = Bound::new(py, map)?;
-    array_on(
-        class,
-        map,
-        dtype,
-        array.layout(),
-        false,
-        matches!(order, Order::F),
-    )
+    let strides = Strides::Packed(order);
+    array_on(class, map.as_any(), &dtype, array.layout(), strides)
 }
 
 /// A ``.npy`` file, or an uncompressed member of a ``.npz``, as an array of `class`.
@@ -133,17 +127,16 @@ fn numpy_array<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = class.py();
     let dtype = convert::to_numpy(py, array.dtype())?;
-    let fortran = array.layout().is_f_contiguous() && !array.layout().is_c_contiguous();
+    let layout = array.layout();
+    let order = if layout.is_c_contiguous() {
+        Order::C
+    } else {
+        Order::F
+    };
     let offset = array.file_offset().unwrap_or(0);
     let map = Map::new(array.buffer().clone(), filename.map(Bound::unbind), offset);
-    array_on(
-        class,
-        Bound::new(py, map)?,
-        dtype,
-        array.layout(),
-        false,
-        fortran,
-    )
+    let map = Bound::new(py, map)?;
+    array_on(class, map.as_any(), &dtype, layout, Strides::Packed(order))
 }
 
 /// Where the bytes are: a file by its name, or an open one.

@@ -16,7 +16,7 @@ use crate::convert;
 use crate::errors::{ChangedFileError, to_py, with_fields};
 use crate::map::Map;
 use crate::mapped_array::map_of;
-use crate::memory::{Elements, array_on, layout_in};
+use crate::memory::{Elements, Strides, array_on, layout_in};
 use crate::open::Named;
 
 /// Where an array is, as the arguments of `reopen`; None when it can only travel by value.
@@ -33,7 +33,7 @@ pub(crate) fn reduce<'py>(
     array: &Bound<'py, PyUntypedArray>,
 ) -> PyResult<Option<Bound<'py, PyTuple>>> {
     let py = array.py();
-    let Some(map) = map_of(array.as_any()) else {
+    let Some(map) = map_of(array) else {
         return Ok(None);
     };
     let map = map.get();
@@ -44,7 +44,7 @@ pub(crate) fn reduce<'py>(
         return Ok(None);
     };
     if core
-        .has_private_changes(layout_in(map, array)?.bounds())
+        .has_private_changes(layout_in(map.buffer(), array)?.bounds())
         .map_err(to_py)?
     {
         return Ok(None);
@@ -148,7 +148,8 @@ pub(crate) fn reopen<'py>(
         Some(filename.clone().unbind()),
         offset,
     );
-    array_on(class, Bound::new(py, map)?, dtype, &layout, true, false)
+    let map = Bound::new(py, map)?;
+    array_on(class, map.as_any(), &dtype, &layout, Strides::Given)
 }
 
 fn changed(py: Python<'_>, file: &Named<'_>, expected: u64, found: u64) -> PyErr {

@@ -34,7 +34,7 @@ _FLAG_BITS = _FLAGS | {
     "X": _FLAGS["WRITEBACKIFCOPY"],
 }
 
-_pointers: TypeCache[type[_ndptr]] = TypeCache()
+_pointers: "TypeCache[type[_ndptr]]" = TypeCache()
 
 
 class _ndptr(ctypes.c_void_p):

@@ -1,13 +1,11 @@
-//! Files as memory: opening, flushing, paging.
+//! Files as memory: the map, which owns a range of addresses; its modes, flushing and paging.
 //!
-//! [`MapOptions`] opens a file as an [`Array`](crate::Array); the [`Map`] beneath owns the range
-//! of addresses. Neither keeps a file descriptor.
+//! [`MapOptions`](crate::MapOptions) opens a file as an array on a map.
 
 #![allow(unsafe_code)]
 
 mod error;
 mod mode;
-mod options;
 mod paging;
 mod source;
 
@@ -24,9 +22,8 @@ use crate::sys;
 
 pub use error::MapError;
 pub use mode::Mode;
-pub use options::MapOptions;
 pub use paging::Advice;
-pub(crate) use source::{Source, open_file};
+pub(crate) use source::{Source, create_file, map_error, open_file};
 
 /// A range of a file in memory.
 ///
@@ -57,7 +54,7 @@ impl Map {
     ///
     /// # Safety
     ///
-    /// As [`MapOptions::map`].
+    /// As [`MapOptions::map`](crate::MapOptions::map).
     pub(crate) unsafe fn new(
         source: &Source<'_>,
         mode: Mode,

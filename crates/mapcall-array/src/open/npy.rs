@@ -1,4 +1,4 @@
-//! Opening and creating files that say what is in them.
+//! Files that say what is in them: opening and creating.
 
 #![allow(unsafe_code)]
 
@@ -6,12 +6,13 @@ use std::fs::{self, Permissions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::MapOptions;
 use crate::array::Array;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::format::{self, Header};
 use crate::layout::Order;
-use crate::map::{Map, MapError, MapOptions, Mode, Source, open_file};
+use crate::map::{Map, MapError, Mode, Source, map_error, open_file};
 use crate::sys;
 
 impl MapOptions {
@@ -46,10 +47,7 @@ impl MapOptions {
     pub unsafe fn open(&self, path: impl AsRef<Path>) -> Result<Array> {
         let path = path.as_ref();
         if self.mode == Mode::Write {
-            return Err(Error::Map {
-                path: Some(path.to_path_buf()),
-                source: MapError::OpenForCreation,
-            });
+            return Err(map_error(Some(path), MapError::OpenForCreation));
         }
         let file = open_file(path, self.mode)?;
         let source = Source::new(&file, Some(path))?;
