@@ -9,6 +9,20 @@ from typing import IO, Any, Literal, SupportsIndex, TypeVar, final
 import numpy
 from numpy.typing import DTypeLike, NDArray
 
+__all__ = [
+    "ChangedFileError",
+    "Ctypes",
+    "FormatError",
+    "Map",
+    "MappedArray",
+    "create",
+    "map_of",
+    "memmap",
+    "open",
+    "reduce",
+    "reopen",
+]
+
 _Pointer = TypeVar("_Pointer")
 _Class = TypeVar("_Class", bound=MappedArray)
 _Mode = Literal["r", "r+", "w+", "c"]

@@ -1,7 +1,5 @@
 """Files as arrays: the ``memmap`` class, and opening and creating ``.npy`` files."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from typing import IO, Any, Literal, Self, SupportsIndex
@@ -10,8 +8,6 @@ import numpy
 from numpy.typing import DTypeLike, NDArray
 
 from . import _mapcall
-
-Mode = Literal["r", "r+", "w+", "c", "readonly", "readwrite", "write", "copyonwrite"]
 
 
 class memmap(_mapcall.MappedArray):
@@ -63,7 +59,7 @@ class memmap(_mapcall.MappedArray):
         cls,
         filename: str | bytes | os.PathLike[Any] | IO[Any],
         dtype: DTypeLike = numpy.uint8,
-        mode: Mode = "r+",
+        mode: Literal["r", "r+", "w+", "c", "readonly", "readwrite", "write", "copyonwrite"] = "r+",
         offset: SupportsIndex = 0,
         shape: SupportsIndex | Sequence[SupportsIndex] | None = None,
         order: Literal["C", "F"] = "C",
@@ -340,6 +336,4 @@ def create(
 
 
 # The module is private; the names are not.
-for public in (memmap, open, create):
-    public.__module__ = "mapcall"
-del public
+memmap.__module__ = open.__module__ = create.__module__ = "mapcall"

@@ -1,0 +1,15 @@
+"""What the stubs say is what the extension has."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_stubs_agree_with_the_extension() -> None:
+    command = [sys.executable, "-m", "mypy.stubtest", "mapcall"]
+    command += ["--mypy-config-file", "pyproject.toml"]
+    root = Path(__file__).parents[2]
+    outcome = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
