@@ -191,3 +191,47 @@ impl<T> fmt::Debug for Pointer<'_, T> {
         self.ptr.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dtype::DType;
+    use crate::layout::{Index, Order};
+
+    #[test]
+    fn a_value_that_does_not_fit_is_an_error() {
+        let array = Array::zeros(DType::F64, &[2, 200], Order::C).unwrap();
+        let error = array.ctypes().shape_as::<i8>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "shape[1] is 200, which does not fit i8; take a wider type"
+        );
+        assert_eq!((error.axis, error.value), (1, 200));
+
+        let reversed = array.slice(&[Index::from(..), Index::from(..)]).unwrap();
+        let reversed = reversed.slice(&crate::layout::index![..; -1]).unwrap();
+        assert_eq!(
+            reversed.ctypes().strides_as::<i32>().unwrap().as_slice(),
+            [-1600, 8]
+        );
+        let error = reversed.ctypes().strides_as::<u32>().unwrap_err();
+        assert_eq!((error.what, error.axis, error.value), ("strides", 0, -1600));
+    }
+
+    #[test]
+    fn a_pointer_is_the_first_elements() {
+        let mut array = Array::zeros(DType::I32, &[3, 4], Order::C).unwrap();
+        array.view_mut::<i32>().unwrap()[[2, 1]] = 7;
+        let last = array.slice(&[Index::At(2), Index::from(1..)]).unwrap();
+        let pointer = last.ctypes().data_as::<i32>();
+        assert_eq!(pointer.as_ptr().addr(), last.ctypes().data());
+        assert_eq!(
+            last.ctypes().as_parameter().as_ptr().cast(),
+            pointer.as_ptr()
+        );
+        assert_eq!(last.ctypes().shape().unwrap().as_slice(), [3]);
+        assert_eq!(last.view::<i32>().unwrap()[[0]], 7);
+        let scalar = array.slice(&[Index::At(0), Index::At(0)]).unwrap();
+        assert!(scalar.ctypes().shape().unwrap().is_empty());
+    }
+}

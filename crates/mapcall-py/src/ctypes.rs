@@ -1,14 +1,14 @@
 //! `mapcall.Ctypes`: NumPy's `ctypes` attribute.
 
-use numpy::PyUntypedArray;
 use numpy::npyffi::npy_intp;
+use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyImportError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyTuple, PyType};
 
-use crate::memory::Elements;
+use crate::memory;
 
 /// An array as C sees it: its address, shape and strides as ctypes objects.
 ///
@@ -65,7 +65,7 @@ impl Ctypes {
     /// The memory may be unaligned, read-only, and not in native byte order.
     #[getter]
     fn data(&self, py: Python<'_>) -> usize {
-        Elements::of(self.array.bind(py)).address
+        memory::address(self.array.bind(py))
     }
 
     /// The lengths of the axes as ``(c_intp * ndim)``; None for an array without axes.
@@ -77,7 +77,7 @@ impl Ctypes {
     /// Without the ctypes module, an array of ``numpy.intp``.
     #[getter]
     fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        intps(py, Elements::of(self.array.bind(py)).shape)
+        intps(py, &memory::shape(self.array.bind(py)))
     }
 
     /// The strides of the axes in bytes as ``(c_intp * ndim)``; None for an array without axes.
@@ -89,7 +89,7 @@ impl Ctypes {
     /// Without the ctypes module, an array of ``numpy.intp``.
     #[getter]
     fn strides<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        intps(py, Elements::of(self.array.bind(py)).strides)
+        intps(py, &memory::strides(self.array.bind(py)))
     }
 
     /// The address as a pointer of the ctypes type `obj`, which keeps the array alive.
@@ -139,7 +139,7 @@ impl Ctypes {
         py: Python<'py>,
         obj: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        integers(obj, Elements::of(self.array.bind(py)).shape)
+        integers(obj, &memory::shape(self.array.bind(py)))
     }
 
     /// The strides of the axes in bytes as an array of the ctypes integer type `obj`.
@@ -152,7 +152,7 @@ impl Ctypes {
         py: Python<'py>,
         obj: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        integers(obj, Elements::of(self.array.bind(py)).strides)
+        integers(obj, &memory::strides(self.array.bind(py)))
     }
 
     /// The address as ``ctypes.c_void_p``: what ctypes passes to a function for this object.
@@ -188,7 +188,7 @@ impl Ctypes {
     /// Whether the array has no axes.
     #[getter(_zerod)]
     fn private_zerod(&self, py: Python<'_>) -> bool {
-        Elements::of(self.array.bind(py)).shape.is_empty()
+        self.array.bind(py).ndim() == 0
     }
 }
 

@@ -13,7 +13,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::errors::to_py;
-use crate::memory::{Elements, layout_in};
+use crate::memory::{address, layout_in};
 
 /// A range of a file in memory; it lives as long as an array on it does.
 ///
@@ -106,7 +106,7 @@ impl Map {
     /// >>> x._mmap.file_offset(x[5:])
     /// 8
     pub(crate) fn file_offset(&self, array: &Bound<'_, PyUntypedArray>) -> PyResult<u64> {
-        let first = Elements::of(array).address;
+        let first = address(array);
         let within = first.wrapping_sub(self.buffer.as_ptr().addr());
         let within = u64::try_from(within).unwrap_or(u64::MAX);
         Ok(self.map()?.file_offset().wrapping_add(within))

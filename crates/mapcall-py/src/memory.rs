@@ -5,47 +5,50 @@
 
 #![allow(unsafe_code)]
 
+use std::ffi::c_int;
 use std::slice;
 
-use mapcall_array::layout::Order;
+use mapcall_array::layout::{Dims, Order};
 use mapcall_array::{Buffer, Layout};
-use numpy::npyffi::{PyArrayObject, npy_intp};
+use numpy::npyffi::{PyArrayObject, PyArrayObject_fields, npy_intp};
 use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyTuple, PyType};
 
-/// The fields of an array that say where its elements lie.
-pub(crate) struct Elements<'a> {
-    pub(crate) address: usize,
-    pub(crate) shape: &'a [npy_intp],
-    pub(crate) strides: &'a [npy_intp],
+/// The address of an array's first element.
+pub(crate) fn address(array: &Bound<'_, PyUntypedArray>) -> usize {
+    fields(array).data.addr()
 }
 
-impl<'a> Elements<'a> {
-    /// Reads the fields; they are the array's own, and change when it is reshaped in place.
-    pub(crate) fn of(array: &'a Bound<'_, PyUntypedArray>) -> Self {
-        let array = array.as_array_ptr();
-        // SAFETY: `array` is an ndarray, kept alive by the borrow.
-        let fields = unsafe { &(*array).fields };
-        let ndim = usize::try_from(fields.nd).unwrap_or(0);
-        if ndim == 0 {
-            return Self {
-                address: fields.data.addr(),
-                shape: &[],
-                strides: &[],
-            };
-        }
-        // SAFETY: an ndarray of `nd` > 0 axes has as many lengths, alive while it is.
-        let shape = unsafe { slice::from_raw_parts(fields.dimensions, ndim) };
-        // SAFETY: as above, for the strides.
-        let strides = unsafe { slice::from_raw_parts(fields.strides, ndim) };
-        Self {
-            address: fields.data.addr(),
-            shape,
-            strides,
-        }
+/// The lengths of an array's axes: a copy, since Python code may reshape the array in place.
+pub(crate) fn shape(array: &Bound<'_, PyUntypedArray>) -> Dims<npy_intp> {
+    let fields = fields(array);
+    // SAFETY: an ndarray of `nd` axes has as many lengths.
+    unsafe { copied(fields.dimensions, fields.nd) }
+}
+
+/// The strides of an array's axes, in bytes: a copy, as for the shape.
+pub(crate) fn strides(array: &Bound<'_, PyUntypedArray>) -> Dims<npy_intp> {
+    let fields = fields(array);
+    // SAFETY: an ndarray of `nd` axes has as many strides.
+    unsafe { copied(fields.strides, fields.nd) }
+}
+
+fn fields<'a>(array: &'a Bound<'_, PyUntypedArray>) -> &'a PyArrayObject_fields {
+    // SAFETY: `array` is an ndarray, alive while borrowed.
+    unsafe { &(*array.as_array_ptr()).fields }
+}
+
+/// # Safety
+///
+/// `values` has `ndim` entries.
+unsafe fn copied(values: *const npy_intp, ndim: c_int) -> Dims<npy_intp> {
+    match usize::try_from(ndim) {
+        // SAFETY: the caller's promise; without axes the pointer may be null.
+        Ok(ndim @ 1..) => unsafe { slice::from_raw_parts(values, ndim) }.into(),
+        _ => Dims::new(),
     }
 }
 
@@ -98,18 +101,16 @@ pub(crate) fn array_on<'py>(
 
 /// The layout of an array that lies in a buffer, counted from the buffer's first byte.
 pub(crate) fn layout_in(buffer: &Buffer, array: &Bound<'_, PyUntypedArray>) -> PyResult<Layout> {
-    let elements = Elements::of(array);
     let outside = || PyValueError::new_err("the array does not lie in the map");
-    let offset = elements
-        .address
+    let offset = address(array)
         .checked_sub(buffer.as_ptr().addr())
         .ok_or_else(outside)?;
-    let shape: Vec<usize> = elements
-        .shape
-        .iter()
-        .map(|&length| usize::try_from(length).map_err(|_| outside()))
+    let shape: Dims<usize> = shape(array)
+        .into_iter()
+        .map(|length| usize::try_from(length).map_err(|_| outside()))
         .collect::<PyResult<_>>()?;
-    let layout = Layout::from_strides(offset, &shape, elements.strides, array.dtype().itemsize())
+    let itemsize = array.dtype().itemsize();
+    let layout = Layout::from_strides(offset, &shape, &strides(array), itemsize)
         .map_err(|error| crate::errors::to_py(error.into()))?;
     layout
         .fits_in(buffer.len())

@@ -16,7 +16,7 @@ use crate::convert;
 use crate::errors::{ChangedFileError, to_py, with_fields};
 use crate::map::Map;
 use crate::mapped_array::map_of;
-use crate::memory::{Elements, Strides, array_on, layout_in};
+use crate::memory::{Strides, array_on, layout_in, shape, strides};
 use crate::open::Named;
 
 /// Where an array is, as the arguments of `reopen`; None when it can only travel by value.
@@ -62,15 +62,14 @@ pub(crate) fn reduce<'py>(
     } else {
         dtype.into_any()
     };
-    let Elements { shape, strides, .. } = Elements::of(array);
     let place = (
         array.get_type(),
         filename,
         file_len,
         map.file_offset(array)?,
         dtype,
-        PyTuple::new(py, shape)?,
-        PyTuple::new(py, strides)?,
+        PyTuple::new(py, shape(array))?,
+        PyTuple::new(py, strides(array))?,
         mode.as_str(),
         map.offset(),
     );

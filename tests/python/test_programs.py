@@ -1,0 +1,22 @@
+"""The demo and the benchmarks run, so that neither rots; how fast is for `make bench` to say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attribute_and_map
+import demo
+import harness
+
+
+def test_the_demo_agrees_with_numpy(tmp_path: Path) -> None:
+    rows = list(demo.rows(tmp_path, 10_000))
+    assert {row.library for row in rows} == {"libm", "zlib", "OpenBLAS"}
+    assert all(row.agrees for row in rows), rows
+
+
+def test_every_benchmark_runs(tmp_path: Path) -> None:
+    for row in attribute_and_map.rows(tmp_path):
+        result = harness.measure(row, rounds=2, seconds=0.0001)
+        assert result.ratio > 0
+        assert row.name in str(result)
