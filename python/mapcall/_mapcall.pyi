@@ -118,5 +118,6 @@ def reopen(
     strides: Sequence[int],
     mode: str,
     offset: int,
+    writeable: bool,
     /,
 ) -> _Class: ...

@@ -1,13 +1,10 @@
 //! Arguments from Python, and dtypes both ways.
 
-use std::path::PathBuf;
-
-use mapcall_array::layout::Order;
+use mapcall_array::layout::{MAX_NDIM, Order};
 use mapcall_array::literal::{LiteralError, Value};
 use mapcall_array::{DType, Mode};
 use numpy::{PyArrayDescr, PyArrayDescrMethods};
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
@@ -47,8 +44,12 @@ pub(crate) fn shape(shape: &Bound<'_, PyAny>) -> PyResult<Option<Vec<usize>>> {
             .collect::<PyResult<_>>()
             .map(Some);
     }
-    if !shape.is_instance_of::<PyList>() && shape.extract::<isize>().is_ok() {
-        return Ok(Some(vec![axis_length(shape)?]));
+    if !shape.is_instance_of::<PyList>() {
+        // What is no integer is a sequence; an integer may still be too large.
+        match axis_length(shape) {
+            Err(error) if error.is_instance_of::<PyTypeError>(shape.py()) => {}
+            length => return length.map(|length| Some(vec![length])),
+        }
     }
     shape
         .try_iter()?
@@ -68,9 +69,12 @@ pub(crate) fn order(order: &Bound<'_, PyAny>) -> PyResult<Order> {
     if order.is_none() {
         return Ok(Order::C);
     }
-    let name: &str = order.extract().map_err(|_| {
-        PyTypeError::new_err(format!("order must be str, not {}", order.get_type()))
-    })?;
+    let Ok(name) = order.extract::<&str>() else {
+        let found = order.get_type().name()?;
+        return Err(PyTypeError::new_err(format!(
+            "order must be str, not {found}"
+        )));
+    };
     match name {
         "C" | "c" | "A" | "a" | "K" | "k" => Ok(Order::C),
         "F" | "f" => Ok(Order::F),
@@ -80,19 +84,32 @@ pub(crate) fn order(order: &Bound<'_, PyAny>) -> PyResult<Order> {
     }
 }
 
-/// The file system path of an object, str, bytes, or one with `__fspath__`: as a str or bytes, and
-/// for the core.
-pub(crate) fn path<'py>(file: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, PathBuf)> {
-    if file.is_instance_of::<PyString>() {
-        return Ok((file.clone(), file.extract()?));
+/// A dtype of plain data, as `numpy.dtype` understands it: None is float64.
+pub(crate) fn dtype<'py>(dtype: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDescr>> {
+    let py = dtype.py();
+    if dtype.is_none() {
+        return Ok(numpy::dtype::<f64>(py));
     }
-    let py = file.py();
-    let os = py.import(intern!(py, "os"))?;
-    let name = os.call_method1(intern!(py, "fspath"), (file,))?;
-    let path = os
-        .call_method1(intern!(py, "fsdecode"), (&name,))?
-        .extract()?;
-    Ok((name, path))
+    let dtype = PyArrayDescr::new(py, dtype)?;
+    // Of NumPy's kinds, those whose elements are all in the array's own bytes.
+    if dtype.has_object() || !b"?biufcSUVMm".contains(&dtype.kind()) {
+        return Err(PyValueError::new_err(format!(
+            "dtype {dtype} holds Python objects, whose addresses mean nothing in a file; take a \
+             dtype of plain data"
+        )));
+    }
+    Ok(dtype)
+}
+
+/// Refuses, before a file is touched, more axes than NumPy has: those of the shape and the dtype's.
+pub(crate) fn check_axes(shape: Option<&[usize]>, dtype: &Bound<'_, PyArrayDescr>) -> PyResult<()> {
+    let ndim = shape.map_or(1, <[usize]>::len);
+    if dtype.ndim() > 0 && ndim.saturating_add(dtype.ndim()) > MAX_NDIM {
+        return Err(PyValueError::new_err(format!(
+            "number of dimensions must be within [0, {MAX_NDIM}]"
+        )));
+    }
+    Ok(())
 }
 
 /// The core's dtype as NumPy's.
@@ -136,12 +153,6 @@ pub(crate) fn from_numpy(dtype: &Bound<'_, PyArrayDescr>) -> PyResult<DType> {
     let py = dtype.py();
     let format = py.import("numpy.lib.format")?;
     let descr = format.call_method1("dtype_to_descr", (dtype,))?;
-    if dtype.has_object() {
-        return Err(PyValueError::new_err(format!(
-            "dtype {dtype} holds Python objects, which mean nothing in a file; take a dtype of \
-             plain data"
-        )));
-    }
     let literal: Value = descr
         .repr()?
         .to_str()?

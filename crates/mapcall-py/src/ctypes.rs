@@ -3,6 +3,7 @@
 use numpy::npyffi::npy_intp;
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyImportError, PyTypeError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -51,6 +52,10 @@ impl Ctypes {
 
 #[pymethods]
 impl Ctypes {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.array)
+    }
+
     #[new]
     fn py_new(array: Bound<'_, PyUntypedArray>) -> Self {
         Self::new(array)

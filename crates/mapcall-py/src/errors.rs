@@ -125,7 +125,8 @@ fn os_error(py: Python<'_>, path: Option<&Path>, source: &io::Error) -> PyErr {
     let words = words.unwrap_or_else(|_| PyString::new(py, &source.to_string()).into_any());
     let words = words.unbind();
     match path {
-        Some(path) => PyOSError::new_err((number, words, path.to_path_buf())),
+        // As a str: making a Path runs Python code, which may fail where an exception is raised.
+        Some(path) => PyOSError::new_err((number, words, path.as_os_str().to_owned())),
         None => PyOSError::new_err((number, words)),
     }
 }

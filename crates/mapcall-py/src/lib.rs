@@ -20,6 +20,7 @@ mod mapped_array;
 mod memory;
 mod open;
 mod pickle;
+mod source;
 
 #[pyo3::pymodule]
 mod _mapcall {

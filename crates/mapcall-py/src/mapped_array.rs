@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use std::any::Any;
-use std::ffi::{CStr, c_uint, c_void};
+use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
@@ -16,6 +16,7 @@ use numpy::npyffi::{NpyTypes, PY_ARRAY_API, PyArrayObject, get_type_object};
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi::{self, PyObject, PyTypeObject};
+use pyo3::intern;
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -97,6 +98,7 @@ fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
         slot(ffi::Py_tp_getset, getset.as_mut_ptr().cast()),
         slot(ffi::Py_tp_methods, methods.as_mut_ptr().cast()),
         slot(ffi::Py_mp_subscript, subscript as *mut c_void),
+        slot(ffi::Py_tp_traverse, traverse as *mut c_void),
         slot(0, ptr::null_mut()),
     ];
     let mut spec = ffi::PyType_Spec {
@@ -120,7 +122,8 @@ fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
     clippy::cast_possible_truncation,
     reason = "the flags used have bits 0 to 18 only"
 )]
-const FLAGS: c_uint = (ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_BASETYPE) as c_uint;
+const FLAGS: c_uint =
+    (ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_BASETYPE | ffi::Py_TPFLAGS_HAVE_GC) as c_uint;
 
 /// The map that an array is on, found through its bases; None for other memory.
 ///
@@ -130,19 +133,30 @@ const FLAGS: c_uint = (ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_BASETYPE) as c_
 /// True
 #[pyfunction]
 pub(crate) fn map_of<'py>(array: &Bound<'py, PyUntypedArray>) -> Option<Bound<'py, Map>> {
-    let ndarray = ndarray_type(array.py());
+    let py = array.py();
     let mut owner = array.as_any().clone();
-    // SAFETY: `owner` is a live object.
-    while unsafe { ffi::PyObject_TypeCheck(owner.as_ptr(), ndarray) } != 0 {
-        // SAFETY: it is an ndarray.
-        let base = unsafe { memory::base(owner.as_ptr()) };
-        // SAFETY: the array keeps its base alive, and `owner` is kept until replaced.
-        owner = unsafe { Bound::from_borrowed_ptr_or_opt(array.py(), base) }?;
+    for _ in 0..MOST_OWNERS {
+        if let Ok(map) = owner.cast::<Map>() {
+            return Some(map.clone());
+        }
+        owner = if let Ok(array) = owner.cast::<PyUntypedArray>() {
+            // SAFETY: it is an ndarray.
+            let base = unsafe { memory::base(array.as_ptr()) };
+            // SAFETY: the array keeps its base alive.
+            unsafe { Bound::from_borrowed_ptr_or_opt(py, base) }?
+        } else {
+            // What NumPy's stride tricks put between, and memoryviews.
+            let next = |name| owner.getattr_opt(name).ok().flatten();
+            next(intern!(py, "base")).or_else(|| next(intern!(py, "obj")))?
+        };
     }
-    owner.cast_into::<Map>().ok()
+    None
 }
 
-/// Whether an array is on a map: `map_of` without touching a reference count.
+/// How many owners deep a map is looked for: objects may name each other in a circle.
+const MOST_OWNERS: usize = 32;
+
+/// Whether an array is on a map: `map_of`, but without touching a reference count where it can.
 ///
 /// # Safety
 ///
@@ -162,7 +176,10 @@ unsafe fn is_mapped(py: Python<'_>, array: *mut PyObject) -> bool {
         }
         // SAFETY: as above.
         if unsafe { ffi::PyObject_TypeCheck(owner, ndarray) } == 0 {
-            return false;
+            // SAFETY: `array` is alive.
+            let array = unsafe { Bound::from_borrowed_ptr(py, array) };
+            // SAFETY: it is an ndarray, by the caller's promise.
+            return map_of(unsafe { array.cast_unchecked() }).is_some();
         }
     }
 }
@@ -183,6 +200,29 @@ unsafe fn is_exact(py: Python<'_>, object: *mut PyObject) -> bool {
 fn ndarray_type(py: Python<'_>) -> *mut PyTypeObject {
     // SAFETY: asks NumPy's table of types for one that it has.
     unsafe { get_type_object(py, NpyTypes::PyArray_Type) }
+}
+
+/// Shows the collector what an array keeps alive, so that an array that has a view of itself as an
+/// attribute is collected; NumPy's own are not.
+unsafe extern "C" fn traverse(
+    array: *mut PyObject,
+    visit: ffi::visitproc,
+    argument: *mut c_void,
+) -> c_int {
+    // SAFETY: the collector shows a live ndarray.
+    let base = unsafe { memory::base(array) };
+    // SAFETY: as above.
+    let class = unsafe { ffi::Py_TYPE(array) };
+    for kept in [class.cast(), base] {
+        if !kept.is_null() {
+            // SAFETY: `visit` takes what the array has a reference to, and the collector's argument.
+            let stop = unsafe { visit(kept, argument) };
+            if stop != 0 {
+                return stop;
+            }
+        }
+    }
+    0
 }
 
 /// `array[index]`: NumPy's, but a copy of a memmap's elements is a plain ndarray.

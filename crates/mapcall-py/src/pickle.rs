@@ -6,7 +6,7 @@ use std::fs;
 
 use mapcall_array::{DType, Error, Layout, MapOptions, Mode};
 use numpy::npyffi::npy_intp;
-use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
+use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -16,8 +16,8 @@ use crate::convert;
 use crate::errors::{ChangedFileError, to_py, with_fields};
 use crate::map::Map;
 use crate::mapped_array::map_of;
-use crate::memory::{Strides, array_on, layout_in, shape, strides};
-use crate::open::Named;
+use crate::memory::{Strides, array_on, is_writeable, layout_in, shape, strides};
+use crate::source::Named;
 
 /// Where an array is, as the arguments of `reopen`; None when it can only travel by value.
 ///
@@ -37,10 +37,8 @@ pub(crate) fn reduce<'py>(
         return Ok(None);
     };
     let map = map.get();
-    let (Some(filename), core) = (map.filename(py), map.map()?) else {
-        return Ok(None);
-    };
-    let Some(file_len) = core.named_file_len() else {
+    let core = map.map()?;
+    let (Some(path), Some(file_len)) = (core.path(), core.named_file_len()) else {
         return Ok(None);
     };
     if core
@@ -62,6 +60,13 @@ pub(crate) fn reduce<'py>(
     } else {
         dtype.into_any()
     };
+    // A map that was opened by bytes shows no name, but has one.
+    let filename = match map.filename(py) {
+        Some(filename) => filename.into_bound(py),
+        None => py
+            .import(intern!(py, "os"))?
+            .call_method1(intern!(py, "fsencode"), (path,))?,
+    };
     let place = (
         array.get_type(),
         filename,
@@ -72,6 +77,7 @@ pub(crate) fn reduce<'py>(
         PyTuple::new(py, strides(array))?,
         mode.as_str(),
         map.offset(),
+        is_writeable(array),
     );
     place.into_pyobject(py).map(Some)
 }
@@ -98,13 +104,15 @@ pub(crate) fn reopen<'py>(
     strides: Vec<npy_intp>,
     mode: &Bound<'py, PyAny>,
     offset: u64,
+    writeable: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = class.py();
     let file = Named::new(filename)?;
-    let dtype = PyArrayDescr::new(py, dtype)?;
-    if dtype.has_object() {
+    let dtype = convert::dtype(dtype)?;
+    let mode = convert::mode(mode)?;
+    if mode == Mode::Write {
         return Err(PyValueError::new_err(
-            "the pickle asks for Python objects in a file",
+            "the pickle asks for a file to be emptied",
         ));
     }
     let itemsize = dtype.itemsize();
@@ -134,7 +142,7 @@ pub(crate) fn reopen<'py>(
         ));
     }
     let options = MapOptions::new()
-        .mode(convert::mode(mode)?)
+        .mode(mode)
         .offset(u64::try_from(bounds.start)?)
         .dtype(DType::U8)
         .shape([bounds.len()]);
@@ -142,13 +150,14 @@ pub(crate) fn reopen<'py>(
     let array = py
         .detach(|| unsafe { options.map(&file.path) })
         .map_err(to_py)?;
-    let map = Map::new(
-        array.buffer().clone(),
-        Some(filename.clone().unbind()),
-        offset,
-    );
+    let name = file.filename()?.map(Bound::unbind);
+    let map = Map::new(array.buffer().clone(), name, offset);
     let map = Bound::new(py, map)?;
-    array_on(class, map.as_any(), &dtype, &layout, Strides::Given)
+    let array = array_on(class, map.as_any(), &dtype, &layout, Strides::Given)?;
+    if !writeable {
+        array.call_method1(intern!(py, "setflags"), (false,))?;
+    }
+    Ok(array)
 }
 
 fn changed(py: Python<'_>, file: &Named<'_>, expected: u64, found: u64) -> PyErr {

@@ -13,7 +13,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 use memmap2::MmapRaw;
 
@@ -79,7 +79,8 @@ impl Map {
             offset,
             file_len: source.len,
             identity: source.identity,
-            path: source.path.map(Path::to_path_buf),
+            // The working directory may be another one when the name is used again.
+            path: source.path.and_then(|path| path::absolute(path).ok()),
         })
     }
 
@@ -125,7 +126,7 @@ impl Map {
         self.file_len
     }
 
-    /// The file, as it was named.
+    /// The file's name, made absolute.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()

@@ -2,8 +2,8 @@
 
 #![allow(unsafe_code)]
 
-use std::fs::{self, Permissions};
-use std::io::Write;
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::MapOptions;
@@ -110,14 +110,23 @@ pub unsafe fn create(
     let parent = target
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".mapcall-").suffix(".partial");
-    if let Some(permissions) = permissions {
-        builder.permissions(permissions);
-    }
-    let mut file = builder
-        .tempfile_in(parent.unwrap_or(Path::new(".")))
+    let mut file = tempfile::Builder::new()
+        .prefix(".mapcall-")
+        .suffix(".partial")
+        // With the permissions of any new file: a temporary one's own are for its owner alone.
+        .make_in(parent.unwrap_or(Path::new(".")), |path| {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(path)
+        })
         .map_err(io("create"))?;
+    if let Some(permissions) = permissions {
+        file.as_file()
+            .set_permissions(permissions)
+            .map_err(io("create"))?;
+    }
     file.write_all(&bytes).map_err(io("write"))?;
     sys::allocate(file.as_file(), header.end()).map_err(io("allocate"))?;
     let source = Source::new(file.as_file(), Some(path))?;
@@ -128,18 +137,36 @@ pub unsafe fn create(
     Ok(array)
 }
 
-/// The file that a new one replaces, behind any links, and the permissions for it.
+/// The file that a new one replaces, behind any links, and the permissions of one that is there.
 fn target(path: &Path) -> Result<(PathBuf, Option<Permissions>)> {
-    let Ok(target) = fs::canonicalize(path) else {
-        return Ok((path.to_path_buf(), sys::default_permissions()));
-    };
+    let target = followed(path);
     // What could not be overwritten is not to be replaced either.
-    let file = open_file(&target, Mode::ReadWrite)?;
+    let file = match open_file(&target, Mode::ReadWrite) {
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok((target, None));
+        }
+        file => file?,
+    };
     let source = Source::new(&file, Some(&target))?;
-    let permissions = file
+    let metadata = file
         .metadata()
         .map_err(|error| source.io_error("inspect", error))?;
-    Ok((target, Some(permissions.permissions())))
+    let permissions = metadata.permissions();
+    Ok((target, Some(permissions)))
+}
+
+/// Where a name leads, also when nothing is there yet.
+fn followed(path: &Path) -> PathBuf {
+    // As many links as Linux follows; opening what remains of a longer chain gives the error.
+    const MOST_LINKS: usize = 40;
+    let mut path = path.to_path_buf();
+    for _ in 0..MOST_LINKS {
+        let Ok(link) = fs::read_link(&path) else {
+            break;
+        };
+        path = path.parent().unwrap_or(Path::new("")).join(link);
+    }
+    path
 }
 
 /// Maps the array that a header describes.

@@ -1,9 +1,9 @@
 #![allow(unsafe_code)]
 
-use std::fs::{File, FileType, Metadata, OpenOptions, Permissions};
+use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use memmap2::{MmapRaw, UncheckedAdvice};
@@ -38,12 +38,6 @@ pub(crate) type Identity = (u64, u64);
 
 pub(crate) fn identity(metadata: &Metadata) -> Identity {
     (metadata.dev(), metadata.ino())
-}
-
-/// The permissions of a new file, from which the system takes away the process's umask.
-#[expect(clippy::unnecessary_wraps, reason = "other systems have none")]
-pub(crate) fn default_permissions() -> Option<Permissions> {
-    Some(Permissions::from_mode(0o666))
 }
 
 /// Gives a new file its size and, where the file system can, the disk space for it.

@@ -5,6 +5,5 @@
 mod os;
 
 pub(crate) use os::{
-    Identity, advise, allocate, default_permissions, has_private_pages, identity, kind, open,
-    prefetch, residency,
+    Identity, advise, allocate, has_private_pages, identity, kind, open, prefetch, residency,
 };

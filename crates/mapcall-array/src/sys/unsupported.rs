@@ -1,4 +1,4 @@
-use std::fs::{self, File, FileType, Metadata, OpenOptions, Permissions};
+use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -28,10 +28,6 @@ pub(crate) fn kind(file_type: FileType) -> &'static str {
 pub(crate) type Identity = ();
 
 pub(crate) fn identity(_: &Metadata) -> Identity {}
-
-pub(crate) fn default_permissions() -> Option<Permissions> {
-    None
-}
 
 pub(crate) fn allocate(file: &File, len: u64) -> io::Result<()> {
     file.set_len(len)

@@ -1,0 +1,178 @@
+//! What Python names a file by: a name, a path, or an open file.
+
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use mapcall_array::{Array, Error, MapOptions};
+use pyo3::exceptions::PyValueError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+
+use crate::errors::to_py;
+
+/// Where the bytes are: a file by its name, or an open one.
+pub(crate) enum Source<'py> {
+    Named(Named<'py>),
+    Open {
+        object: Bound<'py, PyAny>,
+        file: File,
+    },
+}
+
+impl<'py> Source<'py> {
+    pub(crate) fn new(given: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let py = given.py();
+        if given.is_instance_of::<PyString>() || !given.hasattr(intern!(py, "read"))? {
+            return Ok(Self::Named(Named::new(given)?));
+        }
+        // What the object still buffers is written before the file is looked at.
+        given.call_method1(intern!(py, "seek"), (0, 2))?;
+        let descriptor = given.call_method0(intern!(py, "fileno"))?.extract()?;
+        Ok(Self::Open {
+            object: given.clone(),
+            file: duplicate(descriptor)?,
+        })
+    }
+
+    /// Maps it as a raw file, to be remembered by `name`.
+    pub(crate) fn map(
+        &self,
+        py: Python<'py>,
+        options: &MapOptions,
+        name: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Array> {
+        let (object, file) = match self {
+            Self::Named(Named { path, .. }) => {
+                // SAFETY: no reference to the bytes is made here: NumPy reads and writes them as
+                // C does.
+                return py.detach(|| unsafe { options.map(path) }).map_err(to_py);
+            }
+            Self::Open { object, file } => (object, file),
+        };
+        let path = name.map(PyAnyMethods::extract::<PathBuf>).transpose()?;
+        // SAFETY: as above.
+        let array = py.detach(|| unsafe { options.map_file(file, path.as_deref()) });
+        if let Err(Error::Io {
+            action: "resize", ..
+        }) = &array
+        {
+            // An object that can't write says so itself.
+            object.call_method1(intern!(py, "write"), (PyBytes::new(py, b""),))?;
+        }
+        let array = array.map_err(to_py)?;
+        // As after NumPy's own growing of the file.
+        object.call_method1(intern!(py, "seek"), (0, 2))?;
+        Ok(array)
+    }
+
+    /// The name that the array remembers.
+    pub(crate) fn filename(&self) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match self {
+            Self::Named(named) => named.filename(),
+            Self::Open { object, .. } => {
+                let py = object.py();
+                let name = object.getattr_opt(intern!(py, "name"))?;
+                // A temporary file's name may be its descriptor.
+                name.filter(PyAnyMethods::is_instance_of::<PyString>)
+                    .map(absolute)
+                    .transpose()
+            }
+        }
+    }
+}
+
+/// A file by its name.
+pub(crate) struct Named<'py> {
+    given: Bound<'py, PyAny>,
+    name: Bound<'py, PyAny>,
+    pub(crate) path: PathBuf,
+}
+
+impl<'py> Named<'py> {
+    pub(crate) fn new(given: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let (name, path) = path(given)?;
+        Ok(Self {
+            given: given.clone(),
+            name,
+            path,
+        })
+    }
+
+    /// A Path for a path object, an absolute str for a str, None for bytes: as NumPy has it.
+    pub(crate) fn filename(&self) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = self.given.py();
+        let is_path = !self.given.is(&self.name);
+        if is_path && let Some(resolve) = self.given.getattr_opt(intern!(py, "resolve"))? {
+            return resolve.call0().map(Some);
+        }
+        if self.name.is_instance_of::<PyString>() {
+            return absolute(self.name.clone()).map(Some);
+        }
+        Ok(None)
+    }
+}
+
+/// The file system path of an object, str, bytes, or one with `__fspath__`: as a str or bytes, and
+/// for the core.
+fn path<'py>(file: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, PathBuf)> {
+    let (name, path): (_, PathBuf) = if file.is_instance_of::<PyString>() {
+        (file.clone(), file.extract()?)
+    } else {
+        let os = file.py().import(intern!(file.py(), "os"))?;
+        let name = os.call_method1(intern!(file.py(), "fspath"), (file,))?;
+        let path = os.call_method1(intern!(file.py(), "fsdecode"), (&name,))?;
+        (name, path.extract()?)
+    };
+    if path.as_os_str().as_encoded_bytes().contains(&0) {
+        return Err(PyValueError::new_err("embedded null byte"));
+    }
+    Ok((name, path))
+}
+
+/// `os.path.abspath`, which costs as much as the rest when the name is absolute already.
+fn absolute(name: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
+    let py = name.py();
+    if name.extract::<&str>().is_ok_and(is_normal) {
+        return Ok(name);
+    }
+    py.import(intern!(py, "os.path"))?
+        .call_method1(intern!(py, "abspath"), (name,))
+}
+
+/// Whether a name is absolute and has no part to resolve.
+fn is_normal(name: &str) -> bool {
+    let mut parts = name.split('/');
+    cfg!(unix) && parts.next() == Some("") && parts.all(|part| !matches!(part, "" | "." | ".."))
+}
+
+/// A file of one's own for a descriptor that belongs to somebody else.
+#[cfg(unix)]
+fn duplicate(descriptor: i32) -> PyResult<File> {
+    use std::os::fd::BorrowedFd;
+
+    if descriptor < 0 {
+        return Err(PyValueError::new_err(format!(
+            "{descriptor} is no file descriptor"
+        )));
+    }
+    // SAFETY: it is not -1, and Python's file object keeps it open while this runs attached.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    let owned = borrowed.try_clone_to_owned();
+    owned.map(File::from).map_err(|source| {
+        to_py(Error::Io {
+            action: "open",
+            path: None,
+            source,
+        })
+    })
+}
+
+#[cfg(not(unix))]
+fn duplicate(_: i32) -> PyResult<File> {
+    Err(PyValueError::new_err(
+        "give the file's name: an open file can't be mapped on this system",
+    ))
+}
