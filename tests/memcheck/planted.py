@@ -1,0 +1,32 @@
+"""Defects on purpose, which `run.py` must find: its own check."""
+
+import ctypes
+import sys
+
+import numpy
+
+import mapcall
+
+
+def invalid() -> None:
+    """Make mapcall read an array's freed memory."""
+    # The attribute holds the array; one reference too few frees it all the same.
+    array = numpy.zeros((3, 4, 5))
+    attribute = mapcall.Ctypes(array)
+    address = id(array)
+    ctypes.pythonapi.Py_DecRef(ctypes.py_object(array))
+    del array
+    assert attribute.data != address
+    # Back, before the attribute gives up a reference that it no longer has.
+    ctypes.pythonapi.Py_IncRef(ctypes.c_void_p(id(attribute)))
+
+
+def leak() -> None:
+    """Lose objects that mapcall has allocated."""
+    attribute = mapcall.Ctypes(numpy.zeros(3))
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(attribute))
+
+
+for _ in range(int(sys.argv[2])):
+    {"invalid": invalid, "leak": leak}[sys.argv[1]]()
+print("done")

@@ -1,0 +1,68 @@
+"""What many tests share: a fresh interpreter, and the proof that nothing on disk has changed."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+Script = Callable[..., str]
+Unchanged = Callable[[Path], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def run_script() -> Script:
+    """Run a script in an interpreter of its own; its output, or a failure with all it said.
+
+    The arguments are the script's `sys.argv[1:]`. It is killed after `timeout` seconds.
+    """
+
+    def run(script: str, *arguments: object, timeout: float = 60, user: int | None = None) -> str:
+        result = subprocess.run(
+            [sys.executable, "-W", "error", "-c", textwrap.dedent(script), *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            user=user,
+            # What a user without rights can enter, too.
+            cwd="/",
+            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+        )
+        assert result.returncode == 0, f"exit {result.returncode}\n{result.stdout}{result.stderr}"
+        return result.stdout
+
+    return run
+
+
+@pytest.fixture
+def unchanged() -> Unchanged:
+    """Prove that nothing below a path has changed: names, bytes, sizes, permissions and times."""
+
+    @contextmanager
+    def check(path: Path) -> Iterator[None]:
+        before = _state(path)
+        yield
+        assert _state(path) == before
+
+    return check
+
+
+def _state(path: Path) -> dict[str, tuple[object, ...]]:
+    paths = [path, *sorted(path.rglob("*"))] if path.is_dir() else [path]
+    state = {}
+    for each in paths:
+        status = each.lstat()
+        content = each.read_bytes() if each.is_file() and status.st_size < 1 << 24 else None
+        state[str(each)] = (
+            status.st_ino,
+            status.st_mode,
+            status.st_size,
+            # A temporary file may have come and gone.
+            status.st_mtime_ns if not each.is_dir() else None,
+            content,
+        )
+    return state

@@ -1,0 +1,279 @@
+"""What lives how long: maps, views, buffers, pointers; and the end of the interpreter."""
+
+import ctypes
+import gc
+import mmap
+import os
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mapcall
+
+Script = Callable[..., str]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    made = tmp_path / "file"
+    made.write_bytes(np.arange(1000, dtype="i4").tobytes())
+    return made
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def mapped(path: Path) -> int:
+    """How many times a file is mapped into this process."""
+    return Path("/proc/self/maps").read_text().count(str(path))
+
+
+def test_the_last_view_frees_the_map(path: Path, no_collector: None) -> None:
+    x = mapcall.memmap(path, "i4", "r")
+    view = x[10:].reshape(2, -1).T[::-1]
+    plain = np.asarray(view)[3:]
+    assert mapped(path) == 1
+    del x
+    assert view[0, 0] == 10 + view.shape[0] - 1
+    del view
+    assert mapped(path) == 1
+    assert plain.sum() > 0
+    del plain
+    assert mapped(path) == 0
+
+
+@pytest.mark.parametrize("mode", ["r", "r+", "w+", "c"])
+def test_nothing_is_kept(path: Path, no_collector: None, mode: str) -> None:
+    x = mapcall.memmap(path, "i4", mode, shape=10)
+    array, owner = weakref.ref(x), weakref.ref(x._mmap)
+    for each in (x.filename, x.mode, x.offset, x.file_offset, x.ctypes.data, x + 1, x.sum()):
+        assert each is not None
+    x.flush()
+    x.advise("normal")
+    x.prefetch()
+    x.residency()
+    del each, x
+    assert array() is None
+    assert owner() is None
+    assert mapped(path) == 0
+
+
+def test_failures_keep_nothing(path: Path, no_collector: None) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for arguments in [
+        ("f4", "r", 0, 10**6),
+        ("S7", "r"),
+        ("u1", "r", -1),
+        ("O", "r+"),
+        ("u1", "x"),
+    ]:
+        with pytest.raises((ValueError, OverflowError)):
+            mapcall.memmap(path, *arguments)
+    assert mapped(path) == 0
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_file_object_may_be_closed(path: Path) -> None:
+    with open(path, "r+b") as file:
+        x = mapcall.memmap(file, "i4", "r+")
+    assert file.closed
+    x[0] = 77
+    x.flush()
+    assert np.fromfile(path, "i4")[0] == 77
+
+
+def test_the_file_object_is_not_kept(path: Path, no_collector: None) -> None:
+    file = open(path, "r+b")  # noqa: SIM115
+    reference = weakref.ref(file)
+    x = mapcall.memmap(file, "i4", "r+")
+    file.close()
+    del file
+    assert reference() is None
+    assert x[999] == 999
+
+
+def test_a_temporary_file_that_is_gone() -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        x = mapcall.memmap(file, "i4", "w+", shape=100)
+        x[:] = 3
+    assert not os.path.exists(file.name)
+    assert x.sum() == 300
+    x.flush()
+
+
+def test_a_file_that_is_removed_or_replaced(path: Path) -> None:
+    x = mapcall.memmap(path, "i4", "r")
+    other = path.with_name("other")
+    other.write_bytes(bytes(4000))
+    other.replace(path)
+    assert x[5] == 5
+    path.unlink()
+    assert x[999] == 999
+
+
+def test_a_buffer_keeps_the_map(path: Path, no_collector: None) -> None:
+    x = mapcall.memmap(path, "i4", "r")
+    owner = weakref.ref(x._mmap)
+    view = memoryview(x._mmap)[8:12]
+    del x
+    assert bytes(view) == np.int32(2).tobytes()
+    assert owner() is not None
+    view.release()
+    del view
+    assert owner() is None
+
+
+def test_a_pointer_to_a_temporary(path: Path, no_collector: None) -> None:
+    x = mapcall.memmap(path, "i4", "r")
+    pointer = (x + x).ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
+    others = [np.full(1000, -1, "i4") for _ in range(100)]
+    assert [pointer[index] for index in (0, 500, 999)] == [0, 1000, 1998]
+    del others
+
+
+def test_a_pointer_to_a_view_of_a_dead_map(path: Path, no_collector: None) -> None:
+    pointer = mapcall.memmap(path, "i4", "r")[500:].ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
+    assert pointer[499] == 999
+    assert mapped(path) == 1
+    del pointer
+    assert mapped(path) == 0
+
+
+def test_what_ctypes_passes_on(path: Path, no_collector: None) -> None:
+    x = mapcall.memmap(path, "i4", "r")
+    array = weakref.ref(x)
+    parameter = x.ctypes._as_parameter_
+    del x
+    assert array() is not None
+    assert ctypes.string_at(parameter, 8) == np.arange(2, dtype="i4").tobytes()
+    del parameter
+    assert array() is None
+
+
+@pytest.mark.parametrize("through", ["array", "map", "ctypes", "pointer"])
+def test_a_cycle_is_collected(path: Path, through: str) -> None:
+    x = mapcall.memmap(path, "i4", "r")
+    x.itself = {
+        "array": x,
+        "map": [x._mmap, x],
+        "ctypes": x.ctypes,
+        "pointer": x.ctypes.data_as(ctypes.c_void_p),
+    }[through]
+    reference = weakref.ref(x)
+    del x
+    gc.collect()
+    assert reference() is None
+    assert mapped(path) == 0
+
+
+def test_many_maps(path: Path) -> None:
+    maps = [mapcall.memmap(path, "i4", "r", mmap.PAGESIZE // 4 * (i % 3)) for i in range(2000)]
+    assert len({x.ctypes.data for x in maps}) == 2000
+    del maps
+    assert mapped(path) == 0
+
+
+def test_descriptors_run_out(path: Path, run_script: Script) -> None:
+    script = """
+        import os, resource, sys
+        import mapcall
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        maps = [mapcall.memmap(sys.argv[1], "i4", "r+") for _ in range(1000)]
+        print(sum(int(x[1]) for x in maps), len(os.listdir("/proc/self/fd")) < 10)
+        # And when there is none left, that is the error, and nothing leaks.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, 64))
+        for _ in range(100):
+            try:
+                mapcall.memmap(sys.argv[1], "i4", "r+")
+            except OSError as error:
+                assert error.errno == 24, error
+            else:
+                raise AssertionError("no descriptor was needed")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (4, 64))
+        print(mapcall.memmap(sys.argv[1], "i4", "r")[3])
+    """
+    assert run_script(script, path) == "1000 True\n3\n"
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        "x",
+        "x[3:]",
+        "x._mmap",
+        "memoryview(x._mmap)",
+        "x.ctypes",
+        "x.ctypes.data_as(ctypes.c_void_p)",
+        "(x + 1).ctypes.data_as(ctypes.POINTER(ctypes.c_int))",
+        "numpy.asarray(x)",
+        "mapcall.memmap",
+        "type('Sub', (mapcall.memmap,), {})(sys.argv[1])",
+    ],
+)
+def test_the_interpreter_ends(path: Path, run_script: Script, held: str) -> None:
+    script = f"""
+        import builtins, ctypes, sys, threading
+        import numpy, mapcall
+        x = mapcall.memmap(sys.argv[1], "i4", "r+")
+        held = {held}
+        builtins.held = held
+        sys.held = [held]
+        sys.modules["held"] = held
+
+        class AtTheEnd:
+            def __del__(self, x=x, held=held):
+                x[0] = 5
+                x[1:].flush()
+                x.ctypes.data
+
+        sys.last = AtTheEnd()
+        x.cycle = [x, held, AtTheEnd()]
+        print("done")
+    """
+    assert run_script(script, path) == "done\n"
+    assert np.fromfile(path, "i4", 1).tolist() in ([0], [5])
+
+
+def test_the_interpreter_ends_under_a_thread(path: Path, run_script: Script) -> None:
+    script = """
+        import sys, threading, time
+        import mapcall
+
+        def work():
+            while True:
+                x = mapcall.memmap(sys.argv[1], "i4", "r")
+                x[3:].prefetch()
+                x.sum()
+
+        for _ in range(4):
+            threading.Thread(target=work, daemon=True).start()
+        time.sleep(0.3)
+        print("done")
+    """
+    assert run_script(script, path) == "done\n"
+
+
+def test_a_forked_child_has_the_maps(path: Path, run_script: Script) -> None:
+    script = """
+        import os, sys
+        import mapcall
+        x = mapcall.memmap(sys.argv[1], "i4", "r+")
+        private = mapcall.memmap(sys.argv[1], "i4", "c")
+        child = os.fork()
+        if child == 0:
+            x[0] = 42
+            private[1] = 43
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        print(x[0], private[1])
+    """
+    assert run_script(script, path) == "42 1\n"

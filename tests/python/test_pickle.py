@@ -1,0 +1,495 @@
+"""Pickling by reference: between processes, after the file has changed, and from hostile hands."""
+
+import copy
+import multiprocessing
+import os
+import pickle
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import joblib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mapcall
+from mapcall import _mapcall
+
+Unchanged = Callable[[Path], AbstractContextManager[None]]
+
+PROTOCOLS = range(2, pickle.HIGHEST_PROTOCOL + 1)
+RECORD = np.dtype([("time", "<f8"), ("id", ">u2"), ("place", "f4", (2,)), ("name", "S3")])
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    made = tmp_path / "file"
+    made.write_bytes(np.arange(120, dtype="f8").tobytes())
+    return made
+
+
+def round_trip(x: Any, protocol: int = pickle.HIGHEST_PROTOCOL) -> Any:
+    return pickle.loads(pickle.dumps(x, protocol))
+
+
+def assert_same_place(again: mapcall.memmap, x: mapcall.memmap) -> None:
+    assert type(again) is type(x)
+    assert again._mmap is not None
+    assert again._mmap is not x._mmap
+    assert again.filename == x.filename
+    assert type(again.filename) is type(x.filename)
+    assert again.file_offset == x.file_offset
+    assert again.offset == x.offset
+    assert (again.shape, again.strides) == (x.shape, x.strides)
+    assert again.dtype == x.dtype
+    assert again.mode == ("r+" if x.mode == "w+" else x.mode)
+    assert again.flags.writeable == x.flags.writeable
+    assert again.flags.aligned == x.flags.aligned
+    np.testing.assert_array_equal(again, x)
+
+
+VIEWS: dict[str, Callable[[mapcall.memmap], mapcall.memmap]] = {
+    "whole": lambda x: x,
+    "slice": lambda x: x[2:5],
+    "transpose": lambda x: x.T,
+    "negative strides": lambda x: x[::-1, ::-2],
+    "row": lambda x: x[3],
+    "column": lambda x: x[:, 3],
+    "zero-dimensional": lambda x: x[3, 4, ...],
+    "empty": lambda x: x[3:3],
+    "broadcast": lambda x: np.broadcast_to(x[1], (3, 12), subok=True),
+    "new axes": lambda x: x[None, :, None],
+    "as bytes": lambda x: x.view("u1")[:, 3:],
+    "unaligned": lambda x: x.view("u1")[:, 3:11].view(">f8"),
+    "structured": lambda x: x.view([("a", "f4"), ("b", "<i2"), ("c", "V2")]),
+    "field": lambda x: x.view([("a", "f4"), ("b", "<i2"), ("c", "V2")])["b"],
+    "reshaped": lambda x: x.reshape(2, -1, 3),
+    "dates": lambda x: x.view("M8[us]"),
+}
+
+
+class TestByReference:
+    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    @pytest.mark.parametrize("mode", ["r", "r+", "c"])
+    @pytest.mark.parametrize("view", VIEWS)
+    def test_every_view(self, path: Path, view: str, mode: str, protocol: int) -> None:
+        x = VIEWS[view](mapcall.memmap(path, "f8", mode, shape=(10, 12)))
+        pickled = pickle.dumps(x, protocol)
+        assert len(pickled) < 500
+        assert_same_place(pickle.loads(pickled), x)
+
+    @pytest.mark.parametrize("name", ["file", "f" * 150])
+    @pytest.mark.parametrize("make", [str, Path])
+    def test_size(self, tmp_path: Path, name: str, make: type) -> None:
+        path = make(tmp_path / name)
+        x = mapcall.memmap(path, RECORD, "w+", 7, (1000, 100))
+        for view in (x, x[5:], x.T[::-2], x[3, ::-1]):
+            assert len(pickle.dumps(view)) < 500 + len(str(path))
+            assert_same_place(round_trip(view), view)
+
+    def test_it_is_shared(self, path: Path) -> None:
+        x = mapcall.memmap(path, "f8", "r+")
+        again = round_trip(x[10:20])
+        again[0] = -1
+        assert x[10] == -1
+        x[11] = -2
+        assert again[1] == -2
+
+    def test_a_new_file_is_not_emptied_again(self, path: Path) -> None:
+        x = mapcall.memmap(path, "f8", "w+", shape=50)
+        x[:] = 3
+        again = round_trip(x)
+        assert again.mode == "r+"
+        assert (x == 3).all()
+        assert (again == 3).all()
+
+    def test_opened_by_a_file_object(self, path: Path) -> None:
+        with open(path, "r+b") as file:
+            x = mapcall.memmap(file, "f8", "r+")
+        assert_same_place(round_trip(x), x)
+
+    def test_opened_by_a_relative_name(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(path.parent)
+        pickled = pickle.dumps(mapcall.memmap(path.name, "f8", "r"))
+        monkeypatch.chdir("/")
+        assert pickle.loads(pickled).filename == str(path)
+
+    def test_opened_by_bytes(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        # NumPy shows no name for these, and so does ours; the file has one.
+        for name in (os.fsencode(path), os.fsencode(path.name)):
+            monkeypatch.chdir(path.parent)
+            x = mapcall.memmap(name, "f8", "r")[3:]
+            pickled = pickle.dumps(x)
+            monkeypatch.chdir("/")
+            again = pickle.loads(pickled)
+            assert again.filename is None
+            assert again.file_offset == 24
+            assert again.tolist() == x.tolist()
+
+    def test_views_of_views_read_only(self, path: Path) -> None:
+        x = mapcall.memmap(path, "f8", "r+")[5:]
+        assert round_trip(round_trip(x)[1:]).file_offset == 48
+
+    def test_a_locked_view_stays_locked(self, path: Path) -> None:
+        x = mapcall.memmap(path, "f8", "r+")
+        x.setflags(write=False)
+        again = round_trip(x)
+        assert not again.flags.writeable
+
+    def test_a_subclass(self, path: Path) -> None:
+        again = round_trip(Sub(path, "f8", "r")[2:])
+        assert type(again) is Sub
+        assert again.file_offset == 16
+
+    def test_metadata_of_a_dtype(self, path: Path) -> None:
+        dtype = np.dtype("f8", metadata={"unit": "K"})
+        assert round_trip(mapcall.memmap(path, dtype, "r")).dtype.metadata == {"unit": "K"}
+
+    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    def test_cloudpickle(self, path: Path, protocol: int) -> None:
+        class Local(mapcall.memmap):
+            pass
+
+        x = mapcall.memmap(path, "f8", "r+", 16)[::-3]
+        assert_same_place(pickle.loads(cloudpickle.dumps(x, protocol)), x)
+        local = Local(path, "f8", "r")
+        assert pickle.loads(cloudpickle.dumps(local, protocol)).file_offset == 0
+
+    def test_out_of_band_buffers_are_not_used(self, path: Path) -> None:
+        buffers: list[pickle.PickleBuffer] = []
+        x = mapcall.memmap(path, "f8", "r")
+        pickle.dumps(x, 5, buffer_callback=buffers.append)
+        assert buffers == []
+
+    def test_several_in_one_pickle(self, path: Path) -> None:
+        x = mapcall.memmap(path, "f8", "r+")
+        a, b = round_trip([x[:5], x[3:]])
+        a[3] = 99
+        assert b[0] == 99
+
+    @settings(deadline=None, max_examples=100)
+    @given(st.data())
+    def test_any_slices(self, data: st.DataObject) -> None:
+        with tempfile.NamedTemporaryFile() as file:
+            x: Any = mapcall.memmap(file.name, "i2", "w+", 5, (4, 5, 6))
+            x[:] = np.arange(120).reshape(x.shape)
+            for _ in range(data.draw(st.integers(1, 3))):
+                index = tuple(data.draw(st.slices(length)) for length in x.shape)
+                x = x[index].transpose(data.draw(st.permutations(range(3))))
+            assert_same_place(round_trip(x), x)
+
+
+class Sub(mapcall.memmap):
+    pass
+
+
+class TestByValue:
+    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    def test_copies(self, path: Path, protocol: int) -> None:
+        x = mapcall.memmap(path, "f8", "r").copy()
+        again = round_trip(x, protocol)
+        assert type(again) is mapcall.memmap
+        assert again._mmap is None
+        assert again.flags.writeable
+        np.testing.assert_array_equal(again, x)
+
+    def test_files_without_a_name(self) -> None:
+        with tempfile.TemporaryFile() as file:
+            x = mapcall.memmap(file, "i4", "w+", shape=5)
+            x[:] = range(5)
+            again = round_trip(x)
+        assert again._mmap is None
+        assert again.tolist() == list(range(5))
+
+    @pytest.mark.parametrize("copier", [copy.copy, copy.deepcopy])
+    @pytest.mark.parametrize("mode", ["r", "r+", "c"])
+    def test_copying_copies(self, path: Path, copier: Callable[[Any], Any], mode: str) -> None:
+        x = mapcall.memmap(path, "f8", mode)[5:]
+        copied = copier(x)
+        assert type(copied) is mapcall.memmap
+        assert copied._mmap is None
+        copied[0] = -7
+        assert x[0] == 5
+        assert copier([x])[0] is x or copier is copy.deepcopy
+
+    def test_private_changes_travel(self, path: Path) -> None:
+        x = mapcall.memmap(path, "f8", "c")
+        unmodified = round_trip(x)
+        assert unmodified._mmap is not None
+        assert unmodified.mode == "c"
+        x[3] = -1
+        modified = round_trip(x)
+        assert modified._mmap is None
+        assert modified[3] == -1
+        assert modified[4] == 4
+        assert unmodified[3] == 3
+        assert np.fromfile(path)[3] == 3
+
+    def test_private_changes_elsewhere_do_not_matter(self, tmp_path: Path) -> None:
+        path = tmp_path / "large"
+        path.write_bytes(bytes(1 << 20))
+        x = mapcall.memmap(path, mode="c")
+        x[0] = 1
+        assert round_trip(x[1 << 19 :])._mmap is not None
+        assert round_trip(x[:10])._mmap is None
+
+    def test_read_pages_of_a_private_map_are_no_changes(self, path: Path) -> None:
+        x = mapcall.memmap(path, "f8", "c")
+        assert x.sum() == sum(range(120))
+        assert round_trip(x)._mmap is not None
+
+    def test_a_file_that_has_lost_its_name(self, path: Path) -> None:
+        x = mapcall.memmap(path, "f8", "r+")
+        path.unlink()
+        again = round_trip(x)
+        assert again._mmap is None
+        np.testing.assert_array_equal(again, np.arange(120))
+
+    def test_a_file_whose_name_leads_elsewhere(self, path: Path) -> None:
+        x = mapcall.memmap(path, "f8", "r+")
+        other = path.with_name("other")
+        other.write_bytes(bytes(960))
+        other.replace(path)
+        again = round_trip(x)
+        assert again._mmap is None
+        np.testing.assert_array_equal(again, np.arange(120))
+
+    def test_plain_views_are_numpys(self, path: Path) -> None:
+        x = np.asarray(mapcall.memmap(path, "f8", "r"))
+        assert len(pickle.dumps(x)) > 960
+
+
+class TestChangedFile:
+    def test_missing(self, path: Path) -> None:
+        pickled = pickle.dumps(mapcall.memmap(path, "f8", "r+"))
+        path.unlink()
+        with pytest.raises(FileNotFoundError) as caught:
+            pickle.loads(pickled)
+        assert os.fspath(caught.value.filename) == str(path)
+        assert not path.exists()
+
+    @pytest.mark.parametrize("size", [0, 959, 961, 10_000])
+    @pytest.mark.parametrize("mode", ["r", "r+", "c"])
+    def test_another_size(self, path: Path, size: int, mode: str) -> None:
+        pickled = pickle.dumps(mapcall.memmap(path, "f8", mode)[:3])
+        os.truncate(path, size)
+        with pytest.raises(mapcall.ChangedFileError, match="pickle the map again") as caught:
+            pickle.loads(pickled)
+        assert isinstance(caught.value, OSError)
+        assert (caught.value.expected, caught.value.found) == (960, size)
+        assert os.fspath(caught.value.path) == str(path)
+        assert path.stat().st_size == size
+
+    def test_another_file_of_the_same_size(self, path: Path) -> None:
+        # It is taken for the same: a worker on another machine can't tell.
+        pickled = pickle.dumps(mapcall.memmap(path, "f8", "r")[:3])
+        other = path.with_name("other")
+        other.write_bytes(np.full(120, 7.0).tobytes())
+        other.replace(path)
+        assert pickle.loads(pickled).tolist() == [7, 7, 7]
+
+    def test_grown_before_pickling(self, path: Path) -> None:
+        x = mapcall.memmap(path, "f8", "r")
+        with open(path, "ab") as file:
+            file.write(bytes(40))
+        assert_same_place(round_trip(x), x)
+
+    def test_replaced_by_a_directory(self, path: Path) -> None:
+        pickled = pickle.dumps(mapcall.memmap(path, "f8", "r"))
+        path.unlink()
+        path.mkdir()
+        with pytest.raises(OSError, match=r"."):
+            pickle.loads(pickled)
+
+
+class TestWorkers:
+    """Real processes, which open the same file."""
+
+    def test_multiprocessing(self, path: Path) -> None:
+        x = mapcall.memmap(path, "f8", "r+")
+        with multiprocessing.get_context("spawn").Pool(2) as pool:
+            answers = pool.map(_double, [x[:10], x[10:20].view(), x[29:19:-1]])
+            pool.close()
+            pool.join()
+        assert [type_name for type_name, _, _ in answers] == ["memmap"] * 3
+        assert [offset for _, offset, _ in answers] == [0, 80, 232]
+        assert all(pid != os.getpid() for _, _, pid in answers)
+        assert x[:31].tolist() == [2 * value for value in range(30)] + [30]
+
+    def test_joblib(self, path: Path) -> None:
+        x = mapcall.memmap(path, "f8", "r+")
+        pieces = [x[start : start + 40] for start in (0, 40, 80)]
+        # Everything above a byte would be dumped to a file if it were no reference.
+        run = joblib.Parallel(n_jobs=2, backend="loky", max_nbytes=1, mmap_mode="r")
+        answers = run(joblib.delayed(_double)(piece) for piece in pieces)
+        assert [offset for _, offset, _ in answers] == [0, 320, 640]
+        assert x.tolist() == [2 * value for value in range(120)]
+        joblib.externals.loky.get_reusable_executor().shutdown(wait=True)
+
+    def test_a_new_file_in_a_worker(self, path: Path) -> None:
+        x = mapcall.memmap(path, "f8", "w+", shape=10)
+        x[:] = 1
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            pool.apply(_double, (x,))
+            pool.close()
+            pool.join()
+        assert x.tolist() == [2] * 10
+
+
+def _double(x: mapcall.memmap) -> tuple[str, int | None, int]:
+    x *= 2
+    return type(x).__name__, x.file_offset, os.getpid()
+
+
+def place(path: Path, **changes: Any) -> tuple[Any, ...]:
+    """The arguments of `reopen`, some changed."""
+    arguments = {
+        "class": mapcall.memmap,
+        "filename": str(path),
+        "file_len": 960,
+        "file_offset": 0,
+        "dtype": "<f8",
+        "shape": (10,),
+        "strides": (8,),
+        "mode": "r+",
+        "offset": 0,
+        "writeable": True,
+    }
+    return tuple((arguments | changes).values())
+
+
+HOSTILE = [
+    {"file_offset": 960 - 79},
+    {"file_offset": 1 << 40},
+    {"file_offset": (1 << 64) - 8},
+    {"file_offset": -8},
+    {"file_offset": 1 << 70},
+    {"shape": (121,)},
+    {"shape": (1 << 62,)},
+    {"shape": (1 << 64,)},
+    {"shape": (-1,)},
+    {"shape": (10, 10)},
+    {"shape": ()},
+    {"shape": (1,) * 65, "strides": (8,) * 65},
+    {"shape": "ab"},
+    {"shape": None},
+    {"strides": (-8,)},
+    {"strides": (1 << 40,)},
+    {"strides": ((1 << 63) - 1,)},
+    {"strides": (-(1 << 63),)},
+    {"strides": (1 << 64,)},
+    {"strides": ()},
+    {"strides": (8, 8)},
+    {"shape": (1 << 32, 1 << 32), "strides": (0, 1)},
+    {"shape": (3, 3), "strides": (1 << 62, 1 << 62)},
+    {"dtype": "O"},
+    {"dtype": [("a", "O")]},
+    {"dtype": ("O", (2,))},
+    {"dtype": "V1000"},
+    {"dtype": "nonsense"},
+    {"dtype": 3},
+    {"dtype": "S2147483647"},
+    {"file_len": 959},
+    {"file_len": 1 << 64},
+    {"file_len": -1},
+    {"file_len": None},
+    {"mode": "w+"},
+    {"mode": "write"},
+    {"mode": "x"},
+    {"mode": None},
+    {"class": int},
+    {"class": type},
+    {"class": object},
+    {"class": None},
+    {"class": "memmap"},
+    {"filename": 3},
+    {"filename": None},
+    {"filename": "/nonexistent/file"},
+    {"filename": "/dev/zero", "file_len": 0},
+    {"filename": "/dev/null", "file_len": 0, "shape": (0,)},
+    {"filename": "/", "file_len": 0},
+    {"filename": "a\0b"},
+    {"offset": -1},
+    {"offset": 1 << 64},
+]
+
+
+class TestHostile:
+    @pytest.mark.parametrize("changes", HOSTILE, ids=str)
+    def test_refused(self, path: Path, unchanged: Unchanged, changes: dict[str, Any]) -> None:
+        errors = (TypeError, ValueError, OverflowError, OSError)
+        with unchanged(path.parent), pytest.raises(errors):
+            _mapcall.reopen(*place(path, **changes))
+
+    def test_the_unchanged_arguments_are_good(self, path: Path) -> None:
+        assert _mapcall.reopen(*place(path)).tolist() == list(range(10))
+
+    @settings(deadline=None, max_examples=500)
+    @given(
+        file_offset=st.integers(0, 1100),
+        shape=st.lists(st.integers(0, 12), max_size=3).map(tuple),
+        data=st.data(),
+    )
+    def test_no_byte_outside_the_file(
+        self, file_offset: int, shape: tuple[int, ...], data: st.DataObject
+    ) -> None:
+        numbers = st.one_of(st.integers(-100, 100), st.integers(-(1 << 63), (1 << 63) - 1))
+        strides = data.draw(st.tuples(*[numbers] * len(shape)))
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(bytes(range(240)) * 4)
+            file.flush()
+            arguments = place(
+                Path(file.name), file_offset=file_offset, shape=shape, strides=strides, dtype="u1"
+            )
+            reach = [(length - 1) * stride for length, stride in zip(shape, strides, strict=True)]
+            first = file_offset + sum(step for step in reach if step < 0)
+            last = file_offset + sum(step for step in reach if step > 0)
+            inside = 0 in shape or (first >= 0 and last < 960)
+            try:
+                x = _mapcall.reopen(*arguments)
+            except (ValueError, OverflowError):
+                # An empty array may stand anywhere, but need not.
+                assert not inside or 0 in shape
+                return
+            assert inside
+            assert x.tolist() == _read(file.name, file_offset, shape, strides)
+
+    def test_an_empty_array_may_stand_at_the_end(self, path: Path) -> None:
+        x = _mapcall.reopen(*place(path, shape=(0,), file_offset=960))
+        assert x.shape == (0,)
+
+    def test_it_does_not_grow_the_file(self, path: Path) -> None:
+        path.write_bytes(b"")
+        with pytest.raises((ValueError, OSError)):
+            _mapcall.reopen(*place(path, file_len=0, shape=(1,)))
+        assert path.stat().st_size == 0
+
+    def test_it_does_not_wait_for_a_pipe(
+        self, tmp_path: Path, run_script: Callable[..., str]
+    ) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        script = """
+            import sys
+            from mapcall import _mapcall, memmap
+            try:
+                _mapcall.reopen(memmap, sys.argv[1], 0, 0, "u1", (0,), (1,), "r", 0, False)
+            except Exception as error:
+                print(type(error).__name__)
+        """
+        answer = run_script(script, tmp_path / "pipe", timeout=20)
+        assert answer.strip() in ("ValueError", "OSError")
+
+
+def _read(name: str, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> Any:
+    content = Path(name).read_bytes()
+    if not shape:
+        return content[offset]
+    return [
+        _read(name, offset + index * strides[0], shape[1:], strides[1:])
+        for index in range(shape[0])
+    ]
