@@ -550,3 +550,28 @@ def test_views_make_no_cycles(x: mapcall.memmap) -> None:
         assert owner() is None
     finally:
         gc.enable()
+
+
+def test_an_empty_view_beyond_either_end(x: mapcall.memmap) -> None:
+    for empty in (x[len(x) :], x[::-1][len(x) :], x.ravel()[::-3][x.size :]):
+        assert empty.size == 0
+        assert 0 <= empty.file_offset <= x.file_offset + x.nbytes
+        empty.flush()
+        empty.prefetch()
+        assert empty.residency().size == 0
+
+
+def test_a_stranger_that_names_a_map(x: mapcall.memmap) -> None:
+    class Stranger:
+        def __init__(self, array: np.ndarray, base: object) -> None:
+            self.__array_interface__ = array.__array_interface__
+            self.base = base
+
+    other = np.zeros(3)
+    liar = np.asarray(Stranger(other, x)).view(mapcall.memmap)
+    assert liar._mmap is None
+    honest = np.asarray(Stranger(x[1:], x)).view(mapcall.memmap)
+    assert honest.file_offset == x[1:].file_offset
+    circle = Stranger(other, None)
+    circle.base = circle
+    assert np.asarray(circle).view(mapcall.memmap)._mmap is None

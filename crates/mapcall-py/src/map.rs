@@ -13,7 +13,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::errors::to_py;
-use crate::memory::{address, layout_in};
+use crate::memory::layout_in;
 
 /// A range of a file in memory; it lives as long as an array on it does.
 ///
@@ -52,6 +52,12 @@ impl Map {
             })
         };
         self.buffer.map().ok_or_else(not_mapped)
+    }
+
+    /// Whether an address is one of the map's bytes, or the one behind them.
+    pub(crate) fn holds(&self, address: usize) -> bool {
+        let first = self.buffer.as_ptr().addr();
+        (first..=first.saturating_add(self.buffer.len())).contains(&address)
     }
 
     /// The bytes that an array touches, counted from the map's first.
@@ -106,10 +112,8 @@ impl Map {
     /// >>> x._mmap.file_offset(x[5:])
     /// 8
     pub(crate) fn file_offset(&self, array: &Bound<'_, PyUntypedArray>) -> PyResult<u64> {
-        let first = address(array);
-        let within = first.wrapping_sub(self.buffer.as_ptr().addr());
-        let within = u64::try_from(within).unwrap_or(u64::MAX);
-        Ok(self.map()?.file_offset().wrapping_add(within))
+        let within = layout_in(&self.buffer, array)?.offset();
+        Ok(self.map()?.file_offset() + u64::try_from(within)?)
     }
 
     fn __len__(&self) -> usize {

@@ -135,26 +135,31 @@ const FLAGS: c_uint =
 pub(crate) fn map_of<'py>(array: &Bound<'py, PyUntypedArray>) -> Option<Bound<'py, Map>> {
     let py = array.py();
     let mut owner = array.as_any().clone();
-    for _ in 0..MOST_OWNERS {
+    let mut strangers = 0;
+    loop {
         if let Ok(map) = owner.cast::<Map>() {
-            return Some(map.clone());
+            // A stranger may name a map that its memory is no part of.
+            let trusted = strangers == 0 || map.get().holds(memory::address(array));
+            return trusted.then(|| map.clone());
         }
         owner = if let Ok(array) = owner.cast::<PyUntypedArray>() {
             // SAFETY: it is an ndarray.
             let base = unsafe { memory::base(array.as_ptr()) };
             // SAFETY: the array keeps its base alive.
             unsafe { Bound::from_borrowed_ptr_or_opt(py, base) }?
-        } else {
+        } else if strangers < MOST_STRANGERS {
+            strangers += 1;
             // What NumPy's stride tricks put between, and memoryviews.
             let next = |name| owner.getattr_opt(name).ok().flatten();
             next(intern!(py, "base")).or_else(|| next(intern!(py, "obj")))?
+        } else {
+            return None;
         };
     }
-    None
 }
 
-/// How many owners deep a map is looked for: objects may name each other in a circle.
-const MOST_OWNERS: usize = 32;
+/// How many owners that are no arrays may lie between: they could name each other in a circle.
+const MOST_STRANGERS: usize = 8;
 
 /// Whether an array is on a map: `map_of`, but without touching a reference count where it can.
 ///

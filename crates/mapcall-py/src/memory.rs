@@ -107,18 +107,19 @@ pub(crate) fn array_on<'py>(
 /// The layout of an array that lies in a buffer, counted from the buffer's first byte.
 pub(crate) fn layout_in(buffer: &Buffer, array: &Bound<'_, PyUntypedArray>) -> PyResult<Layout> {
     let outside = || PyValueError::new_err("the array does not lie in the map");
-    let offset = address(array)
-        .checked_sub(buffer.as_ptr().addr())
-        .ok_or_else(outside)?;
+    let first = buffer.as_ptr().addr();
     let shape: Dims<usize> = shape(array)
         .into_iter()
         .map(|length| usize::try_from(length).map_err(|_| outside()))
         .collect::<PyResult<_>>()?;
+    let offset = if shape.contains(&0) {
+        // NumPy lets the address of an array without elements point past either end.
+        address(array).saturating_sub(first).min(buffer.len())
+    } else {
+        address(array).checked_sub(first).ok_or_else(outside)?
+    };
     let itemsize = array.dtype().itemsize();
     let layout = Layout::from_strides(offset, &shape, &strides(array), itemsize)
-        .map_err(|error| crate::errors::to_py(error.into()))?;
-    layout
-        .fits_in(buffer.len())
-        .map_err(|error| crate::errors::to_py(error.into()))?;
-    Ok(layout)
+        .and_then(|layout| layout.fits_in(buffer.len()).map(|()| layout));
+    layout.map_err(|_| outside())
 }
