@@ -446,10 +446,16 @@ def test_match(x: mapcall.memmap) -> None:
             pytest.fail("a computed array is taken for a memmap")
         case np.ndarray(ndim=2):
             pass
-    # As any ndarray, it is no sequence to a match statement.
-    match x:
+    # It is a sequence to a match statement where any ndarray is: from NumPy 2.5 on.
+    assert matches_as_a_sequence(x) == matches_as_a_sequence(np.asarray(x))
+
+
+def matches_as_a_sequence(array: np.ndarray) -> bool:
+    match array:
         case [_, _, _]:
-            pytest.fail("matched as a sequence")
+            return True
+        case _:
+            return False
 
 
 def test_attributes_can_be_set(x: mapcall.memmap) -> None:
