@@ -470,3 +470,12 @@ def test_attributes_are_read_only(tmp_path: Path, name: str) -> None:
         setattr(x, name, None)
     if name != "ctypes":
         assert getattr(x, name) == before
+
+
+def test_a_new_file_through_a_link(tmp_path: Path) -> None:
+    for module, name in ((mapcall, "ours"), (np, "numpy")):
+        (tmp_path / name).symlink_to(f"{name}.dat")
+        x = module.memmap(tmp_path / name, mode="w+", shape=3)
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / f"{name}.dat").stat().st_size == 3
+        assert x.filename == tmp_path / f"{name}.dat"

@@ -3,15 +3,12 @@
 use std::ops::Range;
 
 use crate::buffer::Buffer;
-use crate::ctypes::Ctypes;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::layout::{Index, Layout, LayoutError, Order};
 use crate::map::{Advice, Map, MapError};
 
 /// An n-dimensional array of any dtype, on a map, on the heap or on foreign memory.
-///
-/// Cutting and turning it makes views, which share the buffer and keep it alive.
 ///
 /// ```
 /// use mapcall_array::{Array, DType, layout::{Index, Order}};
@@ -20,10 +17,14 @@ use crate::map::{Advice, Map, MapError};
 /// array.view_mut::<i32>()?[[2, 1]] = 5;
 ///
 /// let column = array.slice(&[Index::from(..), Index::from(1)])?;
-/// assert_eq!((column.shape(), column.strides()), (&[3][..], &[16][..]));
+/// assert_eq!((column.ndim(), column.shape(), column.strides()), (1, &[3][..], &[16][..]));
+/// assert_eq!((column.dtype(), column.layout().offset()), (&DType::I32, 4));
 /// assert_eq!(column.view::<i32>()?.sum(), 5);
+/// assert!(!column.buffer().is_unique()); // `array` has it too
 /// # Ok::<(), mapcall_array::Error>(())
 /// ```
+///
+/// Cutting and turning it makes views, which share the buffer and keep it alive.
 #[derive(Clone, Debug)]
 pub struct Array {
     buffer: Buffer,
@@ -33,6 +34,16 @@ pub struct Array {
 
 impl Array {
     /// An array on a buffer; the layout's offset counts from the buffer's first byte.
+    ///
+    /// ```
+    /// use mapcall_array::{Array, Buffer, DType, layout::Layout};
+    ///
+    /// // The right channel of 100 stereo samples.
+    /// let right = Layout::from_strides(2, &[100], &[4], 2)?;
+    /// let array = Array::new(Buffer::zeroed(400)?, DType::I16, right)?;
+    /// assert_eq!(array.view::<i16>()?.len(), 100);
+    /// # Ok::<(), mapcall_array::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -54,6 +65,14 @@ impl Array {
     }
 
     /// A new array of zeros on the heap.
+    ///
+    /// ```
+    /// # use mapcall_array::{Array, DType, layout::Order};
+    /// let image = Array::zeros(DType::U8, &[480, 640, 3], Order::C)?;
+    /// assert_eq!(image.strides(), [1920, 3, 1]);
+    /// assert!(image.view::<u8>()?.iter().all(|&byte| byte == 0));
+    /// # Ok::<(), mapcall_array::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -100,24 +119,60 @@ impl Array {
     }
 
     /// The address of the element `[0, 0, ..]`; never null.
+    ///
+    /// ```
+    /// # use mapcall_array::{Array, DType, layout::{Order, index}};
+    /// let array = Array::zeros(DType::F64, &[3, 4], Order::C)?;
+    /// let backwards = array.slice(&index![..; -1])?;
+    /// assert_eq!(backwards.as_ptr().addr() - array.as_ptr().addr(), 64);
+    /// # Ok::<(), mapcall_array::Error>(())
+    /// ```
     #[must_use]
     pub fn as_ptr(&self) -> *const u8 {
         self.as_mut_ptr()
     }
 
     /// The address of the element `[0, 0, ..]`, for writing through when [`Array::is_writeable`].
+    ///
+    /// ```
+    /// # use mapcall_array::{Array, DType, layout::Order};
+    /// let array = Array::zeros(DType::I32, &[3], Order::C)?;
+    /// // SAFETY: the element is writeable, aligned and borrowed by nobody.
+    /// unsafe { array.as_mut_ptr().cast::<i32>().write(5) };
+    /// assert_eq!(array.view::<i32>()?[[0]], 5);
+    /// # Ok::<(), mapcall_array::Error>(())
+    /// ```
     #[must_use]
     pub fn as_mut_ptr(&self) -> *mut u8 {
         self.buffer.as_mut_ptr().wrapping_add(self.layout.offset())
     }
 
     /// Whether the elements may be written.
+    ///
+    /// ```
+    /// # use mapcall_array::{MapOptions, Mode};
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// # std::fs::write(&file, [7; 6000])?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let mut array = unsafe { MapOptions::new().mode(Mode::Read).map(&file)? };
+    /// assert!(!array.is_writeable() && array.view_mut::<u8>().is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn is_writeable(&self) -> bool {
         self.buffer.is_writeable()
     }
 
     /// Whether every element stands where the dtype wants it (NumPy's `ALIGNED`).
+    ///
+    /// ```
+    /// # use mapcall_array::{Array, Buffer, DType, layout::{Layout, Order}};
+    /// let layout = Layout::contiguous(&[3], 8, Order::C)?.with_offset(4)?;
+    /// let array = Array::new(Buffer::zeroed(28)?, DType::F64, layout)?;
+    /// assert!(!array.is_aligned());
+    /// assert!(array.view::<f64>().is_err() && array.view::<[u8; 8]>().is_ok());
+    /// # Ok::<(), mapcall_array::Error>(())
+    /// ```
     #[must_use]
     pub fn is_aligned(&self) -> bool {
         self.layout
@@ -125,6 +180,17 @@ impl Array {
     }
 
     /// A part of the array, by NumPy's basic indexing.
+    ///
+    /// ```
+    /// use mapcall_array::layout::index;
+    /// # use mapcall_array::{Array, DType, layout::Order};
+    ///
+    /// let array = Array::zeros(DType::F64, &[10, 6], Order::C)?;
+    /// let corner = array.slice(&index![-2.., ..; 3])?; // a[-2:, ::3]
+    /// assert_eq!((corner.shape(), corner.strides()), (&[2, 2][..], &[48, 24][..]));
+    /// assert!(array.slice(&index![10]).is_err());
+    /// # Ok::<(), mapcall_array::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -134,12 +200,28 @@ impl Array {
     }
 
     /// The same elements with the axes in reverse order.
+    ///
+    /// ```
+    /// # use mapcall_array::{Array, DType, layout::Order};
+    /// let array = Array::zeros(DType::F64, &[3, 4], Order::C)?;
+    /// let turned = array.transpose();
+    /// assert_eq!((turned.shape(), turned.strides()), (&[4, 3][..], &[8, 32][..]));
+    /// # Ok::<(), mapcall_array::Error>(())
+    /// ```
     #[must_use]
     pub fn transpose(&self) -> Self {
         self.with_layout(self.layout.transpose())
     }
 
     /// The same elements with the axes in another order.
+    ///
+    /// ```
+    /// # use mapcall_array::{Array, DType, layout::Order};
+    /// let image = Array::zeros(DType::U8, &[480, 640, 3], Order::C)?;
+    /// let channels_first = image.permute(&[2, 0, 1])?;
+    /// assert_eq!(channels_first.shape(), [3, 480, 640]);
+    /// # Ok::<(), mapcall_array::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -150,6 +232,14 @@ impl Array {
 
     /// The same elements in another shape, where that needs no copy; one length may be -1.
     ///
+    /// ```
+    /// # use mapcall_array::{Array, DType, layout::Order};
+    /// let array = Array::zeros(DType::F64, &[4, 6], Order::C)?;
+    /// assert_eq!(array.reshape(&[-1, 3], Order::C)?.shape(), [8, 3]);
+    /// assert!(array.transpose().reshape(&[24], Order::C).is_err(), "needs a copy");
+    /// # Ok::<(), mapcall_array::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Layout`] when the number of elements differs or a copy would be needed.
@@ -158,6 +248,14 @@ impl Array {
     }
 
     /// The same elements repeated along new axes and axes of length 1.
+    ///
+    /// ```
+    /// # use mapcall_array::{Array, DType, layout::Order};
+    /// let row = Array::zeros(DType::F64, &[3], Order::C)?;
+    /// let rows = row.broadcast_to(&[1000, 3])?;
+    /// assert_eq!(rows.strides(), [0, 8]);
+    /// # Ok::<(), mapcall_array::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -174,13 +272,18 @@ impl Array {
         }
     }
 
-    /// The array as C sees it.
-    #[must_use]
-    pub fn ctypes(&self) -> Ctypes<'_> {
-        Ctypes::new(self)
-    }
-
     /// Where in its file the element `[0, 0, ..]` stands, in bytes; `None` for other memory.
+    ///
+    /// ```
+    /// # use mapcall_array::{Array, DType, MapOptions, layout::{Order, index}};
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// # std::fs::write(&file, [7; 6000])?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let array = unsafe { MapOptions::new().offset(512).map(&file)? };
+    /// assert_eq!(array.slice(&index![100..])?.file_offset(), Some(612));
+    /// assert_eq!(Array::zeros(DType::U8, &[100], Order::C)?.file_offset(), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn file_offset(&self) -> Option<u64> {
         let within = u64::try_from(self.layout.offset()).ok()?;
@@ -189,6 +292,18 @@ impl Array {
 
     /// Writes this array's own bytes to the file, and returns when they are on the disk; a no-op
     /// for an array that is no part of a file.
+    ///
+    /// ```
+    /// # use mapcall_array::{MapOptions, layout::index};
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// std::fs::write(&file, [7; 6000])?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let mut array = unsafe { MapOptions::new().map(&file)? };
+    /// array.view_mut::<u8>()?[[5000]] = 42;
+    /// array.slice(&index![5000..])?.flush()?; // the changed part alone
+    /// assert_eq!(std::fs::read(&file)?[5000], 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -202,6 +317,18 @@ impl Array {
     /// Asks for this array's own bytes to be written, and returns at once; see
     /// [`Map::flush_async`].
     ///
+    /// ```
+    /// # use mapcall_array::MapOptions;
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// std::fs::write(&file, [7; 6000])?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let mut array = unsafe { MapOptions::new().map(&file)? };
+    /// array.view_mut::<u8>()?.fill(42);
+    /// array.flush_async()?; // and on with the next array, while the disk works
+    /// assert_eq!(std::fs::read(&file)?, [42; 6000]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Array::flush`].
@@ -213,6 +340,19 @@ impl Array {
 
     /// Tells the system how the pages of this array will be used.
     ///
+    /// ```
+    /// use mapcall_array::map::Advice;
+    /// # use mapcall_array::MapOptions;
+    /// # let file = tempfile::NamedTempFile::new()?;
+    ///
+    /// std::fs::write(&file, [7; 6000])?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let array = unsafe { MapOptions::new().map(&file)? };
+    /// array.advise(Advice::Sequential)?;
+    /// assert!(array.view::<u8>()?.iter().all(|&byte| byte == 7)); // reads it once, in order
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Map::advise`], and [`MapError::NotMapped`] for an array that is no part of a file.
@@ -223,6 +363,20 @@ impl Array {
 
     /// Brings this array into memory, and returns when it is there.
     ///
+    /// ```
+    /// # use mapcall_array::{MapOptions, layout::index};
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// std::fs::write(&file, [7; 6000])?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let array = unsafe { MapOptions::new().map(&file)? };
+    /// let part = array.slice(&index![1000..2000])?;
+    /// # if cfg!(target_os = "linux") {
+    /// part.prefetch()?;
+    /// assert_eq!(part.residency()?, [true]); // its one page
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Map::prefetch`], and [`MapError::NotMapped`] for an array that is no part of a file.
@@ -232,6 +386,19 @@ impl Array {
     }
 
     /// Which of this array's pages are in memory, in order.
+    ///
+    /// ```
+    /// # use mapcall_array::MapOptions;
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// std::fs::write(&file, [7; 6000])?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let array = unsafe { MapOptions::new().map(&file)? };
+    /// # if cfg!(target_os = "linux") {
+    /// let pages = array.residency()?;
+    /// assert!(pages.iter().all(|&page| page), "what was just written is still in memory");
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

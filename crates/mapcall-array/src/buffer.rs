@@ -10,6 +10,7 @@ use std::any::Any;
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{self, Ordering};
 
 use crate::error::{Error, Result};
 use crate::map::Map;
@@ -24,8 +25,8 @@ const HEAP_ALIGNMENT: usize = 64;
 ///
 /// let buffer = Buffer::zeroed(24)?;
 /// let view = buffer.clone();
-/// assert_eq!((view.len(), view.is_writeable()), (24, true));
-/// assert!(!buffer.is_unique());
+/// assert_eq!((view.as_ptr(), view.len()), (buffer.as_ptr(), 24));
+/// assert!(view.is_writeable() && !view.is_empty() && !view.is_unique());
 /// # Ok::<(), mapcall_array::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -41,6 +42,13 @@ enum Owner {
 impl Buffer {
     /// Zeroed memory on the heap, aligned to 64 bytes.
     ///
+    /// ```
+    /// # use mapcall_array::Buffer;
+    /// let buffer = Buffer::zeroed(1 << 20)?;
+    /// assert_eq!(buffer.as_ptr().addr() % 64, 0);
+    /// # Ok::<(), mapcall_array::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::OutOfMemory`] when `len` bytes can't be had.
@@ -49,6 +57,19 @@ impl Buffer {
     }
 
     /// Memory that something else owns: it stays valid while `owner` lives.
+    ///
+    /// ```
+    /// use mapcall_array::{Array, Buffer, DType, layout::{Layout, Order}};
+    /// # use std::ptr::NonNull;
+    ///
+    /// let mut samples = vec![1_i16, 2, 3];
+    /// let ptr = NonNull::from(samples.as_mut_slice()).cast();
+    /// // SAFETY: the vector's elements stay where they are, and only the buffer reaches them.
+    /// let buffer = unsafe { Buffer::foreign(ptr, 6, true, samples) };
+    /// let array = Array::new(buffer, DType::I16, Layout::contiguous(&[3], 2, Order::C)?)?;
+    /// assert_eq!(array.view::<i16>()?.sum(), 6);
+    /// # Ok::<(), mapcall_array::Error>(())
+    /// ```
     ///
     /// # Safety
     ///
@@ -69,12 +90,31 @@ impl Buffer {
     }
 
     /// The address of the first byte; never null, dangling when the buffer is empty.
+    ///
+    /// ```
+    /// # use mapcall_array::{Array, DType, layout::{Order, index}};
+    /// let array = Array::zeros(DType::U8, &[100], Order::C)?;
+    /// let tail = array.slice(&index![60..])?;
+    /// assert_eq!(tail.buffer().as_ptr(), array.as_ptr());
+    /// assert_ne!(tail.as_ptr(), array.as_ptr());
+    /// # Ok::<(), mapcall_array::Error>(())
+    /// ```
     #[must_use]
     pub fn as_ptr(&self) -> *const u8 {
         self.as_mut_ptr()
     }
 
     /// The address of the first byte, for writing through when [`Buffer::is_writeable`].
+    ///
+    /// ```
+    /// # use mapcall_array::Buffer;
+    /// let buffer = Buffer::zeroed(24)?;
+    /// // SAFETY: the buffer is writeable, 24 bytes long and borrowed by nobody.
+    /// unsafe { buffer.as_mut_ptr().write_bytes(0xff, 24) };
+    /// // SAFETY: as above.
+    /// assert_eq!(unsafe { buffer.as_ptr().add(23).read() }, 0xff);
+    /// # Ok::<(), mapcall_array::Error>(())
+    /// ```
     #[must_use]
     pub fn as_mut_ptr(&self) -> *mut u8 {
         match &*self.0 {
@@ -101,6 +141,16 @@ impl Buffer {
     }
 
     /// Whether the bytes may be written.
+    ///
+    /// ```
+    /// # use mapcall_array::{MapOptions, Mode};
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// # std::fs::write(&file, [7; 6000])?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let array = unsafe { MapOptions::new().mode(Mode::Read).map(&file)? };
+    /// assert!(!array.buffer().is_writeable());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn is_writeable(&self) -> bool {
         match &*self.0 {
@@ -111,12 +161,36 @@ impl Buffer {
     }
 
     /// Whether no other array or view shares these bytes.
+    ///
+    /// ```
+    /// # use mapcall_array::{Array, DType, layout::Order};
+    /// let array = Array::zeros(DType::U8, &[2, 3], Order::C)?;
+    /// let turned = array.transpose();
+    /// assert!(!array.buffer().is_unique());
+    /// drop(turned);
+    /// assert!(array.buffer().is_unique());
+    /// # Ok::<(), mapcall_array::Error>(())
+    /// ```
     #[must_use]
     pub fn is_unique(&self) -> bool {
-        Arc::strong_count(&self.0) == 1
+        let unique = Arc::strong_count(&self.0) == 1;
+        // What another thread did with the bytes before it let them go has happened by now.
+        atomic::fence(Ordering::Acquire);
+        unique
     }
 
     /// The map, when the bytes are a file's.
+    ///
+    /// ```
+    /// # use mapcall_array::{Array, DType, MapOptions, layout::Order};
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// std::fs::write(&file, [7; 6000])?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let array = unsafe { MapOptions::new().map(&file)? };
+    /// assert_eq!(array.buffer().map().unwrap().file_len(), 6000);
+    /// assert!(Array::zeros(DType::U8, &[6000], Order::C)?.buffer().map().is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn map(&self) -> Option<&Map> {
         match &*self.0 {

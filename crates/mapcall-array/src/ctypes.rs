@@ -1,4 +1,14 @@
 //! The array as C sees it: NumPy's `ctypes` attribute.
+//!
+//! ```
+//! use std::ffi::c_void;
+//! use mapcall_array::{Array, DType, ctypes::Pointer, layout::Order};
+//!
+//! let array = Array::zeros(DType::F64, &[3, 4], Order::C)?;
+//! let pointer: Pointer<'_, c_void> = array.ctypes().as_parameter();
+//! assert_eq!(pointer.as_ptr().addr(), array.ctypes().data());
+//! # Ok::<(), mapcall_array::Error>(())
+//! ```
 
 use std::ffi::c_void;
 use std::fmt;
@@ -39,19 +49,46 @@ pub struct Ctypes<'a> {
     array: &'a Array,
 }
 
-impl<'a> Ctypes<'a> {
-    pub(crate) fn new(array: &'a Array) -> Self {
-        Self { array }
+impl Array {
+    /// The array as C sees it.
+    ///
+    /// ```
+    /// # use mapcall_array::{Array, DType, layout::Order};
+    /// let array = Array::zeros(DType::F64, &[3, 4], Order::C)?;
+    /// assert_eq!(array.ctypes().data(), array.as_ptr().addr());
+    /// assert_eq!(array.ctypes().strides(), [32, 8]);
+    /// # Ok::<(), mapcall_array::Error>(())
+    /// ```
+    #[must_use]
+    pub fn ctypes(&self) -> Ctypes<'_> {
+        Ctypes { array: self }
     }
+}
 
+impl<'a> Ctypes<'a> {
     /// The address of the element `[0, 0, ..]`: it may be unaligned, not in native byte order,
     /// not writeable; never 0.
+    ///
+    /// ```
+    /// # use mapcall_array::{Array, DType, layout::{Order, index}};
+    /// let array = Array::zeros(DType::F64, &[3, 4], Order::C)?;
+    /// let row = array.slice(&index![2])?;
+    /// assert_eq!(row.ctypes().data() - array.ctypes().data(), 64);
+    /// # Ok::<(), mapcall_array::Error>(())
+    /// ```
     #[must_use]
     pub fn data(&self) -> usize {
         self.array.as_ptr().addr()
     }
 
     /// The lengths of the axes as C's `intptr_t` (NumPy's `c_intp`).
+    ///
+    /// ```
+    /// # use mapcall_array::{Array, DType, layout::Order};
+    /// let array = Array::zeros(DType::F64, &[3, 4], Order::C)?;
+    /// assert_eq!(array.ctypes().shape()?.as_slice(), [3, 4]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -61,12 +98,29 @@ impl<'a> Ctypes<'a> {
     }
 
     /// The strides of the axes in bytes, as C's `intptr_t` (NumPy's `c_intp`).
+    ///
+    /// ```
+    /// # use mapcall_array::{Array, DType, layout::Order};
+    /// let array = Array::zeros(DType::F64, &[3, 4], Order::F)?;
+    /// assert_eq!(array.ctypes().strides(), [8, 24]);
+    /// # Ok::<(), mapcall_array::Error>(())
+    /// ```
     #[must_use]
     pub fn strides(&self) -> &'a [isize] {
         self.array.strides()
     }
 
     /// The address of the element `[0, 0, ..]` as a C pointer.
+    ///
+    /// ```
+    /// # use mapcall_array::{Array, DType, layout::Order};
+    /// let mut array = Array::zeros(DType::F64, &[3, 4], Order::C)?;
+    /// array.view_mut::<f64>()?.fill(2.5);
+    /// let first = array.ctypes().data_as::<f64>();
+    /// // SAFETY: the array is alive and aligned, and nobody writes it.
+    /// assert_eq!(unsafe { first.as_ptr().read() }, 2.5);
+    /// # Ok::<(), mapcall_array::Error>(())
+    /// ```
     #[must_use]
     pub fn data_as<T>(&self) -> Pointer<'a, T> {
         Pointer {
@@ -77,6 +131,15 @@ impl<'a> Ctypes<'a> {
 
     /// The lengths of the axes as another integer type.
     ///
+    /// ```
+    /// # use std::ffi::c_int;
+    /// # use mapcall_array::{Array, DType, layout::Order};
+    /// let array = Array::zeros(DType::F32, &[480, 640], Order::C)?;
+    /// assert_eq!(array.ctypes().shape_as::<c_int>()?.as_slice(), [480, 640]);
+    /// assert!(array.ctypes().shape_as::<u8>().is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Narrowing`] when one does not fit.
@@ -86,6 +149,16 @@ impl<'a> Ctypes<'a> {
 
     /// The strides of the axes in bytes, as another integer type.
     ///
+    /// ```
+    /// # use std::ffi::c_long;
+    /// # use mapcall_array::{Array, DType, layout::{Order, index}};
+    /// let array = Array::zeros(DType::F64, &[3, 4], Order::C)?;
+    /// let backwards = array.slice(&index![..; -1])?;
+    /// assert_eq!(backwards.ctypes().strides_as::<c_long>()?.as_slice(), [-32, 8]);
+    /// assert!(backwards.ctypes().strides_as::<usize>().is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Narrowing`] when one does not fit.
@@ -94,6 +167,22 @@ impl<'a> Ctypes<'a> {
     }
 
     /// The address as C's `void *`, which any function takes.
+    ///
+    /// ```
+    /// # use mapcall_array::{Array, DType, layout::Order};
+    /// # use std::ffi::c_void;
+    /// unsafe extern "C" {
+    ///     fn memchr(bytes: *const c_void, byte: i32, n: usize) -> *const c_void;
+    /// }
+    ///
+    /// let mut array = Array::zeros(DType::U8, &[100], Order::C)?;
+    /// array.view_mut::<u8>()?[[42]] = 7;
+    /// let bytes = array.ctypes().as_parameter();
+    /// // SAFETY: the array has 100 bytes.
+    /// let found = unsafe { memchr(bytes.as_ptr(), 7, 100) };
+    /// assert_eq!(found.addr() - bytes.as_ptr().addr(), 42);
+    /// # Ok::<(), mapcall_array::Error>(())
+    /// ```
     #[must_use]
     pub fn as_parameter(&self) -> Pointer<'a, c_void> {
         self.data_as()
@@ -131,6 +220,14 @@ impl From<isize> for Wide {
 }
 
 /// A length or stride that does not fit the integer type asked for.
+///
+/// ```
+/// # use mapcall_array::{Array, DType, layout::Order};
+/// let array = Array::zeros(DType::U8, &[2, 200], Order::C)?;
+/// let error = array.ctypes().shape_as::<i8>().unwrap_err();
+/// assert_eq!((error.what, error.axis, error.value, error.target), ("shape", 1, 200, "i8"));
+/// # Ok::<(), mapcall_array::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}[{axis}] is {value}, which does not fit {target}; take a wider type")]
 #[non_exhaustive]
@@ -147,8 +244,6 @@ pub struct Narrowing {
 
 /// A C pointer to an array's first element, which borrows the array.
 ///
-/// It has the form of `*const T`, so that a function can be declared to take it:
-///
 /// ```
 /// use std::ffi::c_void;
 /// use mapcall_array::{Array, DType, ctypes::Pointer, layout::Order};
@@ -164,6 +259,8 @@ pub struct Narrowing {
 /// assert_eq!(order, 0);
 /// # Ok::<(), mapcall_array::Error>(())
 /// ```
+///
+/// It has the form of `*const T`, so that a C function can be declared to take it.
 #[repr(transparent)]
 pub struct Pointer<'a, T> {
     ptr: *const T,
@@ -172,6 +269,17 @@ pub struct Pointer<'a, T> {
 
 impl<T> Pointer<'_, T> {
     /// The bare pointer, valid while the array lives.
+    ///
+    /// ```
+    /// # use mapcall_array::{Array, DType, layout::Order};
+    /// let mut array = Array::zeros(DType::F32, &[3], Order::C)?;
+    /// array.view_mut::<f32>()?[[1]] = 0.5;
+    /// let pointer = array.ctypes().data_as::<f32>();
+    /// // SAFETY: the array is alive, aligned and contiguous, and nobody writes it.
+    /// let elements = unsafe { std::slice::from_raw_parts(pointer.as_ptr(), 3) };
+    /// assert_eq!(elements, [0.0, 0.5, 0.0]);
+    /// # Ok::<(), mapcall_array::Error>(())
+    /// ```
     #[must_use]
     pub fn as_ptr(self) -> *const T {
         self.ptr

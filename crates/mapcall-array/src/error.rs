@@ -11,6 +11,17 @@ use crate::map::MapError;
 use crate::typed::ViewError;
 
 /// The result of a fallible operation on arrays.
+///
+/// ```
+/// use mapcall_array::{Array, Result};
+///
+/// fn total(array: &Array) -> Result<f64> {
+///     Ok(array.view::<f64>()?.sum())
+/// }
+/// # let array = Array::zeros(mapcall_array::DType::F64, &[3], Default::default())?;
+/// # assert_eq!(total(&array)?, 0.0);
+/// # Ok::<(), mapcall_array::Error>(())
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of this crate.

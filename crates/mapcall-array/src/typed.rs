@@ -16,10 +16,6 @@ use crate::layout::Dims;
 
 /// A Rust type that is the element of an array: plain bytes, valid whatever they are.
 ///
-/// It holds for the integers, [`half::f16`], `f32`, `f64` and their [`Complex`] pairs; `u8` also sees
-/// `bool` (whose bytes in a file may be more than 0 and 1), and `[u8; N]` sees any dtype of N bytes.
-/// A `#[repr(C)]` structure of one's own joins with the dtype that it means:
-///
 /// ```
 /// use bytemuck::{Pod, Zeroable};
 /// use mapcall_array::{Array, DType, Element, dtype::DTypeError, layout::Order};
@@ -36,10 +32,22 @@ use crate::layout::Dims;
 ///
 /// let mut points = Array::zeros(Point::dtype()?, &[10], Order::C)?;
 /// points.view_mut::<Point>()?[[3]].y = 1.5;
+/// assert_eq!(points.strides(), [8]);
 /// # Ok::<(), mapcall_array::Error>(())
 /// ```
+///
+/// As here, a `#[repr(C)]` structure of one's own joins with the dtype that it means. The others are
+/// the integers, [`half::f16`], `f32`, `f64` and their [`Complex`] pairs; `u8` also sees `bool`
+/// (whose bytes in a file may be more than 0 and 1), and `[u8; N]` sees any dtype of N bytes.
 pub trait Element: Pod {
     /// The dtype that the type stands for, in native byte order.
+    ///
+    /// ```
+    /// # use mapcall_array::{DType, Element};
+    /// assert_eq!(f64::dtype()?, DType::F64);
+    /// assert_eq!(<[u8; 5]>::dtype()?.itemsize(), 5);
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -47,6 +55,13 @@ pub trait Element: Pod {
     fn dtype() -> Result<DType, DTypeError>;
 
     /// Whether the type can stand for elements of `dtype`.
+    ///
+    /// ```
+    /// # use mapcall_array::{DType, Element};
+    /// assert!(u8::check(&DType::BOOL).is_ok());
+    /// assert!(<[u8; 8]>::check(&DType::F64).is_ok());
+    /// assert!(i64::check(&DType::F64).is_err());
+    /// ```
     ///
     /// # Errors
     ///
@@ -118,6 +133,16 @@ impl<const N: usize> Element for [u8; N] {
 }
 
 /// Why an array can't be seen as elements of a Rust type.
+///
+/// ```
+/// use mapcall_array::{Error, ViewError};
+/// # use mapcall_array::{Array, DType, layout::Order};
+///
+/// let array = Array::zeros(DType::F32, &[3], Order::C)?;
+/// let error = array.view::<f64>().unwrap_err();
+/// assert!(matches!(error, Error::View(ViewError::WrongDType { .. })));
+/// # Ok::<(), mapcall_array::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ViewError {

@@ -22,7 +22,8 @@ mod open;
 mod pickle;
 mod source;
 
-#[pyo3::pymodule]
+// The fields of arrays are read without a lock of their own.
+#[pyo3::pymodule(gil_used = true)]
 mod _mapcall {
     use pyo3::prelude::*;
 

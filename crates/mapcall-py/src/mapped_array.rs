@@ -26,7 +26,7 @@ use crate::ctypes::Ctypes;
 use crate::map::Map;
 use crate::memory;
 
-const NAME: &CStr = c"mapcall.MappedArray";
+const NAME: &CStr = c"mapcall._mapcall.MappedArray";
 
 const DOC: &CStr = c"The native base of memmap: an ndarray that may lie on a map.\n\
 \n\

@@ -1,5 +1,16 @@
 //! NumPy's dtypes: what the bytes of one item mean.
 //!
+//! ```
+//! use mapcall_array::dtype::{ByteOrder, DType};
+//!
+//! let dtype: DType = ">u2".parse()?;
+//! assert_eq!(dtype, DType::U16.newbyteorder(ByteOrder::Big));
+//!
+//! let record = DType::structured_aligned([("id", dtype), ("mass", "<f4".parse()?)])?;
+//! assert_eq!(record.to_descr()?, "[('id', '>u2'), ('', '|V2'), ('mass', '<f4')]");
+//! # Ok::<(), mapcall_array::dtype::DTypeError>(())
+//! ```
+//!
 //! [`DType`] parses and prints NumPy's type strings and the descriptors of `.npy` headers, and
 //! lays out structured types as NumPy does. Every [`DType`] is one that NumPy can have.
 
@@ -53,6 +64,12 @@ enum Repr {
 }
 
 /// Scalars in this machine's byte order.
+///
+/// ```
+/// # use mapcall_array::dtype::DType;
+/// assert_eq!("float32".parse(), Ok(DType::F32));
+/// assert_eq!("longdouble".parse(), Ok(DType::LONGDOUBLE));
+/// ```
 impl DType {
     /// One byte, 0 or 1.
     pub const BOOL: Self = Self::native(ScalarType::Bool);
@@ -293,6 +310,14 @@ impl DType {
 /// What it is.
 impl DType {
     /// The number of bytes of one item.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::DType;
+    /// let tick = DType::structured([("symbol", DType::bytes(4)?), ("price", DType::F64)])?;
+    /// assert_eq!(tick.itemsize(), 12);
+    /// assert_eq!(DType::unicode(4)?.itemsize(), 16);
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
     #[must_use]
     pub fn itemsize(&self) -> usize {
         match &self.0 {
@@ -303,6 +328,14 @@ impl DType {
     }
 
     /// What the address of an item must be a multiple of for C code; never 0.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::DType;
+    /// let fields = [("id", DType::U8), ("mass", DType::F32)];
+    /// assert_eq!(DType::structured(fields.clone())?.alignment(), 1);
+    /// assert_eq!(DType::structured_aligned(fields)?.alignment(), align_of::<f32>());
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
     ///
     /// A scalar has its C type's alignment, a packed structured dtype 1, an aligned one the
     /// strictest of its fields, a sub-array that of its items.
@@ -316,6 +349,14 @@ impl DType {
     }
 
     /// The order of a scalar's bytes; [`ByteOrder::NotApplicable`] for anything made of parts.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::{ByteOrder, DType};
+    /// assert_eq!(">i4".parse::<DType>()?.byte_order(), ByteOrder::Big);
+    /// assert_eq!(DType::I32.byte_order(), ByteOrder::NATIVE);
+    /// assert_eq!(DType::I8.byte_order(), ByteOrder::NotApplicable);
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
     #[must_use]
     pub fn byte_order(&self) -> ByteOrder {
         match &self.0 {
@@ -325,6 +366,14 @@ impl DType {
     }
 
     /// Whether every number in it has this machine's byte order.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::DType;
+    /// let mixed = DType::structured([("a", "<i4".parse()?), ("b", ">i4".parse::<DType>()?)])?;
+    /// assert!(!mixed.is_native());
+    /// assert!(mixed.to_native().is_native());
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
     ///
     /// NumPy's `isnative` takes any sub-array for native; this looks at its items.
     #[must_use]
@@ -337,6 +386,13 @@ impl DType {
     }
 
     /// The scalar's type; `None` for structured types and sub-arrays.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::{DType, ScalarType};
+    /// assert_eq!(">f8".parse::<DType>()?.scalar_type(), Some(ScalarType::Float64));
+    /// assert_eq!(DType::subarray(DType::F64, &[3])?.scalar_type(), None);
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
     #[must_use]
     pub fn scalar_type(&self) -> Option<ScalarType> {
         match &self.0 {
@@ -346,12 +402,28 @@ impl DType {
     }
 
     /// NumPy's `dtype.kind`, one of `biufcMmSUV`.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::DType;
+    /// assert_eq!(DType::C64.kind_char(), 'c');
+    /// assert_eq!(DType::structured([("x", DType::C64)])?.kind_char(), 'V');
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
     #[must_use]
     pub fn kind_char(&self) -> char {
         self.scalar_type().map_or('V', ScalarType::kind_char)
     }
 
     /// The fields in the order of their definition; `None` when it is not structured.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::DType;
+    /// let point = DType::structured([("x", DType::F32), ("y", DType::F32)])?;
+    /// let offsets = point.fields().map(|fields| [fields[0].offset, fields[1].offset]);
+    /// assert_eq!(offsets, Some([0, 4]));
+    /// assert_eq!(DType::F32.fields(), None);
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
     #[must_use]
     pub fn fields(&self) -> Option<&[Field]> {
         match &self.0 {
@@ -361,6 +433,15 @@ impl DType {
     }
 
     /// The field of that name or title.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::{DType, Field};
+    /// let dtype = DType::structured([Field::new("m", DType::F64).with_title("mass")])?;
+    /// assert_eq!(dtype.field("m").map(|field| &field.dtype), Some(&DType::F64));
+    /// assert_eq!(dtype.field("mass"), dtype.field("m"));
+    /// assert_eq!(dtype.field("x"), None);
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields()?
@@ -369,6 +450,14 @@ impl DType {
     }
 
     /// The items and the shape of a sub-array: NumPy's `dtype.subdtype`.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::DType;
+    /// let matrix = DType::subarray(DType::F64, &[3, 3])?;
+    /// assert_eq!(matrix.subdtype(), Some((&DType::F64, &[3, 3][..])));
+    /// assert_eq!(DType::F64.subdtype(), None);
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
     #[must_use]
     pub fn subdtype(&self) -> Option<(&Self, &[usize])> {
         match &self.0 {
@@ -378,18 +467,40 @@ impl DType {
     }
 
     /// The items of a sub-array, itself for anything else.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::DType;
+    /// assert_eq!(DType::subarray(DType::F64, &[3, 3])?.base(), &DType::F64);
+    /// assert_eq!(DType::F64.base(), &DType::F64);
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
     #[must_use]
     pub fn base(&self) -> &Self {
         self.subdtype().map_or(self, |(base, _)| base)
     }
 
     /// The shape of a sub-array, empty for anything else.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::DType;
+    /// assert_eq!(DType::subarray(DType::F64, &[3, 3])?.shape(), [3, 3]);
+    /// assert!(DType::F64.shape().is_empty());
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
     #[must_use]
     pub fn shape(&self) -> &[usize] {
         self.subdtype().map_or(&[], |(_, shape)| shape)
     }
 
     /// Whether it was laid out as C lays out a struct, or is a sub-array of such items.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::DType;
+    /// let fields = [("id", DType::U8), ("mass", DType::F32)];
+    /// assert!(DType::structured_aligned(fields.clone())?.is_aligned_struct());
+    /// assert!(!DType::structured(fields)?.is_aligned_struct());
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
     #[must_use]
     pub fn is_aligned_struct(&self) -> bool {
         match &self.0 {
@@ -423,6 +534,13 @@ impl DType {
     }
 
     /// The same type with every number in it in this machine's byte order.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::DType;
+    /// assert_eq!(">f8".parse::<DType>()?.to_native(), DType::F64);
+    /// assert_eq!("<f8".parse::<DType>()?.to_native(), DType::F64);
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
     #[must_use]
     pub fn to_native(&self) -> Self {
         if self.is_native() {

@@ -26,6 +26,12 @@ pub enum ByteOrder {
 
 impl ByteOrder {
     /// This machine's order.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::{ByteOrder, DType};
+    /// assert_eq!("=i4".parse::<DType>()?.byte_order(), ByteOrder::NATIVE);
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
     pub const NATIVE: Self = if cfg!(target_endian = "little") {
         Self::Little
     } else {
@@ -33,6 +39,11 @@ impl ByteOrder {
     };
 
     /// NumPy's character: `<`, `>` or `|`.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::ByteOrder;
+    /// assert_eq!(ByteOrder::Big.as_char(), '>');
+    /// ```
     #[must_use]
     pub const fn as_char(self) -> char {
         match self {
@@ -43,6 +54,12 @@ impl ByteOrder {
     }
 
     /// Whether this machine reads the bytes as they are.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::ByteOrder;
+    /// assert_ne!(ByteOrder::Little.is_native(), ByteOrder::Big.is_native());
+    /// assert!(ByteOrder::NotApplicable.is_native());
+    /// ```
     #[must_use]
     pub const fn is_native(self) -> bool {
         match self {
@@ -114,6 +131,11 @@ impl TimeUnit {
     ];
 
     /// NumPy's abbreviation: `Y`, `M`, `W`, `D`, `h`, `m`, `s`, `ms` to `as`, `generic`.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::TimeUnit;
+    /// assert_eq!(TimeUnit::Microsecond.as_str(), "us");
+    /// ```
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -203,6 +225,12 @@ pub enum ScalarType {
 
 impl ScalarType {
     /// The number of bytes.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::ScalarType;
+    /// assert_eq!(ScalarType::Complex64.itemsize(), 8);
+    /// assert_eq!(ScalarType::Str(5).itemsize(), 20);
+    /// ```
     #[must_use]
     pub const fn itemsize(self) -> usize {
         match self {
@@ -224,6 +252,12 @@ impl ScalarType {
     }
 
     /// What a C compiler aligns it to on this machine.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::ScalarType;
+    /// assert_eq!(ScalarType::Complex64.alignment(), align_of::<f32>());
+    /// assert_eq!(ScalarType::Str(5).alignment(), align_of::<u32>());
+    /// ```
     #[must_use]
     pub const fn alignment(self) -> usize {
         match self {
@@ -239,6 +273,12 @@ impl ScalarType {
     }
 
     /// NumPy's `dtype.kind`.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::ScalarType;
+    /// assert_eq!(ScalarType::UInt16.kind_char(), 'u');
+    /// assert_eq!(ScalarType::Bytes(5).kind_char(), 'S');
+    /// ```
     #[must_use]
     pub const fn kind_char(self) -> char {
         match self {
@@ -256,6 +296,12 @@ impl ScalarType {
     }
 
     /// Whether the bytes of a number can stand in two orders.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::ScalarType;
+    /// assert!(ScalarType::Int16.has_byte_order());
+    /// assert!(!ScalarType::Int8.has_byte_order());
+    /// ```
     #[must_use]
     pub const fn has_byte_order(self) -> bool {
         !matches!(

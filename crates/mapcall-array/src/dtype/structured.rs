@@ -28,6 +28,12 @@ pub struct Field {
 
 impl Field {
     /// A field without a title, at offset 0.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::{DType, Field};
+    /// let field = Field::new("x", DType::F32);
+    /// assert_eq!((field.name.as_str(), field.title, field.offset), ("x", None, 0));
+    /// ```
     #[must_use]
     pub fn new(name: impl Into<String>, dtype: DType) -> Self {
         Self {
@@ -39,6 +45,14 @@ impl Field {
     }
 
     /// Gives it a title.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::{DType, Field};
+    /// let dtype = DType::structured([Field::new("a", DType::U8).with_title("alpha")])?;
+    /// assert_eq!(dtype.to_descr()?, "[(('alpha', 'a'), '|u1')]");
+    /// assert_eq!(dtype.field("alpha"), dtype.field("a"));
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
     #[must_use]
     pub fn with_title(mut self, title: impl Into<String>) -> Self {
         self.title = Some(title.into());
@@ -46,6 +60,14 @@ impl Field {
     }
 
     /// Puts it at an offset, in bytes.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::{DType, Field};
+    /// let fields = [Field::new("whole", DType::U32), Field::new("part", DType::U16).at(2)];
+    /// let dtype = DType::structured_with_offsets(fields, None, false)?;
+    /// assert_eq!(dtype.itemsize(), 4);
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
     #[must_use]
     pub fn at(mut self, offset: usize) -> Self {
         self.offset = offset;

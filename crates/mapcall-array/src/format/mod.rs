@@ -27,6 +27,25 @@
 //!   allocated before that much of the file has been read.
 //! - Data behind the array are left alone, as NumPy does: several arrays may follow each other.
 
+/// The set-up of examples, hidden but for its last line.
+macro_rules! example_npz {
+    () => {
+        "# use std::io::{Cursor, Write};
+# use mapcall_array::{DType, format::Header, layout::Order};
+# let mut zip = rawzip::ZipArchiveWriter::new(Cursor::new(Vec::new()));
+# for name in [\"x.npy\", \"y.npy\"] {
+#     let (mut entry, config) = zip.new_file(name).start()?;
+#     let mut member = config.wrap(&mut entry);
+#     member.write_all(&Header::new(DType::F64, &[3], Order::C)?.to_bytes()?)?;
+#     member.write_all(&[0; 24])?;
+#     let (_, descriptor) = member.finish()?;
+#     entry.finish(descriptor)?;
+# }
+# let mut file = zip.finish()?;
+// `file` is a .npz with the arrays `x` and `y`, three float64 each."
+    };
+}
+
 mod error;
 mod npy;
 pub mod npz;
@@ -40,6 +59,16 @@ pub use self::npy::Header;
 const CHUNK: u64 = 4096;
 
 /// Where an array lies in a file.
+///
+/// ```
+#[doc = example_npz!()]
+/// use mapcall_array::format;
+///
+/// let placement = format::locate(&mut file, Some("y"))?;
+/// assert_eq!((placement.header().shape(), placement.member()), (&[3][..], Some("y")));
+/// assert!(placement.offset() > 128); // behind `x`
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Placement {
     header: Header,
@@ -49,18 +78,42 @@ pub struct Placement {
 
 impl Placement {
     /// What the array is.
+    ///
+    /// ```
+    #[doc = example_npz!()]
+    /// # use mapcall_array::format;
+    /// assert_eq!(format::locate(&mut file, Some("x"))?.header().shape(), [3]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header
     }
 
     /// Bytes from the start of the file to the first element.
+    ///
+    /// ```
+    /// # use std::io::Cursor;
+    /// # use mapcall_array::{DType, format::{self, Header}, layout::Order};
+    /// # let header = Header::new(DType::F64, &[3], Order::C)?.to_bytes()?;
+    /// # let mut file = Cursor::new([&header[..], &[0; 24]].concat());
+    /// let placement = format::locate(&mut file, None)?;
+    /// assert_eq!(placement.offset(), placement.header().data_offset());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
     /// The member of the `.npz`, without `.npy`.
+    ///
+    /// ```
+    #[doc = example_npz!()]
+    /// # use mapcall_array::format;
+    /// assert_eq!(format::locate(&mut file, Some("x.npy"))?.member(), Some("x"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn member(&self) -> Option<&str> {
         self.member.as_deref()
@@ -70,21 +123,24 @@ impl Placement {
 /// Finds the array of a `.npy` file, or of a member of a `.npz` file, and checks that it lies
 /// within the file.
 ///
+/// ```
+#[doc = example_npz!()]
+/// use mapcall_array::format::{self, FormatError};
+///
+/// assert_eq!(format::locate(&mut file, Some("y"))?.header().shape(), [3]);
+///
+/// let error = format::locate(&mut Cursor::new(b"\x89HDF\r\n"), None).unwrap_err();
+/// assert!(matches!(error, FormatError::UnknownFormat { .. }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// The first bytes tell the formats apart; the file is read from its start, wherever it stands.
 /// `member` is the name in the `.npz`, with or without `.npy`; it may be left out when there is
 /// only one.
 ///
-/// ```
-/// use std::io::Cursor;
-/// use mapcall_array::format::{self, FormatError};
-///
-/// let error = format::locate(&mut Cursor::new(b"\x89HDF\r\n"), None).unwrap_err();
-/// assert!(matches!(error, FormatError::UnknownFormat { .. }));
-/// ```
-///
 /// # Errors
 ///
-/// Every [`FormatError`].
+/// Every [`FormatError`] but [`FormatError::NotLatin1`], which is for writing.
 pub fn locate(
     file: &mut (impl Read + Seek),
     member: Option<&str>,

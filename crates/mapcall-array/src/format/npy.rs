@@ -67,10 +67,17 @@ impl Header {
     /// The header that `numpy.save` writes for an array: of the oldest version that can hold it,
     /// and in C order when both orders mean the same.
     ///
+    /// ```
+    /// # use mapcall_array::{DType, format::Header, layout::Order};
+    /// assert_eq!(Header::new(DType::F64, &[3, 2], Order::F)?.order(), Order::F);
+    /// assert_eq!(Header::new(DType::F64, &[3], Order::F)?.order(), Order::C);
+    /// # Ok::<(), mapcall_array::format::FormatError>(())
+    /// ```
+    ///
     /// # Errors
     ///
-    /// [`FormatError::Layout`] for an absurd shape, [`FormatError::HeaderTooLong`] for a dtype
-    /// with more than some ten thousand fields.
+    /// [`FormatError::Layout`] for an absurd shape, [`FormatError::DType`] for fields that overlap
+    /// or are out of order, [`FormatError::HeaderTooLong`] for tens of thousands of fields.
     pub fn new(dtype: DType, shape: &[usize], order: Order) -> Result<Self, FormatError> {
         let mut order = order;
         let mut layout = Layout::contiguous(shape, dtype.itemsize(), order)?;
@@ -99,12 +106,24 @@ impl Header {
 
     /// Reads a header, and leaves the reader at the first byte of the data.
     ///
+    /// ```
+    /// # use mapcall_array::{DType, format::Header, layout::Order};
+    /// let header = Header::new(DType::U8, &[5], Order::C)?.to_bytes()?;
+    /// let file = [&header[..], b"hello"].concat();
+    ///
+    /// let mut reader = &file[..];
+    /// assert_eq!(Header::read(&mut reader)?.shape(), [5]);
+    /// assert_eq!(reader, b"hello");
+    /// # Ok::<(), mapcall_array::format::FormatError>(())
+    /// ```
+    ///
     /// Versions 1.0, 2.0 and 3.0 are read, and what Python 2 wrote. Reading takes three small
     /// reads: give a buffered reader. Whether the data are there is for [`Header::check_len`].
     ///
     /// # Errors
     ///
-    /// Every [`FormatError`] that is not about `.npz` files.
+    /// Every [`FormatError`] about `.npy` headers but [`FormatError::NotLatin1`], which is for
+    /// writing, and [`FormatError::DataTruncated`].
     pub fn read(mut reader: impl Read) -> Result<Self, FormatError> {
         let prefix = read_up_to(&mut reader, PREFIX)?;
         let version = match prefix.strip_prefix(MAGIC) {
@@ -205,6 +224,15 @@ impl Header {
     /// The header as it stands in a file: what NumPy writes for the same array in this version,
     /// to the byte, with its spare room for an axis that grows.
     ///
+    /// ```
+    /// # use mapcall_array::{DType, format::Header, layout::Order};
+    /// let short = Header::new(DType::F64, &[9], Order::C)?.to_bytes()?;
+    /// let long = Header::new(DType::F64, &[1_000_000_000], Order::C)?.to_bytes()?;
+    /// assert!(short.starts_with(b"\x93NUMPY\x01\x00") && short.ends_with(b" \n"));
+    /// assert_eq!((short.len(), long.len()), (128, 128));
+    /// # Ok::<(), mapcall_array::format::FormatError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`FormatError::HeaderTooLong`] or [`FormatError::NotLatin1`] when the version that was read
@@ -214,54 +242,119 @@ impl Header {
     }
 
     /// The type of the elements.
+    ///
+    /// ```
+    /// # use mapcall_array::{DType, format::Header, layout::Order};
+    /// # let header = Header::new(DType::F64, &[3, 2], Order::F)?;
+    /// assert_eq!(header.dtype(), &DType::F64);
+    /// # Ok::<(), mapcall_array::format::FormatError>(())
+    /// ```
     #[must_use]
     pub fn dtype(&self) -> &DType {
         &self.dtype
     }
 
     /// The length of each axis.
+    ///
+    /// ```
+    /// # use mapcall_array::{DType, format::Header, layout::Order};
+    /// # let header = Header::new(DType::F64, &[3, 2], Order::F)?;
+    /// assert_eq!(header.shape(), [3, 2]);
+    /// # Ok::<(), mapcall_array::format::FormatError>(())
+    /// ```
     #[must_use]
     pub fn shape(&self) -> &[usize] {
         self.layout.shape()
     }
 
     /// Which axis varies fastest, as the file says.
+    ///
+    /// ```
+    /// # use mapcall_array::{DType, format::Header, layout::Order};
+    /// # let header = Header::new(DType::F64, &[3, 2], Order::F)?;
+    /// assert_eq!(header.order(), Order::F);
+    /// # Ok::<(), mapcall_array::format::FormatError>(())
+    /// ```
     #[must_use]
     pub fn order(&self) -> Order {
         self.order
     }
 
     /// Where the elements lie, relative to the first byte of the data.
+    ///
+    /// ```
+    /// # use mapcall_array::{DType, format::Header, layout::Order};
+    /// # let header = Header::new(DType::F64, &[3, 2], Order::F)?;
+    /// assert_eq!((header.layout().strides(), header.layout().offset()), (&[8, 24][..], 0));
+    /// # Ok::<(), mapcall_array::format::FormatError>(())
+    /// ```
     #[must_use]
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
     /// The version of the format, major and minor.
+    ///
+    /// ```
+    /// # use mapcall_array::{DType, format::Header, layout::Order};
+    /// let greek = DType::structured([("λ", DType::F64)])?;
+    /// assert_eq!(Header::new(DType::F64, &[], Order::C)?.version(), (1, 0));
+    /// assert_eq!(Header::new(greek, &[], Order::C)?.version(), (3, 0)); // UTF-8
+    /// # Ok::<(), mapcall_array::format::FormatError>(())
+    /// ```
     #[must_use]
     pub fn version(&self) -> (u8, u8) {
         self.version
     }
 
     /// Bytes from the start of the header to the first byte of the data.
+    ///
+    /// ```
+    /// # use mapcall_array::{DType, format::Header, layout::Order};
+    /// # let header = Header::new(DType::F64, &[3, 2], Order::F)?;
+    /// assert_eq!(header.data_offset(), header.to_bytes()?.len() as u64);
+    /// # Ok::<(), mapcall_array::format::FormatError>(())
+    /// ```
     #[must_use]
     pub fn data_offset(&self) -> u64 {
         self.data_offset
     }
 
     /// Bytes of data.
+    ///
+    /// ```
+    /// # use mapcall_array::{DType, format::Header, layout::Order};
+    /// # let header = Header::new(DType::F64, &[3, 2], Order::F)?;
+    /// assert_eq!(header.nbytes(), 3 * 2 * 8);
+    /// # Ok::<(), mapcall_array::format::FormatError>(())
+    /// ```
     #[must_use]
     pub fn nbytes(&self) -> usize {
         self.layout.nbytes()
     }
 
     /// Bytes of header and data: the length of a file that holds nothing else.
+    ///
+    /// ```
+    /// # use mapcall_array::{DType, format::Header, layout::Order};
+    /// # let header = Header::new(DType::F64, &[3, 2], Order::F)?;
+    /// assert_eq!(header.end(), 128 + 48);
+    /// # Ok::<(), mapcall_array::format::FormatError>(())
+    /// ```
     #[must_use]
     pub fn end(&self) -> u64 {
         self.data_offset.saturating_add(self.nbytes() as u64)
     }
 
     /// Checks that a file, or a member of a `.npz`, of `len` bytes holds all the data.
+    ///
+    /// ```
+    /// # use mapcall_array::{DType, format::Header, layout::Order};
+    /// # let header = Header::new(DType::F64, &[3, 2], Order::F)?;
+    /// assert!(header.check_len(128 + 48).is_ok());
+    /// assert!(header.check_len(128 + 47).is_err());
+    /// # Ok::<(), mapcall_array::format::FormatError>(())
+    /// ```
     ///
     /// # Errors
     ///

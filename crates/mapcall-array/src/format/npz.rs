@@ -30,15 +30,15 @@ pub(super) fn is_npz(start: &[u8]) -> bool {
 /// The directory of a `.npz` file.
 ///
 /// ```
-/// use std::io::Cursor;
-/// use mapcall_array::format::{FormatError, npz::Archive};
+#[doc = example_npz!()]
+/// use mapcall_array::format::npz::Archive;
 ///
-/// // An archive without members is its end record alone.
-/// let empty = [&b"PK\x05\x06"[..], &[0; 18]].concat();
-/// let archive = Archive::read(Cursor::new(empty))?;
-/// assert_eq!(archive.names().count(), 0);
-/// assert!(matches!(archive.find(Some("x")), Err(FormatError::NoSuchMember { .. })));
-/// # Ok::<(), FormatError>(())
+/// let archive = Archive::read(&mut file)?;
+/// for name in archive.names() {
+///     let member = archive.find(Some(name))?;
+///     assert_eq!(member.len(), 128 + 3 * 8);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct Archive<R> {
@@ -58,6 +58,16 @@ struct Entry {
 }
 
 /// An uncompressed member of a `.npz` file.
+///
+/// ```
+#[doc = example_npz!()]
+/// use mapcall_array::format::npz::Archive;
+///
+/// let member = Archive::read(&mut file)?.find(Some("y"))?;
+/// file.set_position(member.offset());
+/// assert_eq!(Header::read(&mut file)?.shape(), [3]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     name: String,
@@ -67,18 +77,42 @@ pub struct Member {
 
 impl Member {
     /// The name, without `.npy`.
+    ///
+    /// ```
+    #[doc = example_npz!()]
+    /// # use mapcall_array::format::npz::Archive;
+    /// assert_eq!(Archive::read(file)?.find(Some("x.npy"))?.name(), "x");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn name(&self) -> &str {
         strip(&self.name)
     }
 
     /// Bytes from the start of the file to the member's first byte, which is its `.npy` magic.
+    ///
+    /// ```
+    #[doc = example_npz!()]
+    /// # use mapcall_array::format::npz::Archive;
+    /// let start = Archive::read(&mut file)?.find(Some("x"))?.offset() as usize;
+    /// assert!(file.get_ref()[start..].starts_with(b"\x93NUMPY"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
     /// The length of the member in bytes, with its `.npy` header.
+    ///
+    /// ```
+    #[doc = example_npz!()]
+    /// # use mapcall_array::format::npz::Archive;
+    /// let member = Archive::read(&mut file)?.find(Some("x"))?;
+    /// file.set_position(member.offset());
+    /// assert_eq!(member.len(), Header::read(&mut file)?.end());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     #[expect(
         clippy::len_without_is_empty,
@@ -92,9 +126,21 @@ impl Member {
 impl<R: Read + Seek> Archive<R> {
     /// Reads the directory, which stands at the end of the file.
     ///
+    /// ```
+    /// # use std::io::Cursor;
+    /// # use mapcall_array::format::{FormatError, npz::Archive};
+    /// // An archive without members is its end record alone.
+    /// let empty = [&b"PK\x05\x06"[..], &[0; 18]].concat();
+    /// assert_eq!(Archive::read(Cursor::new(&empty))?.names().count(), 0);
+    ///
+    /// let error = Archive::read(Cursor::new(&empty[1..])).unwrap_err();
+    /// assert!(matches!(error, FormatError::BadDirectory { .. }));
+    /// # Ok::<(), mapcall_array::format::FormatError>(())
+    /// ```
+    ///
     /// # Errors
     ///
-    /// [`FormatError::BadDirectory`].
+    /// [`FormatError::BadDirectory`], [`FormatError::MemberCount`], [`FormatError::Io`].
     pub fn read(mut file: R) -> Result<Self, FormatError> {
         let mut buffer = vec![0; MAX_CENTRAL_DIRECTORY_RECORD_SIZE];
         let len = file.seek(SeekFrom::End(0))?;
@@ -124,11 +170,31 @@ impl<R: Read + Seek> Archive<R> {
     }
 
     /// The names of the members as NumPy gives them: without `.npy`.
+    ///
+    /// ```
+    #[doc = example_npz!()]
+    /// # use mapcall_array::format::npz::Archive;
+    /// assert!(Archive::read(file)?.names().eq(["x", "y"]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|entry| strip(&entry.name))
     }
 
     /// Finds a member by its name, with or without `.npy`; without a name, the only `.npy`.
+    ///
+    /// ```
+    #[doc = example_npz!()]
+    /// # use mapcall_array::format::{FormatError, npz::Archive};
+    /// let archive = Archive::read(file)?;
+    /// assert_eq!(archive.find(Some("x"))?, archive.find(Some("x.npy"))?);
+    /// assert!(matches!(archive.find(None), Err(FormatError::WhichMember { .. })));
+    /// assert_eq!(
+    ///     archive.find(Some("z")).unwrap_err().to_string(),
+    ///     r#"the .npz has no member "z"; it has "x", "y""#
+    /// );
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// When a name occurs twice, the last one counts, as for NumPy.
     ///
@@ -137,7 +203,9 @@ impl<R: Read + Seek> Archive<R> {
     /// [`FormatError::NoSuchMember`], [`FormatError::WhichMember`]; [`FormatError::Compressed`]
     /// and [`FormatError::Encrypted`] for members that can't be mapped; and
     /// [`FormatError::BadMember`], [`FormatError::MemberOverlap`] or
-    /// [`FormatError::MemberTruncated`] when the archive contradicts itself.
+    /// [`FormatError::MemberTruncated`] when the archive contradicts itself;
+    /// [`FormatError::BadDirectory`] when nothing can be read where the directory points, and
+    /// [`FormatError::Io`].
     pub fn find(&self, name: Option<&str>) -> Result<Member, FormatError> {
         let entry = self.choose(name)?;
         let member = || strip(&entry.name).to_owned();

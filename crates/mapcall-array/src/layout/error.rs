@@ -6,8 +6,6 @@ use super::{Dims, MAX_NDIM};
 
 /// Why a layout can't be made, indexed or reshaped.
 ///
-/// The texts are in the spirit of NumPy's; the facts are the fields.
-///
 /// ```
 /// use mapcall_array::layout::{Layout, LayoutError, Order, index};
 ///
@@ -17,6 +15,8 @@ use super::{Dims, MAX_NDIM};
 /// assert_eq!(error, LayoutError::IndexOutOfBounds { index: 5, axis: 0, size: 3 });
 /// # Ok::<(), LayoutError>(())
 /// ```
+///
+/// The texts are in the spirit of NumPy's; the facts are the fields.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayoutError {

@@ -6,14 +6,14 @@ use super::{Dims, Layout, LayoutError, MAX_NDIM};
 
 /// One entry of an index such as `a[0, 1:3, None, ...]`.
 ///
-/// Made from integers, ranges and [`Slice`]s, most simply by [`index!`](crate::index!).
-///
 /// ```
 /// use mapcall_array::layout::{Index, Slice};
 ///
 /// assert_eq!(Index::from(-1), Index::At(-1));
 /// assert_eq!(Index::from(1..3), Index::Slice(Slice { start: Some(1), stop: Some(3), step: 1 }));
 /// ```
+///
+/// Made from integers, ranges and [`Slice`]s, most simply by [`index!`](crate::index!).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Index {
     /// Selects one element of an axis, which disappears; negative counts from the end.
@@ -28,8 +28,6 @@ pub enum Index {
 
 /// Part of an axis: NumPy's `start:stop:step`.
 ///
-/// Negative positions count from the end, and positions past either end are clipped.
-///
 /// ```
 /// use mapcall_array::layout::{Layout, Order, Slice};
 ///
@@ -40,6 +38,8 @@ pub enum Index {
 /// assert_eq!((backwards.strides(), backwards.offset()), (&[-8][..], 72));
 /// # Ok::<(), mapcall_array::layout::LayoutError>(())
 /// ```
+///
+/// Negative positions count from the end, and positions past either end are clipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Slice {
     /// The first position; `None` is the end that the step leads away from.
@@ -59,6 +59,14 @@ struct Run {
 
 impl Slice {
     /// The same slice with another step.
+    ///
+    /// ```
+    /// # use mapcall_array::layout::{Layout, Order, Slice};
+    /// let line = Layout::contiguous(&[10], 8, Order::C)?;
+    /// let every_third = Slice::from(1..9).step(3); // 1:9:3
+    /// assert_eq!(line.slice(&[every_third.into()])?.shape(), [3]);
+    /// # Ok::<(), mapcall_array::layout::LayoutError>(())
+    /// ```
     #[must_use]
     pub fn step(self, step: isize) -> Self {
         Self { step, ..self }
@@ -218,8 +226,6 @@ macro_rules! index {
 impl Layout {
     /// The view that NumPy's basic indexing gives: `a[indices]`.
     ///
-    /// Axes behind the last index are taken whole.
-    ///
     /// ```
     /// use mapcall_array::layout::{Index, Layout, Order, index};
     ///
@@ -229,6 +235,8 @@ impl Layout {
     /// assert_eq!(view.offset(), 24);
     /// # Ok::<(), mapcall_array::layout::LayoutError>(())
     /// ```
+    ///
+    /// Axes behind the last index are taken whole.
     ///
     /// # Errors
     ///

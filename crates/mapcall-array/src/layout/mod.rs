@@ -43,9 +43,24 @@ pub use self::index::{Index, Slice};
 pub use crate::index;
 
 /// One value for each axis; up to four need no allocation.
+///
+/// ```
+/// use mapcall_array::layout::{Dims, broadcast_shapes};
+///
+/// let shape: Dims<usize> = broadcast_shapes(&[&[2, 1], &[3]])?;
+/// assert_eq!(shape[..], [2, 3]);
+/// # Ok::<(), mapcall_array::layout::LayoutError>(())
+/// ```
 pub type Dims<T> = SmallVec<[T; 4]>;
 
 /// The most axes that an array can have, as in NumPy 2.
+///
+/// ```
+/// use mapcall_array::layout::{Layout, MAX_NDIM, Order};
+///
+/// assert!(Layout::contiguous(&[1; MAX_NDIM], 8, Order::C).is_ok());
+/// assert!(Layout::contiguous(&[1; MAX_NDIM + 1], 8, Order::C).is_err());
+/// ```
 pub const MAX_NDIM: usize = 64;
 
 /// Which axis varies fastest in memory.
@@ -68,9 +83,6 @@ pub enum Order {
 
 /// Where the elements of an array lie relative to the start of a buffer.
 ///
-/// Element `[i, j, ..]` is the `itemsize` bytes from byte
-/// `offset + i * strides[0] + j * strides[1] + ..`.
-///
 /// ```
 /// use mapcall_array::layout::{Layout, Order};
 ///
@@ -81,6 +93,9 @@ pub enum Order {
 /// assert!(layout.fits_in(175).is_err());
 /// # Ok::<(), mapcall_array::layout::LayoutError>(())
 /// ```
+///
+/// Element `[i, j, ..]` is the `itemsize` bytes from byte
+/// `offset + i * strides[0] + j * strides[1] + ..`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Layout {
     // Invariant: `check_size(shape, itemsize)` and `checked_bounds()` succeed, and
@@ -177,12 +192,28 @@ impl Layout {
     }
 
     /// The number of axes.
+    ///
+    /// ```
+    /// # use mapcall_array::layout::{Layout, Order};
+    /// let layout = Layout::contiguous(&[2, 3], 8, Order::C)?;
+    /// assert_eq!(layout.ndim(), 2);
+    /// assert_eq!(layout.index(&[0])?.ndim(), 1);
+    /// # Ok::<(), mapcall_array::layout::LayoutError>(())
+    /// ```
     #[must_use]
     pub fn ndim(&self) -> usize {
         self.shape.len()
     }
 
     /// The length of each axis.
+    ///
+    /// ```
+    /// # use mapcall_array::layout::{Layout, Order};
+    /// let layout = Layout::contiguous(&[2, 3], 8, Order::C)?;
+    /// assert_eq!(layout.shape(), [2, 3]);
+    /// assert_eq!(layout.index(&[0])?.shape(), [3]);
+    /// # Ok::<(), mapcall_array::layout::LayoutError>(())
+    /// ```
     #[must_use]
     pub fn shape(&self) -> &[usize] {
         &self.shape
@@ -190,24 +221,55 @@ impl Layout {
 
     /// The bytes from one element to the next along each axis; of no meaning on an axis of
     /// length 1 or in an array without elements.
+    ///
+    /// ```
+    /// # use mapcall_array::layout::{Layout, Order};
+    /// let layout = Layout::contiguous(&[2, 3], 8, Order::C)?;
+    /// assert_eq!(layout.strides(), [24, 8]);
+    /// assert_eq!(layout.transpose().strides(), [8, 24]);
+    /// # Ok::<(), mapcall_array::layout::LayoutError>(())
+    /// ```
     #[must_use]
     pub fn strides(&self) -> &[isize] {
         &self.strides
     }
 
     /// Bytes an element.
+    ///
+    /// ```
+    /// # use mapcall_array::layout::{Layout, Order};
+    /// let layout = Layout::contiguous(&[2, 3], 8, Order::C)?;
+    /// assert_eq!(layout.itemsize(), 8);
+    /// # Ok::<(), mapcall_array::layout::LayoutError>(())
+    /// ```
     #[must_use]
     pub fn itemsize(&self) -> usize {
         self.itemsize
     }
 
     /// Bytes from the start of the buffer to element `[0, 0, ..]`.
+    ///
+    /// ```
+    /// # use mapcall_array::layout::{Layout, Order};
+    /// let layout = Layout::contiguous(&[2, 3], 8, Order::C)?;
+    /// assert_eq!(layout.offset(), 0);
+    /// assert_eq!(layout.index(&[1])?.offset(), 24);
+    /// # Ok::<(), mapcall_array::layout::LayoutError>(())
+    /// ```
     #[must_use]
     pub fn offset(&self) -> usize {
         self.offset
     }
 
     /// The number of elements.
+    ///
+    /// ```
+    /// # use mapcall_array::layout::{Layout, Order};
+    /// let layout = Layout::contiguous(&[2, 3], 8, Order::C)?;
+    /// assert_eq!(layout.size(), 6);
+    /// assert_eq!(layout.index(&[0, 0])?.size(), 1);
+    /// # Ok::<(), mapcall_array::layout::LayoutError>(())
+    /// ```
     #[must_use]
     pub fn size(&self) -> usize {
         if self.is_empty() {
@@ -218,12 +280,27 @@ impl Layout {
     }
 
     /// The bytes of all elements, without gaps and counting shared ones again.
+    ///
+    /// ```
+    /// # use mapcall_array::layout::{Layout, Order};
+    /// let layout = Layout::contiguous(&[2, 3], 8, Order::C)?;
+    /// assert_eq!(layout.nbytes(), 48);
+    /// assert_eq!(layout.broadcast_to(&[10, 2, 3])?.nbytes(), 480);
+    /// # Ok::<(), mapcall_array::layout::LayoutError>(())
+    /// ```
     #[must_use]
     pub fn nbytes(&self) -> usize {
         self.size() * self.itemsize
     }
 
     /// Whether there is no element: some axis has length 0.
+    ///
+    /// ```
+    /// # use mapcall_array::layout::{Layout, Order};
+    /// assert!(Layout::contiguous(&[4, 0], 8, Order::C)?.is_empty());
+    /// assert!(!Layout::contiguous(&[], 8, Order::C)?.is_empty()); // one element
+    /// # Ok::<(), mapcall_array::layout::LayoutError>(())
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.shape.contains(&0)
@@ -286,9 +363,6 @@ impl Layout {
 
     /// Whether the elements follow each other without gaps in C order: NumPy's `C_CONTIGUOUS`.
     ///
-    /// The strides of axes of length 1 don't count, and an array without elements is contiguous
-    /// in both orders.
-    ///
     /// ```
     /// use mapcall_array::layout::{Layout, Order};
     ///
@@ -297,6 +371,9 @@ impl Layout {
     /// assert!(layout.transpose().is_f_contiguous());
     /// # Ok::<(), mapcall_array::layout::LayoutError>(())
     /// ```
+    ///
+    /// The strides of axes of length 1 don't count, and an array without elements is contiguous
+    /// in both orders.
     #[must_use]
     pub fn is_c_contiguous(&self) -> bool {
         self.is_empty() || follow_each_other(self.axes().rev(), self.itemsize)
@@ -304,6 +381,14 @@ impl Layout {
 
     /// Whether the elements follow each other without gaps in Fortran order: NumPy's
     /// `F_CONTIGUOUS`, with the rules of [`Layout::is_c_contiguous`].
+    ///
+    /// ```
+    /// # use mapcall_array::layout::{Layout, Order};
+    /// let layout = Layout::contiguous(&[2, 3], 8, Order::F)?;
+    /// assert!(layout.is_f_contiguous() && !layout.is_c_contiguous());
+    /// assert!(Layout::contiguous(&[6], 8, Order::C)?.is_f_contiguous());
+    /// # Ok::<(), mapcall_array::layout::LayoutError>(())
+    /// ```
     #[must_use]
     pub fn is_f_contiguous(&self) -> bool {
         self.is_empty() || follow_each_other(self.axes(), self.itemsize)
@@ -311,9 +396,6 @@ impl Layout {
 
     /// Whether every element lies at a multiple of `alignment` (a power of two) when the buffer
     /// starts at `address`: NumPy's `ALIGNED`.
-    ///
-    /// The strides of axes of length 1 don't count, and an array without elements is aligned.
-    /// An `alignment` of 0 means "can't be aligned", as in NumPy.
     ///
     /// ```
     /// use mapcall_array::layout::{Layout, Order};
@@ -323,6 +405,9 @@ impl Layout {
     /// assert!(layout.is_aligned(0x1004, 8));
     /// # Ok::<(), mapcall_array::layout::LayoutError>(())
     /// ```
+    ///
+    /// The strides of axes of length 1 don't count, and an array without elements is aligned.
+    /// An `alignment` of 0 means "can't be aligned", as in NumPy.
     #[must_use]
     pub fn is_aligned(&self, address: usize, alignment: usize) -> bool {
         let Some(low_bits) = alignment.checked_sub(1) else {

@@ -6,10 +6,6 @@ impl Layout {
     /// Whether two different elements may share a byte, so that writing one changes another:
     /// a broadcast array, or strides smaller than what they step over.
     ///
-    /// `false` is a proof. So is `true` for whatever slices, transposes, reshapes and broadcasts
-    /// make of a contiguous array. Other strides are settled by a search of at most 10,000
-    /// steps; only those made to be hard exhaust it, and then count as overlapping.
-    ///
     /// ```
     /// use mapcall_array::layout::{Layout, Order};
     ///
@@ -20,6 +16,10 @@ impl Layout {
     /// assert!(Layout::from_strides(0, &[10, 3], &[8, 8], 8)?.may_self_overlap());
     /// # Ok::<(), mapcall_array::layout::LayoutError>(())
     /// ```
+    ///
+    /// `false` is a proof. So is `true` for whatever slices, transposes, reshapes and broadcasts
+    /// make of a contiguous array. Other strides are settled by a search of at most 10,000
+    /// steps; only those made to be hard exhaust it, and then count as overlapping.
     #[must_use]
     pub fn may_self_overlap(&self) -> bool {
         if self.is_empty() || self.itemsize == 0 {

@@ -1,5 +1,15 @@
 //! Python literals: the text in which NumPy writes headers and structured dtypes.
 //!
+//! ```
+//! use mapcall_array::literal::Value;
+//!
+//! let value: Value = "{'fortran_order': False, 'shape': (3,)}".parse()?;
+//! let Value::Dict(items) = value else { panic!("not a dict") };
+//! assert_eq!(items[0], (Value::String("fortran_order".into()), Value::Boolean(false)));
+//! assert_eq!(items[1].1, Value::Tuple(vec![Value::Integer(3)]));
+//! # Ok::<(), mapcall_array::literal::LiteralError>(())
+//! ```
+//!
 //! Only what a header can hold is read: strings, integers, floats, `True`, `False`, `None`,
 //! tuples, lists and dicts. The reader takes time and memory in proportion to the text and
 //! refuses deep nesting, so hostile text costs nothing; nothing is ever evaluated.
@@ -53,6 +63,14 @@ pub enum Value {
 }
 
 /// A text that is no Python literal.
+///
+/// ```
+/// use mapcall_array::literal::Value;
+///
+/// let error = "(1, two)".parse::<Value>().unwrap_err();
+/// assert_eq!((error.at, error.expected, error.found.as_str()), (4, "a literal", "two)"));
+/// assert_eq!(error.to_string(), "expected a literal at character 4, found 'two)'");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected} at character {at}, found {}", Found(.found))]
 #[non_exhaustive]

@@ -1,6 +1,18 @@
 use super::Mode;
 
 /// Why a range of a file can't be mapped, or a map can't do what was asked.
+///
+/// ```
+/// use mapcall_array::{DType, Error, MapOptions, map::MapError};
+///
+/// # let file = tempfile::NamedTempFile::new()?;
+/// std::fs::write(&file, [0; 12])?;
+/// // SAFETY: nobody else changes the temporary file.
+/// let error = unsafe { MapOptions::new().dtype(DType::F64).map(&file) }.unwrap_err();
+/// let expected = MapError::NotMultiple { available: 12, itemsize: 8 };
+/// assert!(matches!(error, Error::Map { source, .. } if source == expected));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MapError {

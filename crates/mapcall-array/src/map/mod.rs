@@ -1,5 +1,19 @@
 //! Files as memory: the map, which owns a range of addresses; its modes, flushing and paging.
 //!
+//! ```
+//! use mapcall_array::{MapOptions, Mode, map::Advice};
+//!
+//! # let file = tempfile::NamedTempFile::new()?;
+//! std::fs::write(&file, [7; 6000])?;
+//! // SAFETY: nobody else changes the temporary file.
+//! let mut array = unsafe { MapOptions::new().mode(Mode::ReadWrite).map(&file)? };
+//! array.advise(Advice::Random)?;
+//! array.view_mut::<u8>()?[[5000]] = 42;
+//! array.flush()?;
+//! assert_eq!(std::fs::read(&file)?[5000], 42);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! [`MapOptions`](crate::MapOptions) opens a file as an array on a map.
 
 #![allow(unsafe_code)]
@@ -27,8 +41,6 @@ pub(crate) use source::{Source, create_file, map_error, open_file};
 
 /// A range of a file in memory.
 ///
-/// It owns its addresses from opening until it is dropped. The file's descriptor is not kept.
-///
 /// ```
 /// use mapcall_array::{MapOptions, Mode};
 ///
@@ -38,8 +50,11 @@ pub(crate) use source::{Source, create_file, map_error, open_file};
 /// let array = unsafe { MapOptions::new().mode(Mode::Read).offset(4999).map(&file)? };
 /// let map = array.buffer().map().unwrap();
 /// assert_eq!((map.file_offset(), map.len(), map.mode()), (4999, 1001, Mode::Read));
+/// assert!(map.as_ptr() == array.as_ptr() && !map.is_empty());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// It owns its addresses from opening until it is dropped. The file's descriptor is not kept.
 pub struct Map {
     raw: MmapRaw,
     mode: Mode,
@@ -91,6 +106,19 @@ impl Map {
     }
 
     /// The address of the first byte, for writing through when the mode allows it.
+    ///
+    /// ```
+    /// # use mapcall_array::MapOptions;
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// std::fs::write(&file, [7; 6000])?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let array = unsafe { MapOptions::new().map(&file)? };
+    /// let map = array.buffer().map().unwrap();
+    /// // SAFETY: the map has 6000 bytes, is writeable, and nobody borrows it.
+    /// unsafe { map.as_mut_ptr().write_bytes(42, map.len()) };
+    /// assert_eq!(std::fs::read(&file)?, [42; 6000]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn as_mut_ptr(&self) -> *mut u8 {
         self.raw.as_mut_ptr()
@@ -121,18 +149,53 @@ impl Map {
     }
 
     /// How long the file was, in bytes, when it had been opened (and grown).
+    ///
+    /// ```
+    /// # use mapcall_array::{DType, MapOptions};
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// let options = MapOptions::new().dtype(DType::F64).offset(16).shape([100]);
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let array = unsafe { options.map(&file)? }; // grows the empty file
+    /// let map = array.buffer().map().unwrap();
+    /// assert_eq!((map.len(), map.file_len()), (800, 816));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn file_len(&self) -> u64 {
         self.file_len
     }
 
     /// The file's name, made absolute.
+    ///
+    /// ```
+    /// # use mapcall_array::MapOptions;
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// # std::fs::write(&file, [7; 6000])?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let array = unsafe { MapOptions::new().map(&file)? };
+    /// assert_eq!(array.buffer().map().unwrap().path(), Some(file.path()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
     /// How long the file is now, in bytes, when its name still leads to it.
+    ///
+    /// ```
+    /// # use mapcall_array::MapOptions;
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// std::fs::write(&file, [7; 6000])?;
+    /// // SAFETY: nobody makes the temporary file shorter.
+    /// let array = unsafe { MapOptions::new().map(&file)? };
+    /// let map = array.buffer().map().unwrap();
+    /// file.as_file().set_len(8000)?;
+    /// assert_eq!((map.file_len(), map.named_file_len()), (6000, Some(8000)));
+    /// std::fs::remove_file(&file)?;
+    /// assert_eq!(map.named_file_len(), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn named_file_len(&self) -> Option<u64> {
         let metadata = fs::metadata(self.path.as_ref()?).ok()?;
@@ -140,6 +203,18 @@ impl Map {
     }
 
     /// Whether a range of bytes may hold what the file does not: changes to a copy-on-write map.
+    ///
+    /// ```
+    /// # use mapcall_array::{MapOptions, Mode};
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// std::fs::write(&file, [7; 6000])?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let mut array = unsafe { MapOptions::new().mode(Mode::CopyOnWrite).map(&file)? };
+    /// array.view_mut::<u8>()?[[3]] = 42;
+    /// assert!(array.buffer().map().unwrap().has_private_changes(0..100)?);
+    /// assert_eq!(std::fs::read(&file)?[3], 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// Where the system does not tell, the answer is that it may.
     ///
@@ -156,6 +231,18 @@ impl Map {
 
     /// Writes a range of bytes to the file, and returns when they are on the disk.
     ///
+    /// ```
+    /// # use mapcall_array::MapOptions;
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// std::fs::write(&file, [7; 6000])?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let mut array = unsafe { MapOptions::new().map(&file)? };
+    /// array.view_mut::<u8>()?[[5000]] = 42;
+    /// array.buffer().map().unwrap().flush(5000..5001)?;
+    /// assert_eq!(std::fs::read(&file)?[5000], 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// A no-op where nothing written can reach the file (modes `r` and `c`).
     ///
     /// # Errors
@@ -166,6 +253,18 @@ impl Map {
     }
 
     /// Asks for a range of bytes to be written to the file, and returns at once.
+    ///
+    /// ```
+    /// # use mapcall_array::MapOptions;
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// std::fs::write(&file, [7; 6000])?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let array = unsafe { MapOptions::new().map(&file)? };
+    /// let map = array.buffer().map().unwrap();
+    /// map.flush_async(0..6000)?;
+    /// assert!(map.flush_async(0..6001).is_err(), "outside the map");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// Linux writes dirty pages on its own schedule and takes this only as a check of the range;
     /// other systems start to write.

@@ -27,6 +27,11 @@ pub enum Mode {
 
 impl Mode {
     /// NumPy's short name: `r`, `r+`, `w+` or `c`.
+    ///
+    /// ```
+    /// # use mapcall_array::Mode;
+    /// assert_eq!(Mode::ReadWrite.as_str(), "r+");
+    /// ```
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -38,12 +43,24 @@ impl Mode {
     }
 
     /// Whether the array may be written to.
+    ///
+    /// ```
+    /// # use mapcall_array::Mode;
+    /// assert!(Mode::CopyOnWrite.is_writeable());
+    /// assert!(!Mode::Read.is_writeable());
+    /// ```
     #[must_use]
     pub const fn is_writeable(self) -> bool {
         !matches!(self, Self::Read)
     }
 
     /// Whether what is written reaches the file.
+    ///
+    /// ```
+    /// # use mapcall_array::Mode;
+    /// assert!(Mode::ReadWrite.writes_file());
+    /// assert!(!Mode::CopyOnWrite.writes_file());
+    /// ```
     #[must_use]
     pub const fn writes_file(self) -> bool {
         matches!(self, Self::ReadWrite | Self::Write)

@@ -33,6 +33,12 @@ pub enum Advice {
 
 impl Advice {
     /// Every advice.
+    ///
+    /// ```
+    /// # use mapcall_array::map::Advice;
+    /// let names = Advice::ALL.map(Advice::as_str).join(", ");
+    /// assert_eq!(names, "normal, random, sequential, willneed, dontneed, hugepage");
+    /// ```
     pub const ALL: [Self; 6] = [
         Self::Normal,
         Self::Random,
@@ -43,6 +49,11 @@ impl Advice {
     ];
 
     /// The name, as in `madvise`'s constants.
+    ///
+    /// ```
+    /// # use mapcall_array::map::Advice;
+    /// assert_eq!(Advice::DontNeed.as_str(), "dontneed");
+    /// ```
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -72,6 +83,19 @@ impl FromStr for Advice {
 impl Map {
     /// Advises the system about a range of bytes, widened to whole pages.
     ///
+    /// ```
+    /// use mapcall_array::map::Advice;
+    /// # use mapcall_array::MapOptions;
+    /// # let file = tempfile::NamedTempFile::new()?;
+    ///
+    /// std::fs::write(&file, [7; 6000])?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let array = unsafe { MapOptions::new().map(&file)? };
+    /// array.buffer().map().unwrap().advise(0..6000, Advice::DontNeed)?; // gives the memory back
+    /// assert_eq!(array.view::<u8>()?[[3]], 7); // and takes it again
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`MapError::WouldDiscard`] for [`Advice::DontNeed`] on a copy-on-write map, whose changes
@@ -90,6 +114,20 @@ impl Map {
 
     /// Brings a range of bytes into memory, and returns when they are there.
     ///
+    /// ```
+    /// # use mapcall_array::MapOptions;
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// std::fs::write(&file, [7; 6000])?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let array = unsafe { MapOptions::new().map(&file)? };
+    /// let map = array.buffer().map().unwrap();
+    /// # if cfg!(target_os = "linux") {
+    /// map.prefetch(0..1000)?;
+    /// assert_eq!(map.residency(0..1000)?, [true]);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// A caller that must stay responsive prefetches in pieces.
     ///
     /// # Errors
@@ -106,6 +144,20 @@ impl Map {
 
     /// Which pages of a range of bytes are in memory, in order: a page that holds any of them
     /// counts.
+    ///
+    /// ```
+    /// # use mapcall_array::MapOptions;
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// std::fs::write(&file, [7; 6000])?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let array = unsafe { MapOptions::new().map(&file)? };
+    /// let map = array.buffer().map().unwrap();
+    /// # if cfg!(target_os = "linux") {
+    /// assert_eq!(map.residency(10..20)?, [true]); // one page, just written
+    /// assert_eq!(map.residency(10..10)?, []);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// Linux tells a process only about files that it may write; of others it says that every
     /// page is there.

@@ -62,15 +62,15 @@ pub(crate) fn open_file(path: &Path, mode: Mode) -> Result<File> {
 
 /// Opens a file for writing, without emptying it, and says whether it is new.
 pub(crate) fn create_file(path: &Path) -> Result<(File, bool)> {
-    match OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(path)
-    {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    match options.clone().create_new(true).open(path) {
         Ok(file) => Ok((file, true)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            Ok((open_file(path, Mode::Write)?, false))
+            // What is there may be a link to nothing yet.
+            let file = sys::open(options.create(true), path);
+            let file = file.map_err(|source| io_error("open", Some(path), source))?;
+            Ok((file, false))
         }
         Err(source) => Err(io_error("create", Some(path), source)),
     }

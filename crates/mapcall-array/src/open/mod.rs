@@ -29,8 +29,8 @@ pub use npy::create;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The setters are those of a raw file; [`open`](Self::open) reads dtype, shape, order and offset
-/// from the header of a `.npy` file or of a `.npz` member instead.
+/// [`map`](Self::map) takes the dtype, shape, order and offset of a raw file from the setters;
+/// [`open`](Self::open) reads them from the header of a `.npy` file or of a `.npz` member instead.
 #[derive(Clone, Debug)]
 pub struct MapOptions {
     mode: Mode,
@@ -49,6 +49,17 @@ impl Default for MapOptions {
 
 impl MapOptions {
     /// Bytes, the whole file, for reading and writing.
+    ///
+    /// ```
+    /// # use mapcall_array::{DType, MapOptions};
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// std::fs::write(&file, [7; 6000])?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let array = unsafe { MapOptions::new().map(&file)? };
+    /// assert_eq!((array.dtype(), array.shape()), (&DType::U8, &[6000][..]));
+    /// assert!(array.is_writeable());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -62,6 +73,17 @@ impl MapOptions {
     }
 
     /// How the file is opened.
+    ///
+    /// ```
+    /// # use mapcall_array::{MapOptions, Mode};
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// std::fs::write(&file, [7; 6000])?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let mut array = unsafe { MapOptions::new().mode(Mode::CopyOnWrite).map(&file)? };
+    /// array.view_mut::<u8>()?.fill(0);
+    /// assert_eq!(std::fs::read(&file)?, [7; 6000]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn mode(mut self, mode: Mode) -> Self {
         self.mode = mode;
@@ -69,6 +91,16 @@ impl MapOptions {
     }
 
     /// Where in the file the array begins, in bytes; any number, not only a multiple of the page.
+    ///
+    /// ```
+    /// # use mapcall_array::MapOptions;
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// std::fs::write(&file, b"HEADER\x01\x02\x03")?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let array = unsafe { MapOptions::new().offset(6).map(&file)? };
+    /// assert_eq!(array.view::<u8>()?.as_slice(), Some(&[1, 2, 3][..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn offset(mut self, offset: u64) -> Self {
         self.offset = offset;
@@ -76,6 +108,16 @@ impl MapOptions {
     }
 
     /// What an element is.
+    ///
+    /// ```
+    /// # use mapcall_array::{DType, MapOptions};
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// std::fs::write(&file, 1.5_f64.to_ne_bytes())?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let array = unsafe { MapOptions::new().dtype(DType::F64).map(&file)? };
+    /// assert_eq!(array.view::<f64>()?[[0]], 1.5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn dtype(mut self, dtype: DType) -> Self {
         self.dtype = dtype;
@@ -83,6 +125,19 @@ impl MapOptions {
     }
 
     /// How many elements along each axis; without it, one axis with all that the file has.
+    ///
+    /// ```
+    /// # use mapcall_array::{DType, MapOptions};
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// std::fs::write(&file, [7; 6000])?;
+    /// let options = MapOptions::new().dtype(DType::F32);
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let all = unsafe { options.map(&file)? };
+    /// // SAFETY: as above.
+    /// let part = unsafe { options.shape([2, 3]).map(&file)? };
+    /// assert_eq!((all.shape(), part.shape()), (&[1500][..], &[2, 3][..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn shape(mut self, shape: impl Into<Vec<usize>>) -> Self {
         self.shape = Some(shape.into());
@@ -90,6 +145,16 @@ impl MapOptions {
     }
 
     /// Which axis varies fastest: the last ([`Order::C`]) or the first ([`Order::F`]).
+    ///
+    /// ```
+    /// # use mapcall_array::{MapOptions, layout::Order};
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// std::fs::write(&file, [1, 2, 3, 4, 5, 6])?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let array = unsafe { MapOptions::new().shape([2, 3]).order(Order::F).map(&file)? };
+    /// assert_eq!(array.view::<u8>()?[[1, 0]], 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn order(mut self, order: Order) -> Self {
         self.order = order;
@@ -97,6 +162,27 @@ impl MapOptions {
     }
 
     /// Which array of a `.npz` file [`open`](Self::open) takes, with or without its `.npy`.
+    ///
+    /// ```
+    /// # use std::{fs::File, io::Write};
+    /// # use mapcall_array::{DType, MapOptions, format::Header, layout::Order};
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// # let mut npz = rawzip::ZipArchiveWriter::new(File::create(&file)?);
+    /// # for (name, len) in [("x.npy", 3), ("y.npy", 5)] {
+    /// #     let (mut entry, config) = npz.new_file(name).start()?;
+    /// #     let mut member = config.wrap(&mut entry);
+    /// #     member.write_all(&Header::new(DType::U8, &[len], Order::C)?.to_bytes()?)?;
+    /// #     member.write_all(&vec![0; len])?;
+    /// #     let (_, descriptor) = member.finish()?;
+    /// #     entry.finish(descriptor)?;
+    /// # }
+    /// # npz.finish()?;
+    /// // The file holds the arrays `x` and `y`.
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let y = unsafe { MapOptions::new().member("y").open(&file)? };
+    /// assert_eq!(y.shape(), [5]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn member(mut self, member: impl Into<String>) -> Self {
         self.member = Some(member.into());

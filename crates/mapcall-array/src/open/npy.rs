@@ -18,9 +18,6 @@ use crate::sys;
 impl MapOptions {
     /// Maps a `.npy` file, or an uncompressed member of a `.npz` file, by its header.
     ///
-    /// Of the setters, [`mode`](Self::mode) and [`member`](Self::member) count. Members stand where
-    /// the archive has put them, mostly unaligned: see [`Array::is_aligned`].
-    ///
     /// ```
     /// use mapcall_array::{DType, MapOptions, Mode, create, layout::Order};
     ///
@@ -35,6 +32,9 @@ impl MapOptions {
     /// assert_eq!(array.file_offset(), Some(128));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// Of the setters, [`mode`](Self::mode) and [`member`](Self::member) count. Members stand where
+    /// the archive has put them, mostly unaligned: see [`Array::is_aligned`].
     ///
     /// # Safety
     ///
@@ -63,9 +63,6 @@ impl MapOptions {
 
 /// Makes a `.npy` file of zeros and maps it for writing (mode `w+`).
 ///
-/// The disk space is allocated first, where the file system can; and the file gets its name only
-/// when it is whole, so that a file of that name stays untouched when something fails.
-///
 /// ```
 /// use mapcall_array::{DType, create, layout::Order};
 ///
@@ -74,8 +71,12 @@ impl MapOptions {
 /// let mut array = unsafe { create(dir.path().join("a.npy"), DType::I16, &[1000], Order::C)? };
 /// array.view_mut::<i16>()?.fill(-1);
 /// array.flush()?;
+/// assert_eq!(std::fs::metadata(dir.path().join("a.npy"))?.len(), 128 + 2000);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// The disk space is allocated first, where the file system can; and the file gets its name only
+/// when it is whole, so that a file of that name stays untouched when something fails.
 ///
 /// # Safety
 ///

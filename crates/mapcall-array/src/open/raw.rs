@@ -14,6 +14,18 @@ use crate::map::{Map, MapError, Mode, Source, create_file, map_error, open_file}
 impl MapOptions {
     /// Maps a raw file by its name.
     ///
+    /// ```
+    /// # use mapcall_array::{DType, MapOptions, Mode};
+    /// let dir = tempfile::tempdir()?;
+    /// let path = dir.path().join("counts.i32");
+    /// let options = MapOptions::new().mode(Mode::Write).dtype(DType::I32).shape([10, 10]);
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let mut counts = unsafe { options.map(&path)? };
+    /// counts.view_mut::<i32>()?[[4, 2]] += 1;
+    /// assert_eq!(std::fs::metadata(&path)?.len(), 400);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// Modes `r+` and `w+` grow the file, sparsely, to hold the array; `w+` empties it first.
     /// As in NumPy, a file that these modes would leave empty gets one byte.
     ///
@@ -24,8 +36,9 @@ impl MapOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::Map`](crate::Error::Map) when the file and the array don't fit each other, [`Error::Layout`](crate::Error::Layout)
-    /// for an absurd shape, [`Error::Io`](crate::Error::Io) when the system refuses. Nothing has been written then.
+    /// [`Error::Map`](crate::Error::Map) when the file and the array don't fit each other,
+    /// [`Error::Layout`](crate::Error::Layout) for an absurd shape, [`Error::Io`](crate::Error::Io)
+    /// when the system refuses. Nothing has been written then.
     pub unsafe fn map(&self, path: impl AsRef<Path>) -> Result<Array> {
         let path = path.as_ref();
         if self.mode != Mode::Write {
@@ -48,6 +61,17 @@ impl MapOptions {
     }
 
     /// Maps an open file, which may be closed afterwards; `path` is the name to remember.
+    ///
+    /// ```
+    /// # use mapcall_array::MapOptions;
+    /// let file = tempfile::tempfile()?; // it has no name
+    /// file.set_len(6000)?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let array = unsafe { MapOptions::new().map_file(&file, None)? };
+    /// drop(file);
+    /// assert_eq!(array.shape(), [6000]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// As in NumPy, mode `w+` does not empty a file that is already open.
     ///
