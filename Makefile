@@ -22,6 +22,7 @@ test-python: build
 
 bench: build
 	$(BIN)/python benches/attribute_and_map.py
+	cargo bench --quiet --package mapcall --bench prototypes
 
 lint: $(VENV)/.lint
 	cargo fmt --all --check

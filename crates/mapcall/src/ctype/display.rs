@@ -1,0 +1,124 @@
+//! Types as C declarations.
+
+use std::fmt::Write;
+
+use super::{Body, CType, Record};
+
+/// C's declarators wrap from the name outwards, so the text grows around it.
+pub(super) fn declare(ctype: &CType, is_const: bool, name: &str) -> String {
+    let mut declarator = name.to_owned();
+    let mut ctype = ctype;
+    let mut is_const = is_const;
+    // A pointer to an array or function needs parentheses.
+    let mut after_pointer = false;
+    loop {
+        match ctype {
+            CType::Pointer(pointer) => {
+                let mut star = String::from("*");
+                if pointer.is_restrict {
+                    star.push_str("restrict");
+                }
+                if is_const {
+                    star.push_str(if pointer.is_restrict {
+                        " const"
+                    } else {
+                        "const"
+                    });
+                }
+                if star.len() > 1 && !declarator.is_empty() {
+                    star.push(' ');
+                }
+                declarator.insert_str(0, &star);
+                is_const = pointer.is_const;
+                after_pointer = true;
+                ctype = &pointer.target;
+            }
+            CType::Array(array) => {
+                parenthesise(&mut declarator, after_pointer);
+                let length = array.length.map(|n| n.to_string()).unwrap_or_default();
+                let _ = write!(declarator, "[{length}]");
+                after_pointer = false;
+                ctype = &array.item;
+            }
+            CType::Function(function) => {
+                parenthesise(&mut declarator, after_pointer);
+                let mut parameters: Vec<_> =
+                    function.parameters.iter().map(CType::to_string).collect();
+                if function.is_variadic {
+                    parameters.push("...".into());
+                } else if parameters.is_empty() {
+                    parameters.push("void".into());
+                }
+                let _ = write!(declarator, "({})", parameters.join(", "));
+                after_pointer = false;
+                is_const = false;
+                ctype = &function.returns;
+            }
+            _ => break,
+        }
+    }
+    let mut text = if is_const {
+        String::from("const ")
+    } else {
+        String::new()
+    };
+    text.push_str(&base(ctype));
+    if !declarator.is_empty() {
+        if !declarator.starts_with('[') {
+            text.push(' ');
+        }
+        text.push_str(&declarator);
+    }
+    text
+}
+
+fn parenthesise(declarator: &mut String, after_pointer: bool) {
+    if after_pointer {
+        declarator.insert(0, '(');
+        declarator.push(')');
+    }
+}
+
+fn base(ctype: &CType) -> String {
+    match ctype {
+        CType::Void => "void".into(),
+        CType::Bool => "_Bool".into(),
+        CType::Integer(integer) => integer.name().into(),
+        CType::Float(float) => float.name().into(),
+        CType::Complex(float) => format!("{} _Complex", float.name()),
+        CType::Enum(enumeration) => {
+            if let Some(tag) = &enumeration.tag {
+                format!("enum {tag}")
+            } else {
+                let values: Vec<_> = enumeration
+                    .enumerators
+                    .iter()
+                    .map(|(name, value)| format!("{name} = {value}"))
+                    .collect();
+                format!("enum {{ {} }}", values.join(", "))
+            }
+        }
+        CType::Record(record) => record_text(record),
+        CType::Typedef(typedef) => typedef.name.clone(),
+        CType::Unsupported(unsupported) => unsupported.name.clone(),
+        // `declare` has taken these apart.
+        CType::Pointer(_) | CType::Array(_) | CType::Function(_) => ctype.to_string(),
+    }
+}
+
+fn record_text(record: &Record) -> String {
+    let keyword = record.kind.keyword();
+    match (&record.tag, &record.body) {
+        (Some(tag), _) => format!("{keyword} {tag}"),
+        (None, Body::Complete { members, .. }) => {
+            let mut text = format!("{keyword} {{ ");
+            for member in members {
+                let name = member.name.as_deref().unwrap_or_default();
+                let _ = write!(text, "{}; ", member.ctype.declare(name));
+            }
+            text.push('}');
+            text
+        }
+        (None, _) => format!("{keyword} {{...}}"),
+    }
+}

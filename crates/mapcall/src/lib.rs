@@ -1,0 +1,36 @@
+//! C functions by their prototypes: C's types and declarations as data, and the libraries that
+//! have the functions.
+//!
+//! ```
+//! use mapcall::{CType, Prototype};
+//! use mapcall::array::DType;
+//!
+//! let saxpy = Prototype::parse(
+//!     "void saxpy(size_t n, float a, const float x[restrict n], float y[restrict n]);",
+//! )?;
+//! assert_eq!(saxpy.signature(), "(),(n)->(n)");
+//!
+//! let [n, _, x, y] = &saxpy.parameters[..] else { panic!() };
+//! assert!(n.is_inferred && x.is_const && !y.is_const);
+//! assert_eq!(x.ctype.dtype()?, DType::F32);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`Prototype`] is one function with its arrays and their [`Extent`]s, [`Declarations`] a whole
+//! header, [`CType`] any C type with the size and alignment that it has on this machine. A
+//! [`Library`] finds a shared library and the addresses of its functions.
+
+pub mod ctype;
+mod error;
+pub mod extent;
+pub mod library;
+mod nearest;
+mod parse;
+pub mod prototype;
+
+pub use ctype::CType;
+pub use error::{PrototypeError, PrototypeErrorKind};
+pub use extent::Extent;
+pub use library::{Library, LibraryError};
+pub use mapcall_array as array;
+pub use prototype::{Declarations, Parameter, Prototype};

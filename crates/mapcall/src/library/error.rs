@@ -1,0 +1,169 @@
+//! What can go wrong with a library.
+
+use std::error::Error;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::PathBuf;
+
+/// A library that can't be loaded or read, or that lacks a symbol.
+///
+/// ```
+/// use mapcall::{Library, LibraryError};
+///
+/// // SAFETY: nothing is loaded.
+/// let error = unsafe { Library::open("") }.unwrap_err();
+/// assert!(matches!(error, LibraryError::EmptyName));
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LibraryError {
+    /// Nothing that the name may stand for could be loaded.
+    #[error(
+        "expected a library that the loader takes, got {name:?}; tried {}; give a path with a \
+         separator, a file name such as \"libz.so.1\" or a bare name such as \"z\"",
+        list(tried)
+    )]
+    NotFound {
+        /// The name that was given.
+        name: OsString,
+        /// What was tried, in this order.
+        tried: Vec<Attempt>,
+    },
+    /// No name, which some loaders take for the process itself.
+    #[error(
+        "expected a library's path, file name or bare name, got an empty text; the process \
+         itself has no name and is loaded without one"
+    )]
+    EmptyName,
+    /// A name that the loader would cut off.
+    #[error("expected a library's name without NUL, got {name:?}; cut it there")]
+    NulInName {
+        /// The name that was given.
+        name: OsString,
+    },
+    /// The process itself, where the program has no loader.
+    #[error(
+        "expected a program that is linked dynamically, got one whose symbols the loader can't \
+         look up ({reason}); load the library by its name"
+    )]
+    Process {
+        /// What the loader said.
+        reason: String,
+    },
+    /// A symbol that the library doesn't have.
+    #[error("expected a symbol of {library}, got {symbol:?}; {}", suggest(nearest))]
+    NoSymbol {
+        /// The library.
+        library: String,
+        /// The name that was asked for.
+        symbol: String,
+        /// Up to three exported functions of similar names, the nearest first.
+        nearest: Vec<String>,
+    },
+    /// A symbol at address zero.
+    #[error(
+        "expected an address for the symbol {symbol:?} of {library}, got NULL: an indirect \
+         function without an implementation for this machine, or a weak symbol; choose another"
+    )]
+    NullSymbol {
+        /// The library.
+        library: String,
+        /// The symbol.
+        symbol: String,
+    },
+    /// A name that C can't spell.
+    #[error("expected a symbol's name without NUL, got {symbol:?}; cut it there")]
+    NulInSymbol {
+        /// The name.
+        symbol: String,
+    },
+    /// Symbols can't be listed: the file is not known.
+    #[error(
+        "expected a library whose file is known, got {library}, which has none on this system; \
+         load it by its path"
+    )]
+    NoFile {
+        /// The library.
+        library: String,
+    },
+    /// The library's file can't be read.
+    #[error("can't read {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The library's file is not what its format says.
+    #[error(
+        "expected a shared library (ELF, Mach-O or PE) in {}, got a file that breaks off or is \
+         none: {source}; build or install it again",
+        path.display()
+    )]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<dyn Error + Send + Sync>,
+    },
+}
+
+/// A name that the loader was given, and why it did not take it.
+///
+/// ```
+/// use mapcall::{Library, LibraryError};
+///
+/// // SAFETY: nothing is loaded.
+/// match unsafe { Library::open("/nowhere/libkern.so") } {
+///     Err(LibraryError::NotFound { tried, .. }) => {
+///         assert_eq!(tried[0].candidate, "/nowhere/libkern.so");
+///         assert!(!tried[0].reason.is_empty());
+///     }
+///     other => panic!("{other:?}"),
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// A path, or a file name that the loader was to find.
+    pub candidate: OsString,
+    /// What the loader said.
+    pub reason: String,
+}
+
+impl Attempt {
+    pub(super) fn new(candidate: OsString, error: &libloading::Error) -> Self {
+        let reason = reason(error);
+        let reason = without_name(&reason, &candidate).to_owned();
+        Self { candidate, reason }
+    }
+}
+
+/// The loader's own words, where it has any.
+pub(super) fn reason(error: &libloading::Error) -> String {
+    error
+        .source()
+        .map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// Loaders start with the file's name, which the attempt has already.
+fn without_name<'a>(reason: &'a str, candidate: &OsStr) -> &'a str {
+    let name = candidate.to_string_lossy();
+    reason
+        .strip_prefix(&*name)
+        .and_then(|reason| reason.strip_prefix(": "))
+        .unwrap_or(reason)
+}
+
+fn list(tried: &[Attempt]) -> String {
+    let attempts = tried
+        .iter()
+        .map(|attempt| format!("{} ({})", attempt.candidate.display(), attempt.reason));
+    attempts.collect::<Vec<_>>().join(", ")
+}
+
+fn suggest(nearest: &[String]) -> String {
+    match nearest {
+        [] => "list its symbols to see what it exports".into(),
+        names => format!("did you mean {}?", names.join(" or ")),
+    }
+}

@@ -1,0 +1,34 @@
+//! Systems of which we know only how they call their libraries.
+
+use std::env::{self, consts};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::iter;
+use std::path::{Path, PathBuf};
+
+use super::{Handle, given_path};
+
+/// Whether a name is a library's file name, rather than a bare name.
+pub(crate) fn is_file_name(name: &OsStr) -> bool {
+    Path::new(name)
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case(consts::DLL_EXTENSION))
+}
+
+/// What the library of a bare name may be called.
+pub(crate) fn find(name: &OsStr) -> impl Iterator<Item = OsString> {
+    let mut file_name = OsString::from(consts::DLL_PREFIX);
+    file_name.push(name);
+    file_name.push(consts::DLL_SUFFIX);
+    iter::once(file_name)
+}
+
+/// The file of a library.
+pub(crate) fn path(_: &Handle, candidate: &OsStr) -> Option<PathBuf> {
+    given_path(candidate)
+}
+
+/// The files of the process.
+pub(crate) fn images() -> io::Result<Vec<PathBuf>> {
+    Ok(vec![env::current_exe()?])
+}

@@ -1,0 +1,443 @@
+//! From text to types and prototypes, over the grammar's tree.
+
+mod declarator;
+mod expression;
+mod function;
+mod spelling;
+mod standard;
+mod types;
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use tree_sitter::{Node, Parser, Tree};
+
+use crate::ctype::{Body, CType};
+use crate::error::{PrototypeError, PrototypeErrorKind as Kind};
+use crate::prototype::{Declarations, Declared, Prototype};
+
+type Result<T> = std::result::Result<T, PrototypeError>;
+
+/// How deep types and expressions nest at most, so that no text can overflow the stack.
+const MAX_DEPTH: usize = 64;
+
+/// The most text that is read, in bytes.
+const MAX_TEXT: usize = 64 << 20;
+
+thread_local! {
+    /// Making a parser costs more than parsing a prototype.
+    static PARSER: RefCell<Option<Parser>> = const { RefCell::new(None) };
+}
+
+/// Reads one prototype and the definitions before it.
+pub(crate) fn prototype(text: &str) -> Result<Prototype> {
+    let source = Arc::from(text);
+    let mut plain = spelling::plain(text);
+    if !text.trim_end().ends_with([';', '}']) {
+        // On a line of its own, for the last one may be a comment.
+        plain.to_mut().push_str("\n;");
+    }
+    let tree = tree(&plain, &source)?;
+    let mut reader = Reader::new(&source, &plain);
+    if let Some(error) = reader.first_error(tree.root_node()) {
+        return Err(error);
+    }
+    let mut found = None;
+    reader.declarations(tree.root_node(), 0, &mut |reader, item| match item {
+        Item::Error(error) => Err(error),
+        Item::Function(name, prototype) => {
+            if found.is_some() {
+                let kind = Kind::SecondFunction {
+                    name: reader.text(name).into(),
+                };
+                return Err(reader.error(kind, name));
+            }
+            found = Some(prototype?);
+            Ok(())
+        }
+    })?;
+    found.ok_or_else(|| {
+        let end = text.trim_end().len();
+        PrototypeError::new(Kind::NoFunction, end..end, &source)
+    })
+}
+
+/// Reads all that can be read.
+pub(crate) fn declarations(source: &Arc<str>) -> Declarations {
+    let mut declarations = Declarations {
+        functions: Vec::new(),
+        structs: HashMap::new(),
+        errors: Vec::new(),
+    };
+    let plain = spelling::plain(source);
+    let tree = match tree(&plain, source) {
+        Ok(tree) => tree,
+        Err(error) => {
+            declarations.errors.push(error);
+            return declarations;
+        }
+    };
+    let mut reader = Reader::new(source, &plain);
+    let mut seen = HashSet::new();
+    let (functions, errors) = (&mut declarations.functions, &mut declarations.errors);
+    let read = reader.declarations(tree.root_node(), 0, &mut |reader, item| {
+        match item {
+            Item::Error(error) => errors.push(error),
+            Item::Function(name, prototype) => {
+                let name = reader.text(name).to_owned();
+                if seen.insert(name.clone()) {
+                    functions.push(Declared { name, prototype });
+                }
+            }
+        }
+        Ok(())
+    });
+    declarations.errors.extend(read.err());
+    declarations.structs = reader.structs();
+    declarations
+}
+
+fn tree(plain: &str, source: &Arc<str>) -> Result<Tree> {
+    let length = source.len();
+    if length > MAX_TEXT {
+        let limit = MAX_TEXT;
+        return Err(PrototypeError::new(
+            Kind::TooLong { length, limit },
+            0..0,
+            source,
+        ));
+    }
+    let tree = PARSER.with_borrow_mut(|parser| {
+        let parser = parser.get_or_insert_with(Parser::new);
+        if parser.language().is_none() {
+            parser.set_language(&tree_sitter_c::LANGUAGE.into()).ok()?;
+        }
+        parser.parse(plain, None)
+    });
+    tree.ok_or_else(|| {
+        let expected = "a grammar of C that fits the parser".into();
+        PrototypeError::new(Kind::Syntax { expected }, 0..0, source)
+    })
+}
+
+/// What stands at the top level.
+enum Item<'t> {
+    /// A function, and its name.
+    Function(Node<'t>, Result<Prototype>),
+    /// What can't be read.
+    Error(PrototypeError),
+}
+
+/// Told of each item; an error ends the reading.
+type Sink<'s, 't> = dyn FnMut(&mut Reader<'t>, Item<'t>) -> Result<()> + 's;
+
+/// A text being read, and what it has defined so far.
+struct Reader<'t> {
+    source: &'t Arc<str>,
+    /// The text that the grammar reads: the same places, in plain spelling.
+    plain: &'t str,
+    typedefs: HashMap<&'t str, CType>,
+    tags: HashMap<&'t str, (&'static str, CType)>,
+    enumerators: HashMap<&'t str, i128>,
+    is_packed_by_pragma: bool,
+    depth: usize,
+    /// Where it is reading, for errors that have no place of their own.
+    place: Range<usize>,
+}
+
+impl<'t> Reader<'t> {
+    fn new(source: &'t Arc<str>, plain: &'t str) -> Self {
+        Self {
+            source,
+            plain,
+            typedefs: HashMap::new(),
+            tags: HashMap::new(),
+            enumerators: HashMap::new(),
+            is_packed_by_pragma: false,
+            depth: 0,
+            place: 0..0,
+        }
+    }
+
+    fn declarations(
+        &mut self,
+        list: Node<'t>,
+        depth: usize,
+        sink: &mut Sink<'_, 't>,
+    ) -> Result<()> {
+        if depth > MAX_DEPTH {
+            return Err(self.too_deep(list));
+        }
+        let mut cursor = list.walk();
+        for node in list.named_children(&mut cursor) {
+            self.depth = 0;
+            self.place = node.byte_range();
+            match node.kind() {
+                "linkage_specification" => {
+                    if let Some(body) = node.child_by_field_name("body") {
+                        if body.kind() == "declaration_list" {
+                            self.declarations(body, depth + 1, sink)?;
+                        } else {
+                            self.declaration(body, sink)?;
+                        }
+                    }
+                }
+                "declaration"
+                | "type_definition"
+                | "function_definition"
+                | "struct_specifier"
+                | "union_specifier"
+                | "enum_specifier" => self.declaration(node, sink)?,
+                "comment" | "preproc_def" | "preproc_function_def" | "preproc_include" => {}
+                "preproc_call" => {
+                    let text = self.text(node);
+                    self.is_packed_by_pragma |= text.contains("pragma") && text.contains("pack");
+                }
+                "expression_statement" if self.is_harmless(node) => {}
+                _ => {
+                    let error = self
+                        .first_error(node)
+                        .unwrap_or_else(|| self.syntax("a declaration", node));
+                    sink(self, Item::Error(error))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A lone semicolon, or `_Static_assert`, which the C compiler has checked.
+    fn is_harmless(&self, statement: Node<'t>) -> bool {
+        statement.named_child(0).is_none_or(|call| {
+            call.child_by_field_name("function")
+                .is_some_and(|name| matches!(self.text(name), "_Static_assert" | "static_assert"))
+        })
+    }
+
+    /// The first place that is no C, as the grammar sees it.
+    fn first_error(&self, root: Node<'t>) -> Option<PrototypeError> {
+        if !root.has_error() {
+            return None;
+        }
+        let mut cursor = root.walk();
+        loop {
+            let node = cursor.node();
+            if node.is_missing() && !is_before_bit_field(node) {
+                let expected = match node.kind() {
+                    "identifier" | "field_identifier" | "type_identifier" => "a name".into(),
+                    kind => format!("`{kind}`"),
+                };
+                return Some(self.syntax(&expected, node));
+            }
+            if node.is_error() {
+                return Some(self.syntax_error(node));
+            }
+            // A function's body is the compiler's business.
+            let descend = node.has_error() && node.kind() != "compound_statement";
+            if descend && cursor.goto_first_child() {
+                continue;
+            }
+            while !cursor.goto_next_sibling() {
+                if !cursor.goto_parent() {
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn syntax_error(&self, node: Node<'t>) -> PrototypeError {
+        let text = self.source.trim_end();
+        let (start, end) = (node.start_byte(), node.end_byte());
+        if start == 0 && end >= text.len() {
+            // The grammar gives up on the whole; most often the end is missing.
+            let at = text.len();
+            let expected = Kind::Syntax {
+                expected: "the rest of a declaration".into(),
+            };
+            return PrototypeError::new(expected, at..at, self.source);
+        }
+        let found = self.text(node);
+        let expected = match found.lines().next() {
+            Some(line) if !line.is_empty() && found.lines().nth(1).is_none() => {
+                format!("a C declaration, got `{line}`")
+            }
+            _ => "a C declaration".into(),
+        };
+        self.syntax(&expected, node)
+    }
+}
+
+/// Names.
+impl<'t> Reader<'t> {
+    fn typedef(&self, name: &str) -> Option<CType> {
+        match self.typedefs.get(name) {
+            Some(ctype) => Some(self.completed(ctype).unwrap_or_else(|| ctype.clone())),
+            None => standard::lookup(name),
+        }
+    }
+
+    fn tag(&self, keyword: &str, tag: &str) -> Option<CType> {
+        let (kind, ctype) = self.tags.get(tag)?;
+        (*kind == keyword).then(|| ctype.clone())
+    }
+
+    fn enumerator(&self, name: &str) -> Option<i128> {
+        self.enumerators.get(name).copied()
+    }
+
+    /// The type with the members of structs that have been defined since; `None` when it stays
+    /// as it is.
+    fn completed(&self, ctype: &CType) -> Option<CType> {
+        match ctype {
+            CType::Record(record) if record.body == Body::Incomplete => {
+                self.tag(record.kind.keyword(), record.tag.as_deref()?)
+            }
+            CType::Typedef(typedef) => {
+                let ctype = self.completed(&typedef.ctype)?;
+                Some(CType::typedef(&typedef.name, ctype, typedef.is_const))
+            }
+            CType::Pointer(pointer) => {
+                let target = self.completed(&pointer.target)?;
+                Some(CType::pointer(
+                    target,
+                    pointer.is_const,
+                    pointer.is_restrict,
+                ))
+            }
+            _ => None,
+        }
+    }
+
+    fn define_tag(
+        &mut self,
+        keyword: &'static str,
+        tag: &'t str,
+        ctype: &CType,
+        node: Node<'t>,
+    ) -> Result<()> {
+        match self.tags.get(tag) {
+            Some((kind, known)) if *kind != keyword || known != ctype => {
+                let name = format!("{keyword} {tag}");
+                Err(self.error(Kind::Redefined { name }, node))
+            }
+            _ => {
+                self.tags.insert(tag, (keyword, ctype.clone()));
+                Ok(())
+            }
+        }
+    }
+
+    fn define_typedef(&mut self, name: &'t str, ctype: CType, node: Node<'t>) -> Result<()> {
+        let differs = self.typedefs.get(name).is_some_and(|known| {
+            match (known, &ctype) {
+                // A struct may have been completed in between; its text is the same.
+                (CType::Typedef(known), CType::Typedef(ctype)) => {
+                    known.ctype.to_string() != ctype.ctype.to_string()
+                }
+                _ => false,
+            }
+        });
+        if differs {
+            let name = name.into();
+            return Err(self.error(Kind::Redefined { name }, node));
+        }
+        self.typedefs.insert(name, ctype);
+        Ok(())
+    }
+
+    fn define_enumerator(&mut self, name: &'t str, value: i128, node: Node<'t>) -> Result<()> {
+        match self.enumerators.insert(name, value) {
+            Some(known) if known != value => {
+                let name = name.into();
+                Err(self.error(Kind::Redefined { name }, node))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn structs(&self) -> HashMap<String, CType> {
+        let is_defined = |ctype: &CType| match ctype.resolved() {
+            CType::Record(record) => record.body != Body::Incomplete,
+            _ => false,
+        };
+        let tags = self
+            .tags
+            .iter()
+            .map(|(name, (_, ctype))| (*name, ctype.clone()));
+        let typedefs = self
+            .typedefs
+            .keys()
+            .filter_map(|name| Some((*name, self.typedef(name)?)));
+        // The tag wins over a typedef of the same name, whose type it nearly always is.
+        typedefs
+            .chain(tags)
+            .filter(|(_, ctype)| is_defined(ctype))
+            .map(|(name, ctype)| (name.to_owned(), ctype))
+            .collect()
+    }
+}
+
+/// The tree and its places.
+impl<'t> Reader<'t> {
+    /// The text of a node, as it was written.
+    fn text(&self, node: Node<'_>) -> &'t str {
+        self.source.get(node.byte_range()).unwrap_or_default()
+    }
+
+    /// The text of a node in the grammar's spelling.
+    fn word(&self, node: Node<'_>) -> &'t str {
+        self.plain.get(node.byte_range()).unwrap_or_default()
+    }
+
+    fn field(&self, node: Node<'t>, name: &str) -> Result<Node<'t>> {
+        node.child_by_field_name(name)
+            .ok_or_else(|| self.syntax("a whole expression", node))
+    }
+
+    fn enter(&mut self, node: Node<'t>) -> Result<()> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(self.too_deep(node));
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+    }
+
+    fn error(&self, kind: Kind, node: Node<'_>) -> PrototypeError {
+        let mut range = node.byte_range();
+        range.end = range.end.min(self.source.len());
+        range.start = range.start.min(range.end);
+        PrototypeError::new(kind, range, self.source)
+    }
+
+    fn syntax(&self, expected: &str, node: Node<'_>) -> PrototypeError {
+        let expected = expected.into();
+        self.error(Kind::Syntax { expected }, node)
+    }
+
+    fn too_deep(&self, node: Node<'_>) -> PrototypeError {
+        self.error(Kind::TooDeep { limit: MAX_DEPTH }, node)
+    }
+
+    fn too_deep_here(&self) -> PrototypeError {
+        let kind = Kind::TooDeep { limit: MAX_DEPTH };
+        PrototypeError::new(kind, self.place.clone(), self.source)
+    }
+}
+
+/// Whether it is the name that an unnamed bit-field doesn't have.
+fn is_before_bit_field(node: Node<'_>) -> bool {
+    let next = node.next_sibling();
+    next.is_some_and(|next| next.kind() == "bitfield_clause")
+}
+
+/// The name that was likely meant.
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    crate::nearest::nearest(name, known)
+        .first()
+        .map(|&known| known.to_owned())
+}
