@@ -32,6 +32,15 @@ const STRINGS: [&str; 8] = [
     "(2,3)f4",
 ];
 
+const PROTOTYPES: [&str; 6] = [
+    "void saxpy(size_t n, float a, const float x[restrict n], float y[restrict n]);",
+    "typedef struct { double re, im; } c; double f(const c x[m][n + 1], int m, int n);",
+    "enum { A = 1 << 2, B = A * 3 }; int g(char s[static A], float (*m)[B]);",
+    "struct s; struct s *open_s(const char *name); int print(const char *, ...);",
+    "void sort(void *p, size_t n, int (*compare)(const void *, const void *));",
+    "union __attribute__((packed)) u { int i; float v[2]; }; float _Complex h(union u x);",
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let write = |target: &str, name: &str, bytes: &[u8]| {
@@ -58,6 +67,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     for (i, string) in STRINGS.iter().enumerate() {
         write("dtype", &format!("string{i}"), string.as_bytes())?;
+    }
+    for (i, prototype) in PROTOTYPES.iter().enumerate() {
+        write("prototype", &i.to_string(), prototype.as_bytes())?;
     }
     write(
         "npy",
