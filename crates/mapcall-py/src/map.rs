@@ -6,7 +6,7 @@ use std::ffi::c_int;
 use std::ops::Range;
 
 use mapcall_array::map::{Advice, MapError};
-use mapcall_array::{Buffer, Error};
+use mapcall_array::{Buffer, Error, Layout};
 use numpy::PyUntypedArray;
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
@@ -60,6 +60,11 @@ impl Map {
         (first..=first.saturating_add(self.buffer.len())).contains(&address)
     }
 
+    /// Where in the file a layout in the map begins.
+    pub(crate) fn file_offset_of(&self, layout: &Layout) -> PyResult<u64> {
+        Ok(self.map()?.file_offset() + u64::try_from(layout.offset())?)
+    }
+
     /// The bytes that an array touches, counted from the map's first.
     fn range_of(&self, array: &Bound<'_, PyUntypedArray>) -> PyResult<Range<usize>> {
         Ok(layout_in(&self.buffer, array)?.bounds())
@@ -111,9 +116,8 @@ impl Map {
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10, offset=3)
     /// >>> x._mmap.file_offset(x[5:])
     /// 8
-    pub(crate) fn file_offset(&self, array: &Bound<'_, PyUntypedArray>) -> PyResult<u64> {
-        let within = layout_in(&self.buffer, array)?.offset();
-        Ok(self.map()?.file_offset() + u64::try_from(within)?)
+    fn file_offset(&self, array: &Bound<'_, PyUntypedArray>) -> PyResult<u64> {
+        self.file_offset_of(&layout_in(&self.buffer, array)?)
     }
 
     fn __len__(&self) -> usize {

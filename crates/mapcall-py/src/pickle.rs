@@ -16,7 +16,7 @@ use crate::convert;
 use crate::errors::{ChangedFileError, to_py, with_fields};
 use crate::map::Map;
 use crate::mapped_array::map_of;
-use crate::memory::{Strides, array_on, is_writeable, layout_in, shape, strides};
+use crate::memory::{Strides, array_on, is_writeable, layout_in};
 use crate::source::Named;
 
 /// Where an array is, as the arguments of `reopen`; None when it can only travel by value.
@@ -41,10 +41,8 @@ pub(crate) fn reduce<'py>(
     let (Some(path), Some(file_len)) = (core.path(), core.named_file_len()) else {
         return Ok(None);
     };
-    if core
-        .has_private_changes(layout_in(map.buffer(), array)?.bounds())
-        .map_err(to_py)?
-    {
+    let layout = layout_in(map.buffer(), array)?;
+    if core.has_private_changes(layout.bounds()).map_err(to_py)? {
         return Ok(None);
     }
     // A new file is not emptied again where it is re-opened.
@@ -71,10 +69,10 @@ pub(crate) fn reduce<'py>(
         array.get_type(),
         filename,
         file_len,
-        map.file_offset(array)?,
+        map.file_offset_of(&layout)?,
         dtype,
-        PyTuple::new(py, shape(array))?,
-        PyTuple::new(py, strides(array))?,
+        PyTuple::new(py, layout.shape())?,
+        PyTuple::new(py, layout.strides())?,
         mode.as_str(),
         map.offset(),
         is_writeable(array),

@@ -37,7 +37,7 @@ use crate::sys;
 pub use error::MapError;
 pub use mode::Mode;
 pub use paging::Advice;
-pub(crate) use source::{Source, create_file, map_error, open_file};
+pub(crate) use source::{Source, create_file, io_error, map_error, open_file};
 
 /// A range of a file in memory.
 ///

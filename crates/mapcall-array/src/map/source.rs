@@ -76,7 +76,7 @@ pub(crate) fn create_file(path: &Path) -> Result<(File, bool)> {
     }
 }
 
-fn io_error(action: &'static str, path: Option<&Path>, source: io::Error) -> Error {
+pub(crate) fn io_error(action: &'static str, path: Option<&Path>, source: io::Error) -> Error {
     Error::Io {
         action,
         path: path.map(Path::to_path_buf),

@@ -12,7 +12,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::format::{self, Header};
 use crate::layout::Order;
-use crate::map::{Map, MapError, Mode, Source, map_error, open_file};
+use crate::map::{Map, MapError, Mode, Source, io_error, map_error, open_file};
 use crate::sys;
 
 impl MapOptions {
@@ -97,13 +97,7 @@ pub unsafe fn create(
         path: path.to_path_buf(),
         source,
     };
-    let io = |action| {
-        move |source| Error::Io {
-            action,
-            path: Some(path.to_path_buf()),
-            source,
-        }
-    };
+    let io = |action| move |source| io_error(action, Some(path), source);
     let header = Header::new(dtype, shape, order).map_err(format)?;
     let bytes = header.to_bytes().map_err(format)?;
 

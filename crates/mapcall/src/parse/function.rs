@@ -166,13 +166,8 @@ impl<'t> Reader<'t> {
             let function = function.into();
             return Err(self.error(Kind::Static { function }, name));
         }
-        let attributes: Vec<_> = specifiers
-            .attributes
-            .iter()
-            .chain(&declarator.attributes)
-            .copied()
-            .collect();
-        if let Some(attribute) = self.attributes(&attributes)?.convention {
+        let attributes = specifiers.attributes.iter().chain(&declarator.attributes);
+        if let Some(attribute) = self.attributes(attributes)?.convention {
             return Err(self.error(Kind::Convention { attribute }, name));
         }
         let (returns, parameters) = match declarator.derivations.split_last() {

@@ -285,13 +285,8 @@ impl<'t> Reader<'t> {
     ) -> Result<Option<String>> {
         for &node in &specifiers.declarators {
             let declarator = self.declarator(Some(node))?;
-            let nodes: Vec<_> = specifiers
-                .attributes
-                .iter()
-                .chain(&declarator.attributes)
-                .copied()
-                .collect();
-            let attributes = self.attributes(&nodes)?;
+            let nodes = specifiers.attributes.iter().chain(&declarator.attributes);
+            let attributes = self.attributes(nodes)?;
             if let Some(attribute) = attributes.changes_type {
                 return Ok(Some(format!("`{attribute}` changes its layout")));
             }
@@ -399,7 +394,13 @@ impl<'t> Reader<'t> {
         }
     }
 
-    pub(super) fn attributes(&mut self, nodes: &[Node<'t>]) -> Result<Attributes> {
+    pub(super) fn attributes<'n>(
+        &mut self,
+        nodes: impl IntoIterator<Item = &'n Node<'t>>,
+    ) -> Result<Attributes>
+    where
+        't: 'n,
+    {
         let mut found = Attributes::default();
         for &node in nodes {
             let mut cursor = node.walk();
