@@ -20,9 +20,12 @@
 //! header, [`CType`] any C type with the size and alignment that it has on this machine. A
 //! [`Library`] finds a shared library and the addresses of its functions.
 
+pub mod call;
+pub mod contract;
 pub mod ctype;
 mod error;
 pub mod extent;
+pub mod function;
 pub mod library;
 mod nearest;
 mod parse;
@@ -31,6 +34,7 @@ pub mod prototype;
 pub use ctype::CType;
 pub use error::{PrototypeError, PrototypeErrorKind};
 pub use extent::Extent;
+pub use function::{Arg, BindError, CallError, Function, Handle, Success, Value};
 pub use library::{Library, LibraryError};
 pub use mapcall_array as array;
 pub use prototype::{Declarations, Parameter, Prototype};

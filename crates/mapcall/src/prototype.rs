@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
-use crate::ctype::CType;
+use crate::ctype::{CType, Function};
 use crate::error::PrototypeError;
 use crate::extent::Extent;
 use crate::parse;
@@ -135,6 +135,30 @@ impl Prototype {
             .iter()
             .enumerate()
             .find(|(_, parameter)| parameter.name == name)
+    }
+
+    /// What is passed for each parameter: an array is a pointer to its elements.
+    pub(crate) fn passed_types(&self) -> Vec<CType> {
+        let passed = |parameter: &Parameter| {
+            if parameter.rank() > 0 {
+                CType::pointer(parameter.ctype.clone(), parameter.is_const, false)
+            } else {
+                parameter.ctype.clone()
+            }
+        };
+        self.parameters.iter().map(passed).collect()
+    }
+
+    /// Whether it is a function of that type, as C compares them: by what is behind typedef names.
+    pub(crate) fn is_of(&self, function: &Function) -> bool {
+        let parameters = self.passed_types();
+        !function.is_variadic
+            && self.returns.is_same(&function.returns)
+            && parameters.len() == function.parameters.len()
+            && parameters
+                .iter()
+                .zip(&function.parameters)
+                .all(|(one, other)| one.is_same(other))
     }
 
     /// NumPy's signature of a generalised ufunc.

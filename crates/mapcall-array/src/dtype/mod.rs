@@ -479,6 +479,21 @@ impl DType {
         self.subdtype().map_or(self, |(base, _)| base)
     }
 
+    /// NumPy's name of a number in native byte order, such as `float32`; of others the whole text.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::DType;
+    /// assert_eq!(DType::F32.name(), "float32");
+    /// assert_eq!(">f4".parse::<DType>()?.name(), ">f4");
+    /// assert_eq!(DType::bytes(3)?.name(), "|S3");
+    /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
+    /// ```
+    #[must_use]
+    pub fn name(&self) -> String {
+        let name = self.scalar_type().filter(|_| self.is_native()).and_then(ScalarType::name);
+        name.map_or_else(|| self.to_string(), str::to_owned)
+    }
+
     /// The shape of a sub-array, empty for anything else.
     ///
     /// ```

@@ -224,6 +224,36 @@ pub enum ScalarType {
 }
 
 impl ScalarType {
+    /// NumPy's name of a number's type.
+    ///
+    /// ```
+    /// # use mapcall_array::dtype::ScalarType;
+    /// assert_eq!(ScalarType::Complex64.name(), Some("complex64"));
+    /// assert_eq!(ScalarType::Bytes(3).name(), None);
+    /// ```
+    #[must_use]
+    pub const fn name(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Bool => "bool",
+            Self::Int8 => "int8",
+            Self::Int16 => "int16",
+            Self::Int32 => "int32",
+            Self::Int64 => "int64",
+            Self::UInt8 => "uint8",
+            Self::UInt16 => "uint16",
+            Self::UInt32 => "uint32",
+            Self::UInt64 => "uint64",
+            Self::Float16 => "float16",
+            Self::Float32 => "float32",
+            Self::Float64 => "float64",
+            Self::LongDouble => "longdouble",
+            Self::Complex64 => "complex64",
+            Self::Complex128 => "complex128",
+            Self::CLongDouble => "clongdouble",
+            _ => return None,
+        })
+    }
+
     /// The number of bytes.
     ///
     /// ```

@@ -226,6 +226,30 @@ impl CType {
         ctype
     }
 
+    /// Whether both are one type to C: the same behind typedef names and without `restrict`.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self.resolved(), other.resolved()) {
+            (Self::Pointer(one), Self::Pointer(other)) => {
+                one.is_const == other.is_const && one.target.is_same(&other.target)
+            }
+            (Self::Array(one), Self::Array(other)) => {
+                one.length == other.length && one.item.is_same(&other.item)
+            }
+            (Self::Function(one), Self::Function(other)) => {
+                let parameters = one.parameters.iter().zip(&other.parameters);
+                one.is_variadic == other.is_variadic
+                    && one.returns.is_same(&other.returns)
+                    && one.parameters.len() == other.parameters.len()
+                    && parameters.fold(true, |same, (one, other)| same && one.is_same(other))
+            }
+            // A struct may be defined in one text and only declared in the other.
+            (Self::Record(one), Self::Record(other)) if one.tag.is_some() => {
+                one.kind == other.kind && one.tag == other.tag
+            }
+            (one, other) => one == other,
+        }
+    }
+
     /// The integer type of an integer or an enumeration.
     #[must_use]
     pub fn integer(&self) -> Option<Integer> {

@@ -1,0 +1,497 @@
+//! The checks of one call, and what they leave to be passed.
+
+use mapcall_array::layout::Dims;
+use smallvec::SmallVec;
+
+use super::error::{ArgumentError, Problem};
+use super::number::{Number, Scalar, integer_value};
+use super::rule::{ArrayRule, ExtentRule, Inferred, PointerRule, Rule};
+use super::Contract;
+use crate::extent::Expr;
+
+/// A dimension that nothing has told yet; no array has as many elements.
+const UNSET: usize = usize::MAX;
+
+/// Where an array lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory<'a> {
+    /// The address of the first element.
+    pub address: *mut u8,
+    /// The lengths of the axes.
+    pub shape: &'a [usize],
+    /// The strides of the axes, in bytes.
+    pub strides: &'a [isize],
+    /// Whether the elements follow each other in C order.
+    pub is_contiguous: bool,
+    /// Whether it may be written.
+    pub is_writeable: bool,
+}
+
+/// The arguments of one call, as they come.
+///
+/// ```
+/// use mapcall::Prototype;
+/// use mapcall::contract::{Check, Contract, Memory, Number, Rule, Scalar};
+///
+/// let contract = Contract::new(Prototype::parse(
+///     "void fill(size_t n, float value, float x[n], float twice[2 * n])",
+/// )?)?;
+/// let mut frame = vec![0; contract.trampoline().layout().words()];
+/// let mut check = Check::new(&contract, &mut frame);
+///
+/// let Rule::Number(number) = contract.rules()[1] else { panic!() };
+/// check.number(1, number, Scalar::Float(0.5))?;
+/// let mut x = [0.0_f32; 5];
+/// let memory = Memory {
+///     address: x.as_mut_ptr().cast(),
+///     shape: &[5],
+///     strides: &[4],
+///     is_contiguous: true,
+///     is_writeable: true,
+/// };
+/// check.array(2, contract.rules()[2].array().unwrap(), memory)?;
+/// check.leave_out(3)?;
+/// check.settle()?;
+///
+/// // What was left out is now known, and has to be allocated.
+/// let (position, shape) = check.output(0).unwrap();
+/// assert_eq!((position, shape), (3, &[10][..]));
+/// assert_eq!(frame[0], 5);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Parameters are told in their order; an inferred one only if the caller gave it. The dtype of an
+/// array is checked before, by [`ArrayRule::check_dtype`] or by what amounts to it.
+#[derive(Debug)]
+pub struct Check<'a> {
+    contract: &'a Contract,
+    frame: &'a mut [u64],
+    dimensions: SmallVec<[usize; 8]>,
+    /// How many bytes each array has, by position, where some must be apart.
+    sizes: SmallVec<[usize; 16]>,
+    /// Axes whose extent is an expression: position, axis, and the array's shape.
+    pending: SmallVec<[(usize, usize, Dims<usize>); 1]>,
+    outputs: SmallVec<[(usize, Dims<usize>); 2]>,
+}
+
+impl<'a> Check<'a> {
+    /// Starts a call; the frame has as many words as the trampoline's layout says.
+    #[must_use]
+    #[inline]
+    pub fn new(contract: &'a Contract, frame: &'a mut [u64]) -> Self {
+        let sizes = if contract.apart.is_empty() {
+            SmallVec::new()
+        } else {
+            SmallVec::from_elem(0, contract.rules.len())
+        };
+        Self {
+            contract,
+            frame,
+            dimensions: SmallVec::from_elem(UNSET, contract.inferred.len()),
+            sizes,
+            pending: SmallVec::new(),
+            outputs: SmallVec::new(),
+        }
+    }
+
+    /// The value of an inferred parameter, which the arrays must agree with.
+    ///
+    /// # Errors
+    ///
+    /// [`ArgumentError`] when it is no integer, or none that an extent can be.
+    pub fn inferred(
+        &mut self,
+        position: usize,
+        inferred: Inferred,
+        value: Scalar,
+    ) -> Result<(), ArgumentError> {
+        let words = Number::Integer(inferred.integer).words(value);
+        words.map_err(|problem| self.contract.refuse(position, problem))?;
+        let length = match value {
+            Scalar::Int(value) => usize::try_from(value).ok().filter(|&length| length != UNSET),
+            Scalar::Bool(value) => Some(value.into()),
+            _ => None,
+        };
+        let length =
+            length.ok_or_else(|| self.contract.refuse(position, Problem::Range { value }))?;
+        match self.dimensions.get_mut(inferred.dimension) {
+            Some(dimension) => *dimension = length,
+            None => return Err(self.contract.refuse(position, Problem::NotInferred)),
+        }
+        Ok(())
+    }
+
+    /// A number.
+    ///
+    /// # Errors
+    ///
+    /// [`ArgumentError`] when the type doesn't have the value.
+    #[inline]
+    pub fn number(
+        &mut self,
+        position: usize,
+        number: Number,
+        value: Scalar,
+    ) -> Result<(), ArgumentError> {
+        let words = number
+            .words(value)
+            .map_err(|problem| self.contract.refuse(position, problem))?;
+        let count = match number {
+            Number::Float(crate::ctype::Float::LongDouble) | Number::Complex(crate::ctype::Float::Double) => 2,
+            Number::Complex(crate::ctype::Float::LongDouble) => 4,
+            _ => 1,
+        };
+        self.words(position, words.get(..count).unwrap_or_default());
+        Ok(())
+    }
+
+    /// A pointer, or anything else of one word that has been checked.
+    #[inline]
+    pub fn word(&mut self, position: usize, word: u64) {
+        self.words(position, &[word]);
+    }
+
+    /// The bytes of a value that has been checked, as words.
+    #[inline]
+    pub fn words(&mut self, position: usize, words: &[u64]) {
+        let start = self.contract.trampoline.layout().parameter(position);
+        let place = start.checked_add(words.len()).and_then(|end| self.frame.get_mut(start..end));
+        if let Some(place) = place {
+            place.copy_from_slice(words);
+        }
+    }
+
+    /// An array of the right dtype.
+    ///
+    /// # Errors
+    ///
+    /// [`ArgumentError`] for the wrong rank, order, alignment, writeability or extent.
+    #[inline]
+    pub fn array(
+        &mut self,
+        position: usize,
+        rule: &ArrayRule,
+        memory: Memory<'_>,
+    ) -> Result<(), ArgumentError> {
+        let address = memory.address.expose_provenance();
+        if memory.shape.len() != rule.rank()
+            || !memory.is_contiguous
+            || address % rule.alignment != 0
+            || !(memory.is_writeable || rule.is_const)
+        {
+            return Err(self.unfit(position, rule, memory));
+        }
+        let mut size = rule.itemsize();
+        for (axis, (extent, &length)) in rule.extents.iter().zip(memory.shape).enumerate() {
+            // The elements are there, so that their bytes can't exceed the memory.
+            size = size.wrapping_mul(length);
+            match extent {
+                ExtentRule::Dimension { dimension, .. } => {
+                    match self.dimensions.get_mut(*dimension) {
+                        Some(known) if *known == UNSET => *known = length,
+                        Some(known) if *known == length => {}
+                        known => {
+                            let known = known.map_or(0, |known| *known);
+                            return Err(self.disagrees(position, rule, axis, known, memory.shape));
+                        }
+                    }
+                }
+                ExtentRule::Constant(value) if *value == length => {}
+                ExtentRule::Constant(value) => {
+                    return Err(self.disagrees(position, rule, axis, *value, memory.shape));
+                }
+                ExtentRule::Expression(_) => {
+                    self.pending.push((position, axis, memory.shape.into()));
+                }
+                ExtentRule::Unknown => return Err(self.unmeasured(position)),
+            }
+        }
+        if let Some(place) = self.sizes.get_mut(position) {
+            *place = size;
+        }
+        self.word(position, address as u64);
+        Ok(())
+    }
+
+    /// An array of the right dtype for a parameter without all its extents: as [`Check::array`],
+    /// but an unknown extent is whatever the array has.
+    ///
+    /// # Errors
+    ///
+    /// As [`Check::array`].
+    pub fn array_unchecked(
+        &mut self,
+        position: usize,
+        rule: &ArrayRule,
+        memory: Memory<'_>,
+    ) -> Result<(), ArgumentError> {
+        if rule.is_known || memory.shape.len() != rule.rank() {
+            return self.array(position, rule, memory);
+        }
+        let mut measured = rule.clone();
+        for (extent, &length) in measured.extents.iter_mut().zip(memory.shape) {
+            if *extent == ExtentRule::Unknown {
+                *extent = ExtentRule::Constant(length);
+            }
+        }
+        self.array(position, &measured, memory)
+    }
+
+    /// Memory for a pointer without an extent; its dtype has been checked.
+    ///
+    /// # Errors
+    ///
+    /// [`ArgumentError`] for the wrong order, alignment or writeability.
+    pub fn pointer(
+        &mut self,
+        position: usize,
+        rule: &PointerRule,
+        memory: Memory<'_>,
+    ) -> Result<(), ArgumentError> {
+        let address = memory.address.expose_provenance();
+        let problem = if !memory.is_contiguous {
+            Problem::NotContiguous {
+                shape: memory.shape.to_vec(),
+                strides: memory.strides.to_vec(),
+            }
+        } else if address % rule.alignment != 0 {
+            let alignment = rule.alignment;
+            Problem::Unaligned { address, alignment }
+        } else if !(memory.is_writeable || rule.is_const) {
+            Problem::ReadOnly
+        } else {
+            self.word(position, address as u64);
+            return Ok(());
+        };
+        Err(self.contract.refuse(position, problem))
+    }
+
+    /// The bytes of a struct by value, which has been checked.
+    pub fn bytes(&mut self, position: usize, bytes: &[u8]) {
+        let start = self.contract.trampoline.layout().parameter(position);
+        let words = self.frame.get_mut(start..).unwrap_or_default();
+        let place: &mut [u8] = bytemuck::cast_slice_mut(words);
+        if let Some(place) = place.get_mut(..bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+    }
+
+    /// Nothing is given for a parameter: it is an output, or inferred.
+    ///
+    /// # Errors
+    ///
+    /// [`ArgumentError`] for any other.
+    pub fn leave_out(&mut self, position: usize) -> Result<(), ArgumentError> {
+        match self.contract.rules.get(position) {
+            Some(Rule::Inferred(_)) => Ok(()),
+            Some(Rule::Array(rule)) if rule.is_output() => {
+                self.outputs.push((position, Dims::new()));
+                Ok(())
+            }
+            Some(Rule::Array(rule)) if !rule.is_const => {
+                Err(self.contract.refuse(position, Problem::Unmeasured))
+            }
+            _ => Err(self.contract.refuse(position, Problem::Missing)),
+        }
+    }
+
+    /// Everything has been told: the dimensions are known and passed, all extents are verified,
+    /// and what must be apart is.
+    ///
+    /// # Errors
+    ///
+    /// [`ArgumentError`].
+    #[inline]
+    pub fn settle(&mut self) -> Result<(), ArgumentError> {
+        for (dimension, &position) in self.contract.inferred.iter().enumerate() {
+            let known = self.dimensions.get(dimension).copied().unwrap_or(UNSET);
+            let Some(Rule::Inferred(Inferred { integer, .. })) = self.contract.rules.get(position)
+            else {
+                continue;
+            };
+            if known == UNSET {
+                return Err(self.contract.refuse(position, Problem::NotInferred));
+            }
+            let value = known as u64;
+            if integer.size() < size_of::<u64>() && !integer.contains(value.into()) {
+                let value = Scalar::from(known);
+                return Err(self.contract.refuse(position, Problem::Range { value }));
+            }
+            self.word(position, value);
+        }
+        if !(self.pending.is_empty() && self.outputs.is_empty()) {
+            self.evaluate()?;
+        }
+        for &(one, other) in &self.contract.apart {
+            if self.overlap(one, other) {
+                let other = self.contract.name(other).to_owned();
+                return Err(self.contract.refuse(one, Problem::Overlap { other }));
+            }
+        }
+        Ok(())
+    }
+
+    /// The outputs that were left out, one after the other: position and shape.
+    #[must_use]
+    pub fn output(&self, index: usize) -> Option<(usize, &[usize])> {
+        let (position, shape) = self.outputs.get(index)?;
+        Some((*position, shape))
+    }
+
+    #[inline]
+    fn dimension(&self, index: usize) -> Option<usize> {
+        self.dimensions.get(index).copied().filter(|&length| length != UNSET)
+    }
+
+    #[inline]
+    fn overlap(&self, one: usize, other: usize) -> bool {
+        let span = |position: usize| {
+            let start = self.contract.trampoline.layout().parameter(position);
+            let start = self.frame.get(start).copied().unwrap_or_default();
+            let size = self.sizes.get(position).copied().unwrap_or_default();
+            (start, size as u64)
+        };
+        let ((start, size), (other_start, other_size)) = (span(one), span(other));
+        // A range of memory ends before the last address.
+        size > 0
+            && other_size > 0
+            && start < other_start.wrapping_add(other_size)
+            && other_start < start.wrapping_add(size)
+    }
+
+    /// Expressions, now that all they name is known.
+    #[cold]
+    fn evaluate(&mut self) -> Result<(), ArgumentError> {
+        let values = self.values();
+        for (position, axis, shape) in &self.pending {
+            let Some((rule, ExtentRule::Expression(expression))) = self.extent(*position, *axis)
+            else {
+                continue;
+            };
+            let expected = self.extent_value(*position, expression, &values)?;
+            if shape.get(*axis) != Some(&expected) {
+                return Err(self.disagrees(*position, rule, *axis, expected, shape));
+            }
+        }
+        let mut outputs = std::mem::take(&mut self.outputs);
+        for (position, shape) in &mut outputs {
+            let Some(Rule::Array(rule)) = self.contract.rules.get(*position) else {
+                continue;
+            };
+            for extent in &rule.extents {
+                shape.push(match extent {
+                    ExtentRule::Dimension { dimension, .. } => {
+                        self.dimension(*dimension).unwrap_or_default()
+                    }
+                    ExtentRule::Constant(value) => *value,
+                    ExtentRule::Expression(expression) => {
+                        self.extent_value(*position, expression, &values)?
+                    }
+                    ExtentRule::Unknown => return Err(self.unmeasured(*position)),
+                });
+            }
+        }
+        self.outputs = outputs;
+        Ok(())
+    }
+
+    fn extent(&self, position: usize, axis: usize) -> Option<(&'a ArrayRule, &'a ExtentRule)> {
+        let rule = self.contract.rules.get(position)?.array()?;
+        Some((rule, rule.extents.get(axis)?))
+    }
+
+    fn extent_value(
+        &self,
+        position: usize,
+        expression: &Expr,
+        values: &[Option<i128>],
+    ) -> Result<usize, ArgumentError> {
+        expression.evaluate(values).map_err(|error| {
+            let extent = expression.to_string();
+            self.contract.refuse(position, Problem::BadExtent { extent, error })
+        })
+    }
+
+    /// The values of the integer parameters, by position.
+    fn values(&self) -> Vec<Option<i128>> {
+        let rules = self.contract.rules.iter().enumerate();
+        let value = |(position, rule): (usize, &Rule)| {
+            let integer = match rule {
+                Rule::Inferred(inferred) => inferred.integer,
+                Rule::Number(Number::Integer(integer)) => *integer,
+                Rule::Number(Number::Bool) => crate::ctype::Integer::UChar,
+                _ => return None,
+            };
+            let start = self.contract.trampoline.layout().parameter(position);
+            Some(integer_value(integer, *self.frame.get(start)?))
+        };
+        rules.map(value).collect()
+    }
+
+    #[cold]
+    fn unmeasured(&self, position: usize) -> ArgumentError {
+        let found = "an array".into();
+        self.contract.refuse(position, Problem::Unbounded { found })
+    }
+
+    #[cold]
+    fn unfit(&self, position: usize, rule: &ArrayRule, memory: Memory<'_>) -> ArgumentError {
+        let shape = memory.shape.to_vec();
+        let problem = if shape.len() != rule.rank() {
+            Problem::Rank {
+                expected: rule.rank(),
+                shape,
+            }
+        } else if !memory.is_contiguous {
+            Problem::NotContiguous {
+                shape,
+                strides: memory.strides.to_vec(),
+            }
+        } else if memory.is_writeable || rule.is_const {
+            Problem::Unaligned {
+                address: memory.address.addr(),
+                alignment: rule.alignment,
+            }
+        } else {
+            Problem::ReadOnly
+        };
+        self.contract.refuse(position, problem)
+    }
+
+    #[cold]
+    fn disagrees(
+        &self,
+        position: usize,
+        rule: &ArrayRule,
+        axis: usize,
+        expected: usize,
+        shape: &[usize],
+    ) -> ArgumentError {
+        let extent = rule.extents.get(axis);
+        let because = match extent {
+            Some(ExtentRule::Dimension { dimension, .. }) => self.told_by(position, *dimension),
+            _ => None,
+        };
+        let problem = Problem::Extent {
+            axis,
+            extent: extent.map_or_else(String::new, ExtentRule::to_string),
+            expected,
+            because,
+            shape: shape.to_vec(),
+        };
+        self.contract.refuse(position, problem)
+    }
+
+    /// The array that told a dimension: the first one before `position` that was given.
+    fn told_by(&self, position: usize, dimension: usize) -> Option<String> {
+        let names_it = |extent: &ExtentRule| {
+            matches!(extent, ExtentRule::Dimension { dimension: other, .. } if *other == dimension)
+        };
+        let left_out = |position: usize| self.outputs.iter().any(|(other, _)| *other == position);
+        let before = self.contract.rules.iter().enumerate().take(position);
+        before
+            .filter(|(_, rule)| rule.array().is_some_and(|rule| rule.extents.iter().any(names_it)))
+            .find(|(other, _)| !left_out(*other))
+            .map(|(other, _)| self.contract.name(other).to_owned())
+    }
+}

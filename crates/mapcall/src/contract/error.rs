@@ -1,0 +1,394 @@
+//! Arguments that are refused: what was expected, what came, and what to do.
+
+use std::fmt;
+
+use mapcall_array::DType;
+
+use super::number::Scalar;
+use crate::extent::ExtentError;
+
+/// An argument that the prototype doesn't allow; nothing was called.
+///
+/// ```
+/// use mapcall::Prototype;
+/// use mapcall::contract::{Contract, Problem, Scalar};
+///
+/// let contract = Contract::new(Prototype::parse("int abs(int j)")?)?;
+/// let error = contract.refuse(0, Problem::Range { value: Scalar::Int(1 << 31) });
+/// assert_eq!(
+///     error.to_string(),
+///     "abs: j: expected int, got 2147483648; give a value that int has"
+/// );
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ArgumentError {
+    /// The function.
+    pub function: String,
+    /// The parameter's name in the prototype; empty for the arguments as a whole.
+    pub parameter: String,
+    /// What the parameter takes, in a few words.
+    pub expected: String,
+    /// What is wrong.
+    pub problem: Problem,
+}
+
+/// What is wrong with an argument.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Problem {
+    /// Nothing was given.
+    Missing,
+    /// An output was left out whose extents the prototype doesn't say.
+    Unmeasured,
+    /// Another kind of thing.
+    Type {
+        /// What it is, with its article: `a list`.
+        found: String,
+        /// What makes it fit.
+        remedy: Remedy,
+    },
+    /// Elements of another type.
+    DType {
+        /// What C has.
+        expected: DType,
+        /// What the array has.
+        found: DType,
+    },
+    /// Elements of a type that has no counterpart here.
+    ForeignDType {
+        /// What C has.
+        expected: DType,
+        /// What the array has, as its own library calls it.
+        found: String,
+    },
+    /// Elements in the other byte order.
+    ByteOrder {
+        /// What C has.
+        expected: DType,
+        /// What the array has.
+        found: DType,
+    },
+    /// A structured dtype with a field that isn't the struct's member.
+    Field {
+        /// The member, as a path: `position.x`.
+        field: String,
+        /// What C has.
+        expected: String,
+        /// What the dtype has.
+        found: String,
+    },
+    /// Another number of axes.
+    Rank {
+        /// What the prototype has.
+        expected: usize,
+        /// The array's shape.
+        shape: Vec<usize>,
+    },
+    /// Elements that don't follow each other in C order.
+    NotContiguous {
+        /// The array's shape.
+        shape: Vec<usize>,
+        /// Its strides, in bytes.
+        strides: Vec<isize>,
+    },
+    /// An address that C's type can't have.
+    Unaligned {
+        /// The address.
+        address: usize,
+        /// What it must be a multiple of, in bytes.
+        alignment: usize,
+    },
+    /// Memory that the function would write and may not.
+    ReadOnly,
+    /// Memory that somebody else in this program can reach while the function writes it.
+    Shared,
+    /// An axis of another length.
+    Extent {
+        /// The axis.
+        axis: usize,
+        /// Its extent in the prototype.
+        extent: String,
+        /// What that is worth.
+        expected: usize,
+        /// The parameter that says so, if another one does.
+        because: Option<String>,
+        /// The array's shape.
+        shape: Vec<usize>,
+    },
+    /// An extent without a value.
+    BadExtent {
+        /// The extent in the prototype.
+        extent: String,
+        /// Why it has none.
+        error: ExtentError,
+    },
+    /// An extent that no argument tells.
+    NotInferred,
+    /// An array that shares memory with a `restrict` one.
+    Overlap {
+        /// The other parameter.
+        other: String,
+    },
+    /// A value that the type doesn't have.
+    Range {
+        /// The value.
+        value: Scalar,
+    },
+    /// A number of another kind, such as a fraction for an integer.
+    Kind {
+        /// The value.
+        value: Scalar,
+    },
+    /// A text that C would cut off.
+    NulInText {
+        /// Where the NUL stands, in bytes.
+        at: usize,
+    },
+    /// A pointer without an extent, given an array: how far the function reads isn't known.
+    Unbounded {
+        /// What was given.
+        found: String,
+    },
+    /// A handle to something else.
+    Handle {
+        /// What the handle points to.
+        found: String,
+    },
+    /// A handle that has been closed.
+    Closed {
+        /// What it pointed to.
+        found: String,
+    },
+    /// A function of another type.
+    Function {
+        /// Its prototype.
+        found: String,
+    },
+    /// More arguments than parameters.
+    TooMany {
+        /// How many are taken.
+        most: usize,
+        /// How many came.
+        found: usize,
+    },
+    /// A keyword that is no parameter.
+    Unknown {
+        /// The keyword.
+        name: String,
+        /// The nearest parameter, if one is near.
+        nearest: Option<String>,
+    },
+    /// One parameter given twice.
+    Twice,
+}
+
+/// What makes an argument fit.
+///
+/// Displayed, it is advice in words; a binding may put it into its own language's calls.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Remedy {
+    /// Convert the elements.
+    Convert(DType),
+    /// Make an array of it.
+    MakeArray(DType),
+    /// Copy it into C order.
+    MakeContiguous,
+    /// Copy it to memory of its own.
+    Copy,
+    /// What it says.
+    Words(String),
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Convert(dtype) => write!(f, "convert it to {}", dtype.name()),
+            Self::MakeArray(dtype) => write!(f, "make an array of {} of it", dtype.name()),
+            Self::MakeContiguous => f.write_str("copy it into C order"),
+            Self::Copy => f.write_str("pass a copy"),
+            Self::Words(words) => f.write_str(words),
+        }
+    }
+}
+
+impl ArgumentError {
+    /// What was expected, with what this problem adds to the parameter's own words.
+    #[must_use]
+    pub fn expected(&self) -> String {
+        let expected = &self.expected;
+        match &self.problem {
+            Problem::ByteOrder { .. } => format!("{expected} in native byte order"),
+            Problem::Field {
+                field,
+                expected: member,
+                ..
+            } => format!("{expected} whose field {field:?} is {member}"),
+            Problem::Rank { expected: rank, .. } => format!("{expected}, {}", axes(*rank)),
+            Problem::NotContiguous { .. } => format!("{expected}, C-contiguous"),
+            Problem::Unaligned { alignment, .. } => {
+                format!("{expected}, aligned to {alignment} bytes")
+            }
+            Problem::ReadOnly => format!("{expected}, writeable"),
+            Problem::Shared => format!("{expected} that nothing else can reach"),
+            Problem::Extent {
+                axis,
+                extent,
+                expected: value,
+                because,
+                ..
+            } => {
+                let because = because
+                    .as_ref()
+                    .map_or(String::new(), |other| format!(" as {other} has it"));
+                if *extent == value.to_string() {
+                    format!("{expected} with {value} along axis {axis}")
+                } else {
+                    format!("{expected} with {extent} = {value}{because}")
+                }
+            }
+            Problem::BadExtent { .. } => format!("{expected} of some size"),
+            Problem::NotInferred => format!("{expected} that some array tells"),
+            Problem::Overlap { .. } => format!("{expected} in memory of its own (restrict)"),
+            Problem::NulInText { .. } => format!("{expected} without NUL"),
+            Problem::Unbounded { .. } => format!("{expected} with its extent"),
+            Problem::Closed { .. } => format!("{expected} that is open"),
+            Problem::TooMany { most: 0, .. } => "no arguments".into(),
+            Problem::TooMany { most: 1, .. } => "at most 1 positional argument".into(),
+            Problem::TooMany { most, .. } => format!("at most {most} positional arguments"),
+            Problem::Unknown { .. } => "a parameter's name".into(),
+            Problem::Twice => format!("{expected} once"),
+            _ => expected.clone(),
+        }
+    }
+
+    /// What came.
+    #[must_use]
+    pub fn found(&self) -> String {
+        match &self.problem {
+            Problem::Missing | Problem::Unmeasured => "nothing".into(),
+            Problem::Type { found, .. } => found.clone(),
+            Problem::DType { found, .. } => format!("an array of {}", found.name()),
+            Problem::ForeignDType { found, .. } => format!("an array of {found}"),
+            Problem::ByteOrder { found, .. } => format!("an array of '{found}'"),
+            Problem::Field { found, .. } => found.clone(),
+            Problem::Rank { shape, .. } | Problem::Extent { shape, .. } => {
+                format!("shape {}", tuple(shape))
+            }
+            Problem::NotContiguous { shape, strides } => {
+                format!("shape {} with strides {}", tuple(shape), tuple(strides))
+            }
+            Problem::Unaligned { address, .. } => format!("address {address:#x}"),
+            Problem::ReadOnly => "a read-only array".into(),
+            Problem::Shared => "an array that shares its memory with others".into(),
+            Problem::BadExtent { extent, error } => format!("{extent}, which {error}"),
+            Problem::NotInferred => "none that does".into(),
+            Problem::Overlap { other } => format!("memory that it shares with {other}"),
+            Problem::Range { value } | Problem::Kind { value } => value.to_string(),
+            Problem::NulInText { at } => format!("one at byte {at}"),
+            Problem::Unbounded { found } => found.clone(),
+            Problem::Handle { found } => format!("a handle to {found}"),
+            Problem::Closed { found } => format!("a closed handle to {found}"),
+            Problem::Function { found } => format!("`{found}`"),
+            Problem::TooMany { found, .. } => found.to_string(),
+            Problem::Unknown { name, .. } => name.clone(),
+            Problem::Twice => "it by position and by name".into(),
+        }
+    }
+
+    /// What to do.
+    #[must_use]
+    pub fn remedy(&self) -> Remedy {
+        let name = &self.parameter;
+        let words = |text: String| Remedy::Words(text);
+        match &self.problem {
+            Problem::Missing => words(format!("give {name}")),
+            Problem::Unmeasured => words(format!(
+                "give {name}, or write its extents into the prototype"
+            )),
+            Problem::Type { remedy, .. } => remedy.clone(),
+            Problem::DType { expected, .. }
+            | Problem::ForeignDType { expected, .. }
+            | Problem::ByteOrder { expected, .. } => Remedy::Convert(expected.clone()),
+            Problem::Field { .. } => words("take the struct's own dtype".into()),
+            Problem::Rank { expected, shape } if shape.len() < *expected => {
+                words(format!("reshape it to {}", axes(*expected)))
+            }
+            Problem::Rank { .. } => words("give one item at a time".into()),
+            Problem::NotContiguous { .. } => Remedy::MakeContiguous,
+            Problem::Unaligned { .. } | Problem::ReadOnly | Problem::Overlap { .. } => Remedy::Copy,
+            Problem::Shared => words("drop the others first, or pass a copy".into()),
+            Problem::Extent { .. } => words("give arrays that agree".into()),
+            Problem::BadExtent { .. } => words("give other sizes".into()),
+            Problem::NotInferred => words(format!("give {name} by its name")),
+            Problem::Range { .. } => words(format!("give a value that {} has", self.expected)),
+            Problem::Kind { .. } => words("convert it yourself, as it loses nothing".into()),
+            Problem::NulInText { .. } => words("cut it there".into()),
+            Problem::Unbounded { .. } => words(format!(
+                "write {name}[n] in the prototype, or call unchecked"
+            )),
+            Problem::Handle { .. } => words("give the handle that the library made for it".into()),
+            Problem::Closed { .. } => words("open a new one".into()),
+            Problem::Function { .. } => words("give a function of that type".into()),
+            Problem::TooMany { .. } => {
+                words("leave out what is inferred, or give it by its name".into())
+            }
+            Problem::Unknown {
+                nearest: Some(nearest),
+                ..
+            } => words(format!("did you mean {nearest}?")),
+            Problem::Unknown { .. } => words("look at the function's parameters".into()),
+            Problem::Twice => words("give it once".into()),
+        }
+    }
+
+    /// The message, with the remedy in other words.
+    #[must_use]
+    pub fn message(&self, remedy: &dyn fmt::Display) -> String {
+        let mut message = self.function.clone();
+        if !self.parameter.is_empty() {
+            message.push_str(": ");
+            message.push_str(&self.parameter);
+        }
+        let (expected, found) = (self.expected(), self.found());
+        message.push_str(&format!(": expected {expected}, got {found}; {remedy}"));
+        message
+    }
+}
+
+impl fmt::Display for ArgumentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message(&self.remedy()))
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+impl std::error::Error for ArgumentError {}
+
+impl std::error::Error for Problem {}
+
+fn axes(rank: usize) -> String {
+    if rank == 1 {
+        "1 axis".into()
+    } else {
+        format!("{rank} axes")
+    }
+}
+
+/// As Python shows a tuple.
+fn tuple<T: fmt::Display>(values: &[T]) -> String {
+    match values {
+        [only] => format!("({only},)"),
+        _ => {
+            let values: Vec<_> = values.iter().map(T::to_string).collect();
+            format!("({})", values.join(", "))
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The prototype as a contract: what each parameter asks for, worked out once when a function is
+//! bound, and checked before each call.
+//!
+//! ```
+//! use mapcall::Prototype;
+//! use mapcall::contract::{Contract, Rule};
+//!
+//! let contract = Contract::new(Prototype::parse(
+//!     "void saxpy(size_t n, float a, const float x[restrict n], float y[restrict n]);",
+//! )?)?;
+//! assert!(matches!(contract.rules(), [Rule::Inferred(_), Rule::Number(_), Rule::Array(_), _]));
+//! // `n` isn't given: it is inferred from the arrays.
+//! assert_eq!(contract.arguments(), [1, 2, 3]);
+//! assert_eq!(contract.expected(2), "float32[n]");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`Contract`] has a [`Rule`] for each parameter. A [`Check`] is told, in the order of the
+//! parameters, what the caller gives, and then knows what is passed.
+
+mod check;
+mod error;
+mod number;
+mod rule;
+
+use std::sync::Arc;
+
+pub use check::{Check, Memory};
+pub use error::{ArgumentError, Problem, Remedy};
+pub use number::{Number, Scalar};
+pub use rule::{ArrayRule, ExtentRule, Inferred, PointerRule, Rule, UnsupportedPrototype};
+pub(crate) use rule::{check_dtype, target_name};
+
+use crate::prototype::Prototype;
+use crate::call::{CallTypeError, Engine, Trampoline};
+
+/// What a prototype asks of its arguments.
+///
+/// See [the module](self) for an example.
+#[derive(Clone, Debug)]
+pub struct Contract {
+    prototype: Arc<Prototype>,
+    rules: Box<[Rule]>,
+    arguments: Box<[usize]>,
+    /// The positions of the inferred parameters; their order is that of the dimensions.
+    inferred: Box<[usize]>,
+    /// Pairs of arrays that must not share a byte.
+    apart: Box<[(usize, usize)]>,
+    trampoline: Trampoline,
+}
+
+impl Contract {
+    /// Works out what the prototype asks for.
+    ///
+    /// # Errors
+    ///
+    /// [`UnsupportedPrototype`] for types that no engine can pass, and for arrays of what has no
+    /// dtype.
+    pub fn new(prototype: Prototype) -> Result<Self, UnsupportedPrototype> {
+        let inferred: Box<[usize]> = positions(&prototype, |parameter| parameter.is_inferred);
+        let rules = prototype
+            .parameters
+            .iter()
+            .enumerate()
+            .map(|(position, _)| Rule::new(&prototype, position, &inferred))
+            .collect::<Result<Box<[_]>, _>>()?;
+        let trampoline = trampoline(&prototype, None)?;
+        Ok(Self {
+            arguments: positions(&prototype, |parameter| !parameter.is_inferred),
+            apart: apart(&prototype),
+            prototype: Arc::new(prototype),
+            rules,
+            inferred,
+            trampoline,
+        })
+    }
+
+    /// The same contract, but the function is called by that engine.
+    ///
+    /// # Errors
+    ///
+    /// [`UnsupportedPrototype`] for types that it can't pass.
+    pub fn with_engine(&self, engine: Engine) -> Result<Self, UnsupportedPrototype> {
+        let trampoline = trampoline(&self.prototype, Some(engine))?;
+        Ok(Self {
+            trampoline,
+            ..self.clone()
+        })
+    }
+
+    /// The prototype.
+    #[must_use]
+    pub fn prototype(&self) -> &Arc<Prototype> {
+        &self.prototype
+    }
+
+    /// The rules of all parameters, in their order.
+    #[must_use]
+    #[inline]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The positions of the parameters that the caller gives, in order: all but the inferred.
+    #[must_use]
+    #[inline]
+    pub fn arguments(&self) -> &[usize] {
+        &self.arguments
+    }
+
+    /// How the function is called.
+    #[must_use]
+    #[inline]
+    pub fn trampoline(&self) -> &Trampoline {
+        &self.trampoline
+    }
+
+    /// The name of a parameter.
+    #[must_use]
+    pub fn name(&self, position: usize) -> &str {
+        self.prototype
+            .parameters
+            .get(position)
+            .map_or("", |parameter| &parameter.name)
+    }
+
+    /// What a parameter takes, in a few words: `float32[n]`, `int`, `handle of sqlite3`.
+    #[must_use]
+    pub fn expected(&self, position: usize) -> String {
+        self.rules
+            .get(position)
+            .map_or_else(String::new, Rule::to_string)
+    }
+
+    /// An error about the argument of a parameter.
+    #[cold]
+    #[must_use]
+    pub fn refuse(&self, position: usize, problem: Problem) -> ArgumentError {
+        ArgumentError {
+            function: self.prototype.name.clone(),
+            parameter: self.name(position).to_owned(),
+            expected: self.expected(position),
+            problem,
+        }
+    }
+
+    /// An error about the arguments as a whole.
+    #[cold]
+    #[must_use]
+    pub fn refuse_all(&self, problem: Problem) -> ArgumentError {
+        ArgumentError {
+            function: self.prototype.name.clone(),
+            parameter: String::new(),
+            expected: "arguments".into(),
+            problem,
+        }
+    }
+}
+
+fn positions(
+    prototype: &Prototype,
+    select: impl Fn(&crate::Parameter) -> bool,
+) -> Box<[usize]> {
+    let parameters = prototype.parameters.iter().enumerate();
+    parameters
+        .filter(|(_, parameter)| select(parameter))
+        .map(|(position, _)| position)
+        .collect()
+}
+
+/// `restrict` promises that an array that is written is reached in no other way.
+fn apart(prototype: &Prototype) -> Box<[(usize, usize)]> {
+    let arrays = || {
+        let parameters = prototype.parameters.iter().enumerate();
+        parameters.filter(|(_, parameter)| parameter.rank() > 0)
+    };
+    arrays()
+        .flat_map(|one| arrays().map(move |other| (one, other)))
+        .filter(|((first, one), (second, other))| {
+            first < second
+                && (one.is_restrict || other.is_restrict)
+                && !(one.is_const && other.is_const)
+        })
+        .map(|((first, _), (second, _))| (first, second))
+        .collect()
+}
+
+fn trampoline(
+    prototype: &Prototype,
+    engine: Option<Engine>,
+) -> Result<Trampoline, UnsupportedPrototype> {
+    let parameters = prototype.passed_types();
+    let trampoline = match engine {
+        None => Trampoline::new(&prototype.returns, &parameters),
+        Some(engine) => Trampoline::with_engine(&prototype.returns, &parameters, engine),
+    };
+    trampoline.map_err(|error: CallTypeError| UnsupportedPrototype {
+        function: prototype.name.clone(),
+        parameter: None,
+        reason: error.to_string(),
+    })
+}

@@ -1,0 +1,286 @@
+//! Numbers on their way into C and back: exactly, or not at all.
+
+use std::fmt;
+
+use half::f16;
+use num_complex::Complex;
+use rustc_apfloat::ieee::{Double, Quad, X87DoubleExtended};
+use rustc_apfloat::{Float as _, FloatConvert as _};
+
+use super::error::Problem;
+use crate::ctype::{CType, Float, Integer};
+
+/// A number as a caller has it.
+///
+/// ```
+/// use mapcall::contract::Scalar;
+///
+/// assert_eq!(Scalar::from(3_u8), Scalar::Int(3));
+/// assert_eq!(Scalar::from(0.5_f32), Scalar::Float(0.5));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scalar {
+    /// True or false.
+    Bool(bool),
+    /// An integer.
+    Int(i128),
+    /// A real number.
+    Float(f64),
+    /// A complex number.
+    Complex(Complex<f64>),
+}
+
+macro_rules! scalars {
+    ($($variant:ident: $($type:ty),+;)+) => {$($(
+        impl From<$type> for Scalar {
+            fn from(value: $type) -> Self {
+                Self::$variant(value.into())
+            }
+        }
+    )+)+};
+}
+
+scalars! {
+    Bool: bool;
+    Int: i8, i16, i32, i64, u8, u16, u32, u64;
+    Float: f16, f32, f64;
+    Complex: Complex<f64>;
+}
+
+impl From<usize> for Scalar {
+    fn from(value: usize) -> Self {
+        // Lossless wherever there is Rust.
+        Self::Int(i128::try_from(value).unwrap_or(i128::MAX))
+    }
+}
+
+impl From<isize> for Scalar {
+    fn from(value: isize) -> Self {
+        Self::Int(i128::try_from(value).unwrap_or(i128::MAX))
+    }
+}
+
+impl From<Complex<f32>> for Scalar {
+    fn from(value: Complex<f32>) -> Self {
+        Self::Complex(Complex::new(value.re.into(), value.im.into()))
+    }
+}
+
+impl fmt::Display for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(value) => value.fmt(f),
+            Self::Int(value) => value.fmt(f),
+            // As Python and C: 2.0, not 2.
+            Self::Float(value) => write!(f, "{value:?}"),
+            Self::Complex(value) => value.fmt(f),
+        }
+    }
+}
+
+/// An arithmetic type of a parameter or result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Number {
+    /// `_Bool`
+    Bool,
+    /// An integer or an enumeration.
+    Integer(Integer),
+    /// A real floating type.
+    Float(Float),
+    /// A complex type.
+    Complex(Float),
+}
+
+impl Number {
+    /// The arithmetic type that a C type is.
+    #[must_use]
+    pub fn of(ctype: &CType) -> Option<Self> {
+        Some(match ctype.resolved() {
+            CType::Bool => Self::Bool,
+            CType::Integer(integer) => Self::Integer(*integer),
+            CType::Enum(enumeration) => Self::Integer(enumeration.underlying),
+            CType::Float(float) => Self::Float(*float),
+            CType::Complex(float) => Self::Complex(*float),
+            _ => return None,
+        })
+    }
+
+    /// The words of a value, for a frame.
+    ///
+    /// ```
+    /// use mapcall::contract::Number;
+    /// use mapcall::ctype::{Float, Integer};
+    ///
+    /// assert_eq!(Number::Integer(Integer::Short).words((-1).into())?[0], u64::MAX);
+    /// assert!(Number::Integer(Integer::Short).words(32768.into()).is_err(), "no silent wrap");
+    /// assert!(Number::Integer(Integer::Int).words(2.0.into()).is_err(), "no float to int");
+    /// assert_eq!(Number::Float(Float::Float).words(0.5.into())?[0], u64::from(0.5_f32.to_bits()));
+    /// # Ok::<(), mapcall::contract::Problem>(())
+    /// ```
+    ///
+    /// An integer becomes a floating number only if that has its value. A floating number is
+    /// rounded to the nearest of a smaller type, as C rounds it, but none becomes infinite.
+    ///
+    /// # Errors
+    ///
+    /// [`Problem::Range`] and [`Problem::Kind`].
+    pub fn words(self, value: Scalar) -> Result<[u64; 4], Problem> {
+        let one = |word| [word, 0, 0, 0];
+        Ok(match self {
+            Self::Bool => match value {
+                Scalar::Bool(value) => one(value.into()),
+                Scalar::Int(value @ (0 | 1)) => one(u64::from(value == 1)),
+                Scalar::Int(_) => return Err(Problem::Range { value }),
+                _ => return Err(Problem::Kind { value }),
+            },
+            Self::Integer(integer) => match value {
+                Scalar::Bool(value) => one(value.into()),
+                Scalar::Int(whole) => one(integer_word(integer, whole).ok_or(Problem::Range { value })?),
+                _ => return Err(Problem::Kind { value }),
+            },
+            Self::Float(float) => {
+                let [low, high] = real(float, value)?;
+                [low, high, 0, 0]
+            }
+            Self::Complex(float) => {
+                let (re, im) = match value {
+                    Scalar::Complex(value) => (Scalar::Float(value.re), Scalar::Float(value.im)),
+                    real => (real, Scalar::Float(0.0)),
+                };
+                let ([a, b], [c, d]) = (real(float, re)?, real(float, im)?);
+                match float {
+                    Float::LongDouble => [a, b, c, d],
+                    Float::Double => [a, c, 0, 0],
+                    Float::Float => one(a | c << 32),
+                    Float::Float16 => one(a | c << 16),
+                }
+            }
+        })
+    }
+
+    /// The value of words that C left.
+    #[must_use]
+    #[inline]
+    pub fn value(self, words: &[u64]) -> Scalar {
+        let word = |index: usize| words.get(index).copied().unwrap_or_default();
+        match self {
+            Self::Bool => Scalar::Bool(word(0) & 0xff != 0),
+            Self::Integer(integer) => Scalar::Int(integer_value(integer, word(0))),
+            Self::Float(float) => Scalar::Float(real_value(float, [word(0), word(1)])),
+            Self::Complex(float) => {
+                let parts = match float {
+                    Float::LongDouble => [[word(0), word(1)], [word(2), word(3)]],
+                    Float::Double => [[word(0), 0], [word(1), 0]],
+                    Float::Float => [[word(0), 0], [word(0) >> 32, 0]],
+                    Float::Float16 => [[word(0), 0], [word(0) >> 16, 0]],
+                };
+                let [re, im] = parts.map(|words| real_value(float, words));
+                Scalar::Complex(Complex::new(re, im))
+            }
+        }
+    }
+}
+
+/// An integer, sign- or zero-extended; `None` if the type doesn't have it.
+#[inline]
+fn integer_word(integer: Integer, value: i128) -> Option<u64> {
+    let word = if integer.is_signed() {
+        i64::try_from(value).ok()?.cast_unsigned()
+    } else {
+        u64::try_from(value).ok()?
+    };
+    integer.contains(value).then_some(word)
+}
+
+/// The integer in a word's low bytes.
+#[inline]
+pub(crate) fn integer_value(integer: Integer, word: u64) -> i128 {
+    let unused = 64 - 8 * u32::try_from(integer.size()).unwrap_or(8).min(8);
+    if integer.is_signed() {
+        i128::from(word.cast_signed() << unused >> unused)
+    } else {
+        i128::from(word << unused >> unused)
+    }
+}
+
+fn real(float: Float, value: Scalar) -> Result<[u64; 2], Problem> {
+    let number = match value {
+        Scalar::Float(number) => number,
+        Scalar::Int(whole) => exact(whole).ok_or(Problem::Range { value })?,
+        Scalar::Bool(truth) => f64::from(u8::from(truth)),
+        Scalar::Complex(_) => return Err(Problem::Kind { value }),
+    };
+    let is_whole = !matches!(value, Scalar::Float(_));
+    let (word, nearest) = match float {
+        Float::LongDouble => return Ok(extended(number)),
+        Float::Double => (number.to_bits(), number),
+        Float::Float => {
+            #[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest")]
+            let nearest = number as f32;
+            (nearest.to_bits().into(), nearest.into())
+        }
+        Float::Float16 => {
+            let nearest = f16::from_f64(number);
+            (nearest.to_bits().into(), nearest.into())
+        }
+    };
+    if (nearest.is_infinite() && number.is_finite()) || (is_whole && nearest != number) {
+        return Err(Problem::Range { value });
+    }
+    Ok([word, 0])
+}
+
+/// The floating number of an integer's value.
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "checked by the way back")]
+fn exact(whole: i128) -> Option<f64> {
+    let number = whole as f64;
+    (number as i128 == whole && whole != i128::MAX).then_some(number)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the low bits hold the value")]
+fn real_value(float: Float, words: [u64; 2]) -> f64 {
+    match float {
+        Float::Float16 => f16::from_bits(words[0] as u16).into(),
+        Float::Float => f32::from_bits(words[0] as u32).into(),
+        Float::Double => f64::from_bits(words[0]),
+        Float::LongDouble => nearest_double(words),
+    }
+}
+
+/// A double as `long double`: x87's 80 bits, IEEE's 128, or a double again.
+fn extended(number: f64) -> [u64; 2] {
+    let number = Double::from_bits(number.to_bits().into());
+    let mut loses = false;
+    split(match Float::LongDouble.size() {
+        8 => number.to_bits(),
+        _ if cfg!(target_arch = "x86_64") => {
+            let value: X87DoubleExtended = number.convert(&mut loses).value;
+            value.to_bits()
+        }
+        _ => {
+            let value: Quad = number.convert(&mut loses).value;
+            value.to_bits()
+        }
+    })
+}
+
+/// The double nearest to a `long double`.
+fn nearest_double([low, high]: [u64; 2]) -> f64 {
+    let bits = u128::from(high) << 64 | u128::from(low);
+    let mut loses = false;
+    let double = match Float::LongDouble.size() {
+        8 => Double::from_bits(low.into()),
+        _ if cfg!(target_arch = "x86_64") => {
+            // The bytes behind the 80 bits are padding.
+            let bits = bits & ((1 << 80) - 1);
+            X87DoubleExtended::from_bits(bits).convert(&mut loses).value
+        }
+        _ => Quad::from_bits(bits).convert(&mut loses).value,
+    };
+    f64::from_bits(split(double.to_bits())[0])
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+fn split(bits: u128) -> [u64; 2] {
+    [bits as u64, (bits >> 64) as u64]
+}

@@ -1,0 +1,385 @@
+//! What one parameter asks of its argument.
+
+use std::fmt;
+use std::sync::Arc;
+
+use mapcall_array::DType;
+
+use super::error::Problem;
+use super::number::Number;
+use crate::ctype::{Body, CType, Function, Integer};
+use crate::extent::{Expr, Extent};
+use crate::prototype::{Parameter, Prototype};
+
+/// What a parameter takes.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Rule {
+    /// Nothing: it is the extent of an array, and inferred.
+    Inferred(Inferred),
+    /// A number.
+    Number(Number),
+    /// An array.
+    Array(ArrayRule),
+    /// A text, which C reads up to its NUL: `const char *`.
+    Text,
+    /// A pointer without an extent.
+    Pointer(PointerRule),
+    /// A function.
+    Function(Arc<Function>),
+    /// A struct or union by value: an item of this dtype.
+    Record {
+        /// What C calls it.
+        name: String,
+        /// Its bytes.
+        dtype: DType,
+    },
+}
+
+/// An integer parameter that is the extent of some array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inferred {
+    /// Which of the dimensions it is.
+    pub dimension: usize,
+    /// What its value must fit.
+    pub integer: Integer,
+}
+
+/// An array parameter.
+#[derive(Clone, Debug)]
+pub struct ArrayRule {
+    /// What an element is in C.
+    pub ctype: CType,
+    /// What an element is.
+    pub dtype: DType,
+    /// What the address must be a multiple of, in bytes.
+    pub alignment: usize,
+    /// The core axes, outermost first.
+    pub extents: Box<[ExtentRule]>,
+    /// Whether the function only reads it.
+    pub is_const: bool,
+    /// Whether every extent is said, so that it can be allocated.
+    pub is_known: bool,
+    itemsize: usize,
+}
+
+/// The extent of an axis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ExtentRule {
+    /// Inferred: that dimension.
+    Dimension {
+        /// Which dimension.
+        dimension: usize,
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// A number.
+    Constant(usize),
+    /// Verified when all dimensions are known.
+    Expression(Expr),
+    /// Not said.
+    Unknown,
+}
+
+/// A pointer without an extent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PointerRule {
+    /// What it points to, in C; a handle must have this type's name.
+    pub target: String,
+    /// Whether it is a `void *`, which takes any handle and any array.
+    pub is_void: bool,
+    /// Whether what it points to is only read.
+    pub is_const: bool,
+    /// What it points to, where that has a dtype: then it is the start of an array that the
+    /// prototype doesn't measure.
+    pub dtype: Option<DType>,
+    /// What the address of such an array must be a multiple of, in bytes.
+    pub alignment: usize,
+    /// The target's type.
+    pub ctype: CType,
+}
+
+/// A prototype that can be read and not be called.
+///
+/// ```
+/// use mapcall::Prototype;
+/// use mapcall::contract::Contract;
+///
+/// let text = "struct flags { int low : 3; }; void f(int n, const struct flags x[n]);";
+/// let error = Contract::new(Prototype::parse(text)?).unwrap_err();
+/// assert_eq!((error.function.as_str(), error.parameter.as_deref()), ("f", Some("x")));
+/// # Ok::<(), mapcall::PrototypeError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{function}: {}{reason}", parameter.as_ref().map_or(String::new(), |name| format!("{name}: ")))]
+pub struct UnsupportedPrototype {
+    /// The function.
+    pub function: String,
+    /// The parameter, unless it is the result or the whole.
+    pub parameter: Option<String>,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
+impl Rule {
+    pub(super) fn new(
+        prototype: &Prototype,
+        position: usize,
+        inferred: &[usize],
+    ) -> Result<Self, UnsupportedPrototype> {
+        let parameter = prototype.parameters.get(position);
+        let Some(parameter) = parameter else {
+            return Ok(Self::Text);
+        };
+        let refuse = |reason: String| UnsupportedPrototype {
+            function: prototype.name.clone(),
+            parameter: Some(parameter.name.clone()),
+            reason,
+        };
+        if parameter.rank() > 0 {
+            return ArrayRule::new(parameter, inferred).map(Self::Array).map_err(refuse);
+        }
+        if let (true, Some(integer)) = (parameter.is_inferred, parameter.ctype.integer())
+            && let Some(dimension) = inferred.iter().position(|&other| other == position)
+        {
+            return Ok(Self::Inferred(Inferred { dimension, integer }));
+        }
+        if let Some(number) = Number::of(&parameter.ctype) {
+            return Ok(Self::Number(number));
+        }
+        match parameter.ctype.resolved() {
+            CType::Record(_) => {
+                let dtype = parameter.ctype.dtype().map_err(|error| refuse(error.to_string()))?;
+                let name = parameter.ctype.to_string();
+                Ok(Self::Record { name, dtype })
+            }
+            CType::Pointer(pointer) => Ok(match pointer.target.resolved() {
+                CType::Function(function) => Self::Function(Arc::clone(function)),
+                CType::Integer(Integer::Char) if pointer.is_const => Self::Text,
+                target => Self::Pointer(PointerRule::new(&pointer.target, target, pointer.is_const)),
+            }),
+            _ => Err(refuse(format!("`{}` can't be passed", parameter.ctype))),
+        }
+    }
+
+    /// The rule of an array, if it is one.
+    #[must_use]
+    pub fn array(&self) -> Option<&ArrayRule> {
+        match self {
+            Self::Array(array) => Some(array),
+            _ => None,
+        }
+    }
+}
+
+impl ArrayRule {
+    fn new(parameter: &Parameter, inferred: &[usize]) -> Result<Self, String> {
+        let dtype = parameter.ctype.dtype().map_err(|error| error.to_string())?;
+        let extent = |extent: &Extent| match extent {
+            Extent::Unknown => ExtentRule::Unknown,
+            Extent::Dynamic(Expr::Parameter { index, name }) => {
+                match inferred.iter().position(|other| other == index) {
+                    Some(dimension) => ExtentRule::Dimension {
+                        dimension,
+                        name: Arc::clone(name),
+                    },
+                    None => ExtentRule::Unknown,
+                }
+            }
+            Extent::Dynamic(expression) => match extent.constant() {
+                Some(value) => ExtentRule::Constant(value),
+                None => ExtentRule::Expression(expression.clone()),
+            },
+        };
+        let extents: Box<[ExtentRule]> = parameter.extents.iter().map(extent).collect();
+        Ok(Self {
+            alignment: parameter.ctype.alignment().unwrap_or(1),
+            ctype: parameter.ctype.clone(),
+            is_known: !extents.contains(&ExtentRule::Unknown),
+            extents,
+            is_const: parameter.is_const,
+            itemsize: dtype.itemsize(),
+            dtype,
+        })
+    }
+
+    /// The number of bytes of an element.
+    #[inline]
+    pub(super) fn itemsize(&self) -> usize {
+        self.itemsize
+    }
+
+    /// The number of core axes.
+    #[must_use]
+    #[inline]
+    pub fn rank(&self) -> usize {
+        self.extents.len()
+    }
+
+    /// Whether the array may be left out: it is written, and all its extents are known.
+    #[must_use]
+    pub fn is_output(&self) -> bool {
+        !self.is_const && self.is_known
+    }
+
+    /// Whether elements of a dtype are what the C type means.
+    ///
+    /// ```
+    /// use mapcall::Prototype;
+    /// use mapcall::array::DType;
+    /// use mapcall::contract::Contract;
+    ///
+    /// let contract = Contract::new(Prototype::parse("void f(int n, double x[n])")?)?;
+    /// let x = contract.rules()[1].array().unwrap();
+    /// assert!(x.check_dtype(&DType::F64).is_ok());
+    /// assert!(x.check_dtype(&DType::F32).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// A `char` is a byte: `int8`, `uint8` and `S1` are all right. A struct's fields must have
+    /// the members' names, offsets and types.
+    ///
+    /// # Errors
+    ///
+    /// [`Problem::DType`], [`Problem::ByteOrder`], [`Problem::Field`].
+    pub fn check_dtype(&self, found: &DType) -> Result<(), Problem> {
+        check_dtype(&self.ctype, &self.dtype, found)
+    }
+}
+
+/// As [`ArrayRule::check_dtype`], for any C type and its dtype.
+pub(crate) fn check_dtype(ctype: &CType, expected: &DType, found: &DType) -> Result<(), Problem> {
+    if found == expected || (is_char(ctype) && is_byte(found)) {
+        return Ok(());
+    }
+    let (expected, found) = (expected.clone(), found.clone());
+    if found.to_native() == expected {
+        return Err(Problem::ByteOrder { expected, found });
+    }
+    if let (Some(members), Some(_)) = (expected.fields(), found.fields())
+        && let Some(problem) = wrong_field("", members, &found)
+    {
+        return Err(problem);
+    }
+    Err(Problem::DType { expected, found })
+}
+
+/// The first member that a structured dtype doesn't have as C has it.
+fn wrong_field(path: &str, members: &[mapcall_array::dtype::Field], found: &DType) -> Option<Problem> {
+    for member in members {
+        let name = format!("{path}{}", member.name);
+        let Some(field) = found.field(&member.name) else {
+            return Some(Problem::Field {
+                field: name,
+                expected: format!("a field of {}", member.dtype.name()),
+                found: "none of that name".into(),
+            });
+        };
+        if let (Some(inner), Some(_)) = (member.dtype.fields(), field.dtype.fields())
+            && let Some(problem) = wrong_field(&format!("{name}."), inner, &field.dtype)
+        {
+            return Some(problem);
+        }
+        let show = |dtype: &DType, offset: usize| format!("{} at byte {offset}", dtype.name());
+        if field.offset != member.offset || field.dtype != member.dtype {
+            return Some(Problem::Field {
+                field: name,
+                expected: show(&member.dtype, member.offset),
+                found: show(&field.dtype, field.offset),
+            });
+        }
+    }
+    None
+}
+
+fn is_char(ctype: &CType) -> bool {
+    matches!(ctype.resolved(), CType::Integer(Integer::Char))
+}
+
+fn is_byte(dtype: &DType) -> bool {
+    *dtype == DType::I8 || *dtype == DType::U8 || (dtype.kind_char() == 'S' && dtype.itemsize() == 1)
+}
+
+impl PointerRule {
+    fn new(named: &CType, target: &CType, is_const: bool) -> Self {
+        let is_incomplete =
+            matches!(target, CType::Record(record) if record.body == Body::Incomplete);
+        let dtype = if is_incomplete { None } else { named.dtype().ok() };
+        Self {
+            target: target_name(named),
+            is_void: target == &CType::Void,
+            is_const,
+            alignment: named.alignment().unwrap_or(1),
+            ctype: named.clone(),
+            dtype,
+        }
+    }
+
+    /// Whether a handle to that target may be passed.
+    #[must_use]
+    pub fn takes(&self, target: &str) -> bool {
+        self.is_void || self.target == target
+    }
+}
+
+/// What a handle to this type is called: the tag or typedef of a struct, else C's text.
+pub(crate) fn target_name(ctype: &CType) -> String {
+    match ctype.resolved() {
+        CType::Record(record) => match &record.tag {
+            Some(tag) => tag.clone(),
+            None => ctype.to_string(),
+        },
+        resolved => resolved.to_string(),
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inferred(inferred) => f.write_str(inferred.integer.name()),
+            Self::Number(number) => number.fmt(f),
+            Self::Array(array) => array.fmt(f),
+            Self::Text => f.write_str("text"),
+            Self::Pointer(pointer) if pointer.is_void => f.write_str("a pointer"),
+            Self::Pointer(pointer) => write!(f, "a pointer to {}", pointer.target),
+            Self::Function(function) => write!(f, "a function {}", CType::Function(Arc::clone(function))),
+            Self::Record { name, .. } => f.write_str(name),
+        }
+    }
+}
+
+impl fmt::Display for ArrayRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.ctype.resolved() {
+            CType::Record(_) => f.write_str(&target_name(&self.ctype))?,
+            CType::Pointer(_) => write!(f, "{}", self.ctype)?,
+            _ => f.write_str(&self.dtype.name())?,
+        }
+        let extents: Vec<_> = self.extents.iter().map(ExtentRule::to_string).collect();
+        write!(f, "[{}]", extents.join(", "))
+    }
+}
+
+impl fmt::Display for ExtentRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dimension { name, .. } => f.write_str(name),
+            Self::Constant(value) => value.fmt(f),
+            Self::Expression(expression) => expression.fmt(f),
+            Self::Unknown => f.write_str("?"),
+        }
+    }
+}
+
+impl fmt::Display for Number {
+    /// The C type.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool => f.write_str("_Bool"),
+            Self::Integer(integer) => f.write_str(integer.name()),
+            Self::Float(float) => f.write_str(float.name()),
+            Self::Complex(float) => write!(f, "{} _Complex", float.name()),
+        }
+    }
+}

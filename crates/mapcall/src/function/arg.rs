@@ -1,0 +1,266 @@
+//! What a caller gives.
+
+use std::borrow::Cow;
+use std::ffi::CStr;
+use std::marker::PhantomData;
+
+use half::f16;
+use mapcall_array::layout::Dims;
+use mapcall_array::{Array, DType, Element, Layout};
+use ndarray::{ArrayBase, Data, DataMut, Dimension};
+use num_complex::Complex;
+
+use super::{Function, Handle};
+use crate::contract::{Memory, Problem, Scalar};
+
+/// An argument.
+///
+/// ```
+/// use mapcall::Arg;
+/// use mapcall::array::{Array, DType, layout::Order};
+///
+/// let array = Array::zeros(DType::F64, &[3, 4], Order::C)?;
+/// let mut matrix = ndarray::Array2::<f32>::zeros((3, 4));
+/// let arguments = [
+///     Arg::from(2.0),          // a number
+///     Arg::from(&array),       // an array that is read
+///     Arg::from(&mut matrix),  // one that may be written, by nobody else meanwhile
+///     Arg::from("text"),
+///     Arg::Null,
+///     Arg::Out,                // an array that the function writes, to be made
+/// ];
+/// # let _ = arguments;
+/// # Ok::<(), mapcall::array::Error>(())
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Arg<'a> {
+    /// Nothing: an array that the function writes, which is made for it.
+    Out,
+    /// The array that was made for [`Arg::Out`].
+    Allocated(Array),
+    /// NULL.
+    Null,
+    /// A number.
+    Scalar(Scalar),
+    /// An array.
+    Slot(Slot<'a>),
+    /// A text.
+    Text(Cow<'a, [u8]>),
+    /// A function, for a parameter that is a function pointer.
+    Function(Function),
+    /// A pointer that C returned.
+    Handle(Handle),
+    /// A struct or union by value.
+    Record(DType, Cow<'a, [u8]>),
+}
+
+impl<'a> Arg<'a> {
+    /// A struct by value.
+    ///
+    /// # Errors
+    ///
+    /// When the type has no dtype.
+    pub fn record<T: Element>(value: &'a T) -> mapcall_array::Result<Self> {
+        let bytes = bytemuck::bytes_of(value);
+        Ok(Self::Record(T::dtype()?, Cow::Borrowed(bytes)))
+    }
+
+    /// The array that the function has written into, where this was [`Arg::Out`].
+    #[must_use]
+    pub fn array(&self) -> Option<&Array> {
+        match self {
+            Self::Allocated(array) => Some(array),
+            _ => None,
+        }
+    }
+
+    /// As [`array`](Self::array), to keep.
+    #[must_use]
+    pub fn into_array(self) -> Option<Array> {
+        match self {
+            Self::Allocated(array) => Some(array),
+            _ => None,
+        }
+    }
+
+    /// What it is, for messages.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Out => "nothing",
+            Self::Null => "NULL",
+            Self::Scalar(Scalar::Bool(_)) => "a bool",
+            Self::Scalar(Scalar::Int(_)) => "an integer",
+            Self::Scalar(_) => "a number",
+            Self::Slot(_) | Self::Allocated(_) => "an array",
+            Self::Text(_) => "a text",
+            Self::Function(_) => "a function",
+            Self::Handle(_) => "a handle",
+            Self::Record(..) => "a struct",
+        }
+    }
+}
+
+/// Borrowed memory with a dtype and a shape.
+#[derive(Debug)]
+pub struct Slot<'a> {
+    address: *mut u8,
+    dtype: DType,
+    shape: Dims<usize>,
+    strides: Dims<isize>,
+    is_contiguous: bool,
+    is_writeable: bool,
+    /// Whether others in this program can reach memory that is to be written.
+    is_shared: bool,
+    life: PhantomData<&'a mut [u8]>,
+}
+
+impl Slot<'_> {
+    pub(super) fn dtype(&self) -> &DType {
+        &self.dtype
+    }
+
+    /// Where it lies; refused if it is to be written and others could see that.
+    pub(super) fn memory(&self, is_const: bool) -> Result<Memory<'_>, Problem> {
+        if self.is_shared && !is_const {
+            return Err(Problem::Shared);
+        }
+        Ok(Memory {
+            address: self.address,
+            shape: &self.shape,
+            strides: &self.strides,
+            is_contiguous: self.is_contiguous,
+            is_writeable: self.is_writeable,
+        })
+    }
+
+    fn of_array(array: &Array, is_writeable: bool) -> Self {
+        Self {
+            address: array.as_mut_ptr(),
+            dtype: array.dtype().clone(),
+            shape: array.shape().into(),
+            strides: array.strides().into(),
+            is_contiguous: array.layout().is_c_contiguous(),
+            is_writeable: is_writeable && array.is_writeable(),
+            is_shared: is_writeable && !array.buffer().is_unique(),
+            life: PhantomData,
+        }
+    }
+
+    /// Memory of Rust, whose borrow says whether it may be written.
+    fn of_elements<T: Element>(
+        address: *mut T,
+        shape: &[usize],
+        strides: &[isize],
+        is_writeable: bool,
+    ) -> Arg<'static> {
+        let size = size_of::<T>();
+        let strides: Dims<isize> = strides
+            .iter()
+            .map(|stride| stride.wrapping_mul(size.cast_signed()))
+            .collect();
+        let layout = Layout::from_strides(0, shape, &strides, size);
+        match (T::dtype(), layout) {
+            (Ok(dtype), layout) => Arg::Slot(Slot {
+                address: address.cast(),
+                dtype,
+                shape: shape.into(),
+                // A view that runs backwards has no layout from its start, and no C order.
+                is_contiguous: layout.is_ok_and(|layout| layout.is_c_contiguous()),
+                strides,
+                is_writeable,
+                is_shared: false,
+                life: PhantomData,
+            }),
+            // Larger than a dtype can be: no C type is.
+            (Err(_), _) => Arg::Null,
+        }
+    }
+}
+
+/// Read only: a shared array can't be written.
+impl<'a> From<&'a Array> for Arg<'a> {
+    fn from(array: &'a Array) -> Self {
+        Self::Slot(Slot::of_array(array, false))
+    }
+}
+
+/// For writing, if nothing else shares the memory.
+impl<'a> From<&'a mut Array> for Arg<'a> {
+    fn from(array: &'a mut Array) -> Self {
+        Self::Slot(Slot::of_array(array, true))
+    }
+}
+
+impl<'a, T: Element> From<&'a [T]> for Arg<'a> {
+    fn from(elements: &'a [T]) -> Self {
+        Slot::of_elements(elements.as_ptr().cast_mut(), &[elements.len()], &[1], false)
+    }
+}
+
+impl<'a, T: Element> From<&'a mut [T]> for Arg<'a> {
+    fn from(elements: &'a mut [T]) -> Self {
+        Slot::of_elements(elements.as_mut_ptr(), &[elements.len()], &[1], true)
+    }
+}
+
+impl<'a, T: Element, S: Data<Elem = T>, D: Dimension> From<&'a ArrayBase<S, D>> for Arg<'a> {
+    fn from(array: &'a ArrayBase<S, D>) -> Self {
+        let address = array.as_ptr().cast_mut();
+        Slot::of_elements(address, array.shape(), array.strides(), false)
+    }
+}
+
+impl<'a, T: Element, S: DataMut<Elem = T>, D: Dimension> From<&'a mut ArrayBase<S, D>>
+    for Arg<'a>
+{
+    fn from(array: &'a mut ArrayBase<S, D>) -> Self {
+        let address = array.as_mut_ptr();
+        Slot::of_elements(address, array.shape(), array.strides(), true)
+    }
+}
+
+impl<'a> From<&'a str> for Arg<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(Cow::Borrowed(text.as_bytes()))
+    }
+}
+
+impl<'a> From<&'a CStr> for Arg<'a> {
+    fn from(text: &'a CStr) -> Self {
+        Self::Text(Cow::Borrowed(text.to_bytes()))
+    }
+}
+
+impl From<&Function> for Arg<'_> {
+    fn from(function: &Function) -> Self {
+        Self::Function(function.clone())
+    }
+}
+
+impl From<&Handle> for Arg<'_> {
+    fn from(handle: &Handle) -> Self {
+        Self::Handle(handle.clone())
+    }
+}
+
+impl From<Scalar> for Arg<'_> {
+    fn from(value: Scalar) -> Self {
+        Self::Scalar(value)
+    }
+}
+
+macro_rules! numbers {
+    ($($type:ty),* $(,)?) => {$(
+        impl From<$type> for Arg<'_> {
+            fn from(value: $type) -> Self {
+                Self::Scalar(value.into())
+            }
+        }
+    )*};
+}
+
+numbers! {
+    bool, i8, i16, i32, i64, isize, u8, u16, u32, u64, usize, f16, f32, f64,
+    Complex<f32>, Complex<f64>,
+}

@@ -1,0 +1,147 @@
+//! What can go wrong when a function is bound or called.
+
+use mapcall_array::Error;
+
+use super::Function;
+use crate::contract::{ArgumentError, Number, Scalar, UnsupportedPrototype};
+use crate::ctype::CType;
+use crate::error::PrototypeError;
+use crate::library::LibraryError;
+
+/// A function that can't be bound.
+///
+/// ```
+/// use mapcall::{BindError, Library};
+///
+/// let process = Library::process()?;
+/// // SAFETY: nothing is bound.
+/// let error = unsafe { process.function("int printf(const char *format, ...)") }.unwrap_err();
+/// assert!(matches!(error, BindError::Prototype(_)));
+/// # Ok::<(), mapcall::LibraryError>(())
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// No prototype, or one that can't be called.
+    #[error(transparent)]
+    Prototype(#[from] PrototypeError),
+    /// Types that can't be passed.
+    #[error(transparent)]
+    Unsupported(#[from] UnsupportedPrototype),
+    /// No such function.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+}
+
+/// A call that didn't happen, or failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// An argument is not what the prototype asks for; nothing was called.
+    #[error(transparent)]
+    Argument(#[from] ArgumentError),
+    /// The function says that it failed.
+    #[error(
+        "{function}: expected {}, got {}; see what the library says of it",
+        success.expected(),
+        success.found(*code)
+    )]
+    Status {
+        /// The function.
+        function: String,
+        /// What would have been success.
+        success: Success,
+        /// What it returned; `errno` where that counts.
+        code: i64,
+    },
+    /// There is no memory for an output.
+    #[error("{function}: {source}")]
+    Array {
+        /// The function.
+        function: String,
+        /// What failed.
+        source: Error,
+    },
+}
+
+/// Which results of a function mean success.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Success {
+    /// Whatever it returns.
+    #[default]
+    Any,
+    /// Zero, as with most status codes.
+    Zero,
+    /// Anything but zero.
+    Nonzero,
+    /// A pointer that isn't NULL.
+    NotNull,
+    /// `errno` stays 0.
+    NoErrno,
+}
+
+impl Success {
+    fn expected(self) -> &'static str {
+        match self {
+            Self::Any => "any result",
+            Self::Zero => "status 0",
+            Self::Nonzero => "a status other than 0",
+            Self::NotNull => "a pointer",
+            Self::NoErrno => "errno 0",
+        }
+    }
+
+    fn found(self, code: i64) -> String {
+        match self {
+            Self::NotNull => "NULL".into(),
+            Self::NoErrno => std::io::Error::from_raw_os_error(i32::try_from(code).unwrap_or(0))
+                .to_string(),
+            _ => code.to_string(),
+        }
+    }
+
+    /// Why results of this type can't be judged so.
+    #[must_use]
+    pub fn unfit(self, returns: &CType) -> Option<String> {
+        let fits = match self {
+            Self::Any | Self::NoErrno => true,
+            Self::Zero | Self::Nonzero => returns.integer().is_some() || *returns.resolved() == CType::Bool,
+            Self::NotNull => matches!(returns.resolved(), CType::Pointer(_)),
+        };
+        let wanted = match self {
+            Self::NotNull => "a pointer",
+            _ => "an integer",
+        };
+        (!fits).then(|| format!("expected a function that returns {wanted}, got one that returns {returns}"))
+    }
+
+    #[cold]
+    pub(super) fn judge(
+        self,
+        function: &Function,
+        result: &[u64],
+        errno: i32,
+    ) -> Result<(), CallError> {
+        let returns = &function.prototype().returns;
+        let number = match Number::of(returns).map(|number| number.value(result)) {
+            Some(Scalar::Int(value)) => value,
+            Some(Scalar::Bool(value)) => value.into(),
+            _ => result.first().copied().unwrap_or_default().into(),
+        };
+        let (succeeds, code) = match self {
+            Self::Any => (true, number),
+            Self::Zero => (number == 0, number),
+            Self::Nonzero | Self::NotNull => (number != 0, number),
+            Self::NoErrno => (errno == 0, errno.into()),
+        };
+        if succeeds {
+            return Ok(());
+        }
+        Err(CallError::Status {
+            function: function.name().to_owned(),
+            success: self,
+            code: i64::try_from(code).unwrap_or(i64::MAX),
+        })
+    }
+}

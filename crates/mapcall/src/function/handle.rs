@@ -1,0 +1,159 @@
+//! Pointers that C returned.
+
+use std::ffi::c_void;
+use std::fmt;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use super::{Arg, CallError, Function, Value};
+use crate::contract::{Rule, target_name};
+use crate::ctype::CType;
+
+/// A typed pointer to what only its library understands.
+///
+/// ```
+/// use mapcall::{Handle, Library};
+///
+/// let process = Library::process()?;
+/// // SAFETY: these are the prototypes of the C library.
+/// let (tmpfile, fclose) = unsafe {
+///     (
+///         process.function("typedef struct file FILE; FILE *tmpfile(void)")?,
+///         process.function("typedef struct file FILE; int fclose(FILE *stream)")?,
+///     )
+/// };
+/// let file = tmpfile.call(&mut [])?.into_handle().unwrap();
+/// let file = file.with_destructor(&fclose)?;
+/// assert_eq!((file.target(), file.is_closed()), ("file", false));
+/// assert_eq!(file.close()?.unwrap().to_i128(), Some(0));
+/// assert!(file.is_closed() && fclose.call(&mut [(&file).into()]).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// A clone is the same handle. What made it stays loaded while it lives. A handle with a destructor
+/// runs that once: when it is closed, or when the last clone is dropped.
+#[derive(Clone)]
+pub struct Handle(Arc<Inner>);
+
+struct Inner {
+    target: Arc<str>,
+    address: AtomicPtr<c_void>,
+    destructor: Option<Function>,
+    /// Keeps the library loaded.
+    origin: Function,
+}
+
+impl Handle {
+    /// The pointer that a function returned; `None` for NULL.
+    pub(crate) fn returned(origin: &Function, target: &CType, word: u64) -> Option<Self> {
+        let address = usize::try_from(word).ok()?;
+        let address = NonNull::new(ptr::with_exposed_provenance_mut(address))?;
+        Some(Self::new(origin, &target_name(target), address))
+    }
+
+    /// A pointer that came out of `origin` in some other way, such as through an array of pointers.
+    ///
+    /// The handle gives the pointer back to functions that take one to `target`: see
+    /// [`Library::function`](crate::Library::function) for what that promises.
+    #[must_use]
+    pub fn new(origin: &Function, target: &str, address: NonNull<c_void>) -> Self {
+        Self(Arc::new(Inner {
+            target: target.into(),
+            address: AtomicPtr::new(address.as_ptr()),
+            destructor: None,
+            origin: origin.clone(),
+        }))
+    }
+
+    /// The same pointer with a function that is called on it once, at the end of its life.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Argument`] when the function doesn't take such a handle, and nothing else.
+    pub fn with_destructor(&self, destructor: &Function) -> Result<Self, CallError> {
+        check_destructor(destructor, self.target())?;
+        let address = self.0.address.swap(ptr::null_mut(), Ordering::AcqRel);
+        Ok(Self(Arc::new(Inner {
+            target: Arc::clone(&self.0.target),
+            address: AtomicPtr::new(address),
+            destructor: Some(destructor.clone()),
+            origin: self.0.origin.clone(),
+        })))
+    }
+
+    /// What it points to: the tag of a struct without its keyword, or a C type.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.0.target
+    }
+
+    /// The function that it came from.
+    #[must_use]
+    pub fn origin(&self) -> &Function {
+        &self.0.origin
+    }
+
+    /// The pointer; `None` once closed.
+    #[must_use]
+    pub fn address(&self) -> Option<NonNull<c_void>> {
+        NonNull::new(self.0.address.load(Ordering::Acquire))
+    }
+
+    /// Whether it has been closed, or its destructor been moved to another handle.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.address().is_none()
+    }
+
+    /// Ends its life: runs the destructor, if there is one, and gives what that returned.
+    ///
+    /// Closing a closed handle does nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] when the destructor says that it failed; the handle is closed all the same.
+    pub fn close(&self) -> Result<Option<Value>, CallError> {
+        self.0.close()
+    }
+}
+
+impl Inner {
+    fn close(&self) -> Result<Option<Value>, CallError> {
+        let address = self.address.swap(ptr::null_mut(), Ordering::AcqRel);
+        match (NonNull::new(address), &self.destructor) {
+            (Some(address), Some(destructor)) => {
+                let last = Handle::new(&self.origin, &self.target, address);
+                destructor.call(&mut [Arg::Handle(last)]).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Nobody is left to hear of an error; close before to know.
+        let _ = self.close();
+    }
+}
+
+/// A destructor takes one handle, of this target or `void`.
+fn check_destructor(destructor: &Function, target: &str) -> Result<(), CallError> {
+    let contract = destructor.contract();
+    match contract.rules() {
+        [Rule::Pointer(pointer)] if pointer.is_void || pointer.target == target => Ok(()),
+        _ => Err(contract
+            .refuse(0, crate::contract::Problem::Handle { found: target.to_owned() })
+            .into()),
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address() {
+            Some(address) => write!(f, "Handle({} at {address:p})", self.target()),
+            None => write!(f, "Handle({}, closed)", self.target()),
+        }
+    }
+}

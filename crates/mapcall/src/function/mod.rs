@@ -1,0 +1,349 @@
+//! Functions bound to their prototypes.
+//!
+//! ```
+//! use mapcall::{Arg, Library, Value};
+//!
+//! // SAFETY: the C library's own initialisers may run at any time.
+//! let libm = unsafe { Library::open("m")? };
+//! // SAFETY: this is the prototype of `frexp`, which writes one int.
+//! let frexp = unsafe { libm.function("double frexp(double x, int exponent[1])")? };
+//!
+//! let mut exponent = [0_i32];
+//! let fraction = frexp.call(&mut [Arg::from(12.0), Arg::from(&mut exponent[..])])?;
+//! assert_eq!((fraction.to_f64(), exponent), (Some(0.75), [4]));
+//!
+//! // An array that the function writes may be left out.
+//! let mut arguments = [Arg::from(12.0), Arg::Out];
+//! frexp.call(&mut arguments)?;
+//! assert_eq!(arguments[1].array().unwrap().view::<i32>()?[[0]], 4);
+//!
+//! let error = frexp.call(&mut [Arg::from("12"), Arg::Out]).unwrap_err();
+//! assert_eq!(error.to_string(), "frexp: x: expected double, got a text; give a number");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![allow(unsafe_code)]
+
+mod arg;
+mod error;
+mod handle;
+mod pass;
+mod typed;
+mod value;
+
+use std::ffi::c_void;
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+pub use arg::{Arg, Slot};
+pub use error::{BindError, CallError, Success};
+pub use handle::Handle;
+pub use typed::{CFunction, CValue, Typed, TypedError};
+pub use value::Value;
+
+use crate::call::{Engine, errno};
+use crate::contract::{Check, Contract, Problem};
+use crate::library::Library;
+use crate::prototype::Prototype;
+use pass::Frame;
+
+/// A C function with its prototype.
+///
+/// ```
+/// use mapcall::Library;
+///
+/// // SAFETY: the C library's own initialisers may run at any time.
+/// let libm = unsafe { Library::open("m")? };
+/// // SAFETY: this is the prototype of `cos`.
+/// let cos = unsafe { libm.function("double cos(double x)")? };
+/// assert_eq!(cos.call(&mut [1.0.into()])?.to_f64(), Some(1_f64.cos()));
+/// assert_eq!((cos.name(), cos.prototype().signature().as_str()), ("cos", "()->()"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// It keeps its library loaded. A clone is cheap, and is the same function. Nothing is compiled
+/// before the first call.
+#[derive(Clone)]
+pub struct Function(Arc<Bound>);
+
+struct Bound {
+    contract: Contract,
+    address: Address,
+    library: Library,
+    success: Success,
+}
+
+/// The address of code, which any thread may call.
+#[derive(Clone, Copy)]
+struct Address(NonNull<c_void>);
+
+// SAFETY: it is only a number; calling what is there is whoever calls's responsibility.
+unsafe impl Send for Address {}
+// SAFETY: as above.
+unsafe impl Sync for Address {}
+
+impl Library {
+    /// Binds the function of that prototype.
+    ///
+    /// See [the module](crate::function) for an example. Types may be defined before the
+    /// prototype, and an `__asm__` label names another symbol.
+    ///
+    /// # Safety
+    ///
+    /// The library's function must be what the prototype says: its types, its extents, `const` and
+    /// `restrict`, for whatever arguments the prototype allows. If the function is called
+    /// from several threads at once, it must be safe to. As [`Library::symbol`], the resolver of an
+    /// indirect function runs now.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`].
+    pub unsafe fn function(&self, prototype: &str) -> Result<Function, BindError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.bind(Prototype::parse(prototype)?) }
+    }
+
+    /// Binds the function of a prototype that has been read, perhaps from a header.
+    ///
+    /// ```
+    /// use mapcall::{Declarations, Library};
+    ///
+    /// let header = Declarations::parse("double cos(double x); double sin(double x);");
+    /// let sin = header.functions()[1].prototype.clone()?;
+    /// // SAFETY: the C library's own initialisers may run at any time.
+    /// let libm = unsafe { Library::open("m")? };
+    /// // SAFETY: this is the prototype of `sin`.
+    /// let sin = unsafe { libm.bind(sin)? };
+    /// assert_eq!(sin.call(&mut [0.0.into()])?.to_f64(), Some(0.0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Safety
+    ///
+    /// As [`Library::function`].
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`].
+    pub unsafe fn bind(&self, prototype: Prototype) -> Result<Function, BindError> {
+        let symbol = prototype.symbol.as_ref().unwrap_or(&prototype.name);
+        // SAFETY: the caller's promise.
+        let address = unsafe { self.symbol(symbol)? };
+        Ok(Function(Arc::new(Bound {
+            contract: Contract::new(prototype)?,
+            address: Address(address),
+            library: self.clone(),
+            success: Success::Any,
+        })))
+    }
+}
+
+impl Function {
+    /// The name in C.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.prototype().name
+    }
+
+    /// The prototype.
+    #[must_use]
+    pub fn prototype(&self) -> &Arc<Prototype> {
+        self.contract().prototype()
+    }
+
+    /// What the prototype asks of the arguments.
+    #[must_use]
+    #[inline]
+    pub fn contract(&self) -> &Contract {
+        &self.0.contract
+    }
+
+    /// The library that it is in.
+    #[must_use]
+    pub fn library(&self) -> &Library {
+        &self.0.library
+    }
+
+    /// The address of its code, good while a clone of the function lives.
+    #[must_use]
+    #[inline]
+    pub fn address(&self) -> NonNull<c_void> {
+        self.0.address.0
+    }
+
+    /// What counts as success.
+    #[must_use]
+    pub fn success(&self) -> Success {
+        self.0.success
+    }
+
+    /// The same function with another idea of success: results that mean failure become
+    /// [`CallError::Status`].
+    ///
+    /// ```
+    /// use mapcall::{CallError, Library, Success};
+    ///
+    /// let process = Library::process()?;
+    /// // SAFETY: this is the prototype of `getenv`.
+    /// let getenv = unsafe { process.function("const char *getenv(const char *name)")? };
+    /// let getenv = getenv.check(Success::NotNull);
+    /// let error = getenv.call(&mut ["NO_SUCH_NAME".into()]).unwrap_err();
+    /// assert!(matches!(error, CallError::Status { code: 0, .. }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn check(&self, success: Success) -> Self {
+        self.rebound(success, self.0.contract.clone())
+    }
+
+    /// The same function, called by another engine.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError::Unsupported`] if that engine can't pass one of the types.
+    pub fn with_engine(&self, engine: Engine) -> Result<Self, BindError> {
+        let contract = self.contract().with_engine(engine)?;
+        Ok(self.rebound(self.0.success, contract))
+    }
+
+    fn rebound(&self, success: Success, contract: Contract) -> Self {
+        Self(Arc::new(Bound {
+            contract,
+            address: self.0.address,
+            library: self.0.library.clone(),
+            success,
+        }))
+    }
+
+    /// Calls it, when the arguments are what the prototype asks for.
+    ///
+    /// See [the module](self) for an example. The arguments are those of the prototype in its
+    /// order, without the inferred ones ([`Contract::arguments`]). Where [`Arg::Out`] stands for an
+    /// array that the function writes, the new array stands afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Argument`], and nothing has been called; [`CallError::Status`] when the
+    /// function says that it failed; [`CallError::Array`] if there is no memory for an output.
+    pub fn call(&self, arguments: &mut [Arg<'_>]) -> Result<Value, CallError> {
+        // SAFETY: what the prototype measures is checked, and nothing else is passed.
+        unsafe { self.run(arguments, false) }
+    }
+
+    /// As [`call`](Self::call), but also takes arrays for pointers whose extent isn't known.
+    ///
+    /// ```
+    /// use mapcall::{Arg, Library};
+    ///
+    /// let process = Library::process()?;
+    /// // SAFETY: these are the types of `labs`' cousin `memchr`.
+    /// let strnlen = unsafe { process.function("size_t strnlen(const signed char *s, size_t most)")? };
+    /// let text = [104_i8, 105, 0];
+    /// let mut arguments = [Arg::from(&text[..]), 3.into()];
+    /// assert!(strnlen.call(&mut arguments).is_err(), "how long is it?");
+    /// // SAFETY: `strnlen` reads no more than 3 bytes.
+    /// let length = unsafe { strnlen.call_unchecked(&mut arguments)? };
+    /// assert_eq!(length.to_i128(), Some(2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Dtype, byte order, alignment, order and writeability are checked all the same.
+    ///
+    /// # Safety
+    ///
+    /// The function must stay within the arrays that are given for such pointers.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub unsafe fn call_unchecked(&self, arguments: &mut [Arg<'_>]) -> Result<Value, CallError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.run(arguments, true) }
+    }
+
+    /// # Safety
+    ///
+    /// If `unchecked`, that of [`call_unchecked`](Self::call_unchecked).
+    unsafe fn run(&self, arguments: &mut [Arg<'_>], unchecked: bool) -> Result<Value, CallError> {
+        let contract = self.contract();
+        let taken = contract.arguments();
+        if arguments.len() > taken.len() {
+            return Err(contract.refuse_all(Problem::TooMany {
+                most: taken.len(),
+                found: arguments.len(),
+            }).into());
+        }
+        let mut frame = Frame::new(contract.trampoline().layout().words());
+        let mut check = Check::new(contract, frame.words());
+        let mut kept = Vec::new();
+        for (&position, argument) in taken.iter().zip(&mut *arguments) {
+            pass::argument(&mut check, contract, position, argument, unchecked, &mut kept)?;
+        }
+        for &position in taken.iter().skip(arguments.len()) {
+            check.leave_out(position)?;
+        }
+        check.settle()?;
+        let outputs = pass::outputs(&mut check, contract)?;
+        // SAFETY: the frame is filled as the contract asks, and what it points to lives on in
+        // `arguments`, `kept` and `outputs`; the rest is the promise made when it was bound.
+        let errno = unsafe { self.invoke(frame.words()) };
+        drop(kept);
+        let result = contract.trampoline().layout().result();
+        let words = frame.words().get(result..).unwrap_or_default();
+        self.judge(words, errno)?;
+        for (position, array) in outputs {
+            let index = taken.iter().position(|&taken| taken == position);
+            if let Some(argument) = index.and_then(|index| arguments.get_mut(index)) {
+                *argument = Arg::Allocated(array);
+            }
+        }
+        Ok(Value::read(self, words))
+    }
+
+    /// The bare call: runs the function on a frame, and gives the thread's `errno`, which was set
+    /// to 0 before.
+    ///
+    /// # Safety
+    ///
+    /// The frame must be 16-byte aligned, as long as the trampoline's layout says, and filled as the
+    /// contract asks; what it points to must live until this returns.
+    #[inline]
+    pub unsafe fn invoke(&self, frame: &mut [u64]) -> i32 {
+        errno::set(0);
+        let trampoline = self.0.contract.trampoline();
+        let address = self.0.address.0.as_ptr();
+        // SAFETY: the caller's promise, and that made when the function was bound.
+        unsafe { trampoline.call(address, frame.as_mut_ptr()) };
+        errno::get()
+    }
+
+    /// Whether a result means success.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Status`].
+    #[inline]
+    pub fn judge(&self, result: &[u64], errno: i32) -> Result<(), CallError> {
+        if self.0.success == Success::Any {
+            return Ok(());
+        }
+        self.0.success.judge(self, result, errno)
+    }
+}
+
+impl PartialEq for Function {
+    /// The same code under the same prototype.
+    fn eq(&self, other: &Self) -> bool {
+        self.address() == other.address() && self.prototype() == other.prototype()
+    }
+}
+
+impl Eq for Function {}
+
+impl fmt::Debug for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Function({})", self.prototype())
+    }
+}
+

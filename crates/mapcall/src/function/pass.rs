@@ -1,0 +1,139 @@
+//! From arguments to the words of a frame.
+
+use std::ffi::CString;
+
+use mapcall_array::Array;
+use mapcall_array::layout::Order;
+use smallvec::SmallVec;
+
+use super::{Arg, CallError};
+use crate::contract::{Check, Contract, PointerRule, Problem, Remedy, Rule, check_dtype};
+
+/// The words of one call, 16-byte aligned as the largest of C's scalars.
+pub(super) struct Frame(SmallVec<[u128; 8]>, usize);
+
+impl Frame {
+    pub(super) fn new(words: usize) -> Self {
+        Self(SmallVec::from_elem(0, words.div_ceil(2)), words)
+    }
+
+    pub(super) fn words(&mut self) -> &mut [u64] {
+        let words: &mut [u64] = bytemuck::cast_slice_mut(&mut self.0);
+        words.get_mut(..self.1).unwrap_or_default()
+    }
+}
+
+/// Checks one argument and puts it into the frame; what it needs beyond it is kept.
+pub(super) fn argument(
+    check: &mut Check<'_>,
+    contract: &Contract,
+    position: usize,
+    argument: &Arg<'_>,
+    unchecked: bool,
+    kept: &mut Vec<CString>,
+) -> Result<(), CallError> {
+    let refuse = |problem| contract.refuse(position, problem);
+    let Some(rule) = contract.rules().get(position) else {
+        return Ok(());
+    };
+    let unfit = |remedy: &str| {
+        refuse(Problem::Type {
+            found: argument.kind().into(),
+            remedy: Remedy::Words(remedy.into()),
+        })
+    };
+    match (rule, argument) {
+        (_, Arg::Out) => check.leave_out(position)?,
+        (Rule::Inferred(inferred), Arg::Scalar(value)) => {
+            check.inferred(position, *inferred, *value)?;
+        }
+        (Rule::Number(number), Arg::Scalar(value)) => check.number(position, *number, *value)?,
+        (Rule::Array(array), Arg::Slot(slot)) => {
+            array.check_dtype(slot.dtype()).map_err(refuse)?;
+            let memory = slot.memory(array.is_const).map_err(refuse)?;
+            if unchecked {
+                check.array_unchecked(position, array, memory)?;
+            } else {
+                check.array(position, array, memory)?;
+            }
+        }
+        (Rule::Text, Arg::Text(text)) => {
+            let text = CString::new(&**text)
+                .map_err(|error| refuse(Problem::NulInText { at: error.nul_position() }))?;
+            check.word(position, text.as_ptr().expose_provenance() as u64);
+            kept.push(text);
+        }
+        (Rule::Text | Rule::Pointer(_) | Rule::Function(_), Arg::Null) => check.word(position, 0),
+        (Rule::Pointer(pointer), Arg::Handle(handle)) => {
+            let found = handle.target().to_owned();
+            if !pointer.takes(&found) {
+                return Err(refuse(Problem::Handle { found }).into());
+            }
+            let address = handle.address().ok_or_else(|| refuse(Problem::Closed { found }))?;
+            check.word(position, address.as_ptr().expose_provenance() as u64);
+        }
+        (Rule::Pointer(pointer), Arg::Slot(slot)) => {
+            if !(unchecked || pointer.is_void) {
+                let found = "an array".into();
+                return Err(refuse(Problem::Unbounded { found }).into());
+            }
+            let memory = slot.memory(pointer.is_const).map_err(refuse)?;
+            pointer_dtype(pointer, slot).map_err(refuse)?;
+            check.pointer(position, pointer, memory)?;
+        }
+        (Rule::Function(wanted), Arg::Function(function)) => {
+            if !function.prototype().is_of(wanted) {
+                let found = function.prototype().to_string();
+                return Err(refuse(Problem::Function { found }).into());
+            }
+            check.word(position, function.address().as_ptr().expose_provenance() as u64);
+        }
+        (Rule::Record { dtype, .. }, Arg::Record(found, bytes)) => {
+            if found != dtype {
+                let (expected, found) = (dtype.clone(), found.clone());
+                return Err(refuse(Problem::DType { expected, found }).into());
+            }
+            check.bytes(position, bytes);
+        }
+        (Rule::Number(_) | Rule::Inferred(_), _) => return Err(unfit("give a number").into()),
+        (Rule::Array(array), _) => {
+            let remedy = Remedy::MakeArray(array.dtype.clone());
+            let found = argument.kind().into();
+            return Err(refuse(Problem::Type { found, remedy }).into());
+        }
+        (Rule::Text, _) => return Err(unfit("give a text").into()),
+        (Rule::Pointer(_), _) => return Err(unfit("give a handle or NULL").into()),
+        (Rule::Function(_), _) => return Err(unfit("give a bound function").into()),
+        (Rule::Record { .. }, _) => return Err(unfit("give a struct").into()),
+    }
+    Ok(())
+}
+
+/// What a pointer is to, where that is known, the elements of the array must be.
+fn pointer_dtype(pointer: &PointerRule, slot: &super::Slot<'_>) -> Result<(), Problem> {
+    match &pointer.dtype {
+        Some(expected) => check_dtype(&pointer.ctype, expected, slot.dtype()),
+        None => Ok(()),
+    }
+}
+
+/// Makes the arrays that were left out.
+pub(super) fn outputs(
+    check: &mut Check<'_>,
+    contract: &Contract,
+) -> Result<Vec<(usize, Array)>, CallError> {
+    let mut arrays = Vec::new();
+    while let Some((position, shape)) = check.output(arrays.len()) {
+        let Some(rule) = contract.rules().get(position).and_then(Rule::array) else {
+            break;
+        };
+        let array = Array::zeros(rule.dtype.clone(), shape, Order::C);
+        let array = array.map_err(|source| CallError::Array {
+            function: contract.prototype().name.clone(),
+            source,
+        })?;
+        check.word(position, array.as_mut_ptr().expose_provenance() as u64);
+        arrays.push((position, array));
+    }
+    Ok(arrays)
+}

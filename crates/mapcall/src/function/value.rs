@@ -1,0 +1,140 @@
+//! What a function returns.
+
+use std::ffi::{CStr, CString, c_char};
+
+use mapcall_array::DType;
+use num_complex::Complex;
+
+use super::{Function, Handle};
+use crate::contract::{Number, Scalar};
+use crate::ctype::{CType, Integer};
+
+/// The result of a call.
+///
+/// ```
+/// use mapcall::{Library, Value};
+///
+/// let process = Library::process()?;
+/// // SAFETY: this is the prototype of `abs`.
+/// let abs = unsafe { process.function("int abs(int j)")? };
+/// let value = abs.call(&mut [(-3).into()])?;
+/// assert_eq!((value.to_i128(), value.to_f64()), (Some(3), None));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Value {
+    /// Nothing.
+    Void,
+    /// A number.
+    Scalar(Scalar),
+    /// A copy of the text that a `const char *` points to; `None` for NULL.
+    Text(Option<CString>),
+    /// A pointer; `None` for NULL.
+    Pointer(Option<Handle>),
+    /// A struct or union.
+    Record {
+        /// What it is.
+        dtype: DType,
+        /// Its bytes.
+        bytes: Box<[u8]>,
+    },
+}
+
+impl Value {
+    /// The result of `function` in the words that it left.
+    pub(super) fn read(function: &Function, words: &[u64]) -> Self {
+        let returns = &function.prototype().returns;
+        if let Some(number) = Number::of(returns) {
+            return Self::Scalar(number.value(words));
+        }
+        let word = words.first().copied().unwrap_or_default();
+        match returns.resolved() {
+            CType::Pointer(pointer) => {
+                if pointer.is_const && pointer.target.resolved() == &CType::Integer(Integer::Char) {
+                    // SAFETY: a `const char *` result is NULL or a text that ends with a NUL: part
+                    // of the promise made when the function was bound.
+                    return Self::Text(unsafe { text(word) });
+                }
+                Self::Pointer(Handle::returned(function, &pointer.target, word))
+            }
+            CType::Record(_) => match returns.dtype() {
+                Ok(dtype) => {
+                    let bytes = bytemuck::cast_slice(words).get(..dtype.itemsize());
+                    let bytes = bytes.unwrap_or_default().into();
+                    Self::Record { dtype, bytes }
+                }
+                Err(_) => Self::Void,
+            },
+            _ => Self::Void,
+        }
+    }
+
+    /// A real number.
+    #[must_use]
+    pub fn to_f64(&self) -> Option<f64> {
+        match self {
+            Self::Scalar(Scalar::Float(value)) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// An integer.
+    #[must_use]
+    pub fn to_i128(&self) -> Option<i128> {
+        match self {
+            Self::Scalar(Scalar::Int(value)) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// True or false.
+    #[must_use]
+    pub fn to_bool(&self) -> Option<bool> {
+        match self {
+            Self::Scalar(Scalar::Bool(value)) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// A complex number.
+    #[must_use]
+    pub fn to_complex(&self) -> Option<Complex<f64>> {
+        match self {
+            Self::Scalar(Scalar::Complex(value)) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// A text.
+    #[must_use]
+    pub fn text(&self) -> Option<&CStr> {
+        match self {
+            Self::Text(text) => text.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// A pointer that isn't NULL.
+    #[must_use]
+    pub fn into_handle(self) -> Option<Handle> {
+        match self {
+            Self::Pointer(handle) => handle,
+            _ => None,
+        }
+    }
+}
+
+/// A copy of a text.
+///
+/// # Safety
+///
+/// The address is NULL or that of a text that ends with a NUL.
+unsafe fn text(address: u64) -> Option<CString> {
+    let address = std::ptr::with_exposed_provenance::<c_char>(usize::try_from(address).ok()?);
+    if address.is_null() {
+        return None;
+    }
+    // SAFETY: the caller's promise.
+    Some(unsafe { CStr::from_ptr(address) }.to_owned())
+}
