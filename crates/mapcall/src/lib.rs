@@ -20,6 +20,7 @@
 //! header, [`CType`] any C type with the size and alignment that it has on this machine. A
 //! [`Library`] finds a shared library and the addresses of its functions.
 
+pub mod call;
 pub mod ctype;
 mod error;
 pub mod extent;
