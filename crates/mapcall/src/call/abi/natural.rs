@@ -1,0 +1,118 @@
+//! Other machines: libffi is told of C's types, and knows how they travel.
+
+use libffi_sys::ffi_type;
+
+#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+use super::Class;
+use crate::call::libffi::Types;
+use crate::call::value::{Kind, Value};
+use crate::ctype::{Body, CType, Float, Integer, Record, RecordKind};
+
+#[cfg(target_arch = "aarch64")]
+pub(in crate::call) const INTEGER_REGISTERS: usize = 8;
+#[cfg(target_arch = "aarch64")]
+pub(in crate::call) const FLOAT_REGISTERS: usize = 8;
+
+/// The size of the largest record that can travel in registers on any machine, in bytes; of a
+/// larger one nothing but its size matters.
+const IN_REGISTERS: usize = 128;
+
+/// The registers that a value takes while there are enough of them; `None` for other ways.
+#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+pub(in crate::call) fn registers(value: &Value) -> Option<Vec<Class>> {
+    match value.kind {
+        Kind::Void => Some(Vec::new()),
+        Kind::Integer { .. } => Some(vec![Class::Integer]),
+        Kind::Float(_) if value.size <= 8 => Some(vec![Class::Float]),
+        Kind::Float(_) | Kind::Complex(_) | Kind::Record(_) => None,
+    }
+}
+
+/// The description of a value for libffi.
+pub(in crate::call) fn describe(
+    value: &Value,
+    types: &mut Types,
+) -> Result<*mut ffi_type, &'static str> {
+    match &value.kind {
+        Kind::Void => Ok(&raw mut libffi_sys::ffi_type_void),
+        Kind::Integer { is_signed } => Ok(Types::integer(value.size, *is_signed)),
+        // The low bits of the same register, and a whole word on the stack.
+        Kind::Float(Float::Float16) if cfg!(all(target_arch = "aarch64", not(windows))) => {
+            Ok(&raw mut libffi_sys::ffi_type_double)
+        }
+        Kind::Float(Float::Float16) | Kind::Complex(Float::Float16) => Err(FLOAT16),
+        Kind::Float(float) => Ok(Types::float(*float)),
+        Kind::Complex(_) if cfg!(windows) => Err(COMPLEX),
+        Kind::Complex(float) => Ok(types.complex(*float)),
+        Kind::Record(record) => describe_record(record, types),
+    }
+}
+
+const FLOAT16: &str = "how _Float16 travels on this machine is not known";
+const COMPLEX: &str = "this system's C has no complex numbers";
+
+fn describe_record(record: &Record, types: &mut Types) -> Result<*mut ffi_type, &'static str> {
+    let Body::Complete {
+        members,
+        size,
+        alignment,
+        ..
+    } = &record.body
+    else {
+        return Err("its members are not known");
+    };
+    if record.kind == RecordKind::Union {
+        return Err("how unions travel on this machine is not known");
+    }
+    let (mut end, mut natural) = (0_usize, 1);
+    let mut elements = Vec::new();
+    for member in members {
+        let (Some(bytes), Some(aligned)) = (member.ctype.size(), member.ctype.alignment()) else {
+            return Err("its members are not known");
+        };
+        if member.offset != end.next_multiple_of(aligned) {
+            return Err(UNNATURAL);
+        }
+        end = member.offset + bytes;
+        natural = natural.max(aligned);
+        if *size <= IN_REGISTERS {
+            describe_member(&member.ctype, types, &mut elements)?;
+        }
+    }
+    if natural != *alignment || end.next_multiple_of(natural) != *size {
+        return Err(UNNATURAL);
+    }
+    if elements.is_empty() {
+        elements.push(Types::integer(1, false));
+    }
+    Ok(types.record(*size, *alignment, elements))
+}
+
+const UNNATURAL: &str = "`packed` or `_Alignas` moves its members";
+
+fn describe_member(
+    ctype: &CType,
+    types: &mut Types,
+    elements: &mut Vec<*mut ffi_type>,
+) -> Result<(), &'static str> {
+    let size = ctype.size().unwrap_or(0);
+    elements.push(match ctype.resolved() {
+        // What has no bytes doesn't travel.
+        _ if size == 0 => return Ok(()),
+        CType::Array(array) => {
+            let length = array.length.unwrap_or(0);
+            return (0..length).try_for_each(|_| describe_member(&array.item, types, elements));
+        }
+        CType::Record(record) => describe_record(record, types)?,
+        CType::Float(Float::Float16) | CType::Complex(Float::Float16) => return Err(FLOAT16),
+        CType::Float(float) => Types::float(*float),
+        CType::Complex(_) if cfg!(windows) => return Err(COMPLEX),
+        // In a record, its two parts.
+        CType::Complex(float) => {
+            elements.push(Types::float(*float));
+            Types::float(*float)
+        }
+        other => Types::integer(size, other.integer().is_some_and(Integer::is_signed)),
+    });
+    Ok(())
+}

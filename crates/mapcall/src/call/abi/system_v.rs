@@ -1,0 +1,210 @@
+//! x86-64 outside Windows: the System V ABI's classes of eightbytes.
+//!
+//! libffi is told of words in their classes and not of C's types: the classes of unions, packed
+//! structs and `_Float16` are out of its own reach, and these ways agree with the C compiler's by
+//! construction.
+
+use std::collections::HashSet;
+use std::ptr;
+
+use libffi_sys::ffi_type;
+
+use super::Class;
+use crate::call::libffi::Types;
+use crate::call::value::{Kind, Value};
+use crate::ctype::{Body, CType, Float, Member, Record};
+
+pub(in crate::call) const INTEGER_REGISTERS: usize = 6;
+pub(in crate::call) const FLOAT_REGISTERS: usize = 8;
+
+/// The size of what can travel in registers, in bytes.
+const TWO_WORDS: usize = 16;
+
+/// How a value travels.
+enum Passing {
+    Nothing,
+    Word(Class),
+    Words(Class, Class),
+    /// In memory as an argument, on the x87 stack as a result.
+    LongDouble,
+    ComplexLongDouble,
+    Memory,
+}
+
+/// The registers that a value takes while there are enough of them; `None` for other ways.
+#[cfg(target_os = "linux")]
+pub(in crate::call) fn registers(value: &Value) -> Option<Vec<Class>> {
+    match passing(value).ok()? {
+        Passing::Nothing => Some(Vec::new()),
+        Passing::Word(class) => Some(vec![class]),
+        // A frame's padding has no place in the compiled code.
+        Passing::Words(first, second) if value.alignment < TWO_WORDS => Some(vec![first, second]),
+        _ => None,
+    }
+}
+
+/// The description of a value for libffi.
+pub(in crate::call) fn describe(
+    value: &Value,
+    types: &mut Types,
+) -> Result<*mut ffi_type, &'static str> {
+    Ok(match passing(value)? {
+        Passing::Nothing => &raw mut libffi_sys::ffi_type_void,
+        Passing::Word(class) => word(class),
+        Passing::Words(first, second) => {
+            types.record(TWO_WORDS, value.alignment, vec![word(first), word(second)])
+        }
+        Passing::LongDouble => &raw mut libffi_sys::ffi_type_longdouble,
+        Passing::ComplexLongDouble => types.complex(Float::LongDouble),
+        Passing::Memory => {
+            // A member of more than four words puts the whole record in memory.
+            let large = types.record(5 * size_of::<u64>(), 8, vec![word(Class::Integer)]);
+            types.record(8 * value.words(), value.alignment, vec![large])
+        }
+    })
+}
+
+fn word(class: Class) -> *mut ffi_type {
+    match class {
+        Class::Integer => &raw mut libffi_sys::ffi_type_uint64,
+        Class::Float => &raw mut libffi_sys::ffi_type_double,
+    }
+}
+
+fn passing(value: &Value) -> Result<Passing, &'static str> {
+    Ok(match &value.kind {
+        Kind::Void => Passing::Nothing,
+        Kind::Integer { .. } => Passing::Word(Class::Integer),
+        Kind::Float(Float::LongDouble) if value.size > 8 => Passing::LongDouble,
+        Kind::Complex(Float::LongDouble) if value.size > 16 => Passing::ComplexLongDouble,
+        Kind::Float(_) => Passing::Word(Class::Float),
+        Kind::Complex(_) if value.size <= 8 => Passing::Word(Class::Float),
+        Kind::Complex(_) => Passing::Words(Class::Float, Class::Float),
+        Kind::Record(record) => record_passing(record, value.size)?,
+    })
+}
+
+/// The class of an eightbyte, or of both.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Empty,
+    Integer,
+    Float,
+    X87,
+    X87Up,
+    Memory,
+}
+
+impl Part {
+    /// The ABI's rules for fields that share an eightbyte, in their order.
+    fn merge(self, other: Self) -> Self {
+        match (self, other) {
+            (one, same) if one == same => one,
+            (Self::Empty, one) | (one, Self::Empty) => one,
+            (Self::Memory, _) | (_, Self::Memory) => Self::Memory,
+            (Self::Integer, _) | (_, Self::Integer) => Self::Integer,
+            (Self::X87 | Self::X87Up, _) | (_, Self::X87 | Self::X87Up) => Self::Memory,
+            _ => Self::Float,
+        }
+    }
+
+    fn register(self) -> Result<Class, &'static str> {
+        match self {
+            Self::Integer => Ok(Class::Integer),
+            Self::Float => Ok(Class::Float),
+            _ => Err("eight of its bytes are all padding"),
+        }
+    }
+}
+
+fn record_passing(record: &Record, size: usize) -> Result<Passing, &'static str> {
+    if size > TWO_WORDS {
+        return Ok(Passing::Memory);
+    }
+    let mut parts = Parts {
+        parts: [Part::Empty; 2],
+        seen: HashSet::new(),
+    };
+    parts.record(record, 0)?;
+    let [first, second] = parts.parts;
+    if first == Part::Memory || second == Part::Memory {
+        return Ok(Passing::Memory);
+    }
+    Ok(match (first, second) {
+        (Part::X87, Part::X87Up) => Passing::LongDouble,
+        (_, Part::X87Up) => Passing::Memory,
+        _ if size <= 8 => Passing::Word(first.register()?),
+        _ => Passing::Words(first.register()?, second.register()?),
+    })
+}
+
+/// The parts of a record of two eightbytes at most.
+struct Parts {
+    parts: [Part; 2],
+    /// Members can share their types: without this, a walk could take exponential time.
+    seen: HashSet<(*const Record, usize)>,
+}
+
+impl Parts {
+    fn record(&mut self, record: &Record, offset: usize) -> Result<(), &'static str> {
+        let Body::Complete { members, .. } = &record.body else {
+            return Err("its members are not known");
+        };
+        if self.seen.insert((ptr::from_ref(record), offset)) {
+            for Member {
+                ctype, offset: at, ..
+            } in members
+            {
+                self.member(ctype, offset + at)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn member(&mut self, ctype: &CType, offset: usize) -> Result<(), &'static str> {
+        let Some(size) = ctype.size() else {
+            return Err("its members are not known");
+        };
+        match ctype.resolved() {
+            // What has no bytes has no class.
+            _ if size == 0 => Ok(()),
+            CType::Record(record) => self.record(record, offset),
+            CType::Array(array) => {
+                let step = array.item.size().unwrap_or(size);
+                (0..size)
+                    .step_by(step.max(1))
+                    .try_for_each(|at| self.member(&array.item, offset + at))
+            }
+            CType::Float(Float::LongDouble) if size > 8 => {
+                self.add(0, Part::X87);
+                self.add(8, Part::X87Up);
+                Ok(())
+            }
+            CType::Float(_) => {
+                self.scalar(offset, size, Part::Float);
+                Ok(())
+            }
+            CType::Complex(_) => {
+                self.scalar(offset, size / 2, Part::Float);
+                self.scalar(offset + size / 2, size / 2, Part::Float);
+                Ok(())
+            }
+            _ => {
+                self.scalar(offset, size, Part::Integer);
+                Ok(())
+            }
+        }
+    }
+
+    /// A field that `packed` has moved off its alignment puts the record in memory.
+    fn scalar(&mut self, offset: usize, size: usize, part: Part) {
+        let is_aligned = offset.is_multiple_of(size);
+        self.add(offset, if is_aligned { part } else { Part::Memory });
+    }
+
+    fn add(&mut self, offset: usize, part: Part) {
+        if let Some(one) = self.parts.get_mut(offset / 8) {
+            *one = one.merge(part);
+        }
+    }
+}
