@@ -33,6 +33,29 @@ pub struct PrototypeError {
     pub span: Range<usize>,
     /// The whole text.
     pub text: Arc<str>,
+    /// Where in which file, when a [`Header`](crate::Header) was read.
+    pub place: Option<Box<Place>>,
+}
+
+/// A line of a header.
+///
+/// ```
+/// use mapcall::Header;
+///
+/// let errno = Header::new("errno.h").read()?;
+/// assert!(errno.errors().is_empty());
+/// let stdio = Header::new("stdio.h").read()?;
+/// let printf = stdio.functions().iter().find(|f| f.name == "printf").unwrap();
+/// let place = printf.prototype.as_ref().unwrap_err().place.as_ref().unwrap();
+/// assert!(place.file.ends_with("stdio.h") && place.line > 1);
+/// # Ok::<(), mapcall::HeaderError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file, as the compiler names it.
+    pub file: Arc<str>,
+    /// The line, from 1.
+    pub line: usize,
 }
 
 /// What is wrong with a declaration.
@@ -158,7 +181,7 @@ pub enum PrototypeErrorKind {
     },
     /// A constant expression without a value.
     #[error("this constant expression {0}")]
-    Constant(ExtentError),
+    Constant(Box<ExtentError>),
     /// An extent where arrays must have constant ones.
     #[error("only the extents of a parameter itself may vary")]
     VariableLength,
@@ -266,13 +289,14 @@ impl std::error::Error for PrototypeError {}
 impl fmt::Display for PrototypeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (reason, remedy) = (self.kind.to_string(), self.kind.remedy());
-        let (first_line, lines, span) = self.excerpt();
+        let (line, lines, span) = self.excerpt();
+        let place = self.place.as_ref();
+        let mut snippet = Snippet::source(lines).line_start(place.map_or(line, |place| place.line));
+        if let Some(place) = place {
+            snippet = snippet.path(&*place.file);
+        }
         let group = Group::with_title(Level::ERROR.primary_title(&reason))
-            .element(
-                Snippet::source(lines)
-                    .line_start(first_line)
-                    .annotation(AnnotationKind::Primary.span(span)),
-            )
+            .element(snippet.annotation(AnnotationKind::Primary.span(span)))
             .element(Level::HELP.message(&remedy));
         f.write_str(&Renderer::plain().render(&[group]))
     }
@@ -311,6 +335,7 @@ impl PrototypeError {
             kind,
             span,
             text: Arc::clone(text),
+            place: None,
         }
     }
 }

@@ -16,9 +16,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Prototype`] is one function with its arrays and their [`Extent`]s, [`Declarations`] a whole
-//! header, [`CType`] any C type with the size and alignment that it has on this machine. A
-//! [`Library`] finds a shared library and the addresses of its functions.
+//! [`Prototype`] is one function with its arrays and their [`Extent`]s, [`CType`] any C type with
+//! the size and alignment that it has on this machine. A [`Header`] reads a whole header, through
+//! the system's preprocessor, into [`Declarations`]. A [`Library`] finds a shared library and the
+//! addresses of its functions.
 
 pub mod call;
 pub mod contract;
@@ -26,15 +27,17 @@ pub mod ctype;
 mod error;
 pub mod extent;
 pub mod function;
+pub mod header;
 pub mod library;
 mod nearest;
 mod parse;
 pub mod prototype;
 
 pub use ctype::CType;
-pub use error::{PrototypeError, PrototypeErrorKind};
+pub use error::{Place, PrototypeError, PrototypeErrorKind};
 pub use extent::Extent;
 pub use function::{Arg, BindError, CallError, Function, Handle, Success, Value};
+pub use header::{Header, HeaderError};
 pub use library::{Library, LibraryError};
 pub use mapcall_array as array;
 pub use prototype::{Declarations, Parameter, Prototype};

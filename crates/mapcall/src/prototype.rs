@@ -71,6 +71,22 @@ pub struct Parameter {
 }
 
 impl Parameter {
+    /// Its type in C; that of the elements if it is an array.
+    ///
+    /// ```
+    /// use mapcall::Prototype;
+    ///
+    /// let f = Prototype::parse("void f(const float x[3], const char *restrict name)")?;
+    /// assert_eq!(f.parameters[0].declared_type(), "const float");
+    /// assert_eq!(f.parameters[1].declared_type(), "const char *restrict");
+    /// # Ok::<(), mapcall::PrototypeError>(())
+    /// ```
+    #[must_use]
+    pub fn declared_type(&self) -> String {
+        let is_const = self.is_const && !self.extents.is_empty();
+        self.ctype.declare_qualified(is_const, "")
+    }
+
     /// The number of brackets: 0 for scalars and pointers.
     #[must_use]
     pub fn rank(&self) -> usize {
@@ -125,7 +141,7 @@ impl Prototype {
     ///
     /// [`PrototypeError`] for what is no C, and for what can't be called.
     pub fn parse(text: &str) -> Result<Self, PrototypeError> {
-        parse::prototype(text)
+        parse::prototype(text, &Arc::default())
     }
 
     /// The parameter of that name, and its position.
@@ -249,11 +265,12 @@ impl fmt::Display for Prototype {
 ///     "`print_stream` takes a variable number of arguments, which can't be checked",
 /// );
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Declarations {
     pub(crate) functions: Vec<Declared>,
     pub(crate) structs: HashMap<String, CType>,
     pub(crate) errors: Vec<PrototypeError>,
+    pub(crate) scope: Arc<parse::Scope>,
 }
 
 /// A function of a header.
@@ -285,7 +302,27 @@ impl Declarations {
     /// declared.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        parse::declarations(&Arc::from(text))
+        parse::declarations(&Arc::from(text), None)
+    }
+
+    /// Reads one prototype in which the types and enumerators of the header are known.
+    ///
+    /// ```
+    /// use mapcall::Declarations;
+    ///
+    /// let header = Declarations::parse("enum { TAPS = 3 }; typedef float sample;");
+    /// let f = header.prototype("void smooth(int n, const sample x[n], sample y[n - TAPS])")?;
+    /// assert_eq!(f.signature(), "(n)->(n-3)");
+    /// # Ok::<(), mapcall::PrototypeError>(())
+    /// ```
+    ///
+    /// So a prototype says what the header doesn't: the extents of its arrays.
+    ///
+    /// # Errors
+    ///
+    /// As [`Prototype::parse`].
+    pub fn prototype(&self, text: &str) -> Result<Prototype, PrototypeError> {
+        parse::prototype(text, &self.scope)
     }
 
     /// The functions, in order.

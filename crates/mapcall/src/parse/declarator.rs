@@ -126,7 +126,7 @@ impl<'t> Reader<'t> {
             && only.kind() == "parameter_declaration"
             && only.named_child_count() == 1
             && name.kind() == "type_identifier"
-            && self.typedef(self.text(name)).is_none();
+            && self.scope.typedef(self.text(name)).is_none();
         is_name.then_some(name)
     }
 

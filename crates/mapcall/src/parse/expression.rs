@@ -30,14 +30,14 @@ impl<'t> Reader<'t> {
     pub(super) fn extent_value(&self, expression: &Expr, node: Node<'t>) -> Result<usize> {
         expression
             .evaluate(&[])
-            .map_err(|error| self.error(Kind::Constant(error), node))
+            .map_err(|error| self.error(Kind::Constant(error.into()), node))
     }
 
     pub(super) fn constant(&mut self, node: Node<'t>) -> Result<i128> {
         let expression = self.expression(node, None)?;
         expression
             .value(&[])
-            .map_err(|error| self.error(Kind::Constant(error), node))
+            .map_err(|error| self.error(Kind::Constant(error.into()), node))
     }
 
     /// Reads an expression; whatever is constant in it is computed.
@@ -58,7 +58,7 @@ impl<'t> Reader<'t> {
         expression
             .value(&[])
             .map(Expr::Constant)
-            .map_err(|error| self.error(Kind::Constant(error), node))
+            .map_err(|error| self.error(Kind::Constant(error.into()), node))
     }
 
     fn expression_at(&mut self, node: Node<'t>, names: Option<&Names<'_>>) -> Result<Expr> {
@@ -135,7 +135,7 @@ impl<'t> Reader<'t> {
                 name: Arc::from(name),
             });
         }
-        if let Some(value) = self.enumerator(name) {
+        if let Some(value) = self.scope.enumerator(name) {
             return Ok(Expr::Constant(value));
         }
         let kind = match names {
@@ -161,7 +161,7 @@ impl<'t> Reader<'t> {
         let value = self.field(node, "value")?;
         // `(n) - 1`, which the grammar can't tell from a cast of -1.
         if let Some(name) = lone_name(type_node)
-            && self.typedef(self.text(name)).is_none()
+            && self.scope.typedef(self.text(name)).is_none()
         {
             return match value.kind() {
                 "unary_expression" | "pointer_expression" => {
@@ -233,7 +233,7 @@ impl<'t> Reader<'t> {
         });
         match parameter {
             Some((_, ctype)) => Some(ctype.clone()),
-            None => self.typedef(name),
+            None => self.scope.typedef(name),
         }
     }
 

@@ -67,7 +67,8 @@ impl<'t> Reader<'t> {
                 if let Err(error) = self.type_definition(&specifiers, &declarator, name) {
                     sink(self, Item::Error(error))?;
                 }
-            } else if declares_function(&specifiers, &declarator) {
+            } else if declares_function(&specifiers, &declarator) && self.is_own(name.start_byte())
+            {
                 let prototype = self.function(node, &specifiers, &declarator, name);
                 sink(self, Item::Function(name, prototype))?;
             }
@@ -98,13 +99,13 @@ impl<'t> Reader<'t> {
                 continue;
             };
             if is_typedef {
-                let text = self.text(name);
-                let ctype = CType::unsupported(text, error.kind.to_string());
-                self.typedefs.insert(text, ctype);
+                let reason = error.kind.to_string();
+                self.scope.define_unsupported(self.text(name), reason);
             } else if matches!(
                 declarator.derivations.last(),
                 Some(Derivation::Function { .. })
-            ) {
+            ) && self.is_own(name.start_byte())
+            {
                 sink(self, Item::Function(name, Err(error.clone())))?;
                 is_reported = true;
             }
@@ -131,8 +132,8 @@ impl<'t> Reader<'t> {
         let (ctype, is_const) = match derived {
             Ok(derived) => derived,
             Err(error) => {
-                let ctype = CType::unsupported(text, error.kind.to_string());
-                self.typedefs.insert(text, ctype);
+                let reason = error.kind.to_string();
+                self.scope.define_unsupported(text, reason);
                 return Err(error);
             }
         };

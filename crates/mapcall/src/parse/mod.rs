@@ -3,20 +3,25 @@
 mod declarator;
 mod expression;
 mod function;
+mod scope;
 mod spelling;
 mod standard;
 mod types;
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
 use tree_sitter::{Node, Parser, Tree};
 
-use crate::ctype::{Body, CType};
+use crate::ctype::CType;
 use crate::error::{PrototypeError, PrototypeErrorKind as Kind};
+use crate::header::Lines;
 use crate::prototype::{Declarations, Declared, Prototype};
+
+use scope::Conflict;
+pub(crate) use scope::Scope;
 
 type Result<T> = std::result::Result<T, PrototypeError>;
 
@@ -24,15 +29,15 @@ type Result<T> = std::result::Result<T, PrototypeError>;
 const MAX_DEPTH: usize = 64;
 
 /// The most text that is read, in bytes.
-const MAX_TEXT: usize = 64 << 20;
+pub(crate) const MAX_TEXT: usize = 64 << 20;
 
 thread_local! {
     /// Making a parser costs more than parsing a prototype.
     static PARSER: RefCell<Option<Parser>> = const { RefCell::new(None) };
 }
 
-/// Reads one prototype and the definitions before it.
-pub(crate) fn prototype(text: &str) -> Result<Prototype> {
+/// Reads one prototype and the definitions before it, where the names of `scope` are known.
+pub(crate) fn prototype(text: &str, scope: &Arc<Scope>) -> Result<Prototype> {
     let source = Arc::from(text);
     let mut plain = spelling::plain(text);
     if !text.trim_end().ends_with([';', '}']) {
@@ -40,7 +45,7 @@ pub(crate) fn prototype(text: &str) -> Result<Prototype> {
         plain.to_mut().push_str("\n;");
     }
     let tree = tree(&plain, &source)?;
-    let mut reader = Reader::new(&source, &plain);
+    let mut reader = Reader::new(&source, &plain, Scope::within(Arc::clone(scope)));
     if let Some(error) = reader.first_error(tree.root_node()) {
         return Err(error);
     }
@@ -64,13 +69,9 @@ pub(crate) fn prototype(text: &str) -> Result<Prototype> {
     })
 }
 
-/// Reads all that can be read.
-pub(crate) fn declarations(source: &Arc<str>) -> Declarations {
-    let mut declarations = Declarations {
-        functions: Vec::new(),
-        structs: HashMap::new(),
-        errors: Vec::new(),
-    };
+/// Reads all that can be read; of a preprocessed header, the functions that count as its own.
+pub(crate) fn declarations(source: &Arc<str>, lines: Option<&Lines>) -> Declarations {
+    let mut declarations = Declarations::default();
     let plain = spelling::plain(source);
     let tree = match tree(&plain, source) {
         Ok(tree) => tree,
@@ -79,12 +80,14 @@ pub(crate) fn declarations(source: &Arc<str>) -> Declarations {
             return declarations;
         }
     };
-    let mut reader = Reader::new(source, &plain);
+    let mut reader = Reader::new(source, &plain, Scope::default());
+    reader.lines = lines;
     let mut seen = HashSet::new();
     let (functions, errors) = (&mut declarations.functions, &mut declarations.errors);
     let read = reader.declarations(tree.root_node(), 0, &mut |reader, item| {
         match item {
-            Item::Error(error) => errors.push(error),
+            Item::Error(error) if reader.is_own(error.span.start) => errors.push(error),
+            Item::Error(_) => {}
             Item::Function(name, prototype) => {
                 let name = reader.text(name).to_owned();
                 if seen.insert(name.clone()) {
@@ -95,7 +98,8 @@ pub(crate) fn declarations(source: &Arc<str>) -> Declarations {
         Ok(())
     });
     declarations.errors.extend(read.err());
-    declarations.structs = reader.structs();
+    declarations.structs = reader.scope.structs();
+    declarations.scope = Arc::new(reader.scope);
     declarations
 }
 
@@ -138,9 +142,9 @@ struct Reader<'t> {
     source: &'t Arc<str>,
     /// The text that the grammar reads: the same places, in plain spelling.
     plain: &'t str,
-    typedefs: HashMap<&'t str, CType>,
-    tags: HashMap<&'t str, (&'static str, CType)>,
-    enumerators: HashMap<&'t str, i128>,
+    scope: Scope,
+    /// Where the text comes from, when it is a preprocessed header.
+    lines: Option<&'t Lines>,
     is_packed_by_pragma: bool,
     depth: usize,
     /// Where it is reading, for errors that have no place of their own.
@@ -148,13 +152,12 @@ struct Reader<'t> {
 }
 
 impl<'t> Reader<'t> {
-    fn new(source: &'t Arc<str>, plain: &'t str) -> Self {
+    fn new(source: &'t Arc<str>, plain: &'t str, scope: Scope) -> Self {
         Self {
             source,
             plain,
-            typedefs: HashMap::new(),
-            tags: HashMap::new(),
-            enumerators: HashMap::new(),
+            scope,
+            lines: None,
             is_packed_by_pragma: false,
             depth: 0,
             place: 0..0,
@@ -255,7 +258,7 @@ impl<'t> Reader<'t> {
             let expected = Kind::Syntax {
                 expected: "the rest of a declaration".into(),
             };
-            return PrototypeError::new(expected, at..at, self.source);
+            return self.error_at(expected, at..at);
         }
         let found = self.text(node);
         let expected = match found.lines().next() {
@@ -270,111 +273,29 @@ impl<'t> Reader<'t> {
 
 /// Names.
 impl<'t> Reader<'t> {
-    fn typedef(&self, name: &str) -> Option<CType> {
-        match self.typedefs.get(name) {
-            Some(ctype) => Some(self.completed(ctype).unwrap_or_else(|| ctype.clone())),
-            None => standard::lookup(name),
-        }
-    }
-
-    fn tag(&self, keyword: &str, tag: &str) -> Option<CType> {
-        let (kind, ctype) = self.tags.get(tag)?;
-        (*kind == keyword).then(|| ctype.clone())
-    }
-
-    fn enumerator(&self, name: &str) -> Option<i128> {
-        self.enumerators.get(name).copied()
-    }
-
-    /// The type with the members of structs that have been defined since; `None` when it stays
-    /// as it is.
-    fn completed(&self, ctype: &CType) -> Option<CType> {
-        match ctype {
-            CType::Record(record) if record.body == Body::Incomplete => {
-                self.tag(record.kind.keyword(), record.tag.as_deref()?)
-            }
-            CType::Typedef(typedef) => {
-                let ctype = self.completed(&typedef.ctype)?;
-                Some(CType::typedef(&typedef.name, ctype, typedef.is_const))
-            }
-            CType::Pointer(pointer) => {
-                let target = self.completed(&pointer.target)?;
-                Some(CType::pointer(
-                    target,
-                    pointer.is_const,
-                    pointer.is_restrict,
-                ))
-            }
-            _ => None,
-        }
-    }
-
     fn define_tag(
         &mut self,
         keyword: &'static str,
-        tag: &'t str,
+        tag: &str,
         ctype: &CType,
         node: Node<'t>,
     ) -> Result<()> {
-        match self.tags.get(tag) {
-            Some((kind, known)) if *kind != keyword || known != ctype => {
-                let name = format!("{keyword} {tag}");
-                Err(self.error(Kind::Redefined { name }, node))
-            }
-            _ => {
-                self.tags.insert(tag, (keyword, ctype.clone()));
-                Ok(())
-            }
-        }
+        let defined = self.scope.define_tag(keyword, tag, ctype);
+        defined.map_err(|Conflict| self.redefined(format!("{keyword} {tag}"), node))
     }
 
-    fn define_typedef(&mut self, name: &'t str, ctype: CType, node: Node<'t>) -> Result<()> {
-        let differs = self.typedefs.get(name).is_some_and(|known| {
-            match (known, &ctype) {
-                // A struct may have been completed in between; its text is the same.
-                (CType::Typedef(known), CType::Typedef(ctype)) => {
-                    known.ctype.to_string() != ctype.ctype.to_string()
-                }
-                _ => false,
-            }
-        });
-        if differs {
-            let name = name.into();
-            return Err(self.error(Kind::Redefined { name }, node));
-        }
-        self.typedefs.insert(name, ctype);
-        Ok(())
+    fn define_typedef(&mut self, name: &str, ctype: CType, node: Node<'t>) -> Result<()> {
+        let defined = self.scope.define_typedef(name, ctype);
+        defined.map_err(|Conflict| self.redefined(name.into(), node))
     }
 
-    fn define_enumerator(&mut self, name: &'t str, value: i128, node: Node<'t>) -> Result<()> {
-        match self.enumerators.insert(name, value) {
-            Some(known) if known != value => {
-                let name = name.into();
-                Err(self.error(Kind::Redefined { name }, node))
-            }
-            _ => Ok(()),
-        }
+    fn define_enumerator(&mut self, name: &str, value: i128, node: Node<'t>) -> Result<()> {
+        let defined = self.scope.define_enumerator(name, value);
+        defined.map_err(|Conflict| self.redefined(name.into(), node))
     }
 
-    fn structs(&self) -> HashMap<String, CType> {
-        let is_defined = |ctype: &CType| match ctype.resolved() {
-            CType::Record(record) => record.body != Body::Incomplete,
-            _ => false,
-        };
-        let tags = self
-            .tags
-            .iter()
-            .map(|(name, (_, ctype))| (*name, ctype.clone()));
-        let typedefs = self
-            .typedefs
-            .keys()
-            .filter_map(|name| Some((*name, self.typedef(name)?)));
-        // The tag wins over a typedef of the same name, whose type it nearly always is.
-        typedefs
-            .chain(tags)
-            .filter(|(_, ctype)| is_defined(ctype))
-            .map(|(name, ctype)| (name.to_owned(), ctype))
-            .collect()
+    fn redefined(&self, name: String, node: Node<'t>) -> PrototypeError {
+        self.error(Kind::Redefined { name }, node)
     }
 }
 
@@ -407,11 +328,26 @@ impl<'t> Reader<'t> {
         self.depth = self.depth.saturating_sub(1);
     }
 
+    /// Whether what stands there belongs to the header that was asked for.
+    fn is_own(&self, at: usize) -> bool {
+        self.lines.is_none_or(|lines| lines.is_own(at))
+    }
+
     fn error(&self, kind: Kind, node: Node<'_>) -> PrototypeError {
         let mut range = node.byte_range();
         range.end = range.end.min(self.source.len());
         range.start = range.start.min(range.end);
-        PrototypeError::new(kind, range, self.source)
+        self.error_at(kind, range)
+    }
+
+    fn error_at(&self, kind: Kind, range: Range<usize>) -> PrototypeError {
+        let place = self
+            .lines
+            .and_then(|lines| lines.place(self.source, range.start));
+        PrototypeError {
+            place: place.map(Box::new),
+            ..PrototypeError::new(kind, range, self.source)
+        }
     }
 
     fn syntax(&self, expected: &str, node: Node<'_>) -> PrototypeError {
@@ -425,7 +361,7 @@ impl<'t> Reader<'t> {
 
     fn too_deep_here(&self) -> PrototypeError {
         let kind = Kind::TooDeep { limit: MAX_DEPTH };
-        PrototypeError::new(kind, self.place.clone(), self.source)
+        self.error_at(kind, self.place.clone())
     }
 }
 

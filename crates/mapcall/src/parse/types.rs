@@ -106,7 +106,9 @@ impl<'t> Reader<'t> {
             "primitive_type" | "sized_type_specifier" => self.words(node),
             "type_identifier" => {
                 let name = self.text(node);
-                self.typedef(name).ok_or_else(|| self.unknown_type(node))
+                self.scope
+                    .typedef(name)
+                    .ok_or_else(|| self.unknown_type(node))
             }
             "struct_specifier" => self.record(node, RecordKind::Struct),
             "union_specifier" => self.record(node, RecordKind::Union),
@@ -162,9 +164,10 @@ impl<'t> Reader<'t> {
                     (Some(float), _) if is_complex => Ok(CType::Complex(float)),
                     (Some(float), _) => Ok(CType::Float(float)),
                     (None, Some("void")) if long == 0 && !is_complex => Ok(CType::Void),
-                    (None, Some(name)) if long == 0 && !is_complex => {
-                        self.typedef(name).ok_or_else(|| self.unknown_type(node))
-                    }
+                    (None, Some(name)) if long == 0 && !is_complex => self
+                        .scope
+                        .typedef(name)
+                        .ok_or_else(|| self.unknown_type(node)),
                     _ => Err(self.no_type(node)),
                 };
             }
@@ -201,7 +204,7 @@ impl<'t> Reader<'t> {
         let tag = node.child_by_field_name("name").map(|tag| self.text(tag));
         let Some(list) = node.child_by_field_name("body") else {
             let tag = tag.unwrap_or_default();
-            if let Some(known) = self.tag(kind.keyword(), tag) {
+            if let Some(known) = self.scope.tag(kind.keyword(), tag) {
                 return Ok(known);
             }
             let record = Record::new(kind, Some(tag.into()), Body::Incomplete);
@@ -309,7 +312,7 @@ impl<'t> Reader<'t> {
         let tag = node.child_by_field_name("name").map(|tag| self.text(tag));
         let Some(list) = node.child_by_field_name("body") else {
             let tag = tag.unwrap_or_default();
-            return self.tag("enum", tag).ok_or_else(|| {
+            return self.scope.tag("enum", tag).ok_or_else(|| {
                 let ctype = format!("enum {tag}");
                 self.error(Kind::Incomplete { ctype }, node)
             });
@@ -326,7 +329,7 @@ impl<'t> Reader<'t> {
                 next = self.constant(value)?;
             }
             if !(i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&next) {
-                let kind = Kind::Constant(crate::extent::ExtentError::Overflow);
+                let kind = Kind::Constant(crate::extent::ExtentError::Overflow.into());
                 return Err(self.error(kind, child));
             }
             self.define_enumerator(name, next, child)?;
@@ -373,7 +376,7 @@ impl<'t> Reader<'t> {
         }
         // The grammar takes a type's name for an expression.
         if argument.kind() == "identifier"
-            && let Some(ctype) = self.typedef(self.text(argument))
+            && let Some(ctype) = self.scope.typedef(self.text(argument))
         {
             return Ok(ctype.alignment());
         }
@@ -465,7 +468,7 @@ impl<'t> Reader<'t> {
         const KEYWORDS: [&str; 9] = [
             "char", "short", "int", "long", "unsigned", "signed", "float", "double", "void",
         ];
-        let known = self.typedefs.keys().copied().chain(KEYWORDS);
+        let known = self.scope.typedef_names().chain(KEYWORDS);
         let known = known.chain(standard::names());
         super::nearest(name, known)
     }

@@ -1,0 +1,209 @@
+//! The preprocessor: the system's C compiler, run without a shell and within limits.
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Attempt, Header, HeaderError};
+use crate::parse::MAX_TEXT;
+
+/// The most of a compiler's complaints that is kept, in bytes.
+const MAX_WORDS: usize = 64 << 10;
+
+/// What is preprocessed.
+#[derive(Clone, Copy)]
+pub(super) enum Input<'a> {
+    /// A file.
+    File(&'a Path),
+    /// What the include path has under that name.
+    Name(&'a str),
+}
+
+/// The header as the first compiler that can be run leaves it.
+pub(super) fn preprocess(header: &Header, input: Input<'_>) -> Result<Vec<u8>, HeaderError> {
+    let mut tried = Vec::new();
+    for words in header.compilers() {
+        let name = words.join(" ".as_ref()).to_string_lossy().into_owned();
+        match start(header, input, &words) {
+            Ok(child) => return finish(header, input, &name, child),
+            Err(error) => tried.push(Attempt {
+                command: name,
+                reason: error.to_string(),
+            }),
+        }
+    }
+    Err(HeaderError::NoCompiler {
+        name: header.name.clone(),
+        tried,
+        reason: String::new(),
+    })
+}
+
+fn start(header: &Header, input: Input<'_>, words: &[OsString]) -> io::Result<Child> {
+    let (program, first) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut command = Command::new(program);
+    command.args(first).args(["-E", "-w", "-x", "c"]);
+    for directory in &header.directories {
+        // Never an option, nor GCC's `=` for the system's root.
+        command.arg("-I").arg(Path::new(".").join(directory));
+    }
+    for (name, value) in &header.macros {
+        command.arg(match value {
+            Some(value) => format!("-D{name}={value}"),
+            None => format!("-D{name}"),
+        });
+    }
+    match input {
+        Input::File(path) => command.arg(Path::new(".").join(path)),
+        Input::Name(_) => command.arg("-"),
+    };
+    own_group(&mut command);
+    let mut child = command
+        .env("LC_ALL", "C")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    if let (Some(mut stdin), Input::Name(name)) = (child.stdin.take(), input) {
+        // Shorter than a pipe holds; a compiler that doesn't read will say why.
+        let _ = stdin.write_all(format!("#include <{name}>\n").as_bytes());
+    }
+    Ok(child)
+}
+
+fn finish(
+    header: &Header,
+    input: Input<'_>,
+    compiler: &str,
+    mut child: Child,
+) -> Result<Vec<u8>, HeaderError> {
+    let name = || header.name.clone();
+    let io_error = |source| HeaderError::Io {
+        path: compiler.into(),
+        source,
+    };
+    let (status, output, words) = match run(&mut child, header.time_limit) {
+        Ok(Some(end)) => end,
+        Ok(None) => {
+            kill(&mut child);
+            return Err(HeaderError::TooSlow {
+                name: name(),
+                compiler: compiler.into(),
+                limit: header.time_limit,
+            });
+        }
+        Err(error) => {
+            kill(&mut child);
+            return Err(io_error(error));
+        }
+    };
+    if output.len() > MAX_TEXT {
+        kill(&mut child);
+        return Err(HeaderError::TooLong {
+            name: name(),
+            limit: MAX_TEXT,
+        });
+    }
+    let words = String::from_utf8_lossy(&words).into_owned();
+    let mut errors = words.lines().filter(|line| line.contains("error"));
+    let first = errors.next().or(words.lines().next());
+    // All compilers that take these options mark lines.
+    if status.success() && output.starts_with(b"# ") {
+        return Ok(output);
+    }
+    // The one line that they were given says it if the header itself isn't there.
+    if matches!(input, Input::Name(_)) && first.is_some_and(|line| line.starts_with("<stdin>:1:")) {
+        let directories = header.directories.iter();
+        return Err(HeaderError::NotFound {
+            name: name(),
+            compiler: compiler.into(),
+            directories: directories.filter(|path| !path.is_dir()).cloned().collect(),
+        });
+    }
+    let message = match first {
+        Some(line) => line.into(),
+        None if status.success() => "it wrote no preprocessed text".into(),
+        None => format!("it ended with {status}"),
+    };
+    Err(HeaderError::Refused {
+        name: name(),
+        compiler: compiler.into(),
+        message,
+        words,
+    })
+}
+
+/// How it ended, what it wrote and what it said; `None` if it didn't end in time.
+#[expect(clippy::type_complexity, reason = "taken apart at once")]
+fn run(child: &mut Child, limit: Duration) -> io::Result<Option<(ExitStatus, Vec<u8>, Vec<u8>)>> {
+    let start = Instant::now();
+    let left = || limit.saturating_sub(start.elapsed());
+    let output = collect(child.stdout.take(), MAX_TEXT + 1, false)?;
+    let words = collect(child.stderr.take(), MAX_WORDS, true)?;
+    let output = match output.recv_timeout(left()) {
+        Ok(output) => output?,
+        Err(RecvTimeoutError::Timeout) => return Ok(None),
+        Err(RecvTimeoutError::Disconnected) => return Err(io::ErrorKind::BrokenPipe.into()),
+    };
+    if output.len() > MAX_TEXT {
+        return Ok(Some((ExitStatus::default(), output, Vec::new())));
+    }
+    let words = match words.recv_timeout(left()) {
+        Ok(words) => words?,
+        Err(RecvTimeoutError::Timeout) => return Ok(None),
+        Err(RecvTimeoutError::Disconnected) => return Err(io::ErrorKind::BrokenPipe.into()),
+    };
+    // It has closed its outputs and has nothing left to do.
+    while child.try_wait()?.is_none() {
+        if left().is_zero() {
+            return Ok(None);
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(Some((child.wait()?, output, words)))
+}
+
+/// Reads on a thread of its own, so that no pipe fills while another is read.
+fn collect(
+    pipe: Option<impl Read + Send + 'static>,
+    limit: usize,
+    drain: bool,
+) -> io::Result<Receiver<io::Result<Vec<u8>>>> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let mut pipe = pipe.ok_or(io::ErrorKind::BrokenPipe)?;
+    let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+    thread::Builder::new().spawn(move || {
+        let mut bytes = Vec::new();
+        let mut read = pipe.by_ref().take(limit).read_to_end(&mut bytes);
+        if drain && read.is_ok() {
+            read = io::copy(&mut pipe, &mut io::sink()).map(|_| bytes.len());
+        }
+        // Nobody waits any more when the time was up.
+        let _ = sender.send(read.map(|_| bytes));
+    })?;
+    Ok(receiver)
+}
+
+/// A compiler is a driver and its parts; together they can be ended.
+#[cfg(unix)]
+fn own_group(command: &mut Command) {
+    std::os::unix::process::CommandExt::process_group(command, 0);
+}
+
+#[cfg(not(unix))]
+fn own_group(_: &mut Command) {}
+
+fn kill(child: &mut Child) {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Pid, Signal, kill_process_group};
+        // It has not been waited for, so the number is still its own.
+        let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}

@@ -1,0 +1,124 @@
+//! The headers that C and POSIX have.
+
+/// The standard name that a path or name stands for: `sys/types.h` for
+/// `/usr/include/x86_64-linux-gnu/sys/types.h`.
+pub(super) fn name(path: &str) -> Option<&str> {
+    let name = match path.rsplit_once("/include/") {
+        Some((_, name)) => match name.split_once('/') {
+            // Debian's directories for one machine each.
+            Some((machine, inner)) if machine.contains('-') => inner,
+            _ => name,
+        },
+        None => path,
+    };
+    let is_standard = match name.split_once('/') {
+        Some((directory, _)) => matches!(directory, "arpa" | "net" | "netinet" | "sys"),
+        None => name
+            .strip_suffix(".h")
+            .is_some_and(|stem| STEMS.binary_search(&stem).is_ok()),
+    };
+    is_standard.then_some(name)
+}
+
+/// Sorted; those in directories are told by these.
+const STEMS: &[&str] = &[
+    "aio",
+    "assert",
+    "complex",
+    "cpio",
+    "ctype",
+    "dirent",
+    "dlfcn",
+    "errno",
+    "fcntl",
+    "fenv",
+    "float",
+    "fmtmsg",
+    "fnmatch",
+    "ftw",
+    "glob",
+    "grp",
+    "iconv",
+    "inttypes",
+    "iso646",
+    "langinfo",
+    "libgen",
+    "libintl",
+    "limits",
+    "locale",
+    "math",
+    "monetary",
+    "mqueue",
+    "ndbm",
+    "netdb",
+    "nl_types",
+    "poll",
+    "pthread",
+    "pwd",
+    "regex",
+    "sched",
+    "search",
+    "semaphore",
+    "setjmp",
+    "signal",
+    "spawn",
+    "stdalign",
+    "stdarg",
+    "stdatomic",
+    "stdbit",
+    "stdbool",
+    "stdckdint",
+    "stddef",
+    "stdint",
+    "stdio",
+    "stdlib",
+    "stdnoreturn",
+    "string",
+    "strings",
+    "stropts",
+    "syslog",
+    "tar",
+    "termios",
+    "tgmath",
+    "threads",
+    "time",
+    "trace",
+    "uchar",
+    "ulimit",
+    "unistd",
+    "utime",
+    "utmpx",
+    "wchar",
+    "wctype",
+    "wordexp",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_told_by_their_place() {
+        assert!(STEMS.is_sorted());
+        for (path, expected) in [
+            ("math.h", Some("math.h")),
+            ("/usr/include/math.h", Some("math.h")),
+            (
+                "/usr/include/x86_64-linux-gnu/sys/types.h",
+                Some("sys/types.h"),
+            ),
+            (
+                "/usr/lib/gcc/x86_64-linux-gnu/12/include/stddef.h",
+                Some("stddef.h"),
+            ),
+            ("/usr/include/x86_64-linux-gnu/bits/mathcalls.h", None),
+            ("/usr/include/zlib.h", None),
+            ("/usr/include/SDL2/time.h", None),
+            ("/work/project/time.h", None),
+            ("stdio", None),
+            ("", None),
+        ] {
+            assert_eq!(name(path), expected, "{path}");
+        }
+    }
+}
