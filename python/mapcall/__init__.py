@@ -12,16 +12,42 @@
 """
 
 from . import ctypeslib
-from ._mapcall import ChangedFileError, Ctypes, FormatError, Map
+from ._errors import ArgumentError, CallError, LibraryError, PrototypeError
+from ._mapcall import (
+    Callback,
+    ChangedFileError,
+    Ctypes,
+    FormatError,
+    Function,
+    Handle,
+    Library,
+    Map,
+    Parameter,
+    Struct,
+    get_errno,
+    load,
+)
 from ._memmap import create, memmap, open
 
 __all__ = [
+    "ArgumentError",
+    "CallError",
+    "Callback",
     "ChangedFileError",
     "Ctypes",
     "FormatError",
+    "Function",
+    "Handle",
+    "Library",
+    "LibraryError",
     "Map",
+    "Parameter",
+    "PrototypeError",
+    "Struct",
     "create",
     "ctypeslib",
+    "get_errno",
+    "load",
     "memmap",
     "open",
 ]

@@ -1,6 +1,6 @@
 //! `mapcall._mapcall`: the Rust core as Python sees it.
 //!
-//! Conversions only; what they convert to is in `mapcall-array`.
+//! Conversions only; what they convert to is in `mapcall-array` and `mapcall`.
 
 #![allow(
     clippy::doc_link_with_quotes,
@@ -12,6 +12,7 @@
     reason = "PyO3 hands over what it has converted"
 )]
 
+mod call;
 mod convert;
 mod ctypes;
 mod errors;
@@ -27,6 +28,10 @@ mod source;
 mod _mapcall {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use super::call::{
+        Annotation, Callback, Function, Handle, Library, Parameter, Struct, get_errno, load, rebind,
+    };
     #[pymodule_export]
     use super::ctypes::Ctypes;
     #[pymodule_export]

@@ -166,7 +166,8 @@ impl Prototype {
     }
 
     /// Whether it is a function of that type, as C compares them: by what is behind typedef names.
-    pub(crate) fn is_of(&self, function: &Function) -> bool {
+    #[must_use]
+    pub fn is_of(&self, function: &Function) -> bool {
         let parameters = self.passed_types();
         !function.is_variadic
             && self.returns.is_same(&function.returns)

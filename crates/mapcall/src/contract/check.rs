@@ -72,6 +72,7 @@ pub struct Check<'a> {
     /// Axes whose extent is an expression: position, axis, and the array's shape.
     pending: SmallVec<[(usize, usize, Dims<usize>); 1]>,
     outputs: SmallVec<[(usize, Dims<usize>); 2]>,
+    nbytes: usize,
 }
 
 impl<'a> Check<'a> {
@@ -91,6 +92,7 @@ impl<'a> Check<'a> {
             sizes,
             pending: SmallVec::new(),
             outputs: SmallVec::new(),
+            nbytes: 0,
         }
     }
 
@@ -206,6 +208,7 @@ impl<'a> Check<'a> {
                 ExtentRule::Unknown => return Err(self.unmeasured(position)),
             }
         }
+        self.nbytes = self.nbytes.saturating_add(size);
         if let Some(place) = self.sizes.get_mut(position) {
             *place = size;
         }
@@ -336,6 +339,13 @@ impl<'a> Check<'a> {
     pub fn output(&self, index: usize) -> Option<(usize, &[usize])> {
         let (position, shape) = self.outputs.get(index)?;
         Some((*position, shape))
+    }
+
+    /// How many bytes the arrays that were given have together.
+    #[must_use]
+    #[inline]
+    pub fn nbytes(&self) -> usize {
+        self.nbytes
     }
 
     #[inline]

@@ -198,6 +198,8 @@ pub enum Remedy {
     MakeContiguous,
     /// Copy it to memory of its own.
     Copy,
+    /// Write the extent into the prototype, or call without it.
+    Measure,
     /// What it says.
     Words(String),
 }
@@ -209,6 +211,7 @@ impl fmt::Display for Remedy {
             Self::MakeArray(dtype) => write!(f, "make an array of {} of it", dtype.name()),
             Self::MakeContiguous => f.write_str("copy it into C order"),
             Self::Copy => f.write_str("pass a copy"),
+            Self::Measure => f.write_str("write its extent into the prototype, or call it unchecked"),
             Self::Words(words) => f.write_str(words),
         }
     }
@@ -326,9 +329,7 @@ impl ArgumentError {
             Problem::Range { .. } => words(format!("give a value that {} has", self.expected)),
             Problem::Kind { .. } => words("convert it yourself, as it loses nothing".into()),
             Problem::NulInText { .. } => words("cut it there".into()),
-            Problem::Unbounded { .. } => words(format!(
-                "write {name}[n] in the prototype, or call unchecked"
-            )),
+            Problem::Unbounded { .. } => Remedy::Measure,
             Problem::Handle { .. } => words("give the handle that the library made for it".into()),
             Problem::Closed { .. } => words("open a new one".into()),
             Problem::Function { .. } => words("give a function of that type".into()),

@@ -28,9 +28,12 @@ use std::sync::Arc;
 pub use check::{Check, Memory};
 pub use error::{ArgumentError, Problem, Remedy};
 pub use number::{Number, Scalar};
-pub use rule::{ArrayRule, ExtentRule, Inferred, PointerRule, Rule, UnsupportedPrototype};
-pub(crate) use rule::{check_dtype, target_name};
+pub use rule::{
+    ArrayRule, ExtentRule, Inferred, PointerRule, Rule, UnsupportedPrototype, check_dtype,
+    target_name,
+};
 
+use crate::nearest::nearest;
 use crate::prototype::Prototype;
 use crate::call::{CallTypeError, Engine, Trampoline};
 
@@ -141,6 +144,17 @@ impl Contract {
             parameter: self.name(position).to_owned(),
             expected: self.expected(position),
             problem,
+        }
+    }
+
+    /// A name that is no parameter.
+    #[cold]
+    #[must_use]
+    pub fn unknown(&self, name: &str) -> Problem {
+        let names = self.prototype.parameters.iter().map(|parameter| &*parameter.name);
+        Problem::Unknown {
+            name: name.to_owned(),
+            nearest: nearest(name, names).first().map(|name| (*name).to_owned()),
         }
     }
 

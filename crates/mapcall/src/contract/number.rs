@@ -105,6 +105,13 @@ impl Number {
         })
     }
 
+    /// Whether it is `long double` or its complex, which no number of Rust can hold.
+    #[must_use]
+    #[inline]
+    pub fn is_extended(self) -> bool {
+        matches!(self, Self::Float(Float::LongDouble) | Self::Complex(Float::LongDouble))
+    }
+
     /// The words of a value, for a frame.
     ///
     /// ```
@@ -124,6 +131,7 @@ impl Number {
     /// # Errors
     ///
     /// [`Problem::Range`] and [`Problem::Kind`].
+    #[inline]
     pub fn words(self, value: Scalar) -> Result<[u64; 4], Problem> {
         let one = |word| [word, 0, 0, 0];
         Ok(match self {

@@ -31,6 +31,8 @@ pub enum Rule {
     Record {
         /// What C calls it.
         name: String,
+        /// What it is in C.
+        ctype: CType,
         /// Its bytes.
         dtype: DType,
     },
@@ -152,7 +154,11 @@ impl Rule {
             CType::Record(_) => {
                 let dtype = parameter.ctype.dtype().map_err(|error| refuse(error.to_string()))?;
                 let name = parameter.ctype.to_string();
-                Ok(Self::Record { name, dtype })
+                Ok(Self::Record {
+                    name,
+                    ctype: parameter.ctype.clone(),
+                    dtype,
+                })
             }
             CType::Pointer(pointer) => Ok(match pointer.target.resolved() {
                 CType::Function(function) => Self::Function(Arc::clone(function)),
@@ -249,7 +255,7 @@ impl ArrayRule {
 }
 
 /// As [`ArrayRule::check_dtype`], for any C type and its dtype.
-pub(crate) fn check_dtype(ctype: &CType, expected: &DType, found: &DType) -> Result<(), Problem> {
+pub fn check_dtype(ctype: &CType, expected: &DType, found: &DType) -> Result<(), Problem> {
     if found == expected || (is_char(ctype) && is_byte(found)) {
         return Ok(());
     }
@@ -316,6 +322,18 @@ impl PointerRule {
         }
     }
 
+    /// Whether elements of a dtype are what the pointer leads to; of a `void *`, any are.
+    ///
+    /// # Errors
+    ///
+    /// As [`ArrayRule::check_dtype`].
+    pub fn check_dtype(&self, found: &DType) -> Result<(), Problem> {
+        match &self.dtype {
+            Some(expected) => check_dtype(&self.ctype, expected, found),
+            None => Ok(()),
+        }
+    }
+
     /// Whether a handle to that target may be passed.
     #[must_use]
     pub fn takes(&self, target: &str) -> bool {
@@ -324,7 +342,8 @@ impl PointerRule {
 }
 
 /// What a handle to this type is called: the tag or typedef of a struct, else C's text.
-pub(crate) fn target_name(ctype: &CType) -> String {
+#[must_use]
+pub fn target_name(ctype: &CType) -> String {
     match ctype.resolved() {
         CType::Record(record) => match &record.tag {
             Some(tag) => tag.clone(),

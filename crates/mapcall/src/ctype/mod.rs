@@ -227,7 +227,8 @@ impl CType {
     }
 
     /// Whether both are one type to C: the same behind typedef names and without `restrict`.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
         match (self.resolved(), other.resolved()) {
             (Self::Pointer(one), Self::Pointer(other)) => {
                 one.is_const == other.is_const && one.target.is_same(&other.target)

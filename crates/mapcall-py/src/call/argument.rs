@@ -1,0 +1,420 @@
+//! One argument on its way into a frame.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{c_char, c_void};
+use std::ptr;
+
+use mapcall::contract::{ArrayRule, Check, PointerRule, Problem, Remedy, Rule};
+use numpy::{PyArrayDescr, PyUntypedArray};
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyString};
+
+use super::callback::{self, Callback};
+use super::function::Function;
+use super::handle::Handle;
+use super::{errors, foreign, ndarray, number};
+
+/// What the elements of an array must be.
+pub(super) struct Expected {
+    /// NumPy's dtype for the C type.
+    pub(super) dtype: Py<PyArrayDescr>,
+    /// Another dtype that has been found to be right: that of the first array which had it.
+    other: PyOnceLock<Py<PyArrayDescr>>,
+}
+
+impl Expected {
+    pub(super) fn new(dtype: Bound<'_, PyArrayDescr>) -> Self {
+        Self {
+            dtype: dtype.unbind(),
+            other: PyOnceLock::new(),
+        }
+    }
+}
+
+/// What must live until the call is over.
+#[derive(Default)]
+pub(super) struct Kept {
+    objects: Vec<Py<PyAny>>,
+    callbacks: Vec<mapcall::call::Closure>,
+}
+
+/// The call whose arguments are being read.
+pub(super) struct Reader<'a, 'c, 'py> {
+    pub(super) py: Python<'py>,
+    pub(super) function: &'a Function,
+    pub(super) check: &'a mut Check<'c>,
+    pub(super) kept: Kept,
+    pub(super) ndarray: *mut ffi::PyTypeObject,
+}
+
+impl<'py> Reader<'_, '_, 'py> {
+    /// Checks an argument and puts it into the frame.
+    #[inline]
+    pub(super) fn argument(
+        &mut self,
+        position: usize,
+        rule: &Rule,
+        object: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        match rule {
+            Rule::Array(array) => self.array(position, array, object),
+            Rule::Number(kind) => match number::read(object)? {
+                number::Number::Scalar(value) if !kind.is_extended() => self
+                    .check
+                    .number(position, *kind, value)
+                    .map_err(|error| errors::argument(self.py, &error)),
+                found => self.unusual_number(position, *kind, object, found),
+            },
+            _ => self.other(position, rule, object),
+        }
+    }
+
+    #[inline]
+    fn array(
+        &mut self,
+        position: usize,
+        rule: &ArrayRule,
+        object: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        if let Some(array) = ndarray::as_array(object, self.ndarray) {
+            return self.ndarray(position, rule, array);
+        }
+        if object.is_none() {
+            return self.leave_out(position);
+        }
+        let array = self.foreign(object)?.ok_or_else(|| {
+            let remedy = Remedy::MakeArray(rule.dtype.clone());
+            self.unfit(position, object, remedy)
+        })?;
+        self.ndarray(position, rule, &array)?;
+        self.kept.objects.push(array.into_any().unbind());
+        Ok(())
+    }
+
+    #[inline]
+    fn ndarray(
+        &mut self,
+        position: usize,
+        rule: &ArrayRule,
+        array: &Bound<'py, PyUntypedArray>,
+    ) -> PyResult<()> {
+        self.dtype(position, array)?;
+        let memory = ndarray::memory(array);
+        let checked = if self.function.is_unchecked {
+            self.check.array_unchecked(position, rule, memory)
+        } else {
+            self.check.array(position, rule, memory)
+        };
+        checked.map_err(|error| errors::argument(self.py, &error))
+    }
+
+    /// Whether an array's elements are what the parameter has.
+    #[inline]
+    fn dtype(&self, position: usize, array: &Bound<'py, PyUntypedArray>) -> PyResult<()> {
+        let expected = self.function.expected(position);
+        if let Some(expected) = expected
+            && ptr::eq(ndarray::descr(array).cast(), expected.dtype.as_ptr())
+        {
+            return Ok(());
+        }
+        self.unusual_dtype(position, expected, array)
+    }
+
+    #[cold]
+    fn unusual_dtype(
+        &self,
+        position: usize,
+        expected: Option<&Expected>,
+        array: &Bound<'py, PyUntypedArray>,
+    ) -> PyResult<()> {
+        let dtype = ndarray::dtype_of(array);
+        if let Some(expected) = expected {
+            let is_known = expected.other.get(self.py).is_some_and(|other| other.is(&dtype));
+            if is_known || ndarray::is_same_number(expected.dtype.bind(self.py), &dtype) {
+                return Ok(());
+            }
+        }
+        let contract = self.function.inner.contract();
+        let rule = contract.rules().get(position);
+        let check = |found: &mapcall::array::DType| match rule {
+            Some(Rule::Array(rule)) => rule.check_dtype(found),
+            Some(Rule::Pointer(rule)) => rule.check_dtype(found),
+            _ => Ok(()),
+        };
+        let problem = match ndarray::core_dtype(array) {
+            Ok(found) => check(&found).err(),
+            Err(found) => match rule {
+                Some(Rule::Array(ArrayRule { dtype, .. })) => Some(Problem::ForeignDType {
+                    expected: dtype.clone(),
+                    found,
+                }),
+                Some(Rule::Pointer(PointerRule { dtype: Some(dtype), .. })) => {
+                    Some(Problem::ForeignDType {
+                        expected: dtype.clone(),
+                        found,
+                    })
+                }
+                _ => None,
+            },
+        };
+        match problem {
+            Some(problem) => Err(self.refuse(position, problem)),
+            None => {
+                if let Some(expected) = expected {
+                    let _ = expected.other.set(self.py, dtype.unbind());
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Integers beyond 128 bits, `long double`, and what is no number.
+    #[cold]
+    fn unusual_number(
+        &mut self,
+        position: usize,
+        kind: mapcall::contract::Number,
+        object: &Bound<'py, PyAny>,
+        found: number::Number,
+    ) -> PyResult<()> {
+        match found {
+            number::Number::Scalar(value) => {
+                if let Some(words) = number::extended(object, kind)? {
+                    self.check.words(position, &words);
+                    return Ok(());
+                }
+                let checked = self.check.number(position, kind, value);
+                checked.map_err(|error| errors::argument(self.py, &error))
+            }
+            number::Number::Huge(found) => {
+                let remedy = Remedy::Words(format!("give a value that {kind} has"));
+                Err(self.refuse(position, Problem::Type { found, remedy }))
+            }
+            number::Number::None => {
+                let remedy = Remedy::Words("give a number".into());
+                Err(self.unfit(position, object, remedy))
+            }
+        }
+    }
+
+    /// What isn't on the hot path.
+    fn other(&mut self, position: usize, rule: &Rule, object: &Bound<'py, PyAny>) -> PyResult<()> {
+        match rule {
+            Rule::Inferred(inferred) => match number::read(object)? {
+                number::Number::Scalar(value) => self
+                    .check
+                    .inferred(position, *inferred, value)
+                    .map_err(|error| errors::argument(self.py, &error)),
+                number::Number::Huge(found) => {
+                    let remedy = Remedy::Words("give the extent of the arrays".into());
+                    Err(self.refuse(position, Problem::Type { found, remedy }))
+                }
+                number::Number::None => {
+                    Err(self.unfit(position, object, Remedy::Words("give a number".into())))
+                }
+            },
+            Rule::Text => self.text(position, object),
+            Rule::Pointer(pointer) => self.pointer(position, pointer, object),
+            Rule::Function(wanted) => {
+                let address = self.callback(position, wanted, object)?;
+                self.check.word(position, address.expose_provenance() as u64);
+                Ok(())
+            }
+            Rule::Record { .. } => self.record(position, object),
+            _ => Err(self.unfit(position, object, Remedy::Words("look at the prototype".into()))),
+        }
+    }
+
+    fn text(&mut self, position: usize, object: &Bound<'py, PyAny>) -> PyResult<()> {
+        if object.is_none() {
+            self.check.word(position, 0);
+            return Ok(());
+        }
+        let text = if let Ok(text) = object.cast::<PyString>() {
+            text.to_str()?.as_bytes()
+        } else if let Ok(text) = object.cast::<PyBytes>() {
+            text.as_bytes()
+        } else {
+            let remedy = Remedy::Words("give a str or bytes".into());
+            return Err(self.unfit(position, object, remedy));
+        };
+        if let Some(at) = text.iter().position(|&byte| byte == 0) {
+            return Err(self.refuse(position, Problem::NulInText { at }));
+        }
+        // Both kinds of object keep a NUL behind their text, and the caller keeps the object.
+        let address: *const c_char = text.as_ptr().cast();
+        self.check.word(position, address.expose_provenance() as u64);
+        Ok(())
+    }
+
+    fn pointer(
+        &mut self,
+        position: usize,
+        rule: &PointerRule,
+        object: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        if object.is_none() {
+            self.check.word(position, 0);
+            return Ok(());
+        }
+        if let Ok(handle) = object.cast::<Handle>() {
+            let found = handle.get().target().to_owned();
+            if !rule.takes(&found) {
+                return Err(self.refuse(position, Problem::Handle { found }));
+            }
+            let address = handle.get().live_address();
+            let address = address.ok_or_else(|| self.refuse(position, Problem::Closed { found }))?;
+            self.check.word(position, address.as_ptr().expose_provenance() as u64);
+            return Ok(());
+        }
+        let is_allowed = rule.is_void || self.function.is_unchecked;
+        let array = match ndarray::as_array(object, self.ndarray) {
+            Some(array) => Some(array.clone()),
+            None => self.foreign(object)?,
+        };
+        if let Some(array) = array {
+            if !is_allowed {
+                let found = "an array".into();
+                return Err(self.refuse(position, Problem::Unbounded { found }));
+            }
+            if !rule.is_void {
+                self.dtype(position, &array)?;
+            }
+            let checked = self.check.pointer(position, rule, ndarray::memory(&array));
+            checked.map_err(|error| errors::argument(self.py, &error))?;
+            self.kept.objects.push(array.into_any().unbind());
+            return Ok(());
+        }
+        if let Some(parameter) = object.getattr_opt(intern!(self.py, "_as_parameter_"))? {
+            if !is_allowed {
+                let found = format!("{} object", article(&object.get_type().name()?.to_string()));
+                return Err(self.refuse(position, Problem::Unbounded { found }));
+            }
+            let address = address_of(&parameter)?;
+            self.check.word(position, address as u64);
+            self.kept.objects.push(parameter.unbind());
+            return Ok(());
+        }
+        let what = if rule.is_void { "an array, a handle or None" } else { "a handle or None" };
+        Err(self.unfit(position, object, Remedy::Words(format!("give {what}"))))
+    }
+
+    fn callback(
+        &mut self,
+        position: usize,
+        wanted: &std::sync::Arc<mapcall::ctype::Function>,
+        object: &Bound<'py, PyAny>,
+    ) -> PyResult<*const c_void> {
+        if object.is_none() {
+            return Ok(ptr::null());
+        }
+        if let Ok(function) = object.cast::<Function>() {
+            let prototype = function.get().inner.prototype();
+            if !prototype.is_of(wanted) {
+                let found = prototype.to_string();
+                return Err(self.refuse(position, Problem::Function { found }));
+            }
+            return Ok(function.get().inner.address().as_ptr());
+        }
+        if let Ok(callback) = object.cast::<Callback>() {
+            let callback = callback.get();
+            if !callback.is_of(wanted) {
+                let found = callback.ctype();
+                return Err(self.refuse(position, Problem::Function { found }));
+            }
+            return Ok(callback.address());
+        }
+        if !object.is_callable() {
+            let remedy = Remedy::Words("give a bound function or a callable".into());
+            return Err(self.unfit(position, object, remedy));
+        }
+        let closure = callback::closure(&self.function.inner, wanted, object)?;
+        let address = closure.address();
+        self.kept.callbacks.push(closure);
+        Ok(address)
+    }
+
+    fn record(&mut self, position: usize, object: &Bound<'py, PyAny>) -> PyResult<()> {
+        let contract = self.function.inner.contract();
+        let Some(Rule::Record { dtype, ctype, .. }) = contract.rules().get(position) else {
+            return Ok(());
+        };
+        let numpy = self.py.import(intern!(self.py, "numpy"))?;
+        let is_item = object.is_instance(&numpy.getattr(intern!(self.py, "void"))?)?;
+        let array = match ndarray::as_array(object, self.ndarray) {
+            Some(array) => array.clone(),
+            None if is_item => numpy
+                .call_method1(intern!(self.py, "asarray"), (object,))?
+                .cast_into::<PyUntypedArray>()?,
+            None => {
+                let remedy = Remedy::MakeArray(dtype.clone());
+                return Err(self.unfit(position, object, remedy));
+            }
+        };
+        let memory = ndarray::memory(&array);
+        if !memory.shape.is_empty() {
+            let shape = memory.shape.to_vec();
+            return Err(self.refuse(position, Problem::Rank { expected: 0, shape }));
+        }
+        let problem = match ndarray::core_dtype(&array) {
+            Ok(found) => mapcall::contract::check_dtype(ctype, dtype, &found).err(),
+            Err(found) => Some(Problem::ForeignDType {
+                expected: dtype.clone(),
+                found,
+            }),
+        };
+        if let Some(problem) = problem {
+            return Err(self.refuse(position, problem));
+        }
+        // SAFETY: an array without axes has one item of its dtype, which has the struct's size.
+        let bytes = unsafe { std::slice::from_raw_parts(memory.address, dtype.itemsize()) };
+        self.check.bytes(position, bytes);
+        Ok(())
+    }
+
+    pub(super) fn leave_out(&mut self, position: usize) -> PyResult<()> {
+        let left_out = self.check.leave_out(position);
+        left_out.map_err(|error| errors::argument(self.py, &error))
+    }
+
+    /// The memory of another library's array, which is no sequence, text or number.
+    fn foreign(&self, object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
+        foreign::view(object)
+    }
+
+    fn refuse(&self, position: usize, problem: Problem) -> PyErr {
+        let contract = self.function.inner.contract();
+        errors::argument(self.py, &contract.refuse(position, problem))
+    }
+
+    #[cold]
+    fn unfit(&self, position: usize, object: &Bound<'py, PyAny>, remedy: Remedy) -> PyErr {
+        let found = match object.get_type().name() {
+            Ok(_) if object.is_none() => "None".to_owned(),
+            Ok(name) => article(&name.to_string()),
+            Err(error) => return error,
+        };
+        self.refuse(position, Problem::Type { found, remedy })
+    }
+}
+
+fn article(name: &str) -> String {
+    let article = if name.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
+    format!("{article} {name}")
+}
+
+/// The address that a `_as_parameter_` means: an integer, or a pointer of ctypes.
+fn address_of(parameter: &Bound<'_, PyAny>) -> PyResult<usize> {
+    if let Ok(address) = parameter.extract::<usize>() {
+        return Ok(address);
+    }
+    let ctypes = parameter.py().import("ctypes")?;
+    let void_pointer = ctypes.getattr("c_void_p")?;
+    let pointer = ctypes.call_method1("cast", (parameter, void_pointer))?;
+    let address: Option<usize> = pointer.getattr("value")?.extract()?;
+    Ok(address.unwrap_or(0))
+}

@@ -1,0 +1,122 @@
+//! Errors of calls as Python's exceptions, with NumPy's calls as remedies.
+
+use mapcall::contract::{ArgumentError, Problem, Remedy};
+use mapcall::{BindError, CallError, LibraryError, PrototypeError};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyInt, PyType};
+
+use crate::errors::with_fields;
+
+/// An exception of `mapcall._errors`, made where it can fail without harm.
+fn make(
+    py: Python<'_>,
+    class: &str,
+    message: &str,
+    set: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<()>,
+) -> PyErr {
+    let exception = py
+        .import("mapcall._errors")
+        .and_then(|module| module.getattr(class))
+        .and_then(|class| Ok(class.cast_into::<PyType>()?))
+        .and_then(|class| class.call1((message,)))
+        .map(PyErr::from_value);
+    match exception {
+        Ok(exception) => with_fields(py, exception, set),
+        Err(error) => error,
+    }
+}
+
+#[cold]
+pub(super) fn argument(py: Python<'_>, error: &ArgumentError) -> PyErr {
+    let remedy = remedy(error);
+    make(py, "ArgumentError", &error.message(&remedy), |value| {
+        value.setattr("function", error.function.as_str())?;
+        value.setattr("parameter", error.parameter.as_str())?;
+        value.setattr("expected", error.expected())?;
+        value.setattr("found", error.found())?;
+        value.setattr("remedy", remedy.as_str())
+    })
+}
+
+/// The remedy as a call of NumPy's on the argument, under the parameter's name.
+fn remedy(error: &ArgumentError) -> String {
+    let name = &error.parameter;
+    match error.remedy() {
+        Remedy::Convert(dtype) => match dtype.fields() {
+            Some(_) => format!("convert it with {name}.astype(struct.dtype), library.struct's"),
+            None => format!("convert it with {name}.astype('{}')", dtype.name()),
+        },
+        Remedy::MakeArray(dtype) => match dtype.fields() {
+            Some(_) => format!("make it one with numpy.array({name}, struct.dtype), library.struct's"),
+            None => format!("make it one with numpy.asarray({name}, '{}')", dtype.name()),
+        },
+        Remedy::MakeContiguous => format!("copy it with numpy.ascontiguousarray({name})"),
+        Remedy::Copy if matches!(error.problem, Problem::ReadOnly) => {
+            format!("pass {name}.copy(), or open the map for writing")
+        }
+        Remedy::Copy => format!("pass {name}.copy()"),
+        Remedy::Measure => {
+            let function = &error.function;
+            format!("write {name}[n] in the prototype, or call {function}.unchecked(...)")
+        }
+        other => other.to_string(),
+    }
+}
+
+#[cold]
+pub(super) fn call(py: Python<'_>, error: &CallError, errno: i32) -> PyErr {
+    match error {
+        CallError::Argument(error) => argument(py, error),
+        CallError::Status { function, code, .. } => {
+            let code = PyInt::new(py, *code).into_any();
+            failure(function, &code, errno, &error.to_string())
+        }
+        _ => PyValueError::new_err(error.to_string()),
+    }
+}
+
+/// A `CallError`.
+#[cold]
+pub(super) fn failure(
+    function: &str,
+    code: &Bound<'_, PyAny>,
+    errno: i32,
+    message: &str,
+) -> PyErr {
+    make(code.py(), "CallError", message, |value| {
+        value.setattr("function", function)?;
+        value.setattr("code", code)?;
+        value.setattr("errno", errno)
+    })
+}
+
+pub(super) fn library(py: Python<'_>, error: &LibraryError) -> PyErr {
+    make(py, "LibraryError", &error.to_string(), |_| Ok(()))
+}
+
+pub(super) fn prototype(py: Python<'_>, error: &PrototypeError) -> PyErr {
+    let before = error.text.get(..error.span.start).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+    make(py, "PrototypeError", &error.to_string(), |value| {
+        value.setattr("reason", error.kind.to_string())?;
+        value.setattr("remedy", error.kind.remedy())?;
+        value.setattr("line", line)?;
+        value.setattr("column", column)
+    })
+}
+
+/// A prototype or header that can't be called, without a place in its text.
+pub(super) fn unsupported(py: Python<'_>, reason: &str) -> PyErr {
+    make(py, "PrototypeError", reason, |value| value.setattr("reason", reason))
+}
+
+pub(super) fn bind(py: Python<'_>, error: &BindError) -> PyErr {
+    match error {
+        BindError::Prototype(error) => prototype(py, error),
+        BindError::Library(error) => library(py, error),
+        error => unsupported(py, &error.to_string()),
+    }
+}
+

@@ -1,0 +1,64 @@
+//! Arrays of other libraries, seen as NumPy's without a copy.
+
+use numpy::PyUntypedArray;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyMemoryView};
+
+/// The memory of an object as an array that keeps it alive; `None` if it has none to show.
+///
+/// What is asked, in this order: `__array_interface__` or `__array_struct__`, the buffer protocol,
+/// and DLPack for memory of the CPU.
+pub(super) fn view<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
+    let py = object.py();
+    let class = object.get_type();
+    let has = |name| class.hasattr(name);
+    let array = if has(intern!(py, "__array_interface__"))? || has(intern!(py, "__array_struct__"))? {
+        without_copy(object)?
+    } else if let Ok(buffer) = PyMemoryView::from(object) {
+        without_copy(buffer.as_any())?
+    } else if has(intern!(py, "__dlpack__"))? {
+        let device = object.call_method0(intern!(py, "__dlpack_device__"))?;
+        let device: i32 = device.get_item(0)?.extract()?;
+        if device != CPU {
+            return Ok(None);
+        }
+        let numpy = py.import(intern!(py, "numpy"))?;
+        let array = numpy.call_method1(intern!(py, "from_dlpack"), (object,))?;
+        return writeable(object, array).map(Some);
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(array.cast_into::<PyUntypedArray>()?))
+}
+
+/// DLPack's number for it.
+const CPU: i32 = 1;
+
+fn without_copy<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = object.py();
+    let options = PyDict::new(py);
+    options.set_item(intern!(py, "copy"), false)?;
+    let numpy = py.import(intern!(py, "numpy"))?;
+    numpy.call_method(intern!(py, "asarray"), (object,), Some(&options))
+}
+
+/// NumPy takes memory from an exporter of DLPack before 1.0, which can't say whether it may be
+/// written, as read-only. One that has a `numpy` method of its own says it there.
+fn writeable<'py>(
+    object: &Bound<'py, PyAny>,
+    array: Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyUntypedArray>> {
+    let py = object.py();
+    let array = array.cast_into::<PyUntypedArray>()?;
+    if crate::memory::is_writeable(&array) {
+        return Ok(array);
+    }
+    let Ok(own) = object.call_method0(intern!(py, "numpy")) else {
+        return Ok(array);
+    };
+    match own.cast_into::<PyUntypedArray>() {
+        Ok(own) if crate::memory::address(&own) == crate::memory::address(&array) => Ok(own),
+        _ => Ok(array),
+    }
+}

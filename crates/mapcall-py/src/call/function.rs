@@ -1,0 +1,488 @@
+//! `mapcall.Function`: a C function with its prototype.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use mapcall::Success;
+use mapcall::contract::{Problem, Rule};
+use pyo3::exceptions::PyValueError;
+use pyo3::ffi::{self, PyObject};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+use smallvec::SmallVec;
+
+use super::argument::Expected;
+use super::callback::{self, Callback};
+use super::library::Library;
+use super::result::{Returns, Text};
+use super::signature::{self, Parameter};
+use super::{errors, vectorcall};
+use crate::convert;
+
+/// A C function bound to its prototype: call it as a function of Python.
+///
+/// >>> import mapcall, numpy
+/// >>> frexp = mapcall.load("m").function("double frexp(double x, int exponent[1])")
+/// >>> frexp
+/// frexp(x: float, exponent: int32[1] inout) -> float
+/// >>> frexp(12.0)
+/// (0.75, array([4], dtype=int32))
+/// >>> exponent = numpy.zeros(1, "i4")
+/// >>> frexp(12.0, exponent), exponent
+/// (0.75, array([4], dtype=int32))
+///
+/// Arguments stand in the prototype's order, by position or by name, without the inferred ones
+/// (`n` in ``size_t n, float x[n]``), which may be given by name. An array that the function writes
+/// may be left out if its extents are known: it is allocated, zeroed, and returned behind the result.
+///
+/// Made by `Library.function`.
+#[pyclass(frozen, module = "mapcall", weakref)]
+pub(crate) struct Function {
+    pub(super) vectorcall: ffi::vectorcallfunc,
+    pub(super) inner: mapcall::Function,
+    pub(super) is_unchecked: bool,
+    binding: Arc<Binding>,
+}
+
+/// What a bound function has beyond the core's.
+pub(super) struct Binding {
+    pub(super) library: Py<Library>,
+    pub(super) origin: Origin,
+    pub(super) options: Options,
+    pub(super) returns: Returns,
+    /// By position: the parameter's name, and the dtype of an array.
+    parameters: Box<[(Py<PyString>, Option<Expected>)]>,
+}
+
+/// Where the prototype came from, for pickling.
+pub(super) enum Origin {
+    /// A text, with the definitions that it needs.
+    Text(String),
+    /// The library's header.
+    Header,
+}
+
+/// How a function is called, beyond its prototype.
+pub(super) struct Options {
+    pub(super) check: Option<Py<PyAny>>,
+    /// Whether `check` is to be called with the result.
+    pub(super) is_callable: bool,
+    pub(super) gil: Gil,
+    pub(super) text: Text,
+    pub(super) destructor: Option<Py<Function>>,
+    pub(super) engine: Option<mapcall::call::Engine>,
+}
+
+/// Whether the interpreter's lock is released during a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gil {
+    BySize,
+    Hold,
+    Release,
+}
+
+impl Gil {
+    /// From so many bytes of arrays on, what releasing costs (about 40 ns) is under 1 % of what
+    /// reading them from memory does.
+    pub(super) const RELEASED_FROM: usize = 1 << 16;
+}
+
+impl Options {
+    pub(super) fn new(
+        check: Option<Bound<'_, PyAny>>,
+        gil: Option<&str>,
+        text: &str,
+        destructor: Option<Bound<'_, Function>>,
+        engine: Option<&str>,
+    ) -> PyResult<Self> {
+        let wrong = |name: &str, known: &str, got: &str| {
+            PyValueError::new_err(format!("{name} must be {known}, got '{got}'"))
+        };
+        Ok(Self {
+            is_callable: check.as_ref().is_some_and(|check| check.is_callable()),
+            check: check.map(Bound::unbind),
+            gil: match gil {
+                None => Gil::BySize,
+                Some("hold") => Gil::Hold,
+                Some("release") => Gil::Release,
+                Some(other) => return Err(wrong("gil", "None, 'hold' or 'release'", other)),
+            },
+            text: match text {
+                "str" => Text::Str,
+                "bytes" => Text::Bytes,
+                other => return Err(wrong("text", "'str' or 'bytes'", other)),
+            },
+            destructor: destructor.map(Bound::unbind),
+            engine: match engine {
+                None => None,
+                Some("cranelift") => Some(mapcall::call::Engine::Cranelift),
+                Some("libffi") => Some(mapcall::call::Engine::Libffi),
+                Some(other) => {
+                    return Err(wrong("engine", "None, 'cranelift' or 'libffi'", other));
+                }
+            },
+        })
+    }
+
+    fn success(&self, py: Python<'_>) -> PyResult<Success> {
+        let Some(check) = self.check.as_ref().filter(|_| !self.is_callable) else {
+            return Ok(Success::Any);
+        };
+        let check = check.bind(py);
+        Ok(match check.extract::<&str>() {
+            Ok("zero") => Success::Zero,
+            Ok("nonzero") => Success::Nonzero,
+            Ok("null") => Success::NotNull,
+            Ok("errno") => Success::NoErrno,
+            _ => {
+                return Err(PyValueError::new_err(format!(
+                    "check must be None, 'zero', 'nonzero', 'null', 'errno' or a callable, got {}",
+                    check.repr()?
+                )));
+            }
+        })
+    }
+}
+
+impl Function {
+    pub(super) fn bind<'py>(
+        library: &Bound<'py, Library>,
+        inner: mapcall::Function,
+        origin: Origin,
+        options: Options,
+    ) -> PyResult<Bound<'py, Self>> {
+        let py = library.py();
+        let success = options.success(py)?;
+        if let Some(reason) = success.unfit(&inner.prototype().returns) {
+            return Err(PyValueError::new_err(format!("{}: check: {reason}", inner.name())));
+        }
+        let mut inner = if success == Success::Any { inner } else { inner.check(success) };
+        if let Some(engine) = options.engine {
+            inner = inner.with_engine(engine).map_err(|error| errors::bind(py, &error))?;
+        }
+        let returns = Returns::new(py, &inner.prototype().returns)?;
+        if let Some(destructor) = &options.destructor {
+            returns.check_destructor(&inner, &destructor.bind(py).get().inner)?;
+        }
+        let rules = inner.contract().rules().iter().enumerate();
+        let parameter = |(position, rule): (usize, &Rule)| {
+            let name = PyString::intern(py, inner.contract().name(position)).unbind();
+            let dtype = match rule {
+                Rule::Array(array) => Some(&array.dtype),
+                Rule::Pointer(pointer) => pointer.dtype.as_ref(),
+                _ => None,
+            };
+            let dtype = dtype.map(|dtype| convert::to_numpy(py, dtype)).transpose()?;
+            Ok((name, dtype.map(Expected::new)))
+        };
+        let parameters = rules.map(parameter).collect::<PyResult<_>>()?;
+        let binding = Arc::new(Binding {
+            library: library.clone().unbind(),
+            origin,
+            options,
+            returns,
+            parameters,
+        });
+        Self::object(py, inner, false, binding)
+    }
+
+    fn object<'py>(
+        py: Python<'py>,
+        inner: mapcall::Function,
+        is_unchecked: bool,
+        binding: Arc<Binding>,
+    ) -> PyResult<Bound<'py, Self>> {
+        let function = Bound::new(
+            py,
+            Self {
+                vectorcall: vectorcall::vectorcall,
+                inner,
+                is_unchecked,
+                binding,
+            },
+        )?;
+        vectorcall::enable(&function);
+        Ok(function)
+    }
+
+    #[inline]
+    pub(super) fn expected(&self, position: usize) -> Option<&Expected> {
+        self.binding.parameters.get(position)?.1.as_ref()
+    }
+
+    #[inline]
+    pub(super) fn gil(&self) -> Gil {
+        self.binding.options.gil
+    }
+
+    #[inline]
+    pub(super) fn binding(&self) -> &Binding {
+        &self.binding
+    }
+
+    /// The arguments by their positions in the prototype, null for what isn't given.
+    pub(super) fn arrange(
+        &self,
+        py: Python<'_>,
+        arguments: &[*mut PyObject],
+        positional: usize,
+        keywords: Option<&Bound<'_, PyTuple>>,
+    ) -> PyResult<SmallVec<[*mut PyObject; 16]>> {
+        let contract = self.inner.contract();
+        let refuse = |problem| Err(errors::argument(py, &contract.refuse_all(problem)));
+        let taken = contract.arguments();
+        if positional > taken.len() {
+            return refuse(Problem::TooMany {
+                most: taken.len(),
+                found: positional,
+            });
+        }
+        let mut given = SmallVec::from_elem(std::ptr::null_mut(), contract.rules().len());
+        let (by_position, by_name) = arguments.split_at_checked(positional).unwrap_or_default();
+        for (&position, argument) in taken.iter().zip(by_position) {
+            if let Some(place) = given.get_mut(position) {
+                *place = *argument;
+            }
+        }
+        let Some(keywords) = keywords else {
+            return Ok(given);
+        };
+        for (name, argument) in keywords.iter_borrowed().zip(by_name) {
+            let mut names = self.binding.parameters.iter().map(|(name, _)| name);
+            // Keywords in a program's text are interned, as the names are.
+            let position = names.position(|known| known.is(&*name)).or_else(|| {
+                let name = name.cast::<PyString>().ok()?;
+                let found = contract.prototype().parameter(name.to_str().ok()?);
+                found.map(|(position, _)| position)
+            });
+            let Some(position) = position else {
+                return refuse(contract.unknown(&name.to_string()));
+            };
+            match given.get_mut(position) {
+                Some(place) if place.is_null() => *place = *argument,
+                _ => {
+                    let problem = Problem::Twice;
+                    return Err(errors::argument(py, &contract.refuse(position, problem)));
+                }
+            }
+        }
+        Ok(given)
+    }
+}
+
+#[pymethods]
+impl Function {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if let Some(check) = &self.binding.options.check {
+            visit.call(check)?;
+        }
+        if let Some(destructor) = &self.binding.options.destructor {
+            visit.call(destructor)?;
+        }
+        visit.call(&self.binding.library)
+    }
+
+    /// Calls the function.
+    #[pyo3(signature = (*args, **kwargs))]
+    fn __call__<'py>(
+        this: &Bound<'py, Self>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        // The type's own entry, which this stands for where Python asks for a method.
+        this.as_any().call(args, kwargs)
+    }
+
+    /// The function's name in C.
+    ///
+    /// >>> import mapcall
+    /// >>> mapcall.load("m").function("double cos(double x)").name
+    /// 'cos'
+    #[getter]
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    #[getter]
+    fn __name__(&self) -> &str {
+        self.inner.name()
+    }
+
+    #[getter]
+    fn __qualname__(&self) -> &str {
+        self.inner.name()
+    }
+
+    /// The prototype, in C.
+    ///
+    /// >>> import mapcall
+    /// >>> mapcall.load("m").function("double cos (double)").prototype
+    /// 'double cos(double arg0)'
+    #[getter]
+    fn prototype(&self) -> String {
+        self.inner.prototype().to_string()
+    }
+
+    /// The parameters, in the prototype's order, the inferred ones too.
+    ///
+    /// >>> import mapcall
+    /// >>> f = mapcall.load("m").function("double frexp(double x, int exponent[1])")
+    /// >>> f.parameters[1].name, f.parameters[1].dtype, f.parameters[1].extents
+    /// ('exponent', dtype('int32'), ('1',))
+    #[getter]
+    fn parameters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let parameters = self.inner.prototype().parameters.iter().zip(&self.binding.parameters);
+        let parameters = parameters.map(|(parameter, (_, expected))| {
+            let dtype = expected.as_ref().map(|expected| expected.dtype.clone_ref(py));
+            Parameter::new(py, parameter, dtype)
+        });
+        PyTuple::new(py, parameters.collect::<PyResult<Vec<_>>>()?)
+    }
+
+    /// NumPy's signature of a generalised ufunc.
+    ///
+    /// >>> import mapcall
+    /// >>> mapcall.load("m").function("double frexp(double x, int exponent[1])").signature
+    /// '()->(),(1)'
+    #[getter]
+    fn signature(&self) -> String {
+        self.inner.prototype().signature()
+    }
+
+    /// The library that the function is in.
+    #[getter]
+    fn library(&self, py: Python<'_>) -> Py<Library> {
+        self.binding.library.clone_ref(py)
+    }
+
+    /// What carries out the call: 'cranelift' for compiled code, or 'libffi'.
+    ///
+    /// >>> import mapcall
+    /// >>> lib = mapcall.load("m")
+    /// >>> lib.function("double cos(double x)", engine="libffi").engine
+    /// 'libffi'
+    #[getter]
+    fn engine(&self) -> &'static str {
+        match self.inner.contract().trampoline().engine() {
+            mapcall::call::Engine::Cranelift => "cranelift",
+            _ => "libffi",
+        }
+    }
+
+    /// The same function, which also takes arrays for pointers without an extent.
+    ///
+    /// >>> import mapcall, numpy
+    /// >>> modf = mapcall.load("m").function("double modf(double x, double *whole)")
+    /// >>> whole = numpy.zeros(1)
+    /// >>> modf.unchecked(2.75, whole), float(whole[0])
+    /// (0.75, 2.0)
+    ///
+    /// How far the function reads or writes there is the caller's affair. Dtype, byte order,
+    /// alignment, order and writeability are checked all the same.
+    #[getter]
+    fn unchecked<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Self>> {
+        Self::object(py, self.inner.clone(), true, Arc::clone(&self.binding))
+    }
+
+    /// A callable as a C function pointer for one of the parameters, to be kept as long as C may
+    /// call it.
+    ///
+    /// >>> import mapcall, numpy
+    /// >>> qsort = mapcall.load(None).function(
+    /// ...     "void qsort(void *base, size_t n, size_t size,"
+    /// ...     "           int (*compare)(const void *, const void *))")
+    /// >>> def compare(a, b):
+    /// ...     return int(a.array((), "i4") - b.array((), "i4"))
+    /// >>> order = qsort.callback("compare", compare)
+    /// >>> x = numpy.array([3, 1, 2], "i4")
+    /// >>> qsort(x, 3, 4, order)
+    /// >>> x
+    /// array([1, 2, 3], dtype=int32)
+    ///
+    /// A callable given as it is lives for that call only.
+    fn callback<'py>(
+        &self,
+        parameter: &str,
+        callable: &Bound<'py, PyAny>,
+    ) -> PyResult<Callback> {
+        let py = callable.py();
+        let contract = self.inner.contract();
+        let position = contract.prototype().parameter(parameter).map(|(position, _)| position);
+        match position.and_then(|position| contract.rules().get(position)) {
+            Some(Rule::Function(wanted)) => callback::Callback::new(&self.inner, wanted, callable),
+            Some(_) => Err(PyValueError::new_err(format!(
+                "{}: {parameter} is no function pointer",
+                self.inner.name()
+            ))),
+            None => Err(errors::argument(py, &contract.refuse_all(contract.unknown(parameter)))),
+        }
+    }
+
+    #[getter]
+    fn __signature__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        signature::inspect(py, &self.inner)
+    }
+
+    #[getter]
+    fn __doc__(&self) -> String {
+        signature::document(&self.inner)
+    }
+
+    fn __repr__(&self) -> String {
+        let unchecked = if self.is_unchecked { "unchecked " } else { "" };
+        format!("{unchecked}{}", signature::text(&self.inner))
+    }
+
+    fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
+        other.cast::<Self>().is_ok_and(|other| {
+            let other = other.get();
+            self.inner == other.inner && self.is_unchecked == other.is_unchecked
+        })
+    }
+
+    fn __hash__(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.inner.address(), self.is_unchecked).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let options = &self.binding.options;
+        let keywords = PyDict::new(py);
+        keywords.set_item("check", options.check.as_ref())?;
+        keywords.set_item(
+            "gil",
+            match options.gil {
+                Gil::BySize => None,
+                Gil::Hold => Some("hold"),
+                Gil::Release => Some("release"),
+            },
+        )?;
+        keywords.set_item("text", options.text.name())?;
+        keywords.set_item("destructor", options.destructor.as_ref())?;
+        keywords.set_item("engine", options.engine.map(|_| self.engine()))?;
+        let text = match &self.binding.origin {
+            Origin::Text(text) => Some(text.as_str()),
+            Origin::Header => None,
+        };
+        let rebind = py.import(intern!(py, "mapcall._mapcall"))?.getattr("rebind")?;
+        let library = &self.binding.library;
+        let arguments = (library, self.inner.name(), text, keywords, self.is_unchecked);
+        (rebind, arguments).into_pyobject(py).map(Bound::into_any)
+    }
+}
+
+/// The errno of this thread's last call through mapcall.
+///
+/// >>> import mapcall
+/// >>> chdir = mapcall.load(None).function("int chdir(const char *path)")
+/// >>> chdir("/nowhere"), mapcall.get_errno()
+/// (-1, 2)
+///
+/// It is set to 0 before each call.
+#[pyfunction]
+pub(crate) fn get_errno() -> i32 {
+    callback::errno()
+}

@@ -1,0 +1,213 @@
+//! `mapcall.Handle`: a typed pointer that C returned.
+
+use std::ffi::c_void;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use mapcall::ctype::CType;
+use numpy::PyArrayDescr;
+use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+
+use super::{callback, errors, ndarray};
+use crate::convert;
+
+/// A typed pointer to what only its library understands.
+///
+/// >>> import mapcall
+/// >>> libc = mapcall.load(None)
+/// >>> free = libc.function("void free(void *p)")
+/// >>> malloc = libc.function("void *malloc(size_t size)", destructor=free)
+/// >>> memory = malloc(24)
+/// >>> memory.array(3, "i8")[:] = 1, 2, 3
+/// >>> memory.close()      # or let it go, or use it in a `with` statement
+/// >>> memory
+/// <mapcall.Handle: void, closed>
+///
+/// Functions return them, and take them where the prototype has a pointer to the same struct. A
+/// destructor runs once: when the handle is closed, or when it dies. What made the handle stays
+/// loaded while it lives.
+#[pyclass(frozen, module = "mapcall", weakref)]
+pub(crate) struct Handle {
+    inner: mapcall::Handle,
+    ctype: CType,
+    /// How many arrays lie on the memory.
+    views: Arc<AtomicUsize>,
+}
+
+impl Handle {
+    pub(super) fn new(inner: mapcall::Handle, ctype: CType) -> Self {
+        Self {
+            inner,
+            ctype,
+            views: Arc::default(),
+        }
+    }
+
+    pub(super) fn target(&self) -> &str {
+        self.inner.target()
+    }
+
+    pub(super) fn live_address(&self) -> Option<NonNull<c_void>> {
+        self.inner.address()
+    }
+
+    fn end(&self, py: Python<'_>) -> PyResult<()> {
+        let views = self.views.load(Ordering::Acquire);
+        if views > 0 && !self.inner.is_closed() {
+            return Err(PyBufferError::new_err(format!(
+                "expected a handle to {} without arrays on its memory, got one with {views}; let \
+                 them go first",
+                self.target()
+            )));
+        }
+        let running = callback::Running::enter();
+        let closed = self.inner.close();
+        running.leave(callback::errno())?;
+        closed.map(drop).map_err(|error| errors::call(py, &error, callback::errno()))
+    }
+}
+
+#[pymethods]
+impl Handle {
+    /// What it points to: the name of a struct, or a C type.
+    #[getter(r#type)]
+    fn py_type(&self) -> &str {
+        self.inner.target()
+    }
+
+    /// The pointer as an int; None once closed.
+    #[getter]
+    fn address(&self) -> Option<usize> {
+        self.inner.address().map(|address| address.addr().get())
+    }
+
+    /// Whether it has been closed.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.inner.is_closed()
+    }
+
+    /// Ends the handle, and runs its destructor if it has one; again, does nothing.
+    ///
+    /// Raises
+    /// ------
+    /// BufferError
+    ///     When arrays lie on its memory.
+    /// CallError
+    ///     When the destructor says that it failed.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.end(py)
+    }
+
+    fn __enter__(this: Bound<'_, Self>) -> Bound<'_, Self> {
+        this
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.end(py)
+    }
+
+    /// An array on the memory that the pointer leads to.
+    ///
+    /// >>> import mapcall
+    /// >>> libc = mapcall.load(None)
+    /// >>> calloc = libc.function("void *calloc(size_t n, size_t size)",
+    /// ...                        destructor=libc.function("void free(void *p)"))
+    /// >>> calloc(3, 8).array((3,), "f8")
+    /// array([0., 0., 0.])
+    ///
+    /// Parameters
+    /// ----------
+    /// shape : int or tuple of int
+    ///     How many items there are: nobody can check that.
+    /// dtype : dtype, optional
+    ///     What they are; by default what the pointer's C type says.
+    /// owner : object, optional
+    ///     What the array keeps alive; by default this handle, which then can't be closed before the
+    ///     array is gone.
+    #[pyo3(signature = (shape, dtype = None, owner = None))]
+    fn array<'py>(
+        this: &Bound<'py, Self>,
+        shape: &Bound<'py, PyAny>,
+        dtype: Option<&Bound<'py, PyAny>>,
+        owner: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (py, handle) = (this.py(), this.get());
+        let dtype: Bound<'py, PyArrayDescr> = match dtype {
+            Some(dtype) => convert::dtype(dtype)?,
+            None => {
+                let dtype = handle.ctype.dtype().map_err(|error| {
+                    PyTypeError::new_err(format!("array: expected a dtype, got none; {error}"))
+                })?;
+                convert::to_numpy(py, &dtype)?
+            }
+        };
+        let shape = convert::shape(shape)?.unwrap_or_default();
+        let address = handle.inner.address().ok_or_else(|| {
+            PyValueError::new_err(format!(
+                "expected an open handle, got a closed one to {}; open a new one",
+                handle.target()
+            ))
+        })?;
+        let owner = match owner {
+            Some(owner) => owner,
+            None => Bound::new(py, View::new(this))?.into_any(),
+        };
+        ndarray::on_memory(&dtype, &shape, address, owner)
+    }
+
+    fn __repr__(&self) -> String {
+        match self.inner.address() {
+            Some(address) => format!("<mapcall.Handle: {} at {address:p}>", self.target()),
+            None => format!("<mapcall.Handle: {}, closed>", self.target()),
+        }
+    }
+
+    /// Whether both point to the same.
+    fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
+        other.cast::<Self>().is_ok_and(|other| {
+            let other = other.get();
+            self.target() == other.target() && self.inner.address() == other.inner.address()
+        })
+    }
+
+    fn __hash__(&self) -> usize {
+        self.address().unwrap_or_default()
+    }
+}
+
+/// What an array on a handle's memory belongs to.
+#[pyclass(frozen, module = "mapcall._mapcall")]
+pub(crate) struct View {
+    handle: Py<Handle>,
+    views: Arc<AtomicUsize>,
+}
+
+impl View {
+    fn new(handle: &Bound<'_, Handle>) -> Self {
+        let views = Arc::clone(&handle.get().views);
+        views.fetch_add(1, Ordering::AcqRel);
+        Self {
+            handle: handle.clone().unbind(),
+            views,
+        }
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        self.views.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[pymethods]
+impl View {
+    /// The handle whose memory the array lies on.
+    #[getter]
+    fn handle(&self, py: Python<'_>) -> Py<Handle> {
+        self.handle.clone_ref(py)
+    }
+}

@@ -1,0 +1,406 @@
+//! `mapcall.Library`: a shared library, and perhaps its header.
+
+#![allow(unsafe_code)]
+
+use std::ffi::OsString;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use mapcall::{Declarations, Header, Prototype};
+use pyo3::exceptions::{PyAttributeError, PyKeyError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+
+use super::errors;
+use super::function::{Function, Options, Origin};
+use super::structure::Struct;
+use crate::errors::with_fields;
+
+/// Loads a shared library.
+///
+/// >>> import mapcall
+/// >>> libm = mapcall.load("m")
+/// >>> cos = libm.function("double cos(double x)")
+/// >>> cos(0.0)
+/// 1.0
+/// >>> mapcall.load("m", header="math.h").hypot(3, 4)
+/// 5.0
+///
+/// A call is checked against the prototype; that the prototype is right, nobody can check. What it
+/// says of types, extents, ``const`` and ``restrict`` must be true of the library's function.
+///
+/// Parameters
+/// ----------
+/// library : str, PathLike or None
+///     A path, a file name as the loader finds it (``libm.so.6``), a bare name (``m``, ``openblas``),
+///     or None for the process itself.
+/// header : str or PathLike, optional
+///     Its C header, as a path or as in ``#include <...>``; the system's C compiler preprocesses it.
+///     Its functions become attributes of the library, and its types are known in prototypes.
+/// include : sequence of PathLike, optional
+///     Directories where headers are looked for.
+/// define : mapping, optional
+///     Macros and their values; None for one without a value of its own.
+///
+/// Raises
+/// ------
+/// LibraryError
+///     With all that was tried, and what the loader said.
+/// PrototypeError
+///     When the header can't be read.
+#[pyfunction]
+#[pyo3(signature = (library, header = None, *, include = None, define = None))]
+pub(crate) fn load(
+    py: Python<'_>,
+    library: Option<PathBuf>,
+    header: Option<PathBuf>,
+    include: Option<Vec<PathBuf>>,
+    define: Option<&Bound<'_, PyDict>>,
+) -> PyResult<Library> {
+    let inner = match &library {
+        // SAFETY: whoever loads a library in Python wants its initialisers to run.
+        Some(name) => py.detach(|| unsafe { mapcall::Library::open(name) }),
+        None => mapcall::Library::process(),
+    };
+    let inner = inner.map_err(|error| errors::library(py, &error))?;
+    let header = header.map(|name| -> PyResult<_> {
+        let mut defined = Vec::new();
+        for (name, value) in define.into_iter().flatten() {
+            let value = if value.is_none() { None } else { Some(value.str()?.to_string()) };
+            defined.push((name.extract::<String>()?, value));
+        }
+        Ok(Source {
+            name,
+            include: include.unwrap_or_default(),
+            define: defined,
+        })
+    });
+    let header = header.transpose()?;
+    let declarations = match &header {
+        Some(source) => {
+            let read = py.detach(|| source.header().read());
+            read.map_err(|error| errors::unsupported(py, &error.to_string()))?
+        }
+        None => Declarations::default(),
+    };
+    Ok(Library {
+        inner,
+        header,
+        declarations,
+        known: Mutex::default(),
+    })
+}
+
+/// A header, as it was asked for.
+#[derive(Clone)]
+struct Source {
+    name: PathBuf,
+    include: Vec<PathBuf>,
+    define: Vec<(String, Option<String>)>,
+}
+
+impl Source {
+    fn header(&self) -> Header {
+        let mut header = Header::new(self.name.clone());
+        for directory in &self.include {
+            header = header.include(directory);
+        }
+        for (name, value) in &self.define {
+            header = header.define(name, value.as_deref());
+        }
+        header
+    }
+}
+
+/// A loaded library.
+///
+/// >>> import mapcall
+/// >>> libm = mapcall.load("m")
+/// >>> "cos" in libm.symbols()
+/// True
+/// >>> libm == mapcall.load("libm.so.6")
+/// True
+///
+/// Made by `load`. It stays loaded while this object or a function of it lives.
+#[pyclass(frozen, module = "mapcall", weakref)]
+pub(crate) struct Library {
+    inner: mapcall::Library,
+    header: Option<Source>,
+    declarations: Declarations,
+    known: Mutex<Known>,
+}
+
+/// What has been asked for so far.
+#[derive(Default)]
+struct Known {
+    /// The texts of prototypes, which may define structs.
+    texts: Vec<String>,
+    /// The header's functions that have been used.
+    functions: Vec<(String, Py<Function>)>,
+}
+
+impl Library {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The name to load it by again.
+    fn source(&self) -> Option<OsString> {
+        self.inner.path().map(|path| path.as_os_str().to_owned())
+    }
+
+    fn bind<'py>(
+        this: &Bound<'py, Self>,
+        prototype: Prototype,
+        origin: Origin,
+        options: Options,
+    ) -> PyResult<Bound<'py, Function>> {
+        let py = this.py();
+        // SAFETY: that prototypes are right is what `load` says a user promises.
+        let function = unsafe { this.get().inner.bind(prototype) };
+        let function = function.map_err(|error| errors::bind(py, &error))?;
+        Function::bind(this, function, origin, options)
+    }
+
+    /// The header's function of that name.
+    fn declared<'py>(
+        this: &Bound<'py, Self>,
+        name: &str,
+        options: Options,
+    ) -> PyResult<Option<Bound<'py, Function>>> {
+        let declared = this.get().declarations.functions().iter();
+        match declared.into_iter().find(|function| function.name == name) {
+            Some(function) => match &function.prototype {
+                Ok(prototype) => {
+                    Self::bind(this, prototype.clone(), Origin::Header, options).map(Some)
+                }
+                Err(error) => Err(errors::prototype(this.py(), error)),
+            },
+            None => Ok(None),
+        }
+    }
+}
+
+#[pymethods]
+impl Library {
+    /// The library's file; None for the process itself.
+    #[getter]
+    fn path(&self) -> Option<OsString> {
+        self.source()
+    }
+
+    /// The names of the exported functions, sorted.
+    ///
+    /// >>> import mapcall
+    /// >>> [name for name in mapcall.load("m").symbols() if name.startswith("hyp")]
+    /// ['hypot', 'hypotf', 'hypotf128', 'hypotf32', 'hypotf32x', 'hypotf64', 'hypotf64x', 'hypotl']
+    fn symbols(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        let symbols = py.detach(|| self.inner.symbols());
+        symbols.map_err(|error| errors::library(py, &error))
+    }
+
+    /// Binds a function by its C prototype.
+    ///
+    /// >>> import mapcall, numpy
+    /// >>> libm = mapcall.load("m")
+    /// >>> modf = libm.function("double modf(double x, double whole[1])")
+    /// >>> modf(2.75)
+    /// (0.75, array([2.]))
+    ///
+    /// Parameters
+    /// ----------
+    /// prototype : str
+    ///     C; types that it needs may be defined before it, and those of the library's header are
+    ///     known.
+    /// check : {'zero', 'nonzero', 'null', 'errno'} or callable, optional
+    ///     Makes failures `CallError`: the result must be 0 ('zero') or not be 0 ('nonzero'), NULL
+    ///     is a failure ('null'), errno that is set is one ('errno'), or the callable, given the
+    ///     result, returns something true for one.
+    /// gil : {'hold', 'release'}, optional
+    ///     Whether other Python threads run during a call; by default, when the arrays have
+    ///     together 64 KiB or more.
+    /// text : {'str', 'bytes'}
+    ///     What a ``const char *`` result becomes; a str must be UTF-8.
+    /// destructor : Function, optional
+    ///     Called once on each pointer that the function returns, at the end of its handle's life.
+    /// engine : {'cranelift', 'libffi'}, optional
+    ///     What carries out the call; by default compiled code where that can do it.
+    ///
+    /// Raises
+    /// ------
+    /// PrototypeError
+    ///     With a caret under the place.
+    /// LibraryError
+    ///     When the library has no such function; it names the nearest.
+    #[pyo3(signature = (
+        prototype, *, check = None, gil = None, text = "str", destructor = None, engine = None
+    ))]
+    fn function<'py>(
+        this: &Bound<'py, Self>,
+        prototype: &str,
+        check: Option<Bound<'py, PyAny>>,
+        gil: Option<&str>,
+        text: &str,
+        destructor: Option<Bound<'py, Function>>,
+        engine: Option<&str>,
+    ) -> PyResult<Bound<'py, Function>> {
+        let options = Options::new(check, gil, text, destructor, engine)?;
+        let library = this.get();
+        let parsed = library.declarations.prototype(prototype);
+        let parsed = parsed.map_err(|error| errors::prototype(this.py(), &error))?;
+        let origin = Origin::Text(prototype.to_owned());
+        let function = Self::bind(this, parsed, origin, options)?;
+        if prototype.contains('{') {
+            library.known().texts.push(prototype.to_owned());
+        }
+        Ok(function)
+    }
+
+    /// A struct or union that the header or a prototype defines, by its tag or typedef name.
+    ///
+    /// >>> import mapcall
+    /// >>> libm = mapcall.load("m", header="stdlib.h")
+    /// >>> libm.struct("div_t").dtype.names
+    /// ('quot', 'rem')
+    ///
+    /// Raises
+    /// ------
+    /// KeyError
+    ///     When none of that name has been defined.
+    fn r#struct(&self, name: &str) -> PyResult<Struct> {
+        if let Some(ctype) = self.declarations.structs().get(name) {
+            return Ok(Struct::new(name, ctype.clone()));
+        }
+        let known = self.known();
+        let mut texts = known.texts.iter().rev().map(|text| Declarations::parse(text));
+        let found = texts.find_map(|text| text.structs().get(name).cloned());
+        match found {
+            Some(ctype) => Ok(Struct::new(name, ctype)),
+            None => Err(PyKeyError::new_err(format!(
+                "expected a struct that the header or a prototype of {} defines, got {name:?}; \
+                 put its definition before a prototype",
+                self.inner
+            ))),
+        }
+    }
+
+    /// Why some of the header's functions can't be called.
+    ///
+    /// >>> import mapcall
+    /// >>> mapcall.load(None, header="stdio.h").unsupported["printf"]
+    /// "`printf` takes a variable number of arguments, which can't be checked"
+    #[getter]
+    fn unsupported<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let reasons = PyDict::new(py);
+        for function in self.declarations.functions() {
+            if let Some(reason) = function.unsupported() {
+                reasons.set_item(&function.name, reason)?;
+            }
+        }
+        Ok(reasons)
+    }
+
+    fn __getattr__<'py>(this: &Bound<'py, Self>, name: &str) -> PyResult<Bound<'py, Function>> {
+        let (py, library) = (this.py(), this.get());
+        let known = library.known().functions.iter().find(|(known, _)| known == name).map(|(_, function)| function.clone_ref(py));
+        if let Some(function) = known {
+            return Ok(function.into_bound(py));
+        }
+        let options = Options::new(None, None, "str", None, None)?;
+        let missing = match Self::declared(this, name, options) {
+            Ok(Some(function)) => {
+                let known = (name.to_owned(), function.clone().unbind());
+                library.known().functions.push(known);
+                return Ok(function);
+            }
+            Ok(None) => match &library.header {
+                Some(source) => format!("{} declares no function {name:?}", source.name.display()),
+                None => format!(
+                    "a library without a header has no attribute {name:?}; bind a function by its \
+                     prototype, or load it with header="
+                ),
+            },
+            Err(error) => error.value(py).str()?.to_string(),
+        };
+        let error = PyAttributeError::new_err(missing);
+        Err(with_fields(py, error, |value| {
+            value.setattr(intern!(py, "name"), name)?;
+            value.setattr(intern!(py, "obj"), this)
+        }))
+    }
+
+    fn __dir__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        let py = this.py();
+        let names = py.import("builtins")?.getattr("object")?.call_method1("__dir__", (this,))?;
+        let all = PyList::empty(py);
+        for name in names.try_iter()? {
+            all.append(name?)?;
+        }
+        for function in this.get().declarations.functions() {
+            if function.prototype.is_ok() {
+                all.append(&function.name)?;
+            }
+        }
+        Ok(all)
+    }
+
+    fn __repr__(&self) -> String {
+        match &self.header {
+            Some(source) => format!("<mapcall.Library: {} ({})>", self.inner, source.name.display()),
+            None => format!("<mapcall.Library: {}>", self.inner),
+        }
+    }
+
+    fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
+        other.cast::<Self>().is_ok_and(|other| self.inner == other.get().inner)
+    }
+
+    fn __hash__(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.inner.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let reload = py.import("mapcall._pickling")?.getattr("reload")?;
+        let header = match &self.header {
+            Some(source) => {
+                let define = PyDict::new(py);
+                for (name, value) in &source.define {
+                    define.set_item(name, value)?;
+                }
+                let include = PyTuple::new(py, source.include.iter().map(|path| path.as_os_str()))?;
+                Some((source.name.as_os_str(), include, define))
+            }
+            None => None,
+        };
+        let path = self.source();
+        let digest = match &path {
+            Some(path) => {
+                let digest = py.import("mapcall._pickling")?.getattr("digest")?;
+                digest.call1((path,))?
+            }
+            None => py.None().into_bound(py),
+        };
+        (reload, (path, digest, header)).into_pyobject(py).map(Bound::into_any)
+    }
+}
+
+/// The function that a pickle stands for.
+#[pyfunction]
+pub(crate) fn rebind<'py>(
+    library: &Bound<'py, Library>,
+    name: &str,
+    prototype: Option<&str>,
+    options: &Bound<'py, PyDict>,
+    is_unchecked: bool,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = library.py();
+    let function = match prototype {
+        Some(prototype) => library.call_method("function", (prototype,), Some(options))?,
+        None => library.getattr(PyString::new(py, name))?,
+    };
+    if is_unchecked { function.getattr("unchecked") } else { Ok(function) }
+}

@@ -1,0 +1,175 @@
+//! NumPy's arrays as the checks see them.
+
+#![allow(unsafe_code)]
+
+use std::ffi::c_int;
+use std::slice;
+
+use mapcall::array::DType;
+use mapcall::contract::Memory;
+use numpy::npyffi::{
+    NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_WRITEABLE, NpyTypes, PY_ARRAY_API, PyArray_Descr,
+    PyArrayObject, get_type_object, npy_intp,
+};
+use numpy::{PyArrayDescr, PyUntypedArray};
+use pyo3::exceptions::PyMemoryError;
+use pyo3::ffi::{self, PyObject, PyTypeObject};
+use pyo3::prelude::*;
+
+/// `numpy.ndarray`.
+pub(super) fn ndarray_type(py: Python<'_>) -> *mut PyTypeObject {
+    // SAFETY: asks NumPy's table of types for one that it has.
+    unsafe { get_type_object(py, NpyTypes::PyArray_Type) }
+}
+
+/// The object as an array, if it is one.
+#[inline]
+pub(super) fn as_array<'a, 'py>(
+    object: &'a Bound<'py, PyAny>,
+    ndarray: *mut PyTypeObject,
+) -> Option<&'a Bound<'py, PyUntypedArray>> {
+    let class = object.get_type_ptr();
+    // SAFETY: both are live types.
+    if class == ndarray || unsafe { ffi::PyType_IsSubtype(class, ndarray) } != 0 {
+        // SAFETY: it is an instance of ndarray or of a class derived from it.
+        Some(unsafe { object.cast_unchecked() })
+    } else {
+        None
+    }
+}
+
+/// The array's dtype; borrowed.
+#[inline]
+pub(super) fn descr(array: &Bound<'_, PyUntypedArray>) -> *mut PyArray_Descr {
+    let object: *mut PyArrayObject = array.as_ptr().cast();
+    // SAFETY: it is an ndarray.
+    unsafe { (*object).fields.descr }
+}
+
+/// Where an array lies; good until Python code can reshape it in place.
+#[inline]
+pub(super) fn memory<'a>(array: &'a Bound<'_, PyUntypedArray>) -> Memory<'a> {
+    let object: *mut PyArrayObject = array.as_ptr().cast();
+    // SAFETY: it is an ndarray, alive while borrowed.
+    let fields = unsafe { &(*object).fields };
+    let ndim = usize::try_from(fields.nd).unwrap_or(0);
+    let (shape, strides): (&[usize], &[isize]) = if ndim == 0 {
+        (&[], &[])
+    } else {
+        (
+            // SAFETY: an ndarray of `nd` axes has as many lengths, none negative.
+            unsafe { slice::from_raw_parts(fields.dimensions.cast(), ndim) },
+            // SAFETY: an ndarray of `nd` axes has as many strides.
+            unsafe { slice::from_raw_parts(fields.strides, ndim) },
+        )
+    };
+    Memory {
+        address: fields.data.cast(),
+        shape,
+        strides,
+        is_contiguous: fields.flags & NPY_ARRAY_C_CONTIGUOUS != 0,
+        is_writeable: fields.flags & NPY_ARRAY_WRITEABLE != 0,
+    }
+}
+
+/// Whether two dtypes of numbers are one under two names, such as `long` and `long long`.
+pub(super) fn is_same_number(one: &Bound<'_, PyArrayDescr>, other: &Bound<'_, PyArrayDescr>) -> bool {
+    use numpy::PyArrayDescrMethods;
+    let is_number = |descr: &Bound<'_, PyArrayDescr>| b"biufc".contains(&descr.kind());
+    is_number(one) && is_number(other) && one.is_equiv_to(other)
+}
+
+/// A new array of zeros; its items are plain data.
+pub(super) fn zeros<'py>(
+    dtype: &Bound<'py, PyArrayDescr>,
+    shape: &[usize],
+) -> PyResult<Bound<'py, PyUntypedArray>> {
+    let py = dtype.py();
+    let too_large = || PyMemoryError::new_err(format!("can't make an array of shape {shape:?}"));
+    let mut dims = shape
+        .iter()
+        .map(|&length| npy_intp::try_from(length))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| too_large())?;
+    let ndim = c_int::try_from(dims.len()).map_err(|_| too_large())?;
+    let descr: *mut PyArray_Descr = dtype.clone().into_ptr().cast();
+    // SAFETY: `dims` has `ndim` lengths, and the reference to the dtype is handed over.
+    let array = unsafe { PY_ARRAY_API.PyArray_Zeros(py, ndim, dims.as_mut_ptr(), descr, 0) };
+    // SAFETY: a new reference, or null with an exception set.
+    let array: Bound<'py, PyAny> = unsafe { Bound::from_owned_ptr_or_err(py, array) }?;
+    Ok(array.cast_into::<PyUntypedArray>()?)
+}
+
+/// The dtype of an array, as an object.
+pub(super) fn dtype_of<'py>(array: &Bound<'py, PyUntypedArray>) -> Bound<'py, PyArrayDescr> {
+    let descr: *mut PyObject = descr(array).cast();
+    // SAFETY: an array's dtype is a live object.
+    let descr = unsafe { Bound::from_borrowed_ptr(array.py(), descr) };
+    // SAFETY: and a dtype.
+    unsafe { descr.cast_into_unchecked() }
+}
+
+/// What the array's elements are, in the core's terms; in words where it has none for them.
+pub(super) fn core_dtype(array: &Bound<'_, PyUntypedArray>) -> Result<DType, String> {
+    let dtype = dtype_of(array);
+    crate::convert::from_numpy(&dtype).map_err(|_| dtype.to_string())
+}
+
+/// An array on memory that `owner` keeps alive.
+pub(super) fn on_memory<'py>(
+    dtype: &Bound<'py, PyArrayDescr>,
+    shape: &[usize],
+    address: std::ptr::NonNull<std::ffi::c_void>,
+    owner: Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    use numpy::PyArrayDescrMethods;
+    let py = dtype.py();
+    let layout = mapcall::array::Layout::contiguous(shape, dtype.itemsize(), mapcall::array::layout::Order::C)
+        .map_err(|error| crate::errors::to_py(error.into()))?;
+    let mut dims: Vec<npy_intp> = layout.shape().iter().map(|length| length.cast_signed()).collect();
+    let ndim = c_int::try_from(dims.len()).map_err(|_| PyMemoryError::new_err("too many axes"))?;
+    let descr: *mut PyArray_Descr = dtype.clone().into_ptr().cast();
+    // SAFETY: `dims` has `ndim` lengths, the reference to the dtype is handed over, and the caller
+    // says that the memory is there.
+    let array = unsafe {
+        PY_ARRAY_API.PyArray_NewFromDescr(
+            py,
+            ndarray_type(py),
+            descr,
+            ndim,
+            dims.as_mut_ptr(),
+            std::ptr::null_mut(),
+            address.as_ptr(),
+            NPY_ARRAY_WRITEABLE,
+            std::ptr::null_mut(),
+        )
+    };
+    // SAFETY: a new reference, or null with an exception set.
+    let array: Bound<'py, PyAny> = unsafe { Bound::from_owned_ptr_or_err(py, array) }?;
+    // SAFETY: a new array without a base; the reference to the owner is handed over.
+    let failed = unsafe {
+        PY_ARRAY_API.PyArray_SetBaseObject(py, array.as_ptr().cast(), owner.into_ptr())
+    };
+    if failed == 0 { Ok(array) } else { Err(PyErr::fetch(py)) }
+}
+
+/// The bytes of an item of a structured dtype, in words; `None` if the object is no such item.
+pub(super) fn item_bytes(
+    object: &Bound<'_, PyAny>,
+    dtype: &Bound<'_, PyArrayDescr>,
+) -> PyResult<Option<Vec<u64>>> {
+    use numpy::PyArrayDescrMethods;
+    let array = object.py().import("numpy")?.call_method1("asarray", (object,))?;
+    let array = array.cast_into::<PyUntypedArray>()?;
+    let memory = memory(&array);
+    if !memory.shape.is_empty() || !dtype_of(&array).is_equiv_to(dtype) {
+        return Ok(None);
+    }
+    // SAFETY: an array without axes has one item of its dtype.
+    let bytes = unsafe { slice::from_raw_parts(memory.address, dtype.itemsize()) };
+    let mut words = vec![0_u64; bytes.len().div_ceil(size_of::<u64>())];
+    if let Some(place) = bytemuck::cast_slice_mut::<u64, u8>(&mut words).get_mut(..bytes.len()) {
+        place.copy_from_slice(bytes);
+    }
+    Ok(Some(words))
+}

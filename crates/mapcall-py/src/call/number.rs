@@ -1,0 +1,121 @@
+//! Python's and NumPy's numbers.
+
+#![allow(unsafe_code)]
+
+use mapcall::contract::Scalar;
+use num_complex::Complex;
+use numpy::PyUntypedArray;
+use pyo3::exceptions::PyOverflowError;
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyComplex, PyComplexMethods, PyFloat, PyInt};
+
+/// What an object is as a number.
+pub(super) enum Number {
+    /// A number of the core.
+    Scalar(Scalar),
+    /// An integer of more than 128 bits, in digits where that isn't absurd.
+    Huge(String),
+    /// No number.
+    None,
+}
+
+/// Reads a number of Python or NumPy, or an array without axes.
+///
+/// Exact: nothing that would have to be rounded or parsed counts as a number.
+#[inline]
+pub(super) fn read(object: &Bound<'_, PyAny>) -> PyResult<Number> {
+    // SAFETY: a live object.
+    if unsafe { ffi::PyFloat_CheckExact(object.as_ptr()) } != 0 {
+        // SAFETY: it is a float.
+        let value = unsafe { ffi::PyFloat_AS_DOUBLE(object.as_ptr()) };
+        return Ok(Number::Scalar(Scalar::Float(value)));
+    }
+    general(object)
+}
+
+fn general(object: &Bound<'_, PyAny>) -> PyResult<Number> {
+    let scalar = |scalar| Ok(Number::Scalar(scalar));
+    if let Ok(truth) = object.cast::<PyBool>() {
+        return scalar(Scalar::Bool(truth.is_true()));
+    }
+    if object.is_instance_of::<PyInt>() {
+        return integer(object);
+    }
+    if let Ok(value) = object.cast::<PyFloat>() {
+        return scalar(Scalar::Float(value.value()));
+    }
+    if let Ok(value) = object.cast::<PyComplex>() {
+        return scalar(Scalar::Complex(Complex::new(value.real(), value.imag())));
+    }
+    let py = object.py();
+    let is_numpy = object.is_instance(numpy_generic(py)?)?
+        || object.cast::<PyUntypedArray>().is_ok_and(|array| {
+            use numpy::PyUntypedArrayMethods;
+            array.ndim() == 0
+        });
+    if is_numpy {
+        let kind: char = object.getattr(intern!(py, "dtype"))?.getattr(intern!(py, "kind"))?.extract()?;
+        return match kind {
+            'b' => scalar(Scalar::Bool(object.is_truthy()?)),
+            'i' | 'u' => integer(&object.call_method0(intern!(py, "__index__"))?),
+            'f' => scalar(Scalar::Float(object.call_method0(intern!(py, "__float__"))?.extract()?)),
+            'c' => {
+                let value = object.call_method0(intern!(py, "__complex__"))?;
+                let value = value.cast::<PyComplex>()?;
+                scalar(Scalar::Complex(Complex::new(value.real(), value.imag())))
+            }
+            _ => Ok(Number::None),
+        };
+    }
+    if object.cast::<PyUntypedArray>().is_err()
+        && let Some(index) = object.getattr_opt(intern!(py, "__index__"))?
+    {
+        return integer(&index.call0()?);
+    }
+    Ok(Number::None)
+}
+
+fn integer(object: &Bound<'_, PyAny>) -> PyResult<Number> {
+    match object.extract::<i128>() {
+        Ok(value) => Ok(Number::Scalar(Scalar::Int(value))),
+        Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => {
+            let bits = object.call_method0(intern!(object.py(), "bit_length"))?;
+            Ok(Number::Huge(format!("an integer of {bits} bits")))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn numpy_generic(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static GENERIC: pyo3::sync::PyOnceLock<Py<PyAny>> = pyo3::sync::PyOnceLock::new();
+    GENERIC
+        .get_or_try_init(py, || Ok(py.import("numpy")?.getattr("generic")?.unbind()))
+        .map(|generic| generic.bind(py))
+}
+
+/// The words of a `numpy.longdouble`, which a double can't hold, for a parameter of that type.
+pub(super) fn extended(
+    object: &Bound<'_, PyAny>,
+    kind: mapcall::contract::Number,
+) -> PyResult<Option<Vec<u64>>> {
+    let py = object.py();
+    let numpy = py.import(intern!(py, "numpy"))?;
+    let class = match kind {
+        mapcall::contract::Number::Complex(_) => "clongdouble",
+        _ => "longdouble",
+    };
+    if !object.is_instance(&numpy.getattr(class)?)? {
+        return Ok(None);
+    }
+    let bytes: Vec<u8> = object.call_method0(intern!(py, "tobytes"))?.extract()?;
+    let words = bytes.chunks(size_of::<u64>()).map(|chunk| {
+        let mut word = [0; size_of::<u64>()];
+        for (to, from) in word.iter_mut().zip(chunk) {
+            *to = *from;
+        }
+        u64::from_ne_bytes(word)
+    });
+    Ok(Some(words.collect()))
+}

@@ -1,0 +1,301 @@
+//! What a call returns: the result, and the arrays that were left out.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_char, c_void};
+use std::ptr::{self, NonNull};
+
+use mapcall::contract::{Check, Number, Rule, Scalar, target_name};
+use mapcall::ctype::{CType, Float, Integer};
+use numpy::{PyArrayDescr, PyUntypedArray};
+use pyo3::exceptions::PyValueError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyComplex, PyFloat, PyList, PyString, PyTuple};
+use smallvec::SmallVec;
+
+use super::function::Function;
+use super::handle::Handle;
+use super::{errors, ndarray};
+use crate::convert;
+
+/// What the result of a function is for Python.
+pub(super) enum Returns {
+    Void,
+    Number(Number),
+    /// `long double`, which a float can't hold: a scalar of NumPy's.
+    Extended(Py<PyArrayDescr>),
+    Text,
+    Pointer(CType),
+    Record(Py<PyArrayDescr>),
+}
+
+/// What a `const char *` result becomes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Text {
+    Str,
+    Bytes,
+}
+
+impl Text {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Str => "str",
+            Self::Bytes => "bytes",
+        }
+    }
+}
+
+impl Returns {
+    pub(super) fn new(py: Python<'_>, ctype: &CType) -> PyResult<Self> {
+        let dtype = || -> PyResult<Py<PyArrayDescr>> {
+            let dtype = ctype.dtype().map_err(|error| PyValueError::new_err(error.to_string()))?;
+            convert::to_numpy(py, &dtype).map(Bound::unbind)
+        };
+        Ok(match Number::of(ctype) {
+            Some(Number::Float(Float::LongDouble) | Number::Complex(Float::LongDouble)) => {
+                Self::Extended(dtype()?)
+            }
+            Some(number) => Self::Number(number),
+            None => match ctype.resolved() {
+                CType::Pointer(pointer) if is_text(&pointer.target, pointer.is_const) => Self::Text,
+                CType::Pointer(pointer) => Self::Pointer(pointer.target.clone()),
+                CType::Record(_) => Self::Record(dtype()?),
+                _ => Self::Void,
+            },
+        })
+    }
+
+    /// A destructor needs something to destroy: a pointer as result, or an array of them as output.
+    pub(super) fn check_destructor(
+        &self,
+        function: &mapcall::Function,
+        destructor: &mapcall::Function,
+    ) -> PyResult<()> {
+        let outputs = function.contract().rules().iter().filter_map(Rule::array);
+        let outputs = outputs.filter(|array| !array.is_const);
+        let mut targets: Vec<String> = outputs
+            .filter_map(|array| pointed_to(&array.ctype))
+            .map(target_name)
+            .collect();
+        if let Self::Pointer(target) = self {
+            targets.push(target_name(target));
+        }
+        let takes = |target: &String| {
+            matches!(
+                destructor.contract().rules(),
+                [Rule::Pointer(pointer)] if pointer.takes(target)
+            )
+        };
+        if targets.iter().any(takes) {
+            return Ok(());
+        }
+        Err(PyValueError::new_err(format!(
+            "{}: destructor: expected a function of one pointer to {}, got {}",
+            function.name(),
+            if targets.is_empty() { "what it returns".to_owned() } else { targets.join(" or ") },
+            destructor.prototype(),
+        )))
+    }
+}
+
+fn is_text(target: &CType, is_const: bool) -> bool {
+    is_const && matches!(target.resolved(), CType::Integer(Integer::Char))
+}
+
+fn pointed_to(ctype: &CType) -> Option<&CType> {
+    match ctype.resolved() {
+        CType::Pointer(pointer) => Some(&pointer.target),
+        _ => None,
+    }
+}
+
+pub(super) type Outputs<'py> = SmallVec<[(usize, Bound<'py, PyUntypedArray>); 2]>;
+
+/// Makes the arrays that were left out.
+#[cold]
+pub(super) fn allocate<'py>(
+    py: Python<'py>,
+    function: &Function,
+    check: &mut Check<'_>,
+) -> PyResult<Outputs<'py>> {
+    let mut outputs = Outputs::new();
+    while let Some((position, shape)) = check.output(outputs.len()) {
+        let Some(expected) = function.expected(position) else {
+            break;
+        };
+        let array = ndarray::zeros(expected.dtype.bind(py), shape)?;
+        let address = ndarray::memory(&array).address;
+        check.word(position, address.expose_provenance() as u64);
+        outputs.push((position, array));
+    }
+    Ok(outputs)
+}
+
+/// The result, and behind it the outputs.
+#[inline]
+pub(super) fn returned<'py>(
+    function: &Bound<'py, Function>,
+    words: &[u64],
+    outputs: Outputs<'py>,
+    errno: i32,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (py, this) = (function.py(), function.get());
+    let binding = this.binding();
+    let result = match &binding.returns {
+        Returns::Void => None,
+        Returns::Number(number) => Some(scalar(py, number.value(words))?),
+        _ => Some(unusual(function, words)?),
+    };
+    if let Some(check) = &binding.options.check
+        && binding.options.is_callable
+    {
+        judge(this, check.bind(py), result.as_ref(), errno)?;
+    }
+    if outputs.is_empty() {
+        return Ok(result.unwrap_or_else(|| py.None().into_bound(py)));
+    }
+    let mut all = Vec::with_capacity(outputs.len() + 1);
+    all.extend(result);
+    for (position, array) in outputs {
+        all.push(output(function, position, array)?);
+    }
+    if all.len() == 1
+        && let Some(only) = all.pop()
+    {
+        return Ok(only);
+    }
+    Ok(PyTuple::new(py, all)?.into_any())
+}
+
+/// The callable that was given as `check` says that the call failed.
+fn judge(
+    function: &Function,
+    check: &Bound<'_, PyAny>,
+    result: Option<&Bound<'_, PyAny>>,
+    errno: i32,
+) -> PyResult<()> {
+    let py = check.py();
+    let none = py.None().into_bound(py);
+    let result = result.unwrap_or(&none);
+    if !check.call1((result,))?.is_truthy()? {
+        return Ok(());
+    }
+    let message = format!(
+        "{}: expected a result that its check takes for success, got {}; see what the library says \
+         of it",
+        function.inner.name(),
+        result.repr()?
+    );
+    Err(errors::failure(function.inner.name(), result, errno, &message))
+}
+
+pub(super) fn scalar<'py>(py: Python<'py>, value: Scalar) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match value {
+        Scalar::Bool(value) => PyBool::new(py, value).to_owned().into_any(),
+        Scalar::Int(value) => match i64::try_from(value) {
+            Ok(value) => value.into_pyobject(py)?.into_any(),
+            Err(_) => value.into_pyobject(py)?.into_any(),
+        },
+        Scalar::Float(value) => PyFloat::new(py, value).into_any(),
+        Scalar::Complex(value) => PyComplex::from_doubles(py, value.re, value.im).into_any(),
+    })
+}
+
+#[cold]
+fn unusual<'py>(function: &Bound<'py, Function>, words: &[u64]) -> PyResult<Bound<'py, PyAny>> {
+    let (py, this) = (function.py(), function.get());
+    let binding = this.binding();
+    let word = words.first().copied().unwrap_or_default();
+    match &binding.returns {
+        Returns::Text => text(py, word, binding.options.text),
+        Returns::Pointer(target) => {
+            let destructor = binding.options.destructor.as_ref();
+            handle(py, &this.inner, target, word, destructor)
+        }
+        Returns::Extended(dtype) | Returns::Record(dtype) => item(dtype.bind(py), words),
+        Returns::Void | Returns::Number(_) => Ok(py.None().into_bound(py)),
+    }
+}
+
+/// The item of a dtype that starts the words.
+pub(super) fn item<'py>(
+    dtype: &Bound<'py, PyArrayDescr>,
+    words: &[u64],
+) -> PyResult<Bound<'py, PyAny>> {
+    use numpy::PyArrayDescrMethods;
+    let bytes: &[u8] = bytemuck::cast_slice(words);
+    let array = ndarray::zeros(dtype, &[])?;
+    let memory = ndarray::memory(&array);
+    let size = dtype.itemsize().min(bytes.len());
+    // SAFETY: both are at least that long, and the array is new.
+    unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), memory.address, size) };
+    array.get_item(PyTuple::empty(dtype.py()))
+}
+
+/// A copy of the text at an address.
+pub(super) fn text(py: Python<'_>, word: u64, kind: Text) -> PyResult<Bound<'_, PyAny>> {
+    let address = usize::try_from(word).unwrap_or_default();
+    let text: *const c_char = ptr::with_exposed_provenance(address);
+    if text.is_null() {
+        return Ok(py.None().into_bound(py));
+    }
+    // SAFETY: a `const char *` of C is NULL or a text that ends with a NUL: so the user of `load` or of
+    // the callback has promised.
+    let text = unsafe { CStr::from_ptr(text) }.to_bytes();
+    match kind {
+        Text::Bytes => Ok(PyBytes::new(py, text).into_any()),
+        Text::Str => PyString::from_bytes(py, text).map(Bound::into_any),
+    }
+}
+
+/// A pointer as a handle, None for NULL.
+pub(super) fn handle<'py>(
+    py: Python<'py>,
+    origin: &mapcall::Function,
+    target: &CType,
+    word: u64,
+    destructor: Option<&Py<Function>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let address = usize::try_from(word).unwrap_or_default();
+    let address: *mut c_void = ptr::with_exposed_provenance_mut(address);
+    let Some(address) = NonNull::new(address) else {
+        return Ok(py.None().into_bound(py));
+    };
+    let name = target_name(target);
+    let handle = mapcall::Handle::new(origin, &name, address);
+    let destructor = destructor.map(|destructor| &destructor.bind(py).get().inner).filter(|function| {
+        matches!(
+            function.contract().rules(),
+            [Rule::Pointer(pointer)] if pointer.takes(&name)
+        )
+    });
+    let handle = match destructor {
+        Some(destructor) => handle
+            .with_destructor(destructor)
+            .map_err(|error| errors::call(py, &error, 0))?,
+        None => handle,
+    };
+    Ok(Bound::new(py, Handle::new(handle, target.clone()))?.into_any())
+}
+
+/// An output as it is returned: an array; of pointers, a list of handles.
+fn output<'py>(
+    function: &Bound<'py, Function>,
+    position: usize,
+    array: Bound<'py, PyUntypedArray>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (py, this) = (function.py(), function.get());
+    let rule = this.inner.contract().rules().get(position).and_then(Rule::array);
+    let target = rule.filter(|rule| rule.rank() == 1).and_then(|rule| pointed_to(&rule.ctype));
+    let Some(target) = target else {
+        return Ok(array.into_any());
+    };
+    let words: Vec<u64> = array.call_method0(intern!(py, "tolist"))?.extract()?;
+    let destructor = this.binding().options.destructor.as_ref();
+    let handles = words
+        .into_iter()
+        .map(|word| handle(py, &this.inner, target, word, destructor))
+        .collect::<PyResult<Vec<_>>>()?;
+    Ok(PyList::new(py, handles)?.into_any())
+}

@@ -1,0 +1,217 @@
+//! What a function shows of itself.
+
+use mapcall::contract::{Number, Rule};
+use mapcall::ctype::{CType, Integer};
+use numpy::PyArrayDescr;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+
+/// A parameter of a function.
+///
+/// >>> import mapcall
+/// >>> f = mapcall.load("m").function("double frexp(double x, int exponent[1])")
+/// >>> f.parameters
+/// (<mapcall.Parameter: double x>, <mapcall.Parameter: int exponent[1]>)
+#[pyclass(frozen, get_all, module = "mapcall")]
+pub(crate) struct Parameter {
+    /// Its name in the prototype.
+    name: String,
+    /// Its C type; that of the elements if it is an array.
+    r#type: String,
+    /// The dtype of an array, or of what a pointer is to; None for anything else.
+    dtype: Option<Py<PyArrayDescr>>,
+    /// The extents of an array, as in the prototype; '' where it doesn't say.
+    extents: Py<PyTuple>,
+    /// Whether what it points to is only read.
+    is_const: bool,
+    /// Whether the array shares no memory with others.
+    is_restrict: bool,
+    /// Whether it is the extent of an array, and so isn't given.
+    is_inferred: bool,
+    /// Whether it is an array that the function may write.
+    is_output: bool,
+    text: String,
+}
+
+impl Parameter {
+    pub(super) fn new(
+        py: Python<'_>,
+        parameter: &mapcall::Parameter,
+        dtype: Option<Py<PyArrayDescr>>,
+    ) -> PyResult<Self> {
+        let extents = parameter.extents.iter().map(ToString::to_string);
+        Ok(Self {
+            name: parameter.name.clone(),
+            r#type: parameter.ctype.to_string(),
+            dtype,
+            extents: PyTuple::new(py, extents.collect::<Vec<_>>())?.unbind(),
+            is_const: parameter.is_const,
+            is_restrict: parameter.is_restrict,
+            is_inferred: parameter.is_inferred,
+            is_output: parameter.is_output(),
+            text: parameter.to_string(),
+        })
+    }
+}
+
+#[pymethods]
+impl Parameter {
+    fn __repr__(&self) -> String {
+        format!("<mapcall.Parameter: {}>", self.text)
+    }
+}
+
+/// What stands behind the colon of a parameter in `inspect.signature`.
+#[pyclass(frozen, eq, hash, module = "mapcall._mapcall")]
+#[derive(PartialEq, Eq, Hash)]
+pub(crate) struct Annotation(String);
+
+#[pymethods]
+impl Annotation {
+    fn __repr__(&self) -> &str {
+        &self.0
+    }
+}
+
+/// `saxpy(a: float, x: float32[n], y: float32[n] inout)`
+pub(super) fn text(function: &mapcall::Function) -> String {
+    let contract = function.contract();
+    let arguments = contract.arguments().iter().map(|&position| {
+        let rule = contract.rules().get(position);
+        format!("{}: {}", contract.name(position), rule.map_or_else(String::new, annotation))
+    });
+    let arguments = arguments.collect::<Vec<_>>().join(", ");
+    match returns(&function.prototype().returns) {
+        Some(returns) => format!("{}({arguments}) -> {returns}", function.name()),
+        None => format!("{}({arguments})", function.name()),
+    }
+}
+
+fn annotation(rule: &Rule) -> String {
+    match rule {
+        Rule::Inferred(_) => "int".into(),
+        Rule::Number(number) => number_name(*number).into(),
+        Rule::Array(array) if array.is_const => array.to_string(),
+        Rule::Array(array) => format!("{array} inout"),
+        Rule::Text => "str".into(),
+        Rule::Pointer(pointer) => match &pointer.dtype {
+            Some(dtype) if dtype.fields().is_none() => format!("{}[?]", dtype.name()),
+            _ => format!("Handle[{}]", pointer.target),
+        },
+        Rule::Function(function) => {
+            let parameters = function.parameters.iter().map(|ctype| {
+                returns(ctype).unwrap_or_default()
+            });
+            let parameters = parameters.collect::<Vec<_>>().join(", ");
+            let result = returns(&function.returns).unwrap_or_else(|| "None".into());
+            format!("Callable[[{parameters}], {result}]")
+        }
+        Rule::Record { name, .. } => name.clone(),
+        _ => rule.to_string(),
+    }
+}
+
+fn number_name(number: Number) -> &'static str {
+    match number {
+        Number::Bool => "bool",
+        Number::Integer(_) => "int",
+        Number::Float(_) => "float",
+        Number::Complex(_) => "complex",
+    }
+}
+
+/// What Python gets for a C type; `None` for void.
+fn returns(ctype: &CType) -> Option<String> {
+    if let Some(number) = Number::of(ctype) {
+        return Some(number_name(number).into());
+    }
+    match ctype.resolved() {
+        CType::Void => None,
+        CType::Pointer(pointer) => {
+            let target = pointer.target.resolved();
+            let is_text = pointer.is_const && matches!(target, CType::Integer(Integer::Char));
+            Some(if is_text {
+                "str".into()
+            } else {
+                format!("Handle[{}]", mapcall::contract::target_name(&pointer.target))
+            })
+        }
+        _ => Some(ctype.to_string()),
+    }
+}
+
+/// `inspect.Signature`: outputs may be left out, inferred parameters be given by name.
+pub(super) fn inspect<'py>(
+    py: Python<'py>,
+    function: &mapcall::Function,
+) -> PyResult<Bound<'py, PyAny>> {
+    let inspect = py.import("inspect")?;
+    let class = inspect.getattr("Parameter")?;
+    let empty = class.getattr("empty")?;
+    let contract = function.contract();
+    let parameter = |position: usize, kind: &str, default: &Bound<'py, PyAny>| {
+        let rule = contract.rules().get(position);
+        let annotation = Annotation(rule.map_or_else(String::new, annotation));
+        let keywords = PyDict::new(py);
+        keywords.set_item("default", default)?;
+        keywords.set_item("annotation", Bound::new(py, annotation)?)?;
+        class.call((contract.name(position), class.getattr(kind)?), Some(&keywords))
+    };
+    let none = py.None().into_bound(py);
+    let is_output = |position: usize| {
+        let rule = contract.rules().get(position);
+        rule.and_then(Rule::array).is_some_and(mapcall::contract::ArrayRule::is_output)
+    };
+    let parameters = PyList::empty(py);
+    // Behind one that may be left out by position, Python lets no other be required.
+    let mut is_optional = false;
+    for &position in contract.arguments() {
+        is_optional |= is_output(position);
+        let default = if is_optional { &none } else { &empty };
+        parameters.append(parameter(position, "POSITIONAL_OR_KEYWORD", default)?)?;
+    }
+    for (position, rule) in contract.rules().iter().enumerate() {
+        if matches!(rule, Rule::Inferred(_)) {
+            parameters.append(parameter(position, "KEYWORD_ONLY", &none)?)?;
+        }
+    }
+    let keywords = PyDict::new(py);
+    if let Some(result) = returns(&function.prototype().returns) {
+        let annotation = Bound::new(py, Annotation(result))?;
+        keywords.set_item(intern!(py, "return_annotation"), annotation)?;
+    }
+    inspect.getattr("Signature")?.call((parameters,), Some(&keywords))
+}
+
+/// What `help` shows.
+pub(super) fn document(function: &mapcall::Function) -> String {
+    let contract = function.contract();
+    let mut document = format!("{}\n\n    {};\n", text(function), function.prototype());
+    let rules = contract.rules().iter().enumerate();
+    let lines: Vec<_> = rules
+        .map(|(position, rule)| {
+            let name = contract.name(position);
+            match rule {
+                Rule::Inferred(_) => format!("{name} : int, inferred from the arrays"),
+                Rule::Array(array) if array.is_output() => {
+                    format!("{name} : {array}, written; made and returned if left out")
+                }
+                Rule::Array(array) if !array.is_const => format!("{name} : {array}, written"),
+                Rule::Array(array) => format!("{name} : {array}, read"),
+                rule => format!("{name} : {}", annotation(rule)),
+            }
+        })
+        .collect();
+    if !lines.is_empty() {
+        document.push_str("\nParameters\n----------\n");
+        document.push_str(&lines.join("\n"));
+        document.push('\n');
+    }
+    if let Some(result) = returns(&function.prototype().returns) {
+        document.push_str("\nReturns\n-------\n");
+        document.push_str(&result);
+        document.push('\n');
+    }
+    document
+}

@@ -1,0 +1,71 @@
+//! `mapcall.Struct`: a C struct for Python.
+
+use mapcall::ctype::CType;
+use numpy::PyArrayDescr;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::convert;
+
+/// A C struct or union, as this machine's compiler lays it out.
+///
+/// >>> import mapcall, numpy
+/// >>> lib = mapcall.load(None)
+/// >>> _ = lib.function("typedef struct { int quot, rem; } div_t; div_t div(int numer, int denom)")
+/// >>> lib.struct("div_t").dtype
+/// dtype([('quot', '<i4'), ('rem', '<i4')], align=True)
+/// >>> numpy.zeros(3, lib.struct("div_t").dtype)["rem"]
+/// array([0, 0, 0], dtype=int32)
+///
+/// Made by `Library.struct`.
+#[pyclass(frozen, module = "mapcall")]
+pub(crate) struct Struct {
+    name: String,
+    ctype: CType,
+}
+
+impl Struct {
+    pub(super) fn new(name: &str, ctype: CType) -> Self {
+        Self {
+            name: name.to_owned(),
+            ctype,
+        }
+    }
+}
+
+#[pymethods]
+impl Struct {
+    /// Its name.
+    #[getter]
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The dtype whose items are this struct, byte for byte.
+    ///
+    /// Raises
+    /// ------
+    /// ValueError
+    ///     When NumPy has none: bit-fields, or a flexible array at the end.
+    #[getter]
+    fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArrayDescr>> {
+        let dtype = self.ctype.dtype().map_err(|error| PyValueError::new_err(error.to_string()))?;
+        convert::to_numpy(py, &dtype)
+    }
+
+    /// Its size in bytes; None if it isn't known.
+    #[getter]
+    fn size(&self) -> Option<usize> {
+        self.ctype.size()
+    }
+
+    /// Its alignment in bytes; None if it isn't known.
+    #[getter]
+    fn alignment(&self) -> Option<usize> {
+        self.ctype.alignment()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<mapcall.Struct: {}>", self.ctype)
+    }
+}
