@@ -96,7 +96,7 @@ fn describe_member(
     elements: &mut Vec<*mut ffi_type>,
 ) -> Result<(), &'static str> {
     let size = ctype.size().unwrap_or(0);
-    elements.push(match ctype.resolved() {
+    let described = match ctype.resolved() {
         // What has no bytes doesn't travel.
         _ if size == 0 => return Ok(()),
         CType::Array(array) => {
@@ -113,6 +113,7 @@ fn describe_member(
             Types::float(*float)
         }
         other => Types::integer(size, other.integer().is_some_and(Integer::is_signed)),
-    });
+    };
+    elements.push(described);
     Ok(())
 }
