@@ -20,6 +20,7 @@ pub(super) use machine::describe;
 pub(super) use machine::{FLOAT_REGISTERS, INTEGER_REGISTERS, registers};
 
 /// What a register holds: all that matters of a value that takes one.
+#[allow(dead_code, reason = "elsewhere libffi is told of types")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Class {
     /// A 64-bit integer register.

@@ -8,9 +8,9 @@ use crate::call::libffi::Types;
 use crate::call::value::{Kind, Value};
 use crate::ctype::{Body, CType, Float, Integer, Record, RecordKind};
 
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
 pub(in crate::call) const INTEGER_REGISTERS: usize = 8;
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
 pub(in crate::call) const FLOAT_REGISTERS: usize = 8;
 
 /// The size of the largest record that can travel in registers on any machine, in bytes; of a
