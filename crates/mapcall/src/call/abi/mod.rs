@@ -10,6 +10,10 @@
 )]
 mod machine;
 
+// The other file as well, so that it doesn't rot.
+#[cfg(all(test, target_arch = "x86_64", target_pointer_width = "64", unix))]
+mod natural;
+
 pub(super) use machine::describe;
 #[cfg(all(
     target_os = "linux",
