@@ -42,7 +42,7 @@ pub type Body = Box<dyn Fn(&FrameLayout, &mut [u64]) + Send + Sync>;
 ///
 /// Any thread can call it. A body that panics returns zero to C: catch what must not get lost.
 pub struct Closure {
-    closure: NonNull<ffi_closure>,
+    allocation: NonNull<ffi_closure>,
     code: NonNull<c_void>,
     /// Owned; C holds a pointer to it.
     state: NonNull<State>,
@@ -95,7 +95,7 @@ impl Closure {
             return Err(CallTypeError::NoMemory);
         };
         let closure = Self {
-            closure,
+            allocation: closure,
             code,
             state: NonNull::from(Box::leak(state)),
         };
@@ -104,7 +104,7 @@ impl Closure {
         // SAFETY: the closure is fresh, the interface is that of its function and lives as long.
         let status = unsafe {
             libffi_sys::ffi_prep_closure_loc(
-                closure.closure.as_ptr(),
+                closure.allocation.as_ptr(),
                 state.interface.cif(),
                 Some(enter),
                 closure.state.as_ptr().cast(),
@@ -134,7 +134,7 @@ impl fmt::Debug for Closure {
 impl Drop for Closure {
     fn drop(&mut self) {
         // SAFETY: it came from `ffi_closure_alloc` and is given back once.
-        unsafe { libffi_sys::ffi_closure_free(self.closure.as_ptr().cast()) };
+        unsafe { libffi_sys::ffi_closure_free(self.allocation.as_ptr().cast()) };
         // SAFETY: it came out of a box, and no C code can reach it any more.
         drop(unsafe { Box::from_raw(self.state.as_ptr()) });
     }
@@ -175,8 +175,10 @@ unsafe extern "C" fn enter(
 /// `arguments` has the address of each parameter's value.
 unsafe fn read(state: &State, arguments: *mut *mut c_void, frame: &mut [u64]) {
     for (index, value) in state.parameters.iter().enumerate() {
-        // SAFETY: the caller's promise.
-        let argument = unsafe { *arguments.add(index) };
+        // SAFETY: the caller's promise: there is an address for each parameter.
+        let argument = unsafe { arguments.add(index) };
+        // SAFETY: as above.
+        let argument = unsafe { argument.read() };
         let Some(words) = frame.get_mut(state.layout.parameter(index)..) else {
             continue;
         };

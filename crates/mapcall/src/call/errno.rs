@@ -3,53 +3,56 @@
 
 use std::ffi::c_int;
 
-/// The thread's `errno`, as C sees it.
+/// The thread's `errno`, as C sees it; 0 where it isn't known how to find it.
 pub(crate) fn get() -> c_int {
+    let place = place();
+    if place.is_null() {
+        return 0;
+    }
     // SAFETY: the place is the thread's own, and lives as long as the thread.
-    place().map_or(0, |place| unsafe { place.read() })
+    unsafe { place.read() }
 }
 
 /// Sets the thread's `errno`.
 pub(crate) fn set(value: c_int) {
-    if let Some(place) = place() {
+    let place = place();
+    if !place.is_null() {
         // SAFETY: the place is the thread's own, and lives as long as the thread.
         unsafe { place.write(value) };
     }
 }
 
-#[cfg(any(target_os = "linux", target_os = "emscripten", target_os = "redox"))]
-fn place() -> Option<*mut c_int> {
+#[cfg(target_os = "linux")]
+fn place() -> *mut c_int {
     // SAFETY: it takes nothing and gives an address.
-    Some(unsafe { libc::__errno_location() })
+    unsafe { libc::__errno_location() }
 }
 
 #[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
-fn place() -> Option<*mut c_int> {
+fn place() -> *mut c_int {
     // SAFETY: it takes nothing and gives an address.
-    Some(unsafe { libc::__error() })
+    unsafe { libc::__error() }
 }
 
 #[cfg(windows)]
-fn place() -> Option<*mut c_int> {
+fn place() -> *mut c_int {
     unsafe extern "C" {
         safe fn _errno() -> *mut c_int;
     }
-    Some(_errno())
+    _errno()
 }
 
 #[cfg(not(any(
     target_os = "linux",
-    target_os = "emscripten",
-    target_os = "redox",
     target_os = "freebsd",
     target_vendor = "apple",
     windows
 )))]
-fn place() -> Option<*mut c_int> {
-    None
+fn place() -> *mut c_int {
+    std::ptr::null_mut()
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 

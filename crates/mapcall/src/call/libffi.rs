@@ -38,7 +38,7 @@ pub(super) struct Types {
 
 impl Types {
     #[cfg_attr(
-        all(target_arch = "x86_64", target_pointer_width = "64", unix),
+        all(not(test), target_arch = "x86_64", target_pointer_width = "64", unix),
         expect(dead_code, reason = "there all values are words")
     )]
     pub(super) fn integer(size: usize, is_signed: bool) -> *mut ffi_type {

@@ -10,6 +10,10 @@
 )]
 mod machine;
 
+// The other file as well, so that it doesn't rot.
+#[cfg(all(test, target_arch = "x86_64", target_pointer_width = "64", unix))]
+mod natural;
+
 pub(super) use machine::describe;
 #[cfg(all(
     target_os = "linux",
@@ -20,6 +24,7 @@ pub(super) use machine::describe;
 pub(super) use machine::{FLOAT_REGISTERS, INTEGER_REGISTERS, registers};
 
 /// What a register holds: all that matters of a value that takes one.
+#[allow(dead_code, reason = "elsewhere libffi is told of types")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Class {
     /// A 64-bit integer register.

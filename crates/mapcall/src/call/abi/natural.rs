@@ -8,9 +8,9 @@ use crate::call::libffi::Types;
 use crate::call::value::{Kind, Value};
 use crate::ctype::{Body, CType, Float, Integer, Record, RecordKind};
 
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
 pub(in crate::call) const INTEGER_REGISTERS: usize = 8;
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
 pub(in crate::call) const FLOAT_REGISTERS: usize = 8;
 
 /// The size of the largest record that can travel in registers on any machine, in bytes; of a
@@ -96,7 +96,7 @@ fn describe_member(
     elements: &mut Vec<*mut ffi_type>,
 ) -> Result<(), &'static str> {
     let size = ctype.size().unwrap_or(0);
-    elements.push(match ctype.resolved() {
+    let described = match ctype.resolved() {
         // What has no bytes doesn't travel.
         _ if size == 0 => return Ok(()),
         CType::Array(array) => {
@@ -113,6 +113,91 @@ fn describe_member(
             Types::float(*float)
         }
         other => Types::integer(size, other.integer().is_some_and(Integer::is_signed)),
-    });
+    };
+    elements.push(described);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(unsafe_code)]
+
+    use super::*;
+    use crate::Declarations;
+
+    fn value(text: &str, name: &str) -> Value {
+        let header = Declarations::parse(text);
+        assert!(header.errors().is_empty(), "{:?}", header.errors());
+        Value::of(&header.structs()[name]).unwrap()
+    }
+
+    /// Offsets and size as libffi lays a description out.
+    fn lay_out(described: *mut ffi_type, count: usize) -> (Vec<usize>, usize, u16) {
+        let mut offsets = vec![0; count];
+        // SAFETY: the description has so many elements.
+        let status = unsafe {
+            libffi_sys::ffi_get_struct_offsets(
+                libffi_sys::ffi_abi_FFI_DEFAULT_ABI,
+                described,
+                offsets.as_mut_ptr(),
+            )
+        };
+        assert_eq!(status, libffi_sys::ffi_status_FFI_OK);
+        // SAFETY: the description lives.
+        let described = unsafe { &*described };
+        (offsets, described.size, described.alignment)
+    }
+
+    #[test]
+    fn libffi_lays_records_out_as_c_does() {
+        let text = "struct in { char a; short b; };
+            struct out { float x; struct in y; double z[2]; struct in w[2]; char c; };
+            struct complex { char a; float _Complex z; _Bool b; void *p; };";
+        for (name, expected) in [
+            ("in", &[0, 2][..]),
+            ("out", &[0, 4, 8, 16, 24, 28, 32]),
+            ("complex", &[0, 4, 8, 12, 16]),
+        ] {
+            let value = value(text, name);
+            let mut types = Types::default();
+            let described = describe(&value, &mut types).unwrap();
+            let (offsets, size, alignment) = lay_out(described, expected.len());
+            assert_eq!((&offsets[..], size), (expected, value.size), "{name}");
+            assert_eq!(usize::from(alignment), value.alignment, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_large_record_is_its_size() {
+        let value = value("struct large { struct { short n[3]; } m[5000]; };", "large");
+        let mut types = Types::default();
+        let described = describe(&value, &mut types).unwrap();
+        // SAFETY: the description lives as long as `types`.
+        let described = unsafe { &*described };
+        assert_eq!((described.size, described.alignment), (30_000, 2));
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        let text = "struct __attribute__((packed)) tight { char a; double x; };
+            struct wide { _Alignas(16) int n; };
+            struct moved { char a; _Alignas(8) char b; };
+            struct half { _Float16 x; };
+            union either { float x; int n; };
+            struct holds { union either e; };";
+        for (name, reason) in [
+            ("tight", UNNATURAL),
+            ("wide", UNNATURAL),
+            ("moved", UNNATURAL),
+            ("half", FLOAT16),
+            ("holds", "how unions travel on this machine is not known"),
+        ] {
+            let value = value(text, name);
+            assert_eq!(
+                describe(&value, &mut Types::default()),
+                Err(reason),
+                "{name}"
+            );
+        }
+    }
 }

@@ -14,7 +14,9 @@ use crate::call::libffi::Types;
 use crate::call::value::{Kind, Value};
 use crate::ctype::{Body, CType, Float, Member, Record};
 
+#[cfg(target_os = "linux")]
 pub(in crate::call) const INTEGER_REGISTERS: usize = 6;
+#[cfg(target_os = "linux")]
 pub(in crate::call) const FLOAT_REGISTERS: usize = 8;
 
 /// The size of what can travel in registers, in bytes.
