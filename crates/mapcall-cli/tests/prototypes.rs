@@ -139,10 +139,10 @@ fn real_headers_are_read_whole() {
         }
         let find = |name: &str| {
             // OpenBLAS may be built with a prefix.
-            let mut named = functions
+            let mut found = functions
                 .iter()
                 .filter(|f| f["name"].as_str().unwrap().ends_with(name));
-            named
+            found
                 .next()
                 .unwrap_or_else(|| panic!("{header} has no {name}"))
                 .clone()
@@ -158,10 +158,12 @@ fn real_headers_are_read_whole() {
         let text = succeeded(mapcall(["prototypes", header]).args(&flags));
         assert_eq!(text.lines().count(), functions.len());
         // Some are macros as well.
-        let undefine: String = names
-            .iter()
-            .map(|name| format!("#undef {name}\n"))
-            .collect();
+        let undefine = names.iter().fold(String::new(), |text, name| {
+            text + "#undef "
+                + name
+                + "
+"
+        });
         let directory = tempfile::tempdir().unwrap();
         let source = directory.path().join("again.c");
         fs::write(&source, format!("#include <{header}>\n{undefine}{text}")).unwrap();

@@ -215,7 +215,7 @@ fn a_compiler_that_hangs_is_ended() {
             matches!(error, HeaderError::TooSlow { limit: l, .. } if l == limit),
             "{error}"
         );
-        assert!(start.elapsed() < Duration::from_secs(60));
+        assert!(start.elapsed() < Duration::from_mins(1));
     }
     let pid = fs::read_to_string(pid).unwrap();
     let is_gone = || {
@@ -228,7 +228,7 @@ fn a_compiler_that_hangs_is_ended() {
     let start = Instant::now();
     while !is_gone() {
         assert!(
-            start.elapsed() < Duration::from_secs(60),
+            start.elapsed() < Duration::from_mins(1),
             "the part lives on"
         );
     }
