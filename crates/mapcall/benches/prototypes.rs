@@ -1,4 +1,4 @@
-//! How long it takes to read prototypes: one, and a header of 500.
+//! How long it takes to read prototypes: one, a header of 500, and the same with the preprocessor.
 
 #![allow(
     clippy::print_stdout,
@@ -6,15 +6,17 @@
     reason = "a program that prints figures"
 )]
 
+use std::fs;
 use std::hint::black_box;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use mapcall::{Declarations, Prototype};
+use mapcall::{Declarations, Header, Prototype};
 
 const SAXPY: &str =
     "void saxpy(size_t n, float a, const float x[restrict n], float y[restrict n]);\n";
 
-fn main() {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let header: String = (0..500)
         .map(|i| SAXPY.replace("saxpy", &format!("saxpy{i}")))
         .collect();
@@ -35,6 +37,30 @@ fn main() {
         "{:34}{whole:>10.1?}{:>30}",
         "parse a header of 500", "50 ms"
     );
+
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("saxpy.h");
+    fs::write(&path, format!("#include <stddef.h>\n{header}"))?;
+    let preprocessor = median(30, || {
+        let mut cc = Command::new("cc");
+        cc.args(["-E", "-w", "-x", "c"]).arg(&path);
+        cc.stdout(Stdio::piped());
+        cc.output().is_ok_and(|output| output.status.success())
+    });
+    let load = median(30, || {
+        Header::new(black_box(&path))
+            .read()
+            .is_ok_and(|header| header.functions().len() == 500)
+    });
+    println!("{:34}{load:>10.1?}", "load a header of 500");
+    println!("{:34}{preprocessor:>10.1?}", "  the preprocessor alone");
+    println!(
+        "{:34}{:>10.1?}{:>30}",
+        "  after the preprocessor",
+        load.saturating_sub(preprocessor),
+        "50 ms"
+    );
+    Ok(())
 }
 
 fn median(runs: usize, work: impl Fn() -> bool) -> Duration {

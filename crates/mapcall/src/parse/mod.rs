@@ -3,6 +3,7 @@
 mod declarator;
 mod expression;
 mod function;
+mod pragma;
 mod scope;
 mod spelling;
 mod standard;
@@ -19,7 +20,7 @@ use crate::ctype::CType;
 use crate::error::{PrototypeError, PrototypeErrorKind as Kind};
 use crate::header::Lines;
 use crate::prototype::{Declarations, Declared, Prototype};
-
+use pragma::Packing;
 use scope::Conflict;
 pub(crate) use scope::Scope;
 
@@ -145,7 +146,7 @@ struct Reader<'t> {
     scope: Scope,
     /// Where the text comes from, when it is a preprocessed header.
     lines: Option<&'t Lines>,
-    is_packed_by_pragma: bool,
+    packing: Packing,
     depth: usize,
     /// Where it is reading, for errors that have no place of their own.
     place: Range<usize>,
@@ -158,7 +159,7 @@ impl<'t> Reader<'t> {
             plain,
             scope,
             lines: None,
-            is_packed_by_pragma: false,
+            packing: Packing::default(),
             depth: 0,
             place: 0..0,
         }
@@ -194,10 +195,7 @@ impl<'t> Reader<'t> {
                 | "union_specifier"
                 | "enum_specifier" => self.declaration(node, sink)?,
                 "comment" | "preproc_def" | "preproc_function_def" | "preproc_include" => {}
-                "preproc_call" => {
-                    let text = self.text(node);
-                    self.is_packed_by_pragma |= text.contains("pragma") && text.contains("pack");
-                }
+                "preproc_call" => self.packing.follow(self.text(node)),
                 "expression_statement" if self.is_harmless(node) => {}
                 _ => {
                     let error = self

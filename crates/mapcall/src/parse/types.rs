@@ -221,7 +221,7 @@ impl<'t> Reader<'t> {
         let mut reason = attributes
             .changes_type
             .map(|attribute| format!("`{attribute}` changes its layout"));
-        if self.is_packed_by_pragma {
+        if self.packing.is_packed() {
             reason = Some("`#pragma pack` changes its layout".into());
         }
         let mut members = Vec::new();

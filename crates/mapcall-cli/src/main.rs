@@ -1,0 +1,8 @@
+//! The command `mapcall`.
+
+use std::env;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mapcall_cli::run(env::args_os()).into()
+}

@@ -1,0 +1,121 @@
+//! `mapcall prototypes`: the functions of a header.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use mapcall::prototype::Declared;
+use mapcall::{Extent, Header, Parameter};
+use serde::Serialize;
+
+use crate::{Failure, output};
+
+/// List the functions of a C header
+///
+/// Those that can be called are written as C, the others as comments with the reason.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The header: a path, or a name that the C compiler finds (zlib.h)
+    #[arg(value_name = "HEADER")]
+    header: OsString,
+    /// Look for headers in this directory, too
+    #[arg(short = 'I', value_name = "DIR")]
+    include: Vec<PathBuf>,
+    /// Define a macro, as 1 if no value is given
+    #[arg(short = 'D', value_name = "NAME[=VALUE]")]
+    define: Vec<String>,
+    /// Write one JSON object a line: {"name", "returns", "parameters", "unsupported"}
+    ///
+    /// "parameters" are objects {"name", "type", "extents"}: "type" is C, of the elements if it is
+    /// an array; "extents" are C expressions, null where the header doesn't say. "unsupported" is
+    /// null, or the reason why the function can't be called; then "returns" and "parameters" are
+    /// null.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let mut header = Header::new(&arguments.header);
+    for directory in &arguments.include {
+        header = header.include(directory);
+    }
+    for definition in &arguments.define {
+        header = match definition.split_once('=') {
+            Some((name, value)) => header.define(name, Some(value)),
+            None => header.define(definition, None),
+        };
+    }
+    let declarations = header.read()?;
+    output::write(|output| {
+        declarations.functions().iter().try_for_each(|function| {
+            if arguments.json {
+                output::json_line(output, &Function::of(function))
+            } else {
+                line(output, function)
+            }
+        })
+    })?;
+    for error in declarations.errors() {
+        // Where it can't be shown, the code says it.
+        let _ = writeln!(io::stderr(), "{error}");
+    }
+    match declarations.errors().len() {
+        0 => Ok(()),
+        count => Err(Failure::Unreadable {
+            header: arguments.header.clone(),
+            count,
+        }),
+    }
+}
+
+fn line(output: &mut impl Write, function: &Declared) -> io::Result<()> {
+    match (&function.prototype, function.unsupported()) {
+        (Ok(prototype), _) => writeln!(output, "{prototype};"),
+        (Err(_), reason) => {
+            let reason = reason.unwrap_or_default();
+            writeln!(output, "// {}: {reason}", function.name)
+        }
+    }
+}
+
+/// A function, as JSON.
+#[derive(Serialize)]
+struct Function<'a> {
+    name: &'a str,
+    returns: Option<String>,
+    parameters: Option<Vec<ParameterObject<'a>>>,
+    unsupported: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ParameterObject<'a> {
+    name: &'a str,
+    r#type: String,
+    extents: Vec<Option<String>>,
+}
+
+impl<'a> Function<'a> {
+    fn of(function: &'a Declared) -> Self {
+        let prototype = function.prototype.as_ref().ok();
+        Self {
+            name: &function.name,
+            returns: prototype.map(|prototype| prototype.returns.to_string()),
+            parameters: prototype
+                .map(|prototype| prototype.parameters.iter().map(parameter).collect()),
+            unsupported: function.unsupported(),
+        }
+    }
+}
+
+fn parameter(parameter: &Parameter) -> ParameterObject<'_> {
+    let extent = |extent: &Extent| match extent {
+        Extent::Unknown => None,
+        Extent::Dynamic(expression) => Some(expression.to_string()),
+    };
+    ParameterObject {
+        name: &parameter.name,
+        r#type: parameter.declared_type(),
+        extents: parameter.extents.iter().map(extent).collect(),
+    }
+}

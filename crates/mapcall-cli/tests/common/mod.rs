@@ -1,0 +1,48 @@
+//! Running the real program.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test binary uses its part"
+)]
+
+use std::ffi::OsStr;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// The program with these arguments, in English and with the system's compiler.
+pub(crate) fn mapcall(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mapcall"));
+    command.args(arguments).env_remove("CC");
+    command
+}
+
+/// What a command writes that succeeds and complains of nothing.
+pub(crate) fn succeeded(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && words.is_empty(),
+        "{command:?}: {words}"
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What a command says that has code 2 and no output.
+pub(crate) fn refused(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{command:?}");
+    assert!(output.stdout.is_empty(), "{command:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// One object a line.
+pub(crate) fn json_lines(text: &str) -> Vec<Value> {
+    let object = |line| {
+        let value: Value = serde_json::from_str(line).unwrap();
+        assert!(value.is_object(), "{line}");
+        value
+    };
+    text.lines().map(object).collect()
+}

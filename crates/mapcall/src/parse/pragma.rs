@@ -1,0 +1,64 @@
+//! `#pragma pack`, which changes the layout of the structs behind it.
+
+/// Whether structs are packed here.
+#[derive(Debug, Default)]
+pub(super) struct Packing {
+    is_packed: bool,
+    saved: Vec<bool>,
+}
+
+impl Packing {
+    pub(super) fn is_packed(&self) -> bool {
+        self.is_packed
+    }
+
+    /// Follows a directive, if it is one of these.
+    pub(super) fn follow(&mut self, directive: &str) {
+        let Some(arguments) = arguments(directive) else {
+            return;
+        };
+        let mut arguments = arguments.split(',').map(str::trim);
+        match arguments.next() {
+            Some("") | None => self.is_packed = false,
+            Some("push") => self.saved.push(self.is_packed),
+            Some("pop") => self.is_packed = self.saved.pop().unwrap_or(false),
+            Some(_) => self.is_packed = true,
+        }
+        // Behind `push` and `pop` may stand a label and a number.
+        self.is_packed |= arguments.any(|argument| argument.starts_with(|c: char| c.is_numeric()));
+    }
+}
+
+/// What stands in the parentheses of `#pragma pack(...)`.
+fn arguments(directive: &str) -> Option<&str> {
+    let pragma = directive.trim_start().strip_prefix('#')?.trim_start();
+    let pack = pragma.strip_prefix("pragma")?.trim_start();
+    let list = pack.strip_prefix("pack")?.trim_start().strip_prefix('(')?;
+    list.split_once(')').map(|(arguments, _)| arguments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pushes_and_pops() {
+        let mut packing = Packing::default();
+        for (directive, is_packed) in [
+            ("#pragma pack(push)", false),
+            ("#pragma pack(2)", true),
+            ("# pragma pack ( push , label, 1 )", true),
+            ("#pragma GCC diagnostic ignored \"-Wpacked\"", true),
+            ("#pragma pack(pop, label)", true),
+            ("#pragma pack(pop)", false),
+            ("#pragma GCC diagnostic ignored \"-Wpacked\"", false),
+            ("#pragma pack(pop)", false),
+            ("#pragma pack(push, 4)", true),
+            ("#pragma pack()", false),
+            ("#pragma pack(N)", true),
+        ] {
+            packing.follow(directive);
+            assert_eq!(packing.is_packed(), is_packed, "{directive}");
+        }
+    }
+}
