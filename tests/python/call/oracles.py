@@ -15,6 +15,7 @@ from pathlib import Path
 
 import cffi
 import numpy as np
+
 from signatures import Parameter, Scalar, Signature, Struct
 
 Oracle = Callable[[Signature, "Arguments"], bytes]
@@ -37,11 +38,8 @@ class Arguments:
 
 
 def has_oracle(signature: Signature) -> bool:
-    """Whether ctypes and cffi can call it: no register of theirs holds such a result."""
+    """Whether ctypes and cffi can call it: the struct of its parts is returned otherwise."""
     item = signature.result
-    if isinstance(item, Struct):
-        # A struct of one `long double` comes back where libffi doesn't look.
-        return not any(scalar.dtype.char in "gG" for scalar in item.scalars)
     return not (isinstance(item, Scalar) and item.dtype.char == "G")
 
 

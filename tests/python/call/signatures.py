@@ -274,10 +274,7 @@ class Generator:
         return Signature(name, tuple(parameters), result)
 
     def by_value(self) -> Struct:
-        # Neither oracle has a struct with a _Float16.
-        return self.random.choice(
-            [s for s in self.structs if not any(scalar.is_half for scalar in s.scalars)]
-        )
+        return self.random.choice([s for s in self.structs if is_known_to_libffi(s)])
 
     def values(self, names: Iterator[str], index: int) -> Iterator[Parameter]:
         chance = self.random
@@ -326,6 +323,12 @@ class Generator:
                 is_const=chance.random() < 0.5,
                 qualifier=chance.choice(["", "", "", "restrict", "static", "const"]),
             )
+
+
+def is_known_to_libffi(struct: Struct) -> bool:
+    """It has no `_Float16`, and looks in the wrong register for a struct of one `long double`."""
+    kinds = [scalar.dtype.char for scalar in struct.scalars]
+    return "e" not in kinds and not ("g" in kinds and struct.dtype.itemsize <= 16)
 
 
 def leaves(item: Scalar | Struct, place: str) -> Iterator[tuple[str, Scalar]]:

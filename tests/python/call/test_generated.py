@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+import mapcall
 from oracles import Arguments, Oracle, compiled, has_oracle, with_cffi, with_ctypes
 from signatures import (
     ENUMERATORS,
@@ -28,8 +30,6 @@ from signatures import (
     leaf_bytes,
     source,
 )
-
-import mapcall
 
 SEED = int(os.environ.get("MAPCALL_SEED", "3"))
 NUMBER = int(os.environ.get("MAPCALL_SIGNATURES", "60"))
@@ -321,6 +321,24 @@ def is_changeable(parameter: Parameter, memory: dict[str, np.ndarray]) -> bool:
     if parameter.name == "seen" or parameter.kind == "text" or parameter.is_dimension:
         return False
     return not parameter.is_memory or memory[parameter.name].size > 0
+
+
+@pytest.mark.parametrize(
+    "prototype",
+    [
+        "struct one { long double x; }; struct one make(double x);",
+        "struct half { _Float16 x, y; }; struct half make(double x);",
+        "struct half { _Float16 x, y; }; double take(struct half s);",
+    ],
+)
+def test_what_libffi_does_not_know_is_refused(compile_c: Any, prototype: str) -> None:
+    """By value; behind a pointer they are as good as any other."""
+    library = mapcall.load(compile_c("int make(void) { return 0; } int take(void) { return 0; }"))
+    with pytest.raises(mapcall.PrototypeError, match=r"struct (one|half)"):
+        library.function(prototype)
+    definition = prototype[: prototype.index("}") + 2]
+    tag = definition[: definition.index("{")]
+    library.function(f"{definition} int take(int n, {tag} s[n]);")
 
 
 def test_struct_dtypes(generated: Generated) -> None:
