@@ -8,9 +8,10 @@ struct of its parts, a `_Float16` in the low half of a `float`.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 from pathlib import Path
 
 import cffi
@@ -38,9 +39,58 @@ class Arguments:
 
 
 def has_oracle(signature: Signature) -> bool:
-    """Whether ctypes and cffi can call it: the struct of its parts is returned otherwise."""
+    """Whether ctypes and cffi can call it, and do it right."""
     item = signature.result
-    return not (isinstance(item, Scalar) and item.dtype.char == "G")
+    # The struct of its parts comes back in another way.
+    is_returned = not (isinstance(item, Scalar) and item.dtype.char == "G")
+    return is_returned and not is_clobbered(signature)
+
+
+def is_clobbered(signature: Signature) -> bool:
+    """Whether libffi loses the first floating argument, on x86-64.
+
+    A struct whose first 8 bytes take the last general register, and the other 8 a floating one, it
+    copies there whole, and over what the first floating register is to hold.
+    """
+    result = signature.result
+    general = int(isinstance(result, Struct) and result.dtype.itemsize > 16)
+    floating = 0
+    for parameter in signature.parameters:
+        kinds = "i" if parameter.is_memory else eightbytes(parameter.item)
+        integers, floats = kinds.count("i"), kinds.count("f")
+        if general + integers > 6 or floating + floats > 8:
+            # On the stack, and the registers stay for others.
+            continue
+        if kinds == "if" and general == 5 and floating > 0:
+            return True
+        general, floating = general + integers, floating + floats
+    return False
+
+
+def eightbytes(item: Scalar | Struct) -> str:
+    """The kinds of register that a value takes on x86-64: general (i), floating (f), or none."""
+    size = item.dtype.itemsize
+    kinds = ["f"] * -(-size // 8)
+    if size > 16 or any(dtype.char in "gG" for _, dtype in parts(item.dtype)):
+        return ""
+    for offset, dtype in parts(item.dtype):
+        if dtype.kind in "biu":
+            kinds[offset // 8] = "i"
+    return "".join(kinds)
+
+
+def parts(dtype: np.dtype, offset: int = 0) -> Iterator[tuple[int, np.dtype]]:
+    """The scalars in a dtype, with their offsets."""
+    if dtype.subdtype is not None:
+        base, shape = dtype.subdtype
+        for i in range(prod(shape)):
+            yield from parts(base, offset + i * base.itemsize)
+    elif dtype.fields is not None:
+        for name in dtype.names or ():
+            field = dtype.fields[name]
+            yield from parts(field[0], offset + field[1])
+    else:
+        yield offset, dtype
 
 
 def compiled(library: Path) -> Oracle:

@@ -341,6 +341,22 @@ def test_what_libffi_does_not_know_is_refused(compile_c: Any, prototype: str) ->
     library.function(f"{definition} int take(int n, {tag} s[n]);")
 
 
+CLOBBERED = """
+struct pair { long i; double x; };
+double last(double x, long a, long b, long c, long d, long e, struct pair s)
+"""
+
+
+@pytest.mark.parametrize("engine", [None, "libffi"])
+def test_a_struct_in_the_last_register(compile_c: Any, engine: str | None) -> None:
+    """Where libffi loses `x`, as `is_clobbered` says."""
+    body = "{ return x + 10 * s.i + 100 * s.x + a + b + c + d + e; }"
+    library = mapcall.load(compile_c(CLOBBERED + body))
+    last = library.function(CLOBBERED, engine=engine)
+    pair = np.array((2, 3.0), library.struct("pair").dtype)
+    assert last(1.0, 0, 0, 0, 0, 0, pair) == 321.0
+
+
 def test_struct_dtypes(generated: Generated) -> None:
     for signature in generated.signatures:
         if signature.structs:
