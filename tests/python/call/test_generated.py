@@ -1,0 +1,388 @@
+"""Random prototypes, called through each engine, beside ctypes, cffi and the C compiler.
+
+`MAPCALL_SEED=7 MAPCALL_SIGNATURES=1000` tries others, and more of them, than a usual run does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import mapcall
+from oracles import Arguments, Oracle, compiled, has_oracle, with_cffi, with_ctypes
+from signatures import (
+    ENUMERATORS,
+    POINTED,
+    SCALARS,
+    Generator,
+    Parameter,
+    Scalar,
+    Signature,
+    Struct,
+    leaf_bytes,
+    source,
+)
+
+SEED = int(os.environ.get("MAPCALL_SEED", "3"))
+NUMBER = int(os.environ.get("MAPCALL_SIGNATURES", "60"))
+HALF = "_Float16 twice(_Float16 x) { return x + x; }"
+SOME = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Functions in a library, and who else can call them."""
+
+    library: mapcall.Library
+    signatures: list[Signature]
+    oracles: dict[str, Oracle]
+
+
+@pytest.fixture(scope="module")
+def generated(compile_c: Any) -> Generated:
+    try:
+        compile_c(HALF)
+        has_float16 = True
+    except AssertionError:
+        has_float16 = False
+    generator = Generator(SEED, has_float16=has_float16)
+    signatures = generator.signatures(NUMBER)
+    path = compile_c(source(generator.structs, signatures), "-Wall", "-Wextra", "-Werror")
+    some = [signature for signature in signatures if has_oracle(signature)]
+    oracles = {
+        "the compiler": compiled(path),
+        "ctypes": with_ctypes(path),
+        "cffi": with_cffi(path, generator.structs, some),
+    }
+    return Generated(mapcall.load(path), signatures, oracles)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One call: the arguments as an oracle gets them, and the numbers as Python has them."""
+
+    signature: Signature
+    arguments: Arguments
+    numbers: dict[str, Any]
+    sizes: dict[str, int]
+
+
+@st.composite
+def calls(draw: st.DrawFn, signature: Signature) -> Drawn:
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    numbers: dict[str, Any] = {}
+    values: dict[str, bytes] = {}
+    sizes: dict[str, int] = {}
+    memory: dict[str, np.ndarray] = {}
+    for parameter in signature.parameters:
+        if parameter.is_memory:
+            continue
+        name, dtype = parameter.name, parameter.item.dtype
+        if isinstance(parameter.item, Struct):
+            number = filled((), dtype, random)[()]
+        elif parameter.is_dimension:
+            number = sizes[name] = draw(st.integers(0, 4))
+        else:
+            number = draw(numbers_of(parameter.item))
+        array = np.zeros((), dtype)
+        array[()] = number
+        values[name] = array.tobytes()
+        # NumPy's own scalars are numbers as well.
+        numbers[name] = array[()] if draw(st.booleans()) else number
+    for parameter in signature.parameters:
+        if parameter.kind == "text":
+            text = draw(st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=20))
+            numbers[parameter.name] = draw(st.sampled_from([text, text.encode()]))
+            memory[parameter.name] = np.frombuffer(text.encode() + b"\0", np.uint8)
+        elif parameter.is_memory:
+            shape = parameter.shape(sizes)
+            memory[parameter.name] = filled(shape, parameter.item.dtype, random)
+            if parameter.name == "seen":
+                memory["seen"][...] = 0
+    return Drawn(signature, Arguments(values, memory), numbers, sizes)
+
+
+def numbers_of(scalar: Scalar) -> st.SearchStrategy[Any]:
+    """Numbers that the type can take, also those that it has to round."""
+    if scalar.c == "enum level":
+        return st.sampled_from(list(ENUMERATORS.values()))
+    match scalar.dtype.kind:
+        case "b":
+            return st.booleans()
+        case "i" | "u":
+            limits = np.iinfo(scalar.dtype)
+            return st.integers(int(limits.min), int(limits.max))
+        case "f":
+            return floats(scalar.dtype)
+    part = np.zeros(0, scalar.dtype).real.dtype
+    return st.builds(complex, floats(part), floats(part))
+
+
+def floats(dtype: np.dtype) -> st.SearchStrategy[float]:
+    most = min(float(np.finfo(dtype).max), float(np.finfo(np.double).max))
+    return st.floats(-most, most) | st.sampled_from([math.inf, -math.inf, math.nan, -0.0])
+
+
+def filled(shape: tuple[int, ...], dtype: np.dtype, random: np.random.Generator) -> np.ndarray:
+    """An array of random bytes, padding too, with no number that its type doesn't have."""
+    raw = bytearray(random.bytes(math.prod(shape) * dtype.itemsize))
+    array = np.frombuffer(raw, dtype).reshape(shape) if raw else np.zeros(shape, dtype)
+    make_valid(array, random)
+    return array
+
+
+def make_valid(array: np.ndarray, random: np.random.Generator) -> None:
+    for name in array.dtype.names or ():
+        make_valid(array[name], random)
+    if array.dtype.char in "?gG":
+        array[...] = random.integers(0, 2, array.shape)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a call has done, as far as it can be seen."""
+
+    result: Any
+    arrays: dict[str, bytes]
+
+
+def decode(signature: Signature, raw: bytes) -> Any:
+    """The result as Python has it; a struct's bytes without its padding, a pointer's address."""
+    result = signature.result
+    match result:
+        case None:
+            return None
+        case Struct():
+            return leaf_bytes(result.dtype, raw)
+        case Scalar():
+            number = np.frombuffer(raw, result.dtype)[0]
+            return {"f": float, "c": complex}.get(result.dtype.kind, lambda n: n.item())(number)
+    address = int.from_bytes(raw, "little") or None
+    if result == "text" and address:
+        return ctypes.string_at(address).decode()
+    return address
+
+
+def observe(oracle: Oracle, drawn: Drawn) -> Observed:
+    arguments = drawn.arguments.copy()
+    raw = oracle(drawn.signature, arguments)
+    arrays = {name: array.tobytes() for name, array in arguments.memory.items()}
+    return Observed(decode(drawn.signature, raw), arrays)
+
+
+def expected(generated: Generated, drawn: Drawn) -> Observed:
+    """What all oracles agree on."""
+    first, *others = (
+        observe(oracle, drawn)
+        for name, oracle in generated.oracles.items()
+        if name == "the compiler" or has_oracle(drawn.signature)
+    )
+    for other in others:
+        assert other == first
+    return first
+
+
+@dataclass(frozen=True)
+class Written:
+    """How a call is written in Python."""
+
+    positional: list[Any]
+    keywords: dict[str, Any]
+    # What is left out, and comes back.
+    outputs: list[str]
+    arrays: dict[str, np.ndarray]
+
+
+@st.composite
+def writings(draw: st.DrawFn, drawn: Drawn) -> Written:
+    signature = drawn.signature
+    arrays = drawn.arguments.copy().memory
+    outputs = [p.name for p in signature.parameters if p.is_output and draw(st.booleans())]
+    for name in outputs:
+        drawn.arguments.memory[name][...] = np.zeros((), arrays[name].dtype)
+        drawn.arguments.memory[name].reshape(-1).view(np.uint8)[...] = 0
+        del arrays[name]
+    given = {e for p in signature.parameters if p.name in arrays for e in p.extents}
+    explicit = [p for p in signature.parameters if p.name not in signature.inferred]
+    keywords_from = draw(st.integers(0, len(explicit)))
+    positional = []
+    keywords = {}
+    for position, parameter in enumerate(explicit):
+        name = parameter.name
+        value = drawn.numbers.get(name, arrays.get(name))
+        if position < keywords_from:
+            positional.append(value)
+        elif value is not None:
+            keywords[name] = value
+    for name in sorted(signature.inferred):
+        # No array says it, or the caller says it as well.
+        if name not in given or draw(st.booleans()):
+            keywords[name] = drawn.numbers[name]
+    return Written(positional, keywords, outputs, arrays)
+
+
+def call(function: mapcall.Function, drawn: Drawn, written: Written) -> Observed:
+    signature = drawn.signature
+    invoke = function if signature.is_checked else function.unchecked
+    returned = invoke(*written.positional, **written.keywords)
+    parts = list(returned) if isinstance(returned, tuple) else [returned]
+    if signature.result is None and not written.outputs:
+        assert parts == [None]
+        parts = []
+    result = parts.pop(0) if signature.result is not None else None
+    assert len(parts) == len(written.outputs)
+    arrays = written.arrays | dict(zip(written.outputs, parts, strict=True))
+    for parameter in signature.parameters:
+        if parameter.name in written.outputs:
+            array = arrays[parameter.name]
+            assert array.dtype == parameter.item.dtype
+            assert array.shape == parameter.shape(drawn.sizes)
+    memory = {name: arrays[name].tobytes() for name in drawn.arguments.memory}
+    return Observed(plain(signature, result), memory)
+
+
+def plain(signature: Signature, result: Any) -> Any:
+    """A result of mapcall's in the form of `decode`."""
+    match signature.result:
+        case Struct() as struct:
+            assert result.dtype == struct.dtype
+            return leaf_bytes(struct.dtype, result.tobytes())
+        case "handle":
+            assert result is None or result.type == "opaque"
+            return result and result.address
+        case Scalar() as scalar:
+            kinds = {"b": bool, "i": int, "u": int, "f": float, "c": complex}
+            assert type(result) is kinds[scalar.dtype.kind]
+    return result
+
+
+@pytest.mark.parametrize("index", range(NUMBER))
+@pytest.mark.parametrize("engine", ["cranelift", "libffi"])
+def test_as_the_oracles(generated: Generated, index: int, engine: str) -> None:
+    signature = generated.signatures[index]
+    if engine == "cranelift" and not signature.is_plain:
+        # What it leaves to libffi, it must leave by itself.
+        engine = None
+    function = generated.library.function(signature.prototype, engine=engine)
+    assert function.name == signature.name
+    assert {p.name for p in function.parameters if p.is_inferred} == signature.inferred
+
+    @SOME
+    @given(st.data())
+    def check(data: st.DataObject) -> None:
+        drawn = data.draw(calls(signature))
+        written = data.draw(writings(drawn))
+        assert call(function, drawn, written) == expected(generated, drawn)
+
+    check()
+
+
+def test_the_oracles_see_one_changed_bit(generated: Generated) -> None:
+    """What makes the comparison one: nothing that is passed goes unnoticed."""
+
+    def changed(value: bytes | np.ndarray, dtype: np.dtype) -> Any:
+        raw = np.frombuffer(bytearray(value), np.uint8)
+        if dtype.kind in "fc":
+            # Some pass a number on as Python has it, which may lose a bit of a NaN.
+            numbers = raw.view(dtype)
+            numbers[0] = -numbers[0]
+        else:
+            raw[0] ^= 1
+        return raw.tobytes() if isinstance(value, bytes) else raw
+
+    @settings(SOME, max_examples=100)
+    @given(st.data())
+    def check(data: st.DataObject) -> None:
+        signature = data.draw(st.sampled_from(generated.signatures))
+        drawn = data.draw(calls(signature))
+        before = expected(generated, drawn).arrays["seen"]
+        values, memory = drawn.arguments.values, drawn.arguments.memory
+        parameters = [p for p in signature.parameters if is_changeable(p, memory)]
+        if not parameters:
+            return
+        parameter = data.draw(st.sampled_from(parameters))
+        of = memory if parameter.is_memory else values
+        of[parameter.name] = changed(of[parameter.name], parameter.item.dtype)
+        assert expected(generated, drawn).arrays["seen"] != before
+
+    check()
+
+
+def is_changeable(parameter: Parameter, memory: dict[str, np.ndarray]) -> bool:
+    """Whether another first bit is another argument."""
+    if parameter.name == "seen" or parameter.kind == "text" or parameter.is_dimension:
+        return False
+    return not parameter.is_memory or memory[parameter.name].size > 0
+
+
+@pytest.mark.parametrize(
+    "prototype",
+    [
+        "struct one { long double x; }; struct one make(double x);",
+        "struct half { _Float16 x, y; }; struct half make(double x);",
+        "struct half { _Float16 x, y; }; double take(struct half s);",
+    ],
+)
+def test_what_libffi_does_not_know_is_refused(compile_c: Any, prototype: str) -> None:
+    """By value; behind a pointer they are as good as any other."""
+    library = mapcall.load(compile_c("int make(void) { return 0; } int take(void) { return 0; }"))
+    with pytest.raises(mapcall.PrototypeError, match=r"struct (one|half)"):
+        library.function(prototype)
+    definition = prototype[: prototype.index("}") + 2]
+    tag = definition[: definition.index("{")]
+    library.function(f"{definition} int take(int n, {tag} s[n]);")
+
+
+CLOBBERED = """
+struct pair { long i; double x; };
+double last(double x, long a, long b, long c, long d, long e, struct pair s)
+"""
+
+
+@pytest.mark.parametrize("engine", [None, "libffi"])
+def test_a_struct_in_the_last_register(compile_c: Any, engine: str | None) -> None:
+    """Where libffi loses `x`, as `is_clobbered` says."""
+    body = "{ return x + 10 * s.i + 100 * s.x + a + b + c + d + e; }"
+    library = mapcall.load(compile_c(CLOBBERED + body))
+    last = library.function(CLOBBERED, engine=engine)
+    pair = np.array((2, 3.0), library.struct("pair").dtype)
+    assert last(1.0, 0, 0, 0, 0, 0, pair) == 321.0
+
+
+def test_struct_dtypes(generated: Generated) -> None:
+    for signature in generated.signatures:
+        if signature.structs:
+            generated.library.function(signature.prototype)
+        for struct in signature.structs:
+            found = generated.library.struct(struct.name)
+            assert found.dtype == struct.dtype
+            assert found.dtype.isalignedstruct
+            assert (found.size, found.alignment) == (struct.dtype.itemsize, struct.dtype.alignment)
+
+
+def test_the_signatures_are_worth_it(generated: Generated) -> None:
+    """All types by value, in arrays and as results, and more arguments than registers."""
+    parameters = [p for signature in generated.signatures for p in signature.parameters]
+    results = [signature.result for signature in generated.signatures]
+    scalars = {s.c for s in SCALARS.values()} - {"_Float16"}
+    assert scalars <= {p.item.c for p in parameters if p.kind == "value"}
+    assert scalars <= {p.item.c for p in parameters if p.kind == "array"}
+    assert scalars <= {r.c for r in results if isinstance(r, Scalar)}
+    assert {None, "text", "handle"} <= set(results)
+    assert any(isinstance(r, Struct) for r in results)
+    assert any(isinstance(p.item, Struct) and p.kind == "array" for p in parameters)
+    assert {p.kind for p in parameters} == {"value", "array", "pointer", "text", "void"}
+    assert POINTED > 1
+    for kinds, registers in (("biu", 6), ("f", 8)):
+        assert registers < max(
+            sum(p.item.dtype.kind in kinds for p in signature.parameters if p.kind == "value")
+            for signature in generated.signatures
+        )
