@@ -6,6 +6,7 @@ Only the rivals that `make test` installs: the others compare their results when
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import builds
 import call
 import harness
+import mapcall
 import rivals
 
 
@@ -27,8 +29,10 @@ def vectors() -> dict[str, numpy.ndarray]:
     return {"x": numpy.arange(16, dtype="f4"), "y": numpy.ones(16, "f4")}
 
 
-@pytest.fixture
-def saxpy(kernel: Path) -> Any:
+@pytest.fixture(params=["mapcall", "extension"])
+def saxpy(request: pytest.FixtureRequest, kernel: Path) -> Any:
+    if request.param == "mapcall":
+        return mapcall.load(kernel).function(call.SAXPY)
     try:
         return rivals.extension(kernel, vectors()).names["saxpy"]
     except builds.MissingError as error:
@@ -92,6 +96,31 @@ def test_the_extension_refuses_what_mapcall_refuses(saxpy: Any, arguments: tuple
         saxpy(*arguments)
     for now, then in zip((X, Y, READ_ONLY, SHARED), before, strict=True):
         numpy.testing.assert_array_equal(now, then)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(partial(call.saxpy_row, rival="ndpointer"), id="saxpy: ndpointer"),
+        pytest.param(partial(call.saxpy_row, rival="C extension"), id="saxpy: C extension"),
+        pytest.param(lambda _: call.cos_row("math.cos"), id="cos: math.cos"),
+        pytest.param(lambda _: call.cos_row("ctypes"), id="cos: ctypes"),
+        pytest.param(lambda _: call.strlen_row("ctypes"), id="strlen: ctypes"),
+        pytest.param(partial(call.header, functions=5), id="header"),
+    ],
+)
+def test_a_row_runs(make: Callable[[Path], harness.Row], kernel: Path) -> None:
+    try:
+        row = make(kernel.parent)
+    except builds.MissingError as error:
+        pytest.skip(str(error))
+    result = harness.measure(row, rounds=2, seconds=0.0001)
+    assert result.ratio > 0
+    assert row.name in str(result)
+
+
+def test_binding_runs(kernel: Path) -> None:
+    assert harness.alone(call.binding(kernel.parent), rounds=2, seconds=0.0001) > 0
 
 
 def test_what_is_missing_is_skipped_and_named(
