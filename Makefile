@@ -20,8 +20,9 @@ test-rust: build
 test-python: build
 	$(BIN)/python -m pytest --quiet
 
-bench: build
+bench: build $(VENV)/.bench
 	$(BIN)/python benches/attribute_and_map.py
+	$(BIN)/python benches/call.py
 	cargo bench --quiet --package mapcall --bench prototypes
 
 lint: $(VENV)/.lint
@@ -70,6 +71,10 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.lint: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --group lint
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --group bench
 	touch $@
 
 # Says plainly what a machine lacks.

@@ -10,9 +10,21 @@ from __future__ import annotations
 import gc
 import statistics
 import timeit
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
+
+
+class Timer(Protocol):
+    def timeit(self, number: int) -> float:
+        """The seconds that `number` runs take."""
+        ...
+
+
+class Timed(Protocol):
+    """What a row compares: a `Work`, or what times itself in a process of its own."""
+
+    def timer(self) -> Timer: ...
 
 
 @dataclass(frozen=True)
@@ -31,9 +43,24 @@ class Row:
     """A piece of work, ours and the rival's, and the ratio of times that is allowed."""
 
     name: str
-    ours: Work
-    rival: Work
+    ours: Timed
+    rival: Timed
     budget: float | None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A row that this machine can't measure.
+
+    >>> print(Skipped("a rival", "it is missing: install it"))
+    a rival                           skipped: it is missing: install it
+    """
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name:34}skipped: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -94,7 +121,7 @@ def measure(row: Row, rounds: int = 31, seconds: float = 0.01) -> Result:
     )
 
 
-def once(timer: timeit.Timer) -> float:
+def once(timer: Timer) -> float:
     """About how long one run takes, once warm."""
     count = 1
     while (elapsed := timer.timeit(count)) < 0.002:
@@ -102,11 +129,35 @@ def once(timer: timeit.Timer) -> float:
     return elapsed / count
 
 
-def report(rows: list[Row]) -> bool:
+def alone(work: Timed, rounds: int = 31, seconds: float = 0.01) -> float:
+    """The seconds that one run takes, without a rival: the median of the rounds.
+
+    >>> 0 < alone(Work("1 + 1"), rounds=3, seconds=0.001) < 1e-3
+    True
+    """
+    timer = work.timer()
+    count = max(1, int(seconds / once(timer)))
+    return statistics.median(timer.timeit(count) / count for _ in range(rounds))
+
+
+def within(name: str, seconds: float, budget: float) -> str:
+    """A line about a time that has an absolute budget.
+
+    >>> print(within("bind", 3e-5, 5e-5))
+    bind                                 30 us                                 50 us  met
+    """
+    verdict = "met" if seconds <= budget else "MISSED"
+    return f"{name:34}{human(seconds)}{'':30}{human(budget)}  {verdict}"
+
+
+def report(rows: Iterable[Row | Skipped]) -> bool:
     """Measures and prints every row; whether all budgets are met."""
     print(f"{'':34}{'mapcall':>8}{'rival':>8}{'ratio':>8}  {'quartiles':14}{'budget':>6}")
     met = True
     for row in rows:
+        if isinstance(row, Skipped):
+            print(row, flush=True)
+            continue
         result = measure(row)
         print(result, flush=True)
         met &= result.met

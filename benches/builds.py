@@ -1,0 +1,110 @@
+"""What the benchmarks compile: once for each state of its sources, kept under `target/`.
+
+>>> source = Path("one.c")
+>>> _ = source.write_text("int one(void) { return 1; }")
+>>> library = build(Path("built"), "one", [tool("cc", "gcc"), "-shared", "-fPIC"], source)
+>>> import ctypes
+>>> ctypes.CDLL(str(library.absolute())).one()
+1
+>>> build(Path("built"), "one", [tool("cc", "gcc"), "-shared", "-fPIC"], source) == library
+True
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import shutil
+import subprocess
+import sysconfig
+from importlib.machinery import ExtensionFileLoader, ModuleSpec
+from importlib.util import module_from_spec
+from pathlib import Path
+from typing import Any
+
+DIRECTORY = Path(__file__).parent.parent / "target" / "benches"
+SOURCES = Path(__file__).parent / "saxpy"
+
+
+class MissingError(Exception):
+    """This machine lacks what a rival needs; the text says how to install it."""
+
+
+def tool(name: str, debian: str) -> str:
+    """The path of a program, which the Debian package `debian` has.
+
+    >>> try:
+    ...     tool("no-such-program", "no-such-package")
+    ... except MissingError as error:
+    ...     print(error)
+    no-such-program is missing: on Debian, apt-get install no-such-package
+    """
+    path = shutil.which(name)
+    if path is None:
+        raise MissingError(f"{name} is missing: on Debian, apt-get install {debian}")
+    return path
+
+
+def package(name: str) -> Any:
+    """The Python package `name`, imported.
+
+    >>> try:
+    ...     package("no_such_package")
+    ... except MissingError as error:
+    ...     print(error)
+    no_such_package is missing: pip install no_such_package
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise MissingError(f"{name} is missing: pip install {name}") from error
+
+
+def python_headers() -> str:
+    """The directory of `Python.h`."""
+    directory = sysconfig.get_path("include")
+    if not Path(directory, "Python.h").exists():
+        raise MissingError("Python's headers are missing: on Debian, apt-get install python3-dev")
+    return directory
+
+
+def build(directory: Path, name: str, command: list[str], *sources: Path) -> Path:
+    """The shared library that `command` makes of `sources`, in `directory`.
+
+    Its name has a digest of the command and of the sources' content.
+    """
+    digest = hashlib.sha256("\0".join(command).encode())
+    for source in sources:
+        digest.update(source.read_bytes())
+    path = directory / f"{name}-{digest.hexdigest()[:16]}.so"
+    if not path.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}")
+        # The sources stand before the libraries that they need.
+        whole = [command[0], *map(str, sources), *command[1:], "-o", str(partial)]
+        result = subprocess.run(whole, capture_output=True, text=True)
+        if result.returncode != 0:
+            raise RuntimeError(f"{' '.join(whole)}\n{result.stderr}")
+        partial.replace(path)
+    return path
+
+
+def extension(name: str, path: Path) -> Any:
+    """The extension module `name` in the file `path`."""
+    loader = ExtensionFileLoader(name, str(path))
+    module = module_from_spec(ModuleSpec(name, loader, origin=str(path)))
+    loader.exec_module(module)
+    return module
+
+
+def kernel(directory: Path = DIRECTORY) -> Path:
+    """The library with `saxpy`, which every rival calls."""
+    command = [tool("cc", "gcc"), "-O3", "-fPIC", "-shared"]
+    return build(directory.absolute(), "saxpy", command, SOURCES / "saxpy.c")
+
+
+def linked(compiler: str, saxpy: Path, *options: str) -> list[str]:
+    """The command that compiles an extension module and links it with the kernel."""
+    release = ["-O3", "-DNDEBUG", "-fPIC", "-shared", "-fno-plt", f"-I{python_headers()}"]
+    return [compiler, *release, *options, str(saxpy)]

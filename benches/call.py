@@ -1,0 +1,164 @@
+"""The call, the binding and the header against their rivals: the budgets of DESIGN.md."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import math
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+import builds
+import mapcall
+import rivals
+from harness import Row, Skipped, Timed, Work, alone, measure, report, within
+
+SAXPY = "void saxpy(size_t n, float a, const float x[restrict n], float y[restrict n]);"
+
+# Each with its budget in DESIGN.md, if it has one.
+SAXPY_RIVALS: dict[str, tuple[Callable[[Path, rivals.Vectors], Timed], float | None]] = {
+    "nanobind": (rivals.nanobind, 0.25),
+    "ndpointer": (rivals.ndpointer, 0.02),
+    "C extension": (rivals.extension, 1.6),
+    "cffi, ABI mode": (rivals.cffi_abi, None),
+    "cffi, API mode": (rivals.cffi_api, None),
+    "numba": (rivals.numba, None),
+    "LuaJIT, no checks": (rivals.luajit, None),
+}
+
+
+def saxpy_row(directory: Path, rival: str) -> Row:
+    """`saxpy` on 16 elements: all of mapcall's checks, and those that the rival has."""
+    make, budget = SAXPY_RIVALS[rival]
+    kernel = builds.kernel(directory)
+    vectors = {"x": numpy.arange(16, dtype="f4"), "y": numpy.ones(16, "f4")}
+    function = mapcall.load(kernel).function(SAXPY)
+    ours = Work("saxpy(2.0, x, y)", {**vectors, "saxpy": function})
+    other = make(kernel, vectors)
+    for work in (ours, other):
+        # What is in another process compares its result itself.
+        if isinstance(work, Work):
+            agree(work)
+    return Row(f"saxpy: {rival}", ours, other, budget)
+
+
+def agree(saxpy: Work) -> None:
+    """Runs a `saxpy` once, and compares with NumPy."""
+    x, y = saxpy.names["x"], saxpy.names["y"]
+    y[:] = 1
+    exec(saxpy.statement, dict(saxpy.names))
+    numpy.testing.assert_array_equal(y, 2 * x + 1)
+
+
+def cos_row(rival: str) -> Row:
+    """`cos(1.0)`; `math.cos` is Python's own binding of the same function."""
+    libm = mapcall.load("m")
+    prototype = "double cos(double x);"
+    ours = Work("f(1.0)", {"f": libm.function(prototype)})
+    if rival == "math.cos":
+        names: dict[str, Any] = {"f": math.cos}
+    else:
+        names = by(rival, libm.path, prototype, "cos", ctypes.c_double, ctypes.c_double)
+    assert ours.names["f"](1.0) == names["f"](1.0) == math.cos(1.0)
+    return Row(f"cos(1.0): {rival}", ours, Work("f(1.0)", names), None)
+
+
+def strlen_row(rival: str) -> Row:
+    """`strlen` of a `str`, which the rivals want encoded."""
+    prototype = "size_t strlen(const char *s);"
+    text = {"text": "sixteen letters."}
+    ours = Work("f(text)", {**text, "f": mapcall.load(None).function(prototype)})
+    names = by(rival, None, prototype, "strlen", ctypes.c_size_t, ctypes.c_char_p)
+    assert ours.names["f"](text["text"]) == names["f"](text["text"].encode()) == 16
+    return Row(f"strlen(text): {rival}", ours, Work("f(text.encode())", text | names), None)
+
+
+def by(
+    rival: str, library: str | None, prototype: str, name: str, result: Any, argument: Any
+) -> dict[str, Any]:
+    """The function `f` of one argument by ctypes or cffi, and the library that must stay open.
+
+    >>> by("ctypes", None, "int abs(int i);", "abs", ctypes.c_int, ctypes.c_int)["f"](-3)
+    3
+    """
+    if rival == "ctypes":
+        opened = ctypes.CDLL(library)
+        function = getattr(opened, name)
+        function.restype, function.argtypes = result, [argument]
+    else:
+        ffi = builds.package("cffi").FFI()
+        ffi.cdef(prototype)
+        opened = ffi.dlopen(library)
+        function = getattr(opened, name)
+    return {"f": function, "library": opened}
+
+
+def rows(directory: Path) -> Iterator[Row | Skipped]:
+    """Every row that has rivals; what is compiled for it stays in `directory`."""
+    groups = [
+        ("saxpy", partial(saxpy_row, directory), tuple(SAXPY_RIVALS)),
+        ("cos(1.0)", cos_row, ("math.cos", "ctypes", "cffi")),
+        ("strlen(text)", strlen_row, ("ctypes", "cffi")),
+    ]
+    for work, make, names in groups:
+        for name in names:
+            try:
+                yield make(name)
+            except builds.MissingError as error:
+                yield Skipped(f"{work}: {name}", str(error))
+
+
+def binding(directory: Path) -> Work:
+    """Binds `saxpy`, each time by a new text, so that no text is known from before."""
+    prototypes = (SAXPY.replace("float a", f"float a{i}") for i in itertools.count())
+    bind = mapcall.load(builds.kernel(directory)).function
+    return Work("bind(next(prototypes))", {"bind": bind, "prototypes": prototypes})
+
+
+def header(directory: Path, functions: int) -> Row:
+    """A library by its header and its last function bound; the rival only preprocesses.
+
+    A macro that is different each time renames every `a`.
+    """
+    names = [f"saxpy{i}" for i in range(functions)]
+    declarations = "".join(f"{SAXPY}\n".replace("saxpy", name) for name in names)
+    path = directory / "many.h"
+    path.write_text(f"#include <stddef.h>\n{declarations}")
+    source = directory / "many.c"
+    source.write_text("".join(f"void {name}(void) {{}}\n" for name in names))
+    compiler = builds.tool("cc", "gcc")
+    library = builds.build(directory, "many", [compiler, "-shared", "-fPIC"], source)
+
+    def load(a: str) -> Any:
+        return getattr(mapcall.load(library, header=path, define={"a": a}), names[-1])
+
+    def preprocess(a: str) -> bytes:
+        command = [compiler, "-E", f"-Da={a}", str(path)]
+        return subprocess.run(command, check=True, capture_output=True).stdout
+
+    fresh = (f"a{i}" for i in itertools.count())
+    return Row(
+        f"header of {functions}: cc -E",
+        Work("load(next(fresh))", {"load": load, "fresh": fresh}),
+        Work("preprocess(next(fresh))", {"preprocess": preprocess, "fresh": fresh}),
+        None,
+    )
+
+
+def main() -> None:
+    report(rows(builds.DIRECTORY))
+    with tempfile.TemporaryDirectory() as directory:
+        loading = measure(header(Path(directory), 500))
+    print(loading)
+    print(within("  after the preprocessor", loading.ours - loading.rival, 0.05))
+    print(within("bind one prototype", alone(binding(builds.DIRECTORY)), 5e-5))
+
+
+if __name__ == "__main__":
+    main()
