@@ -216,6 +216,12 @@ impl Function {
         self.binding.parameters.get(position)?.1.as_ref()
     }
 
+    /// By position: the parameter's name, and the dtype of an array.
+    #[inline]
+    pub(super) fn parameters(&self) -> &[(Py<PyString>, Option<Expected>)] {
+        &self.binding.parameters
+    }
+
     #[inline]
     pub(super) fn gil(&self) -> Gil {
         self.binding.options.gil
@@ -336,7 +342,8 @@ impl Function {
     /// >>> f.parameters[1].name, f.parameters[1].dtype, f.parameters[1].extents
     /// ('exponent', dtype('int32'), ('1',))
     #[getter]
-    fn parameters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+    #[pyo3(name = "parameters")]
+    fn py_parameters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let parameters = self.inner.prototype().parameters.iter().zip(&self.binding.parameters);
         let parameters = parameters.map(|(parameter, (_, expected))| {
             let dtype = expected.as_ref().map(|expected| expected.dtype.clone_ref(py));

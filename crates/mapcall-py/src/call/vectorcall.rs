@@ -5,7 +5,7 @@
 use std::mem::offset_of;
 use std::slice;
 
-use mapcall::contract::Check;
+use mapcall::contract::{Check, Rule};
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -49,23 +49,23 @@ pub(super) unsafe extern "C" fn vectorcall(
 ) -> *mut PyObject {
     guard(|py| {
         // SAFETY: the interpreter calls the entry of a live `Function`.
-        let callable = unsafe { Bound::from_borrowed_ptr(py, callable) };
+        let callable = unsafe { Borrowed::from_ptr(py, callable) };
         // SAFETY: as above.
-        let function: &Bound<'_, Function> = unsafe { callable.cast_unchecked() };
+        let function: Borrowed<'_, '_, Function> = unsafe { callable.cast_unchecked() };
         // SAFETY: takes a flag from a number.
         let positional = unsafe { ffi::PyVectorcall_NARGS(count) }.cast_unsigned();
         // SAFETY: null, or a live tuple of names.
-        let keywords = unsafe { Bound::from_borrowed_ptr_or_opt(py, keywords) };
+        let keywords = unsafe { Borrowed::from_ptr_or_opt(py, keywords) };
         // SAFETY: what stands for keywords is a tuple.
-        let keywords: Option<Bound<'_, PyTuple>> = keywords.map(|names| unsafe { names.cast_into_unchecked() });
-        let named = keywords.as_ref().map_or(0, PyTupleMethods::len);
+        let keywords = keywords.map(|names| unsafe { names.cast_unchecked::<PyTuple>() });
+        let named = keywords.map_or(0, |names| names.len());
         let arguments = if arguments.is_null() {
             &[]
         } else {
             // SAFETY: there are as many live objects, the positional ones first.
             unsafe { slice::from_raw_parts(arguments, positional + named) }
         };
-        run(function, arguments, positional, keywords.as_ref())
+        run(&function, arguments, positional, keywords.as_deref())
     })
 }
 
@@ -80,8 +80,9 @@ fn run<'py>(
     let (py, this) = (function.py(), function.get());
     let contract = this.inner.contract();
     let rules = contract.rules();
-    let mut frame = Words::new(contract.words());
-    let mut check = Check::new(contract, frame.words());
+    let mut storage = Words::new(contract.words());
+    let words = storage.words();
+    let mut check = Check::new(contract, words);
     let mut reader = Reader {
         py,
         function: this,
@@ -91,28 +92,28 @@ fn run<'py>(
     };
     let object = |pointer: &*mut PyObject| {
         // SAFETY: an argument is a live object.
-        unsafe { Bound::from_borrowed_ptr(py, *pointer) }
+        unsafe { Borrowed::from_ptr(py, *pointer) }
     };
+    let parameters = rules.iter().zip(this.parameters()).enumerate();
     if keywords.is_none() && positional == contract.arguments().len() {
-        // The usual call: everything by position.
-        for (&position, argument) in contract.arguments().iter().zip(arguments) {
-            if let Some(rule) = rules.get(position) {
-                reader.argument(position, rule, &object(argument))?;
-            }
+        // The usual call: everything by position, but for what is inferred.
+        let given = parameters.filter(|(_, (rule, _))| !matches!(rule, Rule::Inferred(_)));
+        for ((position, (rule, (_, expected))), argument) in given.zip(arguments) {
+            reader.argument(position, rule, expected.as_ref(), &object(argument))?;
         }
     } else {
         let given = this.arrange(py, arguments, positional, keywords)?;
-        for (position, (rule, argument)) in rules.iter().zip(&given).enumerate() {
+        for ((position, (rule, (_, expected))), argument) in parameters.zip(&given) {
             if argument.is_null() {
                 reader.leave_out(position)?;
             } else {
-                reader.argument(position, rule, &object(argument))?;
+                reader.argument(position, rule, expected.as_ref(), &object(argument))?;
             }
         }
     }
     let kept = reader.kept;
     check.settle().map_err(|error| errors::argument(py, &error))?;
-    let outputs = if check.output(0).is_some() {
+    let outputs = if check.has_outputs() {
         result::allocate(py, this, &mut check)?
     } else {
         SmallVec::new()
@@ -122,20 +123,19 @@ fn run<'py>(
         Gil::Hold => false,
         Gil::Release => true,
     };
-    let running = callback::Running::enter();
-    let words = frame.words();
-    let errno = if release {
-        // SAFETY: as below; the interpreter's lock protects nothing that the function reaches.
-        py.detach(|| unsafe { this.inner.invoke(words) })
-    } else {
-        // SAFETY: the frame is filled as the contract asks; what it points to is kept by the caller,
-        // by `kept` and by `outputs`. The rest is what `load` says a user promises.
-        unsafe { this.inner.invoke(words) }
-    };
-    running.leave(errno)?;
+    let errno = callback::running(|| {
+        if release {
+            // SAFETY: as below; the interpreter's lock protects nothing that the function reaches.
+            py.detach(|| unsafe { this.inner.invoke(words) })
+        } else {
+            // SAFETY: the frame is filled as the contract asks; what it points to is kept by the
+            // caller, by `kept` and by `outputs`. The rest is what `load` says a user promises.
+            unsafe { this.inner.invoke(words) }
+        }
+    })?;
     drop(kept);
     let layout = contract.trampoline().layout();
-    let words = frame.words().get(layout.result()..).unwrap_or_default();
+    let words = words.get(layout.result()..).unwrap_or_default();
     this.inner
         .judge(words, errno)
         .map_err(|error| errors::call(py, &error, errno))?;
@@ -153,7 +153,7 @@ struct Words {
 struct Inline([u64; Words::INLINE]);
 
 impl Words {
-    const INLINE: usize = 24;
+    const INLINE: usize = 16;
 
     #[inline]
     fn new(length: usize) -> Self {

@@ -114,7 +114,7 @@ impl<'a> Check<'a> {
         position: usize,
         inferred: Inferred,
         value: Scalar,
-    ) -> Result<(), ArgumentError> {
+    ) -> Result<(), Box<ArgumentError>> {
         let words = Number::Integer(inferred.integer).words(value);
         words.map_err(|problem| self.contract.refuse(position, problem))?;
         let length = match value {
@@ -142,7 +142,7 @@ impl<'a> Check<'a> {
         position: usize,
         number: Number,
         value: Scalar,
-    ) -> Result<(), ArgumentError> {
+    ) -> Result<(), Box<ArgumentError>> {
         let words = number
             .words(value)
             .map_err(|problem| self.contract.refuse(position, problem))?;
@@ -185,11 +185,11 @@ impl<'a> Check<'a> {
         position: usize,
         rule: &ArrayRule,
         memory: Memory<'_>,
-    ) -> Result<(), ArgumentError> {
+    ) -> Result<(), Box<ArgumentError>> {
         let address = memory.address.expose_provenance();
         if memory.shape.len() != rule.rank()
             || !memory.is_contiguous
-            || address % rule.alignment != 0
+            || address & rule.misaligned != 0
             || !(memory.is_writeable || rule.is_const)
         {
             return Err(self.unfit(position, rule, memory));
@@ -198,26 +198,23 @@ impl<'a> Check<'a> {
         for (axis, (extent, &length)) in rule.extents.iter().zip(memory.shape).enumerate() {
             // The elements are there, so that their bytes can't exceed the memory.
             size = size.wrapping_mul(length);
-            match extent {
+            let agrees = match extent {
                 ExtentRule::Dimension { dimension, .. } => {
-                    match self.dimensions.get_mut(*dimension) {
-                        Some(known) if *known == length as u64 => {}
-                        Some(known) if *known == UNSET => *known = length as u64,
-                        _ => {
-                            let known = self.dimension(*dimension).unwrap_or_default();
-                            return Err(self.disagrees(position, rule, axis, known, memory.shape));
+                    let known = self.dimensions.get_mut(*dimension);
+                    known.is_some_and(|known| {
+                        if *known == UNSET {
+                            *known = length as u64;
                         }
-                    }
+                        *known == length as u64
+                    })
                 }
-                ExtentRule::Constant(value) if *value == length => {}
-                ExtentRule::Constant(value) => {
-                    return Err(self.disagrees(position, rule, axis, *value, memory.shape));
+                ExtentRule::Constant(value) => *value == length,
+                ExtentRule::Expression(_) | ExtentRule::Unknown => {
+                    self.postpone(position, axis, memory.shape)
                 }
-                ExtentRule::Expression(_) => {
-                    let later = self.later.get_or_insert_default();
-                    later.extents.push((position, axis, memory.shape.into()));
-                }
-                ExtentRule::Unknown => return Err(self.unmeasured(position)),
+            };
+            if !agrees {
+                return Err(self.wrong_length(position, rule, axis, memory.shape));
             }
         }
         self.nbytes = self.nbytes.saturating_add(size);
@@ -239,7 +236,7 @@ impl<'a> Check<'a> {
         position: usize,
         rule: &ArrayRule,
         memory: Memory<'_>,
-    ) -> Result<(), ArgumentError> {
+    ) -> Result<(), Box<ArgumentError>> {
         if rule.is_known || memory.shape.len() != rule.rank() {
             return self.array(position, rule, memory);
         }
@@ -262,7 +259,7 @@ impl<'a> Check<'a> {
         position: usize,
         rule: &PointerRule,
         memory: Memory<'_>,
-    ) -> Result<(), ArgumentError> {
+    ) -> Result<(), Box<ArgumentError>> {
         let address = memory.address.expose_provenance();
         let problem = if !memory.is_contiguous {
             Problem::NotContiguous {
@@ -296,7 +293,7 @@ impl<'a> Check<'a> {
     /// # Errors
     ///
     /// [`ArgumentError`] for any other.
-    pub fn leave_out(&mut self, position: usize) -> Result<(), ArgumentError> {
+    pub fn leave_out(&mut self, position: usize) -> Result<(), Box<ArgumentError>> {
         match self.contract.rules.get(position) {
             Some(Rule::Inferred(_)) => Ok(()),
             Some(Rule::Array(rule)) if rule.is_output() => {
@@ -318,7 +315,7 @@ impl<'a> Check<'a> {
     ///
     /// [`ArgumentError`].
     #[inline]
-    pub fn settle(&mut self) -> Result<(), ArgumentError> {
+    pub fn settle(&mut self) -> Result<(), Box<ArgumentError>> {
         for (inferred, &known) in self.contract.inferred.iter().zip(&*self.dimensions) {
             if known > inferred.most {
                 return Err(self.unfit_dimension(inferred.position, known));
@@ -337,6 +334,13 @@ impl<'a> Check<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether something was left out that has to be allocated, after [`settle`](Self::settle).
+    #[must_use]
+    #[inline]
+    pub fn has_outputs(&self) -> bool {
+        self.later.as_ref().is_some_and(|later| !later.outputs.is_empty())
     }
 
     /// The outputs that were left out, one after the other: position and shape.
@@ -377,7 +381,7 @@ impl<'a> Check<'a> {
 
     /// Expressions, now that all they name is known.
     #[cold]
-    fn evaluate(&mut self) -> Result<(), ArgumentError> {
+    fn evaluate(&mut self) -> Result<(), Box<ArgumentError>> {
         let Some(mut later) = self.later.take() else {
             return Ok(());
         };
@@ -415,7 +419,7 @@ impl<'a> Check<'a> {
 
     /// A dimension that nothing tells, or that is more than its parameter can hold.
     #[cold]
-    fn unfit_dimension(&self, position: usize, known: u64) -> ArgumentError {
+    fn unfit_dimension(&self, position: usize, known: u64) -> Box<ArgumentError> {
         let problem = if known == UNSET {
             Problem::NotInferred
         } else {
@@ -435,7 +439,7 @@ impl<'a> Check<'a> {
         position: usize,
         expression: &Expr,
         values: &[Option<i128>],
-    ) -> Result<usize, ArgumentError> {
+    ) -> Result<usize, Box<ArgumentError>> {
         expression.evaluate(values).map_err(|error| {
             let extent = expression.to_string();
             self.contract.refuse(position, Problem::BadExtent { extent, error })
@@ -458,14 +462,46 @@ impl<'a> Check<'a> {
         rules.map(value).collect()
     }
 
+    /// Keeps an axis whose extent is an expression for later; `false` if it has no extent.
     #[cold]
-    fn unmeasured(&self, position: usize) -> ArgumentError {
+    fn postpone(&mut self, position: usize, axis: usize, shape: &[usize]) -> bool {
+        let is_known =
+            matches!(self.extent(position, axis), Some((_, ExtentRule::Expression(_))));
+        if is_known {
+            let later = self.later.get_or_insert_default();
+            later.extents.push((position, axis, shape.into()));
+        }
+        is_known
+    }
+
+    /// An axis whose length isn't what its extent says, if that says something.
+    #[cold]
+    fn wrong_length(
+        &self,
+        position: usize,
+        rule: &ArrayRule,
+        axis: usize,
+        shape: &[usize],
+    ) -> Box<ArgumentError> {
+        let expected = match rule.extents.get(axis) {
+            Some(ExtentRule::Dimension { dimension, .. }) => self.dimension(*dimension),
+            Some(ExtentRule::Constant(value)) => Some(*value),
+            _ => None,
+        };
+        match expected {
+            Some(expected) => self.disagrees(position, rule, axis, expected, shape),
+            None => self.unmeasured(position),
+        }
+    }
+
+    #[cold]
+    fn unmeasured(&self, position: usize) -> Box<ArgumentError> {
         let found = "an array".into();
         self.contract.refuse(position, Problem::Unbounded { found })
     }
 
     #[cold]
-    fn unfit(&self, position: usize, rule: &ArrayRule, memory: Memory<'_>) -> ArgumentError {
+    fn unfit(&self, position: usize, rule: &ArrayRule, memory: Memory<'_>) -> Box<ArgumentError> {
         let shape = memory.shape.to_vec();
         let problem = if shape.len() != rule.rank() {
             Problem::Rank {
@@ -496,7 +532,7 @@ impl<'a> Check<'a> {
         axis: usize,
         expected: usize,
         shape: &[usize],
-    ) -> ArgumentError {
+    ) -> Box<ArgumentError> {
         let extent = rule.extents.get(axis);
         let because = match extent {
             Some(ExtentRule::Dimension { dimension, .. }) => self.told_by(position, *dimension),

@@ -172,13 +172,13 @@ impl Contract {
     /// An error about the argument of a parameter.
     #[cold]
     #[must_use]
-    pub fn refuse(&self, position: usize, problem: Problem) -> ArgumentError {
-        ArgumentError {
+    pub fn refuse(&self, position: usize, problem: Problem) -> Box<ArgumentError> {
+        Box::new(ArgumentError {
             function: self.prototype.name.clone(),
             parameter: self.name(position).to_owned(),
             expected: self.expected(position),
             problem,
-        }
+        })
     }
 
     /// A name that is no parameter.
@@ -195,13 +195,13 @@ impl Contract {
     /// An error about the arguments as a whole.
     #[cold]
     #[must_use]
-    pub fn refuse_all(&self, problem: Problem) -> ArgumentError {
-        ArgumentError {
+    pub fn refuse_all(&self, problem: Problem) -> Box<ArgumentError> {
+        Box::new(ArgumentError {
             function: self.prototype.name.clone(),
             parameter: String::new(),
             expected: "arguments".into(),
             problem,
-        }
+        })
     }
 }
 

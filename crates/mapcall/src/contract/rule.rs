@@ -63,6 +63,8 @@ pub struct ArrayRule {
     /// Whether every extent is said, so that it can be allocated.
     pub is_known: bool,
     itemsize: usize,
+    /// The bits that an address must not have: C's alignments are powers of two.
+    pub(super) misaligned: usize,
 }
 
 /// The extent of an axis.
@@ -182,6 +184,7 @@ impl Rule {
 impl ArrayRule {
     fn new(parameter: &Parameter, inferred: &[usize]) -> Result<Self, String> {
         let dtype = parameter.ctype.dtype().map_err(|error| error.to_string())?;
+        let alignment = parameter.ctype.alignment().unwrap_or(1);
         let extent = |extent: &Extent| match extent {
             Extent::Unknown => ExtentRule::Unknown,
             Extent::Dynamic(Expr::Parameter { index, name }) => {
@@ -200,7 +203,8 @@ impl ArrayRule {
         };
         let extents: Box<[ExtentRule]> = parameter.extents.iter().map(extent).collect();
         Ok(Self {
-            alignment: parameter.ctype.alignment().unwrap_or(1),
+            alignment,
+            misaligned: alignment.saturating_sub(1),
             ctype: parameter.ctype.clone(),
             is_known: !extents.contains(&ExtentRule::Unknown),
             extents,
