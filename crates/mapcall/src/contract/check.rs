@@ -7,6 +7,7 @@ use super::error::{ArgumentError, Problem};
 use super::number::{Number, Scalar, integer_value};
 use super::rule::{ArrayRule, ExtentRule, Inferred, PointerRule, Rule};
 use super::Contract;
+use crate::ctype::Integer;
 use crate::extent::Expr;
 
 /// A dimension that nothing has told yet; no array has as many elements.
@@ -65,6 +66,8 @@ pub struct Memory<'a> {
 #[derive(Debug)]
 pub struct Check<'a> {
     contract: &'a Contract,
+    /// Where the parameters start in the frame.
+    places: &'a [usize],
     frame: &'a mut [u64],
     dimensions: SmallVec<[usize; 8]>,
     /// How many bytes each array has, by position, where some must be apart.
@@ -87,6 +90,7 @@ impl<'a> Check<'a> {
         };
         Self {
             contract,
+            places: contract.trampoline.layout().parameters(),
             frame,
             dimensions: SmallVec::from_elem(UNSET, contract.inferred.len()),
             sizes,
@@ -106,7 +110,7 @@ impl<'a> Check<'a> {
         position: usize,
         inferred: Inferred,
         value: Scalar,
-    ) -> Result<(), ArgumentError> {
+    ) -> Result<(), Box<ArgumentError>> {
         let words = Number::Integer(inferred.integer).words(value);
         words.map_err(|problem| self.contract.refuse(position, problem))?;
         let length = match value {
@@ -134,31 +138,30 @@ impl<'a> Check<'a> {
         position: usize,
         number: Number,
         value: Scalar,
-    ) -> Result<(), ArgumentError> {
+    ) -> Result<(), Box<ArgumentError>> {
         let words = number
             .words(value)
             .map_err(|problem| self.contract.refuse(position, problem))?;
-        let count = match number {
-            Number::Float(crate::ctype::Float::LongDouble) | Number::Complex(crate::ctype::Float::Double) => 2,
-            Number::Complex(crate::ctype::Float::LongDouble) => 4,
-            _ => 1,
-        };
-        self.words(position, words.get(..count).unwrap_or_default());
+        match number.count() {
+            1 => self.word(position, words[0]),
+            count => self.words(position, words.get(..count).unwrap_or_default()),
+        }
         Ok(())
     }
 
     /// A pointer, or anything else of one word that has been checked.
     #[inline]
     pub fn word(&mut self, position: usize, word: u64) {
-        self.words(position, &[word]);
+        if let Some(place) = self.place(position).and_then(|start| self.frame.get_mut(start)) {
+            *place = word;
+        }
     }
 
     /// The bytes of a value that has been checked, as words.
     #[inline]
     pub fn words(&mut self, position: usize, words: &[u64]) {
-        let start = self.contract.trampoline.layout().parameter(position);
-        let place = start.checked_add(words.len()).and_then(|end| self.frame.get_mut(start..end));
-        if let Some(place) = place {
+        let place = self.place(position).and_then(|start| self.frame.get_mut(start..));
+        if let Some(place) = place.and_then(|place| place.get_mut(..words.len())) {
             place.copy_from_slice(words);
         }
     }
@@ -174,11 +177,11 @@ impl<'a> Check<'a> {
         position: usize,
         rule: &ArrayRule,
         memory: Memory<'_>,
-    ) -> Result<(), ArgumentError> {
+    ) -> Result<(), Box<ArgumentError>> {
         let address = memory.address.expose_provenance();
         if memory.shape.len() != rule.rank()
             || !memory.is_contiguous
-            || address % rule.alignment != 0
+            || !address.is_multiple_of(rule.alignment)
             || !(memory.is_writeable || rule.is_const)
         {
             return Err(self.unfit(position, rule, memory));
@@ -227,7 +230,7 @@ impl<'a> Check<'a> {
         position: usize,
         rule: &ArrayRule,
         memory: Memory<'_>,
-    ) -> Result<(), ArgumentError> {
+    ) -> Result<(), Box<ArgumentError>> {
         if rule.is_known || memory.shape.len() != rule.rank() {
             return self.array(position, rule, memory);
         }
@@ -250,14 +253,14 @@ impl<'a> Check<'a> {
         position: usize,
         rule: &PointerRule,
         memory: Memory<'_>,
-    ) -> Result<(), ArgumentError> {
+    ) -> Result<(), Box<ArgumentError>> {
         let address = memory.address.expose_provenance();
         let problem = if !memory.is_contiguous {
             Problem::NotContiguous {
                 shape: memory.shape.to_vec(),
                 strides: memory.strides.to_vec(),
             }
-        } else if address % rule.alignment != 0 {
+        } else if !address.is_multiple_of(rule.alignment) {
             let alignment = rule.alignment;
             Problem::Unaligned { address, alignment }
         } else if !(memory.is_writeable || rule.is_const) {
@@ -271,8 +274,8 @@ impl<'a> Check<'a> {
 
     /// The bytes of a struct by value, which has been checked.
     pub fn bytes(&mut self, position: usize, bytes: &[u8]) {
-        let start = self.contract.trampoline.layout().parameter(position);
-        let words = self.frame.get_mut(start..).unwrap_or_default();
+        let words = self.place(position).and_then(|start| self.frame.get_mut(start..));
+        let words = words.unwrap_or_default();
         let place: &mut [u8] = bytemuck::cast_slice_mut(words);
         if let Some(place) = place.get_mut(..bytes.len()) {
             place.copy_from_slice(bytes);
@@ -284,7 +287,7 @@ impl<'a> Check<'a> {
     /// # Errors
     ///
     /// [`ArgumentError`] for any other.
-    pub fn leave_out(&mut self, position: usize) -> Result<(), ArgumentError> {
+    pub fn leave_out(&mut self, position: usize) -> Result<(), Box<ArgumentError>> {
         match self.contract.rules.get(position) {
             Some(Rule::Inferred(_)) => Ok(()),
             Some(Rule::Array(rule)) if rule.is_output() => {
@@ -305,7 +308,7 @@ impl<'a> Check<'a> {
     ///
     /// [`ArgumentError`].
     #[inline]
-    pub fn settle(&mut self) -> Result<(), ArgumentError> {
+    pub fn settle(&mut self) -> Result<(), Box<ArgumentError>> {
         for (dimension, &position) in self.contract.inferred.iter().enumerate() {
             let known = self.dimensions.get(dimension).copied().unwrap_or(UNSET);
             let Some(Rule::Inferred(Inferred { integer, .. })) = self.contract.rules.get(position)
@@ -349,6 +352,17 @@ impl<'a> Check<'a> {
     }
 
     #[inline]
+    fn place(&self, position: usize) -> Option<usize> {
+        self.places.get(position).copied()
+    }
+
+    /// The first word of a parameter.
+    #[inline]
+    fn given(&self, position: usize) -> Option<u64> {
+        self.frame.get(self.place(position)?).copied()
+    }
+
+    #[inline]
     fn dimension(&self, index: usize) -> Option<usize> {
         self.dimensions.get(index).copied().filter(|&length| length != UNSET)
     }
@@ -356,8 +370,7 @@ impl<'a> Check<'a> {
     #[inline]
     fn overlap(&self, one: usize, other: usize) -> bool {
         let span = |position: usize| {
-            let start = self.contract.trampoline.layout().parameter(position);
-            let start = self.frame.get(start).copied().unwrap_or_default();
+            let start = self.given(position).unwrap_or_default();
             let size = self.sizes.get(position).copied().unwrap_or_default();
             (start, size as u64)
         };
@@ -371,7 +384,7 @@ impl<'a> Check<'a> {
 
     /// Expressions, now that all they name is known.
     #[cold]
-    fn evaluate(&mut self) -> Result<(), ArgumentError> {
+    fn evaluate(&mut self) -> Result<(), Box<ArgumentError>> {
         let values = self.values();
         for (position, axis, shape) in &self.pending {
             let Some((rule, ExtentRule::Expression(expression))) = self.extent(*position, *axis)
@@ -415,7 +428,7 @@ impl<'a> Check<'a> {
         position: usize,
         expression: &Expr,
         values: &[Option<i128>],
-    ) -> Result<usize, ArgumentError> {
+    ) -> Result<usize, Box<ArgumentError>> {
         expression.evaluate(values).map_err(|error| {
             let extent = expression.to_string();
             self.contract.refuse(position, Problem::BadExtent { extent, error })
@@ -429,23 +442,22 @@ impl<'a> Check<'a> {
             let integer = match rule {
                 Rule::Inferred(inferred) => inferred.integer,
                 Rule::Number(Number::Integer(integer)) => *integer,
-                Rule::Number(Number::Bool) => crate::ctype::Integer::UChar,
+                Rule::Number(Number::Bool) => Integer::UChar,
                 _ => return None,
             };
-            let start = self.contract.trampoline.layout().parameter(position);
-            Some(integer_value(integer, *self.frame.get(start)?))
+            Some(integer_value(integer, self.given(position)?))
         };
         rules.map(value).collect()
     }
 
     #[cold]
-    fn unmeasured(&self, position: usize) -> ArgumentError {
+    fn unmeasured(&self, position: usize) -> Box<ArgumentError> {
         let found = "an array".into();
         self.contract.refuse(position, Problem::Unbounded { found })
     }
 
     #[cold]
-    fn unfit(&self, position: usize, rule: &ArrayRule, memory: Memory<'_>) -> ArgumentError {
+    fn unfit(&self, position: usize, rule: &ArrayRule, memory: Memory<'_>) -> Box<ArgumentError> {
         let shape = memory.shape.to_vec();
         let problem = if shape.len() != rule.rank() {
             Problem::Rank {
@@ -476,7 +488,7 @@ impl<'a> Check<'a> {
         axis: usize,
         expected: usize,
         shape: &[usize],
-    ) -> ArgumentError {
+    ) -> Box<ArgumentError> {
         let extent = rule.extents.get(axis);
         let because = match extent {
             Some(ExtentRule::Dimension { dimension, .. }) => self.told_by(position, *dimension),

@@ -65,7 +65,7 @@ impl Contract {
             .parameters
             .iter()
             .enumerate()
-            .map(|(position, _)| Rule::new(&prototype, position, &inferred))
+            .map(|parameter| Rule::new(&prototype, parameter, &inferred))
             .collect::<Result<Box<[_]>, _>>()?;
         let trampoline = trampoline(&prototype, None)?;
         Ok(Self {
@@ -138,13 +138,13 @@ impl Contract {
     /// An error about the argument of a parameter.
     #[cold]
     #[must_use]
-    pub fn refuse(&self, position: usize, problem: Problem) -> ArgumentError {
-        ArgumentError {
+    pub fn refuse(&self, position: usize, problem: Problem) -> Box<ArgumentError> {
+        Box::new(ArgumentError {
             function: self.prototype.name.clone(),
             parameter: self.name(position).to_owned(),
             expected: self.expected(position),
             problem,
-        }
+        })
     }
 
     /// A name that is no parameter.
@@ -161,13 +161,13 @@ impl Contract {
     /// An error about the arguments as a whole.
     #[cold]
     #[must_use]
-    pub fn refuse_all(&self, problem: Problem) -> ArgumentError {
-        ArgumentError {
+    pub fn refuse_all(&self, problem: Problem) -> Box<ArgumentError> {
+        Box::new(ArgumentError {
             function: self.prototype.name.clone(),
             parameter: String::new(),
             expected: "arguments".into(),
             problem,
-        }
+        })
     }
 }
 

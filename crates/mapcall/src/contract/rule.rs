@@ -127,13 +127,9 @@ pub struct UnsupportedPrototype {
 impl Rule {
     pub(super) fn new(
         prototype: &Prototype,
-        position: usize,
+        (position, parameter): (usize, &Parameter),
         inferred: &[usize],
     ) -> Result<Self, UnsupportedPrototype> {
-        let parameter = prototype.parameters.get(position);
-        let Some(parameter) = parameter else {
-            return Ok(Self::Text);
-        };
         let refuse = |reason: String| UnsupportedPrototype {
             function: prototype.name.clone(),
             parameter: Some(parameter.name.clone()),

@@ -39,7 +39,7 @@ pub enum BindError {
 pub enum CallError {
     /// An argument is not what the prototype asks for; nothing was called.
     #[error(transparent)]
-    Argument(#[from] ArgumentError),
+    Argument(#[from] Box<ArgumentError>),
     /// The function says that it failed.
     #[error(
         "{function}: expected {}, got {}; see what the library says of it",
@@ -60,7 +60,7 @@ pub enum CallError {
         /// The function.
         function: String,
         /// What failed.
-        source: Error,
+        source: Box<Error>,
     },
 }
 

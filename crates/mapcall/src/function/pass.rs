@@ -130,7 +130,7 @@ pub(super) fn outputs(
         let array = Array::zeros(rule.dtype.clone(), shape, Order::C);
         let array = array.map_err(|source| CallError::Array {
             function: contract.prototype().name.clone(),
-            source,
+            source: Box::new(source),
         })?;
         check.word(position, array.as_mut_ptr().expose_provenance() as u64);
         arrays.push((position, array));

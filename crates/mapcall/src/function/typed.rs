@@ -23,8 +23,7 @@ macro_rules! integers {
             fn is(ctype: &CType) -> bool {
                 ctype.integer().is_some_and(|integer| {
                     integer.size() == size_of::<$type>()
-                        && integer.contains(<$type>::MIN as i128)
-                        && integer.contains(<$type>::MAX as i128)
+                        && integer.is_signed() == (<$type>::MIN != 0)
                 })
             }
         }
