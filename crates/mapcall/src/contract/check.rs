@@ -3,17 +3,17 @@
 use mapcall_array::layout::Dims;
 use smallvec::SmallVec;
 
+use super::Contract;
 use super::error::{ArgumentError, Problem};
 use super::number::{Number, Scalar, integer_value};
 use super::rule::{ArrayRule, ExtentRule, Inferred, PointerRule, Rule};
-use super::Contract;
 use crate::ctype::Integer;
 use crate::extent::Expr;
 
 /// A dimension that nothing has told yet; no array has as many elements.
 const UNSET: usize = usize::MAX;
 
-/// Where an array lies.
+/// Where an array lies: see [`Check`].
 #[derive(Clone, Copy, Debug)]
 pub struct Memory<'a> {
     /// The address of the first element.
@@ -114,7 +114,9 @@ impl<'a> Check<'a> {
         let words = Number::Integer(inferred.integer).words(value);
         words.map_err(|problem| self.contract.refuse(position, problem))?;
         let length = match value {
-            Scalar::Int(value) => usize::try_from(value).ok().filter(|&length| length != UNSET),
+            Scalar::Int(value) => usize::try_from(value)
+                .ok()
+                .filter(|&length| length != UNSET),
             Scalar::Bool(value) => Some(value.into()),
             _ => None,
         };
@@ -152,7 +154,10 @@ impl<'a> Check<'a> {
     /// A pointer, or anything else of one word that has been checked.
     #[inline]
     pub fn word(&mut self, position: usize, word: u64) {
-        if let Some(place) = self.place(position).and_then(|start| self.frame.get_mut(start)) {
+        if let Some(place) = self
+            .place(position)
+            .and_then(|start| self.frame.get_mut(start))
+        {
             *place = word;
         }
     }
@@ -160,7 +165,9 @@ impl<'a> Check<'a> {
     /// The bytes of a value that has been checked, as words.
     #[inline]
     pub fn words(&mut self, position: usize, words: &[u64]) {
-        let place = self.place(position).and_then(|start| self.frame.get_mut(start..));
+        let place = self
+            .place(position)
+            .and_then(|start| self.frame.get_mut(start..));
         if let Some(place) = place.and_then(|place| place.get_mut(..words.len())) {
             place.copy_from_slice(words);
         }
@@ -274,7 +281,9 @@ impl<'a> Check<'a> {
 
     /// The bytes of a struct by value, which has been checked.
     pub fn bytes(&mut self, position: usize, bytes: &[u8]) {
-        let words = self.place(position).and_then(|start| self.frame.get_mut(start..));
+        let words = self
+            .place(position)
+            .and_then(|start| self.frame.get_mut(start..));
         let words = words.unwrap_or_default();
         let place: &mut [u8] = bytemuck::cast_slice_mut(words);
         if let Some(place) = place.get_mut(..bytes.len()) {
@@ -364,7 +373,10 @@ impl<'a> Check<'a> {
 
     #[inline]
     fn dimension(&self, index: usize) -> Option<usize> {
-        self.dimensions.get(index).copied().filter(|&length| length != UNSET)
+        self.dimensions
+            .get(index)
+            .copied()
+            .filter(|&length| length != UNSET)
     }
 
     #[inline]
@@ -431,7 +443,8 @@ impl<'a> Check<'a> {
     ) -> Result<usize, Box<ArgumentError>> {
         expression.evaluate(values).map_err(|error| {
             let extent = expression.to_string();
-            self.contract.refuse(position, Problem::BadExtent { extent, error })
+            self.contract
+                .refuse(position, Problem::BadExtent { extent, error })
         })
     }
 
@@ -506,13 +519,14 @@ impl<'a> Check<'a> {
 
     /// The array that told a dimension: the first one before `position` that was given.
     fn told_by(&self, position: usize, dimension: usize) -> Option<String> {
-        let names_it = |extent: &ExtentRule| {
-            matches!(extent, ExtentRule::Dimension { dimension: other, .. } if *other == dimension)
-        };
+        let names_it = |extent: &ExtentRule| matches!(extent, ExtentRule::Dimension { dimension: other, .. } if *other == dimension);
         let left_out = |position: usize| self.outputs.iter().any(|(other, _)| *other == position);
         let before = self.contract.rules.iter().enumerate().take(position);
         before
-            .filter(|(_, rule)| rule.array().is_some_and(|rule| rule.extents.iter().any(names_it)))
+            .filter(|(_, rule)| {
+                rule.array()
+                    .is_some_and(|rule| rule.extents.iter().any(names_it))
+            })
             .find(|(other, _)| !left_out(*other))
             .map(|(other, _)| self.contract.name(other).to_owned())
     }

@@ -35,6 +35,13 @@ pub struct ArgumentError {
 }
 
 /// What is wrong with an argument.
+///
+/// ```
+/// use mapcall::contract::Problem;
+///
+/// let problem = Problem::Rank { expected: 2, shape: vec![7] };
+/// assert_eq!(problem.to_string(), "shape (7,)");
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Problem {
@@ -186,6 +193,13 @@ pub enum Problem {
 
 /// What makes an argument fit.
 ///
+/// ```
+/// use mapcall::array::DType;
+/// use mapcall::contract::Remedy;
+///
+/// assert_eq!(Remedy::Convert(DType::F32).to_string(), "convert it to float32");
+/// ```
+///
 /// Displayed, it is advice in words; a binding may put it into its own language's calls.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -211,7 +225,9 @@ impl fmt::Display for Remedy {
             Self::MakeArray(dtype) => write!(f, "make an array of {} of it", dtype.name()),
             Self::MakeContiguous => f.write_str("copy it into C order"),
             Self::Copy => f.write_str("pass a copy"),
-            Self::Measure => f.write_str("write its extent into the prototype, or call it unchecked"),
+            Self::Measure => {
+                f.write_str("write its extent into the prototype, or call it unchecked")
+            }
             Self::Words(words) => f.write_str(words),
         }
     }
@@ -318,6 +334,19 @@ impl ArgumentError {
     }
 
     /// The message, with the remedy in other words.
+    ///
+    /// ```
+    /// use mapcall::Prototype;
+    /// use mapcall::contract::{Contract, Problem};
+    ///
+    /// let contract = Contract::new(Prototype::parse("void f(int n, float x[n])")?)?;
+    /// let error = contract.refuse(1, Problem::ReadOnly);
+    /// assert_eq!(
+    ///     error.message(&"pass x.copy()"),
+    ///     "f: x: expected float32[n], writeable, got a read-only array; pass x.copy()",
+    /// );
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn message(&self, remedy: &dyn fmt::Display) -> String {
         let (function, expected, found) = (&self.function, self.expected(), self.found());
@@ -357,9 +386,9 @@ impl fmt::Display for Problem {
             Self::Overlap { other } => write!(f, "memory that it shares with {other}"),
             Self::Range { value } | Self::Kind { value } => value.fmt(f),
             Self::NulInText { at } => write!(f, "one at byte {at}"),
-            Self::Type { found, .. }
-            | Self::Field { found, .. }
-            | Self::Unbounded { found } => f.write_str(found),
+            Self::Type { found, .. } | Self::Field { found, .. } | Self::Unbounded { found } => {
+                f.write_str(found)
+            }
             Self::Handle { found } => write!(f, "a handle to {found}"),
             Self::Closed { found } => write!(f, "a closed handle to {found}"),
             Self::Function { found } => write!(f, "`{found}`"),

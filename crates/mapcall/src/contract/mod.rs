@@ -33,9 +33,9 @@ pub use rule::{
     target_name,
 };
 
+use crate::call::{CallTypeError, Engine, Trampoline};
 use crate::nearest::nearest;
 use crate::prototype::Prototype;
-use crate::call::{CallTypeError, Engine, Trampoline};
 
 /// What a prototype asks of its arguments.
 ///
@@ -78,7 +78,9 @@ impl Contract {
         })
     }
 
-    /// The same contract, but the function is called by that engine.
+    /// The same contract, but the function is called by that engine and no other.
+    ///
+    /// See [`Function::with_engine`](crate::Function::with_engine) for an example.
     ///
     /// # Errors
     ///
@@ -127,7 +129,7 @@ impl Contract {
             .map_or("", |parameter| &parameter.name)
     }
 
-    /// What a parameter takes, in a few words: `float32[n]`, `int`, `handle of sqlite3`.
+    /// What a parameter takes, in a few words: `float32[n]`, `int`, `a pointer to sqlite3`.
     #[must_use]
     pub fn expected(&self, position: usize) -> String {
         self.rules
@@ -148,10 +150,26 @@ impl Contract {
     }
 
     /// A name that is no parameter.
+    ///
+    /// ```
+    /// use mapcall::Prototype;
+    /// use mapcall::contract::Contract;
+    ///
+    /// let contract = Contract::new(Prototype::parse("double cos(double angle)")?)?;
+    /// assert_eq!(
+    ///     contract.refuse_all(contract.unknown("angel")).to_string(),
+    ///     "cos: expected a parameter's name, got angel; did you mean angle?",
+    /// );
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[cold]
     #[must_use]
     pub fn unknown(&self, name: &str) -> Problem {
-        let names = self.prototype.parameters.iter().map(|parameter| &*parameter.name);
+        let names = self
+            .prototype
+            .parameters
+            .iter()
+            .map(|parameter| &*parameter.name);
         Problem::Unknown {
             name: name.to_owned(),
             nearest: nearest(name, names).first().map(|name| (*name).to_owned()),
@@ -171,10 +189,7 @@ impl Contract {
     }
 }
 
-fn positions(
-    prototype: &Prototype,
-    select: impl Fn(&crate::Parameter) -> bool,
-) -> Box<[usize]> {
+fn positions(prototype: &Prototype, select: impl Fn(&crate::Parameter) -> bool) -> Box<[usize]> {
     let parameters = prototype.parameters.iter().enumerate();
     parameters
         .filter(|(_, parameter)| select(parameter))

@@ -109,7 +109,10 @@ impl Number {
     #[must_use]
     #[inline]
     pub fn is_extended(self) -> bool {
-        matches!(self, Self::Float(Float::LongDouble) | Self::Complex(Float::LongDouble))
+        matches!(
+            self,
+            Self::Float(Float::LongDouble) | Self::Complex(Float::LongDouble)
+        )
     }
 
     /// How many words a value fills.
@@ -153,7 +156,9 @@ impl Number {
             },
             Self::Integer(integer) => match value {
                 Scalar::Bool(value) => one(value.into()),
-                Scalar::Int(whole) => one(integer_word(integer, whole).ok_or(Problem::Range { value })?),
+                Scalar::Int(whole) => {
+                    one(integer_word(integer, whole).ok_or(Problem::Range { value })?)
+                }
                 _ => return Err(Problem::Kind { value }),
             },
             Self::Float(float) => {
@@ -166,8 +171,10 @@ impl Number {
                     real => (real, Scalar::Float(0.0)),
                 };
                 let whole = |_| Problem::Range { value };
-                let ([a, b], [c, d]) =
-                    (real(float, re).map_err(whole)?, real(float, im).map_err(whole)?);
+                let ([a, b], [c, d]) = (
+                    real(float, re).map_err(whole)?,
+                    real(float, im).map_err(whole)?,
+                );
                 match float {
                     Float::LongDouble => [a, b, c, d],
                     Float::Double => [a, c, 0, 0],
@@ -259,13 +266,20 @@ fn real(float: Float, value: Scalar) -> Result<[u64; 2], Problem> {
 }
 
 /// The floating number of an integer's value.
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "checked by the way back")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "checked by the way back"
+)]
 fn exact(whole: i128) -> Option<f64> {
     let number = whole as f64;
     (number as i128 == whole && whole != i128::MAX).then_some(number)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the low bits hold the value")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low bits hold the value"
+)]
 fn real_value(float: Float, words: [u64; 2]) -> f64 {
     match float {
         Float::Float16 => f16::from_bits(words[0] as u16).into(),
