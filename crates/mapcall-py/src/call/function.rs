@@ -161,7 +161,7 @@ impl Function {
         if let Some(reason) = success.unfit(&inner.prototype().returns) {
             return Err(PyValueError::new_err(format!("{}: check: {reason}", inner.name())));
         }
-        let mut inner = if success == Success::Any { inner } else { inner.check(success) };
+        let mut inner = inner.check(success).map_err(|error| errors::bind(py, &error))?;
         if let Some(engine) = options.engine {
             inner = inner.with_engine(engine).map_err(|error| errors::bind(py, &error))?;
         }

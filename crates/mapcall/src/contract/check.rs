@@ -2,16 +2,17 @@
 
 use mapcall_array::layout::Dims;
 
+use super::Contract;
 use super::error::{ArgumentError, Problem};
 use super::number::{Number, Scalar, integer_value};
 use super::rule::{ArrayRule, ExtentRule, Inferred, PointerRule, Rule};
-use super::Contract;
+use crate::ctype::Integer;
 use crate::extent::Expr;
 
 /// A dimension that nothing has told yet; no array has as many elements.
 const UNSET: u64 = u64::MAX;
 
-/// Where an array lies.
+/// Where an array lies: see [`Check`].
 #[derive(Clone, Copy, Debug)]
 pub struct Memory<'a> {
     /// The address of the first element.
@@ -64,6 +65,8 @@ pub struct Memory<'a> {
 #[derive(Debug)]
 pub struct Check<'a> {
     contract: &'a Contract,
+    /// Where the parameters start in the frame.
+    places: &'a [usize],
     frame: &'a mut [u64],
     /// The dimensions, as far as they are known.
     dimensions: &'a mut [u64],
@@ -96,6 +99,7 @@ impl<'a> Check<'a> {
         dimensions.fill(UNSET);
         Self {
             contract,
+            places: contract.trampoline.layout().parameters(),
             frame,
             dimensions,
             sizes,
@@ -146,20 +150,20 @@ impl<'a> Check<'a> {
         let words = number
             .words(value)
             .map_err(|problem| self.contract.refuse(position, problem))?;
-        let count = match number {
-            Number::Float(crate::ctype::Float::LongDouble) | Number::Complex(crate::ctype::Float::Double) => 2,
-            Number::Complex(crate::ctype::Float::LongDouble) => 4,
-            _ => 1,
-        };
-        self.words(position, words.get(..count).unwrap_or_default());
+        match number.count() {
+            1 => self.word(position, words[0]),
+            count => self.words(position, words.get(..count).unwrap_or_default()),
+        }
         Ok(())
     }
 
     /// A pointer, or anything else of one word that has been checked.
     #[inline]
     pub fn word(&mut self, position: usize, word: u64) {
-        let place = self.contract.places.get(position);
-        if let Some(place) = place.and_then(|&place| self.frame.get_mut(place)) {
+        if let Some(place) = self
+            .place(position)
+            .and_then(|start| self.frame.get_mut(start))
+        {
             *place = word;
         }
     }
@@ -167,9 +171,10 @@ impl<'a> Check<'a> {
     /// The bytes of a value that has been checked, as words.
     #[inline]
     pub fn words(&mut self, position: usize, words: &[u64]) {
-        let start = self.contract.place(position);
-        let place = start.checked_add(words.len()).and_then(|end| self.frame.get_mut(start..end));
-        if let Some(place) = place {
+        let place = self
+            .place(position)
+            .and_then(|start| self.frame.get_mut(start..));
+        if let Some(place) = place.and_then(|place| place.get_mut(..words.len())) {
             place.copy_from_slice(words);
         }
     }
@@ -266,7 +271,7 @@ impl<'a> Check<'a> {
                 shape: memory.shape.to_vec(),
                 strides: memory.strides.to_vec(),
             }
-        } else if address % rule.alignment != 0 {
+        } else if !address.is_multiple_of(rule.alignment) {
             let alignment = rule.alignment;
             Problem::Unaligned { address, alignment }
         } else if !(memory.is_writeable || rule.is_const) {
@@ -280,8 +285,10 @@ impl<'a> Check<'a> {
 
     /// The bytes of a struct by value, which has been checked.
     pub fn bytes(&mut self, position: usize, bytes: &[u8]) {
-        let start = self.contract.place(position);
-        let words = self.frame.get_mut(start..).unwrap_or_default();
+        let words = self
+            .place(position)
+            .and_then(|start| self.frame.get_mut(start..));
+        let words = words.unwrap_or_default();
         let place: &mut [u8] = bytemuck::cast_slice_mut(words);
         if let Some(place) = place.get_mut(..bytes.len()) {
             place.copy_from_slice(bytes);
@@ -358,6 +365,17 @@ impl<'a> Check<'a> {
     }
 
     #[inline]
+    fn place(&self, position: usize) -> Option<usize> {
+        self.places.get(position).copied()
+    }
+
+    /// The first word of a parameter.
+    #[inline]
+    fn given(&self, position: usize) -> Option<u64> {
+        self.frame.get(self.place(position)?).copied()
+    }
+
+    #[inline]
     fn dimension(&self, index: usize) -> Option<usize> {
         let known = self.dimensions.get(index).copied();
         known.and_then(|length| isize::try_from(length).ok()).map(isize::cast_unsigned)
@@ -366,8 +384,7 @@ impl<'a> Check<'a> {
     #[inline]
     fn overlap(&self, one: usize, other: usize) -> bool {
         let span = |position: usize| {
-            let start = self.contract.place(position);
-            let start = self.frame.get(start).copied().unwrap_or_default();
+            let start = self.given(position).unwrap_or_default();
             let size = self.sizes.get(position).copied().unwrap_or_default();
             (start, size)
         };
@@ -442,7 +459,8 @@ impl<'a> Check<'a> {
     ) -> Result<usize, Box<ArgumentError>> {
         expression.evaluate(values).map_err(|error| {
             let extent = expression.to_string();
-            self.contract.refuse(position, Problem::BadExtent { extent, error })
+            self.contract
+                .refuse(position, Problem::BadExtent { extent, error })
         })
     }
 
@@ -453,11 +471,10 @@ impl<'a> Check<'a> {
             let integer = match rule {
                 Rule::Inferred(inferred) => inferred.integer,
                 Rule::Number(Number::Integer(integer)) => *integer,
-                Rule::Number(Number::Bool) => crate::ctype::Integer::UChar,
+                Rule::Number(Number::Bool) => Integer::UChar,
                 _ => return None,
             };
-            let start = self.contract.place(position);
-            Some(integer_value(integer, *self.frame.get(start)?))
+            Some(integer_value(integer, self.given(position)?))
         };
         rules.map(value).collect()
     }
@@ -557,7 +574,10 @@ impl<'a> Check<'a> {
         let left_out = |position: usize| outputs.iter().any(|(other, _)| *other == position);
         let before = self.contract.rules.iter().enumerate().take(position);
         before
-            .filter(|(_, rule)| rule.array().is_some_and(|rule| rule.extents.iter().any(names_it)))
+            .filter(|(_, rule)| {
+                rule.array()
+                    .is_some_and(|rule| rule.extents.iter().any(names_it))
+            })
             .find(|(other, _)| !left_out(*other))
             .map(|(other, _)| self.contract.name(other).to_owned())
     }

@@ -33,9 +33,9 @@ pub use rule::{
     target_name,
 };
 
+use crate::call::{CallTypeError, Engine, Trampoline};
 use crate::nearest::nearest;
 use crate::prototype::Prototype;
-use crate::call::{CallTypeError, Engine, Trampoline};
 
 /// What a prototype asks of its arguments.
 ///
@@ -52,8 +52,6 @@ pub struct Contract {
     trampoline: Trampoline,
     /// The words of a frame.
     frame: usize,
-    /// Where each parameter starts in it.
-    places: Box<[usize]>,
 }
 
 /// An inferred parameter.
@@ -79,7 +77,7 @@ impl Contract {
             .parameters
             .iter()
             .enumerate()
-            .map(|(position, _)| Rule::new(&prototype, position, &inferred))
+            .map(|parameter| Rule::new(&prototype, parameter, &inferred))
             .collect::<Result<Box<[_]>, _>>()?;
         let trampoline = trampoline(&prototype, None)?;
         let dimension = |&position: &usize| Dimension {
@@ -92,14 +90,15 @@ impl Contract {
             apart: apart(&prototype),
             inferred: inferred.iter().map(dimension).collect(),
             frame: trampoline.layout().words(),
-            places: trampoline.layout().parameters().into(),
             prototype: Arc::new(prototype),
             rules,
             trampoline,
         })
     }
 
-    /// The same contract, but the function is called by that engine.
+    /// The same contract, but the function is called by that engine and no other.
+    ///
+    /// See [`Function::with_engine`](crate::Function::with_engine) for an example.
     ///
     /// # Errors
     ///
@@ -139,12 +138,6 @@ impl Contract {
         self.frame + self.inferred.len() + self.rules.len()
     }
 
-    /// The word of the frame where a parameter starts.
-    #[inline]
-    fn place(&self, position: usize) -> usize {
-        self.places.get(position).copied().unwrap_or(self.frame)
-    }
-
     /// How the function is called.
     #[must_use]
     #[inline]
@@ -161,7 +154,7 @@ impl Contract {
             .map_or("", |parameter| &parameter.name)
     }
 
-    /// What a parameter takes, in a few words: `float32[n]`, `int`, `handle of sqlite3`.
+    /// What a parameter takes, in a few words: `float32[n]`, `int`, `a pointer to sqlite3`.
     #[must_use]
     pub fn expected(&self, position: usize) -> String {
         self.rules
@@ -182,10 +175,26 @@ impl Contract {
     }
 
     /// A name that is no parameter.
+    ///
+    /// ```
+    /// use mapcall::Prototype;
+    /// use mapcall::contract::Contract;
+    ///
+    /// let contract = Contract::new(Prototype::parse("double cos(double angle)")?)?;
+    /// assert_eq!(
+    ///     contract.refuse_all(contract.unknown("angel")).to_string(),
+    ///     "cos: expected a parameter's name, got angel; did you mean angle?",
+    /// );
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[cold]
     #[must_use]
     pub fn unknown(&self, name: &str) -> Problem {
-        let names = self.prototype.parameters.iter().map(|parameter| &*parameter.name);
+        let names = self
+            .prototype
+            .parameters
+            .iter()
+            .map(|parameter| &*parameter.name);
         Problem::Unknown {
             name: name.to_owned(),
             nearest: nearest(name, names).first().map(|name| (*name).to_owned()),
@@ -205,10 +214,7 @@ impl Contract {
     }
 }
 
-fn positions(
-    prototype: &Prototype,
-    select: impl Fn(&crate::Parameter) -> bool,
-) -> Box<[usize]> {
+fn positions(prototype: &Prototype, select: impl Fn(&crate::Parameter) -> bool) -> Box<[usize]> {
     let parameters = prototype.parameters.iter().enumerate();
     parameters
         .filter(|(_, parameter)| select(parameter))
