@@ -76,18 +76,12 @@ impl<'py> Reader<'_, '_, 'py> {
     ) -> PyResult<()> {
         match rule {
             Rule::Array(array) => self.array(position, array, expected, object),
-            Rule::Number(kind) => match number::word(*kind, object) {
-                Some(word) => {
-                    self.check.word(position, word);
-                    Ok(())
-                }
-                None => self.number(position, *kind, object),
-            },
+            Rule::Number(kind) => self.number(position, *kind, object),
             _ => self.other(position, rule, object),
         }
     }
 
-    #[inline(always)]
+    #[inline]
     fn array(
         &mut self,
         position: usize,
@@ -122,7 +116,7 @@ impl<'py> Reader<'_, '_, 'py> {
         Ok(())
     }
 
-    #[inline(always)]
+    #[inline]
     fn ndarray(
         &mut self,
         position: usize,

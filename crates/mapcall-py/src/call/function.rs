@@ -4,8 +4,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use mapcall::Success;
-use mapcall::contract::{Problem, Rule};
-use numpy::PyUntypedArray;
+use mapcall::contract::{Problem, Quick, Rule};
+use numpy::{PyArrayDescr, PyUntypedArray};
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi::{self, PyObject};
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -46,6 +46,8 @@ pub(crate) struct Function {
     pub(super) is_unchecked: bool,
     /// `numpy.ndarray`, at hand.
     pub(super) ndarray: Py<PyType>,
+    /// The contract for the usual call, if it is simple enough, and the dtypes of arrays by argument.
+    pub(super) quick: Option<(Quick, Box<[Option<Py<PyArrayDescr>>]>)>,
     binding: Arc<Binding>,
 }
 
@@ -197,9 +199,18 @@ impl Function {
         is_unchecked: bool,
         binding: Arc<Binding>,
     ) -> PyResult<Bound<'py, Self>> {
+        let quick = Quick::new(inner.contract()).map(|quick| {
+            let rules = inner.contract().rules().iter().zip(&binding.parameters);
+            let given = rules.filter(|(rule, _)| !matches!(rule, Rule::Inferred(_)));
+            let dtype = |expected: &Option<Expected>| {
+                expected.as_ref().map(|expected| expected.dtype.clone_ref(py))
+            };
+            (quick, given.map(|(_, (_, expected))| dtype(expected)).collect())
+        });
         let function = Bound::new(
             py,
             Self {
+                quick,
                 vectorcall: vectorcall::vectorcall,
                 inner,
                 is_unchecked,
