@@ -13,7 +13,7 @@ use pyo3::types::PyTuple;
 use super::argument::{Kept, Reader};
 use super::callback;
 use super::function::{Function, Gil};
-use super::result::{self, Outputs};
+use super::result;
 use super::{errors, ndarray, number};
 use crate::mapped_array::guard;
 
@@ -81,7 +81,7 @@ fn run<'py>(
         let mut frame = Quick::frame();
         if let Some(nbytes) = quick(function.get(), arguments, &mut frame) {
             let errno = invoke(function, &mut frame, nbytes)?;
-            return finish(function, &frame, Outputs::new(), errno);
+            return result(function, &frame, errno);
         }
     }
     general(function, arguments, positional, keywords)
@@ -152,7 +152,8 @@ fn general<'py>(
     let nbytes = check.nbytes();
     let errno = invoke(function, words, nbytes)?;
     drop(kept);
-    finish(function, words, outputs, errno)
+    let result = result(function, words, errno)?;
+    if outputs.is_empty() { Ok(result) } else { result::with_outputs(function, result, outputs) }
 }
 
 /// Runs the function on a frame that has been filled.
@@ -176,21 +177,20 @@ fn invoke(function: &Bound<'_, Function>, words: &mut [u64], nbytes: usize) -> P
     })
 }
 
-/// Judges the result, and gives it to Python with the outputs.
+/// The result for Python, if it isn't a failure.
 #[inline]
-fn finish<'py>(
+fn result<'py>(
     function: &Bound<'py, Function>,
     words: &[u64],
-    outputs: Outputs<'py>,
     errno: i32,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let (py, this) = (function.py(), function.get());
-    let layout = this.inner.contract().trampoline().layout();
-    let words = words.get(layout.result()..).unwrap_or_default();
+    let this = function.get();
+    let start = this.inner.contract().trampoline().layout().result();
+    let words = words.get(start..).unwrap_or_default();
     this.inner
         .judge(words, errno)
-        .map_err(|error| errors::call(py, &error, errno))?;
-    result::returned(function, words, outputs, errno)
+        .map_err(|error| errors::call(function.py(), &error, errno))?;
+    result::value(function, words, errno)
 }
 
 /// The words of a frame, 16-byte aligned as C's largest scalars.

@@ -12,8 +12,8 @@ use super::{Contract, Dimension};
 use crate::ctype::CType;
 
 /// The most extents and the most arrays.
-const EXTENTS: usize = 8;
-const ARRAYS: usize = 8;
+const EXTENTS: usize = 4;
+const ARRAYS: usize = 4;
 
 /// The most axes of an array.
 const RANK: usize = 2;
