@@ -47,6 +47,7 @@ mod _mapcall {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::call::Doc::install(&module.py().get_type::<Function>())?;
         module.add(
             "MappedArray",
             super::mapped_array::type_object(module.py())?,

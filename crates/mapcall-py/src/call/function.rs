@@ -114,11 +114,7 @@ impl Options {
                 Some("release") => Gil::Release,
                 Some(other) => return Err(wrong("gil", "None, 'hold' or 'release'", other)),
             },
-            text: match text {
-                "str" => Text::Str,
-                "bytes" => Text::Bytes,
-                other => return Err(wrong("text", "'str' or 'bytes'", other)),
-            },
+            text: Text::named(text)?,
             destructor: destructor.map(Bound::unbind),
             engine: match engine {
                 None => None,
@@ -445,11 +441,6 @@ impl Function {
     #[getter]
     fn __signature__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         signature::inspect(py, &self.inner)
-    }
-
-    #[getter]
-    fn __doc__(&self) -> String {
-        signature::document(&self.inner)
     }
 
     fn __repr__(&self) -> String {

@@ -10,6 +10,7 @@ use numpy::PyArrayDescr;
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
+use super::result::{self, Text};
 use super::{callback, errors, ndarray};
 use crate::convert;
 
@@ -51,6 +52,15 @@ impl Handle {
 
     pub(super) fn live_address(&self) -> Option<NonNull<c_void>> {
         self.inner.address()
+    }
+
+    fn open_address(&self) -> PyResult<NonNull<c_void>> {
+        self.inner.address().ok_or_else(|| {
+            PyValueError::new_err(format!(
+                "expected an open handle, got a closed one to {}; open a new one",
+                self.target()
+            ))
+        })
     }
 
     fn end(&self, py: Python<'_>) -> PyResult<()> {
@@ -148,17 +158,41 @@ impl Handle {
             }
         };
         let shape = convert::shape(shape)?.unwrap_or_default();
-        let address = handle.inner.address().ok_or_else(|| {
-            PyValueError::new_err(format!(
-                "expected an open handle, got a closed one to {}; open a new one",
-                handle.target()
-            ))
-        })?;
+        let address = handle.open_address()?;
         let owner = match owner {
             Some(owner) => owner,
             None => Bound::new(py, View::new(this))?.into_any(),
         };
         ndarray::on_memory(&dtype, &shape, address, owner)
+    }
+
+    /// A copy of the text that the pointer leads to, up to its NUL.
+    ///
+    /// >>> import mapcall
+    /// >>> strchr = mapcall.load(None).function("char *strchr(const char *s, int c)")
+    /// >>> strchr(b"key=value", ord("=")).text()
+    /// '=value'
+    ///
+    /// Parameters
+    /// ----------
+    /// kind : {'str', 'bytes'}
+    ///     What to make of it; a str must be UTF-8.
+    ///
+    /// Raises
+    /// ------
+    /// TypeError
+    ///     When it is no pointer to characters.
+    #[pyo3(signature = (kind = "str"))]
+    fn text<'py>(&self, py: Python<'py>, kind: &str) -> PyResult<Bound<'py, PyAny>> {
+        let kind = Text::named(kind)?;
+        if !matches!(self.ctype.size(), Some(1)) {
+            return Err(PyTypeError::new_err(format!(
+                "text: expected a pointer to characters, got one to {}; take an array of it",
+                self.target()
+            )));
+        }
+        let address = self.open_address()?;
+        result::text(py, address.addr().get() as u64, kind)
     }
 
     fn __repr__(&self) -> String {

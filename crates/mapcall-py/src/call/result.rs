@@ -38,6 +38,16 @@ pub(super) enum Text {
 }
 
 impl Text {
+    pub(super) fn named(name: &str) -> PyResult<Self> {
+        match name {
+            "str" => Ok(Self::Str),
+            "bytes" => Ok(Self::Bytes),
+            other => Err(PyValueError::new_err(format!(
+                "text must be 'str' or 'bytes', got '{other}'"
+            ))),
+        }
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Str => "str",

@@ -5,7 +5,9 @@ use mapcall::ctype::{CType, Integer};
 use numpy::PyArrayDescr;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple, PyType};
+
+use super::function::Function;
 
 /// A parameter of a function.
 ///
@@ -184,8 +186,41 @@ pub(super) fn inspect<'py>(
     inspect.getattr("Signature")?.call((parameters,), Some(&keywords))
 }
 
+/// `Function.__doc__`: the class's own, and for each function what `help` shows of it.
+///
+/// A class of PyO3 has one text for both.
+#[pyclass(frozen, module = "mapcall._mapcall")]
+pub(crate) struct Doc {
+    class: Py<PyAny>,
+}
+
+impl Doc {
+    pub(crate) fn install(class: &Bound<'_, PyType>) -> PyResult<()> {
+        let name = intern!(class.py(), "__doc__");
+        let doc = Self {
+            class: class.getattr(name)?.unbind(),
+        };
+        class.setattr(name, Bound::new(class.py(), doc)?)
+    }
+}
+
+#[pymethods]
+impl Doc {
+    fn __get__<'py>(
+        &self,
+        function: &Bound<'py, PyAny>,
+        _class: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = function.py();
+        match function.cast::<Function>() {
+            Ok(function) => Ok(document(&function.get().inner).into_pyobject(py)?.into_any()),
+            Err(_) => Ok(self.class.bind(py).clone()),
+        }
+    }
+}
+
 /// What `help` shows.
-pub(super) fn document(function: &mapcall::Function) -> String {
+fn document(function: &mapcall::Function) -> String {
     let contract = function.contract();
     let mut document = format!("{}\n\n    {};\n", text(function), function.prototype());
     let rules = contract.rules().iter().enumerate();
