@@ -150,6 +150,7 @@ def rebind(
     options: Mapping[str, Any],
     is_unchecked: bool,
 ) -> Function: ...
+
 @final
 class Library:
     @property
