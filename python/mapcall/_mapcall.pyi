@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from ctypes import Array
 from os import PathLike
 from typing import IO, Any, Literal, Self, SupportsIndex, TypeVar, final
@@ -23,6 +23,7 @@ __all__ = [
     "MappedArray",
     "Parameter",
     "Struct",
+    "command",
     "create",
     "get_errno",
     "load",
@@ -140,14 +141,15 @@ def load(
     header: _Name | None = None,
     *,
     include: Sequence[_Name] | None = None,
-    define: Mapping[str, object] | None = None,
+    define: dict[str, Any] | None = None,
 ) -> Library: ...
 def get_errno() -> int: ...
+def command(arguments: Sequence[str]) -> int: ...
 def rebind(
     library: Library,
     name: str,
     prototype: str | None,
-    options: Mapping[str, Any],
+    options: dict[str, Any],
     is_unchecked: bool,
 ) -> Function: ...
 
