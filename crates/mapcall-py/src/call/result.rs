@@ -263,7 +263,8 @@ pub(super) fn handle<'py>(
         return Ok(py.None().into_bound(py));
     };
     let name = target_name(target);
-    let handle = mapcall::Handle::new(origin, &name, address);
+    // SAFETY: C gave it for one of that type: so the user of `load` has promised.
+    let handle = unsafe { mapcall::Handle::new(origin, &name, address) };
     let destructor = destructor.map(|destructor| &destructor.bind(py).get().inner).filter(|function| {
         matches!(
             function.contract().rules(),
