@@ -13,6 +13,7 @@
 )]
 
 mod call;
+mod command;
 mod convert;
 mod ctypes;
 mod errors;
@@ -32,6 +33,8 @@ mod _mapcall {
     use super::call::{
         Annotation, Callback, Function, Handle, Library, Parameter, Struct, get_errno, load, rebind,
     };
+    #[pymodule_export]
+    use super::command::command;
     #[pymodule_export]
     use super::ctypes::Ctypes;
     #[pymodule_export]

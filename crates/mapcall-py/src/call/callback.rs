@@ -63,6 +63,12 @@ pub(super) fn running(call: impl FnOnce() -> i32) -> PyResult<i32> {
 
 /// A callable as a C function pointer, good as long as this object lives.
 ///
+/// >>> import mapcall
+/// >>> signal = mapcall.load(None).function(
+/// ...     "typedef void (*handler)(int number); handler signal(int number, handler act)")
+/// >>> signal.callback("act", print)
+/// <mapcall.Callback: void (int)>
+///
 /// Made by `Function.callback`.
 #[pyclass(frozen, module = "mapcall", weakref)]
 pub(crate) struct Callback {
@@ -110,6 +116,14 @@ impl Callback {
     }
 
     /// The address of the C function, as an int.
+    ///
+    /// >>> import ctypes, mapcall
+    /// >>> bsearch = mapcall.load(None).function(
+    /// ...     "void *bsearch(const void *key, const void *base, size_t n, size_t size,"
+    /// ...     "              int (*compare)(int, int))")
+    /// >>> larger = bsearch.callback("compare", max)
+    /// >>> ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int)(larger.address)(3, 4)
+    /// 4
     #[getter(address)]
     fn py_address(&self) -> usize {
         self.closure.address().addr()

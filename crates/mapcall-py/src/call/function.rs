@@ -370,6 +370,11 @@ impl Function {
     }
 
     /// The library that the function is in.
+    ///
+    /// >>> import mapcall
+    /// >>> libm = mapcall.load("m")
+    /// >>> libm.function("double cos(double x)").library is libm
+    /// True
     #[getter]
     fn library(&self, py: Python<'_>) -> Py<Library> {
         self.binding.library.clone_ref(py)

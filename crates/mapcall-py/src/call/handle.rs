@@ -84,24 +84,56 @@ impl Handle {
 #[pymethods]
 impl Handle {
     /// What it points to: the name of a struct, or a C type.
+    ///
+    /// >>> import mapcall
+    /// >>> tmpfile = mapcall.load(None).function("struct file *tmpfile(void)")
+    /// >>> tmpfile().type
+    /// 'file'
     #[getter(r#type)]
     fn py_type(&self) -> &str {
         self.inner.target()
     }
 
     /// The pointer as an int; None once closed.
+    ///
+    /// >>> import mapcall, numpy
+    /// >>> memchr = mapcall.load(None).function(
+    /// ...     "void *memchr(const unsigned char s[n], int c, size_t n)")
+    /// >>> text = numpy.frombuffer(b"address", "u1")
+    /// >>> memchr(text, ord("r")).address - text.ctypes.data
+    /// 3
     #[getter]
     fn address(&self) -> Option<usize> {
         self.inner.address().map(|address| address.addr().get())
     }
 
     /// Whether it has been closed.
+    ///
+    /// >>> import mapcall
+    /// >>> libc = mapcall.load(None)
+    /// >>> malloc = libc.function("void *malloc(size_t size)",
+    /// ...                        destructor=libc.function("void free(void *p)"))
+    /// >>> with malloc(8) as memory:
+    /// ...     memory.closed
+    /// False
+    /// >>> memory.closed
+    /// True
     #[getter]
     fn closed(&self) -> bool {
         self.inner.is_closed()
     }
 
     /// Ends the handle, and runs its destructor if it has one; again, does nothing.
+    ///
+    /// >>> import mapcall
+    /// >>> libc = mapcall.load(None)
+    /// >>> fclose = libc.function("int fclose(struct file *stream)", check="zero")
+    /// >>> fileno = libc.function("int fileno(struct file *stream)")
+    /// >>> stream = libc.function("struct file *tmpfile(void)", destructor=fclose)()
+    /// >>> stream.close()
+    /// >>> fileno(stream)
+    /// Traceback (most recent call last):
+    /// mapcall.ArgumentError: fileno: stream: expected a pointer to file that is open, ...
     ///
     /// Raises
     /// ------

@@ -18,21 +18,76 @@ use super::function::Function;
 #[pyclass(frozen, get_all, module = "mapcall")]
 pub(crate) struct Parameter {
     /// Its name in the prototype.
+    ///
+    /// >>> import mapcall
+    /// >>> memchr = mapcall.load(None).function(
+    /// ...     "void *memchr(const unsigned char s[restrict n], int c, size_t n)")
+    /// >>> [each.name for each in memchr.parameters]
+    /// ['s', 'c', 'n']
     name: String,
     /// Its C type; that of the elements if it is an array.
+    ///
+    /// >>> import mapcall
+    /// >>> memchr = mapcall.load(None).function(
+    /// ...     "void *memchr(const unsigned char s[restrict n], int c, size_t n)")
+    /// >>> [each.type for each in memchr.parameters]
+    /// ['unsigned char', 'int', 'size_t']
     r#type: String,
     /// The dtype of an array, or of what a pointer is to; None for anything else.
+    ///
+    /// >>> import mapcall
+    /// >>> memchr = mapcall.load(None).function(
+    /// ...     "void *memchr(const unsigned char s[restrict n], int c, size_t n)")
+    /// >>> [each.dtype for each in memchr.parameters]
+    /// [dtype('uint8'), None, None]
     dtype: Option<Py<PyArrayDescr>>,
     /// The extents of an array, as in the prototype; '' where it doesn't say.
+    ///
+    /// >>> import mapcall
+    /// >>> memchr = mapcall.load(None).function(
+    /// ...     "void *memchr(const unsigned char s[restrict n], int c, size_t n)")
+    /// >>> [each.extents for each in memchr.parameters]
+    /// [('n',), (), ()]
     extents: Py<PyTuple>,
     /// Whether what it points to is only read.
+    ///
+    /// >>> import mapcall
+    /// >>> memchr = mapcall.load(None).function(
+    /// ...     "void *memchr(const unsigned char s[restrict n], int c, size_t n)")
+    /// >>> [each.is_const for each in memchr.parameters]
+    /// [True, False, False]
     is_const: bool,
     /// Whether the array shares no memory with others.
+    ///
+    /// >>> import mapcall
+    /// >>> memchr = mapcall.load(None).function(
+    /// ...     "void *memchr(const unsigned char s[restrict n], int c, size_t n)")
+    /// >>> [each.is_restrict for each in memchr.parameters]
+    /// [True, False, False]
     is_restrict: bool,
     /// Whether it is the extent of an array, and so isn't given.
+    ///
+    /// >>> import mapcall
+    /// >>> memchr = mapcall.load(None).function(
+    /// ...     "void *memchr(const unsigned char s[restrict n], int c, size_t n)")
+    /// >>> [each.is_inferred for each in memchr.parameters]
+    /// [False, False, True]
     is_inferred: bool,
     /// Whether it is an array that the function may write.
+    ///
+    /// >>> import mapcall
+    /// >>> memchr = mapcall.load(None).function(
+    /// ...     "void *memchr(const unsigned char s[restrict n], int c, size_t n)")
+    /// >>> [each.is_output for each in memchr.parameters]
+    /// [False, False, False]
     is_output: bool,
+    /// The parameter in C.
+    ///
+    /// >>> import mapcall
+    /// >>> memchr = mapcall.load(None).function(
+    /// ...     "void *memchr(const unsigned char s[restrict n], int c, size_t n)")
+    /// >>> memchr.parameters[0].text
+    /// 'const unsigned char s[restrict n]'
     text: String,
 }
 
@@ -65,6 +120,11 @@ impl Parameter {
 }
 
 /// What stands behind the colon of a parameter in `inspect.signature`.
+///
+/// >>> import inspect, mapcall
+/// >>> frexp = mapcall.load("m").function("double frexp(double x, int exponent[1])")
+/// >>> inspect.signature(frexp).parameters["exponent"].annotation
+/// int32[1] inout
 #[pyclass(frozen, eq, hash, module = "mapcall._mapcall")]
 #[derive(PartialEq, Eq, Hash)]
 pub(crate) struct Annotation(String);
