@@ -33,6 +33,7 @@ pub use rule::{
     target_name,
 };
 
+use crate::CType;
 use crate::call::{CallTypeError, Engine, Trampoline};
 use crate::nearest::nearest;
 use crate::prototype::Prototype;
@@ -67,6 +68,15 @@ impl Contract {
             .enumerate()
             .map(|parameter| Rule::new(&prototype, parameter, &inferred))
             .collect::<Result<Box<[_]>, _>>()?;
+        if let (CType::Record(_), Err(error)) =
+            (prototype.returns.resolved(), prototype.returns.dtype())
+        {
+            return Err(UnsupportedPrototype {
+                function: prototype.name,
+                parameter: None,
+                reason: error.to_string(),
+            });
+        }
         let trampoline = trampoline(&prototype, None)?;
         Ok(Self {
             arguments: positions(&prototype, |parameter| !parameter.is_inferred),

@@ -160,7 +160,11 @@ pub struct PointerRule {
 ///
 /// let text = "struct page { char bytes[100000]; }; void turn(struct page p);";
 /// let error = Contract::new(Prototype::parse(text)?).unwrap_err();
-/// assert_eq!(error.to_string(), "turn: ");
+/// assert_eq!(
+///     error.to_string(),
+///     "turn: expected parameters and result of at most 65536 bytes, got more; \
+///      pass pointers to the large ones",
+/// );
 /// # Ok::<(), mapcall::PrototypeError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -20,10 +20,7 @@ fn slices_views_and_arrays_are_passed_as_they_are() {
     for saxpy in engines(SAXPY) {
         let x = [1.0_f32, 2.0, 3.0];
         let mut y = [1.0_f32; 3];
-        call(
-            &saxpy,
-            &mut [2.0.into(), Arg::from(&x[..]), Arg::from(&mut y[..])],
-        );
+        call(&saxpy, &mut [2.0.into(), Arg::from(&x), Arg::from(&mut y)]);
         assert_eq!(y, [3.0, 5.0, 7.0]);
 
         let x = ndarray::arr1(&x);
@@ -39,10 +36,7 @@ fn slices_views_and_arrays_are_passed_as_they_are() {
         assert_eq!(y.view::<f32>().unwrap(), array![0.5, 1.0, 1.5].into_dyn());
 
         let (x, mut y): ([f32; 0], [f32; 0]) = ([], []);
-        call(
-            &saxpy,
-            &mut [1.0.into(), Arg::from(&x[..]), Arg::from(&mut y[..])],
-        );
+        call(&saxpy, &mut [1.0.into(), Arg::from(&x), Arg::from(&mut y)]);
     }
 }
 
@@ -50,7 +44,7 @@ fn slices_views_and_arrays_are_passed_as_they_are() {
 fn outputs_left_out_are_zeroed_and_written() {
     for outer in engines(OUTER) {
         let (x, y) = ([1.0, 2.0], [3.0, 4.0, 5.0]);
-        let mut arguments = [Arg::from(&x[..]), Arg::from(&y[..]), Arg::Out];
+        let mut arguments = [Arg::from(&x), Arg::from(&y), Arg::Out];
         let expected = array![[3.0, 4.0, 5.0], [6.0, 8.0, 10.0]].into_dyn();
         call(&outer, &mut arguments);
         assert_eq!(
@@ -63,7 +57,7 @@ fn outputs_left_out_are_zeroed_and_written() {
         let out = out.into_array().unwrap();
         assert_eq!(out.view::<f64>().unwrap(), expected * 2.0);
         // One that nobody wants.
-        call(&outer, &mut [Arg::from(&x[..]), Arg::from(&y[..])]);
+        call(&outer, &mut [Arg::from(&x), Arg::from(&y)]);
     }
 }
 
@@ -71,9 +65,9 @@ fn outputs_left_out_are_zeroed_and_written() {
 fn made_arrays_are_checked_like_any_other() {
     let (x, y) = ([1.0, 2.0], [3.0]);
     for outer in engines(OUTER) {
-        let mut arguments = [Arg::from(&x[..]), Arg::from(&y[..]), Arg::Out];
+        let mut arguments = [Arg::from(&x), Arg::from(&y), Arg::Out];
         call(&outer, &mut arguments);
-        arguments[1] = Arg::from(&x[..]);
+        arguments[1] = Arg::from(&x);
         let error = outer.call(&mut arguments).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -87,23 +81,23 @@ fn made_arrays_are_checked_like_any_other() {
 fn complex_and_half() {
     for conjugate in engines("void conjugate(int n, double _Complex x[n])") {
         let mut x = [Complex::new(1.0, 2.0), Complex::new(0.0, -1.0)];
-        call(&conjugate, &mut [Arg::from(&mut x[..])]);
+        call(&conjugate, &mut [Arg::from(&mut x)]);
         assert_eq!(x, [Complex::new(1.0, -2.0), Complex::new(0.0, 1.0)]);
     }
     for conjugate in engines("void conjugatef(int n, float _Complex x[n])") {
         let mut x = [Complex::new(1.0_f32, 2.0)];
-        call(&conjugate, &mut [Arg::from(&mut x[..])]);
+        call(&conjugate, &mut [Arg::from(&mut x)]);
         assert_eq!(x, [Complex::new(1.0, -2.0)]);
     }
     for twice in engines("void twice_half(int n, _Float16 x[n])") {
         let mut x = [f16::from_f32(1.5), f16::MAX];
-        call(&twice, &mut [Arg::from(&mut x[..])]);
+        call(&twice, &mut [Arg::from(&mut x)]);
         assert_eq!(x, [f16::from_f32(3.0), f16::INFINITY]);
     }
     let mut x = [Complex::new(1.0_f32, 2.0)];
     refuse(
         "void conjugate(int n, double _Complex x[n])",
-        &mut [Arg::from(&mut x[..])],
+        &mut [Arg::from(&mut x)],
         "conjugate: x: expected complex128[n], got an array of complex64; convert it to complex128",
     );
 }
@@ -114,20 +108,20 @@ fn other_dtypes_are_refused() {
     let x = [1.0, 2.0];
     refuse(
         SAXPY,
-        &mut [1.0.into(), Arg::from(&x[..]), Arg::from(&mut y[..])],
+        &mut [1.0.into(), Arg::from(&x), Arg::from(&mut y)],
         "saxpy: x: expected float32[n], got an array of float64; convert it to float32",
     );
     let x = [1_i32, 2];
     refuse(
         SAXPY,
-        &mut [1.0.into(), Arg::from(&x[..]), Arg::from(&mut y[..])],
+        &mut [1.0.into(), Arg::from(&x), Arg::from(&mut y)],
         "saxpy: x: expected float32[n], got an array of int32; convert it to float32",
     );
     let swapped = DType::F32.newbyteorder(ByteOrder::Big);
     let x = Array::zeros(swapped, &[2], Order::C).unwrap();
     refuse(
         SAXPY,
-        &mut [1.0.into(), Arg::from(&x), Arg::from(&mut y[..])],
+        &mut [1.0.into(), Arg::from(&x), Arg::from(&mut y)],
         "saxpy: x: expected float32[n] in native byte order, got an array of '>f4'; \
          convert it to float32",
     );
@@ -147,7 +141,7 @@ fn a_rust_type_can_not_lie_about_its_size() {
     let mut y = [0.0_f32; 4];
     let before = crate::fixture::calls();
     for saxpy in engines(SAXPY) {
-        let error = saxpy.call(&mut [1.0.into(), Arg::from(&x[..]), Arg::from(&mut y[..])]);
+        let error = saxpy.call(&mut [1.0.into(), Arg::from(&x), Arg::from(&mut y)]);
         let error = error.unwrap_err().to_string();
         assert!(
             error.starts_with("saxpy: x: expected float32[n], got an array of calls::"),
@@ -163,23 +157,19 @@ fn other_ranks_are_refused() {
     let mut y = [0.0_f32; 2];
     refuse(
         SAXPY,
-        &mut [1.0.into(), Arg::from(&x), Arg::from(&mut y[..])],
+        &mut [1.0.into(), Arg::from(&x), Arg::from(&mut y)],
         "saxpy: x: expected float32[n], 1 axis, got shape (2, 2); give one item at a time",
     );
     let (x, mut out) = ([1.0, 2.0], [0.0; 4]);
     refuse(
         OUTER,
-        &mut [
-            Arg::from(&x[..]),
-            Arg::from(&x[..]),
-            Arg::from(&mut out[..]),
-        ],
+        &mut [Arg::from(&x), Arg::from(&x), Arg::from(&mut out)],
         "outer: out: expected float64[m, n], 2 axes, got shape (4,); reshape it to 2 axes",
     );
     let scalar = Array::zeros(DType::F32, &[], Order::C).unwrap();
     refuse(
         SAXPY,
-        &mut [1.0.into(), Arg::from(&scalar), Arg::from(&mut y[..])],
+        &mut [1.0.into(), Arg::from(&scalar), Arg::from(&mut y)],
         "saxpy: x: expected float32[n], 1 axis, got shape (); reshape it to 1 axis",
     );
 }
@@ -190,11 +180,7 @@ fn other_orders_are_refused() {
     let x = ndarray::arr1(&[1.0_f32, 2.0, 3.0, 4.0]);
     refuse(
         SAXPY,
-        &mut [
-            1.0.into(),
-            Arg::from(&x.slice(s![..;2])),
-            Arg::from(&mut y[..]),
-        ],
+        &mut [1.0.into(), Arg::from(&x.slice(s![..;2])), Arg::from(&mut y)],
         "saxpy: x: expected float32[n], C-contiguous, got shape (2,) with strides (8,); \
          copy it into C order",
     );
@@ -203,7 +189,7 @@ fn other_orders_are_refused() {
         &mut [
             1.0.into(),
             Arg::from(&x.slice(s![1..3;-1])),
-            Arg::from(&mut y[..]),
+            Arg::from(&mut y),
         ],
         "saxpy: x: expected float32[n], C-contiguous, got shape (2,) with strides (-4,); \
          copy it into C order",
@@ -214,7 +200,7 @@ fn other_orders_are_refused() {
         &mut [
             1.0.into(),
             Arg::from(&one.broadcast_to(&[2]).unwrap()),
-            Arg::from(&mut y[..]),
+            Arg::from(&mut y),
         ],
         "saxpy: x: expected float32[n], C-contiguous, got shape (2,) with strides (0,); \
          copy it into C order",
@@ -224,7 +210,7 @@ fn other_orders_are_refused() {
     let mut turned = out.view_mut().reversed_axes();
     refuse(
         OUTER,
-        &mut [Arg::from(&x[..]), Arg::from(&x[..]), Arg::from(&mut turned)],
+        &mut [Arg::from(&x), Arg::from(&x), Arg::from(&mut turned)],
         "outer: out: expected float64[m, n], C-contiguous, got shape (3, 3) with strides (8, 24); \
          copy it into C order",
     );
@@ -233,12 +219,12 @@ fn other_orders_are_refused() {
         let mut out = Array::zeros(DType::F64, &[3, 1], Order::F).unwrap();
         call(
             &outer,
-            &mut [Arg::from(&x[..]), Arg::from(&x[..1]), Arg::from(&mut out)],
+            &mut [Arg::from(&x), Arg::from(&x[..1]), Arg::from(&mut out)],
         );
         let mut out = Array::zeros(DType::F64, &[3, 0], Order::F).unwrap();
         call(
             &outer,
-            &mut [Arg::from(&x[..]), Arg::from(&x[..0]), Arg::from(&mut out)],
+            &mut [Arg::from(&x), Arg::from(&x[..0]), Arg::from(&mut out)],
         );
     }
 }
@@ -250,7 +236,7 @@ fn unaligned_arrays_are_refused() {
     let mut y = [0.0_f32; 2];
     refuse(
         SAXPY,
-        &mut [1.0.into(), Arg::from(&x), Arg::from(&mut y[..])],
+        &mut [1.0.into(), Arg::from(&x), Arg::from(&mut y)],
         &format!(
             "saxpy: x: expected float32[n], aligned to 4 bytes, got address {:#x}; pass a copy",
             x.as_ptr().addr()
@@ -265,29 +251,26 @@ fn only_exclusive_arrays_are_written() {
     let y = [0.0_f32; 2];
     refuse(
         SAXPY,
-        &mut [1.0.into(), Arg::from(&x[..]), Arg::from(&y[..])],
+        &mut [1.0.into(), Arg::from(&x), Arg::from(&y)],
         read_only,
     );
     let mut y = Array::zeros(DType::F32, &[2], Order::C).unwrap();
     refuse(
         SAXPY,
-        &mut [1.0.into(), Arg::from(&x[..]), Arg::from(&y)],
+        &mut [1.0.into(), Arg::from(&x), Arg::from(&y)],
         read_only,
     );
 
     let half = y.slice(&index![..1]).unwrap();
     refuse(
         SAXPY,
-        &mut [1.0.into(), Arg::from(&x[..]), Arg::from(&mut y)],
+        &mut [1.0.into(), Arg::from(&x), Arg::from(&mut y)],
         "saxpy: y: expected float32[n] that nothing else can reach, got an array that shares its \
          memory with others; drop the others first, or pass a copy",
     );
     drop(half);
     for saxpy in engines(SAXPY) {
-        call(
-            &saxpy,
-            &mut [1.0.into(), Arg::from(&x[..]), Arg::from(&mut y)],
-        );
+        call(&saxpy, &mut [1.0.into(), Arg::from(&x), Arg::from(&mut y)]);
         // What is only read may be shared, and even be the same.
         let mean = "double outer(int m, int n, const double x[restrict m], \
                     const double y[restrict n], double out[restrict m][n])";
@@ -311,13 +294,13 @@ fn other_things_than_arrays_are_refused() {
     ] {
         refuse(
             SAXPY,
-            &mut [1.0.into(), argument, Arg::from(&mut y[..])],
+            &mut [1.0.into(), argument, Arg::from(&mut y)],
             &format!("saxpy: x: expected float32[n], got {found}; make an array of float32 of it"),
         );
     }
     refuse(
         SAXPY,
-        &mut [1.0.into(), Arg::Out, Arg::from(&mut y[..])],
+        &mut [1.0.into(), Arg::Out, Arg::from(&mut y)],
         "saxpy: x: expected float32[n], got nothing; give x",
     );
     refuse(
@@ -333,12 +316,7 @@ fn other_things_than_arrays_are_refused() {
     let x = [0.0_f32; 2];
     refuse(
         SAXPY,
-        &mut [
-            2.into(),
-            1.0.into(),
-            Arg::from(&x[..]),
-            Arg::from(&mut y[..]),
-        ],
+        &mut [2.into(), 1.0.into(), Arg::from(&x), Arg::from(&mut y)],
         "saxpy: expected at most 3 positional arguments, got 4; leave out what is inferred, or \
          give it by its name",
     );

@@ -13,7 +13,7 @@ fn arrays_that_name_an_extent_agree() {
     let (x, mut y) = ([0.0_f32; 3], [0.0_f32; 2]);
     refuse(
         saxpy,
-        &mut [1.0.into(), Arg::from(&x[..]), Arg::from(&mut y[..])],
+        &mut [1.0.into(), Arg::from(&x), Arg::from(&mut y)],
         "saxpy: y: expected float32[n] with n = 3 as x has it, got shape (2,); \
          give arrays that agree",
     );
@@ -22,14 +22,14 @@ fn arrays_that_name_an_extent_agree() {
     let mut out = ndarray::Array2::<f64>::zeros((3, 2));
     refuse(
         outer,
-        &mut [Arg::from(&x[..]), Arg::from(&x[..]), Arg::from(&mut out)],
+        &mut [Arg::from(&x), Arg::from(&x), Arg::from(&mut out)],
         "outer: out: expected float64[m, n] with n = 3 as y has it, got shape (3, 2); \
          give arrays that agree",
     );
     let mut out = ndarray::Array2::<f64>::zeros((2, 3));
     refuse(
         outer,
-        &mut [Arg::from(&x[..]), Arg::from(&x[..]), Arg::from(&mut out)],
+        &mut [Arg::from(&x), Arg::from(&x), Arg::from(&mut out)],
         "outer: out: expected float64[m, n] with m = 3 as x has it, got shape (2, 3); \
          give arrays that agree",
     );
@@ -38,7 +38,7 @@ fn arrays_that_name_an_extent_agree() {
 #[test]
 fn an_extent_may_stand_behind_its_array() {
     for mean in engines("double mean(const double x[n], unsigned long n)") {
-        let value = call(&mean, &mut [Arg::from(&[1.0, 2.0, 6.0][..])]);
+        let value = call(&mean, &mut [Arg::from(&[1.0, 2.0, 6.0])]);
         assert_eq!(value.to_f64(), Some(3.0));
     }
 }
@@ -84,7 +84,7 @@ fn an_inferred_extent_fits_its_type() {
                 "length_{name}: n: expected {ctype}, got {}; give a value that {ctype} has",
                 most + 1
             );
-            refuse(&prototype, &mut [Arg::from(&x[..])], &message);
+            refuse(&prototype, &mut [Arg::from(&x)], &message);
         }
     }
     refuse(
@@ -144,37 +144,34 @@ fn products_and_sums_are_verified_and_computed() {
     let x = [1, 2, 3];
     for tile in engines(tile) {
         let mut y = [0; 6];
-        call(
-            &tile,
-            &mut [2.into(), Arg::from(&x[..]), Arg::from(&mut y[..])],
-        );
+        call(&tile, &mut [2.into(), Arg::from(&x), Arg::from(&mut y)]);
         assert_eq!(y, [1, 2, 3, 1, 2, 3]);
-        let mut arguments = [2.into(), Arg::from(&x[..]), Arg::Out];
+        let mut arguments = [2.into(), Arg::from(&x), Arg::Out];
         call(&tile, &mut arguments);
         let made = arguments[2].array().unwrap();
         assert_eq!((made.shape(), made.dtype()), (&[6][..], &DType::I32));
         assert_eq!(made.view::<i32>().unwrap(), ndarray::arr1(&y).into_dyn());
         call(
             &tile,
-            &mut [0.into(), Arg::from(&x[..]), Arg::from(&mut y[..0])],
+            &mut [0.into(), Arg::from(&x), Arg::from(&mut y[..0])],
         );
     }
     let mut y = [0; 5];
     refuse(
         tile,
-        &mut [2.into(), Arg::from(&x[..]), Arg::from(&mut y[..])],
+        &mut [2.into(), Arg::from(&x), Arg::from(&mut y)],
         "tile: y: expected int32[n*k] with n*k = 6, got shape (5,); give arrays that agree",
     );
     refuse(
         tile,
-        &mut [(-1).into(), Arg::from(&x[..]), Arg::Out],
+        &mut [(-1).into(), Arg::from(&x), Arg::Out],
         "tile: y: expected int32[n*k] of some size, got n*k, which is -3, which is negative; \
          give other sizes",
     );
 
     let cumulate = "void cumulate(int n, const double x[n], double y[n + 1])";
     for cumulate in engines(cumulate) {
-        let mut arguments = [Arg::from(&[1.0, 2.0][..]), Arg::Out];
+        let mut arguments = [Arg::from(&[1.0, 2.0]), Arg::Out];
         call(&cumulate, &mut arguments);
         let y = arguments[1].array().unwrap().view::<f64>().unwrap();
         assert_eq!(y, array![0.0, 1.0, 3.0].into_dyn());
@@ -182,7 +179,7 @@ fn products_and_sums_are_verified_and_computed() {
     let (x, mut y) = ([1.0, 2.0], [0.0; 2]);
     refuse(
         cumulate,
-        &mut [Arg::from(&x[..]), Arg::from(&mut y[..])],
+        &mut [Arg::from(&x), Arg::from(&mut y)],
         "cumulate: y: expected float64[n+1] with n+1 = 3, got shape (2,); give arrays that agree",
     );
 }
@@ -207,7 +204,7 @@ fn quotients_are_verified_and_computed() {
     let (bits, mut out) = ([1_u8; 9], [0_u8; 1]);
     refuse(
         pack,
-        &mut [Arg::from(&bits[..]), Arg::from(&mut out[..])],
+        &mut [Arg::from(&bits), Arg::from(&mut out)],
         "pack: out: expected uint8[(n+7)/8] with (n+7)/8 = 2, got shape (1,); \
          give arrays that agree",
     );
@@ -215,20 +212,17 @@ fn quotients_are_verified_and_computed() {
     let every = "void every(int n, int k, const int x[n], int y[n / k])";
     let (x, mut y) = ([1, 2, 3, 4, 5], [0; 2]);
     for every in engines(every) {
-        call(
-            &every,
-            &mut [2.into(), Arg::from(&x[..]), Arg::from(&mut y[..])],
-        );
+        call(&every, &mut [2.into(), Arg::from(&x), Arg::from(&mut y)]);
         assert_eq!(y, [1, 3]);
     }
     let by_zero = "every: y: expected int32[n/k] of some size, got n/k, which divides by zero; \
                    give other sizes";
     refuse(
         every,
-        &mut [0.into(), Arg::from(&x[..]), Arg::from(&mut y[..])],
+        &mut [0.into(), Arg::from(&x), Arg::from(&mut y)],
         by_zero,
     );
-    refuse(every, &mut [0.into(), Arg::from(&x[..]), Arg::Out], by_zero);
+    refuse(every, &mut [0.into(), Arg::from(&x), Arg::Out], by_zero);
 }
 
 #[test]
@@ -236,7 +230,7 @@ fn an_absurd_output_is_not_made() {
     let cumulate = bind("void cumulate(long n, const double x[3], double y[n << 40])");
     let before = crate::fixture::calls();
     let x = [1.0; 3];
-    let error = cumulate.call(&mut [(1 << 20).into(), Arg::from(&x[..]), Arg::Out]);
+    let error = cumulate.call(&mut [(1 << 20).into(), Arg::from(&x), Arg::Out]);
     let error = error.unwrap_err().to_string();
     assert!(error.starts_with("cumulate: "), "{error}");
     assert_eq!(crate::fixture::calls(), before);
@@ -248,7 +242,7 @@ fn unknown_extents_need_an_unchecked_call() {
     let mut p = [1.0, 2.0, 3.0];
     refuse(
         negate,
-        &mut [Arg::from(&mut p[..]), 2.into()],
+        &mut [Arg::from(&mut p), 2.into()],
         "negate: p: expected float64[?] with its extent, got an array; \
          write its extent into the prototype, or call it unchecked",
     );
@@ -261,18 +255,18 @@ fn unknown_extents_need_an_unchecked_call() {
     for negate in engines(negate) {
         let mut p = [1.0, 2.0, 3.0];
         // SAFETY: it changes no more than 2 numbers.
-        unsafe { negate.call_unchecked(&mut [Arg::from(&mut p[..]), 2.into()]) }.unwrap();
+        unsafe { negate.call_unchecked(&mut [Arg::from(&mut p), 2.into()]) }.unwrap();
         assert_eq!(p, [-1.0, -2.0, 3.0]);
     }
     let x = [1.0_f32];
     refuse_unchecked(
         negate,
-        &mut [Arg::from(&x[..]), 1.into()],
+        &mut [Arg::from(&x), 1.into()],
         "negate: p: expected float64[?], got an array of float32; convert it to float64",
     );
     refuse_unchecked(
         negate,
-        &mut [Arg::from(&p[..]), 1.into()],
+        &mut [Arg::from(&p), 1.into()],
         "negate: p: expected float64[?], writeable, got a read-only array; pass a copy",
     );
     refuse_unchecked(

@@ -264,7 +264,7 @@ fn by_c<T: Element>(function: &str, numbers: &[T], size: usize) -> Vec<Vec<u8>> 
     let mut out = vec![0_u8; size * numbers.len()];
     call(
         &bind(function),
-        &mut [Arg::from(numbers), Arg::from(&mut out[..])],
+        &mut [Arg::from(numbers), Arg::from(&mut out)],
     );
     out.chunks(size).map(<[u8]>::to_vec).collect()
 }
@@ -293,7 +293,7 @@ fn check_extended(numbers: &[f64]) {
 fn check_halves(numbers: &[f64]) {
     let mut out = vec![0_u16; numbers.len()];
     let halves = bind("void halves(int n, const double x[n], unsigned short out[n])");
-    call(&halves, &mut [Arg::from(numbers), Arg::from(&mut out[..])]);
+    call(&halves, &mut [Arg::from(numbers), Arg::from(&mut out)]);
     for (&number, half) in numbers.iter().zip(out) {
         let half = f16::from_bits(half);
         match Number::Float(Float::Float16).words(number.into()) {

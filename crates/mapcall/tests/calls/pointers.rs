@@ -67,19 +67,19 @@ fn pointers_without_an_extent_are_not_callable_by_accident() {
     let x = [1.0, 2.0];
     refuse(
         second,
-        &mut [Arg::from(&x[..])],
+        &mut [Arg::from(&x)],
         "second: p: expected a pointer to double with its extent, got an array; \
          write its extent into the prototype, or call it unchecked",
     );
     for second in engines(second) {
         // SAFETY: it reads 2 numbers.
-        let value = unsafe { second.call_unchecked(&mut [Arg::from(&x[..])]) }.unwrap();
+        let value = unsafe { second.call_unchecked(&mut [Arg::from(&x)]) }.unwrap();
         assert_eq!(value.to_f64(), Some(2.0));
         assert_eq!(call(&second, &mut [Arg::Null]).to_f64(), Some(0.0));
     }
     refuse_unchecked(
         second,
-        &mut [Arg::from(&[1.0_f32][..])],
+        &mut [Arg::from(&[1.0_f32])],
         "second: p: expected a pointer to double, got an array of float32; convert it to float64",
     );
     refuse_unchecked(
@@ -90,7 +90,7 @@ fn pointers_without_an_extent_are_not_callable_by_accident() {
     );
     refuse_unchecked(
         negate,
-        &mut [Arg::from(&x[..]), 2.into()],
+        &mut [Arg::from(&x), 2.into()],
         "negate: p: expected a pointer to double, writeable, got a read-only array; pass a copy",
     );
     refuse(
@@ -105,7 +105,7 @@ fn a_void_pointer_takes_any_array_and_any_handle() {
     for byte_at in engines(BYTE_AT) {
         let words = [0x0201_u16, 0x0403];
         assert_eq!(
-            call(&byte_at, &mut [Arg::from(&words[..]), 3.into()]).to_i128(),
+            call(&byte_at, &mut [Arg::from(&words), 3.into()]).to_i128(),
             Some(4)
         );
         assert_eq!(
@@ -121,12 +121,12 @@ fn a_void_pointer_takes_any_array_and_any_handle() {
     let zero = "void zero_first(void *p)";
     for zero in engines(zero) {
         let mut x = [7_i32, 8];
-        call(&zero, &mut [Arg::from(&mut x[..])]);
+        call(&zero, &mut [Arg::from(&mut x)]);
         assert_eq!(x, [0, 8]);
     }
     refuse(
         zero,
-        &mut [Arg::from(&[7_i32][..])],
+        &mut [Arg::from(&[7_i32])],
         "zero_first: p: expected a pointer, writeable, got a read-only array; pass a copy",
     );
     refuse(
@@ -160,7 +160,7 @@ fn a_handle_is_of_one_type() {
     );
     refuse(
         NEXT,
-        &mut [Arg::from(&[1_i32][..])],
+        &mut [Arg::from(&[1_i32])],
         "counter_next: counter: expected a pointer to counter with its extent, got an array; \
          write its extent into the prototype, or call it unchecked",
     );
@@ -262,7 +262,7 @@ fn the_c_library_sorts_with_a_native_comparison() {
     let mut sorted = numbers;
     sorted.sort_unstable();
     qsort
-        .call(&mut [Arg::from(&mut numbers[..]), 4.into(), Arg::from(&compare)])
+        .call(&mut [Arg::from(&mut numbers), 4.into(), Arg::from(&compare)])
         .unwrap();
     assert_eq!(numbers, sorted);
 }
