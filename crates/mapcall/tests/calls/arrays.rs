@@ -1,5 +1,7 @@
 //! Arrays: dtype, byte order, rank, order in memory, alignment, who may write.
 
+use std::ptr::NonNull;
+
 use half::f16;
 use mapcall::array::dtype::{ByteOrder, DTypeError};
 use mapcall::array::layout::{Layout, Order};
@@ -278,6 +280,49 @@ fn only_exclusive_arrays_are_written() {
         call(
             &crate::fixture::bind(mean),
             &mut [Arg::from(&x), Arg::from(&x), Arg::Out],
+        );
+    }
+}
+
+#[test]
+fn memory_that_is_read_only_stays_so() {
+    let numbers: &'static [f32; 2] = Box::leak(Box::new([1.0, 2.0]));
+    let start = NonNull::from(numbers).cast();
+    // SAFETY: the numbers live on, and nobody writes them.
+    let buffer = unsafe { Buffer::foreign(start, 8, false, ()) };
+    let layout = Layout::contiguous(&[2], 4, Order::C).unwrap();
+    let mut array = Array::new(buffer, DType::F32, layout).unwrap();
+    for saxpy in engines(SAXPY) {
+        call(&saxpy, &mut [1.0.into(), Arg::from(&array), Arg::Out]);
+    }
+    refuse(
+        SAXPY,
+        &mut [1.0.into(), Arg::from(numbers), Arg::from(&mut array)],
+        "saxpy: y: expected float32[n], writeable, got a read-only array; pass a copy",
+    );
+}
+
+#[test]
+fn a_char_is_any_byte() {
+    let prototype = "short length_short(const char x[n], short n)";
+    for length in engines(prototype) {
+        for dtype in [DType::I8, DType::U8, DType::bytes(1).unwrap()] {
+            let x = Array::zeros(dtype, &[5], Order::C).unwrap();
+            assert_eq!(call(&length, &mut [Arg::from(&x)]).to_i128(), Some(5));
+        }
+    }
+    for (dtype, name) in [
+        (DType::BOOL, "bool"),
+        (DType::bytes(2).unwrap(), "|S2"),
+        (DType::I16, "int16"),
+    ] {
+        let x = Array::zeros(dtype, &[5], Order::C).unwrap();
+        refuse(
+            prototype,
+            &mut [Arg::from(&x)],
+            &format!(
+                "length_short: x: expected int8[n], got an array of {name}; convert it to int8"
+            ),
         );
     }
 }

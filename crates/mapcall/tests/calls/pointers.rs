@@ -1,5 +1,7 @@
 //! Texts, pointers without an extent, handles, functions.
 
+use std::thread;
+
 use mapcall::{Arg, CallError, Function, Handle, Library};
 use ndarray::{Array1, s};
 
@@ -265,6 +267,39 @@ fn the_c_library_sorts_with_a_native_comparison() {
         .call(&mut [Arg::from(&mut numbers), 4.into(), Arg::from(&compare)])
         .unwrap();
     assert_eq!(numbers, sorted);
+}
+
+#[test]
+fn any_thread_may_call() {
+    let (new, next, free) = (bind(NEW), bind(NEXT), bind(FREE));
+    let handles: Vec<_> = thread::scope(|scope| {
+        let start = |value: i32| {
+            let (new, next, free) = (&new, &next, &free);
+            scope.spawn(move || {
+                let handle = new
+                    .call(&mut [value.into()])
+                    .unwrap()
+                    .into_handle()
+                    .unwrap();
+                let handle = handle.with_destructor(free).unwrap();
+                for _ in 0..1000 {
+                    next.call(&mut [Arg::from(&handle)]).unwrap();
+                }
+                handle
+            })
+        };
+        let threads: Vec<_> = (0..8).map(start).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    for (value, handle) in (0..).zip(handles) {
+        assert_eq!(
+            handle.close().unwrap().unwrap().to_i128(),
+            Some(value + 1000)
+        );
+    }
 }
 
 #[test]
