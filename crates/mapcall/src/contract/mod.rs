@@ -35,6 +35,7 @@ pub use rule::{
     target_name,
 };
 
+use crate::CType;
 use crate::call::{CallTypeError, Engine, Trampoline};
 use crate::nearest::nearest;
 use crate::prototype::Prototype;
@@ -81,6 +82,15 @@ impl Contract {
             .enumerate()
             .map(|parameter| Rule::new(&prototype, parameter, &inferred))
             .collect::<Result<Box<[_]>, _>>()?;
+        if let (CType::Record(_), Err(error)) =
+            (prototype.returns.resolved(), prototype.returns.dtype())
+        {
+            return Err(UnsupportedPrototype {
+                function: prototype.name,
+                parameter: None,
+                reason: error.to_string(),
+            });
+        }
         let trampoline = trampoline(&prototype, None)?;
         let dimension = |&position: &usize| Dimension {
             position,

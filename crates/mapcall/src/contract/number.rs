@@ -244,6 +244,18 @@ impl Number {
     }
 }
 
+impl fmt::Display for Number {
+    /// The C type.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool => f.write_str("_Bool"),
+            Self::Integer(integer) => f.write_str(integer.name()),
+            Self::Float(float) => f.write_str(float.name()),
+            Self::Complex(float) => write!(f, "{} _Complex", float.name()),
+        }
+    }
+}
+
 /// An integer, sign- or zero-extended; `None` if the type doesn't have it.
 #[inline]
 fn integer_word(integer: Integer, value: i128) -> Option<u64> {

@@ -160,9 +160,13 @@ pub struct PointerRule {
 /// use mapcall::Prototype;
 /// use mapcall::contract::Contract;
 ///
-/// let text = "void f(int n, const long double _Complex x[n]);";
+/// let text = "struct page { char bytes[100000]; }; void turn(struct page p);";
 /// let error = Contract::new(Prototype::parse(text)?).unwrap_err();
-/// assert_eq!((error.function.as_str(), error.parameter.as_deref()), ("f", Some("x")));
+/// assert_eq!(
+///     error.to_string(),
+///     "turn: expected parameters and result of at most 65536 bytes, got more; \
+///      pass pointers to the large ones",
+/// );
 /// # Ok::<(), mapcall::PrototypeError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -482,18 +486,6 @@ impl fmt::Display for ExtentRule {
             Self::Constant(value) => value.fmt(f),
             Self::Expression(expression) => expression.fmt(f),
             Self::Unknown => f.write_str("?"),
-        }
-    }
-}
-
-impl fmt::Display for Number {
-    /// The C type.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bool => f.write_str("_Bool"),
-            Self::Integer(integer) => f.write_str(integer.name()),
-            Self::Float(float) => f.write_str(float.name()),
-            Self::Complex(float) => write!(f, "{} _Complex", float.name()),
         }
     }
 }

@@ -254,16 +254,27 @@ impl<'a> From<&'a mut Array> for Arg<'a> {
     }
 }
 
-impl<'a, T: Element> From<&'a [T]> for Arg<'a> {
-    fn from(elements: &'a [T]) -> Self {
-        Slot::of_elements(elements.as_ptr().cast_mut(), &[elements.len()], &[1], false)
-    }
+macro_rules! elements {
+    ($($type:ty $(, const $length:ident)?;)+) => {$(
+        impl<'a, T: Element $(, const $length: usize)?> From<&'a $type> for Arg<'a> {
+            fn from(elements: &'a $type) -> Self {
+                let address = elements.as_ptr().cast_mut();
+                Slot::of_elements(address, &[elements.len()], &[1], false)
+            }
+        }
+
+        impl<'a, T: Element $(, const $length: usize)?> From<&'a mut $type> for Arg<'a> {
+            fn from(elements: &'a mut $type) -> Self {
+                Slot::of_elements(elements.as_mut_ptr(), &[elements.len()], &[1], true)
+            }
+        }
+    )+};
 }
 
-impl<'a, T: Element> From<&'a mut [T]> for Arg<'a> {
-    fn from(elements: &'a mut [T]) -> Self {
-        Slot::of_elements(elements.as_mut_ptr(), &[elements.len()], &[1], true)
-    }
+elements! {
+    [T];
+    [T; N], const N;
+    Vec<T>;
 }
 
 impl<'a, T: Element, S: Data<Elem = T>, D: Dimension> From<&'a ArrayBase<S, D>> for Arg<'a> {

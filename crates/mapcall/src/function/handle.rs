@@ -68,8 +68,9 @@ impl Handle {
     /// };
     /// let mut arguments = [Arg::from("12 apples"), Arg::Out, 10.into()];
     /// strtol.call(&mut arguments)?;
-    /// let end = arguments[1].array().unwrap().view::<usize>()?[[0]];
-    /// let end = NonNull::new(std::ptr::with_exposed_provenance_mut::<c_void>(end)).unwrap();
+    /// let end = arguments[1].array().unwrap().view::<u64>()?[[0]];
+    /// let end = std::ptr::with_exposed_provenance_mut::<c_void>(usize::try_from(end)?);
+    /// let end = NonNull::new(end).unwrap();
     /// // SAFETY: nothing is called with it; the text that it points into has gone.
     /// let end = unsafe { Handle::new(&strtol, "char", end) };
     /// assert_eq!((end.target(), end.origin()), ("char", &strtol));

@@ -9,7 +9,7 @@
 //! let frexp = unsafe { libm.function("double frexp(double x, int exponent[1])")? };
 //!
 //! let mut exponent = [0_i32];
-//! let fraction = frexp.call(&mut [Arg::from(12.0), Arg::from(&mut exponent[..])])?;
+//! let fraction = frexp.call(&mut [Arg::from(12.0), Arg::from(&mut exponent)])?;
 //! assert_eq!((fraction.to_f64(), exponent), (Some(0.75), [4]));
 //!
 //! // An array that the function writes may be left out.
@@ -263,7 +263,7 @@ impl Function {
     /// // SAFETY: these are the types of `labs`' cousin `memchr`.
     /// let strnlen = unsafe { process.function("size_t strnlen(const signed char *s, size_t most)")? };
     /// let text = [104_i8, 105, 0];
-    /// let mut arguments = [Arg::from(&text[..]), 3.into()];
+    /// let mut arguments = [Arg::from(&text), 3.into()];
     /// assert!(strnlen.call(&mut arguments).is_err(), "how long is it?");
     /// // SAFETY: `strnlen` reads no more than 3 bytes.
     /// let length = unsafe { strnlen.call_unchecked(&mut arguments)? };

@@ -345,29 +345,29 @@ impl Function {
     }
 
     fn mismatched(&self, mismatch: Mismatch, parameters: &[CType]) -> TypedError {
-        let (place, expected, found) = match mismatch {
-            Mismatch::Count(found) => (
-                String::new(),
-                format!("{} parameters", parameters.len()),
-                found.to_string(),
-            ),
-            Mismatch::Parameter(position, found) => (
-                format!("{}: ", self.contract().name(position)),
-                format!("`{}`", parameters.get(position).unwrap_or(&CType::Void)),
-                found.to_owned(),
-            ),
-            Mismatch::Returns(found) => (
-                "result: ".into(),
-                format!("`{}`", self.prototype().returns),
-                found.to_owned(),
-            ),
+        let (place, ctype, found) = match mismatch {
+            Mismatch::Count(found) => {
+                let s = if parameters.len() == 1 { "" } else { "s" };
+                return TypedError {
+                    function: self.name().to_owned(),
+                    place: String::new(),
+                    expected: format!("{} parameter{s}", parameters.len()),
+                    found: found.to_string(),
+                    remedy: "write the Rust type of each".into(),
+                };
+            }
+            Mismatch::Parameter(position, found) => {
+                let ctype = parameters.get(position).unwrap_or(&CType::Void);
+                (self.contract().name(position), ctype, found)
+            }
+            Mismatch::Returns(found) => ("result", &self.prototype().returns, found),
         };
         TypedError {
             function: self.name().to_owned(),
-            place,
-            remedy: format!("write the Rust type of {expected}"),
-            expected,
-            found,
+            place: format!("{place}: "),
+            expected: format!("`{ctype}`"),
+            found: found.to_owned(),
+            remedy: format!("write the Rust type of `{ctype}`"),
         }
     }
 }
