@@ -37,9 +37,22 @@ impl Expected {
 
 /// What must live until the call is over.
 #[derive(Default)]
-pub(super) struct Kept {
+pub(super) struct Kept(Option<Box<Things>>);
+
+#[derive(Default)]
+struct Things {
     objects: Vec<Py<PyAny>>,
     callbacks: Vec<mapcall::call::Closure>,
+}
+
+impl Kept {
+    fn object(&mut self, object: Bound<'_, PyAny>) {
+        self.0.get_or_insert_default().objects.push(object.unbind());
+    }
+
+    fn callback(&mut self, closure: mapcall::call::Closure) {
+        self.0.get_or_insert_default().callbacks.push(closure);
+    }
 }
 
 /// The call whose arguments are being read.
@@ -62,12 +75,12 @@ impl<'py> Reader<'_, '_, 'py> {
     ) -> PyResult<()> {
         match rule {
             Rule::Array(array) => self.array(position, array, object),
-            Rule::Number(kind) => match number::read(object)? {
-                number::Number::Scalar(value) if !kind.is_extended() => self
-                    .check
-                    .number(position, *kind, value)
-                    .map_err(|error| errors::argument(self.py, &error)),
-                found => self.unusual_number(position, *kind, object, found),
+            Rule::Number(kind) => match number::word(*kind, object) {
+                Some(word) => {
+                    self.check.word(position, word);
+                    Ok(())
+                }
+                None => self.number(position, *kind, object),
             },
             _ => self.other(position, rule, object),
         }
@@ -91,7 +104,7 @@ impl<'py> Reader<'_, '_, 'py> {
             self.unfit(position, object, remedy)
         })?;
         self.ndarray(position, rule, &array)?;
-        self.kept.objects.push(array.into_any().unbind());
+        self.kept.object(array.into_any());
         Ok(())
     }
 
@@ -172,18 +185,17 @@ impl<'py> Reader<'_, '_, 'py> {
         }
     }
 
-    /// Integers beyond 128 bits, `long double`, and what is no number.
-    #[cold]
-    fn unusual_number(
+    /// Any number, and what is none.
+    fn number(
         &mut self,
         position: usize,
         kind: mapcall::contract::Number,
         object: &Bound<'py, PyAny>,
-        found: number::Number,
     ) -> PyResult<()> {
-        match found {
+        match number::read(object)? {
             number::Number::Scalar(value) => {
-                if let Some(words) = number::extended(object, kind)? {
+                if kind.is_extended()
+                    && let Some(words) = number::extended(object, kind)? {
                     self.check.words(position, &words);
                     return Ok(());
                 }
@@ -286,7 +298,7 @@ impl<'py> Reader<'_, '_, 'py> {
             }
             let checked = self.check.pointer(position, rule, ndarray::memory(&array));
             checked.map_err(|error| errors::argument(self.py, &error))?;
-            self.kept.objects.push(array.into_any().unbind());
+            self.kept.object(array.into_any());
             return Ok(());
         }
         if let Some(parameter) = object.getattr_opt(intern!(self.py, "_as_parameter_"))? {
@@ -296,7 +308,7 @@ impl<'py> Reader<'_, '_, 'py> {
             }
             let address = address_of(&parameter)?;
             self.check.word(position, address as u64);
-            self.kept.objects.push(parameter.unbind());
+            self.kept.object(parameter);
             return Ok(());
         }
         let what = if rule.is_void { "an array, a handle or None" } else { "a handle or None" };
@@ -334,7 +346,7 @@ impl<'py> Reader<'_, '_, 'py> {
         }
         let closure = callback::closure(&self.function.inner, wanted, object)?;
         let address = closure.address();
-        self.kept.callbacks.push(closure);
+        self.kept.callback(closure);
         Ok(address)
     }
 

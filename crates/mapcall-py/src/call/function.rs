@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use mapcall::Success;
 use mapcall::contract::{Problem, Rule};
+use numpy::PyUntypedArray;
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi::{self, PyObject};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use smallvec::SmallVec;
 
 use super::argument::Expected;
@@ -43,6 +44,8 @@ pub(crate) struct Function {
     pub(super) vectorcall: ffi::vectorcallfunc,
     pub(super) inner: mapcall::Function,
     pub(super) is_unchecked: bool,
+    /// `numpy.ndarray`, at hand.
+    pub(super) ndarray: Py<PyType>,
     binding: Arc<Binding>,
 }
 
@@ -200,6 +203,7 @@ impl Function {
                 vectorcall: vectorcall::vectorcall,
                 inner,
                 is_unchecked,
+                ndarray: py.get_type::<PyUntypedArray>().unbind(),
                 binding,
             },
         )?;

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use super::argument::{Kept, Reader};
 use super::callback;
 use super::function::{Function, Gil};
-use super::{errors, ndarray, result};
+use super::{errors, result};
 use crate::mapped_array::guard;
 
 /// Makes instances of `Function` answer vectorcalls: tells their type where each has its entry.
@@ -80,20 +80,21 @@ fn run<'py>(
     let (py, this) = (function.py(), function.get());
     let contract = this.inner.contract();
     let rules = contract.rules();
-    let mut frame = Words::new(contract.trampoline().layout().words());
+    let mut frame = Words::new(contract.words());
     let mut check = Check::new(contract, frame.words());
     let mut reader = Reader {
         py,
         function: this,
         check: &mut check,
         kept: Kept::default(),
-        ndarray: ndarray::ndarray_type(py),
+        ndarray: this.ndarray.as_ptr().cast(),
     };
     let object = |pointer: &*mut PyObject| {
         // SAFETY: an argument is a live object.
         unsafe { Bound::from_borrowed_ptr(py, *pointer) }
     };
     if keywords.is_none() && positional == contract.arguments().len() {
+        // The usual call: everything by position.
         for (&position, argument) in contract.arguments().iter().zip(arguments) {
             if let Some(rule) = rules.get(position) {
                 reader.argument(position, rule, &object(argument))?;
@@ -152,7 +153,7 @@ struct Words {
 struct Inline([u64; Words::INLINE]);
 
 impl Words {
-    const INLINE: usize = 16;
+    const INLINE: usize = 24;
 
     #[inline]
     fn new(length: usize) -> Self {

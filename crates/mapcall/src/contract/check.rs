@@ -1,7 +1,6 @@
 //! The checks of one call, and what they leave to be passed.
 
 use mapcall_array::layout::Dims;
-use smallvec::SmallVec;
 
 use super::error::{ArgumentError, Problem};
 use super::number::{Number, Scalar, integer_value};
@@ -10,7 +9,7 @@ use super::Contract;
 use crate::extent::Expr;
 
 /// A dimension that nothing has told yet; no array has as many elements.
-const UNSET: usize = usize::MAX;
+const UNSET: u64 = u64::MAX;
 
 /// Where an array lies.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +35,7 @@ pub struct Memory<'a> {
 /// let contract = Contract::new(Prototype::parse(
 ///     "void fill(size_t n, float value, float x[n], float twice[2 * n])",
 /// )?)?;
-/// let mut frame = vec![0; contract.trampoline().layout().words()];
+/// let mut frame = vec![0; contract.words()];
 /// let mut check = Check::new(&contract, &mut frame);
 ///
 /// let Rule::Number(number) = contract.rules()[1] else { panic!() };
@@ -66,33 +65,42 @@ pub struct Memory<'a> {
 pub struct Check<'a> {
     contract: &'a Contract,
     frame: &'a mut [u64],
-    dimensions: SmallVec<[usize; 8]>,
-    /// How many bytes each array has, by position, where some must be apart.
-    sizes: SmallVec<[usize; 16]>,
-    /// Axes whose extent is an expression: position, axis, and the array's shape.
-    pending: SmallVec<[(usize, usize, Dims<usize>); 1]>,
-    outputs: SmallVec<[(usize, Dims<usize>); 2]>,
+    /// The dimensions, as far as they are known.
+    dimensions: &'a mut [u64],
+    /// How many bytes each array has, by position.
+    sizes: &'a mut [u64],
     nbytes: usize,
+    later: Option<Box<Later>>,
+}
+
+/// What waits until all dimensions are known; most calls have nothing of it.
+#[derive(Debug, Default)]
+struct Later {
+    /// Axes whose extent is an expression: position, axis, and the array's shape.
+    extents: Vec<(usize, usize, Dims<usize>)>,
+    /// What was left out, and its shape once that is known.
+    outputs: Vec<(usize, Dims<usize>)>,
 }
 
 impl<'a> Check<'a> {
-    /// Starts a call; the frame has as many words as the trampoline's layout says.
+    /// Starts a call in [`Contract::words`] words, all 0: the frame, and room to work in.
     #[must_use]
     #[inline]
-    pub fn new(contract: &'a Contract, frame: &'a mut [u64]) -> Self {
-        let sizes = if contract.apart.is_empty() {
-            SmallVec::new()
-        } else {
-            SmallVec::from_elem(0, contract.rules.len())
-        };
+    pub fn new(contract: &'a Contract, words: &'a mut [u64]) -> Self {
+        let (frame, rest) = words
+            .split_at_mut_checked(contract.frame)
+            .unwrap_or_default();
+        let (dimensions, sizes) = rest
+            .split_at_mut_checked(contract.inferred.len())
+            .unwrap_or_default();
+        dimensions.fill(UNSET);
         Self {
             contract,
             frame,
-            dimensions: SmallVec::from_elem(UNSET, contract.inferred.len()),
+            dimensions,
             sizes,
-            pending: SmallVec::new(),
-            outputs: SmallVec::new(),
             nbytes: 0,
+            later: None,
         }
     }
 
@@ -110,7 +118,7 @@ impl<'a> Check<'a> {
         let words = Number::Integer(inferred.integer).words(value);
         words.map_err(|problem| self.contract.refuse(position, problem))?;
         let length = match value {
-            Scalar::Int(value) => usize::try_from(value).ok().filter(|&length| length != UNSET),
+            Scalar::Int(value) => isize::try_from(value).ok().and_then(|value| u64::try_from(value).ok()),
             Scalar::Bool(value) => Some(value.into()),
             _ => None,
         };
@@ -150,13 +158,16 @@ impl<'a> Check<'a> {
     /// A pointer, or anything else of one word that has been checked.
     #[inline]
     pub fn word(&mut self, position: usize, word: u64) {
-        self.words(position, &[word]);
+        let place = self.contract.places.get(position);
+        if let Some(place) = place.and_then(|&place| self.frame.get_mut(place)) {
+            *place = word;
+        }
     }
 
     /// The bytes of a value that has been checked, as words.
     #[inline]
     pub fn words(&mut self, position: usize, words: &[u64]) {
-        let start = self.contract.trampoline.layout().parameter(position);
+        let start = self.contract.place(position);
         let place = start.checked_add(words.len()).and_then(|end| self.frame.get_mut(start..end));
         if let Some(place) = place {
             place.copy_from_slice(words);
@@ -190,10 +201,10 @@ impl<'a> Check<'a> {
             match extent {
                 ExtentRule::Dimension { dimension, .. } => {
                     match self.dimensions.get_mut(*dimension) {
-                        Some(known) if *known == UNSET => *known = length,
-                        Some(known) if *known == length => {}
-                        known => {
-                            let known = known.map_or(0, |known| *known);
+                        Some(known) if *known == length as u64 => {}
+                        Some(known) if *known == UNSET => *known = length as u64,
+                        _ => {
+                            let known = self.dimension(*dimension).unwrap_or_default();
                             return Err(self.disagrees(position, rule, axis, known, memory.shape));
                         }
                     }
@@ -203,14 +214,15 @@ impl<'a> Check<'a> {
                     return Err(self.disagrees(position, rule, axis, *value, memory.shape));
                 }
                 ExtentRule::Expression(_) => {
-                    self.pending.push((position, axis, memory.shape.into()));
+                    let later = self.later.get_or_insert_default();
+                    later.extents.push((position, axis, memory.shape.into()));
                 }
                 ExtentRule::Unknown => return Err(self.unmeasured(position)),
             }
         }
         self.nbytes = self.nbytes.saturating_add(size);
         if let Some(place) = self.sizes.get_mut(position) {
-            *place = size;
+            *place = size as u64;
         }
         self.word(position, address as u64);
         Ok(())
@@ -271,7 +283,7 @@ impl<'a> Check<'a> {
 
     /// The bytes of a struct by value, which has been checked.
     pub fn bytes(&mut self, position: usize, bytes: &[u8]) {
-        let start = self.contract.trampoline.layout().parameter(position);
+        let start = self.contract.place(position);
         let words = self.frame.get_mut(start..).unwrap_or_default();
         let place: &mut [u8] = bytemuck::cast_slice_mut(words);
         if let Some(place) = place.get_mut(..bytes.len()) {
@@ -288,7 +300,8 @@ impl<'a> Check<'a> {
         match self.contract.rules.get(position) {
             Some(Rule::Inferred(_)) => Ok(()),
             Some(Rule::Array(rule)) if rule.is_output() => {
-                self.outputs.push((position, Dims::new()));
+                let later = self.later.get_or_insert_default();
+                later.outputs.push((position, Dims::new()));
                 Ok(())
             }
             Some(Rule::Array(rule)) if !rule.is_const => {
@@ -306,23 +319,15 @@ impl<'a> Check<'a> {
     /// [`ArgumentError`].
     #[inline]
     pub fn settle(&mut self) -> Result<(), ArgumentError> {
-        for (dimension, &position) in self.contract.inferred.iter().enumerate() {
-            let known = self.dimensions.get(dimension).copied().unwrap_or(UNSET);
-            let Some(Rule::Inferred(Inferred { integer, .. })) = self.contract.rules.get(position)
-            else {
-                continue;
-            };
-            if known == UNSET {
-                return Err(self.contract.refuse(position, Problem::NotInferred));
+        for (inferred, &known) in self.contract.inferred.iter().zip(&*self.dimensions) {
+            if known > inferred.most {
+                return Err(self.unfit_dimension(inferred.position, known));
             }
-            let value = known as u64;
-            if integer.size() < size_of::<u64>() && !integer.contains(value.into()) {
-                let value = Scalar::from(known);
-                return Err(self.contract.refuse(position, Problem::Range { value }));
+            if let Some(place) = self.frame.get_mut(inferred.place) {
+                *place = known;
             }
-            self.word(position, value);
         }
-        if !(self.pending.is_empty() && self.outputs.is_empty()) {
+        if self.later.is_some() {
             self.evaluate()?;
         }
         for &(one, other) in &self.contract.apart {
@@ -337,7 +342,7 @@ impl<'a> Check<'a> {
     /// The outputs that were left out, one after the other: position and shape.
     #[must_use]
     pub fn output(&self, index: usize) -> Option<(usize, &[usize])> {
-        let (position, shape) = self.outputs.get(index)?;
+        let (position, shape) = self.later.as_ref()?.outputs.get(index)?;
         Some((*position, shape))
     }
 
@@ -350,16 +355,17 @@ impl<'a> Check<'a> {
 
     #[inline]
     fn dimension(&self, index: usize) -> Option<usize> {
-        self.dimensions.get(index).copied().filter(|&length| length != UNSET)
+        let known = self.dimensions.get(index).copied();
+        known.and_then(|length| isize::try_from(length).ok()).map(isize::cast_unsigned)
     }
 
     #[inline]
     fn overlap(&self, one: usize, other: usize) -> bool {
         let span = |position: usize| {
-            let start = self.contract.trampoline.layout().parameter(position);
+            let start = self.contract.place(position);
             let start = self.frame.get(start).copied().unwrap_or_default();
             let size = self.sizes.get(position).copied().unwrap_or_default();
-            (start, size as u64)
+            (start, size)
         };
         let ((start, size), (other_start, other_size)) = (span(one), span(other));
         // A range of memory ends before the last address.
@@ -372,8 +378,11 @@ impl<'a> Check<'a> {
     /// Expressions, now that all they name is known.
     #[cold]
     fn evaluate(&mut self) -> Result<(), ArgumentError> {
+        let Some(mut later) = self.later.take() else {
+            return Ok(());
+        };
         let values = self.values();
-        for (position, axis, shape) in &self.pending {
+        for (position, axis, shape) in &later.extents {
             let Some((rule, ExtentRule::Expression(expression))) = self.extent(*position, *axis)
             else {
                 continue;
@@ -383,8 +392,7 @@ impl<'a> Check<'a> {
                 return Err(self.disagrees(*position, rule, *axis, expected, shape));
             }
         }
-        let mut outputs = std::mem::take(&mut self.outputs);
-        for (position, shape) in &mut outputs {
+        for (position, shape) in &mut later.outputs {
             let Some(Rule::Array(rule)) = self.contract.rules.get(*position) else {
                 continue;
             };
@@ -401,8 +409,20 @@ impl<'a> Check<'a> {
                 });
             }
         }
-        self.outputs = outputs;
+        self.later = Some(later);
         Ok(())
+    }
+
+    /// A dimension that nothing tells, or that is more than its parameter can hold.
+    #[cold]
+    fn unfit_dimension(&self, position: usize, known: u64) -> ArgumentError {
+        let problem = if known == UNSET {
+            Problem::NotInferred
+        } else {
+            let value = Scalar::from(known);
+            Problem::Range { value }
+        };
+        self.contract.refuse(position, problem)
     }
 
     fn extent(&self, position: usize, axis: usize) -> Option<(&'a ArrayRule, &'a ExtentRule)> {
@@ -432,7 +452,7 @@ impl<'a> Check<'a> {
                 Rule::Number(Number::Bool) => crate::ctype::Integer::UChar,
                 _ => return None,
             };
-            let start = self.contract.trampoline.layout().parameter(position);
+            let start = self.contract.place(position);
             Some(integer_value(integer, *self.frame.get(start)?))
         };
         rules.map(value).collect()
@@ -497,7 +517,8 @@ impl<'a> Check<'a> {
         let names_it = |extent: &ExtentRule| {
             matches!(extent, ExtentRule::Dimension { dimension: other, .. } if *other == dimension)
         };
-        let left_out = |position: usize| self.outputs.iter().any(|(other, _)| *other == position);
+        let outputs = self.later.as_ref().map_or(&[][..], |later| &later.outputs);
+        let left_out = |position: usize| outputs.iter().any(|(other, _)| *other == position);
         let before = self.contract.rules.iter().enumerate().take(position);
         before
             .filter(|(_, rule)| rule.array().is_some_and(|rule| rule.extents.iter().any(names_it)))

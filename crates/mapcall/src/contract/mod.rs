@@ -45,11 +45,25 @@ pub struct Contract {
     prototype: Arc<Prototype>,
     rules: Box<[Rule]>,
     arguments: Box<[usize]>,
-    /// The positions of the inferred parameters; their order is that of the dimensions.
-    inferred: Box<[usize]>,
+    /// The inferred parameters; their order is that of the dimensions.
+    inferred: Box<[Dimension]>,
     /// Pairs of arrays that must not share a byte.
     apart: Box<[(usize, usize)]>,
     trampoline: Trampoline,
+    /// The words of a frame.
+    frame: usize,
+    /// Where each parameter starts in it.
+    places: Box<[usize]>,
+}
+
+/// An inferred parameter.
+#[derive(Clone, Debug)]
+struct Dimension {
+    position: usize,
+    /// The word of the frame where it is passed.
+    place: usize,
+    /// The largest value that it can have.
+    most: u64,
 }
 
 impl Contract {
@@ -68,12 +82,19 @@ impl Contract {
             .map(|(position, _)| Rule::new(&prototype, position, &inferred))
             .collect::<Result<Box<[_]>, _>>()?;
         let trampoline = trampoline(&prototype, None)?;
+        let dimension = |&position: &usize| Dimension {
+            position,
+            place: trampoline.layout().parameter(position),
+            most: most(&prototype, position),
+        };
         Ok(Self {
             arguments: positions(&prototype, |parameter| !parameter.is_inferred),
             apart: apart(&prototype),
+            inferred: inferred.iter().map(dimension).collect(),
+            frame: trampoline.layout().words(),
+            places: trampoline.layout().parameters().into(),
             prototype: Arc::new(prototype),
             rules,
-            inferred,
             trampoline,
         })
     }
@@ -109,6 +130,19 @@ impl Contract {
     #[inline]
     pub fn arguments(&self) -> &[usize] {
         &self.arguments
+    }
+
+    /// How many words a [`Check`] needs: those of the frame first, then what it works with.
+    #[must_use]
+    #[inline]
+    pub fn words(&self) -> usize {
+        self.frame + self.inferred.len() + self.rules.len()
+    }
+
+    /// The word of the frame where a parameter starts.
+    #[inline]
+    fn place(&self, position: usize) -> usize {
+        self.places.get(position).copied().unwrap_or(self.frame)
     }
 
     /// How the function is called.
@@ -180,6 +214,14 @@ fn positions(
         .filter(|(_, parameter)| select(parameter))
         .map(|(position, _)| position)
         .collect()
+}
+
+/// The largest extent that an integer parameter can hold; no array has more elements.
+fn most(prototype: &Prototype, position: usize) -> u64 {
+    let parameter = prototype.parameters.get(position);
+    let integer = parameter.and_then(|parameter| parameter.ctype.integer());
+    let most = integer.and_then(|integer| u64::try_from(integer.max()).ok());
+    most.unwrap_or_default().min(isize::MAX as u64)
 }
 
 /// `restrict` promises that an array that is written is reached in no other way.

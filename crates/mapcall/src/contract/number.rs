@@ -166,6 +166,42 @@ impl Number {
         })
     }
 
+    /// As [`words`](Self::words) for the numbers that calls are mostly made with; `None` where
+    /// that has to look closer.
+    #[must_use]
+    #[inline]
+    pub fn word_of_real(self, value: f64) -> Option<u64> {
+        match self {
+            Self::Float(Float::Double) => Some(value.to_bits()),
+            Self::Float(Float::Float) => {
+                #[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest")]
+                let nearest = value as f32;
+                (nearest.is_finite() || !value.is_finite()).then(|| nearest.to_bits().into())
+            }
+            _ => None,
+        }
+    }
+
+    /// As [`word_of_real`](Self::word_of_real), for integers; every floating type has the short ones.
+    #[must_use]
+    #[inline]
+    pub fn word_of_integer(self, value: i64) -> Option<u64> {
+        match self {
+            Self::Integer(integer) => {
+                let unused = 64 - integer.bits();
+                let word = value.cast_unsigned();
+                let back = if integer.is_signed() {
+                    word.cast_signed() << unused >> unused
+                } else {
+                    (word << unused >> unused).cast_signed()
+                };
+                (back == value && (integer.is_signed() || value >= 0)).then_some(word)
+            }
+            Self::Float(_) => self.word_of_real(f64::from(i16::try_from(value).ok()?)),
+            _ => None,
+        }
+    }
+
     /// The value of words that C left.
     #[must_use]
     #[inline]
@@ -203,7 +239,7 @@ fn integer_word(integer: Integer, value: i128) -> Option<u64> {
 /// The integer in a word's low bytes.
 #[inline]
 pub(crate) fn integer_value(integer: Integer, word: u64) -> i128 {
-    let unused = 64 - 8 * u32::try_from(integer.size()).unwrap_or(8).min(8);
+    let unused = 64 - integer.bits();
     if integer.is_signed() {
         i128::from(word.cast_signed() << unused >> unused)
     } else {

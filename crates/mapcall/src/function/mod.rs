@@ -274,7 +274,7 @@ impl Function {
                 found: arguments.len(),
             }).into());
         }
-        let mut frame = Frame::new(contract.trampoline().layout().words());
+        let mut frame = Frame::new(contract.words());
         let mut check = Check::new(contract, frame.words());
         let mut kept = Vec::new();
         for (&position, argument) in taken.iter().zip(&mut *arguments) {
@@ -306,16 +306,16 @@ impl Function {
     ///
     /// # Safety
     ///
-    /// The frame must be 16-byte aligned, as long as the trampoline's layout says, and filled as the
-    /// contract asks; what it points to must live until this returns.
+    /// The frame must be 16-byte aligned, as long as the trampoline's layout says or longer, and filled
+    /// as the contract asks; what it points to must live until this returns.
     #[inline]
     pub unsafe fn invoke(&self, frame: &mut [u64]) -> i32 {
-        errno::set(0);
         let trampoline = self.0.contract.trampoline();
         let address = self.0.address.0.as_ptr();
-        // SAFETY: the caller's promise, and that made when the function was bound.
-        unsafe { trampoline.call(address, frame.as_mut_ptr()) };
-        errno::get()
+        errno::after(|| {
+            // SAFETY: the caller's promise, and that made when the function was bound.
+            unsafe { trampoline.call(address, frame.as_mut_ptr()) };
+        })
     }
 
     /// Whether a result means success.
