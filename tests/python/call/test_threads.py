@@ -206,11 +206,11 @@ def test_callbacks_and_what_they_raise_stay_in_their_thread(path: Path, switchin
 
         assert apply(twice, thread) == 2 * thread + 1
         assert apply(lambda x: x - thread, thread) == 1
-        with pytest.raises(ValueError) as caught:
+        with pytest.raises(ValueError, match=f"^{thread}$") as caught:
             apply(fail, thread)
         assert caught.value is error
         # A call within a callback of a call.
-        with pytest.raises(ValueError) as caught:
+        with pytest.raises(ValueError, match=f"^{thread}$") as caught:
             apply(lambda x: apply(fail, x), thread)
         assert caught.value is error
         assert apply(lambda x: apply(twice, x), thread) == 2 * thread + 2
