@@ -363,3 +363,44 @@ fn an_array_is_read_by_many_and_written_by_one() {
         assert!(matches!(error, Err(CallError::Argument(_))));
     });
 }
+
+/// A defect on purpose, which `tests/memcheck/run.py` must find: its own check.
+#[test]
+#[ignore = "it reads freed memory"]
+fn planted_read_of_freed_memory() {
+    let directory = TempDir::new().unwrap();
+    let library = open(&compile(directory.path(), C));
+    let (new, close, add) = (
+        bind(&library, OPEN),
+        bind(&library, CLOSE),
+        bind(&library, ADD),
+    );
+    let handle = new.call(&mut [1.into()]).unwrap().into_handle().unwrap();
+    // The same pointer once more, under a handle that knows nothing of the other's end.
+    let stale = Handle::new(&new, handle.target(), handle.address().unwrap());
+    handle.with_destructor(&close).unwrap().close().unwrap();
+    add.call(&mut [(&stale).into(), 1.into()]).unwrap();
+}
+
+/// A defect on purpose, which `tests/tsan/run.py` must find: its own check.
+#[test]
+#[ignore = "it races"]
+fn planted_race() {
+    struct Shared(std::cell::UnsafeCell<u64>);
+    // SAFETY: it is none; that is the defect.
+    unsafe impl Sync for Shared {}
+    let shared = Shared(0.into());
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            let shared = &shared;
+            scope.spawn(move || {
+                for _ in 0..1000 {
+                    // SAFETY: as above.
+                    unsafe { *shared.0.get() += 1 };
+                }
+            });
+        }
+    });
+    // SAFETY: the threads have ended.
+    assert!(unsafe { *shared.0.get() } > 0);
+}
