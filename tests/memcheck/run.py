@@ -12,8 +12,8 @@ extension in one of its stacks:
 
 Python allocates by malloc here, so that each object is a block of its own. Runs whose defects are
 planted come first: mapcall reads an array that has been freed under it, a C function that is called
-by either engine reads beyond its array, objects that mapcall has allocated are lost, and what C has.
-When they are not found, this script fails, for it could not find anything.
+by either engine reads beyond its array, objects that mapcall has allocated are lost, and what C
+has. When they are not found, this script fails, for it could not find anything.
 
 The tests of Rust in many threads run under valgrind as well; there everything counts.
 """
