@@ -71,17 +71,12 @@ impl<'py> Reader<'_, '_, 'py> {
         &mut self,
         position: usize,
         rule: &Rule,
+        expected: Option<&Expected>,
         object: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
         match rule {
-            Rule::Array(array) => self.array(position, array, object),
-            Rule::Number(kind) => match number::word(*kind, object) {
-                Some(word) => {
-                    self.check.word(position, word);
-                    Ok(())
-                }
-                None => self.number(position, *kind, object),
-            },
+            Rule::Array(array) => self.array(position, array, expected, object),
+            Rule::Number(kind) => self.number(position, *kind, object),
             _ => self.other(position, rule, object),
         }
     }
@@ -91,11 +86,24 @@ impl<'py> Reader<'_, '_, 'py> {
         &mut self,
         position: usize,
         rule: &ArrayRule,
+        expected: Option<&Expected>,
         object: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
         if let Some(array) = ndarray::as_array(object, self.ndarray) {
-            return self.ndarray(position, rule, array);
+            return self.ndarray(position, rule, expected, array);
         }
+        self.other_array(position, rule, expected, object)
+    }
+
+    /// Arrays that are not NumPy's, and None for one that is left out.
+    #[cold]
+    fn other_array(
+        &mut self,
+        position: usize,
+        rule: &ArrayRule,
+        expected: Option<&Expected>,
+        object: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
         if object.is_none() {
             return self.leave_out(position);
         }
@@ -103,7 +111,7 @@ impl<'py> Reader<'_, '_, 'py> {
             let remedy = Remedy::MakeArray(rule.dtype.clone());
             self.unfit(position, object, remedy)
         })?;
-        self.ndarray(position, rule, &array)?;
+        self.ndarray(position, rule, expected, &array)?;
         self.kept.object(array.into_any());
         Ok(())
     }
@@ -113,9 +121,10 @@ impl<'py> Reader<'_, '_, 'py> {
         &mut self,
         position: usize,
         rule: &ArrayRule,
+        expected: Option<&Expected>,
         array: &Bound<'py, PyUntypedArray>,
     ) -> PyResult<()> {
-        self.dtype(position, array)?;
+        self.dtype(position, expected, array)?;
         let memory = ndarray::memory(array);
         let checked = if self.function.is_unchecked {
             self.check.array_unchecked(position, rule, memory)
@@ -127,8 +136,12 @@ impl<'py> Reader<'_, '_, 'py> {
 
     /// Whether an array's elements are what the parameter has.
     #[inline]
-    fn dtype(&self, position: usize, array: &Bound<'py, PyUntypedArray>) -> PyResult<()> {
-        let expected = self.function.expected(position);
+    fn dtype(
+        &self,
+        position: usize,
+        expected: Option<&Expected>,
+        array: &Bound<'py, PyUntypedArray>,
+    ) -> PyResult<()> {
         if let Some(expected) = expected
             && ptr::eq(ndarray::descr(array).cast(), expected.dtype.as_ptr())
         {
@@ -294,7 +307,7 @@ impl<'py> Reader<'_, '_, 'py> {
                 return Err(self.refuse(position, Problem::Unbounded { found }));
             }
             if !rule.is_void {
-                self.dtype(position, &array)?;
+                self.dtype(position, self.function.expected(position), &array)?;
             }
             let checked = self.check.pointer(position, rule, ndarray::memory(&array));
             checked.map_err(|error| errors::argument(self.py, &error))?;

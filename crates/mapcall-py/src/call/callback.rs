@@ -46,29 +46,21 @@ pub(super) fn errno() -> i32 {
     THREAD.with(|thread| thread.errno.get())
 }
 
-/// A call that is running on this thread.
-pub(super) struct Running(());
-
-impl Running {
-    #[inline]
-    pub(super) fn enter() -> Self {
-        THREAD.with(|thread| thread.running.set(thread.running.get() + 1));
-        Self(())
-    }
-
-    /// The call is over: what a callback raised in it is raised now.
-    #[inline]
-    pub(super) fn leave(self, errno: i32) -> PyResult<()> {
-        THREAD.with(|thread| {
-            thread.running.set(thread.running.get() - 1);
-            thread.errno.set(errno);
-            if thread.has_raised.get() {
-                thread.has_raised.set(false);
-                return thread.raised.take().map_or(Ok(()), Err);
-            }
-            Ok(())
-        })
-    }
+/// Makes a call: notes that it is running on this thread, and what its errno is; then raises what a
+/// callback has raised in it.
+#[inline]
+pub(super) fn running(call: impl FnOnce() -> i32) -> PyResult<i32> {
+    THREAD.with(|thread| {
+        thread.running.set(thread.running.get() + 1);
+        let errno = call();
+        thread.running.set(thread.running.get() - 1);
+        thread.errno.set(errno);
+        if thread.has_raised.get() {
+            thread.has_raised.set(false);
+            return thread.raised.take().map_or(Ok(errno), Err);
+        }
+        Ok(errno)
+    })
 }
 
 /// A callable as a C function pointer, good as long as this object lives.

@@ -62,10 +62,12 @@ impl Handle {
                 self.target()
             )));
         }
-        let running = callback::Running::enter();
-        let closed = self.inner.close();
-        running.leave(callback::errno())?;
-        closed.map(drop).map_err(|error| errors::call(py, &error, callback::errno()))
+        let mut closed = Ok(None);
+        let errno = callback::running(|| {
+            closed = self.inner.close();
+            mapcall::call::errno()
+        })?;
+        closed.map(drop).map_err(|error| errors::call(py, &error, errno))
     }
 }
 

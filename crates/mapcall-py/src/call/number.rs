@@ -6,7 +6,7 @@ use mapcall::contract::Scalar;
 use num_complex::Complex;
 use numpy::PyUntypedArray;
 use pyo3::exceptions::PyOverflowError;
-use pyo3::ffi;
+use pyo3::ffi::{self, PyObject};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyComplex, PyComplexMethods, PyFloat, PyInt};
@@ -22,15 +22,18 @@ pub(super) enum Number {
 }
 
 /// The word of a plain float or int that a parameter's type has; `None` where that takes a closer look.
+///
+/// # Safety
+///
+/// The object is live.
 #[inline]
-pub(super) fn word(kind: mapcall::contract::Number, object: &Bound<'_, PyAny>) -> Option<u64> {
-    let object = object.as_ptr();
-    // SAFETY: a live object.
+pub(super) unsafe fn word(kind: mapcall::contract::Number, object: *mut PyObject) -> Option<u64> {
+    // SAFETY: the caller's promise.
     if unsafe { ffi::PyFloat_CheckExact(object) } != 0 {
         // SAFETY: it is a float.
         return kind.word_of_real(unsafe { ffi::PyFloat_AS_DOUBLE(object) });
     }
-    // SAFETY: a live object.
+    // SAFETY: the caller's promise.
     if unsafe { ffi::PyLong_CheckExact(object) } != 0 {
         let mut overflow = 0;
         // SAFETY: it is an int.

@@ -2,16 +2,17 @@
 
 use mapcall_array::layout::Dims;
 
+use super::Contract;
 use super::error::{ArgumentError, Problem};
 use super::number::{Number, Scalar, integer_value};
 use super::rule::{ArrayRule, ExtentRule, Inferred, PointerRule, Rule};
-use super::Contract;
+use crate::ctype::Integer;
 use crate::extent::Expr;
 
 /// A dimension that nothing has told yet; no array has as many elements.
 const UNSET: u64 = u64::MAX;
 
-/// Where an array lies.
+/// Where an array lies: see [`Check`].
 #[derive(Clone, Copy, Debug)]
 pub struct Memory<'a> {
     /// The address of the first element.
@@ -64,6 +65,8 @@ pub struct Memory<'a> {
 #[derive(Debug)]
 pub struct Check<'a> {
     contract: &'a Contract,
+    /// Where the parameters start in the frame.
+    places: &'a [usize],
     frame: &'a mut [u64],
     /// The dimensions, as far as they are known.
     dimensions: &'a mut [u64],
@@ -96,6 +99,7 @@ impl<'a> Check<'a> {
         dimensions.fill(UNSET);
         Self {
             contract,
+            places: contract.trampoline.layout().parameters(),
             frame,
             dimensions,
             sizes,
@@ -114,7 +118,7 @@ impl<'a> Check<'a> {
         position: usize,
         inferred: Inferred,
         value: Scalar,
-    ) -> Result<(), ArgumentError> {
+    ) -> Result<(), Box<ArgumentError>> {
         let words = Number::Integer(inferred.integer).words(value);
         words.map_err(|problem| self.contract.refuse(position, problem))?;
         let length = match value {
@@ -142,24 +146,24 @@ impl<'a> Check<'a> {
         position: usize,
         number: Number,
         value: Scalar,
-    ) -> Result<(), ArgumentError> {
+    ) -> Result<(), Box<ArgumentError>> {
         let words = number
             .words(value)
             .map_err(|problem| self.contract.refuse(position, problem))?;
-        let count = match number {
-            Number::Float(crate::ctype::Float::LongDouble) | Number::Complex(crate::ctype::Float::Double) => 2,
-            Number::Complex(crate::ctype::Float::LongDouble) => 4,
-            _ => 1,
-        };
-        self.words(position, words.get(..count).unwrap_or_default());
+        match number.count() {
+            1 => self.word(position, words[0]),
+            count => self.words(position, words.get(..count).unwrap_or_default()),
+        }
         Ok(())
     }
 
     /// A pointer, or anything else of one word that has been checked.
     #[inline]
     pub fn word(&mut self, position: usize, word: u64) {
-        let place = self.contract.places.get(position);
-        if let Some(place) = place.and_then(|&place| self.frame.get_mut(place)) {
+        if let Some(place) = self
+            .place(position)
+            .and_then(|start| self.frame.get_mut(start))
+        {
             *place = word;
         }
     }
@@ -167,9 +171,10 @@ impl<'a> Check<'a> {
     /// The bytes of a value that has been checked, as words.
     #[inline]
     pub fn words(&mut self, position: usize, words: &[u64]) {
-        let start = self.contract.place(position);
-        let place = start.checked_add(words.len()).and_then(|end| self.frame.get_mut(start..end));
-        if let Some(place) = place {
+        let place = self
+            .place(position)
+            .and_then(|start| self.frame.get_mut(start..));
+        if let Some(place) = place.and_then(|place| place.get_mut(..words.len())) {
             place.copy_from_slice(words);
         }
     }
@@ -185,11 +190,11 @@ impl<'a> Check<'a> {
         position: usize,
         rule: &ArrayRule,
         memory: Memory<'_>,
-    ) -> Result<(), ArgumentError> {
+    ) -> Result<(), Box<ArgumentError>> {
         let address = memory.address.expose_provenance();
         if memory.shape.len() != rule.rank()
             || !memory.is_contiguous
-            || address % rule.alignment != 0
+            || address & rule.misaligned != 0
             || !(memory.is_writeable || rule.is_const)
         {
             return Err(self.unfit(position, rule, memory));
@@ -198,26 +203,23 @@ impl<'a> Check<'a> {
         for (axis, (extent, &length)) in rule.extents.iter().zip(memory.shape).enumerate() {
             // The elements are there, so that their bytes can't exceed the memory.
             size = size.wrapping_mul(length);
-            match extent {
+            let agrees = match extent {
                 ExtentRule::Dimension { dimension, .. } => {
-                    match self.dimensions.get_mut(*dimension) {
-                        Some(known) if *known == length as u64 => {}
-                        Some(known) if *known == UNSET => *known = length as u64,
-                        _ => {
-                            let known = self.dimension(*dimension).unwrap_or_default();
-                            return Err(self.disagrees(position, rule, axis, known, memory.shape));
+                    let known = self.dimensions.get_mut(*dimension);
+                    known.is_some_and(|known| {
+                        if *known == UNSET {
+                            *known = length as u64;
                         }
-                    }
+                        *known == length as u64
+                    })
                 }
-                ExtentRule::Constant(value) if *value == length => {}
-                ExtentRule::Constant(value) => {
-                    return Err(self.disagrees(position, rule, axis, *value, memory.shape));
+                ExtentRule::Constant(value) => *value == length,
+                ExtentRule::Expression(_) | ExtentRule::Unknown => {
+                    self.postpone(position, axis, memory.shape)
                 }
-                ExtentRule::Expression(_) => {
-                    let later = self.later.get_or_insert_default();
-                    later.extents.push((position, axis, memory.shape.into()));
-                }
-                ExtentRule::Unknown => return Err(self.unmeasured(position)),
+            };
+            if !agrees {
+                return Err(self.wrong_length(position, rule, axis, memory.shape));
             }
         }
         self.nbytes = self.nbytes.saturating_add(size);
@@ -239,7 +241,7 @@ impl<'a> Check<'a> {
         position: usize,
         rule: &ArrayRule,
         memory: Memory<'_>,
-    ) -> Result<(), ArgumentError> {
+    ) -> Result<(), Box<ArgumentError>> {
         if rule.is_known || memory.shape.len() != rule.rank() {
             return self.array(position, rule, memory);
         }
@@ -262,14 +264,14 @@ impl<'a> Check<'a> {
         position: usize,
         rule: &PointerRule,
         memory: Memory<'_>,
-    ) -> Result<(), ArgumentError> {
+    ) -> Result<(), Box<ArgumentError>> {
         let address = memory.address.expose_provenance();
         let problem = if !memory.is_contiguous {
             Problem::NotContiguous {
                 shape: memory.shape.to_vec(),
                 strides: memory.strides.to_vec(),
             }
-        } else if address % rule.alignment != 0 {
+        } else if !address.is_multiple_of(rule.alignment) {
             let alignment = rule.alignment;
             Problem::Unaligned { address, alignment }
         } else if !(memory.is_writeable || rule.is_const) {
@@ -283,8 +285,10 @@ impl<'a> Check<'a> {
 
     /// The bytes of a struct by value, which has been checked.
     pub fn bytes(&mut self, position: usize, bytes: &[u8]) {
-        let start = self.contract.place(position);
-        let words = self.frame.get_mut(start..).unwrap_or_default();
+        let words = self
+            .place(position)
+            .and_then(|start| self.frame.get_mut(start..));
+        let words = words.unwrap_or_default();
         let place: &mut [u8] = bytemuck::cast_slice_mut(words);
         if let Some(place) = place.get_mut(..bytes.len()) {
             place.copy_from_slice(bytes);
@@ -296,7 +300,7 @@ impl<'a> Check<'a> {
     /// # Errors
     ///
     /// [`ArgumentError`] for any other.
-    pub fn leave_out(&mut self, position: usize) -> Result<(), ArgumentError> {
+    pub fn leave_out(&mut self, position: usize) -> Result<(), Box<ArgumentError>> {
         match self.contract.rules.get(position) {
             Some(Rule::Inferred(_)) => Ok(()),
             Some(Rule::Array(rule)) if rule.is_output() => {
@@ -318,7 +322,7 @@ impl<'a> Check<'a> {
     ///
     /// [`ArgumentError`].
     #[inline]
-    pub fn settle(&mut self) -> Result<(), ArgumentError> {
+    pub fn settle(&mut self) -> Result<(), Box<ArgumentError>> {
         for (inferred, &known) in self.contract.inferred.iter().zip(&*self.dimensions) {
             if known > inferred.most {
                 return Err(self.unfit_dimension(inferred.position, known));
@@ -339,6 +343,13 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
+    /// Whether something was left out that has to be allocated, after [`settle`](Self::settle).
+    #[must_use]
+    #[inline]
+    pub fn has_outputs(&self) -> bool {
+        self.later.as_ref().is_some_and(|later| !later.outputs.is_empty())
+    }
+
     /// The outputs that were left out, one after the other: position and shape.
     #[must_use]
     pub fn output(&self, index: usize) -> Option<(usize, &[usize])> {
@@ -354,6 +365,17 @@ impl<'a> Check<'a> {
     }
 
     #[inline]
+    fn place(&self, position: usize) -> Option<usize> {
+        self.places.get(position).copied()
+    }
+
+    /// The first word of a parameter.
+    #[inline]
+    fn given(&self, position: usize) -> Option<u64> {
+        self.frame.get(self.place(position)?).copied()
+    }
+
+    #[inline]
     fn dimension(&self, index: usize) -> Option<usize> {
         let known = self.dimensions.get(index).copied();
         known.and_then(|length| isize::try_from(length).ok()).map(isize::cast_unsigned)
@@ -362,8 +384,7 @@ impl<'a> Check<'a> {
     #[inline]
     fn overlap(&self, one: usize, other: usize) -> bool {
         let span = |position: usize| {
-            let start = self.contract.place(position);
-            let start = self.frame.get(start).copied().unwrap_or_default();
+            let start = self.given(position).unwrap_or_default();
             let size = self.sizes.get(position).copied().unwrap_or_default();
             (start, size)
         };
@@ -377,7 +398,7 @@ impl<'a> Check<'a> {
 
     /// Expressions, now that all they name is known.
     #[cold]
-    fn evaluate(&mut self) -> Result<(), ArgumentError> {
+    fn evaluate(&mut self) -> Result<(), Box<ArgumentError>> {
         let Some(mut later) = self.later.take() else {
             return Ok(());
         };
@@ -415,7 +436,7 @@ impl<'a> Check<'a> {
 
     /// A dimension that nothing tells, or that is more than its parameter can hold.
     #[cold]
-    fn unfit_dimension(&self, position: usize, known: u64) -> ArgumentError {
+    fn unfit_dimension(&self, position: usize, known: u64) -> Box<ArgumentError> {
         let problem = if known == UNSET {
             Problem::NotInferred
         } else {
@@ -435,10 +456,11 @@ impl<'a> Check<'a> {
         position: usize,
         expression: &Expr,
         values: &[Option<i128>],
-    ) -> Result<usize, ArgumentError> {
+    ) -> Result<usize, Box<ArgumentError>> {
         expression.evaluate(values).map_err(|error| {
             let extent = expression.to_string();
-            self.contract.refuse(position, Problem::BadExtent { extent, error })
+            self.contract
+                .refuse(position, Problem::BadExtent { extent, error })
         })
     }
 
@@ -449,23 +471,54 @@ impl<'a> Check<'a> {
             let integer = match rule {
                 Rule::Inferred(inferred) => inferred.integer,
                 Rule::Number(Number::Integer(integer)) => *integer,
-                Rule::Number(Number::Bool) => crate::ctype::Integer::UChar,
+                Rule::Number(Number::Bool) => Integer::UChar,
                 _ => return None,
             };
-            let start = self.contract.place(position);
-            Some(integer_value(integer, *self.frame.get(start)?))
+            Some(integer_value(integer, self.given(position)?))
         };
         rules.map(value).collect()
     }
 
+    /// Keeps an axis whose extent is an expression for later; `false` if it has no extent.
     #[cold]
-    fn unmeasured(&self, position: usize) -> ArgumentError {
+    fn postpone(&mut self, position: usize, axis: usize, shape: &[usize]) -> bool {
+        let is_known =
+            matches!(self.extent(position, axis), Some((_, ExtentRule::Expression(_))));
+        if is_known {
+            let later = self.later.get_or_insert_default();
+            later.extents.push((position, axis, shape.into()));
+        }
+        is_known
+    }
+
+    /// An axis whose length isn't what its extent says, if that says something.
+    #[cold]
+    fn wrong_length(
+        &self,
+        position: usize,
+        rule: &ArrayRule,
+        axis: usize,
+        shape: &[usize],
+    ) -> Box<ArgumentError> {
+        let expected = match rule.extents.get(axis) {
+            Some(ExtentRule::Dimension { dimension, .. }) => self.dimension(*dimension),
+            Some(ExtentRule::Constant(value)) => Some(*value),
+            _ => None,
+        };
+        match expected {
+            Some(expected) => self.disagrees(position, rule, axis, expected, shape),
+            None => self.unmeasured(position),
+        }
+    }
+
+    #[cold]
+    fn unmeasured(&self, position: usize) -> Box<ArgumentError> {
         let found = "an array".into();
         self.contract.refuse(position, Problem::Unbounded { found })
     }
 
     #[cold]
-    fn unfit(&self, position: usize, rule: &ArrayRule, memory: Memory<'_>) -> ArgumentError {
+    fn unfit(&self, position: usize, rule: &ArrayRule, memory: Memory<'_>) -> Box<ArgumentError> {
         let shape = memory.shape.to_vec();
         let problem = if shape.len() != rule.rank() {
             Problem::Rank {
@@ -496,7 +549,7 @@ impl<'a> Check<'a> {
         axis: usize,
         expected: usize,
         shape: &[usize],
-    ) -> ArgumentError {
+    ) -> Box<ArgumentError> {
         let extent = rule.extents.get(axis);
         let because = match extent {
             Some(ExtentRule::Dimension { dimension, .. }) => self.told_by(position, *dimension),
@@ -521,7 +574,10 @@ impl<'a> Check<'a> {
         let left_out = |position: usize| outputs.iter().any(|(other, _)| *other == position);
         let before = self.contract.rules.iter().enumerate().take(position);
         before
-            .filter(|(_, rule)| rule.array().is_some_and(|rule| rule.extents.iter().any(names_it)))
+            .filter(|(_, rule)| {
+                rule.array()
+                    .is_some_and(|rule| rule.extents.iter().any(names_it))
+            })
             .find(|(other, _)| !left_out(*other))
             .map(|(other, _)| self.contract.name(other).to_owned())
     }

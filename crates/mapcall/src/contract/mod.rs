@@ -21,6 +21,7 @@
 mod check;
 mod error;
 mod number;
+mod quick;
 mod rule;
 
 use std::sync::Arc;
@@ -28,14 +29,15 @@ use std::sync::Arc;
 pub use check::{Check, Memory};
 pub use error::{ArgumentError, Problem, Remedy};
 pub use number::{Number, Scalar};
+pub use quick::{Operand, Quick, Step};
 pub use rule::{
     ArrayRule, ExtentRule, Inferred, PointerRule, Rule, UnsupportedPrototype, check_dtype,
     target_name,
 };
 
+use crate::call::{CallTypeError, Engine, Trampoline};
 use crate::nearest::nearest;
 use crate::prototype::Prototype;
-use crate::call::{CallTypeError, Engine, Trampoline};
 
 /// What a prototype asks of its arguments.
 ///
@@ -52,8 +54,6 @@ pub struct Contract {
     trampoline: Trampoline,
     /// The words of a frame.
     frame: usize,
-    /// Where each parameter starts in it.
-    places: Box<[usize]>,
 }
 
 /// An inferred parameter.
@@ -79,7 +79,7 @@ impl Contract {
             .parameters
             .iter()
             .enumerate()
-            .map(|(position, _)| Rule::new(&prototype, position, &inferred))
+            .map(|parameter| Rule::new(&prototype, parameter, &inferred))
             .collect::<Result<Box<[_]>, _>>()?;
         let trampoline = trampoline(&prototype, None)?;
         let dimension = |&position: &usize| Dimension {
@@ -92,14 +92,15 @@ impl Contract {
             apart: apart(&prototype),
             inferred: inferred.iter().map(dimension).collect(),
             frame: trampoline.layout().words(),
-            places: trampoline.layout().parameters().into(),
             prototype: Arc::new(prototype),
             rules,
             trampoline,
         })
     }
 
-    /// The same contract, but the function is called by that engine.
+    /// The same contract, but the function is called by that engine and no other.
+    ///
+    /// See [`Function::with_engine`](crate::Function::with_engine) for an example.
     ///
     /// # Errors
     ///
@@ -139,12 +140,6 @@ impl Contract {
         self.frame + self.inferred.len() + self.rules.len()
     }
 
-    /// The word of the frame where a parameter starts.
-    #[inline]
-    fn place(&self, position: usize) -> usize {
-        self.places.get(position).copied().unwrap_or(self.frame)
-    }
-
     /// How the function is called.
     #[must_use]
     #[inline]
@@ -161,7 +156,7 @@ impl Contract {
             .map_or("", |parameter| &parameter.name)
     }
 
-    /// What a parameter takes, in a few words: `float32[n]`, `int`, `handle of sqlite3`.
+    /// What a parameter takes, in a few words: `float32[n]`, `int`, `a pointer to sqlite3`.
     #[must_use]
     pub fn expected(&self, position: usize) -> String {
         self.rules
@@ -172,20 +167,36 @@ impl Contract {
     /// An error about the argument of a parameter.
     #[cold]
     #[must_use]
-    pub fn refuse(&self, position: usize, problem: Problem) -> ArgumentError {
-        ArgumentError {
+    pub fn refuse(&self, position: usize, problem: Problem) -> Box<ArgumentError> {
+        Box::new(ArgumentError {
             function: self.prototype.name.clone(),
             parameter: self.name(position).to_owned(),
             expected: self.expected(position),
             problem,
-        }
+        })
     }
 
     /// A name that is no parameter.
+    ///
+    /// ```
+    /// use mapcall::Prototype;
+    /// use mapcall::contract::Contract;
+    ///
+    /// let contract = Contract::new(Prototype::parse("double cos(double angle)")?)?;
+    /// assert_eq!(
+    ///     contract.refuse_all(contract.unknown("angel")).to_string(),
+    ///     "cos: expected a parameter's name, got angel; did you mean angle?",
+    /// );
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[cold]
     #[must_use]
     pub fn unknown(&self, name: &str) -> Problem {
-        let names = self.prototype.parameters.iter().map(|parameter| &*parameter.name);
+        let names = self
+            .prototype
+            .parameters
+            .iter()
+            .map(|parameter| &*parameter.name);
         Problem::Unknown {
             name: name.to_owned(),
             nearest: nearest(name, names).first().map(|name| (*name).to_owned()),
@@ -195,20 +206,17 @@ impl Contract {
     /// An error about the arguments as a whole.
     #[cold]
     #[must_use]
-    pub fn refuse_all(&self, problem: Problem) -> ArgumentError {
-        ArgumentError {
+    pub fn refuse_all(&self, problem: Problem) -> Box<ArgumentError> {
+        Box::new(ArgumentError {
             function: self.prototype.name.clone(),
             parameter: String::new(),
             expected: "arguments".into(),
             problem,
-        }
+        })
     }
 }
 
-fn positions(
-    prototype: &Prototype,
-    select: impl Fn(&crate::Parameter) -> bool,
-) -> Box<[usize]> {
+fn positions(prototype: &Prototype, select: impl Fn(&crate::Parameter) -> bool) -> Box<[usize]> {
     let parameters = prototype.parameters.iter().enumerate();
     parameters
         .filter(|(_, parameter)| select(parameter))

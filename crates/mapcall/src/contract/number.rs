@@ -4,8 +4,8 @@ use std::fmt;
 
 use half::f16;
 use num_complex::Complex;
-use rustc_apfloat::ieee::{Double, Quad, X87DoubleExtended};
-use rustc_apfloat::{Float as _, FloatConvert as _};
+use rustc_apfloat::ieee::{Double, Half, Quad, X87DoubleExtended};
+use rustc_apfloat::{Float as _, FloatConvert as _, Status};
 
 use super::error::Problem;
 use crate::ctype::{CType, Float, Integer};
@@ -109,7 +109,20 @@ impl Number {
     #[must_use]
     #[inline]
     pub fn is_extended(self) -> bool {
-        matches!(self, Self::Float(Float::LongDouble) | Self::Complex(Float::LongDouble))
+        matches!(
+            self,
+            Self::Float(Float::LongDouble) | Self::Complex(Float::LongDouble)
+        )
+    }
+
+    /// How many words a value fills.
+    #[inline]
+    pub(super) fn count(self) -> usize {
+        match self {
+            Self::Complex(Float::LongDouble) => 4,
+            Self::Complex(Float::Double) | Self::Float(Float::LongDouble) => 2,
+            _ => 1,
+        }
     }
 
     /// The words of a value, for a frame.
@@ -143,7 +156,9 @@ impl Number {
             },
             Self::Integer(integer) => match value {
                 Scalar::Bool(value) => one(value.into()),
-                Scalar::Int(whole) => one(integer_word(integer, whole).ok_or(Problem::Range { value })?),
+                Scalar::Int(whole) => {
+                    one(integer_word(integer, whole).ok_or(Problem::Range { value })?)
+                }
                 _ => return Err(Problem::Kind { value }),
             },
             Self::Float(float) => {
@@ -155,7 +170,11 @@ impl Number {
                     Scalar::Complex(value) => (Scalar::Float(value.re), Scalar::Float(value.im)),
                     real => (real, Scalar::Float(0.0)),
                 };
-                let ([a, b], [c, d]) = (real(float, re)?, real(float, im)?);
+                let whole = |_| Problem::Range { value };
+                let ([a, b], [c, d]) = (
+                    real(float, re).map_err(whole)?,
+                    real(float, im).map_err(whole)?,
+                );
                 match float {
                     Float::LongDouble => [a, b, c, d],
                     Float::Double => [a, c, 0, 0],
@@ -247,10 +266,17 @@ pub(crate) fn integer_value(integer: Integer, word: u64) -> i128 {
     }
 }
 
+#[inline]
 fn real(float: Float, value: Scalar) -> Result<[u64; 2], Problem> {
     let number = match value {
         Scalar::Float(number) => number,
-        Scalar::Int(whole) => exact(whole).ok_or(Problem::Range { value })?,
+        Scalar::Int(whole) => match (float, exact(whole)) {
+            // It has integers that no double has.
+            (Float::LongDouble, None) => {
+                return extended_integer(whole).ok_or(Problem::Range { value });
+            }
+            (_, number) => number.ok_or(Problem::Range { value })?,
+        },
         Scalar::Bool(truth) => f64::from(u8::from(truth)),
         Scalar::Complex(_) => return Err(Problem::Kind { value }),
     };
@@ -264,24 +290,32 @@ fn real(float: Float, value: Scalar) -> Result<[u64; 2], Problem> {
             (nearest.to_bits().into(), nearest.into())
         }
         Float::Float16 => {
-            let nearest = f16::from_f64(number);
+            let nearest = nearest_half(number);
             (nearest.to_bits().into(), nearest.into())
         }
     };
-    if (nearest.is_infinite() && number.is_finite()) || (is_whole && nearest != number) {
+    let is_same = nearest.to_bits() == number.to_bits();
+    if (nearest.is_infinite() && number.is_finite()) || (is_whole && !is_same) {
         return Err(Problem::Range { value });
     }
     Ok([word, 0])
 }
 
 /// The floating number of an integer's value.
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "checked by the way back")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "checked by the way back"
+)]
 fn exact(whole: i128) -> Option<f64> {
     let number = whole as f64;
     (number as i128 == whole && whole != i128::MAX).then_some(number)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the low bits hold the value")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low bits hold the value"
+)]
 fn real_value(float: Float, words: [u64; 2]) -> f64 {
     match float {
         Float::Float16 => f16::from_bits(words[0] as u16).into(),
@@ -289,6 +323,33 @@ fn real_value(float: Float, words: [u64; 2]) -> f64 {
         Float::Double => f64::from_bits(words[0]),
         Float::LongDouble => nearest_double(words),
     }
+}
+
+/// The half nearest to a double. `half`'s own way there drops bits before it rounds.
+#[expect(clippy::cast_possible_truncation, reason = "16 bits")]
+fn nearest_half(number: f64) -> f16 {
+    let number = Double::from_bits(number.to_bits().into());
+    let nearest: Half = number.convert(&mut false).value;
+    f16::from_bits(nearest.to_bits() as u16)
+}
+
+/// An integer as `long double`, if that has it.
+fn extended_integer(whole: i128) -> Option<[u64; 2]> {
+    let (status, bits) = match Float::LongDouble.size() {
+        8 => {
+            let number = Double::from_i128(whole);
+            (number.status, number.value.to_bits())
+        }
+        _ if cfg!(target_arch = "x86_64") => {
+            let number = X87DoubleExtended::from_i128(whole);
+            (number.status, number.value.to_bits())
+        }
+        _ => {
+            let number = Quad::from_i128(whole);
+            (number.status, number.value.to_bits())
+        }
+    };
+    (status == Status::OK).then(|| split(bits))
 }
 
 /// A double as `long double`: x87's 80 bits, IEEE's 128, or a double again.

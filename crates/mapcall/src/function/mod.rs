@@ -39,11 +39,11 @@ use std::sync::Arc;
 pub use arg::{Arg, Slot};
 pub use error::{BindError, CallError, Success};
 pub use handle::Handle;
-pub use typed::{CFunction, CValue, Typed, TypedError};
+pub use typed::{CFunction, CNumber, CTarget, CValue, Mismatch, TypedError};
 pub use value::Value;
 
 use crate::call::{Engine, errno};
-use crate::contract::{Check, Contract, Problem};
+use crate::contract::{Check, Contract, Problem, UnsupportedPrototype};
 use crate::library::Library;
 use crate::prototype::Prototype;
 use pass::Frame;
@@ -187,17 +187,39 @@ impl Function {
     /// let process = Library::process()?;
     /// // SAFETY: this is the prototype of `getenv`.
     /// let getenv = unsafe { process.function("const char *getenv(const char *name)")? };
-    /// let getenv = getenv.check(Success::NotNull);
+    /// let getenv = getenv.check(Success::NotNull)?;
     /// let error = getenv.call(&mut ["NO_SUCH_NAME".into()]).unwrap_err();
     /// assert!(matches!(error, CallError::Status { code: 0, .. }));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[must_use]
-    pub fn check(&self, success: Success) -> Self {
-        self.rebound(success, self.0.contract.clone())
+    ///
+    /// # Errors
+    ///
+    /// [`BindError::Unsupported`] if results of its type can't be judged so.
+    pub fn check(&self, success: Success) -> Result<Self, BindError> {
+        if let Some(reason) = success.unfit(&self.prototype().returns) {
+            return Err(BindError::Unsupported(UnsupportedPrototype {
+                function: self.name().to_owned(),
+                parameter: None,
+                reason,
+            }));
+        }
+        Ok(self.rebound(success, self.0.contract.clone()))
     }
 
-    /// The same function, called by another engine.
+    /// The same function, called by one engine and no other.
+    ///
+    /// ```
+    /// use mapcall::Library;
+    /// use mapcall::call::Engine;
+    ///
+    /// let process = Library::process()?;
+    /// // SAFETY: this is the prototype of `labs`.
+    /// let labs = unsafe { process.function("long labs(long j)")? };
+    /// let labs = labs.with_engine(Engine::Libffi)?;
+    /// assert_eq!(labs.call(&mut [(-3).into()])?.to_i128(), Some(3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -220,7 +242,8 @@ impl Function {
     ///
     /// See [the module](self) for an example. The arguments are those of the prototype in its
     /// order, without the inferred ones ([`Contract::arguments`]). Where [`Arg::Out`] stands for an
-    /// array that the function writes, the new array stands afterwards.
+    /// array that the function writes, the new array stands afterwards. Arrays that the list ends
+    /// before are made as well, and dropped.
     ///
     /// # Errors
     ///
@@ -269,16 +292,20 @@ impl Function {
         let contract = self.contract();
         let taken = contract.arguments();
         if arguments.len() > taken.len() {
-            return Err(contract.refuse_all(Problem::TooMany {
-                most: taken.len(),
-                found: arguments.len(),
-            }).into());
+            return Err(contract
+                .refuse_all(Problem::TooMany {
+                    most: taken.len(),
+                    found: arguments.len(),
+                })
+                .into());
         }
         let mut frame = Frame::new(contract.words());
         let mut check = Check::new(contract, frame.words());
         let mut kept = Vec::new();
         for (&position, argument) in taken.iter().zip(&mut *arguments) {
-            pass::argument(&mut check, contract, position, argument, unchecked, &mut kept)?;
+            pass::argument(
+                &mut check, contract, position, argument, unchecked, &mut kept,
+            )?;
         }
         for &position in taken.iter().skip(arguments.len()) {
             check.leave_out(position)?;
@@ -346,4 +373,3 @@ impl fmt::Debug for Function {
         write!(f, "Function({})", self.prototype())
     }
 }
-
