@@ -23,11 +23,10 @@ fuzz_target!(|data: &[u8]| {
         Ok(contract) => contract,
         Err(error) => return assert!(!error.to_string().is_empty()),
     };
-    let words = contract.trampoline().layout().words();
-    assert!(words <= LARGEST_FRAME);
+    assert!(contract.trampoline().layout().words() <= LARGEST_FRAME);
     let mut choices = Choices(parts.next().unwrap_or_default());
     for _ in 0..8 {
-        let mut frame = vec![0; words];
+        let mut frame = vec![0; contract.words()];
         let mut given = Vec::new();
         let mut check = Check::new(&contract, &mut frame);
         let outputs = match tell(&contract, &mut check, &mut choices, &mut given) {
