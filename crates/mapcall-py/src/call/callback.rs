@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use mapcall::call::{Closure, FrameLayout};
@@ -16,6 +17,7 @@ use super::handle::Handle;
 use super::result::{self, Text};
 use super::{number, ndarray};
 use crate::convert;
+use crate::mapped_array::panicked;
 
 thread_local! {
     static THREAD: Thread = const {
@@ -172,12 +174,16 @@ impl Body {
             // The call is lost already: nothing more of Python's runs in it.
             return;
         }
-        let ran = Python::try_attach(|py| self.call(py, layout, frame).map_err(|error| {
-            if let Some(result) = frame.get_mut(layout.result()..) {
-                result.fill(0);
-            }
-            self.raise(py, error);
-        }));
+        let ran = Python::try_attach(|py| {
+            let call = AssertUnwindSafe(|| self.call(py, layout, frame));
+            let called = catch_unwind(call).unwrap_or_else(|panic| Err(panicked(&*panic)));
+            called.map_err(|error| {
+                if let Some(result) = frame.get_mut(layout.result()..) {
+                    result.fill(0);
+                }
+                self.raise(py, error);
+            })
+        });
         // Without an interpreter there is nobody to tell.
         let _ = ran;
     }
