@@ -19,7 +19,7 @@ pub(crate) struct Parameter {
     name: String,
     /// Its C type; that of the elements if it is an array.
     r#type: String,
-    /// The dtype of an array, or of what a pointer is to; None for anything else.
+    /// The dtype of an array, of what a pointer is to, or of a struct; None for anything else.
     dtype: Option<Py<PyArrayDescr>>,
     /// The extents of an array, as in the prototype; '' where it doesn't say.
     extents: Py<PyTuple>,
