@@ -160,7 +160,7 @@ impl<'py> Reader<'_, '_, 'py> {
         let dtype = ndarray::dtype_of(array);
         if let Some(expected) = expected {
             let is_known = expected.other.get(self.py).is_some_and(|other| other.is(&dtype));
-            if is_known || ndarray::is_same_number(expected.dtype.bind(self.py), &dtype) {
+            if is_known || ndarray::is_same(expected.dtype.bind(self.py), &dtype) {
                 return Ok(());
             }
         }
@@ -385,7 +385,12 @@ impl<'py> Reader<'_, '_, 'py> {
             let shape = memory.shape.to_vec();
             return Err(self.refuse(position, Problem::Rank { expected: 0, shape }));
         }
+        let expected = self.function.expected(position);
+        let is_same = expected.is_some_and(|expected| {
+            ndarray::is_same(expected.dtype.bind(self.py), &ndarray::dtype_of(&array))
+        });
         let problem = match ndarray::core_dtype(&array) {
+            _ if is_same => None,
             Ok(found) => mapcall::contract::check_dtype(ctype, dtype, &found).err(),
             Err(found) => Some(Problem::ForeignDType {
                 expected: dtype.clone(),

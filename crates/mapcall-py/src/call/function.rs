@@ -57,7 +57,7 @@ pub(super) struct Binding {
     pub(super) origin: Origin,
     pub(super) options: Options,
     pub(super) returns: Returns,
-    /// By position: the parameter's name, and the dtype of an array.
+    /// By position: the parameter's name, and the dtype of an array or struct.
     parameters: Box<[(Py<PyString>, Option<Expected>)]>,
 }
 
@@ -173,6 +173,7 @@ impl Function {
             let dtype = match rule {
                 Rule::Array(array) => Some(&array.dtype),
                 Rule::Pointer(pointer) => pointer.dtype.as_ref(),
+                Rule::Record { dtype, .. } => Some(dtype),
                 _ => None,
             };
             let dtype = dtype.map(|dtype| convert::to_numpy(py, dtype)).transpose()?;

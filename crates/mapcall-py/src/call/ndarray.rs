@@ -106,11 +106,15 @@ unsafe fn memory_at<'a>(array: *mut PyArrayObject) -> Memory<'a> {
     }
 }
 
-/// Whether two dtypes of numbers are one under two names, such as `long` and `long long`.
-pub(super) fn is_same_number(one: &Bound<'_, PyArrayDescr>, other: &Bound<'_, PyArrayDescr>) -> bool {
+/// Whether two dtypes of numbers or structs are one under two names, such as `long` and `long long`.
+///
+/// Of a union's overlapping fields, only NumPy can tell.
+pub(super) fn is_same(one: &Bound<'_, PyArrayDescr>, other: &Bound<'_, PyArrayDescr>) -> bool {
     use numpy::PyArrayDescrMethods;
-    let is_number = |descr: &Bound<'_, PyArrayDescr>| b"biufc".contains(&descr.kind());
-    is_number(one) && is_number(other) && one.is_equiv_to(other)
+    let is_plain = |descr: &Bound<'_, PyArrayDescr>| {
+        b"biufc".contains(&descr.kind()) || descr.has_fields()
+    };
+    is_plain(one) && is_plain(other) && one.is_equiv_to(other)
 }
 
 /// A new array of zeros; its items are plain data.

@@ -33,7 +33,7 @@ pub(crate) struct Parameter {
     /// >>> [each.type for each in memchr.parameters]
     /// ['unsigned char', 'int', 'size_t']
     r#type: String,
-    /// The dtype of an array, or of what a pointer is to; None for anything else.
+    /// The dtype of an array, of what a pointer is to, or of a struct; None for anything else.
     ///
     /// >>> import mapcall
     /// >>> memchr = mapcall.load(None).function(

@@ -1,0 +1,60 @@
+"""C functions that count how often they run: the proof that a refused call ran none of them."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+
+import mapcall
+
+PRELUDE = """
+#include <stddef.h>
+#include <stdint.h>
+int called;
+#define CALLED __atomic_add_fetch(&called, 1, __ATOMIC_SEQ_CST)
+"""
+
+
+class Counted:
+    """A library whose functions all start with `CALLED`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.library = mapcall.load(path)
+        self._called = ctypes.c_int.in_dll(ctypes.CDLL(str(path)), "called")
+
+    @property
+    def called(self) -> int:
+        return self._called.value
+
+    def function(self, prototype: str, **options: Any) -> mapcall.Function:
+        return self.library.function(prototype, **options)
+
+    def refuses(
+        self, message: str, function: Callable[..., Any], *arguments: Any, **keywords: Any
+    ) -> mapcall.ArgumentError:
+        """The error of a call that must be refused with exactly this message, and run no C."""
+        before = self.called
+        with pytest.raises(mapcall.ArgumentError) as caught:
+            function(*arguments, **keywords)
+        error = caught.value
+        assert str(error) == message
+        assert self.called == before
+        assert isinstance(error, TypeError)
+        assert isinstance(error, ValueError)
+        where = f"{error.function}: {error.parameter}" if error.parameter else error.function
+        assert message == f"{where}: expected {error.expected}, got {error.found}; {error.remedy}"
+        return error
+
+
+def remedied(error: mapcall.ArgumentError, argument: Any, **names: Any) -> Any:
+    """What the call in the remedy makes of the argument."""
+    call = re.fullmatch(r"(?:.* with|pass) (\w.*\))(?:, (?:or|library).*)?", error.remedy)
+    assert call, error.remedy
+    return eval(call[1], {"numpy": numpy, error.parameter: argument, **names})

@@ -1,0 +1,436 @@
+"""Arrays: what memory a prototype takes, and what it refuses."""
+
+from __future__ import annotations
+
+import array
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mapcall
+from counted import PRELUDE, Counted, remedied
+
+SOURCE = (
+    PRELUDE
+    + """
+    double sum(size_t n, const double x[n])
+    { CALLED; double s = 0; for (size_t i = 0; i < n; i++) s += x[i]; return s; }
+    void scale(size_t n, double a, double x[n])
+    { CALLED; for (size_t i = 0; i < n; i++) x[i] *= a; }
+    void saxpy(size_t n, float a, const float x[restrict n], float y[restrict n])
+    { CALLED; for (size_t i = 0; i < n; i++) y[i] += a * x[i]; }
+    double dot(const double *x, const double *y, int n)
+    { CALLED; double s = 0; for (int i = 0; i < n; i++) s += x[i] * y[i]; return s; }
+    double at(size_t m, size_t n, const double x[m][n], size_t i, size_t j)
+    { CALLED; return i < m && j < n ? x[i][j] : -1; }
+    int total(uint8_t n, const int32_t x[n])
+    { CALLED; int s = 0; for (int i = 0; i < n; i++) s += x[i]; return s; }
+    double norm(const double x[3]) { CALLED; return x[0]*x[0] + x[1]*x[1] + x[2]*x[2]; }
+    void pack(size_t n, const _Bool x[n], uint8_t bits[(n + 7) / 8])
+    { CALLED; for (size_t i = 0; i < n; i++) if (x[i]) bits[i / 8] |= 1 << i % 8; }
+    void outer(size_t m, size_t n, const float x[m], const float y[n], float z[m * n])
+    { CALLED; for (size_t i = 0; i < m * n; i++) z[i] = x[i / n] * y[i % n]; }
+    int below(int n, const char x[n - 2]) { CALLED; return n; }
+    int ratio(int n, int k, const char x[n / k]) { CALLED; return n / k; }
+    """
+)
+SUM = "double sum(size_t n, const double x[n])"
+SCALE = "void scale(size_t n, double a, double x[n])"
+SAXPY = "void saxpy(size_t n, float a, const float x[restrict n], float y[restrict n])"
+AT = "double at(size_t m, size_t n, const double x[m][n], size_t i, size_t j)"
+
+
+@pytest.fixture(scope="module")
+def c(compile_c: Any) -> Counted:
+    return Counted(compile_c(SOURCE))
+
+
+def test_arrays_and_subclasses(c: Counted, tmp_path: Path) -> None:
+    total = c.function(SUM)
+    x = np.arange(6.0)
+    mapped = mapcall.memmap(tmp_path / "x", "f8", "w+", shape=6)
+    mapped[:] = x
+    created = mapcall.create(tmp_path / "x.npy", 6, "f8")
+    created[:] = x
+    frozen = x.copy()
+    frozen.flags.writeable = False
+    forms = [x, x.view(np.recarray), np.ma.array(x), mapped, created, mapped[:], frozen]
+    forms += [x.astype("=f8"), np.memmap(tmp_path / "x", "f8", "r"), x.reshape(2, 3).ravel()]
+    for form in forms:
+        assert total(form) == total(x=form) == 15
+    assert total(mapped[2:4]) == total(x[2:4]) == 5
+    assert total(np.zeros(0)) == total(np.zeros((3, 2))[1, :0]) == 0
+    # One element has no order to have: its stride says nothing.
+    assert total(x[::6]) == 0
+
+
+class Interface:
+    """An array of somebody else's, by NumPy's protocol."""
+
+    def __init__(self, x: np.ndarray) -> None:
+        self.kept = x
+        self.__array_interface__ = x.__array_interface__
+
+
+class ByClass:
+    """The same, where the type has it."""
+
+    def __init__(self, x: np.ndarray) -> None:
+        self.kept = x
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        return self.kept.__array_interface__
+
+
+class Struct:
+    def __init__(self, x: np.ndarray) -> None:
+        self.kept = x
+
+    @property
+    def __array_struct__(self) -> Any:
+        return self.kept.__array_struct__
+
+
+class DLPack:
+    """An exporter of DLPack, of the new kind that says what is read-only."""
+
+    def __init__(self, x: np.ndarray, device: tuple[int, int] = (1, 0)) -> None:
+        self.kept = x
+        self.device = device
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.kept.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.device
+
+
+def foreign(x: np.ndarray) -> list[Any]:
+    return [
+        array.array("d", x),
+        memoryview(x),
+        memoryview(bytearray(x)).cast("d"),
+        (ctypes.c_double * len(x))(*x),
+        ByClass(x),
+        Struct(x),
+        DLPack(x),
+    ]
+
+
+@pytest.mark.parametrize("index", range(7))
+def test_arrays_of_other_libraries(c: Counted, index: int) -> None:
+    """Without a copy: what C writes is there."""
+    given = foreign(np.arange(4.0))[index]
+    assert c.function(SUM)(given) == 6
+    assert c.function(SCALE)(2, given) is None
+    assert c.function(SUM)(given) == 12
+    read = given.kept if hasattr(given, "kept") else given
+    assert list(read) == [0, 2, 4, 6]
+
+
+def test_bytes(c: Counted) -> None:
+    count = c.function("int below(int n, const char x[n - 2])")
+    for given in (b"abc", bytearray(b"abc"), memoryview(b"abc"), memoryview(b"xabcy")[1:-1]):
+        assert count(5, given) == 5
+    assert count(5, np.frombuffer(b"abc", "S1")) == count(5, np.zeros(3, "u1")) == 5
+
+
+@pytest.mark.parametrize("kind", ["torch", "pyarrow"])
+def test_tensors_and_arrow(c: Counted, kind: str) -> None:
+    module = pytest.importorskip(kind, reason=f"{kind} is not installed")
+    if kind == "torch":
+        given = module.arange(4, dtype=module.float64)
+        c.function(SCALE)(2, given)
+        assert given.tolist() == [0, 2, 4, 6]
+    else:
+        given = module.array(np.arange(4.0) * 2)
+        with pytest.raises(mapcall.ArgumentError, match="read-only"):
+            c.function(SCALE)(2, given)
+    assert c.function(SUM)(given) == 12
+
+
+def test_memory_of_another_device(c: Counted) -> None:
+    c.refuses(
+        "sum: x: expected float64[n], got a DLPack;"
+        " make it one with numpy.asarray(x, 'float64')",
+        c.function(SUM),
+        DLPack(np.arange(4.0), (2, 0)),
+    )
+
+
+def readonly() -> list[Any]:
+    x = np.arange(4.0)
+    x.flags.writeable = False
+    return [x, bytes(x), memoryview(bytes(x)).cast("d"), ByClass(x), DLPack(x), memoryview(x)]
+
+
+@pytest.mark.parametrize("index", [0, 2, 3, 4, 5])
+def test_read_only(c: Counted, index: int, tmp_path: Path) -> None:
+    given = readonly()[index]
+    assert c.function(SUM)(given) == 6
+    error = c.refuses(
+        "scale: x: expected float64[n], writeable, got a read-only array;"
+        " pass x.copy(), or open the map for writing",
+        c.function(SCALE),
+        2,
+        given,
+    )
+    if isinstance(given, np.ndarray):
+        fitting = remedied(error, given)
+        c.function(SCALE)(2, fitting)
+        assert fitting.tolist() == [0, 2, 4, 6]
+
+
+def test_a_map_for_reading(c: Counted, tmp_path: Path) -> None:
+    mapcall.create(tmp_path / "x.npy", 4, "f8")[:] = 1
+    given = mapcall.open(tmp_path / "x.npy", mode="r")
+    with pytest.raises(mapcall.ArgumentError, match="open the map for writing"):
+        c.function(SCALE)(2, given)
+    c.function(SCALE)(2, mapcall.open(tmp_path / "x.npy", mode="r+"))
+    assert c.function(SUM)(given) == 8
+
+
+def unaligned(x: np.ndarray) -> np.ndarray:
+    raw = np.zeros(x.nbytes + 1, np.uint8)
+    result = raw[1:].view(x.dtype)
+    result[:] = x
+    assert not result.flags.aligned
+    return result
+
+
+X = np.arange(4.0)
+BAD = [
+    (X.astype("f4"), "float64[n]", "an array of float32", "convert it with x.astype('float64')"),
+    (X.astype("i8"), "float64[n]", "an array of int64", "convert it with x.astype('float64')"),
+    (X.astype(bool), "float64[n]", "an array of bool", "convert it with x.astype('float64')"),
+    # What NumPy warns of: the parts that are lost.
+    (X + 0j, "float64[n]", "an array of complex128", None),
+    (X.astype(object), "float64[n]", "an array of object", "convert it with x.astype('float64')"),
+    (X.astype("U"), "float64[n]", "an array of <U32", "convert it with x.astype('float64')"),
+    (
+        X.astype(">f8"),
+        "float64[n] in native byte order",
+        "an array of '>f8'",
+        "convert it with x.astype('float64')",
+    ),
+    (
+        np.arange(8.0)[::2],
+        "float64[n], C-contiguous",
+        "shape (4,) with strides (16,)",
+        "copy it with numpy.ascontiguousarray(x)",
+    ),
+    (
+        X[::-1],
+        "float64[n], C-contiguous",
+        "shape (4,) with strides (-8,)",
+        "copy it with numpy.ascontiguousarray(x)",
+    ),
+    (
+        np.broadcast_to(X[:1], 4),
+        "float64[n], C-contiguous",
+        "shape (4,) with strides (0,)",
+        "copy it with numpy.ascontiguousarray(x)",
+    ),
+    ([0.0, 1.0], "float64[n]", "a list", "make it one with numpy.asarray(x, 'float64')"),
+    ((0.0, 1.0), "float64[n]", "a tuple", "make it one with numpy.asarray(x, 'float64')"),
+    (range(3), "float64[n]", "a range", "make it one with numpy.asarray(x, 'float64')"),
+    (array.array("f", X), "float64[n]", "an array of float32", None),
+    (b"12345678", "float64[n]", "an array of uint8", None),
+]
+
+
+@pytest.mark.parametrize(("given", "expected", "found", "remedy"), BAD)
+def test_what_is_refused_can_be_made_to_fit(
+    c: Counted, given: Any, expected: str, found: str, remedy: str | None
+) -> None:
+    function = c.function(SUM)
+    call = remedy or "convert it with x.astype('float64')"
+    error = c.refuses(f"sum: x: expected {expected}, got {found}; {call}", function, given)
+    if remedy is not None:
+        assert function(remedied(error, given)) == np.asarray(given).astype("f8").sum()
+
+
+def test_unaligned(c: Counted) -> None:
+    given = unaligned(X)
+    function = c.function(SUM)
+    error = c.refuses(
+        "sum: x: expected float64[n], aligned to 8 bytes,"
+        f" got address {given.ctypes.data:#x}; pass x.copy()",
+        function,
+        given,
+    )
+    assert function(remedied(error, given)) == 6
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [(None, "nothing"), (3, "an int"), (1.5, "a float"), ("abc", "a str"), (object(), "an object")],
+)
+def test_what_is_no_array(c: Counted, given: object, found: str) -> None:
+    remedy = "give x" if given is None else "make it one with numpy.asarray(x, 'float64')"
+    c.refuses(f"sum: x: expected float64[n], got {found}; {remedy}", c.function(SUM), given)
+
+
+def test_the_number_of_axes(c: Counted) -> None:
+    at = c.function(AT)
+    x = np.arange(6.0).reshape(2, 3)
+    assert [at(x, i, j) for i in range(2) for j in range(3)] == list(range(6))
+    assert at(x[1:], 0, 2) == 5
+    c.refuses(
+        "at: x: expected float64[m, n], 2 axes, got shape (6,); reshape it to 2 axes",
+        at,
+        x.ravel(),
+        0,
+        0,
+    )
+    c.refuses(
+        "at: x: expected float64[m, n], 2 axes, got shape (); reshape it to 2 axes",
+        at,
+        np.array(1.0),
+        0,
+        0,
+    )
+    c.refuses(
+        "at: x: expected float64[m, n], 2 axes, got shape (1, 2, 3); give one item at a time",
+        at,
+        x[None],
+        0,
+        0,
+    )
+    for wrong in (x.T, np.asfortranarray(x), x[:, :2]):
+        with pytest.raises(mapcall.ArgumentError, match="C-contiguous") as caught:
+            at(wrong, 0, 0)
+        assert at(remedied(caught.value, wrong), 0, 1) == wrong[0, 1]
+
+
+def test_inferred_extents_agree(c: Counted) -> None:
+    dot = c.function("double dot(const double x[restrict n], const double y[restrict n], int n)")
+    x = np.arange(4.0)
+    assert dot(x, x) == dot(x, x, n=4) == 14
+    c.refuses(
+        "dot: y: expected float64[n] with n = 4 as x has it, got shape (3,);"
+        " give arrays that agree",
+        dot,
+        x,
+        x[:3],
+    )
+
+
+def test_an_extent_fits_its_integer(c: Counted) -> None:
+    total = c.function("int total(uint8_t n, const int32_t x[n])")
+    assert total(np.ones(255, "i4")) == 255
+    c.refuses(
+        "total: n: expected unsigned char, got 256; give a value that unsigned char has",
+        total,
+        np.ones(256, "i4"),
+    )
+
+
+def test_constant_extents(c: Counted) -> None:
+    norm = c.function("double norm(const double x[3])")
+    assert norm(np.array([1.0, 2, 3])) == 14
+    for length in (0, 2, 4):
+        c.refuses(
+            f"norm: x: expected float64[3] with 3 along axis 0, got shape ({length},);"
+            " give arrays that agree",
+            norm,
+            np.zeros(length),
+        )
+
+
+def test_computed_extents(c: Counted) -> None:
+    pack = c.function("void pack(size_t n, const _Bool x[n], uint8_t bits[(n + 7) / 8])")
+    x = np.arange(11) % 3 == 0
+    bits = np.zeros(2, "u1")
+    assert pack(x, bits) is None
+    assert (bits == np.packbits(x, bitorder="little")).all()
+    with pytest.raises(
+        mapcall.ArgumentError, match=r"pack: bits: expected uint8\[\(n\+7\)/8\] .* = 2, got shape \(1,\)"
+    ):
+        pack(x, bits[:1])
+    outer = c.function(
+        "void outer(size_t m, size_t n, const float x[m], const float y[n], float z[m * n])"
+    )
+    a, b = np.arange(3, dtype="f4"), np.arange(2, dtype="f4")
+    c.refuses(
+        "outer: z: expected float32[m*n] with m*n = 6, got shape (5,); give arrays that agree",
+        outer,
+        a,
+        b,
+        np.zeros(5, "f4"),
+    )
+    assert (outer(a, b) == np.outer(a, b).ravel()).all()
+
+
+def test_extents_without_a_value(c: Counted) -> None:
+    below = c.function("int below(int n, const char x[n - 2])")
+    assert below(2, b"") == 2
+    ratio = c.function("int ratio(int n, int k, const char x[n / k])")
+    assert ratio(6, 2, b"abc") == 3
+    before = c.called
+    for function, arguments in ((below, (1, b"")), (ratio, (6, 0, b"")), (ratio, (-6, 2, b""))):
+        with pytest.raises(mapcall.ArgumentError, match="x: expected .* of some size, got "):
+            function(*arguments)
+    assert c.called == before
+
+
+class TestRestrict:
+    def test_apart(self, c: Counted) -> None:
+        saxpy = c.function(SAXPY)
+        x = np.arange(8, dtype="f4")
+        saxpy(2, x[:4], x[4:])
+        assert x.tolist() == [0, 1, 2, 3, 4, 7, 10, 13]
+
+    @pytest.mark.parametrize("shift", [0, 1, 3])
+    def test_overlapping(self, c: Counted, shift: int) -> None:
+        saxpy = c.function(SAXPY)
+        x = np.arange(8, dtype="f4")
+        error = c.refuses(
+            "saxpy: x: expected float32[n] in memory of its own (restrict),"
+            " got memory that it shares with y; pass x.copy()",
+            saxpy,
+            2,
+            x[:4],
+            x[shift : shift + 4],
+        )
+        saxpy(2, remedied(error, x[:4]), x[shift : shift + 4])
+
+    def test_both_only_read(self, c: Counted) -> None:
+        dot = c.function(
+            "double dot(const double x[restrict n], const double y[restrict n], int n)"
+        )
+        assert dot(X, X) == 14
+
+    def test_nothing_overlaps_in_nothing(self, c: Counted) -> None:
+        x = np.zeros(4, "f4")
+        c.function(SAXPY)(2, x[2:2], x[2:2])
+
+    def test_by_two_maps_of_one_file(self, c: Counted, tmp_path: Path) -> None:
+        """Another address, so that nobody can see it: the test says what isn't promised."""
+        one = mapcall.create(tmp_path / "x.npy", 4, "f4")
+        other = mapcall.open(tmp_path / "x.npy", mode="r+")
+        one[:] = 1
+        c.function(SAXPY)(1, one, other)
+        assert one.tolist() == [2] * 4
+
+
+def test_other_names_of_a_dtype(c: Counted, compile_c: Any) -> None:
+    """`long` and `long long` are two dtypes of NumPy's and one layout."""
+    total = c.function("int total(uint8_t n, const int32_t x[n])")
+    for dtype in (np.intc, np.int32, "=i4", "i", np.dtype("i4", metadata={"unit": "m"})):
+        assert total(np.ones(3, dtype)) == 3
+    c.refuses(
+        "total: x: expected int32[n], got an array of uint32; convert it with x.astype('int32')",
+        total,
+        np.ones(3, "u4"),
+    )
+    c.refuses(
+        "total: x: expected int32[n], got an array of <m8[s];"
+        " convert it with x.astype('int32')",
+        total,
+        np.ones(3, "m8[s]"),
+    )

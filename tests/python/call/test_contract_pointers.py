@@ -1,0 +1,377 @@
+"""Texts, pointers without an extent, and handles."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mapcall
+from collections.abc import Callable
+from counted import PRELUDE, Counted
+
+SOURCE = (
+    PRELUDE
+    + """
+    #include <stdlib.h>
+    #include <string.h>
+    long length(const char *s) { CALLED; return s ? (long)strlen(s) : -1; }
+    int byte(const char *s, int i) { CALLED; return (unsigned char)s[i]; }
+    double first(const double *p) { CALLED; return p ? *p : -1; }
+    void set(double *p, double x) { CALLED; if (p) *p = x; }
+    int peek(const void *p) { CALLED; return p ? *(const unsigned char *)p : -1; }
+    void poke(void *p, int x) { CALLED; if (p) *(unsigned char *)p = x; }
+    struct shelf { int books; int open; };
+    struct other { int x; };
+    int live, destroyed;
+    struct shelf *new_shelf(int books)
+    {
+        CALLED;
+        if (books < 0) return 0;
+        struct shelf *s = calloc(1, sizeof *s);
+        s->books = books;
+        live++;
+        return s;
+    }
+    int books(const struct shelf *s) { CALLED; return s ? s->books : -1; }
+    struct shelf *same(struct shelf *s) { CALLED; return s; }
+    struct other *other(void) { CALLED; static struct other kept; return &kept; }
+    void end(struct shelf *s) { CALLED; live--; destroyed++; free(s); }
+    int failing_end(struct shelf *s) { CALLED; live--; destroyed++; free(s); return 7; }
+    int make(int books, struct shelf *shelf[1], struct shelf *pair[2])
+    {
+        CALLED;
+        shelf[0] = new_shelf(books);
+        pair[0] = new_shelf(books + 1);
+        return 5;
+    }
+    int is_live(void) { CALLED; return live; }
+    int is_destroyed(void) { CALLED; return destroyed; }
+    #include <stdio.h>
+    __attribute__((destructor)) static void report(void)
+    { if (getenv("REPORT_DESTROYED")) printf("%d destroyed, %d live\\n", destroyed, live); }
+    double *numbers(void) { CALLED; static double kept[3] = {1, 2, 3}; return kept; }
+    """
+)
+NEW = "struct shelf *new_shelf(int books)"
+
+
+@pytest.fixture(scope="module")
+def c(compile_c: Any) -> Counted:
+    return Counted(compile_c(SOURCE))
+
+
+class TestText:
+    @pytest.mark.parametrize("text", ["", "abc", "hé€", "x" * 10_000, "\U0001f40d"])
+    def test_good(self, c: Counted, text: str) -> None:
+        length = c.function("long length(const char *s)")
+        assert length(text) == length(text.encode()) == len(text.encode())
+        assert length(np.str_(text)) == length(np.bytes_(text.encode())) == len(text.encode())
+        assert c.function("int byte(const char *s, int i)")(text, len(text.encode())) == 0
+
+    def test_none_is_null(self, c: Counted) -> None:
+        assert c.function("long length(const char *s)")(None) == -1
+
+    @pytest.mark.parametrize(("text", "at"), [("\0", 0), ("ab\0c", 2), ("é\0", 2), (b"a\0", 1)])
+    def test_nul(self, c: Counted, text: str | bytes, at: int) -> None:
+        c.refuses(
+            f"length: s: expected text without NUL, got one at byte {at}; cut it there",
+            c.function("long length(const char *s)"),
+            text,
+        )
+
+    @pytest.mark.parametrize(
+        ("wrong", "found"),
+        [(3, "an int"), (["a"], "a list"), (bytearray(b"a"), "a bytearray"), (1.5, "a float")],
+    )
+    def test_no_text(self, c: Counted, wrong: object, found: str) -> None:
+        c.refuses(
+            f"length: s: expected text, got {found}; give a str or bytes",
+            c.function("long length(const char *s)"),
+            wrong,
+        )
+
+    def test_what_utf8_has_not(self, c: Counted) -> None:
+        before = c.called
+        with pytest.raises(UnicodeEncodeError, match="surrogates not allowed"):
+            c.function("long length(const char *s)")("\udc80")
+        assert c.called == before
+
+
+class Parameter:
+    def __init__(self, value: object) -> None:
+        self._as_parameter_ = value
+
+
+class TestPointer:
+    X = np.array([2.5, 3.5])
+
+    def test_none_is_null(self, c: Counted) -> None:
+        first = c.function("double first(const double *p)")
+        assert first(None) == first.unchecked(None) == -1
+        c.function("void set(double *p, double x)")(None, 1)
+
+    @pytest.mark.parametrize(
+        ("given", "found"),
+        [(X, "an array"), (memoryview(X), "an array"), (X.ctypes, "a _ctypes object")],
+    )
+    def test_an_array_is_refused(self, c: Counted, given: object, found: str) -> None:
+        first = c.function("double first(const double *p)")
+        c.refuses(
+            f"first: p: expected a pointer to double with its extent, got {found};"
+            " write p[n] in the prototype, or call first.unchecked(...)",
+            first,
+            given,
+        )
+        assert first.unchecked(given) == 2.5
+
+    def test_unchecked(self, c: Counted) -> None:
+        first = c.function("double first(const double *p)")
+        x = self.X.copy()
+        assert first.unchecked(x) == first.unchecked(p=x[:1]) == 2.5
+        assert first.unchecked(x[1:]) == 3.5
+        assert first.unchecked(Parameter(x.ctypes.data)) == 2.5
+        assert first.unchecked(Parameter(ctypes.c_void_p(x.ctypes.data))) == 2.5
+        pointer = ctypes.cast(x.ctypes.data, ctypes.POINTER(ctypes.c_double))
+        assert first.unchecked(Parameter(pointer)) == 2.5
+        put = c.function("void set(double *p, double x)").unchecked
+        put(x, 9)
+        assert x.tolist() == [9, 3.5]
+        assert "unchecked" in repr(put)
+        assert put.unchecked == put != c.function("void set(double *p, double x)")
+
+    def test_unchecked_checks_all_but_the_extent(self, c: Counted) -> None:
+        put = c.function("void set(double *p, double x)").unchecked
+        frozen = self.X.copy()
+        frozen.flags.writeable = False
+        raw = np.zeros(17, np.uint8)
+        for wrong, expected in [
+            (self.X.astype("f4"), "expected a pointer to double, got an array of float32"),
+            (self.X.astype(">f8"), "in native byte order, got an array of '>f8'"),
+            (np.zeros(4)[::2], "C-contiguous, got shape"),
+            (raw[1:].view("f8"), "aligned to 8 bytes, got address 0x"),
+            (frozen, "writeable, got a read-only array"),
+            ([1.0], "got a list"),
+            ("x", "got a str"),
+            (3, "got an int"),
+        ]:
+            before = c.called
+            with pytest.raises(mapcall.ArgumentError) as caught:
+                put(wrong, 1)
+            assert str(caught.value).startswith("set: p: expected ")
+            assert expected in str(caught.value)
+            assert c.called == before
+
+    def test_void(self, c: Counted) -> None:
+        peek = c.function("int peek(const void *p)")
+        assert peek(None) == -1
+        for given in (np.array([7], "<i4"), b"\x07", bytearray(b"\x07"), np.zeros(2, "M8[s]") + 7):
+            assert peek(given) == 7
+        x = np.zeros(2, "u1")
+        c.function("void poke(void *p, int x)")(x, 3)
+        assert x.tolist() == [3, 0]
+        error = "poke: p: expected a pointer, writeable, got a read-only array; "
+        with pytest.raises(mapcall.ArgumentError, match=error):
+            c.function("void poke(void *p, int x)")(b"x", 3)
+        c.refuses(
+            "peek: p: expected a pointer, got a str; give an array, a handle or None", peek, "x"
+        )
+
+
+class TestHandle:
+    @pytest.fixture
+    def end(self, c: Counted) -> mapcall.Function:
+        return c.function("void end(struct shelf *s)")
+
+    @pytest.fixture
+    def new(self, c: Counted, end: mapcall.Function) -> mapcall.Function:
+        return c.function(NEW, destructor=end)
+
+    @pytest.fixture
+    def books(self, c: Counted) -> mapcall.Function:
+        return c.function("int books(const struct shelf *s)")
+
+    @pytest.fixture
+    def destroyed(self, c: Counted) -> mapcall.Function:
+        return c.function("int is_destroyed(void)")
+
+    def test_what_it_is(self, new: mapcall.Function, books: mapcall.Function) -> None:
+        handle = new(3)
+        assert type(handle) is mapcall.Handle
+        assert (handle.type, handle.closed, books(handle), books(s=handle)) == ("shelf", False, 3, 3)
+        assert repr(handle) == f"<mapcall.Handle: shelf at {handle.address:#x}>"
+        assert new(-1) is None
+        assert books(None) == -1
+        for attribute in ("type", "address", "closed"):
+            with pytest.raises(AttributeError):
+                setattr(handle, attribute, 1)
+        with pytest.raises(TypeError):
+            mapcall.Handle()
+
+    def test_equality(self, c: Counted, new: mapcall.Function) -> None:
+        same = c.function("struct shelf *same(struct shelf *s)")
+        handle, other = new(1), new(1)
+        assert handle == same(handle) != other
+        assert hash(handle) == hash(same(handle))
+        assert handle != handle.address
+        assert same(handle).address == handle.address
+
+    def test_close(
+        self,
+        c: Counted,
+        new: mapcall.Function,
+        books: mapcall.Function,
+        destroyed: mapcall.Function,
+    ) -> None:
+        handle = new(3)
+        before = destroyed()
+        handle.close()
+        assert (handle.closed, handle.address, destroyed() - before) == (True, None, 1)
+        assert repr(handle) == "<mapcall.Handle: shelf, closed>"
+        handle.close()
+        del handle
+        gc.collect()
+        assert destroyed() - before == 1
+        handle = new(3)
+        handle.close()
+        c.refuses(
+            "books: s: expected a pointer to shelf that is open, got a closed handle to shelf;"
+            " open a new one",
+            books,
+            handle,
+        )
+        with pytest.raises(ValueError, match="expected an open handle, got a closed one to shelf"):
+            handle.array(1, "i4")
+
+    def test_with(self, new: mapcall.Function, destroyed: mapcall.Function) -> None:
+        before = destroyed()
+        with new(3) as handle:
+            assert not handle.closed
+        assert (handle.closed, destroyed() - before) == (True, 1)
+        with pytest.raises(LookupError, match="of the body"), new(3) as handle:
+            raise LookupError("of the body")
+        assert (handle.closed, destroyed() - before) == (True, 2)
+
+    def test_dies(self, new: mapcall.Function, destroyed: mapcall.Function) -> None:
+        before = destroyed()
+        handle = new(3)
+        del handle
+        gc.collect()
+        assert destroyed() - before == 1
+        # In a cycle, too.
+        cycle = [new(3)]
+        cycle.append(cycle)
+        del cycle
+        gc.collect()
+        assert destroyed() - before == 2
+
+    def test_without_a_destructor(self, c: Counted, destroyed: mapcall.Function) -> None:
+        before = destroyed()
+        handle = c.function(NEW)(3)
+        handle.close()
+        assert (handle.closed, destroyed()) == (True, before)
+
+    def test_another_type(self, c: Counted, books: mapcall.Function, end: Any) -> None:
+        other = c.function("struct other *other(void)")()
+        refused = (
+            "expected a pointer to shelf, got a handle to other;"
+            " give the handle that the library made for it"
+        )
+        c.refuses(f"books: s: {refused}", books, other)
+        c.refuses(f"books: s: {refused}", books.unchecked, other)
+        assert c.function("int peek(const void *p)")(other) == 0
+        c.refuses(
+            "books: s: expected a pointer to shelf, got an int; give a handle or None",
+            books,
+            other.address,
+        )
+        with pytest.raises(ValueError, match="other: destructor: .* one pointer to other, got .*end"):
+            c.function("struct other *other(void)", destructor=end)
+        with pytest.raises(TypeError):
+            c.function(NEW, destructor=print)
+
+    def test_outputs(self, c: Counted, end: Any, books: Any, destroyed: Any) -> None:
+        make = c.function(
+            "int make(int books, struct shelf *shelf[1], struct shelf *pair[2])", destructor=end
+        )
+        before = destroyed()
+        code, [one], [two, none] = make(3)
+        assert (code, books(one), books(two), none) == (5, 3, 4, None)
+        del one, two
+        gc.collect()
+        assert destroyed() - before == 2
+
+    def test_a_destructor_that_fails(self, c: Counted) -> None:
+        failing = c.function("int failing_end(struct shelf *s)", check="zero")
+        handle = c.function(NEW, destructor=failing)(3)
+        with pytest.raises(mapcall.CallError, match="failing_end: expected status 0, got 7"):
+            handle.close()
+        assert handle.closed
+        handle.close()
+
+    def test_arrays_on_its_memory(
+        self, c: Counted, new: mapcall.Function, books: mapcall.Function, destroyed: Any
+    ) -> None:
+        handle = new(3)
+        before = destroyed()
+        view = handle.array((2,), "i4")
+        assert (view.tolist(), view.flags.writeable, view.shape) == ([3, 0], True, (2,))
+        view[0] = 8
+        assert books(handle) == 8
+        part = view[:1]
+        del view
+        with pytest.raises(BufferError, match="to shelf without arrays on its memory, got one with 1"):
+            handle.close()
+        assert not handle.closed
+        # The array keeps what it lies on.
+        del handle
+        gc.collect()
+        assert (destroyed() - before, part.tolist()) == (0, [8])
+        del part
+        gc.collect()
+        assert destroyed() - before == 1
+
+    def test_an_array_with_another_owner(self, new: mapcall.Function) -> None:
+        class Owner:
+            pass
+
+        handle, owner = new(3), Owner()
+        view = handle.array(2, np.int32, owner=owner)
+        assert view.base is owner
+        handle.close()
+
+    def test_the_dtype_of_an_array(self, c: Counted) -> None:
+        numbers = c.function("double *numbers(void)")()
+        assert numbers.type == "double"
+        assert numbers.array(3).tolist() == [1, 2, 3]
+        assert numbers.array((3, 1)).shape == (3, 1)
+        assert numbers.array(()) == 1
+        incomplete = c.function("void *numbers(void)")()
+        with pytest.raises(TypeError, match="array: expected a dtype, got none"):
+            incomplete.array(3)
+        assert incomplete.array(3, float).tolist() == [1, 2, 3]
+        for wrong in (-1, (2, -1), 2**62, (2**40, 2**40), "3", 1.5):
+            with pytest.raises((ValueError, TypeError, MemoryError)):
+                numbers.array(wrong)
+        with pytest.raises((ValueError, TypeError)):
+            numbers.array(3, object)
+
+    def test_at_exit(
+        self, c: Counted, run_script: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """All are destroyed, none twice, when the interpreter ends."""
+        monkeypatch.setenv("REPORT_DESTROYED", "1")
+        script = """
+            import sys, mapcall
+            lib = mapcall.load(sys.argv[1])
+            end = lib.function("void end(struct shelf *s)")
+            new = lib.function("struct shelf *new_shelf(int books)", destructor=end)
+            kept = new(1)
+            view = new(2).array(1, "i4")
+            cycle = [new(3)]
+            cycle.append(cycle)
+        """
+        assert run_script(script, c.path) == "3 destroyed, 0 live\n"
