@@ -49,7 +49,7 @@ fn tell(
     check: &mut Check<'_>,
     choices: &mut Choices<'_>,
     given: &mut Vec<Given>,
-) -> Result<(), ArgumentError> {
+) -> Result<(), Box<ArgumentError>> {
     for (position, rule) in contract.rules().iter().enumerate() {
         assert!(!contract.expected(position).is_empty());
         let choice = choices.next();
@@ -80,7 +80,7 @@ fn array(
     choices: &mut Choices<'_>,
     (position, rule): (usize, &ArrayRule),
     given: &mut Vec<Given>,
-) -> Result<(), ArgumentError> {
+) -> Result<(), Box<ArgumentError>> {
     let dtype = choices.dtype(&rule.dtype);
     rule.check_dtype(&dtype)
         .map_err(|problem| contract.refuse(position, problem))?;
@@ -110,7 +110,7 @@ fn pointer(
     check: &mut Check<'_>,
     choices: &mut Choices<'_>,
     (position, rule): (usize, &PointerRule),
-) -> Result<(), ArgumentError> {
+) -> Result<(), Box<ArgumentError>> {
     let expected = rule.dtype.clone().unwrap_or(DType::U8);
     let dtype = choices.dtype(&expected);
     rule.check_dtype(&dtype)
