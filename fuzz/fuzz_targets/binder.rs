@@ -215,14 +215,13 @@ impl Choices<'_> {
         *first
     }
 
-    /// Mostly small; else an end of the range, or next to it.
+    /// Mostly small; else as long as an array can be, or nearly.
     fn length(&mut self) -> usize {
         match self.next() {
             choice @ 0..240 => usize::from(choice % 8),
-            240..244 => usize::MAX,
-            244..248 => usize::MAX - 1,
-            248..252 => isize::MAX.cast_unsigned(),
-            choice => 1 << (choice % 64),
+            240..246 => isize::MAX.cast_unsigned(),
+            246..252 => isize::MAX.cast_unsigned() - 1,
+            choice => 1 << (choice % 63),
         }
     }
 

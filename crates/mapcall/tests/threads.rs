@@ -381,26 +381,3 @@ fn planted_read_of_freed_memory() {
     handle.with_destructor(&close).unwrap().close().unwrap();
     add.call(&mut [(&stale).into(), 1.into()]).unwrap();
 }
-
-/// A defect on purpose, which `tests/tsan/run.py` must find: its own check.
-#[test]
-#[ignore = "it races"]
-fn planted_race() {
-    struct Shared(std::cell::UnsafeCell<u64>);
-    // SAFETY: it is none; that is the defect.
-    unsafe impl Sync for Shared {}
-    let shared = Shared(0.into());
-    thread::scope(|scope| {
-        for _ in 0..2 {
-            let shared = &shared;
-            scope.spawn(move || {
-                for _ in 0..1000 {
-                    // SAFETY: as above.
-                    unsafe { *shared.0.get() += 1 };
-                }
-            });
-        }
-    });
-    // SAFETY: the threads have ended.
-    assert!(unsafe { *shared.0.get() } > 0);
-}
