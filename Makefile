@@ -51,7 +51,7 @@ fuzz:
 	  cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
 	    -rss_limit_mb=1024 || exit 1; done
 
-# The lifetimes of maps, views and pointers under valgrind.
+# Lifetimes, calls and threads under valgrind.
 memcheck: build
 	@command -v valgrind >/dev/null || { echo "make memcheck needs valgrind: apt-get install valgrind"; exit 1; }
 	$(BIN)/python tests/memcheck/run.py

@@ -49,7 +49,7 @@ fn tell(
     check: &mut Check<'_>,
     choices: &mut Choices<'_>,
     given: &mut Vec<Given>,
-) -> Result<(), ArgumentError> {
+) -> Result<(), Box<ArgumentError>> {
     for (position, rule) in contract.rules().iter().enumerate() {
         assert!(!contract.expected(position).is_empty());
         let choice = choices.next();
@@ -80,7 +80,7 @@ fn array(
     choices: &mut Choices<'_>,
     (position, rule): (usize, &ArrayRule),
     given: &mut Vec<Given>,
-) -> Result<(), ArgumentError> {
+) -> Result<(), Box<ArgumentError>> {
     let dtype = choices.dtype(&rule.dtype);
     rule.check_dtype(&dtype)
         .map_err(|problem| contract.refuse(position, problem))?;
@@ -110,7 +110,7 @@ fn pointer(
     check: &mut Check<'_>,
     choices: &mut Choices<'_>,
     (position, rule): (usize, &PointerRule),
-) -> Result<(), ArgumentError> {
+) -> Result<(), Box<ArgumentError>> {
     let expected = rule.dtype.clone().unwrap_or(DType::U8);
     let dtype = choices.dtype(&expected);
     rule.check_dtype(&dtype)
@@ -215,14 +215,13 @@ impl Choices<'_> {
         *first
     }
 
-    /// Mostly small; else an end of the range, or next to it.
+    /// Mostly small; else as long as an array can be, or nearly.
     fn length(&mut self) -> usize {
         match self.next() {
             choice @ 0..240 => usize::from(choice % 8),
-            240..244 => usize::MAX,
-            244..248 => usize::MAX - 1,
-            248..252 => isize::MAX.cast_unsigned(),
-            choice => 1 << (choice % 64),
+            240..246 => isize::MAX.cast_unsigned(),
+            246..252 => isize::MAX.cast_unsigned() - 1,
+            choice => 1 << (choice % 63),
         }
     }
 

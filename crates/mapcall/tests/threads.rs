@@ -136,7 +136,7 @@ fn check_errno(fail: &Function, code: i32) {
     let CallError::Status { code: found, .. } = error else {
         panic!("{error}");
     };
-    assert_eq!(found, i64::from(code));
+    assert_eq!(found, i128::from(code));
 }
 
 fn check_turn(turn: &Function, n: i32) {
@@ -162,7 +162,7 @@ fn functions_are_shared_bound_and_let_go() {
     let directory = TempDir::new().unwrap();
     let library = open(&compile(directory.path(), C));
     let saxpy = bind(&library, SAXPY);
-    let fail = bind(&library, FAIL).check(Success::NoErrno);
+    let fail = bind(&library, FAIL).check(Success::NoErrno).unwrap();
     let turn = bind(&library, TURN);
     in_threads(|thread, round| {
         let seed = u8::try_from((31 * thread + round) % 256).unwrap();
@@ -377,30 +377,8 @@ fn planted_read_of_freed_memory() {
     );
     let handle = new.call(&mut [1.into()]).unwrap().into_handle().unwrap();
     // The same pointer once more, under a handle that knows nothing of the other's end.
-    let stale = Handle::new(&new, handle.target(), handle.address().unwrap());
+    // SAFETY: it isn't sound; that is the defect.
+    let stale = unsafe { Handle::new(&new, handle.target(), handle.address().unwrap()) };
     handle.with_destructor(&close).unwrap().close().unwrap();
     add.call(&mut [(&stale).into(), 1.into()]).unwrap();
-}
-
-/// A defect on purpose, which `tests/tsan/run.py` must find: its own check.
-#[test]
-#[ignore = "it races"]
-fn planted_race() {
-    struct Shared(std::cell::UnsafeCell<u64>);
-    // SAFETY: it is none; that is the defect.
-    unsafe impl Sync for Shared {}
-    let shared = Shared(0.into());
-    thread::scope(|scope| {
-        for _ in 0..2 {
-            let shared = &shared;
-            scope.spawn(move || {
-                for _ in 0..1000 {
-                    // SAFETY: as above.
-                    unsafe { *shared.0.get() += 1 };
-                }
-            });
-        }
-    });
-    // SAFETY: the threads have ended.
-    assert!(unsafe { *shared.0.get() } > 0);
 }

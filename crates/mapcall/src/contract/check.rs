@@ -129,7 +129,14 @@ impl<'a> Check<'a> {
         let length =
             length.ok_or_else(|| self.contract.refuse(position, Problem::Range { value }))?;
         match self.dimensions.get_mut(inferred.dimension) {
-            Some(dimension) => *dimension = length,
+            Some(known) if *known == UNSET || *known == length => *known = length,
+            // An array that stands before has told another.
+            Some(known) => {
+                let expected = *known;
+                let because = self.told_by(position, inferred.dimension);
+                let problem = Problem::Disagrees { value, expected, because };
+                return Err(self.contract.refuse(position, problem));
+            }
             None => return Err(self.contract.refuse(position, Problem::NotInferred)),
         }
         Ok(())

@@ -133,6 +133,15 @@ pub enum Problem {
     },
     /// An extent that no argument tells.
     NotInferred,
+    /// An extent that was given, and that an array has otherwise.
+    Disagrees {
+        /// The value that was given.
+        value: Scalar,
+        /// What the array has.
+        expected: u64,
+        /// The array.
+        because: Option<String>,
+    },
     /// An array that shares memory with a `restrict` one.
     Overlap {
         /// The other parameter.
@@ -270,6 +279,16 @@ impl ArgumentError {
             }
             Problem::BadExtent { .. } => format!("{expected} of some size"),
             Problem::NotInferred => format!("{expected} that some array tells"),
+            Problem::Disagrees {
+                expected: value,
+                because,
+                ..
+            } => {
+                let because = because
+                    .as_ref()
+                    .map_or(String::new(), |other| format!(" as {other} has it"));
+                format!("{expected} {value}{because}")
+            }
             Problem::Overlap { .. } => format!("{expected} in memory of its own (restrict)"),
             Problem::NulInText { .. } => format!("{expected} without NUL"),
             Problem::Unbounded { .. } => format!("{expected} with its extent"),
@@ -314,6 +333,7 @@ impl ArgumentError {
             Problem::Extent { .. } => words("give arrays that agree".into()),
             Problem::BadExtent { .. } => words("give other sizes".into()),
             Problem::NotInferred => words(format!("give {name} by its name")),
+            Problem::Disagrees { .. } => words(format!("leave {name} out")),
             Problem::Range { .. } => words(format!("give a value that {} has", self.expected)),
             Problem::Kind { .. } => words(format!("convert it to {} first", self.expected)),
             Problem::NulInText { .. } => words("cut it there".into()),
@@ -384,7 +404,9 @@ impl fmt::Display for Problem {
             Self::BadExtent { extent, error } => write!(f, "{extent}, which {error}"),
             Self::NotInferred => f.write_str("none that does"),
             Self::Overlap { other } => write!(f, "memory that it shares with {other}"),
-            Self::Range { value } | Self::Kind { value } => value.fmt(f),
+            Self::Range { value } | Self::Kind { value } | Self::Disagrees { value, .. } => {
+                value.fmt(f)
+            }
             Self::NulInText { at } => write!(f, "one at byte {at}"),
             Self::Type { found, .. } | Self::Field { found, .. } | Self::Unbounded { found } => {
                 f.write_str(found)
