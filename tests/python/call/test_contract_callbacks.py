@@ -270,7 +270,7 @@ class TestKept:
     def test_another_type(self, c: Counted, apply: mapcall.Function) -> None:
         callback = mapcall.load(None).function(QSORT).callback("compare", lambda a, b: 0)
         c_called = c.called
-        with pytest.raises(mapcall.ArgumentError, match=r"apply: f: .* got `int \(\*\).*`; give a "):
+        with pytest.raises(mapcall.ArgumentError, match=r"apply: f: .* got `int \(const void \*, const void \*\)`; give a "):
             apply(callback, 2)
         assert c.called == c_called
 

@@ -42,6 +42,19 @@ pub(super) struct Kept {
     callbacks: Vec<mapcall::call::Closure>,
 }
 
+impl Drop for Kept {
+    /// In a vectorcall PyO3 doesn't know that the thread is attached: what is dropped would wait for
+    /// the next time it does.
+    fn drop(&mut self) {
+        if !(self.objects.is_empty() && self.callbacks.is_empty()) {
+            Python::attach(|_| {
+                self.objects.clear();
+                self.callbacks.clear();
+            });
+        }
+    }
+}
+
 /// The call whose arguments are being read.
 pub(super) struct Reader<'a, 'c, 'py> {
     pub(super) py: Python<'py>,
