@@ -88,7 +88,7 @@ class TestAttributes:
             for p in saxpy.parameters
         ]
         assert facts == [
-            ("n", "unsigned long", None, (), True, False),
+            ("n", "size_t", None, (), True, False),
             ("a", "float", None, (), False, False),
             ("x", "float", np.dtype("f4"), ("n",), False, False),
             ("y", "float", np.dtype("f4"), ("n",), False, True),
