@@ -99,7 +99,9 @@ class TestAttributes:
 
     def test_inspect(self, saxpy: mapcall.Function) -> None:
         signature = inspect.signature(saxpy)
-        assert str(signature) == "(a: float, x: float32[n], y: float32[n] inout = None, *, n: int = None)"
+        assert str(signature) == (
+            "(a: float, x: float32[n], y: float32[n] inout = None, *, n: int = None)"
+        )
         bound = signature.bind(2.0, np.zeros(3, "f4"), n=3)
         assert list(bound.arguments) == ["a", "x", "n"]
         with pytest.raises(TypeError):
@@ -346,11 +348,12 @@ class TestLeaks:
 
         loop(500)
         gc.collect()
-        counts = sys.getrefcount(identity), sys.getrefcount(failing), sys.getrefcount(make)
+        objects = identity, failing, make
+        counts = [sys.getrefcount(each) for each in objects]
         before = resident()
         loop(10_000)
         gc.collect()
-        assert (sys.getrefcount(identity), sys.getrefcount(failing), sys.getrefcount(make)) == counts
+        assert [sys.getrefcount(each) for each in objects] == counts
         # Two kept blocks of 4 KiB a turn would be 80 MB, one closure a turn some 1 MB and more.
         assert resident() - before < 3 << 20
 

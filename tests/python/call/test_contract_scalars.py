@@ -380,7 +380,9 @@ class TestWriting:
             x,
             2.0,
         )
-        disagrees = "weigh: x: expected float64[n] with n = {}, got shape (3,); give arrays that agree"
+        disagrees = (
+            "weigh: x: expected float64[n] with n = {}, got shape (3,); give arrays that agree"
+        )
         c.refuses(disagrees.format(4), weigh, x, 2.0, n=4)
         c.refuses(disagrees.format(0), weigh, x, 2.0, n=0)
         for wrong, found, remedy in [
