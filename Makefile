@@ -47,7 +47,7 @@ fuzz:
 	  echo "make fuzz needs a nightly toolchain and cargo-fuzz:"; \
 	  echo "  rustup toolchain install nightly && cargo install cargo-fuzz"; exit 1; }
 	cargo run --quiet --manifest-path fuzz/Cargo.toml --bin seeds
-	for target in npy npz dtype prototype; do \
+	for target in npy npz dtype prototype binder; do \
 	  cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
 	    -rss_limit_mb=1024 || exit 1; done
 

@@ -1,19 +1,16 @@
-"""A `.npy` file that NumPy wrote, mapped by mapcall, handed to real shared libraries.
+"""A `.npy` file that NumPy wrote, mapped by mapcall, handed to functions of shared libraries.
 
-Each library gets the address of the mapped file through the `ctypes` attribute: nothing is copied.
-Beside its result stands NumPy's own (for crc32, Python's), and the time that each took.
+Each function is called by its C prototype, on the mapped file itself: nothing is copied. Beside its
+result stands NumPy's own (for crc32, Python's), and the time that each took.
 """
 
 from __future__ import annotations
 
-import ctypes
 import sys
 import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from ctypes import POINTER, c_double, c_int, c_uint, c_ulong
-from ctypes.util import find_library
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,28 +34,28 @@ class Row(NamedTuple):
         return bool(numpy.isclose(self.result, self.expected, rtol=1e-10))
 
 
-def openblas() -> tuple[ctypes.CDLL, str]:
+def load(name: str, package: str) -> mapcall.Library:
+    """A library of the system by its bare name."""
+    try:
+        return mapcall.load(name)
+    except mapcall.LibraryError as error:
+        sys.exit(f"{error}\non Debian: apt-get install {package}")
+
+
+def openblas() -> tuple[mapcall.Library, str]:
     """The system's OpenBLAS, else PyPI's, and the prefix of its functions' names."""
-    name = find_library("openblas")
-    if name is not None:
-        return ctypes.CDLL(name), ""
+    try:
+        return mapcall.load("openblas"), ""
+    except mapcall.LibraryError as error:
+        missing = error
     try:
         import scipy_openblas32
     except ImportError:
         sys.exit(
-            "OpenBLAS is missing: on Debian, apt-get install libopenblas0; "
-            "or pip install scipy-openblas32"
+            f"{missing}\non Debian: apt-get install libopenblas0; or pip install scipy-openblas32"
         )
     path = next(Path(scipy_openblas32.get_lib_dir()).glob("libscipy_openblas*"))
-    return ctypes.CDLL(str(path)), "scipy_"
-
-
-def library(name: str, package: str) -> ctypes.CDLL:
-    """A library of the system by its bare name."""
-    found = find_library(name)
-    if found is None:
-        sys.exit(f"lib{name} is missing: on Debian, apt-get install {package}")
-    return ctypes.CDLL(found)
+    return mapcall.load(path), "scipy_"
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
@@ -77,15 +74,13 @@ def rows(directory: Path, size: int) -> Iterator[Row]:
     x = mapcall.open(directory / "x.npy")
     matrix = mapcall.open(directory / "matrix.npy")
     loaded, loaded_matrix = numpy.array(x), numpy.array(matrix)
-    double_p = POINTER(c_double)
 
     # libm writes the whole part straight into a new mapped file.
+    modf = load("m", "libc6").function("double modf(double x, double whole[1])")
     whole = mapcall.create(directory / "whole.npy", shape=1000)
-    modf = library("m", "libc6").modf
-    modf.restype, modf.argtypes = c_double, [c_double, double_p]
 
     def split() -> float:
-        return sum(modf(x[i], whole[i:].ctypes.data_as(double_p)) for i in range(len(whole)))
+        return sum(modf(x[i], whole[i : i + 1]) for i in range(len(whole)))
 
     fraction, seconds = timed(split)
     parts, numpy_seconds = timed(lambda: numpy.modf(loaded[:1000]))
@@ -93,38 +88,39 @@ def rows(directory: Path, size: int) -> Iterator[Row]:
     written = numpy.load(directory / "whole.npy").sum()
     yield Row("libm", "modf: file", written, parts[1].sum(), seconds, numpy_seconds)
 
-    crc32 = library("z", "zlib1g").crc32
-    crc32.restype, crc32.argtypes = c_ulong, [c_ulong, ctypes.c_void_p, c_uint]
-    crc, seconds = timed(lambda: crc32(0, x.ctypes, x.nbytes))
+    crc32 = load("z", "zlib1g").function(
+        "unsigned long crc32(unsigned long crc, const unsigned char data[size], unsigned size)"
+    )
+    crc, seconds = timed(lambda: crc32(0, x.view("u1")))
     expected, numpy_seconds = timed(lambda: zlib.crc32(loaded))
     yield Row("zlib", "crc32", crc, expected, seconds, numpy_seconds)
 
     blas, prefix = openblas()
-    ddot = getattr(blas, f"{prefix}cblas_ddot")
-    ddot.restype, ddot.argtypes = c_double, [c_int, double_p, c_int, double_p, c_int]
-    pointer = x.ctypes.data_as(double_p)
-    dot, seconds = timed(lambda: ddot(x.size, pointer, 1, pointer, 1))
+    ddot = blas.function(
+        f"double {prefix}cblas_ddot("
+        "    int n, const double x[n], int incx, const double y[n], int incy)"
+    )
+    dot, seconds = timed(lambda: ddot(x, 1, x, 1))
     expected, numpy_seconds = timed(lambda: loaded @ loaded)
     yield Row("OpenBLAS", "cblas_ddot", dot, expected, seconds, numpy_seconds)
 
-    row_major, no_transpose = 101, 111
-    y = mapcall.create(directory / "y.npy", shape=side)
-    dgemv = getattr(blas, f"{prefix}cblas_dgemv")
-    dgemv.restype = None
-    dgemv.argtypes = [c_int, c_int, c_int, c_int, c_double, double_p, c_int, double_p, c_int]
-    dgemv.argtypes += [c_double, double_p, c_int]
-    arguments = (
-        *(row_major, no_transpose, *matrix.shape, 1.0, matrix.ctypes.data_as(double_p), side),
-        *(pointer, 1, 0.0, y.ctypes.data_as(double_p), 1),
+    dgemv = blas.function(
+        f"void {prefix}cblas_dgemv("
+        "    int order, int transpose, int m, int n, double alpha, const double a[m][n], int lda,"
+        "    const double x[n], int incx, double beta, double y[restrict m], int incy)"
     )
-    _, seconds = timed(lambda: dgemv(*arguments))
+    y = mapcall.create(directory / "y.npy", shape=side)
+    row_major, no_transpose = 101, 111
+    _, seconds = timed(
+        lambda: dgemv(row_major, no_transpose, 1.0, matrix, side, x[:side], 1, 0.0, y, 1)
+    )
     product, numpy_seconds = timed(lambda: loaded_matrix @ loaded[:side])
     yield Row("OpenBLAS", "cblas_dgemv", y.sum(), product.sum(), seconds, numpy_seconds)
 
 
 def main() -> None:
     size = 16_000_000
-    print(f"A file of {size:,} doubles ({size * 8 >> 20} MiB), mapped and handed to C:\n")
+    print(f"A file of {size:,} doubles ({size * 8 >> 20} MiB), mapped, and C called on it:\n")
     print(f"{'':24}{'---- result ----':^40}{'-- ms --':^20}")
     print(f"{'library':10}{'function':14}{'mapcall':>20}{'NumPy':>20}{'mapcall':>10}{'NumPy':>10}")
     agree = True

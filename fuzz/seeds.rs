@@ -41,6 +41,18 @@ const PROTOTYPES: [&str; 6] = [
     "union __attribute__((packed)) u { int i; float v[2]; }; float _Complex h(union u x);",
 ];
 
+/// Prototypes with arguments for each kind of parameter.
+const BOUND: [&str; 8] = [
+    "void saxpy(size_t n, float a, const float x[restrict n], float y[restrict n]);",
+    "int gemm(int m, int n, int k, double a[m][k], const double b[k][n], double c[restrict m][n]);",
+    "double f(unsigned char n, const double x[2 * n + 1], double y[(n + 7) / 8][3], double z[n]);",
+    "struct p { double x; int n; }; struct p move(struct p p, size_t n, const struct p q[n]);",
+    "void *get(const char *name, void *context, int (*f)(int), double *p, long double _Complex z);",
+    "void f(short n, _Bool b, _Float16 x[n], float _Complex y[n - 1], char s[static 4], int *p[n]);",
+    "void f(int w, int h, const unsigned char *restrict p, int q[restrict h * w], int r[]);",
+    "long double f(enum { A, B } e, int n, long double x[n << 40], long y[n % 3], int z[-n]);",
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let write = |target: &str, name: &str, bytes: &[u8]| {
@@ -70,6 +82,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     for (i, prototype) in PROTOTYPES.iter().enumerate() {
         write("prototype", &i.to_string(), prototype.as_bytes())?;
+    }
+    for (i, prototype) in BOUND.iter().enumerate() {
+        for (j, step) in [0_u8, 7, 61].into_iter().enumerate() {
+            let choices = (0..128_u8).map(|k| 17_u8.wrapping_add(k.wrapping_mul(step)));
+            let bytes = prototype.bytes().chain([0]).chain(choices);
+            write("binder", &format!("{i}-{j}"), &bytes.collect::<Vec<_>>())?;
+        }
     }
     write(
         "npy",

@@ -12,16 +12,23 @@ class LibraryError(OSError):
     mapcall.LibraryError: expected a library that the loader takes, got "./misspelt.so"; ...
     """
 
+    __module__ = "mapcall"
+
 
 class PrototypeError(ValueError):
     """A prototype or header that can't be read or called.
 
     >>> import mapcall
     >>> try:
-    ...     mapcall.load("m").function("double cos(double[n] x)")
+    ...     mapcall.load("m").function("double cos(doubel x)")
     ... except mapcall.PrototypeError as error:
     ...     print(error)
-    error: ...
+    error: unknown type `doubel`
+      |
+    1 | double cos(doubel x)
+      |            ^^^^^^
+      |
+      = help: did you mean `double`?
 
     Attributes
     ----------
@@ -33,6 +40,7 @@ class PrototypeError(ValueError):
         Where, from 1.
     """
 
+    __module__ = "mapcall"
     reason: str = ""
     remedy: str = ""
     line: int | None = None
@@ -43,14 +51,14 @@ class ArgumentError(TypeError, ValueError):
     """An argument that the prototype doesn't allow; nothing was called.
 
     >>> import mapcall, numpy
-    >>> modf = mapcall.load("m").function("double modf(double x, double whole[1])")
+    >>> modf = mapcall.load("m").function("double modf(double x, double out[1])")
     >>> try:
     ...     modf(2.5, numpy.zeros(1, "f4"))
     ... except mapcall.ArgumentError as error:
     ...     print(error)
     ...     print(error.parameter, "|", error.expected, "|", error.found, "|", error.remedy)
-    modf: whole: expected float64[1], got an array of float32; convert it with whole.astype('float64')
-    whole | float64[1] | an array of float32 | convert it with whole.astype('float64')
+    modf: out: expected float64[1], got an array of float32; convert it with out.astype('float64')
+    out | float64[1] | an array of float32 | convert it with out.astype('float64')
 
     Attributes
     ----------
@@ -60,6 +68,7 @@ class ArgumentError(TypeError, ValueError):
         What the parameter takes, what came, and what to do.
     """
 
+    __module__ = "mapcall"
     function: str = ""
     parameter: str = ""
     expected: str = ""
@@ -88,6 +97,7 @@ class CallError(Exception):
         The errno after the call.
     """
 
+    __module__ = "mapcall"
     function: str = ""
     code: int = 0
     errno: int = 0

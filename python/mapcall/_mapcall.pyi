@@ -1,24 +1,36 @@
 """The Rust extension, as Python sees it."""
 
+import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ctypes import Array
 from os import PathLike
-from typing import IO, Any, Literal, SupportsIndex, TypeVar, final
+from typing import IO, Any, Literal, Self, SupportsIndex, TypeVar, final
 
 import numpy
 from numpy.typing import DTypeLike, NDArray
 
 __all__ = [
+    "Annotation",
+    "Callback",
     "ChangedFileError",
     "Ctypes",
     "FormatError",
+    "Function",
+    "Handle",
+    "Library",
     "Map",
     "MappedArray",
+    "Parameter",
+    "Struct",
+    "command",
     "create",
+    "get_errno",
+    "load",
     "map_of",
     "memmap",
     "open",
+    "rebind",
     "reduce",
     "reopen",
 ]
@@ -28,6 +40,9 @@ _Class = TypeVar("_Class", bound=MappedArray)
 _Mode = Literal["r", "r+", "w+", "c"]
 _Path = str | bytes | PathLike[Any]
 _Shape = SupportsIndex | Sequence[SupportsIndex]
+_Name = str | PathLike[str]
+_Check = Literal["zero", "nonzero", "null", "errno"] | Callable[[Any], object]
+_Engine = Literal["cranelift", "libffi"]
 
 class FormatError(ValueError):
     path: str
@@ -121,3 +136,129 @@ def reopen(
     writeable: bool,
     /,
 ) -> _Class: ...
+def load(
+    library: _Name | None,
+    header: _Name | None = None,
+    *,
+    include: Sequence[_Name] | None = None,
+    define: dict[str, Any] | None = None,
+) -> Library: ...
+def get_errno() -> int: ...
+def command(arguments: Sequence[str]) -> int: ...
+def rebind(
+    library: Library,
+    name: str,
+    prototype: str | None,
+    options: dict[str, Any],
+    is_unchecked: bool,
+) -> Function: ...
+
+@final
+class Library:
+    @property
+    def path(self) -> str | None: ...
+    @property
+    def unsupported(self) -> dict[str, str]: ...
+    def symbols(self) -> list[str]: ...
+    def function(
+        self,
+        prototype: str,
+        *,
+        check: _Check | None = None,
+        gil: Literal["hold", "release"] | None = None,
+        text: Literal["str", "bytes"] = "str",
+        destructor: Function | None = None,
+        engine: _Engine | None = None,
+    ) -> Function: ...
+    def struct(self, name: str) -> Struct: ...
+    # The functions of its header.
+    def __getattribute__(self, name: str, /) -> Function: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Function:
+    # What a call takes and gives is the prototype's to say.
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def prototype(self) -> str: ...
+    @property
+    def parameters(self) -> tuple[Parameter, ...]: ...
+    @property
+    def signature(self) -> str: ...
+    @property
+    def library(self) -> Library: ...
+    @property
+    def engine(self) -> _Engine: ...
+    @property
+    def unchecked(self) -> Function: ...
+    def callback(self, parameter: str, callable: Callable[..., Any]) -> Callback: ...
+    @property
+    def __name__(self) -> str: ...
+    @property
+    def __qualname__(self) -> str: ...
+    @property
+    def __signature__(self) -> inspect.Signature: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Parameter:
+    @property
+    def name(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def dtype(self) -> numpy.dtype[Any] | None: ...
+    @property
+    def extents(self) -> tuple[str, ...]: ...
+    @property
+    def is_const(self) -> bool: ...
+    @property
+    def is_restrict(self) -> bool: ...
+    @property
+    def is_inferred(self) -> bool: ...
+    @property
+    def is_output(self) -> bool: ...
+    @property
+    def text(self) -> str: ...
+
+@final
+class Annotation:
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Callback:
+    @property
+    def address(self) -> int: ...
+
+@final
+class Handle:
+    @property
+    def type(self) -> str: ...
+    @property
+    def address(self) -> int | None: ...
+    @property
+    def closed(self) -> bool: ...
+    def close(self) -> None: ...
+    def array(
+        self, shape: _Shape, dtype: DTypeLike | None = None, owner: object = None
+    ) -> NDArray[Any]: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_exception: object) -> None: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Struct:
+    @property
+    def name(self) -> str: ...
+    @property
+    def dtype(self) -> numpy.dtype[Any]: ...
+    @property
+    def size(self) -> int | None: ...
+    @property
+    def alignment(self) -> int | None: ...

@@ -21,13 +21,15 @@ def digest(path: str) -> str:
     (True, 32)
     """
     status = os.stat(path)
-    return _digest(path, status.st_ino, status.st_size, status.st_mtime_ns)
+    return _cached_digest(path, (status.st_ino, status.st_size, status.st_mtime_ns))
 
 
-@functools.lru_cache(maxsize=256)
-def _digest(path: str, inode: int, size: int, modified: int) -> str:
+def _digest(path: str, _version: tuple[int, int, int]) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+_cached_digest = functools.lru_cache(maxsize=256)(_digest)
 
 
 def reload(

@@ -27,6 +27,21 @@ def leak() -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(attribute))
 
 
+def read_beyond() -> None:
+    """Let a C function read beyond the array that mapcall has made for it."""
+    for engine in ("cranelift", "libffi"):
+        read = mapcall.load(sys.argv[3]).function(
+            "double sum_beyond(size_t n, const double x[n])", engine=engine
+        )
+        read(numpy.zeros(8))
+
+
+def lose_handle() -> None:
+    """Lose what a C function has allocated: the handle has no destructor."""
+    mapcall.load(sys.argv[3]).function("struct counter *counter_open(int value)")(1)
+
+
+defects = {"invalid": invalid, "leak": leak, "read beyond": read_beyond, "lost handle": lose_handle}
 for _ in range(int(sys.argv[2])):
-    {"invalid": invalid, "leak": leak}[sys.argv[1]]()
+    defects[sys.argv[1]]()
 print("done")

@@ -1,4 +1,4 @@
-"""Run the lifetimes of maps, views and pointers under valgrind, and fail on what is ours.
+"""Run lifetimes, calls and threads under valgrind, and fail on what is ours.
 
     python tests/memcheck/run.py
 
@@ -10,12 +10,15 @@ extension in one of its stacks:
 - memory that is not given back: when there is more of it after more rounds. What is kept for ever
   on purpose, such as types and interned names, is there from the first round on.
 
-Python allocates by malloc here, so that each object is a block of its own. Two runs come first
-whose defects are planted: in one, mapcall reads an array that has been freed under it; in the
-other, objects that it has allocated are lost. When they are not found, this script fails, for it
-could not find anything.
+Python allocates by malloc here, so that each object is a block of its own. Runs whose defects are
+planted come first: mapcall reads an array that has been freed under it, a C function that is called
+by either engine reads beyond its array, objects that mapcall has allocated are lost, and what C
+has. When they are not found, this script fails, for it could not find anything.
+
+The tests of Rust in many threads run under valgrind as well; there everything counts.
 """
 
+import json
 import os
 import re
 import shutil
@@ -28,9 +31,14 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
 EXTENSION = re.compile(r"/(_mapcall\.[^/]*|libmapcall[^/]*)\.so$")
 FEW, MANY = 2, 5
 TIMEOUT = 1800
+VALGRIND_ERROR = 99
+ENGINES = ("cranelift", "libffi")
+# The tests of Rust that run here, and which of each.
+RUST_TESTS = {"threads": [], "library": ["eight_threads"]}
 
 Stack = tuple[tuple[str, str], ...]
 
@@ -108,26 +116,108 @@ def main() -> None:
     if shutil.which("valgrind") is None:
         sys.exit("valgrind is missing: on Debian, apt-get install valgrind")
 
-    planted = run("planted.py", "invalid", 1).accesses
-    if not any(each.startswith("InvalidRead") for each in planted):
-        sys.exit("the planted read of freed memory was not found: this check finds nothing")
-    print(f"planted read of freed memory: found {len(planted)} times")
-
-    planted = grown(run("planted.py", "leak", FEW), run("planted.py", "leak", MANY))
-    if not planted:
-        sys.exit("the planted leak was not found: this check finds nothing")
-    print(f"planted leak: found, {planted[0].splitlines()[0]}")
-
-    few, many = run("lifetimes.py", FEW), run("lifetimes.py", MANY)
-    found = [*many.accesses, *grown(few, many)]
-    print(
-        f"lifetimes, {MANY} rounds: {many.findings} findings of valgrind's, "
-        f"{len(many.accesses) + len(many.blocks)} with a frame in mapcall, {len(found)} count"
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        library = compile_library(Path(folder))
+        find_planted(library)
+        found = [*check("lifetimes.py"), *check("calls.py", library)]
+    found += check_rust()
     for each in found:
         print(each)
     if found:
         sys.exit(1)
+
+
+def compile_library(folder: Path) -> Path:
+    """What `calls.py` calls."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        sys.exit("a C compiler is missing: on Debian, apt-get install gcc")
+    library = folder / "calls.so"
+    source = HERE / "calls.c"
+    subprocess.run([compiler, "-O1", "-g", "-shared", "-fPIC", "-o", library, source], check=True)
+    return library
+
+
+def find_planted(library: Path) -> None:
+    """Fail unless the defects on purpose are found."""
+    for defect, count in (("invalid", 1), ("read beyond", len(ENGINES))):
+        accesses = run("planted.py", defect, 1, library).accesses
+        reads = [each for each in accesses if each.startswith("InvalidRead")]
+        if len(reads) < count:
+            sys.exit(f'the planted defect "{defect}" was not found: this check finds nothing')
+        print(f'planted defect "{defect}": found {len(reads)} times')
+    for defect in ("leak", "lost handle"):
+        few, many = (run("planted.py", defect, rounds, library) for rounds in (FEW, MANY))
+        lost = grown(few, many)
+        if not lost:
+            sys.exit(f'the planted defect "{defect}" was not found: this check finds nothing')
+        print(f'planted defect "{defect}": found, {lost[0].splitlines()[0]}')
+
+
+def check(script: str, *arguments: object) -> list[str]:
+    """What is wrong with a script."""
+    few, many = (run(script, rounds, *arguments) for rounds in (FEW, MANY))
+    found = [*many.accesses, *grown(few, many)]
+    print(
+        f"{script}, {MANY} rounds: {many.findings} findings of valgrind's, "
+        f"{len(many.accesses) + len(many.blocks)} with a frame in mapcall, {len(found)} count"
+    )
+    return found
+
+
+def check_rust() -> list[str]:
+    """What is wrong with the tests of Rust that call C from many threads."""
+    build = ["cargo", "test", "--quiet", "--no-run", "--message-format=json", "--package=mapcall"]
+    build += [f"--test={name}" for name in RUST_TESTS]
+    result = subprocess.run(build, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    messages = [json.loads(line) for line in result.stdout.splitlines()]
+    binaries = {
+        message["target"]["name"]: message["executable"]
+        for message in messages
+        if message.get("executable")
+    }
+    planted = run_rust(binaries["threads"], "--ignored", "planted_read_of_freed_memory")
+    if "Invalid read" not in planted:
+        sys.exit(f"the planted read of freed memory was not found in Rust:\n{planted}")
+    print("planted read of freed memory in Rust: found")
+    found = []
+    for name, arguments in RUST_TESTS.items():
+        errors = run_rust(binaries[name], *arguments)
+        print(f"{name}.rs: {'errors' if errors else 'no errors'}")
+        found += [errors] if errors else []
+    return found
+
+
+def run_rust(binary: str, *arguments: str) -> str:
+    """Run a test binary under memcheck; what valgrind says of it, if that is an error.
+
+    A block counts as lost when nothing points to it: compiled code is kept for ever, by pointers
+    into the middle of tables.
+    """
+    result = subprocess.run(
+        [
+            "valgrind",
+            "--quiet",
+            "--tool=memcheck",
+            "--leak-check=full",
+            "--show-leak-kinds=definite",
+            "--errors-for-leak-kinds=definite",
+            "--num-callers=30",
+            "--fair-sched=yes",
+            f"--error-exitcode={VALGRIND_ERROR}",
+            binary,
+            "--test-threads=1",
+            *arguments,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    if result.returncode == VALGRIND_ERROR:
+        return result.stderr
+    if result.returncode != 0 or "test result: ok" not in result.stdout:
+        sys.exit(f"{binary} failed under valgrind:\n{result.stdout}{result.stderr}")
+    return ""
 
 
 if __name__ == "__main__":

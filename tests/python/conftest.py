@@ -38,6 +38,15 @@ def run_script() -> Script:
     return run
 
 
+@pytest.fixture(params=[None, 1e-6], ids=["usual", "switching often"])
+def switching(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = sys.getswitchinterval()
+    if request.param is not None:
+        sys.setswitchinterval(request.param)
+    yield
+    sys.setswitchinterval(before)
+
+
 @pytest.fixture
 def unchanged() -> Unchanged:
     """Prove that nothing below a path has changed: names, bytes, sizes, permissions and times."""

@@ -25,7 +25,11 @@ def documented() -> Iterator[tuple[str, Any]]:
             # `c_intp` is one of ctypes' own types.
             if public and not inspect.ismodule(member) and name != "c_intp":
                 yield f"{module.__name__}.{name}", member
-    for owner in (mapcall.memmap, mapcall.Map, mapcall.Ctypes, _mapcall.MappedArray):
+    for owner in (
+        *(mapcall.memmap, mapcall.Map, mapcall.Ctypes, _mapcall.MappedArray),
+        *(mapcall.Library, mapcall.Function, mapcall.Parameter, mapcall.Callback),
+        *(mapcall.Handle, mapcall.Struct),
+    ):
         for name, member in vars(owner).items():
             if not name.startswith("_") and (callable(member) or inspect.isdatadescriptor(member)):
                 yield f"{owner.__module__}.{owner.__name__}.{name}", member

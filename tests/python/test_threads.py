@@ -4,57 +4,15 @@ import ctypes
 import itertools
 import os
 import pickle
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 import mapcall
-
-THREADS = 8
-SECONDS = 2.0
-
-
-@pytest.fixture(params=[None, 1e-6], ids=["usual", "switching often"])
-def switching(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = sys.getswitchinterval()
-    if request.param is not None:
-        sys.setswitchinterval(request.param)
-    yield
-    sys.setswitchinterval(before)
-
-
-def run_in_threads(work: Callable[[int], None], seconds: float = SECONDS) -> int:
-    """Repeat `work(thread)` in each thread; the number of times, or the first error."""
-    errors: list[BaseException] = []
-    counts = [0] * THREADS
-    start = threading.Barrier(THREADS)
-
-    def loop(thread: int) -> None:
-        try:
-            start.wait()
-            end = time.monotonic() + seconds
-            while time.monotonic() < end and not errors:
-                work(thread)
-                counts[thread] += 1
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=loop, args=(thread,)) for thread in range(THREADS)]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join(timeout=seconds + 60)
-        assert not each.is_alive(), "a thread hangs"
-    if errors:
-        raise errors[0]
-    assert all(counts)
-    return sum(counts)
+from threads import THREADS, run_in_threads
 
 
 def test_maps_of_ones_own(tmp_path: Path, switching: None) -> None:

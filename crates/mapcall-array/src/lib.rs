@@ -22,8 +22,3 @@ pub use layout::Layout;
 pub use map::{Map, Mode};
 pub use open::{MapOptions, create};
 pub use typed::{Element, ViewError};
-
-/// The examples of the README.
-#[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;

@@ -13,6 +13,7 @@
 )]
 
 mod call;
+mod command;
 mod convert;
 mod ctypes;
 mod errors;
@@ -33,6 +34,8 @@ mod _mapcall {
         Annotation, Callback, Function, Handle, Library, Parameter, Struct, get_errno, load, rebind,
     };
     #[pymodule_export]
+    use super::command::command;
+    #[pymodule_export]
     use super::ctypes::Ctypes;
     #[pymodule_export]
     use super::errors::{ChangedFileError, FormatError};
@@ -47,6 +50,7 @@ mod _mapcall {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::call::Doc::install(&module.py().get_type::<Function>())?;
         module.add(
             "MappedArray",
             super::mapped_array::type_object(module.py())?,

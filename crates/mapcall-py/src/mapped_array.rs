@@ -344,15 +344,17 @@ pub(crate) fn guard<'py>(body: impl FnOnce(Python<'py>) -> PyResult<Bound<'py, P
     match catch_unwind(AssertUnwindSafe(|| body(py))) {
         Ok(Ok(object)) => return object.into_ptr(),
         Ok(Err(error)) => error.restore(py),
-        Err(panic) => PanicException::new_err((words(&panic),)).restore(py),
+        Err(panic) => panicked(&*panic).restore(py),
     }
     ptr::null_mut()
 }
 
-fn words(panic: &Box<dyn Any + Send>) -> String {
-    panic
+/// A panic as Python's exception.
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> PyErr {
+    let words = panic
         .downcast_ref::<String>()
         .cloned()
         .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
-        .unwrap_or_else(|| "panic in mapcall".into())
+        .unwrap_or_else(|| "panic in mapcall".into());
+    PanicException::new_err((words,))
 }

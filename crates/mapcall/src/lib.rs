@@ -41,3 +41,8 @@ pub use header::{Header, HeaderError};
 pub use library::{Library, LibraryError};
 pub use mapcall_array as array;
 pub use prototype::{Declarations, Parameter, Prototype};
+
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

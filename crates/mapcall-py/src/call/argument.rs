@@ -37,20 +37,31 @@ impl Expected {
 
 /// What must live until the call is over.
 #[derive(Default)]
-pub(super) struct Kept {
+pub(super) struct Kept(Option<Box<Things>>);
+
+#[derive(Default)]
+struct Things {
     objects: Vec<Py<PyAny>>,
     callbacks: Vec<mapcall::call::Closure>,
+}
+
+impl Kept {
+    fn object(&mut self, object: Bound<'_, PyAny>) {
+        self.0.get_or_insert_default().objects.push(object.unbind());
+    }
+
+    fn callback(&mut self, closure: mapcall::call::Closure) {
+        self.0.get_or_insert_default().callbacks.push(closure);
+    }
 }
 
 impl Drop for Kept {
     /// In a vectorcall PyO3 doesn't know that the thread is attached: what is dropped would wait for
     /// the next time it does.
+    #[inline]
     fn drop(&mut self) {
-        if !(self.objects.is_empty() && self.callbacks.is_empty()) {
-            Python::attach(|_| {
-                self.objects.clear();
-                self.callbacks.clear();
-            });
+        if let Some(things) = self.0.take() {
+            Python::attach(|_| drop(things));
         }
     }
 }
@@ -71,17 +82,12 @@ impl<'py> Reader<'_, '_, 'py> {
         &mut self,
         position: usize,
         rule: &Rule,
+        expected: Option<&Expected>,
         object: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
         match rule {
-            Rule::Array(array) => self.array(position, array, object),
-            Rule::Number(kind) => match number::read(object)? {
-                number::Number::Scalar(value) if !kind.is_extended() => self
-                    .check
-                    .number(position, *kind, value)
-                    .map_err(|error| errors::argument(self.py, &error)),
-                found => self.unusual_number(position, *kind, object, found),
-            },
+            Rule::Array(array) => self.array(position, array, expected, object),
+            Rule::Number(kind) => self.number(position, *kind, object),
             _ => self.other(position, rule, object),
         }
     }
@@ -91,11 +97,24 @@ impl<'py> Reader<'_, '_, 'py> {
         &mut self,
         position: usize,
         rule: &ArrayRule,
+        expected: Option<&Expected>,
         object: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
         if let Some(array) = ndarray::as_array(object, self.ndarray) {
-            return self.ndarray(position, rule, array);
+            return self.ndarray(position, rule, expected, array);
         }
+        self.other_array(position, rule, expected, object)
+    }
+
+    /// Arrays that are not NumPy's, and None for one that is left out.
+    #[cold]
+    fn other_array(
+        &mut self,
+        position: usize,
+        rule: &ArrayRule,
+        expected: Option<&Expected>,
+        object: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
         if object.is_none() {
             return self.leave_out(position);
         }
@@ -103,8 +122,8 @@ impl<'py> Reader<'_, '_, 'py> {
             let remedy = Remedy::MakeArray(rule.dtype.clone());
             self.unfit(position, object, remedy)
         })?;
-        self.ndarray(position, rule, &array)?;
-        self.kept.objects.push(array.into_any().unbind());
+        self.ndarray(position, rule, expected, &array)?;
+        self.kept.object(array.into_any());
         Ok(())
     }
 
@@ -113,9 +132,10 @@ impl<'py> Reader<'_, '_, 'py> {
         &mut self,
         position: usize,
         rule: &ArrayRule,
+        expected: Option<&Expected>,
         array: &Bound<'py, PyUntypedArray>,
     ) -> PyResult<()> {
-        self.dtype(position, array)?;
+        self.dtype(position, expected, array)?;
         let memory = ndarray::memory(array);
         let checked = if self.function.is_unchecked {
             self.check.array_unchecked(position, rule, memory)
@@ -127,8 +147,12 @@ impl<'py> Reader<'_, '_, 'py> {
 
     /// Whether an array's elements are what the parameter has.
     #[inline]
-    fn dtype(&self, position: usize, array: &Bound<'py, PyUntypedArray>) -> PyResult<()> {
-        let expected = self.function.expected(position);
+    fn dtype(
+        &self,
+        position: usize,
+        expected: Option<&Expected>,
+        array: &Bound<'py, PyUntypedArray>,
+    ) -> PyResult<()> {
         if let Some(expected) = expected
             && ptr::eq(ndarray::descr(array).cast(), expected.dtype.as_ptr())
         {
@@ -185,18 +209,17 @@ impl<'py> Reader<'_, '_, 'py> {
         }
     }
 
-    /// Integers beyond 128 bits, `long double`, and what is no number.
-    #[cold]
-    fn unusual_number(
+    /// Any number, and what is none.
+    fn number(
         &mut self,
         position: usize,
         kind: mapcall::contract::Number,
         object: &Bound<'py, PyAny>,
-        found: number::Number,
     ) -> PyResult<()> {
-        match found {
+        match number::read(object)? {
             number::Number::Scalar(value) => {
-                if let Some(words) = number::extended(object, kind)? {
+                if kind.is_extended()
+                    && let Some(words) = number::extended(object, kind)? {
                     self.check.words(position, &words);
                     return Ok(());
                 }
@@ -295,11 +318,11 @@ impl<'py> Reader<'_, '_, 'py> {
                 return Err(self.refuse(position, Problem::Unbounded { found }));
             }
             if !rule.is_void {
-                self.dtype(position, &array)?;
+                self.dtype(position, self.function.expected(position), &array)?;
             }
             let checked = self.check.pointer(position, rule, ndarray::memory(&array));
             checked.map_err(|error| errors::argument(self.py, &error))?;
-            self.kept.objects.push(array.into_any().unbind());
+            self.kept.object(array.into_any());
             return Ok(());
         }
         if let Some(parameter) = object.getattr_opt(intern!(self.py, "_as_parameter_"))? {
@@ -309,7 +332,7 @@ impl<'py> Reader<'_, '_, 'py> {
             }
             let address = address_of(&parameter)?;
             self.check.word(position, address as u64);
-            self.kept.objects.push(parameter.unbind());
+            self.kept.object(parameter);
             return Ok(());
         }
         let what = if rule.is_void { "an array, a handle or None" } else { "a handle or None" };
@@ -347,7 +370,7 @@ impl<'py> Reader<'_, '_, 'py> {
         }
         let closure = callback::closure(&self.function.inner, wanted, object)?;
         let address = closure.address();
-        self.kept.callbacks.push(closure);
+        self.kept.callback(closure);
         Ok(address)
     }
 

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use mapcall::call::{Closure, FrameLayout};
@@ -16,6 +17,7 @@ use super::handle::Handle;
 use super::result::{self, Text};
 use super::{number, ndarray};
 use crate::convert;
+use crate::mapped_array::panicked;
 
 thread_local! {
     static THREAD: Thread = const {
@@ -44,32 +46,30 @@ pub(super) fn errno() -> i32 {
     THREAD.with(|thread| thread.errno.get())
 }
 
-/// A call that is running on this thread.
-pub(super) struct Running(());
-
-impl Running {
-    #[inline]
-    pub(super) fn enter() -> Self {
-        THREAD.with(|thread| thread.running.set(thread.running.get() + 1));
-        Self(())
-    }
-
-    /// The call is over: what a callback raised in it is raised now.
-    #[inline]
-    pub(super) fn leave(self, errno: i32) -> PyResult<()> {
-        THREAD.with(|thread| {
-            thread.running.set(thread.running.get() - 1);
-            thread.errno.set(errno);
-            if thread.has_raised.get() {
-                thread.has_raised.set(false);
-                return thread.raised.take().map_or(Ok(()), Err);
-            }
-            Ok(())
-        })
-    }
+/// Makes a call: notes that it is running on this thread, and what its errno is; then raises what a
+/// callback has raised in it.
+#[inline]
+pub(super) fn running(call: impl FnOnce() -> i32) -> PyResult<i32> {
+    THREAD.with(|thread| {
+        thread.running.set(thread.running.get() + 1);
+        let errno = call();
+        thread.running.set(thread.running.get() - 1);
+        thread.errno.set(errno);
+        if thread.has_raised.get() {
+            thread.has_raised.set(false);
+            return thread.raised.take().map_or(Ok(errno), Err);
+        }
+        Ok(errno)
+    })
 }
 
 /// A callable as a C function pointer, good as long as this object lives.
+///
+/// >>> import mapcall
+/// >>> signal = mapcall.load(None).function(
+/// ...     "typedef void (*handler)(int number); handler signal(int number, handler act)")
+/// >>> signal.callback("act", print)
+/// <mapcall.Callback: void (int)>
 ///
 /// Made by `Function.callback`.
 #[pyclass(frozen, module = "mapcall", weakref)]
@@ -118,6 +118,14 @@ impl Callback {
     }
 
     /// The address of the C function, as an int.
+    ///
+    /// >>> import ctypes, mapcall
+    /// >>> bsearch = mapcall.load(None).function(
+    /// ...     "void *bsearch(const void *key, const void *base, size_t n, size_t size,"
+    /// ...     "              int (*compare)(int, int))")
+    /// >>> larger = bsearch.callback("compare", max)
+    /// >>> ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int)(larger.address)(3, 4)
+    /// 4
     #[getter(address)]
     fn py_address(&self) -> usize {
         self.closure.address().addr()
@@ -166,12 +174,16 @@ impl Body {
             // The call is lost already: nothing more of Python's runs in it.
             return;
         }
-        let ran = Python::try_attach(|py| self.call(py, layout, frame).map_err(|error| {
-            if let Some(result) = frame.get_mut(layout.result()..) {
-                result.fill(0);
-            }
-            self.raise(py, error);
-        }));
+        let ran = Python::try_attach(|py| {
+            let call = AssertUnwindSafe(|| self.call(py, layout, frame));
+            let called = catch_unwind(call).unwrap_or_else(|panic| Err(panicked(&*panic)));
+            called.map_err(|error| {
+                if let Some(result) = frame.get_mut(layout.result()..) {
+                    result.fill(0);
+                }
+                self.raise(py, error);
+            })
+        });
         // Without an interpreter there is nobody to tell.
         let _ = ran;
     }

@@ -4,13 +4,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use mapcall::Success;
-use mapcall::contract::{Problem, Rule};
+use mapcall::contract::{Problem, Quick, Rule};
+use numpy::{PyArrayDescr, PyUntypedArray};
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi::{self, PyObject};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use smallvec::SmallVec;
 
 use super::argument::Expected;
@@ -43,6 +44,10 @@ pub(crate) struct Function {
     pub(super) vectorcall: ffi::vectorcallfunc,
     pub(super) inner: mapcall::Function,
     pub(super) is_unchecked: bool,
+    /// `numpy.ndarray`, at hand.
+    pub(super) ndarray: Py<PyType>,
+    /// The contract for the usual call, if it is simple enough, and the dtypes of arrays by argument.
+    pub(super) quick: Option<(Quick, Box<[Option<Py<PyArrayDescr>>]>)>,
     binding: Arc<Binding>,
 }
 
@@ -109,11 +114,7 @@ impl Options {
                 Some("release") => Gil::Release,
                 Some(other) => return Err(wrong("gil", "None, 'hold' or 'release'", other)),
             },
-            text: match text {
-                "str" => Text::Str,
-                "bytes" => Text::Bytes,
-                other => return Err(wrong("text", "'str' or 'bytes'", other)),
-            },
+            text: Text::named(text)?,
             destructor: destructor.map(Bound::unbind),
             engine: match engine {
                 None => None,
@@ -158,7 +159,7 @@ impl Function {
         if let Some(reason) = success.unfit(&inner.prototype().returns) {
             return Err(PyValueError::new_err(format!("{}: check: {reason}", inner.name())));
         }
-        let mut inner = if success == Success::Any { inner } else { inner.check(success) };
+        let mut inner = inner.check(success).map_err(|error| errors::bind(py, &error))?;
         if let Some(engine) = options.engine {
             inner = inner.with_engine(engine).map_err(|error| errors::bind(py, &error))?;
         }
@@ -195,12 +196,22 @@ impl Function {
         is_unchecked: bool,
         binding: Arc<Binding>,
     ) -> PyResult<Bound<'py, Self>> {
+        let quick = Quick::new(inner.contract()).map(|quick| {
+            let rules = inner.contract().rules().iter().zip(&binding.parameters);
+            let given = rules.filter(|(rule, _)| !matches!(rule, Rule::Inferred(_)));
+            let dtype = |expected: &Option<Expected>| {
+                expected.as_ref().map(|expected| expected.dtype.clone_ref(py))
+            };
+            (quick, given.map(|(_, (_, expected))| dtype(expected)).collect())
+        });
         let function = Bound::new(
             py,
             Self {
+                quick,
                 vectorcall: vectorcall::vectorcall,
                 inner,
                 is_unchecked,
+                ndarray: py.get_type::<PyUntypedArray>().unbind(),
                 binding,
             },
         )?;
@@ -211,6 +222,12 @@ impl Function {
     #[inline]
     pub(super) fn expected(&self, position: usize) -> Option<&Expected> {
         self.binding.parameters.get(position)?.1.as_ref()
+    }
+
+    /// By position: the parameter's name, and the dtype of an array.
+    #[inline]
+    pub(super) fn parameters(&self) -> &[(Py<PyString>, Option<Expected>)] {
+        &self.binding.parameters
     }
 
     #[inline]
@@ -333,7 +350,8 @@ impl Function {
     /// >>> f.parameters[1].name, f.parameters[1].dtype, f.parameters[1].extents
     /// ('exponent', dtype('int32'), ('1',))
     #[getter]
-    fn parameters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+    #[pyo3(name = "parameters")]
+    fn py_parameters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let parameters = self.inner.prototype().parameters.iter().zip(&self.binding.parameters);
         let parameters = parameters.map(|(parameter, (_, expected))| {
             let dtype = expected.as_ref().map(|expected| expected.dtype.clone_ref(py));
@@ -353,6 +371,11 @@ impl Function {
     }
 
     /// The library that the function is in.
+    ///
+    /// >>> import mapcall
+    /// >>> libm = mapcall.load("m")
+    /// >>> libm.function("double cos(double x)").library is libm
+    /// True
     #[getter]
     fn library(&self, py: Python<'_>) -> Py<Library> {
         self.binding.library.clone_ref(py)
@@ -424,11 +447,6 @@ impl Function {
     #[getter]
     fn __signature__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         signature::inspect(py, &self.inner)
-    }
-
-    #[getter]
-    fn __doc__(&self) -> String {
-        signature::document(&self.inner)
     }
 
     fn __repr__(&self) -> String {

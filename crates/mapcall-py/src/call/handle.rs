@@ -10,6 +10,7 @@ use numpy::PyArrayDescr;
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
+use super::result::{self, Text};
 use super::{callback, errors, ndarray};
 use crate::convert;
 
@@ -53,6 +54,15 @@ impl Handle {
         self.inner.address()
     }
 
+    fn open_address(&self) -> PyResult<NonNull<c_void>> {
+        self.inner.address().ok_or_else(|| {
+            PyValueError::new_err(format!(
+                "expected an open handle, got a closed one to {}; open a new one",
+                self.target()
+            ))
+        })
+    }
+
     fn end(&self, py: Python<'_>) -> PyResult<()> {
         let views = self.views.load(Ordering::Acquire);
         if views > 0 && !self.inner.is_closed() {
@@ -62,34 +72,68 @@ impl Handle {
                 self.target()
             )));
         }
-        let running = callback::Running::enter();
-        let closed = self.inner.close();
-        running.leave(callback::errno())?;
-        closed.map(drop).map_err(|error| errors::call(py, &error, callback::errno()))
+        let mut closed = Ok(None);
+        let errno = callback::running(|| {
+            closed = self.inner.close();
+            mapcall::call::errno()
+        })?;
+        closed.map(drop).map_err(|error| errors::call(py, &error, errno))
     }
 }
 
 #[pymethods]
 impl Handle {
     /// What it points to: the name of a struct, or a C type.
+    ///
+    /// >>> import mapcall
+    /// >>> tmpfile = mapcall.load(None).function("struct file *tmpfile(void)")
+    /// >>> tmpfile().type
+    /// 'file'
     #[getter(r#type)]
     fn py_type(&self) -> &str {
         self.inner.target()
     }
 
     /// The pointer as an int; None once closed.
+    ///
+    /// >>> import mapcall, numpy
+    /// >>> memchr = mapcall.load(None).function(
+    /// ...     "void *memchr(const unsigned char s[n], int c, size_t n)")
+    /// >>> text = numpy.frombuffer(b"address", "u1")
+    /// >>> memchr(text, ord("r")).address - text.ctypes.data
+    /// 3
     #[getter]
     fn address(&self) -> Option<usize> {
         self.inner.address().map(|address| address.addr().get())
     }
 
     /// Whether it has been closed.
+    ///
+    /// >>> import mapcall
+    /// >>> libc = mapcall.load(None)
+    /// >>> malloc = libc.function("void *malloc(size_t size)",
+    /// ...                        destructor=libc.function("void free(void *p)"))
+    /// >>> with malloc(8) as memory:
+    /// ...     memory.closed
+    /// False
+    /// >>> memory.closed
+    /// True
     #[getter]
     fn closed(&self) -> bool {
         self.inner.is_closed()
     }
 
     /// Ends the handle, and runs its destructor if it has one; again, does nothing.
+    ///
+    /// >>> import mapcall
+    /// >>> libc = mapcall.load(None)
+    /// >>> fclose = libc.function("int fclose(struct file *stream)", check="zero")
+    /// >>> fileno = libc.function("int fileno(struct file *stream)")
+    /// >>> stream = libc.function("struct file *tmpfile(void)", destructor=fclose)()
+    /// >>> stream.close()
+    /// >>> fileno(stream)
+    /// Traceback (most recent call last):
+    /// mapcall.ArgumentError: fileno: stream: expected a pointer to file that is open, ...
     ///
     /// Raises
     /// ------
@@ -146,17 +190,41 @@ impl Handle {
             }
         };
         let shape = convert::shape(shape)?.unwrap_or_default();
-        let address = handle.inner.address().ok_or_else(|| {
-            PyValueError::new_err(format!(
-                "expected an open handle, got a closed one to {}; open a new one",
-                handle.target()
-            ))
-        })?;
+        let address = handle.open_address()?;
         let owner = match owner {
             Some(owner) => owner,
             None => Bound::new(py, View::new(this))?.into_any(),
         };
         ndarray::on_memory(&dtype, &shape, address, owner)
+    }
+
+    /// A copy of the text that the pointer leads to, up to its NUL.
+    ///
+    /// >>> import mapcall
+    /// >>> strchr = mapcall.load(None).function("char *strchr(const char *s, int c)")
+    /// >>> strchr(b"key=value", ord("=")).text()
+    /// '=value'
+    ///
+    /// Parameters
+    /// ----------
+    /// kind : {'str', 'bytes'}
+    ///     What to make of it; a str must be UTF-8.
+    ///
+    /// Raises
+    /// ------
+    /// TypeError
+    ///     When it is no pointer to characters.
+    #[pyo3(signature = (kind = "str"))]
+    fn text<'py>(&self, py: Python<'py>, kind: &str) -> PyResult<Bound<'py, PyAny>> {
+        let kind = Text::named(kind)?;
+        if !matches!(self.ctype.size(), Some(1)) {
+            return Err(PyTypeError::new_err(format!(
+                "text: expected a pointer to characters, got one to {}; take an array of it",
+                self.target()
+            )));
+        }
+        let address = self.open_address()?;
+        result::text(py, address.addr().get() as u64, kind)
     }
 
     fn __repr__(&self) -> String {

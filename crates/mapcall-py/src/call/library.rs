@@ -41,7 +41,7 @@ use crate::errors::with_fields;
 ///     Its functions become attributes of the library, and its types are known in prototypes.
 /// include : sequence of PathLike, optional
 ///     Directories where headers are looked for.
-/// define : mapping, optional
+/// define : dict, optional
 ///     Macros and their values; None for one without a value of its own.
 ///
 /// Raises
@@ -186,6 +186,12 @@ impl Library {
 #[pymethods]
 impl Library {
     /// The library's file; None for the process itself.
+    ///
+    /// >>> import mapcall
+    /// >>> mapcall.load("m").path
+    /// '/.../libm.so.6'
+    /// >>> mapcall.load(None).path is None
+    /// True
     #[getter]
     fn path(&self) -> Option<OsString> {
         self.source()
@@ -389,6 +395,11 @@ impl Library {
 }
 
 /// The function that a pickle stands for.
+///
+/// >>> import mapcall, pickle
+/// >>> cos = mapcall.load("m").function("double cos(double x)")
+/// >>> pickle.loads(pickle.dumps(cos))(0.0)
+/// 1.0
 #[pyfunction]
 pub(crate) fn rebind<'py>(
     library: &Bound<'py, Library>,

@@ -18,5 +18,5 @@ pub(crate) use callback::Callback;
 pub(crate) use function::{Function, get_errno};
 pub(crate) use handle::Handle;
 pub(crate) use library::{Library, load, rebind};
-pub(crate) use signature::{Annotation, Parameter};
+pub(crate) use signature::{Annotation, Doc, Parameter};
 pub(crate) use structure::Struct;

@@ -49,9 +49,43 @@ pub(super) fn descr(array: &Bound<'_, PyUntypedArray>) -> *mut PyArray_Descr {
 /// Where an array lies; good until Python code can reshape it in place.
 #[inline]
 pub(super) fn memory<'a>(array: &'a Bound<'_, PyUntypedArray>) -> Memory<'a> {
-    let object: *mut PyArrayObject = array.as_ptr().cast();
     // SAFETY: it is an ndarray, alive while borrowed.
-    let fields = unsafe { &(*object).fields };
+    unsafe { memory_at(array.as_ptr().cast()) }
+}
+
+/// Where an array with elements of that very dtype lies; `None` for anything else.
+///
+/// # Safety
+///
+/// The object lives for `'a`, and no Python code runs meanwhile.
+#[inline]
+pub(super) unsafe fn memory_of<'a>(
+    object: *mut PyObject,
+    ndarray: *mut PyTypeObject,
+    dtype: *mut PyObject,
+) -> Option<Memory<'a>> {
+    // SAFETY: a live object.
+    let class = unsafe { ffi::Py_TYPE(object) };
+    // SAFETY: both are live types.
+    if class != ndarray && unsafe { ffi::PyType_IsSubtype(class, ndarray) } == 0 {
+        return None;
+    }
+    let array: *mut PyArrayObject = object.cast();
+    // SAFETY: it is an ndarray.
+    if unsafe { (*array).fields.descr }.cast() != dtype {
+        return None;
+    }
+    // SAFETY: it is an ndarray, and lives as the caller promises.
+    Some(unsafe { memory_at(array) })
+}
+
+/// # Safety
+///
+/// The array lives for `'a`, and keeps its shape.
+#[inline]
+unsafe fn memory_at<'a>(array: *mut PyArrayObject) -> Memory<'a> {
+    // SAFETY: the caller's promise.
+    let fields = unsafe { &(*array).fields };
     let ndim = usize::try_from(fields.nd).unwrap_or(0);
     let (shape, strides): (&[usize], &[isize]) = if ndim == 0 {
         (&[], &[])

@@ -6,7 +6,7 @@ use mapcall::contract::Scalar;
 use num_complex::Complex;
 use numpy::PyUntypedArray;
 use pyo3::exceptions::PyOverflowError;
-use pyo3::ffi;
+use pyo3::ffi::{self, PyObject};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyComplex, PyComplexMethods, PyFloat, PyInt};
@@ -21,21 +21,32 @@ pub(super) enum Number {
     None,
 }
 
+/// The word of a plain float or int that a parameter's type has; `None` where that takes a closer look.
+///
+/// # Safety
+///
+/// The object is live.
+#[inline]
+pub(super) unsafe fn word(kind: mapcall::contract::Number, object: *mut PyObject) -> Option<u64> {
+    // SAFETY: the caller's promise.
+    if unsafe { ffi::PyFloat_CheckExact(object) } != 0 {
+        // SAFETY: it is a float.
+        return kind.word_of_real(unsafe { ffi::PyFloat_AS_DOUBLE(object) });
+    }
+    // SAFETY: the caller's promise.
+    if unsafe { ffi::PyLong_CheckExact(object) } != 0 {
+        let mut overflow = 0;
+        // SAFETY: it is an int.
+        let value = unsafe { ffi::PyLong_AsLongLongAndOverflow(object, &raw mut overflow) };
+        return if overflow == 0 { kind.word_of_integer(value) } else { None };
+    }
+    None
+}
+
 /// Reads a number of Python or NumPy, or an array without axes.
 ///
 /// Exact: nothing that would have to be rounded or parsed counts as a number.
-#[inline]
 pub(super) fn read(object: &Bound<'_, PyAny>) -> PyResult<Number> {
-    // SAFETY: a live object.
-    if unsafe { ffi::PyFloat_CheckExact(object.as_ptr()) } != 0 {
-        // SAFETY: it is a float.
-        let value = unsafe { ffi::PyFloat_AS_DOUBLE(object.as_ptr()) };
-        return Ok(Number::Scalar(Scalar::Float(value)));
-    }
-    general(object)
-}
-
-fn general(object: &Bound<'_, PyAny>) -> PyResult<Number> {
     let scalar = |scalar| Ok(Number::Scalar(scalar));
     if let Ok(truth) = object.cast::<PyBool>() {
         return scalar(Scalar::Bool(truth.is_true()));

@@ -38,6 +38,16 @@ pub(super) enum Text {
 }
 
 impl Text {
+    pub(super) fn named(name: &str) -> PyResult<Self> {
+        match name {
+            "str" => Ok(Self::Str),
+            "bytes" => Ok(Self::Bytes),
+            other => Err(PyValueError::new_err(format!(
+                "text must be 'str' or 'bytes', got '{other}'"
+            ))),
+        }
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Str => "str",
@@ -132,31 +142,39 @@ pub(super) fn allocate<'py>(
     Ok(outputs)
 }
 
-/// The result, and behind it the outputs.
+/// The result; None for void.
 #[inline]
-pub(super) fn returned<'py>(
+pub(super) fn value<'py>(
     function: &Bound<'py, Function>,
     words: &[u64],
-    outputs: Outputs<'py>,
     errno: i32,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, this) = (function.py(), function.get());
     let binding = this.binding();
     let result = match &binding.returns {
-        Returns::Void => None,
-        Returns::Number(number) => Some(scalar(py, number.value(words))?),
-        _ => Some(unusual(function, words)?),
+        Returns::Void => py.None().into_bound(py),
+        Returns::Number(number) => scalar(py, number.value(words))?,
+        _ => unusual(function, words)?,
     };
-    if let Some(check) = &binding.options.check
-        && binding.options.is_callable
+    if binding.options.is_callable
+        && let Some(check) = &binding.options.check
     {
-        judge(this, check.bind(py), result.as_ref(), errno)?;
+        judge(this, check.bind(py), &result, errno)?;
     }
-    if outputs.is_empty() {
-        return Ok(result.unwrap_or_else(|| py.None().into_bound(py)));
-    }
+    Ok(result)
+}
+
+/// The outputs behind the result, if the function has one.
+pub(super) fn with_outputs<'py>(
+    function: &Bound<'py, Function>,
+    result: Bound<'py, PyAny>,
+    outputs: Outputs<'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = function.py();
     let mut all = Vec::with_capacity(outputs.len() + 1);
-    all.extend(result);
+    if !matches!(function.get().binding().returns, Returns::Void) {
+        all.push(result);
+    }
     for (position, array) in outputs {
         all.push(output(function, position, array)?);
     }
@@ -172,12 +190,9 @@ pub(super) fn returned<'py>(
 fn judge(
     function: &Function,
     check: &Bound<'_, PyAny>,
-    result: Option<&Bound<'_, PyAny>>,
+    result: &Bound<'_, PyAny>,
     errno: i32,
 ) -> PyResult<()> {
-    let py = check.py();
-    let none = py.None().into_bound(py);
-    let result = result.unwrap_or(&none);
     if !check.call1((result,))?.is_truthy()? {
         return Ok(());
     }
@@ -263,7 +278,8 @@ pub(super) fn handle<'py>(
         return Ok(py.None().into_bound(py));
     };
     let name = target_name(target);
-    let handle = mapcall::Handle::new(origin, &name, address);
+    // SAFETY: C gave it for one of that type: so the user of `load` has promised.
+    let handle = unsafe { mapcall::Handle::new(origin, &name, address) };
     let destructor = destructor.map(|destructor| &destructor.bind(py).get().inner).filter(|function| {
         matches!(
             function.contract().rules(),

@@ -5,7 +5,9 @@ use mapcall::ctype::{CType, Integer};
 use numpy::PyArrayDescr;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple, PyType};
+
+use super::function::Function;
 
 /// A parameter of a function.
 ///
@@ -16,21 +18,76 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 #[pyclass(frozen, get_all, module = "mapcall")]
 pub(crate) struct Parameter {
     /// Its name in the prototype.
+    ///
+    /// >>> import mapcall
+    /// >>> memchr = mapcall.load(None).function(
+    /// ...     "void *memchr(const unsigned char s[restrict n], int c, size_t n)")
+    /// >>> [each.name for each in memchr.parameters]
+    /// ['s', 'c', 'n']
     name: String,
     /// Its C type; that of the elements if it is an array.
+    ///
+    /// >>> import mapcall
+    /// >>> memchr = mapcall.load(None).function(
+    /// ...     "void *memchr(const unsigned char s[restrict n], int c, size_t n)")
+    /// >>> [each.type for each in memchr.parameters]
+    /// ['unsigned char', 'int', 'size_t']
     r#type: String,
     /// The dtype of an array, of what a pointer is to, or of a struct; None for anything else.
+    ///
+    /// >>> import mapcall
+    /// >>> memchr = mapcall.load(None).function(
+    /// ...     "void *memchr(const unsigned char s[restrict n], int c, size_t n)")
+    /// >>> [each.dtype for each in memchr.parameters]
+    /// [dtype('uint8'), None, None]
     dtype: Option<Py<PyArrayDescr>>,
     /// The extents of an array, as in the prototype; '' where it doesn't say.
+    ///
+    /// >>> import mapcall
+    /// >>> memchr = mapcall.load(None).function(
+    /// ...     "void *memchr(const unsigned char s[restrict n], int c, size_t n)")
+    /// >>> [each.extents for each in memchr.parameters]
+    /// [('n',), (), ()]
     extents: Py<PyTuple>,
     /// Whether what it points to is only read.
+    ///
+    /// >>> import mapcall
+    /// >>> memchr = mapcall.load(None).function(
+    /// ...     "void *memchr(const unsigned char s[restrict n], int c, size_t n)")
+    /// >>> [each.is_const for each in memchr.parameters]
+    /// [True, False, False]
     is_const: bool,
     /// Whether the array shares no memory with others.
+    ///
+    /// >>> import mapcall
+    /// >>> memchr = mapcall.load(None).function(
+    /// ...     "void *memchr(const unsigned char s[restrict n], int c, size_t n)")
+    /// >>> [each.is_restrict for each in memchr.parameters]
+    /// [True, False, False]
     is_restrict: bool,
     /// Whether it is the extent of an array, and so isn't given.
+    ///
+    /// >>> import mapcall
+    /// >>> memchr = mapcall.load(None).function(
+    /// ...     "void *memchr(const unsigned char s[restrict n], int c, size_t n)")
+    /// >>> [each.is_inferred for each in memchr.parameters]
+    /// [False, False, True]
     is_inferred: bool,
     /// Whether it is an array that the function may write.
+    ///
+    /// >>> import mapcall
+    /// >>> memchr = mapcall.load(None).function(
+    /// ...     "void *memchr(const unsigned char s[restrict n], int c, size_t n)")
+    /// >>> [each.is_output for each in memchr.parameters]
+    /// [False, False, False]
     is_output: bool,
+    /// The parameter in C.
+    ///
+    /// >>> import mapcall
+    /// >>> memchr = mapcall.load(None).function(
+    /// ...     "void *memchr(const unsigned char s[restrict n], int c, size_t n)")
+    /// >>> memchr.parameters[0].text
+    /// 'const unsigned char s[restrict n]'
     text: String,
 }
 
@@ -63,6 +120,11 @@ impl Parameter {
 }
 
 /// What stands behind the colon of a parameter in `inspect.signature`.
+///
+/// >>> import inspect, mapcall
+/// >>> frexp = mapcall.load("m").function("double frexp(double x, int exponent[1])")
+/// >>> inspect.signature(frexp).parameters["exponent"].annotation
+/// int32[1] inout
 #[pyclass(frozen, eq, hash, module = "mapcall._mapcall")]
 #[derive(PartialEq, Eq, Hash)]
 pub(crate) struct Annotation(String);
@@ -184,8 +246,41 @@ pub(super) fn inspect<'py>(
     inspect.getattr("Signature")?.call((parameters,), Some(&keywords))
 }
 
+/// `Function.__doc__`: the class's own, and for each function what `help` shows of it.
+///
+/// A class of PyO3 has one text for both.
+#[pyclass(frozen, module = "mapcall._mapcall")]
+pub(crate) struct Doc {
+    class: Py<PyAny>,
+}
+
+impl Doc {
+    pub(crate) fn install(class: &Bound<'_, PyType>) -> PyResult<()> {
+        let name = intern!(class.py(), "__doc__");
+        let doc = Self {
+            class: class.getattr(name)?.unbind(),
+        };
+        class.setattr(name, Bound::new(class.py(), doc)?)
+    }
+}
+
+#[pymethods]
+impl Doc {
+    fn __get__<'py>(
+        &self,
+        function: &Bound<'py, PyAny>,
+        _class: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = function.py();
+        match function.cast::<Function>() {
+            Ok(function) => Ok(document(&function.get().inner).into_pyobject(py)?.into_any()),
+            Err(_) => Ok(self.class.bind(py).clone()),
+        }
+    }
+}
+
 /// What `help` shows.
-pub(super) fn document(function: &mapcall::Function) -> String {
+fn document(function: &mapcall::Function) -> String {
     let contract = function.contract();
     let mut document = format!("{}\n\n    {};\n", text(function), function.prototype());
     let rules = contract.rules().iter().enumerate();

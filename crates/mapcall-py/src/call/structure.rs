@@ -36,12 +36,22 @@ impl Struct {
 #[pymethods]
 impl Struct {
     /// Its name.
+    ///
+    /// >>> import mapcall
+    /// >>> mapcall.load(None, header="stdlib.h").struct("div_t").name
+    /// 'div_t'
     #[getter]
     fn name(&self) -> &str {
         &self.name
     }
 
     /// The dtype whose items are this struct, byte for byte.
+    ///
+    /// >>> import mapcall
+    /// >>> lib = mapcall.load(None)
+    /// >>> _ = lib.function("struct pair { char tag; double x; }; int abs(int j)")
+    /// >>> lib.struct("pair").dtype
+    /// dtype([('tag', 'i1'), ('x', '<f8')], align=True)
     ///
     /// Raises
     /// ------
@@ -54,12 +64,20 @@ impl Struct {
     }
 
     /// Its size in bytes; None if it isn't known.
+    ///
+    /// >>> import mapcall
+    /// >>> mapcall.load(None, header="stdlib.h").struct("div_t").size
+    /// 8
     #[getter]
     fn size(&self) -> Option<usize> {
         self.ctype.size()
     }
 
     /// Its alignment in bytes; None if it isn't known.
+    ///
+    /// >>> import mapcall
+    /// >>> mapcall.load(None, header="stdlib.h").struct("div_t").alignment
+    /// 4
     #[getter]
     fn alignment(&self) -> Option<usize> {
         self.ctype.alignment()

@@ -5,16 +5,16 @@
 use std::mem::offset_of;
 use std::slice;
 
-use mapcall::contract::Check;
+use mapcall::contract::{Check, Operand, Quick};
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use smallvec::SmallVec;
 
 use super::argument::{Kept, Reader};
 use super::callback;
 use super::function::{Function, Gil};
-use super::{errors, ndarray, result};
+use super::result;
+use super::{errors, ndarray, number};
 use crate::mapped_array::guard;
 
 /// Makes instances of `Function` answer vectorcalls: tells their type where each has its entry.
@@ -49,23 +49,23 @@ pub(super) unsafe extern "C" fn vectorcall(
 ) -> *mut PyObject {
     guard(|py| {
         // SAFETY: the interpreter calls the entry of a live `Function`.
-        let callable = unsafe { Bound::from_borrowed_ptr(py, callable) };
+        let callable = unsafe { Borrowed::from_ptr(py, callable) };
         // SAFETY: as above.
-        let function: &Bound<'_, Function> = unsafe { callable.cast_unchecked() };
+        let function: Borrowed<'_, '_, Function> = unsafe { callable.cast_unchecked() };
         // SAFETY: takes a flag from a number.
         let positional = unsafe { ffi::PyVectorcall_NARGS(count) }.cast_unsigned();
         // SAFETY: null, or a live tuple of names.
-        let keywords = unsafe { Bound::from_borrowed_ptr_or_opt(py, keywords) };
+        let keywords = unsafe { Borrowed::from_ptr_or_opt(py, keywords) };
         // SAFETY: what stands for keywords is a tuple.
-        let keywords: Option<Bound<'_, PyTuple>> = keywords.map(|names| unsafe { names.cast_into_unchecked() });
-        let named = keywords.as_ref().map_or(0, PyTupleMethods::len);
+        let keywords = keywords.map(|names| unsafe { names.cast_unchecked::<PyTuple>() });
+        let named = keywords.map_or(0, |names| names.len());
         let arguments = if arguments.is_null() {
             &[]
         } else {
             // SAFETY: there are as many live objects, the positional ones first.
             unsafe { slice::from_raw_parts(arguments, positional + named) }
         };
-        run(function, arguments, positional, keywords.as_ref())
+        run(&function, arguments, positional, keywords.as_deref())
     })
 }
 
@@ -77,68 +77,120 @@ fn run<'py>(
     positional: usize,
     keywords: Option<&Bound<'py, PyTuple>>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    if keywords.is_none() {
+        let mut frame = Quick::frame();
+        if let Some(nbytes) = quick(function.get(), arguments, &mut frame) {
+            let errno = invoke(function, &mut frame, nbytes)?;
+            return result(function, &frame, errno);
+        }
+    }
+    general(function, arguments, positional, keywords)
+}
+
+/// Fills the frame of the usual call, and says how many bytes its arrays have; `None` for others.
+#[inline]
+fn quick(
+    function: &Function,
+    arguments: &[*mut PyObject],
+    frame: &mut [u64; Quick::WORDS],
+) -> Option<usize> {
+    let (quick, dtypes) = function.quick.as_ref()?;
+    if arguments.len() != quick.count() {
+        return None;
+    }
+    let ndarray = function.ndarray.as_ptr().cast();
+    let mut arguments = arguments.iter().zip(dtypes);
+    quick.fill(frame, |step| {
+        let (&object, dtype) = arguments.next()?;
+        match (step.number(), dtype) {
+            // SAFETY: an argument is a live object.
+            (Some(kind), _) => unsafe { number::word(kind, object) }.map(Operand::Word),
+            (None, Some(dtype)) => {
+                // SAFETY: an argument is a live object, and its memory is only compared here.
+                let memory = unsafe { ndarray::memory_of(object, ndarray, dtype.as_ptr()) };
+                memory.map(Operand::Array)
+            }
+            (None, None) => None,
+        }
+    })
+}
+
+/// Any call.
+#[inline(never)]
+fn general<'py>(
+    function: &Bound<'py, Function>,
+    arguments: &[*mut PyObject],
+    positional: usize,
+    keywords: Option<&Bound<'py, PyTuple>>,
+) -> PyResult<Bound<'py, PyAny>> {
     let (py, this) = (function.py(), function.get());
     let contract = this.inner.contract();
-    let rules = contract.rules();
-    let mut frame = Words::new(contract.trampoline().layout().words());
-    let mut check = Check::new(contract, frame.words());
+    let mut words = Words::new(contract.words());
+    let words = words.words();
+    let mut check = Check::new(contract, words);
     let mut reader = Reader {
         py,
         function: this,
         check: &mut check,
         kept: Kept::default(),
-        ndarray: ndarray::ndarray_type(py),
+        ndarray: this.ndarray.as_ptr().cast(),
     };
-    let object = |pointer: &*mut PyObject| {
-        // SAFETY: an argument is a live object.
-        unsafe { Bound::from_borrowed_ptr(py, *pointer) }
-    };
-    if keywords.is_none() && positional == contract.arguments().len() {
-        for (&position, argument) in contract.arguments().iter().zip(arguments) {
-            if let Some(rule) = rules.get(position) {
-                reader.argument(position, rule, &object(argument))?;
-            }
-        }
-    } else {
-        let given = this.arrange(py, arguments, positional, keywords)?;
-        for (position, (rule, argument)) in rules.iter().zip(&given).enumerate() {
-            if argument.is_null() {
-                reader.leave_out(position)?;
-            } else {
-                reader.argument(position, rule, &object(argument))?;
-            }
+    let given = this.arrange(py, arguments, positional, keywords)?;
+    let parameters = contract.rules().iter().zip(this.parameters()).enumerate();
+    for ((position, (rule, (_, expected))), argument) in parameters.zip(&given) {
+        if argument.is_null() {
+            reader.leave_out(position)?;
+        } else {
+            // SAFETY: an argument is a live object.
+            let argument = unsafe { Borrowed::from_ptr(py, *argument) };
+            reader.argument(position, rule, expected.as_ref(), &argument)?;
         }
     }
     let kept = reader.kept;
     check.settle().map_err(|error| errors::argument(py, &error))?;
-    let outputs = if check.output(0).is_some() {
-        result::allocate(py, this, &mut check)?
-    } else {
-        SmallVec::new()
-    };
+    let outputs = result::allocate(py, this, &mut check)?;
+    let nbytes = check.nbytes();
+    let errno = invoke(function, words, nbytes)?;
+    drop(kept);
+    let result = result(function, words, errno)?;
+    if outputs.is_empty() { Ok(result) } else { result::with_outputs(function, result, outputs) }
+}
+
+/// Runs the function on a frame that has been filled.
+#[inline]
+fn invoke(function: &Bound<'_, Function>, words: &mut [u64], nbytes: usize) -> PyResult<i32> {
+    let (py, this) = (function.py(), function.get());
     let release = match this.gil() {
-        Gil::BySize => check.nbytes() >= Gil::RELEASED_FROM,
+        Gil::BySize => nbytes >= Gil::RELEASED_FROM,
         Gil::Hold => false,
         Gil::Release => true,
     };
-    let running = callback::Running::enter();
-    let words = frame.words();
-    let errno = if release {
-        // SAFETY: as below; the interpreter's lock protects nothing that the function reaches.
-        py.detach(|| unsafe { this.inner.invoke(words) })
-    } else {
-        // SAFETY: the frame is filled as the contract asks; what it points to is kept by the caller,
-        // by `kept` and by `outputs`. The rest is what `load` says a user promises.
-        unsafe { this.inner.invoke(words) }
-    };
-    running.leave(errno)?;
-    drop(kept);
-    let layout = contract.trampoline().layout();
-    let words = frame.words().get(layout.result()..).unwrap_or_default();
+    callback::running(|| {
+        if release {
+            // SAFETY: as below; the interpreter's lock protects nothing that the function reaches.
+            py.detach(|| unsafe { this.inner.invoke(words) })
+        } else {
+            // SAFETY: the frame is filled as the contract asks; what it points to is kept by the
+            // caller. The rest is what `load` says a user promises.
+            unsafe { this.inner.invoke(words) }
+        }
+    })
+}
+
+/// The result for Python, if it isn't a failure.
+#[inline]
+fn result<'py>(
+    function: &Bound<'py, Function>,
+    words: &[u64],
+    errno: i32,
+) -> PyResult<Bound<'py, PyAny>> {
+    let this = function.get();
+    let start = this.inner.contract().trampoline().layout().result();
+    let words = words.get(start..).unwrap_or_default();
     this.inner
         .judge(words, errno)
-        .map_err(|error| errors::call(py, &error, errno))?;
-    result::returned(function, words, outputs, errno)
+        .map_err(|error| errors::call(function.py(), &error, errno))?;
+    result::value(function, words, errno)
 }
 
 /// The words of a frame, 16-byte aligned as C's largest scalars.

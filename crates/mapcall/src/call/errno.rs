@@ -3,6 +3,21 @@
 
 use std::ffi::c_int;
 
+/// What a call leaves in the thread's `errno`, which is 0 before it.
+#[inline]
+pub(crate) fn after(call: impl FnOnce()) -> c_int {
+    let place = place();
+    if place.is_null() {
+        call();
+        return 0;
+    }
+    // SAFETY: the place is the thread's own, and lives as long as the thread.
+    unsafe { place.write(0) };
+    call();
+    // SAFETY: as above.
+    unsafe { place.read() }
+}
+
 /// The thread's `errno`, as C sees it; 0 where it isn't known how to find it.
 pub(crate) fn get() -> c_int {
     let place = place();
@@ -23,6 +38,7 @@ pub(crate) fn set(value: c_int) {
 }
 
 #[cfg(target_os = "linux")]
+#[inline]
 fn place() -> *mut c_int {
     // SAFETY: it takes nothing and gives an address.
     unsafe { libc::__errno_location() }

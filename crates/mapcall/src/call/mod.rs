@@ -54,6 +54,12 @@ pub use frame::FrameLayout;
 use crate::ctype::CType;
 use value::Value;
 
+/// The thread's `errno`, as the last function of C left it.
+#[must_use]
+pub fn errno() -> i32 {
+    errno::get()
+}
+
 /// What carries out a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -1,18 +1,18 @@
 //! The checks of one call, and what they leave to be passed.
 
 use mapcall_array::layout::Dims;
-use smallvec::SmallVec;
 
+use super::Contract;
 use super::error::{ArgumentError, Problem};
 use super::number::{Number, Scalar, integer_value};
 use super::rule::{ArrayRule, ExtentRule, Inferred, PointerRule, Rule};
-use super::Contract;
+use crate::ctype::Integer;
 use crate::extent::Expr;
 
 /// A dimension that nothing has told yet; no array has as many elements.
-const UNSET: usize = usize::MAX;
+const UNSET: u64 = u64::MAX;
 
-/// Where an array lies.
+/// Where an array lies: see [`Check`].
 #[derive(Clone, Copy, Debug)]
 pub struct Memory<'a> {
     /// The address of the first element.
@@ -36,7 +36,7 @@ pub struct Memory<'a> {
 /// let contract = Contract::new(Prototype::parse(
 ///     "void fill(size_t n, float value, float x[n], float twice[2 * n])",
 /// )?)?;
-/// let mut frame = vec![0; contract.trampoline().layout().words()];
+/// let mut frame = vec![0; contract.words()];
 /// let mut check = Check::new(&contract, &mut frame);
 ///
 /// let Rule::Number(number) = contract.rules()[1] else { panic!() };
@@ -65,34 +65,46 @@ pub struct Memory<'a> {
 #[derive(Debug)]
 pub struct Check<'a> {
     contract: &'a Contract,
+    /// Where the parameters start in the frame.
+    places: &'a [usize],
     frame: &'a mut [u64],
-    dimensions: SmallVec<[usize; 8]>,
-    /// How many bytes each array has, by position, where some must be apart.
-    sizes: SmallVec<[usize; 16]>,
-    /// Axes whose extent is an expression: position, axis, and the array's shape.
-    pending: SmallVec<[(usize, usize, Dims<usize>); 1]>,
-    outputs: SmallVec<[(usize, Dims<usize>); 2]>,
+    /// The dimensions, as far as they are known.
+    dimensions: &'a mut [u64],
+    /// How many bytes each array has, by position.
+    sizes: &'a mut [u64],
     nbytes: usize,
+    later: Option<Box<Later>>,
+}
+
+/// What waits until all dimensions are known; most calls have nothing of it.
+#[derive(Debug, Default)]
+struct Later {
+    /// Axes whose extent is an expression: position, axis, and the array's shape.
+    extents: Vec<(usize, usize, Dims<usize>)>,
+    /// What was left out, and its shape once that is known.
+    outputs: Vec<(usize, Dims<usize>)>,
 }
 
 impl<'a> Check<'a> {
-    /// Starts a call; the frame has as many words as the trampoline's layout says.
+    /// Starts a call in [`Contract::words`] words, all 0: the frame, and room to work in.
     #[must_use]
     #[inline]
-    pub fn new(contract: &'a Contract, frame: &'a mut [u64]) -> Self {
-        let sizes = if contract.apart.is_empty() {
-            SmallVec::new()
-        } else {
-            SmallVec::from_elem(0, contract.rules.len())
-        };
+    pub fn new(contract: &'a Contract, words: &'a mut [u64]) -> Self {
+        let (frame, rest) = words
+            .split_at_mut_checked(contract.frame)
+            .unwrap_or_default();
+        let (dimensions, sizes) = rest
+            .split_at_mut_checked(contract.inferred.len())
+            .unwrap_or_default();
+        dimensions.fill(UNSET);
         Self {
             contract,
+            places: contract.trampoline.layout().parameters(),
             frame,
-            dimensions: SmallVec::from_elem(UNSET, contract.inferred.len()),
+            dimensions,
             sizes,
-            pending: SmallVec::new(),
-            outputs: SmallVec::new(),
             nbytes: 0,
+            later: None,
         }
     }
 
@@ -106,11 +118,11 @@ impl<'a> Check<'a> {
         position: usize,
         inferred: Inferred,
         value: Scalar,
-    ) -> Result<(), ArgumentError> {
+    ) -> Result<(), Box<ArgumentError>> {
         let words = Number::Integer(inferred.integer).words(value);
         words.map_err(|problem| self.contract.refuse(position, problem))?;
         let length = match value {
-            Scalar::Int(value) => usize::try_from(value).ok().filter(|&length| length != UNSET),
+            Scalar::Int(value) => isize::try_from(value).ok().and_then(|value| u64::try_from(value).ok()),
             Scalar::Bool(value) => Some(value.into()),
             _ => None,
         };
@@ -134,31 +146,35 @@ impl<'a> Check<'a> {
         position: usize,
         number: Number,
         value: Scalar,
-    ) -> Result<(), ArgumentError> {
+    ) -> Result<(), Box<ArgumentError>> {
         let words = number
             .words(value)
             .map_err(|problem| self.contract.refuse(position, problem))?;
-        let count = match number {
-            Number::Float(crate::ctype::Float::LongDouble) | Number::Complex(crate::ctype::Float::Double) => 2,
-            Number::Complex(crate::ctype::Float::LongDouble) => 4,
-            _ => 1,
-        };
-        self.words(position, words.get(..count).unwrap_or_default());
+        match number.count() {
+            1 => self.word(position, words[0]),
+            count => self.words(position, words.get(..count).unwrap_or_default()),
+        }
         Ok(())
     }
 
     /// A pointer, or anything else of one word that has been checked.
     #[inline]
     pub fn word(&mut self, position: usize, word: u64) {
-        self.words(position, &[word]);
+        if let Some(place) = self
+            .place(position)
+            .and_then(|start| self.frame.get_mut(start))
+        {
+            *place = word;
+        }
     }
 
     /// The bytes of a value that has been checked, as words.
     #[inline]
     pub fn words(&mut self, position: usize, words: &[u64]) {
-        let start = self.contract.trampoline.layout().parameter(position);
-        let place = start.checked_add(words.len()).and_then(|end| self.frame.get_mut(start..end));
-        if let Some(place) = place {
+        let place = self
+            .place(position)
+            .and_then(|start| self.frame.get_mut(start..));
+        if let Some(place) = place.and_then(|place| place.get_mut(..words.len())) {
             place.copy_from_slice(words);
         }
     }
@@ -174,11 +190,11 @@ impl<'a> Check<'a> {
         position: usize,
         rule: &ArrayRule,
         memory: Memory<'_>,
-    ) -> Result<(), ArgumentError> {
+    ) -> Result<(), Box<ArgumentError>> {
         let address = memory.address.expose_provenance();
         if memory.shape.len() != rule.rank()
             || !memory.is_contiguous
-            || address % rule.alignment != 0
+            || address & rule.misaligned != 0
             || !(memory.is_writeable || rule.is_const)
         {
             return Err(self.unfit(position, rule, memory));
@@ -187,30 +203,28 @@ impl<'a> Check<'a> {
         for (axis, (extent, &length)) in rule.extents.iter().zip(memory.shape).enumerate() {
             // The elements are there, so that their bytes can't exceed the memory.
             size = size.wrapping_mul(length);
-            match extent {
+            let agrees = match extent {
                 ExtentRule::Dimension { dimension, .. } => {
-                    match self.dimensions.get_mut(*dimension) {
-                        Some(known) if *known == UNSET => *known = length,
-                        Some(known) if *known == length => {}
-                        known => {
-                            let known = known.map_or(0, |known| *known);
-                            return Err(self.disagrees(position, rule, axis, known, memory.shape));
+                    let known = self.dimensions.get_mut(*dimension);
+                    known.is_some_and(|known| {
+                        if *known == UNSET {
+                            *known = length as u64;
                         }
-                    }
+                        *known == length as u64
+                    })
                 }
-                ExtentRule::Constant(value) if *value == length => {}
-                ExtentRule::Constant(value) => {
-                    return Err(self.disagrees(position, rule, axis, *value, memory.shape));
+                ExtentRule::Constant(value) => *value == length,
+                ExtentRule::Expression(_) | ExtentRule::Unknown => {
+                    self.postpone(position, axis, memory.shape)
                 }
-                ExtentRule::Expression(_) => {
-                    self.pending.push((position, axis, memory.shape.into()));
-                }
-                ExtentRule::Unknown => return Err(self.unmeasured(position)),
+            };
+            if !agrees {
+                return Err(self.wrong_length(position, rule, axis, memory.shape));
             }
         }
         self.nbytes = self.nbytes.saturating_add(size);
         if let Some(place) = self.sizes.get_mut(position) {
-            *place = size;
+            *place = size as u64;
         }
         self.word(position, address as u64);
         Ok(())
@@ -227,7 +241,7 @@ impl<'a> Check<'a> {
         position: usize,
         rule: &ArrayRule,
         memory: Memory<'_>,
-    ) -> Result<(), ArgumentError> {
+    ) -> Result<(), Box<ArgumentError>> {
         if rule.is_known || memory.shape.len() != rule.rank() {
             return self.array(position, rule, memory);
         }
@@ -250,14 +264,14 @@ impl<'a> Check<'a> {
         position: usize,
         rule: &PointerRule,
         memory: Memory<'_>,
-    ) -> Result<(), ArgumentError> {
+    ) -> Result<(), Box<ArgumentError>> {
         let address = memory.address.expose_provenance();
         let problem = if !memory.is_contiguous {
             Problem::NotContiguous {
                 shape: memory.shape.to_vec(),
                 strides: memory.strides.to_vec(),
             }
-        } else if address % rule.alignment != 0 {
+        } else if !address.is_multiple_of(rule.alignment) {
             let alignment = rule.alignment;
             Problem::Unaligned { address, alignment }
         } else if !(memory.is_writeable || rule.is_const) {
@@ -271,8 +285,10 @@ impl<'a> Check<'a> {
 
     /// The bytes of a struct by value, which has been checked.
     pub fn bytes(&mut self, position: usize, bytes: &[u8]) {
-        let start = self.contract.trampoline.layout().parameter(position);
-        let words = self.frame.get_mut(start..).unwrap_or_default();
+        let words = self
+            .place(position)
+            .and_then(|start| self.frame.get_mut(start..));
+        let words = words.unwrap_or_default();
         let place: &mut [u8] = bytemuck::cast_slice_mut(words);
         if let Some(place) = place.get_mut(..bytes.len()) {
             place.copy_from_slice(bytes);
@@ -284,11 +300,12 @@ impl<'a> Check<'a> {
     /// # Errors
     ///
     /// [`ArgumentError`] for any other.
-    pub fn leave_out(&mut self, position: usize) -> Result<(), ArgumentError> {
+    pub fn leave_out(&mut self, position: usize) -> Result<(), Box<ArgumentError>> {
         match self.contract.rules.get(position) {
             Some(Rule::Inferred(_)) => Ok(()),
             Some(Rule::Array(rule)) if rule.is_output() => {
-                self.outputs.push((position, Dims::new()));
+                let later = self.later.get_or_insert_default();
+                later.outputs.push((position, Dims::new()));
                 Ok(())
             }
             Some(Rule::Array(rule)) if !rule.is_const => {
@@ -305,24 +322,16 @@ impl<'a> Check<'a> {
     ///
     /// [`ArgumentError`].
     #[inline]
-    pub fn settle(&mut self) -> Result<(), ArgumentError> {
-        for (dimension, &position) in self.contract.inferred.iter().enumerate() {
-            let known = self.dimensions.get(dimension).copied().unwrap_or(UNSET);
-            let Some(Rule::Inferred(Inferred { integer, .. })) = self.contract.rules.get(position)
-            else {
-                continue;
-            };
-            if known == UNSET {
-                return Err(self.contract.refuse(position, Problem::NotInferred));
+    pub fn settle(&mut self) -> Result<(), Box<ArgumentError>> {
+        for (inferred, &known) in self.contract.inferred.iter().zip(&*self.dimensions) {
+            if known > inferred.most {
+                return Err(self.unfit_dimension(inferred.position, known));
             }
-            let value = known as u64;
-            if integer.size() < size_of::<u64>() && !integer.contains(value.into()) {
-                let value = Scalar::from(known);
-                return Err(self.contract.refuse(position, Problem::Range { value }));
+            if let Some(place) = self.frame.get_mut(inferred.place) {
+                *place = known;
             }
-            self.word(position, value);
         }
-        if !(self.pending.is_empty() && self.outputs.is_empty()) {
+        if self.later.is_some() {
             self.evaluate()?;
         }
         for &(one, other) in &self.contract.apart {
@@ -334,10 +343,17 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
+    /// Whether something was left out that has to be allocated, after [`settle`](Self::settle).
+    #[must_use]
+    #[inline]
+    pub fn has_outputs(&self) -> bool {
+        self.later.as_ref().is_some_and(|later| !later.outputs.is_empty())
+    }
+
     /// The outputs that were left out, one after the other: position and shape.
     #[must_use]
     pub fn output(&self, index: usize) -> Option<(usize, &[usize])> {
-        let (position, shape) = self.outputs.get(index)?;
+        let (position, shape) = self.later.as_ref()?.outputs.get(index)?;
         Some((*position, shape))
     }
 
@@ -349,17 +365,28 @@ impl<'a> Check<'a> {
     }
 
     #[inline]
+    fn place(&self, position: usize) -> Option<usize> {
+        self.places.get(position).copied()
+    }
+
+    /// The first word of a parameter.
+    #[inline]
+    fn given(&self, position: usize) -> Option<u64> {
+        self.frame.get(self.place(position)?).copied()
+    }
+
+    #[inline]
     fn dimension(&self, index: usize) -> Option<usize> {
-        self.dimensions.get(index).copied().filter(|&length| length != UNSET)
+        let known = self.dimensions.get(index).copied();
+        known.and_then(|length| isize::try_from(length).ok()).map(isize::cast_unsigned)
     }
 
     #[inline]
     fn overlap(&self, one: usize, other: usize) -> bool {
         let span = |position: usize| {
-            let start = self.contract.trampoline.layout().parameter(position);
-            let start = self.frame.get(start).copied().unwrap_or_default();
+            let start = self.given(position).unwrap_or_default();
             let size = self.sizes.get(position).copied().unwrap_or_default();
-            (start, size as u64)
+            (start, size)
         };
         let ((start, size), (other_start, other_size)) = (span(one), span(other));
         // A range of memory ends before the last address.
@@ -371,9 +398,12 @@ impl<'a> Check<'a> {
 
     /// Expressions, now that all they name is known.
     #[cold]
-    fn evaluate(&mut self) -> Result<(), ArgumentError> {
+    fn evaluate(&mut self) -> Result<(), Box<ArgumentError>> {
+        let Some(mut later) = self.later.take() else {
+            return Ok(());
+        };
         let values = self.values();
-        for (position, axis, shape) in &self.pending {
+        for (position, axis, shape) in &later.extents {
             let Some((rule, ExtentRule::Expression(expression))) = self.extent(*position, *axis)
             else {
                 continue;
@@ -383,8 +413,7 @@ impl<'a> Check<'a> {
                 return Err(self.disagrees(*position, rule, *axis, expected, shape));
             }
         }
-        let mut outputs = std::mem::take(&mut self.outputs);
-        for (position, shape) in &mut outputs {
+        for (position, shape) in &mut later.outputs {
             let Some(Rule::Array(rule)) = self.contract.rules.get(*position) else {
                 continue;
             };
@@ -401,8 +430,20 @@ impl<'a> Check<'a> {
                 });
             }
         }
-        self.outputs = outputs;
+        self.later = Some(later);
         Ok(())
+    }
+
+    /// A dimension that nothing tells, or that is more than its parameter can hold.
+    #[cold]
+    fn unfit_dimension(&self, position: usize, known: u64) -> Box<ArgumentError> {
+        let problem = if known == UNSET {
+            Problem::NotInferred
+        } else {
+            let value = Scalar::from(known);
+            Problem::Range { value }
+        };
+        self.contract.refuse(position, problem)
     }
 
     fn extent(&self, position: usize, axis: usize) -> Option<(&'a ArrayRule, &'a ExtentRule)> {
@@ -415,10 +456,11 @@ impl<'a> Check<'a> {
         position: usize,
         expression: &Expr,
         values: &[Option<i128>],
-    ) -> Result<usize, ArgumentError> {
+    ) -> Result<usize, Box<ArgumentError>> {
         expression.evaluate(values).map_err(|error| {
             let extent = expression.to_string();
-            self.contract.refuse(position, Problem::BadExtent { extent, error })
+            self.contract
+                .refuse(position, Problem::BadExtent { extent, error })
         })
     }
 
@@ -429,23 +471,54 @@ impl<'a> Check<'a> {
             let integer = match rule {
                 Rule::Inferred(inferred) => inferred.integer,
                 Rule::Number(Number::Integer(integer)) => *integer,
-                Rule::Number(Number::Bool) => crate::ctype::Integer::UChar,
+                Rule::Number(Number::Bool) => Integer::UChar,
                 _ => return None,
             };
-            let start = self.contract.trampoline.layout().parameter(position);
-            Some(integer_value(integer, *self.frame.get(start)?))
+            Some(integer_value(integer, self.given(position)?))
         };
         rules.map(value).collect()
     }
 
+    /// Keeps an axis whose extent is an expression for later; `false` if it has no extent.
     #[cold]
-    fn unmeasured(&self, position: usize) -> ArgumentError {
+    fn postpone(&mut self, position: usize, axis: usize, shape: &[usize]) -> bool {
+        let is_known =
+            matches!(self.extent(position, axis), Some((_, ExtentRule::Expression(_))));
+        if is_known {
+            let later = self.later.get_or_insert_default();
+            later.extents.push((position, axis, shape.into()));
+        }
+        is_known
+    }
+
+    /// An axis whose length isn't what its extent says, if that says something.
+    #[cold]
+    fn wrong_length(
+        &self,
+        position: usize,
+        rule: &ArrayRule,
+        axis: usize,
+        shape: &[usize],
+    ) -> Box<ArgumentError> {
+        let expected = match rule.extents.get(axis) {
+            Some(ExtentRule::Dimension { dimension, .. }) => self.dimension(*dimension),
+            Some(ExtentRule::Constant(value)) => Some(*value),
+            _ => None,
+        };
+        match expected {
+            Some(expected) => self.disagrees(position, rule, axis, expected, shape),
+            None => self.unmeasured(position),
+        }
+    }
+
+    #[cold]
+    fn unmeasured(&self, position: usize) -> Box<ArgumentError> {
         let found = "an array".into();
         self.contract.refuse(position, Problem::Unbounded { found })
     }
 
     #[cold]
-    fn unfit(&self, position: usize, rule: &ArrayRule, memory: Memory<'_>) -> ArgumentError {
+    fn unfit(&self, position: usize, rule: &ArrayRule, memory: Memory<'_>) -> Box<ArgumentError> {
         let shape = memory.shape.to_vec();
         let problem = if shape.len() != rule.rank() {
             Problem::Rank {
@@ -476,7 +549,7 @@ impl<'a> Check<'a> {
         axis: usize,
         expected: usize,
         shape: &[usize],
-    ) -> ArgumentError {
+    ) -> Box<ArgumentError> {
         let extent = rule.extents.get(axis);
         let because = match extent {
             Some(ExtentRule::Dimension { dimension, .. }) => self.told_by(position, *dimension),
@@ -497,10 +570,14 @@ impl<'a> Check<'a> {
         let names_it = |extent: &ExtentRule| {
             matches!(extent, ExtentRule::Dimension { dimension: other, .. } if *other == dimension)
         };
-        let left_out = |position: usize| self.outputs.iter().any(|(other, _)| *other == position);
+        let outputs = self.later.as_ref().map_or(&[][..], |later| &later.outputs);
+        let left_out = |position: usize| outputs.iter().any(|(other, _)| *other == position);
         let before = self.contract.rules.iter().enumerate().take(position);
         before
-            .filter(|(_, rule)| rule.array().is_some_and(|rule| rule.extents.iter().any(names_it)))
+            .filter(|(_, rule)| {
+                rule.array()
+                    .is_some_and(|rule| rule.extents.iter().any(names_it))
+            })
             .find(|(other, _)| !left_out(*other))
             .map(|(other, _)| self.contract.name(other).to_owned())
     }

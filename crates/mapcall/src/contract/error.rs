@@ -35,6 +35,13 @@ pub struct ArgumentError {
 }
 
 /// What is wrong with an argument.
+///
+/// ```
+/// use mapcall::contract::Problem;
+///
+/// let problem = Problem::Rank { expected: 2, shape: vec![7] };
+/// assert_eq!(problem.to_string(), "shape (7,)");
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Problem {
@@ -186,6 +193,13 @@ pub enum Problem {
 
 /// What makes an argument fit.
 ///
+/// ```
+/// use mapcall::array::DType;
+/// use mapcall::contract::Remedy;
+///
+/// assert_eq!(Remedy::Convert(DType::F32).to_string(), "convert it to float32");
+/// ```
+///
 /// Displayed, it is advice in words; a binding may put it into its own language's calls.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -211,7 +225,9 @@ impl fmt::Display for Remedy {
             Self::MakeArray(dtype) => write!(f, "make an array of {} of it", dtype.name()),
             Self::MakeContiguous => f.write_str("copy it into C order"),
             Self::Copy => f.write_str("pass a copy"),
-            Self::Measure => f.write_str("write its extent into the prototype, or call it unchecked"),
+            Self::Measure => {
+                f.write_str("write its extent into the prototype, or call it unchecked")
+            }
             Self::Words(words) => f.write_str(words),
         }
     }
@@ -270,35 +286,7 @@ impl ArgumentError {
     /// What came.
     #[must_use]
     pub fn found(&self) -> String {
-        match &self.problem {
-            Problem::Missing | Problem::Unmeasured => "nothing".into(),
-            Problem::Type { found, .. } => found.clone(),
-            Problem::DType { found, .. } => format!("an array of {}", found.name()),
-            Problem::ForeignDType { found, .. } => format!("an array of {found}"),
-            Problem::ByteOrder { found, .. } => format!("an array of '{found}'"),
-            Problem::Field { found, .. } => found.clone(),
-            Problem::Rank { shape, .. } | Problem::Extent { shape, .. } => {
-                format!("shape {}", tuple(shape))
-            }
-            Problem::NotContiguous { shape, strides } => {
-                format!("shape {} with strides {}", tuple(shape), tuple(strides))
-            }
-            Problem::Unaligned { address, .. } => format!("address {address:#x}"),
-            Problem::ReadOnly => "a read-only array".into(),
-            Problem::Shared => "an array that shares its memory with others".into(),
-            Problem::BadExtent { extent, error } => format!("{extent}, which {error}"),
-            Problem::NotInferred => "none that does".into(),
-            Problem::Overlap { other } => format!("memory that it shares with {other}"),
-            Problem::Range { value } | Problem::Kind { value } => value.to_string(),
-            Problem::NulInText { at } => format!("one at byte {at}"),
-            Problem::Unbounded { found } => found.clone(),
-            Problem::Handle { found } => format!("a handle to {found}"),
-            Problem::Closed { found } => format!("a closed handle to {found}"),
-            Problem::Function { found } => format!("`{found}`"),
-            Problem::TooMany { found, .. } => found.to_string(),
-            Problem::Unknown { name, .. } => name.clone(),
-            Problem::Twice => "it by position and by name".into(),
-        }
+        self.problem.to_string()
     }
 
     /// What to do.
@@ -327,7 +315,7 @@ impl ArgumentError {
             Problem::BadExtent { .. } => words("give other sizes".into()),
             Problem::NotInferred => words(format!("give {name} by its name")),
             Problem::Range { .. } => words(format!("give a value that {} has", self.expected)),
-            Problem::Kind { .. } => words("convert it yourself, as it loses nothing".into()),
+            Problem::Kind { .. } => words(format!("convert it to {} first", self.expected)),
             Problem::NulInText { .. } => words("cut it there".into()),
             Problem::Unbounded { .. } => Remedy::Measure,
             Problem::Handle { .. } => words("give the handle that the library made for it".into()),
@@ -346,16 +334,27 @@ impl ArgumentError {
     }
 
     /// The message, with the remedy in other words.
+    ///
+    /// ```
+    /// use mapcall::Prototype;
+    /// use mapcall::contract::{Contract, Problem};
+    ///
+    /// let contract = Contract::new(Prototype::parse("void f(int n, float x[n])")?)?;
+    /// let error = contract.refuse(1, Problem::ReadOnly);
+    /// assert_eq!(
+    ///     error.message(&"pass x.copy()"),
+    ///     "f: x: expected float32[n], writeable, got a read-only array; pass x.copy()",
+    /// );
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn message(&self, remedy: &dyn fmt::Display) -> String {
-        let mut message = self.function.clone();
-        if !self.parameter.is_empty() {
-            message.push_str(": ");
-            message.push_str(&self.parameter);
-        }
-        let (expected, found) = (self.expected(), self.found());
-        message.push_str(&format!(": expected {expected}, got {found}; {remedy}"));
-        message
+        let (function, expected, found) = (&self.function, self.expected(), self.found());
+        let parameter = match &*self.parameter {
+            "" => String::new(),
+            parameter => format!(": {parameter}"),
+        };
+        format!("{function}{parameter}: expected {expected}, got {found}; {remedy}")
     }
 }
 
@@ -365,9 +364,38 @@ impl fmt::Display for ArgumentError {
     }
 }
 
+/// What came.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?}")
+        match self {
+            Self::Missing | Self::Unmeasured => f.write_str("nothing"),
+            Self::DType { found, .. } => write!(f, "an array of {}", found.name()),
+            Self::ForeignDType { found, .. } => write!(f, "an array of {found}"),
+            Self::ByteOrder { found, .. } => write!(f, "an array of '{found}'"),
+            Self::Rank { shape, .. } | Self::Extent { shape, .. } => {
+                write!(f, "shape {}", tuple(shape))
+            }
+            Self::NotContiguous { shape, strides } => {
+                write!(f, "shape {} with strides {}", tuple(shape), tuple(strides))
+            }
+            Self::Unaligned { address, .. } => write!(f, "address {address:#x}"),
+            Self::ReadOnly => f.write_str("a read-only array"),
+            Self::Shared => f.write_str("an array that shares its memory with others"),
+            Self::BadExtent { extent, error } => write!(f, "{extent}, which {error}"),
+            Self::NotInferred => f.write_str("none that does"),
+            Self::Overlap { other } => write!(f, "memory that it shares with {other}"),
+            Self::Range { value } | Self::Kind { value } => value.fmt(f),
+            Self::NulInText { at } => write!(f, "one at byte {at}"),
+            Self::Type { found, .. } | Self::Field { found, .. } | Self::Unbounded { found } => {
+                f.write_str(found)
+            }
+            Self::Handle { found } => write!(f, "a handle to {found}"),
+            Self::Closed { found } => write!(f, "a closed handle to {found}"),
+            Self::Function { found } => write!(f, "`{found}`"),
+            Self::TooMany { found, .. } => found.fmt(f),
+            Self::Unknown { name, .. } => f.write_str(name),
+            Self::Twice => f.write_str("it by position and by name"),
+        }
     }
 }
 
@@ -385,11 +413,9 @@ fn axes(rank: usize) -> String {
 
 /// As Python shows a tuple.
 fn tuple<T: fmt::Display>(values: &[T]) -> String {
-    match values {
-        [only] => format!("({only},)"),
-        _ => {
-            let values: Vec<_> = values.iter().map(T::to_string).collect();
-            format!("({})", values.join(", "))
-        }
+    if let [only] = values {
+        return format!("({only},)");
     }
+    let values: Vec<_> = values.iter().map(T::to_string).collect();
+    format!("({})", values.join(", "))
 }

@@ -21,6 +21,7 @@
 mod check;
 mod error;
 mod number;
+mod quick;
 mod rule;
 
 use std::sync::Arc;
@@ -28,14 +29,16 @@ use std::sync::Arc;
 pub use check::{Check, Memory};
 pub use error::{ArgumentError, Problem, Remedy};
 pub use number::{Number, Scalar};
+pub use quick::{Operand, Quick, Step};
 pub use rule::{
     ArrayRule, ExtentRule, Inferred, PointerRule, Rule, UnsupportedPrototype, check_dtype,
     target_name,
 };
 
+use crate::CType;
+use crate::call::{CallTypeError, Engine, Trampoline};
 use crate::nearest::nearest;
 use crate::prototype::Prototype;
-use crate::call::{CallTypeError, Engine, Trampoline};
 
 /// What a prototype asks of its arguments.
 ///
@@ -45,11 +48,23 @@ pub struct Contract {
     prototype: Arc<Prototype>,
     rules: Box<[Rule]>,
     arguments: Box<[usize]>,
-    /// The positions of the inferred parameters; their order is that of the dimensions.
-    inferred: Box<[usize]>,
+    /// The inferred parameters; their order is that of the dimensions.
+    inferred: Box<[Dimension]>,
     /// Pairs of arrays that must not share a byte.
     apart: Box<[(usize, usize)]>,
     trampoline: Trampoline,
+    /// The words of a frame.
+    frame: usize,
+}
+
+/// An inferred parameter.
+#[derive(Clone, Debug)]
+struct Dimension {
+    position: usize,
+    /// The word of the frame where it is passed.
+    place: usize,
+    /// The largest value that it can have.
+    most: u64,
 }
 
 impl Contract {
@@ -65,20 +80,37 @@ impl Contract {
             .parameters
             .iter()
             .enumerate()
-            .map(|(position, _)| Rule::new(&prototype, position, &inferred))
+            .map(|parameter| Rule::new(&prototype, parameter, &inferred))
             .collect::<Result<Box<[_]>, _>>()?;
+        if let (CType::Record(_), Err(error)) =
+            (prototype.returns.resolved(), prototype.returns.dtype())
+        {
+            return Err(UnsupportedPrototype {
+                function: prototype.name,
+                parameter: None,
+                reason: error.to_string(),
+            });
+        }
         let trampoline = trampoline(&prototype, None)?;
+        let dimension = |&position: &usize| Dimension {
+            position,
+            place: trampoline.layout().parameter(position),
+            most: most(&prototype, position),
+        };
         Ok(Self {
             arguments: positions(&prototype, |parameter| !parameter.is_inferred),
             apart: apart(&prototype),
+            inferred: inferred.iter().map(dimension).collect(),
+            frame: trampoline.layout().words(),
             prototype: Arc::new(prototype),
             rules,
-            inferred,
             trampoline,
         })
     }
 
-    /// The same contract, but the function is called by that engine.
+    /// The same contract, but the function is called by that engine and no other.
+    ///
+    /// See [`Function::with_engine`](crate::Function::with_engine) for an example.
     ///
     /// # Errors
     ///
@@ -111,6 +143,13 @@ impl Contract {
         &self.arguments
     }
 
+    /// How many words a [`Check`] needs: those of the frame first, then what it works with.
+    #[must_use]
+    #[inline]
+    pub fn words(&self) -> usize {
+        self.frame + self.inferred.len() + self.rules.len()
+    }
+
     /// How the function is called.
     #[must_use]
     #[inline]
@@ -127,7 +166,7 @@ impl Contract {
             .map_or("", |parameter| &parameter.name)
     }
 
-    /// What a parameter takes, in a few words: `float32[n]`, `int`, `handle of sqlite3`.
+    /// What a parameter takes, in a few words: `float32[n]`, `int`, `a pointer to sqlite3`.
     #[must_use]
     pub fn expected(&self, position: usize) -> String {
         self.rules
@@ -138,20 +177,36 @@ impl Contract {
     /// An error about the argument of a parameter.
     #[cold]
     #[must_use]
-    pub fn refuse(&self, position: usize, problem: Problem) -> ArgumentError {
-        ArgumentError {
+    pub fn refuse(&self, position: usize, problem: Problem) -> Box<ArgumentError> {
+        Box::new(ArgumentError {
             function: self.prototype.name.clone(),
             parameter: self.name(position).to_owned(),
             expected: self.expected(position),
             problem,
-        }
+        })
     }
 
     /// A name that is no parameter.
+    ///
+    /// ```
+    /// use mapcall::Prototype;
+    /// use mapcall::contract::Contract;
+    ///
+    /// let contract = Contract::new(Prototype::parse("double cos(double angle)")?)?;
+    /// assert_eq!(
+    ///     contract.refuse_all(contract.unknown("angel")).to_string(),
+    ///     "cos: expected a parameter's name, got angel; did you mean angle?",
+    /// );
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[cold]
     #[must_use]
     pub fn unknown(&self, name: &str) -> Problem {
-        let names = self.prototype.parameters.iter().map(|parameter| &*parameter.name);
+        let names = self
+            .prototype
+            .parameters
+            .iter()
+            .map(|parameter| &*parameter.name);
         Problem::Unknown {
             name: name.to_owned(),
             nearest: nearest(name, names).first().map(|name| (*name).to_owned()),
@@ -161,25 +216,30 @@ impl Contract {
     /// An error about the arguments as a whole.
     #[cold]
     #[must_use]
-    pub fn refuse_all(&self, problem: Problem) -> ArgumentError {
-        ArgumentError {
+    pub fn refuse_all(&self, problem: Problem) -> Box<ArgumentError> {
+        Box::new(ArgumentError {
             function: self.prototype.name.clone(),
             parameter: String::new(),
             expected: "arguments".into(),
             problem,
-        }
+        })
     }
 }
 
-fn positions(
-    prototype: &Prototype,
-    select: impl Fn(&crate::Parameter) -> bool,
-) -> Box<[usize]> {
+fn positions(prototype: &Prototype, select: impl Fn(&crate::Parameter) -> bool) -> Box<[usize]> {
     let parameters = prototype.parameters.iter().enumerate();
     parameters
         .filter(|(_, parameter)| select(parameter))
         .map(|(position, _)| position)
         .collect()
+}
+
+/// The largest extent that an integer parameter can hold; no array has more elements.
+fn most(prototype: &Prototype, position: usize) -> u64 {
+    let parameter = prototype.parameters.get(position);
+    let integer = parameter.and_then(|parameter| parameter.ctype.integer());
+    let most = integer.and_then(|integer| u64::try_from(integer.max()).ok());
+    most.unwrap_or_default().min(isize::MAX as u64)
 }
 
 /// `restrict` promises that an array that is written is reached in no other way.

@@ -4,8 +4,8 @@ use std::fmt;
 
 use half::f16;
 use num_complex::Complex;
-use rustc_apfloat::ieee::{Double, Quad, X87DoubleExtended};
-use rustc_apfloat::{Float as _, FloatConvert as _};
+use rustc_apfloat::ieee::{Double, Half, Quad, X87DoubleExtended};
+use rustc_apfloat::{Float as _, FloatConvert as _, Status};
 
 use super::error::Problem;
 use crate::ctype::{CType, Float, Integer};
@@ -109,7 +109,20 @@ impl Number {
     #[must_use]
     #[inline]
     pub fn is_extended(self) -> bool {
-        matches!(self, Self::Float(Float::LongDouble) | Self::Complex(Float::LongDouble))
+        matches!(
+            self,
+            Self::Float(Float::LongDouble) | Self::Complex(Float::LongDouble)
+        )
+    }
+
+    /// How many words a value fills.
+    #[inline]
+    pub(super) fn count(self) -> usize {
+        match self {
+            Self::Complex(Float::LongDouble) => 4,
+            Self::Complex(Float::Double) | Self::Float(Float::LongDouble) => 2,
+            _ => 1,
+        }
     }
 
     /// The words of a value, for a frame.
@@ -143,7 +156,9 @@ impl Number {
             },
             Self::Integer(integer) => match value {
                 Scalar::Bool(value) => one(value.into()),
-                Scalar::Int(whole) => one(integer_word(integer, whole).ok_or(Problem::Range { value })?),
+                Scalar::Int(whole) => {
+                    one(integer_word(integer, whole).ok_or(Problem::Range { value })?)
+                }
                 _ => return Err(Problem::Kind { value }),
             },
             Self::Float(float) => {
@@ -155,7 +170,11 @@ impl Number {
                     Scalar::Complex(value) => (Scalar::Float(value.re), Scalar::Float(value.im)),
                     real => (real, Scalar::Float(0.0)),
                 };
-                let ([a, b], [c, d]) = (real(float, re)?, real(float, im)?);
+                let whole = |_| Problem::Range { value };
+                let ([a, b], [c, d]) = (
+                    real(float, re).map_err(whole)?,
+                    real(float, im).map_err(whole)?,
+                );
                 match float {
                     Float::LongDouble => [a, b, c, d],
                     Float::Double => [a, c, 0, 0],
@@ -164,6 +183,42 @@ impl Number {
                 }
             }
         })
+    }
+
+    /// As [`words`](Self::words) for the numbers that calls are mostly made with; `None` where
+    /// that has to look closer.
+    #[must_use]
+    #[inline]
+    pub fn word_of_real(self, value: f64) -> Option<u64> {
+        match self {
+            Self::Float(Float::Double) => Some(value.to_bits()),
+            Self::Float(Float::Float) => {
+                #[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest")]
+                let nearest = value as f32;
+                (nearest.is_finite() || !value.is_finite()).then(|| nearest.to_bits().into())
+            }
+            _ => None,
+        }
+    }
+
+    /// As [`word_of_real`](Self::word_of_real), for integers; every floating type has the short ones.
+    #[must_use]
+    #[inline]
+    pub fn word_of_integer(self, value: i64) -> Option<u64> {
+        match self {
+            Self::Integer(integer) => {
+                let unused = 64 - integer.bits();
+                let word = value.cast_unsigned();
+                let back = if integer.is_signed() {
+                    word.cast_signed() << unused >> unused
+                } else {
+                    (word << unused >> unused).cast_signed()
+                };
+                (back == value && (integer.is_signed() || value >= 0)).then_some(word)
+            }
+            Self::Float(_) => self.word_of_real(f64::from(i16::try_from(value).ok()?)),
+            _ => None,
+        }
     }
 
     /// The value of words that C left.
@@ -189,6 +244,18 @@ impl Number {
     }
 }
 
+impl fmt::Display for Number {
+    /// The C type.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool => f.write_str("_Bool"),
+            Self::Integer(integer) => f.write_str(integer.name()),
+            Self::Float(float) => f.write_str(float.name()),
+            Self::Complex(float) => write!(f, "{} _Complex", float.name()),
+        }
+    }
+}
+
 /// An integer, sign- or zero-extended; `None` if the type doesn't have it.
 #[inline]
 fn integer_word(integer: Integer, value: i128) -> Option<u64> {
@@ -203,7 +270,7 @@ fn integer_word(integer: Integer, value: i128) -> Option<u64> {
 /// The integer in a word's low bytes.
 #[inline]
 pub(crate) fn integer_value(integer: Integer, word: u64) -> i128 {
-    let unused = 64 - 8 * u32::try_from(integer.size()).unwrap_or(8).min(8);
+    let unused = 64 - integer.bits();
     if integer.is_signed() {
         i128::from(word.cast_signed() << unused >> unused)
     } else {
@@ -211,10 +278,17 @@ pub(crate) fn integer_value(integer: Integer, word: u64) -> i128 {
     }
 }
 
+#[inline]
 fn real(float: Float, value: Scalar) -> Result<[u64; 2], Problem> {
     let number = match value {
         Scalar::Float(number) => number,
-        Scalar::Int(whole) => exact(whole).ok_or(Problem::Range { value })?,
+        Scalar::Int(whole) => match (float, exact(whole)) {
+            // It has integers that no double has.
+            (Float::LongDouble, None) => {
+                return extended_integer(whole).ok_or(Problem::Range { value });
+            }
+            (_, number) => number.ok_or(Problem::Range { value })?,
+        },
         Scalar::Bool(truth) => f64::from(u8::from(truth)),
         Scalar::Complex(_) => return Err(Problem::Kind { value }),
     };
@@ -228,24 +302,32 @@ fn real(float: Float, value: Scalar) -> Result<[u64; 2], Problem> {
             (nearest.to_bits().into(), nearest.into())
         }
         Float::Float16 => {
-            let nearest = f16::from_f64(number);
+            let nearest = nearest_half(number);
             (nearest.to_bits().into(), nearest.into())
         }
     };
-    if (nearest.is_infinite() && number.is_finite()) || (is_whole && nearest != number) {
+    let is_same = nearest.to_bits() == number.to_bits();
+    if (nearest.is_infinite() && number.is_finite()) || (is_whole && !is_same) {
         return Err(Problem::Range { value });
     }
     Ok([word, 0])
 }
 
 /// The floating number of an integer's value.
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "checked by the way back")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "checked by the way back"
+)]
 fn exact(whole: i128) -> Option<f64> {
     let number = whole as f64;
     (number as i128 == whole && whole != i128::MAX).then_some(number)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the low bits hold the value")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low bits hold the value"
+)]
 fn real_value(float: Float, words: [u64; 2]) -> f64 {
     match float {
         Float::Float16 => f16::from_bits(words[0] as u16).into(),
@@ -253,6 +335,33 @@ fn real_value(float: Float, words: [u64; 2]) -> f64 {
         Float::Double => f64::from_bits(words[0]),
         Float::LongDouble => nearest_double(words),
     }
+}
+
+/// The half nearest to a double. `half`'s own way there drops bits before it rounds.
+#[expect(clippy::cast_possible_truncation, reason = "16 bits")]
+fn nearest_half(number: f64) -> f16 {
+    let number = Double::from_bits(number.to_bits().into());
+    let nearest: Half = number.convert(&mut false).value;
+    f16::from_bits(nearest.to_bits() as u16)
+}
+
+/// An integer as `long double`, if that has it.
+fn extended_integer(whole: i128) -> Option<[u64; 2]> {
+    let (status, bits) = match Float::LongDouble.size() {
+        8 => {
+            let number = Double::from_i128(whole);
+            (number.status, number.value.to_bits())
+        }
+        _ if cfg!(target_arch = "x86_64") => {
+            let number = X87DoubleExtended::from_i128(whole);
+            (number.status, number.value.to_bits())
+        }
+        _ => {
+            let number = Quad::from_i128(whole);
+            (number.status, number.value.to_bits())
+        }
+    };
+    (status == Status::OK).then(|| split(bits))
 }
 
 /// A double as `long double`: x87's 80 bits, IEEE's 128, or a double again.

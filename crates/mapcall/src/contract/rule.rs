@@ -12,6 +12,20 @@ use crate::extent::{Expr, Extent};
 use crate::prototype::{Parameter, Prototype};
 
 /// What a parameter takes.
+///
+/// ```
+/// use mapcall::Prototype;
+/// use mapcall::contract::{Contract, Rule};
+///
+/// let contract = Contract::new(Prototype::parse(
+///     "struct sqlite3; int f(int n, const double x[n], struct sqlite3 *db, const char *sql)",
+/// )?)?;
+/// let [n, x, db, sql] = contract.rules() else { panic!() };
+/// assert!(matches!((n, x), (Rule::Inferred(_), Rule::Array(_))));
+/// assert!(matches!((db, sql), (Rule::Pointer(_), Rule::Text)));
+/// assert_eq!([x, db].map(Rule::to_string), ["float64[n]", "a pointer to sqlite3"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Rule {
@@ -39,6 +53,17 @@ pub enum Rule {
 }
 
 /// An integer parameter that is the extent of some array.
+///
+/// ```
+/// use mapcall::Prototype;
+/// use mapcall::contract::{Contract, Rule};
+/// use mapcall::ctype::Integer;
+///
+/// let contract = Contract::new(Prototype::parse("void f(float x[n], short n)")?)?;
+/// let Rule::Inferred(n) = contract.rules()[1] else { panic!() };
+/// assert_eq!((n.dimension, n.integer), (0, Integer::Short));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inferred {
     /// Which of the dimensions it is.
@@ -48,6 +73,18 @@ pub struct Inferred {
 }
 
 /// An array parameter.
+///
+/// ```
+/// use mapcall::Prototype;
+/// use mapcall::contract::{Contract, ExtentRule};
+///
+/// let contract = Contract::new(Prototype::parse("void f(int n, double x[n][n + 1][3])")?)?;
+/// let x = contract.rules()[1].array().unwrap();
+/// assert_eq!((x.rank(), x.alignment, x.is_output()), (3, 8, true));
+/// assert!(matches!(x.extents[1], ExtentRule::Expression(_)));
+/// assert_eq!(x.extents[2], ExtentRule::Constant(3));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ArrayRule {
     /// What an element is in C.
@@ -63,9 +100,11 @@ pub struct ArrayRule {
     /// Whether every extent is said, so that it can be allocated.
     pub is_known: bool,
     itemsize: usize,
+    /// The bits that an address must not have: C's alignments are powers of two.
+    pub(super) misaligned: usize,
 }
 
-/// The extent of an axis.
+/// The extent of an axis: see [`ArrayRule`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExtentRule {
@@ -85,6 +124,19 @@ pub enum ExtentRule {
 }
 
 /// A pointer without an extent.
+///
+/// ```
+/// use mapcall::Prototype;
+/// use mapcall::array::DType;
+/// use mapcall::contract::{Contract, Rule};
+///
+/// let contract = Contract::new(Prototype::parse("void f(const float *x)")?)?;
+/// let Rule::Pointer(x) = &contract.rules()[0] else { panic!() };
+/// assert!(x.is_const && !x.is_void);
+/// assert_eq!(x.dtype, Some(DType::F32));
+/// assert!(x.takes("float") && !x.takes("double"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PointerRule {
     /// What it points to, in C; a handle must have this type's name.
@@ -108,9 +160,13 @@ pub struct PointerRule {
 /// use mapcall::Prototype;
 /// use mapcall::contract::Contract;
 ///
-/// let text = "struct flags { int low : 3; }; void f(int n, const struct flags x[n]);";
+/// let text = "struct page { char bytes[100000]; }; void turn(struct page p);";
 /// let error = Contract::new(Prototype::parse(text)?).unwrap_err();
-/// assert_eq!((error.function.as_str(), error.parameter.as_deref()), ("f", Some("x")));
+/// assert_eq!(
+///     error.to_string(),
+///     "turn: expected parameters and result of at most 65536 bytes, got more; \
+///      pass pointers to the large ones",
+/// );
 /// # Ok::<(), mapcall::PrototypeError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -127,20 +183,18 @@ pub struct UnsupportedPrototype {
 impl Rule {
     pub(super) fn new(
         prototype: &Prototype,
-        position: usize,
+        (position, parameter): (usize, &Parameter),
         inferred: &[usize],
     ) -> Result<Self, UnsupportedPrototype> {
-        let parameter = prototype.parameters.get(position);
-        let Some(parameter) = parameter else {
-            return Ok(Self::Text);
-        };
         let refuse = |reason: String| UnsupportedPrototype {
             function: prototype.name.clone(),
             parameter: Some(parameter.name.clone()),
             reason,
         };
         if parameter.rank() > 0 {
-            return ArrayRule::new(parameter, inferred).map(Self::Array).map_err(refuse);
+            return ArrayRule::new(parameter, inferred)
+                .map(Self::Array)
+                .map_err(refuse);
         }
         if let (true, Some(integer)) = (parameter.is_inferred, parameter.ctype.integer())
             && let Some(dimension) = inferred.iter().position(|&other| other == position)
@@ -152,7 +206,10 @@ impl Rule {
         }
         match parameter.ctype.resolved() {
             CType::Record(_) => {
-                let dtype = parameter.ctype.dtype().map_err(|error| refuse(error.to_string()))?;
+                let dtype = parameter
+                    .ctype
+                    .dtype()
+                    .map_err(|error| refuse(error.to_string()))?;
                 let name = parameter.ctype.to_string();
                 Ok(Self::Record {
                     name,
@@ -163,7 +220,9 @@ impl Rule {
             CType::Pointer(pointer) => Ok(match pointer.target.resolved() {
                 CType::Function(function) => Self::Function(Arc::clone(function)),
                 CType::Integer(Integer::Char) if pointer.is_const => Self::Text,
-                target => Self::Pointer(PointerRule::new(&pointer.target, target, pointer.is_const)),
+                target => {
+                    Self::Pointer(PointerRule::new(&pointer.target, target, pointer.is_const))
+                }
             }),
             _ => Err(refuse(format!("`{}` can't be passed", parameter.ctype))),
         }
@@ -182,6 +241,7 @@ impl Rule {
 impl ArrayRule {
     fn new(parameter: &Parameter, inferred: &[usize]) -> Result<Self, String> {
         let dtype = parameter.ctype.dtype().map_err(|error| error.to_string())?;
+        let alignment = parameter.ctype.alignment().unwrap_or(1);
         let extent = |extent: &Extent| match extent {
             Extent::Unknown => ExtentRule::Unknown,
             Extent::Dynamic(Expr::Parameter { index, name }) => {
@@ -200,7 +260,8 @@ impl ArrayRule {
         };
         let extents: Box<[ExtentRule]> = parameter.extents.iter().map(extent).collect();
         Ok(Self {
-            alignment: parameter.ctype.alignment().unwrap_or(1),
+            alignment,
+            misaligned: alignment.saturating_sub(1),
             ctype: parameter.ctype.clone(),
             is_known: !extents.contains(&ExtentRule::Unknown),
             extents,
@@ -255,6 +316,21 @@ impl ArrayRule {
 }
 
 /// As [`ArrayRule::check_dtype`], for any C type and its dtype.
+///
+/// ```
+/// use mapcall::array::DType;
+/// use mapcall::contract::check_dtype;
+/// use mapcall::ctype::{CType, Integer};
+///
+/// let char = CType::Integer(Integer::Char);
+/// assert!(check_dtype(&char, &char.dtype()?, &DType::U8).is_ok());
+/// assert!(check_dtype(&char, &char.dtype()?, &DType::U16).is_err());
+/// # Ok::<(), mapcall::ctype::NoDType>(())
+/// ```
+///
+/// # Errors
+///
+/// As there.
 pub fn check_dtype(ctype: &CType, expected: &DType, found: &DType) -> Result<(), Problem> {
     if found == expected || (is_char(ctype) && is_byte(found)) {
         return Ok(());
@@ -272,7 +348,11 @@ pub fn check_dtype(ctype: &CType, expected: &DType, found: &DType) -> Result<(),
 }
 
 /// The first member that a structured dtype doesn't have as C has it.
-fn wrong_field(path: &str, members: &[mapcall_array::dtype::Field], found: &DType) -> Option<Problem> {
+fn wrong_field(
+    path: &str,
+    members: &[mapcall_array::dtype::Field],
+    found: &DType,
+) -> Option<Problem> {
     for member in members {
         let name = format!("{path}{}", member.name);
         let Some(field) = found.field(&member.name) else {
@@ -304,14 +384,20 @@ fn is_char(ctype: &CType) -> bool {
 }
 
 fn is_byte(dtype: &DType) -> bool {
-    *dtype == DType::I8 || *dtype == DType::U8 || (dtype.kind_char() == 'S' && dtype.itemsize() == 1)
+    *dtype == DType::I8
+        || *dtype == DType::U8
+        || (dtype.kind_char() == 'S' && dtype.itemsize() == 1)
 }
 
 impl PointerRule {
     fn new(named: &CType, target: &CType, is_const: bool) -> Self {
         let is_incomplete =
             matches!(target, CType::Record(record) if record.body == Body::Incomplete);
-        let dtype = if is_incomplete { None } else { named.dtype().ok() };
+        let dtype = if is_incomplete {
+            None
+        } else {
+            named.dtype().ok()
+        };
         Self {
             target: target_name(named),
             is_void: target == &CType::Void,
@@ -342,6 +428,17 @@ impl PointerRule {
 }
 
 /// What a handle to this type is called: the tag or typedef of a struct, else C's text.
+///
+/// ```
+/// use mapcall::Prototype;
+/// use mapcall::contract::target_name;
+/// use mapcall::ctype::CType;
+///
+/// let f = Prototype::parse("typedef struct file FILE; FILE *fdopen(int n, const char *mode)")?;
+/// let CType::Pointer(pointer) = f.returns.resolved() else { panic!() };
+/// assert_eq!(target_name(&pointer.target), "file");
+/// # Ok::<(), mapcall::PrototypeError>(())
+/// ```
 #[must_use]
 pub fn target_name(ctype: &CType) -> String {
     match ctype.resolved() {
@@ -362,7 +459,9 @@ impl fmt::Display for Rule {
             Self::Text => f.write_str("text"),
             Self::Pointer(pointer) if pointer.is_void => f.write_str("a pointer"),
             Self::Pointer(pointer) => write!(f, "a pointer to {}", pointer.target),
-            Self::Function(function) => write!(f, "a function {}", CType::Function(Arc::clone(function))),
+            Self::Function(function) => {
+                write!(f, "a function {}", CType::Function(Arc::clone(function)))
+            }
             Self::Record { name, .. } => f.write_str(name),
         }
     }
@@ -387,18 +486,6 @@ impl fmt::Display for ExtentRule {
             Self::Constant(value) => value.fmt(f),
             Self::Expression(expression) => expression.fmt(f),
             Self::Unknown => f.write_str("?"),
-        }
-    }
-}
-
-impl fmt::Display for Number {
-    /// The C type.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bool => f.write_str("_Bool"),
-            Self::Integer(integer) => f.write_str(integer.name()),
-            Self::Float(float) => f.write_str(float.name()),
-            Self::Complex(float) => write!(f, "{} _Complex", float.name()),
         }
     }
 }

@@ -85,6 +85,16 @@ impl Integer {
         }
     }
 
+    /// The number of its bits, at most 64.
+    pub(crate) const fn bits(self) -> u32 {
+        match self.size() {
+            1 => 8,
+            2 => 16,
+            4 => 32,
+            _ => 64,
+        }
+    }
+
     /// Whether it has negative values.
     #[must_use]
     pub const fn is_signed(self) -> bool {

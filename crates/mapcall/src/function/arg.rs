@@ -1,5 +1,6 @@
 //! What a caller gives.
 
+use std::any::type_name;
 use std::borrow::Cow;
 use std::ffi::CStr;
 use std::marker::PhantomData;
@@ -11,7 +12,8 @@ use ndarray::{ArrayBase, Data, DataMut, Dimension};
 use num_complex::Complex;
 
 use super::{Function, Handle};
-use crate::contract::{Memory, Problem, Scalar};
+use crate::contract::{Memory, Problem, Scalar, check_dtype};
+use crate::ctype::CType;
 
 /// An argument.
 ///
@@ -37,7 +39,7 @@ use crate::contract::{Memory, Problem, Scalar};
 pub enum Arg<'a> {
     /// Nothing: an array that the function writes, which is made for it.
     Out,
-    /// The array that was made for [`Arg::Out`].
+    /// The array that was made for [`Arg::Out`]; another call writes into the same one.
     Allocated(Array),
     /// NULL.
     Null,
@@ -51,12 +53,38 @@ pub enum Arg<'a> {
     Function(Function),
     /// A pointer that C returned.
     Handle(Handle),
-    /// A struct or union by value.
+    /// The bytes of a struct or union by value: see [`Arg::record`].
     Record(DType, Cow<'a, [u8]>),
 }
 
 impl<'a> Arg<'a> {
     /// A struct by value.
+    ///
+    /// ```
+    /// use bytemuck::{Pod, Zeroable};
+    /// use mapcall::array::{DType, Element, dtype::DTypeError};
+    /// use mapcall::{Arg, Library, Value};
+    ///
+    /// #[derive(Clone, Copy, Pod, Zeroable)]
+    /// #[repr(C)]
+    /// struct Address { s_addr: u32 }
+    ///
+    /// impl Element for Address {
+    ///     fn dtype() -> Result<DType, DTypeError> {
+    ///         DType::structured([("s_addr", DType::U32)])
+    ///     }
+    /// }
+    ///
+    /// let process = Library::process()?;
+    /// // SAFETY: this is the prototype of `inet_ntoa`.
+    /// let inet_ntoa = unsafe {
+    ///     process.function("struct in_addr { uint32_t s_addr; }; const char *inet_ntoa(struct in_addr in)")?
+    /// };
+    /// let home = Address { s_addr: u32::from_be(0x7f00_0001) };
+    /// let text = inet_ntoa.call(&mut [Arg::record(&home)?])?;
+    /// assert_eq!(text.text(), Some(c"127.0.0.1"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -67,6 +95,25 @@ impl<'a> Arg<'a> {
     }
 
     /// The array that the function has written into, where this was [`Arg::Out`].
+    ///
+    /// ```
+    /// use mapcall::{Arg, Library};
+    ///
+    /// let process = Library::process()?;
+    /// // SAFETY: this is the prototype of `frexp`, which writes one int.
+    /// let frexp = unsafe { process.function("double frexp(double x, int exponent[1])")? };
+    /// let mut arguments = [Arg::from(12.0), Arg::Out];
+    /// assert!(arguments[1].array().is_none());
+    /// frexp.call(&mut arguments)?;
+    /// assert_eq!(arguments[1].array().unwrap().view::<i32>()?[[0]], 4);
+    ///
+    /// // It is written again, not made anew.
+    /// arguments[0] = 1.0.into();
+    /// frexp.call(&mut arguments)?;
+    /// let [_, exponent] = arguments;
+    /// assert_eq!(exponent.into_array().unwrap().view::<i32>()?[[0]], 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn array(&self) -> Option<&Array> {
         match self {
@@ -102,10 +149,21 @@ impl<'a> Arg<'a> {
 }
 
 /// Borrowed memory with a dtype and a shape.
+///
+/// ```
+/// use mapcall::Arg;
+///
+/// let samples = [0.5_f32, 0.25];
+/// assert!(matches!(Arg::from(&samples[..]), Arg::Slot(_)));
+/// ```
+///
+/// It is read only or writeable as the reference is from which it is made. An [`Array`] whose
+/// buffer others share is refused where a function would write it, even through `&mut`.
 #[derive(Debug)]
 pub struct Slot<'a> {
     address: *mut u8,
-    dtype: DType,
+    /// The name of a Rust type that has no dtype of its own size.
+    dtype: Result<DType, &'static str>,
     shape: Dims<usize>,
     strides: Dims<isize>,
     is_contiguous: bool,
@@ -116,8 +174,15 @@ pub struct Slot<'a> {
 }
 
 impl Slot<'_> {
-    pub(super) fn dtype(&self) -> &DType {
-        &self.dtype
+    /// Whether its elements are what a C type and its dtype mean.
+    pub(super) fn check_dtype(&self, ctype: &CType, expected: &DType) -> Result<(), Problem> {
+        match &self.dtype {
+            Ok(found) => check_dtype(ctype, expected, found),
+            Err(name) => Err(Problem::ForeignDType {
+                expected: expected.clone(),
+                found: (*name).to_owned(),
+            }),
+        }
     }
 
     /// Where it lies; refused if it is to be written and others could see that.
@@ -134,10 +199,10 @@ impl Slot<'_> {
         })
     }
 
-    fn of_array(array: &Array, is_writeable: bool) -> Self {
+    pub(super) fn of_array(array: &Array, is_writeable: bool) -> Self {
         Self {
             address: array.as_mut_ptr(),
-            dtype: array.dtype().clone(),
+            dtype: Ok(array.dtype().clone()),
             shape: array.shape().into(),
             strides: array.strides().into(),
             is_contiguous: array.layout().is_c_contiguous(),
@@ -160,21 +225,18 @@ impl Slot<'_> {
             .map(|stride| stride.wrapping_mul(size.cast_signed()))
             .collect();
         let layout = Layout::from_strides(0, shape, &strides, size);
-        match (T::dtype(), layout) {
-            (Ok(dtype), layout) => Arg::Slot(Slot {
-                address: address.cast(),
-                dtype,
-                shape: shape.into(),
-                // A view that runs backwards has no layout from its start, and no C order.
-                is_contiguous: layout.is_ok_and(|layout| layout.is_c_contiguous()),
-                strides,
-                is_writeable,
-                is_shared: false,
-                life: PhantomData,
-            }),
-            // Larger than a dtype can be: no C type is.
-            (Err(_), _) => Arg::Null,
-        }
+        let dtype = T::dtype().ok().filter(|dtype| dtype.itemsize() == size);
+        Arg::Slot(Slot {
+            address: address.cast(),
+            dtype: dtype.ok_or_else(type_name::<T>),
+            shape: shape.into(),
+            // A view that runs backwards has no layout from its start, and no C order.
+            is_contiguous: layout.is_ok_and(|layout| layout.is_c_contiguous()),
+            strides,
+            is_writeable,
+            is_shared: false,
+            life: PhantomData,
+        })
     }
 }
 
@@ -192,16 +254,27 @@ impl<'a> From<&'a mut Array> for Arg<'a> {
     }
 }
 
-impl<'a, T: Element> From<&'a [T]> for Arg<'a> {
-    fn from(elements: &'a [T]) -> Self {
-        Slot::of_elements(elements.as_ptr().cast_mut(), &[elements.len()], &[1], false)
-    }
+macro_rules! elements {
+    ($($type:ty $(, const $length:ident)?;)+) => {$(
+        impl<'a, T: Element $(, const $length: usize)?> From<&'a $type> for Arg<'a> {
+            fn from(elements: &'a $type) -> Self {
+                let address = elements.as_ptr().cast_mut();
+                Slot::of_elements(address, &[elements.len()], &[1], false)
+            }
+        }
+
+        impl<'a, T: Element $(, const $length: usize)?> From<&'a mut $type> for Arg<'a> {
+            fn from(elements: &'a mut $type) -> Self {
+                Slot::of_elements(elements.as_mut_ptr(), &[elements.len()], &[1], true)
+            }
+        }
+    )+};
 }
 
-impl<'a, T: Element> From<&'a mut [T]> for Arg<'a> {
-    fn from(elements: &'a mut [T]) -> Self {
-        Slot::of_elements(elements.as_mut_ptr(), &[elements.len()], &[1], true)
-    }
+elements! {
+    [T];
+    [T; N], const N;
+    Vec<T>;
 }
 
 impl<'a, T: Element, S: Data<Elem = T>, D: Dimension> From<&'a ArrayBase<S, D>> for Arg<'a> {
@@ -211,9 +284,7 @@ impl<'a, T: Element, S: Data<Elem = T>, D: Dimension> From<&'a ArrayBase<S, D>> 
     }
 }
 
-impl<'a, T: Element, S: DataMut<Elem = T>, D: Dimension> From<&'a mut ArrayBase<S, D>>
-    for Arg<'a>
-{
+impl<'a, T: Element, S: DataMut<Elem = T>, D: Dimension> From<&'a mut ArrayBase<S, D>> for Arg<'a> {
     fn from(array: &'a mut ArrayBase<S, D>) -> Self {
         let address = array.as_mut_ptr();
         Slot::of_elements(address, array.shape(), array.strides(), true)

@@ -34,12 +34,27 @@ pub enum BindError {
 }
 
 /// A call that didn't happen, or failed.
+///
+/// ```
+/// use mapcall::{Arg, CallError, Library, Success};
+///
+/// let process = Library::process()?;
+/// // SAFETY: this is the prototype of `chdir`.
+/// let chdir = unsafe { process.function("int chdir(const char *path)")? };
+/// let chdir = chdir.check(Success::NoErrno)?;
+///
+/// let error = chdir.call(&mut [Arg::Out]).unwrap_err();
+/// assert!(matches!(error, CallError::Argument(_)));
+/// let error = chdir.call(&mut ["/no/such/folder".into()]).unwrap_err();
+/// assert!(matches!(error, CallError::Status { code: 2, .. }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
     /// An argument is not what the prototype asks for; nothing was called.
     #[error(transparent)]
-    Argument(#[from] ArgumentError),
+    Argument(#[from] Box<ArgumentError>),
     /// The function says that it failed.
     #[error(
         "{function}: expected {}, got {}; see what the library says of it",
@@ -52,7 +67,7 @@ pub enum CallError {
         /// What would have been success.
         success: Success,
         /// What it returned; `errno` where that counts.
-        code: i64,
+        code: i128,
     },
     /// There is no memory for an output.
     #[error("{function}: {source}")]
@@ -60,11 +75,13 @@ pub enum CallError {
         /// The function.
         function: String,
         /// What failed.
-        source: Error,
+        source: Box<Error>,
     },
 }
 
 /// Which results of a function mean success.
+///
+/// See [`Function::check`] for an example.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Success {
@@ -92,28 +109,45 @@ impl Success {
         }
     }
 
-    fn found(self, code: i64) -> String {
+    fn found(self, code: i128) -> String {
         match self {
             Self::NotNull => "NULL".into(),
-            Self::NoErrno => std::io::Error::from_raw_os_error(i32::try_from(code).unwrap_or(0))
-                .to_string(),
+            Self::NoErrno => {
+                std::io::Error::from_raw_os_error(i32::try_from(code).unwrap_or(0)).to_string()
+            }
             _ => code.to_string(),
         }
     }
 
     /// Why results of this type can't be judged so.
+    ///
+    /// ```
+    /// use mapcall::{Prototype, Success};
+    ///
+    /// let cos = Prototype::parse("double cos(double x)")?;
+    /// assert_eq!(Success::NoErrno.unfit(&cos.returns), None);
+    /// assert_eq!(
+    ///     Success::Zero.unfit(&cos.returns).unwrap(),
+    ///     "expected a function that returns an integer, got one that returns double",
+    /// );
+    /// # Ok::<(), mapcall::PrototypeError>(())
+    /// ```
     #[must_use]
     pub fn unfit(self, returns: &CType) -> Option<String> {
         let fits = match self {
             Self::Any | Self::NoErrno => true,
-            Self::Zero | Self::Nonzero => returns.integer().is_some() || *returns.resolved() == CType::Bool,
+            Self::Zero | Self::Nonzero => {
+                returns.integer().is_some() || *returns.resolved() == CType::Bool
+            }
             Self::NotNull => matches!(returns.resolved(), CType::Pointer(_)),
         };
         let wanted = match self {
             Self::NotNull => "a pointer",
             _ => "an integer",
         };
-        (!fits).then(|| format!("expected a function that returns {wanted}, got one that returns {returns}"))
+        (!fits).then(|| {
+            format!("expected a function that returns {wanted}, got one that returns {returns}")
+        })
     }
 
     #[cold]
@@ -141,7 +175,7 @@ impl Success {
         Err(CallError::Status {
             function: function.name().to_owned(),
             success: self,
-            code: i64::try_from(code).unwrap_or(i64::MAX),
+            code,
         })
     }
 }

@@ -32,7 +32,9 @@ use crate::ctype::CType;
 /// ```
 ///
 /// A clone is the same handle. What made it stays loaded while it lives. A handle with a destructor
-/// runs that once: when it is closed, or when the last clone is dropped.
+/// runs that once: when it is closed, or when the last clone is dropped. The functions that take it
+/// must bear being called from several threads, its destructor as well, where it is closed in one
+/// while another uses it.
 #[derive(Clone)]
 pub struct Handle(Arc<Inner>);
 
@@ -49,15 +51,42 @@ impl Handle {
     pub(crate) fn returned(origin: &Function, target: &CType, word: u64) -> Option<Self> {
         let address = usize::try_from(word).ok()?;
         let address = NonNull::new(ptr::with_exposed_provenance_mut(address))?;
-        Some(Self::new(origin, &target_name(target), address))
+        Some(Self::open(origin, &target_name(target), address))
     }
 
     /// A pointer that came out of `origin` in some other way, such as through an array of pointers.
     ///
-    /// The handle gives the pointer back to functions that take one to `target`: see
-    /// [`Library::function`](crate::Library::function) for what that promises.
+    /// ```
+    /// use std::ffi::c_void;
+    /// use std::ptr::NonNull;
+    /// use mapcall::{Arg, Handle, Library};
+    ///
+    /// let process = Library::process()?;
+    /// // SAFETY: these are types of `strtol`, which doesn't write to the text.
+    /// let strtol = unsafe {
+    ///     process.function("long strtol(const char *text, const char *end[1], int base)")?
+    /// };
+    /// let mut arguments = [Arg::from("12 apples"), Arg::Out, 10.into()];
+    /// strtol.call(&mut arguments)?;
+    /// let end = arguments[1].array().unwrap().view::<u64>()?[[0]];
+    /// let end = std::ptr::with_exposed_provenance_mut::<c_void>(usize::try_from(end)?);
+    /// let end = NonNull::new(end).unwrap();
+    /// // SAFETY: nothing is called with it; the text that it points into has gone.
+    /// let end = unsafe { Handle::new(&strtol, "char", end) };
+    /// assert_eq!((end.target(), end.origin()), ("char", &strtol));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Safety
+    ///
+    /// Functions that take a pointer to `target` are called with it, and so is a destructor that
+    /// it is given: until it is closed it must be what they take.
     #[must_use]
-    pub fn new(origin: &Function, target: &str, address: NonNull<c_void>) -> Self {
+    pub unsafe fn new(origin: &Function, target: &str, address: NonNull<c_void>) -> Self {
+        Self::open(origin, target, address)
+    }
+
+    fn open(origin: &Function, target: &str, address: NonNull<c_void>) -> Self {
         Self(Arc::new(Inner {
             target: target.into(),
             address: AtomicPtr::new(address.as_ptr()),
@@ -66,7 +95,10 @@ impl Handle {
         }))
     }
 
-    /// The same pointer with a function that is called on it once, at the end of its life.
+    /// The same pointer with a function that is called on it once, at the end of its life; this
+    /// handle and its clones are closed then.
+    ///
+    /// See [`Handle`] for an example.
     ///
     /// # Errors
     ///
@@ -123,7 +155,7 @@ impl Inner {
         let address = self.address.swap(ptr::null_mut(), Ordering::AcqRel);
         match (NonNull::new(address), &self.destructor) {
             (Some(address), Some(destructor)) => {
-                let last = Handle::new(&self.origin, &self.target, address);
+                let last = Handle::open(&self.origin, &self.target, address);
                 destructor.call(&mut [Arg::Handle(last)]).map(Some)
             }
             _ => Ok(None),
@@ -142,9 +174,14 @@ impl Drop for Inner {
 fn check_destructor(destructor: &Function, target: &str) -> Result<(), CallError> {
     let contract = destructor.contract();
     match contract.rules() {
-        [Rule::Pointer(pointer)] if pointer.is_void || pointer.target == target => Ok(()),
+        [Rule::Pointer(pointer)] if pointer.takes(target) => Ok(()),
         _ => Err(contract
-            .refuse(0, crate::contract::Problem::Handle { found: target.to_owned() })
+            .refuse(
+                0,
+                crate::contract::Problem::Handle {
+                    found: target.to_owned(),
+                },
+            )
             .into()),
     }
 }

@@ -9,7 +9,7 @@
 //! let frexp = unsafe { libm.function("double frexp(double x, int exponent[1])")? };
 //!
 //! let mut exponent = [0_i32];
-//! let fraction = frexp.call(&mut [Arg::from(12.0), Arg::from(&mut exponent[..])])?;
+//! let fraction = frexp.call(&mut [Arg::from(12.0), Arg::from(&mut exponent)])?;
 //! assert_eq!((fraction.to_f64(), exponent), (Some(0.75), [4]));
 //!
 //! // An array that the function writes may be left out.
@@ -39,11 +39,11 @@ use std::sync::Arc;
 pub use arg::{Arg, Slot};
 pub use error::{BindError, CallError, Success};
 pub use handle::Handle;
-pub use typed::{CFunction, CValue, Typed, TypedError};
+pub use typed::{CFunction, CNumber, CTarget, CValue, Mismatch, TypedError};
 pub use value::Value;
 
 use crate::call::{Engine, errno};
-use crate::contract::{Check, Contract, Problem};
+use crate::contract::{Check, Contract, Problem, UnsupportedPrototype};
 use crate::library::Library;
 use crate::prototype::Prototype;
 use pass::Frame;
@@ -187,17 +187,39 @@ impl Function {
     /// let process = Library::process()?;
     /// // SAFETY: this is the prototype of `getenv`.
     /// let getenv = unsafe { process.function("const char *getenv(const char *name)")? };
-    /// let getenv = getenv.check(Success::NotNull);
+    /// let getenv = getenv.check(Success::NotNull)?;
     /// let error = getenv.call(&mut ["NO_SUCH_NAME".into()]).unwrap_err();
     /// assert!(matches!(error, CallError::Status { code: 0, .. }));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[must_use]
-    pub fn check(&self, success: Success) -> Self {
-        self.rebound(success, self.0.contract.clone())
+    ///
+    /// # Errors
+    ///
+    /// [`BindError::Unsupported`] if results of its type can't be judged so.
+    pub fn check(&self, success: Success) -> Result<Self, BindError> {
+        if let Some(reason) = success.unfit(&self.prototype().returns) {
+            return Err(BindError::Unsupported(UnsupportedPrototype {
+                function: self.name().to_owned(),
+                parameter: None,
+                reason,
+            }));
+        }
+        Ok(self.rebound(success, self.0.contract.clone()))
     }
 
-    /// The same function, called by another engine.
+    /// The same function, called by one engine and no other.
+    ///
+    /// ```
+    /// use mapcall::Library;
+    /// use mapcall::call::Engine;
+    ///
+    /// let process = Library::process()?;
+    /// // SAFETY: this is the prototype of `labs`.
+    /// let labs = unsafe { process.function("long labs(long j)")? };
+    /// let labs = labs.with_engine(Engine::Libffi)?;
+    /// assert_eq!(labs.call(&mut [(-3).into()])?.to_i128(), Some(3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -220,7 +242,8 @@ impl Function {
     ///
     /// See [the module](self) for an example. The arguments are those of the prototype in its
     /// order, without the inferred ones ([`Contract::arguments`]). Where [`Arg::Out`] stands for an
-    /// array that the function writes, the new array stands afterwards.
+    /// array that the function writes, the new array stands afterwards. Arrays that the list ends
+    /// before are made as well, and dropped.
     ///
     /// # Errors
     ///
@@ -240,7 +263,7 @@ impl Function {
     /// // SAFETY: these are the types of `labs`' cousin `memchr`.
     /// let strnlen = unsafe { process.function("size_t strnlen(const signed char *s, size_t most)")? };
     /// let text = [104_i8, 105, 0];
-    /// let mut arguments = [Arg::from(&text[..]), 3.into()];
+    /// let mut arguments = [Arg::from(&text), 3.into()];
     /// assert!(strnlen.call(&mut arguments).is_err(), "how long is it?");
     /// // SAFETY: `strnlen` reads no more than 3 bytes.
     /// let length = unsafe { strnlen.call_unchecked(&mut arguments)? };
@@ -269,16 +292,20 @@ impl Function {
         let contract = self.contract();
         let taken = contract.arguments();
         if arguments.len() > taken.len() {
-            return Err(contract.refuse_all(Problem::TooMany {
-                most: taken.len(),
-                found: arguments.len(),
-            }).into());
+            return Err(contract
+                .refuse_all(Problem::TooMany {
+                    most: taken.len(),
+                    found: arguments.len(),
+                })
+                .into());
         }
-        let mut frame = Frame::new(contract.trampoline().layout().words());
+        let mut frame = Frame::new(contract.words());
         let mut check = Check::new(contract, frame.words());
         let mut kept = Vec::new();
         for (&position, argument) in taken.iter().zip(&mut *arguments) {
-            pass::argument(&mut check, contract, position, argument, unchecked, &mut kept)?;
+            pass::argument(
+                &mut check, contract, position, argument, unchecked, &mut kept,
+            )?;
         }
         for &position in taken.iter().skip(arguments.len()) {
             check.leave_out(position)?;
@@ -306,16 +333,16 @@ impl Function {
     ///
     /// # Safety
     ///
-    /// The frame must be 16-byte aligned, as long as the trampoline's layout says, and filled as the
-    /// contract asks; what it points to must live until this returns.
+    /// The frame must be 16-byte aligned, as long as the trampoline's layout says or longer, and filled
+    /// as the contract asks; what it points to must live until this returns.
     #[inline]
     pub unsafe fn invoke(&self, frame: &mut [u64]) -> i32 {
-        errno::set(0);
         let trampoline = self.0.contract.trampoline();
         let address = self.0.address.0.as_ptr();
-        // SAFETY: the caller's promise, and that made when the function was bound.
-        unsafe { trampoline.call(address, frame.as_mut_ptr()) };
-        errno::get()
+        errno::after(|| {
+            // SAFETY: the caller's promise, and that made when the function was bound.
+            unsafe { trampoline.call(address, frame.as_mut_ptr()) };
+        })
     }
 
     /// Whether a result means success.
@@ -346,4 +373,3 @@ impl fmt::Debug for Function {
         write!(f, "Function({})", self.prototype())
     }
 }
-

@@ -6,8 +6,8 @@ use mapcall_array::Array;
 use mapcall_array::layout::Order;
 use smallvec::SmallVec;
 
-use super::{Arg, CallError};
-use crate::contract::{Check, Contract, PointerRule, Problem, Remedy, Rule, check_dtype};
+use super::{Arg, CallError, Slot};
+use crate::contract::{Check, Contract, Problem, Remedy, Rule, check_dtype};
 
 /// The words of one call, 16-byte aligned as the largest of C's scalars.
 pub(super) struct Frame(SmallVec<[u128; 8]>, usize);
@@ -42,14 +42,19 @@ pub(super) fn argument(
             remedy: Remedy::Words(remedy.into()),
         })
     };
-    match (rule, argument) {
+    let made = match argument {
+        Arg::Allocated(array) => Some(Arg::Slot(Slot::of_array(array, true))),
+        _ => None,
+    };
+    match (rule, made.as_ref().unwrap_or(argument)) {
         (_, Arg::Out) => check.leave_out(position)?,
         (Rule::Inferred(inferred), Arg::Scalar(value)) => {
             check.inferred(position, *inferred, *value)?;
         }
         (Rule::Number(number), Arg::Scalar(value)) => check.number(position, *number, *value)?,
         (Rule::Array(array), Arg::Slot(slot)) => {
-            array.check_dtype(slot.dtype()).map_err(refuse)?;
+            slot.check_dtype(&array.ctype, &array.dtype)
+                .map_err(refuse)?;
             let memory = slot.memory(array.is_const).map_err(refuse)?;
             if unchecked {
                 check.array_unchecked(position, array, memory)?;
@@ -58,8 +63,11 @@ pub(super) fn argument(
             }
         }
         (Rule::Text, Arg::Text(text)) => {
-            let text = CString::new(&**text)
-                .map_err(|error| refuse(Problem::NulInText { at: error.nul_position() }))?;
+            let text = CString::new(&**text).map_err(|error| {
+                refuse(Problem::NulInText {
+                    at: error.nul_position(),
+                })
+            })?;
             check.word(position, text.as_ptr().expose_provenance() as u64);
             kept.push(text);
         }
@@ -69,7 +77,9 @@ pub(super) fn argument(
             if !pointer.takes(&found) {
                 return Err(refuse(Problem::Handle { found }).into());
             }
-            let address = handle.address().ok_or_else(|| refuse(Problem::Closed { found }))?;
+            let address = handle
+                .address()
+                .ok_or_else(|| refuse(Problem::Closed { found }))?;
             check.word(position, address.as_ptr().expose_provenance() as u64);
         }
         (Rule::Pointer(pointer), Arg::Slot(slot)) => {
@@ -78,7 +88,9 @@ pub(super) fn argument(
                 return Err(refuse(Problem::Unbounded { found }).into());
             }
             let memory = slot.memory(pointer.is_const).map_err(refuse)?;
-            pointer_dtype(pointer, slot).map_err(refuse)?;
+            if let Some(dtype) = &pointer.dtype {
+                slot.check_dtype(&pointer.ctype, dtype).map_err(refuse)?;
+            }
             check.pointer(position, pointer, memory)?;
         }
         (Rule::Function(wanted), Arg::Function(function)) => {
@@ -86,12 +98,17 @@ pub(super) fn argument(
                 let found = function.prototype().to_string();
                 return Err(refuse(Problem::Function { found }).into());
             }
-            check.word(position, function.address().as_ptr().expose_provenance() as u64);
+            check.word(
+                position,
+                function.address().as_ptr().expose_provenance() as u64,
+            );
         }
-        (Rule::Record { dtype, .. }, Arg::Record(found, bytes)) => {
-            if found != dtype {
-                let (expected, found) = (dtype.clone(), found.clone());
-                return Err(refuse(Problem::DType { expected, found }).into());
+        (Rule::Record { ctype, dtype, .. }, Arg::Record(found, bytes)) => {
+            check_dtype(ctype, dtype, found).map_err(refuse)?;
+            if bytes.len() != dtype.itemsize() {
+                let found = format!("{} bytes", bytes.len());
+                let remedy = Remedy::Words(format!("give all {} bytes", dtype.itemsize()));
+                return Err(refuse(Problem::Type { found, remedy }).into());
             }
             check.bytes(position, bytes);
         }
@@ -109,14 +126,6 @@ pub(super) fn argument(
     Ok(())
 }
 
-/// What a pointer is to, where that is known, the elements of the array must be.
-fn pointer_dtype(pointer: &PointerRule, slot: &super::Slot<'_>) -> Result<(), Problem> {
-    match &pointer.dtype {
-        Some(expected) => check_dtype(&pointer.ctype, expected, slot.dtype()),
-        None => Ok(()),
-    }
-}
-
 /// Makes the arrays that were left out.
 pub(super) fn outputs(
     check: &mut Check<'_>,
@@ -130,9 +139,15 @@ pub(super) fn outputs(
         let array = Array::zeros(rule.dtype.clone(), shape, Order::C);
         let array = array.map_err(|source| CallError::Array {
             function: contract.prototype().name.clone(),
-            source,
+            source: Box::new(source),
         })?;
-        check.word(position, array.as_mut_ptr().expose_provenance() as u64);
+        let address = array.as_mut_ptr().expose_provenance();
+        let alignment = rule.alignment;
+        if !address.is_multiple_of(alignment) {
+            let problem = Problem::Unaligned { address, alignment };
+            return Err(contract.refuse(position, problem).into());
+        }
+        check.word(position, address as u64);
         arrays.push((position, array));
     }
     Ok(arrays)

@@ -2,8 +2,7 @@
 
 use std::any::type_name;
 use std::ffi::c_void;
-use std::marker::PhantomData;
-use std::ops::Deref;
+use std::mem;
 
 use num_complex::Complex;
 
@@ -12,19 +11,33 @@ use crate::contract::Number;
 use crate::ctype::{CType, Float};
 
 /// A Rust type that is passed as a C type is.
-pub trait CValue {
+///
+/// ```
+/// use mapcall::function::CValue;
+/// use mapcall::Prototype;
+///
+/// let f = Prototype::parse("long f(unsigned short n, const double *x)")?;
+/// assert!(u16::is(&f.parameters[0].ctype) && !i16::is(&f.parameters[0].ctype));
+/// assert!(<*const f64>::is(&f.parameters[1].ctype));
+/// # Ok::<(), mapcall::PrototypeError>(())
+/// ```
+///
+/// # Safety
+///
+/// Values of the type are passed and returned as C's are for which `is` is true.
+pub unsafe trait CValue {
     /// Whether it is passed as `ctype` is.
     fn is(ctype: &CType) -> bool;
 }
 
 macro_rules! integers {
     ($($type:ty),*) => {$(
-        impl CValue for $type {
+        // SAFETY: Rust's numbers are C's.
+        unsafe impl CValue for $type {
             fn is(ctype: &CType) -> bool {
                 ctype.integer().is_some_and(|integer| {
                     integer.size() == size_of::<$type>()
-                        && integer.contains(<$type>::MIN as i128)
-                        && integer.contains(<$type>::MAX as i128)
+                        && integer.is_signed() == (<$type>::MIN != 0)
                 })
             }
         }
@@ -35,7 +48,8 @@ integers!(i8, i16, i32, i64, isize, u8, u16, u32, u64, usize);
 
 macro_rules! numbers {
     ($($type:ty => $pattern:pat),* $(,)?) => {$(
-        impl CValue for $type {
+        // SAFETY: Rust's numbers are C's.
+        unsafe impl CValue for $type {
             fn is(ctype: &CType) -> bool {
                 matches!(Number::of(ctype), Some($pattern))
             }
@@ -49,21 +63,24 @@ numbers! {
     f64 => Number::Float(Float::Double),
 }
 
-impl CValue for () {
+// SAFETY: no value is returned.
+unsafe impl CValue for () {
     fn is(ctype: &CType) -> bool {
         ctype.resolved() == &CType::Void
     }
 }
 
 /// A pointer that the function may write through.
-impl<T: CTarget> CValue for *mut T {
+// SAFETY: all pointers to data are passed alike.
+unsafe impl<T: CTarget> CValue for *mut T {
     fn is(ctype: &CType) -> bool {
         matches!(ctype.resolved(), CType::Pointer(pointer) if T::is_target(&pointer.target))
     }
 }
 
 /// A pointer that the function only reads through.
-impl<T: CTarget> CValue for *const T {
+// SAFETY: all pointers to data are passed alike.
+unsafe impl<T: CTarget> CValue for *const T {
     fn is(ctype: &CType) -> bool {
         matches!(
             ctype.resolved(),
@@ -73,12 +90,25 @@ impl<T: CTarget> CValue for *const T {
 }
 
 /// What a pointer may point to: numbers, pointers, and `c_void` for anything.
-pub trait CTarget {
+///
+/// ```
+/// use mapcall::function::CTarget;
+/// use mapcall::ctype::{CType, Float};
+///
+/// assert!(f32::is_target(&CType::Float(Float::Float)));
+/// assert!(!f32::is_target(&CType::Float(Float::Double)));
+/// ```
+///
+/// # Safety
+///
+/// A value of this type lies in memory as one of those C types.
+pub unsafe trait CTarget {
     /// Whether a pointer to this is a pointer to `ctype`.
     fn is_target(ctype: &CType) -> bool;
 }
 
-impl CTarget for c_void {
+// SAFETY: it stands for no type of its own.
+unsafe impl CTarget for c_void {
     fn is_target(_: &CType) -> bool {
         true
     }
@@ -86,7 +116,8 @@ impl CTarget for c_void {
 
 macro_rules! targets {
     ($($type:ty),*) => {$(
-        impl CTarget for $type {
+        // SAFETY: Rust's numbers are C's.
+        unsafe impl CTarget for $type {
             fn is_target(ctype: &CType) -> bool {
                 <$type as CValue>::is(ctype)
             }
@@ -94,21 +125,26 @@ macro_rules! targets {
     )*};
 }
 
-targets!(bool, i8, i16, i32, i64, isize, u8, u16, u32, u64, usize, f32, f64);
+targets!(
+    bool, i8, i16, i32, i64, isize, u8, u16, u32, u64, usize, f32, f64
+);
 
-impl CTarget for Complex<f32> {
+// SAFETY: two numbers, the real part first.
+unsafe impl CTarget for Complex<f32> {
     fn is_target(ctype: &CType) -> bool {
         matches!(Number::of(ctype), Some(Number::Complex(Float::Float)))
     }
 }
 
-impl CTarget for Complex<f64> {
+// SAFETY: two numbers, the real part first.
+unsafe impl CTarget for Complex<f64> {
     fn is_target(ctype: &CType) -> bool {
         matches!(Number::of(ctype), Some(Number::Complex(Float::Double)))
     }
 }
 
-impl<T> CTarget for *mut T
+// SAFETY: all pointers to data are alike.
+unsafe impl<T> CTarget for *mut T
 where
     *mut T: CValue,
 {
@@ -117,7 +153,8 @@ where
     }
 }
 
-impl<T> CTarget for *const T
+// SAFETY: all pointers to data are alike.
+unsafe impl<T> CTarget for *const T
 where
     *const T: CValue,
 {
@@ -127,15 +164,50 @@ where
 }
 
 /// A number: what a function takes and gives without reaching into memory.
-pub trait CNumber: CValue {}
+///
+/// ```
+/// fn takes_numbers<T: mapcall::function::CNumber>() {}
+/// takes_numbers::<f64>();
+/// ```
+///
+/// # Safety
+///
+/// Any value of the type is one that C code may be given.
+pub unsafe trait CNumber: CValue {}
 
 macro_rules! plain {
-    ($($type:ty),*) => {$(impl CNumber for $type {})*};
+    ($($type:ty),*) => {$(
+        // SAFETY: a number, or nothing.
+        unsafe impl CNumber for $type {}
+    )*};
 }
 
-plain!((), bool, i8, i16, i32, i64, isize, u8, u16, u32, u64, usize, f32, f64);
+plain!(
+    (),
+    bool,
+    i8,
+    i16,
+    i32,
+    i64,
+    isize,
+    u8,
+    u16,
+    u32,
+    u64,
+    usize,
+    f32,
+    f64
+);
 
 /// A type of Rust functions that C functions can have.
+///
+/// ```
+/// use mapcall::function::{CFunction, Mismatch};
+/// use mapcall::CType;
+///
+/// let found = <extern "C" fn(i32)>::mismatch(&[], &CType::Void);
+/// assert_eq!(found, Some(Mismatch::Count(1)));
+/// ```
 ///
 /// `extern "C" fn` takes and returns only numbers, since calling it is safe; one with pointers is an
 /// `unsafe extern "C" fn`.
@@ -148,7 +220,7 @@ pub unsafe trait CFunction: Copy {
     fn mismatch(parameters: &[CType], returns: &CType) -> Option<Mismatch>;
 }
 
-/// Where a Rust type differs from a prototype.
+/// Where a Rust type differs from a prototype: see [`CFunction`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mismatch {
     /// The number of parameters.
@@ -226,21 +298,6 @@ pub struct TypedError {
     remedy: String,
 }
 
-/// A function as a Rust function pointer, which can't outlive it.
-#[derive(Clone, Copy, Debug)]
-pub struct Typed<'f, F> {
-    pointer: F,
-    life: PhantomData<&'f Function>,
-}
-
-impl<F> Deref for Typed<'_, F> {
-    type Target = F;
-
-    fn deref(&self) -> &F {
-        &self.pointer
-    }
-}
-
 impl Function {
     /// The function as a Rust function pointer of type `F`, which is compared with the prototype.
     ///
@@ -267,12 +324,13 @@ impl Function {
     /// ```
     ///
     /// Types are compared as they are passed: size and sign of integers, floats exactly, `*const`
-    /// only where the prototype has `const`, `c_void` for any target.
+    /// only where the prototype has `const`, `c_void` for any target. As nothing ties the pointer
+    /// to this function, the library is never unloaded from now on.
     ///
     /// # Errors
     ///
     /// [`TypedError`] with the first difference.
-    pub fn typed<F: CFunction>(&self) -> Result<Typed<'_, F>, TypedError> {
+    pub fn typed<F: CFunction>(&self) -> Result<F, TypedError> {
         let prototype = self.prototype();
         let parameters = prototype.passed_types();
         if let Some(mismatch) = F::mismatch(&parameters, &prototype.returns) {
@@ -281,37 +339,35 @@ impl Function {
         let address = self.address();
         // SAFETY: `F` is a function pointer of the prototype's types, which the code at the address
         // has by the promise made when it was bound.
-        let pointer = unsafe { std::mem::transmute_copy::<_, F>(&address) };
-        Ok(Typed {
-            pointer,
-            life: PhantomData,
-        })
+        let pointer = unsafe { mem::transmute_copy::<_, F>(&address) };
+        mem::forget(self.library().clone());
+        Ok(pointer)
     }
 
     fn mismatched(&self, mismatch: Mismatch, parameters: &[CType]) -> TypedError {
-        let (place, expected, found) = match mismatch {
-            Mismatch::Count(found) => (
-                String::new(),
-                format!("{} parameters", parameters.len()),
-                found.to_string(),
-            ),
-            Mismatch::Parameter(position, found) => (
-                format!("{}: ", self.contract().name(position)),
-                format!("`{}`", parameters.get(position).unwrap_or(&CType::Void)),
-                found.to_owned(),
-            ),
-            Mismatch::Returns(found) => (
-                "result: ".into(),
-                format!("`{}`", self.prototype().returns),
-                found.to_owned(),
-            ),
+        let (place, ctype, found) = match mismatch {
+            Mismatch::Count(found) => {
+                let s = if parameters.len() == 1 { "" } else { "s" };
+                return TypedError {
+                    function: self.name().to_owned(),
+                    place: String::new(),
+                    expected: format!("{} parameter{s}", parameters.len()),
+                    found: found.to_string(),
+                    remedy: "write the Rust type of each".into(),
+                };
+            }
+            Mismatch::Parameter(position, found) => {
+                let ctype = parameters.get(position).unwrap_or(&CType::Void);
+                (self.contract().name(position), ctype, found)
+            }
+            Mismatch::Returns(found) => ("result", &self.prototype().returns, found),
         };
         TypedError {
             function: self.name().to_owned(),
-            place,
-            remedy: format!("write the Rust type of {expected}"),
-            expected,
-            found,
+            place: format!("{place}: "),
+            expected: format!("`{ctype}`"),
+            found: found.to_owned(),
+            remedy: format!("write the Rust type of `{ctype}`"),
         }
     }
 }

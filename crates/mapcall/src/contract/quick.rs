@@ -1,0 +1,275 @@
+//! The usual call in few steps: plain numbers and arrays, everything given.
+//!
+//! A call of a small kernel takes less time than a careful look at its arguments. So where a
+//! prototype has only numbers and arrays with simple extents, the contract is also kept as a flat list
+//! of comparisons, which accepts a call or declines it. What it declines, [`Check`](super::Check)
+//! looks at again, which knows every rule, and what to say.
+
+use super::check::Memory;
+use super::number::Number;
+use super::rule::{ArrayRule, ExtentRule, Rule};
+use super::{Contract, Dimension};
+use crate::ctype::CType;
+
+/// The most extents and the most arrays.
+const EXTENTS: usize = 4;
+const ARRAYS: usize = 4;
+
+/// The most axes of an array.
+const RANK: usize = 2;
+
+/// An extent that no array has told yet; more than any array's length.
+const UNSET: u64 = u64::MAX;
+
+/// A contract as a list of comparisons.
+///
+/// ```
+/// use mapcall::Prototype;
+/// use mapcall::contract::{Contract, Memory, Operand, Quick};
+///
+/// let contract = Contract::new(Prototype::parse("double sum(int n, const double x[n])")?)?;
+/// let quick = Quick::new(&contract).unwrap();
+/// let x = [1.0, 2.0, 3.0];
+/// let mut frame = Quick::frame();
+/// let bytes = quick.fill(&mut frame, |_| Some(Operand::Array(Memory {
+///     address: x.as_ptr().cast_mut().cast(),
+///     shape: &[3],
+///     strides: &[8],
+///     is_contiguous: true,
+///     is_writeable: false,
+/// })));
+/// assert_eq!((bytes, frame[0]), (Some(24), 3));
+///
+/// let with_text = Contract::new(Prototype::parse("size_t strlen(const char *s)")?)?;
+/// assert!(Quick::new(&with_text).is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Quick {
+    steps: Box<[Step]>,
+    /// What the extents are before any array is seen: constants, and the others unset.
+    extents: [u64; EXTENTS],
+    inferred: Box<[Dimension]>,
+    /// Arrays that must not share a byte, by their order among the arrays.
+    apart: Box<[(usize, usize)]>,
+}
+
+/// What is done with one argument.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The word of the frame.
+    place: usize,
+    /// What it must be.
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Number(Number),
+    Array(Vector),
+}
+
+/// An array's rule, ready to be compared.
+#[derive(Clone, Debug)]
+struct Vector {
+    itemsize: usize,
+    misaligned: usize,
+    is_const: bool,
+    rank: usize,
+    /// Which extent each axis has.
+    axes: [usize; RANK],
+    /// Which of the arrays it is.
+    index: usize,
+}
+
+/// What a caller gives for a step.
+#[derive(Clone, Copy, Debug)]
+pub enum Operand<'a> {
+    /// A number's word, from [`Number::word_of_real`] or [`Number::word_of_integer`].
+    Word(u64),
+    /// An array of the right dtype.
+    Array(Memory<'a>),
+}
+
+impl Step {
+    /// The number that it takes; `None` for an array.
+    #[must_use]
+    #[inline]
+    pub fn number(&self) -> Option<Number> {
+        match self.kind {
+            Kind::Number(number) => Some(number),
+            Kind::Array(_) => None,
+        }
+    }
+}
+
+impl Quick {
+    /// The words of the largest frame.
+    pub const WORDS: usize = 16;
+
+    /// The list for a contract; `None` where it needs more than a list.
+    #[must_use]
+    pub fn new(contract: &Contract) -> Option<Self> {
+        let layout = contract.trampoline.layout();
+        let dimensions = contract.inferred.len();
+        if layout.words() > Self::WORDS || dimensions > EXTENTS || !is_word(&contract.prototype.returns) {
+            return None;
+        }
+        let mut extents = [UNSET; EXTENTS];
+        let mut constants = extents.iter_mut().enumerate().skip(dimensions);
+        let mut steps = Vec::new();
+        let mut arrays = Vec::new();
+        for (position, rule) in contract.rules.iter().enumerate() {
+            let kind = match rule {
+                Rule::Inferred(_) => continue,
+                Rule::Number(number) if number.count() == 1 => Kind::Number(*number),
+                Rule::Array(rule) => {
+                    let mut constant = |value: usize| {
+                        let (index, place) = constants.next()?;
+                        *place = value as u64;
+                        Some(index)
+                    };
+                    let vector = Vector::new(rule, arrays.len(), &mut constant)?;
+                    arrays.push(position);
+                    Kind::Array(vector)
+                }
+                _ => return None,
+            };
+            let place = layout.parameter(position);
+            steps.push(Step { place, kind });
+        }
+        let index = |position: usize| arrays.iter().position(|&other| other == position);
+        let apart = contract.apart.iter();
+        let apart = apart.map(|&(one, other)| Some((index(one)?, index(other)?)));
+        (arrays.len() <= ARRAYS).then_some(())?;
+        Some(Self {
+            steps: steps.into(),
+            extents,
+            inferred: contract.inferred.clone(),
+            apart: apart.collect::<Option<_>>()?,
+        })
+    }
+
+    /// Room for the frame of such a call, on the stack.
+    #[must_use]
+    #[inline]
+    pub fn frame() -> [u64; Self::WORDS] {
+        [0; Self::WORDS]
+    }
+
+    /// How many arguments it takes.
+    #[must_use]
+    #[inline]
+    pub fn count(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Fills a frame with what `read` gives for each step, and says how many bytes the arrays have
+    /// together; `None` if `read` does, and where something doesn't fit.
+    #[inline]
+    pub fn fill<'a>(
+        &self,
+        frame: &mut [u64; Self::WORDS],
+        mut read: impl FnMut(&Step) -> Option<Operand<'a>>,
+    ) -> Option<usize> {
+        let mut extents = self.extents;
+        let mut spans = [(0, 0); ARRAYS];
+        let mut nbytes = 0_usize;
+        for step in &self.steps {
+            let word = match (read(step)?, &step.kind) {
+                (Operand::Word(word), Kind::Number(_)) => word,
+                (Operand::Array(memory), Kind::Array(vector)) => {
+                    let address = memory.address.expose_provenance();
+                    let size = vector.size(&memory, address, &mut extents)?;
+                    *spans.get_mut(vector.index)? = (address as u64, size as u64);
+                    nbytes = nbytes.saturating_add(size);
+                    address as u64
+                }
+                _ => return None,
+            };
+            *frame.get_mut(step.place)? = word;
+        }
+        for (inferred, &extent) in self.inferred.iter().zip(&extents) {
+            if extent > inferred.most {
+                return None;
+            }
+            *frame.get_mut(inferred.place)? = extent;
+        }
+        for &(one, other) in &self.apart {
+            let (start, size) = *spans.get(one)?;
+            let (other_start, other_size) = *spans.get(other)?;
+            // A range of memory ends before the last address.
+            let are_apart = start.wrapping_add(size) <= other_start
+                || other_start.wrapping_add(other_size) <= start;
+            if !are_apart {
+                return None;
+            }
+        }
+        Some(nbytes)
+    }
+}
+
+/// Whether a result takes at most a word, so that the frame needs no more than a word's alignment.
+fn is_word(returns: &CType) -> bool {
+    match Number::of(returns) {
+        Some(number) => number.count() == 1,
+        None => matches!(returns.resolved(), CType::Void | CType::Pointer(_)),
+    }
+}
+
+impl Vector {
+    fn new(
+        rule: &ArrayRule,
+        index: usize,
+        constant: &mut impl FnMut(usize) -> Option<usize>,
+    ) -> Option<Self> {
+        let mut axes = [0; RANK];
+        if rule.rank() > RANK {
+            return None;
+        }
+        for (axis, extent) in axes.iter_mut().zip(&rule.extents) {
+            *axis = match extent {
+                ExtentRule::Dimension { dimension, .. } => *dimension,
+                ExtentRule::Constant(value) => constant(*value)?,
+                ExtentRule::Expression(_) | ExtentRule::Unknown => return None,
+            };
+        }
+        Some(Self {
+            itemsize: rule.itemsize(),
+            misaligned: rule.misaligned,
+            is_const: rule.is_const,
+            rank: rule.rank(),
+            axes,
+            index,
+        })
+    }
+
+    /// The size in bytes of an array that fits.
+    #[inline]
+    fn size(
+        &self,
+        memory: &Memory<'_>,
+        address: usize,
+        extents: &mut [u64; EXTENTS],
+    ) -> Option<usize> {
+        if memory.shape.len() != self.rank
+            || !memory.is_contiguous
+            || address & self.misaligned != 0
+            || !(memory.is_writeable || self.is_const)
+        {
+            return None;
+        }
+        let mut size = self.itemsize;
+        for (&axis, &length) in self.axes.iter().zip(memory.shape) {
+            let extent = extents.get_mut(axis)?;
+            if *extent == UNSET {
+                *extent = length as u64;
+            } else if *extent != length as u64 {
+                return None;
+            }
+            // The elements are there, so that their bytes can't exceed the memory.
+            size = size.wrapping_mul(length);
+        }
+        Some(size)
+    }
+}

@@ -1,0 +1,291 @@
+//! Extents: inferred, verified, computed for outputs, unknown.
+
+use mapcall::array::DType;
+use mapcall::contract::{Check, Contract, Rule, Scalar};
+use mapcall::{Arg, Prototype};
+use ndarray::array;
+
+use crate::fixture::{bind, call, engines, refuse, refuse_unchecked};
+
+#[test]
+fn arrays_that_name_an_extent_agree() {
+    let saxpy = "void saxpy(size_t n, float a, const float x[n], float y[n])";
+    let (x, mut y) = ([0.0_f32; 3], [0.0_f32; 2]);
+    refuse(
+        saxpy,
+        &mut [1.0.into(), Arg::from(&x), Arg::from(&mut y)],
+        "saxpy: y: expected float32[n] with n = 3 as x has it, got shape (2,); \
+         give arrays that agree",
+    );
+    let outer = "void outer(int m, int n, const double x[m], const double y[n], double out[m][n])";
+    let x = [1.0, 2.0, 3.0];
+    let mut out = ndarray::Array2::<f64>::zeros((3, 2));
+    refuse(
+        outer,
+        &mut [Arg::from(&x), Arg::from(&x), Arg::from(&mut out)],
+        "outer: out: expected float64[m, n] with n = 3 as y has it, got shape (3, 2); \
+         give arrays that agree",
+    );
+    let mut out = ndarray::Array2::<f64>::zeros((2, 3));
+    refuse(
+        outer,
+        &mut [Arg::from(&x), Arg::from(&x), Arg::from(&mut out)],
+        "outer: out: expected float64[m, n] with m = 3 as x has it, got shape (2, 3); \
+         give arrays that agree",
+    );
+}
+
+#[test]
+fn an_extent_may_stand_behind_its_array() {
+    for mean in engines("double mean(const double x[n], unsigned long n)") {
+        let value = call(&mean, &mut [Arg::from(&[1.0, 2.0, 6.0])]);
+        assert_eq!(value.to_f64(), Some(3.0));
+    }
+}
+
+#[test]
+fn a_constant_extent_is_a_constant() {
+    let prototype = "double trace(const double a[3][3])";
+    let a = array![[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]];
+    for trace in engines(prototype) {
+        assert_eq!(call(&trace, &mut [Arg::from(&a)]).to_f64(), Some(6.0));
+    }
+    refuse(
+        prototype,
+        &mut [Arg::from(&ndarray::Array2::<f64>::zeros((3, 4)))],
+        "trace: a: expected float64[3, 3] with 3 along axis 1, got shape (3, 4); \
+         give arrays that agree",
+    );
+}
+
+/// The inferred integer is passed in whatever width it has, and must fit.
+#[test]
+fn an_inferred_extent_fits_its_type() {
+    for (name, ctype, most) in [
+        ("schar", "signed char", 127),
+        ("uchar", "unsigned char", 255),
+        ("short", "short", 32_767),
+        ("ushort", "unsigned short", 65_535),
+        ("int", "int", 100_000),
+        ("uint", "unsigned", 100_000),
+        ("long", "long", 100_000),
+        ("ulong", "unsigned long", 100_000),
+    ] {
+        let prototype = format!("{ctype} length_{name}(const char x[n], {ctype} n)");
+        let x = vec![0_i8; most + 1];
+        for length in engines(&prototype) {
+            for count in [0, 1, most / 2, most] {
+                let value = call(&length, &mut [Arg::from(&x[..count])]);
+                assert_eq!(value.to_i128(), Some(count as i128), "{prototype}");
+            }
+        }
+        if most < 100_000 {
+            let message = format!(
+                "length_{name}: n: expected {ctype}, got {}; give a value that {ctype} has",
+                most + 1
+            );
+            refuse(&prototype, &mut [Arg::from(&x)], &message);
+        }
+    }
+    refuse(
+        "short length_short(const char x[n], short n)",
+        &mut [Arg::from(&vec![0_i8; 40_000][..])],
+        "length_short: n: expected short, got 40000; give a value that short has",
+    );
+}
+
+/// How a binding with keywords gives an inferred extent.
+#[test]
+fn an_inferred_extent_may_be_told() {
+    let text = "void f(short n, const double x[n], double y[n])";
+    let contract = Contract::new(Prototype::parse(text).unwrap()).unwrap();
+    let Rule::Inferred(inferred) = contract.rules()[0] else {
+        panic!("n is inferred")
+    };
+    let told = |value: Scalar| {
+        let mut frame = vec![0; contract.trampoline().layout().words()];
+        let mut check = Check::new(&contract, &mut frame);
+        check
+            .inferred(0, inferred, value)
+            .map_err(|error| error.to_string())?;
+        check.leave_out(2).unwrap();
+        check.settle().map_err(|error| error.to_string())?;
+        Ok::<_, String>(check.output(0).unwrap().1.to_vec())
+    };
+    assert_eq!(told(3.into()), Ok(vec![3]));
+    assert_eq!(told(true.into()), Ok(vec![1]));
+    assert_eq!(
+        told((-1).into()).unwrap_err(),
+        "f: n: expected short, got -1; give a value that short has"
+    );
+    assert_eq!(
+        told(32_768.into()).unwrap_err(),
+        "f: n: expected short, got 32768; give a value that short has"
+    );
+    assert_eq!(
+        told(3.0.into()).unwrap_err(),
+        "f: n: expected short, got 3.0; convert it to short first"
+    );
+}
+
+#[test]
+fn an_extent_that_no_array_tells_is_asked_for() {
+    refuse(
+        "void twice_half(int n, _Float16 x[n])",
+        &mut [Arg::Out],
+        "twice_half: n: expected int that some array tells, got none that does; \
+         give n by its name",
+    );
+}
+
+#[test]
+fn products_and_sums_are_verified_and_computed() {
+    let tile = "void tile(int n, short k, const int x[n], int y[n * k])";
+    let x = [1, 2, 3];
+    for tile in engines(tile) {
+        let mut y = [0; 6];
+        call(&tile, &mut [2.into(), Arg::from(&x), Arg::from(&mut y)]);
+        assert_eq!(y, [1, 2, 3, 1, 2, 3]);
+        let mut arguments = [2.into(), Arg::from(&x), Arg::Out];
+        call(&tile, &mut arguments);
+        let made = arguments[2].array().unwrap();
+        assert_eq!((made.shape(), made.dtype()), (&[6][..], &DType::I32));
+        assert_eq!(made.view::<i32>().unwrap(), ndarray::arr1(&y).into_dyn());
+        call(
+            &tile,
+            &mut [0.into(), Arg::from(&x), Arg::from(&mut y[..0])],
+        );
+    }
+    let mut y = [0; 5];
+    refuse(
+        tile,
+        &mut [2.into(), Arg::from(&x), Arg::from(&mut y)],
+        "tile: y: expected int32[n*k] with n*k = 6, got shape (5,); give arrays that agree",
+    );
+    refuse(
+        tile,
+        &mut [(-1).into(), Arg::from(&x), Arg::Out],
+        "tile: y: expected int32[n*k] of some size, got n*k, which is -3, which is negative; \
+         give other sizes",
+    );
+
+    let cumulate = "void cumulate(int n, const double x[n], double y[n + 1])";
+    for cumulate in engines(cumulate) {
+        let mut arguments = [Arg::from(&[1.0, 2.0]), Arg::Out];
+        call(&cumulate, &mut arguments);
+        let y = arguments[1].array().unwrap().view::<f64>().unwrap();
+        assert_eq!(y, array![0.0, 1.0, 3.0].into_dyn());
+    }
+    let (x, mut y) = ([1.0, 2.0], [0.0; 2]);
+    refuse(
+        cumulate,
+        &mut [Arg::from(&x), Arg::from(&mut y)],
+        "cumulate: y: expected float64[n+1] with n+1 = 3, got shape (2,); give arrays that agree",
+    );
+}
+
+#[test]
+fn quotients_are_verified_and_computed() {
+    let pack = "void pack(int n, const unsigned char bits[n], unsigned char out[(n+7)/8])";
+    for pack in engines(pack) {
+        for n in 0..20 {
+            let mut arguments = [Arg::from(&[1_u8; 20][..n]), Arg::Out];
+            call(&pack, &mut arguments);
+            let out = arguments[1]
+                .array()
+                .unwrap()
+                .view::<u8>()
+                .unwrap()
+                .to_owned();
+            let ones: u32 = out.iter().map(|byte| byte.count_ones()).sum();
+            assert_eq!((out.len(), ones as usize), (n.div_ceil(8), n));
+        }
+    }
+    let (bits, mut out) = ([1_u8; 9], [0_u8; 1]);
+    refuse(
+        pack,
+        &mut [Arg::from(&bits), Arg::from(&mut out)],
+        "pack: out: expected uint8[(n+7)/8] with (n+7)/8 = 2, got shape (1,); \
+         give arrays that agree",
+    );
+
+    let every = "void every(int n, int k, const int x[n], int y[n / k])";
+    let (x, mut y) = ([1, 2, 3, 4, 5], [0; 2]);
+    for every in engines(every) {
+        call(&every, &mut [2.into(), Arg::from(&x), Arg::from(&mut y)]);
+        assert_eq!(y, [1, 3]);
+    }
+    let by_zero = "every: y: expected int32[n/k] of some size, got n/k, which divides by zero; \
+                   give other sizes";
+    refuse(
+        every,
+        &mut [0.into(), Arg::from(&x), Arg::from(&mut y)],
+        by_zero,
+    );
+    refuse(every, &mut [0.into(), Arg::from(&x), Arg::Out], by_zero);
+}
+
+#[test]
+fn an_absurd_output_is_not_made() {
+    let cumulate = bind("void cumulate(long n, const double x[3], double y[n << 40])");
+    let before = crate::fixture::calls();
+    let x = [1.0; 3];
+    let error = cumulate.call(&mut [(1 << 20).into(), Arg::from(&x), Arg::Out]);
+    let error = error.unwrap_err().to_string();
+    assert!(error.starts_with("cumulate: "), "{error}");
+    assert_eq!(crate::fixture::calls(), before);
+}
+
+#[test]
+fn unknown_extents_need_an_unchecked_call() {
+    let negate = "void negate(double p[], size_t most)";
+    let mut p = [1.0, 2.0, 3.0];
+    refuse(
+        negate,
+        &mut [Arg::from(&mut p), 2.into()],
+        "negate: p: expected float64[?] with its extent, got an array; \
+         write its extent into the prototype, or call it unchecked",
+    );
+    refuse(
+        negate,
+        &mut [Arg::Out, 2.into()],
+        "negate: p: expected float64[?], got nothing; \
+         give p, or write its extents into the prototype",
+    );
+    for negate in engines(negate) {
+        let mut p = [1.0, 2.0, 3.0];
+        // SAFETY: it changes no more than 2 numbers.
+        unsafe { negate.call_unchecked(&mut [Arg::from(&mut p), 2.into()]) }.unwrap();
+        assert_eq!(p, [-1.0, -2.0, 3.0]);
+    }
+    let x = [1.0_f32];
+    refuse_unchecked(
+        negate,
+        &mut [Arg::from(&x), 1.into()],
+        "negate: p: expected float64[?], got an array of float32; convert it to float64",
+    );
+    refuse_unchecked(
+        negate,
+        &mut [Arg::from(&p), 1.into()],
+        "negate: p: expected float64[?], writeable, got a read-only array; pass a copy",
+    );
+    refuse_unchecked(
+        negate,
+        &mut [
+            Arg::from(&mut ndarray::Array2::<f64>::zeros((1, 1))),
+            1.into(),
+        ],
+        "negate: p: expected float64[?], 1 axis, got shape (1, 1); give one item at a time",
+    );
+    // What is known is checked all the same.
+    let text = "void negate(double p[][2], size_t most)";
+    refuse_unchecked(
+        text,
+        &mut [
+            Arg::from(&mut ndarray::Array2::<f64>::zeros((3, 3))),
+            1.into(),
+        ],
+        "negate: p: expected float64[?, 2] with 2 along axis 1, got shape (3, 3); \
+         give arrays that agree",
+    );
+}

@@ -1,0 +1,97 @@
+//! The compiled fixture, and calls of it that count.
+
+use std::fs;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use mapcall::call::Engine;
+use mapcall::{Arg, CallError, Function, Library, Value};
+use tempfile::TempDir;
+
+fn library() -> &'static Library {
+    static LIBRARY: OnceLock<Library> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let folder = TempDir::new().unwrap();
+        let (source, path) = (folder.path().join("f.c"), folder.path().join("f.so"));
+        fs::write(&source, include_str!("fixture.c")).unwrap();
+        let output = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Wno-psabi", "-o"])
+            .args([&path, &source])
+            .output()
+            .expect("the system has a C compiler");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        // SAFETY: the library has no initialisers.
+        unsafe { Library::open(&path) }.unwrap()
+    })
+}
+
+/// A function of the fixture.
+pub(crate) fn bind(prototype: &str) -> Function {
+    // SAFETY: the tests write the prototypes of the functions in `fixture.c`.
+    unsafe { library().function(prototype) }.unwrap()
+}
+
+/// The same function by each engine that can call it.
+pub(crate) fn engines(prototype: &str) -> Vec<Function> {
+    let function = bind(prototype);
+    let mut engines = vec![function.with_engine(Engine::Libffi).unwrap()];
+    if function.contract().trampoline().engine() == Engine::Cranelift {
+        engines.push(function.with_engine(Engine::Cranelift).unwrap());
+    }
+    engines.push(function);
+    engines
+}
+
+/// How many calls this thread has made.
+pub(crate) fn calls() -> i32 {
+    let called = bind("int called(void)").typed::<extern "C" fn() -> i32>();
+    called.unwrap()()
+}
+
+/// Calls it, and sees that it ran once.
+#[track_caller]
+pub(crate) fn call(function: &Function, arguments: &mut [Arg<'_>]) -> Value {
+    let before = calls();
+    let value = function
+        .call(arguments)
+        .unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(calls(), before + 1, "{function:?}");
+    value
+}
+
+/// Asserts that every engine refuses the arguments with that message, and runs nothing.
+#[track_caller]
+pub(crate) fn refuse(prototype: &str, arguments: &mut [Arg<'_>], message: &str) {
+    let before = calls();
+    for function in engines(prototype) {
+        let error = function.call(arguments).unwrap_err();
+        assert!(matches!(error, CallError::Argument(_)), "{error:?}");
+        assert_eq!(error.to_string(), message);
+        assert_eq!(calls(), before, "{function:?} ran");
+    }
+}
+
+/// As [`refuse`], for calls that don't know all extents.
+#[track_caller]
+pub(crate) fn refuse_unchecked(prototype: &str, arguments: &mut [Arg<'_>], message: &str) {
+    let before = calls();
+    for function in engines(prototype) {
+        // SAFETY: nothing is called.
+        let error = unsafe { function.call_unchecked(arguments) }.unwrap_err();
+        assert_eq!(error.to_string(), message);
+        assert_eq!(calls(), before, "{function:?} ran");
+    }
+}
+
+/// Asserts that a prototype can't be bound.
+#[track_caller]
+pub(crate) fn unbound(prototype: &str, message: &str) {
+    // SAFETY: nothing is called.
+    let error = unsafe { library().function(prototype) }.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains(message), "{text}");
+}

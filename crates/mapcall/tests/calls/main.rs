@@ -1,0 +1,25 @@
+//! Bound functions: every row of the contract, its good ways and its bad ones, against C functions
+//! that the system's compiler makes. A refused call is seen not to have run.
+
+#![cfg(all(target_os = "linux", target_endian = "little"))]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::expect_used,
+    clippy::float_cmp,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    unsafe_code,
+    reason = "a test fails by a panic, and calls C"
+)]
+
+mod arrays;
+mod extents;
+mod fixture;
+mod numbers;
+mod pointers;
+mod properties;
+mod status;
+mod structs;
+mod typed;

@@ -1,0 +1,222 @@
+//! Structs: by value, and as the items of arrays.
+
+use std::borrow::Cow;
+
+use bytemuck::{Pod, Zeroable};
+use mapcall::array::dtype::{ByteOrder, DTypeError, Field};
+use mapcall::array::layout::Order;
+use mapcall::array::{Array, DType, Element};
+use mapcall::{Arg, Value};
+
+use crate::fixture::{call, engines, refuse, unbound};
+
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+struct Point {
+    x: f32,
+    y: f32,
+}
+
+impl Element for Point {
+    fn dtype() -> Result<DType, DTypeError> {
+        DType::structured_aligned([("x", DType::F32), ("y", DType::F32)])
+    }
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Particle {
+    tag: i8,
+    padding: [u8; 3],
+    at: Point,
+    more_padding: [u8; 4],
+    mass: f64,
+}
+
+impl Element for Particle {
+    fn dtype() -> Result<DType, DTypeError> {
+        let fields = [
+            ("tag", DType::I8),
+            ("at", Point::dtype()?),
+            ("mass", DType::F64),
+        ];
+        DType::structured_aligned(fields)
+    }
+}
+
+const MIDDLE: &str = "struct point { float x, y; };
+    struct point middle(struct point a, struct point b)";
+const MOMENT: &str = "struct point { float x, y; };
+    struct particle { char tag; struct point at; double mass; };
+    double moment(int n, const struct particle p[n])";
+
+fn particle(tag: i8, x: f32, y: f32, mass: f64) -> Particle {
+    let at = Point { x, y };
+    Particle {
+        tag,
+        padding: [0; 3],
+        at,
+        more_padding: [0; 4],
+        mass,
+    }
+}
+
+#[test]
+fn a_struct_goes_and_comes_by_value() {
+    let (a, b) = (Point { x: 1.0, y: 2.0 }, Point { x: 3.0, y: -4.0 });
+    for middle in engines(MIDDLE) {
+        let value = call(
+            &middle,
+            &mut [Arg::record(&a).unwrap(), Arg::record(&b).unwrap()],
+        );
+        let Value::Record { dtype, bytes } = value else {
+            panic!("{value:?}")
+        };
+        assert_eq!(dtype, Point::dtype().unwrap());
+        assert_eq!(
+            *bytemuck::from_bytes::<Point>(&bytes),
+            Point { x: 2.0, y: -1.0 }
+        );
+    }
+}
+
+#[test]
+fn another_struct_is_refused_by_value() {
+    let a = Point { x: 1.0, y: 2.0 };
+    let two = |dtype: DType, bytes: &'static [u8]| {
+        [
+            Arg::record(&a).unwrap(),
+            Arg::Record(dtype, Cow::Borrowed(bytes)),
+        ]
+    };
+    let swapped = DType::structured([("y", DType::F32), ("x", DType::F32)]).unwrap();
+    refuse(
+        MIDDLE,
+        &mut two(swapped, &[0; 8]),
+        "middle: b: expected struct point whose field \"x\" is float32 at byte 0, \
+         got float32 at byte 4; take the struct's own dtype",
+    );
+    for bytes in [&[0; 7][..], &[0; 9]] {
+        refuse(
+            MIDDLE,
+            &mut two(Point::dtype().unwrap(), bytes),
+            &format!(
+                "middle: b: expected struct point, got {} bytes; give all 8 bytes",
+                bytes.len()
+            ),
+        );
+    }
+    refuse(
+        MIDDLE,
+        &mut [Arg::record(&a).unwrap(), Arg::from(1.0)],
+        "middle: b: expected struct point, got a number; give a struct",
+    );
+    refuse(
+        MIDDLE,
+        &mut [Arg::record(&a).unwrap(), Arg::Null],
+        "middle: b: expected struct point, got NULL; give a struct",
+    );
+}
+
+#[test]
+fn structs_are_items_of_arrays() {
+    let particles = [particle(1, 2.0, 3.0, 10.0), particle(-1, 1.0, 1.0, 5.0)];
+    for moment in engines(MOMENT) {
+        assert_eq!(
+            call(&moment, &mut [Arg::from(&particles)]).to_f64(),
+            Some(40.0)
+        );
+    }
+}
+
+/// The dtype of a particle with changes.
+fn changed(change: impl Fn(&mut [(&str, DType, usize); 3]), itemsize: usize) -> DType {
+    let mut fields = [
+        ("tag", DType::I8, 0),
+        ("at", Point::dtype().unwrap(), 4),
+        ("mass", DType::F64, 16),
+    ];
+    change(&mut fields);
+    let fields = fields.map(|(name, dtype, offset)| Field::new(name, dtype).at(offset));
+    DType::structured_with_offsets(fields, Some(itemsize), false).unwrap()
+}
+
+#[track_caller]
+fn refuse_dtype(dtype: DType, problem: &str) {
+    let p = Array::zeros(dtype, &[2], Order::C).unwrap();
+    let message = format!("moment: p: expected particle[n]{problem}");
+    refuse(MOMENT, &mut [Arg::from(&p)], &message);
+}
+
+#[test]
+fn fields_are_members() {
+    let own = "; take the struct's own dtype";
+    refuse_dtype(
+        changed(|fields| fields[2].0 = "weight", 24),
+        &format!(" whose field \"mass\" is a field of float64, got none of that name{own}"),
+    );
+    refuse_dtype(
+        changed(|fields| fields[2].1 = DType::I64, 24),
+        &format!(" whose field \"mass\" is float64 at byte 16, got int64 at byte 16{own}"),
+    );
+    refuse_dtype(
+        changed(|fields| fields[1].2 = 8, 24),
+        &format!(
+            " whose field \"at\" is {} at byte 4, got {0} at byte 8{own}",
+            Point::dtype().unwrap().name()
+        ),
+    );
+    refuse_dtype(
+        changed(
+            |fields| {
+                fields[1].1 = DType::structured([("x", DType::F32), ("y", DType::I32)]).unwrap();
+            },
+            24,
+        ),
+        &format!(" whose field \"at.y\" is float32 at byte 4, got int32 at byte 4{own}"),
+    );
+    let swapped = Particle::dtype().unwrap().newbyteorder(ByteOrder::Big);
+    let p = Array::zeros(swapped, &[2], Order::C).unwrap();
+    let before = crate::fixture::calls();
+    for moment in engines(MOMENT) {
+        let error = moment.call(&mut [Arg::from(&p)]).unwrap_err().to_string();
+        assert!(
+            error.starts_with("moment: p: expected particle[n] in native byte order"),
+            "{error}"
+        );
+    }
+    assert_eq!(crate::fixture::calls(), before);
+    // The right members, and an item that is too long.
+    let longer = changed(|_| (), 32);
+    let p = Array::zeros(longer, &[2], Order::C).unwrap();
+    for moment in engines(MOMENT) {
+        let error = moment.call(&mut [Arg::from(&p)]).unwrap_err().to_string();
+        assert!(
+            error.starts_with("moment: p: expected particle[n], got an array of"),
+            "{error}"
+        );
+    }
+    refuse_dtype(
+        DType::F64,
+        &format!(", got an array of float64; convert it to {}", {
+            Particle::dtype().unwrap().name()
+        }),
+    );
+}
+
+#[test]
+fn bit_fields_by_value_are_refused_when_bound() {
+    unbound(
+        "struct flags { int low : 3; }; int status(struct flags x)",
+        "flags",
+    );
+    unbound(
+        "struct flags { int low : 3; }; struct flags status(int x)",
+        "flags",
+    );
+    unbound("struct none; int status(struct none x)", "none");
+    unbound(
+        "struct page { char bytes[100000]; }; int status(struct page x)",
+        "status: expected parameters and result of at most 65536 bytes, got more",
+    );
+}

@@ -1,0 +1,24 @@
+"""The command `mapcall`, as ``pip install`` gives it and as ``python -m mapcall``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from ._mapcall import command
+
+
+def main() -> int:
+    """Run the command with the program's arguments; the exit code.
+
+    >>> import subprocess, sys
+    >>> subprocess.run([sys.executable, "-m", "mapcall", "--version"]).returncode
+    0
+    """
+    # Python's own handler only takes a note, and would leave the command running.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return command(["mapcall", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""Work that several threads do at once, for a bounded time."""
+
+import threading
+import time
+from collections.abc import Callable
+
+THREADS = 8
+SECONDS = 2.0
+
+
+def run_in_threads(work: Callable[[int], None], seconds: float = SECONDS) -> int:
+    """Repeat `work(thread)` in each thread, at least once; how often, or the first error."""
+    errors: list[BaseException] = []
+    counts = [0] * THREADS
+    start = threading.Barrier(THREADS)
+
+    def loop(thread: int) -> None:
+        try:
+            start.wait()
+            end = time.monotonic() + seconds
+            while not errors and (not counts[thread] or time.monotonic() < end):
+                work(thread)
+                counts[thread] += 1
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=loop, args=(thread,)) for thread in range(THREADS)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(timeout=seconds + 60)
+        assert not each.is_alive(), "a thread hangs"
+    if errors:
+        raise errors[0]
+    assert all(counts)
+    return sum(counts)
