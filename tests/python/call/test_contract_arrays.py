@@ -349,7 +349,8 @@ def test_computed_extents(c: Counted) -> None:
     assert pack(x, bits) is None
     assert (bits == np.packbits(x, bitorder="little")).all()
     with pytest.raises(
-        mapcall.ArgumentError, match=r"pack: bits: expected uint8\[\(n\+7\)/8\] .* = 2, got shape \(1,\)"
+        mapcall.ArgumentError,
+        match=r"pack: bits: expected uint8\[\(n\+7\)/8\] .* = 2, got shape \(1,\)",
     ):
         pack(x, bits[:1])
     outer = c.function(

@@ -49,6 +49,9 @@ SOURCE = (
 )
 FUNCTION = "typedef double (*function)(double x);"
 APPLY = FUNCTION + "double apply(function f, double x)"
+EACH = """
+    int each(size_t n, const int x[n], void (*visit)(int x, void *context), void *context)
+"""
 QSORT = "void qsort(void *base, size_t n, size_t size, int (*compare)(const void *, const void *))"
 
 
@@ -84,9 +87,7 @@ def test_qsort() -> None:
 
 
 def test_context(c: Counted) -> None:
-    each = c.function(
-        "int each(size_t n, const int x[n], void (*visit)(int x, void *context), void *context)"
-    )
+    each = c.function(EACH)
     x = np.array([3, 1, 2], "i4")
     seen: list[tuple[int, Any]] = []
     assert each(x, lambda *arguments: seen.append(arguments), None) == 3
@@ -159,9 +160,7 @@ class TestErrors:
         assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
     def test_nothing_runs_after_it(self, c: Counted) -> None:
-        each = c.function(
-            "int each(size_t n, const int x[n], void (*visit)(int x, void *context), void *context)"
-        )
+        each = c.function(EACH)
         seen = []
 
         def visit(x: int, context: None) -> None:
@@ -182,10 +181,7 @@ class TestErrors:
 
     def test_before_the_check(self, c: Counted) -> None:
         """The status after a callback that raised is no news."""
-        each = c.function(
-            "int each(size_t n, const int x[n], void (*visit)(int x, void *context), void *context)",
-            check="zero",
-        )
+        each = c.function(EACH, check="zero")
         with pytest.raises(LookupError):
             each(np.zeros(1, "i4"), lambda x, context: {}["missing"], None)
 
@@ -200,7 +196,7 @@ class TestErrors:
 
     def test_a_result_out_of_range(self, c: Counted) -> None:
         small = c.function("signed char small(signed char (*f)(unsigned short, _Bool, float))")
-        with pytest.raises(mapcall.ArgumentError, match="expected signed char, got 128; give a val"):
+        with pytest.raises(mapcall.ArgumentError, match="expected signed char, got 128; "):
             small(lambda *_: 128)
 
     def test_wrong_number_of_parameters(self, apply: mapcall.Function) -> None:
@@ -269,17 +265,20 @@ class TestKept:
 
     def test_another_type(self, c: Counted, apply: mapcall.Function) -> None:
         callback = mapcall.load(None).function(QSORT).callback("compare", lambda a, b: 0)
-        c_called = c.called
-        with pytest.raises(mapcall.ArgumentError, match=r"apply: f: .* got `int \(\*\).*`; give a "):
-            apply(callback, 2)
-        assert c.called == c_called
+        c.refuses(
+            "apply: f: expected a function double (double),"
+            " got `int (const void *, const void *)`; give a function of that type",
+            apply,
+            callback,
+            2,
+        )
 
     def test_misuse(self, apply: mapcall.Function) -> None:
         with pytest.raises(TypeError, match="expected a callable, got int"):
             apply.callback("f", 3)
         with pytest.raises(ValueError, match="apply: x is no function pointer"):
             apply.callback("x", abs)
-        with pytest.raises(mapcall.ArgumentError, match="apply: expected a parameter's name, got g"):
+        with pytest.raises(mapcall.ArgumentError, match="expected a parameter's name, got g"):
             apply.callback("g", abs)
         with pytest.raises(TypeError):
             mapcall.Callback()
@@ -312,9 +311,7 @@ class TestThreads:
         assert elsewhere(f) == 4
         assert names != [threading.get_ident()]
 
-    def test_an_exception_there(
-        self, c: Counted, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_an_exception_there(self, c: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
         """No call of ours is running on that thread: `sys.unraisablehook` hears of it."""
         elsewhere = c.function(FUNCTION + "double elsewhere(function f)", gil="release")
         heard: list[Any] = []
@@ -324,9 +321,7 @@ class TestThreads:
             raise LookupError("elsewhere")
 
         assert elsewhere(failing) == 0
-        assert [(e.exc_type, str(e.exc_value)) for e in heard] == [
-            (LookupError, "elsewhere")
-        ]
+        assert [(e.exc_type, str(e.exc_value)) for e in heard] == [(LookupError, "elsewhere")]
         assert heard[0].object is failing
         assert heard[0].exc_traceback is not None
         heard.clear()

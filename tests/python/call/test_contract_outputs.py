@@ -182,7 +182,12 @@ class TestCheck:
 
     def test_a_callable(self, c: Counted) -> None:
         seen = []
-        status = c.function("int status(int code)", check=lambda code: seen.append(code) or code < 0)
+
+        def check(code: int) -> bool:
+            seen.append(code)
+            return code < 0
+
+        status = c.function("int status(int code)", check=check)
         assert status(3) == 3
         with pytest.raises(mapcall.CallError, match=r"status: expected .* success, got -4; ") as e:
             status(-4)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import gc
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 import mapcall
-from collections.abc import Callable
 from counted import PRELUDE, Counted
 
 SOURCE = (
@@ -201,7 +201,8 @@ class TestHandle:
     def test_what_it_is(self, new: mapcall.Function, books: mapcall.Function) -> None:
         handle = new(3)
         assert type(handle) is mapcall.Handle
-        assert (handle.type, handle.closed, books(handle), books(s=handle)) == ("shelf", False, 3, 3)
+        assert (handle.type, handle.closed) == ("shelf", False)
+        assert books(handle) == books(s=handle) == 3
         assert repr(handle) == f"<mapcall.Handle: shelf at {handle.address:#x}>"
         assert new(-1) is None
         assert books(None) == -1
@@ -288,7 +289,7 @@ class TestHandle:
             books,
             other.address,
         )
-        with pytest.raises(ValueError, match="other: destructor: .* one pointer to other, got .*end"):
+        with pytest.raises(ValueError, match="other: destructor: .* pointer to other, got .*end"):
             c.function("struct other *other(void)", destructor=end)
         with pytest.raises(TypeError):
             c.function(NEW, destructor=print)
@@ -323,7 +324,7 @@ class TestHandle:
         assert books(handle) == 8
         part = view[:1]
         del view
-        with pytest.raises(BufferError, match="to shelf without arrays on its memory, got one with 1"):
+        with pytest.raises(BufferError, match="shelf without arrays on its memory, got one with 1"):
             handle.close()
         assert not handle.closed
         # The array keeps what it lies on.

@@ -24,7 +24,12 @@ SOURCE = (
     + TYPES
     + """
     double mass(size_t n, const struct particle p[n])
-    { CALLED; double s = 0; for (size_t i = 0; i < n; i++) s += p[i].mass[1] + p[i].inner.b; return s; }
+    {
+        CALLED;
+        double s = 0;
+        for (size_t i = 0; i < n; i++) s += p[i].mass[1] + p[i].inner.b;
+        return s;
+    }
     void move(size_t n, point p[n], double by)
     { CALLED; for (size_t i = 0; i < n; i++) p[i].x += by; }
     double norm(point p) { CALLED; return p.x * p.x + p.y * p.y; }
@@ -234,7 +239,7 @@ class TestByValue:
             (3.0, "expected point, got a float; "),
             (np.zeros(1, [("x", "f8"), ("y", "f8")]), "0 axes, got shape (1,); give one item"),
             (np.zeros((), [("x", "f8"), ("z", "f8")]), 'field "y" is a field of float64, got none'),
-            (np.zeros((), [("x", "f8"), ("y", "f4")]), 'field "y" is float64 at byte 8, got float32'),
+            (np.zeros((), [("x", "f8"), ("y", "f4")]), '"y" is float64 at byte 8, got float32'),
             (np.zeros((), "f8"), "expected point, got an array of float64; "),
             (np.zeros((), "V16"), "expected point, got "),
         ],

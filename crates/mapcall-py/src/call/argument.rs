@@ -55,6 +55,17 @@ impl Kept {
     }
 }
 
+impl Drop for Kept {
+    /// In a vectorcall PyO3 doesn't know that the thread is attached: what is dropped would wait for
+    /// the next time it does.
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(things) = self.0.take() {
+            Python::attach(|_| drop(things));
+        }
+    }
+}
+
 /// The call whose arguments are being read.
 pub(super) struct Reader<'a, 'c, 'py> {
     pub(super) py: Python<'py>,
