@@ -56,7 +56,11 @@ pub(in crate::call) fn describe(
         Passing::Words(first, second) => {
             types.record(TWO_WORDS, value.alignment, vec![word(first), word(second)])
         }
-        Passing::LongDouble => &raw mut libffi_sys::ffi_type_longdouble,
+        Passing::LongDouble if value.alignment < TWO_WORDS => {
+            // `packed` moves it on the stack, and nowhere else.
+            types.long_double(value.alignment)
+        }
+        Passing::LongDouble => Types::float(Float::LongDouble),
         Passing::ComplexLongDouble => types.complex(Float::LongDouble),
         Passing::Memory => {
             // A member of more than four words puts the whole record in memory.
