@@ -33,6 +33,9 @@ use c_calls::{Case, Functions, Numbers, compile, libffi, open, symbol, trampolin
 /// Whether all values can be passed here; elsewhere unions and packed structs are refused.
 const ALL_VALUES: bool = cfg!(target_arch = "x86_64");
 
+/// Why some records have no one way to travel on x86-64.
+const DISAGREE: &str = "C compilers disagree on arrays in such a small record";
+
 const SCALARS: &[&str] = &[
     "_Bool",
     "char",
@@ -188,6 +191,7 @@ fn check(declarations: &str, seed: u64) -> (usize, usize) {
     for prototype in &functions.prototypes {
         let trampoline = match trampoline(prototype) {
             Err(CallTypeError::ByValue { .. }) if !ALL_VALUES => continue,
+            Err(CallTypeError::ByValue { reason, .. }) if reason == DISAGREE => continue,
             other => other.unwrap_or_else(|error| panic!("{prototype}: {error}")),
         };
         let libffi = libffi(prototype);
@@ -261,6 +265,9 @@ fn records_travel_as_the_c_compiler_has_them() {
         struct __attribute__((packed)) packed { char c; double x; };
         struct __attribute__((packed)) tight { double x; char c; };
         struct within { struct tight t; char d; };
+        struct items { struct { short n; float x; } m[2]; };
+        struct bytes { struct { char a, b, c; } m[3][1]; };
+        struct halves { struct { _Float16 a, b, c; } m[2]; };
         struct __attribute__((packed)) unaligned { long double x; };
         union number { double x; float y; };
         union bits { double x; unsigned long n; };
@@ -282,7 +289,7 @@ fn records_travel_as_the_c_compiler_has_them() {
         .values()
         .map(ToString::to_string)
         .collect();
-    assert_eq!(names.len(), 36);
+    assert_eq!(names.len(), 39);
     for (i, name) in names.iter().enumerate() {
         // Alone, behind almost all registers of a kind, with none left, and at an odd word.
         let _ = writeln!(
@@ -298,7 +305,7 @@ fn records_travel_as_the_c_compiler_has_them() {
     }
     let (cranelift, libffi) = check(&c, 1);
     if ALL_VALUES {
-        assert_eq!(cranelift + libffi, 5 * 36);
+        assert_eq!(cranelift + libffi, 5 * 39);
         assert!(cranelift > 20 && libffi > 20, "{cranelift} and {libffi}");
     }
 }
@@ -536,6 +543,16 @@ fn what_cannot_be_passed_is_refused() {
             "`struct lone` can't be passed by value: eight of its bytes are all padding; pass a \
              pointer to it"
         );
+        for members in [
+            "struct __attribute__((packed)) { int n; char c; } m[2];",
+            "struct { short n; _Float16 x[2]; } m[2];",
+            "struct { short n; _Float16 x[2]; } m[2][1];",
+            "union { struct { _Float16 x; char c; } m[3]; long n; } u;",
+        ] {
+            let text = format!("struct items {{ {members} }}; void f(struct items s);");
+            let message = refused(&text);
+            assert!(message.contains(DISAGREE), "{text} {message}");
+        }
     }
     let array = mapcall::Declarations::parse("struct s { int n[3]; };").structs()["s"].clone();
     let CType::Record(record) = &array else {
