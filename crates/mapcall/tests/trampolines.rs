@@ -7,6 +7,7 @@
     clippy::indexing_slicing,
     clippy::multiple_unsafe_ops_per_block,
     clippy::panic,
+    clippy::print_stdout,
     clippy::unwrap_used,
     dead_code,
     unsafe_code,
@@ -24,12 +25,16 @@ use std::thread;
 use mapcall::call::{CallTypeError, Closure, Engine, Trampoline};
 use mapcall::{CType, Prototype};
 use proptest::prelude::*;
+use proptest::test_runner::{TestError, TestRunner};
 use tempfile::TempDir;
 
 use c_calls::{Case, Functions, Numbers, compile, libffi, open, symbol, trampoline, types};
 
 /// Whether all values can be passed here; elsewhere unions and packed structs are refused.
 const ALL_VALUES: bool = cfg!(target_arch = "x86_64");
+
+/// Why some records have no one way to travel on x86-64.
+const DISAGREE: &str = "C compilers disagree on arrays in such a small record";
 
 const SCALARS: &[&str] = &[
     "_Bool",
@@ -186,6 +191,7 @@ fn check(declarations: &str, seed: u64) -> (usize, usize) {
     for prototype in &functions.prototypes {
         let trampoline = match trampoline(prototype) {
             Err(CallTypeError::ByValue { .. }) if !ALL_VALUES => continue,
+            Err(CallTypeError::ByValue { reason, .. }) if reason == DISAGREE => continue,
             other => other.unwrap_or_else(|error| panic!("{prototype}: {error}")),
         };
         let libffi = libffi(prototype);
@@ -205,23 +211,33 @@ fn check(declarations: &str, seed: u64) -> (usize, usize) {
 
 #[test]
 fn both_engines_agree_with_the_c_compiler() {
-    let chosen = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let signatures = prop::collection::vec(signature(), 60);
-    let cases = ProptestConfig::default().cases.div_ceil(32);
-    let config = ProptestConfig {
-        cases,
-        max_shrink_iters: 200,
+    let (cranelift, libffi) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    // A compiler run each, so fewer than there are of other properties. The macro would take the
+    // number from the environment again.
+    let batches = ProptestConfig::default().cases.div_ceil(32);
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: batches,
+        max_shrink_iters: 60,
         failure_persistence: None,
         ..ProptestConfig::default()
-    };
-    proptest!(config, |(signatures in signatures, seed: u64)| {
-        let (cranelift, libffi) = check(&declarations(&signatures), seed);
-        chosen.0.fetch_add(cranelift, Ordering::Relaxed);
-        chosen.1.fetch_add(libffi, Ordering::Relaxed);
     });
-    let (cranelift, libffi) = (chosen.0.into_inner(), chosen.1.into_inner());
-    assert!(libffi > cases as usize);
-    assert!(cranelift > cases as usize, "{cranelift} of {libffi}");
+    let signatures = prop::collection::vec(signature(), 60);
+    let tested = runner.run(&(signatures, any::<u64>()), |(signatures, seed)| {
+        let chosen = check(&declarations(&signatures), seed);
+        cranelift.fetch_add(chosen.0, Ordering::Relaxed);
+        libffi.fetch_add(chosen.1, Ordering::Relaxed);
+        Ok(())
+    });
+    if let Err(TestError::Fail(reason, (signatures, seed))) = tested {
+        panic!("{reason}, seed {seed}:\n{}", declarations(&signatures));
+    }
+    tested.unwrap();
+    let (cranelift, libffi) = (cranelift.into_inner(), libffi.into_inner());
+    println!("{batches} batches: {cranelift} signatures compiled, {libffi} through libffi");
+    assert!(libffi > batches as usize);
+    if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+        assert!(cranelift > batches as usize, "{cranelift} of {libffi}");
+    }
 }
 
 /// The corners of the ABI by name, none left to chance.
@@ -249,6 +265,10 @@ fn records_travel_as_the_c_compiler_has_them() {
         struct __attribute__((packed)) packed { char c; double x; };
         struct __attribute__((packed)) tight { double x; char c; };
         struct within { struct tight t; char d; };
+        struct items { struct { short n; float x; } m[2]; };
+        struct bytes { struct { char a, b, c; } m[3][1]; };
+        struct halves { struct { _Float16 a, b, c; } m[2]; };
+        struct __attribute__((packed)) unaligned { long double x; };
         union number { double x; float y; };
         union bits { double x; unsigned long n; };
         union part { char c[12]; float x[3]; };
@@ -269,21 +289,23 @@ fn records_travel_as_the_c_compiler_has_them() {
         .values()
         .map(ToString::to_string)
         .collect();
-    assert_eq!(names.len(), 35);
+    assert_eq!(names.len(), 39);
     for (i, name) in names.iter().enumerate() {
-        // Alone, behind almost all registers of a kind, and with none left.
+        // Alone, behind almost all registers of a kind, with none left, and at an odd word.
         let _ = writeln!(
             c,
             "{name} a{i}({name} p, char q);
             {name} b{i}(int a, int b, int c, int d, int e, {name} p, double q, int r, int s);
             {name} c{i}(double a, double b, double c, double d, double e, double f, double g,
                 {name} p, float q, float r, char s);
-            void d{i}(char a, {name} p, {name} q, {name} r, {name} s, {name} t, char u, float v);"
+            void d{i}(char a, {name} p, {name} q, {name} r, {name} s, {name} t, char u, float v);
+            void e{i}(double a, double b, double c, double d, double e, double f, double g,
+                double h, double i, {name} p, char q);"
         );
     }
     let (cranelift, libffi) = check(&c, 1);
     if ALL_VALUES {
-        assert_eq!(cranelift + libffi, 4 * 35);
+        assert_eq!(cranelift + libffi, 5 * 39);
         assert!(cranelift > 20 && libffi > 20, "{cranelift} and {libffi}");
     }
 }
@@ -521,6 +543,16 @@ fn what_cannot_be_passed_is_refused() {
             "`struct lone` can't be passed by value: eight of its bytes are all padding; pass a \
              pointer to it"
         );
+        for members in [
+            "struct __attribute__((packed)) { int n; char c; } m[2];",
+            "struct { short n; _Float16 x[2]; } m[2];",
+            "struct { short n; _Float16 x[2]; } m[2][1];",
+            "union { struct { _Float16 x; char c; } m[3]; long n; } u;",
+        ] {
+            let text = format!("struct items {{ {members} }}; void f(struct items s);");
+            let message = refused(&text);
+            assert!(message.contains(DISAGREE), "{text} {message}");
+        }
     }
     let array = mapcall::Declarations::parse("struct s { int n[3]; };").structs()["s"].clone();
     let CType::Record(record) = &array else {

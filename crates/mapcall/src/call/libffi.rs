@@ -71,6 +71,13 @@ impl Types {
         self.add(libffi_sys::FFI_TYPE_COMPLEX, size, alignment, part)
     }
 
+    /// A `long double` with less than its alignment.
+    #[cfg(all(target_arch = "x86_64", target_pointer_width = "64", unix))]
+    pub(super) fn long_double(&mut self, alignment: usize) -> *mut ffi_type {
+        let size = Float::LongDouble.size();
+        self.add(libffi_sys::FFI_TYPE_LONGDOUBLE, size, alignment, Vec::new())
+    }
+
     /// libffi lays out no record whose size it is told.
     pub(super) fn record(
         &mut self,

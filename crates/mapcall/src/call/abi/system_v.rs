@@ -56,7 +56,11 @@ pub(in crate::call) fn describe(
         Passing::Words(first, second) => {
             types.record(TWO_WORDS, value.alignment, vec![word(first), word(second)])
         }
-        Passing::LongDouble => &raw mut libffi_sys::ffi_type_longdouble,
+        Passing::LongDouble if value.alignment < TWO_WORDS => {
+            // `packed` moves it on the stack, and nowhere else.
+            types.long_double(value.alignment)
+        }
+        Passing::LongDouble => Types::float(Float::LongDouble),
         Passing::ComplexLongDouble => types.complex(Float::LongDouble),
         Passing::Memory => {
             // A member of more than four words puts the whole record in memory.
@@ -87,8 +91,9 @@ fn passing(value: &Value) -> Result<Passing, &'static str> {
 }
 
 /// The class of an eightbyte, or of both.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Part {
+    #[default]
     Empty,
     Integer,
     Float,
@@ -123,12 +128,9 @@ fn record_passing(record: &Record, size: usize) -> Result<Passing, &'static str>
     if size > TWO_WORDS {
         return Ok(Passing::Memory);
     }
-    let mut parts = Parts {
-        parts: [Part::Empty; 2],
-        seen: HashSet::new(),
-    };
+    let mut parts = Parts::default();
     parts.record(record, 0)?;
-    let [first, second] = parts.parts;
+    let [first, second] = parts.eightbytes;
     if first == Part::Memory || second == Part::Memory {
         return Ok(Passing::Memory);
     }
@@ -141,8 +143,13 @@ fn record_passing(record: &Record, size: usize) -> Result<Passing, &'static str>
 }
 
 /// The parts of a record of two eightbytes at most.
+#[derive(Default)]
 struct Parts {
-    parts: [Part; 2],
+    eightbytes: [Part; 2],
+    has_integers: bool,
+    has_floats: bool,
+    /// The size of the largest scalar.
+    widest: usize,
     /// Members can share their types: without this, a walk could take exponential time.
     seen: HashSet<(*const Record, usize)>,
 }
@@ -172,9 +179,12 @@ impl Parts {
             _ if size == 0 => Ok(()),
             CType::Record(record) => self.record(record, offset),
             CType::Array(array) => {
-                let step = array.item.size().unwrap_or(size);
+                let step = array.item.size().unwrap_or(size).max(1);
+                if step < size {
+                    Self::repeated(&array.item, step)?;
+                }
                 (0..size)
-                    .step_by(step.max(1))
+                    .step_by(step)
                     .try_for_each(|at| self.member(&array.item, offset + at))
             }
             CType::Float(Float::LongDouble) if size > 8 => {
@@ -198,14 +208,28 @@ impl Parts {
         }
     }
 
+    /// The ABI looks at each item of an array; GCC at the first one, whose classes it repeats.
+    fn repeated(item: &CType, size: usize) -> Result<(), &'static str> {
+        let mut parts = Self::default();
+        parts.member(item, 0)?;
+        let is_mixed = parts.has_integers && parts.has_floats && size < 8;
+        if is_mixed || !size.is_multiple_of(parts.widest.max(1)) {
+            return Err("C compilers disagree on arrays in such a small record");
+        }
+        Ok(())
+    }
+
     /// A field that `packed` has moved off its alignment puts the record in memory.
     fn scalar(&mut self, offset: usize, size: usize, part: Part) {
+        self.has_integers |= part == Part::Integer;
+        self.has_floats |= part == Part::Float;
+        self.widest = self.widest.max(size);
         let is_aligned = offset.is_multiple_of(size);
         self.add(offset, if is_aligned { part } else { Part::Memory });
     }
 
     fn add(&mut self, offset: usize, part: Part) {
-        if let Some(one) = self.parts.get_mut(offset / 8) {
+        if let Some(one) = self.eightbytes.get_mut(offset / 8) {
             *one = one.merge(part);
         }
     }
