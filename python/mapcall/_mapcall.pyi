@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from ctypes import Array
 from os import PathLike
-from typing import IO, Any, Literal, Self, SupportsIndex, TypeVar, final
+from typing import IO, Any, Literal, Self, SupportsIndex, TypeVar, final, overload
 
 import numpy
 from numpy.typing import DTypeLike, NDArray
@@ -247,6 +247,10 @@ class Handle:
     def array(
         self, shape: _Shape, dtype: DTypeLike | None = None, owner: object = None
     ) -> NDArray[Any]: ...
+    @overload
+    def text(self, kind: Literal["str"] = "str") -> str: ...
+    @overload
+    def text(self, kind: Literal["bytes"]) -> bytes: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> None: ...
     def __eq__(self, other: object, /) -> bool: ...

@@ -338,7 +338,9 @@ unsafe extern "C" fn get_ctypes(array: *mut PyObject, _: *mut c_void) -> *mut Py
 }
 
 /// Runs the body of a slot, and turns errors and panics into exceptions.
-pub(crate) fn guard<'py>(body: impl FnOnce(Python<'py>) -> PyResult<Bound<'py, PyAny>>) -> *mut PyObject {
+pub(crate) fn guard<'py>(
+    body: impl FnOnce(Python<'py>) -> PyResult<Bound<'py, PyAny>>,
+) -> *mut PyObject {
     // SAFETY: the interpreter calls slots attached.
     let py = unsafe { Python::assume_attached() };
     match catch_unwind(AssertUnwindSafe(|| body(py))) {

@@ -490,7 +490,10 @@ impl DType {
     /// ```
     #[must_use]
     pub fn name(&self) -> String {
-        let name = self.scalar_type().filter(|_| self.is_native()).and_then(ScalarType::name);
+        let name = self
+            .scalar_type()
+            .filter(|_| self.is_native())
+            .and_then(ScalarType::name);
         name.map_or_else(|| self.to_string(), str::to_owned)
     }
 

@@ -43,6 +43,8 @@ pub(super) struct Kept(Option<Box<Things>>);
 struct Things {
     objects: Vec<Py<PyAny>>,
     callbacks: Vec<mapcall::call::Closure>,
+    handles: Vec<mapcall::function::InUse>,
+    calls_back: bool,
 }
 
 impl Kept {
@@ -50,8 +52,19 @@ impl Kept {
         self.0.get_or_insert_default().objects.push(object.unbind());
     }
 
+    fn handle(&mut self, handle: mapcall::function::InUse) {
+        self.0.get_or_insert_default().handles.push(handle);
+    }
+
     fn callback(&mut self, closure: mapcall::call::Closure) {
-        self.0.get_or_insert_default().callbacks.push(closure);
+        let things = self.0.get_or_insert_default();
+        things.callbacks.push(closure);
+        things.calls_back = true;
+    }
+
+    /// Whether C gets a function that needs the interpreter's lock, perhaps on another thread.
+    pub(super) fn calls_back(&self) -> bool {
+        self.0.as_ref().is_some_and(|things| things.calls_back)
     }
 }
 
@@ -170,7 +183,10 @@ impl<'py> Reader<'_, '_, 'py> {
     ) -> PyResult<()> {
         let dtype = ndarray::dtype_of(array);
         if let Some(expected) = expected {
-            let is_known = expected.other.get(self.py).is_some_and(|other| other.is(&dtype));
+            let is_known = expected
+                .other
+                .get(self.py)
+                .is_some_and(|other| other.is(&dtype));
             if is_known || ndarray::is_same(expected.dtype.bind(self.py), &dtype) {
                 return Ok(());
             }
@@ -189,12 +205,12 @@ impl<'py> Reader<'_, '_, 'py> {
                     expected: dtype.clone(),
                     found,
                 }),
-                Some(Rule::Pointer(PointerRule { dtype: Some(dtype), .. })) => {
-                    Some(Problem::ForeignDType {
-                        expected: dtype.clone(),
-                        found,
-                    })
-                }
+                Some(Rule::Pointer(PointerRule {
+                    dtype: Some(dtype), ..
+                })) => Some(Problem::ForeignDType {
+                    expected: dtype.clone(),
+                    found,
+                }),
                 _ => None,
             },
         };
@@ -219,7 +235,8 @@ impl<'py> Reader<'_, '_, 'py> {
         match number::read(object)? {
             number::Number::Scalar(value) => {
                 if kind.is_extended()
-                    && let Some(words) = number::extended(object, kind)? {
+                    && let Some(words) = number::extended(object, kind)?
+                {
                     self.check.words(position, &words);
                     return Ok(());
                 }
@@ -257,11 +274,16 @@ impl<'py> Reader<'_, '_, 'py> {
             Rule::Pointer(pointer) => self.pointer(position, pointer, object),
             Rule::Function(wanted) => {
                 let address = self.callback(position, wanted, object)?;
-                self.check.word(position, address.expose_provenance() as u64);
+                self.check
+                    .word(position, address.expose_provenance() as u64);
                 Ok(())
             }
             Rule::Record { .. } => self.record(position, object),
-            _ => Err(self.unfit(position, object, Remedy::Words("look at the prototype".into()))),
+            _ => Err(self.unfit(
+                position,
+                object,
+                Remedy::Words("look at the prototype".into()),
+            )),
         }
     }
 
@@ -283,7 +305,8 @@ impl<'py> Reader<'_, '_, 'py> {
         }
         // Both kinds of object keep a NUL behind their text, and the caller keeps the object.
         let address: *const c_char = text.as_ptr().cast();
-        self.check.word(position, address.expose_provenance() as u64);
+        self.check
+            .word(position, address.expose_provenance() as u64);
         Ok(())
     }
 
@@ -302,9 +325,12 @@ impl<'py> Reader<'_, '_, 'py> {
             if !rule.takes(&found) {
                 return Err(self.refuse(position, Problem::Handle { found }));
             }
-            let address = handle.get().live_address();
-            let address = address.ok_or_else(|| self.refuse(position, Problem::Closed { found }))?;
-            self.check.word(position, address.as_ptr().expose_provenance() as u64);
+            let in_use = handle.get().in_use();
+            let in_use = in_use.ok_or_else(|| self.refuse(position, Problem::Closed { found }))?;
+            let address = in_use.address().as_ptr();
+            self.check
+                .word(position, address.expose_provenance() as u64);
+            self.kept.handle(in_use);
             return Ok(());
         }
         let is_allowed = rule.is_void || self.function.is_unchecked;
@@ -335,7 +361,11 @@ impl<'py> Reader<'_, '_, 'py> {
             self.kept.object(parameter);
             return Ok(());
         }
-        let what = if rule.is_void { "an array, a handle or None" } else { "a handle or None" };
+        let what = if rule.is_void {
+            "an array, a handle or None"
+        } else {
+            "a handle or None"
+        };
         Err(self.unfit(position, object, Remedy::Words(format!("give {what}"))))
     }
 
@@ -362,6 +392,7 @@ impl<'py> Reader<'_, '_, 'py> {
                 let found = callback.ctype();
                 return Err(self.refuse(position, Problem::Function { found }));
             }
+            self.kept.0.get_or_insert_default().calls_back = true;
             return Ok(callback.address());
         }
         if !object.is_callable() {
@@ -444,7 +475,11 @@ impl<'py> Reader<'_, '_, 'py> {
 }
 
 fn article(name: &str) -> String {
-    let article = if name.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
+    let article = if name.starts_with(['a', 'e', 'i', 'o']) {
+        "an"
+    } else {
+        "a"
+    };
     format!("{article} {name}")
 }
 

@@ -15,7 +15,7 @@ use pyo3::types::PyTuple;
 
 use super::handle::Handle;
 use super::result::{self, Text};
-use super::{number, ndarray};
+use super::{ndarray, number};
 use crate::convert;
 use crate::mapped_array::panicked;
 
@@ -87,7 +87,9 @@ impl Callback {
     ) -> PyResult<Self> {
         if !callable.is_callable() {
             let found = callable.get_type().name()?;
-            return Err(PyTypeError::new_err(format!("expected a callable, got {found}")));
+            return Err(PyTypeError::new_err(format!(
+                "expected a callable, got {found}"
+            )));
         }
         let callable = Arc::new(callable.clone().unbind());
         Ok(Self {
@@ -226,7 +228,9 @@ impl Body {
     ) -> PyResult<Bound<'py, PyAny>> {
         if let Some(number) = Number::of(ctype) {
             if number.is_extended() {
-                let dtype = ctype.dtype().map_err(|error| PyValueError::new_err(error.to_string()))?;
+                let dtype = ctype
+                    .dtype()
+                    .map_err(|error| PyValueError::new_err(error.to_string()))?;
                 return result::item(&convert::to_numpy(py, &dtype)?, words);
             }
             return result::scalar(py, number.value(words));
@@ -241,7 +245,9 @@ impl Body {
                 result::handle(py, &self.origin, &pointer.target, word, None)
             }
             _ => {
-                let dtype = ctype.dtype().map_err(|error| PyValueError::new_err(error.to_string()))?;
+                let dtype = ctype
+                    .dtype()
+                    .map_err(|error| PyValueError::new_err(error.to_string()))?;
                 result::item(&convert::to_numpy(py, &dtype)?, words)
             }
         }
@@ -280,15 +286,18 @@ impl Body {
                     if wanted != "void" && wanted != found {
                         return Err(wrong(Problem::Handle { found }, wanted));
                     }
-                    let address = handle.get().live_address();
-                    let address = address.ok_or_else(|| wrong(Problem::Closed { found }, wanted))?;
-                    Ok(vec![address.as_ptr().expose_provenance() as u64])
+                    let address = handle.get().in_use();
+                    let address =
+                        address.ok_or_else(|| wrong(Problem::Closed { found }, wanted))?;
+                    Ok(vec![address.address().as_ptr().expose_provenance() as u64])
                 }
                 Err(_) => Err(wrong(self.unfit(result)?, "a handle or None".into())),
             },
             _ => {
                 let expected = returns.to_string();
-                let dtype = returns.dtype().map_err(|error| PyValueError::new_err(error.to_string()))?;
+                let dtype = returns
+                    .dtype()
+                    .map_err(|error| PyValueError::new_err(error.to_string()))?;
                 let dtype = convert::to_numpy(result.py(), &dtype)?;
                 let item = ndarray::item_bytes(result, &dtype)?;
                 item.ok_or_else(|| match self.unfit(result) {

@@ -48,7 +48,9 @@ fn remedy(error: &ArgumentError) -> String {
             None => format!("convert it with {name}.astype('{}')", dtype.name()),
         },
         Remedy::MakeArray(dtype) => match dtype.fields() {
-            Some(_) => format!("make it one with numpy.array({name}, struct.dtype), library.struct's"),
+            Some(_) => {
+                format!("make it one with numpy.array({name}, struct.dtype), library.struct's")
+            }
             None => format!("make it one with numpy.asarray({name}, '{}')", dtype.name()),
         },
         Remedy::MakeContiguous => format!("copy it with numpy.ascontiguousarray({name})"),
@@ -78,12 +80,7 @@ pub(super) fn call(py: Python<'_>, error: &CallError, errno: i32) -> PyErr {
 
 /// A `CallError`.
 #[cold]
-pub(super) fn failure(
-    function: &str,
-    code: &Bound<'_, PyAny>,
-    errno: i32,
-    message: &str,
-) -> PyErr {
+pub(super) fn failure(function: &str, code: &Bound<'_, PyAny>, errno: i32, message: &str) -> PyErr {
     make(code.py(), "CallError", message, |value| {
         value.setattr("function", function)?;
         value.setattr("code", code)?;
@@ -98,7 +95,11 @@ pub(super) fn library(py: Python<'_>, error: &LibraryError) -> PyErr {
 pub(super) fn prototype(py: Python<'_>, error: &PrototypeError) -> PyErr {
     let before = error.text.get(..error.span.start).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+    let column = before
+        .rsplit('\n')
+        .next()
+        .map_or(0, |line| line.chars().count())
+        + 1;
     make(py, "PrototypeError", &error.to_string(), |value| {
         value.setattr("reason", error.kind.to_string())?;
         value.setattr("remedy", error.kind.remedy())?;
@@ -109,7 +110,9 @@ pub(super) fn prototype(py: Python<'_>, error: &PrototypeError) -> PyErr {
 
 /// A prototype or header that can't be called, without a place in its text.
 pub(super) fn unsupported(py: Python<'_>, reason: &str) -> PyErr {
-    make(py, "PrototypeError", reason, |value| value.setattr("reason", reason))
+    make(py, "PrototypeError", reason, |value| {
+        value.setattr("reason", reason)
+    })
 }
 
 pub(super) fn bind(py: Python<'_>, error: &BindError) -> PyErr {
@@ -119,4 +122,3 @@ pub(super) fn bind(py: Python<'_>, error: &BindError) -> PyErr {
         error => unsupported(py, &error.to_string()),
     }
 }
-

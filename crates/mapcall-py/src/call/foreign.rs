@@ -9,11 +9,14 @@ use pyo3::types::{PyDict, PyMemoryView};
 ///
 /// What is asked, in this order: `__array_interface__` or `__array_struct__`, the buffer protocol,
 /// and DLPack for memory of the CPU.
-pub(super) fn view<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
+pub(super) fn view<'py>(
+    object: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
     let py = object.py();
     let class = object.get_type();
     let has = |name| class.hasattr(name);
-    let array = if has(intern!(py, "__array_interface__"))? || has(intern!(py, "__array_struct__"))? {
+    let array = if has(intern!(py, "__array_interface__"))? || has(intern!(py, "__array_struct__"))?
+    {
         without_copy(object)?
     } else if let Ok(buffer) = PyMemoryView::from(object) {
         without_copy(buffer.as_any())?

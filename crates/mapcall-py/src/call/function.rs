@@ -157,11 +157,18 @@ impl Function {
         let py = library.py();
         let success = options.success(py)?;
         if let Some(reason) = success.unfit(&inner.prototype().returns) {
-            return Err(PyValueError::new_err(format!("{}: check: {reason}", inner.name())));
+            return Err(PyValueError::new_err(format!(
+                "{}: check: {reason}",
+                inner.name()
+            )));
         }
-        let mut inner = inner.check(success).map_err(|error| errors::bind(py, &error))?;
+        let mut inner = inner
+            .check(success)
+            .map_err(|error| errors::bind(py, &error))?;
         if let Some(engine) = options.engine {
-            inner = inner.with_engine(engine).map_err(|error| errors::bind(py, &error))?;
+            inner = inner
+                .with_engine(engine)
+                .map_err(|error| errors::bind(py, &error))?;
         }
         let returns = Returns::new(py, &inner.prototype().returns)?;
         if let Some(destructor) = &options.destructor {
@@ -176,7 +183,9 @@ impl Function {
                 Rule::Record { dtype, .. } => Some(dtype),
                 _ => None,
             };
-            let dtype = dtype.map(|dtype| convert::to_numpy(py, dtype)).transpose()?;
+            let dtype = dtype
+                .map(|dtype| convert::to_numpy(py, dtype))
+                .transpose()?;
             Ok((name, dtype.map(Expected::new)))
         };
         let parameters = rules.map(parameter).collect::<PyResult<_>>()?;
@@ -200,9 +209,14 @@ impl Function {
             let rules = inner.contract().rules().iter().zip(&binding.parameters);
             let given = rules.filter(|(rule, _)| !matches!(rule, Rule::Inferred(_)));
             let dtype = |expected: &Option<Expected>| {
-                expected.as_ref().map(|expected| expected.dtype.clone_ref(py))
+                expected
+                    .as_ref()
+                    .map(|expected| expected.dtype.clone_ref(py))
             };
-            (quick, given.map(|(_, (_, expected))| dtype(expected)).collect())
+            (
+                quick,
+                given.map(|(_, (_, expected))| dtype(expected)).collect(),
+            )
         });
         let function = Bound::new(
             py,
@@ -352,9 +366,16 @@ impl Function {
     #[getter]
     #[pyo3(name = "parameters")]
     fn py_parameters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let parameters = self.inner.prototype().parameters.iter().zip(&self.binding.parameters);
+        let parameters = self
+            .inner
+            .prototype()
+            .parameters
+            .iter()
+            .zip(&self.binding.parameters);
         let parameters = parameters.map(|(parameter, (_, expected))| {
-            let dtype = expected.as_ref().map(|expected| expected.dtype.clone_ref(py));
+            let dtype = expected
+                .as_ref()
+                .map(|expected| expected.dtype.clone_ref(py));
             Parameter::new(py, parameter, dtype)
         });
         PyTuple::new(py, parameters.collect::<PyResult<Vec<_>>>()?)
@@ -426,21 +447,23 @@ impl Function {
     /// array([1, 2, 3], dtype=int32)
     ///
     /// A callable given as it is lives for that call only.
-    fn callback<'py>(
-        &self,
-        parameter: &str,
-        callable: &Bound<'py, PyAny>,
-    ) -> PyResult<Callback> {
+    fn callback<'py>(&self, parameter: &str, callable: &Bound<'py, PyAny>) -> PyResult<Callback> {
         let py = callable.py();
         let contract = self.inner.contract();
-        let position = contract.prototype().parameter(parameter).map(|(position, _)| position);
+        let position = contract
+            .prototype()
+            .parameter(parameter)
+            .map(|(position, _)| position);
         match position.and_then(|position| contract.rules().get(position)) {
             Some(Rule::Function(wanted)) => callback::Callback::new(&self.inner, wanted, callable),
             Some(_) => Err(PyValueError::new_err(format!(
                 "{}: {parameter} is no function pointer",
                 self.inner.name()
             ))),
-            None => Err(errors::argument(py, &contract.refuse_all(contract.unknown(parameter)))),
+            None => Err(errors::argument(
+                py,
+                &contract.refuse_all(contract.unknown(parameter)),
+            )),
         }
     }
 
@@ -486,9 +509,17 @@ impl Function {
             Origin::Text(text) => Some(text.as_str()),
             Origin::Header => None,
         };
-        let rebind = py.import(intern!(py, "mapcall._mapcall"))?.getattr("rebind")?;
+        let rebind = py
+            .import(intern!(py, "mapcall._mapcall"))?
+            .getattr("rebind")?;
         let library = &self.binding.library;
-        let arguments = (library, self.inner.name(), text, keywords, self.is_unchecked);
+        let arguments = (
+            library,
+            self.inner.name(),
+            text,
+            keywords,
+            self.is_unchecked,
+        );
         (rebind, arguments).into_pyobject(py).map(Bound::into_any)
     }
 }

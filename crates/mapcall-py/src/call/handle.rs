@@ -50,8 +50,8 @@ impl Handle {
         self.inner.target()
     }
 
-    pub(super) fn live_address(&self) -> Option<NonNull<c_void>> {
-        self.inner.address()
+    pub(super) fn in_use(&self) -> Option<mapcall::function::InUse> {
+        self.inner.in_use()
     }
 
     fn open_address(&self) -> PyResult<NonNull<c_void>> {
@@ -77,7 +77,9 @@ impl Handle {
             closed = self.inner.close();
             mapcall::call::errno()
         })?;
-        closed.map(drop).map_err(|error| errors::call(py, &error, errno))
+        closed
+            .map(drop)
+            .map_err(|error| errors::call(py, &error, errno))
     }
 }
 

@@ -68,7 +68,11 @@ pub(crate) fn load(
     let header = header.map(|name| -> PyResult<_> {
         let mut defined = Vec::new();
         for (name, value) in define.into_iter().flatten() {
-            let value = if value.is_none() { None } else { Some(value.str()?.to_string()) };
+            let value = if value.is_none() {
+                None
+            } else {
+                Some(value.str()?.to_string())
+            };
             defined.push((name.extract::<String>()?, value));
         }
         Ok(Source {
@@ -226,7 +230,7 @@ impl Library {
     ///     result, returns something true for one.
     /// gil : {'hold', 'release'}, optional
     ///     Whether other Python threads run during a call; by default, when the arrays have
-    ///     together 64 KiB or more.
+    ///     together 64 KiB or more, or a callable is given.
     /// text : {'str', 'bytes'}
     ///     What a ``const char *`` result becomes; a str must be UTF-8.
     /// destructor : Function, optional
@@ -280,7 +284,11 @@ impl Library {
             return Ok(Struct::new(name, ctype.clone()));
         }
         let known = self.known();
-        let mut texts = known.texts.iter().rev().map(|text| Declarations::parse(text));
+        let mut texts = known
+            .texts
+            .iter()
+            .rev()
+            .map(|text| Declarations::parse(text));
         let found = texts.find_map(|text| text.structs().get(name).cloned());
         match found {
             Some(ctype) => Ok(Struct::new(name, ctype)),
@@ -310,7 +318,12 @@ impl Library {
 
     fn __getattr__<'py>(this: &Bound<'py, Self>, name: &str) -> PyResult<Bound<'py, Function>> {
         let (py, library) = (this.py(), this.get());
-        let known = library.known().functions.iter().find(|(known, _)| known == name).map(|(_, function)| function.clone_ref(py));
+        let known = library
+            .known()
+            .functions
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, function)| function.clone_ref(py));
         if let Some(function) = known {
             return Ok(function.into_bound(py));
         }
@@ -339,7 +352,10 @@ impl Library {
 
     fn __dir__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
         let py = this.py();
-        let names = py.import("builtins")?.getattr("object")?.call_method1("__dir__", (this,))?;
+        let names = py
+            .import("builtins")?
+            .getattr("object")?
+            .call_method1("__dir__", (this,))?;
         let all = PyList::empty(py);
         for name in names.try_iter()? {
             all.append(name?)?;
@@ -354,13 +370,19 @@ impl Library {
 
     fn __repr__(&self) -> String {
         match &self.header {
-            Some(source) => format!("<mapcall.Library: {} ({})>", self.inner, source.name.display()),
+            Some(source) => format!(
+                "<mapcall.Library: {} ({})>",
+                self.inner,
+                source.name.display()
+            ),
             None => format!("<mapcall.Library: {}>", self.inner),
         }
     }
 
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
-        other.cast::<Self>().is_ok_and(|other| self.inner == other.get().inner)
+        other
+            .cast::<Self>()
+            .is_ok_and(|other| self.inner == other.get().inner)
     }
 
     fn __hash__(&self) -> u64 {
@@ -390,7 +412,9 @@ impl Library {
             }
             None => py.None().into_bound(py),
         };
-        (reload, (path, digest, header)).into_pyobject(py).map(Bound::into_any)
+        (reload, (path, digest, header))
+            .into_pyobject(py)
+            .map(Bound::into_any)
     }
 }
 
@@ -413,5 +437,9 @@ pub(crate) fn rebind<'py>(
         Some(prototype) => library.call_method("function", (prototype,), Some(options))?,
         None => library.getattr(PyString::new(py, name))?,
     };
-    if is_unchecked { function.getattr("unchecked") } else { Ok(function) }
+    if is_unchecked {
+        function.getattr("unchecked")
+    } else {
+        Ok(function)
+    }
 }

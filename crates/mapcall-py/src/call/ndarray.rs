@@ -111,9 +111,8 @@ unsafe fn memory_at<'a>(array: *mut PyArrayObject) -> Memory<'a> {
 /// Of a union's overlapping fields, only NumPy can tell.
 pub(super) fn is_same(one: &Bound<'_, PyArrayDescr>, other: &Bound<'_, PyArrayDescr>) -> bool {
     use numpy::PyArrayDescrMethods;
-    let is_plain = |descr: &Bound<'_, PyArrayDescr>| {
-        b"biufc".contains(&descr.kind()) || descr.has_fields()
-    };
+    let is_plain =
+        |descr: &Bound<'_, PyArrayDescr>| b"biufc".contains(&descr.kind()) || descr.has_fields();
     is_plain(one) && is_plain(other) && one.is_equiv_to(other)
 }
 
@@ -162,9 +161,17 @@ pub(super) fn on_memory<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     use numpy::PyArrayDescrMethods;
     let py = dtype.py();
-    let layout = mapcall::array::Layout::contiguous(shape, dtype.itemsize(), mapcall::array::layout::Order::C)
-        .map_err(|error| crate::errors::to_py(error.into()))?;
-    let mut dims: Vec<npy_intp> = layout.shape().iter().map(|length| length.cast_signed()).collect();
+    let layout = mapcall::array::Layout::contiguous(
+        shape,
+        dtype.itemsize(),
+        mapcall::array::layout::Order::C,
+    )
+    .map_err(|error| crate::errors::to_py(error.into()))?;
+    let mut dims: Vec<npy_intp> = layout
+        .shape()
+        .iter()
+        .map(|length| length.cast_signed())
+        .collect();
     let ndim = c_int::try_from(dims.len()).map_err(|_| PyMemoryError::new_err("too many axes"))?;
     let descr: *mut PyArray_Descr = dtype.clone().into_ptr().cast();
     // SAFETY: `dims` has `ndim` lengths, the reference to the dtype is handed over, and the caller
@@ -185,10 +192,13 @@ pub(super) fn on_memory<'py>(
     // SAFETY: a new reference, or null with an exception set.
     let array: Bound<'py, PyAny> = unsafe { Bound::from_owned_ptr_or_err(py, array) }?;
     // SAFETY: a new array without a base; the reference to the owner is handed over.
-    let failed = unsafe {
-        PY_ARRAY_API.PyArray_SetBaseObject(py, array.as_ptr().cast(), owner.into_ptr())
-    };
-    if failed == 0 { Ok(array) } else { Err(PyErr::fetch(py)) }
+    let failed =
+        unsafe { PY_ARRAY_API.PyArray_SetBaseObject(py, array.as_ptr().cast(), owner.into_ptr()) };
+    if failed == 0 {
+        Ok(array)
+    } else {
+        Err(PyErr::fetch(py))
+    }
 }
 
 /// The bytes of an item of a structured dtype, in words; `None` if the object is no such item.
@@ -197,7 +207,10 @@ pub(super) fn item_bytes(
     dtype: &Bound<'_, PyArrayDescr>,
 ) -> PyResult<Option<Vec<u64>>> {
     use numpy::PyArrayDescrMethods;
-    let array = object.py().import("numpy")?.call_method1("asarray", (object,))?;
+    let array = object
+        .py()
+        .import("numpy")?
+        .call_method1("asarray", (object,))?;
     let array = array.cast_into::<PyUntypedArray>()?;
     let memory = memory(&array);
     if !memory.shape.is_empty() || !dtype_of(&array).is_equiv_to(dtype) {

@@ -38,7 +38,11 @@ pub(super) unsafe fn word(kind: mapcall::contract::Number, object: *mut PyObject
         let mut overflow = 0;
         // SAFETY: it is an int.
         let value = unsafe { ffi::PyLong_AsLongLongAndOverflow(object, &raw mut overflow) };
-        return if overflow == 0 { kind.word_of_integer(value) } else { None };
+        return if overflow == 0 {
+            kind.word_of_integer(value)
+        } else {
+            None
+        };
     }
     None
 }
@@ -67,11 +71,16 @@ pub(super) fn read(object: &Bound<'_, PyAny>) -> PyResult<Number> {
             array.ndim() == 0
         });
     if is_numpy {
-        let kind: char = object.getattr(intern!(py, "dtype"))?.getattr(intern!(py, "kind"))?.extract()?;
+        let kind: char = object
+            .getattr(intern!(py, "dtype"))?
+            .getattr(intern!(py, "kind"))?
+            .extract()?;
         return match kind {
             'b' => scalar(Scalar::Bool(object.is_truthy()?)),
             'i' | 'u' => integer(&object.call_method0(intern!(py, "__index__"))?),
-            'f' => scalar(Scalar::Float(object.call_method0(intern!(py, "__float__"))?.extract()?)),
+            'f' => scalar(Scalar::Float(
+                object.call_method0(intern!(py, "__float__"))?.extract()?,
+            )),
             'c' => {
                 let value = object.call_method0(intern!(py, "__complex__"))?;
                 let value = value.cast::<PyComplex>()?;

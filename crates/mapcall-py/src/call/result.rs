@@ -59,7 +59,9 @@ impl Text {
 impl Returns {
     pub(super) fn new(py: Python<'_>, ctype: &CType) -> PyResult<Self> {
         let dtype = || -> PyResult<Py<PyArrayDescr>> {
-            let dtype = ctype.dtype().map_err(|error| PyValueError::new_err(error.to_string()))?;
+            let dtype = ctype
+                .dtype()
+                .map_err(|error| PyValueError::new_err(error.to_string()))?;
             convert::to_numpy(py, &dtype).map(Bound::unbind)
         };
         Ok(match Number::of(ctype) {
@@ -103,7 +105,11 @@ impl Returns {
         Err(PyValueError::new_err(format!(
             "{}: destructor: expected a function of one pointer to {}, got {}",
             function.name(),
-            if targets.is_empty() { "what it returns".to_owned() } else { targets.join(" or ") },
+            if targets.is_empty() {
+                "what it returns".to_owned()
+            } else {
+                targets.join(" or ")
+            },
             destructor.prototype(),
         )))
     }
@@ -202,7 +208,12 @@ fn judge(
         function.inner.name(),
         result.repr()?
     );
-    Err(errors::failure(function.inner.name(), result, errno, &message))
+    Err(errors::failure(
+        function.inner.name(),
+        result,
+        errno,
+        &message,
+    ))
 }
 
 pub(super) fn scalar<'py>(py: Python<'py>, value: Scalar) -> PyResult<Bound<'py, PyAny>> {
@@ -280,12 +291,14 @@ pub(super) fn handle<'py>(
     let name = target_name(target);
     // SAFETY: C gave it for one of that type: so the user of `load` has promised.
     let handle = unsafe { mapcall::Handle::new(origin, &name, address) };
-    let destructor = destructor.map(|destructor| &destructor.bind(py).get().inner).filter(|function| {
-        matches!(
-            function.contract().rules(),
-            [Rule::Pointer(pointer)] if pointer.takes(&name)
-        )
-    });
+    let destructor = destructor
+        .map(|destructor| &destructor.bind(py).get().inner)
+        .filter(|function| {
+            matches!(
+                function.contract().rules(),
+                [Rule::Pointer(pointer)] if pointer.takes(&name)
+            )
+        });
     let handle = match destructor {
         Some(destructor) => handle
             .with_destructor(destructor)
@@ -302,8 +315,15 @@ fn output<'py>(
     array: Bound<'py, PyUntypedArray>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, this) = (function.py(), function.get());
-    let rule = this.inner.contract().rules().get(position).and_then(Rule::array);
-    let target = rule.filter(|rule| rule.rank() == 1).and_then(|rule| pointed_to(&rule.ctype));
+    let rule = this
+        .inner
+        .contract()
+        .rules()
+        .get(position)
+        .and_then(Rule::array);
+    let target = rule
+        .filter(|rule| rule.rank() == 1)
+        .and_then(|rule| pointed_to(&rule.ctype));
     let Some(target) = target else {
         return Ok(array.into_any());
     };

@@ -141,7 +141,11 @@ pub(super) fn text(function: &mapcall::Function) -> String {
     let contract = function.contract();
     let arguments = contract.arguments().iter().map(|&position| {
         let rule = contract.rules().get(position);
-        format!("{}: {}", contract.name(position), rule.map_or_else(String::new, annotation))
+        format!(
+            "{}: {}",
+            contract.name(position),
+            rule.map_or_else(String::new, annotation)
+        )
     });
     let arguments = arguments.collect::<Vec<_>>().join(", ");
     match returns(&function.prototype().returns) {
@@ -162,9 +166,10 @@ fn annotation(rule: &Rule) -> String {
             _ => format!("Handle[{}]", pointer.target),
         },
         Rule::Function(function) => {
-            let parameters = function.parameters.iter().map(|ctype| {
-                returns(ctype).unwrap_or_default()
-            });
+            let parameters = function
+                .parameters
+                .iter()
+                .map(|ctype| returns(ctype).unwrap_or_default());
             let parameters = parameters.collect::<Vec<_>>().join(", ");
             let result = returns(&function.returns).unwrap_or_else(|| "None".into());
             format!("Callable[[{parameters}], {result}]")
@@ -196,7 +201,10 @@ fn returns(ctype: &CType) -> Option<String> {
             Some(if is_text {
                 "str".into()
             } else {
-                format!("Handle[{}]", mapcall::contract::target_name(&pointer.target))
+                format!(
+                    "Handle[{}]",
+                    mapcall::contract::target_name(&pointer.target)
+                )
             })
         }
         _ => Some(ctype.to_string()),
@@ -218,12 +226,16 @@ pub(super) fn inspect<'py>(
         let keywords = PyDict::new(py);
         keywords.set_item("default", default)?;
         keywords.set_item("annotation", Bound::new(py, annotation)?)?;
-        class.call((contract.name(position), class.getattr(kind)?), Some(&keywords))
+        class.call(
+            (contract.name(position), class.getattr(kind)?),
+            Some(&keywords),
+        )
     };
     let none = py.None().into_bound(py);
     let is_output = |position: usize| {
         let rule = contract.rules().get(position);
-        rule.and_then(Rule::array).is_some_and(mapcall::contract::ArrayRule::is_output)
+        rule.and_then(Rule::array)
+            .is_some_and(mapcall::contract::ArrayRule::is_output)
     };
     let parameters = PyList::empty(py);
     // Behind one that may be left out by position, Python lets no other be required.
@@ -243,7 +255,9 @@ pub(super) fn inspect<'py>(
         let annotation = Bound::new(py, Annotation(result))?;
         keywords.set_item(intern!(py, "return_annotation"), annotation)?;
     }
-    inspect.getattr("Signature")?.call((parameters,), Some(&keywords))
+    inspect
+        .getattr("Signature")?
+        .call((parameters,), Some(&keywords))
 }
 
 /// `Function.__doc__`: the class's own, and for each function what `help` shows of it.
@@ -273,7 +287,9 @@ impl Doc {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = function.py();
         match function.cast::<Function>() {
-            Ok(function) => Ok(document(&function.get().inner).into_pyobject(py)?.into_any()),
+            Ok(function) => Ok(document(&function.get().inner)
+                .into_pyobject(py)?
+                .into_any()),
             Err(_) => Ok(self.class.bind(py).clone()),
         }
     }

@@ -59,7 +59,10 @@ impl Struct {
     ///     When NumPy has none: bit-fields, or a flexible array at the end.
     #[getter]
     fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArrayDescr>> {
-        let dtype = self.ctype.dtype().map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let dtype = self
+            .ctype
+            .dtype()
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
         convert::to_numpy(py, &dtype)
     }
 

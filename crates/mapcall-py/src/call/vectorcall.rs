@@ -147,13 +147,24 @@ fn general<'py>(
         }
     }
     let kept = reader.kept;
-    check.settle().map_err(|error| errors::argument(py, &error))?;
+    check
+        .settle()
+        .map_err(|error| errors::argument(py, &error))?;
     let outputs = result::allocate(py, this, &mut check)?;
-    let nbytes = check.nbytes();
+    // A function that waits for threads which call back must not hold what they wait for.
+    let nbytes = if kept.calls_back() {
+        usize::MAX
+    } else {
+        check.nbytes()
+    };
     let errno = invoke(function, words, nbytes)?;
     drop(kept);
     let result = result(function, words, errno)?;
-    if outputs.is_empty() { Ok(result) } else { result::with_outputs(function, result, outputs) }
+    if outputs.is_empty() {
+        Ok(result)
+    } else {
+        result::with_outputs(function, result, outputs)
+    }
 }
 
 /// Runs the function on a frame that has been filled.

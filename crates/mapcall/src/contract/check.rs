@@ -122,7 +122,9 @@ impl<'a> Check<'a> {
         let words = Number::Integer(inferred.integer).words(value);
         words.map_err(|problem| self.contract.refuse(position, problem))?;
         let length = match value {
-            Scalar::Int(value) => isize::try_from(value).ok().and_then(|value| u64::try_from(value).ok()),
+            Scalar::Int(value) => isize::try_from(value)
+                .ok()
+                .and_then(|value| u64::try_from(value).ok()),
             Scalar::Bool(value) => Some(value.into()),
             _ => None,
         };
@@ -134,7 +136,11 @@ impl<'a> Check<'a> {
             Some(known) => {
                 let expected = *known;
                 let because = self.told_by(position, inferred.dimension);
-                let problem = Problem::Disagrees { value, expected, because };
+                let problem = Problem::Disagrees {
+                    value,
+                    expected,
+                    because,
+                };
                 return Err(self.contract.refuse(position, problem));
             }
             None => return Err(self.contract.refuse(position, Problem::NotInferred)),
@@ -354,7 +360,9 @@ impl<'a> Check<'a> {
     #[must_use]
     #[inline]
     pub fn has_outputs(&self) -> bool {
-        self.later.as_ref().is_some_and(|later| !later.outputs.is_empty())
+        self.later
+            .as_ref()
+            .is_some_and(|later| !later.outputs.is_empty())
     }
 
     /// The outputs that were left out, one after the other: position and shape.
@@ -385,17 +393,20 @@ impl<'a> Check<'a> {
     #[inline]
     fn dimension(&self, index: usize) -> Option<usize> {
         let known = self.dimensions.get(index).copied();
-        known.and_then(|length| isize::try_from(length).ok()).map(isize::cast_unsigned)
+        known
+            .and_then(|length| isize::try_from(length).ok())
+            .map(isize::cast_unsigned)
     }
 
     #[inline]
     fn overlap(&self, one: usize, other: usize) -> bool {
-        let span = |position: usize| {
-            let start = self.given(position).unwrap_or_default();
-            let size = self.sizes.get(position).copied().unwrap_or_default();
-            (start, size)
+        let span =
+            |position: usize| Some((self.given(position)?, self.sizes.get(position).copied()?));
+        let (Some((start, size)), Some((other_start, other_size))) = (span(one), span(other))
+        else {
+            // Without room to work in, nothing is known to be apart.
+            return true;
         };
-        let ((start, size), (other_start, other_size)) = (span(one), span(other));
         // A range of memory ends before the last address.
         size > 0
             && other_size > 0
@@ -489,8 +500,10 @@ impl<'a> Check<'a> {
     /// Keeps an axis whose extent is an expression for later; `false` if it has no extent.
     #[cold]
     fn postpone(&mut self, position: usize, axis: usize, shape: &[usize]) -> bool {
-        let is_known =
-            matches!(self.extent(position, axis), Some((_, ExtentRule::Expression(_))));
+        let is_known = matches!(
+            self.extent(position, axis),
+            Some((_, ExtentRule::Expression(_)))
+        );
         if is_known {
             let later = self.later.get_or_insert_default();
             later.extents.push((position, axis, shape.into()));
@@ -574,9 +587,7 @@ impl<'a> Check<'a> {
 
     /// The array that told a dimension: the first one before `position` that was given.
     fn told_by(&self, position: usize, dimension: usize) -> Option<String> {
-        let names_it = |extent: &ExtentRule| {
-            matches!(extent, ExtentRule::Dimension { dimension: other, .. } if *other == dimension)
-        };
+        let names_it = |extent: &ExtentRule| matches!(extent, ExtentRule::Dimension { dimension: other, .. } if *other == dimension);
         let outputs = self.later.as_ref().map_or(&[][..], |later| &later.outputs);
         let left_out = |position: usize| outputs.iter().any(|(other, _)| *other == position);
         let before = self.contract.rules.iter().enumerate().take(position);

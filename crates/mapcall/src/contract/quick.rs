@@ -112,7 +112,10 @@ impl Quick {
     pub fn new(contract: &Contract) -> Option<Self> {
         let layout = contract.trampoline.layout();
         let dimensions = contract.inferred.len();
-        if layout.words() > Self::WORDS || dimensions > EXTENTS || !is_word(&contract.prototype.returns) {
+        if layout.words() > Self::WORDS
+            || dimensions > EXTENTS
+            || !is_word(&contract.prototype.returns)
+        {
             return None;
         }
         let mut extents = [UNSET; EXTENTS];

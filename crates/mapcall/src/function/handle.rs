@@ -3,10 +3,9 @@
 use std::ffi::c_void;
 use std::fmt;
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Arg, CallError, Function, Value};
+use super::{Address, Arg, CallError, Function, Value};
 use crate::contract::{Rule, target_name};
 use crate::ctype::CType;
 
@@ -40,10 +39,30 @@ pub struct Handle(Arc<Inner>);
 
 struct Inner {
     target: Arc<str>,
-    address: AtomicPtr<c_void>,
-    destructor: Option<Function>,
     /// Keeps the library loaded.
     origin: Function,
+    /// Empty once closed.
+    open: Mutex<Option<Arc<Open>>>,
+}
+
+/// A pointer that is good until the last of its users lets it go.
+struct Open {
+    target: Arc<str>,
+    origin: Function,
+    address: Address,
+    destructor: Option<Function>,
+}
+
+/// A handle's pointer in use by a call: it stays good until this is dropped, whoever closes the handle
+/// meanwhile; the destructor waits.
+pub struct InUse(Arc<Open>);
+
+impl InUse {
+    /// The pointer.
+    #[must_use]
+    pub fn address(&self) -> NonNull<c_void> {
+        self.0.address.0
+    }
 }
 
 impl Handle {
@@ -87,11 +106,25 @@ impl Handle {
     }
 
     fn open(origin: &Function, target: &str, address: NonNull<c_void>) -> Self {
-        Self(Arc::new(Inner {
-            target: target.into(),
-            address: AtomicPtr::new(address.as_ptr()),
-            destructor: None,
+        Self::with(origin, &target.into(), Address(address), None)
+    }
+
+    fn with(
+        origin: &Function,
+        target: &Arc<str>,
+        address: Address,
+        destructor: Option<Function>,
+    ) -> Self {
+        let open = Open {
+            target: Arc::clone(target),
             origin: origin.clone(),
+            address,
+            destructor,
+        };
+        Self(Arc::new(Inner {
+            target: Arc::clone(target),
+            origin: origin.clone(),
+            open: Mutex::new(Some(Arc::new(open))),
         }))
     }
 
@@ -105,13 +138,16 @@ impl Handle {
     /// [`CallError::Argument`] when the function doesn't take such a handle, and nothing else.
     pub fn with_destructor(&self, destructor: &Function) -> Result<Self, CallError> {
         check_destructor(destructor, self.target())?;
-        let address = self.0.address.swap(ptr::null_mut(), Ordering::AcqRel);
-        Ok(Self(Arc::new(Inner {
+        let open = self.0.open().take();
+        let closed = Self(Arc::new(Inner {
             target: Arc::clone(&self.0.target),
-            address: AtomicPtr::new(address),
-            destructor: Some(destructor.clone()),
             origin: self.0.origin.clone(),
-        })))
+            open: Mutex::new(None),
+        }));
+        Ok(open.map_or(closed, |open| {
+            let destructor = Some(destructor.clone());
+            Self::with(&self.0.origin, &self.0.target, open.address, destructor)
+        }))
     }
 
     /// What it points to: the tag of a struct without its keyword, or a C type.
@@ -129,7 +165,13 @@ impl Handle {
     /// The pointer; `None` once closed.
     #[must_use]
     pub fn address(&self) -> Option<NonNull<c_void>> {
-        NonNull::new(self.0.address.load(Ordering::Acquire))
+        self.0.open().as_ref().map(|open| open.address.0)
+    }
+
+    /// The pointer for a call; `None` once closed.
+    #[must_use]
+    pub fn in_use(&self) -> Option<InUse> {
+        self.0.open().clone().map(InUse)
     }
 
     /// Whether it has been closed, or its destructor been moved to another handle.
@@ -140,33 +182,42 @@ impl Handle {
 
     /// Ends its life: runs the destructor, if there is one, and gives what that returned.
     ///
-    /// Closing a closed handle does nothing.
+    /// Closing a closed handle does nothing. While a call in another thread uses the handle, the
+    /// destructor waits for the end of that call, and `close` for nothing.
     ///
     /// # Errors
     ///
     /// [`CallError`] when the destructor says that it failed; the handle is closed all the same.
     pub fn close(&self) -> Result<Option<Value>, CallError> {
-        self.0.close()
-    }
-}
-
-impl Inner {
-    fn close(&self) -> Result<Option<Value>, CallError> {
-        let address = self.address.swap(ptr::null_mut(), Ordering::AcqRel);
-        match (NonNull::new(address), &self.destructor) {
-            (Some(address), Some(destructor)) => {
-                let last = Handle::open(&self.origin, &self.target, address);
-                destructor.call(&mut [Arg::Handle(last)]).map(Some)
-            }
-            _ => Ok(None),
+        let open = self.0.open().take();
+        // Whoever still uses it runs the destructor.
+        match open.and_then(Arc::into_inner) {
+            Some(mut open) => open.end(),
+            None => Ok(None),
         }
     }
 }
 
-impl Drop for Inner {
+impl Inner {
+    fn open(&self) -> MutexGuard<'_, Option<Arc<Open>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn end(&mut self) -> Result<Option<Value>, CallError> {
+        let Some(destructor) = self.destructor.take() else {
+            return Ok(None);
+        };
+        let last = Handle::with(&self.origin, &self.target, self.address, None);
+        destructor.call(&mut [Arg::Handle(last)]).map(Some)
+    }
+}
+
+impl Drop for Open {
     fn drop(&mut self) {
         // Nobody is left to hear of an error; close before to know.
-        let _ = self.close();
+        let _ = self.end();
     }
 }
 

@@ -38,7 +38,7 @@ use std::sync::Arc;
 
 pub use arg::{Arg, Slot};
 pub use error::{BindError, CallError, Success};
-pub use handle::Handle;
+pub use handle::{Handle, InUse};
 pub use typed::{CFunction, CNumber, CTarget, CValue, Mismatch, TypedError};
 pub use value::Value;
 

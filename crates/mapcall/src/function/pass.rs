@@ -6,7 +6,7 @@ use mapcall_array::Array;
 use mapcall_array::layout::Order;
 use smallvec::SmallVec;
 
-use super::{Arg, CallError, Slot};
+use super::{Arg, CallError, InUse, Slot};
 use crate::contract::{Check, Contract, Problem, Remedy, Rule, check_dtype};
 
 /// The words of one call, 16-byte aligned as the largest of C's scalars.
@@ -23,6 +23,13 @@ impl Frame {
     }
 }
 
+/// What must live until the call is over.
+#[expect(dead_code, reason = "it is kept, and dropped")]
+pub(super) enum Kept {
+    Text(CString),
+    Handle(InUse),
+}
+
 /// Checks one argument and puts it into the frame; what it needs beyond it is kept.
 pub(super) fn argument(
     check: &mut Check<'_>,
@@ -30,7 +37,7 @@ pub(super) fn argument(
     position: usize,
     argument: &Arg<'_>,
     unchecked: bool,
-    kept: &mut Vec<CString>,
+    kept: &mut Vec<Kept>,
 ) -> Result<(), CallError> {
     let refuse = |problem| contract.refuse(position, problem);
     let Some(rule) = contract.rules().get(position) else {
@@ -69,7 +76,7 @@ pub(super) fn argument(
                 })
             })?;
             check.word(position, text.as_ptr().expose_provenance() as u64);
-            kept.push(text);
+            kept.push(Kept::Text(text));
         }
         (Rule::Text | Rule::Pointer(_) | Rule::Function(_), Arg::Null) => check.word(position, 0),
         (Rule::Pointer(pointer), Arg::Handle(handle)) => {
@@ -77,10 +84,12 @@ pub(super) fn argument(
             if !pointer.takes(&found) {
                 return Err(refuse(Problem::Handle { found }).into());
             }
-            let address = handle
-                .address()
+            let in_use = handle
+                .in_use()
                 .ok_or_else(|| refuse(Problem::Closed { found }))?;
-            check.word(position, address.as_ptr().expose_provenance() as u64);
+            let address = in_use.address().as_ptr();
+            check.word(position, address.expose_provenance() as u64);
+            kept.push(Kept::Handle(in_use));
         }
         (Rule::Pointer(pointer), Arg::Slot(slot)) => {
             if !(unchecked || pointer.is_void) {
