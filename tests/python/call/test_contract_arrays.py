@@ -155,8 +155,7 @@ def test_tensors_and_arrow(c: Counted, kind: str) -> None:
 
 def test_memory_of_another_device(c: Counted) -> None:
     c.refuses(
-        "sum: x: expected float64[n], got a DLPack;"
-        " make it one with numpy.asarray(x, 'float64')",
+        "sum: x: expected float64[n], got a DLPack; make it one with numpy.asarray(x, 'float64')",
         c.function(SUM),
         DLPack(np.arange(4.0), (2, 0)),
     )
@@ -374,7 +373,7 @@ def test_extents_without_a_value(c: Counted) -> None:
     assert ratio(6, 2, b"abc") == 3
     before = c.called
     for function, arguments in ((below, (1, b"")), (ratio, (6, 0, b"")), (ratio, (-6, 2, b""))):
-        with pytest.raises(mapcall.ArgumentError, match="x: expected .* of some size, got "):
+        with pytest.raises(mapcall.ArgumentError, match=r"x: expected .* of some size, got "):
             function(*arguments)
     assert c.called == before
 
@@ -430,8 +429,7 @@ def test_other_names_of_a_dtype(c: Counted, compile_c: Any) -> None:
         np.ones(3, "u4"),
     )
     c.refuses(
-        "total: x: expected int32[n], got an array of <m8[s];"
-        " convert it with x.astype('int32')",
+        "total: x: expected int32[n], got an array of <m8[s]; convert it with x.astype('int32')",
         total,
         np.ones(3, "m8[s]"),
     )

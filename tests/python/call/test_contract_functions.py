@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gc
 import inspect
@@ -110,7 +111,8 @@ class TestAttributes:
 
     def test_inspect_many(self, c: Counted) -> None:
         signature = inspect.signature(c.function(MANY))
-        assert list(signature.parameters) == "mode b z s p h f x y z2 m n".split()
+        names = ["mode", "b", "z", "s", "p", "h", "f", "x", "y", "z2", "m", "n"]
+        assert list(signature.parameters) == names
         assert repr(signature.return_annotation) == "int"
 
     def test_help(self, saxpy: mapcall.Function) -> None:
@@ -317,10 +319,8 @@ class TestLeaks:
         saxpy(1, given)
         assert apply(identity, 2) == 2
         assert (sys.getrefcount(given), sys.getrefcount(identity)) == before
-        try:
+        with contextlib.suppress(mapcall.ArgumentError):
             saxpy(1, given, np.zeros(3, "f4"))
-        except mapcall.ArgumentError:
-            pass
         assert sys.getrefcount(given) == before[0]
         # What is exported can't be resized.
         saxpy(1, memoryview(raw).cast("f"))

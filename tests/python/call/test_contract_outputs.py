@@ -67,9 +67,7 @@ class TestOutputs:
         assert (y.tolist(), again.tolist()) == ([-2] * 4, [-1] * 4)
 
     def test_several(self, c: Counted) -> None:
-        fill = c.function(
-            "void fill(size_t n, const double x[n], double low[n], float high[2][n])"
-        )
+        fill = c.function("void fill(size_t n, const double x[n], double low[n], float high[2][n])")
         low, high = fill(self.X)
         assert (low.tolist(), high.tolist()) == ([0, 1, 2], [[0, 0, 0], [0, 2, 4]])
         assert (high.dtype, high.flags.c_contiguous, high.flags.owndata) == ("f4", True, True)
@@ -224,7 +222,7 @@ class TestErrno:
         # It is 0 when C is entered, and Python's own calls don't reach it.
         set_errno(6)
         with pytest.raises(FileNotFoundError):
-            open("/nowhere")
+            os.stat("/nowhere")
         assert mapcall.get_errno() == 6
         assert was() == 0
         assert mapcall.get_errno() == 0

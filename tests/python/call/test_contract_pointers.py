@@ -289,7 +289,7 @@ class TestHandle:
             books,
             other.address,
         )
-        with pytest.raises(ValueError, match="other: destructor: .* pointer to other, got .*end"):
+        with pytest.raises(ValueError, match=r"other: destructor: .* pointer to other, got .*end"):
             c.function("struct other *other(void)", destructor=end)
         with pytest.raises(TypeError):
             c.function(NEW, destructor=print)

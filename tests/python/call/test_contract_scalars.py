@@ -216,9 +216,7 @@ def test_a_long_double_keeps_its_digits(c: Counted, engine: str | None) -> None:
         ("double", np.int64(2**53 + 1), "9007199254740993"),
     ],
 )
-def test_numbers_that_a_float_has_not(
-    c: Counted, ctype: str, wrong: object, found: str
-) -> None:
+def test_numbers_that_a_float_has_not(c: Counted, ctype: str, wrong: object, found: str) -> None:
     function = same(c, ctype)
     c.refuses(
         f"{function.name}: x: expected {ctype}, got {found}; give a value that {ctype} has",
@@ -298,7 +296,7 @@ class TestWriting:
         assert digits(1, 2, 3) == 123
         assert digits(1, 2, ones=3) == digits(1, ones=3, tens=2) == 123
         assert digits(ones=3, tens=2, hundreds=1) == 123
-        assert digits(*[1, 2], **{"ones": 3}) == 123
+        assert digits(*[1, 2], ones=3) == 123
         # Keywords that no program's text has interned.
         assert digits(1, 2, **{"".join(["on", "es"]): 3}) == 123
         assert functools.partial(digits, 1, ones=3)(2) == 123

@@ -83,7 +83,7 @@ def test_dtypes(c: Counted, particle: np.dtype) -> None:
 
 def test_structs_without_a_dtype(c: Counted) -> None:
     c.function(NORM)
-    with pytest.raises(KeyError, match="expected a struct that .* defines, got 'nowhere'|nowhere"):
+    with pytest.raises(KeyError, match=r"expected a struct that .* defines, got 'nowhere'|nowhere"):
         c.library.struct("nowhere")
     for name in ("flags", "hidden"):
         with pytest.raises((ValueError, KeyError), match=name):

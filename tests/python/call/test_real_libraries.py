@@ -348,7 +348,7 @@ class TestOpenBLAS:
         # `k` is what `b` has; of the longer rows of `a`, the rest stays unread.
         c[:] = dgemm(*options, 3, 1.0, a, b[:6], 0.0, ldc=4)
         np.testing.assert_allclose(c[:, :3], a[:, :6] @ b[:6], rtol=1e-12)
-        with pytest.raises(mapcall.ArgumentError, match="cblas_dgemm: c: expected .* m = 5 as a"):
+        with pytest.raises(mapcall.ArgumentError, match=r"cblas_dgemm: c: expected .* m = 5 as a"):
             dgemm(*options, 3, 1.0, a, b, 0.0, c[:4])
         with pytest.raises(mapcall.ArgumentError, match="cblas_dgemm: a: expected "):
             dgemm(*options, 3, 1.0, a.T, b, 0.0, c)

@@ -131,7 +131,7 @@ impl<'py> Reader<'_, '_, 'py> {
         if object.is_none() {
             return self.leave_out(position);
         }
-        let array = self.foreign(object)?.ok_or_else(|| {
+        let array = foreign::view(object)?.ok_or_else(|| {
             let remedy = Remedy::MakeArray(rule.dtype.clone());
             self.unfit(position, object, remedy)
         })?;
@@ -193,35 +193,30 @@ impl<'py> Reader<'_, '_, 'py> {
         }
         let contract = self.function.inner.contract();
         let rule = contract.rules().get(position);
-        let check = |found: &mapcall::array::DType| match rule {
-            Some(Rule::Array(rule)) => rule.check_dtype(found),
-            Some(Rule::Pointer(rule)) => rule.check_dtype(found),
-            _ => Ok(()),
+        let problem = match (rule, ndarray::core_dtype(array)) {
+            (Some(Rule::Array(rule)), Ok(found)) => rule.check_dtype(&found).err(),
+            (Some(Rule::Pointer(rule)), Ok(found)) => rule.check_dtype(&found).err(),
+            (
+                Some(
+                    Rule::Array(ArrayRule { dtype, .. })
+                    | Rule::Pointer(PointerRule {
+                        dtype: Some(dtype), ..
+                    }),
+                ),
+                Err(found),
+            ) => Some(Problem::ForeignDType {
+                expected: dtype.clone(),
+                found,
+            }),
+            _ => None,
         };
-        let problem = match ndarray::core_dtype(array) {
-            Ok(found) => check(&found).err(),
-            Err(found) => match rule {
-                Some(Rule::Array(ArrayRule { dtype, .. })) => Some(Problem::ForeignDType {
-                    expected: dtype.clone(),
-                    found,
-                }),
-                Some(Rule::Pointer(PointerRule {
-                    dtype: Some(dtype), ..
-                })) => Some(Problem::ForeignDType {
-                    expected: dtype.clone(),
-                    found,
-                }),
-                _ => None,
-            },
-        };
-        match problem {
-            Some(problem) => Err(self.refuse(position, problem)),
-            None => {
-                if let Some(expected) = expected {
-                    let _ = expected.other.set(self.py, dtype.unbind());
-                }
-                Ok(())
+        if let Some(problem) = problem {
+            Err(self.refuse(position, problem))
+        } else {
+            if let Some(expected) = expected {
+                let _ = expected.other.set(self.py, dtype.unbind());
             }
+            Ok(())
         }
     }
 
@@ -336,7 +331,7 @@ impl<'py> Reader<'_, '_, 'py> {
         let is_allowed = rule.is_void || self.function.is_unchecked;
         let array = match ndarray::as_array(object, self.ndarray) {
             Some(array) => Some(array.clone()),
-            None => self.foreign(object)?,
+            None => foreign::view(object)?,
         };
         if let Some(array) = array {
             if !is_allowed {
@@ -451,11 +446,6 @@ impl<'py> Reader<'_, '_, 'py> {
     pub(super) fn leave_out(&mut self, position: usize) -> PyResult<()> {
         let left_out = self.check.leave_out(position);
         left_out.map_err(|error| errors::argument(self.py, &error))
-    }
-
-    /// The memory of another library's array, which is no sequence, text or number.
-    fn foreign(&self, object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
-        foreign::view(object)
     }
 
     fn refuse(&self, position: usize, problem: Problem) -> PyErr {

@@ -236,20 +236,17 @@ impl Body {
             return result::scalar(py, number.value(words));
         }
         let word = words.first().copied().unwrap_or_default();
-        match ctype.resolved() {
-            CType::Pointer(pointer) => {
-                let target = pointer.target.resolved();
-                if pointer.is_const && matches!(target, CType::Integer(Integer::Char)) {
-                    return result::text(py, word, Text::Str);
-                }
-                result::handle(py, &self.origin, &pointer.target, word, None)
+        if let CType::Pointer(pointer) = ctype.resolved() {
+            let target = pointer.target.resolved();
+            if pointer.is_const && matches!(target, CType::Integer(Integer::Char)) {
+                return result::text(py, word, Text::Str);
             }
-            _ => {
-                let dtype = ctype
-                    .dtype()
-                    .map_err(|error| PyValueError::new_err(error.to_string()))?;
-                result::item(&convert::to_numpy(py, &dtype)?, words)
-            }
+            result::handle(py, &self.origin, &pointer.target, word, None)
+        } else {
+            let dtype = ctype
+                .dtype()
+                .map_err(|error| PyValueError::new_err(error.to_string()))?;
+            result::item(&convert::to_numpy(py, &dtype)?, words)
         }
     }
 
@@ -273,7 +270,7 @@ impl Body {
                     .words(value)
                     .map(|words| words.to_vec())
                     .map_err(|problem| wrong(problem, kind.to_string())),
-                _ => Err(wrong(self.unfit(result)?, kind.to_string())),
+                _ => Err(wrong(unfit(result)?, kind.to_string())),
             };
         }
         match returns.resolved() {
@@ -291,7 +288,7 @@ impl Body {
                         address.ok_or_else(|| wrong(Problem::Closed { found }, wanted))?;
                     Ok(vec![address.address().as_ptr().expose_provenance() as u64])
                 }
-                Err(_) => Err(wrong(self.unfit(result)?, "a handle or None".into())),
+                Err(_) => Err(wrong(unfit(result)?, "a handle or None".into())),
             },
             _ => {
                 let expected = returns.to_string();
@@ -300,18 +297,18 @@ impl Body {
                     .map_err(|error| PyValueError::new_err(error.to_string()))?;
                 let dtype = convert::to_numpy(result.py(), &dtype)?;
                 let item = ndarray::item_bytes(result, &dtype)?;
-                item.ok_or_else(|| match self.unfit(result) {
+                item.ok_or_else(|| match unfit(result) {
                     Ok(problem) => wrong(problem, expected),
                     Err(error) => error,
                 })
             }
         }
     }
+}
 
-    fn unfit(&self, result: &Bound<'_, PyAny>) -> PyResult<Problem> {
-        Ok(Problem::Type {
-            found: result.get_type().name()?.to_string(),
-            remedy: Remedy::Words("return one".into()),
-        })
-    }
+fn unfit(result: &Bound<'_, PyAny>) -> PyResult<Problem> {
+    Ok(Problem::Type {
+        found: result.get_type().name()?.to_string(),
+        remedy: Remedy::Words("return one".into()),
+    })
 }

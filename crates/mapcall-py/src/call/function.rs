@@ -47,9 +47,12 @@ pub(crate) struct Function {
     /// `numpy.ndarray`, at hand.
     pub(super) ndarray: Py<PyType>,
     /// The contract for the usual call, if it is simple enough, and the dtypes of arrays by argument.
-    pub(super) quick: Option<(Quick, Box<[Option<Py<PyArrayDescr>>]>)>,
+    pub(super) quick: Option<(Quick, DTypes)>,
     binding: Arc<Binding>,
 }
+
+/// The dtypes of arrays by argument; nothing for numbers.
+type DTypes = Box<[Option<Py<PyArrayDescr>>]>;
 
 /// What a bound function has beyond the core's.
 pub(super) struct Binding {
@@ -106,7 +109,9 @@ impl Options {
             PyValueError::new_err(format!("{name} must be {known}, got '{got}'"))
         };
         Ok(Self {
-            is_callable: check.as_ref().is_some_and(|check| check.is_callable()),
+            is_callable: check
+                .as_ref()
+                .is_some_and(pyo3::types::PyAnyMethods::is_callable),
             check: check.map(Bound::unbind),
             gil: match gil {
                 None => Gil::BySize,
@@ -199,12 +204,12 @@ impl Function {
         Self::object(py, inner, false, binding)
     }
 
-    fn object<'py>(
-        py: Python<'py>,
+    fn object(
+        py: Python<'_>,
         inner: mapcall::Function,
         is_unchecked: bool,
         binding: Arc<Binding>,
-    ) -> PyResult<Bound<'py, Self>> {
+    ) -> PyResult<Bound<'_, Self>> {
         let quick = Quick::new(inner.contract()).map(|quick| {
             let rules = inner.contract().rules().iter().zip(&binding.parameters);
             let given = rules.filter(|(rule, _)| !matches!(rule, Rule::Inferred(_)));
@@ -447,7 +452,7 @@ impl Function {
     /// array([1, 2, 3], dtype=int32)
     ///
     /// A callable given as it is lives for that call only.
-    fn callback<'py>(&self, parameter: &str, callable: &Bound<'py, PyAny>) -> PyResult<Callback> {
+    fn callback(&self, parameter: &str, callable: &Bound<'_, PyAny>) -> PyResult<Callback> {
         let py = callable.py();
         let contract = self.inner.contract();
         let position = contract

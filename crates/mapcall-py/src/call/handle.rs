@@ -182,14 +182,13 @@ impl Handle {
         owner: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (py, handle) = (this.py(), this.get());
-        let dtype: Bound<'py, PyArrayDescr> = match dtype {
-            Some(dtype) => convert::dtype(dtype)?,
-            None => {
-                let dtype = handle.ctype.dtype().map_err(|error| {
-                    PyTypeError::new_err(format!("array: expected a dtype, got none; {error}"))
-                })?;
-                convert::to_numpy(py, &dtype)?
-            }
+        let dtype: Bound<'py, PyArrayDescr> = if let Some(dtype) = dtype {
+            convert::dtype(dtype)?
+        } else {
+            let dtype = handle.ctype.dtype().map_err(|error| {
+                PyTypeError::new_err(format!("array: expected a dtype, got none; {error}"))
+            })?;
+            convert::to_numpy(py, &dtype)?
         };
         let shape = convert::shape(shape)?.unwrap_or_default();
         let address = handle.open_address()?;

@@ -16,6 +16,10 @@ use super::function::Function;
 /// >>> f.parameters
 /// (<mapcall.Parameter: double x>, <mapcall.Parameter: int exponent[1]>)
 #[pyclass(frozen, get_all, module = "mapcall")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an attribute of its own for Python"
+)]
 pub(crate) struct Parameter {
     /// Its name in the prototype.
     ///
