@@ -23,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
         Ok(contract) => contract,
         Err(error) => return assert!(!error.to_string().is_empty()),
     };
-    assert!(contract.trampoline().layout().words() <= LARGEST_FRAME);
+    assert!(contract.words() <= LARGEST_FRAME);
     let mut choices = Choices(parts.next().unwrap_or_default());
     for _ in 0..8 {
         let mut frame = vec![0; contract.words()];

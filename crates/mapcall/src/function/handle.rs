@@ -50,7 +50,8 @@ struct Open {
     target: Arc<str>,
     origin: Function,
     address: Address,
-    destructor: Option<Function>,
+    /// Taken when it runs, and when another takes its place.
+    destructor: Mutex<Option<Function>>,
 }
 
 /// A handle's pointer in use by a call: it stays good until this is dropped, whoever closes the handle
@@ -119,7 +120,7 @@ impl Handle {
             target: Arc::clone(target),
             origin: origin.clone(),
             address,
-            destructor,
+            destructor: Mutex::new(destructor),
         };
         Self(Arc::new(Inner {
             target: Arc::clone(target),
@@ -145,6 +146,7 @@ impl Handle {
             open: Mutex::new(None),
         }));
         Ok(open.map_or(closed, |open| {
+            open.destructor().take();
             let destructor = Some(destructor.clone());
             Self::with(&self.0.origin, &self.0.target, open.address, destructor)
         }))
@@ -192,7 +194,7 @@ impl Handle {
         let open = self.0.open().take();
         // Whoever still uses it runs the destructor.
         match open.and_then(Arc::into_inner) {
-            Some(mut open) => open.end(),
+            Some(open) => open.end(),
             None => Ok(None),
         }
     }
@@ -205,8 +207,15 @@ impl Inner {
 }
 
 impl Open {
-    fn end(&mut self) -> Result<Option<Value>, CallError> {
-        let Some(destructor) = self.destructor.take() else {
+    fn destructor(&self) -> MutexGuard<'_, Option<Function>> {
+        self.destructor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self) -> Result<Option<Value>, CallError> {
+        let destructor = self.destructor().take();
+        let Some(destructor) = destructor else {
             return Ok(None);
         };
         let last = Handle::with(&self.origin, &self.target, self.address, None);

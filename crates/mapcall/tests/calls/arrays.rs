@@ -371,7 +371,7 @@ fn other_things_than_arrays_are_refused() {
 fn overlap(one: &str, other: &str, apart: usize) -> Result<(), String> {
     let text = format!("void f({one} a[restrict 8], {other} b[8])");
     let contract = Contract::new(Prototype::parse(&text).unwrap()).unwrap();
-    let mut frame = vec![0; contract.trampoline().layout().words()];
+    let mut frame = vec![0; contract.words()];
     let mut check = Check::new(&contract, &mut frame);
     let bytes = [0_u8; 32];
     for (position, start) in [(0, 8), (1, 8_usize.wrapping_add(apart))] {

@@ -103,7 +103,7 @@ fn an_inferred_extent_may_be_told() {
         panic!("n is inferred")
     };
     let told = |value: Scalar| {
-        let mut frame = vec![0; contract.trampoline().layout().words()];
+        let mut frame = vec![0; contract.words()];
         let mut check = Check::new(&contract, &mut frame);
         check
             .inferred(0, inferred, value)

@@ -132,7 +132,7 @@ fn checked(
     left_out: &[bool],
     given: [usize; 3],
 ) -> Settled {
-    let mut frame = vec![0; contract.trampoline().layout().words()];
+    let mut frame = vec![0; contract.words()];
     let mut check = Check::new(contract, &mut frame);
     for (position, rule) in contract.rules().iter().enumerate() {
         match rule {
@@ -225,7 +225,7 @@ proptest! {
             .collect();
         let text = format!("void f({})", parameters.join(", "));
         let contract = Contract::new(Prototype::parse(&text).unwrap()).unwrap();
-        let mut frame = vec![0; contract.trampoline().layout().words()];
+        let mut frame = vec![0; contract.words()];
         let mut check = Check::new(&contract, &mut frame);
         for (position, (_, _, start, length)) in arrays.iter().enumerate() {
             let rule = contract.rules()[position].array().unwrap();
