@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use mapcall::Prototype;
-use mapcall::contract::{Check, Contract, Memory, Rule};
+use mapcall::contract::{Check, Contract, Memory, Operand, Quick, Rule};
 use proptest::prelude::*;
 
 const TYPES: [(&str, usize); 3] = [
@@ -164,8 +164,72 @@ fn checked(
     ))
 }
 
+/// The inferred values by the quick way, if the contract has one.
+fn quickly(contract: &Contract, shapes: &[Vec<usize>], given: [usize; 3]) -> Option<Settled> {
+    let quick = Quick::new(contract)?;
+    let strides = [0; 4];
+    let rules = contract.rules().iter().enumerate();
+    let mut operands = rules.filter_map(|(position, rule)| match rule {
+        Rule::Inferred(_) => None,
+        Rule::Number(number) => {
+            let value = i64::try_from(given[position]).unwrap();
+            Some(Operand::Word(number.word_of_integer(value).unwrap()))
+        }
+        _ => {
+            let shape = &shapes[position - 3];
+            Some(Operand::Array(memory(0, shape, &strides[..shape.len()])))
+        }
+    });
+    let mut frame = Quick::frame();
+    let bytes = quick.fill(&mut frame, |_| operands.next());
+    Some(bytes.map(|_| {
+        let words = contract.rules().iter().zip(&frame);
+        let inferred = words.filter(|(rule, _)| matches!(rule, Rule::Inferred(_)));
+        let inferred = inferred.map(|(_, &word)| usize::try_from(word).unwrap());
+        (inferred.collect(), Vec::new())
+    }))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn the_quick_way_takes_what_the_check_takes(
+        arrays in prop::collection::vec(
+            prop::collection::vec(
+                (prop_oneof![4 => (0_usize..3).prop_map(Extent::Name), 1 => (0_usize..6).prop_map(Extent::Constant)], prop_oneof![15 => Just(0_isize), 1 => Just(1)]),
+                1..3,
+            ),
+            1..5,
+        ),
+        n in prop::array::uniform3(prop_oneof![8 => 0_usize..6, 1 => 120_usize..140]),
+        types in prop::array::uniform3(0_usize..3),
+    ) {
+        let mut text = String::from("double f(");
+        for (i, &which) in types.iter().enumerate() {
+            let _ = write!(text, "{} n{i}, ", TYPES[which].0);
+        }
+        for (i, axes) in arrays.iter().enumerate() {
+            let _ = write!(text, "{}float x{i}", if i == 0 { "" } else { ", " });
+            for (extent, _) in axes {
+                let _ = write!(text, "[{}]", extent.text());
+            }
+        }
+        text.push(')');
+        let given = [0, 1, 2].map(|i| n[i].min(TYPES[types[i]].1));
+        let shape = |axes: &Axes| -> Vec<usize> {
+            let length = |(extent, nudge): &(Extent, isize)| {
+                extent.value(n).unwrap_or(0).saturating_add_signed(*nudge)
+            };
+            axes.iter().map(length).collect()
+        };
+        let shapes: Vec<_> = arrays.iter().map(shape).collect();
+        let contract = Contract::new(Prototype::parse(&text).unwrap()).unwrap();
+        if let Some(quickly) = quickly(&contract, &shapes, given) {
+            let checked = checked(&contract, &shapes, &vec![false; shapes.len()], given);
+            prop_assert_eq!(quickly, checked, "{}", text);
+        }
+    }
 
     #[test]
     fn shapes_are_taken_exactly_if_they_fit(
@@ -239,7 +303,20 @@ proptest! {
                 (one.1 || other.1) && !(one.0 && other.0) && !bytes(one).is_disjoint(&bytes(other))
             })
         };
-        prop_assert_eq!(check.settle().is_err(), arrays.iter().enumerate().any(clashes), "{}", text);
+        let clash = arrays.iter().enumerate().any(clashes);
+        prop_assert_eq!(check.settle().is_err(), clash, "{}", text);
+        if let Some(quick) = Quick::new(&contract) {
+            let shapes: Vec<_> = arrays.iter().map(|(_, _, _, length)| [*length]).collect();
+            let mut given = arrays.iter().zip(&shapes);
+            let taken = quick.fill(&mut Quick::frame(), |_| {
+                let ((_, _, start, _), shape) = given.next()?;
+                Some(Operand::Array(memory(*start, shape, &[1])))
+            });
+            // Empty arrays inside of others are left to the check.
+            prop_assert!(taken.is_none() || !clash, "{text}");
+            let some_are_empty = arrays.iter().any(|(_, _, _, length)| *length == 0);
+            prop_assert!(taken.is_some() || clash || some_are_empty, "{text}");
+        }
         let total: usize = arrays.iter().map(|(_, _, _, length)| length).sum();
         prop_assert_eq!(check.nbytes(), total);
     }
