@@ -3,7 +3,6 @@
 import ctypes
 import mmap
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -247,6 +246,8 @@ class TestResidency:
             import os, signal, sys, threading
             import mapcall
 
+            # Whoever runs the tests in the background may have it ignored.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             x = mapcall.memmap(sys.argv[1], mode="r")
             threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
             try:
@@ -269,7 +270,6 @@ class TestResidency:
         assert result.stdout == "stopped\n", result.stderr
         assert result.returncode == 0
         assert time.monotonic() - started < 30
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 class TestLarge:
