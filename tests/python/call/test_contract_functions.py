@@ -250,7 +250,7 @@ class TestLock:
 
     def test_by_size(self, c: Counted) -> None:
         nap_on = c.function("double nap_on(size_t n, const double x[n])")
-        small, large = np.zeros(64 * 1024 // 8 - 1), np.zeros(64 * 1024 // 8)
+        small, large = np.zeros((512 << 10) // 8 - 1), np.zeros((512 << 10) // 8)
         assert self.counted(lambda: nap_on(small)) <= 3
         assert self.counted(lambda: nap_on(large)) >= 10
 

@@ -230,7 +230,7 @@ impl Library {
     ///     result, returns something true for one.
     /// gil : {'hold', 'release'}, optional
     ///     Whether other Python threads run during a call; by default, when the arrays have
-    ///     together 64 KiB or more, or a callable is given.
+    ///     together 512 KiB or more, or a callable is given.
     /// text : {'str', 'bytes'}
     ///     What a ``const char *`` result becomes; a str must be UTF-8.
     /// destructor : Function, optional

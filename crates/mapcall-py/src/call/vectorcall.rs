@@ -30,14 +30,10 @@ pub(super) fn enable(function: &Bound<'_, Function>) {
     if class.tp_vectorcall_offset == 0 {
         class.tp_vectorcall_offset = ffi::Py_ssize_t::try_from(offset).unwrap_or_default();
         class.tp_call = Some(ffi::PyVectorcall_Call);
-        set_flag(class);
+        class.tp_flags |= ffi::Py_TPFLAGS_HAVE_VECTORCALL;
         // SAFETY: a live type.
         unsafe { ffi::PyType_Modified(class) };
     }
-}
-
-fn set_flag(class: &mut ffi::PyTypeObject) {
-    class.tp_flags |= ffi::Py_TPFLAGS_HAVE_VECTORCALL;
 }
 
 /// `function(*args, **kwargs)`.
