@@ -114,7 +114,7 @@ mod tests {
             ("/usr/include/x86_64-linux-gnu/bits/mathcalls.h", None),
             ("/usr/include/zlib.h", None),
             ("/usr/include/SDL2/time.h", None),
-            ("/work/project/time.h", None),
+            ("/home/me/project/time.h", None),
             ("stdio", None),
             ("", None),
         ] {
