@@ -202,7 +202,8 @@ unsafe fn is_exact(py: Python<'_>, object: *mut PyObject) -> bool {
     type_object(py).is_ok_and(|class| ptr::eq(parent, class.as_type_ptr()))
 }
 
-fn ndarray_type(py: Python<'_>) -> *mut PyTypeObject {
+/// `numpy.ndarray`.
+pub(crate) fn ndarray_type(py: Python<'_>) -> *mut PyTypeObject {
     // SAFETY: asks NumPy's table of types for one that it has.
     unsafe { get_type_object(py, NpyTypes::PyArray_Type) }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use mapcall::call::{Closure, FrameLayout};
 use mapcall::contract::{Number, Problem, Remedy};
-use mapcall::ctype::{CType, Function as FunctionType, Integer};
+use mapcall::ctype::{CType, Function as FunctionType};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -15,8 +15,7 @@ use pyo3::types::PyTuple;
 
 use super::handle::Handle;
 use super::result::{self, Text};
-use super::{ndarray, number};
-use crate::convert;
+use super::{ndarray, number, structure};
 use crate::mapped_array::panicked;
 
 thread_local! {
@@ -228,25 +227,18 @@ impl Body {
     ) -> PyResult<Bound<'py, PyAny>> {
         if let Some(number) = Number::of(ctype) {
             if number.is_extended() {
-                let dtype = ctype
-                    .dtype()
-                    .map_err(|error| PyValueError::new_err(error.to_string()))?;
-                return result::item(&convert::to_numpy(py, &dtype)?, words);
+                return result::item(&structure::dtype(py, ctype)?, words);
             }
             return result::scalar(py, number.value(words));
         }
         let word = words.first().copied().unwrap_or_default();
         if let CType::Pointer(pointer) = ctype.resolved() {
-            let target = pointer.target.resolved();
-            if pointer.is_const && matches!(target, CType::Integer(Integer::Char)) {
+            if pointer.is_text() {
                 return result::text(py, word, Text::Str);
             }
             result::handle(py, &self.origin, &pointer.target, word, None)
         } else {
-            let dtype = ctype
-                .dtype()
-                .map_err(|error| PyValueError::new_err(error.to_string()))?;
-            result::item(&convert::to_numpy(py, &dtype)?, words)
+            result::item(&structure::dtype(py, ctype)?, words)
         }
     }
 
@@ -292,10 +284,7 @@ impl Body {
             },
             _ => {
                 let expected = returns.to_string();
-                let dtype = returns
-                    .dtype()
-                    .map_err(|error| PyValueError::new_err(error.to_string()))?;
-                let dtype = convert::to_numpy(result.py(), &dtype)?;
+                let dtype = structure::dtype(result.py(), returns)?;
                 let item = ndarray::item_bytes(result, &dtype)?;
                 item.ok_or_else(|| match unfit(result) {
                     Ok(problem) => wrong(problem, expected),

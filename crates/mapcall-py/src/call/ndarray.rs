@@ -8,18 +8,25 @@ use std::slice;
 use mapcall::array::DType;
 use mapcall::contract::Memory;
 use numpy::npyffi::{
-    NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_WRITEABLE, NpyTypes, PY_ARRAY_API, PyArray_Descr,
-    PyArrayObject, get_type_object, npy_intp,
+    NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_WRITEABLE, PY_ARRAY_API, PyArray_Descr, PyArrayObject,
+    npy_intp,
 };
 use numpy::{PyArrayDescr, PyUntypedArray};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi::{self, PyObject, PyTypeObject};
 use pyo3::prelude::*;
 
-/// `numpy.ndarray`.
-pub(super) fn ndarray_type(py: Python<'_>) -> *mut PyTypeObject {
-    // SAFETY: asks NumPy's table of types for one that it has.
-    unsafe { get_type_object(py, NpyTypes::PyArray_Type) }
+use crate::mapped_array::ndarray_type;
+
+/// # Safety
+///
+/// The object is live, and `ndarray` is that type.
+#[inline]
+unsafe fn is_array(object: *mut PyObject, ndarray: *mut PyTypeObject) -> bool {
+    // SAFETY: the caller's promise.
+    let class = unsafe { ffi::Py_TYPE(object) };
+    // SAFETY: both are live types.
+    class == ndarray || unsafe { ffi::PyType_IsSubtype(class, ndarray) } != 0
 }
 
 /// The object as an array, if it is one.
@@ -28,9 +35,8 @@ pub(super) fn as_array<'a, 'py>(
     object: &'a Bound<'py, PyAny>,
     ndarray: *mut PyTypeObject,
 ) -> Option<&'a Bound<'py, PyUntypedArray>> {
-    let class = object.get_type_ptr();
-    // SAFETY: both are live types.
-    if class == ndarray || unsafe { ffi::PyType_IsSubtype(class, ndarray) } != 0 {
+    // SAFETY: a live object.
+    if unsafe { is_array(object.as_ptr(), ndarray) } {
         // SAFETY: it is an instance of ndarray or of a class derived from it.
         Some(unsafe { object.cast_unchecked() })
     } else {
@@ -64,10 +70,8 @@ pub(super) unsafe fn memory_of<'a>(
     ndarray: *mut PyTypeObject,
     dtype: *mut PyObject,
 ) -> Option<Memory<'a>> {
-    // SAFETY: a live object.
-    let class = unsafe { ffi::Py_TYPE(object) };
-    // SAFETY: both are live types.
-    if class != ndarray && unsafe { ffi::PyType_IsSubtype(class, ndarray) } == 0 {
+    // SAFETY: the caller's promise.
+    if !unsafe { is_array(object, ndarray) } {
         return None;
     }
     let array: *mut PyArrayObject = object.cast();

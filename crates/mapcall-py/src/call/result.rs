@@ -6,7 +6,7 @@ use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{self, NonNull};
 
 use mapcall::contract::{Check, Number, Rule, Scalar, target_name};
-use mapcall::ctype::{CType, Float, Integer};
+use mapcall::ctype::{CType, Float};
 use numpy::{PyArrayDescr, PyUntypedArray};
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
@@ -16,8 +16,7 @@ use smallvec::SmallVec;
 
 use super::function::Function;
 use super::handle::Handle;
-use super::{errors, ndarray};
-use crate::convert;
+use super::{errors, ndarray, structure};
 
 /// What the result of a function is for Python.
 pub(super) enum Returns {
@@ -58,19 +57,14 @@ impl Text {
 
 impl Returns {
     pub(super) fn new(py: Python<'_>, ctype: &CType) -> PyResult<Self> {
-        let dtype = || -> PyResult<Py<PyArrayDescr>> {
-            let dtype = ctype
-                .dtype()
-                .map_err(|error| PyValueError::new_err(error.to_string()))?;
-            convert::to_numpy(py, &dtype).map(Bound::unbind)
-        };
+        let dtype = || structure::dtype(py, ctype).map(Bound::unbind);
         Ok(match Number::of(ctype) {
             Some(Number::Float(Float::LongDouble) | Number::Complex(Float::LongDouble)) => {
                 Self::Extended(dtype()?)
             }
             Some(number) => Self::Number(number),
             None => match ctype.resolved() {
-                CType::Pointer(pointer) if is_text(&pointer.target, pointer.is_const) => Self::Text,
+                CType::Pointer(pointer) if pointer.is_text() => Self::Text,
                 CType::Pointer(pointer) => Self::Pointer(pointer.target.clone()),
                 CType::Record(_) => Self::Record(dtype()?),
                 _ => Self::Void,
@@ -93,13 +87,7 @@ impl Returns {
         if let Self::Pointer(target) = self {
             targets.push(target_name(target));
         }
-        let takes = |target: &String| {
-            matches!(
-                destructor.contract().rules(),
-                [Rule::Pointer(pointer)] if pointer.takes(target)
-            )
-        };
-        if targets.iter().any(takes) {
+        if targets.iter().any(|target| destructor.destroys(target)) {
             return Ok(());
         }
         Err(PyValueError::new_err(format!(
@@ -113,10 +101,6 @@ impl Returns {
             destructor.prototype(),
         )))
     }
-}
-
-fn is_text(target: &CType, is_const: bool) -> bool {
-    is_const && matches!(target.resolved(), CType::Integer(Integer::Char))
 }
 
 fn pointed_to(ctype: &CType) -> Option<&CType> {
@@ -293,12 +277,7 @@ pub(super) fn handle<'py>(
     let handle = unsafe { mapcall::Handle::new(origin, &name, address) };
     let destructor = destructor
         .map(|destructor| &destructor.bind(py).get().inner)
-        .filter(|function| {
-            matches!(
-                function.contract().rules(),
-                [Rule::Pointer(pointer)] if pointer.takes(&name)
-            )
-        });
+        .filter(|function| function.destroys(&name));
     let handle = match destructor {
         Some(destructor) => handle
             .with_destructor(destructor)

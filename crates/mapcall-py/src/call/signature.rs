@@ -1,7 +1,7 @@
 //! What a function shows of itself.
 
 use mapcall::contract::{Number, Rule};
-use mapcall::ctype::{CType, Integer};
+use mapcall::ctype::CType;
 use numpy::PyArrayDescr;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -199,18 +199,14 @@ fn returns(ctype: &CType) -> Option<String> {
     }
     match ctype.resolved() {
         CType::Void => None,
-        CType::Pointer(pointer) => {
-            let target = pointer.target.resolved();
-            let is_text = pointer.is_const && matches!(target, CType::Integer(Integer::Char));
-            Some(if is_text {
-                "str".into()
-            } else {
-                format!(
-                    "Handle[{}]",
-                    mapcall::contract::target_name(&pointer.target)
-                )
-            })
-        }
+        CType::Pointer(pointer) => Some(if pointer.is_text() {
+            "str".into()
+        } else {
+            format!(
+                "Handle[{}]",
+                mapcall::contract::target_name(&pointer.target)
+            )
+        }),
         _ => Some(ctype.to_string()),
     }
 }

@@ -33,6 +33,14 @@ impl Struct {
     }
 }
 
+/// NumPy's dtype for a C type.
+pub(super) fn dtype<'py>(py: Python<'py>, ctype: &CType) -> PyResult<Bound<'py, PyArrayDescr>> {
+    let dtype = ctype
+        .dtype()
+        .map_err(|error| PyValueError::new_err(error.to_string()))?;
+    convert::to_numpy(py, &dtype)
+}
+
 #[pymethods]
 impl Struct {
     /// Its name.
@@ -59,11 +67,7 @@ impl Struct {
     ///     When NumPy has none: bit-fields, or a flexible array at the end.
     #[getter]
     fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArrayDescr>> {
-        let dtype = self
-            .ctype
-            .dtype()
-            .map_err(|error| PyValueError::new_err(error.to_string()))?;
-        convert::to_numpy(py, &dtype)
+        dtype(py, &self.ctype)
     }
 
     /// Its size in bytes; None if it isn't known.

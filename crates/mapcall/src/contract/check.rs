@@ -184,12 +184,7 @@ impl<'a> Check<'a> {
     /// The bytes of a value that has been checked, as words.
     #[inline]
     pub fn words(&mut self, position: usize, words: &[u64]) {
-        let place = self
-            .place(position)
-            .and_then(|start| self.frame.get_mut(start..));
-        if let Some(place) = place.and_then(|place| place.get_mut(..words.len())) {
-            place.copy_from_slice(words);
-        }
+        self.bytes(position, bytemuck::cast_slice(words));
     }
 
     /// An array of the right dtype.
@@ -296,7 +291,7 @@ impl<'a> Check<'a> {
         Err(self.contract.refuse(position, problem))
     }
 
-    /// The bytes of a struct by value, which has been checked.
+    /// The bytes of a value that has been checked, such as a struct's.
     pub fn bytes(&mut self, position: usize, bytes: &[u8]) {
         let words = self
             .place(position)
@@ -354,15 +349,6 @@ impl<'a> Check<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Whether something was left out that has to be allocated, after [`settle`](Self::settle).
-    #[must_use]
-    #[inline]
-    pub fn has_outputs(&self) -> bool {
-        self.later
-            .as_ref()
-            .is_some_and(|later| !later.outputs.is_empty())
     }
 
     /// The outputs that were left out, one after the other: position and shape.

@@ -219,7 +219,7 @@ impl Rule {
             }
             CType::Pointer(pointer) => Ok(match pointer.target.resolved() {
                 CType::Function(function) => Self::Function(Arc::clone(function)),
-                CType::Integer(Integer::Char) if pointer.is_const => Self::Text,
+                _ if pointer.is_text() => Self::Text,
                 target => {
                     Self::Pointer(PointerRule::new(&pointer.target, target, pointer.is_const))
                 }

@@ -142,6 +142,23 @@ pub struct NoDType {
     pub reason: String,
 }
 
+impl Pointer {
+    /// Whether it is `const char *`: a text, which is read up to its NUL.
+    ///
+    /// ```
+    /// use mapcall::{CType, Prototype};
+    ///
+    /// let f = Prototype::parse("const char *f(char *s)")?;
+    /// let is_text = |ctype: &CType| matches!(ctype, CType::Pointer(pointer) if pointer.is_text());
+    /// assert!(is_text(&f.returns) && !is_text(&f.parameters[0].ctype));
+    /// # Ok::<(), mapcall::PrototypeError>(())
+    /// ```
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        self.is_const && matches!(self.target.resolved(), CType::Integer(Integer::Char))
+    }
+}
+
 /// Types made of others.
 impl CType {
     pub(crate) fn pointer(target: Self, is_const: bool, is_restrict: bool) -> Self {

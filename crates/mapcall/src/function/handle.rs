@@ -6,7 +6,7 @@ use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Address, Arg, CallError, Function, Value};
-use crate::contract::{Rule, target_name};
+use crate::contract::{Problem, Rule, target_name};
 use crate::ctype::CType;
 
 /// A typed pointer to what only its library understands.
@@ -138,7 +138,11 @@ impl Handle {
     ///
     /// [`CallError::Argument`] when the function doesn't take such a handle, and nothing else.
     pub fn with_destructor(&self, destructor: &Function) -> Result<Self, CallError> {
-        check_destructor(destructor, self.target())?;
+        if !destructor.destroys(self.target()) {
+            let found = self.target().to_owned();
+            let contract = destructor.contract();
+            return Err(contract.refuse(0, Problem::Handle { found }).into());
+        }
         let open = self.0.open().take();
         let closed = Self(Arc::new(Inner {
             target: Arc::clone(&self.0.target),
@@ -230,19 +234,11 @@ impl Drop for Open {
     }
 }
 
-/// A destructor takes one handle, of this target or `void`.
-fn check_destructor(destructor: &Function, target: &str) -> Result<(), CallError> {
-    let contract = destructor.contract();
-    match contract.rules() {
-        [Rule::Pointer(pointer)] if pointer.takes(target) => Ok(()),
-        _ => Err(contract
-            .refuse(
-                0,
-                crate::contract::Problem::Handle {
-                    found: target.to_owned(),
-                },
-            )
-            .into()),
+impl Function {
+    /// Whether it can be the destructor of handles to that target: it takes one, and nothing else.
+    #[must_use]
+    pub fn destroys(&self, target: &str) -> bool {
+        matches!(self.contract().rules(), [Rule::Pointer(pointer)] if pointer.takes(target))
     }
 }
 

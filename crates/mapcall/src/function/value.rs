@@ -7,7 +7,7 @@ use num_complex::Complex;
 
 use super::{Function, Handle};
 use crate::contract::{Number, Scalar};
-use crate::ctype::{CType, Integer};
+use crate::ctype::CType;
 
 /// The result of a call.
 ///
@@ -51,7 +51,7 @@ impl Value {
         let word = words.first().copied().unwrap_or_default();
         match returns.resolved() {
             CType::Pointer(pointer) => {
-                if pointer.is_const && pointer.target.resolved() == &CType::Integer(Integer::Char) {
+                if pointer.is_text() {
                     // SAFETY: a `const char *` result is NULL or a text that ends with a NUL: part
                     // of the promise made when the function was bound.
                     return Self::Text(unsafe { text(word) });
