@@ -147,6 +147,39 @@ pub enum Problem {
         /// The other parameter.
         other: String,
     },
+    /// Batch axes that don't fit those of another argument.
+    Broadcast {
+        /// The lengths of the array's batch axes.
+        shape: Vec<usize>,
+        /// The other argument.
+        other: String,
+        /// The lengths of its batch axes.
+        other_shape: Vec<usize>,
+    },
+    /// An array for a number that measures another one, and so is the same in each call.
+    Measures {
+        /// The array's shape.
+        shape: Vec<usize>,
+    },
+    /// An array that several calls of a batch would write.
+    Repeated {
+        /// The lengths of the array's batch axes.
+        shape: Vec<usize>,
+        /// Those of the batch.
+        batch: Vec<usize>,
+    },
+    /// An array to be written whose items share memory.
+    SelfOverlap,
+    /// An array to be written that shares memory with another one, but not item by item.
+    Alias {
+        /// The other argument.
+        other: String,
+    },
+    /// A batch of results that no array can hold.
+    Unbatched {
+        /// What the function returns.
+        returns: String,
+    },
     /// A value that the type doesn't have.
     Range {
         /// The value.
@@ -290,6 +323,25 @@ impl ArgumentError {
                 format!("{expected} {value}{because}")
             }
             Problem::Overlap { .. } => format!("{expected} in memory of its own (restrict)"),
+            Problem::Broadcast {
+                other, other_shape, ..
+            } => {
+                let shape = tuple(other_shape);
+                format!("{expected} with batch axes that broadcast with {shape}, those of {other}")
+            }
+            Problem::Repeated { batch, .. } => {
+                format!("{expected} with the batch axes {}", tuple(batch))
+            }
+            Problem::Measures { .. } => {
+                format!("one {expected} for all calls, as it measures an array")
+            }
+            Problem::SelfOverlap => format!("{expected}, each item in memory of its own"),
+            Problem::Alias { other } => {
+                format!("{expected} in memory of its own, or item by item in that of {other}")
+            }
+            Problem::Unbatched { returns } => {
+                format!("one call, as no array can hold results of type {returns}")
+            }
             Problem::NulInText { .. } => format!("{expected} without NUL"),
             Problem::Unbounded { .. } => format!("{expected} with its extent"),
             Problem::Closed { .. } => format!("{expected} that is open"),
@@ -326,10 +378,18 @@ impl ArgumentError {
             Problem::Rank { expected, shape } if shape.len() < *expected => {
                 words(format!("reshape it to {}", axes(*expected)))
             }
-            Problem::Rank { .. } => words("give one item at a time".into()),
+            Problem::Rank { .. } => words("give one item, or map it over all".into()),
             Problem::NotContiguous { .. } => Remedy::MakeContiguous,
-            Problem::Unaligned { .. } | Problem::ReadOnly | Problem::Overlap { .. } => Remedy::Copy,
+            Problem::Unaligned { .. }
+            | Problem::ReadOnly
+            | Problem::Overlap { .. }
+            | Problem::SelfOverlap
+            | Problem::Alias { .. } => Remedy::Copy,
             Problem::Shared => words("drop the others first, or pass a copy".into()),
+            Problem::Broadcast { .. } => words("give axes that are equal or 1".into()),
+            Problem::Measures { .. } => words("give a number".into()),
+            Problem::Repeated { .. } => words("give an item to each call".into()),
+            Problem::Unbatched { .. } => words("call it once for each item".into()),
             Problem::Extent { .. } => words("give arrays that agree".into()),
             Problem::BadExtent { .. } => words("give other sizes".into()),
             Problem::NotInferred => words(format!("give {name} by its name")),
@@ -392,7 +452,7 @@ impl fmt::Display for Problem {
             Self::DType { found, .. } => write!(f, "an array of {}", found.name()),
             Self::ForeignDType { found, .. } => write!(f, "an array of {found}"),
             Self::ByteOrder { found, .. } => write!(f, "an array of '{found}'"),
-            Self::Rank { shape, .. } | Self::Extent { shape, .. } => {
+            Self::Rank { shape, .. } | Self::Extent { shape, .. } | Self::Measures { shape } => {
                 write!(f, "shape {}", tuple(shape))
             }
             Self::NotContiguous { shape, strides } => {
@@ -403,7 +463,14 @@ impl fmt::Display for Problem {
             Self::Shared => f.write_str("an array that shares its memory with others"),
             Self::BadExtent { extent, error } => write!(f, "{extent}, which {error}"),
             Self::NotInferred => f.write_str("none that does"),
-            Self::Overlap { other } => write!(f, "memory that it shares with {other}"),
+            Self::Overlap { other } | Self::Alias { other } => {
+                write!(f, "memory that it shares with {other}")
+            }
+            Self::Broadcast { shape, .. } | Self::Repeated { shape, .. } => {
+                write!(f, "batch axes {}", tuple(shape))
+            }
+            Self::SelfOverlap => f.write_str("an array whose items share memory"),
+            Self::Unbatched { .. } => f.write_str("a batch"),
             Self::Range { value } | Self::Kind { value } | Self::Disagrees { value, .. } => {
                 value.fmt(f)
             }

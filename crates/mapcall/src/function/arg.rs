@@ -132,7 +132,7 @@ impl<'a> Arg<'a> {
     }
 
     /// What it is, for messages.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Out => "nothing",
             Self::Null => "NULL",
@@ -175,7 +175,7 @@ pub struct Slot<'a> {
 
 impl Slot<'_> {
     /// Whether its elements are what a C type and its dtype mean.
-    pub(super) fn check_dtype(&self, ctype: &CType, expected: &DType) -> Result<(), Problem> {
+    pub(crate) fn check_dtype(&self, ctype: &CType, expected: &DType) -> Result<(), Problem> {
         match &self.dtype {
             Ok(found) => check_dtype(ctype, expected, found),
             Err(name) => Err(Problem::ForeignDType {
@@ -186,7 +186,7 @@ impl Slot<'_> {
     }
 
     /// Where it lies; refused if it is to be written and others could see that.
-    pub(super) fn memory(&self, is_const: bool) -> Result<Memory<'_>, Problem> {
+    pub(crate) fn memory(&self, is_const: bool) -> Result<Memory<'_>, Problem> {
         if self.is_shared && !is_const {
             return Err(Problem::Shared);
         }
@@ -199,7 +199,7 @@ impl Slot<'_> {
         })
     }
 
-    pub(super) fn of_array(array: &Array, is_writeable: bool) -> Self {
+    pub(crate) fn of_array(array: &Array, is_writeable: bool) -> Self {
         Self {
             address: array.as_mut_ptr(),
             dtype: Ok(array.dtype().clone()),

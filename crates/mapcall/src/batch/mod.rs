@@ -1,0 +1,408 @@
+//! One prototype, any number of calls: over the axes that arrays have beyond their parameters'
+//! brackets, on one core or all.
+//!
+//! ```
+//! use mapcall::{Arg, Library};
+//!
+//! // SAFETY: the C library's own initialisers may run at any time.
+//! let libm = unsafe { Library::open("m")? };
+//! // SAFETY: this is the prototype of `atan2`.
+//! let atan2 = unsafe { libm.function("double atan2(double y, double x)")? };
+//!
+//! let y = ndarray::arr2(&[[0.0], [1.0]]);
+//! let x = [1.0, 0.0, -1.0];
+//! let mut angles = ndarray::Array2::<f64>::zeros((2, 3));
+//! atan2.map(&[Arg::from(&y), Arg::from(&x)], &mut [Arg::from(&mut angles)]).run()?;
+//! assert_eq!(angles[[1, 2]], 1_f64.atan2(-1.0));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The rules are those of NumPy's generalised ufuncs. `plan.rs` knows the way through memory,
+//! `pace.rs` how much of it is gone at a stretch, and `run.rs` who goes.
+
+#![allow(unsafe_code)]
+
+mod pace;
+mod plan;
+mod run;
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::Mutex;
+
+use mapcall_array::layout::{Dims, Order};
+use mapcall_array::{Array, DType};
+
+use crate::CType;
+use crate::contract::{Check, Contract, Loops, Memory, Output, Problem, Remedy, Role, Rule};
+use crate::ctype::Integer;
+use crate::function::{Arg, CallError, Frame, Function, Slot, pass};
+use plan::Plan;
+pub use run::Host;
+use run::{Outcome, Task};
+
+impl Function {
+    /// Calls it for each item of a batch.
+    ///
+    /// ```
+    /// use mapcall::{Arg, Library};
+    ///
+    /// // SAFETY: the C library's own initialisers may run at any time.
+    /// let libm = unsafe { Library::open("m")? };
+    /// // SAFETY: this is the prototype of `frexp`, which writes one int.
+    /// let frexp = unsafe { libm.function("double frexp(double x, int exponent[1])")? };
+    ///
+    /// let x = [12.0, 0.5, -3.0];
+    /// let mut outputs = [Arg::Out, Arg::Out];
+    /// frexp.map(&[Arg::from(&x)], &mut outputs).run()?;
+    /// let [fractions, exponents] = outputs.map(|output| output.into_array().unwrap());
+    /// assert_eq!(fractions.view::<f64>()?.as_slice(), Some(&[0.75, 0.5, -0.75][..]));
+    /// assert_eq!(exponents.shape(), [3, 1]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Inputs and outputs are those of [`Prototype::signature`](crate::Prototype::signature), in its
+    /// order; [`Arg::Out`] stands for an output that is made. An argument's axes that its parameter
+    /// has no brackets for are those of the batch, and broadcast; only the parameter's own must be
+    /// contiguous.
+    pub fn map<'a, 'b>(
+        &'a self,
+        inputs: &'a [Arg<'b>],
+        outputs: &'a mut [Arg<'b>],
+    ) -> Batch<'a, 'b> {
+        Batch {
+            function: self,
+            inputs,
+            outputs,
+            threads: 1,
+            mask: None,
+            progress: None,
+        }
+    }
+}
+
+/// What is told how far a batch is: calls made, and calls in all.
+type Report<'a> = dyn FnMut(usize, usize) -> ControlFlow<()> + Send + 'a;
+
+/// The calls of a batch, to be made: see [`Function::map`].
+///
+/// ```
+/// use std::ops::ControlFlow;
+/// use mapcall::{Arg, Library};
+///
+/// // SAFETY: the C library's own initialisers may run at any time.
+/// let libm = unsafe { Library::open("m")? };
+/// // SAFETY: this is the prototype of `cos`.
+/// let cos = unsafe { libm.function("double cos(double x)")? };
+/// let x = vec![0.5; 1000];
+/// let mut y = vec![0.0; 1000];
+/// cos.map(&[Arg::from(&x)], &mut [Arg::from(&mut y)])
+///     .threads(2)
+///     .progress(|done, calls| {
+///         println!("{done} of {calls}");
+///         ControlFlow::Continue(())
+///     })
+///     .run()?;
+/// assert_eq!(y[999], 0.5_f64.cos());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "nothing is called before `run`"]
+pub struct Batch<'a, 'b> {
+    function: &'a Function,
+    inputs: &'a [Arg<'b>],
+    outputs: &'a mut [Arg<'b>],
+    threads: usize,
+    mask: Option<&'a Arg<'b>>,
+    progress: Option<Box<Report<'a>>>,
+}
+
+impl<'a, 'b> Batch<'a, 'b> {
+    /// On how many threads: 1 by default, and 0 for as many as there are cores.
+    ///
+    /// The results are the same, bit for bit.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Makes only the calls for which an array of `bool` or bytes, which broadcasts as any other, has
+    /// anything but 0; the others' outputs stay as they are, or 0 where they are made.
+    ///
+    /// ```
+    /// use mapcall::{Arg, Library};
+    ///
+    /// # // SAFETY: the C library's own initialisers may run at any time.
+    /// # let libm = unsafe { Library::open("m")? };
+    /// # // SAFETY: this is the prototype of `sqrt`.
+    /// # let sqrt = unsafe { libm.function("double sqrt(double x)")? };
+    /// let x = [4.0, -4.0];
+    /// let mut y = [9.0, 9.0];
+    /// sqrt.map(&[Arg::from(&x)], &mut [Arg::from(&mut y)])
+    ///     .only(&Arg::from(&[1_u8, 0]))
+    ///     .run()?;
+    /// assert_eq!(y, [2.0, 9.0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn only(mut self, mask: &'a Arg<'b>) -> Self {
+        self.mask = Some(mask);
+        self
+    }
+
+    /// Is told, a few times a second, how many calls have been made and how many there are; `Break`
+    /// ends the batch with [`CallError::Interrupted`].
+    pub fn progress(
+        mut self,
+        report: impl FnMut(usize, usize) -> ControlFlow<()> + Send + 'a,
+    ) -> Self {
+        self.progress = Some(Box::new(report));
+        self
+    }
+
+    /// Makes the calls.
+    ///
+    /// Where [`Arg::Out`] stood for an output, the new array stands afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Argument`], and nothing has been called; [`CallError::Status`] when a call says
+    /// that it failed, with its place in the batch; [`CallError::Interrupted`];
+    /// [`CallError::Array`] if there is no memory for an output.
+    pub fn run(self) -> Result<(), CallError> {
+        let function = self.function;
+        let contract = function.contract();
+        let mut frame = Frame::new(contract.words());
+        let mut check = Check::broadcasting(contract, frame.words());
+        let mut kept = Vec::new();
+        self.tell(&mut check, &mut kept)?;
+        check.settle()?;
+        let mut made = Vec::new();
+        while let Some(output) = check.output(made.len()) {
+            let array = allocate(contract, &output)?;
+            made.push((output.role, array));
+        }
+        let Some(mut loops) = check.into_loops() else {
+            return Ok(());
+        };
+        let ndim = loops.shape().len();
+        for (role, array) in &made {
+            let strides = array.strides().get(..ndim).unwrap_or_default();
+            let core = array.shape().get(ndim..).unwrap_or_default();
+            let size = core.iter().product::<usize>() * array.dtype().itemsize();
+            loops.place(contract, *role, array.as_mut_ptr(), strides, size);
+        }
+        let report = Reporter(self.progress.map(Mutex::new));
+        // SAFETY: what the prototype measures is checked; what is read and written is borrowed by the
+        // arguments, and what has been made is in `made`.
+        unsafe { function.run_batch(&loops, frame.words(), self.threads, &report) }?;
+        drop(kept);
+        for (role, array) in made {
+            let place = self.outputs.get_mut(output_index(contract, role));
+            if let Some(place @ Arg::Out) = place {
+                *place = Arg::Allocated(array);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the check all arguments.
+    fn tell(&self, check: &mut Check<'_>, kept: &mut Vec<pass::Kept>) -> Result<(), CallError> {
+        let contract = self.function.contract();
+        check.insist_on_batch();
+        let (mut inputs, mut outputs) = (self.inputs.iter(), self.outputs.iter());
+        if contract.returned().is_some()
+            && let Some(result) = outputs.next()
+        {
+            result_argument(check, contract, result)?;
+        }
+        for &position in contract.arguments() {
+            let given = if is_output(contract, position) {
+                outputs.next()
+            } else {
+                inputs.next()
+            };
+            match given {
+                Some(argument) => pass::argument(check, contract, position, argument, false, kept)?,
+                None => check.leave_out(position)?,
+            }
+        }
+        if inputs.next().is_some() || outputs.next().is_some() {
+            let (inputs, outputs) = (self.inputs.len(), self.outputs.len());
+            let problem = Problem::TooMany {
+                most: contract.arguments().len() + usize::from(contract.returned().is_some()),
+                found: inputs + outputs,
+            };
+            return Err(contract.refuse_all(problem).into());
+        }
+        if let Some(mask) = self.mask {
+            mask_argument(check, contract, mask)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Batch<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("function", self.function)
+            .field("threads", &self.threads)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether a parameter stands behind the arrow of the function's signature.
+fn is_output(contract: &Contract, position: usize) -> bool {
+    let rule = contract.rules().get(position).and_then(Rule::array);
+    rule.is_some_and(crate::contract::ArrayRule::is_output)
+}
+
+/// Which of the outputs a track is.
+fn output_index(contract: &Contract, role: Role) -> usize {
+    let result = usize::from(contract.returned().is_some());
+    match role {
+        Role::Parameter(position) => {
+            let before = contract
+                .arguments()
+                .iter()
+                .filter(|&&other| other < position);
+            result + before.filter(|&&other| is_output(contract, other)).count()
+        }
+        Role::Result | Role::Mask => 0,
+    }
+}
+
+fn result_argument(
+    check: &mut Check<'_>,
+    contract: &Contract,
+    argument: &Arg<'_>,
+) -> Result<(), CallError> {
+    let refuse = |problem| contract.refuse_role(Role::Result, problem);
+    let Some(rule) = contract.returned() else {
+        return Ok(());
+    };
+    let made;
+    let slot = match argument {
+        Arg::Out => return Ok(()),
+        Arg::Slot(slot) => slot,
+        Arg::Allocated(array) => {
+            made = Slot::of_array(array, true);
+            &made
+        }
+        other => {
+            let (found, remedy) = (other.kind().into(), Remedy::MakeArray(rule.dtype.clone()));
+            return Err(refuse(Problem::Type { found, remedy }).into());
+        }
+    };
+    slot.check_dtype(&rule.ctype, &rule.dtype).map_err(refuse)?;
+    check.result(slot.memory(false).map_err(refuse)?)?;
+    Ok(())
+}
+
+fn mask_argument(
+    check: &mut Check<'_>,
+    contract: &Contract,
+    argument: &Arg<'_>,
+) -> Result<(), CallError> {
+    let refuse = |problem| contract.refuse_role(Role::Mask, problem);
+    let memory: Memory<'_> = match argument {
+        Arg::Slot(slot) => {
+            let byte = CType::Integer(Integer::Char);
+            if slot.check_dtype(&byte, &DType::I8).is_err() {
+                slot.check_dtype(&CType::Bool, &DType::BOOL)
+                    .map_err(refuse)?;
+            }
+            slot.memory(true).map_err(refuse)?
+        }
+        other => {
+            let (found, remedy) = (other.kind().into(), Remedy::MakeArray(DType::BOOL));
+            return Err(refuse(Problem::Type { found, remedy }).into());
+        }
+    };
+    check.mask(memory);
+    Ok(())
+}
+
+/// A new array of zeros for an output, whose axes lie in memory as the batch walks.
+fn allocate(contract: &Contract, output: &Output) -> Result<Array, CallError> {
+    let failed = |source| CallError::Array {
+        function: contract.prototype().name.clone(),
+        source: Box::new(source),
+    };
+    let rule = match output.role {
+        Role::Parameter(position) => contract.rules().get(position).and_then(Rule::array),
+        Role::Result | Role::Mask => contract.returned(),
+    };
+    let dtype = rule.map_or(DType::U8, |rule| rule.dtype.clone());
+    let core = output.order.len()..output.shape.len();
+    let order: Dims<usize> = output.order.iter().copied().chain(core).collect();
+    let lengths = order
+        .iter()
+        .map(|&axis| output.shape.get(axis).copied().unwrap_or(1));
+    let array = Array::zeros(dtype, &lengths.collect::<Dims<_>>(), Order::C).map_err(failed)?;
+    let mut back: Dims<isize> = order.iter().map(|_| 0).collect();
+    for (place, &axis) in (0..).zip(&order) {
+        if let Some(axis) = back.get_mut(axis) {
+            *axis = place;
+        }
+    }
+    array.permute(&back).map_err(failed)
+}
+
+/// Tells a closure of the progress.
+struct Reporter<'a>(Option<Mutex<Box<Report<'a>>>>);
+
+impl Host for Reporter<'_> {
+    fn pulse(&self, done: usize, calls: usize) -> ControlFlow<()> {
+        match self.0.as_ref().map(Mutex::lock) {
+            Some(Ok(mut report)) => report(done, calls),
+            Some(Err(_)) => ControlFlow::Break(()),
+            None => ControlFlow::Continue(()),
+        }
+    }
+}
+
+impl Function {
+    /// The calls of a batch whose loop has been settled, with all outputs in place.
+    ///
+    /// # Safety
+    ///
+    /// The frame must be filled as the contract asks, the tracks lead to memory as it asks, which lives
+    /// until this returns and that nobody else writes, or reads where it is written, but for another
+    /// track; and the promise made when the function was bound.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Status`] and [`CallError::Interrupted`].
+    pub unsafe fn run_batch(
+        &self,
+        loops: &Loops,
+        frame: &[u64],
+        threads: usize,
+        host: &dyn Host,
+    ) -> Result<(), CallError> {
+        let contract = self.contract();
+        let plan = Plan::new(contract, loops);
+        if plan.calls() == 0 {
+            return Ok(());
+        }
+        let calls = self.repeated(loops);
+        let task = Task {
+            function: self,
+            calls: &calls,
+            plan: &plan,
+            frame,
+            bytes: loops.tracks().iter().map(|track| track.size).sum(),
+            host,
+        };
+        // SAFETY: the caller's promise.
+        match unsafe { task.run(threads) } {
+            Outcome::Done => Ok(()),
+            Outcome::Broken => Err(CallError::Interrupted {
+                function: self.name().to_owned(),
+            }),
+            Outcome::Stopped(stopped) => {
+                let judged = self.judge(&stopped.result, stopped.errno);
+                judged.map_err(|error| error.at(plan.index_of(stopped.call)))
+            }
+        }
+    }
+}

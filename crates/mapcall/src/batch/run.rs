@@ -1,0 +1,290 @@
+//! The calls of a batch, on one thread or several.
+
+#![allow(unsafe_code)]
+
+use std::collections::HashMap;
+use std::ops::{ControlFlow, Range};
+use std::process;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use super::pace::Pace;
+use super::plan::{Plan, Run};
+use crate::call::{Lane, Loop, errno};
+use crate::function::{Frame, Function};
+
+/// How often the caller is told how far a batch is.
+const PULSE: Duration = Duration::from_millis(40);
+
+/// Who wants to know of a batch while it runs.
+pub trait Host: Sync {
+    /// Makes calls on this thread, perhaps with preparations around them.
+    ///
+    /// # Errors
+    ///
+    /// `Break` ends the batch.
+    fn around(&self, calls: &mut dyn FnMut() -> i32) -> ControlFlow<()> {
+        calls();
+        ControlFlow::Continue(())
+    }
+
+    /// How many of the calls have been made; asked a few times a second, on the thread that began.
+    ///
+    /// # Errors
+    ///
+    /// `Break` ends the batch.
+    fn pulse(&self, _done: usize, _calls: usize) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}
+
+/// Nobody.
+impl Host for () {}
+
+/// How a batch ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Done,
+    /// The host ended it.
+    Broken,
+    /// A call's result ended it.
+    Stopped(Stopped),
+}
+
+/// The call whose result ended a batch.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    pub(crate) call: usize,
+    pub(crate) result: Vec<u64>,
+    pub(crate) errno: i32,
+}
+
+/// All that the threads of a batch share.
+pub(crate) struct Task<'a> {
+    pub(crate) function: &'a Function,
+    pub(crate) calls: &'a Loop,
+    pub(crate) plan: &'a Plan,
+    /// The words that are the same in each call.
+    pub(crate) frame: &'a [u64],
+    /// How many bytes one call walks over.
+    pub(crate) bytes: usize,
+    pub(crate) host: &'a dyn Host,
+}
+
+/// What has been given out, done and found.
+#[derive(Default)]
+struct Progress {
+    next: AtomicUsize,
+    done: AtomicUsize,
+    is_over: AtomicBool,
+    is_broken: AtomicBool,
+    stopped: Mutex<Option<Stopped>>,
+}
+
+impl Task<'_> {
+    /// Makes the calls on so many threads, of which this is one; 0 is as many as there are cores.
+    ///
+    /// # Safety
+    ///
+    /// What the lanes lead to must be sound to walk through for each call; several threads only
+    /// for a function that may be called by several.
+    pub(crate) unsafe fn run(&self, threads: usize) -> Outcome {
+        let progress = Progress::default();
+        let threads = match threads {
+            0 => thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        let others = threads.min(self.plan.calls()).saturating_sub(1);
+        // SAFETY: the caller's promise.
+        let work = |is_first| unsafe { self.work(&progress, threads, is_first) };
+        match (others > 0).then(|| pool(others)).flatten() {
+            Some(pool) => pool.in_place_scope(|scope| {
+                for _ in 0..others {
+                    scope.spawn(|_| work(false));
+                }
+                work(true);
+            }),
+            None => work(true),
+        }
+        let stopped = progress
+            .stopped
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        match stopped {
+            Some(stopped) => Outcome::Stopped(stopped),
+            None if progress.is_broken.into_inner() => Outcome::Broken,
+            None => Outcome::Done,
+        }
+    }
+
+    /// One thread's part.
+    ///
+    /// # Safety
+    ///
+    /// As [`run`](Self::run).
+    unsafe fn work(&self, progress: &Progress, threads: usize, is_first: bool) {
+        let total = self.plan.calls();
+        let mut pace = Pace::new(self.bytes, total.div_ceil(2 * threads));
+        let mut frame = Frame::of(self.frame);
+        let mut pulse = Instant::now();
+        let mut now = pulse;
+        while !progress.is_over.load(Ordering::Relaxed) {
+            let count = pace.next();
+            let start = progress.next.fetch_add(count, Ordering::Relaxed);
+            if start >= total {
+                break;
+            }
+            let calls = start..total.min(start.saturating_add(count));
+            let count = calls.len();
+            // SAFETY: the caller's promise.
+            if unsafe { self.stretch(progress, calls, frame.words()) }.is_break() {
+                progress.is_over.store(true, Ordering::Relaxed);
+                break;
+            }
+            let done = progress.done.fetch_add(count, Ordering::Relaxed) + count;
+            let then = now;
+            now = Instant::now();
+            pace.took(count, now - then);
+            if is_first && now - pulse >= PULSE {
+                pulse = now;
+                if self.host.pulse(done, total).is_break() {
+                    progress.is_broken.store(true, Ordering::Relaxed);
+                    progress.is_over.store(true, Ordering::Relaxed);
+                }
+                now = Instant::now();
+            }
+        }
+    }
+
+    /// Some calls in order.
+    ///
+    /// # Safety
+    ///
+    /// As [`run`](Self::run).
+    unsafe fn stretch(
+        &self,
+        progress: &Progress,
+        calls: Range<usize>,
+        frame: &mut [u64],
+    ) -> ControlFlow<()> {
+        let (mut found, mut left) = (None, 0);
+        let around = self.host.around(&mut || {
+            errno::set(0);
+            let walked = self.plan.walk(calls.clone(), |run| {
+                // SAFETY: the caller's promise.
+                unsafe { self.masked(&run, frame) }
+            });
+            found = walked.break_value();
+            left = errno::get();
+            left
+        });
+        if let Some(call) = found {
+            let start = self.function.contract().trampoline().layout().result();
+            let stopped = Stopped {
+                call,
+                result: frame.get(start..).unwrap_or_default().into(),
+                errno: left,
+            };
+            let mut first = progress
+                .stopped
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            // Calls are given out in order, so that every one before has been or is being made.
+            if first.as_ref().is_none_or(|first| call < first.call) {
+                *first = Some(stopped);
+            }
+            return ControlFlow::Break(());
+        }
+        if around.is_break() {
+            progress.is_broken.store(true, Ordering::Relaxed);
+        }
+        around
+    }
+
+    /// The calls of a run that its mask asks for; the number of the one that stopped it.
+    ///
+    /// # Safety
+    ///
+    /// As [`run`](Self::run).
+    unsafe fn masked(&self, run: &Run<'_>, frame: &mut [u64]) -> ControlFlow<usize> {
+        let Some(mask) = run.mask else {
+            // SAFETY: the caller's promise.
+            return unsafe { self.make(run.lanes, run.first, run.count, frame) };
+        };
+        let is_asked_for = |call: usize| {
+            let offset = mask.stride.wrapping_mul(call.cast_signed());
+            let place = mask.address.wrapping_offset(offset);
+            // SAFETY: the mask has a byte for each call.
+            let byte = unsafe { place.read() };
+            byte != 0
+        };
+        let mut start = 0;
+        while start < run.count {
+            if !is_asked_for(start) {
+                start += 1;
+                continue;
+            }
+            let rest = start + 1..run.count;
+            let end = rest
+                .into_iter()
+                .find(|&call| !is_asked_for(call))
+                .unwrap_or(run.count);
+            let moved = |lane: &Lane| Lane {
+                address: lane
+                    .address
+                    .wrapping_offset(lane.stride.wrapping_mul(start.cast_signed())),
+                ..*lane
+            };
+            let lanes: smallvec::SmallVec<[Lane; 4]> = run.lanes.iter().map(moved).collect();
+            // SAFETY: the caller's promise.
+            unsafe { self.make(&lanes, run.first + start, end - start, frame) }?;
+            start = end;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// # Safety
+    ///
+    /// As [`run`](Self::run).
+    unsafe fn make(
+        &self,
+        lanes: &[Lane],
+        first: usize,
+        count: usize,
+        frame: &mut [u64],
+    ) -> ControlFlow<usize> {
+        let function = self.function.address().as_ptr();
+        // SAFETY: the caller's promise; the frame has all words, and what the contract asks for in
+        // those that are fixed.
+        let made = unsafe { self.calls.run(function, frame.as_mut_ptr(), lanes, count) };
+        if made < count {
+            return ControlFlow::Break(first + made);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Threads that wait for work, by their number; `None` where the system gives none.
+///
+/// A child that was forked has no threads: it makes its own, and leaves the parent's alone.
+fn pool(threads: usize) -> Option<Arc<ThreadPool>> {
+    type Pools = HashMap<(u32, usize), Arc<ThreadPool>>;
+    static POOLS: LazyLock<Mutex<Pools>> = LazyLock::new(Mutex::default);
+    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = (process::id(), threads);
+    if let Some(pool) = pools.get(&key) {
+        return Some(Arc::clone(pool));
+    }
+    let name = |index| format!("mapcall-{index}");
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(name)
+        .build();
+    let pool = Arc::new(pool.ok()?);
+    pools.insert(key, Arc::clone(&pool));
+    Some(pool)
+}
