@@ -396,8 +396,9 @@ impl Function {
         // SAFETY: the caller's promise.
         match unsafe { task.run(threads) } {
             Outcome::Done => Ok(()),
-            Outcome::Broken => Err(CallError::Interrupted {
+            Outcome::Broken(refused) => Err(CallError::Interrupted {
                 function: self.name().to_owned(),
+                index: refused.map(|call| plan.index_of(call)),
             }),
             Outcome::Stopped(stopped) => {
                 let judged = self.judge(&stopped.result, stopped.errno);

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use smallvec::SmallVec;
 
 use super::pace::Pace;
 use super::plan::{Plan, Run};
@@ -32,6 +33,20 @@ pub trait Host: Sync {
         ControlFlow::Continue(())
     }
 
+    /// Whether it looks at each result, so that calls are made one by one.
+    fn is_judge(&self) -> bool {
+        false
+    }
+
+    /// Looks at a result and the `errno` that came with it.
+    ///
+    /// # Errors
+    ///
+    /// `Break` ends the batch.
+    fn judge(&self, _result: &[u64], _errno: i32) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
     /// How many of the calls have been made; asked a few times a second, on the thread that began.
     ///
     /// # Errors
@@ -49,8 +64,8 @@ impl Host for () {}
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Done,
-    /// The host ended it.
-    Broken,
+    /// The host ended it, perhaps because of one call.
+    Broken(Option<usize>),
     /// A call's result ended it.
     Stopped(Stopped),
 }
@@ -61,6 +76,14 @@ pub(crate) struct Stopped {
     pub(crate) call: usize,
     pub(crate) result: Vec<u64>,
     pub(crate) errno: i32,
+}
+
+/// Why a stretch of calls is not gone through.
+enum End {
+    /// The call's result is one that ends it.
+    Stopped(usize),
+    /// The host doesn't like the call's result.
+    Refused(usize),
 }
 
 /// All that the threads of a batch share.
@@ -82,6 +105,7 @@ struct Progress {
     done: AtomicUsize,
     is_over: AtomicBool,
     is_broken: AtomicBool,
+    refused: Mutex<Option<usize>>,
     stopped: Mutex<Option<Stopped>>,
 }
 
@@ -116,7 +140,10 @@ impl Task<'_> {
             .unwrap_or_else(PoisonError::into_inner);
         match stopped {
             Some(stopped) => Outcome::Stopped(stopped),
-            None if progress.is_broken.into_inner() => Outcome::Broken,
+            None if progress.is_broken.into_inner() => {
+                let refused = progress.refused.into_inner();
+                Outcome::Broken(refused.unwrap_or_else(PoisonError::into_inner))
+            }
             None => Outcome::Done,
         }
     }
@@ -182,22 +209,34 @@ impl Task<'_> {
             left = errno::get();
             left
         });
-        if let Some(call) = found {
-            let start = self.function.contract().trampoline().layout().result();
-            let stopped = Stopped {
-                call,
-                result: frame.get(start..).unwrap_or_default().into(),
-                errno: left,
-            };
-            let mut first = progress
-                .stopped
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            // Calls are given out in order, so that every one before has been or is being made.
-            if first.as_ref().is_none_or(|first| call < first.call) {
-                *first = Some(stopped);
+        match found {
+            Some(End::Stopped(call)) => {
+                let start = self.function.contract().trampoline().layout().result();
+                let stopped = Stopped {
+                    call,
+                    result: frame.get(start..).unwrap_or_default().into(),
+                    errno: left,
+                };
+                let mut first = progress
+                    .stopped
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                // Calls are given out in order, so that every one before has been or is being made.
+                if first.as_ref().is_none_or(|first| call < first.call) {
+                    *first = Some(stopped);
+                }
+                return ControlFlow::Break(());
             }
-            return ControlFlow::Break(());
+            Some(End::Refused(call)) => {
+                let mut first = progress
+                    .refused
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                *first = Some(first.map_or(call, |first| first.min(call)));
+                progress.is_broken.store(true, Ordering::Relaxed);
+                return ControlFlow::Break(());
+            }
+            None => {}
         }
         if around.is_break() {
             progress.is_broken.store(true, Ordering::Relaxed);
@@ -210,7 +249,7 @@ impl Task<'_> {
     /// # Safety
     ///
     /// As [`run`](Self::run).
-    unsafe fn masked(&self, run: &Run<'_>, frame: &mut [u64]) -> ControlFlow<usize> {
+    unsafe fn masked(&self, run: &Run<'_>, frame: &mut [u64]) -> ControlFlow<End> {
         let Some(mask) = run.mask else {
             // SAFETY: the caller's promise.
             return unsafe { self.make(run.lanes, run.first, run.count, frame) };
@@ -239,7 +278,7 @@ impl Task<'_> {
                     .wrapping_offset(lane.stride.wrapping_mul(start.cast_signed())),
                 ..*lane
             };
-            let lanes: smallvec::SmallVec<[Lane; 4]> = run.lanes.iter().map(moved).collect();
+            let lanes: SmallVec<[Lane; 4]> = run.lanes.iter().map(moved).collect();
             // SAFETY: the caller's promise.
             unsafe { self.make(&lanes, run.first + start, end - start, frame) }?;
             start = end;
@@ -256,13 +295,51 @@ impl Task<'_> {
         first: usize,
         count: usize,
         frame: &mut [u64],
-    ) -> ControlFlow<usize> {
+    ) -> ControlFlow<End> {
         let function = self.function.address().as_ptr();
+        if self.host.is_judge() {
+            // SAFETY: the caller's promise.
+            return unsafe { self.judged(lanes, first, count, frame) };
+        }
         // SAFETY: the caller's promise; the frame has all words, and what the contract asks for in
         // those that are fixed.
         let made = unsafe { self.calls.run(function, frame.as_mut_ptr(), lanes, count) };
         if made < count {
-            return ControlFlow::Break(first + made);
+            return ControlFlow::Break(End::Stopped(first + made));
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Calls one by one, each result shown to the host.
+    ///
+    /// # Safety
+    ///
+    /// As [`run`](Self::run).
+    unsafe fn judged(
+        &self,
+        lanes: &[Lane],
+        first: usize,
+        count: usize,
+        frame: &mut [u64],
+    ) -> ControlFlow<End> {
+        let function = self.function.address().as_ptr();
+        for call in 0..count {
+            let moved = |lane: &Lane| Lane {
+                address: lane
+                    .address
+                    .wrapping_offset(lane.stride.wrapping_mul(call.cast_signed())),
+                ..*lane
+            };
+            let lanes: SmallVec<[Lane; 4]> = lanes.iter().map(moved).collect();
+            errno::set(0);
+            // SAFETY: the caller's promise.
+            unsafe { self.calls.run(function, frame.as_mut_ptr(), &lanes, 1) };
+            let left = errno::get();
+            // SAFETY: the call has stored its result.
+            let result = unsafe { self.calls.result(&lanes) };
+            if self.host.judge(&result, left).is_break() {
+                return ControlFlow::Break(End::Refused(first + call));
+            }
         }
         ControlFlow::Continue(())
     }

@@ -183,6 +183,21 @@ impl Loop {
         unsafe { (code.0)(function, frame, lanes.as_ptr(), count, errno::place()) }
     }
 
+    /// The words of the result that a call has stored, with the lanes as they were for that call.
+    ///
+    /// # Safety
+    ///
+    /// The lanes must be as for [`run`](Self::run), and the call have been made.
+    pub(crate) unsafe fn result(&self, lanes: &[Lane]) -> Vec<u64> {
+        let returns = &self.trampoline.shared.returns;
+        let mut words = vec![0; returns.words().max(1)];
+        if let Some(lane) = lanes.last().filter(|_| self.stores) {
+            // SAFETY: the caller's promise; there is room for its words.
+            unsafe { load(returns, lane.address, words.as_mut_ptr()) };
+        }
+        words
+    }
+
     /// The same where no loop is compiled.
     ///
     /// # Safety

@@ -222,6 +222,13 @@ pub enum Problem {
         /// How many came.
         found: usize,
     },
+    /// More outputs than there are.
+    Outputs {
+        /// How many there are.
+        most: usize,
+        /// How many came.
+        found: usize,
+    },
     /// A keyword that is no parameter.
     Unknown {
         /// The keyword.
@@ -348,6 +355,9 @@ impl ArgumentError {
             Problem::TooMany { most: 0, .. } => "no arguments".into(),
             Problem::TooMany { most: 1, .. } => "at most 1 positional argument".into(),
             Problem::TooMany { most, .. } => format!("at most {most} positional arguments"),
+            Problem::Outputs { most: 0, .. } => "no out, as there is no output".into(),
+            Problem::Outputs { most: 1, .. } => "out for one output".into(),
+            Problem::Outputs { most, .. } => format!("out for at most {most} outputs"),
             Problem::Unknown { .. } => "a parameter's name".into(),
             Problem::Twice => format!("{expected} once"),
             _ => expected.clone(),
@@ -404,6 +414,7 @@ impl ArgumentError {
             Problem::TooMany { .. } => {
                 words("leave out what is inferred, or give it by its name".into())
             }
+            Problem::Outputs { .. } => words("give the arrays in the order of the outputs".into()),
             Problem::Unknown {
                 nearest: Some(nearest),
                 ..
@@ -481,7 +492,7 @@ impl fmt::Display for Problem {
             Self::Handle { found } => write!(f, "a handle to {found}"),
             Self::Closed { found } => write!(f, "a closed handle to {found}"),
             Self::Function { found } => write!(f, "`{found}`"),
-            Self::TooMany { found, .. } => found.fmt(f),
+            Self::TooMany { found, .. } | Self::Outputs { found, .. } => found.fmt(f),
             Self::Unknown { name, .. } => f.write_str(name),
             Self::Twice => f.write_str("it by position and by name"),
         }

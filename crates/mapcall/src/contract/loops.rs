@@ -4,6 +4,8 @@
 //! The rules are those of NumPy's generalised ufuncs; the order is that of its iterator
 //! (`npyiter_find_best_axis_ordering` in `nditer_constr.c`).
 
+#![allow(unsafe_code)]
+
 use mapcall_array::Layout;
 use mapcall_array::layout::Dims;
 use smallvec::SmallVec;
@@ -73,6 +75,11 @@ pub struct Loops {
     order: Dims<usize>,
     tracks: SmallVec<[Track; 4]>,
 }
+
+// SAFETY: its address is only a number here; what lies there is for whoever makes the calls to know.
+unsafe impl Send for Track {}
+// SAFETY: as above.
+unsafe impl Sync for Track {}
 
 impl Track {
     pub(super) fn new(

@@ -78,6 +78,8 @@ pub enum CallError {
     Interrupted {
         /// The function.
         function: String,
+        /// Which call of the batch was the reason, if one was.
+        index: Option<Vec<usize>>,
     },
     /// There is no memory for an output.
     #[error("{function}: {source}")]
