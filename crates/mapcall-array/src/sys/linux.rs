@@ -3,6 +3,7 @@
 use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io;
 use std::ops::Range;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -45,6 +46,30 @@ pub(crate) fn allocate(file: &File, len: u64) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(len),
         result => Ok(result?),
+    }
+}
+
+/// Writes all bytes at a place of a file.
+pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    file.write_all_at(bytes, offset)
+}
+
+/// Starts to write a range of a file to the disk.
+pub(crate) fn write_back(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    let signed = |number: u64| {
+        i64::try_from(number).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+    };
+    let (offset, len) = (signed(offset)?, signed(len)?);
+    // SAFETY: it takes a descriptor and numbers.
+    match unsafe {
+        libc::sync_file_range(file.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE)
+    } {
+        0 => Ok(()),
+        _ => match io::Error::last_os_error() {
+            // A file system without it writes back in its own time.
+            error if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+            error => Err(error),
+        },
     }
 }
 

@@ -6,4 +6,5 @@ mod os;
 
 pub(crate) use os::{
     Identity, advise, allocate, has_private_pages, identity, kind, open, prefetch, residency,
+    write_at, write_back,
 };

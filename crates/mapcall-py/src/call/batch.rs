@@ -3,17 +3,18 @@
 #![allow(unsafe_code)]
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use mapcall::CallError;
-use mapcall::batch::Host;
-use mapcall::contract::{Check, Loops, Memory, Problem, Remedy, Role};
+use mapcall::batch::{self, Host, Work};
+use mapcall::contract::{Check, Loops, Memory, Output, Problem, Remedy, Role};
 use numpy::PyUntypedArray;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi::PyObject;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyTuple};
+use pyo3::types::{PyBool, PyString, PyTuple};
 use smallvec::SmallVec;
 
 use super::function::{Function, Gil};
@@ -21,7 +22,7 @@ use super::result::{self, Outputs};
 use super::{callback, errors, foreign, ndarray};
 
 /// The keywords that no parameter has, in the order of `inspect.signature`, with their defaults.
-pub(super) const KEYWORDS: [&str; 4] = ["out", "where", "threads", "progress"];
+pub(super) const KEYWORDS: [&str; 5] = ["out", "where", "threads", "sync", "progress"];
 
 /// How a call is made, beyond its arguments.
 #[derive(Default)]
@@ -29,6 +30,7 @@ pub(super) struct Manner<'py> {
     out: Option<Bound<'py, PyAny>>,
     mask: Option<Bound<'py, PyAny>>,
     threads: Option<Bound<'py, PyAny>>,
+    sync: Option<Bound<'py, PyAny>>,
     progress: Option<Bound<'py, PyAny>>,
 }
 
@@ -39,6 +41,7 @@ impl<'py> Manner<'py> {
             "out" => &mut self.out,
             "where" => &mut self.mask,
             "threads" => &mut self.threads,
+            "sync" => &mut self.sync,
             "progress" => &mut self.progress,
             _ => return false,
         };
@@ -67,8 +70,18 @@ impl<'py> Manner<'py> {
     }
 }
 
-/// The outputs that a call returns, in order: what each is, and the array that was given for it.
-pub(super) type Returned<'py> = SmallVec<[(Role, Option<Bound<'py, PyAny>>); 2]>;
+/// The outputs that a call returns, in order: what each is, and where it goes.
+pub(super) type Returned<'py> = SmallVec<[(Role, Out<'py>); 2]>;
+
+/// Where an output goes.
+pub(super) enum Out<'py> {
+    /// To an array that is made.
+    Made,
+    /// To one that is given.
+    Array(Bound<'py, PyAny>),
+    /// To a new file.
+    File(PathBuf),
+}
 
 /// Puts what `out=` gives among the arguments; the outputs that are returned.
 pub(super) fn outputs<'py>(
@@ -92,7 +105,7 @@ pub(super) fn outputs<'py>(
     });
     let result = contract.returned().map(|_| Role::Result);
     let all = result.into_iter().chain(left_out);
-    let mut returned: Returned<'py> = all.map(|role| (role, None)).collect();
+    let mut returned: Returned<'py> = all.map(|role| (role, Out::Made)).collect();
     let Some(out) = &manner.out else {
         return Ok(returned);
     };
@@ -111,12 +124,16 @@ pub(super) fn outputs<'py>(
         if object.is_none() {
             continue;
         }
+        if object.is_instance_of::<PyString>() || object.hasattr(intern!(py, "__fspath__"))? {
+            *place = Out::File(object.extract()?);
+            continue;
+        }
         if let Role::Parameter(position) = *role
             && let Some(argument) = given.get_mut(position)
         {
             *argument = object.as_ptr();
         }
-        *place = Some(object);
+        *place = Out::Array(object);
     }
     Ok(returned)
 }
@@ -132,7 +149,7 @@ pub(super) fn tell<'py>(
     if manner.out.is_some() {
         check.insist_on_batch();
     }
-    if let Some((Role::Result, Some(object))) = returned.first() {
+    if let Some((Role::Result, Out::Array(object))) = returned.first() {
         let array = array(function, Role::Result, object)?;
         let py = object.py();
         if let Some(expected) = function.item(py, Role::Result)?
@@ -215,32 +232,28 @@ fn mask<'py>(
 /// Runs a batch whose arguments are settled, and gives what it returns.
 pub(super) fn run<'py>(
     function: &Bound<'py, Function>,
-    mut loops: Loops,
-    words: &[u64],
+    check: Check<'_>,
     manner: &Manner<'py>,
     returned: Returned<'py>,
-    made: Outputs<'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, this) = (function.py(), function.get());
     let contract = this.inner.contract();
     let threads = manner.threads(this)?;
-    let ndim = loops.shape().len();
-    for (role, array) in &made {
-        let Memory {
-            address,
-            shape,
-            strides,
-            ..
-        } = ndarray::memory(array);
-        let core = shape.get(ndim..).unwrap_or_default();
-        let size = core.iter().product::<usize>() * ndarray::itemsize(array);
-        loops.place(
-            contract,
-            *role,
-            address,
-            strides.get(..ndim).unwrap_or_default(),
-            size,
-        );
+    let is_synced = manner.sync.as_ref().map_or(Ok(false), Bound::is_truthy)?;
+    let outputs: Vec<Output> = (0..).map_while(|index| check.output(index)).collect();
+    let Some((mut loops, frame)) = check.into_batch() else {
+        return Ok(py.None().into_bound(py));
+    };
+    let (mut made, mut files) = (Outputs::new(), Vec::new());
+    for output in &outputs {
+        let mut places = returned.iter();
+        match places.find(|(role, _)| *role == output.role) {
+            Some((_, Out::File(path))) => {
+                let file = py.detach(|| output.file(contract, &mut loops, path));
+                files.push(file.map_err(|error| errors::call(py, &error, 0))?);
+            }
+            _ => made.push((output.role, place(this, py, output, &mut loops)?)),
+        }
     }
     let progress = Progress::new(this, manner.progress.as_ref())?;
     let host = Interpreter {
@@ -248,30 +261,83 @@ pub(super) fn run<'py>(
         progress: &progress,
         raised: Mutex::default(),
     };
+    let work = Work {
+        loops: &loops,
+        frame,
+        files: &files,
+        is_synced,
+        threads,
+        host: &host,
+    };
     let outcome = if this.gil() == Gil::Hold {
         // SAFETY: as below.
-        unsafe { this.inner.run_batch(&loops, words, threads, &host) }
+        unsafe { this.inner.run_batch(&work) }
     } else {
         // SAFETY: the arguments are as the contract asks and kept by the caller, the outputs are in
         // `made`. That nobody else writes them meanwhile is what `load` says a user promises.
-        py.detach(|| unsafe { this.inner.run_batch(&loops, words, threads, &host) })
+        py.detach(|| unsafe { this.inner.run_batch(&work) })
     };
+    let outcome = outcome.and_then(|()| py.detach(|| batch::finish(contract, files, is_synced)));
     progress.close(py, outcome.is_ok().then(|| loops.shape().iter().product()))?;
     if let Err(error) = outcome {
         return Err(host.error(py, &error));
     }
     let mut made = made.into_iter();
     let mut all = Vec::with_capacity(returned.len());
-    for (role, given) in returned {
-        all.push(match given {
-            Some(object) => object,
-            None => match made.next() {
+    for (role, place) in returned {
+        all.push(match place {
+            Out::Array(object) => object,
+            Out::File(path) => {
+                let open = py
+                    .import(intern!(py, "mapcall"))?
+                    .getattr(intern!(py, "open"))?;
+                open.call1((path, "r+"))?
+            }
+            Out::Made => match made.next() {
                 Some((_, array)) => result::made(role, array)?,
                 None => continue,
             },
         });
     }
     result::several(py, all)
+}
+
+/// Makes an output.
+fn place<'py>(
+    function: &Function,
+    py: Python<'py>,
+    output: &Output,
+    loops: &mut Loops,
+) -> PyResult<Bound<'py, PyUntypedArray>> {
+    let expected = match output.role {
+        Role::Parameter(position) => function.expected(position),
+        whose => function.item(py, whose)?,
+    };
+    let dtype = match expected {
+        Some(expected) => expected.dtype.bind(py).clone(),
+        None => numpy::dtype::<u8>(py),
+    };
+    let array = ndarray::ordered_zeros(&dtype, output)?;
+    let Memory {
+        address,
+        shape,
+        strides,
+        ..
+    } = ndarray::memory(&array);
+    let (core, ndim) = (
+        shape.get(loops.shape().len()..).unwrap_or_default(),
+        loops.shape().len(),
+    );
+    let size = core.iter().product::<usize>() * ndarray::itemsize(&array);
+    let strides = strides.get(..ndim).unwrap_or_default();
+    loops.place(
+        function.inner.contract(),
+        output.role,
+        address,
+        strides,
+        size,
+    );
+    Ok(array)
 }
 
 /// Who is told how far a batch is.

@@ -120,24 +120,13 @@ pub(super) fn allocate<'py>(
     check: &mut Check<'_>,
 ) -> PyResult<Outputs<'py>> {
     let mut outputs = Outputs::new();
-    while let Some(output) = check.output(outputs.len()) {
-        let array = match output.role {
-            Role::Parameter(position) => {
-                let Some(expected) = function.expected(position) else {
-                    break;
-                };
-                let array = ndarray::ordered_zeros(expected.dtype.bind(py), &output)?;
-                let address = ndarray::memory(&array).address;
-                check.word(position, address.expose_provenance() as u64);
-                array
-            }
-            role => {
-                let Some(expected) = function.item(py, role)? else {
-                    break;
-                };
-                ndarray::ordered_zeros(expected.dtype.bind(py), &output)?
-            }
-        };
+    while let Some(output) = check.output(outputs.len())
+        && let Role::Parameter(position) = output.role
+        && let Some(expected) = function.expected(position)
+    {
+        let array = ndarray::zeros(expected.dtype.bind(py), &output.shape)?;
+        let address = ndarray::memory(&array).address;
+        check.word(position, address.expose_provenance() as u64);
         outputs.push((output.role, array));
     }
     Ok(outputs)

@@ -149,15 +149,12 @@ fn general<'py>(
     check
         .settle()
         .map_err(|error| errors::argument(py, &error))?;
-    let outputs = result::allocate(py, this, &mut check)?;
     if check.loops().is_some() {
-        let Some(loops) = check.into_loops() else {
-            return Ok(py.None().into_bound(py));
-        };
-        let result = batch::run(function, loops, words, &manner, returned, outputs);
+        let result = batch::run(function, check, &manner, returned);
         drop((kept, arrays));
         return result;
     }
+    let outputs = result::allocate(py, this, &mut check)?;
     // A function that waits for threads which call back must not hold what they wait for.
     let nbytes = if kept.calls_back() {
         usize::MAX

@@ -18,20 +18,23 @@
 //! ```
 //!
 //! The rules are those of NumPy's generalised ufuncs. `plan.rs` knows the way through memory,
-//! `pace.rs` how much of it is gone at a stretch, and `run.rs` who goes.
+//! `pace.rs` how much of it is gone at a stretch, `run.rs` who goes, and `sink.rs` how new files are
+//! written on the way.
 
 #![allow(unsafe_code)]
 
 mod pace;
 mod plan;
 mod run;
+mod sink;
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Mutex;
 
 use mapcall_array::layout::{Dims, Order};
-use mapcall_array::{Array, DType};
+use mapcall_array::{Array, DType, NewFile};
 
 use crate::CType;
 use crate::contract::{Check, Contract, Loops, Memory, Output, Problem, Remedy, Role, Rule};
@@ -40,6 +43,7 @@ use crate::function::{Arg, CallError, Frame, Function, Slot, pass};
 use plan::Plan;
 pub use run::Host;
 use run::{Outcome, Task};
+use sink::Sink;
 
 impl Function {
     /// Calls it for each item of a batch.
@@ -62,7 +66,8 @@ impl Function {
     /// ```
     ///
     /// Inputs and outputs are those of [`Prototype::signature`](crate::Prototype::signature), in its
-    /// order; [`Arg::Out`] stands for an output that is made. An argument's axes that its parameter
+    /// order; [`Arg::Out`] stands for an output that is made, [`Arg::File`] for one that goes to a new
+    /// `.npy` file, which may be larger than memory. An argument's axes that its parameter
     /// has no brackets for are those of the batch, and broadcast; only the parameter's own must be
     /// contiguous.
     pub fn map<'a, 'b>(
@@ -75,6 +80,7 @@ impl Function {
             inputs,
             outputs,
             threads: 1,
+            is_synced: false,
             mask: None,
             progress: None,
         }
@@ -112,6 +118,7 @@ pub struct Batch<'a, 'b> {
     inputs: &'a [Arg<'b>],
     outputs: &'a mut [Arg<'b>],
     threads: usize,
+    is_synced: bool,
     mask: Option<&'a Arg<'b>>,
     progress: Option<Box<Report<'a>>>,
 }
@@ -148,6 +155,12 @@ impl<'a, 'b> Batch<'a, 'b> {
         self
     }
 
+    /// New files are on the disk when [`run`](Self::run) returns.
+    pub fn sync(mut self) -> Self {
+        self.is_synced = true;
+        self
+    }
+
     /// Is told, a few times a second, how many calls have been made and how many there are; `Break`
     /// ends the batch with [`CallError::Interrupted`].
     pub fn progress(
@@ -175,26 +188,34 @@ impl<'a, 'b> Batch<'a, 'b> {
         let mut kept = Vec::new();
         self.tell(&mut check, &mut kept)?;
         check.settle()?;
-        let mut made = Vec::new();
-        while let Some(output) = check.output(made.len()) {
-            let array = allocate(contract, &output)?;
-            made.push((output.role, array));
+        let mut outputs = Vec::new();
+        while let Some(output) = check.output(outputs.len()) {
+            outputs.push(output);
         }
-        let Some(mut loops) = check.into_loops() else {
+        let Some((mut loops, frame)) = check.into_batch() else {
             return Ok(());
         };
-        let ndim = loops.shape().len();
-        for (role, array) in &made {
-            let strides = array.strides().get(..ndim).unwrap_or_default();
-            let core = array.shape().get(ndim..).unwrap_or_default();
-            let size = core.iter().product::<usize>() * array.dtype().itemsize();
-            loops.place(contract, *role, array.as_mut_ptr(), strides, size);
+        let (mut made, mut files) = (Vec::new(), Vec::new());
+        for output in &outputs {
+            match self.outputs.get(output_index(contract, output.role)) {
+                Some(Arg::File(path)) => files.push(output.file(contract, &mut loops, path)?),
+                _ => made.push((output.role, output.array(contract, &mut loops)?)),
+            }
         }
         let report = Reporter(self.progress.map(Mutex::new));
+        let work = Work {
+            loops: &loops,
+            frame,
+            files: &files,
+            is_synced: self.is_synced,
+            threads: self.threads,
+            host: &report,
+        };
         // SAFETY: what the prototype measures is checked; what is read and written is borrowed by the
         // arguments, and what has been made is in `made`.
-        unsafe { function.run_batch(&loops, frame.words(), self.threads, &report) }?;
+        unsafe { function.run_batch(&work) }?;
         drop(kept);
+        finish(contract, files, self.is_synced)?;
         for (role, array) in made {
             let place = self.outputs.get_mut(output_index(contract, role));
             if let Some(place @ Arg::Out) = place {
@@ -281,7 +302,7 @@ fn result_argument(
     };
     let made;
     let slot = match argument {
-        Arg::Out => return Ok(()),
+        Arg::Out | Arg::File(_) => return Ok(()),
         Arg::Slot(slot) => slot,
         Arg::Allocated(array) => {
             made = Slot::of_array(array, true);
@@ -321,30 +342,117 @@ fn mask_argument(
     Ok(())
 }
 
-/// A new array of zeros for an output, whose axes lie in memory as the batch walks.
-fn allocate(contract: &Contract, output: &Output) -> Result<Array, CallError> {
-    let failed = |source| CallError::Array {
-        function: contract.prototype().name.clone(),
-        source: Box::new(source),
-    };
-    let rule = match output.role {
-        Role::Parameter(position) => contract.rules().get(position).and_then(Rule::array),
-        Role::Result | Role::Mask => contract.returned(),
-    };
-    let dtype = rule.map_or(DType::U8, |rule| rule.dtype.clone());
-    let core = output.order.len()..output.shape.len();
-    let order: Dims<usize> = output.order.iter().copied().chain(core).collect();
-    let lengths = order
-        .iter()
-        .map(|&axis| output.shape.get(axis).copied().unwrap_or(1));
-    let array = Array::zeros(dtype, &lengths.collect::<Dims<_>>(), Order::C).map_err(failed)?;
-    let mut back: Dims<isize> = order.iter().map(|_| 0).collect();
-    for (place, &axis) in (0..).zip(&order) {
-        if let Some(axis) = back.get_mut(axis) {
-            *axis = place;
+/// The files of a batch that is over get their names.
+///
+/// # Errors
+///
+/// [`CallError::Array`] when the system refuses.
+pub fn finish(
+    contract: &Contract,
+    files: Vec<(Role, NewFile)>,
+    is_synced: bool,
+) -> Result<(), CallError> {
+    for (_, file) in &files {
+        if is_synced {
+            file.sync().map_err(|source| failed(contract, source))?;
         }
     }
-    array.permute(&back).map_err(failed)
+    for (_, file) in files {
+        file.persist().map_err(|source| failed(contract, source))?;
+    }
+    Ok(())
+}
+
+fn failed(contract: &Contract, source: mapcall_array::Error) -> CallError {
+    CallError::Array {
+        function: contract.prototype().name.clone(),
+        source: Box::new(source),
+    }
+}
+
+impl Output {
+    fn dtype(&self, contract: &Contract) -> DType {
+        let rule = match self.role {
+            Role::Parameter(position) => contract.rules().get(position).and_then(Rule::array),
+            Role::Result | Role::Mask => contract.returned(),
+        };
+        rule.map_or(DType::U8, |rule| rule.dtype.clone())
+    }
+
+    /// How many bytes an item of a batch has.
+    fn size(&self, itemsize: usize) -> usize {
+        let core = self.shape.get(self.order.len()..).unwrap_or_default();
+        core.iter().product::<usize>() * itemsize
+    }
+
+    /// A new `.npy` file for an output, which gets its name by [`finish`].
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Array`] when the system refuses, or the disk is full.
+    pub fn file(
+        &self,
+        contract: &Contract,
+        loops: &mut Loops,
+        path: &Path,
+    ) -> Result<(Role, NewFile), CallError> {
+        let dtype = self.dtype(contract);
+        let size = self.size(dtype.itemsize());
+        let file = NewFile::create(path, dtype, &self.shape, Order::C);
+        let file = file.map_err(|source| failed(contract, source))?;
+        loops.place_in_order(contract, self.role, size);
+        Ok((self.role, file))
+    }
+
+    /// A new array of zeros for an output, whose axes lie in memory as the batch walks.
+    fn array(&self, contract: &Contract, loops: &mut Loops) -> Result<Array, CallError> {
+        let dtype = self.dtype(contract);
+        let size = self.size(dtype.itemsize());
+        let core = self.order.len()..self.shape.len();
+        let order: Dims<usize> = self.order.iter().copied().chain(core).collect();
+        let lengths = order
+            .iter()
+            .map(|&axis| self.shape.get(axis).copied().unwrap_or(1));
+        let array = Array::zeros(dtype, &lengths.collect::<Dims<_>>(), Order::C);
+        let array = array.map_err(|source| failed(contract, source))?;
+        let mut back: Dims<isize> = order.iter().map(|_| 0).collect();
+        for (place, &axis) in (0..).zip(&order) {
+            if let Some(axis) = back.get_mut(axis) {
+                *axis = place;
+            }
+        }
+        let array = array
+            .permute(&back)
+            .map_err(|source| failed(contract, source))?;
+        let strides = array.strides().get(..self.order.len()).unwrap_or_default();
+        loops.place(contract, self.role, array.as_mut_ptr(), strides, size);
+        Ok(array)
+    }
+}
+
+/// A batch whose loop has been settled, with all outputs in place.
+pub struct Work<'a> {
+    /// The loop.
+    pub loops: &'a Loops,
+    /// The words that are the same in each call.
+    pub frame: &'a [u64],
+    /// The files that outputs go to, which the loop has [in order](Loops::place_in_order).
+    pub files: &'a [(Role, NewFile)],
+    /// Whether what is written to files goes to the disk at once.
+    pub is_synced: bool,
+    /// How many threads; 0 for as many as there are cores.
+    pub threads: usize,
+    /// Who wants to know.
+    pub host: &'a dyn Host,
+}
+
+impl fmt::Debug for Work<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Work")
+            .field("loops", &self.loops)
+            .field("threads", &self.threads)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Tells a closure of the progress.
@@ -361,7 +469,7 @@ impl Host for Reporter<'_> {
 }
 
 impl Function {
-    /// The calls of a batch whose loop has been settled, with all outputs in place.
+    /// Makes the calls of a batch.
     ///
     /// # Safety
     ///
@@ -371,31 +479,47 @@ impl Function {
     ///
     /// # Errors
     ///
-    /// [`CallError::Status`] and [`CallError::Interrupted`].
-    pub unsafe fn run_batch(
-        &self,
-        loops: &Loops,
-        frame: &[u64],
-        threads: usize,
-        host: &dyn Host,
-    ) -> Result<(), CallError> {
-        let contract = self.contract();
+    /// [`CallError::Status`], [`CallError::Interrupted`], and [`CallError::Array`] for files that
+    /// can't be written.
+    pub unsafe fn run_batch(&self, work: &Work<'_>) -> Result<(), CallError> {
+        let (contract, loops) = (self.contract(), work.loops);
         let plan = Plan::new(contract, loops);
         if plan.calls() == 0 {
             return Ok(());
         }
+        let (lanes, mask) = plan::lanes(contract, loops);
+        let sink = |(role, file)| {
+            let (lane, track) = lanes
+                .iter()
+                .enumerate()
+                .find(|(_, track)| track.role == role)?;
+            Some(Sink {
+                file,
+                lane,
+                size: track.size,
+                is_cleared: mask.is_some() || role != Role::Result,
+                is_synced: work.is_synced,
+            })
+        };
+        let sinks: Vec<Sink<'_>> = work
+            .files
+            .iter()
+            .filter_map(|(role, file)| sink((*role, file)))
+            .collect();
         let calls = self.repeated(loops);
         let task = Task {
             function: self,
             calls: &calls,
             plan: &plan,
-            frame,
+            frame: work.frame,
             bytes: loops.tracks().iter().map(|track| track.size).sum(),
-            host,
+            sinks: &sinks,
+            host: work.host,
         };
         // SAFETY: the caller's promise.
-        match unsafe { task.run(threads) } {
+        match unsafe { task.run(work.threads) } {
             Outcome::Done => Ok(()),
+            Outcome::Failed(source) => Err(failed(contract, source)),
             Outcome::Broken(refused) => Err(CallError::Interrupted {
                 function: self.name().to_owned(),
                 index: refused.map(|call| plan.index_of(call)),

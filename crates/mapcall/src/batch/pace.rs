@@ -31,6 +31,11 @@ impl Pace {
         self.next
     }
 
+    /// The longest stretch that there will be.
+    pub(super) fn most(&self) -> usize {
+        self.most
+    }
+
     /// That many calls took so long.
     pub(super) fn took(&mut self, calls: usize, time: Duration) {
         let fits = STRETCH.as_nanos() * calls as u128 / time.as_nanos().max(1);

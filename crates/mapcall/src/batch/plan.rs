@@ -120,6 +120,13 @@ impl Plan {
         self.calls
     }
 
+    /// Lets a lane start somewhere else.
+    pub(crate) fn set_address(&mut self, lane: usize, address: *mut u8) {
+        if let Some(lane) = self.lanes.get_mut(lane) {
+            lane.address = address;
+        }
+    }
+
     /// Where a call stands in the batch.
     pub(crate) fn index_of(&self, mut call: usize) -> Vec<usize> {
         let mut index = vec![0; self.shape.len()];

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 
 use super::pace::Pace;
 use super::plan::{Plan, Run};
+use super::sink::{Gathered, Sink};
 use crate::call::{Lane, Loop, errno};
 use crate::function::{Frame, Function};
 
@@ -62,20 +63,22 @@ impl Host for () {}
 
 /// How a batch ended.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub(super) enum Outcome {
     Done,
     /// The host ended it, perhaps because of one call.
     Broken(Option<usize>),
     /// A call's result ended it.
     Stopped(Stopped),
+    /// A file couldn't be written.
+    Failed(mapcall_array::Error),
 }
 
 /// The call whose result ended a batch.
 #[derive(Debug)]
-pub(crate) struct Stopped {
-    pub(crate) call: usize,
-    pub(crate) result: Vec<u64>,
-    pub(crate) errno: i32,
+pub(super) struct Stopped {
+    pub(super) call: usize,
+    pub(super) result: Vec<u64>,
+    pub(super) errno: i32,
 }
 
 /// Why a stretch of calls is not gone through.
@@ -87,15 +90,16 @@ enum End {
 }
 
 /// All that the threads of a batch share.
-pub(crate) struct Task<'a> {
-    pub(crate) function: &'a Function,
-    pub(crate) calls: &'a Loop,
-    pub(crate) plan: &'a Plan,
+pub(super) struct Task<'a> {
+    pub(super) function: &'a Function,
+    pub(super) calls: &'a Loop,
+    pub(super) plan: &'a Plan,
     /// The words that are the same in each call.
-    pub(crate) frame: &'a [u64],
+    pub(super) frame: &'a [u64],
     /// How many bytes one call walks over.
-    pub(crate) bytes: usize,
-    pub(crate) host: &'a dyn Host,
+    pub(super) bytes: usize,
+    pub(super) sinks: &'a [Sink<'a>],
+    pub(super) host: &'a dyn Host,
 }
 
 /// What has been given out, done and found.
@@ -107,6 +111,15 @@ struct Progress {
     is_broken: AtomicBool,
     refused: Mutex<Option<usize>>,
     stopped: Mutex<Option<Stopped>>,
+    failed: Mutex<Option<mapcall_array::Error>>,
+}
+
+impl Progress {
+    fn fail(&self, error: mapcall_array::Error) {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.get_or_insert(error);
+        self.is_over.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Task<'_> {
@@ -116,7 +129,7 @@ impl Task<'_> {
     ///
     /// What the lanes lead to must be sound to walk through for each call; several threads only
     /// for a function that may be called by several.
-    pub(crate) unsafe fn run(&self, threads: usize) -> Outcome {
+    pub(super) unsafe fn run(&self, threads: usize) -> Outcome {
         let progress = Progress::default();
         let threads = match threads {
             0 => thread::available_parallelism().map_or(1, usize::from),
@@ -133,6 +146,13 @@ impl Task<'_> {
                 work(true);
             }),
             None => work(true),
+        }
+        if let Some(error) = progress
+            .failed
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+        {
+            return Outcome::Failed(error);
         }
         let stopped = progress
             .stopped
@@ -155,8 +175,18 @@ impl Task<'_> {
     /// As [`run`](Self::run).
     unsafe fn work(&self, progress: &Progress, threads: usize, is_first: bool) {
         let total = self.plan.calls();
-        let mut pace = Pace::new(self.bytes, total.div_ceil(2 * threads));
+        let fair = if threads == 1 {
+            total
+        } else {
+            total.div_ceil(2 * threads)
+        };
+        let most = self.sinks.iter().map(Sink::most).fold(fair, usize::min);
+        let mut pace = Pace::new(self.bytes, most);
         let mut frame = Frame::of(self.frame);
+        let mut gathered = match Gathered::new(self.sinks, self.plan, pace.most()) {
+            Ok(gathered) => gathered,
+            Err(error) => return progress.fail(error),
+        };
         let mut pulse = Instant::now();
         let mut now = pulse;
         while !progress.is_over.load(Ordering::Relaxed) {
@@ -167,10 +197,16 @@ impl Task<'_> {
             }
             let calls = start..total.min(start.saturating_add(count));
             let count = calls.len();
-            // SAFETY: the caller's promise.
-            if unsafe { self.stretch(progress, calls, frame.words()) }.is_break() {
+            gathered.begin(&calls);
+            // SAFETY: the caller's promise; the sinks' lanes lie in buffers for as many calls.
+            let made =
+                unsafe { self.stretch(progress, &gathered.plan, calls.clone(), frame.words()) };
+            if made.is_break() {
                 progress.is_over.store(true, Ordering::Relaxed);
                 break;
+            }
+            if let Err(error) = gathered.end(&calls) {
+                return progress.fail(error);
             }
             let done = progress.done.fetch_add(count, Ordering::Relaxed) + count;
             let then = now;
@@ -195,13 +231,14 @@ impl Task<'_> {
     unsafe fn stretch(
         &self,
         progress: &Progress,
+        plan: &Plan,
         calls: Range<usize>,
         frame: &mut [u64],
     ) -> ControlFlow<()> {
         let (mut found, mut left) = (None, 0);
         let around = self.host.around(&mut || {
             errno::set(0);
-            let walked = self.plan.walk(calls.clone(), |run| {
+            let walked = plan.walk(calls.clone(), |run| {
                 // SAFETY: the caller's promise.
                 unsafe { self.masked(&run, frame) }
             });

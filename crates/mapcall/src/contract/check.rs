@@ -583,11 +583,12 @@ impl<'a> Check<'a> {
         self.loops.as_deref().filter(|_| self.is_batch)
     }
 
-    /// As [`loops`](Self::loops), to place outputs in, and to keep.
+    /// The loop of a batch that is settled, to place outputs in; and the words of the frame.
     #[must_use]
-    pub fn into_loops(self) -> Option<Loops> {
-        let is_batch = self.is_batch;
-        self.loops.map(|loops| *loops).filter(|_| is_batch)
+    pub fn into_batch(self) -> Option<(Loops, &'a [u64])> {
+        let (is_batch, frame) = (self.is_batch, self.frame);
+        let loops = self.loops.filter(|_| is_batch);
+        loops.map(|loops| (*loops, &*frame))
     }
 
     /// How many bytes the arrays that were given have together.

@@ -199,11 +199,6 @@ impl Loops {
         &self.order
     }
 
-    /// Walks the axes as they stand, as C does.
-    pub fn walk_in_order(&mut self) {
-        self.order = (0..self.shape.len()).collect();
-    }
-
     /// What is walked through, in the order in which it was given, then in which it was placed.
     #[must_use]
     pub fn tracks(&self) -> &[Track] {
@@ -213,7 +208,8 @@ impl Loops {
     /// An output that has been made: where its first item lies, how far items are apart along
     /// the batch's axes, and how many bytes one has.
     ///
-    /// The calls write there: see [`Batch::run`](crate::batch::Batch::run) for what that asks.
+    /// The calls write there: see [`Function::run_batch`](crate::Function::run_batch) for what that
+    /// asks.
     pub fn place(
         &mut self,
         contract: &Contract,
@@ -235,6 +231,20 @@ impl Loops {
             is_placed: true,
             ..track
         });
+    }
+
+    /// An output whose items follow each other in the order of the axes, a stretch at a time in some
+    /// buffer; so the axes are walked in that order.
+    pub fn place_in_order(&mut self, contract: &Contract, role: Role, size: usize) {
+        self.order = (0..self.shape.len()).collect();
+        let mut step = size.cast_signed();
+        let mut strides: Dims<isize> = Dims::new();
+        for &length in self.shape.iter().rev() {
+            strides.push(step);
+            step = step.wrapping_mul(length.cast_signed());
+        }
+        strides.reverse();
+        self.place(contract, role, std::ptr::null_mut(), &strides, size);
     }
 
     fn broadcast(&self, contract: &Contract) -> Result<Dims<usize>, Box<ArgumentError>> {

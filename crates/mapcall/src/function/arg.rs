@@ -4,6 +4,7 @@ use std::any::type_name;
 use std::borrow::Cow;
 use std::ffi::CStr;
 use std::marker::PhantomData;
+use std::path::Path;
 
 use half::f16;
 use mapcall_array::layout::Dims;
@@ -41,6 +42,8 @@ pub enum Arg<'a> {
     Out,
     /// The array that was made for [`Arg::Out`]; another call writes into the same one.
     Allocated(Array),
+    /// A `.npy` file that an output of a batch goes to: see [`Function::map`].
+    File(Cow<'a, Path>),
     /// NULL.
     Null,
     /// A number.
@@ -135,6 +138,7 @@ impl<'a> Arg<'a> {
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Out => "nothing",
+            Self::File(_) => "a file",
             Self::Null => "NULL",
             Self::Scalar(Scalar::Bool(_)) => "a bool",
             Self::Scalar(Scalar::Int(_)) => "an integer",
@@ -288,6 +292,13 @@ impl<'a, T: Element, S: DataMut<Elem = T>, D: Dimension> From<&'a mut ArrayBase<
     fn from(array: &'a mut ArrayBase<S, D>) -> Self {
         let address = array.as_mut_ptr();
         Slot::of_elements(address, array.shape(), array.strides(), true)
+    }
+}
+
+/// A new file for an output of a batch.
+impl<'a> From<&'a Path> for Arg<'a> {
+    fn from(path: &'a Path) -> Self {
+        Self::File(Cow::Borrowed(path))
     }
 }
 

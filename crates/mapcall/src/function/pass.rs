@@ -62,15 +62,13 @@ pub(crate) fn argument(
     };
     match (rule, made.as_ref().unwrap_or(argument)) {
         (_, Arg::Out) => check.leave_out(position)?,
+        (Rule::Array(_), Arg::File(_)) if check.is_broadcasting() => check.leave_out(position)?,
         (Rule::Inferred(inferred), Arg::Scalar(value)) => {
             check.inferred(position, *inferred, *value)?;
         }
         (Rule::Number(number), Arg::Scalar(value)) => check.number(position, *number, *value)?,
         (Rule::Number(_) | Rule::Record { .. }, Arg::Slot(slot)) if check.is_broadcasting() => {
-            if let Some(item) = contract.scalar(position) {
-                slot.check_dtype(&item.ctype, &item.dtype).map_err(refuse)?;
-            }
-            check.values(position, slot.memory(true).map_err(refuse)?)?;
+            values(check, contract, position, slot)?;
         }
         (Rule::Array(array), Arg::Slot(slot)) => {
             slot.check_dtype(&array.ctype, &array.dtype)
@@ -146,6 +144,20 @@ pub(crate) fn argument(
         (Rule::Record { .. }, _) => return Err(unfit("give a struct").into()),
     }
     Ok(())
+}
+
+/// A number or struct for each call of a batch.
+fn values(
+    check: &mut Check<'_>,
+    contract: &Contract,
+    position: usize,
+    slot: &Slot<'_>,
+) -> Result<(), CallError> {
+    let refuse = |problem| contract.refuse(position, problem);
+    if let Some(item) = contract.scalar(position) {
+        slot.check_dtype(&item.ctype, &item.dtype).map_err(refuse)?;
+    }
+    Ok(check.values(position, slot.memory(true).map_err(refuse)?)?)
 }
 
 /// Makes the arrays that were left out.
