@@ -36,7 +36,8 @@ use crate::sys;
 
 pub use error::MapError;
 pub use mode::Mode;
-pub use paging::Advice;
+pub use paging::{Advice, page_size};
+pub use source::open_regular;
 pub(crate) use source::{Source, create_file, io_error, map_error, open_file};
 
 /// A range of a file in memory.

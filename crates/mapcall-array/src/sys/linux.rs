@@ -8,9 +8,9 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use memmap2::{MmapRaw, UncheckedAdvice};
-use rustix::fs::{FallocateFlags, OFlags};
+use rustix::fs::{Access, AtFlags, CWD, FallocateFlags, OFlags};
 use rustix::io::Errno;
-use rustix::param::page_size;
+pub(crate) use rustix::param::page_size;
 
 use crate::map::Advice;
 
@@ -109,6 +109,15 @@ pub(crate) fn residency(map: &MmapRaw, range: Range<usize>) -> io::Result<Vec<bo
         0 => Ok(pages.into_iter().map(|page| page & 1 == 1).collect()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Whether [`residency`] tells this process the truth about a file: as the kernel has it, to the
+/// owner and to those who may write the file.
+pub(crate) fn tells_residency(path: &Path) -> bool {
+    // SAFETY: it takes nothing and always succeeds.
+    let user = unsafe { libc::geteuid() };
+    rustix::fs::stat(path).is_ok_and(|file| file.st_uid == user)
+        || rustix::fs::accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok()
 }
 
 /// Whether a page of a private map is no longer the file's; from `/proc/self/pagemap`.

@@ -61,6 +61,15 @@ pub(crate) fn residency(_: &MmapRaw, _: Range<usize>) -> io::Result<Vec<bool>> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+pub(crate) fn tells_residency(_: &Path) -> bool {
+    false
+}
+
+/// That of most systems; nothing here needs the true one.
+pub(crate) fn page_size() -> usize {
+    4096
+}
+
 pub(crate) fn has_private_pages(_: &MmapRaw, _: Range<usize>) -> io::Result<bool> {
     Err(io::ErrorKind::Unsupported.into())
 }
