@@ -29,7 +29,7 @@ use std::sync::Arc;
 pub use check::{Check, Memory};
 pub use error::{ArgumentError, Problem, Remedy};
 pub use number::{Number, Scalar};
-pub use quick::{Operand, Quick, Step};
+pub use quick::{Operand, Quick};
 pub use rule::{
     ArrayRule, ExtentRule, Inferred, PointerRule, Rule, UnsupportedPrototype, check_dtype,
     target_name,
