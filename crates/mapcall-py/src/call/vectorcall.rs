@@ -154,6 +154,7 @@ fn general<'py>(
         drop((kept, arrays));
         return result;
     }
+    manner.check(this)?;
     let outputs = result::allocate(py, this, &mut check)?;
     // A function that waits for threads which call back must not hold what they wait for.
     let nbytes = if kept.calls_back() {
@@ -204,7 +205,7 @@ fn result<'py>(
     let words = words.get(start..).unwrap_or_default();
     this.inner
         .judge(words, errno)
-        .map_err(|error| errors::call(function.py(), &error, errno))?;
+        .map_err(|error| errors::call(function.py(), &error))?;
     result::value(function, words, errno)
 }
 

@@ -22,6 +22,9 @@ use crate::function::{Frame, Function};
 /// How often the caller is told how far a batch is.
 const PULSE: Duration = Duration::from_millis(40);
 
+/// More threads than these are not made, however many are asked for.
+const MOST_THREADS: usize = 1024;
+
 /// Who wants to know of a batch while it runs.
 pub trait Host: Sync {
     /// Makes calls on this thread, perhaps with preparations around them.
@@ -39,12 +42,13 @@ pub trait Host: Sync {
         false
     }
 
-    /// Looks at a result and the `errno` that came with it.
+    /// Looks at a call's result and the `errno` that came with it; calls have the numbers of their
+    /// order.
     ///
     /// # Errors
     ///
     /// `Break` ends the batch.
-    fn judge(&self, _result: &[u64], _errno: i32) -> ControlFlow<()> {
+    fn judge(&self, _call: usize, _result: &[u64], _errno: i32) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
@@ -135,7 +139,8 @@ impl Task<'_> {
             0 => thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
-        let others = threads.min(self.plan.calls()).saturating_sub(1);
+        let threads = threads.min(self.plan.calls()).clamp(1, MOST_THREADS);
+        let others = threads - 1;
         // SAFETY: the caller's promise.
         let work = |is_first| unsafe { self.work(&progress, threads, is_first) };
         match (others > 0).then(|| pool(others)).flatten() {
@@ -374,7 +379,10 @@ impl Task<'_> {
             let left = errno::get();
             // SAFETY: the call has stored its result.
             let result = unsafe { self.calls.result(&lanes) };
-            if self.host.judge(&result, left).is_break() {
+            let judged = self.host.judge(first + call, &result, left);
+            // That of the call, not of whoever looked at its result.
+            errno::set(left);
+            if judged.is_break() {
                 return ControlFlow::Break(End::Refused(first + call));
             }
         }
