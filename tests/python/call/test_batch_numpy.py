@@ -4,9 +4,10 @@
 of what a batch makes are those that NumPy's own iterator would give.
 
 Two things differ on purpose. An array that overlaps what is written is refused, where NumPy would
-copy it; and nothing is cast. NumPy's gufuncs know no `where=` and start an output with whatever
-lies there; here it starts as zeros. Core axes that a batch makes are always C-contiguous behind those of
-the batch: `TestStrides` has what `numpy.matmul` does.
+copy it; and nothing is cast, no list becomes an array. Beyond NumPy's gufuncs, which know no
+`where=` and leave what an output held, there is `where=`, and an output that is made starts as
+zeros. An output that lacks leading axes of length 1 is taken by NumPy's gufuncs and refused by its
+ufuncs: here it is always refused.
 
 `MAPCALL_BATCHES=1000` tries more of them than a usual run does.
 """
@@ -521,3 +522,137 @@ def check_made(arguments: Arguments, array: np.ndarray, core: tuple[str, ...]) -
     strides = strides_of_numpy(arguments, array.shape[:ndim], item.nbytes)
     for length, found, wanted in zip(array.shape, array.strides, strides, strict=False):
         assert length == 1 or found == wanted
+
+
+NUMPYS_OWN = """
+    #include <math.h>
+    #include <stddef.h>
+    double positive(double x) { return x; }
+    double add(double x, double y) { return x + y; }
+    double clip(double x, double low, double high) { return fmin(fmax(x, low), high); }
+    void matmul(size_t l, size_t m, size_t n, const double *a, const double *b, double *c)
+    {
+        for (size_t i = 0; i < l; i++)
+            for (size_t j = 0; j < n; j++) {
+                double sum = 0;
+                for (size_t k = 0; k < m; k++) sum += a[i * m + k] * b[k * n + j];
+                c[i * n + j] = sum;
+            }
+    }
+"""
+
+
+@pytest.fixture(scope="module")
+def library(compile_c: Compile) -> mapcall.Library:
+    return mapcall.load(compile_c(NUMPYS_OWN))
+
+
+class TestNumPysOwn:
+    """The same as ufuncs and gufuncs that NumPy has itself, to the last stride and acceptance."""
+
+    def same(self, arguments: Arguments, ufunc: Any, function: mapcall.Function) -> None:
+        """The case's arguments by position, as a ufunc takes them."""
+        given = list(arguments.given.values())
+        keywords: dict[str, Any] = {}
+        if arguments.mask is not None:
+            keywords["where"] = arguments.mask
+        [out] = arguments.out
+        theirs, ours = (None, None) if out is None else (like(out), like(out))
+        try:
+            wanted = ufunc(*given, out=theirs, **keywords)
+        except (TypeError, ValueError):
+            with pytest.raises(mapcall.ArgumentError):
+                function(*given, out=ours, **keywords)
+            return
+        cored = [p.core for p in arguments.case.parameters if not p.is_written]
+        ndims = [np.ndim(x) - len(c) for x, c in zip(given, cored, strict=True)]
+        if ours is not None and cored[0] and ours.ndim - 2 < max(ndims):
+            with pytest.raises(mapcall.ArgumentError, match="with the batch axes"):
+                function(*given, out=ours)
+            return
+        found = function(*given, out=ours, **keywords)
+        made = np.broadcast_to(np.asarray(keywords.get("where", True)), np.shape(found))
+        if type(found) is float:
+            # One call, and nothing to say that it is a batch.
+            found = np.float64(found)
+            assert out is None
+            assert not keywords
+        assert type(found) is type(wanted)
+        assert found.shape == wanted.shape
+        if out is None:
+            np.testing.assert_array_equal(found[made], wanted[made])
+            assert not found[~made].any()
+        else:
+            np.testing.assert_array_equal(found, wanted)
+        if found.size:
+            for length, stride, other in zip(
+                found.shape, found.strides, wanted.strides, strict=True
+            ):
+                assert length == 1 or stride == other
+
+    @pytest.mark.parametrize("name", ["positive", "add", "clip"])
+    @settings(
+        max_examples=4 * BATCHES,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+    @given(chance=st.randoms(use_true_random=False))
+    def test_ufuncs(self, library: mapcall.Library, name: str, chance: random.Random) -> None:
+        names = {"positive": ["x"], "add": ["x", "y"], "clip": ["x", "low", "high"]}[name]
+        ufunc = {"positive": np.positive, "add": np.add, "clip": np._core.umath.clip}[name]
+        double = np.dtype("f8")
+        arguments = Arguments(Case("", tuple(core(x, double) for x in names), double), chance)
+        prototype = f"double {name}({', '.join(f'double {x}' for x in names)})"
+        self.same(arguments, ufunc, library.function(prototype))
+
+    @settings(
+        max_examples=4 * BATCHES,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+    @given(chance=st.randoms(use_true_random=False))
+    def test_a_gufunc(self, library: mapcall.Library, chance: random.Random) -> None:
+        function = library.function(
+            "void matmul(size_t l, size_t m, size_t n,"
+            " const double a[l][m], const double b[m][n], double c[l][n])"
+        )
+        double = np.dtype("f8")
+        parameters = (
+            core("a", double, "m", "n"),
+            core("b", double, "n", "m"),
+            core("c", double, "m", "m", written=True),
+        )
+        arguments = Arguments(Case("", parameters), chance)
+        arguments.mask = None
+        if not arguments.out:
+            arguments.out.append(arguments.given.pop("c"))
+        self.same(arguments, np.matmul, function)
+
+    def test_how_many_outs(self) -> None:
+        """A ufunc of two outputs takes and refuses the same."""
+        frexp = mapcall.load("m").function("double frexp(double x, int exponent[1])")
+        fraction, exponent = np.zeros(3), np.zeros(3, "i4")
+        outs = [
+            (),
+            fraction,
+            (fraction,),
+            (None,),
+            (None, None),
+            (fraction, None),
+            (None, exponent),
+            (fraction, exponent),
+            (None, None, None),
+        ]
+        for out in outs:
+            given = out
+            if isinstance(out, tuple):
+                given = tuple(x[:, None] if x is exponent else x for x in out)
+            try:
+                wanted = np.frexp(np.arange(3.0), out=out)
+            except (TypeError, ValueError):
+                with pytest.raises(mapcall.ArgumentError):
+                    frexp(np.arange(3.0), out=given)
+            else:
+                found = frexp(np.arange(3.0), out=given)
+                np.testing.assert_array_equal(found[0], wanted[0])
+                np.testing.assert_array_equal(found[1][:, 0], wanted[1])
