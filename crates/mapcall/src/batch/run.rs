@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 use super::pace::Pace;
 use super::plan::{Plan, Run};
 use super::sink::{Gathered, Sink};
+use super::stream::Passing;
 use crate::call::{Lane, Loop, errno};
 use crate::function::{Frame, Function};
 
@@ -94,7 +95,7 @@ enum End {
 }
 
 /// All that the threads of a batch share.
-pub(super) struct Task<'a> {
+pub(super) struct Task<'a, 'm> {
     pub(super) function: &'a Function,
     pub(super) calls: &'a Loop,
     pub(super) plan: &'a Plan,
@@ -103,6 +104,7 @@ pub(super) struct Task<'a> {
     /// How many bytes one call walks over.
     pub(super) bytes: usize,
     pub(super) sinks: &'a [Sink<'a>],
+    pub(super) passing: Passing<'m>,
     pub(super) host: &'a dyn Host,
 }
 
@@ -126,14 +128,14 @@ impl Progress {
     }
 }
 
-impl Task<'_> {
+impl Task<'_, '_> {
     /// Makes the calls on so many threads, of which this is one; 0 is as many as there are cores.
     ///
     /// # Safety
     ///
     /// What the lanes lead to must be sound to walk through for each call; several threads only
     /// for a function that may be called by several.
-    pub(super) unsafe fn run(&self, threads: usize) -> Outcome {
+    pub(super) unsafe fn run(mut self, threads: usize) -> Outcome {
         let progress = Progress::default();
         let threads = match threads {
             0 => thread::available_parallelism().map_or(1, usize::from),
@@ -141,16 +143,21 @@ impl Task<'_> {
         };
         let threads = threads.min(self.plan.calls()).clamp(1, MOST_THREADS);
         let others = threads - 1;
+        self.passing.expect(threads);
         // SAFETY: the caller's promise.
-        let work = |is_first| unsafe { self.work(&progress, threads, is_first) };
-        match (others > 0).then(|| pool(others)).flatten() {
-            Some(pool) => pool.in_place_scope(|scope| {
-                for _ in 0..others {
-                    scope.spawn(|_| work(false));
-                }
-                work(true);
-            }),
-            None => work(true),
+        let work = |thread| unsafe { self.work(&progress, threads, thread) };
+        match (others > 0).then(|| Team::gather(others)).flatten() {
+            Some(team) => {
+                team.pool.in_place_scope(|scope| {
+                    for thread in 1..=others {
+                        let work = &work;
+                        scope.spawn(move |_| work(thread));
+                    }
+                    work(0);
+                });
+                team.dismiss();
+            }
+            None => work(0),
         }
         if let Some(error) = progress
             .failed
@@ -178,7 +185,7 @@ impl Task<'_> {
     /// # Safety
     ///
     /// As [`run`](Self::run).
-    unsafe fn work(&self, progress: &Progress, threads: usize, is_first: bool) {
+    unsafe fn work(&self, progress: &Progress, threads: usize, thread: usize) {
         let total = self.plan.calls();
         let fair = if threads == 1 {
             total
@@ -202,6 +209,7 @@ impl Task<'_> {
             }
             let calls = start..total.min(start.saturating_add(count));
             let count = calls.len();
+            self.passing.begin(thread, start);
             gathered.begin(&calls);
             // SAFETY: the caller's promise; the sinks' lanes lie in buffers for as many calls.
             let made =
@@ -214,10 +222,12 @@ impl Task<'_> {
                 return progress.fail(error);
             }
             let done = progress.done.fetch_add(count, Ordering::Relaxed) + count;
+            self.passing.begin(thread, calls.end);
+            self.passing.end(self.plan);
             let then = now;
             now = Instant::now();
             pace.took(count, now - then);
-            if is_first && now - pulse >= PULSE {
+            if thread == 0 && now - pulse >= PULSE {
                 pulse = now;
                 if self.host.pulse(done, total).is_break() {
                     progress.is_broken.store(true, Ordering::Relaxed);
@@ -226,6 +236,7 @@ impl Task<'_> {
                 now = Instant::now();
             }
         }
+        self.passing.begin(thread, usize::MAX);
     }
 
     /// Some calls in order.
@@ -390,23 +401,38 @@ impl Task<'_> {
     }
 }
 
-/// Threads that wait for work, by their number; `None` where the system gives none.
+/// Threads of one batch, which wait for the next when it is over.
 ///
-/// A child that was forked has no threads: it makes its own, and leaves the parent's alone.
-fn pool(threads: usize) -> Option<Arc<ThreadPool>> {
-    type Pools = HashMap<(u32, usize), Arc<ThreadPool>>;
-    static POOLS: LazyLock<Mutex<Pools>> = LazyLock::new(Mutex::default);
-    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
-    let key = (process::id(), threads);
-    if let Some(pool) = pools.get(&key) {
-        return Some(Arc::clone(pool));
+/// No two batches share them: one that is quick would wait for one that is slow. A child that was
+/// forked has no threads: it makes its own, and leaves the parent's alone.
+struct Team {
+    key: (u32, usize),
+    pool: ThreadPool,
+}
+
+/// Teams without work, by process and number of threads.
+static TEAMS: LazyLock<Mutex<Teams>> = LazyLock::new(Mutex::default);
+
+type Teams = HashMap<(u32, usize), Vec<ThreadPool>>;
+
+impl Team {
+    /// `None` where the system gives no threads.
+    fn gather(threads: usize) -> Option<Self> {
+        let key = (process::id(), threads);
+        let mut teams = TEAMS.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = teams.get_mut(&key).and_then(Vec::pop);
+        drop(teams);
+        let make = || {
+            let name = |index| format!("mapcall-{index}");
+            let pool = ThreadPoolBuilder::new().num_threads(threads);
+            pool.thread_name(name).build().ok()
+        };
+        let pool = idle.or_else(make)?;
+        Some(Self { key, pool })
     }
-    let name = |index| format!("mapcall-{index}");
-    let pool = ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .thread_name(name)
-        .build();
-    let pool = Arc::new(pool.ok()?);
-    pools.insert(key, Arc::clone(&pool));
-    Some(pool)
+
+    fn dismiss(self) {
+        let mut teams = TEAMS.lock().unwrap_or_else(PoisonError::into_inner);
+        teams.entry(self.key).or_default().push(self.pool);
+    }
 }
