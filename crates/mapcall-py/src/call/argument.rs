@@ -289,6 +289,12 @@ impl<'py> Reader<'_, '_, 'py> {
     /// What isn't on the hot path.
     fn other(&mut self, position: usize, rule: &Rule, object: &Bound<'py, PyAny>) -> PyResult<()> {
         match rule {
+            Rule::Inferred(_)
+                if let Some(array) = ndarray::as_array(object, self.ndarray)
+                    && !ndarray::memory(array).shape.is_empty() =>
+            {
+                self.values(position, array)
+            }
             Rule::Inferred(inferred) => match number::read(object)? {
                 number::Number::Scalar(value) => self
                     .check

@@ -46,6 +46,11 @@ pub(super) fn errno() -> i32 {
     THREAD.with(|thread| thread.errno.get())
 }
 
+/// Whether a callback has raised in the call that is running.
+pub(super) fn has_raised() -> bool {
+    THREAD.with(|thread| thread.has_raised.get())
+}
+
 /// Makes a call: notes that it is running on this thread, and what its errno is; then raises what a
 /// callback has raised in it.
 #[inline]
@@ -177,7 +182,7 @@ struct Body {
 impl Body {
     /// Runs the callable; if it raises, C gets zero, and whoever called C the exception.
     fn run(&self, layout: &FrameLayout, frame: &mut [u64]) {
-        if THREAD.with(|thread| thread.has_raised.get()) {
+        if has_raised() {
             // The call is lost already: nothing more of Python's runs in it.
             return;
         }

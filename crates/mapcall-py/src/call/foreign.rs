@@ -3,7 +3,8 @@
 use numpy::PyUntypedArray;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMemoryView};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyMemoryView, PyType};
 
 /// The memory of an object as an array that keeps it alive; `None` if it has none to show.
 ///
@@ -13,6 +14,9 @@ pub(super) fn view<'py>(
     object: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
     let py = object.py();
+    if is_scalar(object)? {
+        return Ok(None);
+    }
     let class = object.get_type();
     let has = |name| class.hasattr(name);
     let array = if has(intern!(py, "__array_interface__"))? || has(intern!(py, "__array_struct__"))?
@@ -33,6 +37,12 @@ pub(super) fn view<'py>(
         return Ok(None);
     };
     Ok(Some(array.cast_into::<PyUntypedArray>()?))
+}
+
+/// Whether it is a scalar of NumPy's, which shows itself as an array but only gives copies.
+pub(super) fn is_scalar(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static GENERIC: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    object.is_instance(GENERIC.import(object.py(), "numpy", "generic")?)
 }
 
 /// DLPack's number for it.

@@ -103,7 +103,7 @@ impl Returns {
     }
 }
 
-fn pointed_to(ctype: &CType) -> Option<&CType> {
+pub(super) fn pointed_to(ctype: &CType) -> Option<&CType> {
     match ctype.resolved() {
         CType::Pointer(pointer) => Some(&pointer.target),
         _ => None,
@@ -316,7 +316,7 @@ pub(super) fn handle<'py>(
     let handle = match destructor {
         Some(destructor) => handle
             .with_destructor(destructor)
-            .map_err(|error| errors::call(py, &error, 0))?,
+            .map_err(|error| errors::call(py, &error))?,
         None => handle,
     };
     Ok(Bound::new(py, Handle::new(handle, target.clone()))?.into_any())

@@ -155,6 +155,7 @@ fn general<'py>(
         drop((kept, arrays));
         return result;
     }
+    manner.check(this)?;
     let outputs = result::allocate(py, this, &mut check)?;
     // A function that waits for threads which call back must not hold what they wait for.
     let nbytes = if kept.calls_back() {
@@ -217,7 +218,7 @@ fn result<'py>(
     errno: i32,
 ) -> PyResult<Bound<'py, PyAny>> {
     let judged = function.get().inner.judge(words, errno);
-    judged.map_err(|error| errors::call(function.py(), &error, errno))?;
+    judged.map_err(|error| errors::call(function.py(), &error))?;
     result::value(function, words, errno)
 }
 

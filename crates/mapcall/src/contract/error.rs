@@ -222,10 +222,10 @@ pub enum Problem {
         /// How many came.
         found: usize,
     },
-    /// More outputs than there are.
+    /// More outputs than there are, or fewer.
     Outputs {
         /// How many there are.
-        most: usize,
+        expected: usize,
         /// How many came.
         found: usize,
     },
@@ -355,9 +355,9 @@ impl ArgumentError {
             Problem::TooMany { most: 0, .. } => "no arguments".into(),
             Problem::TooMany { most: 1, .. } => "at most 1 positional argument".into(),
             Problem::TooMany { most, .. } => format!("at most {most} positional arguments"),
-            Problem::Outputs { most: 0, .. } => "no out, as there is no output".into(),
-            Problem::Outputs { most: 1, .. } => "out for one output".into(),
-            Problem::Outputs { most, .. } => format!("out for at most {most} outputs"),
+            Problem::Outputs { expected: 0, .. } => "no out, as there is no output".into(),
+            Problem::Outputs { expected: 1, .. } => "out for one output".into(),
+            Problem::Outputs { expected, .. } => format!("a tuple for {expected} outputs as out"),
             Problem::Unknown { .. } => "a parameter's name".into(),
             Problem::Twice => format!("{expected} once"),
             _ => expected.clone(),
@@ -414,7 +414,9 @@ impl ArgumentError {
             Problem::TooMany { .. } => {
                 words("leave out what is inferred, or give it by its name".into())
             }
-            Problem::Outputs { .. } => words("give the arrays in the order of the outputs".into()),
+            Problem::Outputs { .. } => {
+                words("give one for each output in order, None where it is to be made".into())
+            }
             Problem::Unknown {
                 nearest: Some(nearest),
                 ..
