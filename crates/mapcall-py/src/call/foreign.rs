@@ -49,9 +49,10 @@ fn without_copy<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> 
 fn dlpack<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyUntypedArray>> {
     let py = object.py();
     // PyTorch keeps a minus sign apart from the memory, and exports the memory.
-    if let Some(is_neg) = object.getattr_opt(intern!(py, "is_neg"))?
-        && is_neg.call0()?.is_truthy()?
-    {
+    let is_negated = object
+        .call_method0(intern!(py, "is_neg"))
+        .is_ok_and(|answer| matches!(answer.extract(), Ok(true)));
+    if is_negated {
         return Err(PyBufferError::new_err(
             "its negative bit is set, use tensor.resolve_neg()",
         ));
