@@ -95,9 +95,12 @@ class CallError(Exception):
         What it returned; for ``check="errno"`` the errno.
     errno : int
         The errno after the call.
+    index : tuple of int or None
+        Which call of a batch it was.
     """
 
     __module__ = "mapcall"
     function: str = ""
     code: int = 0
     errno: int = 0
+    index: tuple[int, ...] | None = None

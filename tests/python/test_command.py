@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,11 +13,13 @@ import time
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import mapcall
 
 COMMAND = [sys.executable, "-m", "mapcall"]
+README = Path(__file__).parents[2] / "README.md"
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -72,11 +76,77 @@ def test_symbols() -> None:
     assert [json.loads(line)["name"] for line in lines] == mapcall.load("m").symbols()
 
 
+def test_info(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((3, 4), ">f4"))
+    shown = run("info", "--json", f"{tmp_path}/x.npy[1:]")
+    assert shown.returncode == 0, shown.stderr
+    facts = json.loads(shown.stdout)
+    x = mapcall.open(tmp_path / "x.npy", mode="r")[1:]
+    assert facts["dtype"] == x.dtype.str
+    assert tuple(facts["shape"]) == x.shape
+    assert tuple(facts["strides"]) == x.strides
+    assert facts["offset"] == x.file_offset
+    assert facts["order"] == "C"
+
+
+def test_info_of_members(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    arrays = {"a": np.arange(3), "b": np.zeros((2, 2), order="F")}
+    np.savez(path, **arrays)
+    lines = run("info", "--json", path).stdout.splitlines()
+    facts = [json.loads(line) for line in lines]
+    assert [each["member"] for each in facts] == list(arrays)
+    assert [tuple(each["shape"]) for each in facts] == [x.shape for x in arrays.values()]
+
+
+@pytest.mark.parametrize("shell", ["bash", "elvish", "fish", "powershell", "zsh"])
+def test_completions(shell: str) -> None:
+    shown = run("completions", shell)
+    assert shown.returncode == 0, shown.stderr
+    assert "prototypes" in shown.stdout
+
+
+def test_the_manual() -> None:
+    shown = run("man", "info")
+    assert shown.returncode == 0, shown.stderr
+    assert ".TH mapcall-info 1" in shown.stdout
+
+
+def console_blocks() -> list[str]:
+    """The examples of the command in the README."""
+    section = README.read_text().split("## The command\n")[1].split("\n## ")[0]
+    return re.findall(r"```console\n(.*?)```", section, re.DOTALL)
+
+
+def test_the_readme_shows_what_it_prints(tmp_path: Path) -> None:
+    if not Path("/usr/include/zlib.h").exists():
+        pytest.skip("zlib.h is not installed")
+    command = f'mapcall() {{ {shlex.join(COMMAND)} "$@"; }}; '
+    command += f'python() {{ {shlex.quote(sys.executable)} "$@"; }}; '
+    blocks = console_blocks()
+    assert blocks
+    for block in blocks:
+        for example in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            line, _, expected = example.partition("\n")
+            shown = subprocess.run(
+                ["bash", "-c", command + line],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=60,
+                check=False,
+                cwd=tmp_path,
+            )
+            assert shown.stdout == expected, line
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["symbols", "./misspelt.so"], "misspelt.so"),
         (["prototypes", "misspelt.h"], "misspelt.h"),
+        (["info", "misspelt.npy"], "misspelt.npy"),
+        (["info", "misspelt.npy[0:3]"], "check the name"),
         (["misspelt"], "Usage: mapcall"),
         ([], "Usage: mapcall"),
     ],

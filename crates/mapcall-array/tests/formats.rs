@@ -10,7 +10,7 @@ use common::numpy;
 use mapcall_array::DType;
 use mapcall_array::dtype::DTypeError;
 use mapcall_array::format::npz::Archive;
-use mapcall_array::format::{FormatError, Header, Placement, locate};
+use mapcall_array::format::{Format, FormatError, Header, Placement, locate, members};
 use mapcall_array::layout::{LayoutError, Order};
 use mapcall_array::literal::Value;
 use proptest::prelude::*;
@@ -29,7 +29,66 @@ fn written(expression: &str) -> Result<Vec<u8>, String> {
 }
 
 fn find(bytes: &[u8], member: Option<&str>) -> Result<Placement, FormatError> {
-    locate(&mut Cursor::new(bytes), member)
+    let found = locate(&mut Cursor::new(bytes), member);
+    listed_as_found(bytes, member, &found);
+    found
+}
+
+/// The list of all members says of one what is said of it alone.
+fn listed_as_found(bytes: &[u8], member: Option<&str>, found: &Result<Placement, FormatError>) {
+    if Format::of(bytes) != Some(Format::Npz) {
+        return;
+    }
+    let (Some(name), Ok(members)) = (member, members(&mut Cursor::new(bytes))) else {
+        return;
+    };
+    // `x.npy` is `x`, unless the archive has an `x.npy.npy`.
+    if name.strip_suffix(".npy").is_some() {
+        return;
+    }
+    let listed: Vec<_> = members.iter().filter(|each| each.name == name).collect();
+    // A name and the same with `.npy` are two members that are called the same.
+    if let [only] = listed[..] {
+        let listed = format!("{:?}", only.placement);
+        assert_eq!(listed, format!("{found:?}"), "{name}");
+    }
+}
+
+#[test]
+fn all_members_in_their_order() {
+    let bytes = written("np.savez(f, b=np.arange(3), a=np.zeros((2, 5), 'f4'))").unwrap();
+    let members = members(&mut Cursor::new(&bytes)).unwrap();
+    let members: Vec<_> = members
+        .iter()
+        .map(|member| {
+            let placement = member.placement.as_ref().unwrap();
+            (&*member.name, placement.header().shape())
+        })
+        .collect();
+    assert_eq!(members, [("b", &[3][..]), ("a", &[2, 5])]);
+
+    let bytes = written("np.savez_compressed(f, a=np.arange(3))").unwrap();
+    let error = self::members(&mut Cursor::new(&bytes))
+        .unwrap()
+        .remove(0)
+        .placement;
+    assert!(matches!(error, Err(FormatError::Compressed { .. })));
+}
+
+#[test]
+fn a_large_archive_takes_no_longer_for_each_member() {
+    let script = "(lambda z: [z.writestr(f'm{i}.npy', b'x' * (i % 7)) for i in range(20_000)] \
+                  and z.close())(__import__('zipfile').ZipFile(f, 'w'))";
+    let bytes = written(&script.replace("\\\n", " ")).unwrap();
+    let start = std::time::Instant::now();
+    let members = members(&mut Cursor::new(&bytes)).unwrap();
+    assert_eq!(members.len(), 20_000);
+    assert!(
+        members
+            .iter()
+            .all(|member| matches!(&member.placement, Err(FormatError::Member { .. })))
+    );
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
 }
 
 /// What NumPy reads from a header: version, shape, order, dtype and where the data begin.

@@ -570,6 +570,30 @@ proptest! {
     }
 
     #[test]
+    fn sharing_is_exact_for_small_strides(
+        one in prop::collection::vec((0_usize..5, -30_isize..30), 0..4),
+        other in prop::collection::vec((0_usize..5, -30_isize..30), 0..4),
+        itemsizes in (0_usize..6, 0_usize..6),
+        apart in 0_usize..60,
+    ) {
+        let layout = |axes: Vec<(usize, isize)>, offset, itemsize| {
+            let (shape, strides): (Vec<_>, Vec<_>) = axes.into_iter().unzip();
+            Layout::from_strides(offset, &shape, &strides, itemsize).unwrap()
+        };
+        let one = layout(one, 1000, itemsizes.0);
+        let other = layout(other, 970 + apart, itemsizes.1);
+        let [mine, theirs] = [&one, &other].map(|layout| {
+            let size = layout.itemsize() as i128;
+            let starts = element_offsets(layout);
+            let bytes = starts.iter().flat_map(|start| *start..start + size);
+            bytes.collect::<HashSet<_>>()
+        });
+        let shares = !mine.is_disjoint(&theirs);
+        prop_assert_eq!(one.may_share(&other), shares);
+        prop_assert_eq!(other.may_share(&one), shares);
+    }
+
+    #[test]
     fn index_and_offset_of_agree_with_slice(
         shape in small_shape(),
         order in order(),

@@ -8,18 +8,37 @@
 //! Results go to the standard output; with `--json`, as one JSON object a line. Errors go to the
 //! standard error output.
 
+mod completions;
+mod info;
+mod man;
 mod output;
 mod prototypes;
 mod symbols;
+pub mod value;
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{self, Write};
 
-use clap::{Parser, Subcommand};
+use clap::builder::Styles;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 use mapcall::{HeaderError, LibraryError};
+use value::file::FileError;
 
 /// The exit code for input that can't be used, which is clap's as well.
 const BAD_INPUT: u8 = 2;
+
+/// What the exit codes mean.
+const EXIT_CODES: [(&str, &str); 4] = [
+    ("0", "success, also when nobody reads the output to its end"),
+    ("1", "a function that was called says that it failed"),
+    (
+        "2",
+        "bad input: one line on the standard error output says what to do",
+    ),
+    ("130", "interrupted"),
+];
 
 /// C functions in shared libraries, by their prototypes.
 #[derive(Parser)]
@@ -27,7 +46,7 @@ const BAD_INPUT: u8 = 2;
     name = "mapcall",
     version,
     arg_required_else_help = true,
-    after_help = "The exit code is 0 on success, and 2 if anything was wrong."
+    after_help = exit_codes()
 )]
 struct Command {
     #[command(subcommand)]
@@ -36,8 +55,21 @@ struct Command {
 
 #[derive(Subcommand)]
 enum Task {
+    Info(info::Arguments),
     Prototypes(prototypes::Arguments),
     Symbols(symbols::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
+}
+
+fn exit_codes() -> String {
+    let lines = EXIT_CODES.map(|(code, meaning)| format!("\n  {code:<4} {meaning}"));
+    format!("Exit codes:{}", lines.concat())
+}
+
+/// The command, as clap knows it.
+fn command() -> clap::Command {
+    Command::command()
 }
 
 /// Why a command ends early.
@@ -47,6 +79,11 @@ enum Failure {
     Header(#[from] HeaderError),
     #[error(transparent)]
     Library(#[from] LibraryError),
+    /// Files that can't be used; the others have been shown.
+    #[error("{}", .0.iter().map(FileError::to_string).collect::<Vec<_>>().join("; "))]
+    Files(Vec<FileError>),
+    #[error("expected a subcommand, got {name:?}; the manual has pages for {names}")]
+    NoCommand { name: String, names: String },
     /// Declarations that can't be read, which have been shown.
     #[error(
         "expected a header in C, got {header:?} with {count} places that are none, shown above; the \
@@ -71,25 +108,56 @@ where
 {
     let command = match Command::try_parse_from(arguments) {
         Ok(command) => command,
-        Err(error) => {
+        Err(error) if !error.use_stderr() => {
             // Where it can't be shown, the code says it.
             let _ = error.print();
-            return if error.use_stderr() { BAD_INPUT } else { 0 };
+            return 0;
+        }
+        Err(error) => {
+            if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+                let _ = error.print();
+            } else {
+                complain(usage(&error));
+            }
+            return BAD_INPUT;
         }
     };
     let done = match command.task {
+        Task::Info(arguments) => info::run(&arguments),
         Task::Prototypes(arguments) => prototypes::run(&arguments),
         Task::Symbols(arguments) => symbols::run(&arguments),
+        Task::Completions(arguments) => completions::run(&arguments),
+        Task::Man(arguments) => man::run(&arguments),
     };
     match done {
-        Ok(()) => 0,
+        Ok(()) => return 0,
         // `mapcall symbols m | head`
-        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-        Err(failure) => {
-            let _ = writeln!(io::stderr(), "error: {}", one_line(&failure.to_string()));
-            BAD_INPUT
-        }
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => return 0,
+        Err(Failure::Files(errors)) => errors.iter().for_each(complain),
+        Err(failure) => complain(failure),
     }
+    BAD_INPUT
+}
+
+/// Says what is wrong, on one line.
+fn complain(error: impl Display) {
+    let style = Styles::styled();
+    let style = style.get_error();
+    let words = one_line(&error.to_string());
+    // Where it can't be shown, the code says it.
+    let _ = writeln!(anstream::stderr(), "{style}error:{style:#} {words}");
+}
+
+/// What clap says of arguments that it doesn't understand, without its paragraphs.
+fn usage(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let paragraphs = text.split("\n\n").map(|paragraph| {
+        let lines: Vec<&str> = paragraph.split('\n').map(str::trim).collect();
+        lines.join(" ").trim().to_owned()
+    });
+    let paragraphs: Vec<String> = paragraphs.filter(|text| !text.is_empty()).collect();
+    let line = paragraphs.join("; ");
+    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
 }
 
 /// The text with its control characters escaped: names may have any.

@@ -1,14 +1,16 @@
-//! The standard output, written at once and with its errors.
+//! The standard output, written at once and with its errors; colours reach terminals alone.
 
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, Write};
 
+use anstream::AutoStream;
 use serde::Serialize;
 
+/// The standard output.
+pub(crate) type Output = BufWriter<AutoStream<io::StdoutLock<'static>>>;
+
 /// Calls `write` with the standard output, and sees to it that all is written.
-pub(crate) fn write(
-    write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut output = BufWriter::new(io::stdout().lock());
+pub(crate) fn write(write: impl FnOnce(&mut Output) -> io::Result<()>) -> io::Result<()> {
+    let mut output = BufWriter::new(AutoStream::auto(io::stdout().lock()));
     write(&mut output)?;
     output.flush()
 }

@@ -92,6 +92,19 @@ pub enum Expr {
     Cast(Integer, Box<Expr>),
 }
 
+impl Expr {
+    /// Whether it names the parameter at that position.
+    pub(crate) fn mentions(&self, position: usize) -> bool {
+        match self {
+            Self::Constant(_) => false,
+            Self::Parameter { index, .. } => *index == position,
+            Self::Unary(_, operand) | Self::Cast(_, operand) => operand.mentions(position),
+            Self::Binary(_, one, other) => one.mentions(position) || other.mentions(position),
+            Self::Conditional(parts) => parts.iter().any(|part| part.mentions(position)),
+        }
+    }
+}
+
 /// An operator before its operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UnaryOp {

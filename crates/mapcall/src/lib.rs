@@ -21,6 +21,7 @@
 //! the system's preprocessor, into [`Declarations`]. A [`Library`] finds a shared library and the
 //! addresses of its functions.
 
+pub mod batch;
 pub mod call;
 pub mod contract;
 pub mod ctype;
@@ -33,6 +34,7 @@ mod nearest;
 mod parse;
 pub mod prototype;
 
+pub use batch::Batch;
 pub use ctype::CType;
 pub use error::{Place, PrototypeError, PrototypeErrorKind};
 pub use extent::Extent;

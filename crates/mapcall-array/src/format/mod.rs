@@ -50,6 +50,7 @@ mod error;
 mod npy;
 pub mod npz;
 
+use std::fmt;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 pub use self::error::FormatError;
@@ -57,6 +58,65 @@ pub use self::npy::Header;
 
 /// What is read at once: enough for the header of almost every file.
 const CHUNK: u64 = 4096;
+
+/// A format that says what is in its files.
+///
+/// ```
+/// use mapcall_array::format::Format;
+///
+/// assert_eq!(Format::of(b"\x93NUMPY\x01\x00"), Some(Format::Npy));
+/// assert_eq!(Format::of(b"\x89HDF\r\n"), None);
+/// assert_eq!(Format::Npz.to_string(), "npz");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Format {
+    /// `.npy`: one array.
+    Npy,
+    /// `.npz`: a zip archive of such files.
+    Npz,
+}
+
+impl Format {
+    /// The format of a file, by its first 6 bytes.
+    ///
+    /// ```
+    #[doc = example_npz!()]
+    /// # use mapcall_array::format::Format;
+    /// assert_eq!(Format::of(file.get_ref()), Some(Format::Npz));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn of(start: &[u8]) -> Option<Self> {
+        if npz::is_npz(start) {
+            Some(Self::Npz)
+        } else if npy::is_npy(start) {
+            Some(Self::Npy)
+        } else {
+            None
+        }
+    }
+
+    /// What a file is called: `npy` or `npz`.
+    ///
+    /// ```
+    /// # use mapcall_array::format::Format;
+    /// assert_eq!(Format::Npy.as_str(), "npy");
+    /// ```
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Npy => "npy",
+            Self::Npz => "npz",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
 
 /// Where an array lies in a file.
 ///
@@ -148,11 +208,13 @@ pub fn locate(
     let len = file.seek(SeekFrom::End(0))?;
     file.rewind()?;
     let start = read_up_to(&mut *file, len.min(CHUNK))?;
-    if npz::is_npz(&start) {
-        return locate_member(file, member);
+    let format = Format::of(&start);
+    if format == Some(Format::Npz) {
+        let member = npz::Archive::read(&mut *file)?.find(member)?;
+        return place(file, &member);
     }
     if let Some(member) = member
-        && npy::is_npy(&start)
+        && format == Some(Format::Npy)
     {
         return Err(FormatError::MemberOfNpy {
             member: member.to_owned(),
@@ -167,11 +229,45 @@ pub fn locate(
     })
 }
 
-fn locate_member(
-    file: &mut (impl Read + Seek),
-    member: Option<&str>,
-) -> Result<Placement, FormatError> {
-    let member = npz::Archive::read(&mut *file)?.find(member)?;
+/// A member of a `.npz` file: see [`members`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Listed {
+    /// The name, without `.npy`.
+    pub name: String,
+    /// Where its array lies, or why that can't be mapped.
+    pub placement: Result<Placement, FormatError>,
+}
+
+/// Finds the arrays of all members of a `.npz` file, in the order of the archive.
+///
+/// ```
+#[doc = example_npz!()]
+/// use mapcall_array::format;
+///
+/// for member in format::members(&mut file)? {
+///     assert_eq!(member.placement?.header().shape(), [3], "{}", member.name);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Of members with the same name only the last is listed, which is the one that [`locate`] finds.
+/// The directory is read once, however many members there are.
+///
+/// # Errors
+///
+/// As [`npz::Archive::read`]; what is wrong with one member is said of that member.
+pub fn members(file: &mut (impl Read + Seek)) -> Result<Vec<Listed>, FormatError> {
+    let found = npz::Archive::read(&mut *file)?.find_all();
+    let listed = found.into_iter().map(|(name, member)| Listed {
+        name,
+        placement: member.and_then(|member| place(&mut *file, &member)),
+    });
+    Ok(listed.collect())
+}
+
+/// Reads the header of a member.
+fn place(file: &mut (impl Read + Seek), member: &npz::Member) -> Result<Placement, FormatError> {
     file.seek(SeekFrom::Start(member.offset()))?;
     let capacity = usize::try_from(member.len().min(CHUNK)).unwrap_or_default();
     let header = Header::read(BufReader::with_capacity(capacity, file.take(member.len())))

@@ -4,6 +4,7 @@
 //! mapped where it stands.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use rawzip::{
@@ -44,6 +45,17 @@ pub(super) fn is_npz(start: &[u8]) -> bool {
 pub struct Archive<R> {
     zip: rawzip::ZipArchive<Positioned<R>>,
     entries: Vec<Entry>,
+    /// The entries by where they begin.
+    ordered: Vec<Ordered>,
+}
+
+/// An entry in the order of the file.
+#[derive(Debug)]
+struct Ordered {
+    entry: usize,
+    /// Of this entry and those before it, the one that reaches furthest, and how far at least.
+    furthest: usize,
+    reach: u64,
 }
 
 /// What the directory says about a member.
@@ -55,6 +67,16 @@ struct Entry {
     header_offset: u64,
     method: CompressionMethod,
     encrypted: bool,
+    /// Its place in the order of the file.
+    rank: usize,
+}
+
+impl Entry {
+    /// Where it ends at the earliest.
+    fn least_end(&self) -> u64 {
+        let least = LOCAL_HEADER.saturating_add(self.wayfinder.compressed_size_hint());
+        self.header_offset.saturating_add(least)
+    }
 }
 
 /// An uncompressed member of a `.npz` file.
@@ -160,13 +182,19 @@ impl<R: Read + Seek> Archive<R> {
                 header_offset: record.local_header_offset(),
                 method: record.compression_method(),
                 encrypted: record.flags().is_encrypted(),
+                rank: 0,
             });
         }
         let (claimed, have) = (zip.entries_hint(), entries.len() as u64);
         if claimed != have {
             return Err(FormatError::MemberCount { claimed, have });
         }
-        Ok(Self { zip, entries })
+        let ordered = ordered(&mut entries);
+        Ok(Self {
+            zip,
+            entries,
+            ordered,
+        })
     }
 
     /// The names of the members as NumPy gives them: without `.npy`.
@@ -207,7 +235,23 @@ impl<R: Read + Seek> Archive<R> {
     /// [`FormatError::BadDirectory`] when nothing can be read where the directory points, and
     /// [`FormatError::Io`].
     pub fn find(&self, name: Option<&str>) -> Result<Member, FormatError> {
-        let entry = self.choose(name)?;
+        self.member(self.choose(name)?)
+    }
+
+    /// What [`find`](Self::find) says of each member, in order; of the same name, the last counts.
+    pub(super) fn find_all(&self) -> Vec<(String, Result<Member, FormatError>)> {
+        let mut seen = HashSet::new();
+        let mut counting = Vec::new();
+        for entry in self.entries.iter().rev() {
+            if seen.insert(&entry.name) {
+                counting.push(entry);
+            }
+        }
+        let found = |entry: &Entry| (strip(&entry.name).to_owned(), self.member(entry));
+        counting.into_iter().rev().map(found).collect()
+    }
+
+    fn member(&self, entry: &Entry) -> Result<Member, FormatError> {
         let member = || strip(&entry.name).to_owned();
         let bad = |what| FormatError::BadMember {
             member: member(),
@@ -287,14 +331,40 @@ impl<R: Read + Seek> Archive<R> {
 
     /// Another member that shares bytes with `entry`, whose data end at `end`.
     fn overlapping(&self, entry: &Entry, end: u64) -> Option<&Entry> {
-        self.entries.iter().find(|other| {
-            let least = LOCAL_HEADER.saturating_add(other.wayfinder.compressed_size_hint());
-            let other_end = other.header_offset.saturating_add(least);
-            !std::ptr::eq(*other, entry)
-                && other.header_offset < end
-                && entry.header_offset < other_end
-        })
+        let before = entry.rank.checked_sub(1);
+        let before = before.and_then(|rank| self.ordered.get(rank));
+        let before = before.filter(|before| entry.header_offset < before.reach);
+        if let Some(before) = before {
+            return self.entries.get(before.furthest);
+        }
+        let behind = self.ordered.get(entry.rank.checked_add(1)?)?;
+        let behind = self.entries.get(behind.entry)?;
+        (behind.header_offset < end).then_some(behind)
     }
+}
+
+/// The order of the entries in the file, which is noted in them as well: so that looking for one
+/// that overlaps another takes no longer in a large archive.
+fn ordered(entries: &mut [Entry]) -> Vec<Ordered> {
+    let mut indices: Vec<usize> = (0..entries.len()).collect();
+    indices.sort_by_key(|&index| entries.get(index).map(|entry| entry.header_offset));
+    let mut ordered = Vec::with_capacity(indices.len());
+    let (mut furthest, mut reach) = (0, 0);
+    for (rank, &index) in indices.iter().enumerate() {
+        let Some(entry) = entries.get_mut(index) else {
+            continue;
+        };
+        entry.rank = rank;
+        if entry.least_end() >= reach {
+            (furthest, reach) = (index, entry.least_end());
+        }
+        ordered.push(Ordered {
+            entry: index,
+            furthest,
+            reach,
+        });
+    }
+    ordered
 }
 
 /// Lends a seekable reader to `rawzip`, which reads at offsets.

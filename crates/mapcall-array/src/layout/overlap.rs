@@ -1,6 +1,9 @@
-//! Whether two elements of an array share a byte.
+//! Whether two elements, of one array or of two, share a byte.
 
 use super::{Dims, Layout};
+
+/// How many steps a search for shared bytes takes before it gives up.
+const BUDGET: u32 = 10_000;
 
 impl Layout {
     /// Whether two different elements may share a byte, so that writing one changes another:
@@ -39,10 +42,81 @@ impl Layout {
         axes.last().is_some_and(|axis| axis.stride == 0)
             || Search {
                 nearest,
-                budget: 10_000,
+                budget: BUDGET,
             }
             .meets(&axes, 0, false)
     }
+
+    /// Whether an element of this array may share a byte with one of another in the same buffer.
+    ///
+    /// ```
+    /// use mapcall_array::layout::{Layout, Order, index};
+    ///
+    /// let whole = Layout::contiguous(&[10, 10], 8, Order::C)?;
+    /// let [even, odd] = [0, 1].map(|first| whole.slice(&index![.., first..; 2]).unwrap());
+    /// let left = whole.slice(&index![.., ..6])?;
+    /// assert!(!even.may_share(&odd));
+    /// assert!(left.may_share(&odd));
+    /// # Ok::<(), mapcall_array::layout::LayoutError>(())
+    /// ```
+    ///
+    /// As with [`may_self_overlap`](Self::may_self_overlap), `false` is a proof, and only strides
+    /// made to be hard count as sharing when they don't.
+    #[must_use]
+    pub fn may_share(&self, other: &Self) -> bool {
+        if self.nbytes() == 0 || other.nbytes() == 0 {
+            return false;
+        }
+        let (mine, theirs) = (self.bounds(), other.bounds());
+        if mine.end <= theirs.start || theirs.end <= mine.start {
+            return false;
+        }
+        // Counted from its lowest byte each array runs forwards. An index of the other one that
+        // counts backwards from its highest element lets both be added: the sum of all steps is
+        // the distance of this array's element from the other's, up to a constant.
+        let mut axes: Dims<(i128, i128)> = Dims::new();
+        let mut reach = 0;
+        for (layout, is_other) in [(self, false), (other, true)] {
+            for (size, stride) in layout
+                .axes()
+                .filter(|&(size, stride)| size > 1 && stride != 0)
+            {
+                let (stride, most) = (i128::from(stride.unsigned_abs() as u64), (size - 1) as i128);
+                if is_other {
+                    reach += stride * most;
+                }
+                match axes.iter_mut().find(|(known, _)| *known == stride) {
+                    Some((_, steps)) => *steps += most,
+                    None => axes.push((stride, most)),
+                }
+            }
+        }
+        axes.sort_unstable_by_key(|&(stride, _)| std::cmp::Reverse(stride));
+        let apart = (theirs.start as i128) - (mine.start as i128) + reach;
+        // This element's first byte is less than an element before or behind the other's.
+        let least = apart - (self.itemsize as i128 - 1);
+        let most = apart + (other.itemsize as i128 - 1);
+        reaches(&axes, least, most, &mut BUDGET.clone())
+    }
+}
+
+/// Whether some steps on `axes`, largest stride first, add up to something from `least` to `most`.
+fn reaches(axes: &[(i128, i128)], least: i128, most: i128, budget: &mut u32) -> bool {
+    if most < 0 {
+        return false;
+    }
+    let Some((&(stride, steps), inner)) = axes.split_first() else {
+        return least <= 0;
+    };
+    let Some(left) = budget.checked_sub(1) else {
+        return true;
+    };
+    *budget = left;
+    let slack: i128 = inner.iter().map(|(stride, steps)| stride * steps).sum();
+    let fewest = -(slack - least).div_euclid(stride);
+    let highest = steps.min(most.div_euclid(stride));
+    (fewest.max(0)..=highest)
+        .any(|step| reaches(inner, least - step * stride, most - step * stride, budget))
 }
 
 /// An axis as a search sees it: which way it runs does not matter.

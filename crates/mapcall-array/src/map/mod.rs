@@ -18,6 +18,7 @@
 
 #![allow(unsafe_code)]
 
+mod behind;
 mod error;
 mod mode;
 mod paging;
@@ -34,9 +35,11 @@ use memmap2::MmapRaw;
 use crate::error::{Error, Result};
 use crate::sys;
 
+pub use behind::{Behind, available_memory};
 pub use error::MapError;
 pub use mode::Mode;
-pub use paging::Advice;
+pub use paging::{Advice, page_size};
+pub use source::open_regular;
 pub(crate) use source::{Source, create_file, io_error, map_error, open_file};
 
 /// A range of a file in memory.

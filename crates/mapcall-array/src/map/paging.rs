@@ -7,6 +7,18 @@ use super::{Map, MapError};
 use crate::error::Result;
 use crate::sys;
 
+/// The bytes of a page: what residency is told of, and what advice is widened to.
+///
+/// ```
+/// use mapcall_array::map::page_size;
+///
+/// assert!(page_size().is_power_of_two());
+/// ```
+#[must_use]
+pub fn page_size() -> usize {
+    sys::page_size()
+}
+
 /// What a program is about to do with pages of a map.
 ///
 /// ```
@@ -159,8 +171,8 @@ impl Map {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// Linux tells a process only about files that it may write; of others it says that every
-    /// page is there.
+    /// Linux tells a process only about files that it owns or may write; of others it says that
+    /// every page is there: see [`Map::knows_residency`].
     ///
     /// # Errors
     ///
@@ -173,8 +185,31 @@ impl Map {
         sys::residency(&self.raw, range).map_err(|source| self.io("inspect", source))
     }
 
+    /// Whether [`Map::residency`] says which pages are in memory, and not only that all are.
+    ///
+    /// ```
+    /// # use mapcall_array::MapOptions;
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// std::fs::write(&file, [7; 6000])?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let array = unsafe { MapOptions::new().map(&file)? };
+    /// let map = array.buffer().map().unwrap();
+    /// # if cfg!(target_os = "linux") {
+    /// assert!(map.knows_residency(), "it is our own file");
+    /// std::fs::remove_file(&file)?;
+    /// assert!(!map.knows_residency(), "whose is it?");
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// It asks by the file's name: a file that no longer has it counts as unknown.
+    #[must_use]
+    pub fn knows_residency(&self) -> bool {
+        self.named_file_len().is_some() && self.path().is_some_and(sys::tells_residency)
+    }
+
     /// Whether dropping pages loses nothing: the file has what they hold.
-    fn discards_safely(&self) -> bool {
+    pub(super) fn discards_safely(&self) -> bool {
         self.mode != super::Mode::CopyOnWrite
     }
 }

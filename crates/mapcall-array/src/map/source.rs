@@ -53,6 +53,36 @@ impl<'a> Source<'a> {
     }
 }
 
+/// Opens an existing file that can be mapped, as a mode asks, without emptying it.
+///
+/// ```
+/// use mapcall_array::{MapOptions, Mode, map};
+///
+/// # let named = tempfile::NamedTempFile::new()?;
+/// # let path = named.path();
+/// std::fs::write(path, [7; 6000])?;
+/// let file = map::open_regular(path, Mode::Read)?;
+/// // SAFETY: nobody else changes the temporary file.
+/// let array = unsafe { MapOptions::new().mode(Mode::Read).map_file(&file, Some(path))? };
+/// assert_eq!(array.shape(), [6000]);
+///
+/// let error = map::open_regular(std::env::temp_dir(), Mode::Read).unwrap_err();
+/// assert!(error.to_string().contains("only regular files can be mapped"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// It never waits for the other end of a pipe.
+///
+/// # Errors
+///
+/// [`MapError::NotRegular`]; [`Error::Io`] when the system refuses.
+pub fn open_regular(path: impl AsRef<Path>, mode: Mode) -> Result<File> {
+    let path = path.as_ref();
+    let file = open_file(path, mode)?;
+    Source::new(&file, Some(path))?;
+    Ok(file)
+}
+
 /// Opens an existing file as a mode asks, without emptying it.
 pub(crate) fn open_file(path: &Path, mode: Mode) -> Result<File> {
     let mut options = OpenOptions::new();

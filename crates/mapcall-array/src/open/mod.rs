@@ -7,7 +7,7 @@ use crate::dtype::DType;
 use crate::layout::Order;
 use crate::map::Mode;
 
-pub use npy::create;
+pub use npy::{NewFile, create};
 
 /// How to open a file as an array: `numpy.memmap`'s arguments, as chained setters.
 ///

@@ -4,14 +4,17 @@
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
 
 use super::MapOptions;
 use crate::array::Array;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::format::{self, Header};
-use crate::layout::Order;
+use crate::layout::{Layout, Order};
 use crate::map::{Map, MapError, Mode, Source, io_error, map_error, open_file};
 use crate::sys;
 
@@ -92,44 +95,177 @@ pub unsafe fn create(
     shape: &[usize],
     order: Order,
 ) -> Result<Array> {
-    let path = path.as_ref();
-    let format = |source| Error::Format {
-        path: path.to_path_buf(),
-        source,
-    };
-    let io = |action| move |source| io_error(action, Some(path), source);
-    let header = Header::new(dtype, shape, order).map_err(format)?;
-    let bytes = header.to_bytes().map_err(format)?;
-
-    let (target, permissions) = target(path)?;
-    let parent = target
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    let mut file = tempfile::Builder::new()
-        .prefix(".mapcall-")
-        .suffix(".partial")
-        // With the permissions of any new file: a temporary one's own are for its owner alone.
-        .make_in(parent.unwrap_or(Path::new(".")), |path| {
-            OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .open(path)
-        })
-        .map_err(io("create"))?;
-    if let Some(permissions) = permissions {
-        file.as_file()
-            .set_permissions(permissions)
-            .map_err(io("create"))?;
-    }
-    file.write_all(&bytes).map_err(io("write"))?;
-    sys::allocate(file.as_file(), header.end()).map_err(io("allocate"))?;
-    let source = Source::new(file.as_file(), Some(path))?;
+    let file = NewFile::create(path, dtype, shape, order)?;
     // SAFETY: the caller's promise.
-    let array = unsafe { map_placed(&source, Mode::Write, &header, header.data_offset()) }?;
-    file.persist(&target)
-        .map_err(|error| io("create")(error.error))?;
+    let array = unsafe { file.map() }?;
+    file.persist()?;
     Ok(array)
+}
+
+/// A `.npy` file that is being written, and gets its name when it is whole.
+///
+/// ```
+/// use mapcall_array::{DType, MapOptions, NewFile, layout::Order};
+///
+/// let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("a.npy");
+/// let file = NewFile::create(&path, DType::U8, &[1000], Order::C)?;
+/// file.write(0, &[1; 600])?;
+/// file.write(600, &[2; 400])?;
+/// assert!(!path.exists());
+/// file.persist()?;
+/// // SAFETY: nobody else changes the temporary file.
+/// let array = unsafe { MapOptions::new().open(&path)? };
+/// assert_eq!(array.view::<u8>()?[[600]], 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Its disk space is allocated first, where the file system can. Dropped before, it leaves
+/// nothing; a file that had the name stays untouched until another one takes it.
+#[derive(Debug)]
+pub struct NewFile {
+    file: NamedTempFile,
+    target: PathBuf,
+    path: PathBuf,
+    header: Header,
+}
+
+impl NewFile {
+    /// Begins a file of zeros.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`].
+    pub fn create(
+        path: impl AsRef<Path>,
+        dtype: DType,
+        shape: &[usize],
+        order: Order,
+    ) -> Result<Self> {
+        let path = path.as_ref();
+        let format = |source| Error::Format {
+            path: path.to_path_buf(),
+            source,
+        };
+        let io = |action| move |source| io_error(action, Some(path), source);
+        let header = Header::new(dtype, shape, order).map_err(format)?;
+        let bytes = header.to_bytes().map_err(format)?;
+
+        let (target, permissions) = target(path)?;
+        let parent = target
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        let mut file = tempfile::Builder::new()
+            .prefix(".mapcall-")
+            .suffix(".partial")
+            // With the permissions of any new file: a temporary one's own are for its owner alone.
+            .make_in(parent.unwrap_or(Path::new(".")), |path| {
+                OpenOptions::new()
+                    .read(true)
+                    .write(true)
+                    .create_new(true)
+                    .open(path)
+            })
+            .map_err(io("create"))?;
+        if let Some(permissions) = permissions {
+            file.as_file()
+                .set_permissions(permissions)
+                .map_err(io("create"))?;
+        }
+        file.write_all(&bytes).map_err(io("write"))?;
+        sys::allocate(file.as_file(), header.end()).map_err(io("allocate"))?;
+        Ok(Self {
+            file,
+            target,
+            path: path.to_path_buf(),
+            header,
+        })
+    }
+
+    /// The name that it will have.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where its elements lie.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        self.header.layout()
+    }
+
+    /// Writes elements, from a byte of the data on. Several threads may write at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when the system refuses, or the bytes reach past the data's end.
+    pub fn write(&self, offset: usize, bytes: &[u8]) -> Result<()> {
+        let io = |source| io_error("write", Some(&self.path), source);
+        let end = offset.checked_add(bytes.len());
+        if end.is_none_or(|end| end > self.header.nbytes()) {
+            return Err(io(io::ErrorKind::InvalidInput.into()));
+        }
+        let offset = self.header.data_offset() + offset as u64;
+        sys::write_at(self.file.as_file(), bytes, offset).map_err(io)
+    }
+
+    /// Asks the system to write a range of the data to the disk, and doesn't wait for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when the system refuses.
+    pub fn write_back(&self, range: Range<usize>) -> Result<()> {
+        let start = self.header.data_offset() + range.start as u64;
+        sys::write_back(self.file.as_file(), start, range.len() as u64)
+            .map_err(|source| io_error("write back", Some(&self.path), source))
+    }
+
+    /// Waits until the data is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when the system refuses.
+    pub fn sync(&self) -> Result<()> {
+        let synced = self.file.as_file().sync_data();
+        synced.map_err(|source| io_error("sync", Some(&self.path), source))
+    }
+
+    /// Maps it for writing, as [`create`] does.
+    ///
+    /// # Safety
+    ///
+    /// As [`MapOptions::map`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when the system refuses.
+    pub unsafe fn map(&self) -> Result<Array> {
+        let source = Source::new(self.file.as_file(), Some(&self.path))?;
+        // SAFETY: the caller's promise.
+        unsafe {
+            map_placed(
+                &source,
+                Mode::Write,
+                &self.header,
+                self.header.data_offset(),
+            )
+        }
+    }
+
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when the system refuses.
+    pub fn persist(self) -> Result<()> {
+        let Self {
+            file, target, path, ..
+        } = self;
+        match file.persist(target) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(io_error("create", Some(&path), error.error)),
+        }
+    }
 }
 
 /// The file that a new one replaces, behind any links, and the permissions of one that is there.

@@ -1,15 +1,17 @@
 #![allow(unsafe_code)]
 
-use std::fs::{File, FileType, Metadata, OpenOptions};
+use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io;
+use std::num::NonZeroU64;
 use std::ops::Range;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use memmap2::{MmapRaw, UncheckedAdvice};
-use rustix::fs::{FallocateFlags, OFlags};
+use rustix::fs::{Access, AtFlags, CWD, FallocateFlags, OFlags};
 use rustix::io::Errno;
-use rustix::param::page_size;
+pub(crate) use rustix::param::page_size;
 
 use crate::map::Advice;
 
@@ -48,6 +50,84 @@ pub(crate) fn allocate(file: &File, len: u64) -> io::Result<()> {
     }
 }
 
+/// Writes all bytes at a place of a file.
+pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    file.write_all_at(bytes, offset)
+}
+
+/// Starts to write a range of a file to the disk.
+pub(crate) fn write_back(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    let signed = |number: u64| {
+        i64::try_from(number).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+    };
+    let (offset, len) = (signed(offset)?, signed(len)?);
+    // SAFETY: it takes a descriptor and numbers.
+    match unsafe {
+        libc::sync_file_range(file.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE)
+    } {
+        0 => Ok(()),
+        _ => match io::Error::last_os_error() {
+            // A file system without it writes back in its own time.
+            error if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+            error => Err(error),
+        },
+    }
+}
+
+/// Tells that a range of a file won't be needed soon.
+pub(crate) fn forget(file: &File, offset: u64, len: u64) {
+    // It is advice: where it can't be given, nothing changes.
+    let _ = rustix::fs::fadvise(
+        file,
+        offset,
+        NonZeroU64::new(len),
+        rustix::fs::Advice::DontNeed,
+    );
+}
+
+/// What the system has free, or the control group, if that is less.
+pub(crate) fn available_memory() -> Option<u64> {
+    let known = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = known
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limits = groups.lines().filter_map(left_in_group);
+    Some(limits.fold(kilobytes * 1024, u64::min))
+}
+
+/// What a control group may still take; of a line of `/proc/self/cgroup`.
+fn left_in_group(line: &str) -> Option<u64> {
+    let mut fields = line.splitn(3, ':').skip(1);
+    let (controllers, group) = (fields.next()?, fields.next()?.trim_start_matches('/'));
+    let (root, limit, usage) = match controllers {
+        "" => ("/sys/fs/cgroup", "memory.max", "memory.current"),
+        _ if controllers
+            .split(',')
+            .any(|controller| controller == "memory") =>
+        {
+            (
+                "/sys/fs/cgroup/memory",
+                "memory.limit_in_bytes",
+                "memory.usage_in_bytes",
+            )
+        }
+        _ => return None,
+    };
+    let folder = Path::new(root).join(group);
+    let read = |name| {
+        fs::read_to_string(folder.join(name))
+            .ok()?
+            .trim()
+            .parse::<u64>()
+            .ok()
+    };
+    // What is cached counts as used here, though it makes room; a limit that is far away is none.
+    let (limit, used) = (read(limit)?, read(usage)?);
+    Some(limit.saturating_sub(used).max(limit / 2))
+}
+
 pub(crate) fn advise(map: &MmapRaw, range: Range<usize>, advice: Advice) -> io::Result<()> {
     let (start, len) = (range.start, range.len());
     let advice = match advice {
@@ -84,6 +164,15 @@ pub(crate) fn residency(map: &MmapRaw, range: Range<usize>) -> io::Result<Vec<bo
         0 => Ok(pages.into_iter().map(|page| page & 1 == 1).collect()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Whether [`residency`] tells this process the truth about a file: as the kernel has it, to the
+/// owner and to those who may write the file.
+pub(crate) fn tells_residency(path: &Path) -> bool {
+    // SAFETY: it takes nothing and always succeeds.
+    let user = unsafe { libc::geteuid() };
+    rustix::fs::stat(path).is_ok_and(|file| file.st_uid == user)
+        || rustix::fs::accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok()
 }
 
 /// Whether a page of a private map is no longer the file's; from `/proc/self/pagemap`.

@@ -1,7 +1,8 @@
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
-use std::io;
+use std::io::{self, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use memmap2::MmapRaw;
 
@@ -33,6 +34,26 @@ pub(crate) fn allocate(file: &File, len: u64) -> io::Result<()> {
     file.set_len(len)
 }
 
+/// Writes all bytes at a place of a file.
+pub(crate) fn write_at(mut file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    // The place is the file's own: one thread at a time.
+    static PLACE: Mutex<()> = Mutex::new(());
+    let _alone = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
+    file.seek(SeekFrom::Start(offset))?;
+    file.write_all(bytes)
+}
+
+/// Every system writes back in its own time.
+pub(crate) fn write_back(_: &File, _: u64, _: u64) -> io::Result<()> {
+    Ok(())
+}
+
+pub(crate) fn forget(_: &File, _: u64, _: u64) {}
+
+pub(crate) fn available_memory() -> Option<u64> {
+    None
+}
+
 /// Advice changes no result, so a system without it may take any.
 pub(crate) fn advise(_: &MmapRaw, _: Range<usize>, _: Advice) -> io::Result<()> {
     Ok(())
@@ -44,6 +65,15 @@ pub(crate) fn prefetch(_: &MmapRaw, _: Range<usize>) -> io::Result<()> {
 
 pub(crate) fn residency(_: &MmapRaw, _: Range<usize>) -> io::Result<Vec<bool>> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn tells_residency(_: &Path) -> bool {
+    false
+}
+
+/// That of most systems; nothing here needs the true one.
+pub(crate) fn page_size() -> usize {
+    4096
 }
 
 pub(crate) fn has_private_pages(_: &MmapRaw, _: Range<usize>) -> io::Result<bool> {

@@ -6,7 +6,9 @@
     reason = "each test binary uses its part"
 )]
 
+use std::env;
 use std::ffi::OsStr;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -16,6 +18,24 @@ pub(crate) fn mapcall(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) ->
     let mut command = Command::new(env!("CARGO_BIN_EXE_mapcall"));
     command.args(arguments).env_remove("CC");
     command
+}
+
+/// Runs Python code in a directory, with NumPy as `np`; the interpreter is `$MAPCALL_PYTHON`, else
+/// `python3`.
+pub(crate) fn numpy(directory: &Path, code: &str) {
+    let python = env::var_os("MAPCALL_PYTHON").unwrap_or_else(|| "python3".into());
+    let code = format!("import numpy as np\n{code}");
+    let mut command = Command::new(python);
+    let output = command
+        .args(["-c", &code])
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{code}: {words} (MAPCALL_PYTHON names a Python with NumPy)"
+    );
 }
 
 /// What a command writes that succeeds and complains of nothing.

@@ -5,34 +5,69 @@
 use std::ffi::{c_char, c_void};
 use std::ptr;
 
-use mapcall::contract::{ArrayRule, Check, PointerRule, Problem, Remedy, Rule};
+use mapcall::array::DType;
+use mapcall::contract::{ArrayRule, Check, PointerRule, Problem, Remedy, Role, Rule};
+use mapcall::ctype::CType;
 use numpy::{PyArrayDescr, PyUntypedArray};
 use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use super::callback::{self, Callback};
 use super::function::Function;
 use super::handle::Handle;
 use super::{errors, foreign, ndarray, number};
+use crate::convert;
 
 /// What the elements of an array must be.
 pub(super) struct Expected {
     /// NumPy's dtype for the C type.
     pub(super) dtype: Py<PyArrayDescr>,
+    ctype: CType,
+    core: DType,
     /// Another dtype that has been found to be right: that of the first array which had it.
     other: PyOnceLock<Py<PyArrayDescr>>,
 }
 
 impl Expected {
-    pub(super) fn new(dtype: Bound<'_, PyArrayDescr>) -> Self {
-        Self {
-            dtype: dtype.unbind(),
+    pub(super) fn new(py: Python<'_>, ctype: &CType, dtype: &DType) -> PyResult<Self> {
+        Ok(Self {
+            dtype: convert::to_numpy(py, dtype)?.unbind(),
+            ctype: ctype.clone(),
+            core: dtype.clone(),
             other: PyOnceLock::new(),
+        })
+    }
+
+    /// Whether an array has such elements.
+    #[inline]
+    pub(super) fn check(&self, array: &Bound<'_, PyUntypedArray>) -> Result<(), Problem> {
+        if ptr::eq(ndarray::descr(array).cast(), self.dtype.as_ptr()) {
+            return Ok(());
         }
+        self.check_unusual(array)
+    }
+
+    #[cold]
+    fn check_unusual(&self, array: &Bound<'_, PyUntypedArray>) -> Result<(), Problem> {
+        let py = array.py();
+        let dtype = ndarray::dtype_of(array);
+        let is_known = self.other.get(py).is_some_and(|other| other.is(&dtype));
+        if is_known || ndarray::is_same(self.dtype.bind(py), &dtype) {
+            return Ok(());
+        }
+        match ndarray::core_dtype(array) {
+            Ok(found) => mapcall::contract::check_dtype(&self.ctype, &self.core, &found)?,
+            Err(found) => {
+                let expected = self.core.clone();
+                return Err(Problem::ForeignDType { expected, found });
+            }
+        }
+        let _ = self.other.set(py, dtype.unbind());
+        Ok(())
     }
 }
 
@@ -66,17 +101,6 @@ impl Kept {
     /// Whether C gets a function that needs the interpreter's lock, perhaps on another thread.
     pub(super) fn calls_back(&self) -> bool {
         self.0.as_ref().is_some_and(|things| things.calls_back)
-    }
-}
-
-impl Drop for Kept {
-    /// In a vectorcall PyO3 doesn't know that the thread is attached: what is dropped would wait for
-    /// the next time it does.
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(things) = self.0.take() {
-            Python::attach(|_| drop(things));
-        }
     }
 }
 
@@ -159,7 +183,7 @@ impl<'py> Reader<'_, '_, 'py> {
         checked.map_err(|error| errors::argument(self.py, &error))
     }
 
-    /// Whether an array's elements are what the parameter has.
+    /// Whether an array's elements are what the parameter has; of a `void *` any are.
     #[inline]
     fn dtype(
         &self,
@@ -167,57 +191,9 @@ impl<'py> Reader<'_, '_, 'py> {
         expected: Option<&Expected>,
         array: &Bound<'py, PyUntypedArray>,
     ) -> PyResult<()> {
-        if let Some(expected) = expected
-            && ptr::eq(ndarray::descr(array).cast(), expected.dtype.as_ptr())
-        {
-            return Ok(());
-        }
-        self.unusual_dtype(position, expected, array)
-    }
-
-    #[cold]
-    fn unusual_dtype(
-        &self,
-        position: usize,
-        expected: Option<&Expected>,
-        array: &Bound<'py, PyUntypedArray>,
-    ) -> PyResult<()> {
-        let dtype = ndarray::dtype_of(array);
-        if let Some(expected) = expected {
-            let is_known = expected
-                .other
-                .get(self.py)
-                .is_some_and(|other| other.is(&dtype));
-            if is_known || ndarray::is_same(expected.dtype.bind(self.py), &dtype) {
-                return Ok(());
-            }
-        }
-        let contract = self.function.inner.contract();
-        let rule = contract.rules().get(position);
-        let problem = match (rule, ndarray::core_dtype(array)) {
-            (Some(Rule::Array(rule)), Ok(found)) => rule.check_dtype(&found).err(),
-            (Some(Rule::Pointer(rule)), Ok(found)) => rule.check_dtype(&found).err(),
-            (
-                Some(
-                    Rule::Array(ArrayRule { dtype, .. })
-                    | Rule::Pointer(PointerRule {
-                        dtype: Some(dtype), ..
-                    }),
-                ),
-                Err(found),
-            ) => Some(Problem::ForeignDType {
-                expected: dtype.clone(),
-                found,
-            }),
-            _ => None,
-        };
-        if let Some(problem) = problem {
-            Err(self.refuse(position, problem))
-        } else {
-            if let Some(expected) = expected {
-                let _ = expected.other.set(self.py, dtype.unbind());
-            }
-            Ok(())
+        match expected.map(|expected| expected.check(array)) {
+            None | Some(Ok(())) => Ok(()),
+            Some(Err(problem)) => Err(self.refuse(position, problem)),
         }
     }
 
@@ -228,7 +204,68 @@ impl<'py> Reader<'_, '_, 'py> {
         kind: mapcall::contract::Number,
         object: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
-        match number::read(object)? {
+        if let Some(array) = ndarray::as_array(object, self.ndarray)
+            && !ndarray::memory(array).shape.is_empty()
+        {
+            return self.values(position, array);
+        }
+        match number::read(object) {
+            // Where a tensor of several items is asked for a number, it raises.
+            Ok(number::Number::None) | Err(_) if self.foreign_values(position, kind, object)? => {
+                Ok(())
+            }
+            read => self.read_number(position, kind, object, read?),
+        }
+    }
+
+    /// An array of another library: of several numbers, or of one.
+    #[cold]
+    fn foreign_values(
+        &mut self,
+        position: usize,
+        kind: mapcall::contract::Number,
+        object: &Bound<'py, PyAny>,
+    ) -> PyResult<bool> {
+        let is_text = object.is_instance_of::<PyBytes>() || object.is_instance_of::<PyString>();
+        let Some(array) = (if is_text {
+            None
+        } else {
+            foreign::view(object)?
+        }) else {
+            return Ok(false);
+        };
+        if ndarray::memory(&array).shape.is_empty() {
+            // Others are scalars of their own kind, which have been looked at.
+            if !object.get_type().hasattr(intern!(self.py, "__dlpack__"))? {
+                return Ok(false);
+            }
+            let item = array.get_item(PyTuple::empty(self.py))?;
+            let read = number::read(&item)?;
+            self.read_number(position, kind, &item, read)?;
+            return Ok(true);
+        }
+        self.values(position, &array)?;
+        self.kept.object(array.into_any());
+        Ok(true)
+    }
+
+    /// A number or struct for each call of a batch.
+    #[cold]
+    fn values(&mut self, position: usize, array: &Bound<'py, PyUntypedArray>) -> PyResult<()> {
+        let expected = self.function.item(self.py, Role::Parameter(position))?;
+        self.dtype(position, expected, array)?;
+        let checked = self.check.values(position, ndarray::memory(array));
+        checked.map_err(|error| errors::argument(self.py, &error))
+    }
+
+    fn read_number(
+        &mut self,
+        position: usize,
+        kind: mapcall::contract::Number,
+        object: &Bound<'py, PyAny>,
+        number: number::Number,
+    ) -> PyResult<()> {
+        match number {
             number::Number::Scalar(value) => {
                 if kind.is_extended()
                     && let Some(words) = number::extended(object, kind)?
@@ -349,7 +386,7 @@ impl<'py> Reader<'_, '_, 'py> {
         }
         if let Some(parameter) = object.getattr_opt(intern!(self.py, "_as_parameter_"))? {
             if !is_allowed {
-                let found = format!("{} object", article(&object.get_type().name()?.to_string()));
+                let found = format!("{} object", errors::what(object)?);
                 return Err(self.refuse(position, Problem::Unbounded { found }));
             }
             let address = address_of(&parameter)?;
@@ -403,7 +440,7 @@ impl<'py> Reader<'_, '_, 'py> {
 
     fn record(&mut self, position: usize, object: &Bound<'py, PyAny>) -> PyResult<()> {
         let contract = self.function.inner.contract();
-        let Some(Rule::Record { dtype, ctype, .. }) = contract.rules().get(position) else {
+        let Some(Rule::Record { dtype, .. }) = contract.rules().get(position) else {
             return Ok(());
         };
         let numpy = self.py.import(intern!(self.py, "numpy"))?;
@@ -420,24 +457,9 @@ impl<'py> Reader<'_, '_, 'py> {
         };
         let memory = ndarray::memory(&array);
         if !memory.shape.is_empty() {
-            let shape = memory.shape.to_vec();
-            return Err(self.refuse(position, Problem::Rank { expected: 0, shape }));
+            return self.values(position, &array);
         }
-        let expected = self.function.expected(position);
-        let is_same = expected.is_some_and(|expected| {
-            ndarray::is_same(expected.dtype.bind(self.py), &ndarray::dtype_of(&array))
-        });
-        let problem = match ndarray::core_dtype(&array) {
-            _ if is_same => None,
-            Ok(found) => mapcall::contract::check_dtype(ctype, dtype, &found).err(),
-            Err(found) => Some(Problem::ForeignDType {
-                expected: dtype.clone(),
-                found,
-            }),
-        };
-        if let Some(problem) = problem {
-            return Err(self.refuse(position, problem));
-        }
+        self.dtype(position, self.function.expected(position), &array)?;
         // SAFETY: an array without axes has one item of its dtype, which has the struct's size.
         let bytes = unsafe { std::slice::from_raw_parts(memory.address, dtype.itemsize()) };
         self.check.bytes(position, bytes);
@@ -482,22 +504,12 @@ impl<'py> Reader<'_, '_, 'py> {
 
     #[cold]
     fn unfit(&self, position: usize, object: &Bound<'py, PyAny>, remedy: Remedy) -> PyErr {
-        let found = match object.get_type().name() {
-            Ok(_) if object.is_none() => "None".to_owned(),
-            Ok(name) => article(&name.to_string()),
+        let found = match errors::what(object) {
+            Ok(found) => found,
             Err(error) => return error,
         };
         self.refuse(position, Problem::Type { found, remedy })
     }
-}
-
-fn article(name: &str) -> String {
-    let article = if name.starts_with(['a', 'e', 'i', 'o']) {
-        "an"
-    } else {
-        "a"
-    };
-    format!("{article} {name}")
 }
 
 /// The address that a `_as_parameter_` means: an integer, or a pointer of ctypes.

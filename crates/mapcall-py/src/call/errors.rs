@@ -4,7 +4,7 @@ use mapcall::contract::{ArgumentError, Problem, Remedy};
 use mapcall::{BindError, CallError, LibraryError, PrototypeError};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyType};
+use pyo3::types::{PyInt, PyTuple, PyType};
 
 use crate::errors::with_fields;
 
@@ -70,12 +70,47 @@ fn remedy(error: &ArgumentError) -> String {
 pub(super) fn call(py: Python<'_>, error: &CallError, errno: i32) -> PyErr {
     match error {
         CallError::Argument(error) => argument(py, error),
-        CallError::Status { function, code, .. } => {
+        CallError::Status {
+            function,
+            code,
+            index,
+            ..
+        } => {
             let code = PyInt::new(py, *code).into_any();
-            failure(function, &code, errno, &error.to_string())
+            let failure = failure(function, &code, errno, &error.to_string());
+            at(py, failure, index.as_deref())
         }
         _ => PyValueError::new_err(error.to_string()),
     }
+}
+
+/// An exception that knows which call of a batch raised it.
+#[cold]
+pub(super) fn at(py: Python<'_>, error: PyErr, index: Option<&[usize]>) -> PyErr {
+    let Some(index) = index else {
+        return error;
+    };
+    with_fields(py, error, |value| {
+        if value.hasattr("index")? {
+            value.setattr("index", PyTuple::new(py, index)?)?;
+        }
+        Ok(())
+    })
+}
+
+/// What an object is, for messages: `a list`, `None`.
+#[cold]
+pub(super) fn what(object: &Bound<'_, PyAny>) -> PyResult<String> {
+    if object.is_none() {
+        return Ok("None".into());
+    }
+    let name = object.get_type().name()?.to_string();
+    let article = if name.starts_with(['a', 'e', 'i', 'o']) {
+        "an"
+    } else {
+        "a"
+    };
+    Ok(format!("{article} {name}"))
 }
 
 /// A `CallError`.

@@ -1,26 +1,29 @@
 //! `mapcall.Function`: a C function with its prototype.
 
+#![allow(unsafe_code)]
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use mapcall::Success;
-use mapcall::contract::{Problem, Quick, Rule};
+use mapcall::contract::{ArrayRule, Contract, Problem, Quick, Role, Rule};
 use numpy::{PyArrayDescr, PyUntypedArray};
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi::{self, PyObject};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use smallvec::SmallVec;
 
 use super::argument::Expected;
+use super::batch::Manner;
 use super::callback::{self, Callback};
 use super::library::Library;
 use super::result::{Returns, Text};
 use super::signature::{self, Parameter};
 use super::{errors, vectorcall};
-use crate::convert;
 
 /// A C function bound to its prototype: call it as a function of Python.
 ///
@@ -62,6 +65,30 @@ pub(super) struct Binding {
     pub(super) returns: Returns,
     /// By position: the parameter's name, and the dtype of an array or struct.
     parameters: Box<[(Py<PyString>, Option<Expected>)]>,
+    items: PyOnceLock<Items>,
+}
+
+/// What a batch has arrays of, known from the first one on.
+struct Items {
+    /// By position: what a scalar parameter takes.
+    scalars: Box<[Option<Expected>]>,
+    result: Option<Expected>,
+}
+
+impl Items {
+    fn new(py: Python<'_>, contract: &Contract) -> PyResult<Self> {
+        let expected = |rule: Option<&ArrayRule>| {
+            rule.map(|rule| Expected::new(py, &rule.ctype, &rule.dtype))
+                .transpose()
+        };
+        let positions = 0..contract.rules().len();
+        Ok(Self {
+            scalars: positions
+                .map(|position| expected(contract.scalar(position)))
+                .collect::<PyResult<_>>()?,
+            result: expected(contract.returned())?,
+        })
+    }
 }
 
 /// Where the prototype came from, for pickling.
@@ -182,16 +209,16 @@ impl Function {
         let rules = inner.contract().rules().iter().enumerate();
         let parameter = |(position, rule): (usize, &Rule)| {
             let name = PyString::intern(py, inner.contract().name(position)).unbind();
-            let dtype = match rule {
-                Rule::Array(array) => Some(&array.dtype),
-                Rule::Pointer(pointer) => pointer.dtype.as_ref(),
-                Rule::Record { dtype, .. } => Some(dtype),
+            let expected = match rule {
+                Rule::Array(array) => Some((&array.ctype, &array.dtype)),
+                Rule::Pointer(pointer) => {
+                    pointer.dtype.as_ref().map(|dtype| (&pointer.ctype, dtype))
+                }
+                Rule::Record { ctype, dtype, .. } => Some((ctype, dtype)),
                 _ => None,
             };
-            let dtype = dtype
-                .map(|dtype| convert::to_numpy(py, dtype))
-                .transpose()?;
-            Ok((name, dtype.map(Expected::new)))
+            let expected = expected.map(|(ctype, dtype)| Expected::new(py, ctype, dtype));
+            Ok((name, expected.transpose()?))
         };
         let parameters = rules.map(parameter).collect::<PyResult<_>>()?;
         let binding = Arc::new(Binding {
@@ -200,6 +227,7 @@ impl Function {
             options,
             returns,
             parameters,
+            items: PyOnceLock::new(),
         });
         Self::object(py, inner, false, binding)
     }
@@ -243,6 +271,17 @@ impl Function {
         self.binding.parameters.get(position)?.1.as_ref()
     }
 
+    /// What a role of a batch takes an array of.
+    pub(super) fn item(&self, py: Python<'_>, role: Role) -> PyResult<Option<&Expected>> {
+        let items = &self.binding.items;
+        let items = items.get_or_try_init(py, || Items::new(py, self.inner.contract()))?;
+        Ok(match role {
+            Role::Parameter(position) => items.scalars.get(position).and_then(Option::as_ref),
+            Role::Result => items.result.as_ref(),
+            Role::Mask => None,
+        })
+    }
+
     /// By position: the parameter's name, and the dtype of an array.
     #[inline]
     pub(super) fn parameters(&self) -> &[(Py<PyString>, Option<Expected>)] {
@@ -259,14 +298,15 @@ impl Function {
         &self.binding
     }
 
-    /// The arguments by their positions in the prototype, null for what isn't given.
-    pub(super) fn arrange(
+    /// The arguments by their positions in the prototype, null for what isn't given; and how the
+    /// call is to be made.
+    pub(super) fn arrange<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         arguments: &[*mut PyObject],
         positional: usize,
-        keywords: Option<&Bound<'_, PyTuple>>,
-    ) -> PyResult<SmallVec<[*mut PyObject; 16]>> {
+        keywords: Option<&Bound<'py, PyTuple>>,
+    ) -> PyResult<(SmallVec<[*mut PyObject; 16]>, Manner<'py>)> {
         let contract = self.inner.contract();
         let refuse = |problem| Err(errors::argument(py, &contract.refuse_all(problem)));
         let taken = contract.arguments();
@@ -283,8 +323,9 @@ impl Function {
                 *place = *argument;
             }
         }
+        let mut manner = Manner::default();
         let Some(keywords) = keywords else {
-            return Ok(given);
+            return Ok((given, manner));
         };
         for (name, argument) in keywords.iter_borrowed().zip(by_name) {
             let mut names = self.binding.parameters.iter().map(|(name, _)| name);
@@ -295,7 +336,13 @@ impl Function {
                 found.map(|(position, _)| position)
             });
             let Some(position) = position else {
-                return refuse(contract.unknown(&name.to_string()));
+                let name = name.to_string();
+                // SAFETY: an argument is a live object.
+                let value = unsafe { Borrowed::from_ptr(py, *argument) };
+                if manner.set(&name, &value) {
+                    continue;
+                }
+                return refuse(contract.unknown(&name));
             };
             match given.get_mut(position) {
                 Some(place) if place.is_null() => *place = *argument,
@@ -305,7 +352,7 @@ impl Function {
                 }
             }
         }
-        Ok(given)
+        Ok((given, manner))
     }
 }
 

@@ -1,6 +1,7 @@
 //! C functions as Python sees them.
 
 mod argument;
+mod batch;
 mod callback;
 mod errors;
 mod foreign;

@@ -6,7 +6,7 @@ use std::ffi::c_int;
 use std::slice;
 
 use mapcall::array::DType;
-use mapcall::contract::Memory;
+use mapcall::contract::{Memory, Output};
 use numpy::npyffi::{
     NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_WRITEABLE, PY_ARRAY_API, PyArray_Descr, PyArrayObject,
     npy_intp,
@@ -139,6 +139,34 @@ pub(super) fn zeros<'py>(
     // SAFETY: a new reference, or null with an exception set.
     let array: Bound<'py, PyAny> = unsafe { Bound::from_owned_ptr_or_err(py, array) }?;
     Ok(array.cast_into::<PyUntypedArray>()?)
+}
+
+/// New zeros for an output, whose axes lie in memory as the output says.
+pub(super) fn ordered_zeros<'py>(
+    dtype: &Bound<'py, PyArrayDescr>,
+    output: &Output,
+) -> PyResult<Bound<'py, PyUntypedArray>> {
+    if output.order.iter().copied().eq(0..output.order.len()) {
+        return zeros(dtype, &output.shape);
+    }
+    let core = output.order.len()..output.shape.len();
+    let order: Vec<usize> = output.order.iter().copied().chain(core).collect();
+    let lengths: Vec<usize> = order
+        .iter()
+        .map(|&axis| output.shape.get(axis).copied().unwrap_or(1))
+        .collect();
+    // Where in memory each axis has come to lie.
+    let mut back: Vec<usize> = (0..order.len()).collect();
+    back.sort_by_key(|&place| order.get(place).copied());
+    let array = zeros(dtype, &lengths)?;
+    let array = array.call_method1(pyo3::intern!(dtype.py(), "transpose"), (back,))?;
+    Ok(array.cast_into::<PyUntypedArray>()?)
+}
+
+/// How many bytes an element of an array has.
+pub(super) fn itemsize(array: &Bound<'_, PyUntypedArray>) -> usize {
+    use numpy::PyArrayDescrMethods;
+    dtype_of(array).itemsize()
 }
 
 /// The dtype of an array, as an object.

@@ -5,7 +5,7 @@
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{self, NonNull};
 
-use mapcall::contract::{Check, Number, Rule, Scalar, target_name};
+use mapcall::contract::{Check, Number, Role, Rule, Scalar, target_name};
 use mapcall::ctype::{CType, Float};
 use numpy::{PyArrayDescr, PyUntypedArray};
 use pyo3::exceptions::PyValueError;
@@ -110,7 +110,7 @@ fn pointed_to(ctype: &CType) -> Option<&CType> {
     }
 }
 
-pub(super) type Outputs<'py> = SmallVec<[(usize, Bound<'py, PyUntypedArray>); 2]>;
+pub(super) type Outputs<'py> = SmallVec<[(Role, Bound<'py, PyUntypedArray>); 2]>;
 
 /// Makes the arrays that were left out.
 #[cold]
@@ -120,16 +120,36 @@ pub(super) fn allocate<'py>(
     check: &mut Check<'_>,
 ) -> PyResult<Outputs<'py>> {
     let mut outputs = Outputs::new();
-    while let Some((position, shape)) = check.output(outputs.len()) {
-        let Some(expected) = function.expected(position) else {
-            break;
-        };
-        let array = ndarray::zeros(expected.dtype.bind(py), shape)?;
+    while let Some(output) = check.output(outputs.len())
+        && let Role::Parameter(position) = output.role
+        && let Some(expected) = function.expected(position)
+    {
+        let array = ndarray::zeros(expected.dtype.bind(py), &output.shape)?;
         let address = ndarray::memory(&array).address;
         check.word(position, address.expose_provenance() as u64);
-        outputs.push((position, array));
+        outputs.push((output.role, array));
     }
     Ok(outputs)
+}
+
+/// An output of a batch as it is returned: the result of a single call is a number.
+pub(super) fn made(role: Role, array: Bound<'_, PyUntypedArray>) -> PyResult<Bound<'_, PyAny>> {
+    if role == Role::Result && ndarray::memory(&array).shape.is_empty() {
+        return array.get_item(PyTuple::empty(array.py()));
+    }
+    Ok(array.into_any())
+}
+
+/// What there is to return: nothing, one object, or a tuple.
+pub(super) fn several<'py>(
+    py: Python<'py>,
+    mut all: Vec<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    match all.len() {
+        0 => Ok(py.None().into_bound(py)),
+        1 => Ok(all.remove(0)),
+        _ => Ok(PyTuple::new(py, all)?.into_any()),
+    }
 }
 
 /// The result; None for void.
@@ -144,7 +164,7 @@ pub(super) fn value<'py>(
     let result = match &binding.returns {
         Returns::Void => py.None().into_bound(py),
         Returns::Number(number) => scalar(py, number.value(words))?,
-        _ => unusual(function, words)?,
+        _ => unusual(py, this, words)?,
     };
     if binding.options.is_callable
         && let Some(check) = &binding.options.check
@@ -152,6 +172,24 @@ pub(super) fn value<'py>(
         judge(this, check.bind(py), &result, errno)?;
     }
     Ok(result)
+}
+
+/// Shows a result to the callable that was given as `check`.
+pub(super) fn judged(
+    py: Python<'_>,
+    function: &Function,
+    words: &[u64],
+    errno: i32,
+) -> PyResult<()> {
+    let binding = function.binding();
+    let result = match &binding.returns {
+        Returns::Number(number) => scalar(py, number.value(words))?,
+        _ => unusual(py, function, words)?,
+    };
+    match &binding.options.check {
+        Some(check) => judge(function, check.bind(py), &result, errno),
+        None => Ok(()),
+    }
 }
 
 /// The outputs behind the result, if the function has one.
@@ -165,15 +203,12 @@ pub(super) fn with_outputs<'py>(
     if !matches!(function.get().binding().returns, Returns::Void) {
         all.push(result);
     }
-    for (position, array) in outputs {
-        all.push(output(function, position, array)?);
+    for (role, array) in outputs {
+        if let Role::Parameter(position) = role {
+            all.push(output(function, position, array)?);
+        }
     }
-    if all.len() == 1
-        && let Some(only) = all.pop()
-    {
-        return Ok(only);
-    }
-    Ok(PyTuple::new(py, all)?.into_any())
+    several(py, all)
 }
 
 /// The callable that was given as `check` says that the call failed.
@@ -213,8 +248,7 @@ pub(super) fn scalar(py: Python<'_>, value: Scalar) -> PyResult<Bound<'_, PyAny>
 }
 
 #[cold]
-fn unusual<'py>(function: &Bound<'py, Function>, words: &[u64]) -> PyResult<Bound<'py, PyAny>> {
-    let (py, this) = (function.py(), function.get());
+fn unusual<'py>(py: Python<'py>, this: &Function, words: &[u64]) -> PyResult<Bound<'py, PyAny>> {
     let binding = this.binding();
     let word = words.first().copied().unwrap_or_default();
     match &binding.returns {

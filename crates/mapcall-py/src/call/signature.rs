@@ -250,6 +250,14 @@ pub(super) fn inspect<'py>(
             parameters.append(parameter(position, "KEYWORD_ONLY", &none)?)?;
         }
     }
+    for name in super::batch::KEYWORDS {
+        if function.prototype().parameter(name).is_none() {
+            let keywords = PyDict::new(py);
+            keywords.set_item("default", &none)?;
+            let parameter = class.call((name, class.getattr("KEYWORD_ONLY")?), Some(&keywords))?;
+            parameters.append(parameter)?;
+        }
+    }
     let keywords = PyDict::new(py);
     if let Some(result) = returns(&function.prototype().returns) {
         let annotation = Bound::new(py, Annotation(result))?;

@@ -11,9 +11,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::argument::{Kept, Reader};
-use super::callback;
 use super::function::{Function, Gil};
 use super::result;
+use super::{batch, callback};
 use super::{errors, ndarray, number};
 use crate::mapped_array::guard;
 
@@ -80,7 +80,8 @@ fn run<'py>(
             return result(function, &frame, errno);
         }
     }
-    general(function, arguments, positional, keywords)
+    // Lets PyO3 know that the thread is attached: else what is dropped would wait until it does.
+    Python::attach(|_| general(function, arguments, positional, keywords))
 }
 
 /// Fills the frame of the usual call, and says how many bytes its arrays have; `None` for others.
@@ -123,7 +124,7 @@ fn general<'py>(
     let contract = this.inner.contract();
     let mut words = Words::new(contract.words());
     let words = words.words();
-    let mut check = Check::new(contract, words);
+    let mut check = Check::broadcasting(contract, words);
     let mut reader = Reader {
         py,
         function: this,
@@ -131,7 +132,8 @@ fn general<'py>(
         kept: Kept::default(),
         ndarray: this.ndarray.as_ptr().cast(),
     };
-    let given = this.arrange(py, arguments, positional, keywords)?;
+    let (mut given, manner) = this.arrange(py, arguments, positional, keywords)?;
+    let returned = batch::outputs(py, this, &manner, &mut given)?;
     let parameters = contract.rules().iter().zip(this.parameters()).enumerate();
     for ((position, (rule, (_, expected))), argument) in parameters.zip(&given) {
         if argument.is_null() {
@@ -143,9 +145,15 @@ fn general<'py>(
         }
     }
     let kept = reader.kept;
+    let arrays = batch::tell(this, &mut check, &manner, &returned)?;
     check
         .settle()
         .map_err(|error| errors::argument(py, &error))?;
+    if check.loops().is_some() {
+        let result = batch::run(function, check, &manner, returned, &given);
+        drop((kept, arrays));
+        return result;
+    }
     let outputs = result::allocate(py, this, &mut check)?;
     // A function that waits for threads which call back must not hold what they wait for.
     let nbytes = if kept.calls_back() {

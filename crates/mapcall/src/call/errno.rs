@@ -39,19 +39,19 @@ pub(crate) fn set(value: c_int) {
 
 #[cfg(target_os = "linux")]
 #[inline]
-fn place() -> *mut c_int {
+pub(super) fn place() -> *mut c_int {
     // SAFETY: it takes nothing and gives an address.
     unsafe { libc::__errno_location() }
 }
 
 #[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
-fn place() -> *mut c_int {
+pub(super) fn place() -> *mut c_int {
     // SAFETY: it takes nothing and gives an address.
     unsafe { libc::__error() }
 }
 
 #[cfg(windows)]
-fn place() -> *mut c_int {
+pub(super) fn place() -> *mut c_int {
     unsafe extern "C" {
         safe fn _errno() -> *mut c_int;
     }
@@ -64,7 +64,7 @@ fn place() -> *mut c_int {
     target_vendor = "apple",
     windows
 )))]
-fn place() -> *mut c_int {
+pub(super) fn place() -> *mut c_int {
     std::ptr::null_mut()
 }
 

@@ -20,7 +20,8 @@
 //! ```
 //!
 //! A [`Trampoline`] calls, a [`Closure`] is called; both hold values in a block of words, a frame,
-//! whose [`FrameLayout`] they know. They know no arrays and check nothing.
+//! whose [`FrameLayout`] they know. A [`Loop`] calls many times, on values that move through memory.
+//! They know no arrays and check nothing.
 #![allow(unsafe_code)]
 
 mod abi;
@@ -39,6 +40,7 @@ mod frame;
 )]
 mod jit;
 mod libffi;
+mod repeat;
 mod value;
 
 use std::ffi::c_void;
@@ -50,6 +52,7 @@ use std::sync::{Arc, OnceLock};
 pub use closure::{Body, Closure};
 pub use error::CallTypeError;
 pub use frame::FrameLayout;
+pub use repeat::{Feed, Lane, Loop, Stop};
 
 use crate::ctype::CType;
 use value::Value;
@@ -100,6 +103,8 @@ struct Shared {
     /// An [`Entry`]: [`first_call`] until the engine is known.
     entry: AtomicPtr<c_void>,
     layout: FrameLayout,
+    returns: Value,
+    parameters: Box<[Value]>,
     interface: libffi::Interface,
     /// `None` when compiled code can't do it.
     signature: Option<jit::Signature>,
@@ -130,6 +135,8 @@ impl Trampoline {
                 interface,
                 signature: jit::Signature::new(&result, &values),
                 engine: OnceLock::new(),
+                returns: result,
+                parameters: values.into(),
             }),
         })
     }
@@ -198,7 +205,8 @@ impl fmt::Debug for Trampoline {
 impl Shared {
     fn prepare(&self) -> Engine {
         *self.engine.get_or_init(|| {
-            let code = self.signature.as_ref().and_then(jit::code);
+            let code = self.signature.clone();
+            let code = code.and_then(|signature| jit::code(&jit::Routine::Once(signature)));
             let (entry, engine) = match code {
                 Some(code) => (code.address(), Engine::Cranelift),
                 None => (address(libffi::call), Engine::Libffi),

@@ -2,15 +2,38 @@
 
 use std::ffi::c_void;
 
+use super::repeat::{Feed, Stop};
 use super::value::Value;
 
 /// No signature can be compiled here.
+#[derive(Clone)]
 pub(super) enum Signature {}
 
 impl Signature {
     pub(super) fn new(_: &Value, _: &[Value]) -> Option<Self> {
         None
     }
+}
+
+/// Nor any loop.
+pub(super) enum Pattern {}
+
+impl Pattern {
+    pub(super) fn new(
+        _: (&Value, usize),
+        _: &[Value],
+        _: &[usize],
+        _: &[Feed],
+        _: (bool, Stop),
+        _: bool,
+    ) -> Option<Self> {
+        None
+    }
+}
+
+pub(super) enum Routine {
+    Once(Signature),
+    Repeat(Pattern),
 }
 
 pub(super) enum Code {}
@@ -21,6 +44,9 @@ impl Code {
     }
 }
 
-pub(super) fn code(signature: &Signature) -> Option<Code> {
-    match *signature {}
+pub(super) fn code(routine: &Routine) -> Option<Code> {
+    match routine {
+        Routine::Once(signature) => match *signature {},
+        Routine::Repeat(pattern) => match *pattern {},
+    }
 }

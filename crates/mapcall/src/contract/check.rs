@@ -4,9 +4,11 @@ use mapcall_array::layout::Dims;
 
 use super::Contract;
 use super::error::{ArgumentError, Problem};
+use super::loops::{Loops, Role, Track};
 use super::number::{Number, Scalar, integer_value};
 use super::rule::{ArrayRule, ExtentRule, Inferred, PointerRule, Rule};
-use crate::ctype::Integer;
+use crate::call::Feed;
+use crate::ctype::{CType, Integer};
 use crate::extent::Expr;
 
 /// A dimension that nothing has told yet; no array has as many elements.
@@ -27,11 +29,34 @@ pub struct Memory<'a> {
     pub is_writeable: bool,
 }
 
+impl Memory<'_> {
+    /// The first item of an array of items, behind so many axes.
+    fn item(self, axes: usize, itemsize: usize) -> Self {
+        let shape = self.shape.get(axes..).unwrap_or_default();
+        let strides = self.strides.get(axes..).unwrap_or_default();
+        let is_contiguous = || {
+            let mut step = itemsize;
+            shape.contains(&0)
+                || shape.iter().zip(strides).rev().all(|(&length, stride)| {
+                    let follows = length == 1 || stride.cast_unsigned() == step;
+                    step = step.wrapping_mul(length);
+                    follows
+                })
+        };
+        Self {
+            is_contiguous: self.is_contiguous || is_contiguous(),
+            shape,
+            strides,
+            ..self
+        }
+    }
+}
+
 /// The arguments of one call, as they come.
 ///
 /// ```
 /// use mapcall::Prototype;
-/// use mapcall::contract::{Check, Contract, Memory, Number, Rule, Scalar};
+/// use mapcall::contract::{Check, Contract, Memory, Number, Role, Rule, Scalar};
 ///
 /// let contract = Contract::new(Prototype::parse(
 ///     "void fill(size_t n, float value, float x[n], float twice[2 * n])",
@@ -54,8 +79,8 @@ pub struct Memory<'a> {
 /// check.settle()?;
 ///
 /// // What was left out is now known, and has to be allocated.
-/// let (position, shape) = check.output(0).unwrap();
-/// assert_eq!((position, shape), (3, &[10][..]));
+/// let output = check.output(0).unwrap();
+/// assert_eq!((output.role, output.shape.as_slice()), (Role::Parameter(3), &[10][..]));
 /// assert_eq!(frame[0], 5);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -74,6 +99,22 @@ pub struct Check<'a> {
     sizes: &'a mut [u64],
     nbytes: usize,
     later: Option<Box<Later>>,
+    /// What may be given an item for each call of a batch, if that is allowed.
+    loops: Option<Box<Loops>>,
+    /// Whether it is a batch, though perhaps of one call.
+    is_batch: bool,
+}
+
+/// What has to be made for a call or a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The parameter, or the result of a batch.
+    pub role: Role,
+    /// The lengths of the axes, those of the batch first.
+    pub shape: Dims<usize>,
+    /// The batch's axes in the order in which they are to lie in memory, the outermost first; those
+    /// of the parameter follow.
+    pub order: Dims<usize>,
 }
 
 /// What waits until all dimensions are known; most calls have nothing of it.
@@ -105,6 +146,20 @@ impl<'a> Check<'a> {
             sizes,
             nbytes: 0,
             later: None,
+            loops: None,
+            is_batch: false,
+        }
+    }
+
+    /// The same for any number of calls: axes that an array has beyond its parameter's are those of
+    /// a batch.
+    ///
+    /// See [`Loops`] for an example.
+    #[must_use]
+    pub fn broadcasting(contract: &'a Contract, words: &'a mut [u64]) -> Self {
+        Self {
+            loops: Some(Box::default()),
+            ..Self::new(contract, words)
         }
     }
 
@@ -199,16 +254,20 @@ impl<'a> Check<'a> {
         rule: &ArrayRule,
         memory: Memory<'_>,
     ) -> Result<(), Box<ArgumentError>> {
-        let address = memory.address.expose_provenance();
-        if memory.shape.len() != rule.rank()
-            || !memory.is_contiguous
+        let item = match memory.shape.len().checked_sub(rule.rank()) {
+            Some(extra @ 1..) if self.loops.is_some() => memory.item(extra, rule.itemsize()),
+            _ => memory,
+        };
+        let address = item.address.expose_provenance();
+        if item.shape.len() != rule.rank()
+            || !item.is_contiguous
             || address & rule.misaligned != 0
-            || !(memory.is_writeable || rule.is_const)
+            || !(item.is_writeable || rule.is_const)
         {
-            return Err(self.unfit(position, rule, memory));
+            return Err(self.unfit(Role::Parameter(position), rule, item));
         }
         let mut size = rule.itemsize();
-        for (axis, (extent, &length)) in rule.extents.iter().zip(memory.shape).enumerate() {
+        for (axis, (extent, &length)) in rule.extents.iter().zip(item.shape).enumerate() {
             // The elements are there, so that their bytes can't exceed the memory.
             size = size.wrapping_mul(length);
             let agrees = match extent {
@@ -223,18 +282,130 @@ impl<'a> Check<'a> {
                 }
                 ExtentRule::Constant(value) => *value == length,
                 ExtentRule::Expression(_) | ExtentRule::Unknown => {
-                    self.postpone(position, axis, memory.shape)
+                    self.postpone(position, axis, item.shape)
                 }
             };
             if !agrees {
-                return Err(self.wrong_length(position, rule, axis, memory.shape));
+                return Err(self.wrong_length(position, rule, axis, item.shape));
             }
+        }
+        if self.loops.is_some() {
+            self.track(Role::Parameter(position), Feed::Address, rule, memory, size)?;
         }
         self.nbytes = self.nbytes.saturating_add(size);
         if let Some(place) = self.sizes.get_mut(position) {
             *place = size as u64;
         }
         self.word(position, address as u64);
+        Ok(())
+    }
+
+    /// Numbers or structs of the right dtype, one for each call of a batch.
+    ///
+    /// # Errors
+    ///
+    /// [`ArgumentError`] for the wrong alignment, and where a single one is asked for.
+    pub fn values(
+        &mut self,
+        position: usize,
+        memory: Memory<'_>,
+    ) -> Result<(), Box<ArgumentError>> {
+        let contract = self.contract;
+        let shape = || memory.shape.to_vec();
+        let problem = match contract.scalar(position) {
+            Some(rule) if self.loops.is_some() => {
+                return self.one_a_call(Role::Parameter(position), rule, memory);
+            }
+            Some(_) => Problem::Rank {
+                expected: 0,
+                shape: shape(),
+            },
+            None => Problem::Measures { shape: shape() },
+        };
+        Err(contract.refuse(position, problem))
+    }
+
+    /// Where the results of a batch go: an array of the right dtype.
+    ///
+    /// # Errors
+    ///
+    /// [`ArgumentError`] for the wrong alignment or writeability, and if there are no results.
+    pub fn result(&mut self, memory: Memory<'_>) -> Result<(), Box<ArgumentError>> {
+        let contract = self.contract;
+        let Some(rule) = contract.returned() else {
+            return Err(self.unbatched());
+        };
+        self.is_batch = true;
+        self.one_a_call(Role::Result, rule, memory)
+    }
+
+    /// Which calls of a batch are made: an array of bytes, 0 for those that are left out.
+    pub fn mask(&mut self, memory: Memory<'_>) {
+        self.is_batch = true;
+        if let Some(loops) = &mut self.loops {
+            let axes = (memory.shape, memory.strides);
+            let track = Track::new(Role::Mask, Feed::Fixed, memory.address, axes, (1, false));
+            loops.add(track);
+        }
+    }
+
+    /// Whether arrays may have axes beyond their parameters'.
+    pub(crate) fn is_broadcasting(&self) -> bool {
+        self.loops.is_some()
+    }
+
+    /// Makes it a batch, even if nothing has axes for one.
+    pub fn insist_on_batch(&mut self) {
+        self.is_batch = true;
+    }
+
+    fn one_a_call(
+        &mut self,
+        whose: Role,
+        rule: &ArrayRule,
+        memory: Memory<'_>,
+    ) -> Result<(), Box<ArgumentError>> {
+        if memory.address.addr() & rule.misaligned != 0 || !(memory.is_writeable || rule.is_const) {
+            return Err(self.unfit(whose, rule, memory));
+        }
+        self.track(whose, Feed::Value, rule, memory, rule.itemsize())
+    }
+
+    /// Notes where the items of a batch lie.
+    fn track(
+        &mut self,
+        whose: Role,
+        feed: Feed,
+        rule: &ArrayRule,
+        memory: Memory<'_>,
+        size: usize,
+    ) -> Result<(), Box<ArgumentError>> {
+        let extra = memory.shape.len().saturating_sub(rule.rank());
+        let shape = memory.shape.get(..extra).unwrap_or_default();
+        let strides = memory.strides.get(..extra).unwrap_or_default();
+        let mut axes = shape.iter().zip(strides);
+        let wrong = axes
+            .find(|&(&length, stride)| length > 1 && stride.cast_unsigned() & rule.misaligned != 0);
+        if let Some((_, &stride)) = wrong {
+            let address = memory.address.addr().wrapping_add_signed(stride);
+            let alignment = rule.alignment;
+            let problem = Problem::Unaligned { address, alignment };
+            return Err(self.contract.refuse_role(whose, problem));
+        }
+        let calls = shape.iter().copied().fold(1, usize::saturating_mul);
+        self.nbytes = self
+            .nbytes
+            .saturating_add(size.saturating_mul(calls.saturating_sub(1)));
+        let track = Track::new(
+            whose,
+            feed,
+            memory.address,
+            (shape, strides),
+            (size, !rule.is_const),
+        );
+        if let Some(loops) = &mut self.loops {
+            loops.add(track);
+        }
         Ok(())
     }
 
@@ -250,11 +421,15 @@ impl<'a> Check<'a> {
         rule: &ArrayRule,
         memory: Memory<'_>,
     ) -> Result<(), Box<ArgumentError>> {
-        if rule.is_known || memory.shape.len() != rule.rank() {
+        let extra = memory.shape.len().checked_sub(rule.rank());
+        let Some(item) = extra.and_then(|extra| memory.shape.get(extra..)) else {
+            return self.array(position, rule, memory);
+        };
+        if rule.is_known {
             return self.array(position, rule, memory);
         }
         let mut measured = rule.clone();
-        for (extent, &length) in measured.extents.iter_mut().zip(memory.shape) {
+        for (extent, &length) in measured.extents.iter_mut().zip(item) {
             if *extent == ExtentRule::Unknown {
                 *extent = ExtentRule::Constant(length);
             }
@@ -342,6 +517,10 @@ impl<'a> Check<'a> {
         if self.later.is_some() {
             self.evaluate()?;
         }
+        if self.is_batch || self.loops.as_ref().is_some_and(|loops| loops.has_axes()) {
+            return self.settle_batch();
+        }
+        self.loops = None;
         for &(one, other) in &self.contract.apart {
             if self.overlap(one, other) {
                 let other = self.contract.name(other).to_owned();
@@ -351,11 +530,65 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    /// The outputs that were left out, one after the other: position and shape.
+    /// The axes that the batch walks; the result that no array was given for is an output of it.
+    #[cold]
+    fn settle_batch(&mut self) -> Result<(), Box<ArgumentError>> {
+        self.is_batch = true;
+        let contract = self.contract;
+        let returns = contract.prototype.returns.resolved();
+        if contract.returned.is_none() && *returns != CType::Void {
+            return Err(self.unbatched());
+        }
+        match &mut self.loops {
+            Some(loops) => loops.settle(contract),
+            None => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn unbatched(&self) -> Box<ArgumentError> {
+        let returns = self.contract.prototype.returns.to_string();
+        self.contract.refuse_all(Problem::Unbatched { returns })
+    }
+
+    /// The outputs that were left out, one after the other; a batch's results are the first.
     #[must_use]
-    pub fn output(&self, index: usize) -> Option<(usize, &[usize])> {
-        let (position, shape) = self.later.as_ref()?.outputs.get(index)?;
-        Some((*position, shape))
+    pub fn output(&self, index: usize) -> Option<Output> {
+        let loops = self.loops.as_deref().filter(|_| self.is_batch);
+        let is_made = loops.is_some_and(|loops| {
+            self.contract.returned.is_some()
+                && loops
+                    .tracks()
+                    .iter()
+                    .all(|track| track.role != Role::Result || track.is_placed)
+        });
+        let (role, core) = match index.checked_sub(is_made.into()) {
+            None => (Role::Result, &[][..]),
+            Some(index) => {
+                let (position, shape) = self.later.as_ref()?.outputs.get(index)?;
+                (Role::Parameter(*position), &shape[..])
+            }
+        };
+        let batch = loops.map_or(&[][..], Loops::shape);
+        Some(Output {
+            role,
+            shape: batch.iter().chain(core).copied().collect(),
+            order: loops.map_or(&[][..], Loops::order_of_axes).into(),
+        })
+    }
+
+    /// The loop of a batch, once it is settled; `None` for a single call.
+    #[must_use]
+    pub fn loops(&self) -> Option<&Loops> {
+        self.loops.as_deref().filter(|_| self.is_batch)
+    }
+
+    /// The loop of a batch that is settled, to place outputs in; and the words of the frame.
+    #[must_use]
+    pub fn into_batch(self) -> Option<(Loops, &'a [u64])> {
+        let (is_batch, frame) = (self.is_batch, self.frame);
+        let loops = self.loops.filter(|_| is_batch);
+        loops.map(|loops| (*loops, &*frame))
     }
 
     /// How many bytes the arrays that were given have together.
@@ -406,7 +639,7 @@ impl<'a> Check<'a> {
         let Some(mut later) = self.later.take() else {
             return Ok(());
         };
-        let values = self.values();
+        let values = self.integers();
         for (position, axis, shape) in &later.extents {
             let Some((rule, ExtentRule::Expression(expression))) = self.extent(*position, *axis)
             else {
@@ -469,7 +702,7 @@ impl<'a> Check<'a> {
     }
 
     /// The values of the integer parameters, by position.
-    fn values(&self) -> Vec<Option<i128>> {
+    fn integers(&self) -> Vec<Option<i128>> {
         let rules = self.contract.rules.iter().enumerate();
         let value = |(position, rule): (usize, &Rule)| {
             let integer = match rule {
@@ -524,14 +757,16 @@ impl<'a> Check<'a> {
     }
 
     #[cold]
-    fn unfit(&self, position: usize, rule: &ArrayRule, memory: Memory<'_>) -> Box<ArgumentError> {
+    fn unfit(&self, whose: Role, rule: &ArrayRule, memory: Memory<'_>) -> Box<ArgumentError> {
         let shape = memory.shape.to_vec();
-        let problem = if shape.len() != rule.rank() {
+        let problem = if matches!(whose, Role::Parameter(position) if self.contract.scalar(position).is_none())
+            && shape.len() != rule.rank()
+        {
             Problem::Rank {
                 expected: rule.rank(),
                 shape,
             }
-        } else if !memory.is_contiguous {
+        } else if !memory.is_contiguous && rule.rank() > 0 {
             Problem::NotContiguous {
                 shape,
                 strides: memory.strides.to_vec(),
@@ -544,7 +779,7 @@ impl<'a> Check<'a> {
         } else {
             Problem::ReadOnly
         };
-        self.contract.refuse(position, problem)
+        self.contract.refuse_role(whose, problem)
     }
 
     #[cold]

@@ -147,6 +147,39 @@ pub enum Problem {
         /// The other parameter.
         other: String,
     },
+    /// Batch axes that don't fit those of another argument.
+    Broadcast {
+        /// The lengths of the array's batch axes.
+        shape: Vec<usize>,
+        /// The other argument.
+        other: String,
+        /// The lengths of its batch axes.
+        other_shape: Vec<usize>,
+    },
+    /// An array for a number that measures another one, and so is the same in each call.
+    Measures {
+        /// The array's shape.
+        shape: Vec<usize>,
+    },
+    /// An array that several calls of a batch would write.
+    Repeated {
+        /// The lengths of the array's batch axes.
+        shape: Vec<usize>,
+        /// Those of the batch.
+        batch: Vec<usize>,
+    },
+    /// An array to be written whose items share memory.
+    SelfOverlap,
+    /// An array to be written that shares memory with another one, but not item by item.
+    Alias {
+        /// The other argument.
+        other: String,
+    },
+    /// A batch of results that no array can hold.
+    Unbatched {
+        /// What the function returns.
+        returns: String,
+    },
     /// A value that the type doesn't have.
     Range {
         /// The value.
@@ -185,6 +218,13 @@ pub enum Problem {
     /// More arguments than parameters.
     TooMany {
         /// How many are taken.
+        most: usize,
+        /// How many came.
+        found: usize,
+    },
+    /// More outputs than there are.
+    Outputs {
+        /// How many there are.
         most: usize,
         /// How many came.
         found: usize,
@@ -290,12 +330,34 @@ impl ArgumentError {
                 format!("{expected} {value}{because}")
             }
             Problem::Overlap { .. } => format!("{expected} in memory of its own (restrict)"),
+            Problem::Broadcast {
+                other, other_shape, ..
+            } => {
+                let shape = tuple(other_shape);
+                format!("{expected} with batch axes that broadcast with {shape}, those of {other}")
+            }
+            Problem::Repeated { batch, .. } => {
+                format!("{expected} with the batch axes {}", tuple(batch))
+            }
+            Problem::Measures { .. } => {
+                format!("one {expected} for all calls, as it measures an array")
+            }
+            Problem::SelfOverlap => format!("{expected}, each item in memory of its own"),
+            Problem::Alias { other } => {
+                format!("{expected} in memory of its own, or item by item in that of {other}")
+            }
+            Problem::Unbatched { returns } => {
+                format!("one call, as no array can hold results of type {returns}")
+            }
             Problem::NulInText { .. } => format!("{expected} without NUL"),
             Problem::Unbounded { .. } => format!("{expected} with its extent"),
             Problem::Closed { .. } => format!("{expected} that is open"),
             Problem::TooMany { most: 0, .. } => "no arguments".into(),
             Problem::TooMany { most: 1, .. } => "at most 1 positional argument".into(),
             Problem::TooMany { most, .. } => format!("at most {most} positional arguments"),
+            Problem::Outputs { most: 0, .. } => "no out, as there is no output".into(),
+            Problem::Outputs { most: 1, .. } => "out for one output".into(),
+            Problem::Outputs { most, .. } => format!("out for at most {most} outputs"),
             Problem::Unknown { .. } => "a parameter's name".into(),
             Problem::Twice => format!("{expected} once"),
             _ => expected.clone(),
@@ -326,10 +388,18 @@ impl ArgumentError {
             Problem::Rank { expected, shape } if shape.len() < *expected => {
                 words(format!("reshape it to {}", axes(*expected)))
             }
-            Problem::Rank { .. } => words("give one item at a time".into()),
+            Problem::Rank { .. } => words("give one item, or map it over all".into()),
             Problem::NotContiguous { .. } => Remedy::MakeContiguous,
-            Problem::Unaligned { .. } | Problem::ReadOnly | Problem::Overlap { .. } => Remedy::Copy,
+            Problem::Unaligned { .. }
+            | Problem::ReadOnly
+            | Problem::Overlap { .. }
+            | Problem::SelfOverlap
+            | Problem::Alias { .. } => Remedy::Copy,
             Problem::Shared => words("drop the others first, or pass a copy".into()),
+            Problem::Broadcast { .. } => words("give axes that are equal or 1".into()),
+            Problem::Measures { .. } => words("give a number".into()),
+            Problem::Repeated { .. } => words("give an item to each call".into()),
+            Problem::Unbatched { .. } => words("call it once for each item".into()),
             Problem::Extent { .. } => words("give arrays that agree".into()),
             Problem::BadExtent { .. } => words("give other sizes".into()),
             Problem::NotInferred => words(format!("give {name} by its name")),
@@ -344,6 +414,7 @@ impl ArgumentError {
             Problem::TooMany { .. } => {
                 words("leave out what is inferred, or give it by its name".into())
             }
+            Problem::Outputs { .. } => words("give the arrays in the order of the outputs".into()),
             Problem::Unknown {
                 nearest: Some(nearest),
                 ..
@@ -392,7 +463,7 @@ impl fmt::Display for Problem {
             Self::DType { found, .. } => write!(f, "an array of {}", found.name()),
             Self::ForeignDType { found, .. } => write!(f, "an array of {found}"),
             Self::ByteOrder { found, .. } => write!(f, "an array of '{found}'"),
-            Self::Rank { shape, .. } | Self::Extent { shape, .. } => {
+            Self::Rank { shape, .. } | Self::Extent { shape, .. } | Self::Measures { shape } => {
                 write!(f, "shape {}", tuple(shape))
             }
             Self::NotContiguous { shape, strides } => {
@@ -403,7 +474,14 @@ impl fmt::Display for Problem {
             Self::Shared => f.write_str("an array that shares its memory with others"),
             Self::BadExtent { extent, error } => write!(f, "{extent}, which {error}"),
             Self::NotInferred => f.write_str("none that does"),
-            Self::Overlap { other } => write!(f, "memory that it shares with {other}"),
+            Self::Overlap { other } | Self::Alias { other } => {
+                write!(f, "memory that it shares with {other}")
+            }
+            Self::Broadcast { shape, .. } | Self::Repeated { shape, .. } => {
+                write!(f, "batch axes {}", tuple(shape))
+            }
+            Self::SelfOverlap => f.write_str("an array whose items share memory"),
+            Self::Unbatched { .. } => f.write_str("a batch"),
             Self::Range { value } | Self::Kind { value } | Self::Disagrees { value, .. } => {
                 value.fmt(f)
             }
@@ -414,7 +492,7 @@ impl fmt::Display for Problem {
             Self::Handle { found } => write!(f, "a handle to {found}"),
             Self::Closed { found } => write!(f, "a closed handle to {found}"),
             Self::Function { found } => write!(f, "`{found}`"),
-            Self::TooMany { found, .. } => found.fmt(f),
+            Self::TooMany { found, .. } | Self::Outputs { found, .. } => found.fmt(f),
             Self::Unknown { name, .. } => f.write_str(name),
             Self::Twice => f.write_str("it by position and by name"),
         }

@@ -20,14 +20,16 @@
 
 mod check;
 mod error;
+mod loops;
 mod number;
 mod quick;
 mod rule;
 
 use std::sync::Arc;
 
-pub use check::{Check, Memory};
+pub use check::{Check, Memory, Output};
 pub use error::{ArgumentError, Problem, Remedy};
+pub use loops::{Loops, Role, Track};
 pub use number::{Number, Scalar};
 pub use quick::{Operand, Quick, Step};
 pub use rule::{
@@ -37,6 +39,7 @@ pub use rule::{
 
 use crate::CType;
 use crate::call::{CallTypeError, Engine, Trampoline};
+use crate::extent::Extent;
 use crate::nearest::nearest;
 use crate::prototype::Prototype;
 
@@ -50,6 +53,10 @@ pub struct Contract {
     arguments: Box<[usize]>,
     /// The inferred parameters; their order is that of the dimensions.
     inferred: Box<[Dimension]>,
+    /// What scalar parameters are as items of a batch, by position.
+    scalars: Box<[Option<ArrayRule>]>,
+    /// What the result is as an item of a batch.
+    returned: Option<ArrayRule>,
     /// Pairs of arrays that must not share a byte.
     apart: Box<[(usize, usize)]>,
     trampoline: Trampoline,
@@ -102,6 +109,8 @@ impl Contract {
             apart: apart(&prototype),
             inferred: inferred.iter().map(dimension).collect(),
             frame: trampoline.layout().words(),
+            scalars: scalars(&prototype, &rules),
+            returned: ArrayRule::item(&prototype.returns, false),
             prototype: Arc::new(prototype),
             rules,
             trampoline,
@@ -134,6 +143,20 @@ impl Contract {
     #[inline]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// What a scalar parameter takes in a batch: an array of one item for each call; `None` for one
+    /// that measures an array, which is the same in each call.
+    #[must_use]
+    pub fn scalar(&self, position: usize) -> Option<&ArrayRule> {
+        self.scalars.get(position)?.as_ref()
+    }
+
+    /// What a batch returns: an array of one result for each call; `None` for functions that return
+    /// nothing, and for results that no array can hold.
+    #[must_use]
+    pub fn returned(&self) -> Option<&ArrayRule> {
+        self.returned.as_ref()
     }
 
     /// The positions of the parameters that the caller gives, in order: all but the inferred.
@@ -186,6 +209,43 @@ impl Contract {
         })
     }
 
+    /// The name of what a track is for; `out` for the result, `where` for the mask.
+    pub(crate) fn role_name(&self, role: Role) -> &str {
+        match role {
+            Role::Parameter(position) => self.name(position),
+            Role::Result => "out",
+            Role::Mask => "where",
+        }
+    }
+
+    /// An error about what is given for a parameter, for the result, or as the mask.
+    #[cold]
+    #[must_use]
+    pub fn refuse_role(&self, role: Role, problem: Problem) -> Box<ArgumentError> {
+        let expected = match role {
+            Role::Parameter(position) => self.expected(position),
+            Role::Result => self
+                .returned
+                .as_ref()
+                .map_or_else(String::new, ArrayRule::to_string),
+            Role::Mask => "an array of bool".into(),
+        };
+        Box::new(ArgumentError {
+            function: self.prototype.name.clone(),
+            parameter: self.role_name(role).to_owned(),
+            expected,
+            problem,
+        })
+    }
+
+    /// Whether `restrict` forbids two to share memory.
+    fn must_be_apart(&self, one: Role, other: Role) -> bool {
+        let (Role::Parameter(one), Role::Parameter(other)) = (one, other) else {
+            return false;
+        };
+        self.apart.contains(&(one.min(other), one.max(other)))
+    }
+
     /// A name that is no parameter.
     ///
     /// ```
@@ -224,6 +284,25 @@ impl Contract {
             problem,
         })
     }
+}
+
+/// What scalar parameters are as items of a batch, but for those that measure an array.
+fn scalars(prototype: &Prototype, rules: &[Rule]) -> Box<[Option<ArrayRule>]> {
+    let measures = |position: usize| {
+        let mut extents = prototype
+            .parameters
+            .iter()
+            .flat_map(|parameter| &parameter.extents);
+        extents.any(|extent| matches!(extent, Extent::Dynamic(size) if size.mentions(position)))
+    };
+    let scalar = |(position, (rule, parameter)): (usize, (&Rule, &crate::Parameter))| match rule {
+        Rule::Number(_) | Rule::Record { .. } if !measures(position) => {
+            ArrayRule::item(&parameter.ctype, true)
+        }
+        _ => None,
+    };
+    let parameters = rules.iter().zip(&prototype.parameters).enumerate();
+    parameters.map(scalar).collect()
 }
 
 fn positions(prototype: &Prototype, select: impl Fn(&crate::Parameter) -> bool) -> Box<[usize]> {

@@ -271,6 +271,23 @@ impl ArrayRule {
         })
     }
 
+    /// One value as an item of a batch; `None` for what is no number and no struct.
+    pub(super) fn item(ctype: &CType, is_const: bool) -> Option<Self> {
+        let is_value = Number::of(ctype).is_some() || matches!(ctype.resolved(), CType::Record(_));
+        let dtype = ctype.dtype().ok().filter(|_| is_value)?;
+        let alignment = ctype.alignment().unwrap_or(1);
+        Some(Self {
+            ctype: ctype.clone(),
+            alignment,
+            misaligned: alignment.saturating_sub(1),
+            extents: [].into(),
+            is_const,
+            is_known: true,
+            itemsize: dtype.itemsize(),
+            dtype,
+        })
+    }
+
     /// The number of bytes of an element.
     #[inline]
     pub(super) fn itemsize(&self) -> usize {
@@ -473,6 +490,9 @@ impl fmt::Display for ArrayRule {
             CType::Record(_) => f.write_str(&target_name(&self.ctype))?,
             CType::Pointer(_) => write!(f, "{}", self.ctype)?,
             _ => f.write_str(&self.dtype.name())?,
+        }
+        if self.extents.is_empty() {
+            return Ok(());
         }
         let extents: Vec<_> = self.extents.iter().map(ExtentRule::to_string).collect();
         write!(f, "[{}]", extents.join(", "))

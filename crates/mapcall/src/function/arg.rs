@@ -4,10 +4,11 @@ use std::any::type_name;
 use std::borrow::Cow;
 use std::ffi::CStr;
 use std::marker::PhantomData;
+use std::path::Path;
 
 use half::f16;
 use mapcall_array::layout::Dims;
-use mapcall_array::{Array, DType, Element, Layout};
+use mapcall_array::{Array, Buffer, DType, Element, Layout};
 use ndarray::{ArrayBase, Data, DataMut, Dimension};
 use num_complex::Complex;
 
@@ -41,6 +42,8 @@ pub enum Arg<'a> {
     Out,
     /// The array that was made for [`Arg::Out`]; another call writes into the same one.
     Allocated(Array),
+    /// A `.npy` file that an output of a batch goes to: see [`Function::map`].
+    File(Cow<'a, Path>),
     /// NULL.
     Null,
     /// A number.
@@ -132,9 +135,10 @@ impl<'a> Arg<'a> {
     }
 
     /// What it is, for messages.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Out => "nothing",
+            Self::File(_) => "a file",
             Self::Null => "NULL",
             Self::Scalar(Scalar::Bool(_)) => "a bool",
             Self::Scalar(Scalar::Int(_)) => "an integer",
@@ -170,12 +174,14 @@ pub struct Slot<'a> {
     is_writeable: bool,
     /// Whether others in this program can reach memory that is to be written.
     is_shared: bool,
+    /// The map that it lies in.
+    map: Option<Buffer>,
     life: PhantomData<&'a mut [u8]>,
 }
 
 impl Slot<'_> {
     /// Whether its elements are what a C type and its dtype mean.
-    pub(super) fn check_dtype(&self, ctype: &CType, expected: &DType) -> Result<(), Problem> {
+    pub(crate) fn check_dtype(&self, ctype: &CType, expected: &DType) -> Result<(), Problem> {
         match &self.dtype {
             Ok(found) => check_dtype(ctype, expected, found),
             Err(name) => Err(Problem::ForeignDType {
@@ -186,7 +192,7 @@ impl Slot<'_> {
     }
 
     /// Where it lies; refused if it is to be written and others could see that.
-    pub(super) fn memory(&self, is_const: bool) -> Result<Memory<'_>, Problem> {
+    pub(crate) fn memory(&self, is_const: bool) -> Result<Memory<'_>, Problem> {
         if self.is_shared && !is_const {
             return Err(Problem::Shared);
         }
@@ -199,7 +205,12 @@ impl Slot<'_> {
         })
     }
 
-    pub(super) fn of_array(array: &Array, is_writeable: bool) -> Self {
+    /// The map that it lies in, if it does.
+    pub(crate) fn map(&self) -> Option<&Buffer> {
+        self.map.as_ref()
+    }
+
+    pub(crate) fn of_array(array: &Array, is_writeable: bool) -> Self {
         Self {
             address: array.as_mut_ptr(),
             dtype: Ok(array.dtype().clone()),
@@ -208,6 +219,7 @@ impl Slot<'_> {
             is_contiguous: array.layout().is_c_contiguous(),
             is_writeable: is_writeable && array.is_writeable(),
             is_shared: is_writeable && !array.buffer().is_unique(),
+            map: array.buffer().map().map(|_| array.buffer().clone()),
             life: PhantomData,
         }
     }
@@ -235,6 +247,7 @@ impl Slot<'_> {
             strides,
             is_writeable,
             is_shared: false,
+            map: None,
             life: PhantomData,
         })
     }
@@ -288,6 +301,13 @@ impl<'a, T: Element, S: DataMut<Elem = T>, D: Dimension> From<&'a mut ArrayBase<
     fn from(array: &'a mut ArrayBase<S, D>) -> Self {
         let address = array.as_mut_ptr();
         Slot::of_elements(address, array.shape(), array.strides(), true)
+    }
+}
+
+/// A new file for an output of a batch.
+impl<'a> From<&'a Path> for Arg<'a> {
+    fn from(path: &'a Path) -> Self {
+        Self::File(Cow::Borrowed(path))
     }
 }
 

@@ -3,6 +3,7 @@
 use mapcall_array::Error;
 
 use super::Function;
+use crate::call::Stop;
 use crate::contract::{ArgumentError, Number, Scalar, UnsupportedPrototype};
 use crate::ctype::CType;
 use crate::error::PrototypeError;
@@ -57,7 +58,8 @@ pub enum CallError {
     Argument(#[from] Box<ArgumentError>),
     /// The function says that it failed.
     #[error(
-        "{function}: expected {}, got {}; see what the library says of it",
+        "{function}{}: expected {}, got {}; see what the library says of it",
+        index.as_ref().map_or_else(String::new, |index| format!(", item {index:?} of the batch")),
         success.expected(),
         success.found(*code)
     )]
@@ -68,6 +70,16 @@ pub enum CallError {
         success: Success,
         /// What it returned; `errno` where that counts.
         code: i128,
+        /// Which call of a batch it was, by the indices of the batch's axes.
+        index: Option<Vec<usize>>,
+    },
+    /// A batch was ended before all calls were made.
+    #[error("{function}: interrupted, so that outputs may be written in part; start again")]
+    Interrupted {
+        /// The function.
+        function: String,
+        /// Which call of the batch was the reason, if one was.
+        index: Option<Vec<usize>>,
     },
     /// There is no memory for an output.
     #[error("{function}: {source}")]
@@ -77,6 +89,16 @@ pub enum CallError {
         /// What failed.
         source: Box<Error>,
     },
+}
+
+impl CallError {
+    /// A failure as that of one call of a batch.
+    pub(crate) fn at(mut self, place: Vec<usize>) -> Self {
+        if let Self::Status { index, .. } = &mut self {
+            *index = Some(place);
+        }
+        self
+    }
 }
 
 /// Which results of a function mean success.
@@ -116,6 +138,16 @@ impl Success {
                 std::io::Error::from_raw_os_error(i32::try_from(code).unwrap_or(0)).to_string()
             }
             _ => code.to_string(),
+        }
+    }
+
+    /// Which results end a loop of calls.
+    pub(super) fn stop(self) -> Stop {
+        match self {
+            Self::Any => Stop::Never,
+            Self::Zero => Stop::Nonzero,
+            Self::Nonzero | Self::NotNull => Stop::Zero,
+            Self::NoErrno => Stop::Errno,
         }
     }
 
@@ -176,6 +208,7 @@ impl Success {
             function: function.name().to_owned(),
             success: self,
             code,
+            index: None,
         })
     }
 }

@@ -27,14 +27,14 @@
 mod arg;
 mod error;
 mod handle;
-mod pass;
+pub(crate) mod pass;
 mod typed;
 mod value;
 
 use std::ffi::c_void;
 use std::fmt;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub use arg::{Arg, Slot};
 pub use error::{BindError, CallError, Success};
@@ -42,11 +42,12 @@ pub use handle::{Handle, InUse};
 pub use typed::{CFunction, CNumber, CTarget, CValue, Mismatch, TypedError};
 pub use value::Value;
 
-use crate::call::{Engine, errno};
-use crate::contract::{Check, Contract, Problem, UnsupportedPrototype};
+use crate::call::{Engine, Feed, Loop, errno};
+use crate::contract::{Check, Contract, Loops, Problem, Role, UnsupportedPrototype};
 use crate::library::Library;
 use crate::prototype::Prototype;
-use pass::Frame;
+pub(crate) use pass::Frame;
+use smallvec::SmallVec;
 
 /// A C function with its prototype.
 ///
@@ -72,7 +73,12 @@ struct Bound {
     address: Address,
     library: Library,
     success: Success,
+    /// How it is called many times, for each way to feed it that has been asked for.
+    loops: Mutex<Vec<(Fed, Arc<Loop>)>>,
 }
+
+/// What the code of a loop depends on: each parameter's feed, and whether the result is stored.
+type Fed = (SmallVec<[Feed; 8]>, bool);
 
 /// The address of code, which any thread may call.
 #[derive(Clone, Copy)]
@@ -135,6 +141,7 @@ impl Library {
             address: Address(address),
             library: self.clone(),
             success: Success::Any,
+            loops: Mutex::default(),
         })))
     }
 }
@@ -235,6 +242,7 @@ impl Function {
             address: self.0.address,
             library: self.0.library.clone(),
             success,
+            loops: Mutex::default(),
         }))
     }
 
@@ -343,6 +351,29 @@ impl Function {
             // SAFETY: the caller's promise, and that made when the function was bound.
             unsafe { trampoline.call(address, frame.as_mut_ptr()) };
         })
+    }
+
+    /// How it is called for a batch.
+    pub(crate) fn repeated(&self, loops: &Loops) -> Arc<Loop> {
+        let feed = |position| {
+            let mut tracks = loops.tracks().iter();
+            let track = tracks.find(|track| track.role == Role::Parameter(position));
+            track.map_or(Feed::Fixed, |track| track.feed)
+        };
+        let feeds = (0..self.contract().rules().len()).map(feed).collect();
+        let stores = loops
+            .tracks()
+            .iter()
+            .any(|track| track.role == Role::Result);
+        let key: Fed = (feeds, stores);
+        let mut known = self.0.loops.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, calls)) = known.iter().find(|(other, _)| *other == key) {
+            return Arc::clone(calls);
+        }
+        let trampoline = self.contract().trampoline();
+        let calls = Arc::new(Loop::new(trampoline, &key.0, stores, self.success().stop()));
+        known.push((key, Arc::clone(&calls)));
+        calls
     }
 
     /// Whether a result means success.

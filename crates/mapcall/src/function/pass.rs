@@ -7,17 +7,24 @@ use mapcall_array::layout::Order;
 use smallvec::SmallVec;
 
 use super::{Arg, CallError, InUse, Slot};
-use crate::contract::{Check, Contract, Problem, Remedy, Rule, check_dtype};
+use crate::contract::{Check, Contract, Output, Problem, Remedy, Role, Rule, check_dtype};
 
 /// The words of one call, 16-byte aligned as the largest of C's scalars.
-pub(super) struct Frame(SmallVec<[u128; 8]>, usize);
+pub(crate) struct Frame(SmallVec<[u128; 8]>, usize);
 
 impl Frame {
-    pub(super) fn new(words: usize) -> Self {
+    pub(crate) fn new(words: usize) -> Self {
         Self(SmallVec::from_elem(0, words.div_ceil(2)), words)
     }
 
-    pub(super) fn words(&mut self) -> &mut [u64] {
+    /// A copy of another's words.
+    pub(crate) fn of(words: &[u64]) -> Self {
+        let mut frame = Self::new(words.len());
+        frame.words().copy_from_slice(words);
+        frame
+    }
+
+    pub(crate) fn words(&mut self) -> &mut [u64] {
         let words: &mut [u64] = bytemuck::cast_slice_mut(&mut self.0);
         words.get_mut(..self.1).unwrap_or_default()
     }
@@ -25,13 +32,13 @@ impl Frame {
 
 /// What must live until the call is over.
 #[expect(dead_code, reason = "it is kept, and dropped")]
-pub(super) enum Kept {
+pub(crate) enum Kept {
     Text(CString),
     Handle(InUse),
 }
 
 /// Checks one argument and puts it into the frame; what it needs beyond it is kept.
-pub(super) fn argument(
+pub(crate) fn argument(
     check: &mut Check<'_>,
     contract: &Contract,
     position: usize,
@@ -55,10 +62,14 @@ pub(super) fn argument(
     };
     match (rule, made.as_ref().unwrap_or(argument)) {
         (_, Arg::Out) => check.leave_out(position)?,
+        (Rule::Array(_), Arg::File(_)) if check.is_broadcasting() => check.leave_out(position)?,
         (Rule::Inferred(inferred), Arg::Scalar(value)) => {
             check.inferred(position, *inferred, *value)?;
         }
         (Rule::Number(number), Arg::Scalar(value)) => check.number(position, *number, *value)?,
+        (Rule::Number(_) | Rule::Record { .. }, Arg::Slot(slot)) if check.is_broadcasting() => {
+            values(check, contract, position, slot)?;
+        }
         (Rule::Array(array), Arg::Slot(slot)) => {
             slot.check_dtype(&array.ctype, &array.dtype)
                 .map_err(refuse)?;
@@ -135,17 +146,36 @@ pub(super) fn argument(
     Ok(())
 }
 
+/// A number or struct for each call of a batch.
+fn values(
+    check: &mut Check<'_>,
+    contract: &Contract,
+    position: usize,
+    slot: &Slot<'_>,
+) -> Result<(), CallError> {
+    let refuse = |problem| contract.refuse(position, problem);
+    if let Some(item) = contract.scalar(position) {
+        slot.check_dtype(&item.ctype, &item.dtype).map_err(refuse)?;
+    }
+    Ok(check.values(position, slot.memory(true).map_err(refuse)?)?)
+}
+
 /// Makes the arrays that were left out.
 pub(super) fn outputs(
     check: &mut Check<'_>,
     contract: &Contract,
 ) -> Result<Vec<(usize, Array)>, CallError> {
     let mut arrays = Vec::new();
-    while let Some((position, shape)) = check.output(arrays.len()) {
+    while let Some(Output {
+        role: Role::Parameter(position),
+        shape,
+        ..
+    }) = check.output(arrays.len())
+    {
         let Some(rule) = contract.rules().get(position).and_then(Rule::array) else {
             break;
         };
-        let array = Array::zeros(rule.dtype.clone(), shape, Order::C);
+        let array = Array::zeros(rule.dtype.clone(), &shape, Order::C);
         let array = array.map_err(|source| CallError::Array {
             function: contract.prototype().name.clone(),
             source: Box::new(source),

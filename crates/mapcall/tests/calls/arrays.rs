@@ -160,7 +160,7 @@ fn other_ranks_are_refused() {
     refuse(
         SAXPY,
         &mut [1.0.into(), Arg::from(&x), Arg::from(&mut y)],
-        "saxpy: x: expected float32[n], 1 axis, got shape (2, 2); give one item at a time",
+        "saxpy: x: expected float32[n], 1 axis, got shape (2, 2); give one item, or map it over all",
     );
     let (x, mut out) = ([1.0, 2.0], [0.0; 4]);
     refuse(

@@ -110,7 +110,7 @@ fn an_inferred_extent_may_be_told() {
             .map_err(|error| error.to_string())?;
         check.leave_out(2).unwrap();
         check.settle().map_err(|error| error.to_string())?;
-        Ok::<_, String>(check.output(0).unwrap().1.to_vec())
+        Ok::<_, String>(check.output(0).unwrap().shape.to_vec())
     };
     assert_eq!(told(3.into()), Ok(vec![3]));
     assert_eq!(told(true.into()), Ok(vec![1]));
@@ -275,7 +275,7 @@ fn unknown_extents_need_an_unchecked_call() {
             Arg::from(&mut ndarray::Array2::<f64>::zeros((1, 1))),
             1.into(),
         ],
-        "negate: p: expected float64[?], 1 axis, got shape (1, 1); give one item at a time",
+        "negate: p: expected float64[?], 1 axis, got shape (1, 1); give one item, or map it over all",
     );
     // What is known is checked all the same.
     let text = "void negate(double p[][2], size_t most)";

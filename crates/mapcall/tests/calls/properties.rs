@@ -153,7 +153,7 @@ fn checked(
     }
     check.settle().ok()?;
     let outputs = (0..).map_while(|index| check.output(index));
-    let outputs = outputs.map(|(_, shape)| shape.to_vec()).collect();
+    let outputs = outputs.map(|output| output.shape.to_vec()).collect();
     let words = contract.rules().iter().zip(&frame);
     let inferred = words.filter(|(rule, _)| matches!(rule, Rule::Inferred(_)));
     Some((

@@ -1,6 +1,9 @@
 //! The engine for values in registers: Cranelift compiles one small function for each sequence of
-//! register classes.
+//! register classes, and one for each kind of loop over it.
 #![allow(unsafe_code)]
+
+mod once;
+mod repeat;
 
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -9,10 +12,8 @@ use std::ptr::NonNull;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use cranelift_codegen::Context;
-use cranelift_codegen::ir::{
-    self, AbiParam, Function, InstBuilder, MemFlagsData, SigRef, Type, UserFuncName, types,
-};
-use cranelift_codegen::isa::{CallConv, OwnedTargetIsa, TargetIsa};
+use cranelift_codegen::ir::{self, AbiParam, Function, UserFuncName, types};
+use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::{JITBuilder, JITModule};
@@ -20,6 +21,8 @@ use cranelift_module::Module;
 
 use super::abi::{self, Class, FLOAT_REGISTERS, INTEGER_REGISTERS};
 use super::value::Value;
+
+pub(super) use repeat::Pattern;
 
 /// All that compiled code depends on: the classes of the words of a frame.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -57,7 +60,16 @@ fn fit_registers(classes: &[Class]) -> bool {
     integers <= INTEGER_REGISTERS && classes.len() - integers <= FLOAT_REGISTERS
 }
 
-/// Compiled code: a function of type [`Entry`](super::Entry).
+/// What is compiled.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Routine {
+    /// One call: a function of type [`Entry`](super::Entry).
+    Once(Signature),
+    /// A loop of calls: a function of type [`Repeat`](super::repeat::Repeat).
+    Repeat(Pattern),
+}
+
+/// Compiled code.
 #[derive(Clone, Copy)]
 pub(super) struct Code(NonNull<c_void>);
 
@@ -70,40 +82,40 @@ impl Code {
     }
 }
 
-/// The code for a signature, compiled when it is first asked for; `None` where that fails.
+/// The code of a routine, compiled when it is first asked for; `None` where that fails.
 ///
-/// Code is never freed: its signatures are few, a page each, and nothing knows which thread is
+/// Code is never freed: its routines are few, a page each, and nothing knows which thread is
 /// still in it.
-pub(super) fn code(signature: &Signature) -> Option<Code> {
+pub(super) fn code(routine: &Routine) -> Option<Code> {
     static COMPILER: LazyLock<Mutex<Compiler>> = LazyLock::new(Mutex::default);
     let mut compiler = COMPILER.lock().unwrap_or_else(PoisonError::into_inner);
-    compiler.code(signature)
+    compiler.code(routine)
 }
 
 #[derive(Default)]
 struct Compiler {
-    code: HashMap<Signature, Option<Code>>,
+    code: HashMap<Routine, Option<Code>>,
     target: Option<OwnedTargetIsa>,
     /// Once the system refuses executable pages, it does so for good.
     is_refused: bool,
 }
 
 impl Compiler {
-    fn code(&mut self, signature: &Signature) -> Option<Code> {
-        if let Some(code) = self.code.get(signature) {
+    fn code(&mut self, routine: &Routine) -> Option<Code> {
+        if let Some(code) = self.code.get(routine) {
             return *code;
         }
         if self.is_refused {
             return None;
         }
         // A fault of the compiler is no reason to fail: there is another engine.
-        let compiled = panic::catch_unwind(AssertUnwindSafe(|| self.compile(signature)));
+        let compiled = panic::catch_unwind(AssertUnwindSafe(|| self.compile(routine)));
         let code = compiled.ok().flatten();
-        self.code.insert(signature.clone(), code);
+        self.code.insert(routine.clone(), code);
         code
     }
 
-    fn compile(&mut self, signature: &Signature) -> Option<Code> {
+    fn compile(&mut self, routine: &Routine) -> Option<Code> {
         let target = match &self.target {
             Some(target) => Arc::clone(target),
             None => Arc::clone(self.target.insert(target()?)),
@@ -113,7 +125,7 @@ impl Compiler {
             cranelift_module::default_libcall_names(),
         ));
         let mut context = Context::new();
-        context.func = translate(signature, &*target);
+        context.func = translate(routine, &*target);
         let declared = &context.func.signature;
         let id = module.declare_anonymous_function(declared).ok()?;
         module.define_function(id, &mut context).ok()?;
@@ -151,81 +163,32 @@ fn target() -> Option<OwnedTargetIsa> {
     builder.finish(settings::Flags::new(flags)).ok()
 }
 
-/// The body of an [`Entry`](super::Entry): the words of the frame into registers, the call, and
-/// the result back into the frame.
-fn translate(signature: &Signature, target: &dyn TargetIsa) -> Function {
-    let convention = target.default_call_conv();
-    let mut entry = ir::Signature::new(convention);
-    entry.params = vec![AbiParam::new(types::I64); 3];
-    let mut function = Function::with_name_signature(UserFuncName::default(), entry);
+/// The code in Cranelift's terms: a function whose parameters are all words.
+fn translate(routine: &Routine, target: &dyn TargetIsa) -> Function {
+    let mut signature = ir::Signature::new(target.default_call_conv());
+    let (parameters, results) = match routine {
+        Routine::Once(_) => (3, 0),
+        Routine::Repeat(_) => (5, 1),
+    };
+    signature.params = vec![AbiParam::new(types::I64); parameters];
+    signature.returns = vec![AbiParam::new(types::I64); results];
+    let mut function = Function::with_name_signature(UserFuncName::default(), signature);
     let mut context = FunctionBuilderContext::new();
     let mut builder = FunctionBuilder::new(&mut function, &mut context);
-    let callee = builder.import_signature(callee(signature, convention));
-    let block = builder.create_block();
-    builder.append_block_params_for_function_params(block);
-    builder.switch_to_block(block);
-    builder.seal_block(block);
-    if let [function, frame, _] = *builder.block_params(block) {
-        let arguments = load(&mut builder, frame, &signature.parameters);
-        let results = call(&mut builder, callee, function, &arguments);
-        store(&mut builder, frame, signature.parameters.len(), &results);
+    let entry = builder.create_block();
+    builder.append_block_params_for_function_params(entry);
+    builder.switch_to_block(entry);
+    builder.seal_block(entry);
+    let parameters = builder.block_params(entry).to_vec();
+    let convention = target.default_call_conv();
+    match routine {
+        Routine::Once(signature) => {
+            once::translate(signature, &mut builder, &parameters, convention);
+        }
+        Routine::Repeat(pattern) => {
+            repeat::translate(pattern, &mut builder, &parameters, convention);
+        }
     }
-    builder.ins().return_(&[]);
     builder.finalize(target.frontend_config());
     function
-}
-
-fn callee(signature: &Signature, convention: CallConv) -> ir::Signature {
-    let values = |classes: &[Class]| {
-        classes
-            .iter()
-            .map(|class| AbiParam::new(of(*class)))
-            .collect()
-    };
-    ir::Signature {
-        params: values(&signature.parameters),
-        returns: values(&signature.results),
-        call_conv: convention,
-    }
-}
-
-/// A floating register is loaded whole: the bits above a narrower value mean nothing in it.
-fn of(class: Class) -> Type {
-    match class {
-        Class::Integer => types::I64,
-        Class::Float => types::F64,
-    }
-}
-
-/// Loads the first words of a frame.
-fn load(builder: &mut FunctionBuilder, frame: ir::Value, classes: &[Class]) -> Vec<ir::Value> {
-    let words = classes.iter().zip((0..).step_by(size_of::<u64>()));
-    words
-        .map(|(class, offset)| {
-            let flags = MemFlagsData::trusted();
-            builder.ins().load(of(*class), flags, frame, offset)
-        })
-        .collect()
-}
-
-/// Calls a function with arguments in its registers and on the stack.
-fn call(
-    builder: &mut FunctionBuilder,
-    signature: SigRef,
-    function: ir::Value,
-    arguments: &[ir::Value],
-) -> Vec<ir::Value> {
-    let call = builder.ins().call_indirect(signature, function, arguments);
-    builder.inst_results(call).to_vec()
-}
-
-/// Stores values as the words of a frame from `start` on.
-fn store(builder: &mut FunctionBuilder, frame: ir::Value, start: usize, values: &[ir::Value]) {
-    for (word, value) in (start..).zip(values) {
-        // A frame is no larger than its limit, 64 KiB.
-        let offset = i32::try_from(word * size_of::<u64>()).unwrap_or(i32::MAX);
-        builder
-            .ins()
-            .store(MemFlagsData::trusted(), *value, frame, offset);
-    }
 }

@@ -1,0 +1,125 @@
+//! `mapcall info`: what is in array files, and what of it is in memory.
+
+#![allow(unsafe_code)]
+
+mod cache;
+mod facts;
+mod text;
+
+use std::ffi::OsString;
+
+use clap::Args;
+use mapcall::array::Error;
+use mapcall::array::format::FormatError;
+
+use crate::value::file::{ArrayFile, FileError, Found};
+use crate::{Failure, output};
+use facts::{Facts, Unmapped};
+
+/// Show what array files hold, and which parts are in the page cache
+///
+/// The bar shows the array from its first byte to its last: █ is in the page cache, ▒ is there in
+/// part, · is not. The system tells that of files that one owns or may write.
+#[derive(Args)]
+#[expect(clippy::doc_markdown, reason = "--help shows it as it stands")]
+pub(crate) struct Arguments {
+    /// x.npy, x.npz (all its members), x.npz:MEMBER, or raw.bin:DTYPE[:SHAPE] as in
+    /// raw.bin:f4:1000x1000; behind each may stand a range as in x.npy[0:1000] or x.npy[::2, 3, -1]
+    ///
+    /// The dtype is NumPy's text (f4, <i2, float64, M8[ns]). Without a shape, a raw file has as many
+    /// elements as fit. Ranges are NumPy's basic indices: integers, slices and the ellipsis; quote
+    /// them, since shells know brackets too.
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<OsString>,
+    /// Write one JSON object a line for each array
+    ///
+    /// The keys are "file", "member", "format", "version", "dtype", "fields", "itemsize",
+    /// "byte_order", "shape", "strides", "order", "offset", "alignment", "aligned", "size", "nbytes",
+    /// "file_size", "cache" and "unsupported". Strides, offsets and alignments are in bytes.
+    /// "member" and "version" are null where there is none, "fields" is null unless the dtype is
+    /// structured, "order" is null if the array is contiguous in none. "cache" is an object {"pages",
+    /// "resident", "page_size", "parts"}, "parts" the share that is in the page cache of equally many
+    /// pages each; null if the system doesn't tell. "unsupported" is null, or the reason why a member
+    /// can't be mapped; then only "file", "member" and "format" are there as well.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let mut errors = Vec::new();
+    output::write(|output| {
+        let mut is_first = true;
+        for text in &arguments.files {
+            let file = match ArrayFile::parse(text) {
+                Ok(file) => file,
+                Err(error) => {
+                    errors.push(error);
+                    continue;
+                }
+            };
+            let mut written = Ok(());
+            let each = |member: Option<&str>, found: Result<Found, FileError>| {
+                if written.is_err() {
+                    return;
+                }
+                let shown = match found {
+                    Ok(found) => Shown::Facts(Box::new(Facts::of(&file, &found))),
+                    Err(error) if is_unsupported(&error) => {
+                        Shown::Unmapped(Unmapped::new(&file, member, &reason(&error)))
+                    }
+                    Err(error) => return errors.push(error),
+                };
+                written = match (&shown, arguments.json) {
+                    (Shown::Facts(facts), true) => output::json_line(output, facts),
+                    (Shown::Unmapped(unmapped), true) => output::json_line(output, unmapped),
+                    (Shown::Facts(facts), false) => text::facts(output, facts, is_first),
+                    (Shown::Unmapped(unmapped), false) => {
+                        text::unmapped(output, unmapped, is_first)
+                    }
+                };
+                is_first = false;
+            };
+            // SAFETY: no element is read.
+            let opened = unsafe { file.open_each(each) };
+            errors.extend(opened.err());
+            written?;
+        }
+        Ok(())
+    })?;
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Files(errors))
+    }
+}
+
+enum Shown {
+    Facts(Box<Facts>),
+    Unmapped(Unmapped),
+}
+
+/// Whether a member is what it should be, and can't be mapped all the same.
+fn is_unsupported(error: &FileError) -> bool {
+    match format_error(error) {
+        Some(FormatError::Compressed { .. } | FormatError::Encrypted { .. }) => true,
+        Some(FormatError::Member { source, .. }) => {
+            matches!(**source, FormatError::UnknownFormat { .. })
+        }
+        _ => false,
+    }
+}
+
+/// What is wrong, without the file's name.
+fn reason(error: &FileError) -> String {
+    format_error(error).map_or_else(|| error.to_string(), FormatError::to_string)
+}
+
+fn format_error(error: &FileError) -> Option<&FormatError> {
+    match error {
+        FileError::Array(error) => match &**error {
+            Error::Format { source, .. } => Some(source),
+            _ => None,
+        },
+        _ => None,
+    }
+}

@@ -1,0 +1,420 @@
+//! What users write as arguments of a function: `NAME=VALUE`.
+//!
+//! ```
+//! use mapcall::Prototype;
+//! use mapcall::contract::{Contract, Scalar};
+//! use mapcall_cli::value::{Value, values};
+//!
+//! let contract = Contract::new(Prototype::parse(
+//!     "void saxpy(size_t n, float a, const float x[restrict n], float y[restrict n]);",
+//! )?)?;
+//! let file = tempfile::NamedTempFile::new()?;
+//! std::fs::write(&file, [0; 48])?;
+//! let x = format!("x={}:f4:3x4[0]", file.path().display());
+//!
+//! let [n, a, x, y] = &values(&contract, &["a=0x10".into(), x.into()])?[..] else { panic!() };
+//! assert!(n.is_none() && y.is_none());
+//! assert_eq!(a, &Some(Value::Scalar(Scalar::Int(16))));
+//! assert!(matches!(x, Some(Value::File { is_written: false, .. })));
+//!
+//! let error = values(&contract, &["a=two".into()]).unwrap_err();
+//! assert_eq!(
+//!     error.to_string(),
+//!     "saxpy: a: expected float, got \"two\", which is no number and no file; give a number, or a \
+//!      file as x.npy, x.npz:member or raw.bin:f4:1000x1000"
+//! );
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! What a value means depends on the parameter's [`Rule`]: numbers are for numbers, and files
+//! too, as batches; arrays are files; and a text is a text only where C takes one.
+
+#![allow(unsafe_code)]
+
+pub mod file;
+pub mod number;
+pub mod range;
+
+use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
+
+use mapcall::Arg;
+use mapcall::array::{Array, Mode};
+use mapcall::contract::{ArgumentError, Contract, Problem, Remedy, Rule, Scalar};
+
+use file::{ArrayFile, FileError};
+use number::number;
+
+/// How a file is given, for messages.
+const A_FILE: &str = "a file as x.npy, x.npz:member or raw.bin:f4:1000x1000";
+
+/// A value, read and understood; no file is mapped yet.
+///
+/// See [the module](self) for an example.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Value {
+    /// `NULL`, for a pointer.
+    Null,
+    /// A number.
+    Scalar(Scalar),
+    /// The bytes of a text.
+    Text(Vec<u8>),
+    /// An array.
+    File {
+        /// Where it is.
+        file: ArrayFile,
+        /// Whether the function may write it.
+        is_written: bool,
+    },
+}
+
+/// A value that can be passed.
+///
+/// ```
+/// use mapcall::{Arg, Library};
+/// use mapcall_cli::value::values;
+///
+/// let process = Library::process()?;
+/// // SAFETY: this is the prototype of `strlen`.
+/// let strlen = unsafe { process.function("size_t strlen(const char *s)")? };
+/// let mut opened = Vec::new();
+/// for (position, value) in values(strlen.contract(), &["s='four'".into()])?.into_iter().enumerate() {
+///     // SAFETY: there is no file.
+///     opened.push(unsafe { value.unwrap().open(strlen.contract(), position)? });
+/// }
+/// let mut arguments: Vec<Arg> = opened.iter_mut().map(|value| value.arg()).collect();
+/// assert_eq!(strlen.call(&mut arguments)?.to_i128(), Some(4));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Opened {
+    /// `NULL`, for a pointer.
+    Null,
+    /// A number.
+    Scalar(Scalar),
+    /// The bytes of a text.
+    Text(Vec<u8>),
+    /// An array, which the function reads.
+    Input(Array),
+    /// An array, which the function may write.
+    InOut(Array),
+}
+
+/// Arguments that can't be used; each message is one line that names the argument, and says what was
+/// expected, what came and what to do.
+///
+/// ```
+/// use mapcall::Prototype;
+/// use mapcall::contract::Contract;
+/// use mapcall_cli::value::values;
+///
+/// let contract = Contract::new(Prototype::parse("double cos(double angle)")?)?;
+/// assert_eq!(
+///     values(&contract, &["angel=1".into()]).unwrap_err().to_string(),
+///     "cos: expected a parameter's name, got angel; did you mean angle?",
+/// );
+/// assert_eq!(
+///     values(&contract, &["1".into()]).unwrap_err().to_string(),
+///     "cos: expected NAME=VALUE, got \"1\"; write angle=1",
+/// );
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ValueError {
+    /// A value that the parameter doesn't take, or a name that is none.
+    #[error(transparent)]
+    Argument(#[from] Box<ArgumentError>),
+    /// A text without a name in front.
+    #[error("{function}: expected NAME=VALUE, got {text:?}; {remedy}")]
+    NoName {
+        /// The function.
+        function: String,
+        /// What came.
+        text: OsString,
+        /// What to do.
+        remedy: String,
+    },
+    /// A file that can't be used.
+    #[error("{function}: {parameter}: {source}")]
+    File {
+        /// The function.
+        function: String,
+        /// The parameter.
+        parameter: String,
+        /// What is wrong.
+        source: Box<FileError>,
+    },
+}
+
+/// Reads all `NAME=VALUE`s of a call: for each parameter its value, if one is given.
+///
+/// See [the module](self) for an example.
+///
+/// # Errors
+///
+/// [`ValueError`], also when a name comes twice. What is left out is for the call to judge.
+pub fn values(
+    contract: &Contract,
+    assignments: &[OsString],
+) -> Result<Vec<Option<Value>>, ValueError> {
+    let mut values = vec![None; contract.rules().len()];
+    for text in assignments {
+        let (name, value) = assignment(contract, text)?;
+        let parameters = &contract.prototype().parameters;
+        let position = parameters
+            .iter()
+            .position(|parameter| parameter.name == name);
+        let slot = position.and_then(|position| Some((position, values.get_mut(position)?)));
+        let Some((position, slot)) = slot else {
+            return Err(contract.refuse_all(contract.unknown(name)).into());
+        };
+        if slot.is_some() {
+            let problem = Problem::Type {
+                found: "a second value".to_owned(),
+                remedy: Remedy::Words("give it once".to_owned()),
+            };
+            return Err(contract.refuse(position, problem).into());
+        }
+        *slot = Some(Value::parse(contract, position, value)?);
+    }
+    Ok(values)
+}
+
+/// The name and the value of `NAME=VALUE`.
+fn assignment<'a>(
+    contract: &Contract,
+    text: &'a OsStr,
+) -> Result<(&'a str, Cow<'a, OsStr>), ValueError> {
+    let parts = text
+        .to_str()
+        .and_then(|text| text.split_once('='))
+        .map(|(name, value)| (name, Cow::Borrowed(OsStr::new(value))));
+    if let Some(parts) = parts.or_else(|| encoded(text)) {
+        return Ok(parts);
+    }
+    let taken = contract.arguments();
+    let remedy = match taken {
+        [] => "the function takes no arguments".to_owned(),
+        [only] => format!("write {}={}", contract.name(*only), text.display()),
+        _ => {
+            let names = taken.iter().map(|&position| contract.name(position));
+            format!(
+                "its parameters are {}",
+                names.collect::<Vec<_>>().join(", ")
+            )
+        }
+    };
+    Err(ValueError::NoName {
+        function: contract.prototype().name.clone(),
+        text: text.to_owned(),
+        remedy,
+    })
+}
+
+/// As `split_once('=')`, of a text that isn't Unicode.
+#[cfg(unix)]
+fn encoded(text: &OsStr) -> Option<(&str, Cow<'_, OsStr>)> {
+    use std::os::unix::ffi::OsStrExt;
+
+    let bytes = text.as_bytes();
+    let at = bytes.iter().position(|&byte| byte == b'=')?;
+    let (name, value) = bytes.split_at_checked(at)?;
+    let value = OsStr::from_bytes(value.get(1..)?);
+    Some((std::str::from_utf8(name).ok()?, value.into()))
+}
+
+#[cfg(not(unix))]
+fn encoded(_: &OsStr) -> Option<(&str, Cow<'_, OsStr>)> {
+    None
+}
+
+impl Value {
+    /// Reads the value of one parameter, which is given by its position in the prototype.
+    ///
+    /// ```
+    /// use mapcall::Prototype;
+    /// use mapcall::contract::Contract;
+    /// use mapcall_cli::value::Value;
+    ///
+    /// let contract = Contract::new(Prototype::parse("int puts(const char *s)")?)?;
+    /// assert_eq!(Value::parse(&contract, 0, "12")?, Value::Text(b"12".into()));
+    /// assert_eq!(Value::parse(&contract, 0, "'NULL'")?, Value::Text(b"NULL".into()));
+    /// assert_eq!(Value::parse(&contract, 0, "NULL")?, Value::Null);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Quotes around a text are taken off; nothing within it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ValueError`].
+    pub fn parse(
+        contract: &Contract,
+        position: usize,
+        text: impl AsRef<OsStr>,
+    ) -> Result<Self, ValueError> {
+        let text = text.as_ref();
+        let reading = Reading {
+            contract,
+            position,
+            text,
+        };
+        let is_null = text == "NULL";
+        match contract.rules().get(position) {
+            Some(Rule::Text | Rule::Pointer(_) | Rule::Function(_)) if is_null => Ok(Self::Null),
+            Some(Rule::Text) => Ok(Self::Text(unquoted(text.as_encoded_bytes()).to_owned())),
+            Some(Rule::Inferred(_)) => match reading.number()? {
+                Some(value @ Scalar::Int(_)) => Ok(Self::Scalar(value)),
+                _ => Err(reading.unfit("", "give an integer, or leave it out: arrays tell it")),
+            },
+            Some(Rule::Number(number)) => match reading.number()? {
+                Some(value) => {
+                    let words = number.words(value);
+                    words.map_err(|problem| contract.refuse(position, problem))?;
+                    Ok(Self::Scalar(value))
+                }
+                None => reading.file(
+                    false,
+                    ", which is no number and no file",
+                    "give a number, or ",
+                ),
+            },
+            Some(Rule::Array(array)) => {
+                reading.file(!array.is_const, ", which is no file", "give ")
+            }
+            Some(Rule::Pointer(pointer)) if pointer.is_void || pointer.dtype.is_some() => {
+                reading.file(!pointer.is_const, ", which is no file", "give NULL, or ")
+            }
+            Some(Rule::Pointer(_)) => Err(reading.unfit(
+                "",
+                "give NULL; a handle can be passed from Python and from Rust alone",
+            )),
+            Some(Rule::Function(_)) => Err(reading.unfit(
+                "",
+                "give NULL; a function can be passed from Python and from Rust alone",
+            )),
+            _ => Err(reading.unfit("", "call it from Python or from Rust")),
+        }
+    }
+
+    /// Maps the file, if it is one: for reading and writing where the function may write it.
+    ///
+    /// See [`Opened`] for an example.
+    ///
+    /// # Safety
+    ///
+    /// As [`MapOptions::map`](mapcall::array::MapOptions::map).
+    ///
+    /// # Errors
+    ///
+    /// [`ValueError::File`].
+    pub unsafe fn open(self, contract: &Contract, position: usize) -> Result<Opened, ValueError> {
+        Ok(match self {
+            Self::Null => Opened::Null,
+            Self::Scalar(value) => Opened::Scalar(value),
+            Self::Text(text) => Opened::Text(text),
+            Self::File { file, is_written } => {
+                let mode = if is_written {
+                    Mode::ReadWrite
+                } else {
+                    Mode::Read
+                };
+                // SAFETY: the caller's promise.
+                let array = unsafe { file.open(mode) };
+                let array = array.map_err(|source| file_error(contract, position, source))?;
+                if is_written {
+                    Opened::InOut(array)
+                } else {
+                    Opened::Input(array)
+                }
+            }
+        })
+    }
+}
+
+impl Opened {
+    /// What a [`Function`](mapcall::Function) takes.
+    ///
+    /// See [`Opened`] for an example.
+    pub fn arg(&mut self) -> Arg<'_> {
+        match self {
+            Self::Null => Arg::Null,
+            Self::Scalar(value) => Arg::Scalar(*value),
+            Self::Text(text) => Arg::Text(Cow::Borrowed(text)),
+            Self::Input(array) => Arg::from(&*array),
+            Self::InOut(array) => Arg::from(array),
+        }
+    }
+
+    /// The array, if it is one.
+    ///
+    /// ```
+    /// use mapcall_cli::value::Opened;
+    ///
+    /// assert!(Opened::Null.array().is_none());
+    /// ```
+    #[must_use]
+    pub fn array(&self) -> Option<&Array> {
+        match self {
+            Self::Input(array) | Self::InOut(array) => Some(array),
+            _ => None,
+        }
+    }
+}
+
+/// A text that is being read for a parameter.
+struct Reading<'a> {
+    contract: &'a Contract,
+    position: usize,
+    text: &'a OsStr,
+}
+
+impl Reading<'_> {
+    fn number(&self) -> Result<Option<Scalar>, ValueError> {
+        let value = self.text.to_str().map_or(Ok(None), number);
+        value
+            .map_err(|error| self.unfit(&format!(", {error}"), "give a number that C's types have"))
+    }
+
+    fn file(&self, is_written: bool, unlike: &str, remedy: &str) -> Result<Value, ValueError> {
+        match ArrayFile::parse(self.text) {
+            Ok(file) => Ok(Value::File { file, is_written }),
+            // A name that is a file's can't be a mistaken number.
+            Err(FileError::Missing { path, .. }) if !path.exists() => {
+                let unlike = match self.number() {
+                    Ok(Some(_)) => ", a number",
+                    _ => unlike,
+                };
+                Err(self.unfit(unlike, &format!("{remedy}{A_FILE}")))
+            }
+            Err(source) => Err(file_error(self.contract, self.position, source)),
+        }
+    }
+
+    fn unfit(&self, unlike: &str, remedy: &str) -> ValueError {
+        let problem = Problem::Type {
+            found: format!("{:?}{unlike}", self.text.to_string_lossy()),
+            remedy: Remedy::Words(remedy.to_owned()),
+        };
+        self.contract.refuse(self.position, problem).into()
+    }
+}
+
+fn file_error(contract: &Contract, position: usize, source: FileError) -> ValueError {
+    ValueError::File {
+        function: contract.prototype().name.clone(),
+        parameter: contract.name(position).to_owned(),
+        source: Box::new(source),
+    }
+}
+
+/// What stands between quotes of one kind, or all.
+fn unquoted(text: &[u8]) -> &[u8] {
+    match text {
+        [b'"', inside @ .., b'"'] | [b'\'', inside @ .., b'\''] => inside,
+        text => text,
+    }
+}

@@ -1,0 +1,120 @@
+//! `mapcall completions` and `mapcall man`; help, exit codes and usage errors.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+mod common;
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use common::{mapcall, refused, succeeded};
+
+#[test]
+fn completions_for_every_shell() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = succeeded(&mut mapcall(["completions", shell]));
+        for word in ["info", "prototypes", "symbols", "completions", "json"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+}
+
+#[test]
+fn bash_takes_them() {
+    let script = succeeded(&mut mapcall(["completions", "bash"]))
+        + "\nCOMP_WORDS=(mapcall in) COMP_CWORD=1; _mapcall mapcall in mapcall; echo \"${COMPREPLY[@]}\"";
+    let mut bash = Command::new("bash");
+    let mut child = bash
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(script.as_bytes())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "info\n");
+}
+
+#[test]
+fn pages() {
+    let whole = succeeded(&mut mapcall(["man"]));
+    assert!(
+        whole.starts_with(".ie") && whole.contains(".TH mapcall 1"),
+        "{whole}"
+    );
+    for page in ["info", "prototypes", "symbols", "completions", "man"] {
+        assert!(whole.contains(&format!("mapcall\\-{page}(1)")), "{page}");
+        let text = succeeded(&mut mapcall(["man", page]));
+        assert!(text.contains(&format!(".TH mapcall-{page} 1")), "{text}");
+        for part in [".SH SYNOPSIS", ".SH \"EXIT STATUS\"", "\n130\ninterrupted"] {
+            assert!(text.contains(part), "{page}: {part}");
+        }
+    }
+    let words = refused(&mut mapcall(["man", "nope"]));
+    assert!(
+        words.starts_with("error: expected a subcommand, got \"nope\""),
+        "{words}"
+    );
+}
+
+#[test]
+fn help_says_the_exit_codes() {
+    let help = succeeded(&mut mapcall(["--help"]));
+    for line in [
+        "\n  0    success",
+        "\n  1    a function",
+        "\n  2    bad input",
+        "\n  130  interrupted",
+    ] {
+        assert!(help.contains(line), "{help}");
+    }
+    assert!(!help.contains('\u{1b}'));
+}
+
+#[test]
+fn usage_errors_are_one_line() {
+    for (arguments, part) in [
+        (
+            &["frobnicate"][..],
+            "unrecognized subcommand 'frobnicate'; ",
+        ),
+        (
+            &["info"],
+            "required arguments were not provided: <FILE>...; Usage: mapcall info",
+        ),
+        (&["info", "--frob"], "unexpected argument '--frob' found"),
+        (
+            &["info", "x", "--json=1"],
+            "unexpected value '1' for '--json'",
+        ),
+        (&["symbols", "m", "n"], "unexpected argument 'n'"),
+        (
+            &["completions", "tcsh"],
+            "possible values: bash, elvish, fish, powershell, zsh",
+        ),
+        (&["--a\nb\u{1b}[31m"], "unexpected argument"),
+    ] {
+        let words = refused(&mut mapcall(arguments));
+        assert!(
+            words.starts_with("error: ") && words.contains(part),
+            "{arguments:?}: {words}"
+        );
+        assert_eq!(words.matches(char::is_control).count(), 1, "{words:?}");
+    }
+    let words = refused(mapcall(["symbols", "./none"]).env("CLICOLOR_FORCE", "1"));
+    assert!(
+        words.starts_with("\u{1b}[1m\u{1b}[31merror:\u{1b}[0m expected"),
+        "{words:?}"
+    );
+    let words = refused(
+        mapcall(["symbols", "./none"])
+            .env("CLICOLOR_FORCE", "1")
+            .env("NO_COLOR", "1"),
+    );
+    assert!(!words.contains('\u{1b}'), "{words:?}");
+}

@@ -1,0 +1,510 @@
+//! Batches: what a call takes beside the prototype's arguments, and how it goes on meanwhile.
+
+#![allow(unsafe_code)]
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use mapcall::CallError;
+use mapcall::array::Buffer;
+use mapcall::batch::{self, Host, Stream, Work};
+use mapcall::contract::{Check, Loops, Memory, Output, Problem, Remedy, Role};
+use numpy::PyUntypedArray;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::ffi::PyObject;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyString, PyTuple};
+use smallvec::SmallVec;
+
+use super::function::{Function, Gil};
+use super::result::{self, Outputs};
+use super::{callback, errors, foreign, ndarray};
+
+/// The keywords that no parameter has, in the order of `inspect.signature`, with their defaults.
+pub(super) const KEYWORDS: [&str; 6] = ["out", "where", "threads", "stream", "sync", "progress"];
+
+/// How a call is made, beyond its arguments.
+#[derive(Default)]
+pub(super) struct Manner<'py> {
+    out: Option<Bound<'py, PyAny>>,
+    mask: Option<Bound<'py, PyAny>>,
+    threads: Option<Bound<'py, PyAny>>,
+    stream: Option<Bound<'py, PyAny>>,
+    sync: Option<Bound<'py, PyAny>>,
+    progress: Option<Bound<'py, PyAny>>,
+}
+
+impl<'py> Manner<'py> {
+    /// Takes a keyword that is no parameter; whether there is such.
+    pub(super) fn set(&mut self, name: &str, value: &Bound<'py, PyAny>) -> bool {
+        let place = match name {
+            "out" => &mut self.out,
+            "where" => &mut self.mask,
+            "threads" => &mut self.threads,
+            "stream" => &mut self.stream,
+            "sync" => &mut self.sync,
+            "progress" => &mut self.progress,
+            _ => return false,
+        };
+        *place = Some(value.clone()).filter(|value| !value.is_none());
+        true
+    }
+
+    fn threads(&self, function: &Function) -> PyResult<usize> {
+        let Some(threads) = &self.threads else {
+            return Ok(1);
+        };
+        let threads = threads.extract::<usize>().map_err(|_| {
+            PyValueError::new_err(format!(
+                "{}: threads: expected how many, or 0 for every core, got {threads}",
+                function.inner.name()
+            ))
+        })?;
+        if threads != 1 && function.gil() == Gil::Hold {
+            return Err(PyValueError::new_err(format!(
+                "{}: threads: expected 1 for a function with gil='hold', got {threads}; bind it \
+                 without gil",
+                function.inner.name()
+            )));
+        }
+        Ok(threads)
+    }
+}
+
+/// The outputs that a call returns, in order: what each is, and where it goes.
+pub(super) type Returned<'py> = SmallVec<[(Role, Out<'py>); 2]>;
+
+/// Where an output goes.
+pub(super) enum Out<'py> {
+    /// To an array that is made.
+    Made,
+    /// To one that is given.
+    Array(Bound<'py, PyAny>),
+    /// To a new file.
+    File(PathBuf),
+}
+
+/// Puts what `out=` gives among the arguments; the outputs that are returned.
+pub(super) fn outputs<'py>(
+    py: Python<'py>,
+    function: &Function,
+    manner: &Manner<'py>,
+    given: &mut [*mut PyObject],
+) -> PyResult<Returned<'py>> {
+    let contract = function.inner.contract();
+    let is_left_out = |object: &*mut PyObject| {
+        // SAFETY: null, or a live object.
+        let object = unsafe { Borrowed::from_ptr_or_opt(py, *object) };
+        object.is_none_or(|object| object.is_none())
+    };
+    let rules = contract.rules().iter().zip(&*given).enumerate();
+    let left_out = rules.filter_map(|(position, (rule, object))| {
+        let is_output = rule
+            .array()
+            .is_some_and(mapcall::contract::ArrayRule::is_output);
+        (is_output && is_left_out(object)).then_some(Role::Parameter(position))
+    });
+    let result = contract.returned().map(|_| Role::Result);
+    let all = result.into_iter().chain(left_out);
+    let mut returned: Returned<'py> = all.map(|role| (role, Out::Made)).collect();
+    let Some(out) = &manner.out else {
+        return Ok(returned);
+    };
+    let out: Vec<Bound<'py, PyAny>> = match out.cast::<PyTuple>() {
+        Ok(several) => several.iter().collect(),
+        Err(_) => vec![out.clone()],
+    };
+    if out.len() > returned.len() {
+        let problem = Problem::Outputs {
+            most: returned.len(),
+            found: out.len(),
+        };
+        return Err(errors::argument(py, &contract.refuse_all(problem)));
+    }
+    for ((role, place), object) in returned.iter_mut().zip(out) {
+        if object.is_none() {
+            continue;
+        }
+        let is_path = || {
+            Ok::<_, PyErr>(
+                object.is_instance_of::<PyString>()
+                    || object.get_type().hasattr(intern!(py, "__fspath__"))?,
+            )
+        };
+        let is_array = ndarray::as_array(&object, function.ndarray.as_ptr().cast()).is_some();
+        if !is_array && is_path()? {
+            *place = Out::File(object.extract()?);
+            continue;
+        }
+        if let Role::Parameter(position) = *role
+            && let Some(argument) = given.get_mut(position)
+        {
+            *argument = object.as_ptr();
+        }
+        *place = Out::Array(object);
+    }
+    Ok(returned)
+}
+
+/// Tells a check where the results go and which calls are made; gives what must live meanwhile.
+pub(super) fn tell<'py>(
+    function: &Function,
+    check: &mut Check<'_>,
+    manner: &Manner<'py>,
+    returned: &Returned<'py>,
+) -> PyResult<Vec<Bound<'py, PyUntypedArray>>> {
+    let mut kept = Vec::new();
+    if manner.out.is_some() {
+        check.insist_on_batch();
+    }
+    if let Some((Role::Result, Out::Array(object))) = returned.first() {
+        let array = array(function, Role::Result, object)?;
+        let py = object.py();
+        if let Some(expected) = function.item(py, Role::Result)?
+            && let Err(problem) = expected.check(&array)
+        {
+            let error = function.inner.contract().refuse_role(Role::Result, problem);
+            return Err(errors::argument(py, &error));
+        }
+        let checked = check.result(ndarray::memory(&array));
+        checked.map_err(|error| errors::argument(py, &error))?;
+        kept.push(array);
+    }
+    if let Some(mask) = &manner.mask {
+        let array = self::mask(function, mask)?;
+        check.mask(ndarray::memory(&array));
+        kept.push(array);
+    }
+    Ok(kept)
+}
+
+/// An array of NumPy's, or what can be seen as one.
+fn array<'py>(
+    function: &Function,
+    role: Role,
+    object: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyUntypedArray>> {
+    if let Some(array) = ndarray::as_array(object, function.ndarray.as_ptr().cast()) {
+        return Ok(array.clone());
+    }
+    if let Some(array) = foreign::view(object)? {
+        return Ok(array);
+    }
+    let contract = function.inner.contract();
+    let dtype = match role {
+        Role::Mask => mapcall::array::DType::BOOL,
+        _ => contract
+            .returned()
+            .map_or(mapcall::array::DType::F64, |rule| rule.dtype.clone()),
+    };
+    let problem = Problem::Type {
+        found: errors::what(object)?,
+        remedy: Remedy::MakeArray(dtype),
+    };
+    Err(errors::argument(
+        object.py(),
+        &contract.refuse_role(role, problem),
+    ))
+}
+
+/// The array of `where=`.
+fn mask<'py>(
+    function: &Function,
+    object: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyUntypedArray>> {
+    let py = object.py();
+    let is_truth = object.is_instance_of::<PyBool>();
+    let array = if is_truth {
+        let numpy = py.import(intern!(py, "numpy"))?;
+        numpy
+            .call_method1(intern!(py, "asarray"), (object,))?
+            .cast_into::<PyUntypedArray>()?
+    } else {
+        array(function, Role::Mask, object)?
+    };
+    let dtype = ndarray::dtype_of(&array);
+    if dtype.is(numpy::dtype::<bool>(py)) {
+        return Ok(array);
+    }
+    let contract = function.inner.contract();
+    let problem = Problem::ForeignDType {
+        expected: mapcall::array::DType::BOOL,
+        found: dtype.to_string(),
+    };
+    Err(errors::argument(
+        py,
+        &contract.refuse_role(Role::Mask, problem),
+    ))
+}
+
+/// Runs a batch whose arguments are settled, and gives what it returns.
+pub(super) fn run<'py>(
+    function: &Bound<'py, Function>,
+    check: Check<'_>,
+    manner: &Manner<'py>,
+    returned: Returned<'py>,
+    given: &[*mut PyObject],
+) -> PyResult<Bound<'py, PyAny>> {
+    let (py, this) = (function.py(), function.get());
+    let contract = this.inner.contract();
+    let threads = manner.threads(this)?;
+    let is_synced = manner.sync.as_ref().map_or(Ok(false), Bound::is_truthy)?;
+    let outputs: Vec<Output> = (0..).map_while(|index| check.output(index)).collect();
+    let Some((mut loops, frame)) = check.into_batch() else {
+        return Ok(py.None().into_bound(py));
+    };
+    let (mut made, mut files) = (Outputs::new(), Vec::new());
+    for output in &outputs {
+        let mut places = returned.iter();
+        match places.find(|(role, _)| *role == output.role) {
+            Some((_, Out::File(path))) => {
+                let file = py.detach(|| output.file(contract, &mut loops, path));
+                files.push(file.map_err(|error| errors::call(py, &error, 0))?);
+            }
+            _ => made.push((output.role, place(this, py, output, &mut loops)?)),
+        }
+    }
+    let maps = maps(py, this, given, &returned);
+    let progress = Progress::new(this, manner.progress.as_ref())?;
+    let host = Interpreter {
+        function: this,
+        progress: &progress,
+        raised: Mutex::default(),
+    };
+    let work = Work {
+        loops: &loops,
+        frame,
+        maps: &maps,
+        stream: match &manner.stream {
+            None => Stream::Auto,
+            Some(stream) if stream.is_truthy()? => Stream::Always,
+            Some(_) => Stream::Never,
+        },
+        files: &files,
+        is_synced,
+        threads,
+        host: &host,
+    };
+    let outcome = if this.gil() == Gil::Hold {
+        // SAFETY: as below.
+        unsafe { this.inner.run_batch(&work) }
+    } else {
+        // SAFETY: the arguments are as the contract asks and kept by the caller, the outputs are in
+        // `made`. That nobody else writes them meanwhile is what `load` says a user promises.
+        py.detach(|| unsafe { this.inner.run_batch(&work) })
+    };
+    let outcome = outcome.and_then(|()| py.detach(|| batch::finish(contract, files, is_synced)));
+    progress.close(py, outcome.is_ok().then(|| loops.shape().iter().product()))?;
+    if let Err(error) = outcome {
+        return Err(host.error(py, &error));
+    }
+    let mut made = made.into_iter();
+    let mut all = Vec::with_capacity(returned.len());
+    for (role, place) in returned {
+        all.push(match place {
+            Out::Array(object) => object,
+            Out::File(path) => {
+                let open = py
+                    .import(intern!(py, "mapcall"))?
+                    .getattr(intern!(py, "open"))?;
+                open.call1((path, "r+"))?
+            }
+            Out::Made => match made.next() {
+                Some((_, array)) => result::made(role, array)?,
+                None => continue,
+            },
+        });
+    }
+    result::several(py, all)
+}
+
+/// The maps that arrays lie in.
+fn maps(
+    py: Python<'_>,
+    function: &Function,
+    given: &[*mut PyObject],
+    returned: &Returned<'_>,
+) -> Vec<(Role, Buffer)> {
+    let ndarray = function.ndarray.as_ptr().cast();
+    let buffer = |object: &Bound<'_, PyAny>| {
+        let map = crate::mapped_array::map_of(ndarray::as_array(object, ndarray)?)?;
+        Some(map.get().buffer().clone())
+    };
+    let argument = |(position, object): (usize, &*mut PyObject)| {
+        // SAFETY: null, or a live object.
+        let object = unsafe { Borrowed::from_ptr_or_opt(py, *object) };
+        Some((Role::Parameter(position), buffer(&*object?)?))
+    };
+    let result = match returned.first() {
+        Some((Role::Result, Out::Array(object))) => buffer(object),
+        _ => None,
+    };
+    let result = result.map(|buffer| (Role::Result, buffer));
+    given
+        .iter()
+        .enumerate()
+        .filter_map(argument)
+        .chain(result)
+        .collect()
+}
+
+/// Makes an output.
+fn place<'py>(
+    function: &Function,
+    py: Python<'py>,
+    output: &Output,
+    loops: &mut Loops,
+) -> PyResult<Bound<'py, PyUntypedArray>> {
+    let expected = match output.role {
+        Role::Parameter(position) => function.expected(position),
+        whose => function.item(py, whose)?,
+    };
+    let dtype = match expected {
+        Some(expected) => expected.dtype.bind(py).clone(),
+        None => numpy::dtype::<u8>(py),
+    };
+    let array = ndarray::ordered_zeros(&dtype, output)?;
+    let Memory {
+        address,
+        shape,
+        strides,
+        ..
+    } = ndarray::memory(&array);
+    let (core, ndim) = (
+        shape.get(loops.shape().len()..).unwrap_or_default(),
+        loops.shape().len(),
+    );
+    let size = core.iter().product::<usize>() * ndarray::itemsize(&array);
+    let strides = strides.get(..ndim).unwrap_or_default();
+    loops.place(
+        function.inner.contract(),
+        output.role,
+        address,
+        strides,
+        size,
+    );
+    Ok(array)
+}
+
+/// Who is told how far a batch is.
+struct Progress {
+    report: Option<Py<PyAny>>,
+    /// It is a bar of ours.
+    is_bar: bool,
+}
+
+impl Progress {
+    fn new(function: &Function, progress: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        let none = Self {
+            report: None,
+            is_bar: false,
+        };
+        let Some(progress) = progress else {
+            return Ok(none);
+        };
+        let py = progress.py();
+        if let Ok(wanted) = progress.cast::<PyBool>() {
+            if !wanted.is_true() {
+                return Ok(none);
+            }
+            let bar = py
+                .import(intern!(py, "mapcall._progress"))?
+                .getattr(intern!(py, "Bar"))?;
+            let bar = bar.call1((function.inner.name(),))?;
+            return Ok(Self {
+                report: Some(bar.unbind()),
+                is_bar: true,
+            });
+        }
+        if !progress.is_callable() {
+            return Err(PyTypeError::new_err(format!(
+                "{}: progress: expected True or a callable of calls made and calls in all, got {}",
+                function.inner.name(),
+                errors::what(progress)?,
+            )));
+        }
+        Ok(Self {
+            report: Some(progress.clone().unbind()),
+            is_bar: false,
+        })
+    }
+
+    fn report(&self, py: Python<'_>, done: usize, calls: usize) -> PyResult<()> {
+        match &self.report {
+            Some(report) => report.bind(py).call1((done, calls)).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// The batch is over; all its calls have been made if they are told.
+    fn close(&self, py: Python<'_>, calls: Option<usize>) -> PyResult<()> {
+        if let Some(calls) = calls {
+            self.report(py, calls, calls)?;
+        }
+        if self.is_bar
+            && let Some(bar) = &self.report
+        {
+            bar.bind(py).call_method0(intern!(py, "close"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The interpreter while a batch runs: its signals, what callbacks raise, and a `check` of Python's.
+struct Interpreter<'a> {
+    function: &'a Function,
+    progress: &'a Progress,
+    raised: Mutex<Option<PyErr>>,
+}
+
+impl Interpreter<'_> {
+    /// Keeps the first exception, and ends the batch.
+    fn keep(&self, result: PyResult<()>) -> ControlFlow<()> {
+        match result {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
+                raised.get_or_insert(error);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    /// What a batch raises that ended so.
+    fn error(self, py: Python<'_>, error: &CallError) -> PyErr {
+        let raised = self
+            .raised
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        match (raised, error) {
+            (Some(raised), CallError::Interrupted { index, .. }) => {
+                errors::at(py, raised, index.as_deref())
+            }
+            (_, error) => errors::call(py, error, callback::errno()),
+        }
+    }
+}
+
+impl Host for Interpreter<'_> {
+    fn around(&self, calls: &mut dyn FnMut() -> i32) -> ControlFlow<()> {
+        self.keep(callback::running(calls).map(drop))
+    }
+
+    fn is_judge(&self) -> bool {
+        self.function.binding().options.is_callable
+    }
+
+    fn judge(&self, result: &[u64], errno: i32) -> ControlFlow<()> {
+        let judged = Python::attach(|py| result::judged(py, self.function, result, errno));
+        self.keep(judged)
+    }
+
+    fn pulse(&self, done: usize, calls: usize) -> ControlFlow<()> {
+        self.keep(Python::attach(|py| {
+            py.check_signals()?;
+            self.progress.report(py, done, calls)
+        }))
+    }
+}

@@ -1,0 +1,588 @@
+//! One prototype, any number of calls: over the axes that arrays have beyond their parameters'
+//! brackets, on one core or all.
+//!
+//! ```
+//! use mapcall::{Arg, Library};
+//!
+//! // SAFETY: the C library's own initialisers may run at any time.
+//! let libm = unsafe { Library::open("m")? };
+//! // SAFETY: this is the prototype of `atan2`.
+//! let atan2 = unsafe { libm.function("double atan2(double y, double x)")? };
+//!
+//! let y = ndarray::arr2(&[[0.0], [1.0]]);
+//! let x = [1.0, 0.0, -1.0];
+//! let mut angles = ndarray::Array2::<f64>::zeros((2, 3));
+//! atan2.map(&[Arg::from(&y), Arg::from(&x)], &mut [Arg::from(&mut angles)]).run()?;
+//! assert_eq!(angles[[1, 2]], 1_f64.atan2(-1.0));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The rules are those of NumPy's generalised ufuncs. `plan.rs` knows the way through memory,
+//! `pace.rs` how much of it is gone at a stretch, `run.rs` who goes, `sink.rs` how new files are
+//! written on the way, and `stream.rs` what is let go behind.
+
+#![allow(unsafe_code)]
+
+mod pace;
+mod plan;
+mod run;
+mod sink;
+mod stream;
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Mutex;
+
+use mapcall_array::layout::{Dims, Order};
+use mapcall_array::{Array, Buffer, DType, NewFile};
+
+use crate::CType;
+use crate::contract::{Check, Contract, Loops, Memory, Output, Problem, Remedy, Role, Rule};
+use crate::ctype::Integer;
+use crate::function::{Arg, CallError, Frame, Function, Slot, pass};
+use plan::Plan;
+pub use run::Host;
+use run::{Outcome, Task};
+use sink::Sink;
+use stream::Passing;
+pub use stream::Stream;
+
+impl Function {
+    /// Calls it for each item of a batch.
+    ///
+    /// ```
+    /// use mapcall::{Arg, Library};
+    ///
+    /// // SAFETY: the C library's own initialisers may run at any time.
+    /// let libm = unsafe { Library::open("m")? };
+    /// // SAFETY: this is the prototype of `frexp`, which writes one int.
+    /// let frexp = unsafe { libm.function("double frexp(double x, int exponent[1])")? };
+    ///
+    /// let x = [12.0, 0.5, -3.0];
+    /// let mut outputs = [Arg::Out, Arg::Out];
+    /// frexp.map(&[Arg::from(&x)], &mut outputs).run()?;
+    /// let [fractions, exponents] = outputs.map(|output| output.into_array().unwrap());
+    /// assert_eq!(fractions.view::<f64>()?.as_slice(), Some(&[0.75, 0.5, -0.75][..]));
+    /// assert_eq!(exponents.shape(), [3, 1]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Inputs and outputs are those of [`Prototype::signature`](crate::Prototype::signature), in its
+    /// order; [`Arg::Out`] stands for an output that is made, [`Arg::File`] for one that goes to a new
+    /// `.npy` file, which may be larger than memory. An argument's axes that its parameter
+    /// has no brackets for are those of the batch, and broadcast; only the parameter's own must be
+    /// contiguous.
+    pub fn map<'a, 'b>(
+        &'a self,
+        inputs: &'a [Arg<'b>],
+        outputs: &'a mut [Arg<'b>],
+    ) -> Batch<'a, 'b> {
+        Batch {
+            function: self,
+            inputs,
+            outputs,
+            threads: 1,
+            is_synced: false,
+            stream: Stream::Auto,
+            mask: None,
+            progress: None,
+        }
+    }
+}
+
+/// What is told how far a batch is: calls made, and calls in all.
+type Report<'a> = dyn FnMut(usize, usize) -> ControlFlow<()> + Send + 'a;
+
+/// The calls of a batch, to be made: see [`Function::map`].
+///
+/// ```
+/// use std::ops::ControlFlow;
+/// use mapcall::{Arg, Library};
+///
+/// // SAFETY: the C library's own initialisers may run at any time.
+/// let libm = unsafe { Library::open("m")? };
+/// // SAFETY: this is the prototype of `cos`.
+/// let cos = unsafe { libm.function("double cos(double x)")? };
+/// let x = vec![0.5; 1000];
+/// let mut y = vec![0.0; 1000];
+/// cos.map(&[Arg::from(&x)], &mut [Arg::from(&mut y)])
+///     .threads(2)
+///     .progress(|done, calls| {
+///         println!("{done} of {calls}");
+///         ControlFlow::Continue(())
+///     })
+///     .run()?;
+/// assert_eq!(y[999], 0.5_f64.cos());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "nothing is called before `run`"]
+pub struct Batch<'a, 'b> {
+    function: &'a Function,
+    inputs: &'a [Arg<'b>],
+    outputs: &'a mut [Arg<'b>],
+    threads: usize,
+    is_synced: bool,
+    stream: Stream,
+    mask: Option<&'a Arg<'b>>,
+    progress: Option<Box<Report<'a>>>,
+}
+
+impl<'a, 'b> Batch<'a, 'b> {
+    /// On how many threads: 1 by default, and 0 for as many as there are cores.
+    ///
+    /// The results are the same, bit for bit.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Makes only the calls for which an array of `bool` or bytes, which broadcasts as any other, has
+    /// anything but 0; the others' outputs stay as they are, or 0 where they are made.
+    ///
+    /// ```
+    /// use mapcall::{Arg, Library};
+    ///
+    /// # // SAFETY: the C library's own initialisers may run at any time.
+    /// # let libm = unsafe { Library::open("m")? };
+    /// # // SAFETY: this is the prototype of `sqrt`.
+    /// # let sqrt = unsafe { libm.function("double sqrt(double x)")? };
+    /// let x = [4.0, -4.0];
+    /// let mut y = [9.0, 9.0];
+    /// sqrt.map(&[Arg::from(&x)], &mut [Arg::from(&mut y)])
+    ///     .only(&Arg::from(&[1_u8, 0]))
+    ///     .run()?;
+    /// assert_eq!(y, [2.0, 9.0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn only(mut self, mask: &'a Arg<'b>) -> Self {
+        self.mask = Some(mask);
+        self
+    }
+
+    /// Whether maps are let go where all calls have passed, so that memory stays bounded: by default,
+    /// when the files are larger than the memory that is free.
+    ///
+    /// Pages of maps leave this process's memory in pieces of 16 MiB, and the system's cache
+    /// as well where the files are larger than what is free. Maps that the batch doesn't walk forwards
+    /// through, and copy-on-write ones, stay.
+    pub fn stream(mut self, stream: Stream) -> Self {
+        self.stream = stream;
+        self
+    }
+
+    /// New files are on the disk when [`run`](Self::run) returns.
+    pub fn sync(mut self) -> Self {
+        self.is_synced = true;
+        self
+    }
+
+    /// Is told, a few times a second, how many calls have been made and how many there are; `Break`
+    /// ends the batch with [`CallError::Interrupted`].
+    pub fn progress(
+        mut self,
+        report: impl FnMut(usize, usize) -> ControlFlow<()> + Send + 'a,
+    ) -> Self {
+        self.progress = Some(Box::new(report));
+        self
+    }
+
+    /// Makes the calls.
+    ///
+    /// Where [`Arg::Out`] stood for an output, the new array stands afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Argument`], and nothing has been called; [`CallError::Status`] when a call says
+    /// that it failed, with its place in the batch; [`CallError::Interrupted`];
+    /// [`CallError::Array`] if there is no memory for an output.
+    pub fn run(self) -> Result<(), CallError> {
+        let function = self.function;
+        let contract = function.contract();
+        let mut frame = Frame::new(contract.words());
+        let mut check = Check::broadcasting(contract, frame.words());
+        let mut kept = Vec::new();
+        self.tell(&mut check, &mut kept)?;
+        let maps = self.maps();
+        check.settle()?;
+        let mut outputs = Vec::new();
+        while let Some(output) = check.output(outputs.len()) {
+            outputs.push(output);
+        }
+        let Some((mut loops, frame)) = check.into_batch() else {
+            return Ok(());
+        };
+        let (mut made, mut files) = (Vec::new(), Vec::new());
+        for output in &outputs {
+            match self.outputs.get(output_index(contract, output.role)) {
+                Some(Arg::File(path)) => files.push(output.file(contract, &mut loops, path)?),
+                _ => made.push((output.role, output.array(contract, &mut loops)?)),
+            }
+        }
+        let report = Reporter(self.progress.map(Mutex::new));
+        let work = Work {
+            loops: &loops,
+            frame,
+            files: &files,
+            maps: &maps,
+            stream: self.stream,
+            is_synced: self.is_synced,
+            threads: self.threads,
+            host: &report,
+        };
+        // SAFETY: what the prototype measures is checked; what is read and written is borrowed by the
+        // arguments, and what has been made is in `made`.
+        unsafe { function.run_batch(&work) }?;
+        drop(kept);
+        finish(contract, files, self.is_synced)?;
+        for (role, array) in made {
+            let place = self.outputs.get_mut(output_index(contract, role));
+            if let Some(place @ Arg::Out) = place {
+                *place = Arg::Allocated(array);
+            }
+        }
+        Ok(())
+    }
+
+    /// Each argument that is given, and what it is.
+    fn arguments(&self) -> impl Iterator<Item = (Role, &Arg<'b>)> {
+        let contract = self.function.contract();
+        let (mut inputs, mut outputs) = (self.inputs.iter(), self.outputs.iter());
+        let result = contract
+            .returned()
+            .and_then(|_| Some((Role::Result, outputs.next()?)));
+        let parameters = contract.arguments().iter().filter_map(move |&position| {
+            let given = if is_output(contract, position) {
+                outputs.next()
+            } else {
+                inputs.next()
+            };
+            Some((Role::Parameter(position), given?))
+        });
+        result.into_iter().chain(parameters)
+    }
+
+    /// The buffers of arrays that lie in maps.
+    fn maps(&self) -> Vec<(Role, Buffer)> {
+        let buffer = |(role, argument): (Role, &Arg<'_>)| {
+            let buffer = match argument {
+                Arg::Slot(slot) => slot.map(),
+                _ => None,
+            };
+            buffer.map(|buffer| (role, buffer.clone()))
+        };
+        self.arguments().filter_map(buffer).collect()
+    }
+
+    /// Tells the check all arguments.
+    fn tell(&self, check: &mut Check<'_>, kept: &mut Vec<pass::Kept>) -> Result<(), CallError> {
+        let contract = self.function.contract();
+        check.insist_on_batch();
+        let most = contract.arguments().len() + usize::from(contract.returned().is_some());
+        let found = self.inputs.len() + self.outputs.len();
+        let mut told = 0;
+        let mut left_out = contract.arguments().iter().copied().peekable();
+        for (role, argument) in self.arguments() {
+            told += 1;
+            let Role::Parameter(position) = role else {
+                result_argument(check, contract, argument)?;
+                continue;
+            };
+            while let Some(other) = left_out.next_if(|&other| other < position) {
+                check.leave_out(other)?;
+            }
+            left_out.next();
+            pass::argument(check, contract, position, argument, false, kept)?;
+        }
+        for position in left_out {
+            check.leave_out(position)?;
+        }
+        if told < found {
+            return Err(contract.refuse_all(Problem::TooMany { most, found }).into());
+        }
+        if let Some(mask) = self.mask {
+            mask_argument(check, contract, mask)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Batch<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("function", self.function)
+            .field("threads", &self.threads)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether a parameter stands behind the arrow of the function's signature.
+fn is_output(contract: &Contract, position: usize) -> bool {
+    let rule = contract.rules().get(position).and_then(Rule::array);
+    rule.is_some_and(crate::contract::ArrayRule::is_output)
+}
+
+/// Which of the outputs a track is.
+fn output_index(contract: &Contract, role: Role) -> usize {
+    let result = usize::from(contract.returned().is_some());
+    match role {
+        Role::Parameter(position) => {
+            let before = contract
+                .arguments()
+                .iter()
+                .filter(|&&other| other < position);
+            result + before.filter(|&&other| is_output(contract, other)).count()
+        }
+        Role::Result | Role::Mask => 0,
+    }
+}
+
+fn result_argument(
+    check: &mut Check<'_>,
+    contract: &Contract,
+    argument: &Arg<'_>,
+) -> Result<(), CallError> {
+    let refuse = |problem| contract.refuse_role(Role::Result, problem);
+    let Some(rule) = contract.returned() else {
+        return Ok(());
+    };
+    let made;
+    let slot = match argument {
+        Arg::Out | Arg::File(_) => return Ok(()),
+        Arg::Slot(slot) => slot,
+        Arg::Allocated(array) => {
+            made = Slot::of_array(array, true);
+            &made
+        }
+        other => {
+            let (found, remedy) = (other.kind().into(), Remedy::MakeArray(rule.dtype.clone()));
+            return Err(refuse(Problem::Type { found, remedy }).into());
+        }
+    };
+    slot.check_dtype(&rule.ctype, &rule.dtype).map_err(refuse)?;
+    check.result(slot.memory(false).map_err(refuse)?)?;
+    Ok(())
+}
+
+fn mask_argument(
+    check: &mut Check<'_>,
+    contract: &Contract,
+    argument: &Arg<'_>,
+) -> Result<(), CallError> {
+    let refuse = |problem| contract.refuse_role(Role::Mask, problem);
+    let memory: Memory<'_> = match argument {
+        Arg::Slot(slot) => {
+            let byte = CType::Integer(Integer::Char);
+            if slot.check_dtype(&byte, &DType::I8).is_err() {
+                slot.check_dtype(&CType::Bool, &DType::BOOL)
+                    .map_err(refuse)?;
+            }
+            slot.memory(true).map_err(refuse)?
+        }
+        other => {
+            let (found, remedy) = (other.kind().into(), Remedy::MakeArray(DType::BOOL));
+            return Err(refuse(Problem::Type { found, remedy }).into());
+        }
+    };
+    check.mask(memory);
+    Ok(())
+}
+
+/// The files of a batch that is over get their names.
+///
+/// # Errors
+///
+/// [`CallError::Array`] when the system refuses.
+pub fn finish(
+    contract: &Contract,
+    files: Vec<(Role, NewFile)>,
+    is_synced: bool,
+) -> Result<(), CallError> {
+    for (_, file) in &files {
+        if is_synced {
+            file.sync().map_err(|source| failed(contract, source))?;
+        }
+    }
+    for (_, file) in files {
+        file.persist().map_err(|source| failed(contract, source))?;
+    }
+    Ok(())
+}
+
+fn failed(contract: &Contract, source: mapcall_array::Error) -> CallError {
+    CallError::Array {
+        function: contract.prototype().name.clone(),
+        source: Box::new(source),
+    }
+}
+
+impl Output {
+    fn dtype(&self, contract: &Contract) -> DType {
+        let rule = match self.role {
+            Role::Parameter(position) => contract.rules().get(position).and_then(Rule::array),
+            Role::Result | Role::Mask => contract.returned(),
+        };
+        rule.map_or(DType::U8, |rule| rule.dtype.clone())
+    }
+
+    /// How many bytes an item of a batch has.
+    fn size(&self, itemsize: usize) -> usize {
+        let core = self.shape.get(self.order.len()..).unwrap_or_default();
+        core.iter().product::<usize>() * itemsize
+    }
+
+    /// A new `.npy` file for an output, which gets its name by [`finish`].
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Array`] when the system refuses, or the disk is full.
+    pub fn file(
+        &self,
+        contract: &Contract,
+        loops: &mut Loops,
+        path: &Path,
+    ) -> Result<(Role, NewFile), CallError> {
+        let dtype = self.dtype(contract);
+        let size = self.size(dtype.itemsize());
+        let file = NewFile::create(path, dtype, &self.shape, Order::C);
+        let file = file.map_err(|source| failed(contract, source))?;
+        loops.place_in_order(contract, self.role, size);
+        Ok((self.role, file))
+    }
+
+    /// A new array of zeros for an output, whose axes lie in memory as the batch walks.
+    fn array(&self, contract: &Contract, loops: &mut Loops) -> Result<Array, CallError> {
+        let dtype = self.dtype(contract);
+        let size = self.size(dtype.itemsize());
+        let core = self.order.len()..self.shape.len();
+        let order: Dims<usize> = self.order.iter().copied().chain(core).collect();
+        let lengths = order
+            .iter()
+            .map(|&axis| self.shape.get(axis).copied().unwrap_or(1));
+        let array = Array::zeros(dtype, &lengths.collect::<Dims<_>>(), Order::C);
+        let array = array.map_err(|source| failed(contract, source))?;
+        let mut back: Dims<isize> = order.iter().map(|_| 0).collect();
+        for (place, &axis) in (0..).zip(&order) {
+            if let Some(axis) = back.get_mut(axis) {
+                *axis = place;
+            }
+        }
+        let array = array
+            .permute(&back)
+            .map_err(|source| failed(contract, source))?;
+        let strides = array.strides().get(..self.order.len()).unwrap_or_default();
+        loops.place(contract, self.role, array.as_mut_ptr(), strides, size);
+        Ok(array)
+    }
+}
+
+/// A batch whose loop has been settled, with all outputs in place.
+pub struct Work<'a> {
+    /// The loop.
+    pub loops: &'a Loops,
+    /// The words that are the same in each call.
+    pub frame: &'a [u64],
+    /// The buffers of the arrays that lie in maps.
+    pub maps: &'a [(Role, Buffer)],
+    /// Whether they are let go behind the calls.
+    pub stream: Stream,
+    /// The files that outputs go to, which the loop has [in order](Loops::place_in_order).
+    pub files: &'a [(Role, NewFile)],
+    /// Whether what is written to files goes to the disk at once.
+    pub is_synced: bool,
+    /// How many threads; 0 for as many as there are cores.
+    pub threads: usize,
+    /// Who wants to know.
+    pub host: &'a dyn Host,
+}
+
+impl fmt::Debug for Work<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Work")
+            .field("loops", &self.loops)
+            .field("threads", &self.threads)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tells a closure of the progress.
+struct Reporter<'a>(Option<Mutex<Box<Report<'a>>>>);
+
+impl Host for Reporter<'_> {
+    fn pulse(&self, done: usize, calls: usize) -> ControlFlow<()> {
+        match self.0.as_ref().map(Mutex::lock) {
+            Some(Ok(mut report)) => report(done, calls),
+            Some(Err(_)) => ControlFlow::Break(()),
+            None => ControlFlow::Continue(()),
+        }
+    }
+}
+
+impl Function {
+    /// Makes the calls of a batch.
+    ///
+    /// # Safety
+    ///
+    /// The frame must be filled as the contract asks, the tracks lead to memory as it asks, which lives
+    /// until this returns and that nobody else writes, or reads where it is written, but for another
+    /// track; and the promise made when the function was bound.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Status`], [`CallError::Interrupted`], and [`CallError::Array`] for files that
+    /// can't be written.
+    pub unsafe fn run_batch(&self, work: &Work<'_>) -> Result<(), CallError> {
+        let (contract, loops) = (self.contract(), work.loops);
+        let plan = Plan::new(contract, loops);
+        if plan.calls() == 0 {
+            return Ok(());
+        }
+        let (lanes, mask) = plan::lanes(contract, loops);
+        let bytes = |(_, file): &(Role, NewFile)| file.layout().nbytes();
+        let files = work.files.iter().map(bytes).sum();
+        let passing = Passing::new(work.stream, &plan, &lanes, work.maps, files);
+        let is_synced = work.is_synced || passing.evicts();
+        let sink = |(role, file)| {
+            let (lane, track) = lanes
+                .iter()
+                .enumerate()
+                .find(|(_, track)| track.role == role)?;
+            Some(Sink {
+                file,
+                lane,
+                size: track.size,
+                is_cleared: mask.is_some() || role != Role::Result,
+                is_synced,
+            })
+        };
+        let sinks: Vec<Sink<'_>> = work
+            .files
+            .iter()
+            .filter_map(|(role, file)| sink((*role, file)))
+            .collect();
+        let calls = self.repeated(loops);
+        let task = Task {
+            function: self,
+            calls: &calls,
+            plan: &plan,
+            frame: work.frame,
+            bytes: loops.tracks().iter().map(|track| track.size).sum(),
+            sinks: &sinks,
+            passing,
+            host: work.host,
+        };
+        // SAFETY: the caller's promise.
+        match unsafe { task.run(work.threads) } {
+            Outcome::Done => Ok(()),
+            Outcome::Failed(source) => Err(failed(contract, source)),
+            Outcome::Broken(refused) => Err(CallError::Interrupted {
+                function: self.name().to_owned(),
+                index: refused.map(|call| plan.index_of(call)),
+            }),
+            Outcome::Stopped(stopped) => {
+                let judged = self.judge(&stopped.result, stopped.errno);
+                judged.map_err(|error| error.at(plan.index_of(stopped.call)))
+            }
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! The loop of a batch: the axes that arrays have beyond their parameters' brackets, how they
+//! broadcast, in which order they are walked, and what may be written.
+//!
+//! The rules are those of NumPy's generalised ufuncs; the order is that of its iterator
+//! (`npyiter_find_best_axis_ordering` in `nditer_constr.c`).
+
+#![allow(unsafe_code)]
+
+use mapcall_array::Layout;
+use mapcall_array::layout::Dims;
+use smallvec::SmallVec;
+
+use super::Contract;
+use super::error::{ArgumentError, Problem};
+use crate::call::Feed;
+
+/// What a track of a batch is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A parameter, by its position.
+    Parameter(usize),
+    /// What the function returns.
+    Result,
+    /// Whether a call is made at all.
+    Mask,
+}
+
+/// Memory that a batch walks through.
+#[derive(Clone, Debug)]
+pub struct Track {
+    /// What it is for.
+    pub role: Role,
+    /// How a parameter gets its value from it.
+    pub feed: Feed,
+    /// The item for the first call.
+    pub address: *mut u8,
+    /// The lengths of its own batch axes.
+    shape: Dims<usize>,
+    /// How far its items are apart along the batch's axes, in bytes; 0 where it is repeated.
+    pub strides: Dims<isize>,
+    /// How many bytes an item has.
+    pub size: usize,
+    /// Whether calls may write it.
+    pub is_written: bool,
+    /// Whether it was made for the batch, not given.
+    pub(super) is_placed: bool,
+}
+
+/// The loop of a batch.
+///
+/// ```
+/// use mapcall::Prototype;
+/// use mapcall::contract::{Check, Contract, Memory, Role};
+///
+/// let contract = Contract::new(Prototype::parse("double atan2(double y, double x)")?)?;
+/// let mut words = vec![0; contract.words()];
+/// let mut check = Check::broadcasting(&contract, &mut words);
+/// let (column, row) = ([[1.0], [2.0]], [1.0, 2.0, 3.0]);
+/// let memory = |address: *const f64, shape, strides| Memory {
+///     address: address.cast_mut().cast(), shape, strides, is_contiguous: true, is_writeable: false,
+/// };
+/// check.values(0, memory(column.as_ptr().cast(), &[2, 1], &[8, 8]))?;
+/// check.values(1, memory(row.as_ptr(), &[3], &[8]))?;
+/// check.settle()?;
+///
+/// let loops = check.loops().unwrap();
+/// assert_eq!((loops.shape(), loops.tracks()[0].strides.as_slice()), (&[2, 3][..], &[8, 0][..]));
+/// let output = check.output(0).unwrap();
+/// assert_eq!((output.role, output.shape.as_slice()), (Role::Result, &[2, 3][..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Loops {
+    shape: Dims<usize>,
+    order: Dims<usize>,
+    tracks: SmallVec<[Track; 4]>,
+}
+
+// SAFETY: its address is only a number here; what lies there is for whoever makes the calls to know.
+unsafe impl Send for Track {}
+// SAFETY: as above.
+unsafe impl Sync for Track {}
+
+impl Track {
+    pub(super) fn new(
+        role: Role,
+        feed: Feed,
+        address: *mut u8,
+        (shape, strides): (&[usize], &[isize]),
+        (size, is_written): (usize, bool),
+    ) -> Self {
+        Self {
+            role,
+            feed,
+            address,
+            shape: shape.into(),
+            strides: strides.into(),
+            size,
+            is_written,
+            is_placed: false,
+        }
+    }
+
+    /// Where all its items lie, counted from an address; `None` for what no memory can hold.
+    fn layout(&self, origin: usize) -> Option<Layout> {
+        let offset = self.address.addr().wrapping_sub(origin);
+        Layout::from_strides(offset, &self.shape, &self.strides, self.size).ok()
+    }
+
+    /// The address of its lowest byte.
+    fn lowest(&self) -> usize {
+        let axes = self.shape.iter().zip(&self.strides);
+        let backwards = axes
+            .filter(|(_, stride)| **stride < 0)
+            .map(|(&length, stride)| stride.unsigned_abs().wrapping_mul(length.saturating_sub(1)));
+        self.address
+            .addr()
+            .wrapping_sub(backwards.fold(0, usize::wrapping_add))
+    }
+
+    /// Whether two have each of their items in the same place.
+    fn is_same(&self, other: &Self) -> bool {
+        let moves = |track: &Self| {
+            let axes = track.shape.iter().zip(&track.strides);
+            axes.filter(|(length, _)| **length != 1)
+                .map(|(_, stride)| *stride)
+                .collect::<Dims<_>>()
+        };
+        self.address == other.address
+            && self.size == other.size
+            && self.shape == other.shape
+            && moves(self) == moves(other)
+    }
+
+    /// Whether an item of one shares a byte with an item of the other.
+    fn may_share(&self, other: &Self) -> bool {
+        let origin = self.lowest().min(other.lowest());
+        match (self.layout(origin), other.layout(origin)) {
+            (Some(mine), Some(theirs)) => mine.may_share(&theirs),
+            _ => true,
+        }
+    }
+
+    /// Strides for the axes of the batch, of which it may lack the first ones.
+    fn broadcast(&mut self, ndim: usize) {
+        let missing = ndim.saturating_sub(self.shape.len());
+        let own = self.shape.iter().zip(&self.strides);
+        let own = own.map(|(&length, &stride)| if length == 1 { 0 } else { stride });
+        self.strides = std::iter::repeat_n(0, missing).chain(own).collect();
+    }
+}
+
+impl Loops {
+    /// Adds what is given.
+    pub(super) fn add(&mut self, track: Track) {
+        self.tracks.push(track);
+    }
+
+    /// Whether something has axes beyond its parameter's.
+    pub(super) fn has_axes(&self) -> bool {
+        self.tracks.iter().any(|track| !track.shape.is_empty())
+    }
+
+    /// Everything has been given: the axes are known, and nothing is written that another call
+    /// reads or writes.
+    pub(super) fn settle(&mut self, contract: &Contract) -> Result<(), Box<ArgumentError>> {
+        self.shape = self.broadcast(contract)?;
+        for track in &self.tracks {
+            if track.is_written && track.shape != self.shape {
+                let problem = Problem::Repeated {
+                    shape: track.shape.to_vec(),
+                    batch: self.shape.to_vec(),
+                };
+                return Err(contract.refuse_role(track.role, problem));
+            }
+        }
+        self.check_sharing(contract)?;
+        let ndim = self.shape.len();
+        for track in &mut self.tracks {
+            track.broadcast(ndim);
+            // An array that doesn't move is as good as a number, which the frame has.
+            if track.feed == Feed::Address && track.strides.iter().all(|&stride| stride == 0) {
+                track.feed = Feed::Fixed;
+            }
+        }
+        self.order = self.order();
+        Ok(())
+    }
+
+    /// The lengths of the batch's axes, outermost first.
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The axes in the order in which they are walked, the slowest first.
+    #[must_use]
+    pub fn order_of_axes(&self) -> &[usize] {
+        &self.order
+    }
+
+    /// What is walked through, in the order in which it was given, then in which it was placed.
+    #[must_use]
+    pub fn tracks(&self) -> &[Track] {
+        &self.tracks
+    }
+
+    /// An output that has been made: where its first item lies, how far items are apart along
+    /// the batch's axes, and how many bytes one has.
+    ///
+    /// The calls write there: see [`Function::run_batch`](crate::Function::run_batch) for what that
+    /// asks.
+    pub fn place(
+        &mut self,
+        contract: &Contract,
+        role: Role,
+        address: *mut u8,
+        strides: &[isize],
+        size: usize,
+    ) {
+        let is_parameter = matches!(role, Role::Parameter(position)
+            if contract.rules().get(position).is_some_and(|rule| rule.array().is_some()));
+        let feed = if is_parameter {
+            Feed::Address
+        } else {
+            Feed::Value
+        };
+        let shape = &*self.shape;
+        let track = Track::new(role, feed, address, (shape, strides), (size, true));
+        self.tracks.push(Track {
+            is_placed: true,
+            ..track
+        });
+    }
+
+    /// An output whose items follow each other in the order of the axes, a stretch at a time in some
+    /// buffer; so the axes are walked in that order.
+    pub fn place_in_order(&mut self, contract: &Contract, role: Role, size: usize) {
+        self.order = (0..self.shape.len()).collect();
+        let mut step = size.cast_signed();
+        let mut strides: Dims<isize> = Dims::new();
+        for &length in self.shape.iter().rev() {
+            strides.push(step);
+            step = step.wrapping_mul(length.cast_signed());
+        }
+        strides.reverse();
+        self.place(contract, role, std::ptr::null_mut(), &strides, size);
+    }
+
+    fn broadcast(&self, contract: &Contract) -> Result<Dims<usize>, Box<ArgumentError>> {
+        let ndim = self.tracks.iter().map(|track| track.shape.len()).max();
+        let mut shape: Dims<usize> = SmallVec::from_elem(1, ndim.unwrap_or(0));
+        for (index, track) in self.tracks.iter().enumerate() {
+            for (length, &own) in shape.iter_mut().rev().zip(track.shape.iter().rev()) {
+                if *length == 1 {
+                    *length = own;
+                } else if own != 1 && own != *length {
+                    return Err(self.mismatch(contract, index));
+                }
+            }
+        }
+        Ok(shape)
+    }
+
+    /// Some axis that disagrees with that of one given before.
+    #[cold]
+    fn mismatch(&self, contract: &Contract, index: usize) -> Box<ArgumentError> {
+        let Some(track) = self.tracks.get(index) else {
+            return contract.refuse_all(Problem::Missing);
+        };
+        let differs = |other: &&Track| {
+            let axes = track.shape.iter().rev().zip(other.shape.iter().rev());
+            axes.into_iter()
+                .any(|(&one, &other)| one != other && one != 1 && other != 1)
+        };
+        let other = self.tracks.iter().take(index).find(differs);
+        let problem = Problem::Broadcast {
+            shape: track.shape.to_vec(),
+            other: other.map_or_else(String::new, |other| {
+                contract.role_name(other.role).to_owned()
+            }),
+            other_shape: other.map_or_else(Vec::new, |other| other.shape.to_vec()),
+        };
+        contract.refuse_role(track.role, problem)
+    }
+
+    /// What a call writes, no other call may touch.
+    fn check_sharing(&self, contract: &Contract) -> Result<(), Box<ArgumentError>> {
+        let calls: usize = self.shape.iter().product();
+        if calls == 0 {
+            return Ok(());
+        }
+        for (index, track) in self
+            .tracks
+            .iter()
+            .enumerate()
+            .filter(|(_, track)| track.is_written)
+        {
+            let overlaps = || {
+                track
+                    .layout(track.lowest())
+                    .is_none_or(|layout| layout.may_self_overlap())
+            };
+            if calls > 1 && overlaps() {
+                return Err(contract.refuse_role(track.role, Problem::SelfOverlap));
+            }
+            for (other_index, other) in self.tracks.iter().enumerate() {
+                // Of two that are written, one looks.
+                let is_looked_at = other.is_written && other_index <= index;
+                if is_looked_at || other_index == index || !track.may_share(other) {
+                    continue;
+                }
+                let is_apart = contract.must_be_apart(track.role, other.role);
+                if is_apart || (calls > 1 && !track.is_same(other)) {
+                    let other = contract.role_name(other.role).to_owned();
+                    let problem = if is_apart {
+                        Problem::Overlap { other }
+                    } else {
+                        Problem::Alias { other }
+                    };
+                    return Err(contract.refuse_role(track.role, problem));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An insertion sort that lets axes of larger strides come first where the operands agree, and
+    /// otherwise leaves them as they stand.
+    fn order(&self) -> Dims<usize> {
+        let mut order: Dims<usize> = Dims::new();
+        // From the fastest axis in C on; `order` has the fastest first meanwhile.
+        for axis in (0..self.shape.len()).rev() {
+            let mut place = order.len();
+            for (index, &faster) in order.iter().enumerate().rev() {
+                match self.is_slower(faster, axis) {
+                    Some(true) => place = index,
+                    Some(false) => break,
+                    None => {}
+                }
+            }
+            order.insert(place, axis);
+        }
+        order.reverse();
+        order
+    }
+
+    /// Whether the first axis has larger strides than the second, if any operand moves along both.
+    fn is_slower(&self, first: usize, second: usize) -> Option<bool> {
+        let mut slower = None;
+        for track in &self.tracks {
+            let stride = |axis| {
+                track
+                    .strides
+                    .get(axis)
+                    .map_or(0, |stride: &isize| stride.unsigned_abs())
+            };
+            let (first, second) = (stride(first), stride(second));
+            if first != 0 && second != 0 {
+                slower = Some(first > second && slower != Some(false));
+            }
+        }
+        slower
+    }
+}
