@@ -491,10 +491,9 @@ impl<'py> Reader<'_, '_, 'py> {
     fn not_shared(&self, position: usize, object: &Bound<'py, PyAny>, error: PyErr) -> PyErr {
         let is_refusal = !error.is_instance_of::<PyMemoryError>(self.py)
             && error.is_instance_of::<PyException>(self.py);
-        let (true, Ok(name)) = (is_refusal, object.get_type().name()) else {
+        let (true, Ok(name)) = (is_refusal, errors::what(object)) else {
             return error;
         };
-        let name = article(&name.to_string());
         let reason = error.value(self.py).to_string();
         let found = format!("{name} that doesn't share its memory ({reason})");
         let remedy = Remedy::Words("make it one that does, or a copy".into());
