@@ -517,7 +517,7 @@ def check_made(arguments: Arguments, array: np.ndarray, core: tuple[str, ...]) -
     assert type(array) is np.ndarray
     if not array.size or not ndim:
         return
-    item = array[(0,) * ndim]
+    item = array[(*(0,) * ndim, ...)]
     assert item.flags.c_contiguous
     strides = strides_of_numpy(arguments, array.shape[:ndim], item.nbytes)
     for length, found, wanted in zip(array.shape, array.strides, strides, strict=False):

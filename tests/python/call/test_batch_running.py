@@ -283,19 +283,22 @@ class TestInterrupts:
     ) -> None:
         if kind == "hold" and threads != 1:
             pytest.skip("one thread only")
-        started = time.monotonic()
+        # The quickest of some, for machines that are busy with something else.
+        took = min(self.interrupted(c.path, threads, kind) for _ in range(3))
+        assert took < 0.15
+
+    def interrupted(self, *arguments: object) -> float:
+        """How long the script goes on after the signal."""
         result = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(self.SCRIPT), c.path, str(threads), kind],
+            [sys.executable, "-c", textwrap.dedent(self.SCRIPT), *map(str, arguments)],
             capture_output=True,
             text=True,
             timeout=60,
         )
         assert result.returncode == 0, result.stderr
         took, done = result.stdout.split()
-        # Twice as long as promised, for machines that are busy with something else.
-        assert float(took) < 0.2
         assert 0 < int(done) < 20_000
-        assert time.monotonic() - started < 30
+        return float(took)
 
     @pytest.mark.parametrize("threads", [1, 2])
     def test_in_a_callback(self, c: Counted, threads: int) -> None:
@@ -392,7 +395,7 @@ class TestProgress:
             nap(np.full(3, 0.0), progress=progress)
 
     def test_a_bar(self, c: Counted) -> None:
-        shown = in_a_terminal(self.SCRIPT, c.path, 0.3)
+        shown = in_a_terminal(self.SCRIPT, c.path, 0.05)
         assert shown == "done\r\n"
         shown = in_a_terminal(self.SCRIPT, c.path, 1.6)
         assert "nap:" in shown
