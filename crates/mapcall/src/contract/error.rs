@@ -229,6 +229,11 @@ pub enum Problem {
         /// How many came.
         found: usize,
     },
+    /// More calls than can be counted.
+    Uncounted {
+        /// The lengths of the batch's axes.
+        shape: Vec<usize>,
+    },
     /// A keyword that is no parameter.
     Unknown {
         /// The keyword.
@@ -358,6 +363,7 @@ impl ArgumentError {
             Problem::Outputs { most: 0, .. } => "no out, as there is no output".into(),
             Problem::Outputs { most: 1, .. } => "out for one output".into(),
             Problem::Outputs { most, .. } => format!("out for at most {most} outputs"),
+            Problem::Uncounted { .. } => "fewer calls".into(),
             Problem::Unknown { .. } => "a parameter's name".into(),
             Problem::Twice => format!("{expected} once"),
             _ => expected.clone(),
@@ -415,6 +421,7 @@ impl ArgumentError {
                 words("leave out what is inferred, or give it by its name".into())
             }
             Problem::Outputs { .. } => words("give the arrays in the order of the outputs".into()),
+            Problem::Uncounted { .. } => words("map it over a part at a time".into()),
             Problem::Unknown {
                 nearest: Some(nearest),
                 ..
@@ -477,7 +484,9 @@ impl fmt::Display for Problem {
             Self::Overlap { other } | Self::Alias { other } => {
                 write!(f, "memory that it shares with {other}")
             }
-            Self::Broadcast { shape, .. } | Self::Repeated { shape, .. } => {
+            Self::Broadcast { shape, .. }
+            | Self::Repeated { shape, .. }
+            | Self::Uncounted { shape } => {
                 write!(f, "batch axes {}", tuple(shape))
             }
             Self::SelfOverlap => f.write_str("an array whose items share memory"),
