@@ -19,6 +19,9 @@ use super::sink::{Gathered, Sink};
 use crate::call::{Lane, Loop, errno};
 use crate::function::{Frame, Function};
 
+/// More gain nothing, and each costs a stack.
+const MOST_THREADS: usize = 256;
+
 /// How often the caller is told how far a batch is.
 const PULSE: Duration = Duration::from_millis(40);
 
@@ -114,6 +117,17 @@ struct Progress {
     failed: Mutex<Option<mapcall_array::Error>>,
 }
 
+/// Ends the other threads' parts when one panics, as what the host does may.
+struct OverOnPanic<'a>(&'a Progress);
+
+impl Drop for OverOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.is_over.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Progress {
     fn fail(&self, error: mapcall_array::Error) {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,7 +149,8 @@ impl Task<'_> {
             0 => thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
-        let others = threads.min(self.plan.calls()).saturating_sub(1);
+        let threads = threads.min(self.plan.calls()).clamp(1, MOST_THREADS);
+        let others = threads - 1;
         // SAFETY: the caller's promise.
         let work = |is_first| unsafe { self.work(&progress, threads, is_first) };
         match (others > 0).then(|| pool(others)).flatten() {
@@ -174,6 +189,7 @@ impl Task<'_> {
     ///
     /// As [`run`](Self::run).
     unsafe fn work(&self, progress: &Progress, threads: usize, is_first: bool) {
+        let _over = OverOnPanic(progress);
         let total = self.plan.calls();
         let fair = if threads == 1 {
             total
