@@ -20,11 +20,11 @@ use super::stream::Passing;
 use crate::call::{Lane, Loop, errno};
 use crate::function::{Frame, Function};
 
+/// More gain nothing, and each costs a stack.
+const MOST_THREADS: usize = 256;
+
 /// How often the caller is told how far a batch is.
 const PULSE: Duration = Duration::from_millis(40);
-
-/// More threads than these are not made, however many are asked for.
-const MOST_THREADS: usize = 1024;
 
 /// Who wants to know of a batch while it runs.
 pub trait Host: Sync {
@@ -120,6 +120,17 @@ struct Progress {
     failed: Mutex<Option<mapcall_array::Error>>,
 }
 
+/// Ends the other threads' parts when one panics, as what the host does may.
+struct OverOnPanic<'a>(&'a Progress);
+
+impl Drop for OverOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.is_over.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Progress {
     fn fail(&self, error: mapcall_array::Error) {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -186,6 +197,7 @@ impl Task<'_, '_> {
     ///
     /// As [`run`](Self::run).
     unsafe fn work(&self, progress: &Progress, threads: usize, thread: usize) {
+        let _over = OverOnPanic(progress);
         let total = self.plan.calls();
         let fair = if threads == 1 {
             total

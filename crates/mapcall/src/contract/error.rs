@@ -229,6 +229,11 @@ pub enum Problem {
         /// How many came.
         found: usize,
     },
+    /// More calls than can be counted.
+    Uncounted {
+        /// The lengths of the batch's axes.
+        shape: Vec<usize>,
+    },
     /// A keyword that is no parameter.
     Unknown {
         /// The keyword.
@@ -358,6 +363,7 @@ impl ArgumentError {
             Problem::Outputs { expected: 0, .. } => "no out, as there is no output".into(),
             Problem::Outputs { expected: 1, .. } => "out for one output".into(),
             Problem::Outputs { expected, .. } => format!("a tuple for {expected} outputs as out"),
+            Problem::Uncounted { .. } => "fewer calls".into(),
             Problem::Unknown { .. } => "a parameter's name".into(),
             Problem::Twice => format!("{expected} once"),
             _ => expected.clone(),
@@ -417,6 +423,7 @@ impl ArgumentError {
             Problem::Outputs { .. } => {
                 words("give one for each output in order, None where it is to be made".into())
             }
+            Problem::Uncounted { .. } => words("map it over a part at a time".into()),
             Problem::Unknown {
                 nearest: Some(nearest),
                 ..
@@ -479,7 +486,9 @@ impl fmt::Display for Problem {
             Self::Overlap { other } | Self::Alias { other } => {
                 write!(f, "memory that it shares with {other}")
             }
-            Self::Broadcast { shape, .. } | Self::Repeated { shape, .. } => {
+            Self::Broadcast { shape, .. }
+            | Self::Repeated { shape, .. }
+            | Self::Uncounted { shape } => {
                 write!(f, "batch axes {}", tuple(shape))
             }
             Self::SelfOverlap => f.write_str("an array whose items share memory"),
