@@ -197,7 +197,10 @@ class Cases(list[Case]):
 @pytest.fixture(scope="module")
 def cases(compile_c: Compile) -> Cases:
     scalars = {c: scalar.dtype for c, scalar in SCALARS.items() if "enum" not in c}
-    del scalars["_Float16"]
+    try:
+        compile_c("_Float16 twice(_Float16 x) { return x + x; }")
+    except AssertionError:
+        del scalars["_Float16"]
     made = [of_scalars(i, c, dtype) for i, (c, dtype) in enumerate(scalars.items())]
     library = mapcall.load(compile_c(SOURCE + "".join(text for _, text in made), "-fwrapv"))
     return Cases(bound(library, case) for case in [*CASES, *(case for case, _ in made)])
@@ -425,7 +428,7 @@ def strides_of_numpy(arguments: Arguments, shape: tuple[int, ...], nbytes: int) 
     return made.strides
 
 
-@pytest.mark.parametrize("index", range(len(CASES) + len(SCALARS) - 2))
+@pytest.mark.parametrize("index", range(len(CASES) + len(SCALARS) - 1))
 @settings(
     max_examples=BATCHES,
     deadline=None,
@@ -433,6 +436,8 @@ def strides_of_numpy(arguments: Arguments, shape: tuple[int, ...], nbytes: int) 
 )
 @given(chance=st.randoms(use_true_random=False))
 def test_as_numpy(cases: Cases, index: int, chance: random.Random) -> None:
+    if index >= len(cases):
+        pytest.skip("the compiler has no _Float16")
     case = cases[index]
     arguments = Arguments(case, chance)
     expected = arguments.expected()
