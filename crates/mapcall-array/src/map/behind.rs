@@ -8,6 +8,9 @@ use crate::sys;
 /// What is dropped at once, in bytes: enough to cost nothing, little enough to matter to nobody.
 const PIECE: usize = 16 << 20;
 
+/// How much of what was passed before is dropped once more, in bytes: it was being written.
+const BEHIND: u64 = 2 * PIECE as u64;
+
 /// The pages that a walk through a map has passed, and lets go.
 ///
 /// ```
@@ -32,6 +35,8 @@ pub struct Behind<'a> {
     map: &'a Map,
     /// The file, where pages are evicted; a map has no descriptor of its own.
     file: Option<File>,
+    /// Where the walk began.
+    start: usize,
     /// Up to where the pages are gone.
     passed: usize,
 }
@@ -48,6 +53,7 @@ impl Map {
         Behind {
             map: self,
             file: if evicts { file() } else { None },
+            start,
             passed: start,
         }
     }
@@ -73,7 +79,10 @@ impl Behind<'_> {
             if self.map.mode().writes_file() {
                 let _ = sys::write_back(file, offset, len);
             }
-            sys::forget(file, offset, len);
+            let first = self.map.file_offset() + self.start as u64;
+            // What is still on its way to the disk stays: another time, with the next piece.
+            let start = first.max(offset.saturating_sub(BEHIND));
+            sys::forget(file, start, offset + len - start);
         }
     }
 

@@ -152,9 +152,9 @@ impl NewFile {
         let bytes = header.to_bytes().map_err(format)?;
 
         let (target, permissions) = target(path)?;
-        let parent = target
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
+        // It stays there if the process goes to another folder meanwhile.
+        let target = std::path::absolute(target).map_err(io("create"))?;
+        let parent = target.parent();
         let mut file = tempfile::Builder::new()
             .prefix(".mapcall-")
             .suffix(".partial")
@@ -220,6 +220,25 @@ impl NewFile {
             .map_err(|source| io_error("write back", Some(&self.path), source))
     }
 
+    /// Waits until a range of the data is on the disk, which may not yet know that it is the file's:
+    /// that takes [`sync`](Self::sync), which then has little to do.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when the system refuses.
+    pub fn wait_for(&self, range: Range<usize>) -> Result<()> {
+        let start = self.header.data_offset() + range.start as u64;
+        sys::wait_for(self.file.as_file(), start, range.len() as u64)
+            .map_err(|source| io_error("write back", Some(&self.path), source))
+    }
+
+    /// Tells the system that a range of the data won't be needed soon, so that what of it is on the disk
+    /// makes room for other files.
+    pub fn forget(&self, range: Range<usize>) {
+        let start = self.header.data_offset() + range.start as u64;
+        sys::forget(self.file.as_file(), start, range.len() as u64);
+    }
+
     /// Waits until the data is on the disk.
     ///
     /// # Errors
@@ -265,6 +284,30 @@ impl NewFile {
             Ok(_) => Ok(()),
             Err(error) => Err(io_error("create", Some(&path), error.error)),
         }
+    }
+
+    /// Gives the file its name, and waits until data and name are on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when the system refuses; the file may have its name then.
+    pub fn persist_durably(self) -> Result<()> {
+        self.sync()?;
+        let (path, folder) = (self.path.clone(), self.target.parent().map(PathBuf::from));
+        self.persist()?;
+        folder
+            .map_or(Ok(()), |folder| sys::sync_folder(&folder))
+            .map_err(|source| io_error("sync", Some(&path), source))
+    }
+
+    /// Whether another one is to have the same name.
+    #[must_use]
+    pub fn replaces(&self, other: &Self) -> bool {
+        let place = |file: &Self| {
+            let folder = fs::canonicalize(file.target.parent()?).ok()?;
+            Some((folder, file.target.file_name()?.to_owned()))
+        };
+        place(self).is_some_and(|mine| place(other) == Some(mine))
     }
 }
 

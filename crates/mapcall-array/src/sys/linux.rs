@@ -57,20 +57,39 @@ pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()>
 
 /// Starts to write a range of a file to the disk.
 pub(crate) fn write_back(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    sync_range(file, offset, len, libc::SYNC_FILE_RANGE_WRITE)
+}
+
+fn sync_range(file: &File, offset: u64, len: u64, how: libc::c_uint) -> io::Result<()> {
     let signed = |number: u64| {
         i64::try_from(number).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
     };
     let (offset, len) = (signed(offset)?, signed(len)?);
     // SAFETY: it takes a descriptor and numbers.
-    match unsafe {
-        libc::sync_file_range(file.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE)
-    } {
+    match unsafe { libc::sync_file_range(file.as_raw_fd(), offset, len, how) } {
         0 => Ok(()),
         _ => match io::Error::last_os_error() {
             // A file system without it writes back in its own time.
             error if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
             error => Err(error),
         },
+    }
+}
+
+/// Waits until a range of a file, which is being written to the disk, is there.
+pub(crate) fn wait_for(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    let all = libc::SYNC_FILE_RANGE_WAIT_BEFORE
+        | libc::SYNC_FILE_RANGE_WRITE
+        | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    sync_range(file, offset, len, all)
+}
+
+/// Waits until a folder's names are on the disk.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        // A file system that can't has no more to promise.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        result => result,
     }
 }
 
@@ -93,39 +112,40 @@ pub(crate) fn available_memory() -> Option<u64> {
         .find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let limits = groups.lines().filter_map(left_in_group);
+    let limits = groups
+        .lines()
+        .filter_map(|line| left_in_group(Path::new("/sys/fs/cgroup"), line));
     Some(limits.fold(kilobytes * 1024, u64::min))
 }
 
-/// What a control group may still take; of a line of `/proc/self/cgroup`.
-fn left_in_group(line: &str) -> Option<u64> {
+/// What a control group may still take, by its own limit and those around it; of a line of
+/// `/proc/self/cgroup`.
+fn left_in_group(root: &Path, line: &str) -> Option<u64> {
     let mut fields = line.splitn(3, ':').skip(1);
     let (controllers, group) = (fields.next()?, fields.next()?.trim_start_matches('/'));
-    let (root, limit, usage) = match controllers {
-        "" => ("/sys/fs/cgroup", "memory.max", "memory.current"),
-        _ if controllers
-            .split(',')
-            .any(|controller| controller == "memory") =>
-        {
-            (
-                "/sys/fs/cgroup/memory",
-                "memory.limit_in_bytes",
-                "memory.usage_in_bytes",
-            )
-        }
+    let mut controllers = controllers.split(',');
+    let (root, limit, usage) = match controllers.clone().next() {
+        Some("") => (root.to_path_buf(), "memory.max", "memory.current"),
+        _ if controllers.any(|controller| controller == "memory") => (
+            root.join("memory"),
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+        ),
         _ => return None,
     };
-    let folder = Path::new(root).join(group);
-    let read = |name| {
-        fs::read_to_string(folder.join(name))
-            .ok()?
-            .trim()
-            .parse::<u64>()
-            .ok()
-    };
-    // What is cached counts as used here, though it makes room; a limit that is far away is none.
-    let (limit, used) = (read(limit)?, read(usage)?);
-    Some(limit.saturating_sub(used).max(limit / 2))
+    // A container sees its own group as the root, by whatever name it has outside.
+    let groups = Path::new(group).ancestors().map(|group| root.join(group));
+    groups
+        .filter_map(|folder| {
+            let read = |name| {
+                let text = fs::read_to_string(folder.join(name)).ok()?;
+                text.trim().parse::<u64>().ok()
+            };
+            let (limit, used) = (read(limit)?, read(usage)?);
+            // What is cached counts as used here, though it makes room.
+            Some(limit.saturating_sub(used).max(limit / 2))
+        })
+        .min()
 }
 
 pub(crate) fn advise(map: &MmapRaw, range: Range<usize>, advice: Advice) -> io::Result<()> {
@@ -201,4 +221,68 @@ pub(crate) fn has_private_pages(map: &MmapRaw, range: Range<usize>) -> io::Resul
         page += entries.len();
     }
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+    use super::*;
+
+    /// Files as the system has them, in a folder of their own.
+    fn group(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, format!("{text}\n")).unwrap();
+        }
+        root
+    }
+
+    #[test]
+    fn limits_of_version_2() {
+        let root = group(&[
+            ("a/memory.max", "1000"),
+            ("a/memory.current", "300"),
+            ("a/b/memory.max", "max"),
+            ("a/b/memory.current", "200"),
+            ("a/b/c/memory.max", "4000"),
+            ("a/b/c/memory.current", "100"),
+        ]);
+        let left = |line| left_in_group(root.path(), line);
+        assert_eq!(left("0::/a"), Some(700));
+        assert_eq!(left("0::/a/b"), Some(700), "the limit around it");
+        assert_eq!(left("0::/a/b/c"), Some(700));
+        assert_eq!(left("0::/"), None);
+        assert_eq!(left("0::/gone"), None);
+        assert_eq!(left(""), None);
+        assert_eq!(left("0"), None);
+    }
+
+    #[test]
+    fn limits_of_version_1() {
+        let root = group(&[
+            ("memory/memory.limit_in_bytes", "9223372036854771712"),
+            ("memory/memory.usage_in_bytes", "5"),
+            ("memory/a/memory.limit_in_bytes", "1000"),
+            ("memory/a/memory.usage_in_bytes", "900"),
+        ]);
+        let left = |line| left_in_group(root.path(), line);
+        assert_eq!(left("4:memory:/a"), Some(500), "what is cached makes room");
+        assert_eq!(left("4:cpu,memory:/a"), Some(500));
+        assert_eq!(left("4:cpu:/a"), None);
+        let outside = left("4:memory:/docker/1234");
+        assert_eq!(
+            outside,
+            Some(9_223_372_036_854_771_712 - 5),
+            "a container's root"
+        );
+        assert_eq!(left("0::/a"), None);
+    }
+
+    #[test]
+    fn this_system_tells() {
+        assert!(available_memory().is_some_and(|bytes| bytes > 1 << 20));
+    }
 }

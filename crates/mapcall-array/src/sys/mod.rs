@@ -6,5 +6,5 @@ mod os;
 
 pub(crate) use os::{
     Identity, advise, allocate, available_memory, forget, has_private_pages, identity, kind, open,
-    page_size, prefetch, residency, tells_residency, write_at, write_back,
+    page_size, prefetch, residency, sync_folder, tells_residency, wait_for, write_at, write_back,
 };

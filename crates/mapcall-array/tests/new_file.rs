@@ -1,0 +1,198 @@
+//! Files that get their name when they are whole, and walks through maps.
+
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    unsafe_code,
+    reason = "a test fails by a panic, and maps files of its own"
+)]
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::thread;
+
+use mapcall_array::layout::Order;
+use mapcall_array::{Array, DType, Error, MapOptions, Mode, NewFile};
+use proptest::prelude::*;
+
+fn bytes_file(path: &Path, length: usize) -> NewFile {
+    NewFile::create(path, DType::U8, &[length], Order::C).unwrap()
+}
+
+fn open(path: &Path, mode: Mode) -> Array {
+    // SAFETY: the tests' files are their own, and nothing shortens one while it is mapped.
+    unsafe { MapOptions::new().mode(mode).open(path) }.unwrap()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+    let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(name).collect();
+    names.sort();
+    names
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn holds_what_is_written(
+        length in 0_usize..5000,
+        pieces in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..900, any::<u8>()), 0..20),
+        durably in any::<bool>(),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npy");
+        let file = bytes_file(&path, length);
+        let mut expected = vec![0; length];
+        for (start, count, byte) in pieces {
+            let start = start.index(length + 1);
+            let range = start..length.min(start + count);
+            file.write(range.start, &vec![byte; range.len()]).unwrap();
+            expected[range.clone()].fill(byte);
+            file.write_back(range.clone()).unwrap();
+            file.wait_for(range.clone()).unwrap();
+            file.forget(range);
+        }
+        prop_assert!(!path.exists());
+        if durably { file.persist_durably() } else { file.persist() }.unwrap();
+        let array = open(&path, Mode::Read);
+        let view = array.view::<u8>().unwrap();
+        prop_assert_eq!(view.as_slice(), Some(&expected[..]));
+        prop_assert_eq!(names(folder.path()), ["a.npy"]);
+    }
+}
+
+#[test]
+fn several_threads_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.npy");
+    let file = bytes_file(&path, 8000);
+    thread::scope(|scope| {
+        for part in 0..8_u8 {
+            let file = &file;
+            scope.spawn(move || {
+                for start in (usize::from(part) * 10..8000).step_by(80) {
+                    file.write(start, &[part; 10]).unwrap();
+                }
+            });
+        }
+    });
+    file.persist().unwrap();
+    let array = open(&path, Mode::Read);
+    let view = array.view::<u8>().unwrap();
+    assert!((0..8000).all(|at| usize::from(view[[at]]) == at / 10 % 8));
+}
+
+#[test]
+fn writes_no_further_than_its_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = bytes_file(&folder.path().join("a.npy"), 100);
+    for (offset, count) in [(100, 1), (0, 101), (usize::MAX, 1), (usize::MAX, 0)] {
+        match file.write(offset, &vec![1; count]) {
+            Err(Error::Io { source, .. }) => assert_eq!(source.kind(), io::ErrorKind::InvalidInput),
+            other => panic!("{offset}: {other:?}"),
+        }
+    }
+    file.write(100, &[]).unwrap();
+}
+
+#[test]
+fn dropped_it_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.npy");
+    fs::write(&path, "before").unwrap();
+    drop(bytes_file(&path, 100));
+    assert_eq!(fs::read(&path).unwrap(), b"before");
+    assert_eq!(names(folder.path()), ["a.npy"]);
+}
+
+#[test]
+fn takes_the_place_of_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, link) = (folder.path().join("a.npy"), folder.path().join("link"));
+    fs::write(&path, "before").unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o604)).unwrap();
+    symlink("a.npy", &link).unwrap();
+    let before = fs::metadata(&path).unwrap();
+    bytes_file(&link, 100).persist_durably().unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    let after = fs::metadata(&path).unwrap();
+    assert_eq!((after.mode(), after.len()), (before.mode(), 228));
+    assert_ne!(after.ino(), before.ino());
+}
+
+#[test]
+fn knows_which_take_one_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    symlink(".", at("here")).unwrap();
+    symlink("a.npy", at("link")).unwrap();
+    let file = bytes_file(&at("a.npy"), 1);
+    for (name, same) in [
+        ("a.npy", true),
+        ("./a.npy", true),
+        ("here/a.npy", true),
+        ("here/here/link", true),
+        ("b.npy", false),
+    ] {
+        assert_eq!(file.replaces(&bytes_file(&at(name), 2)), same, "{name}");
+    }
+}
+
+fn is_all(array: &Array, byte: u8) -> bool {
+    let view = array.view::<u8>().unwrap();
+    view.as_slice() == Some(&vec![byte; view.len()][..])
+}
+
+/// A map of 40 MiB, and how far a walk through it is.
+fn walked(mode: Mode, start: usize, ends: &[usize], evicts: bool) -> (Array, usize) {
+    const SIZE: usize = 40 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.npy");
+    bytes_file(&path, SIZE).persist_durably().unwrap();
+    let mut array = open(&path, mode);
+    if mode == Mode::CopyOnWrite {
+        array.view_mut::<u8>().unwrap().fill(7);
+    }
+    let passed = {
+        let mut behind = array.buffer().map().unwrap().walk(start, evicts);
+        for &end in ends {
+            behind.pass(end);
+        }
+        behind.passed()
+    };
+    (array, passed)
+}
+
+#[test]
+fn a_walk_passes_whole_pieces() {
+    const PIECE: usize = 16 << 20;
+    for evicts in [false, true] {
+        for (start, ends, expected) in [
+            (0, &[][..], 0),
+            (0, &[PIECE - 1], 0),
+            (0, &[PIECE], PIECE),
+            (0, &[PIECE + 5, 2 * PIECE + 5], 2 * PIECE),
+            (100, &[PIECE + 5], PIECE),
+            (0, &[2 * PIECE, PIECE], 2 * PIECE),
+            (0, &[usize::MAX], 2 * PIECE),
+            (2 * PIECE + 100, &[usize::MAX], 2 * PIECE + 100),
+            (usize::MAX, &[usize::MAX], usize::MAX),
+        ] {
+            for mode in [Mode::Read, Mode::ReadWrite] {
+                let (array, passed) = walked(mode, start, ends, evicts);
+                assert_eq!(passed, expected, "{start} {ends:?}");
+                assert!(is_all(&array, 0));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_walk_keeps_private_changes() {
+    let (array, passed) = walked(Mode::CopyOnWrite, 0, &[usize::MAX], true);
+    assert_eq!(passed, 0);
+    assert!(is_all(&array, 7));
+}
