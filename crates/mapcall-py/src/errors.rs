@@ -57,8 +57,14 @@ create_exception!(
 );
 
 /// The exception for an error of the core; what NumPy does not say goes into a note.
+#[expect(clippy::needless_pass_by_value, reason = "it is for `map_err`")]
 pub(crate) fn to_py(error: Error) -> PyErr {
-    Python::attach(|py| match &error {
+    Python::attach(|py| of(py, &error))
+}
+
+/// As [`to_py`].
+pub(crate) fn of(py: Python<'_>, error: &Error) -> PyErr {
+    match error {
         Error::Io { path, source, .. } => os_error(py, path.as_deref(), source),
         Error::OutOfMemory { .. } => PyMemoryError::new_err(error.to_string()),
         Error::Format { path, source } => {
@@ -68,13 +74,13 @@ pub(crate) fn to_py(error: Error) -> PyErr {
                 value.setattr("reason", source.to_string())
             })
         }
-        Error::Map { path, source } => map_error(py, &error, path.as_ref(), source),
+        Error::Map { path, source } => map_error(py, error, path.as_ref(), source),
         Error::Layout(source) => match numpy_layout_words(source) {
-            Some(words) => noted(py, PyValueError::new_err(words), &error),
+            Some(words) => noted(py, PyValueError::new_err(words), error),
             None => PyValueError::new_err(error.to_string()),
         },
         _ => PyValueError::new_err(error.to_string()),
-    })
+    }
 }
 
 fn map_error(py: Python<'_>, error: &Error, path: Option<&PathBuf>, source: &MapError) -> PyErr {

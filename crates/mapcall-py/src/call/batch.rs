@@ -161,7 +161,9 @@ pub(super) fn outputs<'py>(
         };
         let is_array = ndarray::as_array(&object, function.ndarray.as_ptr().cast()).is_some();
         if !is_array && is_path()? {
-            *place = Out::File(object.extract()?);
+            let path: PathBuf = object.extract()?;
+            // It stays there if the process goes to another folder meanwhile.
+            *place = Out::File(std::path::absolute(&path).unwrap_or(path));
             continue;
         }
         if let Role::Parameter(position) = *role
@@ -290,13 +292,13 @@ pub(super) fn run<'py>(
         let mut places = returned.iter();
         match places.find(|(role, _)| *role == output.role) {
             Some((_, Out::File(path))) => {
-                let file = py.detach(|| output.file(contract, &mut loops, path));
-                files.push(file.map_err(|error| errors::call(py, &error))?);
+                let made = py.detach(|| output.file(contract, &mut loops, path, &mut files));
+                made.map_err(|error| errors::call(py, &error))?;
             }
             _ => made.push((output.role, place(this, py, output, &mut loops)?)),
         }
     }
-    let maps = maps(py, this, given, &returned);
+    let maps = maps(py, this, given, &returned, manner.mask.as_ref());
     let host = Interpreter {
         function: this,
         progress: &progress,
@@ -324,8 +326,8 @@ pub(super) fn run<'py>(
         // `made`. That nobody else writes them meanwhile is what `load` says a user promises.
         py.detach(|| unsafe { this.inner.run_batch(&work) })
     };
-    let outcome = outcome.and_then(|()| py.detach(|| batch::finish(contract, files, is_synced)));
     progress.close(py, outcome.is_ok().then(|| loops.shape().iter().product()))?;
+    let outcome = outcome.and_then(|()| py.detach(|| batch::finish(contract, files, is_synced)));
     if let Err(error) = outcome {
         return Err(host.error(py, &error));
     }
@@ -369,6 +371,7 @@ fn maps(
     function: &Function,
     given: &[*mut PyObject],
     returned: &Returned<'_>,
+    mask: Option<&Bound<'_, PyAny>>,
 ) -> Vec<(Role, Buffer)> {
     let ndarray = function.ndarray.as_ptr().cast();
     let buffer = |object: &Bound<'_, PyAny>| {
@@ -385,11 +388,13 @@ fn maps(
         _ => None,
     };
     let result = result.map(|buffer| (Role::Result, buffer));
+    let mask = mask.and_then(|object| Some((Role::Mask, buffer(object)?)));
     given
         .iter()
         .enumerate()
         .filter_map(argument)
         .chain(result)
+        .chain(mask)
         .collect()
 }
 

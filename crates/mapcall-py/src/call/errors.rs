@@ -81,6 +81,7 @@ pub(super) fn call(py: Python<'_>, error: &CallError) -> PyErr {
             let failure = failure(function, &code, *errno, &error.to_string());
             at(py, failure, index.as_deref())
         }
+        CallError::Array { source, .. } => crate::errors::of(py, source),
         _ => PyValueError::new_err(error.to_string()),
     }
 }

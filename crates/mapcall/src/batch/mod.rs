@@ -33,19 +33,20 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Instant;
 
 use mapcall_array::layout::{Dims, Order};
 use mapcall_array::{Array, Buffer, DType, NewFile};
 
 use crate::CType;
 use crate::contract::{
-    ArrayRule, Check, Contract, Loops, Memory, Output, Problem, Remedy, Role, Rule,
+    ArrayRule, Check, Contract, Loops, Memory, Output, Problem, Remedy, Role, Rule, Track,
 };
 use crate::ctype::Integer;
 use crate::function::{Arg, CallError, Frame, Function, Slot, pass};
 use plan::Plan;
 pub use run::Host;
-use run::{Outcome, Task};
+use run::{Outcome, PULSE, Task};
 use sink::Sink;
 use stream::Passing;
 pub use stream::Stream;
@@ -217,7 +218,7 @@ impl<'a, 'b> Batch<'a, 'b> {
         let (mut made, mut files) = (Vec::new(), Vec::new());
         for output in &outputs {
             match self.outputs.get(output_index(contract, output.role)) {
-                Some(Arg::File(path)) => files.push(output.file(contract, &mut loops, path)?),
+                Some(Arg::File(path)) => output.file(contract, &mut loops, path, &mut files)?,
                 _ => made.push((output.role, output.array(contract, &mut loops)?)),
             }
         }
@@ -273,7 +274,8 @@ impl<'a, 'b> Batch<'a, 'b> {
             };
             buffer.map(|buffer| (role, buffer.clone()))
         };
-        self.arguments().filter_map(buffer).collect()
+        let mask = self.mask.map(|mask| (Role::Mask, mask));
+        self.arguments().chain(mask).filter_map(buffer).collect()
     }
 
     /// Tells the check all arguments.
@@ -419,7 +421,12 @@ pub fn finish(
         }
     }
     for (_, file) in files {
-        file.persist().map_err(|source| failed(contract, source))?;
+        let named = if is_synced {
+            file.persist_durably()
+        } else {
+            file.persist()
+        };
+        named.map_err(|source| failed(contract, source))?;
     }
     Ok(())
 }
@@ -450,23 +457,37 @@ impl Output {
         core.iter().product::<usize>() * itemsize
     }
 
-    /// A new `.npy` file for an output, which gets its name by [`finish`].
+    /// Adds a new `.npy` file for an output, which gets its name by [`finish`].
     ///
     /// # Errors
     ///
-    /// [`CallError::Array`] when the system refuses, or the disk is full.
+    /// [`CallError::Array`] when the system refuses, or the disk is full; [`CallError::Argument`] when
+    /// another output goes to that file.
     pub fn file(
         &self,
         contract: &Contract,
         loops: &mut Loops,
         path: &Path,
-    ) -> Result<(Role, NewFile), CallError> {
+        files: &mut Vec<(Role, NewFile)>,
+    ) -> Result<(), CallError> {
         let dtype = self.dtype(contract);
         let size = self.size(dtype.itemsize());
         let file = NewFile::create(path, dtype, &self.shape, Order::C);
         let file = file.map_err(|source| failed(contract, source))?;
+        if let Some((other, _)) = files.iter().find(|(_, other)| file.replaces(other)) {
+            let other = match *other {
+                Role::Parameter(position) => contract.name(position),
+                Role::Result | Role::Mask => "the result",
+            };
+            let problem = Problem::SameFile {
+                path: path.to_path_buf(),
+                other: other.to_owned(),
+            };
+            return Err(contract.refuse_role(self.role, problem).into());
+        }
         loops.place_in_order(contract, self.role, size);
-        Ok((self.role, file))
+        files.push((self.role, file));
+        Ok(())
     }
 
     /// A new array of zeros for an output, whose axes lie in memory as the batch walks.
@@ -544,6 +565,30 @@ impl Host for Reporter<'_> {
 }
 
 impl Function {
+    /// Waits until what was written is on the disk, in pieces, so that the host is still heard.
+    fn settle(&self, work: &Work<'_>, calls: usize) -> Result<(), CallError> {
+        const PIECE: usize = 16 << 20;
+        let mut pulse = Instant::now();
+        for (_, file) in work.files {
+            let bytes = file.layout().nbytes();
+            for start in (0..bytes).step_by(PIECE) {
+                file.wait_for(start..bytes.min(start + PIECE))
+                    .map_err(|source| failed(self.contract(), source))?;
+                if pulse.elapsed() < PULSE {
+                    continue;
+                }
+                pulse = Instant::now();
+                if work.host.pulse(calls, calls).is_break() {
+                    return Err(CallError::Interrupted {
+                        function: self.name().to_owned(),
+                        index: None,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the calls of a batch.
     ///
     /// # Safety
@@ -565,7 +610,8 @@ impl Function {
         let (lanes, mask) = plan::lanes(contract, loops);
         let bytes = |(_, file): &(Role, NewFile)| file.layout().nbytes();
         let files = work.files.iter().map(bytes).sum();
-        let passing = Passing::new(work.stream, &plan, &lanes, work.maps, files);
+        let tracks: Dims<&Track> = lanes.iter().copied().chain(mask).collect();
+        let passing = Passing::new(work.stream, &plan, &tracks, work.maps, files);
         let is_synced = work.is_synced || passing.evicts();
         let sink = |(role, file)| {
             let (lane, track) = lanes
@@ -578,6 +624,7 @@ impl Function {
                 size: track.size,
                 is_cleared: mask.is_some() || role != Role::Result,
                 is_synced,
+                evicts: passing.evicts(),
             })
         };
         let sinks: Vec<Sink<'_>> = work
@@ -598,6 +645,7 @@ impl Function {
         };
         // SAFETY: the caller's promise.
         match unsafe { task.run(work.threads) } {
+            Outcome::Done if work.is_synced => self.settle(work, plan.calls()),
             Outcome::Done => Ok(()),
             Outcome::Failed(source) => Err(failed(contract, source)),
             Outcome::Broken(refused) => Err(CallError::Interrupted {

@@ -124,22 +124,31 @@ impl Plan {
     /// `None` for lanes that go backwards, or to and fro.
     pub(crate) fn passed(&self, lane: usize, call: usize) -> Option<usize> {
         let lane = self.lanes.get(lane)?;
-        let (&outer, inner) = lane.strides.split_first()?;
-        let steps = inner.iter().zip(self.axes.iter().skip(1));
         let reach = |(&stride, &length): (&isize, &usize)| {
-            stride.saturating_mul((length - 1).cast_signed())
+            stride.saturating_mul(length.saturating_sub(1).cast_signed())
         };
-        let back: isize = steps.clone().map(reach).filter(|reach| *reach < 0).sum();
-        let span: isize = steps
-            .map(reach)
-            .map(isize::abs)
-            .fold(0, isize::saturating_add);
-        let inner_calls: usize = self.axes.iter().skip(1).product();
-        // Its items mustn't lie between those of calls that come later.
-        (outer > span).then_some(())?;
-        let steps = call / inner_calls.max(1);
-        let offset = outer.wrapping_mul(steps.cast_signed()).wrapping_add(back);
-        Some(lane.address.addr().wrapping_add_signed(offset))
+        let (mut left, mut inner_calls) = (call, self.calls.max(1));
+        let (mut offset, mut goes_on) = (0_isize, false);
+        for (axis, (&stride, &length)) in lane.strides.iter().zip(&self.axes).enumerate() {
+            let inner = lane.strides.iter().zip(&self.axes).skip(axis + 1);
+            let span = inner
+                .map(reach)
+                .map(isize::abs)
+                .fold(0, isize::saturating_add);
+            // Its items mustn't lie between those of calls that come later.
+            if stride <= span {
+                let rest = lane.strides.iter().zip(&self.axes).skip(axis);
+                let back: isize = rest.map(reach).filter(|reach| *reach < 0).sum();
+                offset = offset.wrapping_add(back);
+                break;
+            }
+            goes_on = true;
+            inner_calls /= length.max(1);
+            let steps = left / inner_calls.max(1);
+            left -= steps.saturating_mul(inner_calls);
+            offset = offset.wrapping_add(stride.wrapping_mul(steps.cast_signed()));
+        }
+        goes_on.then(|| lane.address.addr().wrapping_add_signed(offset))
     }
 
     /// Lets a lane start somewhere else.
@@ -225,4 +234,73 @@ fn unravel(mut item: usize, outer: &[usize]) -> Dims<usize> {
         item /= length.max(1);
     }
     index
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn plan(axes: &[usize], strides: &[isize]) -> Plan {
+        let address = std::ptr::without_provenance_mut(1 << 40);
+        Plan {
+            axes: axes.into(),
+            lanes: [Way {
+                address,
+                strides: strides.into(),
+            }]
+            .into_iter()
+            .collect(),
+            has_mask: false,
+            calls: axes.iter().product(),
+            order: (0..axes.len()).collect(),
+            shape: axes.into(),
+        }
+    }
+
+    /// The address of each call, in order.
+    fn addresses(plan: &Plan) -> Vec<usize> {
+        let mut all = Vec::new();
+        let walked = plan.walk(0..plan.calls(), |run| {
+            for lane in run.lanes {
+                let steps = (0..run.count.cast_signed()).map(|step| step * lane.stride);
+                all.extend(steps.map(|offset| lane.address.addr().wrapping_add_signed(offset)));
+            }
+            ControlFlow::<()>::Continue(())
+        });
+        assert!(walked.is_continue());
+        all
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_below_is_needed(
+            axes in prop::collection::vec((1_usize..5, -40_isize..200), 1..4)
+        ) {
+            let (lengths, strides): (Vec<_>, Vec<_>) = axes.into_iter().unzip();
+            let plan = plan(&lengths, &strides);
+            let addresses = addresses(&plan);
+            let mut before = 0;
+            for call in 0..plan.calls() {
+                let Some(passed) = plan.passed(0, call) else {
+                    prop_assert!(strides[0] <= 0 || lengths.len() > 1);
+                    continue;
+                };
+                let needed = addresses.iter().skip(call).min().copied();
+                prop_assert!(Some(passed) <= needed, "call {call}: {passed} of {addresses:?}");
+                prop_assert!(before <= passed, "it never goes back");
+                before = passed;
+            }
+        }
+    }
+
+    #[test]
+    fn is_exact_where_rows_follow_each_other() {
+        // Two long rows that are not whole: each step counts, not only each row.
+        let plan = plan(&[2, 1000], &[8192, 8]);
+        let start = plan.passed(0, 0).unwrap_or_default();
+        assert_eq!(plan.passed(0, 999), Some(start + 999 * 8));
+        assert_eq!(plan.passed(0, 1001), Some(start + 8192 + 8));
+    }
 }

@@ -24,7 +24,7 @@ use crate::function::{Frame, Function};
 const MOST_THREADS: usize = 256;
 
 /// How often the caller is told how far a batch is.
-const PULSE: Duration = Duration::from_millis(40);
+pub(super) const PULSE: Duration = Duration::from_millis(40);
 
 /// Who wants to know of a batch while it runs.
 pub trait Host: Sync {
@@ -154,10 +154,11 @@ impl Task<'_, '_> {
         };
         let threads = threads.min(self.plan.calls()).clamp(1, MOST_THREADS);
         let others = threads - 1;
-        self.passing.expect(threads);
+        let team = (others > 0).then(|| Team::gather(others)).flatten();
+        self.passing.expect(team.as_ref().map_or(1, |_| threads));
         // SAFETY: the caller's promise.
         let work = |thread| unsafe { self.work(&progress, threads, thread) };
-        match (others > 0).then(|| Team::gather(others)).flatten() {
+        match team {
             Some(team) => {
                 team.pool.in_place_scope(|scope| {
                     for thread in 1..=others {

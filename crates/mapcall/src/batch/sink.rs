@@ -22,7 +22,13 @@ pub(super) struct Sink<'a> {
     pub(super) is_cleared: bool,
     /// Whether what is written goes to the disk at once.
     pub(super) is_synced: bool,
+    /// Whether it makes room when it is there.
+    pub(super) evicts: bool,
 }
+
+/// How far behind a stretch what was written is awaited on the disk, in bytes: the disk has work until
+/// then, and no more than that is in memory.
+const BEHIND: usize = 32 << 20;
 
 impl Sink<'_> {
     /// How many calls fit in a buffer.
@@ -75,6 +81,14 @@ impl<'a> Gathered<'a> {
             sink.file.write(start, bytes)?;
             if sink.is_synced {
                 sink.file.write_back(start..start + bytes.len())?;
+            }
+            if sink.evicts
+                && let Some(start) = start.checked_sub(BEHIND)
+            {
+                let end = start + bytes.len();
+                sink.file.wait_for(start..end)?;
+                // Pages may lie across the stretches' ends, and large ones before.
+                sink.file.forget(start.saturating_sub(BUFFER)..end);
             }
         }
         Ok(())

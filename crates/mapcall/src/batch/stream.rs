@@ -40,18 +40,22 @@ struct Walk<'a> {
 }
 
 impl<'a> Passing<'a> {
-    /// The maps of some roles, of a batch with these lanes whose new files have so many bytes.
+    /// The maps of some roles, of a batch with these lanes, the mask's being the last, whose new files
+    /// have so many bytes.
     pub(super) fn new(
         stream: Stream,
         plan: &Plan,
-        lanes: &[&Track],
+        tracks: &[&Track],
         maps: &'a [(Role, Buffer)],
         files: usize,
     ) -> Self {
-        let bytes = maps
-            .iter()
-            .map(|(_, buffer)| buffer.len())
-            .fold(files, usize::saturating_add);
+        // Of a large map, a batch may walk through little.
+        let walked = |(role, buffer): &(Role, Buffer)| {
+            let track = tracks.iter().find(|track| track.role == *role);
+            let items = track.map(|track| track.size.saturating_mul(plan.calls()));
+            items.map_or(0, |items| items.min(buffer.len()))
+        };
+        let bytes = maps.iter().map(walked).fold(files, usize::saturating_add);
         let exceeds = || available_memory().is_some_and(|available| bytes as u64 > available);
         let (is_streamed, evicts) = match stream {
             Stream::Never => (false, false),
@@ -73,7 +77,7 @@ impl<'a> Passing<'a> {
                 behind: map.walk(start, evicts),
             })
         };
-        let walks = lanes
+        let walks = tracks
             .iter()
             .enumerate()
             .filter(|_| is_streamed)

@@ -1,6 +1,7 @@
 //! Arguments that are refused: what was expected, what came, and what to do.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use mapcall_array::DType;
 
@@ -173,6 +174,13 @@ pub enum Problem {
     /// An array to be written that shares memory with another one, but not item by item.
     Alias {
         /// The other argument.
+        other: String,
+    },
+    /// A file that another output goes to.
+    SameFile {
+        /// Its name.
+        path: PathBuf,
+        /// The other output.
         other: String,
     },
     /// A batch of results that no array can hold.
@@ -351,6 +359,7 @@ impl ArgumentError {
             Problem::Alias { other } => {
                 format!("{expected} in memory of its own, or item by item in that of {other}")
             }
+            Problem::SameFile { .. } => format!("{expected} in a file of its own"),
             Problem::Unbatched { returns } => {
                 format!("one call, as no array can hold results of type {returns}")
             }
@@ -401,6 +410,7 @@ impl ArgumentError {
             | Problem::Overlap { .. }
             | Problem::SelfOverlap
             | Problem::Alias { .. } => Remedy::Copy,
+            Problem::SameFile { .. } => words("give it another name".into()),
             Problem::Shared => words("drop the others first, or pass a copy".into()),
             Problem::Broadcast { .. } => words("give axes that are equal or 1".into()),
             Problem::Measures { .. } => words("give a number".into()),
@@ -483,6 +493,9 @@ impl fmt::Display for Problem {
             Self::Shared => f.write_str("an array that shares its memory with others"),
             Self::BadExtent { extent, error } => write!(f, "{extent}, which {error}"),
             Self::NotInferred => f.write_str("none that does"),
+            Self::SameFile { path, other } => {
+                write!(f, "{}, where {other} goes", path.display())
+            }
             Self::Overlap { other } | Self::Alias { other } => {
                 write!(f, "memory that it shares with {other}")
             }

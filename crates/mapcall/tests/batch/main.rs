@@ -22,6 +22,7 @@
 #[allow(dead_code, reason = "shared by several binaries")]
 mod c_calls;
 mod ends;
+mod files;
 mod fixture;
 mod loops;
 mod numpy;
