@@ -43,7 +43,7 @@ use crate::contract::{
 };
 use crate::ctype::Integer;
 use crate::function::{Arg, CallError, Frame, Function, Slot, pass};
-use plan::Plan;
+use plan::{Lanes, Plan};
 pub use run::Host;
 use run::{Outcome, Task};
 use sink::Sink;
@@ -558,17 +558,18 @@ impl Function {
     /// can't be written.
     pub unsafe fn run_batch(&self, work: &Work<'_>) -> Result<(), CallError> {
         let (contract, loops) = (self.contract(), work.loops);
-        let plan = Plan::new(contract, loops);
+        let lanes = Lanes::new(contract, loops);
+        let plan = Plan::new(loops, &lanes);
         if plan.calls() == 0 {
             return Ok(());
         }
-        let (lanes, mask) = plan::lanes(contract, loops);
         let bytes = |(_, file): &(Role, NewFile)| file.layout().nbytes();
         let files = work.files.iter().map(bytes).sum();
-        let passing = Passing::new(work.stream, &plan, &lanes, work.maps, files);
+        let passing = Passing::new(work.stream, &plan, &lanes.tracks, work.maps, files);
         let is_synced = work.is_synced || passing.evicts();
         let sink = |(role, file)| {
             let (lane, track) = lanes
+                .tracks
                 .iter()
                 .enumerate()
                 .find(|(_, track)| track.role == role)?;
@@ -576,7 +577,7 @@ impl Function {
                 file,
                 lane,
                 size: track.size,
-                is_cleared: mask.is_some() || role != Role::Result,
+                is_cleared: lanes.mask.is_some() || role != Role::Result,
                 is_synced,
             })
         };
