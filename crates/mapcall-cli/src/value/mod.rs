@@ -188,11 +188,7 @@ fn assignment<'a>(
     contract: &Contract,
     text: &'a OsStr,
 ) -> Result<(&'a str, Cow<'a, OsStr>), ValueError> {
-    let parts = text
-        .to_str()
-        .and_then(|text| text.split_once('='))
-        .map(|(name, value)| (name, Cow::Borrowed(OsStr::new(value))));
-    if let Some(parts) = parts.or_else(|| encoded(text)) {
+    if let Some(parts) = split_name(text) {
         return Ok(parts);
     }
     let taken = contract.arguments();
@@ -212,6 +208,15 @@ fn assignment<'a>(
         text: text.to_owned(),
         remedy,
     })
+}
+
+/// What stands before and behind the first `=`.
+pub(crate) fn split_name(text: &OsStr) -> Option<(&str, Cow<'_, OsStr>)> {
+    let parts = text
+        .to_str()
+        .and_then(|text| text.split_once('='))
+        .map(|(name, value)| (name, Cow::Borrowed(OsStr::new(value))));
+    parts.or_else(|| encoded(text))
 }
 
 /// As `split_once('=')`, of a text that isn't Unicode.

@@ -171,6 +171,46 @@ impl<'a, 'b> Batch<'a, 'b> {
         self
     }
 
+    /// What the calls will make: for each output in order its dtype and shape, or `None` for one
+    /// that is given.
+    ///
+    /// ```
+    /// use mapcall::{Arg, Library};
+    /// use mapcall::array::DType;
+    ///
+    /// # // SAFETY: the C library's own initialisers may run at any time.
+    /// # let libm = unsafe { Library::open("m")? };
+    /// # // SAFETY: this is the prototype of `frexp`, which writes one int.
+    /// # let frexp = unsafe { libm.function("double frexp(double x, int exponent[1])")? };
+    /// let x = [12.0, 0.5, -3.0];
+    /// let mut outputs = [Arg::Out, Arg::Out];
+    /// let made = frexp.map(&[Arg::from(&x)], &mut outputs).outputs()?;
+    /// assert_eq!(made, [Some((DType::F64, vec![3])), Some((DType::I32, vec![3, 1]))]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// So a caller knows how much memory or disk space that is.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Argument`].
+    pub fn outputs(&self) -> Result<Vec<Option<(DType, Vec<usize>)>>, CallError> {
+        let contract = self.function.contract();
+        let mut frame = Frame::new(contract.words());
+        let mut check = Check::broadcasting(contract, frame.words());
+        self.tell(&mut check, &mut Vec::new())?;
+        check.settle()?;
+        let mut made = vec![None; outputs_of(contract)];
+        let mut index = 0;
+        while let Some(output) = check.output(index) {
+            if let Some(place) = made.get_mut(output_index(contract, output.role)) {
+                *place = Some((output.dtype(contract), output.shape.to_vec()));
+            }
+            index += 1;
+        }
+        Ok(made)
+    }
+
     /// Makes the calls.
     ///
     /// Where [`Arg::Out`] stood for an output, the new array stands afterwards.
@@ -229,6 +269,7 @@ impl<'a, 'b> Batch<'a, 'b> {
     fn tell(&self, check: &mut Check<'_>, kept: &mut Vec<pass::Kept>) -> Result<(), CallError> {
         let contract = self.function.contract();
         check.insist_on_batch();
+        self.function.tell_extents(check)?;
         let (mut inputs, mut outputs) = (self.inputs.iter(), self.outputs.iter());
         if contract.returned().is_some()
             && let Some(result) = outputs.next()
@@ -274,6 +315,15 @@ impl fmt::Debug for Batch<'_, '_> {
 fn is_output(contract: &Contract, position: usize) -> bool {
     let rule = contract.rules().get(position).and_then(Rule::array);
     rule.is_some_and(crate::contract::ArrayRule::is_output)
+}
+
+/// How many outputs a function has.
+fn outputs_of(contract: &Contract) -> usize {
+    let positions = contract.arguments().iter();
+    usize::from(contract.returned().is_some())
+        + positions
+            .filter(|&&position| is_output(contract, position))
+            .count()
 }
 
 /// Which of the outputs a track is.
