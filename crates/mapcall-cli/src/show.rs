@@ -70,6 +70,17 @@ impl Element {
         Self::number(dtype, bytes).unwrap_or_else(|| Self::Bytes(bytes.to_owned()))
     }
 
+    /// With eight digits at most, as NumPy shows the elements of arrays.
+    fn rounded(self) -> Self {
+        match self {
+            Self::Double(value) => Self::Double(rounded(value)),
+            Self::Complex(Complex { re, im }) => {
+                Self::Complex(Complex::new(rounded(re), rounded(im)))
+            }
+            other => other,
+        }
+    }
+
     fn number(dtype: &DType, bytes: &[u8]) -> Option<Self> {
         macro_rules! read {
             ($type:ty) => {
@@ -108,6 +119,11 @@ impl Element {
             _ => return None,
         })
     }
+}
+
+/// To eight digits.
+fn rounded(value: f64) -> f64 {
+    format!("{value:.7e}").parse().unwrap_or(value)
 }
 
 #[expect(
@@ -218,7 +234,7 @@ impl Serialize for Whole {
     }
 }
 
-/// The array as NumPy prints it: large ones by their ends.
+/// The array nearly as NumPy prints it: large ones by their ends, numbers to eight digits.
 pub(crate) fn text(array: &Array) -> String {
     let is_whole = array.layout().size() <= MOST;
     let mut texts = Vec::new();
@@ -250,7 +266,7 @@ fn shown(length: usize, is_whole: bool) -> impl Iterator<Item = Option<usize>> {
 /// The texts of all elements that are shown, in order.
 fn gather(array: &Array, is_whole: bool, texts: &mut Vec<String>) {
     match array.shape().first() {
-        None => texts.push(element(array).to_string()),
+        None => texts.push(element(array).rounded().to_string()),
         Some(&length) => {
             for index in shown(length, is_whole).flatten() {
                 if let Some(item) = item(array, index) {

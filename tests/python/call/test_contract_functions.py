@@ -102,7 +102,8 @@ class TestAttributes:
         signature = inspect.signature(saxpy)
         assert str(signature) == (
             "(a: float, x: float32[n], y: float32[n] inout = None, *, n: int = None, "
-            "out=None, where=None, threads=None, sync=None, progress=None)"
+            "out=None, where=None, threads=None, stream=None, sync=None, "
+            "progress=None)"
         )
         bound = signature.bind(2.0, np.zeros(3, "f4"), n=3)
         assert list(bound.arguments) == ["a", "x", "n"]
@@ -113,7 +114,7 @@ class TestAttributes:
     def test_inspect_many(self, c: Counted) -> None:
         signature = inspect.signature(c.function(MANY))
         names = ["mode", "b", "z", "s", "p", "h", "f", "x", "y", "z2", "m", "n"]
-        assert list(signature.parameters) == [*names, "out", "where", "threads", "sync", "progress"]
+        assert list(signature.parameters) == [*names, "out", "where", "threads", "stream", "sync", "progress"]
         assert repr(signature.return_annotation) == "int"
 
     def test_help(self, saxpy: mapcall.Function) -> None:

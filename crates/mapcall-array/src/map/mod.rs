@@ -18,6 +18,7 @@
 
 #![allow(unsafe_code)]
 
+mod behind;
 mod error;
 mod mode;
 mod paging;
@@ -34,6 +35,7 @@ use memmap2::MmapRaw;
 use crate::error::{Error, Result};
 use crate::sys;
 
+pub use behind::{Behind, available_memory};
 pub use error::MapError;
 pub use mode::Mode;
 pub use paging::{Advice, page_size};

@@ -209,7 +209,7 @@ impl Map {
     }
 
     /// Whether dropping pages loses nothing: the file has what they hold.
-    fn discards_safely(&self) -> bool {
+    pub(super) fn discards_safely(&self) -> bool {
         self.mode != super::Mode::CopyOnWrite
     }
 }

@@ -1,7 +1,8 @@
 #![allow(unsafe_code)]
 
-use std::fs::{File, FileType, Metadata, OpenOptions};
+use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io;
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -71,6 +72,60 @@ pub(crate) fn write_back(file: &File, offset: u64, len: u64) -> io::Result<()> {
             error => Err(error),
         },
     }
+}
+
+/// Tells that a range of a file won't be needed soon.
+pub(crate) fn forget(file: &File, offset: u64, len: u64) {
+    // It is advice: where it can't be given, nothing changes.
+    let _ = rustix::fs::fadvise(
+        file,
+        offset,
+        NonZeroU64::new(len),
+        rustix::fs::Advice::DontNeed,
+    );
+}
+
+/// What the system has free, or the control group, if that is less.
+pub(crate) fn available_memory() -> Option<u64> {
+    let known = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = known
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limits = groups.lines().filter_map(left_in_group);
+    Some(limits.fold(kilobytes * 1024, u64::min))
+}
+
+/// What a control group may still take; of a line of `/proc/self/cgroup`.
+fn left_in_group(line: &str) -> Option<u64> {
+    let mut fields = line.splitn(3, ':').skip(1);
+    let (controllers, group) = (fields.next()?, fields.next()?.trim_start_matches('/'));
+    let (root, limit, usage) = match controllers {
+        "" => ("/sys/fs/cgroup", "memory.max", "memory.current"),
+        _ if controllers
+            .split(',')
+            .any(|controller| controller == "memory") =>
+        {
+            (
+                "/sys/fs/cgroup/memory",
+                "memory.limit_in_bytes",
+                "memory.usage_in_bytes",
+            )
+        }
+        _ => return None,
+    };
+    let folder = Path::new(root).join(group);
+    let read = |name| {
+        fs::read_to_string(folder.join(name))
+            .ok()?
+            .trim()
+            .parse::<u64>()
+            .ok()
+    };
+    // What is cached counts as used here, though it makes room; a limit that is far away is none.
+    let (limit, used) = (read(limit)?, read(usage)?);
+    Some(limit.saturating_sub(used).max(limit / 2))
 }
 
 pub(crate) fn advise(map: &MmapRaw, range: Range<usize>, advice: Advice) -> io::Result<()> {

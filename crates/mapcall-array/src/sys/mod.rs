@@ -5,6 +5,6 @@
 mod os;
 
 pub(crate) use os::{
-    Identity, advise, allocate, has_private_pages, identity, kind, open, page_size, prefetch,
-    residency, tells_residency, write_at, write_back,
+    Identity, advise, allocate, available_memory, forget, has_private_pages, identity, kind, open,
+    page_size, prefetch, residency, tells_residency, write_at, write_back,
 };

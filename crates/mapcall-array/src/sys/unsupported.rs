@@ -48,6 +48,12 @@ pub(crate) fn write_back(_: &File, _: u64, _: u64) -> io::Result<()> {
     Ok(())
 }
 
+pub(crate) fn forget(_: &File, _: u64, _: u64) {}
+
+pub(crate) fn available_memory() -> Option<u64> {
+    None
+}
+
 /// Advice changes no result, so a system without it may take any.
 pub(crate) fn advise(_: &MmapRaw, _: Range<usize>, _: Advice) -> io::Result<()> {
     Ok(())

@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use mapcall::array::{Array, DType, Mode};
+use mapcall::batch::Stream;
 use mapcall::contract::Contract;
 use mapcall::{Arg, CallError, Function, Success};
 
@@ -67,6 +68,10 @@ pub(crate) struct Arguments {
     /// several
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
+    /// Let go of maps where all calls have passed, so that memory stays bounded; without it, that is
+    /// done when the files are larger than the memory that is free
+    #[arg(long)]
+    stream: bool,
     /// Return when what is written is on the disk
     #[arg(long)]
     sync: bool,
@@ -311,6 +316,11 @@ fn batch(
     let batch = match &mask {
         Some(mask) => batch.only(mask),
         None => batch,
+    };
+    let batch = if arguments.stream {
+        batch.stream(Stream::Always)
+    } else {
+        batch
     };
     let batch = if arguments.sync { batch.sync() } else { batch };
     let done = batch.run();

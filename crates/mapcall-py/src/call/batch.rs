@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use mapcall::CallError;
-use mapcall::batch::{self, Host, Work};
+use mapcall::array::Buffer;
+use mapcall::batch::{self, Host, Stream, Work};
 use mapcall::contract::{Check, Loops, Memory, Output, Problem, Remedy, Role};
 use numpy::PyUntypedArray;
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -22,7 +23,7 @@ use super::result::{self, Outputs};
 use super::{callback, errors, foreign, ndarray};
 
 /// The keywords that no parameter has, in the order of `inspect.signature`, with their defaults.
-pub(super) const KEYWORDS: [&str; 5] = ["out", "where", "threads", "sync", "progress"];
+pub(super) const KEYWORDS: [&str; 6] = ["out", "where", "threads", "stream", "sync", "progress"];
 
 /// How a call is made, beyond its arguments.
 #[derive(Default)]
@@ -30,6 +31,7 @@ pub(super) struct Manner<'py> {
     out: Option<Bound<'py, PyAny>>,
     mask: Option<Bound<'py, PyAny>>,
     threads: Option<Bound<'py, PyAny>>,
+    stream: Option<Bound<'py, PyAny>>,
     sync: Option<Bound<'py, PyAny>>,
     progress: Option<Bound<'py, PyAny>>,
 }
@@ -41,6 +43,7 @@ impl<'py> Manner<'py> {
             "out" => &mut self.out,
             "where" => &mut self.mask,
             "threads" => &mut self.threads,
+            "stream" => &mut self.stream,
             "sync" => &mut self.sync,
             "progress" => &mut self.progress,
             _ => return false,
@@ -124,7 +127,14 @@ pub(super) fn outputs<'py>(
         if object.is_none() {
             continue;
         }
-        if object.is_instance_of::<PyString>() || object.hasattr(intern!(py, "__fspath__"))? {
+        let is_path = || {
+            Ok::<_, PyErr>(
+                object.is_instance_of::<PyString>()
+                    || object.get_type().hasattr(intern!(py, "__fspath__"))?,
+            )
+        };
+        let is_array = ndarray::as_array(&object, function.ndarray.as_ptr().cast()).is_some();
+        if !is_array && is_path()? {
             *place = Out::File(object.extract()?);
             continue;
         }
@@ -235,6 +245,7 @@ pub(super) fn run<'py>(
     check: Check<'_>,
     manner: &Manner<'py>,
     returned: Returned<'py>,
+    given: &[*mut PyObject],
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, this) = (function.py(), function.get());
     let contract = this.inner.contract();
@@ -255,6 +266,7 @@ pub(super) fn run<'py>(
             _ => made.push((output.role, place(this, py, output, &mut loops)?)),
         }
     }
+    let maps = maps(py, this, given, &returned);
     let progress = Progress::new(this, manner.progress.as_ref())?;
     let host = Interpreter {
         function: this,
@@ -264,6 +276,12 @@ pub(super) fn run<'py>(
     let work = Work {
         loops: &loops,
         frame,
+        maps: &maps,
+        stream: match &manner.stream {
+            None => Stream::Auto,
+            Some(stream) if stream.is_truthy()? => Stream::Always,
+            Some(_) => Stream::Never,
+        },
         files: &files,
         is_synced,
         threads,
@@ -300,6 +318,36 @@ pub(super) fn run<'py>(
         });
     }
     result::several(py, all)
+}
+
+/// The maps that arrays lie in.
+fn maps(
+    py: Python<'_>,
+    function: &Function,
+    given: &[*mut PyObject],
+    returned: &Returned<'_>,
+) -> Vec<(Role, Buffer)> {
+    let ndarray = function.ndarray.as_ptr().cast();
+    let buffer = |object: &Bound<'_, PyAny>| {
+        let map = crate::mapped_array::map_of(ndarray::as_array(object, ndarray)?)?;
+        Some(map.get().buffer().clone())
+    };
+    let argument = |(position, object): (usize, &*mut PyObject)| {
+        // SAFETY: null, or a live object.
+        let object = unsafe { Borrowed::from_ptr_or_opt(py, *object) };
+        Some((Role::Parameter(position), buffer(&*object?)?))
+    };
+    let result = match returned.first() {
+        Some((Role::Result, Out::Array(object))) => buffer(object),
+        _ => None,
+    };
+    let result = result.map(|buffer| (Role::Result, buffer));
+    given
+        .iter()
+        .enumerate()
+        .filter_map(argument)
+        .chain(result)
+        .collect()
 }
 
 /// Makes an output.

@@ -150,7 +150,7 @@ fn general<'py>(
         .settle()
         .map_err(|error| errors::argument(py, &error))?;
     if check.loops().is_some() {
-        let result = batch::run(function, check, &manner, returned);
+        let result = batch::run(function, check, &manner, returned, &given);
         drop((kept, arrays));
         return result;
     }

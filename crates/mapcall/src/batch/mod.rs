@@ -18,8 +18,8 @@
 //! ```
 //!
 //! The rules are those of NumPy's generalised ufuncs. `plan.rs` knows the way through memory,
-//! `pace.rs` how much of it is gone at a stretch, `run.rs` who goes, and `sink.rs` how new files are
-//! written on the way.
+//! `pace.rs` how much of it is gone at a stretch, `run.rs` who goes, `sink.rs` how new files are
+//! written on the way, and `stream.rs` what is let go behind.
 
 #![allow(unsafe_code)]
 
@@ -27,6 +27,7 @@ mod pace;
 mod plan;
 mod run;
 mod sink;
+mod stream;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -34,7 +35,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use mapcall_array::layout::{Dims, Order};
-use mapcall_array::{Array, DType, NewFile};
+use mapcall_array::{Array, Buffer, DType, NewFile};
 
 use crate::CType;
 use crate::contract::{Check, Contract, Loops, Memory, Output, Problem, Remedy, Role, Rule};
@@ -44,6 +45,8 @@ use plan::Plan;
 pub use run::Host;
 use run::{Outcome, Task};
 use sink::Sink;
+use stream::Passing;
+pub use stream::Stream;
 
 impl Function {
     /// Calls it for each item of a batch.
@@ -81,6 +84,7 @@ impl Function {
             outputs,
             threads: 1,
             is_synced: false,
+            stream: Stream::Auto,
             mask: None,
             progress: None,
         }
@@ -119,6 +123,7 @@ pub struct Batch<'a, 'b> {
     outputs: &'a mut [Arg<'b>],
     threads: usize,
     is_synced: bool,
+    stream: Stream,
     mask: Option<&'a Arg<'b>>,
     progress: Option<Box<Report<'a>>>,
 }
@@ -152,6 +157,17 @@ impl<'a, 'b> Batch<'a, 'b> {
     /// ```
     pub fn only(mut self, mask: &'a Arg<'b>) -> Self {
         self.mask = Some(mask);
+        self
+    }
+
+    /// Whether maps are let go where all calls have passed, so that memory stays bounded: by default,
+    /// when the files are larger than the memory that is free.
+    ///
+    /// Pages of maps leave this process's memory in pieces of 16 MiB, and the system's cache
+    /// as well where the files are larger than what is free. Maps that the batch doesn't walk forwards
+    /// through, and copy-on-write ones, stay.
+    pub fn stream(mut self, stream: Stream) -> Self {
+        self.stream = stream;
         self
     }
 
@@ -227,6 +243,7 @@ impl<'a, 'b> Batch<'a, 'b> {
         let mut check = Check::broadcasting(contract, frame.words());
         let mut kept = Vec::new();
         self.tell(&mut check, &mut kept)?;
+        let maps = self.maps();
         check.settle()?;
         let mut outputs = Vec::new();
         while let Some(output) = check.output(outputs.len()) {
@@ -247,6 +264,8 @@ impl<'a, 'b> Batch<'a, 'b> {
             loops: &loops,
             frame,
             files: &files,
+            maps: &maps,
+            stream: self.stream,
             is_synced: self.is_synced,
             threads: self.threads,
             host: &report,
@@ -265,35 +284,62 @@ impl<'a, 'b> Batch<'a, 'b> {
         Ok(())
     }
 
-    /// Tells the check all arguments.
-    fn tell(&self, check: &mut Check<'_>, kept: &mut Vec<pass::Kept>) -> Result<(), CallError> {
+    /// Each argument that is given, and what it is.
+    fn arguments(&self) -> impl Iterator<Item = (Role, &Arg<'b>)> {
         let contract = self.function.contract();
-        check.insist_on_batch();
-        self.function.tell_extents(check)?;
         let (mut inputs, mut outputs) = (self.inputs.iter(), self.outputs.iter());
-        if contract.returned().is_some()
-            && let Some(result) = outputs.next()
-        {
-            result_argument(check, contract, result)?;
-        }
-        for &position in contract.arguments() {
+        let result = contract
+            .returned()
+            .and_then(|_| Some((Role::Result, outputs.next()?)));
+        let parameters = contract.arguments().iter().filter_map(move |&position| {
             let given = if is_output(contract, position) {
                 outputs.next()
             } else {
                 inputs.next()
             };
-            match given {
-                Some(argument) => pass::argument(check, contract, position, argument, false, kept)?,
-                None => check.leave_out(position)?,
-            }
-        }
-        if inputs.next().is_some() || outputs.next().is_some() {
-            let (inputs, outputs) = (self.inputs.len(), self.outputs.len());
-            let problem = Problem::TooMany {
-                most: contract.arguments().len() + usize::from(contract.returned().is_some()),
-                found: inputs + outputs,
+            Some((Role::Parameter(position), given?))
+        });
+        result.into_iter().chain(parameters)
+    }
+
+    /// The buffers of arrays that lie in maps.
+    fn maps(&self) -> Vec<(Role, Buffer)> {
+        let buffer = |(role, argument): (Role, &Arg<'_>)| {
+            let buffer = match argument {
+                Arg::Slot(slot) => slot.map(),
+                _ => None,
             };
-            return Err(contract.refuse_all(problem).into());
+            buffer.map(|buffer| (role, buffer.clone()))
+        };
+        self.arguments().filter_map(buffer).collect()
+    }
+
+    /// Tells the check all arguments.
+    fn tell(&self, check: &mut Check<'_>, kept: &mut Vec<pass::Kept>) -> Result<(), CallError> {
+        let contract = self.function.contract();
+        check.insist_on_batch();
+        self.function.tell_extents(check)?;
+        let most = contract.arguments().len() + usize::from(contract.returned().is_some());
+        let found = self.inputs.len() + self.outputs.len();
+        let mut told = 0;
+        let mut left_out = contract.arguments().iter().copied().peekable();
+        for (role, argument) in self.arguments() {
+            told += 1;
+            let Role::Parameter(position) = role else {
+                result_argument(check, contract, argument)?;
+                continue;
+            };
+            while let Some(other) = left_out.next_if(|&other| other < position) {
+                check.leave_out(other)?;
+            }
+            left_out.next();
+            pass::argument(check, contract, position, argument, false, kept)?;
+        }
+        for position in left_out {
+            check.leave_out(position)?;
+        }
+        if told < found {
+            return Err(contract.refuse_all(Problem::TooMany { most, found }).into());
         }
         if let Some(mask) = self.mask {
             mask_argument(check, contract, mask)?;
@@ -486,6 +532,10 @@ pub struct Work<'a> {
     pub loops: &'a Loops,
     /// The words that are the same in each call.
     pub frame: &'a [u64],
+    /// The buffers of the arrays that lie in maps.
+    pub maps: &'a [(Role, Buffer)],
+    /// Whether they are let go behind the calls.
+    pub stream: Stream,
     /// The files that outputs go to, which the loop has [in order](Loops::place_in_order).
     pub files: &'a [(Role, NewFile)],
     /// Whether what is written to files goes to the disk at once.
@@ -538,6 +588,10 @@ impl Function {
             return Ok(());
         }
         let (lanes, mask) = plan::lanes(contract, loops);
+        let bytes = |(_, file): &(Role, NewFile)| file.layout().nbytes();
+        let files = work.files.iter().map(bytes).sum();
+        let passing = Passing::new(work.stream, &plan, &lanes, work.maps, files);
+        let is_synced = work.is_synced || passing.evicts();
         let sink = |(role, file)| {
             let (lane, track) = lanes
                 .iter()
@@ -548,7 +602,7 @@ impl Function {
                 lane,
                 size: track.size,
                 is_cleared: mask.is_some() || role != Role::Result,
-                is_synced: work.is_synced,
+                is_synced,
             })
         };
         let sinks: Vec<Sink<'_>> = work
@@ -564,6 +618,7 @@ impl Function {
             frame: work.frame,
             bytes: loops.tracks().iter().map(|track| track.size).sum(),
             sinks: &sinks,
+            passing,
             host: work.host,
         };
         // SAFETY: the caller's promise.

@@ -120,6 +120,28 @@ impl Plan {
         self.calls
     }
 
+    /// The address below which nothing of a lane is needed once the calls before that one are made;
+    /// `None` for lanes that go backwards, or to and fro.
+    pub(crate) fn passed(&self, lane: usize, call: usize) -> Option<usize> {
+        let lane = self.lanes.get(lane)?;
+        let (&outer, inner) = lane.strides.split_first()?;
+        let steps = inner.iter().zip(self.axes.iter().skip(1));
+        let reach = |(&stride, &length): (&isize, &usize)| {
+            stride.saturating_mul((length - 1).cast_signed())
+        };
+        let back: isize = steps.clone().map(reach).filter(|reach| *reach < 0).sum();
+        let span: isize = steps
+            .map(reach)
+            .map(isize::abs)
+            .fold(0, isize::saturating_add);
+        let inner_calls: usize = self.axes.iter().skip(1).product();
+        // Its items mustn't lie between those of calls that come later.
+        (outer > span).then_some(())?;
+        let steps = call / inner_calls.max(1);
+        let offset = outer.wrapping_mul(steps.cast_signed()).wrapping_add(back);
+        Some(lane.address.addr().wrapping_add_signed(offset))
+    }
+
     /// Lets a lane start somewhere else.
     pub(crate) fn set_address(&mut self, lane: usize, address: *mut u8) {
         if let Some(lane) = self.lanes.get_mut(lane) {

@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 use super::pace::Pace;
 use super::plan::{Plan, Run};
 use super::sink::{Gathered, Sink};
+use super::stream::Passing;
 use crate::call::{Lane, Loop, errno};
 use crate::function::{Frame, Function};
 
@@ -90,7 +91,7 @@ enum End {
 }
 
 /// All that the threads of a batch share.
-pub(super) struct Task<'a> {
+pub(super) struct Task<'a, 'm> {
     pub(super) function: &'a Function,
     pub(super) calls: &'a Loop,
     pub(super) plan: &'a Plan,
@@ -99,6 +100,7 @@ pub(super) struct Task<'a> {
     /// How many bytes one call walks over.
     pub(super) bytes: usize,
     pub(super) sinks: &'a [Sink<'a>],
+    pub(super) passing: Passing<'m>,
     pub(super) host: &'a dyn Host,
 }
 
@@ -122,30 +124,32 @@ impl Progress {
     }
 }
 
-impl Task<'_> {
+impl Task<'_, '_> {
     /// Makes the calls on so many threads, of which this is one; 0 is as many as there are cores.
     ///
     /// # Safety
     ///
     /// What the lanes lead to must be sound to walk through for each call; several threads only
     /// for a function that may be called by several.
-    pub(super) unsafe fn run(&self, threads: usize) -> Outcome {
+    pub(super) unsafe fn run(mut self, threads: usize) -> Outcome {
         let progress = Progress::default();
         let threads = match threads {
             0 => thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
         let others = threads.min(self.plan.calls()).saturating_sub(1);
+        self.passing.expect(others + 1);
         // SAFETY: the caller's promise.
-        let work = |is_first| unsafe { self.work(&progress, threads, is_first) };
+        let work = |thread| unsafe { self.work(&progress, threads, thread) };
         match (others > 0).then(|| pool(others)).flatten() {
             Some(pool) => pool.in_place_scope(|scope| {
-                for _ in 0..others {
-                    scope.spawn(|_| work(false));
+                for thread in 1..=others {
+                    let work = &work;
+                    scope.spawn(move |_| work(thread));
                 }
-                work(true);
+                work(0);
             }),
-            None => work(true),
+            None => work(0),
         }
         if let Some(error) = progress
             .failed
@@ -173,7 +177,7 @@ impl Task<'_> {
     /// # Safety
     ///
     /// As [`run`](Self::run).
-    unsafe fn work(&self, progress: &Progress, threads: usize, is_first: bool) {
+    unsafe fn work(&self, progress: &Progress, threads: usize, thread: usize) {
         let total = self.plan.calls();
         let fair = if threads == 1 {
             total
@@ -197,6 +201,7 @@ impl Task<'_> {
             }
             let calls = start..total.min(start.saturating_add(count));
             let count = calls.len();
+            self.passing.begin(thread, start);
             gathered.begin(&calls);
             // SAFETY: the caller's promise; the sinks' lanes lie in buffers for as many calls.
             let made =
@@ -209,10 +214,12 @@ impl Task<'_> {
                 return progress.fail(error);
             }
             let done = progress.done.fetch_add(count, Ordering::Relaxed) + count;
+            self.passing.begin(thread, calls.end);
+            self.passing.end(self.plan);
             let then = now;
             now = Instant::now();
             pace.took(count, now - then);
-            if is_first && now - pulse >= PULSE {
+            if thread == 0 && now - pulse >= PULSE {
                 pulse = now;
                 if self.host.pulse(done, total).is_break() {
                     progress.is_broken.store(true, Ordering::Relaxed);
@@ -221,6 +228,7 @@ impl Task<'_> {
                 now = Instant::now();
             }
         }
+        self.passing.begin(thread, usize::MAX);
     }
 
     /// Some calls in order.

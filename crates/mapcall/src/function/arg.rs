@@ -8,7 +8,7 @@ use std::path::Path;
 
 use half::f16;
 use mapcall_array::layout::Dims;
-use mapcall_array::{Array, DType, Element, Layout};
+use mapcall_array::{Array, Buffer, DType, Element, Layout};
 use ndarray::{ArrayBase, Data, DataMut, Dimension};
 use num_complex::Complex;
 
@@ -174,6 +174,8 @@ pub struct Slot<'a> {
     is_writeable: bool,
     /// Whether others in this program can reach memory that is to be written.
     is_shared: bool,
+    /// The map that it lies in.
+    map: Option<Buffer>,
     life: PhantomData<&'a mut [u8]>,
 }
 
@@ -203,6 +205,11 @@ impl Slot<'_> {
         })
     }
 
+    /// The map that it lies in, if it does.
+    pub(crate) fn map(&self) -> Option<&Buffer> {
+        self.map.as_ref()
+    }
+
     pub(crate) fn of_array(array: &Array, is_writeable: bool) -> Self {
         Self {
             address: array.as_mut_ptr(),
@@ -212,6 +219,7 @@ impl Slot<'_> {
             is_contiguous: array.layout().is_c_contiguous(),
             is_writeable: is_writeable && array.is_writeable(),
             is_shared: is_writeable && !array.buffer().is_unique(),
+            map: array.buffer().map().map(|_| array.buffer().clone()),
             life: PhantomData,
         }
     }
@@ -239,6 +247,7 @@ impl Slot<'_> {
             strides,
             is_writeable,
             is_shared: false,
+            map: None,
             life: PhantomData,
         })
     }

@@ -1,0 +1,131 @@
+//! Maps larger than memory: what all calls have passed is let go.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use mapcall_array::Buffer;
+use mapcall_array::map::{Behind, available_memory};
+use smallvec::SmallVec;
+
+use super::plan::Plan;
+use crate::contract::{Role, Track};
+
+/// Whether a batch lets go of what it has passed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stream {
+    /// When its files are larger than the memory that is free.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How far each thread is, and the maps that are walked through.
+pub(super) struct Passing<'a> {
+    /// Where each thread's stretch begins.
+    starts: SmallVec<[AtomicUsize; 4]>,
+    walks: Mutex<SmallVec<[Walk<'a>; 4]>>,
+    is_streamed: bool,
+    evicts: bool,
+}
+
+/// A lane in a map.
+struct Walk<'a> {
+    lane: usize,
+    /// The address of the map's first byte.
+    map: usize,
+    behind: Behind<'a>,
+}
+
+impl<'a> Passing<'a> {
+    /// The maps of some roles, of a batch with these lanes whose new files have so many bytes.
+    pub(super) fn new(
+        stream: Stream,
+        plan: &Plan,
+        lanes: &[&Track],
+        maps: &'a [(Role, Buffer)],
+        files: usize,
+    ) -> Self {
+        let bytes = maps
+            .iter()
+            .map(|(_, buffer)| buffer.len())
+            .fold(files, usize::saturating_add);
+        let exceeds = || available_memory().is_some_and(|available| bytes as u64 > available);
+        let (is_streamed, evicts) = match stream {
+            Stream::Never => (false, false),
+            // Asking the system takes longer than walking through a small map.
+            Stream::Auto if bytes < SMALL => (false, false),
+            Stream::Auto => {
+                let exceeds = exceeds();
+                (exceeds, exceeds)
+            }
+            Stream::Always => (true, exceeds()),
+        };
+        let walk = |(lane, track): (usize, &&Track)| {
+            let (_, buffer) = maps.iter().find(|(role, _)| *role == track.role)?;
+            let map = buffer.map()?;
+            let start = plan.passed(lane, 0)?.wrapping_sub(map.as_ptr().addr());
+            Some(Walk {
+                lane,
+                map: map.as_ptr().addr(),
+                behind: map.walk(start, evicts),
+            })
+        };
+        let walks = lanes
+            .iter()
+            .enumerate()
+            .filter(|_| is_streamed)
+            .filter_map(walk)
+            .collect();
+        Self {
+            starts: SmallVec::new(),
+            walks: Mutex::new(walks),
+            is_streamed,
+            evicts,
+        }
+    }
+
+    /// Room for so many threads.
+    pub(super) fn expect(&mut self, threads: usize) {
+        if self.is_streamed {
+            self.starts = (0..threads).map(|_| AtomicUsize::new(0)).collect();
+        }
+    }
+
+    /// Whether new files should go to the disk at once, so that they make room.
+    pub(super) fn evicts(&self) -> bool {
+        self.evicts
+    }
+
+    /// A thread goes on at that call.
+    pub(super) fn begin(&self, thread: usize, call: usize) {
+        if let Some(start) = self.starts.get(thread) {
+            start.store(call, Ordering::Release);
+        }
+    }
+
+    /// A thread has made its calls: what lies before those of all threads is let go.
+    pub(super) fn end(&self, plan: &Plan) {
+        let starts = self
+            .starts
+            .iter()
+            .map(|start| start.load(Ordering::Acquire));
+        let Some(passed) = starts.min() else {
+            return;
+        };
+        // Another thread that is at it does it for this one.
+        let Ok(mut walks) = self.walks.try_lock() else {
+            return;
+        };
+        for walk in walks.iter_mut() {
+            if let Some(address) = plan.passed(walk.lane, passed) {
+                walk.behind.pass(address.saturating_sub(walk.map));
+            }
+        }
+    }
+}
+
+/// Files that have less than that together need no attention, in bytes.
+const SMALL: usize = 64 << 20;
