@@ -14,7 +14,7 @@ pub(crate) struct Bar {
     start: Option<Instant>,
     label: String,
     bytes: usize,
-    bar: Option<ProgressBar>,
+    drawn: Option<ProgressBar>,
 }
 
 impl Bar {
@@ -24,7 +24,7 @@ impl Bar {
             start: is_wanted.then(Instant::now),
             label: label.to_owned(),
             bytes,
-            bar: None,
+            drawn: None,
         }
     }
 
@@ -35,10 +35,10 @@ impl Bar {
         };
         let bytes = self.bytes as u128 * done as u128 / calls.max(1) as u128;
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        if self.bar.is_none() && elapsed >= SHORT {
-            self.bar = Some(shown(&self.label, self.bytes as u64, elapsed));
+        if self.drawn.is_none() && elapsed >= SHORT {
+            self.drawn = Some(shown(&self.label, self.bytes as u64, elapsed));
         }
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = &self.drawn {
             bar.set_position(bytes);
         }
     }
@@ -46,7 +46,7 @@ impl Bar {
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = &self.drawn {
             bar.finish_and_clear();
         }
     }

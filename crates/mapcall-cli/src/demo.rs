@@ -33,6 +33,7 @@ const COPY: usize = 32 << 20;
 /// The file and the result are made in a temporary folder, which TMPDIR names, and removed. Beside
 /// the rates stands that of copying the same bytes in memory, measured in the same run.
 #[derive(Args)]
+#[expect(clippy::doc_markdown, reason = "--help shows it as it stands")]
 pub(crate) struct Arguments {
     /// The size of the file; the result has the same
     #[arg(long, value_name = "SIZE", default_value = "1GiB")]
@@ -49,7 +50,9 @@ pub(crate) struct Arguments {
 /// Why a demonstration shows nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DemoError {
-    #[error("expected a size from 8 bytes on that memory can address, got {size}; give --size 1GiB")]
+    #[error(
+        "expected a size from 8 bytes on that memory can address, got {size}; give --size 1GiB"
+    )]
     Size { size: u64 },
     #[error("can't make a folder in {}: {source}; set TMPDIR to another", path.display())]
     Folder { path: PathBuf, source: io::Error },
@@ -65,7 +68,9 @@ pub(crate) enum DemoError {
         needed: usize,
         free: usize,
     },
-    #[error("expected cos({x:?}) = {expected:?}, got {found:?} by libm; report it with the machine's name")]
+    #[error(
+        "expected cos({x:?}) = {expected:?}, got {found:?} by libm; report it with the machine's name"
+    )]
     Differs { x: f64, expected: f64, found: f64 },
 }
 
@@ -116,7 +121,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if done.is_err()
         && let Some(signal) = interrupts.signal()
     {
-        return Err(demo.interrupted(signal));
+        return Err(Demo::interrupted(signal));
     }
     done
 }
@@ -217,7 +222,6 @@ impl Demo<'_> {
         Ok(output::write(write)?)
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a percentage")]
     fn line(&self, label: &str, run: &Run, memcpy: &Run) -> Result<(), Failure> {
         let share = 100.0 * memcpy.seconds / run.seconds.max(1e-9);
         let rate = rate(self.count * 8, run.seconds);
@@ -225,20 +229,18 @@ impl Demo<'_> {
             None => String::new(),
             Some(_) => format!("  {share:.0}% of memcpy"),
         };
-        self.say(|output| {
-            writeln!(output, "{label:16}{:9.2}{rate:>14}{beside}", run.seconds)
-        })
+        self.say(|output| writeln!(output, "{label:16}{:9.2}{rate:>14}{beside}", run.seconds))
     }
 
     /// An error, once a signal has come.
     fn watch(&self) -> Result<(), Failure> {
         match self.interrupts.signal() {
-            Some(signal) => Err(self.interrupted(signal)),
+            Some(signal) => Err(Self::interrupted(signal)),
             None => Ok(()),
         }
     }
 
-    fn interrupted(&self, signal: u8) -> Failure {
+    fn interrupted(signal: u8) -> Failure {
         Failure::Interrupted {
             signal,
             left: "demo: interrupted; nothing is left behind".to_owned(),
@@ -287,12 +289,7 @@ impl Demo<'_> {
     }
 
     /// The cosines of all angles, in a new file; what they took, and by how much they are wrong.
-    fn cosines(
-        &self,
-        cos: &Function,
-        x: &Array,
-        threads: usize,
-    ) -> Result<(Run, u64), Failure> {
+    fn cosines(&self, cos: &Function, x: &Array, threads: usize) -> Result<(Run, u64), Failure> {
         let path = self.directory.join("cos.npy");
         let mut bar = Bar::new("cos", self.count * 16, !self.is_json);
         let start = Instant::now();
@@ -325,7 +322,10 @@ impl Demo<'_> {
     /// By how many units in the last place the results differ from Rust's; more than one is an error.
     fn check(&self, x: &Array, y: &Array) -> Result<u64, Failure> {
         let (x, y) = (x.view::<f64>()?, y.view::<f64>()?);
-        let (x, y) = (x.as_slice().unwrap_or_default(), y.as_slice().unwrap_or_default());
+        let (x, y) = (
+            x.as_slice().unwrap_or_default(),
+            y.as_slice().unwrap_or_default(),
+        );
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let share = x.len().div_ceil(threads).max(1);
         let parts = x.chunks(share).zip(y.chunks(share));
@@ -335,7 +335,11 @@ impl Demo<'_> {
                 .collect();
             let mut most = 0;
             for worker in workers {
-                most = most.max(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+                most = most.max(
+                    worker
+                        .join()
+                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
+                );
             }
             Ok(most)
         })

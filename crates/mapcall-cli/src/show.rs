@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use half::f16;
 use mapcall::array::dtype::ScalarType;
@@ -242,7 +242,7 @@ pub(crate) fn text(array: &Array) -> String {
     let width = texts.iter().map(|text| text.chars().count()).max();
     let mut texts = texts.iter();
     let mut written = String::new();
-    write(
+    nest(
         array.shape(),
         is_whole,
         (1, width.unwrap_or_default()),
@@ -277,7 +277,7 @@ fn gather(array: &Array, is_whole: bool, texts: &mut Vec<String>) {
     }
 }
 
-fn write<'a>(
+fn nest<'a>(
     shape: &[usize],
     is_whole: bool,
     (level, width): (usize, usize),
@@ -286,7 +286,8 @@ fn write<'a>(
 ) {
     let Some((&length, inner)) = shape.split_first() else {
         let text = texts.next().map_or("", |text| text);
-        written.push_str(&format!("{text:>width$}"));
+        // Writing to a text doesn't fail.
+        let _ = write!(written, "{text:>width$}");
         return;
     };
     written.push('[');
@@ -300,7 +301,7 @@ fn write<'a>(
             }
         }
         match index {
-            Some(_) => write(inner, is_whole, (level + 1, width), texts, written),
+            Some(_) => nest(inner, is_whole, (level + 1, width), texts, written),
             None => written.push_str("..."),
         }
     }
@@ -345,7 +346,10 @@ mod tests {
             text(&array(&[2, 12])).lines().next_back(),
             Some(" [ 6.0  6.5  7.0  7.5  8.0  8.5  9.0  9.5 10.0 10.5 11.0 11.5]]")
         );
-        assert_eq!(text(&array(&[1001])), "[  0.0   0.5   1.0 ... 499.0 499.5 500.0]");
+        assert_eq!(
+            text(&array(&[1001])),
+            "[  0.0   0.5   1.0 ... 499.0 499.5 500.0]"
+        );
         assert_eq!(text(&array(&[1001, 2])).lines().nth(3), Some(" ..."));
     }
 
@@ -391,10 +395,7 @@ mod tests {
             pair("(3, -1)", "{\"quot\":3,\"rem\":-1}")
         );
         let mut bytes = [1.0_f32.to_ne_bytes(), (-2.0_f32).to_ne_bytes()].concat();
-        assert_eq!(
-            read(&DType::C64, &bytes),
-            pair("1.0-2.0j", "[1.0,-2.0]")
-        );
+        assert_eq!(read(&DType::C64, &bytes), pair("1.0-2.0j", "[1.0,-2.0]"));
         bytes.pop();
         assert_eq!(
             read(&DType::C64, &bytes),

@@ -2,9 +2,11 @@
 
 #![allow(unsafe_code)]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use mapcall::array::{Array, Layout};
+use mapcall::array::layout::Order;
+use mapcall::array::map::available_memory;
+use mapcall::array::{Array, Element, Layout};
 use mapcall::contract::{Contract, Rule};
 use mapcall::{Arg, Function};
 use same_file::Handle;
@@ -64,10 +66,37 @@ pub(super) fn open(
             _ => None,
         };
         // SAFETY: the files are the caller's; what others write meanwhile is theirs to know.
-        let opened = unsafe { value.open(contract, position)? };
+        let opened = match unsafe { value.open(contract, position)? } {
+            Opened::Input(array) => Opened::Input(aligned(array)),
+            opened => opened,
+        };
         Ok(Some(Given { opened, file }))
     };
     values.into_iter().enumerate().map(open).collect()
+}
+
+/// An array that C can read: members of a `.npz` mostly begin at odd places, and are copied, unless
+/// they are larger than memory.
+fn aligned(array: Array) -> Array {
+    let copied = match array.dtype().itemsize() {
+        _ if array.is_aligned() => None,
+        2 => copy::<[u8; 2]>(&array),
+        4 => copy::<[u8; 4]>(&array),
+        8 => copy::<[u8; 8]>(&array),
+        16 => copy::<[u8; 16]>(&array),
+        _ => None,
+    };
+    copied.unwrap_or(array)
+}
+
+fn copy<T: Element>(array: &Array) -> Option<Array> {
+    if available_memory().is_some_and(|free| array.layout().nbytes() as u64 > free) {
+        return None;
+    }
+    let mut copy = Array::zeros(array.dtype().clone(), array.shape(), Order::C).ok()?;
+    let view = array.view::<T>().ok()?;
+    copy.view_mut::<T>().ok()?.assign(&view);
+    Some(copy)
 }
 
 /// Whether an array has axes that its parameter has no brackets for.
@@ -104,6 +133,8 @@ pub(super) fn check_apart(
         for (other, other_array, other_file) in files() {
             if other != position
                 && is_same_file(file.path(), other_file.path())
+                // A copy doesn't change meanwhile.
+                && other_array.file_offset().is_some()
                 && may_share(array, other_array)
             {
                 return Err(OutputError::Shared {
@@ -130,10 +161,18 @@ pub(super) fn check_apart(
     Ok(())
 }
 
-/// Whether two names lead to one file, as far as the system tells.
+/// Whether two names lead to one file, or will.
 pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
-    let handles = (Handle::from_path(one), Handle::from_path(other));
-    matches!(handles, (Ok(one), Ok(other)) if one == other)
+    let is_one = |one: &Path, other: &Path| {
+        let handles = (Handle::from_path(one), Handle::from_path(other));
+        matches!(handles, (Ok(one), Ok(other)) if one == other)
+    };
+    let folder = |path: &Path| match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    is_one(one, other)
+        || (one.file_name() == other.file_name() && is_one(&folder(one), &folder(other)))
 }
 
 /// Whether two arrays of one file share a byte of it.

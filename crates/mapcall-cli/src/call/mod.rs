@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use mapcall::array::{Array, DType, Mode};
-use mapcall::batch::Stream;
+use mapcall::array::{Array, Mode};
+use mapcall::batch::{Shape, Stream};
 use mapcall::contract::Contract;
 use mapcall::{Arg, CallError, Function, Success};
 
@@ -42,7 +42,7 @@ const MOST_SHOWN: usize = 64 << 20;
 ///
 /// mapcall call libm.so.6 'double cos(double x)' x=angles.npy -o out.npy --threads 0
 #[derive(Args)]
-#[expect(clippy::doc_markdown, reason = "--help shows it as it stands")]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command")]
 pub(crate) struct Arguments {
     /// The library: a path, a file name (libm.so.6) or a bare name (m)
     #[arg(value_name = "LIB")]
@@ -54,7 +54,8 @@ pub(crate) struct Arguments {
     /// The arguments: numbers, texts, NULL, and files as x.npy, x.npz:MEMBER,
     /// raw.bin:DTYPE[:SHAPE], each with a range as in x.npy[0:1000]
     ///
-    /// The lengths of arrays are inferred. `mapcall info --help` says more of files.
+    /// The lengths of arrays are inferred. Members of a .npz that are read are copied into memory
+    /// if C can't read them where they lie. `mapcall info --help` says more of files.
     #[arg(value_name = "NAME=VALUE")]
     values: Vec<OsString>,
     /// Write an output to a new .npy file; its name may be left out if there is only one, and that
@@ -296,7 +297,9 @@ fn batch(
     let mask = mask.map(Arg::from);
     let started = Instant::now();
     let made = function.map(&inputs, &mut outputs).outputs()?;
-    let sizes = made.iter().map(|made| made.as_ref().map_or(0, bytes));
+    let sizes = made
+        .iter()
+        .map(|made| made.as_ref().map_or(0, Shape::nbytes));
     let sizes: Vec<usize> = sizes.collect();
     places.check_sizes(contract, &sizes, MOST_SHOWN)?;
 
@@ -339,11 +342,11 @@ fn batch(
     report.seconds = started.elapsed().as_secs_f64();
     for ((place, made), output) in places.iter().zip(made).zip(outputs) {
         match (&place.file, made, output.into_array()) {
-            (Some(path), Some((dtype, shape)), _) => report.outputs.push(Made {
+            (Some(path), Some(made), _) => report.outputs.push(Made {
                 name: place.name.clone(),
                 target: Target::File(path.into()),
-                dtype,
-                shape,
+                dtype: made.dtype,
+                shape: made.shape,
             }),
             (None, _, Some(array)) if !place.is_ignored => {
                 report.outputs.push(Made::array(&place.name, array));
@@ -356,13 +359,6 @@ fn batch(
 
 fn nbytes(array: &Array) -> usize {
     array.layout().nbytes()
-}
-
-fn bytes((dtype, shape): &(DType, Vec<usize>)) -> usize {
-    let lengths = shape.iter();
-    lengths.fold(dtype.itemsize(), |bytes, &length| {
-        bytes.saturating_mul(length)
-    })
 }
 
 /// What a batch reads, and what it writes.
@@ -403,10 +399,12 @@ fn left(function: &Function, places: &Places, written: &[PathBuf]) -> String {
     let partial = list(&mut written.iter().map(PathBuf::as_path));
     let mut words = format!("{}: interrupted", function.name());
     if !missing.is_empty() {
-        words += &format!("; not written: {missing}");
+        words.push_str("; not written: ");
+        words.push_str(&missing);
     }
     if !partial.is_empty() {
-        words += &format!("; written in part: {partial}");
+        words.push_str("; written in part: ");
+        words.push_str(&partial);
     }
     words
 }

@@ -85,34 +85,35 @@ impl Places {
             });
         }
         let names = self.names().join(", ");
-        let named = split_name(text).filter(|(name, _)| is_identifier(name));
-        let (place, path) = match &named {
-            Some((name, path)) => {
-                let place = self.0.iter_mut().find(|place| place.name == *name);
-                let unknown = || OutputError::Unknown {
-                    function: function(),
-                    name: (*name).to_owned(),
-                    names,
-                };
-                (place.ok_or_else(unknown)?, Path::new(path))
-            }
-            None => {
-                let wanted = |place: &&mut Place| !(place.is_given || place.is_ignored);
-                let mut candidates = self.0.iter_mut().filter(wanted);
-                match (candidates.next(), candidates.next()) {
-                    (Some(only), None) => (only, Path::new(text)),
-                    (None, _) => {
-                        return Err(OutputError::None {
-                            function: function(),
-                        });
-                    }
-                    (Some(_), Some(_)) => {
-                        return Err(OutputError::Unnamed {
-                            function: function(),
-                            text: text.to_owned(),
-                            names,
-                        });
-                    }
+        let assigned = split_name(text).filter(|(name, _)| is_identifier(name));
+        let (place, path) = if let Some((name, path)) = &assigned {
+            let place = self.0.iter_mut().find(|place| place.name == *name);
+            let unknown = || OutputError::Unknown {
+                function: function(),
+                name: (*name).to_owned(),
+                names,
+            };
+            (place.ok_or_else(unknown)?, Path::new(path))
+        } else {
+            let wanted = |place: &&mut Place| !(place.is_given || place.is_ignored);
+            let given = self.0.iter().find(|place| place.is_given);
+            let given = given.map(|place| place.name.clone());
+            let mut candidates = self.0.iter_mut().filter(wanted);
+            match (candidates.next(), candidates.next()) {
+                (Some(only), None) => (only, Path::new(text)),
+                (None, _) => {
+                    let function = function();
+                    return Err(match given {
+                        Some(name) => OutputError::Given { function, name },
+                        None => OutputError::None { function },
+                    });
+                }
+                (Some(_), Some(_)) => {
+                    return Err(OutputError::Unnamed {
+                        function: function(),
+                        text: text.to_owned(),
+                        names,
+                    });
                 }
             }
         };
@@ -142,7 +143,7 @@ impl Places {
         let others = self.0.iter().filter(|other| other.name != name);
         for other in others {
             if let Some(taken) = &other.file
-                && (*taken == path || is_same_file(taken, &path))
+                && is_same_file(taken, &path)
             {
                 return Err(OutputError::Same {
                     function: function(),

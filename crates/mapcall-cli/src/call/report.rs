@@ -73,9 +73,7 @@ impl Report {
                     address.map_or(0, |address| address.addr().get()),
                 ))
             }
-            Value::Record { dtype, bytes } => {
-                Some(Returned::Element(Element::read(dtype, bytes)))
-            }
+            Value::Record { dtype, bytes } => Some(Returned::Element(Element::read(dtype, bytes))),
             _ => None,
         };
         Self {

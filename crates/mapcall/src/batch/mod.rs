@@ -201,7 +201,9 @@ impl<'a, 'b> Batch<'a, 'b> {
     /// let x = [12.0, 0.5, -3.0];
     /// let mut outputs = [Arg::Out, Arg::Out];
     /// let made = frexp.map(&[Arg::from(&x)], &mut outputs).outputs()?;
-    /// assert_eq!(made, [Some((DType::F64, vec![3])), Some((DType::I32, vec![3, 1]))]);
+    /// let exponents = made[1].as_ref().unwrap();
+    /// assert_eq!((&exponents.dtype, &exponents.shape[..]), (&DType::I32, &[3, 1][..]));
+    /// assert_eq!(exponents.nbytes(), 12);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -210,7 +212,7 @@ impl<'a, 'b> Batch<'a, 'b> {
     /// # Errors
     ///
     /// [`CallError::Argument`].
-    pub fn outputs(&self) -> Result<Vec<Option<(DType, Vec<usize>)>>, CallError> {
+    pub fn outputs(&self) -> Result<Vec<Option<Shape>>, CallError> {
         let contract = self.function.contract();
         let mut frame = Frame::new(contract.words());
         let mut check = Check::broadcasting(contract, frame.words());
@@ -220,7 +222,10 @@ impl<'a, 'b> Batch<'a, 'b> {
         let mut index = 0;
         while let Some(output) = check.output(index) {
             if let Some(place) = made.get_mut(output_index(contract, output.role)) {
-                *place = Some((output.dtype(contract), output.shape.to_vec()));
+                *place = Some(Shape {
+                    dtype: output.dtype(contract),
+                    shape: output.shape.to_vec(),
+                });
             }
             index += 1;
         }
@@ -345,6 +350,29 @@ impl<'a, 'b> Batch<'a, 'b> {
             mask_argument(check, contract, mask)?;
         }
         Ok(())
+    }
+}
+
+/// What an output of a batch will be.
+///
+/// See [`Batch::outputs`] for an example.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shape {
+    /// What an element is.
+    pub dtype: DType,
+    /// The lengths of the axes, those of the batch first.
+    pub shape: Vec<usize>,
+}
+
+impl Shape {
+    /// How many bytes that is; what no memory can hold is the most that a number can say.
+    #[must_use]
+    pub fn nbytes(&self) -> usize {
+        let lengths = self.shape.iter();
+        lengths.fold(self.dtype.itemsize(), |bytes, &length| {
+            bytes.saturating_mul(length)
+        })
     }
 }
 

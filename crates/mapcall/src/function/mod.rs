@@ -293,12 +293,7 @@ impl Function {
         Ok(self.rebound(self.0.success, self.0.extents.clone(), contract))
     }
 
-    fn rebound(
-        &self,
-        success: Success,
-        extents: Vec<(usize, Scalar)>,
-        contract: Contract,
-    ) -> Self {
+    fn rebound(&self, success: Success, extents: Vec<(usize, Scalar)>, contract: Contract) -> Self {
         Self(Arc::new(Bound {
             contract,
             address: self.0.address,
