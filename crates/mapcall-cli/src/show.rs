@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use half::f16;
 use mapcall::array::dtype::ScalarType;
@@ -239,17 +239,32 @@ pub(crate) fn text(array: &Array) -> String {
     let is_whole = array.layout().size() <= MOST;
     let mut texts = Vec::new();
     gather(array, is_whole, &mut texts);
-    let width = texts.iter().map(|text| text.chars().count()).max();
-    let mut texts = texts.iter();
+    align(&mut texts);
     let mut written = String::new();
-    nest(
-        array.shape(),
-        is_whole,
-        (1, width.unwrap_or_default()),
-        &mut texts,
-        &mut written,
-    );
+    nest(array.shape(), is_whole, 1, &mut texts.iter(), &mut written);
     written
+}
+
+/// Gives all the same width, with the points below each other.
+fn align(texts: &mut [String]) {
+    let around = |text: &str| {
+        let point = text.find('.').unwrap_or(text.len());
+        let (left, right) = text.split_at(point);
+        (left.chars().count(), right.chars().count())
+    };
+    let widths = texts.iter().map(|text| around(text));
+    let (before, behind) = widths.fold((0, 0), |(before, behind), (left, right)| {
+        (before.max(left), behind.max(right))
+    });
+    for text in texts {
+        let (left, right) = around(text);
+        *text = [
+            &" ".repeat(before - left),
+            &**text,
+            &" ".repeat(behind - right),
+        ]
+        .concat();
+    }
 }
 
 /// The indices along an axis that are shown; `None` stands for those that are not.
@@ -280,14 +295,12 @@ fn gather(array: &Array, is_whole: bool, texts: &mut Vec<String>) {
 fn nest<'a>(
     shape: &[usize],
     is_whole: bool,
-    (level, width): (usize, usize),
+    level: usize,
     texts: &mut impl Iterator<Item = &'a String>,
     written: &mut String,
 ) {
     let Some((&length, inner)) = shape.split_first() else {
-        let text = texts.next().map_or("", |text| text);
-        // Writing to a text doesn't fail.
-        let _ = write!(written, "{text:>width$}");
+        written.push_str(texts.next().map_or("", |text| text));
         return;
     };
     written.push('[');
@@ -301,7 +314,7 @@ fn nest<'a>(
             }
         }
         match index {
-            Some(_) => nest(inner, is_whole, (level + 1, width), texts, written),
+            Some(_) => nest(inner, is_whole, level + 1, texts, written),
             None => written.push_str("..."),
         }
     }

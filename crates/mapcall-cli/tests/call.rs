@@ -276,7 +276,7 @@ fn batches_without_files_are_shown() {
     for (arguments, printed) in [
         (
             &["m", COS, "x=short.npy"][..],
-            "[       1.0 0.87758256 0.54030231]\n",
+            "[1.0        0.87758256 0.54030231]\n",
         ),
         (
             &["m", "double fabs(double x)", "x=grid.npy"],
@@ -349,14 +349,21 @@ int abs(side j);";
     assert_eq!(with(&["c", "abs", "j=2"]), "2\n");
 }
 
-#[test]
-fn bad_input_has_one_line_and_leaves_nothing() {
-    let directory = files();
-    let out = ["-o", "out.npy"];
+/// Each has code 2, says that, and leaves all files as they are.
+fn refuses(directory: &TempDir, cases: &[(&[&str], &str)]) {
     let before = names(directory.path());
-    for (arguments, message) in [
+    for (arguments, message) in cases {
+        let words = refused(&mut call(directory.path(), arguments));
+        assert_eq!(words, format!("error: {message}\n"), "{arguments:?}");
+        assert_eq!(names(directory.path()), before, "{arguments:?}");
+    }
+}
+
+#[test]
+fn bad_prototypes_have_one_line() {
+    let cases = [
         (
-            &["m", "cos", "x=1"][..],
+            &["m", "cos", "x=1", "-o", "out.npy"][..],
             "expected a prototype, got only the name cos; write it as in 'double cos(double x)', or \
              name a header that declares it with --header",
         ),
@@ -379,8 +386,16 @@ fn bad_input_has_one_line_and_leaves_nothing() {
             "the prototype, column 32: `printf` takes a variable number of arguments, which can't be \
              checked; wrap the call that you need in a C function with fixed parameters",
         ),
+    ];
+    refuses(&files(), &cases);
+}
+
+#[test]
+fn bad_arguments_have_one_line() {
+    let directory = files();
+    let cases = [
         (
-            &["m", COS, "x=1", "--check", "zero"],
+            &["m", COS, "x=1", "--check", "zero"][..],
             "cos: expected a function that returns an integer, got one that returns double",
         ),
         (&["m", COS], "cos: x: expected double, got nothing; give x"),
@@ -447,19 +462,21 @@ fn bad_input_has_one_line_and_leaves_nothing() {
             &["m", COS, "x=short.npy", "--where", "x.npy"],
             "cos: where: expected an array of bool, got an array of float32; convert it to bool",
         ),
-    ] {
+    ];
+    refuses(&directory, &cases);
+    let with_output = |(arguments, message): &(&[&'static str], &'static str)| {
         let is_given = arguments
             .iter()
-            .any(|text| text.starts_with("y=") && arguments[0] == LIBRARY);
-        let mut command = call(directory.path(), arguments);
-        let words = refused(if is_given {
-            &mut command
-        } else {
-            command.args(out)
-        });
-        assert_eq!(words, format!("error: {message}\n"), "{arguments:?}");
-        assert_eq!(names(directory.path()), before, "{arguments:?}");
-    }
+            .any(|text| text.starts_with("y=y") || *text == LIBRARY);
+        let arguments = [arguments, &["-o", "out.npy"][..]].concat();
+        (!is_given).then_some((arguments, *message))
+    };
+    let cases: Vec<_> = cases.iter().filter_map(with_output).collect();
+    let cases: Vec<(&[&str], &str)> = cases
+        .iter()
+        .map(|(arguments, message)| (&arguments[..], *message))
+        .collect();
+    refuses(&directory, &cases);
     numpy(
         directory.path(),
         "assert np.load('y.npy').tolist() == [1] * 4",
@@ -479,8 +496,7 @@ fn outputs_have_places() {
         .unwrap()
         .set_len(1 << 30)
         .unwrap();
-    let before = names(directory.path());
-    for (arguments, message) in [
+    let cases = [
         (
             &["m", COS, "x=short.npy", "-o", "out"][..],
             "cos: return: expected a file that ends in .npy, got \"out\"; write out.npy",
@@ -561,11 +577,8 @@ fn outputs_have_places() {
             "strerror: expected one call, as no array can hold results of type const char *, got a \
              batch; call it once for each item",
         ),
-    ] {
-        let words = refused(&mut call(directory.path(), arguments));
-        assert_eq!(words, format!("error: {message}\n"), "{arguments:?}");
-        assert_eq!(names(directory.path()), before, "{arguments:?}");
-    }
+    ];
+    refuses(&directory, &cases);
 }
 
 #[test]
