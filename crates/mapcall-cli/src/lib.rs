@@ -43,7 +43,7 @@ const FAILED: u8 = 1;
 const SIGNALLED: u8 = 128;
 
 /// What the exit codes mean.
-const EXIT_CODES: [(&str, &str); 4] = [
+const EXIT_CODES: [(&str, &str); 5] = [
     ("0", "success, also when nobody reads the output to its end"),
     ("1", "a function that was called says that it failed"),
     (
@@ -51,6 +51,7 @@ const EXIT_CODES: [(&str, &str); 4] = [
         "bad input: one line on the standard error output says what to do",
     ),
     ("130", "interrupted"),
+    ("143", "terminated by SIGTERM, tidily"),
 ];
 
 /// C functions in shared libraries, by their prototypes.
