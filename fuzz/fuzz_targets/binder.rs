@@ -7,7 +7,8 @@ use libfuzzer_sys::fuzz_target;
 use mapcall::Prototype;
 use mapcall::array::DType;
 use mapcall::contract::{
-    ArgumentError, ArrayRule, Check, Contract, ExtentRule, Memory, PointerRule, Rule, Scalar,
+    ArgumentError, ArrayRule, Check, Contract, ExtentRule, Loops, Memory, Output, PointerRule,
+    Role, Rule, Scalar, Track,
 };
 
 /// The frame of a call is no larger, whatever the prototype says.
@@ -28,28 +29,44 @@ fuzz_target!(|data: &[u8]| {
     for _ in 0..8 {
         let mut frame = vec![0; contract.words()];
         let mut given = Vec::new();
-        let mut check = Check::new(&contract, &mut frame);
-        let outputs = match tell(&contract, &mut check, &mut choices, &mut given) {
-            Ok(()) => outputs(&check),
-            Err(error) => {
-                assert!(error.to_string().starts_with(&contract.prototype().name));
-                continue;
-            }
+        let is_batch = choices.next() % 2 == 0;
+        let mut check = if is_batch {
+            Check::broadcasting(&contract, &mut frame)
+        } else {
+            Check::new(&contract, &mut frame)
         };
+        let told = tell(&contract, &mut check, &mut choices, is_batch, &mut given);
+        if let Err(error) = told.and_then(|()| check.settle()) {
+            assert!(error.to_string().starts_with(&contract.prototype().name));
+            continue;
+        }
+        let outputs = outputs(&check);
+        match check.into_loops() {
+            Some(loops) => verify_loops(&contract, loops, &outputs),
+            None => verify_apart(&contract, &given),
+        }
         verify(&contract, &frame, &given, &outputs);
     }
 });
 
-/// An array that was given: position, address and shape.
+/// An array that was given: position, address, and the shape of one call's item.
 type Given = (usize, usize, Vec<usize>);
+
+/// An output is made where no array lies, if it isn't too large for the brute force here.
+const PLACE: usize = 1 << 40;
 
 /// Gives arguments in the order of the parameters.
 fn tell(
     contract: &Contract,
     check: &mut Check<'_>,
     choices: &mut Choices<'_>,
+    is_batch: bool,
     given: &mut Vec<Given>,
 ) -> Result<(), Box<ArgumentError>> {
+    if is_batch && contract.returned().is_some() && choices.next() % 4 == 0 {
+        let rule = contract.returned().expect("it was just seen");
+        values(check, choices, Role::Result, rule)?;
+    }
     for (position, rule) in contract.rules().iter().enumerate() {
         assert!(!contract.expected(position).is_empty());
         let choice = choices.next();
@@ -57,11 +74,21 @@ fn tell(
             Rule::Inferred(inferred) if choice % 4 == 0 => {
                 check.inferred(position, *inferred, choices.scalar())?;
             }
+            Rule::Number(_) | Rule::Record { .. } if is_batch && choice % 4 == 0 => {
+                match contract.scalar(position) {
+                    Some(rule) => values(check, choices, Role::Parameter(position), rule)?,
+                    None => {
+                        let refused = check.values(position, memory(0, &[], &[])).is_err();
+                        assert!(refused, "one that measures, or that nothing can hold");
+                        return check.leave_out(position);
+                    }
+                }
+            }
             Rule::Number(number) if choice % 16 > 0 => {
                 check.number(position, *number, choices.scalar())?;
             }
             Rule::Array(rule) if choice % 8 > 0 => {
-                array(contract, check, choices, (position, rule), given)?;
+                array(contract, check, choices, (position, rule), is_batch, given)?;
             }
             Rule::Pointer(rule) if choice % 8 > 0 => {
                 pointer(contract, check, choices, (position, rule))?;
@@ -71,7 +98,39 @@ fn tell(
             _ => check.leave_out(position)?,
         }
     }
-    check.settle()
+    if is_batch && choices.next() % 4 == 0 {
+        let (shape, strides) = choices.axes(1);
+        check.mask(memory(choices.address(1), &shape, &strides));
+    }
+    Ok(())
+}
+
+fn memory<'a>(address: usize, shape: &'a [usize], strides: &'a [isize]) -> Memory<'a> {
+    Memory {
+        address: std::ptr::without_provenance_mut(address),
+        shape,
+        strides,
+        is_contiguous: false,
+        is_writeable: true,
+    }
+}
+
+/// A value for each call.
+fn values(
+    check: &mut Check<'_>,
+    choices: &mut Choices<'_>,
+    role: Role,
+    rule: &ArrayRule,
+) -> Result<(), Box<ArgumentError>> {
+    let (shape, strides) = choices.axes(rule.dtype.itemsize());
+    let memory = Memory {
+        is_writeable: choices.next() % 16 > 0,
+        ..memory(choices.address(rule.alignment), &shape, &strides)
+    };
+    match role {
+        Role::Parameter(position) => check.values(position, memory),
+        _ => check.result(memory),
+    }
 }
 
 fn array(
@@ -79,20 +138,31 @@ fn array(
     check: &mut Check<'_>,
     choices: &mut Choices<'_>,
     (position, rule): (usize, &ArrayRule),
+    is_batch: bool,
     given: &mut Vec<Given>,
 ) -> Result<(), Box<ArgumentError>> {
     let dtype = choices.dtype(&rule.dtype);
     rule.check_dtype(&dtype)
         .map_err(|problem| contract.refuse(position, problem))?;
     let rank = choices.rank(rule.rank());
-    let shape: Vec<usize> = (0..rank).map(|_| choices.length()).collect();
-    let strides = c_strides(&shape, dtype.itemsize());
+    let core: Vec<usize> = (0..rank).map(|_| choices.length()).collect();
+    let item = core
+        .iter()
+        .try_fold(dtype.itemsize(), |size, &length| size.checked_mul(length));
+    let (mut shape, mut strides) = if is_batch && choices.next() % 2 == 0 {
+        choices.axes(item.unwrap_or(1))
+    } else {
+        Default::default()
+    };
+    let has_axes = !shape.is_empty();
+    shape.extend(&core);
+    strides.extend(c_strides(&core, dtype.itemsize()));
     let address = choices.address(rule.alignment);
     let memory = Memory {
         address: std::ptr::without_provenance_mut(address),
         shape: &shape,
         strides: &strides,
-        is_contiguous: choices.next() % 16 > 0,
+        is_contiguous: choices.next() % 16 > 0 && !has_axes,
         is_writeable: choices.next() % 16 > 0,
     };
     if choices.next() % 4 > 0 {
@@ -100,8 +170,10 @@ fn array(
     } else {
         check.array_unchecked(position, rule, memory)?;
     }
-    assert!(memory.is_contiguous && (memory.is_writeable || rule.is_const));
-    given.push((position, address, shape));
+    assert!(memory.is_contiguous || is_batch);
+    assert!(memory.is_writeable || rule.is_const);
+    let core = shape.split_off(shape.len() - rule.rank());
+    given.push((position, address, core));
     Ok(())
 }
 
@@ -126,15 +198,88 @@ fn pointer(
     check.pointer(position, rule, memory)
 }
 
-fn outputs(check: &Check<'_>) -> Vec<(usize, Vec<usize>)> {
-    let outputs = (0..).map_while(|index| check.output(index));
-    outputs
-        .map(|(position, shape)| (position, shape.to_vec()))
-        .collect()
+fn outputs(check: &Check<'_>) -> Vec<Output> {
+    (0..).map_while(|index| check.output(index)).collect()
+}
+
+/// A batch that was let through: each call writes what no other one reads or writes.
+fn verify_loops(contract: &Contract, mut loops: Loops, outputs: &[Output]) {
+    let shape = loops.shape().to_vec();
+    let mut order = loops.order_of_axes().to_vec();
+    order.sort_unstable();
+    assert_eq!(order, (0..shape.len()).collect::<Vec<_>>());
+    for track in loops.tracks() {
+        assert_eq!(track.strides.len(), shape.len());
+    }
+    let calls = shape
+        .iter()
+        .try_fold(1_usize, |calls, &length| calls.checked_mul(length));
+    let calls = calls.expect("calls can be counted");
+    if calls > 64 {
+        return;
+    }
+    for (index, output) in outputs.iter().enumerate() {
+        assert!(output.shape.starts_with(&shape));
+        let strides = vec![1; shape.len()];
+        let address = std::ptr::without_provenance_mut(PLACE * (index + 1));
+        // The strides don't matter: nobody else lies there.
+        loops.place(contract, output.role, address, &strides, 0);
+    }
+    let items: Vec<(&Track, Vec<usize>)> = loops
+        .tracks()
+        .iter()
+        .map(|track| (track, starts(track, &shape)))
+        .collect();
+    for (index, (one, starts)) in items.iter().enumerate() {
+        for (other_index, (other, other_starts)) in items.iter().enumerate() {
+            if !one.is_written || one.size.max(other.size) > 1 << 20 {
+                continue;
+            }
+            for (call, &start) in starts.iter().enumerate() {
+                for (other_call, &other_start) in other_starts.iter().enumerate() {
+                    let is_same_call = call == other_call;
+                    if is_same_call && (index == other_index || !is_apart(contract, one, other)) {
+                        continue;
+                    }
+                    let is_before = start.wrapping_add(one.size) <= other_start;
+                    let is_behind = other_start.wrapping_add(other.size) <= start;
+                    let is_nothing = one.size == 0 || other.size == 0;
+                    assert!(is_nothing || is_before || is_behind, "{one:?} {other:?}");
+                }
+            }
+        }
+    }
+}
+
+/// Where the items of a track start, in the order of the calls.
+fn starts(track: &Track, shape: &[usize]) -> Vec<usize> {
+    let mut starts = vec![track.address.addr()];
+    for (&length, &stride) in shape.iter().zip(&track.strides) {
+        let along = |&start: &usize| {
+            (0..length)
+                .map(move |step| start.wrapping_add_signed(stride.wrapping_mul(step.cast_signed())))
+        };
+        starts = starts.iter().flat_map(along).collect();
+    }
+    starts
+}
+
+/// Whether `restrict` forbids two to share memory even within a call.
+fn is_apart(contract: &Contract, one: &Track, other: &Track) -> bool {
+    let array = |track: &Track| match track.role {
+        Role::Parameter(position) if contract.rules()[position].array().is_some() => {
+            Some(&contract.prototype().parameters[position])
+        }
+        _ => None,
+    };
+    let pair = array(one).zip(array(other));
+    pair.is_some_and(|(one, other)| {
+        (one.is_restrict || other.is_restrict) && !(one.is_const && other.is_const)
+    })
 }
 
 /// What was let through is what the prototype says, worked out in the plainest way.
-fn verify(contract: &Contract, frame: &[u64], given: &[Given], outputs: &[(usize, Vec<usize>)]) {
+fn verify(contract: &Contract, frame: &[u64], given: &[Given], outputs: &[Output]) {
     let layout = contract.trampoline().layout();
     let passed = |position| frame[layout.parameter(position)];
     let inferred: Vec<u64> = contract
@@ -144,10 +289,17 @@ fn verify(contract: &Contract, frame: &[u64], given: &[Given], outputs: &[(usize
         .filter(|(_, rule)| matches!(rule, Rule::Inferred(_)))
         .map(|(position, _)| passed(position))
         .collect();
+    let made = outputs.iter().filter_map(|output| match output.role {
+        Role::Parameter(position) => Some((
+            position,
+            output.shape.get(output.order.len()..).unwrap_or_default(),
+        )),
+        _ => None,
+    });
     let shapes = given
         .iter()
-        .map(|(position, _, shape)| (*position, shape))
-        .chain(outputs.iter().map(|(position, shape)| (*position, shape)));
+        .map(|(position, _, shape)| (*position, &shape[..]))
+        .chain(made);
     for (position, shape) in shapes {
         let rule = contract.rules()[position]
             .array()
@@ -166,6 +318,10 @@ fn verify(contract: &Contract, frame: &[u64], given: &[Given], outputs: &[(usize
     for (position, address, _) in given {
         assert_eq!(passed(*position), *address as u64);
     }
+}
+
+/// One call that was let through.
+fn verify_apart(contract: &Contract, given: &[Given]) {
     for (index, one) in given.iter().enumerate() {
         for other in &given[index + 1..] {
             assert!(!clash(contract, one, other));
@@ -223,6 +379,25 @@ impl Choices<'_> {
             246..252 => isize::MAX.cast_unsigned() - 1,
             choice => 1 << (choice % 63),
         }
+    }
+
+    /// Axes of a batch: items that follow each other, mostly, or lie in disorder.
+    fn axes(&mut self, itemsize: usize) -> (Vec<usize>, Vec<isize>) {
+        let ndim = self.next() % 4;
+        let shape: Vec<usize> = (0..ndim).map(|_| self.length()).collect();
+        let mut strides = c_strides(&shape, itemsize);
+        for stride in &mut strides {
+            match self.next() {
+                0..32 => *stride = 0,
+                32..64 => *stride = stride.wrapping_neg(),
+                64..80 => *stride = stride.wrapping_mul(3),
+                choice @ 80..96 => *stride = isize::from(choice) - 88,
+                96 => *stride = isize::MIN,
+                97 => *stride = isize::MAX,
+                _ => {}
+            }
+        }
+        (shape, strides)
     }
 
     fn scalar(&mut self) -> Scalar {

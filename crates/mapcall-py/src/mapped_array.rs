@@ -344,12 +344,12 @@ pub(crate) fn guard<'py>(
 ) -> *mut PyObject {
     // SAFETY: the interpreter calls slots attached.
     let py = unsafe { Python::assume_attached() };
-    match catch_unwind(AssertUnwindSafe(|| body(py))) {
-        Ok(Ok(object)) => return object.into_ptr(),
-        Ok(Err(error)) => error.restore(py),
-        Err(panic) => panicked(&*panic).restore(py),
-    }
-    ptr::null_mut()
+    let raise = |error: PyErr| {
+        error.restore(py);
+        ptr::null_mut()
+    };
+    let slot = || body(py).map_or_else(raise, Bound::into_ptr);
+    catch_unwind(AssertUnwindSafe(slot)).unwrap_or_else(|panic| raise(panicked(&*panic)))
 }
 
 /// A panic as Python's exception.

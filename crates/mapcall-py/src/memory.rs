@@ -10,7 +10,9 @@ use std::slice;
 
 use mapcall_array::layout::{Dims, Order};
 use mapcall_array::{Buffer, Layout};
-use numpy::npyffi::{NPY_ARRAY_WRITEABLE, PyArrayObject, PyArrayObject_fields, npy_intp};
+use numpy::npyffi::{
+    NPY_ARRAY_OWNDATA, NPY_ARRAY_WRITEABLE, PyArrayObject, PyArrayObject_fields, npy_intp,
+};
 use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -39,6 +41,11 @@ pub(crate) fn strides(array: &Bound<'_, PyUntypedArray>) -> Dims<npy_intp> {
 /// Whether NumPy lets an array be written to.
 pub(crate) fn is_writeable(array: &Bound<'_, PyUntypedArray>) -> bool {
     fields(array).flags & NPY_ARRAY_WRITEABLE != 0
+}
+
+/// Whether NumPy has allocated the memory for this array, and no other.
+pub(crate) fn owns_data(array: &Bound<'_, PyUntypedArray>) -> bool {
+    fields(array).flags & NPY_ARRAY_OWNDATA != 0
 }
 
 fn fields<'a>(array: &'a Bound<'_, PyUntypedArray>) -> &'a PyArrayObject_fields {

@@ -28,159 +28,11 @@ use proptest::prelude::*;
 use proptest::test_runner::{TestError, TestRunner};
 use tempfile::TempDir;
 
-use c_calls::{Case, Functions, Numbers, compile, libffi, open, symbol, trampoline, types};
-
-/// Whether all values can be passed here; elsewhere unions and packed structs are refused.
-const ALL_VALUES: bool = cfg!(target_arch = "x86_64");
-
-/// Why some records have no one way to travel on x86-64.
-const DISAGREE: &str = "C compilers disagree on arrays in such a small record";
-
-const SCALARS: &[&str] = &[
-    "_Bool",
-    "char",
-    "signed char",
-    "unsigned char",
-    "short",
-    "unsigned short",
-    "int",
-    "unsigned int",
-    "long",
-    "unsigned long",
-    "long long",
-    "unsigned long long",
-    "enum sign",
-    "void *",
-    "const char *",
-    "_Float16",
-    "float",
-    "double",
-    "long double",
-    "float _Complex",
-    "double _Complex",
-    "long double _Complex",
-];
-
-/// A type: a scalar, or a record by the types of its members.
-#[derive(Clone, Debug)]
-enum Type {
-    Scalar(usize),
-    Record {
-        keyword: &'static str,
-        attribute: &'static str,
-        members: Vec<(Type, Option<usize>)>,
-    },
-}
-
-fn scalar() -> impl Strategy<Value = Type> + Clone {
-    (0..SCALARS.len()).prop_map(Type::Scalar)
-}
-
-/// Records of mostly small members, so that half are small enough for registers.
-fn record() -> impl Strategy<Value = Type> {
-    let small = prop_oneof![
-        3 => (0_usize..SCALARS.len()).prop_map(Type::Scalar),
-        3 => prop::sample::select(vec![1_usize, 3, 4, 6, 15, 16, 17, 19]).prop_map(Type::Scalar),
-    ];
-    small.prop_recursive(3, 12, 5, |inner| {
-        let length = prop_oneof![4 => Just(None), 1 => (1_usize..5).prop_map(Some)];
-        let keyword = prop_oneof![4 => Just("struct"), 1 => Just("union")];
-        let attribute = prop_oneof![8 => Just(""), 1 => Just("__attribute__((packed))")];
-        let members = prop::collection::vec((inner, length), 1..5);
-        (keyword, attribute, members).prop_map(|(keyword, attribute, members)| Type::Record {
-            keyword,
-            attribute,
-            members,
-        })
-    })
-}
-
-fn any_type() -> impl Strategy<Value = Type> {
-    prop_oneof![3 => scalar(), 1 => record()]
-}
-
-#[derive(Clone, Debug)]
-struct Signature {
-    /// `None` for `void`.
-    returns: Option<Type>,
-    parameters: Vec<Type>,
-}
-
-fn signature() -> impl Strategy<Value = Signature> {
-    let parameters = prop_oneof![
-        2 => prop::collection::vec(any_type(), 0..8),
-        1 => prop::collection::vec(scalar(), 12..30),
-        // Ten at least of integers and floats each, interleaved.
-        1 => prop::collection::vec((0_usize..13, 15_usize..18), 10..14).prop_map(|pairs| {
-            let pair = |(a, b)| [Type::Scalar(a), Type::Scalar(b)];
-            pairs.into_iter().flat_map(pair).collect()
-        }),
-    ];
-    (prop::option::weighted(0.9, any_type()), parameters).prop_map(|(returns, parameters)| {
-        Signature {
-            returns,
-            parameters,
-        }
-    })
-}
-
-/// Writes C, and remembers which records it has defined.
-struct Writer {
-    c: String,
-    records: usize,
-}
-
-impl Writer {
-    fn name(&mut self, ctype: &Type) -> String {
-        match ctype {
-            Type::Scalar(index) => SCALARS[*index].into(),
-            Type::Record {
-                keyword,
-                attribute,
-                members,
-            } => {
-                let mut body = String::new();
-                for (i, (member, length)) in members.iter().enumerate() {
-                    let name = self.name(member);
-                    let length = length.map(|n| format!("[{n}]")).unwrap_or_default();
-                    let _ = write!(body, "{name} m{i}{length}; ");
-                }
-                self.records += 1;
-                let name = format!("{keyword} r{}", self.records);
-                let _ = writeln!(
-                    self.c,
-                    "{keyword} r{} {{ {body}}} {attribute};",
-                    self.records
-                );
-                name
-            }
-        }
-    }
-}
-
-fn declarations(signatures: &[Signature]) -> String {
-    let mut writer = Writer {
-        c: "enum sign { MINUS = -1, PLUS = 1 };\n".into(),
-        records: 0,
-    };
-    for (i, signature) in signatures.iter().enumerate() {
-        let returns = match &signature.returns {
-            Some(ctype) => writer.name(ctype),
-            None => "void".into(),
-        };
-        let parameters = signature.parameters.iter().enumerate();
-        let parameters: Vec<_> = parameters
-            .map(|(i, ctype)| format!("{} p{i}", writer.name(ctype)))
-            .collect();
-        let parameters = if parameters.is_empty() {
-            "void".into()
-        } else {
-            parameters.join(", ")
-        };
-        let _ = writeln!(writer.c, "{returns} f{i}({parameters});");
-    }
-    writer.c
-}
+use c_calls::signatures::{declarations, signature};
+use c_calls::{
+    ALL_VALUES, Case, DISAGREE, Functions, Numbers, compile, libffi, open, symbol, trampoline,
+    trampoline_if_any, types,
+};
 
 /// Calls every function through both engines and as a closure; how many each engine was chosen
 /// for.
@@ -189,10 +41,8 @@ fn check(declarations: &str, seed: u64) -> (usize, usize) {
     let mut numbers = Numbers(seed);
     let mut chosen = (0, 0);
     for prototype in &functions.prototypes {
-        let trampoline = match trampoline(prototype) {
-            Err(CallTypeError::ByValue { .. }) if !ALL_VALUES => continue,
-            Err(CallTypeError::ByValue { reason, .. }) if reason == DISAGREE => continue,
-            other => other.unwrap_or_else(|error| panic!("{prototype}: {error}")),
+        let Some(trampoline) = trampoline_if_any(prototype) else {
+            continue;
         };
         let libffi = libffi(prototype);
         match trampoline.engine() {

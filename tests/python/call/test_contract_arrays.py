@@ -161,6 +161,81 @@ def test_memory_of_another_device(c: Counted) -> None:
     )
 
 
+class Refusing:
+    """A tensor whose library has its reasons."""
+
+    error: BaseException
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0
+
+    def __dlpack__(self, **options: Any) -> Any:
+        raise self.error
+
+
+class RefusingInterface(Refusing):
+    @property
+    def __array_interface__(self) -> Any:
+        raise self.error
+
+
+class Negated(DLPack):
+    """As PyTorch's tensors whose minus sign is not in memory yet."""
+
+    def is_neg(self) -> bool:
+        return True
+
+
+NOT_SHARED = "make it one that does, or a copy"
+
+
+def test_what_another_library_does_not_share(c: Counted) -> None:
+    total = c.function(SUM)
+    for given in (Refusing(), RefusingInterface()):
+        for refusal in (BufferError("not now"), ValueError("not now"), RuntimeError("not now")):
+            given.error = refusal
+            error = c.refuses(
+                f"sum: x: expected float64[n], got a {type(given).__name__} that doesn't share its"
+                f" memory (not now); {NOT_SHARED}",
+                total,
+                given,
+            )
+            assert error.__cause__ is refusal
+        for other in (KeyboardInterrupt, SystemExit, MemoryError):
+            given.error = other()
+            with pytest.raises(other):
+                total(given)
+    c.refuses(
+        "sum: x: expected float64[n], got a Negated that doesn't share its memory (its negative bit"
+        f" is set, use tensor.resolve_neg()); {NOT_SHARED}",
+        total,
+        Negated(np.arange(4.0)),
+    )
+
+
+def test_tensors_that_are_not_what_is_in_memory(c: Counted) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    total, float64 = c.function(SUM), torch.float64
+    given = torch.arange(4, dtype=float64)
+    assert total(given[1:3]) == 3
+    negated = torch.ones(1, dtype=torch.complex128).mul(1 + 2j).conj().imag
+    assert total(negated.resolve_neg()) == -2
+    freed = torch.ones(3, dtype=float64)
+    freed.untyped_storage().resize_(0)
+    for wrong, reason in (
+        (negated, "negative bit"),
+        (freed, "it has no memory"),
+        (given.clone().requires_grad_(), "require gradient"),
+        (given.to_sparse(), "layout"),
+        (given.to("meta"), "meta"),
+        (given.bfloat16(), "dtype"),
+    ):
+        before = c.called
+        with pytest.raises(mapcall.ArgumentError, match=f"got a Tensor that .*{reason}"):
+            total(wrong)
+        assert c.called == before
+
+
 def readonly() -> list[Any]:
     x = np.arange(4.0)
     x.flags.writeable = False

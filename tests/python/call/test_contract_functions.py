@@ -114,7 +114,8 @@ class TestAttributes:
     def test_inspect_many(self, c: Counted) -> None:
         signature = inspect.signature(c.function(MANY))
         names = ["mode", "b", "z", "s", "p", "h", "f", "x", "y", "z2", "m", "n"]
-        assert list(signature.parameters) == [*names, "out", "where", "threads", "stream", "sync", "progress"]
+        batch = ["out", "where", "threads", "stream", "sync", "progress"]
+        assert list(signature.parameters) == [*names, *batch]
         assert repr(signature.return_annotation) == "int"
 
     def test_help(self, saxpy: mapcall.Function) -> None:

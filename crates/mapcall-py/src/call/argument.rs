@@ -9,6 +9,7 @@ use mapcall::array::DType;
 use mapcall::contract::{ArrayRule, Check, PointerRule, Problem, Remedy, Role, Rule};
 use mapcall::ctype::CType;
 use numpy::{PyArrayDescr, PyUntypedArray};
+use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -155,7 +156,7 @@ impl<'py> Reader<'_, '_, 'py> {
         if object.is_none() {
             return self.leave_out(position);
         }
-        let array = foreign::view(object)?.ok_or_else(|| {
+        let array = self.view(position, object)?.ok_or_else(|| {
             let remedy = Remedy::MakeArray(rule.dtype.clone());
             self.unfit(position, object, remedy)
         })?;
@@ -289,6 +290,12 @@ impl<'py> Reader<'_, '_, 'py> {
     /// What isn't on the hot path.
     fn other(&mut self, position: usize, rule: &Rule, object: &Bound<'py, PyAny>) -> PyResult<()> {
         match rule {
+            Rule::Inferred(_)
+                if let Some(array) = ndarray::as_array(object, self.ndarray)
+                    && !ndarray::memory(array).shape.is_empty() =>
+            {
+                self.values(position, array)
+            }
             Rule::Inferred(inferred) => match number::read(object)? {
                 number::Number::Scalar(value) => self
                     .check
@@ -368,7 +375,7 @@ impl<'py> Reader<'_, '_, 'py> {
         let is_allowed = rule.is_void || self.function.is_unchecked;
         let array = match ndarray::as_array(object, self.ndarray) {
             Some(array) => Some(array.clone()),
-            None => foreign::view(object)?,
+            None => self.view(position, object)?,
         };
         if let Some(array) = array {
             if !is_allowed {
@@ -468,6 +475,31 @@ impl<'py> Reader<'_, '_, 'py> {
     pub(super) fn leave_out(&mut self, position: usize) -> PyResult<()> {
         let left_out = self.check.leave_out(position);
         left_out.map_err(|error| errors::argument(self.py, &error))
+    }
+
+    /// The memory of an array that isn't NumPy's.
+    fn view(
+        &self,
+        position: usize,
+        object: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
+        foreign::view(object).map_err(|error| self.not_shared(position, object, error))
+    }
+
+    /// Why an array's own library doesn't share its memory, and that exception as the cause.
+    #[cold]
+    fn not_shared(&self, position: usize, object: &Bound<'py, PyAny>, error: PyErr) -> PyErr {
+        let is_refusal = !error.is_instance_of::<PyMemoryError>(self.py)
+            && error.is_instance_of::<PyException>(self.py);
+        let (true, Ok(name)) = (is_refusal, errors::what(object)) else {
+            return error;
+        };
+        let reason = error.value(self.py).to_string();
+        let found = format!("{name} that doesn't share its memory ({reason})");
+        let remedy = Remedy::Words("make it one that does, or a copy".into());
+        let refused = self.refuse(position, Problem::Type { found, remedy });
+        refused.set_cause(self.py, Some(error));
+        refused
     }
 
     fn refuse(&self, position: usize, problem: Problem) -> PyErr {

@@ -9,13 +9,12 @@ use std::sync::{Mutex, PoisonError};
 use mapcall::CallError;
 use mapcall::array::Buffer;
 use mapcall::batch::{self, Host, Stream, Work};
-use mapcall::contract::{Check, Loops, Memory, Output, Problem, Remedy, Role};
+use mapcall::contract::{Check, Loops, Memory, Output, Problem, Remedy, Role, Rule};
 use numpy::PyUntypedArray;
-use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi::PyObject;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyString, PyTuple};
+use pyo3::types::{PyBool, PyInt, PyString, PyTuple};
 use smallvec::SmallVec;
 
 use super::function::{Function, Gil};
@@ -56,21 +55,48 @@ impl<'py> Manner<'py> {
         let Some(threads) = &self.threads else {
             return Ok(1);
         };
-        let threads = threads.extract::<usize>().map_err(|_| {
-            PyValueError::new_err(format!(
-                "{}: threads: expected how many, or 0 for every core, got {threads}",
-                function.inner.name()
-            ))
-        })?;
-        if threads != 1 && function.gil() == Gil::Hold {
-            return Err(PyValueError::new_err(format!(
-                "{}: threads: expected 1 for a function with gil='hold', got {threads}; bind it \
-                 without gil",
-                function.inner.name()
-            )));
+        let found = if threads.is_instance_of::<PyInt>() {
+            threads.repr()?.to_string()
+        } else {
+            errors::what(threads)?
+        };
+        let refuse = |expected: &str, remedy: &str| {
+            let problem = Problem::Type {
+                found: found.clone(),
+                remedy: Remedy::Words(remedy.into()),
+            };
+            refuse(threads.py(), function, "threads", expected, problem)
+        };
+        let count = threads
+            .extract::<usize>()
+            .map_err(|_| refuse("a number of threads", "give 1, or 0 for every core"))?;
+        if count != 1 && function.gil() == Gil::Hold {
+            let expected = "1, as the function is bound with gil='hold'";
+            return Err(refuse(expected, "bind it without gil"));
         }
-        Ok(threads)
+        Ok(count)
     }
+
+    /// What a single call ignores must be good all the same.
+    pub(super) fn check(&self, function: &Function) -> PyResult<()> {
+        self.threads(function)?;
+        Progress::new(function, self.progress.as_ref()).map(drop)
+    }
+}
+
+/// An error about one of the keywords.
+#[cold]
+fn refuse(
+    py: Python<'_>,
+    function: &Function,
+    keyword: &str,
+    expected: &str,
+    problem: Problem,
+) -> PyErr {
+    let mut error = function.inner.contract().refuse_all(problem);
+    error.parameter = keyword.into();
+    error.expected = expected.into();
+    errors::argument(py, &error)
 }
 
 /// The outputs that a call returns, in order: what each is, and where it goes.
@@ -116,9 +142,9 @@ pub(super) fn outputs<'py>(
         Ok(several) => several.iter().collect(),
         Err(_) => vec![out.clone()],
     };
-    if out.len() > returned.len() {
+    if out.len() != returned.len() {
         let problem = Problem::Outputs {
-            most: returned.len(),
+            expected: returned.len(),
             found: out.len(),
         };
         return Err(errors::argument(py, &contract.refuse_all(problem)));
@@ -215,7 +241,7 @@ fn mask<'py>(
     object: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyUntypedArray>> {
     let py = object.py();
-    let is_truth = object.is_instance_of::<PyBool>();
+    let is_truth = object.is_instance_of::<PyBool>() || foreign::is_scalar(object)?;
     let array = if is_truth {
         let numpy = py.import(intern!(py, "numpy"))?;
         numpy
@@ -251,7 +277,11 @@ pub(super) fn run<'py>(
     let contract = this.inner.contract();
     let threads = manner.threads(this)?;
     let is_synced = manner.sync.as_ref().map_or(Ok(false), Bound::is_truthy)?;
+    let progress = Progress::new(this, manner.progress.as_ref())?;
     let outputs: Vec<Output> = (0..).map_while(|index| check.output(index)).collect();
+    for output in &outputs {
+        check_output(py, this, output)?;
+    }
     let Some((mut loops, frame)) = check.into_batch() else {
         return Ok(py.None().into_bound(py));
     };
@@ -261,13 +291,12 @@ pub(super) fn run<'py>(
         match places.find(|(role, _)| *role == output.role) {
             Some((_, Out::File(path))) => {
                 let file = py.detach(|| output.file(contract, &mut loops, path));
-                files.push(file.map_err(|error| errors::call(py, &error, 0))?);
+                files.push(file.map_err(|error| errors::call(py, &error))?);
             }
             _ => made.push((output.role, place(this, py, output, &mut loops)?)),
         }
     }
     let maps = maps(py, this, given, &returned);
-    let progress = Progress::new(this, manner.progress.as_ref())?;
     let host = Interpreter {
         function: this,
         progress: &progress,
@@ -318,6 +347,20 @@ pub(super) fn run<'py>(
         });
     }
     result::several(py, all)
+}
+
+/// An array of pointers would forget whose they are and what ends them.
+fn check_output(py: Python<'_>, function: &Function, output: &Output) -> PyResult<()> {
+    let contract = function.inner.contract();
+    if let Role::Parameter(position) = output.role
+        && let Some(rule) = contract.rules().get(position).and_then(Rule::array)
+        && result::pointed_to(&rule.ctype).is_some()
+    {
+        let returns = rule.ctype.to_string();
+        let error = contract.refuse(position, Problem::Unbatched { returns });
+        return Err(errors::argument(py, &error));
+    }
+    Ok(())
 }
 
 /// The maps that arrays lie in.
@@ -419,11 +462,12 @@ impl Progress {
             });
         }
         if !progress.is_callable() {
-            return Err(PyTypeError::new_err(format!(
-                "{}: progress: expected True or a callable of calls made and calls in all, got {}",
-                function.inner.name(),
-                errors::what(progress)?,
-            )));
+            let problem = Problem::Type {
+                found: errors::what(progress)?,
+                remedy: Remedy::Words("give a function of the calls made and of all calls".into()),
+            };
+            let expected = "True or a callable";
+            return Err(refuse(py, function, "progress", expected, problem));
         }
         Ok(Self {
             report: Some(progress.clone().unbind()),
@@ -456,17 +500,21 @@ impl Progress {
 struct Interpreter<'a> {
     function: &'a Function,
     progress: &'a Progress,
-    raised: Mutex<Option<PyErr>>,
+    /// What ends the batch, with the number of the call whose result did.
+    raised: Mutex<Option<(Option<usize>, PyErr)>>,
 }
 
 impl Interpreter<'_> {
-    /// Keeps the first exception, and ends the batch.
-    fn keep(&self, result: PyResult<()>) -> ControlFlow<()> {
+    /// Keeps an exception, and ends the batch. Of those that calls' results raise it is the first
+    /// call's, whichever thread was quicker; any other one goes before them.
+    fn keep(&self, call: Option<usize>, result: PyResult<()>) -> ControlFlow<()> {
         match result {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
-                raised.get_or_insert(error);
+                if raised.as_ref().is_none_or(|(known, _)| call < *known) {
+                    *raised = Some((call, error));
+                }
                 ControlFlow::Break(())
             }
         }
@@ -479,32 +527,38 @@ impl Interpreter<'_> {
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
         match (raised, error) {
-            (Some(raised), CallError::Interrupted { index, .. }) => {
+            (Some((Some(_), raised)), CallError::Interrupted { index, .. }) => {
                 errors::at(py, raised, index.as_deref())
             }
-            (_, error) => errors::call(py, error, callback::errno()),
+            (Some((_, raised)), _) => raised,
+            (None, error) => errors::call(py, error),
         }
     }
 }
 
 impl Host for Interpreter<'_> {
     fn around(&self, calls: &mut dyn FnMut() -> i32) -> ControlFlow<()> {
-        self.keep(callback::running(calls).map(drop))
+        self.keep(None, callback::running(calls).map(drop))
     }
 
     fn is_judge(&self) -> bool {
         self.function.binding().options.is_callable
     }
 
-    fn judge(&self, result: &[u64], errno: i32) -> ControlFlow<()> {
+    fn judge(&self, call: usize, result: &[u64], errno: i32) -> ControlFlow<()> {
+        if callback::has_raised() {
+            // `around` will keep it.
+            return ControlFlow::Break(());
+        }
         let judged = Python::attach(|py| result::judged(py, self.function, result, errno));
-        self.keep(judged)
+        self.keep(Some(call), judged)
     }
 
     fn pulse(&self, done: usize, calls: usize) -> ControlFlow<()> {
-        self.keep(Python::attach(|py| {
+        let told = Python::attach(|py| {
             py.check_signals()?;
             self.progress.report(py, done, calls)
-        }))
+        });
+        self.keep(None, told)
     }
 }

@@ -24,25 +24,31 @@ thread_local! {
             running: Cell::new(0),
             errno: Cell::new(0),
             has_raised: Cell::new(false),
-            raised: RefCell::new(None),
         }
     };
+    /// What a callback raised; the call that is running will raise it.
+    static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
 }
 
-/// What a thread knows of its calls.
+/// What a thread knows of its calls. Every call asks for it, so it has nothing to drop: that would
+/// have to be looked after.
 struct Thread {
     /// How many calls are running, one inside the other.
     running: Cell<usize>,
     /// That of the last call.
     errno: Cell<i32>,
+    /// Whether there is something in `RAISED`.
     has_raised: Cell<bool>,
-    /// What a callback raised; the call that is running will raise it.
-    raised: RefCell<Option<PyErr>>,
 }
 
 /// The errno of this thread's last call.
 pub(super) fn errno() -> i32 {
     THREAD.with(|thread| thread.errno.get())
+}
+
+/// Whether a callback has raised in the call that is running.
+pub(super) fn has_raised() -> bool {
+    THREAD.with(|thread| thread.has_raised.get())
 }
 
 /// Makes a call: notes that it is running on this thread, and what its errno is; then raises what a
@@ -55,11 +61,16 @@ pub(super) fn running(call: impl FnOnce() -> i32) -> PyResult<i32> {
         thread.running.set(thread.running.get() - 1);
         thread.errno.set(errno);
         if thread.has_raised.get() {
-            thread.has_raised.set(false);
-            return thread.raised.take().map_or(Ok(errno), Err);
+            raise(thread)?;
         }
         Ok(errno)
     })
+}
+
+#[cold]
+fn raise(thread: &Thread) -> PyResult<()> {
+    thread.has_raised.set(false);
+    RAISED.take().map_or(Ok(()), Err)
 }
 
 /// A callable as a C function pointer, good as long as this object lives.
@@ -171,7 +182,7 @@ struct Body {
 impl Body {
     /// Runs the callable; if it raises, C gets zero, and whoever called C the exception.
     fn run(&self, layout: &FrameLayout, frame: &mut [u64]) {
-        if THREAD.with(|thread| thread.has_raised.get()) {
+        if has_raised() {
             // The call is lost already: nothing more of Python's runs in it.
             return;
         }
@@ -197,7 +208,7 @@ impl Body {
                 return;
             }
             thread.has_raised.set(true);
-            thread.raised.replace(Some(error));
+            RAISED.set(Some(error));
         });
     }
 

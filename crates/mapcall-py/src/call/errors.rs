@@ -67,31 +67,33 @@ fn remedy(error: &ArgumentError) -> String {
 }
 
 #[cold]
-pub(super) fn call(py: Python<'_>, error: &CallError, errno: i32) -> PyErr {
+pub(super) fn call(py: Python<'_>, error: &CallError) -> PyErr {
     match error {
         CallError::Argument(error) => argument(py, error),
         CallError::Status {
             function,
             code,
+            errno,
             index,
             ..
         } => {
             let code = PyInt::new(py, *code).into_any();
-            let failure = failure(function, &code, errno, &error.to_string());
+            let failure = failure(function, &code, *errno, &error.to_string());
             at(py, failure, index.as_deref())
         }
         _ => PyValueError::new_err(error.to_string()),
     }
 }
 
-/// An exception that knows which call of a batch raised it.
+/// A `CallError` that knows which call of a batch raised it, if that is known; others stay as they are.
 #[cold]
 pub(super) fn at(py: Python<'_>, error: PyErr, index: Option<&[usize]>) -> PyErr {
     let Some(index) = index else {
         return error;
     };
     with_fields(py, error, |value| {
-        if value.hasattr("index")? {
+        let class = py.import("mapcall._errors")?.getattr("CallError")?;
+        if value.is_instance(&class)? && value.getattr("index")?.is_none() {
             value.setattr("index", PyTuple::new(py, index)?)?;
         }
         Ok(())

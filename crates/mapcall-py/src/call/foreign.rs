@@ -1,18 +1,24 @@
 //! Arrays of other libraries, seen as NumPy's without a copy.
 
-use numpy::PyUntypedArray;
+use numpy::{PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::exceptions::PyBufferError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMemoryView};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyMemoryView, PyType};
 
 /// The memory of an object as an array that keeps it alive; `None` if it has none to show.
 ///
 /// What is asked, in this order: `__array_interface__` or `__array_struct__`, the buffer protocol,
-/// and DLPack for memory of the CPU.
+/// and DLPack for memory of the CPU. What the object's own library refuses, it says in an exception
+/// of its own.
 pub(super) fn view<'py>(
     object: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
     let py = object.py();
+    if is_scalar(object)? {
+        return Ok(None);
+    }
     let class = object.get_type();
     let has = |name| class.hasattr(name);
     let array = if has(intern!(py, "__array_interface__"))? || has(intern!(py, "__array_struct__"))?
@@ -26,13 +32,17 @@ pub(super) fn view<'py>(
         if device != CPU {
             return Ok(None);
         }
-        let numpy = py.import(intern!(py, "numpy"))?;
-        let array = numpy.call_method1(intern!(py, "from_dlpack"), (object,))?;
-        return writeable(object, array).map(Some);
+        return dlpack(object).map(Some);
     } else {
         return Ok(None);
     };
     Ok(Some(array.cast_into::<PyUntypedArray>()?))
+}
+
+/// Whether it is a scalar of NumPy's, which shows itself as an array but only gives copies.
+pub(super) fn is_scalar(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static GENERIC: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    object.is_instance(GENERIC.import(object.py(), "numpy", "generic")?)
 }
 
 /// DLPack's number for it.
@@ -46,22 +56,42 @@ fn without_copy<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> 
     numpy.call_method(intern!(py, "asarray"), (object,), Some(&options))
 }
 
+fn dlpack<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyUntypedArray>> {
+    let py = object.py();
+    // PyTorch keeps a minus sign apart from the memory, and exports the memory.
+    let is_negated = object
+        .call_method0(intern!(py, "is_neg"))
+        .is_ok_and(|answer| matches!(answer.extract(), Ok(true)));
+    if is_negated {
+        return Err(PyBufferError::new_err(
+            "its negative bit is set, use tensor.resolve_neg()",
+        ));
+    }
+    let numpy = py.import(intern!(py, "numpy"))?;
+    let array = numpy
+        .call_method1(intern!(py, "from_dlpack"), (object,))?
+        .cast_into::<PyUntypedArray>()?;
+    // Where the exporter has only NULL, NumPy allocates.
+    if crate::memory::owns_data(&array) && !array.is_empty() {
+        return Err(PyBufferError::new_err("it has no memory"));
+    }
+    Ok(writeable(object, array))
+}
+
 /// NumPy takes memory from an exporter of DLPack before 1.0, which can't say whether it may be
 /// written, as read-only. One that has a `numpy` method of its own says it there.
 fn writeable<'py>(
     object: &Bound<'py, PyAny>,
-    array: Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyUntypedArray>> {
-    let py = object.py();
-    let array = array.cast_into::<PyUntypedArray>()?;
+    array: Bound<'py, PyUntypedArray>,
+) -> Bound<'py, PyUntypedArray> {
     if crate::memory::is_writeable(&array) {
-        return Ok(array);
+        return array;
     }
-    let Ok(own) = object.call_method0(intern!(py, "numpy")) else {
-        return Ok(array);
+    let Ok(own) = object.call_method0(intern!(object.py(), "numpy")) else {
+        return array;
     };
     match own.cast_into::<PyUntypedArray>() {
-        Ok(own) if crate::memory::address(&own) == crate::memory::address(&array) => Ok(own),
-        _ => Ok(array),
+        Ok(own) if crate::memory::address(&own) == crate::memory::address(&array) => own,
+        _ => array,
     }
 }

@@ -41,6 +41,61 @@ use super::{errors, vectorcall};
 /// (`n` in ``size_t n, float x[n]``), which may be given by name. An array that the function writes
 /// may be left out if its extents are known: it is allocated, zeroed, and returned behind the result.
 ///
+/// Batches
+/// -------
+/// Axes that an array has beyond its parameter's brackets are those of a batch, which broadcast by
+/// the rules of NumPy's generalised ufuncs; a number's array has only such axes. The function is
+/// called for each item, and what it returns are arrays:
+///
+/// >>> cos = mapcall.load("m").function("double cos(double x)")
+/// >>> cos(numpy.zeros((2, 3)))
+/// array([[1., 1., 1.],
+///        [1., 1., 1.]])
+/// >>> hypot = mapcall.load("m").function("double hypot(double x, double y)")
+/// >>> hypot(numpy.array([[3.0], [5.0]]), numpy.array([4.0, 12.0]))
+/// array([[ 5.        , 12.36931688],
+///        [ 6.40312424, 13.        ]])
+/// >>> frexp(numpy.array([12.0, 0.5]))
+/// (array([0.75, 0.5 ]), array([[4],
+///        [0]], dtype=int32))
+///
+/// Only the parameter's own axes must be contiguous. What calls write has an item for each of them,
+/// and shares no memory with anything else, but an input of the same items: nothing is copied and
+/// nothing converted. Functions that return text or pointers are called once for each item instead.
+///
+/// These keywords are not passed to C, unless a parameter has the name:
+///
+/// out : array, path, or tuple of them
+///     Where the outputs go, in the order in which they are returned, with None for one that is made.
+///     A path is that of a new ``.npy`` file, which is written as the batch goes on, and returned as
+///     a map.
+/// where : array of bool
+///     Broadcasts as any other argument; where it is False nothing is called, and outputs stay as they
+///     are, or 0 where they are made.
+/// threads : int
+///     1 by default, as C code is often not made for more; 0 for every core. The results are the same.
+/// stream : bool
+///     Whether maps leave memory where all calls have passed. By default they do when the files are
+///     larger than what is free.
+/// sync : bool
+///     Whether new files are on the disk in the end.
+/// progress : bool or callable
+///     True shows a bar, if the batch takes longer than a second; a callable is told the calls that
+///     have been made and all calls, some times a second.
+///
+/// >>> x = numpy.array([1.0, -4.0, 9.0])
+/// >>> sqrt = mapcall.load("m").function("double sqrt(double x)")
+/// >>> sqrt(x, out=x, where=x > 0, threads=2)
+/// array([ 1., -4.,  3.])
+/// >>> sqrt(numpy.ones(1000), progress=lambda done, calls: print(done, "of", calls))[-1]
+/// 1000 of 1000
+/// np.float64(1.0)
+///
+/// The interpreter's lock is released meanwhile, unless the function is bound with ``gil="hold"``.
+/// Ctrl-C ends a batch, and so do an exception in a callback, in ``progress`` or in ``check``, and a
+/// failure that ``check`` finds, whose `CallError` has the ``index`` of the call; outputs are written
+/// in part then.
+///
 /// Made by `Library.function`.
 #[pyclass(frozen, module = "mapcall", weakref)]
 pub(crate) struct Function {

@@ -73,13 +73,11 @@ impl Handle {
             )));
         }
         let mut closed = Ok(None);
-        let errno = callback::running(|| {
+        callback::running(|| {
             closed = self.inner.close();
             mapcall::call::errno()
         })?;
-        closed
-            .map(drop)
-            .map_err(|error| errors::call(py, &error, errno))
+        closed.map(drop).map_err(|error| errors::call(py, &error))
     }
 }
 

@@ -103,7 +103,7 @@ impl Returns {
     }
 }
 
-fn pointed_to(ctype: &CType) -> Option<&CType> {
+pub(super) fn pointed_to(ctype: &CType) -> Option<&CType> {
     match ctype.resolved() {
         CType::Pointer(pointer) => Some(&pointer.target),
         _ => None,
@@ -153,7 +153,11 @@ pub(super) fn several<'py>(
 }
 
 /// The result; None for void.
-#[inline]
+#[expect(
+    clippy::inline_always,
+    reason = "errors are large, and passed through memory"
+)]
+#[inline(always)]
 pub(super) fn value<'py>(
     function: &Bound<'py, Function>,
     words: &[u64],
@@ -163,13 +167,14 @@ pub(super) fn value<'py>(
     let binding = this.binding();
     let result = match &binding.returns {
         Returns::Void => py.None().into_bound(py),
-        Returns::Number(number) => scalar(py, number.value(words))?,
-        _ => unusual(py, this, words)?,
+        Returns::Number(Number::Float(Float::Double)) => {
+            let word = words.first().copied().unwrap_or_default();
+            PyFloat::new(py, f64::from_bits(word)).into_any()
+        }
+        _ => any(py, this, words)?,
     };
-    if binding.options.is_callable
-        && let Some(check) = &binding.options.check
-    {
-        judge(this, check.bind(py), &result, errno)?;
+    if binding.options.is_callable {
+        return judge(this, result, errno);
     }
     Ok(result)
 }
@@ -181,15 +186,7 @@ pub(super) fn judged(
     words: &[u64],
     errno: i32,
 ) -> PyResult<()> {
-    let binding = function.binding();
-    let result = match &binding.returns {
-        Returns::Number(number) => scalar(py, number.value(words))?,
-        _ => unusual(py, function, words)?,
-    };
-    match &binding.options.check {
-        Some(check) => judge(function, check.bind(py), &result, errno),
-        None => Ok(()),
-    }
+    judge(function, any(py, function, words)?, errno).map(drop)
 }
 
 /// The outputs behind the result, if the function has one.
@@ -211,15 +208,18 @@ pub(super) fn with_outputs<'py>(
     several(py, all)
 }
 
-/// The callable that was given as `check` says that the call failed.
-fn judge(
+/// The result, unless the callable that was given as `check` says that the call failed.
+#[cold]
+fn judge<'py>(
     function: &Function,
-    check: &Bound<'_, PyAny>,
-    result: &Bound<'_, PyAny>,
+    result: Bound<'py, PyAny>,
     errno: i32,
-) -> PyResult<()> {
-    if !check.call1((result,))?.is_truthy()? {
-        return Ok(());
+) -> PyResult<Bound<'py, PyAny>> {
+    let Some(check) = &function.binding().options.check else {
+        return Ok(result);
+    };
+    if !check.bind(result.py()).call1((&result,))?.is_truthy()? {
+        return Ok(result);
     }
     let message = format!(
         "{}: expected a result that its check takes for success, got {}; see what the library says \
@@ -229,7 +229,7 @@ fn judge(
     );
     Err(errors::failure(
         function.inner.name(),
-        result,
+        &result,
         errno,
         &message,
     ))
@@ -247,18 +247,19 @@ pub(super) fn scalar(py: Python<'_>, value: Scalar) -> PyResult<Bound<'_, PyAny>
     })
 }
 
-#[cold]
-fn unusual<'py>(py: Python<'py>, this: &Function, words: &[u64]) -> PyResult<Bound<'py, PyAny>> {
+/// The result of any type.
+fn any<'py>(py: Python<'py>, this: &Function, words: &[u64]) -> PyResult<Bound<'py, PyAny>> {
     let binding = this.binding();
     let word = words.first().copied().unwrap_or_default();
     match &binding.returns {
+        Returns::Void => Ok(py.None().into_bound(py)),
+        Returns::Number(number) => scalar(py, number.value(words)),
         Returns::Text => text(py, word, binding.options.text),
         Returns::Pointer(target) => {
             let destructor = binding.options.destructor.as_ref();
             handle(py, &this.inner, target, word, destructor)
         }
         Returns::Extended(dtype) | Returns::Record(dtype) => item(dtype.bind(py), words),
-        Returns::Void | Returns::Number(_) => Ok(py.None().into_bound(py)),
     }
 }
 
@@ -315,7 +316,7 @@ pub(super) fn handle<'py>(
     let handle = match destructor {
         Some(destructor) => handle
             .with_destructor(destructor)
-            .map_err(|error| errors::call(py, &error, 0))?,
+            .map_err(|error| errors::call(py, &error))?,
         None => handle,
     };
     Ok(Bound::new(py, Handle::new(handle, target.clone()))?.into_any())

@@ -332,5 +332,12 @@ fn document(function: &mapcall::Function) -> String {
         document.push_str(&result);
         document.push('\n');
     }
+    let returns = function.prototype().returns.resolved();
+    if contract.returned().is_some() || *returns == CType::Void {
+        document.push_str(
+            "\nArrays of more axes make a batch, with the keywords out, where, threads, stream, sync \
+             and progress: help(mapcall.Function).\n",
+        );
+    }
     document
 }

@@ -3,10 +3,11 @@
 #![allow(unsafe_code)]
 
 use std::mem::offset_of;
+use std::ptr::{self, NonNull};
 use std::slice;
 
-use mapcall::contract::{Check, Operand, Quick};
-use pyo3::ffi::{self, PyObject};
+use mapcall::contract::{Check, Memory, Number, Operand, Quick};
+use pyo3::ffi::{self, PyObject, PyTypeObject};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -55,12 +56,9 @@ pub(super) unsafe extern "C" fn vectorcall(
         // SAFETY: what stands for keywords is a tuple.
         let keywords = keywords.map(|names| unsafe { names.cast_unchecked::<PyTuple>() });
         let named = keywords.map_or(0, |names| names.len());
-        let arguments = if arguments.is_null() {
-            &[]
-        } else {
-            // SAFETY: there are as many live objects, the positional ones first.
-            unsafe { slice::from_raw_parts(arguments, positional + named) }
-        };
+        let first = NonNull::new(arguments.cast_mut()).unwrap_or(NonNull::dangling());
+        // SAFETY: there are as many live objects, the positional ones first; null stands for none.
+        let arguments = unsafe { slice::from_raw_parts(first.as_ptr(), positional + named) };
         run(&function, arguments, positional, keywords.as_deref())
     })
 }
@@ -73,43 +71,46 @@ fn run<'py>(
     positional: usize,
     keywords: Option<&Bound<'py, PyTuple>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    if keywords.is_none() {
+    if let (None, Some((quick, dtypes))) = (keywords, &function.get().quick)
+        && arguments.len() == dtypes.len()
+    {
+        let ndarray = function.get().ndarray.as_ptr().cast();
+        let objects = arguments.iter().zip(dtypes);
+        let operands = objects.map(|(object, dtype)| Argument {
+            object,
+            dtype: dtype.as_ref().map_or(ptr::null_mut(), Py::as_ptr),
+            ndarray,
+        });
         let mut frame = Quick::frame();
-        if let Some(nbytes) = quick(function.get(), arguments, &mut frame) {
+        if let Some(nbytes) = quick.fill(&mut frame, operands) {
             let errno = invoke(function, &mut frame, nbytes)?;
-            return result(function, &frame, errno);
+            return result(function, &[quick.result(&frame)], errno);
         }
     }
     // Lets PyO3 know that the thread is attached: else what is dropped would wait until it does.
     Python::attach(|_| general(function, arguments, positional, keywords))
 }
 
-/// Fills the frame of the usual call, and says how many bytes its arrays have; `None` for others.
-#[inline]
-fn quick(
-    function: &Function,
-    arguments: &[*mut PyObject],
-    frame: &mut [u64; Quick::WORDS],
-) -> Option<usize> {
-    let (quick, dtypes) = function.quick.as_ref()?;
-    if arguments.len() != quick.count() {
-        return None;
+/// An argument of the usual call: a live object, for as long as the call's frame is filled.
+struct Argument<'a> {
+    object: &'a *mut PyObject,
+    /// The dtype that an array must have; null, which none has, for a number.
+    dtype: *mut PyObject,
+    ndarray: *mut PyTypeObject,
+}
+
+impl<'a> Operand<'a> for Argument<'a> {
+    #[inline]
+    fn number(self, number: Number) -> Option<u64> {
+        // SAFETY: a live object.
+        unsafe { number::word(number, *self.object) }
     }
-    let ndarray = function.ndarray.as_ptr().cast();
-    let mut arguments = arguments.iter().zip(dtypes);
-    quick.fill(frame, |step| {
-        let (&object, dtype) = arguments.next()?;
-        match (step.number(), dtype) {
-            // SAFETY: an argument is a live object.
-            (Some(kind), _) => unsafe { number::word(kind, object) }.map(Operand::Word),
-            (None, Some(dtype)) => {
-                // SAFETY: an argument is a live object, and its memory is only compared here.
-                let memory = unsafe { ndarray::memory_of(object, ndarray, dtype.as_ptr()) };
-                memory.map(Operand::Array)
-            }
-            (None, None) => None,
-        }
-    })
+
+    #[inline]
+    fn array(self) -> Option<Memory<'a>> {
+        // SAFETY: a live object, and its memory is only compared before Python code can run.
+        unsafe { ndarray::memory_of(*self.object, self.ndarray, self.dtype) }
+    }
 }
 
 /// Any call.
@@ -154,6 +155,7 @@ fn general<'py>(
         drop((kept, arrays));
         return result;
     }
+    manner.check(this)?;
     let outputs = result::allocate(py, this, &mut check)?;
     // A function that waits for threads which call back must not hold what they wait for.
     let nbytes = if kept.calls_back() {
@@ -163,7 +165,8 @@ fn general<'py>(
     };
     let errno = invoke(function, words, nbytes)?;
     drop(kept);
-    let result = result(function, words, errno)?;
+    let start = contract.trampoline().layout().result();
+    let result = result(function, words.get(start..).unwrap_or_default(), errno)?;
     if outputs.is_empty() {
         Ok(result)
     } else {
@@ -182,8 +185,8 @@ fn invoke(function: &Bound<'_, Function>, words: &mut [u64], nbytes: usize) -> P
     };
     callback::running(|| {
         if release {
-            // SAFETY: as below; the interpreter's lock protects nothing that the function reaches.
-            py.detach(|| unsafe { this.inner.invoke(words) })
+            // SAFETY: as below.
+            unsafe { invoke_detached(py, &this.inner, words) }
         } else {
             // SAFETY: the frame is filled as the contract asks; what it points to is kept by the
             // caller. The rest is what `load` says a user promises.
@@ -192,19 +195,30 @@ fn invoke(function: &Bound<'_, Function>, words: &mut [u64], nbytes: usize) -> P
     })
 }
 
-/// The result for Python, if it isn't a failure.
-#[inline]
+/// Runs the function without the interpreter's lock, which protects nothing that it reaches.
+///
+/// # Safety
+///
+/// That of [`mapcall::Function::invoke`].
+#[cold]
+unsafe fn invoke_detached(py: Python<'_>, function: &mapcall::Function, words: &mut [u64]) -> i32 {
+    // SAFETY: the caller's promise.
+    py.detach(|| unsafe { function.invoke(words) })
+}
+
+/// What the words of a result are for Python, if it isn't a failure.
+#[expect(
+    clippy::inline_always,
+    reason = "errors are large, and passed through memory"
+)]
+#[inline(always)]
 fn result<'py>(
     function: &Bound<'py, Function>,
     words: &[u64],
     errno: i32,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let this = function.get();
-    let start = this.inner.contract().trampoline().layout().result();
-    let words = words.get(start..).unwrap_or_default();
-    this.inner
-        .judge(words, errno)
-        .map_err(|error| errors::call(function.py(), &error, errno))?;
+    let judged = function.get().inner.judge(words, errno);
+    judged.map_err(|error| errors::call(function.py(), &error))?;
     result::value(function, words, errno)
 }
 

@@ -38,7 +38,9 @@ use mapcall_array::layout::{Dims, Order};
 use mapcall_array::{Array, Buffer, DType, NewFile};
 
 use crate::CType;
-use crate::contract::{Check, Contract, Loops, Memory, Output, Problem, Remedy, Role, Rule};
+use crate::contract::{
+    ArrayRule, Check, Contract, Loops, Memory, Output, Problem, Remedy, Role, Rule,
+};
 use crate::ctype::Integer;
 use crate::function::{Arg, CallError, Frame, Function, Slot, pass};
 use plan::Plan;
@@ -129,7 +131,7 @@ pub struct Batch<'a, 'b> {
 }
 
 impl<'a, 'b> Batch<'a, 'b> {
-    /// On how many threads: 1 by default, and 0 for as many as there are cores.
+    /// On how many threads: 1 by default, 0 for as many as there are cores, and never more than 256.
     ///
     /// The results are the same, bit for bit.
     pub fn threads(mut self, threads: usize) -> Self {
@@ -322,14 +324,15 @@ impl<'a, 'b> Batch<'a, 'b> {
     /// Tells the check all arguments.
     fn tell(&self, check: &mut Check<'_>, kept: &mut Vec<pass::Kept>) -> Result<(), CallError> {
         let contract = self.function.contract();
+        let returns = &contract.prototype().returns;
+        if contract.returned().is_none() && *returns.resolved() != CType::Void {
+            let returns = returns.to_string();
+            return Err(contract.refuse_all(Problem::Unbatched { returns }).into());
+        }
         check.insist_on_batch();
         self.function.tell_extents(check)?;
-        let most = contract.arguments().len() + usize::from(contract.returned().is_some());
-        let found = self.inputs.len() + self.outputs.len();
-        let mut told = 0;
         let mut left_out = contract.arguments().iter().copied().peekable();
         for (role, argument) in self.arguments() {
-            told += 1;
             let Role::Parameter(position) = role else {
                 result_argument(check, contract, argument)?;
                 continue;
@@ -343,8 +346,20 @@ impl<'a, 'b> Batch<'a, 'b> {
         for position in left_out {
             check.leave_out(position)?;
         }
-        if told < found {
+        let parameters = contract.arguments().iter();
+        let written = parameters
+            .filter(|&&position| is_output(contract, position))
+            .count();
+        let (most, found) = (contract.arguments().len() - written, self.inputs.len());
+        if found > most {
             return Err(contract.refuse_all(Problem::TooMany { most, found }).into());
+        }
+        let expected = written + usize::from(contract.returned().is_some());
+        let found = self.outputs.len();
+        if found > expected {
+            return Err(contract
+                .refuse_all(Problem::Outputs { expected, found })
+                .into());
         }
         if let Some(mask) = self.mask {
             mask_argument(check, contract, mask)?;
@@ -388,7 +403,7 @@ impl fmt::Debug for Batch<'_, '_> {
 /// Whether a parameter stands behind the arrow of the function's signature.
 fn is_output(contract: &Contract, position: usize) -> bool {
     let rule = contract.rules().get(position).and_then(Rule::array);
-    rule.is_some_and(crate::contract::ArrayRule::is_output)
+    rule.is_some_and(ArrayRule::is_output)
 }
 
 /// How many outputs a function has.
@@ -495,11 +510,15 @@ fn failed(contract: &Contract, source: mapcall_array::Error) -> CallError {
 }
 
 impl Output {
-    fn dtype(&self, contract: &Contract) -> DType {
-        let rule = match self.role {
+    fn rule<'a>(&self, contract: &'a Contract) -> Option<&'a ArrayRule> {
+        match self.role {
             Role::Parameter(position) => contract.rules().get(position).and_then(Rule::array),
             Role::Result | Role::Mask => contract.returned(),
-        };
+        }
+    }
+
+    fn dtype(&self, contract: &Contract) -> DType {
+        let rule = self.rule(contract);
         rule.map_or(DType::U8, |rule| rule.dtype.clone())
     }
 
@@ -539,6 +558,12 @@ impl Output {
             .map(|&axis| self.shape.get(axis).copied().unwrap_or(1));
         let array = Array::zeros(dtype, &lengths.collect::<Dims<_>>(), Order::C);
         let array = array.map_err(|source| failed(contract, source))?;
+        let address = array.as_mut_ptr().addr();
+        let alignment = self.rule(contract).map_or(1, |rule| rule.alignment);
+        if !address.is_multiple_of(alignment) {
+            let problem = Problem::Unaligned { address, alignment };
+            return Err(contract.refuse_role(self.role, problem).into());
+        }
         let mut back: Dims<isize> = order.iter().map(|_| 0).collect();
         for (place, &axis) in (0..).zip(&order) {
             if let Some(axis) = back.get_mut(axis) {

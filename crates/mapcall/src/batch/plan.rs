@@ -75,7 +75,7 @@ impl Plan {
                 })
                 .collect(),
             has_mask: mask.is_some(),
-            calls: shape.iter().product(),
+            calls: loops.calls(),
             order: loops.order_of_axes().into(),
             shape: shape.into(),
         };

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,9 @@ use super::sink::{Gathered, Sink};
 use super::stream::Passing;
 use crate::call::{Lane, Loop, errno};
 use crate::function::{Frame, Function};
+
+/// More gain nothing, and each costs a stack.
+const MOST_THREADS: usize = 256;
 
 /// How often the caller is told how far a batch is.
 const PULSE: Duration = Duration::from_millis(40);
@@ -40,12 +43,13 @@ pub trait Host: Sync {
         false
     }
 
-    /// Looks at a result and the `errno` that came with it.
+    /// Looks at a call's result and the `errno` that came with it; calls have the numbers of their
+    /// order.
     ///
     /// # Errors
     ///
     /// `Break` ends the batch.
-    fn judge(&self, _result: &[u64], _errno: i32) -> ControlFlow<()> {
+    fn judge(&self, _call: usize, _result: &[u64], _errno: i32) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
@@ -116,6 +120,17 @@ struct Progress {
     failed: Mutex<Option<mapcall_array::Error>>,
 }
 
+/// Ends the other threads' parts when one panics, as what the host does may.
+struct OverOnPanic<'a>(&'a Progress);
+
+impl Drop for OverOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.is_over.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Progress {
     fn fail(&self, error: mapcall_array::Error) {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -137,18 +152,22 @@ impl Task<'_, '_> {
             0 => thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
-        let others = threads.min(self.plan.calls()).saturating_sub(1);
-        self.passing.expect(others + 1);
+        let threads = threads.min(self.plan.calls()).clamp(1, MOST_THREADS);
+        let others = threads - 1;
+        self.passing.expect(threads);
         // SAFETY: the caller's promise.
         let work = |thread| unsafe { self.work(&progress, threads, thread) };
-        match (others > 0).then(|| pool(others)).flatten() {
-            Some(pool) => pool.in_place_scope(|scope| {
-                for thread in 1..=others {
-                    let work = &work;
-                    scope.spawn(move |_| work(thread));
-                }
-                work(0);
-            }),
+        match (others > 0).then(|| Team::gather(others)).flatten() {
+            Some(team) => {
+                team.pool.in_place_scope(|scope| {
+                    for thread in 1..=others {
+                        let work = &work;
+                        scope.spawn(move |_| work(thread));
+                    }
+                    work(0);
+                });
+                team.dismiss();
+            }
             None => work(0),
         }
         if let Some(error) = progress
@@ -178,6 +197,7 @@ impl Task<'_, '_> {
     ///
     /// As [`run`](Self::run).
     unsafe fn work(&self, progress: &Progress, threads: usize, thread: usize) {
+        let _over = OverOnPanic(progress);
         let total = self.plan.calls();
         let fair = if threads == 1 {
             total
@@ -382,7 +402,10 @@ impl Task<'_, '_> {
             let left = errno::get();
             // SAFETY: the call has stored its result.
             let result = unsafe { self.calls.result(&lanes) };
-            if self.host.judge(&result, left).is_break() {
+            let judged = self.host.judge(first + call, &result, left);
+            // That of the call, not of whoever looked at its result.
+            errno::set(left);
+            if judged.is_break() {
                 return ControlFlow::Break(End::Refused(first + call));
             }
         }
@@ -390,23 +413,38 @@ impl Task<'_, '_> {
     }
 }
 
-/// Threads that wait for work, by their number; `None` where the system gives none.
+/// Threads of one batch, which wait for the next when it is over.
 ///
-/// A child that was forked has no threads: it makes its own, and leaves the parent's alone.
-fn pool(threads: usize) -> Option<Arc<ThreadPool>> {
-    type Pools = HashMap<(u32, usize), Arc<ThreadPool>>;
-    static POOLS: LazyLock<Mutex<Pools>> = LazyLock::new(Mutex::default);
-    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
-    let key = (process::id(), threads);
-    if let Some(pool) = pools.get(&key) {
-        return Some(Arc::clone(pool));
+/// No two batches share them: one that is quick would wait for one that is slow. A child that was
+/// forked has no threads: it makes its own, and leaves the parent's alone.
+struct Team {
+    key: (u32, usize),
+    pool: ThreadPool,
+}
+
+/// Teams without work, by process and number of threads.
+static TEAMS: LazyLock<Mutex<Teams>> = LazyLock::new(Mutex::default);
+
+type Teams = HashMap<(u32, usize), Vec<ThreadPool>>;
+
+impl Team {
+    /// `None` where the system gives no threads.
+    fn gather(threads: usize) -> Option<Self> {
+        let key = (process::id(), threads);
+        let mut teams = TEAMS.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = teams.get_mut(&key).and_then(Vec::pop);
+        drop(teams);
+        let make = || {
+            let name = |index| format!("mapcall-{index}");
+            let pool = ThreadPoolBuilder::new().num_threads(threads);
+            pool.thread_name(name).build().ok()
+        };
+        let pool = idle.or_else(make)?;
+        Some(Self { key, pool })
     }
-    let name = |index| format!("mapcall-{index}");
-    let pool = ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .thread_name(name)
-        .build();
-    let pool = Arc::new(pool.ok()?);
-    pools.insert(key, Arc::clone(&pool));
-    Some(pool)
+
+    fn dismiss(self) {
+        let mut teams = TEAMS.lock().unwrap_or_else(PoisonError::into_inner);
+        teams.entry(self.key).or_default().push(self.pool);
+    }
 }

@@ -222,12 +222,17 @@ pub enum Problem {
         /// How many came.
         found: usize,
     },
-    /// More outputs than there are.
+    /// More outputs than there are, or fewer.
     Outputs {
         /// How many there are.
-        most: usize,
+        expected: usize,
         /// How many came.
         found: usize,
+    },
+    /// More calls than can be counted.
+    Uncounted {
+        /// The lengths of the batch's axes.
+        shape: Vec<usize>,
     },
     /// A keyword that is no parameter.
     Unknown {
@@ -355,9 +360,10 @@ impl ArgumentError {
             Problem::TooMany { most: 0, .. } => "no arguments".into(),
             Problem::TooMany { most: 1, .. } => "at most 1 positional argument".into(),
             Problem::TooMany { most, .. } => format!("at most {most} positional arguments"),
-            Problem::Outputs { most: 0, .. } => "no out, as there is no output".into(),
-            Problem::Outputs { most: 1, .. } => "out for one output".into(),
-            Problem::Outputs { most, .. } => format!("out for at most {most} outputs"),
+            Problem::Outputs { expected: 0, .. } => "no out, as there is no output".into(),
+            Problem::Outputs { expected: 1, .. } => "out for one output".into(),
+            Problem::Outputs { expected, .. } => format!("a tuple for {expected} outputs as out"),
+            Problem::Uncounted { .. } => "fewer calls".into(),
             Problem::Unknown { .. } => "a parameter's name".into(),
             Problem::Twice => format!("{expected} once"),
             _ => expected.clone(),
@@ -414,7 +420,10 @@ impl ArgumentError {
             Problem::TooMany { .. } => {
                 words("leave out what is inferred, or give it by its name".into())
             }
-            Problem::Outputs { .. } => words("give the arrays in the order of the outputs".into()),
+            Problem::Outputs { .. } => {
+                words("give one for each output in order, None where it is to be made".into())
+            }
+            Problem::Uncounted { .. } => words("map it over a part at a time".into()),
             Problem::Unknown {
                 nearest: Some(nearest),
                 ..
@@ -477,7 +486,9 @@ impl fmt::Display for Problem {
             Self::Overlap { other } | Self::Alias { other } => {
                 write!(f, "memory that it shares with {other}")
             }
-            Self::Broadcast { shape, .. } | Self::Repeated { shape, .. } => {
+            Self::Broadcast { shape, .. }
+            | Self::Repeated { shape, .. }
+            | Self::Uncounted { shape } => {
                 write!(f, "batch axes {}", tuple(shape))
             }
             Self::SelfOverlap => f.write_str("an array whose items share memory"),

@@ -72,6 +72,7 @@ pub struct Track {
 #[derive(Clone, Debug, Default)]
 pub struct Loops {
     shape: Dims<usize>,
+    calls: usize,
     order: Dims<usize>,
     tracks: SmallVec<[Track; 4]>,
 }
@@ -118,8 +119,13 @@ impl Track {
             .wrapping_sub(backwards.fold(0, usize::wrapping_add))
     }
 
-    /// Whether two have each of their items in the same place.
+    /// Whether two have each of their items in the same place. Axes that one lacks are in front, as
+    /// NumPy has it.
     fn is_same(&self, other: &Self) -> bool {
+        let shape = |track: &Self| {
+            let axes = track.shape.iter().copied();
+            axes.skip_while(|length| *length == 1).collect::<Dims<_>>()
+        };
         let moves = |track: &Self| {
             let axes = track.shape.iter().zip(&track.strides);
             axes.filter(|(length, _)| **length != 1)
@@ -128,7 +134,7 @@ impl Track {
         };
         self.address == other.address
             && self.size == other.size
-            && self.shape == other.shape
+            && shape(self) == shape(other)
             && moves(self) == moves(other)
     }
 
@@ -165,6 +171,7 @@ impl Loops {
     /// reads or writes.
     pub(super) fn settle(&mut self, contract: &Contract) -> Result<(), Box<ArgumentError>> {
         self.shape = self.broadcast(contract)?;
+        self.calls = self.count(contract)?;
         for track in &self.tracks {
             if track.is_written && track.shape != self.shape {
                 let problem = Problem::Repeated {
@@ -191,6 +198,12 @@ impl Loops {
     #[must_use]
     pub fn shape(&self) -> &[usize] {
         &self.shape
+    }
+
+    /// How many calls there are, made or left out.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.calls
     }
 
     /// The axes in the order in which they are walked, the slowest first.
@@ -262,6 +275,21 @@ impl Loops {
         Ok(shape)
     }
 
+    /// How many calls there are: arrays that repeat their items can ask for any number.
+    fn count(&self, contract: &Contract) -> Result<usize, Box<ArgumentError>> {
+        if self.shape.contains(&0) {
+            return Ok(0);
+        }
+        let mut lengths = self.shape.iter();
+        let calls = lengths.try_fold(1_isize, |calls, &length| {
+            calls.checked_mul(isize::try_from(length).ok()?)
+        });
+        calls.map(isize::cast_unsigned).ok_or_else(|| {
+            let shape = self.shape.to_vec();
+            contract.refuse_all(Problem::Uncounted { shape })
+        })
+    }
+
     /// Some axis that disagrees with that of one given before.
     #[cold]
     fn mismatch(&self, contract: &Contract, index: usize) -> Box<ArgumentError> {
@@ -286,7 +314,7 @@ impl Loops {
 
     /// What a call writes, no other call may touch.
     fn check_sharing(&self, contract: &Contract) -> Result<(), Box<ArgumentError>> {
-        let calls: usize = self.shape.iter().product();
+        let calls = self.calls;
         if calls == 0 {
             return Ok(());
         }

@@ -25,19 +25,20 @@ const UNSET: u64 = u64::MAX;
 ///
 /// ```
 /// use mapcall::Prototype;
-/// use mapcall::contract::{Contract, Memory, Operand, Quick};
+/// use mapcall::contract::{Contract, Memory, Quick};
 ///
 /// let contract = Contract::new(Prototype::parse("double sum(int n, const double x[n])")?)?;
 /// let quick = Quick::new(&contract).unwrap();
 /// let x = [1.0, 2.0, 3.0];
 /// let mut frame = Quick::frame();
-/// let bytes = quick.fill(&mut frame, |_| Some(Operand::Array(Memory {
+/// let memory = Memory {
 ///     address: x.as_ptr().cast_mut().cast(),
 ///     shape: &[3],
 ///     strides: &[8],
 ///     is_contiguous: true,
 ///     is_writeable: false,
-/// })));
+/// };
+/// let bytes = quick.fill(&mut frame, [memory].into_iter());
 /// assert_eq!((bytes, frame[0]), (Some(24), 3));
 ///
 /// let with_text = Contract::new(Prototype::parse("size_t strlen(const char *s)")?)?;
@@ -52,11 +53,13 @@ pub struct Quick {
     inferred: Box<[Dimension]>,
     /// Arrays that must not share a byte, by their order among the arrays.
     apart: Box<[(usize, usize)]>,
+    /// The word of the frame where the result is.
+    result: usize,
 }
 
 /// What is done with one argument.
 #[derive(Clone, Debug)]
-pub struct Step {
+struct Step {
     /// The word of the frame.
     place: usize,
     /// What it must be.
@@ -82,24 +85,24 @@ struct Vector {
     index: usize,
 }
 
-/// What a caller gives for a step.
-#[derive(Clone, Copy, Debug)]
-pub enum Operand<'a> {
-    /// A number's word, from [`Number::word_of_real`] or [`Number::word_of_integer`].
-    Word(u64),
+/// An argument as its caller has it; `None` where it isn't what is asked for.
+pub trait Operand<'a> {
+    /// The word of a number, from [`Number::word_of_real`] or [`Number::word_of_integer`].
+    fn number(self, number: Number) -> Option<u64>;
+
     /// An array of the right dtype.
-    Array(Memory<'a>),
+    fn array(self) -> Option<Memory<'a>>;
 }
 
-impl Step {
-    /// The number that it takes; `None` for an array.
-    #[must_use]
+impl<'a> Operand<'a> for Memory<'a> {
     #[inline]
-    pub fn number(&self) -> Option<Number> {
-        match self.kind {
-            Kind::Number(number) => Some(number),
-            Kind::Array(_) => None,
-        }
+    fn number(self, _: Number) -> Option<u64> {
+        None
+    }
+
+    #[inline]
+    fn array(self) -> Option<Memory<'a>> {
+        Some(self)
     }
 }
 
@@ -150,6 +153,7 @@ impl Quick {
             extents,
             inferred: contract.inferred.clone(),
             apart: apart.collect::<Option<_>>()?,
+            result: layout.result(),
         })
     }
 
@@ -160,35 +164,39 @@ impl Quick {
         [0; Self::WORDS]
     }
 
-    /// How many arguments it takes.
+    /// The word of the frame where the call leaves its result.
     #[must_use]
     #[inline]
-    pub fn count(&self) -> usize {
-        self.steps.len()
+    pub fn result(&self, frame: &[u64; Self::WORDS]) -> u64 {
+        frame.get(self.result).copied().unwrap_or_default()
     }
 
-    /// Fills a frame with what `read` gives for each step, and says how many bytes the arrays have
-    /// together; `None` if `read` does, and where something doesn't fit.
+    /// Fills a frame with the arguments, and says how many bytes their arrays have together; `None`
+    /// where something doesn't fit.
     #[inline]
-    pub fn fill<'a>(
+    pub fn fill<'a, A: Operand<'a>>(
         &self,
         frame: &mut [u64; Self::WORDS],
-        mut read: impl FnMut(&Step) -> Option<Operand<'a>>,
+        arguments: impl ExactSizeIterator<Item = A>,
     ) -> Option<usize> {
+        if arguments.len() != self.steps.len() {
+            return None;
+        }
         let mut extents = self.extents;
         let mut spans = [(0, 0); ARRAYS];
         let mut nbytes = 0_usize;
-        for step in &self.steps {
-            let word = match (read(step)?, &step.kind) {
-                (Operand::Word(word), Kind::Number(_)) => word,
-                (Operand::Array(memory), Kind::Array(vector)) => {
+        for (step, argument) in self.steps.iter().zip(arguments) {
+            let word = match &step.kind {
+                Kind::Number(number) => argument.number(*number)?,
+                Kind::Array(vector) => {
+                    let memory = argument.array()?;
                     let address = memory.address.expose_provenance();
                     let size = vector.size(&memory, address, &mut extents)?;
                     *spans.get_mut(vector.index)? = (address as u64, size as u64);
-                    nbytes = nbytes.saturating_add(size);
+                    // As below: no array exceeds the memory, nor do four.
+                    nbytes = nbytes.wrapping_add(size);
                     address as u64
                 }
-                _ => return None,
             };
             *frame.get_mut(step.place)? = word;
         }

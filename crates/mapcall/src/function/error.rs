@@ -70,6 +70,8 @@ pub enum CallError {
         success: Success,
         /// What it returned; `errno` where that counts.
         code: i128,
+        /// What `errno` was after it.
+        errno: i32,
         /// Which call of a batch it was, by the indices of the batch's axes.
         index: Option<Vec<usize>>,
     },
@@ -208,6 +210,7 @@ impl Success {
             function: function.name().to_owned(),
             success: self,
             code,
+            errno,
             index: None,
         })
     }

@@ -1,5 +1,7 @@
 //! C functions that record their arguments, and calls of them that compare.
 
+pub(crate) mod signatures;
+
 use std::ffi::c_void;
 use std::fmt::Write;
 use std::fs;
@@ -10,8 +12,14 @@ use std::sync::{Arc, Mutex};
 
 use mapcall::call::{CallTypeError, Closure, Engine, Trampoline};
 use mapcall::ctype::{Body, CType, Float};
-use mapcall::{Declarations, Library, Prototype};
+use mapcall::{Declarations, Function, Library, Prototype};
 use tempfile::TempDir;
+
+/// Whether all values can be passed here; elsewhere unions and packed structs are refused.
+pub(crate) const ALL_VALUES: bool = cfg!(target_arch = "x86_64");
+
+/// Why some records have no one way to travel on x86-64.
+pub(crate) const DISAGREE: &str = "C compilers disagree on arrays in such a small record";
 
 /// Room for all arguments of a function in bytes.
 pub(crate) const ROOM: usize = 1 << 14;
@@ -138,6 +146,25 @@ pub(crate) fn types(prototype: &Prototype) -> impl Iterator<Item = &CType> {
 
 pub(crate) fn trampoline(prototype: &Prototype) -> Result<Trampoline, CallTypeError> {
     Trampoline::new(&prototype.returns, types(prototype))
+}
+
+/// `None` for what has no one way to be passed here.
+pub(crate) fn trampoline_if_any(prototype: &Prototype) -> Option<Trampoline> {
+    match trampoline(prototype) {
+        Err(CallTypeError::ByValue { .. }) if !ALL_VALUES => None,
+        Err(CallTypeError::ByValue { reason, .. }) if reason == DISAGREE => None,
+        other => Some(other.unwrap_or_else(|error| panic!("{prototype}: {error}"))),
+    }
+}
+
+/// The same function by each engine that can call it.
+pub(crate) fn engines(function: Function) -> Vec<Function> {
+    let mut engines = vec![function.with_engine(Engine::Libffi).unwrap()];
+    if function.contract().trampoline().engine() == Engine::Cranelift {
+        engines.push(function.with_engine(Engine::Cranelift).unwrap());
+    }
+    engines.push(function);
+    engines
 }
 
 pub(crate) fn libffi(prototype: &Prototype) -> Trampoline {

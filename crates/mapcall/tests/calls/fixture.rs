@@ -1,31 +1,19 @@
 //! The compiled fixture, and calls of it that count.
 
-use std::fs;
-use std::process::Command;
 use std::sync::OnceLock;
 
-use mapcall::call::Engine;
 use mapcall::{Arg, CallError, Function, Library, Value};
 use tempfile::TempDir;
+
+use crate::c_calls::{self, compile, open};
 
 fn library() -> &'static Library {
     static LIBRARY: OnceLock<Library> = OnceLock::new();
     LIBRARY.get_or_init(|| {
         let folder = TempDir::new().unwrap();
-        let (source, path) = (folder.path().join("f.c"), folder.path().join("f.so"));
-        fs::write(&source, include_str!("fixture.c")).unwrap();
-        let output = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Wno-psabi", "-o"])
-            .args([&path, &source])
-            .output()
-            .expect("the system has a C compiler");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        // SAFETY: the library has no initialisers.
-        unsafe { Library::open(&path) }.unwrap()
+        let path = folder.path().join("fixture.so");
+        compile(&path, include_str!("fixture.c"), "-O1");
+        open(&path)
     })
 }
 
@@ -37,13 +25,7 @@ pub(crate) fn bind(prototype: &str) -> Function {
 
 /// The same function by each engine that can call it.
 pub(crate) fn engines(prototype: &str) -> Vec<Function> {
-    let function = bind(prototype);
-    let mut engines = vec![function.with_engine(Engine::Libffi).unwrap()];
-    if function.contract().trampoline().engine() == Engine::Cranelift {
-        engines.push(function.with_engine(Engine::Cranelift).unwrap());
-    }
-    engines.push(function);
-    engines
+    c_calls::engines(bind(prototype))
 }
 
 /// How many calls this thread has made.

@@ -8,6 +8,7 @@
     clippy::expect_used,
     clippy::float_cmp,
     clippy::indexing_slicing,
+    clippy::multiple_unsafe_ops_per_block,
     clippy::panic,
     clippy::unwrap_used,
     unsafe_code,
@@ -15,6 +16,9 @@
 )]
 
 mod arrays;
+#[path = "../c_calls/mod.rs"]
+#[allow(dead_code, reason = "shared by several binaries")]
+mod c_calls;
 mod extents;
 mod fixture;
 mod numbers;

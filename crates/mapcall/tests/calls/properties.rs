@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use mapcall::Prototype;
-use mapcall::contract::{Check, Contract, Memory, Operand, Quick, Rule};
+use mapcall::contract::{Check, Contract, Memory, Number, Operand, Quick, Rule};
 use proptest::prelude::*;
 
 const TYPES: [(&str, usize); 3] = [
@@ -164,24 +164,47 @@ fn checked(
     ))
 }
 
+/// What is given for a parameter.
+enum Given<'a> {
+    Word(u64),
+    Array(Memory<'a>),
+}
+
+impl<'a> Operand<'a> for Given<'a> {
+    fn number(self, _: Number) -> Option<u64> {
+        match self {
+            Self::Word(word) => Some(word),
+            Self::Array(_) => None,
+        }
+    }
+
+    fn array(self) -> Option<Memory<'a>> {
+        match self {
+            Self::Word(_) => None,
+            Self::Array(memory) => Some(memory),
+        }
+    }
+}
+
 /// The inferred values by the quick way, if the contract has one.
 fn quickly(contract: &Contract, shapes: &[Vec<usize>], given: [usize; 3]) -> Option<Settled> {
     let quick = Quick::new(contract)?;
     let strides = [0; 4];
     let rules = contract.rules().iter().enumerate();
-    let mut operands = rules.filter_map(|(position, rule)| match rule {
+    let operands = rules.filter_map(|(position, rule)| match rule {
         Rule::Inferred(_) => None,
         Rule::Number(number) => {
             let value = i64::try_from(given[position]).unwrap();
-            Some(Operand::Word(number.word_of_integer(value).unwrap()))
+            Some(Given::Word(number.word_of_integer(value).unwrap()))
         }
         _ => {
             let shape = &shapes[position - 3];
-            Some(Operand::Array(memory(0, shape, &strides[..shape.len()])))
+            Some(Given::Array(memory(0, shape, &strides[..shape.len()])))
         }
     });
+    let operands: Vec<_> = operands.collect();
     let mut frame = Quick::frame();
-    let bytes = quick.fill(&mut frame, |_| operands.next());
+    let bytes = quick.fill(&mut frame, operands.into_iter());
     Some(bytes.map(|_| {
         let words = contract.rules().iter().zip(&frame);
         let inferred = words.filter(|(rule, _)| matches!(rule, Rule::Inferred(_)));
@@ -307,11 +330,9 @@ proptest! {
         prop_assert_eq!(check.settle().is_err(), clash, "{}", text);
         if let Some(quick) = Quick::new(&contract) {
             let shapes: Vec<_> = arrays.iter().map(|(_, _, _, length)| [*length]).collect();
-            let mut given = arrays.iter().zip(&shapes);
-            let taken = quick.fill(&mut Quick::frame(), |_| {
-                let ((_, _, start, _), shape) = given.next()?;
-                Some(Operand::Array(memory(*start, shape, &[1])))
-            });
+            let given = arrays.iter().zip(&shapes);
+            let given = given.map(|((_, _, start, _), shape)| memory(*start, shape, &[1]));
+            let taken = quick.fill(&mut Quick::frame(), given);
             // Empty arrays inside of others are left to the check.
             prop_assert!(taken.is_none() || !clash, "{text}");
             let some_are_empty = arrays.iter().any(|(_, _, _, length)| *length == 0);

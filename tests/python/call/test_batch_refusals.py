@@ -1,0 +1,509 @@
+"""What a batch refuses: the whole message, and no call made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.lib.stride_tricks import as_strided, sliding_window_view
+
+import mapcall
+from counted import PRELUDE, Counted, remedied
+
+Compile = Callable[..., Path]
+
+SOURCE = (
+    PRELUDE
+    + """
+    struct thing { int n; };
+    static struct thing one;
+    double half(double x) { CALLED; return x / 2; }
+    double add(double x, double y) { CALLED; return x + y; }
+    float single(float x) { CALLED; return x; }
+    double sum(size_t n, const double *x)
+    { CALLED; double s = 0; for (size_t i = 0; i < n; i++) s += x[i]; return s; }
+    void copy(size_t n, const double *x, double *y)
+    { CALLED; for (size_t i = 0; i < n; i++) y[i] = x[i]; }
+    void head(int k, const double *x, double *y) { CALLED; }
+    int parts(double x, double *whole) { CALLED; *whole = (int)x; return x < 0; }
+    void touch(double x) { CALLED; }
+    const char *text(int which) { CALLED; return "text"; }
+    struct thing *make(int n) { CALLED; one.n = n; return &one; }
+    int make_in(int n, struct thing **things) { CALLED; things[0] = &one; return 0; }
+    """
+)
+HALF, ADD = "double half(double x)", "double add(double x, double y)"
+COPY = "void copy(size_t n, const double x[n], double y[n])"
+APART = "void copy(size_t n, const double x[restrict n], double y[restrict n])"
+SUM = "double sum(size_t n, const double x[n])"
+PARTS = "int parts(double x, double whole[1])"
+
+
+@pytest.fixture(scope="module")
+def c(compile_c: Compile) -> Counted:
+    return Counted(compile_c(SOURCE))
+
+
+@pytest.fixture(scope="module")
+def half(c: Counted) -> mapcall.Function:
+    return c.function(HALF)
+
+
+class TestAxes:
+    def test_that_do_not_broadcast(self, c: Counted) -> None:
+        add = c.function(ADD)
+        c.refuses(
+            "add: y: expected double with batch axes that broadcast with (2, 3), those of x,"
+            " got batch axes (2,); give axes that are equal or 1",
+            add,
+            np.ones((2, 3)),
+            np.ones(2),
+        )
+        c.refuses(
+            "add: where: expected an array of bool with batch axes that broadcast with (3,),"
+            " those of y, got batch axes (4,); give axes that are equal or 1",
+            add,
+            1.0,
+            np.ones(3),
+            where=np.ones(4, "?"),
+        )
+        c.refuses(
+            "add: out: expected float64 with batch axes that broadcast with (3,), those of x,"
+            " got batch axes (4,); give axes that are equal or 1",
+            add,
+            np.ones(3),
+            1,
+            out=np.ones(4),
+        )
+        c.refuses(
+            "copy: y: expected float64[n] with batch axes that broadcast with (2,), those of x,"
+            " got batch axes (3,); give axes that are equal or 1",
+            c.function(COPY),
+            np.ones((2, 5)),
+            np.ones((3, 5)),
+        )
+
+    def test_too_few_for_what_is_written(self, c: Counted, half: mapcall.Function) -> None:
+        c.refuses(
+            "half: out: expected float64 with the batch axes (2, 3), got batch axes (3,);"
+            " give an item to each call",
+            half,
+            np.ones((2, 3)),
+            out=np.ones(3),
+        )
+        c.refuses(
+            "half: out: expected float64 with the batch axes (1,), got batch axes ();"
+            " give an item to each call",
+            half,
+            np.ones(1),
+            out=np.ones(()),
+        )
+        c.refuses(
+            "half: out: expected float64 with the batch axes (3,), got batch axes (1,);"
+            " give an item to each call",
+            half,
+            1.0,
+            where=np.ones(3, "?"),
+            out=np.ones(1),
+        )
+        c.refuses(
+            "copy: y: expected float64[n] with the batch axes (3,), got batch axes ();"
+            " give an item to each call",
+            c.function(COPY),
+            np.ones((3, 2)),
+            np.ones(2),
+        )
+
+    def test_core_axes(self, c: Counted) -> None:
+        total, copy = c.function(SUM), c.function(COPY)
+        x = np.ones((4, 3, 2))
+        error = c.refuses(
+            "sum: x: expected float64[n], C-contiguous, got shape (3,) with strides (16,);"
+            " copy it with numpy.ascontiguousarray(x)",
+            total,
+            x.swapaxes(1, 2),
+        )
+        swapped = x.swapaxes(1, 2)
+        assert total(remedied(error, swapped)).tolist() == [[3.0, 3.0]] * 4
+        c.refuses(
+            "copy: y: expected float64[n] with n = 2 as x has it, got shape (3,);"
+            " give arrays that agree",
+            copy,
+            x,
+            np.ones((4, 3, 3)),
+        )
+        c.refuses(
+            "sum: x: expected float64[n], 1 axis, got shape (); reshape it to 1 axis",
+            total,
+            np.ones(()),
+        )
+
+
+class TestMemory:
+    def test_items_that_overlap(self, c: Counted, half: mapcall.Function) -> None:
+        message = (
+            "half: out: expected float64, each item in memory of its own,"
+            " got an array whose items share memory; pass out.copy()"
+        )
+        for out in (
+            as_strided(np.zeros(1), (3,), (0,)),
+            as_strided(np.zeros(4), (2, 3), (8, 8)),
+            sliding_window_view(np.zeros(4), 3, writeable=True),
+        ):
+            c.refuses(message, half, np.ones(out.shape), out=out)
+        # Items that are shared, though no batch axis is short.
+        windows = sliding_window_view(np.zeros(5), 2, writeable=True)
+        c.refuses(
+            "copy: y: expected float64[n], each item in memory of its own,"
+            " got an array whose items share memory; pass y.copy()",
+            c.function(COPY),
+            np.ones((4, 2)),
+            windows,
+        )
+        # The same array may be read, and an axis of one item has no stride.
+        assert c.function(SUM)(windows).shape == (4,)
+        assert half(np.ones((1, 1)), out=as_strided(np.zeros(1), (1, 1), (0, 0))) == 0.5
+
+    def test_that_another_argument_has(self, c: Counted, half: mapcall.Function) -> None:
+        x = np.zeros(6)
+        message = (
+            "half: out: expected float64 in memory of its own, or item by item in that of x,"
+            " got memory that it shares with x; pass out.copy()"
+        )
+        c.refuses(message, half, x[:-1], out=x[1:])
+        c.refuses(message, half, x[::-1], out=x)
+        c.refuses(message, half, x[:2].reshape(2, 1), out=x[:4].reshape(2, 2))
+        c.refuses(message, half, x[:1], out=x[:3])
+        # Item by item, or none of the same.
+        assert half(x, out=x) is x
+        half(x[::2], out=x[1::2])
+        half(np.zeros(0), out=np.zeros(0))
+        c.refuses(
+            "half: out: expected float64 in memory of its own, or item by item in that of where,"
+            " got memory that it shares with where; pass out.copy()",
+            half,
+            np.ones(6),
+            out=x,
+            where=x.view("?")[:6],
+        )
+        c.refuses(
+            "copy: y: expected float64[n] in memory of its own, or item by item in that of x,"
+            " got memory that it shares with x; pass y.copy()",
+            c.function(COPY),
+            x.reshape(3, 2),
+            x.reshape(3, 2)[::-1],
+        )
+
+    def test_restrict(self, c: Counted) -> None:
+        x = np.zeros((3, 2))
+        c.refuses(
+            "copy: y: expected float64[n] in memory of its own (restrict),"
+            " got memory that it shares with x; pass y.copy()",
+            c.function(APART),
+            x,
+            x,
+        )
+        y = c.function(COPY)(x, x)
+        assert y is None
+
+    def test_alignment(self, c: Counted, half: mapcall.Function) -> None:
+        packed = np.zeros(3, [("tag", "u1"), ("x", "f8")])["x"]
+        address = packed.ctypes.data
+        error = c.refuses(
+            f"half: x: expected double, aligned to 8 bytes, got address {address:#x};"
+            " pass x.copy()",
+            half,
+            packed,
+        )
+        assert half(remedied(error, packed)).tolist() == [0, 0, 0]
+        # The first item is aligned, the second isn't.
+        memory = np.zeros(64, "u1")
+        start = -memory.ctypes.data % 8
+        odd = np.ndarray((3,), "f8", memory, start, (9,))
+        c.refuses(
+            "half: x: expected double, aligned to 8 bytes,"
+            f" got address {odd.ctypes.data + 9:#x}; pass x.copy()",
+            half,
+            odd,
+        )
+        c.refuses(
+            "half: out: expected float64, aligned to 8 bytes,"
+            f" got address {odd.ctypes.data + 9:#x}; pass out.copy()",
+            half,
+            np.ones(3),
+            out=odd,
+        )
+        rows = np.ndarray((3, 2), "f8", memory, start, (17, 8))
+        c.refuses(
+            "sum: x: expected float64[n], aligned to 8 bytes,"
+            f" got address {rows.ctypes.data + 17:#x}; pass x.copy()",
+            c.function(SUM),
+            rows,
+        )
+        assert half(odd[:1]) == 0
+
+    def test_read_only(self, c: Counted, half: mapcall.Function) -> None:
+        x = np.ones((3, 2))
+        x.flags.writeable = False
+        c.refuses(
+            "half: out: expected float64, writeable, got a read-only array;"
+            " pass out.copy(), or open the map for writing",
+            half,
+            np.ones((3, 2)),
+            out=x,
+        )
+        c.refuses(
+            "copy: y: expected float64[n], writeable, got a read-only array;"
+            " pass y.copy(), or open the map for writing",
+            c.function(COPY),
+            x,
+            x,
+        )
+        assert half(x).tolist() == [[0.5, 0.5]] * 3
+
+
+class TestTypes:
+    @pytest.mark.parametrize(
+        ("found", "remedy"),
+        [
+            (np.ones(3, "f4"), "convert it with x.astype('float64')"),
+            (np.ones(3, "i8"), "convert it with x.astype('float64')"),
+            (np.ones(3, "c16"), "convert it with x.astype('float64')"),
+            (np.ones(3, "O"), "convert it with x.astype('float64')"),
+            (np.ones(3, "?"), "convert it with x.astype('float64')"),
+            (np.ones(0, "U1"), "convert it with x.astype('float64')"),
+        ],
+        ids=lambda value: str(value.dtype) if isinstance(value, np.ndarray) else "",
+    )
+    def test_scalars(
+        self, c: Counted, half: mapcall.Function, found: np.ndarray, remedy: str
+    ) -> None:
+        c.refuses(f"half: x: expected double, got an array of {found.dtype}; {remedy}", half, found)
+
+    def test_byte_order(self, c: Counted, half: mapcall.Function) -> None:
+        x = np.ones(3, ">f8")
+        error = c.refuses(
+            "half: x: expected double in native byte order, got an array of '>f8';"
+            " convert it with x.astype('float64')",
+            half,
+            x,
+        )
+        assert half(remedied(error, x)).tolist() == [0.5] * 3
+
+    def test_out(self, c: Counted, half: mapcall.Function) -> None:
+        error = c.refuses(
+            "half: out: expected float64, got an array of float32;"
+            " convert it with out.astype('float64')",
+            half,
+            np.ones(3),
+            out=np.ones(3, "f4"),
+        )
+        assert half(np.ones(3), out=remedied(error, np.ones(3, "f4"))).tolist() == [0.5] * 3
+        for out, found in (
+            ([np.ones(3)], "a list"),
+            (3.0, "a float"),
+            (np.float64(3), "a float64"),
+        ):
+            c.refuses(
+                f"half: out: expected float64, got {found};"
+                " make it one with numpy.asarray(out, 'float64')",
+                half,
+                np.ones(3),
+                out=out,
+            )
+
+    def test_where(self, c: Counted, half: mapcall.Function) -> None:
+        c.refuses(
+            "half: where: expected an array of bool, got an array of int64;"
+            " convert it with where.astype('bool')",
+            half,
+            np.ones(3),
+            where=np.array([1, 0, 1]),
+        )
+        c.refuses(
+            "half: where: expected an array of bool, got an array of int64;"
+            " convert it with where.astype('bool')",
+            half,
+            np.ones(3),
+            where=np.int64(1),
+        )
+        for where, found in (([True] * 3, "a list"), (1, "an int"), ("x", "a str")):
+            c.refuses(
+                f"half: where: expected an array of bool, got {found};"
+                " make it one with numpy.asarray(where, 'bool')",
+                half,
+                np.ones(3),
+                where=where,
+            )
+
+    @pytest.mark.parametrize(
+        ("given", "found"),
+        [([1.0, 2.0], "a list"), ((1.0, 2.0), "a tuple"), ("ab", "a str"), (b"ab", "a bytes")],
+    )
+    def test_no_array(self, c: Counted, half: mapcall.Function, given: object, found: str) -> None:
+        c.refuses(f"half: x: expected double, got {found}; give a number", half, given)
+
+    def test_what_measures_an_array(self, c: Counted) -> None:
+        head = c.function("void head(int k, const double x[3], double y[2 * k])")
+        c.refuses(
+            "head: k: expected one int for all calls, as it measures an array, got shape (2,);"
+            " give a number",
+            head,
+            np.array([3, 3], "i4"),
+            np.ones((2, 3)),
+        )
+        assert head(3, np.ones((2, 3))).shape == (2, 6)
+        total = c.function(SUM)
+        c.refuses(
+            "sum: n: expected one unsigned long for all calls, as it measures an array,"
+            " got shape (2,); give a number",
+            total,
+            np.ones((2, 3)),
+            n=np.array([3, 3]),
+        )
+        assert total(np.ones((2, 3)), n=3).tolist() == [3, 3]
+        c.refuses(
+            "sum: x: expected float64[n] with n = 2, got shape (3,); give arrays that agree",
+            total,
+            np.ones((2, 3)),
+            n=2,
+        )
+
+
+class TestResults:
+    def test_that_no_array_holds(self, c: Counted) -> None:
+        for prototype, name, returns in (
+            ("const char *text(int which)", "text", "const char *"),
+            ("struct thing *make(int n)", "make", "struct thing *"),
+        ):
+            function = c.function(prototype)
+            message = (
+                f"{name}: expected one call, as no array can hold results of type {returns},"
+                " got a batch; call it once for each item"
+            )
+            c.refuses(message, function, np.array([1, 2], "i4"))
+            c.refuses(message, function, 1, where=True)
+            c.refuses(
+                f"{name}: expected no out, as there is no output, got 1;"
+                " give one for each output in order, None where it is to be made",
+                function,
+                1,
+                out=np.zeros((), "u8"),
+            )
+        assert c.function("const char *text(int which)")(1) == "text"
+
+    def test_handles_that_would_have_no_end(self, c: Counted) -> None:
+        make = c.function("int make_in(int n, struct thing *things[1])")
+        c.refuses(
+            "make_in: things: expected one call, as no array can hold results of type"
+            " struct thing *, got a batch; call it once for each item",
+            make,
+            np.array([1, 2], "i4"),
+        )
+        status, [handle] = make(1)
+        assert (status, handle.type) == (0, "thing")
+        # Whoever gives the memory takes care of what is in it.
+        addresses = np.zeros((2, 1), np.uintp)
+        assert make(np.array([1, 2], "i4"), addresses).tolist() == [0, 0]
+        assert (addresses == handle.address).all()
+
+
+class TestOut:
+    def test_counts(self, c: Counted, half: mapcall.Function) -> None:
+        x, y, whole = np.ones(3), np.ones(3, "i4"), np.ones((3, 1))
+        remedy = "give one for each output in order, None where it is to be made"
+        for out, found in (((), 0), ((x, x), 2), ((None, None), 2)):
+            c.refuses(f"half: expected out for one output, got {found}; {remedy}", half, x, out=out)
+        parts = c.function(PARTS)
+        for out, found in ((y, 1), ((y,), 1), ((), 0), ((y, whole, x), 3)):
+            c.refuses(
+                f"parts: expected a tuple for 2 outputs as out, got {found}; {remedy}",
+                parts,
+                x,
+                out=out,
+            )
+        # One that has been given is no output.
+        c.refuses(
+            f"parts: expected out for one output, got 2; {remedy}", parts, x, whole, out=(y, whole)
+        )
+        c.refuses(
+            f"touch: expected no out, as there is no output, got 1; {remedy}",
+            c.function("void touch(double x)"),
+            x,
+            out=x,
+        )
+        returned = parts(x, out=(None, whole))
+        assert returned[0].tolist() == [0, 0, 0]
+        assert returned[1] is whole
+
+    def test_both_by_name_and_in_out(self, c: Counted) -> None:
+        parts = c.function(PARTS)
+        whole = np.ones((3, 1))
+        found = parts(np.ones(3), whole=whole, out=np.ones(3, "i4"))
+        assert found.tolist() == [0, 0, 0]
+
+
+class TestKeywords:
+    @pytest.mark.parametrize("x", [1.0, np.ones(3)], ids=["one call", "batch"])
+    @pytest.mark.parametrize(
+        ("threads", "found"),
+        [(-1, "-1"), (2**64, str(2**64)), ("2", "a str"), (2.0, "a float"), ([2], "a list")],
+    )
+    def test_threads(
+        self, c: Counted, half: mapcall.Function, x: Any, threads: object, found: str
+    ) -> None:
+        c.refuses(
+            f"half: threads: expected a number of threads, got {found};"
+            " give 1, or 0 for every core",
+            half,
+            x,
+            threads=threads,
+        )
+
+    @pytest.mark.parametrize("x", [1.0, np.ones(3)], ids=["one call", "batch"])
+    @pytest.mark.parametrize("threads", [2, 0])
+    def test_threads_that_wait_for_the_lock(self, c: Counted, x: Any, threads: int) -> None:
+        held = c.function(HALF, gil="hold")
+        c.refuses(
+            "half: threads: expected 1, as the function is bound with gil='hold',"
+            f" got {threads}; bind it without gil",
+            held,
+            x,
+            threads=threads,
+        )
+        assert (held(np.ones(3), threads=1) == 0.5).all()
+
+    @pytest.mark.parametrize("x", [1.0, np.ones(3)], ids=["one call", "batch"])
+    def test_progress(self, c: Counted, half: mapcall.Function, x: Any) -> None:
+        for progress, found in ((3, "an int"), ("yes", "a str")):
+            c.refuses(
+                f"half: progress: expected True or a callable, got {found};"
+                " give a function of the calls made and of all calls",
+                half,
+                x,
+                progress=progress,
+            )
+        assert np.all(half(x, progress=False) == 0.5)
+
+    def test_more_threads_than_a_machine_has(self, half: mapcall.Function) -> None:
+        x = np.arange(8.0)
+        for threads in (64, 2**40, 2**63, 2**64 - 1):
+            np.testing.assert_array_equal(half(x, threads=threads), x / 2)
+        assert half(x[:0], threads=2**63).shape == (0,)
+
+    def test_unknown(self, c: Counted, half: mapcall.Function) -> None:
+        c.refuses(
+            "half: expected a parameter's name, got thread; look at the function's parameters",
+            half,
+            np.ones(3),
+            thread=2,
+        )
+
+    def test_none_is_nothing(self, half: mapcall.Function) -> None:
+        found = half(np.ones(3), out=None, where=None, threads=None, progress=None)
+        assert found.tolist() == [0.5] * 3
+        one = half(1.0, out=None, where=None, threads=None, progress=None)
+        assert (type(one), one) == (float, 0.5)

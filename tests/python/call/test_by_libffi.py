@@ -1,0 +1,42 @@
+"""The tests of calls once more where the system refuses executable pages: by libffi alone.
+
+    pytest --no-executable-pages tests/python/call/test_contract_arrays.py
+
+runs one file of them so by hand.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[2]
+# What calls each function through both engines by itself.
+BOTH = {"test_generated.py"}
+FILES = {path.name for path in HERE.glob("test_*.py")} - BOTH - {Path(__file__).name}
+NO_MDWE = "this kernel has no PR_SET_MDWE"
+
+
+@pytest.mark.parametrize("file", sorted(FILES))
+def test_the_same_tests(file: str, pytestconfig: pytest.Config) -> None:
+    if pytestconfig.getoption("no_executable_pages"):
+        pytest.skip("this run is by libffi alone itself")
+    options = ["--no-executable-pages", "--quiet", "-p", "no:cacheprovider"]
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, HERE / file],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+    )
+    if NO_MDWE in result.stdout:
+        pytest.skip(f"{NO_MDWE} (it came with Linux 6.3)")
+    # It ends with the names of those that failed.
+    assert result.returncode == 0, result.stdout
