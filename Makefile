@@ -11,6 +11,7 @@ FUZZ_SECONDS ?= 60
 
 demo: build
 	$(BIN)/python examples/demo.py
+	$(BIN)/mapcall demo
 
 test: test-rust test-python
 
