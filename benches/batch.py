@@ -183,7 +183,7 @@ RIVALS: Mapping[str, tuple[Callable[..., Batch], Mapping[str, tuple[Make, float 
 }
 
 TWO_THREADS: Mapping[str, tuple[Make, float | None]] = {
-    "one": (lambda batch, _: batch.work(), 0.55),
+    "one thread": (lambda batch, _: batch.work(), 0.55),
     "two C loops": (two_c_loops, None),
 }
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 # Of the rows' names.
-WIDTH = 36
+WIDTH = 40
 
 
 class Timer(Protocol):
@@ -64,7 +64,7 @@ class Skipped:
     """A row that this machine can't measure.
 
     >>> print(Skipped("a rival", "it is missing: install it"))
-    a rival                             skipped: it is missing: install it
+    a rival                                 skipped: it is missing: install it
     """
 
     name: str
@@ -121,9 +121,9 @@ class Limited:
     """A figure that has a limit of its own, and no rival: seconds, or bytes.
 
     >>> print(Limited("bind", 3e-5, 5e-5))
-    bind                                   30 us                                 50 us  met
+    bind                                       30 us                                 50 us  met
     >>> print(Limited("a pickled map, in bytes", 612, 500, "bytes"))
-    a pickled map, in bytes                  612                                   500  MISSED
+    a pickled map, in bytes                      612                                   500  MISSED
     """
 
     name: str

@@ -214,12 +214,11 @@ def rows(directory: Path, libraries: Path, fraction: float = 1.0) -> Iterator[Ro
             # The input, and an output that has not gone when the next is made.
             *(3 * of(GIB), 3 * of(GIB) + GIB // 2),
             [
-                *(
-                    partial(file, "memmap w+", threads=threads, is_durable=is_durable)
-                    for is_durable in (False, True)
-                    for threads in (1, 2)
-                ),
+                partial(file, "memmap w+", threads=1, is_durable=False),
                 partial(file, "numpy.multiply", threads=1, is_durable=False),
+                partial(file, "memmap w+", threads=2, is_durable=False),
+                partial(file, "memmap w+", threads=1, is_durable=True),
+                partial(file, "memmap w+", threads=2, is_durable=True),
             ],
         ),
     ]

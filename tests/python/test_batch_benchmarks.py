@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy
 import pytest
@@ -16,9 +17,11 @@ import pytest
 import batch
 import builds
 import harness
+import picture
 import stream
 
 BENCHES = Path(batch.__file__).parent
+DOCS = BENCHES.parent / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +112,27 @@ def test_rows_are_kept(libraries: Path, tmp_path: Path) -> None:
     report.add(harness.Limited("bind", 2e-5, 5e-5))
     measured, skipped, limited = map(json.loads, path.read_text().splitlines())
     assert (measured["group"], measured["name"]) == ("Some", "work: rival")
-    assert 0 < measured["ratio"] < 1
+    assert measured["ratio"] > 1e-9
     assert measured["budget"] == 1e-9
     assert skipped == {"group": "Some", "name": "other", "skipped": "it is missing"}
     assert (limited["name"], limited["ratio"]) == ("bind: at most 50 us", 0.4)
     assert not report.met
+
+
+def test_the_picture_is_of_the_kept_rows() -> None:
+    lines = (DOCS / "budgets.jsonl").read_text().splitlines()
+    rows = [picture.Drawn.from_json(line) for line in lines]
+    assert (DOCS / "budgets.svg").read_text() == picture.picture(rows)
+
+
+def test_a_picture_is_well_formed() -> None:
+    rows = [
+        picture.Drawn("Some & more", "x < y: rival", 1e-9, (0.0, 1e9), 0.5),
+        picture.Drawn("Some & more", "x < y: other", 2.0, (1.0, 3.0), 0.5),
+        picture.Drawn("Others", "skipped", None, (1, 1), None),
+    ]
+    root = ElementTree.fromstring(picture.picture(rows))
+    texts = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
+    # A work is named once.
+    assert texts.count("x < y") == 1
+    assert {"0.000 of 0.50 ✓", "2.00 of 0.50 ✗", "not measured"} <= set(texts)
