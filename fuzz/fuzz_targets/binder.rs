@@ -41,8 +41,8 @@ fuzz_target!(|data: &[u8]| {
             continue;
         }
         let outputs = outputs(&check);
-        match check.into_loops() {
-            Some(loops) => verify_loops(&contract, loops, &outputs),
+        match check.into_batch() {
+            Some((loops, _)) => verify_loops(&contract, *loops, &outputs),
             None => verify_apart(&contract, &given),
         }
         verify(&contract, &frame, &given, &outputs);
@@ -211,11 +211,13 @@ fn verify_loops(contract: &Contract, mut loops: Loops, outputs: &[Output]) {
     for track in loops.tracks() {
         assert_eq!(track.strides.len(), shape.len());
     }
-    let calls = shape
+    let calls = loops.calls();
+    let counted = shape
         .iter()
-        .try_fold(1_usize, |calls, &length| calls.checked_mul(length));
-    let calls = calls.expect("calls can be counted");
-    if calls > 64 {
+        .map(|&length| length as u128)
+        .fold(1, u128::saturating_mul);
+    assert!(counted == calls as u128 || shape.contains(&0));
+    if calls == 0 || calls > 64 {
         return;
     }
     for (index, output) in outputs.iter().enumerate() {

@@ -81,7 +81,7 @@ def structs(library: mapcall.Library, engine: str) -> None:
     # What lies in memory goes through libffi.
     assert (turn.engine, enlarge.engine) == (engine, "libffi")
     fails(mapcall.ArgumentError, lambda: turn(3))
-    fails(mapcall.ArgumentError, lambda: turn(numpy.zeros(2, pair.dtype)))
+    fails(mapcall.ArgumentError, lambda: turn(numpy.zeros(2)))
 
 
 def handles(library: mapcall.Library, engine: str) -> None:
@@ -146,6 +146,48 @@ def callbacks(library: mapcall.Library, engine: str) -> None:
     cycle.append(apply.callback("f", lambda x: len(cycle)))
 
 
+def batches(library: mapcall.Library, engine: str) -> None:
+    mixed = library.function(MIXED, engine=engine)
+    x = numpy.arange(6.0).reshape(2, 3)
+    numbers = [numpy.arange(2, dtype=dtype).reshape(2, 1) for dtype in ("i1", "u2", "i4", "i8")]
+    made = mixed(*numbers, 1, x, True, 0, 0, 0, x.T[:1].T)
+    assert made.shape == (2, 3)
+    out = numpy.zeros((3, 2)).T
+    for threads in (1, 2):
+        assert mixed(*numbers, 1, x, True, 0, 0, 0, x[:, :1], out=out, threads=threads) is out
+        assert (out == made).all()
+    half = x % 2 == 0
+    assert (mixed(*numbers, 1, x, True, 0, 0, 0, x[:, :1], where=half)[half] == made[half]).all()
+    saxpy = library.function(SAXPY, engine=engine)
+    rows = numpy.ones((4, 5), "f4")
+    assert (saxpy(2, rows) == 2 * rows).all()
+    assert saxpy(numpy.arange(4, dtype="f4"), numpy.ones((4, 0), "f4")).shape == (4, 0)
+    saxpy(2, rows[0].copy(), rows, threads=2)
+    turn = library.function(PAIR + "struct pair turn(struct pair p)", engine=engine)
+    pairs = numpy.zeros(3, library.struct("pair").dtype)
+    pairs["n"] = 4
+    assert (turn(pairs)["x"] == 4).all()
+    apply = library.function("double apply(double (*f)(double), double x)", engine=engine)
+    assert (apply(lambda x: 2 * x, x) == 2 * x + 1).all()
+    fails(ZeroDivisionError, lambda: apply(lambda x: 1 / (2 - x), x))
+    for check in ("zero", "errno", lambda result: result < 0):
+        checked = library.function("int fail(int code)", engine=engine, check=check)
+        fails(
+            mapcall.CallError,
+            lambda checked=checked: checked(numpy.ones(3, "i4"), threads=2),
+        )
+    bad: list[tuple[Any, ...]] = [
+        (x, x),
+        (2, rows, rows[:3]),
+        (2, rows, rows[:, ::2]),
+        (2, rows, numpy.broadcast_to(rows[0], rows.shape)),
+        (numpy.ones((7, 3)), rows),
+    ]
+    for arguments in bad:
+        fails(mapcall.ArgumentError, lambda arguments=arguments: saxpy(*arguments))
+    fails(mapcall.ArgumentError, lambda: mixed(*numbers, 1, x, True, 0, 0, 0, x, out=out[:1]))
+
+
 def bindings(path: str) -> None:
     library = mapcall.load(path)
     assert library == mapcall.load(path)
@@ -184,6 +226,7 @@ def work(path: str) -> None:
         structs(library, engine)
         handles(library, engine)
         callbacks(library, engine)
+        batches(library, engine)
     bindings(path)
     threads(library)
     del library

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import shlex
 import signal
@@ -185,6 +186,80 @@ def test_an_interrupt_ends_it(tmp_path: Path) -> None:
             assert process.wait(5) == -signal.SIGINT
         finally:
             os.close(writer)
+
+
+@pytest.fixture
+def naps(tmp_path: Path) -> list[str]:
+    """Calls of a function that takes a millisecond."""
+    source = tmp_path / "nap.c"
+    source.write_text(
+        "#define _DEFAULT_SOURCE\n#include <unistd.h>\n"
+        "double nap(double x) { usleep(1000); return x; }\n"
+    )
+    library = tmp_path / "libnap.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    np.save(tmp_path / "x.npy", np.zeros(100_000))
+    out = tmp_path / "out.npy"
+    return ["call", str(library), "double nap(double x)", "-o", str(out), "--threads", "2"]
+
+
+def in_a_terminal(arguments: list[str], until: str | None = None) -> tuple[int, str]:
+    """Run the command in a pseudo-terminal; an interrupt is typed when it says `until`."""
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execv(COMMAND[0], [*COMMAND, *arguments])
+    said = b""
+    while True:
+        try:
+            part = os.read(terminal, 1 << 16)
+        except OSError:  # Linux's way to say that the other end is closed.
+            break
+        if not part:
+            break
+        said += part
+        if until is not None and until in said.decode(errors="replace"):
+            os.write(terminal, b"\x03")
+            until = None
+    os.close(terminal)
+    _, status = os.waitpid(process, 0)
+    return os.waitstatus_to_exitcode(status), said.decode(errors="replace")
+
+
+def test_a_terminal_gets_a_bar_and_a_line(naps: list[str], tmp_path: Path) -> None:
+    code, said = in_a_terminal([*naps, f"x={tmp_path}/x.npy[:6000]"])
+    assert code == 0, said
+    assert re.search(r"nap .*\d+%  [\d.]+ \w+/s  \w+ left", said), said
+    # The bar is gone; the line stays.
+    last = said.replace("\r", "\n").strip().split("\n")[-1]
+    assert re.search(r"out\.npy  float64 \(6000,\)  46\.9 KiB  [\d.]+ s  [\d.]+ \w+/s$", last), said
+    assert np.load(tmp_path / "out.npy").shape == (6000,)
+
+
+def test_short_work_and_quiet_work_get_no_bar(naps: list[str], tmp_path: Path) -> None:
+    code, said = in_a_terminal([*naps, f"x={tmp_path}/x.npy[:10]"])
+    assert code == 0
+    assert "%" not in said
+    code, said = in_a_terminal([*naps, f"x={tmp_path}/x.npy[:3000]", "--quiet"])
+    assert (code, said) == (0, "")
+
+
+def test_ctrl_c_in_a_terminal(naps: list[str], tmp_path: Path) -> None:
+    before = {path.name for path in tmp_path.iterdir()}
+    code, said = in_a_terminal([*naps, f"x={tmp_path}/x.npy"], until="%")
+    assert code == 130, said
+    assert f"nap: interrupted; not written: {tmp_path}/out.npy" in said.replace("\r\n", "")
+    assert {path.name for path in tmp_path.iterdir()} == before
+
+
+def test_call_and_demo(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.linspace(0, 1, 1000))
+    out = tmp_path / "out.npy"
+    shown = run("call", "m", "double cos(double x)", f"x={tmp_path}/x.npy", "-o", out)
+    assert (shown.returncode, shown.stdout, shown.stderr) == (0, "", "")
+    np.testing.assert_allclose(np.load(out), np.cos(np.load(tmp_path / "x.npy")), rtol=1e-15)
+    shown = run("demo", "--size", "1MiB", "--json")
+    assert shown.returncode == 0, shown.stderr
+    assert json.loads(shown.stdout)["bytes"] == 1 << 20
 
 
 def open_when_read(fifo: Path) -> int:

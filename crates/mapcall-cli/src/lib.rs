@@ -8,13 +8,19 @@
 //! Results go to the standard output; with `--json`, as one JSON object a line. Errors go to the
 //! standard error output.
 
+mod bar;
+mod call;
 mod completions;
+mod demo;
 mod info;
+mod interrupt;
 mod man;
 mod output;
 mod prototypes;
+mod show;
 mod symbols;
 pub mod value;
+mod words;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -23,14 +29,21 @@ use std::io::{self, Write};
 use clap::builder::Styles;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
-use mapcall::{HeaderError, LibraryError};
+use mapcall::array;
+use mapcall::contract::ArgumentError;
+use mapcall::{CallError, HeaderError, LibraryError};
+use value::ValueError;
 use value::file::FileError;
 
 /// The exit code for input that can't be used, which is clap's as well.
 const BAD_INPUT: u8 = 2;
+/// The exit code of a function that says that it failed.
+const FAILED: u8 = 1;
+/// What shells add to the number of a signal.
+const SIGNALLED: u8 = 128;
 
 /// What the exit codes mean.
-const EXIT_CODES: [(&str, &str); 4] = [
+const EXIT_CODES: [(&str, &str); 5] = [
     ("0", "success, also when nobody reads the output to its end"),
     ("1", "a function that was called says that it failed"),
     (
@@ -38,6 +51,7 @@ const EXIT_CODES: [(&str, &str); 4] = [
         "bad input: one line on the standard error output says what to do",
     ),
     ("130", "interrupted"),
+    ("143", "terminated by SIGTERM, tidily"),
 ];
 
 /// C functions in shared libraries, by their prototypes.
@@ -55,9 +69,11 @@ struct Command {
 
 #[derive(Subcommand)]
 enum Task {
+    Call(Box<call::Arguments>),
     Info(info::Arguments),
     Prototypes(prototypes::Arguments),
     Symbols(symbols::Arguments),
+    Demo(demo::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -90,8 +106,72 @@ enum Failure {
          functions that could be read are listed"
     )]
     Unreadable { header: OsString, count: usize },
+    #[error(transparent)]
+    Function(#[from] call::FunctionError),
+    #[error(transparent)]
+    Value(#[from] ValueError),
+    #[error(transparent)]
+    Argument(#[from] Box<ArgumentError>),
+    #[error(transparent)]
+    OutputFile(#[from] call::OutputError),
+    /// A call that didn't happen, or failed.
+    #[error("{}{}", .0, space(.0))]
+    Call(#[from] CallError),
+    /// A file that can't be written.
+    #[error("{}{}", .0, space_for(.0))]
+    Array(#[from] array::Error),
+    #[error(transparent)]
+    Demo(#[from] demo::DemoError),
+    /// A signal has ended it.
+    #[error("{left}")]
+    Interrupted {
+        signal: u8,
+        /// What is left behind, in words.
+        left: String,
+    },
     #[error("can't write the output: {0}")]
     Output(#[from] io::Error),
+}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        Self::Files(vec![error])
+    }
+}
+
+impl Failure {
+    /// The exit code.
+    fn code(&self) -> u8 {
+        match self {
+            Self::Call(CallError::Status { .. }) => FAILED,
+            Self::Interrupted { signal, .. } => SIGNALLED.saturating_add(*signal),
+            _ => BAD_INPUT,
+        }
+    }
+}
+
+/// What to do about a full disk.
+fn space(error: &CallError) -> &'static str {
+    match error {
+        CallError::Array { source, .. } => space_for(source),
+        _ => "",
+    }
+}
+
+fn space_for(error: &array::Error) -> &'static str {
+    match error {
+        array::Error::Io { source, .. } => match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "; free some space, or choose another disk"
+            }
+            io::ErrorKind::FileTooLarge => "; raise the limit, or choose another file system",
+            io::ErrorKind::NotFound => "; check the name of the folder",
+            io::ErrorKind::PermissionDenied => "; choose another folder, or ask for the right",
+            _ => "",
+        },
+        array::Error::OutOfMemory { .. } => "; write it to a file",
+        _ => "",
+    }
 }
 
 /// Runs the command with these arguments, of which the first is the program's name; the exit code.
@@ -101,7 +181,8 @@ enum Failure {
 /// assert_eq!(mapcall_cli::run(["mapcall", "no-such-command"]), 2);
 /// ```
 ///
-/// The code is 0 on success, also when nobody reads the output to its end, and 2 on any error.
+/// The code is 0 on success, also when nobody reads the output to its end, 1 if a function that was
+/// called says that it failed, 130 after Ctrl-C, and 2 on any other error.
 pub fn run<T>(arguments: impl IntoIterator<Item = T>) -> u8
 where
     T: Into<OsString> + Clone,
@@ -123,20 +204,24 @@ where
         }
     };
     let done = match command.task {
+        Task::Call(arguments) => call::run(&arguments),
         Task::Info(arguments) => info::run(&arguments),
         Task::Prototypes(arguments) => prototypes::run(&arguments),
         Task::Symbols(arguments) => symbols::run(&arguments),
+        Task::Demo(arguments) => demo::run(&arguments),
         Task::Completions(arguments) => completions::run(&arguments),
         Task::Man(arguments) => man::run(&arguments),
     };
-    match done {
-        Ok(()) => return 0,
+    let Err(failure) = done else {
+        return 0;
+    };
+    match &failure {
         // `mapcall symbols m | head`
-        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => return 0,
-        Err(Failure::Files(errors)) => errors.iter().for_each(complain),
-        Err(failure) => complain(failure),
+        Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return 0,
+        Failure::Files(errors) => errors.iter().for_each(complain),
+        failure => complain(failure),
     }
-    BAD_INPUT
+    failure.code()
 }
 
 /// Says what is wrong, on one line.

@@ -1,6 +1,6 @@
 //! `mapcall prototypes`: the functions of a header.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -36,16 +36,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let mut header = Header::new(&arguments.header);
-    for directory in &arguments.include {
-        header = header.include(directory);
-    }
-    for definition in &arguments.define {
-        header = match definition.split_once('=') {
-            Some((name, value)) => header.define(name, Some(value)),
-            None => header.define(definition, None),
-        };
-    }
+    let header = header(&arguments.header, &arguments.include, &arguments.define);
     let declarations = header.read()?;
     output::write(|output| {
         declarations.functions().iter().try_for_each(|function| {
@@ -67,6 +58,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             count,
         }),
     }
+}
+
+/// A header with what its compiler is told.
+pub(crate) fn header(name: &OsStr, include: &[PathBuf], define: &[String]) -> Header {
+    let mut header = Header::new(name);
+    for directory in include {
+        header = header.include(directory);
+    }
+    for definition in define {
+        header = match definition.split_once('=') {
+            Some((name, value)) => header.define(name, Some(value)),
+            None => header.define(definition, None),
+        };
+    }
+    header
 }
 
 fn line(output: &mut impl Write, function: &Declared) -> io::Result<()> {

@@ -87,7 +87,7 @@ fn numbers_are_those_of_the_type() {
         ),
         (
             "n=1",
-            "f: expected a parameter's name, got n; look at the function's parameters",
+            "f: expected a parameter's name, got n; its parameters are i, c, d, z, b",
         ),
         (
             "1",
@@ -95,7 +95,7 @@ fn numbers_are_those_of_the_type() {
         ),
         (
             "=1",
-            "f: expected a parameter's name, got ; look at the function's parameters",
+            "f: expected a parameter's name, got ; its parameters are i, c, d, z, b",
         ),
     ] {
         assert_eq!(read(f, &[assignment]).unwrap_err().to_string(), message);

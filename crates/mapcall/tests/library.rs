@@ -277,17 +277,14 @@ fn many_symbols() {
     compile(&path, &source, &[]);
     let library = open(&path).unwrap();
     assert_eq!(library.symbols().unwrap().len(), 50_001);
-    let start = Instant::now();
     let Err(LibraryError::NoSymbol { nearest, .. }) = symbol(&library, "openblas_kernle_4711x")
     else {
         panic!("it is no symbol");
     };
     assert_eq!(nearest.len(), 3);
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        start.elapsed()
-    );
+    for name in nearest {
+        assert!(name.starts_with("openblas_kernel_4711"), "{name}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use clap::builder::styling::{AnsiColor, Style};
 use super::cache::Cache;
 use super::facts::{Facts, FieldFacts, Unmapped};
 use crate::one_line;
+use crate::words::{counted, readable, tuple};
 
 const TITLE: Style = Style::new().bold();
 const RESIDENT: Style = AnsiColor::Green.on_default();
@@ -165,57 +166,4 @@ fn cache(output: &mut impl Write, cache: Option<&Cache>) -> io::Result<()> {
         "in cache",
         &format_args!("{bar} {}%", cache.percent()),
     )
-}
-
-/// As Python's tuples.
-fn tuple<T: Display>(values: &[T]) -> String {
-    let texts: Vec<String> = values.iter().map(T::to_string).collect();
-    let comma = if values.len() == 1 { "," } else { "" };
-    format!("({}{comma})", texts.join(", "))
-}
-
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
-/// Bytes in the largest unit that leaves a whole one.
-fn readable(bytes: usize) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "one digit behind the point is shown"
-    )]
-    let mut value = bytes as f64;
-    let mut unit = "bytes";
-    for larger in UNITS {
-        // Not what would be shown as 1024.0.
-        if value < 1023.95 {
-            break;
-        }
-        (value, unit) = (value / 1024.0, larger);
-    }
-    match unit {
-        "bytes" => counted(bytes, "byte"),
-        unit => format!("{value:.1} {unit}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes() {
-        for (bytes, text) in [
-            (0, "0 bytes"),
-            (1, "1 byte"),
-            (1023, "1023 bytes"),
-            (1024, "1.0 KiB"),
-            (1024 * 1024 - 1, "1.0 MiB"),
-            (8_000_000, "7.6 MiB"),
-            (usize::MAX, "16.0 EiB"),
-        ] {
-            assert_eq!(readable(bytes), text);
-        }
-    }
 }

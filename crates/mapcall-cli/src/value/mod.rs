@@ -137,6 +137,16 @@ pub enum ValueError {
         /// What to do.
         remedy: String,
     },
+    /// A name that isn't like any parameter's.
+    #[error("{function}: expected a parameter's name, got {name}; {remedy}")]
+    Unknown {
+        /// The function.
+        function: String,
+        /// What came.
+        name: String,
+        /// What to do.
+        remedy: String,
+    },
     /// A file that can't be used.
     #[error("{function}: {parameter}: {source}")]
     File {
@@ -169,7 +179,7 @@ pub fn values(
             .position(|parameter| parameter.name == name);
         let slot = position.and_then(|position| Some((position, values.get_mut(position)?)));
         let Some((position, slot)) = slot else {
-            return Err(contract.refuse_all(contract.unknown(name)).into());
+            return Err(unknown(contract, name));
         };
         if slot.is_some() {
             let problem = Problem::Type {
@@ -188,30 +198,50 @@ fn assignment<'a>(
     contract: &Contract,
     text: &'a OsStr,
 ) -> Result<(&'a str, Cow<'a, OsStr>), ValueError> {
-    let parts = text
-        .to_str()
-        .and_then(|text| text.split_once('='))
-        .map(|(name, value)| (name, Cow::Borrowed(OsStr::new(value))));
-    if let Some(parts) = parts.or_else(|| encoded(text)) {
+    if let Some(parts) = split_name(text) {
         return Ok(parts);
     }
-    let taken = contract.arguments();
-    let remedy = match taken {
-        [] => "the function takes no arguments".to_owned(),
+    let remedy = match contract.arguments() {
         [only] => format!("write {}={}", contract.name(*only), text.display()),
-        _ => {
-            let names = taken.iter().map(|&position| contract.name(position));
-            format!(
-                "its parameters are {}",
-                names.collect::<Vec<_>>().join(", ")
-            )
-        }
+        _ => parameters(contract),
     };
     Err(ValueError::NoName {
         function: contract.prototype().name.clone(),
         text: text.to_owned(),
         remedy,
     })
+}
+
+/// A name that is no parameter's.
+fn unknown(contract: &Contract, name: &str) -> ValueError {
+    match contract.unknown(name) {
+        Problem::Unknown { nearest: None, .. } => ValueError::Unknown {
+            function: contract.prototype().name.clone(),
+            name: name.to_owned(),
+            remedy: parameters(contract),
+        },
+        problem => contract.refuse_all(problem).into(),
+    }
+}
+
+/// Which parameters there are, in words.
+fn parameters(contract: &Contract) -> String {
+    let taken = contract.arguments().iter();
+    let names: Vec<&str> = taken.map(|&position| contract.name(position)).collect();
+    match &names[..] {
+        [] => "the function takes no arguments".to_owned(),
+        [only] => format!("its parameter is {only}"),
+        _ => format!("its parameters are {}", names.join(", ")),
+    }
+}
+
+/// What stands before and behind the first `=`.
+pub(crate) fn split_name(text: &OsStr) -> Option<(&str, Cow<'_, OsStr>)> {
+    let parts = text
+        .to_str()
+        .and_then(|text| text.split_once('='))
+        .map(|(name, value)| (name, Cow::Borrowed(OsStr::new(value))));
+    parts.or_else(|| encoded(text))
 }
 
 /// As `split_once('=')`, of a text that isn't Unicode.

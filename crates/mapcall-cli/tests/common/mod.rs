@@ -6,6 +6,8 @@
     reason = "each test binary uses its part"
 )]
 
+pub(crate) mod kernels;
+
 use std::env;
 use std::ffi::OsStr;
 use std::path::Path;

@@ -51,6 +51,14 @@ impl<'py> Manner<'py> {
         true
     }
 
+    fn stream(&self) -> PyResult<Stream> {
+        Ok(match &self.stream {
+            None => Stream::Auto,
+            Some(stream) if stream.is_truthy()? => Stream::Always,
+            Some(_) => Stream::Never,
+        })
+    }
+
     fn threads(&self, function: &Function) -> PyResult<usize> {
         let Some(threads) = &self.threads else {
             return Ok(1);
@@ -280,6 +288,7 @@ pub(super) fn run<'py>(
     let threads = manner.threads(this)?;
     let is_synced = manner.sync.as_ref().map_or(Ok(false), Bound::is_truthy)?;
     let progress = Progress::new(this, manner.progress.as_ref())?;
+    let (stream, nbytes) = (manner.stream()?, check.nbytes());
     let outputs: Vec<Output> = (0..).map_while(|index| check.output(index)).collect();
     for output in &outputs {
         check_output(py, this, output)?;
@@ -298,7 +307,11 @@ pub(super) fn run<'py>(
             _ => made.push((output.role, place(this, py, output, &mut loops)?)),
         }
     }
-    let maps = maps(py, this, given, &returned, manner.mask.as_ref());
+    let maps = if stream.looks_at(nbytes) {
+        maps(py, this, given, &returned, manner.mask.as_ref())
+    } else {
+        Vec::new()
+    };
     let host = Interpreter {
         function: this,
         progress: &progress,
@@ -308,11 +321,7 @@ pub(super) fn run<'py>(
         loops: &loops,
         frame,
         maps: &maps,
-        stream: match &manner.stream {
-            None => Stream::Auto,
-            Some(stream) if stream.is_truthy()? => Stream::Always,
-            Some(_) => Stream::Never,
-        },
+        stream,
         files: &files,
         is_synced,
         threads,

@@ -44,7 +44,7 @@ use crate::contract::{
 };
 use crate::ctype::Integer;
 use crate::function::{Arg, CallError, Frame, Function, Slot, pass};
-use plan::Plan;
+use plan::{Lanes, Plan};
 pub use run::Host;
 use run::{Outcome, PULSE, Task};
 use sink::Sink;
@@ -190,6 +190,51 @@ impl<'a, 'b> Batch<'a, 'b> {
         self
     }
 
+    /// What the calls will make: for each output in order its dtype and shape, or `None` for one
+    /// that is given.
+    ///
+    /// ```
+    /// use mapcall::{Arg, Library};
+    /// use mapcall::array::DType;
+    ///
+    /// # // SAFETY: the C library's own initialisers may run at any time.
+    /// # let libm = unsafe { Library::open("m")? };
+    /// # // SAFETY: this is the prototype of `frexp`, which writes one int.
+    /// # let frexp = unsafe { libm.function("double frexp(double x, int exponent[1])")? };
+    /// let x = [12.0, 0.5, -3.0];
+    /// let mut outputs = [Arg::Out, Arg::Out];
+    /// let made = frexp.map(&[Arg::from(&x)], &mut outputs).outputs()?;
+    /// let exponents = made[1].as_ref().unwrap();
+    /// assert_eq!((&exponents.dtype, &exponents.shape[..]), (&DType::I32, &[3, 1][..]));
+    /// assert_eq!(exponents.nbytes(), 12);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// So a caller knows how much memory or disk space that is.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Argument`].
+    pub fn outputs(&self) -> Result<Vec<Option<Shape>>, CallError> {
+        let contract = self.function.contract();
+        let mut frame = Frame::new(contract.words());
+        let mut check = Check::broadcasting(contract, frame.words());
+        self.tell(&mut check, &mut Vec::new())?;
+        check.settle()?;
+        let mut made = vec![None; outputs_of(contract)];
+        let mut index = 0;
+        while let Some(output) = check.output(index) {
+            if let Some(place) = made.get_mut(output_index(contract, output.role)) {
+                *place = Some(Shape {
+                    dtype: output.dtype(contract),
+                    shape: output.shape.to_vec(),
+                });
+            }
+            index += 1;
+        }
+        Ok(made)
+    }
+
     /// Makes the calls.
     ///
     /// Where [`Arg::Out`] stood for an output, the new array stands afterwards.
@@ -287,6 +332,7 @@ impl<'a, 'b> Batch<'a, 'b> {
             return Err(contract.refuse_all(Problem::Unbatched { returns }).into());
         }
         check.insist_on_batch();
+        self.function.tell_extents(check)?;
         let mut left_out = contract.arguments().iter().copied().peekable();
         for (role, argument) in self.arguments() {
             let Role::Parameter(position) = role else {
@@ -324,6 +370,29 @@ impl<'a, 'b> Batch<'a, 'b> {
     }
 }
 
+/// What an output of a batch will be.
+///
+/// See [`Batch::outputs`] for an example.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shape {
+    /// What an element is.
+    pub dtype: DType,
+    /// The lengths of the axes, those of the batch first.
+    pub shape: Vec<usize>,
+}
+
+impl Shape {
+    /// How many bytes that is; what no memory can hold is the most that a number can say.
+    #[must_use]
+    pub fn nbytes(&self) -> usize {
+        let lengths = self.shape.iter();
+        lengths.fold(self.dtype.itemsize(), |bytes, &length| {
+            bytes.saturating_mul(length)
+        })
+    }
+}
+
 impl fmt::Debug for Batch<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batch")
@@ -337,6 +406,15 @@ impl fmt::Debug for Batch<'_, '_> {
 fn is_output(contract: &Contract, position: usize) -> bool {
     let rule = contract.rules().get(position).and_then(Rule::array);
     rule.is_some_and(ArrayRule::is_output)
+}
+
+/// How many outputs a function has.
+fn outputs_of(contract: &Contract) -> usize {
+    let positions = contract.arguments().iter();
+    usize::from(contract.returned().is_some())
+        + positions
+            .filter(|&&position| is_output(contract, position))
+            .count()
 }
 
 /// Which of the outputs a track is.
@@ -603,18 +681,19 @@ impl Function {
     /// can't be written.
     pub unsafe fn run_batch(&self, work: &Work<'_>) -> Result<(), CallError> {
         let (contract, loops) = (self.contract(), work.loops);
-        let plan = Plan::new(contract, loops);
+        let lanes = Lanes::new(contract, loops);
+        let plan = Plan::new(loops, &lanes);
         if plan.calls() == 0 {
             return Ok(());
         }
-        let (lanes, mask) = plan::lanes(contract, loops);
         let bytes = |(_, file): &(Role, NewFile)| file.layout().nbytes();
         let files = work.files.iter().map(bytes).sum();
-        let tracks: Dims<&Track> = lanes.iter().copied().chain(mask).collect();
+        let tracks: Dims<&Track> = lanes.tracks.iter().copied().chain(lanes.mask).collect();
         let passing = Passing::new(work.stream, &plan, &tracks, work.maps, files);
         let is_synced = work.is_synced || passing.evicts();
         let sink = |(role, file)| {
             let (lane, track) = lanes
+                .tracks
                 .iter()
                 .enumerate()
                 .find(|(_, track)| track.role == role)?;
@@ -622,7 +701,7 @@ impl Function {
                 file,
                 lane,
                 size: track.size,
-                is_cleared: mask.is_some() || role != Role::Result,
+                is_cleared: lanes.mask.is_some() || role != Role::Result,
                 is_synced,
                 evicts: passing.evicts(),
             })

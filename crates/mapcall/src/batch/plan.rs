@@ -49,21 +49,28 @@ pub(crate) struct Run<'a> {
 }
 
 /// The tracks in the order of a loop's lanes: the parameters that move, then the result; and the mask.
-pub(crate) fn lanes<'a>(
-    contract: &Contract,
-    loops: &'a Loops,
-) -> (SmallVec<[&'a Track; 4]>, Option<&'a Track>) {
-    let of = |role| loops.tracks().iter().find(move |track| track.role == role);
-    let parameters = 0..contract.rules().len();
-    let parameters = parameters.filter_map(|position| of(Role::Parameter(position)));
-    let moving = parameters.filter(|track| track.feed != Feed::Fixed);
-    (moving.chain(of(Role::Result)).collect(), of(Role::Mask))
+pub(crate) struct Lanes<'a> {
+    pub(crate) tracks: SmallVec<[&'a Track; 4]>,
+    pub(crate) mask: Option<&'a Track>,
+}
+
+impl<'a> Lanes<'a> {
+    pub(crate) fn new(contract: &Contract, loops: &'a Loops) -> Self {
+        let of = |role| loops.tracks().iter().find(move |track| track.role == role);
+        let parameters = 0..contract.rules().len();
+        let parameters = parameters.filter_map(|position| of(Role::Parameter(position)));
+        let moving = parameters.filter(|track| track.feed != Feed::Fixed);
+        Self {
+            tracks: moving.chain(of(Role::Result)).collect(),
+            mask: of(Role::Mask),
+        }
+    }
 }
 
 impl Plan {
-    pub(crate) fn new(contract: &Contract, loops: &Loops) -> Self {
-        let (lanes, mask) = lanes(contract, loops);
-        let tracks: SmallVec<[&Track; 4]> = lanes.into_iter().chain(mask).collect();
+    pub(crate) fn new(loops: &Loops, lanes: &Lanes<'_>) -> Self {
+        let tracks: SmallVec<[&Track; 4]> =
+            lanes.tracks.iter().copied().chain(lanes.mask).collect();
         let shape = loops.shape();
         let mut plan = Self {
             axes: Dims::new(),
@@ -74,7 +81,7 @@ impl Plan {
                     strides: Dims::new(),
                 })
                 .collect(),
-            has_mask: mask.is_some(),
+            has_mask: lanes.mask.is_some(),
             calls: loops.calls(),
             order: loops.order_of_axes().into(),
             shape: shape.into(),

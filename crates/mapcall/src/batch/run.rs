@@ -226,7 +226,7 @@ impl Task<'_, '_> {
             gathered.begin(&calls);
             // SAFETY: the caller's promise; the sinks' lanes lie in buffers for as many calls.
             let made =
-                unsafe { self.stretch(progress, &gathered.plan, calls.clone(), frame.words()) };
+                unsafe { self.stretch(progress, gathered.plan(), calls.clone(), frame.words()) };
             if made.is_break() {
                 progress.is_over.store(true, Ordering::Relaxed);
                 break;

@@ -3,6 +3,7 @@
 //! A file that is written is quicker than one that is mapped: its pages need not be faulted in one
 //! by one, and go to the disk in larger pieces.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use mapcall_array::{Buffer, NewFile};
@@ -41,22 +42,22 @@ impl Sink<'_> {
 pub(super) struct Gathered<'a> {
     sinks: &'a [Sink<'a>],
     buffers: Vec<Buffer>,
-    /// The batch's plan, with the lanes in the buffers.
-    pub(super) plan: Plan,
+    /// The batch's plan; where there are sinks, one with their lanes in the buffers.
+    plan: Cow<'a, Plan>,
 }
 
 impl<'a> Gathered<'a> {
     /// Room for stretches of so many calls.
     pub(super) fn new(
         sinks: &'a [Sink<'a>],
-        plan: &Plan,
+        plan: &'a Plan,
         calls: usize,
     ) -> mapcall_array::Result<Self> {
         let buffer = |sink: &Sink<'_>| Buffer::zeroed(calls.saturating_mul(sink.size));
         Ok(Self {
             sinks,
             buffers: sinks.iter().map(buffer).collect::<Result<_, _>>()?,
-            plan: plan.clone(),
+            plan: Cow::Borrowed(plan),
         })
     }
 
@@ -69,8 +70,13 @@ impl<'a> Gathered<'a> {
             }
             // The plan counts from the first item of the file.
             let first = address.wrapping_sub(calls.start.wrapping_mul(sink.size));
-            self.plan.set_address(sink.lane, first);
+            self.plan.to_mut().set_address(sink.lane, first);
         }
+    }
+
+    /// The way of the next stretch.
+    pub(super) fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     /// Behind a stretch.

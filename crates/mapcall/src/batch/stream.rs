@@ -58,10 +58,9 @@ impl<'a> Passing<'a> {
         let bytes = maps.iter().map(walked).fold(files, usize::saturating_add);
         let exceeds = || available_memory().is_some_and(|available| bytes as u64 > available);
         let (is_streamed, evicts) = match stream {
-            Stream::Never => (false, false),
             // Asking the system takes longer than walking through a small map.
-            Stream::Auto if bytes < SMALL => (false, false),
-            Stream::Auto => {
+            stream if !stream.looks_at(bytes) => (false, false),
+            Stream::Auto | Stream::Never => {
                 let exceeds = exceeds();
                 (exceeds, exceeds)
             }
@@ -133,3 +132,21 @@ impl<'a> Passing<'a> {
 
 /// Files that have less than that together need no attention, in bytes.
 const SMALL: usize = 64 << 20;
+
+impl Stream {
+    /// Whether maps matter to a batch whose arrays have so many bytes together.
+    ///
+    /// ```
+    /// use mapcall::batch::Stream;
+    ///
+    /// assert!(Stream::Always.looks_at(10) && !Stream::Auto.looks_at(10));
+    /// ```
+    #[must_use]
+    pub fn looks_at(self, bytes: usize) -> bool {
+        match self {
+            Self::Auto => bytes >= SMALL,
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
+}

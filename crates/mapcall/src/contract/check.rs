@@ -585,10 +585,10 @@ impl<'a> Check<'a> {
 
     /// The loop of a batch that is settled, to place outputs in; and the words of the frame.
     #[must_use]
-    pub fn into_batch(self) -> Option<(Loops, &'a [u64])> {
+    pub fn into_batch(self) -> Option<(Box<Loops>, &'a [u64])> {
         let (is_batch, frame) = (self.is_batch, self.frame);
         let loops = self.loops.filter(|_| is_batch);
-        loops.map(|loops| (*loops, &*frame))
+        loops.map(|loops| (loops, &*frame))
     }
 
     /// How many bytes the arrays that were given have together.

@@ -43,7 +43,9 @@ pub use typed::{CFunction, CNumber, CTarget, CValue, Mismatch, TypedError};
 pub use value::Value;
 
 use crate::call::{Engine, Feed, Loop, errno};
-use crate::contract::{Check, Contract, Loops, Problem, Role, UnsupportedPrototype};
+use crate::contract::{
+    ArgumentError, Check, Contract, Loops, Problem, Role, Rule, Scalar, UnsupportedPrototype,
+};
 use crate::library::Library;
 use crate::prototype::Prototype;
 pub(crate) use pass::Frame;
@@ -73,6 +75,8 @@ struct Bound {
     address: Address,
     library: Library,
     success: Success,
+    /// The extents that are told beforehand: position and value.
+    extents: Vec<(usize, Scalar)>,
     /// How it is called many times, for each way to feed it that has been asked for.
     loops: Mutex<Vec<(Fed, Arc<Loop>)>>,
 }
@@ -141,6 +145,7 @@ impl Library {
             address: Address(address),
             library: self.clone(),
             success: Success::Any,
+            extents: Vec::new(),
             loops: Mutex::default(),
         })))
     }
@@ -211,7 +216,59 @@ impl Function {
                 reason,
             }));
         }
-        Ok(self.rebound(success, self.0.contract.clone()))
+        let contract = self.0.contract.clone();
+        Ok(self.rebound(success, self.0.extents.clone(), contract))
+    }
+
+    /// The same function with the value of an inferred parameter, for calls whose arrays don't
+    /// tell it; those that do must agree.
+    ///
+    /// ```
+    /// use mapcall::{Arg, Library};
+    ///
+    /// let process = Library::process()?;
+    /// // SAFETY: this is what `getrandom` does with its bytes.
+    /// let getrandom = unsafe {
+    ///     process.function("ssize_t getrandom(unsigned char bytes[n], size_t n, unsigned flags)")?
+    /// };
+    /// let getrandom = getrandom.with_extent("n", 16)?;
+    /// let mut arguments = [Arg::Out, 0.into()];
+    /// assert_eq!(getrandom.call(&mut arguments)?.to_i128(), Some(16));
+    /// assert_eq!(arguments[0].array().unwrap().shape(), [16]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ArgumentError`] if that is no inferred parameter, or none that can have the value.
+    pub fn with_extent(
+        &self,
+        name: &str,
+        value: impl Into<Scalar>,
+    ) -> Result<Self, Box<ArgumentError>> {
+        let contract = self.contract();
+        let Some((position, _)) = self.prototype().parameter(name) else {
+            return Err(contract.refuse_all(contract.unknown(name)));
+        };
+        let mut extents = self.0.extents.clone();
+        extents.retain(|(other, _)| *other != position);
+        extents.push((position, value.into()));
+        let function = self.rebound(self.0.success, extents, contract.clone());
+        let mut frame = Frame::new(contract.words());
+        function.tell_extents(&mut Check::new(contract, frame.words()))?;
+        Ok(function)
+    }
+
+    /// Tells a check the extents that are known beforehand.
+    pub(crate) fn tell_extents(&self, check: &mut Check<'_>) -> Result<(), Box<ArgumentError>> {
+        let contract = self.contract();
+        for &(position, value) in &self.0.extents {
+            match contract.rules().get(position) {
+                Some(Rule::Inferred(inferred)) => check.inferred(position, *inferred, value)?,
+                _ => return Err(contract.refuse(position, Problem::NotInferred)),
+            }
+        }
+        Ok(())
     }
 
     /// The same function, called by one engine and no other.
@@ -233,15 +290,16 @@ impl Function {
     /// [`BindError::Unsupported`] if that engine can't pass one of the types.
     pub fn with_engine(&self, engine: Engine) -> Result<Self, BindError> {
         let contract = self.contract().with_engine(engine)?;
-        Ok(self.rebound(self.0.success, contract))
+        Ok(self.rebound(self.0.success, self.0.extents.clone(), contract))
     }
 
-    fn rebound(&self, success: Success, contract: Contract) -> Self {
+    fn rebound(&self, success: Success, extents: Vec<(usize, Scalar)>, contract: Contract) -> Self {
         Self(Arc::new(Bound {
             contract,
             address: self.0.address,
             library: self.0.library.clone(),
             success,
+            extents,
             loops: Mutex::default(),
         }))
     }
@@ -310,6 +368,7 @@ impl Function {
         let mut frame = Frame::new(contract.words());
         let mut check = Check::new(contract, frame.words());
         let mut kept = Vec::new();
+        self.tell_extents(&mut check)?;
         for (&position, argument) in taken.iter().zip(&mut *arguments) {
             pass::argument(
                 &mut check, contract, position, argument, unchecked, &mut kept,

@@ -1,0 +1,115 @@
+//! From a library and a prototype to a function.
+
+#![allow(unsafe_code)]
+
+use std::ffi::OsString;
+
+use mapcall::{BindError, Declarations, Function, Header, Library, Prototype, PrototypeError};
+
+use super::Arguments;
+use crate::Failure;
+
+/// Functions that can't be bound.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FunctionError {
+    #[error("{}", one_line(.0))]
+    Prototype(PrototypeError),
+    #[error(transparent)]
+    Bind(BindError),
+    #[error(
+        "expected a prototype, got only the name {name}; write it as in 'double cos(double x)', or \
+         name a header that declares it with --header"
+    )]
+    Name { name: String },
+    #[error(
+        "expected a function that {header:?} declares, got {name}; mapcall prototypes lists them, or \
+         write its prototype"
+    )]
+    Undeclared { header: OsString, name: String },
+}
+
+impl From<PrototypeError> for FunctionError {
+    fn from(error: PrototypeError) -> Self {
+        Self::Prototype(error)
+    }
+}
+
+impl From<BindError> for FunctionError {
+    fn from(error: BindError) -> Self {
+        match error {
+            BindError::Prototype(error) => Self::Prototype(error),
+            error => Self::Bind(error),
+        }
+    }
+}
+
+/// A prototype's error with its place, on one line.
+fn one_line(error: &PrototypeError) -> String {
+    let before = error.text.get(..error.span.start).unwrap_or(&error.text);
+    let line = before.matches('\n').count() + 1;
+    let column = before
+        .rsplit('\n')
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .count()
+        + 1;
+    let place = match &error.place {
+        Some(place) => format!("{}, line {}", place.file, place.line),
+        None if error.text.contains('\n') => {
+            format!("the prototype, line {line}, column {column}")
+        }
+        None => format!("the prototype, column {column}"),
+    };
+    format!("{place}: {}; {}", error.kind, error.kind.remedy())
+}
+
+pub(super) fn function(arguments: &Arguments) -> Result<Function, Failure> {
+    let prototype = match &arguments.header {
+        Some(name) => declared(&header(arguments, name)?, name, &arguments.prototype)?,
+        None if is_name(&arguments.prototype) => {
+            let name = arguments.prototype.trim().to_owned();
+            return Err(FunctionError::Name { name }.into());
+        }
+        None => Prototype::parse(&arguments.prototype).map_err(FunctionError::from)?,
+    };
+    // SAFETY: whoever names a library to the command asks for it to be loaded.
+    let library = unsafe { Library::open(&arguments.library)? };
+    // SAFETY: the user says that this is its prototype, and on how many threads it may run.
+    let function = unsafe { library.bind(prototype) }.map_err(FunctionError::from)?;
+    Ok(match arguments.check {
+        Some(check) => function.check(check.into()).map_err(FunctionError::from)?,
+        None => function,
+    })
+}
+
+fn header(arguments: &Arguments, name: &OsString) -> Result<Declarations, Failure> {
+    let header = crate::prototypes::header(name, &arguments.include, &arguments.define);
+    Ok(Header::read(&header)?)
+}
+
+/// The prototype in a header of that name, or one that uses its types.
+fn declared(
+    declarations: &Declarations,
+    header: &OsString,
+    text: &str,
+) -> Result<Prototype, FunctionError> {
+    if !is_name(text) {
+        return Ok(declarations.prototype(text)?);
+    }
+    let name = text.trim();
+    let functions = declarations.functions();
+    match functions.iter().find(|function| function.name == name) {
+        Some(function) => Ok(function.prototype.clone()?),
+        None => Err(FunctionError::Undeclared {
+            header: header.clone(),
+            name: name.to_owned(),
+        }),
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let text = text.trim();
+    let is_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    !text.is_empty() && text.chars().all(is_word)
+}

@@ -1,0 +1,410 @@
+//! `mapcall call`: a function of a shared library, on numbers, texts and files.
+
+#![allow(unsafe_code)]
+
+mod bind;
+mod given;
+mod places;
+mod report;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use mapcall::array::{Array, Mode};
+use mapcall::batch::{Shape, Stream};
+use mapcall::contract::Contract;
+use mapcall::{Arg, CallError, Function, Success};
+
+use crate::bar::Bar;
+use crate::interrupt::Interrupts;
+use crate::value::file::ArrayFile;
+use crate::value::values;
+use crate::words::readable;
+use crate::{Failure, output};
+pub(crate) use bind::FunctionError;
+use given::Given;
+use places::Places;
+use report::{Made, Report, Target};
+
+/// What is made and goes to no file has to fit on a screen, by its ends, or into a line of JSON: so
+/// many bytes are kept in memory for that.
+const MOST_SHOWN: usize = 64 << 20;
+
+/// Call a C function, once or for each item of array files
+///
+/// An array's axes that its parameter has no brackets for are those of a batch: the function is
+/// called for each item, as a NumPy ufunc is. Numbers take files too. What the function writes into
+/// and is not given is made; what is given as a file is written in place.
+///
+/// mapcall call libm.so.6 'double cos(double x)' x=angles.npy -o out.npy --threads 0
+#[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command")]
+pub(crate) struct Arguments {
+    /// The library: a path, a file name (libm.so.6) or a bare name (m)
+    #[arg(value_name = "LIB")]
+    library: OsString,
+    /// The function's prototype in C, in which extents measure arrays; its name will do if a header
+    /// declares it
+    #[arg(value_name = "PROTOTYPE")]
+    prototype: String,
+    /// The arguments: numbers, texts, NULL, and files as x.npy, x.npz:MEMBER,
+    /// raw.bin:DTYPE[:SHAPE], each with a range as in x.npy[0:1000]
+    ///
+    /// The lengths of arrays are inferred. Members of a .npz that are read are copied into memory
+    /// if C can't read them where they lie. `mapcall info --help` says more of files.
+    #[arg(value_name = "NAME=VALUE")]
+    values: Vec<OsString>,
+    /// Write an output to a new .npy file; its name may be left out if there is only one, and that
+    /// of what the function returns is `return`
+    ///
+    /// The disk space is allocated first, and the file gets its name when it is whole: until then, a
+    /// file of that name stays as it is.
+    #[arg(short, long, value_name = "[NAME=]FILE.npy")]
+    output: Vec<OsString>,
+    /// On how many threads a batch runs, 0 for every core; C functions are not always made for
+    /// several
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    threads: usize,
+    /// Let go of maps where all calls have passed, so that memory stays bounded; without it, that is
+    /// done when the files are larger than the memory that is free
+    #[arg(long)]
+    stream: bool,
+    /// Return when what is written is on the disk
+    #[arg(long)]
+    sync: bool,
+    /// What the function says when it succeeds, and fails otherwise: the exit code is 1 then
+    #[arg(long, value_name = "HOW")]
+    check: Option<Check>,
+    /// Call it only for items where this file, of bool or bytes, has anything but 0
+    #[arg(long = "where", value_name = "FILE")]
+    mask: Option<OsString>,
+    /// The library's header, whose types the prototype may use
+    #[arg(long, value_name = "HEADER")]
+    header: Option<OsString>,
+    /// Look for headers in this directory, too
+    #[arg(short = 'I', value_name = "DIR", requires = "header")]
+    include: Vec<PathBuf>,
+    /// Define a macro, as 1 if no value is given
+    #[arg(short = 'D', value_name = "NAME[=VALUE]", requires = "header")]
+    define: Vec<String>,
+    /// Write one JSON object on a line: {"returns", "outputs"}
+    ///
+    /// "returns" is what a single call returns; null for nothing, NULL, and batches. "outputs" are
+    /// objects {"name", "file", "dtype", "shape", "values"} of what is written; "file" is null for
+    /// what goes to none, which alone has "values", in nested lists. Complex numbers are lists of
+    /// two, addresses and what JSON has no numbers for ("NaN", "Infinity", "-Infinity") are texts.
+    #[arg(long)]
+    json: bool,
+    /// Write nothing but errors
+    #[arg(short, long, conflicts_with = "json")]
+    quiet: bool,
+}
+
+/// Which results mean success.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Check {
+    /// It returns 0
+    Zero,
+    /// It returns anything but 0
+    Nonzero,
+    /// It returns a pointer that is not NULL
+    Null,
+    /// It leaves errno at 0
+    Errno,
+}
+
+impl From<Check> for Success {
+    fn from(check: Check) -> Self {
+        match check {
+            Check::Zero => Self::Zero,
+            Check::Nonzero => Self::Nonzero,
+            Check::Null => Self::NotNull,
+            Check::Errno => Self::NoErrno,
+        }
+    }
+}
+
+/// Outputs that can't go where they should.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OutputError {
+    #[error("{function}: expected no -o, as it makes nothing that a file can hold; leave it out")]
+    None { function: String },
+    #[error("{function}: expected the name of an output, got {name}; the outputs are {names}")]
+    Unknown {
+        function: String,
+        name: String,
+        names: String,
+    },
+    #[error(
+        "{function}: expected NAME=FILE.npy, as there are several outputs, got {text:?}; the names \
+         are {names}"
+    )]
+    Unnamed {
+        function: String,
+        text: OsString,
+        names: String,
+    },
+    #[error("{function}: {name}: expected one file, got a second one, {text:?}; leave one out")]
+    Twice {
+        function: String,
+        name: String,
+        text: OsString,
+    },
+    #[error(
+        "{function}: {name}: expected a file either to write in place or to make, got both; leave out \
+         {name}=... or -o"
+    )]
+    Given { function: String, name: String },
+    #[error(
+        "{function}: {name}: expected a file that ends in .npy, got {path:?}; write {}",
+        path.with_extension("npy").display()
+    )]
+    Suffix {
+        function: String,
+        name: String,
+        path: PathBuf,
+    },
+    #[error(
+        "{function}: {name}: expected a file of its own, got {path:?}, which {other} has; choose \
+         another name"
+    )]
+    Same {
+        function: String,
+        name: String,
+        path: PathBuf,
+        other: String,
+    },
+    #[error(
+        "{function}: {name}: expected a file for {}, got none; add -o {}FILE.npy",
+        readable(*bytes),
+        if *is_only { String::new() } else { format!("{name}=") }
+    )]
+    TooLarge {
+        function: String,
+        name: String,
+        bytes: usize,
+        is_only: bool,
+    },
+    #[error(
+        "{function}: {name}: expected memory of its own to write, got bytes of {path:?} that {other} \
+         has, too; give a copy of one"
+    )]
+    Shared {
+        function: String,
+        name: String,
+        path: PathBuf,
+        other: String,
+    },
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let function = bind::function(arguments)?;
+    let contract = function.contract();
+    let values = values(contract, &arguments.values)?;
+    let ignored = arguments.check == Some(Check::Zero);
+    let places = Places::new(contract, &values, &arguments.output, ignored)?;
+    let function = given::with_extents(&function, &values)?;
+    let mut given = given::open(contract, values)?;
+    given::check_apart(contract, &given, &places)?;
+    let mask = match &arguments.mask {
+        None => None,
+        Some(text) => {
+            let file = ArrayFile::parse(text)?;
+            // SAFETY: the files are the caller's; what others write meanwhile is theirs to know.
+            Some(unsafe { file.open(Mode::Read)? })
+        }
+    };
+    let is_batch = mask.is_some() || places.have_files() || given::has_axes(contract, &given);
+    let mut report = if is_batch {
+        batch(arguments, &function, &mut given, &places, mask.as_ref())?
+    } else {
+        single(&function, &mut given, ignored)?
+    };
+    for (position, value) in given.iter().enumerate() {
+        let Some((value, file)) = value.as_ref().and_then(Given::written) else {
+            continue;
+        };
+        if arguments.sync {
+            value.flush()?;
+        }
+        report.outputs.push(Made {
+            name: contract.name(position).to_owned(),
+            target: Target::File(file.text().into()),
+            dtype: value.dtype().clone(),
+            shape: value.shape().to_vec(),
+        });
+    }
+    if arguments.json {
+        output::write(|output| output::json_line(output, &report))?;
+    } else if !arguments.quiet {
+        output::write(|output| report.write(output, io::stdout().is_terminal()))?;
+    }
+    Ok(())
+}
+
+/// One call.
+fn single(
+    function: &Function,
+    given: &mut [Option<Given>],
+    is_ignored: bool,
+) -> Result<Report, Failure> {
+    let contract = function.contract();
+    let mut arguments = Vec::new();
+    let mut taken = Vec::new();
+    for (position, value) in given.iter_mut().enumerate() {
+        if contract.arguments().contains(&position) {
+            arguments.push(value.as_mut().map_or(Arg::Out, Given::arg));
+            taken.push(position);
+        }
+    }
+    let value = function.call(&mut arguments)?;
+    let mut report = Report::of(&value, function, is_ignored);
+    for (position, argument) in taken.into_iter().zip(arguments) {
+        if let Some(array) = argument.into_array() {
+            report
+                .outputs
+                .push(Made::array(contract.name(position), array));
+        }
+    }
+    Ok(report)
+}
+
+/// Any number of calls.
+fn batch(
+    arguments: &Arguments,
+    function: &Function,
+    given: &mut [Option<Given>],
+    places: &Places,
+    mask: Option<&Array>,
+) -> Result<Report, Failure> {
+    let contract = function.contract();
+    let given_bytes = given
+        .iter()
+        .flatten()
+        .filter_map(|value| value.opened.array());
+    let given_bytes: usize = given_bytes.chain(mask).map(nbytes).sum();
+    let written: Vec<PathBuf> = given
+        .iter()
+        .flatten()
+        .filter_map(|value| Some(value.written()?.1.path().to_owned()))
+        .collect();
+
+    let (inputs, mut outputs) = arguments_of(contract, given, places);
+    let mask = mask.map(Arg::from);
+    let started = Instant::now();
+    let made = function.map(&inputs, &mut outputs).outputs()?;
+    let sizes = made
+        .iter()
+        .map(|made| made.as_ref().map_or(0, Shape::nbytes));
+    let sizes: Vec<usize> = sizes.collect();
+    places.check_sizes(contract, &sizes, MOST_SHOWN)?;
+
+    let interrupts = Interrupts::watch()?;
+    let bytes = sizes.iter().sum::<usize>().saturating_add(given_bytes);
+    let mut bar = Bar::new(function.name(), bytes, !arguments.quiet);
+    let batch = function
+        .map(&inputs, &mut outputs)
+        .threads(arguments.threads)
+        .progress(|done, calls| {
+            bar.update(done, calls);
+            match interrupts.signal() {
+                Some(_) => ControlFlow::Break(()),
+                None => ControlFlow::Continue(()),
+            }
+        });
+    let batch = match &mask {
+        Some(mask) => batch.only(mask),
+        None => batch,
+    };
+    let batch = if arguments.stream {
+        batch.stream(Stream::Always)
+    } else {
+        batch
+    };
+    let batch = if arguments.sync { batch.sync() } else { batch };
+    let done = batch.run();
+    drop(bar);
+    if let Err(error) = done {
+        // Waiting for the disk is interrupted with another error.
+        return Err(match interrupts.signal() {
+            Some(signal) if !matches!(error, CallError::Status { .. }) => Failure::Interrupted {
+                signal,
+                left: left(function, places, &written),
+            },
+            _ => error.into(),
+        });
+    }
+    let mut report = Report::default();
+    report.seconds = started.elapsed().as_secs_f64();
+    for ((place, made), output) in places.iter().zip(made).zip(outputs) {
+        match (&place.file, made, output.into_array()) {
+            (Some(path), Some(made), _) => report.outputs.push(Made {
+                name: place.name.clone(),
+                target: Target::File(path.into()),
+                dtype: made.dtype,
+                shape: made.shape,
+            }),
+            (None, _, Some(array)) if !place.is_ignored => {
+                report.outputs.push(Made::array(&place.name, array));
+            }
+            _ => {}
+        }
+    }
+    Ok(report)
+}
+
+fn nbytes(array: &Array) -> usize {
+    array.layout().nbytes()
+}
+
+/// What a batch reads, and what it writes.
+fn arguments_of<'a>(
+    contract: &Contract,
+    given: &'a mut [Option<Given>],
+    places: &'a Places,
+) -> (Vec<Arg<'a>>, Vec<Arg<'a>>) {
+    let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+    let at = |path: &'a Option<PathBuf>| path.as_deref().map_or(Arg::Out, Arg::from);
+    let mut rest = places.iter();
+    if contract.returned().is_some() {
+        outputs.extend(rest.next().map(|place| at(&place.file)));
+    }
+    for (position, value) in given.iter_mut().enumerate() {
+        if !contract.arguments().contains(&position) {
+            continue;
+        }
+        let argument = value.as_mut().map(Given::arg);
+        if places::is_output(contract, position) {
+            let place = rest.next();
+            let made = || place.map_or(Arg::Out, |place| at(&place.file));
+            outputs.push(argument.unwrap_or_else(made));
+        } else {
+            inputs.push(argument.unwrap_or(Arg::Out));
+        }
+    }
+    (inputs, outputs)
+}
+
+/// What an interrupted batch leaves behind, in words.
+fn left(function: &Function, places: &Places, written: &[PathBuf]) -> String {
+    let list = |paths: &mut dyn Iterator<Item = &Path>| {
+        let paths: Vec<String> = paths.map(|path| path.display().to_string()).collect();
+        paths.join(", ")
+    };
+    let missing = list(&mut places.iter().filter_map(|place| place.file.as_deref()));
+    let partial = list(&mut written.iter().map(PathBuf::as_path));
+    let mut words = format!("{}: interrupted", function.name());
+    if !missing.is_empty() {
+        words.push_str("; not written: ");
+        words.push_str(&missing);
+    }
+    if !partial.is_empty() {
+        words.push_str("; written in part: ");
+        words.push_str(&partial);
+    }
+    words
+}

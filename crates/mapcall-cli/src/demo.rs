@@ -1,0 +1,363 @@
+//! `mapcall demo`: libm over a file, by one thread and by all, beside a `memcpy` of the same bytes.
+
+#![allow(unsafe_code)]
+
+use std::hint::black_box;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Instant;
+
+use bytesize::ByteSize;
+use clap::Args;
+use mapcall::array::layout::Order;
+use mapcall::array::{Array, DType, MapOptions, Mode, NewFile};
+use mapcall::{Arg, CallError, Function, Library};
+use serde::Serialize;
+
+use crate::bar::Bar;
+use crate::call::FunctionError;
+use crate::interrupt::Interrupts;
+use crate::words::{counted, per_second, rate, readable};
+use crate::{Failure, output};
+
+/// How many elements are written, copied or checked at a stretch.
+const STRETCH: usize = 1 << 19;
+
+/// What is copied to, in elements: more than caches hold, and less than memory has.
+const COPY: usize = 32 << 20;
+
+/// Run libm over a file of 1 GiB, by one thread and by all, and check what comes out
+///
+/// The file and the result are made in a temporary folder, which TMPDIR names, and removed. Beside
+/// the rates stands that of copying the same bytes in memory, measured in the same run.
+#[derive(Args)]
+#[expect(clippy::doc_markdown, reason = "--help shows it as it stands")]
+pub(crate) struct Arguments {
+    /// The size of the file; the result has the same
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    size: ByteSize,
+    /// Write one JSON object on a line: {"bytes", "memcpy", "runs", "checked", "ulps"}
+    ///
+    /// "memcpy" is an object {"seconds", "bytes_per_second"}; those of "runs" have "threads", too.
+    /// "checked" is how many results of each run were compared with Rust's own cosine, "ulps" by how
+    /// many units in the last place they differ at most.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why a demonstration shows nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DemoError {
+    #[error(
+        "expected a size from 8 bytes on that memory can address, got {size}; give --size 1GiB"
+    )]
+    Size { size: u64 },
+    #[error("can't make a folder in {}: {source}; set TMPDIR to another", path.display())]
+    Folder { path: PathBuf, source: io::Error },
+    #[error(
+        "expected {} of free disk space in {}, got {}; give a smaller --size, or set TMPDIR to a \
+         folder on another disk",
+        readable(*needed),
+        path.display(),
+        readable(*free)
+    )]
+    Space {
+        path: PathBuf,
+        needed: usize,
+        free: usize,
+    },
+    #[error(
+        "expected cos({x:?}) = {expected:?}, got {found:?} by libm; report it with the machine's name"
+    )]
+    Differs { x: f64, expected: f64, found: f64 },
+}
+
+/// What one way through the file took.
+#[derive(Serialize)]
+struct Run {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threads: Option<usize>,
+    seconds: f64,
+    bytes_per_second: usize,
+}
+
+#[derive(Serialize)]
+struct Facts {
+    bytes: usize,
+    memcpy: Run,
+    runs: Vec<Run>,
+    checked: usize,
+    ulps: u64,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let size = arguments.size.as_u64();
+    let count = usize::try_from(size / 8).ok();
+    let count = count.filter(|&count| count > 0 && count < isize::MAX as usize / 32);
+    let count = count.ok_or(DemoError::Size { size })?;
+    let bytes = count * 8;
+
+    // Before the folder, so that what drops last is what watches.
+    let interrupts = Interrupts::watch()?;
+    let parent = std::env::temp_dir();
+    let directory = tempfile::Builder::new()
+        .prefix("mapcall-demo-")
+        .tempdir()
+        .map_err(|source| DemoError::Folder {
+            path: parent.clone(),
+            source,
+        })?;
+    check_space(directory.path(), &parent, bytes)?;
+    let demo = Demo {
+        directory: directory.path(),
+        count,
+        interrupts: &interrupts,
+        is_json: arguments.json,
+    };
+    let done = demo.run();
+    // Waiting for the disk is interrupted with another error.
+    if done.is_err()
+        && let Some(signal) = interrupts.signal()
+    {
+        return Err(Demo::interrupted(signal));
+    }
+    done
+}
+
+/// Room for the file, and for what is made of it.
+fn check_space(directory: &Path, parent: &Path, bytes: usize) -> Result<(), DemoError> {
+    const HEADERS: usize = 1 << 20;
+    let needed = bytes.saturating_mul(2).saturating_add(HEADERS);
+    match free_space(directory) {
+        Some(free) if free < needed => Err(DemoError::Space {
+            path: parent.to_owned(),
+            needed,
+            free,
+        }),
+        // Where the system doesn't tell, allocating will.
+        _ => Ok(()),
+    }
+}
+
+#[cfg(unix)]
+fn free_space(directory: &Path) -> Option<usize> {
+    let system = rustix::fs::statvfs(directory).ok()?;
+    usize::try_from(system.f_bavail.saturating_mul(system.f_frsize)).ok()
+}
+
+#[cfg(not(unix))]
+fn free_space(_: &Path) -> Option<usize> {
+    None
+}
+
+struct Demo<'a> {
+    directory: &'a Path,
+    /// How many doubles there are.
+    count: usize,
+    interrupts: &'a Interrupts,
+    is_json: bool,
+}
+
+impl Demo<'_> {
+    fn run(&self) -> Result<(), Failure> {
+        let bytes = self.count * 8;
+        // SAFETY: nobody asks libm for anything but to be loaded.
+        let libm = unsafe { Library::open("m")? };
+        // SAFETY: this is the prototype of `cos`, which any number of threads may call.
+        let cos = unsafe { libm.function("double cos(double x)") };
+        let cos = cos.map_err(FunctionError::from)?;
+
+        let path = self.directory.join("x.npy");
+        self.say(|output| {
+            let (size, doubles) = (readable(bytes), counted(self.count, "double"));
+            writeln!(output, "{}: {size}, {doubles}", path.display())
+        })?;
+        self.make(&path)?;
+        // SAFETY: nobody else changes the files in the temporary folder.
+        let x = unsafe { MapOptions::new().mode(Mode::Read).open(&path)? };
+
+        self.say(|output| writeln!(output, "{:16}{:>9}{:>14}", "", "seconds", "rate"))?;
+        let memcpy = self.copy(&x)?;
+        self.line("memcpy", &memcpy, &memcpy)?;
+        let mut facts = Facts {
+            bytes,
+            memcpy,
+            runs: Vec::new(),
+            checked: self.count,
+            ulps: 0,
+        };
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        for threads in [1, cores] {
+            if threads == 1 && !facts.runs.is_empty() {
+                break;
+            }
+            let (run, ulps) = self.cosines(&cos, &x, threads)?;
+            let label = format!("cos, {}", counted(threads, "thread"));
+            self.line(&label, &run, &facts.memcpy)?;
+            facts.ulps = facts.ulps.max(ulps);
+            facts.runs.push(run);
+        }
+        if self.is_json {
+            output::write(|output| output::json_line(output, &facts))?;
+        }
+        self.say(|output| {
+            let ulps = match facts.ulps {
+                0 => "equal, bit for bit, to",
+                _ => "within 1 unit in the last place of",
+            };
+            writeln!(output, "Every result is {ulps} Rust's own cosine.")
+        })?;
+        Ok(())
+    }
+
+    fn say(
+        &self,
+        write: impl FnOnce(&mut output::Output) -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        if self.is_json {
+            return Ok(());
+        }
+        Ok(output::write(write)?)
+    }
+
+    fn line(&self, label: &str, run: &Run, memcpy: &Run) -> Result<(), Failure> {
+        let share = 100.0 * memcpy.seconds / run.seconds.max(1e-9);
+        let rate = rate(self.count * 8, run.seconds);
+        let beside = match run.threads {
+            None => String::new(),
+            Some(_) => format!("  {share:.0}% of memcpy"),
+        };
+        self.say(|output| writeln!(output, "{label:16}{:9.2}{rate:>14}{beside}", run.seconds))
+    }
+
+    /// An error, once a signal has come.
+    fn watch(&self) -> Result<(), Failure> {
+        match self.interrupts.signal() {
+            Some(signal) => Err(Self::interrupted(signal)),
+            None => Ok(()),
+        }
+    }
+
+    fn interrupted(signal: u8) -> Failure {
+        Failure::Interrupted {
+            signal,
+            left: "demo: interrupted; nothing is left behind".to_owned(),
+        }
+    }
+
+    /// A file of angles.
+    #[expect(clippy::cast_precision_loss, reason = "any angles will do")]
+    fn make(&self, path: &Path) -> Result<(), Failure> {
+        let file = NewFile::create(path, DType::F64, &[self.count], Order::C)?;
+        for start in (0..self.count).step_by(STRETCH) {
+            self.watch()?;
+            let end = self.count.min(start + STRETCH);
+            let angles = (start..end).flat_map(|index| (index as f64 * 1e-3).to_ne_bytes());
+            file.write(start * 8, &angles.collect::<Vec<u8>>())?;
+        }
+        Ok(file.persist()?)
+    }
+
+    /// What copying the file's bytes takes, once they are in memory.
+    fn copy(&self, x: &Array) -> Result<Run, Failure> {
+        let view = x.view::<f64>()?;
+        let source = view.as_slice().unwrap_or_default();
+        let mut target = vec![1.0; COPY.min(source.len())];
+        let mut best = f64::INFINITY;
+        for _ in 0..2 {
+            let start = Instant::now();
+            for part in source.chunks(target.len().max(1)) {
+                self.watch()?;
+                if let Some(target) = target.get_mut(..part.len()) {
+                    target.copy_from_slice(part);
+                    black_box(target);
+                }
+            }
+            best = best.min(start.elapsed().as_secs_f64());
+        }
+        Ok(self.took(None, best))
+    }
+
+    fn took(&self, threads: Option<usize>, seconds: f64) -> Run {
+        Run {
+            threads,
+            seconds,
+            bytes_per_second: per_second(self.count * 8, seconds),
+        }
+    }
+
+    /// The cosines of all angles, in a new file; what they took, and by how much they are wrong.
+    fn cosines(&self, cos: &Function, x: &Array, threads: usize) -> Result<(Run, u64), Failure> {
+        let path = self.directory.join("cos.npy");
+        let mut bar = Bar::new("cos", self.count * 16, !self.is_json);
+        let start = Instant::now();
+        let done = cos
+            .map(&[Arg::from(x)], &mut [Arg::from(&*path)])
+            .threads(threads)
+            .progress(|done, calls| {
+                bar.update(done, calls);
+                match self.interrupts.signal() {
+                    Some(_) => ControlFlow::Break(()),
+                    None => ControlFlow::Continue(()),
+                }
+            })
+            .run();
+        let seconds = start.elapsed().as_secs_f64();
+        drop(bar);
+        if let Err(CallError::Interrupted { .. }) = done {
+            self.watch()?;
+        }
+        done?;
+        // SAFETY: nobody else changes the files in the temporary folder.
+        let y = unsafe { MapOptions::new().mode(Mode::Read).open(&path)? };
+        let ulps = self.check(x, &y)?;
+        drop(y);
+        // The next one has the room; what is left goes with the folder.
+        let _ = std::fs::remove_file(&path);
+        Ok((self.took(Some(threads), seconds), ulps))
+    }
+
+    /// By how many units in the last place the results differ from Rust's; more than one is an error.
+    fn check(&self, x: &Array, y: &Array) -> Result<u64, Failure> {
+        let (x, y) = (x.view::<f64>()?, y.view::<f64>()?);
+        let (x, y) = (
+            x.as_slice().unwrap_or_default(),
+            y.as_slice().unwrap_or_default(),
+        );
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let share = x.len().div_ceil(threads).max(1);
+        let parts = x.chunks(share).zip(y.chunks(share));
+        thread::scope(|scope| {
+            let workers: Vec<_> = parts
+                .map(|(x, y)| scope.spawn(move || self.check_part(x, y)))
+                .collect();
+            let mut most = 0;
+            for worker in workers {
+                most = most.max(
+                    worker
+                        .join()
+                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
+                );
+            }
+            Ok(most)
+        })
+    }
+
+    fn check_part(&self, x: &[f64], y: &[f64]) -> Result<u64, Failure> {
+        let mut most = 0;
+        for (x, y) in x.chunks(STRETCH).zip(y.chunks(STRETCH)) {
+            self.watch()?;
+            for (&x, &found) in x.iter().zip(y) {
+                let expected = x.cos();
+                let ulps = expected.to_bits().abs_diff(found.to_bits());
+                if ulps > 1 {
+                    return Err(DemoError::Differs { x, expected, found }.into());
+                }
+                most = most.max(ulps);
+            }
+        }
+        Ok(most)
+    }
+}

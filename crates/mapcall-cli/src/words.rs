@@ -1,0 +1,79 @@
+//! Numbers in words that people read.
+
+use std::fmt::Display;
+
+/// As Python's tuples.
+pub(crate) fn tuple<T: Display>(values: &[T]) -> String {
+    let texts: Vec<String> = values.iter().map(T::to_string).collect();
+    let comma = if values.len() == 1 { "," } else { "" };
+    format!("({}{comma})", texts.join(", "))
+}
+
+pub(crate) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Bytes in the largest unit that leaves a whole one.
+pub(crate) fn readable(bytes: usize) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "one digit behind the point is shown"
+    )]
+    let mut value = bytes as f64;
+    let mut unit = "bytes";
+    for larger in UNITS {
+        // Not what would be shown as 1024.0.
+        if value < 1023.95 {
+            break;
+        }
+        (value, unit) = (value / 1024.0, larger);
+    }
+    match unit {
+        "bytes" => counted(bytes, "byte"),
+        unit => format!("{value:.1} {unit}"),
+    }
+}
+
+/// How many bytes that is in a second, in words.
+pub(crate) fn rate(bytes: usize, seconds: f64) -> String {
+    format!("{}/s", readable(per_second(bytes, seconds)))
+}
+
+/// How many bytes that is in a second.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a few digits are shown; what is too much for the integer is its largest"
+)]
+pub(crate) fn per_second(bytes: usize, seconds: f64) -> usize {
+    (bytes as f64 / seconds.max(1e-9)) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (bytes, text) in [
+            (0, "0 bytes"),
+            (1, "1 byte"),
+            (1023, "1023 bytes"),
+            (1024, "1.0 KiB"),
+            (1024 * 1024 - 1, "1.0 MiB"),
+            (8_000_000, "7.6 MiB"),
+            (usize::MAX, "16.0 EiB"),
+        ] {
+            assert_eq!(readable(bytes), text);
+        }
+    }
+
+    #[test]
+    fn rates() {
+        assert_eq!(rate(1 << 30, 0.5), "2.0 GiB/s");
+        assert_eq!(rate(0, 0.0), "0 bytes/s");
+        assert_eq!(per_second(usize::MAX, 0.0), usize::MAX);
+    }
+}

@@ -1,0 +1,756 @@
+//! `mapcall call`, on real libraries and files.
+
+#![cfg(unix)]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic, and says what it skips"
+)]
+
+mod common;
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::kernels::{self, HALF, IOTA, NAP, SAXPY};
+use common::{json_lines, mapcall, numpy, refused, succeeded};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const COS: &str = "double cos(double x)";
+const FREXP: &str = "double frexp(double x, int exponent[1])";
+const LIBRARY: &str = "./libkernels.so";
+
+/// A directory with the kernels and NumPy's files.
+fn files() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    kernels::compile(directory.path());
+    numpy(
+        directory.path(),
+        "np.save('angles.npy', np.linspace(0, 1, 100_000))
+np.save('short.npy', np.array([0, 0.5, 1]))
+np.save('x.npy', np.arange(4, dtype='f4'))
+np.save('y.npy', np.ones(4, 'f4'))
+np.save('grid.npy', np.arange(6.0).reshape(2, 3))
+np.save('even.npy', np.arange(0, 200, 2, dtype='i4').reshape(10, 10))
+np.save('odd.npy', np.where(np.arange(100) == 57, 7, np.arange(100) * 2).astype('i4').reshape(10, 10))
+np.save('three.npy', np.ones(3, 'f4'))
+np.save('big.npy', np.zeros(3, '>f8'))
+np.save('naps.npy', np.zeros(100_000))
+np.save('mask.npy', np.array([True, False, True]))
+np.savez('two.npz', a=np.array([0, 0.5, 1]), b=np.ones(4, 'f4'))",
+    );
+    directory
+}
+
+fn call(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = mapcall(["call"]);
+    command.args(arguments).current_dir(directory);
+    command
+}
+
+fn said(directory: &TempDir, arguments: &[&str]) -> String {
+    succeeded(&mut call(directory.path(), arguments))
+}
+
+fn json_of(directory: &TempDir, arguments: &[&str]) -> Value {
+    let mut command = call(directory.path(), arguments);
+    let mut lines = json_lines(&succeeded(command.arg("--json")));
+    assert_eq!(lines.len(), 1, "{arguments:?}");
+    lines.remove(0)
+}
+
+/// The names of all files.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name();
+    let mut names: Vec<String> = entries
+        .map(|entry| name(entry).into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn one_call_prints_what_it_returns_and_makes() {
+    let directory = files();
+    for (arguments, printed) in [
+        (&["m", COS, "x=1"][..], "0.5403023058681398\n"),
+        (&["libm.so.6", COS, "x=0"], "1.0\n"),
+        (&["m", "float cosf(float x)", "x=0.3"], "0.9553365\n"),
+        (&["m", FREXP, "x=12"], "0.75\nexponent = [4]\n"),
+        (&["m", "double sqrt(double x)", "x=-1"], "nan\n"),
+        (&["m", "double log(double x)", "x=0"], "-inf\n"),
+        (&["c", "int abs(int j)", "j=-3"], "3\n"),
+        (&["c", "size_t strlen(const char *s)", "s=four"], "4\n"),
+        (
+            &["c", "const char *strerror(int code)", "code=2"],
+            "No such file or directory\n",
+        ),
+        (
+            &[
+                "c",
+                "const char *getenv(const char *name)",
+                "name=NO_SUCH_NAME",
+            ],
+            "NULL\n",
+        ),
+        (
+            &[
+                "c",
+                "struct d { int quot, rem; }; struct d div(int a, int b)",
+                "a=7",
+                "b=2",
+            ],
+            "(3, 1)\n",
+        ),
+        (&["c", "void srand(unsigned seed)", "seed=1"], ""),
+        (&[LIBRARY, IOTA, "n=3"], "y = [0.0 1.0 2.0]\n"),
+        (
+            &[LIBRARY, SAXPY, "a=2", "x=x.npy"],
+            "y = [0.0 2.0 4.0 6.0]\n",
+        ),
+        (&[LIBRARY, HALF, "x=6", "--check", "zero"], "y = [3]\n"),
+        (&["m", COS, "x=1", "--quiet"], ""),
+    ] {
+        assert_eq!(said(&directory, arguments), printed, "{arguments:?}");
+    }
+    let address = said(&directory, &["c", "void *malloc(size_t size)", "size=8"]);
+    assert!(address.starts_with("0x"), "{address}");
+}
+
+#[test]
+fn one_call_as_json() {
+    let directory = files();
+    for (arguments, returns, outputs) in [
+        (&["m", COS, "x=0"][..], json!(1.0), json!([])),
+        (
+            &["m", "double log(double x)", "x=0"],
+            json!("-Infinity"),
+            json!([]),
+        ),
+        (
+            &[
+                "c",
+                "struct d { int quot, rem; }; struct d div(int a, int b)",
+                "a=7",
+                "b=2",
+            ],
+            json!({"quot": 3, "rem": 1}),
+            json!([]),
+        ),
+        (
+            &[
+                "c",
+                "const char *getenv(const char *name)",
+                "name=NO_SUCH_NAME",
+            ],
+            Value::Null,
+            json!([]),
+        ),
+        (
+            &["m", FREXP, "x=12"],
+            json!(0.75),
+            json!([{"name": "exponent", "file": null, "dtype": "<i4", "shape": [1], "values": [4]}]),
+        ),
+        (
+            &[LIBRARY, SAXPY, "a=2", "x=x.npy", "y=y.npy[:4]"],
+            Value::Null,
+            json!([{"name": "y", "file": "y.npy[:4]", "dtype": "<f4", "shape": [4]}]),
+        ),
+        (
+            &["m", COS, "x=angles.npy", "-o", "out.npy"],
+            Value::Null,
+            json!([{"name": "return", "file": "out.npy", "dtype": "<f8", "shape": [100_000]}]),
+        ),
+        (
+            &["m", COS, "x=short.npy[0:0]"],
+            Value::Null,
+            json!([{"name": "return", "file": null, "dtype": "<f8", "shape": [0], "values": []}]),
+        ),
+    ] {
+        let object = json_of(&directory, arguments);
+        assert_eq!(
+            object,
+            json!({"returns": returns, "outputs": outputs}),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[test]
+fn batches_go_to_files() {
+    let directory = files();
+    for (arguments, proof) in [
+        (
+            &["m", COS, "x=angles.npy", "-o", "out.npy", "--threads", "0"][..],
+            "np.testing.assert_allclose(np.load('out.npy'), np.cos(np.load('angles.npy')), 1e-15)",
+        ),
+        (
+            &[
+                "m",
+                COS,
+                "x=angles.npy",
+                "-o",
+                "out.npy",
+                "--stream",
+                "--sync",
+            ],
+            "np.testing.assert_allclose(np.load('out.npy'), np.cos(np.load('angles.npy')), 1e-15)",
+        ),
+        (
+            &["m", COS, "x=two.npz:a[::-1]", "--output", "return=out.npy"],
+            "np.testing.assert_allclose(np.load('out.npy'), np.cos([1, 0.5, 0]), 1e-15)",
+        ),
+        (
+            &[
+                "m",
+                FREXP,
+                "x=grid.npy",
+                "-o",
+                "exponent=e.npy",
+                "-o",
+                "return=f.npy",
+            ],
+            "f, e = np.frexp(np.load('grid.npy'))
+assert (np.load('f.npy') == f).all() and (np.load('e.npy')[..., 0] == e).all()",
+        ),
+        (
+            &[
+                "m",
+                "double atan2(double y, double x)",
+                "y=grid.npy",
+                "x=2",
+                "-o",
+                "out.npy",
+            ],
+            "np.testing.assert_allclose(np.load('out.npy'), np.arctan2(np.load('grid.npy'), 2), 1e-15)",
+        ),
+        (
+            &[
+                "m",
+                COS,
+                "x=short.npy",
+                "--where",
+                "mask.npy",
+                "-o",
+                "out.npy",
+            ],
+            "assert np.load('out.npy').tolist() == [1, 0, np.cos(1)]",
+        ),
+        (
+            &[
+                LIBRARY,
+                HALF,
+                "x=even.npy",
+                "-o",
+                "out.npy",
+                "--check",
+                "zero",
+            ],
+            "assert (np.load('out.npy')[..., 0] == np.arange(100).reshape(10, 10)).all()",
+        ),
+        (
+            &[LIBRARY, IOTA, "n=3", "-o", "out.npy"],
+            "assert np.load('out.npy').tolist() == [0, 1, 2]",
+        ),
+        // The file that was read is replaced by the one that is made.
+        (
+            &["m", COS, "x=short.npy", "-o", "short.npy"],
+            "assert np.load('short.npy').tolist() == np.cos([0, 0.5, 1]).tolist()",
+        ),
+    ] {
+        assert_eq!(said(&directory, arguments), "", "{arguments:?}");
+        numpy(directory.path(), proof);
+    }
+}
+
+#[test]
+fn batches_without_files_are_shown() {
+    let directory = files();
+    for (arguments, printed) in [
+        (
+            &["m", COS, "x=short.npy"][..],
+            "[1.0        0.87758256 0.54030231]\n",
+        ),
+        (
+            &["m", "double fabs(double x)", "x=grid.npy"],
+            "[[0.0 1.0 2.0]\n [3.0 4.0 5.0]]\n",
+        ),
+        (
+            &["m", FREXP, "x=short.npy"],
+            "[0.0 0.5 0.5]\nexponent =\n[[0]\n [0]\n [1]]\n",
+        ),
+        (
+            &["m", FREXP, "x=short.npy", "-o", "exponent=e.npy"],
+            "[0.0 0.5 0.5]\n",
+        ),
+        (
+            &["m", "double fabs(double x)", "x=angles.npy"],
+            "[0.0        1.00001e-5 2.00002e-5 ... 0.99998    0.99999    1.0       ]\n",
+        ),
+    ] {
+        assert_eq!(said(&directory, arguments), printed, "{arguments:?}");
+    }
+}
+
+#[test]
+fn files_are_written_in_place() {
+    let directory = files();
+    let saxpy = |x: &str, y: &str| {
+        let (x, y) = (format!("x={x}"), format!("y={y}"));
+        assert_eq!(said(&directory, &[LIBRARY, SAXPY, "a=2", &x, &y]), "");
+    };
+    saxpy("x.npy", "y.npy");
+    numpy(
+        directory.path(),
+        "assert np.load('y.npy').tolist() == [1, 3, 5, 7]",
+    );
+    saxpy("x.npy[2:]", "x.npy[:2]");
+    numpy(
+        directory.path(),
+        "assert np.load('x.npy').tolist() == [4, 7, 2, 3]",
+    );
+    // Members of a .npz are mostly unaligned: they are read all the same.
+    saxpy("two.npz:b[2:]", "y.npy[1:3]");
+    numpy(
+        directory.path(),
+        "assert np.load('y.npy').tolist() == [1, 5, 7, 7]",
+    );
+}
+
+#[test]
+fn headers_know_types_and_functions() {
+    let directory = files();
+    let header = "typedef double angle; typedef enum { LEFT = 1, RIGHT } side;
+#ifdef WIDE
+angle cos(angle x);
+#endif
+int abs(side j);";
+    fs::create_dir(directory.path().join("include")).unwrap();
+    fs::write(directory.path().join("include/angles.h"), header).unwrap();
+    let found = ["--header", "angles.h", "-I", "include", "-D", "WIDE"];
+    let with = |arguments: &[&str]| said(&directory, &[arguments, &found].concat());
+    assert_eq!(with(&["m", "cos", "x=0"]), "1.0\n");
+    assert_eq!(with(&["m", "angle sin(angle x)", "x=0"]), "0.0\n");
+    assert_eq!(with(&["c", "abs", "j=2"]), "2\n");
+}
+
+/// Each has code 2, says that, and leaves all files as they are.
+fn refuses(directory: &TempDir, cases: &[(&[&str], &str)]) {
+    let before = names(directory.path());
+    for (arguments, message) in cases {
+        let words = refused(&mut call(directory.path(), arguments));
+        assert_eq!(words, format!("error: {message}\n"), "{arguments:?}");
+        assert_eq!(names(directory.path()), before, "{arguments:?}");
+    }
+}
+
+#[test]
+fn bad_prototypes_have_one_line() {
+    let cases = [
+        (
+            &["m", "cos", "x=1", "-o", "out.npy"][..],
+            "expected a prototype, got only the name cos; write it as in 'double cos(double x)', or \
+             name a header that declares it with --header",
+        ),
+        (
+            &["m", "kos", "x=1", "--header", "math.h"],
+            "expected a function that \"math.h\" declares, got kos; mapcall prototypes lists them, or \
+             write its prototype",
+        ),
+        (
+            &["m", "double cos(duble x)", "x=1"],
+            "the prototype, column 12: unknown type `duble`; did you mean `double`?",
+        ),
+        (
+            &["m", "typedef double d;\nd cos(d x", "x=1"],
+            "the prototype, line 2, column 10: expected `)`; write a C prototype, such as \
+             `void f(size_t n, const float x[n]);`",
+        ),
+        (
+            &["c", "int printf(const char *format, ...)", "format=x"],
+            "the prototype, column 32: `printf` takes a variable number of arguments, which can't be \
+             checked; wrap the call that you need in a C function with fixed parameters",
+        ),
+    ];
+    refuses(&files(), &cases);
+}
+
+#[test]
+fn bad_arguments_have_one_line() {
+    let directory = files();
+    let cases = [
+        (
+            &["m", COS, "x=1", "--check", "zero"][..],
+            "cos: expected a function that returns an integer, got one that returns double",
+        ),
+        (&["m", COS], "cos: x: expected double, got nothing; give x"),
+        (
+            &["m", COS, "x=1", "x=2"],
+            "cos: x: expected double, got a second value; give it once",
+        ),
+        (
+            &["m", COS, "angle=1"],
+            "cos: expected a parameter's name, got angle; its parameter is x",
+        ),
+        (
+            &["m", COS, "1"],
+            "cos: expected NAME=VALUE, got \"1\"; write x=1",
+        ),
+        (
+            &["m", COS, "x=none.npy"],
+            "cos: x: expected double, got \"none.npy\", which is no number and no file; give a number, \
+             or a file as x.npy, x.npz:member or raw.bin:f4:1000x1000",
+        ),
+        (
+            &["m", COS, "x=x.npy"],
+            "cos: x: expected double, got an array of float32; convert it to float64",
+        ),
+        (
+            &["m", COS, "x=big.npy"],
+            "cos: x: expected double in native byte order, got an array of '>f8'; convert it to float64",
+        ),
+        (
+            &["m", COS, "x=short.npy[9]"],
+            "cos: x: short.npy[9]: index 9 is out of bounds for axis 0 with size 3; give a range that \
+             the array has",
+        ),
+        (
+            &[
+                "m",
+                "double atan2(double y, double x)",
+                "y=grid.npy",
+                "x=two.npz:a[:2]",
+            ],
+            "atan2: x: expected double with batch axes that broadcast with (2, 3), those of y, got \
+             batch axes (2,); give axes that are equal or 1",
+        ),
+        (
+            &[LIBRARY, SAXPY, "a=1", "x=x.npy", "y=three.npy"],
+            "saxpy: y: expected float32[n] with n = 4 as x has it, got shape (3,); give arrays that \
+             agree",
+        ),
+        (
+            &[LIBRARY, IOTA, "n=2", "y=short.npy"],
+            "iota: y: expected float64[n] with n = 2, got shape (3,); give arrays that agree",
+        ),
+        (
+            &[LIBRARY, SAXPY, "a=1", "x=y.npy[:3]", "y=y.npy[1:]"],
+            "saxpy: y: expected memory of its own to write, got bytes of \"y.npy\" that x has, too; \
+             give a copy of one",
+        ),
+        (
+            &["m", COS, "x=short.npy", "--where", "none.npy"],
+            "expected a file, got \"none.npy\": No such file or directory (os error 2); check the name \
+             and the folder",
+        ),
+        (
+            &["m", COS, "x=short.npy", "--where", "x.npy"],
+            "cos: where: expected an array of bool, got an array of float32; convert it to bool",
+        ),
+    ];
+    refuses(&directory, &cases);
+    let with_output = |(arguments, message): &(&[&'static str], &'static str)| {
+        let is_given = arguments
+            .iter()
+            .any(|text| text.starts_with("y=y") || *text == LIBRARY);
+        let arguments = [arguments, &["-o", "out.npy"][..]].concat();
+        (!is_given).then_some((arguments, *message))
+    };
+    let cases: Vec<_> = cases.iter().filter_map(with_output).collect();
+    let cases: Vec<(&[&str], &str)> = cases
+        .iter()
+        .map(|(arguments, message)| (&arguments[..], *message))
+        .collect();
+    refuses(&directory, &cases);
+    numpy(
+        directory.path(),
+        "assert np.load('y.npy').tolist() == [1] * 4",
+    );
+}
+
+#[test]
+fn outputs_have_places() {
+    let directory = files();
+    fs::create_dir(directory.path().join("folder.npy")).unwrap();
+    fs::hard_link(
+        directory.path().join("y.npy"),
+        directory.path().join("link.npy"),
+    )
+    .unwrap();
+    File::create(directory.path().join("huge.bin"))
+        .unwrap()
+        .set_len(1 << 30)
+        .unwrap();
+    let cases = [
+        (
+            &["m", COS, "x=short.npy", "-o", "out"][..],
+            "cos: return: expected a file that ends in .npy, got \"out\"; write out.npy",
+        ),
+        (
+            &["m", COS, "x=short.npy", "-o", "none/out.npy"],
+            "cos: can't create none/out.npy: No such file or directory (os error 2); check the name of \
+             the folder",
+        ),
+        (
+            &["m", COS, "x=short.npy", "-o", "y=out.npy"],
+            "cos: expected the name of an output, got y; the outputs are return",
+        ),
+        (
+            &["m", COS, "x=short.npy", "-o", "a.npy", "-o", "b.npy"],
+            "cos: return: expected one file, got a second one, \"b.npy\"; leave one out",
+        ),
+        (
+            &["m", FREXP, "x=short.npy", "-o", "a.npy"],
+            "frexp: expected NAME=FILE.npy, as there are several outputs, got \"a.npy\"; the names are \
+             return, exponent",
+        ),
+        (
+            &[
+                "m",
+                FREXP,
+                "x=short.npy",
+                "-o",
+                "return=a.npy",
+                "-o",
+                "exponent=./a.npy",
+            ],
+            "frexp: exponent: expected a file of its own, got \"./a.npy\", which return has; choose \
+             another name",
+        ),
+        (
+            &[
+                LIBRARY,
+                SAXPY,
+                "a=1",
+                "x=x.npy",
+                "y=y.npy",
+                "-o",
+                "y=out.npy",
+            ],
+            "saxpy: y: expected a file either to write in place or to make, got both; leave out y=... \
+             or -o",
+        ),
+        (
+            &[LIBRARY, SAXPY, "a=1", "x=x.npy", "y=y.npy", "-o", "out.npy"],
+            "saxpy: y: expected a file either to write in place or to make, got both; leave out y=... \
+             or -o",
+        ),
+        (
+            &["c", "void srand(unsigned seed)", "seed=1", "-o", "out.npy"],
+            "srand: expected no -o, as it makes nothing that a file can hold; leave it out",
+        ),
+        (
+            &[
+                "c",
+                "size_t strlen(const char *s)",
+                "s=four",
+                "-o",
+                "folder.npy",
+            ],
+            "strlen: can't open folder.npy: Is a directory (os error 21)",
+        ),
+        (
+            &["m", COS, "x=huge.bin:f8"],
+            "cos: return: expected a file for 1.0 GiB, got none; add -o FILE.npy",
+        ),
+        (
+            &["m", FREXP, "x=huge.bin:f8", "-o", "return=out.npy"],
+            "frexp: exponent: expected a file for 512.0 MiB, got none; add -o exponent=FILE.npy",
+        ),
+        (
+            &["c", "const char *strerror(int code)", "code=even.npy"],
+            "strerror: expected one call, as no array can hold results of type const char *, got a \
+             batch; call it once for each item",
+        ),
+    ];
+    refuses(&directory, &cases);
+}
+
+#[test]
+fn a_failing_status_has_code_1_and_its_place() {
+    let directory = files();
+    let before = names(directory.path());
+    for (arguments, message) in [
+        (
+            &[
+                LIBRARY,
+                HALF,
+                "x=odd.npy",
+                "-o",
+                "out.npy",
+                "--check",
+                "zero",
+                "--threads",
+                "2",
+            ][..],
+            "half, item [5, 7] of the batch: expected status 0, got 1; see what the library says of it",
+        ),
+        (
+            &[LIBRARY, HALF, "x=7", "--check", "zero"],
+            "half: expected status 0, got 1; see what the library says of it",
+        ),
+        (
+            &[LIBRARY, HALF, "x=6", "--check", "nonzero"],
+            "half: expected a status other than 0, got 0; see what the library says of it",
+        ),
+        (
+            &[
+                "c",
+                "int chdir(const char *path)",
+                "path=none",
+                "--check",
+                "errno",
+            ],
+            "chdir: expected errno 0, got No such file or directory (os error 2); see what the library \
+             says of it",
+        ),
+        (
+            &[
+                "c",
+                "const char *getenv(const char *name)",
+                "name=NO_SUCH_NAME",
+                "--check",
+                "null",
+            ],
+            "getenv: expected a pointer, got NULL; see what the library says of it",
+        ),
+    ] {
+        let output = call(directory.path(), arguments).output().unwrap();
+        let words = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(words, format!("error: {message}\n"), "{arguments:?}");
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(output.stdout.is_empty());
+        assert_eq!(names(directory.path()), before, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_pipe_gets_no_bar() {
+    let directory = files();
+    let naps = ["x=naps.npy[:1500]", "-o", "out.npy"];
+    let started = Instant::now();
+    let said = said(&directory, &[&[LIBRARY, NAP][..], &naps].concat());
+    assert!(
+        started.elapsed() > Duration::from_secs(1),
+        "else there is none anyway"
+    );
+    assert_eq!(said, "");
+}
+
+/// A call that takes minutes, once it writes.
+fn napping(directory: &Path) -> Child {
+    let arguments = [LIBRARY, NAP, "x=naps.npy", "-o", "out.npy"];
+    let mut command = call(directory, &arguments);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while partial(directory).is_empty() {
+        assert!(Instant::now() < deadline, "it doesn't begin");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child
+}
+
+/// Files without their names.
+fn partial(directory: &Path) -> Vec<PathBuf> {
+    let names = names(directory).into_iter();
+    let partial = names.filter(|name| name.ends_with(".partial"));
+    partial.map(|name| directory.join(name)).collect()
+}
+
+#[test]
+fn signals_end_it_and_leave_nothing() {
+    let directory = files();
+    let before = names(directory.path());
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let mut child = napping(directory.path());
+        std::thread::sleep(Duration::from_millis(100));
+        let sent = Instant::now();
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let status = child.wait().unwrap();
+        // Two orders of magnitude, for a busy machine.
+        assert!(sent.elapsed() < Duration::from_secs(10));
+        assert_eq!(status.code(), Some(code));
+        let mut words = String::new();
+        child.stderr.unwrap().read_to_string(&mut words).unwrap();
+        assert_eq!(words, "error: nap: interrupted; not written: out.npy\n");
+        assert_eq!(names(directory.path()), before);
+    }
+}
+
+#[test]
+fn a_kill_leaves_inputs_and_no_output() {
+    let directory = files();
+    let before = names(directory.path());
+    let input = fs::read(directory.path().join("naps.npy")).unwrap();
+    fs::write(directory.path().join("out.npy"), "old").unwrap();
+    let mut child = napping(directory.path());
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().code(), None);
+    assert_eq!(fs::read(directory.path().join("naps.npy")).unwrap(), input);
+    assert_eq!(fs::read(directory.path().join("out.npy")).unwrap(), b"old");
+    for path in partial(directory.path()) {
+        fs::remove_file(path).unwrap();
+    }
+    fs::remove_file(directory.path().join("out.npy")).unwrap();
+    assert_eq!(names(directory.path()), before);
+}
+
+#[test]
+fn a_limit_of_file_sizes_is_an_error_at_once() {
+    let directory = files();
+    let before = names(directory.path());
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -f 64; exec \"$@\"", "sh"]);
+    shell.arg(env!("CARGO_BIN_EXE_mapcall"));
+    shell.args(["call", "m", COS, "x=angles.npy", "-o", "out.npy"]);
+    assert_eq!(
+        refused(shell.current_dir(directory.path())),
+        "error: cos: can't allocate out.npy: File too large (os error 27); raise the limit, or choose \
+         another file system\n"
+    );
+    assert_eq!(names(directory.path()), before);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_an_error_at_once() {
+    let directory = files();
+    let disk = directory.path().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let mut mount = Command::new("mount");
+    mount
+        .args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"])
+        .arg(&disk);
+    if !mount
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+    {
+        println!("a_full_disk_is_an_error_at_once is skipped: only root can mount a small disk");
+        return;
+    }
+    let words = call(
+        directory.path(),
+        &["m", COS, "x=angles.npy", "-o", "disk/out.npy"],
+    )
+    .output()
+    .unwrap();
+    let left = names(&disk);
+    let unmounted = Command::new("umount").arg(&disk).status().unwrap();
+    assert!(unmounted.success());
+    assert_eq!(
+        String::from_utf8(words.stderr).unwrap(),
+        "error: cos: can't allocate disk/out.npy: No space left on device (os error 28); free some \
+         space, or choose another disk\n"
+    );
+    assert_eq!(words.status.code(), Some(2));
+    assert!(left.is_empty(), "{left:?}");
+}
