@@ -22,9 +22,12 @@ test-python: build
 	$(BIN)/python -m pytest --quiet
 
 bench: build $(VENV)/.bench
-	$(BIN)/python benches/attribute_and_map.py
-	$(BIN)/python benches/call.py
-	cargo bench --quiet --package mapcall --bench prototypes
+	rm -f target/budgets.jsonl
+	for each in attribute_and_map call batch stream; do \
+	  $(BIN)/python benches/$$each.py --json target/budgets.jsonl || exit 1; done
+	cargo bench --quiet --package mapcall --bench prototypes --bench calls
+	cp target/budgets.jsonl docs/budgets.jsonl
+	$(BIN)/python benches/picture.py docs/budgets.jsonl docs/budgets.svg
 
 lint: $(VENV)/.lint
 	cargo fmt --all --check

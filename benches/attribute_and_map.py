@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy
 
 import mapcall
-from harness import Row, Work, report
+from harness import Limited, Report, Row, Work, options
 
 
 def rows(directory: Path) -> list[Row]:
@@ -67,15 +67,12 @@ def rows(directory: Path) -> list[Row]:
 
 
 def main() -> None:
+    report = Report("Attribute and map", options(__doc__).parse_args().json)
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory)
-        work = rows(path)
-        report(work)
+        report.measure(rows(path))
         size = len(pickle.dumps(mapcall.memmap(path / "raw", "f8", "r+")))
-        print(
-            f"{'a pickled 4 MB map, in bytes':34}{size:8}{'':30}{'500':>8}"
-            f"{'  met' if size < 500 else '  MISSED'}"
-        )
+    report.add(Limited("a pickled 4 MB map, in bytes", size, 500, "bytes"))
 
 
 if __name__ == "__main__":

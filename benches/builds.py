@@ -98,10 +98,15 @@ def extension(name: str, path: Path) -> Any:
     return module
 
 
+def library(source: Path, directory: Path = DIRECTORY, optimised: str = "-O3") -> Path:
+    """The shared library that one C file makes."""
+    command = [tool("cc", "gcc"), optimised, "-fPIC", "-shared"]
+    return build(directory.absolute(), source.stem, command, source)
+
+
 def kernel(directory: Path = DIRECTORY) -> Path:
     """The library with `saxpy`, which every rival calls."""
-    command = [tool("cc", "gcc"), "-O3", "-fPIC", "-shared"]
-    return build(directory.absolute(), "saxpy", command, SOURCES / "saxpy.c")
+    return library(SOURCES / "saxpy.c", directory)
 
 
 def linked(compiler: str, saxpy: Path, *options: str) -> list[str]:

@@ -17,7 +17,7 @@ import numpy
 import builds
 import mapcall
 import rivals
-from harness import Row, Skipped, Timed, Work, alone, measure, report, within
+from harness import Limited, Report, Row, Skipped, Timed, Work, alone, measure, options
 
 SAXPY = "void saxpy(size_t n, float a, const float x[restrict n], float y[restrict n]);"
 
@@ -152,12 +152,13 @@ def header(directory: Path, functions: int) -> Row:
 
 
 def main() -> None:
-    report(rows(builds.DIRECTORY))
+    report = Report("Call", options(__doc__).parse_args().json)
+    report.measure(rows(builds.DIRECTORY))
     with tempfile.TemporaryDirectory() as directory:
         loading = measure(header(Path(directory), 500))
-    print(loading)
-    print(within("  after the preprocessor", loading.ours - loading.rival, 0.05))
-    print(within("bind one prototype", alone(binding(builds.DIRECTORY)), 5e-5))
+    report.add(loading)
+    report.add(Limited("header, after the preprocessor", loading.ours - loading.rival, 0.05))
+    report.add(Limited("bind one prototype", alone(binding(builds.DIRECTORY)), 5e-5))
 
 
 if __name__ == "__main__":

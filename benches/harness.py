@@ -7,12 +7,18 @@ True
 
 from __future__ import annotations
 
+import argparse
 import gc
+import json
 import statistics
 import timeit
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
+
+# Of the rows' names.
+WIDTH = 40
 
 
 class Timer(Protocol):
@@ -29,13 +35,18 @@ class Timed(Protocol):
 
 @dataclass(frozen=True)
 class Work:
-    """A statement, and what its names stand for."""
+    """A statement, what its names stand for, and what to do before the clock starts."""
 
     statement: str
     names: Mapping[str, Any] = field(default_factory=dict)
+    setup: str = "pass"
 
     def timer(self) -> timeit.Timer:
-        return timeit.Timer(self.statement, globals=dict(self.names))
+        return timeit.Timer(self.statement, self.setup, globals=dict(self.names))
+
+    def run(self) -> None:
+        """Once, without a clock."""
+        self.timer().timeit(1)
 
 
 @dataclass(frozen=True)
@@ -53,14 +64,17 @@ class Skipped:
     """A row that this machine can't measure.
 
     >>> print(Skipped("a rival", "it is missing: install it"))
-    a rival                           skipped: it is missing: install it
+    a rival                                 skipped: it is missing: install it
     """
 
     name: str
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.name:34}skipped: {self.reason}"
+        return f"{self.name:{WIDTH}}skipped: {self.reason}"
+
+    def record(self) -> dict[str, Any]:
+        return {"name": self.name, "skipped": self.reason}
 
 
 @dataclass(frozen=True)
@@ -85,9 +99,67 @@ class Result:
         budget = "" if self.row.budget is None else f"{self.row.budget:8.2f}"
         verdict = "" if self.row.budget is None else "  met" if self.met else "  MISSED"
         return (
-            f"{self.row.name:34}{human(self.ours)}{human(self.rival)}{self.ratio:8.3f}"
+            f"{self.row.name:{WIDTH}}{human(self.ours)}{human(self.rival)}{self.ratio:8.3f}"
             f"  {low:.3f}..{high:.3f}{budget:>8}{verdict}"
         )
+
+    def record(self) -> dict[str, Any]:
+        """What is kept of it: three digits, as no machine is quieter."""
+        low, _, high = statistics.quantiles(self.ratios, n=4)
+        return {
+            "name": self.row.name,
+            "mapcall": rounded(self.ours),
+            "rival": rounded(self.rival),
+            "ratio": rounded(self.ratio),
+            "quartiles": [rounded(low), rounded(high)],
+            "budget": self.row.budget,
+        }
+
+
+@dataclass(frozen=True)
+class Limited:
+    """A figure that has a limit of its own, and no rival: seconds, or bytes.
+
+    >>> print(Limited("bind", 3e-5, 5e-5))
+    bind                                       30 us                                 50 us  met
+    >>> print(Limited("a pickled map, in bytes", 612, 500, "bytes"))
+    a pickled map, in bytes                      612                                   500  MISSED
+    """
+
+    name: str
+    figure: float
+    limit: float
+    unit: str = "seconds"
+
+    @property
+    def met(self) -> bool:
+        return self.figure <= self.limit
+
+    def __str__(self) -> str:
+        figure, limit = (
+            human(each) if self.unit == "seconds" else f"{each:8}"
+            for each in (self.figure, self.limit)
+        )
+        verdict = "met" if self.met else "MISSED"
+        return f"{self.name:{WIDTH}}{figure}{'':30}{limit}  {verdict}"
+
+    def record(self) -> dict[str, Any]:
+        ratio = rounded(self.figure / self.limit)
+        limit = human(self.limit).strip() if self.unit == "seconds" else str(self.limit)
+        return {
+            "name": f"{self.name}: at most {limit}",
+            "ratio": ratio,
+            "quartiles": [ratio, ratio],
+            "budget": 1.0,
+        }
+
+
+def rounded(figure: float) -> float:
+    """
+    >>> rounded(0.123456), rounded(1234.5)
+    (0.123, 1230.0)
+    """
+    return float(f"{figure:.3g}")
 
 
 def human(seconds: float) -> str:
@@ -140,25 +212,35 @@ def alone(work: Timed, rounds: int = 31, seconds: float = 0.01) -> float:
     return statistics.median(timer.timeit(count) / count for _ in range(rounds))
 
 
-def within(name: str, seconds: float, budget: float) -> str:
-    """A line about a time that has an absolute budget.
+class Report:
+    """Prints rows as they are measured, and adds them to a file, one line of JSON each."""
 
-    >>> print(within("bind", 3e-5, 5e-5))
-    bind                                 30 us                                 50 us  met
+    def __init__(self, group: str, path: Path | None = None) -> None:
+        self.group = group
+        self.path = path
+        self.met = True
+        print(
+            f"{group:{WIDTH}}{'mapcall':>8}{'rival':>8}{'ratio':>8}  {'quartiles':14}{'budget':>6}"
+        )
+
+    def add(self, line: Result | Limited | Skipped) -> None:
+        print(line, flush=True)
+        self.met &= isinstance(line, Skipped) or line.met
+        if self.path is not None:
+            with self.path.open("a") as file:
+                file.write(json.dumps({"group": self.group} | line.record()) + "\n")
+
+    def measure(self, rows: Iterable[Row | Skipped], rounds: int = 31) -> None:
+        for row in rows:
+            self.add(row if isinstance(row, Skipped) else measure(row, rounds))
+
+
+def options(about: str) -> argparse.ArgumentParser:
+    """What every benchmark is told on the command line.
+
+    >>> options("Counts.").parse_args(["--json", "rows"]).json.name
+    'rows'
     """
-    verdict = "met" if seconds <= budget else "MISSED"
-    return f"{name:34}{human(seconds)}{'':30}{human(budget)}  {verdict}"
-
-
-def report(rows: Iterable[Row | Skipped]) -> bool:
-    """Measures and prints every row; whether all budgets are met."""
-    print(f"{'':34}{'mapcall':>8}{'rival':>8}{'ratio':>8}  {'quartiles':14}{'budget':>6}")
-    met = True
-    for row in rows:
-        if isinstance(row, Skipped):
-            print(row, flush=True)
-            continue
-        result = measure(row)
-        print(result, flush=True)
-        met &= result.met
-    return met
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="add each row to FILE, as JSON")
+    return parser

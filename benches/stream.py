@@ -1,0 +1,262 @@
+"""Files in the page cache, read and written by batches: the budgets of DESIGN.md.
+
+The files lie in a temporary folder, which goes away however the run ends. It must be a disk's: on a
+file system in memory (tmpfs), and where disk or memory are too small, rows are skipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy
+
+import builds
+import mapcall
+from batch import kernels
+from harness import Report, Row, Skipped, Work, options
+
+MIB, GIB = 1 << 20, 1 << 30
+
+# What the kernel is called for at a time.
+ROW = 2 * MIB // 8
+
+
+def scan_row(directory: Path, libraries: Path, rival: str, threads: int, size: int) -> Row:
+    """The sum of a file's numbers: each side maps it, adds, and lets it go.
+
+    Ours calls a C function for each 2 MiB; Dask has two threads, too.
+    """
+    path = numbers(directory, size)
+    total = kernels(libraries).function("double sum(size_t n, const double x[n])")
+
+    def ours() -> float:
+        rows = mapcall.memmap(path, "f8", "r").reshape(-1, ROW)
+        return float(total(rows, threads=threads).sum())
+
+    def memmap() -> float:
+        return float(numpy.memmap(path, "f8", "r").sum())
+
+    def dask() -> float:
+        # Without a name it would read the whole file to find one.
+        blocks = array.from_array(numpy.memmap(path, "f8", "r"), chunks=64 * MIB // 8, name=False)
+        return float(blocks.sum().compute(scheduler="threads", num_workers=2))
+
+    if rival == "Dask":
+        array = builds.package("dask.array")
+    other = {"memmap": memmap, "Dask": dask}[rival]
+    # The order of additions differs.
+    numpy.testing.assert_allclose(ours(), other(), rtol=1e-9)
+    budget = 0.55 if (threads, rival) == (2, "memmap") else None
+    name = f"sum of {binary(size)}, {counted(threads)}: {rival}"
+    return Row(name, Work("f()", {"f": ours}), Work("f()", {"f": other}), budget)
+
+
+def file_row(
+    directory: Path, libraries: Path, rival: str, threads: int, is_durable: bool, size: int
+) -> Row:
+    """A new file with `2 * x`, where `x` is a file's: allocated, written, closed.
+
+    The rival maps a new file by `mode="w+"`, and calls the same C function once, or NumPy's ufunc;
+    to be durable it flushes its map. What the last run left is removed before the clock starts.
+    """
+    source, new = numbers(directory, size), directory / "new.npy"
+    shape = (size // 8 // ROW, ROW)
+    prototype = "void scale(size_t n, double a, const double x[restrict n], double y[restrict n])"
+    function = kernels(libraries).function(prototype)
+    in_c = ctypes.CDLL(function.library.path).scale
+    in_c.restype = None
+    in_c.argtypes = [ctypes.c_size_t, ctypes.c_double, ctypes.c_void_p, ctypes.c_void_p]
+    mapped = mapcall.memmap(source, "f8", "r", shape=shape)
+    rivals_own = numpy.memmap(source, "f8", "r", shape=shape)
+
+    def ours() -> None:
+        function(2.0, mapped, out=new, threads=threads, sync=is_durable)
+
+    def memmap() -> None:
+        y = numpy.memmap(new, "f8", "w+", shape=shape)
+        if rival == "numpy.multiply":
+            numpy.multiply(rivals_own, 2.0, out=y)
+        else:
+            in_c(y.size, 2.0, rivals_own.ctypes.data, y.ctypes.data)
+        if is_durable:
+            y.flush()
+
+    def remove() -> None:
+        new.unlink(missing_ok=True)
+
+    for make, read in (
+        (ours, mapcall.open),
+        (memmap, partial(numpy.memmap, dtype="f8", shape=shape)),
+    ):
+        remove()
+        make()
+        written = read(new)
+        for place in (0, shape[0] // 2, -1):
+            numpy.testing.assert_array_equal(written[place], 2 * rivals_own[place])
+        del written
+    remove()
+    budget = None if rival == "numpy.multiply" else 1 / 1.8 if is_durable else 0.50
+    name = f"{'durable' if is_durable else 'new'} {binary(size)}, {counted(threads)}: {rival}"
+    works = (Work("f()", {"f": f, "remove": remove}, "remove()") for f in (ours, memmap))
+    return Row(name, *works, budget)
+
+
+def numbers(directory: Path, size: int) -> Path:
+    """A file of random numbers, in the page cache as it is after it has been read once."""
+    path = directory / f"{size}.f8"
+    if path.exists():
+        return path
+    block = numpy.random.default_rng(0).random(min(size, 64 * MIB) // 8)
+    with path.open("wb", buffering=0) as file:
+        for left in range(size, 0, -block.nbytes):
+            file.write(block[: left // 8])
+        os.fsync(file.fileno())
+        # Pages that were written are smaller than those that are read, and cost more faults.
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    read(path)
+    return path
+
+
+def read(path: Path) -> None:
+    space = bytearray(4 * MIB)
+    with path.open("rb", buffering=0) as file:
+        while file.readinto(space):
+            pass
+
+
+def room(directory: Path, disk: int, memory: int) -> None:
+    """Raises `MissingError` unless a disk's file system has so many bytes, and the memory too.
+
+    >>> room(Path(), 0, 0)
+    >>> try:
+    ...     room(Path(), 0, 1 << 60)
+    ... except builds.MissingError as error:
+    ...     print(error)
+    it needs 1,073,741,824.0 GiB of memory, and ... GiB are available
+    """
+    if (kind := file_system(directory)) in ("tmpfs", "ramfs"):
+        raise builds.MissingError(f"{directory} is in memory ({kind}): name another --directory")
+    for what, needed, available in (
+        ("disk", disk, shutil.disk_usage(directory).free),
+        ("memory", memory, available_memory()),
+    ):
+        if available < needed:
+            text = f"it needs {needed / GIB:,.1f} GiB of {what}, and {available / GIB:.1f} GiB are"
+            raise builds.MissingError(f"{text} available")
+
+
+def file_system(directory: Path) -> str:
+    """Its type's name, as coreutils know it.
+
+    >>> file_system(Path("/proc"))
+    'proc'
+    """
+    command = ["stat", "--file-system", "--format=%T", str(directory)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def available_memory() -> int:
+    """What the system would give, and a container's limit, in bytes.
+
+    >>> 0 < available_memory() < 1 << 60
+    True
+    """
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    available = int(lines["MemAvailable"].split()[0]) * 1024
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.exists() else "max"
+    return available if text == "max" else min(available, int(text))
+
+
+def binary(size: int) -> str:
+    """
+    >>> binary(4 << 30), binary(1 << 28)
+    ('4 GiB', '256 MiB')
+    """
+    return f"{size // GIB} GiB" if size % GIB == 0 else f"{size // MIB} MiB"
+
+
+def counted(threads: int) -> str:
+    return "one thread" if threads == 1 else "two threads"
+
+
+def rows(directory: Path, libraries: Path, fraction: float = 1.0) -> Iterator[Row | Skipped]:
+    """Every row, with files of a fraction of the sizes that the budgets are for."""
+
+    def of(size: int) -> int:
+        # Whole rows.
+        return max(1, round(size * fraction / 8 / ROW)) * 8 * ROW
+
+    scan = partial(scan_row, directory, libraries, size=of(4 * GIB))
+    file = partial(file_row, directory, libraries, size=of(GIB))
+    groups: list[tuple[str, int, int, list[partial[Row]]]] = [
+        (
+            f"sum of {binary(of(4 * GIB))}",
+            *(of(4 * GIB), of(4 * GIB) + GIB // 2),
+            [
+                partial(scan, "memmap", threads=2),
+                partial(scan, "memmap", threads=1),
+                partial(scan, "Dask", threads=2),
+            ],
+        ),
+        (
+            f"new {binary(of(GIB))}",
+            # The input, and an output that has not gone when the next is made.
+            *(3 * of(GIB), 3 * of(GIB) + GIB // 2),
+            [
+                partial(file, "memmap w+", threads=1, is_durable=False),
+                partial(file, "numpy.multiply", threads=1, is_durable=False),
+                partial(file, "memmap w+", threads=2, is_durable=False),
+                partial(file, "memmap w+", threads=1, is_durable=True),
+                partial(file, "memmap w+", threads=2, is_durable=True),
+            ],
+        ),
+    ]
+    for name, disk, memory, makers in groups:
+        try:
+            room(directory, disk, memory)
+        except builds.MissingError as error:
+            yield Skipped(name, str(error))
+            continue
+        for make in makers:
+            try:
+                yield make()
+            except builds.MissingError as error:
+                yield Skipped(f"{name}: {make.args[-1]}", str(error))
+        # One group's files at a time.
+        for path in directory.iterdir():
+            path.unlink()
+
+
+def main() -> None:
+    parser = options("Files in the page cache, read and written by batches.")
+    parser.add_argument(
+        "--directory", type=Path, default=builds.DIRECTORY, help="on a disk with 5 GiB of room"
+    )
+    parser.add_argument(
+        "--fraction", type=float, default=1.0, help="of the files' sizes, for a quick try"
+    )
+    chosen: argparse.Namespace = parser.parse_args()
+    # Both end in the usual way, so that the files are removed; a shell's background ignores one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    chosen.directory.mkdir(parents=True, exist_ok=True)
+    report = Report("Stream", chosen.json)
+    with tempfile.TemporaryDirectory(prefix="stream-", dir=chosen.directory) as name:
+        directory = Path(name)
+        print(f"files in {chosen.directory}, on {file_system(directory)}")
+        report.measure(rows(directory, builds.DIRECTORY, chosen.fraction), rounds=11)
+
+
+if __name__ == "__main__":
+    main()
