@@ -1,4 +1,5 @@
-//! What one call costs: through a function pointer of Rust, through compiled code, through libffi.
+//! What one call costs: through a function pointer of Rust, through compiled code, through libffi; and
+//! one of a batch.
 
 #![allow(
     clippy::print_stdout,
@@ -13,8 +14,8 @@ use std::hint::black_box;
 use std::mem;
 use std::time::Instant;
 
-use mapcall::Prototype;
 use mapcall::call::{Closure, Engine, Trampoline};
+use mapcall::{Arg, Library, Prototype};
 
 extern "C" fn one() -> c_int {
     black_box(1)
@@ -59,7 +60,32 @@ fn main() {
         black_box(black_box(direct)());
     });
 
+    batch();
     first_call();
+}
+
+/// A loop of Rust through a function pointer, and a batch.
+fn batch() {
+    const ITEMS: u32 = 100_000;
+    // SAFETY: the C library's own initialisers may run at any time.
+    let libm = unsafe { Library::open("m") }.unwrap();
+    // SAFETY: this is its prototype.
+    let fabs = unsafe { libm.function("double fabs(double x)") }.unwrap();
+    // SAFETY: as above.
+    let direct: extern "C" fn(f64) -> f64 = unsafe { mem::transmute(fabs.address()) };
+    let x: Vec<f64> = (0..ITEMS).map(|item| -f64::from(item)).collect();
+    let mut y = vec![0.0; x.len()];
+    timed("fabs: a loop of Rust", ITEMS, || {
+        let direct = black_box(direct);
+        for (x, y) in x.iter().zip(&mut y) {
+            *y = direct(*x);
+        }
+    });
+    timed("fabs: a batch", ITEMS, || {
+        fabs.map(&[Arg::from(&x)], &mut [Arg::from(&mut y)])
+            .run()
+            .unwrap();
+    });
 }
 
 /// Calls through both engines.
@@ -81,22 +107,28 @@ fn calls(text: &str, function: *const c_void, frame: &mut [u64]) {
     }
 }
 
-/// The median of a few runs.
 fn report(text: &str, how: &str, mut call: impl FnMut()) {
     const CALLS: u32 = 1_000_000;
+    let name = text.split('(').next().unwrap_or(text);
+    timed(&format!("{name}: {how}"), CALLS, || {
+        for _ in 0..CALLS {
+            call();
+        }
+    });
+}
+
+/// What each of so many calls takes: the median of a few runs.
+fn timed(name: &str, calls: u32, mut run: impl FnMut()) {
     let mut times: Vec<f64> = (0..15)
         .map(|_| {
             let start = Instant::now();
-            for _ in 0..CALLS {
-                call();
-            }
-            start.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS)
+            run();
+            start.elapsed().as_secs_f64() * 1e9 / f64::from(calls)
         })
         .collect();
     times.sort_by(f64::total_cmp);
-    let name = text.split('(').next().unwrap_or(text);
     let median = times.get(times.len() / 2).copied().unwrap_or_default();
-    println!("{:34}{median:>10.2}", format!("{name}: {how}"));
+    println!("{name:34}{median:>10.2}");
 }
 
 /// What the first call of a signature costs, and a trampoline by itself.

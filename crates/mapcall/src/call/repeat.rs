@@ -42,10 +42,10 @@ pub struct Lane {
     pub stride: isize,
 }
 
-/// The code of a compiled loop: the function, the frame, the lanes, how many calls, and the thread's
-/// `errno`. It returns how many calls went well.
+/// The code of a compiled loop: where the function's address stands, the frame, the lanes, how many
+/// calls, and the thread's `errno`. It returns how many calls went well.
 pub(super) type Repeat =
-    unsafe extern "C" fn(*const c_void, *mut u64, *const Lane, usize, *mut c_int) -> usize;
+    unsafe extern "C" fn(*const *const c_void, *mut u64, *const Lane, usize, *mut c_int) -> usize;
 
 /// How a function is called many times.
 ///
@@ -180,7 +180,15 @@ impl Loop {
             .all(|(lane, &stride)| stride == 0 || lane.stride == stride);
         let code = if is_dense { dense } else { any };
         // SAFETY: the caller's promise; the code was compiled for this type and these lanes.
-        unsafe { (code.0)(function, frame, lanes.as_ptr(), count, errno::place()) }
+        unsafe {
+            (code.0)(
+                &raw const function,
+                frame,
+                lanes.as_ptr(),
+                count,
+                errno::place(),
+            )
+        }
     }
 
     /// The words of the result that a call has stored, with the lanes as they were for that call.

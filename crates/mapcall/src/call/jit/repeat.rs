@@ -231,6 +231,10 @@ pub(super) fn translate(
         return;
     };
     let callee = builder.import_signature(callee(pattern, convention));
+    // From memory: out of an argument's register it would be moved around each call.
+    let function = builder
+        .ins()
+        .load(types::I64, MemFlagsData::trusted(), function, 0);
     let fixed = fixed(builder, pattern, frame);
     let lanes = load_lanes(builder, pattern, lanes);
 
