@@ -346,6 +346,26 @@ class TestTypes:
     def test_no_array(self, c: Counted, half: mapcall.Function, given: object, found: str) -> None:
         c.refuses(f"half: x: expected double, got {found}; give a number", half, given)
 
+    def test_what_another_library_does_not_share(self, c: Counted, half: mapcall.Function) -> None:
+        class Tensor:
+            def __dlpack_device__(self) -> tuple[int, int]:
+                return 1, 0
+
+            def __dlpack__(self, **options: Any) -> Any:
+                raise BufferError("use detach()")
+
+        x = np.ones(3)
+        found = "a Tensor that doesn't share its memory (use detach())"
+        remedy = "make it one that does, or a copy"
+        for name, expected, given in (
+            ("x", "double", {"x": Tensor()}),
+            ("out", "float64", {"x": x, "out": Tensor()}),
+            ("where", "an array of bool", {"x": x, "where": Tensor()}),
+        ):
+            message = f"half: {name}: expected {expected}, got {found}; {remedy}"
+            error = c.refuses(message, half, **given)
+            assert isinstance(error.__cause__, BufferError)
+
     def test_what_measures_an_array(self, c: Counted) -> None:
         head = c.function("void head(int k, const double x[3], double y[2 * k])")
         c.refuses(

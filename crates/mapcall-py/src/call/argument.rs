@@ -9,7 +9,6 @@ use mapcall::array::DType;
 use mapcall::contract::{ArrayRule, Check, PointerRule, Problem, Remedy, Role, Rule};
 use mapcall::ctype::CType;
 use numpy::{PyArrayDescr, PyUntypedArray};
-use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -230,7 +229,7 @@ impl<'py> Reader<'_, '_, 'py> {
         let Some(array) = (if is_text {
             None
         } else {
-            foreign::view(object)?
+            self.view(position, object)?
         }) else {
             return Ok(false);
         };
@@ -483,23 +482,8 @@ impl<'py> Reader<'_, '_, 'py> {
         position: usize,
         object: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
-        foreign::view(object).map_err(|error| self.not_shared(position, object, error))
-    }
-
-    /// Why an array's own library doesn't share its memory, and that exception as the cause.
-    #[cold]
-    fn not_shared(&self, position: usize, object: &Bound<'py, PyAny>, error: PyErr) -> PyErr {
-        let is_refusal = !error.is_instance_of::<PyMemoryError>(self.py)
-            && error.is_instance_of::<PyException>(self.py);
-        let (true, Ok(name)) = (is_refusal, errors::what(object)) else {
-            return error;
-        };
-        let reason = error.value(self.py).to_string();
-        let found = format!("{name} that doesn't share its memory ({reason})");
-        let remedy = Remedy::Words("make it one that does, or a copy".into());
-        let refused = self.refuse(position, Problem::Type { found, remedy });
-        refused.set_cause(self.py, Some(error));
-        refused
+        let contract = self.function.inner.contract();
+        foreign::view(contract, Role::Parameter(position), object)
     }
 
     fn refuse(&self, position: usize, problem: Problem) -> PyErr {

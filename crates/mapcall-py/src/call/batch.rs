@@ -225,10 +225,10 @@ fn array<'py>(
     if let Some(array) = ndarray::as_array(object, function.ndarray.as_ptr().cast()) {
         return Ok(array.clone());
     }
-    if let Some(array) = foreign::view(object)? {
+    let contract = function.inner.contract();
+    if let Some(array) = foreign::view(contract, role, object)? {
         return Ok(array);
     }
-    let contract = function.inner.contract();
     let dtype = match role {
         Role::Mask => mapcall::array::DType::BOOL,
         _ => contract

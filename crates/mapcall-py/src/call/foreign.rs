@@ -1,20 +1,48 @@
 //! Arrays of other libraries, seen as NumPy's without a copy.
 
+use mapcall::contract::{Contract, Problem, Remedy, Role};
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
-use pyo3::exceptions::PyBufferError;
+use pyo3::exceptions::{PyBufferError, PyException, PyMemoryError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyMemoryView, PyType};
 
+use super::errors;
+
 /// The memory of an object as an array that keeps it alive; `None` if it has none to show.
 ///
 /// What is asked, in this order: `__array_interface__` or `__array_struct__`, the buffer protocol,
-/// and DLPack for memory of the CPU. What the object's own library refuses, it says in an exception
-/// of its own.
+/// and DLPack for memory of the CPU.
 pub(super) fn view<'py>(
+    contract: &Contract,
+    role: Role,
     object: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
+    exported(object).map_err(|error| not_shared(contract, role, object, error))
+}
+
+/// Why an object's own library doesn't share its memory, with that exception as the cause.
+#[cold]
+fn not_shared(contract: &Contract, role: Role, object: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+    let py = object.py();
+    let is_refusal =
+        !error.is_instance_of::<PyMemoryError>(py) && error.is_instance_of::<PyException>(py);
+    let (true, Ok(name)) = (is_refusal, errors::what(object)) else {
+        return error;
+    };
+    let reason = error.value(py).to_string();
+    let problem = Problem::Type {
+        found: format!("{name} that doesn't share its memory ({reason})"),
+        remedy: Remedy::Words("make it one that does, or a copy".into()),
+    };
+    let refused = errors::argument(py, &contract.refuse_role(role, problem));
+    refused.set_cause(py, Some(error));
+    refused
+}
+
+/// As `view`; what the object's own library refuses, it says in an exception of its own.
+fn exported<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
     let py = object.py();
     if is_scalar(object)? {
         return Ok(None);
