@@ -152,6 +152,9 @@ impl NewFile {
         let bytes = header.to_bytes().map_err(format)?;
 
         let (target, permissions) = target(path)?;
+        if target.as_os_str().is_empty() {
+            return Err(io("create")(io::ErrorKind::NotFound.into()));
+        }
         // It stays there if the process goes to another folder meanwhile.
         let target = std::path::absolute(target).map_err(io("create"))?;
         let parent = target.parent();
