@@ -562,8 +562,8 @@ class Large:
     """Files of 1 GiB. Inputs are sparse, as what counts is how much of them is in memory."""
 
     SIZE = 1 << 30
-    # What a process has beside: buffers, stacks, the piece that is not yet dropped. While a thread is
-    # kept from its core, the others run ahead of it, so that more than that has to stay.
+    # What a process has beside: buffers, stacks, the piece that is not yet dropped. While a thread
+    # is kept from its core, the others run ahead of it, so that more than that has to stay.
     MOST: ClassVar = {1: 150 << 10, 2: 768 << 10}
 
     @pytest.fixture

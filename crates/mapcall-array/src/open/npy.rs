@@ -153,7 +153,8 @@ impl NewFile {
 
         let (target, permissions) = target(path)?;
         if target.as_os_str().is_empty() {
-            return Err(io("create")(io::ErrorKind::NotFound.into()));
+            // The system says best that there is no such file.
+            fs::metadata(&target).map_err(io("create"))?;
         }
         // It stays there if the process goes to another folder meanwhile.
         let target = std::path::absolute(target).map_err(io("create"))?;
