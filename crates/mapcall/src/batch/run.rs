@@ -321,8 +321,7 @@ impl Task<'_, '_> {
             return unsafe { self.make(run.lanes, run.first, run.count, frame) };
         };
         let is_asked_for = |call: usize| {
-            let offset = mask.stride.wrapping_mul(call.cast_signed());
-            let place = mask.address.wrapping_offset(offset);
+            let place = mask.after(call).address;
             // SAFETY: the mask has a byte for each call.
             let byte = unsafe { place.read() };
             byte != 0
@@ -338,12 +337,7 @@ impl Task<'_, '_> {
                 .into_iter()
                 .find(|&call| !is_asked_for(call))
                 .unwrap_or(run.count);
-            let moved = |lane: &Lane| Lane {
-                address: lane
-                    .address
-                    .wrapping_offset(lane.stride.wrapping_mul(start.cast_signed())),
-                ..*lane
-            };
+            let moved = |lane: &Lane| lane.after(start);
             let lanes: SmallVec<[Lane; 4]> = run.lanes.iter().map(moved).collect();
             // SAFETY: the caller's promise.
             unsafe { self.make(&lanes, run.first + start, end - start, frame) }?;
@@ -390,12 +384,7 @@ impl Task<'_, '_> {
     ) -> ControlFlow<End> {
         let function = self.function.address().as_ptr();
         for call in 0..count {
-            let moved = |lane: &Lane| Lane {
-                address: lane
-                    .address
-                    .wrapping_offset(lane.stride.wrapping_mul(call.cast_signed())),
-                ..*lane
-            };
+            let moved = |lane: &Lane| lane.after(call);
             let lanes: SmallVec<[Lane; 4]> = lanes.iter().map(moved).collect();
             errno::set(0);
             // SAFETY: the caller's promise.

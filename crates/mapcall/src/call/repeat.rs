@@ -42,6 +42,18 @@ pub struct Lane {
     pub stride: isize,
 }
 
+impl Lane {
+    /// The lane as it is so many calls later.
+    #[must_use]
+    pub(crate) fn after(self, calls: usize) -> Self {
+        let moved = self.stride.wrapping_mul(calls.cast_signed());
+        Self {
+            address: self.address.wrapping_offset(moved),
+            ..self
+        }
+    }
+}
+
 /// The code of a compiled loop: where the function's address stands, the frame, the lanes, how many
 /// calls, and the thread's `errno`. It returns how many calls went well.
 pub(super) type Repeat =
@@ -221,11 +233,7 @@ impl Loop {
         let shared = &*self.trampoline.shared;
         let result = frame.wrapping_add(shared.layout.result());
         for call in 0..count {
-            let at = |lane: &Lane| {
-                let moved = lane.stride.wrapping_mul(call.cast_signed());
-                lane.address.wrapping_offset(moved)
-            };
-            let mut lanes = lanes.iter().map(at);
+            let mut lanes = lanes.iter().map(|lane| lane.after(call).address);
             let parameters = shared.parameters.iter().zip(shared.layout.parameters());
             for ((value, &place), feed) in parameters.zip(&self.feeds) {
                 let place = frame.wrapping_add(place);
