@@ -162,7 +162,7 @@ struct Case {
 
 impl Case {
     fn new(prototype: &Prototype, numbers: &mut Numbers) -> Self {
-        let count = 1 + numbers.next() as usize % 7;
+        let count = 1 + numbers.next() as usize % 13;
         let feed = |ctype: &CType| match (ctype.resolved(), numbers.next() % 3) {
             (_, 0) => Feed::Fixed,
             (CType::Pointer(_), 1) => Feed::Address,

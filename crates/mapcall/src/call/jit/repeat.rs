@@ -208,6 +208,10 @@ fn byte(word: usize) -> i32 {
     i32::try_from(word * WORD).unwrap_or(i32::MAX)
 }
 
+/// How many calls are made before the loop begins anew: with a function that does next to nothing,
+/// counting and jumping cost as much as the call.
+const UNROLLED: usize = 4;
+
 /// A lane in registers: where it is, and how far it moves.
 struct Lane {
     address: ir::Value,
@@ -216,8 +220,52 @@ struct Lane {
 
 #[derive(Clone, Copy)]
 enum Stride {
-    Known(i64),
+    Known(i32),
     Register(ir::Value),
+}
+
+/// Where a lane is for one call: an address, and what is to be added to it.
+#[derive(Clone, Copy)]
+struct Place {
+    address: ir::Value,
+    offset: i32,
+}
+
+impl Place {
+    /// That of the next call.
+    fn next(self, builder: &mut FunctionBuilder, stride: Stride) -> Self {
+        match stride {
+            Stride::Known(bytes) => Self {
+                offset: self.offset + bytes,
+                ..self
+            },
+            Stride::Register(bytes) => Self {
+                address: builder.ins().iadd(self.address, bytes),
+                ..self
+            },
+        }
+    }
+
+    fn address(self, builder: &mut FunctionBuilder) -> ir::Value {
+        match self.offset {
+            0 => self.address,
+            offset => builder.ins().iadd_imm_s(self.address, i64::from(offset)),
+        }
+    }
+}
+
+/// What all calls of a loop have in common.
+struct Common<'a> {
+    pattern: &'a Pattern,
+    callee: ir::SigRef,
+    function: ir::Value,
+    /// The values that are the same in each call, by parameter.
+    fixed: Vec<Vec<ir::Value>>,
+    lanes: Vec<Lane>,
+    errno: ir::Value,
+    /// Where a call goes that ends the loop, with the number of calls that were left before it, and its
+    /// result.
+    stopped: Block,
 }
 
 /// The body of a [`Repeat`](crate::call::repeat::Repeat).
@@ -235,74 +283,193 @@ pub(super) fn translate(
     let function = builder
         .ins()
         .load(types::I64, MemFlagsData::trusted(), function, 0);
-    let fixed = fixed(builder, pattern, frame);
-    let lanes = load_lanes(builder, pattern, lanes);
-
-    let body = builder.create_block();
-    let next = builder.create_block();
-    let done = builder.create_block();
-    let stopped = builder.create_block();
-
-    // What is carried from call to call: how many are left, and the addresses.
-    let left = builder.append_block_param(body, types::I64);
-    let carried: Vec<ir::Value> = lanes
-        .iter()
-        .map(|_| builder.append_block_param(body, types::I64))
-        .collect();
-    let start = lanes.iter().map(|lane| lane.address);
-    let start: Vec<BlockArg> = [count].into_iter().chain(start).map(Into::into).collect();
-    builder.ins().jump(body, &start);
-
-    builder.switch_to_block(body);
-    let arguments = arguments(builder, pattern, &fixed, &carried);
-    let call = builder.ins().call_indirect(callee, function, &arguments);
-    let results = builder.inst_results(call).to_vec();
-    branch_if_stopped(
-        builder,
-        pattern.stop,
-        (&pattern.results, &results),
+    let common = Common {
+        pattern,
+        callee,
+        function,
+        fixed: fixed(builder, pattern, frame),
+        lanes: load_lanes(builder, pattern, lanes),
         errno,
-        [stopped, next],
-    );
-
-    builder.switch_to_block(next);
-    builder.seal_block(next);
-    if pattern.stores
-        && let Some(&address) = carried.last()
-    {
-        for ((cell, &value), offset) in pattern.results.iter().zip(&results).zip(offsets()) {
-            cell.store(builder, value, address, offset);
-        }
-    }
-    let left_now = builder.ins().iadd_imm_s(left, -1);
-    let moved = carried
-        .iter()
-        .zip(&lanes)
-        .map(|(&address, lane)| match lane.stride {
-            Stride::Known(bytes) => builder.ins().iadd_imm_s(address, bytes),
-            Stride::Register(bytes) => builder.ins().iadd(address, bytes),
-        });
-    let moved: Vec<ir::Value> = moved.collect();
-    let again: Vec<BlockArg> = [left_now]
-        .into_iter()
-        .chain(moved)
-        .map(Into::into)
+        stopped: builder.create_block(),
+    };
+    let left_before = builder.append_block_param(common.stopped, types::I64);
+    let results = pattern.results.iter().map(|cell| cell.register());
+    let results: Vec<ir::Value> = results
+        .map(|register| builder.append_block_param(common.stopped, register))
         .collect();
-    builder.ins().brif(left_now, body, &again, done, &[]);
-    builder.seal_block(body);
 
-    builder.switch_to_block(stopped);
-    builder.seal_block(stopped);
-    // Whoever asks why finds the result in the frame.
-    for ((cell, &value), word) in pattern.results.iter().zip(&results).zip(pattern.result..) {
-        cell.store(builder, value, frame, byte(word));
+    let several = common.block(builder);
+    let rest = common.block(builder);
+    let one = common.block(builder);
+    let done = builder.create_block();
+
+    let start = common.lanes.iter().map(|lane| lane.address);
+    let start = carried(count, start);
+    let is_many = at_least_unrolled(builder, count);
+    builder.ins().brif(is_many, several, &start, one, &start);
+
+    let (left, again) = common.calls(builder, several, UNROLLED);
+    let is_many = at_least_unrolled(builder, left);
+    builder.ins().brif(is_many, several, &again, rest, &again);
+    builder.seal_block(several);
+
+    builder.switch_to_block(rest);
+    builder.seal_block(rest);
+    let values = builder.block_params(rest).to_vec();
+    if let Some((&left, addresses)) = values.split_first() {
+        let again = carried(left, addresses.iter().copied());
+        builder.ins().brif(left, one, &again, done, &[]);
     }
-    let made = builder.ins().isub(count, left);
-    builder.ins().return_(&[made]);
+
+    let (left, again) = common.calls(builder, one, 1);
+    builder.ins().brif(left, one, &again, done, &[]);
+    builder.seal_block(one);
 
     builder.switch_to_block(done);
     builder.seal_block(done);
     builder.ins().return_(&[count]);
+
+    builder.switch_to_block(common.stopped);
+    builder.seal_block(common.stopped);
+    // Whoever asks why finds the result in the frame.
+    for ((cell, value), word) in pattern.results.iter().zip(results).zip(pattern.result..) {
+        cell.store(builder, value, frame, byte(word));
+    }
+    let made = builder.ins().isub(count, left_before);
+    builder.ins().return_(&[made]);
+}
+
+fn at_least_unrolled(builder: &mut FunctionBuilder, calls: ir::Value) -> ir::Value {
+    let unrolled = i64::try_from(UNROLLED).unwrap_or(1);
+    let condition = IntCC::UnsignedGreaterThanOrEqual;
+    builder.ins().icmp_imm_s(condition, calls, unrolled)
+}
+
+/// What goes from block to block: how many calls are left, and where the lanes are.
+fn carried(left: ir::Value, addresses: impl Iterator<Item = ir::Value>) -> Vec<BlockArg> {
+    [left]
+        .into_iter()
+        .chain(addresses)
+        .map(Into::into)
+        .collect()
+}
+
+impl Common<'_> {
+    /// A block that is told how many calls are left, and where the lanes are.
+    fn block(&self, builder: &mut FunctionBuilder) -> Block {
+        let block = builder.create_block();
+        for _ in 0..=self.lanes.len() {
+            builder.append_block_param(block, types::I64);
+        }
+        block
+    }
+
+    /// Fills a block with so many calls; how many are left then, and that together with where the lanes
+    /// are.
+    fn calls(
+        &self,
+        builder: &mut FunctionBuilder,
+        block: Block,
+        times: usize,
+    ) -> (ir::Value, Vec<BlockArg>) {
+        builder.switch_to_block(block);
+        let values = builder.block_params(block).to_vec();
+        let (&left, addresses) = values.split_first().unwrap_or((&self.function, &[]));
+        let place = |&address| Place { address, offset: 0 };
+        let mut places: Vec<Place> = addresses.iter().map(place).collect();
+        for made in (0..).take(times) {
+            let left = |builder: &mut FunctionBuilder| match made {
+                0 => left,
+                made => builder.ins().iadd_imm_s(left, -made),
+            };
+            self.call(builder, left, &places);
+            for (place, lane) in places.iter_mut().zip(&self.lanes) {
+                *place = place.next(builder, lane.stride);
+            }
+        }
+        let times = i64::try_from(times).unwrap_or(1);
+        let left = builder.ins().iadd_imm_s(left, -times);
+        let addresses: Vec<ir::Value> = places
+            .into_iter()
+            .map(|place| place.address(builder))
+            .collect();
+        (left, carried(left, addresses.into_iter()))
+    }
+
+    /// One call.
+    fn call(
+        &self,
+        builder: &mut FunctionBuilder,
+        left: impl FnOnce(&mut FunctionBuilder) -> ir::Value,
+        places: &[Place],
+    ) {
+        let arguments = self.arguments(builder, places);
+        let call = builder
+            .ins()
+            .call_indirect(self.callee, self.function, &arguments);
+        let results = builder.inst_results(call).to_vec();
+        if let Some(stops) = self.stops(builder, &results) {
+            let left = left(builder);
+            let next = builder.create_block();
+            let told = carried(left, results.iter().copied());
+            builder.ins().brif(stops, self.stopped, &told, next, &[]);
+            builder.switch_to_block(next);
+            builder.seal_block(next);
+        }
+        if self.pattern.stores
+            && let Some(place) = places.last()
+        {
+            let cells = self.pattern.results.iter().zip(&results).zip(offsets());
+            for ((cell, &value), offset) in cells {
+                cell.store(builder, value, place.address, place.offset + offset);
+            }
+        }
+    }
+
+    /// The arguments of one call.
+    fn arguments(&self, builder: &mut FunctionBuilder, places: &[Place]) -> Vec<ir::Value> {
+        let mut places = places.iter();
+        let mut arguments = Vec::new();
+        for (source, fixed) in self.pattern.parameters.iter().zip(&self.fixed) {
+            match source {
+                Source::Frame(..) => arguments.extend(fixed),
+                Source::Address => {
+                    arguments.extend(places.next().map(|place| place.address(builder)));
+                }
+                Source::Memory(cells, _) => {
+                    let Some(place) = places.next() else {
+                        continue;
+                    };
+                    let loads = cells.iter().zip(offsets()).map(|(cell, offset)| {
+                        cell.load(builder, place.address, place.offset + offset)
+                    });
+                    arguments.extend(loads);
+                }
+            }
+        }
+        arguments
+    }
+
+    /// Whether a call with this result ends the loop, if any does.
+    fn stops(&self, builder: &mut FunctionBuilder, results: &[ir::Value]) -> Option<ir::Value> {
+        let (condition, value) = match self.pattern.stop {
+            Stop::Never => return None,
+            Stop::Errno => {
+                let flags = MemFlagsData::trusted();
+                let value = builder.ins().load(types::I32, flags, self.errno, 0);
+                (IntCC::NotEqual, value)
+            }
+            stop => {
+                let cell = self.pattern.results.first()?;
+                let value = cell.narrowed(builder, *results.first()?);
+                match stop {
+                    Stop::Zero => (IntCC::Equal, value),
+                    _ => (IntCC::NotEqual, value),
+                }
+            }
+        };
+        Some(builder.ins().icmp_imm_s(condition, value, 0))
+    }
 }
 
 fn callee(pattern: &Pattern, convention: CallConv) -> ir::Signature {
@@ -356,7 +523,7 @@ fn load_lanes(builder: &mut FunctionBuilder, pattern: &Pattern, lanes: ir::Value
             .load(types::I64, flags, lanes, byte(2 * index));
         let known = size
             .filter(|_| pattern.is_dense)
-            .and_then(|size| i64::try_from(size).ok());
+            .and_then(|size| i32::try_from(size).ok());
         let stride = match known {
             Some(bytes) => Stride::Known(bytes),
             None => Stride::Register(builder.ins().load(
@@ -369,61 +536,4 @@ fn load_lanes(builder: &mut FunctionBuilder, pattern: &Pattern, lanes: ir::Value
         Lane { address, stride }
     };
     dense.into_iter().zip(0..).map(lane).collect()
-}
-
-/// The arguments of one call.
-fn arguments(
-    builder: &mut FunctionBuilder,
-    pattern: &Pattern,
-    fixed: &[Vec<ir::Value>],
-    carried: &[ir::Value],
-) -> Vec<ir::Value> {
-    let mut carried = carried.iter().copied();
-    let mut arguments = Vec::new();
-    for (source, fixed) in pattern.parameters.iter().zip(fixed) {
-        match source {
-            Source::Frame(..) => arguments.extend(fixed),
-            Source::Address => arguments.extend(carried.next()),
-            Source::Memory(cells, _) => {
-                let Some(address) = carried.next() else {
-                    continue;
-                };
-                let loads = cells.iter().zip(offsets());
-                arguments.extend(loads.map(|(cell, offset)| cell.load(builder, address, offset)));
-            }
-        }
-    }
-    arguments
-}
-
-/// Ends a block: on to the next call, unless this one's result says stop.
-fn branch_if_stopped(
-    builder: &mut FunctionBuilder,
-    stop: Stop,
-    (cells, results): (&[Cell], &[ir::Value]),
-    errno: ir::Value,
-    [stopped, next]: [Block; 2],
-) {
-    let result = cells.first().zip(results.first());
-    let stops = match (stop, result) {
-        (Stop::Zero, Some((cell, &value))) => Some((IntCC::Equal, cell.narrowed(builder, value))),
-        (Stop::Nonzero, Some((cell, &value))) => {
-            Some((IntCC::NotEqual, cell.narrowed(builder, value)))
-        }
-        (Stop::Errno, _) => {
-            let flags = MemFlagsData::trusted();
-            let value = builder.ins().load(types::I32, flags, errno, 0);
-            Some((IntCC::NotEqual, value))
-        }
-        _ => None,
-    };
-    match stops {
-        Some((condition, value)) => {
-            let stops = builder.ins().icmp_imm_s(condition, value, 0);
-            builder.ins().brif(stops, stopped, &[], next, &[]);
-        }
-        None => {
-            builder.ins().jump(next, &[]);
-        }
-    }
 }
