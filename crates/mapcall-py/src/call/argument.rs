@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{c_char, c_void};
+use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
 
 use mapcall::array::DType;
@@ -338,7 +338,8 @@ impl<'py> Reader<'_, '_, 'py> {
             let remedy = Remedy::Words("give a str or bytes".into());
             return Err(self.unfit(position, object, remedy));
         };
-        if let Some(at) = text.iter().position(|&byte| byte == 0) {
+        if let Ok(cut) = CStr::from_bytes_until_nul(text) {
+            let at = cut.count_bytes();
             return Err(self.refuse(position, Problem::NulInText { at }));
         }
         // Both kinds of object keep a NUL behind their text, and the caller keeps the object.

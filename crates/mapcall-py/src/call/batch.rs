@@ -37,15 +37,22 @@ pub(super) struct Manner<'py> {
 
 impl<'py> Manner<'py> {
     /// Takes a keyword that is no parameter; whether there is such.
-    pub(super) fn set(&mut self, name: &str, value: &Bound<'py, PyAny>) -> bool {
+    pub(super) fn set(
+        manner: &mut Option<Box<Self>>,
+        name: &str,
+        value: &Bound<'py, PyAny>,
+    ) -> bool {
+        if !KEYWORDS.contains(&name) {
+            return false;
+        }
+        let manner = manner.get_or_insert_default();
         let place = match name {
-            "out" => &mut self.out,
-            "where" => &mut self.mask,
-            "threads" => &mut self.threads,
-            "stream" => &mut self.stream,
-            "sync" => &mut self.sync,
-            "progress" => &mut self.progress,
-            _ => return false,
+            "out" => &mut manner.out,
+            "where" => &mut manner.mask,
+            "threads" => &mut manner.threads,
+            "stream" => &mut manner.stream,
+            "sync" => &mut manner.sync,
+            _ => &mut manner.progress,
         };
         *place = Some(value.clone()).filter(|value| !value.is_none());
         true
@@ -120,32 +127,38 @@ pub(super) enum Out<'py> {
     File(PathBuf),
 }
 
-/// Puts what `out=` gives among the arguments; the outputs that are returned.
-pub(super) fn outputs<'py>(
-    py: Python<'py>,
-    function: &Function,
-    manner: &Manner<'py>,
-    given: &mut [*mut PyObject],
-) -> PyResult<Returned<'py>> {
+/// The outputs that a call returns: those that no argument is given for.
+fn left_out<'py>(py: Python<'py>, function: &Function, given: &[*mut PyObject]) -> Returned<'py> {
     let contract = function.inner.contract();
     let is_left_out = |object: &*mut PyObject| {
         // SAFETY: null, or a live object.
         let object = unsafe { Borrowed::from_ptr_or_opt(py, *object) };
         object.is_none_or(|object| object.is_none())
     };
-    let rules = contract.rules().iter().zip(&*given).enumerate();
-    let left_out = rules.filter_map(|(position, (rule, object))| {
+    let rules = contract.rules().iter().zip(given).enumerate();
+    let parameters = rules.filter_map(|(position, (rule, object))| {
         let is_output = rule
             .array()
             .is_some_and(mapcall::contract::ArrayRule::is_output);
         (is_output && is_left_out(object)).then_some(Role::Parameter(position))
     });
     let result = contract.returned().map(|_| Role::Result);
-    let all = result.into_iter().chain(left_out);
-    let mut returned: Returned<'py> = all.map(|role| (role, Out::Made)).collect();
+    let all = result.into_iter().chain(parameters);
+    all.map(|role| (role, Out::Made)).collect()
+}
+
+/// Puts what `out=` gives among the arguments; with it, the outputs that are returned.
+pub(super) fn outputs<'py>(
+    py: Python<'py>,
+    function: &Function,
+    manner: &Manner<'py>,
+    given: &mut [*mut PyObject],
+) -> PyResult<Option<Returned<'py>>> {
     let Some(out) = &manner.out else {
-        return Ok(returned);
+        return Ok(None);
     };
+    let contract = function.inner.contract();
+    let mut returned = left_out(py, function, given);
     let out: Vec<Bound<'py, PyAny>> = match out.cast::<PyTuple>() {
         Ok(several) => several.iter().collect(),
         Err(_) => vec![out.clone()],
@@ -181,7 +194,7 @@ pub(super) fn outputs<'py>(
         }
         *place = Out::Array(object);
     }
-    Ok(returned)
+    Ok(Some(returned))
 }
 
 /// Tells a check where the results go and which calls are made; gives what must live meanwhile.
@@ -189,13 +202,13 @@ pub(super) fn tell<'py>(
     function: &Function,
     check: &mut Check<'_>,
     manner: &Manner<'py>,
-    returned: &Returned<'py>,
+    returned: Option<&Returned<'py>>,
 ) -> PyResult<Vec<Bound<'py, PyUntypedArray>>> {
     let mut kept = Vec::new();
-    if manner.out.is_some() {
+    if returned.is_some() {
         check.insist_on_batch();
     }
-    if let Some((Role::Result, Out::Array(object))) = returned.first() {
+    if let Some((Role::Result, Out::Array(object))) = returned.and_then(|all| all.first()) {
         let array = array(function, Role::Result, object)?;
         let py = object.py();
         if let Some(expected) = function.item(py, Role::Result)?
@@ -280,10 +293,11 @@ pub(super) fn run<'py>(
     function: &Bound<'py, Function>,
     check: Check<'_>,
     manner: &Manner<'py>,
-    returned: Returned<'py>,
+    returned: Option<Returned<'py>>,
     given: &[*mut PyObject],
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, this) = (function.py(), function.get());
+    let returned = returned.unwrap_or_else(|| left_out(py, this, given));
     let contract = this.inner.contract();
     let threads = manner.threads(this)?;
     let is_synced = manner.sync.as_ref().map_or(Ok(false), Bound::is_truthy)?;

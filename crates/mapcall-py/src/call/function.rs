@@ -15,7 +15,6 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
-use smallvec::SmallVec;
 
 use super::argument::Expected;
 use super::batch::Manner;
@@ -353,15 +352,16 @@ impl Function {
         &self.binding
     }
 
-    /// The arguments by their positions in the prototype, null for what isn't given; and how the
-    /// call is to be made.
+    /// Puts the arguments where they stand in the prototype, where null is for what isn't given; how
+    /// the call is to be made, if that is said.
     pub(super) fn arrange<'py>(
         &self,
         py: Python<'py>,
         arguments: &[*mut PyObject],
         positional: usize,
         keywords: Option<&Bound<'py, PyTuple>>,
-    ) -> PyResult<(SmallVec<[*mut PyObject; 16]>, Manner<'py>)> {
+        given: &mut [*mut PyObject],
+    ) -> PyResult<Option<Box<Manner<'py>>>> {
         let contract = self.inner.contract();
         let refuse = |problem| Err(errors::argument(py, &contract.refuse_all(problem)));
         let taken = contract.arguments();
@@ -371,16 +371,15 @@ impl Function {
                 found: positional,
             });
         }
-        let mut given = SmallVec::from_elem(std::ptr::null_mut(), contract.rules().len());
         let (by_position, by_name) = arguments.split_at_checked(positional).unwrap_or_default();
         for (&position, argument) in taken.iter().zip(by_position) {
             if let Some(place) = given.get_mut(position) {
                 *place = *argument;
             }
         }
-        let mut manner = Manner::default();
+        let mut manner = None;
         let Some(keywords) = keywords else {
-            return Ok((given, manner));
+            return Ok(None);
         };
         for (name, argument) in keywords.iter_borrowed().zip(by_name) {
             let mut names = self.binding.parameters.iter().map(|(name, _)| name);
@@ -394,10 +393,10 @@ impl Function {
                 let name = name.to_string();
                 // SAFETY: an argument is a live object.
                 let value = unsafe { Borrowed::from_ptr(py, *argument) };
-                if manner.set(&name, &value) {
-                    continue;
+                if !Manner::set(&mut manner, &name, &value) {
+                    return refuse(contract.unknown(&name));
                 }
-                return refuse(contract.unknown(&name));
+                continue;
             };
             match given.get_mut(position) {
                 Some(place) if place.is_null() => *place = *argument,
@@ -407,7 +406,7 @@ impl Function {
                 }
             }
         }
-        Ok((given, manner))
+        Ok(manner)
     }
 }
 

@@ -10,10 +10,11 @@ use mapcall::contract::{Check, Memory, Number, Operand, Quick};
 use pyo3::ffi::{self, PyObject, PyTypeObject};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
+use smallvec::SmallVec;
 
 use super::argument::{Kept, Reader};
 use super::function::{Function, Gil};
-use super::result;
+use super::result::{self, Outputs};
 use super::{batch, callback};
 use super::{errors, ndarray, number};
 use crate::mapped_array::guard;
@@ -133,8 +134,13 @@ fn general<'py>(
         kept: Kept::default(),
         ndarray: this.ndarray.as_ptr().cast(),
     };
-    let (mut given, manner) = this.arrange(py, arguments, positional, keywords)?;
-    let returned = batch::outputs(py, this, &manner, &mut given)?;
+    let mut given: SmallVec<[*mut PyObject; 8]> =
+        SmallVec::from_elem(ptr::null_mut(), contract.rules().len());
+    let manner = this.arrange(py, arguments, positional, keywords, &mut given)?;
+    let returned = match &manner {
+        Some(manner) => batch::outputs(py, this, manner, &mut given)?,
+        None => None,
+    };
     let parameters = contract.rules().iter().zip(this.parameters()).enumerate();
     for ((position, (rule, (_, expected))), argument) in parameters.zip(&given) {
         if argument.is_null() {
@@ -146,17 +152,27 @@ fn general<'py>(
         }
     }
     let kept = reader.kept;
-    let arrays = batch::tell(this, &mut check, &manner, &returned)?;
+    let arrays = match &manner {
+        Some(manner) => batch::tell(this, &mut check, manner, returned.as_ref())?,
+        None => Vec::new(),
+    };
     check
         .settle()
         .map_err(|error| errors::argument(py, &error))?;
     if check.loops().is_some() {
+        let manner = manner.unwrap_or_default();
         let result = batch::run(function, check, &manner, returned, &given);
         drop((kept, arrays));
         return result;
     }
-    manner.check(this)?;
-    let outputs = result::allocate(py, this, &mut check)?;
+    if let Some(manner) = &manner {
+        manner.check(this)?;
+    }
+    let outputs = if check.leaves_out() {
+        result::allocate(py, this, &mut check)?
+    } else {
+        Outputs::new()
+    };
     // A function that waits for threads which call back must not hold what they wait for.
     let nbytes = if kept.calls_back() {
         usize::MAX

@@ -99,10 +99,10 @@ pub struct Check<'a> {
     sizes: &'a mut [u64],
     nbytes: usize,
     later: Option<Box<Later>>,
-    /// What may be given an item for each call of a batch, if that is allowed.
+    /// Whether arrays may have axes beyond their parameters'.
+    broadcasts: bool,
+    /// What has an item for each call, if it is a batch, though perhaps of one call.
     loops: Option<Box<Loops>>,
-    /// Whether it is a batch, though perhaps of one call.
-    is_batch: bool,
 }
 
 /// What has to be made for a call or a batch.
@@ -146,8 +146,8 @@ impl<'a> Check<'a> {
             sizes,
             nbytes: 0,
             later: None,
+            broadcasts: false,
             loops: None,
-            is_batch: false,
         }
     }
 
@@ -156,11 +156,11 @@ impl<'a> Check<'a> {
     ///
     /// See [`Loops`] for an example.
     #[must_use]
+    #[inline]
     pub fn broadcasting(contract: &'a Contract, words: &'a mut [u64]) -> Self {
-        Self {
-            loops: Some(Box::default()),
-            ..Self::new(contract, words)
-        }
+        let mut check = Self::new(contract, words);
+        check.broadcasts = true;
+        check
     }
 
     /// The value of an inferred parameter, which the arrays must agree with.
@@ -255,7 +255,7 @@ impl<'a> Check<'a> {
         memory: Memory<'_>,
     ) -> Result<(), Box<ArgumentError>> {
         let item = match memory.shape.len().checked_sub(rule.rank()) {
-            Some(extra @ 1..) if self.loops.is_some() => memory.item(extra, rule.itemsize()),
+            Some(extra @ 1..) if self.broadcasts => memory.item(extra, rule.itemsize()),
             _ => memory,
         };
         let address = item.address.expose_provenance();
@@ -289,7 +289,7 @@ impl<'a> Check<'a> {
                 return Err(self.wrong_length(position, rule, axis, item.shape));
             }
         }
-        if self.loops.is_some() {
+        if memory.shape.len() > rule.rank() {
             self.track(Role::Parameter(position), Feed::Address, rule, memory, size)?;
         }
         self.nbytes = self.nbytes.saturating_add(size);
@@ -313,7 +313,7 @@ impl<'a> Check<'a> {
         let contract = self.contract;
         let shape = || memory.shape.to_vec();
         let problem = match contract.scalar(position) {
-            Some(rule) if self.loops.is_some() => {
+            Some(rule) if self.broadcasts => {
                 return self.one_a_call(Role::Parameter(position), rule, memory);
             }
             Some(_) => Problem::Rank {
@@ -335,28 +335,24 @@ impl<'a> Check<'a> {
         let Some(rule) = contract.returned() else {
             return Err(self.unbatched());
         };
-        self.is_batch = true;
         self.one_a_call(Role::Result, rule, memory)
     }
 
     /// Which calls of a batch are made: an array of bytes, 0 for those that are left out.
     pub fn mask(&mut self, memory: Memory<'_>) {
-        self.is_batch = true;
-        if let Some(loops) = &mut self.loops {
-            let axes = (memory.shape, memory.strides);
-            let track = Track::new(Role::Mask, Feed::Fixed, memory.address, axes, (1, false));
-            loops.add(track);
-        }
+        let axes = (memory.shape, memory.strides);
+        let track = Track::new(Role::Mask, Feed::Fixed, memory.address, axes, (1, false));
+        self.loops.get_or_insert_default().add(track);
     }
 
     /// Whether arrays may have axes beyond their parameters'.
     pub(crate) fn is_broadcasting(&self) -> bool {
-        self.loops.is_some()
+        self.broadcasts
     }
 
     /// Makes it a batch, even if nothing has axes for one.
     pub fn insist_on_batch(&mut self) {
-        self.is_batch = true;
+        self.loops.get_or_insert_default();
     }
 
     fn one_a_call(
@@ -403,9 +399,7 @@ impl<'a> Check<'a> {
             (shape, strides),
             (size, !rule.is_const),
         );
-        if let Some(loops) = &mut self.loops {
-            loops.add(track);
-        }
+        self.loops.get_or_insert_default().add(track);
         Ok(())
     }
 
@@ -517,10 +511,9 @@ impl<'a> Check<'a> {
         if self.later.is_some() {
             self.evaluate()?;
         }
-        if self.is_batch || self.loops.as_ref().is_some_and(|loops| loops.has_axes()) {
+        if self.loops.is_some() {
             return self.settle_batch();
         }
-        self.loops = None;
         for &(one, other) in &self.contract.apart {
             if self.overlap(one, other) {
                 let other = self.contract.name(other).to_owned();
@@ -533,16 +526,42 @@ impl<'a> Check<'a> {
     /// The axes that the batch walks; the result that no array was given for is an output of it.
     #[cold]
     fn settle_batch(&mut self) -> Result<(), Box<ArgumentError>> {
-        self.is_batch = true;
         let contract = self.contract;
         let returns = contract.prototype.returns.resolved();
         if contract.returned.is_none() && *returns != CType::Void {
             return Err(self.unbatched());
         }
-        match &mut self.loops {
-            Some(loops) => loops.settle(contract),
-            None => Ok(()),
+        let mut loops = self.loops.take().unwrap_or_default();
+        for (position, rule) in contract.rules.iter().enumerate() {
+            if let Some(rule) = rule.array()
+                && !self.is_left_out(position)
+                && !loops.has(Role::Parameter(position))
+            {
+                loops.add(self.fixed(position, rule));
+            }
         }
+        let settled = loops.settle(contract);
+        self.loops = Some(loops);
+        settled
+    }
+
+    /// An array that is the same for each call.
+    fn fixed(&self, position: usize, rule: &ArrayRule) -> Track {
+        let word = self.given(position).unwrap_or_default();
+        let address = usize::try_from(word).unwrap_or_default();
+        let size = self.sizes.get(position).copied().unwrap_or_default();
+        Track::new(
+            Role::Parameter(position),
+            Feed::Address,
+            std::ptr::with_exposed_provenance_mut(address),
+            (&[], &[]),
+            (usize::try_from(size).unwrap_or_default(), !rule.is_const),
+        )
+    }
+
+    fn is_left_out(&self, position: usize) -> bool {
+        let outputs = self.later.as_ref().map_or(&[][..], |later| &later.outputs);
+        outputs.iter().any(|(other, _)| *other == position)
     }
 
     #[cold]
@@ -551,10 +570,18 @@ impl<'a> Check<'a> {
         self.contract.refuse_all(Problem::Unbatched { returns })
     }
 
+    /// Whether an array was left out, so that there is an output.
+    #[must_use]
+    #[inline]
+    pub fn leaves_out(&self) -> bool {
+        let later = self.later.as_ref();
+        later.is_some_and(|later| !later.outputs.is_empty())
+    }
+
     /// The outputs that were left out, one after the other; a batch's results are the first.
     #[must_use]
     pub fn output(&self, index: usize) -> Option<Output> {
-        let loops = self.loops.as_deref().filter(|_| self.is_batch);
+        let loops = self.loops.as_deref();
         let is_made = loops.is_some_and(|loops| {
             self.contract.returned.is_some()
                 && loops
@@ -580,15 +607,14 @@ impl<'a> Check<'a> {
     /// The loop of a batch, once it is settled; `None` for a single call.
     #[must_use]
     pub fn loops(&self) -> Option<&Loops> {
-        self.loops.as_deref().filter(|_| self.is_batch)
+        self.loops.as_deref()
     }
 
     /// The loop of a batch that is settled, to place outputs in; and the words of the frame.
     #[must_use]
     pub fn into_batch(self) -> Option<(Box<Loops>, &'a [u64])> {
-        let (is_batch, frame) = (self.is_batch, self.frame);
-        let loops = self.loops.filter(|_| is_batch);
-        loops.map(|loops| (loops, &*frame))
+        let frame = self.frame;
+        self.loops.map(|loops| (loops, &*frame))
     }
 
     /// How many bytes the arrays that were given have together.
@@ -809,15 +835,13 @@ impl<'a> Check<'a> {
     /// The array that told a dimension: the first one before `position` that was given.
     fn told_by(&self, position: usize, dimension: usize) -> Option<String> {
         let names_it = |extent: &ExtentRule| matches!(extent, ExtentRule::Dimension { dimension: other, .. } if *other == dimension);
-        let outputs = self.later.as_ref().map_or(&[][..], |later| &later.outputs);
-        let left_out = |position: usize| outputs.iter().any(|(other, _)| *other == position);
         let before = self.contract.rules.iter().enumerate().take(position);
         before
             .filter(|(_, rule)| {
                 rule.array()
                     .is_some_and(|rule| rule.extents.iter().any(names_it))
             })
-            .find(|(other, _)| !left_out(*other))
+            .find(|(other, _)| !self.is_left_out(*other))
             .map(|(other, _)| self.contract.name(other).to_owned())
     }
 }

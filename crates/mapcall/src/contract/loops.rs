@@ -162,9 +162,9 @@ impl Loops {
         self.tracks.push(track);
     }
 
-    /// Whether something has axes beyond its parameter's.
-    pub(super) fn has_axes(&self) -> bool {
-        self.tracks.iter().any(|track| !track.shape.is_empty())
+    /// Whether something with axes was given for that.
+    pub(super) fn has(&self, role: Role) -> bool {
+        self.tracks.iter().any(|track| track.role == role)
     }
 
     /// Everything has been given: the axes are known, and nothing is written that another call
@@ -212,7 +212,7 @@ impl Loops {
         &self.order
     }
 
-    /// What is walked through, in the order in which it was given, then in which it was placed.
+    /// What is walked through, in the order in which it was given; then what stays, and what was placed.
     #[must_use]
     pub fn tracks(&self) -> &[Track] {
         &self.tracks
