@@ -334,21 +334,26 @@ unsafe extern "C" fn get_ctypes(array: *mut PyObject, _: *mut c_void) -> *mut Py
         let array = unsafe { Bound::from_borrowed_ptr(py, array) };
         // SAFETY: the getter belongs to a class derived from ndarray.
         let array = unsafe { array.cast_into_unchecked() };
-        Ok(Bound::new(py, Ctypes::new(array))?.into_any())
+        Bound::new(py, Ctypes::new(array)).map(Bound::into_any)
     })
 }
 
 /// Runs the body of a slot, and turns errors and panics into exceptions.
-pub(crate) fn guard<'py>(
-    body: impl FnOnce(Python<'py>) -> PyResult<Bound<'py, PyAny>>,
-) -> *mut PyObject {
+///
+/// Where the errors are boxed, what went well is returned in registers.
+pub(crate) fn guard<'py, E>(
+    body: impl FnOnce(Python<'py>) -> Result<Bound<'py, PyAny>, E>,
+) -> *mut PyObject
+where
+    Box<PyErr>: From<E>,
+{
     // SAFETY: the interpreter calls slots attached.
     let py = unsafe { Python::assume_attached() };
     let raise = |error: PyErr| {
         error.restore(py);
         ptr::null_mut()
     };
-    let slot = || body(py).map_or_else(raise, Bound::into_ptr);
+    let slot = || body(py).map_or_else(|error| raise(*Box::from(error)), Bound::into_ptr);
     catch_unwind(AssertUnwindSafe(slot)).unwrap_or_else(|panic| raise(panicked(&*panic)))
 }
 

@@ -103,13 +103,10 @@ pub(crate) struct Function {
     pub(super) is_unchecked: bool,
     /// `numpy.ndarray`, at hand.
     pub(super) ndarray: Py<PyType>,
-    /// The contract for the usual call, if it is simple enough, and the dtypes of arrays by argument.
-    pub(super) quick: Option<(Quick, DTypes)>,
+    /// The contract for the usual call, if it is simple enough.
+    pub(super) quick: Option<Quick<Py<PyArrayDescr>>>,
     binding: Arc<Binding>,
 }
-
-/// The dtypes of arrays by argument; nothing for numbers.
-type DTypes = Box<[Option<Py<PyArrayDescr>>]>;
 
 /// What a bound function has beyond the core's.
 pub(super) struct Binding {
@@ -292,18 +289,9 @@ impl Function {
         is_unchecked: bool,
         binding: Arc<Binding>,
     ) -> PyResult<Bound<'_, Self>> {
-        let quick = Quick::new(inner.contract()).map(|quick| {
-            let rules = inner.contract().rules().iter().zip(&binding.parameters);
-            let given = rules.filter(|(rule, _)| !matches!(rule, Rule::Inferred(_)));
-            let dtype = |expected: &Option<Expected>| {
-                expected
-                    .as_ref()
-                    .map(|expected| expected.dtype.clone_ref(py))
-            };
-            (
-                quick,
-                given.map(|(_, (_, expected))| dtype(expected)).collect(),
-            )
+        let quick = Quick::new(inner.contract(), |position| {
+            let (_, expected) = binding.parameters.get(position)?;
+            Some(expected.as_ref()?.dtype.clone_ref(py))
         });
         let function = Bound::new(
             py,

@@ -19,6 +19,9 @@ use super::handle::Handle;
 use super::{errors, ndarray, structure};
 
 /// What the result of a function is for Python.
+///
+/// Each call looks at it, so that it has a tag of its own.
+#[repr(u8)]
 pub(super) enum Returns {
     Void,
     Number(Number),
@@ -158,9 +161,9 @@ pub(super) fn several<'py>(
     reason = "errors are large, and passed through memory"
 )]
 #[inline(always)]
-pub(super) fn value<'py>(
+pub(super) fn value<'a, 'py>(
     function: &Bound<'py, Function>,
-    words: &[u64],
+    words: impl Fn() -> &'a [u64],
     errno: i32,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, this) = (function.py(), function.get());
@@ -168,10 +171,10 @@ pub(super) fn value<'py>(
     let result = match &binding.returns {
         Returns::Void => py.None().into_bound(py),
         Returns::Number(Number::Float(Float::Double)) => {
-            let word = words.first().copied().unwrap_or_default();
+            let word = words().first().copied().unwrap_or_default();
             PyFloat::new(py, f64::from_bits(word)).into_any()
         }
-        _ => any(py, this, words)?,
+        _ => any(py, this, words())?,
     };
     if binding.options.is_callable {
         return judge(this, result, errno);

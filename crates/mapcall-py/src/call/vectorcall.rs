@@ -3,10 +3,11 @@
 #![allow(unsafe_code)]
 
 use std::mem::offset_of;
-use std::ptr::{self, NonNull};
+use std::ptr;
 use std::slice;
 
-use mapcall::contract::{Check, Memory, Number, Operand, Quick};
+use mapcall::contract::{Check, Memory, Number, Operand, QuickFrame};
+use numpy::PyArrayDescr;
 use pyo3::ffi::{self, PyObject, PyTypeObject};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -57,9 +58,12 @@ pub(super) unsafe extern "C" fn vectorcall(
         // SAFETY: what stands for keywords is a tuple.
         let keywords = keywords.map(|names| unsafe { names.cast_unchecked::<PyTuple>() });
         let named = keywords.map_or(0, |names| names.len());
-        let first = NonNull::new(arguments.cast_mut()).unwrap_or(NonNull::dangling());
-        // SAFETY: there are as many live objects, the positional ones first; null stands for none.
-        let arguments = unsafe { slice::from_raw_parts(first.as_ptr(), positional + named) };
+        let arguments = match positional + named {
+            // There may be no address either.
+            0 => &[],
+            // SAFETY: there are as many live objects, the positional ones first.
+            count => unsafe { slice::from_raw_parts(arguments, count) },
+        };
         run(&function, arguments, positional, keywords.as_deref())
     })
 }
@@ -71,36 +75,30 @@ fn run<'py>(
     arguments: &[*mut PyObject],
     positional: usize,
     keywords: Option<&Bound<'py, PyTuple>>,
-) -> PyResult<Bound<'py, PyAny>> {
-    if let (None, Some((quick, dtypes))) = (keywords, &function.get().quick)
-        && arguments.len() == dtypes.len()
-    {
+) -> Result<Bound<'py, PyAny>, Box<PyErr>> {
+    if let (None, Some(quick)) = (keywords, &function.get().quick) {
         let ndarray = function.get().ndarray.as_ptr().cast();
-        let objects = arguments.iter().zip(dtypes);
-        let operands = objects.map(|(object, dtype)| Argument {
-            object,
-            dtype: dtype.as_ref().map_or(ptr::null_mut(), Py::as_ptr),
-            ndarray,
-        });
-        let mut frame = Quick::frame();
+        let operand = |object| Argument { object, ndarray };
+        let operands = arguments.iter().map(operand);
+        let mut frame = QuickFrame::default();
         if let Some(nbytes) = quick.fill(&mut frame, operands) {
             let errno = invoke(function, &mut frame, nbytes)?;
-            return result(function, &[quick.result(&frame)], errno);
+            return Ok(result(function, || quick.result(&frame), errno)?);
         }
     }
     // Lets PyO3 know that the thread is attached: else what is dropped would wait until it does.
-    Python::attach(|_| general(function, arguments, positional, keywords))
+    Ok(Python::attach(|_| {
+        general(function, arguments, positional, keywords)
+    })?)
 }
 
 /// An argument of the usual call: a live object, for as long as the call's frame is filled.
 struct Argument<'a> {
     object: &'a *mut PyObject,
-    /// The dtype that an array must have; null, which none has, for a number.
-    dtype: *mut PyObject,
     ndarray: *mut PyTypeObject,
 }
 
-impl<'a> Operand<'a> for Argument<'a> {
+impl<'a> Operand<'a, Py<PyArrayDescr>> for Argument<'a> {
     #[inline]
     fn number(self, number: Number) -> Option<u64> {
         // SAFETY: a live object.
@@ -108,9 +106,9 @@ impl<'a> Operand<'a> for Argument<'a> {
     }
 
     #[inline]
-    fn array(self) -> Option<Memory<'a>> {
+    fn array(self, dtype: &Py<PyArrayDescr>) -> Option<Memory<'a>> {
         // SAFETY: a live object, and its memory is only compared before Python code can run.
-        unsafe { ndarray::memory_of(*self.object, self.ndarray, self.dtype) }
+        unsafe { ndarray::memory_of(*self.object, self.ndarray, dtype.as_ptr()) }
     }
 }
 
@@ -182,7 +180,7 @@ fn general<'py>(
     let errno = invoke(function, words, nbytes)?;
     drop(kept);
     let start = contract.trampoline().layout().result();
-    let result = result(function, words.get(start..).unwrap_or_default(), errno)?;
+    let result = result(function, || words.get(start..).unwrap_or_default(), errno)?;
     if outputs.is_empty() {
         Ok(result)
     } else {
@@ -222,18 +220,18 @@ unsafe fn invoke_detached(py: Python<'_>, function: &mapcall::Function, words: &
     py.detach(|| unsafe { function.invoke(words) })
 }
 
-/// What the words of a result are for Python, if it isn't a failure.
+/// What the words of a result are for Python, if it isn't a failure; there may be none to look for.
 #[expect(
     clippy::inline_always,
     reason = "errors are large, and passed through memory"
 )]
 #[inline(always)]
-fn result<'py>(
+fn result<'a, 'py>(
     function: &Bound<'py, Function>,
-    words: &[u64],
+    words: impl Fn() -> &'a [u64],
     errno: i32,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let judged = function.get().inner.judge(words, errno);
+    let judged = function.get().inner.judge(words(), errno);
     judged.map_err(|error| errors::call(function.py(), &error))?;
     result::value(function, words, errno)
 }

@@ -2,15 +2,15 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
+use std::ptr::NonNull;
 
 /// What a call leaves in the thread's `errno`, which is 0 before it.
 #[inline]
 pub(crate) fn after(call: impl FnOnce()) -> c_int {
-    let place = place();
-    if place.is_null() {
+    let Some(place) = place() else {
         call();
         return 0;
-    }
+    };
     // SAFETY: the place is the thread's own, and lives as long as the thread.
     unsafe { place.write(0) };
     call();
@@ -20,42 +20,40 @@ pub(crate) fn after(call: impl FnOnce()) -> c_int {
 
 /// The thread's `errno`, as C sees it; 0 where it isn't known how to find it.
 pub(crate) fn get() -> c_int {
-    let place = place();
-    if place.is_null() {
-        return 0;
-    }
     // SAFETY: the place is the thread's own, and lives as long as the thread.
-    unsafe { place.read() }
+    place().map_or(0, |place| unsafe { place.read() })
 }
 
 /// Sets the thread's `errno`.
 pub(crate) fn set(value: c_int) {
-    let place = place();
-    if !place.is_null() {
+    if let Some(place) = place() {
         // SAFETY: the place is the thread's own, and lives as long as the thread.
         unsafe { place.write(value) };
     }
 }
 
 #[cfg(target_os = "linux")]
+#[expect(clippy::unnecessary_wraps, reason = "other systems may have none")]
 #[inline]
-pub(super) fn place() -> *mut c_int {
+pub(super) fn place() -> Option<NonNull<c_int>> {
     // SAFETY: it takes nothing and gives an address.
-    unsafe { libc::__errno_location() }
+    let place = unsafe { libc::__errno_location() };
+    // SAFETY: every thread has one.
+    Some(unsafe { NonNull::new_unchecked(place) })
 }
 
 #[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
-pub(super) fn place() -> *mut c_int {
+pub(super) fn place() -> Option<NonNull<c_int>> {
     // SAFETY: it takes nothing and gives an address.
-    unsafe { libc::__error() }
+    NonNull::new(unsafe { libc::__error() })
 }
 
 #[cfg(windows)]
-pub(super) fn place() -> *mut c_int {
+pub(super) fn place() -> Option<NonNull<c_int>> {
     unsafe extern "C" {
         safe fn _errno() -> *mut c_int;
     }
-    _errno()
+    NonNull::new(_errno())
 }
 
 #[cfg(not(any(
@@ -64,8 +62,8 @@ pub(super) fn place() -> *mut c_int {
     target_vendor = "apple",
     windows
 )))]
-pub(super) fn place() -> *mut c_int {
-    std::ptr::null_mut()
+pub(super) fn place() -> Option<NonNull<c_int>> {
+    None
 }
 
 #[cfg(all(test, unix))]

@@ -2,7 +2,7 @@
 
 use std::ffi::{c_int, c_void};
 use std::mem;
-use std::ptr;
+use std::ptr::{self, NonNull};
 
 use super::jit::{self, Pattern, Routine};
 use super::value::{Kind, Value};
@@ -198,7 +198,7 @@ impl Loop {
                 frame,
                 lanes.as_ptr(),
                 count,
-                errno::place(),
+                errno::place().map_or(ptr::null_mut(), NonNull::as_ptr),
             )
         }
     }

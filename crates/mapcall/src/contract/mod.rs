@@ -31,7 +31,7 @@ pub use check::{Check, Memory, Output};
 pub use error::{ArgumentError, Problem, Remedy};
 pub use loops::{Loops, Role, Track};
 pub use number::{Number, Scalar};
-pub use quick::{Operand, Quick};
+pub use quick::{Operand, Quick, QuickFrame};
 pub use rule::{
     ArrayRule, ExtentRule, Inferred, PointerRule, Rule, UnsupportedPrototype, check_dtype,
     target_name,

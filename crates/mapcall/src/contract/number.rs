@@ -195,7 +195,8 @@ impl Number {
             Self::Float(Float::Float) => {
                 #[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest")]
                 let nearest = value as f32;
-                (nearest.is_finite() || !value.is_finite()).then(|| nearest.to_bits().into())
+                let overflows = nearest.is_infinite() && value.is_finite();
+                (!overflows).then(|| nearest.to_bits().into())
             }
             _ => None,
         }

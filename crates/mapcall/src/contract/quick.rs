@@ -25,12 +25,12 @@ const UNSET: u64 = u64::MAX;
 ///
 /// ```
 /// use mapcall::Prototype;
-/// use mapcall::contract::{Contract, Memory, Quick};
+/// use mapcall::contract::{Contract, Memory, Quick, QuickFrame};
 ///
 /// let contract = Contract::new(Prototype::parse("double sum(int n, const double x[n])")?)?;
-/// let quick = Quick::new(&contract).unwrap();
+/// let quick = Quick::new(&contract, |_| Some(())).unwrap();
 /// let x = [1.0, 2.0, 3.0];
-/// let mut frame = Quick::frame();
+/// let mut frame = QuickFrame::default();
 /// let memory = Memory {
 ///     address: x.as_ptr().cast_mut().cast(),
 ///     shape: &[3],
@@ -42,39 +42,51 @@ const UNSET: u64 = u64::MAX;
 /// assert_eq!((bytes, frame[0]), (Some(24), 3));
 ///
 /// let with_text = Contract::new(Prototype::parse("size_t strlen(const char *s)")?)?;
-/// assert!(Quick::new(&with_text).is_none());
+/// assert!(Quick::new(&with_text, |_| Some(())).is_none());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// `D` is what an array's dtype is for whoever reads the arguments.
 #[derive(Clone, Debug)]
-pub struct Quick {
-    steps: Box<[Step]>,
+pub struct Quick<D> {
+    steps: Box<[Step<D>]>,
     /// What the extents are before any array is seen: constants, and the others unset.
     extents: [u64; EXTENTS],
     inferred: Box<[Dimension]>,
-    /// Arrays that must not share a byte, by their order among the arrays.
-    apart: Box<[(usize, usize)]>,
+    /// Arrays that must not share a byte.
+    apart: Box<[(Span, Span)]>,
     /// The word of the frame where the result is.
     result: usize,
 }
 
 /// What is done with one argument.
 #[derive(Clone, Debug)]
-struct Step {
+struct Step<D> {
     /// The word of the frame.
     place: usize,
     /// What it must be.
-    kind: Kind,
+    kind: Kind<D>,
 }
 
 #[derive(Clone, Debug)]
-enum Kind {
+enum Kind<D> {
     Number(Number),
-    Array(Vector),
+    Array(Vector<D>),
+}
+
+/// Where the memory of an array is found once the frame is filled.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    /// The word of the frame that has its address.
+    place: usize,
+    /// Which of the arrays it is.
+    index: usize,
 }
 
 /// An array's rule, ready to be compared.
 #[derive(Clone, Debug)]
-struct Vector {
+struct Vector<D> {
+    dtype: D,
     itemsize: usize,
     misaligned: usize,
     is_const: bool,
@@ -86,39 +98,39 @@ struct Vector {
 }
 
 /// An argument as its caller has it; `None` where it isn't what is asked for.
-pub trait Operand<'a> {
+pub trait Operand<'a, D> {
     /// The word of a number, from [`Number::word_of_real`] or [`Number::word_of_integer`].
     fn number(self, number: Number) -> Option<u64>;
 
-    /// An array of the right dtype.
-    fn array(self) -> Option<Memory<'a>>;
+    /// An array of that dtype.
+    fn array(self, dtype: &D) -> Option<Memory<'a>>;
 }
 
-impl<'a> Operand<'a> for Memory<'a> {
+impl<'a> Operand<'a, ()> for Memory<'a> {
     #[inline]
     fn number(self, _: Number) -> Option<u64> {
         None
     }
 
     #[inline]
-    fn array(self) -> Option<Memory<'a>> {
+    fn array(self, (): &()) -> Option<Memory<'a>> {
         Some(self)
     }
 }
 
-impl Quick {
-    /// The words of the largest frame.
-    pub const WORDS: usize = 16;
+/// The words of the largest frame.
+const WORDS: usize = 16;
 
-    /// The list for a contract; `None` where it needs more than a list.
-    #[must_use]
-    pub fn new(contract: &Contract) -> Option<Self> {
+/// The frame of such a call; 0 before it is filled.
+pub type QuickFrame = [u64; WORDS];
+
+impl<D> Quick<D> {
+    /// The list for a contract, and the dtypes of its arrays by position; `None` where it needs more than
+    /// a list.
+    pub fn new(contract: &Contract, dtype: impl Fn(usize) -> Option<D>) -> Option<Self> {
         let layout = contract.trampoline.layout();
         let dimensions = contract.inferred.len();
-        if layout.words() > Self::WORDS
-            || dimensions > EXTENTS
-            || !is_word(&contract.prototype.returns)
-        {
+        if layout.words() > WORDS || dimensions > EXTENTS || !is_word(&contract.prototype.returns) {
             return None;
         }
         let mut extents = [UNSET; EXTENTS];
@@ -135,7 +147,8 @@ impl Quick {
                         *place = value as u64;
                         Some(index)
                     };
-                    let vector = Vector::new(rule, arrays.len(), &mut constant)?;
+                    let (index, dtype) = (arrays.len(), dtype(position)?);
+                    let vector = Vector::new(rule, dtype, index, &mut constant)?;
                     arrays.push(position);
                     Kind::Array(vector)
                 }
@@ -144,9 +157,13 @@ impl Quick {
             let place = layout.parameter(position);
             steps.push(Step { place, kind });
         }
-        let index = |position: usize| arrays.iter().position(|&other| other == position);
+        let span = |position: usize| {
+            let index = arrays.iter().position(|&other| other == position)?;
+            let place = layout.parameter(position);
+            Some(Span { place, index })
+        };
         let apart = contract.apart.iter();
-        let apart = apart.map(|&(one, other)| Some((index(one)?, index(other)?)));
+        let apart = apart.map(|&(one, other)| Some((span(one)?, span(other)?)));
         (arrays.len() <= ARRAYS).then_some(())?;
         Some(Self {
             steps: steps.into(),
@@ -157,42 +174,35 @@ impl Quick {
         })
     }
 
-    /// Room for the frame of such a call, on the stack.
+    /// The words of the frame where the call leaves its result.
     #[must_use]
     #[inline]
-    pub fn frame() -> [u64; Self::WORDS] {
-        [0; Self::WORDS]
-    }
-
-    /// The word of the frame where the call leaves its result.
-    #[must_use]
-    #[inline]
-    pub fn result(&self, frame: &[u64; Self::WORDS]) -> u64 {
-        frame.get(self.result).copied().unwrap_or_default()
+    pub fn result<'a>(&self, frame: &'a QuickFrame) -> &'a [u64] {
+        frame.get(self.result..).unwrap_or_default()
     }
 
     /// Fills a frame with the arguments, and says how many bytes their arrays have together; `None`
     /// where something doesn't fit.
     #[inline]
-    pub fn fill<'a, A: Operand<'a>>(
+    pub fn fill<'a, A: Operand<'a, D>>(
         &self,
-        frame: &mut [u64; Self::WORDS],
+        frame: &mut QuickFrame,
         arguments: impl ExactSizeIterator<Item = A>,
     ) -> Option<usize> {
         if arguments.len() != self.steps.len() {
             return None;
         }
         let mut extents = self.extents;
-        let mut spans = [(0, 0); ARRAYS];
+        let mut sizes = [0; ARRAYS];
         let mut nbytes = 0_usize;
         for (step, argument) in self.steps.iter().zip(arguments) {
             let word = match &step.kind {
                 Kind::Number(number) => argument.number(*number)?,
                 Kind::Array(vector) => {
-                    let memory = argument.array()?;
+                    let memory = argument.array(&vector.dtype)?;
                     let address = memory.address.expose_provenance();
                     let size = vector.size(&memory, address, &mut extents)?;
-                    *spans.get_mut(vector.index)? = (address as u64, size as u64);
+                    *sizes.get_mut(vector.index)? = size as u64;
                     // As below: no array exceeds the memory, nor do four.
                     nbytes = nbytes.wrapping_add(size);
                     address as u64
@@ -207,11 +217,11 @@ impl Quick {
             *frame.get_mut(inferred.place)? = extent;
         }
         for &(one, other) in &self.apart {
-            let (start, size) = *spans.get(one)?;
-            let (other_start, other_size) = *spans.get(other)?;
+            let start = *frame.get(one.place)?;
+            let other_start = *frame.get(other.place)?;
             // A range of memory ends before the last address.
-            let are_apart = start.wrapping_add(size) <= other_start
-                || other_start.wrapping_add(other_size) <= start;
+            let are_apart = start.wrapping_add(*sizes.get(one.index)?) <= other_start
+                || other_start.wrapping_add(*sizes.get(other.index)?) <= start;
             if !are_apart {
                 return None;
             }
@@ -228,9 +238,10 @@ fn is_word(returns: &CType) -> bool {
     }
 }
 
-impl Vector {
+impl<D> Vector<D> {
     fn new(
         rule: &ArrayRule,
+        dtype: D,
         index: usize,
         constant: &mut impl FnMut(usize) -> Option<usize>,
     ) -> Option<Self> {
@@ -246,6 +257,7 @@ impl Vector {
             };
         }
         Some(Self {
+            dtype,
             itemsize: rule.itemsize(),
             misaligned: rule.misaligned,
             is_const: rule.is_const,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use mapcall::Prototype;
-use mapcall::contract::{Check, Contract, Memory, Number, Operand, Quick, Rule};
+use mapcall::contract::{Check, Contract, Memory, Number, Operand, Quick, QuickFrame, Rule};
 use proptest::prelude::*;
 
 const TYPES: [(&str, usize); 3] = [
@@ -170,7 +170,7 @@ enum Given<'a> {
     Array(Memory<'a>),
 }
 
-impl<'a> Operand<'a> for Given<'a> {
+impl<'a> Operand<'a, ()> for Given<'a> {
     fn number(self, _: Number) -> Option<u64> {
         match self {
             Self::Word(word) => Some(word),
@@ -178,7 +178,7 @@ impl<'a> Operand<'a> for Given<'a> {
         }
     }
 
-    fn array(self) -> Option<Memory<'a>> {
+    fn array(self, (): &()) -> Option<Memory<'a>> {
         match self {
             Self::Word(_) => None,
             Self::Array(memory) => Some(memory),
@@ -188,7 +188,7 @@ impl<'a> Operand<'a> for Given<'a> {
 
 /// The inferred values by the quick way, if the contract has one.
 fn quickly(contract: &Contract, shapes: &[Vec<usize>], given: [usize; 3]) -> Option<Settled> {
-    let quick = Quick::new(contract)?;
+    let quick = Quick::new(contract, |_| Some(()))?;
     let strides = [0; 4];
     let rules = contract.rules().iter().enumerate();
     let operands = rules.filter_map(|(position, rule)| match rule {
@@ -203,7 +203,7 @@ fn quickly(contract: &Contract, shapes: &[Vec<usize>], given: [usize; 3]) -> Opt
         }
     });
     let operands: Vec<_> = operands.collect();
-    let mut frame = Quick::frame();
+    let mut frame = QuickFrame::default();
     let bytes = quick.fill(&mut frame, operands.into_iter());
     Some(bytes.map(|_| {
         let words = contract.rules().iter().zip(&frame);
@@ -328,11 +328,11 @@ proptest! {
         };
         let clash = arrays.iter().enumerate().any(clashes);
         prop_assert_eq!(check.settle().is_err(), clash, "{}", text);
-        if let Some(quick) = Quick::new(&contract) {
+        if let Some(quick) = Quick::new(&contract, |_| Some(())) {
             let shapes: Vec<_> = arrays.iter().map(|(_, _, _, length)| [*length]).collect();
             let given = arrays.iter().zip(&shapes);
             let given = given.map(|((_, _, start, _), shape)| memory(*start, shape, &[1]));
-            let taken = quick.fill(&mut Quick::frame(), given);
+            let taken = quick.fill(&mut QuickFrame::default(), given);
             // Empty arrays inside of others are left to the check.
             prop_assert!(taken.is_none() || !clash, "{text}");
             let some_are_empty = arrays.iter().any(|(_, _, _, length)| *length == 0);
