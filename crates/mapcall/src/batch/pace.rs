@@ -6,7 +6,7 @@ use std::time::Duration;
 const STRETCH: Duration = Duration::from_millis(4);
 
 /// What the lanes of a stretch have together, so that it stays in a core's cache.
-const BYTES: usize = 4 << 20;
+pub(super) const BYTES: usize = 4 << 20;
 
 /// How much longer a stretch may be than the one before: the first calls may be quick by chance.
 const GROWTH: usize = 16;

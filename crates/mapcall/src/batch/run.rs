@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use smallvec::SmallVec;
 
-use super::pace::Pace;
+use super::pace::{self, Pace};
 use super::plan::{Plan, Run};
-use super::sink::{Gathered, Sink};
+use super::sink::{Gathered, Handover, Sink, Writer};
 use super::stream::Passing;
 use crate::call::{Lane, Loop, errno};
 use crate::function::{Frame, Function};
@@ -25,6 +25,9 @@ const MOST_THREADS: usize = 256;
 
 /// How often the caller is told how far a batch is.
 pub(super) const PULSE: Duration = Duration::from_millis(40);
+
+/// How long a thread waits before it looks whether others have come nearer.
+const MOMENT: Duration = Duration::from_micros(200);
 
 /// Who wants to know of a batch while it runs.
 pub trait Host: Sync {
@@ -154,22 +157,35 @@ impl Task<'_, '_> {
         };
         let threads = threads.min(self.plan.calls()).clamp(1, MOST_THREADS);
         let others = threads - 1;
-        let team = (others > 0).then(|| Team::gather(others)).flatten();
-        self.passing.expect(team.as_ref().map_or(1, |_| threads));
+        // More than a buffer holds: while it is written, calls can go on.
+        let writes_beside = others == 0 && self.most() < self.plan.calls();
+        let helpers = others + usize::from(writes_beside);
+        let team = (helpers > 0).then(|| Team::gather(helpers)).flatten();
+        let working = team.as_ref().map_or(1, |_| threads);
+        self.passing.expect(working, self.bytes, pace::BYTES);
         // SAFETY: the caller's promise.
-        let work = |thread| unsafe { self.work(&progress, threads, thread) };
+        let work = |thread, writer| unsafe { self.work(&progress, threads, thread, writer) };
         match team {
             Some(team) => {
                 team.pool.in_place_scope(|scope| {
+                    let (work, progress) = (&work, &progress);
                     for thread in 1..=others {
-                        let work = &work;
-                        scope.spawn(move |_| work(thread));
+                        scope.spawn(move |_| work(thread, None));
                     }
-                    work(0);
+                    let handover = writes_beside.then(|| {
+                        let (writer, handover) = Writer::new(self.sinks);
+                        scope.spawn(move |_| {
+                            let _over = OverOnPanic(progress);
+                            let written = writer.run(&progress.is_over);
+                            written.unwrap_or_else(|error| progress.fail(error));
+                        });
+                        handover
+                    });
+                    work(0, handover);
                 });
                 team.dismiss();
             }
-            None => work(0),
+            None => work(0, None),
         }
         if let Some(error) = progress
             .failed
@@ -192,12 +208,24 @@ impl Task<'_, '_> {
         }
     }
 
-    /// One thread's part.
+    /// How many calls there is room for at a stretch.
+    fn most(&self) -> usize {
+        let calls = self.sinks.iter().map(Sink::most);
+        calls.min().unwrap_or(usize::MAX)
+    }
+
+    /// One thread's part, and where it leaves what goes to files.
     ///
     /// # Safety
     ///
     /// As [`run`](Self::run).
-    unsafe fn work(&self, progress: &Progress, threads: usize, thread: usize) {
+    unsafe fn work(
+        &self,
+        progress: &Progress,
+        threads: usize,
+        thread: usize,
+        writer: Option<Handover>,
+    ) {
         let _over = OverOnPanic(progress);
         let total = self.plan.calls();
         let fair = if threads == 1 {
@@ -205,15 +233,14 @@ impl Task<'_, '_> {
         } else {
             total.div_ceil(2 * threads)
         };
-        let most = self.sinks.iter().map(Sink::most).fold(fair, usize::min);
-        let mut pace = Pace::new(self.bytes, most);
+        let mut pace = Pace::new(self.bytes, fair.min(self.most()));
         let mut frame = Frame::of(self.frame);
-        let mut gathered = match Gathered::new(self.sinks, self.plan, pace.most()) {
+        let mut gathered = match Gathered::new(self.sinks, self.plan, pace.most(), writer) {
             Ok(gathered) => gathered,
             Err(error) => return progress.fail(error),
         };
-        let mut pulse = Instant::now();
-        let mut now = pulse;
+        let mut told = Instant::now();
+        let mut now = told;
         while !progress.is_over.load(Ordering::Relaxed) {
             let count = pace.next();
             let start = progress.next.fetch_add(count, Ordering::Relaxed);
@@ -223,6 +250,13 @@ impl Task<'_, '_> {
             let calls = start..total.min(start.saturating_add(count));
             let count = calls.len();
             self.passing.begin(thread, start);
+            while self.passing.is_ahead(start) && !progress.is_over.load(Ordering::Relaxed) {
+                thread::sleep(MOMENT);
+                now = Instant::now();
+                if thread == 0 {
+                    now = self.tell(progress, &mut told, now);
+                }
+            }
             gathered.begin(&calls);
             // SAFETY: the caller's promise; the sinks' lanes lie in buffers for as many calls.
             let made =
@@ -231,25 +265,35 @@ impl Task<'_, '_> {
                 progress.is_over.store(true, Ordering::Relaxed);
                 break;
             }
-            if let Err(error) = gathered.end(&calls) {
+            let end = calls.end;
+            if let Err(error) = gathered.end(calls) {
                 return progress.fail(error);
             }
-            let done = progress.done.fetch_add(count, Ordering::Relaxed) + count;
-            self.passing.begin(thread, calls.end);
+            progress.done.fetch_add(count, Ordering::Relaxed);
+            self.passing.begin(thread, end);
             self.passing.end(self.plan);
             let then = now;
             now = Instant::now();
             pace.took(count, now - then);
-            if thread == 0 && now - pulse >= PULSE {
-                pulse = now;
-                if self.host.pulse(done, total).is_break() {
-                    progress.is_broken.store(true, Ordering::Relaxed);
-                    progress.is_over.store(true, Ordering::Relaxed);
-                }
-                now = Instant::now();
+            if thread == 0 {
+                now = self.tell(progress, &mut told, now);
             }
         }
         self.passing.begin(thread, usize::MAX);
+    }
+
+    /// Lets the host know how far the batch is, if it is time to; what time it is then.
+    fn tell(&self, progress: &Progress, told: &mut Instant, now: Instant) -> Instant {
+        if now - *told < PULSE {
+            return now;
+        }
+        *told = now;
+        let done = progress.done.load(Ordering::Relaxed);
+        if self.host.pulse(done, self.plan.calls()).is_break() {
+            progress.is_broken.store(true, Ordering::Relaxed);
+            progress.is_over.store(true, Ordering::Relaxed);
+        }
+        Instant::now()
     }
 
     /// Some calls in order.

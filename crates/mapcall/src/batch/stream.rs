@@ -22,10 +22,16 @@ pub enum Stream {
     Never,
 }
 
+/// How far threads get ahead of the slowest, in bytes that calls walk over: what lies between can't be
+/// let go.
+const AHEAD: usize = 64 << 20;
+
 /// How far each thread is, and the maps that are walked through.
 pub(super) struct Passing<'a> {
     /// Where each thread's stretch begins.
     starts: SmallVec<[AtomicUsize; 4]>,
+    /// How many calls one of them may be ahead of another.
+    ahead: usize,
     walks: Mutex<SmallVec<[Walk<'a>; 4]>>,
     is_streamed: bool,
     evicts: bool,
@@ -84,16 +90,21 @@ impl<'a> Passing<'a> {
             .collect();
         Self {
             starts: SmallVec::new(),
+            ahead: usize::MAX,
             walks: Mutex::new(walks),
             is_streamed,
             evicts,
         }
     }
 
-    /// Room for so many threads.
-    pub(super) fn expect(&mut self, threads: usize) {
+    /// Room for so many threads, whose calls walk over so many bytes each, and over that many at a
+    /// stretch.
+    pub(super) fn expect(&mut self, threads: usize, bytes: usize, stretch: usize) {
         if self.is_streamed {
             self.starts = (0..threads).map(|_| AtomicUsize::new(0)).collect();
+            // Each has a stretch in hand, and may take another.
+            let all = stretch.saturating_mul(2 * threads);
+            self.ahead = AHEAD.max(all) / bytes.max(1);
         }
     }
 
@@ -109,13 +120,21 @@ impl<'a> Passing<'a> {
         }
     }
 
+    /// The call before which all are made; `None` if nobody has to know.
+    fn passed(&self) -> Option<usize> {
+        let starts = self.starts.iter();
+        starts.map(|start| start.load(Ordering::Acquire)).min()
+    }
+
+    /// Whether a thread that goes on at that call had better wait for the slowest.
+    pub(super) fn is_ahead(&self, call: usize) -> bool {
+        let passed = self.passed();
+        passed.is_some_and(|passed| call.saturating_sub(passed) > self.ahead)
+    }
+
     /// A thread has made its calls: what lies before those of all threads is let go.
     pub(super) fn end(&self, plan: &Plan) {
-        let starts = self
-            .starts
-            .iter()
-            .map(|start| start.load(Ordering::Acquire));
-        let Some(passed) = starts.min() else {
+        let Some(passed) = self.passed() else {
             return;
         };
         // Another thread that is at it does it for this one.
