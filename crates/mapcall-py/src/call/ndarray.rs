@@ -149,17 +149,9 @@ pub(super) fn ordered_zeros<'py>(
     if output.order.iter().copied().eq(0..output.order.len()) {
         return zeros(dtype, &output.shape);
     }
-    let core = output.order.len()..output.shape.len();
-    let order: Vec<usize> = output.order.iter().copied().chain(core).collect();
-    let lengths: Vec<usize> = order
-        .iter()
-        .map(|&axis| output.shape.get(axis).copied().unwrap_or(1))
-        .collect();
-    // Where in memory each axis has come to lie.
-    let mut back: Vec<usize> = (0..order.len()).collect();
-    back.sort_by_key(|&place| order.get(place).copied());
+    let (lengths, axes) = output.in_memory();
     let array = zeros(dtype, &lengths)?;
-    let array = array.call_method1(pyo3::intern!(dtype.py(), "transpose"), (back,))?;
+    let array = array.call_method1(pyo3::intern!(dtype.py(), "transpose"), (axes.to_vec(),))?;
     Ok(array.cast_into::<PyUntypedArray>()?)
 }
 

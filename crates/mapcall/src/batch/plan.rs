@@ -1,5 +1,7 @@
 //! The axes of a batch, merged where memory allows, and the way through them.
 
+#![allow(unsafe_code)]
+
 use std::ops::{ControlFlow, Range};
 
 use mapcall_array::layout::Dims;

@@ -5,6 +5,8 @@
 //! system lets one at a time write to a file while the others make calls; one thread hands it to a
 //! [`Writer`] on another.
 
+#![allow(unsafe_code)]
+
 use std::borrow::Cow;
 use std::mem;
 use std::ops::Range;

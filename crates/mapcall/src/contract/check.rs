@@ -117,6 +117,33 @@ pub struct Output {
     pub order: Dims<usize>,
 }
 
+impl Output {
+    /// The lengths of the axes as they follow each other in memory, and which of those each axis is: an
+    /// array of such lengths, transposed so, is the output.
+    ///
+    /// ```
+    /// use mapcall::contract::{Output, Role};
+    ///
+    /// let output = Output {
+    ///     role: Role::Result,
+    ///     shape: [2, 3, 4].into_iter().collect(),
+    ///     order: [1, 0].into_iter().collect(),
+    /// };
+    /// let (lengths, axes) = output.in_memory();
+    /// assert_eq!((lengths.as_slice(), axes.as_slice()), (&[3, 2, 4][..], &[1, 0, 2][..]));
+    /// ```
+    #[must_use]
+    pub fn in_memory(&self) -> (Dims<usize>, Dims<usize>) {
+        let core = self.order.len()..self.shape.len();
+        let order: Dims<usize> = self.order.iter().copied().chain(core).collect();
+        let length = |&axis: &usize| self.shape.get(axis).copied().unwrap_or(1);
+        let lengths = order.iter().map(length).collect();
+        let mut axes: Dims<usize> = (0..order.len()).collect();
+        axes.sort_by_key(|&place| order.get(place).copied());
+        (lengths, axes)
+    }
+}
+
 /// What waits until all dimensions are known; most calls have nothing of it.
 #[derive(Debug, Default)]
 struct Later {
