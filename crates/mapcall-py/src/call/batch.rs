@@ -350,7 +350,10 @@ pub(super) fn run<'py>(
         py.detach(|| unsafe { this.inner.run_batch(&work) })
     };
     progress.close(py, outcome.is_ok().then(|| loops.shape().iter().product()))?;
-    let outcome = outcome.and_then(|()| py.detach(|| batch::finish(contract, files, is_synced)));
+    let outcome = match outcome {
+        Ok(()) if !files.is_empty() => py.detach(|| batch::finish(contract, files, is_synced)),
+        outcome => outcome,
+    };
     if let Err(error) = outcome {
         return Err(host.error(py, &error));
     }

@@ -14,10 +14,10 @@ use pyo3::types::PyTuple;
 use smallvec::SmallVec;
 
 use super::argument::{Kept, Reader};
+use super::batch::{self, Manner};
 use super::function::{Function, Gil};
 use super::result::{self, Outputs};
-use super::{batch, callback};
-use super::{errors, ndarray, number};
+use super::{callback, errors, ndarray, number};
 use crate::mapped_array::guard;
 
 /// Makes instances of `Function` answer vectorcalls: tells their type where each has its entry.
@@ -158,7 +158,7 @@ fn general<'py>(
         .settle()
         .map_err(|error| errors::argument(py, &error))?;
     if check.loops().is_some() {
-        let manner = manner.unwrap_or_default();
+        let manner = manner.map_or_else(Manner::default, |manner| *manner);
         let result = batch::run(function, check, &manner, returned, &given);
         drop((kept, arrays));
         return result;
