@@ -7,7 +7,6 @@
     clippy::indexing_slicing,
     clippy::multiple_unsafe_ops_per_block,
     clippy::panic,
-    clippy::print_stdout,
     clippy::unwrap_used,
     dead_code,
     unsafe_code,
@@ -19,16 +18,13 @@ mod c_calls;
 use std::collections::HashSet;
 use std::fmt::Write;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use mapcall::call::{CallTypeError, Closure, Engine, Trampoline};
 use mapcall::{CType, Prototype};
-use proptest::prelude::*;
-use proptest::test_runner::{TestError, TestRunner};
 use tempfile::TempDir;
 
-use c_calls::signatures::{declarations, signature};
+use c_calls::signatures::check_random;
 use c_calls::{
     ALL_VALUES, Case, DISAGREE, Functions, Numbers, compile, libffi, open, symbol, trampoline,
     trampoline_if_any, types,
@@ -61,33 +57,7 @@ fn check(declarations: &str, seed: u64) -> (usize, usize) {
 
 #[test]
 fn both_engines_agree_with_the_c_compiler() {
-    let (cranelift, libffi) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    // A compiler run each, so fewer than there are of other properties. The macro would take the
-    // number from the environment again.
-    let batches = ProptestConfig::default().cases.div_ceil(32);
-    let mut runner = TestRunner::new(ProptestConfig {
-        cases: batches,
-        max_shrink_iters: 60,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    });
-    let signatures = prop::collection::vec(signature(), 60);
-    let tested = runner.run(&(signatures, any::<u64>()), |(signatures, seed)| {
-        let chosen = check(&declarations(&signatures), seed);
-        cranelift.fetch_add(chosen.0, Ordering::Relaxed);
-        libffi.fetch_add(chosen.1, Ordering::Relaxed);
-        Ok(())
-    });
-    if let Err(TestError::Fail(reason, (signatures, seed))) = tested {
-        panic!("{reason}, seed {seed}:\n{}", declarations(&signatures));
-    }
-    tested.unwrap();
-    let (cranelift, libffi) = (cranelift.into_inner(), libffi.into_inner());
-    println!("{batches} batches: {cranelift} signatures compiled, {libffi} through libffi");
-    assert!(libffi > batches as usize);
-    if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
-        assert!(cranelift > batches as usize, "{cranelift} of {libffi}");
-    }
+    check_random(60, 32, check);
 }
 
 /// The corners of the ABI by name, none left to chance.

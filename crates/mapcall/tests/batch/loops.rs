@@ -2,15 +2,12 @@
 
 use std::fmt::Write;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mapcall::call::{Feed, Lane, Loop, Stop, Trampoline};
 use mapcall::{CType, Declarations, Library, Prototype};
-use proptest::prelude::*;
-use proptest::test_runner::{TestError, TestRunner};
 use tempfile::TempDir;
 
-use crate::c_calls::signatures::{declarations, signature};
+use crate::c_calls::signatures::check_random;
 use crate::c_calls::{
     Numbers, Sample, aligned, compile, extension, libffi, open, symbol, trampoline_if_any, types,
 };
@@ -397,30 +394,7 @@ fn check(declarations: &str, seed: u64) -> (usize, usize) {
 
 #[test]
 fn a_loop_is_one_call_after_the_other() {
-    let (compiled, others) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    // A compiler run each.
-    let batches = ProptestConfig::default().cases.div_ceil(64);
-    let mut runner = TestRunner::new(ProptestConfig {
-        cases: batches,
-        max_shrink_iters: 60,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    });
-    let signatures = prop::collection::vec(signature(), 24);
-    let tested = runner.run(&(signatures, any::<u64>()), |(signatures, seed)| {
-        let chosen = check(&declarations(&signatures), seed);
-        compiled.fetch_add(chosen.0, Ordering::Relaxed);
-        others.fetch_add(chosen.1, Ordering::Relaxed);
-        Ok(())
-    });
-    if let Err(TestError::Fail(reason, (signatures, seed))) = tested {
-        panic!("{reason}, seed {seed}:\n{}", declarations(&signatures));
-    }
-    tested.unwrap();
-    assert!(others.into_inner() > batches as usize);
-    if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
-        assert!(compiled.into_inner() > batches as usize);
-    }
+    check_random(24, 64, check);
 }
 
 #[test]

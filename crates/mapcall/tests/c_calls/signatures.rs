@@ -1,8 +1,10 @@
 //! Random signatures of C functions, of all types.
 
 use std::fmt::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
+use proptest::test_runner::{TestError, TestRunner};
 
 const SCALARS: &[&str] = &[
     "_Bool",
@@ -148,4 +150,39 @@ pub(crate) fn declarations(signatures: &[Signature]) -> String {
         let _ = writeln!(writer.c, "{returns} f{i}({parameters});");
     }
     writer.c
+}
+
+/// Checks batches of so many random signatures, a compiler run each, so fewer than there are cases of
+/// other properties: `check` is given declarations and a seed, and says how many of the functions are
+/// called by compiled code, and how many otherwise.
+pub(crate) fn check_random(
+    signatures: usize,
+    cases_each: u32,
+    check: impl Fn(&str, u64) -> (usize, usize),
+) {
+    let (compiled, others) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let batches = ProptestConfig::default().cases.div_ceil(cases_each);
+    // The macro would take the number of cases from the environment again.
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: batches,
+        max_shrink_iters: 60,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let signatures = prop::collection::vec(signature(), signatures);
+    let tested = runner.run(&(signatures, any::<u64>()), |(signatures, seed)| {
+        let chosen = check(&declarations(&signatures), seed);
+        compiled.fetch_add(chosen.0, Ordering::Relaxed);
+        others.fetch_add(chosen.1, Ordering::Relaxed);
+        Ok(())
+    });
+    if let Err(TestError::Fail(reason, (signatures, seed))) = tested {
+        panic!("{reason}, seed {seed}:\n{}", declarations(&signatures));
+    }
+    tested.unwrap();
+    let (compiled, others) = (compiled.into_inner(), others.into_inner());
+    assert!(others > batches as usize);
+    if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+        assert!(compiled > batches as usize, "{compiled} of {others}");
+    }
 }
