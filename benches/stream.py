@@ -255,7 +255,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="stream-", dir=chosen.directory) as name:
         directory = Path(name)
         print(f"files in {chosen.directory}, on {file_system(directory)}")
-        report.measure(rows(directory, builds.DIRECTORY, chosen.fraction), rounds=11)
+        report.measure(rows(directory, builds.DIRECTORY, chosen.fraction), rounds=21)
 
 
 if __name__ == "__main__":
