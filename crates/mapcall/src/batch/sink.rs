@@ -11,7 +11,9 @@ use std::borrow::Cow;
 use std::mem;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use mapcall_array::{Buffer, NewFile};
 
@@ -93,7 +95,7 @@ impl<'a> Writer<'a> {
 
     /// Writes until nothing more can come, or nobody wants it any more.
     pub(super) fn run(self, is_over: &AtomicBool) -> mapcall_array::Result<()> {
-        for (calls, buffers) in self.full {
+        while let Some((calls, buffers)) = receive(&self.full) {
             if is_over.load(Ordering::Relaxed) {
                 break;
             }
@@ -155,7 +157,7 @@ impl<'a> Gathered<'a> {
         let Some(writer) = &mut self.writer else {
             return write(self.sinks, &self.buffers, &calls);
         };
-        let empty = writer.spare.pop().or_else(|| writer.empty.recv().ok());
+        let empty = writer.spare.pop().or_else(|| receive(&writer.empty));
         // A writer that has failed says so itself.
         if let Some(empty) = empty {
             let full = mem::replace(&mut self.buffers, empty);
@@ -163,6 +165,21 @@ impl<'a> Gathered<'a> {
         }
         Ok(())
     }
+}
+
+/// What comes next, unless the other side is gone. Both sides take about as long, so that it comes soon:
+/// to sleep and be woken costs more than to look again.
+fn receive<T>(channel: &Receiver<T>) -> Option<T> {
+    const SOON: Duration = Duration::from_millis(1);
+    let start = Instant::now();
+    while start.elapsed() < SOON {
+        match channel.try_recv() {
+            Ok(next) => return Some(next),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) => thread::yield_now(),
+        }
+    }
+    channel.recv().ok()
 }
 
 /// Writes the outputs of some calls.
