@@ -4,7 +4,7 @@
 //! structs and `_Float16` are out of its own reach, and these ways agree with the C compiler's by
 //! construction.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ptr;
 
 use libffi_sys::ffi_type;
@@ -128,9 +128,7 @@ fn record_passing(record: &Record, size: usize) -> Result<Passing, &'static str>
     if size > TWO_WORDS {
         return Ok(Passing::Memory);
     }
-    let mut parts = Parts::default();
-    parts.record(record, 0)?;
-    let [first, second] = parts.eightbytes;
+    let [first, second] = Classifier::default().record(record, 0)?;
     if first == Part::Memory || second == Part::Memory {
         return Ok(Passing::Memory);
     }
@@ -142,95 +140,99 @@ fn record_passing(record: &Record, size: usize) -> Result<Passing, &'static str>
     })
 }
 
-/// The parts of a record of two eightbytes at most.
+/// The classes of a record's eightbytes, of which it has two at most.
+type Eightbytes = [Part; 2];
+
+/// Finds the classes of records, each by itself before it is merged with what is beside it: the merging is
+/// not associative.
 #[derive(Default)]
-struct Parts {
-    eightbytes: [Part; 2],
+struct Classifier {
     has_integers: bool,
     has_floats: bool,
     /// The size of the largest scalar.
     widest: usize,
     /// Members can share their types: without this, a walk could take exponential time.
-    seen: HashSet<(*const Record, usize)>,
+    known: HashMap<(*const Record, usize), Eightbytes>,
 }
 
-impl Parts {
-    fn record(&mut self, record: &Record, offset: usize) -> Result<(), &'static str> {
+impl Classifier {
+    fn record(&mut self, record: &Record, offset: usize) -> Result<Eightbytes, &'static str> {
         let Body::Complete { members, .. } = &record.body else {
             return Err("its members are not known");
         };
-        if self.seen.insert((ptr::from_ref(record), offset)) {
-            for Member {
-                ctype, offset: at, ..
-            } in members
-            {
-                self.member(ctype, offset + at)?;
-            }
+        let key = (ptr::from_ref(record), offset);
+        if let Some(known) = self.known.get(&key) {
+            return Ok(*known);
         }
-        Ok(())
+        let classes = members.iter().map(
+            |Member {
+                 ctype, offset: at, ..
+             }| self.member(ctype, offset + at),
+        );
+        let merged = merged(classes)?;
+        self.known.insert(key, merged);
+        Ok(merged)
     }
 
-    fn member(&mut self, ctype: &CType, offset: usize) -> Result<(), &'static str> {
+    fn member(&mut self, ctype: &CType, offset: usize) -> Result<Eightbytes, &'static str> {
         let Some(size) = ctype.size() else {
             return Err("its members are not known");
         };
-        match ctype.resolved() {
+        Ok(match ctype.resolved() {
             // What has no bytes has no class.
-            _ if size == 0 => Ok(()),
-            CType::Record(record) => self.record(record, offset),
+            _ if size == 0 => Eightbytes::default(),
+            CType::Record(record) => self.record(record, offset)?,
             CType::Array(array) => {
                 let step = array.item.size().unwrap_or(size).max(1);
                 if step < size {
                     Self::repeated(&array.item, step)?;
                 }
-                (0..size)
-                    .step_by(step)
-                    .try_for_each(|at| self.member(&array.item, offset + at))
+                let items = (0..size).step_by(step);
+                merged(items.map(|at| self.member(&array.item, offset + at)))?
             }
-            CType::Float(Float::LongDouble) if size > 8 => {
-                self.add(0, Part::X87);
-                self.add(8, Part::X87Up);
-                Ok(())
-            }
-            CType::Float(_) => {
-                self.scalar(offset, size, Part::Float);
-                Ok(())
-            }
+            CType::Float(Float::LongDouble) if size > 8 => [Part::X87, Part::X87Up],
+            CType::Float(_) => self.scalar(offset, size, Part::Float),
             CType::Complex(_) => {
-                self.scalar(offset, size / 2, Part::Float);
-                self.scalar(offset + size / 2, size / 2, Part::Float);
-                Ok(())
+                let part = size / 2;
+                let (real, imaginary) = (offset, offset + part);
+                let parts = [real, imaginary].map(|at| Ok(self.scalar(at, part, Part::Float)));
+                merged(parts.into_iter())?
             }
-            _ => {
-                self.scalar(offset, size, Part::Integer);
-                Ok(())
-            }
-        }
+            _ => self.scalar(offset, size, Part::Integer),
+        })
     }
 
     /// The ABI looks at each item of an array; GCC at the first one, whose classes it repeats.
     fn repeated(item: &CType, size: usize) -> Result<(), &'static str> {
-        let mut parts = Self::default();
-        parts.member(item, 0)?;
-        let is_mixed = parts.has_integers && parts.has_floats && size < 8;
-        if is_mixed || !size.is_multiple_of(parts.widest.max(1)) {
+        let mut alone = Self::default();
+        alone.member(item, 0)?;
+        let is_mixed = alone.has_integers && alone.has_floats && size < 8;
+        if is_mixed || !size.is_multiple_of(alone.widest.max(1)) {
             return Err("C compilers disagree on arrays in such a small record");
         }
         Ok(())
     }
 
     /// A field that `packed` has moved off its alignment puts the record in memory.
-    fn scalar(&mut self, offset: usize, size: usize, part: Part) {
+    fn scalar(&mut self, offset: usize, size: usize, part: Part) -> Eightbytes {
         self.has_integers |= part == Part::Integer;
         self.has_floats |= part == Part::Float;
         self.widest = self.widest.max(size);
         let is_aligned = offset.is_multiple_of(size);
-        self.add(offset, if is_aligned { part } else { Part::Memory });
-    }
-
-    fn add(&mut self, offset: usize, part: Part) {
-        if let Some(one) = self.eightbytes.get_mut(offset / 8) {
-            *one = one.merge(part);
+        let part = if is_aligned { part } else { Part::Memory };
+        match offset / 8 {
+            0 => [part, Part::Empty],
+            _ => [Part::Empty, part],
         }
     }
+}
+
+/// The classes of what lies side by side, or in the same place.
+fn merged(
+    mut all: impl Iterator<Item = Result<Eightbytes, &'static str>>,
+) -> Result<Eightbytes, &'static str> {
+    all.try_fold(Eightbytes::default(), |[first, second], other| {
+        let [other_first, other_second] = other?;
+        Ok([first.merge(other_first), second.merge(other_second)])
+    })
 }
