@@ -74,6 +74,21 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def run_on(threads: int, work: Callable[[], object]) -> None:
+    """Runs it on so many threads, of which this is one, and waits for all.
+
+    >>> run_on(2, partial(print, "here"))
+    here
+    here
+    """
+    others = [threading.Thread(target=work) for _ in range(threads - 1)]
+    for other in others:
+        other.start()
+    work()
+    for other in others:
+        other.join()
+
+
 class Files:
     """A file of numbers, and the places of new ones."""
 
@@ -187,12 +202,7 @@ class Scan:
                 self.total(x[start : start + step])
 
         begun = time.perf_counter()
-        others = [threading.Thread(target=work) for _ in range(threads - 1)]
-        for other in others:
-            other.start()
-        work()
-        for other in others:
-            other.join()
+        run_on(threads, work)
         took = time.perf_counter() - begun
         if behind:
             os.close(descriptor)
@@ -345,12 +355,7 @@ class New:
                     if durable:
                         SYNC_FILE_RANGE(descriptor, 8 * start, x.nbytes, 2)
 
-            others = [threading.Thread(target=part) for _ in range(threads - 1)]
-            for other in others:
-                other.start()
-            part()
-            for other in others:
-                other.join()
+            run_on(threads, part)
             if durable:
                 os.fdatasync(descriptor)
             os.close(descriptor)
