@@ -444,6 +444,11 @@ class TestEnds:
             assert path.read_bytes() == before
             assert not path.with_name("z.npy").exists()
             assert np.load(path.with_name("x.npy")).tolist() == [0.001] * 1000
+        try:
+            os.close(os.open(path.parent, os.O_TMPFILE | os.O_RDWR))
+        except OSError:
+            pytest.skip("the file system knows no files without names, so that a hidden one stays")
+        assert sorted(os.listdir(path.parent)) == ["x.npy", "y.npy"]
 
     @contextlib.contextmanager
     def small_disk(self, tmp_path: Path) -> Iterator[Path]:

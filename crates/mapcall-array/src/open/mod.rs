@@ -2,6 +2,7 @@
 
 mod npy;
 mod raw;
+mod unnamed;
 
 use crate::dtype::DType;
 use crate::layout::Order;

@@ -2,14 +2,13 @@
 
 #![allow(unsafe_code)]
 
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, Permissions};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
-
 use super::MapOptions;
+use super::unnamed::Unnamed;
 use crate::array::Array;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -120,11 +119,12 @@ pub unsafe fn create(
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Its disk space is allocated first, where the file system can. Dropped before, it leaves
-/// nothing; a file that had the name stays untouched until another one takes it.
+/// Its disk space is allocated first, where the file system can. Dropped before, it leaves nothing,
+/// and on Linux neither does a process that is killed; a file that had the name stays untouched until
+/// another one takes it.
 #[derive(Debug)]
 pub struct NewFile {
-    file: NamedTempFile,
+    file: Unnamed,
     target: PathBuf,
     path: PathBuf,
     header: Header,
@@ -158,26 +158,14 @@ impl NewFile {
         }
         // It stays there if the process goes to another folder meanwhile.
         let target = std::path::absolute(target).map_err(io("create"))?;
-        let parent = target.parent();
-        let mut file = tempfile::Builder::new()
-            .prefix(".mapcall-")
-            .suffix(".partial")
-            // With the permissions of any new file: a temporary one's own are for its owner alone.
-            .make_in(parent.unwrap_or(Path::new(".")), |path| {
-                OpenOptions::new()
-                    .read(true)
-                    .write(true)
-                    .create_new(true)
-                    .open(path)
-            })
-            .map_err(io("create"))?;
+        let folder = target.parent().unwrap_or(Path::new("."));
+        let file = Unnamed::create(folder).map_err(io("create"))?;
         if let Some(permissions) = permissions {
-            file.as_file()
-                .set_permissions(permissions)
-                .map_err(io("create"))?;
+            let set = file.file().set_permissions(permissions);
+            set.map_err(io("create"))?;
         }
-        file.write_all(&bytes).map_err(io("write"))?;
-        sys::allocate(file.as_file(), header.end()).map_err(io("allocate"))?;
+        file.file().write_all(&bytes).map_err(io("write"))?;
+        sys::allocate(file.file(), header.end()).map_err(io("allocate"))?;
         Ok(Self {
             file,
             target,
@@ -210,7 +198,7 @@ impl NewFile {
             return Err(io(io::ErrorKind::InvalidInput.into()));
         }
         let offset = self.header.data_offset() + offset as u64;
-        sys::write_at(self.file.as_file(), bytes, offset).map_err(io)
+        sys::write_at(self.file.file(), bytes, offset).map_err(io)
     }
 
     /// Asks the system to write a range of the data to the disk, and doesn't wait for it.
@@ -220,7 +208,7 @@ impl NewFile {
     /// [`Error::Io`] when the system refuses.
     pub fn write_back(&self, range: Range<usize>) -> Result<()> {
         let start = self.header.data_offset() + range.start as u64;
-        sys::write_back(self.file.as_file(), start, range.len() as u64)
+        sys::write_back(self.file.file(), start, range.len() as u64)
             .map_err(|source| io_error("write back", Some(&self.path), source))
     }
 
@@ -232,7 +220,7 @@ impl NewFile {
     /// [`Error::Io`] when the system refuses.
     pub fn wait_for(&self, range: Range<usize>) -> Result<()> {
         let start = self.header.data_offset() + range.start as u64;
-        sys::wait_for(self.file.as_file(), start, range.len() as u64)
+        sys::wait_for(self.file.file(), start, range.len() as u64)
             .map_err(|source| io_error("write back", Some(&self.path), source))
     }
 
@@ -240,7 +228,7 @@ impl NewFile {
     /// makes room for other files.
     pub fn forget(&self, range: Range<usize>) {
         let start = self.header.data_offset() + range.start as u64;
-        sys::forget(self.file.as_file(), start, range.len() as u64);
+        sys::forget(self.file.file(), start, range.len() as u64);
     }
 
     /// Waits until the data is on the disk.
@@ -249,7 +237,7 @@ impl NewFile {
     ///
     /// [`Error::Io`] when the system refuses.
     pub fn sync(&self) -> Result<()> {
-        let synced = self.file.as_file().sync_data();
+        let synced = self.file.file().sync_data();
         synced.map_err(|source| io_error("sync", Some(&self.path), source))
     }
 
@@ -263,7 +251,7 @@ impl NewFile {
     ///
     /// [`Error::Io`] when the system refuses.
     pub unsafe fn map(&self) -> Result<Array> {
-        let source = Source::new(self.file.as_file(), Some(&self.path))?;
+        let source = Source::new(self.file.file(), Some(&self.path))?;
         // SAFETY: the caller's promise.
         unsafe {
             map_placed(
@@ -284,10 +272,8 @@ impl NewFile {
         let Self {
             file, target, path, ..
         } = self;
-        match file.persist(target) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(io_error("create", Some(&path), error.error)),
-        }
+        let named = file.persist(&target);
+        named.map_err(|source| io_error("create", Some(&path), source))
     }
 
     /// Gives the file its name, and waits until data and name are on the disk.

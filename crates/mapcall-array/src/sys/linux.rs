@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use memmap2::{MmapRaw, UncheckedAdvice};
 use rustix::fs::{Access, AtFlags, CWD, FallocateFlags, OFlags};
@@ -40,6 +40,27 @@ pub(crate) type Identity = (u64, u64);
 
 pub(crate) fn identity(metadata: &Metadata) -> Identity {
     (metadata.dev(), metadata.ino())
+}
+
+/// Makes a file that has no name, and that [`name`] can give one in its folder.
+pub(crate) fn create_nameless(folder: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    let flags = OFlags::TMPFILE.bits().cast_signed();
+    let file = options.custom_flags(flags).open(folder)?;
+    // Without this, it could have no name ever.
+    fs::symlink_metadata(descriptor(&file))?;
+    Ok(file)
+}
+
+/// Gives a file that has no name one that no file has.
+pub(crate) fn name(file: &File, path: &Path) -> io::Result<()> {
+    let flags = AtFlags::SYMLINK_FOLLOW;
+    Ok(rustix::fs::linkat(CWD, descriptor(file), CWD, path, flags)?)
+}
+
+fn descriptor(file: &File) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
 /// Gives a new file its size and, where the file system can, the disk space for it.

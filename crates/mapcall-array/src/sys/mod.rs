@@ -5,6 +5,7 @@
 mod os;
 
 pub(crate) use os::{
-    Identity, advise, allocate, available_memory, forget, has_private_pages, identity, kind, open,
-    page_size, prefetch, residency, sync_folder, tells_residency, wait_for, write_at, write_back,
+    Identity, advise, allocate, available_memory, create_nameless, forget, has_private_pages,
+    identity, kind, name, open, page_size, prefetch, residency, sync_folder, tells_residency,
+    wait_for, write_at, write_back,
 };

@@ -30,6 +30,15 @@ pub(crate) type Identity = ();
 
 pub(crate) fn identity(_: &Metadata) -> Identity {}
 
+/// Every file has a name.
+pub(crate) fn create_nameless(_: &Path) -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn name(_: &File, _: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 pub(crate) fn allocate(file: &File, len: u64) -> io::Result<()> {
     file.set_len(len)
 }
