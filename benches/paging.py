@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 import mapcall
+from stream import write_back
 
 MIB = 1 << 20
 SOURCE = """
@@ -317,9 +318,11 @@ class New:
 
         return self.fresh(work)
 
-    def through_map(self, threads: int, durable: bool) -> float:
+    def through_map(self, threads: int, durable: bool, advice: str | None = None) -> float:
         def work() -> None:
             y = mapcall.create(self.files.output, self.rows.shape, "f8")
+            if advice:
+                y.advise(advice)
             self.scale(self.rows, y, threads=threads)
             if durable:
                 y.flush()
@@ -353,7 +356,7 @@ class New:
                     self.scale(x, room[: x.size])
                     os.pwrite(descriptor, room[: x.size].data, 8 * start)
                     if durable:
-                        SYNC_FILE_RANGE(descriptor, 8 * start, x.nbytes, 2)
+                        write_back(descriptor, 8 * start, x.nbytes)
 
             run_on(threads, part)
             if durable:
@@ -369,11 +372,6 @@ class New:
         return took
 
 
-SYNC_FILE_RANGE = mapcall.load(None).function(
-    "int sync_file_range(int fd, int64_t offset, int64_t nbytes, unsigned int flags)", check="zero"
-)
-
-
 def new(files: Files, scale: mapcall.Function, rounds: int) -> None:
     files.read()
     make = New(files, scale)
@@ -385,6 +383,8 @@ def new(files: Files, scale: mapcall.Function, rounds: int) -> None:
         for threads in (1, 2):
             several = f"{threads} thread{'s'[: threads - 1]}"
             ways[f"a map after fallocate, {several}"] = partial(make.through_map, threads, durable)
+            name = f"the same in huge pages, {several}"
+            ways[name] = partial(make.through_map, threads, durable, "hugepage")
             for kib in (512, 1024, 2048, 4096):
                 name = f"buffers of {kib} KiB and pwrite, {several}"
                 ways[name] = partial(make.written, kib << 10, threads, durable)

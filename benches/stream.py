@@ -67,7 +67,9 @@ def file_row(
     """A new file with `2 * x`, where `x` is a file's: allocated, written, closed.
 
     The rival maps a new file by `mode="w+"`, and calls the same C function once, or NumPy's ufunc;
-    to be durable it flushes its map. What the last run left is removed before the clock starts.
+    to be durable it flushes its map. `pwrite` calls nothing and writes one buffer over and over:
+    the system's share, which no batch can be rid of. What the last run left is removed before the
+    clock starts.
     """
     source, new = numbers(directory, size), directory / "new.npy"
     shape = (size // 8 // ROW, ROW)
@@ -91,6 +93,19 @@ def file_row(
         if is_durable:
             y.flush()
 
+    buffer = memoryview(bytearray(2 * MIB))
+
+    def pwrite() -> None:
+        with new.open("wb", buffering=0) as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+            for start in range(0, size, buffer.nbytes):
+                written = buffer[: size - start]
+                os.pwrite(file.fileno(), written, start)
+                if is_durable:
+                    write_back(file.fileno(), start, written.nbytes)
+            if is_durable:
+                os.fdatasync(file.fileno())
+
     def remove() -> None:
         new.unlink(missing_ok=True)
 
@@ -105,10 +120,27 @@ def file_row(
             numpy.testing.assert_array_equal(written[place], 2 * rivals_own[place])
         del written
     remove()
-    budget = None if rival == "numpy.multiply" else 1 / 1.8 if is_durable else 0.50
+    is_budgeted = rival == "memmap w+"
+    budget = (1 / 1.8 if is_durable else 0.50) if is_budgeted else None
     name = f"{'durable' if is_durable else 'new'} {binary(size)}, {counted(threads)}: {rival}"
-    works = (Work("f()", {"f": f, "remove": remove}, "remove()") for f in (ours, memmap))
+    other = pwrite if rival == "pwrite" else memmap
+    works = (Work("f()", {"f": f, "remove": remove}, "remove()") for f in (ours, other))
     return Row(name, *works, budget)
+
+
+def write_back(descriptor: int, start: int, nbytes: int) -> None:
+    """Asks the system to write a part of a file to the disk, and doesn't wait for it.
+
+    >>> with tempfile.TemporaryFile() as file:
+    ...     write_back(file.fileno(), 0, 1)
+    """
+    SYNC_FILE_RANGE(descriptor, start, nbytes, SYNC_FILE_RANGE_WRITE)
+
+
+SYNC_FILE_RANGE = mapcall.load(None).function(
+    "int sync_file_range(int fd, int64_t offset, int64_t nbytes, unsigned int flags)", check="zero"
+)
+SYNC_FILE_RANGE_WRITE = 2
 
 
 def numbers(directory: Path, size: int) -> Path:
@@ -216,8 +248,10 @@ def rows(directory: Path, libraries: Path, fraction: float = 1.0) -> Iterator[Ro
             [
                 partial(file, "memmap w+", threads=1, is_durable=False),
                 partial(file, "numpy.multiply", threads=1, is_durable=False),
+                partial(file, "pwrite", threads=1, is_durable=False),
                 partial(file, "memmap w+", threads=2, is_durable=False),
                 partial(file, "memmap w+", threads=1, is_durable=True),
+                partial(file, "pwrite", threads=1, is_durable=True),
                 partial(file, "memmap w+", threads=2, is_durable=True),
             ],
         ),
