@@ -119,9 +119,9 @@ pub unsafe fn create(
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Its disk space is allocated first, where the file system can. Dropped before, it leaves nothing,
-/// and on Linux neither does a process that is killed; a file that had the name stays untouched until
-/// another one takes it.
+/// Its disk space is allocated first, where the file system can. Dropped before, it leaves nothing;
+/// neither does a process that is killed, where the file system knows files without names. A file that
+/// had the name stays untouched until another one takes it.
 #[derive(Debug)]
 pub struct NewFile {
     file: Unnamed,
@@ -158,8 +158,7 @@ impl NewFile {
         }
         // It stays there if the process goes to another folder meanwhile.
         let target = std::path::absolute(target).map_err(io("create"))?;
-        let folder = target.parent().unwrap_or(Path::new("."));
-        let file = Unnamed::create(folder).map_err(io("create"))?;
+        let file = Unnamed::create(&target).map_err(io("create"))?;
         if let Some(permissions) = permissions {
             let set = file.file().set_permissions(permissions);
             set.map_err(io("create"))?;

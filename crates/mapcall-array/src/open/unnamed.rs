@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tempfile::{Builder, NamedTempFile};
 
@@ -14,50 +14,50 @@ use crate::sys;
 #[derive(Debug)]
 pub(super) enum Unnamed {
     /// Without any name: it is gone with the process, too, even one that is killed.
-    Nameless { file: File, folder: PathBuf },
+    Nameless(File),
     /// Under a hidden name, where the system or the file system knows only files with names.
     Hidden(NamedTempFile),
 }
 
 impl Unnamed {
-    pub(super) fn create(folder: &Path) -> io::Result<Self> {
-        match sys::create_nameless(folder) {
-            Ok(file) => Ok(Self::Nameless {
-                file,
-                folder: folder.to_path_buf(),
-            }),
-            // Whatever else is wrong with the folder, the other way says so.
-            Err(_) => Self::create_hidden(folder),
-        }
+    pub(super) fn create(target: &Path) -> io::Result<Self> {
+        // Whatever else is wrong with the folder, the other way says so.
+        sys::create_nameless(folder(target))
+            .map(Self::Nameless)
+            .or_else(|_| Self::create_hidden(target))
     }
 
-    fn create_hidden(folder: &Path) -> io::Result<Self> {
+    fn create_hidden(target: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true);
         // Those of a temporary file would be for its owner alone.
-        let hidden = hidden().make_in(folder, |path| options.open(path))?;
+        let hidden = hidden().make_in(folder(target), |path| options.open(path))?;
         Ok(Self::Hidden(hidden))
     }
 
     pub(super) fn file(&self) -> &File {
         match self {
-            Self::Nameless { file, .. } => file,
+            Self::Nameless(file) => file,
             Self::Hidden(file) => file.as_file(),
         }
     }
 
-    /// Gives it a name in its folder, which another file may have until then.
+    /// Gives it the name that it was made for, which another file may have until then.
     pub(super) fn persist(self, target: &Path) -> io::Result<()> {
         match self {
             // No link takes the name of another file, but a file that has a name can.
-            Self::Nameless { file, folder } => hidden()
-                .make_in(folder, |path| sys::name(&file, path))?
+            Self::Nameless(file) => hidden()
+                .make_in(folder(target), |path| sys::name(&file, path))?
                 .persist(target)
                 .map(drop)?,
             Self::Hidden(file) => file.persist(target).map(drop)?,
         }
         Ok(())
     }
+}
+
+fn folder(target: &Path) -> &Path {
+    target.parent().unwrap_or(Path::new("."))
 }
 
 fn hidden() -> Builder<'static, 'static> {
@@ -88,10 +88,10 @@ mod tests {
             let target = folder.path().join("a");
             for text in ["first", "second"] {
                 let before = names(folder.path());
-                drop(create(folder.path()).unwrap());
+                drop(create(&target).unwrap());
                 assert_eq!(names(folder.path()), before, "dropped, it is gone");
 
-                let file = create(folder.path()).unwrap();
+                let file = create(&target).unwrap();
                 let hidden = matches!(file, Unnamed::Hidden(_));
                 assert_eq!(names(folder.path()), before + usize::from(hidden));
                 file.file().write_all(text.as_bytes()).unwrap();
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn a_folder_that_is_not_there() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Unnamed::create(&folder.path().join("none")).unwrap_err();
+        let error = Unnamed::create(&folder.path().join("none/a")).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 
@@ -123,7 +123,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let target = folder.path().join("a");
             fs::create_dir(&target).unwrap();
-            create(folder.path()).unwrap().persist(&target).unwrap_err();
+            create(&target).unwrap().persist(&target).unwrap_err();
             assert_eq!(names(folder.path()), 1, "nothing but the folder");
         }
     }
