@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 import mapcall
-from stream import write_back
+from stream import HEADER, write_back
 
 MIB = 1 << 20
 SOURCE = """
@@ -340,7 +340,7 @@ class New:
 
         def work() -> None:
             descriptor = os.open(self.files.output, os.O_RDWR | os.O_CREAT)
-            os.posix_fallocate(descriptor, 0, self.x.nbytes)
+            os.posix_fallocate(descriptor, 0, HEADER + self.x.nbytes)
             step = buffer // 8
             starts = iter(range(0, self.x.size, step))
             lock = threading.Lock()
@@ -354,9 +354,10 @@ class New:
                         return
                     x = self.x[start : start + step]
                     self.scale(x, room[: x.size])
-                    os.pwrite(descriptor, room[: x.size].data, 8 * start)
+                    place = HEADER + 8 * start
+                    os.pwrite(descriptor, room[: x.size].data, place)
                     if durable:
-                        write_back(descriptor, 8 * start, x.nbytes)
+                        write_back(descriptor, place, x.nbytes)
 
             run_on(threads, part)
             if durable:
