@@ -4,8 +4,10 @@ import ctypes
 import gc
 import mmap
 import os
+import sys
 import tempfile
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -173,6 +175,125 @@ def test_a_cycle_is_collected(path: Path, through: str) -> None:
     gc.collect()
     assert reference() is None
     assert mapped(path) == 0
+
+
+class Canary:
+    """An object that can be called, named as a file and referred to weakly."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.made: list[object] = []
+
+    def __call__(self, *arguments: object) -> int:
+        return len(self.made) - len(self.made)
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def resolve(self) -> "Canary":
+        return self
+
+
+def function(check: Canary) -> mapcall.Function:
+    return mapcall.load(None).function("int abs(int a)", check=check)
+
+
+def callback(called: Canary) -> mapcall.Callback:
+    prototype = "void qsort(void *, size_t, size_t, int (*compare)(const void *, const void *))"
+    return mapcall.load(None).function(prototype).callback("compare", called)
+
+
+def destroying(check: Canary) -> mapcall.Function:
+    library = mapcall.load(None)
+    free = library.function("void free(void *p)", check=check)
+    return library.function("void *malloc(size_t n)", destructor=free)
+
+
+class Attribute(mapcall.memmap):
+    pass
+
+
+def attribute(canary: Canary) -> np.ndarray:
+    made = mapcall.memmap(canary.path, "i4", "r").view(Attribute)
+    made.canary = canary
+    return made
+
+
+# What keeps a canary alive, made from it.
+KEEPERS: dict[str, Callable[[Canary], list[object]]] = {
+    "a function": lambda canary: [function(canary)],
+    "an unchecked one": lambda canary: [function(canary).unchecked],
+    "both": lambda canary: [f := function(canary), f.unchecked],
+    "unchecked ones": lambda canary: [(f := function(canary)).unchecked, f.unchecked, f.unchecked],
+    "a destructor": lambda canary: [f := destroying(canary), f.unchecked],
+    "a callback": lambda canary: [callback(canary)],
+    "a map": lambda canary: [mapcall.memmap(canary, "i4", "r")],
+    "a map without its array": lambda canary: [mapcall.memmap(canary, "i4", "r")._mmap],
+    "an array": lambda canary: [attribute(canary)],
+    "a pointer": lambda canary: [attribute(canary).ctypes],
+    "a view": lambda canary: [attribute(canary)[3:]],
+}
+
+
+def ours() -> list[object]:
+    """Every object of our types that the collector knows."""
+    return [each for each in gc.get_objects() if "mapcall" in type(each).__module__]
+
+
+def check_reports() -> None:
+    """No object may be reported more often than it has references: what the collector relies on."""
+    reported = Counter(id(kept) for each in ours() for kept in gc.get_referents(each))
+    for each in ours():
+        for kept in gc.get_referents(each):
+            assert reported[id(kept)] <= sys.getrefcount(kept), (each, kept)
+
+
+@pytest.mark.parametrize("keeper", KEEPERS)
+def test_what_is_alive_stays(path: Path, keeper: str) -> None:
+    canary = Canary(path)
+    kept = KEEPERS[keeper](canary)
+    check_reports()
+    # The collector takes the cycle, but not the canary, to which this function refers.
+    cycle: list[object] = [kept]
+    cycle.append(cycle)
+    canary.made.append(1)
+    del kept, cycle
+    gc.collect()
+    assert canary() == 0
+    assert canary.made == [1]
+    assert sys.getrefcount(canary) == 2
+
+
+@pytest.mark.parametrize("keeper", KEEPERS)
+def test_every_cycle_is_collected(path: Path, keeper: str) -> None:
+    canary = Canary(path)
+    canary.made = KEEPERS[keeper](canary)
+    reference = weakref.ref(canary)
+    gc.collect()
+    assert reference() is canary
+    del canary
+    gc.collect()
+    assert reference() is None
+    assert mapped(path) == 0
+
+
+def test_live_functions_under_the_collector(path: Path) -> None:
+    threshold = gc.get_threshold()
+    try:
+        gc.set_threshold(1)
+        for _ in range(20):
+            canary = Canary(path)
+            f = function(canary)
+            canary.made = [f.unchecked, f, callback(canary), f.unchecked]
+            canary.made.append(canary.made)
+            assert f.unchecked(-3) == f(-3) == 3
+            assert f.unchecked.library is f.library
+            del f
+            assert canary.made[0](-3) == 3  # type: ignore[operator]
+            check_reports()
+    finally:
+        gc.set_threshold(*threshold)
+        gc.collect()
 
 
 def test_many_maps(path: Path) -> None:

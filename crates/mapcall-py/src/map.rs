@@ -10,6 +10,7 @@ use mapcall_array::{Buffer, Error, Layout};
 use numpy::PyUntypedArray;
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use crate::errors::to_py;
@@ -76,6 +77,10 @@ const PREFETCH_STEP: usize = 64 << 20;
 
 #[pymethods]
 impl Map {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.filename)
+    }
+
     /// The file: a str, a Path when it was opened by one, None when it has no name.
     ///
     /// >>> import mapcall, pathlib

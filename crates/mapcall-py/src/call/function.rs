@@ -3,7 +3,6 @@
 #![allow(unsafe_code)]
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
 
 use mapcall::Success;
 use mapcall::contract::{ArrayRule, Contract, Problem, Quick, Role, Rule};
@@ -105,11 +104,13 @@ pub(crate) struct Function {
     pub(super) ndarray: Py<PyType>,
     /// The contract for the usual call, if it is simple enough.
     pub(super) quick: Option<Quick<Py<PyArrayDescr>>>,
-    binding: Arc<Binding>,
+    binding: Py<Binding>,
 }
 
-/// What a bound function has beyond the core's.
-pub(super) struct Binding {
+/// What a bound function has beyond the core's, shared with its `unchecked` one: an object of its own,
+/// so that the garbage collector counts the references that it has once.
+#[pyclass(frozen, module = "mapcall._mapcall")]
+pub(crate) struct Binding {
     pub(super) library: Py<Library>,
     pub(super) origin: Origin,
     pub(super) options: Options,
@@ -272,25 +273,25 @@ impl Function {
             Ok((name, expected.transpose()?))
         };
         let parameters = rules.map(parameter).collect::<PyResult<_>>()?;
-        let binding = Arc::new(Binding {
+        let binding = Binding {
             library: library.clone().unbind(),
             origin,
             options,
             returns,
             parameters,
             items: PyOnceLock::new(),
-        });
-        Self::object(py, inner, false, binding)
+        };
+        Self::object(py, inner, false, Py::new(py, binding)?)
     }
 
     fn object(
         py: Python<'_>,
         inner: mapcall::Function,
         is_unchecked: bool,
-        binding: Arc<Binding>,
+        binding: Py<Binding>,
     ) -> PyResult<Bound<'_, Self>> {
         let quick = Quick::new(inner.contract(), |position| {
-            let (_, expected) = binding.parameters.get(position)?;
+            let (_, expected) = binding.get().parameters.get(position)?;
             Some(expected.as_ref()?.dtype.clone_ref(py))
         });
         let function = Bound::new(
@@ -310,12 +311,12 @@ impl Function {
 
     #[inline]
     pub(super) fn expected(&self, position: usize) -> Option<&Expected> {
-        self.binding.parameters.get(position)?.1.as_ref()
+        self.binding().parameters.get(position)?.1.as_ref()
     }
 
     /// What a role of a batch takes an array of.
     pub(super) fn item(&self, py: Python<'_>, role: Role) -> PyResult<Option<&Expected>> {
-        let items = &self.binding.items;
+        let items = &self.binding().items;
         let items = items.get_or_try_init(py, || Items::new(py, self.inner.contract()))?;
         Ok(match role {
             Role::Parameter(position) => items.scalars.get(position).and_then(Option::as_ref),
@@ -327,17 +328,17 @@ impl Function {
     /// By position: the parameter's name, and the dtype of an array.
     #[inline]
     pub(super) fn parameters(&self) -> &[(Py<PyString>, Option<Expected>)] {
-        &self.binding.parameters
+        &self.binding().parameters
     }
 
     #[inline]
     pub(super) fn gil(&self) -> Gil {
-        self.binding.options.gil
+        self.binding().options.gil
     }
 
     #[inline]
     pub(super) fn binding(&self) -> &Binding {
-        &self.binding
+        self.binding.get()
     }
 
     /// Puts the arguments where they stand in the prototype, where null is for what isn't given; how
@@ -370,7 +371,7 @@ impl Function {
             return Ok(None);
         };
         for (name, argument) in keywords.iter_borrowed().zip(by_name) {
-            let mut names = self.binding.parameters.iter().map(|(name, _)| name);
+            let mut names = self.parameters().iter().map(|(name, _)| name);
             // Keywords in a program's text are interned, as the names are.
             let position = names.position(|known| known.is(&*name)).or_else(|| {
                 let name = name.cast::<PyString>().ok()?;
@@ -399,15 +400,19 @@ impl Function {
 }
 
 #[pymethods]
+impl Binding {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.options.check)?;
+        visit.call(&self.options.destructor)?;
+        visit.call(&self.library)
+    }
+}
+
+#[pymethods]
 impl Function {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        if let Some(check) = &self.binding.options.check {
-            visit.call(check)?;
-        }
-        if let Some(destructor) = &self.binding.options.destructor {
-            visit.call(destructor)?;
-        }
-        visit.call(&self.binding.library)
+        visit.call(&self.ndarray)?;
+        visit.call(&self.binding)
     }
 
     /// Calls the function.
@@ -465,7 +470,7 @@ impl Function {
             .prototype()
             .parameters
             .iter()
-            .zip(&self.binding.parameters);
+            .zip(self.parameters());
         let parameters = parameters.map(|(parameter, (_, expected))| {
             let dtype = expected
                 .as_ref()
@@ -493,7 +498,7 @@ impl Function {
     /// True
     #[getter]
     fn library(&self, py: Python<'_>) -> Py<Library> {
-        self.binding.library.clone_ref(py)
+        self.binding().library.clone_ref(py)
     }
 
     /// What carries out the call: 'cranelift' for compiled code, or 'libffi'.
@@ -522,7 +527,7 @@ impl Function {
     /// alignment, order and writeability are checked all the same.
     #[getter]
     fn unchecked<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Self>> {
-        Self::object(py, self.inner.clone(), true, Arc::clone(&self.binding))
+        Self::object(py, self.inner.clone(), true, self.binding.clone_ref(py))
     }
 
     /// A callable as a C function pointer for one of the parameters, to be kept as long as C may
@@ -585,7 +590,7 @@ impl Function {
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let options = &self.binding.options;
+        let options = &self.binding().options;
         let keywords = PyDict::new(py);
         keywords.set_item("check", options.check.as_ref())?;
         keywords.set_item(
@@ -599,14 +604,14 @@ impl Function {
         keywords.set_item("text", options.text.name())?;
         keywords.set_item("destructor", options.destructor.as_ref())?;
         keywords.set_item("engine", options.engine.map(|_| self.engine()))?;
-        let text = match &self.binding.origin {
+        let text = match &self.binding().origin {
             Origin::Text(text) => Some(text.as_str()),
             Origin::Header => None,
         };
         let rebind = py
             .import(intern!(py, "mapcall._mapcall"))?
             .getattr("rebind")?;
-        let library = &self.binding.library;
+        let library = &self.binding().library;
         let arguments = (
             library,
             self.inner.name(),

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use mapcall::ctype::CType;
 use numpy::PyArrayDescr;
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use super::result::{self, Text};
@@ -272,6 +273,10 @@ impl Drop for View {
 
 #[pymethods]
 impl View {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.handle)
+    }
+
     /// The handle whose memory the array lies on.
     #[getter]
     fn handle(&self, py: Python<'_>) -> Py<Handle> {
