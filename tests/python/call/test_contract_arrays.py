@@ -67,6 +67,140 @@ def test_arrays_and_subclasses(c: Counted, tmp_path: Path) -> None:
     assert total(x[::6]) == 0
 
 
+class Masked(np.ndarray):
+    """An array with a mask as astropy has it."""
+
+    mask: Any = False
+
+    @property
+    def unmasked(self) -> np.ndarray:
+        return self.view(np.ndarray)
+
+    def filled(self, value: float) -> np.ndarray:
+        return np.where(self.mask, value, self.unmasked)
+
+
+def masked_like_astropy(x: np.ndarray, mask: list[bool]) -> Masked:
+    made = x.view(Masked)
+    made.mask = np.array(mask)
+    return made
+
+
+MASK = [False, True, False]
+
+
+def masked() -> list[Any]:
+    x = np.arange(1.0, 4.0)
+    return [
+        np.ma.array(x, mask=MASK),
+        np.ma.array(x, mask=MASK, hard_mask=True),
+        np.ma.array(x.view(np.recarray), mask=MASK),
+        np.ma.masked_equal(x, 2),
+        np.ma.array(np.stack([x, x]), mask=[MASK, MASK])[0],
+        type("Derived", (np.ma.MaskedArray,), {})(x, mask=MASK),
+        masked_like_astropy(x, MASK),
+    ]
+
+
+@pytest.mark.parametrize("index", range(len(masked())))
+def test_masked_arrays(c: Counted, index: int, tmp_path: Path) -> None:
+    given = masked()[index]
+    name = type(given).__name__
+    article = "an" if name[0] in "aei" else "a"
+    total = c.function(SUM)
+    for call in (total, lambda x: total(x=x), c.function(SUM, engine="libffi")):
+        error = c.refuses(
+            f"sum: x: expected float64[n] without masked elements, got {article} {name} with masked"
+            " elements; pass x.filled(value), or x.data to have the masked elements count",
+            call,
+            given,
+        )
+    assert total(remedied(error, given, value=10.0)) == 14
+    assert total(given.data) == 6
+    error = c.refuses(
+        f"scale: x: expected float64[n] without masked elements, got {article} {name} with masked"
+        " elements; pass x.data, where the masked elements are written too",
+        c.function(SCALE),
+        2,
+        given,
+    )
+    c.function(SCALE)(2, given.data)
+    assert np.asarray(given).tolist() == [2, 4, 6]
+
+
+def test_masked_arrays_everywhere(c: Counted) -> None:
+    x, mask = np.ma.array([1.0, 2.0, 3.0], mask=MASK), np.ma.array([True, True, False], mask=MASK)
+    norm = c.function("double norm(const double x[3])")
+    sqrt = mapcall.load("m").function("double sqrt(double x)")
+    free = mapcall.load(None).function("void *memchr(const void *s, int c, size_t n)")
+    strided = np.ma.array(np.ones((4, 3)), mask=[MASK] * 4)
+    plain = np.ones(3)
+    out = np.ma.array(np.zeros(3), mask=MASK)
+    calls: list[tuple[str, Any]] = [
+        ("x", lambda: norm(x)),
+        ("x", lambda: norm(strided)),
+        ("x", lambda: sqrt(x)),
+        ("x", lambda: sqrt(np.ma.masked)),
+        ("x", lambda: sqrt(np.ma.array(4.0, mask=True))),
+        ("out", lambda: sqrt(plain, out=out)),
+        ("where", lambda: sqrt(plain, where=mask)),
+        ("where", lambda: sqrt(plain, where=np.ma.masked)),
+        ("s", lambda: free(x, 0, 3)),
+        ("n", lambda: c.function(SUM)(plain, n=np.ma.array(3, mask=True))),
+    ]
+    for parameter, call in calls:
+        before = c.called
+        with pytest.raises(mapcall.ArgumentError, match="masked elements") as caught:
+            call()
+        assert (caught.value.parameter, c.called) == (parameter, before)
+    assert sqrt(plain, out=out.data).tolist() == [1, 1, 1]
+    assert sqrt(plain, where=mask.filled(False)).tolist() == [1, 0, 0]
+    assert sqrt(np.ma.masked.filled(4)) == 2
+
+
+def test_masked_structs(compile_c: Any) -> None:
+    source = "struct pair { int a, b; }; int add(struct pair p) { return p.a + p.b; }"
+    add = mapcall.load(compile_c(source)).function(
+        "struct pair { int a, b; }; int add(struct pair p)"
+    )
+    values = np.array([(1, 2), (3, 4)], add.library.struct("pair").dtype)
+    pairs = np.ma.array(values, mask=[(False, False), (False, True)])
+    assert add(pairs[0]) == 3
+    for given in (pairs, pairs[1]):
+        with pytest.raises(mapcall.ArgumentError, match="masked elements"):
+            add(given)
+    assert add(pairs.filled(0)).tolist() == [3, 3]
+    assert add(pairs.data).tolist() == [3, 7]
+
+
+def test_masked_arrays_without_masked_elements(c: Counted) -> None:
+    total = c.function(SUM)
+    given = np.ma.array([1.0, 2.0, 3.0], mask=False)
+    assert total(given) == total(np.ma.array([1.0, 2.0, 3.0])) == 6
+
+    matrix = np.ma.array([[1.0, 2.0, 3.0]], mask=False)
+
+    class Late:
+        def __index__(self) -> int:
+            matrix[0, 1] = np.ma.masked
+            return 0
+
+    at = c.function(AT)
+    assert at(matrix, 0, 1) == 2
+    with pytest.raises(mapcall.ArgumentError, match="masked elements"):
+        at(matrix, Late(), 1)
+
+
+def test_a_mask_in_the_array_interface(c: Counted) -> None:
+    x = np.arange(1.0, 4.0)
+    interface = x.__array_interface__
+    kept = type("Kept", (), {"__array_interface__": {**interface, "mask": None}, "x": x})
+    assert c.function(SUM)(kept()) == 6
+    kept.__array_interface__ = {**interface, "mask": np.array(MASK)}
+    with pytest.raises(mapcall.ArgumentError, match=r"a Kept that .*it has a mask"):
+        c.function(SUM)(kept())
+
+
 class Interface:
     """An array of somebody else's, by NumPy's protocol."""
 

@@ -225,6 +225,49 @@ def test_numbers_that_a_float_has_not(c: Counted, ctype: str, wrong: object, fou
     )
 
 
+@pytest.mark.parametrize("ctype", ["float", "double", "float _Complex", "double _Complex", "int"])
+def test_a_long_double_that_would_become_infinite(c: Counted, ctype: str) -> None:
+    function = same(c, ctype)
+    huge = np.longdouble("1e4000")
+    wrong = [huge, -huge, np.array(huge), np.nextafter(np.longdouble(1.8e308), huge)]
+    if "Complex" in ctype:
+        wrong += [np.clongdouble(huge), huge * np.clongdouble(1j), np.array(huge * 1j)]
+    for each in wrong:
+        error_of(c, function, each, str(each))
+    if ctype != "int":
+        assert function(np.longdouble("inf")) == math.inf
+        assert function(-np.array(np.longdouble("inf"))) == -math.inf
+        assert np.isnan(function(np.longdouble("nan")))
+    if "Complex" in ctype:
+        # One part is infinite, the other one is rounded.
+        infinite = np.clongdouble(complex(math.inf, 0.5)) + np.finfo("g").eps * 1j
+        assert infinite.imag != 0.5
+        assert function(infinite) == complex(math.inf, 0.5)
+
+
+def test_a_long_double_in_every_form(c: Counted, engine: str | None) -> None:
+    huge, third = np.longdouble("1e4000"), np.longdouble(1) / 3
+    for value in (huge, -huge, third, np.longdouble("inf")):
+        assert same(c, "long double", engine)(value) == value
+        assert same(c, "long double", engine)(np.array(value)) == value
+        assert same(c, "long double _Complex", engine)(value) == value
+        number = np.clongdouble(complex(0, 1)) * third + np.clongdouble(third)
+        assert same(c, "long double _Complex", engine)(np.array(number)) == number
+    error_of(c, same(c, "long double", engine), np.clongdouble(1), "1+0i")
+
+
+def test_a_long_double_that_a_callback_returns(c: Counted, compile_c: Any) -> None:
+    source = "double apply(double (*f)(double), double x) { return f(x); }"
+    apply = mapcall.load(compile_c(source)).function("double apply(double (*f)(double), double x)")
+    assert apply(lambda x: np.longdouble(x) / 3, 1.0) == 1 / 3
+    for wrong, found in (
+        (np.longdouble("1e4000"), r"1e\+4000; return a value that double has"),
+        (np.ma.masked, "MaskedConstant; return one"),
+    ):
+        with pytest.raises(mapcall.ArgumentError, match=f"expected double, got .*{found}"):
+            apply(lambda x, wrong=wrong: wrong, 1.0)
+
+
 @pytest.mark.parametrize(
     ("wrong", "found", "remedy"),
     [

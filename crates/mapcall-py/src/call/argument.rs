@@ -4,6 +4,7 @@
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
+use std::slice;
 
 use mapcall::array::DType;
 use mapcall::contract::{ArrayRule, Check, PointerRule, Problem, Remedy, Role, Rule};
@@ -18,6 +19,7 @@ use pyo3::types::{PyBytes, PyString, PyTuple};
 use super::callback::{self, Callback};
 use super::function::Function;
 use super::handle::Handle;
+use super::snapshot::{Snapshot, Snapshots};
 use super::{errors, foreign, ndarray, number};
 use crate::convert;
 
@@ -41,31 +43,30 @@ impl Expected {
         })
     }
 
-    /// Whether an array has such elements.
+    /// Whether an array's elements are such.
     #[inline]
-    pub(super) fn check(&self, array: &Bound<'_, PyUntypedArray>) -> Result<(), Problem> {
-        if ptr::eq(ndarray::descr(array).cast(), self.dtype.as_ptr()) {
+    pub(super) fn check(&self, dtype: &Bound<'_, PyArrayDescr>) -> Result<(), Problem> {
+        if dtype.is(&self.dtype) {
             return Ok(());
         }
-        self.check_unusual(array)
+        self.check_unusual(dtype)
     }
 
     #[cold]
-    fn check_unusual(&self, array: &Bound<'_, PyUntypedArray>) -> Result<(), Problem> {
-        let py = array.py();
-        let dtype = ndarray::dtype_of(array);
-        let is_known = self.other.get(py).is_some_and(|other| other.is(&dtype));
-        if is_known || ndarray::is_same(self.dtype.bind(py), &dtype) {
+    fn check_unusual(&self, dtype: &Bound<'_, PyArrayDescr>) -> Result<(), Problem> {
+        let py = dtype.py();
+        let is_known = self.other.get(py).is_some_and(|other| other.is(dtype));
+        if is_known || ndarray::is_same(self.dtype.bind(py), dtype) {
             return Ok(());
         }
-        match ndarray::core_dtype(array) {
+        match ndarray::core_dtype(dtype) {
             Ok(found) => mapcall::contract::check_dtype(&self.ctype, &self.core, &found)?,
             Err(found) => {
                 let expected = self.core.clone();
                 return Err(Problem::ForeignDType { expected, found });
             }
         }
-        let _ = self.other.set(py, dtype.unbind());
+        let _ = self.other.set(py, dtype.clone().unbind());
         Ok(())
     }
 }
@@ -109,6 +110,7 @@ pub(super) struct Reader<'a, 'c, 'py> {
     pub(super) function: &'a Function,
     pub(super) check: &'a mut Check<'c>,
     pub(super) kept: Kept,
+    pub(super) arrays: &'a mut Snapshots,
     pub(super) ndarray: *mut ffi::PyTypeObject,
 }
 
@@ -159,9 +161,7 @@ impl<'py> Reader<'_, '_, 'py> {
             let remedy = Remedy::MakeArray(rule.dtype.clone());
             self.unfit(position, object, remedy)
         })?;
-        self.ndarray(position, rule, expected, &array)?;
-        self.kept.object(array.into_any());
-        Ok(())
+        self.ndarray(position, rule, expected, &array)
     }
 
     #[inline]
@@ -172,14 +172,22 @@ impl<'py> Reader<'_, '_, 'py> {
         expected: Option<&Expected>,
         array: &Bound<'py, PyUntypedArray>,
     ) -> PyResult<()> {
-        self.dtype(position, expected, array)?;
-        let memory = ndarray::memory(array);
+        let array = self.snapshot(position, array)?;
+        self.dtype(position, expected, &array)?;
         let checked = if self.function.is_unchecked {
-            self.check.array_unchecked(position, rule, memory)
+            self.check.array_unchecked(position, rule, array.memory())
         } else {
-            self.check.array(position, rule, memory)
+            self.check.array(position, rule, array.memory())
         };
-        checked.map_err(|error| errors::argument(self.py, &error))
+        checked.map_err(|error| errors::argument(self.py, &error))?;
+        self.arrays.push(Role::Parameter(position), array);
+        Ok(())
+    }
+
+    #[inline]
+    fn snapshot(&self, position: usize, array: &Bound<'py, PyUntypedArray>) -> PyResult<Snapshot> {
+        let contract = self.function.inner.contract();
+        Snapshot::new(contract, Role::Parameter(position), array)
     }
 
     /// Whether an array's elements are what the parameter has; of a `void *` any are.
@@ -188,9 +196,9 @@ impl<'py> Reader<'_, '_, 'py> {
         &self,
         position: usize,
         expected: Option<&Expected>,
-        array: &Bound<'py, PyUntypedArray>,
+        array: &Snapshot,
     ) -> PyResult<()> {
-        match expected.map(|expected| expected.check(array)) {
+        match expected.map(|expected| expected.check(array.dtype(self.py))) {
             None | Some(Ok(())) => Ok(()),
             Some(Err(problem)) => Err(self.refuse(position, problem)),
         }
@@ -244,17 +252,19 @@ impl<'py> Reader<'_, '_, 'py> {
             return Ok(true);
         }
         self.values(position, &array)?;
-        self.kept.object(array.into_any());
         Ok(true)
     }
 
     /// A number or struct for each call of a batch.
     #[cold]
     fn values(&mut self, position: usize, array: &Bound<'py, PyUntypedArray>) -> PyResult<()> {
+        let array = self.snapshot(position, array)?;
         let expected = self.function.item(self.py, Role::Parameter(position))?;
-        self.dtype(position, expected, array)?;
-        let checked = self.check.values(position, ndarray::memory(array));
-        checked.map_err(|error| errors::argument(self.py, &error))
+        self.dtype(position, expected, &array)?;
+        let checked = self.check.values(position, array.memory());
+        checked.map_err(|error| errors::argument(self.py, &error))?;
+        self.arrays.push(Role::Parameter(position), array);
+        Ok(())
     }
 
     fn read_number(
@@ -264,14 +274,15 @@ impl<'py> Reader<'_, '_, 'py> {
         object: &Bound<'py, PyAny>,
         number: number::Number,
     ) -> PyResult<()> {
+        if kind.is_extended()
+            && !matches!(number, number::Number::None)
+            && let Some(words) = number::extended(object, kind)?
+        {
+            self.check.words(position, &words);
+            return Ok(());
+        }
         match number {
             number::Number::Scalar(value) => {
-                if kind.is_extended()
-                    && let Some(words) = number::extended(object, kind)?
-                {
-                    self.check.words(position, &words);
-                    return Ok(());
-                }
                 let checked = self.check.number(position, kind, value);
                 checked.map_err(|error| errors::argument(self.py, &error))
             }
@@ -382,12 +393,13 @@ impl<'py> Reader<'_, '_, 'py> {
                 let found = "an array".into();
                 return Err(self.refuse(position, Problem::Unbounded { found }));
             }
+            let array = self.snapshot(position, &array)?;
             if !rule.is_void {
                 self.dtype(position, self.function.expected(position), &array)?;
             }
-            let checked = self.check.pointer(position, rule, ndarray::memory(&array));
+            let checked = self.check.pointer(position, rule, array.memory());
             checked.map_err(|error| errors::argument(self.py, &error))?;
-            self.kept.object(array.into_any());
+            self.arrays.push(Role::Parameter(position), array);
             return Ok(());
         }
         if let Some(parameter) = object.getattr_opt(intern!(self.py, "_as_parameter_"))? {
@@ -461,13 +473,17 @@ impl<'py> Reader<'_, '_, 'py> {
                 return Err(self.unfit(position, object, remedy));
             }
         };
-        let memory = ndarray::memory(&array);
-        if !memory.shape.is_empty() {
+        if !ndarray::memory(&array).shape.is_empty() {
             return self.values(position, &array);
         }
+        let array = self.snapshot(position, &array)?;
         self.dtype(position, self.function.expected(position), &array)?;
-        // SAFETY: an array without axes has one item of its dtype, which has the struct's size.
-        let bytes = unsafe { std::slice::from_raw_parts(memory.address, dtype.itemsize()) };
+        if !(array.memory().shape.is_empty() && array.is_current(self.py)) {
+            return Err(self.refuse(position, Problem::Changed));
+        }
+        // SAFETY: an array without axes has one item of its dtype, which has the struct's size; and
+        // this is where the array has it now.
+        let bytes = unsafe { slice::from_raw_parts(array.memory().address, dtype.itemsize()) };
         self.check.bytes(position, bytes);
         Ok(())
     }
@@ -494,11 +510,10 @@ impl<'py> Reader<'_, '_, 'py> {
 
     #[cold]
     fn unfit(&self, position: usize, object: &Bound<'py, PyAny>, remedy: Remedy) -> PyErr {
-        let found = match errors::what(object) {
-            Ok(found) => found,
-            Err(error) => return error,
-        };
-        self.refuse(position, Problem::Type { found, remedy })
+        match errors::unfit(object, remedy) {
+            Ok(problem) => self.refuse(position, problem),
+            Err(error) => error,
+        }
     }
 }
 

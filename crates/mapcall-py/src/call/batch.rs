@@ -19,6 +19,7 @@ use smallvec::SmallVec;
 
 use super::function::{Function, Gil};
 use super::result::{self, Outputs};
+use super::snapshot::{Snapshot, Snapshots};
 use super::{callback, errors, foreign, ndarray};
 
 /// The keywords that no parameter has, in the order of `inspect.signature`, with their defaults.
@@ -197,36 +198,37 @@ pub(super) fn outputs<'py>(
     Ok(Some(returned))
 }
 
-/// Tells a check where the results go and which calls are made; gives what must live meanwhile.
+/// Tells a check where the results go and which calls are made.
 pub(super) fn tell<'py>(
     function: &Function,
     check: &mut Check<'_>,
     manner: &Manner<'py>,
     returned: Option<&Returned<'py>>,
-) -> PyResult<Vec<Bound<'py, PyUntypedArray>>> {
-    let mut kept = Vec::new();
+    arrays: &mut Snapshots,
+) -> PyResult<()> {
     if returned.is_some() {
         check.insist_on_batch();
     }
     if let Some((Role::Result, Out::Array(object))) = returned.and_then(|all| all.first()) {
-        let array = array(function, Role::Result, object)?;
         let py = object.py();
+        let array = array(function, Role::Result, object)?;
+        let array = Snapshot::new(function.inner.contract(), Role::Result, &array)?;
         if let Some(expected) = function.item(py, Role::Result)?
-            && let Err(problem) = expected.check(&array)
+            && let Err(problem) = expected.check(array.dtype(py))
         {
             let error = function.inner.contract().refuse_role(Role::Result, problem);
             return Err(errors::argument(py, &error));
         }
-        let checked = check.result(ndarray::memory(&array));
+        let checked = check.result(array.memory());
         checked.map_err(|error| errors::argument(py, &error))?;
-        kept.push(array);
+        arrays.push(Role::Result, array);
     }
     if let Some(mask) = &manner.mask {
         let array = self::mask(function, mask)?;
-        check.mask(ndarray::memory(&array));
-        kept.push(array);
+        check.mask(array.memory());
+        arrays.push(Role::Mask, array);
     }
-    Ok(kept)
+    Ok(())
 }
 
 /// An array of NumPy's, or what can be seen as one.
@@ -248,10 +250,7 @@ fn array<'py>(
             .returned()
             .map_or(mapcall::array::DType::F64, |rule| rule.dtype.clone()),
     };
-    let problem = Problem::Type {
-        found: errors::what(object)?,
-        remedy: Remedy::MakeArray(dtype),
-    };
+    let problem = errors::unfit(object, Remedy::MakeArray(dtype))?;
     Err(errors::argument(
         object.py(),
         &contract.refuse_role(role, problem),
@@ -259,10 +258,7 @@ fn array<'py>(
 }
 
 /// The array of `where=`.
-fn mask<'py>(
-    function: &Function,
-    object: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyUntypedArray>> {
+fn mask(function: &Function, object: &Bound<'_, PyAny>) -> PyResult<Snapshot> {
     let py = object.py();
     let is_truth = object.is_instance_of::<PyBool>() || foreign::is_scalar(object)?;
     let array = if is_truth {
@@ -273,11 +269,12 @@ fn mask<'py>(
     } else {
         array(function, Role::Mask, object)?
     };
-    let dtype = ndarray::dtype_of(&array);
+    let contract = function.inner.contract();
+    let array = Snapshot::new(contract, Role::Mask, &array)?;
+    let dtype = array.dtype(py);
     if dtype.is(numpy::dtype::<bool>(py)) {
         return Ok(array);
     }
-    let contract = function.inner.contract();
     let problem = Problem::ForeignDType {
         expected: mapcall::array::DType::BOOL,
         found: dtype.to_string(),
@@ -295,6 +292,7 @@ pub(super) fn run<'py>(
     manner: &Manner<'py>,
     returned: Option<Returned<'py>>,
     given: &[*mut PyObject],
+    arrays: &mut Snapshots,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, this) = (function.py(), function.get());
     let returned = returned.unwrap_or_else(|| left_out(py, this, given));
@@ -326,9 +324,14 @@ pub(super) fn run<'py>(
     } else {
         Vec::new()
     };
+    if progress.report.is_some() || this.binding().options.is_callable {
+        arrays.forbid_resizing(py)?;
+    }
+    arrays.check(py, contract)?;
     let host = Interpreter {
         function: this,
         progress: &progress,
+        arrays,
         raised: Mutex::default(),
     };
     let work = Work {
@@ -531,6 +534,8 @@ impl Progress {
 struct Interpreter<'a> {
     function: &'a Function,
     progress: &'a Progress,
+    /// What the calls read and write.
+    arrays: &'a Snapshots,
     /// What ends the batch, with the number of the call whose result did.
     raised: Mutex<Option<(Option<usize>, PyErr)>>,
 }
@@ -581,14 +586,18 @@ impl Host for Interpreter<'_> {
             // `around` will keep it.
             return ControlFlow::Break(());
         }
-        let judged = Python::attach(|py| result::judged(py, self.function, result, errno));
+        let judged = Python::attach(|py| {
+            result::judged(py, self.function, result, errno)?;
+            self.arrays.check(py, self.function.inner.contract())
+        });
         self.keep(Some(call), judged)
     }
 
     fn pulse(&self, done: usize, calls: usize) -> ControlFlow<()> {
         let told = Python::attach(|py| {
             py.check_signals()?;
-            self.progress.report(py, done, calls)
+            self.progress.report(py, done, calls)?;
+            self.arrays.check(py, self.function.inner.contract())
         });
         self.keep(None, told)
     }

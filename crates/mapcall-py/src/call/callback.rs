@@ -273,7 +273,11 @@ impl Body {
                     .words(value)
                     .map(|words| words.to_vec())
                     .map_err(|problem| wrong(problem, kind.to_string())),
-                _ => Err(wrong(unfit(result)?, kind.to_string())),
+                number::Number::Huge(found) => {
+                    let remedy = Remedy::Words(format!("return a value that {kind} has"));
+                    Err(wrong(Problem::Type { found, remedy }, kind.to_string()))
+                }
+                number::Number::None => Err(wrong(unfit(result)?, kind.to_string())),
             };
         }
         match returns.resolved() {

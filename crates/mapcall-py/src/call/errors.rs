@@ -6,6 +6,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyTuple, PyType};
 
+use super::ndarray;
 use crate::errors::with_fields;
 
 /// An exception of `mapcall._errors`, made where it can fail without harm.
@@ -58,6 +59,12 @@ fn remedy(error: &ArgumentError) -> String {
             format!("pass {name}.copy(), or open the map for writing")
         }
         Remedy::Copy => format!("pass {name}.copy()"),
+        Remedy::Unmask { by_copy: true } => {
+            format!("pass {name}.filled(value), or {name}.data to have the masked elements count")
+        }
+        Remedy::Unmask { by_copy: false } => {
+            format!("pass {name}.data, where the masked elements are written too")
+        }
         Remedy::Measure => {
             let function = &error.function;
             format!("write {name}[n] in the prototype, or call {function}.unchecked(...)")
@@ -114,6 +121,18 @@ pub(super) fn what(object: &Bound<'_, PyAny>) -> PyResult<String> {
         "a"
     };
     Ok(format!("{article} {name}"))
+}
+
+/// What is wrong with an argument that has no value of the expected type.
+#[cold]
+pub(super) fn unfit(object: &Bound<'_, PyAny>, remedy: Remedy) -> PyResult<Problem> {
+    let found = what(object)?;
+    Ok(if ndarray::is_masked(object)? {
+        let is_written = false;
+        Problem::Masked { found, is_written }
+    } else {
+        Problem::Type { found, remedy }
+    })
 }
 
 /// A `CallError`.

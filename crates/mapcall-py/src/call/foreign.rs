@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyMemoryView, PyType};
 
-use super::errors;
+use super::{errors, ndarray};
 
 /// The memory of an object as an array that keeps it alive; `None` if it has none to show.
 ///
@@ -44,13 +44,14 @@ fn not_shared(contract: &Contract, role: Role, object: &Bound<'_, PyAny>, error:
 /// As `view`; what the object's own library refuses, it says in an exception of its own.
 fn exported<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
     let py = object.py();
-    if is_scalar(object)? {
+    if is_scalar(object)? || ndarray::is_masked(object)? {
         return Ok(None);
     }
     let class = object.get_type();
     let has = |name| class.hasattr(name);
     let array = if has(intern!(py, "__array_interface__"))? || has(intern!(py, "__array_struct__"))?
     {
+        check_interface(object)?;
         without_copy(object)?
     } else if let Ok(buffer) = PyMemoryView::from(object) {
         without_copy(buffer.as_any())?
@@ -65,6 +66,20 @@ fn exported<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyUnt
         return Ok(None);
     };
     Ok(Some(array.cast_into::<PyUntypedArray>()?))
+}
+
+/// The array interface has a place for a mask, which NumPy ignores.
+fn check_interface(object: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = object.py();
+    let interface = object.getattr_opt(intern!(py, "__array_interface__"))?;
+    let mask = match interface.as_ref().map(Bound::cast::<PyDict>) {
+        Some(Ok(interface)) => interface.get_item(intern!(py, "mask"))?,
+        _ => None,
+    };
+    if mask.is_some_and(|mask| !mask.is_none()) {
+        return Err(PyBufferError::new_err("it has a mask"));
+    }
+    Ok(())
 }
 
 /// Whether it is a scalar of NumPy's, which shows itself as an array but only gives copies.

@@ -39,6 +39,12 @@ use super::{errors, vectorcall};
 /// (`n` in ``size_t n, float x[n]``), which may be given by name. An array that the function writes
 /// may be left out if its extents are known: it is allocated, zeroed, and returned behind the result.
 ///
+/// A masked array is refused if one of its elements is masked, since C would take that for a value.
+/// Python code that runs while arguments are read (an ``__index__``, say) must not change an array
+/// among them: the call is refused then. While C runs, NumPy refuses to resize the arrays of a call
+/// that a callable was given to; giving an array other memory in other ways (``__setstate__``, or
+/// ``resize(refcheck=False)`` in another thread) is as wrong as it is for NumPy's own functions.
+///
 /// Batches
 /// -------
 /// Axes that an array has beyond its parameter's brackets are those of a batch, which broadcast by

@@ -12,6 +12,7 @@ mod ndarray;
 mod number;
 mod result;
 mod signature;
+mod snapshot;
 mod structure;
 mod vectorcall;
 

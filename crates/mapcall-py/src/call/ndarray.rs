@@ -4,6 +4,7 @@
 
 use std::ffi::c_int;
 use std::slice;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use mapcall::array::DType;
 use mapcall::contract::{Memory, Output};
@@ -14,7 +15,9 @@ use numpy::npyffi::{
 use numpy::{PyArrayDescr, PyUntypedArray};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi::{self, PyObject, PyTypeObject};
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use crate::mapped_array::ndarray_type;
 
@@ -27,6 +30,71 @@ unsafe fn is_array(object: *mut PyObject, ndarray: *mut PyTypeObject) -> bool {
     let class = unsafe { ffi::Py_TYPE(object) };
     // SAFETY: both are live types.
     class == ndarray || unsafe { ffi::PyType_IsSubtype(class, ndarray) } != 0
+}
+
+/// The classes derived from ndarray that were found to have no mask, as the version tags of their
+/// types: the interpreter gives each state of each type a tag of its own, 0 for none.
+static UNMASKED: [AtomicU32; 4] = [const { AtomicU32::new(0) }; 4];
+
+/// Whether arrays of a class are known to have no mask.
+///
+/// # Safety
+///
+/// `class` is a live type, and `ndarray` is that type.
+#[inline]
+unsafe fn is_unmasked(class: *mut PyTypeObject, ndarray: *mut PyTypeObject) -> bool {
+    if class == ndarray {
+        return true;
+    }
+    // SAFETY: the caller's promise: a live type.
+    let tag = unsafe { (*class).tp_version_tag };
+    tag != 0
+        && UNMASKED
+            .iter()
+            .any(|known| known.load(Ordering::Relaxed) == tag)
+}
+
+/// Whether an object's class may have elements behind a mask, as NumPy's and astropy's masked arrays
+/// do.
+#[inline]
+pub(super) fn may_have_mask(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    // SAFETY: the type of a live object, and ndarray's.
+    if unsafe { is_unmasked(object.get_type_ptr(), ndarray_type(object.py())) } {
+        return Ok(false);
+    }
+    class_has_mask(object)
+}
+
+#[cold]
+fn class_has_mask(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let (py, class) = (object.py(), object.get_type());
+    let has_mask = class.hasattr(intern!(py, "mask"))? && class.hasattr(intern!(py, "filled"))?;
+    if !has_mask && object.is_instance_of::<PyUntypedArray>() {
+        // SAFETY: a live type.
+        let tag = unsafe { (*class.as_type_ptr()).tp_version_tag };
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        if let Some(place) = UNMASKED.get(next % UNMASKED.len()) {
+            place.store(tag, Ordering::Relaxed);
+        }
+    }
+    Ok(has_mask)
+}
+
+/// Whether an element of an object is masked, of items with fields also one field.
+#[inline]
+pub(super) fn is_masked(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(may_have_mask(object)? && mask_is_set(object)?)
+}
+
+#[cold]
+fn mask_is_set(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = object.py();
+    let mask = object.getattr(intern!(py, "mask"))?;
+    let mask = py.import("numpy")?.call_method1("asarray", (mask,))?;
+    // Its dtype is bool, or has a bool for each field.
+    let bytes = mask.call_method0("tobytes")?.cast_into::<PyBytes>()?;
+    Ok(bytes.as_bytes().iter().any(|&byte| byte != 0))
 }
 
 /// The object as an array, if it is one.
@@ -59,6 +127,31 @@ pub(super) fn memory<'a>(array: &'a Bound<'_, PyUntypedArray>) -> Memory<'a> {
     unsafe { memory_at(array.as_ptr().cast()) }
 }
 
+/// Of a view, the address and the number of bytes of the array whose memory it is on; `None` for an
+/// array that is no view of another.
+pub(super) fn owner(array: &Bound<'_, PyUntypedArray>) -> Option<(usize, usize)> {
+    let ndarray = ndarray_type(array.py());
+    let mut owner = None;
+    loop {
+        let last = owner.as_ref().unwrap_or(array);
+        // SAFETY: it is an ndarray.
+        let base = unsafe { crate::memory::base(last.as_ptr()) };
+        // SAFETY: null, or a live object: an array has a reference to its base.
+        let base = unsafe { Bound::from_borrowed_ptr_or_opt(array.py(), base) };
+        match base.as_ref().and_then(|base| as_array(base, ndarray)) {
+            Some(base) => owner = Some(base.clone()),
+            None => break,
+        }
+    }
+    let owner = owner?;
+    let memory = memory(&owner);
+    let nbytes = memory
+        .shape
+        .iter()
+        .fold(itemsize(&owner), |size, &length| size.wrapping_mul(length));
+    Some((memory.address.addr(), nbytes))
+}
+
 /// Where an array with elements of that very dtype lies; `None` for anything else.
 ///
 /// # Safety
@@ -70,8 +163,10 @@ pub(super) unsafe fn memory_of<'a>(
     ndarray: *mut PyTypeObject,
     dtype: *mut PyObject,
 ) -> Option<Memory<'a>> {
-    // SAFETY: the caller's promise.
-    if !unsafe { is_array(object, ndarray) } {
+    // SAFETY: the caller's promise: a live object.
+    let class = unsafe { ffi::Py_TYPE(object) };
+    // SAFETY: both are live types.
+    if !unsafe { is_unmasked(class, ndarray) } {
         return None;
     }
     let array: *mut PyArrayObject = object.cast();
@@ -151,7 +246,7 @@ pub(super) fn ordered_zeros<'py>(
     }
     let (lengths, axes) = output.in_memory();
     let array = zeros(dtype, &lengths)?;
-    let array = array.call_method1(pyo3::intern!(dtype.py(), "transpose"), (axes.to_vec(),))?;
+    let array = array.call_method1(intern!(dtype.py(), "transpose"), (axes.to_vec(),))?;
     Ok(array.cast_into::<PyUntypedArray>()?)
 }
 
@@ -170,10 +265,9 @@ pub(super) fn dtype_of<'py>(array: &Bound<'py, PyUntypedArray>) -> Bound<'py, Py
     unsafe { descr.cast_into_unchecked() }
 }
 
-/// What the array's elements are, in the core's terms; in words where it has none for them.
-pub(super) fn core_dtype(array: &Bound<'_, PyUntypedArray>) -> Result<DType, String> {
-    let dtype = dtype_of(array);
-    crate::convert::from_numpy(&dtype).map_err(|_| dtype.to_string())
+/// A dtype in the core's terms; in words where it has none for it.
+pub(super) fn core_dtype(dtype: &Bound<'_, PyArrayDescr>) -> Result<DType, String> {
+    crate::convert::from_numpy(dtype).map_err(|_| dtype.to_string())
 }
 
 /// An array on memory that `owner` keeps alive.
@@ -231,13 +325,20 @@ pub(super) fn item_bytes(
     dtype: &Bound<'_, PyArrayDescr>,
 ) -> PyResult<Option<Vec<u64>>> {
     use numpy::PyArrayDescrMethods;
+    if is_masked(object)? {
+        return Ok(None);
+    }
+    // A copy, which nothing else can change.
     let array = object
         .py()
         .import("numpy")?
-        .call_method1("asarray", (object,))?;
+        .call_method1("array", (object,))?;
     let array = array.cast_into::<PyUntypedArray>()?;
+    if !dtype_of(&array).is_equiv_to(dtype) {
+        return Ok(None);
+    }
     let memory = memory(&array);
-    if !memory.shape.is_empty() || !dtype_of(&array).is_equiv_to(dtype) {
+    if !memory.shape.is_empty() {
         return Ok(None);
     }
     // SAFETY: an array without axes has one item of its dtype.

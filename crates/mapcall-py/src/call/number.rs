@@ -9,13 +9,16 @@ use pyo3::exceptions::PyOverflowError;
 use pyo3::ffi::{self, PyObject};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyComplex, PyComplexMethods, PyFloat, PyInt};
+use pyo3::types::{PyBool, PyComplex, PyComplexMethods, PyFloat, PyInt, PyTuple};
+
+use super::ndarray;
 
 /// What an object is as a number.
 pub(super) enum Number {
     /// A number of the core.
     Scalar(Scalar),
-    /// An integer of more than 128 bits, in digits where that isn't absurd.
+    /// A number that the core has no scalar for, in words: an integer of more than 128 bits, or a
+    /// `long double` beyond the largest double.
     Huge(String),
     /// No number.
     None,
@@ -65,6 +68,10 @@ pub(super) fn read(object: &Bound<'_, PyAny>) -> PyResult<Number> {
         return scalar(Scalar::Complex(Complex::new(value.real(), value.imag())));
     }
     let py = object.py();
+    // Its value may be masked.
+    if object.is_instance_of::<PyUntypedArray>() && ndarray::is_masked(object)? {
+        return Ok(Number::None);
+    }
     let is_numpy = object.is_instance(numpy_generic(py)?)?
         || object.cast::<PyUntypedArray>().is_ok_and(|array| {
             use numpy::PyUntypedArrayMethods;
@@ -78,13 +85,23 @@ pub(super) fn read(object: &Bound<'_, PyAny>) -> PyResult<Number> {
         return match kind {
             'b' => scalar(Scalar::Bool(object.is_truthy()?)),
             'i' | 'u' => integer(&object.call_method0(intern!(py, "__index__"))?),
-            'f' => scalar(Scalar::Float(
-                object.call_method0(intern!(py, "__float__"))?.extract()?,
-            )),
+            'f' => {
+                let value = object.call_method0(intern!(py, "__float__"))?.extract()?;
+                if overflows(value, object)? {
+                    return huge(object);
+                }
+                scalar(Scalar::Float(value))
+            }
             'c' => {
                 let value = object.call_method0(intern!(py, "__complex__"))?;
                 let value = value.cast::<PyComplex>()?;
-                scalar(Scalar::Complex(Complex::new(value.real(), value.imag())))
+                let (re, im) = (value.real(), value.imag());
+                if overflows(re, &object.getattr(intern!(py, "real"))?)?
+                    || overflows(im, &object.getattr(intern!(py, "imag"))?)?
+                {
+                    return huge(object);
+                }
+                scalar(Scalar::Complex(Complex::new(re, im)))
             }
             _ => Ok(Number::None),
         };
@@ -95,6 +112,15 @@ pub(super) fn read(object: &Bound<'_, PyAny>) -> PyResult<Number> {
         return integer(&index.call0()?);
     }
     Ok(Number::None)
+}
+
+/// Whether a finite number of NumPy's became an infinite double.
+fn overflows(double: f64, number: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(double.is_infinite() && !number.eq(double)?)
+}
+
+fn huge(object: &Bound<'_, PyAny>) -> PyResult<Number> {
+    Ok(Number::Huge(object.str()?.to_string()))
 }
 
 fn integer(object: &Bound<'_, PyAny>) -> PyResult<Number> {
@@ -115,21 +141,34 @@ fn numpy_generic(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
         .map(|generic| generic.bind(py))
 }
 
-/// The words of a `numpy.longdouble`, which a double can't hold, for a parameter of that type.
+/// The words of a `numpy.longdouble`, which a double can't hold, for a parameter of that type; of an
+/// array without axes too.
 pub(super) fn extended(
     object: &Bound<'_, PyAny>,
     kind: mapcall::contract::Number,
 ) -> PyResult<Option<Vec<u64>>> {
     let py = object.py();
     let numpy = py.import(intern!(py, "numpy"))?;
+    let real = numpy.getattr(intern!(py, "longdouble"))?;
+    let complex = numpy.getattr(intern!(py, "clongdouble"))?;
+    let mut object = object.clone();
+    if object.is_instance_of::<PyUntypedArray>() {
+        object = object.get_item(PyTuple::empty(py))?;
+    }
     let class = match kind {
-        mapcall::contract::Number::Complex(_) => "clongdouble",
-        _ => "longdouble",
+        mapcall::contract::Number::Complex(_) if object.is_instance(&real)? => {
+            object = complex.call1((object,))?;
+            complex
+        }
+        mapcall::contract::Number::Complex(_) => complex,
+        _ => real,
     };
-    if !object.is_instance(&numpy.getattr(class)?)? {
+    if !object.is_instance(&class)? {
         return Ok(None);
     }
-    let bytes: Vec<u8> = object.call_method0(intern!(py, "tobytes"))?.extract()?;
+    // The class's own: a derived one may return anything.
+    let bytes = class.call_method1(intern!(py, "tobytes"), (object,))?;
+    let bytes: Vec<u8> = bytes.extract()?;
     let words = bytes.chunks(size_of::<u64>()).map(|chunk| {
         let mut word = [0; size_of::<u64>()];
         for (to, from) in word.iter_mut().zip(chunk) {

@@ -17,6 +17,7 @@ use super::argument::{Kept, Reader};
 use super::batch::{self, Manner};
 use super::function::{Function, Gil};
 use super::result::{self, Outputs};
+use super::snapshot::Snapshots;
 use super::{callback, errors, ndarray, number};
 use crate::mapped_array::guard;
 
@@ -125,11 +126,13 @@ fn general<'py>(
     let mut words = Words::new(contract.words());
     let words = words.words();
     let mut check = Check::broadcasting(contract, words);
+    let mut arrays = Snapshots::default();
     let mut reader = Reader {
         py,
         function: this,
         check: &mut check,
         kept: Kept::default(),
+        arrays: &mut arrays,
         ndarray: this.ndarray.as_ptr().cast(),
     };
     let mut given: SmallVec<[*mut PyObject; 8]> =
@@ -150,17 +153,19 @@ fn general<'py>(
         }
     }
     let kept = reader.kept;
-    let arrays = match &manner {
-        Some(manner) => batch::tell(this, &mut check, manner, returned.as_ref())?,
-        None => Vec::new(),
-    };
+    if let Some(manner) = &manner {
+        batch::tell(this, &mut check, manner, returned.as_ref(), &mut arrays)?;
+    }
+    if kept.calls_back() {
+        arrays.forbid_resizing(py)?;
+    }
     check
         .settle()
         .map_err(|error| errors::argument(py, &error))?;
     if check.loops().is_some() {
         let manner = manner.map_or_else(Manner::default, |manner| *manner);
-        let result = batch::run(function, check, &manner, returned, &given);
-        drop((kept, arrays));
+        let result = batch::run(function, check, &manner, returned, &given, &mut arrays);
+        drop(kept);
         return result;
     }
     if let Some(manner) = &manner {
@@ -177,6 +182,7 @@ fn general<'py>(
     } else {
         check.nbytes()
     };
+    arrays.check(py, contract)?;
     let errno = invoke(function, words, nbytes)?;
     drop(kept);
     let start = contract.trampoline().layout().result();

@@ -112,6 +112,15 @@ pub enum Problem {
     ReadOnly,
     /// Memory that somebody else in this program can reach while the function writes it.
     Shared,
+    /// An array with masked elements, which C would take for values.
+    Masked {
+        /// What it is, with its article: `a MaskedArray`.
+        found: String,
+        /// Whether the function writes it.
+        is_written: bool,
+    },
+    /// An array whose memory, shape, dtype or flags changed between its check and the end of the call.
+    Changed,
     /// An axis of another length.
     Extent {
         /// The axis.
@@ -274,6 +283,11 @@ pub enum Remedy {
     MakeContiguous,
     /// Copy it to memory of its own.
     Copy,
+    /// Pass the elements without the mask.
+    Unmask {
+        /// Whether a copy with values in place of the masked elements would do as well.
+        by_copy: bool,
+    },
     /// Write the extent into the prototype, or call without it.
     Measure,
     /// What it says.
@@ -287,6 +301,10 @@ impl fmt::Display for Remedy {
             Self::MakeArray(dtype) => write!(f, "make an array of {} of it", dtype.name()),
             Self::MakeContiguous => f.write_str("copy it into C order"),
             Self::Copy => f.write_str("pass a copy"),
+            Self::Unmask { by_copy: true } => {
+                f.write_str("put values in place of its masked elements")
+            }
+            Self::Unmask { by_copy: false } => f.write_str("pass its elements without the mask"),
             Self::Measure => {
                 f.write_str("write its extent into the prototype, or call it unchecked")
             }
@@ -314,6 +332,8 @@ impl ArgumentError {
             }
             Problem::ReadOnly => format!("{expected}, writeable"),
             Problem::Shared => format!("{expected} that nothing else can reach"),
+            Problem::Masked { .. } => format!("{expected} without masked elements"),
+            Problem::Changed => format!("{expected} that stays as it is until the call returns"),
             Problem::Extent {
                 axis,
                 extent,
@@ -412,6 +432,10 @@ impl ArgumentError {
             | Problem::Alias { .. } => Remedy::Copy,
             Problem::SameFile { .. } => words("give it another name".into()),
             Problem::Shared => words("drop the others first, or pass a copy".into()),
+            Problem::Masked { is_written, .. } => Remedy::Unmask {
+                by_copy: !is_written,
+            },
+            Problem::Changed => words("change it before the call, or pass a copy".into()),
             Problem::Broadcast { .. } => words("give axes that are equal or 1".into()),
             Problem::Measures { .. } => words("give a number".into()),
             Problem::Repeated { .. } => words("give an item to each call".into()),
@@ -491,6 +515,7 @@ impl fmt::Display for Problem {
             Self::Unaligned { address, .. } => write!(f, "address {address:#x}"),
             Self::ReadOnly => f.write_str("a read-only array"),
             Self::Shared => f.write_str("an array that shares its memory with others"),
+            Self::Changed => f.write_str("one that was changed meanwhile"),
             Self::BadExtent { extent, error } => write!(f, "{extent}, which {error}"),
             Self::NotInferred => f.write_str("none that does"),
             Self::SameFile { path, other } => {
@@ -513,6 +538,7 @@ impl fmt::Display for Problem {
             Self::Type { found, .. } | Self::Field { found, .. } | Self::Unbounded { found } => {
                 f.write_str(found)
             }
+            Self::Masked { found, .. } => write!(f, "{found} with masked elements"),
             Self::Handle { found } => write!(f, "a handle to {found}"),
             Self::Closed { found } => write!(f, "a closed handle to {found}"),
             Self::Function { found } => write!(f, "`{found}`"),

@@ -1,0 +1,164 @@
+//! Array arguments as they were when they were checked.
+//!
+//! Reading an argument may run Python code (its `__index__`, the protocol of a foreign array, a
+//! finalizer when the garbage collector starts), and that may give an array which has been checked
+//! other memory, another shape or other flags. So each array is copied here field by field before
+//! it is checked, and compared with its copy when nothing but the call is left to do.
+
+use std::ptr;
+
+use mapcall::array::layout::Dims;
+use mapcall::contract::{Contract, Memory, Problem, Role, Rule};
+use numpy::{PyArrayDescr, PyUntypedArray};
+use pyo3::prelude::*;
+use pyo3::types::PyWeakrefReference;
+use smallvec::SmallVec;
+
+use super::{errors, ndarray};
+
+/// The fields of an array, and the memory that they refer to.
+pub(super) struct Snapshot {
+    array: Py<PyUntypedArray>,
+    dtype: Py<PyArrayDescr>,
+    address: usize,
+    shape: Dims<usize>,
+    strides: Dims<isize>,
+    is_contiguous: bool,
+    is_writeable: bool,
+    may_have_mask: bool,
+    /// Of a view: the memory of the array that it belongs to, which can be resized under it.
+    owner: Option<(usize, usize)>,
+}
+
+impl Snapshot {
+    /// Copies the fields of an array.
+    ///
+    /// # Errors
+    ///
+    /// `ArgumentError` if an element is masked.
+    #[inline]
+    pub(super) fn new(
+        contract: &Contract,
+        role: Role,
+        array: &Bound<'_, PyUntypedArray>,
+    ) -> PyResult<Self> {
+        let may_have_mask = ndarray::may_have_mask(array)?;
+        if may_have_mask {
+            refuse_masked(contract, role, array)?;
+        }
+        let memory = ndarray::memory(array);
+        Ok(Self {
+            array: array.clone().unbind(),
+            dtype: ndarray::dtype_of(array).unbind(),
+            address: memory.address.expose_provenance(),
+            shape: memory.shape.into(),
+            strides: memory.strides.into(),
+            is_contiguous: memory.is_contiguous,
+            is_writeable: memory.is_writeable,
+            may_have_mask,
+            owner: ndarray::owner(array),
+        })
+    }
+
+    pub(super) fn dtype<'a, 'py>(&'a self, py: Python<'py>) -> &'a Bound<'py, PyArrayDescr> {
+        self.dtype.bind(py)
+    }
+
+    pub(super) fn memory(&self) -> Memory<'_> {
+        Memory {
+            address: ptr::with_exposed_provenance_mut(self.address),
+            shape: &self.shape,
+            strides: &self.strides,
+            is_contiguous: self.is_contiguous,
+            is_writeable: self.is_writeable,
+        }
+    }
+
+    /// Whether the array still is as it was copied.
+    pub(super) fn is_current(&self, py: Python<'_>) -> bool {
+        let array = self.array.bind(py);
+        let memory = ndarray::memory(array);
+        memory.address.addr() == self.address
+            && memory.shape == self.shape.as_slice()
+            && memory.strides == self.strides.as_slice()
+            && memory.is_contiguous == self.is_contiguous
+            && memory.is_writeable == self.is_writeable
+            && ptr::eq(ndarray::descr(array).cast(), self.dtype.as_ptr())
+            && ndarray::owner(array) == self.owner
+    }
+}
+
+#[cold]
+fn refuse_masked(
+    contract: &Contract,
+    role: Role,
+    array: &Bound<'_, PyUntypedArray>,
+) -> PyResult<()> {
+    if !ndarray::is_masked(array)? {
+        return Ok(());
+    }
+    let is_written = match role {
+        Role::Parameter(position) => {
+            let parameter = contract.rules().get(position);
+            parameter
+                .and_then(Rule::array)
+                .is_some_and(|array| !array.is_const)
+        }
+        Role::Result => true,
+        Role::Mask => false,
+    };
+    let found = errors::what(array)?;
+    let problem = Problem::Masked { found, is_written };
+    let refused = contract.refuse_role(role, problem);
+    Err(errors::argument(array.py(), &refused))
+}
+
+/// The arrays of one call or batch.
+#[derive(Default)]
+pub(super) struct Snapshots {
+    arrays: SmallVec<[(Role, Snapshot); 4]>,
+    /// What keeps NumPy from resizing the arrays: see [`Snapshots::forbid_resizing`].
+    references: Vec<Py<PyWeakrefReference>>,
+}
+
+impl Snapshots {
+    pub(super) fn push(&mut self, role: Role, snapshot: Snapshot) {
+        self.arrays.push((role, snapshot));
+    }
+
+    /// Keeps Python code that runs during the call from resizing the arrays: with
+    /// `refcheck=False`, `ndarray.resize` gives the memory away that C is working on, unless the
+    /// array has a weak reference (`PyArray_Resize` in NumPy's `shape.c`).
+    pub(super) fn forbid_resizing(&mut self, py: Python<'_>) -> PyResult<()> {
+        for (_, snapshot) in &self.arrays {
+            let reference = PyWeakrefReference::new(snapshot.array.bind(py))?;
+            self.references.push(reference.unbind());
+        }
+        Ok(())
+    }
+
+    /// Refuses arrays that have changed since they were checked.
+    ///
+    /// # Errors
+    ///
+    /// `ArgumentError`.
+    #[inline]
+    pub(super) fn check(&self, py: Python<'_>, contract: &Contract) -> PyResult<()> {
+        let masked = self.arrays.iter().filter(|(_, array)| array.may_have_mask);
+        for (role, array) in masked {
+            refuse_masked(contract, *role, array.array.bind(py))?;
+        }
+        // From here on no Python code runs.
+        let mut changed = self
+            .arrays
+            .iter()
+            .filter(|(_, array)| !array.is_current(py));
+        match changed.next() {
+            None => Ok(()),
+            Some((role, _)) => {
+                let refused = contract.refuse_role(*role, Problem::Changed);
+                Err(errors::argument(py, &refused))
+            }
+        }
+    }
+}
