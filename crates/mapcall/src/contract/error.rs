@@ -334,7 +334,9 @@ impl ArgumentError {
             Problem::Unaligned { alignment, .. } => {
                 format!("{expected}, aligned to {alignment} bytes")
             }
-            Problem::ReadOnly => format!("{expected}, writeable"),
+            Problem::ReadOnly | Problem::ReadOnlyHandle { .. } => {
+                format!("{expected}, writeable")
+            }
             Problem::Shared => format!("{expected} that nothing else can reach"),
             Problem::Extent {
                 axis,
@@ -389,7 +391,6 @@ impl ArgumentError {
             Problem::Unbounded { .. } => format!("{expected} with its extent"),
             Problem::Closed { .. } => format!("{expected} that is open"),
             Problem::InUse { .. } => format!("{expected} that nothing else uses"),
-            Problem::ReadOnlyHandle { .. } => format!("{expected}, writeable"),
             Problem::Borrowed { .. } => format!("{expected} to memory that is still there"),
             Problem::NotOwned { .. } => format!("{expected} whose object C may own"),
             Problem::OwnedOnce => format!("one call, as C owns {expected} then"),
@@ -543,7 +544,7 @@ impl fmt::Display for Problem {
                 write!(f, "batch axes {}", tuple(shape))
             }
             Self::SelfOverlap => f.write_str("an array whose items share memory"),
-            Self::Unbatched { .. } => f.write_str("a batch"),
+            Self::Unbatched { .. } | Self::OwnedOnce => f.write_str("a batch"),
             Self::Range { value } | Self::Kind { value } | Self::Disagrees { value, .. } => {
                 value.fmt(f)
             }
@@ -559,7 +560,6 @@ impl fmt::Display for Problem {
             Self::Borrowed { found } => {
                 write!(f, "a handle to {found} in an argument that was borrowed")
             }
-            Self::OwnedOnce => f.write_str("a batch"),
             Self::Function { found } => write!(f, "`{found}`"),
             Self::TooMany { found, .. } | Self::Outputs { found, .. } => found.fmt(f),
             Self::Unknown { name, .. } => f.write_str(name),

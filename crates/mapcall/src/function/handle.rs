@@ -425,6 +425,10 @@ impl Handle {
     /// assert!(address.is_some() && memory.is_closed() && memory.release().is_none());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "most often C has the pointer already"
+    )]
     pub fn release(&self) -> Option<NonNull<c_void>> {
         let open = self.0.open().take()?;
         open.destructor().take();
@@ -573,9 +577,9 @@ impl Handle {
         }
         let mut rest = KeepAlive::default();
         for kept in kept {
-            match kept {
-                Kept::Handle(handle) => rest.add(&handle),
-                memory => rest.push(memory),
+            match &kept {
+                Kept::Handle(handle) => rest.add(handle),
+                Kept::Memory(_) => rest.push(kept),
             }
         }
         let old = mem::replace(&mut *self.0.kept(), rest.0);

@@ -8,7 +8,9 @@ use smallvec::SmallVec;
 
 use super::handle::Owner;
 use super::{Arg, CallError, Function, InUse, KeepAlive, Slot};
-use crate::contract::{Check, Contract, Output, Problem, Remedy, Role, Rule, check_dtype};
+use crate::contract::{
+    Check, Contract, Output, PointerRule, Problem, Remedy, Role, Rule, check_dtype,
+};
 use crate::prototype::Ownership;
 
 /// The words of one call, 16-byte aligned as the largest of C's scalars.
@@ -140,19 +142,7 @@ pub(crate) fn argument(
             kept.push(Kept::Handle(in_use));
         }
         (Rule::Pointer(pointer), Arg::Slot(slot)) => {
-            if !(unchecked || pointer.is_void) {
-                let found = "an array".into();
-                return Err(refuse(Problem::Unbounded { found }).into());
-            }
-            if pointer.ownership != Ownership::Kept {
-                let found = "an array".into();
-                return Err(refuse(Problem::NotOwned { found }).into());
-            }
-            let memory = slot.memory(pointer.is_const).map_err(refuse)?;
-            if let Some(dtype) = &pointer.dtype {
-                slot.check_dtype(&pointer.ctype, dtype).map_err(refuse)?;
-            }
-            check.pointer(position, pointer, memory)?;
+            self::pointer(check, contract, position, (pointer, slot), unchecked)?;
         }
         (Rule::Function(wanted), Arg::Function(function)) => {
             if !function.prototype().is_of(wanted) {
@@ -185,6 +175,29 @@ pub(crate) fn argument(
         (Rule::Record { .. }, _) => return Err(unfit("give a struct").into()),
     }
     Ok(())
+}
+
+/// An array for a pointer without an extent.
+fn pointer(
+    check: &mut Check<'_>,
+    contract: &Contract,
+    position: usize,
+    (pointer, slot): (&PointerRule, &Slot<'_>),
+    unchecked: bool,
+) -> Result<(), CallError> {
+    let refuse = |problem| contract.refuse(position, problem);
+    let found = || "an array".to_owned();
+    if !(unchecked || pointer.is_void) {
+        return Err(refuse(Problem::Unbounded { found: found() }).into());
+    }
+    if pointer.ownership != Ownership::Kept {
+        return Err(refuse(Problem::NotOwned { found: found() }).into());
+    }
+    let memory = slot.memory(pointer.is_const).map_err(refuse)?;
+    if let Some(dtype) = &pointer.dtype {
+        slot.check_dtype(&pointer.ctype, dtype).map_err(refuse)?;
+    }
+    Ok(check.pointer(position, pointer, memory)?)
 }
 
 /// A number or struct for each call of a batch.
