@@ -384,7 +384,7 @@ impl<'py> Reader<'_, '_, 'py> {
             return Ok(());
         }
         if let Ok(handle) = object.cast::<Handle>() {
-            let in_use = handle.get().lend(self.py, self.function, position)?;
+            let in_use = handle.get().as_argument(self.py, self.function, position)?;
             let address = in_use.address().as_ptr();
             self.check
                 .word(position, address.expose_provenance() as u64);

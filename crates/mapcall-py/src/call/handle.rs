@@ -140,7 +140,7 @@ impl Handle {
     }
 
     /// The pointer as an argument of a function.
-    pub(super) fn lend(
+    pub(super) fn as_argument(
         &self,
         py: Python<'_>,
         function: &Function,
@@ -277,7 +277,7 @@ impl Handle {
     /// >>> malloc = libc.function("void *malloc(size_t size)",
     /// ...                        destructor=libc.function("void free(void *p)"))
     /// >>> memory = malloc(8)
-    /// >>> address = memory.release()      # somebody else's from now on
+    /// >>> address = memory.release()      # C owns it from now on
     /// >>> memory.closed
     /// True
     ///

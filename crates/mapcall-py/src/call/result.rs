@@ -172,10 +172,9 @@ impl Retained {
                 retain(argument.to_owned());
             }
         }
-        views.iter().for_each(|view| retain(view.bind(py).clone()));
-        outputs
-            .iter()
-            .for_each(|(_, array)| retain(array.as_any().clone()));
+        let views = views.iter().map(|view| view.bind(py).clone());
+        let outputs = outputs.iter().map(|(_, array)| array.as_any().clone());
+        views.chain(outputs).for_each(&mut retain);
         for object in &objects {
             if let Some(bytes) = ndarray::read_only_bytes(object, this.ndarray.as_ptr().cast()) {
                 alive.read_only(bytes);

@@ -408,8 +408,8 @@ impl Handle {
         }
     }
 
-    /// Ends its life without running the destructor: the object is someone else's. Gives the
-    /// pointer; `None` if it was closed.
+    /// Ends its life without running the destructor, as C owns the object. Returns the pointer; `None`
+    /// if it was closed.
     ///
     /// ```
     /// use mapcall::Library;

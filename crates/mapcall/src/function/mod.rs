@@ -103,8 +103,10 @@ impl Library {
     ///
     /// The library's function must be what the prototype says: its types, its extents, `const` and
     /// `restrict`, for whatever arguments the prototype allows. If the function is called
-    /// from several threads at once, it must be safe to. As [`Library::symbol`], the resolver of an
-    /// indirect function runs now.
+    /// from several threads at once, it must be safe to. It must not use its arguments after the call,
+    /// but by what it returned, which keeps arrays and texts alive (see [`Handle`]) and is not used
+    /// once slices that it points to have gone. As [`Library::symbol`], the resolver of an indirect
+    /// function runs now.
     ///
     /// # Errors
     ///

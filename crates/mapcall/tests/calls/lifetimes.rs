@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::thread;
 
 use mapcall::array::{Array, layout::Order};
-use mapcall::prototype::Ownership;
+use mapcall::prototype::Ownership::{Held, Kept, Taken};
 use mapcall::{Arg, CallError, Declarations, Function, Handle, Prototype, Success};
 
 use crate::fixture::{bind, call, engines, refuse};
@@ -396,7 +396,7 @@ fn ownership_is_read_wherever_attributes_stand() {
             .map(|parameter| parameter.ownership)
             .collect::<Vec<_>>()
     };
-    use Ownership::{Held, Kept, Taken};
+
     for text in [
         "void f(int n, void *p, char *q) __attribute__((ownership_takes(malloc, 2)))",
         "void f(int n, void *p, char *q) __attribute__((__ownership_takes__(malloc, 2), cold));",
