@@ -68,6 +68,34 @@ pub struct Parameter {
     pub is_restrict: bool,
     /// Whether it is an integer that is the whole extent of some array: `n` in `x[n]`.
     pub is_inferred: bool,
+    /// Who owns the object that a pointer leads to after the call.
+    pub ownership: Ownership,
+}
+
+/// Who owns the object that an argument points to after the call, by the attributes that Clang
+/// has for it.
+///
+/// ```
+/// use mapcall::Prototype;
+/// use mapcall::prototype::Ownership;
+///
+/// let text = "void *realloc(void *p, size_t n) __attribute__((ownership_takes(malloc, 1)))";
+/// let realloc = Prototype::parse(text)?;
+/// assert_eq!(realloc.parameters[0].ownership, Ownership::Taken);
+/// assert_eq!(realloc.parameters[1].ownership, Ownership::Kept);
+/// assert_eq!(realloc.to_string(), text);
+/// # Ok::<(), mapcall::PrototypeError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ownership {
+    /// The caller.
+    #[default]
+    Kept,
+    /// C, and the caller doesn't use the pointer any more: `ownership_takes(kind, number, ...)`.
+    Taken,
+    /// C, and the caller may go on using the pointer: `ownership_holds(kind, number, ...)`.
+    Held,
 }
 
 impl Parameter {
@@ -242,10 +270,23 @@ impl fmt::Display for Prototype {
             parameters.join(", ")
         };
         f.write_str(&self.returns.declare(&format!("{}({list})", self.name)))?;
-        match &self.symbol {
-            Some(symbol) => write!(f, " __asm__({symbol:?})"),
-            None => Ok(()),
+        if let Some(symbol) = &self.symbol {
+            write!(f, " __asm__({symbol:?})")?;
         }
+        for (name, ownership) in [
+            ("ownership_takes", Ownership::Taken),
+            ("ownership_holds", Ownership::Held),
+        ] {
+            let parameters = (1..).zip(&self.parameters);
+            let owned = parameters.filter(|(_, parameter)| parameter.ownership == ownership);
+            let numbers: Vec<_> = owned.map(|(number, _)| format!(", {number}")).collect();
+            if !numbers.is_empty() {
+                let numbers = numbers.concat();
+                // The kind of the object is a name of the header's choice, and says nothing here.
+                write!(f, " __attribute__(({name}(malloc{numbers})))")?;
+            }
+        }
+        Ok(())
     }
 }
 

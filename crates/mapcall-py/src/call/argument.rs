@@ -7,8 +7,10 @@ use std::ptr;
 use std::slice;
 
 use mapcall::array::DType;
-use mapcall::contract::{ArrayRule, Check, PointerRule, Problem, Remedy, Role, Rule};
+use mapcall::contract::{ArrayRule, Check, Loops, PointerRule, Problem, Remedy, Role, Rule};
 use mapcall::ctype::CType;
+use mapcall::function::InUse;
+use mapcall::prototype::Ownership;
 use numpy::{PyArrayDescr, PyUntypedArray};
 use pyo3::ffi;
 use pyo3::intern;
@@ -18,7 +20,7 @@ use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use super::callback::{self, Callback};
 use super::function::Function;
-use super::handle::Handle;
+use super::handle::{Ending, Handle};
 use super::snapshot::{Snapshot, Snapshots};
 use super::{errors, foreign, ndarray, number};
 use crate::convert;
@@ -79,7 +81,7 @@ pub(super) struct Kept(Option<Box<Things>>);
 struct Things {
     objects: Vec<Py<PyAny>>,
     callbacks: Vec<mapcall::call::Closure>,
-    handles: Vec<mapcall::function::InUse>,
+    handles: Vec<Ending<InUse>>,
     calls_back: bool,
 }
 
@@ -88,8 +90,31 @@ impl Kept {
         self.0.get_or_insert_default().objects.push(object.unbind());
     }
 
-    fn handle(&mut self, handle: mapcall::function::InUse) {
-        self.0.get_or_insert_default().handles.push(handle);
+    fn handle(&mut self, handle: InUse) {
+        let handles = &mut self.0.get_or_insert_default().handles;
+        handles.push(Ending::new(handle));
+    }
+
+    /// Objects whose memory was passed, beside the arguments themselves.
+    pub(super) fn objects<'py>(&self, py: Python<'py>) -> impl Iterator<Item = Bound<'py, PyAny>> {
+        let objects = self.0.iter().flat_map(|things| &things.objects);
+        objects.map(move |object| object.bind(py).clone())
+    }
+
+    /// Closes the handles whose objects C owns after the call, or the batch of one call.
+    #[inline]
+    pub(super) fn hand_over(
+        &mut self,
+        py: Python<'_>,
+        function: &Function,
+        loops: Option<&Loops>,
+    ) -> PyResult<()> {
+        let Some(things) = &mut self.0 else {
+            return Ok(());
+        };
+        let handles = things.handles.iter_mut().map(|handle| &mut **handle);
+        let handed_over = function.inner.hand_over(handles, loops);
+        handed_over.map_err(|error| errors::argument(py, &error))
     }
 
     fn callback(&mut self, closure: mapcall::call::Closure) {
@@ -371,12 +396,7 @@ impl<'py> Reader<'_, '_, 'py> {
             return Ok(());
         }
         if let Ok(handle) = object.cast::<Handle>() {
-            let found = handle.get().target().to_owned();
-            if !rule.takes(&found) {
-                return Err(self.refuse(position, Problem::Handle { found }));
-            }
-            let in_use = handle.get().in_use();
-            let in_use = in_use.ok_or_else(|| self.refuse(position, Problem::Closed { found }))?;
+            let in_use = handle.get().as_argument(self.py, self.function, position)?;
             let address = in_use.address().as_ptr();
             self.check
                 .word(position, address.expose_provenance() as u64);
@@ -389,6 +409,7 @@ impl<'py> Reader<'_, '_, 'py> {
             None => self.view(position, object)?,
         };
         if let Some(array) = array {
+            self.owned(position, rule, object)?;
             if !is_allowed {
                 let found = "an array".into();
                 return Err(self.refuse(position, Problem::Unbounded { found }));
@@ -403,6 +424,7 @@ impl<'py> Reader<'_, '_, 'py> {
             return Ok(());
         }
         if let Some(parameter) = object.getattr_opt(intern!(self.py, "_as_parameter_"))? {
+            self.owned(position, rule, object)?;
             if !is_allowed {
                 let found = format!("{} object", errors::what(object)?);
                 return Err(self.refuse(position, Problem::Unbounded { found }));
@@ -418,6 +440,20 @@ impl<'py> Reader<'_, '_, 'py> {
             "a handle or None"
         };
         Err(self.unfit(position, object, Remedy::Words(format!("give {what}"))))
+    }
+
+    /// Refuses memory of Python's for a pointer whose object C owns after the call.
+    fn owned(
+        &self,
+        position: usize,
+        rule: &PointerRule,
+        object: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        if rule.ownership == Ownership::Kept {
+            return Ok(());
+        }
+        let found = errors::what(object)?;
+        Err(self.refuse(position, Problem::NotOwned { found }))
     }
 
     fn callback(

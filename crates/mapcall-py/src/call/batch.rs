@@ -17,6 +17,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyInt, PyString, PyTuple};
 use smallvec::SmallVec;
 
+use super::argument::Kept;
 use super::function::{Function, Gil};
 use super::result::{self, Outputs};
 use super::snapshot::{Snapshot, Snapshots};
@@ -293,6 +294,7 @@ pub(super) fn run<'py>(
     returned: Option<Returned<'py>>,
     given: &[*mut PyObject],
     arrays: &mut Snapshots,
+    kept: &mut Kept,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, this) = (function.py(), function.get());
     let returned = returned.unwrap_or_else(|| left_out(py, this, given));
@@ -344,6 +346,7 @@ pub(super) fn run<'py>(
         threads,
         host: &host,
     };
+    kept.hand_over(py, this, Some(&loops))?;
     let outcome = if this.gil() == Gil::Hold {
         // SAFETY: as below.
         unsafe { this.inner.run_batch(&work) }

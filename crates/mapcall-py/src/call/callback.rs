@@ -247,7 +247,7 @@ impl Body {
             if pointer.is_text() {
                 return result::text(py, word, Text::Str);
             }
-            result::handle(py, &self.origin, &pointer.target, word, None)
+            result::handle(py, &self.origin, pointer, word, None, None)
         } else {
             result::item(&structure::dtype(py, ctype)?, words)
         }

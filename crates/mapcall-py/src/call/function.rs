@@ -121,6 +121,8 @@ pub(crate) struct Binding {
     pub(super) origin: Origin,
     pub(super) options: Options,
     pub(super) returns: Returns,
+    /// Whether handles are made of what a call returns.
+    pub(super) has_pointers: bool,
     /// By position: the parameter's name, and the dtype of an array or struct.
     parameters: Box<[(Py<PyString>, Option<Expected>)]>,
     items: PyOnceLock<Items>,
@@ -283,6 +285,7 @@ impl Function {
             library: library.clone().unbind(),
             origin,
             options,
+            has_pointers: returns.has_pointers(&inner),
             returns,
             parameters,
             items: PyOnceLock::new(),
@@ -296,10 +299,14 @@ impl Function {
         is_unchecked: bool,
         binding: Py<Binding>,
     ) -> PyResult<Bound<'_, Self>> {
-        let quick = Quick::new(inner.contract(), |position| {
-            let (_, expected) = binding.get().parameters.get(position)?;
-            Some(expected.as_ref()?.dtype.clone_ref(py))
-        });
+        // A handle keeps arguments, and the quick path has no place for them.
+        let quick = match binding.get().returns {
+            Returns::Pointer(_) => None,
+            _ => Quick::new(inner.contract(), |position| {
+                let (_, expected) = binding.get().parameters.get(position)?;
+                Some(expected.as_ref()?.dtype.clone_ref(py))
+            }),
+        };
         let function = Bound::new(
             py,
             Self {

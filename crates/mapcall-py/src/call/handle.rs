@@ -1,19 +1,69 @@
 //! `mapcall.Handle`: a typed pointer that C returned.
 
-use std::ffi::c_void;
-use std::ptr::NonNull;
+#![allow(unsafe_code)]
+
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use mapcall::contract::Problem;
 use mapcall::ctype::CType;
+use mapcall::function::InUse;
 use numpy::PyArrayDescr;
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
+use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
+use super::function::Function;
 use super::result::{self, Text};
 use super::{callback, errors, ndarray};
 use crate::convert;
+
+/// A value whose drop may run destructors, while the interpreter is about something else: an exception
+/// that is pending stays so.
+pub(super) struct Ending<T>(ManuallyDrop<T>);
+
+impl<T> Ending<T> {
+    pub(super) fn new(value: T) -> Self {
+        Self(ManuallyDrop::new(value))
+    }
+}
+
+impl<T> Deref for Ending<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Ending<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+impl<T> Drop for Ending<T> {
+    fn drop(&mut self) {
+        // SAFETY: it is dropped once, and not used after that.
+        aside(|| unsafe { ManuallyDrop::drop(&mut self.0) });
+    }
+}
+
+/// Runs what has nothing to do with the exception that may be pending, which is put aside meanwhile.
+#[allow(deprecated, reason = "what replaces them is new in Python 3.12")]
+fn aside(run: impl FnOnce()) {
+    let (mut class, mut value, mut traceback) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+    // SAFETY: objects that hold handles are dropped by threads that are attached to the interpreter.
+    unsafe { ffi::PyErr_Fetch(&raw mut class, &raw mut value, &raw mut traceback) };
+    run();
+    // SAFETY: the references that were fetched, null if nothing was pending.
+    unsafe { ffi::PyErr_Restore(class, value, traceback) };
+}
 
 /// A typed pointer to what only its library understands.
 ///
@@ -30,33 +80,84 @@ use crate::convert;
 /// Functions return them, and take them where the prototype has a pointer to the same struct. A
 /// destructor runs once: when the handle is closed, or when it dies. What made the handle stays
 /// loaded while it lives.
+///
+/// The pointer may lead into the arguments of the call that returned it, so the handle keeps them
+/// alive: arrays, texts, and other handles, whose destructors then wait for it, unless they are closed.
+///
+/// Who owns it
+/// -----------
+/// A handle given to its own destructor is closed by that call. For another function that takes the
+/// object over, its prototype says so, with Clang's attribute: the number is that of the parameter.
+///
+/// >>> realloc = libc.function(
+/// ...     "void *realloc(void *p, size_t size) __attribute__((ownership_takes(malloc, 1)))",
+/// ...     destructor=free)
+/// >>> small = malloc(8)
+/// >>> large = realloc(small, 4096)
+/// >>> small.closed, large.closed
+/// (True, False)
+/// >>> free(large)
+/// >>> large.closed
+/// True
+///
+/// ``ownership_holds`` says that C will destroy it, while the handle can still be used. `release` ends
+/// a handle whose object something else has taken.
 #[pyclass(frozen, module = "mapcall", weakref)]
 pub(crate) struct Handle {
-    inner: mapcall::Handle,
+    inner: Ending<mapcall::Handle>,
     ctype: CType,
     /// How many arrays lie on the memory.
     views: Arc<AtomicUsize>,
+    /// What the pointer may lead into, beyond other handles; it outlives `inner`, whose destructor may
+    /// use it.
+    kept: Option<Py<PyTuple>>,
 }
 
 impl Handle {
-    pub(super) fn new(inner: mapcall::Handle, ctype: CType) -> Self {
+    pub(super) fn new(inner: mapcall::Handle, ctype: CType, kept: Option<Py<PyTuple>>) -> Self {
         Self {
-            inner,
+            inner: Ending::new(inner),
             ctype,
             views: Arc::default(),
+            kept,
         }
+    }
+
+    pub(super) fn inner(&self) -> &mapcall::Handle {
+        &self.inner
+    }
+
+    pub(super) fn kept(&self) -> Option<&Py<PyTuple>> {
+        self.kept.as_ref()
     }
 
     pub(super) fn target(&self) -> &str {
         self.inner.target()
     }
 
-    pub(super) fn in_use(&self) -> Option<mapcall::function::InUse> {
+    pub(super) fn in_use(&self) -> Option<InUse> {
         self.inner.in_use()
     }
 
-    fn open_address(&self) -> PyResult<NonNull<c_void>> {
-        self.inner.address().ok_or_else(|| {
+    /// The pointer as an argument of a function.
+    pub(super) fn as_argument(
+        &self,
+        py: Python<'_>,
+        function: &Function,
+        position: usize,
+    ) -> PyResult<InUse> {
+        let function = &function.inner;
+        self.inner.lend(function, position).map_err(|problem| {
+            let in_use = matches!(problem, Problem::InUse { .. });
+            match self.without_arrays() {
+                Err(error) if in_use => error,
+                _ => errors::argument(py, &function.contract().refuse(position, problem)),
+            }
+        })
+    }
+
+    fn open(&self) -> PyResult<Ending<InUse>> {
+        self.inner.in_use().map(Ending::new).ok_or_else(|| {
             PyValueError::new_err(format!(
                 "expected an open handle, got a closed one to {}; open a new one",
                 self.target()
@@ -64,7 +165,8 @@ impl Handle {
         })
     }
 
-    fn end(&self, py: Python<'_>) -> PyResult<()> {
+    /// An error while arrays lie on the memory.
+    fn without_arrays(&self) -> PyResult<()> {
         let views = self.views.load(Ordering::Acquire);
         if views > 0 && !self.inner.is_closed() {
             return Err(PyBufferError::new_err(format!(
@@ -73,6 +175,11 @@ impl Handle {
                 self.target()
             )));
         }
+        Ok(())
+    }
+
+    fn end(&self, py: Python<'_>) -> PyResult<()> {
+        self.without_arrays()?;
         let mut closed = Ok(None);
         callback::running(|| {
             closed = self.inner.close();
@@ -84,6 +191,10 @@ impl Handle {
 
 #[pymethods]
 impl Handle {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.kept)
+    }
+
     /// What it points to: the name of a struct, or a C type.
     ///
     /// >>> import mapcall
@@ -124,6 +235,18 @@ impl Handle {
         self.inner.is_closed()
     }
 
+    /// Whether C may only read the memory: the pointer is one to ``const``, or leads into an argument
+    /// that is read-only. Arrays on it are read-only then.
+    ///
+    /// >>> import mapcall
+    /// >>> strchr = mapcall.load(None).function("char *strchr(const char *s, int c)")
+    /// >>> strchr("key=value", ord("=")).readonly
+    /// True
+    #[getter]
+    fn readonly(&self) -> bool {
+        self.inner.is_read_only()
+    }
+
     /// Ends the handle, and runs its destructor if it has one; again, does nothing.
     ///
     /// >>> import mapcall
@@ -144,6 +267,28 @@ impl Handle {
     ///     When the destructor says that it failed.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.end(py)
+    }
+
+    /// Ends the handle without running its destructor, and returns the pointer as an int; None if the
+    /// handle was closed.
+    ///
+    /// >>> import mapcall
+    /// >>> libc = mapcall.load(None)
+    /// >>> malloc = libc.function("void *malloc(size_t size)",
+    /// ...                        destructor=libc.function("void free(void *p)"))
+    /// >>> memory = malloc(8)
+    /// >>> address = memory.release()      # C owns it from now on
+    /// >>> memory.closed
+    /// True
+    ///
+    /// Raises
+    /// ------
+    /// BufferError
+    ///     When arrays lie on its memory.
+    fn release(&self) -> PyResult<Option<usize>> {
+        self.without_arrays()?;
+        let address = self.inner.release();
+        Ok(address.map(|address| address.addr().get()))
     }
 
     fn __enter__(this: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -173,6 +318,8 @@ impl Handle {
     /// owner : object, optional
     ///     What the array keeps alive; by default this handle, which then can't be closed before the
     ///     array is gone.
+    ///
+    /// The array is read-only if C may only read the memory: see `readonly`.
     #[pyo3(signature = (shape, dtype = None, owner = None))]
     fn array<'py>(
         this: &Bound<'py, Self>,
@@ -190,12 +337,13 @@ impl Handle {
             convert::to_numpy(py, &dtype)?
         };
         let shape = convert::shape(shape)?.unwrap_or_default();
-        let address = handle.open_address()?;
+        let in_use = handle.open()?;
+        let (address, is_writeable) = (in_use.address(), !handle.readonly());
         let owner = match owner {
             Some(owner) => owner,
-            None => Bound::new(py, View::new(this))?.into_any(),
+            None => Bound::new(py, View::new(this, in_use))?.into_any(),
         };
-        ndarray::on_memory(&dtype, &shape, address, owner)
+        ndarray::on_memory(&dtype, &shape, address, is_writeable, owner)
     }
 
     /// A copy of the text that the pointer leads to, up to its NUL.
@@ -223,8 +371,8 @@ impl Handle {
                 self.target()
             )));
         }
-        let address = self.open_address()?;
-        result::text(py, address.addr().get() as u64, kind)
+        let in_use = self.open()?;
+        result::text(py, in_use.address().addr().get() as u64, kind)
     }
 
     fn __repr__(&self) -> String {
@@ -250,15 +398,18 @@ impl Handle {
 /// What an array on a handle's memory belongs to.
 #[pyclass(frozen, module = "mapcall._mapcall")]
 pub(crate) struct View {
+    /// Nothing ends the handle meanwhile.
+    _in_use: Ending<InUse>,
     handle: Py<Handle>,
     views: Arc<AtomicUsize>,
 }
 
 impl View {
-    fn new(handle: &Bound<'_, Handle>) -> Self {
+    fn new(handle: &Bound<'_, Handle>, in_use: Ending<InUse>) -> Self {
         let views = Arc::clone(&handle.get().views);
         views.fetch_add(1, Ordering::AcqRel);
         Self {
+            _in_use: in_use,
             handle: handle.clone().unbind(),
             views,
         }

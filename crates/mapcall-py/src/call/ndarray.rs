@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
+use std::ops::Range;
 use std::slice;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
@@ -17,7 +18,7 @@ use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi::{self, PyObject, PyTypeObject};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyString};
 
 use crate::mapped_array::ndarray_type;
 
@@ -205,6 +206,29 @@ unsafe fn memory_at<'a>(array: *mut PyArrayObject) -> Memory<'a> {
     }
 }
 
+/// The memory of an array or a text that may only be read; `None` for anything else.
+pub(super) fn read_only_bytes(
+    object: &Bound<'_, PyAny>,
+    ndarray: *mut PyTypeObject,
+) -> Option<Range<usize>> {
+    let of = |bytes: &[u8]| {
+        let bytes = bytes.as_ptr_range();
+        // With the NUL behind it.
+        bytes.start.addr()..bytes.end.addr() + 1
+    };
+    if let Some(array) = as_array(object, ndarray) {
+        let memory = memory(array);
+        let start = memory.address.addr();
+        let nbytes = memory.shape.iter().product::<usize>() * itemsize(array);
+        (!memory.is_writeable).then(|| start..start.saturating_add(nbytes))
+    } else if let Ok(text) = object.cast::<PyBytes>() {
+        Some(of(text.as_bytes()))
+    } else {
+        let text = object.cast::<PyString>().ok()?.to_str().ok()?;
+        Some(of(text.as_bytes()))
+    }
+}
+
 /// Whether two dtypes of numbers or structs are one under two names, such as `long` and `long long`.
 ///
 /// Of a union's overlapping fields, only NumPy can tell.
@@ -275,6 +299,7 @@ pub(super) fn on_memory<'py>(
     dtype: &Bound<'py, PyArrayDescr>,
     shape: &[usize],
     address: std::ptr::NonNull<std::ffi::c_void>,
+    is_writeable: bool,
     owner: Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     use numpy::PyArrayDescrMethods;
@@ -292,6 +317,7 @@ pub(super) fn on_memory<'py>(
         .collect();
     let ndim = c_int::try_from(dims.len()).map_err(|_| PyMemoryError::new_err("too many axes"))?;
     let descr: *mut PyArray_Descr = dtype.clone().into_ptr().cast();
+    let flags = if is_writeable { NPY_ARRAY_WRITEABLE } else { 0 };
     // SAFETY: `dims` has `ndim` lengths, the reference to the dtype is handed over, and the caller
     // says that the memory is there.
     let array = unsafe {
@@ -303,7 +329,7 @@ pub(super) fn on_memory<'py>(
             dims.as_mut_ptr(),
             std::ptr::null_mut(),
             address.as_ptr(),
-            NPY_ARRAY_WRITEABLE,
+            flags,
             std::ptr::null_mut(),
         )
     };

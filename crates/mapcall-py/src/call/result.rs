@@ -4,16 +4,20 @@
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 
 use mapcall::contract::{Check, Number, Role, Rule, Scalar, target_name};
-use mapcall::ctype::{CType, Float};
+use mapcall::ctype::{CType, Float, Pointer};
+use mapcall::function::KeepAlive;
 use numpy::{PyArrayDescr, PyUntypedArray};
 use pyo3::exceptions::PyValueError;
+use pyo3::ffi::PyObject;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyComplex, PyFloat, PyList, PyString, PyTuple};
 use smallvec::SmallVec;
 
+use super::callback::Callback;
 use super::function::Function;
 use super::handle::Handle;
 use super::{errors, ndarray, structure};
@@ -28,7 +32,7 @@ pub(super) enum Returns {
     /// `long double`, which a float can't hold: a scalar of NumPy's.
     Extended(Py<PyArrayDescr>),
     Text,
-    Pointer(CType),
+    Pointer(Arc<Pointer>),
     Record(Py<PyArrayDescr>),
 }
 
@@ -68,11 +72,18 @@ impl Returns {
             Some(number) => Self::Number(number),
             None => match ctype.resolved() {
                 CType::Pointer(pointer) if pointer.is_text() => Self::Text,
-                CType::Pointer(pointer) => Self::Pointer(pointer.target.clone()),
+                CType::Pointer(pointer) => Self::Pointer(Arc::clone(pointer)),
                 CType::Record(_) => Self::Record(dtype()?),
                 _ => Self::Void,
             },
         })
+    }
+
+    /// Whether a call returns pointers: as its result, or as an array of them that is allocated.
+    pub(super) fn has_pointers(&self, function: &mapcall::Function) -> bool {
+        let mut outputs = function.contract().rules().iter().filter_map(Rule::array);
+        matches!(self, Self::Pointer(_))
+            || outputs.any(|array| array.is_output() && pointed_to(&array.ctype).is_some())
     }
 
     /// A destructor needs something to destroy: a pointer as result, or an array of them as output.
@@ -85,10 +96,10 @@ impl Returns {
         let outputs = outputs.filter(|array| !array.is_const);
         let mut targets: Vec<String> = outputs
             .filter_map(|array| pointed_to(&array.ctype))
-            .map(target_name)
+            .map(|pointer| target_name(&pointer.target))
             .collect();
-        if let Self::Pointer(target) = self {
-            targets.push(target_name(target));
+        if let Self::Pointer(pointer) = self {
+            targets.push(target_name(&pointer.target));
         }
         if targets.iter().any(|target| destructor.destroys(target)) {
             return Ok(());
@@ -106,10 +117,73 @@ impl Returns {
     }
 }
 
-pub(super) fn pointed_to(ctype: &CType) -> Option<&CType> {
+pub(super) fn pointed_to(ctype: &CType) -> Option<&Pointer> {
     match ctype.resolved() {
-        CType::Pointer(pointer) => Some(&pointer.target),
+        CType::Pointer(pointer) => Some(pointer),
         _ => None,
+    }
+}
+
+/// The arguments of a call that pointers which it returns may lead into; their handles keep them alive.
+pub(super) struct Retained {
+    /// Arrays, texts and the like.
+    objects: Option<Py<PyTuple>>,
+    alive: KeepAlive,
+}
+
+impl Retained {
+    /// Those of a call: what was given, views that were made of it, and what was allocated.
+    #[cold]
+    pub(super) fn new<'py>(
+        function: &Bound<'py, Function>,
+        given: &[*mut PyObject],
+        views: impl Iterator<Item = Bound<'py, PyAny>>,
+        outputs: &Outputs<'py>,
+    ) -> PyResult<Self> {
+        let (py, this) = (function.py(), function.get());
+        let mut alive = KeepAlive::default();
+        let mut objects: Vec<Bound<'py, PyAny>> = Vec::new();
+        let mut retain = |object: Bound<'py, PyAny>| {
+            if !objects.iter().any(|known| known.is(&object)) {
+                objects.push(object);
+            }
+        };
+        for (rule, argument) in this.inner.contract().rules().iter().zip(given) {
+            // SAFETY: null, or a live object.
+            let argument = unsafe { Borrowed::from_ptr_or_opt(py, *argument) };
+            let Some(argument) = argument.filter(|argument| !argument.is_none()) else {
+                continue;
+            };
+            if let Ok(handle) = argument.cast::<Handle>() {
+                alive.handle(handle.get().inner());
+                let kept = handle.get().kept().map(|kept| kept.bind(py).iter());
+                kept.into_iter().flatten().for_each(&mut retain);
+                continue;
+            }
+            let may_be_pointed_into = match rule {
+                Rule::Number(_) | Rule::Inferred(_) | Rule::Record { .. } => false,
+                // The closure of any other callable is the call's own.
+                Rule::Function(_) => {
+                    argument.is_instance_of::<Function>() || argument.is_instance_of::<Callback>()
+                }
+                _ => true,
+            };
+            if may_be_pointed_into {
+                retain(argument.to_owned());
+            }
+        }
+        let outputs = outputs.iter().map(|(_, array)| array.as_any().clone());
+        views.chain(outputs).for_each(&mut retain);
+        for object in &objects {
+            if let Some(bytes) = ndarray::read_only_bytes(object, this.ndarray.as_ptr().cast()) {
+                alive.read_only(bytes);
+            }
+        }
+        let objects = (!objects.is_empty()).then(|| PyTuple::new(py, objects));
+        Ok(Self {
+            objects: objects.transpose()?.map(Bound::unbind),
+            alive,
+        })
     }
 }
 
@@ -155,7 +229,7 @@ pub(super) fn several<'py>(
     }
 }
 
-/// The result; None for void.
+/// The result, which keeps what a pointer may lead into; None for void.
 #[expect(
     clippy::inline_always,
     reason = "errors are large, and passed through memory"
@@ -165,6 +239,7 @@ pub(super) fn value<'a, 'py>(
     function: &Bound<'py, Function>,
     words: impl Fn() -> &'a [u64],
     errno: i32,
+    retained: Option<&Retained>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, this) = (function.py(), function.get());
     let binding = this.binding();
@@ -174,7 +249,7 @@ pub(super) fn value<'a, 'py>(
             let word = words().first().copied().unwrap_or_default();
             PyFloat::new(py, f64::from_bits(word)).into_any()
         }
-        _ => any(py, this, words())?,
+        _ => any(py, this, words(), retained)?,
     };
     if binding.options.is_callable {
         return judge(this, result, errno);
@@ -189,7 +264,7 @@ pub(super) fn judged(
     words: &[u64],
     errno: i32,
 ) -> PyResult<()> {
-    judge(function, any(py, function, words)?, errno).map(drop)
+    judge(function, any(py, function, words, None)?, errno).map(drop)
 }
 
 /// The outputs behind the result, if the function has one.
@@ -197,6 +272,7 @@ pub(super) fn with_outputs<'py>(
     function: &Bound<'py, Function>,
     result: Bound<'py, PyAny>,
     outputs: Outputs<'py>,
+    retained: Option<&Retained>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = function.py();
     let mut all = Vec::with_capacity(outputs.len() + 1);
@@ -205,7 +281,7 @@ pub(super) fn with_outputs<'py>(
     }
     for (role, array) in outputs {
         if let Role::Parameter(position) = role {
-            all.push(output(function, position, array)?);
+            all.push(output(function, position, array, retained)?);
         }
     }
     several(py, all)
@@ -251,16 +327,21 @@ pub(super) fn scalar(py: Python<'_>, value: Scalar) -> PyResult<Bound<'_, PyAny>
 }
 
 /// The result of any type.
-fn any<'py>(py: Python<'py>, this: &Function, words: &[u64]) -> PyResult<Bound<'py, PyAny>> {
+fn any<'py>(
+    py: Python<'py>,
+    this: &Function,
+    words: &[u64],
+    retained: Option<&Retained>,
+) -> PyResult<Bound<'py, PyAny>> {
     let binding = this.binding();
     let word = words.first().copied().unwrap_or_default();
     match &binding.returns {
         Returns::Void => Ok(py.None().into_bound(py)),
         Returns::Number(number) => scalar(py, number.value(words)),
         Returns::Text => text(py, word, binding.options.text),
-        Returns::Pointer(target) => {
+        Returns::Pointer(pointer) => {
             let destructor = binding.options.destructor.as_ref();
-            handle(py, &this.inner, target, word, destructor)
+            handle(py, &this.inner, pointer, word, destructor, retained)
         }
         Returns::Extended(dtype) | Returns::Record(dtype) => item(dtype.bind(py), words),
     }
@@ -297,32 +378,36 @@ pub(super) fn text(py: Python<'_>, word: u64, kind: Text) -> PyResult<Bound<'_, 
     }
 }
 
-/// A pointer as a handle, None for NULL.
+/// A pointer as a handle, which keeps what the pointer may lead into; None for NULL.
 pub(super) fn handle<'py>(
     py: Python<'py>,
     origin: &mapcall::Function,
-    target: &CType,
+    pointer: &Pointer,
     word: u64,
     destructor: Option<&Py<Function>>,
+    retained: Option<&Retained>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let address = usize::try_from(word).unwrap_or_default();
     let address: *mut c_void = ptr::with_exposed_provenance_mut(address);
     let Some(address) = NonNull::new(address) else {
         return Ok(py.None().into_bound(py));
     };
-    let name = target_name(target);
-    // SAFETY: C gave it for one of that type: so the user of `load` has promised.
-    let handle = unsafe { mapcall::Handle::new(origin, &name, address) };
+    let alive = retained.map_or_else(KeepAlive::default, |retained| retained.alive.clone());
+    // SAFETY: C gave it for one of that type: so the user of `load` has promised. What it may lead into
+    // is kept.
+    let handle = unsafe { mapcall::Handle::returned(origin, pointer, address, alive) };
     let destructor = destructor
         .map(|destructor| &destructor.bind(py).get().inner)
-        .filter(|function| function.destroys(&name));
+        .filter(|function| function.destroys(handle.target()));
     let handle = match destructor {
         Some(destructor) => handle
             .with_destructor(destructor)
             .map_err(|error| errors::call(py, &error))?,
         None => handle,
     };
-    Ok(Bound::new(py, Handle::new(handle, target.clone()))?.into_any())
+    let objects = retained.and_then(|retained| Some(retained.objects.as_ref()?.clone_ref(py)));
+    let handle = Handle::new(handle, pointer.target.clone(), objects);
+    Ok(Bound::new(py, handle)?.into_any())
 }
 
 /// An output as it is returned: an array; of pointers, a list of handles.
@@ -330,6 +415,7 @@ fn output<'py>(
     function: &Bound<'py, Function>,
     position: usize,
     array: Bound<'py, PyUntypedArray>,
+    retained: Option<&Retained>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, this) = (function.py(), function.get());
     let rule = this
@@ -338,17 +424,17 @@ fn output<'py>(
         .rules()
         .get(position)
         .and_then(Rule::array);
-    let target = rule
+    let pointer = rule
         .filter(|rule| rule.rank() == 1)
         .and_then(|rule| pointed_to(&rule.ctype));
-    let Some(target) = target else {
+    let Some(pointer) = pointer else {
         return Ok(array.into_any());
     };
     let words: Vec<u64> = array.call_method0(intern!(py, "tolist"))?.extract()?;
     let destructor = this.binding().options.destructor.as_ref();
     let handles = words
         .into_iter()
-        .map(|word| handle(py, &this.inner, target, word, destructor))
+        .map(|word| handle(py, &this.inner, pointer, word, destructor, retained))
         .collect::<PyResult<Vec<_>>>()?;
     Ok(PyList::new(py, handles)?.into_any())
 }

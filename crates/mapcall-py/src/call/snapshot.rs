@@ -126,6 +126,12 @@ impl Snapshots {
         self.arrays.push((role, snapshot));
     }
 
+    /// The arrays, among them the views of other libraries' memory that were made for the call.
+    pub(super) fn objects<'py>(&self, py: Python<'py>) -> impl Iterator<Item = Bound<'py, PyAny>> {
+        let arrays = self.arrays.iter();
+        arrays.map(move |(_, snapshot)| snapshot.array.bind(py).as_any().clone())
+    }
+
     /// Keeps Python code that runs during the call from resizing the arrays: with
     /// `refcheck=False`, `ndarray.resize` gives the memory away that C is working on, unless the
     /// array has a weak reference (`PyArray_Resize` in NumPy's `shape.c`).

@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use super::argument::{Kept, Reader};
 use super::batch::{self, Manner};
 use super::function::{Function, Gil};
-use super::result::{self, Outputs};
+use super::result::{self, Outputs, Retained};
 use super::snapshot::Snapshots;
 use super::{callback, errors, ndarray, number};
 use crate::mapped_array::guard;
@@ -84,7 +84,7 @@ fn run<'py>(
         let mut frame = QuickFrame::default();
         if let Some(nbytes) = quick.fill(&mut frame, operands) {
             let errno = invoke(function, &mut frame, nbytes)?;
-            return Ok(result(function, || quick.result(&frame), errno)?);
+            return Ok(result(function, || quick.result(&frame), errno, None)?);
         }
     }
     // Lets PyO3 know that the thread is attached: else what is dropped would wait until it does.
@@ -152,7 +152,7 @@ fn general<'py>(
             reader.argument(position, rule, expected.as_ref(), &argument)?;
         }
     }
-    let kept = reader.kept;
+    let mut kept = reader.kept;
     if let Some(manner) = &manner {
         batch::tell(this, &mut check, manner, returned.as_ref(), &mut arrays)?;
     }
@@ -164,7 +164,15 @@ fn general<'py>(
         .map_err(|error| errors::argument(py, &error))?;
     if check.loops().is_some() {
         let manner = manner.map_or_else(Manner::default, |manner| *manner);
-        let result = batch::run(function, check, &manner, returned, &given, &mut arrays);
+        let result = batch::run(
+            function,
+            check,
+            &manner,
+            returned,
+            &given,
+            &mut arrays,
+            &mut kept,
+        );
         drop(kept);
         return result;
     }
@@ -183,14 +191,24 @@ fn general<'py>(
         check.nbytes()
     };
     arrays.check(py, contract)?;
+    // From here on no Python code runs before the call.
+    kept.hand_over(py, this, None)?;
     let errno = invoke(function, words, nbytes)?;
-    drop(kept);
+    let retained = if this.binding().has_pointers {
+        let views = arrays.objects(py).chain(kept.objects(py));
+        Some(Retained::new(function, &given, views, &outputs)?)
+    } else {
+        None
+    };
     let start = contract.trampoline().layout().result();
-    let result = result(function, || words.get(start..).unwrap_or_default(), errno)?;
+    let words = || words.get(start..).unwrap_or_default();
+    // A text is copied while what it may lie in is still there.
+    let result = result(function, words, errno, retained.as_ref())?;
+    drop(kept);
     if outputs.is_empty() {
         Ok(result)
     } else {
-        result::with_outputs(function, result, outputs)
+        result::with_outputs(function, result, outputs, retained.as_ref())
     }
 }
 
@@ -236,10 +254,11 @@ fn result<'a, 'py>(
     function: &Bound<'py, Function>,
     words: impl Fn() -> &'a [u64],
     errno: i32,
+    retained: Option<&Retained>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let judged = function.get().inner.judge(words(), errno);
     judged.map_err(|error| errors::call(function.py(), &error))?;
-    result::value(function, words, errno)
+    result::value(function, words, errno, retained)
 }
 
 /// The words of a frame, 16-byte aligned as C's largest scalars.

@@ -247,6 +247,7 @@ impl<'a, 'b> Batch<'a, 'b> {
             threads: self.threads,
             host: &report,
         };
+        function.hand_over(kept.iter_mut().filter_map(pass::Kept::handle), Some(&loops))?;
         // SAFETY: what the prototype measures is checked; what is read and written is borrowed by the
         // arguments, and what has been made is in `made`.
         unsafe { function.run_batch(&work) }?;
@@ -312,7 +313,7 @@ impl<'a, 'b> Batch<'a, 'b> {
                 check.leave_out(other)?;
             }
             left_out.next();
-            pass::argument(check, contract, position, argument, false, kept)?;
+            pass::argument(check, self.function, position, argument, false, kept)?;
         }
         for position in left_out {
             check.leave_out(position)?;

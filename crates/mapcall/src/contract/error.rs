@@ -227,6 +227,28 @@ pub enum Problem {
         /// What it pointed to.
         found: String,
     },
+    /// A handle that C would own after the call, while another call or an array uses it.
+    InUse {
+        /// What the handle points to.
+        found: String,
+    },
+    /// A handle to memory that C may only read, where the function may write.
+    ReadOnlyHandle {
+        /// What the handle points to.
+        found: String,
+    },
+    /// A handle into an argument that was only borrowed, so that its memory may have gone.
+    Borrowed {
+        /// What the handle points to.
+        found: String,
+    },
+    /// Memory of the caller for a pointer whose object C owns after the call.
+    NotOwned {
+        /// What was given.
+        found: String,
+    },
+    /// A handle that C owns after the first call, given to several.
+    OwnedOnce,
     /// A function of another type.
     Function {
         /// Its prototype.
@@ -330,7 +352,9 @@ impl ArgumentError {
             Problem::Unaligned { alignment, .. } => {
                 format!("{expected}, aligned to {alignment} bytes")
             }
-            Problem::ReadOnly => format!("{expected}, writeable"),
+            Problem::ReadOnly | Problem::ReadOnlyHandle { .. } => {
+                format!("{expected}, writeable")
+            }
             Problem::Shared => format!("{expected} that nothing else can reach"),
             Problem::Masked { .. } => format!("{expected} without masked elements"),
             Problem::Changed => format!("{expected} that stays as it is until the call returns"),
@@ -386,6 +410,10 @@ impl ArgumentError {
             Problem::NulInText { .. } => format!("{expected} without NUL"),
             Problem::Unbounded { .. } => format!("{expected} with its extent"),
             Problem::Closed { .. } => format!("{expected} that is open"),
+            Problem::InUse { .. } => format!("{expected} that nothing else uses"),
+            Problem::Borrowed { .. } => format!("{expected} to memory that is still there"),
+            Problem::NotOwned { .. } => format!("{expected} whose object C may own"),
+            Problem::OwnedOnce => format!("one call, as C owns {expected} then"),
             Problem::TooMany { most: 0, .. } => "no arguments".into(),
             Problem::TooMany { most: 1, .. } => "at most 1 positional argument".into(),
             Problem::TooMany { most, .. } => format!("at most {most} positional arguments"),
@@ -450,6 +478,17 @@ impl ArgumentError {
             Problem::Unbounded { .. } => Remedy::Measure,
             Problem::Handle { .. } => words("give the handle that the library made for it".into()),
             Problem::Closed { .. } => words("open a new one".into()),
+            Problem::InUse { .. } => {
+                words("wait for the other calls, and let go of arrays on its memory".into())
+            }
+            Problem::ReadOnlyHandle { .. } => {
+                words(format!("bind it with const for {name}, if it only reads"))
+            }
+            Problem::Borrowed { .. } => {
+                words("give the argument as an `Array`, which the handle keeps".into())
+            }
+            Problem::NotOwned { .. } => words("give a handle or NULL".into()),
+            Problem::OwnedOnce => words("call it once for each handle".into()),
             Problem::Function { .. } => words("give a function of that type".into()),
             Problem::TooMany { .. } => {
                 words("leave out what is inferred, or give it by its name".into())
@@ -530,17 +569,23 @@ impl fmt::Display for Problem {
                 write!(f, "batch axes {}", tuple(shape))
             }
             Self::SelfOverlap => f.write_str("an array whose items share memory"),
-            Self::Unbatched { .. } => f.write_str("a batch"),
+            Self::Unbatched { .. } | Self::OwnedOnce => f.write_str("a batch"),
             Self::Range { value } | Self::Kind { value } | Self::Disagrees { value, .. } => {
                 value.fmt(f)
             }
             Self::NulInText { at } => write!(f, "one at byte {at}"),
-            Self::Type { found, .. } | Self::Field { found, .. } | Self::Unbounded { found } => {
-                f.write_str(found)
-            }
+            Self::Type { found, .. }
+            | Self::Field { found, .. }
+            | Self::Unbounded { found }
+            | Self::NotOwned { found } => f.write_str(found),
             Self::Masked { found, .. } => write!(f, "{found} with masked elements"),
             Self::Handle { found } => write!(f, "a handle to {found}"),
             Self::Closed { found } => write!(f, "a closed handle to {found}"),
+            Self::InUse { found } => write!(f, "a handle to {found} in use"),
+            Self::ReadOnlyHandle { found } => write!(f, "a handle to const {found}"),
+            Self::Borrowed { found } => {
+                write!(f, "a handle to {found} in an argument that was borrowed")
+            }
             Self::Function { found } => write!(f, "`{found}`"),
             Self::TooMany { found, .. } | Self::Outputs { found, .. } => found.fmt(f),
             Self::Unknown { name, .. } => f.write_str(name),

@@ -163,7 +163,7 @@ impl Loops {
     }
 
     /// Whether something with axes was given for that.
-    pub(super) fn has(&self, role: Role) -> bool {
+    pub(crate) fn has(&self, role: Role) -> bool {
         self.tracks.iter().any(|track| track.role == role)
     }
 

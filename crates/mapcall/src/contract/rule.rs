@@ -9,7 +9,7 @@ use super::error::Problem;
 use super::number::Number;
 use crate::ctype::{Body, CType, Function, Integer};
 use crate::extent::{Expr, Extent};
-use crate::prototype::{Parameter, Prototype};
+use crate::prototype::{Ownership, Parameter, Prototype};
 
 /// What a parameter takes.
 ///
@@ -152,6 +152,8 @@ pub struct PointerRule {
     pub alignment: usize,
     /// The target's type.
     pub ctype: CType,
+    /// Who owns the object after the call.
+    pub ownership: Ownership,
 }
 
 /// A prototype that can be read and not be called.
@@ -191,10 +193,28 @@ impl Rule {
             parameter: Some(parameter.name.clone()),
             reason,
         };
+        let rule = Self::without_ownership(parameter, (position, inferred)).map_err(refuse)?;
+        match (parameter.ownership, rule) {
+            (Ownership::Kept, rule) => Ok(rule),
+            (ownership, Self::Pointer(rule)) => {
+                Ok(Self::Pointer(PointerRule { ownership, ..rule }))
+            }
+            // C would destroy memory of the caller.
+            _ => Err(refuse(format!(
+                "expected a pointer that takes a handle, as C owns its object after the call, got \
+                 `{parameter}`; write `void *{}`",
+                parameter.name
+            ))),
+        }
+    }
+
+    /// The rule without ownership; the reason if there is none.
+    fn without_ownership(
+        parameter: &Parameter,
+        (position, inferred): (usize, &[usize]),
+    ) -> Result<Self, String> {
         if parameter.rank() > 0 {
-            return ArrayRule::new(parameter, inferred)
-                .map(Self::Array)
-                .map_err(refuse);
+            return ArrayRule::new(parameter, inferred).map(Self::Array);
         }
         if let (true, Some(integer)) = (parameter.is_inferred, parameter.ctype.integer())
             && let Some(dimension) = inferred.iter().position(|&other| other == position)
@@ -206,10 +226,7 @@ impl Rule {
         }
         match parameter.ctype.resolved() {
             CType::Record(_) => {
-                let dtype = parameter
-                    .ctype
-                    .dtype()
-                    .map_err(|error| refuse(error.to_string()))?;
+                let dtype = parameter.ctype.dtype().map_err(|error| error.to_string())?;
                 let name = parameter.ctype.to_string();
                 Ok(Self::Record {
                     name,
@@ -224,7 +241,7 @@ impl Rule {
                     Self::Pointer(PointerRule::new(&pointer.target, target, pointer.is_const))
                 }
             }),
-            _ => Err(refuse(format!("`{}` can't be passed", parameter.ctype))),
+            _ => Err(format!("`{}` can't be passed", parameter.ctype)),
         }
     }
 
@@ -422,7 +439,14 @@ impl PointerRule {
             alignment: named.alignment().unwrap_or(1),
             ctype: named.clone(),
             dtype,
+            ownership: Ownership::Kept,
         }
+    }
+
+    /// Whether the function may write data that the caller can read and write as well, unlike what
+    /// is behind a pointer to an incomplete struct.
+    pub(crate) fn writes_data(&self) -> bool {
+        !self.is_const && (self.is_void || self.dtype.is_some())
     }
 
     /// Whether elements of a dtype are what the pointer leads to; of a `void *`, any are.

@@ -12,7 +12,8 @@ use mapcall_array::{Array, Buffer, DType, Element, Layout};
 use ndarray::{ArrayBase, Data, DataMut, Dimension};
 use num_complex::Complex;
 
-use super::{Function, Handle};
+use super::handle::Owner;
+use super::{Function, Handle, KeepAlive};
 use crate::contract::{Memory, Problem, Scalar, check_dtype};
 use crate::ctype::CType;
 
@@ -174,8 +175,8 @@ pub struct Slot<'a> {
     is_writeable: bool,
     /// Whether others in this program can reach memory that is to be written.
     is_shared: bool,
-    /// The map that it lies in.
-    map: Option<Buffer>,
+    /// What it lies in, if that is an [`Array`]'s.
+    buffer: Option<Buffer>,
     life: PhantomData<&'a mut [u8]>,
 }
 
@@ -207,7 +208,19 @@ impl Slot<'_> {
 
     /// The map that it lies in, if it does.
     pub(crate) fn map(&self) -> Option<&Buffer> {
-        self.map.as_ref()
+        self.buffer.as_ref().filter(|buffer| buffer.map().is_some())
+    }
+
+    /// Adds it to what a call's result keeps alive.
+    pub(super) fn keep_alive(&self, alive: &mut KeepAlive) {
+        let Ok(dtype) = &self.dtype else {
+            return;
+        };
+        let start = self.address.addr();
+        let nbytes = self.shape.iter().product::<usize>() * dtype.itemsize();
+        let buffer = self.buffer.clone();
+        let owner = buffer.map_or(Owner::Borrow, Owner::Buffer);
+        alive.memory(start..start.wrapping_add(nbytes), self.is_writeable, owner);
     }
 
     pub(crate) fn of_array(array: &Array, is_writeable: bool) -> Self {
@@ -219,7 +232,7 @@ impl Slot<'_> {
             is_contiguous: array.layout().is_c_contiguous(),
             is_writeable: is_writeable && array.is_writeable(),
             is_shared: is_writeable && !array.buffer().is_unique(),
-            map: array.buffer().map().map(|_| array.buffer().clone()),
+            buffer: Some(array.buffer().clone()),
             life: PhantomData,
         }
     }
@@ -247,7 +260,7 @@ impl Slot<'_> {
             strides,
             is_writeable,
             is_shared: false,
-            map: None,
+            buffer: None,
             life: PhantomData,
         })
     }

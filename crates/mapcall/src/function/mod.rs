@@ -38,7 +38,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use arg::{Arg, Slot};
 pub use error::{BindError, CallError, Success};
-pub use handle::{Handle, InUse};
+pub use handle::{Handle, InUse, KeepAlive};
 pub use typed::{CFunction, CNumber, CTarget, CValue, Mismatch, TypedError};
 pub use value::Value;
 
@@ -103,8 +103,10 @@ impl Library {
     ///
     /// The library's function must be what the prototype says: its types, its extents, `const` and
     /// `restrict`, for whatever arguments the prototype allows. If the function is called
-    /// from several threads at once, it must be safe to. As [`Library::symbol`], the resolver of an
-    /// indirect function runs now.
+    /// from several threads at once, it must be safe to. It must not use its arguments after the call,
+    /// but by what it returned, which keeps arrays and texts alive (see [`Handle`]) and is not used
+    /// once slices that it points to have gone. As [`Library::symbol`], the resolver of an indirect
+    /// function runs now.
     ///
     /// # Errors
     ///
@@ -370,29 +372,31 @@ impl Function {
         let mut kept = Vec::new();
         self.tell_extents(&mut check)?;
         for (&position, argument) in taken.iter().zip(&mut *arguments) {
-            pass::argument(
-                &mut check, contract, position, argument, unchecked, &mut kept,
-            )?;
+            pass::argument(&mut check, self, position, argument, unchecked, &mut kept)?;
         }
         for &position in taken.iter().skip(arguments.len()) {
             check.leave_out(position)?;
         }
         check.settle()?;
         let outputs = pass::outputs(&mut check, contract)?;
+        self.hand_over(kept.iter_mut().filter_map(pass::Kept::handle), None)?;
         // SAFETY: the frame is filled as the contract asks, and what it points to lives on in
         // `arguments`, `kept` and `outputs`; the rest is the promise made when it was bound.
         let errno = unsafe { self.invoke(frame.words()) };
-        drop(kept);
         let result = contract.trampoline().layout().result();
         let words = frame.words().get(result..).unwrap_or_default();
         self.judge(words, errno)?;
+        // A text is copied while what it may lie in is still there.
+        let value = Value::read(self, words, || {
+            pass::keep_alive(arguments, &mut kept, &outputs)
+        });
         for (position, array) in outputs {
             let index = taken.iter().position(|&taken| taken == position);
             if let Some(argument) = index.and_then(|index| arguments.get_mut(index)) {
                 *argument = Arg::Allocated(array);
             }
         }
-        Ok(Value::read(self, words))
+        Ok(value)
     }
 
     /// The bare call: runs the function on a frame, and gives the thread's `errno`, which was set

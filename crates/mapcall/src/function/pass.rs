@@ -6,8 +6,12 @@ use mapcall_array::Array;
 use mapcall_array::layout::Order;
 use smallvec::SmallVec;
 
-use super::{Arg, CallError, InUse, Slot};
-use crate::contract::{Check, Contract, Output, Problem, Remedy, Role, Rule, check_dtype};
+use super::handle::Owner;
+use super::{Arg, CallError, Function, InUse, KeepAlive, Slot};
+use crate::contract::{
+    Check, Contract, Output, PointerRule, Problem, Remedy, Role, Rule, check_dtype,
+};
+use crate::prototype::Ownership;
 
 /// The words of one call, 16-byte aligned as the largest of C's scalars.
 pub(crate) struct Frame(SmallVec<[u128; 8]>, usize);
@@ -31,21 +35,58 @@ impl Frame {
 }
 
 /// What must live until the call is over.
-#[expect(dead_code, reason = "it is kept, and dropped")]
 pub(crate) enum Kept {
     Text(CString),
     Handle(InUse),
 }
 
+impl Kept {
+    pub(crate) fn handle(&mut self) -> Option<&mut InUse> {
+        match self {
+            Self::Handle(in_use) => Some(in_use),
+            Self::Text(_) => None,
+        }
+    }
+}
+
+/// What a pointer that a call returned may lead into.
+pub(super) fn keep_alive(
+    arguments: &[Arg<'_>],
+    kept: &mut Vec<Kept>,
+    outputs: &[(usize, Array)],
+) -> KeepAlive {
+    let mut alive = KeepAlive::default();
+    for argument in arguments {
+        match argument {
+            Arg::Handle(handle) => alive.handle(handle),
+            Arg::Slot(slot) => slot.keep_alive(&mut alive),
+            Arg::Allocated(array) => Slot::of_array(array, true).keep_alive(&mut alive),
+            _ => {}
+        }
+    }
+    for (_, array) in outputs {
+        Slot::of_array(array, true).keep_alive(&mut alive);
+    }
+    for kept in kept.drain(..) {
+        if let Kept::Text(text) = kept {
+            let start = text.as_ptr().addr();
+            let bytes = start..start + text.as_bytes_with_nul().len();
+            alive.memory(bytes, false, Owner::Text(text));
+        }
+    }
+    alive
+}
+
 /// Checks one argument and puts it into the frame; what it needs beyond it is kept.
 pub(crate) fn argument(
     check: &mut Check<'_>,
-    contract: &Contract,
+    function: &Function,
     position: usize,
     argument: &Arg<'_>,
     unchecked: bool,
     kept: &mut Vec<Kept>,
 ) -> Result<(), CallError> {
+    let contract = function.contract();
     let refuse = |problem| contract.refuse(position, problem);
     let Some(rule) = contract.rules().get(position) else {
         return Ok(());
@@ -90,28 +131,18 @@ pub(crate) fn argument(
             kept.push(Kept::Text(text));
         }
         (Rule::Text | Rule::Pointer(_) | Rule::Function(_), Arg::Null) => check.word(position, 0),
-        (Rule::Pointer(pointer), Arg::Handle(handle)) => {
-            let found = handle.target().to_owned();
-            if !pointer.takes(&found) {
-                return Err(refuse(Problem::Handle { found }).into());
+        (Rule::Pointer(_), Arg::Handle(handle)) => {
+            if handle.is_borrowed() && !unchecked {
+                let found = handle.target().to_owned();
+                return Err(refuse(Problem::Borrowed { found }).into());
             }
-            let in_use = handle
-                .in_use()
-                .ok_or_else(|| refuse(Problem::Closed { found }))?;
+            let in_use = handle.lend(function, position).map_err(refuse)?;
             let address = in_use.address().as_ptr();
             check.word(position, address.expose_provenance() as u64);
             kept.push(Kept::Handle(in_use));
         }
         (Rule::Pointer(pointer), Arg::Slot(slot)) => {
-            if !(unchecked || pointer.is_void) {
-                let found = "an array".into();
-                return Err(refuse(Problem::Unbounded { found }).into());
-            }
-            let memory = slot.memory(pointer.is_const).map_err(refuse)?;
-            if let Some(dtype) = &pointer.dtype {
-                slot.check_dtype(&pointer.ctype, dtype).map_err(refuse)?;
-            }
-            check.pointer(position, pointer, memory)?;
+            self::pointer(check, contract, position, (pointer, slot), unchecked)?;
         }
         (Rule::Function(wanted), Arg::Function(function)) => {
             if !function.prototype().is_of(wanted) {
@@ -144,6 +175,29 @@ pub(crate) fn argument(
         (Rule::Record { .. }, _) => return Err(unfit("give a struct").into()),
     }
     Ok(())
+}
+
+/// An array for a pointer without an extent.
+fn pointer(
+    check: &mut Check<'_>,
+    contract: &Contract,
+    position: usize,
+    (pointer, slot): (&PointerRule, &Slot<'_>),
+    unchecked: bool,
+) -> Result<(), CallError> {
+    let refuse = |problem| contract.refuse(position, problem);
+    let found = || "an array".to_owned();
+    if !(unchecked || pointer.is_void) {
+        return Err(refuse(Problem::Unbounded { found: found() }).into());
+    }
+    if pointer.ownership != Ownership::Kept {
+        return Err(refuse(Problem::NotOwned { found: found() }).into());
+    }
+    let memory = slot.memory(pointer.is_const).map_err(refuse)?;
+    if let Some(dtype) = &pointer.dtype {
+        slot.check_dtype(&pointer.ctype, dtype).map_err(refuse)?;
+    }
+    Ok(check.pointer(position, pointer, memory)?)
 }
 
 /// A number or struct for each call of a batch.

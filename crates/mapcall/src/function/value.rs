@@ -1,11 +1,12 @@
 //! What a function returns.
 
 use std::ffi::{CStr, CString, c_char};
+use std::ptr::{self, NonNull};
 
 use mapcall_array::DType;
 use num_complex::Complex;
 
-use super::{Function, Handle};
+use super::{Function, Handle, KeepAlive};
 use crate::contract::{Number, Scalar};
 use crate::ctype::CType;
 
@@ -42,8 +43,12 @@ pub enum Value {
 }
 
 impl Value {
-    /// The result of `function` in the words that it left.
-    pub(super) fn read(function: &Function, words: &[u64]) -> Self {
+    /// The result of `function` in the words that it left; a pointer keeps what it may lead into.
+    pub(super) fn read(
+        function: &Function,
+        words: &[u64],
+        keep_alive: impl FnOnce() -> KeepAlive,
+    ) -> Self {
         let returns = &function.prototype().returns;
         if let Some(number) = Number::of(returns) {
             return Self::Scalar(number.value(words));
@@ -56,7 +61,13 @@ impl Value {
                     // of the promise made when the function was bound.
                     return Self::Text(unsafe { text(word) });
                 }
-                Self::Pointer(Handle::returned(function, &pointer.target, word))
+                let address = usize::try_from(word).unwrap_or_default();
+                let address = NonNull::new(ptr::with_exposed_provenance_mut(address));
+                // SAFETY: the function returned it as a pointer to the target, into what it was given
+                // or into memory of its library: part of the promise made when it was bound.
+                Self::Pointer(address.map(|address| unsafe {
+                    Handle::returned(function, pointer, address, keep_alive())
+                }))
             }
             CType::Record(_) => match returns.dtype() {
                 Ok(dtype) => {
@@ -131,7 +142,7 @@ impl Value {
 ///
 /// The address is NULL or that of a text that ends with a NUL.
 unsafe fn text(address: u64) -> Option<CString> {
-    let address = std::ptr::with_exposed_provenance::<c_char>(usize::try_from(address).ok()?);
+    let address = ptr::with_exposed_provenance::<c_char>(usize::try_from(address).ok()?);
     if address.is_null() {
         return None;
     }

@@ -76,7 +76,9 @@ impl<'t> Reader<'t> {
                     "restrict" => is_restrict = true,
                     _ => {}
                 },
-                (_, "attribute_specifier") => declarator.attributes.push(child),
+                (_, "attribute_specifier" | "attribute_declaration") => {
+                    declarator.attributes.push(child);
+                }
                 (_, "gnu_asm_expression") => declarator.label = Some(child),
                 // What a variable starts with.
                 (_, "=") => skip = true,

@@ -9,7 +9,7 @@ use super::{Item, Reader, Result, Sink};
 use crate::ctype::{Body, CType};
 use crate::error::PrototypeErrorKind as Kind;
 use crate::extent::{Expr, Extent};
-use crate::prototype::{Parameter, Prototype};
+use crate::prototype::{Ownership, Parameter, Prototype};
 
 /// The most parameters of a function; compilers promise 127.
 const MAX_PARAMETERS: usize = 1024;
@@ -168,10 +168,11 @@ impl<'t> Reader<'t> {
             return Err(self.error(Kind::Static { function }, name));
         }
         let attributes = specifiers.attributes.iter().chain(&declarator.attributes);
-        if let Some(attribute) = self.attributes(attributes)?.convention {
+        let attributes = self.attributes(attributes)?;
+        if let Some(attribute) = attributes.convention {
             return Err(self.error(Kind::Convention { attribute }, name));
         }
-        let (returns, parameters) = match declarator.derivations.split_last() {
+        let (returns, mut parameters) = match declarator.derivations.split_last() {
             Some((Derivation::Function { parameters, .. }, result)) => {
                 let base = specifiers.ctype.clone();
                 let (returns, _) = self.derived(base, specifiers.is_const, result)?;
@@ -179,6 +180,9 @@ impl<'t> Reader<'t> {
             }
             _ => self.function_of_typedef(&specifiers.ctype, function, name)?,
         };
+        for (ownership, number) in attributes.ownership {
+            self.own(&mut parameters, ownership, number)?;
+        }
         self.check_value(&returns, true, name)?;
         let label = declarator.label.or(specifiers.label);
         Ok(Prototype {
@@ -187,6 +191,28 @@ impl<'t> Reader<'t> {
             returns,
             parameters,
         })
+    }
+
+    /// Notes who owns the object of a parameter, which is given by its number, from 1.
+    fn own(
+        &mut self,
+        parameters: &mut [Parameter],
+        ownership: Ownership,
+        number: Node<'t>,
+    ) -> Result<()> {
+        let index = self.constant(number)?.checked_sub(1);
+        let index = index.and_then(|index| usize::try_from(index).ok());
+        let parameter = index.and_then(|index| parameters.get_mut(index));
+        let is_pointer = |parameter: &Parameter| {
+            parameter.rank() > 0 || matches!(parameter.ctype.resolved(), CType::Pointer(_))
+        };
+        match parameter.filter(|parameter| is_pointer(parameter)) {
+            Some(parameter) => {
+                parameter.ownership = ownership;
+                Ok(())
+            }
+            None => Err(self.syntax("the number of a pointer parameter, from 1", number)),
+        }
     }
 
     /// `typedef int F(int); F f;`
@@ -214,6 +240,7 @@ impl<'t> Reader<'t> {
                 is_const,
                 is_restrict,
                 is_inferred: false,
+                ownership: Ownership::Kept,
             });
         }
         Ok((function.returns.clone(), parameters))
@@ -401,6 +428,7 @@ impl<'t> Reader<'t> {
             is_const: pending.is_const,
             is_restrict: pending.is_restrict,
             is_inferred: false,
+            ownership: Ownership::Kept,
         })
     }
 

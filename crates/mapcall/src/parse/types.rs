@@ -7,6 +7,7 @@ use tree_sitter::Node;
 use super::{Reader, Result, spelling, standard};
 use crate::ctype::{Body, CType, Enum, Float, Integer, MemberSpec, Record, RecordKind, lay_out};
 use crate::error::PrototypeErrorKind as Kind;
+use crate::prototype::Ownership;
 
 /// The largest alignment that compilers take.
 const MAX_ALIGNMENT: i128 = 1 << 28;
@@ -25,13 +26,29 @@ pub(super) struct Specifiers<'t> {
 
 /// What attributes ask for.
 #[derive(Default)]
-pub(super) struct Attributes {
+pub(super) struct Attributes<'t> {
     pub(super) is_packed: bool,
     pub(super) alignment: Option<usize>,
     /// One that changes how a function is called.
     pub(super) convention: Option<String>,
     /// One that changes what a type is.
     pub(super) changes_type: Option<String>,
+    /// Who owns the objects of parameters, which are given by their numbers.
+    pub(super) ownership: Vec<(Ownership, Node<'t>)>,
+}
+
+impl<'t> Attributes<'t> {
+    /// The numbers of parameters stand behind the kind of their objects.
+    fn own(&mut self, ownership: Ownership, arguments: Option<Node<'t>>) {
+        let Some(arguments) = arguments else {
+            return;
+        };
+        let mut cursor = arguments.walk();
+        let arguments = arguments.named_children(&mut cursor);
+        let numbers = arguments.filter(|node| !node.is_extra()).skip(1);
+        self.ownership
+            .extend(numbers.map(|number| (ownership, number)));
+    }
 }
 
 impl<'t> Reader<'t> {
@@ -60,7 +77,9 @@ impl<'t> Reader<'t> {
                 (_, "storage_class_specifier") => {
                     specifiers.is_static |= self.word(child) == "static";
                 }
-                (_, "attribute_specifier") => specifiers.attributes.push(child),
+                (_, "attribute_specifier" | "attribute_declaration") => {
+                    specifiers.attributes.push(child);
+                }
                 (_, "bitfield_clause") => specifiers.bit_field = Some(child),
                 (_, "type_qualifier") => match self.word(child) {
                     "const" => specifiers.is_const = true,
@@ -400,34 +419,41 @@ impl<'t> Reader<'t> {
     pub(super) fn attributes<'n>(
         &mut self,
         nodes: impl IntoIterator<Item = &'n Node<'t>>,
-    ) -> Result<Attributes>
+    ) -> Result<Attributes<'t>>
     where
         't: 'n,
     {
         let mut found = Attributes::default();
         for &node in nodes {
-            let mut cursor = node.walk();
-            let Some(list) = node
-                .named_children(&mut cursor)
-                .find(|child| child.kind() == "argument_list")
-            else {
+            // `[[a, b(1)]]`, or `__attribute__((a, b(1)))`.
+            let list = if node.kind() == "attribute_declaration" {
+                node
+            } else if let Some(list) = argument_list(node) {
+                list
+            } else {
                 continue;
             };
             let mut cursor = list.walk();
             for attribute in list.named_children(&mut cursor) {
                 let name = attribute
                     .child_by_field_name("function")
+                    .or_else(|| attribute.child_by_field_name("name"))
                     .unwrap_or(attribute);
                 let name = self.text(name);
                 let name = name
                     .strip_prefix("__")
                     .and_then(|name| name.strip_suffix("__"))
                     .unwrap_or(name);
-                let argument = attribute
-                    .child_by_field_name("arguments")
-                    .and_then(|arguments| arguments.named_child(0));
+                let arguments = argument_list(attribute);
+                let argument = arguments.and_then(|arguments| arguments.named_child(0));
                 match (name, argument) {
                     ("packed", _) => found.is_packed = true,
+                    ("ownership_takes", _) => {
+                        found.own(Ownership::Taken, arguments);
+                    }
+                    ("ownership_holds", _) => {
+                        found.own(Ownership::Held, arguments);
+                    }
                     ("aligned", Some(argument)) => {
                         found.alignment = found.alignment.max(self.alignment(argument)?);
                     }
@@ -472,4 +498,10 @@ impl<'t> Reader<'t> {
         let known = known.chain(standard::names());
         super::nearest(name, known)
     }
+}
+
+fn argument_list(node: Node<'_>) -> Option<Node<'_>> {
+    let mut cursor = node.walk();
+    node.named_children(&mut cursor)
+        .find(|child| child.kind() == "argument_list")
 }

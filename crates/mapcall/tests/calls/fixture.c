@@ -223,6 +223,47 @@ int counter_free(struct counter *counter)
     return value;
 }
 
+struct counter *counter_same(struct counter *counter) { calls++; return counter; }
+
+/* A counter of its own. */
+struct counter *counter_from(struct counter *counter) { return counter_new(counter->value); }
+
+/* Frees it, and fails. */
+int counter_take(struct counter *counter, int x)
+{
+    counter_free(counter);
+    return x;
+}
+
+/* Leaves it for `counter_drop_held`. */
+static _Thread_local struct counter *held;
+int counter_hold(struct counter *counter) { calls++; held = counter; return 0; }
+int counter_drop_held(void) { return counter_free(held); }
+
+double *find(const double *p, size_t n, double x)
+{
+    calls++;
+    for (size_t i = 0; i < n; i++)
+        if (p[i] == x)
+            return (double *)p + i;
+    return NULL;
+}
+
+const char *behind(const char *s, int c)
+{
+    calls++;
+    return strchr(s, c);
+}
+
+char *find_char(const char *s, int c)
+{
+    calls++;
+    return strchr(s, c);
+}
+
+static const double constants[2] = {1.5, 2.5};
+const double *constant(void) { calls++; return constants; }
+
 int other_use(struct other *other)
 {
     calls++;

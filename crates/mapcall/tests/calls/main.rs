@@ -21,6 +21,7 @@ mod arrays;
 mod c_calls;
 mod extents;
 mod fixture;
+mod lifetimes;
 mod numbers;
 mod pointers;
 mod properties;
