@@ -438,7 +438,7 @@ impl<'py> Reader<'_, '_, 'py> {
             let remedy = Remedy::Words("give a bound function or a callable".into());
             return Err(self.unfit(position, object, remedy));
         }
-        let closure = callback::closure(&self.function.inner, wanted, object)?;
+        let closure = callback::closure(&self.function.inner, position, wanted, object)?;
         let address = closure.address();
         self.kept.callback(closure);
         Ok(address)

@@ -548,8 +548,10 @@ impl Function {
             .prototype()
             .parameter(parameter)
             .map(|(position, _)| position);
-        match position.and_then(|position| contract.rules().get(position)) {
-            Some(Rule::Function(wanted)) => callback::Callback::new(&self.inner, wanted, callable),
+        match position.and_then(|position| Some((position, contract.rules().get(position)?))) {
+            Some((position, Rule::Function(wanted))) => {
+                callback::Callback::new(&self.inner, position, wanted, callable)
+            }
             Some(_) => Err(PyValueError::new_err(format!(
                 "{}: {parameter} is no function pointer",
                 self.inner.name()

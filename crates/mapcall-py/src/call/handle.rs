@@ -2,8 +2,8 @@
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use mapcall::ctype::CType;
 use numpy::PyArrayDescr;
@@ -11,6 +11,7 @@ use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
 use super::result::{self, Text};
+use super::scope::Scope;
 use super::{callback, errors, ndarray};
 use crate::convert;
 
@@ -35,6 +36,14 @@ pub(crate) struct Handle {
     ctype: CType,
     /// How many arrays lie on the memory.
     views: Arc<AtomicUsize>,
+    /// If a callback has received it, until that returns.
+    lent: OnceLock<Lent>,
+}
+
+/// What a handle has to know that a callback has received.
+struct Lent {
+    scope: Arc<Scope>,
+    is_const: bool,
 }
 
 impl Handle {
@@ -43,7 +52,20 @@ impl Handle {
             inner,
             ctype,
             views: Arc::default(),
+            lent: OnceLock::new(),
         }
+    }
+
+    /// Notes that a callback receives it.
+    pub(super) fn lend(&self, scope: &Arc<Scope>, is_const: bool) {
+        let scope = Arc::clone(scope);
+        let _ = self.lent.set(Lent { scope, is_const });
+    }
+
+    /// Ends it with the callback that has received it.
+    pub(super) fn expire(&self) {
+        // Such a handle has no destructor, which could fail.
+        let _ = self.inner.close();
     }
 
     pub(super) fn target(&self) -> &str {
@@ -56,8 +78,13 @@ impl Handle {
 
     fn open_address(&self) -> PyResult<NonNull<c_void>> {
         self.inner.address().ok_or_else(|| {
+            let remedy = if self.lent.get().is_some() {
+                "copy in the callback what is needed after it"
+            } else {
+                "open a new one"
+            };
             PyValueError::new_err(format!(
-                "expected an open handle, got a closed one to {}; open a new one",
+                "expected an open handle, got a closed one to {}; {remedy}",
                 self.target()
             ))
         })
@@ -190,9 +217,13 @@ impl Handle {
         };
         let shape = convert::shape(shape)?.unwrap_or_default();
         let address = handle.open_address()?;
-        let owner = match owner {
-            Some(owner) => owner,
-            None => Bound::new(py, View::new(this))?.into_any(),
+        let owner = match (owner, handle.lent.get()) {
+            (Some(owner), _) => owner,
+            (None, Some(lent)) => {
+                let Lent { scope, is_const } = lent;
+                return scope.array(&handle.inner, *is_const, address, &dtype, &shape);
+            }
+            (None, None) => Bound::new(py, View::new(this))?.into_any(),
         };
         ndarray::on_memory(&dtype, &shape, address, owner)
     }
@@ -223,6 +254,9 @@ impl Handle {
             )));
         }
         let address = self.open_address()?;
+        if let Some(lent) = self.lent.get() {
+            lent.scope.write_back();
+        }
         result::text(py, address.addr().get() as u64, kind)
     }
 
