@@ -1,8 +1,12 @@
 //! What surrounds the calls of a thread: their `errno`, and what callbacks raise in them.
 
+#![allow(unsafe_code)]
+
 use std::cell::{Cell, RefCell};
+use std::ptr;
 use std::sync::Arc;
 
+use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 
 use super::scope::Scope;
@@ -88,19 +92,22 @@ pub(super) fn is_running() -> bool {
     THREAD.with(|thread| thread.running.get() > 0)
 }
 
-/// Runs destructors that no call has asked for, such as those of objects that Python lets go.
+/// Runs destructors that no call has asked for, such as those of objects that Python lets go. The
+/// thread is attached to the interpreter.
 ///
-/// A call that happens to be running has nothing to do with what their callbacks raise:
-/// `sys.unraisablehook` hears of that.
+/// What their callbacks raise has nothing to do with a call that happens to be running:
+/// `sys.unraisablehook` hears of it. An exception that is pending stays so.
 pub(super) fn destroying(destroy: impl FnOnce()) {
     let _aside = Aside::new();
     destroy();
 }
 
-/// The calls of a thread, put aside.
+/// What a thread is about, put aside.
 struct Aside {
     running: usize,
     raised: Option<PyErr>,
+    /// The type, value and traceback of the exception that is pending; null without one.
+    pending: [*mut PyObject; 3],
 }
 
 impl Aside {
@@ -109,9 +116,14 @@ impl Aside {
             if thread.scopes.get() > 0 {
                 write_back();
             }
+            let mut pending = [ptr::null_mut(); 3];
+            let [class, value, traceback] = &mut pending;
+            // SAFETY: the thread is attached, and there is room for three references.
+            unsafe { ffi::PyErr_Fetch(class, value, traceback) };
             Self {
                 running: thread.running.take(),
                 raised: thread.has_raised.take().then(|| RAISED.take()).flatten(),
+                pending,
             }
         })
     }
@@ -119,6 +131,9 @@ impl Aside {
 
 impl Drop for Aside {
     fn drop(&mut self) {
+        let [class, value, traceback] = self.pending;
+        // SAFETY: the thread is attached, and these are the references that were fetched.
+        unsafe { ffi::PyErr_Restore(class, value, traceback) };
         THREAD.with(|thread| {
             thread.running.set(self.running);
             thread.has_raised.set(self.raised.is_some());

@@ -17,6 +17,7 @@ use super::handle::Handle;
 use super::result::{self, Text};
 use super::scope::Scope;
 use super::{activation, errors, ndarray, number, structure};
+use crate::exit::is_ending;
 use crate::mapped_array::panicked;
 
 pub(super) use super::activation::{errno, has_raised, running};
@@ -157,7 +158,7 @@ fn pool(
 /// C has called a callable that isn't there any more.
 fn late(error: &ArgumentError, is_first: bool) {
     // The call is lost already; or C may go on for ever on a thread of its own, and once is enough.
-    if has_raised() || !(is_first || activation::is_running()) {
+    if has_raised() || !(is_first || activation::is_running()) || is_ending() {
         return;
     }
     // Without an interpreter nothing can be said.

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 
 use super::result::{self, Text};
 use super::scope::Scope;
-use super::{callback, errors, ndarray};
+use super::{activation, callback, errors, ndarray};
 use crate::convert;
 
 /// A typed pointer to what only its library understands.
@@ -105,6 +105,12 @@ impl Handle {
             mapcall::call::errno()
         })?;
         closed.map(drop).map_err(|error| errors::call(py, &error))
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        activation::destroying(|| drop(self.inner.close()));
     }
 }
 

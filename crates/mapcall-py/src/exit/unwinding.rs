@@ -17,8 +17,6 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use pyo3::ffi;
-
 /// What the unwinder calls for each frame that has something to do (Itanium C++ ABI: Exception
 /// Handling, 1.6.2 and 2.5.2).
 type Personality =
@@ -58,8 +56,7 @@ unsafe extern "C" fn personality(
     if actions & FORCE_UNWIND != 0 {
         // The interpreter ends threads a moment before it says that it isn't initialized any more.
         for _ in 0..100 {
-            // SAFETY: any thread may ask at any time.
-            while unsafe { ffi::Py_IsInitialized() } == 0 {
+            while super::is_ending() {
                 thread::park();
             }
             thread::sleep(Duration::from_millis(1));

@@ -139,9 +139,11 @@ pub struct ClosurePool {
     returns: Value,
     parameters: Box<[Value]>,
     late: Late,
-    /// All slots, the newest first.
-    slots: AtomicPtr<Slot>,
-    /// Where the search for a free slot goes on.
+    /// The oldest slot, which leads to all others.
+    first: AtomicPtr<Slot>,
+    /// One of the newest slots.
+    last: AtomicPtr<Slot>,
+    /// Where the search for a free slot goes on; null for the first one.
     cursor: AtomicPtr<Slot>,
     /// The number of free slots.
     free: AtomicUsize,
@@ -193,7 +195,8 @@ impl ClosurePool {
             returns: result,
             parameters: values.into_vec().into_boxed_slice(),
             late: late(),
-            slots: AtomicPtr::default(),
+            first: AtomicPtr::default(),
+            last: AtomicPtr::default(),
             cursor: AtomicPtr::default(),
             free: AtomicUsize::new(0),
             next: newest,
@@ -272,16 +275,14 @@ impl ClosurePool {
         if self.free.load(Ordering::Relaxed) <= Self::QUARANTINE {
             return None;
         }
-        let cursor = self.cursor.load(Ordering::Acquire);
-        // Read after the cursor, so that the list from here leads to that.
-        let newest = self.slots.load(Ordering::Acquire);
-        let start = if cursor.is_null() { newest } else { cursor };
+        let first = self.first.load(Ordering::Acquire);
+        let or_first = |slot: *mut Slot| if slot.is_null() { first } else { slot };
+        let start = or_first(self.cursor.load(Ordering::Acquire));
         let mut at = start;
         loop {
             // SAFETY: a slot that has been published, and so lives for ever.
             let slot = unsafe { at.as_ref() }?;
-            let next = slot.next.load(Ordering::Acquire);
-            let next = if next.is_null() { newest } else { next };
+            let next = or_first(slot.next.load(Ordering::Acquire));
             if slot.claim() {
                 self.free.fetch_sub(1, Ordering::Relaxed);
                 self.cursor.store(next, Ordering::Release);
@@ -314,15 +315,22 @@ impl ClosurePool {
         if !is_ready {
             return None;
         }
-        let mut newest = self.slots.load(Ordering::Acquire);
-        loop {
-            slot.next.store(newest, Ordering::Relaxed);
-            let order = Ordering::AcqRel;
-            match (self.slots).compare_exchange(newest, data, order, Ordering::Acquire) {
-                Ok(_) => return Some(slot),
-                Err(other) => newest = other,
-            }
+        self.append(slot);
+        Some(slot)
+    }
+
+    /// Adds a slot behind all others.
+    fn append(&self, slot: &'static Slot) {
+        let new = ptr::from_ref(slot).cast_mut();
+        // SAFETY: null, or a slot that has been published, and so lives for ever.
+        let last = unsafe { self.last.load(Ordering::Acquire).as_ref() };
+        let mut end = last.map_or(&self.first, |last| &last.next);
+        let (none, order) = (ptr::null_mut(), Ordering::AcqRel);
+        while let Err(other) = end.compare_exchange(none, new, order, Ordering::Acquire) {
+            // SAFETY: as above, and not null.
+            end = unsafe { &(*other).next };
         }
+        self.last.store(new, Ordering::Release);
     }
 }
 
@@ -342,7 +350,7 @@ struct Slot {
     /// Whether C has called it since its closure ended.
     was_late: AtomicBool,
     body: UnsafeCell<Option<Body>>,
-    /// The slot that was made before this one.
+    /// The slot that was made after this one.
     next: AtomicPtr<Slot>,
 }
 
