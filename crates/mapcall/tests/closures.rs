@@ -105,7 +105,10 @@ fn every_type_of_result_is_zero() {
         } else {
             size.min(41)
         };
-        assert!(result[..meant].iter().all(|byte| *byte == 0), "{text}: {result:?}");
+        assert!(
+            result[..meant].iter().all(|byte| *byte == 0),
+            "{text}: {result:?}"
+        );
     }
 }
 

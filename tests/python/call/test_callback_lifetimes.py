@@ -28,8 +28,13 @@ static int count;
 void listen(visitor f) { listeners[count++ % 256] = f; }
 void forget(void) { count = 0; }
 static long returned;
-/* Calls them all; how much they have returned can be asked for afterwards. */
-int fire(int x) { returned = 0; for (int i = 0; i < count; i++) returned += listeners[i](x); return count; }
+/* Calls them all; what they have returned can be asked for afterwards. */
+int fire(int x)
+{
+    returned = 0;
+    for (int i = 0; i < count; i++) returned += listeners[i](x);
+    return count;
+}
 long sum(void) { return returned; }
 void *where(visitor f) { return (void *)f; }
 int call(visitor f, int x) { return f(x); }
@@ -56,7 +61,8 @@ int call_kept(void)
 int were_zeros(void) { return zeros; }
 
 /* Memory of C's own, which is gone when the call returns. */
-int edit(int n, const double start[n], double result[n], void (*f)(double *x, const double *c, int n))
+int edit(int n, const double start[n], double result[n],
+         void (*f)(double *x, const double *c, int n))
 {
     double *x = malloc(2 * n * sizeof *x);
     memcpy(x, start, n * sizeof *x);
@@ -77,7 +83,13 @@ int edit_both(int n, const double start[n], double result[n], void (*f)(double *
     return 0;
 }
 void scale(int n, double *x, double a) { for (int i = 0; i < n; i++) x[i] *= a; }
-double add_up(int n, const double *x) { double s = 0; for (int i = 0; i < n; i++) s += x[i]; return s; }
+double add_up(int n, const double *x)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++) sum += x[i];
+    return sum;
+}
+double add_first(double a, const double *x) { return a + x[0]; }
 void spell(void (*f)(char *text)) { char text[] = "hello"; f(text); }
 int identity(void *(*f)(void *)) { int x; return f(&x) == &x; }
 
@@ -112,9 +124,6 @@ class C:
 
     def function(self, prototype: str, **options: Any) -> Any:
         return self.library.function(prototype, **options)
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(name)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +160,7 @@ class TestKeptByC:
         assert c.fire(3) == 0
 
     def test_the_remedy(self, c: C) -> None:
-        listen = c.listen  # noqa: F841: the remedy's name for it
+        listen = c.listen  # noqa: F841
         kept = eval('listen.callback("f", lambda x: x + 1)')
         c.listen(kept)
         assert (c.fire(3), c.sum()) == (1, 4)
@@ -167,7 +176,7 @@ class TestKeptByC:
         assert (str(caught.value), c.sum()) == (LATE, 0)
 
     def test_in_a_call_of_the_same_function(self, c: C) -> None:
-        """The callable of this call is another one: it isn't called in the place of the old ones."""
+        """The callable of this call isn't called in the place of those that C has kept."""
         fire = c.function(VISITOR + "int fire(int x)")
         for _ in range(30):
             c.listen(lambda x: 1)
@@ -215,7 +224,7 @@ class TestKeptByC:
         assert c.function("int were_zeros(void)")() == 1
 
     def test_outside_of_any_call(self, c: C, monkeypatch: pytest.MonkeyPatch) -> None:
-        """On a thread of C's own `sys.unraisablehook` hears of it: once, as C may go on for ever."""
+        """On a thread of C's own it is unraisable, and reported once: C may go on for ever."""
         heard: list[Any] = []
         monkeypatch.setattr(sys, "unraisablehook", heard.append)
         c.listen(lambda x: 5)
@@ -432,8 +441,11 @@ class TestHandles:
             two[0] = 6
             assert one.tolist() == [6, 7, 3, 4]
 
-        both = "int edit_both(int n, const double start[n], double result[n], void (*f)(double *x, double *y))"
-        assert c.function(both)(np.arange(1.0, 5), f=f)[1].tolist() == [6, 7, 3, 4]
+        edit_both = c.function(
+            "int edit_both(int n, const double start[n], double result[n],"
+            "              void (*f)(double *x, double *y))"
+        )
+        assert edit_both(np.arange(1.0, 5), f=f)[1].tolist() == [6, 7, 3, 4]
 
     def test_a_part_first(self, c: C) -> None:
         def f(x: mapcall.Handle, constant: mapcall.Handle, n: int) -> None:
@@ -468,6 +480,17 @@ class TestHandles:
             assert array.tolist() == [60, 300, 18, 24]
 
         assert self.edit(c, f) == [60, 300, 18, 24]
+
+    @pytest.mark.parametrize("threads", [1, 2])
+    def test_batches_meanwhile(self, c: C, threads: int) -> None:
+        add_first = c.function("double add_first(double a, const double *x)")
+
+        def f(x: mapcall.Handle, *_: Any) -> None:
+            array = x.array(1)
+            array[0] = 10
+            assert (add_first(np.arange(9.0), x, threads=threads) == np.arange(10.0, 19)).all()
+
+        assert self.edit(c, f)[0] == 10
 
     def test_texts(self, c: C) -> None:
         seen: list[str] = []
@@ -570,7 +593,7 @@ class TestDestructors:
 
     def test_the_callable_s_own_exception(self, c: C, make: Any, heard: list[str]) -> None:
         def f(x: int) -> int:
-            handle = make(5)  # noqa: F841: it dies with the frame
+            handle = make(5)  # noqa: F841
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):

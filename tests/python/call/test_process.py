@@ -18,7 +18,13 @@ SOURCE = r"""
 int call(int (*f)(int), int a) { return f(a); }
 double twice(double x) { return 2 * x; }
 
-static void *call_for_ever(void *p) { int (*f)(int) = (int (*)(int))p; for (int i = 0;; i++) { f(i); usleep(50); } }
+static void *call_for_ever(void *f)
+{
+    for (int i = 0;; i++) {
+        ((int (*)(int))f)(i);
+        usleep(50);
+    }
+}
 void background(int (*f)(int))
 { pthread_t t; pthread_create(&t, 0, call_for_ever, (void *)f); pthread_detach(t); }
 

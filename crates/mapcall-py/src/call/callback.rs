@@ -30,7 +30,7 @@ pub(super) use super::activation::{errno, has_raised, running};
 /// >>> signal.callback("act", print)
 /// <mapcall.Callback: void (int)>
 ///
-/// Made by `Function.callback`.
+/// Made by `Function.callback`. What the callable receives as handles is closed when it returns.
 #[pyclass(frozen, module = "mapcall", weakref)]
 pub(crate) struct Callback {
     closure: Closure,
@@ -105,7 +105,12 @@ pub(super) fn closure(
     wanted: &Arc<FunctionType>,
     callable: &Bound<'_, PyAny>,
 ) -> PyResult<Closure> {
-    make(origin, position, wanted, &Arc::new(callable.clone().unbind()))
+    make(
+        origin,
+        position,
+        wanted,
+        &Arc::new(callable.clone().unbind()),
+    )
 }
 
 fn make(
@@ -138,8 +143,13 @@ fn pool(
         parameter: contract.name(position),
     };
     ClosurePool::get(purpose, &wanted.returns, &wanted.parameters, || -> Late {
-        let Purpose { function, parameter, .. } = purpose;
-        let remedy = format!("keep {function}.callback({parameter:?}, ...) as long as C may call it");
+        let Purpose {
+            function,
+            parameter,
+            ..
+        } = purpose;
+        let remedy =
+            format!("keep {function}.callback({parameter:?}, ...) as long as C may call it");
         let problem = Problem::Type {
             found: "one that has ended".into(),
             remedy: Remedy::Words(remedy),

@@ -540,7 +540,10 @@ impl Function {
     /// >>> x
     /// array([1, 2, 3], dtype=int32)
     ///
-    /// A callable given as it is lives for that call only.
+    /// A callable given as it is lives for that call only. When C calls one later, or one whose callback
+    /// object has died, C gets zero; the call of mapcall's that is running in that thread raises
+    /// ArgumentError, and where there is none `sys.unraisablehook` hears of it, once. The library that
+    /// got a callable stays loaded until the process ends.
     fn callback(&self, parameter: &str, callable: &Bound<'_, PyAny>) -> PyResult<Callback> {
         let py = callable.py();
         let contract = self.inner.contract();

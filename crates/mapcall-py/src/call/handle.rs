@@ -196,6 +196,11 @@ impl Handle {
     /// >>> calloc(3, 8).array((3,), "f8")
     /// array([0., 0., 0.])
     ///
+    /// A callback's handles end when it returns, with the memory that C has lent it. So arrays of theirs
+    /// are copies, which may be kept: read-only where C's memory is ``const``, else written back to it
+    /// before C runs again, which is when the callback returns or calls a C function. What C writes
+    /// meanwhile is in the next array. Arrays of one callback on the same memory share a copy.
+    ///
     /// Parameters
     /// ----------
     /// shape : int or tuple of int
@@ -204,7 +209,14 @@ impl Handle {
     ///     What they are; by default what the pointer's C type says.
     /// owner : object, optional
     ///     What the array keeps alive; by default this handle, which then can't be closed before the
-    ///     array is gone.
+    ///     array is gone. In a callback: what keeps C's memory alive, so that no copy is needed.
+    ///
+    /// Raises
+    /// ------
+    /// ValueError
+    ///     When the handle is closed.
+    /// BufferError
+    ///     When another array of the same callback lies on a part of the memory.
     #[pyo3(signature = (shape, dtype = None, owner = None))]
     fn array<'py>(
         this: &Bound<'py, Self>,

@@ -69,7 +69,9 @@ impl Scope {
         let addresses = start..start.saturating_add(layout.nbytes());
         self.write_back();
         let (memory, offset) = self.copied(handle, is_const, addresses)?;
-        let address = memory.address().map_addr(|address| address.saturating_add(offset));
+        let address = memory
+            .address()
+            .map_addr(|address| address.saturating_add(offset));
         let owner = Bound::new(py, CopyOwner { _memory: memory })?.into_any();
         let array = ndarray::on_memory(dtype, shape, address.cast(), owner)?;
         if is_const {
@@ -94,7 +96,10 @@ impl Scope {
         if let Some(copy) = copies.iter_mut().find(|copy| is_whole(copy)) {
             copy.handle = handle.clone();
             copy.read(!is_const);
-            return Ok((Arc::clone(&copy.memory), addresses.start - copy.addresses.start));
+            return Ok((
+                Arc::clone(&copy.memory),
+                addresses.start - copy.addresses.start,
+            ));
         }
         let is_apart = |copy: &Copied| {
             copy.addresses.end <= addresses.start

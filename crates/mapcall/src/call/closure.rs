@@ -308,10 +308,7 @@ impl ClosurePool {
         let slot: &'static Slot = Box::leak(slot);
         let data = ptr::from_ref(slot).cast_mut();
         // SAFETY: the thunk is new; the interface and the slot live for ever, and `enter` takes one.
-        let is_ready = unsafe {
-            slot.thunk
-                .prepare(self.interface.cif(), enter, data.cast())
-        };
+        let is_ready = unsafe { slot.thunk.prepare(self.interface.cif(), enter, data.cast()) };
         if !is_ready {
             return None;
         }
@@ -391,9 +388,8 @@ impl Slot {
 
     /// Counts a call in, unless the closure has ended.
     fn enter(&self) -> Option<Entered<'_>> {
-        let enter = |state: usize| {
-            (state & Self::OPEN != 0).then(|| state.wrapping_add(Self::RUNNING))
-        };
+        let enter =
+            |state: usize| (state & Self::OPEN != 0).then(|| state.wrapping_add(Self::RUNNING));
         self.state
             .fetch_update(Ordering::Acquire, Ordering::Relaxed, enter)
             .ok()

@@ -145,7 +145,8 @@ pub(super) unsafe fn fits(closure: NonNull<ffi_closure>) -> bool {
     let code: NonNull<[u8; ENTRY]> = closure.cast();
     // SAFETY: a closure begins with its code, which has more bytes.
     let code = unsafe { code.as_ref() };
-    code.get(offset..).is_some_and(|code| code.starts_with(load))
+    code.get(offset..)
+        .is_some_and(|code| code.starts_with(load))
 }
 
 impl Table {
