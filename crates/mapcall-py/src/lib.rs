@@ -17,6 +17,7 @@ mod command;
 mod convert;
 mod ctypes;
 mod errors;
+mod exit;
 mod map;
 mod mapped_array;
 mod memory;
@@ -50,6 +51,7 @@ mod _mapcall {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::exit::install(module)?;
         super::call::Doc::install(&module.py().get_type::<Function>())?;
         module.add(
             "MappedArray",

@@ -18,7 +18,8 @@ mod c_calls;
 use std::io;
 use std::ptr;
 
-use mapcall::call::Engine;
+use mapcall::Prototype;
+use mapcall::call::{Closure, Engine};
 
 use c_calls::{Case, Functions, Numbers, trampoline};
 
@@ -92,4 +93,23 @@ fn calls_and_closures_go_through_libffi() {
     }
     Case::new(prototype, &mut numbers).call(&early, prototype, &compiled);
     assert_eq!(compiled.engine(), before);
+    closures_beyond_the_library_s_own_code();
+}
+
+/// Their code is mapped once more, from this program's own pages.
+fn closures_beyond_the_library_s_own_code() {
+    let f = Prototype::parse("long f(long x)").unwrap();
+    let types = || f.parameters.iter().map(|parameter| &parameter.ctype);
+    let closure = |n: u64| {
+        let body = move |_: &_, frame: &mut [u64]| frame[1] = frame[0] + n;
+        Closure::new(&f.returns, types(), Box::new(body)).unwrap()
+    };
+    let closures: Vec<_> = (0..10_000).map(closure).collect();
+    let trampoline = trampoline(&f).unwrap();
+    for (n, closure) in (0..).zip(&closures) {
+        let mut frame = [1, 0];
+        // SAFETY: the closure is of this type, and lives.
+        unsafe { trampoline.call(closure.address(), frame.as_mut_ptr()) };
+        assert_eq!(frame[1], n + 1);
+    }
 }

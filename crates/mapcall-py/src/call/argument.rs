@@ -18,6 +18,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 
+use super::activation;
 use super::callback::{self, Callback};
 use super::function::Function;
 use super::handle::{Ending, Handle};
@@ -126,6 +127,15 @@ impl Kept {
     /// Whether C gets a function that needs the interpreter's lock, perhaps on another thread.
     pub(super) fn calls_back(&self) -> bool {
         self.0.as_ref().is_some_and(|things| things.calls_back)
+    }
+}
+
+impl Drop for Things {
+    fn drop(&mut self) {
+        // Another thread may have closed one meanwhile.
+        if !self.handles.is_empty() {
+            activation::destroying(|| self.handles.clear());
+        }
     }
 }
 
@@ -486,7 +496,7 @@ impl<'py> Reader<'_, '_, 'py> {
             let remedy = Remedy::Words("give a bound function or a callable".into());
             return Err(self.unfit(position, object, remedy));
         }
-        let closure = callback::closure(&self.function.inner, wanted, object)?;
+        let closure = callback::closure(&self.function.inner, position, wanted, object)?;
         let address = closure.address();
         self.kept.callback(closure);
         Ok(address)

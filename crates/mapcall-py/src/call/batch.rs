@@ -21,7 +21,7 @@ use super::argument::Kept;
 use super::function::{Function, Gil};
 use super::result::{self, Outputs};
 use super::snapshot::{Snapshot, Snapshots};
-use super::{callback, errors, foreign, ndarray};
+use super::{activation, callback, errors, foreign, ndarray};
 
 /// The keywords that no parameter has, in the order of `inspect.signature`, with their defaults.
 pub(super) const KEYWORDS: [&str; 6] = ["out", "where", "threads", "stream", "sync", "progress"];
@@ -297,6 +297,8 @@ pub(super) fn run<'py>(
     kept: &mut Kept,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, this) = (function.py(), function.get());
+    // Other threads may make the calls.
+    activation::write_back();
     let returned = returned.unwrap_or_else(|| left_out(py, this, given));
     let contract = this.inner.contract();
     let threads = manner.threads(this)?;

@@ -1,77 +1,26 @@
 //! Python's callables as C functions, and what they raise.
 
-use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use mapcall::call::{Closure, FrameLayout};
-use mapcall::contract::{Number, Problem, Remedy};
+use mapcall::call::{CallTypeError, Closure, ClosurePool, FrameLayout, Late, Purpose};
+use mapcall::contract::{ArgumentError, Number, Problem, Remedy};
 use mapcall::ctype::{CType, Function as FunctionType};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
+use smallvec::SmallVec;
 
 use super::handle::Handle;
 use super::result::{self, Text};
-use super::{ndarray, number, structure};
+use super::scope::Scope;
+use super::{activation, errors, ndarray, number, structure};
+use crate::exit::is_ending;
 use crate::mapped_array::panicked;
 
-thread_local! {
-    static THREAD: Thread = const {
-        Thread {
-            running: Cell::new(0),
-            errno: Cell::new(0),
-            has_raised: Cell::new(false),
-        }
-    };
-    /// What a callback raised; the call that is running will raise it.
-    static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
-}
-
-/// What a thread knows of its calls. Every call asks for it, so it has nothing to drop: that would
-/// have to be looked after.
-struct Thread {
-    /// How many calls are running, one inside the other.
-    running: Cell<usize>,
-    /// That of the last call.
-    errno: Cell<i32>,
-    /// Whether there is something in `RAISED`.
-    has_raised: Cell<bool>,
-}
-
-/// The errno of this thread's last call.
-pub(super) fn errno() -> i32 {
-    THREAD.with(|thread| thread.errno.get())
-}
-
-/// Whether a callback has raised in the call that is running.
-pub(super) fn has_raised() -> bool {
-    THREAD.with(|thread| thread.has_raised.get())
-}
-
-/// Makes a call: notes that it is running on this thread, and what its errno is; then raises what a
-/// callback has raised in it.
-#[inline]
-pub(super) fn running(call: impl FnOnce() -> i32) -> PyResult<i32> {
-    THREAD.with(|thread| {
-        thread.running.set(thread.running.get() + 1);
-        let errno = call();
-        thread.running.set(thread.running.get() - 1);
-        thread.errno.set(errno);
-        if thread.has_raised.get() {
-            raise(thread)?;
-        }
-        Ok(errno)
-    })
-}
-
-#[cold]
-fn raise(thread: &Thread) -> PyResult<()> {
-    thread.has_raised.set(false);
-    RAISED.take().map_or(Ok(()), Err)
-}
+pub(super) use super::activation::{errno, has_raised, running};
 
 /// A callable as a C function pointer, good as long as this object lives.
 ///
@@ -81,7 +30,7 @@ fn raise(thread: &Thread) -> PyResult<()> {
 /// >>> signal.callback("act", print)
 /// <mapcall.Callback: void (int)>
 ///
-/// Made by `Function.callback`.
+/// Made by `Function.callback`. What the callable receives as handles is closed when it returns.
 #[pyclass(frozen, module = "mapcall", weakref)]
 pub(crate) struct Callback {
     closure: Closure,
@@ -92,6 +41,7 @@ pub(crate) struct Callback {
 impl Callback {
     pub(super) fn new(
         origin: &mapcall::Function,
+        position: usize,
         wanted: &Arc<FunctionType>,
         callable: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
@@ -103,7 +53,7 @@ impl Callback {
         }
         let callable = Arc::new(callable.clone().unbind());
         Ok(Self {
-            closure: make(origin, wanted, &callable)?,
+            closure: make(origin, position, wanted, &callable)?,
             wanted: Arc::clone(wanted),
             callable,
         })
@@ -151,14 +101,21 @@ impl Callback {
 /// A C function that calls a callable, for one call.
 pub(super) fn closure(
     origin: &mapcall::Function,
+    position: usize,
     wanted: &Arc<FunctionType>,
     callable: &Bound<'_, PyAny>,
 ) -> PyResult<Closure> {
-    make(origin, wanted, &Arc::new(callable.clone().unbind()))
+    make(
+        origin,
+        position,
+        wanted,
+        &Arc::new(callable.clone().unbind()),
+    )
 }
 
 fn make(
     origin: &mapcall::Function,
+    position: usize,
     wanted: &Arc<FunctionType>,
     callable: &Arc<Py<PyAny>>,
 ) -> PyResult<Closure> {
@@ -168,8 +125,62 @@ fn make(
         callable: Arc::clone(callable),
     };
     let run = move |layout: &FrameLayout, frame: &mut [u64]| body.run(layout, frame);
-    Closure::new(&wanted.returns, &wanted.parameters, Box::new(run))
+    pool(origin, position, wanted)
+        .and_then(|pool| pool.closure(Box::new(run)))
         .map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// The closures for a parameter of a function: C may keep one, and call it when its call has ended.
+fn pool(
+    origin: &mapcall::Function,
+    position: usize,
+    wanted: &FunctionType,
+) -> Result<&'static ClosurePool, CallTypeError> {
+    let contract = origin.contract();
+    let purpose = Purpose {
+        address: origin.address().addr().get(),
+        function: origin.name(),
+        parameter: contract.name(position),
+    };
+    ClosurePool::get(purpose, &wanted.returns, &wanted.parameters, || -> Late {
+        let Purpose {
+            function,
+            parameter,
+            ..
+        } = purpose;
+        let remedy =
+            format!("keep {function}.callback({parameter:?}, ...) as long as C may call it");
+        let problem = Problem::Type {
+            found: "one that has ended".into(),
+            remedy: Remedy::Words(remedy),
+        };
+        let mut error = contract.refuse(position, problem);
+        error.expected = "a callable that is there when C calls it".into();
+        // What may call until the process ends stays loaded as long.
+        let library = origin.library().clone();
+        Box::new(move |is_first| {
+            let _ = &library;
+            late(&error, is_first);
+        })
+    })
+}
+
+/// C has called a callable that isn't there any more.
+fn late(error: &ArgumentError, is_first: bool) {
+    // The call is lost already; or C may go on for ever on a thread of its own, and once is enough.
+    if has_raised() || !(is_first || activation::is_running()) || is_ending() {
+        return;
+    }
+    // Without an interpreter nothing can be said.
+    let _ = Python::try_attach(|py| raise(py, errors::argument(py, error), None));
+}
+
+/// Raises an exception in the call that is running on this thread; where there is none, as on a thread
+/// of C's own, `sys.unraisablehook` hears of it.
+fn raise(py: Python<'_>, error: PyErr, callable: Option<&Bound<'_, PyAny>>) {
+    if let Some(error) = activation::raised(error) {
+        error.write_unraisable(py, callable);
+    }
 }
 
 /// What C calls.
@@ -193,31 +204,20 @@ impl Body {
                 if let Some(result) = frame.get_mut(layout.result()..) {
                     result.fill(0);
                 }
-                self.raise(py, error);
+                raise(py, error, Some(self.callable.bind(py)));
             })
         });
         // Without an interpreter there is nobody to tell.
         let _ = ran;
     }
 
-    fn raise(&self, py: Python<'_>, error: PyErr) {
-        THREAD.with(|thread| {
-            if thread.running.get() == 0 {
-                // A thread of C's own: no call of ours is there to raise it.
-                error.write_unraisable(py, Some(self.callable.bind(py)));
-                return;
-            }
-            thread.has_raised.set(true);
-            RAISED.set(Some(error));
-        });
-    }
-
     fn call(&self, py: Python<'_>, layout: &FrameLayout, frame: &mut [u64]) -> PyResult<()> {
+        let mut received = Received::new(py);
         let parameters = self.function.parameters.iter().enumerate();
         let arguments = parameters
             .map(|(index, ctype)| {
                 let words = frame.get(layout.parameter(index)..).unwrap_or_default();
-                self.argument(py, ctype, words)
+                self.argument(&mut received, ctype, words)
             })
             .collect::<PyResult<Vec<_>>>()?;
         let result = self.callable.bind(py).call1(PyTuple::new(py, arguments)?)?;
@@ -232,10 +232,11 @@ impl Body {
     /// What C passes, for Python.
     fn argument<'py>(
         &self,
-        py: Python<'py>,
+        received: &mut Received<'py>,
         ctype: &CType,
         words: &[u64],
     ) -> PyResult<Bound<'py, PyAny>> {
+        let py = received.py;
         if let Some(number) = Number::of(ctype) {
             if number.is_extended() {
                 return result::item(&structure::dtype(py, ctype)?, words);
@@ -247,7 +248,9 @@ impl Body {
             if pointer.is_text() {
                 return result::text(py, word, Text::Str);
             }
-            result::handle(py, &self.origin, pointer, word, None, None)
+            let handle = result::handle(py, &self.origin, pointer, word, None, None)?;
+            received.lend(&handle);
+            Ok(handle)
         } else {
             result::item(&structure::dtype(py, ctype)?, words)
         }
@@ -306,6 +309,49 @@ impl Body {
                     Err(error) => error,
                 })
             }
+        }
+    }
+}
+
+/// The handles that a callback receives. They end with it: what they lead to is C's.
+struct Received<'py> {
+    py: Python<'py>,
+    handles: SmallVec<[Bound<'py, Handle>; 4]>,
+    scope: Option<Arc<Scope>>,
+}
+
+impl<'py> Received<'py> {
+    fn new(py: Python<'py>) -> Self {
+        Self {
+            py,
+            handles: SmallVec::new(),
+            scope: None,
+        }
+    }
+
+    /// Notes a handle, if the pointer isn't NULL.
+    fn lend(&mut self, handle: &Bound<'py, PyAny>) {
+        let Ok(handle) = handle.cast::<Handle>() else {
+            return;
+        };
+        let scope = self.scope.get_or_insert_with(|| {
+            let scope = Arc::<Scope>::default();
+            activation::enter(Arc::clone(&scope));
+            scope
+        });
+        handle.get().lend(scope);
+        self.handles.push(handle.clone());
+    }
+}
+
+impl Drop for Received<'_> {
+    fn drop(&mut self) {
+        if let Some(scope) = &self.scope {
+            activation::leave();
+            scope.write_back();
+        }
+        for handle in &self.handles {
+            handle.get().expire();
         }
     }
 }

@@ -558,7 +558,10 @@ impl Function {
     /// >>> x
     /// array([1, 2, 3], dtype=int32)
     ///
-    /// A callable given as it is lives for that call only.
+    /// A callable given as it is lives for that call only. When C calls one later, or one whose callback
+    /// object has died, C gets zero; the call of mapcall's that is running in that thread raises
+    /// ArgumentError, and where there is none `sys.unraisablehook` hears of it, once. The library that
+    /// got a callable stays loaded until the process ends.
     fn callback(&self, parameter: &str, callable: &Bound<'_, PyAny>) -> PyResult<Callback> {
         let py = callable.py();
         let contract = self.inner.contract();
@@ -566,8 +569,10 @@ impl Function {
             .prototype()
             .parameter(parameter)
             .map(|(position, _)| position);
-        match position.and_then(|position| contract.rules().get(position)) {
-            Some(Rule::Function(wanted)) => callback::Callback::new(&self.inner, wanted, callable),
+        match position.and_then(|position| Some((position, contract.rules().get(position)?))) {
+            Some((position, Rule::Function(wanted))) => {
+                callback::Callback::new(&self.inner, position, wanted, callable)
+            }
             Some(_) => Err(PyValueError::new_err(format!(
                 "{}: {parameter} is no function pointer",
                 self.inner.name()

@@ -4,23 +4,22 @@
 
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
-use std::ptr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use mapcall::contract::Problem;
 use mapcall::ctype::CType;
 use mapcall::function::InUse;
 use numpy::PyArrayDescr;
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
-use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::function::Function;
 use super::result::{self, Text};
-use super::{callback, errors, ndarray};
+use super::scope::Scope;
+use super::{activation, callback, errors, ndarray};
 use crate::convert;
 
 /// A value whose drop may run destructors, while the interpreter is about something else: an exception
@@ -50,19 +49,8 @@ impl<T> DerefMut for Ending<T> {
 impl<T> Drop for Ending<T> {
     fn drop(&mut self) {
         // SAFETY: it is dropped once, and not used after that.
-        aside(|| unsafe { ManuallyDrop::drop(&mut self.0) });
+        activation::destroying(|| unsafe { ManuallyDrop::drop(&mut self.0) });
     }
-}
-
-/// Runs what has nothing to do with the exception that may be pending, which is put aside meanwhile.
-#[allow(deprecated, reason = "what replaces them is new in Python 3.12")]
-fn aside(run: impl FnOnce()) {
-    let (mut class, mut value, mut traceback) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
-    // SAFETY: objects that hold handles are dropped by threads that are attached to the interpreter.
-    unsafe { ffi::PyErr_Fetch(&raw mut class, &raw mut value, &raw mut traceback) };
-    run();
-    // SAFETY: the references that were fetched, null if nothing was pending.
-    unsafe { ffi::PyErr_Restore(class, value, traceback) };
 }
 
 /// A typed pointer to what only its library understands.
@@ -111,6 +99,8 @@ pub(crate) struct Handle {
     /// What the pointer may lead into, beyond other handles; it outlives `inner`, whose destructor may
     /// use it.
     kept: Option<Py<PyTuple>>,
+    /// If a callback has received it, the copies of that callback's memory.
+    scope: OnceLock<Arc<Scope>>,
 }
 
 impl Handle {
@@ -120,6 +110,7 @@ impl Handle {
             ctype,
             views: Arc::default(),
             kept,
+            scope: OnceLock::new(),
         }
     }
 
@@ -129,6 +120,17 @@ impl Handle {
 
     pub(super) fn kept(&self) -> Option<&Py<PyTuple>> {
         self.kept.as_ref()
+    }
+
+    /// Notes that a callback receives it.
+    pub(super) fn lend(&self, scope: &Arc<Scope>) {
+        let _ = self.scope.set(Arc::clone(scope));
+    }
+
+    /// Ends it with the callback that has received it.
+    pub(super) fn expire(&self) {
+        // Such a handle has no destructor, which could fail.
+        let _ = self.inner.close();
     }
 
     pub(super) fn target(&self) -> &str {
@@ -158,8 +160,13 @@ impl Handle {
 
     fn open(&self) -> PyResult<Ending<InUse>> {
         self.inner.in_use().map(Ending::new).ok_or_else(|| {
+            let remedy = if self.scope.get().is_some() {
+                "copy in the callback what is needed after it"
+            } else {
+                "open a new one"
+            };
             PyValueError::new_err(format!(
-                "expected an open handle, got a closed one to {}; open a new one",
+                "expected an open handle, got a closed one to {}; {remedy}",
                 self.target()
             ))
         })
@@ -309,6 +316,11 @@ impl Handle {
     /// >>> calloc(3, 8).array((3,), "f8")
     /// array([0., 0., 0.])
     ///
+    /// A callback's handles end when it returns, with the memory that C has lent it. So arrays of theirs
+    /// are copies, which may be kept: read-only where C's memory is ``const``, else written back to it
+    /// before C runs again, which is when the callback returns or calls a C function. What C writes
+    /// meanwhile is in the next array. Arrays of one callback on the same memory share a copy.
+    ///
     /// Parameters
     /// ----------
     /// shape : int or tuple of int
@@ -317,9 +329,19 @@ impl Handle {
     ///     What they are; by default what the pointer's C type says.
     /// owner : object, optional
     ///     What the array keeps alive; by default this handle, which then can't be closed before the
-    ///     array is gone.
+    ///     array is gone. In a callback: what keeps C's memory alive, so that no copy is needed.
     ///
-    /// The array is read-only if C may only read the memory: see `readonly`.
+    /// Returns
+    /// -------
+    /// array
+    ///     Read-only if C may only read the memory: see `readonly`.
+    ///
+    /// Raises
+    /// ------
+    /// ValueError
+    ///     When the handle is closed.
+    /// BufferError
+    ///     When another array of the same callback lies on a part of the memory.
     #[pyo3(signature = (shape, dtype = None, owner = None))]
     fn array<'py>(
         this: &Bound<'py, Self>,
@@ -339,9 +361,12 @@ impl Handle {
         let shape = convert::shape(shape)?.unwrap_or_default();
         let in_use = handle.open()?;
         let (address, is_writeable) = (in_use.address(), !handle.readonly());
-        let owner = match owner {
-            Some(owner) => owner,
-            None => Bound::new(py, View::new(this, in_use))?.into_any(),
+        let owner = match (owner, handle.scope.get()) {
+            (Some(owner), _) => owner,
+            (None, Some(scope)) => {
+                return scope.array(&handle.inner, !is_writeable, address, &dtype, &shape);
+            }
+            (None, None) => Bound::new(py, View::new(this, in_use))?.into_any(),
         };
         ndarray::on_memory(&dtype, &shape, address, is_writeable, owner)
     }
@@ -372,6 +397,9 @@ impl Handle {
             )));
         }
         let in_use = self.open()?;
+        if let Some(scope) = self.scope.get() {
+            scope.write_back();
+        }
         result::text(py, in_use.address().addr().get() as u64, kind)
     }
 

@@ -1,5 +1,6 @@
 //! C functions as Python sees them.
 
+mod activation;
 mod argument;
 mod batch;
 mod callback;
@@ -11,6 +12,7 @@ mod library;
 mod ndarray;
 mod number;
 mod result;
+mod scope;
 mod signature;
 mod snapshot;
 mod structure;

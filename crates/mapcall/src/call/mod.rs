@@ -41,6 +41,7 @@ mod frame;
 mod jit;
 mod libffi;
 mod repeat;
+mod thunk;
 mod value;
 
 use std::ffi::c_void;
@@ -49,7 +50,7 @@ use std::mem;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, OnceLock};
 
-pub use closure::{Body, Closure};
+pub use closure::{Body, Closure, ClosurePool, Late, Purpose};
 pub use error::CallTypeError;
 pub use frame::FrameLayout;
 pub use repeat::{Feed, Lane, Loop, Stop};

@@ -6,7 +6,7 @@ use super::CallTypeError;
 use crate::ctype::{CType, Float, Record};
 
 /// A value that is passed to a function or returned by it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Value {
     pub(super) kind: Kind,
     /// In bytes.
@@ -15,7 +15,7 @@ pub(super) struct Value {
     pub(super) alignment: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Kind {
     /// No value: what a `void` function returns.
     Void,

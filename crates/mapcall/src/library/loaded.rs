@@ -1,6 +1,7 @@
 //! One object for each library that the loader has loaded for us.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -40,6 +41,13 @@ pub(super) fn share(handle: Handle, path: Option<PathBuf>) -> Arc<Loaded> {
     let loaded = Arc::new(Loaded { handle, path });
     known.insert(key, Arc::downgrade(&loaded));
     loaded
+}
+
+/// Keeps all libraries that are loaded now until the process ends.
+pub(super) fn keep_all() {
+    for loaded in lock().values().filter_map(Weak::upgrade) {
+        mem::forget(loaded);
+    }
 }
 
 impl Drop for Loaded {

@@ -61,6 +61,22 @@ pub struct Library {
 }
 
 impl Library {
+    /// Keeps all libraries that are loaded now until the process ends: for a program that is about to
+    /// let go of what it has, while threads of those libraries still run.
+    ///
+    /// ```
+    /// use mapcall::Library;
+    ///
+    /// // SAFETY: the C library's own initialisers may run at any time.
+    /// let libm = unsafe { Library::open("m")? };
+    /// Library::keep_all_loaded();
+    /// drop(libm);
+    /// # Ok::<(), mapcall::LibraryError>(())
+    /// ```
+    pub fn keep_all_loaded() {
+        loaded::keep_all();
+    }
+
     /// Loads a library by its path, its file name or its bare name.
     ///
     /// ```

@@ -1,0 +1,164 @@
+//! What surrounds the calls of a thread: their `errno`, and what callbacks raise in them.
+
+#![allow(unsafe_code)]
+
+use std::cell::{Cell, RefCell};
+use std::ptr;
+use std::sync::Arc;
+
+use pyo3::ffi::{self, PyObject};
+use pyo3::prelude::*;
+
+use super::scope::Scope;
+
+thread_local! {
+    static THREAD: Thread = const {
+        Thread {
+            running: Cell::new(0),
+            errno: Cell::new(0),
+            has_raised: Cell::new(false),
+            scopes: Cell::new(0),
+        }
+    };
+    /// What a callback raised; the call that is running will raise it.
+    static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
+    /// Those of the callbacks that are running, the innermost last.
+    static SCOPES: RefCell<Vec<Arc<Scope>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What a thread knows of its calls. Every call asks for it, so it has nothing to drop: that would
+/// have to be looked after.
+struct Thread {
+    /// How many calls are running, one inside the other.
+    running: Cell<usize>,
+    /// That of the last call.
+    errno: Cell<i32>,
+    /// Whether there is something in `RAISED`.
+    has_raised: Cell<bool>,
+    /// How many there are in `SCOPES`.
+    scopes: Cell<usize>,
+}
+
+/// The errno of this thread's last call.
+pub(super) fn errno() -> i32 {
+    THREAD.with(|thread| thread.errno.get())
+}
+
+/// Whether a callback has raised in the call that is running.
+pub(super) fn has_raised() -> bool {
+    THREAD.with(|thread| thread.has_raised.get())
+}
+
+/// Makes a call: notes that it is running on this thread, and what its errno is; then raises what a
+/// callback has raised in it.
+#[inline]
+pub(super) fn running(call: impl FnOnce() -> i32) -> PyResult<i32> {
+    THREAD.with(|thread| {
+        if thread.scopes.get() > 0 {
+            write_back();
+        }
+        thread.running.set(thread.running.get() + 1);
+        let errno = call();
+        thread.running.set(thread.running.get() - 1);
+        thread.errno.set(errno);
+        if thread.has_raised.get() {
+            raise(thread)?;
+        }
+        Ok(errno)
+    })
+}
+
+#[cold]
+fn raise(thread: &Thread) -> PyResult<()> {
+    thread.has_raised.set(false);
+    RAISED.take().map_or(Ok(()), Err)
+}
+
+/// Whether the call that is running on this thread will raise an exception; without such a call it is
+/// given back.
+pub(super) fn raised(error: PyErr) -> Option<PyErr> {
+    THREAD.with(|thread| {
+        if thread.running.get() == 0 {
+            return Some(error);
+        }
+        thread.has_raised.set(true);
+        RAISED.set(Some(error));
+        None
+    })
+}
+
+/// Whether a call is running on this thread.
+pub(super) fn is_running() -> bool {
+    THREAD.with(|thread| thread.running.get() > 0)
+}
+
+/// Runs destructors that no call has asked for, such as those of objects that Python lets go. The
+/// thread is attached to the interpreter.
+///
+/// What their callbacks raise has nothing to do with a call that happens to be running:
+/// `sys.unraisablehook` hears of it. An exception that is pending stays so.
+pub(super) fn destroying(destroy: impl FnOnce()) {
+    let _aside = Aside::new();
+    destroy();
+}
+
+/// What a thread is about, put aside.
+struct Aside {
+    running: usize,
+    raised: Option<PyErr>,
+    /// The type, value and traceback of the exception that is pending; null without one.
+    pending: [*mut PyObject; 3],
+}
+
+impl Aside {
+    fn new() -> Self {
+        THREAD.with(|thread| {
+            if thread.scopes.get() > 0 {
+                write_back();
+            }
+            let mut pending = [ptr::null_mut(); 3];
+            let [class, value, traceback] = &mut pending;
+            // SAFETY: the thread is attached, and there is room for three references.
+            unsafe { ffi::PyErr_Fetch(class, value, traceback) };
+            Self {
+                running: thread.running.take(),
+                raised: thread.has_raised.take().then(|| RAISED.take()).flatten(),
+                pending,
+            }
+        })
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        let [class, value, traceback] = self.pending;
+        // SAFETY: the thread is attached, and these are the references that were fetched.
+        unsafe { ffi::PyErr_Restore(class, value, traceback) };
+        THREAD.with(|thread| {
+            thread.running.set(self.running);
+            thread.has_raised.set(self.raised.is_some());
+            if let Some(raised) = self.raised.take() {
+                RAISED.set(Some(raised));
+            }
+        });
+    }
+}
+
+/// Notes that a callback is running on this thread whose handles have a scope.
+pub(super) fn enter(scope: Arc<Scope>) {
+    SCOPES.with_borrow_mut(|scopes| scopes.push(scope));
+    THREAD.with(|thread| thread.scopes.set(thread.scopes.get() + 1));
+}
+
+/// Notes that the innermost of those callbacks has returned.
+pub(super) fn leave() {
+    THREAD.with(|thread| thread.scopes.set(thread.scopes.get().saturating_sub(1)));
+    SCOPES.with_borrow_mut(Vec::pop);
+}
+
+/// Writes to C's memory what the callbacks on this thread have written to their copies of it: C is
+/// about to run.
+#[cold]
+pub(super) fn write_back() {
+    SCOPES.with_borrow(|scopes| scopes.iter().for_each(|scope| scope.write_back()));
+}
