@@ -308,7 +308,7 @@ impl<'py> Reader<'_, '_, 'py> {
                     Err(self.unfit(position, object, Remedy::Words("give a number".into())))
                 }
             },
-            Rule::Text => self.text(position, object),
+            Rule::Text => self.text(position, rule, object),
             Rule::Pointer(pointer) => self.pointer(position, pointer, object),
             Rule::Function(wanted) => {
                 let address = self.callback(position, wanted, object)?;
@@ -325,7 +325,7 @@ impl<'py> Reader<'_, '_, 'py> {
         }
     }
 
-    fn text(&mut self, position: usize, object: &Bound<'py, PyAny>) -> PyResult<()> {
+    fn text(&mut self, position: usize, rule: &Rule, object: &Bound<'py, PyAny>) -> PyResult<()> {
         if object.is_none() {
             self.check.word(position, 0);
             return Ok(());
@@ -334,6 +334,10 @@ impl<'py> Reader<'_, '_, 'py> {
             text.to_str()?.as_bytes()
         } else if let Ok(text) = object.cast::<PyBytes>() {
             text.as_bytes()
+        } else if self.function.is_unchecked
+            && let Some(pointer) = rule.pointer()
+        {
+            return self.pointer(position, pointer, object);
         } else {
             let remedy = Remedy::Words("give a str or bytes".into());
             return Err(self.unfit(position, object, remedy));
@@ -385,7 +389,12 @@ impl<'py> Reader<'_, '_, 'py> {
             if !rule.is_void {
                 self.dtype(position, self.function.expected(position), &array)?;
             }
-            let checked = self.check.pointer(position, rule, ndarray::memory(&array));
+            let memory = ndarray::memory(&array);
+            let checked = if self.function.is_unchecked {
+                self.check.pointer_unchecked(position, rule, memory)
+            } else {
+                self.check.pointer(position, rule, memory)
+            };
             checked.map_err(|error| errors::argument(self.py, &error))?;
             self.kept.object(array.into_any());
             return Ok(());
@@ -400,10 +409,10 @@ impl<'py> Reader<'_, '_, 'py> {
             self.kept.object(parameter);
             return Ok(());
         }
-        let what = if rule.is_void {
-            "an array, a handle or None"
-        } else {
-            "a handle or None"
+        let what = match is_allowed {
+            _ if rule.is_text() => "a str, bytes or an array",
+            true => "an array, a handle or None",
+            false => "a handle or None",
         };
         Err(self.unfit(position, object, Remedy::Words(format!("give {what}"))))
     }

@@ -11,6 +11,7 @@ use mapcall_array::layout::Dims;
 use smallvec::SmallVec;
 
 use super::Contract;
+use super::alias::Aliases;
 use super::error::{ArgumentError, Problem};
 use crate::call::Feed;
 
@@ -50,7 +51,7 @@ pub struct Track {
 ///
 /// ```
 /// use mapcall::Prototype;
-/// use mapcall::contract::{Check, Contract, Memory, Role};
+/// use mapcall::contract::{Backing, Check, Contract, Memory, Role};
 ///
 /// let contract = Contract::new(Prototype::parse("double atan2(double y, double x)")?)?;
 /// let mut words = vec![0; contract.words()];
@@ -58,6 +59,7 @@ pub struct Track {
 /// let (column, row) = ([[1.0], [2.0]], [1.0, 2.0, 3.0]);
 /// let memory = |address: *const f64, shape, strides| Memory {
 ///     address: address.cast_mut().cast(), shape, strides, is_contiguous: true, is_writeable: false,
+///     backing: Backing::Private,
 /// };
 /// check.values(0, memory(column.as_ptr().cast(), &[2, 1], &[8, 8]))?;
 /// check.values(1, memory(row.as_ptr(), &[3], &[8]))?;
@@ -138,8 +140,17 @@ impl Track {
             && moves(self) == moves(other)
     }
 
+    /// The same items at other addresses.
+    pub(super) fn moved(&self, distance: isize) -> Self {
+        let address = self.address.wrapping_offset(distance);
+        Self {
+            address,
+            ..self.clone()
+        }
+    }
+
     /// Whether an item of one shares a byte with an item of the other.
-    fn may_share(&self, other: &Self) -> bool {
+    pub(super) fn may_share(&self, other: &Self) -> bool {
         let origin = self.lowest().min(other.lowest());
         match (self.layout(origin), other.layout(origin)) {
             (Some(mine), Some(theirs)) => mine.may_share(&theirs),
@@ -167,9 +178,42 @@ impl Loops {
         self.tracks.iter().any(|track| track.role == role)
     }
 
+    /// Adds an array of which C knows no extent: each call gets it, so that none may write it.
+    pub(super) fn add_unmeasured(
+        &mut self,
+        contract: &Contract,
+        track: &Track,
+    ) -> Result<(), Box<ArgumentError>> {
+        let has_axes = self.tracks.iter().any(|track| !track.shape.is_empty());
+        if track.is_written && has_axes {
+            return Err(contract.refuse_role(track.role, Problem::UnmeasuredBatch));
+        }
+        let axes = track.shape.iter().zip(&track.strides);
+        let reach = axes.map(|(&length, stride)| {
+            let steps = length.saturating_sub(1);
+            stride.unsigned_abs().saturating_mul(steps)
+        });
+        let size = match track.shape.contains(&0) {
+            true => 0,
+            false => reach.fold(track.size, usize::saturating_add),
+        };
+        self.tracks.push(Track {
+            address: track.address.with_addr(track.lowest()),
+            shape: Dims::new(),
+            strides: Dims::new(),
+            size,
+            ..*track
+        });
+        Ok(())
+    }
+
     /// Everything has been given: the axes are known, and nothing is written that another call
     /// reads or writes.
-    pub(super) fn settle(&mut self, contract: &Contract) -> Result<(), Box<ArgumentError>> {
+    pub(super) fn settle(
+        &mut self,
+        contract: &Contract,
+        aliases: &Aliases,
+    ) -> Result<(), Box<ArgumentError>> {
         self.shape = self.broadcast(contract)?;
         self.calls = self.count(contract)?;
         for track in &self.tracks {
@@ -181,7 +225,7 @@ impl Loops {
                 return Err(contract.refuse_role(track.role, problem));
             }
         }
-        self.check_sharing(contract)?;
+        self.check_sharing(contract, aliases)?;
         let ndim = self.shape.len();
         for track in &mut self.tracks {
             track.broadcast(ndim);
@@ -313,7 +357,11 @@ impl Loops {
     }
 
     /// What a call writes, no other call may touch.
-    fn check_sharing(&self, contract: &Contract) -> Result<(), Box<ArgumentError>> {
+    fn check_sharing(
+        &self,
+        contract: &Contract,
+        aliases: &Aliases,
+    ) -> Result<(), Box<ArgumentError>> {
         let calls = self.calls;
         if calls == 0 {
             return Ok(());
@@ -335,11 +383,19 @@ impl Loops {
             for (other_index, other) in self.tracks.iter().enumerate() {
                 // Of two that are written, one looks.
                 let is_looked_at = other.is_written && other_index <= index;
-                if is_looked_at || other_index == index || !track.may_share(other) {
+                if is_looked_at || other_index == index {
                     continue;
                 }
                 let is_apart = contract.must_be_apart(track.role, other.role);
-                if is_apart || (calls > 1 && !track.is_same(other)) {
+                let written = |track: &Track| (track.role, track.is_written);
+                let mut distances = aliases
+                    .distances(written(track), written(other))
+                    .into_iter();
+                let collides = |distance| {
+                    let other = other.moved(distance);
+                    track.may_share(&other) && (is_apart || (calls > 1 && !track.is_same(&other)))
+                };
+                if distances.any(collides) {
                     let other = contract.role_name(other.role).to_owned();
                     let problem = if is_apart {
                         Problem::Overlap { other }

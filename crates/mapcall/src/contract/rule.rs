@@ -1,7 +1,7 @@
 //! What one parameter asks of its argument.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use mapcall_array::DType;
 
@@ -145,6 +145,8 @@ pub struct PointerRule {
     pub is_void: bool,
     /// Whether what it points to is only read.
     pub is_const: bool,
+    /// Whether the prototype spells it `T x[]`, as messages then do.
+    pub is_array: bool,
     /// What it points to, where that has a dtype: then it is the start of an array that the
     /// prototype doesn't measure.
     pub dtype: Option<DType>,
@@ -191,6 +193,19 @@ impl Rule {
             parameter: Some(parameter.name.clone()),
             reason,
         };
+        // C has one type for `T x[]` and `T *x`.
+        if parameter.extents == [Extent::Unknown] {
+            let (target, is_const) = (&parameter.ctype, parameter.is_const);
+            let pointer = PointerRule::new(target, target.resolved(), is_const);
+            return Ok(if pointer.is_text() {
+                Self::Text
+            } else {
+                Self::Pointer(PointerRule {
+                    is_array: true,
+                    ..pointer
+                })
+            });
+        }
         if parameter.rank() > 0 {
             return ArrayRule::new(parameter, inferred)
                 .map(Self::Array)
@@ -225,6 +240,32 @@ impl Rule {
                 }
             }),
             _ => Err(refuse(format!("`{}` can't be passed", parameter.ctype))),
+        }
+    }
+
+    /// What an array is checked by whose address alone is passed: that of a pointer, or of the bytes of
+    /// a text.
+    ///
+    /// ```
+    /// use mapcall::Prototype;
+    /// use mapcall::array::DType;
+    /// use mapcall::contract::Contract;
+    ///
+    /// let contract = Contract::new(Prototype::parse("size_t strlen(const char *s)")?)?;
+    /// let s = contract.rules()[0].pointer().unwrap();
+    /// assert!(s.check_dtype(&DType::U8).is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn pointer(&self) -> Option<&PointerRule> {
+        static TEXT: LazyLock<PointerRule> = LazyLock::new(|| {
+            let char = CType::Integer(Integer::Char);
+            PointerRule::new(&char, &char, true)
+        });
+        match self {
+            Self::Pointer(pointer) => Some(pointer),
+            Self::Text => Some(&TEXT),
+            _ => None,
         }
     }
 
@@ -419,10 +460,17 @@ impl PointerRule {
             target: target_name(named),
             is_void: target == &CType::Void,
             is_const,
+            is_array: false,
             alignment: named.alignment().unwrap_or(1),
             ctype: named.clone(),
             dtype,
         }
+    }
+
+    /// Whether it is a `const char *`, which takes a text as well.
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        self.is_const && is_char(&self.ctype)
     }
 
     /// Whether elements of a dtype are what the pointer leads to; of a `void *`, any are.
@@ -475,6 +523,12 @@ impl fmt::Display for Rule {
             Self::Array(array) => array.fmt(f),
             Self::Text => f.write_str("text"),
             Self::Pointer(pointer) if pointer.is_void => f.write_str("a pointer"),
+            Self::Pointer(PointerRule {
+                is_array: true,
+                ctype,
+                dtype: Some(dtype),
+                ..
+            }) => write!(f, "{}[?]", element(ctype, dtype)),
             Self::Pointer(pointer) => write!(f, "a pointer to {}", pointer.target),
             Self::Function(function) => {
                 write!(f, "a function {}", CType::Function(Arc::clone(function)))
@@ -484,13 +538,18 @@ impl fmt::Display for Rule {
     }
 }
 
+/// What messages call an element.
+fn element(ctype: &CType, dtype: &DType) -> String {
+    match ctype.resolved() {
+        CType::Record(_) => target_name(ctype),
+        CType::Pointer(_) => ctype.to_string(),
+        _ => dtype.name(),
+    }
+}
+
 impl fmt::Display for ArrayRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.ctype.resolved() {
-            CType::Record(_) => f.write_str(&target_name(&self.ctype))?,
-            CType::Pointer(_) => write!(f, "{}", self.ctype)?,
-            _ => f.write_str(&self.dtype.name())?,
-        }
+        f.write_str(&element(&self.ctype, &self.dtype))?;
         if self.extents.is_empty() {
             return Ok(());
         }

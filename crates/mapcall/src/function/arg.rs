@@ -13,7 +13,7 @@ use ndarray::{ArrayBase, Data, DataMut, Dimension};
 use num_complex::Complex;
 
 use super::{Function, Handle};
-use crate::contract::{Memory, Problem, Scalar, check_dtype};
+use crate::contract::{Backing, Memory, Problem, Scalar, check_dtype};
 use crate::ctype::CType;
 
 /// An argument.
@@ -174,8 +174,8 @@ pub struct Slot<'a> {
     is_writeable: bool,
     /// Whether others in this program can reach memory that is to be written.
     is_shared: bool,
-    /// The map that it lies in.
-    map: Option<Buffer>,
+    /// What it lies in, where other addresses may lead there too.
+    buffer: Option<Buffer>,
     life: PhantomData<&'a mut [u8]>,
 }
 
@@ -202,15 +202,21 @@ impl Slot<'_> {
             strides: &self.strides,
             is_contiguous: self.is_contiguous,
             is_writeable: self.is_writeable,
+            // What Rust borrows for writing, nothing else reaches, at any address.
+            backing: match &self.buffer {
+                Some(buffer) => buffer.backing(),
+                None => Backing::Private,
+            },
         })
     }
 
     /// The map that it lies in, if it does.
     pub(crate) fn map(&self) -> Option<&Buffer> {
-        self.map.as_ref()
+        self.buffer.as_ref().filter(|buffer| buffer.map().is_some())
     }
 
     pub(crate) fn of_array(array: &Array, is_writeable: bool) -> Self {
+        let is_own = matches!(array.buffer().backing(), Backing::Private);
         Self {
             address: array.as_mut_ptr(),
             dtype: Ok(array.dtype().clone()),
@@ -219,7 +225,7 @@ impl Slot<'_> {
             is_contiguous: array.layout().is_c_contiguous(),
             is_writeable: is_writeable && array.is_writeable(),
             is_shared: is_writeable && !array.buffer().is_unique(),
-            map: array.buffer().map().map(|_| array.buffer().clone()),
+            buffer: (!is_own).then(|| array.buffer().clone()),
             life: PhantomData,
         }
     }
@@ -247,7 +253,7 @@ impl Slot<'_> {
             strides,
             is_writeable,
             is_shared: false,
-            map: None,
+            buffer: None,
             life: PhantomData,
         })
     }

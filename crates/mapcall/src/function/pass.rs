@@ -7,7 +7,9 @@ use mapcall_array::layout::Order;
 use smallvec::SmallVec;
 
 use super::{Arg, CallError, InUse, Slot};
-use crate::contract::{Check, Contract, Output, Problem, Remedy, Role, Rule, check_dtype};
+use crate::contract::{
+    Check, Contract, Output, PointerRule, Problem, Remedy, Role, Rule, check_dtype,
+};
 
 /// The words of one call, 16-byte aligned as the largest of C's scalars.
 pub(crate) struct Frame(SmallVec<[u128; 8]>, usize);
@@ -102,16 +104,23 @@ pub(crate) fn argument(
             check.word(position, address.expose_provenance() as u64);
             kept.push(Kept::Handle(in_use));
         }
-        (Rule::Pointer(pointer), Arg::Slot(slot)) => {
-            if !(unchecked || pointer.is_void) {
-                let found = "an array".into();
-                return Err(refuse(Problem::Unbounded { found }).into());
-            }
+        (Rule::Pointer(PointerRule { is_void: false, .. }), Arg::Slot(_)) if !unchecked => {
+            let found = "an array".into();
+            return Err(refuse(Problem::Unbounded { found }).into());
+        }
+        (rule @ (Rule::Pointer(_) | Rule::Text), Arg::Slot(slot))
+            if let Some(pointer) = rule.pointer()
+                && (unchecked || pointer.is_void) =>
+        {
             let memory = slot.memory(pointer.is_const).map_err(refuse)?;
             if let Some(dtype) = &pointer.dtype {
                 slot.check_dtype(&pointer.ctype, dtype).map_err(refuse)?;
             }
-            check.pointer(position, pointer, memory)?;
+            if unchecked {
+                check.pointer_unchecked(position, pointer, memory)?;
+            } else {
+                check.pointer(position, pointer, memory)?;
+            }
         }
         (Rule::Function(wanted), Arg::Function(function)) => {
             if !function.prototype().is_of(wanted) {
