@@ -12,12 +12,12 @@ from multiprocessing import shared_memory
 from pathlib import Path
 from typing import Any
 
-import counted
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import counted
 import mapcall
 
 SOURCE = (
@@ -169,7 +169,7 @@ def slices(x: tuple[int, int, int], y: tuple[int, int, int], length: int) -> lis
 
 
 quickly = settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -194,15 +194,12 @@ class TestAgainstCopies:
         clashes = has_common(x_whole, y_whole, x_places, y_places)
         is_in_place = np.array_equal(x_places, y_places)
         before = c.called
-        try:
-            twice(x, out=y, threads=threads)
-        except mapcall.ArgumentError as error:
-            assert "memory that it shares with x" in str(error)
-            assert clashes
-            assert not is_in_place
+        if clashes and not is_in_place:
+            with pytest.raises(mapcall.ArgumentError, match="memory that it shares with x"):
+                twice(x, out=y, threads=threads)
             assert c.called == before
         else:
-            assert not clashes or is_in_place or x.size < 2
+            twice(x, out=y, threads=threads)
             assert np.array_equal(y, expected)
 
     @quickly
@@ -238,7 +235,7 @@ def test_the_remedy_works(c: counted.Counted, files: Files) -> None:
     with pytest.raises(mapcall.ArgumentError, match=r"pass x\.copy\(\)|pass y\.copy\(\)"):
         c.function(ADD)(x, y)
     c.function(ADD)(x.copy(), y)
-    with pytest.raises(mapcall.ArgumentError, match="pass out.copy"):
+    with pytest.raises(mapcall.ArgumentError, match=r"pass out\.copy"):
         c.function(TWICE)(x[:-1], out=y[1:])
     assert np.array_equal(c.function(TWICE)(x[:-1].copy(), out=y[1:]), y[1:])
 
