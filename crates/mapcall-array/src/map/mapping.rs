@@ -29,7 +29,7 @@ use crate::sys;
 pub struct Mapping {
     start: usize,
     len: usize,
-    file: sys::FileId,
+    file: sys::Identity,
     offset: u64,
     is_shared: bool,
 }
@@ -37,7 +37,7 @@ pub struct Mapping {
 impl Mapping {
     pub(crate) fn new(
         addresses: Range<usize>,
-        file: sys::FileId,
+        file: sys::Identity,
         offset: u64,
         is_shared: bool,
     ) -> Self {
@@ -99,8 +99,8 @@ impl Map {
         let start = self.as_ptr().addr();
         let addresses = start..start.saturating_add(self.len());
         let is_shared = self.mode != super::Mode::CopyOnWrite;
-        sys::file_id(self.identity)
-            .map(|file| Mapping::new(addresses, file, self.offset, is_shared))
+        sys::TELLS_FILES_APART
+            .then(|| Mapping::new(addresses, self.identity, self.offset, is_shared))
     }
 }
 

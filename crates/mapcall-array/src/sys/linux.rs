@@ -43,12 +43,8 @@ pub(crate) fn identity(metadata: &Metadata) -> Identity {
     (metadata.dev(), metadata.ino())
 }
 
-/// What tells files apart whose bytes are mapped: device and inode.
-pub(crate) type FileId = (u64, u64);
-
-pub(crate) fn file_id(identity: Identity) -> Option<FileId> {
-    Some(identity)
-}
+/// Whether identities differ.
+pub(crate) const TELLS_FILES_APART: bool = true;
 
 /// What is mapped from files in a range of addresses.
 pub(crate) fn mappings(addresses: Range<usize>) -> io::Result<Vec<Mapping>> {
@@ -85,8 +81,8 @@ fn mapping_from(maps: &File, address: usize) -> Result<(Mapping, Range<usize>), 
     #[derive(Default)]
     struct Query {
         size: u64,
-        query_flags: u64,
-        query_address: u64,
+        asked: u64,
+        address: u64,
         start: u64,
         end: u64,
         flags: u64,
@@ -103,8 +99,8 @@ fn mapping_from(maps: &File, address: usize) -> Result<(Mapping, Range<usize>), 
 
     let mut query = Query {
         size: size_of::<Query>() as u64,
-        query_flags: COVERING_OR_NEXT | FILE_BACKED,
-        query_address: address as u64,
+        asked: COVERING_OR_NEXT | FILE_BACKED,
+        address: address as u64,
         ..Query::default()
     };
     // SAFETY: the number is that of the question, whose structure says its own size.
@@ -366,12 +362,12 @@ mod tests {
         };
         let (one, other) = (map(3, 10), map(5, 15));
         let text = fs::read_to_string("/proc/self/maps").unwrap();
-        let heap = vec![0_u8; 10];
+        let stack = [0_u8; 10];
         for (start, len) in [
             (one.as_ptr().addr(), one.len()),
             (one.as_ptr().addr() + 5000, 3),
             (other.as_ptr().addr() + 10, 8 * page_size()),
-            (heap.as_ptr().addr(), heap.len()),
+            (stack.as_ptr().addr(), stack.len()),
             // Each mapping that is there, but for the kernel's own beyond them.
             (0, 1 << 46),
         ] {

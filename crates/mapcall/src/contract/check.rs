@@ -677,14 +677,12 @@ impl<'a> Check<'a> {
     /// An array that was given.
     fn operand(&self, position: usize) -> Option<Track> {
         let mut unmeasured = self.later.iter().flat_map(|later| &later.unmeasured);
-        let role = Role::Parameter(position);
-        match unmeasured.find(|track| track.role == role) {
-            Some(track) => Some(track.clone()),
-            None => {
-                let rule = self.contract.rules.get(position)?.array()?;
-                (!self.is_left_out(position)).then(|| self.fixed(position, rule))
-            }
+        let whose = Role::Parameter(position);
+        if let Some(track) = unmeasured.find(|track| track.role == whose) {
+            return Some(track.clone());
         }
+        let rule = self.contract.rules.get(position)?.array()?;
+        (!self.is_left_out(position)).then(|| self.fixed(position, rule))
     }
 
     /// An array that is the same for each call.

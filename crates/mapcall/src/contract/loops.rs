@@ -6,12 +6,15 @@
 
 #![allow(unsafe_code)]
 
-use mapcall_array::Layout;
+use std::fs::File;
+
 use mapcall_array::layout::Dims;
+use mapcall_array::{Backing, Layout, map};
 use smallvec::SmallVec;
 
 use super::Contract;
 use super::alias::Aliases;
+use super::check::Memory;
 use super::error::{ArgumentError, Problem};
 use crate::call::Feed;
 
@@ -193,9 +196,10 @@ impl Loops {
             let steps = length.saturating_sub(1);
             stride.unsigned_abs().saturating_mul(steps)
         });
-        let size = match track.shape.contains(&0) {
-            true => 0,
-            false => reach.fold(track.size, usize::saturating_add),
+        let size = if track.shape.contains(&0) {
+            0
+        } else {
+            reach.fold(track.size, usize::saturating_add)
         };
         self.tracks.push(Track {
             address: track.address.with_addr(track.lowest()),
@@ -302,6 +306,29 @@ impl Loops {
         }
         strides.reverse();
         self.place(contract, role, std::ptr::null_mut(), &strides, size);
+    }
+
+    /// Whether an argument lies in memory that is mapped from a file, by whatever name and by whom: so
+    /// that results must not be written to that file while calls read it.
+    ///
+    /// # Errors
+    ///
+    /// As [`map::is_mapped_from`](mapcall_array::map::is_mapped_from).
+    pub fn is_mapped_from(&self, file: &File) -> mapcall_array::Result<bool> {
+        for track in self.tracks.iter().filter(|track| !track.is_placed) {
+            let memory = Memory {
+                address: track.address,
+                shape: &self.shape,
+                strides: &track.strides,
+                is_contiguous: false,
+                is_writeable: track.is_written,
+                backing: Backing::Unknown,
+            };
+            if map::is_mapped_from(file, memory.addresses(track.size))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn broadcast(&self, contract: &Contract) -> Result<Dims<usize>, Box<ArgumentError>> {

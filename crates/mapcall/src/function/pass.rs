@@ -104,22 +104,12 @@ pub(crate) fn argument(
             check.word(position, address.expose_provenance() as u64);
             kept.push(Kept::Handle(in_use));
         }
-        (Rule::Pointer(PointerRule { is_void: false, .. }), Arg::Slot(_)) if !unchecked => {
-            let found = "an array".into();
-            return Err(refuse(Problem::Unbounded { found }).into());
+        (Rule::Pointer(pointer), Arg::Slot(slot)) => {
+            pointed(check, contract, (position, pointer), slot, unchecked)?;
         }
-        (rule @ (Rule::Pointer(_) | Rule::Text), Arg::Slot(slot))
-            if let Some(pointer) = rule.pointer()
-                && (unchecked || pointer.is_void) =>
-        {
-            let memory = slot.memory(pointer.is_const).map_err(refuse)?;
-            if let Some(dtype) = &pointer.dtype {
-                slot.check_dtype(&pointer.ctype, dtype).map_err(refuse)?;
-            }
-            if unchecked {
-                check.pointer_unchecked(position, pointer, memory)?;
-            } else {
-                check.pointer(position, pointer, memory)?;
+        (Rule::Text, Arg::Slot(slot)) if unchecked => {
+            if let Some(pointer) = rule.pointer() {
+                pointed(check, contract, (position, pointer), slot, unchecked)?;
             }
         }
         (Rule::Function(wanted), Arg::Function(function)) => {
@@ -151,6 +141,31 @@ pub(crate) fn argument(
         (Rule::Pointer(_), _) => return Err(unfit("give a handle or NULL").into()),
         (Rule::Function(_), _) => return Err(unfit("give a bound function").into()),
         (Rule::Record { .. }, _) => return Err(unfit("give a struct").into()),
+    }
+    Ok(())
+}
+
+/// An array for a pointer without an extent.
+fn pointed(
+    check: &mut Check<'_>,
+    contract: &Contract,
+    (position, pointer): (usize, &PointerRule),
+    slot: &Slot<'_>,
+    unchecked: bool,
+) -> Result<(), CallError> {
+    let refuse = |problem| contract.refuse(position, problem);
+    if !(unchecked || pointer.is_void) {
+        let found = "an array".into();
+        return Err(refuse(Problem::Unbounded { found }).into());
+    }
+    let memory = slot.memory(pointer.is_const).map_err(refuse)?;
+    if let Some(dtype) = &pointer.dtype {
+        slot.check_dtype(&pointer.ctype, dtype).map_err(refuse)?;
+    }
+    if unchecked {
+        check.pointer_unchecked(position, pointer, memory)?;
+    } else {
+        check.pointer(position, pointer, memory)?;
     }
     Ok(())
 }

@@ -1,11 +1,12 @@
 //! Maps of one file are the same memory, at whatever addresses.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 
 use mapcall::array::layout::index;
 use mapcall::array::{Array, DType, MapOptions, Mode};
-use mapcall::{Arg, CallError};
+use mapcall::contract::{Backing, Check, Contract, Memory};
+use mapcall::{Arg, CallError, Prototype};
 use tempfile::TempDir;
 
 use crate::fixture::{bind, engines};
@@ -95,5 +96,40 @@ fn a_batch_writes_what_no_other_call_reads() {
         let expected: Vec<f32> = x.view::<f32>().unwrap().iter().map(|x| x / 2.0).collect();
         run(&x, &mut y).unwrap();
         assert_eq!(y.view::<f32>().unwrap().as_slice(), Some(&expected[..]));
+    }
+}
+
+/// Results that are to be written into a file in place ask whether calls read it.
+#[test]
+fn a_batch_knows_whether_it_reads_a_file() {
+    let (_folder, [one, link]) = files();
+    let contract = Contract::new(Prototype::parse("float f(float x, float y)").unwrap()).unwrap();
+    let other = tempfile::tempfile().unwrap();
+    other.set_len(64).unwrap();
+    let memory = [0.0_f32; 4];
+    for mode in [Mode::Read, Mode::ReadWrite, Mode::CopyOnWrite] {
+        let mapped = map(&one, mode).slice(&index![8..; 2]).unwrap();
+        let mut words = vec![0; contract.words()];
+        let mut check = Check::broadcasting(&contract, &mut words);
+        for (position, address, stride, backing) in [
+            (0, memory.as_ptr().cast(), 4, Backing::Private),
+            (1, mapped.as_ptr(), 8, mapped.buffer().backing()),
+        ] {
+            let memory = Memory {
+                address: address.cast_mut(),
+                shape: &[4],
+                strides: &[stride],
+                is_contiguous: false,
+                is_writeable: false,
+                backing,
+            };
+            check.values(position, memory).unwrap();
+        }
+        check.settle().unwrap();
+        let loops = check.loops().unwrap();
+        for path in [&one, &link] {
+            assert!(loops.is_mapped_from(&File::open(path).unwrap()).unwrap());
+        }
+        assert!(!loops.is_mapped_from(&other).unwrap());
     }
 }
