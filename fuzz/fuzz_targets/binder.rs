@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use mapcall::Prototype;
 use mapcall::array::DType;
 use mapcall::contract::{
-    ArgumentError, ArrayRule, Check, Contract, ExtentRule, Loops, Memory, Output, PointerRule,
+    ArgumentError, ArrayRule, Backing, Check, Contract, ExtentRule, Loops, Memory, Output, PointerRule,
     Role, Rule, Scalar, Track,
 };
 
@@ -112,6 +112,7 @@ fn memory<'a>(address: usize, shape: &'a [usize], strides: &'a [isize]) -> Memor
         strides,
         is_contiguous: false,
         is_writeable: true,
+        backing: Backing::Private,
     }
 }
 
@@ -164,11 +165,17 @@ fn array(
         strides: &strides,
         is_contiguous: choices.next() % 16 > 0 && !has_axes,
         is_writeable: choices.next() % 16 > 0,
+        backing: Backing::Private,
     };
     if choices.next() % 4 > 0 {
         check.array(position, rule, memory)?;
     } else {
         check.array_unchecked(position, rule, memory)?;
+        if !rule.is_known {
+            // Only its address is passed.
+            assert!(memory.is_writeable || rule.is_const);
+            return Ok(());
+        }
     }
     assert!(memory.is_contiguous || is_batch);
     assert!(memory.is_writeable || rule.is_const);
@@ -194,8 +201,13 @@ fn pointer(
         strides: &c_strides(&shape, dtype.itemsize()),
         is_contiguous: choices.next() % 16 > 0,
         is_writeable: choices.next() % 16 > 0,
+        backing: Backing::Private,
     };
-    check.pointer(position, rule, memory)
+    if choices.next() % 2 == 0 {
+        check.pointer(position, rule, memory)
+    } else {
+        check.pointer_unchecked(position, rule, memory)
+    }
 }
 
 fn outputs(check: &Check<'_>) -> Vec<Output> {

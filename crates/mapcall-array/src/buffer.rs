@@ -200,6 +200,65 @@ impl Buffer {
     }
 }
 
+impl Buffer {
+    /// Whether the bytes may also be reached at other addresses.
+    ///
+    /// ```
+    /// # use mapcall_array::{Backing, Buffer};
+    /// assert!(matches!(Buffer::zeroed(24)?.backing(), Backing::Private));
+    /// # Ok::<(), mapcall_array::Error>(())
+    /// ```
+    #[must_use]
+    pub fn backing(&self) -> Backing<'_> {
+        match &*self.0 {
+            Owner::Map(map) => Backing::Map(map),
+            Owner::Heap(_) => Backing::Private,
+            Owner::Foreign(_) => Backing::Unknown,
+        }
+    }
+}
+
+/// What is known of the memory behind an array: whether other addresses may lead to the same bytes.
+///
+/// ```
+/// use mapcall_array::{Backing, MapOptions};
+///
+/// # let file = tempfile::NamedTempFile::new()?;
+/// std::fs::write(&file, [7; 6000])?;
+/// // SAFETY: nobody else changes the temporary file.
+/// let array = unsafe { MapOptions::new().map(&file)? };
+/// assert!(matches!(array.buffer().backing(), Backing::Map(_)));
+/// assert!(!array.buffer().backing().may_alias(&Backing::Private));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub enum Backing<'a> {
+    /// Memory of this process that no other address leads to.
+    Private,
+    /// A map, whose file may be mapped again.
+    Map(&'a Map),
+    /// Memory of another library, which may be anything.
+    Unknown,
+}
+
+impl Backing<'_> {
+    /// Whether two arrays may have bytes in common at different addresses.
+    #[must_use]
+    #[inline]
+    pub fn may_alias(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Private, _) | (_, Self::Private) => false,
+            (Self::Map(one), Self::Map(other)) => {
+                let mappings = one.mapping().zip(other.mapping());
+                mappings.is_some_and(|(one, other)| {
+                    one.distance(&other).is_some_and(|distance| distance != 0)
+                })
+            }
+            _ => true,
+        }
+    }
+}
+
 impl From<Map> for Buffer {
     fn from(map: Map) -> Self {
         Self(Arc::new(Owner::Map(map)))

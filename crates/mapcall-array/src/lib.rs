@@ -14,7 +14,7 @@ mod sys;
 mod typed;
 
 pub use array::Array;
-pub use buffer::Buffer;
+pub use buffer::{Backing, Buffer};
 pub use ctypes::Ctypes;
 pub use dtype::DType;
 pub use error::{Error, Result};

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use mapcall::Prototype;
-use mapcall::contract::{Check, Contract, Memory, Rule};
+use mapcall::contract::{Backing, Check, Contract, Memory, Rule};
 
 /// Gives `x` three elements and `n` a value, in the order of the parameters.
 fn check(prototype: &str, n: i32) -> Result<(), Box<dyn Error>> {
@@ -21,6 +21,7 @@ fn check(prototype: &str, n: i32) -> Result<(), Box<dyn Error>> {
                     strides: &[8],
                     is_contiguous: true,
                     is_writeable: true,
+                    backing: Backing::Private,
                 };
                 check.array(position, rule, memory)?;
             }

@@ -613,14 +613,6 @@ class TestRestrict:
         x = np.zeros(4, "f4")
         c.function(SAXPY)(2, x[2:2], x[2:2])
 
-    def test_by_two_maps_of_one_file(self, c: Counted, tmp_path: Path) -> None:
-        """Another address, so that nobody can see it: the test says what isn't promised."""
-        one = mapcall.create(tmp_path / "x.npy", 4, "f4")
-        other = mapcall.open(tmp_path / "x.npy", mode="r+")
-        one[:] = 1
-        c.function(SAXPY)(1, one, other)
-        assert one.tolist() == [2] * 4
-
 
 def test_other_names_of_a_dtype(c: Counted, compile_c: Any) -> None:
     """`long` and `long long` are two dtypes of NumPy's and one layout."""

@@ -54,6 +54,13 @@ SOURCE = (
     __attribute__((destructor)) static void report(void)
     { if (getenv("REPORT_DESTROYED")) printf("%d destroyed, %d live\\n", destroyed, live); }
     double *numbers(void) { CALLED; static double kept[3] = {1, 2, 3}; return kept; }
+    double at(const double *p, int i) { CALLED; return p[i]; }
+    double scaled(double x, const double *p) { CALLED; return x * p[1]; }
+    double counting(double x, double *p) { CALLED; return *p += x; }
+    int one_book(const struct shelf *s) { CALLED; return s ? s->books : -1; }
+    int row(int n, const double (*p)[n], double *q) { CALLED; q[0] = p[1][n - 1]; return n; }
+    void diagonal(int n, double *a, int lda, double x)
+    { CALLED; for (int i = 0; i < n; i++) a[i * lda + i] = x; }
     """
 )
 NEW = "struct shelf *new_shelf(int books)"
@@ -151,8 +158,8 @@ class TestPointer:
         for wrong, expected in [
             (self.X.astype("f4"), "expected a pointer to double, got an array of float32"),
             (self.X.astype(">f8"), "in native byte order, got an array of '>f8'"),
-            (np.zeros(4)[::2], "C-contiguous, got shape"),
             (raw[1:].view("f8"), "aligned to 8 bytes, got address 0x"),
+            (np.zeros(4, "f8,i4")["f0"], "aligned to 8 bytes, got address 0x"),
             (frozen, "writeable, got a read-only array"),
             ([1.0], "got a list"),
             ("x", "got a str"),
@@ -179,6 +186,129 @@ class TestPointer:
         c.refuses(
             "peek: p: expected a pointer, got a str; give an array, a handle or None", peek, "x"
         )
+
+
+class TestSpellings:
+    """`T p[]` is another spelling of `T *p`: both take the address of any array, for one call."""
+
+    @pytest.mark.parametrize("at", ["const double *p", "const double p[]"])
+    def test_any_rank_and_strides(self, c: Counted, at: str) -> None:
+        at = c.function(f"double at({at}, int i)")
+        x = np.arange(24.0).reshape(2, 3, 4)
+        frozen = x.copy()
+        frozen.flags.writeable = False
+        given = [
+            x,
+            x[1],
+            x[:, 1:, ::2],
+            x.T,
+            x[::-1, :, ::-1],
+            x[0, 0, :1],
+            x[0, 1, 2:3].reshape(()),
+            frozen,
+        ]
+        for array in [*given, np.asfortranarray(x), memoryview(x)]:
+            before = c.called
+            assert at.unchecked(array, 0) == np.asarray(array).flat[0]
+            assert c.called == before + 1
+            with pytest.raises(mapcall.ArgumentError, match=r"write p\[n\] in the prototype, or "):
+                at(array, 0)
+            assert c.called == before + 1
+
+    @pytest.mark.parametrize("a", ["double *a", "double a[]", "double a[restrict]"])
+    def test_blocks(self, c: Counted, a: str) -> None:
+        """As BLAS and LAPACK take matrices: an address and a leading dimension."""
+        diagonal = c.function(f"void diagonal(int n, {a}, int lda, double x)").unchecked
+        whole = np.zeros((6, 7))
+        block = whole[1:4, 2:5]
+        before = c.called
+        diagonal(3, block, 7, 1.0)
+        assert c.called == before + 1
+        assert np.array_equal(block, np.eye(3))
+        assert whole.sum() == 3
+        fortran = np.zeros((4, 4), order="F")
+        diagonal(4, fortran, 4, 2.0)
+        assert np.array_equal(fortran, 2 * np.eye(4))
+
+    @pytest.mark.parametrize("a", ["double *a", "double a[]"])
+    def test_a_batch_needs_an_extent(self, c: Counted, a: str) -> None:
+        diagonal = c.function(f"void diagonal(int n, {a}, int lda, double x)").unchecked
+        for x in (np.ones(3), np.ones((1, 1)), np.ones(0)):
+            before = c.called
+            with pytest.raises(mapcall.ArgumentError) as caught:
+                diagonal(1, np.zeros((3, 3)), 1, x)
+            assert "with its extent, as this is a batch" in str(caught.value)
+            assert caught.value.remedy == "write a[n] in the prototype"
+            assert c.called == before
+        # What the remedy says is what is meant.
+        diagonal = c.function("void diagonal(int n, double a[n], int lda, double x)")
+        a = np.zeros((3, 1))
+        diagonal(a, 1, np.array([1.0, 2, 3]))
+        assert a.tolist() == [[1], [2], [3]]
+
+    @pytest.mark.parametrize("p", ["double *p", "double p[]"])
+    def test_in_a_batch_it_is_only_read(self, c: Counted, p: str) -> None:
+        """Each call gets the same address, which none of them may write."""
+        scaled = c.function(f"double scaled(double x, const {p})").unchecked
+        x, table = np.arange(5.0), np.array([[1.0, 3.0], [5.0, 7.0]])
+        assert scaled(x, table).tolist() == (3 * x).tolist()
+        assert scaled(x, table[1:], threads=2).tolist() == (7 * x).tolist()
+        with pytest.raises(mapcall.ArgumentError, match="memory that it shares with p"):
+            scaled(x[:2], table, out=table[0])
+        counting = c.function(f"double counting(double x, {p})").unchecked
+        y = np.zeros(1)
+        before = c.called
+        with pytest.raises(mapcall.ArgumentError, match=r"p: expected .* as this is a batch"):
+            counting(x, y)
+        assert (c.called, y[0]) == (before, 0)
+        assert counting(2.0, y) == y[0] == 2
+
+    @pytest.mark.parametrize("p", ["(*p)[n]", "p[][n]"])
+    def test_known_axes_behind_the_first(self, c: Counted, p: str) -> None:
+        row = c.function(f"int row(int n, const double {p}, double q[1])").unchecked
+        x = np.arange(24.0).reshape(2, 3, 4)
+        for array, expected in [(x, 7), (x[1], 19), (x[::-1, :, :], 19), (x[:, ::2], 7)]:
+            # The next row in memory, which strides don't change.
+            before = c.called
+            n, q = row(array)
+            assert (n, q[0], c.called) == (4, expected, before + 1)
+        for wrong, expected in [
+            (x[..., ::2], "C-contiguous"),
+            (np.array(1.0), "2 axes, got shape ()"),
+        ]:
+            with pytest.raises(mapcall.ArgumentError, match=expected.replace("()", r"\(\)")):
+                row(wrong)
+        three = c.function("int row(int n, const double p[][3], double q[n])").unchecked
+        with pytest.raises(
+            mapcall.ArgumentError, match=r"with 3 along axis 1, got shape \(2, 3, 4\)"
+        ):
+            three(x, np.zeros(4))
+
+    def test_all_that_a_pointer_takes(self, c: Counted) -> None:
+        for prototype in ("double first(const double *p)", "double first(const double p[])"):
+            first = c.function(prototype)
+            assert first(None) == first.unchecked(None) == -1
+            x = np.array([2.5])
+            assert first.unchecked(Parameter(x.ctypes.data)) == 2.5
+            kept = c.function("double *numbers(void)")()
+            assert first(kept) == 1
+        for prototype in ("const struct shelf *s", "const struct shelf s[]"):
+            text = f"struct shelf {{ int books; int open; }}; int one_book({prototype})"
+            one_book = c.function(text)
+            assert one_book(None) == -1
+            shelves = np.array([[(7, 1)]], "i4,i4")
+            shelves.dtype.names = ("books", "open")
+            assert one_book.unchecked(shelves) == 7
+        for prototype in ("long length(const char *s)", "long length(const char s[])"):
+            length = c.function(prototype)
+            assert (length("four"), length(b"abc"), length(None)) == (4, 3, -1)
+            for dtype in ("i1", "u1", "S1"):
+                text = np.frombuffer(b"hello\0", dtype)
+                assert length.unchecked(text.reshape(2, 3)) == 5
+            with pytest.raises(mapcall.ArgumentError, match="give a str, bytes or an array"):
+                length.unchecked(3)
+            with pytest.raises(mapcall.ArgumentError, match="expected text, got an array of int16"):
+                length.unchecked(np.zeros(1, "i2"))
 
 
 class TestHandle:

@@ -20,6 +20,7 @@
 
 mod behind;
 mod error;
+mod mapping;
 mod mode;
 mod paging;
 mod source;
@@ -37,6 +38,7 @@ use crate::sys;
 
 pub use behind::{Behind, available_memory};
 pub use error::MapError;
+pub use mapping::{Mapping, is_mapped_from};
 pub use mode::Mode;
 pub use paging::{Advice, page_size};
 pub use source::open_regular;

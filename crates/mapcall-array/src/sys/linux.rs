@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use memmap2::{MmapRaw, UncheckedAdvice};
 use rustix::fs::{Access, AtFlags, CWD, FallocateFlags, OFlags};
 use rustix::io::Errno;
+use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 pub(crate) use rustix::param::page_size;
 
-use crate::map::Advice;
+use crate::map::{Advice, Mapping};
 
 /// Opens a file without waiting for the other end of a pipe.
 pub(crate) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
@@ -40,6 +41,106 @@ pub(crate) type Identity = (u64, u64);
 
 pub(crate) fn identity(metadata: &Metadata) -> Identity {
     (metadata.dev(), metadata.ino())
+}
+
+/// Whether identities differ.
+pub(crate) const TELLS_FILES_APART: bool = true;
+
+/// What is mapped from files in a range of addresses.
+pub(crate) fn mappings(addresses: Range<usize>) -> io::Result<Vec<Mapping>> {
+    // Not that of the process, which is empty once its first thread has ended.
+    const MAPS: &str = "/proc/thread-self/maps";
+    let maps = File::open(MAPS)?;
+    let mut found = Vec::new();
+    let mut start = addresses.start;
+    while start < addresses.end {
+        match mapping_from(&maps, start) {
+            Ok((mapping, range)) if range.start < addresses.end => {
+                found.push(mapping);
+                start = range.end;
+            }
+            Ok(_) | Err(Errno::NOENT) => break,
+            // Linux before 6.11 has no such question.
+            Err(Errno::NOTTY | Errno::INVAL) => {
+                return Ok(mappings_in(&fs::read_to_string(MAPS)?, &addresses));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(found)
+}
+
+/// The first mapping of a file at an address or behind it, by `PROCMAP_QUERY` of `<linux/fs.h>`.
+fn mapping_from(maps: &File, address: usize) -> Result<(Mapping, Range<usize>), Errno> {
+    const COVERING_OR_NEXT: u64 = 0x10;
+    const FILE_BACKED: u64 = 0x20;
+    const SHARED: u64 = 0x08;
+    const QUERY: Opcode = opcode::read_write::<Query>(b'f', 17);
+
+    #[repr(C)]
+    #[derive(Default)]
+    struct Query {
+        size: u64,
+        asked: u64,
+        address: u64,
+        start: u64,
+        end: u64,
+        flags: u64,
+        page_size: u64,
+        offset: u64,
+        inode: u64,
+        device_major: u32,
+        device_minor: u32,
+        name_size: u32,
+        build_id_size: u32,
+        name: u64,
+        build_id: u64,
+    }
+
+    let mut query = Query {
+        size: size_of::<Query>() as u64,
+        asked: COVERING_OR_NEXT | FILE_BACKED,
+        address: address as u64,
+        ..Query::default()
+    };
+    // SAFETY: the number is that of the question, whose structure says its own size.
+    let question = unsafe { Updater::<QUERY, Query>::new(&mut query) };
+    // SAFETY: the kernel writes to the structure alone, as it asks for no name.
+    unsafe { ioctl(maps, question) }?;
+    let address = |address| usize::try_from(address).map_err(|_| Errno::OVERFLOW);
+    let range = address(query.start)?..address(query.end)?;
+    let device = rustix::fs::makedev(query.device_major, query.device_minor);
+    let mapping = Mapping::new(
+        range.clone(),
+        (device, query.inode),
+        query.offset,
+        query.flags & SHARED != 0,
+    );
+    Ok((mapping, range))
+}
+
+/// The mappings of files in a range of addresses, from the text of `/proc/PID/maps`.
+fn mappings_in(maps: &str, addresses: &Range<usize>) -> Vec<Mapping> {
+    let parse = |line: &str| {
+        let mut fields = line.split_ascii_whitespace();
+        let (start, end) = fields.next()?.split_once('-')?;
+        let range = usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?;
+        if range.end <= addresses.start || addresses.end <= range.start {
+            return None;
+        }
+        let is_shared = fields.next()?.ends_with('s');
+        let offset = u64::from_str_radix(fields.next()?, 16).ok()?;
+        let (major, minor) = fields.next()?.split_once(':')?;
+        let device = rustix::fs::makedev(
+            u32::from_str_radix(major, 16).ok()?,
+            u32::from_str_radix(minor, 16).ok()?,
+        );
+        let inode: u64 = fields.next()?.parse().ok()?;
+        // Memory of no file has neither.
+        let is_file = (device, inode) != (0, 0);
+        is_file.then(|| Mapping::new(range, (device, inode), offset, is_shared))
+    };
+    maps.lines().filter_map(parse).collect()
 }
 
 /// Makes a file that has no name, and that [`name`] can give one in its folder.
@@ -249,6 +350,33 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
     use super::*;
+
+    #[test]
+    fn both_ways_to_ask_for_mappings_agree() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(20 * page_size() as u64).unwrap();
+        let map = |offset: usize, pages: usize| {
+            let mut options = memmap2::MmapOptions::new();
+            options.offset((offset * page_size()) as u64);
+            options.len(pages * page_size()).map_raw(&file).unwrap()
+        };
+        let (one, other) = (map(3, 10), map(5, 15));
+        let text = fs::read_to_string("/proc/self/maps").unwrap();
+        let stack = [0_u8; 10];
+        for (start, len) in [
+            (one.as_ptr().addr(), one.len()),
+            (one.as_ptr().addr() + 5000, 3),
+            (other.as_ptr().addr() + 10, 8 * page_size()),
+            (stack.as_ptr().addr(), stack.len()),
+            // Each mapping that is there, but for the kernel's own beyond them.
+            (0, 1 << 46),
+        ] {
+            let range = start..start + len;
+            assert_eq!(mappings(range.clone()).unwrap(), mappings_in(&text, &range));
+        }
+        let found = mappings(other.as_ptr().addr()..other.as_ptr().addr() + 1).unwrap();
+        assert!(matches!(found[..], [mapping] if mapping.is_shared()));
+    }
 
     /// Files as the system has them, in a folder of their own.
     fn group(files: &[(&str, &str)]) -> tempfile::TempDir {

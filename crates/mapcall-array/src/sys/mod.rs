@@ -5,7 +5,7 @@
 mod os;
 
 pub(crate) use os::{
-    Identity, advise, allocate, available_memory, create_nameless, forget, has_private_pages,
-    identity, kind, name, open, page_size, prefetch, residency, sync_folder, tells_residency,
-    wait_for, write_at, write_back,
+    Identity, TELLS_FILES_APART, advise, allocate, available_memory, create_nameless, forget,
+    has_private_pages, identity, kind, mappings, name, open, page_size, prefetch, residency,
+    sync_folder, tells_residency, wait_for, write_at, write_back,
 };

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use memmap2::MmapRaw;
 
-use crate::map::Advice;
+use crate::map::{Advice, Mapping};
 
 /// Opens a file, but never a pipe, whose opening could wait for ever.
 pub(crate) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
@@ -29,6 +29,13 @@ pub(crate) fn kind(file_type: FileType) -> &'static str {
 pub(crate) type Identity = ();
 
 pub(crate) fn identity(_: &Metadata) -> Identity {}
+
+/// Whether identities differ.
+pub(crate) const TELLS_FILES_APART: bool = false;
+
+pub(crate) fn mappings(_: Range<usize>) -> io::Result<Vec<Mapping>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
 
 /// Every file has a name.
 pub(crate) fn create_nameless(_: &Path) -> io::Result<File> {

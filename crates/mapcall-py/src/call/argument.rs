@@ -210,9 +210,9 @@ impl<'py> Reader<'_, '_, 'py> {
         let array = self.snapshot(position, array)?;
         self.dtype(position, expected, &array)?;
         let checked = if self.function.is_unchecked {
-            self.check.array_unchecked(position, rule, array.memory())
+            self.check.array_unchecked(position, rule, array.memory(self.py))
         } else {
-            self.check.array(position, rule, array.memory())
+            self.check.array(position, rule, array.memory(self.py))
         };
         checked.map_err(|error| errors::argument(self.py, &error))?;
         self.arrays.push(Role::Parameter(position), array);
@@ -296,7 +296,7 @@ impl<'py> Reader<'_, '_, 'py> {
         let array = self.snapshot(position, array)?;
         let expected = self.function.item(self.py, Role::Parameter(position))?;
         self.dtype(position, expected, &array)?;
-        let checked = self.check.values(position, array.memory());
+        let checked = self.check.values(position, array.memory(self.py));
         checked.map_err(|error| errors::argument(self.py, &error))?;
         self.arrays.push(Role::Parameter(position), array);
         Ok(())
@@ -354,7 +354,7 @@ impl<'py> Reader<'_, '_, 'py> {
                     Err(self.unfit(position, object, Remedy::Words("give a number".into())))
                 }
             },
-            Rule::Text => self.text(position, object),
+            Rule::Text => self.text(position, rule, object),
             Rule::Pointer(pointer) => self.pointer(position, pointer, object),
             Rule::Function(wanted) => {
                 let address = self.callback(position, wanted, object)?;
@@ -371,7 +371,7 @@ impl<'py> Reader<'_, '_, 'py> {
         }
     }
 
-    fn text(&mut self, position: usize, object: &Bound<'py, PyAny>) -> PyResult<()> {
+    fn text(&mut self, position: usize, rule: &Rule, object: &Bound<'py, PyAny>) -> PyResult<()> {
         if object.is_none() {
             self.check.word(position, 0);
             return Ok(());
@@ -380,6 +380,10 @@ impl<'py> Reader<'_, '_, 'py> {
             text.to_str()?.as_bytes()
         } else if let Ok(text) = object.cast::<PyBytes>() {
             text.as_bytes()
+        } else if self.function.is_unchecked
+            && let Some(pointer) = rule.pointer()
+        {
+            return self.pointer(position, pointer, object);
         } else {
             let remedy = Remedy::Words("give a str or bytes".into());
             return Err(self.unfit(position, object, remedy));
@@ -428,7 +432,12 @@ impl<'py> Reader<'_, '_, 'py> {
             if !rule.is_void {
                 self.dtype(position, self.function.expected(position), &array)?;
             }
-            let checked = self.check.pointer(position, rule, array.memory());
+            let memory = array.memory(self.py);
+            let checked = if self.function.is_unchecked {
+                self.check.pointer_unchecked(position, rule, memory)
+            } else {
+                self.check.pointer(position, rule, memory)
+            };
             checked.map_err(|error| errors::argument(self.py, &error))?;
             self.arrays.push(Role::Parameter(position), array);
             return Ok(());
@@ -444,10 +453,10 @@ impl<'py> Reader<'_, '_, 'py> {
             self.kept.object(parameter);
             return Ok(());
         }
-        let what = if rule.is_void {
-            "an array, a handle or None"
-        } else {
-            "a handle or None"
+        let what = match is_allowed {
+            _ if rule.is_text() => "a str, bytes or an array",
+            true => "an array, a handle or None",
+            false => "a handle or None",
         };
         Err(self.unfit(position, object, Remedy::Words(format!("give {what}"))))
     }
@@ -524,12 +533,12 @@ impl<'py> Reader<'_, '_, 'py> {
         }
         let array = self.snapshot(position, &array)?;
         self.dtype(position, self.function.expected(position), &array)?;
-        if !(array.memory().shape.is_empty() && array.is_current(self.py)) {
+        if !(array.memory(self.py).shape.is_empty() && array.is_current(self.py)) {
             return Err(self.refuse(position, Problem::Changed));
         }
         // SAFETY: an array without axes has one item of its dtype, which has the struct's size; and
         // this is where the array has it now.
-        let bytes = unsafe { slice::from_raw_parts(array.memory().address, dtype.itemsize()) };
+        let bytes = unsafe { slice::from_raw_parts(array.memory(self.py).address, dtype.itemsize()) };
         self.check.bytes(position, bytes);
         Ok(())
     }

@@ -220,13 +220,13 @@ pub(super) fn tell<'py>(
             let error = function.inner.contract().refuse_role(Role::Result, problem);
             return Err(errors::argument(py, &error));
         }
-        let checked = check.result(array.memory());
+        let checked = check.result(array.memory(py));
         checked.map_err(|error| errors::argument(py, &error))?;
         arrays.push(Role::Result, array);
     }
     if let Some(mask) = &manner.mask {
         let array = self::mask(function, mask)?;
-        check.mask(array.memory());
+        check.mask(array.memory(mask.py()));
         arrays.push(Role::Mask, array);
     }
     Ok(())

@@ -271,11 +271,10 @@ impl Function {
             let name = PyString::intern(py, inner.contract().name(position)).unbind();
             let expected = match rule {
                 Rule::Array(array) => Some((&array.ctype, &array.dtype)),
-                Rule::Pointer(pointer) => {
-                    pointer.dtype.as_ref().map(|dtype| (&pointer.ctype, dtype))
-                }
                 Rule::Record { ctype, dtype, .. } => Some((ctype, dtype)),
-                _ => None,
+                rule => rule
+                    .pointer()
+                    .and_then(|pointer| Some((&pointer.ctype, pointer.dtype.as_ref()?))),
             };
             let expected = expected.map(|(ctype, dtype)| Expected::new(py, ctype, dtype));
             Ok((name, expected.transpose()?))
@@ -536,8 +535,10 @@ impl Function {
     /// >>> modf.unchecked(2.75, whole), float(whole[0])
     /// (0.75, 2.0)
     ///
-    /// How far the function reads or writes there is the caller's affair. Dtype, byte order,
-    /// alignment, order and writeability are checked all the same.
+    /// The function runs once, with the address of the array's first element, whatever its axes and
+    /// strides; ``T *x`` and ``T x[]`` are the same. How far it reads or writes there is the caller's
+    /// affair. Dtype, byte order, alignment, writeability and ``restrict`` are checked all the same.
+    /// In a batch, which arrays for other parameters make, it may only read there.
     #[getter]
     fn unchecked<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Self>> {
         Self::object(py, self.inner.clone(), true, self.binding.clone_ref(py))

@@ -8,18 +8,20 @@ use std::slice;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use mapcall::array::DType;
-use mapcall::contract::{Memory, Output};
+use mapcall::contract::{Backing, Memory, Output};
 use numpy::npyffi::{
-    NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_WRITEABLE, PY_ARRAY_API, PyArray_Descr, PyArrayObject,
-    npy_intp,
+    NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_OWNDATA, NPY_ARRAY_WRITEABLE, PY_ARRAY_API, PyArray_Descr,
+    PyArrayObject, PyArrayObject_fields, npy_intp,
 };
 use numpy::{PyArrayDescr, PyUntypedArray};
+use pyo3::PyTypeInfo;
 use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi::{self, PyObject, PyTypeObject};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
+use crate::map::Map;
 use crate::mapped_array::ndarray_type;
 
 /// # Safety
@@ -203,6 +205,8 @@ unsafe fn memory_at<'a>(array: *mut PyArrayObject) -> Memory<'a> {
         strides,
         is_contiguous: fields.flags & NPY_ARRAY_C_CONTIGUOUS != 0,
         is_writeable: fields.flags & NPY_ARRAY_WRITEABLE != 0,
+        // SAFETY: the caller's promise.
+        backing: unsafe { backing_of(array) },
     }
 }
 
@@ -227,6 +231,69 @@ pub(super) fn read_only_bytes(
         let text = object.cast::<PyString>().ok()?.to_str().ok()?;
         Some(of(text.as_bytes()))
     }
+}
+
+/// Whether an array's memory may also be reached at other addresses.
+///
+/// # Safety
+///
+/// The array lives for `'a`, and keeps its bases.
+#[inline]
+unsafe fn backing_of<'a>(array: *mut PyArrayObject) -> Backing<'a> {
+    // SAFETY: the caller's promise.
+    let fields = unsafe { &(*array).fields };
+    if fields.flags & NPY_ARRAY_OWNDATA != 0 {
+        return Backing::Private;
+    }
+    // SAFETY: the caller's promise.
+    unsafe { backing_of_view(fields) }
+}
+
+/// As [`backing_of`], for an array on memory that its base owns.
+///
+/// # Safety
+///
+/// As there.
+unsafe fn backing_of_view<'a>(view: &PyArrayObject_fields) -> Backing<'a> {
+    // SAFETY: arrays are looked at attached alone.
+    let py = unsafe { Python::assume_attached() };
+    let (ndarray, map) = (ndarray_type(py), Map::type_object_raw(py));
+    let mut owner = view.base;
+    while !owner.is_null() {
+        // SAFETY: a base is a live object.
+        let class = unsafe { ffi::Py_TYPE(owner) };
+        if class == map {
+            // SAFETY: a live object.
+            let owner = unsafe { Borrowed::from_ptr(py, owner) };
+            // SAFETY: it is a `Map`.
+            let owner: Borrowed<'_, '_, Map> = unsafe { owner.cast_unchecked() };
+            let owner: *const Map = owner.get();
+            // SAFETY: the array keeps its base, which is never borrowed for writing.
+            let owner = unsafe { &*owner };
+            return match owner.buffer().map() {
+                Some(map) if owner.holds(view.data.addr()) => Backing::Map(map),
+                _ => Backing::Unknown,
+            };
+        }
+        // SAFETY: a live object and type.
+        if !unsafe { is_array(owner, ndarray) } {
+            let is_bytes =
+                class == &raw mut ffi::PyBytes_Type || class == &raw mut ffi::PyByteArray_Type;
+            return if is_bytes {
+                Backing::Private
+            } else {
+                Backing::Unknown
+            };
+        }
+        let array: *mut PyArrayObject = owner.cast();
+        // SAFETY: it is an ndarray.
+        let fields = unsafe { &(*array).fields };
+        if fields.flags & NPY_ARRAY_OWNDATA != 0 {
+            return Backing::Private;
+        }
+        owner = fields.base;
+    }
+    Backing::Unknown
 }
 
 /// Whether two dtypes of numbers or structs are one under two names, such as `long` and `long long`.

@@ -165,6 +165,8 @@ fn annotation(rule: &Rule) -> String {
         Rule::Array(array) if array.is_const => array.to_string(),
         Rule::Array(array) => format!("{array} inout"),
         Rule::Text => "str".into(),
+        Rule::Pointer(pointer) if pointer.is_array && !pointer.is_const => format!("{rule} inout"),
+        Rule::Pointer(pointer) if pointer.is_array => rule.to_string(),
         Rule::Pointer(pointer) => match &pointer.dtype {
             Some(dtype) if dtype.fields().is_none() => format!("{}[?]", dtype.name()),
             _ => format!("Handle[{}]", pointer.target),

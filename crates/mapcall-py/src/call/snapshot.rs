@@ -64,13 +64,14 @@ impl Snapshot {
         self.dtype.bind(py)
     }
 
-    pub(super) fn memory(&self) -> Memory<'_> {
+    pub(super) fn memory<'a>(&'a self, py: Python<'a>) -> Memory<'a> {
         Memory {
             address: ptr::with_exposed_provenance_mut(self.address),
             shape: &self.shape,
             strides: &self.strides,
             is_contiguous: self.is_contiguous,
             is_writeable: self.is_writeable,
+            backing: ndarray::memory(self.array.bind(py)).backing,
         }
     }
 

@@ -15,7 +15,7 @@ use super::work::Work;
 use crate::CType;
 use crate::contract::{Check, Contract, Memory, Problem, Remedy, Role};
 use crate::ctype::Integer;
-use crate::function::{Arg, CallError, Frame, Function, Slot, pass};
+use crate::function::{Arg, CallError, Frame, Function, Slot, Success, pass};
 
 impl Function {
     /// Calls it for each item of a batch.
@@ -41,7 +41,8 @@ impl Function {
     /// order; [`Arg::Out`] stands for an output that is made, [`Arg::File`] for one that goes to a new
     /// `.npy` file, which may be larger than memory. An argument's axes that its parameter
     /// has no brackets for are those of the batch, and broadcast; only the parameter's own must be
-    /// contiguous.
+    /// contiguous. Each output needs its place; only a status that [`Success::Zero`] checks may do
+    /// without, as all that it can be is 0.
     pub fn map<'a, 'b>(
         &'a self,
         inputs: &'a [Arg<'b>],
@@ -187,6 +188,7 @@ impl<'a, 'b> Batch<'a, 'b> {
         let mut check = Check::broadcasting(contract, frame.words());
         self.tell(&mut check, &mut Vec::new())?;
         check.settle()?;
+        self.check_outputs()?;
         let mut made = vec![None; output::outputs_of(contract)];
         let mut index = 0;
         while let Some(output) = check.output(index) {
@@ -219,6 +221,7 @@ impl<'a, 'b> Batch<'a, 'b> {
         self.tell(&mut check, &mut kept)?;
         let maps = self.maps();
         check.settle()?;
+        self.check_outputs()?;
         let mut outputs = Vec::new();
         while let Some(output) = check.output(outputs.len()) {
             outputs.push(output);
@@ -260,6 +263,22 @@ impl<'a, 'b> Batch<'a, 'b> {
             }
         }
         Ok(())
+    }
+
+    /// Everything that the calls make has a place to go; but for results that must all be 0.
+    fn check_outputs(&self) -> Result<(), CallError> {
+        let contract = self.function.contract();
+        let (expected, found) = (output::outputs_of(contract), self.outputs.len());
+        let is_status = self.function.success() == Success::Zero && contract.returned().is_some();
+        if found == expected || (found == 0 && expected == 1 && is_status) {
+            return Ok(());
+        }
+        let problem = if found < expected {
+            Problem::MissingOutputs { expected, found }
+        } else {
+            Problem::Outputs { expected, found }
+        };
+        Err(contract.refuse_all(problem).into())
     }
 
     /// Each argument that is given, and what it is.
@@ -318,20 +337,10 @@ impl<'a, 'b> Batch<'a, 'b> {
         for position in left_out {
             check.leave_out(position)?;
         }
-        let parameters = contract.arguments().iter();
-        let written = parameters
-            .filter(|&&position| output::is_output(contract, position))
-            .count();
+        let written = output::outputs_of(contract) - usize::from(contract.returned().is_some());
         let (most, found) = (contract.arguments().len() - written, self.inputs.len());
         if found > most {
             return Err(contract.refuse_all(Problem::TooMany { most, found }).into());
-        }
-        let expected = written + usize::from(contract.returned().is_some());
-        let found = self.outputs.len();
-        if found > expected {
-            return Err(contract
-                .refuse_all(Problem::Outputs { expected, found })
-                .into());
         }
         if let Some(mask) = self.mask {
             mask_argument(check, contract, mask)?;

@@ -177,6 +177,12 @@ impl Trampoline {
         self.shared.prepare()
     }
 
+    /// The address at which other code, which takes it for a function of fixed arguments, can call a
+    /// function that may be variadic in truth.
+    pub(crate) fn callable(&self, function: *const c_void) -> *const c_void {
+        jit::callable(&self.shared.parameters, function)
+    }
+
     /// Calls a function with the parameters in a frame, and puts its result there.
     ///
     /// # Safety

@@ -1,8 +1,12 @@
 //! The checks of one call, and what they leave to be passed.
 
+use std::ops::Range;
+
 use mapcall_array::layout::Dims;
+use mapcall_array::{Backing, DType};
 
 use super::Contract;
+use super::alias::Aliases;
 use super::error::{ArgumentError, Problem};
 use super::loops::{Loops, Role, Track};
 use super::number::{Number, Scalar, integer_value};
@@ -27,9 +31,28 @@ pub struct Memory<'a> {
     pub is_contiguous: bool,
     /// Whether it may be written.
     pub is_writeable: bool,
+    /// Whether other addresses may lead to the same bytes.
+    pub backing: Backing<'a>,
 }
 
 impl Memory<'_> {
+    /// The addresses from the lowest byte of its elements to the highest.
+    pub(super) fn addresses(&self, itemsize: usize) -> Range<usize> {
+        let (mut start, mut end) = (self.address.addr(), self.address.addr());
+        if self.shape.contains(&0) {
+            return start..end;
+        }
+        for (&length, stride) in self.shape.iter().zip(self.strides) {
+            let reach = stride.wrapping_mul(length.saturating_sub(1).cast_signed());
+            if reach < 0 {
+                start = start.saturating_add_signed(reach);
+            } else {
+                end = end.saturating_add_signed(reach);
+            }
+        }
+        start..end.saturating_add(itemsize)
+    }
+
     /// The first item of an array of items, behind so many axes.
     fn item(self, axes: usize, itemsize: usize) -> Self {
         let shape = self.shape.get(axes..).unwrap_or_default();
@@ -56,7 +79,7 @@ impl Memory<'_> {
 ///
 /// ```
 /// use mapcall::Prototype;
-/// use mapcall::contract::{Check, Contract, Memory, Number, Role, Rule, Scalar};
+/// use mapcall::contract::{Backing, Check, Contract, Memory, Number, Role, Rule, Scalar};
 ///
 /// let contract = Contract::new(Prototype::parse(
 ///     "void fill(size_t n, float value, float x[n], float twice[2 * n])",
@@ -73,6 +96,7 @@ impl Memory<'_> {
 ///     strides: &[4],
 ///     is_contiguous: true,
 ///     is_writeable: true,
+///     backing: Backing::Private,
 /// };
 /// check.array(2, contract.rules()[2].array().unwrap(), memory)?;
 /// check.leave_out(3)?;
@@ -103,6 +127,7 @@ pub struct Check<'a> {
     broadcasts: bool,
     /// What has an item for each call, if it is a batch, though perhaps of one call.
     loops: Option<Box<Loops>>,
+    aliases: Aliases,
 }
 
 /// What has to be made for a call or a batch.
@@ -151,6 +176,8 @@ struct Later {
     extents: Vec<(usize, usize, Dims<usize>)>,
     /// What was left out, and its shape once that is known.
     outputs: Vec<(usize, Dims<usize>)>,
+    /// Arrays for parameters without an extent.
+    unmeasured: Vec<Track>,
 }
 
 impl<'a> Check<'a> {
@@ -175,6 +202,7 @@ impl<'a> Check<'a> {
             later: None,
             broadcasts: false,
             loops: None,
+            aliases: Aliases::default(),
         }
     }
 
@@ -293,8 +321,35 @@ impl<'a> Check<'a> {
         {
             return Err(self.unfit(Role::Parameter(position), rule, item));
         }
+        let size = self.extents(position, rule, 0, item.shape)?;
+        if memory.shape.len() > rule.rank() {
+            self.track(Role::Parameter(position), Feed::Address, rule, memory, size)?;
+        }
+        self.aliases
+            .add(Role::Parameter(position), &memory, rule.itemsize());
+        self.nbytes = self.nbytes.saturating_add(size);
+        if let Some(place) = self.sizes.get_mut(position) {
+            *place = size as u64;
+        }
+        self.word(position, address as u64);
+        Ok(())
+    }
+
+    /// Compares the last axes of a shape with the extents from the `first` one on; the size of so many
+    /// elements in bytes.
+    #[inline]
+    fn extents(
+        &mut self,
+        position: usize,
+        rule: &ArrayRule,
+        first: usize,
+        shape: &[usize],
+    ) -> Result<usize, Box<ArgumentError>> {
         let mut size = rule.itemsize();
-        for (axis, (extent, &length)) in rule.extents.iter().zip(item.shape).enumerate() {
+        let known = shape.len().saturating_sub(rule.rank() - first);
+        let lengths = shape.get(known..).unwrap_or_default();
+        let extents = rule.extents.iter().enumerate().skip(first);
+        for ((axis, extent), &length) in extents.zip(lengths) {
             // The elements are there, so that their bytes can't exceed the memory.
             size = size.wrapping_mul(length);
             let agrees = match extent {
@@ -309,22 +364,14 @@ impl<'a> Check<'a> {
                 }
                 ExtentRule::Constant(value) => *value == length,
                 ExtentRule::Expression(_) | ExtentRule::Unknown => {
-                    self.postpone(position, axis, item.shape)
+                    self.postpone(position, axis, shape)
                 }
             };
             if !agrees {
-                return Err(self.wrong_length(position, rule, axis, item.shape));
+                return Err(self.wrong_length(position, rule, axis, shape));
             }
         }
-        if memory.shape.len() > rule.rank() {
-            self.track(Role::Parameter(position), Feed::Address, rule, memory, size)?;
-        }
-        self.nbytes = self.nbytes.saturating_add(size);
-        if let Some(place) = self.sizes.get_mut(position) {
-            *place = size as u64;
-        }
-        self.word(position, address as u64);
-        Ok(())
+        Ok(size)
     }
 
     /// Numbers or structs of the right dtype, one for each call of a batch.
@@ -369,6 +416,7 @@ impl<'a> Check<'a> {
     pub fn mask(&mut self, memory: Memory<'_>) {
         let axes = (memory.shape, memory.strides);
         let track = Track::new(Role::Mask, Feed::Fixed, memory.address, axes, (1, false));
+        self.aliases.add(Role::Mask, &memory, 1);
         self.loops.get_or_insert_default().add(track);
     }
 
@@ -391,6 +439,7 @@ impl<'a> Check<'a> {
         if memory.address.addr() & rule.misaligned != 0 || !(memory.is_writeable || rule.is_const) {
             return Err(self.unfit(whose, rule, memory));
         }
+        self.aliases.add(whose, &memory, rule.itemsize());
         self.track(whose, Feed::Value, rule, memory, rule.itemsize())
     }
 
@@ -430,8 +479,8 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    /// An array of the right dtype for a parameter without all its extents: as [`Check::array`],
-    /// but an unknown extent is whatever the array has.
+    /// As [`Check::array`], but if the first extent isn't known, an array of any rank and strides whose
+    /// last axes are the known ones: its address is passed, to one call.
     ///
     /// # Errors
     ///
@@ -442,20 +491,24 @@ impl<'a> Check<'a> {
         rule: &ArrayRule,
         memory: Memory<'_>,
     ) -> Result<(), Box<ArgumentError>> {
-        let extra = memory.shape.len().checked_sub(rule.rank());
-        let Some(item) = extra.and_then(|extra| memory.shape.get(extra..)) else {
+        let mut extents = rule.extents.iter();
+        let Some(last_unknown) = extents.rposition(|extent| *extent == ExtentRule::Unknown) else {
             return self.array(position, rule, memory);
         };
-        if rule.is_known {
-            return self.array(position, rule, memory);
+        let first = last_unknown + 1;
+        let refuse = |problem| self.contract.refuse(position, problem);
+        let Some(extra) = memory.shape.len().checked_sub(rule.rank() - first) else {
+            return Err(refuse(Problem::Rank {
+                expected: rule.rank(),
+                shape: memory.shape.to_vec(),
+            }));
+        };
+        if !memory.item(extra, rule.itemsize()).is_contiguous {
+            return Err(refuse(not_contiguous(&memory)));
         }
-        let mut measured = rule.clone();
-        for (extent, &length) in measured.extents.iter_mut().zip(item) {
-            if *extent == ExtentRule::Unknown {
-                *extent = ExtentRule::Constant(length);
-            }
-        }
-        self.array(position, &measured, memory)
+        self.extents(position, rule, first, memory.shape)?;
+        let itemsize = rule.itemsize();
+        self.unmeasured(position, (rule.alignment, itemsize, rule.is_const), memory)
     }
 
     /// Memory for a pointer without an extent; its dtype has been checked.
@@ -469,22 +522,63 @@ impl<'a> Check<'a> {
         rule: &PointerRule,
         memory: Memory<'_>,
     ) -> Result<(), Box<ArgumentError>> {
+        if !memory.is_contiguous {
+            return Err(self.contract.refuse(position, not_contiguous(&memory)));
+        }
+        self.pointer_unchecked(position, rule, memory)
+    }
+
+    /// As [`Check::pointer`], with any strides.
+    ///
+    /// # Errors
+    ///
+    /// [`ArgumentError`] for the wrong alignment or writeability.
+    pub fn pointer_unchecked(
+        &mut self,
+        position: usize,
+        rule: &PointerRule,
+        memory: Memory<'_>,
+    ) -> Result<(), Box<ArgumentError>> {
+        let itemsize = rule.dtype.as_ref().map_or(0, DType::itemsize);
+        self.unmeasured(position, (rule.alignment, itemsize, rule.is_const), memory)
+    }
+
+    /// Passes the address of an array, of which C knows no extent.
+    fn unmeasured(
+        &mut self,
+        position: usize,
+        (alignment, itemsize, is_const): (usize, usize, bool),
+        memory: Memory<'_>,
+    ) -> Result<(), Box<ArgumentError>> {
         let address = memory.address.expose_provenance();
-        let problem = if !memory.is_contiguous {
-            Problem::NotContiguous {
-                shape: memory.shape.to_vec(),
-                strides: memory.strides.to_vec(),
-            }
-        } else if !address.is_multiple_of(rule.alignment) {
-            let alignment = rule.alignment;
-            Problem::Unaligned { address, alignment }
-        } else if !(memory.is_writeable || rule.is_const) {
-            Problem::ReadOnly
-        } else {
-            self.word(position, address as u64);
-            return Ok(());
-        };
-        Err(self.contract.refuse(position, problem))
+        let mut axes = memory.shape.iter().zip(memory.strides);
+        let is_aligned = address.is_multiple_of(alignment)
+            && (memory.shape.contains(&0)
+                || axes.all(|(&length, stride)| {
+                    length == 1 || stride.unsigned_abs().is_multiple_of(alignment)
+                }));
+        if !is_aligned {
+            let problem = Problem::Unaligned { address, alignment };
+            return Err(self.contract.refuse(position, problem));
+        }
+        if !(memory.is_writeable || is_const) {
+            return Err(self.contract.refuse(position, Problem::ReadOnly));
+        }
+        let role = Role::Parameter(position);
+        self.nbytes = self.nbytes.saturating_add(memory.addresses(itemsize).len());
+        self.aliases.add(role, &memory, itemsize);
+        let axes = (memory.shape, memory.strides);
+        let track = Track::new(
+            role,
+            Feed::Fixed,
+            memory.address,
+            axes,
+            (itemsize, !is_const),
+        );
+        let later = self.later.get_or_insert_default();
+        later.unmeasured.push(track);
+        self.word(position, address as u64);
+        Ok(())
     }
 
     /// The bytes of a value that has been checked, such as a struct's.
@@ -512,7 +606,10 @@ impl<'a> Check<'a> {
                 later.outputs.push((position, Dims::new()));
                 Ok(())
             }
-            Some(Rule::Array(rule)) if !rule.is_const => {
+            Some(Rule::Array(ArrayRule {
+                is_const: false, ..
+            })) => Err(self.contract.refuse(position, Problem::Unmeasured)),
+            Some(Rule::Pointer(rule)) if rule.is_array && !rule.is_const => {
                 Err(self.contract.refuse(position, Problem::Unmeasured))
             }
             _ => Err(self.contract.refuse(position, Problem::Missing)),
@@ -567,9 +664,25 @@ impl<'a> Check<'a> {
                 loops.add(self.fixed(position, rule));
             }
         }
-        let settled = loops.settle(contract);
+        let unmeasured = self.later.iter().flat_map(|later| &later.unmeasured);
+        // Of a `void *` not even the size of an element is known.
+        for track in unmeasured.filter(|track| track.size > 0) {
+            loops.add_unmeasured(contract, track)?;
+        }
+        let settled = loops.settle(contract, &self.aliases);
         self.loops = Some(loops);
         settled
+    }
+
+    /// An array that was given.
+    fn operand(&self, position: usize) -> Option<Track> {
+        let mut unmeasured = self.later.iter().flat_map(|later| &later.unmeasured);
+        let whose = Role::Parameter(position);
+        if let Some(track) = unmeasured.find(|track| track.role == whose) {
+            return Some(track.clone());
+        }
+        let rule = self.contract.rules.get(position)?.array()?;
+        (!self.is_left_out(position)).then(|| self.fixed(position, rule))
     }
 
     /// An array that is the same for each call.
@@ -670,8 +783,32 @@ impl<'a> Check<'a> {
             .map(isize::cast_unsigned)
     }
 
+    /// Whether two arrays share a byte, be it at different addresses.
     #[inline]
     fn overlap(&self, one: usize, other: usize) -> bool {
+        let distances = self
+            .aliases
+            .distances(self.written(one), self.written(other));
+        distances
+            .into_iter()
+            .any(|distance| self.overlap_at(one, other, distance))
+    }
+
+    /// A parameter, and whether the function writes there.
+    fn written(&self, position: usize) -> (Role, bool) {
+        let parameter = self.contract.prototype.parameters.get(position);
+        let is_const = parameter.is_some_and(|parameter| parameter.is_const);
+        (Role::Parameter(position), !is_const)
+    }
+
+    /// Whether two arrays share a byte once the other one has been moved.
+    #[inline]
+    fn overlap_at(&self, one: usize, other: usize, distance: isize) -> bool {
+        if self.later.is_some()
+            && let (Some(one), Some(other)) = (self.operand(one), self.operand(other))
+        {
+            return one.may_share(&other.moved(distance));
+        }
         let span =
             |position: usize| Some((self.given(position)?, self.sizes.get(position).copied()?));
         let (Some((start, size)), Some((other_start, other_size))) = (span(one), span(other))
@@ -679,6 +816,7 @@ impl<'a> Check<'a> {
             // Without room to work in, nothing is known to be apart.
             return true;
         };
+        let other_start = other_start.wrapping_add_signed(distance as i64);
         // A range of memory ends before the last address.
         size > 0
             && other_size > 0
@@ -699,7 +837,9 @@ impl<'a> Check<'a> {
                 continue;
             };
             let expected = self.extent_value(*position, expression, &values)?;
-            if shape.get(*axis) != Some(&expected) {
+            // Of an array that may have any rank, the last axes are the known ones.
+            let length = shape.get((shape.len() + axis).saturating_sub(rule.rank()));
+            if length != Some(&expected) {
                 return Err(self.disagrees(*position, rule, *axis, expected, shape));
             }
         }
@@ -716,7 +856,7 @@ impl<'a> Check<'a> {
                     ExtentRule::Expression(expression) => {
                         self.extent_value(*position, expression, &values)?
                     }
-                    ExtentRule::Unknown => return Err(self.unmeasured(*position)),
+                    ExtentRule::Unknown => return Err(self.unbounded(*position)),
                 });
             }
         }
@@ -799,12 +939,12 @@ impl<'a> Check<'a> {
         };
         match expected {
             Some(expected) => self.disagrees(position, rule, axis, expected, shape),
-            None => self.unmeasured(position),
+            None => self.unbounded(position),
         }
     }
 
     #[cold]
-    fn unmeasured(&self, position: usize) -> Box<ArgumentError> {
+    fn unbounded(&self, position: usize) -> Box<ArgumentError> {
         let found = "an array".into();
         self.contract.refuse(position, Problem::Unbounded { found })
     }
@@ -870,5 +1010,12 @@ impl<'a> Check<'a> {
             })
             .find(|(other, _)| !self.is_left_out(*other))
             .map(|(other, _)| self.contract.name(other).to_owned())
+    }
+}
+
+fn not_contiguous(memory: &Memory<'_>) -> Problem {
+    Problem::NotContiguous {
+        shape: memory.shape.to_vec(),
+        strides: memory.strides.to_vec(),
     }
 }

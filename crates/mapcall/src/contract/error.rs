@@ -217,6 +217,8 @@ pub enum Problem {
         /// What was given.
         found: String,
     },
+    /// An array without an extent that each call of a batch would write.
+    UnmeasuredBatch,
     /// A handle to something else.
     Handle {
         /// What the handle points to.
@@ -259,6 +261,13 @@ pub enum Problem {
         /// How many are taken.
         most: usize,
         /// How many came.
+        found: usize,
+    },
+    /// Outputs of a batch were left out that would be computed and dropped.
+    MissingOutputs {
+        /// How many there are.
+        expected: usize,
+        /// How many have a place.
         found: usize,
     },
     /// More outputs than there are, or fewer.
@@ -409,6 +418,7 @@ impl ArgumentError {
             }
             Problem::NulInText { .. } => format!("{expected} without NUL"),
             Problem::Unbounded { .. } => format!("{expected} with its extent"),
+            Problem::UnmeasuredBatch => format!("{expected} with its extent, as this is a batch"),
             Problem::Closed { .. } => format!("{expected} that is open"),
             Problem::InUse { .. } => format!("{expected} that nothing else uses"),
             Problem::Borrowed { .. } => format!("{expected} to memory that is still there"),
@@ -417,6 +427,8 @@ impl ArgumentError {
             Problem::TooMany { most: 0, .. } => "no arguments".into(),
             Problem::TooMany { most: 1, .. } => "at most 1 positional argument".into(),
             Problem::TooMany { most, .. } => format!("at most {most} positional arguments"),
+            Problem::MissingOutputs { expected: 1, .. } => "1 output".into(),
+            Problem::MissingOutputs { expected, .. } => format!("{expected} outputs"),
             Problem::Outputs { expected: 0, .. } => "no out, as there is no output".into(),
             Problem::Outputs { expected: 1, .. } => "out for one output".into(),
             Problem::Outputs { expected, .. } => format!("a tuple for {expected} outputs as out"),
@@ -476,6 +488,7 @@ impl ArgumentError {
             Problem::Kind { .. } => words(format!("convert it to {} first", self.expected)),
             Problem::NulInText { .. } => words("cut it there".into()),
             Problem::Unbounded { .. } => Remedy::Measure,
+            Problem::UnmeasuredBatch => words(format!("write {name}[n] in the prototype")),
             Problem::Handle { .. } => words("give the handle that the library made for it".into()),
             Problem::Closed { .. } => words("open a new one".into()),
             Problem::InUse { .. } => {
@@ -492,6 +505,9 @@ impl ArgumentError {
             Problem::Function { .. } => words("give a function of that type".into()),
             Problem::TooMany { .. } => {
                 words("leave out what is inferred, or give it by its name".into())
+            }
+            Problem::MissingOutputs { .. } => {
+                words("give Arg::Out for each that is to be made".into())
             }
             Problem::Outputs { .. } => {
                 words("give one for each output in order, None where it is to be made".into())
@@ -579,6 +595,7 @@ impl fmt::Display for Problem {
             | Self::Unbounded { found }
             | Self::NotOwned { found } => f.write_str(found),
             Self::Masked { found, .. } => write!(f, "{found} with masked elements"),
+            Self::UnmeasuredBatch => f.write_str("an array that each call would write"),
             Self::Handle { found } => write!(f, "a handle to {found}"),
             Self::Closed { found } => write!(f, "a closed handle to {found}"),
             Self::InUse { found } => write!(f, "a handle to {found} in use"),
@@ -587,7 +604,9 @@ impl fmt::Display for Problem {
                 write!(f, "a handle to {found} in an argument that was borrowed")
             }
             Self::Function { found } => write!(f, "`{found}`"),
-            Self::TooMany { found, .. } | Self::Outputs { found, .. } => found.fmt(f),
+            Self::TooMany { found, .. }
+            | Self::MissingOutputs { found, .. }
+            | Self::Outputs { found, .. } => found.fmt(f),
             Self::Unknown { name, .. } => f.write_str(name),
             Self::Twice => f.write_str("it by position and by name"),
         }

@@ -6,11 +6,15 @@
 
 #![allow(unsafe_code)]
 
-use mapcall_array::Layout;
+use std::fs::File;
+
 use mapcall_array::layout::Dims;
+use mapcall_array::{Backing, Layout, map};
 use smallvec::SmallVec;
 
 use super::Contract;
+use super::alias::Aliases;
+use super::check::Memory;
 use super::error::{ArgumentError, Problem};
 use crate::call::Feed;
 
@@ -50,7 +54,7 @@ pub struct Track {
 ///
 /// ```
 /// use mapcall::Prototype;
-/// use mapcall::contract::{Check, Contract, Memory, Role};
+/// use mapcall::contract::{Backing, Check, Contract, Memory, Role};
 ///
 /// let contract = Contract::new(Prototype::parse("double atan2(double y, double x)")?)?;
 /// let mut words = vec![0; contract.words()];
@@ -58,6 +62,7 @@ pub struct Track {
 /// let (column, row) = ([[1.0], [2.0]], [1.0, 2.0, 3.0]);
 /// let memory = |address: *const f64, shape, strides| Memory {
 ///     address: address.cast_mut().cast(), shape, strides, is_contiguous: true, is_writeable: false,
+///     backing: Backing::Private,
 /// };
 /// check.values(0, memory(column.as_ptr().cast(), &[2, 1], &[8, 8]))?;
 /// check.values(1, memory(row.as_ptr(), &[3], &[8]))?;
@@ -138,8 +143,17 @@ impl Track {
             && moves(self) == moves(other)
     }
 
+    /// The same items at other addresses.
+    pub(super) fn moved(&self, distance: isize) -> Self {
+        let address = self.address.wrapping_offset(distance);
+        Self {
+            address,
+            ..self.clone()
+        }
+    }
+
     /// Whether an item of one shares a byte with an item of the other.
-    fn may_share(&self, other: &Self) -> bool {
+    pub(super) fn may_share(&self, other: &Self) -> bool {
         let origin = self.lowest().min(other.lowest());
         match (self.layout(origin), other.layout(origin)) {
             (Some(mine), Some(theirs)) => mine.may_share(&theirs),
@@ -167,9 +181,43 @@ impl Loops {
         self.tracks.iter().any(|track| track.role == role)
     }
 
+    /// Adds an array of which C knows no extent: each call gets it, so that none may write it.
+    pub(super) fn add_unmeasured(
+        &mut self,
+        contract: &Contract,
+        track: &Track,
+    ) -> Result<(), Box<ArgumentError>> {
+        let has_axes = self.tracks.iter().any(|track| !track.shape.is_empty());
+        if track.is_written && has_axes {
+            return Err(contract.refuse_role(track.role, Problem::UnmeasuredBatch));
+        }
+        let axes = track.shape.iter().zip(&track.strides);
+        let reach = axes.map(|(&length, stride)| {
+            let steps = length.saturating_sub(1);
+            stride.unsigned_abs().saturating_mul(steps)
+        });
+        let size = if track.shape.contains(&0) {
+            0
+        } else {
+            reach.fold(track.size, usize::saturating_add)
+        };
+        self.tracks.push(Track {
+            address: track.address.with_addr(track.lowest()),
+            shape: Dims::new(),
+            strides: Dims::new(),
+            size,
+            ..*track
+        });
+        Ok(())
+    }
+
     /// Everything has been given: the axes are known, and nothing is written that another call
     /// reads or writes.
-    pub(super) fn settle(&mut self, contract: &Contract) -> Result<(), Box<ArgumentError>> {
+    pub(super) fn settle(
+        &mut self,
+        contract: &Contract,
+        aliases: &Aliases,
+    ) -> Result<(), Box<ArgumentError>> {
         self.shape = self.broadcast(contract)?;
         self.calls = self.count(contract)?;
         for track in &self.tracks {
@@ -181,7 +229,7 @@ impl Loops {
                 return Err(contract.refuse_role(track.role, problem));
             }
         }
-        self.check_sharing(contract)?;
+        self.check_sharing(contract, aliases)?;
         let ndim = self.shape.len();
         for track in &mut self.tracks {
             track.broadcast(ndim);
@@ -260,6 +308,29 @@ impl Loops {
         self.place(contract, role, std::ptr::null_mut(), &strides, size);
     }
 
+    /// Whether an argument lies in memory that is mapped from a file, by whatever name and by whom: so
+    /// that results must not be written to that file while calls read it.
+    ///
+    /// # Errors
+    ///
+    /// As [`map::is_mapped_from`](mapcall_array::map::is_mapped_from).
+    pub fn is_mapped_from(&self, file: &File) -> mapcall_array::Result<bool> {
+        for track in self.tracks.iter().filter(|track| !track.is_placed) {
+            let memory = Memory {
+                address: track.address,
+                shape: &self.shape,
+                strides: &track.strides,
+                is_contiguous: false,
+                is_writeable: track.is_written,
+                backing: Backing::Unknown,
+            };
+            if map::is_mapped_from(file, memory.addresses(track.size))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn broadcast(&self, contract: &Contract) -> Result<Dims<usize>, Box<ArgumentError>> {
         let ndim = self.tracks.iter().map(|track| track.shape.len()).max();
         let mut shape: Dims<usize> = SmallVec::from_elem(1, ndim.unwrap_or(0));
@@ -313,7 +384,11 @@ impl Loops {
     }
 
     /// What a call writes, no other call may touch.
-    fn check_sharing(&self, contract: &Contract) -> Result<(), Box<ArgumentError>> {
+    fn check_sharing(
+        &self,
+        contract: &Contract,
+        aliases: &Aliases,
+    ) -> Result<(), Box<ArgumentError>> {
         let calls = self.calls;
         if calls == 0 {
             return Ok(());
@@ -335,11 +410,19 @@ impl Loops {
             for (other_index, other) in self.tracks.iter().enumerate() {
                 // Of two that are written, one looks.
                 let is_looked_at = other.is_written && other_index <= index;
-                if is_looked_at || other_index == index || !track.may_share(other) {
+                if is_looked_at || other_index == index {
                     continue;
                 }
                 let is_apart = contract.must_be_apart(track.role, other.role);
-                if is_apart || (calls > 1 && !track.is_same(other)) {
+                let written = |track: &Track| (track.role, track.is_written);
+                let mut distances = aliases
+                    .distances(written(track), written(other))
+                    .into_iter();
+                let collides = |distance| {
+                    let other = other.moved(distance);
+                    track.may_share(&other) && (is_apart || (calls > 1 && !track.is_same(&other)))
+                };
+                if distances.any(collides) {
                     let other = contract.role_name(other.role).to_owned();
                     let problem = if is_apart {
                         Problem::Overlap { other }

@@ -18,6 +18,7 @@
 //! [`Contract`] has a [`Rule`] for each parameter. A [`Check`] is told, in the order of the
 //! parameters, what the caller gives, and then knows what is passed.
 
+mod alias;
 mod check;
 mod error;
 mod loops;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 pub use check::{Check, Memory, Output};
 pub use error::{ArgumentError, Problem, Remedy};
 pub use loops::{Loops, Role, Track};
+pub use mapcall_array::Backing;
 pub use number::{Number, Scalar};
 pub use quick::{Operand, Quick, QuickFrame};
 pub use rule::{
@@ -106,7 +108,7 @@ impl Contract {
         };
         Ok(Self {
             arguments: positions(&prototype, |parameter| !parameter.is_inferred),
-            apart: apart(&prototype),
+            apart: apart(&prototype, &rules),
             inferred: inferred.iter().map(dimension).collect(),
             frame: trampoline.layout().words(),
             scalars: scalars(&prototype, &rules),
@@ -322,10 +324,16 @@ fn most(prototype: &Prototype, position: usize) -> u64 {
 }
 
 /// `restrict` promises that an array that is written is reached in no other way.
-fn apart(prototype: &Prototype) -> Box<[(usize, usize)]> {
+fn apart(prototype: &Prototype, rules: &[Rule]) -> Box<[(usize, usize)]> {
+    let is_array = |rule: &Rule| match rule {
+        Rule::Array(_) => true,
+        Rule::Pointer(pointer) => pointer.dtype.is_some(),
+        _ => false,
+    };
     let arrays = || {
-        let parameters = prototype.parameters.iter().enumerate();
-        parameters.filter(|(_, parameter)| parameter.rank() > 0)
+        let parameters = prototype.parameters.iter().zip(rules).enumerate();
+        let arrays = parameters.filter(move |(_, (_, rule))| is_array(rule));
+        arrays.map(|(position, (parameter, _))| (position, parameter))
     };
     arrays()
         .flat_map(|one| arrays().map(move |other| (one, other)))

@@ -5,6 +5,8 @@
 //! of comparisons, which accepts a call or declines it. What it declines, [`Check`](super::Check)
 //! looks at again, which knows every rule, and what to say.
 
+use mapcall_array::Backing;
+
 use super::check::Memory;
 use super::number::Number;
 use super::rule::{ArrayRule, ExtentRule, Rule};
@@ -25,7 +27,7 @@ const UNSET: u64 = u64::MAX;
 ///
 /// ```
 /// use mapcall::Prototype;
-/// use mapcall::contract::{Contract, Memory, Quick, QuickFrame};
+/// use mapcall::contract::{Backing, Contract, Memory, Quick, QuickFrame};
 ///
 /// let contract = Contract::new(Prototype::parse("double sum(int n, const double x[n])")?)?;
 /// let quick = Quick::new(&contract, |_| Some(())).unwrap();
@@ -37,6 +39,7 @@ const UNSET: u64 = u64::MAX;
 ///     strides: &[8],
 ///     is_contiguous: true,
 ///     is_writeable: false,
+///     backing: Backing::Private,
 /// };
 /// let bytes = quick.fill(&mut frame, [memory].into_iter());
 /// assert_eq!((bytes, frame[0]), (Some(24), 3));
@@ -194,6 +197,7 @@ impl<D> Quick<D> {
         }
         let mut extents = self.extents;
         let mut sizes = [0; ARRAYS];
+        let mut backings = [Backing::Private; ARRAYS];
         let mut nbytes = 0_usize;
         for (step, argument) in self.steps.iter().zip(arguments) {
             let word = match &step.kind {
@@ -203,6 +207,7 @@ impl<D> Quick<D> {
                     let address = memory.address.expose_provenance();
                     let size = vector.size(&memory, address, &mut extents)?;
                     *sizes.get_mut(vector.index)? = size as u64;
+                    *backings.get_mut(vector.index)? = memory.backing;
                     // As below: no array exceeds the memory, nor do four.
                     nbytes = nbytes.wrapping_add(size);
                     address as u64
@@ -222,7 +227,10 @@ impl<D> Quick<D> {
             // A range of memory ends before the last address.
             let are_apart = start.wrapping_add(*sizes.get(one.index)?) <= other_start
                 || other_start.wrapping_add(*sizes.get(other.index)?) <= start;
-            if !are_apart {
+            let may_alias = backings
+                .get(one.index)?
+                .may_alias(backings.get(other.index)?);
+            if !are_apart || may_alias {
                 return None;
             }
         }

@@ -1,7 +1,7 @@
 //! What one parameter asks of its argument.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use mapcall_array::DType;
 
@@ -145,6 +145,8 @@ pub struct PointerRule {
     pub is_void: bool,
     /// Whether what it points to is only read.
     pub is_const: bool,
+    /// Whether the prototype spells it `T x[]`, as messages then do.
+    pub is_array: bool,
     /// What it points to, where that has a dtype: then it is the start of an array that the
     /// prototype doesn't measure.
     pub dtype: Option<DType>,
@@ -213,6 +215,19 @@ impl Rule {
         parameter: &Parameter,
         (position, inferred): (usize, &[usize]),
     ) -> Result<Self, String> {
+        // C has one type for `T x[]` and `T *x`.
+        if parameter.extents == [Extent::Unknown] {
+            let (target, is_const) = (&parameter.ctype, parameter.is_const);
+            let pointer = PointerRule::new(target, target.resolved(), is_const);
+            return Ok(if pointer.is_text() {
+                Self::Text
+            } else {
+                Self::Pointer(PointerRule {
+                    is_array: true,
+                    ..pointer
+                })
+            });
+        }
         if parameter.rank() > 0 {
             return ArrayRule::new(parameter, inferred).map(Self::Array);
         }
@@ -242,6 +257,32 @@ impl Rule {
                 }
             }),
             _ => Err(format!("`{}` can't be passed", parameter.ctype)),
+        }
+    }
+
+    /// What an array is checked by whose address alone is passed: that of a pointer, or of the bytes of
+    /// a text.
+    ///
+    /// ```
+    /// use mapcall::Prototype;
+    /// use mapcall::array::DType;
+    /// use mapcall::contract::Contract;
+    ///
+    /// let contract = Contract::new(Prototype::parse("size_t strlen(const char *s)")?)?;
+    /// let s = contract.rules()[0].pointer().unwrap();
+    /// assert!(s.check_dtype(&DType::U8).is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn pointer(&self) -> Option<&PointerRule> {
+        static TEXT: LazyLock<PointerRule> = LazyLock::new(|| {
+            let char = CType::Integer(Integer::Char);
+            PointerRule::new(&char, &char, true)
+        });
+        match self {
+            Self::Pointer(pointer) => Some(pointer),
+            Self::Text => Some(&TEXT),
+            _ => None,
         }
     }
 
@@ -436,6 +477,7 @@ impl PointerRule {
             target: target_name(named),
             is_void: target == &CType::Void,
             is_const,
+            is_array: false,
             alignment: named.alignment().unwrap_or(1),
             ctype: named.clone(),
             dtype,
@@ -447,6 +489,12 @@ impl PointerRule {
     /// is behind a pointer to an incomplete struct.
     pub(crate) fn writes_data(&self) -> bool {
         !self.is_const && (self.is_void || self.dtype.is_some())
+    }
+
+    /// Whether it is a `const char *`, which takes a text as well.
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        self.is_const && is_char(&self.ctype)
     }
 
     /// Whether elements of a dtype are what the pointer leads to; of a `void *`, any are.
@@ -499,6 +547,12 @@ impl fmt::Display for Rule {
             Self::Array(array) => array.fmt(f),
             Self::Text => f.write_str("text"),
             Self::Pointer(pointer) if pointer.is_void => f.write_str("a pointer"),
+            Self::Pointer(PointerRule {
+                is_array: true,
+                ctype,
+                dtype: Some(dtype),
+                ..
+            }) => write!(f, "{}[?]", element(ctype, dtype)),
             Self::Pointer(pointer) => write!(f, "a pointer to {}", pointer.target),
             Self::Function(function) => {
                 write!(f, "a function {}", CType::Function(Arc::clone(function)))
@@ -508,13 +562,18 @@ impl fmt::Display for Rule {
     }
 }
 
+/// What messages call an element.
+fn element(ctype: &CType, dtype: &DType) -> String {
+    match ctype.resolved() {
+        CType::Record(_) => target_name(ctype),
+        CType::Pointer(_) => ctype.to_string(),
+        _ => dtype.name(),
+    }
+}
+
 impl fmt::Display for ArrayRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.ctype.resolved() {
-            CType::Record(_) => f.write_str(&target_name(&self.ctype))?,
-            CType::Pointer(_) => write!(f, "{}", self.ctype)?,
-            _ => f.write_str(&self.dtype.name())?,
-        }
+        f.write_str(&element(&self.ctype, &self.dtype))?;
         if self.extents.is_empty() {
             return Ok(());
         }

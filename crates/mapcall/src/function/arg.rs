@@ -14,7 +14,7 @@ use num_complex::Complex;
 
 use super::handle::Owner;
 use super::{Function, Handle, KeepAlive};
-use crate::contract::{Memory, Problem, Scalar, check_dtype};
+use crate::contract::{Backing, Memory, Problem, Scalar, check_dtype};
 use crate::ctype::CType;
 
 /// An argument.
@@ -203,6 +203,11 @@ impl Slot<'_> {
             strides: &self.strides,
             is_contiguous: self.is_contiguous,
             is_writeable: self.is_writeable,
+            // What Rust borrows for writing, nothing else reaches, at any address.
+            backing: match &self.buffer {
+                Some(buffer) => buffer.backing(),
+                None => Backing::Private,
+            },
         })
     }
 

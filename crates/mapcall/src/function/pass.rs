@@ -142,7 +142,12 @@ pub(crate) fn argument(
             kept.push(Kept::Handle(in_use));
         }
         (Rule::Pointer(pointer), Arg::Slot(slot)) => {
-            self::pointer(check, contract, position, (pointer, slot), unchecked)?;
+            pointed(check, contract, (position, pointer), slot, unchecked)?;
+        }
+        (Rule::Text, Arg::Slot(slot)) if unchecked => {
+            if let Some(pointer) = rule.pointer() {
+                pointed(check, contract, (position, pointer), slot, unchecked)?;
+            }
         }
         (Rule::Function(wanted), Arg::Function(function)) => {
             if !function.prototype().is_of(wanted) {
@@ -178,11 +183,11 @@ pub(crate) fn argument(
 }
 
 /// An array for a pointer without an extent.
-fn pointer(
+fn pointed(
     check: &mut Check<'_>,
     contract: &Contract,
-    position: usize,
-    (pointer, slot): (&PointerRule, &Slot<'_>),
+    (position, pointer): (usize, &PointerRule),
+    slot: &Slot<'_>,
     unchecked: bool,
 ) -> Result<(), CallError> {
     let refuse = |problem| contract.refuse(position, problem);
@@ -197,7 +202,12 @@ fn pointer(
     if let Some(dtype) = &pointer.dtype {
         slot.check_dtype(&pointer.ctype, dtype).map_err(refuse)?;
     }
-    Ok(check.pointer(position, pointer, memory)?)
+    if unchecked {
+        check.pointer_unchecked(position, pointer, memory)?;
+    } else {
+        check.pointer(position, pointer, memory)?;
+    }
+    Ok(())
 }
 
 /// A number or struct for each call of a batch.

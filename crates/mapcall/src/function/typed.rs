@@ -325,7 +325,9 @@ impl Function {
     ///
     /// Types are compared as they are passed: size and sign of integers, floats exactly, `*const`
     /// only where the prototype has `const`, `c_void` for any target. As nothing ties the pointer
-    /// to this function, the library is never unloaded from now on.
+    /// to this function, the library is never unloaded from now on. The pointer may lead to a few
+    /// instructions before the function: Rust doesn't say to it what C says to one that is
+    /// variadic.
     ///
     /// # Errors
     ///
@@ -336,7 +338,8 @@ impl Function {
         if let Some(mismatch) = F::mismatch(&parameters, &prototype.returns) {
             return Err(self.mismatched(mismatch, &parameters));
         }
-        let address = self.address();
+        let function = self.address().as_ptr();
+        let address = self.contract().trampoline().callable(function);
         // SAFETY: `F` is a function pointer of the prototype's types, which the code at the address
         // has by the promise made when it was bound.
         let pointer = unsafe { mem::transmute_copy::<_, F>(&address) };

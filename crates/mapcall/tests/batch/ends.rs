@@ -83,7 +83,7 @@ fn a_failure_has_an_index_for_each_axis() {
     assert!(found.iter().all(|index| *index == [0, 3, 1]), "{found:?}");
     // A batch of one call, without an axis.
     let status = fixture.bind(STATUS).check(Success::Nonzero).unwrap();
-    let error = status.map(&[0.into()], &mut []).run().unwrap_err();
+    let error = status.map(&[0.into()], &mut [Arg::Out]).run().unwrap_err();
     assert_eq!(
         error.to_string(),
         "status, item [] of the batch: expected a status other than 0, got 0; \
@@ -126,7 +126,8 @@ fn errno_ends_it() {
         );
         let mask = mask.bytes()[..100].to_vec();
         let mask = Arg::from(&mask);
-        fails.map(&inputs, &mut []).only(&mask).run().unwrap();
+        let mut outputs = [Arg::Out];
+        fails.map(&inputs, &mut outputs).only(&mask).run().unwrap();
         assert_eq!(fixture.calls(), before + 99);
     }
 }
@@ -199,7 +200,9 @@ fn a_panic_of_who_is_told_ends_it() {
         assert!(fixture.calls() < before + 1000, "the others went on");
         // The threads are there for the next.
         let inputs = [Arg::from(&x[..20])];
-        slow.map(&inputs, &mut []).threads(threads).run().unwrap();
+        let mut outputs = [Arg::Out];
+        let batch = slow.map(&inputs, &mut outputs).threads(threads);
+        batch.run().unwrap();
     }
 }
 

@@ -3,7 +3,7 @@
 use half::f16;
 use mapcall::array::layout::{Order, index};
 use mapcall::array::{Array, DType};
-use mapcall::{Arg, CallError};
+use mapcall::{Arg, CallError, Success};
 
 use crate::fixture::{Bytes, Fixture};
 
@@ -328,7 +328,7 @@ fn strides_that_c_can_not_have() {
     let x = memory.array(DType::F64, 0, &[1], &[3]);
     fixture
         .bind(ADD)
-        .map(&[(&x).into(), 1.0.into()], &mut [])
+        .map(&[(&x).into(), 1.0.into()], &mut [Arg::Out])
         .run()
         .unwrap();
 }
@@ -529,10 +529,46 @@ fn more_memory_than_there_is() {
     let x = memory.array(DType::F64, 0, &[1 << 59], &[0]);
     let error = fixture
         .bind("double half(double x)")
-        .map(&[(&x).into()], &mut [])
+        .map(&[(&x).into()], &mut [Arg::Out])
         .run();
     assert!(matches!(error, Err(CallError::Array { .. })), "{error:?}");
     assert_eq!(fixture.calls(), 0);
+}
+
+/// What calls return or write would be computed and dropped.
+#[test]
+fn outputs_without_a_place() {
+    const HALF: &str = "double half(double x)";
+    let fixture = Fixture::new();
+    let refused = |expected: &str, found: usize| {
+        format!("expected {expected}, got {found}; give Arg::Out for each that is to be made")
+    };
+    let message = format!("half: {}", refused("1 output", 0));
+    let (x, empty) = (doubles(&[4]), doubles(&[0]));
+    fixture.refuse(HALF, &[(&x).into()], &mut [], &message);
+    // Neither a batch of one call, nor one of none.
+    fixture.refuse(HALF, &[1.0.into()], &mut [], &message);
+    fixture.refuse(HALF, &[(&empty).into()], &mut [], &message);
+    let function = fixture.bind(HALF);
+    let error = function.map(&[(&x).into()], &mut []).outputs().unwrap_err();
+    assert_eq!(error.to_string(), message);
+    for found in 0..2 {
+        let mut outputs: Vec<Arg<'_>> = (0..found).map(|_| Arg::Out).collect();
+        let message = format!("both: {}", refused("2 outputs", found));
+        fixture.refuse(BOTH, &[(&x).into()], &mut outputs, &message);
+    }
+    let message = format!("axpy: {}", refused("1 output", 0));
+    let narrow = floats(&[4]);
+    let inputs = [1.0.into(), (&narrow).into()];
+    fixture.refuse(AXPY, &inputs, &mut [], &message);
+    // There is nothing to lose: no output, or results that are all 0.
+    let nothing = fixture.bind("void nothing(double x)");
+    nothing.map(&[(&x).into()], &mut []).run().unwrap();
+    let codes = Array::zeros(DType::I32, &[5], Order::C).unwrap();
+    let status = fixture.bind("int status(int code)");
+    let status = status.check(Success::Zero).unwrap();
+    status.map(&[(&codes).into()], &mut []).run().unwrap();
+    assert_eq!(fixture.calls(), 4 + 5);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use half::f16;
 use mapcall::array::dtype::{ByteOrder, DTypeError};
 use mapcall::array::layout::{Layout, Order};
 use mapcall::array::{Array, Buffer, DType, Element, index};
-use mapcall::contract::{Check, Contract, Memory};
+use mapcall::contract::{Backing, Check, Contract, Memory};
 use mapcall::{Arg, Prototype};
 use ndarray::{Array2, array, s};
 use num_complex::Complex;
@@ -381,6 +381,7 @@ fn overlap(one: &str, other: &str, apart: usize) -> Result<(), String> {
             strides: &[1],
             is_contiguous: true,
             is_writeable: true,
+            backing: Backing::Private,
         };
         let rule = contract.rules()[position].array().unwrap();
         check.array(position, rule, memory).unwrap();

@@ -1,11 +1,11 @@
 //! Extents: inferred, verified, computed for outputs, unknown.
 
 use mapcall::array::DType;
-use mapcall::contract::{Check, Contract, Rule, Scalar};
+use mapcall::contract::{Backing, Check, Contract, Memory, Rule, Scalar};
 use mapcall::{Arg, Prototype};
-use ndarray::array;
+use ndarray::{Array3, array, s};
 
-use crate::fixture::{bind, call, engines, refuse, refuse_unchecked};
+use crate::fixture::{bind, call, calls, engines, refuse, refuse_unchecked};
 
 #[test]
 fn arrays_that_name_an_extent_agree() {
@@ -269,14 +269,6 @@ fn unknown_extents_need_an_unchecked_call() {
         &mut [Arg::from(&p), 1.into()],
         "negate: p: expected float64[?], writeable, got a read-only array; pass a copy",
     );
-    refuse_unchecked(
-        negate,
-        &mut [
-            Arg::from(&mut ndarray::Array2::<f64>::zeros((1, 1))),
-            1.into(),
-        ],
-        "negate: p: expected float64[?], 1 axis, got shape (1, 1); give one item, or map it over all",
-    );
     // What is known is checked all the same.
     let text = "void negate(double p[][2], size_t most)";
     refuse_unchecked(
@@ -288,4 +280,98 @@ fn unknown_extents_need_an_unchecked_call() {
         "negate: p: expected float64[?, 2] with 2 along axis 1, got shape (3, 3); \
          give arrays that agree",
     );
+}
+
+/// C has one type for `T p[]` and `T *p`: an address, which an array of any rank and strides has.
+#[test]
+fn two_spellings_of_one_type() {
+    for text in [
+        "void negate(double p[], size_t most)",
+        "void negate(double *p, size_t most)",
+        "void negate(double p[restrict], size_t most)",
+    ] {
+        for negate in engines(text) {
+            let run = |argument: Arg<'_>, most: usize| {
+                let before = calls();
+                // SAFETY: it changes at most one number.
+                unsafe { negate.call_unchecked(&mut [argument, most.into()]) }.unwrap();
+                assert_eq!(calls(), before + 1, "it runs once");
+            };
+            let mut matrix = array![[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]];
+            run(Arg::from(&mut matrix), 1);
+            run(Arg::from(&mut matrix.slice_mut(s![.., 1..])), 1);
+            run(Arg::from(&mut matrix.view_mut().reversed_axes()), 1);
+            run(Arg::from(&mut matrix.slice_mut(s![1, 2])), 1);
+            run(Arg::from(&mut matrix.slice_mut(s![..;-1, ..;-2])), 1);
+            run(Arg::from(&mut matrix.slice_mut(s![..0, ..])), 0);
+            assert_eq!(matrix, array![[1.0, -2.0, 3.0], [4.0, 5.0, 6.0]]);
+            run(Arg::Null, 0);
+        }
+    }
+    for text in [
+        "int text_length(const char s[])",
+        "int text_length(const char *s)",
+    ] {
+        for length in engines(text) {
+            assert_eq!(call(&length, &mut ["four".into()]).to_i128(), Some(4));
+            assert_eq!(call(&length, &mut [Arg::Null]).to_i128(), Some(-1));
+            let text = [104_i8, 105, 0];
+            // SAFETY: there is a NUL.
+            let value = unsafe { length.call_unchecked(&mut [Arg::from(&text)]) }.unwrap();
+            assert_eq!(value.to_i128(), Some(2));
+        }
+    }
+}
+
+#[test]
+fn known_extents_behind_an_unknown_one() {
+    for text in [
+        "void negate(double p[][2], size_t most)",
+        "void negate(double (*p)[2], size_t most)",
+    ] {
+        for negate in engines(text) {
+            let run = |argument: Arg<'_>| {
+                // SAFETY: it changes one number.
+                unsafe { negate.call_unchecked(&mut [argument, 1.into()]) }
+            };
+            let mut row = array![1.0, 2.0];
+            run(Arg::from(&mut row)).unwrap();
+            let mut block = Array3::<f64>::ones((2, 3, 4));
+            run(Arg::from(&mut block.slice_mut(s![1.., ..;2, 1..3]))).unwrap();
+            assert_eq!((row[0], block[[1, 0, 1]]), (-1.0, -1.0));
+            let error = run(Arg::from(&mut block)).unwrap_err().to_string();
+            assert!(
+                error.contains("with 2 along axis 1, got shape (2, 3, 4)"),
+                "{error}"
+            );
+            let error = run(Arg::from(&mut block.slice_mut(s![.., .., ..;2]))).unwrap_err();
+            assert!(error.to_string().contains("C-contiguous"), "{error}");
+            let error = run(Arg::from(&mut block.slice_mut(s![0, 0, 0]))).unwrap_err();
+            assert!(
+                error.to_string().contains("2 axes, got shape ()"),
+                "{error}"
+            );
+        }
+    }
+    // They are inferred as any other.
+    let text = "double second(int n, const double p[][n], const double q[n])";
+    let contract = Contract::new(Prototype::parse(text).unwrap()).unwrap();
+    let mut words = vec![0; contract.words()];
+    let mut check = Check::new(&contract, &mut words);
+    let memory = |x: &[f64], shape| Memory {
+        address: x.as_ptr().cast_mut().cast(),
+        shape,
+        strides: if shape == [3] { &[8] } else { &[48, 24, 8] },
+        is_contiguous: true,
+        is_writeable: false,
+        backing: Backing::Private,
+    };
+    let (p, q) = ([0.0; 12], [0.0; 3]);
+    let rule = |position: usize| contract.rules()[position].array().unwrap();
+    check
+        .array_unchecked(1, rule(1), memory(&p, &[2, 2, 3]))
+        .unwrap();
+    check.array(2, rule(2), memory(&q, &[3])).unwrap();
+    check.settle().unwrap();
+    assert_eq!(words[0], 3);
 }

@@ -171,6 +171,12 @@ const char *name_of(int which)
     return which == 0 ? NULL : which == 1 ? "one" : "many";
 }
 
+float half_of(float x)
+{
+    calls++;
+    return x / 2;
+}
+
 double second(const double *p)
 {
     calls++;

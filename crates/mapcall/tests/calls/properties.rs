@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use mapcall::Prototype;
-use mapcall::contract::{Check, Contract, Memory, Number, Operand, Quick, QuickFrame, Rule};
+use mapcall::contract::{
+    Backing, Check, Contract, Memory, Number, Operand, Quick, QuickFrame, Rule,
+};
 use proptest::prelude::*;
 
 const TYPES: [(&str, usize); 3] = [
@@ -84,6 +86,7 @@ fn memory<'a>(start: usize, shape: &'a [usize], strides: &'a [isize]) -> Memory<
         strides,
         is_contiguous: true,
         is_writeable: true,
+        backing: Backing::Private,
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) use machine::describe;
     target_endian = "little",
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
-pub(super) use machine::{FLOAT_REGISTERS, INTEGER_REGISTERS, registers};
+pub(super) use machine::{FLOAT_REGISTERS, INTEGER_REGISTERS, registers, vectors};
 
 /// What a register holds: all that matters of a value that takes one.
 #[allow(dead_code, reason = "elsewhere libffi is told of types")]

@@ -28,6 +28,12 @@ pub(in crate::call) fn registers(value: &Value) -> Option<Vec<Class>> {
     }
 }
 
+/// The procedure call standard of `AArch64` passes variable arguments as any others.
+#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+pub(in crate::call) fn vectors(_: &[Value]) -> Option<u8> {
+    None
+}
+
 /// The description of a value for libffi.
 pub(in crate::call) fn describe(
     value: &Value,

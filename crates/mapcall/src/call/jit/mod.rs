@@ -2,6 +2,7 @@
 //! register classes, and one for each kind of loop over it.
 #![allow(unsafe_code)]
 
+mod callee;
 mod once;
 mod repeat;
 
@@ -21,6 +22,7 @@ use cranelift_module::Module;
 
 use super::abi::{self, Class, FLOAT_REGISTERS, INTEGER_REGISTERS};
 use super::value::Value;
+use callee::Callee;
 
 pub(super) use repeat::Pattern;
 
@@ -29,6 +31,8 @@ pub(super) use repeat::Pattern;
 pub(super) struct Signature {
     parameters: Vec<Class>,
     results: Vec<Class>,
+    /// What AL is set to, where it must be: see [`callee`].
+    vectors: Option<u8>,
 }
 
 impl Signature {
@@ -50,6 +54,7 @@ impl Signature {
         Some(Self {
             parameters: classes,
             results,
+            vectors: abi::vectors(parameters),
         })
     }
 }
@@ -67,6 +72,8 @@ pub(super) enum Routine {
     Once(Signature),
     /// A loop of calls: a function of type [`Repeat`](super::repeat::Repeat).
     Repeat(Pattern),
+    /// The function at an address, for callers that don't set AL.
+    Jump { address: usize, vectors: u8 },
 }
 
 /// Compiled code.
@@ -90,6 +97,21 @@ pub(super) fn code(routine: &Routine) -> Option<Code> {
     static COMPILER: LazyLock<Mutex<Compiler>> = LazyLock::new(Mutex::default);
     let mut compiler = COMPILER.lock().unwrap_or_else(PoisonError::into_inner);
     compiler.code(routine)
+}
+
+/// The address where a function of these parameters can be called by code that takes it for no variadic
+/// one.
+pub(super) fn callable(parameters: &[Value], address: *const c_void) -> *const c_void {
+    let Some(vectors) = abi::vectors(parameters) else {
+        return address;
+    };
+    let address_of = |code: Code| code.address().cast_const();
+    let routine = Routine::Jump {
+        address: address.expose_provenance(),
+        vectors,
+    };
+    // Without executable memory, the function itself is all that there is.
+    code(&routine).map_or(address, address_of)
 }
 
 #[derive(Default)]
@@ -124,11 +146,23 @@ impl Compiler {
             Arc::clone(&target),
             cranelift_module::default_libcall_names(),
         ));
-        let mut context = Context::new();
-        context.func = translate(routine, &*target);
-        let declared = &context.func.signature;
-        let id = module.declare_anonymous_function(declared).ok()?;
-        module.define_function(id, &mut context).ok()?;
+        let id = match routine {
+            Routine::Jump { address, vectors } => {
+                let declared = ir::Signature::new(target.default_call_conv());
+                let id = module.declare_anonymous_function(&declared).ok()?;
+                let code = callee::jump(*address, *vectors);
+                module.define_function_bytes(id, 16, &code, &[]).ok()?;
+                id
+            }
+            Routine::Once(_) | Routine::Repeat(_) => {
+                let mut context = Context::new();
+                context.func = translate(routine, &*target, &mut module)?;
+                let declared = &context.func.signature;
+                let id = module.declare_anonymous_function(declared).ok()?;
+                module.define_function(id, &mut context).ok()?;
+                id
+            }
+        };
         if module.finalize_definitions().is_err() {
             self.is_refused = true;
             return None;
@@ -164,11 +198,20 @@ fn target() -> Option<OwnedTargetIsa> {
 }
 
 /// The code in Cranelift's terms: a function whose parameters are all words.
-fn translate(routine: &Routine, target: &dyn TargetIsa) -> Function {
-    let mut signature = ir::Signature::new(target.default_call_conv());
-    let (parameters, results) = match routine {
-        Routine::Once(_) => (3, 0),
-        Routine::Repeat(_) => (5, 1),
+fn translate(
+    routine: &Routine,
+    target: &dyn TargetIsa,
+    module: &mut JITModule,
+) -> Option<Function> {
+    let convention = target.default_call_conv();
+    let mut signature = ir::Signature::new(convention);
+    let (parameters, results, callee, vectors) = match routine {
+        Routine::Once(called) => (3, 0, once::callee(called, convention), called.vectors),
+        Routine::Repeat(pattern) => {
+            let callee = repeat::callee(pattern, convention);
+            (5, 1, callee, pattern.vectors())
+        }
+        Routine::Jump { .. } => return None,
     };
     signature.params = vec![AbiParam::new(types::I64); parameters];
     signature.returns = vec![AbiParam::new(types::I64); results];
@@ -180,15 +223,12 @@ fn translate(routine: &Routine, target: &dyn TargetIsa) -> Function {
     builder.switch_to_block(entry);
     builder.seal_block(entry);
     let parameters = builder.block_params(entry).to_vec();
-    let convention = target.default_call_conv();
+    let callee = Callee::new(callee, vectors, &mut builder, module)?;
     match routine {
-        Routine::Once(signature) => {
-            once::translate(signature, &mut builder, &parameters, convention);
-        }
-        Routine::Repeat(pattern) => {
-            repeat::translate(pattern, &mut builder, &parameters, convention);
-        }
+        Routine::Once(signature) => once::translate(signature, &mut builder, &parameters, &callee),
+        Routine::Repeat(pattern) => repeat::translate(pattern, &mut builder, &parameters, callee),
+        Routine::Jump { .. } => {}
     }
     builder.finalize(target.frontend_config());
-    function
+    Some(function)
 }

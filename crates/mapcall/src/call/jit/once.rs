@@ -1,9 +1,10 @@
 //! One call: words of a frame into registers, and back.
 
-use cranelift_codegen::ir::{self, AbiParam, InstBuilder, MemFlagsData, SigRef, Type, types};
+use cranelift_codegen::ir::{self, AbiParam, InstBuilder, MemFlagsData, Type, types};
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
 
+use super::callee::Callee;
 use super::{Class, Signature};
 
 /// The body of an [`Entry`](crate::call::Entry): the words of the frame into registers, the call,
@@ -12,18 +13,18 @@ pub(super) fn translate(
     signature: &Signature,
     builder: &mut FunctionBuilder,
     parameters: &[ir::Value],
-    convention: CallConv,
+    callee: &Callee,
 ) {
-    let callee = builder.import_signature(callee(signature, convention));
     if let [function, frame, _] = *parameters {
         let arguments = load(builder, frame, &signature.parameters);
-        let results = call(builder, callee, function, &arguments);
+        let results = callee.call(builder, function, arguments);
         store(builder, frame, signature.parameters.len(), &results);
     }
     builder.ins().return_(&[]);
 }
 
-fn callee(signature: &Signature, convention: CallConv) -> ir::Signature {
+/// The type of the function that is called.
+pub(super) fn callee(signature: &Signature, convention: CallConv) -> ir::Signature {
     let values = |classes: &[Class]| {
         classes
             .iter()
@@ -54,17 +55,6 @@ fn load(builder: &mut FunctionBuilder, frame: ir::Value, classes: &[Class]) -> V
             builder.ins().load(of(*class), flags, frame, offset)
         })
         .collect()
-}
-
-/// Calls a function with arguments in its registers and on the stack.
-fn call(
-    builder: &mut FunctionBuilder,
-    signature: SigRef,
-    function: ir::Value,
-    arguments: &[ir::Value],
-) -> Vec<ir::Value> {
-    let call = builder.ins().call_indirect(signature, function, arguments);
-    builder.inst_results(call).to_vec()
 }
 
 /// Stores values as the words of a frame from `start` on.

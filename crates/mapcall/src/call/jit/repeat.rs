@@ -7,6 +7,7 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
 
+use super::callee::Callee;
 use super::{Class, Signature};
 use crate::call::abi;
 use crate::call::repeat::{Feed, Stop};
@@ -19,6 +20,8 @@ const WORD: usize = size_of::<u64>();
 pub(in crate::call) struct Pattern {
     parameters: Vec<Source>,
     results: Vec<Cell>,
+    /// What AL is set to, as for one call.
+    vectors: Option<u8>,
     /// The result goes to the last lane.
     stores: bool,
     stop: Stop,
@@ -61,7 +64,7 @@ impl Pattern {
         is_dense: bool,
     ) -> Option<Self> {
         // What one call can't do, a loop can't.
-        Signature::new(returns, parameters)?;
+        let Signature { vectors, .. } = Signature::new(returns, parameters)?;
         let source = |((value, &place), feed): ((&Value, &usize), &Feed)| {
             Some(match feed {
                 Feed::Fixed => Source::Frame(place, words(value)?),
@@ -77,11 +80,16 @@ impl Pattern {
                 .map(source)
                 .collect::<Option<_>>()?,
             results: cells(returns)?,
+            vectors,
             stores,
             stop,
             is_dense,
             result,
         })
+    }
+
+    pub(super) fn vectors(&self) -> Option<u8> {
+        self.vectors
     }
 }
 
@@ -257,7 +265,7 @@ impl Place {
 /// What all calls of a loop have in common.
 struct Common<'a> {
     pattern: &'a Pattern,
-    callee: ir::SigRef,
+    callee: Callee,
     function: ir::Value,
     /// The values that are the same in each call, by parameter.
     fixed: Vec<Vec<ir::Value>>,
@@ -273,12 +281,11 @@ pub(super) fn translate(
     pattern: &Pattern,
     builder: &mut FunctionBuilder,
     parameters: &[ir::Value],
-    convention: CallConv,
+    callee: Callee,
 ) {
     let [function, frame, lanes, count, errno] = *parameters else {
         return;
     };
-    let callee = builder.import_signature(callee(pattern, convention));
     // From memory: out of an argument's register it would be moved around each call.
     let function = builder
         .ins()
@@ -404,10 +411,7 @@ impl Common<'_> {
         places: &[Place],
     ) {
         let arguments = self.arguments(builder, places);
-        let call = builder
-            .ins()
-            .call_indirect(self.callee, self.function, &arguments);
-        let results = builder.inst_results(call).to_vec();
+        let results = self.callee.call(builder, self.function, arguments);
         if let Some(stops) = self.stops(builder, &results) {
             let left = left(builder);
             let next = builder.create_block();
@@ -472,7 +476,8 @@ impl Common<'_> {
     }
 }
 
-fn callee(pattern: &Pattern, convention: CallConv) -> ir::Signature {
+/// The type of the function that is called.
+pub(super) fn callee(pattern: &Pattern, convention: CallConv) -> ir::Signature {
     let registers = |cells: &[Cell]| -> Vec<AbiParam> {
         cells
             .iter()

@@ -1,0 +1,90 @@
+//! Arrays whose bytes other addresses may lead to as well: two maps of one file are the same memory.
+
+use std::cell::OnceCell;
+use std::ops::Range;
+
+use mapcall_array::Backing;
+use mapcall_array::map::Mapping;
+use smallvec::SmallVec;
+
+use super::Memory;
+use super::loops::Role;
+
+/// The arguments of a call that may share bytes with another one at different addresses.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Aliases(SmallVec<[Backed; 2]>);
+
+/// An array in a map, or in memory of which nothing is known.
+#[derive(Clone, Debug)]
+struct Backed {
+    role: Role,
+    addresses: Range<usize>,
+    /// The map, if it is one of ours.
+    map: Option<Mapping>,
+    /// What the system says lies at the addresses, once it has been asked.
+    found: OnceCell<Vec<Mapping>>,
+}
+
+impl Aliases {
+    /// Adds an array, unless no other address leads to its bytes.
+    #[inline]
+    pub(super) fn add(&mut self, role: Role, memory: &Memory<'_>, itemsize: usize) {
+        match memory.backing {
+            Backing::Private => {}
+            Backing::Map(map) => self.push(role, memory.addresses(itemsize), map.mapping()),
+            Backing::Unknown => self.push(role, memory.addresses(itemsize), None),
+        }
+    }
+
+    fn push(&mut self, role: Role, addresses: Range<usize>, map: Option<Mapping>) {
+        self.0.push(Backed {
+            role,
+            addresses,
+            map,
+            found: OnceCell::new(),
+        });
+    }
+
+    /// How far the other array has to be moved so that what the two share lies at the same addresses:
+    /// not at all, and where files are mapped twice, other distances.
+    ///
+    /// Each array is told with whether it is written: what is written to a private map reaches no
+    /// other one.
+    pub(super) fn distances(
+        &self,
+        (one, one_written): (Role, bool),
+        (other, other_written): (Role, bool),
+    ) -> SmallVec<[isize; 2]> {
+        let mut distances = SmallVec::from_slice(&[0]);
+        let backed = |role| self.0.iter().find(|backed| backed.role == role);
+        let (Some(one), Some(other)) = (backed(one), backed(other)) else {
+            return distances;
+        };
+        let both_known = one.map.is_some() && other.map.is_some();
+        for mine in one.mappings(both_known) {
+            for theirs in other.mappings(both_known) {
+                let is_written =
+                    (mine.is_shared() && one_written) || (theirs.is_shared() && other_written);
+                if let Some(distance) = mine.distance(theirs)
+                    && is_written
+                    && !distances.contains(&distance)
+                {
+                    distances.push(distance);
+                }
+            }
+        }
+        distances
+    }
+}
+
+impl Backed {
+    /// The map, or what the system says: the two can't be compared, as file systems may show the system
+    /// other numbers than programs.
+    fn mappings(&self, is_map: bool) -> &[Mapping] {
+        if is_map {
+            return self.map.as_slice();
+        }
+        self.found
+            .get_or_init(|| Mapping::find(self.addresses.clone()))
+    }
+}
