@@ -37,7 +37,7 @@ ATTEMPT = """
         elif way == "open":
             mapcall.open(path, mode)
         else:
-            mapcall.create(path, 4)
+            mapcall.create(path, 4, overwrite=True)
     except Exception as error:
         print(type(error).__name__, getattr(error, "errno", None), error, sep="|")
     else:

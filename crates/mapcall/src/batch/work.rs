@@ -46,11 +46,14 @@ impl fmt::Debug for Work<'_> {
 }
 
 impl Function {
-    /// Waits until what was written is on the disk, in pieces, so that the host is still heard.
+    /// Waits until what must be on the disk is there, in pieces, so that the host is still heard.
     fn settle(&self, work: &Work<'_>, calls: usize) -> Result<(), CallError> {
         const PIECE: usize = 16 << 20;
         let mut pulse = Instant::now();
         for (_, file) in work.files {
+            if !(work.is_synced || file.syncs()) {
+                continue;
+            }
             let bytes = file.layout().nbytes();
             for start in (0..bytes).step_by(PIECE) {
                 file.wait_for(start..bytes.min(start + PIECE))
@@ -93,7 +96,6 @@ impl Function {
         let files = work.files.iter().map(bytes).sum();
         let tracks: Dims<&Track> = lanes.tracks.iter().copied().chain(lanes.mask).collect();
         let passing = Passing::new(work.stream, &plan, &tracks, work.maps, files);
-        let is_synced = work.is_synced || passing.evicts();
         let sink = |(role, file)| {
             let (lane, track) = lanes
                 .tracks
@@ -105,7 +107,7 @@ impl Function {
                 lane,
                 size: track.size,
                 is_cleared: lanes.mask.is_some() || role != Role::Result,
-                is_synced,
+                is_synced: work.is_synced || file.syncs() || passing.evicts(),
                 evicts: passing.evicts(),
             })
         };
@@ -127,8 +129,7 @@ impl Function {
         };
         // SAFETY: the caller's promise.
         match unsafe { task.run(work.threads) } {
-            Outcome::Done if work.is_synced => self.settle(work, plan.calls()),
-            Outcome::Done => Ok(()),
+            Outcome::Done => self.settle(work, plan.calls()),
             Outcome::Failed(source) => Err(failed(contract, source)),
             Outcome::Broken(refused) => Err(CallError::Interrupted {
                 function: self.name().to_owned(),
