@@ -37,7 +37,7 @@ ATTEMPT = """
         elif way == "open":
             mapcall.open(path, mode)
         else:
-            mapcall.create(path, 4, overwrite=True)
+            mapcall.create(path, 4)
     except Exception as error:
         print(type(error).__name__, getattr(error, "errno", None), error, sep="|")
     else:

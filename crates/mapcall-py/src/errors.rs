@@ -70,6 +70,7 @@ create_exception!(
      >>> y = mapcall.create('x.npy', 5, overwrite=True)\n\
      >>> x[:] = 1\n\
      >>> with warnings.catch_warnings(record=True) as caught:\n\
+     ...     warnings.simplefilter('always')\n\
      ...     x.flush()\n\
      >>> caught[0].category.__name__, numpy.load('x.npy').tolist()\n\
      ('ReplacedFileWarning', [0.0, 0.0, 0.0, 0.0, 0.0])\n\

@@ -47,7 +47,7 @@ impl<'a> Source<'a> {
     /// Takes the disk space for a range of the file.
     pub(crate) fn reserve(&self, start: u64, end: u64) -> Result<()> {
         let reserved = match sys::reserve(self.file, start, end) {
-            Ok(false) => Err(io::ErrorKind::Unsupported.into()),
+            Ok(false) => Err(sys::unsupported()),
             reserved => reserved.map(drop),
         };
         reserved.map_err(|source| self.io_error("allocate", source))

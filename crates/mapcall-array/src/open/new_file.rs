@@ -155,13 +155,12 @@ impl CreateOptions {
             return unsafe { create_in_place(&target, path, &header) };
         };
         let file = NewFile::begin(file, target, path, header)?;
-        let array = {
-            let source = Source::new(file.file.file(), Some(path))?;
-            // SAFETY: the caller's promise is the same.
-            unsafe { map_new(&source, &file.header) }?
-        };
-        file.persist()?;
-        Ok(array)
+        // What can fail does so before another file loses its name.
+        let source = Source::new(file.file.file(), Some(path))?;
+        // SAFETY: the caller's promise is the same.
+        drop(unsafe { map_new(&source, &file.header) }?);
+        // SAFETY: the caller's promise is the same.
+        unsafe { file.persist()?.map(Mode::Write) }
     }
 
     fn header(&self, path: &Path) -> Result<Header> {
@@ -187,14 +186,14 @@ unsafe fn create_in_place(target: &Target, path: &Path, header: &Header) -> Resu
     let bytes = header_bytes(header, path)?;
     let made = (|| {
         // What can fail does so before a byte is lost.
+        take_space(old, old_len, end).map_err(|error| source.io_error("allocate", error))?;
         if old_len < end {
             source.set_len(end)?;
         }
-        take_space(old, old_len, end).map_err(|error| source.io_error("allocate", error))?;
         // SAFETY: the caller's promise is the same.
         unsafe { map_new(&source, header) }
     })();
-    if made.is_err() && old_len < end {
+    if made.is_err() && Source::new(old, Some(path)).is_ok_and(|now| now.len > old_len) {
         // Of two errors the first is the one to report.
         drop(source.set_len(old_len));
     }
@@ -224,8 +223,8 @@ fn header_bytes(header: &Header, path: &Path) -> Result<Vec<u8>> {
     })
 }
 
-/// Takes the disk space of a file up to `end`, of which what is behind `old_len` is new. Where the file
-/// system can only be made to by writing, that is written.
+/// Takes the disk space of a file up to `end`. Where the file system can only be made to by writing, zeros
+/// are written from `old_len` on.
 fn take_space(file: &File, old_len: u64, end: u64) -> io::Result<()> {
     if sys::reserve(file, 0, end)? {
         return Ok(());
@@ -286,10 +285,8 @@ impl NewFile {
         if let Some(file) = target.begin().map_err(io("create"))? {
             return Self::begin(file, target, path, header);
         }
-        if let Some(old) = target.old() {
-            // Where the file system can't, the copy may fail: then the old bytes are lost.
-            sys::reserve(old, 0, header.end()).map_err(io("allocate"))?;
-        }
+        let reserved = target.reserve(header.end());
+        reserved.map_err(io("allocate"))?;
         let file = target.begin_copy().map_err(io("create"))?;
         let mut file = Self::begin(file, target, path, header)?;
         file.is_copied = true;
@@ -299,8 +296,8 @@ impl NewFile {
     fn begin(file: Unnamed, target: Target, path: &Path, header: Header) -> Result<Self> {
         let io = |action| move |source| io_error(action, Some(path), source);
         let (bytes, end) = (header_bytes(&header, path)?, header.end());
-        file.file().set_len(end).map_err(io("allocate"))?;
         take_space(file.file(), 0, end).map_err(io("allocate"))?;
+        file.file().set_len(end).map_err(io("allocate"))?;
         file.file().write_all(&bytes).map_err(io("write"))?;
         Ok(Self {
             file,

@@ -60,8 +60,9 @@ impl MapOptions {
         // The file is long enough by now. It is never shorter than it was or will be, as the system kills
         // a process that uses a map of what has been cut off.
         let (_, end) = self.extent(source.len, Some(path))?;
-        source.clear(end, self.allocate)?;
-        source.set_len(end.max(1))?;
+        let len = end.max(1);
+        source.clear(len, self.allocate)?;
+        source.set_len(len)?;
         // SAFETY: the caller's promise.
         unsafe { self.map_file(&file, Some(path)) }
     }
@@ -153,11 +154,11 @@ impl MapOptions {
         let (mode, file_len) = (self.mode, source.len);
         if mode.writes_file() {
             let needed = end.max(1);
-            if file_len < needed {
-                source.set_len(needed)?;
+            if self.allocate {
+                source.reserve(self.offset, end)?;
             }
-            return if self.allocate {
-                source.reserve(self.offset, end)
+            return if file_len < needed {
+                source.set_len(needed)
             } else {
                 Ok(())
             };

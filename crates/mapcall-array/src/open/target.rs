@@ -1,7 +1,7 @@
 //! The file that a new one becomes: none yet, one that is replaced, or one that is written in place.
 
 use std::env;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Seek};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,27 +19,14 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Finds where a path leads. What is there must be a regular file that may be written, and is
-    /// refused unless it may be overwritten.
+    /// Finds where a path leads. A file that is there must be a regular one that may be written, and that
+    /// is to be overwritten.
     pub(super) fn find(path: &Path, overwrites: bool) -> Result<Self> {
-        let exists = || map_error(Some(path), MapError::Exists);
-        if !overwrites {
-            // Also if it may not be written, or is no file.
-            match fs::metadata(path) {
-                Ok(metadata) if metadata.is_file() => return Err(exists()),
-                Ok(metadata) => {
-                    let kind = sys::kind(metadata.file_type());
-                    return Err(map_error(Some(path), MapError::NotRegular { kind }));
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(io_error("create", Some(path), source)),
-            }
-        }
         let place = sys::find(path).map_err(|source| io_error("create", Some(path), source))?;
         if let Some(file) = &place.file {
             Source::new(file, Some(path))?;
             if !overwrites {
-                return Err(exists());
+                return Err(map_error(Some(path), MapError::Exists));
             }
         }
         Ok(Self { place, overwrites })
@@ -68,6 +55,19 @@ impl Target {
         };
         let is_alike = sys::copy_attributes(old, file.file()).is_ok();
         Ok(is_alike.then_some(file))
+    }
+
+    /// Takes the disk space for what is to be copied into the old one. Where the file system can't, the
+    /// copy may fail, and leave a mixture.
+    pub(super) fn reserve(&self, len: u64) -> io::Result<()> {
+        let Some(old) = self.old() else {
+            return Ok(());
+        };
+        let modified = old.metadata()?.modified()?;
+        sys::reserve(old, 0, len)?;
+        // No byte has changed. Only the owner may say so.
+        drop(old.set_modified(modified));
+        Ok(())
     }
 
     /// Begins a file for what is to be copied into the old one: in its folder, or where files without

@@ -49,7 +49,12 @@ pub(crate) fn identity(metadata: &Metadata) -> Identity {
 /// other processes would find no space meanwhile.
 pub(crate) fn reserve(file: &File, start: u64, end: u64) -> io::Result<bool> {
     check_space(file, start, end)?;
-    fallocate(file, FallocateFlags::empty(), start, end)
+    fallocate(file, FallocateFlags::empty(), start, end).inspect_err(|_| {
+        // What was taken behind the file's end goes back; of two errors the first is the one to report.
+        if let Ok(metadata) = file.metadata() {
+            drop(file.set_len(metadata.len()));
+        }
+    })
 }
 
 fn check_space(file: &File, start: u64, end: u64) -> io::Result<()> {
@@ -77,16 +82,27 @@ fn check_space(file: &File, start: u64, end: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// `fallocate`, and whether the file system has it. One that gives up because of a signal counts as one
-/// without: it would give up again.
+/// `fallocate` without a change of the length, and whether the file system has it.
 fn fallocate(file: &File, how: FallocateFlags, start: u64, end: u64) -> io::Result<bool> {
-    if start >= end {
-        return Ok(true);
+    const LEAST: u64 = 1 << 20;
+    let how = how | FallocateFlags::KEEP_SIZE;
+    let (mut start, mut piece) = (start, u64::MAX);
+    while start < end {
+        let len = piece.min(end - start);
+        match rustix::fs::fallocate(file, how, start, len) {
+            Ok(()) => start += len,
+            // tmpfs gives back all of a piece when a signal comes.
+            Err(Errno::INTR) => piece = (len / 2).max(LEAST),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
     }
-    match rustix::fs::fallocate(file, how | FallocateFlags::KEEP_SIZE, start, end - start) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => Ok(false),
-        result => Ok(result.map(|()| true)?),
-    }
+    Ok(true)
+}
+
+/// The error of a file system that can't do what it was asked for.
+pub(crate) fn unsupported() -> io::Error {
+    Errno::OPNOTSUPP.into()
 }
 
 /// Makes the first bytes of a file zeros without making it shorter, so that other maps of them stay

@@ -11,5 +11,6 @@ mod folder;
 pub(crate) use folder::{Folder, Place, copy_attributes, drop_set_id, find, is_same_file, names};
 pub(crate) use os::{
     Identity, advise, available_memory, clear, forget, has_private_pages, identity, kind, open,
-    page_size, prefetch, reserve, residency, tells_residency, wait_for, write_at, write_back,
+    page_size, prefetch, reserve, residency, tells_residency, unsupported, wait_for, write_at,
+    write_back,
 };

@@ -35,6 +35,10 @@ pub(crate) fn reserve(_: &File, _: u64, _: u64) -> io::Result<bool> {
     Ok(false)
 }
 
+pub(crate) fn unsupported() -> io::Error {
+    io::ErrorKind::Unsupported.into()
+}
+
 pub(crate) fn clear(_: &File, _: u64, _: bool) -> io::Result<bool> {
     Ok(false)
 }

@@ -96,6 +96,7 @@ impl Function {
         let files = work.files.iter().map(bytes).sum();
         let tracks: Dims<&Track> = lanes.tracks.iter().copied().chain(lanes.mask).collect();
         let passing = Passing::new(work.stream, &plan, &tracks, work.maps, files);
+        let is_synced = work.is_synced || passing.evicts();
         let sink = |(role, file)| {
             let (lane, track) = lanes
                 .tracks
@@ -107,7 +108,7 @@ impl Function {
                 lane,
                 size: track.size,
                 is_cleared: lanes.mask.is_some() || role != Role::Result,
-                is_synced: work.is_synced || file.syncs() || passing.evicts(),
+                is_synced,
                 evicts: passing.evicts(),
             })
         };
