@@ -320,7 +320,7 @@ class New:
 
     def through_map(self, threads: int, durable: bool, advice: str | None = None) -> float:
         def work() -> None:
-            y = mapcall.create(self.files.output, self.rows.shape, "f8")
+            y = mapcall.create(self.files.output, self.rows.shape, "f8", overwrite=True)
             if advice:
                 y.advise(advice)
             self.scale(self.rows, y, threads=threads)

@@ -22,6 +22,7 @@ __all__ = [
     "Map",
     "MappedArray",
     "Parameter",
+    "ReplacedFileWarning",
     "Struct",
     "command",
     "create",
@@ -52,6 +53,8 @@ class ChangedFileError(OSError):
     path: str
     expected: int
     found: int
+
+class ReplacedFileWarning(RuntimeWarning): ...
 
 @final
 class Ctypes:
@@ -116,11 +119,18 @@ def memmap(
     offset: SupportsIndex,
     shape: _Shape | None,
     order: str,
+    allocate: bool,
     /,
 ) -> _Class: ...
 def open(class_: type[_Class], path: _Path, mode: str, member: str | None, /) -> _Class: ...
 def create(
-    class_: type[_Class], path: _Path, shape: _Shape, dtype: DTypeLike, order: str, /
+    class_: type[_Class],
+    path: _Path,
+    shape: _Shape,
+    dtype: DTypeLike,
+    order: str,
+    overwrite: bool,
+    /,
 ) -> _Class: ...
 def reduce(array: NDArray[Any]) -> tuple[Any, ...] | None: ...
 def reopen(

@@ -32,20 +32,26 @@ class memmap(_mapcall.MappedArray):
         What an element is: plain data, in any byte order.
     mode : {'r+', 'r', 'w+', 'c'}
         ``'r'`` reads; ``'r+'`` reads and writes, and grows the file to hold the array; ``'w+'``
-        makes the file, or empties it first; ``'c'`` keeps changes in memory.
+        makes the file, or fills it with zeros and cuts off what is behind the array; ``'c'`` keeps
+        changes in memory.
     offset : int, default 0
         Where in the file the array begins, in bytes: any number.
     shape : int or sequence of int, optional
         How many elements along each axis; without it, one axis with all that the file has.
     order : {'C', 'F'}
         Which axis varies fastest: the last, or the first.
+    allocate : bool, default False
+        Take the disk space for the array now, in the modes 'r+' and 'w+', so that a full disk is an
+        error now. Otherwise the file has holes where nothing was written, as NumPy's, and writing
+        there when the disk is full kills the process.
 
     Raises
     ------
     ValueError
         When the file and the array don't fit each other. Nothing has been written then.
     OSError
-        When the system refuses, or the file is no regular one.
+        When the system refuses, or the file is no regular one; with `allocate` when the disk is full
+        (``ENOSPC``), or the file system can't take space in advance (``EOPNOTSUPP``).
 
     See Also
     --------
@@ -63,8 +69,10 @@ class memmap(_mapcall.MappedArray):
         offset: SupportsIndex = 0,
         shape: SupportsIndex | Sequence[SupportsIndex] | None = None,
         order: Literal["C", "F"] = "C",
+        *,
+        allocate: bool = False,
     ) -> Self:
-        return _mapcall.memmap(cls, filename, dtype, mode, offset, shape, order)
+        return _mapcall.memmap(cls, filename, dtype, mode, offset, shape, order, allocate)
 
     @property
     def _mmap(self) -> _mapcall.Map | None:
@@ -145,9 +153,16 @@ class memmap(_mapcall.MappedArray):
         OSError
             When the disk fails.
 
+        Warns
+        -----
+        ReplacedFileWarning
+            When the file's name leads to another file by now, as after ``create(...,
+            overwrite=True)``: the bytes are in the file that was mapped, which lost the name.
+
         Notes
         -----
-        A no-op for a copy, and in the modes 'r' and 'c'.
+        A no-op for a copy, and in the modes 'r' and 'c'. Without it the system writes the bytes to
+        the disk within half a minute or so; a power failure before that loses them.
         """
         owner = _mapcall.map_of(self)
         if owner is not None:
@@ -292,6 +307,8 @@ def create(
     shape: SupportsIndex | Sequence[SupportsIndex],
     dtype: DTypeLike = "f8",
     order: Literal["C", "F"] = "C",
+    *,
+    overwrite: bool = False,
 ) -> memmap:
     """Makes a ``.npy`` file of zeros, and maps it for writing.
 
@@ -302,8 +319,13 @@ def create(
     array([[7, 7, 7],
            [0, 0, 0]], dtype=int16)
 
-    The disk space is allocated first, where the file system can. The file gets its name when it is
-    whole: when something fails, what had the name before is untouched.
+    A file that exists is not replaced unless that is asked for:
+
+    >>> mapcall.create("x.npy", shape=5)
+    Traceback (most recent call last):
+    FileExistsError: [Errno 17] File exists; give overwrite=True to replace it: ...
+    >>> mapcall.create("x.npy", shape=5, overwrite=True)
+    memmap([0., 0., 0., 0., 0.])
 
     Parameters
     ----------
@@ -315,6 +337,9 @@ def create(
         What an element is: plain data that a header can express.
     order : {'C', 'F'}
         Which axis varies fastest: the last, or the first.
+    overwrite : bool, default False
+        Replace a file that has the name. The new one keeps its owner, group, permissions, ACL and
+        extended attributes, but no set-id bits.
 
     Returns
     -------
@@ -323,6 +348,8 @@ def create(
 
     Raises
     ------
+    FileExistsError
+        When a file has the name, unless `overwrite` is true.
     ValueError
         For a shape or dtype that can't be.
     OSError
@@ -331,8 +358,16 @@ def create(
     See Also
     --------
     numpy.lib.format.open_memmap : leaves a broken file when something fails.
+
+    Notes
+    -----
+    The disk space is taken first. The file gets its name when it is whole: when something fails, what
+    had the name before is untouched. A file is replaced when the new one is on the disk, so that
+    after a power failure the name leads to one of both. Where a file can't be replaced (it has
+    several hard links, belongs to another user, or its folder permits no new files), it is written
+    in place: then a crash may leave a mixture. `docs/files.md` has the details.
     """
-    return _mapcall.create(memmap, path, shape, dtype, order)
+    return _mapcall.create(memmap, path, shape, dtype, order, overwrite)
 
 
 # The module is private; the names are not.

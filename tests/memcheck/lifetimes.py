@@ -153,7 +153,7 @@ def formats(folder: Path) -> None:
     dtypes: list[Any] = ["f8", ">i2", "S3", "U2", "M8[ns]", [("a", "f4"), ("b", "i2", (2, 3))]]
     for dtype in dtypes:
         for order in "CF":
-            x = mapcall.create(folder / "x.npy", (3, 4), dtype, order)
+            x = mapcall.create(folder / "x.npy", (3, 4), dtype, order, overwrite=True)
             x.flush()
             for mode in ("r", "r+", "c"):
                 assert mapcall.open(folder / "x.npy", mode).tobytes() == x.tobytes()
@@ -164,8 +164,9 @@ def formats(folder: Path) -> None:
     fails(lambda: mapcall.open(folder / "x.npz", "r", "c"))
     fails(lambda: mapcall.open(folder / "x.npy", "w+"))
     fails(lambda: mapcall.create(folder / "missing" / "x.npy", 3))
-    fails(lambda: mapcall.create(folder / "x.npy", 1 << 60))
-    fails(lambda: mapcall.create(folder / "x.npy", 3, "O"))
+    fails(lambda: mapcall.create(folder / "x.npy", 3))
+    fails(lambda: mapcall.create(folder / "x.npy", 1 << 60, overwrite=True))
+    fails(lambda: mapcall.create(folder / "x.npy", 3, "O", overwrite=True))
     with zipfile.ZipFile(folder / "y.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         file = io.BytesIO()
         numpy.save(file, numpy.arange(100))

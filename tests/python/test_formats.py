@@ -318,7 +318,7 @@ class TestCreate:
             ("S3", (), "C"),
             ([("a", "f4"), ("b", ">i2")], (7,), "C"),
         ]:
-            mapcall.create(tmp_path / "ours.npy", shape, dtype, order).flush()
+            mapcall.create(tmp_path / "ours.npy", shape, dtype, order, overwrite=True).flush()
             np.save(tmp_path / "numpy.npy", np.zeros(shape, dtype, order))
             assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()
 
@@ -364,7 +364,7 @@ class TestCreate:
         path = tmp_path / "a.npy"
         np.save(path, np.arange(5))
         before = mapcall.open(path)
-        x = mapcall.create(path, 3)
+        x = mapcall.create(path, 3, overwrite=True)
         assert before.tolist() == list(range(5))
         assert np.load(path).tolist() == [0, 0, 0]
         x[0] = 1
@@ -388,7 +388,7 @@ class TestCreate:
         np.save(path, np.arange(5))
         for mode in (0o640, 0o600, 0o664):
             path.chmod(mode)
-            mapcall.create(path, 3)
+            mapcall.create(path, 3, overwrite=True)
             assert stat.S_IMODE(path.stat().st_mode) == mode
 
     def test_through_a_link(self, tmp_path: Path) -> None:
@@ -397,7 +397,7 @@ class TestCreate:
         np.save(target, np.arange(5))
         link = tmp_path / "link.npy"
         link.symlink_to(target)
-        x = mapcall.create(link, 3)
+        x = mapcall.create(link, 3, overwrite=True)
         assert link.is_symlink()
         assert np.load(target).tolist() == [0, 0, 0]
         assert x.filename == np.memmap(link, mode="r").filename
@@ -450,7 +450,7 @@ class TestCreate:
         with unchanged(tmp_path / "old.npy"):
             for name in ("old.npy", "new.npy"):
                 with pytest.raises(error):
-                    mapcall.create(tmp_path / name, **bad)
+                    mapcall.create(tmp_path / name, overwrite=True, **bad)
         assert os.listdir(tmp_path) == ["old.npy"]
 
     def test_a_full_disk(self, run_script: Script, unchanged: Unchanged) -> None:
@@ -464,7 +464,7 @@ class TestCreate:
             size = free.f_blocks * free.f_frsize + (1 << 30)
             for name in ("new.npy", "old.npy"):
                 try:
-                    mapcall.create(f"{sys.argv[1]}/{name}", size, "u1")
+                    mapcall.create(f"{sys.argv[1]}/{name}", size, "u1", overwrite=True)
                 except OSError as error:
                     print(error.errno, type(error).__name__)
         """

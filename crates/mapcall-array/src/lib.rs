@@ -20,5 +20,5 @@ pub use dtype::DType;
 pub use error::{Error, Result};
 pub use layout::Layout;
 pub use map::{Map, Mode};
-pub use open::{MapOptions, NewFile, create};
+pub use open::{CreateOptions, MapOptions, NewFile, WrittenFile, create};
 pub use typed::{Element, ViewError};

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use mapcall_array::layout::{Index, Order, index};
 use mapcall_array::map::{Advice, MapError};
-use mapcall_array::{Array, DType, Error, MapOptions, Mode, ViewError, create};
+use mapcall_array::{Array, CreateOptions, DType, Error, MapOptions, Mode, ViewError, create};
 use proptest::prelude::*;
 
 fn map(options: &MapOptions, path: &Path) -> Result<Array, Error> {
@@ -402,8 +402,9 @@ fn create_replaces_what_a_link_leads_to() {
     );
     fs::write(&file, "old").unwrap();
     symlink(&file, &link).unwrap();
+    let options = CreateOptions::new(DType::F64, [2, 3]).order(Order::F);
     // SAFETY: as in `map`.
-    let mut array = unsafe { create(&link, DType::F64, &[2, 3], Order::F) }.unwrap();
+    let mut array = unsafe { options.overwrite(true).create(&link) }.unwrap();
     array.view_mut::<f64>().unwrap()[[1, 2]] = 5.0;
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     // SAFETY: as in `map`.

@@ -257,7 +257,8 @@ impl Demo<'_> {
             let angles = (start..end).flat_map(|index| (index as f64 * 1e-3).to_ne_bytes());
             file.write(start * 8, &angles.collect::<Vec<u8>>())?;
         }
-        Ok(file.persist()?)
+        file.persist()?;
+        Ok(())
     }
 
     /// What copying the file's bytes takes, once they are in memory.

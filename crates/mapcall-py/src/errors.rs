@@ -7,7 +7,10 @@ use mapcall_array::Error;
 use mapcall_array::layout::LayoutError;
 use mapcall_array::map::MapError;
 use pyo3::create_exception;
-use pyo3::exceptions::{PyMemoryError, PyOSError, PyValueError, PyZeroDivisionError};
+use pyo3::exceptions::{
+    PyFileExistsError, PyMemoryError, PyOSError, PyRuntimeWarning, PyValueError,
+    PyZeroDivisionError,
+};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -56,6 +59,26 @@ create_exception!(
      \x20   Its size when the map was pickled, and now, in bytes."
 );
 
+create_exception!(
+    mapcall,
+    ReplacedFileWarning,
+    PyRuntimeWarning,
+    "A map was flushed whose file has lost its name to another file.\n\
+     \n\
+     >>> import mapcall, numpy, warnings\n\
+     >>> x = mapcall.create('x.npy', 3)\n\
+     >>> y = mapcall.create('x.npy', 5, overwrite=True)\n\
+     >>> x[:] = 1\n\
+     >>> with warnings.catch_warnings(record=True) as caught:\n\
+     ...     warnings.simplefilter('always')\n\
+     ...     x.flush()\n\
+     >>> caught[0].category.__name__, numpy.load('x.npy').tolist()\n\
+     ('ReplacedFileWarning', [0.0, 0.0, 0.0, 0.0, 0.0])\n\
+     \n\
+     What was written to the map is in the old file, which is gone with its last map unless it has\n\
+     another name. A file that was only removed is no reason for a warning."
+);
+
 /// The exception for an error of the core; what NumPy does not say goes into a note.
 #[expect(clippy::needless_pass_by_value, reason = "it is for `map_err`")]
 pub(crate) fn to_py(error: Error) -> PyErr {
@@ -99,6 +122,11 @@ fn map_error(py: Python<'_>, error: &Error, path: Option<&PathBuf>, source: &Map
             let directory = io::Error::from(io::ErrorKind::IsADirectory);
             return os_error(py, path.map(PathBuf::as_path), &directory);
         }
+        MapError::Exists => {
+            let words = "File exists; give overwrite=True to replace it".to_owned();
+            let path = path.map(|path| path.as_os_str().to_owned());
+            return PyFileExistsError::new_err((EEXIST, words, path));
+        }
         _ => return PyValueError::new_err(error.to_string()),
     };
     noted(py, exception, error)
@@ -137,8 +165,9 @@ fn os_error(py: Python<'_>, path: Option<&Path>, source: &io::Error) -> PyErr {
     }
 }
 
-/// The same number on every system that has directories.
+/// The same numbers on every system that has directories.
 const EISDIR: i32 = 21;
+const EEXIST: i32 = 17;
 
 fn noted(py: Python<'_>, exception: PyErr, error: &Error) -> PyErr {
     with_fields(py, exception, |value| {

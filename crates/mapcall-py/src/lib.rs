@@ -39,7 +39,7 @@ mod _mapcall {
     #[pymodule_export]
     use super::ctypes::Ctypes;
     #[pymodule_export]
-    use super::errors::{ChangedFileError, FormatError};
+    use super::errors::{ChangedFileError, FormatError, ReplacedFileWarning};
     #[pymodule_export]
     use super::map::Map;
     #[pymodule_export]

@@ -2,8 +2,9 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::c_int;
+use std::ffi::{CString, c_int};
 use std::ops::Range;
+use std::path::Path;
 
 use mapcall_array::map::{Advice, MapError};
 use mapcall_array::{Buffer, Error, Layout};
@@ -13,7 +14,7 @@ use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
-use crate::errors::to_py;
+use crate::errors::{ReplacedFileWarning, to_py};
 use crate::memory::layout_in;
 
 /// A range of a file in memory; it lives as long as an array on it does.
@@ -158,6 +159,8 @@ impl Map {
     /// >>> x[:] = 1
     /// >>> x._mmap.flush(0, 5)
     /// >>> x._mmap.flush(array=x[5:], wait=False)
+    ///
+    /// It warns when the file's name leads to another file.
     #[pyo3(signature = (offset = 0, size = None, *, array = None, wait = true))]
     fn flush(
         &self,
@@ -179,7 +182,19 @@ impl Map {
                 map.flush_async(range)
             }
         })
-        .map_err(to_py)
+        .map_err(to_py)?;
+        if !map.mode().writes_file() || !py.detach(|| map.is_replaced()) {
+            return Ok(());
+        }
+        let path = map.path().unwrap_or(Path::new("")).display();
+        let words = format!(
+            "flush: {path} is another file by now: what was written is in the file that was mapped, which \
+             has lost this name; open the new one to write to it"
+        );
+        let words = CString::new(words)?;
+        // The caller of `memmap.flush`, which gives the array.
+        let level = if array.is_some() { 2 } else { 1 };
+        PyErr::warn(py, &py.get_type::<ReplacedFileWarning>(), &words, level)
     }
 
     /// Advises the system about pages, as ``mmap.madvise``: all, or ``length`` from ``start`` on.

@@ -2,10 +2,13 @@
 
 #![allow(unsafe_code)]
 
+use std::path::Path;
+
 use mapcall_array::layout::Order;
-use mapcall_array::{Array, DType, MapOptions};
+use mapcall_array::{Array, CreateOptions, DType, MapOptions, Mode, WrittenFile};
 use numpy::PyArrayDescrMethods;
 use pyo3::exceptions::PyValueError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
@@ -18,10 +21,11 @@ use crate::source::{Named, Source};
 /// ``numpy.memmap``'s constructor: a raw file, by name or already open, as an array of `class`.
 ///
 /// >>> import mapcall
-/// >>> mapcall._mapcall.memmap(mapcall.memmap, 'x.dat', 'i2', 'w+', 0, 3, 'C')
+/// >>> mapcall._mapcall.memmap(mapcall.memmap, 'x.dat', 'i2', 'w+', 0, 3, 'C', False)
 /// memmap([0, 0, 0], dtype=int16)
 #[pyfunction]
-#[pyo3(signature = (class, filename, dtype, mode, offset, shape, order))]
+#[pyo3(signature = (class, filename, dtype, mode, offset, shape, order, allocate))]
+#[expect(clippy::too_many_arguments, reason = "they are NumPy's")]
 pub(crate) fn memmap<'py>(
     class: &Bound<'py, PyType>,
     filename: &Bound<'py, PyAny>,
@@ -30,6 +34,7 @@ pub(crate) fn memmap<'py>(
     offset: &Bound<'py, PyAny>,
     shape: &Bound<'py, PyAny>,
     order: &Bound<'py, PyAny>,
+    allocate: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = class.py();
     let mode = convert::mode(mode)?;
@@ -44,7 +49,8 @@ pub(crate) fn memmap<'py>(
         .mode(mode)
         .offset(offset)
         .dtype(item)
-        .order(order);
+        .order(order)
+        .allocate(allocate);
     if let Some(shape) = shape {
         options = options.shape(shape);
     }
@@ -88,16 +94,17 @@ pub(crate) fn open<'py>(
 /// A new ``.npy`` file of zeros as an array of `class`.
 ///
 /// >>> import mapcall
-/// >>> mapcall._mapcall.create(mapcall.memmap, 'x.npy', 2, 'f8', 'C')
+/// >>> mapcall._mapcall.create(mapcall.memmap, 'x.npy', 2, 'f8', 'C', False)
 /// memmap([0., 0.])
 #[pyfunction]
-#[pyo3(signature = (class, path, shape, dtype, order))]
+#[pyo3(signature = (class, path, shape, dtype, order, overwrite))]
 pub(crate) fn create<'py>(
     class: &Bound<'py, PyType>,
     path: &Bound<'py, PyAny>,
     shape: &Bound<'py, PyAny>,
     dtype: &Bound<'py, PyAny>,
     order: &Bound<'py, PyAny>,
+    overwrite: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = class.py();
     let shape = convert::shape(shape)?
@@ -107,11 +114,32 @@ pub(crate) fn create<'py>(
     let dtype = convert::from_numpy(&dtype)?;
     let order = convert::order(order)?;
     let file = Named::new(path)?;
-    // SAFETY: as in `open`.
+    let options = CreateOptions::new(dtype, shape)
+        .order(order)
+        .overwrite(overwrite);
+    // SAFETY: no reference to the bytes is made here: NumPy reads and writes them as C does.
     let array = py
-        .detach(|| unsafe { mapcall_array::create(&file.path, dtype, &shape, order) })
+        .detach(|| unsafe { options.create(&file.path) })
         .map_err(to_py)?;
     numpy_array(class, &array, file.filename()?)
+}
+
+/// A file that a batch has written, as a memmap: that very file, not what has its name by now.
+pub(crate) fn written<'py>(
+    py: Python<'py>,
+    file: &WrittenFile,
+    path: &Path,
+) -> PyResult<Bound<'py, PyAny>> {
+    let class = py
+        .import(intern!(py, "mapcall"))?
+        .getattr(intern!(py, "memmap"))?
+        .cast_into::<PyType>()?;
+    let name = Named::new(&path.into_pyobject(py)?)?;
+    // SAFETY: no reference to the bytes is made here: NumPy reads and writes them as C does.
+    let array = py
+        .detach(|| unsafe { file.map(Mode::ReadWrite) })
+        .map_err(to_py)?;
+    numpy_array(&class, &array, name.filename()?)
 }
 
 /// A whole array of the core as one of NumPy's, with the core's dtype.

@@ -80,6 +80,9 @@ pub enum MapError {
         /// What it is: `directory`, `pipe`, `socket`, `device`.
         kind: &'static str,
     },
+    /// A new file is not to replace one.
+    #[error("the file exists; choose another name, or set `overwrite` to replace it")]
+    Exists,
     /// A new `.npy` is made by [`create`](crate::create), which knows what to write.
     #[error("mode w+ would overwrite the file; make a new one with create()")]
     OpenForCreation,

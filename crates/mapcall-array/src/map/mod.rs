@@ -42,7 +42,7 @@ pub use mapping::{Mapping, is_mapped_from};
 pub use mode::Mode;
 pub use paging::{Advice, page_size};
 pub use source::open_regular;
-pub(crate) use source::{Source, create_file, io_error, map_error, open_file};
+pub(crate) use source::{Source, create_file, io_error, map_error, open_file, write_zeros};
 
 /// A range of a file in memory.
 ///
@@ -207,6 +207,35 @@ impl Map {
         (sys::identity(&metadata) == self.identity).then_some(metadata.len())
     }
 
+    /// Whether the file's name leads to another file by now: what is written to the map reaches a file
+    /// that has no name any more, or another one.
+    ///
+    /// ```
+    /// # use mapcall_array::MapOptions;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("x.u8");
+    /// std::fs::write(&path, [7; 6000])?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let array = unsafe { MapOptions::new().map(&path)? };
+    /// let map = array.buffer().map().unwrap();
+    /// assert!(!map.is_replaced());
+    /// # let other = dir.path().join("other");
+    /// std::fs::write(&other, [8; 6000])?;
+    /// std::fs::rename(&other, &path)?;
+    /// assert!(map.is_replaced());
+    /// std::fs::remove_file(&path)?;
+    /// assert!(!map.is_replaced(), "removed on purpose, perhaps");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Not where the name leads nowhere, nor for a file without one.
+    #[must_use]
+    pub fn is_replaced(&self) -> bool {
+        let metadata = |path: &PathBuf| fs::metadata(path).ok();
+        let named = self.path.as_ref().and_then(metadata);
+        named.is_some_and(|named| sys::identity(&named) != self.identity)
+    }
+
     /// Whether a range of bytes may hold what the file does not: changes to a copy-on-write map.
     ///
     /// ```
@@ -248,7 +277,8 @@ impl Map {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// A no-op where nothing written can reach the file (modes `r` and `c`).
+    /// A no-op where nothing written can reach the file (modes `r` and `c`). The bytes go to the file that
+    /// was mapped, whichever has its name by now: see [`is_replaced`](Self::is_replaced).
     ///
     /// # Errors
     ///

@@ -44,6 +44,25 @@ impl<'a> Source<'a> {
         Ok(())
     }
 
+    /// Takes the disk space for a range of the file.
+    pub(crate) fn reserve(&self, start: u64, end: u64) -> Result<()> {
+        let reserved = match sys::reserve(self.file, start, end) {
+            Ok(false) => Err(sys::unsupported()),
+            reserved => reserved.map(drop),
+        };
+        reserved.map_err(|source| self.io_error("allocate", source))
+    }
+
+    /// Makes the first bytes zeros. The file is not shorter meanwhile, so that other maps of those bytes
+    /// stay valid. Their disk space is kept, or given back where the file system can.
+    pub(crate) fn clear(&self, len: u64, keeps_space: bool) -> Result<()> {
+        let cleared = match sys::clear(self.file, len, keeps_space) {
+            Ok(false) => write_zeros(self.file, 0, len),
+            cleared => cleared.map(drop),
+        };
+        cleared.map_err(|source| self.io_error("clear", source))
+    }
+
     pub(crate) fn io_error(&self, action: &'static str, source: io::Error) -> Error {
         io_error(action, self.path, source)
     }
@@ -104,6 +123,18 @@ pub(crate) fn create_file(path: &Path) -> Result<(File, bool)> {
         }
         Err(source) => Err(io_error("create", Some(path), source)),
     }
+}
+
+/// Writes zeros to a range of a file.
+pub(crate) fn write_zeros(file: &File, start: u64, end: u64) -> io::Result<()> {
+    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    let mut place = start;
+    while place < end {
+        let count = usize::try_from(end - place).map_or(ZEROS.len(), |rest| rest.min(ZEROS.len()));
+        sys::write_at(file, ZEROS.get(..count).unwrap_or_default(), place)?;
+        place += count as u64;
+    }
+    Ok(())
 }
 
 pub(crate) fn io_error(action: &'static str, path: Option<&Path>, source: io::Error) -> Error {

@@ -1,14 +1,16 @@
 //! Opening files as arrays: the builder, and what it opens.
 
+mod new_file;
 mod npy;
 mod raw;
+mod target;
 mod unnamed;
 
 use crate::dtype::DType;
 use crate::layout::Order;
 use crate::map::Mode;
 
-pub use npy::{NewFile, create};
+pub use new_file::{CreateOptions, NewFile, WrittenFile, create};
 
 /// How to open a file as an array: `numpy.memmap`'s arguments, as chained setters.
 ///
@@ -40,6 +42,7 @@ pub struct MapOptions {
     dtype: DType,
     shape: Option<Vec<usize>>,
     order: Order,
+    allocate: bool,
 }
 
 impl Default for MapOptions {
@@ -70,6 +73,7 @@ impl MapOptions {
             dtype: DType::U8,
             shape: None,
             order: Order::C,
+            allocate: false,
         }
     }
 
@@ -159,6 +163,29 @@ impl MapOptions {
     #[must_use]
     pub fn order(mut self, order: Order) -> Self {
         self.order = order;
+        self
+    }
+
+    /// Whether [`map`](Self::map) takes the disk space for the array at once, in modes `r+` and `w+`, so
+    /// that a full disk is an error then. Without it the file has holes, as in NumPy, and writing to one
+    /// when the disk is full kills the process.
+    ///
+    /// ```
+    /// # use mapcall_array::{MapOptions, Mode};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("x.u8");
+    /// let options = MapOptions::new().mode(Mode::Write).shape([1 << 50]);
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let error = unsafe { options.allocate(true).map(&path) }.unwrap_err();
+    /// assert!(matches!(error, mapcall_array::Error::Io { action: "allocate" | "resize", .. }));
+    /// assert!(!path.exists());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// It is refused where the file system can't.
+    #[must_use]
+    pub fn allocate(mut self, allocate: bool) -> Self {
+        self.allocate = allocate;
         self
     }
 

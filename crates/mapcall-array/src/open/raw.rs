@@ -26,8 +26,9 @@ impl MapOptions {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// Modes `r+` and `w+` grow the file, sparsely, to hold the array; `w+` empties it first.
-    /// As in NumPy, a file that these modes would leave empty gets one byte.
+    /// Modes `r+` and `w+` grow the file to hold the array: sparsely, unless it is
+    /// [allocated](Self::allocate). Before, `w+` makes all of its bytes zeros and cuts off those behind
+    /// the array. As in NumPy, a file that these modes would leave empty gets one byte.
     ///
     /// # Safety
     ///
@@ -55,7 +56,13 @@ impl MapOptions {
             return rehearsal.inspect_err(|_| drop(fs::remove_file(path)));
         }
         drop(rehearsal?);
-        Source::new(&file, Some(path))?.set_len(0)?;
+        let mut source = Source::new(&file, Some(path))?;
+        // The file is long enough by now. It is never shorter than it was or will be, as the system kills
+        // a process that uses a map of what has been cut off.
+        let (_, end) = self.extent(source.len, Some(path))?;
+        let len = end.max(1);
+        source.clear(len, self.allocate)?;
+        source.set_len(len)?;
         // SAFETY: the caller's promise.
         unsafe { self.map_file(&file, Some(path)) }
     }
@@ -86,9 +93,11 @@ impl MapOptions {
         let mut source = Source::new(file, path)?;
         let old_len = source.len;
         let (layout, end) = self.extent(old_len, path)?;
-        self.fit(&mut source, end)?;
         // SAFETY: the caller's promise.
-        let map = unsafe { Map::new(&source, self.mode, self.offset, layout.nbytes()) };
+        let map = |source: &Source<'_>| unsafe {
+            Map::new(source, self.mode, self.offset, layout.nbytes())
+        };
+        let map = self.fit(&mut source, end).and_then(|()| map(&source));
         if map.is_err() && source.len > old_len {
             // Of two errors the first is the one to report.
             drop(source.set_len(old_len));
@@ -145,6 +154,9 @@ impl MapOptions {
         let (mode, file_len) = (self.mode, source.len);
         if mode.writes_file() {
             let needed = end.max(1);
+            if self.allocate {
+                source.reserve(self.offset, end)?;
+            }
             return if file_len < needed {
                 source.set_len(needed)
             } else {

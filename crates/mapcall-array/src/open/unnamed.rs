@@ -1,69 +1,127 @@
 //! Files that have no name until they are whole.
 
-use std::fs::{File, OpenOptions};
+use std::collections::hash_map::RandomState;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::hash::{BuildHasher, Hasher};
 use std::io;
-use std::path::Path;
+use std::sync::Arc;
 
-use tempfile::{Builder, NamedTempFile};
-
-use crate::sys;
+use crate::sys::Folder;
 
 /// A new file in the folder of its later name, with the permissions of any new file.
 ///
-/// Dropped, it is gone.
+/// Dropped, it is gone. Without any name it is gone with the process, too, even one that is killed.
 #[derive(Debug)]
-pub(super) enum Unnamed {
-    /// Without any name: it is gone with the process, too, even one that is killed.
-    Nameless(File),
-    /// Under a hidden name, where the system or the file system knows only files with names.
-    Hidden(NamedTempFile),
+pub(super) struct Unnamed {
+    file: File,
+    /// Where the system or the file system knows only files with names.
+    hidden: Option<HiddenName>,
 }
 
 impl Unnamed {
-    pub(super) fn create(target: &Path) -> io::Result<Self> {
-        // Whatever else is wrong with the folder, the other way says so.
-        sys::create_nameless(folder(target))
-            .map(Self::Nameless)
-            .or_else(|_| Self::create_hidden(target))
+    pub(super) fn create(folder: &Arc<Folder>) -> io::Result<Self> {
+        match folder.create_nameless() {
+            Ok(file) => Ok(Self { file, hidden: None }),
+            // Whatever else is wrong with the folder, the other way says so.
+            Err(_) => Self::create_hidden(folder),
+        }
     }
 
-    fn create_hidden(target: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true);
-        // Those of a temporary file would be for its owner alone.
-        let hidden = hidden().make_in(folder(target), |path| options.open(path))?;
-        Ok(Self::Hidden(hidden))
+    fn create_hidden(folder: &Arc<Folder>) -> io::Result<Self> {
+        let (file, hidden) = HiddenName::make(folder, |name| folder.create(name))?;
+        let hidden = Some(hidden);
+        Ok(Self { file, hidden })
     }
 
     pub(super) fn file(&self) -> &File {
-        match self {
-            Self::Nameless(file) => file,
-            Self::Hidden(file) => file.as_file(),
-        }
+        &self.file
     }
 
-    /// Gives it the name that it was made for, which another file may have until then.
-    pub(super) fn persist(self, target: &Path) -> io::Result<()> {
-        match self {
-            // No link takes the name of another file, but a file that has a name can.
-            Self::Nameless(file) => hidden()
-                .make_in(folder(target), |path| sys::name(&file, path))?
-                .persist(target)
-                .map(drop)?,
-            Self::Hidden(file) => file.persist(target).map(drop)?,
+    /// Gives it a name in the folder that it was made in. A file that has the name loses it, or is the
+    /// reason for an error.
+    pub(super) fn persist(
+        &mut self,
+        folder: &Arc<Folder>,
+        name: &OsStr,
+        overwrites: bool,
+    ) -> io::Result<()> {
+        // Nothing stays behind if the process is killed between two steps: there is only one.
+        let named = match &self.hidden {
+            None => folder.link(&self.file, name),
+            Some(hidden) => folder.rename_to_free(&hidden.name, name),
+        };
+        match named {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && overwrites => {}
+            named => {
+                named?;
+                if let Some(hidden) = self.hidden.take() {
+                    hidden.forget();
+                }
+                return Ok(());
+            }
         }
+        // After a power failure, the name must not lead to less than what the other file had.
+        self.file.sync_data()?;
+        let hidden = match self.hidden.take() {
+            Some(hidden) => hidden,
+            // No link takes the name of another file, but a file that has a name can.
+            None => HiddenName::make(folder, |name| folder.link(&self.file, name))?.1,
+        };
+        folder.rename(&hidden.name, name)?;
+        hidden.forget();
         Ok(())
     }
+
+    pub(super) fn into_file(self) -> File {
+        self.file
+    }
 }
 
-fn folder(target: &Path) -> &Path {
-    target.parent().unwrap_or(Path::new("."))
+/// A name that a file has until it gets its own; dropped, it is removed.
+#[derive(Debug)]
+struct HiddenName {
+    folder: Arc<Folder>,
+    name: OsString,
+    is_kept: bool,
 }
 
-fn hidden() -> Builder<'static, 'static> {
-    let mut builder = Builder::new();
-    builder.prefix(".mapcall-").suffix(".partial");
-    builder
+impl HiddenName {
+    /// Makes something by a name that no file has.
+    fn make<T>(
+        folder: &Arc<Folder>,
+        make: impl Fn(&OsStr) -> io::Result<T>,
+    ) -> io::Result<(T, Self)> {
+        loop {
+            let random = RandomState::new().build_hasher().finish();
+            let name = OsString::from(format!(".mapcall-{random:016x}.partial"));
+            match make(&name) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => {
+                    let hidden = Self {
+                        folder: Arc::clone(folder),
+                        name,
+                        is_kept: false,
+                    };
+                    return Ok((made?, hidden));
+                }
+            }
+        }
+    }
+
+    /// The file has its own name.
+    fn forget(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for HiddenName {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            // What can't be removed stays: no error is left to report it with.
+            drop(self.folder.remove(&self.name));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -72,59 +130,74 @@ mod tests {
 
     use std::fs;
     use std::io::Write;
+    use std::path::Path;
 
     use super::*;
 
-    type Create = fn(&Path) -> io::Result<Unnamed>;
+    type Create = fn(&Arc<Folder>) -> io::Result<Unnamed>;
+
+    const CREATE: [Create; 2] = [Unnamed::create, Unnamed::create_hidden];
 
     fn names(folder: &Path) -> usize {
         fs::read_dir(folder).unwrap().count()
     }
 
-    #[test]
-    fn both_ways_name_it_when_it_is_whole() {
-        for create in [Unnamed::create as Create, Unnamed::create_hidden] {
-            let folder = tempfile::tempdir().unwrap();
-            let target = folder.path().join("a");
-            for text in ["first", "second"] {
-                let before = names(folder.path());
-                drop(create(&target).unwrap());
-                assert_eq!(names(folder.path()), before, "dropped, it is gone");
+    fn open(folder: &Path) -> Arc<Folder> {
+        Arc::new(Folder::open(folder).unwrap())
+    }
 
-                let file = create(&target).unwrap();
-                let hidden = matches!(file, Unnamed::Hidden(_));
-                assert_eq!(names(folder.path()), before + usize::from(hidden));
+    #[test]
+    fn both_kinds_have_a_name_when_they_are_whole() {
+        for create in CREATE {
+            let directory = tempfile::tempdir().unwrap();
+            let (path, folder) = (directory.path(), open(directory.path()));
+            let target = path.join("a");
+            for text in ["first", "second"] {
+                let before = names(path);
+                drop(create(&folder).unwrap());
+                assert_eq!(names(path), before, "dropped, it is gone");
+
+                let mut file = create(&folder).unwrap();
+                let is_hidden = file.hidden.is_some();
+                assert_eq!(names(path), before + usize::from(is_hidden));
                 file.file().write_all(text.as_bytes()).unwrap();
-                file.persist(&target).unwrap();
+                file.persist(&folder, OsStr::new("a"), true).unwrap();
                 assert_eq!(fs::read_to_string(&target).unwrap(), text);
-                assert_eq!(names(folder.path()), 1);
+                assert_eq!(names(path), 1);
             }
             // A new file's permissions are the same, however it comes to be.
-            let plain = folder.path().join("plain");
-            let permissions = File::create(&plain)
-                .unwrap()
-                .metadata()
-                .unwrap()
-                .permissions();
+            let plain = File::create(path.join("plain")).unwrap();
+            let permissions = plain.metadata().unwrap().permissions();
             assert_eq!(fs::metadata(&target).unwrap().permissions(), permissions);
         }
     }
 
     #[test]
-    fn a_folder_that_is_not_there() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = Unnamed::create(&folder.path().join("none/a")).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    fn a_name_that_is_taken() {
+        for create in CREATE {
+            let directory = tempfile::tempdir().unwrap();
+            let folder = open(directory.path());
+            let target = directory.path().join("a");
+            fs::write(&target, "before").unwrap();
+            let mut file = create(&folder).unwrap();
+            let error = file.persist(&folder, OsStr::new("a"), false).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+            drop(file);
+            assert_eq!(fs::read_to_string(&target).unwrap(), "before");
+            assert_eq!(names(directory.path()), 1);
+        }
     }
 
     #[test]
     fn a_name_that_a_folder_has() {
-        for create in [Unnamed::create as Create, Unnamed::create_hidden] {
-            let folder = tempfile::tempdir().unwrap();
-            let target = folder.path().join("a");
-            fs::create_dir(&target).unwrap();
-            create(&target).unwrap().persist(&target).unwrap_err();
-            assert_eq!(names(folder.path()), 1, "nothing but the folder");
+        for create in CREATE {
+            let directory = tempfile::tempdir().unwrap();
+            let folder = open(directory.path());
+            fs::create_dir(directory.path().join("a")).unwrap();
+            let mut file = create(&folder).unwrap();
+            file.persist(&folder, OsStr::new("a"), true).unwrap_err();
+            drop(file);
+            assert_eq!(names(directory.path()), 1, "nothing but the folder");
         }
     }
 }

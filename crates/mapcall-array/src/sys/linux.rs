@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use memmap2::{MmapRaw, UncheckedAdvice};
 use rustix::fs::{Access, AtFlags, CWD, FallocateFlags, OFlags};
@@ -143,33 +143,76 @@ fn mappings_in(maps: &str, addresses: &Range<usize>) -> Vec<Mapping> {
     maps.lines().filter_map(parse).collect()
 }
 
-/// Makes a file that has no name, and that [`name`] can give one in its folder.
-pub(crate) fn create_nameless(folder: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true);
-    let flags = OFlags::TMPFILE.bits().cast_signed();
-    let file = options.custom_flags(flags).open(folder)?;
-    // Without this, it could have no name ever.
-    fs::symlink_metadata(descriptor(&file))?;
-    Ok(file)
+/// Takes the disk space for a range of a file, whose length and bytes stay as they are; whether the file
+/// system can.
+///
+/// It is asked first how much space is left: what can't fit would take all of it before it failed, and
+/// other processes would find no space meanwhile.
+pub(crate) fn reserve(file: &File, start: u64, end: u64) -> io::Result<bool> {
+    check_space(file, start, end)?;
+    fallocate(file, FallocateFlags::empty(), start, end).inspect_err(|_| {
+        // What was taken behind the file's end goes back; of two errors the first is the one to report.
+        if let Ok(metadata) = file.metadata() {
+            drop(file.set_len(metadata.len()));
+        }
+    })
 }
 
-/// Gives a file that has no name one that no file has.
-pub(crate) fn name(file: &File, path: &Path) -> io::Result<()> {
-    let flags = AtFlags::SYMLINK_FOLLOW;
-    Ok(rustix::fs::linkat(CWD, descriptor(file), CWD, path, flags)?)
-}
-
-fn descriptor(file: &File) -> PathBuf {
-    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
-}
-
-/// Gives a new file its size and, where the file system can, the disk space for it.
-pub(crate) fn allocate(file: &File, len: u64) -> io::Result<()> {
-    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(len),
-        result => Ok(result?),
+fn check_space(file: &File, start: u64, end: u64) -> io::Result<()> {
+    /// The unit of `st_blocks`, whatever that of the file system is.
+    const BLOCK: u64 = 512;
+    let (stat, space) = (rustix::fs::fstat(file)?, rustix::fs::fstatvfs(file)?);
+    // File systems without a size of their own say 0.
+    if space.f_blocks == 0 {
+        return Ok(());
     }
+    // SAFETY: it takes nothing and always succeeds.
+    let is_root = unsafe { libc::geteuid() } == 0;
+    let blocks = if is_root {
+        space.f_bfree
+    } else {
+        space.f_bavail
+    };
+    let has = u64::try_from(stat.st_blocks)
+        .unwrap_or(0)
+        .saturating_mul(BLOCK);
+    let needed = end.saturating_sub(start).saturating_sub(has);
+    if needed > blocks.saturating_mul(space.f_frsize) {
+        return Err(Errno::NOSPC.into());
+    }
+    Ok(())
+}
+
+/// `fallocate` without a change of the length, and whether the file system has it.
+fn fallocate(file: &File, how: FallocateFlags, start: u64, end: u64) -> io::Result<bool> {
+    const LEAST: u64 = 1 << 20;
+    let how = how | FallocateFlags::KEEP_SIZE;
+    let (mut start, mut piece) = (start, u64::MAX);
+    while start < end {
+        let len = piece.min(end - start);
+        match rustix::fs::fallocate(file, how, start, len) {
+            Ok(()) => start += len,
+            // tmpfs gives back all of a piece when a signal comes.
+            Err(Errno::INTR) => piece = (len / 2).max(LEAST),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(true)
+}
+
+/// The error of a file system that can't do what it was asked for.
+pub(crate) fn unsupported() -> io::Error {
+    Errno::OPNOTSUPP.into()
+}
+
+/// Makes the first bytes of a file zeros without making it shorter, so that other maps of them stay
+/// valid; whether the file system can. Their disk space is kept, or given back.
+pub(crate) fn clear(file: &File, len: u64, keeps_space: bool) -> io::Result<bool> {
+    Ok(
+        !keeps_space && fallocate(file, FallocateFlags::PUNCH_HOLE, 0, len)?
+            || fallocate(file, FallocateFlags::ZERO_RANGE, 0, len)?,
+    )
 }
 
 /// Writes all bytes at a place of a file.
@@ -204,15 +247,6 @@ pub(crate) fn wait_for(file: &File, offset: u64, len: u64) -> io::Result<()> {
         | libc::SYNC_FILE_RANGE_WRITE
         | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     sync_range(file, offset, len, all)
-}
-
-/// Waits until a folder's names are on the disk.
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
-    match File::open(folder)?.sync_all() {
-        // A file system that can't has no more to promise.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-        result => result,
-    }
 }
 
 /// Tells that a range of a file won't be needed soon.

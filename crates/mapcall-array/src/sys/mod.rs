@@ -4,8 +4,13 @@
 #[cfg_attr(not(target_os = "linux"), path = "unsupported.rs")]
 mod os;
 
+#[cfg_attr(target_os = "linux", path = "linux_folder.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "unsupported_folder.rs")]
+mod folder;
+
+pub(crate) use folder::{Folder, Place, copy_attributes, drop_set_id, find, is_same_file, names};
 pub(crate) use os::{
-    Identity, TELLS_FILES_APART, advise, allocate, available_memory, create_nameless, forget,
-    has_private_pages, identity, kind, mappings, name, open, page_size, prefetch, residency,
-    sync_folder, tells_residency, wait_for, write_at, write_back,
+    Identity, TELLS_FILES_APART, advise, available_memory, clear, forget, has_private_pages,
+    identity, kind, mappings, open, page_size, prefetch, reserve, residency, tells_residency,
+    unsupported, wait_for, write_at, write_back,
 };

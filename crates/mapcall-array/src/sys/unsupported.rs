@@ -37,17 +37,17 @@ pub(crate) fn mappings(_: Range<usize>) -> io::Result<Vec<Mapping>> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Every file has a name.
-pub(crate) fn create_nameless(_: &Path) -> io::Result<File> {
-    Err(io::ErrorKind::Unsupported.into())
+/// Nothing is known of disk space.
+pub(crate) fn reserve(_: &File, _: u64, _: u64) -> io::Result<bool> {
+    Ok(false)
 }
 
-pub(crate) fn name(_: &File, _: &Path) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
+pub(crate) fn unsupported() -> io::Error {
+    io::ErrorKind::Unsupported.into()
 }
 
-pub(crate) fn allocate(file: &File, len: u64) -> io::Result<()> {
-    file.set_len(len)
+pub(crate) fn clear(_: &File, _: u64, _: bool) -> io::Result<bool> {
+    Ok(false)
 }
 
 /// Writes all bytes at a place of a file.
@@ -66,11 +66,6 @@ pub(crate) fn write_back(_: &File, _: u64, _: u64) -> io::Result<()> {
 
 /// What has been asked of no system can't be waited for.
 pub(crate) fn wait_for(_: &File, _: u64, _: u64) -> io::Result<()> {
-    Ok(())
-}
-
-/// Names go to the disk with their files.
-pub(crate) fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use mapcall::array::{Array, Mode};
+use mapcall::array::{Array, Map, Mode};
 use mapcall::batch::{Shape, Stream};
 use mapcall::contract::Contract;
 use mapcall::{Arg, CallError, Function, Success};
@@ -61,8 +61,9 @@ pub(crate) struct Arguments {
     /// Write an output to a new .npy file; its name may be left out if there is only one, and that
     /// of what the function returns is `return`
     ///
-    /// The disk space is allocated first, and the file gets its name when it is whole: until then, a
-    /// file of that name stays as it is.
+    /// The disk space is taken first, and the file gets its name when it is whole: until then, a file of
+    /// that name stays as it is. It is replaced then, by a file that is on the disk; where it can't be
+    /// replaced (it has several hard links, or another owner), its bytes are.
     #[arg(short, long, value_name = "[NAME=]FILE.npy")]
     output: Vec<OsString>,
     /// On how many threads a batch runs, 0 for every core; C functions are not always made for
@@ -190,6 +191,15 @@ pub(crate) enum OutputError {
         is_only: bool,
     },
     #[error(
+        "{function}: {name}: expected {path:?} to stay the file that was opened, got another file of that \
+         name, without the results; call it again"
+    )]
+    Replaced {
+        function: String,
+        name: String,
+        path: PathBuf,
+    },
+    #[error(
         "{function}: {name}: expected memory of its own to write, got bytes of {path:?} that {other} \
          has, too; give a copy of one"
     )]
@@ -230,6 +240,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         };
         if arguments.sync {
             value.flush()?;
+        }
+        if value.buffer().map().is_some_and(Map::is_replaced) {
+            return Err(Failure::OutputFile(OutputError::Replaced {
+                function: function.name().to_owned(),
+                name: contract.name(position).to_owned(),
+                path: file.path().to_owned(),
+            }));
         }
         report.outputs.push(Made {
             name: contract.name(position).to_owned(),

@@ -22,6 +22,7 @@ use super::function::{Function, Gil};
 use super::result::{self, Outputs};
 use super::snapshot::{Snapshot, Snapshots};
 use super::{activation, callback, errors, foreign, ndarray};
+use crate::open;
 
 /// The keywords that no parameter has, in the order of `inspect.signature`, with their defaults.
 pub(super) const KEYWORDS: [&str; 6] = ["out", "where", "threads", "stream", "sync", "progress"];
@@ -358,23 +359,23 @@ pub(super) fn run<'py>(
         py.detach(|| unsafe { this.inner.run_batch(&work) })
     };
     progress.close(py, outcome.is_ok().then(|| loops.shape().iter().product()))?;
-    let outcome = match outcome {
-        Ok(()) if !files.is_empty() => py.detach(|| batch::finish(contract, files, is_synced)),
-        outcome => outcome,
+    let written = match outcome {
+        Ok(()) if files.is_empty() => Vec::new(),
+        Ok(()) => py
+            .detach(|| batch::finish(contract, files, is_synced))
+            .map_err(|error| errors::call(py, &error))?,
+        Err(error) => return Err(host.error(py, &error)),
     };
-    if let Err(error) = outcome {
-        return Err(host.error(py, &error));
-    }
     let mut made = made.into_iter();
     let mut all = Vec::with_capacity(returned.len());
     for (role, place) in returned {
         all.push(match place {
             Out::Array(object) => object,
             Out::File(path) => {
-                let open = py
-                    .import(intern!(py, "mapcall"))?
-                    .getattr(intern!(py, "open"))?;
-                open.call1((path, "r+"))?
+                let Some((_, file)) = written.iter().find(|(written, _)| *written == role) else {
+                    continue;
+                };
+                open::written(py, file, &path)?
             }
             Out::Made => match made.next() {
                 Some((_, array)) => result::made(role, array)?,

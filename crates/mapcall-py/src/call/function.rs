@@ -72,7 +72,8 @@ use super::{errors, vectorcall};
 /// out : array, path, or tuple of them
 ///     Where the outputs go, in the order in which they are returned, with None for one that is made.
 ///     A path is that of a new ``.npy`` file, which is written as the batch goes on, and returned as
-///     a map.
+///     a map. It gets its name when all calls have been made, and replaces a file that has it once
+///     it is on the disk. Where a file can't be replaced, the results are copied into it.
 /// where : array of bool
 ///     Broadcasts as any other argument; where it is False nothing is called, and outputs stay as they
 ///     are, or 0 where they are made.
@@ -82,7 +83,8 @@ use super::{errors, vectorcall};
 ///     Whether maps leave memory where all calls have passed. By default they do when the files are
 ///     larger than what is free.
 /// sync : bool
-///     Whether new files are on the disk in the end.
+///     Whether new files are on the disk in the end. Without it, a power failure may leave a new name
+///     without its content, but never a name that another file had.
 /// progress : bool or callable
 ///     True shows a bar, if the batch takes longer than a second; a callable is told the calls that
 ///     have been made and all calls, some times a second.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mapcall_array::layout::{Dims, Order};
-use mapcall_array::{Array, DType, NewFile};
+use mapcall_array::{Array, DType, NewFile, WrittenFile};
 
 use crate::contract::{ArrayRule, Contract, Loops, Output, Problem, Role, Rule};
 use crate::function::CallError;
@@ -27,7 +27,8 @@ impl Output {
         core.iter().product::<usize>() * itemsize
     }
 
-    /// Adds a new `.npy` file for an output, which gets its name by [`finish`].
+    /// Adds a new `.npy` file for an output, which gets its name by [`finish`]. A file that has the name is
+    /// replaced then, or written in place where it can't be.
     ///
     /// # Errors
     ///
@@ -83,7 +84,7 @@ impl Output {
     }
 }
 
-/// The files of a batch that is over get their names.
+/// Gives the files of a batch that is over their names; the files as they were written.
 ///
 /// # Errors
 ///
@@ -92,21 +93,23 @@ pub fn finish(
     contract: &Contract,
     files: Vec<(Role, NewFile)>,
     is_synced: bool,
-) -> Result<(), CallError> {
+) -> Result<Vec<(Role, WrittenFile)>, CallError> {
+    // All of them first, so that one that fails leaves the others' old files, too.
     for (_, file) in &files {
-        if is_synced {
+        if is_synced || file.syncs() {
             file.sync().map_err(|source| failed(contract, source))?;
         }
     }
-    for (_, file) in files {
+    let named = files.into_iter().map(|(role, file)| {
         let named = if is_synced {
             file.persist_durably()
         } else {
             file.persist()
         };
-        named.map_err(|source| failed(contract, source))?;
-    }
-    Ok(())
+        let named = named.map_err(|source| failed(contract, source))?;
+        Ok((role, named))
+    });
+    named.collect()
 }
 
 pub(super) fn failed(contract: &Contract, source: mapcall_array::Error) -> CallError {

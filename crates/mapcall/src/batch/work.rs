@@ -46,11 +46,14 @@ impl fmt::Debug for Work<'_> {
 }
 
 impl Function {
-    /// Waits until what was written is on the disk, in pieces, so that the host is still heard.
+    /// Waits until what must be on the disk is there, in pieces, so that the host is still heard.
     fn settle(&self, work: &Work<'_>, calls: usize) -> Result<(), CallError> {
         const PIECE: usize = 16 << 20;
         let mut pulse = Instant::now();
         for (_, file) in work.files {
+            if !(work.is_synced || file.syncs()) {
+                continue;
+            }
             let bytes = file.layout().nbytes();
             for start in (0..bytes).step_by(PIECE) {
                 file.wait_for(start..bytes.min(start + PIECE))
@@ -127,8 +130,7 @@ impl Function {
         };
         // SAFETY: the caller's promise.
         match unsafe { task.run(work.threads) } {
-            Outcome::Done if work.is_synced => self.settle(work, plan.calls()),
-            Outcome::Done => Ok(()),
+            Outcome::Done => self.settle(work, plan.calls()),
             Outcome::Failed(source) => Err(failed(contract, source)),
             Outcome::Broken(refused) => Err(CallError::Interrupted {
                 function: self.name().to_owned(),
