@@ -2,7 +2,6 @@
 
 #![allow(unsafe_code)]
 
-use mapcall_array::layout::Order;
 use mapcall_array::{Array, DType, MapOptions};
 use numpy::PyArrayDescrMethods;
 use pyo3::exceptions::PyValueError;
@@ -122,14 +121,8 @@ fn numpy_array<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = class.py();
     let dtype = convert::to_numpy(py, array.dtype())?;
-    let layout = array.layout();
-    let order = if layout.is_c_contiguous() {
-        Order::C
-    } else {
-        Order::F
-    };
     let offset = array.file_offset().unwrap_or(0);
     let map = Map::new(array.buffer().clone(), filename.map(Bound::unbind), offset);
     let map = Bound::new(py, map)?;
-    array_on(class, map.as_any(), &dtype, layout, Strides::Packed(order))
+    array_on(class, map.as_any(), &dtype, array.layout(), Strides::Given)
 }

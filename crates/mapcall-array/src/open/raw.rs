@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::MapOptions;
 use crate::array::Array;
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::layout::Layout;
 use crate::map::{Map, MapError, Mode, Source, create_file, map_error, open_file};
@@ -85,7 +86,7 @@ impl MapOptions {
     pub unsafe fn map_file(&self, file: &File, path: Option<&Path>) -> Result<Array> {
         let mut source = Source::new(file, path)?;
         let old_len = source.len;
-        let (layout, end) = self.extent(old_len, path)?;
+        let (dtype, layout, end) = self.extent(old_len, path)?;
         self.fit(&mut source, end)?;
         // SAFETY: the caller's promise.
         let map = unsafe { Map::new(&source, self.mode, self.offset, layout.nbytes()) };
@@ -93,23 +94,20 @@ impl MapOptions {
             // Of two errors the first is the one to report.
             drop(source.set_len(old_len));
         }
-        Array::new(map?.into(), self.dtype.clone(), layout)
+        Array::new(map?.into(), dtype, layout)
     }
 
-    /// The array's layout from its first byte on, and where in the file it ends.
-    fn extent(&self, file_len: u64, path: Option<&Path>) -> Result<(Layout, u64)> {
+    /// The array's elements, its layout from its first byte on, and where in the file it ends.
+    fn extent(&self, file_len: u64, path: Option<&Path>) -> Result<(DType, Layout, u64)> {
         let error = |source| map_error(path, source);
         let itemsize = self.dtype.itemsize();
-        let inferred;
-        let shape = match &self.shape {
-            Some(shape) => shape.as_slice(),
+        let mut shape = match &self.shape {
+            Some(shape) => shape.clone(),
             None if self.mode == Mode::Write => return Err(error(MapError::ShapeRequired)),
-            None => {
-                inferred = [self.length(file_len, itemsize).map_err(error)?];
-                &inferred
-            }
+            None => vec![self.length(file_len, itemsize).map_err(error)?],
         };
-        let layout = Layout::contiguous(shape, itemsize, self.order)?;
+        let dtype = self.dtype.clone().expand(&mut shape);
+        let layout = Layout::in_buffer(&shape, dtype.itemsize(), self.order)?;
         let (offset, nbytes) = (self.offset, layout.nbytes());
         let end = offset.checked_add(nbytes as u64);
         // The largest offset that systems take.
@@ -117,7 +115,7 @@ impl MapOptions {
         let end = end
             .ok_or(MapError::Overflow { offset, nbytes })
             .map_err(error)?;
-        Ok((layout, end))
+        Ok((dtype, layout, end))
     }
 
     /// How many elements lie between the offset and the end of the file.

@@ -1,8 +1,9 @@
 //! What is known of an array in a file.
 
+use mapcall::array::DType;
 use mapcall::array::dtype::ByteOrder;
 use mapcall::array::format::Format;
-use mapcall::array::{Array, DType};
+use mapcall::array::layout::Order;
 use serde::Serialize;
 
 use super::cache::Cache;
@@ -96,7 +97,10 @@ impl Facts {
             byte_order: byte_order(dtype),
             shape: array.shape().to_vec(),
             strides: array.strides().to_vec(),
-            order: order(array),
+            order: array.layout().order().map(|order| match order {
+                Order::C => "C",
+                Order::F => "F",
+            }),
             offset: array.file_offset(),
             alignment: dtype.alignment(),
             aligned: array.is_aligned(),
@@ -131,15 +135,6 @@ fn byte_order(dtype: &DType) -> &'static str {
         (true, false) => "little",
         (false, true) => "big",
         (false, false) => "mixed",
-    }
-}
-
-fn order(array: &Array) -> Option<&'static str> {
-    let layout = array.layout();
-    if layout.is_c_contiguous() {
-        Some("C")
-    } else {
-        layout.is_f_contiguous().then_some("F")
     }
 }
 
