@@ -61,18 +61,19 @@ pub(crate) fn memmap<'py>(
 ///
 /// >>> import mapcall, numpy
 /// >>> numpy.save('x.npy', numpy.arange(3))
-/// >>> mapcall._mapcall.open(mapcall.memmap, 'x.npy', 'r', None)
+/// >>> mapcall._mapcall.open(mapcall.memmap, 'x.npy', 'r', None, False)
 /// memmap([0, 1, 2])
 #[pyfunction]
-#[pyo3(signature = (class, path, mode, member))]
+#[pyo3(signature = (class, path, mode, member, verify))]
 pub(crate) fn open<'py>(
     class: &Bound<'py, PyType>,
     path: &Bound<'py, PyAny>,
     mode: &Bound<'py, PyAny>,
     member: Option<String>,
+    verify: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = class.py();
-    let mut options = MapOptions::new().mode(convert::mode(mode)?);
+    let mut options = MapOptions::new().mode(convert::mode(mode)?).verify(verify);
     if let Some(member) = member {
         options = options.member(member);
     }

@@ -28,7 +28,8 @@ impl MapOptions {
     /// ```
     ///
     /// Modes `r+` and `w+` grow the file, sparsely, to hold the array; `w+` empties it first.
-    /// As in NumPy, a file that these modes would leave empty gets one byte.
+    /// As in NumPy, a file that these modes would leave empty gets one byte. Devices never change
+    /// their length; that of a character device is unknown, so that the shape must be given.
     ///
     /// # Safety
     ///
@@ -55,8 +56,12 @@ impl MapOptions {
         if is_new {
             return rehearsal.inspect_err(|_| drop(fs::remove_file(path)));
         }
+        let mut source = Source::with_devices(&file, Some(path))?;
+        if !source.is_regular() {
+            return rehearsal;
+        }
         drop(rehearsal?);
-        Source::new(&file, Some(path))?.set_len(0)?;
+        source.set_len(0)?;
         // SAFETY: the caller's promise.
         unsafe { self.map_file(&file, Some(path)) }
     }
@@ -84,7 +89,10 @@ impl MapOptions {
     ///
     /// As [`map`](Self::map).
     pub unsafe fn map_file(&self, file: &File, path: Option<&Path>) -> Result<Array> {
-        let mut source = Source::new(file, path)?;
+        let mut source = Source::with_devices(file, path)?;
+        if self.shape.is_none() && !source.has_len() {
+            return Err(source.map_error(MapError::UnknownLength));
+        }
         let old_len = source.len;
         let (dtype, layout, end) = self.extent(old_len, path)?;
         self.fit(&mut source, end)?;
@@ -94,7 +102,12 @@ impl MapOptions {
             // Of two errors the first is the one to report.
             drop(source.set_len(old_len));
         }
-        Array::new(map?.into(), dtype, layout)
+        let map = map?;
+        if !source.has_len() && !map.has_ends() {
+            let (offset, nbytes) = (self.offset, layout.nbytes());
+            return Err(source.map_error(MapError::BeyondDevice { offset, nbytes }));
+        }
+        Array::new(map.into(), dtype, layout)
     }
 
     /// The array's elements, its layout from its first byte on, and where in the file it ends.
@@ -141,7 +154,10 @@ impl MapOptions {
     /// Makes sure that the file reaches as far as the array.
     fn fit(&self, source: &mut Source<'_>, end: u64) -> Result<()> {
         let (mode, file_len) = (self.mode, source.len);
-        if mode.writes_file() {
+        if !source.has_len() {
+            return Ok(());
+        }
+        if mode.writes_file() && source.is_regular() {
             let needed = end.max(1);
             return if file_len < needed {
                 source.set_len(needed)

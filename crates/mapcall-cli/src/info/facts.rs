@@ -2,7 +2,7 @@
 
 use mapcall::array::DType;
 use mapcall::array::dtype::ByteOrder;
-use mapcall::array::format::Format;
+use mapcall::array::format::{Format, Placement};
 use mapcall::array::layout::Order;
 use serde::Serialize;
 
@@ -33,6 +33,7 @@ pub(super) struct Facts {
     pub(super) nbytes: usize,
     pub(super) file_size: u64,
     pub(super) cache: Option<Cache>,
+    pub(super) crc32: Option<&'static str>,
     unsupported: Option<String>,
 }
 
@@ -78,15 +79,17 @@ impl Facts {
     pub(super) fn of(file: &ArrayFile, found: &Found) -> Self {
         let array = &found.array;
         let dtype = array.dtype();
-        let version = found.header.as_ref().map(|header| {
-            let (major, minor) = header.version();
+        let placement = found.placement.as_ref();
+        let member = placement.and_then(Placement::member);
+        let version = placement.map(|placement| {
+            let (major, minor) = placement.header().version();
             format!("{major}.{minor}")
         });
         Self {
-            title: title(file, found.member.as_deref()),
+            title: title(file, member),
             file: path(file),
-            member: found.member.clone(),
-            format: match (&found.header, &found.member) {
+            member: member.map(str::to_owned),
+            format: match (placement, member) {
                 (None, _) => "raw",
                 (Some(_), None) => Format::Npy.as_str(),
                 (Some(_), Some(_)) => Format::Npz.as_str(),
@@ -108,6 +111,7 @@ impl Facts {
             nbytes: array.layout().nbytes(),
             file_size: found.file_len,
             cache: Cache::of(array),
+            crc32: None,
             dtype: dtype.clone(),
             unsupported: None,
         }
