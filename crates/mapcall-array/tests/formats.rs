@@ -104,7 +104,8 @@ def read(bytes):
     while dtype.subdtype:
         shape += dtype.shape
         dtype = dtype.base
-    shape = [int(length) for length in shape]
+    # `numpy.load` takes the header, and makes no array of it.
+    assert bool not in map(type, shape)
     return version, shape, order, repr(_format_impl.dtype_to_descr(dtype)), file.tell()
 "#;
     let definition = serde_json::Value::from(READ);
@@ -845,6 +846,7 @@ hostile! {
     shape_as_list: with_shape("[1]"), None => FormatError::BadShape { .. }, ["tuple of integers", "[1]"];
     shape_as_integer: with_shape("(3)"), None => FormatError::BadShape { .. }, ["is 3"];
     shape_of_floats: with_shape("(3.0,)"), None => FormatError::BadShape { .. }, ["(3.0,)"];
+    shape_of_bools: with_shape("(True,)"), None => FormatError::BadShape { .. }, ["(True,)"];
     negative_length: with_shape("(2, -1)"), None =>
         FormatError::NegativeLength { axis: 1, length: -1 }, ["axis 1", "-1"];
     huge_length: with_shape("(18446744073709551616,)"), None =>

@@ -74,14 +74,17 @@ impl Header {
     /// # Ok::<(), mapcall_array::format::FormatError>(())
     /// ```
     ///
-    /// `numpy.save` writes C order instead for an array that is contiguous in both.
+    /// `numpy.save` writes C order instead for an array that is contiguous in both. A sub-array as
+    /// the dtype becomes axes, as in every array of NumPy's.
     ///
     /// # Errors
     ///
     /// [`FormatError::Layout`] for an absurd shape, [`FormatError::DType`] for fields that overlap
     /// or are out of order, [`FormatError::HeaderTooLong`] for tens of thousands of fields.
     pub fn new(dtype: DType, shape: &[usize], order: Order) -> Result<Self, FormatError> {
-        let layout = Layout::in_buffer(shape, dtype.itemsize(), order)?;
+        let mut shape = shape.to_vec();
+        let dtype = dtype.expand(&mut shape);
+        let layout = Layout::in_buffer(&shape, dtype.itemsize(), order)?;
         let mut header = Self {
             dtype,
             layout,
@@ -466,8 +469,6 @@ fn lengths(shape: &Value) -> Result<Vec<usize>, FormatError> {
             axis,
             length: *length,
         }),
-        // Python's bools are integers.
-        Value::Boolean(length) => Ok(usize::from(*length)),
         Value::Integer(length) => usize::try_from(*length).map_err(|_| FormatError::HugeLength {
             axis,
             length: *length,
