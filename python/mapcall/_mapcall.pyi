@@ -122,7 +122,9 @@ def memmap(
     allocate: bool,
     /,
 ) -> _Class: ...
-def open(class_: type[_Class], path: _Path, mode: str, member: str | None, /) -> _Class: ...
+def open(
+    class_: type[_Class], path: _Path, mode: str, member: str | None, verify: bool, /
+) -> _Class: ...
 def create(
     class_: type[_Class],
     path: _Path,

@@ -27,7 +27,7 @@ class memmap(_mapcall.MappedArray):
     Parameters
     ----------
     filename : str, bytes, path or file object
-        The file. An object may be closed afterwards.
+        The file, or a device. An object may be closed afterwards.
     dtype : data type, default uint8
         What an element is: plain data, in any byte order.
     mode : {'r+', 'r', 'w+', 'c'}
@@ -37,7 +37,8 @@ class memmap(_mapcall.MappedArray):
     offset : int, default 0
         Where in the file the array begins, in bytes: any number.
     shape : int or sequence of int, optional
-        How many elements along each axis; without it, one axis with all that the file has.
+        How many elements along each axis; without it, one axis with all that the file has. A
+        character device doesn't tell how much it has.
     order : {'C', 'F'}
         Which axis varies fastest: the last, or the first.
     allocate : bool, default False
@@ -48,10 +49,11 @@ class memmap(_mapcall.MappedArray):
     Raises
     ------
     ValueError
-        When the file and the array don't fit each other. Nothing has been written then.
+        When the file and the array don't fit each other, or it is a pipe or socket. Nothing has been
+        written then.
     OSError
-        When the system refuses, or the file is no regular one; with `allocate` when the disk is full
-        (``ENOSPC``), or the file system can't take space in advance (``EOPNOTSUPP``).
+        When the system refuses; with `allocate` when the disk is full (``ENOSPC``), or the file system
+        can't take space in advance (``EOPNOTSUPP``).
 
     See Also
     --------
@@ -265,6 +267,8 @@ def open(
     path: str | bytes | os.PathLike[Any],
     mode: Literal["r", "r+", "c", "readonly", "readwrite", "copyonwrite"] = "r",
     member: str | None = None,
+    *,
+    verify: bool = False,
 ) -> memmap:
     """Maps a ``.npy`` file, or a member of a ``.npz`` file in place.
 
@@ -278,9 +282,12 @@ def open(
     path : str, bytes or path
         The file.
     mode : {'r', 'r+', 'c'}
-        As for `memmap`.
+        As for `memmap`; 'r' or 'c' for a member of a ``.npz``, which has a checksum of its bytes.
     member : str, optional
         Which array of a ``.npz``, with or without its ``.npy``; needed when there are several.
+    verify : bool, default False
+        Read the member of a ``.npz`` and compare its checksum, the CRC-32, as ``numpy.load`` does.
+        A ``.npy`` file has none.
 
     Returns
     -------
@@ -291,7 +298,10 @@ def open(
     Raises
     ------
     FormatError
-        When the file is not what its format says, or the member is compressed.
+        When the file is not what its format says, the member is compressed, or with `verify`
+        damaged.
+    ValueError
+        For a member in mode 'r+': other readers refuse an archive whose checksums are wrong.
     OSError
         When the system refuses.
 
@@ -299,7 +309,7 @@ def open(
     --------
     numpy.load : copies members of a ``.npz``.
     """
-    return _mapcall.open(memmap, path, mode, member)
+    return _mapcall.open(memmap, path, mode, member, verify)
 
 
 def create(

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import pickle
 import stat
 import tempfile
 import warnings
@@ -25,6 +26,23 @@ Script = Callable[..., str]
 Unchanged = Callable[[Path], AbstractContextManager[None]]
 
 VERSIONS = [(1, 0), (2, 0), (3, 0)]
+UNIT_AXES = [
+    (),
+    (1,),
+    (7,),
+    (0,),
+    (7, 1),
+    (1, 7),
+    (1, 1),
+    (1, 3, 1),
+    (5, 1, 1),
+    (1, 1, 5),
+    (2, 1, 3),
+    (2, 3),
+    (0, 3),
+    (3, 0, 1),
+    (1, 0, 3),
+]
 DTYPES: list[Any] = [
     "?",
     "i1",
@@ -112,6 +130,36 @@ class TestNpy:
         write(tmp_path / "a.npy", filled("f4", shape, order))
         assert_equal(mapcall.open(tmp_path / "a.npy"), np.load(tmp_path / "a.npy"))
 
+    @pytest.mark.parametrize("order", [False, True])
+    @pytest.mark.parametrize("shape", UNIT_AXES, ids=str)
+    def test_strides_of_unit_axes(
+        self, tmp_path: Path, shape: tuple[int, ...], order: bool
+    ) -> None:
+        # A leading dimension is computed from them, and every opener must give the same.
+        path = tmp_path / "a.npy"
+        array = npy.open_memmap(path, "w+", "f8", shape, order)
+        array[...] = np.arange(array.size).reshape(shape)
+        array.flush()
+        for mode in ("r", "r+", "c"):
+            x = mapcall.open(path, mode)
+            assert (x.shape, x.strides) == (array.shape, array.strides)
+            assert x.strides == np.load(path, mmap_mode="r").strides
+            assert x.tolist() == array.tolist()
+            again = pickle.loads(pickle.dumps(x))
+            assert again.strides == x.strides
+        raw = path.read_bytes()
+        order_name = "F" if order else "C"
+        made = mapcall.create(path, shape, "f8", order_name)
+        made[...] = array
+        made.flush()
+        assert made.strides == array.strides
+        assert path.read_bytes() == raw
+        opened = mapcall.memmap(path, "f8", "r", 128, shape, order_name)
+        assert opened.strides == np.memmap(path, "f8", "r", 128, shape, order_name).strides
+        with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+            archive.write(path, "a.npy")
+        assert mapcall.open(tmp_path / "a.npz").strides == array.strides
+
     @pytest.mark.parametrize("mode", ["r", "r+", "c", "readonly", "readwrite", "copyonwrite"])
     def test_modes(self, tmp_path: Path, mode: str) -> None:
         path = tmp_path / "a.npy"
@@ -165,8 +213,6 @@ class TestNpy:
             assert_equal(mapcall.open(path), np.load(path))
 
     def test_a_pickle_of_it(self, tmp_path: Path) -> None:
-        import pickle
-
         np.save(tmp_path / "a.npy", np.arange(5))
         x = mapcall.open(tmp_path / "a.npy")
         again = pickle.loads(pickle.dumps(x[2:]))
@@ -207,19 +253,57 @@ class TestNpz:
             seen.add(x.flags.aligned)
         assert False in seen
 
-    def test_writing_in_place(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("mode", ["r+", "readwrite"])
+    def test_no_writing_in_place(self, tmp_path: Path, unchanged: Unchanged, mode: str) -> None:
+        # The archive would have a wrong checksum, and NumPy would refuse it.
         path = tmp_path / "a.npz"
         np.savez(path, a=np.arange(3), b=np.arange(3))
-        before = path.read_bytes()
-        private = mapcall.open(path, "c", "a")
-        private[0] = 9
-        assert path.read_bytes() == before
-        x = mapcall.open(path, "r+", "b")
-        x[0] = 9
-        x.flush()
-        assert len(path.read_bytes()) == len(before)
-        assert mapcall.open(path, member="a").tolist() == [0, 1, 2]
-        assert mapcall.open(path, member="b").tolist() == [9, 1, 2]
+        with unchanged(tmp_path):
+            private = mapcall.open(path, "c", "a", verify=True)
+            private[0] = 9
+            with pytest.raises(ValueError, match=r"r or c for member .b.*r\+.*\.npy") as caught:
+                mapcall.open(path, mode, "b")
+            assert not isinstance(caught.value, mapcall.FormatError)
+            del private
+        with np.load(path) as loaded:
+            assert loaded["b"].tolist() == [0, 1, 2]
+
+    @settings(deadline=None, max_examples=100)
+    @given(data=st.data())
+    def test_damage_is_found_by_verify(self, data: st.DataObject) -> None:
+        arrays = {"a": np.arange(5.0), "b": np.arange(40, dtype="i2"), "c": np.zeros((2, 0))}
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "a.npz"
+            np.savez(path, **arrays)
+            content = bytearray(path.read_bytes())
+            name = data.draw(st.sampled_from(sorted(arrays)))
+            with zipfile.ZipFile(path) as archive:
+                member = archive.getinfo(f"{name}.npy")
+            # Of the data, or of the padding of the header, which doesn't say anything.
+            end = mapcall.open(path, member=name).file_offset + arrays[name].nbytes
+            position = end - data.draw(st.integers(1, arrays[name].nbytes + 10))
+            content[position] ^= data.draw(st.sampled_from([1, 0x20, 0x80]))
+            path.write_bytes(content)
+            with pytest.raises(zipfile.BadZipFile), np.load(path) as loaded:
+                loaded[name]
+            with pytest.raises(mapcall.FormatError) as caught:
+                mapcall.open(path, member=name, verify=True)
+            reason = caught.value.reason
+            if "damaged" in reason:
+                assert f'member "{name}"' in reason
+                assert f"{member.CRC:08x}" in reason
+            for other in set(arrays) - {name}:
+                for mode in ("r", "c"):
+                    x = mapcall.open(path, mode, other, verify=True)
+                    assert x.tolist() == arrays[other].tolist()
+
+    def test_a_npy_has_no_checksum(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.npy"
+        np.save(path, np.arange(3))
+        for mode in ("r", "r+", "c"):
+            assert mapcall.open(path, mode, verify=True).tolist() == [0, 1, 2]
+        with pytest.raises(TypeError):
+            mapcall.open(path, verify="yes")  # type: ignore[arg-type]
 
     def test_which_member(self, tmp_path: Path) -> None:
         path = tmp_path / "a.npz"
@@ -315,11 +399,13 @@ class TestCreate:
         for dtype, shape, order in [
             ("f8", (1000,), "C"),
             ("<i2", (3, 4), "F"),
+            ("<i2", (3, 1), "F"),
+            ("<i2", (3,), "F"),
             ("S3", (), "C"),
             ([("a", "f4"), ("b", ">i2")], (7,), "C"),
         ]:
             mapcall.create(tmp_path / "ours.npy", shape, dtype, order, overwrite=True).flush()
-            np.save(tmp_path / "numpy.npy", np.zeros(shape, dtype, order))
+            npy.open_memmap(tmp_path / "numpy.npy", "w+", dtype, shape, order == "F").flush()
             assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()
 
     @pytest.mark.parametrize("shape", [0, 5, (), [2, 3], (3, 0), np.int8(100), np.array([2, 2])])
@@ -328,6 +414,17 @@ class TestCreate:
         expected = np.zeros(shape)
         assert (x.shape, x.dtype) == (expected.shape, np.dtype("f8"))
         assert_equal(x, np.load(tmp_path / "a.npy"))
+
+    @pytest.mark.parametrize("order", ["C", "F"])
+    def test_a_sub_array_becomes_axes(self, tmp_path: Path, order: str) -> None:
+        # NumPy makes such an array, too, but a header of void items.
+        path = tmp_path / "a.npy"
+        x = mapcall.create(path, (4, 5), "(2, 3)f4", order)
+        expected = npy.open_memmap(tmp_path / "b.npy", "w+", "(2, 3)f4", (4, 5), order == "F")
+        assert (x.shape, x.dtype, x.strides) == (expected.shape, expected.dtype, expected.strides)
+        x[...] = np.arange(x.size).reshape(x.shape)
+        x.flush()
+        assert_equal(x, np.load(path))
 
     def test_the_default_dtype(self, tmp_path: Path) -> None:
         assert mapcall.create(tmp_path / "a.npy", 3).dtype == np.float64

@@ -6,6 +6,7 @@ import struct
 import tempfile
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -123,32 +124,62 @@ HOSTILE_NPY: dict[str, bytes] = {
     "nul bytes": npy_bytes(b"\0" * 100, DATA),
     "binary": npy_bytes(bytes(range(256)), DATA),
     "a long string": npy_bytes(header(descr="'" + "x" * 60_000 + "'"), DATA),
+    "2L in version 3": npy_bytes(header(shape="(2L,)"), DATA, version=(3, 0)),
+    "shape of a bool": npy_bytes(header(shape="(2, True)"), DATA),
+    "an octal number": npy_bytes(header(shape="(02,)"), DATA),
+    "underscores": npy_bytes(header(shape="(1__0,)"), DATA),
+    "an f-string": npy_bytes(header(descr="f'<i4'"), DATA),
+    "bytes": npy_bytes(header(descr="b'<i4'"), DATA),
+    "indented": npy_bytes("\n " + header(), DATA),
+    "two byte orders": npy_bytes(header(descr="'<2>i4'"), DATA),
+    "repeat without a type": npy_bytes(header(descr="'3'"), DATA),
+    "list of objects": npy_bytes(header(descr="'i4,O'"), DATA),
+    "a huge repeat": npy_bytes(header(descr="'99999999999i4'"), DATA),
 }
+
+#: What a header may say in other words than NumPy's own.
+ODD_NPY = [
+    '{"shape":(2,3L),"descr":"<i4","fortran_order":False}',
+    "{'fortran_order': False, 'shape': (2, 3), 'descr': '<i4', }   \n\n",
+    "  {'descr':'<i4','fortran_order':False,'shape':(2,3)}",
+    "{'descr': ('<i4'), 'fortran_order': (False), 'shape': (2, 3,)}",
+    "{'descr': '<' 'i4', 'fortran_order': False, 'shape': (2, 3)}\n",
+    "# by hand\n{'descr': '<i4', # four bytes\n 'fortran_order': False, 'shape': (2, 3)} # end",
+    "{'descr': '<i4', 'fortran_order': False, 'shape': (0x2, 0b11)}",
+    "{'descr': '<i4', 'fortran_order': False, 'shape': (0o2, 0_0)}",
+    "{'descr': '<i4', 'fortran_order': False, 'shape': (+2, 3)}",
+    "{'descr': r'<i4', 'fortran_order': False, 'shape': (2, 3)}",
+    "{u'descr': R\"\"\"<i4\"\"\", 'fortran_order': False, 'shape': (2, 3)}",
+    "{'d\\x65scr': '\\74i\\u0034', 'fortran_order': False, 'shape': (2, 3)}",
+    "{'descr': '\\N{LESS-THAN SIGN}i4', 'fortran_order': False, 'shape': (2, 3)}",
+    "{'descr': '<i\\\n4', \\\n'fortran_order': False, 'shape': (2,\r\n3)}",
+    "{'descr': 'i2,>u2', 'fortran_order': False, 'shape': (2, 3)}",
+    "{'descr': '<i2, (2,)u1', 'fortran_order': True, 'shape': (2, 3)}",
+    "{'descr': '2<i2', 'fortran_order': False, 'shape': (2, 3)}",
+    "{'descr': '2<i2', 'fortran_order': True, 'shape': (2, 3)}",
+    "{'descr': ('2u1', (2,)), 'fortran_order': False, 'shape': (2, 3)}",
+    "{'descr': [('x', '2u1'), ('y', 'i1,i1')], 'fortran_order': False, 'shape': (2, 3)}",
+]
 
 
 class TestOddNpy:
-    def test_subnormal_headers(self, tmp_path: Path) -> None:
-        # Spaces, quotes and keys as others write them; Python 2's long integers.
+    @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+    @pytest.mark.parametrize("header", ODD_NPY)
+    def test_as_numpy(self, tmp_path: Path, header: str, version: tuple[int, int]) -> None:
         path = tmp_path / "a.npy"
-        for header in [
-            '{"shape":(2,3L),"descr":"<i4","fortran_order":False}',
-            "{'fortran_order': False, 'shape': (2, 3), 'descr': '<i4', }   \n\n",
-            "  {'descr':'<i4','fortran_order':False,'shape':(2,3)}",
-            "{'descr': ('<i4'), 'fortran_order': (False), 'shape': (2, 3,)}",
-            "{'descr': '<' 'i4', 'fortran_order': False, 'shape': (2, 3)}\n",
-        ]:
-            path.write_bytes(npy_bytes(header, np.arange(6, dtype="<i4").tobytes()))
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)
-                try:
-                    expected = np.load(path)
-                except ValueError:
-                    with pytest.raises(mapcall.FormatError):
-                        mapcall.open(path)
-                    continue
-            x = mapcall.open(path)
-            assert x.dtype == expected.dtype
-            assert x.tolist() == expected.tolist()
+        path.write_bytes(npy_bytes(header, bytes(range(24)), version=version))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            try:
+                expected = np.load(path, mmap_mode="r")
+            except ValueError:
+                assert "L" in header
+                with pytest.raises(mapcall.FormatError):
+                    mapcall.open(path)
+                return
+        x = mapcall.open(path)
+        assert (x.dtype, x.shape, x.strides) == (expected.dtype, expected.shape, expected.strides)
+        assert x.tobytes() == expected.tobytes()
 
 
 class TestHostileNpy:
@@ -230,6 +261,45 @@ def archive(*members: tuple[str, bytes]) -> bytes:
     return file.getvalue()
 
 
+def raw_archive(
+    *members: tuple[bytes, bytes],
+    flags: list[int] | None = None,
+    extra: bytes = b"",
+    comment: bytes = b"",
+) -> bytes:
+    """An archive without zip64, whose names and flags are what they are given as."""
+    body, directory = bytearray(), bytearray()
+    for i, (name, content) in enumerate(members):
+        common = struct.pack(
+            "<HHHHHIIIHH",
+            20,
+            flags[i] if flags else 0,
+            0,
+            0,
+            0,
+            zlib.crc32(content),
+            len(content),
+            len(content),
+            len(name),
+            0,
+        )
+        with_extra = common[:-2] + struct.pack("<H", len(extra))
+        place = struct.pack("<HHHII", 0, 0, 0, 0, len(body))
+        directory += b"PK\x01\x02\x14\0" + with_extra + place + name + extra
+        body += b"PK\x03\x04" + common + name + content
+    count = len(members) & 0xFFFF
+    end = (0, 0, count, count, len(directory), len(body), len(comment))
+    return bytes(body + directory) + b"PK\x05\x06" + struct.pack("<HHHHIIH", *end) + comment
+
+
+def is_utf8_text(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 LOCAL, CENTRAL, END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 U32 = struct.Struct("<I").pack
 
@@ -298,6 +368,72 @@ class TestHostileNpz:
             assert x.file_offset is not None
             assert x.file_offset + x.nbytes <= len(content)
             x.tobytes()
+
+    def test_more_members_than_the_count_can_say(self, tmp_path: Path) -> None:
+        # Without zip64, the count of members has 16 bits: some writers let it wrap, others don't.
+        count = 65_537
+        members = [(b"%d" % i, b"") for i in range(count - 1)]
+        members.append((b"last.npy", saved(np.arange(3))))
+        path = tmp_path / "a.npz"
+        content = bytearray(raw_archive(*members))
+        for claimed in (0xFFFF, count & 0xFFFF):
+            content[-14:-10] = struct.pack("<HH", claimed, claimed)
+            path.write_bytes(content)
+            assert mapcall.open(path, member="last", verify=True).tolist() == [0, 1, 2]
+        with np.load(path) as loaded:
+            assert len(loaded.files) == count
+        content[-14:-10] = struct.pack("<HH", 3, 3)
+        path.write_bytes(content)
+        with pytest.raises(mapcall.FormatError, match="list 3 members, but lists 65537"):
+            mapcall.open(path, member="last")
+
+    @settings(deadline=None, max_examples=300)
+    @given(data=st.data())
+    def test_names_are_numpys(self, data: st.DataObject) -> None:
+        # Of any bytes, with and without the flag for UTF-8, more than once, and as extra fields.
+        names = st.one_of(
+            st.sampled_from([b"a.npy", b"a", b"\x82.npy", "\u00e9.npy".encode(), b"a.npy.npy"]),
+            st.sampled_from([b"a\0b.npy", b"dir/a.npy", b"\xff\x80", "\u0436.npy".encode()]),
+            st.binary(min_size=1, max_size=5),
+        )
+        members = data.draw(st.lists(st.tuples(names, st.booleans()), min_size=1, max_size=4))
+        content = raw_archive(
+            *((name, saved(np.arange(i))) for i, (name, _) in enumerate(members)),
+            flags=[0x800 * is_utf8 for _, is_utf8 in members],
+            comment=data.draw(st.sampled_from([b"", b"by hand", b"PK\x01\x02"])),
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "a.npz"
+            path.write_bytes(content)
+            try:
+                with open(path, "rb") as file, np.load(file) as loaded:
+                    arrays = {name: loaded[name] for name in loaded.files}
+            except (ValueError, KeyError):
+                # A name that is no UTF-8 in spite of its flag; here it stands alone.
+                assert any(is_utf8 and not is_utf8_text(name) for name, is_utf8 in members)
+                return
+            for name, array in arrays.items():
+                if isinstance(array, bytes):
+                    array = np.load(io.BytesIO(array))
+                x = mapcall.open(path, member=name, verify=True)
+                assert x.tolist() == array.tolist()
+
+    def test_a_name_as_an_extra_field(self, tmp_path: Path) -> None:
+        # Info-ZIP's Unicode path, which Python knows since 3.13; the other name is a name, too.
+        path = tmp_path / "a.npz"
+        name = b"\x82.npy"
+        unicode = b"\x01" + struct.pack("<I", zlib.crc32(name)) + "\u0436.npy".encode()
+        for extra, found in [
+            (unicode, ["\u0436", "\u0436.npy", "\u00e9", "\u00e9.npy"]),
+            (b"\x01\0\0\0\0" + unicode[5:], ["\u00e9"]),
+            (b"\x02" + unicode[1:], ["\u00e9"]),
+            (unicode[:5] + b"\xff.npy", ["\u00e9"]),
+            (unicode[:3], ["\u00e9"]),
+        ]:
+            field = struct.pack("<HH", 0x7075, len(extra)) + extra
+            path.write_bytes(raw_archive((name, saved(np.arange(3))), extra=field))
+            for member in found:
+                assert mapcall.open(path, member=member).tolist() == [0, 1, 2]
 
     def test_the_size_of_the_directory_is_not_needed(self, tmp_path: Path) -> None:
         # What it lists is checked entry by entry; NumPy refuses the file.

@@ -1,6 +1,9 @@
 """The constructor beside `numpy.memmap`'s: the same array, or the same error."""
 
 import os
+import pickle
+import shutil
+import subprocess
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -479,3 +482,68 @@ def test_a_new_file_through_a_link(tmp_path: Path) -> None:
         assert (tmp_path / name).is_symlink()
         assert (tmp_path / f"{name}.dat").stat().st_size == 3
         assert x.filename == tmp_path / f"{name}.dat"
+
+
+class TestDevices:
+    """A device keeps its length, and a character device doesn't tell it."""
+
+    @pytest.mark.parametrize("mode", ["r", "c", "r+", "w+"])
+    @pytest.mark.parametrize("as_object", [False, True])
+    def test_a_character_device(self, mode: str, as_object: bool) -> None:
+        if not os.path.exists("/dev/zero"):
+            pytest.skip("the system has no /dev/zero")
+        results = []
+        for class_ in (NUMPY, OURS):
+            with ExitStack() as stack:
+                file: Any = "/dev/zero"
+                if as_object:
+                    # NumPy's w+ writes a byte where it takes the end for.
+                    file = stack.enter_context(open(file, "r+b" if mode[1:] else "rb"))
+                x = class_(file, ">i4", mode, 12, (3, 4), "F")
+            if mode != "r":
+                x[1] = [1, 2, 3, 4]
+                x.flush()
+            results.append((x.shape, x.strides, x.dtype, x.offset, x.filename, x.tolist()))
+            if class_ is OURS:
+                # Another map of it has other memory.
+                again = pickle.loads(pickle.dumps(x))
+                assert again.tolist() == x.tolist()
+                assert x._mmap.size() == 0
+        assert results[0] == results[1]
+
+    @pytest.mark.parametrize("mode", ["r", "c", "r+"])
+    def test_its_shape_must_be_given(self, mode: Any) -> None:
+        with pytest.raises(ValueError, match=r"/dev/zero: .*length; give the shape"):
+            mapcall.memmap("/dev/zero", "f4", mode)
+        with pytest.raises(ValueError, match="shape must be given"):
+            mapcall.memmap("/dev/zero", "f4", "w+")
+
+    def test_where_it_has_no_memory(self) -> None:
+        # NumPy's array kills the process at its first use.
+        with pytest.raises(ValueError, match=r"no 16 bytes at offset 40960; give another"):
+            mapcall.memmap("/dev/zero", "f4", "r+", offset=40960, shape=4)
+
+    def test_a_block_device(self, tmp_path: Path) -> None:
+        path = tmp_path / "disk"
+        path.write_bytes(bytes(range(256)) * 4096)
+        attach = ["losetup", "--find", "--show", str(path)]
+        found = shutil.which("losetup") and subprocess.run(attach, capture_output=True, text=True)
+        if not found or found.returncode:
+            pytest.skip("a block device needs losetup and the rights to attach one")
+        device = found.stdout.strip()
+        try:
+            x = mapcall.memmap(device, "<u2", "r")
+            assert (x.size, x._mmap.size()) == (1 << 19, 1 << 20)
+            assert x[:3].tolist() == [0x0100, 0x0302, 0x0504]
+            assert pickle.loads(pickle.dumps(x[:3])).tolist() == x[:3].tolist()
+            y = mapcall.memmap(device, "u1", "r+", offset=4096, shape=10)
+            y[:] = 7
+            y.flush()
+            assert mapcall.memmap(device, "u1", "c", 4096, (2, 5)).tolist() == [[7] * 5] * 2
+            for mode in ("r", "r+", "c", "w+"):
+                with pytest.raises(ValueError, match="mmap length is greater than file size"):
+                    mapcall.memmap(device, "u1", mode, shape=(1 << 20) + 1)
+            assert mapcall.memmap(device, "u1", "w+", shape=4).tolist() == [0, 1, 2, 3]
+            del x, y
+        finally:
+            subprocess.run(["losetup", "--detach", device], check=True)

@@ -826,6 +826,31 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// Axes of length 1 and 0 included.
+    #[test]
+    fn layouts_in_a_buffer_are_numpys(
+        shape in prop::collection::vec(0_usize..4, 0..5),
+        item in item(),
+        order in order(),
+    ) {
+        let Item(dtype, itemsize, _) = item;
+        let told = oracle(&format!(
+            "np.ndarray({}, {dtype}, np.zeros(4096, 'u1'), order={}).strides",
+            tuple(&shape),
+            order_name(order),
+        ));
+        let layout = Layout::in_buffer(&shape, itemsize, order).unwrap();
+        prop_assert_eq!(Value::from(layout.strides()), told.unwrap());
+        let other = if order == Order::C { Order::F } else { Order::C };
+        let is_same = Layout::in_buffer(&shape, itemsize, other).unwrap() == layout;
+        let expected = if is_same { Order::C } else { order };
+        prop_assert_eq!(layout.order(), Some(expected));
+    }
+}
+
 /// The texts that NumPy has, too, word for word.
 #[test]
 fn errors_say_what_numpy_says() {

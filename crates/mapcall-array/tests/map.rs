@@ -253,7 +253,7 @@ fn a_refused_new_file_is_not_left_behind() {
 }
 
 #[test]
-fn only_regular_files() {
+fn only_regular_files_and_devices() {
     let directory = tempfile::tempdir().unwrap();
     for mode in [Mode::Read, Mode::CopyOnWrite] {
         let options = MapOptions::new().mode(mode).shape([1]);
@@ -261,10 +261,6 @@ fn only_regular_files() {
         assert_eq!(
             kind(directory.path()),
             MapError::NotRegular { kind: "directory" }
-        );
-        assert_eq!(
-            kind(Path::new("/dev/zero")),
-            MapError::NotRegular { kind: "device" }
         );
         let pipe = directory.path().join("pipe");
         if !pipe.exists() {
@@ -278,6 +274,62 @@ fn only_regular_files() {
     }
     let absent = map(&MapOptions::new(), &directory.path().join("absent"));
     assert!(matches!(absent, Err(Error::Io { action: "open", .. })));
+}
+
+#[test]
+fn devices_are_mapped_by_dtype_and_shape() {
+    let zero = Path::new("/dev/zero");
+    let options = MapOptions::new().dtype(DType::I32).offset(100);
+    for mode in [Mode::Read, Mode::ReadWrite, Mode::Write, Mode::CopyOnWrite] {
+        let options = options.clone().mode(mode);
+        let mut array = map(&options.clone().shape([3, 5]), zero).unwrap();
+        assert_eq!(
+            (array.shape(), array.file_offset()),
+            (&[3, 5][..], Some(100))
+        );
+        assert!(
+            array
+                .view::<i32>()
+                .unwrap()
+                .iter()
+                .all(|&number| number == 0)
+        );
+        if mode.is_writeable() {
+            array.view_mut::<i32>().unwrap().fill(7);
+            array.flush().unwrap();
+            assert_eq!(array.view::<i32>().unwrap().sum(), 3 * 5 * 7);
+        }
+        let buffer = array.buffer().map().unwrap();
+        assert_eq!((buffer.file_len(), buffer.named_file_len()), (0, None));
+        let expected = if mode == Mode::Write {
+            MapError::ShapeRequired
+        } else {
+            MapError::UnknownLength
+        };
+        assert_eq!(map_error(map(&options, zero)), expected);
+    }
+    // Linux gives a shared map of it no more memory than the map is long, from offset 0 on.
+    for (offset, bytes) in [(0, 1 << 20), (4096, 1), (4000, 1), (1 << 40, 1)] {
+        let options = MapOptions::new().offset(offset).shape([bytes]);
+        let mapped = map(&options, zero);
+        if offset < 4096 {
+            assert!(mapped.is_ok());
+            continue;
+        }
+        let nbytes = bytes;
+        assert_eq!(map_error(mapped), MapError::BeyondDevice { offset, nbytes });
+    }
+    let error = map(&options.shape([1]), Path::new("/dev/null"));
+    assert!(matches!(error, Err(Error::Io { action: "map", .. })));
+    let expected = MapError::NotRegular {
+        kind: "character device",
+    };
+    // SAFETY: as in `map`.
+    let opened = unsafe { MapOptions::new().mode(Mode::Read).open(zero) };
+    assert_eq!(map_error(opened), expected);
+    // SAFETY: as in `map`.
+    let created = unsafe { create(zero, DType::F64, &[3], Order::C) };
+    assert_eq!(map_error(created), expected);
 }
 
 #[test]

@@ -437,6 +437,12 @@ fn bad_arguments_have_one_line() {
              agree",
         ),
         (
+            &[LIBRARY, SAXPY, "a=1", "x=two.npz:b", "y=two.npz:b"],
+            "two.npz: expected mode r or c for member \"b\" of a .npz, got r+: writing in place leaves the \
+             archive with a wrong checksum, and other readers refuse it then; save the array as a .npy \
+             file to write to it",
+        ),
+        (
             &[LIBRARY, IOTA, "n=2", "y=short.npy"],
             "iota: y: expected float64[n] with n = 2, got shape (3,); give arrays that agree",
         ),

@@ -192,6 +192,7 @@ two.npz:a
   alignment   2 bytes, not aligned in the file
   size        10 bytes (10 bytes, 5 elements)
   in cache    █ 100%
+  crc-32      ok
 "
     );
     assert!(!text.contains('\u{1b}'), "no colours in a pipe");
@@ -324,6 +325,66 @@ fn a_damaged_member_is_an_error_and_the_others_are_shown() {
         words.contains("member \"a\" of the .npz: expected .npy format version"),
         "{words}"
     );
+}
+
+#[test]
+fn checksums_of_members_are_compared() {
+    let directory = files();
+    let path = directory.path().join("two.npz");
+    let crc32 = |facts: &Value| facts["crc32"].clone();
+    let sound = json_lines(&succeeded(&mut info(&directory, &["--json", "two.npz"])));
+    assert!(sound.iter().all(|facts| crc32(facts) == "ok"));
+    assert_eq!(crc32(&json_of(&directory, "x.npy")), Value::Null);
+
+    let offset = json_of(&directory, "two.npz:a")["offset"].as_u64().unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[usize::try_from(offset).unwrap() + 3] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let output = info(&directory, &["--json", "two.npz"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let lines = json_lines(&String::from_utf8(output.stdout).unwrap());
+    let found: Vec<_> = lines.iter().map(crc32).collect();
+    assert_eq!(found, ["damaged", "ok", "ok"]);
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        words.contains("member \"a\" of the .npz is damaged: its CRC-32 should be "),
+        "{words}"
+    );
+    // A range is of a member that is compared as a whole.
+    let output = info(&directory, &["two.npz:a[3:]"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .ends_with("  crc-32      damaged\n")
+    );
+
+    let unread = info(&directory, &["--json", "--no-verify", "two.npz"]);
+    let unread = json_lines(&succeeded(&mut { unread }));
+    assert!(unread.iter().all(|facts| facts["crc32"].is_null()));
+}
+
+#[test]
+fn the_order_is_the_files() {
+    let directory = tempfile::tempdir().unwrap();
+    numpy(
+        directory.path(),
+        "for name, shape in ('column', (5, 1)), ('none', (0, 3)):
+    for order in True, False:
+        np.lib.format.open_memmap(f'{name}{order}.npy', 'w+', 'f8', shape, order)",
+    );
+    for (name, order, strides) in [
+        ("columnTrue.npy", "F", json!([8, 40])),
+        ("columnFalse.npy", "C", json!([8, 8])),
+        ("noneTrue.npy", "F", json!([8, 8])),
+        ("noneFalse.npy", "C", json!([24, 8])),
+    ] {
+        let facts = json_of(&directory, name);
+        assert_eq!(
+            (&facts["order"], &facts["strides"]),
+            (&json!(order), &strides)
+        );
+    }
 }
 
 /// A file of 16 MiB whose pages are not in the page cache; `None` where they can't be dropped.

@@ -151,6 +151,11 @@ fn specification<'py>(py: Python<'py>, dtype: &DType) -> PyResult<Bound<'py, PyA
 /// NumPy's dtype as the core's, by way of the descriptor that a `.npy` header has.
 pub(crate) fn from_numpy(dtype: &Bound<'_, PyArrayDescr>) -> PyResult<DType> {
     let py = dtype.py();
+    if dtype.has_subarray() {
+        let base = from_numpy(&dtype.base())?;
+        let subarray = DType::subarray(base, &dtype.shape());
+        return subarray.map_err(|error| crate::errors::to_py(error.into()));
+    }
     let format = py.import("numpy.lib.format")?;
     let descr = format.call_method1("dtype_to_descr", (dtype,))?;
     let literal: Value = descr

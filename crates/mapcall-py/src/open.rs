@@ -4,7 +4,6 @@
 
 use std::path::Path;
 
-use mapcall_array::layout::Order;
 use mapcall_array::{Array, CreateOptions, DType, MapOptions, Mode, WrittenFile};
 use numpy::PyArrayDescrMethods;
 use pyo3::exceptions::PyValueError;
@@ -68,18 +67,19 @@ pub(crate) fn memmap<'py>(
 ///
 /// >>> import mapcall, numpy
 /// >>> numpy.save('x.npy', numpy.arange(3))
-/// >>> mapcall._mapcall.open(mapcall.memmap, 'x.npy', 'r', None)
+/// >>> mapcall._mapcall.open(mapcall.memmap, 'x.npy', 'r', None, False)
 /// memmap([0, 1, 2])
 #[pyfunction]
-#[pyo3(signature = (class, path, mode, member))]
+#[pyo3(signature = (class, path, mode, member, verify))]
 pub(crate) fn open<'py>(
     class: &Bound<'py, PyType>,
     path: &Bound<'py, PyAny>,
     mode: &Bound<'py, PyAny>,
     member: Option<String>,
+    verify: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = class.py();
-    let mut options = MapOptions::new().mode(convert::mode(mode)?);
+    let mut options = MapOptions::new().mode(convert::mode(mode)?).verify(verify);
     if let Some(member) = member {
         options = options.member(member);
     }
@@ -150,14 +150,8 @@ fn numpy_array<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = class.py();
     let dtype = convert::to_numpy(py, array.dtype())?;
-    let layout = array.layout();
-    let order = if layout.is_c_contiguous() {
-        Order::C
-    } else {
-        Order::F
-    };
     let offset = array.file_offset().unwrap_or(0);
     let map = Map::new(array.buffer().clone(), filename.map(Bound::unbind), offset);
     let map = Bound::new(py, map)?;
-    array_on(class, map.as_any(), &dtype, layout, Strides::Packed(order))
+    array_on(class, map.as_any(), &dtype, array.layout(), Strides::Given)
 }

@@ -139,7 +139,7 @@ fn read_name(value: &Value) -> Result<(Title<'_>, &str), DTypeError> {
 }
 
 /// A dtype with a shape, or with its length if that is still to be said.
-fn read_shaped(base: DType, shape: &Value) -> Result<DType, DTypeError> {
+pub(super) fn read_shaped(base: DType, shape: &Value) -> Result<DType, DTypeError> {
     if base.is_unsized() && matches!(shape, Value::Integer(_)) {
         let length = read_dimension(shape)?;
         return match base.scalar_type() {

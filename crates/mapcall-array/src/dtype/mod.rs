@@ -16,6 +16,7 @@
 
 mod descr;
 mod error;
+mod list;
 mod parse;
 mod scalar;
 mod structured;
@@ -508,6 +509,16 @@ impl DType {
     #[must_use]
     pub fn shape(&self) -> &[usize] {
         self.subdtype().map_or(&[], |(_, shape)| shape)
+    }
+
+    /// Makes axes behind those of `shape` of what is a sub-array, as NumPy does for every array, and
+    /// returns the dtype of the elements.
+    pub(crate) fn expand(mut self, shape: &mut Vec<usize>) -> Self {
+        while let Some((base, axes)) = self.subdtype() {
+            shape.extend(axes);
+            self = base.clone();
+        }
+        self
     }
 
     /// Whether it was laid out as C lays out a struct, or is a sub-array of such items.

@@ -2,10 +2,11 @@
 
 use std::str::FromStr;
 
+use super::list;
 use super::scalar::{ScalarType as S, long_double};
 use super::{ByteOrder, DType, DTypeError, TimeUnit};
 
-/// Reads what `np.dtype(text)` reads for a single type.
+/// Reads what `np.dtype(text)` reads.
 ///
 /// ```
 /// use mapcall_array::dtype::DType;
@@ -14,16 +15,21 @@ use super::{ByteOrder, DType, DTypeError, TimeUnit};
 /// assert_eq!("=i8".parse(), Ok(DType::I64));
 /// assert_eq!("float32".parse(), Ok(DType::F32));
 /// assert_eq!("M8[D/24]".parse::<DType>()?.to_string(), "<M8[h]");
+/// assert_eq!("i4, 3>f4".parse::<DType>()?.to_string(), "[('f0', '<i4'), ('f1', '>f4', (3,))]");
 /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
 /// ```
 ///
 /// That is an optional byte order (`<`, `>`, `=`, `|`) and a kind with its size, a C type code
-/// (`?bBhHiIlLqQnNpPefdgFDGcSUVmM`) or a time with its unit; or NumPy's name of a type. Lists
-/// with commas and leading repeats, which make structured types and sub-arrays, are refused.
+/// (`?bBhHiIlLqQnNpPefdgFDGcSUVmM`) or a time with its unit; or NumPy's name of a type. Several with
+/// commas between them are the fields `f0`, `f1`, ... of a structured type; a number, or several in
+/// brackets, before one of them makes it a sub-array.
 impl FromStr for DType {
     type Err = DTypeError;
 
     fn from_str(text: &str) -> Result<Self, DTypeError> {
+        if list::is_list(text) {
+            return list::read(text);
+        }
         let source = Source(text);
         let code = source.code();
         let order = match text.as_bytes().first() {
@@ -73,9 +79,6 @@ impl<'a> Source<'a> {
     }
 
     fn not_understood(self) -> DTypeError {
-        if let Some((_, rest)) = self.0.split_once(',') {
-            return self.error(rest, "a single type; list the fields of a structured one");
-        }
         self.error(
             self.code(),
             "a type such as 'f8', '<i4', 'S10', 'M8[ns]' or 'float32'",

@@ -260,7 +260,20 @@ pub enum FormatError {
         /// Where the directory begins.
         limit: u64,
     },
-    /// A member that is no `.npy`, or a damaged one.
+    /// A member whose bytes have another checksum than the archive says.
+    #[error(
+        "member {member:?} of the .npz is damaged: its CRC-32 should be {expected:08x}, but is \
+         {found:08x}; restore the file from a copy"
+    )]
+    Damaged {
+        /// The member.
+        member: String,
+        /// The checksum in the directory.
+        expected: u32,
+        /// The checksum of the bytes.
+        found: u32,
+    },
+    /// A member that is no `.npy`, or one with a bad header.
     #[error("member {member:?} of the .npz: {source}")]
     Member {
         /// The member.

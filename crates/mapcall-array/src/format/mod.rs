@@ -133,7 +133,7 @@ impl fmt::Display for Format {
 pub struct Placement {
     header: Header,
     offset: u64,
-    member: Option<String>,
+    member: Option<npz::Member>,
 }
 
 impl Placement {
@@ -176,7 +176,30 @@ impl Placement {
     /// ```
     #[must_use]
     pub fn member(&self) -> Option<&str> {
-        self.member.as_deref()
+        self.member.as_ref().map(npz::Member::name)
+    }
+
+    /// Compares the checksum of a member of a `.npz`, which is read for that; a `.npy` file has none.
+    ///
+    /// ```
+    #[doc = example_npz!()]
+    /// use mapcall_array::format::{self, FormatError};
+    ///
+    /// let placement = format::locate(&mut file, Some("x"))?;
+    /// placement.verify(&mut file)?;
+    ///
+    /// file.get_mut()[placement.offset() as usize] ^= 1;
+    /// assert!(matches!(placement.verify(&mut file), Err(FormatError::Damaged { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`npz::Member::verify`].
+    pub fn verify(&self, file: impl Read + Seek) -> Result<(), FormatError> {
+        self.member
+            .as_ref()
+            .map_or(Ok(()), |member| member.verify(file))
     }
 }
 
@@ -211,7 +234,7 @@ pub fn locate(
     let format = Format::of(&start);
     if format == Some(Format::Npz) {
         let member = npz::Archive::read(&mut *file)?.find(member)?;
-        return place(file, &member);
+        return place(file, member);
     }
     if let Some(member) = member
         && format == Some(Format::Npy)
@@ -261,13 +284,13 @@ pub fn members(file: &mut (impl Read + Seek)) -> Result<Vec<Listed>, FormatError
     let found = npz::Archive::read(&mut *file)?.find_all();
     let listed = found.into_iter().map(|(name, member)| Listed {
         name,
-        placement: member.and_then(|member| place(&mut *file, &member)),
+        placement: member.and_then(|member| place(&mut *file, member)),
     });
     Ok(listed.collect())
 }
 
 /// Reads the header of a member.
-fn place(file: &mut (impl Read + Seek), member: &npz::Member) -> Result<Placement, FormatError> {
+fn place(file: &mut (impl Read + Seek), member: npz::Member) -> Result<Placement, FormatError> {
     file.seek(SeekFrom::Start(member.offset()))?;
     let capacity = usize::try_from(member.len().min(CHUNK)).unwrap_or_default();
     let header = Header::read(BufReader::with_capacity(capacity, file.take(member.len())))
@@ -284,7 +307,7 @@ fn place(file: &mut (impl Read + Seek), member: &npz::Member) -> Result<Placemen
     Ok(Placement {
         offset,
         header,
-        member: Some(member.name().to_owned()),
+        member: Some(member),
     })
 }
 

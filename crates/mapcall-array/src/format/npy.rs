@@ -64,27 +64,27 @@ pub struct Header {
 }
 
 impl Header {
-    /// The header that `numpy.save` writes for an array: of the oldest version that can hold it,
-    /// and in C order when both orders mean the same.
+    /// The header that `numpy.lib.format.open_memmap` writes: of the oldest version that can hold
+    /// it, in the order that was asked for.
     ///
     /// ```
     /// # use mapcall_array::{DType, format::Header, layout::Order};
-    /// assert_eq!(Header::new(DType::F64, &[3, 2], Order::F)?.order(), Order::F);
-    /// assert_eq!(Header::new(DType::F64, &[3], Order::F)?.order(), Order::C);
+    /// let column = Header::new(DType::F64, &[3, 1], Order::F)?;
+    /// assert_eq!((column.order(), column.layout().strides()), (Order::F, &[8, 24][..]));
     /// # Ok::<(), mapcall_array::format::FormatError>(())
     /// ```
+    ///
+    /// `numpy.save` writes C order instead for an array that is contiguous in both. A sub-array as
+    /// the dtype becomes axes, as in every array of NumPy's.
     ///
     /// # Errors
     ///
     /// [`FormatError::Layout`] for an absurd shape, [`FormatError::DType`] for fields that overlap
     /// or are out of order, [`FormatError::HeaderTooLong`] for tens of thousands of fields.
     pub fn new(dtype: DType, shape: &[usize], order: Order) -> Result<Self, FormatError> {
-        let mut order = order;
-        let mut layout = Layout::contiguous(shape, dtype.itemsize(), order)?;
-        if order == Order::F && layout.is_c_contiguous() {
-            order = Order::C;
-            layout = Layout::contiguous(shape, dtype.itemsize(), order)?;
-        }
+        let mut shape = shape.to_vec();
+        let dtype = dtype.expand(&mut shape);
+        let layout = Layout::in_buffer(&shape, dtype.itemsize(), order)?;
         let mut header = Self {
             dtype,
             layout,
@@ -162,7 +162,9 @@ impl Header {
             });
         }
         let text = decode(&bytes, version)?;
-        Self::from_literal(text.parse()?, version, data_offset)
+        // NumPy, too, takes Python 2's integers in those versions alone that Python 2 knew.
+        let literal = Value::parse(&text, version.0 < 3)?;
+        Self::from_literal(literal, version, data_offset)
     }
 
     fn from_literal(
@@ -209,9 +211,9 @@ impl Header {
                 });
             }
         };
-        let shape = lengths(&shape)?;
-        let dtype = DType::from_descr(&descr)?;
-        let layout = Layout::contiguous(&shape, dtype.itemsize(), order)?;
+        let mut shape = lengths(&shape)?;
+        let dtype = DType::from_descr(&descr)?.expand(&mut shape);
+        let layout = Layout::in_buffer(&shape, dtype.itemsize(), order)?;
         Ok(Self {
             dtype,
             layout,

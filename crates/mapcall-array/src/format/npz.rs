@@ -5,11 +5,12 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
+use rawzip::extra_fields::ExtraFieldId;
 use rawzip::{
     CompressionMethod, MAX_CENTRAL_DIRECTORY_RECORD_SIZE, ReaderAt, ZipArchiveEntryWayfinder,
-    ZipLocator,
+    ZipFileHeaderRecord, ZipLocator,
 };
 
 use super::error::FormatError;
@@ -19,6 +20,15 @@ const LOCAL_HEADER: u64 = 30;
 
 /// Name and extra field of a local header, each with a length of 16 bits.
 const LOCAL_HEADER_REST: usize = 2 * 0xffff;
+
+/// What is read at once to compute a checksum.
+const CHECK_LEN: u64 = 1 << 20;
+
+/// The characters of code page 437 above ASCII, in which names are written without the flag for UTF-8
+/// (APPNOTE.TXT, appendix D).
+const CODE_PAGE_437: &str = "\
+    ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐\
+    └┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}";
 
 /// How far from the end of the file its end record may begin: that record and a comment.
 const END_RECORD_REACH: u64 = 22 + 0xffff;
@@ -62,16 +72,32 @@ struct Ordered {
 #[derive(Debug)]
 struct Entry {
     name: String,
-    raw_name: Box<[u8]>,
+    /// The name of the record itself, which an extra field may replace.
+    record_name: String,
     wayfinder: ZipArchiveEntryWayfinder,
     header_offset: u64,
     method: CompressionMethod,
     encrypted: bool,
+    crc32: u32,
     /// Its place in the order of the file.
     rank: usize,
 }
 
 impl Entry {
+    fn new(record: &ZipFileHeaderRecord<'_>) -> Self {
+        let record_name = decode(record.file_path().as_bytes(), record.flags().is_utf8());
+        Self {
+            name: unicode_path(record).unwrap_or_else(|| up_to_nul(&record_name).to_owned()),
+            record_name,
+            wayfinder: record.wayfinder(),
+            header_offset: record.local_header_offset(),
+            method: record.compression_method(),
+            encrypted: record.flags().is_encrypted(),
+            crc32: record.crc32(),
+            rank: 0,
+        }
+    }
+
     /// Where it ends at the earliest.
     fn least_end(&self) -> u64 {
         let least = LOCAL_HEADER.saturating_add(self.wayfinder.compressed_size_hint());
@@ -95,6 +121,7 @@ pub struct Member {
     name: String,
     offset: u64,
     len: u64,
+    crc32: u32,
 }
 
 impl Member {
@@ -143,6 +170,69 @@ impl Member {
     pub fn len(&self) -> u64 {
         self.len
     }
+
+    /// The checksum that the directory has of the member's bytes.
+    ///
+    /// ```
+    #[doc = example_npz!()]
+    /// # use mapcall_array::format::npz::Archive;
+    /// let member = Archive::read(&mut file)?.find(Some("x"))?;
+    /// let (start, len) = (member.offset() as usize, member.len() as usize);
+    /// assert_eq!(member.crc32(), crc32fast::hash(&file.get_ref()[start..start + len]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn crc32(&self) -> u32 {
+        self.crc32
+    }
+
+    /// Reads the member and compares its checksum.
+    ///
+    /// ```
+    #[doc = example_npz!()]
+    /// # use mapcall_array::format::{FormatError, npz::Archive};
+    /// let member = Archive::read(&mut file)?.find(Some("x"))?;
+    /// member.verify(&mut file)?;
+    ///
+    /// let last = (member.offset() + member.len() - 1) as usize;
+    /// file.get_mut()[last] ^= 1;
+    /// assert!(matches!(member.verify(&mut file), Err(FormatError::Damaged { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Damaged`] when the bytes are not those that the archive was made of;
+    /// [`FormatError::Io`].
+    pub fn verify(&self, mut file: impl Read + Seek) -> Result<(), FormatError> {
+        file.seek(SeekFrom::Start(self.offset))?;
+        let mut reader = BufReader::with_capacity(
+            usize::try_from(self.len.min(CHECK_LEN)).unwrap_or_default(),
+            file.take(self.len),
+        );
+        let mut hasher = crc32fast::Hasher::new();
+        loop {
+            let bytes = match reader.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                bytes => bytes?,
+            };
+            if bytes.is_empty() {
+                break;
+            }
+            hasher.update(bytes);
+            let len = bytes.len();
+            reader.consume(len);
+        }
+        let (expected, found) = (self.crc32, hasher.finalize());
+        if expected == found {
+            return Ok(());
+        }
+        Err(FormatError::Damaged {
+            member: self.name().to_owned(),
+            expected,
+            found,
+        })
+    }
 }
 
 impl<R: Read + Seek> Archive<R> {
@@ -174,19 +264,12 @@ impl<R: Read + Seek> Archive<R> {
         let mut entries = Vec::new();
         let mut records = zip.entries(&mut buffer);
         while let Some(record) = records.next_entry().map_err(bad_directory)? {
-            let path = record.file_path();
-            entries.push(Entry {
-                name: String::from_utf8_lossy(path.as_bytes()).into_owned(),
-                raw_name: path.as_bytes().into(),
-                wayfinder: record.wayfinder(),
-                header_offset: record.local_header_offset(),
-                method: record.compression_method(),
-                encrypted: record.flags().is_encrypted(),
-                rank: 0,
-            });
+            entries.push(Entry::new(&record));
         }
         let (claimed, have) = (zip.entries_hint(), entries.len() as u64);
-        if claimed != have {
+        // Without zip64, the count has 16 bits: it wraps, or stays at the largest number.
+        let is_short = claimed < have && (claimed == 0xffff || claimed == have & 0xffff);
+        if claimed != have && !is_short {
             return Err(FormatError::MemberCount { claimed, have });
         }
         let ordered = ordered(&mut entries);
@@ -284,7 +367,8 @@ impl<R: Read + Seek> Archive<R> {
         }
         let mut buffer = vec![0; LOCAL_HEADER_REST];
         let header = local.local_header(&mut buffer).map_err(bad_directory)?;
-        if header.file_path().as_bytes() != &*entry.raw_name {
+        let local_name = decode(header.file_path().as_bytes(), header.flags().is_utf8());
+        if local_name != entry.record_name {
             return Err(bad(
                 "two names, one in the directory and one in front of its data",
             ));
@@ -303,6 +387,7 @@ impl<R: Read + Seek> Archive<R> {
             name: entry.name.clone(),
             offset,
             len,
+            crc32: entry.crc32,
         })
     }
 
@@ -319,7 +404,11 @@ impl<R: Read + Seek> Archive<R> {
             };
         };
         let last = |wanted: &dyn Fn(&str) -> bool| {
-            self.entries.iter().rev().find(|entry| wanted(&entry.name))
+            let entries = || self.entries.iter().rev();
+            // Python before 3.13 knows the record's own name alone.
+            entries()
+                .find(|entry| wanted(&entry.name))
+                .or_else(|| entries().find(|entry| wanted(up_to_nul(&entry.record_name))))
         };
         last(&|full| full == name)
             .or_else(|| last(&|full| stem(full) == Some(name)))
@@ -382,6 +471,42 @@ impl<R: Read + Seek> ReaderAt for Positioned<R> {
             }
         }
     }
+}
+
+/// The text of a name; what is no UTF-8 in spite of the flag is replaced.
+fn decode(name: &[u8], is_utf8: bool) -> String {
+    if is_utf8 {
+        return String::from_utf8_lossy(name).into_owned();
+    }
+    let character = |&byte: &u8| match byte.checked_sub(0x80) {
+        None => char::from(byte),
+        Some(above) => CODE_PAGE_437
+            .chars()
+            .nth(above.into())
+            .unwrap_or(char::REPLACEMENT_CHARACTER),
+    };
+    name.iter().map(character).collect()
+}
+
+/// A name without what follows a NUL, as Python's `zipfile` has it.
+fn up_to_nul(name: &str) -> &str {
+    name.split('\0').next().unwrap_or_default()
+}
+
+/// The name that Info-ZIP's Unicode path gives, if it was made for the name in the record
+/// (APPNOTE.TXT, 4.6.9).
+fn unicode_path(record: &ZipFileHeaderRecord<'_>) -> Option<String> {
+    let mut fields = record.extra_fields();
+    let (_, field) = fields.find(|(id, _)| *id == ExtraFieldId::INFO_ZIP_UNICODE_PATH)?;
+    let (&[1, a, b, c, d], name) = field.split_first_chunk()? else {
+        return None;
+    };
+    let is_current =
+        u32::from_le_bytes([a, b, c, d]) == crc32fast::hash(record.file_path().as_bytes());
+    let name = str::from_utf8(name)
+        .ok()
+        .filter(|name| is_current && !name.is_empty())?;
+    Some(up_to_nul(name).to_owned())
 }
 
 /// The name of an array, if the name in the archive is one's.

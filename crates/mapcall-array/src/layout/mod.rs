@@ -123,13 +123,39 @@ impl Layout {
     ///
     /// [`LayoutError::TooManyAxes`], [`LayoutError::TooBig`].
     pub fn contiguous(shape: &[usize], itemsize: usize, order: Order) -> Result<Self, LayoutError> {
+        let step = if shape.contains(&0) { 0 } else { itemsize };
+        Self::packed(shape, itemsize, step, order)
+    }
+
+    /// An array without gaps on memory that exists already, starting at its byte 0: the layout of
+    /// `numpy.ndarray(buffer=...)` and of `numpy.memmap`.
+    ///
+    /// ```
+    /// use mapcall_array::layout::{Layout, Order};
+    ///
+    /// // A leading dimension, which Fortran and BLAS take from the second stride.
+    /// assert_eq!(Layout::in_buffer(&[5, 1], 8, Order::F)?.strides(), [8, 40]);
+    /// // It differs from `contiguous` for arrays without elements alone.
+    /// assert_eq!(Layout::in_buffer(&[0, 3], 8, Order::C)?.strides(), [24, 8]);
+    /// # Ok::<(), mapcall_array::layout::LayoutError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::TooManyAxes`], [`LayoutError::TooBig`].
+    pub fn in_buffer(shape: &[usize], itemsize: usize, order: Order) -> Result<Self, LayoutError> {
+        Self::packed(shape, itemsize, itemsize, order)
+    }
+
+    /// An array whose fastest axis has the stride `step`.
+    fn packed(
+        shape: &[usize],
+        itemsize: usize,
+        step: usize,
+        order: Order,
+    ) -> Result<Self, LayoutError> {
         check_size(shape, itemsize)?;
-        let step = if shape.contains(&0) {
-            0
-        } else {
-            itemsize.cast_signed()
-        };
-        let (strides, _) = packed_strides(shape, step, order);
+        let (strides, _) = packed_strides(shape, step.cast_signed(), order);
         Ok(Self {
             offset: 0,
             shape: shape.into(),
@@ -392,6 +418,30 @@ impl Layout {
     #[must_use]
     pub fn is_f_contiguous(&self) -> bool {
         self.is_empty() || follow_each_other(self.axes(), self.itemsize)
+    }
+
+    /// The order in which the elements follow each other without gaps; of an array that is
+    /// contiguous in both orders, the one that its strides are computed for.
+    ///
+    /// ```
+    /// # use mapcall_array::layout::{Layout, Order};
+    /// assert_eq!(Layout::contiguous(&[5, 1], 8, Order::C)?.order(), Some(Order::C));
+    /// assert_eq!(Layout::contiguous(&[5, 1], 8, Order::F)?.order(), Some(Order::F));
+    /// assert_eq!(Layout::from_strides(0, &[5], &[16], 8)?.order(), None);
+    /// # Ok::<(), mapcall_array::layout::LayoutError>(())
+    /// ```
+    #[must_use]
+    pub fn order(&self) -> Option<Order> {
+        let is_packed = |order| {
+            let (strides, _) = packed_strides(&self.shape, self.itemsize.cast_signed(), order);
+            strides == self.strides
+        };
+        match (self.is_c_contiguous(), self.is_f_contiguous()) {
+            (true, true) if is_packed(Order::F) && !is_packed(Order::C) => Some(Order::F),
+            (true, _) => Some(Order::C),
+            (false, true) => Some(Order::F),
+            (false, false) => None,
+        }
     }
 
     /// Whether every element lies at a multiple of `alignment` (a power of two) when the buffer

@@ -10,16 +10,18 @@
 //! # Ok::<(), mapcall_array::literal::LiteralError>(())
 //! ```
 //!
-//! Only what a header can hold is read: strings, integers, floats, `True`, `False`, `None`,
-//! tuples, lists and dicts. The reader takes time and memory in proportion to the text and
-//! refuses deep nesting, so hostile text costs nothing; nothing is ever evaluated.
+//! The grammar is that of Python's `ast.literal_eval`, comments, line continuations and all prefixes
+//! and escapes of strings included, without the values that no header can hold: bytes, sets, complex
+//! numbers, the ellipsis, integers of 128 bits and more, lone surrogates. The reader takes time and
+//! memory in proportion to the text and refuses deep nesting, so hostile text costs nothing; nothing
+//! is ever evaluated.
 
 pub(crate) mod repr;
 
 use std::fmt;
 use std::str::FromStr;
 
-use self::repr::PyStr;
+use self::repr::{PyFloat, PyStr};
 
 /// How deep brackets may nest; the limit of Python's own tokenizer.
 const MAX_DEPTH: usize = 200;
@@ -40,8 +42,7 @@ const EXCERPT: usize = 40;
 /// # Ok::<(), mapcall_array::literal::LiteralError>(())
 /// ```
 ///
-/// Integers may carry the `L` that Python 2 wrote. Adjacent strings are joined, a `u` before a
-/// string is ignored, and brackets around a single value mean nothing, as in Python.
+/// Adjacent strings are joined, and brackets around a single value mean nothing, as in Python.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// `str`
@@ -98,13 +99,32 @@ impl FromStr for Value {
     type Err = LiteralError;
 
     fn from_str(text: &str) -> Result<Self, LiteralError> {
+        Self::parse(text, false)
+    }
+}
+
+type Result<T, E = LiteralError> = std::result::Result<T, E>;
+
+impl Value {
+    /// Reads a literal; `python_2` allows the `L` behind the integers that Python 2 wrote.
+    pub(crate) fn parse(text: &str, python_2: bool) -> Result<Self> {
+        if text.contains('\r') {
+            return Self::parse(&text.replace("\r\n", "\n").replace('\r', "\n"), python_2);
+        }
         let mut parser = Parser {
             text,
-            rest: text,
+            // As `literal_eval` does, before Python looks at the indentation.
+            rest: text.trim_start_matches([' ', '\t']),
             depth: 0,
+            python_2,
         };
+        if text.contains('\0') {
+            parser.take_while(|c| c != '\0');
+            return Err(parser.expected("a text without NUL characters"));
+        }
+        parser.skip_blank_lines()?;
         let value = parser.value()?;
-        parser.skip_space();
+        while parser.eat('\n') {}
         if parser.rest.is_empty() {
             Ok(value)
         } else {
@@ -113,25 +133,43 @@ impl FromStr for Value {
     }
 }
 
-type Result<T, E = LiteralError> = std::result::Result<T, E>;
-
 struct Parser<'a> {
     text: &'a str,
     /// What is still to be read: a suffix of `text`.
     rest: &'a str,
     depth: usize,
+    python_2: bool,
 }
 
 impl<'a> Parser<'a> {
     fn value(&mut self) -> Result<Value> {
         self.skip_space();
         match self.peek() {
-            Some('\'' | '"' | 'u' | 'U') => self.string().map(Value::String),
-            Some('0'..='9' | '+' | '-' | '.') => self.number(),
+            _ if string_prefix(self.rest).is_some() => self.string().map(Value::String),
+            Some('0'..='9' | '+' | '-' | '.') => self.signed_number(),
             Some('(') => self.nested(Self::tuple),
             Some('[') => self.nested(|parser| Ok(Value::List(parser.items(']')?.0))),
             Some('{') => self.nested(Self::dict),
             _ => self.name(),
+        }
+    }
+
+    /// Goes to the first line that has more than a comment, which must not be indented.
+    fn skip_blank_lines(&mut self) -> Result<()> {
+        loop {
+            let line = self.rest;
+            self.skip_space();
+            if self.rest.starts_with('\n') {
+                self.advance(1);
+                continue;
+            }
+            let indentation = line.strip_suffix(self.rest).unwrap_or_default();
+            // A form feed begins the line anew.
+            let indentation = indentation.rsplit('\x0c').next().unwrap_or_default();
+            if indentation.contains([' ', '\t']) && !self.rest.is_empty() {
+                return Err(self.expected("no indentation"));
+            }
+            return Ok(());
         }
     }
 
@@ -197,7 +235,7 @@ impl<'a> Parser<'a> {
         ];
         for (name, value) in NAMES {
             if let Some(rest) = self.rest.strip_prefix(name)
-                && !rest.starts_with(|c: char| c == '_' || c.is_alphanumeric())
+                && !rest.starts_with(is_identifier)
             {
                 self.rest = rest;
                 return Ok(value);
@@ -206,89 +244,147 @@ impl<'a> Parser<'a> {
         Err(self.expected("a literal"))
     }
 
-    fn number(&mut self) -> Result<Value> {
-        let start = self.rest;
+    /// A number behind at most one sign; brackets may stand around what follows the sign.
+    fn signed_number(&mut self) -> Result<Value> {
         let negative = self.eat('-');
-        if !negative {
-            self.eat('+');
+        if !negative && !self.eat('+') {
+            return self.number();
         }
-        self.skip_space();
-        let digits = self.take_while(|c| c.is_ascii_digit());
-        if self.rest.starts_with(['.', 'e', 'E']) {
-            return self.float(digits, negative);
-        }
-        // Python 2's 010 was eight; Python 3 refuses it.
-        let octal = digits.len() > 1 && digits.starts_with('0') && digits.contains(|c| c != '0');
-        match digits.parse::<i128>() {
-            Ok(integer) if !octal => {
-                self.rest = self.rest.strip_prefix('L').unwrap_or(self.rest);
-                if self
-                    .rest
-                    .starts_with(|c: char| c == '_' || c.is_alphanumeric())
-                {
-                    return Err(self.expected("the end of a decimal integer"));
-                }
-                Ok(Value::Integer(if negative { -integer } else { integer }))
-            }
-            _ => {
-                self.rest = start;
-                Err(self.expected("a decimal integer of less than 128 bits"))
-            }
+        match self.bracketed_number()? {
+            Value::Integer(integer) if negative => Ok(Value::Integer(-integer)),
+            Value::Float(float) if negative => Ok(Value::Float(-float)),
+            number => Ok(number),
         }
     }
 
-    /// A float whose digits before the point are read.
-    fn float(&mut self, digits: &str, negative: bool) -> Result<Value> {
-        let here = self.rest;
-        let mut number = String::from(digits);
+    fn bracketed_number(&mut self) -> Result<Value> {
+        self.skip_space();
+        match self.peek() {
+            Some('(') => self.nested(|parser| {
+                let number = parser.bracketed_number()?;
+                if parser.eat(')') {
+                    Ok(number)
+                } else {
+                    Err(parser.expected("the closing bracket"))
+                }
+            }),
+            Some('0'..='9' | '.') => self.number(),
+            _ => Err(self.expected("a number")),
+        }
+    }
+
+    fn number(&mut self) -> Result<Value> {
+        let start = self.rest;
+        let number = self.unchecked_number();
+        if self.python_2 {
+            self.skip_long_suffix();
+        }
+        number
+            .filter(|_| !self.rest.starts_with(is_identifier))
+            .ok_or_else(|| {
+                self.rest = start;
+                self.expected("a number (integers have less than 128 bits)")
+            })
+    }
+
+    /// A number, whatever follows it; `None` if there is none.
+    fn unchecked_number(&mut self) -> Option<Value> {
+        let radix = match self.rest.as_bytes() {
+            [b'0', b'x' | b'X', ..] => 16,
+            [b'0', b'o' | b'O', ..] => 8,
+            [b'0', b'b' | b'B', ..] => 2,
+            _ => 10,
+        };
+        if radix != 10 {
+            self.advance(2);
+            self.rest = self.rest.strip_prefix('_').unwrap_or(self.rest);
+            let digits = self.digits(radix)?;
+            return i128::from_str_radix(&digits, radix)
+                .ok()
+                .map(Value::Integer);
+        }
+        let mut number = String::new();
+        if !self.rest.starts_with('.') {
+            number = self.digits(10)?;
+        }
+        if !self.rest.starts_with(['.', 'e', 'E']) {
+            // Python 2's 010 was eight; Python 3 refuses it.
+            let is_octal = number.starts_with('0') && number.contains(|c| c != '0');
+            let integer = number.parse().ok().filter(|_| !is_octal);
+            return integer.map(Value::Integer);
+        }
         if self.rest.starts_with('.') {
             self.advance(1);
             number.push('.');
-            number.push_str(self.take_while(|c| c.is_ascii_digit()));
+            if self.rest.starts_with(|c: char| c.is_ascii_digit()) {
+                number += &self.digits(10)?;
+            }
         }
         if self.rest.starts_with(['e', 'E']) {
             self.advance(1);
             number.push('e');
-            if let Some(sign) = self.peek().filter(|&c| c == '-' || c == '+') {
+            if let Some(sign @ ('-' | '+')) = self.peek() {
                 self.advance(1);
                 number.push(sign);
             }
-            number.push_str(self.take_while(|c| c.is_ascii_digit()));
+            number += &self.digits(10)?;
         }
-        let Ok(float) = number.parse::<f64>() else {
-            self.rest = here;
-            return Err(self.expected("a number"));
-        };
-        Ok(Value::Float(if negative { -float } else { float }))
+        number.parse().ok().map(Value::Float)
+    }
+
+    /// Digits, without the underscores that may stand between any two.
+    fn digits(&mut self, radix: u32) -> Option<String> {
+        let run = self.take_while(|c| c == '_' || c.is_digit(radix));
+        let is_number = run.split('_').all(|digits| !digits.is_empty());
+        is_number.then(|| run.replace('_', ""))
+    }
+
+    /// Steps over an `L` behind a number, as NumPy does.
+    fn skip_long_suffix(&mut self) {
+        let behind_number = self.rest;
+        self.skip_in_line();
+        match self.rest.strip_prefix('L') {
+            Some(rest) if !rest.starts_with(is_identifier) => self.rest = rest,
+            _ => self.rest = behind_number,
+        }
     }
 
     /// One or more strings that stand side by side.
     fn string(&mut self) -> Result<String> {
         let mut string = String::new();
-        loop {
-            let start = self.rest;
-            self.rest = self.rest.strip_prefix(['u', 'U']).unwrap_or(self.rest);
-            let Some(quote @ ('\'' | '"')) = self.peek() else {
-                self.rest = start;
-                return Err(self.expected("a literal"));
-            };
-            self.quoted(quote, &mut string)?;
+        while let Some((prefix, is_raw)) = string_prefix(self.rest) {
+            self.advance(prefix);
+            self.quoted(is_raw, &mut string)?;
             self.skip_space();
-            if !self.rest.starts_with(['\'', '"', 'u', 'U']) {
-                return Ok(string);
-            }
         }
+        Ok(string)
     }
 
-    fn quoted(&mut self, quote: char, string: &mut String) -> Result<()> {
-        self.advance(1);
+    fn quoted(&mut self, is_raw: bool, string: &mut String) -> Result<()> {
+        let one = self.rest.get(..1).unwrap_or_default();
+        let three = self.rest.get(..3).unwrap_or_default();
+        let is_long = matches!(three, "'''" | "\"\"\"");
+        let quotes = if is_long { three } else { one };
+        self.advance(quotes.len());
         loop {
-            string.push_str(self.take_while(|c| c != quote && c != '\\' && c != '\n'));
+            let text = self.take_while(|c| !one.contains(c) && c != '\\' && (is_long || c != '\n'));
+            string.push_str(text);
+            if let Some(rest) = self.rest.strip_prefix(quotes) {
+                self.rest = rest;
+                return Ok(());
+            }
             match self.peek() {
+                Some('\\') if is_raw => {
+                    // What follows it is part of the string, a quote as well.
+                    let pair = self.rest.chars().take(2).map(char::len_utf8).sum();
+                    string.push_str(self.rest.get(..pair).unwrap_or_default());
+                    self.advance(pair);
+                }
                 Some('\\') => self.escape(string)?,
-                Some(c) if c == quote => {
-                    self.advance(1);
-                    return Ok(());
+                // One or two quotes in a long string.
+                Some(quote) if is_long => {
+                    string.push(quote);
+                    self.advance(quote.len_utf8());
                 }
                 _ => return Err(self.expected("the closing quote of a string")),
             }
@@ -315,7 +411,7 @@ impl<'a> Parser<'a> {
             'x' => self.code(2, 16),
             'u' => self.code(4, 16),
             'U' => self.code(8, 16),
-            'N' => None,
+            'N' => self.named(),
             '0'..='7' => {
                 let rest = start.get(1..).unwrap_or_default();
                 let digits = rest
@@ -350,6 +446,13 @@ impl<'a> Parser<'a> {
         char::from_u32(u32::from_str_radix(code, radix).ok()?)
     }
 
+    /// The character whose name stands in braces.
+    fn named(&mut self) -> Option<char> {
+        let (name, rest) = self.rest.strip_prefix('{')?.split_once('}')?;
+        self.rest = rest;
+        unicode_names2::character(name)
+    }
+
     fn peek(&self) -> Option<char> {
         self.rest.chars().next()
     }
@@ -362,8 +465,30 @@ impl<'a> Parser<'a> {
         rest.is_some()
     }
 
+    /// Steps over spaces, comments and, within brackets, ends of lines.
     fn skip_space(&mut self) {
-        self.rest = self.rest.trim_ascii_start();
+        loop {
+            self.skip_in_line();
+            if self.rest.starts_with('#') {
+                self.take_while(|c| c != '\n');
+            }
+            match self.rest.strip_prefix('\n') {
+                Some(rest) if self.depth > 0 => self.rest = rest,
+                _ => return,
+            }
+        }
+    }
+
+    /// Steps over spaces and continuations of the line.
+    fn skip_in_line(&mut self) {
+        loop {
+            self.rest = self.rest.trim_start_matches([' ', '\t', '\x0c']);
+            match self.rest.strip_prefix("\\\n") {
+                // The last line can't be continued.
+                Some(rest) if !rest.is_empty() => self.rest = rest,
+                _ => return,
+            }
+        }
     }
 
     fn take_while(&mut self, wanted: impl Fn(char) -> bool) -> &'a str {
@@ -387,12 +512,27 @@ impl<'a> Parser<'a> {
     }
 }
 
+/// How long the prefix of a string is that comes next, and whether it is a raw one.
+fn string_prefix(text: &str) -> Option<(usize, bool)> {
+    match text.as_bytes() {
+        [b'\'' | b'"', ..] => Some((0, false)),
+        [b'u' | b'U', b'\'' | b'"', ..] => Some((1, false)),
+        [b'r' | b'R', b'\'' | b'"', ..] => Some((1, true)),
+        _ => None,
+    }
+}
+
+/// Whether a character can be part of a name.
+fn is_identifier(c: char) -> bool {
+    c == '_' || c.is_alphanumeric()
+}
+
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::String(string) => PyStr(string).fmt(f),
             Self::Integer(integer) => write!(f, "{integer}"),
-            Self::Float(float) => write!(f, "{float:?}"),
+            Self::Float(float) => PyFloat(*float).fmt(f),
             Self::Boolean(true) => f.write_str("True"),
             Self::Boolean(false) => f.write_str("False"),
             Self::None => f.write_str("None"),

@@ -51,6 +51,24 @@ fn is_printable(char: char) -> bool {
     text.is_some_and(|text| text.escape_debug().eq(text.chars()))
 }
 
+/// A `float`: the shortest digits that mean it, with an exponent if that has few or many digits.
+pub(crate) struct PyFloat(pub(crate) f64);
+
+impl Display for PyFloat {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let scientific = format!("{:e}", self.0);
+        match scientific.split_once('e') {
+            Some((digits, exponent)) => match exponent.parse::<i16>() {
+                Ok(exponent) if !(-4..16).contains(&exponent) => {
+                    write!(f, "{digits}e{exponent:+03}")
+                }
+                _ => write!(f, "{:?}", self.0),
+            },
+            None => f.write_str(&scientific),
+        }
+    }
+}
+
 /// A shape, as a `tuple`.
 pub(crate) struct PyShape<'a>(pub(crate) &'a [usize]);
 

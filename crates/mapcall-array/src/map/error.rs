@@ -74,18 +74,41 @@ pub enum MapError {
         /// The size of the array, in bytes.
         nbytes: usize,
     },
-    /// Only regular files have bytes that stay where they are.
-    #[error("it is a {kind}, and only regular files can be mapped")]
+    /// Only regular files and devices have bytes that stay where they are.
+    #[error("expected a regular file, or a device with its dtype and shape, got a {kind}")]
     NotRegular {
-        /// What it is: `directory`, `pipe`, `socket`, `device`.
+        /// What it is: `directory`, `pipe`, `socket`, `block device`, `character device`.
         kind: &'static str,
     },
     /// A new file is not to replace one.
     #[error("the file exists; choose another name, or set `overwrite` to replace it")]
     Exists,
+    /// A device has less memory than was asked for, or none at that place.
+    #[error("the device has no {nbytes} bytes at offset {offset}; give another offset or shape")]
+    BeyondDevice {
+        /// The offset asked for, in bytes.
+        offset: u64,
+        /// The size of the array, in bytes.
+        nbytes: usize,
+    },
+    /// A character device does not tell where it ends.
+    #[error("a character device does not tell its length; give the shape")]
+    UnknownLength,
     /// A new `.npy` is made by [`create`](crate::create), which knows what to write.
     #[error("mode w+ would overwrite the file; make a new one with create()")]
     OpenForCreation,
+    /// Readers of the archive compare its members with their checksums.
+    #[error(
+        "expected mode r or c for member {member:?} of a .npz, got {mode}: writing in place leaves the \
+         archive with a wrong checksum, and other readers refuse it then; save the array as a .npy file \
+         to write to it"
+    )]
+    WritesMember {
+        /// The member.
+        member: String,
+        /// The mode of the map.
+        mode: Mode,
+    },
     /// The array is not, or no longer, a part of a file.
     #[error("the array is no part of a map: it was copied, or computed")]
     NotMapped,

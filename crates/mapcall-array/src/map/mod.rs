@@ -104,6 +104,12 @@ impl Map {
         })
     }
 
+    /// Whether its first and last byte can be read: a character device does not tell where it ends.
+    pub(crate) fn has_ends(&self) -> bool {
+        let last = self.len().checked_sub(1);
+        last.is_none_or(|last| [0, last].iter().all(|&at| sys::is_readable(&self.raw, at)))
+    }
+
     /// The address of the first byte.
     #[must_use]
     pub fn as_ptr(&self) -> *const u8 {
@@ -186,7 +192,7 @@ impl Map {
         self.path.as_deref()
     }
 
-    /// How long the file is now, in bytes, when its name still leads to it.
+    /// How long the file is now, in bytes, when its name still leads to it; `None` for a device.
     ///
     /// ```
     /// # use mapcall_array::MapOptions;
@@ -204,7 +210,8 @@ impl Map {
     #[must_use]
     pub fn named_file_len(&self) -> Option<u64> {
         let metadata = fs::metadata(self.path.as_ref()?).ok()?;
-        (sys::identity(&metadata) == self.identity).then_some(metadata.len())
+        let is_it = metadata.is_file() && sys::identity(&metadata) == self.identity;
+        is_it.then_some(metadata.len())
     }
 
     /// Whether the file's name leads to another file by now: what is written to the map reaches a file

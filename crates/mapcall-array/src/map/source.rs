@@ -1,38 +1,68 @@
-//! A regular file that is about to be mapped.
+//! A file that is about to be mapped.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::path::Path;
 
 use super::{MapError, Mode};
 use crate::error::{Error, Result};
-use crate::sys;
+use crate::sys::{self, FileKind};
 
-/// An open regular file, whose bytes stay where they are.
+/// An open file whose bytes stay where they are.
 #[derive(Debug)]
 pub(crate) struct Source<'a> {
     pub(crate) file: &'a File,
     pub(crate) path: Option<&'a Path>,
+    /// In bytes; 0 if it is unknown.
     pub(crate) len: u64,
     pub(crate) identity: sys::Identity,
+    kind: FileKind,
 }
 
 impl<'a> Source<'a> {
-    /// Asks the system once what the file is.
+    /// Asks the system once what the file is, and takes a regular one.
     pub(crate) fn new(file: &'a File, path: Option<&'a Path>) -> Result<Self> {
-        let metadata = file
-            .metadata()
-            .map_err(|source| io_error("inspect", path, source))?;
-        if !metadata.is_file() {
-            let kind = sys::kind(metadata.file_type());
-            return Err(map_error(path, MapError::NotRegular { kind }));
-        }
+        let source = Self::with_devices(file, path)?;
+        let kind = match source.kind {
+            FileKind::Regular => return Ok(source),
+            FileKind::BlockDevice => "block device",
+            FileKind::CharacterDevice => "character device",
+            FileKind::Other(kind) => kind,
+        };
+        Err(map_error(path, MapError::NotRegular { kind }))
+    }
+
+    /// As [`new`](Self::new), but takes devices as well.
+    pub(crate) fn with_devices(file: &'a File, path: Option<&'a Path>) -> Result<Self> {
+        let inspected = |source| io_error("inspect", path, source);
+        let metadata = file.metadata().map_err(inspected)?;
+        let kind = sys::kind(metadata.file_type());
+        let len = match kind {
+            FileKind::Regular => metadata.len(),
+            FileKind::BlockDevice => {
+                let mut device = file;
+                device.seek(SeekFrom::End(0)).map_err(inspected)?
+            }
+            FileKind::CharacterDevice => 0,
+            FileKind::Other(kind) => return Err(map_error(path, MapError::NotRegular { kind })),
+        };
         Ok(Self {
             file,
             path,
-            len: metadata.len(),
+            len,
             identity: sys::identity(&metadata),
+            kind,
         })
+    }
+
+    /// Whether the file has the length that it is given.
+    pub(crate) fn is_regular(&self) -> bool {
+        self.kind == FileKind::Regular
+    }
+
+    /// Whether it is known where the file ends.
+    pub(crate) fn has_len(&self) -> bool {
+        self.kind != FileKind::CharacterDevice
     }
 
     /// Changes the file's length; what is added is a hole, which reads as zeros and takes no space.
@@ -86,7 +116,7 @@ impl<'a> Source<'a> {
 /// assert_eq!(array.shape(), [6000]);
 ///
 /// let error = map::open_regular(std::env::temp_dir(), Mode::Read).unwrap_err();
-/// assert!(error.to_string().contains("only regular files can be mapped"));
+/// assert!(error.to_string().contains("expected a regular file"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///

@@ -38,6 +38,7 @@ pub use new_file::{CreateOptions, NewFile, WrittenFile, create};
 pub struct MapOptions {
     mode: Mode,
     member: Option<String>,
+    verify: bool,
     offset: u64,
     dtype: DType,
     shape: Option<Vec<usize>>,
@@ -69,6 +70,7 @@ impl MapOptions {
         Self {
             mode: Mode::default(),
             member: None,
+            verify: false,
             offset: 0,
             dtype: DType::U8,
             shape: None,
@@ -193,7 +195,7 @@ impl MapOptions {
     ///
     /// ```
     /// # use std::{fs::File, io::Write};
-    /// # use mapcall_array::{DType, MapOptions, format::Header, layout::Order};
+    /// # use mapcall_array::{DType, MapOptions, Mode, format::Header, layout::Order};
     /// # let file = tempfile::NamedTempFile::new()?;
     /// # let mut npz = rawzip::ZipArchiveWriter::new(File::create(&file)?);
     /// # for (name, len) in [("x.npy", 3), ("y.npy", 5)] {
@@ -207,13 +209,34 @@ impl MapOptions {
     /// # npz.finish()?;
     /// // The file holds the arrays `x` and `y`.
     /// // SAFETY: nobody else changes the temporary file.
-    /// let y = unsafe { MapOptions::new().member("y").open(&file)? };
+    /// let y = unsafe { MapOptions::new().mode(Mode::Read).member("y").open(&file)? };
     /// assert_eq!(y.shape(), [5]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
     pub fn member(mut self, member: impl Into<String>) -> Self {
         self.member = Some(member.into());
+        self
+    }
+
+    /// Whether [`open`](Self::open) reads a member of a `.npz` and compares its checksum; a `.npy` file
+    /// has none.
+    ///
+    /// ```
+    /// use mapcall_array::{DType, MapOptions, Mode, create, layout::Order};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let path = dir.path().join("a.npy");
+    /// // SAFETY: nobody else changes the temporary file.
+    /// unsafe { create(&path, DType::F32, &[100], Order::C)? };
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let array = unsafe { MapOptions::new().mode(Mode::Read).verify(true).open(&path)? };
+    /// assert_eq!(array.shape(), [100]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn verify(mut self, verify: bool) -> Self {
+        self.verify = verify;
         self
     }
 }

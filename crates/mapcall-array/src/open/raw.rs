@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::MapOptions;
 use crate::array::Array;
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::layout::Layout;
 use crate::map::{Map, MapError, Mode, Source, create_file, map_error, open_file};
@@ -28,7 +29,8 @@ impl MapOptions {
     ///
     /// Modes `r+` and `w+` grow the file to hold the array: sparsely, unless it is
     /// [allocated](Self::allocate). Before, `w+` makes all of its bytes zeros and cuts off those behind
-    /// the array. As in NumPy, a file that these modes would leave empty gets one byte.
+    /// the array. As in NumPy, a file that these modes would leave empty gets one byte. Devices never
+    /// change their length; that of a character device is unknown, so that the shape must be given.
     ///
     /// # Safety
     ///
@@ -55,11 +57,14 @@ impl MapOptions {
         if is_new {
             return rehearsal.inspect_err(|_| drop(fs::remove_file(path)));
         }
+        let mut source = Source::with_devices(&file, Some(path))?;
+        if !source.is_regular() {
+            return rehearsal;
+        }
         drop(rehearsal?);
-        let mut source = Source::new(&file, Some(path))?;
         // The file is long enough by now. It is never shorter than it was or will be, as the system kills
         // a process that uses a map of what has been cut off.
-        let (_, end) = self.extent(source.len, Some(path))?;
+        let (_, _, end) = self.extent(source.len, Some(path))?;
         let len = end.max(1);
         source.clear(len, self.allocate)?;
         source.set_len(len)?;
@@ -90,9 +95,12 @@ impl MapOptions {
     ///
     /// As [`map`](Self::map).
     pub unsafe fn map_file(&self, file: &File, path: Option<&Path>) -> Result<Array> {
-        let mut source = Source::new(file, path)?;
+        let mut source = Source::with_devices(file, path)?;
+        if self.shape.is_none() && !source.has_len() {
+            return Err(source.map_error(MapError::UnknownLength));
+        }
         let old_len = source.len;
-        let (layout, end) = self.extent(old_len, path)?;
+        let (dtype, layout, end) = self.extent(old_len, path)?;
         // SAFETY: the caller's promise.
         let map = |source: &Source<'_>| unsafe {
             Map::new(source, self.mode, self.offset, layout.nbytes())
@@ -102,23 +110,25 @@ impl MapOptions {
             // Of two errors the first is the one to report.
             drop(source.set_len(old_len));
         }
-        Array::new(map?.into(), self.dtype.clone(), layout)
+        let map = map?;
+        if !source.has_len() && !map.has_ends() {
+            let (offset, nbytes) = (self.offset, layout.nbytes());
+            return Err(source.map_error(MapError::BeyondDevice { offset, nbytes }));
+        }
+        Array::new(map.into(), dtype, layout)
     }
 
-    /// The array's layout from its first byte on, and where in the file it ends.
-    fn extent(&self, file_len: u64, path: Option<&Path>) -> Result<(Layout, u64)> {
+    /// The array's elements, its layout from its first byte on, and where in the file it ends.
+    fn extent(&self, file_len: u64, path: Option<&Path>) -> Result<(DType, Layout, u64)> {
         let error = |source| map_error(path, source);
         let itemsize = self.dtype.itemsize();
-        let inferred;
-        let shape = match &self.shape {
-            Some(shape) => shape.as_slice(),
+        let mut shape = match &self.shape {
+            Some(shape) => shape.clone(),
             None if self.mode == Mode::Write => return Err(error(MapError::ShapeRequired)),
-            None => {
-                inferred = [self.length(file_len, itemsize).map_err(error)?];
-                &inferred
-            }
+            None => vec![self.length(file_len, itemsize).map_err(error)?],
         };
-        let layout = Layout::contiguous(shape, itemsize, self.order)?;
+        let dtype = self.dtype.clone().expand(&mut shape);
+        let layout = Layout::in_buffer(&shape, dtype.itemsize(), self.order)?;
         let (offset, nbytes) = (self.offset, layout.nbytes());
         let end = offset.checked_add(nbytes as u64);
         // The largest offset that systems take.
@@ -126,7 +136,7 @@ impl MapOptions {
         let end = end
             .ok_or(MapError::Overflow { offset, nbytes })
             .map_err(error)?;
-        Ok((layout, end))
+        Ok((dtype, layout, end))
     }
 
     /// How many elements lie between the offset and the end of the file.
@@ -152,7 +162,10 @@ impl MapOptions {
     /// Makes sure that the file reaches as far as the array.
     fn fit(&self, source: &mut Source<'_>, end: u64) -> Result<()> {
         let (mode, file_len) = (self.mode, source.len);
-        if mode.writes_file() {
+        if !source.has_len() {
+            return Ok(());
+        }
+        if mode.writes_file() && source.is_regular() {
             let needed = end.max(1);
             if self.allocate {
                 source.reserve(self.offset, end)?;

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 pub(crate) use rustix::param::page_size;
 
+use super::FileKind;
 use crate::map::{Advice, Mapping};
 
 /// Opens a file without waiting for the other end of a pipe.
@@ -23,16 +24,20 @@ pub(crate) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// What a file that is not regular is.
-pub(crate) fn kind(file_type: FileType) -> &'static str {
-    if file_type.is_dir() {
-        "directory"
+/// What a file is.
+pub(crate) fn kind(file_type: FileType) -> FileKind {
+    if file_type.is_file() {
+        FileKind::Regular
+    } else if file_type.is_dir() {
+        FileKind::Other("directory")
     } else if file_type.is_fifo() {
-        "pipe"
+        FileKind::Other("pipe")
     } else if file_type.is_socket() {
-        "socket"
+        FileKind::Other("socket")
+    } else if file_type.is_block_device() {
+        FileKind::BlockDevice
     } else {
-        "device"
+        FileKind::CharacterDevice
     }
 }
 
@@ -328,6 +333,13 @@ pub(crate) fn prefetch(map: &MmapRaw, range: Range<usize>) -> io::Result<()> {
         }
         result => result,
     }
+}
+
+/// Whether a byte of a map can be read, as far as the system tells without reading it.
+pub(crate) fn is_readable(map: &MmapRaw, at: usize) -> bool {
+    let populated = map.advise_range(memmap2::Advice::PopulateRead, at, 1);
+    // Other errors are of what can't be populated: memory of a device, on Linux before 5.14 any.
+    !populated.is_err_and(|error| error.raw_os_error() == Some(Errno::FAULT.raw_os_error()))
 }
 
 pub(crate) fn residency(map: &MmapRaw, range: Range<usize>) -> io::Result<Vec<bool>> {

@@ -11,6 +11,22 @@ mod folder;
 pub(crate) use folder::{Folder, Place, copy_attributes, drop_set_id, find, is_same_file, names};
 pub(crate) use os::{
     Identity, TELLS_FILES_APART, advise, available_memory, clear, forget, has_private_pages,
-    identity, kind, mappings, open, page_size, prefetch, reserve, residency, tells_residency,
-    unsupported, wait_for, write_at, write_back,
+    identity, is_readable, kind, mappings, open, page_size, prefetch, reserve, residency,
+    tells_residency, unsupported, wait_for, write_at, write_back,
 };
+
+/// What a name may lead to.
+#[cfg_attr(
+    not(target_os = "linux"),
+    expect(dead_code, reason = "devices are not told")
+)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    Regular,
+    /// It has a length, which its metadata do not tell, and never changes it.
+    BlockDevice,
+    /// Its length is unknown.
+    CharacterDevice,
+    /// Nothing that can be mapped.
+    Other(&'static str),
+}

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use memmap2::MmapRaw;
 
+use super::FileKind;
 use crate::map::{Advice, Mapping};
 
 /// Opens a file, but never a pipe, whose opening could wait for ever.
@@ -16,12 +17,14 @@ pub(crate) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     }
 }
 
-/// What a file that is not regular is.
-pub(crate) fn kind(file_type: FileType) -> &'static str {
-    if file_type.is_dir() {
-        "directory"
+/// What a file is; devices are not told from other special files.
+pub(crate) fn kind(file_type: FileType) -> FileKind {
+    if file_type.is_file() {
+        FileKind::Regular
+    } else if file_type.is_dir() {
+        FileKind::Other("directory")
     } else {
-        "special file"
+        FileKind::Other("special file")
     }
 }
 
@@ -82,6 +85,11 @@ pub(crate) fn advise(_: &MmapRaw, _: Range<usize>, _: Advice) -> io::Result<()> 
 
 pub(crate) fn prefetch(_: &MmapRaw, _: Range<usize>) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// No device is mapped, and files are as long as they say.
+pub(crate) fn is_readable(_: &MmapRaw, _: usize) -> bool {
+    true
 }
 
 pub(crate) fn residency(_: &MmapRaw, _: Range<usize>) -> io::Result<Vec<bool>> {

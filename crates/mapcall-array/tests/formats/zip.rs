@@ -1,11 +1,18 @@
 //! Zip archives that lie, are damaged, or are larger than any test should write.
 
-use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+#![allow(
+    clippy::panic,
+    unsafe_code,
+    reason = "a test fails by a panic, and maps its own files"
+)]
 
-use mapcall_array::DType;
+use std::fs::{self, File};
+use std::io::{Cursor, Seek, SeekFrom, Write};
+
 use mapcall_array::format::{FormatError, Header, locate};
 use mapcall_array::layout::Order;
+use mapcall_array::map::MapError;
+use mapcall_array::{DType, Error, MapOptions, Mode};
 
 use super::common::numpy;
 use super::{find, with_shape, written};
@@ -247,6 +254,93 @@ fn members_are_chosen_as_numpy_chooses() {
         )
         .is_err()
     );
+}
+
+#[test]
+fn names_without_the_flag_are_in_code_page_437() {
+    let expected = numpy("[bytes([b]).decode('cp437') for b in range(1, 256)]").unwrap();
+    for (byte, expected) in (1..=255_u8).zip(expected.as_array().unwrap()) {
+        let mut file = Zip::new().add("?.npy", &array_file(), honest).end();
+        let names = (0..file.len()).filter(|&at| file[at..].starts_with(b"?.npy"));
+        for at in names.collect::<Vec<_>>() {
+            file[at] = byte;
+        }
+        let name = expected.as_str().unwrap();
+        let placement = find(&file, Some(name)).unwrap();
+        assert_eq!(placement.member(), Some(name), "{byte:#x}");
+    }
+}
+
+#[test]
+fn a_damaged_member_is_found_by_its_checksum() {
+    let sound = written("np.savez(f, a=np.arange(300), b=np.arange(9))").unwrap();
+    for member in ["a", "b"] {
+        let placement = find(&sound, Some(member)).unwrap();
+        placement.verify(Cursor::new(&sound)).unwrap();
+        let start = usize::try_from(placement.offset()).unwrap();
+        for at in [0, 7, placement.header().nbytes() - 1] {
+            let mut damaged = sound.clone();
+            damaged[start + at] ^= 4;
+            let error = placement.verify(Cursor::new(&damaged)).unwrap_err();
+            let FormatError::Damaged {
+                member: named,
+                expected,
+                found,
+            } = &error
+            else {
+                panic!("{error}");
+            };
+            assert_eq!((&**named, expected != found), (member, true));
+            // The other member is sound.
+            let other = if member == "a" { "b" } else { "a" };
+            find(&damaged, Some(other))
+                .unwrap()
+                .verify(Cursor::new(&damaged))
+                .unwrap();
+        }
+        // What ends early has another checksum, too.
+        let cut = &sound[..start + 4];
+        assert!(matches!(
+            placement.verify(Cursor::new(cut)),
+            Err(FormatError::Damaged { .. })
+        ));
+    }
+    let alone = written("np.save(f, np.arange(3))").unwrap();
+    find(&alone, None)
+        .unwrap()
+        .verify(Cursor::new(&alone[..9]))
+        .unwrap();
+}
+
+#[test]
+fn members_are_never_written_in_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.npz");
+    let bytes = written("np.savez(f, a=np.arange(3.0))").unwrap();
+    fs::write(&path, &bytes).unwrap();
+    for mode in [Mode::ReadWrite, Mode::Read, Mode::CopyOnWrite] {
+        let options = MapOptions::new().mode(mode).verify(true);
+        // SAFETY: nobody else changes the temporary file.
+        let array = unsafe { options.open(&path) };
+        match array {
+            Ok(array) => {
+                assert_ne!(mode, Mode::ReadWrite);
+                if mode == Mode::CopyOnWrite {
+                    // SAFETY: the array has 24 bytes, which it alone owns and which can be written.
+                    unsafe { array.as_mut_ptr().write_bytes(0, 24) };
+                }
+            }
+            Err(Error::Map { source, .. }) => assert_eq!(
+                source,
+                MapError::WritesMember {
+                    member: "a".into(),
+                    mode: Mode::ReadWrite
+                }
+            ),
+            Err(error) => panic!("{error}"),
+        }
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+    }
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! What is known of an array in a file.
 
+use mapcall::array::DType;
 use mapcall::array::dtype::ByteOrder;
-use mapcall::array::format::Format;
-use mapcall::array::{Array, DType};
+use mapcall::array::format::{Format, Placement};
+use mapcall::array::layout::Order;
 use serde::Serialize;
 
 use super::cache::Cache;
@@ -32,6 +33,7 @@ pub(super) struct Facts {
     pub(super) nbytes: usize,
     pub(super) file_size: u64,
     pub(super) cache: Option<Cache>,
+    pub(super) crc32: Option<&'static str>,
     unsupported: Option<String>,
 }
 
@@ -77,15 +79,17 @@ impl Facts {
     pub(super) fn of(file: &ArrayFile, found: &Found) -> Self {
         let array = &found.array;
         let dtype = array.dtype();
-        let version = found.header.as_ref().map(|header| {
-            let (major, minor) = header.version();
+        let placement = found.placement.as_ref();
+        let member = placement.and_then(Placement::member);
+        let version = placement.map(|placement| {
+            let (major, minor) = placement.header().version();
             format!("{major}.{minor}")
         });
         Self {
-            title: title(file, found.member.as_deref()),
+            title: title(file, member),
             file: path(file),
-            member: found.member.clone(),
-            format: match (&found.header, &found.member) {
+            member: member.map(str::to_owned),
+            format: match (placement, member) {
                 (None, _) => "raw",
                 (Some(_), None) => Format::Npy.as_str(),
                 (Some(_), Some(_)) => Format::Npz.as_str(),
@@ -96,7 +100,10 @@ impl Facts {
             byte_order: byte_order(dtype),
             shape: array.shape().to_vec(),
             strides: array.strides().to_vec(),
-            order: order(array),
+            order: array.layout().order().map(|order| match order {
+                Order::C => "C",
+                Order::F => "F",
+            }),
             offset: array.file_offset(),
             alignment: dtype.alignment(),
             aligned: array.is_aligned(),
@@ -104,6 +111,7 @@ impl Facts {
             nbytes: array.layout().nbytes(),
             file_size: found.file_len,
             cache: Cache::of(array),
+            crc32: None,
             dtype: dtype.clone(),
             unsupported: None,
         }
@@ -131,15 +139,6 @@ fn byte_order(dtype: &DType) -> &'static str {
         (true, false) => "little",
         (false, true) => "big",
         (false, false) => "mixed",
-    }
-}
-
-fn order(array: &Array) -> Option<&'static str> {
-    let layout = array.layout();
-    if layout.is_c_contiguous() {
-        Some("C")
-    } else {
-        layout.is_f_contiguous().then_some("F")
     }
 }
 

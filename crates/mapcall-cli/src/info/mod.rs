@@ -19,7 +19,8 @@ use facts::{Facts, Unmapped};
 /// Show what array files hold, and which parts are in the page cache
 ///
 /// The bar shows the array from its first byte to its last: █ is in the page cache, ▒ is there in
-/// part, · is not. The system tells that of files that one owns or may write.
+/// part, · is not. The system tells that of files that one owns or may write. Members of a .npz are
+/// read to compare their CRC-32; a damaged one is an error.
 #[derive(Args)]
 #[expect(clippy::doc_markdown, reason = "--help shows it as it stands")]
 pub(crate) struct Arguments {
@@ -35,14 +36,18 @@ pub(crate) struct Arguments {
     ///
     /// The keys are "file", "member", "format", "version", "dtype", "fields", "itemsize",
     /// "byte_order", "shape", "strides", "order", "offset", "alignment", "aligned", "size", "nbytes",
-    /// "file_size", "cache" and "unsupported". Strides, offsets and alignments are in bytes.
+    /// "file_size", "cache", "crc32" and "unsupported". Strides, offsets and alignments are in bytes.
     /// "member" and "version" are null where there is none, "fields" is null unless the dtype is
     /// structured, "order" is null if the array is contiguous in none. "cache" is an object {"pages",
     /// "resident", "page_size", "parts"}, "parts" the share that is in the page cache of equally many
-    /// pages each; null if the system doesn't tell. "unsupported" is null, or the reason why a member
+    /// pages each; null if the system doesn't tell. "crc32" is "ok" or "damaged" for a member of a .npz,
+    /// null if there is none or it was not compared. "unsupported" is null, or the reason why a member
     /// can't be mapped; then only "file", "member" and "format" are there as well.
     #[arg(long)]
     json: bool,
+    /// Do not read the members of a .npz to compare their CRC-32
+    #[arg(long)]
+    no_verify: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -63,7 +68,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
                     return;
                 }
                 let shown = match found {
-                    Ok(found) => Shown::Facts(Box::new(Facts::of(&file, &found))),
+                    Ok(found) => {
+                        // Reading fills the cache, which the facts tell of.
+                        let mut facts = Facts::of(&file, &found);
+                        if !arguments.no_verify {
+                            match file.verify(&found) {
+                                Ok(true) => facts.crc32 = Some("ok"),
+                                Ok(false) => {}
+                                Err(error) => {
+                                    facts.crc32 = is_damaged(&error).then_some("damaged");
+                                    errors.push(error);
+                                }
+                            }
+                        }
+                        Shown::Facts(Box::new(facts))
+                    }
                     Err(error) if is_unsupported(&error) => {
                         Shown::Unmapped(Unmapped::new(&file, member, &reason(&error)))
                     }
@@ -96,6 +115,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 enum Shown {
     Facts(Box<Facts>),
     Unmapped(Unmapped),
+}
+
+fn is_damaged(error: &FileError) -> bool {
+    matches!(format_error(error), Some(FormatError::Damaged { .. }))
 }
 
 /// Whether a member is what it should be, and can't be mapped all the same.

@@ -54,7 +54,11 @@ pub(super) fn facts(output: &mut impl Write, facts: &Facts, is_first: bool) -> i
         "size",
         &format_args!("{size} ({bytes}, {elements})"),
     )?;
-    cache(output, facts.cache.as_ref())
+    cache(output, facts.cache.as_ref())?;
+    match facts.crc32 {
+        Some(crc32) => line(output, "crc-32", &crc32),
+        None => Ok(()),
+    }
 }
 
 /// Writes why a member can't be mapped.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use mapcall::array::dtype::DTypeError;
 use mapcall::array::format::npz::Archive;
-use mapcall::array::format::{self, Format, FormatError, Header, Placement};
+use mapcall::array::format::{self, Format, FormatError, Placement};
 use mapcall::array::layout::{Index, LayoutError};
 use mapcall::array::{self, Array, DType, MapOptions, Mode, map};
 
@@ -59,10 +59,8 @@ enum Content {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Found {
-    /// The member of a `.npz`.
-    pub member: Option<String>,
-    /// What a file that says what is in it says.
-    pub header: Option<Header>,
+    /// Where the array lies, in a file that says what is in it.
+    pub placement: Option<Placement>,
     /// The length of the file, in bytes.
     pub file_len: u64,
     /// The array, mapped and cut to the range.
@@ -340,8 +338,7 @@ impl ArrayFile {
                 each(
                     None,
                     Ok(Found {
-                        member: None,
-                        header: None,
+                        placement: None,
                         file_len,
                         array,
                     }),
@@ -360,8 +357,7 @@ impl ArrayFile {
                     // SAFETY: the caller's promise.
                     let array = unsafe { self.map(&file, Some(&placement), Mode::Read)? };
                     Ok(Found {
-                        member: placement.member().map(str::to_owned),
-                        header: Some(placement.header().clone()),
+                        placement: Some(placement),
                         file_len,
                         array,
                     })
@@ -369,6 +365,37 @@ impl ArrayFile {
             each(name.as_deref(), found);
         }
         Ok(())
+    }
+
+    /// Reads the member of a `.npz` that an array is of, and compares its checksum; `false` if it has
+    /// none.
+    ///
+    /// ```
+    /// use mapcall_cli::value::file::ArrayFile;
+    ///
+    /// let file = tempfile::NamedTempFile::new()?;
+    /// std::fs::write(&file, [0; 48])?;
+    /// let file = ArrayFile::parse(format!("{}:f4", file.path().display()).as_ref())?;
+    /// let mut checked = None;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// unsafe { file.open_each(|_, found| checked = Some(file.verify(&found.unwrap())))? };
+    /// assert!(matches!(checked, Some(Ok(false))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`FileError::Array`] when the member is damaged, or the system refuses.
+    pub fn verify(&self, found: &Found) -> Result<bool, FileError> {
+        match &found.placement {
+            Some(placement) if placement.member().is_some() => {
+                let file = map::open_regular(&self.path, Mode::Read)?;
+                let verified = placement.verify(&file);
+                verified.map_err(|error| self.format_error(error))?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
     }
 
     fn locate(&self, mut file: &File, content: &Content) -> Result<Placement, FileError> {
@@ -394,33 +421,30 @@ impl ArrayFile {
         placement: Option<&Placement>,
         mode: Mode,
     ) -> Result<Array, FileError> {
-        let options = MapOptions::new();
-        let options = match (placement, &self.content) {
-            (Some(placement), _) => {
-                let header = placement.header();
-                options
-                    .offset(placement.offset())
-                    .dtype(header.dtype().clone())
-                    .shape(header.shape())
-                    .order(header.order())
-            }
-            (None, Content::Raw { dtype, shape }) => {
-                let options = options.dtype(dtype.clone());
-                match shape {
-                    Some(shape) => options.shape(&**shape),
-                    None => options,
-                }
-            }
-            (None, _) => options,
-        };
-        // Refuses what doesn't fit, where writing would grow the file.
-        let options = options.mode(Mode::Read);
-        // SAFETY: the caller's promise.
-        let mut array = unsafe { options.map_file(file, Some(&self.path))? };
-        if mode != Mode::Read {
+        let path = Some(&*self.path);
+        let array = if let Some(placement) = placement {
+            let options = MapOptions::new().mode(mode);
             // SAFETY: the caller's promise.
-            array = unsafe { options.mode(mode).map_file(file, Some(&self.path))? };
-        }
+            unsafe { options.map_placement(file, path, placement)? }
+        } else {
+            let options = match &self.content {
+                Content::Raw {
+                    dtype,
+                    shape: Some(shape),
+                } => MapOptions::new().dtype(dtype.clone()).shape(&**shape),
+                Content::Raw { dtype, shape: None } => MapOptions::new().dtype(dtype.clone()),
+                _ => MapOptions::new(),
+            };
+            // Refuses what doesn't fit, where writing would grow the file.
+            let options = options.mode(Mode::Read);
+            // SAFETY: the caller's promise.
+            let mut array = unsafe { options.map_file(file, path)? };
+            if mode != Mode::Read {
+                // SAFETY: the caller's promise.
+                array = unsafe { options.mode(mode).map_file(file, path)? };
+            }
+            array
+        };
         if self.range.is_empty() {
             return Ok(array);
         }

@@ -210,7 +210,8 @@ impl<'py> Reader<'_, '_, 'py> {
         let array = self.snapshot(position, array)?;
         self.dtype(position, expected, &array)?;
         let checked = if self.function.is_unchecked {
-            self.check.array_unchecked(position, rule, array.memory(self.py))
+            self.check
+                .array_unchecked(position, rule, array.memory(self.py))
         } else {
             self.check.array(position, rule, array.memory(self.py))
         };
@@ -538,7 +539,8 @@ impl<'py> Reader<'_, '_, 'py> {
         }
         // SAFETY: an array without axes has one item of its dtype, which has the struct's size; and
         // this is where the array has it now.
-        let bytes = unsafe { slice::from_raw_parts(array.memory(self.py).address, dtype.itemsize()) };
+        let bytes =
+            unsafe { slice::from_raw_parts(array.memory(self.py).address, dtype.itemsize()) };
         self.check.bytes(position, bytes);
         Ok(())
     }
