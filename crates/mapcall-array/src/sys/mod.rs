@@ -4,6 +4,9 @@
 #[cfg_attr(not(target_os = "linux"), path = "unsupported.rs")]
 mod os;
 
+mod fork;
+
+pub(crate) use fork::at_fork;
 pub(crate) use os::{
     Identity, advise, allocate, available_memory, create_nameless, forget, has_private_pages,
     identity, kind, name, open, page_size, prefetch, residency, sync_folder, tells_residency,

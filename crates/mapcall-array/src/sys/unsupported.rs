@@ -2,10 +2,10 @@ use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use memmap2::MmapRaw;
 
+use crate::fork::Mutex;
 use crate::map::Advice;
 
 /// Opens a file, but never a pipe, whose opening could wait for ever.
@@ -47,7 +47,7 @@ pub(crate) fn allocate(file: &File, len: u64) -> io::Result<()> {
 pub(crate) fn write_at(mut file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     // The place is the file's own: one thread at a time.
     static PLACE: Mutex<()> = Mutex::new(());
-    let _alone = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = PLACE.lock();
     file.seek(SeekFrom::Start(offset))?;
     file.write_all(bytes)
 }

@@ -9,6 +9,7 @@ use std::ptr::{self, NonNull};
 use std::slice;
 
 use libffi_sys::{ffi_arg, ffi_cif, ffi_closure};
+use mapcall_array::fork::Section;
 use smallvec::SmallVec;
 
 use super::CallTypeError;
@@ -88,9 +89,12 @@ impl Closure {
             body,
         });
         let mut code = ptr::null_mut();
+        // libffi's allocator has a lock.
+        let section = Section::enter();
         // SAFETY: libffi writes the second address to `code`.
         let closure =
             unsafe { libffi_sys::ffi_closure_alloc(size_of::<ffi_closure>(), &raw mut code) };
+        drop(section);
         let (Some(closure), Some(code)) = (NonNull::new(closure.cast()), NonNull::new(code)) else {
             return Err(CallTypeError::NoMemory);
         };
@@ -133,8 +137,10 @@ impl fmt::Debug for Closure {
 
 impl Drop for Closure {
     fn drop(&mut self) {
+        let section = Section::enter();
         // SAFETY: it came from `ffi_closure_alloc` and is given back once.
         unsafe { libffi_sys::ffi_closure_free(self.allocation.as_ptr().cast()) };
+        drop(section);
         // SAFETY: it came out of a box, and no C code can reach it any more.
         drop(unsafe { Box::from_raw(self.state.as_ptr()) });
     }

@@ -3,7 +3,9 @@
 use std::ffi::c_void;
 use std::fmt;
 use std::ptr::{self, NonNull};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use mapcall_array::fork::{Mutex, MutexGuard};
 
 use super::{Address, Arg, CallError, Function, Value};
 use crate::contract::{Problem, Rule, target_name};
@@ -206,15 +208,13 @@ impl Handle {
 
 impl Inner {
     fn open(&self) -> MutexGuard<'_, Option<Arc<Open>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock()
     }
 }
 
 impl Open {
     fn destructor(&self) -> MutexGuard<'_, Option<Function>> {
-        self.destructor
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.destructor.lock()
     }
 
     fn end(&self) -> Result<Option<Value>, CallError> {
