@@ -5,6 +5,8 @@ mod buffer;
 pub mod ctypes;
 pub mod dtype;
 mod error;
+#[doc(hidden)]
+pub mod fork;
 pub mod format;
 pub mod layout;
 pub mod literal;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
@@ -205,6 +206,20 @@ pub enum PrototypeErrorKind {
         /// The limit.
         limit: usize,
     },
+    /// A text that takes too long to parse, as one that is full of errors can.
+    #[error("expected C declarations, got a text that can't be parsed within {limit:?}")]
+    TooSlow {
+        /// The limit, of processor time.
+        limit: Duration,
+    },
+    /// No thread with a stack that is large enough for the text.
+    #[error("parsing the text needs a thread with {bytes} bytes of stack: {reason}")]
+    NoStack {
+        /// The size of the stack.
+        bytes: usize,
+        /// What the system said.
+        reason: String,
+    },
     /// More text than is read.
     #[error("the text has {length} bytes, more than {limit}")]
     TooLong {
@@ -279,7 +294,10 @@ impl PrototypeErrorKind {
             Self::Impossible { .. } => "write a pointer to it".into(),
             Self::TooDeep { .. } => "name inner types with `typedef`, or simplify".into(),
             Self::TooManyParameters { .. } => "wrap it in a function that takes a struct".into(),
-            Self::TooLong { .. } => "give only the declarations that are needed".into(),
+            Self::TooSlow { .. } => "give declarations that a C compiler accepts".into(),
+            Self::NoStack { .. } | Self::TooLong { .. } => {
+                "give only the declarations that are needed".into()
+            }
         }
     }
 }

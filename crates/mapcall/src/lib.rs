@@ -33,6 +33,8 @@ pub mod library;
 mod nearest;
 mod parse;
 pub mod prototype;
+mod stack;
+mod sys;
 
 pub use batch::Batch;
 pub use ctype::CType;

@@ -169,7 +169,7 @@ impl Prototype {
     ///
     /// [`PrototypeError`] for what is no C, and for what can't be called.
     pub fn parse(text: &str) -> Result<Self, PrototypeError> {
-        parse::prototype(text, &Arc::default())
+        parse::prototype(text, &Arc::default()).map(|defined| defined.prototype)
     }
 
     /// The parameter of that name, and its position.
@@ -364,7 +364,32 @@ impl Declarations {
     ///
     /// As [`Prototype::parse`].
     pub fn prototype(&self, text: &str) -> Result<Prototype, PrototypeError> {
-        parse::prototype(text, &self.scope)
+        self.prototype_with_structs(text)
+            .map(|(prototype, _)| prototype)
+    }
+
+    /// As [`prototype`](Self::prototype), with the structs and unions that the text defines, by their
+    /// tags and by their typedef names.
+    ///
+    /// ```
+    /// use mapcall::Declarations;
+    ///
+    /// let header = Declarations::parse("typedef float sample;");
+    /// let text = "struct pair { sample left, right; }; void mix(struct pair *p);";
+    /// let (mix, structs) = header.prototype_with_structs(text)?;
+    /// assert_eq!((mix.name.as_str(), structs["pair"].size()), ("mix", Some(8)));
+    /// # Ok::<(), mapcall::PrototypeError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Prototype::parse`].
+    pub fn prototype_with_structs(
+        &self,
+        text: &str,
+    ) -> Result<(Prototype, HashMap<String, CType>), PrototypeError> {
+        let defined = parse::prototype(text, &self.scope)?;
+        Ok((defined.prototype, defined.structs))
     }
 
     /// The functions, in order.

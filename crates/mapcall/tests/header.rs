@@ -244,7 +244,7 @@ fn a_compiler_that_floods_is_ended() {
     };
     let error = read("yes '# 1 \"x.h\"'").unwrap_err();
     assert!(
-        matches!(error, HeaderError::TooLong { limit, .. } if limit == 64 << 20),
+        matches!(error, HeaderError::TooLong { limit, .. } if limit == 16 << 20),
         "{error}"
     );
     match read("yes 'error: no' | head -c 1000000 >&2; exit 1").unwrap_err() {

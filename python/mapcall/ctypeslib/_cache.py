@@ -1,5 +1,6 @@
 """Types that live for as long as somebody uses them."""
 
+import os
 import threading
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
@@ -24,6 +25,13 @@ class TypeCache(Generic[T]):
         # Reentrant: a finalizer that the garbage collector runs inside `get`
         # may itself ask for a type.
         self._lock = threading.RLock()
+        if hasattr(os, "register_at_fork"):
+            # No other thread holds it when the process forks.
+            os.register_at_fork(
+                before=self._lock.acquire,
+                after_in_parent=self._lock.release,
+                after_in_child=self._lock.release,
+            )
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return the living type of `key`, or the one that `make` gives."""

@@ -7,8 +7,10 @@ mod os;
 #[cfg_attr(target_os = "linux", path = "linux_folder.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "unsupported_folder.rs")]
 mod folder;
+mod fork;
 
 pub(crate) use folder::{Folder, Place, copy_attributes, drop_set_id, find, is_same_file, names};
+pub(crate) use fork::at_fork;
 pub(crate) use os::{
     Identity, TELLS_FILES_APART, advise, available_memory, clear, forget, has_private_pages,
     identity, is_readable, kind, mappings, open, page_size, prefetch, reserve, residency,

@@ -2,11 +2,11 @@ use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use memmap2::MmapRaw;
 
 use super::FileKind;
+use crate::fork::Mutex;
 use crate::map::{Advice, Mapping};
 
 /// Opens a file, but never a pipe, whose opening could wait for ever.
@@ -57,7 +57,7 @@ pub(crate) fn clear(_: &File, _: u64, _: bool) -> io::Result<bool> {
 pub(crate) fn write_at(mut file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     // The place is the file's own: one thread at a time.
     static PLACE: Mutex<()> = Mutex::new(());
-    let _alone = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = PLACE.lock();
     file.seek(SeekFrom::Start(offset))?;
     file.write_all(bytes)
 }

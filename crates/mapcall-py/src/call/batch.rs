@@ -4,10 +4,10 @@
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 
 use mapcall::CallError;
 use mapcall::array::Buffer;
+use mapcall::array::fork::Mutex;
 use mapcall::batch::{self, Host, Stream, Work};
 use mapcall::contract::{Check, Loops, Memory, Output, Problem, Remedy, Role, Rule};
 use numpy::PyUntypedArray;
@@ -553,9 +553,12 @@ impl Interpreter<'_> {
         match result {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
-                let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut raised = self.raised.lock();
                 if raised.as_ref().is_none_or(|(known, _)| call < *known) {
-                    *raised = Some((call, error));
+                    let other = raised.replace((call, error));
+                    // What an exception holds may run Python when it ends, which no lock may cover.
+                    drop(raised);
+                    drop(other);
                 }
                 ControlFlow::Break(())
             }
@@ -564,10 +567,7 @@ impl Interpreter<'_> {
 
     /// What a batch raises that ended so.
     fn error(self, py: Python<'_>, error: &CallError) -> PyErr {
-        let raised = self
-            .raised
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
+        let raised = self.raised.lock().take();
         match (raised, error) {
             (Some((Some(_), raised)), CallError::Interrupted { index, .. }) => {
                 errors::at(py, raised, index.as_deref())

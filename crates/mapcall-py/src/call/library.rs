@@ -2,13 +2,16 @@
 
 #![allow(unsafe_code)]
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::mem;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use mapcall::{Declarations, Header, Prototype};
+use mapcall::{CType, Declarations, Header, Prototype};
 use pyo3::exceptions::{PyAttributeError, PyKeyError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
@@ -133,16 +136,40 @@ pub(crate) struct Library {
     inner: mapcall::Library,
     header: Option<Source>,
     declarations: Declarations,
+    /// Only held together with the interpreter's lock, and no Python runs meanwhile.
     known: Mutex<Known>,
 }
 
 /// What has been asked for so far.
 #[derive(Default)]
 struct Known {
-    /// The texts of prototypes, which may define structs.
-    texts: Vec<String>,
+    structs: Structs,
     /// The header's functions that have been used.
-    functions: Vec<(String, Py<Function>)>,
+    functions: HashMap<String, Py<Function>>,
+}
+
+/// The structs that prototypes have defined, by their names: the last few thousand, so that a program
+/// that makes prototypes for ever has room.
+#[derive(Default)]
+struct Structs {
+    recent: HashMap<String, CType>,
+    older: HashMap<String, CType>,
+}
+
+impl Structs {
+    /// The number of names that are kept at least.
+    const KEPT: usize = 4096;
+
+    fn define(&mut self, structs: HashMap<String, CType>) {
+        if self.recent.len() + structs.len() > Self::KEPT {
+            self.older = mem::take(&mut self.recent);
+        }
+        self.recent.extend(structs);
+    }
+
+    fn get(&self, name: &str) -> Option<&CType> {
+        self.recent.get(name).or_else(|| self.older.get(name))
+    }
 }
 
 impl Library {
@@ -162,8 +189,9 @@ impl Library {
         options: Options,
     ) -> PyResult<Bound<'py, Function>> {
         let py = this.py();
+        let library = &this.get().inner;
         // SAFETY: that prototypes are right is what `load` says a user promises.
-        let function = unsafe { this.get().inner.bind(prototype) };
+        let function = py.detach(|| unsafe { library.bind(prototype) });
         let function = function.map_err(|error| errors::bind(py, &error))?;
         Function::bind(this, function, origin, options)
     }
@@ -189,6 +217,22 @@ impl Library {
 
 #[pymethods]
 impl Library {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // One that is held has functions that live.
+        let Ok(known) = self.known.try_lock() else {
+            return Ok(());
+        };
+        known
+            .functions
+            .values()
+            .try_for_each(|function| visit.call(function))
+    }
+
+    fn __clear__(&self) {
+        let functions = mem::take(&mut self.known().functions);
+        drop(functions);
+    }
+
     /// The library's file; None for the process itself.
     ///
     /// >>> import mapcall
@@ -257,18 +301,21 @@ impl Library {
         engine: Option<&str>,
     ) -> PyResult<Bound<'py, Function>> {
         let options = Options::new(check, gil, text, destructor, engine)?;
-        let library = this.get();
-        let parsed = library.declarations.prototype(prototype);
-        let parsed = parsed.map_err(|error| errors::prototype(this.py(), &error))?;
+        let (py, library) = (this.py(), this.get());
+        let declarations = &library.declarations;
+        let parsed = py.detach(|| declarations.prototype_with_structs(prototype));
+        let (parsed, structs) = parsed.map_err(|error| errors::prototype(py, &error))?;
         let origin = Origin::Text(prototype.to_owned());
         let function = Self::bind(this, parsed, origin, options)?;
-        if prototype.contains('{') {
-            library.known().texts.push(prototype.to_owned());
+        if !structs.is_empty() {
+            library.known().structs.define(structs);
         }
         Ok(function)
     }
 
     /// A struct or union that the header or a prototype defines, by its tag or typedef name.
+    ///
+    /// Of those that prototypes define, the last 4096 are known at least.
     ///
     /// >>> import mapcall
     /// >>> libm = mapcall.load("m", header="stdlib.h")
@@ -283,14 +330,8 @@ impl Library {
         if let Some(ctype) = self.declarations.structs().get(name) {
             return Ok(Struct::new(name, ctype.clone()));
         }
-        let known = self.known();
-        let mut texts = known
-            .texts
-            .iter()
-            .rev()
-            .map(|text| Declarations::parse(text));
-        let found = texts.find_map(|text| text.structs().get(name).cloned());
-        match found {
+        let known = self.known().structs.get(name).cloned();
+        match known {
             Some(ctype) => Ok(Struct::new(name, ctype)),
             None => Err(PyKeyError::new_err(format!(
                 "expected a struct that the header or a prototype of {} defines, got {name:?}; \
@@ -318,20 +359,23 @@ impl Library {
 
     fn __getattr__<'py>(this: &Bound<'py, Self>, name: &str) -> PyResult<Bound<'py, Function>> {
         let (py, library) = (this.py(), this.get());
-        let known = library
-            .known()
-            .functions
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, function)| function.clone_ref(py));
-        if let Some(function) = known {
-            return Ok(function.into_bound(py));
+        let known = || {
+            let known = library.known();
+            let function = known.functions.get(name)?;
+            Some(function.clone_ref(py).into_bound(py))
+        };
+        if let Some(function) = known() {
+            return Ok(function);
         }
         let options = Options::new(None, None, "str", None, None)?;
         let missing = match Self::declared(this, name, options) {
             Ok(Some(function)) => {
-                let known = (name.to_owned(), function.clone().unbind());
-                library.known().functions.push(known);
+                // Another thread may have bound it meanwhile.
+                if let Some(function) = known() {
+                    return Ok(function);
+                }
+                let (name, known) = (name.to_owned(), function.clone().unbind());
+                library.known().functions.insert(name, known);
                 return Ok(function);
             }
             Ok(None) => match &library.header {

@@ -2,15 +2,16 @@
 
 #![allow(unsafe_code)]
 
-use std::collections::HashMap;
+use std::any::Any;
+use std::marker::PhantomData;
+use std::mem;
 use std::ops::{ControlFlow, Range};
-use std::process;
+use std::panic;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{LazyLock, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use mapcall_array::fork::{self, Mutex};
 use smallvec::SmallVec;
 
 use super::pace::{self, Pace};
@@ -136,8 +137,7 @@ impl Drop for OverOnPanic<'_> {
 
 impl Progress {
     fn fail(&self, error: mapcall_array::Error) {
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.get_or_insert(error);
+        self.failed.lock().get_or_insert(error);
         self.is_over.store(true, Ordering::Relaxed);
     }
 }
@@ -159,50 +159,38 @@ impl Task<'_, '_> {
         let others = threads - 1;
         // More than a buffer holds: while it is written, calls can go on.
         let writes_beside = others == 0 && self.most() < self.plan.calls();
-        let helpers = others + usize::from(writes_beside);
-        let team = (helpers > 0).then(|| Team::gather(helpers)).flatten();
-        let working = team.as_ref().map_or(1, |_| threads);
-        self.passing.expect(working, self.bytes, pace::BYTES);
-        // SAFETY: the caller's promise.
-        let work = |thread, writer| unsafe { self.work(&progress, threads, thread, writer) };
-        match team {
-            Some(team) => {
-                team.pool.in_place_scope(|scope| {
-                    let (work, progress) = (&work, &progress);
-                    for thread in 1..=others {
-                        scope.spawn(move |_| work(thread, None));
-                    }
-                    let handover = writes_beside.then(|| {
-                        let (writer, handover) = Writer::new(self.sinks);
-                        scope.spawn(move |_| {
-                            let _over = OverOnPanic(progress);
-                            let written = writer.run(&progress.is_over);
-                            written.unwrap_or_else(|error| progress.fail(error));
-                        });
-                        handover
-                    });
-                    work(0, handover);
-                });
-                team.dismiss();
+        self.passing.expect(threads, self.bytes, pace::BYTES);
+        let mut helpers = Helpers::new();
+        let (this, progress) = (&self, &progress);
+        for thread in 1..=others {
+            // SAFETY: the caller's promise.
+            let work = move || unsafe { this.work(progress, threads, thread, None, &|| false) };
+            // SAFETY: the helpers are joined below, before what they borrow ends.
+            if !unsafe { helpers.spawn(work) } {
+                // No other thread waits for this one.
+                this.passing.begin(thread, usize::MAX);
             }
-            None => work(0, None),
         }
-        if let Some(error) = progress
-            .failed
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
-        {
+        let handover = writes_beside.then(|| Writer::new(this.sinks));
+        let handover = handover.and_then(|(writer, handover)| {
+            let write = move || {
+                let _over = OverOnPanic(progress);
+                let written = writer.run(&progress.is_over);
+                written.unwrap_or_else(|error| progress.fail(error));
+            };
+            // SAFETY: the helpers are joined below, before what they borrow ends.
+            unsafe { helpers.spawn(write) }.then_some(handover)
+        });
+        // SAFETY: the caller's promise.
+        unsafe { this.work(progress, threads, 0, handover, &|| helpers.are_lost()) };
+        helpers.join();
+        if let Some(error) = progress.failed.lock().take() {
             return Outcome::Failed(error);
         }
-        let stopped = progress
-            .stopped
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
-        match stopped {
+        match progress.stopped.lock().take() {
             Some(stopped) => Outcome::Stopped(stopped),
-            None if progress.is_broken.into_inner() => {
-                let refused = progress.refused.into_inner();
-                Outcome::Broken(refused.unwrap_or_else(PoisonError::into_inner))
+            None if progress.is_broken.load(Ordering::Relaxed) => {
+                Outcome::Broken(progress.refused.lock().take())
             }
             None => Outcome::Done,
         }
@@ -214,7 +202,8 @@ impl Task<'_, '_> {
         calls.min().unwrap_or(usize::MAX)
     }
 
-    /// One thread's part, and where it leaves what goes to files.
+    /// One thread's part, and where it leaves what goes to files. It ends when `is_alone` says that
+    /// the other threads have been lost in a fork.
     ///
     /// # Safety
     ///
@@ -225,6 +214,7 @@ impl Task<'_, '_> {
         threads: usize,
         thread: usize,
         writer: Option<Handover>,
+        is_alone: &dyn Fn() -> bool,
     ) {
         let _over = OverOnPanic(progress);
         let total = self.plan.calls();
@@ -255,12 +245,18 @@ impl Task<'_, '_> {
                 now = Instant::now();
                 if thread == 0 {
                     now = self.tell(progress, &mut told, now);
+                    if is_alone() {
+                        progress.is_over.store(true, Ordering::Relaxed);
+                    }
                 }
             }
             gathered.begin(&calls);
             // SAFETY: the caller's promise; the sinks' lanes lie in buffers for as many calls.
             let made =
                 unsafe { self.stretch(progress, gathered.plan(), calls.clone(), frame.words()) };
+            if is_alone() {
+                break;
+            }
             if made.is_break() {
                 progress.is_over.store(true, Ordering::Relaxed);
                 break;
@@ -280,6 +276,11 @@ impl Task<'_, '_> {
             }
         }
         self.passing.begin(thread, usize::MAX);
+        if is_alone() {
+            // What the others did since is unknown, and the way to the writer may be half changed.
+            progress.is_broken.store(true, Ordering::Relaxed);
+            mem::forget(gathered);
+        }
     }
 
     /// Lets the host know how far the batch is, if it is time to; what time it is then.
@@ -327,10 +328,7 @@ impl Task<'_, '_> {
                     result: frame.get(start..).unwrap_or_default().into(),
                     errno: left,
                 };
-                let mut first = progress
-                    .stopped
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
+                let mut first = progress.stopped.lock();
                 // Calls are given out in order, so that every one before has been or is being made.
                 if first.as_ref().is_none_or(|first| call < first.call) {
                     *first = Some(stopped);
@@ -338,10 +336,7 @@ impl Task<'_, '_> {
                 return ControlFlow::Break(());
             }
             Some(End::Refused(call)) => {
-                let mut first = progress
-                    .refused
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
+                let mut first = progress.refused.lock();
                 *first = Some(first.map_or(call, |first| first.min(call)));
                 progress.is_broken.store(true, Ordering::Relaxed);
                 return ControlFlow::Break(());
@@ -447,38 +442,67 @@ impl Task<'_, '_> {
     }
 }
 
-/// Threads of one batch, which wait for the next when it is over.
-///
-/// No two batches share them: one that is quick would wait for one that is slow. A child that was
-/// forked has no threads: it makes its own, and leaves the parent's alone.
-struct Team {
-    key: (u32, usize),
-    pool: ThreadPool,
+/// The threads that help with a batch. They end with it: none of them waits for another batch, and a
+/// process that forks between batches loses none.
+struct Helpers<'s> {
+    threads: Vec<JoinHandle<()>>,
+    /// The process that they are in.
+    generation: usize,
+    scope: PhantomData<&'s ()>,
 }
 
-/// Teams without work, by process and number of threads.
-static TEAMS: LazyLock<Mutex<Teams>> = LazyLock::new(Mutex::default);
-
-type Teams = HashMap<(u32, usize), Vec<ThreadPool>>;
-
-impl Team {
-    /// `None` where the system gives no threads.
-    fn gather(threads: usize) -> Option<Self> {
-        let key = (process::id(), threads);
-        let mut teams = TEAMS.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = teams.get_mut(&key).and_then(Vec::pop);
-        drop(teams);
-        let make = || {
-            let name = |index| format!("mapcall-{index}");
-            let pool = ThreadPoolBuilder::new().num_threads(threads);
-            pool.thread_name(name).build().ok()
-        };
-        let pool = idle.or_else(make)?;
-        Some(Self { key, pool })
+impl<'s> Helpers<'s> {
+    fn new() -> Self {
+        Self {
+            threads: Vec::new(),
+            generation: fork::generation(),
+            scope: PhantomData,
+        }
     }
 
-    fn dismiss(self) {
-        let mut teams = TEAMS.lock().unwrap_or_else(PoisonError::into_inner);
-        teams.entry(self.key).or_default().push(self.pool);
+    /// Starts one more; false if the system gives no thread.
+    ///
+    /// # Safety
+    ///
+    /// `Self` must be dropped before `'s` ends.
+    unsafe fn spawn(&mut self, work: impl FnOnce() + Send + 's) -> bool {
+        let name = format!("mapcall-{}", self.threads.len());
+        let builder = thread::Builder::new().name(name);
+        // SAFETY: the thread is joined when this is dropped, before what it borrows ends. In a child
+        // of a fork, where it is not joined, it does not exist.
+        let spawned = unsafe { builder.spawn_unchecked(work) };
+        let is_spawned = spawned.is_ok();
+        self.threads.extend(spawned);
+        is_spawned
+    }
+
+    /// Whether they do not exist, as this is the child of a fork that a call of this thread made.
+    fn are_lost(&self) -> bool {
+        !self.threads.is_empty() && fork::generation() != self.generation
+    }
+
+    /// Waits for all, and panics as the first of them that did.
+    fn join(mut self) {
+        if let Some(payload) = self.wait() {
+            panic::resume_unwind(payload);
+        }
+    }
+
+    fn wait(&mut self) -> Option<Box<dyn Any + Send>> {
+        let threads = mem::take(&mut self.threads);
+        if fork::generation() != self.generation {
+            mem::forget(threads);
+            return None;
+        }
+        threads
+            .into_iter()
+            .filter_map(|thread| thread.join().err())
+            .fold(None, |first, payload| first.or(Some(payload)))
+    }
+}
+
+impl Drop for Helpers<'_> {
+    fn drop(&mut self) {
+        self.wait();
     }
 }

@@ -56,6 +56,7 @@ pub use frame::FrameLayout;
 pub use repeat::{Feed, Lane, Loop, Stop};
 
 use crate::ctype::CType;
+use mapcall_array::fork::Section;
 use value::Value;
 
 /// The thread's `errno`, as the last function of C left it.
@@ -211,6 +212,11 @@ impl fmt::Debug for Trampoline {
 
 impl Shared {
     fn prepare(&self) -> Engine {
+        if let Some(engine) = self.engine.get() {
+            return *engine;
+        }
+        // A fork of another thread would leave the child waiting for the end of this.
+        let _section = Section::enter();
         *self.engine.get_or_init(|| {
             let code = self.signature.clone();
             let code = code.and_then(|signature| jit::code(&jit::Routine::Once(signature)));

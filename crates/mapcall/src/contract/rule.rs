@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use mapcall_array::DType;
+use mapcall_array::fork::Section;
 
 use super::error::Problem;
 use super::number::Number;
@@ -281,7 +282,10 @@ impl Rule {
         });
         match self {
             Self::Pointer(pointer) => Some(pointer),
-            Self::Text => Some(&TEXT),
+            Self::Text => {
+                let _section = Section::enter();
+                Some(&TEXT)
+            }
             _ => None,
         }
     }

@@ -6,6 +6,12 @@ use super::{Body, CType, Record};
 
 /// C's declarators wrap from the name outwards, so the text grows around it.
 pub(super) fn declare(ctype: &CType, is_const: bool, name: &str) -> String {
+    declare_in(ctype, is_const, name, false)
+}
+
+/// As [`declare`]; `in_record` is whether it stands in the text of an unnamed record. The members of
+/// another one there are left out: several members can share it, at each level.
+fn declare_in(ctype: &CType, is_const: bool, name: &str, in_record: bool) -> String {
     let mut declarator = name.to_owned();
     let mut ctype = ctype;
     let mut is_const = is_const;
@@ -42,8 +48,8 @@ pub(super) fn declare(ctype: &CType, is_const: bool, name: &str) -> String {
             }
             CType::Function(function) => {
                 parenthesise(&mut declarator, after_pointer);
-                let mut parameters: Vec<_> =
-                    function.parameters.iter().map(CType::to_string).collect();
+                let parameter = |ctype| declare_in(ctype, false, "", in_record);
+                let mut parameters: Vec<_> = function.parameters.iter().map(parameter).collect();
                 if function.is_variadic {
                     parameters.push("...".into());
                 } else if parameters.is_empty() {
@@ -62,7 +68,7 @@ pub(super) fn declare(ctype: &CType, is_const: bool, name: &str) -> String {
     } else {
         String::new()
     };
-    text.push_str(&base(ctype));
+    text.push_str(&base(ctype, in_record));
     if !declarator.is_empty() {
         if !declarator.starts_with('[') {
             text.push(' ');
@@ -79,7 +85,7 @@ fn parenthesise(declarator: &mut String, after_pointer: bool) {
     }
 }
 
-fn base(ctype: &CType) -> String {
+fn base(ctype: &CType, in_record: bool) -> String {
     match ctype {
         CType::Void => "void".into(),
         CType::Bool => "_Bool".into(),
@@ -98,7 +104,7 @@ fn base(ctype: &CType) -> String {
                 format!("enum {{ {} }}", values.join(", "))
             }
         }
-        CType::Record(record) => record_text(record),
+        CType::Record(record) => record_text(record, in_record),
         CType::Typedef(typedef) => typedef.name.clone(),
         CType::Unsupported(unsupported) => unsupported.name.clone(),
         // `declare` has taken these apart.
@@ -106,15 +112,15 @@ fn base(ctype: &CType) -> String {
     }
 }
 
-fn record_text(record: &Record) -> String {
+fn record_text(record: &Record, in_record: bool) -> String {
     let keyword = record.kind.keyword();
     match (&record.tag, &record.body) {
         (Some(tag), _) => format!("{keyword} {tag}"),
-        (None, Body::Complete { members, .. }) => {
+        (None, Body::Complete { members, .. }) if !in_record => {
             let mut text = format!("{keyword} {{ ");
             for member in members {
                 let name = member.name.as_deref().unwrap_or_default();
-                let _ = write!(text, "{}; ", member.ctype.declare(name));
+                let _ = write!(text, "{}; ", declare_in(&member.ctype, false, name, true));
             }
             text.push('}');
             text

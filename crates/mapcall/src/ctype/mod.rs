@@ -1,5 +1,6 @@
 //! C's types as data, as this machine's C compiler lays them out.
 
+mod compare;
 mod display;
 mod record;
 mod scalar;
@@ -30,7 +31,7 @@ pub use scalar::{Float, Integer};
 /// [`Declarations`](crate::Declarations)) and are cheap to clone. Displayed, a type is C again.
 /// `volatile`, and `const` anywhere but behind a pointer, mean nothing to a caller and are left
 /// out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum CType {
     /// `void`
@@ -246,26 +247,7 @@ impl CType {
     /// Whether both are one type to C: the same behind typedef names and without `restrict`.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        match (self.resolved(), other.resolved()) {
-            (Self::Pointer(one), Self::Pointer(other)) => {
-                one.is_const == other.is_const && one.target.is_same(&other.target)
-            }
-            (Self::Array(one), Self::Array(other)) => {
-                one.length == other.length && one.item.is_same(&other.item)
-            }
-            (Self::Function(one), Self::Function(other)) => {
-                let parameters = one.parameters.iter().zip(&other.parameters);
-                one.is_variadic == other.is_variadic
-                    && one.returns.is_same(&other.returns)
-                    && one.parameters.len() == other.parameters.len()
-                    && parameters.fold(true, |same, (one, other)| same && one.is_same(other))
-            }
-            // A struct may be defined in one text and only declared in the other.
-            (Self::Record(one), Self::Record(other)) if one.tag.is_some() => {
-                one.kind == other.kind && one.tag == other.tag
-            }
-            (one, other) => one == other,
-        }
+        compare::is_same(self, other)
     }
 
     /// The integer type of an integer or an enumeration.
@@ -401,5 +383,11 @@ impl CType {
 impl fmt::Display for CType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.declare(""))
+    }
+}
+
+impl fmt::Debug for CType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CType({self})")
     }
 }

@@ -5,6 +5,11 @@ use mapcall_array::dtype::Field;
 
 use super::{CType, NoDType};
 
+/// The most members of a record whose layout is known, those of records within it counted each time that
+/// they occur. Records of records of records are short to write and grow exponentially, also where
+/// their size doesn't.
+const MAX_MEMBERS: usize = 1 << 14;
+
 /// `struct` or `union`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RecordKind {
@@ -46,6 +51,8 @@ pub struct Record {
     /// What is in it.
     pub body: Body,
     pub(super) depth: usize,
+    /// How many members it has, those of records within it included.
+    members: usize,
     /// Made once, bottom up: a walk over shared members could take exponential time.
     dtype: Result<DType, NoDType>,
 }
@@ -100,18 +107,37 @@ impl Record {
             Body::Complete { members, .. } => members.iter().map(|m| m.ctype.depth()).max(),
             _ => None,
         };
+        let members = match &body {
+            Body::Complete { members, .. } => {
+                members.iter().map(|m| 1 + all_members(&m.ctype)).sum()
+            }
+            _ => 0,
+        };
         let dtype = dtype(kind, tag.as_deref(), &body);
         Self {
             kind,
             tag,
             body,
             depth: depth.unwrap_or(0) + 1,
+            members,
             dtype,
         }
     }
 
     pub(super) fn dtype(&self) -> Result<DType, NoDType> {
         self.dtype.clone()
+    }
+}
+
+/// How many members there are in a value of that type.
+fn all_members(ctype: &CType) -> usize {
+    let mut ctype = ctype.resolved();
+    while let CType::Array(array) = ctype {
+        ctype = array.item.resolved();
+    }
+    match ctype {
+        CType::Record(record) => record.members,
+        _ => 0,
     }
 }
 
@@ -139,6 +165,12 @@ fn try_lay_out(
     let (mut end, mut size, mut alignment) = (0_usize, 0_usize, 1_usize);
     let mut any_packed = packed;
     let last = specs.len().saturating_sub(1);
+    let count: usize = specs.iter().map(|spec| 1 + all_members(&spec.ctype)).sum();
+    if count > MAX_MEMBERS {
+        return Err(format!(
+            "it has more than {MAX_MEMBERS} members, those of its members included"
+        ));
+    }
     for (index, spec) in specs.into_iter().enumerate() {
         let (bytes, natural) = match (spec.ctype.resolved(), spec.ctype.layout()) {
             (_, Some(layout)) => layout,

@@ -6,9 +6,10 @@ use std::fmt;
 use std::mem;
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use mapcall_array::Buffer;
+use mapcall_array::fork::{Mutex, MutexGuard};
 
 use super::{Address, Arg, CallError, Function, Value};
 use crate::contract::{ArgumentError, Loops, Problem, Role, Rule, target_name};
@@ -445,11 +446,11 @@ impl Handle {
 
 impl Inner {
     fn open(&self) -> MutexGuard<'_, Option<Arc<Open>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock()
     }
 
     fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock()
     }
 }
 
@@ -483,9 +484,7 @@ impl Open {
     }
 
     fn destructor(&self) -> MutexGuard<'_, Option<Function>> {
-        self.destructor
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.destructor.lock()
     }
 
     fn end(&self) -> Result<Option<Value>, CallError> {

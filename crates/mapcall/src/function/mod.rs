@@ -34,7 +34,7 @@ mod value;
 use std::ffi::c_void;
 use std::fmt;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 pub use arg::{Arg, Slot};
 pub use error::{BindError, CallError, Success};
@@ -48,6 +48,7 @@ use crate::contract::{
 };
 use crate::library::Library;
 use crate::prototype::Prototype;
+use mapcall_array::fork::Mutex;
 pub(crate) use pass::Frame;
 use smallvec::SmallVec;
 
@@ -148,7 +149,7 @@ impl Library {
             library: self.clone(),
             success: Success::Any,
             extents: Vec::new(),
-            loops: Mutex::default(),
+            loops: Mutex::new(Vec::new()),
         })))
     }
 }
@@ -302,7 +303,7 @@ impl Function {
             library: self.0.library.clone(),
             success,
             extents,
-            loops: Mutex::default(),
+            loops: Mutex::new(Vec::new()),
         }))
     }
 
@@ -429,7 +430,7 @@ impl Function {
             .iter()
             .any(|track| track.role == Role::Result);
         let key: Fed = (feeds, stores);
-        let mut known = self.0.loops.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.loops.lock();
         if let Some((_, calls)) = known.iter().find(|(other, _)| *other == key) {
             return Arc::clone(calls);
         }

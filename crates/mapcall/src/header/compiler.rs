@@ -8,6 +8,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mapcall_array::fork::Section;
+
 use super::{Attempt, Header, HeaderError};
 use crate::parse::MAX_TEXT;
 
@@ -62,6 +64,8 @@ fn start(header: &Header, input: Input<'_>, words: &[OsString]) -> io::Result<Ch
         Input::Name(_) => command.arg("-"),
     };
     own_group(&mut command);
+    // A child that another thread forks now would keep the pipes' other ends open.
+    let section = Section::enter();
     let mut child = command
         .env("LC_ALL", "C")
         .stdin(Stdio::piped())
@@ -72,6 +76,7 @@ fn start(header: &Header, input: Input<'_>, words: &[OsString]) -> io::Result<Ch
         // Shorter than a pipe holds; a compiler that doesn't read will say why.
         let _ = stdin.write_all(format!("#include <{name}>\n").as_bytes());
     }
+    drop(section);
     Ok(child)
 }
 

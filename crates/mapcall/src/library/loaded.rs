@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::mem;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
+
+use mapcall_array::fork::Mutex;
 
 use super::sys::Handle;
 
@@ -33,7 +35,7 @@ impl Loaded {
 /// The object that others have already for this library, else a new one.
 pub(super) fn share(handle: Handle, path: Option<PathBuf>) -> Arc<Loaded> {
     let key = handle.key();
-    let mut known = lock();
+    let mut known = LOADED.lock();
     if let Some(loaded) = known.get(&key).and_then(Weak::upgrade) {
         // Lets the lock go, then this handle: the loader counts one less.
         return loaded;
@@ -45,7 +47,7 @@ pub(super) fn share(handle: Handle, path: Option<PathBuf>) -> Arc<Loaded> {
 
 /// Keeps all libraries that are loaded now until the process ends.
 pub(super) fn keep_all() {
-    for loaded in lock().values().filter_map(Weak::upgrade) {
+    for loaded in LOADED.lock().values().filter_map(Weak::upgrade) {
         mem::forget(loaded);
     }
 }
@@ -55,14 +57,10 @@ impl Drop for Loaded {
     /// may do anything.
     fn drop(&mut self) {
         let key = self.handle.key();
-        let mut known = lock();
+        let mut known = LOADED.lock();
         // Another thread may have loaded the library again, and taken the place.
         if known.get(&key).is_some_and(|weak| weak.strong_count() == 0) {
             known.remove(&key);
         }
     }
-}
-
-fn lock() -> MutexGuard<'static, BTreeMap<usize, Weak<Loaded>>> {
-    LOADED.lock().unwrap_or_else(PoisonError::into_inner)
 }

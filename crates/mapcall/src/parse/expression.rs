@@ -143,7 +143,7 @@ impl<'t> Reader<'t> {
             Some(names) => Kind::UnknownParameter {
                 name: name.into(),
                 function: names.function.into(),
-                nearest: super::nearest(
+                nearest: self.nearest(
                     name,
                     names
                         .parameters

@@ -9,17 +9,19 @@ mod spelling;
 mod standard;
 mod types;
 
-use std::cell::RefCell;
-use std::collections::HashSet;
-use std::ops::Range;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
+use std::time::Duration;
 
-use tree_sitter::{Node, Parser, Tree};
+use tree_sitter::{Node, ParseOptions, ParseState, Parser, Tree, TreeCursor};
 
 use crate::ctype::CType;
 use crate::error::{PrototypeError, PrototypeErrorKind as Kind};
 use crate::header::Lines;
 use crate::prototype::{Declarations, Declared, Prototype};
+use crate::{stack, sys};
 use pragma::Packing;
 use scope::Conflict;
 pub(crate) use scope::Scope;
@@ -29,8 +31,23 @@ type Result<T> = std::result::Result<T, PrototypeError>;
 /// How deep types and expressions nest at most, so that no text can overflow the stack.
 const MAX_DEPTH: usize = 64;
 
+/// How many misspelt names of a text get suggestions.
+const MAX_SUGGESTIONS: usize = 100;
+
 /// The most text that is read, in bytes.
-pub(crate) const MAX_TEXT: usize = 64 << 20;
+pub(crate) const MAX_TEXT: usize = 16 << 20;
+
+/// The stack that reading needs, in bytes: what its own recursion takes at its deepest, and for each
+/// byte of the text. Where the grammar's parser has several ways to read a text, it compares them token
+/// by token in a recursion, of about 50 bytes a token where it is optimised.
+const STACK: usize = 512 << 10;
+const STACK_OF_BYTE: usize = 256;
+
+/// The processor time after which the grammar's parser gives up, as a whole and for each byte of the
+/// text. What a C compiler accepts takes some thirtieth; in a text full of errors, time can grow with
+/// the square of the length.
+const MAX_TIME: Duration = Duration::from_millis(500);
+const MAX_TIME_OF_BYTE: Duration = Duration::from_micros(10);
 
 thread_local! {
     /// Making a parser costs more than parsing a prototype.
@@ -38,15 +55,25 @@ thread_local! {
 }
 
 /// Reads one prototype and the definitions before it, where the names of `scope` are known.
-pub(crate) fn prototype(text: &str, scope: &Arc<Scope>) -> Result<Prototype> {
+pub(crate) fn prototype(text: &str, scope: &Arc<Scope>) -> Result<Defined> {
     let source = Arc::from(text);
+    with_stack(&source, || read_prototype(text, &source, scope))?
+}
+
+/// A prototype, and the structs and unions that its text defines.
+pub(crate) struct Defined {
+    pub(crate) prototype: Prototype,
+    pub(crate) structs: HashMap<String, CType>,
+}
+
+fn read_prototype(text: &str, source: &Arc<str>, scope: &Arc<Scope>) -> Result<Defined> {
     let mut plain = spelling::plain(text);
     if !text.trim_end().ends_with([';', '}']) {
         // On a line of its own, for the last one may be a comment.
         plain.to_mut().push_str("\n;");
     }
-    let tree = tree(&plain, &source)?;
-    let mut reader = Reader::new(&source, &plain, Scope::within(Arc::clone(scope)));
+    let tree = tree(&plain, source)?;
+    let mut reader = Reader::new(source, &plain, Scope::within(Arc::clone(scope)));
     if let Some(error) = reader.first_error(tree.root_node()) {
         return Err(error);
     }
@@ -64,14 +91,26 @@ pub(crate) fn prototype(text: &str, scope: &Arc<Scope>) -> Result<Prototype> {
             Ok(())
         }
     })?;
-    found.ok_or_else(|| {
+    let prototype = found.ok_or_else(|| {
         let end = text.trim_end().len();
-        PrototypeError::new(Kind::NoFunction, end..end, &source)
+        PrototypeError::new(Kind::NoFunction, end..end, source)
+    })?;
+    Ok(Defined {
+        prototype,
+        structs: reader.scope.structs(),
     })
 }
 
 /// Reads all that can be read; of a preprocessed header, the functions that count as its own.
 pub(crate) fn declarations(source: &Arc<str>, lines: Option<&Lines>) -> Declarations {
+    let read = with_stack(source, || read_declarations(source, lines));
+    read.unwrap_or_else(|error| Declarations {
+        errors: vec![error],
+        ..Declarations::default()
+    })
+}
+
+fn read_declarations(source: &Arc<str>, lines: Option<&Lines>) -> Declarations {
     let mut declarations = Declarations::default();
     let plain = spelling::plain(source);
     let tree = match tree(&plain, source) {
@@ -104,26 +143,56 @@ pub(crate) fn declarations(source: &Arc<str>, lines: Option<&Lines>) -> Declarat
     declarations
 }
 
-fn tree(plain: &str, source: &Arc<str>) -> Result<Tree> {
+/// Reads a text with as much stack as it may take.
+fn with_stack<R: Send>(source: &Arc<str>, read: impl FnOnce() -> R + Send) -> Result<R> {
     let length = source.len();
+    let refuse = |kind| PrototypeError::new(kind, 0..0, source);
     if length > MAX_TEXT {
         let limit = MAX_TEXT;
-        return Err(PrototypeError::new(
-            Kind::TooLong { length, limit },
-            0..0,
-            source,
-        ));
+        return Err(refuse(Kind::TooLong { length, limit }));
     }
+    let bytes = STACK + STACK_OF_BYTE * length;
+    stack::with(bytes, read).map_err(|error| {
+        let reason = error.to_string();
+        refuse(Kind::NoStack { bytes, reason })
+    })
+}
+
+fn tree(plain: &str, source: &Arc<str>) -> Result<Tree> {
+    let bytes = plain.as_bytes();
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    let limit = MAX_TIME + MAX_TIME_OF_BYTE * length;
+    let (mut start, mut is_too_slow) = (None, false);
+    // Asked every 100 steps, which short texts never take.
+    let mut go_on = |_: &ParseState| {
+        let now = sys::thread_time();
+        is_too_slow = now.saturating_sub(*start.get_or_insert(now)) > limit;
+        if is_too_slow {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    };
     let tree = PARSER.with_borrow_mut(|parser| {
         let parser = parser.get_or_insert_with(Parser::new);
         if parser.language().is_none() {
             parser.set_language(&tree_sitter_c::LANGUAGE.into()).ok()?;
         }
-        parser.parse(plain, None)
+        let options = ParseOptions::new().progress_callback(&mut go_on);
+        let mut text = |at: usize, _| bytes.get(at..).unwrap_or_default();
+        let tree = parser.parse_with_options(&mut text, None, Some(options));
+        // One that gave up would go on with the next text.
+        parser.reset();
+        tree
     });
     tree.ok_or_else(|| {
-        let expected = "a grammar of C that fits the parser".into();
-        PrototypeError::new(Kind::Syntax { expected }, 0..0, source)
+        let kind = if is_too_slow {
+            Kind::TooSlow { limit }
+        } else {
+            let expected = "a grammar of C that fits the parser".into();
+            Kind::Syntax { expected }
+        };
+        PrototypeError::new(kind, 0..0, source)
     })
 }
 
@@ -150,6 +219,8 @@ struct Reader<'t> {
     depth: usize,
     /// Where it is reading, for errors that have no place of their own.
     place: Range<usize>,
+    /// How many names have been looked for among all that are known, to suggest one.
+    suggestions: Cell<usize>,
 }
 
 impl<'t> Reader<'t> {
@@ -162,6 +233,7 @@ impl<'t> Reader<'t> {
             packing: Packing::default(),
             depth: 0,
             place: 0..0,
+            suggestions: Cell::new(0),
         }
     }
 
@@ -224,7 +296,7 @@ impl<'t> Reader<'t> {
         let mut cursor = root.walk();
         loop {
             let node = cursor.node();
-            if node.is_missing() && !is_before_bit_field(node) {
+            if node.is_missing() && !is_before_bit_field(&cursor) {
                 let expected = match node.kind() {
                     "identifier" | "field_identifier" | "type_identifier" => "a name".into(),
                     kind => format!("`{kind}`"),
@@ -295,6 +367,18 @@ impl<'t> Reader<'t> {
     fn redefined(&self, name: String, node: Node<'t>) -> PrototypeError {
         self.error(Kind::Redefined { name }, node)
     }
+
+    /// The name that was likely meant; `None` once that has been asked often, as each time takes longer
+    /// the more names are known.
+    fn nearest<'a>(&self, name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+        let count = self.suggestions.get();
+        self.suggestions.set(count.saturating_add(1));
+        if count >= MAX_SUGGESTIONS {
+            return None;
+        }
+        let nearest = crate::nearest::nearest(name, known);
+        nearest.first().map(|&known| known.to_owned())
+    }
 }
 
 /// The tree and its places.
@@ -364,14 +448,8 @@ impl<'t> Reader<'t> {
 }
 
 /// Whether it is the name that an unnamed bit-field doesn't have.
-fn is_before_bit_field(node: Node<'_>) -> bool {
-    let next = node.next_sibling();
-    next.is_some_and(|next| next.kind() == "bitfield_clause")
-}
-
-/// The name that was likely meant.
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
-    crate::nearest::nearest(name, known)
-        .first()
-        .map(|&known| known.to_owned())
+fn is_before_bit_field(cursor: &TreeCursor<'_>) -> bool {
+    // A node finds its siblings from the root, by a recursion.
+    let mut next = cursor.clone();
+    next.goto_next_sibling() && next.node().kind() == "bitfield_clause"
 }

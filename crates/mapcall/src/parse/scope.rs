@@ -101,7 +101,10 @@ impl Scope {
             match (known, &ctype) {
                 // A struct may have been completed in between; its text is the same.
                 (CType::Typedef(known), CType::Typedef(ctype)) => {
-                    known.ctype.to_string() != ctype.ctype.to_string()
+                    let (known, ctype) = (&known.ctype, &ctype.ctype);
+                    let sizes = known.size().zip(ctype.size());
+                    known.to_string() != ctype.to_string()
+                        || sizes.is_some_and(|(known, size)| known != size)
                 }
                 _ => false,
             }

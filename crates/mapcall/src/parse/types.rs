@@ -496,7 +496,7 @@ impl<'t> Reader<'t> {
         ];
         let known = self.scope.typedef_names().chain(KEYWORDS);
         let known = known.chain(standard::names());
-        super::nearest(name, known)
+        self.nearest(name, known)
     }
 }
 

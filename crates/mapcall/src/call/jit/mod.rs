@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::ffi::c_void;
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr::NonNull;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::Arc;
 
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::{self, AbiParam, Function, UserFuncName, types};
@@ -19,12 +19,17 @@ use cranelift_codegen::settings::{self, Configurable};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::Module;
+use mapcall_array::fork::Mutex;
 
 use super::abi::{self, Class, FLOAT_REGISTERS, INTEGER_REGISTERS};
 use super::value::Value;
 use callee::Callee;
 
+use crate::stack;
 pub(super) use repeat::Pattern;
+
+/// What compiling needs of the stack, in bytes.
+const STACK: usize = 1 << 20;
 
 /// All that compiled code depends on: the classes of the words of a frame.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -94,9 +99,8 @@ impl Code {
 /// Code is never freed: its routines are few, a page each, and nothing knows which thread is
 /// still in it.
 pub(super) fn code(routine: &Routine) -> Option<Code> {
-    static COMPILER: LazyLock<Mutex<Compiler>> = LazyLock::new(Mutex::default);
-    let mut compiler = COMPILER.lock().unwrap_or_else(PoisonError::into_inner);
-    compiler.code(routine)
+    static COMPILER: Mutex<Option<Compiler>> = Mutex::new(None);
+    COMPILER.lock().get_or_insert_default().code(routine)
 }
 
 /// The address where a function of these parameters can be called by code that takes it for no variadic
@@ -131,8 +135,15 @@ impl Compiler {
             return None;
         }
         // A fault of the compiler is no reason to fail: there is another engine.
-        let compiled = panic::catch_unwind(AssertUnwindSafe(|| self.compile(routine)));
-        let code = compiled.ok().flatten();
+        let compiled = panic::catch_unwind(AssertUnwindSafe(|| {
+            stack::with(STACK, || self.compile(routine))
+        }));
+        let code = match compiled {
+            Ok(Ok(code)) => code,
+            // Later there may be a thread with such a stack.
+            Ok(Err(_)) => return None,
+            Err(_) => None,
+        };
         self.code.insert(routine.clone(), code);
         code
     }

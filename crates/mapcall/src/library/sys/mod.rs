@@ -6,18 +6,21 @@ mod os;
 
 use std::ffi::{OsStr, c_void};
 use std::fs;
+use std::mem::ManuallyDrop;
 use std::path::{self, Path, PathBuf};
 
 #[cfg(unix)]
 use libloading::os::unix as loader;
 #[cfg(windows)]
 use libloading::os::windows as loader;
+use mapcall_array::fork::Foreign;
 
 pub(super) use os::{find, images, is_file_name, path};
 
 /// What the loader gave, which is given back when this is dropped.
 pub(super) struct Handle {
-    library: loader::Library,
+    /// Taken when this is dropped.
+    library: ManuallyDrop<loader::Library>,
     key: usize,
     is_process: bool,
 }
@@ -32,6 +35,7 @@ impl Handle {
         // A symbol that is missing ends the process at the first call if it isn't looked up now.
         #[cfg(unix)]
         let flags = loader::RTLD_NOW | loader::RTLD_LOCAL;
+        let _section = Foreign::enter();
         // SAFETY: the caller's promise.
         #[cfg(unix)]
         let library = unsafe { loader::Library::open(Some(name), flags) };
@@ -43,6 +47,7 @@ impl Handle {
 
     /// What is loaded already.
     pub(super) fn process() -> Result<Self, libloading::Error> {
+        let _section = Foreign::enter();
         // SAFETY: nothing is loaded, so nothing runs.
         #[cfg(unix)]
         let library = unsafe { loader::Library::open(None::<&OsStr>, loader::RTLD_NOW) };
@@ -59,7 +64,7 @@ impl Handle {
         let key = raw.cast_unsigned();
         Self {
             // SAFETY: `raw` came out of a library that is not closed.
-            library: unsafe { loader::Library::from_raw(raw) },
+            library: ManuallyDrop::new(unsafe { loader::Library::from_raw(raw) }),
             key,
             is_process,
         }
@@ -80,9 +85,18 @@ impl Handle {
     ///
     /// The resolver of an indirect function must be sound to run.
     pub(super) unsafe fn symbol(&self, name: &str) -> Result<*mut c_void, libloading::Error> {
+        let _section = Foreign::enter();
         // SAFETY: the caller's promise; no more is done with the symbol's type than to name it.
         let symbol = unsafe { self.library.get::<*mut c_void>(name) };
         Ok(symbol?.as_raw_ptr())
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let _section = Foreign::enter();
+        // SAFETY: the library is not used after this.
+        unsafe { ManuallyDrop::drop(&mut self.library) };
     }
 }
 

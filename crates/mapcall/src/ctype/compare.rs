@@ -1,0 +1,135 @@
+//! Whether two types are equal.
+//!
+//! Types share their parts, so that their number seen as a tree can grow exponentially with the text:
+//! each pair of parts is compared once.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::{Body, CType, Record};
+
+/// All names count.
+impl PartialEq for CType {
+    fn eq(&self, other: &Self) -> bool {
+        Comparison::default().are_equal(self, other)
+    }
+}
+
+impl Eq for CType {}
+
+/// As C compares them: by what is behind typedef names, without `restrict`.
+pub(super) fn is_same(one: &CType, other: &CType) -> bool {
+    Comparison::default().are_same(one, other)
+}
+
+/// Pairs of parts, by their addresses. A pair that has been begun counts as equal: if it isn't, that
+/// ends the comparison as a whole.
+#[derive(Default)]
+struct Comparison(HashSet<(usize, usize)>);
+
+impl Comparison {
+    /// Whether it has not been compared yet.
+    fn begin<T>(&mut self, one: &Arc<T>, other: &Arc<T>) -> bool {
+        let pair = (Arc::as_ptr(one).addr(), Arc::as_ptr(other).addr());
+        pair.0 != pair.1 && self.0.insert(pair)
+    }
+
+    fn are_equal(&mut self, one: &CType, other: &CType) -> bool {
+        match (one, other) {
+            (CType::Void, CType::Void) | (CType::Bool, CType::Bool) => true,
+            (CType::Integer(one), CType::Integer(other)) => one == other,
+            (CType::Float(one), CType::Float(other))
+            | (CType::Complex(one), CType::Complex(other)) => one == other,
+            (CType::Enum(one), CType::Enum(other)) => one == other,
+            (CType::Unsupported(one), CType::Unsupported(other)) => one == other,
+            (CType::Pointer(one), CType::Pointer(other)) => {
+                one.is_const == other.is_const
+                    && one.is_restrict == other.is_restrict
+                    && (!self.begin(one, other) || self.are_equal(&one.target, &other.target))
+            }
+            (CType::Array(one), CType::Array(other)) => {
+                one.length == other.length
+                    && (!self.begin(one, other) || self.are_equal(&one.item, &other.item))
+            }
+            (CType::Function(one), CType::Function(other)) => {
+                let parameters = one.parameters.iter().zip(&other.parameters);
+                !self.begin(one, other)
+                    || (one.is_variadic == other.is_variadic
+                        && one.parameters.len() == other.parameters.len()
+                        && self.are_equal(&one.returns, &other.returns)
+                        && { parameters }.all(|(one, other)| self.are_equal(one, other)))
+            }
+            (CType::Record(one), CType::Record(other)) => {
+                !self.begin(one, other) || self.are_equal_records(one, other)
+            }
+            (CType::Typedef(one), CType::Typedef(other)) => {
+                one.name == other.name
+                    && one.is_const == other.is_const
+                    && (!self.begin(one, other) || self.are_equal(&one.ctype, &other.ctype))
+            }
+            _ => false,
+        }
+    }
+
+    fn are_equal_records(&mut self, one: &Record, other: &Record) -> bool {
+        if one.kind != other.kind || one.tag != other.tag {
+            return false;
+        }
+        match (&one.body, &other.body) {
+            (
+                Body::Complete {
+                    members: one,
+                    size,
+                    alignment,
+                    is_packed,
+                },
+                Body::Complete {
+                    members: other,
+                    size: other_size,
+                    alignment: other_alignment,
+                    is_packed: is_other_packed,
+                },
+            ) => {
+                (size, alignment, is_packed) == (other_size, other_alignment, is_other_packed)
+                    && one.len() == other.len()
+                    && one.iter().zip(other).all(|(one, other)| {
+                        one.name == other.name
+                            && one.offset == other.offset
+                            && self.are_equal(&one.ctype, &other.ctype)
+                    })
+            }
+            // Without members.
+            (one, other) => one == other,
+        }
+    }
+
+    fn are_same(&mut self, one: &CType, other: &CType) -> bool {
+        match (one.resolved(), other.resolved()) {
+            (CType::Pointer(one), CType::Pointer(other)) => {
+                one.is_const == other.is_const
+                    && (!self.begin(one, other) || self.are_same(&one.target, &other.target))
+            }
+            (CType::Array(one), CType::Array(other)) => {
+                one.length == other.length
+                    && (!self.begin(one, other) || self.are_same(&one.item, &other.item))
+            }
+            (CType::Function(one), CType::Function(other)) => {
+                let parameters = one.parameters.iter().zip(&other.parameters);
+                !self.begin(one, other)
+                    || (one.is_variadic == other.is_variadic
+                        && one.parameters.len() == other.parameters.len()
+                        && self.are_same(&one.returns, &other.returns)
+                        && { parameters }.all(|(one, other)| self.are_same(one, other)))
+            }
+            // A struct may be defined in one text and only declared in the other.
+            (CType::Record(one), CType::Record(other)) if one.tag.is_some() => {
+                one.kind == other.kind && one.tag == other.tag
+            }
+            (CType::Record(one), CType::Record(other)) => {
+                // Its parts are compared more strictly than those before.
+                !self.begin(one, other) || Self::default().are_equal_records(one, other)
+            }
+            (one, other) => self.are_equal(one, other),
+        }
+    }
+}
