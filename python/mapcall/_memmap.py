@@ -371,9 +371,9 @@ def create(
 
     Notes
     -----
-    The disk space is taken first. The file gets its name when it is whole: when something fails, what
-    had the name before is untouched. A file is replaced when the new one is on the disk, so that
-    after a power failure the name leads to one of both. Where a file can't be replaced (it has
+    The disk space is taken first. The file gets its name when it is whole: when something fails,
+    what had the name before is untouched. A file is replaced when the new one is on the disk, so
+    that after a power failure the name leads to one of both. Where a file can't be replaced (it has
     several hard links, belongs to another user, or its folder permits no new files), it is written
     in place: then a crash may leave a mixture. `docs/files.md` has the details.
     """

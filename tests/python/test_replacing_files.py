@@ -558,7 +558,9 @@ class TestFlush:
     def test_the_command_fails(self, tmp_path: Path) -> None:
         """Its results would be in a file without a name."""
         source = "int rename(const char *, const char *);\n"
-        source += "void f(const char *from, const char *to, double *y) { *y = 1; rename(from, to); }"
+        source += (
+            "void f(const char *from, const char *to, double *y) { *y = 1; rename(from, to); }"
+        )
         (tmp_path / "f.c").write_text(source)
         library = tmp_path / "libf.so"
         subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "f.c"], check=True)
@@ -683,7 +685,7 @@ class TestFullDisks:
             for make in (
                 lambda: mapcall.create({str(small / "a.npy")!r}, 1 << 20),
                 lambda: cos(np.zeros(1 << 20), out={str(small / "a.npy")!r}),
-                lambda: mapcall.memmap({str(small / "a")!r}, "f8", "w+", shape=1 << 20, allocate=True),
+                lambda: mapcall.memmap({str(small / "a")!r}, "f8", "w+", 0, 1 << 20, allocate=True),
             ):
                 try:
                     make()

@@ -132,6 +132,48 @@ fn growth_is_sparse() {
 }
 
 #[test]
+fn space_is_taken_when_it_is_asked_for() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, [7; 10]).unwrap();
+    let options = MapOptions::new().shape([1 << 20]).allocate(true);
+    let array = map(&options, file.path()).unwrap();
+    let metadata = file.as_file().metadata().unwrap();
+    assert_eq!(metadata.len(), 1 << 20);
+    assert!(
+        metadata.blocks() * 512 >= 1 << 20,
+        "{} blocks",
+        metadata.blocks()
+    );
+    assert_eq!(bytes(&array).iter().rposition(|&byte| byte == 7), Some(9));
+    for mode in [Mode::ReadWrite, Mode::Write] {
+        let error = map(&options.clone().mode(mode).shape([1 << 50]), file.path()).unwrap_err();
+        assert!(matches!(error, Error::Io { .. }), "{error}");
+        assert_eq!(file.as_file().metadata().unwrap().len(), 1 << 20);
+        assert_eq!(bytes(&array)[..10], [7; 10]);
+    }
+    let cleared = map(&options.mode(Mode::Write).shape([1 << 19]), file.path()).unwrap();
+    assert!(bytes(&cleared).iter().all(|&byte| byte == 0));
+    assert!(file.as_file().metadata().unwrap().blocks() * 512 >= 1 << 19);
+}
+
+proptest! {
+    /// Bytes that both the old and the new file have can be read through another map all the time.
+    #[test]
+    fn emptying_a_file_does_not_shorten_it(old in 1_usize..50_000, new in 0_usize..50_000) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&file, vec![7; old]).unwrap();
+        let common = old.min(new);
+        let options = MapOptions::new().shape([common]);
+        let other = map(&options, file.path()).unwrap();
+        let cleared = map(&MapOptions::new().mode(Mode::Write).shape([new]), file.path()).unwrap();
+        prop_assert_eq!(bytes(&cleared), vec![0; new]);
+        prop_assert_eq!(bytes(&other), vec![0; common]);
+        prop_assert_eq!(fs::read(&file).unwrap(), vec![0; new.max(1)]);
+        prop_assert!(!other.buffer().map().unwrap().is_replaced());
+    }
+}
+
+#[test]
 fn a_hundred_gibibytes_open_at_once() {
     let file = tempfile::NamedTempFile::new().unwrap();
     file.as_file().set_len(100 << 30).unwrap();

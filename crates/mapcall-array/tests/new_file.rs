@@ -14,7 +14,8 @@ use std::path::Path;
 use std::thread;
 
 use mapcall_array::layout::Order;
-use mapcall_array::{Array, DType, Error, MapOptions, Mode, NewFile};
+use mapcall_array::map::MapError;
+use mapcall_array::{Array, CreateOptions, DType, Error, MapOptions, Mode, NewFile, create};
 use proptest::prelude::*;
 
 fn bytes_file(path: &Path, length: usize) -> NewFile {
@@ -138,6 +139,118 @@ fn knows_which_take_one_place() {
         ("b.npy", false),
     ] {
         assert_eq!(file.replaces(&bytes_file(&at(name), 2)), same, "{name}");
+    }
+}
+
+#[test]
+fn several_names_of_a_file_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("a.npy"), vec![7; 5000]).unwrap();
+    fs::set_permissions(at("a.npy"), Permissions::from_mode(0o4755)).unwrap();
+    fs::hard_link(at("a.npy"), at("b.npy")).unwrap();
+    let before = fs::metadata(at("a.npy")).unwrap();
+    drop(bytes_file(&at("a.npy"), 100_000));
+    let file = bytes_file(&at("a.npy"), 100);
+    assert!(file.replaces(&bytes_file(&at("b.npy"), 100)));
+    assert!(!file.syncs(), "it is not replaced");
+    file.write(50, &[1; 50]).unwrap();
+    assert_eq!(fs::read(at("a.npy")).unwrap(), vec![7; 5000]);
+    file.persist_durably().unwrap();
+    let after = fs::metadata(at("b.npy")).unwrap();
+    assert_eq!(
+        (after.ino(), after.nlink(), after.len()),
+        (before.ino(), 2, 228)
+    );
+    assert_eq!(after.mode() & 0o7777, 0o755);
+    let array = open(&at("b.npy"), Mode::Read);
+    assert_eq!(
+        array
+            .view::<u8>()
+            .unwrap()
+            .iter()
+            .position(|&byte| byte == 1),
+        Some(50)
+    );
+    assert_eq!(names(folder.path()), ["a.npy", "b.npy"]);
+}
+
+#[test]
+fn maps_what_was_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.npy");
+    let files = [1, 2, 3].map(|byte| {
+        let file = bytes_file(&path, 100);
+        file.write(0, &[byte; 100]).unwrap();
+        (byte, file)
+    });
+    let written = files.map(|(byte, file)| (byte, file.persist().unwrap()));
+    for (byte, file) in &written {
+        // SAFETY: nothing shortens the test's file.
+        let array = unsafe { file.map(Mode::ReadWrite) }.unwrap();
+        assert!(is_all(&array, *byte));
+        let map = array.buffer().map().unwrap();
+        assert_eq!(map.is_replaced(), *byte != 3);
+        assert_eq!(map.path(), Some(&*path));
+    }
+    assert!(is_all(&open(&path, Mode::Read), 3));
+}
+
+fn is_there(result: Result<Array, Error>) -> bool {
+    let exists = |error| {
+        matches!(
+            error,
+            Error::Map {
+                source: MapError::Exists,
+                ..
+            }
+        )
+    };
+    result.is_err_and(exists)
+}
+
+#[test]
+fn replaces_only_what_it_may() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("a.npy"), "before").unwrap();
+    symlink("a.npy", at("link")).unwrap();
+    symlink("new.npy", at("dangling")).unwrap();
+    let options = CreateOptions::new(DType::U8, [100]);
+    // SAFETY: nothing shortens the test's files.
+    let make = |options: &CreateOptions, name| unsafe { options.create(at(name)) };
+    for name in ["a.npy", "link"] {
+        assert!(is_there(make(&options, name)));
+        assert_eq!(fs::read(at("a.npy")).unwrap(), b"before");
+    }
+    // SAFETY: nothing shortens the test's files.
+    assert!(is_there(unsafe {
+        create(at("a.npy"), DType::U8, &[100], Order::C)
+    }));
+    make(&options, "dangling").unwrap();
+    assert!(is_all(&open(&at("new.npy"), Mode::Read), 0));
+    assert!(is_there(make(&options, "dangling")));
+    make(&options.overwrite(true), "link").unwrap();
+    assert!(is_all(&open(&at("a.npy"), Mode::Read), 0));
+    assert_eq!(
+        names(folder.path()),
+        ["a.npy", "dangling", "link", "new.npy"]
+    );
+}
+
+#[test]
+fn one_of_many_makes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.npy");
+    for _ in 0..20 {
+        // SAFETY: nothing shortens the test's file.
+        let make = || unsafe { create(&path, DType::U8, &[100], Order::C) };
+        let succeeded = thread::scope(|scope| {
+            let threads = [0; 4].map(|_| scope.spawn(make));
+            threads.map(|thread| thread.join().unwrap().is_ok())
+        });
+        assert_eq!(succeeded.into_iter().filter(|&is| is).count(), 1);
+        fs::remove_file(&path).unwrap();
     }
 }
 

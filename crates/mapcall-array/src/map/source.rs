@@ -157,7 +157,7 @@ pub(crate) fn create_file(path: &Path) -> Result<(File, bool)> {
 
 /// Writes zeros to a range of a file.
 pub(crate) fn write_zeros(file: &File, start: u64, end: u64) -> io::Result<()> {
-    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let mut place = start;
     while place < end {
         let count = usize::try_from(end - place).map_or(ZEROS.len(), |rest| rest.min(ZEROS.len()));

@@ -46,7 +46,7 @@ impl Target {
         let Some(old) = &self.place.file else {
             return Unnamed::create(folder).map(Some);
         };
-        if sys::names(old)? > 1 || !folder.may_replace(name) {
+        if sys::has_several_names(old)? || !folder.may_replace(name) {
             return Ok(None);
         }
         let file = match Unnamed::create(folder) {

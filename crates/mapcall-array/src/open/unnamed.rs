@@ -97,13 +97,13 @@ impl HiddenName {
             let name = OsString::from(format!(".mapcall-{random:016x}.partial"));
             match make(&name) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                made => {
+                result => {
                     let hidden = Self {
                         folder: Arc::clone(folder),
                         name,
                         is_kept: false,
                     };
-                    return Ok((made?, hidden));
+                    return Ok((result?, hidden));
                 }
             }
         }

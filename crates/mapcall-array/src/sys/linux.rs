@@ -166,7 +166,10 @@ pub(crate) fn reserve(file: &File, start: u64, end: u64) -> io::Result<bool> {
 fn check_space(file: &File, start: u64, end: u64) -> io::Result<()> {
     /// The unit of `st_blocks`, whatever that of the file system is.
     const BLOCK: u64 = 512;
-    let (stat, space) = (rustix::fs::fstat(file)?, rustix::fs::fstatvfs(file)?);
+    let (has, space) = (
+        rustix::fs::fstat(file)?.st_blocks,
+        rustix::fs::fstatvfs(file)?,
+    );
     // File systems without a size of their own say 0.
     if space.f_blocks == 0 {
         return Ok(());
@@ -178,9 +181,7 @@ fn check_space(file: &File, start: u64, end: u64) -> io::Result<()> {
     } else {
         space.f_bavail
     };
-    let has = u64::try_from(stat.st_blocks)
-        .unwrap_or(0)
-        .saturating_mul(BLOCK);
+    let has = u64::try_from(has).unwrap_or(0).saturating_mul(BLOCK);
     let needed = end.saturating_sub(start).saturating_sub(has);
     if needed > blocks.saturating_mul(space.f_frsize) {
         return Err(Errno::NOSPC.into());

@@ -260,9 +260,9 @@ fn descriptor(file: &File) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
-/// How many names a file has.
-pub(crate) fn names(file: &File) -> io::Result<u64> {
-    Ok(rustix::fs::fstat(file)?.st_nlink.into())
+/// Whether a file has more than one name.
+pub(crate) fn has_several_names(file: &File) -> io::Result<bool> {
+    Ok(rustix::fs::fstat(file)?.st_nlink > 1)
 }
 
 /// Gives a new file what another one has beside its content: owner, group, permissions, ACL, extended

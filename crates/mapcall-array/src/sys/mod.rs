@@ -9,7 +9,9 @@ mod os;
 mod folder;
 mod fork;
 
-pub(crate) use folder::{Folder, Place, copy_attributes, drop_set_id, find, is_same_file, names};
+pub(crate) use folder::{
+    Folder, Place, copy_attributes, drop_set_id, find, has_several_names, is_same_file,
+};
 pub(crate) use fork::at_fork;
 pub(crate) use os::{
     Identity, TELLS_FILES_APART, advise, available_memory, clear, forget, has_private_pages,

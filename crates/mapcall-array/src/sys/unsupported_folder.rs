@@ -124,8 +124,8 @@ pub(crate) fn is_same_file(_: &File, _: &File) -> bool {
 }
 
 /// Other names of a file are not known.
-pub(crate) fn names(_: &File) -> io::Result<u64> {
-    Ok(1)
+pub(crate) fn has_several_names(_: &File) -> io::Result<bool> {
+    Ok(false)
 }
 
 /// Of what a file has beside its content, its permissions are all that is known.
