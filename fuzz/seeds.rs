@@ -9,7 +9,7 @@ use mapcall_array::DType;
 use mapcall_array::format::Header;
 use mapcall_array::layout::Order;
 
-const DESCRS: [&str; 9] = [
+const DESCRS: [&str; 12] = [
     "'<f8'",
     "'|b1'",
     "'>c16'",
@@ -19,9 +19,12 @@ const DESCRS: [&str; 9] = [
     "[('x', '<f4'), ('', '|V4'), ('it\\'s', '>i8', (2, 3))]",
     "[(('title', 'é'), [('ж', '|u1')], (2,))]",
     "('<i2', (3,))",
+    "'i4, (2,)<f8'",
+    "'3<f4'",
+    "[('x', r'2<i2'), ('\\x79', u'<u\\x32', 0x2)]",
 ];
 
-const STRINGS: [&str; 8] = [
+const STRINGS: [&str; 12] = [
     "f8",
     "<i4",
     "float32",
@@ -30,6 +33,10 @@ const STRINGS: [&str; 8] = [
     "S10",
     "U3",
     "(2,3)f4",
+    "i4, (2,)<f8",
+    "3<f4",
+    ">2M8[25s],?,",
+    "2<3f4",
 ];
 
 const PROTOTYPES: [&str; 6] = [
@@ -95,6 +102,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         "python2",
         b"\x93NUMPY\x01\x00\x39\x00{'descr': '|u1', 'fortran_order': False, 'shape': (1L,), }\n1",
     )?;
+    let header = "# by hand\n{'descr': '<' r'f8', \\\n'fortran_order': True, # F\n'shape': (0x2, 1_0)}";
+    let mut file = b"\x93NUMPY\x01\x00".to_vec();
+    file.extend(u16::try_from(header.len())?.to_le_bytes());
+    file.extend(header.bytes().chain([1; 160]));
+    write("npy", "python", &file)?;
     for count in 0..4 {
         write(
             "npz",

@@ -14,6 +14,8 @@ fuzz_target!(|file: &[u8]| {
     for name in names.into_iter().take(8).map(Some).chain([None]) {
         if let Ok(member) = archive.find(name) {
             assert!(member.offset() + member.len() <= file.len() as u64);
+            // A checksum is compared, whatever it is.
+            let _ = member.verify(Cursor::new(file));
         }
         match locate(&mut Cursor::new(file), name) {
             Ok(placement) => {

@@ -270,7 +270,7 @@ def open(
     *,
     verify: bool = False,
 ) -> memmap:
-    """Maps a ``.npy`` file, or a member of a ``.npz`` file in place.
+    """Maps a ``.npy`` file, or a member of a ``.npz`` file where it stands.
 
     >>> import mapcall, numpy
     >>> numpy.savez("two.npz", a=numpy.arange(3), b=numpy.ones((2, 2)))
