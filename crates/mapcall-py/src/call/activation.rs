@@ -110,6 +110,10 @@ struct Aside {
     pending: [*mut PyObject; 3],
 }
 
+#[allow(
+    deprecated,
+    reason = "what replaces the functions is new in Python 3.12"
+)]
 impl Aside {
     fn new() -> Self {
         THREAD.with(|thread| {
@@ -129,6 +133,10 @@ impl Aside {
     }
 }
 
+#[allow(
+    deprecated,
+    reason = "what replaces the functions is new in Python 3.12"
+)]
 impl Drop for Aside {
     fn drop(&mut self) {
         let [class, value, traceback] = self.pending;

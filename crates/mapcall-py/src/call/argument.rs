@@ -18,7 +18,6 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 
-use super::activation;
 use super::callback::{self, Callback};
 use super::function::Function;
 use super::handle::{Ending, Handle};
@@ -127,15 +126,6 @@ impl Kept {
     /// Whether C gets a function that needs the interpreter's lock, perhaps on another thread.
     pub(super) fn calls_back(&self) -> bool {
         self.0.as_ref().is_some_and(|things| things.calls_back)
-    }
-}
-
-impl Drop for Things {
-    fn drop(&mut self) {
-        // Another thread may have closed one meanwhile.
-        if !self.handles.is_empty() {
-            activation::destroying(|| self.handles.clear());
-        }
     }
 }
 

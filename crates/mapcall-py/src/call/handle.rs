@@ -22,8 +22,7 @@ use super::scope::Scope;
 use super::{activation, callback, errors, ndarray};
 use crate::convert;
 
-/// A value whose drop may run destructors, while the interpreter is about something else: an exception
-/// that is pending stays so.
+/// A value whose drop may run destructors, for which no call has asked.
 pub(super) struct Ending<T>(ManuallyDrop<T>);
 
 impl<T> Ending<T> {
@@ -364,7 +363,7 @@ impl Handle {
         let owner = match (owner, handle.scope.get()) {
             (Some(owner), _) => owner,
             (None, Some(scope)) => {
-                return scope.array(&handle.inner, !is_writeable, address, &dtype, &shape);
+                return scope.array(&handle.inner, address, is_writeable, &dtype, &shape);
             }
             (None, None) => Bound::new(py, View::new(this, in_use))?.into_any(),
         };

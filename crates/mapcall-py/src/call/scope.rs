@@ -4,7 +4,6 @@
 
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
-use std::iter;
 use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,8 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use mapcall::array::Layout;
 use mapcall::array::layout::Order;
 use numpy::{PyArrayDescr, PyArrayDescrMethods};
-use pyo3::exceptions::PyBufferError;
+use pyo3::exceptions::{PyBufferError, PyMemoryError};
 use pyo3::prelude::*;
+use smallvec::SmallVec;
 
 use super::ndarray;
 
@@ -30,14 +30,16 @@ struct Copied {
     /// Its addresses in C's memory.
     addresses: Range<usize>,
     memory: Arc<Memory>,
-    /// What C's memory held when it was last read or written; `None` where C has it `const`.
-    known: Option<Box<[u8]>>,
+    /// What was last read from C's memory, or written to it; `None` where that is only read.
+    known: Option<Words>,
     /// The handle that leads there: closed when C has taken the memory back.
     handle: mapcall::Handle,
 }
 
-/// Memory for arrays, aligned for items of any type.
-struct Memory(Box<[UnsafeCell<u128>]>);
+/// The memory of arrays, aligned for items of any type.
+struct Memory(SmallVec<[UnsafeCell<u128>; 2]>);
+
+type Words = SmallVec<[u128; 2]>;
 
 // SAFETY: it is reached as the memory of any array of NumPy's: by threads that are attached to the
 // interpreter, one at a time.
@@ -56,50 +58,46 @@ impl Scope {
     pub(super) fn array<'py>(
         &self,
         handle: &mapcall::Handle,
-        is_const: bool,
         address: NonNull<c_void>,
+        is_writeable: bool,
         dtype: &Bound<'py, PyArrayDescr>,
         shape: &[usize],
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = dtype.py();
         let layout = Layout::contiguous(shape, dtype.itemsize(), Order::C)
             .map_err(|error| crate::errors::to_py(error.into()))?;
         let start = address.addr().get();
         let addresses = start..start.saturating_add(layout.nbytes());
-        self.write_back();
-        let (memory, offset) = self.copied(handle, is_const, addresses)?;
-        let address = memory
-            .address()
-            .map_addr(|address| address.saturating_add(offset));
-        let owner = Bound::new(py, CopyOwner { _memory: memory })?.into_any();
-        ndarray::on_memory(dtype, shape, address.cast(), !is_const, owner)
+        let (memory, offset) = self.copied(handle, is_writeable, addresses)?;
+        let address = memory.address();
+        let address = address.map_addr(|address| address.saturating_add(offset));
+        let owner = Bound::new(dtype.py(), CopyOwner { _memory: memory })?.into_any();
+        ndarray::on_memory(dtype, shape, address.cast(), is_writeable, owner)
     }
 
-    /// The copy of that memory, and where in it the memory starts.
+    /// An up-to-date copy of that memory, and where in it the memory starts.
     fn copied(
         &self,
         handle: &mapcall::Handle,
-        is_const: bool,
+        is_writeable: bool,
         addresses: Range<usize>,
     ) -> PyResult<(Arc<Memory>, usize)> {
         let mut copies = self.copies();
-        // Without an array, and written back.
+        write_back(&mut copies);
+        // Those that no array lies in any more.
         copies.retain(|copy| Arc::strong_count(&copy.memory) > 1);
         let is_whole = |copy: &Copied| {
             copy.addresses.start <= addresses.start && addresses.end <= copy.addresses.end
         };
         if let Some(copy) = copies.iter_mut().find(|copy| is_whole(copy)) {
             copy.handle = handle.clone();
-            copy.read(!is_const);
-            return Ok((
-                Arc::clone(&copy.memory),
-                addresses.start - copy.addresses.start,
-            ));
+            copy.read(is_writeable)?;
+            let offset = addresses.start - copy.addresses.start;
+            return Ok((Arc::clone(&copy.memory), offset));
         }
         let is_apart = |copy: &Copied| {
             copy.addresses.end <= addresses.start
                 || addresses.end <= copy.addresses.start
-                || (is_const && copy.known.is_none())
+                || !(is_writeable || copy.known.is_some())
         };
         if !copies.iter().all(is_apart) {
             return Err(PyBufferError::new_err(
@@ -108,12 +106,12 @@ impl Scope {
             ));
         }
         let mut copy = Copied {
-            memory: Arc::new(Memory::new(addresses.len())),
+            memory: Arc::new(Memory::new(addresses.len())?),
             addresses,
             known: None,
             handle: handle.clone(),
         };
-        copy.read(!is_const);
+        copy.read(is_writeable)?;
         let memory = Arc::clone(&copy.memory);
         copies.push(copy);
         Ok((memory, 0))
@@ -121,9 +119,7 @@ impl Scope {
 
     /// Writes to C's memory what has changed in the copies.
     pub(super) fn write_back(&self) {
-        let mut copies = self.copies();
-        let open = copies.iter_mut().filter(|copy| !copy.handle.is_closed());
-        open.for_each(Copied::write_back);
+        write_back(&mut self.copies());
     }
 
     fn copies(&self) -> MutexGuard<'_, Vec<Copied>> {
@@ -131,47 +127,74 @@ impl Scope {
     }
 }
 
+fn write_back(copies: &mut [Copied]) {
+    let open = copies.iter_mut().filter(|copy| !copy.handle.is_closed());
+    open.for_each(Copied::write_back);
+}
+
 impl Copied {
-    /// Reads C's memory anew, which will perhaps be written.
-    fn read(&mut self, is_written: bool) {
-        let length = self.addresses.len();
+    /// Reads C's memory anew, which may be written from now on.
+    fn read(&mut self, is_writeable: bool) -> PyResult<()> {
         let origin: *const u8 = ptr::with_exposed_provenance(self.addresses.start);
         let copy = self.memory.address().as_ptr();
         // SAFETY: C's memory is good while its callback runs, the user of `array` says how much there
         // is, and the copy has as much.
-        unsafe { ptr::copy_nonoverlapping(origin, copy, length) };
-        if is_written || self.known.is_some() {
-            let mut known = vec![0; length].into_boxed_slice();
-            // SAFETY: both have that length.
-            unsafe { ptr::copy_nonoverlapping(copy, known.as_mut_ptr(), length) };
+        unsafe { ptr::copy_nonoverlapping(origin, copy, self.addresses.len()) };
+        if is_writeable || self.known.is_some() {
+            let mut known = reserved(self.memory.0.len())?;
+            // SAFETY: no thread writes the words now, as this one is attached.
+            known.extend(
+                self.memory
+                    .0
+                    .iter()
+                    .map(|word| unsafe { word.get().read() }),
+            );
             self.known = Some(known);
         }
+        Ok(())
     }
 
     /// Writes the bytes that have changed, and no others: C may have changed those itself.
     fn write_back(&mut self) {
-        let copy = self.memory.address().as_ptr();
-        let origin: *mut u8 = ptr::with_exposed_provenance_mut(self.addresses.start);
-        for (index, known) in self.known.iter_mut().flatten().enumerate() {
-            // SAFETY: the copy is as long as what is known of it.
-            let byte = unsafe { copy.wrapping_add(index).read() };
-            if byte != *known {
-                *known = byte;
-                // SAFETY: C's memory is good while its callback runs, and not `const`.
-                unsafe { origin.wrapping_add(index).write(byte) };
+        let words = self.memory.0.iter().zip(self.known.iter_mut().flatten());
+        let addresses = self.addresses.clone().step_by(size_of::<u128>());
+        for (start, (word, known)) in addresses.zip(words) {
+            // SAFETY: no thread writes the word now, as this one is attached.
+            let word = unsafe { word.get().read() };
+            if word == *known {
+                continue;
             }
+            let bytes = word.to_ne_bytes().into_iter().zip(known.to_ne_bytes());
+            for (address, (byte, known)) in (start..self.addresses.end).zip(bytes) {
+                if byte != known {
+                    let address: *mut u8 = ptr::with_exposed_provenance_mut(address);
+                    // SAFETY: C's memory is good while its callback runs, and may be written.
+                    unsafe { address.write(byte) };
+                }
+            }
+            *known = word;
         }
     }
 }
 
 impl Memory {
-    fn new(length: usize) -> Self {
-        // At least one, so that arrays without items have an address, too.
-        let words = length.div_ceil(size_of::<u128>()).max(1);
-        Self(iter::repeat_with(UnsafeCell::default).take(words).collect())
+    fn new(nbytes: usize) -> PyResult<Self> {
+        let count = nbytes.div_ceil(size_of::<u128>());
+        let mut words = reserved(count)?;
+        words.resize_with(count, UnsafeCell::default);
+        Ok(Self(words))
     }
 
     fn address(&self) -> NonNull<u8> {
-        NonNull::from(&*self.0).cast()
+        NonNull::from(self.0.as_slice()).cast()
     }
+}
+
+/// Room for so many words.
+fn reserved<T>(count: usize) -> PyResult<SmallVec<[T; 2]>> {
+    let mut words = SmallVec::new();
+    words.try_reserve_exact(count).map_err(|_| {
+        PyMemoryError::new_err(format!("array: no memory for a copy of {count} words"))
+    })?;
+    Ok(words)
 }
