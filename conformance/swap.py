@@ -65,6 +65,8 @@ def load_numpy_tests(
     if spec is None or spec.loader is None:
         raise ModuleNotFoundError(f"NumPy was installed without {module}")
     tests = importlib.util.module_from_spec(spec)
+    # What it defines is pickled by its name.
+    sys.modules.setdefault(module, tests)
     with swapped(replacements):
         spec.loader.exec_module(tests)
 

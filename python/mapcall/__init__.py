@@ -11,7 +11,7 @@
 2.0
 """
 
-from . import ctypeslib
+from . import _dask, ctypeslib
 from ._errors import ArgumentError, CallError, LibraryError, PrototypeError
 from ._mapcall import (
     Callback,
@@ -28,7 +28,9 @@ from ._mapcall import (
     get_errno,
     load,
 )
-from ._memmap import create, memmap, open
+from ._memmap import create, memmap, open, trust_files
+
+_dask.install()
 
 __all__ = [
     "ArgumentError",
@@ -52,4 +54,5 @@ __all__ = [
     "load",
     "memmap",
     "open",
+    "trust_files",
 ]

@@ -1,8 +1,9 @@
 """Files as arrays: the ``memmap`` class, and opening and creating ``.npy`` files."""
 
+import contextlib
 import os
-from collections.abc import Sequence
-from typing import IO, Any, Literal, Self, SupportsIndex
+from collections.abc import Iterator, Sequence
+from typing import IO, Any, Literal, Self, SupportsIndex, cast
 
 import numpy
 from numpy.typing import DTypeLike, NDArray
@@ -10,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from . import _mapcall
 
 
-class memmap(_mapcall.MappedArray):
+class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
     """A file as an array, paged in as it is touched.
 
     >>> import mapcall
@@ -20,9 +21,10 @@ class memmap(_mapcall.MappedArray):
     ([0.0, 2.0], np.float32(6.0))
     >>> x.flush()
 
-    It takes ``numpy.memmap``'s place: the same arguments, attributes and errors. A view of it is a
-    ``memmap`` that knows its own place in the file; what is computed from it is a plain array. It
-    keeps no file descriptor, and pickles by reference.
+    It takes ``numpy.memmap``'s place: the same arguments, attributes and errors, and it is a
+    subclass that uses none of its code. A view of it is a ``memmap`` that knows its own place in
+    the file; what is computed from it is a plain array. It keeps no file descriptor, and pickles
+    by reference.
 
     Parameters
     ----------
@@ -62,6 +64,8 @@ class memmap(_mapcall.MappedArray):
     """
 
     __array_priority__ = -100.0
+    # NumPy does not call its own; that of numpy.memmap is what makes its views slow.
+    __array_finalize__ = numpy.ndarray.__array_finalize__  # type: ignore[assignment]
 
     def __new__(
         cls,
@@ -88,7 +92,7 @@ class memmap(_mapcall.MappedArray):
         return _mapcall.map_of(self)
 
     @property
-    def filename(self) -> str | os.PathLike[Any] | None:
+    def filename(self) -> str | os.PathLike[Any] | None:  # type: ignore[override]
         """The file: an absolute str, or a Path when it was opened by one.
 
         >>> import mapcall, os
@@ -101,7 +105,7 @@ class memmap(_mapcall.MappedArray):
         return None if owner is None else owner.filename
 
     @property
-    def mode(self) -> Literal["r", "r+", "w+", "c"] | None:
+    def mode(self) -> Literal["r", "r+", "w+", "c"] | None:  # type: ignore[override]
         """How the file was opened: 'r', 'r+', 'w+' or 'c'; None for a copy.
 
         >>> import mapcall
@@ -112,7 +116,7 @@ class memmap(_mapcall.MappedArray):
         return None if owner is None else owner.mode
 
     @property
-    def offset(self) -> int | None:
+    def offset(self) -> int | None:  # type: ignore[override]
         """The offset in the file that was asked for, in bytes; a view has its parent's.
 
         >>> import mapcall
@@ -245,7 +249,7 @@ class memmap(_mapcall.MappedArray):
             raise ValueError("the array is no part of a map: it was copied, or computed")
         return owner
 
-    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+    def __reduce__(self) -> tuple[Any, ...]:
         """By reference where it can be: where the array is, not what is in it.
 
         >>> import mapcall, pickle
@@ -255,12 +259,76 @@ class memmap(_mapcall.MappedArray):
         (True, 8000)
 
         By value travel copies, files without a name, and changes to a copy-on-write map. What was
-        opened as 'w+' comes back as 'r+'.
+        opened as 'w+' comes back as 'r+'. Attributes travel, too, and what a subclass adds to the
+        state here, as NumPy's documentation advises, its ``__setstate__`` finds there.
         """
-        place = _mapcall.reduce(self)
-        if place is None:
-            return super().__reduce_ex__(protocol)
-        return _mapcall.reopen, place
+        reference = _mapcall.reduce(self)
+        attributes = self.__getstate__()
+        if type(self).__getstate__ is not object.__getstate__:
+            if reference is None:
+                return numpy.ndarray.view, (numpy.array(self), type(self)), attributes
+            return _mapcall.reopen, reference, attributes
+        own = (attributes,) if attributes else ()
+        if reference is None:
+            rebuild, arguments, content = cast(tuple[Any, ...], numpy.ndarray.__reduce__(self))
+            return rebuild, arguments, (*content, *own)
+        return _mapcall.reopen, reference, own
+
+    def __setstate__(self, state: Any) -> None:
+        """Sets the state that a pickle has: content, when it travels by value, and attributes.
+
+        >>> import mapcall, pickle
+        >>> x = mapcall.memmap("x.dat", "f8", "w+", shape=100000)
+        >>> x.rate = 44100
+        >>> pickle.loads(pickle.dumps(x)).rate
+        44100
+        """
+        match state:
+            case ():
+                return
+            case dict() | (dict() | None, dict()):
+                attributes = state
+            case (attributes,):
+                pass
+            case (*content, attributes) if len(content) == 5:
+                numpy.ndarray.__setstate__(self, tuple(content))
+            case _:
+                numpy.ndarray.__setstate__(self, state)
+                return
+        named, slots = attributes if isinstance(attributes, tuple) else (attributes, None)
+        self.__dict__.update(named or {})
+        for name, value in (slots or {}).items():
+            setattr(self, name, value)
+
+
+@contextlib.contextmanager
+def trust_files() -> Iterator[None]:
+    """Takes files for those that maps were pickled of, without a look at inode and times.
+
+    >>> import mapcall, os, pickle, shutil
+    >>> x = mapcall.memmap("x.dat", mode="w+", shape=10)
+    >>> pickled = pickle.dumps(x)
+    >>> shutil.copy("x.dat", "y.dat"); os.replace("y.dat", "x.dat")
+    'y.dat'
+    >>> with mapcall.trust_files():
+    ...     pickle.loads(pickled).size
+    10
+
+    For files that were copied on purpose, such as to each host of a cluster. A map that is loaded
+    in the block opens any file of that name that has all its bytes. One that is pickled in the
+    block does so wherever it is loaded: that is the way for worker processes, which load their
+    arguments before they run a line of the program. The block holds for its thread, or its asyncio
+    task.
+
+    See Also
+    --------
+    mapcall.ChangedFileError : what is raised otherwise.
+    """
+    token = _mapcall._trust.set(True)
+    try:
+        yield
+    finally:
+        _mapcall._trust.reset(token)
 
 
 def open(
@@ -381,4 +449,4 @@ def create(
 
 
 # The module is private; the names are not.
-memmap.__module__ = open.__module__ = create.__module__ = "mapcall"
+memmap.__module__ = open.__module__ = create.__module__ = trust_files.__module__ = "mapcall"

@@ -75,7 +75,7 @@ SHAPES = [
     range(2, 4),
 ]
 
-ORDERS = ["C", "F", "A", "K", "c", "f", None]
+ORDERS = ["C", "F", "A", "K", "c", "f", None, b"F", b"c", b"K", np.str_("F")]
 
 SIZES = [0, 1, 4, 7, 8, 24, 240, 4096, 4100, 70008]
 
@@ -391,12 +391,60 @@ def test_offset_of_a_small_numpy_integer_in_a_large_file(tmp_path: Path) -> None
     assert os.stat(path).st_size == max(6 << 30, (1 << 32) - 8 + (1 << 31))
 
 
-def test_a_name_that_is_a_subclass_of_str(tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", [mapcall, np])
+def test_a_name_that_is_a_subclass_of_str(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any
+) -> None:
     class Name(str):
-        __slots__ = ()
+        __slots__ = ("note",)
 
+        def __str__(self) -> str:
+            return "another"
+
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_bytes(content(8))
-    assert OURS(Name(tmp_path / "file")).filename == str(tmp_path / "file")
+    names = [Name("file"), Name(tmp_path / "file"), np.str_("file"), np.str_(tmp_path / "file")]
+    for name in names:
+        x = module.memmap(name)
+        assert type(x.filename) is str
+        assert x.filename == os.path.join(tmp_path, "file")
+        # The class is known in this function only, so that it can't be pickled.
+        assert pickle.loads(pickle.dumps(x)).tobytes() == content(8)
+    with open(Name("file"), "rb") as file:
+        x = module.memmap(file, mode="r")
+    assert type(x.filename) is str
+
+
+def test_every_way_to_give_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class BytesPath:
+        def __init__(self, path: str) -> None:
+            self.path = os.fsencode(path)
+
+        def __fspath__(self) -> bytes:
+            return self.path
+
+    monkeypatch.chdir(tmp_path)
+    add = mapcall.load("m").function("double fmax(double x, double y)")
+    for kind in (str, os.fsencode, Path, BytesPath, np.str_, np.bytes_):
+        for name in ("x.npy", "é\udcff.npy" if kind not in (np.str_, np.bytes_) else "y.npy"):
+            given = kind(name)
+            mapcall.create(given, 3)[:] = 7
+            np.testing.assert_array_equal(mapcall.open(given), [7, 7, 7])
+            assert mapcall.memmap(given, mode="r").size == 128 + 24
+            written = add(np.arange(3.0), 1.0, out=given)
+            np.testing.assert_array_equal(written, [1, 1, 2])
+            np.testing.assert_array_equal(np.load(tmp_path / name), [1, 1, 2])
+            (tmp_path / name).unlink()
+    for given in (b"a\0b", "a\0b"):
+        with pytest.raises(ValueError, match="null byte"):
+            add(np.arange(3.0), 1.0, out=given)
+
+
+@pytest.mark.parametrize("order", [b"X", b"\xff", b"", b"Fortran", 3, bytearray(b"F"), ["F"]])
+def test_orders_that_are_none(tmp_path: Path, order: Any) -> None:
+    for module in (mapcall, np):
+        with pytest.raises((ValueError, TypeError)):
+            module.memmap(tmp_path / "x", mode="w+", shape=3, order=order)
 
 
 def test_a_path_without_resolve(tmp_path: Path) -> None:

@@ -1,14 +1,16 @@
 """Flushing, advice, prefetching and residency: what a map tells the system, and asks of it."""
 
 import ctypes
+import errno
 import mmap
 import os
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,8 +121,15 @@ class TestFlush:
         x[:] = 7
         assert x._mmap.flush() is None
         assert x._mmap.flush(PAGE, PAGE) is None
-        for outside in [(0, x.size + 1), (x.size + 1, 0), (1, x.size), (1 << 62, 1 << 63)]:
-            with pytest.raises(ValueError, match=r"outside|overflow"):
+        for outside in [
+            (0, x.size + 1),
+            (x.size + 1, 0),
+            (1, x.size),
+            (-1, 1),
+            (1, -1),
+            (1 << 62, 1 << 62),
+        ]:
+            with pytest.raises(ValueError, match=r"outside|out of range"):
                 x._mmap.flush(*outside)
 
 
@@ -178,11 +187,118 @@ class TestAdvice:
         x._mmap.madvise(mmap.MADV_SEQUENTIAL, 0, PAGE)
         x._mmap.madvise(mmap.MADV_WILLNEED, PAGE)
         x._mmap.madvise(mmap.MADV_NORMAL)
-        for unsupported in (mmap.MADV_REMOVE, mmap.MADV_DONTFORK, mmap.MADV_FREE, 12345, -1):
-            with pytest.raises(ValueError, match="not supported"):
-                x._mmap.madvise(unsupported)
-        with pytest.raises(ValueError, match="outside"):
-            x._mmap.madvise(mmap.MADV_NORMAL, 0, x.size + 1)
+        x._mmap.madvise(mmap.MADV_NORMAL, 0, x.size + 1)
+        for start, length, message in (
+            (x.size, None, "start out of bounds"),
+            (-1, None, "start out of bounds"),
+            (0, -1, "length invalid"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                x._mmap.madvise(mmap.MADV_NORMAL, start, length)
+
+    @pytest.mark.parametrize("mode", ["r", "r+", "c"])
+    def test_every_option_of_mmap(
+        self, path: Path, run_script: Callable[..., str], mode: str
+    ) -> None:
+        # The same answers as those of a map of mmap's own. One option poisons memory for good.
+        script = """
+            import mmap, sys
+            import mapcall
+
+            access = {"r": mmap.ACCESS_READ, "r+": mmap.ACCESS_WRITE, "c": mmap.ACCESS_COPY}
+            path, mode = sys.argv[1:]
+            for name in sorted(name for name in dir(mmap) if name.startswith("MADV_")):
+                option = getattr(mmap, name)
+                if name in ("MADV_HWPOISON", "MADV_SOFT_OFFLINE"):
+                    continue
+                with open(path, "rb" if mode == "r" else "r+b") as file:
+                    theirs = mmap.mmap(file.fileno(), 0, access=access[mode])
+                x = mapcall.memmap(path, mode=mode)
+                for arguments in ((), (mmap.PAGESIZE,), (0, mmap.PAGESIZE), (0, 1 << 40)):
+                    answers = []
+                    for each in (theirs, x._mmap):
+                        try:
+                            answers.append(each.madvise(option, *arguments))
+                        except OSError as error:
+                            answers.append(error.errno)
+                        except ValueError as error:
+                            answers.append(str(error))
+                    if mode == "c" and name == "MADV_DONTNEED":
+                        assert answers[0] is None and "discard" in answers[1], answers
+                    else:
+                        assert answers[0] == answers[1], (name, arguments, answers)
+                print(name)
+        """
+        names = run_script(script, path, mode).split()
+        assert {"MADV_NORMAL", "MADV_DONTFORK", "MADV_REMOVE", "MADV_DONTDUMP"} <= set(names)
+
+    def test_options_that_no_system_has(self, path: Path) -> None:
+        x = mapcall.memmap(path, mode="r")
+        for option in (12345, -1):
+            with pytest.raises(OSError, match=r".") as caught:
+                x._mmap.madvise(option)
+            assert caught.value.errno == errno.EINVAL
+
+    def test_remove_takes_no_byte_outside_of_the_range(self, path: Path) -> None:
+        before = path.read_bytes()
+        x = mapcall.memmap(path, mode="r+", offset=100, shape=5 * PAGE)
+        inside = PAGE - 100
+        for start, length in ((0, None), (0, PAGE), (inside, PAGE - 1), (inside + 1, PAGE - 1)):
+            with pytest.raises(ValueError, match="no whole pages"):
+                x._mmap.madvise(mmap.MADV_REMOVE, start, length)
+        assert path.read_bytes() == before
+        try:
+            x._mmap.madvise(mmap.MADV_REMOVE, inside, PAGE)
+        except OSError as error:
+            pytest.skip(f"this file system has no holes: {error}")
+        assert path.read_bytes() == before[:PAGE] + bytes(PAGE) + before[2 * PAGE :]
+
+
+class TestHugePages:
+    """hugetlbfs, whose pages are mapped, advised on and unmapped as wholes."""
+
+    @pytest.fixture
+    def huge(self) -> Iterator[Any]:
+        """A file of two huge pages, or a skip."""
+        try:
+            descriptor = os.memfd_create("huge", os.MFD_HUGETLB)
+        except OSError as error:
+            pytest.skip(f"hugetlbfs: no file of huge pages can be made: {error}")
+        with os.fdopen(descriptor, "r+b", buffering=0) as file:
+            page = os.fstat(descriptor).st_blksize
+            os.truncate(descriptor, 2 * page)
+            try:
+                with mmap.mmap(descriptor, 2 * page) as reserved:
+                    del reserved
+            except OSError as error:
+                remedy = "as root run sysctl vm.nr_overcommit_hugepages=8"
+                pytest.skip(f"hugetlbfs: no huge pages, {remedy}: {error}")
+            yield file
+
+    @pytest.mark.parametrize("advice", ADVICE)
+    def test_every_advice(self, huge: Any, advice: str) -> None:
+        x = mapcall.memmap(huge)
+        x[::4096] = 7
+        for view in (x, x[5000:9000], x[:10], x[-10:], x[x.size // 2 - 1 : x.size // 2 + 1]):
+            try:
+                view.advise(advice)
+            except OSError:
+                assert advice == "hugepage", "only that one is not for these pages"
+        assert (x[::4096] == 7).all()
+
+    def test_nothing_stays_mapped(self, huge: Any) -> None:
+        page = os.fstat(huge.fileno()).st_blksize
+        for offset, size in ((0, 1), (100, 5000), (4096, page), (page - 1, 2), (page + 4096, 1)):
+            x = mapcall.memmap(huge, offset=offset, shape=size)
+            x[0] = x[-1] = offset % 251
+            assert os.pread(huge.fileno(), 1, offset) == bytes([offset % 251])
+            assert x.file_offset == offset
+            x.flush()
+            x.prefetch()
+            assert x.residency().all()
+            assert len(x._mmap) == size
+        del x
+        assert "memfd:huge" not in Path("/proc/self/maps").read_text()
 
 
 class TestResidency:

@@ -8,12 +8,14 @@
     reason = "a test fails by a panic, and compares what it wrote"
 )]
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mapcall_array::layout::{Index, Order, index};
-use mapcall_array::map::{Advice, MapError};
+use mapcall_array::map::{Advice, Fingerprint, MapError, page_size};
 use mapcall_array::{Array, CreateOptions, DType, Error, MapOptions, Mode, ViewError, create};
 use proptest::prelude::*;
 
@@ -511,4 +513,153 @@ fn create_replaces_what_a_link_leads_to() {
     );
     fs::remove_file(&file).unwrap();
     assert_eq!(again.buffer().map().unwrap().named_file_len(), None);
+}
+
+/// A file of ten bytes, and the fingerprint that a map of it has.
+fn fingerprinted(mode: Mode) -> (tempfile::TempDir, PathBuf, Fingerprint) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    fs::write(&path, [7; 10]).unwrap();
+    let array = map(&MapOptions::new().mode(mode), &path).unwrap();
+    let recorded = array.buffer().map().unwrap().fingerprint().unwrap();
+    (directory, path, recorded)
+}
+
+/// What a check says has changed; the empty text for nothing.
+fn changed(recorded: Fingerprint, path: &Path, mode: Mode) -> &'static str {
+    let found = Fingerprint::of(&File::open(path).unwrap()).unwrap();
+    match recorded.check(&found, mode) {
+        Ok(()) => "",
+        Err(MapError::Changed { what, .. }) => what,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+const MODES: [Mode; 4] = [Mode::Read, Mode::ReadWrite, Mode::Write, Mode::CopyOnWrite];
+
+#[test]
+fn fingerprints_know_a_file_again() {
+    for mode in [Mode::Read, Mode::ReadWrite, Mode::CopyOnWrite] {
+        let (_directory, path, recorded) = fingerprinted(mode);
+        for mode in MODES {
+            assert_eq!(changed(recorded, &path, mode), "");
+        }
+        let metadata = fs::metadata(&path).unwrap();
+        let modified =
+            i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
+        assert_eq!(recorded.inode, metadata.ino());
+        assert_eq!((recorded.len, recorded.modified), (10, modified));
+    }
+}
+
+#[test]
+fn fingerprints_know_a_changed_file() {
+    let (directory, path, recorded) = fingerprinted(Mode::Read);
+    let compared = |mode| matches!(mode, Mode::Read | Mode::CopyOnWrite);
+
+    let later = fs::metadata(&path).unwrap().modified().unwrap() + Duration::from_secs(1);
+    let file = OpenOptions::new().append(true).open(&path).unwrap();
+    file.set_modified(later).unwrap();
+    for mode in MODES {
+        let expected = if compared(mode) {
+            "modification time"
+        } else {
+            ""
+        };
+        assert_eq!(changed(recorded, &path, mode), expected);
+    }
+    (&file).write_all(b"more").unwrap();
+    for mode in MODES {
+        assert_eq!(changed(recorded, &path, mode), "", "it has grown");
+    }
+    file.set_len(9).unwrap();
+    for mode in MODES {
+        assert_eq!(changed(recorded, &path, mode), "size");
+    }
+    let other = directory.path().join("other");
+    fs::write(&other, [7; 10]).unwrap();
+    fs::rename(&other, &path).unwrap();
+    for mode in MODES {
+        assert_eq!(changed(recorded, &path, mode), "inode");
+    }
+    let remade = Fingerprint {
+        created: recorded.created.map(|created| created + 1),
+        ..recorded
+    };
+    let unknown = Fingerprint {
+        created: None,
+        ..recorded
+    };
+    for mode in MODES {
+        assert_eq!(
+            recorded.check(&remade, mode).is_err(),
+            recorded.created.is_some()
+        );
+        assert!(
+            recorded.check(&unknown, mode).is_ok(),
+            "another host can't tell"
+        );
+        assert!(unknown.check(&recorded, mode).is_ok());
+    }
+}
+
+#[test]
+fn a_file_whose_name_leads_elsewhere_has_no_fingerprint() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    fs::write(&path, [7; 10]).unwrap();
+    let array = map(&MapOptions::new(), &path).unwrap();
+    let map = array.buffer().map().unwrap();
+    fs::rename(&path, directory.path().join("moved")).unwrap();
+    assert_eq!(map.fingerprint(), None);
+    fs::write(&path, [7; 10]).unwrap();
+    assert_eq!(map.fingerprint(), None);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn options_of_madvise_lose_nothing_by_accident() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    let page = page_size();
+    fs::write(&path, vec![7; 3 * page]).unwrap();
+    let open = |mode, offset: usize| {
+        let options = MapOptions::new().mode(mode).offset(offset as u64);
+        map(&options.shape([2 * page]), &path).unwrap()
+    };
+    let private = open(Mode::CopyOnWrite, 0);
+    for option in [libc::MADV_DONTNEED, libc::MADV_REMOVE] {
+        let error = private.buffer().map().unwrap().madvise(0..page, option);
+        assert!(matches!(
+            error,
+            Err(Error::Map {
+                source: MapError::WouldDiscard,
+                ..
+            })
+        ));
+    }
+    let shared = open(Mode::ReadWrite, 100);
+    let map = shared.buffer().map().unwrap();
+    for range in [0..page, 0..2 * page, page - 100..page, 1..1] {
+        let error = map.madvise(range, libc::MADV_REMOVE);
+        assert!(matches!(
+            error,
+            Err(Error::Map {
+                source: MapError::PartOfPage { .. },
+                ..
+            })
+        ));
+    }
+    let error = map.madvise(0..2 * page + 1, libc::MADV_NORMAL);
+    assert!(matches!(
+        error,
+        Err(Error::Map {
+            source: MapError::OutOfRange { .. },
+            ..
+        })
+    ));
+    map.madvise(3..page, libc::MADV_DONTFORK).unwrap();
+    let error = map.madvise(0..page, 12345);
+    assert!(matches!(error, Err(Error::Io { .. })));
+    assert_eq!(fs::read(&path).unwrap(), vec![7; 3 * page]);
 }

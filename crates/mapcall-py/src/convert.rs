@@ -6,7 +6,7 @@ use mapcall_array::{DType, Mode};
 use numpy::{PyArrayDescr, PyArrayDescrMethods};
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 /// A mode by its name; numpy.memmap's words when there is none such.
 pub(crate) fn mode(mode: &Bound<'_, PyAny>) -> PyResult<Mode> {
@@ -69,13 +69,19 @@ pub(crate) fn order(order: &Bound<'_, PyAny>) -> PyResult<Order> {
     if order.is_none() {
         return Ok(Order::C);
     }
-    let Ok(name) = order.extract::<&str>() else {
+    // NumPy takes bytes, too.
+    let name = match order.cast::<PyBytes>() {
+        Ok(bytes) => String::from_utf8_lossy(bytes.as_bytes()).into_owned(),
+        Err(_) => order.extract().unwrap_or_default(),
+    };
+    let is_text = order.is_instance_of::<PyString>() || order.is_instance_of::<PyBytes>();
+    if !is_text {
         let found = order.get_type().name()?;
         return Err(PyTypeError::new_err(format!(
             "order must be str, not {found}"
         )));
     };
-    match name {
+    match &*name {
         "C" | "c" | "A" | "a" | "K" | "k" => Ok(Order::C),
         "F" | "f" => Ok(Order::F),
         _ => Err(PyValueError::new_err(format!(

@@ -40,7 +40,7 @@ create_exception!(
     mapcall,
     ChangedFileError,
     PyOSError,
-    "A file that has another size than when a map of it was pickled.\n\
+    "A file that is not the one, or not as it was, when a map of it was pickled.\n\
      \n\
      >>> import mapcall, os, pickle\n\
      >>> pickled = pickle.dumps(mapcall.memmap('x.dat', mode='w+', shape=10))\n\
@@ -48,15 +48,19 @@ create_exception!(
      >>> try:\n\
      ...     pickle.loads(pickled)\n\
      ... except mapcall.ChangedFileError as error:\n\
-     ...     error.expected, error.found\n\
-     (10, 5)\n\
+     ...     error.changed, error.expected, error.found\n\
+     ('size', 10, 5)\n\
      \n\
      Attributes\n\
      ----------\n\
      path : str\n\
      \x20   The file.\n\
+     changed : {'inode', 'creation time', 'size', 'modification time'}\n\
+     \x20   What is different: another inode or creation time means another file; the modification\n\
+     \x20   time counts in modes 'r' and 'c'.\n\
      expected, found : int\n\
-     \x20   Its size when the map was pickled, and now, in bytes."
+     \x20   What it was when the map was pickled, and is now: a number, bytes, or nanoseconds since\n\
+     \x20   1970."
 );
 
 create_exception!(
@@ -118,6 +122,23 @@ fn map_error(py: Python<'_>, error: &Error, path: Option<&PathBuf>, source: &Map
         }
         MapError::TooShort { .. } => PyValueError::new_err("mmap length is greater than file size"),
         MapError::EmptyFile { .. } => PyValueError::new_err("cannot mmap an empty file"),
+        MapError::Changed {
+            what,
+            expected,
+            found,
+        } => {
+            let mut remedy = "pickle the map again".to_owned();
+            if *what != "size" {
+                remedy.push_str(", or load it within mapcall.trust_files() if the file was copied");
+            }
+            let exception = ChangedFileError::new_err(format!("{error}; {remedy}"));
+            return with_fields(py, exception, |value| {
+                value.setattr("path", path.map(|path| path.as_os_str()))?;
+                value.setattr("changed", what)?;
+                value.setattr("expected", expected)?;
+                value.setattr("found", found)
+            });
+        }
         MapError::NotRegular { kind: "directory" } => {
             let directory = io::Error::from(io::ErrorKind::IsADirectory);
             return os_error(py, path.map(PathBuf::as_path), &directory);

@@ -12,6 +12,7 @@
     reason = "PyO3 hands over what it has converted"
 )]
 
+mod bytes;
 mod call;
 mod command;
 mod convert;
@@ -53,6 +54,7 @@ mod _mapcall {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::exit::install(module)?;
         super::call::Doc::install(&module.py().get_type::<Function>())?;
+        module.setattr("_trust", super::pickle::trust(module.py())?)?;
         module.add(
             "MappedArray",
             super::mapped_array::type_object(module.py())?,

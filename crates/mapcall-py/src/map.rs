@@ -5,72 +5,249 @@
 use std::ffi::{CString, c_int};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mapcall_array::map::{Advice, MapError};
 use mapcall_array::{Buffer, Error, Layout};
-use numpy::PyUntypedArray;
-use pyo3::exceptions::PyValueError;
+use numpy::{PyArrayDescr, PyUntypedArray};
+use pyo3::exceptions::{PyBufferError, PyIndexError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyMemoryView, PySlice, PyType, PyWeakrefReference};
 
+use crate::bytes;
 use crate::errors::{ReplacedFileWarning, to_py};
-use crate::memory::layout_in;
+use crate::memory::{Strides, array_on, layout_in};
 
 /// A range of a file in memory; it lives as long as an array on it does.
 ///
-/// >>> import mapcall
+/// >>> import mapcall, mmap
 /// >>> array = mapcall.memmap('x.dat', mode='w+', shape=(3, 4), dtype='f4')
 /// >>> array[1:].T.base is array, type(array.base).__name__, len(array.base)
 /// (True, 'Map', 48)
+/// >>> isinstance(array.base, mmap.mmap)
+/// True
 ///
-/// It has what packages use of the ``mmap.mmap`` that ``numpy.memmap._mmap`` is: its length, the
-/// buffer protocol, ``flush``, ``madvise`` and ``size``. It has no descriptor.
+/// It has the methods of the ``mmap.mmap`` that ``numpy.memmap._mmap`` is, and passes for one, so that
+/// programs which look for one behind an array find it. It has no descriptor, and no method that
+/// needs one: see `resize`.
 #[pyclass(frozen, weakref, module = "mapcall")]
 pub(crate) struct Map {
-    buffer: Buffer,
+    state: Mutex<State>,
     filename: Option<Py<PyAny>>,
     offset: u64,
 }
 
+/// What changes while a map is open.
+struct State {
+    buffer: Buffer,
+    is_closed: bool,
+    /// Where `read` and `write` go on, in bytes.
+    position: usize,
+    /// The first array on the map, which every other one keeps alive: a weak reference.
+    array: Option<Py<PyWeakrefReference>>,
+    /// How many views of the buffer protocol there are.
+    exports: usize,
+    /// Whether there has been such a view: NumPy ends it, and uses the memory further.
+    was_exported: bool,
+}
+
+/// Makes an array of `class` on a new map of a buffer; the layout counts from the buffer's first byte.
+pub(crate) fn new_array<'py>(
+    class: &Bound<'py, PyType>,
+    buffer: &Buffer,
+    filename: Option<Bound<'py, PyAny>>,
+    offset: u64,
+    dtype: &Bound<'py, PyArrayDescr>,
+    layout: &Layout,
+    strides: Strides,
+) -> PyResult<Bound<'py, PyAny>> {
+    let state = State {
+        buffer: buffer.clone(),
+        is_closed: false,
+        position: 0,
+        array: None,
+        exports: 0,
+        was_exported: false,
+    };
+    let map = Map {
+        state: Mutex::new(state),
+        filename: filename.map(Bound::unbind),
+        offset,
+    };
+    let map = Bound::new(class.py(), map)?;
+    let array = array_on(class, map.as_any(), dtype, layout, strides)?;
+    let weak = PyWeakrefReference::new(&array)?.unbind();
+    let mut state = map.get().state();
+    state.array = Some(weak);
+    // That was `array_on`.
+    state.was_exported = false;
+    drop(state);
+    Ok(array)
+}
+
 impl Map {
-    pub(crate) fn new(buffer: Buffer, filename: Option<Py<PyAny>>, offset: u64) -> Self {
-        Self {
-            buffer,
-            filename,
-            offset,
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The memory, unless the map is closed.
+    pub(crate) fn buffer(&self) -> PyResult<Buffer> {
+        let state = self.state();
+        if state.is_closed {
+            return Err(PyValueError::new_err("mmap closed or invalid"));
         }
-    }
-
-    pub(crate) fn buffer(&self) -> &Buffer {
-        &self.buffer
-    }
-
-    pub(crate) fn map(&self) -> PyResult<&mapcall_array::Map> {
-        let not_mapped = || {
-            to_py(Error::Map {
-                path: None,
-                source: MapError::NotMapped,
-            })
-        };
-        self.buffer.map().ok_or_else(not_mapped)
+        Ok(state.buffer.clone())
     }
 
     /// Whether an address is one of the map's bytes, or the one behind them.
     pub(crate) fn holds(&self, address: usize) -> bool {
-        let first = self.buffer.as_ptr().addr();
-        (first..=first.saturating_add(self.buffer.len())).contains(&address)
+        let state = self.state();
+        let first = state.buffer.as_ptr().addr();
+        (first..=first.saturating_add(state.buffer.len())).contains(&address)
     }
 
-    /// Where in the file a layout in the map begins.
-    pub(crate) fn file_offset_of(&self, layout: &Layout) -> PyResult<u64> {
-        Ok(self.map()?.file_offset() + u64::try_from(layout.offset())?)
+    /// The core's map, if an address is one of its bytes, or the one behind them.
+    ///
+    /// # Safety
+    ///
+    /// An array on the map lives for `'a`.
+    pub(crate) unsafe fn mapped_at<'a>(&self, address: usize) -> Option<&'a mapcall_array::Map> {
+        let state = self.state();
+        let map = state.buffer.map()?;
+        let first = map.as_ptr().addr();
+        if !(first..=first.saturating_add(map.len())).contains(&address) {
+            return None;
+        }
+        let map: *const mapcall_array::Map = map;
+        // SAFETY: it lies in the buffer, which `close` lets go only when there is no array on it.
+        Some(unsafe { &*map })
     }
 
-    /// The bytes that an array touches, counted from the map's first.
-    fn range_of(&self, array: &Bound<'_, PyUntypedArray>) -> PyResult<Range<usize>> {
-        Ok(layout_in(&self.buffer, array)?.bounds())
+    /// The memory, for writing.
+    fn writeable(&self) -> PyResult<Buffer> {
+        let buffer = self.buffer()?;
+        if buffer.is_writeable() {
+            Ok(buffer)
+        } else {
+            Err(PyTypeError::new_err(
+                "mmap can't modify a readonly memory map.",
+            ))
+        }
     }
+
+    /// The range of the next bytes, at most `len`, and moves the position behind them.
+    fn advance(&self, len: usize) -> PyResult<(Buffer, Range<usize>)> {
+        let buffer = self.buffer()?;
+        let mut state = self.state();
+        let start = state.position.min(buffer.len());
+        let end = start.saturating_add(len).min(buffer.len());
+        state.position = end;
+        Ok((buffer, start..end))
+    }
+
+    /// The address range that `find` searches, by its arguments and the position.
+    fn searched(
+        &self,
+        start: Option<isize>,
+        end: Option<isize>,
+    ) -> PyResult<(Buffer, Range<usize>)> {
+        let buffer = self.buffer()?;
+        let start = start.map_or(self.state().position, |start| bound(start, buffer.len()));
+        let end = end.map_or(buffer.len(), |end| bound(end, buffer.len()));
+        Ok((buffer, start..end))
+    }
+}
+
+/// The map behind a buffer.
+pub(crate) fn mapped(buffer: &Buffer) -> PyResult<&mapcall_array::Map> {
+    let not_mapped = || {
+        to_py(Error::Map {
+            path: None,
+            source: MapError::NotMapped,
+        })
+    };
+    buffer.map().ok_or_else(not_mapped)
+}
+
+/// Where in the file a layout in a buffer begins.
+pub(crate) fn file_offset_of(buffer: &Buffer, layout: &Layout) -> PyResult<u64> {
+    Ok(mapped(buffer)?.file_offset() + u64::try_from(layout.offset())?)
+}
+
+/// The bytes that an array touches, counted from the buffer's first.
+fn range_of(buffer: &Buffer, array: &Bound<'_, PyUntypedArray>) -> PyResult<Range<usize>> {
+    Ok(layout_in(buffer, array)?.bounds())
+}
+
+/// A bound of a slice, counted from the end when it is negative.
+fn bound(index: isize, len: usize) -> usize {
+    let len = len.cast_signed();
+    let index = if index < 0 { index + len } else { index };
+    index.clamp(0, len).cast_unsigned()
+}
+
+/// What an object has by the buffer protocol.
+fn bytes_of<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    if let Ok(bytes) = object.cast::<PyBytes>() {
+        return Ok(bytes.clone());
+    }
+    let view = PyMemoryView::from(object)?;
+    let bytes = view.call_method0(intern!(object.py(), "tobytes"))?;
+    Ok(bytes.cast_into()?)
+}
+
+/// An index or slice of a map.
+enum Index {
+    One(usize),
+    Slice {
+        start: isize,
+        step: isize,
+        len: usize,
+    },
+}
+
+impl Index {
+    fn new(index: &Bound<'_, PyAny>, len: usize) -> PyResult<Self> {
+        if let Ok(slice) = index.cast::<PySlice>() {
+            let indices = slice.indices(len.cast_signed())?;
+            return Ok(Self::Slice {
+                start: indices.start,
+                step: indices.step,
+                len: indices.slicelength,
+            });
+        }
+        let outside = || PyIndexError::new_err("mmap index out of range");
+        let index = match index.extract::<isize>() {
+            Ok(index) => index,
+            Err(error) if error.is_instance_of::<PyOverflowError>(index.py()) => {
+                return Err(outside());
+            }
+            Err(error) if error.is_instance_of::<PyTypeError>(index.py()) => {
+                return Err(PyTypeError::new_err("mmap indices must be integers"));
+            }
+            Err(error) => return Err(error),
+        };
+        let index = if index < 0 {
+            index + len.cast_signed()
+        } else {
+            index
+        };
+        let index = usize::try_from(index).map_err(|_| outside())?;
+        if index < len {
+            Ok(Self::One(index))
+        } else {
+            Err(outside())
+        }
+    }
+}
+
+/// The positions of a slice whose elements are not adjacent.
+fn steps(start: isize, step: isize, len: usize) -> impl Iterator<Item = usize> {
+    (0..len).map(move |index| (start + index.cast_signed() * step).cast_unsigned())
 }
 
 /// How much is read ahead between two looks at pending signals.
@@ -113,7 +290,7 @@ impl Map {
     /// 'w+'
     #[getter]
     pub(crate) fn mode(&self) -> PyResult<&'static str> {
-        Ok(self.map()?.mode().as_str())
+        Ok(mapped(&self.buffer()?)?.mode().as_str())
     }
 
     /// Where in the file the first element of an array on the map stands, in bytes.
@@ -123,11 +300,12 @@ impl Map {
     /// >>> x._mmap.file_offset(x[5:])
     /// 8
     fn file_offset(&self, array: &Bound<'_, PyUntypedArray>) -> PyResult<u64> {
-        self.file_offset_of(&layout_in(&self.buffer, array)?)
+        let buffer = self.buffer()?;
+        file_offset_of(&buffer, &layout_in(&buffer, array)?)
     }
 
-    fn __len__(&self) -> usize {
-        self.buffer.len()
+    fn __len__(&self) -> PyResult<usize> {
+        Ok(self.buffer()?.len())
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -135,21 +313,26 @@ impl Map {
             Some(filename) => filename.bind(py).str()?.repr()?.to_string(),
             None => "None".into(),
         };
-        let (offset, length) = (self.map()?.file_offset(), self.buffer.len());
+        let Ok(buffer) = self.buffer() else {
+            return Ok(format!("<mapcall.Map {filename} closed>"));
+        };
+        let map = mapped(&buffer)?;
+        let (mode, offset, length) = (map.mode(), map.file_offset(), buffer.len());
         Ok(format!(
-            "<mapcall.Map {filename} mode='{}' {offset}:+{length}>",
-            self.mode()?
+            "<mapcall.Map {filename} mode='{mode}' {offset}:+{length}>"
         ))
     }
 
-    /// The size of the file when it was opened, in bytes.
+    /// The size of the file, in bytes; of one that has lost its name, when it was opened.
     ///
     /// >>> import mapcall
     /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=10, offset=3)._mmap
     /// >>> map.size()
     /// 13
     fn size(&self) -> PyResult<u64> {
-        Ok(self.map()?.file_len())
+        let buffer = self.buffer()?;
+        let map = mapped(&buffer)?;
+        Ok(map.named_file_len().unwrap_or(map.file_len()))
     }
 
     /// Writes changed bytes to the file: all, an array's own, or ``size`` from ``offset`` on.
@@ -165,16 +348,23 @@ impl Map {
     fn flush(
         &self,
         py: Python<'_>,
-        offset: usize,
-        size: Option<usize>,
+        offset: isize,
+        size: Option<isize>,
         array: Option<&Bound<'_, PyUntypedArray>>,
         wait: bool,
     ) -> PyResult<()> {
+        let buffer = self.buffer()?;
         let range = match array {
-            Some(array) => self.range_of(array)?,
-            None => self.range(offset, size)?,
+            Some(array) => range_of(&buffer, array)?,
+            None => {
+                let size = size.unwrap_or(buffer.len().cast_signed().saturating_sub(offset));
+                let outside = || PyValueError::new_err("flush values out of range");
+                let start = usize::try_from(offset).map_err(|_| outside())?;
+                let size = usize::try_from(size).map_err(|_| outside())?;
+                start..start.checked_add(size).ok_or_else(outside)?
+            }
         };
-        let map = self.map()?;
+        let map = mapped(&buffer)?;
         py.detach(|| {
             if wait {
                 map.flush(range)
@@ -197,17 +387,37 @@ impl Map {
         PyErr::warn(py, &py.get_type::<ReplacedFileWarning>(), &words, level)
     }
 
-    /// Advises the system about pages, as ``mmap.madvise``: all, or ``length`` from ``start`` on.
+    /// Passes an option to the system's ``madvise``: for all, or ``length`` bytes from ``start`` on.
     ///
     /// >>> import mapcall, mmap
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
     /// >>> x._mmap.madvise(mmap.MADV_RANDOM)
+    ///
+    /// Parameters
+    /// ----------
+    /// option : int
+    ///     One of the module mmap's ``MADV_`` constants.
+    /// start, length : int, optional
+    ///     A range of bytes, which is widened to whole pages.
+    ///
+    /// Raises
+    /// ------
+    /// ValueError
+    ///     For a range outside of the map; for an option that would discard changes in mode 'c'; for
+    ///     ``MADV_REMOVE`` on bytes that share a page with others.
+    /// OSError
+    ///     When the system refuses the option.
     #[pyo3(signature = (option, start = 0, length = None))]
-    fn madvise(&self, option: c_int, start: usize, length: Option<usize>) -> PyResult<()> {
-        let advice = known_advice(option)?;
-        self.map()?
-            .advise(self.range(start, length)?, advice)
-            .map_err(to_py)
+    fn madvise(&self, option: c_int, start: isize, length: Option<isize>) -> PyResult<()> {
+        let buffer = self.buffer()?;
+        let start = usize::try_from(start)
+            .ok()
+            .filter(|start| *start < buffer.len());
+        let start = start.ok_or_else(|| PyValueError::new_err("madvise start out of bounds"))?;
+        let length = length.map_or(Ok(buffer.len()), usize::try_from);
+        let length = length.map_err(|_| PyValueError::new_err("madvise length invalid"))?;
+        let end = start.saturating_add(length).min(buffer.len());
+        mapped(&buffer)?.madvise(start..end, option).map_err(to_py)
     }
 
     /// Advises the system about the pages of an array, by the advice's name.
@@ -219,8 +429,9 @@ impl Map {
         let advice = advice
             .parse::<Advice>()
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
-        self.map()?
-            .advise(self.range_of(array)?, advice)
+        let buffer = self.buffer()?;
+        mapped(&buffer)?
+            .advise(range_of(&buffer, array)?, advice)
             .map_err(to_py)
     }
 
@@ -230,7 +441,8 @@ impl Map {
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
     /// >>> x._mmap.prefetch(x)
     fn prefetch(&self, py: Python<'_>, array: &Bound<'_, PyUntypedArray>) -> PyResult<()> {
-        let (map, range) = (self.map()?, self.range_of(array)?);
+        let buffer = self.buffer()?;
+        let (map, range) = (mapped(&buffer)?, range_of(&buffer, array)?);
         for start in range.clone().step_by(PREFETCH_STEP) {
             let end = start.saturating_add(PREFETCH_STEP).min(range.end);
             py.detach(|| map.prefetch(start..end)).map_err(to_py)?;
@@ -247,9 +459,376 @@ impl Map {
     /// >>> x._mmap.residency(x)
     /// b'\x01'
     fn residency(&self, py: Python<'_>, array: &Bound<'_, PyUntypedArray>) -> PyResult<Vec<u8>> {
-        let (map, range) = (self.map()?, self.range_of(array)?);
+        let buffer = self.buffer()?;
+        let (map, range) = (mapped(&buffer)?, range_of(&buffer, array)?);
         let pages = py.detach(|| map.residency(range)).map_err(to_py)?;
         Ok(pages.into_iter().map(u8::from).collect())
+    }
+
+    /// Gives the memory back; arrays on the map prevent it.
+    ///
+    /// >>> import mapcall
+    /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
+    /// >>> map = x._mmap
+    /// >>> map.close()
+    /// Traceback (most recent call last):
+    /// BufferError: cannot close exported pointers exist; ...
+    /// >>> del x
+    /// >>> map.close()
+    /// >>> map.closed
+    /// True
+    ///
+    /// Memory that was given out by the buffer protocol is kept until the map itself dies, since
+    /// ``numpy.ndarray(buffer=map)`` does not tell that it uses it.
+    ///
+    /// Raises
+    /// ------
+    /// BufferError
+    ///     While an array, or a view by the buffer protocol, is alive.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let mut state = self.state();
+        if state.is_closed {
+            return Ok(());
+        }
+        if state.is_used(py) {
+            return Err(PyBufferError::new_err(
+                "cannot close exported pointers exist; drop the arrays on the map first",
+            ));
+        }
+        state.is_closed = true;
+        if !state.was_exported {
+            let empty = Buffer::zeroed(0).map_err(to_py)?;
+            let buffer = std::mem::replace(&mut state.buffer, empty);
+            drop(state);
+            // Unmapping a large file takes time.
+            py.detach(|| drop(buffer));
+        }
+        Ok(())
+    }
+
+    /// Whether the map has been closed.
+    ///
+    /// >>> import mapcall
+    /// >>> mapcall.memmap('x.dat', mode='w+', shape=10)._mmap.closed
+    /// False
+    #[getter]
+    fn closed(&self) -> bool {
+        self.state().is_closed
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
+        slf.get().buffer()?;
+        Ok(slf)
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.close(py)
+    }
+
+    /// Refuses: resizing needs the descriptor of the file, which a map does not keep.
+    ///
+    /// >>> import mapcall
+    /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
+    /// >>> x._mmap.resize(20)
+    /// Traceback (most recent call last):
+    /// BufferError: mmap can't resize with extant pointers exported.; ...
+    /// >>> mapcall.memmap(x.filename, shape=20).size
+    /// 20
+    ///
+    /// Raises
+    /// ------
+    /// BufferError
+    ///     While an array, or a view by the buffer protocol, is alive.
+    /// TypeError
+    ///     In modes 'r' and 'c'.
+    /// ValueError
+    ///     Otherwise.
+    fn resize(&self, py: Python<'_>, _newsize: isize) -> PyResult<()> {
+        const REMEDY: &str = "open the file again, as in mapcall.memmap(filename, dtype, 'r+', \
+                              shape=...), which makes it larger";
+        let buffer = self.buffer()?;
+        if self.state().is_used(py) {
+            return Err(PyBufferError::new_err(format!(
+                "mmap can't resize with extant pointers exported.; {REMEDY}"
+            )));
+        }
+        if !mapped(&buffer)?.mode().writes_file() {
+            return Err(PyTypeError::new_err(
+                "mmap can't resize a readonly or copy-on-write memory map.",
+            ));
+        }
+        Err(PyValueError::new_err(format!(
+            "mmap can't resize without a descriptor; {REMEDY}"
+        )))
+    }
+
+    /// The bytes from the position on, at most ``n``.
+    ///
+    /// >>> import mapcall
+    /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=3)._mmap
+    /// >>> map.read(2), map.read()
+    /// (b'\x00\x00', b'\x00')
+    #[pyo3(signature = (n = None, /))]
+    fn read<'py>(&self, py: Python<'py>, n: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
+        let len = n
+            .and_then(|n| usize::try_from(n).ok())
+            .unwrap_or(usize::MAX);
+        let (buffer, range) = self.advance(len)?;
+        bytes::read(py, &buffer, range)
+    }
+
+    /// The byte at the position, as an int.
+    ///
+    /// >>> import mapcall
+    /// >>> mapcall.memmap('x.dat', mode='w+', shape=3)._mmap.read_byte()
+    /// 0
+    fn read_byte(&self, py: Python<'_>) -> PyResult<u8> {
+        let byte = self.read(py, Some(1))?;
+        let byte = byte.as_bytes().first().copied();
+        byte.ok_or_else(|| PyValueError::new_err("read byte out of range"))
+    }
+
+    /// The bytes from the position up to the end of the line.
+    ///
+    /// >>> import mapcall
+    /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=6)._mmap
+    /// >>> map[:] = b'a\nbc\nd'
+    /// >>> map.readline(), map.readline(), map.readline()
+    /// (b'a\n', b'bc\n', b'd')
+    fn readline<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let (buffer, range) = self.searched(None, None)?;
+        let start = range.start;
+        let end = py.detach(|| bytes::find(&buffer, range, b"\n"));
+        self.read(py, end.map(|end| (end + 1 - start).cast_signed()))
+    }
+
+    /// Sets the position: from the beginning, by ``whence=1`` from where it is, by 2 from the end.
+    ///
+    /// >>> import mapcall
+    /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=6)._mmap
+    /// >>> map.seek(-2, 2)
+    /// 4
+    #[pyo3(signature = (pos, whence = 0, /))]
+    fn seek(&self, pos: isize, whence: c_int) -> PyResult<usize> {
+        let len = self.buffer()?.len();
+        let mut state = self.state();
+        let from = match whence {
+            0 => 0,
+            1 => state.position,
+            2 => len,
+            _ => return Err(PyValueError::new_err("unknown seek type")),
+        };
+        let position = from
+            .checked_add_signed(pos)
+            .filter(|position| *position <= len);
+        state.position = position.ok_or_else(|| PyValueError::new_err("seek out of range"))?;
+        Ok(state.position)
+    }
+
+    /// True: it has a position that `seek` sets.
+    ///
+    /// >>> import mapcall
+    /// >>> mapcall.memmap('x.dat', mode='w+', shape=6)._mmap.seekable()
+    /// True
+    #[expect(clippy::unused_self, reason = "a method, as of file objects")]
+    fn seekable(&self) -> bool {
+        true
+    }
+
+    /// The position.
+    ///
+    /// >>> import mapcall
+    /// >>> mapcall.memmap('x.dat', mode='w+', shape=6)._mmap.tell()
+    /// 0
+    fn tell(&self) -> PyResult<usize> {
+        self.buffer()?;
+        Ok(self.state().position)
+    }
+
+    /// Overwrites the bytes from the position on; how many there were.
+    ///
+    /// >>> import mapcall
+    /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=6)
+    /// >>> x._mmap.write(b'ab'), x.tobytes()
+    /// (2, b'ab\x00\x00\x00\x00')
+    #[pyo3(signature = (bytes, /))]
+    fn write(&self, bytes: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let bytes = bytes_of(bytes)?;
+        let (buffer, bytes) = (self.writeable()?, bytes.as_bytes());
+        let mut state = self.state();
+        if bytes.len() > buffer.len().saturating_sub(state.position) {
+            return Err(PyValueError::new_err("data out of range"));
+        }
+        bytes::write(&buffer, state.position, bytes)?;
+        state.position += bytes.len();
+        Ok(bytes.len())
+    }
+
+    /// Overwrites the byte at the position.
+    ///
+    /// >>> import mapcall
+    /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=2)
+    /// >>> x._mmap.write_byte(7)
+    /// >>> x.tobytes()
+    /// b'\x07\x00'
+    #[pyo3(signature = (byte, /))]
+    fn write_byte(&self, byte: u8) -> PyResult<()> {
+        let buffer = self.writeable()?;
+        let mut state = self.state();
+        if state.position >= buffer.len() {
+            return Err(PyValueError::new_err("write byte out of range"));
+        }
+        bytes::write(&buffer, state.position, &[byte])?;
+        state.position += 1;
+        Ok(())
+    }
+
+    /// Copies ``count`` bytes inside of the map; the ranges may overlap.
+    ///
+    /// >>> import mapcall
+    /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=4)._mmap
+    /// >>> map[:] = b'abcd'
+    /// >>> map.move(1, 0, 3)
+    /// >>> map[:]
+    /// b'aabc'
+    #[pyo3(name = "move", signature = (dest, src, count, /))]
+    fn move_(&self, dest: isize, src: isize, count: isize) -> PyResult<()> {
+        let buffer = self.writeable()?;
+        let outside = || PyValueError::new_err("source, destination, or count out of range");
+        let number = |number: isize| usize::try_from(number).map_err(|_| outside());
+        let (dest, src, count) = (number(dest)?, number(src)?, number(count)?);
+        bytes::copy_within(&buffer, dest, src, count).map_err(|_| outside())
+    }
+
+    /// Where ``sub`` first stands, from ``start`` or the position on; -1 when it doesn't.
+    ///
+    /// >>> import mapcall
+    /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=4)._mmap
+    /// >>> map[:] = b'abab'
+    /// >>> map.find(b'b'), map.find(b'b', 2), map.find(b'c')
+    /// (1, 3, -1)
+    #[pyo3(signature = (sub, start = None, end = None, /))]
+    fn find(
+        &self,
+        py: Python<'_>,
+        sub: &Bound<'_, PyAny>,
+        start: Option<isize>,
+        end: Option<isize>,
+    ) -> PyResult<isize> {
+        let sub = bytes_of(sub)?;
+        let (buffer, range) = self.searched(start, end)?;
+        let sub = sub.as_bytes();
+        let found = py.detach(|| bytes::find(&buffer, range, sub));
+        Ok(found.map_or(-1, usize::cast_signed))
+    }
+
+    /// As `find`, but where ``sub`` last stands.
+    ///
+    /// >>> import mapcall
+    /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=4)._mmap
+    /// >>> map[:] = b'abab'
+    /// >>> map.rfind(b'b'), map.rfind(b'b', 0, 3)
+    /// (3, 1)
+    #[pyo3(signature = (sub, start = None, end = None, /))]
+    fn rfind(
+        &self,
+        py: Python<'_>,
+        sub: &Bound<'_, PyAny>,
+        start: Option<isize>,
+        end: Option<isize>,
+    ) -> PyResult<isize> {
+        let sub = bytes_of(sub)?;
+        let (buffer, range) = self.searched(start, end)?;
+        let sub = sub.as_bytes();
+        let found = py.detach(|| bytes::rfind(&buffer, range, sub));
+        Ok(found.map_or(-1, usize::cast_signed))
+    }
+
+    fn __getitem__<'py>(
+        &self,
+        py: Python<'py>,
+        index: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let len = self.buffer()?.len();
+        let index = Index::new(index, len)?;
+        // Conversion of an index may run Python code, which may close the map.
+        let buffer = self.buffer()?;
+        let byte = |index| bytes::byte(&buffer, index);
+        match index {
+            Index::One(index) => Ok(byte(index)?.into_pyobject(py)?.into_any()),
+            Index::Slice {
+                start,
+                step: 1,
+                len,
+            } => {
+                let start = start.cast_unsigned();
+                Ok(bytes::read(py, &buffer, start..start + len)?.into_any())
+            }
+            Index::Slice { start, step, len } => {
+                let bytes = steps(start, step, len)
+                    .map(byte)
+                    .collect::<PyResult<Vec<u8>>>()?;
+                Ok(PyBytes::new(py, &bytes).into_any())
+            }
+        }
+    }
+
+    fn __setitem__(&self, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let len = self.writeable()?.len();
+        let (start, step, value) = match Index::new(index, len)? {
+            Index::One(index) => (index.cast_signed(), 1, vec![byte_of(value)?]),
+            Index::Slice { start, step, len } => {
+                let value = bytes_of(value)?.as_bytes().to_vec();
+                if value.len() != len {
+                    return Err(PyIndexError::new_err("mmap slice assignment is wrong size"));
+                }
+                (start, step, value)
+            }
+        };
+        // Conversion of an index or a value may run Python code, which may close the map.
+        let buffer = self.writeable()?;
+        if step == 1 {
+            return bytes::write(&buffer, start.cast_unsigned(), &value);
+        }
+        for (index, byte) in steps(start, step, value.len()).zip(value) {
+            bytes::write(&buffer, index, &[byte])?;
+        }
+        Ok(())
+    }
+
+    /// The bytes one by one, as ``mmap.mmap`` gives them: each as bytes of length 1.
+    fn __iter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let view = PyMemoryView::from(slf.as_any())?;
+        let view = view.call_method1(intern!(py, "cast"), (intern!(py, "c"),))?;
+        Ok(view.try_iter()?.into_any())
+    }
+
+    /// ``mmap.mmap``, for ``isinstance``; while a copy-on-write map has changes, ``Map``, since programs
+    /// that find an ``mmap.mmap`` take the file for the array's content.
+    ///
+    /// >>> import mapcall, mmap
+    /// >>> isinstance(mapcall.memmap('x.dat', mode='w+', shape=4)._mmap, mmap.mmap)
+    /// True
+    #[getter(__class__)]
+    fn class<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyType>> {
+        static MMAP: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        let py = slf.py();
+        if let Ok(buffer) = slf.get().buffer()
+            && mapped(&buffer)?
+                .has_private_changes(0..buffer.len())
+                .map_err(to_py)?
+        {
+            return Ok(slf.get_type());
+        }
+        Ok(MMAP.import(py, "mmap", "mmap")?.clone())
+    }
+
+    fn __reduce__(&self) -> PyResult<Py<PyAny>> {
+        Err(PyTypeError::new_err(
+            "cannot pickle 'mapcall.Map' object; pickle an array on it",
+        ))
     }
 
     /// # Safety
@@ -260,7 +839,7 @@ impl Map {
         view: *mut ffi::Py_buffer,
         flags: c_int,
     ) -> PyResult<()> {
-        let buffer = slf.get().buffer();
+        let buffer = slf.get().buffer()?;
         let readonly = c_int::from(!buffer.is_writeable());
         let len = isize::try_from(buffer.len())?;
         // SAFETY: the bytes live as long as `slf`, which the view keeps.
@@ -274,37 +853,40 @@ impl Map {
                 flags,
             )
         };
-        if failed == 0 {
-            Ok(())
-        } else {
-            Err(PyErr::fetch(slf.py()))
+        if failed != 0 {
+            return Err(PyErr::fetch(slf.py()));
         }
+        let mut state = slf.get().state();
+        state.exports += 1;
+        state.was_exported = true;
+        Ok(())
+    }
+
+    /// # Safety
+    ///
+    /// `view` is one that `__getbuffer__` has filled.
+    unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
+        self.state().exports -= 1;
     }
 }
 
-impl Map {
-    fn range(&self, start: usize, len: Option<usize>) -> PyResult<Range<usize>> {
-        let end = match len {
-            Some(len) => start.checked_add(len),
-            None => Some(self.buffer.len().max(start)),
-        };
-        let end = end.ok_or_else(|| PyValueError::new_err("offset and size overflow"))?;
-        Ok(start..end)
+impl State {
+    /// Whether an array or a view of the buffer protocol needs the memory.
+    fn is_used(&self, py: Python<'_>) -> bool {
+        let array = self.array.as_ref();
+        self.exports > 0 || array.is_some_and(|array| array.bind(py).upgrade().is_some())
     }
 }
 
-/// The advice that one of the module mmap's `MADV_` constants means, on Linux and macOS.
-fn known_advice(option: c_int) -> PyResult<Advice> {
-    match option {
-        0 => Ok(Advice::Normal),
-        1 => Ok(Advice::Random),
-        2 => Ok(Advice::Sequential),
-        3 => Ok(Advice::WillNeed),
-        4 => Ok(Advice::DontNeed),
-        14 => Ok(Advice::HugePage),
-        _ => Err(PyValueError::new_err(format!(
-            "madvise option {option} is not supported; take MADV_NORMAL, MADV_RANDOM, \
-             MADV_SEQUENTIAL, MADV_WILLNEED, MADV_DONTNEED or MADV_HUGEPAGE"
-        ))),
+/// A value of a byte, as ``mmap.mmap`` takes it.
+fn byte_of(value: &Bound<'_, PyAny>) -> PyResult<u8> {
+    let range = || PyValueError::new_err("mmap item value must be in range(0, 256)");
+    match value.extract::<isize>() {
+        Ok(byte) => u8::try_from(byte).map_err(|_| range()),
+        Err(error) if error.is_instance_of::<PyTypeError>(value.py()) => {
+            Err(PyTypeError::new_err("mmap item value must be an int"))
+        }
+        Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => Err(range()),
+        Err(error) => Err(error),
     }
 }

@@ -13,8 +13,8 @@ use pyo3::types::PyType;
 
 use crate::convert;
 use crate::errors::to_py;
-use crate::map::Map;
-use crate::memory::{Strides, array_on};
+use crate::map::new_array;
+use crate::memory::Strides;
 use crate::source::{Named, Source};
 
 /// ``numpy.memmap``'s constructor: a raw file, by name or already open, as an array of `class`.
@@ -57,10 +57,8 @@ pub(crate) fn memmap<'py>(
     let source = Source::new(filename)?;
     let name = source.filename()?;
     let array = source.map(py, &options, name.as_ref())?;
-    let map = Map::new(array.buffer().clone(), name.map(Bound::unbind), offset);
-    let map = Bound::new(py, map)?;
-    let strides = Strides::Packed(order);
-    array_on(class, map.as_any(), &dtype, array.layout(), strides)
+    let (buffer, strides) = (array.buffer(), Strides::Packed(order));
+    new_array(class, buffer, name, offset, &dtype, array.layout(), strides)
 }
 
 /// A ``.npy`` file, or an uncompressed member of a ``.npz``, as an array of `class`.
@@ -151,7 +149,14 @@ fn numpy_array<'py>(
     let py = class.py();
     let dtype = convert::to_numpy(py, array.dtype())?;
     let offset = array.file_offset().unwrap_or(0);
-    let map = Map::new(array.buffer().clone(), filename.map(Bound::unbind), offset);
-    let map = Bound::new(py, map)?;
-    array_on(class, map.as_any(), &dtype, array.layout(), Strides::Given)
+    let (buffer, layout) = (array.buffer(), array.layout());
+    new_array(
+        class,
+        buffer,
+        filename,
+        offset,
+        &dtype,
+        layout,
+        Strides::Given,
+    )
 }

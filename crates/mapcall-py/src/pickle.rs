@@ -2,29 +2,49 @@
 
 #![allow(unsafe_code)]
 
-use std::fs;
-
+use mapcall_array::map::{self, Fingerprint, MapError};
 use mapcall_array::{DType, Error, Layout, MapOptions, Mode};
 use numpy::npyffi::npy_intp;
 use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyTuple, PyType};
 
 use crate::convert;
-use crate::errors::{ChangedFileError, to_py, with_fields};
-use crate::map::Map;
+use crate::errors::to_py;
+use crate::map::{file_offset_of, mapped, new_array};
 use crate::mapped_array::map_of;
-use crate::memory::{Strides, array_on, is_writeable, layout_in};
+use crate::memory::{Strides, is_writeable, layout_in};
 use crate::source::Named;
+
+/// A fingerprint as a pickle has it: inode, creation time, size, modification time.
+type Recorded = (u64, Option<i128>, u64, i128);
+
+/// The context variable that `mapcall.trust_files` sets.
+pub(crate) fn trust(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static TRUST: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let trust = TRUST.get_or_try_init(py, || {
+        let new = py.import("contextvars")?.getattr("ContextVar")?;
+        new.call1(("mapcall.trust_files",)).map(Bound::unbind)
+    });
+    trust.map(|trust| trust.bind(py))
+}
+
+/// Whether files are taken for what they were, whatever their fingerprint.
+fn is_trusting(py: Python<'_>) -> PyResult<bool> {
+    trust(py)?
+        .call_method1(intern!(py, "get"), (false,))?
+        .is_truthy()
+}
 
 /// Where an array is, as the arguments of `reopen`; None when it can only travel by value.
 ///
 /// >>> import mapcall
 /// >>> x = mapcall.memmap('x.dat', 'f4', 'w+', shape=(2, 3))
-/// >>> mapcall._mapcall.reduce(x[1])[2:8]
-/// (24, 12, '<f4', (3,), (4,), 'r+')
+/// >>> mapcall._mapcall.reduce(x[1])[3:]
+/// (12, '<f4', (3,), (4,), 'r+', True)
 ///
 /// By value travel copies, files whose name is gone or leads elsewhere, and copy-on-write maps that
 /// have been written to, since their changes are in this process only.
@@ -37,11 +57,17 @@ pub(crate) fn reduce<'py>(
         return Ok(None);
     };
     let map = map.get();
-    let core = map.map()?;
-    let (Some(path), Some(file_len)) = (core.path(), core.named_file_len()) else {
+    let buffer = map.buffer()?;
+    let core = mapped(&buffer)?;
+    let (Some(path), Some(found)) = (core.path(), core.fingerprint()) else {
         return Ok(None);
     };
-    let layout = layout_in(map.buffer(), array)?;
+    let recorded: Option<Recorded> = if is_trusting(py)? {
+        None
+    } else {
+        Some((found.inode, found.created, found.len, found.modified))
+    };
+    let layout = layout_in(&buffer, array)?;
     if core.has_private_changes(layout.bounds()).map_err(to_py)? {
         return Ok(None);
     }
@@ -68,13 +94,12 @@ pub(crate) fn reduce<'py>(
     let place = (
         array.get_type(),
         filename,
-        file_len,
-        map.file_offset_of(&layout)?,
+        recorded,
+        file_offset_of(&buffer, &layout)?,
         dtype,
         PyTuple::new(py, layout.shape())?,
         PyTuple::new(py, layout.strides())?,
         mode.as_str(),
-        map.offset(),
         is_writeable(array),
     );
     place.into_pyobject(py).map(Some)
@@ -95,17 +120,16 @@ pub(crate) fn reduce<'py>(
 pub(crate) fn reopen<'py>(
     class: &Bound<'py, PyType>,
     filename: &Bound<'py, PyAny>,
-    file_len: u64,
+    recorded: Option<Recorded>,
     file_offset: u64,
     dtype: &Bound<'py, PyAny>,
     shape: Vec<usize>,
     strides: Vec<npy_intp>,
     mode: &Bound<'py, PyAny>,
-    offset: u64,
     writeable: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = class.py();
-    let file = Named::new(filename)?;
+    let name = Named::new(filename)?;
     let dtype = convert::dtype(dtype)?;
     let mode = convert::mode(mode)?;
     if mode == Mode::Write {
@@ -122,22 +146,40 @@ pub(crate) fn reopen<'py>(
         .with_offset(first - bounds.start)
         .map_err(|error| to_py(error.into()))?;
 
-    let found = fs::metadata(&file.path)
-        .map_err(|source| {
-            to_py(Error::Io {
-                action: "inspect",
-                path: Some(file.path.clone()),
-                source,
-            })
-        })?
-        .len();
-    if found != file_len {
-        return Err(changed(py, &file, file_len, found));
+    let end = u64::try_from(bounds.end)?;
+    // What is compared is the file that is mapped, whatever happens to its name meanwhile.
+    let file = map::open_regular(&name.path, mode).map_err(to_py)?;
+    let found = Fingerprint::of(&file).map_err(to_py)?;
+    let changed = |source| {
+        to_py(Error::Map {
+            path: Some(name.path.clone()),
+            source,
+        })
+    };
+    if let Some((inode, created, len, modified)) = recorded {
+        if end > len {
+            return Err(PyValueError::new_err(
+                "the pickle asks for bytes beyond the end of the file",
+            ));
+        }
+        let recorded = Fingerprint {
+            inode,
+            created,
+            len,
+            modified,
+        };
+        if let Err(error) = recorded.check(&found, mode)
+            && !is_trusting(py)?
+        {
+            return Err(changed(error));
+        }
     }
-    if u64::try_from(bounds.end)? > found {
-        return Err(PyValueError::new_err(
-            "the pickle asks for bytes beyond the end of the file",
-        ));
+    if end > found.len {
+        return Err(changed(MapError::Changed {
+            what: "size",
+            expected: end.into(),
+            found: found.len.into(),
+        }));
     }
     let options = MapOptions::new()
         .mode(mode)
@@ -146,27 +188,14 @@ pub(crate) fn reopen<'py>(
         .shape([bounds.len()]);
     // SAFETY: no reference to the bytes is made here: NumPy reads and writes them as C does.
     let array = py
-        .detach(|| unsafe { options.map(&file.path) })
+        .detach(|| unsafe { options.map_file(&file, Some(&name.path)) })
         .map_err(to_py)?;
-    let name = file.filename()?.map(Bound::unbind);
-    let map = Map::new(array.buffer().clone(), name, offset);
-    let map = Bound::new(py, map)?;
-    let array = array_on(class, map.as_any(), &dtype, &layout, Strides::Given)?;
+    let (buffer, filename, strides) = (array.buffer(), name.filename()?, Strides::Given);
+    // As of any array that is first on its map, the offset is that of its first byte.
+    let offset = u64::try_from(bounds.start)?;
+    let array = new_array(class, buffer, filename, offset, &dtype, &layout, strides)?;
     if !writeable {
         array.call_method1(intern!(py, "setflags"), (false,))?;
     }
     Ok(array)
-}
-
-fn changed(py: Python<'_>, file: &Named<'_>, expected: u64, found: u64) -> PyErr {
-    let path = file.path.display();
-    let exception = ChangedFileError::new_err(format!(
-        "{path} had {expected} bytes when a map of it was pickled, and has {found} now; pickle the \
-         map again"
-    ));
-    with_fields(py, exception, |value| {
-        value.setattr("path", file.path.as_os_str())?;
-        value.setattr("expected", expected)?;
-        value.setattr("found", found)
-    })
 }

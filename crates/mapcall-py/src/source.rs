@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use mapcall_array::{Array, Error, MapOptions};
 use pyo3::exceptions::PyValueError;
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
@@ -135,6 +136,11 @@ fn path<'py>(file: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, PathBuf)>
 /// `os.path.abspath`, which costs as much as the rest when the name is absolute already.
 fn absolute(name: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
     let py = name.py();
+    // Of a subclass of str, only the text is remembered; it may be a class that can't be pickled.
+    // SAFETY: `name` is a live str.
+    let text = unsafe { ffi::PyUnicode_FromObject(name.as_ptr()) };
+    // SAFETY: a new reference, or null with an exception set.
+    let name = unsafe { Bound::from_owned_ptr_or_err(py, text) }?;
     if name.extract::<&str>().is_ok_and(is_normal) {
         return Ok(name);
     }

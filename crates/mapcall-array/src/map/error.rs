@@ -16,6 +16,16 @@ use super::Mode;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MapError {
+    /// A file that is not the one that a [`Fingerprint`](super::Fingerprint) was taken of.
+    #[error("expected a file of {what} {expected}, got one of {what} {found}")]
+    Changed {
+        /// What differs: `inode`, `creation time`, `size` or `modification time`.
+        what: &'static str,
+        /// What the fingerprint has: a number, bytes, or nanoseconds since 1970.
+        expected: i128,
+        /// What the file has now.
+        found: i128,
+    },
     /// A mode that does not exist.
     #[error(
         "mode must be one of r, c, r+, w+, readonly, copyonwrite, readwrite, write (got {mode:?})"
@@ -115,6 +125,16 @@ pub enum MapError {
     /// Dropping the pages of a private map would lose what was written to them.
     #[error("the advice would discard what was written to a copy-on-write map")]
     WouldDiscard,
+    /// Removing whole pages would remove bytes outside of the range.
+    #[error(
+        "bytes {start}..{end} are no whole pages, and the option would remove what else the pages hold"
+    )]
+    PartOfPage {
+        /// The first byte of the range.
+        start: usize,
+        /// One past the last byte of the range.
+        end: usize,
+    },
     /// An advice that does not exist.
     #[error(
         "advice must be one of normal, random, sequential, willneed, dontneed, hugepage \

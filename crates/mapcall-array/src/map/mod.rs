@@ -20,6 +20,7 @@
 
 mod behind;
 mod error;
+mod fingerprint;
 mod mapping;
 mod mode;
 mod paging;
@@ -38,6 +39,7 @@ use crate::sys;
 
 pub use behind::{Behind, available_memory};
 pub use error::MapError;
+pub use fingerprint::Fingerprint;
 pub use mapping::{Mapping, is_mapped_from};
 pub use mode::Mode;
 pub use paging::{Advice, page_size};
@@ -62,6 +64,11 @@ pub(crate) use source::{Source, create_file, io_error, map_error, open_file, wri
 /// It owns its addresses from opening until it is dropped. The file's descriptor is not kept.
 pub struct Map {
     raw: MmapRaw,
+    /// Where in `raw` the map's bytes begin.
+    lead: usize,
+    len: usize,
+    /// The page size of the file system, which is larger than the system's on hugetlbfs.
+    page: usize,
     mode: Mode,
     offset: u64,
     file_len: u64,
@@ -81,8 +88,14 @@ impl Map {
         offset: u64,
         len: usize,
     ) -> Result<Self> {
+        let (page, mut lead, mut mapped) = (source.page, 0, len);
+        if page > sys::page_size() {
+            // A huge page is mapped and unmapped as a whole.
+            lead = usize::try_from(offset % page as u64).unwrap_or(0);
+            mapped = lead.saturating_add(len).max(1).next_multiple_of(page);
+        }
         let mut options = memmap2::MmapOptions::new();
-        options.offset(offset).len(len);
+        options.offset(offset - lead as u64).len(mapped);
         let raw = match mode {
             Mode::Read => options.map_raw_read_only(source.file),
             Mode::ReadWrite | Mode::Write => options.map_raw(source.file),
@@ -95,6 +108,9 @@ impl Map {
         };
         Ok(Self {
             raw: raw.map_err(|error| source.io_error("map", error))?,
+            lead,
+            len,
+            page,
             mode,
             offset,
             file_len: source.len,
@@ -113,7 +129,7 @@ impl Map {
     /// The address of the first byte.
     #[must_use]
     pub fn as_ptr(&self) -> *const u8 {
-        self.raw.as_ptr()
+        self.raw.as_ptr().wrapping_add(self.lead)
     }
 
     /// The address of the first byte, for writing through when the mode allows it.
@@ -132,13 +148,13 @@ impl Map {
     /// ```
     #[must_use]
     pub fn as_mut_ptr(&self) -> *mut u8 {
-        self.raw.as_mut_ptr()
+        self.raw.as_mut_ptr().wrapping_add(self.lead)
     }
 
     /// The number of bytes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.raw.len()
+        self.len
     }
 
     /// Whether no byte is mapped.
@@ -209,9 +225,26 @@ impl Map {
     /// ```
     #[must_use]
     pub fn named_file_len(&self) -> Option<u64> {
+        self.fingerprint().map(|fingerprint| fingerprint.len)
+    }
+
+    /// What the file is recognised by, when its name still leads to it.
+    ///
+    /// ```
+    /// # use mapcall_array::{MapOptions, Mode, map::Fingerprint};
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// std::fs::write(&file, [7; 6000])?;
+    /// // SAFETY: nobody makes the temporary file shorter.
+    /// let array = unsafe { MapOptions::new().map(&file)? };
+    /// let recorded = array.buffer().map().unwrap().fingerprint().unwrap();
+    /// assert!(recorded.check(&Fingerprint::of(file.as_file())?, Mode::Read).is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
         let metadata = fs::metadata(self.path.as_ref()?).ok()?;
         let is_it = metadata.is_file() && sys::identity(&metadata) == self.identity;
-        is_it.then_some(metadata.len())
+        is_it.then(|| Fingerprint::new(&metadata))
     }
 
     /// Whether the file's name leads to another file by now: what is written to the map reaches a file
@@ -330,10 +363,10 @@ impl Map {
         flush(&self.raw, range.start, range.len()).map_err(|source| self.io("flush", source))
     }
 
-    /// The range, when it lies inside the map.
+    /// The range, counted from the first byte of `raw`, when it lies inside the map.
     fn check(&self, range: Range<usize>) -> Result<Range<usize>> {
         if range.start <= range.end && range.end <= self.len() {
-            return Ok(range);
+            return Ok(self.lead + range.start..self.lead + range.end);
         }
         let Range { start, end } = range;
         Err(self.error(MapError::OutOfRange {

@@ -121,7 +121,57 @@ impl Map {
         if range.is_empty() {
             return Ok(());
         }
-        sys::advise(&self.raw, range, advice).map_err(|source| self.io("advise on", source))
+        sys::advise(&self.raw, self.pages(range), advice)
+            .map_err(|source| self.io("advise on", source))
+    }
+
+    /// Passes an option of the system's `madvise` on to it, for a range widened to whole pages.
+    ///
+    /// ```
+    /// # use mapcall_array::MapOptions;
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// std::fs::write(&file, [7; 6000])?;
+    /// // SAFETY: nobody else changes the temporary file.
+    /// let array = unsafe { MapOptions::new().map(&file)? };
+    /// # #[cfg(target_os = "linux")]
+    /// array.buffer().map().unwrap().madvise(0..6000, libc::MADV_DONTDUMP)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`MapError::WouldDiscard`] for an option that drops the pages of a copy-on-write map;
+    /// [`MapError::PartOfPage`] for one that removes them from the file, when they hold other bytes of
+    /// the file, too; [`MapError::OutOfRange`]; [`Error::Io`](crate::Error::Io) when the system
+    /// refuses the option.
+    pub fn madvise(&self, range: Range<usize>, option: i32) -> Result<()> {
+        let Range { start, end } = range;
+        let range = self.check(range)?;
+        if sys::removes(option, !self.discards_safely()) {
+            if !self.discards_safely() {
+                return Err(self.error(MapError::WouldDiscard));
+            }
+            let is_page = |address: usize| address.is_multiple_of(self.page);
+            // Behind the end of the file the last page has nothing.
+            let is_end = end == self.len() && self.offset + end as u64 == self.file_len;
+            let first = self.as_ptr().addr();
+            if !is_page(first + start) || !(is_page(first + end) || is_end) {
+                return Err(self.error(MapError::PartOfPage { start, end }));
+            }
+        }
+        if range.is_empty() {
+            return Ok(());
+        }
+        sys::madvise(&self.raw, self.pages(range), option)
+            .map_err(|source| self.io("advise on", source))
+    }
+
+    /// The pages that a range of `raw` lies on, where they are larger than the system's.
+    fn pages(&self, range: Range<usize>) -> Range<usize> {
+        if self.page == sys::page_size() {
+            return range;
+        }
+        range.start / self.page * self.page..range.end.next_multiple_of(self.page)
     }
 
     /// Brings a range of bytes into memory, and returns when they are there.

@@ -17,6 +17,8 @@ pub(crate) struct Source<'a> {
     pub(crate) len: u64,
     pub(crate) identity: sys::Identity,
     kind: FileKind,
+    /// The size of a page of the file in memory.
+    pub(crate) page: usize,
 }
 
 impl<'a> Source<'a> {
@@ -52,6 +54,7 @@ impl<'a> Source<'a> {
             len,
             identity: sys::identity(&metadata),
             kind,
+            page: sys::page_size_of(file, &metadata),
         })
     }
 

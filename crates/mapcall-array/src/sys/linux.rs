@@ -48,6 +48,21 @@ pub(crate) fn identity(metadata: &Metadata) -> Identity {
     (metadata.dev(), metadata.ino())
 }
 
+pub(crate) fn inode(metadata: &Metadata) -> u64 {
+    metadata.ino()
+}
+
+/// The size of a page of a file in memory: a huge page's on hugetlbfs.
+pub(crate) fn page_size_of(file: &File, metadata: &Metadata) -> usize {
+    let page = usize::try_from(metadata.blksize()).unwrap_or(0);
+    // Other file systems have large blocks, too, so the block size alone does not tell.
+    let is_huge = page > page_size()
+        && page.is_power_of_two()
+        && rustix::fs::fstatfs(file)
+            .is_ok_and(|system| i128::from(system.f_type) == i128::from(libc::HUGETLBFS_MAGIC));
+    if is_huge { page } else { page_size() }
+}
+
 /// Whether identities differ.
 pub(crate) const TELLS_FILES_APART: bool = true;
 
@@ -325,6 +340,31 @@ pub(crate) fn advise(map: &MmapRaw, range: Range<usize>, advice: Advice) -> io::
     };
     map.advise_range(advice, start, len)
 }
+
+/// Passes an option of the system's own on to it.
+pub(crate) fn madvise(map: &MmapRaw, range: Range<usize>, option: i32) -> io::Result<()> {
+    let first = map.as_mut_ptr().wrapping_add(range.start);
+    let into_page = first.addr() % page_size();
+    let (first, len) = (first.wrapping_sub(into_page), into_page + range.len());
+    // SAFETY: the range lies in the map, whose first page begins at most a page before it; the
+    // caller has refused the options that lose what the pages hold.
+    match unsafe { libc::madvise(first.cast(), len, option) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Whether an option of `madvise` removes the pages' content: from a private map, or from the file.
+pub(crate) fn removes(option: i32, is_private: bool) -> bool {
+    match option {
+        libc::MADV_REMOVE => true,
+        libc::MADV_DONTNEED | MADV_DONTNEED_LOCKED => is_private,
+        _ => false,
+    }
+}
+
+/// `MADV_DONTNEED` for locked pages, which the crate `libc` lacks.
+const MADV_DONTNEED_LOCKED: i32 = 24;
 
 pub(crate) fn prefetch(map: &MmapRaw, range: Range<usize>) -> io::Result<()> {
     match map.advise_range(memmap2::Advice::PopulateRead, range.start, range.len()) {

@@ -15,8 +15,8 @@ pub(crate) use folder::{
 pub(crate) use fork::at_fork;
 pub(crate) use os::{
     Identity, TELLS_FILES_APART, advise, available_memory, clear, forget, has_private_pages,
-    identity, is_readable, kind, mappings, open, page_size, prefetch, reserve, residency,
-    tells_residency, unsupported, wait_for, write_at, write_back,
+    identity, inode, is_readable, kind, madvise, mappings, open, page_size, page_size_of, prefetch,
+    removes, reserve, residency, tells_residency, unsupported, wait_for, write_at, write_back,
 };
 
 /// What a name may lead to.

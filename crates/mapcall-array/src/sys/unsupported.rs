@@ -33,6 +33,14 @@ pub(crate) type Identity = ();
 
 pub(crate) fn identity(_: &Metadata) -> Identity {}
 
+pub(crate) fn inode(_: &Metadata) -> u64 {
+    0
+}
+
+pub(crate) fn page_size_of(_: &File, _: &Metadata) -> usize {
+    page_size()
+}
+
 /// Whether identities differ.
 pub(crate) const TELLS_FILES_APART: bool = false;
 
@@ -81,6 +89,14 @@ pub(crate) fn available_memory() -> Option<u64> {
 /// Advice changes no result, so a system without it may take any.
 pub(crate) fn advise(_: &MmapRaw, _: Range<usize>, _: Advice) -> io::Result<()> {
     Ok(())
+}
+
+pub(crate) fn madvise(_: &MmapRaw, _: Range<usize>, _: i32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn removes(_: i32, _: bool) -> bool {
+    false
 }
 
 pub(crate) fn prefetch(_: &MmapRaw, _: Range<usize>) -> io::Result<()> {

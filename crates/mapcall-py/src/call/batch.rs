@@ -14,7 +14,7 @@ use numpy::PyUntypedArray;
 use pyo3::ffi::PyObject;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyInt, PyString, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyInt, PyString, PyTuple};
 use smallvec::SmallVec;
 
 use super::argument::Kept;
@@ -23,6 +23,7 @@ use super::result::{self, Outputs};
 use super::snapshot::{Snapshot, Snapshots};
 use super::{activation, callback, errors, foreign, ndarray};
 use crate::open;
+use crate::source::Named;
 
 /// The keywords that no parameter has, in the order of `inspect.signature`, with their defaults.
 pub(super) const KEYWORDS: [&str; 6] = ["out", "where", "threads", "stream", "sync", "progress"];
@@ -180,12 +181,13 @@ pub(super) fn outputs<'py>(
         let is_path = || {
             Ok::<_, PyErr>(
                 object.is_instance_of::<PyString>()
+                    || object.is_instance_of::<PyBytes>()
                     || object.get_type().hasattr(intern!(py, "__fspath__"))?,
             )
         };
         let is_array = ndarray::as_array(&object, function.ndarray.as_ptr().cast()).is_some();
         if !is_array && is_path()? {
-            let path: PathBuf = object.extract()?;
+            let path = Named::new(&object)?.path;
             // It stays there if the process goes to another folder meanwhile.
             *place = Out::File(std::path::absolute(&path).unwrap_or(path));
             continue;
@@ -411,7 +413,7 @@ fn maps(
     let ndarray = function.ndarray.as_ptr().cast();
     let buffer = |object: &Bound<'_, PyAny>| {
         let map = crate::mapped_array::map_of(ndarray::as_array(object, ndarray)?)?;
-        Some(map.get().buffer().clone())
+        map.get().buffer().ok()
     };
     let argument = |(position, object): (usize, &*mut PyObject)| {
         // SAFETY: null, or a live object.

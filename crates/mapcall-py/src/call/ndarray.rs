@@ -270,10 +270,9 @@ unsafe fn backing_of_view<'a>(view: &PyArrayObject_fields) -> Backing<'a> {
             let owner: *const Map = owner.get();
             // SAFETY: the array keeps its base, which is never borrowed for writing.
             let owner = unsafe { &*owner };
-            return match owner.buffer().map() {
-                Some(map) if owner.holds(view.data.addr()) => Backing::Map(map),
-                _ => Backing::Unknown,
-            };
+            // SAFETY: the view, which is an array on the map, lives as long.
+            let map = unsafe { owner.mapped_at(view.data.addr()) };
+            return map.map_or(Backing::Unknown, Backing::Map);
         }
         // SAFETY: a live object and type.
         if !unsafe { is_array(owner, ndarray) } {

@@ -115,9 +115,15 @@ fn finish(
     }
     let words = String::from_utf8_lossy(&words).into_owned();
     let mut errors = words.lines().filter(|line| line.contains("error"));
-    let first = errors.next().or(words.lines().next());
+    let error = errors.next();
+    let is_success = match status {
+        Some(status) => status.success(),
+        // A line that is cut off was written by a compiler that was killed.
+        None => error.is_none() && output.ends_with(b"\n"),
+    };
+    let first = error.or(words.lines().next());
     // All compilers that take these options mark lines.
-    if status.success() && output.starts_with(b"# ") {
+    if is_success && output.starts_with(b"# ") {
         return Ok(output);
     }
     // The one line that they were given says it if the header itself isn't there.
@@ -131,8 +137,11 @@ fn finish(
     }
     let message = match first {
         Some(line) => line.into(),
-        None if status.success() => "it wrote no preprocessed text".into(),
-        None => format!("it ended with {status}"),
+        None if is_success => "it wrote no preprocessed text".into(),
+        None => match status {
+            Some(status) => format!("it ended with {status}"),
+            None => "it ended before its output did".into(),
+        },
     };
     Err(HeaderError::Refused {
         name: name(),
@@ -142,9 +151,11 @@ fn finish(
     })
 }
 
-/// How it ended, what it wrote and what it said; `None` if it didn't end in time.
-#[expect(clippy::type_complexity, reason = "taken apart at once")]
-fn run(child: &mut Child, limit: Duration) -> io::Result<Option<(ExitStatus, Vec<u8>, Vec<u8>)>> {
+/// How a compiler ended, unless the process does not keep that, and what it wrote to its outputs.
+type End = (Option<ExitStatus>, Vec<u8>, Vec<u8>);
+
+/// Waits until the compiler has ended; `None` if it didn't end in time.
+fn run(child: &mut Child, limit: Duration) -> io::Result<Option<End>> {
     let start = Instant::now();
     let left = || limit.saturating_sub(start.elapsed());
     let output = collect(child.stdout.take(), MAX_TEXT + 1, false)?;
@@ -155,7 +166,7 @@ fn run(child: &mut Child, limit: Duration) -> io::Result<Option<(ExitStatus, Vec
         Err(RecvTimeoutError::Disconnected) => return Err(io::ErrorKind::BrokenPipe.into()),
     };
     if output.len() > MAX_TEXT {
-        return Ok(Some((ExitStatus::default(), output, Vec::new())));
+        return Ok(Some((None, output, Vec::new())));
     }
     let words = match words.recv_timeout(left()) {
         Ok(words) => words?,
@@ -163,13 +174,28 @@ fn run(child: &mut Child, limit: Duration) -> io::Result<Option<(ExitStatus, Vec
         Err(RecvTimeoutError::Disconnected) => return Err(io::ErrorKind::BrokenPipe.into()),
     };
     // It has closed its outputs and has nothing left to do.
-    while child.try_wait()?.is_none() {
-        if left().is_zero() {
-            return Ok(None);
+    let status = loop {
+        match child.try_wait() {
+            Ok(None) if left().is_zero() => return Ok(None),
+            Ok(None) => thread::sleep(Duration::from_millis(1)),
+            Ok(status) => break status,
+            Err(error) if has_been_waited_for(&error) => break None,
+            Err(error) => return Err(error),
         }
-        thread::sleep(Duration::from_millis(1));
-    }
-    Ok(Some((child.wait()?, output, words)))
+    };
+    Ok(Some((status, output, words)))
+}
+
+/// Whether a child's status is gone: the process ignores `SIGCHLD`, or waits for every child in a
+/// handler of its own.
+#[cfg(unix)]
+fn has_been_waited_for(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ECHILD)
+}
+
+#[cfg(not(unix))]
+fn has_been_waited_for(_: &io::Error) -> bool {
+    false
 }
 
 /// Reads on a thread of its own, so that no pipe fills while another is read.
@@ -205,9 +231,13 @@ fn own_group(_: &mut Command) {}
 fn kill(child: &mut Child) {
     #[cfg(unix)]
     {
-        use rustix::process::{Pid, Signal, kill_process_group};
-        // It has not been waited for, so the number is still its own.
-        let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
+        use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+        let pid = Pid::from_child(child);
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        // While it can be waited for, no other process has its number.
+        if waitid(WaitId::Pid(pid), options).is_ok() {
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
     }
     let _ = child.kill();
     let _ = child.wait();

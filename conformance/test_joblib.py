@@ -1,0 +1,65 @@
+"""joblib's test_memmapping.py and test_numpy_pickle.py, as installed, against `mapcall.memmap`."""
+
+import joblib.numpy_pickle
+import numpy as np
+import pytest
+from joblib._memmapping_reducer import has_shareable_memory
+
+from mapcall import memmap
+from swap import exported, load_numpy_tests
+
+pytestmark = pytest.mark.filterwarnings(
+    # Of joblib's own doing.
+    "ignore::PendingDeprecationWarning",
+    "ignore::ResourceWarning",
+)
+
+# What runs scripts in processes of their own, where numpy.memmap is NumPy's, or has no array.
+ELSEWHERE = {
+    "test_memmapping": [
+        "test_resource_tracker_retries_when_permissionerror",
+        "test_child_raises_parent_exits_cleanly",
+        "test_multithreaded_parallel_termination_resource_tracker_silent",
+        "test_many_parallel_calls_on_same_object",
+        "test_permission_error_windows_memmap_sent_to_parent",
+        "test_permission_error_windows_reference_cycle",
+        "test_resource_tracker_silent_when_reference_cycles",
+    ],
+    "test_numpy_pickle": ["test_pickle_in_socket"],
+}
+
+SWAP = {"numpy.memmap": memmap}
+TESTS = {name: load_numpy_tests(f"joblib.test.{name}", SWAP) for name in ELSEWHERE}
+for name, tests in TESTS.items():
+    for test in ELSEWHERE[name]:
+        delattr(tests, test)
+    globals().update(exported(tests))
+# A class that its tests use; pytest takes it for one of tests.
+TESTS["test_memmapping"].TestExecutor.__test__ = False
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(request: pytest.FixtureRequest) -> None:
+    """Skip what starts new interpreters; processes that are forked have our class, too."""
+    if "loky" in request.node.name:
+        pytest.skip("loky's workers have NumPy's own class")
+
+
+class TestSwap:
+    """The tests above run against our class, and only they do."""
+
+    def test_the_tests_have_ours(self):
+        assert np.memmap is memmap
+        assert TESTS["test_memmapping"].np.memmap is memmap
+
+    def test_nothing_is_missing(self):
+        # A joblib whose tests have moved away would pass with nothing run.
+        for tests, least in (("test_memmapping", 15), ("test_numpy_pickle", 25)):
+            assert len([name for name in vars(TESTS[tests]) if name.startswith("test_")]) >= least
+
+    def test_it_loads_ours(self, tmp_path):
+        path = joblib.numpy_pickle.dump(np.arange(1000.0), str(tmp_path / "x.pkl"))[0]
+        loaded = joblib.numpy_pickle.load(path, mmap_mode="r")
+        assert type(loaded) is memmap
+        assert loaded._mmap is not None
+        assert has_shareable_memory(np.asarray(loaded)[3:])

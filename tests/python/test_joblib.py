@@ -1,0 +1,214 @@
+"""joblib, Dask and whatever else knows `numpy.memmap`: plain views of our maps in real workers."""
+
+import mmap
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+from joblib.externals.loky import get_reusable_executor
+
+import mapcall
+
+RECORD = np.dtype([("time", "<f8"), ("id", ">u2")])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where joblib puts what it copies."""
+    made = tmp_path_factory.mktemp("joblib")
+    yield made
+    get_reusable_executor().shutdown(wait=True)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    made = tmp_path / "file"
+    made.write_bytes(bytes(24) + np.arange(1200, dtype="f8").tobytes())
+    return made
+
+
+def seen(array: Any, folder: Path) -> dict[str, Any]:
+    """What a worker has got; it writes a number where it may."""
+    owner = array
+    while not isinstance(owner, mmap.mmap) and owner is not None:
+        owner = getattr(owner, "base", None)
+    found = {
+        "pid": os.getpid(),
+        "content": np.array(array),
+        "is_mapped": owner is not None,
+        "is_writeable": array.flags.writeable,
+        "copied": sum(entry.stat().st_size for entry in folder.rglob("*") if entry.is_file()),
+    }
+    if array.flags.writeable and array.dtype == "f8" and array.size:
+        array.flat[0] = -1
+    return found
+
+
+# Views that joblib maps rightly; it takes reversed and transposed ones of any numpy.memmap wrongly.
+VIEWS: dict[str, Callable[[Any], Any]] = {
+    "whole": lambda x: x,
+    "slice": lambda x: x[2:5],
+    "row": lambda x: x[3],
+    "column": lambda x: x[:, 3],
+    "steps": lambda x: x[1::3, ::2],
+    "slice of a slice": lambda x: x[2:][3:, 1:],
+    "bytes": lambda x: x[2:].view("u1"),
+    "flat": lambda x: x.reshape(-1)[7:700],
+}
+
+
+class TestPlainViews:
+    @pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
+    @pytest.mark.parametrize("mode", ["r", "r+", "w+", "c"])
+    def test_workers_map_the_file(self, path: Path, folder: Path, mode: str, backend: str) -> None:
+        content = np.fromfile(path, "f8", offset=24).reshape(12, 100)
+        x = mapcall.memmap(path, "f8", mode, 24, (12, 100))
+        if mode == "w+":
+            x[:] = content
+        plain = {name: np.asarray(view(x)) for name, view in VIEWS.items()}
+        expected = {name: np.array(view) for name, view in plain.items()}
+        run = joblib.Parallel(2, backend, max_nbytes=1, temp_folder=folder)
+        for name in plain:
+            (found,) = run([joblib.delayed(seen)(plain[name], folder)])
+            assert found["pid"] != os.getpid()
+            assert found["is_mapped"], name
+            assert found["copied"] == 0, name
+            assert found["is_writeable"] == (mode != "r")
+            if mode in ("r+", "w+"):
+                # What other workers have written.
+                np.testing.assert_array_equal(found["content"], expected[name])
+                first = plain[name].flat[0]
+                assert first == (-1 if plain[name].dtype == "f8" else expected[name].flat[0])
+                x[:] = content
+            else:
+                np.testing.assert_array_equal(found["content"], plain[name])
+
+    def test_of_an_array_that_was_pickled(self, path: Path, folder: Path) -> None:
+        x = mapcall.memmap(path, "f8", "r", 24, (12, 100))
+        run = joblib.Parallel(1, "loky", max_nbytes=1, temp_folder=folder)
+        for view in VIEWS.values():
+            again = np.asarray(pickle.loads(pickle.dumps(view(x)[1:])))[1:]
+            (found,) = run([joblib.delayed(seen)(again, folder)])
+            np.testing.assert_array_equal(found["content"], again)
+            assert found["copied"] == 0
+
+    @pytest.mark.parametrize("offset", [0, 24, 4096 + 24])
+    def test_formats_and_offsets(self, tmp_path: Path, folder: Path, offset: int) -> None:
+        records = mapcall.memmap(tmp_path / "records", RECORD, "w+", offset, 100)
+        records["id"] = range(100)
+        fortran = mapcall.memmap(tmp_path / "fortran", "i2", "w+", offset, (5, 7), "F")
+        fortran[:] = np.arange(35).reshape(5, 7)
+        npy = mapcall.create(tmp_path / "x.npy", (6, 7), ">i4")
+        npy[:] = np.arange(42).reshape(6, 7)
+        np.savez(tmp_path / "x.npz", a=np.arange(30.0))
+        npz = mapcall.open(tmp_path / "x.npz", member="a")
+        run = joblib.Parallel(2, "loky", max_nbytes=1, temp_folder=folder)
+        for x in (records[5:], records["id"], fortran, fortran[:, 2:], npy[1:], npz[7:]):
+            (found,) = run([joblib.delayed(seen)(np.asarray(x), folder)])
+            np.testing.assert_array_equal(found["content"], x)
+            assert found["copied"] == 0
+
+    def test_changes_to_a_private_map_travel(self, path: Path, folder: Path) -> None:
+        # A worker that maps the file would not see them; with numpy.memmap it does not.
+        x = mapcall.memmap(path, "f8", "c", 24)
+        x[5] = 77
+        (found,) = joblib.Parallel(2, "loky", max_nbytes=1, temp_folder=folder)(
+            [joblib.delayed(seen)(np.asarray(x)[3:], folder)]
+        )
+        np.testing.assert_array_equal(found["content"], np.asarray(x)[3:])
+        assert found["content"][2] == 77
+        assert np.fromfile(path)[3 + 5] == 5
+
+
+def test_an_instance_of_numpys_class(path: Path) -> None:
+    for x in (
+        mapcall.memmap(path, "f8", "r"),
+        mapcall.memmap(path, "f8", "r")[3:],
+        mapcall.memmap(path, "f8", "r").copy(),
+        mapcall.create(path.with_name("x.npy"), 3),
+        mapcall.open(path.with_name("x.npy")),
+    ):
+        assert isinstance(x, np.memmap)
+        assert issubclass(type(x), np.memmap)
+        match x:
+            case np.memmap():
+                pass
+            case _:
+                pytest.fail("no memmap")
+    assert not isinstance(np.memmap(path), mapcall.memmap)
+
+
+def test_none_of_numpys_code_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that numpy.memmap overrides in Python is ours or ndarray's."""
+    plumbing = {"__module__", "__doc__", "__dict__", "__weakref__", "__firstlineno__"}
+    plumbing |= {"__static_attributes__", "__annotations__", "__annotate_func__"}
+
+    def broken(*arguments: object, **keywords: object) -> None:
+        raise AssertionError("numpy.memmap's own")
+
+    for name, member in list(vars(np.memmap).items()):
+        if name in plumbing:
+            continue
+        assert getattr(mapcall.memmap, name) is not member or not callable(member), name
+        if callable(member) and name != "__new__":
+            monkeypatch.setattr(np.memmap, name, broken)
+    x = mapcall.memmap(path, "f8", "r+")
+    x[3:].flush()
+    assert x[1:].sum() + (x + 1)[0] + x[[1, 2]][0] + np.add(x, 1, out=x)[0] != 0
+    assert x.view().copy()._mmap is None
+
+
+def test_a_memmap_of_numpys_seen_as_ours(path: Path) -> None:
+    x = np.memmap(path, "u1", "r").view(mapcall.memmap)
+    assert (x._mmap, x.filename, x.mode, x.offset) == (None,) * 4
+    assert x[3:].tobytes() == path.read_bytes()[3:]
+
+
+class TestDask:
+    """Dask names a numpy.memmap by its bytes alone; names of different arrays must differ."""
+
+    SCRIPT = """
+        import sys
+        {imports}
+        path = sys.argv[1]
+        x, y = (mapcall.memmap(path, dtype, "r") for dtype in ("f4", "i4"))
+        arrays = [x, y, x.reshape(2, -1), x[1:], x[1:].view("i4")]
+        names = [tokenize(array) for array in arrays]
+        assert len(set(names)) == len(names), names
+        assert names == [tokenize(array) for array in arrays]
+        assert tokenize(x) == tokenize(mapcall.memmap(path, "f4", "r"))
+        assert from_array(x).name != from_array(y).name
+        class Sub(mapcall.memmap):
+            pass
+        assert tokenize(Sub(path, "f4", "r")) != tokenize(Sub(path, "i4", "r"))
+        assert not any("mapcall" in repr(finder) for finder in sys.meta_path)
+    """
+    DASK = "from dask.array import from_array; from dask.base import tokenize"
+
+    @pytest.mark.parametrize("imports", [f"import mapcall; {DASK}", f"{DASK}; import mapcall"])
+    def test_names(self, path: Path, run_script: Callable[..., str], imports: str) -> None:
+        pytest.importorskip("dask.array")
+        script = textwrap.dedent(self.SCRIPT).format(imports=imports)
+        # Not as errors: the warnings are Dask's.
+        subprocess.run([sys.executable, "-c", script, path], check=True, timeout=60)
+
+    def test_without_dask_nothing_is_imported(self, run_script: Callable[..., str]) -> None:
+        script = """
+            import sys
+            import mapcall
+            assert "dask" not in sys.modules
+            sys.modules["dask"] = None
+            try:
+                import dask.tokenize
+            except ImportError:
+                print("no dask")
+        """
+        assert run_script(script) == "no dask\n"
