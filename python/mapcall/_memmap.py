@@ -51,11 +51,11 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
     Raises
     ------
     ValueError
-        When the file and the array don't fit each other, or it is a pipe or socket. Nothing has been
-        written then.
+        When the file and the array don't fit each other, or it is a pipe or socket. Nothing has
+        been written then.
     OSError
-        When the system refuses; with `allocate` when the disk is full (``ENOSPC``), or the file system
-        can't take space in advance (``EOPNOTSUPP``).
+        When the system refuses; with `allocate` when the disk is full (``ENOSPC``), or the file
+        system can't take space in advance (``EOPNOTSUPP``).
 
     See Also
     --------

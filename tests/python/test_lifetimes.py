@@ -237,7 +237,7 @@ KEEPERS: dict[str, Callable[[Canary], list[object]]] = {
 
 def ours() -> list[object]:
     """Every object of our types that the collector knows."""
-    return [each for each in gc.get_objects() if "mapcall" in type(each).__module__]
+    return [each for each in gc.get_objects() if "mapcall" in str(type(each).__module__)]
 
 
 def check_reports() -> None:
