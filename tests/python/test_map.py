@@ -279,6 +279,22 @@ class TestClose:
         gc.collect()
         assert str(path) not in Path("/proc/self/maps").read_text()
 
+    def test_closing_while_it_is_opened(self, path: Path) -> None:
+        kept = []
+
+        class Closing(mapcall.memmap):
+            def __array_finalize__(self, other: Any) -> None:
+                if other is None or isinstance(other, mapcall.Map):
+                    kept.append(np.ndarray(SIZE, "u1", self.base))
+                    with pytest.raises(BufferError):
+                        self.base.close()
+
+        found = Closing(path, mode="r+")._mmap
+        (array,) = kept
+        assert found is not None
+        found.close()
+        assert array.tobytes() == CONTENT
+
     def test_closing_by_an_index(self, path: Path) -> None:
         class Closing:
             def __init__(self, found: mapcall.Map) -> None:

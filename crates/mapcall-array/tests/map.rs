@@ -628,16 +628,16 @@ fn options_of_madvise_lose_nothing_by_accident() {
         map(&options.shape([2 * page]), &path).unwrap()
     };
     let private = open(Mode::CopyOnWrite, 0);
-    for option in [libc::MADV_DONTNEED, libc::MADV_REMOVE] {
-        let error = private.buffer().map().unwrap().madvise(0..page, option);
-        assert!(matches!(
-            error,
-            Err(Error::Map {
-                source: MapError::WouldDiscard,
-                ..
-            })
-        ));
-    }
+    let map = private.buffer().map().unwrap();
+    let error = map.madvise(0..page, libc::MADV_DONTNEED);
+    assert!(matches!(
+        error,
+        Err(Error::Map {
+            source: MapError::WouldDiscard,
+            ..
+        })
+    ));
+    assert!(map.madvise(0..page, libc::MADV_REMOVE).is_err());
     let shared = open(Mode::ReadWrite, 100);
     let map = shared.buffer().map().unwrap();
     for range in [0..page, 0..2 * page, page - 100..page, 1..1] {

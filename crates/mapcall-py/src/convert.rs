@@ -69,13 +69,11 @@ pub(crate) fn order(order: &Bound<'_, PyAny>) -> PyResult<Order> {
     if order.is_none() {
         return Ok(Order::C);
     }
-    // NumPy takes bytes, too.
-    let name = match order.cast::<PyBytes>() {
-        Ok(bytes) => String::from_utf8_lossy(bytes.as_bytes()).into_owned(),
-        Err(_) => order.extract().unwrap_or_default(),
-    };
-    let is_text = order.is_instance_of::<PyString>() || order.is_instance_of::<PyBytes>();
-    if !is_text {
+    let name = if let Ok(bytes) = order.cast::<PyBytes>() {
+        String::from_utf8_lossy(bytes.as_bytes()).into_owned()
+    } else if order.is_instance_of::<PyString>() {
+        order.extract()?
+    } else {
         let found = order.get_type().name()?;
         return Err(PyTypeError::new_err(format!(
             "order must be str, not {found}"

@@ -51,8 +51,9 @@ struct State {
     array: Option<Py<PyWeakrefReference>>,
     /// How many views of the buffer protocol there are.
     exports: usize,
-    /// Whether there has been such a view: NumPy ends it, and uses the memory further.
-    was_exported: bool,
+    /// How many there have been. NumPy ends them and goes on to use the memory; the first one is that
+    /// of the array on the map.
+    exported: usize,
 }
 
 /// Makes an array of `class` on a new map of a buffer; the layout counts from the buffer's first byte.
@@ -70,8 +71,9 @@ pub(crate) fn new_array<'py>(
         is_closed: false,
         position: 0,
         array: None,
-        exports: 0,
-        was_exported: false,
+        // Until the array is there: a subclass's `__array_finalize__` can't close the map.
+        exports: 1,
+        exported: 0,
     };
     let map = Map {
         state: Mutex::new(state),
@@ -83,8 +85,7 @@ pub(crate) fn new_array<'py>(
     let weak = PyWeakrefReference::new(&array)?.unbind();
     let mut state = map.get().state();
     state.array = Some(weak);
-    // That was `array_on`.
-    state.was_exported = false;
+    state.exports -= 1;
     drop(state);
     Ok(array)
 }
@@ -354,15 +355,14 @@ impl Map {
         wait: bool,
     ) -> PyResult<()> {
         let buffer = self.buffer()?;
-        let range = match array {
-            Some(array) => range_of(&buffer, array)?,
-            None => {
-                let size = size.unwrap_or(buffer.len().cast_signed().saturating_sub(offset));
-                let outside = || PyValueError::new_err("flush values out of range");
-                let start = usize::try_from(offset).map_err(|_| outside())?;
-                let size = usize::try_from(size).map_err(|_| outside())?;
-                start..start.checked_add(size).ok_or_else(outside)?
-            }
+        let range = if let Some(array) = array {
+            range_of(&buffer, array)?
+        } else {
+            let size = size.unwrap_or(buffer.len().cast_signed().saturating_sub(offset));
+            let outside = || PyValueError::new_err("flush values out of range");
+            let start = usize::try_from(offset).map_err(|_| outside())?;
+            let size = usize::try_from(size).map_err(|_| outside())?;
+            start..start.checked_add(size).ok_or_else(outside)?
         };
         let map = mapped(&buffer)?;
         py.detach(|| {
@@ -496,7 +496,7 @@ impl Map {
             ));
         }
         state.is_closed = true;
-        if !state.was_exported {
+        if state.exported <= 1 {
             let empty = Buffer::zeroed(0).map_err(to_py)?;
             let buffer = std::mem::replace(&mut state.buffer, empty);
             drop(state);
@@ -825,6 +825,7 @@ impl Map {
         Ok(MMAP.import(py, "mmap", "mmap")?.clone())
     }
 
+    #[expect(clippy::unused_self, reason = "a method, as of every object")]
     fn __reduce__(&self) -> PyResult<Py<PyAny>> {
         Err(PyTypeError::new_err(
             "cannot pickle 'mapcall.Map' object; pickle an array on it",
@@ -858,7 +859,7 @@ impl Map {
         }
         let mut state = slf.get().state();
         state.exports += 1;
-        state.was_exported = true;
+        state.exported += 1;
         Ok(())
     }
 

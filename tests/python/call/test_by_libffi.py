@@ -16,8 +16,8 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
-# What calls each function through both engines by itself.
-BOTH = {"test_generated.py"}
+# What tests both by itself.
+BOTH = {"test_generated.py", "test_process.py"}
 FILES = {path.name for path in HERE.glob("test_*.py")} - BOTH - {Path(__file__).name}
 NO_MDWE = "this kernel has no PR_SET_MDWE"
 

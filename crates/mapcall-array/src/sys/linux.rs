@@ -354,10 +354,11 @@ pub(crate) fn madvise(map: &MmapRaw, range: Range<usize>, option: i32) -> io::Re
     }
 }
 
-/// Whether an option of `madvise` removes the pages' content: from a private map, or from the file.
+/// Whether an option of `madvise` removes content for good: of a private map, or of the file.
 pub(crate) fn removes(option: i32, is_private: bool) -> bool {
     match option {
-        libc::MADV_REMOVE => true,
+        // The system refuses it for private maps.
+        libc::MADV_REMOVE => !is_private,
         libc::MADV_DONTNEED | MADV_DONTNEED_LOCKED => is_private,
         _ => false,
     }
