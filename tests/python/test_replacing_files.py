@@ -698,6 +698,20 @@ class TestFullDisks:
         assert "fallocate" not in ended.stderr
         assert ended.stderr.count("fstatfs") >= 3
 
+    @pytest.mark.parametrize("kind", ["ramfs", "tmpfs"])
+    def test_a_file_system_without_a_size(self, tmp_path: Path, kind: str) -> None:
+        """It would take all memory there is."""
+        size = ("-o", "size=0") if kind == "tmpfs" else ()
+        with mounted(tmp_path / "disk", "-t", kind, *size, "none") as disk:
+            for overwrite in (False, True):
+                x = mapcall.create(disk / "a.npy", MIB, overwrite=overwrite)
+                assert x.residency().all()
+                assert COS(np.zeros(MIB), out=disk / "a.npy").all()
+                with pytest.raises(OSError, match=r"a\.npy") as caught:
+                    mapcall.create(disk / "a.npy", 1 << 40, overwrite=True)
+                assert caught.value.errno == errno.ENOSPC
+                os.unlink(disk / "a.npy")
+
     def test_a_file_system_that_takes_no_space_in_advance(self, without: Path) -> None:
         x = mapcall.create(without / "a.npy", MIB // 8)
         assert (without / "a.npy").stat().st_blocks * 512 >= MIB

@@ -118,7 +118,22 @@ pub(crate) fn check_axes(shape: Option<&[usize]>, dtype: &Bound<'_, PyArrayDescr
 
 /// The core's dtype as NumPy's.
 pub(crate) fn to_numpy<'py>(py: Python<'py>, dtype: &DType) -> PyResult<Bound<'py, PyArrayDescr>> {
-    PyArrayDescr::new(py, specification(py, dtype)?)
+    match usual(py, dtype) {
+        Some(usual) => Ok(usual),
+        None => PyArrayDescr::new(py, specification(py, dtype)?),
+    }
+}
+
+/// NumPy's dtype of the usual numbers, which it has made already.
+fn usual<'py>(py: Python<'py>, dtype: &DType) -> Option<Bound<'py, PyArrayDescr>> {
+    Some(match dtype {
+        dtype if *dtype == DType::F64 => numpy::dtype::<f64>(py),
+        dtype if *dtype == DType::F32 => numpy::dtype::<f32>(py),
+        dtype if *dtype == DType::I32 => numpy::dtype::<i32>(py),
+        dtype if *dtype == DType::I64 => numpy::dtype::<i64>(py),
+        dtype if *dtype == DType::U8 => numpy::dtype::<u8>(py),
+        _ => return None,
+    })
 }
 
 /// What `numpy.dtype` makes the dtype from: a string, a dict of fields, or a pair.
@@ -130,7 +145,7 @@ fn specification<'py>(py: Python<'py>, dtype: &DType) -> PyResult<Bound<'py, PyA
         let titles = PyList::empty(py);
         for field in fields {
             names.append(&*field.name)?;
-            formats.append(specification(py, &field.dtype)?)?;
+            formats.append(to_numpy(py, &field.dtype)?)?;
             offsets.append(field.offset)?;
             titles.append(field.title.as_deref())?;
         }

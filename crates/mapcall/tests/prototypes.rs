@@ -12,8 +12,10 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::thread;
 
 use mapcall::array::DType;
+use mapcall::contract::Contract;
 use mapcall::ctype::{Body, CType};
 use mapcall::{Declarations, Prototype, PrototypeErrorKind};
 use proptest::collection::vec;
@@ -802,4 +804,179 @@ fn every_prototype_of_a_long_header_is_there() {
         assert_eq!(function.name, format!("f{i}"));
         assert_eq!(function.prototype.as_ref().unwrap().signature(), "(n)->(n)");
     }
+}
+
+/// Texts that are far from C: some for which time grows fast with the length, and long ones.
+fn hostile_texts() -> impl Iterator<Item = String> {
+    let repeated = [
+        "*/*",
+        "/ *",
+        ":*",
+        "!;",
+        "{*",
+        "&!",
+        "struct a{",
+        "int(",
+        "/*",
+        "\"",
+        "(",
+        "[",
+        "a ",
+        "-",
+        "#if 1\n",
+        "a<b>(c) ",
+        "__attribute__((",
+        "enum{",
+        "(int)",
+        "\\\n",
+    ];
+    let repeated = repeated.into_iter().map(|part| (part, 400));
+    let long = ["*/*", "(", "{", "[", "struct a{", "#if 1\n"].map(|part| (part, 60_000));
+    repeated.chain(long).flat_map(|(part, length)| {
+        let body = part.repeat(length / part.len());
+        [
+            format!("{body} void f(void)"),
+            format!("void f(int x[{body}])"),
+            format!("void f(struct {{ {body} }} *x)"),
+        ]
+    })
+}
+
+#[test]
+fn no_text_overflows_the_stack() {
+    // What Python allows its threads at least.
+    let small = thread::Builder::new().stack_size(64 << 10);
+    let read = small.spawn(|| {
+        hostile_texts().all(|text| {
+            let _ = Declarations::parse(&text);
+            Prototype::parse(&text).map_or_else(|error| !error.to_string().is_empty(), |_| true)
+        })
+    });
+    assert!(read.unwrap().join().unwrap());
+}
+
+#[test]
+fn a_text_that_takes_too_long_is_given_up() {
+    let error = Prototype::parse(&("/ *".repeat(8000) + " void f(void)")).unwrap_err();
+    assert!(
+        matches!(error.kind, PrototypeErrorKind::TooSlow { .. }),
+        "{error}"
+    );
+    // The parser is as good as new.
+    assert!(Prototype::parse("void f(void)").is_ok());
+}
+
+#[test]
+fn what_nests_is_read_on_small_threads() {
+    let nested = |open: &str, inner: &str, close: &str| {
+        let (open, close) = (open.repeat(60), close.repeat(60));
+        format!("void f(int x[{open}{inner}{close}])")
+    };
+    let texts = [
+        nested("(", "1", ")"),
+        nested("(int)", "1", ""),
+        nested("1 ? 1 : ", "1", ""),
+        nested("1 + ", "1", ""),
+        format!(
+            "struct s {{ {}int a;{} }}; void f(void)",
+            "struct { ".repeat(50),
+            " } x;".repeat(50)
+        ),
+    ];
+    let small = thread::Builder::new().stack_size(64 << 10);
+    let read = small.spawn(move || texts.map(|text| Prototype::parse(&text).is_ok()));
+    assert_eq!(read.unwrap().join().unwrap(), [true; 5]);
+}
+
+/// Definitions of `t0` and more, each made of two of the one before, and a function of the last.
+fn doubled(
+    levels: usize,
+    first: &str,
+    definition: impl Fn(&str, &str) -> String,
+    function: &str,
+) -> String {
+    let definitions = (0..levels).map(|level| {
+        let (inner, outer) = (format!("t{level}"), format!("t{}", level + 1));
+        definition(&inner, &outer)
+    });
+    format!("{first}{}{function}", definitions.collect::<String>())
+}
+
+#[test]
+fn types_that_double_are_bound_at_once() {
+    let records = [
+        ("struct t0 { char a; };", "struct"),
+        ("struct t0 { };", "struct"),
+        ("union t0 { char a; };", "union"),
+    ];
+    let mut texts: Vec<_> = records
+        .map(|(first, keyword)| {
+            let definition = |inner: &str, outer: &str| {
+                format!("{keyword} {outer} {{ {keyword} {inner} a, b; }};")
+            };
+            doubled(60, first, definition, &format!("void f({keyword} t60 *x);"))
+        })
+        .into();
+    let typedefs = [
+        "typedef struct { INNER a, b; } OUTER;",
+        "typedef struct { INNER *a, *b; } OUTER;",
+        "typedef struct { INNER a[2]; INNER b; } OUTER;",
+        "typedef INNER (*OUTER)(INNER, INNER);",
+        "typedef struct { INNER (*a)(INNER b); } OUTER;",
+    ];
+    texts.extend(typedefs.map(|definition| {
+        let define =
+            |inner: &str, outer: &str| definition.replace("INNER", inner).replace("OUTER", outer);
+        doubled(15, "typedef int t0;", define, "void f(t15 *x);")
+    }));
+    // Members share what stands before them.
+    let (open, close) = ("struct { ".repeat(50), " } a, b;".repeat(49));
+    texts.push(format!("void f({open}char c;{close} }} *x);"));
+    let (open, close) = ("struct { ".repeat(20), " } *a, *b;".repeat(19));
+    texts.push(format!("void f({open}char c;{close} }} *x);"));
+    for text in texts {
+        let (one, other) = (
+            Prototype::parse(&text).unwrap(),
+            Prototype::parse(&text).unwrap(),
+        );
+        assert_eq!(one, other);
+        let (one, other) = (&one.parameters[0].ctype, &other.parameters[0].ctype);
+        assert!(one.is_same(other));
+        let shown = format!("{one} {one:?}");
+        assert!(shown.len() < 500, "{shown}");
+        let CType::Pointer(pointer) = one else {
+            panic!("{one}");
+        };
+        // NumPy would have a field for each.
+        if let Ok(dtype) = pointer.target.dtype() {
+            assert!(dtype.itemsize() <= 16, "{dtype}");
+        }
+        assert!(Contract::new(Prototype::parse(&text).unwrap()).is_ok());
+    }
+}
+
+#[test]
+fn a_struct_of_many_members_is_a_handle() {
+    let text = |levels: u32| {
+        let last = levels;
+        let rest = (0..levels).map(|level| {
+            let next = level + 1;
+            format!("struct t{next} {{ struct t{level} a, b; }};")
+        });
+        let rest = rest.collect::<String>();
+        format!("struct t0 {{ char a; }};{rest} void f(struct t{last} *x);")
+    };
+    let dtype = |levels| {
+        let prototype = Prototype::parse(&text(levels)).unwrap();
+        let CType::Pointer(pointer) = &prototype.parameters[0].ctype else {
+            panic!("{prototype}");
+        };
+        pointer.target.dtype()
+    };
+    // 3 · 2¹² - 2 members, and twice as many.
+    assert_eq!(dtype(12).unwrap().itemsize(), 1 << 12);
+    let error = dtype(13).unwrap_err();
+    assert!(error.reason.contains("more than 16384 members"), "{error}");
+    let value = text(13).replace('*', "");
+    assert!(Prototype::parse(&value).is_err());
 }

@@ -46,7 +46,7 @@ impl Target {
         let Some(old) = &self.place.file else {
             return Unnamed::create(folder).map(Some);
         };
-        if sys::has_several_names(old)? || !folder.may_replace(name) {
+        if sys::has_other_names(old)? || !folder.may_replace(name) {
             return Ok(None);
         }
         let file = match Unnamed::create(folder) {
@@ -93,8 +93,7 @@ impl Target {
         }
         match file.persist(folder, name, self.overwrites) {
             Ok(()) => Ok(file.into_file()),
-            // The folder's permissions may have changed since, and whether a file is the root of a mount is
-            // not looked at before.
+            // The folder's permissions may have changed since.
             Err(_) if has_old => self.copy(&file),
             Err(error) => Err(error),
         }

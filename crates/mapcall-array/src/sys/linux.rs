@@ -185,10 +185,6 @@ fn check_space(file: &File, start: u64, end: u64) -> io::Result<()> {
         rustix::fs::fstat(file)?.st_blocks,
         rustix::fs::fstatvfs(file)?,
     );
-    // File systems without a size of their own say 0.
-    if space.f_blocks == 0 {
-        return Ok(());
-    }
     // SAFETY: it takes nothing and always succeeds.
     let is_root = unsafe { libc::geteuid() } == 0;
     let blocks = if is_root {
@@ -196,12 +192,27 @@ fn check_space(file: &File, start: u64, end: u64) -> io::Result<()> {
     } else {
         space.f_bavail
     };
+    let left = if space.f_blocks > 0 {
+        Some(blocks.saturating_mul(space.f_frsize))
+    } else if is_in_memory(file)? {
+        available_memory()
+    } else {
+        None
+    };
     let has = u64::try_from(has).unwrap_or(0).saturating_mul(BLOCK);
     let needed = end.saturating_sub(start).saturating_sub(has);
-    if needed > blocks.saturating_mul(space.f_frsize) {
+    if left.is_some_and(|left| needed > left) {
         return Err(Errno::NOSPC.into());
     }
     Ok(())
+}
+
+/// Whether a file's bytes have no other place than memory, which such file systems may take all of.
+fn is_in_memory(file: &File) -> io::Result<bool> {
+    const TMPFS: u32 = 0x0102_1994;
+    const RAMFS: u32 = 0x8584_58f6;
+    let kind = rustix::fs::fstatfs(file)?.f_type;
+    Ok([TMPFS, RAMFS].into_iter().any(|known| kind == known.into()))
 }
 
 /// `fallocate` without a change of the length, and whether the file system has it.

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, FlockOperation, Gid, IFlags, Mode, OFlags, RenameFlags, Uid, XattrFlags,
+    AtFlags, CWD, FileType, FlockOperation, Gid, IFlags, Mode, OFlags, RenameFlags,
+    StatxAttributes, StatxFlags, Uid, XattrFlags,
 };
 use rustix::io::Errno;
 
@@ -260,9 +261,17 @@ fn descriptor(file: &File) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
-/// Whether a file has more than one name.
-pub(crate) fn has_several_names(file: &File) -> io::Result<bool> {
-    Ok(rustix::fs::fstat(file)?.st_nlink > 1)
+/// Whether another file in a file's place would not be the same: it has more than one name, or a file
+/// system or a file is mounted there.
+pub(crate) fn has_other_names(file: &File) -> io::Result<bool> {
+    if rustix::fs::fstat(file)?.st_nlink > 1 {
+        return Ok(true);
+    }
+    match rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::empty()) {
+        Ok(status) => Ok(status.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
+        Err(Errno::NOSYS) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Gives a new file what another one has beside its content: owner, group, permissions, ACL, extended

@@ -10,7 +10,7 @@ mod folder;
 mod fork;
 
 pub(crate) use folder::{
-    Folder, Place, copy_attributes, drop_set_id, find, has_several_names, is_same_file,
+    Folder, Place, copy_attributes, drop_set_id, find, has_other_names, is_same_file,
 };
 pub(crate) use fork::at_fork;
 pub(crate) use os::{

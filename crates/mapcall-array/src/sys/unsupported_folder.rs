@@ -124,7 +124,7 @@ pub(crate) fn is_same_file(_: &File, _: &File) -> bool {
 }
 
 /// Other names of a file are not known.
-pub(crate) fn has_several_names(_: &File) -> io::Result<bool> {
+pub(crate) fn has_other_names(_: &File) -> io::Result<bool> {
     Ok(false)
 }
 

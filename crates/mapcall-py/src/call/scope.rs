@@ -128,7 +128,8 @@ impl Scope {
 }
 
 fn write_back(copies: &mut [Copied]) {
-    let open = copies.iter_mut().filter(|copy| !copy.handle.is_closed());
+    let written = copies.iter_mut().filter(|copy| copy.known.is_some());
+    let open = written.filter(|copy| !copy.handle.is_closed());
     open.for_each(Copied::write_back);
 }
 

@@ -40,14 +40,18 @@ pub(crate) const MAX_TEXT: usize = 16 << 20;
 /// The stack that reading needs, in bytes: what its own recursion takes at its deepest, and for each
 /// byte of the text. Where the grammar's parser has several ways to read a text, it compares them token
 /// by token in a recursion, of about 50 bytes a token where it is optimised.
-const STACK: usize = 512 << 10;
+const STACK: usize = if cfg!(debug_assertions) {
+    4 << 20
+} else {
+    1 << 20
+};
 const STACK_OF_BYTE: usize = 256;
 
 /// The processor time after which the grammar's parser gives up, as a whole and for each byte of the
-/// text. What a C compiler accepts takes some thirtieth; in a text full of errors, time can grow with
-/// the square of the length.
+/// text. What a C compiler accepts takes a tenth of that or less; in a text full of errors, time can
+/// grow with the square of the length.
 const MAX_TIME: Duration = Duration::from_millis(500);
-const MAX_TIME_OF_BYTE: Duration = Duration::from_micros(10);
+const MAX_TIME_OF_BYTE: Duration = Duration::from_micros(5);
 
 thread_local! {
     /// Making a parser costs more than parsing a prototype.
