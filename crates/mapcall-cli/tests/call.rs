@@ -438,7 +438,7 @@ fn bad_arguments_have_one_line() {
         ),
         (
             &[LIBRARY, SAXPY, "a=1", "x=two.npz:b", "y=two.npz:b"],
-            "two.npz: expected mode r or c for member \"b\" of a .npz, got r+: writing in place leaves the \
+            "saxpy: y: two.npz: expected mode r or c for member \"b\" of a .npz, got r+: writing in place leaves the \
              archive with a wrong checksum, and other readers refuse it then; save the array as a .npy \
              file to write to it",
         ),

@@ -67,7 +67,8 @@ fn the_facts_are_numpys() {
             "file": "x.npy", "member": null, "format": "npy", "version": "1.0", "dtype": "<f8",
             "fields": null, "itemsize": 8, "byte_order": "little", "shape": [2, 3, 4],
             "strides": [96, 32, 8], "order": "C", "offset": 128, "alignment": 8, "aligned": true,
-            "size": 24, "nbytes": 192, "file_size": 320, "cache": null, "unsupported": null,
+            "size": 24, "nbytes": 192, "file_size": 320, "cache": null, "crc32": null,
+            "unsupported": null,
         })
     );
     let turned = json_of(&directory, "turned.npy");
@@ -223,9 +224,9 @@ fn bad_input_is_one_line_and_code_two() {
         ("none:f4:3x4", "got \"none\": No such file"),
         ("", "expected a file, got \"\""),
         ("a\0b", ""),
-        ("folder", "it is a directory"),
-        ("pipe", "it is a pipe"),
-        ("pipe:f4", "it is a pipe"),
+        ("folder", "expected a regular file, got a directory"),
+        ("pipe", "expected a regular file, got a pipe"),
+        ("pipe:f4", "expected a regular file, got a pipe"),
         ("raw.bin", "as in raw.bin:f4:1000x1000"),
         ("raw.bin[0:3]", "as in raw.bin:f4:1000x1000"),
         ("raw.bin:", "expected a type"),

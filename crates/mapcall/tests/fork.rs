@@ -15,7 +15,7 @@ use std::thread;
 use mapcall::{Arg, Declarations, Function, Header, Library};
 
 fn is_right(cos: &Function, threads: usize) -> bool {
-    let x: Vec<f64> = (0..100_000).map(f64::from).collect();
+    let x: Vec<f64> = (0..10_000).map(f64::from).collect();
     let mut y = vec![0_f64; x.len()];
     let inputs = [Arg::from(&x)];
     let ran = cos

@@ -85,7 +85,7 @@ pub enum MapError {
         nbytes: usize,
     },
     /// Only regular files and devices have bytes that stay where they are.
-    #[error("expected a regular file, or a device with its dtype and shape, got a {kind}")]
+    #[error("expected a regular file, got a {kind}{}", device_remedy(kind))]
     NotRegular {
         /// What it is: `directory`, `pipe`, `socket`, `block device`, `character device`.
         kind: &'static str,
@@ -154,4 +154,13 @@ pub enum MapError {
         /// The length of the map.
         len: usize,
     },
+}
+
+/// What to do with what is no regular file.
+fn device_remedy(kind: &str) -> &'static str {
+    if kind.ends_with("device") {
+        "; map a device as raw data, by its dtype and shape"
+    } else {
+        ""
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use mapcall::call::{CallTypeError, Closure, ClosurePool, FrameLayout, Late, Purpose};
 use mapcall::contract::{ArgumentError, Number, Problem, Remedy};
 use mapcall::ctype::{CType, Function as FunctionType};
+use mapcall::function::KeepAlive;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -248,9 +249,10 @@ impl Body {
             if pointer.is_text() {
                 return result::text(py, word, Text::Str);
             }
-            let handle = result::handle(py, &self.origin, pointer, word, None, None)?;
-            received.lend(&handle);
-            Ok(handle)
+            match result::pointed(&self.origin, pointer, word, KeepAlive::default()) {
+                Some(handle) => received.lend(handle, &pointer.target),
+                None => Ok(py.None().into_bound(py)),
+            }
         } else {
             result::item(&structure::dtype(py, ctype)?, words)
         }
@@ -329,18 +331,17 @@ impl<'py> Received<'py> {
         }
     }
 
-    /// Notes a handle, if the pointer isn't NULL.
-    fn lend(&mut self, handle: &Bound<'py, PyAny>) {
-        let Ok(handle) = handle.cast::<Handle>() else {
-            return;
-        };
+    /// A handle of the callback's.
+    fn lend(&mut self, handle: mapcall::Handle, target: &CType) -> PyResult<Bound<'py, PyAny>> {
         let scope = self.scope.get_or_insert_with(|| {
             let scope = Arc::<Scope>::default();
             activation::enter(Arc::clone(&scope));
             scope
         });
-        handle.get().lend(scope);
+        let handle = Handle::lent(handle, target.clone(), Arc::clone(scope));
+        let handle = Bound::new(self.py, handle)?;
         self.handles.push(handle.clone());
+        Ok(handle.into_any())
     }
 }
 

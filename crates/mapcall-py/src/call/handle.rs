@@ -4,8 +4,8 @@
 
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use mapcall::contract::Problem;
 use mapcall::ctype::CType;
@@ -98,8 +98,8 @@ pub(crate) struct Handle {
     /// What the pointer may lead into, beyond other handles; it outlives `inner`, whose destructor may
     /// use it.
     kept: Option<Py<PyTuple>>,
-    /// If a callback has received it, the copies of that callback's memory.
-    scope: OnceLock<Arc<Scope>>,
+    /// What it shares with others that the same callback has received.
+    scope: Option<Arc<Scope>>,
 }
 
 impl Handle {
@@ -109,7 +109,7 @@ impl Handle {
             ctype,
             views: Arc::default(),
             kept,
-            scope: OnceLock::new(),
+            scope: None,
         }
     }
 
@@ -121,9 +121,12 @@ impl Handle {
         self.kept.as_ref()
     }
 
-    /// Notes that a callback receives it.
-    pub(super) fn lend(&self, scope: &Arc<Scope>) {
-        let _ = self.scope.set(Arc::clone(scope));
+    /// One that a callback receives.
+    pub(super) fn lent(inner: mapcall::Handle, ctype: CType, scope: Arc<Scope>) -> Self {
+        Self {
+            scope: Some(scope),
+            ..Self::new(inner, ctype, None)
+        }
     }
 
     /// Ends it with the callback that has received it.
@@ -159,7 +162,7 @@ impl Handle {
 
     fn open(&self) -> PyResult<Ending<InUse>> {
         self.inner.in_use().map(Ending::new).ok_or_else(|| {
-            let remedy = if self.scope.get().is_some() {
+            let remedy = if self.scope.is_some() {
                 "copy in the callback what is needed after it"
             } else {
                 "open a new one"
@@ -360,7 +363,7 @@ impl Handle {
         let shape = convert::shape(shape)?.unwrap_or_default();
         let in_use = handle.open()?;
         let (address, is_writeable) = (in_use.address(), !handle.readonly());
-        let owner = match (owner, handle.scope.get()) {
+        let owner = match (owner, &handle.scope) {
             (Some(owner), _) => owner,
             (None, Some(scope)) => {
                 return scope.array(&handle.inner, address, is_writeable, &dtype, &shape);
@@ -396,7 +399,7 @@ impl Handle {
             )));
         }
         let in_use = self.open()?;
-        if let Some(scope) = self.scope.get() {
+        if let Some(scope) = &self.scope {
             scope.write_back();
         }
         result::text(py, in_use.address().addr().get() as u64, kind)

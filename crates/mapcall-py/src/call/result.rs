@@ -378,6 +378,20 @@ pub(super) fn text(py: Python<'_>, word: u64, kind: Text) -> PyResult<Bound<'_, 
     }
 }
 
+/// A pointer of C's as a handle of the core's; none for NULL.
+pub(super) fn pointed(
+    origin: &mapcall::Function,
+    pointer: &Pointer,
+    word: u64,
+    alive: KeepAlive,
+) -> Option<mapcall::Handle> {
+    let address = usize::try_from(word).unwrap_or_default();
+    let address = NonNull::new(ptr::with_exposed_provenance_mut::<c_void>(address))?;
+    // SAFETY: C gave it for one of that type: so the user of `load` has promised. What it may lead into
+    // is kept, or lives as long as the callback that receives it.
+    Some(unsafe { mapcall::Handle::returned(origin, pointer, address, alive) })
+}
+
 /// A pointer as a handle, which keeps what the pointer may lead into; None for NULL.
 pub(super) fn handle<'py>(
     py: Python<'py>,
@@ -387,15 +401,10 @@ pub(super) fn handle<'py>(
     destructor: Option<&Py<Function>>,
     retained: Option<&Retained>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let address = usize::try_from(word).unwrap_or_default();
-    let address: *mut c_void = ptr::with_exposed_provenance_mut(address);
-    let Some(address) = NonNull::new(address) else {
+    let alive = retained.map_or_else(KeepAlive::default, |retained| retained.alive.clone());
+    let Some(handle) = pointed(origin, pointer, word, alive) else {
         return Ok(py.None().into_bound(py));
     };
-    let alive = retained.map_or_else(KeepAlive::default, |retained| retained.alive.clone());
-    // SAFETY: C gave it for one of that type: so the user of `load` has promised. What it may lead into
-    // is kept.
-    let handle = unsafe { mapcall::Handle::returned(origin, pointer, address, alive) };
     let destructor = destructor
         .map(|destructor| &destructor.bind(py).get().inner)
         .filter(|function| function.destroys(handle.target()));

@@ -19,6 +19,7 @@ use std::ffi::c_void;
 use std::ptr::NonNull;
 
 use libffi_sys::{ffi_cif, ffi_closure};
+use mapcall_array::fork::Section;
 
 /// What a closure runs: libffi calls it with the address for the result, those of the arguments,
 /// and the data that belongs to the closure.
@@ -54,6 +55,8 @@ impl Thunk {
         data: *mut c_void,
     ) -> bool {
         let (closure, code) = (self.closure.as_ptr(), self.code.as_ptr());
+        // libffi has a lock for what trampolines run.
+        let _section = Section::enter();
         // SAFETY: the closure is the thunk's own, and new; the rest is what the caller promises.
         let status =
             unsafe { libffi_sys::ffi_prep_closure_loc(closure, cif, Some(enter), data, code) };
