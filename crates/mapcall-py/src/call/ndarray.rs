@@ -127,7 +127,9 @@ pub(super) fn descr(array: &Bound<'_, PyUntypedArray>) -> *mut PyArray_Descr {
 #[inline]
 pub(super) fn memory<'a>(array: &'a Bound<'_, PyUntypedArray>) -> Memory<'a> {
     // SAFETY: it is an ndarray, alive while borrowed.
-    unsafe { memory_at(array.as_ptr().cast()) }
+    let backing = unsafe { backing_of(array.as_ptr()) };
+    // SAFETY: it is an ndarray, alive while borrowed.
+    unsafe { memory_at(array.as_ptr().cast(), backing) }
 }
 
 /// Of a view, the address and the number of bytes of the array whose memory it is on; `None` for an
@@ -155,7 +157,7 @@ pub(super) fn owner(array: &Bound<'_, PyUntypedArray>) -> Option<(usize, usize)>
     Some((memory.address.addr(), nbytes))
 }
 
-/// Where an array with elements of that very dtype lies; `None` for anything else.
+/// Where an array with elements of that very dtype lies, but for its backing; `None` for anything else.
 ///
 /// # Safety
 ///
@@ -178,14 +180,14 @@ pub(super) unsafe fn memory_of<'a>(
         return None;
     }
     // SAFETY: it is an ndarray, and lives as the caller promises.
-    Some(unsafe { memory_at(array) })
+    Some(unsafe { memory_at(array, Backing::Unknown) })
 }
 
 /// # Safety
 ///
 /// The array lives for `'a`, and keeps its shape.
 #[inline]
-unsafe fn memory_at<'a>(array: *mut PyArrayObject) -> Memory<'a> {
+unsafe fn memory_at<'a>(array: *mut PyArrayObject, backing: Backing<'a>) -> Memory<'a> {
     // SAFETY: the caller's promise.
     let fields = unsafe { &(*array).fields };
     let ndim = usize::try_from(fields.nd).unwrap_or(0);
@@ -205,8 +207,7 @@ unsafe fn memory_at<'a>(array: *mut PyArrayObject) -> Memory<'a> {
         strides,
         is_contiguous: fields.flags & NPY_ARRAY_C_CONTIGUOUS != 0,
         is_writeable: fields.flags & NPY_ARRAY_WRITEABLE != 0,
-        // SAFETY: the caller's promise.
-        backing: unsafe { backing_of(array) },
+        backing,
     }
 }
 
@@ -237,9 +238,10 @@ pub(super) fn read_only_bytes(
 ///
 /// # Safety
 ///
-/// The array lives for `'a`, and keeps its bases.
+/// It is an ndarray, lives for `'a`, and keeps its bases.
 #[inline]
-unsafe fn backing_of<'a>(array: *mut PyArrayObject) -> Backing<'a> {
+pub(super) unsafe fn backing_of<'a>(array: *mut PyObject) -> Backing<'a> {
+    let array: *mut PyArrayObject = array.cast();
     // SAFETY: the caller's promise.
     let fields = unsafe { &(*array).fields };
     if fields.flags & NPY_ARRAY_OWNDATA != 0 {

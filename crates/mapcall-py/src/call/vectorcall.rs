@@ -6,7 +6,7 @@ use std::mem::offset_of;
 use std::ptr;
 use std::slice;
 
-use mapcall::contract::{Check, Memory, Number, Operand, QuickFrame};
+use mapcall::contract::{Backing, Check, Memory, Number, Operand, QuickFrame};
 use numpy::PyArrayDescr;
 use pyo3::ffi::{self, PyObject, PyTypeObject};
 use pyo3::prelude::*;
@@ -110,6 +110,12 @@ impl<'a> Operand<'a, Py<PyArrayDescr>> for Argument<'a> {
     fn array(self, dtype: &Py<PyArrayDescr>) -> Option<Memory<'a>> {
         // SAFETY: a live object, and its memory is only compared before Python code can run.
         unsafe { ndarray::memory_of(*self.object, self.ndarray, dtype.as_ptr()) }
+    }
+
+    #[inline]
+    fn backing(self) -> Backing<'a> {
+        // SAFETY: it is asked of arrays alone, before Python code can run.
+        unsafe { ndarray::backing_of(*self.object) }
     }
 }
 

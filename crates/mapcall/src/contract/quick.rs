@@ -84,6 +84,8 @@ struct Span {
     place: usize,
     /// Which of the arrays it is.
     index: usize,
+    /// Which of the arguments.
+    step: usize,
 }
 
 /// An array's rule, ready to be compared.
@@ -105,8 +107,11 @@ pub trait Operand<'a, D> {
     /// The word of a number, from [`Number::word_of_real`] or [`Number::word_of_integer`].
     fn number(self, number: Number) -> Option<u64>;
 
-    /// An array of that dtype.
+    /// An array of that dtype; what it lies in need not be said.
     fn array(self, dtype: &D) -> Option<Memory<'a>>;
+
+    /// What an array lies in.
+    fn backing(self) -> Backing<'a>;
 }
 
 impl<'a> Operand<'a, ()> for Memory<'a> {
@@ -118,6 +123,11 @@ impl<'a> Operand<'a, ()> for Memory<'a> {
     #[inline]
     fn array(self, (): &()) -> Option<Memory<'a>> {
         Some(self)
+    }
+
+    #[inline]
+    fn backing(self) -> Backing<'a> {
+        self.backing
     }
 }
 
@@ -152,7 +162,7 @@ impl<D> Quick<D> {
                     };
                     let (index, dtype) = (arrays.len(), dtype(position)?);
                     let vector = Vector::new(rule, dtype, index, &mut constant)?;
-                    arrays.push(position);
+                    arrays.push((position, steps.len()));
                     Kind::Array(vector)
                 }
                 _ => return None,
@@ -161,9 +171,10 @@ impl<D> Quick<D> {
             steps.push(Step { place, kind });
         }
         let span = |position: usize| {
-            let index = arrays.iter().position(|&other| other == position)?;
+            let index = arrays.iter().position(|&(other, _)| other == position)?;
+            let (_, step) = *arrays.get(index)?;
             let place = layout.parameter(position);
-            Some(Span { place, index })
+            Some(Span { place, index, step })
         };
         let apart = contract.apart.iter();
         let apart = apart.map(|&(one, other)| Some((span(one)?, span(other)?)));
@@ -190,16 +201,15 @@ impl<D> Quick<D> {
     pub fn fill<'a, A: Operand<'a, D>>(
         &self,
         frame: &mut QuickFrame,
-        arguments: impl ExactSizeIterator<Item = A>,
+        arguments: impl ExactSizeIterator<Item = A> + Clone,
     ) -> Option<usize> {
         if arguments.len() != self.steps.len() {
             return None;
         }
         let mut extents = self.extents;
         let mut sizes = [0; ARRAYS];
-        let mut backings = [Backing::Private; ARRAYS];
         let mut nbytes = 0_usize;
-        for (step, argument) in self.steps.iter().zip(arguments) {
+        for (step, argument) in self.steps.iter().zip(arguments.clone()) {
             let word = match &step.kind {
                 Kind::Number(number) => argument.number(*number)?,
                 Kind::Array(vector) => {
@@ -207,7 +217,6 @@ impl<D> Quick<D> {
                     let address = memory.address.expose_provenance();
                     let size = vector.size(&memory, address, &mut extents)?;
                     *sizes.get_mut(vector.index)? = size as u64;
-                    *backings.get_mut(vector.index)? = memory.backing;
                     // As below: no array exceeds the memory, nor do four.
                     nbytes = nbytes.wrapping_add(size);
                     address as u64
@@ -227,10 +236,12 @@ impl<D> Quick<D> {
             // A range of memory ends before the last address.
             let are_apart = start.wrapping_add(*sizes.get(one.index)?) <= other_start
                 || other_start.wrapping_add(*sizes.get(other.index)?) <= start;
-            let may_alias = backings
-                .get(one.index)?
-                .may_alias(backings.get(other.index)?);
-            if !are_apart || may_alias {
+            if !are_apart {
+                return None;
+            }
+            let backing = |span: Span| Some(arguments.clone().nth(span.step)?.backing());
+            let one = backing(one)?;
+            if !matches!(one, Backing::Private) && one.may_alias(&backing(other)?) {
                 return None;
             }
         }

@@ -168,6 +168,7 @@ fn checked(
 }
 
 /// What is given for a parameter.
+#[derive(Clone, Copy)]
 enum Given<'a> {
     Word(u64),
     Array(Memory<'a>),
@@ -186,6 +187,10 @@ impl<'a> Operand<'a, ()> for Given<'a> {
             Self::Word(_) => None,
             Self::Array(memory) => Some(memory),
         }
+    }
+
+    fn backing(self) -> Backing<'a> {
+        Backing::Private
     }
 }
 

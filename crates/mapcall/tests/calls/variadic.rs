@@ -4,7 +4,9 @@
 
 use std::fmt::Write;
 
+use mapcall::contract::Rule;
 use mapcall::{Arg, Function, Library};
+use num_complex::Complex;
 use tempfile::TempDir;
 
 use crate::c_calls::{self, compile, open};
@@ -21,35 +23,35 @@ const TYPES: [(&str, &str); 5] = [
 
 const STRUCTS: &str = "struct pair { float a, b; }; struct mixed { double a; long n; };";
 
-/// A variadic function of so many integers and one value of each type, from a position on.
-fn define(c: &mut String, name: &str, integers: usize) {
-    write!(c, "__attribute__((aligned(256))) double {name}(").unwrap();
+/// A variadic function of so many integers, a value of each of the types, and as many `double` as the
+/// first integer says.
+fn define(c: &mut String, name: &str, integers: usize, types: &[(&str, &str)]) {
     let named: Vec<String> = (0..integers).map(|i| format!("long i{i}")).collect();
-    let last = integers - 1;
+    let (named, last) = (named.join(", "), integers - 1);
     write!(
         c,
-        "{}, ...) {{ va_list all; va_start(all, i{last}); double sum = 0;",
-        named.join(", ")
+        "__attribute__((aligned(256))) double {name}({named}, ...) {{ "
     )
     .unwrap();
-    for i in 0..integers {
+    write!(c, "va_list all; va_start(all, i{last}); double sum = 0;").unwrap();
+    for i in 1..integers {
         write!(c, " sum += i{i};").unwrap();
     }
-    for (ctype, value) in TYPES {
+    for (ctype, value) in types {
         write!(
             c,
             " {{ {ctype} x = va_arg(all, {ctype}); sum += {value}; }}"
         )
         .unwrap();
     }
-    c.push_str(" for (int i = 0; i < 9; i++) sum += va_arg(all, double);");
-    c.push_str(" va_end(all); return sum; }\n");
+    c.push_str(" while (i0--) sum += va_arg(all, double); va_end(all); return sum; }\n");
 }
 
 fn library() -> (TempDir, Library) {
     let mut c = format!("#include <stdarg.h>\n{STRUCTS}\n");
     for integers in 1..=9 {
-        define(&mut c, &format!("sum{integers}"), integers);
+        define(&mut c, &format!("sum{integers}"), integers, &TYPES);
+        define(&mut c, &format!("plain{integers}"), integers, &[]);
     }
     c.push_str(
         "__attribute__((aligned(256))) double total(int n, ...) {
@@ -99,37 +101,48 @@ fn one_call() {
 #[test]
 fn all_that_travels_in_vector_registers() {
     let (_folder, library) = library();
-    for integers in 1..=9 {
-        let mut parameters: Vec<String> = (0..integers).map(|i| format!("long i{i}")).collect();
-        parameters.extend(
-            TYPES
-                .iter()
-                .enumerate()
-                .map(|(i, (ctype, _))| format!("{ctype} v{i}")),
-        );
-        parameters.extend((0..9).map(|i| format!("double x{i}")));
-        let prototype = format!("{STRUCTS} double sum{integers}({})", parameters.join(", "));
-        for sum in engines(&library, &prototype) {
-            let mut arguments: Vec<Arg<'_>> = (0..integers).map(|_| Arg::from(1000)).collect();
-            arguments.push(0.25.into());
-            arguments.push(num_complex::Complex::new(1.0_f32, 2.0).into());
-            arguments.push(num_complex::Complex::new(10.0, 20.0).into());
-            for rule in sum.contract().rules() {
-                if let mapcall::contract::Rule::Record { dtype, name, .. } = rule {
-                    let bytes = if name.contains("pair") {
-                        [100.0_f32, 200.0].map(f32::to_ne_bytes).concat()
-                    } else {
-                        [300.0_f64.to_ne_bytes(), 400_i64.to_ne_bytes()].concat()
-                    };
-                    arguments.push(Arg::Record(dtype.clone(), bytes.into()));
+    for (integers, doubles) in (1..=9).flat_map(|i| (0..=9).map(move |d| (i, d))) {
+        for (name, types) in [("sum", &TYPES[..]), ("plain", &[])] {
+            let mut parameters: Vec<String> = (0..integers).map(|i| format!("long i{i}")).collect();
+            let types = types.iter().enumerate();
+            parameters.extend(types.map(|(i, (ctype, _))| format!("{ctype} v{i}")));
+            parameters.extend((0..doubles).map(|i| format!("double x{i}")));
+            let parameters = parameters.join(", ");
+            let prototype = format!("{STRUCTS} double {name}{integers}({parameters})");
+            for function in engines(&library, &prototype) {
+                let mut arguments: Vec<Arg<'_>> = vec![doubles.into()];
+                arguments.extend((1..integers).map(|_| Arg::from(1000)));
+                let mut expected = 1000.0 * f64::from(integers - 1) + 0.5 * f64::from(doubles);
+                if name == "sum" {
+                    arguments.extend(values(&function));
+                    expected += 1033.25;
                 }
+                arguments.extend((0..doubles).map(|_| Arg::from(0.5)));
+                let value = function.call(&mut arguments).unwrap().to_f64();
+                assert_eq!(value, Some(expected), "{function:?}");
             }
-            arguments.extend((0..9).map(|_| Arg::from(0.5)));
-            let value = sum.call(&mut arguments).unwrap().to_f64();
-            let expected = 1000.0 * f64::from(integers) + 0.25 + 33.0 + 1000.0 + 4.5;
-            assert_eq!(value, Some(expected), "{sum:?}");
         }
     }
+}
+
+/// A value of each type.
+fn values(function: &Function) -> Vec<Arg<'static>> {
+    let mut values = vec![
+        0.25.into(),
+        Complex::new(1.0_f32, 2.0).into(),
+        Complex::new(10.0, 20.0).into(),
+    ];
+    for rule in function.contract().rules() {
+        if let Rule::Record { dtype, name, .. } = rule {
+            let bytes = if name.contains("pair") {
+                [100.0_f32, 200.0].map(f32::to_ne_bytes).concat()
+            } else {
+                [300.0_f64.to_ne_bytes(), 400_i64.to_ne_bytes()].concat()
+            };
+            values.push(Arg::Record(dtype.clone(), bytes.into()));
+        }
+    }
+    values
 }
 
 #[test]

@@ -45,27 +45,13 @@ pub(in crate::call) fn registers(value: &Value) -> Option<Vec<Class>> {
     }
 }
 
-/// What a caller tells in AL (x86-64 psABI 3.2.3): how many vector registers the arguments take, if the
-/// function may be variadic and may look for some of them there.
-///
-/// The first parameter is never one of the variable arguments. Nor is a `float`, which they are
-/// promoted from.
+/// What a caller tells in AL (x86-64 psABI 3.2.3), should the function be variadic: how many vector
+/// registers the arguments take.
 #[cfg(target_os = "linux")]
 pub(in crate::call) fn vectors(parameters: &[Value]) -> Option<u8> {
-    let floats = |value: &Value| {
-        let classes = registers(value).unwrap_or_default();
-        classes
-            .iter()
-            .filter(|class| **class == Class::Float)
-            .count()
-    };
-    let is_promoted = |value: &Value| matches!(value.kind, Kind::Float(Float::Float));
-    let mut variable = parameters.iter().skip(1);
-    if !variable.any(|value| floats(value) > 0 && !is_promoted(value)) {
-        return None;
-    }
-    let used = parameters.iter().map(floats).sum::<usize>();
-    u8::try_from(used.min(FLOAT_REGISTERS)).ok()
+    let classes = parameters.iter().filter_map(registers).flatten();
+    let floats = classes.filter(|class| *class == Class::Float).count();
+    u8::try_from(floats.min(FLOAT_REGISTERS)).ok()
 }
 
 /// The description of a value for libffi.

@@ -13,6 +13,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use cranelift_codegen::Context;
+use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{self, AbiParam, Function, UserFuncName, types};
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
@@ -23,7 +24,7 @@ use mapcall_array::fork::Mutex;
 
 use super::abi::{self, Class, FLOAT_REGISTERS, INTEGER_REGISTERS};
 use super::value::Value;
-use callee::Callee;
+use callee::{CallSite, Callee};
 
 use crate::stack;
 pub(super) use repeat::Pattern;
@@ -36,7 +37,7 @@ const STACK: usize = 1 << 20;
 pub(super) struct Signature {
     parameters: Vec<Class>,
     results: Vec<Class>,
-    /// What AL is set to, where it must be: see [`callee`].
+    /// What AL is set to, on machines that have it: see [`callee`].
     vectors: Option<u8>,
 }
 
@@ -106,7 +107,7 @@ pub(super) fn code(routine: &Routine) -> Option<Code> {
 /// The address where a function of these parameters can be called by code that takes it for no variadic
 /// one.
 pub(super) fn callable(parameters: &[Value], address: *const c_void) -> *const c_void {
-    let Some(vectors) = abi::vectors(parameters) else {
+    let Some(vectors @ 1..) = abi::vectors(parameters) else {
         return address;
     };
     let address_of = |code: Code| code.address().cast_const();
@@ -162,15 +163,26 @@ impl Compiler {
                 let declared = ir::Signature::new(target.default_call_conv());
                 let id = module.declare_anonymous_function(&declared).ok()?;
                 let code = callee::jump(*address, *vectors);
-                module.define_function_bytes(id, 16, &code, &[]).ok()?;
+                module
+                    .define_function_bytes(id, ALIGNMENT, &code, &[])
+                    .ok()?;
                 id
             }
             Routine::Once(_) | Routine::Repeat(_) => {
                 let mut context = Context::new();
-                context.func = translate(routine, &*target, &mut module)?;
+                let (function, site) = translate(routine, &*target)?;
+                context.func = function;
                 let declared = &context.func.signature;
                 let id = module.declare_anonymous_function(declared).ok()?;
-                module.define_function(id, &mut context).ok()?;
+                if let Some(site) = site {
+                    let control = &mut ControlPlane::default();
+                    let code = site.patch(context.compile(&*target, control).ok()?)?;
+                    module
+                        .define_function_bytes(id, ALIGNMENT, &code, &[])
+                        .ok()?;
+                } else {
+                    module.define_function(id, &mut context).ok()?;
+                }
                 id
             }
         };
@@ -208,12 +220,12 @@ fn target() -> Option<OwnedTargetIsa> {
     builder.finish(settings::Flags::new(flags)).ok()
 }
 
-/// The code in Cranelift's terms: a function whose parameters are all words.
-fn translate(
-    routine: &Routine,
-    target: &dyn TargetIsa,
-    module: &mut JITModule,
-) -> Option<Function> {
+/// Of code, in bytes.
+const ALIGNMENT: u64 = 16;
+
+/// The code in Cranelift's terms: a function whose parameters are all words. Its calls may be those of a
+/// placeholder.
+fn translate(routine: &Routine, target: &dyn TargetIsa) -> Option<(Function, Option<CallSite>)> {
     let convention = target.default_call_conv();
     let mut signature = ir::Signature::new(convention);
     let (parameters, results, callee, vectors) = match routine {
@@ -234,12 +246,13 @@ fn translate(
     builder.switch_to_block(entry);
     builder.seal_block(entry);
     let parameters = builder.block_params(entry).to_vec();
-    let callee = Callee::new(callee, vectors, &mut builder, module)?;
+    let site = vectors.map(|vectors| CallSite::new(&callee, vectors));
+    let callee = Callee::new(callee, site, &mut builder);
     match routine {
         Routine::Once(signature) => once::translate(signature, &mut builder, &parameters, &callee),
         Routine::Repeat(pattern) => repeat::translate(pattern, &mut builder, &parameters, callee),
         Routine::Jump { .. } => {}
     }
     builder.finalize(target.frontend_config());
-    Some(function)
+    Some((function, site))
 }
