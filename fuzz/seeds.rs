@@ -39,17 +39,21 @@ const STRINGS: [&str; 12] = [
     "2<3f4",
 ];
 
-const PROTOTYPES: [&str; 6] = [
+const PROTOTYPES: [&str; 10] = [
     "void saxpy(size_t n, float a, const float x[restrict n], float y[restrict n]);",
     "typedef struct { double re, im; } c; double f(const c x[m][n + 1], int m, int n);",
     "enum { A = 1 << 2, B = A * 3 }; int g(char s[static A], float (*m)[B]);",
     "struct s; struct s *open_s(const char *name); int print(const char *, ...);",
     "void sort(void *p, size_t n, int (*compare)(const void *, const void *));",
     "union __attribute__((packed)) u { int i; float v[2]; }; float _Complex h(union u x);",
+    "/**/*/ */ *:*!;{* void f(void)",
+    "void f(int x[(int)(1 ? ((2)) : -~sizeof(int[3])) + (1 + (1))]);",
+    "struct a { char c; }; struct b { struct a x, y; }; struct c { struct b x, y; }; void f(struct c *p);",
+    "typedef struct { struct { int i; } *x, *y; } t; typedef t (*g)(t, t); void f(g a, struct { t x, y; } *b);",
 ];
 
 /// Prototypes with arguments for each kind of parameter.
-const BOUND: [&str; 8] = [
+const BOUND: [&str; 9] = [
     "void saxpy(size_t n, float a, const float x[restrict n], float y[restrict n]);",
     "int gemm(int m, int n, int k, double a[m][k], const double b[k][n], double c[restrict m][n]);",
     "double f(unsigned char n, const double x[2 * n + 1], double y[(n + 7) / 8][3], double z[n]);",
@@ -57,6 +61,7 @@ const BOUND: [&str; 8] = [
     "void *get(const char *name, void *context, int (*f)(int), double *p, long double _Complex z);",
     "void f(short n, _Bool b, _Float16 x[n], float _Complex y[n - 1], char s[static 4], int *p[n]);",
     "void f(int w, int h, const unsigned char *restrict p, int q[restrict h * w], int r[]);",
+    "union a { char c; }; union b { union a x, y; }; struct c { union b x[2], y; }; int f(int n, struct c x[n]);",
     "long double f(enum { A, B } e, int n, long double x[n << 40], long y[n % 3], int z[-n]);",
 ];
 

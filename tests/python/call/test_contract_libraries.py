@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import shutil
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -257,3 +261,36 @@ def test_a_library_that_was_replaced(path: Path, tmp_path: Path) -> None:
     sides = mapcall.load(own).function("int sides(void)")
     own.unlink()
     assert sides() == 2
+
+
+def test_libraries_and_their_functions_are_collected() -> None:
+    def used(use: Callable[[mapcall.Library], object]) -> weakref.ref[mapcall.Library]:
+        library = mapcall.load(None, header="stdlib.h")
+        use(library)
+        return weakref.ref(library)
+
+    uses: list[Callable[[mapcall.Library], object]] = [
+        lambda library: library.abs(-3),
+        lambda library: library.abs.unchecked,
+        lambda library: (library.abs, library.labs, library.abs),
+        lambda library: library.function("int abs(int x)"),
+        lambda library: library.struct("div_t"),
+        lambda library: library.free,
+    ]
+    references = [used(use) for use in uses]
+    gc.collect()
+    assert [reference() for reference in references] == [None] * len(uses)
+
+
+def test_a_collected_library_leaves_its_functions() -> None:
+    absolute = mapcall.load(None, header="stdlib.h").abs
+    gc.collect()
+    assert absolute(-3) == 3
+    assert absolute.library.abs is absolute
+
+
+def test_threads_get_one_function_of_a_header() -> None:
+    library = mapcall.load(None, header="stdlib.h")
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: library.labs, range(100)))
+    assert len({id(function) for function in found}) == 1

@@ -214,13 +214,13 @@ class TestNames:
     def test_kinds(self, c: Counted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         function = c.function(plus("f8"))
-        for name in ("a.npy", Path("b.npy"), tmp_path / "c.npy"):
+        for name in ("a.npy", Path("b.npy"), tmp_path / "c.npy", b"d.npy"):
             assert function(np.ones(3), 1.0, out=name).tolist() == [2, 2, 2]
-        assert names(tmp_path) == ["a.npy", "b.npy", "c.npy"]
-        # Bytes are memory, not a name.
+        assert names(tmp_path) == ["a.npy", "b.npy", "c.npy", "d.npy"]
+        # Bytes are a name; other memory is none.
         with pytest.raises(mapcall.ArgumentError, match="expected float64, got"):
-            function(np.ones(3), 1.0, out=b"d.npy")
-        assert names(tmp_path) == ["a.npy", "b.npy", "c.npy"]
+            function(np.ones(3), 1.0, out=bytearray(b"e.npy"))
+        assert names(tmp_path) == ["a.npy", "b.npy", "c.npy", "d.npy"]
 
     def test_replaces_a_file(self, c: Counted, tmp_path: Path) -> None:
         path = tmp_path / "y.npy"

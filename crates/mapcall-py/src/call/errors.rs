@@ -2,7 +2,7 @@
 
 use mapcall::contract::{ArgumentError, Problem, Remedy};
 use mapcall::{BindError, CallError, LibraryError, PrototypeError};
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyTuple, PyType};
 
@@ -89,6 +89,8 @@ pub(super) fn call(py: Python<'_>, error: &CallError) -> PyErr {
             at(py, failure, index.as_deref())
         }
         CallError::Array { source, .. } => crate::errors::of(py, source),
+        // Nothing in this process raised: it is the child of a fork in the middle of a batch.
+        CallError::Interrupted { .. } => PyRuntimeError::new_err(error.to_string()),
         _ => PyValueError::new_err(error.to_string()),
     }
 }
