@@ -149,7 +149,7 @@ class TestNpy:
             assert again.strides == x.strides
         raw = path.read_bytes()
         order_name = "F" if order else "C"
-        made = mapcall.create(path, shape, "f8", order_name)
+        made = mapcall.create(path, shape, "f8", order_name, overwrite=True)
         made[...] = array
         made.flush()
         assert made.strides == array.strides

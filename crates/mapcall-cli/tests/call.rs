@@ -560,7 +560,7 @@ fn outputs_have_places() {
                 "-o",
                 "folder.npy",
             ],
-            "strlen: can't open folder.npy: Is a directory (os error 21)",
+            "strlen: can't create folder.npy: Is a directory (os error 21)",
         ),
         (
             &["m", COS, "x=huge.bin:f8"],
