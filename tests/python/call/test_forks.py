@@ -220,7 +220,8 @@ def test_initialisers_that_wait_for_the_forking_thread(
         __attribute__((constructor)) static void enter(void) {
             int (*ensure)(void) = (int (*)(void))dlsym(RTLD_DEFAULT, "PyGILState_Ensure");
             void (*release)(int) = (void (*)(int))dlsym(RTLD_DEFAULT, "PyGILState_Release");
-            int (*run)(const char *) = (int (*)(const char *))dlsym(RTLD_DEFAULT, "PyRun_SimpleString");
+            int (*run)(const char *);
+            run = (int (*)(const char *))dlsym(RTLD_DEFAULT, "PyRun_SimpleString");
             int state = ensure();
             run("import __main__; __main__.entered.set(); __main__.time.sleep(0.2)");
             release(state);
