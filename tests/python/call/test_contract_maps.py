@@ -293,6 +293,25 @@ def test_two_outputs(c: counted.Counted, files: Files) -> None:
     add(other.numbers[:6].reshape(3, 2), y)
 
 
+@pytest.mark.parametrize("way", ["mapcall", "numpy"])
+@pytest.mark.parametrize("name", ["x.npy", "link.npy", "symlink.npy"])
+def test_two_outputs_in_one_file(c: counted.Counted, tmp_path: Path, way: str, name: str) -> None:
+    """A file that a map is written to isn't replaced by another output."""
+    np.save(tmp_path / "x.npy", np.zeros((3, 1)))
+    os.link(tmp_path / "x.npy", tmp_path / "link.npy")
+    (tmp_path / "symlink.npy").symlink_to("x.npy")
+    open_map = mapcall.open if way == "mapcall" else np.load
+    y = open_map(tmp_path / "x.npy", "r+")
+    first = c.function("double first(const double x[restrict 1], double y[restrict 1])")
+    x = np.arange(3.0).reshape(3, 1)
+    before = c.called
+    with pytest.raises(mapcall.ArgumentError, match=r"in a file of its own, got .*, where y goes"):
+        first(x, y, out=tmp_path / name)
+    assert c.called == before
+    result = first(x, y, out=tmp_path / "new.npy")
+    assert result.tolist() == y[:, 0].tolist() == [0, 1, 2]
+
+
 def test_arrays_of_other_libraries(c: counted.Counted, files: Files) -> None:
     written = Opened(files, "mapcall").numbers
     view = memoryview(files.of_mmap(files.one).view("f8"))

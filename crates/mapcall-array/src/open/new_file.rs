@@ -315,6 +315,23 @@ impl NewFile {
         &self.path
     }
 
+    /// The file that has the name so far.
+    ///
+    /// ```
+    /// # use mapcall_array::{DType, NewFile, layout::Order};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("a.npy");
+    /// assert!(NewFile::create(&path, DType::U8, &[4], Order::C)?.old().is_none());
+    /// std::fs::write(&path, "old")?;
+    /// let file = NewFile::create(&path, DType::U8, &[4], Order::C)?;
+    /// assert_eq!(file.old().unwrap().metadata()?.len(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn old(&self) -> Option<&File> {
+        self.target.old()
+    }
+
     /// Where its elements lie.
     #[must_use]
     pub fn layout(&self) -> &Layout {

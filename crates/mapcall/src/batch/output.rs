@@ -45,8 +45,10 @@ impl Output {
         let size = self.size(dtype.itemsize());
         let file = NewFile::create(path, dtype, &self.shape, Order::C);
         let file = file.map_err(|source| failed(contract, source))?;
-        if let Some((other, _)) = files.iter().find(|(_, other)| file.replaces(other)) {
-            let other = match *other {
+        let same = files.iter().find(|(_, other)| file.replaces(other));
+        let written = || file.old().and_then(|old| loops.written_to(old));
+        if let Some(other) = same.map(|(role, _)| *role).or_else(written) {
+            let other = match other {
                 Role::Parameter(position) => contract.name(position),
                 Role::Result | Role::Mask => "the result",
             };

@@ -308,27 +308,22 @@ impl Loops {
         self.place(contract, role, std::ptr::null_mut(), &strides, size);
     }
 
-    /// Whether an argument lies in memory that is mapped from a file, by whatever name and by whom: so
-    /// that results must not be written to that file while calls read it.
-    ///
-    /// # Errors
-    ///
-    /// As [`map::is_mapped_from`](mapcall_array::map::is_mapped_from).
-    pub fn is_mapped_from(&self, file: &File) -> mapcall_array::Result<bool> {
-        for track in self.tracks.iter().filter(|track| !track.is_placed) {
+    /// What is written to memory that is mapped from a file, by whatever name and by whom.
+    pub(crate) fn written_to(&self, file: &File) -> Option<Role> {
+        let given = self.tracks.iter().filter(|track| !track.is_placed);
+        let mut written = given.filter(|track| track.is_written);
+        let track = written.find(|track| {
             let memory = Memory {
                 address: track.address,
                 shape: &self.shape,
                 strides: &track.strides,
                 is_contiguous: false,
-                is_writeable: track.is_written,
+                is_writeable: true,
                 backing: Backing::Unknown,
             };
-            if map::is_mapped_from(file, memory.addresses(track.size))? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+            map::is_mapped_from(file, memory.addresses(track.size)).unwrap_or(false)
+        });
+        track.map(|track| track.role)
     }
 
     fn broadcast(&self, contract: &Contract) -> Result<Dims<usize>, Box<ArgumentError>> {

@@ -171,6 +171,14 @@ const char *name_of(int which)
     return which == 0 ? NULL : which == 1 ? "one" : "many";
 }
 
+int saxpy_status(size_t n, float a, const float *x, float *y)
+{
+    calls++;
+    for (size_t i = 0; i < n; i++)
+        y[i] += a * x[i];
+    return 0;
+}
+
 float half_of(float x)
 {
     calls++;

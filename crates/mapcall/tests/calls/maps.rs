@@ -1,12 +1,11 @@
 //! Maps of one file are the same memory, at whatever addresses.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 
-use mapcall::array::layout::index;
+use mapcall::array::layout::{Order, index};
 use mapcall::array::{Array, DType, MapOptions, Mode};
-use mapcall::contract::{Backing, Check, Contract, Memory};
-use mapcall::{Arg, CallError, Prototype};
+use mapcall::{Arg, CallError};
 use tempfile::TempDir;
 
 use crate::fixture::{bind, engines};
@@ -99,37 +98,43 @@ fn a_batch_writes_what_no_other_call_reads() {
     }
 }
 
-/// Results that are to be written into a file in place ask whether calls read it.
+/// One of two outputs would be lost.
 #[test]
-fn a_batch_knows_whether_it_reads_a_file() {
-    let (_folder, [one, link]) = files();
-    let contract = Contract::new(Prototype::parse("float f(float x, float y)").unwrap()).unwrap();
-    let other = tempfile::tempfile().unwrap();
-    other.set_len(64).unwrap();
-    let memory = [0.0_f32; 4];
-    for mode in [Mode::Read, Mode::ReadWrite, Mode::CopyOnWrite] {
-        let mapped = map(&one, mode).slice(&index![8..; 2]).unwrap();
-        let mut words = vec![0; contract.words()];
-        let mut check = Check::broadcasting(&contract, &mut words);
-        for (position, address, stride, backing) in [
-            (0, memory.as_ptr().cast(), 4, Backing::Private),
-            (1, mapped.as_ptr(), 8, mapped.buffer().backing()),
-        ] {
-            let memory = Memory {
-                address: address.cast_mut(),
-                shape: &[4],
-                strides: &[stride],
-                is_contiguous: false,
-                is_writeable: false,
-                backing,
-            };
-            check.values(position, memory).unwrap();
-        }
-        check.settle().unwrap();
-        let loops = check.loops().unwrap();
-        for path in [&one, &link] {
-            assert!(loops.is_mapped_from(&File::open(path).unwrap()).unwrap());
-        }
-        assert!(!loops.is_mapped_from(&other).unwrap());
+fn outputs_go_to_different_files() {
+    let (folder, [one, _]) = files();
+    let name = folder.path().join("x.npy");
+    // SAFETY: nothing but the calls writes the map.
+    let mut y = unsafe { mapcall::array::create(&name, DType::F32, &[4], Order::C) }.unwrap();
+    let link = folder.path().join("link.npy");
+    fs::hard_link(&name, &link).unwrap();
+    let before = fs::read(&name).unwrap();
+    let x = map(&one, Mode::Read).slice(&index![..4]).unwrap();
+    let status = bind("int saxpy_status(size_t n, float a, const float x[n], float y[n])");
+    for path in [&name, &link] {
+        let mut outputs = [Arg::from(path.as_path()), Arg::from(&mut y)];
+        let error = status
+            .map(&[2.0.into(), Arg::from(&x)], &mut outputs)
+            .run()
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "saxpy_status: out: expected int32 in a file of its own, got {}, where y goes; \
+                 give it another name",
+                path.display()
+            )
+        );
+        assert_eq!(fs::read(&name).unwrap(), before);
     }
+    let new = folder.path().join("new.npy");
+    let mut outputs = [Arg::from(new.as_path()), Arg::from(&mut y)];
+    status
+        .map(&[2.0.into(), Arg::from(&x)], &mut outputs)
+        .run()
+        .unwrap();
+    drop(outputs);
+    assert_eq!(
+        y.view::<f32>().unwrap().as_slice(),
+        Some(&[2.0, 4.0, 6.0, 8.0][..])
+    );
 }
