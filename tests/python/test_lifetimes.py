@@ -232,6 +232,11 @@ KEEPERS: dict[str, Callable[[Canary], list[object]]] = {
     "an array": lambda canary: [attribute(canary)],
     "a pointer": lambda canary: [attribute(canary).ctypes],
     "a view": lambda canary: [attribute(canary)[3:]],
+    "a handle": lambda canary: [
+        mapcall.load(None).function("void *memchr(const void *s, int c, size_t n)")(
+            attribute(canary), 0, 4
+        )
+    ],
 }
 
 
