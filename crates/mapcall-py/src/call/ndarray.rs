@@ -185,9 +185,9 @@ pub(super) unsafe fn memory_of<'a>(
 
 /// # Safety
 ///
-/// The array lives for `'a`, and keeps its shape.
+/// The array lives and keeps its shape as long as the memory is used.
 #[inline]
-unsafe fn memory_at<'a>(array: *mut PyArrayObject, backing: Backing<'a>) -> Memory<'a> {
+unsafe fn memory_at(array: *mut PyArrayObject, backing: Backing<'_>) -> Memory<'_> {
     // SAFETY: the caller's promise.
     let fields = unsafe { &(*array).fields };
     let ndim = usize::try_from(fields.nd).unwrap_or(0);

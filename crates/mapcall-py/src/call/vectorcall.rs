@@ -82,7 +82,7 @@ fn run<'py>(
         let operand = |object| Argument { object, ndarray };
         let operands = arguments.iter().map(operand);
         let mut frame = QuickFrame::default();
-        if let Some(nbytes) = quick.fill(&mut frame, operands) {
+        if let Some(nbytes) = quick.fill(&mut frame, &operands) {
             let errno = invoke(function, &mut frame, nbytes)?;
             return Ok(result(function, || quick.result(&frame), errno, None)?);
         }

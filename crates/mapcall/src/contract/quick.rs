@@ -41,7 +41,7 @@ const UNSET: u64 = u64::MAX;
 ///     is_writeable: false,
 ///     backing: Backing::Private,
 /// };
-/// let bytes = quick.fill(&mut frame, [memory].into_iter());
+/// let bytes = quick.fill(&mut frame, &[memory].into_iter());
 /// assert_eq!((bytes, frame[0]), (Some(24), 3));
 ///
 /// let with_text = Contract::new(Prototype::parse("size_t strlen(const char *s)")?)?;
@@ -201,7 +201,7 @@ impl<D> Quick<D> {
     pub fn fill<'a, A: Operand<'a, D>>(
         &self,
         frame: &mut QuickFrame,
-        arguments: impl ExactSizeIterator<Item = A> + Clone,
+        arguments: &(impl ExactSizeIterator<Item = A> + Clone),
     ) -> Option<usize> {
         if arguments.len() != self.steps.len() {
             return None;

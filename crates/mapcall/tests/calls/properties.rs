@@ -212,7 +212,7 @@ fn quickly(contract: &Contract, shapes: &[Vec<usize>], given: [usize; 3]) -> Opt
     });
     let operands: Vec<_> = operands.collect();
     let mut frame = QuickFrame::default();
-    let bytes = quick.fill(&mut frame, operands.into_iter());
+    let bytes = quick.fill(&mut frame, &operands.into_iter());
     Some(bytes.map(|_| {
         let words = contract.rules().iter().zip(&frame);
         let inferred = words.filter(|(rule, _)| matches!(rule, Rule::Inferred(_)));
@@ -340,7 +340,7 @@ proptest! {
             let shapes: Vec<_> = arrays.iter().map(|(_, _, _, length)| [*length]).collect();
             let given = arrays.iter().zip(&shapes);
             let given = given.map(|((_, _, start, _), shape)| memory(*start, shape, &[1]));
-            let taken = quick.fill(&mut QuickFrame::default(), given);
+            let taken = quick.fill(&mut QuickFrame::default(), &given);
             // Empty arrays inside of others are left to the check.
             prop_assert!(taken.is_none() || !clash, "{text}");
             let some_are_empty = arrays.iter().any(|(_, _, _, length)| *length == 0);
