@@ -881,13 +881,15 @@ impl State {
 
 /// A value of a byte, as ``mmap.mmap`` takes it.
 fn byte_of(value: &Bound<'_, PyAny>) -> PyResult<u8> {
-    let range = || PyValueError::new_err("mmap item value must be in range(0, 256)");
     match value.extract::<isize>() {
-        Ok(byte) => u8::try_from(byte).map_err(|_| range()),
+        Ok(byte) => u8::try_from(byte)
+            .map_err(|_| PyValueError::new_err("mmap item value must be in range(0, 256)")),
         Err(error) if error.is_instance_of::<PyTypeError>(value.py()) => {
             Err(PyTypeError::new_err("mmap item value must be an int"))
         }
-        Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => Err(range()),
+        Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => Err(
+            PyTypeError::new_err("cannot fit 'int' into an index-sized integer"),
+        ),
         Err(error) => Err(error),
     }
 }
