@@ -106,9 +106,7 @@ impl Map {
 
     /// Whether an address is one of the map's bytes, or the one behind them.
     pub(crate) fn holds(&self, address: usize) -> bool {
-        let state = self.state();
-        let first = state.buffer.as_ptr().addr();
-        (first..=first.saturating_add(state.buffer.len())).contains(&address)
+        self.state().holds(address)
     }
 
     /// The core's map, if an address is one of its bytes, or the one behind them.
@@ -118,12 +116,10 @@ impl Map {
     /// An array on the map lives for `'a`.
     pub(crate) unsafe fn mapped_at<'a>(&self, address: usize) -> Option<&'a mapcall_array::Map> {
         let state = self.state();
-        let map = state.buffer.map()?;
-        let first = map.as_ptr().addr();
-        if !(first..=first.saturating_add(map.len())).contains(&address) {
+        let map: *const mapcall_array::Map = state.buffer.map()?;
+        if !state.holds(address) {
             return None;
         }
-        let map: *const mapcall_array::Map = map;
         // SAFETY: it lies in the buffer, which `close` lets go only when there is no array on it.
         Some(unsafe { &*map })
     }
@@ -872,6 +868,12 @@ impl Map {
 }
 
 impl State {
+    /// Whether an address is one of the map's bytes, or the one behind them.
+    fn holds(&self, address: usize) -> bool {
+        let first = self.buffer.as_ptr().addr();
+        (first..=first.saturating_add(self.buffer.len())).contains(&address)
+    }
+
     /// Whether an array or a view of the buffer protocol needs the memory.
     fn is_used(&self, py: Python<'_>) -> bool {
         let array = self.array.as_ref();
