@@ -24,6 +24,7 @@ ELSEWHERE = {
         "test_permission_error_windows_memmap_sent_to_parent",
         "test_permission_error_windows_reference_cycle",
         "test_resource_tracker_silent_when_reference_cycles",
+        "test_memmapping_temp_folder_thread_safety",
     ],
     "test_numpy_pickle": ["test_pickle_in_socket"],
 }

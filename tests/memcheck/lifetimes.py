@@ -158,7 +158,8 @@ def formats(folder: Path) -> None:
             for mode in ("r", "r+", "c"):
                 assert mapcall.open(folder / "x.npy", mode).tobytes() == x.tobytes()
     numpy.savez(folder / "x.npz", a=numpy.arange(5), b=numpy.ones((2, 3)))
-    x = mapcall.open(folder / "x.npz", "r+", "b")
+    fails(lambda: mapcall.open(folder / "x.npz", "r+", "b"))
+    x = mapcall.open(folder / "x.npz", "c", "b")
     assert mapcall.Ctypes(x).data == x.ctypes.data
     fails(lambda: mapcall.open(folder / "x.npz"))
     fails(lambda: mapcall.open(folder / "x.npz", "r", "c"))

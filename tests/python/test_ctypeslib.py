@@ -805,16 +805,20 @@ class TestCalls:
 # Types over time -----------------------------------------------------------------
 
 
-def live_types():
-    """How many classes of ctypes and `ndpointer` exist, and how many pointer types ctypes keeps."""
-    gc.collect()
-    cache = ctypes._pointer_type_cache
-    held = len(cache) if isinstance(cache, dict) else 0
+def count_types():
+    """How many classes of ctypes and `ndpointer` exist."""
     # Other classes come and go with what other tests have imported.
     made = (ctypes.Array, ctypes.Structure, ctypes.Union, ctypes._Pointer, ctypes.c_void_p)
     # A proxy may say that it is a class.
     classes = (obj for obj in gc.get_objects() if issubclass(type(obj), type))
-    return sum(issubclass(obj, made) for obj in classes), held
+    return sum(issubclass(obj, made) for obj in classes)
+
+
+def live_types():
+    """How many of these classes are in use, and how many pointer types ctypes keeps."""
+    gc.collect()
+    cache = ctypes._pointer_type_cache
+    return count_types(), len(cache) if isinstance(cache, dict) else 0
 
 
 class TestNoTypeIsLeaked:
@@ -850,10 +854,10 @@ class TestNoTypeIsLeaked:
         gc.disable()
         try:
             as_array(pointer, (1, 1))
-            before = sum(isinstance(obj, type) for obj in gc.get_objects())
+            before = count_types()
             for shape in self.SHAPES:
                 as_array(pointer, shape)
-            assert sum(isinstance(obj, type) for obj in gc.get_objects()) == before
+            assert count_types() == before
         finally:
             gc.enable()
 
