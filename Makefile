@@ -3,11 +3,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
+MATURIN := VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin
+PYTEST := $(BIN)/python -m pytest --quiet --numprocesses=auto --maxprocesses=8 --dist=worksteal
 # The oracle of the Rust property tests.
 export MAPCALL_PYTHON := $(BIN)/python
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test test-rust test-python bench lint format docs fuzz memcheck build tools clean
+.PHONY: demo test test-rust test-python test-long test-release bench lint format docs fuzz memcheck build tools \
+  clean
 
 demo: build
 	$(BIN)/python examples/demo.py
@@ -15,11 +18,23 @@ demo: build
 
 test: test-rust test-python
 
-test-rust: build
+test-rust: tools $(VENV)/.test
 	cargo test --quiet --workspace
 
-test-python: build
-	$(BIN)/python -m pytest --quiet
+# Of a build with all checks on, as the tests of Rust; two hundred crates are compiled once for both.
+test-python: tools $(VENV)/.test
+	$(MATURIN) develop --quiet
+	$(PYTEST)
+
+# Many more cases of the properties.
+test-long: tools $(VENV)/.test
+	PROPTEST_CASES=5000 cargo test --workspace
+	$(MATURIN) develop --quiet
+	MAPCALL_SIGNATURES=1000 $(PYTEST) tests/python/call/test_generated.py
+
+# The Python tests of an optimised build.
+test-release: build
+	$(PYTEST)
 
 bench: build $(VENV)/.bench
 	rm -f target/budgets.jsonl
@@ -62,7 +77,7 @@ memcheck: build
 
 # The extension in the virtual environment, as the released one but for link-time optimisation.
 build: tools $(VENV)/.test
-	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --quiet --release
+	$(MATURIN) develop --quiet --release
 
 $(VENV)/bin/python: | tools
 	$(PYTHON) -m venv $(VENV) || { \

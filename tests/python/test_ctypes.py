@@ -137,7 +137,7 @@ class TestAsNumpy:
         assert ctypes.cast(ours, ctypes.c_void_p).value == array.ctypes.data
         assert ours._arr is numpy._arr is array
 
-    @pytest.mark.parametrize("obj", NO_POINTERS, ids=repr)
+    @pytest.mark.parametrize("obj", NO_POINTERS, ids=lambda obj: type(obj).__name__)
     def test_no_pointer(self, obj: Any) -> None:
         array = np.arange(4)
         step = lambda attribute: attribute.data_as(obj)  # noqa: E731

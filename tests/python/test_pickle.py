@@ -86,7 +86,7 @@ class TestByReference:
     def test_every_view(self, path: Path, view: str, mode: str, protocol: int) -> None:
         x = VIEWS[view](mapcall.memmap(path, "f8", mode, shape=(10, 12)))
         pickled = pickle.dumps(x, protocol)
-        assert len(pickled) < 500
+        assert len(pickled) < 425 + len(str(path))
         assert_same_place(pickle.loads(pickled), x)
 
     @pytest.mark.parametrize("name", ["file", "f" * 150])

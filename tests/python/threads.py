@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 THREADS = 8
-SECONDS = 2.0
+SECONDS = 1.0
 
 
 def run_in_threads(work: Callable[[int], None], seconds: float = SECONDS) -> int:

@@ -42,6 +42,16 @@ use crate::layout::Dims;
 /// println!("{pointer:?}");
 /// ```
 ///
+/// Nor does one that is used after the array was written to:
+///
+/// ```compile_fail,E0502
+/// # use mapcall_array::{Array, DType, layout::Order};
+/// let mut array = Array::zeros(DType::F64, &[3], Order::C).unwrap();
+/// let pointer = array.ctypes().data_as::<f64>();
+/// array.view_mut::<f64>().unwrap().fill(1.0);
+/// println!("{pointer:?}");
+/// ```
+///
 /// They are for reading. For a C function that writes, borrow the array with
 /// [`view_mut`](Array::view_mut), whose `as_mut_ptr` it then takes.
 #[derive(Clone, Copy, Debug)]

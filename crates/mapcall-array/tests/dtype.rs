@@ -470,7 +470,7 @@ fn mutated() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(6000))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn type_strings_are_numpys(
@@ -569,7 +569,7 @@ fn root(error: &DTypeError) -> &DTypeError {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(ProptestConfig::with_cases(1500))]
 
     #[test]
     fn descriptors_are_read_as_numpy_reads_them(descr in descr()) {

@@ -504,7 +504,7 @@ fn assert_chain(item: Item, start: &Start, rolls: Vec<Vec<u16>>) -> Result<(), T
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn views_are_numpys(
@@ -703,7 +703,7 @@ fn exact_bounds(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     /// Numbers near the limits are an error or right, and never a panic.
     #[test]

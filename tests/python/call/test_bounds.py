@@ -20,6 +20,7 @@ Script = Callable[..., str]
 LONG = 60_000
 
 
+@pytest.mark.any_engine
 @pytest.mark.parametrize("part", ["*/*", "(", "{", "[", "struct a{", "int(", "a ", "/*"])
 def test_long_texts_that_are_no_c(part: str, run_script: Script) -> None:
     script = """
@@ -40,6 +41,7 @@ def test_long_texts_that_are_no_c(part: str, run_script: Script) -> None:
 SLOW = "/ *" * 8000 + " void f(void)"
 
 
+@pytest.mark.any_engine
 def test_a_text_that_takes_too_long() -> None:
     with pytest.raises(mapcall.PrototypeError, match="can't be parsed within") as raised:
         mapcall.load(None).function(SLOW)
@@ -47,6 +49,7 @@ def test_a_text_that_takes_too_long() -> None:
     assert mapcall.load(None).function("int abs(int x)")(-3) == 3
 
 
+@pytest.mark.any_engine
 def test_other_threads_run_while_a_text_is_parsed() -> None:
     library = mapcall.load(None)
     turns, state = 0, []
@@ -80,6 +83,7 @@ def doubled(levels: int) -> str:
     return "struct t0 { char a; };" + "".join(rest)
 
 
+@pytest.mark.any_engine
 def test_a_pointer_to_a_struct_of_structs() -> None:
     library = mapcall.load(None)
     function = library.function(f"{doubled(50)} void *memchr(struct t50 *s, int c, size_t n)")
@@ -93,6 +97,7 @@ def test_a_pointer_to_a_struct_of_structs() -> None:
         library.function(f"{doubled(50)} int abs(const struct t13 x[3])")
 
 
+@pytest.mark.any_engine
 def test_structs_of_prototypes_are_kept_by_name() -> None:
     library = mapcall.load(None)
 

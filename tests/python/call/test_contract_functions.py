@@ -263,7 +263,7 @@ class TestLock:
 
 
 class TestLeaks:
-    NUMBER = 100_000
+    NUMBER = 20_000
 
     def test_calls(self, c: Counted, saxpy: mapcall.Function) -> None:
         x, y, wrong = np.ones(4, "f4"), np.zeros(4, "f4"), np.zeros(3, "f8")

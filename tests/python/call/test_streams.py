@@ -176,6 +176,7 @@ class TestFiles:
         np.testing.assert_array_equal(loaded, expected)
         np.testing.assert_array_equal(found, expected)
 
+    @pytest.mark.any_engine
     @pytest.mark.parametrize("stream", [None, True, False])
     @pytest.mark.parametrize("threads", [1, 2])
     def test_more_than_a_buffer(
@@ -208,6 +209,7 @@ class TestFiles:
         assert found.shape == np.load(tmp_path / "y.npy").shape == (0, 3)
 
 
+@pytest.mark.any_engine
 class TestNames:
     """A file has its name when it is whole, and one that had the name is kept until then."""
 
@@ -330,6 +332,7 @@ class TestNames:
         assert c.called == before
 
 
+@pytest.mark.any_engine
 class TestEnds:
     """What ends before its time leaves nothing, and a file that had the name as it was."""
 
@@ -572,6 +575,7 @@ STREAM = """
 """
 
 
+@pytest.mark.any_engine
 class Large:
     """Files of 1 GiB. Inputs are sparse, as what counts is how much of them is in memory."""
 

@@ -394,7 +394,7 @@ fn check(declarations: &str, seed: u64) -> (usize, usize) {
 
 #[test]
 fn a_loop_is_one_call_after_the_other() {
-    check_random(24, 64, check);
+    check_random(24, 128, check);
 }
 
 #[test]
