@@ -386,6 +386,37 @@ class TestHandles:
             self.edit(c, f)
         assert kept[0].closed
 
+    def test_handles_that_calls_derive_from_them_end_too(self, c: C) -> None:
+        libc = mapcall.load(None)
+        strchr = libc.function("char *strchr(char *text, int character)")
+        strdup = libc.function(
+            "char *strdup(char *text)", destructor=libc.function("void free(void *p)")
+        )
+        kept: list[Any] = []
+
+        def f(text: mapcall.Handle) -> None:
+            end = strchr(text, ord("l"))
+            array = end.array(3)
+            assert (end.text(), array.tobytes()) == ("llo", b"llo")
+            array[2] = ord("a")
+            last = strchr(strchr(end, ord("l")), ord("a"))
+            assert text.text() == "hella"
+            kept.extend([end, last, array, last.array(1), strdup(text)])
+
+        c.function("void spell(void (*f)(char *text))")(f)
+        gc.collect()
+        end, last, array, one, copy = kept
+        assert end.closed
+        assert last.closed
+        with pytest.raises(ValueError, match="got a closed one to char; copy in the callback what"):
+            end.text()
+        with pytest.raises(mapcall.ArgumentError, match="got a closed handle to char; "):
+            strchr(last, 0)
+        assert (array.tobytes(), one.tobytes()) == (b"lla", b"a")
+        # It has its own memory.
+        assert not copy.closed
+        assert copy.text() == "hella"
+
     def test_can_be_returned(self, c: C) -> None:
         identity = c.function("int identity(void *(*f)(void *))")
         assert identity(lambda p: p) == 1

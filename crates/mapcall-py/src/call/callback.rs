@@ -349,7 +349,7 @@ impl Drop for Received<'_> {
     fn drop(&mut self) {
         if let Some(scope) = &self.scope {
             activation::leave();
-            scope.write_back();
+            scope.end();
         }
         for handle in &self.handles {
             handle.get().expire();

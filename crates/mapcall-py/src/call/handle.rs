@@ -121,11 +121,31 @@ impl Handle {
         self.kept.as_ref()
     }
 
+    /// What it shares with the other handles of a callback, if it is closed when that returns.
+    pub(super) fn scope(&self) -> Option<&Arc<Scope>> {
+        self.scope.as_ref()
+    }
+
     /// One that a callback receives.
     pub(super) fn lent(inner: mapcall::Handle, ctype: CType, scope: Arc<Scope>) -> Self {
         Self {
             scope: Some(scope),
             ..Self::new(inner, ctype, None)
+        }
+    }
+
+    /// One that a call in a callback returns for the handles which that has received: it may lead to
+    /// where they lead, so it is closed with them.
+    pub(super) fn derived(
+        inner: mapcall::Handle,
+        ctype: CType,
+        kept: Option<Py<PyTuple>>,
+        scope: &Arc<Scope>,
+    ) -> Self {
+        scope.add(inner.clone());
+        Self {
+            scope: Some(Arc::clone(scope)),
+            ..Self::new(inner, ctype, kept)
         }
     }
 

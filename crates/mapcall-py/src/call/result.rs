@@ -20,6 +20,7 @@ use smallvec::SmallVec;
 use super::callback::Callback;
 use super::function::Function;
 use super::handle::Handle;
+use super::scope::Scope;
 use super::{errors, ndarray, structure};
 
 /// What the result of a function is for Python.
@@ -129,6 +130,8 @@ pub(super) struct Retained {
     /// Arrays, texts and the like.
     objects: Option<Py<PyTuple>>,
     alive: KeepAlive,
+    /// That of a handle among them which ends with its callback.
+    scope: Option<Arc<Scope>>,
 }
 
 impl Retained {
@@ -142,6 +145,7 @@ impl Retained {
     ) -> PyResult<Self> {
         let (py, this) = (function.py(), function.get());
         let mut alive = KeepAlive::default();
+        let mut scope = None;
         let mut objects: Vec<Bound<'py, PyAny>> = Vec::new();
         let mut retain = |object: Bound<'py, PyAny>| {
             if !objects.iter().any(|known| known.is(&object)) {
@@ -156,6 +160,7 @@ impl Retained {
             };
             if let Ok(handle) = argument.cast::<Handle>() {
                 alive.handle(handle.get().inner());
+                scope = scope.or_else(|| handle.get().scope().cloned());
                 let kept = handle.get().kept().map(|kept| kept.bind(py).iter());
                 kept.into_iter().flatten().for_each(&mut retain);
                 continue;
@@ -183,6 +188,7 @@ impl Retained {
         Ok(Self {
             objects: objects.transpose()?.map(Bound::unbind),
             alive,
+            scope,
         })
     }
 }
@@ -408,14 +414,17 @@ pub(super) fn handle<'py>(
     let destructor = destructor
         .map(|destructor| &destructor.bind(py).get().inner)
         .filter(|function| function.destroys(handle.target()));
-    let handle = match destructor {
-        Some(destructor) => handle
-            .with_destructor(destructor)
-            .map_err(|error| errors::call(py, &error))?,
-        None => handle,
-    };
     let objects = retained.and_then(|retained| Some(retained.objects.as_ref()?.clone_ref(py)));
-    let handle = Handle::new(handle, pointer.target.clone(), objects);
+    let scope = retained.and_then(|retained| retained.scope.as_ref());
+    let handle = match (destructor, scope) {
+        (Some(destructor), _) => {
+            let handle = handle.with_destructor(destructor);
+            let handle = handle.map_err(|error| errors::call(py, &error))?;
+            Handle::new(handle, pointer.target.clone(), objects)
+        }
+        (None, Some(scope)) => Handle::derived(handle, pointer.target.clone(), objects, scope),
+        (None, None) => Handle::new(handle, pointer.target.clone(), objects),
+    };
     Ok(Bound::new(py, handle)?.into_any())
 }
 

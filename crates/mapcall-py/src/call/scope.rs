@@ -17,13 +17,17 @@ use smallvec::SmallVec;
 
 use super::ndarray;
 
-/// The copies of C's memory that the arrays of a callback's handles lie in.
+/// The copies of C's memory that the arrays of a callback's handles lie in, and the handles that calls
+/// in the callback have returned for them.
 ///
 /// C's memory is good until the callback returns, and arrays can outlive that. So they lie in copies,
 /// and what Python has written to those is written to C's memory before C runs again: when the
-/// callback returns or calls a function.
+/// callback returns or calls a function. Handles are closed when it returns.
 #[derive(Default)]
-pub(super) struct Scope(Mutex<Vec<Copied>>);
+pub(super) struct Scope {
+    copies: Mutex<Vec<Copied>>,
+    derived: Mutex<Vec<mapcall::Handle>>,
+}
 
 /// A copy of some of C's memory.
 struct Copied {
@@ -122,8 +126,26 @@ impl Scope {
         write_back(&mut self.copies());
     }
 
+    /// Adds a handle to close when the callback returns.
+    pub(super) fn add(&self, handle: mapcall::Handle) {
+        self.derived().push(handle);
+    }
+
+    /// Writes the copies back and closes the handles that were added: the callback returns.
+    pub(super) fn end(&self) {
+        self.write_back();
+        for handle in self.derived().drain(..) {
+            // It has no destructor, which could fail.
+            let _ = handle.close();
+        }
+    }
+
+    fn derived(&self) -> MutexGuard<'_, Vec<mapcall::Handle>> {
+        self.derived.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn copies(&self) -> MutexGuard<'_, Vec<Copied>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
