@@ -40,7 +40,7 @@ bench: build $(VENV)/.bench
 	rm -f target/budgets.jsonl
 	for each in attribute_and_map call batch stream; do \
 	  $(BIN)/python benches/$$each.py --json target/budgets.jsonl || exit 1; done
-	cargo bench --quiet --package mapcall --bench prototypes --bench calls
+	cargo bench --quiet --bench prototypes --bench calls
 	cp target/budgets.jsonl docs/budgets.jsonl
 	$(BIN)/python benches/picture.py docs/budgets.jsonl docs/budgets.svg
 

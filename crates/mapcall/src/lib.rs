@@ -24,27 +24,18 @@
 pub mod batch;
 pub mod call;
 pub mod contract;
-pub mod ctype;
-mod error;
-pub mod extent;
 pub mod function;
-pub mod header;
 pub mod library;
-mod nearest;
-mod parse;
-pub mod prototype;
-mod stack;
-mod sys;
 
 pub use batch::Batch;
-pub use ctype::CType;
-pub use error::{Place, PrototypeError, PrototypeErrorKind};
-pub use extent::Extent;
 pub use function::{Arg, BindError, CallError, Function, Handle, Success, Value};
-pub use header::{Header, HeaderError};
 pub use library::{Library, LibraryError};
 pub use mapcall_array as array;
-pub use prototype::{Declarations, Parameter, Prototype};
+pub use mapcall_decl::{
+    CType, Declarations, Extent, Header, HeaderError, Parameter, Place, Prototype, PrototypeError,
+    PrototypeErrorKind, ctype, extent, header, prototype,
+};
+use mapcall_decl::{nearest, stack};
 
 /// The examples of the README.
 #[cfg(doctest)]

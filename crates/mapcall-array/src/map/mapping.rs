@@ -26,30 +26,9 @@ use crate::sys;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mapping {
-    start: usize,
-    len: usize,
-    file: sys::Identity,
-    offset: u64,
-    is_shared: bool,
-}
+pub struct Mapping(sys::MappedRange);
 
 impl Mapping {
-    pub(crate) fn new(
-        addresses: Range<usize>,
-        file: sys::Identity,
-        offset: u64,
-        is_shared: bool,
-    ) -> Self {
-        Self {
-            start: addresses.start,
-            len: addresses.len(),
-            file,
-            offset,
-            is_shared,
-        }
-    }
-
     /// The mappings that a range of addresses lies in, as the system knows them; none for memory that
     /// is no file's.
     ///
@@ -65,25 +44,28 @@ impl Mapping {
     /// none.
     #[must_use]
     pub fn find(addresses: Range<usize>) -> Vec<Self> {
-        sys::mappings(addresses).unwrap_or_default()
+        let found = sys::mappings(addresses).unwrap_or_default();
+        found.into_iter().map(Self).collect()
     }
 
     /// Whether what is written here reaches the file, and so its other mappings.
     #[must_use]
     pub fn is_shared(&self) -> bool {
-        self.is_shared
+        self.0.is_shared
     }
 
     /// How far an address in the other mapping has to be moved to become the one here of the same byte
     /// of the file; `None` where the two have no byte of a file in common.
     #[must_use]
     pub fn distance(&self, other: &Self) -> Option<isize> {
-        let is_common = self.file == other.file
-            && self.offset < other.offset.saturating_add(other.len as u64)
-            && other.offset < self.offset.saturating_add(self.len as u64);
+        let (this, other) = (&self.0, &other.0);
+        let is_common = this.file == other.file
+            && this.offset < other.offset.saturating_add(other.len as u64)
+            && other.offset < this.offset.saturating_add(this.len as u64);
         // Modulo 2^64, so that no difference is too large.
-        let origin = |mapping: &Self| (mapping.start as u64).wrapping_sub(mapping.offset);
-        let distance = origin(self).wrapping_sub(origin(other)).cast_signed();
+        let origin =
+            |mapping: &sys::MappedRange| (mapping.start as u64).wrapping_sub(mapping.offset);
+        let distance = origin(this).wrapping_sub(origin(other)).cast_signed();
         is_common.then(|| isize::try_from(distance).ok()).flatten()
     }
 }
@@ -96,11 +78,15 @@ impl Map {
     /// two must not be compared.
     #[must_use]
     pub fn mapping(&self) -> Option<Mapping> {
-        let start = self.as_ptr().addr();
-        let addresses = start..start.saturating_add(self.len());
-        let is_shared = self.mode != super::Mode::CopyOnWrite;
-        sys::TELLS_FILES_APART
-            .then(|| Mapping::new(addresses, self.identity, self.offset, is_shared))
+        sys::TELLS_FILES_APART.then(|| {
+            Mapping(sys::MappedRange {
+                start: self.as_ptr().addr(),
+                len: self.len(),
+                file: self.identity,
+                offset: self.offset,
+                is_shared: self.mode != super::Mode::CopyOnWrite,
+            })
+        })
     }
 }
 

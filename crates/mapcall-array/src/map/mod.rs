@@ -19,10 +19,9 @@
 #![allow(unsafe_code)]
 
 mod behind;
-mod error;
 mod fingerprint;
 mod mapping;
-mod mode;
+mod names;
 mod paging;
 mod source;
 
@@ -37,12 +36,13 @@ use memmap2::MmapRaw;
 use crate::error::{Error, Result};
 use crate::sys;
 
+pub use crate::error::MapError;
+pub use crate::mode::Mode;
+pub use crate::sys::Advice;
 pub use behind::{Behind, available_memory};
-pub use error::MapError;
 pub use fingerprint::Fingerprint;
 pub use mapping::{Mapping, is_mapped_from};
-pub use mode::Mode;
-pub use paging::{Advice, page_size};
+pub use paging::page_size;
 pub use source::open_regular;
 pub(crate) use source::{Source, create_file, io_error, map_error, open_file, write_zeros};
 

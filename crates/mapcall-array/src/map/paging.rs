@@ -1,11 +1,10 @@
 //! What the system is told about pages, and what it tells.
 
 use std::ops::Range;
-use std::str::FromStr;
 
-use super::{Map, MapError};
-use crate::error::Result;
-use crate::sys;
+use super::Map;
+use crate::error::{MapError, Result};
+use crate::sys::{self, Advice};
 
 /// The bytes of a page: what residency is told of, and what advice is widened to.
 ///
@@ -17,79 +16,6 @@ use crate::sys;
 #[must_use]
 pub fn page_size() -> usize {
     sys::page_size()
-}
-
-/// What a program is about to do with pages of a map.
-///
-/// ```
-/// use mapcall_array::map::Advice;
-///
-/// assert_eq!("willneed".parse::<Advice>()?, Advice::WillNeed);
-/// # Ok::<(), mapcall_array::map::MapError>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Advice {
-    /// `normal`: nothing special; the system reads some pages ahead.
-    Normal,
-    /// `random`: pages are touched in no order, so reading ahead is wasted.
-    Random,
-    /// `sequential`: pages are touched once and in order; read far ahead, drop early.
-    Sequential,
-    /// `willneed`: pages are needed soon; start to read them now.
-    WillNeed,
-    /// `dontneed`: pages leave this process's memory; the file keeps their content.
-    DontNeed,
-    /// `hugepage`: larger pages are welcome where the system has them.
-    HugePage,
-}
-
-impl Advice {
-    /// Every advice.
-    ///
-    /// ```
-    /// # use mapcall_array::map::Advice;
-    /// let names = Advice::ALL.map(Advice::as_str).join(", ");
-    /// assert_eq!(names, "normal, random, sequential, willneed, dontneed, hugepage");
-    /// ```
-    pub const ALL: [Self; 6] = [
-        Self::Normal,
-        Self::Random,
-        Self::Sequential,
-        Self::WillNeed,
-        Self::DontNeed,
-        Self::HugePage,
-    ];
-
-    /// The name, as in `madvise`'s constants.
-    ///
-    /// ```
-    /// # use mapcall_array::map::Advice;
-    /// assert_eq!(Advice::DontNeed.as_str(), "dontneed");
-    /// ```
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Normal => "normal",
-            Self::Random => "random",
-            Self::Sequential => "sequential",
-            Self::WillNeed => "willneed",
-            Self::DontNeed => "dontneed",
-            Self::HugePage => "hugepage",
-        }
-    }
-}
-
-impl FromStr for Advice {
-    type Err = MapError;
-
-    fn from_str(advice: &str) -> Result<Self, MapError> {
-        Self::ALL
-            .into_iter()
-            .find(|known| known.as_str() == advice)
-            .ok_or_else(|| MapError::UnknownAdvice {
-                advice: advice.to_owned(),
-            })
-    }
 }
 
 impl Map {

@@ -14,8 +14,7 @@ use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 pub(crate) use rustix::param::page_size;
 
-use super::FileKind;
-use crate::map::{Advice, Mapping};
+use super::{Advice, FileKind, MappedRange};
 
 /// Opens a file without waiting for the other end of a pipe.
 pub(crate) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
@@ -67,7 +66,7 @@ pub(crate) fn page_size_of(file: &File, metadata: &Metadata) -> usize {
 pub(crate) const TELLS_FILES_APART: bool = true;
 
 /// What is mapped from files in a range of addresses.
-pub(crate) fn mappings(addresses: Range<usize>) -> io::Result<Vec<Mapping>> {
+pub(crate) fn mappings(addresses: Range<usize>) -> io::Result<Vec<MappedRange>> {
     // Not that of the process, which is empty once its first thread has ended.
     const MAPS: &str = "/proc/thread-self/maps";
     let maps = File::open(MAPS)?;
@@ -91,7 +90,7 @@ pub(crate) fn mappings(addresses: Range<usize>) -> io::Result<Vec<Mapping>> {
 }
 
 /// The first mapping of a file at an address or behind it, by `PROCMAP_QUERY` of `<linux/fs.h>`.
-fn mapping_from(maps: &File, address: usize) -> Result<(Mapping, Range<usize>), Errno> {
+fn mapping_from(maps: &File, address: usize) -> Result<(MappedRange, Range<usize>), Errno> {
     const COVERING_OR_NEXT: u64 = 0x10;
     const FILE_BACKED: u64 = 0x20;
     const SHARED: u64 = 0x08;
@@ -130,17 +129,18 @@ fn mapping_from(maps: &File, address: usize) -> Result<(Mapping, Range<usize>), 
     let address = |address| usize::try_from(address).map_err(|_| Errno::OVERFLOW);
     let range = address(query.start)?..address(query.end)?;
     let device = rustix::fs::makedev(query.device_major, query.device_minor);
-    let mapping = Mapping::new(
-        range.clone(),
-        (device, query.inode),
-        query.offset,
-        query.flags & SHARED != 0,
-    );
+    let mapping = MappedRange {
+        start: range.start,
+        len: range.len(),
+        file: (device, query.inode),
+        offset: query.offset,
+        is_shared: query.flags & SHARED != 0,
+    };
     Ok((mapping, range))
 }
 
 /// The mappings of files in a range of addresses, from the text of `/proc/PID/maps`.
-fn mappings_in(maps: &str, addresses: &Range<usize>) -> Vec<Mapping> {
+fn mappings_in(maps: &str, addresses: &Range<usize>) -> Vec<MappedRange> {
     let parse = |line: &str| {
         let mut fields = line.split_ascii_whitespace();
         let (start, end) = fields.next()?.split_once('-')?;
@@ -158,7 +158,13 @@ fn mappings_in(maps: &str, addresses: &Range<usize>) -> Vec<Mapping> {
         let inode: u64 = fields.next()?.parse().ok()?;
         // Memory of no file has neither.
         let is_file = (device, inode) != (0, 0);
-        is_file.then(|| Mapping::new(range, (device, inode), offset, is_shared))
+        is_file.then(|| MappedRange {
+            start: range.start,
+            len: range.len(),
+            file: (device, inode),
+            offset,
+            is_shared,
+        })
     };
     maps.lines().filter_map(parse).collect()
 }
@@ -474,7 +480,7 @@ mod tests {
             assert_eq!(mappings(range.clone()).unwrap(), mappings_in(&text, &range));
         }
         let found = mappings(other.as_ptr().addr()..other.as_ptr().addr() + 1).unwrap();
-        assert!(matches!(found[..], [mapping] if mapping.is_shared()));
+        assert!(matches!(found[..], [mapping] if mapping.is_shared));
     }
 
     /// Files as the system has them, in a folder of their own.

@@ -5,9 +5,8 @@ use std::path::Path;
 
 use memmap2::MmapRaw;
 
-use super::FileKind;
+use super::{Advice, FileKind, MappedRange};
 use crate::fork::Mutex;
-use crate::map::{Advice, Mapping};
 
 /// Opens a file, but never a pipe, whose opening could wait for ever.
 pub(crate) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
@@ -44,7 +43,7 @@ pub(crate) fn page_size_of(_: &File, _: &Metadata) -> usize {
 /// Whether identities differ.
 pub(crate) const TELLS_FILES_APART: bool = false;
 
-pub(crate) fn mappings(_: Range<usize>) -> io::Result<Vec<Mapping>> {
+pub(crate) fn mappings(_: Range<usize>) -> io::Result<Vec<MappedRange>> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

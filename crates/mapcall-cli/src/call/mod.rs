@@ -3,9 +3,10 @@
 #![allow(unsafe_code)]
 
 mod bind;
-mod given;
-mod places;
+mod opened;
+mod outputs;
 mod report;
+mod same_file;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
@@ -26,8 +27,8 @@ use crate::value::values;
 use crate::words::readable;
 use crate::{Failure, output};
 pub(crate) use bind::FunctionError;
-use given::Given;
-use places::Places;
+use opened::OpenedArgument;
+use outputs::OutputFiles;
 use report::{Made, Report, Target};
 
 /// What is made and goes to no file has to fit on a screen, by its ends, or into a line of JSON: so
@@ -38,7 +39,7 @@ const MOST_SHOWN: usize = 64 << 20;
 ///
 /// An array's axes that its parameter has no brackets for are those of a batch: the function is
 /// called for each item, as a NumPy ufunc is. Numbers take files too. What the function writes into
-/// and is not given is made; what is given as a file is written in place.
+/// and is not given is made; what is given as a file is written in file.
 ///
 /// mapcall call libm.so.6 'double cos(double x)' x=angles.npy -o out.npy --threads 0
 #[derive(Args)]
@@ -216,10 +217,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let contract = function.contract();
     let values = values(contract, &arguments.values)?;
     let ignored = arguments.check == Some(Check::Zero);
-    let places = Places::new(contract, &values, &arguments.output, ignored)?;
-    let function = given::with_extents(&function, &values)?;
-    let mut given = given::open(contract, values)?;
-    given::check_apart(contract, &given, &places)?;
+    let files = OutputFiles::new(contract, &values, &arguments.output, ignored)?;
+    let function = opened::with_extents(&function, &values)?;
+    let mut given = opened::open(contract, values)?;
+    opened::check_apart(contract, &given, &files)?;
     let mask = match &arguments.mask {
         None => None,
         Some(text) => {
@@ -228,14 +229,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             Some(unsafe { file.open(Mode::Read)? })
         }
     };
-    let is_batch = mask.is_some() || places.have_files() || given::has_axes(contract, &given);
+    let is_batch = mask.is_some() || files.have_files() || opened::has_axes(contract, &given);
     let mut report = if is_batch {
-        batch(arguments, &function, &mut given, &places, mask.as_ref())?
+        batch(arguments, &function, &mut given, &files, mask.as_ref())?
     } else {
         single(&function, &mut given, ignored)?
     };
     for (position, value) in given.iter().enumerate() {
-        let Some((value, file)) = value.as_ref().and_then(Given::written) else {
+        let Some((value, file)) = value.as_ref().and_then(OpenedArgument::written) else {
             continue;
         };
         if arguments.sync {
@@ -266,7 +267,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 /// One call.
 fn single(
     function: &Function,
-    given: &mut [Option<Given>],
+    given: &mut [Option<OpenedArgument>],
     is_ignored: bool,
 ) -> Result<Report, Failure> {
     let contract = function.contract();
@@ -274,7 +275,7 @@ fn single(
     let mut taken = Vec::new();
     for (position, value) in given.iter_mut().enumerate() {
         if contract.arguments().contains(&position) {
-            arguments.push(value.as_mut().map_or(Arg::Out, Given::arg));
+            arguments.push(value.as_mut().map_or(Arg::Out, OpenedArgument::arg));
             taken.push(position);
         }
     }
@@ -294,8 +295,8 @@ fn single(
 fn batch(
     arguments: &Arguments,
     function: &Function,
-    given: &mut [Option<Given>],
-    places: &Places,
+    given: &mut [Option<OpenedArgument>],
+    files: &OutputFiles,
     mask: Option<&Array>,
 ) -> Result<Report, Failure> {
     let contract = function.contract();
@@ -310,7 +311,7 @@ fn batch(
         .filter_map(|value| Some(value.written()?.1.path().to_owned()))
         .collect();
 
-    let (inputs, mut outputs) = arguments_of(contract, given, places);
+    let (inputs, mut outputs) = arguments_of(contract, given, files);
     let mask = mask.map(Arg::from);
     let started = Instant::now();
     let made = function.map(&inputs, &mut outputs).outputs()?;
@@ -318,7 +319,7 @@ fn batch(
         .iter()
         .map(|made| made.as_ref().map_or(0, Shape::nbytes));
     let sizes: Vec<usize> = sizes.collect();
-    places.check_sizes(contract, &sizes, MOST_SHOWN)?;
+    files.check_sizes(contract, &sizes, MOST_SHOWN)?;
 
     let interrupts = Interrupts::watch()?;
     let bytes = sizes.iter().sum::<usize>().saturating_add(given_bytes);
@@ -350,23 +351,23 @@ fn batch(
         return Err(match interrupts.signal() {
             Some(signal) if !matches!(error, CallError::Status { .. }) => Failure::Interrupted {
                 signal,
-                left: left(function, places, &written),
+                left: left(function, files, &written),
             },
             _ => error.into(),
         });
     }
     let mut report = Report::default();
     report.seconds = started.elapsed().as_secs_f64();
-    for ((place, made), output) in places.iter().zip(made).zip(outputs) {
-        match (&place.file, made, output.into_array()) {
+    for ((file, made), output) in files.iter().zip(made).zip(outputs) {
+        match (&file.file, made, output.into_array()) {
             (Some(path), Some(made), _) => report.outputs.push(Made {
-                name: place.name.clone(),
+                name: file.name.clone(),
                 target: Target::File(path.into()),
                 dtype: made.dtype,
                 shape: made.shape,
             }),
-            (None, _, Some(array)) if !place.is_ignored => {
-                report.outputs.push(Made::array(&place.name, array));
+            (None, _, Some(array)) if !file.is_ignored => {
+                report.outputs.push(Made::array(&file.name, array));
             }
             _ => {}
         }
@@ -381,23 +382,23 @@ fn nbytes(array: &Array) -> usize {
 /// What a batch reads, and what it writes.
 fn arguments_of<'a>(
     contract: &Contract,
-    given: &'a mut [Option<Given>],
-    places: &'a Places,
+    given: &'a mut [Option<OpenedArgument>],
+    files: &'a OutputFiles,
 ) -> (Vec<Arg<'a>>, Vec<Arg<'a>>) {
     let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
     let at = |path: &'a Option<PathBuf>| path.as_deref().map_or(Arg::Out, Arg::from);
-    let mut rest = places.iter();
+    let mut rest = files.iter();
     if contract.returned().is_some() {
-        outputs.extend(rest.next().map(|place| at(&place.file)));
+        outputs.extend(rest.next().map(|file| at(&file.file)));
     }
     for (position, value) in given.iter_mut().enumerate() {
         if !contract.arguments().contains(&position) {
             continue;
         }
-        let argument = value.as_mut().map(Given::arg);
-        if places::is_output(contract, position) {
-            let place = rest.next();
-            let made = || place.map_or(Arg::Out, |place| at(&place.file));
+        let argument = value.as_mut().map(OpenedArgument::arg);
+        if outputs::is_output(contract, position) {
+            let file = rest.next();
+            let made = || file.map_or(Arg::Out, |file| at(&file.file));
             outputs.push(argument.unwrap_or_else(made));
         } else {
             inputs.push(argument.unwrap_or(Arg::Out));
@@ -407,12 +408,12 @@ fn arguments_of<'a>(
 }
 
 /// What an interrupted batch leaves behind, in words.
-fn left(function: &Function, places: &Places, written: &[PathBuf]) -> String {
+fn left(function: &Function, files: &OutputFiles, written: &[PathBuf]) -> String {
     let list = |paths: &mut dyn Iterator<Item = &Path>| {
         let paths: Vec<String> = paths.map(|path| path.display().to_string()).collect();
         paths.join(", ")
     };
-    let missing = list(&mut places.iter().filter_map(|place| place.file.as_deref()));
+    let missing = list(&mut files.iter().filter_map(|file| file.file.as_deref()));
     let partial = list(&mut written.iter().map(PathBuf::as_path));
     let mut words = format!("{}: interrupted", function.name());
     if !missing.is_empty() {

@@ -28,6 +28,7 @@ mod abi;
 mod closure;
 pub(crate) mod errno;
 mod error;
+mod ffi_types;
 mod frame;
 #[cfg_attr(
     not(all(
@@ -40,6 +41,7 @@ mod frame;
 )]
 mod jit;
 mod libffi;
+mod operand;
 mod repeat;
 mod thunk;
 mod value;
@@ -53,7 +55,8 @@ use std::sync::{Arc, OnceLock};
 pub use closure::{Body, Closure, ClosurePool, Late, Purpose};
 pub use error::CallTypeError;
 pub use frame::FrameLayout;
-pub use repeat::{Feed, Lane, Loop, Stop};
+pub use operand::{Feed, Lane, Stop};
+pub use repeat::Loop;
 
 use crate::ctype::CType;
 use mapcall_array::fork::Section;

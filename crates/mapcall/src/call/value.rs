@@ -58,9 +58,8 @@ impl Value {
                     reason: unsupported.reason.clone(),
                 });
             }
-            CType::Void | CType::Array(_) | CType::Function(_) | CType::Typedef(_) => {
-                return Err(no_value(ctype));
-            }
+            // `void`, arrays and functions.
+            _ => return Err(no_value(ctype)),
         };
         match (ctype.size(), ctype.alignment()) {
             (Some(0), _) => Err(CallTypeError::ByValue {

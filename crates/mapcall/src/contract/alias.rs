@@ -7,8 +7,8 @@ use mapcall_array::Backing;
 use mapcall_array::map::Mapping;
 use smallvec::SmallVec;
 
-use super::Memory;
-use super::loops::Role;
+use super::memory::Memory;
+use super::role::Role;
 
 /// The arguments of a call that may share bytes with another one at different addresses.
 #[derive(Clone, Debug, Default)]

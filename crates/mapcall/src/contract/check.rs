@@ -1,79 +1,23 @@
 //! The checks of one call, and what they leave to be passed.
 
-use std::ops::Range;
-
+use mapcall_array::DType;
 use mapcall_array::layout::Dims;
-use mapcall_array::{Backing, DType};
 
 use super::Contract;
 use super::alias::Aliases;
 use super::error::{ArgumentError, Problem};
-use super::loops::{Loops, Role, Track};
-use super::number::{Number, Scalar, integer_value};
+use super::loops::{Loops, Track};
+use super::memory::Memory;
+use super::number::{Number, integer_value};
+use super::role::Role;
 use super::rule::{ArrayRule, ExtentRule, Inferred, PointerRule, Rule};
+use super::scalar::Scalar;
 use crate::call::Feed;
 use crate::ctype::{CType, Integer};
 use crate::extent::Expr;
 
 /// A dimension that nothing has told yet; no array has as many elements.
 const UNSET: u64 = u64::MAX;
-
-/// Where an array lies: see [`Check`].
-#[derive(Clone, Copy, Debug)]
-pub struct Memory<'a> {
-    /// The address of the first element.
-    pub address: *mut u8,
-    /// The lengths of the axes.
-    pub shape: &'a [usize],
-    /// The strides of the axes, in bytes.
-    pub strides: &'a [isize],
-    /// Whether the elements follow each other in C order.
-    pub is_contiguous: bool,
-    /// Whether it may be written.
-    pub is_writeable: bool,
-    /// Whether other addresses may lead to the same bytes.
-    pub backing: Backing<'a>,
-}
-
-impl Memory<'_> {
-    /// The addresses from the lowest byte of its elements to the highest.
-    pub(super) fn addresses(&self, itemsize: usize) -> Range<usize> {
-        let (mut start, mut end) = (self.address.addr(), self.address.addr());
-        if self.shape.contains(&0) {
-            return start..end;
-        }
-        for (&length, stride) in self.shape.iter().zip(self.strides) {
-            let reach = stride.wrapping_mul(length.saturating_sub(1).cast_signed());
-            if reach < 0 {
-                start = start.saturating_add_signed(reach);
-            } else {
-                end = end.saturating_add_signed(reach);
-            }
-        }
-        start..end.saturating_add(itemsize)
-    }
-
-    /// The first item of an array of items, behind so many axes.
-    fn item(self, axes: usize, itemsize: usize) -> Self {
-        let shape = self.shape.get(axes..).unwrap_or_default();
-        let strides = self.strides.get(axes..).unwrap_or_default();
-        let is_contiguous = || {
-            let mut step = itemsize;
-            shape.contains(&0)
-                || shape.iter().zip(strides).rev().all(|(&length, stride)| {
-                    let follows = length == 1 || stride.cast_unsigned() == step;
-                    step = step.wrapping_mul(length);
-                    follows
-                })
-        };
-        Self {
-            is_contiguous: self.is_contiguous || is_contiguous(),
-            shape,
-            strides,
-            ..self
-        }
-    }
-}
 
 /// The arguments of one call, as they come.
 ///

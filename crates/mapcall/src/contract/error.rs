@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use mapcall_array::DType;
 
-use super::number::Scalar;
+use super::scalar::Scalar;
 use crate::extent::ExtentError;
 
 /// An argument that the prototype doesn't allow; nothing was called.

@@ -14,20 +14,10 @@ use smallvec::SmallVec;
 
 use super::Contract;
 use super::alias::Aliases;
-use super::check::Memory;
 use super::error::{ArgumentError, Problem};
+use super::memory::Memory;
+use super::role::Role;
 use crate::call::Feed;
-
-/// What a track of a batch is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// A parameter, by its position.
-    Parameter(usize),
-    /// What the function returns.
-    Result,
-    /// Whether a call is made at all.
-    Mask,
-}
 
 /// Memory that a batch walks through.
 #[derive(Clone, Debug)]

@@ -22,22 +22,28 @@ mod alias;
 mod check;
 mod error;
 mod loops;
+mod memory;
 mod number;
 mod quick;
+mod role;
 mod rule;
+mod scalar;
 
 use std::sync::Arc;
 
-pub use check::{Check, Memory, Output};
+pub use check::{Check, Output};
 pub use error::{ArgumentError, Problem, Remedy};
-pub use loops::{Loops, Role, Track};
+pub use loops::{Loops, Track};
 pub use mapcall_array::Backing;
-pub use number::{Number, Scalar};
+pub use memory::Memory;
+pub use number::Number;
 pub use quick::{Operand, Quick, QuickFrame};
+pub use role::Role;
 pub use rule::{
     ArrayRule, ExtentRule, Inferred, PointerRule, Rule, UnsupportedPrototype, check_dtype,
     target_name,
 };
+pub use scalar::Scalar;
 
 use crate::CType;
 use crate::call::{CallTypeError, Engine, Trampoline};

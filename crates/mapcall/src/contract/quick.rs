@@ -7,7 +7,7 @@
 
 use mapcall_array::Backing;
 
-use super::check::Memory;
+use super::memory::Memory;
 use super::number::Number;
 use super::rule::{ArrayRule, ExtentRule, Rule};
 use super::{Contract, Dimension};

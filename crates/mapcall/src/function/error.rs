@@ -3,10 +3,10 @@
 use mapcall_array::Error;
 
 use super::Function;
+use crate::PrototypeError;
 use crate::call::Stop;
 use crate::contract::{ArgumentError, Number, Scalar, UnsupportedPrototype};
 use crate::ctype::CType;
-use crate::error::PrototypeError;
 use crate::library::LibraryError;
 
 /// A function that can't be bound.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use mapcall_array::Buffer;
 use mapcall_array::fork::{Mutex, MutexGuard};
 
-use super::{Address, Arg, CallError, Function, Value};
+use super::{Address, CallError, Function};
 use crate::contract::{ArgumentError, Loops, Problem, Role, Rule, target_name};
 use crate::ctype::Pointer;
 use crate::prototype::Ownership;
@@ -392,21 +392,11 @@ impl Handle {
         self.address().is_none()
     }
 
-    /// Ends its life: runs the destructor, if there is one, and gives what that returned.
-    ///
-    /// Closing a closed handle does nothing. While a call in another thread uses the handle, the
-    /// destructor waits for the end of that call, and `close` for nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`CallError`] when the destructor says that it failed; the handle is closed all the same.
-    pub fn close(&self) -> Result<Option<Value>, CallError> {
+    /// Closes the handle, with `destroy` to call its destructor if there is one and no call uses the
+    /// handle: a call runs it when it ends.
+    pub(super) fn close_by<R>(&self, destroy: impl FnOnce(&Function, Self) -> R) -> Option<R> {
         let open = self.0.open().take();
-        // Whoever still uses it runs the destructor.
-        match open.and_then(Arc::into_inner) {
-            Some(open) => open.end(),
-            None => Ok(None),
-        }
+        open.and_then(Arc::into_inner)?.end(destroy)
     }
 
     /// Ends its life without running the destructor, as C owns the object. Returns the pointer; `None`
@@ -487,20 +477,17 @@ impl Open {
         self.destructor.lock()
     }
 
-    fn end(&self) -> Result<Option<Value>, CallError> {
-        let destructor = self.destructor().take();
-        let Some(destructor) = destructor else {
-            return Ok(None);
-        };
+    fn end<R>(&self, destroy: impl FnOnce(&Function, Handle) -> R) -> Option<R> {
+        let destructor = self.destructor().take()?;
         let last = Handle::of(Self::new(&self.origin, &self.target, self.address.0));
-        destructor.call(&mut [Arg::Handle(last)]).map(Some)
+        Some(destroy(&destructor, last))
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        // Nobody is left to hear of an error; close before to know.
-        let _ = self.end();
+        // The error of a destructor is lost here; `Handle::close` returns it.
+        let _ = self.end(Function::destroy);
     }
 }
 

@@ -323,6 +323,11 @@ impl Function {
         unsafe { self.run(arguments, false) }
     }
 
+    /// Calls the function as the destructor of a handle.
+    fn destroy(&self, handle: Handle) -> Result<Value, CallError> {
+        self.call(&mut [Arg::Handle(handle)])
+    }
+
     /// As [`call`](Self::call), but also takes arrays for pointers whose extent isn't known.
     ///
     /// ```

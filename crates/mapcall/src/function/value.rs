@@ -6,7 +6,7 @@ use std::ptr::{self, NonNull};
 use mapcall_array::DType;
 use num_complex::Complex;
 
-use super::{Function, Handle, KeepAlive};
+use super::{CallError, Function, Handle, KeepAlive};
 use crate::contract::{Number, Scalar};
 use crate::ctype::CType;
 
@@ -133,6 +133,20 @@ impl Value {
             Self::Pointer(handle) => handle,
             _ => None,
         }
+    }
+}
+
+impl Handle {
+    /// Ends its life: runs the destructor, if there is one, and gives what that returned.
+    ///
+    /// Closing a closed handle does nothing. While a call in another thread uses the handle, the
+    /// destructor waits for the end of that call, and `close` for nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] when the destructor says that it failed; the handle is closed all the same.
+    pub fn close(&self) -> Result<Option<Value>, CallError> {
+        self.close_by(Function::destroy).transpose()
     }
 }
 

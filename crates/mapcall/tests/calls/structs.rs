@@ -6,7 +6,8 @@ use bytemuck::{Pod, Zeroable};
 use mapcall::array::dtype::{ByteOrder, DTypeError, Field};
 use mapcall::array::layout::Order;
 use mapcall::array::{Array, DType, Element};
-use mapcall::{Arg, Value};
+use mapcall::contract::Contract;
+use mapcall::{Arg, Prototype, Value};
 
 use crate::fixture::{call, engines, refuse, unbound};
 
@@ -219,4 +220,15 @@ fn bit_fields_by_value_are_refused_when_bound() {
         "struct page { char bytes[100000]; }; int status(struct page x)",
         "status: expected parameters and result of at most 65536 bytes, got more",
     );
+}
+
+#[test]
+fn types_whose_members_double_with_each_level_are_bound_at_once() {
+    let levels = (0..15).map(|level| {
+        let next = level + 1;
+        format!("typedef struct {{ t{level} *a, *b; }} t{next};")
+    });
+    let types = levels.collect::<String>();
+    let prototype = format!("typedef int t0; {types} void f(t15 *x)");
+    assert!(Contract::new(Prototype::parse(&prototype).unwrap()).is_ok());
 }

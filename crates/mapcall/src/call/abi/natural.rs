@@ -4,7 +4,7 @@ use libffi_sys::ffi_type;
 
 #[cfg(all(target_os = "linux", target_arch = "aarch64"))]
 use super::Class;
-use crate::call::libffi::Types;
+use crate::call::ffi_types::Types;
 use crate::call::value::{Kind, Value};
 use crate::ctype::{Body, CType, Float, Integer, Record, RecordKind};
 

@@ -10,7 +10,7 @@ use std::ptr;
 use libffi_sys::ffi_type;
 
 use super::Class;
-use crate::call::libffi::Types;
+use crate::call::ffi_types::Types;
 use crate::call::value::{Kind, Value};
 use crate::ctype::{Body, CType, Float, Member, Record};
 

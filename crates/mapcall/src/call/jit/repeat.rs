@@ -10,7 +10,7 @@ use cranelift_frontend::FunctionBuilder;
 use super::callee::Callee;
 use super::{Class, Signature};
 use crate::call::abi;
-use crate::call::repeat::{Feed, Stop};
+use crate::call::operand::{Feed, Stop};
 use crate::call::value::{Kind, Value};
 
 const WORD: usize = size_of::<u64>();

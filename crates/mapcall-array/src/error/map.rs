@@ -1,0 +1,166 @@
+use crate::mode::Mode;
+
+/// Why a range of a file can't be mapped, or a map can't do what was asked.
+///
+/// ```
+/// use mapcall_array::{DType, Error, MapOptions, map::MapError};
+///
+/// # let file = tempfile::NamedTempFile::new()?;
+/// std::fs::write(&file, [0; 12])?;
+/// // SAFETY: nobody else changes the temporary file.
+/// let error = unsafe { MapOptions::new().dtype(DType::F64).map(&file) }.unwrap_err();
+/// let expected = MapError::NotMultiple { available: 12, itemsize: 8 };
+/// assert!(matches!(error, Error::Map { source, .. } if source == expected));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MapError {
+    /// A file that is not the one that a [`Fingerprint`](crate::map::Fingerprint) was taken of.
+    #[error("expected a file of {what} {expected}, got one of {what} {found}")]
+    Changed {
+        /// What differs: `inode`, `creation time`, `size` or `modification time`.
+        what: &'static str,
+        /// What the fingerprint has: a number, bytes, or nanoseconds since 1970.
+        expected: i128,
+        /// What the file has now.
+        found: i128,
+    },
+    /// A mode that does not exist.
+    #[error(
+        "mode must be one of r, c, r+, w+, readonly, copyonwrite, readwrite, write (got {mode:?})"
+    )]
+    UnknownMode {
+        /// What came.
+        mode: String,
+    },
+    /// A new file has no size to infer a shape from.
+    #[error("shape must be given if mode is w+")]
+    ShapeRequired,
+    /// An element without a size fits any number of times.
+    #[error("can't infer the shape from a dtype of item size 0; give the shape")]
+    ZeroItemsize,
+    /// The bytes behind the offset are no whole number of elements.
+    #[error(
+        "{available} bytes of data are not a multiple of the item size {itemsize}; give the shape, or another offset or dtype"
+    )]
+    NotMultiple {
+        /// The bytes from the offset to the end of the file.
+        available: u64,
+        /// The item size of the dtype.
+        itemsize: usize,
+    },
+    /// The array would begin behind the end of the file.
+    #[error("offset {offset} lies beyond the end of the file, at {file_len}")]
+    OffsetPastEnd {
+        /// The offset asked for, in bytes.
+        offset: u64,
+        /// The length of the file, in bytes.
+        file_len: u64,
+    },
+    /// The file ends before the array does, and the mode may not grow it.
+    #[error(
+        "the array needs the file to be {needed} bytes long, but it has {file_len}, and mode {mode} can't grow it"
+    )]
+    TooShort {
+        /// The end of the array in the file, in bytes.
+        needed: u64,
+        /// The length of the file, in bytes.
+        file_len: u64,
+        /// The mode of the map.
+        mode: Mode,
+    },
+    /// There is nothing to map, and the mode may not grow the file.
+    #[error("can't map an empty file in mode {mode}")]
+    EmptyFile {
+        /// The mode of the map.
+        mode: Mode,
+    },
+    /// The end of the array is beyond what a file offset can say.
+    #[error("an array of {nbytes} bytes at offset {offset} ends beyond any file")]
+    Overflow {
+        /// The offset asked for, in bytes.
+        offset: u64,
+        /// The size of the array, in bytes.
+        nbytes: usize,
+    },
+    /// Only regular files and devices have bytes that stay where they are.
+    #[error("expected a regular file, got a {kind}{}", device_remedy(kind))]
+    NotRegular {
+        /// What it is: `directory`, `pipe`, `socket`, `block device`, `character device`.
+        kind: &'static str,
+    },
+    /// A new file is not to replace one.
+    #[error("the file exists; choose another name, or set `overwrite` to replace it")]
+    Exists,
+    /// A device has less memory than was asked for, or none at that place.
+    #[error("the device has no {nbytes} bytes at offset {offset}; give another offset or shape")]
+    BeyondDevice {
+        /// The offset asked for, in bytes.
+        offset: u64,
+        /// The size of the array, in bytes.
+        nbytes: usize,
+    },
+    /// A character device does not tell where it ends.
+    #[error("a character device does not tell its length; give the shape")]
+    UnknownLength,
+    /// A new `.npy` is made by [`create`](crate::create), which knows what to write.
+    #[error("mode w+ would overwrite the file; make a new one with create()")]
+    OpenForCreation,
+    /// Readers of the archive compare its members with their checksums.
+    #[error(
+        "expected mode r or c for member {member:?} of a .npz, got {mode}: writing in place leaves the \
+         archive with a wrong checksum, and other readers refuse it then; save the array as a .npy file \
+         to write to it"
+    )]
+    WritesMember {
+        /// The member.
+        member: String,
+        /// The mode of the map.
+        mode: Mode,
+    },
+    /// The array is not, or no longer, a part of a file.
+    #[error("the array is no part of a map: it was copied, or computed")]
+    NotMapped,
+    /// Dropping the pages of a private map would lose what was written to them.
+    #[error("the advice would discard what was written to a copy-on-write map")]
+    WouldDiscard,
+    /// Removing whole pages would remove bytes outside of the range.
+    #[error(
+        "bytes {start}..{end} are no whole pages, and the option would remove what else the pages hold"
+    )]
+    PartOfPage {
+        /// The first byte of the range.
+        start: usize,
+        /// One past the last byte of the range.
+        end: usize,
+    },
+    /// An advice that does not exist.
+    #[error(
+        "advice must be one of normal, random, sequential, willneed, dontneed, hugepage \
+         (got {advice:?})"
+    )]
+    UnknownAdvice {
+        /// What came.
+        advice: String,
+    },
+    /// A byte range that is not inside the map.
+    #[error("bytes {start}..{end} lie outside the map of {len} bytes")]
+    OutOfRange {
+        /// The first byte of the range.
+        start: usize,
+        /// One past the last byte of the range.
+        end: usize,
+        /// The length of the map.
+        len: usize,
+    },
+}
+
+/// What to do with what is no regular file.
+fn device_remedy(kind: &str) -> &'static str {
+    if kind.ends_with("device") {
+        "; map a device as raw data, by its dtype and shape"
+    } else {
+        ""
+    }
+}

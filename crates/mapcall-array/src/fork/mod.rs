@@ -1,0 +1,220 @@
+//! Locks that no fork interrupts.
+//!
+//! A child process has only the thread that forked. A lock that another thread held at that moment
+//! stays locked in the child for ever, and what it protects may be half changed. A fork therefore
+//! waits until no other thread is inside a [`Section`], and a section waits until no fork is under
+//! way (`pthread_atfork`). The forking thread may hold the interpreter's lock of Python, so code
+//! inside a section must not wait for that lock, nor run code of others: that goes into a
+//! [`Foreign`] section.
+
+mod handlers;
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{self, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use handlers::at_fork;
+
+/// The number of threads in sections, of threads in foreign sections, and of forks under way: 24, 24
+/// and 16 bits.
+static STATE: AtomicU64 = AtomicU64::new(0);
+
+const SECTION: u64 = 1;
+const FOREIGN: u64 = 1 << 24;
+const FORK: u64 = 1 << 48;
+const THREADS: u64 = FOREIGN - 1;
+
+/// How many forks lie between the first process and this one.
+static GENERATION: AtomicUsize = AtomicUsize::new(0);
+
+/// How long a thread sleeps before it looks at the state again.
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// How long a fork waits for foreign sections. Their code may wait for a lock that the forking thread
+/// holds, such as the interpreter's.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// How many sections, and how many foreign sections, this thread is in.
+    static DEPTH: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+}
+
+/// A part of this thread's work that a fork of another thread does not interrupt, until this is
+/// dropped. Sections nest.
+#[derive(Debug)]
+pub struct Section(PhantomData<*const ()>);
+
+impl Section {
+    /// Begins a section; waits while another thread forks.
+    #[must_use]
+    pub fn enter() -> Self {
+        register();
+        let (own, foreign) = DEPTH.get();
+        if own == 0 {
+            enter(SECTION);
+        }
+        DEPTH.set((own + 1, foreign));
+        Self(PhantomData)
+    }
+}
+
+impl Drop for Section {
+    fn drop(&mut self) {
+        let (own, foreign) = DEPTH.get();
+        DEPTH.set((own - 1, foreign));
+        if own == 1 {
+            STATE.fetch_sub(SECTION, Ordering::AcqRel);
+        }
+    }
+}
+
+/// As [`Section`], for code of others, such as a library's initialisers. A fork waits for it no longer
+/// than a second, and the code may fork.
+#[derive(Debug)]
+pub struct Foreign(PhantomData<*const ()>);
+
+impl Foreign {
+    /// Begins a foreign section; waits while another thread forks.
+    #[must_use]
+    pub fn enter() -> Self {
+        register();
+        let (own, foreign) = DEPTH.get();
+        if (own, foreign) == (0, 0) {
+            enter(FOREIGN);
+        } else if foreign == 0 {
+            STATE.fetch_add(FOREIGN, Ordering::AcqRel);
+        }
+        DEPTH.set((own, foreign + 1));
+        Self(PhantomData)
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        let (own, foreign) = DEPTH.get();
+        DEPTH.set((own, foreign - 1));
+        if foreign == 1 {
+            STATE.fetch_sub(FOREIGN, Ordering::AcqRel);
+        }
+    }
+}
+
+fn enter(kind: u64) {
+    let enter = |state| (state < FORK).then_some(state + kind);
+    while STATE
+        .fetch_update(Ordering::AcqRel, Ordering::Acquire, enter)
+        .is_err()
+    {
+        thread::sleep(PAUSE);
+    }
+}
+
+/// How many forks lie between the first process and this one. Another number than before means that
+/// this is a child, in which the other threads of before do not exist.
+///
+/// ```
+/// use mapcall_array::fork;
+///
+/// let before = fork::generation();
+/// // Whatever other threads do.
+/// assert_eq!(fork::generation(), before);
+/// ```
+#[must_use]
+pub fn generation() -> usize {
+    register();
+    GENERATION.load(Ordering::Acquire)
+}
+
+/// Has the system call the handlers below. Each thread makes sure before its first section; if two do
+/// so at once, the handlers run twice for each fork, which counts right all the same. A lock here
+/// would itself be one that a fork interrupts.
+fn register() {
+    static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
+    if !IS_REGISTERED.load(Ordering::Acquire) && at_fork(prepare, parent, child) {
+        IS_REGISTERED.store(true, Ordering::Release);
+    }
+}
+
+/// Before a fork: no section begins any more, and those of other threads come to their end.
+extern "C" fn prepare() {
+    let (own, foreign) = DEPTH.get();
+    let (own, foreign) = (u64::from(own.min(1)), u64::from(foreign.min(1)));
+    STATE.fetch_add(FORK, Ordering::AcqRel);
+    let start = Instant::now();
+    loop {
+        let state = STATE.load(Ordering::Acquire);
+        let sections = state & THREADS;
+        let foreigners = (state / FOREIGN) & THREADS;
+        if sections <= own && (foreigners <= foreign || start.elapsed() > PATIENCE) {
+            return;
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+extern "C" fn parent() {
+    STATE.fetch_sub(FORK, Ordering::AcqRel);
+}
+
+extern "C" fn child() {
+    let (own, foreign) = DEPTH.get();
+    let state = u64::from(own.min(1)) * SECTION + u64::from(foreign.min(1)) * FOREIGN;
+    STATE.store(state, Ordering::Release);
+    GENERATION.fetch_add(1, Ordering::AcqRel);
+}
+
+/// A lock that no other thread holds when a process forks.
+///
+/// ```
+/// use mapcall_array::fork::Mutex;
+///
+/// static NAMES: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+/// NAMES.lock().push("saxpy");
+/// assert_eq!(*NAMES.lock(), ["saxpy"]);
+/// ```
+///
+/// The thread that holds it is in a [`Section`], with what that forbids.
+#[derive(Debug, Default)]
+pub struct Mutex<T>(sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    /// A lock that nothing holds.
+    pub const fn new(value: T) -> Self {
+        Self(sync::Mutex::new(value))
+    }
+
+    /// Waits until no thread holds it, and holds it until the guard is dropped.
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        let section = Section::enter();
+        MutexGuard {
+            guard: self.0.lock().unwrap_or_else(PoisonError::into_inner),
+            _section: section,
+        }
+    }
+}
+
+/// A [`Mutex`] that is held.
+#[derive(Debug)]
+pub struct MutexGuard<'a, T> {
+    // Dropped in this order.
+    guard: sync::MutexGuard<'a, T>,
+    _section: Section,
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.guard
+    }
+}

@@ -1,0 +1,395 @@
+//! C's types as data, as this machine's C compiler lays them out.
+
+mod compare;
+mod display;
+mod record;
+mod scalar;
+pub(crate) mod scope;
+pub(crate) mod standard;
+
+use std::fmt;
+use std::sync::Arc;
+
+use mapcall_array::DType;
+
+pub use record::{Body, Member, Record, RecordKind};
+pub(crate) use record::{MemberSpec, lay_out};
+pub use scalar::{Float, Integer};
+
+/// A C type.
+///
+/// ```
+/// use mapcall_decl::{CType, Prototype};
+///
+/// let text = "struct point { char label; double at[3]; }; void move(struct point *p);";
+/// let CType::Pointer(pointer) = &Prototype::parse(text)?.parameters[0].ctype else { panic!() };
+/// assert_eq!(pointer.target.to_string(), "struct point");
+/// assert_eq!(pointer.target.size(), Some(32));
+/// assert_eq!(pointer.target.alignment(), Some(align_of::<f64>()));
+/// # Ok::<(), mapcall_decl::PrototypeError>(())
+/// ```
+///
+/// Types come from parsing ([`Prototype`](crate::Prototype),
+/// [`Declarations`](crate::Declarations)) and are cheap to clone. Displayed, a type is C again.
+/// `volatile`, and `const` anywhere but behind a pointer, mean nothing to a caller and are left
+/// out.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum CType {
+    /// `void`
+    Void,
+    /// `_Bool`
+    Bool,
+    /// An integer type.
+    Integer(Integer),
+    /// A real floating type.
+    Float(Float),
+    /// A complex type, by its parts.
+    Complex(Float),
+    /// An enumeration.
+    Enum(Arc<Enum>),
+    /// A pointer.
+    Pointer(Arc<Pointer>),
+    /// An array, never that of a parameter.
+    Array(Arc<Array>),
+    /// A function, always behind a pointer or a typedef.
+    Function(Arc<Function>),
+    /// A `struct` or `union`.
+    Record(Arc<Record>),
+    /// A type by another name.
+    Typedef(Arc<Typedef>),
+    /// A type of C that can't be passed: `__int128`, `va_list`.
+    Unsupported(Arc<Unsupported>),
+}
+
+/// An enumeration: `enum name`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enum {
+    /// The name behind `enum`.
+    pub tag: Option<String>,
+    /// The type of its values: `int` wherever they fit.
+    pub underlying: Integer,
+    /// Names and values in the order of their definition.
+    pub enumerators: Vec<(String, i128)>,
+}
+
+/// A pointer type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pointer {
+    /// What it points to.
+    pub target: CType,
+    /// Whether that is `const`.
+    pub is_const: bool,
+    /// Whether the pointer is `restrict`.
+    pub is_restrict: bool,
+    depth: usize,
+}
+
+/// An array type, `item name[length]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Array {
+    /// What it holds.
+    pub item: CType,
+    /// How many; `None` when it is not said.
+    pub length: Option<usize>,
+    depth: usize,
+}
+
+/// The type of a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// What it returns.
+    pub returns: CType,
+    /// What it takes, arrays and functions as the pointers that they become.
+    pub parameters: Vec<CType>,
+    /// Whether more may follow: `...`.
+    pub is_variadic: bool,
+    depth: usize,
+}
+
+/// A name for a type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Typedef {
+    /// The name.
+    pub name: String,
+    /// What it stands for.
+    pub ctype: CType,
+    /// Whether it stands for a `const` type.
+    pub is_const: bool,
+    depth: usize,
+}
+
+/// A type that can't be passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// The type, in C.
+    pub name: String,
+    /// Why not, and what to do.
+    pub reason: String,
+}
+
+/// Why a C type has no dtype.
+///
+/// ```
+/// use mapcall_decl::CType;
+///
+/// let error = CType::Void.dtype().unwrap_err();
+/// assert_eq!(error.to_string(), "`void` has no dtype: it has no size");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{ctype}` has no dtype: {reason}")]
+pub struct NoDType {
+    /// The type, in C.
+    pub ctype: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Pointer {
+    /// Whether it is `const char *`: a text, which is read up to its NUL.
+    ///
+    /// ```
+    /// use mapcall_decl::{CType, Prototype};
+    ///
+    /// let f = Prototype::parse("const char *f(char *s)")?;
+    /// let is_text = |ctype: &CType| matches!(ctype, CType::Pointer(pointer) if pointer.is_text());
+    /// assert!(is_text(&f.returns) && !is_text(&f.parameters[0].ctype));
+    /// # Ok::<(), mapcall_decl::PrototypeError>(())
+    /// ```
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        self.is_const && matches!(self.target.resolved(), CType::Integer(Integer::Char))
+    }
+}
+
+/// Types made of others.
+impl CType {
+    pub(crate) fn pointer(target: Self, is_const: bool, is_restrict: bool) -> Self {
+        let depth = target.depth() + 1;
+        Self::Pointer(Arc::new(Pointer {
+            target,
+            is_const,
+            is_restrict,
+            depth,
+        }))
+    }
+
+    pub(crate) fn array(item: Self, length: Option<usize>) -> Self {
+        let depth = item.depth() + 1;
+        Self::Array(Arc::new(Array {
+            item,
+            length,
+            depth,
+        }))
+    }
+
+    pub(crate) fn function(returns: Self, parameters: Vec<Self>, is_variadic: bool) -> Self {
+        let inner = parameters.iter().map(Self::depth).max().unwrap_or(0);
+        let depth = returns.depth().max(inner) + 1;
+        Self::Function(Arc::new(Function {
+            returns,
+            parameters,
+            is_variadic,
+            depth,
+        }))
+    }
+
+    pub(crate) fn typedef(name: &str, ctype: Self, is_const: bool) -> Self {
+        let depth = ctype.depth() + 1;
+        Self::Typedef(Arc::new(Typedef {
+            name: name.into(),
+            ctype,
+            is_const,
+            depth,
+        }))
+    }
+
+    pub(crate) fn unsupported(name: &str, reason: impl Into<String>) -> Self {
+        Self::Unsupported(Arc::new(Unsupported {
+            name: name.into(),
+            reason: reason.into(),
+        }))
+    }
+
+    /// How deep it nests, which the parser limits so that no text can overflow the stack.
+    pub(crate) fn depth(&self) -> usize {
+        match self {
+            Self::Pointer(pointer) => pointer.depth,
+            Self::Array(array) => array.depth,
+            Self::Function(function) => function.depth,
+            Self::Record(record) => record.depth,
+            Self::Typedef(typedef) => typedef.depth,
+            _ => 0,
+        }
+    }
+}
+
+/// What it is.
+impl CType {
+    /// The type behind all typedef names.
+    ///
+    /// ```
+    /// use mapcall_decl::Prototype;
+    /// use mapcall_decl::ctype::{CType, Integer};
+    ///
+    /// let n = Prototype::parse("void f(int8_t n)")?.parameters[0].ctype.clone();
+    /// assert_eq!(n.to_string(), "int8_t");
+    /// assert_eq!(n.resolved(), &CType::Integer(Integer::SChar));
+    /// # Ok::<(), mapcall_decl::PrototypeError>(())
+    /// ```
+    #[must_use]
+    pub fn resolved(&self) -> &Self {
+        let mut ctype = self;
+        while let Self::Typedef(typedef) = ctype {
+            ctype = &typedef.ctype;
+        }
+        ctype
+    }
+
+    /// Whether both are one type to C: the same behind typedef names and without `restrict`.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        compare::is_same(self, other)
+    }
+
+    /// The integer type of an integer or an enumeration.
+    #[must_use]
+    pub fn integer(&self) -> Option<Integer> {
+        match self.resolved() {
+            Self::Integer(integer) => Some(*integer),
+            Self::Enum(enumeration) => Some(enumeration.underlying),
+            _ => None,
+        }
+    }
+
+    /// `sizeof`, in bytes; `None` for what has none: `void`, functions, incomplete types.
+    #[must_use]
+    pub fn size(&self) -> Option<usize> {
+        self.layout().map(|(size, _)| size)
+    }
+
+    /// `_Alignof`, in bytes, as in a struct; `None` for what has no size.
+    #[must_use]
+    pub fn alignment(&self) -> Option<usize> {
+        self.layout().map(|(_, alignment)| alignment)
+    }
+
+    fn layout(&self) -> Option<(usize, usize)> {
+        match self.resolved() {
+            Self::Bool => Some((size_of::<bool>(), align_of::<bool>())),
+            Self::Integer(integer) => Some((integer.size(), integer.alignment())),
+            Self::Enum(enumeration) => {
+                let integer = enumeration.underlying;
+                Some((integer.size(), integer.alignment()))
+            }
+            Self::Float(float) => Some((float.size(), float.alignment())),
+            Self::Complex(float) => Some((2 * float.size(), float.alignment())),
+            Self::Pointer(_) => Some((size_of::<*const ()>(), align_of::<*const ()>())),
+            Self::Array(array) => {
+                let (size, alignment) = array.item.layout()?;
+                Some((size.checked_mul(array.length?)?, alignment))
+            }
+            Self::Record(record) => match &record.body {
+                Body::Complete {
+                    size, alignment, ..
+                } => Some((*size, *alignment)),
+                _ => None,
+            },
+            Self::Void | Self::Function(_) | Self::Typedef(_) | Self::Unsupported(_) => None,
+        }
+    }
+
+    /// The dtype whose items are this type, byte for byte.
+    ///
+    /// ```
+    /// use mapcall_decl::Declarations;
+    ///
+    /// let header = Declarations::parse("struct sample { short channel; float value; };");
+    /// let dtype = header.structs()["sample"].dtype()?;
+    /// assert_eq!((dtype.itemsize(), dtype.alignment()), (8, 4));
+    /// assert!(dtype.is_aligned_struct());
+    /// # Ok::<(), mapcall_decl::ctype::NoDType>(())
+    /// ```
+    ///
+    /// Pointers are unsigned integers of their size; unions are fields that overlap; the members
+    /// of an unnamed struct or union are fields of the one around it. Alignment beyond that of
+    /// every member (`_Alignas`) is not in the dtype.
+    ///
+    /// # Errors
+    ///
+    /// [`NoDType`] for `void`, functions, incomplete and unsupported types, arrays without a
+    /// length, and structs with bit-fields or a flexible array.
+    pub fn dtype(&self) -> Result<DType, NoDType> {
+        let dtype = match self.resolved() {
+            Self::Bool => DType::BOOL,
+            Self::Integer(integer) => integer.dtype(),
+            Self::Enum(enumeration) => enumeration.underlying.dtype(),
+            Self::Float(float) => float.dtype(),
+            Self::Complex(float) => match float.complex_dtype() {
+                Some(dtype) => dtype,
+                None => return Err(self.no_dtype("NumPy has no complex numbers of that size")),
+            },
+            Self::Pointer(_) => Integer::of_size(size_of::<usize>(), false).dtype(),
+            Self::Array(_) => return self.subarray(),
+            Self::Record(record) => return record.dtype(),
+            Self::Void | Self::Function(_) => return Err(self.no_dtype("it has no size")),
+            Self::Unsupported(unsupported) => {
+                return Err(self.no_dtype(unsupported.reason.as_str()));
+            }
+            Self::Typedef(typedef) => return typedef.ctype.dtype(),
+        };
+        Ok(dtype)
+    }
+
+    /// Arrays of arrays are one sub-array of several axes.
+    fn subarray(&self) -> Result<DType, NoDType> {
+        let mut shape = Vec::new();
+        let mut item = self;
+        while let Self::Array(array) = item.resolved() {
+            let length = array.length;
+            shape.push(length.ok_or_else(|| self.no_dtype("its length is not said"))?);
+            item = &array.item;
+        }
+        DType::subarray(item.dtype()?, &shape).map_err(|error| self.no_dtype(error.to_string()))
+    }
+
+    fn no_dtype(&self, reason: impl Into<String>) -> NoDType {
+        NoDType {
+            ctype: self.to_string(),
+            reason: reason.into(),
+        }
+    }
+
+    /// A declaration of `name` with this type, in C.
+    ///
+    /// ```
+    /// use mapcall_decl::Prototype;
+    ///
+    /// let f = Prototype::parse("void f(int (*compare)(const void *, const void *));")?;
+    /// assert_eq!(
+    ///     f.parameters[0].ctype.declare("order"),
+    ///     "int (*order)(const void *, const void *)"
+    /// );
+    /// # Ok::<(), mapcall_decl::PrototypeError>(())
+    /// ```
+    #[must_use]
+    pub fn declare(&self, name: &str) -> String {
+        display::declare(self, false, name)
+    }
+
+    pub(crate) fn declare_qualified(&self, is_const: bool, name: &str) -> String {
+        display::declare(self, is_const, name)
+    }
+}
+
+impl fmt::Display for CType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.declare(""))
+    }
+}
+
+impl fmt::Debug for CType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CType({self})")
+    }
+}

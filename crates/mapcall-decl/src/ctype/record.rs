@@ -1,0 +1,252 @@
+//! Structs and unions, laid out by the C compiler's rules.
+
+use mapcall_array::DType;
+use mapcall_array::dtype::Field;
+
+use super::{CType, NoDType};
+
+/// The most members of a record whose layout is known, those of records within it counted each time that
+/// they occur. Records of records of records are short to write and grow exponentially, also where
+/// their size doesn't.
+const MAX_MEMBERS: usize = 1 << 14;
+
+/// `struct` or `union`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RecordKind {
+    /// Members one after the other.
+    Struct,
+    /// Members in the same place.
+    Union,
+}
+
+impl RecordKind {
+    /// The keyword.
+    #[must_use]
+    pub const fn keyword(self) -> &'static str {
+        match self {
+            Self::Struct => "struct",
+            Self::Union => "union",
+        }
+    }
+}
+
+/// A `struct` or `union`.
+///
+/// ```
+/// use mapcall_decl::ctype::{Body, CType};
+/// use mapcall_decl::Declarations;
+///
+/// let header = Declarations::parse("struct pair { char kind; long value; };");
+/// let CType::Record(pair) = &header.structs()["pair"] else { panic!() };
+/// let Body::Complete { members, size, .. } = &pair.body else { panic!() };
+/// assert_eq!((members[1].name.as_deref(), members[1].offset), (Some("value"), align_of::<u64>()));
+/// assert_eq!(*size, 16);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Which of the two.
+    pub kind: RecordKind,
+    /// The name behind the keyword.
+    pub tag: Option<String>,
+    /// What is in it.
+    pub body: Body,
+    pub(super) depth: usize,
+    /// How many members it has, those of records within it included.
+    members: usize,
+    /// Made once, bottom up: a walk over shared members could take exponential time.
+    dtype: Result<DType, NoDType>,
+}
+
+/// What is known of a record's members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Body {
+    /// Nothing: it can only be pointed to.
+    Incomplete,
+    /// Everything.
+    Complete {
+        /// In the order of their definition.
+        members: Vec<Member>,
+        /// `sizeof`, in bytes.
+        size: usize,
+        /// `_Alignof`, in bytes.
+        alignment: usize,
+        /// Whether `packed` brings some member below its alignment.
+        is_packed: bool,
+    },
+    /// It is defined, with something that has no place here, such as a bit-field.
+    Unsupported {
+        /// What it is.
+        reason: String,
+    },
+}
+
+/// A member of a struct or union.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its name; `None` for an unnamed struct or union.
+    pub name: Option<String>,
+    /// Its type.
+    pub ctype: CType,
+    /// Where it starts, in bytes from the record's start.
+    pub offset: usize,
+}
+
+/// A member before it has its place.
+pub(crate) struct MemberSpec {
+    pub(crate) name: Option<String>,
+    pub(crate) ctype: CType,
+    /// What `_Alignas` or `aligned` ask for.
+    pub(crate) alignment: Option<usize>,
+    pub(crate) is_packed: bool,
+}
+
+impl Record {
+    pub(crate) fn new(kind: RecordKind, tag: Option<String>, body: Body) -> Self {
+        let depth = match &body {
+            Body::Complete { members, .. } => members.iter().map(|m| m.ctype.depth()).max(),
+            _ => None,
+        };
+        let members = match &body {
+            Body::Complete { members, .. } => {
+                members.iter().map(|m| 1 + all_members(&m.ctype)).sum()
+            }
+            _ => 0,
+        };
+        let dtype = dtype(kind, tag.as_deref(), &body);
+        Self {
+            kind,
+            tag,
+            body,
+            depth: depth.unwrap_or(0) + 1,
+            members,
+            dtype,
+        }
+    }
+
+    pub(super) fn dtype(&self) -> Result<DType, NoDType> {
+        self.dtype.clone()
+    }
+}
+
+/// How many members there are in a value of that type.
+fn all_members(ctype: &CType) -> usize {
+    let mut ctype = ctype.resolved();
+    while let CType::Array(array) = ctype {
+        ctype = array.item.resolved();
+    }
+    match ctype {
+        CType::Record(record) => record.members,
+        _ => 0,
+    }
+}
+
+/// Places the members; the reason when they can't be.
+pub(crate) fn lay_out(
+    kind: RecordKind,
+    specs: Vec<MemberSpec>,
+    asked: Option<usize>,
+    is_packed: bool,
+) -> Body {
+    match try_lay_out(kind, specs, asked, is_packed) {
+        Ok(body) => body,
+        Err(reason) => Body::Unsupported { reason },
+    }
+}
+
+fn try_lay_out(
+    kind: RecordKind,
+    specs: Vec<MemberSpec>,
+    asked: Option<usize>,
+    packed: bool,
+) -> Result<Body, String> {
+    let too_large = || "it is larger than the memory".to_owned();
+    let mut members = Vec::with_capacity(specs.len());
+    let (mut end, mut size, mut alignment) = (0_usize, 0_usize, 1_usize);
+    let mut any_packed = packed;
+    let last = specs.len().saturating_sub(1);
+    let count: usize = specs.iter().map(|spec| 1 + all_members(&spec.ctype)).sum();
+    if count > MAX_MEMBERS {
+        return Err(format!(
+            "it has more than {MAX_MEMBERS} members, those of its members included"
+        ));
+    }
+    for (index, spec) in specs.into_iter().enumerate() {
+        let (bytes, natural) = match (spec.ctype.resolved(), spec.ctype.layout()) {
+            (_, Some(layout)) => layout,
+            (CType::Array(array), None) if array.length.is_none() && index == last && index > 0 => {
+                let alignment = array.item.alignment();
+                (0, alignment.ok_or("a member has no size")?)
+            }
+            _ => {
+                let name = spec.name.as_deref().unwrap_or_default();
+                return Err(format!("its member `{name}` has no size"));
+            }
+        };
+        any_packed |= spec.is_packed;
+        let natural = if packed || spec.is_packed { 1 } else { natural };
+        let align = natural.max(spec.alignment.unwrap_or(1));
+        let offset = match kind {
+            RecordKind::Struct => end.checked_next_multiple_of(align).ok_or_else(too_large)?,
+            RecordKind::Union => 0,
+        };
+        end = offset.checked_add(bytes).ok_or_else(too_large)?;
+        size = size.max(end);
+        alignment = alignment.max(align);
+        members.push(Member {
+            name: spec.name,
+            ctype: spec.ctype,
+            offset,
+        });
+    }
+    alignment = alignment.max(asked.unwrap_or(1));
+    let size = size
+        .checked_next_multiple_of(alignment)
+        .filter(|&size| isize::try_from(size).is_ok())
+        .ok_or_else(too_large)?;
+    Ok(Body::Complete {
+        members,
+        size,
+        alignment,
+        is_packed: any_packed,
+    })
+}
+
+fn dtype(kind: RecordKind, tag: Option<&str>, body: &Body) -> Result<DType, NoDType> {
+    let fail = |reason: String| NoDType {
+        ctype: format!("{} {}", kind.keyword(), tag.unwrap_or("{...}")),
+        reason,
+    };
+    let (members, size, is_packed) = match body {
+        Body::Incomplete => return Err(fail("its members are not known".into())),
+        Body::Unsupported { reason } => return Err(fail(reason.clone())),
+        Body::Complete {
+            members,
+            size,
+            is_packed,
+            ..
+        } => (members, *size, *is_packed),
+    };
+    let mut fields = Vec::with_capacity(members.len());
+    for member in members {
+        if matches!(member.ctype.resolved(), CType::Array(array) if array.length.is_none()) {
+            return Err(fail("it ends in an array without a length".into()));
+        }
+        let dtype = member.ctype.dtype()?;
+        match (&member.name, dtype.fields()) {
+            (Some(name), _) => fields.push(Field::new(name.as_str(), dtype).at(member.offset)),
+            (None, Some(inner)) => {
+                for field in inner {
+                    let mut field = field.clone();
+                    field.offset += member.offset;
+                    fields.push(field);
+                }
+            }
+            (None, None) => {}
+        }
+    }
+    DType::structured_with_offsets(fields.clone(), Some(size), !is_packed)
+        // Unnamed and over-aligned parts can be packed in themselves.
+        .or_else(|_| DType::structured_with_offsets(fields, Some(size), false))
+        .map_err(|error| fail(error.to_string()))
+}

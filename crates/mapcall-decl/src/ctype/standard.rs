@@ -1,0 +1,147 @@
+//! The types that C's own headers and POSIX's name.
+
+use core::ffi::c_long;
+
+use super::{Body, CType, Float, Integer, Record, RecordKind};
+
+/// What a standard name means on this machine.
+pub(crate) fn lookup(name: &str) -> Option<CType> {
+    let (_, standard) = STANDARD
+        .binary_search_by_key(&name, |(name, _)| name)
+        .ok()
+        .and_then(|at| STANDARD.get(at))?;
+    Some(match *standard {
+        Standard::Signed(size) => named(name, CType::Integer(Integer::of_size(size, true))),
+        Standard::Unsigned(size) => named(name, CType::Integer(Integer::of_size(size, false))),
+        Standard::Plain(Scalar::Bool) => CType::Bool,
+        Standard::Plain(Scalar::Float16) => CType::Float(Float::Float16),
+        Standard::Plain(Scalar::Float) => CType::Float(Float::Float),
+        Standard::Plain(Scalar::Double) => CType::Float(Float::Double),
+        Standard::Opaque => {
+            let record = Record::new(RecordKind::Struct, Some(name.into()), Body::Incomplete);
+            named(name, CType::Record(record.into()))
+        }
+        Standard::Unsupported(reason) => CType::unsupported(name, reason),
+    })
+}
+
+/// The standard names.
+pub(crate) fn names<'a>() -> impl Iterator<Item = &'a str> {
+    STANDARD.iter().map(|(name, _)| *name)
+}
+
+fn named(name: &str, ctype: CType) -> CType {
+    CType::typedef(name, ctype, false)
+}
+
+#[derive(Clone, Copy)]
+enum Standard {
+    Signed(usize),
+    Unsigned(usize),
+    Plain(Scalar),
+    Opaque,
+    Unsupported(&'static str),
+}
+
+#[derive(Clone, Copy)]
+enum Scalar {
+    Bool,
+    Float16,
+    Float,
+    Double,
+}
+
+use Standard::{Opaque, Plain, Signed, Unsigned, Unsupported};
+
+const WORD: usize = size_of::<usize>();
+const LONG: usize = size_of::<c_long>();
+const WCHAR: usize = if cfg!(windows) { 2 } else { 4 };
+/// Unsigned on ARM and on Windows, but for Apple's.
+const WCHAR_TYPE: Standard = if cfg!(any(windows, target_arch = "aarch64", target_arch = "arm"))
+    && !cfg!(target_vendor = "apple")
+{
+    Unsigned(WCHAR)
+} else {
+    Signed(WCHAR)
+};
+const FAST: usize = if cfg!(all(target_os = "linux", target_env = "gnu")) {
+    WORD
+} else {
+    4
+};
+const VA_LIST: &str = "C code alone can make a list of arguments";
+const WIDE: &str = "NumPy has no numbers of that size";
+
+/// Sorted by name.
+const STANDARD: &[(&str, Standard)] = &[
+    ("FILE", Opaque),
+    ("_Bool", Plain(Scalar::Bool)),
+    ("_Float128", Unsupported(WIDE)),
+    ("_Float16", Plain(Scalar::Float16)),
+    ("_Float32", Plain(Scalar::Float)),
+    ("_Float32x", Plain(Scalar::Double)),
+    ("_Float64", Plain(Scalar::Double)),
+    ("_Float64x", Unsupported(WIDE)),
+    ("__builtin_va_list", Unsupported(VA_LIST)),
+    ("__float128", Unsupported(WIDE)),
+    ("__fp16", Plain(Scalar::Float16)),
+    ("__gnuc_va_list", Unsupported(VA_LIST)),
+    ("__int128", Unsupported(WIDE)),
+    ("__int128_t", Unsupported(WIDE)),
+    ("__uint128_t", Unsupported(WIDE)),
+    ("bool", Plain(Scalar::Bool)),
+    ("char16_t", Unsigned(2)),
+    ("char32_t", Unsigned(4)),
+    ("char8_t", Unsigned(1)),
+    ("clock_t", Signed(LONG)),
+    ("int16_t", Signed(2)),
+    ("int32_t", Signed(4)),
+    ("int64_t", Signed(8)),
+    ("int8_t", Signed(1)),
+    ("int_fast16_t", Signed(FAST)),
+    ("int_fast32_t", Signed(FAST)),
+    ("int_fast64_t", Signed(8)),
+    ("int_fast8_t", Signed(1)),
+    ("int_least16_t", Signed(2)),
+    ("int_least32_t", Signed(4)),
+    ("int_least64_t", Signed(8)),
+    ("int_least8_t", Signed(1)),
+    ("intmax_t", Signed(8)),
+    ("intptr_t", Signed(WORD)),
+    ("off_t", Signed(LONG)),
+    ("ptrdiff_t", Signed(WORD)),
+    ("size_t", Unsigned(WORD)),
+    ("ssize_t", Signed(WORD)),
+    ("uint16_t", Unsigned(2)),
+    ("uint32_t", Unsigned(4)),
+    ("uint64_t", Unsigned(8)),
+    ("uint8_t", Unsigned(1)),
+    ("uint_fast16_t", Unsigned(FAST)),
+    ("uint_fast32_t", Unsigned(FAST)),
+    ("uint_fast64_t", Unsigned(8)),
+    ("uint_fast8_t", Unsigned(1)),
+    ("uint_least16_t", Unsigned(2)),
+    ("uint_least32_t", Unsigned(4)),
+    ("uint_least64_t", Unsigned(8)),
+    ("uint_least8_t", Unsigned(1)),
+    ("uintmax_t", Unsigned(8)),
+    ("uintptr_t", Unsigned(WORD)),
+    ("va_list", Unsupported(VA_LIST)),
+    ("wchar_t", WCHAR_TYPE),
+    ("wint_t", Unsigned(WCHAR)),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_found() {
+        assert!(STANDARD.is_sorted_by_key(|(name, _)| name));
+        for name in names() {
+            assert!(lookup(name).is_some(), "{name}");
+        }
+        assert_eq!(lookup("size_tt"), None);
+        assert_eq!(lookup("size_t").and_then(|size| size.size()), Some(WORD));
+    }
+}

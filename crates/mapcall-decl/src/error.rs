@@ -1,0 +1,359 @@
+//! What can be wrong with C declarations.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use crate::extent::ExtentError;
+
+/// A declaration that can't be read or called, with its place in the text.
+///
+/// ```
+/// use mapcall_decl::{Prototype, PrototypeErrorKind};
+///
+/// let error = Prototype::parse("void scale(size_t n, float x[m]);").unwrap_err();
+/// assert!(matches!(error.kind, PrototypeErrorKind::UnknownParameter { .. }));
+/// assert_eq!(error.span, 29..30);
+/// assert_eq!(error.to_string(), "\
+/// error: the extent names `m`, which is no parameter of `scale`
+///   |
+/// 1 | void scale(size_t n, float x[m]);
+///   |                              ^
+///   |
+///   = help: add an integer parameter `m`, or write a constant");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PrototypeError {
+    /// What is wrong.
+    pub kind: PrototypeErrorKind,
+    /// Where, in bytes of the text.
+    pub span: Range<usize>,
+    /// The whole text.
+    pub text: Arc<str>,
+    /// Where in which file, when a [`Header`](crate::Header) was read.
+    pub place: Option<Box<Place>>,
+}
+
+/// A line of a header.
+///
+/// ```
+/// use mapcall_decl::Header;
+///
+/// let errno = Header::new("errno.h").read()?;
+/// assert!(errno.errors().is_empty());
+/// let stdio = Header::new("stdio.h").read()?;
+/// let printf = stdio.functions().iter().find(|f| f.name == "printf").unwrap();
+/// let place = printf.prototype.as_ref().unwrap_err().place.as_ref().unwrap();
+/// assert!(place.file.ends_with("stdio.h") && place.line > 1);
+/// # Ok::<(), mapcall_decl::HeaderError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file, as the compiler names it.
+    pub file: Arc<str>,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+/// What is wrong with a declaration.
+///
+/// Displayed, it is the reason in one line; [`remedy`](Self::remedy) says what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PrototypeErrorKind {
+    /// No C.
+    #[error("expected {expected}")]
+    Syntax {
+        /// What would be right.
+        expected: String,
+    },
+    /// A text without a function.
+    #[error("expected the prototype of a function, got none")]
+    NoFunction,
+    /// A second function where one was asked for.
+    #[error("expected one prototype, got a second one, `{name}`")]
+    SecondFunction {
+        /// The second.
+        name: String,
+    },
+    /// `...`
+    #[error("`{function}` takes a variable number of arguments, which can't be checked")]
+    Variadic {
+        /// The function.
+        function: String,
+    },
+    /// A declaration that doesn't say its parameters' types.
+    #[error("`{function}` doesn't say what its parameters are, as C before 1989")]
+    OldStyle {
+        /// The function.
+        function: String,
+    },
+    /// A `static` function, which no library exports.
+    #[error("`{function}` is static: no library exports it")]
+    Static {
+        /// The function.
+        function: String,
+    },
+    /// Another calling convention.
+    #[error("`{attribute}` changes how a function is called")]
+    Convention {
+        /// The attribute.
+        attribute: String,
+    },
+    /// A name that is no type.
+    #[error("unknown type `{name}`")]
+    UnknownType {
+        /// The name.
+        name: String,
+        /// The known type whose name is nearest, when one is near.
+        nearest: Option<String>,
+    },
+    /// Words that make no type together.
+    #[error("`{name}` is no type")]
+    NoType {
+        /// The words.
+        name: String,
+    },
+    /// A struct, union or array by value whose members aren't known.
+    #[error("`{ctype}` is incomplete: its size is not known")]
+    Incomplete {
+        /// The type.
+        ctype: String,
+    },
+    /// A type that can't be passed.
+    #[error("`{ctype}` can't be passed: {reason}")]
+    UnsupportedType {
+        /// The type.
+        ctype: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Two parameters of one name.
+    #[error("two parameters are called `{name}`")]
+    DuplicateParameter {
+        /// The name.
+        name: String,
+    },
+    /// A name defined twice, with different meanings.
+    #[error("`{name}` is defined a second time, as something else")]
+    Redefined {
+        /// The name.
+        name: String,
+    },
+    /// An extent that names what is not there.
+    #[error("the extent names `{name}`, which is no parameter of `{function}`")]
+    UnknownParameter {
+        /// The name.
+        name: String,
+        /// The function.
+        function: String,
+        /// The integer parameter whose name is nearest, when one is near.
+        nearest: Option<String>,
+    },
+    /// An unknown name where a constant must stand.
+    #[error("`{name}` is no constant")]
+    UnknownConstant {
+        /// The name.
+        name: String,
+    },
+    /// An extent that names a parameter that is no integer.
+    #[error("the extent names `{name}`, which is no integer but `{ctype}`")]
+    NotInteger {
+        /// The parameter.
+        name: String,
+        /// Its type.
+        ctype: String,
+    },
+    /// A fraction where an integer must stand.
+    #[error("expected an integer, got the floating constant `{constant}`")]
+    Fraction {
+        /// What stood there.
+        constant: String,
+    },
+    /// An expression of C that has no meaning here.
+    #[error("`{expression}` can't stand in an extent")]
+    Expression {
+        /// The expression.
+        expression: String,
+    },
+    /// A constant expression without a value.
+    #[error("this constant expression {0}")]
+    Constant(Box<ExtentError>),
+    /// An extent where arrays must have constant ones.
+    #[error("only the extents of a parameter itself may vary")]
+    VariableLength,
+    /// What C does not have: arrays of functions, functions that return arrays.
+    #[error("C has no {what}")]
+    Impossible {
+        /// What.
+        what: &'static str,
+    },
+    /// More nesting than is read.
+    #[error("declarations nest deeper than {limit} levels here")]
+    TooDeep {
+        /// The limit.
+        limit: usize,
+    },
+    /// More parameters than are read.
+    #[error("`{function}` has more than {limit} parameters")]
+    TooManyParameters {
+        /// The function.
+        function: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// A text that takes too long to parse, as one that is full of errors can.
+    #[error("expected C declarations, got a text that can't be parsed within {limit:?}")]
+    TooSlow {
+        /// The limit, of processor time.
+        limit: Duration,
+    },
+    /// No thread with a stack that is large enough for the text.
+    #[error("parsing the text needs a thread with {bytes} bytes of stack: {reason}")]
+    NoStack {
+        /// The size of the stack.
+        bytes: usize,
+        /// What the system said.
+        reason: String,
+    },
+    /// More text than is read.
+    #[error("the text has {length} bytes, more than {limit}")]
+    TooLong {
+        /// Its length in bytes.
+        length: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+}
+
+impl PrototypeErrorKind {
+    /// What to write instead.
+    ///
+    /// ```
+    /// use mapcall_decl::Prototype;
+    ///
+    /// let error = Prototype::parse("void fill(size_T n, float x[n]);").unwrap_err();
+    /// assert_eq!(error.kind.to_string(), "unknown type `size_T`");
+    /// assert_eq!(error.kind.remedy(), "did you mean `size_t`?");
+    /// ```
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Syntax { .. } => {
+                "write a C prototype, such as `void f(size_t n, const float x[n]);`".into()
+            }
+            Self::NoFunction => "add a prototype, such as `void f(size_t n, float x[n]);`".into(),
+            Self::SecondFunction { .. } => {
+                "give one prototype at a time, or read them all as a header".into()
+            }
+            Self::Variadic { .. } => {
+                "wrap the call that you need in a C function with fixed parameters".into()
+            }
+            Self::OldStyle { function } => format!(
+                "write the types in the parentheses, or `{function}(void)` if it takes nothing"
+            ),
+            Self::Static { .. } => "remove `static`, in the library too".into(),
+            Self::Convention { .. } => {
+                "wrap it in a function with the platform's calling convention".into()
+            }
+            Self::UnknownType {
+                nearest: Some(nearest),
+                ..
+            }
+            | Self::UnknownParameter {
+                nearest: Some(nearest),
+                ..
+            } => format!("did you mean `{nearest}`?"),
+            Self::UnknownType { name, .. } => {
+                format!("put its definition before, such as `typedef int {name};`")
+            }
+            Self::NoType { .. } => "write one of C's types, such as `unsigned long`".into(),
+            Self::Incomplete { ctype } => {
+                format!("put the definition of `{ctype}` before, or take a pointer to it")
+            }
+            Self::UnsupportedType { .. } => "pass it by a pointer, or wrap the function".into(),
+            Self::DuplicateParameter { .. } => "rename one of them".into(),
+            Self::Redefined { .. } => "remove one of the definitions, or make them agree".into(),
+            Self::UnknownParameter { name, .. } => {
+                format!("add an integer parameter `{name}`, or write a constant")
+            }
+            Self::UnknownConstant { .. } => "write an integer or an enumerator".into(),
+            Self::NotInteger { name, .. } => {
+                format!("make `{name}` a `size_t`, or name an integer parameter")
+            }
+            Self::Fraction { .. } => "write an integer, such as `n * 3 / 2` for 1.5 n".into(),
+            Self::Expression { .. } => {
+                "write names of integer parameters, integer constants and operators".into()
+            }
+            Self::Constant(_) => "write another one".into(),
+            Self::VariableLength => "write a constant, or a pointer in place of the array".into(),
+            Self::Impossible { .. } => "write a pointer to it".into(),
+            Self::TooDeep { .. } => "name inner types with `typedef`, or simplify".into(),
+            Self::TooManyParameters { .. } => "wrap it in a function that takes a struct".into(),
+            Self::TooSlow { .. } => "give declarations that a C compiler accepts".into(),
+            Self::NoStack { .. } | Self::TooLong { .. } => {
+                "give only the declarations that are needed".into()
+            }
+        }
+    }
+}
+
+impl std::error::Error for PrototypeError {}
+
+impl fmt::Display for PrototypeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (reason, remedy) = (self.kind.to_string(), self.kind.remedy());
+        let (line, lines, span) = self.excerpt();
+        let place = self.place.as_ref();
+        let mut snippet = Snippet::source(lines).line_start(place.map_or(line, |place| place.line));
+        if let Some(place) = place {
+            snippet = snippet.path(&*place.file);
+        }
+        let group = Group::with_title(Level::ERROR.primary_title(&reason))
+            .element(snippet.annotation(AnnotationKind::Primary.span(span)))
+            .element(Level::HELP.message(&remedy));
+        f.write_str(&Renderer::plain().render(&[group]))
+    }
+}
+
+impl PrototypeError {
+    /// The lines that the span touches, the number of the first, and the span within them; at
+    /// most a few, for a header can be long.
+    fn excerpt(&self) -> (usize, &str, Range<usize>) {
+        const LINES: usize = 4;
+        let text = &*self.text;
+        let start = text.floor_char_boundary(self.span.start.min(text.len()));
+        let end = text.ceil_char_boundary(self.span.end.min(text.len()).max(start));
+        let (before, after) = text.split_at_checked(start).unwrap_or((text, ""));
+        let first = before.rfind('\n').map_or(0, |at| at + 1);
+        let number = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
+        let last = after
+            .match_indices('\n')
+            .map(|(at, _)| start + at)
+            .scan(0, |lines, at| {
+                *lines += 1;
+                Some((*lines, at))
+            })
+            .find(|&(lines, at)| at >= end || lines == LINES)
+            .map_or(text.len(), |(_, at)| at);
+        let lines = text.get(first..last).unwrap_or_default();
+        (
+            number,
+            lines,
+            start - first..end.min(last).max(start) - first,
+        )
+    }
+
+    pub(crate) fn new(kind: PrototypeErrorKind, span: Range<usize>, text: &Arc<str>) -> Self {
+        Self {
+            kind,
+            span,
+            text: Arc::clone(text),
+            place: None,
+        }
+    }
+}

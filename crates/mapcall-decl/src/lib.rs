@@ -1,0 +1,53 @@
+//! C declarations as checked data: types with their size and layout, functions with the extents of
+//! their arrays, and whole headers.
+//!
+//! ```
+//! use mapcall_decl::Prototype;
+//!
+//! let saxpy = Prototype::parse(
+//!     "void saxpy(size_t n, float a, const float x[restrict n], float y[restrict n])",
+//! )?;
+//! let [n, a, x, y] = &saxpy.parameters[..] else { panic!() };
+//! assert!(n.is_inferred && x.is_const && !y.is_const);
+//! assert_eq!((a.ctype.to_string(), x.extents[0].to_string()), ("float".into(), "n".into()));
+//! assert_eq!(saxpy.signature(), "(),(n)->(n)");
+//! # Ok::<(), mapcall_decl::PrototypeError>(())
+//! ```
+//!
+//! # Overview
+//!
+//! - [`CType`]: any C type, with the size, alignment and dtype that it has on this machine.
+//! - [`Extent`]: the length of an axis of an array parameter, an expression in other parameters.
+//! - [`Prototype`]: one function, its [`Parameter`]s and its result.
+//! - [`Declarations`]: the functions and structs of a text that a preprocessor has left.
+//! - [`Header`]: a header by its name or path, read through the system's preprocessor.
+//!
+//! Text is parsed by a grammar of C, with bounds on its length, its depth and the time that it takes.
+//! A [`PrototypeError`] points into the text, and says what to write instead.
+//!
+//! # Design
+//!
+//! The crate has no unsafe code. It loads no library and calls no function: the crate `mapcall` does.
+//! Its modules are, from the ground up, [`ctype`] and [`extent`], the errors, the map from preprocessed
+//! text to the files that it comes from, [`prototype`], the parser, and [`header`].
+
+#![forbid(unsafe_code)]
+
+pub mod ctype;
+mod error;
+pub mod extent;
+pub mod header;
+#[doc(hidden)]
+pub mod nearest;
+mod parse;
+pub mod prototype;
+mod source_map;
+#[doc(hidden)]
+pub mod stack;
+mod sys;
+
+pub use ctype::CType;
+pub use error::{Place, PrototypeError, PrototypeErrorKind};
+pub use extent::Extent;
+pub use header::{Header, HeaderError};
+pub use prototype::{Declarations, Parameter, Prototype};

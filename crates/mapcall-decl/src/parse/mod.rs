@@ -1,0 +1,534 @@
+//! From text to types and prototypes, over the grammar's tree.
+
+mod declarator;
+mod expression;
+mod function;
+mod pragma;
+mod spelling;
+mod types;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tree_sitter::{Node, ParseOptions, ParseState, Parser, Tree, TreeCursor};
+
+use crate::ctype::CType;
+use crate::ctype::scope::{Conflict, Scope};
+use crate::error::{PrototypeError, PrototypeErrorKind as Kind};
+use crate::prototype::{Declarations, Declared, Prototype};
+use crate::source_map::Lines;
+use crate::{stack, sys};
+use pragma::Packing;
+
+type Result<T, E = PrototypeError> = std::result::Result<T, E>;
+
+/// How deep types and expressions nest at most, so that no text can overflow the stack.
+const MAX_DEPTH: usize = 64;
+
+/// How many misspelt names of a text get suggestions.
+const MAX_SUGGESTIONS: usize = 100;
+
+/// The most text that is read, in bytes.
+pub(crate) const MAX_TEXT: usize = 16 << 20;
+
+/// The stack that reading needs, in bytes: what its own recursion takes at its deepest, and for each
+/// byte of the text. Where the grammar's parser has several ways to read a text, it compares them token
+/// by token in a recursion, of about 50 bytes a token where it is optimised.
+const STACK: usize = if cfg!(debug_assertions) {
+    4 << 20
+} else {
+    1 << 20
+};
+const STACK_OF_BYTE: usize = 256;
+
+/// The processor time after which the grammar's parser gives up, as a whole and for each byte of the
+/// text. What a C compiler accepts takes a tenth of that or less; in a text full of errors, time can
+/// grow with the square of the length.
+const MAX_TIME: Duration = Duration::from_millis(500);
+const MAX_TIME_OF_BYTE: Duration = Duration::from_micros(5);
+
+thread_local! {
+    /// Making a parser costs more than parsing a prototype.
+    static PARSER: RefCell<Option<Parser>> = const { RefCell::new(None) };
+}
+
+impl Prototype {
+    /// Reads one prototype; definitions of types may stand before it.
+    ///
+    /// ```
+    /// use mapcall_decl::Prototype;
+    ///
+    /// let dot = Prototype::parse("double dot(int n, const double x[n], const double y[n])")?;
+    /// assert_eq!(dot.parameters.len(), 3);
+    /// # Ok::<(), mapcall_decl::PrototypeError>(())
+    /// ```
+    ///
+    /// The last semicolon may be left out; the body of a definition is skipped.
+    ///
+    /// # Errors
+    ///
+    /// [`PrototypeError`] for what is no C, and for what can't be called.
+    pub fn parse(text: &str) -> Result<Self, PrototypeError> {
+        prototype(text, &Arc::default()).map(|defined| defined.prototype)
+    }
+}
+
+impl Declarations {
+    /// Reads the text of a header, as the preprocessor leaves it.
+    ///
+    /// It never fails as a whole: what can't be read is in [`errors`](Self::errors), a function
+    /// that can't be called says why. A function declared twice is there once, as it was first
+    /// declared.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        declarations(&Arc::from(text), None)
+    }
+
+    /// Reads one prototype in which the types and enumerators of the header are known.
+    ///
+    /// ```
+    /// use mapcall_decl::Declarations;
+    ///
+    /// let header = Declarations::parse("enum { TAPS = 3 }; typedef float sample;");
+    /// let f = header.prototype("void smooth(int n, const sample x[n], sample y[n - TAPS])")?;
+    /// assert_eq!(f.signature(), "(n)->(n-3)");
+    /// # Ok::<(), mapcall_decl::PrototypeError>(())
+    /// ```
+    ///
+    /// So a prototype says what the header doesn't: the extents of its arrays.
+    ///
+    /// # Errors
+    ///
+    /// As [`Prototype::parse`].
+    pub fn prototype(&self, text: &str) -> Result<Prototype, PrototypeError> {
+        self.prototype_with_structs(text)
+            .map(|(prototype, _)| prototype)
+    }
+
+    /// As [`prototype`](Self::prototype), with the structs and unions that the text defines, by their
+    /// tags and by their typedef names.
+    ///
+    /// ```
+    /// use mapcall_decl::Declarations;
+    ///
+    /// let header = Declarations::parse("typedef float sample;");
+    /// let text = "struct pair { sample left, right; }; void mix(struct pair *p);";
+    /// let (mix, structs) = header.prototype_with_structs(text)?;
+    /// assert_eq!((mix.name.as_str(), structs["pair"].size()), ("mix", Some(8)));
+    /// # Ok::<(), mapcall_decl::PrototypeError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Prototype::parse`].
+    pub fn prototype_with_structs(
+        &self,
+        text: &str,
+    ) -> Result<(Prototype, HashMap<String, CType>), PrototypeError> {
+        let defined = prototype(text, &self.scope)?;
+        Ok((defined.prototype, defined.structs))
+    }
+}
+
+/// Reads one prototype and the definitions before it, where the names of `scope` are known.
+fn prototype(text: &str, scope: &Arc<Scope>) -> Result<Defined> {
+    let source = Arc::from(text);
+    with_stack(&source, || read_prototype(text, &source, scope))?
+}
+
+/// A prototype, and the structs and unions that its text defines.
+struct Defined {
+    prototype: Prototype,
+    structs: HashMap<String, CType>,
+}
+
+fn read_prototype(text: &str, source: &Arc<str>, scope: &Arc<Scope>) -> Result<Defined> {
+    let mut plain = spelling::plain(text);
+    if !text.trim_end().ends_with([';', '}']) {
+        // On a line of its own, for the last one may be a comment.
+        plain.to_mut().push_str("\n;");
+    }
+    let tree = tree(&plain, source)?;
+    let mut reader = Reader::new(source, &plain, Scope::within(Arc::clone(scope)));
+    if let Some(error) = reader.first_error(tree.root_node()) {
+        return Err(error);
+    }
+    let mut found = None;
+    reader.declarations(tree.root_node(), 0, &mut |reader, item| match item {
+        Item::Error(error) => Err(error),
+        Item::Function(name, prototype) => {
+            if found.is_some() {
+                let kind = Kind::SecondFunction {
+                    name: reader.text(name).into(),
+                };
+                return Err(reader.error(kind, name));
+            }
+            found = Some(prototype?);
+            Ok(())
+        }
+    })?;
+    let prototype = found.ok_or_else(|| {
+        let end = text.trim_end().len();
+        PrototypeError::new(Kind::NoFunction, end..end, source)
+    })?;
+    Ok(Defined {
+        prototype,
+        structs: reader.scope.structs(),
+    })
+}
+
+/// Reads all that can be read; of a preprocessed header, the functions that count as its own.
+pub(crate) fn declarations(source: &Arc<str>, lines: Option<&Lines>) -> Declarations {
+    let read = with_stack(source, || read_declarations(source, lines));
+    read.unwrap_or_else(|error| Declarations {
+        errors: vec![error],
+        ..Declarations::default()
+    })
+}
+
+fn read_declarations(source: &Arc<str>, lines: Option<&Lines>) -> Declarations {
+    let mut declarations = Declarations::default();
+    let plain = spelling::plain(source);
+    let tree = match tree(&plain, source) {
+        Ok(tree) => tree,
+        Err(error) => {
+            declarations.errors.push(error);
+            return declarations;
+        }
+    };
+    let mut reader = Reader::new(source, &plain, Scope::default());
+    reader.lines = lines;
+    let mut seen = HashSet::new();
+    let (functions, errors) = (&mut declarations.functions, &mut declarations.errors);
+    let read = reader.declarations(tree.root_node(), 0, &mut |reader, item| {
+        match item {
+            Item::Error(error) if reader.is_own(error.span.start) => errors.push(error),
+            Item::Error(_) => {}
+            Item::Function(name, prototype) => {
+                let name = reader.text(name).to_owned();
+                if seen.insert(name.clone()) {
+                    functions.push(Declared { name, prototype });
+                }
+            }
+        }
+        Ok(())
+    });
+    declarations.errors.extend(read.err());
+    declarations.structs = reader.scope.structs();
+    declarations.scope = Arc::new(reader.scope);
+    declarations
+}
+
+/// Reads a text with as much stack as it may take.
+fn with_stack<R: Send>(source: &Arc<str>, read: impl FnOnce() -> R + Send) -> Result<R> {
+    let length = source.len();
+    let refuse = |kind| PrototypeError::new(kind, 0..0, source);
+    if length > MAX_TEXT {
+        let limit = MAX_TEXT;
+        return Err(refuse(Kind::TooLong { length, limit }));
+    }
+    let bytes = STACK + STACK_OF_BYTE * length;
+    stack::with(bytes, read).map_err(|error| {
+        let reason = error.to_string();
+        refuse(Kind::NoStack { bytes, reason })
+    })
+}
+
+fn tree(plain: &str, source: &Arc<str>) -> Result<Tree> {
+    let bytes = plain.as_bytes();
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    let limit = MAX_TIME + MAX_TIME_OF_BYTE * length;
+    let (mut start, mut is_too_slow) = (None, false);
+    // Asked every 100 steps, which short texts never take.
+    let mut go_on = |_: &ParseState| {
+        let now = sys::thread_time();
+        is_too_slow = now.saturating_sub(*start.get_or_insert(now)) > limit;
+        if is_too_slow {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    };
+    let tree = PARSER.with_borrow_mut(|parser| {
+        let parser = parser.get_or_insert_with(Parser::new);
+        if parser.language().is_none() {
+            parser.set_language(&tree_sitter_c::LANGUAGE.into()).ok()?;
+        }
+        let options = ParseOptions::new().progress_callback(&mut go_on);
+        let mut text = |at: usize, _| bytes.get(at..).unwrap_or_default();
+        let tree = parser.parse_with_options(&mut text, None, Some(options));
+        // One that gave up would go on with the next text.
+        parser.reset();
+        tree
+    });
+    tree.ok_or_else(|| {
+        let kind = if is_too_slow {
+            Kind::TooSlow { limit }
+        } else {
+            let expected = "a grammar of C that fits the parser".into();
+            Kind::Syntax { expected }
+        };
+        PrototypeError::new(kind, 0..0, source)
+    })
+}
+
+/// What stands at the top level.
+enum Item<'t> {
+    /// A function, and its name.
+    Function(Node<'t>, Result<Prototype>),
+    /// What can't be read.
+    Error(PrototypeError),
+}
+
+/// Told of each item; an error ends the reading.
+type Sink<'s, 't> = dyn FnMut(&mut Reader<'t>, Item<'t>) -> Result<()> + 's;
+
+/// A text being read, and what it has defined so far.
+struct Reader<'t> {
+    source: &'t Arc<str>,
+    /// The text that the grammar reads: the same places, in plain spelling.
+    plain: &'t str,
+    scope: Scope,
+    /// Where the text comes from, when it is a preprocessed header.
+    lines: Option<&'t Lines>,
+    packing: Packing,
+    depth: usize,
+    /// Where it is reading, for errors that have no place of their own.
+    place: Range<usize>,
+    /// How many names have been looked for among all that are known, to suggest one.
+    suggestions: Cell<usize>,
+}
+
+impl<'t> Reader<'t> {
+    fn new(source: &'t Arc<str>, plain: &'t str, scope: Scope) -> Self {
+        Self {
+            source,
+            plain,
+            scope,
+            lines: None,
+            packing: Packing::default(),
+            depth: 0,
+            place: 0..0,
+            suggestions: Cell::new(0),
+        }
+    }
+
+    fn declarations(
+        &mut self,
+        list: Node<'t>,
+        depth: usize,
+        sink: &mut Sink<'_, 't>,
+    ) -> Result<()> {
+        if depth > MAX_DEPTH {
+            return Err(self.too_deep(list));
+        }
+        let mut cursor = list.walk();
+        for node in list.named_children(&mut cursor) {
+            self.depth = 0;
+            self.place = node.byte_range();
+            match node.kind() {
+                "linkage_specification" => {
+                    if let Some(body) = node.child_by_field_name("body") {
+                        if body.kind() == "declaration_list" {
+                            self.declarations(body, depth + 1, sink)?;
+                        } else {
+                            self.declaration(body, sink)?;
+                        }
+                    }
+                }
+                "declaration"
+                | "type_definition"
+                | "function_definition"
+                | "struct_specifier"
+                | "union_specifier"
+                | "enum_specifier" => self.declaration(node, sink)?,
+                "comment" | "preproc_def" | "preproc_function_def" | "preproc_include" => {}
+                "preproc_call" => self.packing.follow(self.text(node)),
+                "expression_statement" if self.is_harmless(node) => {}
+                _ => {
+                    let error = self
+                        .first_error(node)
+                        .unwrap_or_else(|| self.syntax("a declaration", node));
+                    sink(self, Item::Error(error))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A lone semicolon, or `_Static_assert`, which the C compiler has checked.
+    fn is_harmless(&self, statement: Node<'t>) -> bool {
+        statement.named_child(0).is_none_or(|call| {
+            call.child_by_field_name("function")
+                .is_some_and(|name| matches!(self.text(name), "_Static_assert" | "static_assert"))
+        })
+    }
+
+    /// The first place that is no C, as the grammar sees it.
+    fn first_error(&self, root: Node<'t>) -> Option<PrototypeError> {
+        if !root.has_error() {
+            return None;
+        }
+        let mut cursor = root.walk();
+        loop {
+            let node = cursor.node();
+            if node.is_missing() && !is_before_bit_field(&cursor) {
+                let expected = match node.kind() {
+                    "identifier" | "field_identifier" | "type_identifier" => "a name".into(),
+                    kind => format!("`{kind}`"),
+                };
+                return Some(self.syntax(&expected, node));
+            }
+            if node.is_error() {
+                return Some(self.syntax_error(node));
+            }
+            // A function's body is the compiler's business.
+            let descend = node.has_error() && node.kind() != "compound_statement";
+            if descend && cursor.goto_first_child() {
+                continue;
+            }
+            while !cursor.goto_next_sibling() {
+                if !cursor.goto_parent() {
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn syntax_error(&self, node: Node<'t>) -> PrototypeError {
+        let text = self.source.trim_end();
+        let (start, end) = (node.start_byte(), node.end_byte());
+        if start == 0 && end >= text.len() {
+            // The grammar gives up on the whole; most often the end is missing.
+            let at = text.len();
+            let expected = Kind::Syntax {
+                expected: "the rest of a declaration".into(),
+            };
+            return self.error_at(expected, at..at);
+        }
+        let found = self.text(node);
+        let expected = match found.lines().next() {
+            Some(line) if !line.is_empty() && found.lines().nth(1).is_none() => {
+                format!("a C declaration, got `{line}`")
+            }
+            _ => "a C declaration".into(),
+        };
+        self.syntax(&expected, node)
+    }
+}
+
+/// Names.
+impl<'t> Reader<'t> {
+    fn define_tag(
+        &mut self,
+        keyword: &'static str,
+        tag: &str,
+        ctype: &CType,
+        node: Node<'t>,
+    ) -> Result<()> {
+        let defined = self.scope.define_tag(keyword, tag, ctype);
+        defined.map_err(|Conflict| self.redefined(format!("{keyword} {tag}"), node))
+    }
+
+    fn define_typedef(&mut self, name: &str, ctype: CType, node: Node<'t>) -> Result<()> {
+        let defined = self.scope.define_typedef(name, ctype);
+        defined.map_err(|Conflict| self.redefined(name.into(), node))
+    }
+
+    fn define_enumerator(&mut self, name: &str, value: i128, node: Node<'t>) -> Result<()> {
+        let defined = self.scope.define_enumerator(name, value);
+        defined.map_err(|Conflict| self.redefined(name.into(), node))
+    }
+
+    fn redefined(&self, name: String, node: Node<'t>) -> PrototypeError {
+        self.error(Kind::Redefined { name }, node)
+    }
+
+    /// The name that was likely meant; `None` once that has been asked often, as each time takes longer
+    /// the more names are known.
+    fn nearest<'a>(&self, name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+        let count = self.suggestions.get();
+        self.suggestions.set(count.saturating_add(1));
+        if count >= MAX_SUGGESTIONS {
+            return None;
+        }
+        let nearest = crate::nearest::nearest(name, known);
+        nearest.first().map(|&known| known.to_owned())
+    }
+}
+
+/// The tree and its places.
+impl<'t> Reader<'t> {
+    /// The text of a node, as it was written.
+    fn text(&self, node: Node<'_>) -> &'t str {
+        self.source.get(node.byte_range()).unwrap_or_default()
+    }
+
+    /// The text of a node in the grammar's spelling.
+    fn word(&self, node: Node<'_>) -> &'t str {
+        self.plain.get(node.byte_range()).unwrap_or_default()
+    }
+
+    fn field(&self, node: Node<'t>, name: &str) -> Result<Node<'t>> {
+        node.child_by_field_name(name)
+            .ok_or_else(|| self.syntax("a whole expression", node))
+    }
+
+    fn enter(&mut self, node: Node<'t>) -> Result<()> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(self.too_deep(node));
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+    }
+
+    /// Whether what stands there belongs to the header that was asked for.
+    fn is_own(&self, at: usize) -> bool {
+        self.lines.is_none_or(|lines| lines.is_own(at))
+    }
+
+    fn error(&self, kind: Kind, node: Node<'_>) -> PrototypeError {
+        let mut range = node.byte_range();
+        range.end = range.end.min(self.source.len());
+        range.start = range.start.min(range.end);
+        self.error_at(kind, range)
+    }
+
+    fn error_at(&self, kind: Kind, range: Range<usize>) -> PrototypeError {
+        let place = self
+            .lines
+            .and_then(|lines| lines.place(self.source, range.start));
+        PrototypeError {
+            place: place.map(Box::new),
+            ..PrototypeError::new(kind, range, self.source)
+        }
+    }
+
+    fn syntax(&self, expected: &str, node: Node<'_>) -> PrototypeError {
+        let expected = expected.into();
+        self.error(Kind::Syntax { expected }, node)
+    }
+
+    fn too_deep(&self, node: Node<'_>) -> PrototypeError {
+        self.error(Kind::TooDeep { limit: MAX_DEPTH }, node)
+    }
+
+    fn too_deep_here(&self) -> PrototypeError {
+        let kind = Kind::TooDeep { limit: MAX_DEPTH };
+        self.error_at(kind, self.place.clone())
+    }
+}
+
+/// Whether it is the name that an unnamed bit-field doesn't have.
+fn is_before_bit_field(cursor: &TreeCursor<'_>) -> bool {
+    // A node finds its siblings from the root, by a recursion.
+    let mut next = cursor.clone();
+    next.goto_next_sibling() && next.node().kind() == "bitfield_clause"
+}

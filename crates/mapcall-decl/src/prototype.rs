@@ -1,0 +1,348 @@
+//! Prototypes: what a C function takes and returns.
+
+use std::collections::HashMap;
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use crate::ctype::scope::Scope;
+use crate::ctype::{CType, Function};
+use crate::error::PrototypeError;
+use crate::extent::Extent;
+
+/// One C function.
+///
+/// ```
+/// use mapcall_decl::Prototype;
+///
+/// let f = Prototype::parse("
+///     enum { CHANNELS = 1 << 2 };
+///     typedef struct { double re, im; } sample;
+///     double power(const sample frame[n][CHANNELS], size_t n);
+/// ")?;
+/// assert_eq!(f.name, "power");
+/// assert_eq!(f.returns.to_string(), "double");
+/// assert_eq!(f.parameters[0].ctype.size(), Some(16));
+/// assert_eq!(f.signature(), "(n,4)->()");
+/// assert_eq!(f.to_string(), "double power(const sample frame[n][4], size_t n)");
+/// # Ok::<(), mapcall_decl::PrototypeError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Prototype {
+    /// The name in C.
+    pub name: String,
+    /// The name in the library, when an `__asm__` label gives another.
+    pub symbol: Option<String>,
+    /// What it returns.
+    pub returns: CType,
+    /// What it takes, in order.
+    pub parameters: Vec<Parameter>,
+}
+
+/// A parameter of a function.
+///
+/// ```
+/// use mapcall_decl::Prototype;
+///
+/// let f = Prototype::parse("void f(const float (*restrict m)[3], float *p, int);")?;
+/// let [m, p, last] = &f.parameters[..] else { panic!() };
+/// // A pointer to an array is an array whose outermost extent isn't said.
+/// assert_eq!((m.ctype.to_string(), m.rank()), ("float".into(), 2));
+/// assert!(m.is_const && m.is_restrict);
+/// assert_eq!((p.ctype.to_string(), p.rank()), ("float *".into(), 0));
+/// assert_eq!(last.name, "arg2");
+/// # Ok::<(), mapcall_decl::PrototypeError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Parameter {
+    /// Its name; one without a name is called `arg` and its position, from 0.
+    pub name: String,
+    /// Its type; that of the elements if it is an array.
+    pub ctype: CType,
+    /// The extents of an array, outermost first; none for anything else, pointers as well.
+    pub extents: Vec<Extent>,
+    /// Whether what it points to is `const`: the elements of an array, the target of a pointer.
+    pub is_const: bool,
+    /// Whether the pointer or array is `restrict`.
+    pub is_restrict: bool,
+    /// Whether it is an integer that is the whole extent of some array: `n` in `x[n]`.
+    pub is_inferred: bool,
+    /// Who owns the object that a pointer leads to after the call.
+    pub ownership: Ownership,
+}
+
+/// Who owns the object that an argument points to after the call, by the attributes that Clang
+/// has for it.
+///
+/// ```
+/// use mapcall_decl::Prototype;
+/// use mapcall_decl::prototype::Ownership;
+///
+/// let text = "void *realloc(void *p, size_t n) __attribute__((ownership_takes(malloc, 1)))";
+/// let realloc = Prototype::parse(text)?;
+/// assert_eq!(realloc.parameters[0].ownership, Ownership::Taken);
+/// assert_eq!(realloc.parameters[1].ownership, Ownership::Kept);
+/// assert_eq!(realloc.to_string(), text);
+/// # Ok::<(), mapcall_decl::PrototypeError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ownership {
+    /// The caller.
+    #[default]
+    Kept,
+    /// C, and the caller doesn't use the pointer any more: `ownership_takes(kind, number, ...)`.
+    Taken,
+    /// C, and the caller may go on using the pointer: `ownership_holds(kind, number, ...)`.
+    Held,
+}
+
+impl Parameter {
+    /// Its type in C; that of the elements if it is an array.
+    ///
+    /// ```
+    /// use mapcall_decl::Prototype;
+    ///
+    /// let f = Prototype::parse("void f(const float x[3], const char *restrict name)")?;
+    /// assert_eq!(f.parameters[0].declared_type(), "const float");
+    /// assert_eq!(f.parameters[1].declared_type(), "const char *restrict");
+    /// # Ok::<(), mapcall_decl::PrototypeError>(())
+    /// ```
+    #[must_use]
+    pub fn declared_type(&self) -> String {
+        let is_const = self.is_const && !self.extents.is_empty();
+        self.ctype.declare_qualified(is_const, "")
+    }
+
+    /// The number of brackets: 0 for scalars and pointers.
+    #[must_use]
+    pub fn rank(&self) -> usize {
+        self.extents.len()
+    }
+
+    /// Whether it is an array that the function may write.
+    #[must_use]
+    pub fn is_output(&self) -> bool {
+        self.rank() > 0 && !self.is_const
+    }
+}
+
+impl fmt::Display for Parameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.extents.is_empty() {
+            return f.write_str(&self.ctype.declare(&self.name));
+        }
+        let mut declarator = self.name.clone();
+        for (axis, extent) in self.extents.iter().enumerate() {
+            let restrict = if axis == 0 && self.is_restrict {
+                "restrict"
+            } else {
+                ""
+            };
+            let extent = extent.to_string();
+            let space = if restrict.is_empty() || extent.is_empty() {
+                ""
+            } else {
+                " "
+            };
+            let _ = write!(declarator, "[{restrict}{space}{extent}]");
+        }
+        f.write_str(&self.ctype.declare_qualified(self.is_const, &declarator))
+    }
+}
+
+impl Prototype {
+    /// The parameter of that name, and its position.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<(usize, &Parameter)> {
+        self.parameters
+            .iter()
+            .enumerate()
+            .find(|(_, parameter)| parameter.name == name)
+    }
+
+    /// Returns the type that is passed for each parameter: a pointer to the elements for an array.
+    ///
+    /// ```
+    /// use mapcall_decl::Prototype;
+    ///
+    /// let f = Prototype::parse("void f(int n, const float x[n])")?;
+    /// let types = f.passed_types().iter().map(ToString::to_string).collect::<Vec<_>>();
+    /// assert_eq!(types, ["int", "const float *"]);
+    /// # Ok::<(), mapcall_decl::PrototypeError>(())
+    /// ```
+    #[must_use]
+    pub fn passed_types(&self) -> Vec<CType> {
+        let passed = |parameter: &Parameter| {
+            if parameter.rank() > 0 {
+                CType::pointer(parameter.ctype.clone(), parameter.is_const, false)
+            } else {
+                parameter.ctype.clone()
+            }
+        };
+        self.parameters.iter().map(passed).collect()
+    }
+
+    /// Whether it is a function of that type, as C compares them: by what is behind typedef names.
+    #[must_use]
+    pub fn is_of(&self, function: &Function) -> bool {
+        let parameters = self.passed_types();
+        !function.is_variadic
+            && self.returns.is_same(&function.returns)
+            && parameters.len() == function.parameters.len()
+            && parameters
+                .iter()
+                .zip(&function.parameters)
+                .all(|(one, other)| one.is_same(other))
+    }
+
+    /// NumPy's signature of a generalised ufunc.
+    ///
+    /// ```
+    /// use mapcall_decl::Prototype;
+    ///
+    /// let f = Prototype::parse("
+    ///     double fit(int n, int k, const double x[n], double work[], double y[n + 1][k]);
+    /// ")?;
+    /// assert_eq!(f.signature(), "(n),(?)->(),(n+1,k)");
+    /// # Ok::<(), mapcall_decl::PrototypeError>(())
+    /// ```
+    ///
+    /// Before the arrow stand, in order, what is only read, and the arrays with an extent that
+    /// the prototype doesn't say (`?`), which the caller has to give. Parameters that are inferred
+    /// are left out: the core dimensions are them. Behind the arrow stand the result, unless it
+    /// is `void`, and the arrays that are not `const`: one that is read and written (`y` in
+    /// `saxpy`) can't be told from one that is only written.
+    #[must_use]
+    pub fn signature(&self) -> String {
+        let is_output = |parameter: &&Parameter| {
+            parameter.is_output() && !parameter.extents.contains(&Extent::Unknown)
+        };
+        let inputs: Vec<_> = self
+            .parameters
+            .iter()
+            .filter(|parameter| !parameter.is_inferred && !is_output(parameter))
+            .map(core_dimensions)
+            .collect();
+        let mut outputs = Vec::new();
+        if self.returns.resolved() != &CType::Void {
+            outputs.push("()".to_owned());
+        }
+        outputs.extend(
+            self.parameters
+                .iter()
+                .filter(is_output)
+                .map(core_dimensions),
+        );
+        format!("{}->{}", inputs.join(","), outputs.join(","))
+    }
+}
+
+fn core_dimensions(parameter: &Parameter) -> String {
+    let extents: Vec<_> = parameter
+        .extents
+        .iter()
+        .map(|extent| match extent {
+            Extent::Unknown => "?".to_owned(),
+            Extent::Dynamic(expression) => expression.to_string(),
+        })
+        .collect();
+    format!("({})", extents.join(","))
+}
+
+/// The prototype in C, with the names of types, and without its end.
+impl fmt::Display for Prototype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parameters: Vec<_> = self.parameters.iter().map(Parameter::to_string).collect();
+        let list = if parameters.is_empty() {
+            "void".to_owned()
+        } else {
+            parameters.join(", ")
+        };
+        f.write_str(&self.returns.declare(&format!("{}({list})", self.name)))?;
+        if let Some(symbol) = &self.symbol {
+            write!(f, " __asm__({symbol:?})")?;
+        }
+        for (name, ownership) in [
+            ("ownership_takes", Ownership::Taken),
+            ("ownership_holds", Ownership::Held),
+        ] {
+            let parameters = (1..).zip(&self.parameters);
+            let owned = parameters.filter(|(_, parameter)| parameter.ownership == ownership);
+            let numbers: Vec<_> = owned.map(|(number, _)| format!(", {number}")).collect();
+            if !numbers.is_empty() {
+                let numbers = numbers.concat();
+                // The kind of the object is a name of the header's choice, and says nothing here.
+                write!(f, " __attribute__(({name}(malloc{numbers})))")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The declarations of a whole header.
+///
+/// ```
+/// use mapcall_decl::Declarations;
+///
+/// let header = Declarations::parse("
+///     typedef struct stream stream;
+///     stream *open_stream(const char *name);
+///     int print_stream(stream *s, const char *format, ...);
+/// ");
+/// let [open, print] = header.functions() else { panic!() };
+/// assert!(open.prototype.is_ok());
+/// assert_eq!(
+///     print.unsupported().unwrap(),
+///     "`print_stream` takes a variable number of arguments, which can't be checked",
+/// );
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Declarations {
+    pub(crate) functions: Vec<Declared>,
+    pub(crate) structs: HashMap<String, CType>,
+    pub(crate) errors: Vec<PrototypeError>,
+    pub(crate) scope: Arc<Scope>,
+}
+
+/// A function of a header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Declared {
+    /// Its name.
+    pub name: String,
+    /// Its prototype, or why it can't be called.
+    pub prototype: Result<Prototype, PrototypeError>,
+}
+
+impl Declared {
+    /// Why it can't be called, in one line.
+    #[must_use]
+    pub fn unsupported(&self) -> Option<String> {
+        self.prototype
+            .as_ref()
+            .err()
+            .map(|error| error.kind.to_string())
+    }
+}
+
+impl Declarations {
+    /// The functions, in order.
+    #[must_use]
+    pub fn functions(&self) -> &[Declared] {
+        &self.functions
+    }
+
+    /// The structs and unions that are defined, by their tags and by their typedef names.
+    #[must_use]
+    pub fn structs(&self) -> &HashMap<String, CType> {
+        &self.structs
+    }
+
+    /// What is neither a function nor a type that could be read.
+    #[must_use]
+    pub fn errors(&self) -> &[PrototypeError] {
+        &self.errors
+    }
+}

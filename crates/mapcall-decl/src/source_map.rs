@@ -1,0 +1,195 @@
+//! Line markers: from which file, and which line of it, preprocessed text comes.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::error::Place;
+
+/// Where each stretch of a text comes from.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    /// In the order of the text.
+    stretches: Vec<Stretch>,
+}
+
+#[derive(Debug)]
+struct Stretch {
+    start: usize,
+    file: Arc<str>,
+    line: usize,
+    is_own: bool,
+}
+
+/// The text without its markers, and where it comes from.
+///
+/// `is_foreign` tells of a file among the system's headers whether its declarations are left out, with
+/// those of all that it includes.
+pub(crate) fn separate(output: &str, is_foreign: impl Fn(&str) -> bool) -> (String, Lines) {
+    let mut text = String::with_capacity(output.len());
+    let mut stretches = Vec::new();
+    let mut files: HashSet<Arc<str>> = HashSet::new();
+    // For each file that is being included, whether its functions count.
+    let mut own = vec![true];
+    for line in output.split_inclusive('\n') {
+        let Some(marker) = Marker::read(line) else {
+            text.push_str(line);
+            continue;
+        };
+        if marker.enters {
+            let is_foreign = marker.is_system && is_foreign(&marker.file);
+            own.push(own.last() == Some(&true) && !is_foreign);
+        } else if marker.leaves && own.len() > 1 {
+            own.pop();
+        }
+        let file = files.get(&*marker.file).cloned().unwrap_or_else(|| {
+            let file: Arc<str> = marker.file.into();
+            files.insert(Arc::clone(&file));
+            file
+        });
+        stretches.push(Stretch {
+            start: text.len(),
+            file,
+            line: marker.line,
+            is_own: own.last() == Some(&true),
+        });
+    }
+    (text, Lines { stretches })
+}
+
+impl Lines {
+    /// Those of a file as it is.
+    pub(crate) fn of_file(file: &str) -> Self {
+        let stretch = Stretch {
+            start: 0,
+            file: file.into(),
+            line: 1,
+            is_own: true,
+        };
+        Self {
+            stretches: vec![stretch],
+        }
+    }
+
+    fn stretch(&self, at: usize) -> Option<&Stretch> {
+        let behind = self
+            .stretches
+            .partition_point(|stretch| stretch.start <= at);
+        self.stretches.get(behind.checked_sub(1)?)
+    }
+
+    /// Whether that place of the text belongs to the header that is asked for.
+    pub(crate) fn is_own(&self, at: usize) -> bool {
+        self.stretch(at).is_some_and(|stretch| stretch.is_own)
+    }
+
+    /// The file and line of that place in the text.
+    pub(crate) fn place(&self, text: &str, at: usize) -> Option<Place> {
+        let stretch = self.stretch(at)?;
+        let before = text.get(stretch.start..at)?;
+        let lines = before.matches('\n').count();
+        Some(Place {
+            file: Arc::clone(&stretch.file),
+            line: stretch.line.saturating_add(lines),
+        })
+    }
+}
+
+/// `# 12 "file.h" 1 3`
+#[derive(Debug, PartialEq, Eq)]
+struct Marker {
+    line: usize,
+    file: String,
+    enters: bool,
+    leaves: bool,
+    is_system: bool,
+}
+
+impl Marker {
+    fn read(line: &str) -> Option<Self> {
+        let (number, rest) = line.strip_prefix("# ")?.split_once(" \"")?;
+        let line = number.parse().ok()?;
+        let (file, flags) = rest.rsplit_once('"')?;
+        let has = |flag| flags.split_ascii_whitespace().any(|known| known == flag);
+        Some(Self {
+            line,
+            file: unescape(file),
+            enters: has("1"),
+            leaves: has("2"),
+            is_system: has("3"),
+        })
+    }
+}
+
+/// A file's name without the backslashes of a C string, octal numbers among them.
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = match (first, tail) {
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..]) => {
+                bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                tail
+            }
+            (b'\\', [escaped, tail @ ..]) => {
+                bytes.push(*escaped);
+                tail
+            }
+            _ => {
+                bytes.push(*first);
+                tail
+            }
+        };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markers() {
+        let marker = Marker::read("# 12 \"a \\\"b\\\\\\303\\251.h\" 1 3 4\n").unwrap();
+        assert_eq!((marker.line, &*marker.file), (12, "a \"b\\é.h"));
+        assert!(marker.enters && !marker.leaves && marker.is_system);
+        for line in [
+            "#pragma once",
+            "# 1",
+            "# x \"f\"",
+            "# -1 \"f\"",
+            "# 1 \"f",
+            "",
+            "int x;",
+        ] {
+            assert_eq!(Marker::read(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_standard_headers_include_is_not_own() {
+        let output = "# 1 \"x.h\"\nA\n# 1 \"/usr/include/stdio.h\" 1 3\nB\n\
+                      # 1 \"/usr/include/bits/y.h\" 1 3\nC\n# 2 \"/usr/include/stdio.h\" 2 3\nD\n\
+                      # 7 \"x.h\" 2\n\nE\n# 1 \"z/time.h\" 1\nF\n";
+        for (foreign, own) in [("/usr/include/stdio.h", "AEF"), ("", "ABCDEF")] {
+            let (text, lines) = separate(output, |file| file == foreign);
+            assert_eq!(text, "A\nB\nC\nD\n\nE\nF\n");
+            let kept: String = text
+                .char_indices()
+                .filter(|&(at, letter)| letter != '\n' && lines.is_own(at))
+                .map(|(_, letter)| letter)
+                .collect();
+            assert_eq!(kept, own);
+            let place = lines.place(&text, text.find('E').unwrap()).unwrap();
+            assert_eq!((&*place.file, place.line), ("x.h", 8));
+        }
+    }
+
+    #[test]
+    fn markers_that_leave_too_often_do_no_harm() {
+        let (text, lines) = separate("# 3 \"a\" 2\n# 4 \"b\" 2\nx", |_| true);
+        assert_eq!(text, "x");
+        assert!(lines.is_own(0));
+        assert_eq!(lines.place(&text, 0).unwrap().line, 4);
+        assert_eq!(lines.place(&text, 99), None);
+    }
+}

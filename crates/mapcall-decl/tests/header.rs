@@ -1,0 +1,327 @@
+//! Headers: what counts as a header's own, its scope, and compilers that misbehave.
+
+#![cfg(unix)]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use mapcall_decl::ctype::CType;
+use mapcall_decl::{Declarations, Header, HeaderError, PrototypeErrorKind};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+/// A directory with these files.
+fn files(files: &[(&str, &str)]) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = directory.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    directory
+}
+
+fn names(header: &Declarations) -> Vec<&str> {
+    header
+        .functions()
+        .iter()
+        .map(|function| function.name.as_str())
+        .collect()
+}
+
+/// A program that stands for a compiler.
+fn script(directory: &TempDir, text: &str) -> PathBuf {
+    let path = directory.path().join("cc with spaces");
+    // Written by another process: one that this one forks meanwhile would keep it open, and so
+    // keep it from being run.
+    let write = r#"printf '#!/bin/sh\n%s\n' "$2" > "$1" && chmod +x "$1""#;
+    let mut shell = Command::new("sh");
+    let status = shell
+        .args(["-c", write, "sh"])
+        .arg(&path)
+        .arg(text)
+        .status();
+    assert!(status.unwrap().success());
+    path
+}
+
+#[test]
+fn an_umbrella_has_what_its_project_declares() {
+    let directory = files(&[
+        (
+            "include/kern.h",
+            "#include <kern/a.h>\n#include \"kern/time.h\"\nint own(void);",
+        ),
+        (
+            "include/kern/a.h",
+            "#include <unistd.h>\n#include <other.h>\nint a(off_t);",
+        ),
+        // Not C's.
+        (
+            "include/kern/time.h",
+            "#include <stdlib.h>\nint now(div_t);",
+        ),
+        ("other/other.h", "int other(void);"),
+    ]);
+    let include = directory.path().join("include");
+    let read = |name: &Path| {
+        let header = Header::new(name)
+            .include(&include)
+            .include(directory.path().join("other"));
+        header.read().unwrap()
+    };
+    let expected = ["other", "a", "now", "own"];
+    let by_name = read(Path::new("kern.h"));
+    assert_eq!(names(&by_name), expected);
+    assert!(
+        by_name
+            .functions()
+            .iter()
+            .all(|function| function.prototype.is_ok())
+    );
+    // By its path as well, and through a file that is none of C's.
+    assert_eq!(names(&read(&include.join("kern.h"))), expected);
+    assert_eq!(names(&read(&include.join("kern/a.h"))), ["other", "a"]);
+}
+
+#[test]
+fn a_standard_header_is_read_by_its_path_too() {
+    let by_name = Header::new("string.h").read().unwrap();
+    let path = by_name
+        .functions()
+        .iter()
+        .find(|function| function.name == "memcpy");
+    assert!(path.unwrap().prototype.is_ok());
+    if Path::new("/usr/include/string.h").is_file() {
+        let by_path = Header::new("/usr/include/string.h").read().unwrap();
+        assert_eq!(names(&by_path), names(&by_name));
+    }
+}
+
+#[test]
+fn pasted_prototypes_know_the_header() {
+    let directory = files(&[(
+        "k.h",
+        "#include <stdint.h>\nenum { N = 4 };\ntypedef struct later later;\nstruct later { int16_t x[N]; };\n\
+         typedef struct { double re, im; } sample;\nenum mode { FAST };",
+    )]);
+    let header = Header::new(directory.path().join("k.h")).read().unwrap();
+    assert!(names(&header).is_empty() && header.errors().is_empty());
+    let f = header
+        .prototype("void f(const sample x[n][N], int n, later *p, enum mode m)")
+        .unwrap();
+    assert_eq!(
+        f.to_string(),
+        "void f(const sample x[n][4], int n, later *p, enum mode m)"
+    );
+    assert_eq!(f.signature(), "(n,4),(),()->");
+    let CType::Pointer(later) = f.parameters[2].ctype.resolved() else {
+        panic!()
+    };
+    assert_eq!(later.target.size(), Some(8));
+
+    // Text may say again what the header says, and add to it; nothing of it stays.
+    let again = "typedef struct later later; enum { N = 4 }; typedef int extra; void g(extra e[N])";
+    assert!(header.prototype(again).is_ok());
+    let kind = |text: &str| header.prototype(text).unwrap_err().kind;
+    assert!(matches!(
+        kind("void g(extra e)"),
+        PrototypeErrorKind::UnknownType { .. }
+    ));
+    for redefinition in [
+        "enum { N = 5 }; void g(int x[N])",
+        "typedef double sample; void g(sample s)",
+        "struct later { int y; }; void g(int x)",
+    ] {
+        let kind = kind(redefinition);
+        assert!(
+            matches!(kind, PrototypeErrorKind::Redefined { .. }),
+            "{kind:?}"
+        );
+    }
+    let PrototypeErrorKind::UnknownType { nearest, .. } = kind("void g(smaple s)") else {
+        panic!()
+    };
+    assert_eq!(nearest.as_deref(), Some("sample"));
+
+    // The scope outlives its header and its copies.
+    let copy = header.clone();
+    drop(header);
+    assert!(copy.prototype("sample f(void)").is_ok());
+}
+
+#[test]
+fn errors_name_file_and_line() {
+    let directory = files(&[
+        (
+            "bad.h",
+            "#include <stdio.h>\n#include \"inner.h\"\n\nint ok(void);\n\nint f(gone x);\n",
+        ),
+        (
+            "inner.h",
+            "/* a\n b */\n\n\n\n\n\n\n\n\n\n\ntypedef struct { int x } t;\n",
+        ),
+    ]);
+    let header = Header::new("bad.h")
+        .include(directory.path())
+        .read()
+        .unwrap();
+    assert_eq!(names(&header), ["ok", "f"]);
+    let place = |error: &mapcall_decl::PrototypeError| {
+        let place = error.place.clone().unwrap();
+        (
+            Path::new(&*place.file)
+                .file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned(),
+            place.line,
+        )
+    };
+    assert_eq!(place(&header.errors()[0]), ("inner.h".into(), 13));
+    let error = header.functions()[1].prototype.as_ref().unwrap_err();
+    assert_eq!(place(error), ("bad.h".into(), 6));
+    assert!(error.to_string().contains("bad.h:6:7\n"), "{error}");
+}
+
+#[test]
+fn a_compiler_that_hangs_is_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let pid = directory.path().join("pid");
+    // The part that hangs is a child of the driver.
+    let text = format!("sleep 1000 & echo $! > '{}'; wait", pid.display());
+    for text in [
+        text.as_str(),
+        "exec 1>&- 2>&-; sleep 1000",
+        "exec 2>&-; yes '' | sleep 1000",
+    ] {
+        let start = Instant::now();
+        let limit = Duration::from_millis(500);
+        let error = Header::new("math.h")
+            .compiler(script(&directory, text))
+            .time_limit(limit)
+            .read()
+            .unwrap_err();
+        assert!(
+            matches!(error, HeaderError::TooSlow { limit: l, .. } if l == limit),
+            "{error}"
+        );
+        assert!(start.elapsed() < Duration::from_mins(1));
+    }
+    let pid = fs::read_to_string(pid).unwrap();
+    let is_gone = || {
+        let alive = Command::new("ps")
+            .args(["-o", "stat=", "-p", pid.trim()])
+            .output()
+            .unwrap();
+        alive.stdout.is_empty() || alive.stdout.starts_with(b"Z")
+    };
+    let start = Instant::now();
+    while !is_gone() {
+        assert!(
+            start.elapsed() < Duration::from_mins(1),
+            "the part lives on"
+        );
+    }
+}
+
+#[test]
+fn a_compiler_that_floods_is_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let read = |text: &str| {
+        Header::new("math.h")
+            .compiler(script(&directory, text))
+            .read()
+    };
+    let error = read("yes '# 1 \"x.h\"'").unwrap_err();
+    assert!(
+        matches!(error, HeaderError::TooLong { limit, .. } if limit == 16 << 20),
+        "{error}"
+    );
+    match read("yes 'error: no' | head -c 1000000 >&2; exit 1").unwrap_err() {
+        HeaderError::Refused { message, words, .. } => {
+            assert_eq!(message, "error: no");
+            assert_eq!(words.len(), 64 << 10);
+        }
+        error => panic!("{error}"),
+    }
+}
+
+#[test]
+fn what_the_compiler_writes_is_not_trusted() {
+    let directory = tempfile::tempdir().unwrap();
+    let read = |text: &str| {
+        let text = format!("cat > /dev/null\nprintf '{text}'");
+        Header::new("math.h")
+            .compiler(script(&directory, &text))
+            .read()
+    };
+    let header =
+        read("# 99999999999999999999 \"x\"\\n# 1 \"x\" 2\\n# 1 \"x\" 2\\nint f(void);\\377");
+    assert_eq!(names(&header.unwrap()), ["f"]);
+    assert!(matches!(
+        read("int f(void);"),
+        Err(HeaderError::Refused { .. })
+    ));
+    assert!(matches!(read(""), Err(HeaderError::Refused { .. })));
+}
+
+#[test]
+fn names_that_are_none_are_refused() {
+    for name in ["", "a\0b", "a\nb", "<x.h>", &"x".repeat(5000)] {
+        let error = Header::new(name).read().unwrap_err();
+        assert!(matches!(error, HeaderError::Name { .. }), "{error}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let error = Header::new(directory.path()).read().unwrap_err();
+    assert!(
+        !matches!(error, HeaderError::Name { .. }),
+        "a directory: {error}"
+    );
+    // A file may have any name.
+    let path = directory.path().join("a \"<b>\n.h");
+    fs::write(&path, "int f(void);").unwrap();
+    assert_eq!(names(&Header::new(path).read().unwrap()), ["f"]);
+}
+
+#[test]
+fn without_a_compiler_macros_and_guards_decide() {
+    let directory = files(&[(
+        "k.h",
+        "#ifndef K\n#define K\n#ifdef WIDE\nint wide(double);\n#else\nint narrow(float);\n#endif\n#endif\n",
+    )]);
+    let header = Header::new(directory.path().join("k.h")).compiler("no-such-compiler");
+    assert_eq!(
+        names(&header.clone().define("WIDE", None).read().unwrap()),
+        ["wide"]
+    );
+    match header.read().unwrap_err() {
+        HeaderError::NoCompiler { tried, reason, .. } => {
+            assert_eq!(tried[0].command, "no-such-compiler");
+            assert_eq!(reason, "line 3 has `#ifdef WIDE`");
+        }
+        error => panic!("{error}"),
+    }
+}
+
+proptest! {
+    /// No text brings the reading without a compiler down.
+    #[test]
+    fn any_text_is_read_or_refused(text in "([#a-z(){};\"'/*\\\\ \n]|#if |#ifdef |#else|#endif|#define |int |\\PC){0,80}") {
+        let directory = files(&[("k.h", &text)]);
+        let header = Header::new(directory.path().join("k.h")).compiler("no-such-compiler").read();
+        match header {
+            Ok(_) | Err(HeaderError::NoCompiler { .. }) => {}
+            Err(error) => prop_assert!(false, "{error}"),
+        }
+    }
+}

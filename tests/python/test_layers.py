@@ -1,0 +1,162 @@
+"""The layers: no import circle in any crate, and no import against their order."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from layers import Crate, Module, circles
+
+ROOT = Path(__file__).resolve().parents[2]
+# From the ground up: each knows only those listed before it.
+CRATES = ["mapcall-array", "mapcall-decl", "mapcall", "mapcall-cli", "mapcall-py"]
+# The modules of a crate, from the ground up.
+MODULES = {
+    "mapcall-array": [
+        *["fork", "sys", "literal", "dtype", "layout", "format", "mode", "error"],
+        *["map", "buffer", "array", "ctypes", "typed", "open"],
+    ],
+    "mapcall-decl": [
+        *["nearest", "stack", "sys", "ctype", "extent", "error", "source_map", "prototype"],
+        *["parse", "header"],
+    ],
+    "mapcall": ["call", "library", "contract", "function", "batch"],
+}
+
+
+@pytest.fixture(scope="module")
+def crates() -> dict[str, Crate]:
+    return {name: Crate(ROOT / "crates" / name) for name in CRATES}
+
+
+def against(order: list[str], imports: dict[str, set[str]]) -> list[tuple[str, str]]:
+    """The imports of what stands later in the order."""
+    rank = {name: place for place, name in enumerate(order)}
+    return [
+        (name, other)
+        for name, others in sorted(imports.items())
+        for other in sorted(others)
+        if rank[name] < rank[other]
+    ]
+
+
+@pytest.mark.parametrize("name", [name for name in CRATES if name != "mapcall-py"])
+def test_no_circle(crates: dict[str, Crate], name: str) -> None:
+    folders = crates[name].siblings()
+    found = {"::".join(folder): circles(imports) for folder, imports in folders.items()}
+    assert {folder: circle for folder, circle in found.items() if circle} == {}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_know_what_is_below_them(crates: dict[str, Crate], name: str) -> None:
+    imports = crates[name].siblings()[()]
+    assert set(imports) == set(MODULES[name]), "a module is missing in the list of this test"
+    assert against(MODULES[name], imports) == []
+
+
+def test_crates_know_what_is_below_them() -> None:
+    names = {path.name for path in (ROOT / "crates").iterdir()}
+    assert names == set(CRATES)
+    imports = {}
+    for name in CRATES:
+        manifest = tomllib.loads((ROOT / "crates" / name / "Cargo.toml").read_text())
+        tables = [manifest, *manifest.get("target", {}).values()]
+        imports[name] = {
+            other
+            for table in tables
+            for kind in ("dependencies", "build-dependencies", "dev-dependencies")
+            for other in table.get(kind, {})
+            if other in names
+        }
+    assert against(CRATES, imports) == []
+    assert imports["mapcall"] == {"mapcall-array", "mapcall-decl"}
+
+
+def test_declarations_are_without_unsafe_code() -> None:
+    root = (ROOT / "crates/mapcall-decl/src/lib.rs").read_text()
+    assert "#![forbid(unsafe_code)]" in root
+
+
+def write(folder: Path, files: dict[str, str]) -> Crate:
+    for name, text in files.items():
+        path = folder / "src" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return Crate(folder)
+
+
+LEAVES = {"lib.rs": "mod a;\nmod b;\npub use b::Thing;", "b.rs": "pub struct Thing;"}
+
+
+class TestReading:
+    """The reader sees an import in each form, and nothing in comments, texts and tests."""
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "use crate::b::Thing;",
+            "use super::b;",
+            "use crate::{b::{self, Thing}, a};",
+            "use crate::Thing;",
+            "use crate::Thing as Other;",
+            "fn f(thing: crate::b::Thing) {}",
+            "fn f<'a>(thing: &'a super::Thing) {}",
+            "    use super::\n        b::Thing;",
+        ],
+    )
+    def test_imports(self, tmp_path: Path, text: str) -> None:
+        crate = write(tmp_path, LEAVES | {"a.rs": text})
+        assert crate.siblings()[()] == {"a": {"b"}, "b": set()}
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "// use crate::b::Thing;",
+            "/// See [`Thing`](crate::b::Thing).\nfn f() {}",
+            "/* crate::b */",
+            'const TEXT: &str = "crate::b::Thing";',
+            'const TEXT: &str = r#"a "quote" crate::b"#;',
+            "#[cfg(test)]\nmod tests {\n    use crate::b::Thing;\n    fn f() { {} }\n}",
+            "use other::b::Thing;",
+        ],
+    )
+    def test_no_imports(self, tmp_path: Path, text: str) -> None:
+        crate = write(tmp_path, LEAVES | {"a.rs": text})
+        assert crate.siblings()[()] == {"a": set(), "b": set()}
+
+    def test_folders(self, tmp_path: Path) -> None:
+        crate = write(
+            tmp_path,
+            {
+                "lib.rs": "mod a;\nmod b;",
+                "a/mod.rs": "mod c;\nmod d;\npub use c::One;",
+                "a/c.rs": "pub struct One;\nuse super::d::Two;",
+                "a/d.rs": "pub struct Two;\nuse super::One;",
+                "b.rs": "use crate::a::One;",
+            },
+        )
+        assert crate.siblings() == {
+            (): {"a": set(), "b": {"a"}},
+            ("a",): {"c": {"d"}, "d": {"c"}},
+        }
+        assert circles(crate.siblings()[("a",)]) == [{"c", "d"}]
+
+    def test_an_import_against_the_order_is_seen(self, tmp_path: Path) -> None:
+        files = LEAVES | {"a.rs": "use crate::b::Thing;"}
+        imports = write(tmp_path, files).siblings()[()]
+        assert against(["b", "a"], imports) == []
+        assert against(["a", "b"], imports) == [("a", "b")]
+
+
+def test_the_reader_sees_the_crates(crates: dict[str, Crate]) -> None:
+    """It would find nothing if it read nothing."""
+    contract: Module = ("contract",)
+    assert "error" in crates["mapcall"].siblings()[contract]["check"]
+    assert "contract" in crates["mapcall"].siblings()[()]["function"]
+    sources = sum(len(crate.sources) for crate in crates.values())
+    assert sources > 150
+    uses = sum(len(re.findall(r"^use ", text, re.M)) for text in crates["mapcall"].sources.values())
+    assert uses > 100
