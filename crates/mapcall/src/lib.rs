@@ -46,7 +46,10 @@ pub use library::{Library, LibraryError};
 pub use mapcall_array as array;
 pub use prototype::{Declarations, Parameter, Prototype};
 
-/// The examples of the README.
+// The examples of the README and of the pages in `docs`.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/rust.md")]
+struct RustPage;
