@@ -1,4 +1,4 @@
-"""The attribute and the map against NumPy's, side by side: the budgets of DESIGN.md."""
+"""The attribute and the map against NumPy's, side by side: the budgets of docs/design.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches against the loops that one would write otherwise: the budgets of DESIGN.md.
+"""Batches against the loops that one would write otherwise: the budgets of docs/design.md.
 
 The C loop calls by a pointer what stands in another shared library, so that nothing is inlined;
 LuaJIT and Numba call the same function. All write to an array that is there already.
@@ -150,7 +150,7 @@ def numpys(batch: Batch, directory: Path) -> Work:
 
 Make = Callable[[Batch, Path], Timed]
 
-# The rivals of each batch, each with its budget in DESIGN.md, if it has one.
+# The rivals of each batch, each with its budget in docs/design.md, if it has one.
 RIVALS: Mapping[str, tuple[Callable[..., Batch], Mapping[str, tuple[Make, float | None]]]] = {
     "cos on {:,}": (
         cos,

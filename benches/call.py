@@ -1,4 +1,4 @@
-"""The call, the binding and the header against their rivals: the budgets of DESIGN.md."""
+"""The call, the binding and the header against their rivals: the budgets of docs/design.md."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from harness import Limited, Report, Row, Skipped, Timed, Work, alone, measure, 
 
 SAXPY = "void saxpy(size_t n, float a, const float x[restrict n], float y[restrict n]);"
 
-# Each with its budget in DESIGN.md, if it has one.
+# Each with its budget in docs/design.md, if it has one.
 SAXPY_RIVALS: dict[str, tuple[Callable[[Path, rivals.Vectors], Timed], float | None]] = {
     "nanobind": (rivals.nanobind, 0.25),
     "ndpointer": (rivals.ndpointer, 0.02),

@@ -1,4 +1,4 @@
-"""Files in the page cache, read and written by batches: the budgets of DESIGN.md.
+"""Files in the page cache, read and written by batches: the budgets of docs/design.md.
 
 The files lie in a temporary folder, which goes away however the run ends. It must be a disk's: on a
 file system in memory (tmpfs), and where disk or memory are too small, rows are skipped.

@@ -1,14 +1,36 @@
-"""Array files of any size as memory maps, handed to native code without a copy.
+"""Calls any C function over arrays and array files, given nothing but its prototype.
 
->>> import ctypes, mapcall, numpy
->>> x = mapcall.create("x.npy", shape=1000, dtype="f8")
->>> x[:] = numpy.linspace(0, 1, 1000)
->>> libm = ctypes.CDLL("libm.so.6")
->>> libm.modf.restype = ctypes.c_double
->>> libm.modf(ctypes.c_double(2.5), x[500:].ctypes)
-0.5
->>> float(x[500])
-2.0
+>>> import numpy as np
+>>> import mapcall
+>>> np.save("x.npy", np.linspace(0, 1, 1_000_000))
+>>> erf = mapcall.load("m").function("double erf(double x)")
+>>> y = erf(mapcall.open("x.npy"), out="y.npy", threads=0)  # from file to file, on all cores
+>>> y.shape, float(y[-1])
+((1000000,), 0.8427007929497149)
+
+Overview
+--------
+`load` loads a shared library, and `Library.function` binds one of its functions by its C
+prototype. The function takes numbers and arrays, which are checked before each call. Given arrays
+with more axes than the prototype has brackets, it is called for each element or row, as a NumPy
+ufunc is.
+
+`open` and `create` map ``.npy`` files, and `memmap` any other file, as `numpy.memmap` does. Maps
+are ndarrays; any array can be given to a function.
+
+Features
+--------
+- Lengths of arrays are inferred and must agree; an array that C writes may be left out.
+- Nothing is copied or converted silently: what does not fit raises `ArgumentError`.
+- Pointers that C returns are a `Handle`; a failure that C reports can raise `CallError`.
+- Maps and functions pickle as paths, so that worker processes open the same file and library.
+- `ctypeslib` and `Ctypes` take the place of `numpy.ctypeslib` and of the attribute
+  ``ndarray.ctypes``.
+
+Design
+------
+The package is a thin layer over an extension module in Rust. The pages in ``docs`` of the
+repository describe calls, batches, maps and the design.
 """
 
 from . import _dask, ctypeslib

@@ -50,10 +50,11 @@ class PrototypeError(ValueError):
 class ArgumentError(TypeError, ValueError):
     """An argument that the prototype doesn't allow; nothing was called.
 
-    >>> import mapcall, numpy
+    >>> import mapcall
+    >>> import numpy as np
     >>> modf = mapcall.load("m").function("double modf(double x, double out[1])")
     >>> try:
-    ...     modf(2.5, numpy.zeros(1, "f4"))
+    ...     modf(2.5, np.zeros(1, "f4"))
     ... except mapcall.ArgumentError as error:
     ...     print(error)
     ...     print(error.parameter, "|", error.expected, "|", error.found, "|", error.remedy)

@@ -340,8 +340,9 @@ def open(
 ) -> memmap:
     """Maps a ``.npy`` file, or a member of a ``.npz`` file where it stands.
 
-    >>> import mapcall, numpy
-    >>> numpy.savez("two.npz", a=numpy.arange(3), b=numpy.ones((2, 2)))
+    >>> import mapcall
+    >>> import numpy as np
+    >>> np.savez("two.npz", a=np.arange(3), b=np.ones((2, 2)))
     >>> mapcall.open("two.npz", member="a")
     memmap([0, 1, 2])
 
@@ -390,10 +391,11 @@ def create(
 ) -> memmap:
     """Makes a ``.npy`` file of zeros, and maps it for writing.
 
-    >>> import mapcall, numpy
+    >>> import mapcall
+    >>> import numpy as np
     >>> x = mapcall.create("x.npy", shape=(2, 3), dtype="i2")
     >>> x[0] = 7
-    >>> numpy.load(x.filename)
+    >>> np.load(x.filename)
     array([[7, 7, 7],
            [0, 0, 0]], dtype=int16)
 

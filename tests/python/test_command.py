@@ -20,7 +20,7 @@ import pytest
 import mapcall
 
 COMMAND = [sys.executable, "-m", "mapcall"]
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -113,18 +113,21 @@ def test_the_manual() -> None:
     assert ".TH mapcall-info 1" in shown.stdout
 
 
-def console_blocks() -> list[str]:
-    """The examples of the command in the README."""
-    section = README.read_text().split("## The command\n")[1].split("\n## ")[0]
-    return re.findall(r"```console\n(.*?)```", section, re.DOTALL)
+def console_blocks(page: str) -> list[str]:
+    """The examples of the command in a page; in the README, those of its section."""
+    text = (ROOT / page).read_text()
+    if page == "README.md":
+        text = text.split("## The command\n")[1].split("\n## ")[0]
+    return re.findall(r"```console\n(.*?)```", text, re.DOTALL)
 
 
-def test_the_readme_shows_what_it_prints(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", ["README.md", "docs/command.md"])
+def test_the_readme_shows_what_it_prints(page: str, tmp_path: Path) -> None:
     if not Path("/usr/include/zlib.h").exists():
         pytest.skip("zlib.h is not installed")
     command = f'mapcall() {{ {shlex.join(COMMAND)} "$@"; }}; '
     command += f'python() {{ {shlex.quote(sys.executable)} "$@"; }}; '
-    blocks = console_blocks()
+    blocks = console_blocks(page)
     assert blocks
     for block in blocks:
         for example in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:

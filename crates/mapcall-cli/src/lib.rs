@@ -1,12 +1,34 @@
-//! The command `mapcall`, as a function: the program calls it, and so does the Python package.
+//! The command `mapcall`: calls C functions over array files from the shell.
+//!
+//! This crate is the command as a function, [`run`], which the program calls, and the Python package, too.
 //!
 //! ```
-//! assert_eq!(mapcall_cli::run(["mapcall", "symbols", "m"]), 0);
-//! assert_eq!(mapcall_cli::run(["mapcall", "prototypes", "misspelt.h"]), 2);
+//! let directory = tempfile::tempdir()?;
+//! let (x, y) = (directory.path().join("x.f64"), directory.path().join("y.npy"));
+//! std::fs::write(&x, 0.5_f64.to_ne_bytes().repeat(1000))?;
+//!
+//! // mapcall call m 'double cos(double x)' x=x.f64:f8 -o y.npy --threads 2
+//! let x = format!("x={}:f8", x.display());
+//! let output = y.display().to_string();
+//! let words = ["mapcall", "call", "m", "double cos(double x)", &x, "-o", &output, "--threads", "2"];
+//! assert_eq!(mapcall_cli::run(words), 0);
+//! assert!(y.exists());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Results go to the standard output; with `--json`, as one JSON object a line. Errors go to the
-//! standard error output.
+//! # Overview
+//!
+//! `call` calls a function, `info` shows what array files hold, `prototypes` and `symbols` list the functions of
+//! headers and libraries, `demo` measures a file of 1 GiB, `completions` and `man` are for shells and `man`.
+//!
+//! # Features
+//!
+//! Results go to the standard output; with `--json`, as one JSON object per line. Errors go to the standard
+//! error output, in one line, and set the exit code. Ctrl-C leaves no partial file.
+//!
+//! # Design
+//!
+//! One module for each subcommand; the crate `mapcall` does the work. [`value`] reads the arguments of a call.
 
 mod bar;
 mod call;

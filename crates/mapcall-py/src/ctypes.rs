@@ -13,8 +13,9 @@ use crate::memory;
 
 /// An array as C sees it: its address, shape and strides as ctypes objects.
 ///
-/// >>> import ctypes, mapcall, numpy
-/// >>> x = numpy.arange(6, dtype='i4').reshape(2, 3)
+/// >>> import ctypes, mapcall
+/// >>> import numpy as np
+/// >>> x = np.arange(6, dtype='i4').reshape(2, 3)
 /// >>> c = mapcall.Ctypes(x)
 /// >>> c.data == x.__array_interface__['data'][0]
 /// True
@@ -63,8 +64,9 @@ impl Ctypes {
 
     /// The address of the first element, as an int.
     ///
-    /// >>> import mapcall, numpy
-    /// >>> mapcall.Ctypes(numpy.zeros((0, 3))).data != 0
+    /// >>> import mapcall
+    /// >>> import numpy as np
+    /// >>> mapcall.Ctypes(np.zeros((0, 3))).data != 0
     /// True
     ///
     /// The memory may be unaligned, read-only, and not in native byte order.
@@ -75,8 +77,9 @@ impl Ctypes {
 
     /// The lengths of the axes as ``(c_intp * ndim)``; None for an array without axes.
     ///
-    /// >>> import mapcall, numpy
-    /// >>> tuple(mapcall.Ctypes(numpy.zeros((2, 3))).shape)
+    /// >>> import mapcall
+    /// >>> import numpy as np
+    /// >>> tuple(mapcall.Ctypes(np.zeros((2, 3))).shape)
     /// (2, 3)
     ///
     /// Without the ctypes module, an array of ``numpy.intp``.
@@ -87,8 +90,9 @@ impl Ctypes {
 
     /// The strides of the axes in bytes as ``(c_intp * ndim)``; None for an array without axes.
     ///
-    /// >>> import mapcall, numpy
-    /// >>> tuple(mapcall.Ctypes(numpy.zeros((2, 3))).strides)
+    /// >>> import mapcall
+    /// >>> import numpy as np
+    /// >>> tuple(mapcall.Ctypes(np.zeros((2, 3))).strides)
     /// (24, 8)
     ///
     /// Without the ctypes module, an array of ``numpy.intp``.
@@ -99,8 +103,9 @@ impl Ctypes {
 
     /// The address as a pointer of the ctypes type `obj`, which keeps the array alive.
     ///
-    /// >>> import ctypes, mapcall, numpy
-    /// >>> mapcall.Ctypes(numpy.ones(3)).data_as(ctypes.POINTER(ctypes.c_double)).contents
+    /// >>> import ctypes, mapcall
+    /// >>> import numpy as np
+    /// >>> mapcall.Ctypes(np.ones(3)).data_as(ctypes.POINTER(ctypes.c_double)).contents
     /// c_double(1.0)
     ///
     /// Parameters
@@ -136,8 +141,9 @@ impl Ctypes {
 
     /// The lengths of the axes as an array of the ctypes integer type `obj`.
     ///
-    /// >>> import ctypes, mapcall, numpy
-    /// >>> mapcall.Ctypes(numpy.zeros((2, 3))).shape_as(ctypes.c_short)[:]
+    /// >>> import ctypes, mapcall
+    /// >>> import numpy as np
+    /// >>> mapcall.Ctypes(np.zeros((2, 3))).shape_as(ctypes.c_short)[:]
     /// [2, 3]
     fn shape_as<'py>(
         &self,
@@ -149,8 +155,9 @@ impl Ctypes {
 
     /// The strides of the axes in bytes as an array of the ctypes integer type `obj`.
     ///
-    /// >>> import ctypes, mapcall, numpy
-    /// >>> mapcall.Ctypes(numpy.zeros((2, 3))).strides_as(ctypes.c_longlong)[:]
+    /// >>> import ctypes, mapcall
+    /// >>> import numpy as np
+    /// >>> mapcall.Ctypes(np.zeros((2, 3))).strides_as(ctypes.c_longlong)[:]
     /// [24, 8]
     fn strides_as<'py>(
         &self,
@@ -162,8 +169,9 @@ impl Ctypes {
 
     /// The address as ``ctypes.c_void_p``: what ctypes passes to a function for this object.
     ///
-    /// >>> import ctypes, mapcall, numpy
-    /// >>> c = mapcall.Ctypes(numpy.zeros(3))
+    /// >>> import ctypes, mapcall
+    /// >>> import numpy as np
+    /// >>> c = mapcall.Ctypes(np.zeros(3))
     /// >>> c._as_parameter_.value == c.data
     /// True
     #[getter(_as_parameter_)]

@@ -127,9 +127,10 @@ const FLAGS: c_uint =
 
 /// The map that an array is on, found through its bases; None for other memory.
 ///
-/// >>> import mapcall, numpy
+/// >>> import mapcall
+/// >>> import numpy as np
 /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
-/// >>> mapcall._mapcall.map_of(numpy.asarray(x)[2:]) is x._mmap
+/// >>> mapcall._mapcall.map_of(np.asarray(x)[2:]) is x._mmap
 /// True
 #[pyfunction]
 pub(crate) fn map_of<'py>(array: &Bound<'py, PyUntypedArray>) -> Option<Bound<'py, Map>> {

@@ -63,8 +63,9 @@ pub(crate) fn memmap<'py>(
 
 /// A ``.npy`` file, or an uncompressed member of a ``.npz``, as an array of `class`.
 ///
-/// >>> import mapcall, numpy
-/// >>> numpy.save('x.npy', numpy.arange(3))
+/// >>> import mapcall
+/// >>> import numpy as np
+/// >>> np.save('x.npy', np.arange(3))
 /// >>> mapcall._mapcall.open(mapcall.memmap, 'x.npy', 'r', None, False)
 /// memmap([0, 1, 2])
 #[pyfunction]

@@ -1,25 +1,61 @@
-//! C functions by their prototypes: C's types and declarations as data, and the libraries that
-//! have the functions.
+//! Calls any C function over arrays and array files, given nothing but its prototype.
 //!
 //! ```
-//! use mapcall::{CType, Prototype};
-//! use mapcall::array::DType;
+//! use mapcall::array::{DType, MapOptions, Mode, create, layout::Order};
+//! use mapcall::{Arg, Library};
 //!
-//! let saxpy = Prototype::parse(
-//!     "void saxpy(size_t n, float a, const float x[restrict n], float y[restrict n]);",
-//! )?;
-//! assert_eq!(saxpy.signature(), "(),(n)->(n)");
+//! let directory = tempfile::tempdir()?;
+//! let (x, y) = (directory.path().join("x.npy"), directory.path().join("y.npy"));
 //!
-//! let [n, _, x, y] = &saxpy.parameters[..] else { panic!() };
-//! assert!(n.is_inferred && x.is_const && !y.is_const);
-//! assert_eq!(x.ctype.dtype()?, DType::F32);
+//! // SAFETY: no other program changes the files in the temporary directory.
+//! let mut x = unsafe { create(&x, DType::F64, &[1000], Order::C)? };
+//! x.view_mut::<f64>()?.fill(0.5);
+//!
+//! // SAFETY: loading libm runs no code that depends on the state of this program.
+//! let libm = unsafe { Library::open("m")? };
+//! // SAFETY: this is the prototype of `cos`, which any thread may call.
+//! let cos = unsafe { libm.function("double cos(double x)")? };
+//!
+//! // One call for each element, on two threads, from one file to another.
+//! let mut outputs = [Arg::from(y.as_path())];
+//! cos.map(&[Arg::from(&x)], &mut outputs).threads(2).run()?;
+//!
+//! // SAFETY: as above.
+//! let y = unsafe { MapOptions::new().mode(Mode::Read).open(&y)? };
+//! assert_eq!(y.view::<f64>()?[[999]], 0.5_f64.cos());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Prototype`] is one function with its arrays and their [`Extent`]s, [`CType`] any C type with
-//! the size and alignment that it has on this machine. A [`Header`] reads a whole header, through
-//! the system's preprocessor, into [`Declarations`]. A [`Library`] finds a shared library and the
-//! addresses of its functions.
+//! # Overview
+//!
+//! 1. A [`Library`] finds a shared library and its symbols.
+//! 2. [`Library::function`] binds a [`Function`] by its prototype. That the prototype is the function's own is
+//!    the caller's promise, so binding is unsafe; calls are safe.
+//! 3. [`Function::call`] checks its arguments, each an [`Arg`], and calls the function once.
+//!    [`Function::map`] calls it for each element or row of its arguments, as a generalized ufunc of NumPy
+//!    does; the result is a [`Batch`] that is to be run.
+//! 4. Array files are opened by [`array`], which is the crate `mapcall-array`.
+//!
+//! # Features
+//!
+//! - A prototype's brackets say how long an array is. In
+//!   `void saxpy(size_t n, float a, const float x[restrict n], float y[restrict n])`, `n` is inferred from the
+//!   arrays, which must agree.
+//! - An argument is refused if its dtype, shape, memory layout or value is not what the prototype says, or if it
+//!   overlaps another one that is `restrict`. Nothing is converted or copied silently.
+//! - Arrays that C writes may be left out; they are allocated.
+//! - A pointer that C returns is a [`Handle`], which keeps the arguments that it may point into alive.
+//! - A batch runs in compiled loops, on one thread or several, over files that may be larger than memory.
+//! - A [`Header`] reads a C header into [`Declarations`], through the system's preprocessor.
+//!
+//! The crate has no cargo features.
+//!
+//! # Design
+//!
+//! A text is parsed into a [`Prototype`] of [`CType`]s. The module [`contract`] turns the prototype into
+//! one rule for each parameter, and checks calls by them. The module [`call`] compiles code that calls an
+//! address with a block of 64-bit slots, or asks libffi to. [`function`] joins the two, and [`batch`] repeats
+//! calls. The page `docs/design.md` of the repository has the reasons.
 
 pub mod batch;
 pub mod call;
@@ -37,7 +73,10 @@ pub use mapcall_decl::{
 };
 use mapcall_decl::{nearest, stack};
 
-/// The examples of the README.
+// The examples of the README and of the pages in `docs`.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/rust.md")]
+struct RustPage;

@@ -25,13 +25,14 @@ use super::{errors, vectorcall};
 
 /// A C function bound to its prototype: call it as a function of Python.
 ///
-/// >>> import mapcall, numpy
+/// >>> import mapcall
+/// >>> import numpy as np
 /// >>> frexp = mapcall.load("m").function("double frexp(double x, int exponent[1])")
 /// >>> frexp
 /// frexp(x: float, exponent: int32[1] inout) -> float
 /// >>> frexp(12.0)
 /// (0.75, array([4], dtype=int32))
-/// >>> exponent = numpy.zeros(1, "i4")
+/// >>> exponent = np.zeros(1, "i4")
 /// >>> frexp(12.0, exponent), exponent
 /// (0.75, array([4], dtype=int32))
 ///
@@ -52,14 +53,14 @@ use super::{errors, vectorcall};
 /// called for each item, and what it returns are arrays:
 ///
 /// >>> cos = mapcall.load("m").function("double cos(double x)")
-/// >>> cos(numpy.zeros((2, 3)))
+/// >>> cos(np.zeros((2, 3)))
 /// array([[1., 1., 1.],
 ///        [1., 1., 1.]])
 /// >>> hypot = mapcall.load("m").function("double hypot(double x, double y)")
-/// >>> hypot(numpy.array([[3.0], [5.0]]), numpy.array([4.0, 12.0]))
+/// >>> hypot(np.array([[3.0], [5.0]]), np.array([4.0, 12.0]))
 /// array([[ 5.        , 12.36931688],
 ///        [ 6.40312424, 13.        ]])
-/// >>> frexp(numpy.array([12.0, 0.5]))
+/// >>> frexp(np.array([12.0, 0.5]))
 /// (array([0.75, 0.5 ]), array([[4],
 ///        [0]], dtype=int32))
 ///
@@ -89,11 +90,11 @@ use super::{errors, vectorcall};
 ///     True shows a bar, if the batch takes longer than a second; a callable is told the calls that
 ///     have been made and all calls, some times a second.
 ///
-/// >>> x = numpy.array([1.0, -4.0, 9.0])
+/// >>> x = np.array([1.0, -4.0, 9.0])
 /// >>> sqrt = mapcall.load("m").function("double sqrt(double x)")
 /// >>> sqrt(x, out=x, where=x > 0, threads=2)
 /// array([ 1., -4.,  3.])
-/// >>> sqrt(numpy.ones(1000), progress=lambda done, calls: print(done, "of", calls))[-1]
+/// >>> sqrt(np.ones(1000), progress=lambda done, calls: print(done, "of", calls))[-1]
 /// 1000 of 1000
 /// np.float64(1.0)
 ///
@@ -531,9 +532,10 @@ impl Function {
 
     /// The same function, which also takes arrays for pointers without an extent.
     ///
-    /// >>> import mapcall, numpy
+    /// >>> import mapcall
+    /// >>> import numpy as np
     /// >>> modf = mapcall.load("m").function("double modf(double x, double *whole)")
-    /// >>> whole = numpy.zeros(1)
+    /// >>> whole = np.zeros(1)
     /// >>> modf.unchecked(2.75, whole), float(whole[0])
     /// (0.75, 2.0)
     ///
@@ -549,14 +551,15 @@ impl Function {
     /// A callable as a C function pointer for one of the parameters, to be kept as long as C may
     /// call it.
     ///
-    /// >>> import mapcall, numpy
+    /// >>> import mapcall
+    /// >>> import numpy as np
     /// >>> qsort = mapcall.load(None).function(
     /// ...     "void qsort(void *base, size_t n, size_t size,"
     /// ...     "           int (*compare)(const void *, const void *))")
     /// >>> def compare(a, b):
     /// ...     return int(a.array((), "i4") - b.array((), "i4"))
     /// >>> order = qsort.callback("compare", compare)
-    /// >>> x = numpy.array([3, 1, 2], "i4")
+    /// >>> x = np.array([3, 1, 2], "i4")
     /// >>> qsort(x, 3, 4, order)
     /// >>> x
     /// array([1, 2, 3], dtype=int32)

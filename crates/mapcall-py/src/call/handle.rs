@@ -237,10 +237,11 @@ impl Handle {
 
     /// The pointer as an int; None once closed.
     ///
-    /// >>> import mapcall, numpy
+    /// >>> import mapcall
+    /// >>> import numpy as np
     /// >>> memchr = mapcall.load(None).function(
     /// ...     "void *memchr(const unsigned char s[n], int c, size_t n)")
-    /// >>> text = numpy.frombuffer(b"address", "u1")
+    /// >>> text = np.frombuffer(b"address", "u1")
     /// >>> memchr(text, ord("r")).address - text.ctypes.data
     /// 3
     #[getter]

@@ -257,7 +257,7 @@ impl Library {
 
     /// Binds a function by its C prototype.
     ///
-    /// >>> import mapcall, numpy
+    /// >>> import mapcall
     /// >>> libm = mapcall.load("m")
     /// >>> modf = libm.function("double modf(double x, double whole[1])")
     /// >>> modf(2.75)

@@ -9,12 +9,13 @@ use crate::convert;
 
 /// A C struct or union, as this machine's compiler lays it out.
 ///
-/// >>> import mapcall, numpy
+/// >>> import mapcall
+/// >>> import numpy as np
 /// >>> lib = mapcall.load(None)
 /// >>> _ = lib.function("typedef struct { int quot, rem; } div_t; div_t div(int numer, int denom)")
 /// >>> lib.struct("div_t").dtype
 /// dtype([('quot', '<i4'), ('rem', '<i4')], align=True)
-/// >>> numpy.zeros(3, lib.struct("div_t").dtype)["rem"]
+/// >>> np.zeros(3, lib.struct("div_t").dtype)["rem"]
 /// array([0, 0, 0], dtype=int32)
 ///
 /// Made by `Library.struct`.
