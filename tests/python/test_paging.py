@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -376,7 +375,6 @@ class TestResidency:
         sparse = tmp_path / "sparse"
         sparse.touch()
         os.truncate(sparse, 4 << 30)
-        started = time.monotonic()
         result = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(script), str(sparse)],
             capture_output=True,
@@ -385,7 +383,6 @@ class TestResidency:
         )
         assert result.stdout == "stopped\n", result.stderr
         assert result.returncode == 0
-        assert time.monotonic() - started < 30
 
 
 class TestLarge:
@@ -396,13 +393,10 @@ class TestLarge:
         # What is loaded once is not the map's.
         mapcall.memmap(sparse, mode="r", shape=10)
         before = resident()
-        started = time.perf_counter()
         maps = [mapcall.memmap(sparse, "f8", mode) for mode in ("r", "r+", "c")]
-        took = time.perf_counter() - started
         assert [x.nbytes for x in maps] == [100 << 30] * 3
         assert maps[0][-1] == 0
         assert resident() - before < 1 << 20
-        assert took < 1
         maps[1][(99 << 30) // 8] = 2.5
         assert maps[0][(99 << 30) // 8] == 2.5
         assert sparse.stat().st_blocks * 512 < 1 << 20

@@ -683,11 +683,8 @@ fn signals_end_it_and_leave_nothing() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let mut child = napping(directory.path());
         std::thread::sleep(Duration::from_millis(100));
-        let sent = Instant::now();
         kill_process(Pid::from_child(&child), signal).unwrap();
         let status = child.wait().unwrap();
-        // Two orders of magnitude, for a busy machine.
-        assert!(sent.elapsed() < Duration::from_secs(10));
         assert_eq!(status.code(), Some(code));
         let mut words = String::new();
         child.stderr.unwrap().read_to_string(&mut words).unwrap();

@@ -7,7 +7,6 @@ import ctypes
 import inspect
 import pickle
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -265,17 +264,26 @@ class TestSingle:
 class TestAtOnce:
     def test_a_quick_batch_does_not_wait_for_a_slow_one(self, c: Counted) -> None:
         nap, half = c.function("double nap(double seconds)"), c.function(HALF)
-        slow = threading.Thread(target=lambda: nap(np.full(1000, 0.002), threads=2))
-        half(np.ones(10), threads=2)
+        begun, is_enough = threading.Event(), threading.Event()
+
+        def progress(done: int, calls: int) -> None:
+            begun.set()
+            if is_enough.is_set():
+                raise InterruptedError
+
+        def run() -> None:
+            # It would take minutes.
+            with pytest.raises(InterruptedError):
+                nap(np.full(100_000, 0.002), threads=2, progress=progress)
+
+        slow = threading.Thread(target=run)
         slow.start()
-        time.sleep(0.1)
-        started = time.monotonic()
+        begun.wait()
         for _ in range(5):
             assert (half(np.ones(1000), threads=2) == 0.5).all()
-        took = time.monotonic() - started
         assert slow.is_alive()
+        is_enough.set()
         slow.join()
-        assert took < 0.5
 
     def test_from_many_threads(self, c: Counted) -> None:
         half, x = c.function(HALF), np.arange(10_000.0)
