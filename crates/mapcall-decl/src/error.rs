@@ -9,7 +9,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use crate::extent::ExtentError;
 
-/// A declaration that can't be read or called, with its place in the text.
+/// A declaration that can't be read or called, with its position in the text.
 ///
 /// ```
 /// use mapcall_decl::{Prototype, PrototypeErrorKind};
@@ -35,7 +35,7 @@ pub struct PrototypeError {
     /// The whole text.
     pub text: Arc<str>,
     /// Where in which file, when a [`Header`](crate::Header) was read.
-    pub place: Option<Box<Place>>,
+    pub position: Option<Box<Position>>,
 }
 
 /// A line of a header.
@@ -47,12 +47,12 @@ pub struct PrototypeError {
 /// assert!(errno.errors().is_empty());
 /// let stdio = Header::new("stdio.h").read()?;
 /// let printf = stdio.functions().iter().find(|f| f.name == "printf").unwrap();
-/// let place = printf.prototype.as_ref().unwrap_err().place.as_ref().unwrap();
-/// assert!(place.file.ends_with("stdio.h") && place.line > 1);
+/// let position = printf.prototype.as_ref().unwrap_err().position.as_ref().unwrap();
+/// assert!(position.file.ends_with("stdio.h") && position.line > 1);
 /// # Ok::<(), mapcall_decl::HeaderError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Position {
     /// The file, as the compiler names it.
     pub file: Arc<str>,
     /// The line, from 1.
@@ -308,10 +308,11 @@ impl fmt::Display for PrototypeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (reason, remedy) = (self.kind.to_string(), self.kind.remedy());
         let (line, lines, span) = self.excerpt();
-        let place = self.place.as_ref();
-        let mut snippet = Snippet::source(lines).line_start(place.map_or(line, |place| place.line));
-        if let Some(place) = place {
-            snippet = snippet.path(&*place.file);
+        let position = self.position.as_ref();
+        let mut snippet =
+            Snippet::source(lines).line_start(position.map_or(line, |position| position.line));
+        if let Some(position) = position {
+            snippet = snippet.path(&*position.file);
         }
         let group = Group::with_title(Level::ERROR.primary_title(&reason))
             .element(snippet.annotation(AnnotationKind::Primary.span(span)))
@@ -353,7 +354,7 @@ impl PrototypeError {
             kind,
             span,
             text: Arc::clone(text),
-            place: None,
+            position: None,
         }
     }
 }

@@ -47,7 +47,7 @@ pub mod stack;
 mod sys;
 
 pub use ctype::CType;
-pub use error::{Place, PrototypeError, PrototypeErrorKind};
+pub use error::{Position, PrototypeError, PrototypeErrorKind};
 pub use extent::Extent;
 pub use header::{Header, HeaderError};
 pub use prototype::{Declarations, Parameter, Prototype};

@@ -1,32 +1,33 @@
-//! Line markers: from which file, and which line of it, preprocessed text comes.
+//! The map from preprocessed text to the files and lines that it comes from, by the preprocessor's line
+//! markers (GCC manual, "Preprocessor Output").
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::error::Place;
+use crate::error::Position;
 
-/// Where each stretch of a text comes from.
+/// The file and line of each segment of a text.
 #[derive(Debug)]
-pub(crate) struct Lines {
+pub(crate) struct SourceMap {
     /// In the order of the text.
-    stretches: Vec<Stretch>,
+    segments: Vec<Segment>,
 }
 
 #[derive(Debug)]
-struct Stretch {
+struct Segment {
     start: usize,
     file: Arc<str>,
     line: usize,
     is_own: bool,
 }
 
-/// The text without its markers, and where it comes from.
+/// Removes the line markers from a text, and returns it with its map.
 ///
-/// `is_foreign` tells of a file among the system's headers whether its declarations are left out, with
-/// those of all that it includes.
-pub(crate) fn separate(output: &str, is_foreign: impl Fn(&str) -> bool) -> (String, Lines) {
+/// `is_foreign` returns whether the declarations of a system header are left out, together with those of
+/// all files that it includes.
+pub(crate) fn separate(output: &str, is_foreign: impl Fn(&str) -> bool) -> (String, SourceMap) {
     let mut text = String::with_capacity(output.len());
-    let mut stretches = Vec::new();
+    let mut segments = Vec::new();
     let mut files: HashSet<Arc<str>> = HashSet::new();
     // For each file that is being included, whether its functions count.
     let mut own = vec![true];
@@ -46,50 +47,48 @@ pub(crate) fn separate(output: &str, is_foreign: impl Fn(&str) -> bool) -> (Stri
             files.insert(Arc::clone(&file));
             file
         });
-        stretches.push(Stretch {
+        segments.push(Segment {
             start: text.len(),
             file,
             line: marker.line,
             is_own: own.last() == Some(&true),
         });
     }
-    (text, Lines { stretches })
+    (text, SourceMap { segments })
 }
 
-impl Lines {
-    /// Those of a file as it is.
+impl SourceMap {
+    /// Makes the map of a file that was not preprocessed.
     pub(crate) fn of_file(file: &str) -> Self {
-        let stretch = Stretch {
+        let segment = Segment {
             start: 0,
             file: file.into(),
             line: 1,
             is_own: true,
         };
         Self {
-            stretches: vec![stretch],
+            segments: vec![segment],
         }
     }
 
-    fn stretch(&self, at: usize) -> Option<&Stretch> {
-        let behind = self
-            .stretches
-            .partition_point(|stretch| stretch.start <= at);
-        self.stretches.get(behind.checked_sub(1)?)
+    fn segment(&self, at: usize) -> Option<&Segment> {
+        let behind = self.segments.partition_point(|segment| segment.start <= at);
+        self.segments.get(behind.checked_sub(1)?)
     }
 
-    /// Whether that place of the text belongs to the header that is asked for.
+    /// Returns whether the text at an offset belongs to the header that was asked for.
     pub(crate) fn is_own(&self, at: usize) -> bool {
-        self.stretch(at).is_some_and(|stretch| stretch.is_own)
+        self.segment(at).is_some_and(|segment| segment.is_own)
     }
 
-    /// The file and line of that place in the text.
-    pub(crate) fn place(&self, text: &str, at: usize) -> Option<Place> {
-        let stretch = self.stretch(at)?;
-        let before = text.get(stretch.start..at)?;
+    /// Returns the file and line of an offset in the text.
+    pub(crate) fn position(&self, text: &str, at: usize) -> Option<Position> {
+        let segment = self.segment(at)?;
+        let before = text.get(segment.start..at)?;
         let lines = before.matches('\n').count();
-        Some(Place {
-            file: Arc::clone(&stretch.file),
-            line: stretch.line.saturating_add(lines),
+        Some(Position {
+            file: Arc::clone(&segment.file),
+            line: segment.line.saturating_add(lines),
         })
     }
 }
@@ -120,7 +119,7 @@ impl Marker {
     }
 }
 
-/// A file's name without the backslashes of a C string, octal numbers among them.
+/// Returns a file's name without the escapes of a C string, octal ones included.
 fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -179,8 +178,8 @@ mod tests {
                 .map(|(_, letter)| letter)
                 .collect();
             assert_eq!(kept, own);
-            let place = lines.place(&text, text.find('E').unwrap()).unwrap();
-            assert_eq!((&*place.file, place.line), ("x.h", 8));
+            let position = lines.position(&text, text.find('E').unwrap()).unwrap();
+            assert_eq!((&*position.file, position.line), ("x.h", 8));
         }
     }
 
@@ -189,7 +188,7 @@ mod tests {
         let (text, lines) = separate("# 3 \"a\" 2\n# 4 \"b\" 2\nx", |_| true);
         assert_eq!(text, "x");
         assert!(lines.is_own(0));
-        assert_eq!(lines.place(&text, 0).unwrap().line, 4);
-        assert_eq!(lines.place(&text, 99), None);
+        assert_eq!(lines.position(&text, 0).unwrap().line, 4);
+        assert_eq!(lines.position(&text, 99), None);
     }
 }

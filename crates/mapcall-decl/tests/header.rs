@@ -175,21 +175,21 @@ fn errors_name_file_and_line() {
         .read()
         .unwrap();
     assert_eq!(names(&header), ["ok", "f"]);
-    let place = |error: &mapcall_decl::PrototypeError| {
-        let place = error.place.clone().unwrap();
+    let position = |error: &mapcall_decl::PrototypeError| {
+        let position = error.position.clone().unwrap();
         (
-            Path::new(&*place.file)
+            Path::new(&*position.file)
                 .file_name()
                 .unwrap()
                 .to_str()
                 .unwrap()
                 .to_owned(),
-            place.line,
+            position.line,
         )
     };
-    assert_eq!(place(&header.errors()[0]), ("inner.h".into(), 13));
+    assert_eq!(position(&header.errors()[0]), ("inner.h".into(), 13));
     let error = header.functions()[1].prototype.as_ref().unwrap_err();
-    assert_eq!(place(error), ("bad.h".into(), 6));
+    assert_eq!(position(error), ("bad.h".into(), 6));
     assert!(error.to_string().contains("bad.h:6:7\n"), "{error}");
 }
 

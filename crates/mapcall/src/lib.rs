@@ -68,8 +68,8 @@ pub use function::{Arg, BindError, CallError, Function, Handle, Success, Value};
 pub use library::{Library, LibraryError};
 pub use mapcall_array as array;
 pub use mapcall_decl::{
-    CType, Declarations, Extent, Header, HeaderError, Parameter, Place, Prototype, PrototypeError,
-    PrototypeErrorKind, ctype, extent, header, prototype,
+    CType, Declarations, Extent, Header, HeaderError, Parameter, Position, Prototype,
+    PrototypeError, PrototypeErrorKind, ctype, extent, header, prototype,
 };
 use mapcall_decl::{nearest, stack};
 

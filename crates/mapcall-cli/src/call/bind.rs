@@ -54,7 +54,7 @@ fn one_line(error: &PrototypeError) -> String {
         .chars()
         .count()
         + 1;
-    let place = match &error.place {
+    let place = match &error.position {
         Some(place) => format!("{}, line {}", place.file, place.line),
         None if error.text.contains('\n') => {
             format!("the prototype, line {line}, column {column}")

@@ -1,4 +1,4 @@
-//! What names mean at file scope.
+//! The names of a translation unit at file scope: typedefs, tags and enumerators (C11 6.2.1, 6.2.3).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Body, CType, standard};
 
-/// Typedefs, tags and enumerators, and those of a header around them.
+/// Typedefs, tags and enumerators, and the scope of the header that they extend.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scope {
     typedefs: HashMap<String, CType>,
@@ -15,11 +15,11 @@ pub(crate) struct Scope {
     outer: Option<Arc<Scope>>,
 }
 
-/// A name that means something else already.
+/// The error for a name that is defined differently already.
 pub(crate) struct Conflict;
 
 impl Scope {
-    /// A scope in which the names of another are known as well.
+    /// Makes a scope in which the names of `outer` are known.
     pub(crate) fn within(outer: Arc<Self>) -> Self {
         Self {
             outer: Some(outer),
@@ -27,7 +27,7 @@ impl Scope {
         }
     }
 
-    /// The type of that name, be it defined here or standard.
+    /// Returns the type of a typedef name, defined in the text or standard.
     pub(crate) fn typedef(&self, name: &str) -> Option<CType> {
         match self.own_typedef(name) {
             Some(ctype) => Some(self.completed(ctype).unwrap_or_else(|| ctype.clone())),
@@ -40,7 +40,7 @@ impl Scope {
         self.typedefs.get(name).or_else(outer)
     }
 
-    /// The type of that tag, if it is of that kind.
+    /// Returns the type of a tag, if it was declared with that keyword.
     pub(crate) fn tag(&self, keyword: &str, tag: &str) -> Option<CType> {
         let (kind, ctype) = self.own_tag(tag)?;
         (*kind == keyword).then(|| ctype.clone())
@@ -56,8 +56,8 @@ impl Scope {
         self.enumerators.get(name).copied().or_else(outer)
     }
 
-    /// The type with the members of structs that have been defined since; `None` when it stays
-    /// as it is.
+    /// Returns the type with the members of structs that were defined after it, or `None` if nothing
+    /// changes.
     fn completed(&self, ctype: &CType) -> Option<CType> {
         match ctype {
             CType::Record(record) if record.body == Body::Incomplete => {
@@ -115,7 +115,7 @@ impl Scope {
         Ok(())
     }
 
-    /// Keeps the reason for which a typedef can't be read.
+    /// Defines a typedef that can't be read, with the reason.
     pub(crate) fn define_unsupported(&mut self, name: &str, reason: String) {
         let ctype = CType::unsupported(name, reason);
         self.typedefs.insert(name.into(), ctype);

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use crate::parse::{self, MAX_TEXT};
 use crate::prototype::Declarations;
-use crate::source_map::{self, Lines};
+use crate::source_map::{self, SourceMap};
 use compiler::Input;
 pub use error::{Attempt, HeaderError};
 
@@ -97,14 +97,14 @@ impl Header {
         self
     }
 
-    /// Preprocesses with that program, which takes GCC's options, in place of the system's.
+    /// Preprocesses with that program, which takes GCC's options, instead of the system's.
     #[must_use]
     pub fn compiler(mut self, program: impl Into<OsString>) -> Self {
         self.compiler = Some(program.into());
         self
     }
 
-    /// Ends a compiler that works longer than this, in place of 60 seconds.
+    /// Ends a compiler that works longer than this, instead of 60 seconds.
     #[must_use]
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.time_limit = limit;
@@ -130,7 +130,7 @@ impl Header {
     /// # Errors
     ///
     /// [`HeaderError`] if there is no such header, or it can't be preprocessed. What can't be
-    /// parsed is in [`Declarations::errors`], with its [`Place`](crate::Place).
+    /// parsed is in [`Declarations::errors`], with its [`Position`](crate::Position).
     pub fn read(&self) -> Result<Declarations, HeaderError> {
         self.check()?;
         let path = Path::new(&self.name);
@@ -190,7 +190,7 @@ impl Header {
     }
 
     /// The text of a header that needs no preprocessor.
-    fn read_plain(&self, tried: Vec<Attempt>) -> Result<(String, Lines), HeaderError> {
+    fn read_plain(&self, tried: Vec<Attempt>) -> Result<(String, SourceMap), HeaderError> {
         let name = Path::new(&self.name);
         let here = std::iter::once(name.to_owned());
         let candidates = here.chain(
@@ -223,7 +223,7 @@ impl Header {
         }
         let macros = self.macros.iter().map(|(name, _)| name.as_str());
         match plain::read(&String::from_utf8_lossy(&bytes), macros) {
-            Ok(text) => Ok((text, Lines::of_file(&path.to_string_lossy()))),
+            Ok(text) => Ok((text, SourceMap::of_file(&path.to_string_lossy()))),
             Err(needed) => Err(HeaderError::NoCompiler {
                 name: self.name.clone(),
                 tried,

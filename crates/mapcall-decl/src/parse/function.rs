@@ -5,7 +5,7 @@ use tree_sitter::Node;
 use super::declarator::{Declarator, Derivation, is_const_typedef};
 use super::expression::Names;
 use super::types::Specifiers;
-use super::{Item, Reader, Result, Sink};
+use super::{Item, ItemVisitor, Reader, Result};
 use crate::ctype::{Body, CType};
 use crate::error::PrototypeErrorKind as Kind;
 use crate::extent::{Expr, Extent};
@@ -33,9 +33,13 @@ enum PendingExtent<'t> {
 
 impl<'t> Reader<'t> {
     /// Reads one declaration and reports the functions that it declares.
-    pub(super) fn declaration(&mut self, node: Node<'t>, sink: &mut Sink<'_, 't>) -> Result<()> {
+    pub(super) fn declaration(
+        &mut self,
+        node: Node<'t>,
+        visit: &mut ItemVisitor<'_, 't>,
+    ) -> Result<()> {
         if let Some(error) = self.first_error(node) {
-            return sink(self, Item::Error(error));
+            return visit(self, Item::Error(error));
         }
         if matches!(
             node.kind(),
@@ -43,20 +47,20 @@ impl<'t> Reader<'t> {
         ) {
             return match self.definition(node) {
                 Ok(()) => Ok(()),
-                Err(error) => sink(self, Item::Error(error)),
+                Err(error) => visit(self, Item::Error(error)),
             };
         }
         let is_typedef = node.kind() == "type_definition";
         let specifiers = match self.specifiers(node) {
             Ok(specifiers) => specifiers,
-            Err(error) => return self.fail(node, is_typedef, error, sink),
+            Err(error) => return self.fail(node, is_typedef, error, visit),
         };
         for &declarator in &specifiers.declarators {
             self.depth = 0;
             let declarator = match self.declarator(Some(declarator)) {
                 Ok(declarator) => declarator,
                 Err(error) => {
-                    sink(self, Item::Error(error))?;
+                    visit(self, Item::Error(error))?;
                     continue;
                 }
             };
@@ -65,12 +69,12 @@ impl<'t> Reader<'t> {
             };
             if is_typedef {
                 if let Err(error) = self.type_definition(&specifiers, &declarator, name) {
-                    sink(self, Item::Error(error))?;
+                    visit(self, Item::Error(error))?;
                 }
             } else if declares_function(&specifiers, &declarator) && self.is_own(name.start_byte())
             {
                 let prototype = self.function(node, &specifiers, &declarator, name);
-                sink(self, Item::Function(name, prototype))?;
+                visit(self, Item::Function(name, prototype))?;
             }
         }
         Ok(())
@@ -83,7 +87,7 @@ impl<'t> Reader<'t> {
         node: Node<'t>,
         is_typedef: bool,
         error: crate::PrototypeError,
-        sink: &mut Sink<'_, 't>,
+        visit: &mut ItemVisitor<'_, 't>,
     ) -> Result<()> {
         let mut cursor = node.walk();
         let declarators: Vec<_> = node
@@ -106,14 +110,14 @@ impl<'t> Reader<'t> {
                 Some(Derivation::Function { .. })
             ) && self.is_own(name.start_byte())
             {
-                sink(self, Item::Function(name, Err(error.clone())))?;
+                visit(self, Item::Function(name, Err(error.clone())))?;
                 is_reported = true;
             }
         }
         if is_reported {
             Ok(())
         } else {
-            sink(self, Item::Error(error))
+            visit(self, Item::Error(error))
         }
     }
 
@@ -402,8 +406,8 @@ impl<'t> Reader<'t> {
         pending: Pending<'t>,
         names: &Names<'_>,
     ) -> Result<Parameter> {
-        let place = pending.name.unwrap_or(pending.node);
-        self.check_value(&pending.ctype, false, place)?;
+        let position = pending.name.unwrap_or(pending.node);
+        self.check_value(&pending.ctype, false, position)?;
         let mut extents = Vec::with_capacity(pending.extents.len());
         for extent in pending.extents {
             extents.push(match extent {

@@ -19,7 +19,7 @@ use crate::ctype::CType;
 use crate::ctype::scope::{Conflict, Scope};
 use crate::error::{PrototypeError, PrototypeErrorKind as Kind};
 use crate::prototype::{Declarations, Declared, Prototype};
-use crate::source_map::Lines;
+use crate::source_map::SourceMap;
 use crate::{stack, sys};
 use pragma::Packing;
 
@@ -181,15 +181,15 @@ fn read_prototype(text: &str, source: &Arc<str>, scope: &Arc<Scope>) -> Result<D
 }
 
 /// Reads all that can be read; of a preprocessed header, the functions that count as its own.
-pub(crate) fn declarations(source: &Arc<str>, lines: Option<&Lines>) -> Declarations {
-    let read = with_stack(source, || read_declarations(source, lines));
+pub(crate) fn declarations(source: &Arc<str>, source_map: Option<&SourceMap>) -> Declarations {
+    let read = with_stack(source, || read_declarations(source, source_map));
     read.unwrap_or_else(|error| Declarations {
         errors: vec![error],
         ..Declarations::default()
     })
 }
 
-fn read_declarations(source: &Arc<str>, lines: Option<&Lines>) -> Declarations {
+fn read_declarations(source: &Arc<str>, source_map: Option<&SourceMap>) -> Declarations {
     let mut declarations = Declarations::default();
     let plain = spelling::plain(source);
     let tree = match tree(&plain, source) {
@@ -200,7 +200,7 @@ fn read_declarations(source: &Arc<str>, lines: Option<&Lines>) -> Declarations {
         }
     };
     let mut reader = Reader::new(source, &plain, Scope::default());
-    reader.lines = lines;
+    reader.source_map = source_map;
     let mut seen = HashSet::new();
     let (functions, errors) = (&mut declarations.functions, &mut declarations.errors);
     let read = reader.declarations(tree.root_node(), 0, &mut |reader, item| {
@@ -284,20 +284,20 @@ enum Item<'t> {
 }
 
 /// Told of each item; an error ends the reading.
-type Sink<'s, 't> = dyn FnMut(&mut Reader<'t>, Item<'t>) -> Result<()> + 's;
+type ItemVisitor<'s, 't> = dyn FnMut(&mut Reader<'t>, Item<'t>) -> Result<()> + 's;
 
 /// A text being read, and what it has defined so far.
 struct Reader<'t> {
     source: &'t Arc<str>,
-    /// The text that the grammar reads: the same places, in plain spelling.
+    /// The text that the grammar reads: the same positions, in plain spelling.
     plain: &'t str,
     scope: Scope,
     /// Where the text comes from, when it is a preprocessed header.
-    lines: Option<&'t Lines>,
+    source_map: Option<&'t SourceMap>,
     packing: Packing,
     depth: usize,
-    /// Where it is reading, for errors that have no place of their own.
-    place: Range<usize>,
+    /// Where it is reading, for errors that have no position of their own.
+    position: Range<usize>,
     /// How many names have been looked for among all that are known, to suggest one.
     suggestions: Cell<usize>,
 }
@@ -308,10 +308,10 @@ impl<'t> Reader<'t> {
             source,
             plain,
             scope,
-            lines: None,
+            source_map: None,
             packing: Packing::default(),
             depth: 0,
-            place: 0..0,
+            position: 0..0,
             suggestions: Cell::new(0),
         }
     }
@@ -320,7 +320,7 @@ impl<'t> Reader<'t> {
         &mut self,
         list: Node<'t>,
         depth: usize,
-        sink: &mut Sink<'_, 't>,
+        visit: &mut ItemVisitor<'_, 't>,
     ) -> Result<()> {
         if depth > MAX_DEPTH {
             return Err(self.too_deep(list));
@@ -328,14 +328,14 @@ impl<'t> Reader<'t> {
         let mut cursor = list.walk();
         for node in list.named_children(&mut cursor) {
             self.depth = 0;
-            self.place = node.byte_range();
+            self.position = node.byte_range();
             match node.kind() {
                 "linkage_specification" => {
                     if let Some(body) = node.child_by_field_name("body") {
                         if body.kind() == "declaration_list" {
-                            self.declarations(body, depth + 1, sink)?;
+                            self.declarations(body, depth + 1, visit)?;
                         } else {
-                            self.declaration(body, sink)?;
+                            self.declaration(body, visit)?;
                         }
                     }
                 }
@@ -344,7 +344,7 @@ impl<'t> Reader<'t> {
                 | "function_definition"
                 | "struct_specifier"
                 | "union_specifier"
-                | "enum_specifier" => self.declaration(node, sink)?,
+                | "enum_specifier" => self.declaration(node, visit)?,
                 "comment" | "preproc_def" | "preproc_function_def" | "preproc_include" => {}
                 "preproc_call" => self.packing.follow(self.text(node)),
                 "expression_statement" if self.is_harmless(node) => {}
@@ -352,7 +352,7 @@ impl<'t> Reader<'t> {
                     let error = self
                         .first_error(node)
                         .unwrap_or_else(|| self.syntax("a declaration", node));
-                    sink(self, Item::Error(error))?;
+                    visit(self, Item::Error(error))?;
                 }
             }
         }
@@ -367,7 +367,7 @@ impl<'t> Reader<'t> {
         })
     }
 
-    /// The first place that is no C, as the grammar sees it.
+    /// The first position that is no C, as the grammar sees it.
     fn first_error(&self, root: Node<'t>) -> Option<PrototypeError> {
         if !root.has_error() {
             return None;
@@ -460,7 +460,7 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// The tree and its places.
+/// The tree and its positions.
 impl<'t> Reader<'t> {
     /// The text of a node, as it was written.
     fn text(&self, node: Node<'_>) -> &'t str {
@@ -491,7 +491,7 @@ impl<'t> Reader<'t> {
 
     /// Whether what stands there belongs to the header that was asked for.
     fn is_own(&self, at: usize) -> bool {
-        self.lines.is_none_or(|lines| lines.is_own(at))
+        self.source_map.is_none_or(|map| map.is_own(at))
     }
 
     fn error(&self, kind: Kind, node: Node<'_>) -> PrototypeError {
@@ -502,11 +502,11 @@ impl<'t> Reader<'t> {
     }
 
     fn error_at(&self, kind: Kind, range: Range<usize>) -> PrototypeError {
-        let place = self
-            .lines
-            .and_then(|lines| lines.place(self.source, range.start));
+        let position = self
+            .source_map
+            .and_then(|map| map.position(self.source, range.start));
         PrototypeError {
-            place: place.map(Box::new),
+            position: position.map(Box::new),
             ..PrototypeError::new(kind, range, self.source)
         }
     }
@@ -522,7 +522,7 @@ impl<'t> Reader<'t> {
 
     fn too_deep_here(&self) -> PrototypeError {
         let kind = Kind::TooDeep { limit: MAX_DEPTH };
-        self.error_at(kind, self.place.clone())
+        self.error_at(kind, self.position.clone())
     }
 }
 

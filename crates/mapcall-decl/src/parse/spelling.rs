@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// The text with each of them replaced by a word of the grammar in just as many bytes, so that
-/// every place in it stays what it was.
+/// every position in it stays what it was.
 ///
 /// `_Complex` becomes `unsigned`, which may stand wherever it may; who reads the types asks the
 /// original text.
@@ -61,7 +61,7 @@ fn is_beside_float(text: &str, start: usize, end: usize) -> bool {
     })
 }
 
-/// Whether the word at this place of the original text says that a number is complex.
+/// Whether the word at this position of the original text says that a number is complex.
 pub(super) fn is_complex(word: &str) -> bool {
     matches!(word, "_Complex" | "__complex__" | "__complex" | "complex")
 }

@@ -19,17 +19,17 @@
 //!
 //! The rules are those of NumPy's generalised ufuncs. `map.rs` is what Rust asks for, `output.rs` where
 //! outputs go, and `work.rs` a batch in which nothing is left to be found out. `plan.rs` knows the way
-//! through memory, `pace.rs` how much of it is gone at a stretch, `run.rs` who goes, `sink.rs` how new
+//! through memory, `chunk.rs` how much of it is gone at a chunk, `run.rs` who goes, `output.rs` how new
 //! files are written on the way, and `stream.rs` what is let go behind.
 
+mod chunk;
 mod map;
 mod output;
-mod pace;
 mod plan;
 mod run;
-mod sink;
 mod stream;
 mod work;
+mod write_buffer;
 
 pub use map::{Batch, Shape};
 pub use output::finish;

@@ -7,7 +7,7 @@ use std::ops::{ControlFlow, Range};
 use mapcall_array::layout::Dims;
 use smallvec::SmallVec;
 
-use crate::call::{Feed, Lane};
+use crate::call::{Lane, OperandKind};
 use crate::contract::{Contract, Loops, Role, Track};
 
 /// The way of a batch through memory.
@@ -40,7 +40,7 @@ unsafe impl Sync for Plan {}
 
 /// Calls that follow each other at even strides.
 pub(crate) struct Run<'a> {
-    /// The lanes of a [`Loop`](crate::call::Loop), at the first call.
+    /// The lanes of a [`CallLoop`](crate::call::CallLoop), at the first call.
     pub(crate) lanes: &'a [Lane],
     /// Which of them are made, a byte for each.
     pub(crate) mask: Option<Lane>,
@@ -61,7 +61,7 @@ impl<'a> Lanes<'a> {
         let of = |role| loops.tracks().iter().find(move |track| track.role == role);
         let parameters = 0..contract.rules().len();
         let parameters = parameters.filter_map(|position| of(Role::Parameter(position)));
-        let moving = parameters.filter(|track| track.feed != Feed::Fixed);
+        let moving = parameters.filter(|track| track.kind != OperandKind::Constant);
         Self {
             tracks: moving.chain(of(Role::Result)).collect(),
             mask: of(Role::Mask),

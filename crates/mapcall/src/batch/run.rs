@@ -14,20 +14,20 @@ use std::time::{Duration, Instant};
 use mapcall_array::fork::{self, Mutex};
 use smallvec::SmallVec;
 
-use super::pace::{self, Pace};
+use super::chunk::{self, ChunkSizer};
 use super::plan::{Plan, Run};
-use super::sink::{Gathered, Handover, Sink, Writer};
-use super::stream::Passing;
-use crate::call::{Lane, Loop, errno};
+use super::stream::Eviction;
+use super::write_buffer::{FileOutput, FileWriter, WriteBuffer, WriterThread};
+use crate::call::{CallLoop, Lane, errno};
 use crate::function::{Frame, Function};
 
-/// More gain nothing, and each costs a stack.
-const MOST_THREADS: usize = 256;
+/// The largest number of threads: more gain nothing, and each needs a stack.
+const MAX_THREADS: usize = 256;
 
-/// How often the caller is told how far a batch is.
+/// The time between two reports of the progress of a batch.
 pub(super) const PULSE: Duration = Duration::from_millis(40);
 
-/// How long a thread waits before it looks whether others have come nearer.
+/// The time that a thread sleeps before it checks again how far the others are.
 const MOMENT: Duration = Duration::from_micros(200);
 
 /// Who wants to know of a batch while it runs.
@@ -67,18 +67,18 @@ pub trait Host: Sync {
     }
 }
 
-/// Nobody.
+/// An observer that ignores all events.
 impl Host for () {}
 
 /// How a batch ended.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Done,
-    /// The host ended it, perhaps because of one call.
+    /// The observer ended the batch, because of the call with that number if there is one.
     Broken(Option<usize>),
-    /// A call's result ended it.
+    /// The result of a call ended the batch.
     Stopped(Stopped),
-    /// A file couldn't be written.
+    /// A file could not be written.
     Failed(mapcall_array::Error),
 }
 
@@ -90,29 +90,29 @@ pub(super) struct Stopped {
     pub(super) errno: i32,
 }
 
-/// Why a stretch of calls is not gone through.
+/// The reason why a chunk ended before its last call.
 enum End {
-    /// The call's result is one that ends it.
+    /// The result of the call with that number is a failure.
     Stopped(usize),
-    /// The host doesn't like the call's result.
+    /// The observer refused the result of the call with that number.
     Refused(usize),
 }
 
-/// All that the threads of a batch share.
-pub(super) struct Task<'a, 'm> {
+/// One running batch: what all its threads share and do not change.
+pub(super) struct BatchRun<'a, 'm> {
     pub(super) function: &'a Function,
-    pub(super) calls: &'a Loop,
+    pub(super) calls: &'a CallLoop,
     pub(super) plan: &'a Plan,
-    /// The words that are the same in each call.
+    /// The slots of the frame, with the values that are the same in each call.
     pub(super) frame: &'a [u64],
-    /// How many bytes one call walks over.
+    /// The number of bytes that one call reads and writes.
     pub(super) bytes: usize,
-    pub(super) sinks: &'a [Sink<'a>],
-    pub(super) passing: Passing<'m>,
+    pub(super) outputs: &'a [FileOutput<'a>],
+    pub(super) eviction: Eviction<'m>,
     pub(super) host: &'a dyn Host,
 }
 
-/// What has been given out, done and found.
+/// The state of a running batch.
 #[derive(Default)]
 struct Progress {
     next: AtomicUsize,
@@ -124,7 +124,7 @@ struct Progress {
     failed: Mutex<Option<mapcall_array::Error>>,
 }
 
-/// Ends the other threads' parts when one panics, as what the host does may.
+/// Ends the batch on all threads if one panics, as the methods of the observer may.
 struct OverOnPanic<'a>(&'a Progress);
 
 impl Drop for OverOnPanic<'_> {
@@ -142,8 +142,8 @@ impl Progress {
     }
 }
 
-impl Task<'_, '_> {
-    /// Makes the calls on so many threads, of which this is one; 0 is as many as there are cores.
+impl BatchRun<'_, '_> {
+    /// Makes all calls, on `threads` threads including this one, or one for each core if `threads` is 0.
     ///
     /// # Safety
     ///
@@ -155,11 +155,11 @@ impl Task<'_, '_> {
             0 => thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
-        let threads = threads.min(self.plan.calls()).clamp(1, MOST_THREADS);
+        let threads = threads.min(self.plan.calls()).clamp(1, MAX_THREADS);
         let others = threads - 1;
         // More than a buffer holds: while it is written, calls can go on.
-        let writes_beside = others == 0 && self.most() < self.plan.calls();
-        self.passing.expect(threads, self.bytes, pace::BYTES);
+        let writes_beside = others == 0 && self.max_calls() < self.plan.calls();
+        self.eviction.expect(threads, self.bytes, chunk::BYTES);
         let mut helpers = Helpers::new();
         let (this, progress) = (&self, &progress);
         for thread in 1..=others {
@@ -168,21 +168,21 @@ impl Task<'_, '_> {
             // SAFETY: the helpers are joined below, before what they borrow ends.
             if !unsafe { helpers.spawn(work) } {
                 // No other thread waits for this one.
-                this.passing.begin(thread, usize::MAX);
+                this.eviction.begin(thread, usize::MAX);
             }
         }
-        let handover = writes_beside.then(|| Writer::new(this.sinks));
-        let handover = handover.and_then(|(writer, handover)| {
+        let writer_thread = writes_beside.then(|| FileWriter::new(this.outputs));
+        let writer_thread = writer_thread.and_then(|(writer, writer_thread)| {
             let write = move || {
                 let _over = OverOnPanic(progress);
                 let written = writer.run(&progress.is_over);
                 written.unwrap_or_else(|error| progress.fail(error));
             };
             // SAFETY: the helpers are joined below, before what they borrow ends.
-            unsafe { helpers.spawn(write) }.then_some(handover)
+            unsafe { helpers.spawn(write) }.then_some(writer_thread)
         });
         // SAFETY: the caller's promise.
-        unsafe { this.work(progress, threads, 0, handover, &|| helpers.are_lost()) };
+        unsafe { this.work(progress, threads, 0, writer_thread, &|| helpers.are_lost()) };
         helpers.join();
         if let Some(error) = progress.failed.lock().take() {
             return Outcome::Failed(error);
@@ -196,9 +196,9 @@ impl Task<'_, '_> {
         }
     }
 
-    /// How many calls there is room for at a stretch.
-    fn most(&self) -> usize {
-        let calls = self.sinks.iter().map(Sink::most);
+    /// Returns the largest number of calls whose outputs fit in the buffers.
+    fn max_calls(&self) -> usize {
+        let calls = self.outputs.iter().map(FileOutput::max_calls);
         calls.min().unwrap_or(usize::MAX)
     }
 
@@ -213,7 +213,7 @@ impl Task<'_, '_> {
         progress: &Progress,
         threads: usize,
         thread: usize,
-        writer: Option<Handover>,
+        writer: Option<WriterThread>,
         is_alone: &dyn Fn() -> bool,
     ) {
         let _over = OverOnPanic(progress);
@@ -223,37 +223,37 @@ impl Task<'_, '_> {
         } else {
             total.div_ceil(2 * threads)
         };
-        let mut pace = Pace::new(self.bytes, fair.min(self.most()));
+        let mut chunk_sizer = ChunkSizer::new(self.bytes, fair.min(self.max_calls()));
         let mut frame = Frame::of(self.frame);
-        let mut gathered = match Gathered::new(self.sinks, self.plan, pace.most(), writer) {
-            Ok(gathered) => gathered,
+        let mut buffer = match WriteBuffer::new(self.outputs, self.plan, chunk_sizer.max(), writer)
+        {
+            Ok(buffer) => buffer,
             Err(error) => return progress.fail(error),
         };
-        let mut told = Instant::now();
-        let mut now = told;
+        let mut last_report = Instant::now();
+        let mut now = last_report;
         while !progress.is_over.load(Ordering::Relaxed) {
-            let count = pace.next();
+            let count = chunk_sizer.next();
             let start = progress.next.fetch_add(count, Ordering::Relaxed);
             if start >= total {
                 break;
             }
             let calls = start..total.min(start.saturating_add(count));
             let count = calls.len();
-            self.passing.begin(thread, start);
-            while self.passing.is_ahead(start) && !progress.is_over.load(Ordering::Relaxed) {
+            self.eviction.begin(thread, start);
+            while self.eviction.is_ahead(start) && !progress.is_over.load(Ordering::Relaxed) {
                 thread::sleep(MOMENT);
                 now = Instant::now();
                 if thread == 0 {
-                    now = self.tell(progress, &mut told, now);
+                    now = self.report(progress, &mut last_report, now);
                     if is_alone() {
                         progress.is_over.store(true, Ordering::Relaxed);
                     }
                 }
             }
-            gathered.begin(&calls);
-            // SAFETY: the caller's promise; the sinks' lanes lie in buffers for as many calls.
-            let made =
-                unsafe { self.stretch(progress, gathered.plan(), calls.clone(), frame.words()) };
+            buffer.begin(&calls);
+            // SAFETY: the caller's promise; the outputs' lanes lie in buffers for as many calls.
+            let made = unsafe { self.chunk(progress, buffer.plan(), calls.clone(), frame.words()) };
             if is_alone() {
                 break;
             }
@@ -262,33 +262,33 @@ impl Task<'_, '_> {
                 break;
             }
             let end = calls.end;
-            if let Err(error) = gathered.end(calls) {
+            if let Err(error) = buffer.end(calls) {
                 return progress.fail(error);
             }
             progress.done.fetch_add(count, Ordering::Relaxed);
-            self.passing.begin(thread, end);
-            self.passing.end(self.plan);
+            self.eviction.begin(thread, end);
+            self.eviction.end(self.plan);
             let then = now;
             now = Instant::now();
-            pace.took(count, now - then);
+            chunk_sizer.took(count, now - then);
             if thread == 0 {
-                now = self.tell(progress, &mut told, now);
+                now = self.report(progress, &mut last_report, now);
             }
         }
-        self.passing.begin(thread, usize::MAX);
+        self.eviction.begin(thread, usize::MAX);
         if is_alone() {
             // What the others did since is unknown, and the way to the writer may be half changed.
             progress.is_broken.store(true, Ordering::Relaxed);
-            mem::forget(gathered);
+            mem::forget(buffer);
         }
     }
 
-    /// Lets the host know how far the batch is, if it is time to; what time it is then.
-    fn tell(&self, progress: &Progress, told: &mut Instant, now: Instant) -> Instant {
-        if now - *told < PULSE {
+    /// Reports the progress to the observer if the last report is old enough. Returns the time afterwards.
+    fn report(&self, progress: &Progress, last_report: &mut Instant, now: Instant) -> Instant {
+        if now - *last_report < PULSE {
             return now;
         }
-        *told = now;
+        *last_report = now;
         let done = progress.done.load(Ordering::Relaxed);
         if self.host.pulse(done, self.plan.calls()).is_break() {
             progress.is_broken.store(true, Ordering::Relaxed);
@@ -297,12 +297,12 @@ impl Task<'_, '_> {
         Instant::now()
     }
 
-    /// Some calls in order.
+    /// Makes the calls of one chunk in order.
     ///
     /// # Safety
     ///
     /// As [`run`](Self::run).
-    unsafe fn stretch(
+    unsafe fn chunk(
         &self,
         progress: &Progress,
         plan: &Plan,

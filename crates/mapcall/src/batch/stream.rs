@@ -27,25 +27,25 @@ pub enum Stream {
 const AHEAD: usize = 64 << 20;
 
 /// How far each thread is, and the maps that are walked through.
-pub(super) struct Passing<'a> {
-    /// Where each thread's stretch begins.
+pub(super) struct Eviction<'a> {
+    /// Where each thread's chunk begins.
     starts: SmallVec<[AtomicUsize; 4]>,
     /// How many calls one of them may be ahead of another.
     ahead: usize,
-    walks: Mutex<SmallVec<[Walk<'a>; 4]>>,
+    walks: Mutex<SmallVec<[EvictedMap<'a>; 4]>>,
     is_streamed: bool,
     evicts: bool,
 }
 
 /// A lane in a map.
-struct Walk<'a> {
+struct EvictedMap<'a> {
     lane: usize,
     /// The address of the map's first byte.
     map: usize,
     behind: Behind<'a>,
 }
 
-impl<'a> Passing<'a> {
+impl<'a> Eviction<'a> {
     /// The maps of some roles, of a batch with these lanes, the mask's being the last, whose new files
     /// have so many bytes.
     pub(super) fn new(
@@ -76,7 +76,7 @@ impl<'a> Passing<'a> {
             let (_, buffer) = maps.iter().find(|(role, _)| *role == track.role)?;
             let map = buffer.map()?;
             let start = plan.passed(lane, 0)?.wrapping_sub(map.as_ptr().addr());
-            Some(Walk {
+            Some(EvictedMap {
                 lane,
                 map: map.as_ptr().addr(),
                 behind: map.walk(start, evicts),
@@ -98,12 +98,12 @@ impl<'a> Passing<'a> {
     }
 
     /// Room for so many threads, whose calls walk over so many bytes each, and over that many at a
-    /// stretch.
-    pub(super) fn expect(&mut self, threads: usize, bytes: usize, stretch: usize) {
+    /// chunk.
+    pub(super) fn expect(&mut self, threads: usize, bytes: usize, chunk: usize) {
         if self.is_streamed {
             self.starts = (0..threads).map(|_| AtomicUsize::new(0)).collect();
-            // Each has a stretch in hand, and may take another.
-            let all = stretch.saturating_mul(2 * threads);
+            // Each has a chunk in hand, and may take another.
+            let all = chunk.saturating_mul(2 * threads);
             self.ahead = AHEAD.max(all) / bytes.max(1);
         }
     }

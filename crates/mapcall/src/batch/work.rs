@@ -10,9 +10,9 @@ use mapcall_array::{Buffer, NewFile};
 
 use super::output::failed;
 use super::plan::{Lanes, Plan};
-use super::run::{Host, Outcome, PULSE, Task};
-use super::sink::Sink;
-use super::stream::{Passing, Stream};
+use super::run::{BatchRun, Host, Outcome, PULSE};
+use super::stream::{Eviction, Stream};
+use super::write_buffer::FileOutput;
 use crate::contract::{Loops, Role, Track};
 use crate::function::{CallError, Function};
 
@@ -95,41 +95,41 @@ impl Function {
         let bytes = |(_, file): &(Role, NewFile)| file.layout().nbytes();
         let files = work.files.iter().map(bytes).sum();
         let tracks: Dims<&Track> = lanes.tracks.iter().copied().chain(lanes.mask).collect();
-        let passing = Passing::new(work.stream, &plan, &tracks, work.maps, files);
-        let is_synced = work.is_synced || passing.evicts();
-        let sink = |(role, file)| {
+        let eviction = Eviction::new(work.stream, &plan, &tracks, work.maps, files);
+        let is_synced = work.is_synced || eviction.evicts();
+        let output = |(role, file)| {
             let (lane, track) = lanes
                 .tracks
                 .iter()
                 .enumerate()
                 .find(|(_, track)| track.role == role)?;
-            Some(Sink {
+            Some(FileOutput {
                 file,
                 lane,
                 size: track.size,
                 is_cleared: lanes.mask.is_some() || role != Role::Result,
                 is_synced,
-                evicts: passing.evicts(),
+                evicts: eviction.evicts(),
             })
         };
-        let sinks: Vec<Sink<'_>> = work
+        let outputs: Vec<FileOutput<'_>> = work
             .files
             .iter()
-            .filter_map(|(role, file)| sink((*role, file)))
+            .filter_map(|(role, file)| output((*role, file)))
             .collect();
         let calls = self.repeated(loops);
-        let task = Task {
+        let run = BatchRun {
             function: self,
             calls: &calls,
             plan: &plan,
             frame: work.frame,
             bytes: loops.tracks().iter().map(|track| track.size).sum(),
-            sinks: &sinks,
-            passing,
+            outputs: &outputs,
+            eviction,
             host: work.host,
         };
         // SAFETY: the caller's promise.
-        match unsafe { task.run(work.threads) } {
+        match unsafe { run.run(work.threads) } {
             Outcome::Done => self.settle(work, plan.calls()),
             Outcome::Failed(source) => Err(failed(contract, source)),
             Outcome::Broken(refused) => Err(CallError::Interrupted {

@@ -20,11 +20,12 @@
 //! ```
 //!
 //! A [`Trampoline`] calls, a [`Closure`] is called; both hold values in a block of words, a frame,
-//! whose [`FrameLayout`] they know. A [`Loop`] calls many times, on values that move through memory.
+//! whose [`FrameLayout`] they know. A [`CallLoop`] calls many times, on values that move through memory.
 //! They know no arrays and check nothing.
 #![allow(unsafe_code)]
 
 mod abi;
+mod call_loop;
 mod closure;
 pub(crate) mod errno;
 mod error;
@@ -42,7 +43,6 @@ mod frame;
 mod jit;
 mod libffi;
 mod operand;
-mod repeat;
 mod thunk;
 mod value;
 
@@ -52,11 +52,11 @@ use std::mem;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, OnceLock};
 
+pub use call_loop::CallLoop;
 pub use closure::{Body, Closure, ClosurePool, Late, Purpose};
 pub use error::CallTypeError;
 pub use frame::FrameLayout;
-pub use operand::{Feed, Lane, Stop};
-pub use repeat::Loop;
+pub use operand::{Lane, OperandKind, Stop};
 
 use crate::ctype::CType;
 use mapcall_array::fork::Section;

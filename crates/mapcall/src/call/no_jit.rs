@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use super::repeat::{Feed, Stop};
+use super::call_loop::{OperandKind, Stop};
 use super::value::Value;
 
 /// No signature can be compiled here.
@@ -23,7 +23,7 @@ impl Pattern {
         _: (&Value, usize),
         _: &[Value],
         _: &[usize],
-        _: &[Feed],
+        _: &[OperandKind],
         _: (bool, Stop),
         _: bool,
     ) -> Option<Self> {
@@ -33,7 +33,7 @@ impl Pattern {
 
 pub(super) enum Routine {
     Once(Signature),
-    Repeat(Pattern),
+    LoopCode(Pattern),
 }
 
 pub(super) enum Code {}
@@ -52,6 +52,6 @@ pub(super) fn callable(_: &[Value], address: *const c_void) -> *const c_void {
 pub(super) fn code(routine: &Routine) -> Option<Code> {
     match routine {
         Routine::Once(signature) => match *signature {},
-        Routine::Repeat(pattern) => match *pattern {},
+        Routine::LoopCode(pattern) => match *pattern {},
     }
 }

@@ -1,41 +1,41 @@
 //! How one operand of a loop of calls moves from call to call.
 
-/// How a parameter gets its value in each call of a [`Loop`](super::Loop).
+/// How an operand of a [`CallLoop`](super::CallLoop) moves from call to call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Feed {
-    /// The frame has it, the same for each call.
-    Fixed,
-    /// It is the address of a lane.
-    Address,
-    /// It stands at the address of a lane.
-    Value,
+pub enum OperandKind {
+    /// The frame has the value, the same for each call.
+    Constant,
+    /// Each call is passed the address, which moves by the stride.
+    Pointer,
+    /// Each call is passed the value at the address, which moves by the stride.
+    Strided,
 }
 
-/// Which call ends a [`Loop`](super::Loop) before its time.
+/// The result of a call at which a [`CallLoop`](super::CallLoop) stops early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stop {
-    /// None.
+    /// No result: all calls are made.
     Never,
-    /// One whose result is 0.
+    /// A result of 0.
     Zero,
-    /// One whose result is anything but 0.
+    /// Any result except 0.
     Nonzero,
-    /// One that leaves something else than 0 in the thread's `errno`.
+    /// Any result, if the call sets the thread's `errno`.
     Errno,
 }
 
-/// Memory that a [`Loop`](super::Loop) walks through.
+/// An address and the stride by which it moves from call to call in a [`CallLoop`](super::CallLoop).
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Lane {
     /// The address for the first call.
     pub address: *mut u8,
-    /// How far it moves from one call to the next, in bytes.
+    /// The distance from one call to the next, in bytes.
     pub stride: isize,
 }
 
 impl Lane {
-    /// The lane as it is so many calls later.
+    /// Returns the lane after a number of calls.
     #[must_use]
     pub(crate) fn after(self, calls: usize) -> Self {
         let moved = self.stride.wrapping_mul(calls.cast_signed());

@@ -12,7 +12,7 @@ use super::number::{Number, integer_value};
 use super::role::Role;
 use super::rule::{ArrayRule, ExtentRule, Inferred, PointerRule, Rule};
 use super::scalar::Scalar;
-use crate::call::Feed;
+use crate::call::OperandKind;
 use crate::ctype::{CType, Integer};
 use crate::extent::Expr;
 
@@ -66,7 +66,7 @@ pub struct Check<'a> {
     /// How many bytes each array has, by position.
     sizes: &'a mut [u64],
     nbytes: usize,
-    later: Option<Box<Later>>,
+    later: Option<Box<Deferred>>,
     /// Whether arrays may have axes beyond their parameters'.
     broadcasts: bool,
     /// What has an item for each call, if it is a batch, though perhaps of one call.
@@ -115,7 +115,7 @@ impl Output {
 
 /// What waits until all dimensions are known; most calls have nothing of it.
 #[derive(Debug, Default)]
-struct Later {
+struct Deferred {
     /// Axes whose extent is an expression: position, axis, and the array's shape.
     extents: Vec<(usize, usize, Dims<usize>)>,
     /// What was left out, and its shape once that is known.
@@ -267,7 +267,13 @@ impl<'a> Check<'a> {
         }
         let size = self.extents(position, rule, 0, item.shape)?;
         if memory.shape.len() > rule.rank() {
-            self.track(Role::Parameter(position), Feed::Address, rule, memory, size)?;
+            self.track(
+                Role::Parameter(position),
+                OperandKind::Pointer,
+                rule,
+                memory,
+                size,
+            )?;
         }
         self.aliases
             .add(Role::Parameter(position), &memory, rule.itemsize());
@@ -359,7 +365,13 @@ impl<'a> Check<'a> {
     /// Which calls of a batch are made: an array of bytes, 0 for those that are left out.
     pub fn mask(&mut self, memory: Memory<'_>) {
         let axes = (memory.shape, memory.strides);
-        let track = Track::new(Role::Mask, Feed::Fixed, memory.address, axes, (1, false));
+        let track = Track::new(
+            Role::Mask,
+            OperandKind::Constant,
+            memory.address,
+            axes,
+            (1, false),
+        );
         self.aliases.add(Role::Mask, &memory, 1);
         self.loops.get_or_insert_default().add(track);
     }
@@ -384,14 +396,14 @@ impl<'a> Check<'a> {
             return Err(self.unfit(whose, rule, memory));
         }
         self.aliases.add(whose, &memory, rule.itemsize());
-        self.track(whose, Feed::Value, rule, memory, rule.itemsize())
+        self.track(whose, OperandKind::Strided, rule, memory, rule.itemsize())
     }
 
     /// Notes where the items of a batch lie.
     fn track(
         &mut self,
         whose: Role,
-        feed: Feed,
+        kind: OperandKind,
         rule: &ArrayRule,
         memory: Memory<'_>,
         size: usize,
@@ -414,7 +426,7 @@ impl<'a> Check<'a> {
             .saturating_add(size.saturating_mul(calls.saturating_sub(1)));
         let track = Track::new(
             whose,
-            feed,
+            kind,
             memory.address,
             (shape, strides),
             (size, !rule.is_const),
@@ -514,7 +526,7 @@ impl<'a> Check<'a> {
         let axes = (memory.shape, memory.strides);
         let track = Track::new(
             role,
-            Feed::Fixed,
+            OperandKind::Constant,
             memory.address,
             axes,
             (itemsize, !is_const),
@@ -636,7 +648,7 @@ impl<'a> Check<'a> {
         let size = self.sizes.get(position).copied().unwrap_or_default();
         Track::new(
             Role::Parameter(position),
-            Feed::Address,
+            OperandKind::Pointer,
             std::ptr::with_exposed_provenance_mut(address),
             (&[], &[]),
             (usize::try_from(size).unwrap_or_default(), !rule.is_const),

@@ -17,7 +17,7 @@ use super::alias::Aliases;
 use super::error::{ArgumentError, Problem};
 use super::memory::Memory;
 use super::role::Role;
-use crate::call::Feed;
+use crate::call::OperandKind;
 
 /// Memory that a batch walks through.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub struct Track {
     /// What it is for.
     pub role: Role,
     /// How a parameter gets its value from it.
-    pub feed: Feed,
+    pub kind: OperandKind,
     /// The item for the first call.
     pub address: *mut u8,
     /// The lengths of its own batch axes.
@@ -80,14 +80,14 @@ unsafe impl Sync for Track {}
 impl Track {
     pub(super) fn new(
         role: Role,
-        feed: Feed,
+        kind: OperandKind,
         address: *mut u8,
         (shape, strides): (&[usize], &[isize]),
         (size, is_written): (usize, bool),
     ) -> Self {
         Self {
             role,
-            feed,
+            kind,
             address,
             shape: shape.into(),
             strides: strides.into(),
@@ -224,8 +224,9 @@ impl Loops {
         for track in &mut self.tracks {
             track.broadcast(ndim);
             // An array that doesn't move is as good as a number, which the frame has.
-            if track.feed == Feed::Address && track.strides.iter().all(|&stride| stride == 0) {
-                track.feed = Feed::Fixed;
+            if track.kind == OperandKind::Pointer && track.strides.iter().all(|&stride| stride == 0)
+            {
+                track.kind = OperandKind::Constant;
             }
         }
         self.order = self.order();
@@ -271,13 +272,13 @@ impl Loops {
     ) {
         let is_parameter = matches!(role, Role::Parameter(position)
             if contract.rules().get(position).is_some_and(|rule| rule.array().is_some()));
-        let feed = if is_parameter {
-            Feed::Address
+        let kind = if is_parameter {
+            OperandKind::Pointer
         } else {
-            Feed::Value
+            OperandKind::Strided
         };
         let shape = &*self.shape;
-        let track = Track::new(role, feed, address, (shape, strides), (size, true));
+        let track = Track::new(role, kind, address, (shape, strides), (size, true));
         self.tracks.push(Track {
             is_placed: true,
             ..track

@@ -42,7 +42,7 @@ pub use handle::{Handle, InUse, KeepAlive};
 pub use typed::{CFunction, CNumber, CTarget, CValue, Mismatch, TypedError};
 pub use value::Value;
 
-use crate::call::{Engine, Feed, Loop, errno};
+use crate::call::{CallLoop, Engine, OperandKind, errno};
 use crate::contract::{
     ArgumentError, Check, Contract, Loops, Problem, Role, Rule, Scalar, UnsupportedPrototype,
 };
@@ -78,12 +78,12 @@ struct Bound {
     success: Success,
     /// The extents that are told beforehand: position and value.
     extents: Vec<(usize, Scalar)>,
-    /// How it is called many times, for each way to feed it that has been asked for.
-    loops: Mutex<Vec<(Fed, Arc<Loop>)>>,
+    /// How it is called many times, for each way to kind it that has been asked for.
+    loops: Mutex<Vec<(Fed, Arc<CallLoop>)>>,
 }
 
-/// What the code of a loop depends on: each parameter's feed, and whether the result is stored.
-type Fed = (SmallVec<[Feed; 8]>, bool);
+/// What the code of a loop depends on: each parameter's kind, and whether the result is stored.
+type Fed = (SmallVec<[OperandKind; 8]>, bool);
 
 /// The address of code, which any thread may call.
 #[derive(Clone, Copy)]
@@ -423,24 +423,29 @@ impl Function {
     }
 
     /// How it is called for a batch.
-    pub(crate) fn repeated(&self, loops: &Loops) -> Arc<Loop> {
-        let feed = |position| {
+    pub(crate) fn repeated(&self, loops: &Loops) -> Arc<CallLoop> {
+        let kind = |position| {
             let mut tracks = loops.tracks().iter();
             let track = tracks.find(|track| track.role == Role::Parameter(position));
-            track.map_or(Feed::Fixed, |track| track.feed)
+            track.map_or(OperandKind::Constant, |track| track.kind)
         };
-        let feeds = (0..self.contract().rules().len()).map(feed).collect();
+        let kinds = (0..self.contract().rules().len()).map(kind).collect();
         let stores = loops
             .tracks()
             .iter()
             .any(|track| track.role == Role::Result);
-        let key: Fed = (feeds, stores);
+        let key: Fed = (kinds, stores);
         let mut known = self.0.loops.lock();
         if let Some((_, calls)) = known.iter().find(|(other, _)| *other == key) {
             return Arc::clone(calls);
         }
         let trampoline = self.contract().trampoline();
-        let calls = Arc::new(Loop::new(trampoline, &key.0, stores, self.success().stop()));
+        let calls = Arc::new(CallLoop::new(
+            trampoline,
+            &key.0,
+            stores,
+            self.success().stop(),
+        ));
         known.push((key, Arc::clone(&calls)));
         calls
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::ops::Range;
 
-use mapcall::call::{Feed, Lane, Loop, Stop, Trampoline};
+use mapcall::call::{CallLoop, Lane, OperandKind, Stop, Trampoline};
 use mapcall::{CType, Declarations, Library, Prototype};
 use tempfile::TempDir;
 
@@ -145,7 +145,7 @@ impl Items {
 
 /// What a number of calls is to do.
 struct Case {
-    feeds: Vec<Feed>,
+    kinds: Vec<OperandKind>,
     /// For each parameter; one item for those that are fixed.
     items: Vec<Items>,
     results: Items,
@@ -160,12 +160,12 @@ struct Case {
 impl Case {
     fn new(prototype: &Prototype, numbers: &mut Numbers) -> Self {
         let count = 1 + numbers.next() as usize % 13;
-        let feed = |ctype: &CType| match (ctype.resolved(), numbers.next() % 3) {
-            (_, 0) => Feed::Fixed,
-            (CType::Pointer(_), 1) => Feed::Address,
-            _ => Feed::Value,
+        let kind = |ctype: &CType| match (ctype.resolved(), numbers.next() % 3) {
+            (_, 0) => OperandKind::Constant,
+            (CType::Pointer(_), 1) => OperandKind::Pointer,
+            _ => OperandKind::Strided,
         };
-        let feeds: Vec<Feed> = types(prototype).map(feed).collect();
+        let kinds: Vec<OperandKind> = types(prototype).map(kind).collect();
         let items = types(prototype).map(|ctype| Items::new(ctype, count, numbers));
         let items = items.collect();
         let returns = &prototype.returns;
@@ -203,7 +203,7 @@ impl Case {
             returns => Items::new(returns, count, numbers),
         };
         Self {
-            feeds,
+            kinds,
             items,
             results,
             answers,
@@ -225,14 +225,14 @@ impl Case {
         let layout = trampoline.layout();
         let mut frame = vec![[0x5555_5555_5555_5555_u64; 2]; layout.words() / 2 + 1];
         let words = aligned(&mut frame);
-        for (index, (items, feed)) in self.items.iter().zip(&self.feeds).enumerate() {
+        for (index, (items, kind)) in self.items.iter().zip(&self.kinds).enumerate() {
             let ctype = &prototype.parameters[index].ctype;
             let words = &mut words[layout.parameter(index)..];
-            let call = match feed {
-                Feed::Fixed => 0,
+            let call = match kind {
+                OperandKind::Constant => 0,
                 _ if !all => continue,
-                Feed::Value => call,
-                Feed::Address => {
+                OperandKind::Strided => call,
+                OperandKind::Pointer => {
                     let moved = items.stride * call.cast_signed();
                     words[0] = moved.cast_unsigned() as u64;
                     continue;
@@ -250,7 +250,7 @@ impl Case {
         let what = format!(
             "{prototype} by {:?}, {:?} of {} calls, {:?} at {}",
             trampoline.engine(),
-            self.feeds,
+            self.kinds,
             self.count,
             self.stop,
             self.stops
@@ -275,13 +275,13 @@ impl Case {
         let mut log = vec![0_u8; room * self.count + 1];
         start(&mut log, &mut answers);
         let (mut items, mut results) = (self.items.clone(), self.results.clone());
-        let moving = items.iter_mut().zip(&self.feeds);
-        let moving = moving.filter(|(_, feed)| **feed != Feed::Fixed);
+        let moving = items.iter_mut().zip(&self.kinds);
+        let moving = moving.filter(|(_, kind)| **kind != OperandKind::Constant);
         let mut lanes: Vec<Lane> = moving.map(|(items, _)| items.lane()).collect();
         lanes.extend(stores.then(|| results.lane()));
         let mut frame = self.fill(prototype, trampoline, 0, false);
         let frame = aligned(&mut frame);
-        let calls = Loop::new(trampoline, &self.feeds, stores, self.stop);
+        let calls = CallLoop::new(trampoline, &self.kinds, stores, self.stop);
         assert_eq!(calls.lanes(), lanes.len());
         // SAFETY: this thread's own.
         unsafe { *libc::__errno_location() = 0 };
@@ -301,8 +301,8 @@ impl Case {
         for call in 0..self.count.min(self.stops + 1) {
             let mut frame = self.fill(prototype, trampoline, call, true);
             let frame = aligned(&mut frame);
-            for ((index, feed), items) in self.feeds.iter().enumerate().zip(&mut items) {
-                if *feed == Feed::Address {
+            for ((index, kind), items) in self.kinds.iter().enumerate().zip(&mut items) {
+                if *kind == OperandKind::Pointer {
                     let word = &mut frame[layout.parameter(index)];
                     *word = word.wrapping_add(items.lane().address.addr() as u64);
                 }
@@ -375,14 +375,14 @@ fn check(declarations: &str, seed: u64) -> (usize, usize) {
             continue;
         };
         let libffi = libffi(prototype);
-        let feeds: Vec<_> = types(prototype).map(|_| Feed::Value).collect();
+        let kinds: Vec<_> = types(prototype).map(|_| OperandKind::Strided).collect();
         let stores = prototype.returns != CType::Void;
-        if Loop::new(&trampoline, &feeds, stores, Stop::Never).is_compiled() {
+        if CallLoop::new(&trampoline, &kinds, stores, Stop::Never).is_compiled() {
             chosen.0 += 1;
         } else {
             chosen.1 += 1;
         }
-        assert!(!Loop::new(&libffi, &feeds, stores, Stop::Never).is_compiled());
+        assert!(!CallLoop::new(&libffi, &kinds, stores, Stop::Never).is_compiled());
         for _ in 0..6 {
             let case = Case::new(prototype, &mut numbers);
             case.check(&functions, prototype, &trampoline);
@@ -401,7 +401,7 @@ fn a_loop_is_one_call_after_the_other() {
 fn a_loop_with_the_wrong_number_of_lanes_calls_nothing() {
     let functions = Functions::compile("int f(int p0);");
     let trampoline = trampoline_if_any(&functions.prototypes[0]).unwrap();
-    let calls = Loop::new(&trampoline, &[Feed::Value], true, Stop::Never);
+    let calls = CallLoop::new(&trampoline, &[OperandKind::Strided], true, Stop::Never);
     let function = symbol(&functions.library, "f");
     let mut x = 0_i32;
     let lane = Lane {

@@ -2,9 +2,9 @@
 //! register classes, and one for each kind of loop over it.
 #![allow(unsafe_code)]
 
+mod call;
+mod call_loop;
 mod callee;
-mod once;
-mod repeat;
 
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -27,7 +27,7 @@ use super::value::Value;
 use callee::{CallSite, Callee};
 
 use crate::stack;
-pub(super) use repeat::Pattern;
+pub(super) use call_loop::Pattern;
 
 /// What compiling needs of the stack, in bytes.
 const STACK: usize = 1 << 20;
@@ -76,8 +76,8 @@ fn fit_registers(classes: &[Class]) -> bool {
 pub(super) enum Routine {
     /// One call: a function of type [`Entry`](super::Entry).
     Once(Signature),
-    /// A loop of calls: a function of type [`Repeat`](super::repeat::Repeat).
-    Repeat(Pattern),
+    /// A loop of calls: a function of type [`LoopCode`](super::call_loop::LoopCode).
+    LoopCode(Pattern),
     /// The function at an address, for callers that don't set AL.
     Jump { address: usize, vectors: u8 },
 }
@@ -168,7 +168,7 @@ impl Compiler {
                     .ok()?;
                 id
             }
-            Routine::Once(_) | Routine::Repeat(_) => {
+            Routine::Once(_) | Routine::LoopCode(_) => {
                 let mut context = Context::new();
                 let (function, site) = translate(routine, &*target)?;
                 context.func = function;
@@ -229,9 +229,9 @@ fn translate(routine: &Routine, target: &dyn TargetIsa) -> Option<(Function, Opt
     let convention = target.default_call_conv();
     let mut signature = ir::Signature::new(convention);
     let (parameters, results, callee, vectors) = match routine {
-        Routine::Once(called) => (3, 0, once::callee(called, convention), called.vectors),
-        Routine::Repeat(pattern) => {
-            let callee = repeat::callee(pattern, convention);
+        Routine::Once(called) => (3, 0, call::callee(called, convention), called.vectors),
+        Routine::LoopCode(pattern) => {
+            let callee = call_loop::callee(pattern, convention);
             (5, 1, callee, pattern.vectors())
         }
         Routine::Jump { .. } => return None,
@@ -249,8 +249,10 @@ fn translate(routine: &Routine, target: &dyn TargetIsa) -> Option<(Function, Opt
     let site = vectors.map(|vectors| CallSite::new(&callee, vectors));
     let callee = Callee::new(callee, site, &mut builder);
     match routine {
-        Routine::Once(signature) => once::translate(signature, &mut builder, &parameters, &callee),
-        Routine::Repeat(pattern) => repeat::translate(pattern, &mut builder, &parameters, callee),
+        Routine::Once(signature) => call::translate(signature, &mut builder, &parameters, &callee),
+        Routine::LoopCode(pattern) => {
+            call_loop::translate(pattern, &mut builder, &parameters, callee);
+        }
         Routine::Jump { .. } => {}
     }
     builder.finalize(target.frontend_config());

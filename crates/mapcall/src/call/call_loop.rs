@@ -5,25 +5,25 @@ use std::mem;
 use std::ptr::{self, NonNull};
 
 use super::jit::{self, Pattern, Routine};
-use super::operand::{Feed, Lane, Stop};
+use super::operand::{Lane, OperandKind, Stop};
 use super::value::{Kind, Value};
 use super::{Trampoline, errno};
 
 /// The code of a compiled loop: where the function's address stands, the frame, the lanes, how many
 /// calls, and the thread's `errno`. It returns how many calls went well.
-pub(super) type Repeat =
+pub(super) type LoopCode =
     unsafe extern "C" fn(*const *const c_void, *mut u64, *const Lane, usize, *mut c_int) -> usize;
 
 /// How a function is called many times.
 ///
 /// ```
 /// use mapcall::{Library, Prototype};
-/// use mapcall::call::{Feed, Lane, Loop, Stop, Trampoline};
+/// use mapcall::call::{OperandKind, Lane, CallLoop, Stop, Trampoline};
 ///
 /// let abs = Prototype::parse("int abs(int j);")?;
 /// let types = abs.parameters.iter().map(|parameter| &parameter.ctype);
 /// let trampoline = Trampoline::new(&abs.returns, types)?;
-/// let calls = Loop::new(&trampoline, &[Feed::Value], true, Stop::Never);
+/// let calls = CallLoop::new(&trampoline, &[OperandKind::Strided], true, Stop::Never);
 ///
 /// # #[cfg(unix)] {
 /// let (mut x, mut y) = ([1_i32, -2, 3, -4], [0_i32; 2]);
@@ -45,9 +45,9 @@ pub(super) type Repeat =
 /// stored. It is compiled where one call is, once for values that follow each other without gaps and
 /// once for any strides.
 #[derive(Debug)]
-pub struct Loop {
+pub struct CallLoop {
     trampoline: Trampoline,
-    feeds: Box<[Feed]>,
+    kinds: Box<[OperandKind]>,
     stores: bool,
     stop: Stop,
     /// How far apart the values of the lanes are when there is nothing between them; 0 for
@@ -58,23 +58,23 @@ pub struct Loop {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Code(Repeat);
+struct Code(LoopCode);
 
-impl Loop {
-    /// A loop over a trampoline's functions, with a feed for each of its parameters.
+impl CallLoop {
+    /// A loop over a trampoline's functions, with a kind for each of its parameters.
     #[must_use]
-    pub fn new(trampoline: &Trampoline, feeds: &[Feed], stores: bool, stop: Stop) -> Self {
+    pub fn new(trampoline: &Trampoline, kinds: &[OperandKind], stores: bool, stop: Stop) -> Self {
         let shared = &*trampoline.shared;
-        let values = shared.parameters.iter().zip(feeds);
-        let moving = values.filter_map(|(value, feed)| match feed {
-            Feed::Fixed => None,
-            Feed::Address => Some(0),
-            Feed::Value => Some(value.size.cast_signed()),
+        let values = shared.parameters.iter().zip(kinds);
+        let moving = values.filter_map(|(value, kind)| match kind {
+            OperandKind::Constant => None,
+            OperandKind::Pointer => Some(0),
+            OperandKind::Strided => Some(value.size.cast_signed()),
         });
         let result = stores.then(|| shared.returns.size.cast_signed());
         let mut calls = Self {
             trampoline: trampoline.clone(),
-            feeds: feeds.into(),
+            kinds: kinds.into(),
             stores,
             stop,
             dense: moving.chain(result).collect(),
@@ -92,14 +92,14 @@ impl Loop {
                 (&shared.returns, shared.layout.result()),
                 &shared.parameters,
                 shared.layout.parameters(),
-                &self.feeds,
+                &self.kinds,
                 (self.stores, self.stop),
                 is_dense,
             )?;
-            let code = jit::code(&Routine::Repeat(pattern))?;
+            let code = jit::code(&Routine::LoopCode(pattern))?;
             // SAFETY: such a routine is compiled to a function of that type.
             Some(Code(unsafe {
-                mem::transmute::<*mut c_void, Repeat>(code.address())
+                mem::transmute::<*mut c_void, LoopCode>(code.address())
             }))
         };
         Some([code(true)?, code(false)?])
@@ -190,16 +190,16 @@ impl Loop {
         for call in 0..count {
             let mut lanes = lanes.iter().map(|lane| lane.after(call).address);
             let parameters = shared.parameters.iter().zip(shared.layout.parameters());
-            for ((value, &place), feed) in parameters.zip(&self.feeds) {
+            for ((value, &place), kind) in parameters.zip(&self.kinds) {
                 let place = frame.wrapping_add(place);
-                match feed {
-                    Feed::Fixed => {}
-                    Feed::Address => {
+                match kind {
+                    OperandKind::Constant => {}
+                    OperandKind::Pointer => {
                         let address = lanes.next().unwrap_or(ptr::null_mut());
                         // SAFETY: the parameter's word in the frame.
                         unsafe { place.write(address.expose_provenance() as u64) };
                     }
-                    Feed::Value => {
+                    OperandKind::Strided => {
                         let address = lanes.next().unwrap_or(ptr::null_mut());
                         // SAFETY: the lane has such a value here, and the frame its words.
                         unsafe { load(value, address, place) };

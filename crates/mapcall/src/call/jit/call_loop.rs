@@ -10,7 +10,7 @@ use cranelift_frontend::FunctionBuilder;
 use super::callee::Callee;
 use super::{Class, Signature};
 use crate::call::abi;
-use crate::call::operand::{Feed, Stop};
+use crate::call::operand::{OperandKind, Stop};
 use crate::call::value::{Kind, Value};
 
 const WORD: usize = size_of::<u64>();
@@ -59,24 +59,24 @@ impl Pattern {
         (returns, result): (&Value, usize),
         parameters: &[Value],
         places: &[usize],
-        feeds: &[Feed],
+        kinds: &[OperandKind],
         (stores, stop): (bool, Stop),
         is_dense: bool,
     ) -> Option<Self> {
         // What one call can't do, a loop can't.
         let Signature { vectors, .. } = Signature::new(returns, parameters)?;
-        let source = |((value, &place), feed): ((&Value, &usize), &Feed)| {
-            Some(match feed {
-                Feed::Fixed => Source::Frame(place, words(value)?),
-                Feed::Address => Source::Address,
-                Feed::Value => Source::Memory(cells(value)?, value.size),
+        let source = |((value, &place), kind): ((&Value, &usize), &OperandKind)| {
+            Some(match kind {
+                OperandKind::Constant => Source::Frame(place, words(value)?),
+                OperandKind::Pointer => Source::Address,
+                OperandKind::Strided => Source::Memory(cells(value)?, value.size),
             })
         };
         Some(Self {
             parameters: parameters
                 .iter()
                 .zip(places)
-                .zip(feeds)
+                .zip(kinds)
                 .map(source)
                 .collect::<Option<_>>()?,
             results: cells(returns)?,
@@ -276,7 +276,7 @@ struct Common<'a> {
     stopped: Block,
 }
 
-/// The body of a [`Repeat`](crate::call::repeat::Repeat).
+/// The body of a [`LoopCode`](crate::call::call_loop::LoopCode).
 pub(super) fn translate(
     pattern: &Pattern,
     builder: &mut FunctionBuilder,
