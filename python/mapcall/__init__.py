@@ -11,7 +11,7 @@
 2.0
 """
 
-from . import _dask, ctypeslib
+from . import _dask, _mapcall, _pickling, _progress, ctypeslib
 from ._errors import ArgumentError, CallError, LibraryError, PrototypeError
 from ._mapcall import (
     Callback,
@@ -30,6 +30,18 @@ from ._mapcall import (
 )
 from ._memmap import create, memmap, open, trust_files
 
+# The extension raises, makes and calls these; it never imports the package.
+_mapcall._initialise(
+    argument_error=ArgumentError,
+    call_error=CallError,
+    library_error=LibraryError,
+    prototype_error=PrototypeError,
+    memmap=memmap,
+    progress_bar=_progress.Bar,
+    digest=_pickling.digest,
+    reload=_pickling.reload,
+    rebind=_mapcall.rebind,
+)
 _dask.install()
 
 __all__ = [

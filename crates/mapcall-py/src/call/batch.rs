@@ -23,6 +23,7 @@ use super::result::{self, Outputs};
 use super::snapshot::{Snapshot, Snapshots};
 use super::{activation, callback, errors, foreign, ndarray};
 use crate::open;
+use crate::package::Package;
 use crate::source::Named;
 
 /// The keywords that no parameter has, in the order of `inspect.signature`, with their defaults.
@@ -494,9 +495,7 @@ impl Progress {
             if !wanted.is_true() {
                 return Ok(none);
             }
-            let bar = py
-                .import(intern!(py, "mapcall._progress"))?
-                .getattr(intern!(py, "Bar"))?;
+            let bar = Package::get(py)?.progress_bar.bind(py);
             let bar = bar.call1((function.inner.name(),))?;
             return Ok(Self {
                 report: Some(bar.unbind()),

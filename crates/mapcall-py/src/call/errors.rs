@@ -8,19 +8,18 @@ use pyo3::types::{PyInt, PyTuple, PyType};
 
 use super::ndarray;
 use crate::errors::with_fields;
+use crate::package::Package;
 
-/// An exception of `mapcall._errors`, made where it can fail without harm.
+/// Makes an exception of one of the package's classes; if that fails, returns the exception that it
+/// failed with.
 fn make(
     py: Python<'_>,
-    class: &str,
+    class: impl FnOnce(&Package) -> &Py<PyType>,
     message: &str,
     set: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<()>,
 ) -> PyErr {
-    let exception = py
-        .import("mapcall._errors")
-        .and_then(|module| module.getattr(class))
-        .and_then(|class| Ok(class.cast_into::<PyType>()?))
-        .and_then(|class| class.call1((message,)))
+    let exception = Package::get(py)
+        .and_then(|package| class(package).bind(py).call1((message,)))
         .map(PyErr::from_value);
     match exception {
         Ok(exception) => with_fields(py, exception, set),
@@ -31,13 +30,18 @@ fn make(
 #[cold]
 pub(super) fn argument(py: Python<'_>, error: &ArgumentError) -> PyErr {
     let remedy = remedy(error);
-    make(py, "ArgumentError", &error.message(&remedy), |value| {
-        value.setattr("function", error.function.as_str())?;
-        value.setattr("parameter", error.parameter.as_str())?;
-        value.setattr("expected", error.expected())?;
-        value.setattr("found", error.found())?;
-        value.setattr("remedy", remedy.as_str())
-    })
+    make(
+        py,
+        |package| &package.argument_error,
+        &error.message(&remedy),
+        |value| {
+            value.setattr("function", error.function.as_str())?;
+            value.setattr("parameter", error.parameter.as_str())?;
+            value.setattr("expected", error.expected())?;
+            value.setattr("found", error.found())?;
+            value.setattr("remedy", remedy.as_str())
+        },
+    )
 }
 
 /// The remedy as a call of NumPy's on the argument, under the parameter's name.
@@ -102,8 +106,8 @@ pub(super) fn at(py: Python<'_>, error: PyErr, index: Option<&[usize]>) -> PyErr
         return error;
     };
     with_fields(py, error, |value| {
-        let class = py.import("mapcall._errors")?.getattr("CallError")?;
-        if value.is_instance(&class)? && value.getattr("index")?.is_none() {
+        let class = Package::get(py)?.call_error.bind(py);
+        if value.is_instance(class)? && value.getattr("index")?.is_none() {
             value.setattr("index", PyTuple::new(py, index)?)?;
         }
         Ok(())
@@ -140,15 +144,25 @@ pub(super) fn unfit(object: &Bound<'_, PyAny>, remedy: Remedy) -> PyResult<Probl
 /// A `CallError`.
 #[cold]
 pub(super) fn failure(function: &str, code: &Bound<'_, PyAny>, errno: i32, message: &str) -> PyErr {
-    make(code.py(), "CallError", message, |value| {
-        value.setattr("function", function)?;
-        value.setattr("code", code)?;
-        value.setattr("errno", errno)
-    })
+    make(
+        code.py(),
+        |package| &package.call_error,
+        message,
+        |value| {
+            value.setattr("function", function)?;
+            value.setattr("code", code)?;
+            value.setattr("errno", errno)
+        },
+    )
 }
 
 pub(super) fn library(py: Python<'_>, error: &LibraryError) -> PyErr {
-    make(py, "LibraryError", &error.to_string(), |_| Ok(()))
+    make(
+        py,
+        |package| &package.library_error,
+        &error.to_string(),
+        |_| Ok(()),
+    )
 }
 
 pub(super) fn prototype(py: Python<'_>, error: &PrototypeError) -> PyErr {
@@ -159,19 +173,27 @@ pub(super) fn prototype(py: Python<'_>, error: &PrototypeError) -> PyErr {
         .next()
         .map_or(0, |line| line.chars().count())
         + 1;
-    make(py, "PrototypeError", &error.to_string(), |value| {
-        value.setattr("reason", error.kind.to_string())?;
-        value.setattr("remedy", error.kind.remedy())?;
-        value.setattr("line", line)?;
-        value.setattr("column", column)
-    })
+    make(
+        py,
+        |package| &package.prototype_error,
+        &error.to_string(),
+        |value| {
+            value.setattr("reason", error.kind.to_string())?;
+            value.setattr("remedy", error.kind.remedy())?;
+            value.setattr("line", line)?;
+            value.setattr("column", column)
+        },
+    )
 }
 
 /// A prototype or header that can't be called, without a place in its text.
 pub(super) fn unsupported(py: Python<'_>, reason: &str) -> PyErr {
-    make(py, "PrototypeError", reason, |value| {
-        value.setattr("reason", reason)
-    })
+    make(
+        py,
+        |package| &package.prototype_error,
+        reason,
+        |value| value.setattr("reason", reason),
+    )
 }
 
 pub(super) fn bind(py: Python<'_>, error: &BindError) -> PyErr {

@@ -10,7 +10,6 @@ use numpy::{PyArrayDescr, PyUntypedArray};
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi::{self, PyObject};
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
@@ -22,6 +21,7 @@ use super::library::Library;
 use super::result::{Returns, Text};
 use super::signature::{self, Parameter};
 use super::{errors, vectorcall};
+use crate::package::Package;
 
 /// A C function bound to its prototype: call it as a function of Python.
 ///
@@ -629,9 +629,7 @@ impl Function {
             Origin::Text(text) => Some(text.as_str()),
             Origin::Header => None,
         };
-        let rebind = py
-            .import(intern!(py, "mapcall._mapcall"))?
-            .getattr("rebind")?;
+        let rebind = &Package::get(py)?.rebind;
         let library = &self.binding().library;
         let arguments = (
             library,

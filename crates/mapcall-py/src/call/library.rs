@@ -20,6 +20,7 @@ use super::errors;
 use super::function::{Function, Options, Origin};
 use super::structure::Struct;
 use crate::errors::with_fields;
+use crate::package::Package;
 
 /// Loads a shared library.
 ///
@@ -436,7 +437,7 @@ impl Library {
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let reload = py.import("mapcall._pickling")?.getattr("reload")?;
+        let package = Package::get(py)?;
         let header = match &self.header {
             Some(source) => {
                 let define = PyDict::new(py);
@@ -450,13 +451,10 @@ impl Library {
         };
         let path = self.source();
         let digest = match &path {
-            Some(path) => {
-                let digest = py.import("mapcall._pickling")?.getattr("digest")?;
-                digest.call1((path,))?
-            }
+            Some(path) => package.digest.bind(py).call1((path,))?,
             None => py.None().into_bound(py),
         };
-        (reload, (path, digest, header))
+        (&package.reload, (path, digest, header))
             .into_pyobject(py)
             .map(Bound::into_any)
     }
