@@ -39,8 +39,16 @@ struct Thread {
     scopes: Cell<usize>,
 }
 
-/// The errno of this thread's last call.
-pub(super) fn errno() -> i32 {
+/// The errno of this thread's last call through mapcall.
+///
+/// >>> import mapcall
+/// >>> chdir = mapcall.load(None).function("int chdir(const char *path)")
+/// >>> chdir("/nowhere"), mapcall.get_errno()
+/// (-1, 2)
+///
+/// It is set to 0 before each call.
+#[pyfunction]
+pub(crate) fn get_errno() -> i32 {
     THREAD.with(|thread| thread.errno.get())
 }
 
@@ -62,29 +70,32 @@ pub(super) fn running(call: impl FnOnce() -> i32) -> PyResult<i32> {
         thread.running.set(thread.running.get() - 1);
         thread.errno.set(errno);
         if thread.has_raised.get() {
-            raise(thread)?;
+            take_raised(thread)?;
         }
         Ok(errno)
     })
 }
 
 #[cold]
-fn raise(thread: &Thread) -> PyResult<()> {
+fn take_raised(thread: &Thread) -> PyResult<()> {
     thread.has_raised.set(false);
     RAISED.take().map_or(Ok(()), Err)
 }
 
-/// Whether the call that is running on this thread will raise an exception; without such a call it is
-/// given back.
-pub(super) fn raised(error: PyErr) -> Option<PyErr> {
-    THREAD.with(|thread| {
+/// Raises an exception in the call that is running on this thread. Without such a call, as on a thread
+/// that C made, `sys.unraisablehook` gets it, with the callable.
+pub(super) fn raise(py: Python<'_>, error: PyErr, callable: Option<&Bound<'_, PyAny>>) {
+    let unraisable = THREAD.with(|thread| {
         if thread.running.get() == 0 {
             return Some(error);
         }
         thread.has_raised.set(true);
         RAISED.set(Some(error));
         None
-    })
+    });
+    if let Some(error) = unraisable {
+        error.write_unraisable(py, callable);
+    }
 }
 
 /// Whether a call is running on this thread.

@@ -6,135 +6,28 @@ use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
 use std::slice;
 
-use mapcall::array::DType;
-use mapcall::contract::{ArrayRule, Check, Loops, PointerRule, Problem, Remedy, Role, Rule};
-use mapcall::ctype::CType;
-use mapcall::function::InUse;
+use mapcall::contract::{ArrayRule, Check, PointerRule, Problem, Remedy, Role, Rule};
 use mapcall::prototype::Ownership;
-use numpy::{PyArrayDescr, PyUntypedArray};
+use numpy::PyUntypedArray;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use super::callback::{self, Callback};
+use super::expected::Expected;
 use super::function::Function;
-use super::handle::{Ending, Handle};
+use super::handle::Handle;
+use super::resources::CallResources;
 use super::snapshot::{Snapshot, Snapshots};
 use super::{errors, foreign, ndarray, number};
-use crate::convert;
-
-/// What the elements of an array must be.
-pub(super) struct Expected {
-    /// NumPy's dtype for the C type.
-    pub(super) dtype: Py<PyArrayDescr>,
-    ctype: CType,
-    core: DType,
-    /// Another dtype that has been found to be right: that of the first array which had it.
-    other: PyOnceLock<Py<PyArrayDescr>>,
-}
-
-impl Expected {
-    pub(super) fn new(py: Python<'_>, ctype: &CType, dtype: &DType) -> PyResult<Self> {
-        Ok(Self {
-            dtype: convert::to_numpy(py, dtype)?.unbind(),
-            ctype: ctype.clone(),
-            core: dtype.clone(),
-            other: PyOnceLock::new(),
-        })
-    }
-
-    /// Whether an array's elements are such.
-    #[inline]
-    pub(super) fn check(&self, dtype: &Bound<'_, PyArrayDescr>) -> Result<(), Problem> {
-        if dtype.is(&self.dtype) {
-            return Ok(());
-        }
-        self.check_unusual(dtype)
-    }
-
-    #[cold]
-    fn check_unusual(&self, dtype: &Bound<'_, PyArrayDescr>) -> Result<(), Problem> {
-        let py = dtype.py();
-        let is_known = self.other.get(py).is_some_and(|other| other.is(dtype));
-        if is_known || ndarray::is_same(self.dtype.bind(py), dtype) {
-            return Ok(());
-        }
-        match ndarray::core_dtype(dtype) {
-            Ok(found) => mapcall::contract::check_dtype(&self.ctype, &self.core, &found)?,
-            Err(found) => {
-                let expected = self.core.clone();
-                return Err(Problem::ForeignDType { expected, found });
-            }
-        }
-        let _ = self.other.set(py, dtype.clone().unbind());
-        Ok(())
-    }
-}
-
-/// What must live until the call is over.
-#[derive(Default)]
-pub(super) struct Kept(Option<Box<Things>>);
-
-#[derive(Default)]
-struct Things {
-    objects: Vec<Py<PyAny>>,
-    callbacks: Vec<mapcall::call::Closure>,
-    handles: Vec<Ending<InUse>>,
-    calls_back: bool,
-}
-
-impl Kept {
-    fn object(&mut self, object: Bound<'_, PyAny>) {
-        self.0.get_or_insert_default().objects.push(object.unbind());
-    }
-
-    fn handle(&mut self, handle: InUse) {
-        let handles = &mut self.0.get_or_insert_default().handles;
-        handles.push(Ending::new(handle));
-    }
-
-    /// Objects whose memory was passed, beside the arguments themselves.
-    pub(super) fn objects<'py>(&self, py: Python<'py>) -> impl Iterator<Item = Bound<'py, PyAny>> {
-        let objects = self.0.iter().flat_map(|things| &things.objects);
-        objects.map(move |object| object.bind(py).clone())
-    }
-
-    /// Closes the handles whose objects C owns after the call, or the batch of one call.
-    #[inline]
-    pub(super) fn hand_over(
-        &mut self,
-        py: Python<'_>,
-        function: &Function,
-        loops: Option<&Loops>,
-    ) -> PyResult<()> {
-        let Some(things) = &mut self.0 else {
-            return Ok(());
-        };
-        let handles = things.handles.iter_mut().map(|handle| &mut **handle);
-        let handed_over = function.inner.hand_over(handles, loops);
-        handed_over.map_err(|error| errors::argument(py, &error))
-    }
-
-    fn callback(&mut self, closure: mapcall::call::Closure) {
-        let things = self.0.get_or_insert_default();
-        things.callbacks.push(closure);
-        things.calls_back = true;
-    }
-
-    /// Whether C gets a function that needs the interpreter's lock, perhaps on another thread.
-    pub(super) fn calls_back(&self) -> bool {
-        self.0.as_ref().is_some_and(|things| things.calls_back)
-    }
-}
 
 /// The call whose arguments are being read.
 pub(super) struct Reader<'a, 'c, 'py> {
     pub(super) py: Python<'py>,
     pub(super) function: &'a Function,
     pub(super) check: &'a mut Check<'c>,
-    pub(super) kept: Kept,
+    pub(super) resources: CallResources,
     pub(super) arrays: &'a mut Snapshots,
     pub(super) ndarray: *mut ffi::PyTypeObject,
 }
@@ -401,11 +294,13 @@ impl<'py> Reader<'_, '_, 'py> {
             return Ok(());
         }
         if let Ok(handle) = object.cast::<Handle>() {
-            let in_use = handle.get().as_argument(self.py, self.function, position)?;
+            let in_use = handle
+                .get()
+                .as_argument(self.py, &self.function.inner, position)?;
             let address = in_use.address().as_ptr();
             self.check
                 .word(position, address.expose_provenance() as u64);
-            self.kept.handle(in_use);
+            self.resources.add_handle(in_use);
             return Ok(());
         }
         let is_allowed = rule.is_void || self.function.is_unchecked;
@@ -441,7 +336,7 @@ impl<'py> Reader<'_, '_, 'py> {
             }
             let address = address_of(&parameter)?;
             self.check.word(position, address as u64);
-            self.kept.object(parameter);
+            self.resources.add_object(parameter);
             return Ok(());
         }
         let what = match is_allowed {
@@ -489,7 +384,7 @@ impl<'py> Reader<'_, '_, 'py> {
                 let found = callback.ctype();
                 return Err(self.refuse(position, Problem::Function { found }));
             }
-            self.kept.0.get_or_insert_default().calls_back = true;
+            self.resources.note_callback();
             return Ok(callback.address());
         }
         if !object.is_callable() {
@@ -498,7 +393,7 @@ impl<'py> Reader<'_, '_, 'py> {
         }
         let closure = callback::closure(&self.function.inner, position, wanted, object)?;
         let address = closure.address();
-        self.kept.callback(closure);
+        self.resources.add_callback(closure);
         Ok(address)
     }
 

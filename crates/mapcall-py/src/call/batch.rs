@@ -17,11 +17,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyInt, PyString, PyTuple};
 use smallvec::SmallVec;
 
-use super::argument::Kept;
 use super::function::{Function, Gil};
+use super::resources::CallResources;
 use super::result::{self, Outputs};
+use super::returns::pointed_to;
 use super::snapshot::{Snapshot, Snapshots};
-use super::{activation, callback, errors, foreign, ndarray};
+use super::{activation, errors, foreign, ndarray};
 use crate::open;
 use crate::package::Package;
 use crate::source::Named;
@@ -298,7 +299,7 @@ pub(super) fn run<'py>(
     returned: Option<Returned<'py>>,
     given: &[*mut PyObject],
     arrays: &mut Snapshots,
-    kept: &mut Kept,
+    resources: &mut CallResources,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, this) = (function.py(), function.get());
     // Other threads may make the calls.
@@ -352,7 +353,7 @@ pub(super) fn run<'py>(
         threads,
         host: &host,
     };
-    kept.hand_over(py, this, Some(&loops))?;
+    resources.hand_over(py, &this.inner, Some(&loops))?;
     let outcome = if this.gil() == Gil::Hold {
         // SAFETY: as below.
         unsafe { this.inner.run_batch(&work) }
@@ -381,12 +382,12 @@ pub(super) fn run<'py>(
                 open::written(py, file, &path)?
             }
             Out::Made => match made.next() {
-                Some((_, array)) => result::made(role, array)?,
+                Some((_, array)) => result::batch_output(role, array)?,
                 None => continue,
             },
         });
     }
-    result::several(py, all)
+    result::none_one_or_tuple(py, all)
 }
 
 /// An array of pointers would forget whose they are and what ends them.
@@ -394,7 +395,7 @@ fn check_output(py: Python<'_>, function: &Function, output: &Output) -> PyResul
     let contract = function.inner.contract();
     if let Role::Parameter(position) = output.role
         && let Some(rule) = contract.rules().get(position).and_then(Rule::array)
-        && result::pointed_to(&rule.ctype).is_some()
+        && pointed_to(&rule.ctype).is_some()
     {
         let returns = rule.ctype.to_string();
         let error = contract.refuse(position, Problem::Unbatched { returns });
@@ -581,7 +582,7 @@ impl Interpreter<'_> {
 
 impl Host for Interpreter<'_> {
     fn around(&self, calls: &mut dyn FnMut() -> i32) -> ControlFlow<()> {
-        self.keep(None, callback::running(calls).map(drop))
+        self.keep(None, activation::running(calls).map(drop))
     }
 
     fn is_judge(&self) -> bool {
@@ -589,12 +590,12 @@ impl Host for Interpreter<'_> {
     }
 
     fn judge(&self, call: usize, result: &[u64], errno: i32) -> ControlFlow<()> {
-        if callback::has_raised() {
+        if activation::has_raised() {
             // `around` will keep it.
             return ControlFlow::Break(());
         }
         let judged = Python::attach(|py| {
-            result::judged(py, self.function, result, errno)?;
+            result::check(py, self.function, result, errno)?;
             self.arrays.check(py, self.function.inner.contract())
         });
         self.keep(Some(call), judged)

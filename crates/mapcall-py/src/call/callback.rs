@@ -14,14 +14,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use smallvec::SmallVec;
 
-use super::handle::Handle;
-use super::result::{self, Text};
+use super::handle::{self, Handle};
 use super::scope::Scope;
+use super::text::{self, Text};
 use super::{activation, errors, ndarray, number, structure};
 use crate::exit::is_ending;
 use crate::mapped_array::panicked;
-
-pub(super) use super::activation::{errno, has_raised, running};
 
 /// A callable as a C function pointer, good as long as this object lives.
 ///
@@ -169,19 +167,11 @@ fn pool(
 /// C has called a callable that isn't there any more.
 fn late(error: &ArgumentError, is_first: bool) {
     // The call is lost already; or C may go on for ever on a thread of its own, and once is enough.
-    if has_raised() || !(is_first || activation::is_running()) || is_ending() {
+    if activation::has_raised() || !(is_first || activation::is_running()) || is_ending() {
         return;
     }
     // Without an interpreter nothing can be said.
-    let _ = Python::try_attach(|py| raise(py, errors::argument(py, error), None));
-}
-
-/// Raises an exception in the call that is running on this thread; where there is none, as on a thread
-/// of C's own, `sys.unraisablehook` hears of it.
-fn raise(py: Python<'_>, error: PyErr, callable: Option<&Bound<'_, PyAny>>) {
-    if let Some(error) = activation::raised(error) {
-        error.write_unraisable(py, callable);
-    }
+    let _ = Python::try_attach(|py| activation::raise(py, errors::argument(py, error), None));
 }
 
 /// What C calls.
@@ -194,7 +184,7 @@ struct Body {
 impl Body {
     /// Runs the callable; if it raises, C gets zero, and whoever called C the exception.
     fn run(&self, layout: &FrameLayout, frame: &mut [u64]) {
-        if has_raised() {
+        if activation::has_raised() {
             // The call is lost already: nothing more of Python's runs in it.
             return;
         }
@@ -205,7 +195,7 @@ impl Body {
                 if let Some(result) = frame.get_mut(layout.result()..) {
                     result.fill(0);
                 }
-                raise(py, error, Some(self.callable.bind(py)));
+                activation::raise(py, error, Some(self.callable.bind(py)));
             })
         });
         // Without an interpreter there is nobody to tell.
@@ -240,21 +230,21 @@ impl Body {
         let py = received.py;
         if let Some(number) = Number::of(ctype) {
             if number.is_extended() {
-                return result::item(&structure::dtype(py, ctype)?, words);
+                return ndarray::item(&structure::dtype(py, ctype)?, words);
             }
-            return result::scalar(py, number.value(words));
+            return number::to_python(py, number.value(words));
         }
         let word = words.first().copied().unwrap_or_default();
         if let CType::Pointer(pointer) = ctype.resolved() {
             if pointer.is_text() {
-                return result::text(py, word, Text::Str);
+                return text::copy(py, word, Text::Str);
             }
-            match result::pointed(&self.origin, pointer, word, KeepAlive::default()) {
+            match handle::from_pointer(&self.origin, pointer, word, KeepAlive::default()) {
                 Some(handle) => received.lend(handle, &pointer.target),
                 None => Ok(py.None().into_bound(py)),
             }
         } else {
-            result::item(&structure::dtype(py, ctype)?, words)
+            ndarray::item(&structure::dtype(py, ctype)?, words)
         }
     }
 

@@ -14,12 +14,13 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
-use super::argument::Expected;
 use super::batch::Manner;
-use super::callback::{self, Callback};
+use super::callback::Callback;
+use super::expected::Expected;
 use super::library::Library;
-use super::result::{Returns, Text};
+use super::returns::Returns;
 use super::signature::{self, Parameter};
+use super::text::Text;
 use super::{errors, vectorcall};
 use crate::package::Package;
 
@@ -574,7 +575,7 @@ impl Function {
             .map(|(position, _)| position);
         match position.and_then(|position| Some((position, contract.rules().get(position)?))) {
             Some((position, Rule::Function(wanted))) => {
-                callback::Callback::new(&self.inner, position, wanted, callable)
+                Callback::new(&self.inner, position, wanted, callable)
             }
             Some(_) => Err(PyValueError::new_err(format!(
                 "{}: {parameter} is no function pointer",
@@ -640,17 +641,4 @@ impl Function {
         );
         (rebind, arguments).into_pyobject(py).map(Bound::into_any)
     }
-}
-
-/// The errno of this thread's last call through mapcall.
-///
-/// >>> import mapcall
-/// >>> chdir = mapcall.load(None).function("int chdir(const char *path)")
-/// >>> chdir("/nowhere"), mapcall.get_errno()
-/// (-1, 2)
-///
-/// It is set to 0 before each call.
-#[pyfunction]
-pub(crate) fn get_errno() -> i32 {
-    callback::errno()
 }

@@ -2,24 +2,25 @@
 
 #![allow(unsafe_code)]
 
+use std::ffi::c_void;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mapcall::contract::Problem;
-use mapcall::ctype::CType;
-use mapcall::function::InUse;
+use mapcall::ctype::{CType, Pointer};
+use mapcall::function::{InUse, KeepAlive};
 use numpy::PyArrayDescr;
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use super::function::Function;
-use super::result::{self, Text};
 use super::scope::Scope;
-use super::{activation, callback, errors, ndarray};
+use super::text::Text;
+use super::{activation, errors, ndarray, text};
 use crate::convert;
 
 /// A value whose drop may run destructors, for which no call has asked.
@@ -163,14 +164,18 @@ impl Handle {
         self.inner.in_use()
     }
 
-    /// The pointer as an argument of a function.
+    /// Returns the pointer as an argument of a function.
+    ///
+    /// # Errors
+    ///
+    /// `ArgumentError` if the parameter does not take the handle; `BufferError` if C owns the object
+    /// after the call and arrays lie on its memory.
     pub(super) fn as_argument(
         &self,
         py: Python<'_>,
-        function: &Function,
+        function: &mapcall::Function,
         position: usize,
     ) -> PyResult<InUse> {
-        let function = &function.inner;
         self.inner.lend(function, position).map_err(|problem| {
             let in_use = matches!(problem, Problem::InUse { .. });
             match self.without_arrays() {
@@ -210,7 +215,7 @@ impl Handle {
     fn end(&self, py: Python<'_>) -> PyResult<()> {
         self.without_arrays()?;
         let mut closed = Ok(None);
-        callback::running(|| {
+        activation::running(|| {
             closed = self.inner.close();
             mapcall::call::errno()
         })?;
@@ -422,7 +427,7 @@ impl Handle {
         if let Some(scope) = &self.scope {
             scope.write_back();
         }
-        result::text(py, in_use.address().addr().get() as u64, kind)
+        text::copy(py, in_use.address().addr().get() as u64, kind)
     }
 
     fn __repr__(&self) -> String {
@@ -443,6 +448,22 @@ impl Handle {
     fn __hash__(&self) -> usize {
         self.address().unwrap_or_default()
     }
+}
+
+/// Makes a handle of the core for a pointer that a function returned or passed to a callback; `None`
+/// for NULL.
+pub(super) fn from_pointer(
+    origin: &mapcall::Function,
+    pointer: &Pointer,
+    word: u64,
+    alive: KeepAlive,
+) -> Option<mapcall::Handle> {
+    let address = usize::try_from(word).unwrap_or_default();
+    let address = NonNull::new(ptr::with_exposed_provenance_mut::<c_void>(address))?;
+    // SAFETY: by the prototype of `origin`, which the user of `load` vouches for, the address is that
+    // of an object of the pointer's type. `alive` has the arguments that it may lead into; a callback
+    // gets pointers that live until it returns, when its handles are closed.
+    Some(unsafe { mapcall::Handle::returned(origin, pointer, address, alive) })
 }
 
 /// What an array on a handle's memory belongs to.

@@ -114,6 +114,19 @@ pub(super) fn read(object: &Bound<'_, PyAny>) -> PyResult<Number> {
     Ok(Number::None)
 }
 
+/// Converts a number of the core to a bool, int, float or complex.
+pub(super) fn to_python(py: Python<'_>, value: Scalar) -> PyResult<Bound<'_, PyAny>> {
+    Ok(match value {
+        Scalar::Bool(value) => PyBool::new(py, value).to_owned().into_any(),
+        Scalar::Int(value) => match i64::try_from(value) {
+            Ok(value) => value.into_pyobject(py)?.into_any(),
+            Err(_) => value.into_pyobject(py)?.into_any(),
+        },
+        Scalar::Float(value) => PyFloat::new(py, value).into_any(),
+        Scalar::Complex(value) => PyComplex::from_doubles(py, value.re, value.im).into_any(),
+    })
+}
+
 /// Whether a finite number of NumPy's became an infinite double.
 fn overflows(double: f64, number: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(double.is_infinite() && !number.eq(double)?)

@@ -13,12 +13,14 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use smallvec::SmallVec;
 
-use super::argument::{Kept, Reader};
+use super::argument::Reader;
 use super::batch::{self, Manner};
 use super::function::{Function, Gil};
-use super::result::{self, Outputs, Retained};
+use super::resources::CallResources;
+use super::result::{self, Outputs};
+use super::retained::Retained;
 use super::snapshot::Snapshots;
-use super::{callback, errors, ndarray, number};
+use super::{activation, errors, ndarray, number};
 use crate::mapped_array::guard;
 
 /// Makes instances of `Function` answer vectorcalls: tells their type where each has its entry.
@@ -137,7 +139,7 @@ fn general<'py>(
         py,
         function: this,
         check: &mut check,
-        kept: Kept::default(),
+        resources: CallResources::default(),
         arrays: &mut arrays,
         ndarray: this.ndarray.as_ptr().cast(),
     };
@@ -158,11 +160,11 @@ fn general<'py>(
             reader.argument(position, rule, expected.as_ref(), &argument)?;
         }
     }
-    let mut kept = reader.kept;
+    let mut resources = reader.resources;
     if let Some(manner) = &manner {
         batch::tell(this, &mut check, manner, returned.as_ref(), &mut arrays)?;
     }
-    if kept.calls_back() {
+    if resources.calls_back() {
         arrays.forbid_resizing(py)?;
     }
     check
@@ -177,9 +179,9 @@ fn general<'py>(
             returned,
             &given,
             &mut arrays,
-            &mut kept,
+            &mut resources,
         );
-        drop(kept);
+        drop(resources);
         return result;
     }
     if let Some(manner) = &manner {
@@ -191,18 +193,19 @@ fn general<'py>(
         Outputs::new()
     };
     // A function that waits for threads which call back must not hold what they wait for.
-    let nbytes = if kept.calls_back() {
+    let nbytes = if resources.calls_back() {
         usize::MAX
     } else {
         check.nbytes()
     };
     arrays.check(py, contract)?;
     // From here on no Python code runs before the call.
-    kept.hand_over(py, this, None)?;
+    resources.hand_over(py, &this.inner, None)?;
     let errno = invoke(function, words, nbytes)?;
     let retained = if this.binding().has_pointers {
-        let views = arrays.objects(py).chain(kept.objects(py));
-        Some(Retained::new(function, &given, views, &outputs)?)
+        let views = arrays.objects(py).chain(resources.objects(py));
+        let outputs = outputs.iter().map(|(_, array)| array.as_any().clone());
+        Some(Retained::new(function, &given, views.chain(outputs))?)
     } else {
         None
     };
@@ -210,7 +213,7 @@ fn general<'py>(
     let words = || words.get(start..).unwrap_or_default();
     // A text is copied while what it may lie in is still there.
     let result = result(function, words, errno, retained.as_ref())?;
-    drop(kept);
+    drop(resources);
     if outputs.is_empty() {
         Ok(result)
     } else {
@@ -227,7 +230,7 @@ fn invoke(function: &Bound<'_, Function>, words: &mut [u64], nbytes: usize) -> P
         Gil::Hold => false,
         Gil::Release => true,
     };
-    callback::running(|| {
+    activation::running(|| {
         if release {
             // SAFETY: as below.
             unsafe { invoke_detached(py, &this.inner, words) }
