@@ -1,20 +1,17 @@
 //! `mapcall.Function`: a C function with its prototype.
 
-#![allow(unsafe_code)]
-
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use mapcall::Success;
-use mapcall::contract::{ArrayRule, Contract, Problem, Quick, Role, Rule};
+use mapcall::contract::{ArrayRule, Contract, Quick, Role, Rule};
 use numpy::{PyArrayDescr, PyUntypedArray};
 use pyo3::exceptions::PyValueError;
-use pyo3::ffi::{self, PyObject};
+use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
-use super::batch::Manner;
 use super::callback::Callback;
 use super::expected::Expected;
 use super::library::Library;
@@ -354,63 +351,6 @@ impl Function {
     #[inline]
     pub(super) fn binding(&self) -> &Binding {
         self.binding.get()
-    }
-
-    /// Puts the arguments where they stand in the prototype, where null is for what isn't given; how
-    /// the call is to be made, if that is said.
-    pub(super) fn arrange<'py>(
-        &self,
-        py: Python<'py>,
-        arguments: &[*mut PyObject],
-        positional: usize,
-        keywords: Option<&Bound<'py, PyTuple>>,
-        given: &mut [*mut PyObject],
-    ) -> PyResult<Option<Box<Manner<'py>>>> {
-        let contract = self.inner.contract();
-        let refuse = |problem| Err(errors::argument(py, &contract.refuse_all(problem)));
-        let taken = contract.arguments();
-        if positional > taken.len() {
-            return refuse(Problem::TooMany {
-                most: taken.len(),
-                found: positional,
-            });
-        }
-        let (by_position, by_name) = arguments.split_at_checked(positional).unwrap_or_default();
-        for (&position, argument) in taken.iter().zip(by_position) {
-            if let Some(place) = given.get_mut(position) {
-                *place = *argument;
-            }
-        }
-        let mut manner = None;
-        let Some(keywords) = keywords else {
-            return Ok(None);
-        };
-        for (name, argument) in keywords.iter_borrowed().zip(by_name) {
-            let mut names = self.parameters().iter().map(|(name, _)| name);
-            // Keywords in a program's text are interned, as the names are.
-            let position = names.position(|known| known.is(&*name)).or_else(|| {
-                let name = name.cast::<PyString>().ok()?;
-                let found = contract.prototype().parameter(name.to_str().ok()?);
-                found.map(|(position, _)| position)
-            });
-            let Some(position) = position else {
-                let name = name.to_string();
-                // SAFETY: an argument is a live object.
-                let value = unsafe { Borrowed::from_ptr(py, *argument) };
-                if !Manner::set(&mut manner, &name, &value) {
-                    return refuse(contract.unknown(&name));
-                }
-                continue;
-            };
-            match given.get_mut(position) {
-                Some(place) if place.is_null() => *place = *argument,
-                _ => {
-                    let problem = Problem::Twice;
-                    return Err(errors::argument(py, &contract.refuse(position, problem)));
-                }
-            }
-        }
-        Ok(manner)
     }
 }
 

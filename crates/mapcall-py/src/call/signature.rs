@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 
 use super::function::Function;
+use super::keywords::KEYWORDS;
 
 /// A parameter of a function.
 ///
@@ -252,7 +253,7 @@ pub(super) fn inspect<'py>(
             parameters.append(parameter(position, "KEYWORD_ONLY", &none)?)?;
         }
     }
-    for name in super::batch::KEYWORDS {
+    for name in KEYWORDS {
         if function.prototype().parameter(name).is_none() {
             let keywords = PyDict::new(py);
             keywords.set_item("default", &none)?;

@@ -14,13 +14,14 @@ use pyo3::types::PyTuple;
 use smallvec::SmallVec;
 
 use super::argument::Reader;
-use super::batch::{self, Manner};
 use super::function::{Function, Gil};
+use super::keywords::BatchOptions;
+use super::parse_arguments::parse_arguments;
 use super::resources::CallResources;
 use super::result::{self, Outputs};
 use super::retained::Retained;
 use super::snapshot::Snapshots;
-use super::{activation, errors, ndarray, number};
+use super::{activation, batch, errors, ndarray, number};
 use crate::mapped_array::guard;
 
 /// Makes instances of `Function` answer vectorcalls: tells their type where each has its entry.
@@ -145,9 +146,9 @@ fn general<'py>(
     };
     let mut given: SmallVec<[*mut PyObject; 8]> =
         SmallVec::from_elem(ptr::null_mut(), contract.rules().len());
-    let manner = this.arrange(py, arguments, positional, keywords, &mut given)?;
-    let returned = match &manner {
-        Some(manner) => batch::outputs(py, this, manner, &mut given)?,
+    let options = parse_arguments(py, this, arguments, positional, keywords, &mut given)?;
+    let returned = match &options {
+        Some(options) => batch::outputs(py, this, options, &mut given)?,
         None => None,
     };
     let parameters = contract.rules().iter().zip(this.parameters()).enumerate();
@@ -161,8 +162,8 @@ fn general<'py>(
         }
     }
     let mut resources = reader.resources;
-    if let Some(manner) = &manner {
-        batch::tell(this, &mut check, manner, returned.as_ref(), &mut arrays)?;
+    if let Some(options) = &options {
+        batch::push_arguments(this, &mut check, options, returned.as_ref(), &mut arrays)?;
     }
     if resources.calls_back() {
         arrays.forbid_resizing(py)?;
@@ -171,11 +172,11 @@ fn general<'py>(
         .settle()
         .map_err(|error| errors::argument(py, &error))?;
     if check.loops().is_some() {
-        let manner = manner.map_or_else(Manner::default, |manner| *manner);
+        let options = options.map_or_else(BatchOptions::default, |options| *options);
         let result = batch::run(
             function,
             check,
-            &manner,
+            &options,
             returned,
             &given,
             &mut arrays,
@@ -184,8 +185,8 @@ fn general<'py>(
         drop(resources);
         return result;
     }
-    if let Some(manner) = &manner {
-        manner.check(this)?;
+    if let Some(options) = &options {
+        batch::check_options(this, options)?;
     }
     let outputs = if check.leaves_out() {
         result::allocate(py, this, &mut check)?
