@@ -16,9 +16,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
-use super::errors;
 use super::function::{Function, Options, Origin};
 use super::structure::Struct;
+use super::{errors, methods};
 use crate::errors::with_fields;
 use crate::package::Package;
 
@@ -194,7 +194,7 @@ impl Library {
         // SAFETY: that prototypes are right is what `load` says a user promises.
         let function = py.detach(|| unsafe { library.bind(prototype) });
         let function = function.map_err(|error| errors::bind(py, &error))?;
-        Function::bind(this, function, origin, options)
+        methods::bind(this, function, origin, options)
     }
 
     /// The header's function of that name.

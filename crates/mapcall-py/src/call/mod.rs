@@ -11,6 +11,7 @@ mod function;
 mod handle;
 mod keywords;
 mod library;
+mod methods;
 mod ndarray;
 mod number;
 mod observer;
