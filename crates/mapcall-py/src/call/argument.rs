@@ -1,4 +1,4 @@
-//! One argument on its way into a frame.
+//! The conversion of one argument into slots of the frame.
 
 #![allow(unsafe_code)]
 
@@ -18,11 +18,12 @@ use super::callback::{self, Callback};
 use super::expected::Expected;
 use super::function::Function;
 use super::handle::Handle;
+use super::number::PythonNumber;
 use super::resources::CallResources;
 use super::snapshot::{Snapshot, Snapshots};
 use super::{errors, foreign, ndarray, number};
 
-/// The call whose arguments are being read.
+/// Reads the arguments of one call: checks them and fills its frame.
 pub(super) struct Reader<'a, 'c, 'py> {
     pub(super) py: Python<'py>,
     pub(super) function: &'a Function,
@@ -63,7 +64,7 @@ impl<'py> Reader<'_, '_, 'py> {
         self.other_array(position, rule, expected, object)
     }
 
-    /// Arrays that are not NumPy's, and None for one that is left out.
+    /// Reads an array that is not NumPy's, or None for one that is left out.
     #[cold]
     fn other_array(
         &mut self,
@@ -109,7 +110,7 @@ impl<'py> Reader<'_, '_, 'py> {
         Snapshot::new(contract, Role::Parameter(position), array)
     }
 
-    /// Whether an array's elements are what the parameter has; of a `void *` any are.
+    /// Checks the dtype of an array. A `void *` takes any.
     #[inline]
     fn dtype(
         &self,
@@ -123,7 +124,7 @@ impl<'py> Reader<'_, '_, 'py> {
         }
     }
 
-    /// Any number, and what is none.
+    /// Reads a number; refuses an object that is none.
     fn number(
         &mut self,
         position: usize,
@@ -136,15 +137,15 @@ impl<'py> Reader<'_, '_, 'py> {
             return self.values(position, array);
         }
         match number::read(object) {
-            // Where a tensor of several items is asked for a number, it raises.
-            Ok(number::Number::None) | Err(_) if self.foreign_values(position, kind, object)? => {
+            // A tensor of several items raises an exception when it is read as a number.
+            Ok(PythonNumber::None) | Err(_) if self.foreign_values(position, kind, object)? => {
                 Ok(())
             }
             read => self.read_number(position, kind, object, read?),
         }
     }
 
-    /// An array of another library: of several numbers, or of one.
+    /// Reads an array of another library, of one number or several; returns whether it is one.
     #[cold]
     fn foreign_values(
         &mut self,
@@ -161,7 +162,7 @@ impl<'py> Reader<'_, '_, 'py> {
             return Ok(false);
         };
         if ndarray::memory(&array).shape.is_empty() {
-            // Others are scalars of their own kind, which have been looked at.
+            // Without DLPack it is a scalar, which `number::read` has already looked at.
             if !object.get_type().hasattr(intern!(self.py, "__dlpack__"))? {
                 return Ok(false);
             }
@@ -174,7 +175,7 @@ impl<'py> Reader<'_, '_, 'py> {
         Ok(true)
     }
 
-    /// A number or struct for each call of a batch.
+    /// Reads an array with a number or struct for each call of a batch.
     #[cold]
     fn values(&mut self, position: usize, array: &Bound<'py, PyUntypedArray>) -> PyResult<()> {
         let array = self.snapshot(position, array)?;
@@ -191,32 +192,32 @@ impl<'py> Reader<'_, '_, 'py> {
         position: usize,
         kind: mapcall::contract::Number,
         object: &Bound<'py, PyAny>,
-        number: number::Number,
+        number: PythonNumber,
     ) -> PyResult<()> {
         if kind.is_extended()
-            && !matches!(number, number::Number::None)
+            && !matches!(number, PythonNumber::None)
             && let Some(words) = number::extended(object, kind)?
         {
             self.check.words(position, &words);
             return Ok(());
         }
         match number {
-            number::Number::Scalar(value) => {
+            PythonNumber::Scalar(value) => {
                 let checked = self.check.number(position, kind, value);
                 checked.map_err(|error| errors::argument(self.py, &error))
             }
-            number::Number::Huge(found) => {
+            PythonNumber::Huge(found) => {
                 let remedy = Remedy::Words(format!("give a value that {kind} has"));
                 Err(self.refuse(position, Problem::Type { found, remedy }))
             }
-            number::Number::None => {
+            PythonNumber::None => {
                 let remedy = Remedy::Words("give a number".into());
                 Err(self.unfit(position, object, remedy))
             }
         }
     }
 
-    /// What isn't on the hot path.
+    /// Reads an argument that is neither an array nor a number.
     fn other(&mut self, position: usize, rule: &Rule, object: &Bound<'py, PyAny>) -> PyResult<()> {
         match rule {
             Rule::Inferred(_)
@@ -226,15 +227,15 @@ impl<'py> Reader<'_, '_, 'py> {
                 self.values(position, array)
             }
             Rule::Inferred(inferred) => match number::read(object)? {
-                number::Number::Scalar(value) => self
+                PythonNumber::Scalar(value) => self
                     .check
                     .inferred(position, *inferred, value)
                     .map_err(|error| errors::argument(self.py, &error)),
-                number::Number::Huge(found) => {
+                PythonNumber::Huge(found) => {
                     let remedy = Remedy::Words("give the extent of the arrays".into());
                     Err(self.refuse(position, Problem::Type { found, remedy }))
                 }
-                number::Number::None => {
+                PythonNumber::None => {
                     Err(self.unfit(position, object, Remedy::Words("give a number".into())))
                 }
             },
@@ -276,7 +277,7 @@ impl<'py> Reader<'_, '_, 'py> {
             let at = cut.count_bytes();
             return Err(self.refuse(position, Problem::NulInText { at }));
         }
-        // Both kinds of object keep a NUL behind their text, and the caller keeps the object.
+        // A bytes object and the UTF-8 of a str end with a NUL, and the caller keeps the object alive.
         let address: *const c_char = text.as_ptr().cast();
         self.check
             .word(position, address.expose_provenance() as u64);
@@ -347,7 +348,7 @@ impl<'py> Reader<'_, '_, 'py> {
         Err(self.unfit(position, object, Remedy::Words(format!("give {what}"))))
     }
 
-    /// Refuses memory of Python's for a pointer whose object C owns after the call.
+    /// Refuses memory that Python owns, if C owns the pointer's object after the call.
     fn owned(
         &self,
         position: usize,
@@ -422,8 +423,8 @@ impl<'py> Reader<'_, '_, 'py> {
         if !(array.memory(self.py).shape.is_empty() && array.is_current(self.py)) {
             return Err(self.refuse(position, Problem::Changed));
         }
-        // SAFETY: an array without axes has one item of its dtype, which has the struct's size; and
-        // this is where the array has it now.
+        // SAFETY: an array without axes has one item of its dtype, which has the struct's size, and
+        // its address is current: no Python code has run since the check.
         let bytes =
             unsafe { slice::from_raw_parts(array.memory(self.py).address, dtype.itemsize()) };
         self.check.bytes(position, bytes);
@@ -435,7 +436,7 @@ impl<'py> Reader<'_, '_, 'py> {
         left_out.map_err(|error| errors::argument(self.py, &error))
     }
 
-    /// The memory of an array that isn't NumPy's.
+    /// Returns an array of another library as one of NumPy's, without a copy; `None` if it is none.
     fn view(
         &self,
         position: usize,
@@ -459,7 +460,7 @@ impl<'py> Reader<'_, '_, 'py> {
     }
 }
 
-/// The address that a `_as_parameter_` means: an integer, or a pointer of ctypes.
+/// Returns the address in an `_as_parameter_`: an int, or a pointer of ctypes.
 fn address_of(parameter: &Bound<'_, PyAny>) -> PyResult<usize> {
     if let Ok(address) = parameter.extract::<usize>() {
         return Ok(address);

@@ -1,4 +1,4 @@
-//! Errors of calls as Python's exceptions, with NumPy's calls as remedies.
+//! Errors of calls as Python exceptions, with calls of NumPy as remedies.
 
 use mapcall::contract::{ArgumentError, Problem, Remedy};
 use mapcall::{BindError, CallError, LibraryError, PrototypeError};
@@ -44,7 +44,7 @@ pub(super) fn argument(py: Python<'_>, error: &ArgumentError) -> PyErr {
     )
 }
 
-/// The remedy as a call of NumPy's on the argument, under the parameter's name.
+/// Returns the remedy as a call of NumPy on the argument, under the parameter's name.
 fn remedy(error: &ArgumentError) -> String {
     let name = &error.parameter;
     match error.remedy() {
@@ -93,13 +93,13 @@ pub(super) fn call(py: Python<'_>, error: &CallError) -> PyErr {
             at(py, failure, index.as_deref())
         }
         CallError::Array { source, .. } => crate::errors::of(py, source),
-        // Nothing in this process raised: it is the child of a fork in the middle of a batch.
+        // Only in the child of a fork during a batch: its calls were interrupted, and raised nothing.
         CallError::Interrupted { .. } => PyRuntimeError::new_err(error.to_string()),
         _ => PyValueError::new_err(error.to_string()),
     }
 }
 
-/// A `CallError` that knows which call of a batch raised it, if that is known; others stay as they are.
+/// Sets the `index` of a `CallError`: the call of a batch that failed. Other exceptions stay unchanged.
 #[cold]
 pub(super) fn at(py: Python<'_>, error: PyErr, index: Option<&[usize]>) -> PyErr {
     let Some(index) = index else {
@@ -114,7 +114,7 @@ pub(super) fn at(py: Python<'_>, error: PyErr, index: Option<&[usize]>) -> PyErr
     })
 }
 
-/// What an object is, for messages: `a list`, `None`.
+/// Names the type of an object for messages: `a list`, `None`.
 #[cold]
 pub(super) fn what(object: &Bound<'_, PyAny>) -> PyResult<String> {
     if object.is_none() {
@@ -129,7 +129,7 @@ pub(super) fn what(object: &Bound<'_, PyAny>) -> PyResult<String> {
     Ok(format!("{article} {name}"))
 }
 
-/// What is wrong with an argument that has no value of the expected type.
+/// Returns the problem with an argument that has no value of the expected type.
 #[cold]
 pub(super) fn unfit(object: &Bound<'_, PyAny>, remedy: Remedy) -> PyResult<Problem> {
     let found = what(object)?;
@@ -141,7 +141,7 @@ pub(super) fn unfit(object: &Bound<'_, PyAny>, remedy: Remedy) -> PyResult<Probl
     })
 }
 
-/// A `CallError`.
+/// Makes a `CallError`.
 #[cold]
 pub(super) fn failure(function: &str, code: &Bound<'_, PyAny>, errno: i32, message: &str) -> PyErr {
     make(
@@ -186,7 +186,7 @@ pub(super) fn prototype(py: Python<'_>, error: &PrototypeError) -> PyErr {
     )
 }
 
-/// A prototype or header that can't be called, without a place in its text.
+/// Makes a `PrototypeError` without a position in the text.
 pub(super) fn unsupported(py: Python<'_>, reason: &str) -> PyErr {
     make(
         py,

@@ -76,8 +76,8 @@ use super::text::Text;
 ///     Whether new files are on the disk in the end. Without it, a power failure may leave a new name
 ///     without its content, but never a name that another file had.
 /// progress : bool or callable
-///     True shows a bar, if the batch takes longer than a second; a callable is told the calls that
-///     have been made and all calls, some times a second.
+///     True shows a bar, if the batch takes longer than a second; a callable is called with the number
+///     of calls made and of all calls, some times a second.
 ///
 /// >>> x = numpy.array([1.0, -4.0, 9.0])
 /// >>> sqrt = mapcall.load("m").function("double sqrt(double x)")

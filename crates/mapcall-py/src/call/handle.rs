@@ -23,7 +23,7 @@ use super::text::Text;
 use super::{activation, errors, ndarray, text};
 use crate::convert;
 
-/// A value whose drop may run destructors, for which no call has asked.
+/// A value whose drop may run C destructors that no call has asked for.
 pub(super) struct Ending<T>(ManuallyDrop<T>);
 
 impl<T> Ending<T> {
@@ -48,7 +48,7 @@ impl<T> DerefMut for Ending<T> {
 
 impl<T> Drop for Ending<T> {
     fn drop(&mut self) {
-        // SAFETY: it is dropped once, and not used after that.
+        // SAFETY: `drop` runs once, and the value is not used after it.
         activation::destroying(|| unsafe { ManuallyDrop::drop(&mut self.0) });
     }
 }
@@ -94,12 +94,12 @@ impl<T> Drop for Ending<T> {
 pub(crate) struct Handle {
     inner: Ending<mapcall::Handle>,
     ctype: CType,
-    /// How many arrays lie on the memory.
+    /// The number of arrays that lie on the memory.
     views: Arc<AtomicUsize>,
-    /// What the pointer may lead into, beyond other handles; it outlives `inner`, whose destructor may
-    /// use it.
+    /// The objects that the pointer may lead into, other than handles. They outlive `inner`, whose
+    /// destructor may use them.
     kept: Option<Py<PyTuple>>,
-    /// What it shares with others that the same callback has received.
+    /// The scope of the callback that has received it or made it.
     scope: Option<Arc<Scope>>,
 }
 
@@ -122,12 +122,12 @@ impl Handle {
         self.kept.as_ref()
     }
 
-    /// What it shares with the other handles of a callback, if it is closed when that returns.
+    /// The scope of its callback, if it is closed when that returns.
     pub(super) fn scope(&self) -> Option<&Arc<Scope>> {
         self.scope.as_ref()
     }
 
-    /// One that a callback receives.
+    /// Makes a handle that a callback receives.
     pub(super) fn lent(inner: mapcall::Handle, ctype: CType, scope: Arc<Scope>) -> Self {
         Self {
             scope: Some(scope),
@@ -135,8 +135,8 @@ impl Handle {
         }
     }
 
-    /// One that a call in a callback returns for the handles which that has received: it may lead to
-    /// where they lead, so it is closed with them.
+    /// Makes a handle that a call in a callback returns, if handles of the callback were its arguments:
+    /// the pointer may lead into their memory, so it is closed with them.
     pub(super) fn derived(
         inner: mapcall::Handle,
         ctype: CType,
@@ -150,9 +150,9 @@ impl Handle {
         }
     }
 
-    /// Ends it with the callback that has received it.
+    /// Closes it when the callback that has received it returns.
     pub(super) fn expire(&self) {
-        // Such a handle has no destructor, which could fail.
+        // It has no destructor, so closing can't fail.
         let _ = self.inner.close();
     }
 
@@ -199,7 +199,11 @@ impl Handle {
         })
     }
 
-    /// An error while arrays lie on the memory.
+    /// Checks that no array lies on the memory.
+    ///
+    /// # Errors
+    ///
+    /// `BufferError` if one does.
     fn without_arrays(&self) -> PyResult<()> {
         let views = self.views.load(Ordering::Acquire);
         if views > 0 && !self.inner.is_closed() {
@@ -351,7 +355,7 @@ impl Handle {
     /// Parameters
     /// ----------
     /// shape : int or tuple of int
-    ///     How many items there are: nobody can check that.
+    ///     The number of items on each axis. It can't be checked: it must be true of C's memory.
     /// dtype : dtype, optional
     ///     What they are; by default what the pointer's C type says.
     /// owner : object, optional
@@ -466,10 +470,10 @@ pub(super) fn from_pointer(
     Some(unsafe { mapcall::Handle::returned(origin, pointer, address, alive) })
 }
 
-/// What an array on a handle's memory belongs to.
+/// The base object of an array on a handle's memory.
 #[pyclass(frozen, module = "mapcall._mapcall")]
 pub(crate) struct View {
-    /// Nothing ends the handle meanwhile.
+    /// Keeps the handle open.
     _in_use: Ending<InUse>,
     handle: Py<Handle>,
     views: Arc<AtomicUsize>,

@@ -228,7 +228,7 @@ impl Function {
     ///
     /// A callable given as it is lives for that call only. When C calls one later, or one whose callback
     /// object has died, C gets zero; the call of mapcall's that is running in that thread raises
-    /// ArgumentError, and where there is none `sys.unraisablehook` hears of it, once. The library that
+    /// ArgumentError, and where there is none `sys.unraisablehook` gets it, once. The library that
     /// got a callable stays loaded until the process ends.
     fn callback(&self, parameter: &str, callable: &Bound<'_, PyAny>) -> PyResult<Callback> {
         let py = callable.py();

@@ -1,4 +1,15 @@
-//! C functions as Python sees them.
+//! C functions as Python objects, and their calls.
+//!
+//! The modules from the ground up; each imports only those before it:
+//!
+//! - arrays, numbers, texts and errors: `ndarray`, `number`, `structure`, `text`, `errors`, `foreign`,
+//!   `snapshot`;
+//! - the state of callbacks: `scope`, `activation`;
+//! - a bound function and its options: `expected`, `returns`, `function`, `keywords`;
+//! - pointers and callbacks: `handle`, `callback`;
+//! - the parts of a call: `parse_arguments`, `resources`, `argument`, `retained`, `result`;
+//! - batches: `progress`, `observer`, `batch`;
+//! - the call and what Python shows of a function: `vectorcall`, `signature`, `methods`, `library`.
 
 mod activation;
 mod argument;

@@ -1,4 +1,4 @@
-//! The resources of one call.
+//! The objects, closures and handles that a call keeps alive.
 
 use mapcall::call::Closure;
 use mapcall::contract::Loops;
