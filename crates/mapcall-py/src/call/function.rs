@@ -174,7 +174,8 @@ impl Binding {
     }
 }
 
-/// The dtypes of the arrays that a batch takes and returns in place of scalars, made at the first batch.
+/// The dtypes of the arrays that a batch takes and returns in place of scalars. They are made at the
+/// first batch.
 struct Items {
     /// For each parameter: the dtype of a scalar; `None` if it isn't one.
     scalars: Box<[Option<Expected>]>,

@@ -226,10 +226,10 @@ impl Function {
     /// >>> x
     /// array([1, 2, 3], dtype=int32)
     ///
-    /// A callable given as it is lives for that call only. When C calls one later, or one whose callback
-    /// object has died, C gets zero; the call of mapcall's that is running in that thread raises
-    /// ArgumentError, and where there is none `sys.unraisablehook` gets it, once. The library that
-    /// got a callable stays loaded until the process ends.
+    /// A callable that is given to a function directly lives for that call only. When C calls it later,
+    /// or calls one whose callback object has died, C gets zero. The call that is running in that thread
+    /// raises ArgumentError; without one, `sys.unraisablehook` gets it, once. The library that got a
+    /// callable stays loaded until the process ends.
     fn callback(&self, parameter: &str, callable: &Bound<'_, PyAny>) -> PyResult<Callback> {
         let py = callable.py();
         let contract = self.inner.contract();
