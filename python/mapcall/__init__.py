@@ -33,7 +33,7 @@ The package is a thin layer over an extension module in Rust. The pages in ``doc
 repository describe calls, batches, maps and the design.
 """
 
-from . import _dask, ctypeslib
+from . import _dask, _mapcall, _pickling, _progress, ctypeslib
 from ._errors import ArgumentError, CallError, LibraryError, PrototypeError
 from ._mapcall import (
     Callback,
@@ -52,6 +52,18 @@ from ._mapcall import (
 )
 from ._memmap import create, memmap, open, trust_files
 
+# The extension raises, makes and calls these; it never imports the package.
+_mapcall._initialise(
+    argument_error=ArgumentError,
+    call_error=CallError,
+    library_error=LibraryError,
+    prototype_error=PrototypeError,
+    memmap=memmap,
+    progress_bar=_progress.Bar,
+    digest=_pickling.digest,
+    reload=_pickling.reload,
+    rebind=_mapcall.rebind,
+)
 _dask.install()
 
 __all__ = [

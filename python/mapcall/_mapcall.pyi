@@ -142,6 +142,18 @@ class MappedArray(numpy.ndarray[Any, Any]):
 # What `trust_files` sets.
 _trust: ContextVar[bool]
 
+def _initialise(
+    *,
+    argument_error: type[Exception],
+    call_error: type[Exception],
+    library_error: type[Exception],
+    prototype_error: type[Exception],
+    memmap: type[MappedArray],
+    progress_bar: type[Any],
+    digest: Callable[[str], str],
+    reload: Callable[..., Library],
+    rebind: Callable[..., Function],
+) -> None: ...
 def map_of(array: NDArray[Any]) -> Map | None: ...
 def memmap(
     class_: type[_Class],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,6 +24,9 @@ def digest(path: str) -> str:
 
 
 def _digest(path: str, _version: tuple[int, int, int]) -> str:
+    # It loads OpenSSL, which no call needs.
+    import hashlib
+
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 

@@ -69,14 +69,15 @@ create_exception!(
     PyRuntimeWarning,
     "A map was flushed whose file has lost its name to another file.\n\
      \n\
-     >>> import mapcall, numpy, warnings\n\
+     >>> import mapcall, warnings\n\
+     >>> import numpy as np\n\
      >>> x = mapcall.create('x.npy', 3)\n\
      >>> y = mapcall.create('x.npy', 5, overwrite=True)\n\
      >>> x[:] = 1\n\
      >>> with warnings.catch_warnings(record=True) as caught:\n\
      ...     warnings.simplefilter('always')\n\
      ...     x.flush()\n\
-     >>> caught[0].category.__name__, numpy.load('x.npy').tolist()\n\
+     >>> caught[0].category.__name__, np.load('x.npy').tolist()\n\
      ('ReplacedFileWarning', [0.0, 0.0, 0.0, 0.0, 0.0])\n\
      \n\
      What was written to the map is in the old file, which is gone with its last map unless it has\n\

@@ -23,6 +23,7 @@ mod map;
 mod mapped_array;
 mod memory;
 mod open;
+mod package;
 mod pickle;
 mod source;
 
@@ -55,6 +56,9 @@ mod _mapcall {
         super::exit::install(module)?;
         super::call::Doc::install(&module.py().get_type::<Function>())?;
         module.setattr("_trust", super::pickle::trust(module.py())?)?;
+        // Not by `add`, which would make it public.
+        let initialise = wrap_pyfunction!(super::package::initialise, module)?;
+        module.setattr("_initialise", initialise)?;
         module.add(
             "MappedArray",
             super::mapped_array::type_object(module.py())?,

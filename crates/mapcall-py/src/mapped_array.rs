@@ -57,9 +57,10 @@ const ARRAY_WRAP_DOC: &CStr =
 \n\
 The result of a ufunc: a plain array or scalar, or this array when it was the output.\n\
 \n\
->>> import mapcall, numpy\n\
+>>> import mapcall\n\
+>>> import numpy as np\n\
 >>> x = mapcall.memmap('x.dat', mode='w+', shape=3)\n\
->>> type(x + 1), type(x.sum()), type(numpy.add(x, 1, out=x))\n\
+>>> type(x + 1), type(x.sum()), type(np.add(x, 1, out=x))\n\
 (<class 'numpy.ndarray'>, <class 'numpy.uint64'>, <class 'mapcall.memmap'>)";
 
 /// The type, made when first asked for.

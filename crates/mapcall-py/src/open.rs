@@ -7,7 +7,6 @@ use std::path::Path;
 use mapcall_array::{Array, CreateOptions, DType, MapOptions, Mode, WrittenFile};
 use numpy::PyArrayDescrMethods;
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
@@ -15,6 +14,7 @@ use crate::convert;
 use crate::errors::to_py;
 use crate::map::new_array;
 use crate::memory::Strides;
+use crate::package::Package;
 use crate::source::{Named, Source};
 
 /// ``numpy.memmap``'s constructor: a raw file, by name or already open, as an array of `class`.
@@ -123,22 +123,19 @@ pub(crate) fn create<'py>(
     numpy_array(class, &array, file.filename()?)
 }
 
-/// A file that a batch has written, as a memmap: that very file, not what has its name by now.
+/// Maps a file that a batch has written: that very file, even if its name leads to another by now.
 pub(crate) fn written<'py>(
     py: Python<'py>,
     file: &WrittenFile,
     path: &Path,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let class = py
-        .import(intern!(py, "mapcall"))?
-        .getattr(intern!(py, "memmap"))?
-        .cast_into::<PyType>()?;
+    let class = Package::get(py)?.memmap.bind(py);
     let name = Named::new(&path.into_pyobject(py)?)?;
     // SAFETY: no reference to the bytes is made here: NumPy reads and writes them as C does.
     let array = py
         .detach(|| unsafe { file.map(Mode::ReadWrite) })
         .map_err(to_py)?;
-    numpy_array(&class, &array, name.filename()?)
+    numpy_array(class, &array, name.filename()?)
 }
 
 /// A whole array of the core as one of NumPy's, with the core's dtype.

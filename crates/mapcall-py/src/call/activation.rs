@@ -1,4 +1,4 @@
-//! What surrounds the calls of a thread: their `errno`, and what callbacks raise in them.
+//! The state of a thread's calls: their `errno`, the exceptions of callbacks, and their scopes.
 
 #![allow(unsafe_code)]
 
@@ -20,27 +20,35 @@ thread_local! {
             scopes: Cell::new(0),
         }
     };
-    /// What a callback raised; the call that is running will raise it.
+    /// The exception of a callback, which the call that is running will raise.
     static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
-    /// Those of the callbacks that are running, the innermost last.
+    /// The scopes of the callbacks that are running, the innermost last.
     static SCOPES: RefCell<Vec<Arc<Scope>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What a thread knows of its calls. Every call asks for it, so it has nothing to drop: that would
-/// have to be looked after.
+/// The state of a thread's calls. Every call reads it, so it has nothing to drop: access to a
+/// thread-local value with a destructor would check each time whether that has run.
 struct Thread {
-    /// How many calls are running, one inside the other.
+    /// The number of calls that are running, each in a callback of the one before.
     running: Cell<usize>,
-    /// That of the last call.
+    /// The `errno` of the last call.
     errno: Cell<i32>,
-    /// Whether there is something in `RAISED`.
+    /// Whether `RAISED` has an exception.
     has_raised: Cell<bool>,
-    /// How many there are in `SCOPES`.
+    /// The number of scopes in `SCOPES`.
     scopes: Cell<usize>,
 }
 
-/// The errno of this thread's last call.
-pub(super) fn errno() -> i32 {
+/// The errno of this thread's last call through mapcall.
+///
+/// >>> import mapcall
+/// >>> chdir = mapcall.load(None).function("int chdir(const char *path)")
+/// >>> chdir("/nowhere"), mapcall.get_errno()
+/// (-1, 2)
+///
+/// It is set to 0 before each call.
+#[pyfunction]
+pub(crate) fn get_errno() -> i32 {
     THREAD.with(|thread| thread.errno.get())
 }
 
@@ -49,8 +57,11 @@ pub(super) fn has_raised() -> bool {
     THREAD.with(|thread| thread.has_raised.get())
 }
 
-/// Makes a call: notes that it is running on this thread, and what its errno is; then raises what a
-/// callback has raised in it.
+/// Makes a call: records that it is running on this thread, and keeps its `errno`, which is returned.
+///
+/// # Errors
+///
+/// The exception that a callback has raised in the call.
 #[inline]
 pub(super) fn running(call: impl FnOnce() -> i32) -> PyResult<i32> {
     THREAD.with(|thread| {
@@ -62,29 +73,33 @@ pub(super) fn running(call: impl FnOnce() -> i32) -> PyResult<i32> {
         thread.running.set(thread.running.get() - 1);
         thread.errno.set(errno);
         if thread.has_raised.get() {
-            raise(thread)?;
+            take_raised(thread)?;
         }
         Ok(errno)
     })
 }
 
+/// Raises the exception of a callback, if there is one.
 #[cold]
-fn raise(thread: &Thread) -> PyResult<()> {
+fn take_raised(thread: &Thread) -> PyResult<()> {
     thread.has_raised.set(false);
     RAISED.take().map_or(Ok(()), Err)
 }
 
-/// Whether the call that is running on this thread will raise an exception; without such a call it is
-/// given back.
-pub(super) fn raised(error: PyErr) -> Option<PyErr> {
-    THREAD.with(|thread| {
+/// Raises an exception in the call that is running on this thread. Without such a call, as on a thread
+/// that C made, `sys.unraisablehook` gets it, with the callable.
+pub(super) fn raise(py: Python<'_>, error: PyErr, callable: Option<&Bound<'_, PyAny>>) {
+    let unraisable = THREAD.with(|thread| {
         if thread.running.get() == 0 {
             return Some(error);
         }
         thread.has_raised.set(true);
         RAISED.set(Some(error));
         None
-    })
+    });
+    if let Some(error) = unraisable {
+        error.write_unraisable(py, callable);
+    }
 }
 
 /// Whether a call is running on this thread.
@@ -92,18 +107,18 @@ pub(super) fn is_running() -> bool {
     THREAD.with(|thread| thread.running.get() > 0)
 }
 
-/// Runs destructors that no call has asked for, such as those of objects that Python lets go. The
+/// Runs destructors that no call has asked for, such as those of objects that Python deallocates. The
 /// thread is attached to the interpreter.
 ///
-/// What their callbacks raise has nothing to do with a call that happens to be running:
-/// `sys.unraisablehook` hears of it. An exception that is pending stays so.
+/// An exception of their callbacks does not belong to the call that may be running on the thread, so
+/// `sys.unraisablehook` gets it. An exception that is pending stays pending.
 pub(super) fn destroying(destroy: impl FnOnce()) {
-    let _aside = Aside::new();
+    let _saved = SavedState::new();
     destroy();
 }
 
-/// What a thread is about, put aside.
-struct Aside {
+/// The state of a thread's calls and its pending exception, saved here until it is dropped.
+struct SavedState {
     running: usize,
     raised: Option<PyErr>,
     /// The type, value and traceback of the exception that is pending; null without one.
@@ -114,7 +129,7 @@ struct Aside {
     deprecated,
     reason = "what replaces the functions is new in Python 3.12"
 )]
-impl Aside {
+impl SavedState {
     fn new() -> Self {
         THREAD.with(|thread| {
             if thread.scopes.get() > 0 {
@@ -137,7 +152,7 @@ impl Aside {
     deprecated,
     reason = "what replaces the functions is new in Python 3.12"
 )]
-impl Drop for Aside {
+impl Drop for SavedState {
     fn drop(&mut self) {
         let [class, value, traceback] = self.pending;
         // SAFETY: the thread is attached, and these are the references that were fetched.
@@ -152,20 +167,20 @@ impl Drop for Aside {
     }
 }
 
-/// Notes that a callback is running on this thread whose handles have a scope.
+/// Adds the scope of a callback that runs on this thread.
 pub(super) fn enter(scope: Arc<Scope>) {
     SCOPES.with_borrow_mut(|scopes| scopes.push(scope));
     THREAD.with(|thread| thread.scopes.set(thread.scopes.get() + 1));
 }
 
-/// Notes that the innermost of those callbacks has returned.
+/// Removes the scope that was added last: its callback returns.
 pub(super) fn leave() {
     THREAD.with(|thread| thread.scopes.set(thread.scopes.get().saturating_sub(1)));
     SCOPES.with_borrow_mut(Vec::pop);
 }
 
-/// Writes to C's memory what the callbacks on this thread have written to their copies of it: C is
-/// about to run.
+/// Writes the copies of C's memory that the callbacks on this thread have changed back to it, before C
+/// runs.
 #[cold]
 pub(super) fn write_back() {
     SCOPES.with_borrow(|scopes| scopes.iter().for_each(|scope| scope.write_back()));

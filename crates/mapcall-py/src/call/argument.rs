@@ -1,4 +1,4 @@
-//! One argument on its way into a frame.
+//! The conversion of one argument into slots of the frame.
 
 #![allow(unsafe_code)]
 
@@ -6,135 +6,29 @@ use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
 use std::slice;
 
-use mapcall::array::DType;
-use mapcall::contract::{ArrayRule, Check, Loops, PointerRule, Problem, Remedy, Role, Rule};
-use mapcall::ctype::CType;
-use mapcall::function::InUse;
+use mapcall::contract::{ArrayRule, Check, PointerRule, Problem, Remedy, Role, Rule};
 use mapcall::prototype::Ownership;
-use numpy::{PyArrayDescr, PyUntypedArray};
+use numpy::PyUntypedArray;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use super::callback::{self, Callback};
+use super::expected::Expected;
 use super::function::Function;
-use super::handle::{Ending, Handle};
+use super::handle::Handle;
+use super::number::PythonNumber;
+use super::resources::CallResources;
 use super::snapshot::{Snapshot, Snapshots};
 use super::{errors, foreign, ndarray, number};
-use crate::convert;
 
-/// What the elements of an array must be.
-pub(super) struct Expected {
-    /// NumPy's dtype for the C type.
-    pub(super) dtype: Py<PyArrayDescr>,
-    ctype: CType,
-    core: DType,
-    /// Another dtype that has been found to be right: that of the first array which had it.
-    other: PyOnceLock<Py<PyArrayDescr>>,
-}
-
-impl Expected {
-    pub(super) fn new(py: Python<'_>, ctype: &CType, dtype: &DType) -> PyResult<Self> {
-        Ok(Self {
-            dtype: convert::to_numpy(py, dtype)?.unbind(),
-            ctype: ctype.clone(),
-            core: dtype.clone(),
-            other: PyOnceLock::new(),
-        })
-    }
-
-    /// Whether an array's elements are such.
-    #[inline]
-    pub(super) fn check(&self, dtype: &Bound<'_, PyArrayDescr>) -> Result<(), Problem> {
-        if dtype.is(&self.dtype) {
-            return Ok(());
-        }
-        self.check_unusual(dtype)
-    }
-
-    #[cold]
-    fn check_unusual(&self, dtype: &Bound<'_, PyArrayDescr>) -> Result<(), Problem> {
-        let py = dtype.py();
-        let is_known = self.other.get(py).is_some_and(|other| other.is(dtype));
-        if is_known || ndarray::is_same(self.dtype.bind(py), dtype) {
-            return Ok(());
-        }
-        match ndarray::core_dtype(dtype) {
-            Ok(found) => mapcall::contract::check_dtype(&self.ctype, &self.core, &found)?,
-            Err(found) => {
-                let expected = self.core.clone();
-                return Err(Problem::ForeignDType { expected, found });
-            }
-        }
-        let _ = self.other.set(py, dtype.clone().unbind());
-        Ok(())
-    }
-}
-
-/// What must live until the call is over.
-#[derive(Default)]
-pub(super) struct Kept(Option<Box<Things>>);
-
-#[derive(Default)]
-struct Things {
-    objects: Vec<Py<PyAny>>,
-    callbacks: Vec<mapcall::call::Closure>,
-    handles: Vec<Ending<InUse>>,
-    calls_back: bool,
-}
-
-impl Kept {
-    fn object(&mut self, object: Bound<'_, PyAny>) {
-        self.0.get_or_insert_default().objects.push(object.unbind());
-    }
-
-    fn handle(&mut self, handle: InUse) {
-        let handles = &mut self.0.get_or_insert_default().handles;
-        handles.push(Ending::new(handle));
-    }
-
-    /// Objects whose memory was passed, beside the arguments themselves.
-    pub(super) fn objects<'py>(&self, py: Python<'py>) -> impl Iterator<Item = Bound<'py, PyAny>> {
-        let objects = self.0.iter().flat_map(|things| &things.objects);
-        objects.map(move |object| object.bind(py).clone())
-    }
-
-    /// Closes the handles whose objects C owns after the call, or the batch of one call.
-    #[inline]
-    pub(super) fn hand_over(
-        &mut self,
-        py: Python<'_>,
-        function: &Function,
-        loops: Option<&Loops>,
-    ) -> PyResult<()> {
-        let Some(things) = &mut self.0 else {
-            return Ok(());
-        };
-        let handles = things.handles.iter_mut().map(|handle| &mut **handle);
-        let handed_over = function.inner.hand_over(handles, loops);
-        handed_over.map_err(|error| errors::argument(py, &error))
-    }
-
-    fn callback(&mut self, closure: mapcall::call::Closure) {
-        let things = self.0.get_or_insert_default();
-        things.callbacks.push(closure);
-        things.calls_back = true;
-    }
-
-    /// Whether C gets a function that needs the interpreter's lock, perhaps on another thread.
-    pub(super) fn calls_back(&self) -> bool {
-        self.0.as_ref().is_some_and(|things| things.calls_back)
-    }
-}
-
-/// The call whose arguments are being read.
+/// Reads the arguments of one call: checks them and fills its frame.
 pub(super) struct Reader<'a, 'c, 'py> {
     pub(super) py: Python<'py>,
     pub(super) function: &'a Function,
     pub(super) check: &'a mut Check<'c>,
-    pub(super) kept: Kept,
+    pub(super) resources: CallResources,
     pub(super) arrays: &'a mut Snapshots,
     pub(super) ndarray: *mut ffi::PyTypeObject,
 }
@@ -170,7 +64,7 @@ impl<'py> Reader<'_, '_, 'py> {
         self.other_array(position, rule, expected, object)
     }
 
-    /// Arrays that are not NumPy's, and None for one that is left out.
+    /// Reads an array that is not NumPy's, or None for one that is left out.
     #[cold]
     fn other_array(
         &mut self,
@@ -216,7 +110,7 @@ impl<'py> Reader<'_, '_, 'py> {
         Snapshot::new(contract, Role::Parameter(position), array)
     }
 
-    /// Whether an array's elements are what the parameter has; of a `void *` any are.
+    /// Checks the dtype of an array. A `void *` takes any.
     #[inline]
     fn dtype(
         &self,
@@ -230,7 +124,7 @@ impl<'py> Reader<'_, '_, 'py> {
         }
     }
 
-    /// Any number, and what is none.
+    /// Reads a number; refuses an object that is none.
     fn number(
         &mut self,
         position: usize,
@@ -243,15 +137,15 @@ impl<'py> Reader<'_, '_, 'py> {
             return self.values(position, array);
         }
         match number::read(object) {
-            // Where a tensor of several items is asked for a number, it raises.
-            Ok(number::Number::None) | Err(_) if self.foreign_values(position, kind, object)? => {
+            // A tensor of several items raises an exception when it is read as a number.
+            Ok(PythonNumber::None) | Err(_) if self.foreign_values(position, kind, object)? => {
                 Ok(())
             }
             read => self.read_number(position, kind, object, read?),
         }
     }
 
-    /// An array of another library: of several numbers, or of one.
+    /// Reads an array of another library, of one number or several; returns whether it is one.
     #[cold]
     fn foreign_values(
         &mut self,
@@ -268,7 +162,7 @@ impl<'py> Reader<'_, '_, 'py> {
             return Ok(false);
         };
         if ndarray::memory(&array).shape.is_empty() {
-            // Others are scalars of their own kind, which have been looked at.
+            // Without DLPack it is a scalar, which `number::read` has already looked at.
             if !object.get_type().hasattr(intern!(self.py, "__dlpack__"))? {
                 return Ok(false);
             }
@@ -281,7 +175,7 @@ impl<'py> Reader<'_, '_, 'py> {
         Ok(true)
     }
 
-    /// A number or struct for each call of a batch.
+    /// Reads an array with a number or struct for each call of a batch.
     #[cold]
     fn values(&mut self, position: usize, array: &Bound<'py, PyUntypedArray>) -> PyResult<()> {
         let array = self.snapshot(position, array)?;
@@ -298,32 +192,32 @@ impl<'py> Reader<'_, '_, 'py> {
         position: usize,
         kind: mapcall::contract::Number,
         object: &Bound<'py, PyAny>,
-        number: number::Number,
+        number: PythonNumber,
     ) -> PyResult<()> {
         if kind.is_extended()
-            && !matches!(number, number::Number::None)
+            && !matches!(number, PythonNumber::None)
             && let Some(words) = number::extended(object, kind)?
         {
             self.check.words(position, &words);
             return Ok(());
         }
         match number {
-            number::Number::Scalar(value) => {
+            PythonNumber::Scalar(value) => {
                 let checked = self.check.number(position, kind, value);
                 checked.map_err(|error| errors::argument(self.py, &error))
             }
-            number::Number::Huge(found) => {
+            PythonNumber::Huge(found) => {
                 let remedy = Remedy::Words(format!("give a value that {kind} has"));
                 Err(self.refuse(position, Problem::Type { found, remedy }))
             }
-            number::Number::None => {
+            PythonNumber::None => {
                 let remedy = Remedy::Words("give a number".into());
                 Err(self.unfit(position, object, remedy))
             }
         }
     }
 
-    /// What isn't on the hot path.
+    /// Reads an argument that is neither an array nor a number.
     fn other(&mut self, position: usize, rule: &Rule, object: &Bound<'py, PyAny>) -> PyResult<()> {
         match rule {
             Rule::Inferred(_)
@@ -333,15 +227,15 @@ impl<'py> Reader<'_, '_, 'py> {
                 self.values(position, array)
             }
             Rule::Inferred(inferred) => match number::read(object)? {
-                number::Number::Scalar(value) => self
+                PythonNumber::Scalar(value) => self
                     .check
                     .inferred(position, *inferred, value)
                     .map_err(|error| errors::argument(self.py, &error)),
-                number::Number::Huge(found) => {
+                PythonNumber::Huge(found) => {
                     let remedy = Remedy::Words("give the extent of the arrays".into());
                     Err(self.refuse(position, Problem::Type { found, remedy }))
                 }
-                number::Number::None => {
+                PythonNumber::None => {
                     Err(self.unfit(position, object, Remedy::Words("give a number".into())))
                 }
             },
@@ -383,7 +277,7 @@ impl<'py> Reader<'_, '_, 'py> {
             let at = cut.count_bytes();
             return Err(self.refuse(position, Problem::NulInText { at }));
         }
-        // Both kinds of object keep a NUL behind their text, and the caller keeps the object.
+        // A bytes object and the UTF-8 of a str end with a NUL, and the caller keeps the object alive.
         let address: *const c_char = text.as_ptr().cast();
         self.check
             .word(position, address.expose_provenance() as u64);
@@ -401,11 +295,13 @@ impl<'py> Reader<'_, '_, 'py> {
             return Ok(());
         }
         if let Ok(handle) = object.cast::<Handle>() {
-            let in_use = handle.get().as_argument(self.py, self.function, position)?;
+            let in_use = handle
+                .get()
+                .as_argument(self.py, &self.function.inner, position)?;
             let address = in_use.address().as_ptr();
             self.check
                 .word(position, address.expose_provenance() as u64);
-            self.kept.handle(in_use);
+            self.resources.add_handle(in_use);
             return Ok(());
         }
         let is_allowed = rule.is_void || self.function.is_unchecked;
@@ -441,7 +337,7 @@ impl<'py> Reader<'_, '_, 'py> {
             }
             let address = address_of(&parameter)?;
             self.check.word(position, address as u64);
-            self.kept.object(parameter);
+            self.resources.add_object(parameter);
             return Ok(());
         }
         let what = match is_allowed {
@@ -452,7 +348,7 @@ impl<'py> Reader<'_, '_, 'py> {
         Err(self.unfit(position, object, Remedy::Words(format!("give {what}"))))
     }
 
-    /// Refuses memory of Python's for a pointer whose object C owns after the call.
+    /// Refuses memory that Python owns, if C owns the pointer's object after the call.
     fn owned(
         &self,
         position: usize,
@@ -489,7 +385,7 @@ impl<'py> Reader<'_, '_, 'py> {
                 let found = callback.ctype();
                 return Err(self.refuse(position, Problem::Function { found }));
             }
-            self.kept.0.get_or_insert_default().calls_back = true;
+            self.resources.note_callback();
             return Ok(callback.address());
         }
         if !object.is_callable() {
@@ -498,7 +394,7 @@ impl<'py> Reader<'_, '_, 'py> {
         }
         let closure = callback::closure(&self.function.inner, position, wanted, object)?;
         let address = closure.address();
-        self.kept.callback(closure);
+        self.resources.add_callback(closure);
         Ok(address)
     }
 
@@ -527,8 +423,8 @@ impl<'py> Reader<'_, '_, 'py> {
         if !(array.memory(self.py).shape.is_empty() && array.is_current(self.py)) {
             return Err(self.refuse(position, Problem::Changed));
         }
-        // SAFETY: an array without axes has one item of its dtype, which has the struct's size; and
-        // this is where the array has it now.
+        // SAFETY: an array without axes has one item of its dtype, which has the struct's size, and
+        // its address is current: no Python code has run since the check.
         let bytes =
             unsafe { slice::from_raw_parts(array.memory(self.py).address, dtype.itemsize()) };
         self.check.bytes(position, bytes);
@@ -540,7 +436,7 @@ impl<'py> Reader<'_, '_, 'py> {
         left_out.map_err(|error| errors::argument(self.py, &error))
     }
 
-    /// The memory of an array that isn't NumPy's.
+    /// Returns an array of another library as one of NumPy's, without a copy; `None` if it is none.
     fn view(
         &self,
         position: usize,
@@ -564,7 +460,7 @@ impl<'py> Reader<'_, '_, 'py> {
     }
 }
 
-/// The address that a `_as_parameter_` means: an integer, or a pointer of ctypes.
+/// Returns the address in an `_as_parameter_`: an int, or a pointer of ctypes.
 fn address_of(parameter: &Bound<'_, PyAny>) -> PyResult<usize> {
     if let Ok(address) = parameter.extract::<usize>() {
         return Ok(address);

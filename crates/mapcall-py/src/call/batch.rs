@@ -1,141 +1,49 @@
-//! Batches: what a call takes beside the prototype's arguments, and how it goes on meanwhile.
+//! Batches: calls of a function for each item of its arrays.
 
 #![allow(unsafe_code)]
 
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use mapcall::CallError;
 use mapcall::array::Buffer;
-use mapcall::array::fork::Mutex;
-use mapcall::batch::{self, Host, Stream, Work};
+use mapcall::batch::{self, Work};
 use mapcall::contract::{Check, Loops, Memory, Output, Problem, Remedy, Role, Rule};
 use numpy::PyUntypedArray;
 use pyo3::ffi::PyObject;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyInt, PyString, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyString, PyTuple};
 use smallvec::SmallVec;
 
-use super::argument::Kept;
 use super::function::{Function, Gil};
+use super::keywords::BatchOptions;
+use super::observer::Interpreter;
+use super::progress::Progress;
+use super::resources::CallResources;
 use super::result::{self, Outputs};
+use super::returns::pointed_to;
 use super::snapshot::{Snapshot, Snapshots};
-use super::{activation, callback, errors, foreign, ndarray};
+use super::{activation, errors, foreign, ndarray};
 use crate::open;
 use crate::source::Named;
 
-/// The keywords that no parameter has, in the order of `inspect.signature`, with their defaults.
-pub(super) const KEYWORDS: [&str; 6] = ["out", "where", "threads", "stream", "sync", "progress"];
+/// The outputs that a call returns, in that order, with their destinations.
+pub(super) type Returned<'py> = SmallVec<[(Role, Destination<'py>); 2]>;
 
-/// How a call is made, beyond its arguments.
-#[derive(Default)]
-pub(super) struct Manner<'py> {
-    out: Option<Bound<'py, PyAny>>,
-    mask: Option<Bound<'py, PyAny>>,
-    threads: Option<Bound<'py, PyAny>>,
-    stream: Option<Bound<'py, PyAny>>,
-    sync: Option<Bound<'py, PyAny>>,
-    progress: Option<Bound<'py, PyAny>>,
-}
-
-impl<'py> Manner<'py> {
-    /// Takes a keyword that is no parameter; whether there is such.
-    pub(super) fn set(
-        manner: &mut Option<Box<Self>>,
-        name: &str,
-        value: &Bound<'py, PyAny>,
-    ) -> bool {
-        if !KEYWORDS.contains(&name) {
-            return false;
-        }
-        let manner = manner.get_or_insert_default();
-        let place = match name {
-            "out" => &mut manner.out,
-            "where" => &mut manner.mask,
-            "threads" => &mut manner.threads,
-            "stream" => &mut manner.stream,
-            "sync" => &mut manner.sync,
-            _ => &mut manner.progress,
-        };
-        *place = Some(value.clone()).filter(|value| !value.is_none());
-        true
-    }
-
-    fn stream(&self) -> PyResult<Stream> {
-        Ok(match &self.stream {
-            None => Stream::Auto,
-            Some(stream) if stream.is_truthy()? => Stream::Always,
-            Some(_) => Stream::Never,
-        })
-    }
-
-    fn threads(&self, function: &Function) -> PyResult<usize> {
-        let Some(threads) = &self.threads else {
-            return Ok(1);
-        };
-        let found = if threads.is_instance_of::<PyInt>() {
-            threads.repr()?.to_string()
-        } else {
-            errors::what(threads)?
-        };
-        let refuse = |expected: &str, remedy: &str| {
-            let problem = Problem::Type {
-                found: found.clone(),
-                remedy: Remedy::Words(remedy.into()),
-            };
-            refuse(threads.py(), function, "threads", expected, problem)
-        };
-        let count = threads
-            .extract::<usize>()
-            .map_err(|_| refuse("a number of threads", "give 1, or 0 for every core"))?;
-        if count != 1 && function.gil() == Gil::Hold {
-            let expected = "1, as the function is bound with gil='hold'";
-            return Err(refuse(expected, "bind it without gil"));
-        }
-        Ok(count)
-    }
-
-    /// What a single call ignores must be good all the same.
-    pub(super) fn check(&self, function: &Function) -> PyResult<()> {
-        self.threads(function)?;
-        Progress::new(function, self.progress.as_ref()).map(drop)
-    }
-}
-
-/// An error about one of the keywords.
-#[cold]
-fn refuse(
-    py: Python<'_>,
-    function: &Function,
-    keyword: &str,
-    expected: &str,
-    problem: Problem,
-) -> PyErr {
-    let mut error = function.inner.contract().refuse_all(problem);
-    error.parameter = keyword.into();
-    error.expected = expected.into();
-    errors::argument(py, &error)
-}
-
-/// The outputs that a call returns, in order: what each is, and where it goes.
-pub(super) type Returned<'py> = SmallVec<[(Role, Out<'py>); 2]>;
-
-/// Where an output goes.
-pub(super) enum Out<'py> {
-    /// To an array that is made.
-    Made,
-    /// To one that is given.
+/// The destination of an output.
+pub(super) enum Destination<'py> {
+    /// An array that is allocated for the call.
+    Allocated,
+    /// An array that `out` gives.
     Array(Bound<'py, PyAny>),
-    /// To a new file.
+    /// A new file, whose path `out` gives.
     File(PathBuf),
 }
 
-/// The outputs that a call returns: those that no argument is given for.
+/// Returns the outputs without an argument: a call returns those.
 fn left_out<'py>(py: Python<'py>, function: &Function, given: &[*mut PyObject]) -> Returned<'py> {
     let contract = function.inner.contract();
     let is_left_out = |object: &*mut PyObject| {
-        // SAFETY: null, or a live object.
+        // SAFETY: null, or an argument, to which the caller of the function has a reference.
         let object = unsafe { Borrowed::from_ptr_or_opt(py, *object) };
         object.is_none_or(|object| object.is_none())
     };
@@ -148,17 +56,22 @@ fn left_out<'py>(py: Python<'py>, function: &Function, given: &[*mut PyObject]) 
     });
     let result = contract.returned().map(|_| Role::Result);
     let all = result.into_iter().chain(parameters);
-    all.map(|role| (role, Out::Made)).collect()
+    all.map(|role| (role, Destination::Allocated)).collect()
 }
 
-/// Puts what `out=` gives among the arguments; with it, the outputs that are returned.
+/// Adds the arrays of the option `out` to the arguments in `given`. Returns the outputs that the call
+/// returns, if `out` is given.
+///
+/// # Errors
+///
+/// `ArgumentError` if `out` has another number of outputs.
 pub(super) fn outputs<'py>(
     py: Python<'py>,
     function: &Function,
-    manner: &Manner<'py>,
+    options: &BatchOptions<'py>,
     given: &mut [*mut PyObject],
 ) -> PyResult<Option<Returned<'py>>> {
-    let Some(out) = &manner.out else {
+    let Some(out) = &options.out else {
         return Ok(None);
     };
     let contract = function.inner.contract();
@@ -174,7 +87,7 @@ pub(super) fn outputs<'py>(
         };
         return Err(errors::argument(py, &contract.refuse_all(problem)));
     }
-    for ((role, place), object) in returned.iter_mut().zip(out) {
+    for ((role, destination), object) in returned.iter_mut().zip(out) {
         if object.is_none() {
             continue;
         }
@@ -188,8 +101,8 @@ pub(super) fn outputs<'py>(
         let is_array = ndarray::as_array(&object, function.ndarray.as_ptr().cast()).is_some();
         if !is_array && is_path()? {
             let path = Named::new(&object)?.path;
-            // It stays there if the process goes to another folder meanwhile.
-            *place = Out::File(std::path::absolute(&path).unwrap_or(path));
+            // Absolute, as the process may change its working directory during the batch.
+            *destination = Destination::File(std::path::absolute(&path).unwrap_or(path));
             continue;
         }
         if let Role::Parameter(position) = *role
@@ -197,23 +110,27 @@ pub(super) fn outputs<'py>(
         {
             *argument = object.as_ptr();
         }
-        *place = Out::Array(object);
+        *destination = Destination::Array(object);
     }
     Ok(Some(returned))
 }
 
-/// Tells a check where the results go and which calls are made.
-pub(super) fn tell<'py>(
+/// Pushes the arrays of the options `out` and `where` to a check.
+///
+/// # Errors
+///
+/// `ArgumentError` if one has another dtype or shape than it must have, or is no array.
+pub(super) fn push_arguments<'py>(
     function: &Function,
     check: &mut Check<'_>,
-    manner: &Manner<'py>,
+    options: &BatchOptions<'py>,
     returned: Option<&Returned<'py>>,
     arrays: &mut Snapshots,
 ) -> PyResult<()> {
     if returned.is_some() {
         check.insist_on_batch();
     }
-    if let Some((Role::Result, Out::Array(object))) = returned.and_then(|all| all.first()) {
+    if let Some((Role::Result, Destination::Array(object))) = returned.and_then(|all| all.first()) {
         let py = object.py();
         let array = array(function, Role::Result, object)?;
         let array = Snapshot::new(function.inner.contract(), Role::Result, &array)?;
@@ -227,7 +144,7 @@ pub(super) fn tell<'py>(
         checked.map_err(|error| errors::argument(py, &error))?;
         arrays.push(Role::Result, array);
     }
-    if let Some(mask) = &manner.mask {
+    if let Some(mask) = &options.mask {
         let array = self::mask(function, mask)?;
         check.mask(array.memory(mask.py()));
         arrays.push(Role::Mask, array);
@@ -235,7 +152,11 @@ pub(super) fn tell<'py>(
     Ok(())
 }
 
-/// An array of NumPy's, or what can be seen as one.
+/// Returns an object as an array of NumPy's, without a copy.
+///
+/// # Errors
+///
+/// `ArgumentError` if it is none and does not share its memory as one.
 fn array<'py>(
     function: &Function,
     role: Role,
@@ -261,7 +182,7 @@ fn array<'py>(
     ))
 }
 
-/// The array of `where=`.
+/// Returns the array of the option `where`, which may also be one bool.
 fn mask(function: &Function, object: &Bound<'_, PyAny>) -> PyResult<Snapshot> {
     let py = object.py();
     let is_truth = object.is_instance_of::<PyBool>() || foreign::is_scalar(object)?;
@@ -289,25 +210,48 @@ fn mask(function: &Function, object: &Bound<'_, PyAny>) -> PyResult<Snapshot> {
     ))
 }
 
-/// Runs a batch whose arguments are settled, and gives what it returns.
+/// Checks the options that a single call ignores.
+///
+/// # Errors
+///
+/// `ArgumentError` if `threads` or `progress` has no valid value.
+pub(super) fn check_options(function: &Function, options: &BatchOptions<'_>) -> PyResult<()> {
+    threads(function, options)?;
+    progress(function, options).map(drop)
+}
+
+fn threads(function: &Function, options: &BatchOptions<'_>) -> PyResult<usize> {
+    options.threads(function.inner.contract(), function.gil() == Gil::Hold)
+}
+
+fn progress(function: &Function, options: &BatchOptions<'_>) -> PyResult<Progress> {
+    let function = &function.inner;
+    Progress::new(
+        function.contract(),
+        function.name(),
+        options.progress.as_ref(),
+    )
+}
+
+/// Runs a batch whose arguments are checked, and returns its outputs.
 pub(super) fn run<'py>(
     function: &Bound<'py, Function>,
     check: Check<'_>,
-    manner: &Manner<'py>,
+    options: &BatchOptions<'py>,
     returned: Option<Returned<'py>>,
     given: &[*mut PyObject],
     arrays: &mut Snapshots,
-    kept: &mut Kept,
+    resources: &mut CallResources,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, this) = (function.py(), function.get());
-    // Other threads may make the calls.
+    // Here, as the calls may be made on other threads, which have no callbacks running.
     activation::write_back();
     let returned = returned.unwrap_or_else(|| left_out(py, this, given));
     let contract = this.inner.contract();
-    let threads = manner.threads(this)?;
-    let is_synced = manner.sync.as_ref().map_or(Ok(false), Bound::is_truthy)?;
-    let progress = Progress::new(this, manner.progress.as_ref())?;
-    let (stream, nbytes) = (manner.stream()?, check.nbytes());
+    let threads = threads(this, options)?;
+    let is_synced = options.is_synced()?;
+    let progress = progress(this, options)?;
+    let (stream, nbytes) = (options.stream()?, check.nbytes());
     let outputs: Vec<Output> = (0..).map_while(|index| check.output(index)).collect();
     for output in &outputs {
         check_output(py, this, output)?;
@@ -315,32 +259,27 @@ pub(super) fn run<'py>(
     let Some((mut loops, frame)) = check.into_batch() else {
         return Ok(py.None().into_bound(py));
     };
-    let (mut made, mut files) = (Outputs::new(), Vec::new());
+    let (mut allocated, mut files) = (Outputs::new(), Vec::new());
     for output in &outputs {
-        let mut places = returned.iter();
-        match places.find(|(role, _)| *role == output.role) {
-            Some((_, Out::File(path))) => {
-                let made = py.detach(|| output.file(contract, &mut loops, path, &mut files));
-                made.map_err(|error| errors::call(py, &error))?;
+        let mut destinations = returned.iter();
+        match destinations.find(|(role, _)| *role == output.role) {
+            Some((_, Destination::File(path))) => {
+                let created = py.detach(|| output.file(contract, &mut loops, path, &mut files));
+                created.map_err(|error| errors::call(py, &error))?;
             }
-            _ => made.push((output.role, place(this, py, output, &mut loops)?)),
+            _ => allocated.push((output.role, allocate(this, py, output, &mut loops)?)),
         }
     }
     let maps = if stream.looks_at(nbytes) {
-        maps(py, this, given, &returned, manner.mask.as_ref())
+        maps(py, this, given, &returned, options.mask.as_ref())
     } else {
         Vec::new()
     };
-    if progress.report.is_some() || this.binding().options.is_callable {
+    if progress.is_reported() || this.binding().options.is_callable {
         arrays.forbid_resizing(py)?;
     }
     arrays.check(py, contract)?;
-    let host = Interpreter {
-        function: this,
-        progress: &progress,
-        arrays,
-        raised: Mutex::default(),
-    };
+    let observer = Interpreter::new(this, &progress, arrays);
     let work = Work {
         loops: &loops,
         frame,
@@ -349,15 +288,16 @@ pub(super) fn run<'py>(
         files: &files,
         is_synced,
         threads,
-        host: &host,
+        host: &observer,
     };
-    kept.hand_over(py, this, Some(&loops))?;
+    resources.hand_over(py, &this.inner, Some(&loops))?;
     let outcome = if this.gil() == Gil::Hold {
-        // SAFETY: as below.
+        // SAFETY: the check has accepted the arguments, the caller keeps them alive, and the outputs
+        // are in `allocated` and `files`. By the docs of `load`, its user sees to it that no other
+        // thread writes them during the batch.
         unsafe { this.inner.run_batch(&work) }
     } else {
-        // SAFETY: the arguments are as the contract asks and kept by the caller, the outputs are in
-        // `made`. That nobody else writes them meanwhile is what `load` says a user promises.
+        // SAFETY: as in the other branch.
         py.detach(|| unsafe { this.inner.run_batch(&work) })
     };
     progress.close(py, outcome.is_ok().then(|| loops.shape().iter().product()))?;
@@ -366,34 +306,35 @@ pub(super) fn run<'py>(
         Ok(()) => py
             .detach(|| batch::finish(contract, files, is_synced))
             .map_err(|error| errors::call(py, &error))?,
-        Err(error) => return Err(host.error(py, &error)),
+        Err(error) => return Err(observer.error(py, &error)),
     };
-    let mut made = made.into_iter();
+    let mut allocated = allocated.into_iter();
     let mut all = Vec::with_capacity(returned.len());
-    for (role, place) in returned {
-        all.push(match place {
-            Out::Array(object) => object,
-            Out::File(path) => {
+    for (role, destination) in returned {
+        all.push(match destination {
+            Destination::Array(object) => object,
+            Destination::File(path) => {
                 let Some((_, file)) = written.iter().find(|(written, _)| *written == role) else {
                     continue;
                 };
                 open::written(py, file, &path)?
             }
-            Out::Made => match made.next() {
-                Some((_, array)) => result::made(role, array)?,
+            Destination::Allocated => match allocated.next() {
+                Some((_, array)) => result::batch_output(role, array)?,
                 None => continue,
             },
         });
     }
-    result::several(py, all)
+    result::none_one_or_tuple(py, all)
 }
 
-/// An array of pointers would forget whose they are and what ends them.
+/// Refuses an output that is an array of pointers: it could not keep alive what they lead into, nor
+/// run their destructor.
 fn check_output(py: Python<'_>, function: &Function, output: &Output) -> PyResult<()> {
     let contract = function.inner.contract();
     if let Role::Parameter(position) = output.role
         && let Some(rule) = contract.rules().get(position).and_then(Rule::array)
-        && result::pointed_to(&rule.ctype).is_some()
+        && pointed_to(&rule.ctype).is_some()
     {
         let returns = rule.ctype.to_string();
         let error = contract.refuse(position, Problem::Unbatched { returns });
@@ -402,7 +343,7 @@ fn check_output(py: Python<'_>, function: &Function, output: &Output) -> PyResul
     Ok(())
 }
 
-/// The maps that arrays lie in.
+/// Returns the maps that the arrays lie in.
 fn maps(
     py: Python<'_>,
     function: &Function,
@@ -416,12 +357,12 @@ fn maps(
         map.get().buffer().ok()
     };
     let argument = |(position, object): (usize, &*mut PyObject)| {
-        // SAFETY: null, or a live object.
+        // SAFETY: null, or an argument, to which the caller of the function has a reference.
         let object = unsafe { Borrowed::from_ptr_or_opt(py, *object) };
         Some((Role::Parameter(position), buffer(&*object?)?))
     };
     let result = match returned.first() {
-        Some((Role::Result, Out::Array(object))) => buffer(object),
+        Some((Role::Result, Destination::Array(object))) => buffer(object),
         _ => None,
     };
     let result = result.map(|buffer| (Role::Result, buffer));
@@ -435,8 +376,8 @@ fn maps(
         .collect()
 }
 
-/// Makes an output.
-fn place<'py>(
+/// Allocates an output.
+fn allocate<'py>(
     function: &Function,
     py: Python<'py>,
     output: &Output,
@@ -444,7 +385,7 @@ fn place<'py>(
 ) -> PyResult<Bound<'py, PyUntypedArray>> {
     let expected = match output.role {
         Role::Parameter(position) => function.expected(position),
-        whose => function.item(py, whose)?,
+        role => function.item(py, role)?,
     };
     let dtype = match expected {
         Some(expected) => expected.dtype.bind(py).clone(),
@@ -471,142 +412,4 @@ fn place<'py>(
         size,
     );
     Ok(array)
-}
-
-/// Who is told how far a batch is.
-struct Progress {
-    report: Option<Py<PyAny>>,
-    /// It is a bar of ours.
-    is_bar: bool,
-}
-
-impl Progress {
-    fn new(function: &Function, progress: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
-        let none = Self {
-            report: None,
-            is_bar: false,
-        };
-        let Some(progress) = progress else {
-            return Ok(none);
-        };
-        let py = progress.py();
-        if let Ok(wanted) = progress.cast::<PyBool>() {
-            if !wanted.is_true() {
-                return Ok(none);
-            }
-            let bar = py
-                .import(intern!(py, "mapcall._progress"))?
-                .getattr(intern!(py, "Bar"))?;
-            let bar = bar.call1((function.inner.name(),))?;
-            return Ok(Self {
-                report: Some(bar.unbind()),
-                is_bar: true,
-            });
-        }
-        if !progress.is_callable() {
-            let problem = Problem::Type {
-                found: errors::what(progress)?,
-                remedy: Remedy::Words("give a function of the calls made and of all calls".into()),
-            };
-            let expected = "True or a callable";
-            return Err(refuse(py, function, "progress", expected, problem));
-        }
-        Ok(Self {
-            report: Some(progress.clone().unbind()),
-            is_bar: false,
-        })
-    }
-
-    fn report(&self, py: Python<'_>, done: usize, calls: usize) -> PyResult<()> {
-        match &self.report {
-            Some(report) => report.bind(py).call1((done, calls)).map(drop),
-            None => Ok(()),
-        }
-    }
-
-    /// The batch is over; all its calls have been made if they are told.
-    fn close(&self, py: Python<'_>, calls: Option<usize>) -> PyResult<()> {
-        if let Some(calls) = calls {
-            self.report(py, calls, calls)?;
-        }
-        if self.is_bar
-            && let Some(bar) = &self.report
-        {
-            bar.bind(py).call_method0(intern!(py, "close"))?;
-        }
-        Ok(())
-    }
-}
-
-/// The interpreter while a batch runs: its signals, what callbacks raise, and a `check` of Python's.
-struct Interpreter<'a> {
-    function: &'a Function,
-    progress: &'a Progress,
-    /// What the calls read and write.
-    arrays: &'a Snapshots,
-    /// What ends the batch, with the number of the call whose result did.
-    raised: Mutex<Option<(Option<usize>, PyErr)>>,
-}
-
-impl Interpreter<'_> {
-    /// Keeps an exception, and ends the batch. Of those that calls' results raise it is the first
-    /// call's, whichever thread was quicker; any other one goes before them.
-    fn keep(&self, call: Option<usize>, result: PyResult<()>) -> ControlFlow<()> {
-        match result {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                let mut raised = self.raised.lock();
-                if raised.as_ref().is_none_or(|(known, _)| call < *known) {
-                    let other = raised.replace((call, error));
-                    // What an exception holds may run Python when it ends, which no lock may cover.
-                    drop(raised);
-                    drop(other);
-                }
-                ControlFlow::Break(())
-            }
-        }
-    }
-
-    /// What a batch raises that ended so.
-    fn error(self, py: Python<'_>, error: &CallError) -> PyErr {
-        let raised = self.raised.lock().take();
-        match (raised, error) {
-            (Some((Some(_), raised)), CallError::Interrupted { index, .. }) => {
-                errors::at(py, raised, index.as_deref())
-            }
-            (Some((_, raised)), _) => raised,
-            (None, error) => errors::call(py, error),
-        }
-    }
-}
-
-impl Host for Interpreter<'_> {
-    fn around(&self, calls: &mut dyn FnMut() -> i32) -> ControlFlow<()> {
-        self.keep(None, callback::running(calls).map(drop))
-    }
-
-    fn is_judge(&self) -> bool {
-        self.function.binding().options.is_callable
-    }
-
-    fn judge(&self, call: usize, result: &[u64], errno: i32) -> ControlFlow<()> {
-        if callback::has_raised() {
-            // `around` will keep it.
-            return ControlFlow::Break(());
-        }
-        let judged = Python::attach(|py| {
-            result::judged(py, self.function, result, errno)?;
-            self.arrays.check(py, self.function.inner.contract())
-        });
-        self.keep(Some(call), judged)
-    }
-
-    fn pulse(&self, done: usize, calls: usize) -> ControlFlow<()> {
-        let told = Python::attach(|py| {
-            py.check_signals()?;
-            self.progress.report(py, done, calls)?;
-            self.arrays.check(py, self.function.inner.contract())
-        });
-        self.keep(None, told)
-    }
 }

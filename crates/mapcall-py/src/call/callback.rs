@@ -1,4 +1,4 @@
-//! Python's callables as C functions, and what they raise.
+//! Python's callables as C functions.
 
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,14 +14,13 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use smallvec::SmallVec;
 
-use super::handle::Handle;
-use super::result::{self, Text};
+use super::handle::{self, Handle};
+use super::number::PythonNumber;
 use super::scope::Scope;
+use super::text::{self, Text};
 use super::{activation, errors, ndarray, number, structure};
 use crate::exit::is_ending;
 use crate::mapped_array::panicked;
-
-pub(super) use super::activation::{errno, has_raised, running};
 
 /// A callable as a C function pointer, good as long as this object lives.
 ///
@@ -99,7 +98,7 @@ impl Callback {
     }
 }
 
-/// A C function that calls a callable, for one call.
+/// Makes a C function that calls a callable, for one call.
 pub(super) fn closure(
     origin: &mapcall::Function,
     position: usize,
@@ -131,7 +130,8 @@ fn make(
         .map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
-/// The closures for a parameter of a function: C may keep one, and call it when its call has ended.
+/// Returns the pool of closures for a parameter of a function. C may keep a closure and call it after
+/// its end, which `late` reports.
 fn pool(
     origin: &mapcall::Function,
     position: usize,
@@ -157,7 +157,7 @@ fn pool(
         };
         let mut error = contract.refuse(position, problem);
         error.expected = "a callable that is there when C calls it".into();
-        // What may call until the process ends stays loaded as long.
+        // The library may call a closure until the process ends, so it stays loaded.
         let library = origin.library().clone();
         Box::new(move |is_first| {
             let _ = &library;
@@ -166,25 +166,18 @@ fn pool(
     })
 }
 
-/// C has called a callable that isn't there any more.
+/// Reports that C has called a closure after its end.
 fn late(error: &ArgumentError, is_first: bool) {
-    // The call is lost already; or C may go on for ever on a thread of its own, and once is enough.
-    if has_raised() || !(is_first || activation::is_running()) || is_ending() {
+    // The running call raises another exception already; or C calls on a thread of its own, perhaps
+    // for ever, where one report is enough.
+    if activation::has_raised() || !(is_first || activation::is_running()) || is_ending() {
         return;
     }
-    // Without an interpreter nothing can be said.
-    let _ = Python::try_attach(|py| raise(py, errors::argument(py, error), None));
+    // Nothing can be reported when the interpreter has ended.
+    let _ = Python::try_attach(|py| activation::raise(py, errors::argument(py, error), None));
 }
 
-/// Raises an exception in the call that is running on this thread; where there is none, as on a thread
-/// of C's own, `sys.unraisablehook` hears of it.
-fn raise(py: Python<'_>, error: PyErr, callable: Option<&Bound<'_, PyAny>>) {
-    if let Some(error) = activation::raised(error) {
-        error.write_unraisable(py, callable);
-    }
-}
-
-/// What C calls.
+/// The body of a closure.
 struct Body {
     origin: mapcall::Function,
     function: Arc<FunctionType>,
@@ -192,10 +185,11 @@ struct Body {
 }
 
 impl Body {
-    /// Runs the callable; if it raises, C gets zero, and whoever called C the exception.
+    /// Runs the callable. If it raises an exception, C gets zero, and the call that runs C raises the
+    /// exception.
     fn run(&self, layout: &FrameLayout, frame: &mut [u64]) {
-        if has_raised() {
-            // The call is lost already: nothing more of Python's runs in it.
+        if activation::has_raised() {
+            // The call will raise an exception: no more Python code runs in it.
             return;
         }
         let ran = Python::try_attach(|py| {
@@ -205,10 +199,10 @@ impl Body {
                 if let Some(result) = frame.get_mut(layout.result()..) {
                     result.fill(0);
                 }
-                raise(py, error, Some(self.callable.bind(py)));
+                activation::raise(py, error, Some(self.callable.bind(py)));
             })
         });
-        // Without an interpreter there is nobody to tell.
+        // Nothing can be reported when the interpreter has ended.
         let _ = ran;
     }
 
@@ -230,7 +224,7 @@ impl Body {
         Ok(())
     }
 
-    /// What C passes, for Python.
+    /// Converts an argument that C passes.
     fn argument<'py>(
         &self,
         received: &mut Received<'py>,
@@ -240,25 +234,25 @@ impl Body {
         let py = received.py;
         if let Some(number) = Number::of(ctype) {
             if number.is_extended() {
-                return result::item(&structure::dtype(py, ctype)?, words);
+                return ndarray::item(&structure::dtype(py, ctype)?, words);
             }
-            return result::scalar(py, number.value(words));
+            return number::to_python(py, number.value(words));
         }
         let word = words.first().copied().unwrap_or_default();
         if let CType::Pointer(pointer) = ctype.resolved() {
             if pointer.is_text() {
-                return result::text(py, word, Text::Str);
+                return text::copy(py, word, Text::Str);
             }
-            match result::pointed(&self.origin, pointer, word, KeepAlive::default()) {
+            match handle::from_pointer(&self.origin, pointer, word, KeepAlive::default()) {
                 Some(handle) => received.lend(handle, &pointer.target),
                 None => Ok(py.None().into_bound(py)),
             }
         } else {
-            result::item(&structure::dtype(py, ctype)?, words)
+            ndarray::item(&structure::dtype(py, ctype)?, words)
         }
     }
 
-    /// What Python returns, for C.
+    /// Converts the result of the callable to the slots of the frame.
     fn result(&self, result: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
         let returns = &self.function.returns;
         let wrong = |problem: Problem, expected: String| {
@@ -274,15 +268,15 @@ impl Body {
                 return Ok(words);
             }
             return match number::read(result)? {
-                number::Number::Scalar(value) => kind
+                PythonNumber::Scalar(value) => kind
                     .words(value)
                     .map(|words| words.to_vec())
                     .map_err(|problem| wrong(problem, kind.to_string())),
-                number::Number::Huge(found) => {
+                PythonNumber::Huge(found) => {
                     let remedy = Remedy::Words(format!("return a value that {kind} has"));
                     Err(wrong(Problem::Type { found, remedy }, kind.to_string()))
                 }
-                number::Number::None => Err(wrong(unfit(result)?, kind.to_string())),
+                PythonNumber::None => Err(wrong(unfit(result)?, kind.to_string())),
             };
         }
         match returns.resolved() {
@@ -315,7 +309,7 @@ impl Body {
     }
 }
 
-/// The handles that a callback receives. They end with it: what they lead to is C's.
+/// The handles that a callback receives. They are closed when it returns, as C owns their memory.
 struct Received<'py> {
     py: Python<'py>,
     handles: SmallVec<[Bound<'py, Handle>; 4]>,
@@ -331,7 +325,7 @@ impl<'py> Received<'py> {
         }
     }
 
-    /// A handle of the callback's.
+    /// Makes a handle that is closed when the callback returns.
     fn lend(&mut self, handle: mapcall::Handle, target: &CType) -> PyResult<Bound<'py, PyAny>> {
         let scope = self.scope.get_or_insert_with(|| {
             let scope = Arc::<Scope>::default();

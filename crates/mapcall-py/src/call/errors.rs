@@ -1,4 +1,4 @@
-//! Errors of calls as Python's exceptions, with NumPy's calls as remedies.
+//! Errors of calls as Python exceptions, with calls of NumPy as remedies.
 
 use mapcall::contract::{ArgumentError, Problem, Remedy};
 use mapcall::{BindError, CallError, LibraryError, PrototypeError};
@@ -8,19 +8,18 @@ use pyo3::types::{PyInt, PyTuple, PyType};
 
 use super::ndarray;
 use crate::errors::with_fields;
+use crate::package::Package;
 
-/// An exception of `mapcall._errors`, made where it can fail without harm.
+/// Makes an exception of one of the package's classes; if that fails, returns the exception that it
+/// failed with.
 fn make(
     py: Python<'_>,
-    class: &str,
+    class: impl FnOnce(&Package) -> &Py<PyType>,
     message: &str,
     set: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<()>,
 ) -> PyErr {
-    let exception = py
-        .import("mapcall._errors")
-        .and_then(|module| module.getattr(class))
-        .and_then(|class| Ok(class.cast_into::<PyType>()?))
-        .and_then(|class| class.call1((message,)))
+    let exception = Package::get(py)
+        .and_then(|package| class(package).bind(py).call1((message,)))
         .map(PyErr::from_value);
     match exception {
         Ok(exception) => with_fields(py, exception, set),
@@ -31,16 +30,21 @@ fn make(
 #[cold]
 pub(super) fn argument(py: Python<'_>, error: &ArgumentError) -> PyErr {
     let remedy = remedy(error);
-    make(py, "ArgumentError", &error.message(&remedy), |value| {
-        value.setattr("function", error.function.as_str())?;
-        value.setattr("parameter", error.parameter.as_str())?;
-        value.setattr("expected", error.expected())?;
-        value.setattr("found", error.found())?;
-        value.setattr("remedy", remedy.as_str())
-    })
+    make(
+        py,
+        |package| &package.argument_error,
+        &error.message(&remedy),
+        |value| {
+            value.setattr("function", error.function.as_str())?;
+            value.setattr("parameter", error.parameter.as_str())?;
+            value.setattr("expected", error.expected())?;
+            value.setattr("found", error.found())?;
+            value.setattr("remedy", remedy.as_str())
+        },
+    )
 }
 
-/// The remedy as a call of NumPy's on the argument, under the parameter's name.
+/// Returns the remedy as a call of NumPy on the argument, under the parameter's name.
 fn remedy(error: &ArgumentError) -> String {
     let name = &error.parameter;
     match error.remedy() {
@@ -89,28 +93,28 @@ pub(super) fn call(py: Python<'_>, error: &CallError) -> PyErr {
             at(py, failure, index.as_deref())
         }
         CallError::Array { source, .. } => crate::errors::of(py, source),
-        // Nothing in this process raised: it is the child of a fork in the middle of a batch.
+        // Only in the child of a fork during a batch: its calls were interrupted, and raised nothing.
         CallError::Interrupted { .. } => PyRuntimeError::new_err(error.to_string()),
         _ => PyValueError::new_err(error.to_string()),
     }
 }
 
-/// A `CallError` that knows which call of a batch raised it, if that is known; others stay as they are.
+/// Sets the `index` of a `CallError`: the call of a batch that failed. Other exceptions stay unchanged.
 #[cold]
 pub(super) fn at(py: Python<'_>, error: PyErr, index: Option<&[usize]>) -> PyErr {
     let Some(index) = index else {
         return error;
     };
     with_fields(py, error, |value| {
-        let class = py.import("mapcall._errors")?.getattr("CallError")?;
-        if value.is_instance(&class)? && value.getattr("index")?.is_none() {
+        let class = Package::get(py)?.call_error.bind(py);
+        if value.is_instance(class)? && value.getattr("index")?.is_none() {
             value.setattr("index", PyTuple::new(py, index)?)?;
         }
         Ok(())
     })
 }
 
-/// What an object is, for messages: `a list`, `None`.
+/// Names the type of an object for messages: `a list`, `None`.
 #[cold]
 pub(super) fn what(object: &Bound<'_, PyAny>) -> PyResult<String> {
     if object.is_none() {
@@ -125,7 +129,7 @@ pub(super) fn what(object: &Bound<'_, PyAny>) -> PyResult<String> {
     Ok(format!("{article} {name}"))
 }
 
-/// What is wrong with an argument that has no value of the expected type.
+/// Returns the problem with an argument that has no value of the expected type.
 #[cold]
 pub(super) fn unfit(object: &Bound<'_, PyAny>, remedy: Remedy) -> PyResult<Problem> {
     let found = what(object)?;
@@ -137,18 +141,28 @@ pub(super) fn unfit(object: &Bound<'_, PyAny>, remedy: Remedy) -> PyResult<Probl
     })
 }
 
-/// A `CallError`.
+/// Makes a `CallError`.
 #[cold]
 pub(super) fn failure(function: &str, code: &Bound<'_, PyAny>, errno: i32, message: &str) -> PyErr {
-    make(code.py(), "CallError", message, |value| {
-        value.setattr("function", function)?;
-        value.setattr("code", code)?;
-        value.setattr("errno", errno)
-    })
+    make(
+        code.py(),
+        |package| &package.call_error,
+        message,
+        |value| {
+            value.setattr("function", function)?;
+            value.setattr("code", code)?;
+            value.setattr("errno", errno)
+        },
+    )
 }
 
 pub(super) fn library(py: Python<'_>, error: &LibraryError) -> PyErr {
-    make(py, "LibraryError", &error.to_string(), |_| Ok(()))
+    make(
+        py,
+        |package| &package.library_error,
+        &error.to_string(),
+        |_| Ok(()),
+    )
 }
 
 pub(super) fn prototype(py: Python<'_>, error: &PrototypeError) -> PyErr {
@@ -159,19 +173,27 @@ pub(super) fn prototype(py: Python<'_>, error: &PrototypeError) -> PyErr {
         .next()
         .map_or(0, |line| line.chars().count())
         + 1;
-    make(py, "PrototypeError", &error.to_string(), |value| {
-        value.setattr("reason", error.kind.to_string())?;
-        value.setattr("remedy", error.kind.remedy())?;
-        value.setattr("line", line)?;
-        value.setattr("column", column)
-    })
+    make(
+        py,
+        |package| &package.prototype_error,
+        &error.to_string(),
+        |value| {
+            value.setattr("reason", error.kind.to_string())?;
+            value.setattr("remedy", error.kind.remedy())?;
+            value.setattr("line", line)?;
+            value.setattr("column", column)
+        },
+    )
 }
 
-/// A prototype or header that can't be called, without a place in its text.
+/// Makes a `PrototypeError` without a position in the text.
 pub(super) fn unsupported(py: Python<'_>, reason: &str) -> PyErr {
-    make(py, "PrototypeError", reason, |value| {
-        value.setattr("reason", reason)
-    })
+    make(
+        py,
+        |package| &package.prototype_error,
+        reason,
+        |value| value.setattr("reason", reason),
+    )
 }
 
 pub(super) fn bind(py: Python<'_>, error: &BindError) -> PyErr {

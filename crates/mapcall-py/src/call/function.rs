@@ -1,27 +1,17 @@
 //! `mapcall.Function`: a C function with its prototype.
 
-#![allow(unsafe_code)]
-
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use mapcall::Success;
-use mapcall::contract::{ArrayRule, Contract, Problem, Quick, Role, Rule};
-use numpy::{PyArrayDescr, PyUntypedArray};
+use mapcall::contract::{ArrayRule, Contract, Quick, Role, Rule};
+use numpy::PyArrayDescr;
 use pyo3::exceptions::PyValueError;
-use pyo3::ffi::{self, PyObject};
-use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+use pyo3::types::{PyString, PyType};
 
-use super::argument::Expected;
-use super::batch::Manner;
-use super::callback::{self, Callback};
-use super::library::Library;
-use super::result::{Returns, Text};
-use super::signature::{self, Parameter};
-use super::{errors, vectorcall};
+use super::expected::Expected;
+use super::returns::Returns;
+use super::text::Text;
 
 /// A C function bound to its prototype: call it as a function of Python.
 ///
@@ -87,8 +77,8 @@ use super::{errors, vectorcall};
 ///     Whether new files are on the disk in the end. Without it, a power failure may leave a new name
 ///     without its content, but never a name that another file had.
 /// progress : bool or callable
-///     True shows a bar, if the batch takes longer than a second; a callable is told the calls that
-///     have been made and all calls, some times a second.
+///     True shows a bar, if the batch takes longer than a second; a callable is called with the number
+///     of calls made and of all calls, some times a second.
 ///
 /// >>> x = np.array([1.0, -4.0, 9.0])
 /// >>> sqrt = mapcall.load("m").function("double sqrt(double x)")
@@ -106,34 +96,89 @@ use super::{errors, vectorcall};
 /// Made by `Library.function`.
 #[pyclass(frozen, module = "mapcall", weakref)]
 pub(crate) struct Function {
+    /// The entry that the interpreter calls: see `vectorcall.rs`.
     pub(super) vectorcall: ffi::vectorcallfunc,
     pub(super) inner: mapcall::Function,
+    /// Whether it takes arrays for pointers without an extent.
     pub(super) is_unchecked: bool,
-    /// `numpy.ndarray`, at hand.
+    /// `numpy.ndarray`: its address is compared with the types of arguments.
     pub(super) ndarray: Py<PyType>,
-    /// The contract for the usual call, if it is simple enough.
+    /// The contract of the quick path, if the prototype is simple enough for it.
     pub(super) quick: Option<Quick<Py<PyArrayDescr>>>,
-    binding: Py<Binding>,
+    pub(super) binding: Py<Binding>,
 }
 
-/// What a bound function has beyond the core's, shared with its `unchecked` one: an object of its own,
-/// so that the garbage collector counts the references that it has once.
+/// The parts of a bound function that the core does not have, shared with its `unchecked` function.
+///
+/// It is a Python object, so that the garbage collector counts its references once.
 #[pyclass(frozen, module = "mapcall._mapcall")]
 pub(crate) struct Binding {
-    pub(super) library: Py<Library>,
+    /// The `Library`, which its functions keep alive. Its type is not named here, as it has functions.
+    pub(super) library: Py<PyAny>,
     pub(super) origin: Origin,
     pub(super) options: Options,
     pub(super) returns: Returns,
-    /// Whether handles are made of what a call returns.
+    /// Whether a call returns pointers, of which handles are made.
     pub(super) has_pointers: bool,
-    /// By position: the parameter's name, and the dtype of an array or struct.
+    /// For each parameter: its name, and the dtype of an array or struct.
     parameters: Box<[(Py<PyString>, Option<Expected>)]>,
     items: PyOnceLock<Items>,
 }
 
-/// What a batch has arrays of, known from the first one on.
+impl Binding {
+    /// Makes the binding of a function of the core.
+    ///
+    /// # Errors
+    ///
+    /// `ValueError` if the destructor among the options can't destroy what the function returns, or if
+    /// NumPy has no dtype for one of its types.
+    pub(super) fn new(
+        py: Python<'_>,
+        library: Py<PyAny>,
+        inner: &mapcall::Function,
+        origin: Origin,
+        options: Options,
+    ) -> PyResult<Self> {
+        let returns = Returns::new(py, &inner.prototype().returns)?;
+        if let Some(destructor) = &options.destructor {
+            returns.check_destructor(inner, &destructor.bind(py).get().inner)?;
+        }
+        let rules = inner.contract().rules().iter().enumerate();
+        let parameter = |(position, rule): (usize, &Rule)| {
+            let name = PyString::intern(py, inner.contract().name(position)).unbind();
+            let expected = match rule {
+                Rule::Array(array) => Some((&array.ctype, &array.dtype)),
+                Rule::Record { ctype, dtype, .. } => Some((ctype, dtype)),
+                rule => rule
+                    .pointer()
+                    .and_then(|pointer| Some((&pointer.ctype, pointer.dtype.as_ref()?))),
+            };
+            let expected = expected.map(|(ctype, dtype)| Expected::new(py, ctype, dtype));
+            Ok((name, expected.transpose()?))
+        };
+        let parameters = rules.map(parameter).collect::<PyResult<_>>()?;
+        Ok(Self {
+            library,
+            origin,
+            options,
+            has_pointers: returns.has_pointers(inner),
+            returns,
+            parameters,
+            items: PyOnceLock::new(),
+        })
+    }
+
+    /// The dtype of a parameter's array or struct.
+    #[inline]
+    pub(super) fn expected(&self, position: usize) -> Option<&Expected> {
+        self.parameters.get(position)?.1.as_ref()
+    }
+}
+
+/// The dtypes of the arrays that a batch takes and returns in place of scalars. They are made at the
+/// first batch.
 struct Items {
-    /// By position: what a scalar parameter takes.
+    /// For each parameter: the dtype of a scalar; `None` if it isn't one.
     scalars: Box<[Option<Expected>]>,
     result: Option<Expected>,
 }
@@ -154,18 +199,19 @@ impl Items {
     }
 }
 
-/// Where the prototype came from, for pickling.
+/// The source of the prototype, for pickling.
 pub(super) enum Origin {
-    /// A text, with the definitions that it needs.
+    /// A text, with the type definitions that it needs.
     Text(String),
     /// The library's header.
     Header,
 }
 
-/// How a function is called, beyond its prototype.
+/// The options with which a function is bound.
 pub(super) struct Options {
+    /// The condition of success: its name, or a callable.
     pub(super) check: Option<Py<PyAny>>,
-    /// Whether `check` is to be called with the result.
+    /// Whether `check` is a callable, which each result is given to.
     pub(super) is_callable: bool,
     pub(super) gil: Gil,
     pub(super) text: Text,
@@ -173,7 +219,7 @@ pub(super) struct Options {
     pub(super) engine: Option<mapcall::call::Engine>,
 }
 
-/// Whether the interpreter's lock is released during a call.
+/// The rule by which the interpreter's lock is released during a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Gil {
     BySize,
@@ -182,8 +228,8 @@ pub(super) enum Gil {
 }
 
 impl Gil {
-    /// From so many bytes of arrays on, releasing costs under 1 % of the call: about 55 ns, where
-    /// `saxpy` on as much, in the cache, takes 11 us. Half as much was at 1 %.
+    /// The least number of bytes of arrays for which the lock is released. Releasing takes about 55 ns:
+    /// 0.5 % of the 11 us that `saxpy` takes on as many bytes in the cache.
     pub(super) const RELEASED_FROM: usize = 1 << 19;
 }
 
@@ -222,7 +268,12 @@ impl Options {
         })
     }
 
-    fn success(&self, py: Python<'_>) -> PyResult<Success> {
+    /// Returns the condition of success that the core checks.
+    ///
+    /// # Errors
+    ///
+    /// `ValueError` if `check` is neither None, a known name nor a callable.
+    pub(super) fn success(&self, py: Python<'_>) -> PyResult<Success> {
         let Some(check) = self.check.as_ref().filter(|_| !self.is_callable) else {
             return Ok(Success::Any);
         };
@@ -243,93 +294,13 @@ impl Options {
 }
 
 impl Function {
-    pub(super) fn bind<'py>(
-        library: &Bound<'py, Library>,
-        inner: mapcall::Function,
-        origin: Origin,
-        options: Options,
-    ) -> PyResult<Bound<'py, Self>> {
-        let py = library.py();
-        let success = options.success(py)?;
-        if let Some(reason) = success.unfit(&inner.prototype().returns) {
-            return Err(PyValueError::new_err(format!(
-                "{}: check: {reason}",
-                inner.name()
-            )));
-        }
-        let mut inner = inner
-            .check(success)
-            .map_err(|error| errors::bind(py, &error))?;
-        if let Some(engine) = options.engine {
-            inner = inner
-                .with_engine(engine)
-                .map_err(|error| errors::bind(py, &error))?;
-        }
-        let returns = Returns::new(py, &inner.prototype().returns)?;
-        if let Some(destructor) = &options.destructor {
-            returns.check_destructor(&inner, &destructor.bind(py).get().inner)?;
-        }
-        let rules = inner.contract().rules().iter().enumerate();
-        let parameter = |(position, rule): (usize, &Rule)| {
-            let name = PyString::intern(py, inner.contract().name(position)).unbind();
-            let expected = match rule {
-                Rule::Array(array) => Some((&array.ctype, &array.dtype)),
-                Rule::Record { ctype, dtype, .. } => Some((ctype, dtype)),
-                rule => rule
-                    .pointer()
-                    .and_then(|pointer| Some((&pointer.ctype, pointer.dtype.as_ref()?))),
-            };
-            let expected = expected.map(|(ctype, dtype)| Expected::new(py, ctype, dtype));
-            Ok((name, expected.transpose()?))
-        };
-        let parameters = rules.map(parameter).collect::<PyResult<_>>()?;
-        let binding = Binding {
-            library: library.clone().unbind(),
-            origin,
-            options,
-            has_pointers: returns.has_pointers(&inner),
-            returns,
-            parameters,
-            items: PyOnceLock::new(),
-        };
-        Self::object(py, inner, false, Py::new(py, binding)?)
-    }
-
-    fn object(
-        py: Python<'_>,
-        inner: mapcall::Function,
-        is_unchecked: bool,
-        binding: Py<Binding>,
-    ) -> PyResult<Bound<'_, Self>> {
-        // A handle keeps arguments, and the quick path has no place for them.
-        let quick = match binding.get().returns {
-            Returns::Pointer(_) => None,
-            _ => Quick::new(inner.contract(), |position| {
-                let (_, expected) = binding.get().parameters.get(position)?;
-                Some(expected.as_ref()?.dtype.clone_ref(py))
-            }),
-        };
-        let function = Bound::new(
-            py,
-            Self {
-                quick,
-                vectorcall: vectorcall::vectorcall,
-                inner,
-                is_unchecked,
-                ndarray: py.get_type::<PyUntypedArray>().unbind(),
-                binding,
-            },
-        )?;
-        vectorcall::enable(&function);
-        Ok(function)
-    }
-
+    /// The dtype of a parameter's array or struct.
     #[inline]
     pub(super) fn expected(&self, position: usize) -> Option<&Expected> {
-        self.binding().parameters.get(position)?.1.as_ref()
+        self.binding().expected(position)
     }
 
-    /// What a role of a batch takes an array of.
+    /// The dtype of the array that a batch takes or returns in place of a scalar.
     pub(super) fn item(&self, py: Python<'_>, role: Role) -> PyResult<Option<&Expected>> {
         let items = &self.binding().items;
         let items = items.get_or_try_init(py, || Items::new(py, self.inner.contract()))?;
@@ -340,7 +311,7 @@ impl Function {
         })
     }
 
-    /// By position: the parameter's name, and the dtype of an array.
+    /// For each parameter: its name, and the dtype of an array or struct.
     #[inline]
     pub(super) fn parameters(&self) -> &[(Py<PyString>, Option<Expected>)] {
         &self.binding().parameters
@@ -355,307 +326,4 @@ impl Function {
     pub(super) fn binding(&self) -> &Binding {
         self.binding.get()
     }
-
-    /// Puts the arguments where they stand in the prototype, where null is for what isn't given; how
-    /// the call is to be made, if that is said.
-    pub(super) fn arrange<'py>(
-        &self,
-        py: Python<'py>,
-        arguments: &[*mut PyObject],
-        positional: usize,
-        keywords: Option<&Bound<'py, PyTuple>>,
-        given: &mut [*mut PyObject],
-    ) -> PyResult<Option<Box<Manner<'py>>>> {
-        let contract = self.inner.contract();
-        let refuse = |problem| Err(errors::argument(py, &contract.refuse_all(problem)));
-        let taken = contract.arguments();
-        if positional > taken.len() {
-            return refuse(Problem::TooMany {
-                most: taken.len(),
-                found: positional,
-            });
-        }
-        let (by_position, by_name) = arguments.split_at_checked(positional).unwrap_or_default();
-        for (&position, argument) in taken.iter().zip(by_position) {
-            if let Some(place) = given.get_mut(position) {
-                *place = *argument;
-            }
-        }
-        let mut manner = None;
-        let Some(keywords) = keywords else {
-            return Ok(None);
-        };
-        for (name, argument) in keywords.iter_borrowed().zip(by_name) {
-            let mut names = self.parameters().iter().map(|(name, _)| name);
-            // Keywords in a program's text are interned, as the names are.
-            let position = names.position(|known| known.is(&*name)).or_else(|| {
-                let name = name.cast::<PyString>().ok()?;
-                let found = contract.prototype().parameter(name.to_str().ok()?);
-                found.map(|(position, _)| position)
-            });
-            let Some(position) = position else {
-                let name = name.to_string();
-                // SAFETY: an argument is a live object.
-                let value = unsafe { Borrowed::from_ptr(py, *argument) };
-                if !Manner::set(&mut manner, &name, &value) {
-                    return refuse(contract.unknown(&name));
-                }
-                continue;
-            };
-            match given.get_mut(position) {
-                Some(place) if place.is_null() => *place = *argument,
-                _ => {
-                    let problem = Problem::Twice;
-                    return Err(errors::argument(py, &contract.refuse(position, problem)));
-                }
-            }
-        }
-        Ok(manner)
-    }
-}
-
-#[pymethods]
-impl Binding {
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.options.check)?;
-        visit.call(&self.options.destructor)?;
-        visit.call(&self.library)
-    }
-}
-
-#[pymethods]
-impl Function {
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.ndarray)?;
-        visit.call(&self.binding)
-    }
-
-    /// Calls the function.
-    #[pyo3(signature = (*args, **kwargs))]
-    fn __call__<'py>(
-        this: &Bound<'py, Self>,
-        args: &Bound<'py, PyTuple>,
-        kwargs: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        // The type's own entry, which this stands for where Python asks for a method.
-        this.as_any().call(args, kwargs)
-    }
-
-    /// The function's name in C.
-    ///
-    /// >>> import mapcall
-    /// >>> mapcall.load("m").function("double cos(double x)").name
-    /// 'cos'
-    #[getter]
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    #[getter]
-    fn __name__(&self) -> &str {
-        self.inner.name()
-    }
-
-    #[getter]
-    fn __qualname__(&self) -> &str {
-        self.inner.name()
-    }
-
-    /// The prototype, in C.
-    ///
-    /// >>> import mapcall
-    /// >>> mapcall.load("m").function("double cos (double)").prototype
-    /// 'double cos(double arg0)'
-    #[getter]
-    fn prototype(&self) -> String {
-        self.inner.prototype().to_string()
-    }
-
-    /// The parameters, in the prototype's order, the inferred ones too.
-    ///
-    /// >>> import mapcall
-    /// >>> f = mapcall.load("m").function("double frexp(double x, int exponent[1])")
-    /// >>> f.parameters[1].name, f.parameters[1].dtype, f.parameters[1].extents
-    /// ('exponent', dtype('int32'), ('1',))
-    #[getter]
-    #[pyo3(name = "parameters")]
-    fn py_parameters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let parameters = self
-            .inner
-            .prototype()
-            .parameters
-            .iter()
-            .zip(self.parameters());
-        let parameters = parameters.map(|(parameter, (_, expected))| {
-            let dtype = expected
-                .as_ref()
-                .map(|expected| expected.dtype.clone_ref(py));
-            Parameter::new(py, parameter, dtype)
-        });
-        PyTuple::new(py, parameters.collect::<PyResult<Vec<_>>>()?)
-    }
-
-    /// NumPy's signature of a generalised ufunc.
-    ///
-    /// >>> import mapcall
-    /// >>> mapcall.load("m").function("double frexp(double x, int exponent[1])").signature
-    /// '()->(),(1)'
-    #[getter]
-    fn signature(&self) -> String {
-        self.inner.prototype().signature()
-    }
-
-    /// The library that the function is in.
-    ///
-    /// >>> import mapcall
-    /// >>> libm = mapcall.load("m")
-    /// >>> libm.function("double cos(double x)").library is libm
-    /// True
-    #[getter]
-    fn library(&self, py: Python<'_>) -> Py<Library> {
-        self.binding().library.clone_ref(py)
-    }
-
-    /// What carries out the call: 'cranelift' for compiled code, or 'libffi'.
-    ///
-    /// >>> import mapcall
-    /// >>> lib = mapcall.load("m")
-    /// >>> lib.function("double cos(double x)", engine="libffi").engine
-    /// 'libffi'
-    #[getter]
-    fn engine(&self) -> &'static str {
-        match self.inner.contract().trampoline().engine() {
-            mapcall::call::Engine::Cranelift => "cranelift",
-            _ => "libffi",
-        }
-    }
-
-    /// The same function, which also takes arrays for pointers without an extent.
-    ///
-    /// >>> import mapcall
-    /// >>> import numpy as np
-    /// >>> modf = mapcall.load("m").function("double modf(double x, double *whole)")
-    /// >>> whole = np.zeros(1)
-    /// >>> modf.unchecked(2.75, whole), float(whole[0])
-    /// (0.75, 2.0)
-    ///
-    /// The function runs once, with the address of the array's first element, whatever its axes and
-    /// strides; ``T *x`` and ``T x[]`` are the same. How far it reads or writes there is the caller's
-    /// affair. Dtype, byte order, alignment, writeability and ``restrict`` are checked all the same.
-    /// In a batch, which arrays for other parameters make, it may only read there.
-    #[getter]
-    fn unchecked<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Self>> {
-        Self::object(py, self.inner.clone(), true, self.binding.clone_ref(py))
-    }
-
-    /// A callable as a C function pointer for one of the parameters, to be kept as long as C may
-    /// call it.
-    ///
-    /// >>> import mapcall
-    /// >>> import numpy as np
-    /// >>> qsort = mapcall.load(None).function(
-    /// ...     "void qsort(void *base, size_t n, size_t size,"
-    /// ...     "           int (*compare)(const void *, const void *))")
-    /// >>> def compare(a, b):
-    /// ...     return int(a.array((), "i4") - b.array((), "i4"))
-    /// >>> order = qsort.callback("compare", compare)
-    /// >>> x = np.array([3, 1, 2], "i4")
-    /// >>> qsort(x, 3, 4, order)
-    /// >>> x
-    /// array([1, 2, 3], dtype=int32)
-    ///
-    /// A callable given as it is lives for that call only. When C calls one later, or one whose callback
-    /// object has died, C gets zero; the call of mapcall's that is running in that thread raises
-    /// ArgumentError, and where there is none `sys.unraisablehook` hears of it, once. The library that
-    /// got a callable stays loaded until the process ends.
-    fn callback(&self, parameter: &str, callable: &Bound<'_, PyAny>) -> PyResult<Callback> {
-        let py = callable.py();
-        let contract = self.inner.contract();
-        let position = contract
-            .prototype()
-            .parameter(parameter)
-            .map(|(position, _)| position);
-        match position.and_then(|position| Some((position, contract.rules().get(position)?))) {
-            Some((position, Rule::Function(wanted))) => {
-                callback::Callback::new(&self.inner, position, wanted, callable)
-            }
-            Some(_) => Err(PyValueError::new_err(format!(
-                "{}: {parameter} is no function pointer",
-                self.inner.name()
-            ))),
-            None => Err(errors::argument(
-                py,
-                &contract.refuse_all(contract.unknown(parameter)),
-            )),
-        }
-    }
-
-    #[getter]
-    fn __signature__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        signature::inspect(py, &self.inner)
-    }
-
-    fn __repr__(&self) -> String {
-        let unchecked = if self.is_unchecked { "unchecked " } else { "" };
-        format!("{unchecked}{}", signature::text(&self.inner))
-    }
-
-    fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
-        other.cast::<Self>().is_ok_and(|other| {
-            let other = other.get();
-            self.inner == other.inner && self.is_unchecked == other.is_unchecked
-        })
-    }
-
-    fn __hash__(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        (self.inner.address(), self.is_unchecked).hash(&mut hasher);
-        hasher.finish()
-    }
-
-    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let options = &self.binding().options;
-        let keywords = PyDict::new(py);
-        keywords.set_item("check", options.check.as_ref())?;
-        keywords.set_item(
-            "gil",
-            match options.gil {
-                Gil::BySize => None,
-                Gil::Hold => Some("hold"),
-                Gil::Release => Some("release"),
-            },
-        )?;
-        keywords.set_item("text", options.text.name())?;
-        keywords.set_item("destructor", options.destructor.as_ref())?;
-        keywords.set_item("engine", options.engine.map(|_| self.engine()))?;
-        let text = match &self.binding().origin {
-            Origin::Text(text) => Some(text.as_str()),
-            Origin::Header => None,
-        };
-        let rebind = py
-            .import(intern!(py, "mapcall._mapcall"))?
-            .getattr("rebind")?;
-        let library = &self.binding().library;
-        let arguments = (
-            library,
-            self.inner.name(),
-            text,
-            keywords,
-            self.is_unchecked,
-        );
-        (rebind, arguments).into_pyobject(py).map(Bound::into_any)
-    }
-}
-
-/// The errno of this thread's last call through mapcall.
-///
-/// >>> import mapcall
-/// >>> chdir = mapcall.load(None).function("int chdir(const char *path)")
-/// >>> chdir("/nowhere"), mapcall.get_errno()
-/// (-1, 2)
-///
-/// It is set to 0 before each call.
-#[pyfunction]
-pub(crate) fn get_errno() -> i32 {
-    callback::errno()
 }

@@ -2,27 +2,28 @@
 
 #![allow(unsafe_code)]
 
+use std::ffi::c_void;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mapcall::contract::Problem;
-use mapcall::ctype::CType;
-use mapcall::function::InUse;
+use mapcall::ctype::{CType, Pointer};
+use mapcall::function::{InUse, KeepAlive};
 use numpy::PyArrayDescr;
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use super::function::Function;
-use super::result::{self, Text};
 use super::scope::Scope;
-use super::{activation, callback, errors, ndarray};
+use super::text::Text;
+use super::{activation, errors, ndarray, text};
 use crate::convert;
 
-/// A value whose drop may run destructors, for which no call has asked.
+/// A value whose drop may run C destructors that no call has asked for.
 pub(super) struct Ending<T>(ManuallyDrop<T>);
 
 impl<T> Ending<T> {
@@ -47,7 +48,7 @@ impl<T> DerefMut for Ending<T> {
 
 impl<T> Drop for Ending<T> {
     fn drop(&mut self) {
-        // SAFETY: it is dropped once, and not used after that.
+        // SAFETY: `drop` runs once, and the value is not used after it.
         activation::destroying(|| unsafe { ManuallyDrop::drop(&mut self.0) });
     }
 }
@@ -93,12 +94,12 @@ impl<T> Drop for Ending<T> {
 pub(crate) struct Handle {
     inner: Ending<mapcall::Handle>,
     ctype: CType,
-    /// How many arrays lie on the memory.
+    /// The number of arrays that lie on the memory.
     views: Arc<AtomicUsize>,
-    /// What the pointer may lead into, beyond other handles; it outlives `inner`, whose destructor may
-    /// use it.
+    /// The objects that the pointer may lead into, other than handles. They outlive `inner`, whose
+    /// destructor may use them.
     kept: Option<Py<PyTuple>>,
-    /// What it shares with others that the same callback has received.
+    /// The scope of the callback that has received it or made it.
     scope: Option<Arc<Scope>>,
 }
 
@@ -121,12 +122,12 @@ impl Handle {
         self.kept.as_ref()
     }
 
-    /// What it shares with the other handles of a callback, if it is closed when that returns.
+    /// The scope of its callback, if it is closed when that returns.
     pub(super) fn scope(&self) -> Option<&Arc<Scope>> {
         self.scope.as_ref()
     }
 
-    /// One that a callback receives.
+    /// Makes a handle that a callback receives.
     pub(super) fn lent(inner: mapcall::Handle, ctype: CType, scope: Arc<Scope>) -> Self {
         Self {
             scope: Some(scope),
@@ -134,8 +135,8 @@ impl Handle {
         }
     }
 
-    /// One that a call in a callback returns for the handles which that has received: it may lead to
-    /// where they lead, so it is closed with them.
+    /// Makes a handle that a call in a callback returns, if handles of the callback were its arguments:
+    /// the pointer may lead into their memory, so it is closed with them.
     pub(super) fn derived(
         inner: mapcall::Handle,
         ctype: CType,
@@ -149,9 +150,9 @@ impl Handle {
         }
     }
 
-    /// Ends it with the callback that has received it.
+    /// Closes it when the callback that has received it returns.
     pub(super) fn expire(&self) {
-        // Such a handle has no destructor, which could fail.
+        // It has no destructor, so closing can't fail.
         let _ = self.inner.close();
     }
 
@@ -163,14 +164,18 @@ impl Handle {
         self.inner.in_use()
     }
 
-    /// The pointer as an argument of a function.
+    /// Returns the pointer as an argument of a function.
+    ///
+    /// # Errors
+    ///
+    /// `ArgumentError` if the parameter does not take the handle; `BufferError` if C owns the object
+    /// after the call and arrays lie on its memory.
     pub(super) fn as_argument(
         &self,
         py: Python<'_>,
-        function: &Function,
+        function: &mapcall::Function,
         position: usize,
     ) -> PyResult<InUse> {
-        let function = &function.inner;
         self.inner.lend(function, position).map_err(|problem| {
             let in_use = matches!(problem, Problem::InUse { .. });
             match self.without_arrays() {
@@ -194,7 +199,11 @@ impl Handle {
         })
     }
 
-    /// An error while arrays lie on the memory.
+    /// Checks that no array lies on the memory.
+    ///
+    /// # Errors
+    ///
+    /// `BufferError` if one does.
     fn without_arrays(&self) -> PyResult<()> {
         let views = self.views.load(Ordering::Acquire);
         if views > 0 && !self.inner.is_closed() {
@@ -210,7 +219,7 @@ impl Handle {
     fn end(&self, py: Python<'_>) -> PyResult<()> {
         self.without_arrays()?;
         let mut closed = Ok(None);
-        callback::running(|| {
+        activation::running(|| {
             closed = self.inner.close();
             mapcall::call::errno()
         })?;
@@ -347,7 +356,7 @@ impl Handle {
     /// Parameters
     /// ----------
     /// shape : int or tuple of int
-    ///     How many items there are: nobody can check that.
+    ///     The number of items on each axis. It can't be checked: it must be true of C's memory.
     /// dtype : dtype, optional
     ///     What they are; by default what the pointer's C type says.
     /// owner : object, optional
@@ -423,7 +432,7 @@ impl Handle {
         if let Some(scope) = &self.scope {
             scope.write_back();
         }
-        result::text(py, in_use.address().addr().get() as u64, kind)
+        text::copy(py, in_use.address().addr().get() as u64, kind)
     }
 
     fn __repr__(&self) -> String {
@@ -446,10 +455,26 @@ impl Handle {
     }
 }
 
-/// What an array on a handle's memory belongs to.
+/// Makes a handle of the core for a pointer that a function returned or passed to a callback; `None`
+/// for NULL.
+pub(super) fn from_pointer(
+    origin: &mapcall::Function,
+    pointer: &Pointer,
+    word: u64,
+    alive: KeepAlive,
+) -> Option<mapcall::Handle> {
+    let address = usize::try_from(word).unwrap_or_default();
+    let address = NonNull::new(ptr::with_exposed_provenance_mut::<c_void>(address))?;
+    // SAFETY: by the prototype of `origin`, which the user of `load` vouches for, the address is that
+    // of an object of the pointer's type. `alive` has the arguments that it may lead into; a callback
+    // gets pointers that live until it returns, when its handles are closed.
+    Some(unsafe { mapcall::Handle::returned(origin, pointer, address, alive) })
+}
+
+/// The base object of an array on a handle's memory.
 #[pyclass(frozen, module = "mapcall._mapcall")]
 pub(crate) struct View {
-    /// Nothing ends the handle meanwhile.
+    /// Keeps the handle open.
     _in_use: Ending<InUse>,
     handle: Py<Handle>,
     views: Arc<AtomicUsize>,

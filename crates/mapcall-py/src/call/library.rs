@@ -1,4 +1,4 @@
-//! `mapcall.Library`: a shared library, and perhaps its header.
+//! `mapcall.Library`: a shared library, with its header if one is given.
 
 #![allow(unsafe_code)]
 
@@ -16,10 +16,11 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
-use super::errors;
 use super::function::{Function, Options, Origin};
 use super::structure::Struct;
+use super::{errors, methods};
 use crate::errors::with_fields;
+use crate::package::Package;
 
 /// Loads a shared library.
 ///
@@ -31,8 +32,8 @@ use crate::errors::with_fields;
 /// >>> mapcall.load("m", header="math.h").hypot(3, 4)
 /// 5.0
 ///
-/// A call is checked against the prototype; that the prototype is right, nobody can check. What it
-/// says of types, extents, ``const`` and ``restrict`` must be true of the library's function.
+/// Calls are checked against the prototype. The prototype itself can't be checked: what it says of
+/// types, extents, ``const`` and ``restrict`` must be true of the library's function.
 ///
 /// Parameters
 /// ----------
@@ -63,7 +64,7 @@ pub(crate) fn load(
     define: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<Library> {
     let inner = match &library {
-        // SAFETY: whoever loads a library in Python wants its initialisers to run.
+        // SAFETY: it runs the initialisers of the library, which the caller of `load` asks for.
         Some(name) => py.detach(|| unsafe { mapcall::Library::open(name) }),
         None => mapcall::Library::process(),
     };
@@ -100,7 +101,7 @@ pub(crate) fn load(
     })
 }
 
-/// A header, as it was asked for.
+/// The header of a library, as `load` was given it.
 #[derive(Clone)]
 struct Source {
     name: PathBuf,
@@ -136,11 +137,11 @@ pub(crate) struct Library {
     inner: mapcall::Library,
     header: Option<Source>,
     declarations: Declarations,
-    /// Only held together with the interpreter's lock, and no Python runs meanwhile.
+    /// Locked only by attached threads, and never while Python code runs.
     known: Mutex<Known>,
 }
 
-/// What has been asked for so far.
+/// The structs and functions that have been used so far.
 #[derive(Default)]
 struct Known {
     structs: Structs,
@@ -148,8 +149,8 @@ struct Known {
     functions: HashMap<String, Py<Function>>,
 }
 
-/// The structs that prototypes have defined, by their names: the last few thousand, so that a program
-/// that makes prototypes for ever has room.
+/// The structs that prototypes have defined, by name. Only the most recent are kept, so that a program
+/// which makes prototypes without end does not run out of memory.
 #[derive(Default)]
 struct Structs {
     recent: HashMap<String, CType>,
@@ -157,7 +158,7 @@ struct Structs {
 }
 
 impl Structs {
-    /// The number of names that are kept at least.
+    /// The least number of names that are kept.
     const KEPT: usize = 4096;
 
     fn define(&mut self, structs: HashMap<String, CType>) {
@@ -177,7 +178,7 @@ impl Library {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The name to load it by again.
+    /// The path by which a pickle loads it again.
     fn source(&self) -> Option<OsString> {
         self.inner.path().map(|path| path.as_os_str().to_owned())
     }
@@ -190,13 +191,13 @@ impl Library {
     ) -> PyResult<Bound<'py, Function>> {
         let py = this.py();
         let library = &this.get().inner;
-        // SAFETY: that prototypes are right is what `load` says a user promises.
+        // SAFETY: by the docs of `load`, its user vouches for the prototype.
         let function = py.detach(|| unsafe { library.bind(prototype) });
         let function = function.map_err(|error| errors::bind(py, &error))?;
-        Function::bind(this, function, origin, options)
+        methods::bind(this, function, origin, options)
     }
 
-    /// The header's function of that name.
+    /// Binds the header's function of that name; `None` if there is none.
     fn declared<'py>(
         this: &Bound<'py, Self>,
         name: &str,
@@ -218,7 +219,7 @@ impl Library {
 #[pymethods]
 impl Library {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        // One that is held has functions that live.
+        // If it is locked, its functions are in use: the collector sees no garbage then.
         let Ok(known) = self.known.try_lock() else {
             return Ok(());
         };
@@ -370,7 +371,7 @@ impl Library {
         let options = Options::new(None, None, "str", None, None)?;
         let missing = match Self::declared(this, name, options) {
             Ok(Some(function)) => {
-                // Another thread may have bound it meanwhile.
+                // Another thread may have bound it since.
                 if let Some(function) = known() {
                     return Ok(function);
                 }
@@ -436,7 +437,7 @@ impl Library {
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let reload = py.import("mapcall._pickling")?.getattr("reload")?;
+        let package = Package::get(py)?;
         let header = match &self.header {
             Some(source) => {
                 let define = PyDict::new(py);
@@ -450,13 +451,10 @@ impl Library {
         };
         let path = self.source();
         let digest = match &path {
-            Some(path) => {
-                let digest = py.import("mapcall._pickling")?.getattr("digest")?;
-                digest.call1((path,))?
-            }
+            Some(path) => package.digest.bind(py).call1((path,))?,
             None => py.None().into_bound(py),
         };
-        (reload, (path, digest, header))
+        (&package.reload, (path, digest, header))
             .into_pyobject(py)
             .map(Bound::into_any)
     }

@@ -4,6 +4,7 @@
 
 use std::ffi::c_int;
 use std::ops::Range;
+use std::ptr;
 use std::slice;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
@@ -19,7 +20,7 @@ use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi::{self, PyObject, PyTypeObject};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use crate::map::Map;
 use crate::mapped_array::ndarray_type;
@@ -411,6 +412,22 @@ pub(super) fn on_memory<'py>(
     } else {
         Err(PyErr::fetch(py))
     }
+}
+
+/// Makes a scalar of NumPy's: the item of the dtype whose bytes the words start with.
+pub(super) fn item<'py>(
+    dtype: &Bound<'py, PyArrayDescr>,
+    words: &[u64],
+) -> PyResult<Bound<'py, PyAny>> {
+    use numpy::PyArrayDescrMethods;
+    let bytes: &[u8] = bytemuck::cast_slice(words);
+    let array = zeros(dtype, &[])?;
+    let memory = memory(&array);
+    let size = dtype.itemsize().min(bytes.len());
+    // SAFETY: `bytes` and the item of the array are at least `size` bytes long, and the array is new,
+    // so they don't overlap.
+    unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), memory.address, size) };
+    array.get_item(PyTuple::empty(dtype.py()))
 }
 
 /// The bytes of an item of a structured dtype, in words; `None` if the object is no such item.

@@ -1,4 +1,4 @@
-//! Python's and NumPy's numbers.
+//! Conversion of Python's and NumPy's numbers to C's, and back.
 
 #![allow(unsafe_code)]
 
@@ -13,18 +13,19 @@ use pyo3::types::{PyBool, PyComplex, PyComplexMethods, PyFloat, PyInt, PyTuple};
 
 use super::ndarray;
 
-/// What an object is as a number.
-pub(super) enum Number {
+/// The numeric value of an object.
+pub(super) enum PythonNumber {
     /// A number of the core.
     Scalar(Scalar),
-    /// A number that the core has no scalar for, in words: an integer of more than 128 bits, or a
-    /// `long double` beyond the largest double.
+    /// A number that the core has no scalar for, as a text for messages: an integer of more than 128
+    /// bits, or a `long double` beyond the largest double.
     Huge(String),
-    /// No number.
+    /// The object is no number.
     None,
 }
 
-/// The word of a plain float or int that a parameter's type has; `None` where that takes a closer look.
+/// Returns the slot for a plain float or int that the parameter's type can represent; `None` for any
+/// other object.
 ///
 /// # Safety
 ///
@@ -53,8 +54,8 @@ pub(super) unsafe fn word(kind: mapcall::contract::Number, object: *mut PyObject
 /// Reads a number of Python or NumPy, or an array without axes.
 ///
 /// Exact: nothing that would have to be rounded or parsed counts as a number.
-pub(super) fn read(object: &Bound<'_, PyAny>) -> PyResult<Number> {
-    let scalar = |scalar| Ok(Number::Scalar(scalar));
+pub(super) fn read(object: &Bound<'_, PyAny>) -> PyResult<PythonNumber> {
+    let scalar = |scalar| Ok(PythonNumber::Scalar(scalar));
     if let Ok(truth) = object.cast::<PyBool>() {
         return scalar(Scalar::Bool(truth.is_true()));
     }
@@ -70,7 +71,7 @@ pub(super) fn read(object: &Bound<'_, PyAny>) -> PyResult<Number> {
     let py = object.py();
     // Its value may be masked.
     if object.is_instance_of::<PyUntypedArray>() && ndarray::is_masked(object)? {
-        return Ok(Number::None);
+        return Ok(PythonNumber::None);
     }
     let is_numpy = object.is_instance(numpy_generic(py)?)?
         || object.cast::<PyUntypedArray>().is_ok_and(|array| {
@@ -103,7 +104,7 @@ pub(super) fn read(object: &Bound<'_, PyAny>) -> PyResult<Number> {
                 }
                 scalar(Scalar::Complex(Complex::new(re, im)))
             }
-            _ => Ok(Number::None),
+            _ => Ok(PythonNumber::None),
         };
     }
     if object.cast::<PyUntypedArray>().is_err()
@@ -111,7 +112,20 @@ pub(super) fn read(object: &Bound<'_, PyAny>) -> PyResult<Number> {
     {
         return integer(&index.call0()?);
     }
-    Ok(Number::None)
+    Ok(PythonNumber::None)
+}
+
+/// Converts a number of the core to a bool, int, float or complex.
+pub(super) fn to_python(py: Python<'_>, value: Scalar) -> PyResult<Bound<'_, PyAny>> {
+    Ok(match value {
+        Scalar::Bool(value) => PyBool::new(py, value).to_owned().into_any(),
+        Scalar::Int(value) => match i64::try_from(value) {
+            Ok(value) => value.into_pyobject(py)?.into_any(),
+            Err(_) => value.into_pyobject(py)?.into_any(),
+        },
+        Scalar::Float(value) => PyFloat::new(py, value).into_any(),
+        Scalar::Complex(value) => PyComplex::from_doubles(py, value.re, value.im).into_any(),
+    })
 }
 
 /// Whether a finite number of NumPy's became an infinite double.
@@ -119,16 +133,16 @@ fn overflows(double: f64, number: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(double.is_infinite() && !number.eq(double)?)
 }
 
-fn huge(object: &Bound<'_, PyAny>) -> PyResult<Number> {
-    Ok(Number::Huge(object.str()?.to_string()))
+fn huge(object: &Bound<'_, PyAny>) -> PyResult<PythonNumber> {
+    Ok(PythonNumber::Huge(object.str()?.to_string()))
 }
 
-fn integer(object: &Bound<'_, PyAny>) -> PyResult<Number> {
+fn integer(object: &Bound<'_, PyAny>) -> PyResult<PythonNumber> {
     match object.extract::<i128>() {
-        Ok(value) => Ok(Number::Scalar(Scalar::Int(value))),
+        Ok(value) => Ok(PythonNumber::Scalar(Scalar::Int(value))),
         Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => {
             let bits = object.call_method0(intern!(object.py(), "bit_length"))?;
-            Ok(Number::Huge(format!("an integer of {bits} bits")))
+            Ok(PythonNumber::Huge(format!("an integer of {bits} bits")))
         }
         Err(error) => Err(error),
     }
@@ -141,8 +155,8 @@ fn numpy_generic(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
         .map(|generic| generic.bind(py))
 }
 
-/// The words of a `numpy.longdouble`, which a double can't hold, for a parameter of that type; of an
-/// array without axes too.
+/// Returns the slots for a `numpy.longdouble`, also in an array without axes, for a parameter of that
+/// type; `None` for any other object.
 pub(super) fn extended(
     object: &Bound<'_, PyAny>,
     kind: mapcall::contract::Number,

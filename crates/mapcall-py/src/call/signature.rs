@@ -1,4 +1,4 @@
-//! What a function shows of itself.
+//! The signature and the documentation of a function, for `inspect` and `help`.
 
 use mapcall::contract::{Number, Rule};
 use mapcall::ctype::CType;
@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 
 use super::function::Function;
+use super::keywords::KEYWORDS;
 
 /// A parameter of a function.
 ///
@@ -123,7 +124,7 @@ impl Parameter {
     }
 }
 
-/// What stands behind the colon of a parameter in `inspect.signature`.
+/// The annotation of a parameter in `inspect.signature`.
 ///
 /// >>> import inspect, mapcall
 /// >>> frexp = mapcall.load("m").function("double frexp(double x, int exponent[1])")
@@ -194,7 +195,7 @@ fn number_name(number: Number) -> &'static str {
     }
 }
 
-/// What Python gets for a C type; `None` for void.
+/// Returns the name of the Python type for a C type; `None` for void.
 fn returns(ctype: &CType) -> Option<String> {
     if let Some(number) = Number::of(ctype) {
         return Some(number_name(number).into());
@@ -213,7 +214,7 @@ fn returns(ctype: &CType) -> Option<String> {
     }
 }
 
-/// `inspect.Signature`: outputs may be left out, inferred parameters be given by name.
+/// Makes an `inspect.Signature`, in which outputs are optional and inferred parameters keyword-only.
 pub(super) fn inspect<'py>(
     py: Python<'py>,
     function: &mapcall::Function,
@@ -240,7 +241,7 @@ pub(super) fn inspect<'py>(
             .is_some_and(mapcall::contract::ArrayRule::is_output)
     };
     let parameters = PyList::empty(py);
-    // Behind one that may be left out by position, Python lets no other be required.
+    // Python allows no required parameter after an optional one.
     let mut is_optional = false;
     for &position in contract.arguments() {
         is_optional |= is_output(position);
@@ -252,7 +253,7 @@ pub(super) fn inspect<'py>(
             parameters.append(parameter(position, "KEYWORD_ONLY", &none)?)?;
         }
     }
-    for name in super::batch::KEYWORDS {
+    for name in KEYWORDS {
         if function.prototype().parameter(name).is_none() {
             let keywords = PyDict::new(py);
             keywords.set_item("default", &none)?;
@@ -270,9 +271,9 @@ pub(super) fn inspect<'py>(
         .call((parameters,), Some(&keywords))
 }
 
-/// `Function.__doc__`: the class's own, and for each function what `help` shows of it.
+/// The descriptor `Function.__doc__`: the docs of the class, or those of one function.
 ///
-/// A class of PyO3 has one text for both.
+/// PyO3 has one text for both.
 #[pyclass(frozen, module = "mapcall._mapcall")]
 pub(crate) struct Doc {
     class: Py<PyAny>,
@@ -305,7 +306,7 @@ impl Doc {
     }
 }
 
-/// What `help` shows.
+/// Returns the docs of a function, which `help` shows.
 fn document(function: &mapcall::Function) -> String {
     let contract = function.contract();
     let mut document = format!("{}\n\n    {};\n", text(function), function.prototype());

@@ -1,4 +1,4 @@
-//! How the interpreter calls a bound function: without a tuple, by the type's own vectorcall.
+//! The call of a bound function, by the vectorcall protocol (PEP 590).
 
 #![allow(unsafe_code)]
 
@@ -13,23 +13,26 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use smallvec::SmallVec;
 
-use super::argument::{Kept, Reader};
-use super::batch::{self, Manner};
+use super::argument::Reader;
 use super::function::{Function, Gil};
-use super::result::{self, Outputs, Retained};
+use super::keywords::BatchOptions;
+use super::parse_arguments::parse_arguments;
+use super::resources::CallResources;
+use super::result::{self, Outputs};
+use super::retained::Retained;
 use super::snapshot::Snapshots;
-use super::{callback, errors, ndarray, number};
+use super::{activation, batch, errors, ndarray, number};
 use crate::mapped_array::guard;
 
-/// Makes instances of `Function` answer vectorcalls: tells their type where each has its entry.
+/// Enables vectorcall for the type of a function: sets the offset of `vectorcall` in its instances.
 ///
-/// PyO3 has no way to say so when it makes the type.
+/// PyO3 has no option for it.
 pub(super) fn enable(function: &Bound<'_, Function>) {
     let contents: *const Function = function.get();
     let object = function.as_ptr().addr();
     let offset = contents.addr() - object + offset_of!(Function, vectorcall);
     let class = function.get_type_ptr();
-    // SAFETY: the type of a live object, which nobody else changes while this thread is attached.
+    // SAFETY: the type of a live object; no other thread changes it while this one is attached.
     let class = unsafe { &mut *class };
     if class.tp_vectorcall_offset == 0 {
         class.tp_vectorcall_offset = ffi::Py_ssize_t::try_from(offset).unwrap_or_default();
@@ -50,26 +53,26 @@ pub(super) unsafe extern "C" fn vectorcall(
     guard(|py| {
         // SAFETY: the interpreter calls the entry of a live `Function`.
         let callable = unsafe { Borrowed::from_ptr(py, callable) };
-        // SAFETY: as above.
+        // SAFETY: only instances of `Function` have this entry.
         let function: Borrowed<'_, '_, Function> = unsafe { callable.cast_unchecked() };
-        // SAFETY: takes a flag from a number.
+        // SAFETY: it clears a bit of a number.
         let positional = unsafe { ffi::PyVectorcall_NARGS(count) }.cast_unsigned();
         // SAFETY: null, or a live tuple of names.
         let keywords = unsafe { Borrowed::from_ptr_or_opt(py, keywords) };
-        // SAFETY: what stands for keywords is a tuple.
+        // SAFETY: by the vectorcall protocol it is a tuple.
         let keywords = keywords.map(|names| unsafe { names.cast_unchecked::<PyTuple>() });
         let named = keywords.map_or(0, |names| names.len());
         let arguments = match positional + named {
-            // There may be no address either.
+            // The address may be null.
             0 => &[],
-            // SAFETY: there are as many live objects, the positional ones first.
+            // SAFETY: by the vectorcall protocol there are so many live objects.
             count => unsafe { slice::from_raw_parts(arguments, count) },
         };
         run(&function, arguments, positional, keywords.as_deref())
     })
 }
 
-/// One call: reads the arguments, makes outputs, runs the function, and gives what it returns.
+/// Makes one call: reads the arguments, runs the function and converts its result.
 #[inline]
 fn run<'py>(
     function: &Bound<'py, Function>,
@@ -87,13 +90,13 @@ fn run<'py>(
             return Ok(result(function, || quick.result(&frame), errno, None)?);
         }
     }
-    // Lets PyO3 know that the thread is attached: else what is dropped would wait until it does.
+    // PyO3 must know that the thread is attached: else references that are dropped are released later.
     Ok(Python::attach(|_| {
         general(function, arguments, positional, keywords)
     })?)
 }
 
-/// An argument of the usual call: a live object, for as long as the call's frame is filled.
+/// An argument of the quick path: a live object while the frame is filled.
 struct Argument<'a> {
     object: &'a *mut PyObject,
     ndarray: *mut PyTypeObject,
@@ -102,24 +105,25 @@ struct Argument<'a> {
 impl<'a> Operand<'a, Py<PyArrayDescr>> for Argument<'a> {
     #[inline]
     fn number(self, number: Number) -> Option<u64> {
-        // SAFETY: a live object.
+        // SAFETY: the caller of the function has a reference to its argument.
         unsafe { number::word(number, *self.object) }
     }
 
     #[inline]
     fn array(self, dtype: &Py<PyArrayDescr>) -> Option<Memory<'a>> {
-        // SAFETY: a live object, and its memory is only compared before Python code can run.
+        // SAFETY: the caller of the function has a reference to its argument, and the memory is not
+        // used after Python code can run.
         unsafe { ndarray::memory_of(*self.object, self.ndarray, dtype.as_ptr()) }
     }
 
     #[inline]
     fn backing(self) -> Backing<'a> {
-        // SAFETY: it is asked of arrays alone, before Python code can run.
+        // SAFETY: the quick path calls this for arrays only, and before Python code can run.
         unsafe { ndarray::backing_of(*self.object) }
     }
 }
 
-/// Any call.
+/// Makes a call that the quick path does not take.
 #[inline(never)]
 fn general<'py>(
     function: &Bound<'py, Function>,
@@ -129,23 +133,23 @@ fn general<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, this) = (function.py(), function.get());
     let contract = this.inner.contract();
-    let mut words = Words::new(contract.words());
-    let words = words.words();
+    let mut frame = Frame::new(contract.words());
+    let words = frame.words();
     let mut check = Check::broadcasting(contract, words);
     let mut arrays = Snapshots::default();
     let mut reader = Reader {
         py,
         function: this,
         check: &mut check,
-        kept: Kept::default(),
+        resources: CallResources::default(),
         arrays: &mut arrays,
         ndarray: this.ndarray.as_ptr().cast(),
     };
     let mut given: SmallVec<[*mut PyObject; 8]> =
         SmallVec::from_elem(ptr::null_mut(), contract.rules().len());
-    let manner = this.arrange(py, arguments, positional, keywords, &mut given)?;
-    let returned = match &manner {
-        Some(manner) => batch::outputs(py, this, manner, &mut given)?,
+    let options = parse_arguments(py, this, arguments, positional, keywords, &mut given)?;
+    let returned = match &options {
+        Some(options) => batch::outputs(py, this, options, &mut given)?,
         None => None,
     };
     let parameters = contract.rules().iter().zip(this.parameters()).enumerate();
@@ -153,64 +157,66 @@ fn general<'py>(
         if argument.is_null() {
             reader.leave_out(position)?;
         } else {
-            // SAFETY: an argument is a live object.
+            // SAFETY: the caller of the function has a reference to its argument.
             let argument = unsafe { Borrowed::from_ptr(py, *argument) };
             reader.argument(position, rule, expected.as_ref(), &argument)?;
         }
     }
-    let mut kept = reader.kept;
-    if let Some(manner) = &manner {
-        batch::tell(this, &mut check, manner, returned.as_ref(), &mut arrays)?;
+    let mut resources = reader.resources;
+    if let Some(options) = &options {
+        batch::push_arguments(this, &mut check, options, returned.as_ref(), &mut arrays)?;
     }
-    if kept.calls_back() {
+    if resources.calls_back() {
         arrays.forbid_resizing(py)?;
     }
     check
         .settle()
         .map_err(|error| errors::argument(py, &error))?;
     if check.loops().is_some() {
-        let manner = manner.map_or_else(Manner::default, |manner| *manner);
+        let options = options.map_or_else(BatchOptions::default, |options| *options);
         let result = batch::run(
             function,
             check,
-            &manner,
+            &options,
             returned,
             &given,
             &mut arrays,
-            &mut kept,
+            &mut resources,
         );
-        drop(kept);
+        drop(resources);
         return result;
     }
-    if let Some(manner) = &manner {
-        manner.check(this)?;
+    if let Some(options) = &options {
+        batch::check_options(this, options)?;
     }
     let outputs = if check.leaves_out() {
         result::allocate(py, this, &mut check)?
     } else {
         Outputs::new()
     };
-    // A function that waits for threads which call back must not hold what they wait for.
-    let nbytes = if kept.calls_back() {
+    // Release the interpreter's lock: the function may wait for threads that call back, which wait for
+    // the lock.
+    let nbytes = if resources.calls_back() {
         usize::MAX
     } else {
         check.nbytes()
     };
     arrays.check(py, contract)?;
     // From here on no Python code runs before the call.
-    kept.hand_over(py, this, None)?;
+    resources.hand_over(py, &this.inner, None)?;
     let errno = invoke(function, words, nbytes)?;
     let retained = if this.binding().has_pointers {
-        let views = arrays.objects(py).chain(kept.objects(py));
-        Some(Retained::new(function, &given, views, &outputs)?)
+        let views = arrays.objects(py).chain(resources.objects(py));
+        let outputs = outputs.iter().map(|(_, array)| array.as_any().clone());
+        Some(Retained::new(function, &given, views.chain(outputs))?)
     } else {
         None
     };
     let start = contract.trampoline().layout().result();
     let words = || words.get(start..).unwrap_or_default();
-    // A text is copied while what it may lie in is still there.
+    // Before `resources` is dropped: a text that is copied may lie in the memory of its objects.
     let result = result(function, words, errno, retained.as_ref())?;
-    drop(kept);
+    drop(resources);
     if outputs.is_empty() {
         Ok(result)
     } else {
@@ -218,7 +224,7 @@ fn general<'py>(
     }
 }
 
-/// Runs the function on a frame that has been filled.
+/// Runs the function on a filled frame.
 #[inline]
 fn invoke(function: &Bound<'_, Function>, words: &mut [u64], nbytes: usize) -> PyResult<i32> {
     let (py, this) = (function.py(), function.get());
@@ -227,30 +233,30 @@ fn invoke(function: &Bound<'_, Function>, words: &mut [u64], nbytes: usize) -> P
         Gil::Hold => false,
         Gil::Release => true,
     };
-    callback::running(|| {
+    activation::running(|| {
         if release {
-            // SAFETY: as below.
+            // SAFETY: as in the other branch.
             unsafe { invoke_detached(py, &this.inner, words) }
         } else {
-            // SAFETY: the frame is filled as the contract asks; what it points to is kept by the
-            // caller. The rest is what `load` says a user promises.
+            // SAFETY: the check has accepted the frame, and the caller keeps the memory alive that it
+            // points to. By the docs of `load`, its user vouches for the prototype.
             unsafe { this.inner.invoke(words) }
         }
     })
 }
 
-/// Runs the function without the interpreter's lock, which protects nothing that it reaches.
+/// Runs the function without the interpreter's lock.
 ///
 /// # Safety
 ///
 /// That of [`mapcall::Function::invoke`].
 #[cold]
 unsafe fn invoke_detached(py: Python<'_>, function: &mapcall::Function, words: &mut [u64]) -> i32 {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller of this function sees to the conditions of `Function::invoke`.
     py.detach(|| unsafe { function.invoke(words) })
 }
 
-/// What the words of a result are for Python, if it isn't a failure; there may be none to look for.
+/// Checks the result for a failure and converts it. `words` returns its slots; there are none for void.
 #[expect(
     clippy::inline_always,
     reason = "errors are large, and passed through memory"
@@ -267,17 +273,17 @@ fn result<'a, 'py>(
     result::value(function, words, errno, retained)
 }
 
-/// The words of a frame, 16-byte aligned as C's largest scalars.
-struct Words {
+/// The argument frame of a call: 64-bit slots, aligned to 16 bytes as C's largest scalars are.
+struct Frame {
     inline: Inline,
     heap: Vec<u128>,
     length: usize,
 }
 
 #[repr(align(16))]
-struct Inline([u64; Words::INLINE]);
+struct Inline([u64; Frame::INLINE]);
 
-impl Words {
+impl Frame {
     const INLINE: usize = 16;
 
     #[inline]

@@ -1,0 +1,116 @@
+//! The keywords of a batch call, which are options and no parameters: `out`, `where`, `threads`, ...
+
+use mapcall::batch::Stream;
+use mapcall::contract::{Contract, Problem, Remedy};
+use pyo3::prelude::*;
+use pyo3::types::PyInt;
+
+use super::errors;
+
+/// The keywords, in the order of `inspect.signature`. A parameter of the same name hides a keyword.
+pub(super) const KEYWORDS: [&str; 6] = ["out", "where", "threads", "stream", "sync", "progress"];
+
+/// The options of a batch call, as they were given; `None` for one that was not, or that is None.
+#[derive(Default)]
+pub(super) struct BatchOptions<'py> {
+    pub(super) out: Option<Bound<'py, PyAny>>,
+    /// The option `where`.
+    pub(super) mask: Option<Bound<'py, PyAny>>,
+    threads: Option<Bound<'py, PyAny>>,
+    stream: Option<Bound<'py, PyAny>>,
+    sync: Option<Bound<'py, PyAny>>,
+    pub(super) progress: Option<Bound<'py, PyAny>>,
+}
+
+impl<'py> BatchOptions<'py> {
+    /// Sets the option of that name; returns false if there is none.
+    pub(super) fn set(
+        options: &mut Option<Box<Self>>,
+        name: &str,
+        value: &Bound<'py, PyAny>,
+    ) -> bool {
+        if !KEYWORDS.contains(&name) {
+            return false;
+        }
+        let options = options.get_or_insert_default();
+        let option = match name {
+            "out" => &mut options.out,
+            "where" => &mut options.mask,
+            "threads" => &mut options.threads,
+            "stream" => &mut options.stream,
+            "sync" => &mut options.sync,
+            _ => &mut options.progress,
+        };
+        *option = Some(value.clone()).filter(|value| !value.is_none());
+        true
+    }
+
+    /// Whether maps leave memory where all calls have passed.
+    ///
+    /// # Errors
+    ///
+    /// Those of the object's `__bool__`.
+    pub(super) fn stream(&self) -> PyResult<Stream> {
+        Ok(match &self.stream {
+            None => Stream::Auto,
+            Some(stream) if stream.is_truthy()? => Stream::Always,
+            Some(_) => Stream::Never,
+        })
+    }
+
+    /// Whether new files are on the disk when the call returns.
+    ///
+    /// # Errors
+    ///
+    /// Those of the object's `__bool__`.
+    pub(super) fn is_synced(&self) -> PyResult<bool> {
+        self.sync.as_ref().map_or(Ok(false), Bound::is_truthy)
+    }
+
+    /// The number of threads; 0 for one on each core.
+    ///
+    /// # Errors
+    ///
+    /// `ArgumentError` if it is no such number, or not 1 for a function that holds the interpreter's
+    /// lock.
+    pub(super) fn threads(&self, contract: &Contract, holds_gil: bool) -> PyResult<usize> {
+        let Some(threads) = &self.threads else {
+            return Ok(1);
+        };
+        let found = if threads.is_instance_of::<PyInt>() {
+            threads.repr()?.to_string()
+        } else {
+            errors::what(threads)?
+        };
+        let refuse = |expected: &str, remedy: &str| {
+            let problem = Problem::Type {
+                found: found.clone(),
+                remedy: Remedy::Words(remedy.into()),
+            };
+            refuse(threads.py(), contract, "threads", expected, problem)
+        };
+        let count = threads
+            .extract::<usize>()
+            .map_err(|_| refuse("a number of threads", "give 1, or 0 for every core"))?;
+        if count != 1 && holds_gil {
+            let expected = "1, as the function is bound with gil='hold'";
+            return Err(refuse(expected, "bind it without gil"));
+        }
+        Ok(count)
+    }
+}
+
+/// Returns an `ArgumentError` about one of the keywords.
+#[cold]
+pub(super) fn refuse(
+    py: Python<'_>,
+    contract: &Contract,
+    keyword: &str,
+    expected: &str,
+    problem: Problem,
+) -> PyErr {
+    let mut error = contract.refuse_all(problem);
+    error.parameter = keyword.into();
+    error.expected = expected.into();
+    errors::argument(py, &error)
+}

@@ -1,0 +1,310 @@
+//! How a `Function` is made, and its methods in Python.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use mapcall::contract::{Quick, Rule};
+use numpy::PyUntypedArray;
+use pyo3::exceptions::PyValueError;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::callback::Callback;
+use super::function::{Binding, Function, Gil, Options, Origin};
+use super::returns::Returns;
+use super::signature::{self, Parameter};
+use super::{errors, vectorcall};
+use crate::package::Package;
+
+/// Binds a function of a library with options.
+///
+/// # Errors
+///
+/// `ValueError` if an option does not fit the prototype, `PrototypeError` if the engine can't make the
+/// call.
+pub(super) fn bind<'py>(
+    library: &Bound<'py, PyAny>,
+    inner: mapcall::Function,
+    origin: Origin,
+    options: Options,
+) -> PyResult<Bound<'py, Function>> {
+    let py = library.py();
+    let success = options.success(py)?;
+    if let Some(reason) = success.unfit(&inner.prototype().returns) {
+        return Err(PyValueError::new_err(format!(
+            "{}: check: {reason}",
+            inner.name()
+        )));
+    }
+    let mut inner = inner
+        .check(success)
+        .map_err(|error| errors::bind(py, &error))?;
+    if let Some(engine) = options.engine {
+        inner = inner
+            .with_engine(engine)
+            .map_err(|error| errors::bind(py, &error))?;
+    }
+    let binding = Binding::new(py, library.clone().unbind(), &inner, origin, options)?;
+    object(py, inner, false, Py::new(py, binding)?)
+}
+
+/// Makes the Python object of a function.
+fn object(
+    py: Python<'_>,
+    inner: mapcall::Function,
+    is_unchecked: bool,
+    binding: Py<Binding>,
+) -> PyResult<Bound<'_, Function>> {
+    // A handle keeps the arguments alive, which the quick path does not collect.
+    let quick = match binding.get().returns {
+        Returns::Pointer(_) => None,
+        _ => Quick::new(inner.contract(), |position| {
+            let expected = binding.get().expected(position)?;
+            Some(expected.dtype.clone_ref(py))
+        }),
+    };
+    let function = Bound::new(
+        py,
+        Function {
+            quick,
+            vectorcall: vectorcall::vectorcall,
+            inner,
+            is_unchecked,
+            ndarray: py.get_type::<PyUntypedArray>().unbind(),
+            binding,
+        },
+    )?;
+    vectorcall::enable(&function);
+    Ok(function)
+}
+
+#[pymethods]
+impl Binding {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.options.check)?;
+        visit.call(&self.options.destructor)?;
+        visit.call(&self.library)
+    }
+}
+
+#[pymethods]
+impl Function {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.ndarray)?;
+        visit.call(&self.binding)
+    }
+
+    /// Calls the function.
+    #[pyo3(signature = (*args, **kwargs))]
+    fn __call__<'py>(
+        this: &Bound<'py, Self>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        // By the vectorcall entry of the type: this method exists for code that looks `__call__` up.
+        this.as_any().call(args, kwargs)
+    }
+
+    /// The function's name in C.
+    ///
+    /// >>> import mapcall
+    /// >>> mapcall.load("m").function("double cos(double x)").name
+    /// 'cos'
+    #[getter]
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    #[getter]
+    fn __name__(&self) -> &str {
+        self.inner.name()
+    }
+
+    #[getter]
+    fn __qualname__(&self) -> &str {
+        self.inner.name()
+    }
+
+    /// The prototype, in C.
+    ///
+    /// >>> import mapcall
+    /// >>> mapcall.load("m").function("double cos (double)").prototype
+    /// 'double cos(double arg0)'
+    #[getter]
+    fn prototype(&self) -> String {
+        self.inner.prototype().to_string()
+    }
+
+    /// The parameters, in the prototype's order, the inferred ones too.
+    ///
+    /// >>> import mapcall
+    /// >>> f = mapcall.load("m").function("double frexp(double x, int exponent[1])")
+    /// >>> f.parameters[1].name, f.parameters[1].dtype, f.parameters[1].extents
+    /// ('exponent', dtype('int32'), ('1',))
+    #[getter]
+    #[pyo3(name = "parameters")]
+    fn py_parameters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let parameters = self
+            .inner
+            .prototype()
+            .parameters
+            .iter()
+            .zip(self.parameters());
+        let parameters = parameters.map(|(parameter, (_, expected))| {
+            let dtype = expected
+                .as_ref()
+                .map(|expected| expected.dtype.clone_ref(py));
+            Parameter::new(py, parameter, dtype)
+        });
+        PyTuple::new(py, parameters.collect::<PyResult<Vec<_>>>()?)
+    }
+
+    /// NumPy's signature of a generalised ufunc.
+    ///
+    /// >>> import mapcall
+    /// >>> mapcall.load("m").function("double frexp(double x, int exponent[1])").signature
+    /// '()->(),(1)'
+    #[getter]
+    fn signature(&self) -> String {
+        self.inner.prototype().signature()
+    }
+
+    /// The library that the function is in.
+    ///
+    /// >>> import mapcall
+    /// >>> libm = mapcall.load("m")
+    /// >>> libm.function("double cos(double x)").library is libm
+    /// True
+    #[getter]
+    fn library(&self, py: Python<'_>) -> Py<PyAny> {
+        self.binding().library.clone_ref(py)
+    }
+
+    /// What carries out the call: 'cranelift' for compiled code, or 'libffi'.
+    ///
+    /// >>> import mapcall
+    /// >>> lib = mapcall.load("m")
+    /// >>> lib.function("double cos(double x)", engine="libffi").engine
+    /// 'libffi'
+    #[getter]
+    fn engine(&self) -> &'static str {
+        match self.inner.contract().trampoline().engine() {
+            mapcall::call::Engine::Cranelift => "cranelift",
+            _ => "libffi",
+        }
+    }
+
+    /// The same function, which also takes arrays for pointers without an extent.
+    ///
+    /// >>> import mapcall
+    /// >>> import numpy as np
+    /// >>> modf = mapcall.load("m").function("double modf(double x, double *whole)")
+    /// >>> whole = np.zeros(1)
+    /// >>> modf.unchecked(2.75, whole), float(whole[0])
+    /// (0.75, 2.0)
+    ///
+    /// The function runs once, with the address of the array's first element, whatever its axes and
+    /// strides; ``T *x`` and ``T x[]`` are the same. How far it reads or writes there is the caller's
+    /// affair. Dtype, byte order, alignment, writeability and ``restrict`` are checked all the same.
+    /// In a batch, which arrays for other parameters make, it may only read there.
+    #[getter]
+    fn unchecked<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Self>> {
+        object(py, self.inner.clone(), true, self.binding.clone_ref(py))
+    }
+
+    /// A callable as a C function pointer for one of the parameters, to be kept as long as C may
+    /// call it.
+    ///
+    /// >>> import mapcall
+    /// >>> import numpy as np
+    /// >>> qsort = mapcall.load(None).function(
+    /// ...     "void qsort(void *base, size_t n, size_t size,"
+    /// ...     "           int (*compare)(const void *, const void *))")
+    /// >>> def compare(a, b):
+    /// ...     return int(a.array((), "i4") - b.array((), "i4"))
+    /// >>> order = qsort.callback("compare", compare)
+    /// >>> x = np.array([3, 1, 2], "i4")
+    /// >>> qsort(x, 3, 4, order)
+    /// >>> x
+    /// array([1, 2, 3], dtype=int32)
+    ///
+    /// A callable that is given to a function directly lives for that call only. When C calls it later,
+    /// or calls one whose callback object has died, C gets zero. The call that is running in that thread
+    /// raises ArgumentError; without one, `sys.unraisablehook` gets it, once. The library that got a
+    /// callable stays loaded until the process ends.
+    fn callback(&self, parameter: &str, callable: &Bound<'_, PyAny>) -> PyResult<Callback> {
+        let py = callable.py();
+        let contract = self.inner.contract();
+        let position = contract
+            .prototype()
+            .parameter(parameter)
+            .map(|(position, _)| position);
+        match position.and_then(|position| Some((position, contract.rules().get(position)?))) {
+            Some((position, Rule::Function(wanted))) => {
+                Callback::new(&self.inner, position, wanted, callable)
+            }
+            Some(_) => Err(PyValueError::new_err(format!(
+                "{}: {parameter} is no function pointer",
+                self.inner.name()
+            ))),
+            None => Err(errors::argument(
+                py,
+                &contract.refuse_all(contract.unknown(parameter)),
+            )),
+        }
+    }
+
+    #[getter]
+    fn __signature__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        signature::inspect(py, &self.inner)
+    }
+
+    fn __repr__(&self) -> String {
+        let unchecked = if self.is_unchecked { "unchecked " } else { "" };
+        format!("{unchecked}{}", signature::text(&self.inner))
+    }
+
+    fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
+        other.cast::<Self>().is_ok_and(|other| {
+            let other = other.get();
+            self.inner == other.inner && self.is_unchecked == other.is_unchecked
+        })
+    }
+
+    fn __hash__(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.inner.address(), self.is_unchecked).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let options = &self.binding().options;
+        let keywords = PyDict::new(py);
+        keywords.set_item("check", options.check.as_ref())?;
+        keywords.set_item(
+            "gil",
+            match options.gil {
+                Gil::BySize => None,
+                Gil::Hold => Some("hold"),
+                Gil::Release => Some("release"),
+            },
+        )?;
+        keywords.set_item("text", options.text.name())?;
+        keywords.set_item("destructor", options.destructor.as_ref())?;
+        keywords.set_item("engine", options.engine.map(|_| self.engine()))?;
+        let text = match &self.binding().origin {
+            Origin::Text(text) => Some(text.as_str()),
+            Origin::Header => None,
+        };
+        let rebind = &Package::get(py)?.rebind;
+        let library = &self.binding().library;
+        let arguments = (
+            library,
+            self.inner.name(),
+            text,
+            keywords,
+            self.is_unchecked,
+        );
+        (rebind, arguments).into_pyobject(py).map(Bound::into_any)
+    }
+}

@@ -1,0 +1,103 @@
+//! The interpreter as the observer of a batch.
+
+use std::ops::ControlFlow;
+
+use mapcall::CallError;
+use mapcall::array::fork::Mutex;
+use mapcall::batch::Host;
+use pyo3::prelude::*;
+
+use super::function::Function;
+use super::progress::Progress;
+use super::snapshot::Snapshots;
+use super::{activation, errors, result};
+
+/// An exception that ends a batch, and the number of the call whose result raised it, if a result did.
+type Raised = (Option<usize>, PyErr);
+
+/// The interpreter while a batch runs: handles signals, exceptions of callbacks, the callable `check`
+/// and the progress report.
+pub(super) struct Interpreter<'a> {
+    function: &'a Function,
+    progress: &'a Progress,
+    /// The arrays that the calls read and write.
+    arrays: &'a Snapshots,
+    raised: Mutex<Option<Raised>>,
+}
+
+impl<'a> Interpreter<'a> {
+    pub(super) fn new(
+        function: &'a Function,
+        progress: &'a Progress,
+        arrays: &'a Snapshots,
+    ) -> Self {
+        Self {
+            function,
+            progress,
+            arrays,
+            raised: Mutex::default(),
+        }
+    }
+
+    /// Keeps an exception, and ends the batch. Of several exceptions that results raise, the one of
+    /// the first call is kept, however the threads run; any other exception precedes those.
+    fn keep(&self, call: Option<usize>, result: PyResult<()>) -> ControlFlow<()> {
+        match result {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                let mut raised = self.raised.lock();
+                if raised.as_ref().is_none_or(|(known, _)| call < *known) {
+                    let other = raised.replace((call, error));
+                    // The objects of an exception may run Python code when they are dropped, which
+                    // must not happen under a lock.
+                    drop(raised);
+                    drop(other);
+                }
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    /// Returns the exception for the error with which the batch ended.
+    pub(super) fn error(self, py: Python<'_>, error: &CallError) -> PyErr {
+        let raised = self.raised.lock().take();
+        match (raised, error) {
+            (Some((Some(_), raised)), CallError::Interrupted { index, .. }) => {
+                errors::at(py, raised, index.as_deref())
+            }
+            (Some((_, raised)), _) => raised,
+            (None, error) => errors::call(py, error),
+        }
+    }
+}
+
+impl Host for Interpreter<'_> {
+    fn around(&self, calls: &mut dyn FnMut() -> i32) -> ControlFlow<()> {
+        self.keep(None, activation::running(calls).map(drop))
+    }
+
+    fn is_judge(&self) -> bool {
+        self.function.binding().options.is_callable
+    }
+
+    fn judge(&self, call: usize, result: &[u64], errno: i32) -> ControlFlow<()> {
+        if activation::has_raised() {
+            // `around` will keep the exception.
+            return ControlFlow::Break(());
+        }
+        let checked = Python::attach(|py| {
+            result::check(py, self.function, result, errno)?;
+            self.arrays.check(py, self.function.inner.contract())
+        });
+        self.keep(Some(call), checked)
+    }
+
+    fn pulse(&self, done: usize, calls: usize) -> ControlFlow<()> {
+        let reported = Python::attach(|py| {
+            py.check_signals()?;
+            self.progress.report(py, done, calls)?;
+            self.arrays.check(py, self.function.inner.contract())
+        });
+        self.keep(None, reported)
+    }
+}

@@ -1,0 +1,77 @@
+//! Positional and keyword arguments, by the parameters that they are for.
+
+#![allow(unsafe_code)]
+
+use mapcall::contract::Problem;
+use pyo3::ffi::PyObject;
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyTuple};
+
+use super::errors;
+use super::function::Function;
+use super::keywords::BatchOptions;
+
+/// Writes each argument to the position of its parameter in `given`, which is all null before; the
+/// position of a parameter without an argument stays null. Returns the options of a batch call, if
+/// there are any.
+///
+/// `arguments` has first `positional` arguments by position, then one for each of the `keywords`.
+///
+/// # Errors
+///
+/// `ArgumentError` if there are too many arguments, two for one parameter, or a keyword that is
+/// neither a parameter nor an option.
+pub(super) fn parse_arguments<'py>(
+    py: Python<'py>,
+    function: &Function,
+    arguments: &[*mut PyObject],
+    positional: usize,
+    keywords: Option<&Bound<'py, PyTuple>>,
+    given: &mut [*mut PyObject],
+) -> PyResult<Option<Box<BatchOptions<'py>>>> {
+    let contract = function.inner.contract();
+    let refuse = |problem| Err(errors::argument(py, &contract.refuse_all(problem)));
+    let taken = contract.arguments();
+    if positional > taken.len() {
+        return refuse(Problem::TooMany {
+            most: taken.len(),
+            found: positional,
+        });
+    }
+    let (by_position, by_name) = arguments.split_at_checked(positional).unwrap_or_default();
+    for (&position, argument) in taken.iter().zip(by_position) {
+        if let Some(slot) = given.get_mut(position) {
+            *slot = *argument;
+        }
+    }
+    let mut options = None;
+    let Some(keywords) = keywords else {
+        return Ok(None);
+    };
+    for (name, argument) in keywords.iter_borrowed().zip(by_name) {
+        let mut names = function.parameters().iter().map(|(name, _)| name);
+        // Keywords in a program's text are interned, as the names are.
+        let position = names.position(|known| known.is(&*name)).or_else(|| {
+            let name = name.cast::<PyString>().ok()?;
+            let found = contract.prototype().parameter(name.to_str().ok()?);
+            found.map(|(position, _)| position)
+        });
+        let Some(position) = position else {
+            let name = name.to_string();
+            // SAFETY: an argument is a live object: the caller of the function has a reference.
+            let value = unsafe { Borrowed::from_ptr(py, *argument) };
+            if !BatchOptions::set(&mut options, &name, &value) {
+                return refuse(contract.unknown(&name));
+            }
+            continue;
+        };
+        match given.get_mut(position) {
+            Some(slot) if slot.is_null() => *slot = *argument,
+            _ => {
+                let problem = Problem::Twice;
+                return Err(errors::argument(py, &contract.refuse(position, problem)));
+            }
+        }
+    }
+    Ok(options)
+}

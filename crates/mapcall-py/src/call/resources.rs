@@ -1,0 +1,79 @@
+//! The objects, closures and handles that a call keeps alive.
+
+use mapcall::call::Closure;
+use mapcall::contract::Loops;
+use mapcall::function::InUse;
+use pyo3::prelude::*;
+
+use super::errors;
+use super::handle::Ending;
+
+/// The resources that a call holds until it is over. Most calls have none.
+#[derive(Default)]
+pub(super) struct CallResources(Option<Box<Resources>>);
+
+#[derive(Default)]
+struct Resources {
+    /// Objects whose memory is passed, beside the arguments themselves.
+    objects: Vec<Py<PyAny>>,
+    /// C functions for the callables among the arguments.
+    callbacks: Vec<Closure>,
+    /// Handles among the arguments, which can't be closed during the call.
+    handles: Vec<Ending<InUse>>,
+    calls_back: bool,
+}
+
+impl CallResources {
+    pub(super) fn add_object(&mut self, object: Bound<'_, PyAny>) {
+        self.0.get_or_insert_default().objects.push(object.unbind());
+    }
+
+    pub(super) fn add_handle(&mut self, handle: InUse) {
+        let handles = &mut self.0.get_or_insert_default().handles;
+        handles.push(Ending::new(handle));
+    }
+
+    pub(super) fn add_callback(&mut self, closure: Closure) {
+        let resources = self.0.get_or_insert_default();
+        resources.callbacks.push(closure);
+        resources.calls_back = true;
+    }
+
+    /// Notes that C gets a callback whose closure is kept elsewhere.
+    pub(super) fn note_callback(&mut self) {
+        self.0.get_or_insert_default().calls_back = true;
+    }
+
+    /// The objects whose memory is passed, beside the arguments themselves.
+    pub(super) fn objects<'py>(&self, py: Python<'py>) -> impl Iterator<Item = Bound<'py, PyAny>> {
+        let objects = self.0.iter().flat_map(|resources| &resources.objects);
+        objects.map(move |object| object.bind(py).clone())
+    }
+
+    /// Closes the handles whose objects C owns after the call, or after the batch.
+    ///
+    /// # Errors
+    ///
+    /// `ArgumentError` if there is such a handle in a batch of several calls, or of perhaps none.
+    #[inline]
+    pub(super) fn hand_over(
+        &mut self,
+        py: Python<'_>,
+        function: &mapcall::Function,
+        loops: Option<&Loops>,
+    ) -> PyResult<()> {
+        let Some(resources) = &mut self.0 else {
+            return Ok(());
+        };
+        let handles = resources.handles.iter_mut().map(|handle| &mut **handle);
+        let handed_over = function.hand_over(handles, loops);
+        handed_over.map_err(|error| errors::argument(py, &error))
+    }
+
+    /// Whether C gets a function that needs the interpreter's lock, perhaps on another thread.
+    pub(super) fn calls_back(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|resources| resources.calls_back)
+    }
+}

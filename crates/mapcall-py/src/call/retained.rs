@@ -1,0 +1,86 @@
+//! The arguments of a call that its handles keep alive.
+
+#![allow(unsafe_code)]
+
+use std::sync::Arc;
+
+use mapcall::contract::Rule;
+use mapcall::function::KeepAlive;
+use pyo3::ffi::PyObject;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use super::callback::Callback;
+use super::function::Function;
+use super::handle::Handle;
+use super::ndarray;
+use super::scope::Scope;
+
+/// The arguments of a call that the pointers which it returns may lead into. The handles of those
+/// pointers keep them alive.
+pub(super) struct Retained {
+    /// Arrays, texts and other objects.
+    pub(super) objects: Option<Py<PyTuple>>,
+    /// Handles, and the addresses that are read-only.
+    pub(super) alive: KeepAlive,
+    /// The scope of a handle among the arguments which ends with its callback.
+    pub(super) scope: Option<Arc<Scope>>,
+}
+
+impl Retained {
+    /// Collects them from the arguments, and from `arrays`: the arrays that were made of arguments or
+    /// allocated for the call.
+    #[cold]
+    pub(super) fn new<'py>(
+        function: &Bound<'py, Function>,
+        given: &[*mut PyObject],
+        arrays: impl Iterator<Item = Bound<'py, PyAny>>,
+    ) -> PyResult<Self> {
+        let (py, this) = (function.py(), function.get());
+        let mut alive = KeepAlive::default();
+        let mut scope = None;
+        let mut objects: Vec<Bound<'py, PyAny>> = Vec::new();
+        let mut retain = |object: Bound<'py, PyAny>| {
+            if !objects.iter().any(|known| known.is(&object)) {
+                objects.push(object);
+            }
+        };
+        for (rule, argument) in this.inner.contract().rules().iter().zip(given) {
+            // SAFETY: null, or an argument, to which the caller of the function has a reference.
+            let argument = unsafe { Borrowed::from_ptr_or_opt(py, *argument) };
+            let Some(argument) = argument.filter(|argument| !argument.is_none()) else {
+                continue;
+            };
+            if let Ok(handle) = argument.cast::<Handle>() {
+                alive.handle(handle.get().inner());
+                scope = scope.or_else(|| handle.get().scope().cloned());
+                let kept = handle.get().kept().map(|kept| kept.bind(py).iter());
+                kept.into_iter().flatten().for_each(&mut retain);
+                continue;
+            }
+            let may_be_pointed_into = match rule {
+                Rule::Number(_) | Rule::Inferred(_) | Rule::Record { .. } => false,
+                // The closure of any other callable belongs to the call and ends with it.
+                Rule::Function(_) => {
+                    argument.is_instance_of::<Function>() || argument.is_instance_of::<Callback>()
+                }
+                _ => true,
+            };
+            if may_be_pointed_into {
+                retain(argument.to_owned());
+            }
+        }
+        arrays.for_each(&mut retain);
+        for object in &objects {
+            if let Some(bytes) = ndarray::read_only_bytes(object, this.ndarray.as_ptr().cast()) {
+                alive.read_only(bytes);
+            }
+        }
+        let objects = (!objects.is_empty()).then(|| PyTuple::new(py, objects));
+        Ok(Self {
+            objects: objects.transpose()?.map(Bound::unbind),
+            alive,
+            scope,
+        })
+    }
+}

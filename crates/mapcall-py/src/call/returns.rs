@@ -1,0 +1,93 @@
+//! The kinds of result that a function has.
+
+use std::sync::Arc;
+
+use mapcall::contract::{Number, Rule, target_name};
+use mapcall::ctype::{CType, Float, Pointer};
+use numpy::PyArrayDescr;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use super::structure;
+
+/// The Python object that a function's result becomes.
+///
+/// Each call looks at it, so that it has a tag of its own.
+#[repr(u8)]
+pub(super) enum Returns {
+    Void,
+    Number(Number),
+    /// `long double`, which a float can't hold: a scalar of NumPy's.
+    Extended(Py<PyArrayDescr>),
+    Text,
+    Pointer(Arc<Pointer>),
+    Record(Py<PyArrayDescr>),
+}
+
+impl Returns {
+    pub(super) fn new(py: Python<'_>, ctype: &CType) -> PyResult<Self> {
+        let dtype = || structure::dtype(py, ctype).map(Bound::unbind);
+        Ok(match Number::of(ctype) {
+            Some(Number::Float(Float::LongDouble) | Number::Complex(Float::LongDouble)) => {
+                Self::Extended(dtype()?)
+            }
+            Some(number) => Self::Number(number),
+            None => match ctype.resolved() {
+                CType::Pointer(pointer) if pointer.is_text() => Self::Text,
+                CType::Pointer(pointer) => Self::Pointer(Arc::clone(pointer)),
+                CType::Record(_) => Self::Record(dtype()?),
+                _ => Self::Void,
+            },
+        })
+    }
+
+    /// Whether a call returns pointers: as its result, or as an array of them that it allocates.
+    pub(super) fn has_pointers(&self, function: &mapcall::Function) -> bool {
+        let mut outputs = function.contract().rules().iter().filter_map(Rule::array);
+        matches!(self, Self::Pointer(_))
+            || outputs.any(|array| array.is_output() && pointed_to(&array.ctype).is_some())
+    }
+
+    /// Checks that a function returns pointers which a destructor can destroy: as its result, or in
+    /// an array that it writes.
+    ///
+    /// # Errors
+    ///
+    /// `ValueError` if it returns none.
+    pub(super) fn check_destructor(
+        &self,
+        function: &mapcall::Function,
+        destructor: &mapcall::Function,
+    ) -> PyResult<()> {
+        let outputs = function.contract().rules().iter().filter_map(Rule::array);
+        let outputs = outputs.filter(|array| !array.is_const);
+        let mut targets: Vec<String> = outputs
+            .filter_map(|array| pointed_to(&array.ctype))
+            .map(|pointer| target_name(&pointer.target))
+            .collect();
+        if let Self::Pointer(pointer) = self {
+            targets.push(target_name(&pointer.target));
+        }
+        if targets.iter().any(|target| destructor.destroys(target)) {
+            return Ok(());
+        }
+        Err(PyValueError::new_err(format!(
+            "{}: destructor: expected a function of one pointer to {}, got {}",
+            function.name(),
+            if targets.is_empty() {
+                "what it returns".to_owned()
+            } else {
+                targets.join(" or ")
+            },
+            destructor.prototype(),
+        )))
+    }
+}
+
+/// Returns the pointer type that a C type is; `None` for any other type.
+pub(super) fn pointed_to(ctype: &CType) -> Option<&Pointer> {
+    match ctype.resolved() {
+        CType::Pointer(pointer) => Some(pointer),
+        _ => None,
+    }
+}

@@ -1,0 +1,62 @@
+//! C strings as Python's texts.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_char};
+use std::ptr;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+
+/// The Python type of a text: the option `text` of a function.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Text {
+    Str,
+    Bytes,
+}
+
+impl Text {
+    /// Returns the type of that name.
+    ///
+    /// # Errors
+    ///
+    /// `ValueError` if the name is neither 'str' nor 'bytes'.
+    pub(super) fn named(name: &str) -> PyResult<Self> {
+        match name {
+            "str" => Ok(Self::Str),
+            "bytes" => Ok(Self::Bytes),
+            other => Err(PyValueError::new_err(format!(
+                "text must be 'str' or 'bytes', got '{other}'"
+            ))),
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Str => "str",
+            Self::Bytes => "bytes",
+        }
+    }
+}
+
+/// Copies the C string at an address; returns None for NULL.
+///
+/// # Errors
+///
+/// `UnicodeDecodeError` if the string is not UTF-8 and a str is asked for.
+pub(super) fn copy(py: Python<'_>, address: u64, kind: Text) -> PyResult<Bound<'_, PyAny>> {
+    let address = usize::try_from(address).unwrap_or_default();
+    let text: *const c_char = ptr::with_exposed_provenance(address);
+    if text.is_null() {
+        return Ok(py.None().into_bound(py));
+    }
+    // SAFETY: the address is that of a `const char *` which a C function returned or passed to a
+    // callback. By the prototype, which the user of `load` vouches for, it is NULL or leads to a
+    // string that ends with a NUL.
+    let text = unsafe { CStr::from_ptr(text) }.to_bytes();
+    match kind {
+        Text::Bytes => Ok(PyBytes::new(py, text).into_any()),
+        Text::Str => PyString::from_bytes(py, text).map(Bound::into_any),
+    }
+}
