@@ -7,8 +7,8 @@ use libfuzzer_sys::fuzz_target;
 use mapcall::Prototype;
 use mapcall::array::DType;
 use mapcall::contract::{
-    ArgumentError, ArrayRule, Backing, Check, Contract, ExtentRule, Loops, Memory, Output, PointerRule,
-    Role, Rule, Scalar, Track,
+    ArgumentError, ArrayRule, Backing, Check, Contract, ExtentRule, BroadcastPlan, Memory, Output, PointerRule,
+    Role, Rule, Scalar, Operand,
 };
 
 /// The frame of a call is no larger, whatever the prototype says.
@@ -36,13 +36,13 @@ fuzz_target!(|data: &[u8]| {
             Check::new(&contract, &mut frame)
         };
         let told = tell(&contract, &mut check, &mut choices, is_batch, &mut given);
-        if let Err(error) = told.and_then(|()| check.settle()) {
+        if let Err(error) = told.and_then(|()| check.finish()) {
             assert!(error.to_string().starts_with(&contract.prototype().name));
             continue;
         }
         let outputs = outputs(&check);
         match check.into_batch() {
-            Some((loops, _)) => verify_loops(&contract, *loops, &outputs),
+            Some((broadcast, _)) => verify_loops(&contract, *broadcast, &outputs),
             None => verify_apart(&contract, &given),
         }
         verify(&contract, &frame, &given, &outputs);
@@ -215,15 +215,15 @@ fn outputs(check: &Check<'_>) -> Vec<Output> {
 }
 
 /// A batch that was let through: each call writes what no other one reads or writes.
-fn verify_loops(contract: &Contract, mut loops: Loops, outputs: &[Output]) {
-    let shape = loops.shape().to_vec();
-    let mut order = loops.order_of_axes().to_vec();
+fn verify_loops(contract: &Contract, mut broadcast: BroadcastPlan, outputs: &[Output]) {
+    let shape = broadcast.shape().to_vec();
+    let mut order = broadcast.order_of_axes().to_vec();
     order.sort_unstable();
     assert_eq!(order, (0..shape.len()).collect::<Vec<_>>());
-    for track in loops.tracks() {
-        assert_eq!(track.strides.len(), shape.len());
+    for operand in broadcast.operands() {
+        assert_eq!(operand.strides.len(), shape.len());
     }
-    let calls = loops.calls();
+    let calls = broadcast.calls();
     let counted = shape
         .iter()
         .map(|&length| length as u128)
@@ -237,12 +237,12 @@ fn verify_loops(contract: &Contract, mut loops: Loops, outputs: &[Output]) {
         let strides = vec![1; shape.len()];
         let address = std::ptr::without_provenance_mut(PLACE * (index + 1));
         // The strides don't matter: nobody else lies there.
-        loops.place(contract, output.role, address, &strides, 0);
+        broadcast.place(contract, output.role, address, &strides, 0);
     }
-    let items: Vec<(&Track, Vec<usize>)> = loops
-        .tracks()
+    let items: Vec<(&Operand, Vec<usize>)> = broadcast
+        .operands()
         .iter()
-        .map(|track| (track, starts(track, &shape)))
+        .map(|operand| (operand, starts(operand, &shape)))
         .collect();
     for (index, (one, starts)) in items.iter().enumerate() {
         for (other_index, (other, other_starts)) in items.iter().enumerate() {
@@ -265,10 +265,10 @@ fn verify_loops(contract: &Contract, mut loops: Loops, outputs: &[Output]) {
     }
 }
 
-/// Where the items of a track start, in the order of the calls.
-fn starts(track: &Track, shape: &[usize]) -> Vec<usize> {
-    let mut starts = vec![track.address.addr()];
-    for (&length, &stride) in shape.iter().zip(&track.strides) {
+/// Where the items of a operand start, in the order of the calls.
+fn starts(operand: &Operand, shape: &[usize]) -> Vec<usize> {
+    let mut starts = vec![operand.address.addr()];
+    for (&length, &stride) in shape.iter().zip(&operand.strides) {
         let along = |&start: &usize| {
             (0..length)
                 .map(move |step| start.wrapping_add_signed(stride.wrapping_mul(step.cast_signed())))
@@ -279,8 +279,8 @@ fn starts(track: &Track, shape: &[usize]) -> Vec<usize> {
 }
 
 /// Whether `restrict` forbids two to share memory even within a call.
-fn is_apart(contract: &Contract, one: &Track, other: &Track) -> bool {
-    let array = |track: &Track| match track.role {
+fn is_apart(contract: &Contract, one: &Operand, other: &Operand) -> bool {
+    let array = |operand: &Operand| match operand.role {
         Role::Parameter(position) if contract.rules()[position].array().is_some() => {
             Some(&contract.prototype().parameters[position])
         }

@@ -154,7 +154,7 @@ fn is_normal(name: &str) -> bool {
     cfg!(unix) && parts.next() == Some("") && parts.all(|part| !matches!(part, "" | "." | ".."))
 }
 
-/// A file of one's own for a descriptor that belongs to somebody else.
+/// Returns a file with a duplicate of a descriptor that the caller goes on to own.
 #[cfg(unix)]
 fn duplicate(descriptor: i32) -> PyResult<File> {
     use std::os::fd::BorrowedFd;

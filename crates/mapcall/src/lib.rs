@@ -45,7 +45,7 @@
 //!   overlaps another one that is `restrict`. Nothing is converted or copied silently.
 //! - Arrays that C writes may be left out; they are allocated.
 //! - A pointer that C returns is a [`Handle`], which keeps the arguments that it may point into alive.
-//! - A batch runs in compiled loops, on one thread or several, over files that may be larger than memory.
+//! - A batch runs in compiled broadcast, on one thread or several, over files that may be larger than memory.
 //! - A [`Header`] reads a C header into [`Declarations`], through the system's preprocessor.
 //!
 //! The crate has no cargo features.

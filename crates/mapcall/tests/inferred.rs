@@ -28,7 +28,7 @@ fn check(prototype: &str, n: i32) -> Result<(), Box<dyn Error>> {
             _ => check.leave_out(position)?,
         }
     }
-    Ok(check.settle()?)
+    Ok(check.finish()?)
 }
 
 #[test]

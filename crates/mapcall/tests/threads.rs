@@ -62,7 +62,7 @@ int counter_close(struct counter *c) {
 }
 struct pair turn(struct pair p) { return (struct pair){p.n, (int)p.x}; }
 double apply(double (*f)(double), double x) { return f(x) + 1; }
-/* Whoever unloads the library has ended all of its handles. */
+/* All handles are closed before the library is unloaded. */
 __attribute__((destructor)) static void leave(void) { if (atomic_load(&alive)) abort(); }
 ";
 

@@ -5,8 +5,8 @@
 use std::path::PathBuf;
 
 use mapcall::array::Buffer;
-use mapcall::batch::{self, Work};
-use mapcall::contract::{Check, Loops, Memory, Output, Problem, Remedy, Role, Rule};
+use mapcall::batch::{self, BatchRequest};
+use mapcall::contract::{BroadcastPlan, Check, Memory, Output, Problem, Remedy, Role, Rule};
 use numpy::PyUntypedArray;
 use pyo3::ffi::PyObject;
 use pyo3::intern;
@@ -256,7 +256,7 @@ pub(super) fn run<'py>(
     for output in &outputs {
         check_output(py, this, output)?;
     }
-    let Some((mut loops, frame)) = check.into_batch() else {
+    let Some((mut broadcast, frame)) = check.into_batch() else {
         return Ok(py.None().into_bound(py));
     };
     let (mut allocated, mut files) = (Outputs::new(), Vec::new());
@@ -264,10 +264,10 @@ pub(super) fn run<'py>(
         let mut destinations = returned.iter();
         match destinations.find(|(role, _)| *role == output.role) {
             Some((_, Destination::File(path))) => {
-                let created = py.detach(|| output.file(contract, &mut loops, path, &mut files));
+                let created = py.detach(|| output.file(contract, &mut broadcast, path, &mut files));
                 created.map_err(|error| errors::call(py, &error))?;
             }
-            _ => allocated.push((output.role, allocate(this, py, output, &mut loops)?)),
+            _ => allocated.push((output.role, allocate(this, py, output, &mut broadcast)?)),
         }
     }
     let maps = if stream.looks_at(nbytes) {
@@ -280,17 +280,17 @@ pub(super) fn run<'py>(
     }
     arrays.check(py, contract)?;
     let observer = Interpreter::new(this, &progress, arrays);
-    let work = Work {
-        loops: &loops,
+    let work = BatchRequest {
+        broadcast: &broadcast,
         frame,
         maps: &maps,
         stream,
         files: &files,
         is_synced,
         threads,
-        host: &observer,
+        observer: &observer,
     };
-    resources.hand_over(py, &this.inner, Some(&loops))?;
+    resources.hand_over(py, &this.inner, Some(&broadcast))?;
     let outcome = if this.gil() == Gil::Hold {
         // SAFETY: the check has accepted the arguments, the caller keeps them alive, and the outputs
         // are in `allocated` and `files`. By the docs of `load`, its user sees to it that no other
@@ -300,7 +300,10 @@ pub(super) fn run<'py>(
         // SAFETY: as in the other branch.
         py.detach(|| unsafe { this.inner.run_batch(&work) })
     };
-    progress.close(py, outcome.is_ok().then(|| loops.shape().iter().product()))?;
+    progress.close(
+        py,
+        outcome.is_ok().then(|| broadcast.shape().iter().product()),
+    )?;
     let written = match outcome {
         Ok(()) if files.is_empty() => Vec::new(),
         Ok(()) => py
@@ -381,7 +384,7 @@ fn allocate<'py>(
     function: &Function,
     py: Python<'py>,
     output: &Output,
-    loops: &mut Loops,
+    broadcast: &mut BroadcastPlan,
 ) -> PyResult<Bound<'py, PyUntypedArray>> {
     let expected = match output.role {
         Role::Parameter(position) => function.expected(position),
@@ -399,12 +402,12 @@ fn allocate<'py>(
         ..
     } = ndarray::memory(&array);
     let (core, ndim) = (
-        shape.get(loops.shape().len()..).unwrap_or_default(),
-        loops.shape().len(),
+        shape.get(broadcast.shape().len()..).unwrap_or_default(),
+        broadcast.shape().len(),
     );
     let size = core.iter().product::<usize>() * ndarray::itemsize(&array);
     let strides = strides.get(..ndim).unwrap_or_default();
-    loops.place(
+    broadcast.place(
         function.inner.contract(),
         output.role,
         address,

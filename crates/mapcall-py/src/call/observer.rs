@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use mapcall::CallError;
 use mapcall::array::fork::Mutex;
-use mapcall::batch::Host;
+use mapcall::batch::BatchObserver;
 use pyo3::prelude::*;
 
 use super::function::Function;
@@ -71,16 +71,16 @@ impl<'a> Interpreter<'a> {
     }
 }
 
-impl Host for Interpreter<'_> {
-    fn around(&self, calls: &mut dyn FnMut() -> i32) -> ControlFlow<()> {
+impl BatchObserver for Interpreter<'_> {
+    fn surround(&self, calls: &mut dyn FnMut() -> i32) -> ControlFlow<()> {
         self.keep(None, activation::running(calls).map(drop))
     }
 
-    fn is_judge(&self) -> bool {
+    fn inspects(&self) -> bool {
         self.function.binding().options.is_callable
     }
 
-    fn judge(&self, call: usize, result: &[u64], errno: i32) -> ControlFlow<()> {
+    fn inspect(&self, call: usize, result: &[u64], errno: i32) -> ControlFlow<()> {
         if activation::has_raised() {
             // `around` will keep the exception.
             return ControlFlow::Break(());
@@ -92,7 +92,7 @@ impl Host for Interpreter<'_> {
         self.keep(Some(call), checked)
     }
 
-    fn pulse(&self, done: usize, calls: usize) -> ControlFlow<()> {
+    fn progress(&self, done: usize, calls: usize) -> ControlFlow<()> {
         let reported = Python::attach(|py| {
             py.check_signals()?;
             self.progress.report(py, done, calls)?;

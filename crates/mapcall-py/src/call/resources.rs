@@ -1,7 +1,7 @@
 //! The objects, closures and handles that a call keeps alive.
 
 use mapcall::call::Closure;
-use mapcall::contract::Loops;
+use mapcall::contract::BroadcastPlan;
 use mapcall::function::InUse;
 use pyo3::prelude::*;
 
@@ -60,13 +60,13 @@ impl CallResources {
         &mut self,
         py: Python<'_>,
         function: &mapcall::Function,
-        loops: Option<&Loops>,
+        broadcast: Option<&BroadcastPlan>,
     ) -> PyResult<()> {
         let Some(resources) = &mut self.0 else {
             return Ok(());
         };
         let handles = resources.handles.iter_mut().map(|handle| &mut **handle);
-        let handed_over = function.hand_over(handles, loops);
+        let handed_over = function.hand_over(handles, broadcast);
         handed_over.map_err(|error| errors::argument(py, &error))
     }
 

@@ -6,7 +6,7 @@ use std::mem::offset_of;
 use std::ptr;
 use std::slice;
 
-use mapcall::contract::{Backing, Check, Memory, Number, Operand, QuickFrame};
+use mapcall::contract::{Backing, Check, Memory, Number, QuickArgument, QuickFrame};
 use numpy::PyArrayDescr;
 use pyo3::ffi::{self, PyObject, PyTypeObject};
 use pyo3::prelude::*;
@@ -102,7 +102,7 @@ struct Argument<'a> {
     ndarray: *mut PyTypeObject,
 }
 
-impl<'a> Operand<'a, Py<PyArrayDescr>> for Argument<'a> {
+impl<'a> QuickArgument<'a, Py<PyArrayDescr>> for Argument<'a> {
     #[inline]
     fn number(self, number: Number) -> Option<u64> {
         // SAFETY: the caller of the function has a reference to its argument.
@@ -170,9 +170,9 @@ fn general<'py>(
         arrays.forbid_resizing(py)?;
     }
     check
-        .settle()
+        .finish()
         .map_err(|error| errors::argument(py, &error))?;
-    if check.loops().is_some() {
+    if check.broadcast().is_some() {
         let options = options.map_or_else(BatchOptions::default, |options| *options);
         let result = batch::run(
             function,
@@ -268,8 +268,8 @@ fn result<'a, 'py>(
     errno: i32,
     retained: Option<&Retained>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let judged = function.get().inner.judge(words(), errno);
-    judged.map_err(|error| errors::call(function.py(), &error))?;
+    let checked = function.get().inner.check_result(words(), errno);
+    checked.map_err(|error| errors::call(function.py(), &error))?;
     result::value(function, words, errno, retained)
 }
 

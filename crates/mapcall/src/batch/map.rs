@@ -8,10 +8,10 @@ use std::sync::Mutex;
 
 use mapcall_array::{Buffer, DType};
 
+use super::eviction::Stream;
 use super::output::{self, finish};
-use super::run::Host;
-use super::stream::Stream;
-use super::work::Work;
+use super::request::BatchRequest;
+use super::run::BatchObserver;
 use crate::CType;
 use crate::contract::{Check, Contract, Memory, Problem, Remedy, Role};
 use crate::ctype::Integer;
@@ -187,7 +187,7 @@ impl<'a, 'b> Batch<'a, 'b> {
         let mut frame = Frame::new(contract.words());
         let mut check = Check::broadcasting(contract, frame.words());
         self.tell(&mut check, &mut Vec::new())?;
-        check.settle()?;
+        check.finish()?;
         self.check_outputs()?;
         let mut made = vec![None; output::outputs_of(contract)];
         let mut index = 0;
@@ -220,13 +220,13 @@ impl<'a, 'b> Batch<'a, 'b> {
         let mut kept = Vec::new();
         self.tell(&mut check, &mut kept)?;
         let maps = self.maps();
-        check.settle()?;
+        check.finish()?;
         self.check_outputs()?;
         let mut outputs = Vec::new();
         while let Some(output) = check.output(outputs.len()) {
             outputs.push(output);
         }
-        let Some((mut loops, frame)) = check.into_batch() else {
+        let Some((mut broadcast, frame)) = check.into_batch() else {
             return Ok(());
         };
         let (mut made, mut files) = (Vec::new(), Vec::new());
@@ -235,22 +235,25 @@ impl<'a, 'b> Batch<'a, 'b> {
                 .outputs
                 .get(output::output_index(contract, output.role))
             {
-                Some(Arg::File(path)) => output.file(contract, &mut loops, path, &mut files)?,
-                _ => made.push((output.role, output.array(contract, &mut loops)?)),
+                Some(Arg::File(path)) => output.file(contract, &mut broadcast, path, &mut files)?,
+                _ => made.push((output.role, output.array(contract, &mut broadcast)?)),
             }
         }
         let report = Reporter(self.progress.map(Mutex::new));
-        let work = Work {
-            loops: &loops,
+        let work = BatchRequest {
+            broadcast: &broadcast,
             frame,
             files: &files,
             maps: &maps,
             stream: self.stream,
             is_synced: self.is_synced,
             threads: self.threads,
-            host: &report,
+            observer: &report,
         };
-        function.hand_over(kept.iter_mut().filter_map(pass::Kept::handle), Some(&loops))?;
+        function.hand_over(
+            kept.iter_mut().filter_map(pass::Kept::handle),
+            Some(&broadcast),
+        )?;
         // SAFETY: what the prototype measures is checked; what is read and written is borrowed by the
         // arguments, and what has been made is in `made`.
         unsafe { function.run_batch(&work) }?;
@@ -435,8 +438,8 @@ fn mask_argument(
 /// Tells a closure of the progress.
 struct Reporter<'a>(Option<Mutex<Box<Report<'a>>>>);
 
-impl Host for Reporter<'_> {
-    fn pulse(&self, done: usize, calls: usize) -> ControlFlow<()> {
+impl BatchObserver for Reporter<'_> {
+    fn progress(&self, done: usize, calls: usize) -> ControlFlow<()> {
         match self.0.as_ref().map(Mutex::lock) {
             Some(Ok(mut report)) => report(done, calls),
             Some(Err(_)) => ControlFlow::Break(()),

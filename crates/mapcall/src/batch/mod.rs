@@ -18,21 +18,21 @@
 //! ```
 //!
 //! The rules are those of NumPy's generalised ufuncs. `map.rs` is what Rust asks for, `output.rs` where
-//! outputs go, and `work.rs` a batch in which nothing is left to be found out. `plan.rs` knows the way
+//! outputs go, and `request.rs` a batch in which nothing is left to be found out. `plan.rs` knows the way
 //! through memory, `chunk.rs` how much of it is gone at a chunk, `run.rs` who goes, `output.rs` how new
-//! files are written on the way, and `stream.rs` what is let go behind.
+//! files are written on the way, and `eviction.rs` what is let go behind.
 
 mod chunk;
+mod eviction;
 mod map;
 mod output;
 mod plan;
+mod request;
 mod run;
-mod stream;
-mod work;
 mod write_buffer;
 
+pub use eviction::Stream;
 pub use map::{Batch, Shape};
 pub use output::finish;
-pub use run::Host;
-pub use stream::Stream;
-pub use work::Work;
+pub use request::BatchRequest;
+pub use run::BatchObserver;

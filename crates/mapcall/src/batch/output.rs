@@ -5,7 +5,7 @@ use std::path::Path;
 use mapcall_array::layout::{Dims, Order};
 use mapcall_array::{Array, DType, NewFile, WrittenFile};
 
-use crate::contract::{ArrayRule, Contract, Loops, Output, Problem, Role, Rule};
+use crate::contract::{ArrayRule, BroadcastPlan, Contract, Output, Problem, Role, Rule};
 use crate::function::CallError;
 
 impl Output {
@@ -37,7 +37,7 @@ impl Output {
     pub fn file(
         &self,
         contract: &Contract,
-        loops: &mut Loops,
+        broadcast: &mut BroadcastPlan,
         path: &Path,
         files: &mut Vec<(Role, NewFile)>,
     ) -> Result<(), CallError> {
@@ -46,7 +46,7 @@ impl Output {
         let file = NewFile::create(path, dtype, &self.shape, Order::C);
         let file = file.map_err(|source| failed(contract, source))?;
         let same = files.iter().find(|(_, other)| file.replaces(other));
-        let written = || file.old().and_then(|old| loops.written_to(old));
+        let written = || file.old().and_then(|old| broadcast.written_to(old));
         if let Some(other) = same.map(|(role, _)| *role).or_else(written) {
             let other = match other {
                 Role::Parameter(position) => contract.name(position),
@@ -58,13 +58,17 @@ impl Output {
             };
             return Err(contract.refuse_role(self.role, problem).into());
         }
-        loops.place_in_order(contract, self.role, size);
+        broadcast.place_in_order(contract, self.role, size);
         files.push((self.role, file));
         Ok(())
     }
 
     /// A new array of zeros for an output, whose axes lie in memory as the batch walks.
-    pub(super) fn array(&self, contract: &Contract, loops: &mut Loops) -> Result<Array, CallError> {
+    pub(super) fn array(
+        &self,
+        contract: &Contract,
+        broadcast: &mut BroadcastPlan,
+    ) -> Result<Array, CallError> {
         let dtype = self.dtype(contract);
         let size = self.size(dtype.itemsize());
         let (lengths, axes) = self.in_memory();
@@ -81,7 +85,7 @@ impl Output {
             .permute(&axes.collect::<Dims<isize>>())
             .map_err(|source| failed(contract, source))?;
         let strides = array.strides().get(..self.order.len()).unwrap_or_default();
-        loops.place(contract, self.role, array.as_mut_ptr(), strides, size);
+        broadcast.place(contract, self.role, array.as_mut_ptr(), strides, size);
         Ok(array)
     }
 }
@@ -136,7 +140,7 @@ pub(super) fn outputs_of(contract: &Contract) -> usize {
             .count()
 }
 
-/// Which of the outputs a track is.
+/// Which of the outputs a operand is.
 pub(super) fn output_index(contract: &Contract, role: Role) -> usize {
     let result = usize::from(contract.returned().is_some());
     match role {

@@ -8,7 +8,7 @@ use mapcall_array::layout::Dims;
 use smallvec::SmallVec;
 
 use crate::call::{Lane, OperandKind};
-use crate::contract::{Contract, Loops, Role, Track};
+use crate::contract::{BroadcastPlan, Contract, Operand, Role};
 
 /// The way of a batch through memory.
 ///
@@ -18,7 +18,7 @@ pub(crate) struct Plan {
     /// The lengths of the merged axes, the slowest first; none has the length 1.
     axes: Dims<usize>,
     /// Where the lanes start, and how far they move along each of the axes.
-    lanes: SmallVec<[Way; 4]>,
+    lanes: SmallVec<[PlannedOperand; 4]>,
     /// The mask's is the last of the lanes.
     has_mask: bool,
     calls: usize,
@@ -28,14 +28,14 @@ pub(crate) struct Plan {
 }
 
 #[derive(Clone, Debug)]
-struct Way {
+struct PlannedOperand {
     address: *mut u8,
     strides: Dims<isize>,
 }
 
-// SAFETY: addresses are only numbers here; what lies there is for whoever makes the calls to know.
+// SAFETY: the plan computes addresses and never reads the memory there; the unsafe `BatchRun::run` does.
 unsafe impl Send for Plan {}
-// SAFETY: as above.
+// SAFETY: a shared plan is not changed, and reads no memory at its addresses.
 unsafe impl Sync for Plan {}
 
 /// Calls that follow each other at even strides.
@@ -50,49 +50,54 @@ pub(crate) struct Run<'a> {
     pub(crate) count: usize,
 }
 
-/// The tracks in the order of a loop's lanes: the parameters that move, then the result; and the mask.
+/// The operands in the order of a loop's lanes: the parameters that move, then the result; and the mask.
 pub(crate) struct Lanes<'a> {
-    pub(crate) tracks: SmallVec<[&'a Track; 4]>,
-    pub(crate) mask: Option<&'a Track>,
+    pub(crate) operands: SmallVec<[&'a Operand; 4]>,
+    pub(crate) mask: Option<&'a Operand>,
 }
 
 impl<'a> Lanes<'a> {
-    pub(crate) fn new(contract: &Contract, loops: &'a Loops) -> Self {
-        let of = |role| loops.tracks().iter().find(move |track| track.role == role);
+    pub(crate) fn new(contract: &Contract, broadcast: &'a BroadcastPlan) -> Self {
+        let of = |role| {
+            broadcast
+                .operands()
+                .iter()
+                .find(move |operand| operand.role == role)
+        };
         let parameters = 0..contract.rules().len();
         let parameters = parameters.filter_map(|position| of(Role::Parameter(position)));
-        let moving = parameters.filter(|track| track.kind != OperandKind::Constant);
+        let moving = parameters.filter(|operand| operand.kind != OperandKind::Constant);
         Self {
-            tracks: moving.chain(of(Role::Result)).collect(),
+            operands: moving.chain(of(Role::Result)).collect(),
             mask: of(Role::Mask),
         }
     }
 }
 
 impl Plan {
-    pub(crate) fn new(loops: &Loops, lanes: &Lanes<'_>) -> Self {
-        let tracks: SmallVec<[&Track; 4]> =
-            lanes.tracks.iter().copied().chain(lanes.mask).collect();
-        let shape = loops.shape();
+    pub(crate) fn new(broadcast: &BroadcastPlan, lanes: &Lanes<'_>) -> Self {
+        let operands: SmallVec<[&Operand; 4]> =
+            lanes.operands.iter().copied().chain(lanes.mask).collect();
+        let shape = broadcast.shape();
         let mut plan = Self {
             axes: Dims::new(),
-            lanes: tracks
+            lanes: operands
                 .iter()
-                .map(|track| Way {
-                    address: track.address,
+                .map(|operand| PlannedOperand {
+                    address: operand.address,
                     strides: Dims::new(),
                 })
                 .collect(),
             has_mask: lanes.mask.is_some(),
-            calls: loops.calls(),
-            order: loops.order_of_axes().into(),
+            calls: broadcast.calls(),
+            order: broadcast.order_of_axes().into(),
             shape: shape.into(),
         };
-        for &axis in loops.order_of_axes() {
+        for &axis in broadcast.order_of_axes() {
             let length = shape.get(axis).copied().unwrap_or(1);
-            let strides = tracks
+            let strides = operands
                 .iter()
-                .map(|track| track.strides.get(axis).copied().unwrap_or(0));
+                .map(|operand| operand.strides.get(axis).copied().unwrap_or(0));
             if length != 1 {
                 plan.push(length, &strides.collect::<SmallVec<[isize; 4]>>());
             }
@@ -103,7 +108,7 @@ impl Plan {
     /// Adds an axis behind the others; one that goes on where the last one's next step would be is
     /// one with it.
     fn push(&mut self, length: usize, strides: &[isize]) {
-        let follows = |(lane, &inner): (&Way, &isize)| {
+        let follows = |(lane, &inner): (&PlannedOperand, &isize)| {
             lane.strides
                 .last()
                 .is_some_and(|&outer| outer == inner.wrapping_mul(length.cast_signed()))
@@ -195,7 +200,7 @@ impl Plan {
         let mut skipped = first % inner.max(1);
         let mut lanes: SmallVec<[Lane; 4]> = SmallVec::new();
         while first < calls.end {
-            let at = |lane: &Way| {
+            let at = |lane: &PlannedOperand| {
                 let offset =
                     lane.strides
                         .iter()
@@ -255,7 +260,7 @@ mod tests {
         let address = std::ptr::without_provenance_mut(1 << 40);
         Plan {
             axes: axes.into(),
-            lanes: [Way {
+            lanes: [PlannedOperand {
                 address,
                 strides: strides.into(),
             }]

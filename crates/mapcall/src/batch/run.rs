@@ -15,8 +15,8 @@ use mapcall_array::fork::{self, Mutex};
 use smallvec::SmallVec;
 
 use super::chunk::{self, ChunkSizer};
+use super::eviction::Eviction;
 use super::plan::{Plan, Run};
-use super::stream::Eviction;
 use super::write_buffer::{FileOutput, FileWriter, WriteBuffer, WriterThread};
 use crate::call::{CallLoop, Lane, errno};
 use crate::function::{Frame, Function};
@@ -25,25 +25,25 @@ use crate::function::{Frame, Function};
 const MAX_THREADS: usize = 256;
 
 /// The time between two reports of the progress of a batch.
-pub(super) const PULSE: Duration = Duration::from_millis(40);
+pub(super) const PROGRESS_INTERVAL: Duration = Duration::from_millis(40);
 
 /// The time that a thread sleeps before it checks again how far the others are.
 const MOMENT: Duration = Duration::from_micros(200);
 
 /// Who wants to know of a batch while it runs.
-pub trait Host: Sync {
+pub trait BatchObserver: Sync {
     /// Makes calls on this thread, perhaps with preparations around them.
     ///
     /// # Errors
     ///
     /// `Break` ends the batch.
-    fn around(&self, calls: &mut dyn FnMut() -> i32) -> ControlFlow<()> {
+    fn surround(&self, calls: &mut dyn FnMut() -> i32) -> ControlFlow<()> {
         calls();
         ControlFlow::Continue(())
     }
 
     /// Whether it looks at each result, so that calls are made one by one.
-    fn is_judge(&self) -> bool {
+    fn inspects(&self) -> bool {
         false
     }
 
@@ -53,7 +53,7 @@ pub trait Host: Sync {
     /// # Errors
     ///
     /// `Break` ends the batch.
-    fn judge(&self, _call: usize, _result: &[u64], _errno: i32) -> ControlFlow<()> {
+    fn inspect(&self, _call: usize, _result: &[u64], _errno: i32) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
@@ -62,13 +62,13 @@ pub trait Host: Sync {
     /// # Errors
     ///
     /// `Break` ends the batch.
-    fn pulse(&self, _done: usize, _calls: usize) -> ControlFlow<()> {
+    fn progress(&self, _done: usize, _calls: usize) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 }
 
 /// An observer that ignores all events.
-impl Host for () {}
+impl BatchObserver for () {}
 
 /// How a batch ended.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ pub(super) struct BatchRun<'a, 'm> {
     pub(super) bytes: usize,
     pub(super) outputs: &'a [FileOutput<'a>],
     pub(super) eviction: Eviction<'m>,
-    pub(super) host: &'a dyn Host,
+    pub(super) observer: &'a dyn BatchObserver,
 }
 
 /// The state of a running batch.
@@ -285,12 +285,12 @@ impl BatchRun<'_, '_> {
 
     /// Reports the progress to the observer if the last report is old enough. Returns the time afterwards.
     fn report(&self, progress: &Progress, last_report: &mut Instant, now: Instant) -> Instant {
-        if now - *last_report < PULSE {
+        if now - *last_report < PROGRESS_INTERVAL {
             return now;
         }
         *last_report = now;
         let done = progress.done.load(Ordering::Relaxed);
-        if self.host.pulse(done, self.plan.calls()).is_break() {
+        if self.observer.progress(done, self.plan.calls()).is_break() {
             progress.is_broken.store(true, Ordering::Relaxed);
             progress.is_over.store(true, Ordering::Relaxed);
         }
@@ -310,7 +310,7 @@ impl BatchRun<'_, '_> {
         frame: &mut [u64],
     ) -> ControlFlow<()> {
         let (mut found, mut left) = (None, 0);
-        let around = self.host.around(&mut || {
+        let around = self.observer.surround(&mut || {
             errno::set(0);
             let walked = plan.walk(calls.clone(), |run| {
                 // SAFETY: the caller's promise.
@@ -396,9 +396,9 @@ impl BatchRun<'_, '_> {
         frame: &mut [u64],
     ) -> ControlFlow<End> {
         let function = self.function.address().as_ptr();
-        if self.host.is_judge() {
+        if self.observer.inspects() {
             // SAFETY: the caller's promise.
-            return unsafe { self.judged(lanes, first, count, frame) };
+            return unsafe { self.checked(lanes, first, count, frame) };
         }
         // SAFETY: the caller's promise; the frame has all words, and what the contract asks for in
         // those that are fixed.
@@ -409,12 +409,12 @@ impl BatchRun<'_, '_> {
         ControlFlow::Continue(())
     }
 
-    /// Calls one by one, each result shown to the host.
+    /// Calls one by one, each result shown to the observer.
     ///
     /// # Safety
     ///
     /// As [`run`](Self::run).
-    unsafe fn judged(
+    unsafe fn checked(
         &self,
         lanes: &[Lane],
         first: usize,
@@ -431,10 +431,10 @@ impl BatchRun<'_, '_> {
             let left = errno::get();
             // SAFETY: the call has stored its result.
             let result = unsafe { self.calls.result(&lanes) };
-            let judged = self.host.judge(first + call, &result, left);
-            // That of the call, not of whoever looked at its result.
+            let checked = self.observer.inspect(first + call, &result, left);
+            // The observer may have changed it.
             errno::set(left);
-            if judged.is_break() {
+            if checked.is_break() {
                 return ControlFlow::Break(End::Refused(first + call));
             }
         }

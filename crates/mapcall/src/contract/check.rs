@@ -5,8 +5,8 @@ use mapcall_array::layout::Dims;
 
 use super::Contract;
 use super::alias::Aliases;
+use super::broadcast::{BroadcastPlan, Operand};
 use super::error::{ArgumentError, Problem};
-use super::loops::{Loops, Track};
 use super::memory::Memory;
 use super::number::{Number, integer_value};
 use super::role::Role;
@@ -44,7 +44,7 @@ const UNSET: u64 = u64::MAX;
 /// };
 /// check.array(2, contract.rules()[2].array().unwrap(), memory)?;
 /// check.leave_out(3)?;
-/// check.settle()?;
+/// check.finish()?;
 ///
 /// // What was left out is now known, and has to be allocated.
 /// let output = check.output(0).unwrap();
@@ -70,7 +70,7 @@ pub struct Check<'a> {
     /// Whether arrays may have axes beyond their parameters'.
     broadcasts: bool,
     /// What has an item for each call, if it is a batch, though perhaps of one call.
-    loops: Option<Box<Loops>>,
+    broadcast: Option<Box<BroadcastPlan>>,
     aliases: Aliases,
 }
 
@@ -121,7 +121,7 @@ struct Deferred {
     /// What was left out, and its shape once that is known.
     outputs: Vec<(usize, Dims<usize>)>,
     /// Arrays for parameters without an extent.
-    unmeasured: Vec<Track>,
+    unmeasured: Vec<Operand>,
 }
 
 impl<'a> Check<'a> {
@@ -145,7 +145,7 @@ impl<'a> Check<'a> {
             nbytes: 0,
             later: None,
             broadcasts: false,
-            loops: None,
+            broadcast: None,
             aliases: Aliases::default(),
         }
     }
@@ -153,7 +153,7 @@ impl<'a> Check<'a> {
     /// The same for any number of calls: axes that an array has beyond its parameter's are those of
     /// a batch.
     ///
-    /// See [`Loops`] for an example.
+    /// See [`BroadcastPlan`] for an example.
     #[must_use]
     #[inline]
     pub fn broadcasting(contract: &'a Contract, words: &'a mut [u64]) -> Self {
@@ -267,7 +267,7 @@ impl<'a> Check<'a> {
         }
         let size = self.extents(position, rule, 0, item.shape)?;
         if memory.shape.len() > rule.rank() {
-            self.track(
+            self.push_operand(
                 Role::Parameter(position),
                 OperandKind::Pointer,
                 rule,
@@ -365,7 +365,7 @@ impl<'a> Check<'a> {
     /// Which calls of a batch are made: an array of bytes, 0 for those that are left out.
     pub fn mask(&mut self, memory: Memory<'_>) {
         let axes = (memory.shape, memory.strides);
-        let track = Track::new(
+        let operand = Operand::new(
             Role::Mask,
             OperandKind::Constant,
             memory.address,
@@ -373,7 +373,7 @@ impl<'a> Check<'a> {
             (1, false),
         );
         self.aliases.add(Role::Mask, &memory, 1);
-        self.loops.get_or_insert_default().add(track);
+        self.broadcast.get_or_insert_default().add(operand);
     }
 
     /// Whether arrays may have axes beyond their parameters'.
@@ -383,7 +383,7 @@ impl<'a> Check<'a> {
 
     /// Makes it a batch, even if nothing has axes for one.
     pub fn insist_on_batch(&mut self) {
-        self.loops.get_or_insert_default();
+        self.broadcast.get_or_insert_default();
     }
 
     fn one_a_call(
@@ -396,11 +396,11 @@ impl<'a> Check<'a> {
             return Err(self.unfit(whose, rule, memory));
         }
         self.aliases.add(whose, &memory, rule.itemsize());
-        self.track(whose, OperandKind::Strided, rule, memory, rule.itemsize())
+        self.push_operand(whose, OperandKind::Strided, rule, memory, rule.itemsize())
     }
 
     /// Notes where the items of a batch lie.
-    fn track(
+    fn push_operand(
         &mut self,
         whose: Role,
         kind: OperandKind,
@@ -424,14 +424,14 @@ impl<'a> Check<'a> {
         self.nbytes = self
             .nbytes
             .saturating_add(size.saturating_mul(calls.saturating_sub(1)));
-        let track = Track::new(
+        let operand = Operand::new(
             whose,
             kind,
             memory.address,
             (shape, strides),
             (size, !rule.is_const),
         );
-        self.loops.get_or_insert_default().add(track);
+        self.broadcast.get_or_insert_default().add(operand);
         Ok(())
     }
 
@@ -524,7 +524,7 @@ impl<'a> Check<'a> {
         self.nbytes = self.nbytes.saturating_add(memory.addresses(itemsize).len());
         self.aliases.add(role, &memory, itemsize);
         let axes = (memory.shape, memory.strides);
-        let track = Track::new(
+        let operand = Operand::new(
             role,
             OperandKind::Constant,
             memory.address,
@@ -532,7 +532,7 @@ impl<'a> Check<'a> {
             (itemsize, !is_const),
         );
         let later = self.later.get_or_insert_default();
-        later.unmeasured.push(track);
+        later.unmeasured.push(operand);
         self.word(position, address as u64);
         Ok(())
     }
@@ -579,7 +579,7 @@ impl<'a> Check<'a> {
     ///
     /// [`ArgumentError`].
     #[inline]
-    pub fn settle(&mut self) -> Result<(), Box<ArgumentError>> {
+    pub fn finish(&mut self) -> Result<(), Box<ArgumentError>> {
         for (inferred, &known) in self.contract.inferred.iter().zip(&*self.dimensions) {
             if known > inferred.most {
                 return Err(self.unfit_dimension(inferred.position, known));
@@ -591,7 +591,7 @@ impl<'a> Check<'a> {
         if self.later.is_some() {
             self.evaluate()?;
         }
-        if self.loops.is_some() {
+        if self.broadcast.is_some() {
             return self.settle_batch();
         }
         for &(one, other) in &self.contract.apart {
@@ -611,42 +611,42 @@ impl<'a> Check<'a> {
         if contract.returned.is_none() && *returns != CType::Void {
             return Err(self.unbatched());
         }
-        let mut loops = self.loops.take().unwrap_or_default();
+        let mut broadcast = self.broadcast.take().unwrap_or_default();
         for (position, rule) in contract.rules.iter().enumerate() {
             if let Some(rule) = rule.array()
                 && !self.is_left_out(position)
-                && !loops.has(Role::Parameter(position))
+                && !broadcast.has(Role::Parameter(position))
             {
-                loops.add(self.fixed(position, rule));
+                broadcast.add(self.fixed(position, rule));
             }
         }
         let unmeasured = self.later.iter().flat_map(|later| &later.unmeasured);
         // Of a `void *` not even the size of an element is known.
-        for track in unmeasured.filter(|track| track.size > 0) {
-            loops.add_unmeasured(contract, track)?;
+        for operand in unmeasured.filter(|operand| operand.size > 0) {
+            broadcast.add_unmeasured(contract, operand)?;
         }
-        let settled = loops.settle(contract, &self.aliases);
-        self.loops = Some(loops);
-        settled
+        let finished = broadcast.finish(contract, &self.aliases);
+        self.broadcast = Some(broadcast);
+        finished
     }
 
     /// An array that was given.
-    fn operand(&self, position: usize) -> Option<Track> {
+    fn operand(&self, position: usize) -> Option<Operand> {
         let mut unmeasured = self.later.iter().flat_map(|later| &later.unmeasured);
         let whose = Role::Parameter(position);
-        if let Some(track) = unmeasured.find(|track| track.role == whose) {
-            return Some(track.clone());
+        if let Some(operand) = unmeasured.find(|operand| operand.role == whose) {
+            return Some(operand.clone());
         }
         let rule = self.contract.rules.get(position)?.array()?;
         (!self.is_left_out(position)).then(|| self.fixed(position, rule))
     }
 
     /// An array that is the same for each call.
-    fn fixed(&self, position: usize, rule: &ArrayRule) -> Track {
+    fn fixed(&self, position: usize, rule: &ArrayRule) -> Operand {
         let word = self.given(position).unwrap_or_default();
         let address = usize::try_from(word).unwrap_or_default();
         let size = self.sizes.get(position).copied().unwrap_or_default();
-        Track::new(
+        Operand::new(
             Role::Parameter(position),
             OperandKind::Pointer,
             std::ptr::with_exposed_provenance_mut(address),
@@ -677,13 +677,13 @@ impl<'a> Check<'a> {
     /// The outputs that were left out, one after the other; a batch's results are the first.
     #[must_use]
     pub fn output(&self, index: usize) -> Option<Output> {
-        let loops = self.loops.as_deref();
-        let is_made = loops.is_some_and(|loops| {
+        let broadcast = self.broadcast.as_deref();
+        let is_made = broadcast.is_some_and(|broadcast| {
             self.contract.returned.is_some()
-                && loops
-                    .tracks()
+                && broadcast
+                    .operands()
                     .iter()
-                    .all(|track| track.role != Role::Result || track.is_placed)
+                    .all(|operand| operand.role != Role::Result || operand.is_placed)
         });
         let (role, core) = match index.checked_sub(is_made.into()) {
             None => (Role::Result, &[][..]),
@@ -692,25 +692,27 @@ impl<'a> Check<'a> {
                 (Role::Parameter(*position), &shape[..])
             }
         };
-        let batch = loops.map_or(&[][..], Loops::shape);
+        let batch = broadcast.map_or(&[][..], BroadcastPlan::shape);
         Some(Output {
             role,
             shape: batch.iter().chain(core).copied().collect(),
-            order: loops.map_or(&[][..], Loops::order_of_axes).into(),
+            order: broadcast
+                .map_or(&[][..], BroadcastPlan::order_of_axes)
+                .into(),
         })
     }
 
-    /// The loop of a batch, once it is settled; `None` for a single call.
+    /// The loop of a batch, once it is finished; `None` for a single call.
     #[must_use]
-    pub fn loops(&self) -> Option<&Loops> {
-        self.loops.as_deref()
+    pub fn broadcast(&self) -> Option<&BroadcastPlan> {
+        self.broadcast.as_deref()
     }
 
-    /// The loop of a batch that is settled, to place outputs in; and the words of the frame.
+    /// The loop of a batch that is finished, to place outputs in; and the words of the frame.
     #[must_use]
-    pub fn into_batch(self) -> Option<(Box<Loops>, &'a [u64])> {
+    pub fn into_batch(self) -> Option<(Box<BroadcastPlan>, &'a [u64])> {
         let frame = self.frame;
-        self.loops.map(|loops| (loops, &*frame))
+        self.broadcast.map(|broadcast| (broadcast, &*frame))
     }
 
     /// How many bytes the arrays that were given have together.

@@ -110,7 +110,7 @@ pub enum Problem {
     },
     /// Memory that the function would write and may not.
     ReadOnly,
-    /// Memory that somebody else in this program can reach while the function writes it.
+    /// Memory that other code of this program can read or write while the function writes it.
     Shared,
     /// An array with masked elements, which C would take for values.
     Masked {

@@ -19,9 +19,9 @@
 //! parameters, what the caller gives, and then knows what is passed.
 
 mod alias;
+mod broadcast;
 mod check;
 mod error;
-mod loops;
 mod memory;
 mod number;
 mod quick;
@@ -31,13 +31,13 @@ mod scalar;
 
 use std::sync::Arc;
 
+pub use broadcast::{BroadcastPlan, Operand};
 pub use check::{Check, Output};
 pub use error::{ArgumentError, Problem, Remedy};
-pub use loops::{Loops, Track};
 pub use mapcall_array::Backing;
 pub use memory::Memory;
 pub use number::Number;
-pub use quick::{Operand, Quick, QuickFrame};
+pub use quick::{Quick, QuickArgument, QuickFrame};
 pub use role::Role;
 pub use rule::{
     ArrayRule, ExtentRule, Inferred, PointerRule, Rule, UnsupportedPrototype, check_dtype,
@@ -217,7 +217,7 @@ impl Contract {
         })
     }
 
-    /// The name of what a track is for; `out` for the result, `where` for the mask.
+    /// The name of what a operand is for; `out` for the result, `where` for the mask.
     pub(crate) fn role_name(&self, role: Role) -> &str {
         match role {
             Role::Parameter(position) => self.name(position),

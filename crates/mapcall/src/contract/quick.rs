@@ -49,7 +49,7 @@ const UNSET: u64 = u64::MAX;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// `D` is what an array's dtype is for whoever reads the arguments.
+/// `D` is the type of an array's dtype in the host language.
 #[derive(Clone, Debug)]
 pub struct Quick<D> {
     steps: Box<[Step<D>]>,
@@ -103,7 +103,7 @@ struct Vector<D> {
 }
 
 /// An argument as its caller has it; `None` where it isn't what is asked for.
-pub trait Operand<'a, D> {
+pub trait QuickArgument<'a, D> {
     /// The word of a number, from [`Number::word_of_real`] or [`Number::word_of_integer`].
     fn number(self, number: Number) -> Option<u64>;
 
@@ -114,7 +114,7 @@ pub trait Operand<'a, D> {
     fn backing(self) -> Backing<'a>;
 }
 
-impl<'a> Operand<'a, ()> for Memory<'a> {
+impl<'a> QuickArgument<'a, ()> for Memory<'a> {
     #[inline]
     fn number(self, _: Number) -> Option<u64> {
         None
@@ -198,7 +198,7 @@ impl<D> Quick<D> {
     /// Fills a frame with the arguments, and says how many bytes their arrays have together; `None`
     /// where something doesn't fit.
     #[inline]
-    pub fn fill<'a, A: Operand<'a, D>>(
+    pub fn fill<'a, A: QuickArgument<'a, D>>(
         &self,
         frame: &mut QuickFrame,
         arguments: &(impl ExactSizeIterator<Item = A> + Clone),

@@ -1,6 +1,6 @@
 //! Which part of a call an array belongs to.
 
-/// What a track of a batch is for.
+/// What a operand of a batch is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// A parameter, by its position.

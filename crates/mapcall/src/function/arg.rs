@@ -28,7 +28,7 @@ use crate::ctype::CType;
 /// let arguments = [
 ///     Arg::from(2.0),          // a number
 ///     Arg::from(&array),       // an array that is read
-///     Arg::from(&mut matrix),  // one that may be written, by nobody else meanwhile
+///     Arg::from(&mut matrix),  // an array that the function may write
 ///     Arg::from("text"),
 ///     Arg::Null,
 ///     Arg::Out,                // an array that the function writes, to be made

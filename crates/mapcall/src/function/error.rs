@@ -153,7 +153,7 @@ impl Success {
         }
     }
 
-    /// Why results of this type can't be judged so.
+    /// Why results of this type can't be checked so.
     ///
     /// ```
     /// use mapcall::{Prototype, Success};
@@ -185,7 +185,7 @@ impl Success {
     }
 
     #[cold]
-    pub(super) fn judge(
+    pub(super) fn check_result(
         self,
         function: &Function,
         result: &[u64],

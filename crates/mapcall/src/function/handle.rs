@@ -12,7 +12,7 @@ use mapcall_array::Buffer;
 use mapcall_array::fork::{Mutex, MutexGuard};
 
 use super::{Address, CallError, Function};
-use crate::contract::{ArgumentError, Loops, Problem, Role, Rule, target_name};
+use crate::contract::{ArgumentError, BroadcastPlan, Problem, Role, Rule, target_name};
 use crate::ctype::Pointer;
 use crate::prototype::Ownership;
 
@@ -107,8 +107,8 @@ pub(super) enum Owner {
     Borrow,
 }
 
-/// A handle's pointer in use by a call: it stays good until this is dropped, whoever closes the handle
-/// meanwhile; the destructor waits.
+/// The pointer of a handle that a call uses. It stays valid until this is dropped: if the handle is closed
+/// before, its destructor runs then.
 pub struct InUse {
     open: Arc<Open>,
     /// Who owns the object after the call; [`Ownership::Kept`] once it has been handed over.
@@ -582,7 +582,7 @@ impl Function {
     }
 
     /// Closes the handles whose objects C owns after a call, immediately before it; of a batch if
-    /// `loops` is given.
+    /// `broadcast` is given.
     ///
     /// # Errors
     ///
@@ -590,9 +590,10 @@ impl Function {
     pub fn hand_over<'a>(
         &self,
         handles: impl Iterator<Item = &'a mut InUse>,
-        loops: Option<&Loops>,
+        broadcast: Option<&BroadcastPlan>,
     ) -> Result<(), Box<ArgumentError>> {
-        let is_once = loops.is_none_or(|loops| loops.calls() == 1 && !loops.has(Role::Mask));
+        let is_once =
+            broadcast.is_none_or(|broadcast| broadcast.calls() == 1 && !broadcast.has(Role::Mask));
         for in_use in handles {
             if in_use.ownership != Ownership::Kept && !is_once {
                 let contract = self.contract();

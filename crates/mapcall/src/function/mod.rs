@@ -44,7 +44,8 @@ pub use value::Value;
 
 use crate::call::{CallLoop, Engine, OperandKind, errno};
 use crate::contract::{
-    ArgumentError, Check, Contract, Loops, Problem, Role, Rule, Scalar, UnsupportedPrototype,
+    ArgumentError, BroadcastPlan, Check, Contract, Problem, Role, Rule, Scalar,
+    UnsupportedPrototype,
 };
 use crate::library::Library;
 use crate::prototype::Prototype;
@@ -79,7 +80,7 @@ struct Bound {
     /// The extents that are told beforehand: position and value.
     extents: Vec<(usize, Scalar)>,
     /// How it is called many times, for each way to kind it that has been asked for.
-    loops: Mutex<Vec<(Fed, Arc<CallLoop>)>>,
+    broadcast: Mutex<Vec<(Fed, Arc<CallLoop>)>>,
 }
 
 /// What the code of a loop depends on: each parameter's kind, and whether the result is stored.
@@ -89,9 +90,9 @@ type Fed = (SmallVec<[OperandKind; 8]>, bool);
 #[derive(Clone, Copy)]
 struct Address(NonNull<c_void>);
 
-// SAFETY: it is only a number; calling what is there is whoever calls's responsibility.
+// SAFETY: an address can be sent and copied; only unsafe functions call or read what is there.
 unsafe impl Send for Address {}
-// SAFETY: as above.
+// SAFETY: a shared address is not changed.
 unsafe impl Sync for Address {}
 
 impl Library {
@@ -149,7 +150,7 @@ impl Library {
             library: self.clone(),
             success: Success::Any,
             extents: Vec::new(),
-            loops: Mutex::new(Vec::new()),
+            broadcast: Mutex::new(Vec::new()),
         })))
     }
 }
@@ -210,7 +211,7 @@ impl Function {
     ///
     /// # Errors
     ///
-    /// [`BindError::Unsupported`] if results of its type can't be judged so.
+    /// [`BindError::Unsupported`] if results of its type can't be checked so.
     pub fn check(&self, success: Success) -> Result<Self, BindError> {
         if let Some(reason) = success.unfit(&self.prototype().returns) {
             return Err(BindError::Unsupported(UnsupportedPrototype {
@@ -303,7 +304,7 @@ impl Function {
             library: self.0.library.clone(),
             success,
             extents,
-            loops: Mutex::new(Vec::new()),
+            broadcast: Mutex::new(Vec::new()),
         }))
     }
 
@@ -383,7 +384,7 @@ impl Function {
         for &position in taken.iter().skip(arguments.len()) {
             check.leave_out(position)?;
         }
-        check.settle()?;
+        check.finish()?;
         let outputs = pass::outputs(&mut check, contract)?;
         self.hand_over(kept.iter_mut().filter_map(pass::Kept::handle), None)?;
         // SAFETY: the frame is filled as the contract asks, and what it points to lives on in
@@ -391,7 +392,7 @@ impl Function {
         let errno = unsafe { self.invoke(frame.words()) };
         let result = contract.trampoline().layout().result();
         let words = frame.words().get(result..).unwrap_or_default();
-        self.judge(words, errno)?;
+        self.check_result(words, errno)?;
         // A text is copied while what it may lie in is still there.
         let value = Value::read(self, words, || {
             pass::keep_alive(arguments, &mut kept, &outputs)
@@ -423,19 +424,19 @@ impl Function {
     }
 
     /// How it is called for a batch.
-    pub(crate) fn repeated(&self, loops: &Loops) -> Arc<CallLoop> {
+    pub(crate) fn repeated(&self, broadcast: &BroadcastPlan) -> Arc<CallLoop> {
         let kind = |position| {
-            let mut tracks = loops.tracks().iter();
-            let track = tracks.find(|track| track.role == Role::Parameter(position));
-            track.map_or(OperandKind::Constant, |track| track.kind)
+            let mut operands = broadcast.operands().iter();
+            let operand = operands.find(|operand| operand.role == Role::Parameter(position));
+            operand.map_or(OperandKind::Constant, |operand| operand.kind)
         };
         let kinds = (0..self.contract().rules().len()).map(kind).collect();
-        let stores = loops
-            .tracks()
+        let stores = broadcast
+            .operands()
             .iter()
-            .any(|track| track.role == Role::Result);
+            .any(|operand| operand.role == Role::Result);
         let key: Fed = (kinds, stores);
-        let mut known = self.0.loops.lock();
+        let mut known = self.0.broadcast.lock();
         if let Some((_, calls)) = known.iter().find(|(other, _)| *other == key) {
             return Arc::clone(calls);
         }
@@ -456,11 +457,11 @@ impl Function {
     ///
     /// [`CallError::Status`].
     #[inline]
-    pub fn judge(&self, result: &[u64], errno: i32) -> Result<(), CallError> {
+    pub fn check_result(&self, result: &[u64], errno: i32) -> Result<(), CallError> {
         if self.0.success == Success::Any {
             return Ok(());
         }
-        self.0.success.judge(self, result, errno)
+        self.0.success.check_result(self, result, errno)
     }
 }
 

@@ -27,7 +27,8 @@ pub(super) fn read(path: &Path) -> Result<BTreeSet<String>, LibraryError> {
 /// The whole file; libraries of a gigabyte exist, and little of them is looked at.
 fn map(path: &Path) -> io::Result<Mmap> {
     let file = File::open(path)?;
-    // SAFETY: who loaded the library promised that nobody writes into its file.
+    // SAFETY: the file is that of a loaded library, which does not change while it is loaded: a condition
+    // of `Library::open`.
     unsafe { Mmap::map(&file) }
 }
 

@@ -111,8 +111,8 @@ impl Library {
     /// # Safety
     ///
     /// Loading runs the library's initialisers, and unloading its terminators: they must be sound
-    /// to run in this process, on the thread that opens and that which drops the last clone. Nobody
-    /// may write into the library's file while it is loaded.
+    /// to run in this process, on the thread that opens and that which drops the last clone. The
+    /// library's file is not written while it is loaded.
     ///
     /// # Errors
     ///
@@ -274,7 +274,7 @@ impl Library {
     ///
     /// As [`symbol`](Self::symbol).
     unsafe fn nearest(&self, name: &str) -> Vec<String> {
-        // Whoever misses a symbol is not helped by an error about suggestions.
+        // The error to report is the missing symbol, not why there are no suggestions.
         let symbols = self.symbols().unwrap_or_default();
         let found = |name: &&str| {
             // SAFETY: the caller's promise.

@@ -1,4 +1,4 @@
-//! Loops of calls against one call at a time, for random signatures.
+//! BroadcastPlan of calls against one call at a time, for random signatures.
 
 use std::fmt::Write;
 use std::ops::Range;

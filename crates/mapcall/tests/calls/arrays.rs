@@ -58,7 +58,7 @@ fn outputs_left_out_are_zeroed_and_written() {
         let [_, _, out] = arguments;
         let out = out.into_array().unwrap();
         assert_eq!(out.view::<f64>().unwrap(), expected * 2.0);
-        // One that nobody wants.
+        // One that is dropped at once.
         call(&outer, &mut [Arg::from(&x), Arg::from(&y)]);
     }
 }
@@ -288,7 +288,7 @@ fn only_exclusive_arrays_are_written() {
 fn memory_that_is_read_only_stays_so() {
     let numbers: &'static [f32; 2] = Box::leak(Box::new([1.0, 2.0]));
     let start = NonNull::from(numbers).cast();
-    // SAFETY: the numbers live on, and nobody writes them.
+    // SAFETY: the numbers outlive the buffer, and no code writes them.
     let buffer = unsafe { Buffer::foreign(start, 8, false, ()) };
     let layout = Layout::contiguous(&[2], 4, Order::C).unwrap();
     let mut array = Array::new(buffer, DType::F32, layout).unwrap();
@@ -386,7 +386,7 @@ fn overlap(one: &str, other: &str, apart: usize) -> Result<(), String> {
         let rule = contract.rules()[position].array().unwrap();
         check.array(position, rule, memory).unwrap();
     }
-    check.settle().map_err(|error| error.to_string())
+    check.finish().map_err(|error| error.to_string())
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn an_inferred_extent_may_be_told() {
             .inferred(0, inferred, value)
             .map_err(|error| error.to_string())?;
         check.leave_out(2).unwrap();
-        check.settle().map_err(|error| error.to_string())?;
+        check.finish().map_err(|error| error.to_string())?;
         Ok::<_, String>(check.output(0).unwrap().shape.to_vec())
     };
     assert_eq!(told(3.into()), Ok(vec![3]));
@@ -372,6 +372,6 @@ fn known_extents_behind_an_unknown_one() {
         .array_unchecked(1, rule(1), memory(&p, &[2, 2, 3]))
         .unwrap();
     check.array(2, rule(2), memory(&q, &[3])).unwrap();
-    check.settle().unwrap();
+    check.finish().unwrap();
     assert_eq!(words[0], 3);
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use mapcall::Prototype;
 use mapcall::contract::{
-    Backing, Check, Contract, Memory, Number, Operand, Quick, QuickFrame, Rule,
+    Backing, Check, Contract, Memory, Number, Quick, QuickArgument, QuickFrame, Rule,
 };
 use proptest::prelude::*;
 
@@ -76,7 +76,7 @@ fn arrays() -> impl Strategy<Value = Vec<(Axes, bool)>> {
     prop::collection::vec((axes, prop::bool::weighted(0.2)), 1..5)
 }
 
-/// The address of memory that nobody reaches.
+/// An address without memory, which is compared and never read.
 const START: usize = 1 << 20;
 
 fn memory<'a>(start: usize, shape: &'a [usize], strides: &'a [isize]) -> Memory<'a> {
@@ -154,7 +154,7 @@ fn checked(
             _ => {}
         }
     }
-    check.settle().ok()?;
+    check.finish().ok()?;
     let outputs = (0..).map_while(|index| check.output(index));
     let outputs = outputs.map(|output| output.shape.to_vec()).collect();
     let words = contract.rules().iter().zip(&frame);
@@ -174,7 +174,7 @@ enum Given<'a> {
     Array(Memory<'a>),
 }
 
-impl<'a> Operand<'a, ()> for Given<'a> {
+impl<'a> QuickArgument<'a, ()> for Given<'a> {
     fn number(self, _: Number) -> Option<u64> {
         match self {
             Self::Word(word) => Some(word),
@@ -335,7 +335,7 @@ proptest! {
             })
         };
         let clash = arrays.iter().enumerate().any(clashes);
-        prop_assert_eq!(check.settle().is_err(), clash, "{}", text);
+        prop_assert_eq!(check.finish().is_err(), clash, "{}", text);
         if let Some(quick) = Quick::new(&contract, |_| Some(())) {
             let shapes: Vec<_> = arrays.iter().map(|(_, _, _, length)| [*length]).collect();
             let given = arrays.iter().zip(&shapes);

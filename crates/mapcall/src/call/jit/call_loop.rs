@@ -338,7 +338,7 @@ pub(super) fn translate(
 
     builder.switch_to_block(common.stopped);
     builder.seal_block(common.stopped);
-    // Whoever asks why finds the result in the frame.
+    // The result that stopped the loop is left in the frame.
     for ((cell, value), word) in pattern.results.iter().zip(results).zip(pattern.result..) {
         cell.store(builder, value, frame, byte(word));
     }

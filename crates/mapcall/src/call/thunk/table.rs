@@ -184,8 +184,9 @@ impl Table {
             // code; for pages of files since Linux 5.13.
             let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
             let (first, to) = (first.cast(), code.cast::<c_void>());
-            // SAFETY: the new place is reserved for it; the old one stays mapped, and whoever
-            // executes it meanwhile gets its pages again.
+            // SAFETY: the target range was reserved above, so nothing else is mapped there. The source
+            // range stays mapped (`MREMAP_DONTUNMAP`): a thread that executes it faults its pages in
+            // again from the file.
             let mapped = unsafe { libc::mremap(first, CODE_BYTES, CODE_BYTES, flags, to) };
             mapped == to
         })

@@ -21,7 +21,7 @@ use crate::call::OperandKind;
 
 /// Memory that a batch walks through.
 #[derive(Clone, Debug)]
-pub struct Track {
+pub struct Operand {
     /// What it is for.
     pub role: Role,
     /// How a parameter gets its value from it.
@@ -56,28 +56,29 @@ pub struct Track {
 /// };
 /// check.values(0, memory(column.as_ptr().cast(), &[2, 1], &[8, 8]))?;
 /// check.values(1, memory(row.as_ptr(), &[3], &[8]))?;
-/// check.settle()?;
+/// check.finish()?;
 ///
-/// let loops = check.loops().unwrap();
-/// assert_eq!((loops.shape(), loops.tracks()[0].strides.as_slice()), (&[2, 3][..], &[8, 0][..]));
+/// let broadcast = check.broadcast().unwrap();
+/// assert_eq!((broadcast.shape(), broadcast.operands()[0].strides.as_slice()), (&[2, 3][..], &[8, 0][..]));
 /// let output = check.output(0).unwrap();
 /// assert_eq!((output.role, output.shape.as_slice()), (Role::Result, &[2, 3][..]));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct Loops {
+pub struct BroadcastPlan {
     shape: Dims<usize>,
     calls: usize,
     order: Dims<usize>,
-    tracks: SmallVec<[Track; 4]>,
+    operands: SmallVec<[Operand; 4]>,
 }
 
-// SAFETY: its address is only a number here; what lies there is for whoever makes the calls to know.
-unsafe impl Send for Track {}
-// SAFETY: as above.
-unsafe impl Sync for Track {}
+// SAFETY: an operand is an address and strides; the memory there is only read by the unsafe functions
+// that make the calls.
+unsafe impl Send for Operand {}
+// SAFETY: a shared operand is not changed, and reads no memory at its address.
+unsafe impl Sync for Operand {}
 
-impl Track {
+impl Operand {
     pub(super) fn new(
         role: Role,
         kind: OperandKind,
@@ -117,12 +118,12 @@ impl Track {
     /// Whether two have each of their items in the same place. Axes that one lacks are in front, as
     /// NumPy has it.
     fn is_same(&self, other: &Self) -> bool {
-        let shape = |track: &Self| {
-            let axes = track.shape.iter().copied();
+        let shape = |operand: &Self| {
+            let axes = operand.shape.iter().copied();
             axes.skip_while(|length| *length == 1).collect::<Dims<_>>()
         };
-        let moves = |track: &Self| {
-            let axes = track.shape.iter().zip(&track.strides);
+        let moves = |operand: &Self| {
+            let axes = operand.shape.iter().zip(&operand.strides);
             axes.filter(|(length, _)| **length != 1)
                 .map(|(_, stride)| *stride)
                 .collect::<Dims<_>>()
@@ -160,73 +161,77 @@ impl Track {
     }
 }
 
-impl Loops {
+impl BroadcastPlan {
     /// Adds what is given.
-    pub(super) fn add(&mut self, track: Track) {
-        self.tracks.push(track);
+    pub(super) fn add(&mut self, operand: Operand) {
+        self.operands.push(operand);
     }
 
     /// Whether something with axes was given for that.
     pub(crate) fn has(&self, role: Role) -> bool {
-        self.tracks.iter().any(|track| track.role == role)
+        self.operands.iter().any(|operand| operand.role == role)
     }
 
     /// Adds an array of which C knows no extent: each call gets it, so that none may write it.
     pub(super) fn add_unmeasured(
         &mut self,
         contract: &Contract,
-        track: &Track,
+        operand: &Operand,
     ) -> Result<(), Box<ArgumentError>> {
-        let has_axes = self.tracks.iter().any(|track| !track.shape.is_empty());
-        if track.is_written && has_axes {
-            return Err(contract.refuse_role(track.role, Problem::UnmeasuredBatch));
+        let has_axes = self
+            .operands
+            .iter()
+            .any(|operand| !operand.shape.is_empty());
+        if operand.is_written && has_axes {
+            return Err(contract.refuse_role(operand.role, Problem::UnmeasuredBatch));
         }
-        let axes = track.shape.iter().zip(&track.strides);
+        let axes = operand.shape.iter().zip(&operand.strides);
         let reach = axes.map(|(&length, stride)| {
             let steps = length.saturating_sub(1);
             stride.unsigned_abs().saturating_mul(steps)
         });
-        let size = if track.shape.contains(&0) {
+        let size = if operand.shape.contains(&0) {
             0
         } else {
-            reach.fold(track.size, usize::saturating_add)
+            reach.fold(operand.size, usize::saturating_add)
         };
-        self.tracks.push(Track {
-            address: track.address.with_addr(track.lowest()),
+        self.operands.push(Operand {
+            address: operand.address.with_addr(operand.lowest()),
             shape: Dims::new(),
             strides: Dims::new(),
             size,
-            ..*track
+            ..*operand
         });
         Ok(())
     }
 
     /// Everything has been given: the axes are known, and nothing is written that another call
     /// reads or writes.
-    pub(super) fn settle(
+    pub(super) fn finish(
         &mut self,
         contract: &Contract,
         aliases: &Aliases,
     ) -> Result<(), Box<ArgumentError>> {
         self.shape = self.broadcast(contract)?;
         self.calls = self.count(contract)?;
-        for track in &self.tracks {
-            if track.is_written && track.shape != self.shape {
+        for operand in &self.operands {
+            if operand.is_written && operand.shape != self.shape {
                 let problem = Problem::Repeated {
-                    shape: track.shape.to_vec(),
+                    shape: operand.shape.to_vec(),
                     batch: self.shape.to_vec(),
                 };
-                return Err(contract.refuse_role(track.role, problem));
+                return Err(contract.refuse_role(operand.role, problem));
             }
         }
         self.check_sharing(contract, aliases)?;
         let ndim = self.shape.len();
-        for track in &mut self.tracks {
-            track.broadcast(ndim);
+        for operand in &mut self.operands {
+            operand.broadcast(ndim);
             // An array that doesn't move is as good as a number, which the frame has.
-            if track.kind == OperandKind::Pointer && track.strides.iter().all(|&stride| stride == 0)
+            if operand.kind == OperandKind::Pointer
+                && operand.strides.iter().all(|&stride| stride == 0)
             {
-                track.kind = OperandKind::Constant;
+                operand.kind = OperandKind::Constant;
             }
         }
         self.order = self.order();
@@ -253,8 +258,8 @@ impl Loops {
 
     /// What is walked through, in the order in which it was given; then what stays, and what was placed.
     #[must_use]
-    pub fn tracks(&self) -> &[Track] {
-        &self.tracks
+    pub fn operands(&self) -> &[Operand] {
+        &self.operands
     }
 
     /// An output that has been made: where its first item lies, how far items are apart along
@@ -278,10 +283,10 @@ impl Loops {
             OperandKind::Strided
         };
         let shape = &*self.shape;
-        let track = Track::new(role, kind, address, (shape, strides), (size, true));
-        self.tracks.push(Track {
+        let operand = Operand::new(role, kind, address, (shape, strides), (size, true));
+        self.operands.push(Operand {
             is_placed: true,
-            ..track
+            ..operand
         });
     }
 
@@ -301,27 +306,31 @@ impl Loops {
 
     /// What is written to memory that is mapped from a file, by whatever name and by whom.
     pub(crate) fn written_to(&self, file: &File) -> Option<Role> {
-        let given = self.tracks.iter().filter(|track| !track.is_placed);
-        let mut written = given.filter(|track| track.is_written);
-        let track = written.find(|track| {
+        let given = self.operands.iter().filter(|operand| !operand.is_placed);
+        let mut written = given.filter(|operand| operand.is_written);
+        let operand = written.find(|operand| {
             let memory = Memory {
-                address: track.address,
+                address: operand.address,
                 shape: &self.shape,
-                strides: &track.strides,
+                strides: &operand.strides,
                 is_contiguous: false,
                 is_writeable: true,
                 backing: Backing::Unknown,
             };
-            map::is_mapped_from(file, memory.addresses(track.size)).unwrap_or(false)
+            map::is_mapped_from(file, memory.addresses(operand.size)).unwrap_or(false)
         });
-        track.map(|track| track.role)
+        operand.map(|operand| operand.role)
     }
 
     fn broadcast(&self, contract: &Contract) -> Result<Dims<usize>, Box<ArgumentError>> {
-        let ndim = self.tracks.iter().map(|track| track.shape.len()).max();
+        let ndim = self
+            .operands
+            .iter()
+            .map(|operand| operand.shape.len())
+            .max();
         let mut shape: Dims<usize> = SmallVec::from_elem(1, ndim.unwrap_or(0));
-        for (index, track) in self.tracks.iter().enumerate() {
-            for (length, &own) in shape.iter_mut().rev().zip(track.shape.iter().rev()) {
+        for (index, operand) in self.operands.iter().enumerate() {
+            for (length, &own) in shape.iter_mut().rev().zip(operand.shape.iter().rev()) {
                 if *length == 1 {
                     *length = own;
                 } else if own != 1 && own != *length {
@@ -350,23 +359,23 @@ impl Loops {
     /// Some axis that disagrees with that of one given before.
     #[cold]
     fn mismatch(&self, contract: &Contract, index: usize) -> Box<ArgumentError> {
-        let Some(track) = self.tracks.get(index) else {
+        let Some(operand) = self.operands.get(index) else {
             return contract.refuse_all(Problem::Missing);
         };
-        let differs = |other: &&Track| {
-            let axes = track.shape.iter().rev().zip(other.shape.iter().rev());
+        let differs = |other: &&Operand| {
+            let axes = operand.shape.iter().rev().zip(other.shape.iter().rev());
             axes.into_iter()
                 .any(|(&one, &other)| one != other && one != 1 && other != 1)
         };
-        let other = self.tracks.iter().take(index).find(differs);
+        let other = self.operands.iter().take(index).find(differs);
         let problem = Problem::Broadcast {
-            shape: track.shape.to_vec(),
+            shape: operand.shape.to_vec(),
             other: other.map_or_else(String::new, |other| {
                 contract.role_name(other.role).to_owned()
             }),
             other_shape: other.map_or_else(Vec::new, |other| other.shape.to_vec()),
         };
-        contract.refuse_role(track.role, problem)
+        contract.refuse_role(operand.role, problem)
     }
 
     /// What a call writes, no other call may touch.
@@ -379,34 +388,35 @@ impl Loops {
         if calls == 0 {
             return Ok(());
         }
-        for (index, track) in self
-            .tracks
+        for (index, operand) in self
+            .operands
             .iter()
             .enumerate()
-            .filter(|(_, track)| track.is_written)
+            .filter(|(_, operand)| operand.is_written)
         {
             let overlaps = || {
-                track
-                    .layout(track.lowest())
+                operand
+                    .layout(operand.lowest())
                     .is_none_or(|layout| layout.may_self_overlap())
             };
             if calls > 1 && overlaps() {
-                return Err(contract.refuse_role(track.role, Problem::SelfOverlap));
+                return Err(contract.refuse_role(operand.role, Problem::SelfOverlap));
             }
-            for (other_index, other) in self.tracks.iter().enumerate() {
+            for (other_index, other) in self.operands.iter().enumerate() {
                 // Of two that are written, one looks.
                 let is_looked_at = other.is_written && other_index <= index;
                 if is_looked_at || other_index == index {
                     continue;
                 }
-                let is_apart = contract.must_be_apart(track.role, other.role);
-                let written = |track: &Track| (track.role, track.is_written);
+                let is_apart = contract.must_be_apart(operand.role, other.role);
+                let written = |operand: &Operand| (operand.role, operand.is_written);
                 let mut distances = aliases
-                    .distances(written(track), written(other))
+                    .distances(written(operand), written(other))
                     .into_iter();
                 let collides = |distance| {
                     let other = other.moved(distance);
-                    track.may_share(&other) && (is_apart || (calls > 1 && !track.is_same(&other)))
+                    operand.may_share(&other)
+                        && (is_apart || (calls > 1 && !operand.is_same(&other)))
                 };
                 if distances.any(collides) {
                     let other = contract.role_name(other.role).to_owned();
@@ -415,7 +425,7 @@ impl Loops {
                     } else {
                         Problem::Alias { other }
                     };
-                    return Err(contract.refuse_role(track.role, problem));
+                    return Err(contract.refuse_role(operand.role, problem));
                 }
             }
         }
@@ -445,9 +455,9 @@ impl Loops {
     /// Whether the first axis has larger strides than the second, if any operand moves along both.
     fn is_slower(&self, first: usize, second: usize) -> Option<bool> {
         let mut slower = None;
-        for track in &self.tracks {
+        for operand in &self.operands {
             let stride = |axis| {
-                track
+                operand
                     .strides
                     .get(axis)
                     .map_or(0, |stride: &isize| stride.unsigned_abs())

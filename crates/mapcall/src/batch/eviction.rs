@@ -8,7 +8,7 @@ use mapcall_array::map::{Behind, available_memory};
 use smallvec::SmallVec;
 
 use super::plan::Plan;
-use crate::contract::{Role, Track};
+use crate::contract::{Operand, Role};
 
 /// Whether a batch lets go of what it has passed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,14 +51,14 @@ impl<'a> Eviction<'a> {
     pub(super) fn new(
         stream: Stream,
         plan: &Plan,
-        tracks: &[&Track],
+        operands: &[&Operand],
         maps: &'a [(Role, Buffer)],
         files: usize,
     ) -> Self {
         // Of a large map, a batch may walk through little.
         let walked = |(role, buffer): &(Role, Buffer)| {
-            let track = tracks.iter().find(|track| track.role == *role);
-            let items = track.map(|track| track.size.saturating_mul(plan.calls()));
+            let operand = operands.iter().find(|operand| operand.role == *role);
+            let items = operand.map(|operand| operand.size.saturating_mul(plan.calls()));
             items.map_or(0, |items| items.min(buffer.len()))
         };
         let bytes = maps.iter().map(walked).fold(files, usize::saturating_add);
@@ -72,8 +72,8 @@ impl<'a> Eviction<'a> {
             }
             Stream::Always => (true, exceeds()),
         };
-        let walk = |(lane, track): (usize, &&Track)| {
-            let (_, buffer) = maps.iter().find(|(role, _)| *role == track.role)?;
+        let walk = |(lane, operand): (usize, &&Operand)| {
+            let (_, buffer) = maps.iter().find(|(role, _)| *role == operand.role)?;
             let map = buffer.map()?;
             let start = plan.passed(lane, 0)?.wrapping_sub(map.as_ptr().addr());
             Some(EvictedMap {
@@ -82,7 +82,7 @@ impl<'a> Eviction<'a> {
                 behind: map.walk(start, evicts),
             })
         };
-        let walks = tracks
+        let walks = operands
             .iter()
             .enumerate()
             .filter(|_| is_streamed)
@@ -120,7 +120,7 @@ impl<'a> Eviction<'a> {
         }
     }
 
-    /// The call before which all are made; `None` if nobody has to know.
+    /// Returns the number of the first call that may not be made yet, or `None` without streaming.
     fn passed(&self) -> Option<usize> {
         let starts = self.starts.iter();
         starts.map(|start| start.load(Ordering::Acquire)).min()
