@@ -230,7 +230,7 @@ def warm(files: Files, scan: Scan, rounds: int) -> None:
     ways["a new map, 2 threads"] = lambda: scan(mapcall.open(files.input, "r"), threads=2)
     compare("in memory, read before", files.size, ways, rounds)
 
-    # What pages that were asked for, and are small, cost whoever comes later.
+    # The time of a second scan after small pages were read ahead with an option.
     def asked(**options: object) -> Way:
         def way() -> float:
             files.evict()

@@ -236,7 +236,7 @@ fn verify_loops(contract: &Contract, mut loops: Loops, outputs: &[Output]) {
         assert!(output.shape.starts_with(&shape));
         let strides = vec![1; shape.len()];
         let address = std::ptr::without_provenance_mut(PLACE * (index + 1));
-        // The strides don't matter: nobody else lies there.
+        // Any strides will do, as no other operand has an address in this range.
         loops.place(contract, output.role, address, &strides, 0);
     }
     let items: Vec<(&Track, Vec<usize>)> = loops

@@ -92,7 +92,11 @@ fn a_large_archive_is_read_once() {
             .all(|member| matches!(&member.placement, Err(FormatError::Member { .. })))
     );
     // The directory, and a local header and the beginning of each member.
-    assert!(file.bytes < 3 * bytes.len() + 20_000 * 200, "{}", file.bytes);
+    assert!(
+        file.bytes < 3 * bytes.len() + 20_000 * 200,
+        "{}",
+        file.bytes
+    );
 }
 
 /// A file that counts the bytes that are read.

@@ -163,7 +163,7 @@ struct Demo<'a> {
 impl Demo<'_> {
     fn run(&self) -> Result<(), Failure> {
         let bytes = self.count * 8;
-        // SAFETY: nobody asks libm for anything but to be loaded.
+        // SAFETY: loading libm runs no code but its initializers, which have no requirements.
         let libm = unsafe { Library::open("m")? };
         // SAFETY: this is the prototype of `cos`, which any number of threads may call.
         let cos = unsafe { libm.function("double cos(double x)") };
@@ -175,7 +175,7 @@ impl Demo<'_> {
             writeln!(output, "{}: {size}, {doubles}", path.display())
         })?;
         self.make(&path)?;
-        // SAFETY: nobody else changes the files in the temporary folder.
+        // SAFETY: no other code writes or shortens the files in the temporary folder.
         let x = unsafe { MapOptions::new().mode(Mode::Read).open(&path)? };
 
         self.say(|output| writeln!(output, "{:16}{:>9}{:>14}", "", "seconds", "rate"))?;
@@ -311,7 +311,7 @@ impl Demo<'_> {
             self.watch()?;
         }
         done?;
-        // SAFETY: nobody else changes the files in the temporary folder.
+        // SAFETY: no other code writes or shortens the files in the temporary folder.
         let y = unsafe { MapOptions::new().mode(Mode::Read).open(&path)? };
         let ulps = self.check(x, &y)?;
         drop(y);

@@ -18,8 +18,9 @@
 //!
 //! # Overview
 //!
-//! `call` calls a function, `info` shows what array files hold, `prototypes` and `symbols` list the functions of
-//! headers and libraries, `demo` measures a file of 1 GiB, `completions` and `man` are for shells and `man`.
+//! `call` calls a function, `info` shows what array files hold, `prototypes` and `symbols` list the functions
+//! of headers and libraries, `demo` measures a file of 1 GiB, `completions` and `man` are for shells and
+//! `man`.
 //!
 //! # Features
 //!
@@ -28,7 +29,8 @@
 //!
 //! # Design
 //!
-//! One module for each subcommand; the crate `mapcall` does the work. [`value`] reads the arguments of a call.
+//! One module for each subcommand; the crate `mapcall` does the work. [`value`] reads the arguments of a
+//! call.
 
 mod bar;
 mod call;
@@ -66,7 +68,10 @@ const SIGNALLED: u8 = 128;
 
 /// What the exit codes mean.
 const EXIT_CODES: [(&str, &str); 5] = [
-    ("0", "success, also when nobody reads the output to its end"),
+    (
+        "0",
+        "success, also if the reader of the output closes it early",
+    ),
     ("1", "a function that was called says that it failed"),
     (
         "2",
@@ -196,15 +201,15 @@ fn space_for(error: &array::Error) -> &'static str {
     }
 }
 
-/// Runs the command with these arguments, of which the first is the program's name; the exit code.
+/// Runs the command with arguments, the first of which is the program's name, and returns the exit code.
 ///
 /// ```
 /// assert_eq!(mapcall_cli::run(["mapcall", "--version"]), 0);
 /// assert_eq!(mapcall_cli::run(["mapcall", "no-such-command"]), 2);
 /// ```
 ///
-/// The code is 0 on success, also when nobody reads the output to its end, 1 if a function that was
-/// called says that it failed, 130 after Ctrl-C, and 2 on any other error.
+/// The exit code is 0 on success, also if the reader of the output closes it early; 1 if a called function
+/// reports a failure; 130 after Ctrl-C; and 2 on any other error.
 pub fn run<T>(arguments: impl IntoIterator<Item = T>) -> u8
 where
     T: Into<OsString> + Clone,

@@ -329,7 +329,8 @@ fn item(array: &Array, index: usize) -> Option<Array> {
 /// The element of an array without axes.
 fn element(array: &Array) -> Element {
     let dtype = array.dtype();
-    // SAFETY: an array without axes has one element, which nobody writes: the calls are over.
+    // SAFETY: an array without axes has one element, of `itemsize` bytes. All calls have returned, so no code
+    // writes it.
     let bytes = unsafe { std::slice::from_raw_parts(array.as_ptr(), dtype.itemsize()) };
     Element::read(dtype, bytes)
 }

@@ -7,7 +7,7 @@ use crate::mode::Mode;
 ///
 /// # let file = tempfile::NamedTempFile::new()?;
 /// std::fs::write(&file, [0; 12])?;
-/// // SAFETY: nobody else changes the temporary file.
+/// // SAFETY: no other code writes or shortens the temporary file.
 /// let error = unsafe { MapOptions::new().dtype(DType::F64).map(&file) }.unwrap_err();
 /// let expected = MapError::NotMultiple { available: 12, itemsize: 8 };
 /// assert!(matches!(error, Error::Map { source, .. } if source == expected));

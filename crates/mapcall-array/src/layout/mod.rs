@@ -1,4 +1,4 @@
-//! Where the elements of an n-dimensional array lie in a buffer.
+//! The offset, shape and strides of an n-dimensional array in a buffer.
 //!
 //! A [`Layout`] is NumPy's offset, shape and strides without the memory. Views (slices,
 //! transposes, reshapes, broadcasts) are made from layouts by arithmetic alone, and follow
@@ -22,8 +22,8 @@
 //!   ([`Layout::fits_in`]) has only views that fit in it too.
 //! - As in NumPy, the product of the itemsize and of all lengths, those of 0 left out, is at
 //!   most `isize::MAX`, and there are at most [`MAX_NDIM`] axes.
-//! - A view of a layout without elements keeps its offset, where NumPy moves a pointer that
-//!   nobody may follow.
+//! - A view of a layout without elements keeps the offset of that layout; NumPy moves the data
+//!   pointer, which must not be dereferenced either.
 
 mod axes;
 mod broadcast;

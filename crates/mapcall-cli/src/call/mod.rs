@@ -225,7 +225,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         None => None,
         Some(text) => {
             let file = ArrayFile::parse(text)?;
-            // SAFETY: the files are the caller's; what others write meanwhile is theirs to know.
+            // SAFETY: the user has named the file, and is responsible for other programs that write it.
             Some(unsafe { file.open(Mode::Read)? })
         }
     };

@@ -63,7 +63,7 @@ pub(super) fn open(
             Value::File { file, .. } => Some(file.clone()),
             _ => None,
         };
-        // SAFETY: the files are the caller's; what others write meanwhile is theirs to know.
+        // SAFETY: the user has named the file, and is responsible for other programs that write it.
         let opened = match unsafe { value.open(contract, position)? } {
             Opened::Input(array) => Opened::Input(aligned(array)),
             opened => opened,

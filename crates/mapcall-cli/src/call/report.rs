@@ -16,7 +16,7 @@ use crate::words::{rate, readable, tuple};
 #[derive(Default, Serialize)]
 pub(super) struct Report {
     returns: Option<Returned>,
-    /// Whether everybody knows what is returned.
+    /// Whether the returned value is not shown, because `--check zero` has made sure that it is 0.
     #[serde(skip)]
     is_ignored: bool,
     pub(super) outputs: Vec<Made>,

@@ -25,7 +25,7 @@ use super::range::{RangeError, range};
 /// let path = directory.path().join("raw.bin");
 /// std::fs::write(&path, [0; 48])?;
 /// let file = ArrayFile::parse(format!("{}:f4:3x4[::2, 1]", path.display()).as_ref())?;
-/// // SAFETY: nobody else changes the temporary file.
+/// // SAFETY: no other code writes or shortens the temporary file.
 /// let array = unsafe { file.open(Mode::Read)? };
 /// assert_eq!((array.dtype(), array.shape(), array.strides()), (&DType::F32, &[2][..], &[32][..]));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -260,10 +260,10 @@ impl ArrayFile {
     ///
     /// let directory = tempfile::tempdir()?;
     /// let path = directory.path().join("x.npy");
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// drop(unsafe { create(&path, DType::F64, &[1000], Order::C)? });
     /// let file = ArrayFile::parse(format!("{}[500:]", path.display()).as_ref())?;
-    /// // SAFETY: as above.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let mut array = unsafe { file.open(Mode::ReadWrite)? };
     /// array.view_mut::<f64>()?.fill(0.5);
     /// assert_eq!((array.shape(), array.file_offset()), (&[500][..], Some(4128)));
@@ -285,7 +285,7 @@ impl ArrayFile {
             Content::Raw { .. } => None,
             content => Some(self.locate(&file, content)?),
         };
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds the contract of `MapOptions::map`.
         unsafe { self.map(&file, placement.as_ref(), mode) }
     }
 
@@ -299,7 +299,7 @@ impl ArrayFile {
     /// let text = format!("{}:f4", file.path().display());
     /// ArrayFile::parse(text.as_ref())?;
     /// let mut sizes = Vec::new();
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// unsafe {
     ///     ArrayFile::parse(text.as_ref())?.open_each(|name, found| {
     ///         assert_eq!(name, None);
@@ -333,7 +333,7 @@ impl ArrayFile {
                 members.into_iter().map(member).collect()
             }
             Content::Raw { .. } => {
-                // SAFETY: the caller's promise.
+                // SAFETY: the caller upholds the contract of `MapOptions::map`.
                 let array = unsafe { self.map(&file, None, Mode::Read)? };
                 each(
                     None,
@@ -354,7 +354,7 @@ impl ArrayFile {
             let found = placement
                 .map_err(|error| self.format_error(error))
                 .and_then(|placement| {
-                    // SAFETY: the caller's promise.
+                    // SAFETY: the caller upholds the contract of `MapOptions::map`.
                     let array = unsafe { self.map(&file, Some(&placement), Mode::Read)? };
                     Ok(Found {
                         placement: Some(placement),
@@ -377,7 +377,7 @@ impl ArrayFile {
     /// std::fs::write(&file, [0; 48])?;
     /// let file = ArrayFile::parse(format!("{}:f4", file.path().display()).as_ref())?;
     /// let mut checked = None;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// unsafe { file.open_each(|_, found| checked = Some(file.verify(&found.unwrap())))? };
     /// assert!(matches!(checked, Some(Ok(false))));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -424,7 +424,7 @@ impl ArrayFile {
         let path = Some(&*self.path);
         let array = if let Some(placement) = placement {
             let options = MapOptions::new().mode(mode);
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller upholds the contract of `MapOptions::map`.
             unsafe { options.map_placement(file, path, placement)? }
         } else {
             let options = match &self.content {
@@ -437,10 +437,10 @@ impl ArrayFile {
             };
             // Refuses what doesn't fit, where writing would grow the file.
             let options = options.mode(Mode::Read);
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller upholds the contract of `MapOptions::map`.
             let mut array = unsafe { options.map_file(file, path)? };
             if mode != Mode::Read {
-                // SAFETY: the caller's promise.
+                // SAFETY: the caller upholds the contract of `MapOptions::map`.
                 array = unsafe { options.mode(mode).map_file(file, path)? };
             }
             array

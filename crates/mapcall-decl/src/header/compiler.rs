@@ -151,10 +151,11 @@ fn finish(
     })
 }
 
-/// How a compiler ended, unless the process does not keep that, and what it wrote to its outputs.
+/// The exit status of a compiler, `None` if the system has discarded it, and the bytes that the compiler
+/// wrote to its standard output and standard error.
 type End = (Option<ExitStatus>, Vec<u8>, Vec<u8>);
 
-/// Waits until the compiler has ended; `None` if it didn't end in time.
+/// Waits until the compiler has exited; returns `None` if it has not exited within the time limit.
 fn run(child: &mut Child, limit: Duration) -> io::Result<Option<End>> {
     let start = Instant::now();
     let left = || limit.saturating_sub(start.elapsed());
@@ -173,7 +174,7 @@ fn run(child: &mut Child, limit: Duration) -> io::Result<Option<End>> {
         Err(RecvTimeoutError::Timeout) => return Ok(None),
         Err(RecvTimeoutError::Disconnected) => return Err(io::ErrorKind::BrokenPipe.into()),
     };
-    // It has closed its outputs and has nothing left to do.
+    // The compiler has closed its outputs, so it exits soon.
     let status = loop {
         match child.try_wait() {
             Ok(None) if left().is_zero() => return Ok(None),
@@ -186,8 +187,8 @@ fn run(child: &mut Child, limit: Duration) -> io::Result<Option<End>> {
     Ok(Some((status, output, words)))
 }
 
-/// Whether a child's status is gone: the process ignores `SIGCHLD`, or waits for every child in a
-/// handler of its own.
+/// Returns whether the exit status of a child is lost, because this process ignores `SIGCHLD`, or because
+/// a handler of `SIGCHLD` waits for every child.
 #[cfg(unix)]
 fn has_been_waited_for(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ECHILD)
@@ -198,7 +199,8 @@ fn has_been_waited_for(_: &io::Error) -> bool {
     false
 }
 
-/// Reads on a thread of its own, so that no pipe fills while another is read.
+/// Reads a pipe on a separate thread, so that the compiler does not block on one full pipe while the other
+/// is read.
 fn collect(
     pipe: Option<impl Read + Send + 'static>,
     limit: usize,
@@ -213,13 +215,14 @@ fn collect(
         if drain && read.is_ok() {
             read = io::copy(&mut pipe, &mut io::sink()).map(|_| bytes.len());
         }
-        // Nobody waits any more when the time was up.
+        // Sending fails if the receiver was dropped at the time limit; the output is not needed then.
         let _ = sender.send(read.map(|_| bytes));
     })?;
     Ok(receiver)
 }
 
-/// A compiler is a driver and its parts; together they can be ended.
+/// Starts the command in a new process group, so that a compiler driver and its subprocesses can be killed
+/// together.
 #[cfg(unix)]
 fn own_group(command: &mut Command) {
     std::os::unix::process::CommandExt::process_group(command, 0);
@@ -234,7 +237,7 @@ fn kill(child: &mut Child) {
         use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
         let pid = Pid::from_child(child);
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        // While it can be waited for, no other process has its number.
+        // The system does not reuse the process id before the child has been waited for.
         if waitid(WaitId::Pid(pid), options).is_ok() {
             let _ = kill_process_group(pid, Signal::KILL);
         }
