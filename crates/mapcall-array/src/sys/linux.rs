@@ -340,7 +340,8 @@ fn left_in_group(root: &Path, line: &str) -> Option<u64> {
                 text.trim().parse::<u64>().ok()
             };
             let (limit, used) = (read(limit)?, read(usage)?);
-            // `used` includes cached pages, which the system can reclaim; half of the limit is an estimate.
+            // `used` includes cached pages, which the system can reclaim, so at least half of the limit
+            // counts as available.
             Some(limit.saturating_sub(used).max(limit / 2))
         })
         .min()
@@ -400,8 +401,7 @@ pub(crate) fn prefetch(map: &MmapRaw, range: Range<usize>) -> io::Result<()> {
     }
 }
 
-/// Returns whether a byte of a map can be read without SIGBUS. The byte is not read; `true` if the system
-/// can't tell.
+/// Returns whether a byte of a map can be read without SIGBUS; `true` if the system can't tell.
 pub(crate) fn is_readable(map: &MmapRaw, at: usize) -> bool {
     let populated = map.advise_range(memmap2::Advice::PopulateRead, at, 1);
     // Other errors mean that the page can't be populated, such as memory of a device, or any page on Linux
