@@ -1,14 +1,14 @@
-//! Line markers: from which file, and which line of it, preprocessed text comes.
+//! Line markers, which map preprocessed text to the files and lines that it comes from.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::error::Place;
 
-/// Where each stretch of a text comes from.
+/// The file and line of each range of a text.
 #[derive(Debug)]
 pub(crate) struct Lines {
-    /// In the order of the text.
+    /// The ranges, in the order of the text.
     stretches: Vec<Stretch>,
 }
 
@@ -20,15 +20,15 @@ struct Stretch {
     is_own: bool,
 }
 
-/// The text without its markers, and where it comes from.
+/// Removes the line markers from a text, and returns the map of its source positions.
 ///
-/// `is_foreign` tells of a file among the system's headers whether its declarations are left out, with
-/// those of all that it includes.
+/// `is_foreign` returns whether the declarations of a system header, and of the files that it includes, are
+/// left out.
 pub(crate) fn separate(output: &str, is_foreign: impl Fn(&str) -> bool) -> (String, Lines) {
     let mut text = String::with_capacity(output.len());
     let mut stretches = Vec::new();
     let mut files: HashSet<Arc<str>> = HashSet::new();
-    // For each file that is being included, whether its functions count.
+    // Whether the functions of each file on the stack of includes are listed.
     let mut own = vec![true];
     for line in output.split_inclusive('\n') {
         let Some(marker) = Marker::read(line) else {
@@ -57,7 +57,7 @@ pub(crate) fn separate(output: &str, is_foreign: impl Fn(&str) -> bool) -> (Stri
 }
 
 impl Lines {
-    /// Those of a file as it is.
+    /// Returns the map of a file that has no line markers.
     pub(crate) fn of_file(file: &str) -> Self {
         let stretch = Stretch {
             start: 0,
@@ -77,12 +77,12 @@ impl Lines {
         self.stretches.get(behind.checked_sub(1)?)
     }
 
-    /// Whether that place of the text belongs to the header that is asked for.
+    /// Returns whether a position of the text belongs to the requested header.
     pub(crate) fn is_own(&self, at: usize) -> bool {
         self.stretch(at).is_some_and(|stretch| stretch.is_own)
     }
 
-    /// The file and line of that place in the text.
+    /// Returns the file and line of a position in the text.
     pub(crate) fn place(&self, text: &str, at: usize) -> Option<Place> {
         let stretch = self.stretch(at)?;
         let before = text.get(stretch.start..at)?;
@@ -120,7 +120,7 @@ impl Marker {
     }
 }
 
-/// A file's name without the backslashes of a C string, octal numbers among them.
+/// Unescapes the name of a file in a line marker, which is a C string, also with octal escapes.
 fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

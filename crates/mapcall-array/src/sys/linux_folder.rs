@@ -184,8 +184,8 @@ pub(crate) fn find(path: &Path) -> io::Result<Place> {
                     name => name?,
                 };
                 let found = Some(identity(&file)?);
-                // If the path leads to the same file twice, and the file has no such name, no race is the
-                // reason.
+                // If two attempts find the same file, the name is missing for good, and not because of a
+                // race.
                 if name.is_some() || before == found {
                     let file = Some(file);
                     return Ok(Place { name, file });

@@ -1,4 +1,4 @@
-//! The preprocessor: the system's C compiler, run without a shell and within limits.
+//! Runs the system's C compiler as a preprocessor, without a shell and with limits of time and output.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -13,19 +13,19 @@ use mapcall_array::fork::Section;
 use super::{Attempt, Header, HeaderError};
 use crate::parse::MAX_TEXT;
 
-/// The most of a compiler's complaints that is kept, in bytes.
+/// The maximum number of bytes of a compiler's standard error output that are kept.
 const MAX_WORDS: usize = 64 << 10;
 
-/// What is preprocessed.
+/// The input of the preprocessor.
 #[derive(Clone, Copy)]
 pub(super) enum Input<'a> {
     /// A file.
     File(&'a Path),
-    /// What the include path has under that name.
+    /// A header of this name in the include path.
     Name(&'a str),
 }
 
-/// The header as the first compiler that can be run leaves it.
+/// Preprocesses the header with the first compiler that can be run.
 pub(super) fn preprocess(header: &Header, input: Input<'_>) -> Result<Vec<u8>, HeaderError> {
     let mut tried = Vec::new();
     for words in header.compilers() {
@@ -50,7 +50,7 @@ fn start(header: &Header, input: Input<'_>, words: &[OsString]) -> io::Result<Ch
     let mut command = Command::new(program);
     command.args(first).args(["-E", "-w", "-x", "c"]);
     for directory in &header.directories {
-        // Never an option, nor GCC's `=` for the system's root.
+        // `./` keeps the path from being taken as an option, or as GCC's `=` for the sysroot.
         command.arg("-I").arg(Path::new(".").join(directory));
     }
     for (name, value) in &header.macros {
@@ -64,7 +64,7 @@ fn start(header: &Header, input: Input<'_>, words: &[OsString]) -> io::Result<Ch
         Input::Name(_) => command.arg("-"),
     };
     own_group(&mut command);
-    // A child that another thread forks now would keep the pipes' other ends open.
+    // A child that another thread forks at this moment would inherit the other ends of the pipes.
     let section = Section::enter();
     let mut child = command
         .env("LC_ALL", "C")
@@ -73,7 +73,8 @@ fn start(header: &Header, input: Input<'_>, words: &[OsString]) -> io::Result<Ch
         .stderr(Stdio::piped())
         .spawn()?;
     if let (Some(mut stdin), Input::Name(name)) = (child.stdin.take(), input) {
-        // Shorter than a pipe holds; a compiler that doesn't read will say why.
+        // The text fits in a pipe, so the write does not block. If it fails, the compiler reports why it
+        // exited.
         let _ = stdin.write_all(format!("#include <{name}>\n").as_bytes());
     }
     drop(section);
@@ -118,15 +119,15 @@ fn finish(
     let error = errors.next();
     let is_success = match status {
         Some(status) => status.success(),
-        // A line that is cut off was written by a compiler that was killed.
+        // An incomplete last line was written by a compiler that was killed.
         None => error.is_none() && output.ends_with(b"\n"),
     };
     let first = error.or(words.lines().next());
-    // All compilers that take these options mark lines.
+    // All compilers that accept these options write line markers.
     if is_success && output.starts_with(b"# ") {
         return Ok(output);
     }
-    // The one line that they were given says it if the header itself isn't there.
+    // An error in the one input line means that the header itself does not exist.
     if matches!(input, Input::Name(_)) && first.is_some_and(|line| line.starts_with("<stdin>:1:")) {
         let directories = header.directories.iter();
         return Err(HeaderError::NotFound {
