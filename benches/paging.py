@@ -230,7 +230,8 @@ def warm(files: Files, scan: Scan, rounds: int) -> None:
     ways["a new map, 2 threads"] = lambda: scan(mapcall.open(files.input, "r"), threads=2)
     compare("in memory, read before", files.size, ways, rounds)
 
-    # The time of a second scan after small pages were read ahead with an option.
+    # The first scan reads ahead with an option, which may leave small pages in the page cache;
+    # the second scan is timed.
     def asked(**options: object) -> Way:
         def way() -> float:
             files.evict()

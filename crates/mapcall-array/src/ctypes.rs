@@ -1,4 +1,4 @@
-//! The array as C sees it: NumPy's `ctypes` attribute.
+//! Address, shape and strides of an array for C: NumPy's `ctypes` attribute.
 //!
 //! ```
 //! use std::ffi::c_void;
@@ -60,7 +60,7 @@ pub struct Ctypes<'a> {
 }
 
 impl Array {
-    /// The array as C sees it.
+    /// Returns the address, shape and strides of the array for C.
     ///
     /// ```
     /// # use mapcall_array::{Array, DType, layout::Order};
@@ -76,8 +76,8 @@ impl Array {
 }
 
 impl<'a> Ctypes<'a> {
-    /// The address of the element `[0, 0, ..]`: it may be unaligned, not in native byte order,
-    /// not writeable; never 0.
+    /// Returns the address of the element `[0, 0, ..]`, which is never 0. The element may be unaligned, not
+    /// in native byte order or not writeable.
     ///
     /// ```
     /// # use mapcall_array::{Array, DType, layout::{Order, index}};
@@ -120,7 +120,7 @@ impl<'a> Ctypes<'a> {
         self.array.strides()
     }
 
-    /// The address of the element `[0, 0, ..]` as a C pointer.
+    /// Returns the address of the element `[0, 0, ..]` as a C pointer.
     ///
     /// ```
     /// # use mapcall_array::{Array, DType, layout::Order};
@@ -246,7 +246,7 @@ pub struct Narrowing {
     pub what: &'static str,
     /// The axis.
     pub axis: usize,
-    /// What does not fit.
+    /// The value that does not fit.
     pub value: i128,
     /// The type that it does not fit.
     pub target: &'static str,
@@ -270,7 +270,7 @@ pub struct Narrowing {
 /// # Ok::<(), mapcall_array::Error>(())
 /// ```
 ///
-/// It has the form of `*const T`, so that a C function can be declared to take it.
+/// It has the same ABI as `*const T`, so that a C function can be declared with this parameter type.
 #[repr(transparent)]
 pub struct Pointer<'a, T> {
     ptr: *const T,
