@@ -230,7 +230,8 @@ def warm(files: Files, scan: Scan, rounds: int) -> None:
     ways["a new map, 2 threads"] = lambda: scan(mapcall.open(files.input, "r"), threads=2)
     compare("in memory, read before", files.size, ways, rounds)
 
-    # What pages that were asked for, and are small, cost whoever comes later.
+    # The first scan reads ahead with an option, which may leave small pages in the page cache;
+    # the second scan is timed.
     def asked(**options: object) -> Way:
         def way() -> float:
             files.evict()

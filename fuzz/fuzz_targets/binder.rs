@@ -236,7 +236,7 @@ fn verify_loops(contract: &Contract, mut broadcast: BroadcastPlan, outputs: &[Ou
         assert!(output.shape.starts_with(&shape));
         let strides = vec![1; shape.len()];
         let address = std::ptr::without_provenance_mut(PLACE * (index + 1));
-        // The strides don't matter: nobody else lies there.
+        // Any strides will do: no other operand lies there.
         broadcast.place(contract, output.role, address, &strides, 0);
     }
     let items: Vec<(&Operand, Vec<usize>)> = broadcast

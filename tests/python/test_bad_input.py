@@ -20,7 +20,7 @@ Script = Callable[..., str]
 Unchanged = Callable[[Path], AbstractContextManager[None]]
 
 MODES = ["r", "r+", "w+", "c"]
-NOBODY = 65534
+NOBODY_UID = 65534
 
 
 # Each tries one way to open a file, and prints the error that comes of it.
@@ -212,7 +212,7 @@ class TestPermissions:
     def forbidden(self) -> Iterator[Path]:
         """A file that others may not touch, in a folder that they may enter but not change."""
         if os.getuid() != 0:
-            pytest.skip("only root can act as somebody else")
+            pytest.skip("only root can change the user id")
         # Others may not enter the folders of pytest.
         with tempfile.TemporaryDirectory() as folder:
             os.chmod(folder, 0o755)
@@ -289,9 +289,10 @@ class TestPermissions:
 
 
 def as_nobody(script: str, *arguments: object) -> str:
-    """As `run_script`, but without rights once everything is imported."""
+    """Run a script like `run_script`, but as an unprivileged user after the imports."""
     become = (
-        f"import mapcall, numpy, os; os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
+        "import mapcall, numpy, os; os.setgroups([]);"
+        f" os.setgid({NOBODY_UID}); os.setuid({NOBODY_UID})\n"
     )
     result = subprocess.run(
         [sys.executable, "-c", become + textwrap.dedent(script), *map(str, arguments)],

@@ -271,5 +271,5 @@ def open_when_read(fifo: Path) -> int:
         try:
             return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
         except OSError:
-            assert time.monotonic() < deadline, "nobody reads the header"
+            assert time.monotonic() < deadline, "no process opens the header for reading"
             time.sleep(0.01)

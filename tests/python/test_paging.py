@@ -361,7 +361,7 @@ class TestResidency:
             import os, signal, sys, threading
             import mapcall
 
-            # Whoever runs the tests in the background may have it ignored.
+            # SIGINT is ignored if a shell has started the tests in the background.
             signal.signal(signal.SIGINT, signal.default_int_handler)
             x = mapcall.memmap(sys.argv[1], mode="r")
             threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()

@@ -1,4 +1,4 @@
-"""Maps in many threads: nobody waits for ever, nobody sees another's map, nothing is lost."""
+"""Maps in many threads: no deadlock, no thread sees the map of another one, no write is lost."""
 
 import ctypes
 import itertools

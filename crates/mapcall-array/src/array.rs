@@ -1,4 +1,4 @@
-//! The n-dimensional array: a buffer, what its elements are, and where they lie.
+//! The n-dimensional array: a buffer, a dtype and a layout.
 
 use std::ops::Range;
 
@@ -24,7 +24,7 @@ use crate::map::{Advice, Map, MapError};
 /// # Ok::<(), mapcall_array::Error>(())
 /// ```
 ///
-/// Cutting and turning it makes views, which share the buffer and keep it alive.
+/// Slicing, transposing, reshaping and broadcasting make views, which share the buffer and keep it alive.
 #[derive(Clone, Debug)]
 pub struct Array {
     buffer: Buffer,
@@ -47,7 +47,8 @@ impl Array {
     ///
     /// # Errors
     ///
-    /// [`Error::Layout`] when the layout leaves the buffer or has another item size than the dtype.
+    /// [`Error::Layout`] if the layout reaches past the end of the buffer, or if its item size is not that
+    /// of the dtype.
     pub fn new(buffer: Buffer, dtype: DType, layout: Layout) -> Result<Self> {
         if layout.itemsize() != dtype.itemsize() {
             return Err(LayoutError::ItemsizeMismatch {
@@ -76,49 +77,50 @@ impl Array {
     ///
     /// # Errors
     ///
-    /// [`Error::Layout`] for an absurd shape, [`Error::OutOfMemory`].
+    /// [`Error::Layout`] if the size of the array in bytes overflows; [`Error::OutOfMemory`] if the
+    /// allocation fails.
     pub fn zeros(dtype: DType, shape: &[usize], order: Order) -> Result<Self> {
         let layout = Layout::contiguous(shape, dtype.itemsize(), order)?;
         Self::new(Buffer::zeroed(layout.nbytes())?, dtype, layout)
     }
 
-    /// What an element is.
+    /// Returns the dtype of the elements.
     #[must_use]
     pub fn dtype(&self) -> &DType {
         &self.dtype
     }
 
-    /// Where the elements lie in the buffer.
+    /// Returns the offset, shape and strides of the elements in the buffer.
     #[must_use]
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// What owns the bytes.
+    /// Returns the buffer, which owns the bytes.
     #[must_use]
     pub fn buffer(&self) -> &Buffer {
         &self.buffer
     }
 
-    /// How many elements along each axis.
+    /// Returns the number of elements along each axis.
     #[must_use]
     pub fn shape(&self) -> &[usize] {
         self.layout.shape()
     }
 
-    /// How many bytes from an element to the next one along each axis.
+    /// Returns the step in bytes from an element to the next one along each axis.
     #[must_use]
     pub fn strides(&self) -> &[isize] {
         self.layout.strides()
     }
 
-    /// The number of axes.
+    /// Returns the number of axes.
     #[must_use]
     pub fn ndim(&self) -> usize {
         self.layout.ndim()
     }
 
-    /// The address of the element `[0, 0, ..]`; never null.
+    /// Returns the address of the element `[0, 0, ..]`, which is never null.
     ///
     /// ```
     /// # use mapcall_array::{Array, DType, layout::{Order, index}};
@@ -132,12 +134,13 @@ impl Array {
         self.as_mut_ptr()
     }
 
-    /// The address of the element `[0, 0, ..]`, for writing through when [`Array::is_writeable`].
+    /// Returns the address of the element `[0, 0, ..]`. Code may write through it only if
+    /// [`Array::is_writeable`] returns `true`.
     ///
     /// ```
     /// # use mapcall_array::{Array, DType, layout::Order};
     /// let array = Array::zeros(DType::I32, &[3], Order::C)?;
-    /// // SAFETY: the element is writeable, aligned and borrowed by nobody.
+    /// // SAFETY: the element is writeable and aligned, and no reference to it exists.
     /// unsafe { array.as_mut_ptr().cast::<i32>().write(5) };
     /// assert_eq!(array.view::<i32>()?[[0]], 5);
     /// # Ok::<(), mapcall_array::Error>(())
@@ -147,13 +150,13 @@ impl Array {
         self.buffer.as_mut_ptr().wrapping_add(self.layout.offset())
     }
 
-    /// Whether the elements may be written.
+    /// Returns whether the elements may be written.
     ///
     /// ```
     /// # use mapcall_array::{MapOptions, Mode};
     /// # let file = tempfile::NamedTempFile::new()?;
     /// # std::fs::write(&file, [7; 6000])?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let mut array = unsafe { MapOptions::new().mode(Mode::Read).map(&file)? };
     /// assert!(!array.is_writeable() && array.view_mut::<u8>().is_err());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -163,7 +166,8 @@ impl Array {
         self.buffer.is_writeable()
     }
 
-    /// Whether every element stands where the dtype wants it (NumPy's `ALIGNED`).
+    /// Returns whether the address of every element is a multiple of the alignment of the dtype (NumPy's
+    /// `ALIGNED`).
     ///
     /// ```
     /// # use mapcall_array::{Array, Buffer, DType, layout::{Layout, Order}};
@@ -179,7 +183,7 @@ impl Array {
             .is_aligned(self.buffer.as_ptr().addr(), self.dtype.alignment())
     }
 
-    /// A part of the array, by NumPy's basic indexing.
+    /// Returns a view of a part of the array, by NumPy's basic indexing.
     ///
     /// ```
     /// use mapcall_array::layout::index;
@@ -199,7 +203,7 @@ impl Array {
         Ok(self.with_layout(self.layout.slice(indices)?))
     }
 
-    /// The same elements with the axes in reverse order.
+    /// Returns a view with the axes in reverse order.
     ///
     /// ```
     /// # use mapcall_array::{Array, DType, layout::Order};
@@ -213,7 +217,7 @@ impl Array {
         self.with_layout(self.layout.transpose())
     }
 
-    /// The same elements with the axes in another order.
+    /// Returns a view with the axes in another order.
     ///
     /// ```
     /// # use mapcall_array::{Array, DType, layout::Order};
@@ -230,7 +234,7 @@ impl Array {
         Ok(self.with_layout(self.layout.permute(axes)?))
     }
 
-    /// The same elements in another shape, where that needs no copy; one length may be -1.
+    /// Returns a view with another shape; one length may be -1. The elements are never copied.
     ///
     /// ```
     /// # use mapcall_array::{Array, DType, layout::Order};
@@ -242,12 +246,13 @@ impl Array {
     ///
     /// # Errors
     ///
-    /// [`Error::Layout`] when the number of elements differs or a copy would be needed.
+    /// [`Error::Layout`] if the number of elements differs, or if no strides describe the new shape without
+    /// a copy.
     pub fn reshape(&self, shape: &[isize], order: Order) -> Result<Self> {
         Ok(self.with_layout(self.layout.reshape(shape, order)?))
     }
 
-    /// The same elements repeated along new axes and axes of length 1.
+    /// Returns a view that repeats the elements along new axes and along axes of length 1.
     ///
     /// ```
     /// # use mapcall_array::{Array, DType, layout::Order};
@@ -259,7 +264,7 @@ impl Array {
     ///
     /// # Errors
     ///
-    /// [`Error::Layout`] when an axis has another length.
+    /// [`Error::Layout`] if an axis has a length that is neither 1 nor the length in `shape`.
     pub fn broadcast_to(&self, shape: &[usize]) -> Result<Self> {
         Ok(self.with_layout(self.layout.broadcast_to(shape)?))
     }
@@ -272,13 +277,14 @@ impl Array {
         }
     }
 
-    /// Where in its file the element `[0, 0, ..]` stands, in bytes; `None` for other memory.
+    /// Returns the byte offset of the element `[0, 0, ..]` in the file; `None` if the array is not mapped
+    /// from a file.
     ///
     /// ```
     /// # use mapcall_array::{Array, DType, MapOptions, layout::{Order, index}};
     /// # let file = tempfile::NamedTempFile::new()?;
     /// # std::fs::write(&file, [7; 6000])?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let array = unsafe { MapOptions::new().offset(512).map(&file)? };
     /// assert_eq!(array.slice(&index![100..])?.file_offset(), Some(612));
     /// assert_eq!(Array::zeros(DType::U8, &[100], Order::C)?.file_offset(), None);
@@ -290,14 +296,14 @@ impl Array {
         self.buffer.map()?.file_offset().checked_add(within)
     }
 
-    /// Writes this array's own bytes to the file, and returns when they are on the disk; a no-op
-    /// for an array that is no part of a file.
+    /// Writes the bytes of this array to the file, and returns when they are on the disk; a no-op for an
+    /// array that is not mapped from a file.
     ///
     /// ```
     /// # use mapcall_array::{MapOptions, layout::index};
     /// # let file = tempfile::NamedTempFile::new()?;
     /// std::fs::write(&file, [7; 6000])?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let mut array = unsafe { MapOptions::new().map(&file)? };
     /// array.view_mut::<u8>()?[[5000]] = 42;
     /// array.slice(&index![5000..])?.flush()?; // the changed part alone
@@ -307,24 +313,24 @@ impl Array {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when the disk fails.
+    /// [`Error::Io`] if the system can't write the bytes to the disk.
     pub fn flush(&self) -> Result<()> {
         self.buffer
             .map()
             .map_or(Ok(()), |map| map.flush(self.layout.bounds()))
     }
 
-    /// Asks for this array's own bytes to be written, and returns at once; see
+    /// Starts to write the bytes of this array to the file, and returns without waiting for the disk; see
     /// [`Map::flush_async`].
     ///
     /// ```
     /// # use mapcall_array::MapOptions;
     /// # let file = tempfile::NamedTempFile::new()?;
     /// std::fs::write(&file, [7; 6000])?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let mut array = unsafe { MapOptions::new().map(&file)? };
     /// array.view_mut::<u8>()?.fill(42);
-    /// array.flush_async()?; // and on with the next array, while the disk works
+    /// array.flush_async()?; // does not wait for the disk
     /// assert_eq!(std::fs::read(&file)?, [42; 6000]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -346,7 +352,7 @@ impl Array {
     /// # let file = tempfile::NamedTempFile::new()?;
     ///
     /// std::fs::write(&file, [7; 6000])?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let array = unsafe { MapOptions::new().map(&file)? };
     /// array.advise(Advice::Sequential)?;
     /// assert!(array.view::<u8>()?.iter().all(|&byte| byte == 7)); // reads it once, in order
@@ -361,13 +367,13 @@ impl Array {
         map.advise(range, advice)
     }
 
-    /// Brings this array into memory, and returns when it is there.
+    /// Reads the pages of this array into memory, and returns when all of them are there.
     ///
     /// ```
     /// # use mapcall_array::{MapOptions, layout::index};
     /// # let file = tempfile::NamedTempFile::new()?;
     /// std::fs::write(&file, [7; 6000])?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let array = unsafe { MapOptions::new().map(&file)? };
     /// let part = array.slice(&index![1000..2000])?;
     /// # if cfg!(target_os = "linux") {
@@ -385,13 +391,13 @@ impl Array {
         map.prefetch(range)
     }
 
-    /// Which of this array's pages are in memory, in order.
+    /// Returns whether each page of this array is in memory, in the order of their addresses.
     ///
     /// ```
     /// # use mapcall_array::MapOptions;
     /// # let file = tempfile::NamedTempFile::new()?;
     /// std::fs::write(&file, [7; 6000])?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let array = unsafe { MapOptions::new().map(&file)? };
     /// # if cfg!(target_os = "linux") {
     /// let pages = array.residency()?;

@@ -1,7 +1,9 @@
-//! Who owns the bytes of an array.
+//! The owner of the bytes of an array.
 //!
-//! One type stands for every owner, so that an array on a map, on the heap or on
-//! memory of another library is the same type, and views share it by reference count.
+//! [`Buffer`] covers maps of files, heap memory and memory of other libraries, so that [`Array`] is one type
+//! for all of them. Views share the buffer by reference count.
+//!
+//! [`Array`]: crate::Array
 
 #![allow(unsafe_code)]
 
@@ -15,7 +17,8 @@ use std::sync::atomic::{self, Ordering};
 use crate::error::{Error, Result};
 use crate::map::Map;
 
-/// The strictest alignment that a heap buffer has: a cache line, enough for every dtype and vector.
+/// The alignment of heap buffers in bytes: a cache line, which is enough for every dtype and for SIMD
+/// vectors of 512 bits.
 const HEAP_ALIGNMENT: usize = 64;
 
 /// A shared, reference-counted range of bytes.
@@ -40,7 +43,7 @@ enum Owner {
 }
 
 impl Buffer {
-    /// Zeroed memory on the heap, aligned to 64 bytes.
+    /// Allocates zeroed memory on the heap, aligned to 64 bytes.
     ///
     /// ```
     /// # use mapcall_array::Buffer;
@@ -51,12 +54,13 @@ impl Buffer {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfMemory`] when `len` bytes can't be had.
+    /// [`Error::OutOfMemory`] if the allocation of `len` bytes fails.
     pub fn zeroed(len: usize) -> Result<Self> {
         Ok(Self(Arc::new(Owner::Heap(Heap::zeroed(len)?))))
     }
 
-    /// Memory that something else owns: it stays valid while `owner` lives.
+    /// Wraps memory that another object owns. The buffer keeps `owner` until the last array on the buffer is
+    /// dropped.
     ///
     /// ```
     /// use mapcall_array::{Array, Buffer, DType, layout::{Layout, Order}};
@@ -64,7 +68,7 @@ impl Buffer {
     ///
     /// let mut samples = vec![1_i16, 2, 3];
     /// let ptr = NonNull::from(samples.as_mut_slice()).cast();
-    /// // SAFETY: the vector's elements stay where they are, and only the buffer reaches them.
+    /// // SAFETY: the buffer owns the vector, whose elements do not move; no other code uses them.
     /// let buffer = unsafe { Buffer::foreign(ptr, 6, true, samples) };
     /// let array = Array::new(buffer, DType::I16, Layout::contiguous(&[3], 2, Order::C)?)?;
     /// assert_eq!(array.view::<i16>()?.sum(), 6);
@@ -73,8 +77,8 @@ impl Buffer {
     ///
     /// # Safety
     ///
-    /// Until `owner` is dropped, `ptr` must be valid for reads of `len` initialised bytes, and
-    /// for writes when `writeable`; nobody else may write them while a typed view exists.
+    /// Until `owner` is dropped, `ptr` must be valid for reads of `len` initialised bytes, and for writes if
+    /// `writeable`. While a typed view of the bytes exists, no code outside the view may write them.
     pub unsafe fn foreign(
         ptr: NonNull<u8>,
         len: usize,
@@ -89,7 +93,8 @@ impl Buffer {
         })))
     }
 
-    /// The address of the first byte; never null, dangling when the buffer is empty.
+    /// Returns the address of the first byte, which is never null. The address of an empty buffer must not
+    /// be dereferenced.
     ///
     /// ```
     /// # use mapcall_array::{Array, DType, layout::{Order, index}};
@@ -104,14 +109,15 @@ impl Buffer {
         self.as_mut_ptr()
     }
 
-    /// The address of the first byte, for writing through when [`Buffer::is_writeable`].
+    /// Returns the address of the first byte. Code may write through it only if [`Buffer::is_writeable`]
+    /// returns `true`.
     ///
     /// ```
     /// # use mapcall_array::Buffer;
     /// let buffer = Buffer::zeroed(24)?;
-    /// // SAFETY: the buffer is writeable, 24 bytes long and borrowed by nobody.
+    /// // SAFETY: the buffer is writeable and has 24 bytes, and no reference to them exists.
     /// unsafe { buffer.as_mut_ptr().write_bytes(0xff, 24) };
-    /// // SAFETY: as above.
+    /// // SAFETY: byte 23 is the last of the 24 bytes.
     /// assert_eq!(unsafe { buffer.as_ptr().add(23).read() }, 0xff);
     /// # Ok::<(), mapcall_array::Error>(())
     /// ```
@@ -124,7 +130,7 @@ impl Buffer {
         }
     }
 
-    /// The number of bytes.
+    /// Returns the number of bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         match &*self.0 {
@@ -134,19 +140,19 @@ impl Buffer {
         }
     }
 
-    /// Whether there is no byte.
+    /// Returns whether the buffer has no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether the bytes may be written.
+    /// Returns whether the bytes may be written.
     ///
     /// ```
     /// # use mapcall_array::{MapOptions, Mode};
     /// # let file = tempfile::NamedTempFile::new()?;
     /// # std::fs::write(&file, [7; 6000])?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let array = unsafe { MapOptions::new().mode(Mode::Read).map(&file)? };
     /// assert!(!array.buffer().is_writeable());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -160,7 +166,7 @@ impl Buffer {
         }
     }
 
-    /// Whether no other array or view shares these bytes.
+    /// Returns whether no other array or view shares this buffer.
     ///
     /// ```
     /// # use mapcall_array::{Array, DType, layout::Order};
@@ -174,18 +180,19 @@ impl Buffer {
     #[must_use]
     pub fn is_unique(&self) -> bool {
         let unique = Arc::strong_count(&self.0) == 1;
-        // What another thread did with the bytes before it let them go has happened by now.
+        // Pairs with the release decrement of the count by another thread that has dropped its array: its
+        // accesses to the bytes happen before those of this thread, as in `Arc::get_mut`.
         atomic::fence(Ordering::Acquire);
         unique
     }
 
-    /// The map, when the bytes are a file's.
+    /// Returns the map if the bytes are mapped from a file.
     ///
     /// ```
     /// # use mapcall_array::{Array, DType, MapOptions, layout::Order};
     /// # let file = tempfile::NamedTempFile::new()?;
     /// std::fs::write(&file, [7; 6000])?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let array = unsafe { MapOptions::new().map(&file)? };
     /// assert_eq!(array.buffer().map().unwrap().file_len(), 6000);
     /// assert!(Array::zeros(DType::U8, &[6000], Order::C)?.buffer().map().is_none());
@@ -201,7 +208,7 @@ impl Buffer {
 }
 
 impl Buffer {
-    /// Whether the bytes may also be reached at other addresses.
+    /// Returns whether other addresses may lead to the same bytes.
     ///
     /// ```
     /// # use mapcall_array::{Backing, Buffer};
@@ -218,14 +225,14 @@ impl Buffer {
     }
 }
 
-/// What is known of the memory behind an array: whether other addresses may lead to the same bytes.
+/// The kind of memory behind an array, which decides whether other addresses may lead to the same bytes.
 ///
 /// ```
 /// use mapcall_array::{Backing, MapOptions};
 ///
 /// # let file = tempfile::NamedTempFile::new()?;
 /// std::fs::write(&file, [7; 6000])?;
-/// // SAFETY: nobody else changes the temporary file.
+/// // SAFETY: no other code writes or shortens the temporary file.
 /// let array = unsafe { MapOptions::new().map(&file)? };
 /// assert!(matches!(array.buffer().backing(), Backing::Map(_)));
 /// assert!(!array.buffer().backing().may_alias(&Backing::Private));
@@ -233,16 +240,16 @@ impl Buffer {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Backing<'a> {
-    /// Memory of this process that no other address leads to.
+    /// Heap memory of this crate, which has one address only.
     Private,
-    /// A map, whose file may be mapped again.
+    /// A map of a file, which may be mapped at other addresses, too.
     Map(&'a Map),
-    /// Memory of another library, which may be anything.
+    /// Memory of another library, which may be mapped at other addresses, too.
     Unknown,
 }
 
 impl Backing<'_> {
-    /// Whether two arrays may have bytes in common at different addresses.
+    /// Returns whether two arrays may have bytes in common at different addresses.
     #[must_use]
     #[inline]
     pub fn may_alias(&self, other: &Self) -> bool {
@@ -265,7 +272,7 @@ impl From<Map> for Buffer {
     }
 }
 
-/// Memory of our own.
+/// Heap memory that this crate has allocated.
 struct Heap {
     ptr: NonNull<u8>,
     allocation: Allocation,
@@ -287,7 +294,7 @@ impl Heap {
     }
 }
 
-/// Gives an empty buffer a dangling address that is still aligned.
+/// A type with an alignment of 64 bytes, which gives an empty buffer an aligned dangling address.
 #[repr(align(64))]
 struct Aligned;
 
@@ -308,12 +315,13 @@ impl fmt::Debug for Heap {
     }
 }
 
-// SAFETY: the allocation belongs to this value alone; access is by `Array`'s borrow rules.
+// SAFETY: only this value has the allocation, which any thread may read, write and free. Views read it
+// through `&Array` and write it through `&mut Array` with a unique buffer.
 unsafe impl Send for Heap {}
-// SAFETY: as above; `&Heap` gives out only an address.
+// SAFETY: `&Heap` gives only the address and the size; no method reads or writes the bytes.
 unsafe impl Sync for Heap {}
 
-/// Memory that lives as long as its owner.
+/// Memory of another object, which is kept alive here.
 struct Foreign {
     ptr: NonNull<u8>,
     len: usize,
@@ -330,9 +338,10 @@ impl fmt::Debug for Foreign {
     }
 }
 
-// SAFETY: the owner is `Send`, and `Buffer::foreign`'s caller promised the memory for its life.
+// SAFETY: the owner is `Send`, and the memory is valid until the owner is dropped, which the contract of
+// `Buffer::foreign` requires.
 unsafe impl Send for Foreign {}
-// SAFETY: as above, the owner is `Sync`; `&Foreign` gives out only an address.
+// SAFETY: the owner is `Sync`, and `&Foreign` gives only the address and the length.
 unsafe impl Sync for Foreign {}
 
 #[cfg(test)]

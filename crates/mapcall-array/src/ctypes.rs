@@ -1,4 +1,4 @@
-//! The array as C sees it: NumPy's `ctypes` attribute.
+//! Address, shape and strides of an array for C: NumPy's `ctypes` attribute.
 //!
 //! ```
 //! use std::ffi::c_void;
@@ -60,7 +60,7 @@ pub struct Ctypes<'a> {
 }
 
 impl Array {
-    /// The array as C sees it.
+    /// Returns the address, shape and strides of the array for C.
     ///
     /// ```
     /// # use mapcall_array::{Array, DType, layout::Order};
@@ -76,8 +76,8 @@ impl Array {
 }
 
 impl<'a> Ctypes<'a> {
-    /// The address of the element `[0, 0, ..]`: it may be unaligned, not in native byte order,
-    /// not writeable; never 0.
+    /// Returns the address of the element `[0, 0, ..]`, which is never 0. The element may be unaligned, not
+    /// in native byte order or not writeable.
     ///
     /// ```
     /// # use mapcall_array::{Array, DType, layout::{Order, index}};
@@ -120,14 +120,14 @@ impl<'a> Ctypes<'a> {
         self.array.strides()
     }
 
-    /// The address of the element `[0, 0, ..]` as a C pointer.
+    /// Returns the address of the element `[0, 0, ..]` as a C pointer.
     ///
     /// ```
     /// # use mapcall_array::{Array, DType, layout::Order};
     /// let mut array = Array::zeros(DType::F64, &[3, 4], Order::C)?;
     /// array.view_mut::<f64>()?.fill(2.5);
     /// let first = array.ctypes().data_as::<f64>();
-    /// // SAFETY: the array is alive and aligned, and nobody writes it.
+    /// // SAFETY: the array is alive and aligned, and no code writes it.
     /// assert_eq!(unsafe { first.as_ptr().read() }, 2.5);
     /// # Ok::<(), mapcall_array::Error>(())
     /// ```
@@ -176,7 +176,7 @@ impl<'a> Ctypes<'a> {
         narrow("strides", self.array.strides())
     }
 
-    /// The address as C's `void *`, which any function takes.
+    /// Returns the address as C's `void *`, which converts to every object pointer in C.
     ///
     /// ```
     /// # use mapcall_array::{Array, DType, layout::Order};
@@ -214,7 +214,7 @@ fn narrow<N: Copy + Into<Wide>, I: TryFrom<N>>(
     values.iter().enumerate().map(narrow).collect()
 }
 
-/// A length or a stride, for an error to show.
+/// A length or a stride as `i128`, in which [`Narrowing`] stores both.
 struct Wide(i128);
 
 impl From<usize> for Wide {
@@ -246,7 +246,7 @@ pub struct Narrowing {
     pub what: &'static str,
     /// The axis.
     pub axis: usize,
-    /// What does not fit.
+    /// The value that does not fit.
     pub value: i128,
     /// The type that it does not fit.
     pub target: &'static str,
@@ -270,7 +270,7 @@ pub struct Narrowing {
 /// # Ok::<(), mapcall_array::Error>(())
 /// ```
 ///
-/// It has the form of `*const T`, so that a C function can be declared to take it.
+/// It has the same ABI as `*const T`, so that a C function can be declared with this parameter type.
 #[repr(transparent)]
 pub struct Pointer<'a, T> {
     ptr: *const T,
@@ -278,14 +278,14 @@ pub struct Pointer<'a, T> {
 }
 
 impl<T> Pointer<'_, T> {
-    /// The bare pointer, valid while the array lives.
+    /// Returns the raw pointer, which is valid while the array lives.
     ///
     /// ```
     /// # use mapcall_array::{Array, DType, layout::Order};
     /// let mut array = Array::zeros(DType::F32, &[3], Order::C)?;
     /// array.view_mut::<f32>()?[[1]] = 0.5;
     /// let pointer = array.ctypes().data_as::<f32>();
-    /// // SAFETY: the array is alive, aligned and contiguous, and nobody writes it.
+    /// // SAFETY: the array is alive, aligned and contiguous, and no code writes it.
     /// let elements = unsafe { std::slice::from_raw_parts(pointer.as_ptr(), 3) };
     /// assert_eq!(elements, [0.0, 0.5, 0.0]);
     /// # Ok::<(), mapcall_array::Error>(())

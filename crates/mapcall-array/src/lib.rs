@@ -6,12 +6,12 @@
 //! let directory = tempfile::tempdir()?;
 //! let path = directory.path().join("x.npy");
 //!
-//! // SAFETY: no other program changes the files in the temporary directory.
+//! // SAFETY: no other code writes or shortens the temporary file.
 //! let mut x = unsafe { create(&path, DType::F64, &[1000, 3], Order::C)? };
 //! x.view_mut::<f64>()?.fill(0.5); // an `ndarray` view, which borrows the map
 //! x.flush()?;
 //!
-//! // SAFETY: as above.
+//! // SAFETY: no other code writes or shortens the temporary file.
 //! let x = unsafe { MapOptions::new().mode(Mode::Read).open(&path)? };
 //! assert_eq!(x.shape(), [1000, 3]);
 //! assert_eq!(x.view::<f64>()?.sum(), 1500.0);
@@ -38,9 +38,9 @@
 //!
 //! # Design
 //!
-//! [`dtype`], [`layout`] and [`mod@format`] are pure: they touch no memory and no file system. [`map`] opens files
-//! and owns ranges of addresses. Opening a file is unsafe, because other programs may change a file while
-//! it is mapped; what follows is safe.
+//! [`dtype`], [`layout`] and [`mod@format`] are pure: they touch no memory and no file system. [`map`] opens
+//! files and owns ranges of addresses. Opening a file is unsafe, because other programs may change a file
+//! while it is mapped; what follows is safe.
 
 mod array;
 mod buffer;

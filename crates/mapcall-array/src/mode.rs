@@ -1,8 +1,8 @@
-//! How a file is opened.
+//! The modes in which a file is opened.
 
 use std::fmt;
 
-/// How a file is opened, by NumPy's names.
+/// The mode in which a file is opened, with the names of `numpy.memmap`.
 ///
 /// ```
 /// use mapcall_array::Mode;
@@ -20,12 +20,12 @@ pub enum Mode {
     ReadWrite,
     /// `w+`: a new file, or an existing one emptied first.
     Write,
-    /// `c`: an existing file whose changes stay in memory.
+    /// `c`: an existing file; changes of the array stay in memory and don't reach the file.
     CopyOnWrite,
 }
 
 impl Mode {
-    /// NumPy's short name: `r`, `r+`, `w+` or `c`.
+    /// Returns NumPy's short name: `r`, `r+`, `w+` or `c`.
     ///
     /// ```
     /// # use mapcall_array::Mode;
@@ -41,7 +41,7 @@ impl Mode {
         }
     }
 
-    /// Whether the array may be written to.
+    /// Returns whether the array may be written to.
     ///
     /// ```
     /// # use mapcall_array::Mode;
@@ -53,7 +53,7 @@ impl Mode {
         !matches!(self, Self::Read)
     }
 
-    /// Whether what is written reaches the file.
+    /// Returns whether writes to the array change the file.
     ///
     /// ```
     /// # use mapcall_array::Mode;

@@ -14,7 +14,7 @@ use crate::dtype::{DType, DTypeError};
 use crate::error::{Result, ViewError};
 use crate::layout::Dims;
 
-/// A Rust type that is the element of an array: plain bytes, valid whatever they are.
+/// A Rust type that can be the element of an array: every byte pattern is a valid value.
 ///
 /// ```
 /// use bytemuck::{Pod, Zeroable};
@@ -133,7 +133,7 @@ impl<const N: usize> Element for [u8; N] {
 }
 
 impl Array {
-    /// The array as an [`ndarray`] view, which borrows it.
+    /// Returns the array as an [`ndarray`] view, which borrows the array.
     ///
     /// ```
     /// use mapcall_array::{Array, DType, layout::Order};
@@ -150,7 +150,8 @@ impl Array {
     pub fn view<T: Element>(&self) -> Result<ArrayViewD<'_, T>> {
         let parts = Parts::of::<T>(self)?;
         // SAFETY: `Parts::of` found `len` aligned elements inside the buffer, which `self` keeps
-        // alive; any bytes are valid for `T: Pod`; writers need `&mut self`.
+        // alive, and any bytes are valid for `T: Pod`. A view for writing needs `&mut self`, which the
+        // borrow of `self` excludes, and a unique buffer, so no other array has one.
         let elements = unsafe { slice::from_raw_parts(parts.first.cast_const().cast(), parts.len) };
         let shape = IxDyn(self.shape()).strides(IxDyn(&parts.strides));
         let mut view = ArrayViewD::from_shape(shape, elements).map_err(|_| ViewError::Overlap)?;
@@ -161,7 +162,7 @@ impl Array {
         Ok(view)
     }
 
-    /// The array as an [`ndarray`] view for writing, which borrows it alone.
+    /// Returns the array as an [`ndarray`] view for writing, which borrows the array mutably.
     ///
     /// ```
     /// use mapcall_array::{Array, DType, layout::Order};
@@ -189,8 +190,9 @@ impl Array {
         if self.layout().may_self_overlap() {
             return Err(ViewError::Overlap.into());
         }
-        // SAFETY: as in `view`; and the memory is writeable and, with `&mut self` the only handle
-        // on the buffer, borrowed by nobody else.
+        // SAFETY: `Parts::of` found `len` aligned elements inside the buffer, which `self` keeps alive, and
+        // any bytes are valid for `T: Pod`. The buffer is writeable and unique, and `self` is borrowed
+        // mutably, so no other reference to the elements exists.
         let elements = unsafe { slice::from_raw_parts_mut(parts.first.cast(), parts.len) };
         let shape = IxDyn(self.shape()).strides(IxDyn(&parts.strides));
         let mut view =
@@ -203,11 +205,11 @@ impl Array {
     }
 }
 
-/// What `ndarray` needs to know of an array of `T`.
+/// The address, length and strides from which `ndarray` makes a view of an array of `T`.
 struct Parts {
-    /// The lowest address of an element.
+    /// The lowest address of all elements.
     first: *mut u8,
-    /// How many elements lie between the lowest and the highest, both included.
+    /// The number of elements from the lowest to the highest address, both included.
     len: usize,
     /// The strides in elements, without their signs.
     strides: Dims<usize>,

@@ -1,16 +1,15 @@
-//! How far a batch is, on a terminal.
+//! The progress bar of a batch.
 
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Less work than this needs no bar.
+/// The time after which the bar appears.
 const SHORT: Duration = Duration::from_secs(1);
 
-/// A bar on the standard error output, if that is a terminal; it appears once the work has taken a
-/// second.
+/// A progress bar on the standard error output, if that is a terminal. It appears after one second.
 pub(crate) struct Bar {
-    /// `None` where it isn't wanted.
+    /// The start of the work; `None` if no bar is wanted.
     start: Option<Instant>,
     label: String,
     bytes: usize,
@@ -18,7 +17,7 @@ pub(crate) struct Bar {
 }
 
 impl Bar {
-    /// A bar for so many bytes.
+    /// Returns a bar for work on `bytes` bytes.
     pub(crate) fn new(label: &str, bytes: usize, is_wanted: bool) -> Self {
         Self {
             start: is_wanted.then(Instant::now),
@@ -28,7 +27,7 @@ impl Bar {
         }
     }
 
-    /// So many calls of all have been made.
+    /// Shows that `done` of `calls` calls have returned.
     pub(crate) fn update(&mut self, done: usize, calls: usize) {
         let Some(elapsed) = self.start.map(|start| start.elapsed()) else {
             return;

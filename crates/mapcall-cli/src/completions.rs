@@ -1,4 +1,4 @@
-//! `mapcall completions`: what shells know of the command.
+//! `mapcall completions`: completions of the command for shells.
 
 use std::io::Write;
 
@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut command = command();
     let name = command.get_name().to_owned();
-    // Into memory, which doesn't fail: it panics on errors of a file.
+    // The text is written to memory first, as `generate` panics if a write fails.
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, name, &mut script);
     output::write(|output| output.write_all(&script))?;

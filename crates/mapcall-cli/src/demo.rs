@@ -22,10 +22,10 @@ use crate::interrupt::Interrupts;
 use crate::words::{counted, per_second, rate, readable};
 use crate::{Failure, output};
 
-/// How many elements are written, copied or checked at a stretch.
+/// The number of elements in a chunk that is written, copied or checked.
 const STRETCH: usize = 1 << 19;
 
-/// What is copied to, in elements: more than caches hold, and less than memory has.
+/// The number of elements of the buffer for copies: larger than the caches, and smaller than memory.
 const COPY: usize = 32 << 20;
 
 /// Run libm over a file of 1 GiB, by one thread and by all, and check what comes out
@@ -47,7 +47,7 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-/// Why a demonstration shows nothing.
+/// The reason why the demonstration fails.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DemoError {
     #[error(
@@ -74,7 +74,7 @@ pub(crate) enum DemoError {
     Differs { x: f64, expected: f64, found: f64 },
 }
 
-/// What one way through the file took.
+/// The time of one run over the file.
 #[derive(Serialize)]
 struct Run {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,7 +99,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let count = count.ok_or(DemoError::Size { size })?;
     let bytes = count * 8;
 
-    // Before the folder, so that what drops last is what watches.
+    // The guard is made before the folder, so that it is dropped after the folder has been removed.
     let interrupts = Interrupts::watch()?;
     let parent = std::env::temp_dir();
     let directory = tempfile::Builder::new()
@@ -117,7 +117,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         is_json: arguments.json,
     };
     let done = demo.run();
-    // Waiting for the disk is interrupted with another error.
+    // An interrupted sync returns another error than `CallError::Interrupted`, so the flag is tested.
     if done.is_err()
         && let Some(signal) = interrupts.signal()
     {
@@ -126,7 +126,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     done
 }
 
-/// Room for the file, and for what is made of it.
+/// Checks that the disk has space for the file and for the result.
 fn check_space(directory: &Path, parent: &Path, bytes: usize) -> Result<(), DemoError> {
     const HEADERS: usize = 1 << 20;
     let needed = bytes.saturating_mul(2).saturating_add(HEADERS);
@@ -136,7 +136,7 @@ fn check_space(directory: &Path, parent: &Path, bytes: usize) -> Result<(), Demo
             needed,
             free,
         }),
-        // Where the system doesn't tell, allocating will.
+        // If the system doesn't tell the free space, the allocation fails on a full disk.
         _ => Ok(()),
     }
 }
@@ -154,7 +154,7 @@ fn free_space(_: &Path) -> Option<usize> {
 
 struct Demo<'a> {
     directory: &'a Path,
-    /// How many doubles there are.
+    /// The number of elements of the file.
     count: usize,
     interrupts: &'a Interrupts,
     is_json: bool,
@@ -163,7 +163,7 @@ struct Demo<'a> {
 impl Demo<'_> {
     fn run(&self) -> Result<(), Failure> {
         let bytes = self.count * 8;
-        // SAFETY: nobody asks libm for anything but to be loaded.
+        // SAFETY: loading libm runs no code but its initializers, which have no requirements.
         let libm = unsafe { Library::open("m")? };
         // SAFETY: this is the prototype of `cos`, which any number of threads may call.
         let cos = unsafe { libm.function("double cos(double x)") };
@@ -175,7 +175,7 @@ impl Demo<'_> {
             writeln!(output, "{}: {size}, {doubles}", path.display())
         })?;
         self.make(&path)?;
-        // SAFETY: nobody else changes the files in the temporary folder.
+        // SAFETY: no other code writes or shortens the files in the temporary folder.
         let x = unsafe { MapOptions::new().mode(Mode::Read).open(&path)? };
 
         self.say(|output| writeln!(output, "{:16}{:>9}{:>14}", "", "seconds", "rate"))?;
@@ -232,7 +232,7 @@ impl Demo<'_> {
         self.say(|output| writeln!(output, "{label:16}{:9.2}{rate:>14}{beside}", run.seconds))
     }
 
-    /// An error, once a signal has come.
+    /// Returns an error if the process has received a signal.
     fn watch(&self) -> Result<(), Failure> {
         match self.interrupts.signal() {
             Some(signal) => Err(Self::interrupted(signal)),
@@ -247,7 +247,7 @@ impl Demo<'_> {
         }
     }
 
-    /// A file of angles.
+    /// Creates the file of angles.
     #[expect(clippy::cast_precision_loss, reason = "any angles will do")]
     fn make(&self, path: &Path) -> Result<(), Failure> {
         let file = NewFile::create(path, DType::F64, &[self.count], Order::C)?;
@@ -261,7 +261,7 @@ impl Demo<'_> {
         Ok(())
     }
 
-    /// What copying the file's bytes takes, once they are in memory.
+    /// Measures copying the bytes of the file, after they have been read into memory.
     fn copy(&self, x: &Array) -> Result<Run, Failure> {
         let view = x.view::<f64>()?;
         let source = view.as_slice().unwrap_or_default();
@@ -289,7 +289,7 @@ impl Demo<'_> {
         }
     }
 
-    /// The cosines of all angles, in a new file; what they took, and by how much they are wrong.
+    /// Writes the cosines of all angles to a new file; returns the time and the largest error.
     fn cosines(&self, cos: &Function, x: &Array, threads: usize) -> Result<(Run, u64), Failure> {
         let path = self.directory.join("cos.npy");
         let mut bar = Bar::new("cos", self.count * 16, !self.is_json);
@@ -311,16 +311,17 @@ impl Demo<'_> {
             self.watch()?;
         }
         done?;
-        // SAFETY: nobody else changes the files in the temporary folder.
+        // SAFETY: no other code writes or shortens the files in the temporary folder.
         let y = unsafe { MapOptions::new().mode(Mode::Read).open(&path)? };
         let ulps = self.check(x, &y)?;
         drop(y);
-        // The next one has the room; what is left goes with the folder.
+        // The space is freed for the next run. If this fails, the file is removed with the folder.
         let _ = std::fs::remove_file(&path);
         Ok((self.took(Some(threads), seconds), ulps))
     }
 
-    /// By how many units in the last place the results differ from Rust's; more than one is an error.
+    /// Returns the largest difference from Rust's cosine in units in the last place; more than one is an
+    /// error.
     fn check(&self, x: &Array, y: &Array) -> Result<u64, Failure> {
         let (x, y) = (x.view::<f64>()?, y.view::<f64>()?);
         let (x, y) = (

@@ -1,4 +1,4 @@
-//! Ctrl-C, as a flag that work looks at from time to time.
+//! Handlers for SIGINT and SIGTERM, which store the signal in a flag that running work polls.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,23 +7,23 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-/// Signals are taken note of while one of these lives: the first one; a second one ends the process,
-/// as one does at all other times.
+/// A guard: while it lives, the first signal is stored in a flag, and a second signal ends the process.
+/// Without a guard, every signal ends the process.
 pub(crate) struct Interrupts {
     flags: Arc<Flags>,
-    /// There is one flag for the process.
+    /// The lock that makes this the only guard, since the flag is global.
     _only: MutexGuard<'static, ()>,
 }
 
 struct Flags {
-    /// Whether the next signal does what it does by default: one has come, or none is waited for.
+    /// Whether the next signal has its default effect: `true` after the first signal, and without a guard.
     is_default: Arc<AtomicBool>,
-    /// The last signal that came.
+    /// The number of the last signal; 0 if there was none.
     signal: Arc<AtomicUsize>,
 }
 
 impl Interrupts {
-    /// Takes note of signals from now on.
+    /// Starts to store signals in the flag.
     pub(crate) fn watch() -> io::Result<Self> {
         static ONLY: Mutex<()> = Mutex::new(());
         static FLAGS: LazyLock<io::Result<Arc<Flags>>> = LazyLock::new(Flags::register);
@@ -37,7 +37,7 @@ impl Interrupts {
         Ok(Self { flags, _only: only })
     }
 
-    /// The signal that has come.
+    /// Returns the signal that the process has received since [`watch`](Self::watch).
     pub(crate) fn signal(&self) -> Option<u8> {
         match u8::try_from(self.flags.signal.load(Ordering::SeqCst)) {
             Ok(0) | Err(_) => None,
@@ -57,12 +57,14 @@ impl Flags {
         let is_default = Arc::new(AtomicBool::new(true));
         let last = Arc::new(AtomicUsize::new(0));
         for (signal, number) in [(SIGINT, 2), (SIGTERM, 15)] {
-            // In this order: the first signal finds the flag as it was.
+            // The handlers run in the order of registration: the first one tests `is_default` before the last
+            // one sets it.
             flag::register_conditional_default(signal, Arc::clone(&is_default))?;
             flag::register_usize(signal, Arc::clone(&last), number)?;
             flag::register(signal, Arc::clone(&is_default))?;
         }
-        // A file that may not grow further is an error, and no end of the process.
+        // With a handler for SIGXFSZ, a write beyond the file size limit is an error (`EFBIG`), and does not
+        // end the process.
         #[cfg(unix)]
         flag::register(
             signal_hook::consts::SIGXFSZ,

@@ -18,8 +18,9 @@
 //!
 //! # Overview
 //!
-//! `call` calls a function, `info` shows what array files hold, `prototypes` and `symbols` list the functions of
-//! headers and libraries, `demo` measures a file of 1 GiB, `completions` and `man` are for shells and `man`.
+//! `call` calls a function, `info` shows what array files hold, `prototypes` and `symbols` list the functions
+//! of headers and libraries, `demo` measures a file of 1 GiB, `completions` and `man` are for shells and
+//! `man`.
 //!
 //! # Features
 //!
@@ -28,7 +29,8 @@
 //!
 //! # Design
 //!
-//! One module for each subcommand; the crate `mapcall` does the work. [`value`] reads the arguments of a call.
+//! One module for each subcommand; the crate `mapcall` does the work. [`value`] reads the arguments of a
+//! call.
 
 mod bar;
 mod call;
@@ -57,16 +59,19 @@ use mapcall::{CallError, HeaderError, LibraryError};
 use value::ValueError;
 use value::file::FileError;
 
-/// The exit code for input that can't be used, which is clap's as well.
+/// The exit code for invalid input, which is also that of clap.
 const BAD_INPUT: u8 = 2;
-/// The exit code of a function that says that it failed.
+/// The exit code if a called function reports a failure.
 const FAILED: u8 = 1;
-/// What shells add to the number of a signal.
+/// The number that shells add to the number of a signal for the exit code.
 const SIGNALLED: u8 = 128;
 
-/// What the exit codes mean.
+/// The exit codes and their meanings, for `--help` and the manual page.
 const EXIT_CODES: [(&str, &str); 5] = [
-    ("0", "success, also when nobody reads the output to its end"),
+    (
+        "0",
+        "success, also if the reader of the output closes it early",
+    ),
     ("1", "a function that was called says that it failed"),
     (
         "2",
@@ -105,24 +110,24 @@ fn exit_codes() -> String {
     format!("Exit codes:{}", lines.concat())
 }
 
-/// The command, as clap knows it.
+/// Returns the definition of the command for clap.
 fn command() -> clap::Command {
     Command::command()
 }
 
-/// Why a command ends early.
+/// The reason why a command fails.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
     Header(#[from] HeaderError),
     #[error(transparent)]
     Library(#[from] LibraryError),
-    /// Files that can't be used; the others have been shown.
+    /// Files that can't be used; the other files have been shown.
     #[error("{}", .0.iter().map(FileError::to_string).collect::<Vec<_>>().join("; "))]
     Files(Vec<FileError>),
     #[error("expected a subcommand, got {name:?}; the manual has pages for {names}")]
     NoCommand { name: String, names: String },
-    /// Declarations that can't be read, which have been shown.
+    /// A header with declarations that can't be parsed; their errors have been shown.
     #[error(
         "expected a header in C, got {header:?} with {count} places that are none, shown above; the \
          functions that could be read are listed"
@@ -136,7 +141,7 @@ enum Failure {
     Argument(#[from] Box<ArgumentError>),
     #[error(transparent)]
     OutputFile(#[from] call::OutputError),
-    /// A call that didn't happen, or failed.
+    /// A call that was refused or failed.
     #[error("{}{}", .0, space(.0))]
     Call(#[from] CallError),
     /// A file that can't be written.
@@ -144,11 +149,11 @@ enum Failure {
     Array(#[from] array::Error),
     #[error(transparent)]
     Demo(#[from] demo::DemoError),
-    /// A signal has ended it.
+    /// SIGINT or SIGTERM has ended the command.
     #[error("{left}")]
     Interrupted {
         signal: u8,
-        /// What is left behind, in words.
+        /// The message, with the files that are missing or incomplete.
         left: String,
     },
     #[error("can't write the output: {0}")]
@@ -162,7 +167,7 @@ impl From<FileError> for Failure {
 }
 
 impl Failure {
-    /// The exit code.
+    /// Returns the exit code.
     fn code(&self) -> u8 {
         match self {
             Self::Call(CallError::Status { .. }) => FAILED,
@@ -172,7 +177,7 @@ impl Failure {
     }
 }
 
-/// What to do about a full disk.
+/// Returns the remedy for an error of a file or of memory, for the message.
 fn space(error: &CallError) -> &'static str {
     match error {
         CallError::Array { source, .. } => space_for(source),
@@ -196,15 +201,15 @@ fn space_for(error: &array::Error) -> &'static str {
     }
 }
 
-/// Runs the command with these arguments, of which the first is the program's name; the exit code.
+/// Runs the command with arguments, the first of which is the program's name, and returns the exit code.
 ///
 /// ```
 /// assert_eq!(mapcall_cli::run(["mapcall", "--version"]), 0);
 /// assert_eq!(mapcall_cli::run(["mapcall", "no-such-command"]), 2);
 /// ```
 ///
-/// The code is 0 on success, also when nobody reads the output to its end, 1 if a function that was
-/// called says that it failed, 130 after Ctrl-C, and 2 on any other error.
+/// The exit code is 0 on success, also if the reader of the output closes it early; 1 if a called function
+/// reports a failure; 130 after Ctrl-C; and 2 on any other error.
 pub fn run<T>(arguments: impl IntoIterator<Item = T>) -> u8
 where
     T: Into<OsString> + Clone,
@@ -212,7 +217,7 @@ where
     let command = match Command::try_parse_from(arguments) {
         Ok(command) => command,
         Err(error) if !error.use_stderr() => {
-            // Where it can't be shown, the code says it.
+            // If the text can't be written, the exit code is the only report.
             let _ = error.print();
             return 0;
         }
@@ -238,7 +243,7 @@ where
         return 0;
     };
     match &failure {
-        // `mapcall symbols m | head`
+        // The reader has closed the pipe, as in `mapcall symbols m | head`.
         Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return 0,
         Failure::Files(errors) => errors.iter().for_each(complain),
         failure => complain(failure),
@@ -246,16 +251,16 @@ where
     failure.code()
 }
 
-/// Says what is wrong, on one line.
+/// Writes an error to the standard error output, on one line.
 fn complain(error: impl Display) {
     let style = Styles::styled();
     let style = style.get_error();
     let words = one_line(&error.to_string());
-    // Where it can't be shown, the code says it.
+    // If the error can't be written, the exit code is the only report.
     let _ = writeln!(anstream::stderr(), "{style}error:{style:#} {words}");
 }
 
-/// What clap says of arguments that it doesn't understand, without its paragraphs.
+/// Returns clap's error for invalid arguments, with its paragraphs joined on one line.
 fn usage(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let paragraphs = text.split("\n\n").map(|paragraph| {
@@ -267,7 +272,7 @@ fn usage(error: &clap::Error) -> String {
     line.strip_prefix("error: ").unwrap_or(&line).to_owned()
 }
 
-/// The text with its control characters escaped: names may have any.
+/// Escapes the control characters of a text, as file names may have any.
 fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for letter in text.chars() {

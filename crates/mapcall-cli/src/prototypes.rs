@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         })
     })?;
     for error in declarations.errors() {
-        // Where it can't be shown, the code says it.
+        // If the error can't be written, the exit code is the only report.
         let _ = writeln!(io::stderr(), "{error}");
     }
     match declarations.errors().len() {
@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
-/// A header with what its compiler is told.
+/// Returns a header with its include directories and macros.
 pub(crate) fn header(name: &OsStr, include: &[PathBuf], define: &[String]) -> Header {
     let mut header = Header::new(name);
     for directory in include {

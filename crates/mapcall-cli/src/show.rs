@@ -12,16 +12,16 @@ use mapcall::contract::Scalar;
 use num_complex::Complex;
 use serde::{Serialize, Serializer};
 
-/// Larger arrays are shown by their ends, as NumPy does.
+/// The number of elements above which only the first and last items of each axis are shown, as in NumPy.
 const MOST: usize = 1000;
-/// So many at each end.
+/// The number of items that are shown at each end of an axis.
 const EDGE: usize = 3;
 
-/// One element.
+/// One element of an array, as a value that can be shown.
 pub(crate) enum Element {
     Bool(bool),
     Int(i128),
-    /// The digits that tell it from its neighbours, with a point.
+    /// Shown with the fewest digits that tell it from other values of its type, and with a point.
     Single(f32),
     Double(f64),
     ComplexSingle(Complex<f32>),
@@ -29,12 +29,12 @@ pub(crate) enum Element {
     Text(String),
     Fields(Vec<(String, Element)>),
     List(Vec<Element>),
-    /// What has no notation: its bytes.
+    /// The bytes of an element whose dtype has no notation.
     Bytes(Vec<u8>),
 }
 
 impl Element {
-    /// A number of that dtype, which says how many digits it has.
+    /// Returns a number as an element of a dtype, which determines the digits that are shown.
     pub(crate) fn of(value: Scalar, dtype: Option<&DType>) -> Self {
         let kind = dtype.and_then(DType::scalar_type);
         match value {
@@ -53,7 +53,7 @@ impl Element {
         }
     }
 
-    /// What the bytes mean, in native byte order.
+    /// Reads an element from its bytes.
     pub(crate) fn read(dtype: &DType, bytes: &[u8]) -> Self {
         if let Some(fields) = dtype.fields() {
             let field = |field: &mapcall::array::dtype::Field| {
@@ -70,7 +70,7 @@ impl Element {
         Self::number(dtype, bytes).unwrap_or_else(|| Self::Bytes(bytes.to_owned()))
     }
 
-    /// With eight digits at most, as NumPy shows the elements of arrays.
+    /// Rounds to eight digits, as NumPy does for the elements of arrays.
     fn rounded(self) -> Self {
         match self {
             Self::Double(value) => Self::Double(rounded(value)),
@@ -121,7 +121,7 @@ impl Element {
     }
 }
 
-/// To eight digits.
+/// Rounds a number to eight digits.
 fn rounded(value: f64) -> f64 {
     format!("{value:.7e}").parse().unwrap_or(value)
 }
@@ -162,12 +162,13 @@ impl fmt::Display for Element {
     }
 }
 
-/// As Python spells it.
+/// Writes a number as Python does, with `nan` for NaN.
 fn real(f: &mut fmt::Formatter<'_>, value: f64, digits: &str) -> fmt::Result {
     f.write_str(if value.is_nan() { "nan" } else { digits })
 }
 
-/// JSON has no numbers for NaN and the infinities: they are texts, as JavaScript spells them.
+/// Writes a number as JSON. NaN and the infinities, which JSON has no numbers for, are strings as in
+/// JavaScript.
 fn json_real<S: Serializer>(
     serializer: S,
     value: f64,
@@ -211,7 +212,7 @@ impl Serialize for Element {
     }
 }
 
-/// A whole array, as nested lists.
+/// An array that is serialised as nested lists.
 pub(crate) struct Nested<'a>(pub(crate) &'a Array);
 
 impl Serialize for Nested<'_> {
@@ -234,7 +235,7 @@ impl Serialize for Whole {
     }
 }
 
-/// The array nearly as NumPy prints it: large ones by their ends, numbers to eight digits.
+/// Formats an array nearly as NumPy does: large arrays by their ends, numbers with eight digits.
 pub(crate) fn text(array: &Array) -> String {
     let is_whole = array.layout().size() <= MOST;
     let mut texts = Vec::new();
@@ -245,7 +246,7 @@ pub(crate) fn text(array: &Array) -> String {
     written
 }
 
-/// Gives all the same width, with the points below each other.
+/// Pads all texts to the same width, with aligned decimal points.
 fn align(texts: &mut [String]) {
     let around = |text: &str| {
         let point = text.find('.').unwrap_or(text.len());
@@ -267,7 +268,7 @@ fn align(texts: &mut [String]) {
     }
 }
 
-/// The indices along an axis that are shown; `None` stands for those that are not.
+/// Returns the indices along an axis that are shown; `None` stands for the indices that are left out.
 fn shown(length: usize, is_whole: bool) -> impl Iterator<Item = Option<usize>> {
     let is_cut = !is_whole && length > 2 * EDGE;
     let head = if is_cut { EDGE } else { length };
@@ -278,7 +279,7 @@ fn shown(length: usize, is_whole: bool) -> impl Iterator<Item = Option<usize>> {
         .chain((tail..length).map(Some))
 }
 
-/// The texts of all elements that are shown, in order.
+/// Collects the texts of all elements that are shown, in C order.
 fn gather(array: &Array, is_whole: bool, texts: &mut Vec<String>) {
     match array.shape().first() {
         None => texts.push(element(array).rounded().to_string()),
@@ -326,10 +327,11 @@ fn item(array: &Array, index: usize) -> Option<Array> {
     array.slice(&[Index::At(index)]).ok()
 }
 
-/// The element of an array without axes.
+/// Reads the element of an array without axes.
 fn element(array: &Array) -> Element {
     let dtype = array.dtype();
-    // SAFETY: an array without axes has one element, which nobody writes: the calls are over.
+    // SAFETY: an array without axes has one element, of `itemsize` bytes. All calls have returned, so no code
+    // writes it.
     let bytes = unsafe { std::slice::from_raw_parts(array.as_ptr(), dtype.itemsize()) };
     Element::read(dtype, bytes)
 }

@@ -28,7 +28,7 @@ struct Symbol<'a> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    // SAFETY: whoever names a library to the command asks for it to be loaded.
+    // SAFETY: the user has named the library to load, whose initializers then run in this process.
     let library = unsafe { Library::open(&arguments.library)? };
     let symbols = library.symbols()?;
     output::write(|output| {

@@ -1,8 +1,8 @@
-//! Numbers in words that people read.
+//! Formats sizes, rates and shapes for people.
 
 use std::fmt::Display;
 
-/// As Python's tuples.
+/// Formats values as a Python tuple.
 pub(crate) fn tuple<T: Display>(values: &[T]) -> String {
     let texts: Vec<String> = values.iter().map(T::to_string).collect();
     let comma = if values.len() == 1 { "," } else { "" };
@@ -13,7 +13,7 @@ pub(crate) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// Bytes in the largest unit that leaves a whole one.
+/// Formats a number of bytes in the largest binary unit in which it is at least 1.
 pub(crate) fn readable(bytes: usize) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     #[expect(
@@ -23,7 +23,7 @@ pub(crate) fn readable(bytes: usize) -> String {
     let mut value = bytes as f64;
     let mut unit = "bytes";
     for larger in UNITS {
-        // Not what would be shown as 1024.0.
+        // Values that would be rounded to 1024.0 are shown in the next unit.
         if value < 1023.95 {
             break;
         }
@@ -35,12 +35,12 @@ pub(crate) fn readable(bytes: usize) -> String {
     }
 }
 
-/// How many bytes that is in a second, in words.
+/// Formats a rate in bytes per second.
 pub(crate) fn rate(bytes: usize, seconds: f64) -> String {
     format!("{}/s", readable(per_second(bytes, seconds)))
 }
 
-/// How many bytes that is in a second.
+/// Returns the number of bytes per second.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,

@@ -458,13 +458,13 @@ fn the_bar_draws_what_is_in_the_page_cache() {
 
 #[test]
 fn what_the_system_does_not_tell_is_not_drawn() {
-    const NOBODY: u32 = 65534;
+    const NOBODY_UID: u32 = 65534;
     let directory = files();
     fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
     let mut command = info(&directory, &["--json", "x.npy"]);
-    let Ok(output) = command.uid(NOBODY).output() else {
+    let Ok(output) = command.uid(NOBODY_UID).output() else {
         println!(
-            "skipped: only root may become somebody else, who must be able to run the program"
+            "skipped: only root may change the user id, and the other user must be able to run the program"
         );
         return;
     };
@@ -473,7 +473,10 @@ fn what_the_system_does_not_tell_is_not_drawn() {
         (&facts["shape"], &facts["cache"]),
         (&json!([2, 3, 4]), &Value::Null)
     );
-    let output = info(&directory, &["x.npy"]).uid(NOBODY).output().unwrap();
+    let output = info(&directory, &["x.npy"])
+        .uid(NOBODY_UID)
+        .output()
+        .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(
         text.contains("in cache    unknown: the system tells it of files that one owns"),

@@ -38,7 +38,7 @@ fn one(prototype: &str, assignment: &str) -> Value {
 fn files() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x.npy");
-    // SAFETY: nobody else changes the temporary file.
+    // SAFETY: no other code writes or shortens the temporary file.
     drop(unsafe { create(path, DType::F64, &[10], Order::C) }.unwrap());
     fs::write(directory.path().join("raw.bin"), [1; 48]).unwrap();
     directory
@@ -224,7 +224,7 @@ fn values_are_passed() {
         .into_iter()
         .enumerate()
         .map(|(position, value)| {
-            // SAFETY: nobody else changes the temporary file.
+            // SAFETY: no other code writes or shortens the temporary file.
             unsafe { value.unwrap().open(frexp.contract(), position) }.unwrap()
         })
         .collect();
@@ -233,7 +233,7 @@ fn values_are_passed() {
     drop(arguments);
     drop(opened);
     let options = MapOptions::new().dtype(DType::I32).mode(Mode::Read);
-    // SAFETY: as above.
+    // SAFETY: no other code writes or shortens the temporary file.
     let written = unsafe { options.map(directory.path().join("raw.bin")) }.unwrap();
     let written = written.view::<i32>().unwrap();
     assert_eq!(
@@ -267,7 +267,7 @@ fn a_short_file_is_refused_and_does_not_grow() {
             .unwrap()
             .remove(1)
             .unwrap();
-        // SAFETY: nobody else changes the temporary file.
+        // SAFETY: no other code writes or shortens the temporary file.
         let error = unsafe { value.open(&contract, 1) }.unwrap_err().to_string();
         assert!(
             error.starts_with("f: y: ") && error.contains(part),

@@ -1,4 +1,4 @@
-//! What can be wrong with C declarations.
+//! The errors of C declarations.
 
 use std::fmt;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use crate::extent::ExtentError;
 
-/// A declaration that can't be read or called, with its position in the text.
+/// The error of a declaration that can't be parsed or called, with its position in the text.
 ///
 /// ```
 /// use mapcall_decl::{Prototype, PrototypeErrorKind};
@@ -28,13 +28,13 @@ use crate::extent::ExtentError;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PrototypeError {
-    /// What is wrong.
+    /// The kind of the error.
     pub kind: PrototypeErrorKind,
-    /// Where, in bytes of the text.
+    /// The range of the error in the text, in bytes.
     pub span: Range<usize>,
     /// The whole text.
     pub text: Arc<str>,
-    /// Where in which file, when a [`Header`](crate::Header) was read.
+    /// The file and line, if a [`Header`](crate::Header) was read.
     pub position: Option<Box<Position>>,
 }
 
@@ -59,34 +59,34 @@ pub struct Position {
     pub line: usize,
 }
 
-/// What is wrong with a declaration.
+/// The reason why a declaration is refused.
 ///
-/// Displayed, it is the reason in one line; [`remedy`](Self::remedy) says what to write instead.
+/// `Display` writes the reason in one line; [`remedy`](Self::remedy) returns what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrototypeErrorKind {
-    /// No C.
+    /// The text is no valid C.
     #[error("expected {expected}")]
     Syntax {
-        /// What would be right.
+        /// The expected text.
         expected: String,
     },
-    /// A text without a function.
+    /// The text declares no function.
     #[error("expected the prototype of a function, got none")]
     NoFunction,
-    /// A second function where one was asked for.
+    /// The text declares a second function, where one is expected.
     #[error("expected one prototype, got a second one, `{name}`")]
     SecondFunction {
-        /// The second.
+        /// The second function.
         name: String,
     },
-    /// `...`
+    /// The function takes a variable number of arguments (`...`).
     #[error("`{function}` takes a variable number of arguments, which can't be checked")]
     Variadic {
         /// The function.
         function: String,
     },
-    /// A declaration that doesn't say its parameters' types.
+    /// The declaration does not give the types of the parameters.
     #[error("`{function}` doesn't say what its parameters are, as C before 1989")]
     OldStyle {
         /// The function.
@@ -98,7 +98,7 @@ pub enum PrototypeErrorKind {
         /// The function.
         function: String,
     },
-    /// Another calling convention.
+    /// An attribute selects another calling convention.
     #[error("`{attribute}` changes how a function is called")]
     Convention {
         /// The attribute.
@@ -109,10 +109,10 @@ pub enum PrototypeErrorKind {
     UnknownType {
         /// The name.
         name: String,
-        /// The known type whose name is nearest, when one is near.
+        /// The known type with the most similar name, if there is one.
         nearest: Option<String>,
     },
-    /// Words that make no type together.
+    /// The keywords together are no type, as in `short double`.
     #[error("`{name}` is no type")]
     NoType {
         /// The words.
@@ -129,7 +129,7 @@ pub enum PrototypeErrorKind {
     UnsupportedType {
         /// The type.
         ctype: String,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
     /// Two parameters of one name.
@@ -144,17 +144,17 @@ pub enum PrototypeErrorKind {
         /// The name.
         name: String,
     },
-    /// An extent that names what is not there.
+    /// An extent has the name of no parameter.
     #[error("the extent names `{name}`, which is no parameter of `{function}`")]
     UnknownParameter {
         /// The name.
         name: String,
         /// The function.
         function: String,
-        /// The integer parameter whose name is nearest, when one is near.
+        /// The integer parameter with the most similar name, if there is one.
         nearest: Option<String>,
     },
-    /// An unknown name where a constant must stand.
+    /// An unknown name, where a constant is expected.
     #[error("`{name}` is no constant")]
     UnknownConstant {
         /// The name.
@@ -168,13 +168,13 @@ pub enum PrototypeErrorKind {
         /// Its type.
         ctype: String,
     },
-    /// A fraction where an integer must stand.
+    /// A floating-point number, where an integer is expected.
     #[error("expected an integer, got the floating constant `{constant}`")]
     Fraction {
-        /// What stood there.
+        /// The given text.
         constant: String,
     },
-    /// An expression of C that has no meaning here.
+    /// An expression of C that is not supported in extents and constants.
     #[error("`{expression}` can't stand in an extent")]
     Expression {
         /// The expression.
@@ -186,19 +186,19 @@ pub enum PrototypeErrorKind {
     /// An extent where arrays must have constant ones.
     #[error("only the extents of a parameter itself may vary")]
     VariableLength,
-    /// What C does not have: arrays of functions, functions that return arrays.
+    /// A type that C does not have: an array of functions, or a function that returns an array.
     #[error("C has no {what}")]
     Impossible {
-        /// What.
+        /// The type.
         what: &'static str,
     },
-    /// More nesting than is read.
+    /// The nesting is deeper than the limit.
     #[error("declarations nest deeper than {limit} levels here")]
     TooDeep {
         /// The limit.
         limit: usize,
     },
-    /// More parameters than are read.
+    /// The function has more parameters than the limit.
     #[error("`{function}` has more than {limit} parameters")]
     TooManyParameters {
         /// The function.
@@ -206,21 +206,21 @@ pub enum PrototypeErrorKind {
         /// The limit.
         limit: usize,
     },
-    /// A text that takes too long to parse, as one that is full of errors can.
+    /// Parsing takes longer than the limit, as it can for a text with many errors.
     #[error("expected C declarations, got a text that can't be parsed within {limit:?}")]
     TooSlow {
-        /// The limit, of processor time.
+        /// The limit of processor time.
         limit: Duration,
     },
-    /// No thread with a stack that is large enough for the text.
+    /// The system can't start a thread with a stack that is large enough for the text.
     #[error("parsing the text needs a thread with {bytes} bytes of stack: {reason}")]
     NoStack {
         /// The size of the stack.
         bytes: usize,
-        /// What the system said.
+        /// The error of the system.
         reason: String,
     },
-    /// More text than is read.
+    /// The text is longer than the limit.
     #[error("the text has {length} bytes, more than {limit}")]
     TooLong {
         /// Its length in bytes.
@@ -231,7 +231,7 @@ pub enum PrototypeErrorKind {
 }
 
 impl PrototypeErrorKind {
-    /// What to write instead.
+    /// Returns what to write instead.
     ///
     /// ```
     /// use mapcall_decl::Prototype;
@@ -322,8 +322,8 @@ impl fmt::Display for PrototypeError {
 }
 
 impl PrototypeError {
-    /// The lines that the span touches, the number of the first, and the span within them; at
-    /// most a few, for a header can be long.
+    /// Returns the lines of the span, the number of the first line, and the span within the lines. Only a few
+    /// lines are returned, as a header can be long.
     fn excerpt(&self) -> (usize, &str, Range<usize>) {
         const LINES: usize = 4;
         let text = &*self.text;

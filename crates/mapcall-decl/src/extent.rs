@@ -1,4 +1,4 @@
-//! Extents: how long an array is, as integer expressions over a function's parameters.
+//! Extents: the lengths of the axes of arrays, as integer expressions over the parameters of a function.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use crate::ctype::Integer;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// What the expression is worth.
+    /// The value of an expression.
     Dynamic(Expr),
-    /// `[]` or `[*]`: the prototype doesn't say.
+    /// `[]` or `[*]`: the prototype does not give the extent.
     Unknown,
 }
 
 impl Extent {
-    /// The position of the parameter that this extent is, when it is a bare name.
+    /// Returns the position of the parameter, if the extent is only the name of a parameter.
     #[must_use]
     pub fn parameter(&self) -> Option<usize> {
         match self {
@@ -35,7 +35,7 @@ impl Extent {
         }
     }
 
-    /// The value of an extent without names.
+    /// Returns the value of an extent without parameters.
     #[must_use]
     pub fn constant(&self) -> Option<usize> {
         match self {
@@ -68,8 +68,8 @@ impl fmt::Display for Extent {
 /// # Ok::<(), mapcall_decl::PrototypeError>(())
 /// ```
 ///
-/// Values are the integers of mathematics, not C's: nothing wraps, and what 128 bits can't hold
-/// is an error. Enumerators, `sizeof` and whatever else is constant are computed by the parser.
+/// Values are integers of 128 bits; an overflow is an error, and does not wrap as in C. The parser computes
+/// enumerators, `sizeof` and all other constant parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Expr {
@@ -88,7 +88,7 @@ pub enum Expr {
     Binary(BinaryOp, Box<Expr>, Box<Expr>),
     /// `condition ? then : otherwise`
     Conditional(Box<[Expr; 3]>),
-    /// `(type)operand`, an error for a value that the type doesn't have.
+    /// `(type)operand`; a value outside the range of the type is an error.
     Cast(Integer, Box<Expr>),
 }
 
@@ -201,39 +201,39 @@ binary_operators! {
     Or "||" 1,
 }
 
-/// The precedences around those of [`BinaryOp`].
+/// The precedences below and above those of [`BinaryOp`].
 const CONDITIONAL: u8 = 0;
 const PREFIX: u8 = 11;
 
-/// An expression without a value, or without one that an extent can have.
+/// The reason why an extent has no valid value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExtentError {
-    /// A number that 128 bits can't hold.
+    /// A value overflows 128 bits.
     #[error("overflows")]
     Overflow,
     /// `/ 0` or `% 0`
     #[error("divides by zero")]
     DivisionByZero,
-    /// A shift by a negative number, or by more than the bits that there are.
+    /// A shift by a negative number of bits, or by too many.
     #[error("shifts by {by} bits")]
     Shift {
-        /// By how many bits.
+        /// The number of bits.
         by: i128,
     },
-    /// An extent below zero.
+    /// The extent is negative.
     #[error("is {value}, which is negative")]
     Negative {
         /// Its value.
         value: i128,
     },
-    /// An extent beyond the memory.
+    /// The extent is larger than the address space.
     #[error("is {value}, which is more than memory can hold")]
     TooLarge {
         /// Its value.
         value: i128,
     },
-    /// A value that the type of a cast doesn't have.
+    /// A value is outside the range of the type of a cast.
     #[error("casts {value} to `{ctype}`, which has no such value")]
     Cast {
         /// The value.
@@ -241,7 +241,7 @@ pub enum ExtentError {
         /// The type.
         ctype: &'static str,
     },
-    /// A parameter whose value isn't known.
+    /// The value of a parameter is not given.
     #[error("needs the value of `{name}`")]
     Missing {
         /// The parameter.
@@ -250,11 +250,11 @@ pub enum ExtentError {
 }
 
 impl Expr {
-    /// The extent for these values of the prototype's parameters, by position.
+    /// Computes the extent for values of the parameters, by position.
     ///
     /// # Errors
     ///
-    /// [`ExtentError`]; the value of every parameter that counts must be there.
+    /// [`ExtentError`] if the extent has no valid value, or if the value of a parameter in it is not given.
     pub fn evaluate(&self, values: &[Option<i128>]) -> Result<usize, ExtentError> {
         let value = self.value(values)?;
         if value < 0 {
@@ -265,7 +265,7 @@ impl Expr {
             .map_err(|_| ExtentError::TooLarge { value })
     }
 
-    /// The value of the expression, which may be negative.
+    /// Computes the value of the expression, which may be negative.
     ///
     /// # Errors
     ///
@@ -290,7 +290,7 @@ impl Expr {
                     UnaryOp::Complement => Ok(!value),
                 }
             }
-            // The right side counts only if the left one doesn't decide.
+            // As in C, the right side is evaluated only if the left one does not determine the result.
             Self::Binary(BinaryOp::And, left, right) => Ok(i128::from(
                 left.value(values)? != 0 && right.value(values)? != 0,
             )),
@@ -320,7 +320,7 @@ impl Expr {
         }
     }
 
-    /// Calls `visit` with the position of each parameter in it.
+    /// Calls `visit` with the position of each parameter in the expression.
     pub fn for_each_parameter(&self, visit: &mut impl FnMut(usize)) {
         match self {
             Self::Constant(_) => {}
@@ -346,7 +346,7 @@ impl Expr {
         }
     }
 
-    /// Writes it, in parentheses when it binds less than `least`.
+    /// Writes the expression, in parentheses if its precedence is below `least`.
     fn write(&self, f: &mut fmt::Formatter<'_>, least: u8) -> fmt::Result {
         if self.precedence() < least {
             f.write_str("(")?;
@@ -363,7 +363,7 @@ impl Expr {
             Self::Binary(op, left, right) => {
                 left.write(f, op.precedence())?;
                 f.write_str(op.symbol())?;
-                // `a-(-b)`, never `a--b`.
+                // `a-(-b)` needs parentheses, as `a--b` is another expression.
                 let least = match **right {
                     Self::Unary(UnaryOp::Negate, _) | Self::Constant(_) => PREFIX + 1,
                     _ => op.precedence() + 1,
@@ -386,7 +386,7 @@ impl Expr {
     }
 }
 
-/// The expression in C, with no more parentheses than it needs.
+/// Writes the expression in C, with as few parentheses as possible.
 impl fmt::Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write(f, CONDITIONAL)

@@ -1,12 +1,12 @@
-//! What a misspelt name may mean.
+//! Suggestions for misspelt names.
 
-/// Longer names get no suggestions: the work grows with the square of the length.
+/// The length in bytes above which names get no suggestions, as the time grows with its square.
 const LONGEST: usize = 64;
 
-/// The names nearest to one that does not exist, the nearest first.
+/// Returns the known names that are similar to an unknown one, the most similar first.
 ///
-/// Near is at most an edit for each three bytes, at least one and at most four: a byte put in, left out,
-/// replaced, or swapped with its neighbour. Case doesn't count.
+/// A name is similar if it is at most one edit per three bytes away, at least one and at most four edits. An
+/// edit inserts, removes or replaces a byte, or swaps two neighbours. Case is ignored.
 pub fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     if wanted.len() > LONGEST {
         return Vec::new();
@@ -26,7 +26,7 @@ pub fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Ve
     near.into_iter().map(|(_, name)| name).collect()
 }
 
-/// How many edits a likely misspelling has; a single letter is another name, not a misspelt one.
+/// Returns the maximum number of edits of a misspelling; 0 for a single letter, which is another name.
 fn allowed(wanted: &str) -> usize {
     if wanted.len() < 2 {
         return 0;
@@ -34,7 +34,7 @@ fn allowed(wanted: &str) -> usize {
     (wanted.len() / 3).clamp(1, 4)
 }
 
-/// How often each byte occurs; of names that are short enough to be counted in bytes.
+/// The number of occurrences of each byte in a name.
 type Counts = [u8; 256];
 
 fn counts(text: &str) -> Counts {
@@ -47,8 +47,8 @@ fn counts(text: &str) -> Counts {
     counts
 }
 
-/// How many bytes of a name the counted one lacks: never more than the edits between names in ASCII,
-/// and found in a fraction of the time.
+/// Returns the number of bytes of a name that the counted name lacks: a lower bound of the number of edits
+/// between ASCII names, which is computed much faster.
 fn missing(mut counts: Counts, name: &str) -> usize {
     let lacks = |byte: &u8| {
         counts

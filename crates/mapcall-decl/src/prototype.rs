@@ -1,4 +1,4 @@
-//! Prototypes: what a C function takes and returns.
+//! Prototypes of C functions: parameters, result and extents of arrays.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
@@ -9,7 +9,7 @@ use crate::ctype::{CType, Function};
 use crate::error::PrototypeError;
 use crate::extent::Extent;
 
-/// One C function.
+/// The prototype of a C function.
 ///
 /// ```
 /// use mapcall_decl::Prototype;
@@ -31,11 +31,11 @@ use crate::extent::Extent;
 pub struct Prototype {
     /// The name in C.
     pub name: String,
-    /// The name in the library, when an `__asm__` label gives another.
+    /// The symbol in the library, if an `__asm__` label gives one that differs from the name.
     pub symbol: Option<String>,
-    /// What it returns.
+    /// The type of the result.
     pub returns: CType,
-    /// What it takes, in order.
+    /// The parameters, in order.
     pub parameters: Vec<Parameter>,
 }
 
@@ -56,24 +56,23 @@ pub struct Prototype {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Parameter {
-    /// Its name; one without a name is called `arg` and its position, from 0.
+    /// The name; a parameter without a name is called `arg` and its position from 0, such as `arg0`.
     pub name: String,
-    /// Its type; that of the elements if it is an array.
+    /// The type; of an array, the type of its elements.
     pub ctype: CType,
-    /// The extents of an array, outermost first; none for anything else, pointers as well.
+    /// The extents of an array, outermost first; empty for other parameters, also for pointers.
     pub extents: Vec<Extent>,
-    /// Whether what it points to is `const`: the elements of an array, the target of a pointer.
+    /// Whether the elements of the array, or the target of the pointer, are `const`.
     pub is_const: bool,
     /// Whether the pointer or array is `restrict`.
     pub is_restrict: bool,
     /// Whether it is an integer that is the whole extent of some array: `n` in `x[n]`.
     pub is_inferred: bool,
-    /// Who owns the object that a pointer leads to after the call.
+    /// The owner of the target of a pointer after the call.
     pub ownership: Ownership,
 }
 
-/// Who owns the object that an argument points to after the call, by the attributes that Clang
-/// has for it.
+/// The owner of the object that an argument points to after the call, by Clang's ownership attributes.
 ///
 /// ```
 /// use mapcall_decl::Prototype;
@@ -92,9 +91,9 @@ pub enum Ownership {
     /// The caller.
     #[default]
     Kept,
-    /// C, and the caller doesn't use the pointer any more: `ownership_takes(kind, number, ...)`.
+    /// C; the caller must not use the pointer any more: `ownership_takes(kind, number, ...)`.
     Taken,
-    /// C, and the caller may go on using the pointer: `ownership_holds(kind, number, ...)`.
+    /// C; the caller may still use the pointer: `ownership_holds(kind, number, ...)`.
     Held,
 }
 
@@ -115,13 +114,13 @@ impl Parameter {
         self.ctype.declare_qualified(is_const, "")
     }
 
-    /// The number of brackets: 0 for scalars and pointers.
+    /// Returns the number of axes: 0 for scalars and pointers.
     #[must_use]
     pub fn rank(&self) -> usize {
         self.extents.len()
     }
 
-    /// Whether it is an array that the function may write.
+    /// Returns whether the parameter is an array that the function may write.
     #[must_use]
     pub fn is_output(&self) -> bool {
         self.rank() > 0 && !self.is_const
@@ -153,7 +152,7 @@ impl fmt::Display for Parameter {
 }
 
 impl Prototype {
-    /// The parameter of that name, and its position.
+    /// Returns the parameter of a name, and its position.
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<(usize, &Parameter)> {
         self.parameters
@@ -184,7 +183,7 @@ impl Prototype {
         self.parameters.iter().map(passed).collect()
     }
 
-    /// Whether it is a function of that type, as C compares them: by what is behind typedef names.
+    /// Returns whether the prototype has a function type, as C compares types: typedef names are resolved.
     #[must_use]
     pub fn is_of(&self, function: &Function) -> bool {
         let parameters = self.passed_types();
@@ -197,7 +196,7 @@ impl Prototype {
                 .all(|(one, other)| one.is_same(other))
     }
 
-    /// NumPy's signature of a generalised ufunc.
+    /// Returns the signature of the function as a generalised ufunc of NumPy.
     ///
     /// ```
     /// use mapcall_decl::Prototype;
@@ -209,11 +208,11 @@ impl Prototype {
     /// # Ok::<(), mapcall_decl::PrototypeError>(())
     /// ```
     ///
-    /// Before the arrow stand, in order, what is only read, and the arrays with an extent that
-    /// the prototype doesn't say (`?`), which the caller has to give. Parameters that are inferred
-    /// are left out: the core dimensions are them. Behind the arrow stand the result, unless it
-    /// is `void`, and the arrays that are not `const`: one that is read and written (`y` in
-    /// `saxpy`) can't be told from one that is only written.
+    /// Before the arrow are, in order, the parameters that are only read, and the arrays with an unknown
+    /// extent (`?`), which the caller must give. Parameters that are inferred from extents are left out, as
+    /// they are core dimensions. After the arrow are the result, unless it is `void`, and the arrays that are
+    /// not `const`. An array that is read and written (`y` in `saxpy`) can't be told from one that is only
+    /// written.
     #[must_use]
     pub fn signature(&self) -> String {
         let is_output = |parameter: &&Parameter| {
@@ -251,7 +250,7 @@ fn core_dimensions(parameter: &Parameter) -> String {
     format!("({})", extents.join(","))
 }
 
-/// The prototype in C, with the names of types, and without its end.
+/// Writes the prototype in C, with the names of types, and without the semicolon.
 impl fmt::Display for Prototype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parameters: Vec<_> = self.parameters.iter().map(Parameter::to_string).collect();
@@ -273,7 +272,7 @@ impl fmt::Display for Prototype {
             let numbers: Vec<_> = owned.map(|(number, _)| format!(", {number}")).collect();
             if !numbers.is_empty() {
                 let numbers = numbers.concat();
-                // The kind of the object is a name of the header's choice, and says nothing here.
+                // The attribute needs a name for the kind of the object, which has no effect here.
                 write!(f, " __attribute__(({name}(malloc{numbers})))")?;
             }
         }
@@ -312,12 +311,12 @@ pub struct Declarations {
 pub struct Declared {
     /// Its name.
     pub name: String,
-    /// Its prototype, or why it can't be called.
+    /// The prototype, or the reason why the function can't be called.
     pub prototype: Result<Prototype, PrototypeError>,
 }
 
 impl Declared {
-    /// Why it can't be called, in one line.
+    /// Returns the reason why the function can't be called, in one line.
     #[must_use]
     pub fn unsupported(&self) -> Option<String> {
         self.prototype
@@ -328,19 +327,19 @@ impl Declared {
 }
 
 impl Declarations {
-    /// The functions, in order.
+    /// Returns the functions, in order.
     #[must_use]
     pub fn functions(&self) -> &[Declared] {
         &self.functions
     }
 
-    /// The structs and unions that are defined, by their tags and by their typedef names.
+    /// Returns the defined structs and unions, by their tags and by their typedef names.
     #[must_use]
     pub fn structs(&self) -> &HashMap<String, CType> {
         &self.structs
     }
 
-    /// What is neither a function nor a type that could be read.
+    /// Returns the errors of declarations that could not be parsed.
     #[must_use]
     pub fn errors(&self) -> &[PrototypeError] {
         &self.errors

@@ -1,15 +1,14 @@
-//! The map from preprocessed text to the files and lines that it comes from, by the preprocessor's line
-//! markers (GCC manual, "Preprocessor Output").
+//! Line markers, which map preprocessed text to the files and lines that it comes from.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::error::Position;
 
-/// The file and line of each segment of a text.
+/// The file and line of each range of a text.
 #[derive(Debug)]
 pub(crate) struct SourceMap {
-    /// In the order of the text.
+    /// The ranges, in the order of the text.
     segments: Vec<Segment>,
 }
 
@@ -21,15 +20,15 @@ struct Segment {
     is_own: bool,
 }
 
-/// Removes the line markers from a text, and returns it with its map.
+/// Removes the line markers from a text, and returns the map of its source positions.
 ///
-/// `is_foreign` returns whether the declarations of a system header are left out, together with those of
-/// all files that it includes.
+/// `is_foreign` returns whether the declarations of a system header, and of the files that it includes, are
+/// left out.
 pub(crate) fn separate(output: &str, is_foreign: impl Fn(&str) -> bool) -> (String, SourceMap) {
     let mut text = String::with_capacity(output.len());
     let mut segments = Vec::new();
     let mut files: HashSet<Arc<str>> = HashSet::new();
-    // For each file that is being included, whether its functions count.
+    // Whether the functions of each file on the stack of includes are listed.
     let mut own = vec![true];
     for line in output.split_inclusive('\n') {
         let Some(marker) = Marker::read(line) else {
@@ -58,7 +57,7 @@ pub(crate) fn separate(output: &str, is_foreign: impl Fn(&str) -> bool) -> (Stri
 }
 
 impl SourceMap {
-    /// Makes the map of a file that was not preprocessed.
+    /// Returns the map of a file that has no line markers.
     pub(crate) fn of_file(file: &str) -> Self {
         let segment = Segment {
             start: 0,
@@ -76,12 +75,12 @@ impl SourceMap {
         self.segments.get(behind.checked_sub(1)?)
     }
 
-    /// Returns whether the text at an offset belongs to the header that was asked for.
+    /// Returns whether a position of the text belongs to the requested header.
     pub(crate) fn is_own(&self, at: usize) -> bool {
         self.segment(at).is_some_and(|segment| segment.is_own)
     }
 
-    /// Returns the file and line of an offset in the text.
+    /// Returns the file and line of a position in the text.
     pub(crate) fn position(&self, text: &str, at: usize) -> Option<Position> {
         let segment = self.segment(at)?;
         let before = text.get(segment.start..at)?;
@@ -119,7 +118,7 @@ impl Marker {
     }
 }
 
-/// Returns a file's name without the escapes of a C string, octal ones included.
+/// Unescapes the name of a file in a line marker, which is a C string, also with octal escapes.
 fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

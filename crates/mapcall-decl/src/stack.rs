@@ -1,14 +1,14 @@
-//! Room on the stack, for code whose need is known and larger than what small threads have.
+//! Runs code that needs a known amount of stack, which may be more than small threads have.
 
 use std::io;
 use std::panic;
 use std::thread;
 
-/// Does work that needs so many bytes of stack: here if they are left, else on a thread of its own.
+/// Runs work that needs `bytes` bytes of stack: on this thread if they are left, otherwise on a new thread.
 ///
 /// # Errors
 ///
-/// That of the system, if it gives no such thread.
+/// The error of the system if it can't start such a thread.
 pub fn with<R: Send>(bytes: usize, work: impl FnOnce() -> R + Send) -> io::Result<R> {
     if stacker::remaining_stack().is_some_and(|left| left >= bytes) {
         return Ok(work());

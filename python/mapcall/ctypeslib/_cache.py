@@ -1,4 +1,4 @@
-"""Types that live for as long as somebody uses them."""
+"""A cache of types with weak references: a type is freed with the last reference to it."""
 
 import os
 import threading
@@ -10,14 +10,14 @@ T = TypeVar("T", bound=type)
 
 
 class TypeCache(Generic[T]):
-    """Make one type for each key, and forget it when its last user does.
+    """Cache one type for each key, with a weak reference to it.
 
     >>> cache = TypeCache()
     >>> pair = cache.get("pair", lambda: type("pair", (), {}))
     >>> cache.get("pair", lambda: type("other", (), {})) is pair
     True
 
-    Any thread may ask at any time; all get the same type.
+    The cache is thread-safe: all threads get the same type for a key.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class TypeCache(Generic[T]):
         # may itself ask for a type.
         self._lock = threading.RLock()
         if hasattr(os, "register_at_fork"):
-            # No other thread holds it when the process forks.
+            # The lock is taken before a fork, so that no other thread holds it in the child.
             os.register_at_fork(
                 before=self._lock.acquire,
                 after_in_parent=self._lock.release,
@@ -34,7 +34,7 @@ class TypeCache(Generic[T]):
             )
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return the living type of `key`, or the one that `make` gives."""
+        """Return the cached type of `key`, or cache the type that `make` returns."""
         with self._lock:
             found = self._types.get(key)
             if found is None:

@@ -184,7 +184,7 @@ def array_type(element: Any, shape: tuple[int, ...]) -> Any:
     """Return the ctypes array type of `shape`, which ctypes caches weakly."""
     for extent in reversed(shape):
         element = element * extent
-        # ctypes names the module that asked, whoever comes to use the type.
+        # ctypes sets the name of the module that first made the type, but all modules share it.
         element.__module__ = None
     return element
 

@@ -2,7 +2,7 @@
 
 Each function of `source()` writes the bytes of its arguments into `seen`, and behind them a digest
 of all that it could read. From the digest it makes what it writes into its other arrays, and its
-result: whoever passes one bit wrong, or reads one result wrong, sees something else.
+result: if one bit of an argument is wrong, or one result is read wrong, the results differ.
 """
 
 from __future__ import annotations
@@ -349,12 +349,12 @@ def leaves(item: Scalar | Struct, place: str) -> Iterator[tuple[str, Scalar]]:
 
 
 def leaf_size(scalar: Scalar) -> int:
-    """Its bytes without padding."""
+    """Return the size of a scalar in bytes, without padding."""
     return LONG_DOUBLE_BYTES if scalar.dtype.char == "g" else scalar.dtype.itemsize
 
 
 def leaf_bytes(dtype: np.dtype, raw: bytes) -> bytes:
-    """An item's bytes without its padding, which nobody promises to pass on."""
+    """Return the bytes of an item without its padding, which C need not copy."""
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
         step = base.itemsize

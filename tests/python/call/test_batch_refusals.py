@@ -425,7 +425,7 @@ class TestResults:
         )
         status, [handle] = make(1)
         assert (status, handle.type) == (0, "thing")
-        # Whoever gives the memory takes care of what is in it.
+        # A caller that gives the memory for the handles is responsible for closing them.
         addresses = np.zeros((2, 1), np.uintp)
         assert make(np.array([1, 2], "i4"), addresses).tolist() == [0, 0]
         assert (addresses == handle.address).all()

@@ -250,7 +250,7 @@ class TestInterrupts:
         import mapcall
 
         path, threads, kind = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-        # Whoever runs the tests in the background may have it ignored.
+        # SIGINT is ignored if a shell has started the tests in the background.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         library = mapcall.load(path)
         nap = library.function(

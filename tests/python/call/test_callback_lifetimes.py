@@ -443,7 +443,7 @@ class TestHandles:
         assert kept[2].tolist() == [[1, 2], [3, 4]]
         assert kept[3] == np.float64(1).view("i8")
         assert kept[4].shape == (0,)
-        kept[0][0] = 5  # Nobody hears of it, and nothing happens.
+        kept[0][0] = 5  # Writes to the copy only; C's memory does not change.
 
     def test_writes_reach_c(self, c: C) -> None:
         def f(x: mapcall.Handle, constant: mapcall.Handle, n: int) -> None:

@@ -202,7 +202,7 @@ def test_a_mask_in_the_array_interface(c: Counted) -> None:
 
 
 class Interface:
-    """An array of somebody else's, by NumPy's protocol."""
+    """An array of another library, with `__array_interface__` on the instance."""
 
     def __init__(self, x: np.ndarray) -> None:
         self.kept = x
@@ -210,7 +210,7 @@ class Interface:
 
 
 class ByClass:
-    """The same, where the type has it."""
+    """An array of another library, with `__array_interface__` on the class."""
 
     def __init__(self, x: np.ndarray) -> None:
         self.kept = x

@@ -233,7 +233,7 @@ class TestNames:
         assert np.load(path).tolist() == [2, 2, 2]
         assert stat.S_IMODE(path.stat().st_mode) == 0o640
         assert path.stat().st_ino != inode
-        # Whoever has the old one open still has it.
+        # A map of the replaced file still has the old content.
         assert old.tolist() == [0] * 9
         assert names(tmp_path) == ["y.npy"]
 

@@ -46,7 +46,7 @@ struct counter *counter_open(int value) {
 int counter_value(const struct counter *c) { return c->value; }
 void counter_close(struct counter *c) { free(c); atomic_fetch_sub(&alive, 1); }
 int counter_alive(void) { return atomic_load(&alive); }
-/* Whoever unloads the library has ended all of its handles. */
+/* When the library is unloaded, all of its handles have been closed. */
 __attribute__((destructor)) static void leave(void) { if (atomic_load(&alive)) abort(); }
 
 struct task { double (*f)(double); double x, result; };

@@ -1,13 +1,13 @@
 use crate::mode::Mode;
 
-/// Why a range of a file can't be mapped, or a map can't do what was asked.
+/// The reason why a range of a file can't be mapped, or why an operation on a map is refused.
 ///
 /// ```
 /// use mapcall_array::{DType, Error, MapOptions, map::MapError};
 ///
 /// # let file = tempfile::NamedTempFile::new()?;
 /// std::fs::write(&file, [0; 12])?;
-/// // SAFETY: nobody else changes the temporary file.
+/// // SAFETY: no other code writes or shortens the temporary file.
 /// let error = unsafe { MapOptions::new().dtype(DType::F64).map(&file) }.unwrap_err();
 /// let expected = MapError::NotMultiple { available: 12, itemsize: 8 };
 /// assert!(matches!(error, Error::Map { source, .. } if source == expected));
@@ -31,16 +31,16 @@ pub enum MapError {
         "mode must be one of r, c, r+, w+, readonly, copyonwrite, readwrite, write (got {mode:?})"
     )]
     UnknownMode {
-        /// What came.
+        /// The given text.
         mode: String,
     },
-    /// A new file has no size to infer a shape from.
+    /// The shape was not given for mode `w+`; a new file has no length to infer it from.
     #[error("shape must be given if mode is w+")]
     ShapeRequired,
-    /// An element without a size fits any number of times.
+    /// The shape can't be inferred, as any number of elements of size 0 fits the file.
     #[error("can't infer the shape from a dtype of item size 0; give the shape")]
     ZeroItemsize,
-    /// The bytes behind the offset are no whole number of elements.
+    /// The number of bytes behind the offset is no multiple of the item size.
     #[error(
         "{available} bytes of data are not a multiple of the item size {itemsize}; give the shape, or another offset or dtype"
     )]
@@ -70,13 +70,13 @@ pub enum MapError {
         /// The mode of the map.
         mode: Mode,
     },
-    /// There is nothing to map, and the mode may not grow the file.
+    /// The file is empty, and the mode may not grow it.
     #[error("can't map an empty file in mode {mode}")]
     EmptyFile {
         /// The mode of the map.
         mode: Mode,
     },
-    /// The end of the array is beyond what a file offset can say.
+    /// The end of the array is larger than the largest file offset.
     #[error("an array of {nbytes} bytes at offset {offset} ends beyond any file")]
     Overflow {
         /// The offset asked for, in bytes.
@@ -84,16 +84,16 @@ pub enum MapError {
         /// The size of the array, in bytes.
         nbytes: usize,
     },
-    /// Only regular files and devices have bytes that stay where they are.
+    /// The file is neither a regular file nor a device that may be mapped here.
     #[error("expected a regular file, got a {kind}{}", device_remedy(kind))]
     NotRegular {
-        /// What it is: `directory`, `pipe`, `socket`, `block device`, `character device`.
+        /// The kind of the file: `directory`, `pipe`, `socket`, `block device`, `character device`.
         kind: &'static str,
     },
-    /// A new file is not to replace one.
+    /// A file of the name exists, and `overwrite` is not set.
     #[error("the file exists; choose another name, or set `overwrite` to replace it")]
     Exists,
-    /// A device has less memory than was asked for, or none at that place.
+    /// The array reaches past the end of a device.
     #[error("the device has no {nbytes} bytes at offset {offset}; give another offset or shape")]
     BeyondDevice {
         /// The offset asked for, in bytes.
@@ -101,13 +101,15 @@ pub enum MapError {
         /// The size of the array, in bytes.
         nbytes: usize,
     },
-    /// A character device does not tell where it ends.
+    /// The shape was not given for a character device, whose length is unknown.
     #[error("a character device does not tell its length; give the shape")]
     UnknownLength,
-    /// A new `.npy` is made by [`create`](crate::create), which knows what to write.
+    /// [`MapOptions::open`](crate::MapOptions::open) was called in mode `w+`; [`create`](crate::create) makes
+    /// a new `.npy` file.
     #[error("mode w+ would overwrite the file; make a new one with create()")]
     OpenForCreation,
-    /// Readers of the archive compare its members with their checksums.
+    /// A member of a `.npz` was opened in a mode that writes to the file, which would make its checksum
+    /// wrong.
     #[error(
         "expected mode r or c for member {member:?} of a .npz, got {mode}: writing in place leaves the \
          archive with a wrong checksum, and other readers refuse it then; save the array as a .npy file \
@@ -119,13 +121,13 @@ pub enum MapError {
         /// The mode of the map.
         mode: Mode,
     },
-    /// The array is not, or no longer, a part of a file.
+    /// The array is not mapped from a file.
     #[error("the array is no part of a map: it was copied, or computed")]
     NotMapped,
-    /// Dropping the pages of a private map would lose what was written to them.
+    /// The advice would drop pages of a copy-on-write map, and with them the changes.
     #[error("the advice would discard what was written to a copy-on-write map")]
     WouldDiscard,
-    /// Removing whole pages would remove bytes outside of the range.
+    /// The option removes whole pages, and the first or the last page has bytes outside of the range.
     #[error(
         "bytes {start}..{end} are no whole pages, and the option would remove what else the pages hold"
     )]
@@ -141,7 +143,7 @@ pub enum MapError {
          (got {advice:?})"
     )]
     UnknownAdvice {
-        /// What came.
+        /// The given text.
         advice: String,
     },
     /// A byte range that is not inside the map.
@@ -156,7 +158,7 @@ pub enum MapError {
     },
 }
 
-/// What to do with what is no regular file.
+/// Returns the remedy of [`MapError::NotRegular`], for the message.
 fn device_remedy(kind: &str) -> &'static str {
     if kind.ends_with("device") {
         "; map a device as raw data, by its dtype and shape"

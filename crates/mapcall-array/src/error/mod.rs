@@ -1,4 +1,4 @@
-//! What can go wrong, with the facts as fields.
+//! The errors of this crate.
 
 mod map;
 mod view;
@@ -44,39 +44,39 @@ pub enum Error {
     /// A shape, an index or strides that don't fit.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// A file that is not what its format says.
+    /// A file that is no valid `.npy` or `.npz` file.
     #[error("{}: {source}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         source: FormatError,
     },
-    /// A range of a file that can't be mapped, or a map that can't do what was asked.
+    /// A range of a file that can't be mapped, or an operation on a map that is refused.
     #[error("{}: {source}", name(path.as_ref()))]
     Map {
         /// The file, when it has a name.
         path: Option<PathBuf>,
-        /// Why.
+        /// The reason.
         source: MapError,
     },
-    /// An array that can't be seen as elements of a Rust type.
+    /// An array that can't be viewed as elements of a Rust type.
     #[error(transparent)]
     View(#[from] ViewError),
-    /// The system refused.
+    /// An error of the operating system.
     #[error("can't {action} {}: {source}", name(path.as_ref()))]
     Io {
-        /// What was being done, as a verb: `open`, `map`, `grow`.
+        /// The operation as a verb: `open`, `map`, `resize`.
         action: &'static str,
         /// The file, when it has a name.
         path: Option<PathBuf>,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Memory that can't be had.
+    /// A failed allocation of memory.
     #[error("can't allocate {bytes} bytes")]
     OutOfMemory {
-        /// How much was asked for.
+        /// The size of the allocation.
         bytes: usize,
     },
 }

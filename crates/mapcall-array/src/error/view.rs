@@ -1,6 +1,6 @@
 use crate::dtype::{DType, DTypeError};
 
-/// Why an array can't be seen as elements of a Rust type.
+/// The reason why an array can't be viewed as elements of a Rust type.
 ///
 /// ```
 /// use mapcall_array::{Error, ViewError};
@@ -17,21 +17,21 @@ pub enum ViewError {
     /// The Rust type has no dtype.
     #[error(transparent)]
     DType(#[from] DTypeError),
-    /// The elements are something else.
+    /// The elements have another dtype.
     #[error("expected elements of dtype {expected}, but the array has {found}")]
     WrongDType {
-        /// What the Rust type stands for.
+        /// The dtype of the Rust type.
         expected: DType,
-        /// What the array has.
+        /// The dtype of the array.
         found: DType,
     },
     /// The elements have the other byte order.
     #[error("dtype {dtype} is not in native byte order; view the bytes as [u8; {}] and swap them", dtype.itemsize())]
     ByteOrder {
-        /// What the array has.
+        /// The dtype of the array.
         dtype: DType,
     },
-    /// An element does not stand where its type must.
+    /// The address of an element is no multiple of the alignment of the type.
     #[error(
         "address {address:#x} with strides {strides:?} is not aligned to {alignment} bytes; copy the array, or view it as bytes"
     )]
@@ -40,10 +40,10 @@ pub enum ViewError {
         address: usize,
         /// The strides, in bytes.
         strides: Vec<isize>,
-        /// What the type needs.
+        /// The alignment of the type, in bytes.
         alignment: usize,
     },
-    /// The elements don't stand a whole number of elements apart.
+    /// A stride is no multiple of the item size.
     #[error(
         "the stride of {stride} bytes along axis {axis} is no multiple of the item size {itemsize}"
     )]
@@ -58,10 +58,10 @@ pub enum ViewError {
     /// The array may not be written.
     #[error("the array is read-only; open the file in mode r+ or c")]
     ReadOnly,
-    /// Another array or view could see the writes.
+    /// Another array or view shares the buffer, and would see the writes.
     #[error("another array or view shares the memory; drop it first")]
     Shared,
-    /// Two indices could name the same bytes.
+    /// Two elements may have bytes in common.
     #[error("elements of the array overlap each other, so they can't be borrowed for writing")]
     Overlap,
 }

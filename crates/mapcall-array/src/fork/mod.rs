@@ -1,4 +1,4 @@
-//! Locks that no fork interrupts.
+//! Locks that stay consistent in a forked child process.
 //!
 //! A child process has only the thread that forked. A lock that another thread held at that moment
 //! stays locked in the child for ever, and what it protects may be half changed. A fork therefore
@@ -28,10 +28,10 @@ const FOREIGN: u64 = 1 << 24;
 const FORK: u64 = 1 << 48;
 const THREADS: u64 = FOREIGN - 1;
 
-/// How many forks lie between the first process and this one.
+/// The number of forks between the first process and this one.
 static GENERATION: AtomicUsize = AtomicUsize::new(0);
 
-/// How long a thread sleeps before it looks at the state again.
+/// The time that a thread sleeps before it reads the state again.
 const PAUSE: Duration = Duration::from_micros(50);
 
 /// How long a fork waits for foreign sections. Their code may wait for a lock that the forking thread
@@ -72,8 +72,8 @@ impl Drop for Section {
     }
 }
 
-/// As [`Section`], for code of others, such as a library's initialisers. A fork waits for it no longer
-/// than a second, and the code may fork.
+/// Like [`Section`], for code of other libraries, such as their initialisers. A fork waits for it for at most
+/// one second, and the code may fork.
 #[derive(Debug)]
 pub struct Foreign(PhantomData<*const ()>);
 
@@ -113,8 +113,8 @@ fn enter(kind: u64) {
     }
 }
 
-/// How many forks lie between the first process and this one. Another number than before means that
-/// this is a child, in which the other threads of before do not exist.
+/// Returns the number of forks between the first process and this one. If it has changed, this process is a
+/// child, in which the other threads of the parent do not exist.
 ///
 /// ```
 /// use mapcall_array::fork;
@@ -129,9 +129,9 @@ pub fn generation() -> usize {
     GENERATION.load(Ordering::Acquire)
 }
 
-/// Has the system call the handlers below. Each thread makes sure before its first section; if two do
-/// so at once, the handlers run twice for each fork, which counts right all the same. A lock here
-/// would itself be one that a fork interrupts.
+/// Registers the handlers below. Each thread calls this before its first section. If two threads register at
+/// once, the handlers run twice for each fork, and the counts are still correct. A lock is not used here, as
+/// a fork could interrupt it.
 fn register() {
     static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
     if !IS_REGISTERED.load(Ordering::Acquire) && at_fork(prepare, parent, child) {
@@ -139,7 +139,8 @@ fn register() {
     }
 }
 
-/// Before a fork: no section begins any more, and those of other threads come to their end.
+/// The handler before a fork: it keeps new sections from beginning, and waits until the sections of other
+/// threads have ended.
 extern "C" fn prepare() {
     let (own, foreign) = DEPTH.get();
     let (own, foreign) = (u64::from(own.min(1)), u64::from(foreign.min(1)));
@@ -177,17 +178,17 @@ extern "C" fn child() {
 /// assert_eq!(*NAMES.lock(), ["saxpy"]);
 /// ```
 ///
-/// The thread that holds it is in a [`Section`], with what that forbids.
+/// The thread that holds the lock is in a [`Section`], whose rules apply.
 #[derive(Debug, Default)]
 pub struct Mutex<T>(sync::Mutex<T>);
 
 impl<T> Mutex<T> {
-    /// A lock that nothing holds.
+    /// Returns an unlocked lock.
     pub const fn new(value: T) -> Self {
         Self(sync::Mutex::new(value))
     }
 
-    /// Waits until no thread holds it, and holds it until the guard is dropped.
+    /// Waits until no thread holds the lock, and holds it until the guard is dropped.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         let section = Section::enter();
         MutexGuard {
@@ -197,10 +198,10 @@ impl<T> Mutex<T> {
     }
 }
 
-/// A [`Mutex`] that is held.
+/// The guard of a locked [`Mutex`].
 #[derive(Debug)]
 pub struct MutexGuard<'a, T> {
-    // Dropped in this order.
+    // Fields are dropped in this order: the lock is released before the section ends.
     guard: sync::MutexGuard<'a, T>,
     _section: Section,
 }

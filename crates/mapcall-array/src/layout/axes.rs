@@ -3,7 +3,7 @@
 use super::{Dims, Layout, LayoutError, Order};
 
 impl Layout {
-    /// The axes in reverse order: `a.T`.
+    /// Returns the layout with the axes in reverse order: `a.T`.
     ///
     /// ```
     /// use mapcall_array::layout::{Layout, Order};
@@ -20,7 +20,8 @@ impl Layout {
         view
     }
 
-    /// The axes in the order given: `a.transpose(axes)`. Negative ones count from the last.
+    /// Returns the layout with the axes in the given order: `a.transpose(axes)`. Negative axes count from the
+    /// last.
     ///
     /// ```
     /// use mapcall_array::layout::{Layout, Order};
@@ -53,7 +54,7 @@ impl Layout {
         Ok(self.select(&order))
     }
 
-    /// Two axes exchanged. Negative ones count from the last.
+    /// Returns the layout with two axes exchanged. Negative axes count from the last.
     ///
     /// ```
     /// use mapcall_array::layout::{Layout, Order};
@@ -74,7 +75,7 @@ impl Layout {
         Ok(self.select(&axes))
     }
 
-    /// Without the axes of length 1.
+    /// Returns the layout without the axes of length 1.
     ///
     /// ```
     /// use mapcall_array::layout::{Layout, Order};
@@ -94,7 +95,8 @@ impl Layout {
         self.select(&axes)
     }
 
-    /// With an axis of length 1 at position `axis` of the result; negative counts from its last.
+    /// Returns the layout with a new axis of length 1 at position `axis` of the result; a negative position
+    /// counts from the last axis of the result.
     ///
     /// ```
     /// use mapcall_array::layout::{Layout, Order};
@@ -111,11 +113,11 @@ impl Layout {
         let at = normalize_axis(axis, self.ndim() + 1)?;
         let mut shape: Dims<isize> = self.shape.iter().map(|size| size.cast_signed()).collect();
         shape.insert(at, 1);
-        // As NumPy does it; axes of length 1 never need a copy.
+        // A reshape gives the stride that NumPy gives, and a new axis of length 1 never needs a copy.
         self.reshape(&shape, Order::C)
     }
 
-    /// The view with only these axes, which exist; those left out have length 1.
+    /// Returns the layout with only these axes, which must exist; all other axes must have length 1.
     fn select(&self, axes: &[usize]) -> Self {
         Self {
             offset: self.offset,
@@ -132,7 +134,7 @@ impl Layout {
     }
 }
 
-/// Counts a negative axis from the last.
+/// Converts an axis that may be negative to a position from the first axis.
 fn normalize_axis(axis: isize, ndim: usize) -> Result<usize, LayoutError> {
     let from_first = if axis < 0 {
         ndim.checked_add_signed(axis)

@@ -1,9 +1,9 @@
-//! Shapes stretched to each other by NumPy's rules.
+//! Broadcasting by NumPy's rules.
 
 use super::{Dims, Layout, LayoutError, check_size};
 
 impl Layout {
-    /// The array repeated to a larger shape, with strides of 0: `np.broadcast_to(a, shape)`.
+    /// Returns the layout broadcast to a larger shape, with strides of 0: `np.broadcast_to(a, shape)`.
     ///
     /// ```
     /// use mapcall_array::layout::{Layout, Order};
@@ -45,7 +45,7 @@ impl Layout {
     }
 }
 
-/// The shape that all shapes broadcast to: `np.broadcast_shapes(*shapes)`.
+/// Returns the shape to which all shapes broadcast: `np.broadcast_shapes(*shapes)`.
 ///
 /// ```
 /// use mapcall_array::layout::broadcast_shapes;

@@ -1,10 +1,10 @@
-//! What can be wrong with a shape, an index or strides.
+//! The errors of layouts.
 
 use std::fmt;
 
 use super::{Dims, MAX_NDIM};
 
-/// Why a layout can't be made, indexed or reshaped.
+/// The reason why a layout can't be made, indexed or reshaped.
 ///
 /// ```
 /// use mapcall_array::layout::{Layout, LayoutError, Order, index};
@@ -16,7 +16,7 @@ use super::{Dims, MAX_NDIM};
 /// # Ok::<(), LayoutError>(())
 /// ```
 ///
-/// The texts are in the spirit of NumPy's; the facts are the fields.
+/// The messages are similar to NumPy's; the fields have the values in them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayoutError {
@@ -48,7 +48,7 @@ pub enum LayoutError {
         /// The length of the strides.
         strides: usize,
     },
-    /// Some element would lie before the start of the buffer or beyond what can be addressed.
+    /// An element is before the start of the buffer, or its offset overflows.
     #[error(
         "shape {} with strides {} and items of {itemsize} bytes, starting at byte {offset}, reaches \
          below byte 0 or above byte {}; change the offset or the strides",
@@ -110,10 +110,10 @@ pub enum LayoutError {
         /// The number of indices.
         indices: usize,
     },
-    /// An ellipsis stands for whatever the other indices leave, so there can be only one.
+    /// The index has a second ellipsis.
     #[error("an index can only have a single ellipsis")]
     SecondEllipsis,
-    /// A slice that would never end.
+    /// The step of a slice is 0.
     #[error("slice step can't be zero; leave it out or use 1 for every element")]
     ZeroStep,
     /// An axis that the array lacks.
@@ -149,13 +149,13 @@ pub enum LayoutError {
         /// The shape asked for.
         shape: Dims<isize>,
     },
-    /// More than one axis to be worked out.
+    /// The new shape has more than one negative length.
     #[error("can only specify one unknown dimension (-1), not {}", Tuple(shape))]
     UnknownDimensions {
         /// The shape asked for.
         shape: Dims<isize>,
     },
-    /// A new shape that these strides can't express.
+    /// The new shape needs a copy, as no strides describe it.
     #[error(
         "can't reshape from shape {} to {} without a copy; copy the array into contiguous memory first",
         Tuple(from),
@@ -167,7 +167,7 @@ pub enum LayoutError {
         /// The shape asked for.
         to: Dims<usize>,
     },
-    /// A shape that does not stretch to the one asked for.
+    /// The shape can't be broadcast to the requested one.
     #[error(
         "can't broadcast shape {} to {}: aligned at the last, each axis must be equal or 1",
         Tuple(from),
@@ -198,7 +198,7 @@ pub enum LayoutError {
     },
 }
 
-/// Prints as Python's tuples: `()`, `(5,)`, `(5, 2)`.
+/// Writes values as a Python tuple: `()`, `(5,)`, `(5, 2)`.
 struct Tuple<'a, T>(&'a [T]);
 
 impl<T: fmt::Display> fmt::Display for Tuple<'_, T> {

@@ -16,13 +16,13 @@ use super::{Dims, Layout, LayoutError, MAX_NDIM};
 /// Made from integers, ranges and [`Slice`]s, most simply by [`index!`](crate::index!).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Index {
-    /// Selects one element of an axis, which disappears; negative counts from the end.
+    /// Selects one element of an axis, and removes the axis. A negative index counts from the end.
     At(isize),
     /// Selects a range of an axis.
     Slice(Slice),
-    /// Puts an axis of length 1 here.
+    /// Inserts an axis of length 1.
     NewAxis,
-    /// As many whole axes as the other indices leave.
+    /// The ellipsis: selects all axes that the other indices leave.
     Ellipsis,
 }
 
@@ -42,15 +42,16 @@ pub enum Index {
 /// Negative positions count from the end, and positions past either end are clipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Slice {
-    /// The first position; `None` is the end that the step leads away from.
+    /// The first position; `None` is the start of the axis, or its end if the step is negative.
     pub start: Option<isize>,
-    /// One step past the last position at the most; `None` is the end that the step leads to.
+    /// The position before which the slice ends; `None` is the end of the axis, or its start if the step is
+    /// negative.
     pub stop: Option<isize>,
-    /// From one position to the next; not 0.
+    /// The step from one position to the next; not 0.
     pub step: isize,
 }
 
-/// What a slice selects of an axis of known length.
+/// The positions that a slice selects on an axis of known length.
 struct Run {
     start: isize,
     step: isize,
@@ -78,7 +79,7 @@ impl Slice {
             return Err(LayoutError::ZeroStep);
         }
         let size = size.cast_signed();
-        // As Python: the step can be negated.
+        // As in Python, the step is limited so that it can be negated.
         let step = self.step.max(-isize::MAX);
         let (first, last) = if step > 0 { (0, size) } else { (size - 1, -1) };
         let clip = |position: isize| {
@@ -93,7 +94,7 @@ impl Slice {
         let end = self.stop.map_or(last, clip);
         let span = if step > 0 { end - start } else { start - end };
         if span <= 0 {
-            // As NumPy: an empty slice stays at the start of the axis.
+            // As in NumPy, an empty slice keeps the offset of the start of the axis.
             return Ok(Run {
                 start: 0,
                 step: 1,
@@ -224,7 +225,7 @@ macro_rules! index {
 }
 
 impl Layout {
-    /// The view that NumPy's basic indexing gives: `a[indices]`.
+    /// Returns the layout of a view by NumPy's basic indexing: `a[indices]`.
     ///
     /// ```
     /// use mapcall_array::layout::{Index, Layout, Order, index};
@@ -236,7 +237,7 @@ impl Layout {
     /// # Ok::<(), mapcall_array::layout::LayoutError>(())
     /// ```
     ///
-    /// Axes behind the last index are taken whole.
+    /// Axes after the last index are selected as a whole.
     ///
     /// # Errors
     ///
@@ -313,7 +314,7 @@ impl Layout {
         Ok(view)
     }
 
-    /// The byte at which the element `a[i, j, ..]` starts, relative to the start of the buffer.
+    /// Returns the offset in bytes of the element `a[i, j, ..]` from the start of the buffer.
     ///
     /// ```
     /// use mapcall_array::layout::{Layout, Order};
@@ -369,7 +370,7 @@ impl Layout {
     }
 }
 
-/// The position from the start of an axis.
+/// Converts an index that may be negative to a position from the start of the axis.
 fn position(index: isize, axis: usize, size: usize) -> Result<isize, LayoutError> {
     let length = size.cast_signed();
     let position = if index < 0 { index + length } else { index };

@@ -1,4 +1,4 @@
-//! Where the elements of an n-dimensional array lie in a buffer.
+//! The offset, shape and strides of an n-dimensional array in a buffer.
 //!
 //! A [`Layout`] is NumPy's offset, shape and strides without the memory. Views (slices,
 //! transposes, reshapes, broadcasts) are made from layouts by arithmetic alone, and follow
@@ -22,8 +22,8 @@
 //!   ([`Layout::fits_in`]) has only views that fit in it too.
 //! - As in NumPy, the product of the itemsize and of all lengths, those of 0 left out, is at
 //!   most `isize::MAX`, and there are at most [`MAX_NDIM`] axes.
-//! - A view of a layout without elements keeps its offset, where NumPy moves a pointer that
-//!   nobody may follow.
+//! - A view of a layout without elements keeps the offset of that layout; NumPy moves the data
+//!   pointer, which must not be dereferenced either.
 
 mod axes;
 mod broadcast;
@@ -53,7 +53,7 @@ pub use crate::index;
 /// ```
 pub type Dims<T> = SmallVec<[T; 4]>;
 
-/// The most axes that an array can have, as in NumPy 2.
+/// The maximum number of axes of an array, as in NumPy 2.
 ///
 /// ```
 /// use mapcall_array::layout::{Layout, MAX_NDIM, Order};
@@ -81,7 +81,7 @@ pub enum Order {
     F,
 }
 
-/// Where the elements of an array lie relative to the start of a buffer.
+/// The offset, shape and strides of an array relative to the start of a buffer.
 ///
 /// ```
 /// use mapcall_array::layout::{Layout, Order};
@@ -107,7 +107,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// An array without gaps that starts at byte 0.
+    /// Returns the layout of a contiguous array that starts at byte 0.
     ///
     /// ```
     /// use mapcall_array::layout::{Layout, Order};
@@ -217,7 +217,7 @@ impl Layout {
         Self { offset, ..self }.checked()
     }
 
-    /// The number of axes.
+    /// Returns the number of axes.
     ///
     /// ```
     /// # use mapcall_array::layout::{Layout, Order};
@@ -231,7 +231,7 @@ impl Layout {
         self.shape.len()
     }
 
-    /// The length of each axis.
+    /// Returns the length of each axis.
     ///
     /// ```
     /// # use mapcall_array::layout::{Layout, Order};
@@ -245,8 +245,8 @@ impl Layout {
         &self.shape
     }
 
-    /// The bytes from one element to the next along each axis; of no meaning on an axis of
-    /// length 1 or in an array without elements.
+    /// Returns the step in bytes from one element to the next along each axis. The stride of an axis of
+    /// length 1, and all strides of an array without elements, are never used.
     ///
     /// ```
     /// # use mapcall_array::layout::{Layout, Order};
@@ -260,7 +260,7 @@ impl Layout {
         &self.strides
     }
 
-    /// Bytes an element.
+    /// Returns the size of an element in bytes.
     ///
     /// ```
     /// # use mapcall_array::layout::{Layout, Order};
@@ -273,7 +273,7 @@ impl Layout {
         self.itemsize
     }
 
-    /// Bytes from the start of the buffer to element `[0, 0, ..]`.
+    /// Returns the offset in bytes of the element `[0, 0, ..]` from the start of the buffer.
     ///
     /// ```
     /// # use mapcall_array::layout::{Layout, Order};
@@ -287,7 +287,7 @@ impl Layout {
         self.offset
     }
 
-    /// The number of elements.
+    /// Returns the number of elements.
     ///
     /// ```
     /// # use mapcall_array::layout::{Layout, Order};
@@ -305,7 +305,7 @@ impl Layout {
         }
     }
 
-    /// The bytes of all elements, without gaps and counting shared ones again.
+    /// Returns the number of elements times their size in bytes, as NumPy's `nbytes`.
     ///
     /// ```
     /// # use mapcall_array::layout::{Layout, Order};
@@ -319,7 +319,7 @@ impl Layout {
         self.size() * self.itemsize
     }
 
-    /// Whether there is no element: some axis has length 0.
+    /// Returns whether the array has no elements, because an axis has length 0.
     ///
     /// ```
     /// # use mapcall_array::layout::{Layout, Order};
@@ -332,8 +332,8 @@ impl Layout {
         self.shape.contains(&0)
     }
 
-    /// From the lowest byte of any element to one past the highest, relative to the start of
-    /// the buffer; the empty range at the offset when there is no element.
+    /// Returns the range from the lowest byte of any element to one past the highest, relative to the start
+    /// of the buffer; an empty range at the offset if the array has no elements.
     ///
     /// ```
     /// use mapcall_array::layout::Layout;
@@ -347,7 +347,7 @@ impl Layout {
         let (mut low, mut high) = (self.offset, self.offset);
         if !self.is_empty() {
             for (size, stride) in self.axes() {
-                // None of this overflows: that is the invariant.
+                // The invariant of `Layout` excludes an overflow here.
                 let reach = (size - 1) * stride.unsigned_abs();
                 if stride < 0 {
                     low -= reach;
@@ -477,7 +477,7 @@ impl Layout {
         self.shape.iter().copied().zip(self.strides.iter().copied())
     }
 
-    /// Adds an axis behind the others.
+    /// Appends an axis.
     fn push_axis(&mut self, size: usize, stride: isize) {
         self.shape.push(size);
         self.strides.push(stride);
@@ -514,7 +514,7 @@ impl Layout {
     }
 }
 
-/// NumPy's limits for every array: the number of axes, and the bytes with lengths of 0 left out.
+/// Checks NumPy's limits: the number of axes, and the size in bytes, for which lengths of 0 are left out.
 ///
 /// Items of 0 bytes count as 1, so that the number of elements is always in range, too.
 fn check_size(shape: &[usize], itemsize: usize) -> Result<(), LayoutError> {
@@ -539,7 +539,7 @@ fn packed_strides(shape: &[usize], step: isize, order: Order) -> (Dims<isize>, i
     let mut next = step;
     let mut stride = |&size: &usize| {
         let stride = next;
-        // Wraps at most in front of axes of length 1, where a stride has no meaning.
+        // The product wraps only before axes of length 1, whose stride is never used.
         next = next.wrapping_mul(size.max(1).cast_signed());
         stride
     };
@@ -554,12 +554,12 @@ fn packed_strides(shape: &[usize], step: isize, order: Order) -> (Dims<isize>, i
     (strides, next)
 }
 
-/// Whether axes, the fastest first, leave no gaps; only for arrays with elements.
+/// Returns whether axes, the fastest first, are contiguous; only for arrays with elements.
 fn follow_each_other(axes: impl Iterator<Item = (usize, isize)>, itemsize: usize) -> bool {
     let mut expected = itemsize.cast_signed();
     axes.filter(|&(size, _)| size != 1).all(|(size, stride)| {
         let follows = stride == expected;
-        // In range: the product of all sizes and the itemsize is.
+        // This does not overflow, as the product of all lengths and the item size does not.
         expected *= size.cast_signed();
         follows
     })

@@ -2,12 +2,12 @@
 
 use super::{Dims, Layout};
 
-/// How many steps a search for shared bytes takes before it gives up.
+/// The maximum number of steps of a search for shared bytes.
 const BUDGET: u32 = 10_000;
 
 impl Layout {
-    /// Whether two different elements may share a byte, so that writing one changes another:
-    /// a broadcast array, or strides smaller than what they step over.
+    /// Returns whether two different elements may have a byte in common, so that writing one changes another:
+    /// in a broadcast array, or with strides smaller than the items they step over.
     ///
     /// ```
     /// use mapcall_array::layout::{Layout, Order};
@@ -20,9 +20,9 @@ impl Layout {
     /// # Ok::<(), mapcall_array::layout::LayoutError>(())
     /// ```
     ///
-    /// `false` is a proof. So is `true` for whatever slices, transposes, reshapes and broadcasts
-    /// make of a contiguous array. Other strides are settled by a search of at most 10,000
-    /// steps; only those made to be hard exhaust it, and then count as overlapping.
+    /// `false` is always exact. `true` is exact for all views of a contiguous array. For other strides, a
+    /// search of at most 10,000 steps decides; if it reaches this limit, as it can for specially chosen
+    /// strides, the result is `true`.
     #[must_use]
     pub fn may_self_overlap(&self) -> bool {
         if self.is_empty() || self.itemsize == 0 {
@@ -47,7 +47,8 @@ impl Layout {
             .meets(&axes, 0, false)
     }
 
-    /// Whether an element of this array may share a byte with one of another in the same buffer.
+    /// Returns whether an element of this array may have a byte in common with an element of another array in
+    /// the same buffer.
     ///
     /// ```
     /// use mapcall_array::layout::{Layout, Order, index};
@@ -60,8 +61,8 @@ impl Layout {
     /// # Ok::<(), mapcall_array::layout::LayoutError>(())
     /// ```
     ///
-    /// As with [`may_self_overlap`](Self::may_self_overlap), `false` is a proof, and only strides
-    /// made to be hard count as sharing when they don't.
+    /// As for [`may_self_overlap`](Self::may_self_overlap), `false` is exact, and `true` may be wrong only
+    /// for specially chosen strides.
     #[must_use]
     pub fn may_share(&self, other: &Self) -> bool {
         if self.nbytes() == 0 || other.nbytes() == 0 {
@@ -100,7 +101,7 @@ impl Layout {
     }
 }
 
-/// Whether some steps on `axes`, largest stride first, add up to something from `least` to `most`.
+/// Returns whether some steps on `axes`, largest stride first, have a sum from `least` to `most`.
 fn reaches(axes: &[(i128, i128)], least: i128, most: i128, budget: &mut u32) -> bool {
     if most < 0 {
         return false;
@@ -119,15 +120,15 @@ fn reaches(axes: &[(i128, i128)], least: i128, most: i128, budget: &mut u32) -> 
         .any(|step| reaches(inner, least - step * stride, most - step * stride, budget))
 }
 
-/// An axis as a search sees it: which way it runs does not matter.
+/// The length and the absolute stride of an axis, for a search.
 #[derive(Clone, Copy)]
 struct Axis {
     stride: isize,
-    /// The most steps between two elements.
+    /// The maximum number of steps between two elements.
     most: isize,
 }
 
-/// Looks for two elements at most `nearest` bytes apart.
+/// A search for two elements at most `nearest` bytes apart.
 ///
 /// Two elements are as far apart as the sum of their differences in index times the strides, so
 /// it looks for differences, not all 0, whose sum is near 0. The largest stride comes first: the

@@ -3,9 +3,9 @@
 use super::{Dims, Layout, LayoutError, Order, check_size, packed_strides};
 
 impl Layout {
-    /// The same elements in another shape, read and filled in `order`, without a copy:
-    /// `a.reshape(shape, order=order, copy=False)`. One length may be negative, to be worked
-    /// out from the others.
+    /// Returns the layout of the same elements in another shape, in `order` and without a copy:
+    /// `a.reshape(shape, order=order, copy=False)`. One length may be negative, and is computed from the
+    /// others.
     ///
     /// ```
     /// use mapcall_array::layout::{Layout, LayoutError, Order};
@@ -61,7 +61,7 @@ impl Layout {
         })
     }
 
-    /// Works out a negative length, and checks that the number of elements stays.
+    /// Computes a negative length, and checks that the number of elements does not change.
     fn resolve_shape(&self, shape: &[isize]) -> Result<Dims<usize>, LayoutError> {
         let wrong_size = || LayoutError::ReshapeSize {
             size: self.size(),
@@ -91,11 +91,11 @@ impl Layout {
             .collect())
     }
 
-    /// The strides that lead through the elements of a strided array in `order` with the new
-    /// shape; none if there are no such strides.
+    /// Returns the strides that visit the elements of a strided array in `order` with the new shape; `None`
+    /// if there are no such strides.
     ///
-    /// Old and new axes are cut into the shortest runs of equal size. Within a run, the old axes
-    /// must be evenly spaced; the new ones then are.
+    /// Old and new axes are split into the shortest groups with equal numbers of elements. In each group, the
+    /// old axes must have a constant step between elements, which gives the strides of the new axes.
     fn strides_for(&self, shape: &[usize], order: Order) -> Option<Dims<isize>> {
         let old: Dims<(usize, isize)> = self.axes().filter(|&(size, _)| size != 1).collect();
         let (mut old, mut new) = (&old[..], shape);
@@ -113,13 +113,13 @@ impl Layout {
             strides.extend(run);
             (old, new) = (old_rest, new_rest);
         }
-        // What is left are axes of length 1; NumPy repeats the last stride.
+        // The remaining axes have length 1; NumPy gives them the last stride.
         strides.extend(new.iter().map(|_| next));
         Some(strides)
     }
 }
 
-/// How many of the first axes on either side have the same number of elements.
+/// Returns the numbers of the first axes on both sides that have the same number of elements.
 fn shortest_runs(old: &[(usize, isize)], new: &[usize]) -> Option<(usize, usize)> {
     let (mut old_run, mut new_run) = (1, 1);
     let (mut old_size, mut new_size) = (old.first()?.0, *new.first()?);
@@ -136,7 +136,7 @@ fn shortest_runs(old: &[(usize, isize)], new: &[usize]) -> Option<(usize, usize)
     Some((old_run, new_run))
 }
 
-/// The bytes from one element to the next in `order`, if that is the same all through the axes.
+/// Returns the step in bytes between elements in `order`, if it is constant over all axes.
 fn even_step(axes: &[(usize, isize)], order: Order) -> Option<isize> {
     let even = axes.array_windows().all(|&[left, right]| {
         let ((size, inner), (_, outer)) = match order {

@@ -1,23 +1,25 @@
-//! Walking through a map that is larger than memory.
+//! Page eviction behind a sequential scan of a map that is larger than memory.
 
 use std::fs::File;
 
 use super::{Advice, Map};
 use crate::sys;
 
-/// What is dropped at once, in bytes: enough to cost nothing, little enough to matter to nobody.
+/// The size of one eviction in bytes: large enough that the system calls take little of the scan's time,
+/// and small against the memory of any machine.
 const PIECE: usize = 16 << 20;
 
-/// How much of what was passed before is dropped once more, in bytes: it was being written.
+/// The number of bytes before each piece that are evicted again: at the first time they were still being
+/// written to the disk, and the system keeps such pages.
 const BEHIND: u64 = 2 * PIECE as u64;
 
-/// The pages that a walk through a map has passed, and lets go.
+/// Evicts the pages of a map that a sequential scan has passed.
 ///
 /// ```
 /// use mapcall_array::MapOptions;
 /// # let file = tempfile::NamedTempFile::new()?;
 /// std::fs::write(&file, vec![7; 40 << 20])?;
-/// // SAFETY: nobody else changes the temporary file.
+/// // SAFETY: no other code writes or shortens the temporary file.
 /// let array = unsafe { MapOptions::new().map(&file)? };
 /// let mut behind = array.buffer().map().unwrap().walk(0, false);
 /// let sum: u64 = array.view::<u8>()?.iter().map(|&byte| u64::from(byte)).sum();
@@ -26,23 +28,26 @@ const BEHIND: u64 = 2 * PIECE as u64;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// They leave this process's memory, in pieces of 16 MiB; the file keeps their content. A walk that
-/// evicts also starts to write back what was written, and tells the system that the file's
-/// pages won't be needed, so that those behind make room for those before. Nothing is lost when the
-/// system knows none of this: then memory isn't bounded.
+/// The pages leave the memory of this process in pieces of 16 MiB (`MADV_DONTNEED`); the file keeps their
+/// content. With `evicts`, [`Map::walk`] also starts to write changed pages to the disk
+/// (`sync_file_range`) and removes the pages from the system's cache (`POSIX_FADV_DONTNEED`), so that the
+/// cache has room for the pages ahead. On a system without these calls the result of the scan is the
+/// same, but the memory that it uses is not bounded.
 #[derive(Debug)]
 pub struct Behind<'a> {
     map: &'a Map,
-    /// The file, where pages are evicted; a map has no descriptor of its own.
+    /// The file whose pages are removed from the system's cache; opened here, as a map keeps no descriptor.
+    /// `None` if the cache keeps them.
     file: Option<File>,
-    /// Where the walk began.
+    /// The byte of the map at which the scan began.
     start: usize,
-    /// Up to where the pages are gone.
+    /// The byte of the map up to which the pages have been evicted.
     passed: usize,
 }
 
 impl Map {
-    /// Begins a walk at a byte of the map; one that evicts empties the system's cache, too.
+    /// Begins a scan at a byte of the map. With `evicts`, the pages also leave the system's cache, not only
+    /// the memory of this process.
     #[must_use]
     pub fn walk(&self, start: usize, evicts: bool) -> Behind<'_> {
         let file = || {
@@ -60,9 +65,9 @@ impl Map {
 }
 
 impl Behind<'_> {
-    /// Nothing before that byte of the map is needed soon.
+    /// Evicts the whole pieces before byte `end` of the map, which the scan won't read again soon.
     pub fn pass(&mut self, end: usize) {
-        // What lies in two pieces waits for the second one.
+        // A piece that the scan has passed only in part stays until the scan has passed all of it.
         let end = end.min(self.map.len()) / PIECE * PIECE;
         if end <= self.passed || !self.map.discards_safely() {
             return;
@@ -73,29 +78,30 @@ impl Behind<'_> {
             self.map.file_offset() + range.start as u64,
             range.len() as u64,
         );
-        // Where the system refuses one of these, the result is the same.
+        // These calls change no data, so their errors are ignored.
         let _ = self.map.advise(range, Advice::DontNeed);
         if let Some(file) = &self.file {
             if self.map.mode().writes_file() {
                 let _ = sys::write_back(file, offset, len);
             }
             let first = self.map.file_offset() + self.start as u64;
-            // What is still on its way to the disk stays: another time, with the next piece.
+            // The system keeps pages that are still being written to the disk, so the range includes the
+            // pieces before, too.
             let start = first.max(offset.saturating_sub(BEHIND));
             sys::forget(file, start, offset + len - start);
         }
     }
 
-    /// Up to where its pages are gone.
+    /// Returns the byte of the map up to which the pages have been evicted.
     #[must_use]
     pub fn passed(&self) -> usize {
         self.passed
     }
 }
 
-/// How much memory is free for data, in bytes; `None` where the system doesn't tell.
+/// Returns the number of bytes of memory that are available for data; `None` where the system doesn't tell.
 ///
-/// What is cached counts as free, and a limit of the process's control group counts.
+/// Cached pages count as available. The limit of the process's control group applies if it is lower.
 #[must_use]
 pub fn available_memory() -> Option<u64> {
     sys::available_memory()

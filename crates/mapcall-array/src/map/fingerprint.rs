@@ -1,4 +1,4 @@
-//! What tells a file from another one, and from itself after a change.
+//! The identity and state of a file, recorded to recognise it later.
 
 use std::fs::{File, Metadata};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,7 +8,8 @@ use crate::error::Result;
 use crate::map::io_error;
 use crate::sys;
 
-/// The facts by which a file is recognised after a reference to it has travelled.
+/// Inode, creation time, length and modification time, by which a file is recognised when a reference to it
+/// is resolved in another process.
 ///
 /// ```
 /// use mapcall_array::{Mode, map::Fingerprint};
@@ -28,21 +29,21 @@ use crate::sys;
 pub struct Fingerprint {
     /// The inode number.
     pub inode: u64,
-    /// When the file was made, in nanoseconds since 1970, where the file system knows: a new file
-    /// often gets the inode number of a removed one.
+    /// The time at which the file was created, in nanoseconds since 1970, if the file system records it. It
+    /// tells a new file from a removed one, whose inode number the new file often gets.
     pub created: Option<i128>,
     /// The size in bytes.
     pub len: u64,
-    /// When the content was last changed, in nanoseconds since 1970.
+    /// The time of the last change of the content, in nanoseconds since 1970.
     pub modified: i128,
 }
 
 impl Fingerprint {
-    /// The fingerprint of an open file.
+    /// Takes the fingerprint of an open file.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`](crate::Error::Io) when the system refuses to inspect the file.
+    /// [`Error::Io`](crate::Error::Io) if the system can't read the metadata of the file.
     pub fn of(file: &File) -> Result<Self> {
         let metadata = file.metadata();
         Ok(Self::new(
@@ -59,16 +60,16 @@ impl Fingerprint {
         }
     }
 
-    /// Whether a file that is found is the one that was recorded, and has what a map showed of it.
+    /// Checks that `found` is a fingerprint of the recorded file, whose content has not changed since.
     ///
-    /// Modes `r` and `c` see every change of the content; the others are there to change it, so
-    /// that the modification time says nothing. A file that has grown has been appended to, and is
-    /// accepted in every mode.
+    /// In modes `r` and `c` the modification time is compared, too. In modes `r+` and `w+` it is not, since
+    /// maps in these modes change the content. A file that has grown is accepted in every mode, as data may
+    /// have been appended to it.
     ///
     /// # Errors
     ///
-    /// [`MapError::Changed`] when inode or creation time differ, when the file has become shorter,
-    /// and, in modes `r` and `c`, when one of the same size has another modification time.
+    /// [`MapError::Changed`] if inode or creation time differ, if the file is shorter, and, in modes `r` and
+    /// `c`, if the length is the same and the modification time differs.
     pub fn check(&self, found: &Self, mode: Mode) -> Result<(), MapError> {
         let changed = |what, expected, found| {
             Err(MapError::Changed {
@@ -96,7 +97,7 @@ impl Fingerprint {
     }
 }
 
-/// The nanoseconds from 1970 to a time, negative before.
+/// Returns the nanoseconds from 1970 to a time, negative for a time before 1970.
 fn nanoseconds(time: SystemTime) -> i128 {
     let signed = |nanoseconds: u128| i128::try_from(nanoseconds).unwrap_or(i128::MAX);
     match time.duration_since(UNIX_EPOCH) {

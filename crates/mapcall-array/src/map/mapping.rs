@@ -1,5 +1,4 @@
-//! Which bytes of which file lie at an address: two maps of a file have the same bytes at two
-//! addresses.
+//! The mappings of files in this process, which show whether two addresses lead to the same byte of a file.
 
 use std::fs::File;
 use std::ops::Range;
@@ -8,7 +7,7 @@ use super::{Map, io_error};
 use crate::error::Result;
 use crate::sys;
 
-/// Bytes of a file at a range of addresses of this process.
+/// A range of addresses of this process at which bytes of a file are mapped.
 ///
 /// ```
 /// use mapcall_array::MapOptions;
@@ -29,8 +28,8 @@ use crate::sys;
 pub struct Mapping(sys::MappedRange);
 
 impl Mapping {
-    /// The mappings that a range of addresses lies in, as the system knows them; none for memory that
-    /// is no file's.
+    /// Asks the system for the mappings of files that overlap a range of addresses. Memory that is not
+    /// mapped from a file has none.
     ///
     /// ```
     /// use mapcall_array::map::Mapping;
@@ -40,29 +39,29 @@ impl Mapping {
     /// assert!(Mapping::find(range.start.addr()..range.end.addr()).is_empty());
     /// ```
     ///
-    /// Shared memory is a file too, with or without a name. Where the system doesn't tell, there are
-    /// none.
+    /// Shared memory counts as a file, with or without a name. The result is empty on systems that don't
+    /// list mappings.
     #[must_use]
     pub fn find(addresses: Range<usize>) -> Vec<Self> {
         let found = sys::mappings(addresses).unwrap_or_default();
         found.into_iter().map(Self).collect()
     }
 
-    /// Whether what is written here reaches the file, and so its other mappings.
+    /// Returns whether writes to this mapping change the file, and so its other mappings.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         self.0.is_shared
     }
 
-    /// How far an address in the other mapping has to be moved to become the one here of the same byte
-    /// of the file; `None` where the two have no byte of a file in common.
+    /// Returns the number of bytes to add to an address in `other` to get the address in `self` of the same
+    /// byte of the file; `None` if the two mappings have no byte of a file in common.
     #[must_use]
     pub fn distance(&self, other: &Self) -> Option<isize> {
         let (this, other) = (&self.0, &other.0);
         let is_common = this.file == other.file
             && this.offset < other.offset.saturating_add(other.len as u64)
             && other.offset < this.offset.saturating_add(this.len as u64);
-        // Modulo 2^64, so that no difference is too large.
+        // The arithmetic is modulo 2^64, so that no difference overflows.
         let origin =
             |mapping: &sys::MappedRange| (mapping.start as u64).wrapping_sub(mapping.offset);
         let distance = origin(this).wrapping_sub(origin(other)).cast_signed();
@@ -71,11 +70,11 @@ impl Mapping {
 }
 
 impl Map {
-    /// Where the map's bytes are in the file; `None` where the system doesn't tell files apart.
+    /// Returns the range of the file that is mapped; `None` on systems that have no identity of a file.
     ///
-    /// See [`Mapping`] for an example. Maps of one file are recognised by what is known of them since
-    /// they were opened. [`Mapping::find`] asks the system, which may number files otherwise: the
-    /// two must not be compared.
+    /// See [`Mapping`] for an example. This mapping has the device number that `fstat` returned when the file
+    /// was opened. [`Mapping::find`] returns the device number of the system's list of mappings, which
+    /// differs on some file systems (btrfs, overlayfs), so the two kinds must not be compared.
     #[must_use]
     pub fn mapping(&self) -> Option<Mapping> {
         sys::TELLS_FILES_APART.then(|| {
@@ -90,8 +89,8 @@ impl Map {
     }
 }
 
-/// Whether a range of addresses holds bytes that are mapped from a file, by whatever name it was
-/// opened, and by whom.
+/// Returns whether a range of addresses holds bytes that are mapped from a file. The name by which the file
+/// was opened and the library that mapped it do not matter.
 ///
 /// ```
 /// use mapcall_array::{MapOptions, map::is_mapped_from};
@@ -99,7 +98,7 @@ impl Map {
 /// # #[cfg(target_os = "linux")] {
 /// # let file = tempfile::NamedTempFile::new()?;
 /// std::fs::write(&file, [7; 6000])?;
-/// // SAFETY: nobody else changes the temporary file.
+/// // SAFETY: no other code writes or shortens the temporary file.
 /// let array = unsafe { MapOptions::new().map(&file)? };
 /// let start = array.as_ptr().addr();
 /// assert!(is_mapped_from(file.as_file(), start..start + 6000)?);
@@ -109,10 +108,10 @@ impl Map {
 ///
 /// # Errors
 ///
-/// [`Error::Io`](crate::Error::Io) when the system doesn't tell, or the file can't be mapped.
+/// [`Error::Io`](crate::Error::Io) if the system doesn't list mappings, or if the file can't be mapped.
 pub fn is_mapped_from(file: &File, addresses: Range<usize>) -> Result<bool> {
     let failed = |source| io_error("inspect", None, source);
-    // A map of its own shows how the system numbers the file among mappings.
+    // A temporary map of the file shows the device and inode numbers that the list of mappings has for it.
     let probe = memmap2::MmapOptions::new()
         .len(1)
         .map_raw_read_only(file)

@@ -1,11 +1,11 @@
-//! Files as memory: the map, which owns a range of addresses; its modes, flushing and paging.
+//! Memory maps of files: modes, flushing and paging.
 //!
 //! ```
 //! use mapcall_array::{MapOptions, Mode, map::Advice};
 //!
 //! # let file = tempfile::NamedTempFile::new()?;
 //! std::fs::write(&file, [7; 6000])?;
-//! // SAFETY: nobody else changes the temporary file.
+//! // SAFETY: no other code writes or shortens the temporary file.
 //! let mut array = unsafe { MapOptions::new().mode(Mode::ReadWrite).map(&file)? };
 //! array.advise(Advice::Random)?;
 //! array.view_mut::<u8>()?[[5000]] = 42;
@@ -14,7 +14,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`MapOptions`](crate::MapOptions) opens a file as an array on a map.
+//! [`MapOptions`](crate::MapOptions) opens a file as an array on a [`Map`].
 
 #![allow(unsafe_code)]
 
@@ -46,14 +46,14 @@ pub use paging::page_size;
 pub use source::open_regular;
 pub(crate) use source::{Source, create_file, io_error, map_error, open_file, write_zeros};
 
-/// A range of a file in memory.
+/// A memory map of a range of a file.
 ///
 /// ```
 /// use mapcall_array::{MapOptions, Mode};
 ///
 /// let file = tempfile::NamedTempFile::new()?;
 /// std::fs::write(&file, [7; 6000])?;
-/// // SAFETY: nobody else changes the temporary file.
+/// // SAFETY: no other code writes or shortens the temporary file.
 /// let array = unsafe { MapOptions::new().mode(Mode::Read).offset(4999).map(&file)? };
 /// let map = array.buffer().map().unwrap();
 /// assert_eq!((map.file_offset(), map.len(), map.mode()), (4999, 1001, Mode::Read));
@@ -61,13 +61,13 @@ pub(crate) use source::{Source, create_file, io_error, map_error, open_file, wri
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It owns its addresses from opening until it is dropped. The file's descriptor is not kept.
+/// The range of addresses is mapped until the map is dropped. The map keeps no file descriptor.
 pub struct Map {
     raw: MmapRaw,
-    /// Where in `raw` the map's bytes begin.
+    /// The offset in bytes of the map's first byte in `raw`; not 0 only on hugetlbfs.
     lead: usize,
     len: usize,
-    /// The page size of the file system, which is larger than the system's on hugetlbfs.
+    /// The size in bytes of a page of the file; on hugetlbfs it is larger than the system's page size.
     page: usize,
     mode: Mode,
     offset: u64,
@@ -77,7 +77,7 @@ pub struct Map {
 }
 
 impl Map {
-    /// Maps `len` bytes of a file from byte `offset` on, which need not be a multiple of the page.
+    /// Maps `len` bytes of a file from byte `offset` on, which need not be a multiple of the page size.
     ///
     /// # Safety
     ///
@@ -90,7 +90,7 @@ impl Map {
     ) -> Result<Self> {
         let (page, mut lead, mut mapped) = (source.page, 0, len);
         if page > sys::page_size() {
-            // A huge page is mapped and unmapped as a whole.
+            // The system maps and unmaps only whole huge pages.
             lead = usize::try_from(offset % page as u64).unwrap_or(0);
             mapped = lead.saturating_add(len).max(1).next_multiple_of(page);
         }
@@ -102,7 +102,8 @@ impl Map {
             Mode::CopyOnWrite => {
                 // Without a reservation a private map may be larger than memory and swap.
                 options.no_reserve_swap();
-                // SAFETY: the caller's promise; only addresses leave this type, no references.
+                // SAFETY: the caller upholds the contract of `MapOptions::map`, and `Map` makes no references
+                // to the bytes.
                 unsafe { options.map_copy(source.file) }.map(Into::into)
             }
         };
@@ -115,33 +116,34 @@ impl Map {
             offset,
             file_len: source.len,
             identity: source.identity,
-            // The working directory may be another one when the name is used again.
+            // The path is made absolute, as the working directory may change before it is used again.
             path: source.path.and_then(|path| path::absolute(path).ok()),
         })
     }
 
-    /// Whether its first and last byte can be read: a character device does not tell where it ends.
+    /// Returns whether the first and the last byte can be read. The length of a character device is unknown,
+    /// so that a map may reach past its end.
     pub(crate) fn has_ends(&self) -> bool {
         let last = self.len().checked_sub(1);
         last.is_none_or(|last| [0, last].iter().all(|&at| sys::is_readable(&self.raw, at)))
     }
 
-    /// The address of the first byte.
+    /// Returns the address of the first byte.
     #[must_use]
     pub fn as_ptr(&self) -> *const u8 {
         self.raw.as_ptr().wrapping_add(self.lead)
     }
 
-    /// The address of the first byte, for writing through when the mode allows it.
+    /// Returns the address of the first byte. Code may write through it only if [`Mode::is_writeable`].
     ///
     /// ```
     /// # use mapcall_array::MapOptions;
     /// # let file = tempfile::NamedTempFile::new()?;
     /// std::fs::write(&file, [7; 6000])?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let array = unsafe { MapOptions::new().map(&file)? };
     /// let map = array.buffer().map().unwrap();
-    /// // SAFETY: the map has 6000 bytes, is writeable, and nobody borrows it.
+    /// // SAFETY: the map is writeable and has 6000 bytes, and no reference to them exists.
     /// unsafe { map.as_mut_ptr().write_bytes(42, map.len()) };
     /// assert_eq!(std::fs::read(&file)?, [42; 6000]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -151,37 +153,37 @@ impl Map {
         self.raw.as_mut_ptr().wrapping_add(self.lead)
     }
 
-    /// The number of bytes.
+    /// Returns the number of mapped bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether no byte is mapped.
+    /// Returns whether no byte is mapped.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How the file was opened.
+    /// Returns the mode in which the file was opened.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// Where in the file the first byte stands.
+    /// Returns the offset in bytes of the first mapped byte in the file.
     #[must_use]
     pub fn file_offset(&self) -> u64 {
         self.offset
     }
 
-    /// How long the file was, in bytes, when it had been opened (and grown).
+    /// Returns the length of the file in bytes when it was mapped, after it had grown to hold the array.
     ///
     /// ```
     /// # use mapcall_array::{DType, MapOptions};
     /// # let file = tempfile::NamedTempFile::new()?;
     /// let options = MapOptions::new().dtype(DType::F64).offset(16).shape([100]);
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let array = unsafe { options.map(&file)? }; // grows the empty file
     /// let map = array.buffer().map().unwrap();
     /// assert_eq!((map.len(), map.file_len()), (800, 816));
@@ -192,13 +194,13 @@ impl Map {
         self.file_len
     }
 
-    /// The file's name, made absolute.
+    /// Returns the absolute path of the file; `None` if the file was mapped without a path.
     ///
     /// ```
     /// # use mapcall_array::MapOptions;
     /// # let file = tempfile::NamedTempFile::new()?;
     /// # std::fs::write(&file, [7; 6000])?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let array = unsafe { MapOptions::new().map(&file)? };
     /// assert_eq!(array.buffer().map().unwrap().path(), Some(file.path()));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -208,13 +210,14 @@ impl Map {
         self.path.as_deref()
     }
 
-    /// How long the file is now, in bytes, when its name still leads to it; `None` for a device.
+    /// Returns the present length in bytes of the file; `None` if its path no longer leads to the mapped
+    /// file, and for a device.
     ///
     /// ```
     /// # use mapcall_array::MapOptions;
     /// # let file = tempfile::NamedTempFile::new()?;
     /// std::fs::write(&file, [7; 6000])?;
-    /// // SAFETY: nobody makes the temporary file shorter.
+    /// // SAFETY: no code shortens the temporary file, and no typed view of it exists.
     /// let array = unsafe { MapOptions::new().map(&file)? };
     /// let map = array.buffer().map().unwrap();
     /// file.as_file().set_len(8000)?;
@@ -228,13 +231,14 @@ impl Map {
         self.fingerprint().map(|fingerprint| fingerprint.len)
     }
 
-    /// What the file is recognised by, when its name still leads to it.
+    /// Returns the fingerprint of the file; `None` if its path no longer leads to the mapped file, and for a
+    /// device.
     ///
     /// ```
     /// # use mapcall_array::{MapOptions, Mode, map::Fingerprint};
     /// # let file = tempfile::NamedTempFile::new()?;
     /// std::fs::write(&file, [7; 6000])?;
-    /// // SAFETY: nobody makes the temporary file shorter.
+    /// // SAFETY: no code shortens the temporary file, and no typed view of it exists.
     /// let array = unsafe { MapOptions::new().map(&file)? };
     /// let recorded = array.buffer().map().unwrap().fingerprint().unwrap();
     /// assert!(recorded.check(&Fingerprint::of(file.as_file())?, Mode::Read).is_ok());
@@ -247,15 +251,15 @@ impl Map {
         is_it.then(|| Fingerprint::new(&metadata))
     }
 
-    /// Whether the file's name leads to another file by now: what is written to the map reaches a file
-    /// that has no name any more, or another one.
+    /// Returns whether the path leads to another file than the mapped one. Writes to the map then change a
+    /// file that has no name any more, or has another name.
     ///
     /// ```
     /// # use mapcall_array::MapOptions;
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("x.u8");
     /// std::fs::write(&path, [7; 6000])?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let array = unsafe { MapOptions::new().map(&path)? };
     /// let map = array.buffer().map().unwrap();
     /// assert!(!map.is_replaced());
@@ -264,11 +268,11 @@ impl Map {
     /// std::fs::rename(&other, &path)?;
     /// assert!(map.is_replaced());
     /// std::fs::remove_file(&path)?;
-    /// assert!(!map.is_replaced(), "removed on purpose, perhaps");
+    /// assert!(!map.is_replaced(), "no file has the path");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// Not where the name leads nowhere, nor for a file without one.
+    /// The result is `false` if no file has the path any more, and if the file was mapped without a path.
     #[must_use]
     pub fn is_replaced(&self) -> bool {
         let metadata = |path: &PathBuf| fs::metadata(path).ok();
@@ -276,13 +280,13 @@ impl Map {
         named.is_some_and(|named| sys::identity(&named) != self.identity)
     }
 
-    /// Whether a range of bytes may hold what the file does not: changes to a copy-on-write map.
+    /// Returns whether a range of bytes may differ from the file because a copy-on-write map was written to.
     ///
     /// ```
     /// # use mapcall_array::{MapOptions, Mode};
     /// # let file = tempfile::NamedTempFile::new()?;
     /// std::fs::write(&file, [7; 6000])?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let mut array = unsafe { MapOptions::new().mode(Mode::CopyOnWrite).map(&file)? };
     /// array.view_mut::<u8>()?[[3]] = 42;
     /// assert!(array.buffer().map().unwrap().has_private_changes(0..100)?);
@@ -290,7 +294,7 @@ impl Map {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// Where the system does not tell, the answer is that it may.
+    /// The result is `true` for a copy-on-write map on systems that don't tell.
     ///
     /// # Errors
     ///
@@ -309,7 +313,7 @@ impl Map {
     /// # use mapcall_array::MapOptions;
     /// # let file = tempfile::NamedTempFile::new()?;
     /// std::fs::write(&file, [7; 6000])?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let mut array = unsafe { MapOptions::new().map(&file)? };
     /// array.view_mut::<u8>()?[[5000]] = 42;
     /// array.buffer().map().unwrap().flush(5000..5001)?;
@@ -317,23 +321,24 @@ impl Map {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// A no-op where nothing written can reach the file (modes `r` and `c`). The bytes go to the file that
-    /// was mapped, whichever has its name by now: see [`is_replaced`](Self::is_replaced).
+    /// A no-op in modes `r` and `c`, in which the map never changes the file. The bytes go to the file that
+    /// was mapped, even if its path leads to another file now: see [`is_replaced`](Self::is_replaced).
     ///
     /// # Errors
     ///
-    /// [`MapError::OutOfRange`]; [`Error::Io`] when the disk fails.
+    /// [`MapError::OutOfRange`] if the range is not inside the map; [`Error::Io`] if the system can't write
+    /// the bytes to the disk.
     pub fn flush(&self, range: Range<usize>) -> Result<()> {
         self.flush_with(range, MmapRaw::flush_range)
     }
 
-    /// Asks for a range of bytes to be written to the file, and returns at once.
+    /// Starts to write a range of bytes to the file, and returns without waiting for the disk.
     ///
     /// ```
     /// # use mapcall_array::MapOptions;
     /// # let file = tempfile::NamedTempFile::new()?;
     /// std::fs::write(&file, [7; 6000])?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let array = unsafe { MapOptions::new().map(&file)? };
     /// let map = array.buffer().map().unwrap();
     /// map.flush_async(0..6000)?;
@@ -341,8 +346,8 @@ impl Map {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// Linux writes dirty pages on its own schedule and takes this only as a check of the range;
-    /// other systems start to write.
+    /// Linux writes dirty pages on its own schedule (`MS_ASYNC` only checks the range); other systems start
+    /// to write.
     ///
     /// # Errors
     ///
@@ -363,7 +368,7 @@ impl Map {
         flush(&self.raw, range.start, range.len()).map_err(|source| self.io("flush", source))
     }
 
-    /// The range, counted from the first byte of `raw`, when it lies inside the map.
+    /// Checks that a range of bytes lies inside the map, and returns it counted from the first byte of `raw`.
     fn check(&self, range: Range<usize>) -> Result<Range<usize>> {
         if range.start <= range.end && range.end <= self.len() {
             return Ok(self.lead + range.start..self.lead + range.end);

@@ -1,4 +1,4 @@
-//! Modes and advice by their names.
+//! Parses the names of [`Mode`] and [`Advice`].
 
 use std::str::FromStr;
 

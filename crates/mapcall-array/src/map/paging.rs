@@ -1,4 +1,4 @@
-//! What the system is told about pages, and what it tells.
+//! Advice to the system about the pages of a map, prefetching, and queries for the pages in memory.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use super::Map;
 use crate::error::{MapError, Result};
 use crate::sys::{self, Advice};
 
-/// The bytes of a page: what residency is told of, and what advice is widened to.
+/// Returns the size of a page in bytes: the unit of [`Map::residency`] and of [`Map::advise`].
 ///
 /// ```
 /// use mapcall_array::map::page_size;
@@ -27,18 +27,18 @@ impl Map {
     /// # let file = tempfile::NamedTempFile::new()?;
     ///
     /// std::fs::write(&file, [7; 6000])?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let array = unsafe { MapOptions::new().map(&file)? };
-    /// array.buffer().map().unwrap().advise(0..6000, Advice::DontNeed)?; // gives the memory back
-    /// assert_eq!(array.view::<u8>()?[[3]], 7); // and takes it again
+    /// array.buffer().map().unwrap().advise(0..6000, Advice::DontNeed)?; // drops the pages
+    /// assert_eq!(array.view::<u8>()?[[3]], 7); // reads the page again
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
     ///
     /// [`MapError::WouldDiscard`] for [`Advice::DontNeed`] on a copy-on-write map, whose changes
-    /// would be lost; [`MapError::OutOfRange`]; [`Error::Io`](crate::Error::Io) when the system
-    /// does not know the advice.
+    /// would be lost; [`MapError::OutOfRange`] if the range is not inside the map;
+    /// [`Error::Io`](crate::Error::Io) if the system does not know the advice.
     pub fn advise(&self, range: Range<usize>, advice: Advice) -> Result<()> {
         let range = self.check(range)?;
         if advice == Advice::DontNeed && !self.discards_safely() {
@@ -51,13 +51,13 @@ impl Map {
             .map_err(|source| self.io("advise on", source))
     }
 
-    /// Passes an option of the system's `madvise` on to it, for a range widened to whole pages.
+    /// Calls the system's `madvise` with one of its own options, for a range widened to whole pages.
     ///
     /// ```
     /// # use mapcall_array::MapOptions;
     /// # let file = tempfile::NamedTempFile::new()?;
     /// std::fs::write(&file, [7; 6000])?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let array = unsafe { MapOptions::new().map(&file)? };
     /// # #[cfg(target_os = "linux")]
     /// array.buffer().map().unwrap().madvise(0..6000, libc::MADV_DONTDUMP)?;
@@ -78,7 +78,7 @@ impl Map {
                 return Err(self.error(MapError::WouldDiscard));
             }
             let is_page = |address: usize| address.is_multiple_of(self.page);
-            // Behind the end of the file the last page has nothing.
+            // The rest of the last page, behind the end of the file, has no bytes of the file.
             let is_end = end == self.len() && self.offset + end as u64 == self.file_len;
             let first = self.as_ptr().addr();
             if !is_page(first + start) || !(is_page(first + end) || is_end) {
@@ -92,7 +92,8 @@ impl Map {
             .map_err(|source| self.io("advise on", source))
     }
 
-    /// The pages that a range of `raw` lies on, where they are larger than the system's.
+    /// Widens a range of `raw` to whole pages of the file, if these are larger than the system's; `sys`
+    /// widens it to the system's pages.
     fn pages(&self, range: Range<usize>) -> Range<usize> {
         if self.page == sys::page_size() {
             return range;
@@ -100,13 +101,13 @@ impl Map {
         range.start / self.page * self.page..range.end.next_multiple_of(self.page)
     }
 
-    /// Brings a range of bytes into memory, and returns when they are there.
+    /// Reads a range of bytes into memory, and returns when all of them are there.
     ///
     /// ```
     /// # use mapcall_array::MapOptions;
     /// # let file = tempfile::NamedTempFile::new()?;
     /// std::fs::write(&file, [7; 6000])?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let array = unsafe { MapOptions::new().map(&file)? };
     /// let map = array.buffer().map().unwrap();
     /// # if cfg!(target_os = "linux") {
@@ -116,12 +117,13 @@ impl Map {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// A caller that must stay responsive prefetches in pieces.
+    /// The call can't be interrupted; a caller that must stay responsive prefetches small ranges, one after
+    /// the other.
     ///
     /// # Errors
     ///
-    /// [`MapError::OutOfRange`]; [`Error::Io`](crate::Error::Io) when the file can't be read, or
-    /// has become shorter than the map.
+    /// [`MapError::OutOfRange`] if the range is not inside the map; [`Error::Io`](crate::Error::Io) if the
+    /// file can't be read, or has become shorter than the map.
     pub fn prefetch(&self, range: Range<usize>) -> Result<()> {
         let range = self.check(range)?;
         if range.is_empty() {
@@ -130,14 +132,14 @@ impl Map {
         sys::prefetch(&self.raw, range).map_err(|source| self.io("read ahead", source))
     }
 
-    /// Which pages of a range of bytes are in memory, in order: a page that holds any of them
-    /// counts.
+    /// Returns whether each page is in memory, in the order of the addresses, for all pages that hold a byte
+    /// of the range.
     ///
     /// ```
     /// # use mapcall_array::MapOptions;
     /// # let file = tempfile::NamedTempFile::new()?;
     /// std::fs::write(&file, [7; 6000])?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let array = unsafe { MapOptions::new().map(&file)? };
     /// let map = array.buffer().map().unwrap();
     /// # if cfg!(target_os = "linux") {
@@ -147,12 +149,13 @@ impl Map {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// Linux tells a process only about files that it owns or may write; of others it says that
-    /// every page is there: see [`Map::knows_residency`].
+    /// Linux answers truly only for files that the process owns or may write; for other files the answer is
+    /// that every page is in memory: see [`Map::knows_residency`].
     ///
     /// # Errors
     ///
-    /// [`MapError::OutOfRange`]; [`Error::Io`](crate::Error::Io) where the system can't tell.
+    /// [`MapError::OutOfRange`] if the range is not inside the map; [`Error::Io`](crate::Error::Io) if the
+    /// system can't tell.
     pub fn residency(&self, range: Range<usize>) -> Result<Vec<bool>> {
         let range = self.check(range)?;
         if range.is_empty() {
@@ -161,30 +164,32 @@ impl Map {
         sys::residency(&self.raw, range).map_err(|source| self.io("inspect", source))
     }
 
-    /// Whether [`Map::residency`] says which pages are in memory, and not only that all are.
+    /// Returns whether the system answers [`Map::residency`] truly, and does not report every page as being
+    /// in memory.
     ///
     /// ```
     /// # use mapcall_array::MapOptions;
     /// # let file = tempfile::NamedTempFile::new()?;
     /// std::fs::write(&file, [7; 6000])?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let array = unsafe { MapOptions::new().map(&file)? };
     /// let map = array.buffer().map().unwrap();
     /// # if cfg!(target_os = "linux") {
-    /// assert!(map.knows_residency(), "it is our own file");
+    /// assert!(map.knows_residency(), "this process owns the file");
     /// std::fs::remove_file(&file)?;
-    /// assert!(!map.knows_residency(), "whose is it?");
+    /// assert!(!map.knows_residency(), "its owner is unknown");
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// It asks by the file's name: a file that no longer has it counts as unknown.
+    /// The owner is found by the path of the file: the result is `false` if the path no longer leads to the
+    /// mapped file.
     #[must_use]
     pub fn knows_residency(&self) -> bool {
         self.named_file_len().is_some() && self.path().is_some_and(sys::tells_residency)
     }
 
-    /// Whether dropping pages loses nothing: the file has what they hold.
+    /// Returns whether pages may be dropped without loss, because the file has their content.
     pub(super) fn discards_safely(&self) -> bool {
         self.mode != super::Mode::CopyOnWrite
     }

@@ -1,4 +1,4 @@
-//! A file that is about to be mapped.
+//! Files that are about to be mapped: their kind, length and identity.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
@@ -8,21 +8,21 @@ use super::{MapError, Mode};
 use crate::error::{Error, Result};
 use crate::sys::{self, FileKind};
 
-/// An open file whose bytes stay where they are.
+/// An open file that can be mapped: a regular file or a device.
 #[derive(Debug)]
 pub(crate) struct Source<'a> {
     pub(crate) file: &'a File,
     pub(crate) path: Option<&'a Path>,
-    /// In bytes; 0 if it is unknown.
+    /// The length in bytes; 0 if it is unknown.
     pub(crate) len: u64,
     pub(crate) identity: sys::Identity,
     kind: FileKind,
-    /// The size of a page of the file in memory.
+    /// The size in bytes of a page of the file in memory.
     pub(crate) page: usize,
 }
 
 impl<'a> Source<'a> {
-    /// Asks the system once what the file is, and takes a regular one.
+    /// Reads the metadata of a file, and refuses a file that is not a regular one.
     pub(crate) fn new(file: &'a File, path: Option<&'a Path>) -> Result<Self> {
         let source = Self::with_devices(file, path)?;
         let kind = match source.kind {
@@ -34,7 +34,7 @@ impl<'a> Source<'a> {
         Err(map_error(path, MapError::NotRegular { kind }))
     }
 
-    /// As [`new`](Self::new), but takes devices as well.
+    /// Like [`new`](Self::new), but accepts devices as well.
     pub(crate) fn with_devices(file: &'a File, path: Option<&'a Path>) -> Result<Self> {
         let inspected = |source| io_error("inspect", path, source);
         let metadata = file.metadata().map_err(inspected)?;
@@ -58,17 +58,17 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// Whether the file has the length that it is given.
+    /// Returns whether the file is a regular one, whose length can be changed.
     pub(crate) fn is_regular(&self) -> bool {
         self.kind == FileKind::Regular
     }
 
-    /// Whether it is known where the file ends.
+    /// Returns whether the length of the file is known.
     pub(crate) fn has_len(&self) -> bool {
         self.kind != FileKind::CharacterDevice
     }
 
-    /// Changes the file's length; what is added is a hole, which reads as zeros and takes no space.
+    /// Changes the file's length. Added bytes are a hole, which reads as zeros and takes no disk space.
     pub(crate) fn set_len(&mut self, len: u64) -> Result<()> {
         self.file
             .set_len(len)
@@ -77,7 +77,7 @@ impl<'a> Source<'a> {
         Ok(())
     }
 
-    /// Takes the disk space for a range of the file.
+    /// Allocates the disk space for a range of the file.
     pub(crate) fn reserve(&self, start: u64, end: u64) -> Result<()> {
         let reserved = match sys::reserve(self.file, start, end) {
             Ok(false) => Err(sys::unsupported()),
@@ -86,8 +86,9 @@ impl<'a> Source<'a> {
         reserved.map_err(|source| self.io_error("allocate", source))
     }
 
-    /// Makes the first bytes zeros. The file is not shorter meanwhile, so that other maps of those bytes
-    /// stay valid. Their disk space is kept, or given back where the file system can.
+    /// Sets the first `len` bytes to zero. The file never becomes shorter on the way, so that other maps of
+    /// these bytes stay valid. Their disk space is kept if `keeps_space`; otherwise it is freed if the file
+    /// system can do so.
     pub(crate) fn clear(&self, len: u64, keeps_space: bool) -> Result<()> {
         let cleared = match sys::clear(self.file, len, keeps_space) {
             Ok(false) => write_zeros(self.file, 0, len),
@@ -105,7 +106,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Opens an existing file that can be mapped, as a mode asks, without emptying it.
+/// Opens an existing regular file with the access that a mode needs, without truncating it.
 ///
 /// ```
 /// use mapcall_array::{MapOptions, Mode, map};
@@ -114,7 +115,7 @@ impl<'a> Source<'a> {
 /// # let path = named.path();
 /// std::fs::write(path, [7; 6000])?;
 /// let file = map::open_regular(path, Mode::Read)?;
-/// // SAFETY: nobody else changes the temporary file.
+/// // SAFETY: no other code writes or shortens the temporary file.
 /// let array = unsafe { MapOptions::new().mode(Mode::Read).map_file(&file, Some(path))? };
 /// assert_eq!(array.shape(), [6000]);
 ///
@@ -123,11 +124,11 @@ impl<'a> Source<'a> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It never waits for the other end of a pipe.
+/// A named pipe is refused at once; the call does not wait for its other end.
 ///
 /// # Errors
 ///
-/// [`MapError::NotRegular`]; [`Error::Io`] when the system refuses.
+/// [`MapError::NotRegular`] if the file is not a regular one; [`Error::Io`] if the system can't open it.
 pub fn open_regular(path: impl AsRef<Path>, mode: Mode) -> Result<File> {
     let path = path.as_ref();
     let file = open_file(path, mode)?;
@@ -135,21 +136,21 @@ pub fn open_regular(path: impl AsRef<Path>, mode: Mode) -> Result<File> {
     Ok(file)
 }
 
-/// Opens an existing file as a mode asks, without emptying it.
+/// Opens an existing file with the access that a mode needs, without truncating it.
 pub(crate) fn open_file(path: &Path, mode: Mode) -> Result<File> {
     let mut options = OpenOptions::new();
     sys::open(options.read(true).write(mode.writes_file()), path)
         .map_err(|source| io_error("open", Some(path), source))
 }
 
-/// Opens a file for writing, without emptying it, and says whether it is new.
+/// Opens a file for writing, without truncating it, or creates it; returns whether it was created.
 pub(crate) fn create_file(path: &Path) -> Result<(File, bool)> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
     match options.clone().create_new(true).open(path) {
         Ok(file) => Ok((file, true)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            // What is there may be a link to nothing yet.
+            // The path may be a symbolic link whose target does not exist yet, so `create` is set.
             let file = sys::open(options.create(true), path);
             let file = file.map_err(|source| io_error("open", Some(path), source))?;
             Ok((file, false))
@@ -158,7 +159,7 @@ pub(crate) fn create_file(path: &Path) -> Result<(File, bool)> {
     }
 }
 
-/// Writes zeros to a range of a file.
+/// Writes zeros to the bytes from `start` to `end` of a file.
 pub(crate) fn write_zeros(file: &File, start: u64, end: u64) -> io::Result<()> {
     static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let mut place = start;

@@ -1,4 +1,4 @@
-//! Opening files as arrays: the builder, and what it opens.
+//! Opens raw files, `.npy` files and members of `.npz` files as arrays, and creates `.npy` files.
 
 mod new_file;
 mod npy;
@@ -12,7 +12,7 @@ use crate::map::Mode;
 
 pub use new_file::{CreateOptions, NewFile, WrittenFile, create};
 
-/// How to open a file as an array: `numpy.memmap`'s arguments, as chained setters.
+/// The options to open a file as an array: the arguments of `numpy.memmap`, as chained setters.
 ///
 /// ```
 /// use mapcall_array::{DType, MapOptions, Mode};
@@ -21,12 +21,12 @@ pub use new_file::{CreateOptions, NewFile, WrittenFile, create};
 /// let path = dir.path().join("squares.f64");
 /// let options = MapOptions::new().dtype(DType::F64).shape([3, 4]);
 ///
-/// // SAFETY: nobody else changes the temporary file.
+/// // SAFETY: no other code writes or shortens the temporary file.
 /// let mut array = unsafe { options.clone().mode(Mode::Write).map(&path)? };
 /// array.view_mut::<f64>()?[[1, 2]] = 36.0;
 /// array.flush()?;
 ///
-/// // SAFETY: as above.
+/// // SAFETY: no other code writes or shortens the temporary file.
 /// let again = unsafe { options.mode(Mode::Read).map(&path)? };
 /// assert_eq!(again.view::<f64>()?[[1, 2]], 36.0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -53,13 +53,14 @@ impl Default for MapOptions {
 }
 
 impl MapOptions {
-    /// Bytes, the whole file, for reading and writing.
+    /// Returns the default options: mode `r+`, dtype `uint8`, offset 0, C order, and one axis that covers the
+    /// whole file.
     ///
     /// ```
     /// # use mapcall_array::{DType, MapOptions};
     /// # let file = tempfile::NamedTempFile::new()?;
     /// std::fs::write(&file, [7; 6000])?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let array = unsafe { MapOptions::new().map(&file)? };
     /// assert_eq!((array.dtype(), array.shape()), (&DType::U8, &[6000][..]));
     /// assert!(array.is_writeable());
@@ -79,13 +80,13 @@ impl MapOptions {
         }
     }
 
-    /// How the file is opened.
+    /// Sets the mode in which the file is opened.
     ///
     /// ```
     /// # use mapcall_array::{MapOptions, Mode};
     /// # let file = tempfile::NamedTempFile::new()?;
     /// std::fs::write(&file, [7; 6000])?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let mut array = unsafe { MapOptions::new().mode(Mode::CopyOnWrite).map(&file)? };
     /// array.view_mut::<u8>()?.fill(0);
     /// assert_eq!(std::fs::read(&file)?, [7; 6000]);
@@ -97,13 +98,13 @@ impl MapOptions {
         self
     }
 
-    /// Where in the file the array begins, in bytes; any number, not only a multiple of the page.
+    /// Sets the offset of the array in the file in bytes, which need not be a multiple of the page size.
     ///
     /// ```
     /// # use mapcall_array::MapOptions;
     /// # let file = tempfile::NamedTempFile::new()?;
     /// std::fs::write(&file, b"HEADER\x01\x02\x03")?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let array = unsafe { MapOptions::new().offset(6).map(&file)? };
     /// assert_eq!(array.view::<u8>()?.as_slice(), Some(&[1, 2, 3][..]));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -114,13 +115,13 @@ impl MapOptions {
         self
     }
 
-    /// What an element is.
+    /// Sets the dtype of the elements.
     ///
     /// ```
     /// # use mapcall_array::{DType, MapOptions};
     /// # let file = tempfile::NamedTempFile::new()?;
     /// std::fs::write(&file, 1.5_f64.to_ne_bytes())?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let array = unsafe { MapOptions::new().dtype(DType::F64).map(&file)? };
     /// assert_eq!(array.view::<f64>()?[[0]], 1.5);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -131,16 +132,16 @@ impl MapOptions {
         self
     }
 
-    /// How many elements along each axis; without it, one axis with all that the file has.
+    /// Sets the number of elements along each axis. By default, one axis reaches to the end of the file.
     ///
     /// ```
     /// # use mapcall_array::{DType, MapOptions};
     /// # let file = tempfile::NamedTempFile::new()?;
     /// std::fs::write(&file, [7; 6000])?;
     /// let options = MapOptions::new().dtype(DType::F32);
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let all = unsafe { options.map(&file)? };
-    /// // SAFETY: as above.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let part = unsafe { options.shape([2, 3]).map(&file)? };
     /// assert_eq!((all.shape(), part.shape()), (&[1500][..], &[2, 3][..]));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -151,13 +152,13 @@ impl MapOptions {
         self
     }
 
-    /// Which axis varies fastest: the last ([`Order::C`]) or the first ([`Order::F`]).
+    /// Sets which axis varies fastest: the last ([`Order::C`]) or the first ([`Order::F`]).
     ///
     /// ```
     /// # use mapcall_array::{MapOptions, layout::Order};
     /// # let file = tempfile::NamedTempFile::new()?;
     /// std::fs::write(&file, [1, 2, 3, 4, 5, 6])?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let array = unsafe { MapOptions::new().shape([2, 3]).order(Order::F).map(&file)? };
     /// assert_eq!(array.view::<u8>()?[[1, 0]], 2);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -168,30 +169,30 @@ impl MapOptions {
         self
     }
 
-    /// Whether [`map`](Self::map) takes the disk space for the array at once, in modes `r+` and `w+`, so
-    /// that a full disk is an error then. Without it the file has holes, as in NumPy, and writing to one
-    /// when the disk is full kills the process.
+    /// Sets whether [`map`](Self::map) allocates the disk space of the array in modes `r+` and `w+`, so that
+    /// a full disk is an error of `map`. Otherwise the file has holes, as in NumPy, and a write to a hole
+    /// when the disk is full kills the process (SIGBUS).
     ///
     /// ```
     /// # use mapcall_array::{MapOptions, Mode};
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("x.u8");
     /// let options = MapOptions::new().mode(Mode::Write).shape([1 << 50]);
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let error = unsafe { options.allocate(true).map(&path) }.unwrap_err();
     /// assert!(matches!(error, mapcall_array::Error::Io { action: "allocate" | "resize", .. }));
     /// assert!(!path.exists());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// It is refused where the file system can't.
+    /// `map` returns an error if the file system can't allocate space.
     #[must_use]
     pub fn allocate(mut self, allocate: bool) -> Self {
         self.allocate = allocate;
         self
     }
 
-    /// Which array of a `.npz` file [`open`](Self::open) takes, with or without its `.npy`.
+    /// Sets the member of a `.npz` file that [`open`](Self::open) maps, with or without the suffix `.npy`.
     ///
     /// ```
     /// # use std::{fs::File, io::Write};
@@ -208,7 +209,7 @@ impl MapOptions {
     /// # }
     /// # npz.finish()?;
     /// // The file holds the arrays `x` and `y`.
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let y = unsafe { MapOptions::new().mode(Mode::Read).member("y").open(&file)? };
     /// assert_eq!(y.shape(), [5]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -219,17 +220,17 @@ impl MapOptions {
         self
     }
 
-    /// Whether [`open`](Self::open) reads a member of a `.npz` and compares its checksum; a `.npy` file
-    /// has none.
+    /// Sets whether [`open`](Self::open) reads a whole member of a `.npz` and compares its checksum. A `.npy`
+    /// file has no checksum.
     ///
     /// ```
     /// use mapcall_array::{DType, MapOptions, Mode, create, layout::Order};
     ///
     /// let dir = tempfile::tempdir()?;
     /// let path = dir.path().join("a.npy");
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// unsafe { create(&path, DType::F32, &[100], Order::C)? };
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let array = unsafe { MapOptions::new().mode(Mode::Read).verify(true).open(&path)? };
     /// assert_eq!(array.shape(), [100]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -1,4 +1,4 @@
-//! Making `.npy` files.
+//! Creates `.npy` files.
 
 #![allow(unsafe_code)]
 
@@ -18,13 +18,13 @@ use crate::layout::{Layout, Order};
 use crate::map::{Mode, Source, io_error, write_zeros};
 use crate::sys;
 
-/// Makes a `.npy` file of zeros by a name that no file has, and maps it for writing (mode `w+`).
+/// Creates a `.npy` file of zeros, and maps it for writing (mode `w+`); no file may have the path yet.
 ///
 /// ```
 /// use mapcall_array::{DType, create, layout::Order};
 ///
 /// let dir = tempfile::tempdir()?;
-/// // SAFETY: nobody else changes the temporary file.
+/// // SAFETY: no other code writes or shortens the temporary file.
 /// let mut array = unsafe { create(dir.path().join("a.npy"), DType::I16, &[1000], Order::C)? };
 /// array.view_mut::<i16>()?.fill(-1);
 /// array.flush()?;
@@ -32,7 +32,8 @@ use crate::sys;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// [`CreateOptions`] replaces a file that exists, and says what is promised.
+/// [`CreateOptions`] can replace an existing file. [`CreateOptions::create`] describes what happens when an
+/// error occurs, the process is killed or the power fails.
 ///
 /// # Safety
 ///
@@ -47,11 +48,11 @@ pub unsafe fn create(
     shape: &[usize],
     order: Order,
 ) -> Result<Array> {
-    // SAFETY: the caller's promise is the same.
+    // SAFETY: the caller upholds the contract of `MapOptions::map`.
     unsafe { CreateOptions::new(dtype, shape).order(order).create(path) }
 }
 
-/// What a new `.npy` file holds, and whether it may replace another one.
+/// The options to create a `.npy` file: dtype, shape and order, and whether it may replace another file.
 ///
 /// ```
 /// use mapcall_array::{CreateOptions, DType, Error, map::MapError};
@@ -59,13 +60,13 @@ pub unsafe fn create(
 /// let dir = tempfile::tempdir()?;
 /// let path = dir.path().join("a.npy");
 /// let options = CreateOptions::new(DType::F64, [10, 3]);
-/// // SAFETY: nobody else changes the temporary file.
+/// // SAFETY: no other code writes or shortens the temporary file.
 /// drop(unsafe { options.create(&path)? });
 ///
-/// // SAFETY: nobody else changes the temporary file.
+/// // SAFETY: no other code writes or shortens the temporary file.
 /// let error = unsafe { options.create(&path) }.unwrap_err();
 /// assert!(matches!(error, Error::Map { source: MapError::Exists, .. }));
-/// // SAFETY: nobody else changes the temporary file.
+/// // SAFETY: no other code writes or shortens the temporary file.
 /// let array = unsafe { options.overwrite(true).create(&path)? };
 /// assert_eq!(array.shape(), [10, 3]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -79,7 +80,7 @@ pub struct CreateOptions {
 }
 
 impl CreateOptions {
-    /// An array in C order, in a file that replaces no other one.
+    /// Returns options for an array in C order, whose file must not replace another one.
     ///
     /// See [`CreateOptions`] for an example.
     #[must_use]
@@ -92,13 +93,13 @@ impl CreateOptions {
         }
     }
 
-    /// Which axis varies fastest: the last ([`Order::C`]) or the first ([`Order::F`]).
+    /// Sets which axis varies fastest: the last ([`Order::C`]) or the first ([`Order::F`]).
     ///
     /// ```
     /// # use mapcall_array::{CreateOptions, DType, layout::Order};
     /// # let dir = tempfile::tempdir()?;
     /// let options = CreateOptions::new(DType::U8, [2, 3]).order(Order::F);
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let array = unsafe { options.create(dir.path().join("a.npy"))? };
     /// assert_eq!(array.strides(), [1, 2]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -109,11 +110,11 @@ impl CreateOptions {
         self
     }
 
-    /// Whether a file that has the name is replaced; without it, that is an error.
+    /// Sets whether an existing file is replaced. By default, an existing file is an error.
     ///
-    /// The new file keeps the old one's owner, group, permissions, ACL, extended attributes and flags,
-    /// but no set-id bits. Where it can't, the old one is written in place: when it has several hard links,
-    /// or belongs to another user, or the folder permits no new file or no rename.
+    /// The new file gets the owner, group, permissions, ACL, extended attributes and flags of the old file,
+    /// but no set-user-ID or set-group-ID bits. The old file is written in place if it has several hard
+    /// links, if it belongs to another user, or if its folder permits no new file or no rename.
     ///
     /// See [`CreateOptions`] for an example.
     #[must_use]
@@ -122,18 +123,18 @@ impl CreateOptions {
         self
     }
 
-    /// Makes a `.npy` file of zeros, and maps it for writing (mode `w+`).
+    /// Creates a `.npy` file of zeros, and maps it for writing (mode `w+`).
     ///
     /// See [`CreateOptions`] for an example.
     ///
-    /// The disk space is taken first. The file gets its name when it is whole, so that a file of that name
-    /// stays untouched when something fails; and the disk has it before the name of a file that is
-    /// replaced leads to it, so that one of both is there after a power failure. A new name may not be on
-    /// the disk yet. What is written through the map is on the disk after
+    /// The disk space is allocated first. The file gets its name when it is complete, so that after an error
+    /// an old file of that name is unchanged. Before it replaces an old file, the new file is synced to the
+    /// disk, so that after a power failure the name leads to the old or to the new file, and both are
+    /// complete. The name itself is not synced. Elements written through the map are on the disk after
     /// [`flush`](Array::flush).
     ///
-    /// A file that is written in place is zeroed without becoming shorter than the old or the new array.
-    /// It has neither of both when the process is killed or the power fails meanwhile.
+    /// A file that is written in place is zeroed without becoming shorter than the old or the new array. If
+    /// the process is killed or the power fails meanwhile, the file is neither the old nor the new array.
     ///
     /// # Safety
     ///
@@ -141,25 +142,25 @@ impl CreateOptions {
     ///
     /// # Errors
     ///
-    /// [`MapError::Exists`](crate::map::MapError::Exists) for a name that a file has, unless it may be
-    /// [overwritten](Self::overwrite); [`Error::Format`] for a dtype that a header can't express,
-    /// [`Error::Layout`] for a shape beyond any memory, [`Error::Io`] when the system refuses or the disk
-    /// is full.
+    /// [`MapError::Exists`](crate::map::MapError::Exists) if a file has the path and
+    /// [`overwrite`](Self::overwrite) is not set; [`Error::Format`] if a `.npy` header can't express the
+    /// dtype or if the size of the array in bytes overflows; [`Error::Io`] if the disk is full or the system
+    /// can't create the file.
     pub unsafe fn create(&self, path: impl AsRef<Path>) -> Result<Array> {
         let path = path.as_ref();
         let header = self.header(path)?;
         let target = Target::find(path, self.overwrite)?;
         let begun = target.begin();
         let Some(file) = begun.map_err(|source| io_error("create", Some(path), source))? else {
-            // SAFETY: the caller's promise is the same.
+            // SAFETY: the caller upholds the contract of `MapOptions::map`.
             return unsafe { create_in_place(&target, path, &header) };
         };
         let file = NewFile::begin(file, target, path, header)?;
-        // What can fail does so before another file loses its name.
+        // The file is mapped once before it gets its name, so that an error of the map leaves the old file.
         let source = Source::new(file.file.file(), Some(path))?;
-        // SAFETY: the caller's promise is the same.
+        // SAFETY: the caller upholds the contract of `MapOptions::map`.
         drop(unsafe { map_new(&source, &file.header) }?);
-        // SAFETY: the caller's promise is the same.
+        // SAFETY: the caller upholds the contract of `MapOptions::map`.
         unsafe { file.persist()?.map(Mode::Write) }
     }
 
@@ -172,7 +173,7 @@ impl CreateOptions {
     }
 }
 
-/// Makes the file that is there an array of zeros, and maps it.
+/// Overwrites the existing file in place with an array of zeros, and maps it.
 ///
 /// # Safety
 ///
@@ -185,16 +186,16 @@ unsafe fn create_in_place(target: &Target, path: &Path, header: &Header) -> Resu
     let (old_len, end) = (source.len, header.end());
     let bytes = header_bytes(header, path)?;
     let made = (|| {
-        // What can fail does so before a byte is lost.
+        // All calls that may fail for lack of space or memory run before the first byte is overwritten.
         take_space(old, old_len, end).map_err(|error| source.io_error("allocate", error))?;
         if old_len < end {
             source.set_len(end)?;
         }
-        // SAFETY: the caller's promise is the same.
+        // SAFETY: the caller upholds the contract of `MapOptions::map`.
         unsafe { map_new(&source, header) }
     })();
     if made.is_err() && Source::new(old, Some(path)).is_ok_and(|now| now.len > old_len) {
-        // Of two errors the first is the one to report.
+        // An error of this call is ignored, as the first error is reported.
         drop(source.set_len(old_len));
     }
     let array = made?;
@@ -206,13 +207,13 @@ unsafe fn create_in_place(target: &Target, path: &Path, header: &Header) -> Resu
     Ok(array)
 }
 
-/// Maps a new file for writing.
+/// Maps a new file in mode `w+`.
 ///
 /// # Safety
 ///
 /// As [`CreateOptions::create`].
 unsafe fn map_new(source: &Source<'_>, header: &Header) -> Result<Array> {
-    // SAFETY: the caller's promise is the same.
+    // SAFETY: the caller upholds the contract of `MapOptions::map`.
     unsafe { map_placed(source, Mode::Write, header, header.data_offset()) }
 }
 
@@ -223,18 +224,18 @@ fn header_bytes(header: &Header, path: &Path) -> Result<Vec<u8>> {
     })
 }
 
-/// Takes the disk space of a file up to `end`. Where the file system can only be made to by writing, zeros
-/// are written from `old_len` on.
+/// Allocates the disk space of a file up to `end`. On a file system without `fallocate`, zeros are written
+/// from `old_len` on.
 fn take_space(file: &File, old_len: u64, end: u64) -> io::Result<()> {
     if sys::reserve(file, 0, end)? {
         return Ok(());
     }
     write_zeros(file, old_len, end)?;
-    // Some find the disk full only then.
+    // Some file systems report a full disk only when the data is synced.
     file.sync_data()
 }
 
-/// A `.npy` file that is being written, and gets its name when it is whole.
+/// A `.npy` file that is being written, and gets its name when it is complete.
 ///
 /// ```
 /// use mapcall_array::{DType, Mode, NewFile, layout::Order};
@@ -246,15 +247,15 @@ fn take_space(file: &File, old_len: u64, end: u64) -> io::Result<()> {
 /// file.write(600, &[2; 400])?;
 /// assert!(!path.exists());
 /// let written = file.persist()?;
-/// // SAFETY: nobody else changes the temporary file.
+/// // SAFETY: no other code writes or shortens the temporary file.
 /// let array = unsafe { written.map(Mode::Read)? };
 /// assert_eq!(array.view::<u8>()?[[600]], 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Its disk space is taken first. Dropped before, it leaves nothing; neither does a process that is
-/// killed, where the file system knows files without names. A file that had the name stays untouched
-/// until this one takes it.
+/// Its disk space is allocated first. If it is dropped before [`persist`](Self::persist), no file remains. If
+/// the process is killed, no file remains on file systems with unnamed files (`O_TMPFILE`). An old file of
+/// the same name is unchanged until `persist`.
 #[derive(Debug)]
 pub struct NewFile {
     file: Unnamed,
@@ -265,9 +266,8 @@ pub struct NewFile {
 }
 
 impl NewFile {
-    /// Begins a file of zeros, which will replace a file that has the name, as
-    /// [`CreateOptions::overwrite`] says. What has to be written in place is copied there by
-    /// [`persist`](Self::persist).
+    /// Creates a file of zeros without a name. [`persist`](Self::persist) replaces an existing file of the
+    /// name, or copies the new bytes into it in the cases listed at [`CreateOptions::overwrite`].
     ///
     /// # Errors
     ///
@@ -303,19 +303,19 @@ impl NewFile {
             file,
             target,
             is_copied: false,
-            // The process may go to another folder meanwhile.
+            // The path is made absolute, as the working directory may change before it is used again.
             path: path::absolute(path).map_err(io("create"))?,
             header,
         })
     }
 
-    /// The name that it will have.
+    /// Returns the absolute path that the file will have.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The file that has the name so far.
+    /// Returns the existing file that has the path until [`persist`](Self::persist).
     ///
     /// ```
     /// # use mapcall_array::{DType, NewFile, layout::Order};
@@ -332,13 +332,14 @@ impl NewFile {
         self.target.old()
     }
 
-    /// Where its elements lie.
+    /// Returns the layout of the elements.
     #[must_use]
     pub fn layout(&self) -> &Layout {
         self.header.layout()
     }
 
-    /// Whether it must be on the disk before it gets its name, as another file has that name.
+    /// Returns whether [`persist`](Self::persist) syncs the data to the disk, because the file replaces
+    /// another one.
     ///
     /// ```
     /// # use mapcall_array::{DType, NewFile, layout::Order};
@@ -355,11 +356,11 @@ impl NewFile {
         self.target.old().is_some() && !self.is_copied
     }
 
-    /// Writes elements, from a byte of the data on. Several threads may write at once.
+    /// Writes bytes of the array's data from byte `offset` of the data on. Several threads may write at once.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when the system refuses, or the bytes reach past the data's end.
+    /// [`Error::Io`] if the bytes reach past the end of the data, or if the system can't write them.
     pub fn write(&self, offset: usize, bytes: &[u8]) -> Result<()> {
         let io = |source| io_error("write", Some(&self.path), source);
         let end = offset.checked_add(bytes.len());
@@ -370,68 +371,68 @@ impl NewFile {
         sys::write_at(self.file.file(), bytes, offset).map_err(io)
     }
 
-    /// Asks the system to write a range of the data to the disk, and doesn't wait for it.
+    /// Starts to write a range of the data to the disk, and returns without waiting for it.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when the system refuses.
+    /// [`Error::Io`] if the system can't write the range.
     pub fn write_back(&self, range: Range<usize>) -> Result<()> {
         let start = self.header.data_offset() + range.start as u64;
         sys::write_back(self.file.file(), start, range.len() as u64)
             .map_err(|source| io_error("write back", Some(&self.path), source))
     }
 
-    /// Waits until a range of the data is on the disk, which may not yet know that it is the file's:
-    /// that takes [`sync`](Self::sync), which then has little to do.
+    /// Waits until the bytes of a range of the data are on the disk. The metadata of the file may still be in
+    /// memory only, so that [`sync`](Self::sync) is needed, too; it then has few bytes to write.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when the system refuses.
+    /// [`Error::Io`] if the system can't write the range.
     pub fn wait_for(&self, range: Range<usize>) -> Result<()> {
         let start = self.header.data_offset() + range.start as u64;
         sys::wait_for(self.file.file(), start, range.len() as u64)
             .map_err(|source| io_error("write back", Some(&self.path), source))
     }
 
-    /// Tells the system that a range of the data won't be needed soon, so that what of it is on the disk
-    /// makes room for other files.
+    /// Advises the system to remove a range of the data from its cache (`POSIX_FADV_DONTNEED`). Bytes that
+    /// are not on the disk yet stay in the cache.
     pub fn forget(&self, range: Range<usize>) {
         let start = self.header.data_offset() + range.start as u64;
         sys::forget(self.file.file(), start, range.len() as u64);
     }
 
-    /// Waits until the data is on the disk.
+    /// Waits until all data is on the disk.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when the system refuses.
+    /// [`Error::Io`] if the system can't write the data.
     pub fn sync(&self) -> Result<()> {
         let synced = self.file.file().sync_data();
         synced.map_err(|source| io_error("sync", Some(&self.path), source))
     }
 
-    /// Gives the file its name. A file that has the name is replaced once this one is on the disk; where
-    /// it can't be replaced, this one is copied into it.
+    /// Gives the file its name. An old file of that name is replaced after this one is on the disk. If the
+    /// old file can't be replaced, the new bytes are copied into it.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when the system refuses. A file that was to be written in place may then have some of
-    /// the new bytes.
+    /// [`Error::Io`] if the system can't sync, rename or copy the file. After an error of the copy, the old
+    /// file may have some of the new bytes.
     pub fn persist(self) -> Result<WrittenFile> {
         self.persist_with(|_, _| Ok(()))
     }
 
-    /// Gives the file its name, and waits until data and name are on the disk.
+    /// Gives the file its name, and waits until the data and the name are on the disk.
     ///
     /// # Errors
     ///
-    /// As [`persist`](Self::persist); the file may have its name then.
+    /// As [`persist`](Self::persist). After an error of the last sync, the file has its name already.
     pub fn persist_durably(self) -> Result<WrittenFile> {
         if !self.is_copied {
             self.sync()?;
         }
         self.persist_with(|file, target| {
-            // That of a copy, too.
+            // The file is the old one if the bytes were copied, which no sync has written yet.
             file.sync_data()?;
             target.sync_name()
         })
@@ -454,14 +455,15 @@ impl NewFile {
         Ok(WrittenFile { file, path, header })
     }
 
-    /// Whether another one is to be the same file.
+    /// Returns whether this file and another one will be the same file after [`persist`](Self::persist).
     #[must_use]
     pub fn replaces(&self, other: &Self) -> bool {
         self.target.is(&other.target)
     }
 }
 
-/// A `.npy` file that has been written, still open: the very file, whichever has its name by now.
+/// A `.npy` file that has been written and is still open. It stays the same file even if another file gets
+/// its name.
 ///
 /// See [`NewFile`] for an example.
 #[derive(Debug)]
@@ -472,7 +474,7 @@ pub struct WrittenFile {
 }
 
 impl WrittenFile {
-    /// Maps it.
+    /// Maps the array.
     ///
     /// # Safety
     ///
@@ -480,10 +482,10 @@ impl WrittenFile {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when the system refuses.
+    /// [`Error::Io`] if the system can't map the file.
     pub unsafe fn map(&self, mode: Mode) -> Result<Array> {
         let source = Source::new(&self.file, Some(&self.path))?;
-        // SAFETY: the caller's promise is the same.
+        // SAFETY: the caller upholds the contract of `MapOptions::map`.
         unsafe { map_placed(&source, mode, &self.header, self.header.data_offset()) }
     }
 }

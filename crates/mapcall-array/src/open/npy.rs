@@ -1,4 +1,4 @@
-//! Opening files that say what is in them.
+//! Maps `.npy` files and uncompressed members of `.npz` files, by their headers.
 
 #![allow(unsafe_code)]
 
@@ -12,27 +12,28 @@ use crate::format::{self, Header, Placement};
 use crate::map::{Map, MapError, Mode, Source, map_error, open_file};
 
 impl MapOptions {
-    /// Maps a `.npy` file, or an uncompressed member of a `.npz` file, by its header.
+    /// Maps a `.npy` file, or an uncompressed member of a `.npz` file; the header gives dtype, shape and
+    /// order.
     ///
     /// ```
     /// use mapcall_array::{DType, MapOptions, Mode, create, layout::Order};
     ///
     /// let dir = tempfile::tempdir()?;
     /// let path = dir.path().join("zeros.npy");
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// unsafe { create(&path, DType::F32, &[100, 200], Order::C)? };
     ///
-    /// // SAFETY: as above.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let array = unsafe { MapOptions::new().mode(Mode::Read).open(&path)? };
     /// assert_eq!(array.shape(), [100, 200]);
     /// assert_eq!(array.file_offset(), Some(128));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// Of the setters, [`mode`](Self::mode), [`member`](Self::member) and [`verify`](Self::verify)
-    /// count. Members stand where the archive has put them, mostly unaligned: see
-    /// [`Array::is_aligned`]. They can be mapped in the modes `r` and `c` only, since the archive has
-    /// checksums of their bytes.
+    /// Only the setters [`mode`](Self::mode), [`member`](Self::member) and [`verify`](Self::verify) have an
+    /// effect. The data of a member is mostly unaligned, as archives do not align their members: see
+    /// [`Array::is_aligned`]. Members can be mapped in the modes `r` and `c` only, since writes would make
+    /// the checksums in the archive wrong.
     ///
     /// # Safety
     ///
@@ -40,9 +41,9 @@ impl MapOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::Format`] when the file is not what it should be, [`Error::Io`] when the system
-    /// refuses, [`MapError::OpenForCreation`] in mode `w+`, [`MapError::WritesMember`] for a member
-    /// in mode `r+`.
+    /// [`Error::Format`] if the file is no valid `.npy` or `.npz` file, [`Error::Io`] if the system can't
+    /// open or map the file, [`MapError::OpenForCreation`] in mode `w+`, [`MapError::WritesMember`] for a
+    /// member in mode `r+`.
     pub unsafe fn open(&self, path: impl AsRef<Path>) -> Result<Array> {
         let path = path.as_ref();
         if self.mode == Mode::Write {
@@ -59,12 +60,12 @@ impl MapOptions {
         if self.verify {
             placement.verify(&file).map_err(format)?;
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds the contract of `MapOptions::map`.
         unsafe { map_placed(&source, self.mode, placement.header(), placement.offset()) }
     }
 
-    /// Maps an array that [`format::locate`] has found in an open file; of the setters,
-    /// [`mode`](Self::mode) counts.
+    /// Maps an array that [`format::locate`] has found in an open file. Only the setter [`mode`](Self::mode)
+    /// has an effect.
     ///
     /// ```
     /// use std::fs::File;
@@ -72,13 +73,13 @@ impl MapOptions {
     ///
     /// let dir = tempfile::tempdir()?;
     /// let path = dir.path().join("zeros.npy");
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// unsafe { create(&path, DType::F32, &[3], Order::C)? };
     ///
     /// let mut file = File::open(&path)?;
     /// let placement = format::locate(&mut file, None)?;
     /// let options = MapOptions::new().mode(Mode::Read);
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let array = unsafe { options.map_placement(&file, Some(&path), &placement)? };
     /// assert_eq!(array.shape(), [3]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -90,7 +91,8 @@ impl MapOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when the system refuses, [`MapError::WritesMember`] as for [`open`](Self::open).
+    /// [`Error::Io`] if the system can't map the file, [`MapError::WritesMember`] for a member in the modes
+    /// that write to the file.
     pub unsafe fn map_placement(
         &self,
         file: &File,
@@ -99,11 +101,11 @@ impl MapOptions {
     ) -> Result<Array> {
         self.check_member(path, placement)?;
         let source = Source::new(file, path)?;
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds the contract of `MapOptions::map`.
         unsafe { map_placed(&source, self.mode, placement.header(), placement.offset()) }
     }
 
-    /// Refuses to write to a member of a `.npz`, whose checksum would be wrong then.
+    /// Refuses to map a member of a `.npz` for writing, as its checksum would be wrong after a write.
     fn check_member(&self, path: Option<&Path>, placement: &Placement) -> Result<()> {
         match placement.member() {
             Some(member) if self.mode.writes_file() => {
@@ -126,7 +128,7 @@ pub(super) unsafe fn map_placed(
     header: &Header,
     offset: u64,
 ) -> Result<Array> {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller upholds the contract of `MapOptions::map`.
     let map = unsafe { Map::new(source, mode, offset, header.nbytes()) }?;
     Array::new(map.into(), header.dtype().clone(), header.layout().clone())
 }

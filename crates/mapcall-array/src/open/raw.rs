@@ -1,4 +1,4 @@
-//! Raw files: bytes that the caller describes.
+//! Maps raw files, whose dtype, shape and offset the caller gives.
 
 #![allow(unsafe_code)]
 
@@ -13,46 +13,49 @@ use crate::layout::Layout;
 use crate::map::{Map, MapError, Mode, Source, create_file, map_error, open_file};
 
 impl MapOptions {
-    /// Maps a raw file by its name.
+    /// Maps a raw file by its path.
     ///
     /// ```
     /// # use mapcall_array::{DType, MapOptions, Mode};
     /// let dir = tempfile::tempdir()?;
     /// let path = dir.path().join("counts.i32");
     /// let options = MapOptions::new().mode(Mode::Write).dtype(DType::I32).shape([10, 10]);
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let mut counts = unsafe { options.map(&path)? };
     /// counts.view_mut::<i32>()?[[4, 2]] += 1;
     /// assert_eq!(std::fs::metadata(&path)?.len(), 400);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// Modes `r+` and `w+` grow the file to hold the array: sparsely, unless it is
-    /// [allocated](Self::allocate). Before, `w+` makes all of its bytes zeros and cuts off those behind
-    /// the array. As in NumPy, a file that these modes would leave empty gets one byte. Devices never
-    /// change their length; that of a character device is unknown, so that the shape must be given.
+    /// Modes `r+` and `w+` grow the file to hold the array. The new bytes are holes, unless
+    /// [`allocate`](Self::allocate) is set. Mode `w+` also sets all bytes of an existing file to zero, and
+    /// truncates it to the end of the array. As in NumPy, a file that these modes would leave empty gets one
+    /// byte. The length of a device never changes. The length of a character device is unknown, so that the
+    /// shape must be given.
     ///
     /// # Safety
     ///
-    /// While the array or a view of it lives, nobody else may make the file shorter; and while a
-    /// typed view borrows it, nobody may write those bytes, be it by another map of the file.
+    /// While the array or a view of it lives, no code may make the file shorter. While a typed view borrows
+    /// the array, no other code may write the bytes of the view, neither in this process (for example through
+    /// another map of the file) nor in another one.
     ///
     /// # Errors
     ///
-    /// [`Error::Map`](crate::Error::Map) when the file and the array don't fit each other,
-    /// [`Error::Layout`](crate::Error::Layout) for an absurd shape, [`Error::Io`](crate::Error::Io)
-    /// when the system refuses. Nothing has been written then.
+    /// [`Error::Map`](crate::Error::Map) if the file is too short for the array or can't be mapped in this
+    /// mode, [`Error::Layout`](crate::Error::Layout) if the size of the array in bytes overflows,
+    /// [`Error::Io`](crate::Error::Io) if the system can't open, resize or map the file. After an error the
+    /// content of the file is as before.
     pub unsafe fn map(&self, path: impl AsRef<Path>) -> Result<Array> {
         let path = path.as_ref();
         if self.mode != Mode::Write {
             let file = open_file(path, self.mode)?;
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller upholds the contract of `MapOptions::map`.
             return unsafe { self.map_file(&file, Some(path)) };
         }
-        // What can fail does so before there is a file, or before it is emptied.
+        // All checks run before the file is created or cleared: first those of the arguments, then the map.
         self.extent(0, Some(path))?;
         let (file, is_new) = create_file(path)?;
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds the contract of `MapOptions::map`.
         let rehearsal = unsafe { self.map_file(&file, Some(path)) };
         if is_new {
             return rehearsal.inspect_err(|_| drop(fs::remove_file(path)));
@@ -62,30 +65,31 @@ impl MapOptions {
             return rehearsal;
         }
         drop(rehearsal?);
-        // The file is long enough by now. It is never shorter than it was or will be, as the system kills
-        // a process that uses a map of what has been cut off.
+        // The file is long enough now. It is cleared before it is truncated, and it never becomes shorter
+        // than the array, as the system kills a process (SIGBUS) that reads a mapped page behind the end of a
+        // file.
         let (_, _, end) = self.extent(source.len, Some(path))?;
         let len = end.max(1);
         source.clear(len, self.allocate)?;
         source.set_len(len)?;
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds the contract of `MapOptions::map`.
         unsafe { self.map_file(&file, Some(path)) }
     }
 
-    /// Maps an open file, which may be closed afterwards; `path` is the name to remember.
+    /// Maps an open file, which may be closed afterwards; [`Map::path`] returns `path`, made absolute.
     ///
     /// ```
     /// # use mapcall_array::MapOptions;
     /// let file = tempfile::tempfile()?; // it has no name
     /// file.set_len(6000)?;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let array = unsafe { MapOptions::new().map_file(&file, None)? };
     /// drop(file);
     /// assert_eq!(array.shape(), [6000]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// As in NumPy, mode `w+` does not empty a file that is already open.
+    /// As in NumPy, mode `w+` does not clear a file that is already open.
     ///
     /// # Safety
     ///
@@ -101,13 +105,13 @@ impl MapOptions {
         }
         let old_len = source.len;
         let (dtype, layout, end) = self.extent(old_len, path)?;
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds the contract of `MapOptions::map`.
         let map = |source: &Source<'_>| unsafe {
             Map::new(source, self.mode, self.offset, layout.nbytes())
         };
         let map = self.fit(&mut source, end).and_then(|()| map(&source));
         if map.is_err() && source.len > old_len {
-            // Of two errors the first is the one to report.
+            // An error of this call is ignored, as the error of the map is reported.
             drop(source.set_len(old_len));
         }
         let map = map?;
@@ -118,7 +122,7 @@ impl MapOptions {
         Array::new(map.into(), dtype, layout)
     }
 
-    /// The array's elements, its layout from its first byte on, and where in the file it ends.
+    /// Returns the dtype of the array, its layout, and the offset of its end in the file in bytes.
     fn extent(&self, file_len: u64, path: Option<&Path>) -> Result<(DType, Layout, u64)> {
         let error = |source| map_error(path, source);
         let itemsize = self.dtype.itemsize();
@@ -131,7 +135,7 @@ impl MapOptions {
         let layout = Layout::in_buffer(&shape, dtype.itemsize(), self.order)?;
         let (offset, nbytes) = (self.offset, layout.nbytes());
         let end = offset.checked_add(nbytes as u64);
-        // The largest offset that systems take.
+        // Systems take offsets up to `i64::MAX`.
         let end = end.filter(|&end| i64::try_from(end).is_ok());
         let end = end
             .ok_or(MapError::Overflow { offset, nbytes })
@@ -139,7 +143,7 @@ impl MapOptions {
         Ok((dtype, layout, end))
     }
 
-    /// How many elements lie between the offset and the end of the file.
+    /// Returns the number of elements between the offset and the end of the file.
     fn length(&self, file_len: u64, itemsize: usize) -> Result<usize, MapError> {
         let offset = self.offset;
         let available = file_len
@@ -155,11 +159,12 @@ impl MapOptions {
                 itemsize,
             });
         }
-        // A length beyond the address space is refused by the layout.
+        // The layout refuses a length that is too large for the address space.
         Ok(usize::try_from(available / step).unwrap_or(usize::MAX))
     }
 
-    /// Makes sure that the file reaches as far as the array.
+    /// Grows the file to the end of the array in modes `r+` and `w+`; in other modes, checks that it is long
+    /// enough.
     fn fit(&self, source: &mut Source<'_>, end: u64) -> Result<()> {
         let (mode, file_len) = (self.mode, source.len);
         if !source.has_len() {

@@ -1,4 +1,4 @@
-//! The file that a new one becomes: none yet, one that is replaced, or one that is written in place.
+//! The destination of a new file: a free name, a file that is replaced, or a file that is written in place.
 
 use std::env;
 use std::fs::File;
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::map::{MapError, Source, io_error, map_error};
 use crate::sys::{self, Folder, Place};
 
-/// Where a new file goes.
+/// The destination of a new file.
 #[derive(Debug)]
 pub(super) struct Target {
     place: Place,
@@ -19,8 +19,8 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Finds where a path leads. A file that is there must be a regular one that may be written, and that
-    /// is to be overwritten.
+    /// Resolves a path. An existing file must be a regular file that this process may write, and `overwrites`
+    /// must be set.
     pub(super) fn find(path: &Path, overwrites: bool) -> Result<Self> {
         let place = sys::find(path).map_err(|source| io_error("create", Some(path), source))?;
         if let Some(file) = &place.file {
@@ -32,13 +32,13 @@ impl Target {
         Ok(Self { place, overwrites })
     }
 
-    /// The file that is there.
+    /// Returns the existing file.
     pub(super) fn old(&self) -> Option<&File> {
         self.place.file.as_ref()
     }
 
-    /// Begins a file that can take the name, and has all that the old one has beside its content; `None`
-    /// where there can be no such file, so that the old one is to be written in place.
+    /// Creates an unnamed file that can replace the old one, with the owner, permissions and attributes of
+    /// the old one; `None` if there can be no such file, so that the old one must be written in place.
     pub(super) fn begin(&self) -> io::Result<Option<Unnamed>> {
         let Some((folder, name)) = &self.place.name else {
             return Ok(None);
@@ -57,21 +57,22 @@ impl Target {
         Ok(is_alike.then_some(file))
     }
 
-    /// Takes the disk space for what is to be copied into the old one. Where the file system can't, the
-    /// copy may fail, and leave a mixture.
+    /// Allocates the disk space for a copy into the old file. If the file system has no `fallocate`, the disk
+    /// may be full in the middle of the copy, and the old file then has both old and new bytes.
     pub(super) fn reserve(&self, len: u64) -> io::Result<()> {
         let Some(old) = self.old() else {
             return Ok(());
         };
         let modified = old.metadata()?.modified()?;
         sys::reserve(old, 0, len)?;
-        // No byte has changed. Only the owner may say so.
+        // `fallocate` changes the modification time although no byte has changed; only the owner can reset
+        // it.
         drop(old.set_modified(modified));
         Ok(())
     }
 
-    /// Begins a file for what is to be copied into the old one: in its folder, or where files without
-    /// a place of their own belong.
+    /// Creates an unnamed file for the bytes to be copied into the old file: in the folder of the old file,
+    /// or, if that fails, in the system's folder for temporary files.
     pub(super) fn begin_copy(&self) -> io::Result<Unnamed> {
         let beside = self.place.name.as_ref();
         match beside.map(|(folder, _)| Unnamed::create(folder)) {
@@ -80,8 +81,8 @@ impl Target {
         }
     }
 
-    /// Gives a file its name, or copies it into the old one, if that has the name and is to be written in
-    /// place or can't be replaced. Returns the file that the path leads to.
+    /// Gives a file its name, and returns it. If the old file still has the name, and `is_copied` is set or
+    /// the old file can't be replaced, copies the bytes into the old file, and returns the old file.
     pub(super) fn persist(&self, mut file: Unnamed, is_copied: bool) -> io::Result<File> {
         let Some((folder, name)) = &self.place.name else {
             return self.copy(&file);
@@ -93,13 +94,13 @@ impl Target {
         }
         match file.persist(folder, name, self.overwrites) {
             Ok(()) => Ok(file.into_file()),
-            // The folder's permissions may have changed since.
+            // The permissions of the folder may have changed since `begin`.
             Err(_) if has_old => self.copy(&file),
             Err(error) => Err(error),
         }
     }
 
-    /// Copies a file into the old one.
+    /// Copies the bytes of a file into the old file, and returns the old file.
     fn copy(&self, file: &Unnamed) -> io::Result<File> {
         let old = self.old().ok_or(io::ErrorKind::NotFound)?;
         let (mut from, mut to) = (file.file(), old);
@@ -111,13 +112,13 @@ impl Target {
         old.try_clone()
     }
 
-    /// Waits until the name is on the disk.
+    /// Waits until the name in the folder is on the disk.
     pub(super) fn sync_name(&self) -> io::Result<()> {
         let name = self.place.name.as_ref();
         name.map_or(Ok(()), |(folder, _)| folder.sync())
     }
 
-    /// Whether another one is the same file, or will be.
+    /// Returns whether two targets are the same existing file, or the same name in the same folder.
     pub(super) fn is(&self, other: &Self) -> bool {
         let is_file = match (&self.place.file, &other.place.file) {
             (Some(file), Some(other)) => sys::is_same_file(file, other),
@@ -133,7 +134,8 @@ impl Target {
     }
 }
 
-/// The error of a file that took the name meanwhile.
+/// Returns the error of a failed `persist`: [`MapError::Exists`] if another process has created a file of the
+/// name.
 pub(super) fn refused(path: &Path, source: io::Error) -> Error {
     if source.kind() == io::ErrorKind::AlreadyExists {
         return map_error(Some(path), MapError::Exists);

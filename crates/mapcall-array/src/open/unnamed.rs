@@ -1,4 +1,4 @@
-//! Files that have no name until they are whole.
+//! Files that have no name until they are complete.
 
 use std::collections::hash_map::RandomState;
 use std::ffi::{OsStr, OsString};
@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use crate::sys::Folder;
 
-/// A new file in the folder of its later name, with the permissions of any new file.
+/// A new file in the folder of its later name, with the default permissions of new files.
 ///
-/// Dropped, it is gone. Without any name it is gone with the process, too, even one that is killed.
+/// Dropping it deletes the file. A file without any name (`O_TMPFILE`) is also deleted when the process is
+/// killed.
 #[derive(Debug)]
 pub(super) struct Unnamed {
     file: File,
-    /// Where the system or the file system knows only files with names.
+    /// The temporary name, if the system or the file system has no files without names.
     hidden: Option<HiddenName>,
 }
 
@@ -23,7 +24,7 @@ impl Unnamed {
     pub(super) fn create(folder: &Arc<Folder>) -> io::Result<Self> {
         match folder.create_nameless() {
             Ok(file) => Ok(Self { file, hidden: None }),
-            // Whatever else is wrong with the folder, the other way says so.
+            // If the folder itself is the reason, `create_hidden` fails with that error, too.
             Err(_) => Self::create_hidden(folder),
         }
     }
@@ -38,15 +39,15 @@ impl Unnamed {
         &self.file
     }
 
-    /// Gives it a name in the folder that it was made in. A file that has the name loses it, or is the
-    /// reason for an error.
+    /// Gives the file a name in the folder in which it was created. An existing file of that name is replaced
+    /// if `overwrites`, and is an error otherwise.
     pub(super) fn persist(
         &mut self,
         folder: &Arc<Folder>,
         name: &OsStr,
         overwrites: bool,
     ) -> io::Result<()> {
-        // Nothing stays behind if the process is killed between two steps: there is only one.
+        // A free name is taken with one system call, so that a killed process leaves no temporary name.
         let named = match &self.hidden {
             None => folder.link(&self.file, name),
             Some(hidden) => folder.rename_to_free(&hidden.name, name),
@@ -61,11 +62,12 @@ impl Unnamed {
                 return Ok(());
             }
         }
-        // After a power failure, the name must not lead to less than what the other file had.
+        // The data is synced before the rename, so that after a power failure the name leads to a complete
+        // file.
         self.file.sync_data()?;
         let hidden = match self.hidden.take() {
             Some(hidden) => hidden,
-            // No link takes the name of another file, but a file that has a name can.
+            // `linkat` can't replace an existing name, but `rename` can, and it needs a file with a name.
             None => HiddenName::make(folder, |name| folder.link(&self.file, name))?.1,
         };
         folder.rename(&hidden.name, name)?;
@@ -78,7 +80,7 @@ impl Unnamed {
     }
 }
 
-/// A name that a file has until it gets its own; dropped, it is removed.
+/// A temporary name of a file; dropping it removes the name.
 #[derive(Debug)]
 struct HiddenName {
     folder: Arc<Folder>,
@@ -87,7 +89,7 @@ struct HiddenName {
 }
 
 impl HiddenName {
-    /// Makes something by a name that no file has.
+    /// Calls `make` with random names until it succeeds with a name that no file has.
     fn make<T>(
         folder: &Arc<Folder>,
         make: impl Fn(&OsStr) -> io::Result<T>,
@@ -109,7 +111,7 @@ impl HiddenName {
         }
     }
 
-    /// The file has its own name.
+    /// Keeps the name from being removed, after the file has been renamed.
     fn forget(mut self) {
         self.is_kept = true;
     }
@@ -118,7 +120,7 @@ impl HiddenName {
 impl Drop for HiddenName {
     fn drop(&mut self) {
         if !self.is_kept {
-            // What can't be removed stays: no error is left to report it with.
+            // `drop` can't report an error, so a file that can't be removed stays.
             drop(self.folder.remove(&self.name));
         }
     }

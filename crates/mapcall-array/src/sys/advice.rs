@@ -1,4 +1,4 @@
-/// What a program is about to do with pages of a map.
+/// The advice to the system how a program will use pages of a map (`madvise`).
 ///
 /// ```
 /// use mapcall_array::map::Advice;
@@ -23,7 +23,7 @@ pub enum Advice {
 }
 
 impl Advice {
-    /// Every advice.
+    /// All kinds of advice.
     ///
     /// ```
     /// # use mapcall_array::map::Advice;

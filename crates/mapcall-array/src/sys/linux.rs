@@ -16,14 +16,14 @@ pub(crate) use rustix::param::page_size;
 
 use super::{Advice, FileKind, MappedRange};
 
-/// Opens a file without waiting for the other end of a pipe.
+/// Opens a file; the call does not wait for the other end of a named pipe.
 pub(crate) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     options
         .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
         .open(path)
 }
 
-/// What a file is.
+/// Returns the kind of a file.
 pub(crate) fn kind(file_type: FileType) -> FileKind {
     if file_type.is_file() {
         FileKind::Regular
@@ -40,7 +40,7 @@ pub(crate) fn kind(file_type: FileType) -> FileKind {
     }
 }
 
-/// What tells a file from another that later gets its name: device and inode.
+/// The device and inode number, which identify an open file even after another file got its name.
 pub(crate) type Identity = (u64, u64);
 
 pub(crate) fn identity(metadata: &Metadata) -> Identity {
@@ -51,10 +51,10 @@ pub(crate) fn inode(metadata: &Metadata) -> u64 {
     metadata.ino()
 }
 
-/// The size of a page of a file in memory: a huge page's on hugetlbfs.
+/// Returns the size in bytes of a page of a file in memory: that of a huge page on hugetlbfs.
 pub(crate) fn page_size_of(file: &File, metadata: &Metadata) -> usize {
     let page = usize::try_from(metadata.blksize()).unwrap_or(0);
-    // Other file systems have large blocks, too, so the block size alone does not tell.
+    // Other file systems may have large blocks, too, so the type of the file system is compared.
     let is_huge = page > page_size()
         && page.is_power_of_two()
         && rustix::fs::fstatfs(file)
@@ -62,12 +62,12 @@ pub(crate) fn page_size_of(file: &File, metadata: &Metadata) -> usize {
     if is_huge { page } else { page_size() }
 }
 
-/// Whether identities differ.
+/// Whether [`Identity`] differs between two files.
 pub(crate) const TELLS_FILES_APART: bool = true;
 
-/// What is mapped from files in a range of addresses.
+/// Returns the mappings of files that overlap a range of addresses.
 pub(crate) fn mappings(addresses: Range<usize>) -> io::Result<Vec<MappedRange>> {
-    // Not that of the process, which is empty once its first thread has ended.
+    // `/proc/self/maps` is empty after the first thread of the process has ended.
     const MAPS: &str = "/proc/thread-self/maps";
     let maps = File::open(MAPS)?;
     let mut found = Vec::new();
@@ -79,7 +79,7 @@ pub(crate) fn mappings(addresses: Range<usize>) -> io::Result<Vec<MappedRange>> 
                 start = range.end;
             }
             Ok(_) | Err(Errno::NOENT) => break,
-            // Linux before 6.11 has no such question.
+            // Linux before 6.11 has no `PROCMAP_QUERY`.
             Err(Errno::NOTTY | Errno::INVAL) => {
                 return Ok(mappings_in(&fs::read_to_string(MAPS)?, &addresses));
             }
@@ -89,7 +89,7 @@ pub(crate) fn mappings(addresses: Range<usize>) -> io::Result<Vec<MappedRange>> 
     Ok(found)
 }
 
-/// The first mapping of a file at an address or behind it, by `PROCMAP_QUERY` of `<linux/fs.h>`.
+/// Returns the first mapping of a file at an address or behind it, by `PROCMAP_QUERY` (`<linux/fs.h>`).
 fn mapping_from(maps: &File, address: usize) -> Result<(MappedRange, Range<usize>), Errno> {
     const COVERING_OR_NEXT: u64 = 0x10;
     const FILE_BACKED: u64 = 0x20;
@@ -122,9 +122,10 @@ fn mapping_from(maps: &File, address: usize) -> Result<(MappedRange, Range<usize
         address: address as u64,
         ..Query::default()
     };
-    // SAFETY: the number is that of the question, whose structure says its own size.
+    // SAFETY: `QUERY` is the number of `PROCMAP_QUERY`, whose argument is a `procmap_query`; `size` is its
+    // size.
     let question = unsafe { Updater::<QUERY, Query>::new(&mut query) };
-    // SAFETY: the kernel writes to the structure alone, as it asks for no name.
+    // SAFETY: the kernel writes only to `query`: it copies no name and no build id, as their sizes are 0.
     unsafe { ioctl(maps, question) }?;
     let address = |address| usize::try_from(address).map_err(|_| Errno::OVERFLOW);
     let range = address(query.start)?..address(query.end)?;
@@ -139,7 +140,7 @@ fn mapping_from(maps: &File, address: usize) -> Result<(MappedRange, Range<usize
     Ok((mapping, range))
 }
 
-/// The mappings of files in a range of addresses, from the text of `/proc/PID/maps`.
+/// Parses the mappings of files that overlap a range of addresses from the text of `/proc/PID/maps`.
 fn mappings_in(maps: &str, addresses: &Range<usize>) -> Vec<MappedRange> {
     let parse = |line: &str| {
         let mut fields = line.split_ascii_whitespace();
@@ -156,7 +157,7 @@ fn mappings_in(maps: &str, addresses: &Range<usize>) -> Vec<MappedRange> {
             u32::from_str_radix(minor, 16).ok()?,
         );
         let inode: u64 = fields.next()?.parse().ok()?;
-        // Memory of no file has neither.
+        // Anonymous memory has device 0 and inode 0.
         let is_file = (device, inode) != (0, 0);
         is_file.then(|| MappedRange {
             start: range.start,
@@ -169,15 +170,16 @@ fn mappings_in(maps: &str, addresses: &Range<usize>) -> Vec<MappedRange> {
     maps.lines().filter_map(parse).collect()
 }
 
-/// Takes the disk space for a range of a file, whose length and bytes stay as they are; whether the file
-/// system can.
+/// Allocates the disk space for a range of a file, whose length and bytes do not change. Returns `false` if
+/// the file system has no `fallocate`.
 ///
-/// It is asked first how much space is left: what can't fit would take all of it before it failed, and
-/// other processes would find no space meanwhile.
+/// The free space is compared first: an allocation that does not fit would take all free space before it
+/// failed, and writes of other processes would fail meanwhile.
 pub(crate) fn reserve(file: &File, start: u64, end: u64) -> io::Result<bool> {
     check_space(file, start, end)?;
     fallocate(file, FallocateFlags::empty(), start, end).inspect_err(|_| {
-        // What was taken behind the file's end goes back; of two errors the first is the one to report.
+        // Setting the length frees the space behind the end of the file. An error of it is ignored, as the
+        // error of `fallocate` is reported.
         if let Ok(metadata) = file.metadata() {
             drop(file.set_len(metadata.len()));
         }
@@ -185,13 +187,13 @@ pub(crate) fn reserve(file: &File, start: u64, end: u64) -> io::Result<bool> {
 }
 
 fn check_space(file: &File, start: u64, end: u64) -> io::Result<()> {
-    /// The unit of `st_blocks`, whatever that of the file system is.
+    /// The unit of `st_blocks` in bytes, on every file system.
     const BLOCK: u64 = 512;
     let (has, space) = (
         rustix::fs::fstat(file)?.st_blocks,
         rustix::fs::fstatvfs(file)?,
     );
-    // SAFETY: it takes nothing and always succeeds.
+    // SAFETY: `geteuid` has no arguments and always succeeds.
     let is_root = unsafe { libc::geteuid() } == 0;
     let blocks = if is_root {
         space.f_bfree
@@ -213,7 +215,8 @@ fn check_space(file: &File, start: u64, end: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a file's bytes have no other place than memory, which such file systems may take all of.
+/// Returns whether a file is stored in memory only (tmpfs, ramfs). Without a size limit, such a file system
+/// reports no number of blocks.
 fn is_in_memory(file: &File) -> io::Result<bool> {
     const TMPFS: u32 = 0x0102_1994;
     const RAMFS: u32 = 0x8584_58f6;
@@ -221,17 +224,17 @@ fn is_in_memory(file: &File) -> io::Result<bool> {
     Ok([TMPFS, RAMFS].into_iter().any(|known| kind == known.into()))
 }
 
-/// `fallocate` without a change of the length, and whether the file system has it.
+/// Calls `fallocate` so that the length does not change. Returns `false` if the file system does not have it.
 fn fallocate(file: &File, how: FallocateFlags, start: u64, end: u64) -> io::Result<bool> {
-    const LEAST: u64 = 1 << 20;
+    const MIN_PIECE: u64 = 1 << 20;
     let how = how | FallocateFlags::KEEP_SIZE;
     let (mut start, mut piece) = (start, u64::MAX);
     while start < end {
         let len = piece.min(end - start);
         match rustix::fs::fallocate(file, how, start, len) {
             Ok(()) => start += len,
-            // tmpfs gives back all of a piece when a signal comes.
-            Err(Errno::INTR) => piece = (len / 2).max(LEAST),
+            // On a signal, tmpfs frees all that this call has allocated, so the next call allocates less.
+            Err(Errno::INTR) => piece = (len / 2).max(MIN_PIECE),
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
@@ -239,13 +242,14 @@ fn fallocate(file: &File, how: FallocateFlags, start: u64, end: u64) -> io::Resu
     Ok(true)
 }
 
-/// The error of a file system that can't do what it was asked for.
+/// Returns the error of an operation that the file system does not have.
 pub(crate) fn unsupported() -> io::Error {
     Errno::OPNOTSUPP.into()
 }
 
-/// Makes the first bytes of a file zeros without making it shorter, so that other maps of them stay
-/// valid; whether the file system can. Their disk space is kept, or given back.
+/// Sets the first `len` bytes of a file to zero without making it shorter, so that other maps of them stay
+/// valid. Their disk space is kept if `keeps_space`, and freed otherwise if possible. Returns `false` if the
+/// file system has neither operation.
 pub(crate) fn clear(file: &File, len: u64, keeps_space: bool) -> io::Result<bool> {
     Ok(
         !keeps_space && fallocate(file, FallocateFlags::PUNCH_HOLE, 0, len)?
@@ -253,12 +257,12 @@ pub(crate) fn clear(file: &File, len: u64, keeps_space: bool) -> io::Result<bool
     )
 }
 
-/// Writes all bytes at a place of a file.
+/// Writes all bytes at an offset of a file.
 pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     file.write_all_at(bytes, offset)
 }
 
-/// Starts to write a range of a file to the disk.
+/// Starts to write a range of a file to the disk, and does not wait for it.
 pub(crate) fn write_back(file: &File, offset: u64, len: u64) -> io::Result<()> {
     sync_range(file, offset, len, libc::SYNC_FILE_RANGE_WRITE)
 }
@@ -268,18 +272,18 @@ fn sync_range(file: &File, offset: u64, len: u64, how: libc::c_uint) -> io::Resu
         i64::try_from(number).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
     };
     let (offset, len) = (signed(offset)?, signed(len)?);
-    // SAFETY: it takes a descriptor and numbers.
+    // SAFETY: the arguments are an open descriptor and numbers; no memory is passed.
     match unsafe { libc::sync_file_range(file.as_raw_fd(), offset, len, how) } {
         0 => Ok(()),
         _ => match io::Error::last_os_error() {
-            // A file system without it writes back in its own time.
+            // Without this call, the system writes the range on its own schedule.
             error if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
             error => Err(error),
         },
     }
 }
 
-/// Waits until a range of a file, which is being written to the disk, is there.
+/// Writes a range of a file to the disk, and waits until it is there.
 pub(crate) fn wait_for(file: &File, offset: u64, len: u64) -> io::Result<()> {
     let all = libc::SYNC_FILE_RANGE_WAIT_BEFORE
         | libc::SYNC_FILE_RANGE_WRITE
@@ -287,9 +291,9 @@ pub(crate) fn wait_for(file: &File, offset: u64, len: u64) -> io::Result<()> {
     sync_range(file, offset, len, all)
 }
 
-/// Tells that a range of a file won't be needed soon.
+/// Advises the system to remove a range of a file from its cache.
 pub(crate) fn forget(file: &File, offset: u64, len: u64) {
-    // It is advice: where it can't be given, nothing changes.
+    // Advice changes no data, so errors are ignored.
     let _ = rustix::fs::fadvise(
         file,
         offset,
@@ -298,7 +302,7 @@ pub(crate) fn forget(file: &File, offset: u64, len: u64) {
     );
 }
 
-/// What the system has free, or the control group, if that is less.
+/// Returns the number of bytes that are available in the system or in the control group, whichever is less.
 pub(crate) fn available_memory() -> Option<u64> {
     let known = fs::read_to_string("/proc/meminfo").ok()?;
     let line = known
@@ -312,8 +316,8 @@ pub(crate) fn available_memory() -> Option<u64> {
     Some(limits.fold(kilobytes * 1024, u64::min))
 }
 
-/// What a control group may still take, by its own limit and those around it; of a line of
-/// `/proc/self/cgroup`.
+/// Returns the number of bytes that a control group may still allocate, by its own limit and the limits of
+/// its parents. `line` is a line of `/proc/self/cgroup`.
 fn left_in_group(root: &Path, line: &str) -> Option<u64> {
     let mut fields = line.splitn(3, ':').skip(1);
     let (controllers, group) = (fields.next()?, fields.next()?.trim_start_matches('/'));
@@ -327,7 +331,7 @@ fn left_in_group(root: &Path, line: &str) -> Option<u64> {
         ),
         _ => return None,
     };
-    // A container sees its own group as the root, by whatever name it has outside.
+    // In a container, the root is the container's own group, although `line` may have the path on the host.
     let groups = Path::new(group).ancestors().map(|group| root.join(group));
     groups
         .filter_map(|folder| {
@@ -336,7 +340,8 @@ fn left_in_group(root: &Path, line: &str) -> Option<u64> {
                 text.trim().parse::<u64>().ok()
             };
             let (limit, used) = (read(limit)?, read(usage)?);
-            // What is cached counts as used here, though it makes room.
+            // `used` includes cached pages, which the system can reclaim, so at least half of the limit
+            // counts as available.
             Some(limit.saturating_sub(used).max(limit / 2))
         })
         .min()
@@ -350,7 +355,8 @@ pub(crate) fn advise(map: &MmapRaw, range: Range<usize>, advice: Advice) -> io::
         Advice::Sequential => memmap2::Advice::Sequential,
         Advice::WillNeed => memmap2::Advice::WillNeed,
         Advice::HugePage => memmap2::Advice::HugePage,
-        // SAFETY: the caller asks this of shared maps only, whose pages keep their content.
+        // SAFETY: `Map::advise` refuses this advice for private maps; pages of shared maps keep their content
+        // in the file.
         Advice::DontNeed => unsafe {
             return map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, len);
         },
@@ -358,23 +364,24 @@ pub(crate) fn advise(map: &MmapRaw, range: Range<usize>, advice: Advice) -> io::
     map.advise_range(advice, start, len)
 }
 
-/// Passes an option of the system's own on to it.
+/// Calls `madvise` with one of the system's options, for a range widened to whole pages.
 pub(crate) fn madvise(map: &MmapRaw, range: Range<usize>, option: i32) -> io::Result<()> {
     let first = map.as_mut_ptr().wrapping_add(range.start);
     let into_page = first.addr() % page_size();
     let (first, len) = (first.wrapping_sub(into_page), into_page + range.len());
-    // SAFETY: the range lies in the map, whose first page begins at most a page before it; the
-    // caller has refused the options that lose what the pages hold.
+    // SAFETY: the range lies in the map, which begins on a page, so that the page of `first` is mapped, too.
+    // `Map::madvise` has refused the options that discard content.
     match unsafe { libc::madvise(first.cast(), len, option) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// Whether an option of `madvise` removes content for good: of a private map, or of the file.
+/// Returns whether an option of `madvise` discards content that can't be read again: changes of a private
+/// map, or bytes of the file.
 pub(crate) fn removes(option: i32, is_private: bool) -> bool {
     match option {
-        // The system refuses it for private maps.
+        // `MADV_REMOVE` punches a hole in the file; the system refuses it for private maps.
         libc::MADV_REMOVE => !is_private,
         libc::MADV_DONTNEED | MADV_DONTNEED_LOCKED => is_private,
         _ => false,
@@ -386,7 +393,7 @@ const MADV_DONTNEED_LOCKED: i32 = 24;
 
 pub(crate) fn prefetch(map: &MmapRaw, range: Range<usize>) -> io::Result<()> {
     match map.advise_range(memmap2::Advice::PopulateRead, range.start, range.len()) {
-        // Linux before 5.14 can only be asked to start.
+        // Linux before 5.14 has no `MADV_POPULATE_READ`; `MADV_WILLNEED` only starts to read.
         Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
             map.advise_range(memmap2::Advice::WillNeed, range.start, range.len())
         }
@@ -394,10 +401,11 @@ pub(crate) fn prefetch(map: &MmapRaw, range: Range<usize>) -> io::Result<()> {
     }
 }
 
-/// Whether a byte of a map can be read, as far as the system tells without reading it.
+/// Returns whether a byte of a map can be read without SIGBUS; `true` if the system can't tell.
 pub(crate) fn is_readable(map: &MmapRaw, at: usize) -> bool {
     let populated = map.advise_range(memmap2::Advice::PopulateRead, at, 1);
-    // Other errors are of what can't be populated: memory of a device, on Linux before 5.14 any.
+    // Other errors mean that the page can't be populated, such as memory of a device, or any page on Linux
+    // before 5.14.
     !populated.is_err_and(|error| error.raw_os_error() == Some(Errno::FAULT.raw_os_error()))
 }
 
@@ -406,23 +414,24 @@ pub(crate) fn residency(map: &MmapRaw, range: Range<usize>) -> io::Result<Vec<bo
     let into_page = first.addr() % page_size();
     let (first, len) = (first.wrapping_sub(into_page), into_page + range.len());
     let mut pages = vec![0_u8; len.div_ceil(page_size())];
-    // SAFETY: `first` is a page of the map, `pages` has a byte for each page of `len`.
+    // SAFETY: `first` is the address of a page of the map, and `pages` has a byte for each page of `len`.
     match unsafe { libc::mincore(first.cast(), len, pages.as_mut_ptr()) } {
         0 => Ok(pages.into_iter().map(|page| page & 1 == 1).collect()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// Whether [`residency`] tells this process the truth about a file: as the kernel has it, to the
-/// owner and to those who may write the file.
+/// Returns whether [`residency`] is true for a file: the kernel reports it to processes that own the file or
+/// may write it (`can_do_mincore` in `mm/mincore.c`).
 pub(crate) fn tells_residency(path: &Path) -> bool {
-    // SAFETY: it takes nothing and always succeeds.
+    // SAFETY: `geteuid` has no arguments and always succeeds.
     let user = unsafe { libc::geteuid() };
     rustix::fs::stat(path).is_ok_and(|file| file.st_uid == user)
         || rustix::fs::accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok()
 }
 
-/// Whether a page of a private map is no longer the file's; from `/proc/self/pagemap`.
+/// Returns whether a private map has a page of its own in the range, which is no longer shared with the file;
+/// from `/proc/self/pagemap`.
 pub(crate) fn has_private_pages(map: &MmapRaw, range: Range<usize>) -> io::Result<bool> {
     const ENTRY: usize = size_of::<u64>();
     const SWAPPED_OR_PRESENT: u64 = 0b11 << 62;

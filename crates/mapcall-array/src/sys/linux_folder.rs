@@ -1,4 +1,4 @@
-//! Names in folders, and what it takes to put a file in the place of another one.
+//! Names in folders, and the replacement of a file by another one with the same attributes.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
@@ -16,21 +16,22 @@ use rustix::io::Errno;
 
 use super::{Identity, open};
 
-/// An open folder: it stays the same one when the process or the folder moves.
+/// An open folder (`O_PATH`). It stays the same folder if the working directory changes or the folder is
+/// renamed.
 #[derive(Debug)]
 pub(crate) struct Folder(OwnedFd);
 
-/// Where a path leads.
+/// The file and the name that a path resolves to.
 #[derive(Debug)]
 pub(crate) struct Place {
-    /// The folder and the name in it, behind all links; `None` if the path leads to a file that has no
-    /// name, or one that this process can't see.
+    /// The folder and the name in it, with all symbolic links resolved; `None` if the file has no name, or
+    /// none that this process can see.
     pub(crate) name: Option<(Arc<Folder>, OsString)>,
-    /// The file that is there, open for reading and writing.
+    /// The existing file, open for reading and writing.
     pub(crate) file: Option<File>,
 }
 
-/// What a name in a folder is, itself and not what it leads to.
+/// The entry of a name in a folder; symbolic links are not followed.
 enum Entry {
     Nothing,
     Link,
@@ -60,34 +61,35 @@ impl Folder {
         }
     }
 
-    /// Whether a name is that of an open file, and no link.
+    /// Returns whether a name is a hard link to an open file, and no symbolic link.
     pub(crate) fn has(&self, name: &OsStr, file: &File) -> io::Result<bool> {
         let own = identity(file)?;
         Ok(matches!(self.entry(name)?, Entry::File(found) if found == own))
     }
 
-    /// Whether two are one folder.
+    /// Returns whether two folders are the same.
     pub(crate) fn is(&self, other: &Self) -> bool {
         is_same_file(&self.0, &other.0)
     }
 
-    /// Makes a file that has no name, and that [`link`](Self::link) can give one in this folder.
+    /// Creates a file without a name (`O_TMPFILE`), to which [`link`](Self::link) can give a name in this
+    /// folder.
     pub(crate) fn create_nameless(&self) -> io::Result<File> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::openat(&self.0, ".", flags, PERMISSIONS)?);
-        // Without this, it could have no name ever.
+        // `link` needs the path of the descriptor in `/proc`, so a system without `/proc` fails here.
         fs::symlink_metadata(descriptor(&file))?;
         Ok(file)
     }
 
-    /// Makes a file by a name that no file has.
+    /// Creates a file; no file may have the name yet.
     pub(crate) fn create(&self, name: &OsStr) -> io::Result<File> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.0, name, flags, PERMISSIONS)?;
         Ok(file.into())
     }
 
-    /// Gives a file that has no name one that no file has.
+    /// Gives a name to a file without a name; no other file may have it yet.
     pub(crate) fn link(&self, file: &File, name: &OsStr) -> io::Result<()> {
         let flags = AtFlags::SYMLINK_FOLLOW;
         Ok(rustix::fs::linkat(
@@ -99,11 +101,12 @@ impl Folder {
         )?)
     }
 
-    /// Changes a name to one that no file has.
+    /// Renames a file; no file may have the new name yet.
     pub(crate) fn rename_to_free(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         let flags = RenameFlags::NOREPLACE;
         match rustix::fs::renameat_with(&self.0, from, &self.0, to, flags) {
-            // This file system can't: the name is taken first, and then replaced.
+            // The file system has no `RENAME_NOREPLACE`: an empty file takes the new name, and is then
+            // replaced.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 drop(self.create(to)?);
                 self.rename(from, to).inspect_err(|_| drop(self.remove(to)))
@@ -112,7 +115,7 @@ impl Folder {
         }
     }
 
-    /// Changes a name to one that another file may have, which loses it.
+    /// Renames a file; a file that has the new name is replaced.
     pub(crate) fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         Ok(rustix::fs::renameat(&self.0, from, &self.0, to)?)
     }
@@ -121,11 +124,12 @@ impl Folder {
         Ok(rustix::fs::unlinkat(&self.0, name, AtFlags::empty())?)
     }
 
-    /// Whether the system lets this process replace the file that has a name.
+    /// Returns whether the system lets this process replace the file of a name.
     ///
-    /// The system is asked to remove it as a folder: it refuses that in any case, but as the last check
-    /// of all (`may_delete` in Linux's `fs/namei.c`), behind those of the folder's permissions, of
-    /// sticky folders, of immutable and append-only files and of user namespaces.
+    /// This calls `unlinkat` with `AT_REMOVEDIR`, which always fails for a file. The check for a folder is
+    /// the last one in the kernel (`may_delete` in `fs/namei.c`), after the checks of the folder's
+    /// permissions, of sticky folders, of immutable and append-only files and of user namespaces; the error
+    /// shows which check failed.
     pub(crate) fn may_replace(&self, name: &OsStr) -> bool {
         let refused = rustix::fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR);
         !matches!(
@@ -134,24 +138,24 @@ impl Folder {
         )
     }
 
-    /// Waits until the folder's names are on the disk.
+    /// Waits until the names in the folder are on the disk.
     pub(crate) fn sync(&self) -> io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = match rustix::fs::openat(&self.0, ".", flags, Mode::empty()) {
             Ok(folder) => File::from(folder),
-            // Names may be made in a folder that can't be read.
+            // A folder may permit new names, but no reading, and then can't be synced.
             Err(Errno::ACCESS) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
         match folder.sync_all() {
-            // A file system that can't has no more to promise.
+            // The file system has no sync of folders (`EINVAL`).
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
             result => result,
         }
     }
 }
 
-/// Whether two are one file.
+/// Returns whether two open files are the same file.
 pub(crate) fn is_same_file(one: impl AsFd, other: impl AsFd) -> bool {
     matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
 }
@@ -161,26 +165,27 @@ fn identity(file: impl AsFd) -> io::Result<Identity> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
-/// Those of a new file, less the process's mask.
+/// The permissions of a new file, from which the system takes the process's umask.
 const PERMISSIONS: Mode = Mode::from_raw_mode(0o666);
 
-/// How often a path is looked at again because another process has changed where it leads.
-const MOST_ATTEMPTS: usize = 1000;
+/// The number of attempts to resolve a path that other processes change at the same time.
+const MAX_ATTEMPTS: usize = 1000;
 
-/// Finds where a path leads. All links are followed by the kernel, so that its own rules for them hold
+/// Resolves a path. The kernel follows all symbolic links, so that its own rules for them hold
 /// (`fs.protected_symlinks`, the mount option `nosymfollow`).
 pub(crate) fn find(path: &Path) -> io::Result<Place> {
     let mut before = None;
-    for _ in 0..MOST_ATTEMPTS {
+    for _ in 0..MAX_ATTEMPTS {
         match open(OpenOptions::new().read(true).write(true), path) {
             Ok(file) => {
                 let name = match name_of(&file, path) {
-                    // The folder is gone since.
+                    // The folder has been removed since.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                     name => name?,
                 };
                 let found = Some(identity(&file)?);
-                // A path that leads there twice, and not by the file's own name, is no race.
+                // If two attempts find the same file, the name is missing for good, and not because of a
+                // race.
                 if name.is_some() || before == found {
                     let file = Some(file);
                     return Ok(Place { name, file });
@@ -204,13 +209,13 @@ pub(crate) fn find(path: &Path) -> io::Result<Place> {
     Err(Errno::BUSY.into())
 }
 
-/// The folder of a path, and the name in it.
+/// Splits a path into its folder, which is opened, and the name in it.
 fn split(path: &Path) -> io::Result<(Folder, &OsStr)> {
     let bytes = path.as_os_str().as_bytes();
     let start = bytes.iter().rposition(|&byte| byte == b'/');
     let (folder, name) = bytes.split_at(start.map_or(0, |slash| slash + 1));
     match name {
-        // A folder by its form; what has no name at all is nothing.
+        // An empty path is an error, and a path that ends in `/`, `.` or `..` is a folder.
         b"" if folder.is_empty() => Err(Errno::NOENT.into()),
         b"" | b"." | b".." => Err(Errno::ISDIR.into()),
         name => Ok((
@@ -220,7 +225,7 @@ fn split(path: &Path) -> io::Result<(Folder, &OsStr)> {
     }
 }
 
-/// An open file's own name: the last of the path, or the one that a link leads to.
+/// Returns the name of an open file: the last component of the path, or the target of its symbolic links.
 fn name_of(file: &File, path: &Path) -> io::Result<Option<(Arc<Folder>, OsString)>> {
     let own = |path: &Path| {
         let (folder, name) = split(path)?;
@@ -236,18 +241,18 @@ fn name_of(file: &File, path: &Path) -> io::Result<Option<(Arc<Folder>, OsString
     }
 }
 
-/// The name that a link to nothing leads to: the kernel makes an empty file there, which is removed at
-/// once. `None` if another process was quicker.
+/// Returns the name to which a dangling symbolic link leads. To find it, an empty file is created through the
+/// link and removed at once. `None` if another process has created a file of the name first.
 fn free_name_behind(path: &Path) -> io::Result<Option<(Arc<Folder>, OsString)>> {
     let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    // No other file that has this name by now is without permissions.
+    // The new file has no permissions, which tells it from a file that another process has created.
     let file = File::from(rustix::fs::openat(CWD, path, flags, Mode::empty())?);
     let stat = rustix::fs::fstat(&file)?;
     if stat.st_mode & 0o7777 != 0 || stat.st_size != 0 {
         return Ok(None);
     }
-    // Two that make the file at once must not both remove it, lest one removes what the other has put
-    // there since. Where there are no locks, that has to do.
+    // If two processes create the file at once, only one may remove it: the other could remove a file that
+    // has been put there since. On file systems without locks, this race remains.
     let lock = || rustix::fs::flock(&file, FlockOperation::LockExclusive);
     let _ = rustix::io::retry_on_intr(lock);
     let name = name_of(&file, path)?;
@@ -261,8 +266,8 @@ fn descriptor(file: &File) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
-/// Whether another file in a file's place would not be the same: it has more than one name, or a file
-/// system or a file is mounted there.
+/// Returns whether a file can't be replaced by renaming another one, because it has several hard links, or
+/// because it is a mount point.
 pub(crate) fn has_other_names(file: &File) -> io::Result<bool> {
     if rustix::fs::fstat(file)?.st_nlink > 1 {
         return Ok(true);
@@ -274,9 +279,8 @@ pub(crate) fn has_other_names(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Gives a new file what another one has beside its content: owner, group, permissions, ACL, extended
-/// attributes and flags. Not its set-id bits and capabilities, which would turn new content into a
-/// program with another user's rights.
+/// Copies owner, group, permissions, ACL, extended attributes and flags of a file to a new one. Set-ID bits
+/// and capabilities are not copied, as they would give the new content the rights of another user.
 pub(crate) fn copy_attributes(old: &File, new: &File) -> io::Result<()> {
     let (was, is) = (rustix::fs::fstat(old)?, rustix::fs::fstat(new)?);
     let owner = (was.st_uid != is.st_uid).then(|| Uid::from_raw(was.st_uid));
@@ -292,12 +296,12 @@ pub(crate) fn copy_attributes(old: &File, new: &File) -> io::Result<()> {
             rustix::fs::fsetxattr(new, name.as_slice(), &value, XattrFlags::empty())?;
         }
     }
-    // The folder's default for new files.
+    // The new file may have an ACL by the default of the folder, which the old file does not have.
     let acl = b"system.posix_acl_access".to_vec();
     if own_names.contains(&acl) && !names.contains(&acl) {
         rustix::fs::fremovexattr(new, acl.as_slice())?;
     }
-    // File systems without flags have none to keep.
+    // On file systems without flags there are none to copy.
     if let (Ok(flags), Ok(own)) = (
         rustix::fs::ioctl_getflags(old),
         rustix::fs::ioctl_getflags(new),
@@ -307,19 +311,20 @@ pub(crate) fn copy_attributes(old: &File, new: &File) -> io::Result<()> {
             rustix::fs::ioctl_setflags(new, wanted)?;
         }
     }
-    // Last, as the others change it; the group's bits are the ACL's mask where there is one.
+    // The permissions are set last, as the calls before change them. With an ACL, the group bits are its
+    // mask.
     rustix::fs::fchmod(new, Mode::from_raw_mode(was.st_mode & 0o1777))?;
     Ok(())
 }
 
-/// The flags (`chattr`) that a user may set and that say how a file is stored.
+/// The flags (`chattr`) that are copied: those that a user may set and that control how a file is stored.
 const KEPT_FLAGS: IFlags = IFlags::NOATIME
     .union(IFlags::NODUMP)
     .union(IFlags::COMPRESSED)
     .union(IFlags::NOCOW)
     .union(IFlags::SYNC);
 
-/// Whether an extended attribute is about the bytes of the file, or gives rights to them.
+/// Returns whether an extended attribute is a signature of the content, or gives rights to the program in it.
 fn is_of_content(name: &[u8]) -> bool {
     matches!(
         name,
@@ -341,24 +346,25 @@ fn attribute(file: &File, name: &[u8]) -> io::Result<Vec<u8>> {
     Ok(whole(|buffer| rustix::fs::fgetxattr(file, name, buffer))?)
 }
 
-/// What a call of the system puts into a buffer, which must be large enough.
+/// Calls `get` with a buffer of the maximum size of extended attributes, and returns the bytes that it has
+/// written.
 fn whole(get: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Result<Vec<u8>> {
-    /// Linux's limit for names and values (`XATTR_SIZE_MAX`).
-    const MOST: usize = 64 << 10;
-    let mut buffer = vec![0; MOST];
+    /// Linux's limit in bytes for lists of names and for values (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
+    const MAX_LEN: usize = 64 << 10;
+    let mut buffer = vec![0; MAX_LEN];
     let len = get(&mut buffer)?;
     buffer.truncate(len);
     Ok(buffer)
 }
 
-/// Takes the set-id bits from a file whose content is about to change.
+/// Clears the set-ID bits of a file whose content is about to change.
 pub(crate) fn drop_set_id(file: &File) -> io::Result<()> {
     let mode = rustix::fs::fstat(file)?.st_mode;
     if mode & 0o6000 == 0 {
         return Ok(());
     }
     match rustix::fs::fchmod(file, Mode::from_raw_mode(mode & 0o1777)) {
-        // Not this process's file: then the kernel takes them when it writes.
+        // This process does not own the file; the kernel then clears the bits at the first write.
         Err(Errno::PERM) => Ok(()),
         result => Ok(result?),
     }

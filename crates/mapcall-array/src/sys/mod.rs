@@ -1,4 +1,5 @@
-//! System calls: one file for each system, and one that answers "unsupported".
+//! System calls: one file for each operating system, and one for all others, whose functions fail with
+//! "unsupported".
 
 #[cfg_attr(target_os = "linux", path = "linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "unsupported.rs")]
@@ -19,21 +20,21 @@ pub(crate) use os::{
     removes, reserve, residency, tells_residency, unsupported, wait_for, write_at, write_back,
 };
 
-/// A range of addresses that holds bytes of a file.
+/// A range of addresses at which bytes of a file are mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MappedRange {
     /// The first address.
     pub(crate) start: usize,
-    /// In bytes.
+    /// The length in bytes.
     pub(crate) len: usize,
     pub(crate) file: Identity,
-    /// Of the first byte in the file, in bytes.
+    /// The offset in the file of the first mapped byte.
     pub(crate) offset: u64,
-    /// Whether what is written here reaches the file, and so its other mappings.
+    /// Whether writes to the mapping change the file, and so its other mappings.
     pub(crate) is_shared: bool,
 }
 
-/// What a name may lead to.
+/// The kind of a file, which decides whether it can be mapped.
 #[cfg_attr(
     not(target_os = "linux"),
     expect(dead_code, reason = "devices are not told")
@@ -41,10 +42,10 @@ pub(crate) struct MappedRange {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileKind {
     Regular,
-    /// It has a length, which its metadata do not tell, and never changes it.
+    /// A block device. Its length is fixed, and is found by `lseek`, not in the metadata.
     BlockDevice,
-    /// Its length is unknown.
+    /// A character device, whose length is unknown.
     CharacterDevice,
-    /// Nothing that can be mapped.
+    /// A file that can't be mapped, by its name for error messages.
     Other(&'static str),
 }

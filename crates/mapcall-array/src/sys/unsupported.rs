@@ -8,7 +8,7 @@ use memmap2::MmapRaw;
 use super::{Advice, FileKind, MappedRange};
 use crate::fork::Mutex;
 
-/// Opens a file, but never a pipe, whose opening could wait for ever.
+/// Opens a regular file. Other files are refused, as opening a named pipe could block.
 pub(crate) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     match fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => Err(io::ErrorKind::InvalidInput.into()),
@@ -16,7 +16,7 @@ pub(crate) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     }
 }
 
-/// What a file is; devices are not told from other special files.
+/// Returns the kind of a file. Devices are not distinguished from other special files.
 pub(crate) fn kind(file_type: FileType) -> FileKind {
     if file_type.is_file() {
         FileKind::Regular
@@ -27,7 +27,7 @@ pub(crate) fn kind(file_type: FileType) -> FileKind {
     }
 }
 
-/// Nothing tells a file from another that later gets its name.
+/// No identity of a file is known on this system.
 pub(crate) type Identity = ();
 
 pub(crate) fn identity(_: &Metadata) -> Identity {}
@@ -40,14 +40,14 @@ pub(crate) fn page_size_of(_: &File, _: &Metadata) -> usize {
     page_size()
 }
 
-/// Whether identities differ.
+/// Whether [`Identity`] differs between two files.
 pub(crate) const TELLS_FILES_APART: bool = false;
 
 pub(crate) fn mappings(_: Range<usize>) -> io::Result<Vec<MappedRange>> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Nothing is known of disk space.
+/// Returns `false`, as no call to allocate disk space is known on this system.
 pub(crate) fn reserve(_: &File, _: u64, _: u64) -> io::Result<bool> {
     Ok(false)
 }
@@ -60,21 +60,21 @@ pub(crate) fn clear(_: &File, _: u64, _: bool) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Writes all bytes at a place of a file.
+/// Writes all bytes at an offset of a file.
 pub(crate) fn write_at(mut file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    // The place is the file's own: one thread at a time.
-    static PLACE: Mutex<()> = Mutex::new(());
-    let _alone = PLACE.lock();
+    // Seeking changes the position of the file, which all threads share, so one thread writes at a time.
+    static POSITION: Mutex<()> = Mutex::new(());
+    let _alone = POSITION.lock();
     file.seek(SeekFrom::Start(offset))?;
     file.write_all(bytes)
 }
 
-/// Every system writes back in its own time.
+/// Does nothing; the system writes files to the disk on its own schedule.
 pub(crate) fn write_back(_: &File, _: u64, _: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// What has been asked of no system can't be waited for.
+/// Does nothing, as [`write_back`] has started nothing.
 pub(crate) fn wait_for(_: &File, _: u64, _: u64) -> io::Result<()> {
     Ok(())
 }
@@ -85,7 +85,7 @@ pub(crate) fn available_memory() -> Option<u64> {
     None
 }
 
-/// Advice changes no result, so a system without it may take any.
+/// Does nothing; advice changes no result.
 pub(crate) fn advise(_: &MmapRaw, _: Range<usize>, _: Advice) -> io::Result<()> {
     Ok(())
 }
@@ -102,7 +102,7 @@ pub(crate) fn prefetch(_: &MmapRaw, _: Range<usize>) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// No device is mapped, and files are as long as they say.
+/// Returns `true`, as only regular files of known length are mapped on this system.
 pub(crate) fn is_readable(_: &MmapRaw, _: usize) -> bool {
     true
 }
@@ -115,7 +115,7 @@ pub(crate) fn tells_residency(_: &Path) -> bool {
     false
 }
 
-/// That of most systems; nothing here needs the true one.
+/// Returns the page size of most systems; no call on this system needs the true one.
 pub(crate) fn page_size() -> usize {
     4096
 }

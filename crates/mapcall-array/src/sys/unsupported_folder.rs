@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use super::open;
 
-/// A folder by its path.
+/// The absolute path of a folder.
 #[derive(Debug)]
 pub(crate) struct Folder(PathBuf);
 
-/// Where a path leads.
+/// The file and the name that a path resolves to.
 #[derive(Debug)]
 pub(crate) struct Place {
-    /// The folder and the name in it, behind all links.
+    /// The folder and the name in it, with all symbolic links resolved.
     pub(crate) name: Option<(Arc<Folder>, OsString)>,
-    /// The file that is there, open for reading and writing.
+    /// The existing file, open for reading and writing.
     pub(crate) file: Option<File>,
 }
 
@@ -25,12 +25,12 @@ impl Folder {
         path::absolute(path).map(Self)
     }
 
-    /// Whether a name is that of an open file: nothing tells files apart.
+    /// Returns whether a file has the name; whether it is the open file is not known on this system.
     pub(crate) fn has(&self, name: &OsStr, _: &File) -> io::Result<bool> {
         self.0.join(name).try_exists()
     }
 
-    /// Whether two are one folder.
+    /// Returns whether two folders are the same.
     pub(crate) fn is(&self, other: &Self) -> bool {
         matches!(
             (fs::canonicalize(&self.0), fs::canonicalize(&other.0)),
@@ -38,13 +38,13 @@ impl Folder {
         )
     }
 
-    /// Every file has a name.
+    /// Returns an error, as every file has a name on this system.
     #[expect(clippy::unused_self, reason = "other systems have such files")]
     pub(crate) fn create_nameless(&self) -> io::Result<File> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Makes a file by a name that no file has.
+    /// Creates a file; no file may have the name yet.
     pub(crate) fn create(&self, name: &OsStr) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true);
@@ -56,13 +56,14 @@ impl Folder {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Changes a name to one that no file has, which is taken first.
+    /// Renames a file; no file may have the new name yet. An empty file takes the new name, and is then
+    /// replaced.
     pub(crate) fn rename_to_free(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         drop(self.create(to)?);
         self.rename(from, to).inspect_err(|_| drop(self.remove(to)))
     }
 
-    /// Changes a name to one that another file may have, which loses it.
+    /// Renames a file; a file that has the new name is replaced.
     pub(crate) fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         fs::rename(self.0.join(from), self.0.join(to))
     }
@@ -71,13 +72,13 @@ impl Folder {
         fs::remove_file(self.0.join(name))
     }
 
-    /// Renaming says so itself.
+    /// Returns `true`; if the file can't be replaced, renaming fails.
     #[expect(clippy::unused_self, reason = "other systems know before")]
     pub(crate) fn may_replace(&self, _: &OsStr) -> bool {
         true
     }
 
-    /// Names go to the disk with their files.
+    /// Does nothing; on this system, names are synced with their files.
     #[expect(
         clippy::unnecessary_wraps,
         clippy::unused_self,
@@ -88,7 +89,7 @@ impl Folder {
     }
 }
 
-/// Finds where a path leads.
+/// Resolves a path.
 pub(crate) fn find(path: &Path) -> io::Result<Place> {
     let path = followed(path);
     let mut options = OpenOptions::new();
@@ -105,11 +106,11 @@ pub(crate) fn find(path: &Path) -> io::Result<Place> {
     Ok(Place { name, file })
 }
 
-/// Where a name leads, also when nothing is there yet.
+/// Resolves the symbolic links of a path, also if their target does not exist yet.
 fn followed(path: &Path) -> PathBuf {
-    const MOST_LINKS: usize = 40;
+    const MAX_LINKS: usize = 40;
     let mut path = path.to_path_buf();
-    for _ in 0..MOST_LINKS {
+    for _ in 0..MAX_LINKS {
         let Ok(link) = fs::read_link(&path) else {
             break;
         };
@@ -118,17 +119,17 @@ fn followed(path: &Path) -> PathBuf {
     path
 }
 
-/// Nothing tells files apart.
+/// Returns `false`, as no identity of a file is known on this system.
 pub(crate) fn is_same_file(_: &File, _: &File) -> bool {
     false
 }
 
-/// Other names of a file are not known.
+/// Returns `false`, as the number of hard links is not known on this system.
 pub(crate) fn has_other_names(_: &File) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Of what a file has beside its content, its permissions are all that is known.
+/// Copies the permissions of a file to a new one; other attributes are not known on this system.
 pub(crate) fn copy_attributes(old: &File, new: &File) -> io::Result<()> {
     new.set_permissions(old.metadata()?.permissions())
 }

@@ -320,7 +320,7 @@ fn members_are_never_written_in_place() {
     fs::write(&path, &bytes).unwrap();
     for mode in [Mode::ReadWrite, Mode::Read, Mode::CopyOnWrite] {
         let options = MapOptions::new().mode(mode).verify(true);
-        // SAFETY: nobody else changes the temporary file.
+        // SAFETY: no other code writes or shortens the temporary file.
         let array = unsafe { options.open(&path) };
         match array {
             Ok(array) => {

@@ -1,4 +1,4 @@
-//! From a library and a prototype to a function.
+//! Binds a function of a library by its prototype.
 
 #![allow(unsafe_code)]
 
@@ -9,7 +9,7 @@ use mapcall::{BindError, Declarations, Function, Header, Library, Prototype, Pro
 use super::Arguments;
 use crate::Failure;
 
-/// Functions that can't be bound.
+/// The reason why a function can't be bound.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FunctionError {
     #[error("{}", one_line(.0))]
@@ -73,9 +73,9 @@ pub(super) fn function(arguments: &Arguments) -> Result<Function, Failure> {
         }
         None => Prototype::parse(&arguments.prototype).map_err(FunctionError::from)?,
     };
-    // SAFETY: whoever names a library to the command asks for it to be loaded.
+    // SAFETY: the user has named the library to load, whose initializers then run in this process.
     let library = unsafe { Library::open(&arguments.library)? };
-    // SAFETY: the user says that this is its prototype, and on how many threads it may run.
+    // SAFETY: the user has given this prototype for the function, and the number of threads that call it.
     let function = unsafe { library.bind(prototype) }.map_err(FunctionError::from)?;
     Ok(match arguments.check {
         Some(check) => function.check(check.into()).map_err(FunctionError::from)?,

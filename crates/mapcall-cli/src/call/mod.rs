@@ -31,8 +31,7 @@ use opened::OpenedArgument;
 use outputs::OutputFiles;
 use report::{Made, Report, Target};
 
-/// What is made and goes to no file has to fit on a screen, by its ends, or into a line of JSON: so
-/// many bytes are kept in memory for that.
+/// The maximum size in bytes of an output without a file, which is kept in memory and shown.
 const MOST_SHOWN: usize = 64 << 20;
 
 /// Call a C function, once or for each item of array files
@@ -225,7 +224,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         None => None,
         Some(text) => {
             let file = ArrayFile::parse(text)?;
-            // SAFETY: the files are the caller's; what others write meanwhile is theirs to know.
+            // SAFETY: the user has named the file, and is responsible for other programs that write it.
             Some(unsafe { file.open(Mode::Read)? })
         }
     };
@@ -264,7 +263,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One call.
+/// Calls the function once.
 fn single(
     function: &Function,
     given: &mut [Option<OpenedArgument>],
@@ -291,7 +290,7 @@ fn single(
     Ok(report)
 }
 
-/// Any number of calls.
+/// Calls the function for each item of a batch.
 fn batch(
     arguments: &Arguments,
     function: &Function,
@@ -347,7 +346,7 @@ fn batch(
     let done = batch.run();
     drop(bar);
     if let Err(error) = done {
-        // Waiting for the disk is interrupted with another error.
+        // An interrupted sync returns another error than `CallError::Interrupted`, so the flag is tested.
         return Err(match interrupts.signal() {
             Some(signal) if !matches!(error, CallError::Status { .. }) => Failure::Interrupted {
                 signal,
@@ -379,7 +378,7 @@ fn nbytes(array: &Array) -> usize {
     array.layout().nbytes()
 }
 
-/// What a batch reads, and what it writes.
+/// Returns the inputs and the outputs of a batch.
 fn arguments_of<'a>(
     contract: &Contract,
     given: &'a mut [Option<OpenedArgument>],
@@ -407,7 +406,7 @@ fn arguments_of<'a>(
     (inputs, outputs)
 }
 
-/// What an interrupted batch leaves behind, in words.
+/// Returns the message of an interrupted batch, with the files that are missing or incomplete.
 fn left(function: &Function, files: &OutputFiles, written: &[PathBuf]) -> String {
     let list = |paths: &mut dyn Iterator<Item = &Path>| {
         let paths: Vec<String> = paths.map(|path| path.display().to_string()).collect();

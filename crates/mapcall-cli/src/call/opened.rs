@@ -1,4 +1,4 @@
-//! The arguments of a call, with their files mapped.
+//! Maps the files of the arguments of a call.
 
 #![allow(unsafe_code)]
 
@@ -15,7 +15,7 @@ use crate::Failure;
 use crate::value::file::ArrayFile;
 use crate::value::{Opened, Value};
 
-/// An argument of the command, opened.
+/// An argument of the command, whose file is mapped.
 pub(super) struct OpenedArgument {
     pub(super) opened: Opened,
     file: Option<ArrayFile>,
@@ -26,7 +26,7 @@ impl OpenedArgument {
         self.opened.arg()
     }
 
-    /// The array and its file, if the function may write them.
+    /// Returns the array and its file if the function may write them.
     pub(super) fn written(&self) -> Option<(&Array, &ArrayFile)> {
         match (&self.opened, &self.file) {
             (Opened::InOut(array), Some(file)) => Some((array, file)),
@@ -35,7 +35,7 @@ impl OpenedArgument {
     }
 }
 
-/// The function with the extents that are given by their names.
+/// Returns the function with the extents whose values the user has given by name.
 pub(super) fn with_extents(
     function: &Function,
     values: &[Option<Value>],
@@ -50,7 +50,7 @@ pub(super) fn with_extents(
     Ok(function)
 }
 
-/// Maps the files.
+/// Maps the files of all values.
 pub(super) fn open(
     contract: &Contract,
     values: Vec<Option<Value>>,
@@ -63,7 +63,7 @@ pub(super) fn open(
             Value::File { file, .. } => Some(file.clone()),
             _ => None,
         };
-        // SAFETY: the files are the caller's; what others write meanwhile is theirs to know.
+        // SAFETY: the user has named the file, and is responsible for other programs that write it.
         let opened = match unsafe { value.open(contract, position)? } {
             Opened::Input(array) => Opened::Input(aligned(array)),
             opened => opened,
@@ -73,8 +73,8 @@ pub(super) fn open(
     values.into_iter().enumerate().map(open).collect()
 }
 
-/// An array that C can read: members of a `.npz` mostly begin at odd places, and are copied, unless
-/// they are larger than memory.
+/// Returns an aligned array. Most members of a `.npz` are unaligned; they are copied, unless they are larger
+/// than the available memory.
 fn aligned(array: Array) -> Array {
     let copied = match array.dtype().itemsize() {
         _ if array.is_aligned() => None,
@@ -97,7 +97,7 @@ fn copy<T: Element>(array: &Array) -> Option<Array> {
     Some(copy)
 }
 
-/// Whether an array has axes that its parameter has no brackets for.
+/// Returns whether an array has more axes than its parameter, so that the call is a batch.
 pub(super) fn has_axes(contract: &Contract, opened: &[Option<OpenedArgument>]) -> bool {
     contract.rules().iter().zip(opened).any(|(rule, value)| {
         let array = value.as_ref().and_then(|value| value.opened.array());
@@ -109,8 +109,9 @@ pub(super) fn has_axes(contract: &Contract, opened: &[Option<OpenedArgument>]) -
     })
 }
 
-/// What is written in place shares no byte with anything else that is given: each file is mapped on
-/// its own, so that addresses don't tell. And no new file takes its place.
+/// Returns an error if an array that is written in place has bytes in common with another argument, or if a
+/// new file would replace its file. Paths and file offsets are compared, as each argument has a map of its
+/// own, and two maps of a file have different addresses.
 pub(super) fn check_apart(
     contract: &Contract,
     opened: &[Option<OpenedArgument>],
@@ -131,7 +132,7 @@ pub(super) fn check_apart(
         for (other, other_array, other_file) in files() {
             if other != position
                 && is_same_file(file.path(), other_file.path())
-                // A copy doesn't change meanwhile.
+                // A copy in memory does not see the writes.
                 && other_array.file_offset().is_some()
                 && may_share(array, other_array)
             {
@@ -159,7 +160,7 @@ pub(super) fn check_apart(
     Ok(())
 }
 
-/// Whether two arrays of one file share a byte of it.
+/// Returns whether two arrays of one file may have bytes in common.
 fn may_share(one: &Array, other: &Array) -> bool {
     match (in_file(one), in_file(other)) {
         (Some(one), Some(other)) => one.may_share(&other),
@@ -167,7 +168,7 @@ fn may_share(one: &Array, other: &Array) -> bool {
     }
 }
 
-/// Where the elements lie, counted from the file's start.
+/// Returns the layout of an array relative to the start of its file.
 fn in_file(array: &Array) -> Option<Layout> {
     let offset = usize::try_from(array.file_offset()?).ok()?;
     array.layout().clone().with_offset(offset).ok()

@@ -9,31 +9,31 @@ use super::OutputError;
 use super::same_file::is_same_file;
 use crate::value::{Value, split_name};
 
-/// What a function returns goes by this name, which no parameter can have.
+/// The name of the function's result as an output; it is a keyword of C, so no parameter can have it.
 const RETURN: &str = "return";
 
-/// The outputs of a batch, in its order.
+/// The outputs of a batch, in the order of [`Function::map`](mapcall::Function::map).
 pub(super) struct OutputFiles(Vec<OutputFile>);
 
-/// One output.
+/// One output of a batch, and the file it is written to.
 pub(super) struct OutputFile {
     pub(super) name: String,
-    /// The new file; `None` if it stays in memory, or is given.
+    /// The new file; `None` if the output stays in memory, or is an array that the user has given.
     pub(super) file: Option<PathBuf>,
-    /// Whether it is given, and written in output.
+    /// Whether the user has given the array as an argument, so that the function writes it in place.
     is_given: bool,
-    /// Whether it is the status that `--check` looks at, which is not shown.
+    /// Whether this is the result that `--check zero` tests, which is not shown.
     pub(super) is_ignored: bool,
 }
 
-/// Whether a parameter is an output of a batch.
+/// Returns whether a parameter is an output of a batch.
 pub(super) fn is_output(contract: &Contract, position: usize) -> bool {
     let rule = contract.rules().get(position).and_then(Rule::array);
     rule.is_some_and(ArrayRule::is_output)
 }
 
 impl OutputFiles {
-    /// Reads the values of `-o`; with `is_ignored` the result of the function is not an output.
+    /// Parses the values of `-o`. With `is_ignored`, the result of the function is not shown.
     pub(super) fn new(
         contract: &Contract,
         values: &[Option<Value>],
@@ -71,7 +71,7 @@ impl OutputFiles {
         self.0.iter().any(|output| output.file.is_some())
     }
 
-    /// The names of the outputs that may go to a file.
+    /// Returns the names of the outputs that may be written to a new file.
     fn names(&self) -> Vec<&str> {
         let made = self.0.iter().filter(|output| !output.is_given);
         made.map(|output| &*output.name).collect()
@@ -156,7 +156,7 @@ impl OutputFiles {
         Ok(())
     }
 
-    /// Refuses outputs without a file that are larger than `max` bytes.
+    /// Returns an error if an output without a file is larger than `max` bytes.
     pub(super) fn check_sizes(
         &self,
         contract: &Contract,

@@ -1,4 +1,4 @@
-//! What came out, for people and for machines.
+//! The results of calls, as text and as JSON.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -12,29 +12,29 @@ use crate::one_line;
 use crate::show::{self, Element, Nested};
 use crate::words::{rate, readable, tuple};
 
-/// What calls have returned and written.
+/// The result and the outputs of a call or of a batch.
 #[derive(Default, Serialize)]
 pub(super) struct Report {
     returns: Option<Returned>,
-    /// Whether everybody knows what is returned.
+    /// Whether the returned value is not shown, because `--check zero` has made sure that it is 0.
     #[serde(skip)]
     is_ignored: bool,
     pub(super) outputs: Vec<Made>,
-    /// What the calls took; 0 for a single one.
+    /// The duration of a batch in seconds; 0 for a single call.
     #[serde(skip)]
     pub(super) seconds: f64,
 }
 
-/// What one call has returned.
+/// The result of a single call.
 enum Returned {
     Element(Element),
-    /// A text, in the bytes that C gave.
+    /// A string, in the bytes that C returned.
     Text(Vec<u8>),
     Null,
     Address(usize),
 }
 
-/// An output.
+/// One output, in a file or in memory.
 pub(super) struct Made {
     pub(super) name: String,
     pub(super) target: Target,
@@ -42,7 +42,7 @@ pub(super) struct Made {
     pub(super) shape: Vec<usize>,
 }
 
-/// Where it is.
+/// The place of an output.
 pub(super) enum Target {
     File(OsString),
     Memory(Array),
@@ -60,7 +60,7 @@ impl Made {
 }
 
 impl Report {
-    /// What one call has returned.
+    /// Returns the report of a single call, without outputs.
     pub(super) fn of(value: &Value, function: &Function, is_ignored: bool) -> Self {
         let dtype = function.contract().returned().map(|rule| &rule.dtype);
         let returns = match value {
@@ -83,7 +83,7 @@ impl Report {
         }
     }
 
-    /// For people; files are worth a line on a terminal alone.
+    /// Writes the report as text. Files are listed only on a terminal.
     pub(super) fn write(&self, output: &mut impl Write, is_terminal: bool) -> io::Result<()> {
         match &self.returns {
             _ if self.is_ignored => {}
@@ -101,7 +101,7 @@ impl Report {
                 Target::Memory(array) => {
                     let text = show::text(array);
                     let space = if text.contains('\n') { "\n" } else { " " };
-                    // No parameter has the name of C's word.
+                    // `return` is a keyword of C, so this is the function's result, and no parameter.
                     if made.name == "return" {
                         writeln!(output, "{text}")?;
                     } else {

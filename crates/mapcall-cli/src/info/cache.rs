@@ -4,24 +4,24 @@ use mapcall::array::Array;
 use mapcall::array::map::{Map, page_size};
 use serde::Serialize;
 
-/// How many parts a bar has at most.
+/// The maximum number of parts of a bar.
 const PARTS: u64 = 40;
 
-/// What is asked at once, in bytes: a multiple of every page size.
+/// The number of bytes of one query for residency: a multiple of every page size.
 const WINDOW: u64 = 1 << 30;
 
-/// What of an array is in the page cache.
+/// The pages of an array that are in the page cache.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Cache {
     pages: u64,
     resident: u64,
     page_size: u64,
-    /// The share that is there of each part, from 0 to 1.
+    /// The share of the pages of each part that is in the cache, from 0 to 1.
     parts: Vec<f64>,
 }
 
 impl Cache {
-    /// `None` if the system doesn't tell.
+    /// Asks the system which pages of an array are in the cache; `None` if the system doesn't tell.
     pub(super) fn of(array: &Array) -> Option<Self> {
         let map = array.buffer().map()?;
         let bounds = array.layout().bounds();
@@ -43,7 +43,7 @@ impl Cache {
         let mut counting = Counting::new(pages);
         let mut at = start;
         while at < end {
-            // Windows meet where pages do, so that none counts twice.
+            // Windows begin at page boundaries, so that no page is counted twice.
             let next = (at / WINDOW + 1).saturating_mul(WINDOW).min(end);
             counting.add(&residency(map, at, next)?);
             at = next;
@@ -51,9 +51,9 @@ impl Cache {
         Some(counting.done(page_size))
     }
 
-    /// The share of the whole that is there, in percent.
+    /// Returns the share of all pages that is in the cache, in percent.
     pub(super) fn percent(&self) -> u64 {
-        // Whole only when it is, and nothing only when it is that.
+        // 100 and 0 are shown only if all pages or no page is in the cache.
         let resident = u128::from(self.resident) * 100;
         match u64::try_from(resident / u128::from(self.pages.max(1))).unwrap_or(100) {
             0 if self.resident > 0 => 1,
@@ -61,12 +61,12 @@ impl Cache {
         }
     }
 
-    /// Whether there is no page at all.
+    /// Returns whether the array has no pages.
     pub(super) fn is_empty(&self) -> bool {
         self.pages == 0
     }
 
-    /// A letter for each part.
+    /// Returns the bar, with a character for each part.
     pub(super) fn bar(&self) -> String {
         let letter = |&share: &f64| match share {
             share if share >= 1.0 => '█',
@@ -77,17 +77,17 @@ impl Cache {
     }
 }
 
-/// The pages between two places in the file.
+/// Returns whether each page between two offsets in the file is in the cache.
 fn residency(map: &Map, start: u64, end: u64) -> Option<Vec<bool>> {
     let within = |at: u64| usize::try_from(at.checked_sub(map.file_offset())?).ok();
     map.residency(within(start)?..within(end)?).ok()
 }
 
-/// Sorts pages into parts, as they come.
+/// Counts the pages of each part.
 struct Counting {
     pages: u64,
     seen: u64,
-    /// Of each part: how many pages are there, of how many.
+    /// The number of pages in the cache and the number of all pages, for each part.
     parts: Vec<(u64, u64)>,
 }
 

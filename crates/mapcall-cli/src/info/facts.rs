@@ -1,4 +1,4 @@
-//! What is known of an array in a file.
+//! The description of an array in a file.
 
 use mapcall::array::DType;
 use mapcall::array::dtype::ByteOrder;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::cache::Cache;
 use crate::value::file::{ArrayFile, Found};
 
-/// An array.
+/// The description of an array.
 #[derive(Debug, Serialize)]
 pub(super) struct Facts {
     #[serde(skip)]
@@ -37,14 +37,14 @@ pub(super) struct Facts {
     unsupported: Option<String>,
 }
 
-/// A field of a structured dtype; those of a nested one stand behind it, as `position.x`.
+/// A field of a structured dtype. The fields of a nested dtype follow it, with names such as `position.x`.
 #[derive(Debug, Serialize)]
 pub(super) struct FieldFacts {
     pub(super) name: String,
     pub(super) title: Option<String>,
-    /// From the start of the item.
+    /// The offset in bytes from the start of the item.
     pub(super) offset: usize,
-    /// Of one element, if it is a sub-array.
+    /// The dtype; of a sub-array, that of one element.
     #[serde(serialize_with = "as_text")]
     pub(super) dtype: DType,
     pub(super) shape: Vec<usize>,
@@ -75,7 +75,7 @@ impl Unmapped {
 }
 
 impl Facts {
-    /// What is known of an array that was found.
+    /// Describes an array that was found in a file.
     pub(super) fn of(file: &ArrayFile, found: &Found) -> Self {
         let array = &found.array;
         let dtype = array.dtype();
@@ -122,7 +122,7 @@ fn path(file: &ArrayFile) -> String {
     file.path().to_string_lossy().into_owned()
 }
 
-/// What was asked for; of a whole archive, how to ask for that member alone.
+/// Returns the argument of the command that names this array alone.
 fn title(file: &ArrayFile, member: Option<&str>) -> String {
     let text = file.text().to_string_lossy().into_owned();
     match member {
@@ -131,7 +131,7 @@ fn title(file: &ArrayFile, member: Option<&str>) -> String {
     }
 }
 
-/// All numbers in it count, those of fields as well.
+/// Returns the byte order of all numbers in a dtype, including those of its fields.
 fn byte_order(dtype: &DType) -> &'static str {
     let is = |order| *dtype == dtype.newbyteorder(order);
     match (is(ByteOrder::Little), is(ByteOrder::Big)) {
@@ -148,7 +148,8 @@ fn fields(dtype: &DType) -> Vec<FieldFacts> {
     all
 }
 
-/// Dtypes nest no deeper than their text is allowed to.
+/// Adds the fields of a dtype and of its nested dtypes. The recursion is bounded, as parsing limits the
+/// nesting.
 fn add_fields(dtype: &DType, path: &str, from: usize, all: &mut Vec<FieldFacts>) {
     for field in dtype.fields().unwrap_or_default() {
         let (name, offset) = (format!("{path}{}", field.name), from + field.offset);

@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 }
                 let shown = match found {
                     Ok(found) => {
-                        // Reading fills the cache, which the facts tell of.
+                        // The facts are taken before the check, as reading fills the page cache.
                         let mut facts = Facts::of(&file, &found);
                         if !arguments.no_verify {
                             match file.verify(&found) {
@@ -121,7 +121,7 @@ fn is_damaged(error: &FileError) -> bool {
     matches!(format_error(error), Some(FormatError::Damaged { .. }))
 }
 
-/// Whether a member is what it should be, and can't be mapped all the same.
+/// Returns whether an error means that a member is valid, but can't be mapped.
 fn is_unsupported(error: &FileError) -> bool {
     match format_error(error) {
         Some(FormatError::Compressed { .. } | FormatError::Encrypted { .. }) => true,
@@ -132,7 +132,7 @@ fn is_unsupported(error: &FileError) -> bool {
     }
 }
 
-/// What is wrong, without the file's name.
+/// Returns the message of an error without the name of the file.
 fn reason(error: &FileError) -> String {
     format_error(error).map_or_else(|| error.to_string(), FormatError::to_string)
 }

@@ -1,4 +1,4 @@
-//! Facts for people.
+//! Writes the descriptions of arrays as text.
 
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ use crate::words::{counted, readable, tuple};
 const TITLE: Style = Style::new().bold();
 const RESIDENT: Style = AnsiColor::Green.on_default();
 
-/// Writes what is known of an array.
+/// Writes the description of an array.
 pub(super) fn facts(output: &mut impl Write, facts: &Facts, is_first: bool) -> io::Result<()> {
     title(output, &facts.title, is_first)?;
     let dtype = match &facts.fields {
@@ -91,7 +91,7 @@ fn format(facts: &Facts) -> String {
     }
 }
 
-/// The fields, one a line, in columns.
+/// Writes the fields in columns, one on each line.
 fn table(output: &mut impl Write, fields: &[FieldFacts]) -> io::Result<()> {
     let name = |field: &FieldFacts| match &field.title {
         None => one_line(&field.name),
@@ -117,7 +117,7 @@ fn table(output: &mut impl Write, fields: &[FieldFacts]) -> io::Result<()> {
     );
     let mut row = |name: &str, offset: &dyn Display, dtype: &str, shape: &str| {
         let mut text = String::new();
-        // Writing to a text doesn't fail.
+        // Writing to a `String` does not fail.
         let _ = write!(
             text,
             "    {name:<names$}  {offset:>offsets$}  {dtype:<dtypes$}  {shape}"

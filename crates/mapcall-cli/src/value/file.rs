@@ -15,7 +15,7 @@ use mapcall::array::{self, Array, DType, MapOptions, Mode, map};
 
 use super::range::{RangeError, range};
 
-/// A file that is given as an array.
+/// An array in a file, as the user has written it.
 ///
 /// ```
 /// use mapcall::array::{DType, Mode};
@@ -25,15 +25,15 @@ use super::range::{RangeError, range};
 /// let path = directory.path().join("raw.bin");
 /// std::fs::write(&path, [0; 48])?;
 /// let file = ArrayFile::parse(format!("{}:f4:3x4[::2, 1]", path.display()).as_ref())?;
-/// // SAFETY: nobody else changes the temporary file.
+/// // SAFETY: no other code writes or shortens the temporary file.
 /// let array = unsafe { file.open(Mode::Read)? };
 /// assert_eq!((array.dtype(), array.shape(), array.strides()), (&DType::F32, &[2][..], &[32][..]));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The longest beginning of the text that names something is the path, so that names may have
-/// colons and brackets. The file's first bytes say what may follow: nothing behind a `.npy`, the name
-/// of a member behind a `.npz`, `:DTYPE` or `:DTYPE:SHAPE` behind any other file. A range comes last.
+/// The path is the longest prefix of the text that is the name of an existing file, so that names may have
+/// colons and brackets. The first bytes of the file determine the notation after the path: nothing for a
+/// `.npy`, `:MEMBER` for a `.npz`, `:DTYPE` or `:DTYPE:SHAPE` for any other file. A range may follow.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ArrayFile {
     text: OsString,
@@ -42,15 +42,15 @@ pub struct ArrayFile {
     range: Vec<Index>,
 }
 
-/// What of the file is meant.
+/// The part of a file that holds the array.
 #[derive(Clone, Debug, PartialEq)]
 enum Content {
-    /// What the file itself says.
+    /// The array of a `.npy`, or all arrays of a `.npz`.
     Whole(Format),
     Member(String),
     Raw {
         dtype: DType,
-        /// `None`: as many as there are.
+        /// The shape; `None` for one axis with all elements of the file.
         shape: Option<Vec<usize>>,
     },
 }
@@ -59,7 +59,7 @@ enum Content {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Found {
-    /// Where the array lies, in a file that says what is in it.
+    /// The position and header of the array; `None` in a raw file.
     pub placement: Option<Placement>,
     /// The length of the file, in bytes.
     pub file_len: u64,
@@ -67,7 +67,7 @@ pub struct Found {
     pub array: Array,
 }
 
-/// What is wrong with a file, or with the notation.
+/// The reason why a file or the notation of a file is refused.
 ///
 /// ```
 /// use mapcall_cli::value::file::{ArrayFile, FileError};
@@ -79,18 +79,18 @@ pub struct Found {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileError {
-    /// Nothing of that name, or nothing that may be looked at.
+    /// No file has this name, or the file can't be opened.
     #[error("expected a file, got {path:?}: {source}; check the name and the folder")]
     Missing {
-        /// What was taken for the path.
+        /// The text that was taken as the path.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// A file that can't be opened or mapped, or isn't what it should be.
+    /// A file that can't be opened or mapped, or is no valid file of its format.
     #[error(transparent)]
     Array(Box<array::Error>),
-    /// A file that doesn't say what is in it.
+    /// A raw file without a dtype behind it.
     #[error(
         "{}: expected a .npy or .npz file, or the dtype and shape of its elements; write them behind \
          it, as in raw.bin:f4:1000x1000",
@@ -100,7 +100,7 @@ pub enum FileError {
         /// The file.
         path: PathBuf,
     },
-    /// Something behind a `.npy`, which says itself what it holds.
+    /// Text other than a range behind a `.npy`, whose header has dtype and shape.
     #[error(
         "{}: expected nothing but a range behind a .npy file, got {rest:?}; leave it out",
         path.display()
@@ -108,47 +108,47 @@ pub enum FileError {
     Rest {
         /// The file.
         path: PathBuf,
-        /// What stands behind it.
+        /// The text behind the file.
         rest: String,
     },
-    /// Something behind the last bracket, or no last bracket.
+    /// Text behind the closing bracket, or no closing bracket.
     #[error("{}: expected a range in brackets at the end, got {rest:?}; write it as [0:1000]", path.display())]
     Brackets {
         /// The file.
         path: PathBuf,
-        /// What stands there.
+        /// The text.
         rest: String,
     },
-    /// A range that is none.
+    /// A range that can't be parsed.
     #[error("{}: {source}", path.display())]
     Range {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         source: RangeError,
     },
-    /// A range that the array doesn't have.
+    /// A range that is out of bounds of the array.
     #[error("{}: {source}; give a range that the array has", Path::new(text).display())]
     Index {
         /// The file with its range.
         text: OsString,
-        /// What is wrong.
+        /// The reason.
         source: Box<LayoutError>,
     },
-    /// A dtype that is none.
+    /// A dtype that can't be parsed.
     #[error("{}: {source}; write it as f4, <i2 or float64", path.display())]
     DType {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         source: DTypeError,
     },
-    /// A shape that is none.
+    /// A shape that can't be parsed.
     #[error("{}: expected a shape as 1000x1000, got {shape:?}; write the lengths with x between", path.display())]
     Shape {
         /// The file.
         path: PathBuf,
-        /// What was given.
+        /// The given text.
         shape: String,
     },
 }
@@ -160,7 +160,7 @@ impl From<array::Error> for FileError {
 }
 
 impl ArrayFile {
-    /// Reads the notation, and enough of the file to understand it; nothing is mapped.
+    /// Parses the notation, and reads the first bytes of the file to find its format. No array is mapped.
     ///
     /// ```
     /// use mapcall_cli::value::file::{ArrayFile, FileError};
@@ -187,7 +187,7 @@ impl ArrayFile {
         })
     }
 
-    /// The file.
+    /// Returns the path of the file.
     ///
     /// ```
     /// # use mapcall_cli::value::file::ArrayFile;
@@ -203,7 +203,7 @@ impl ArrayFile {
         &self.path
     }
 
-    /// The notation, as it was given.
+    /// Returns the notation as the user has written it.
     ///
     /// ```
     /// # use mapcall_cli::value::file::ArrayFile;
@@ -218,7 +218,7 @@ impl ArrayFile {
         &self.text
     }
 
-    /// The format of the file; `None` if it is raw.
+    /// Returns the format of the file; `None` for a raw file.
     ///
     /// ```
     /// # use mapcall_cli::value::file::ArrayFile;
@@ -237,7 +237,7 @@ impl ArrayFile {
         }
     }
 
-    /// Whether nothing but the path was given.
+    /// Returns whether the notation is only a path.
     ///
     /// ```
     /// # use mapcall_cli::value::file::ArrayFile;
@@ -260,17 +260,17 @@ impl ArrayFile {
     ///
     /// let directory = tempfile::tempdir()?;
     /// let path = directory.path().join("x.npy");
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// drop(unsafe { create(&path, DType::F64, &[1000], Order::C)? });
     /// let file = ArrayFile::parse(format!("{}[500:]", path.display()).as_ref())?;
-    /// // SAFETY: as above.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// let mut array = unsafe { file.open(Mode::ReadWrite)? };
     /// array.view_mut::<f64>()?.fill(0.5);
     /// assert_eq!((array.shape(), array.file_offset()), (&[500][..], Some(4128)));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// A raw file that is shorter than its array is refused in every mode, and never grows.
+    /// In every mode, a raw file that is shorter than its array is an error; the file never grows.
     ///
     /// # Safety
     ///
@@ -285,11 +285,11 @@ impl ArrayFile {
             Content::Raw { .. } => None,
             content => Some(self.locate(&file, content)?),
         };
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds the contract of `MapOptions::map`.
         unsafe { self.map(&file, placement.as_ref(), mode) }
     }
 
-    /// Maps the array for reading; of a `.npz` without a member, those of all members.
+    /// Maps the array for reading; for a `.npz` without a member, maps the arrays of all members.
     ///
     /// ```
     /// use mapcall_cli::value::file::ArrayFile;
@@ -299,7 +299,7 @@ impl ArrayFile {
     /// let text = format!("{}:f4", file.path().display());
     /// ArrayFile::parse(text.as_ref())?;
     /// let mut sizes = Vec::new();
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// unsafe {
     ///     ArrayFile::parse(text.as_ref())?.open_each(|name, found| {
     ///         assert_eq!(name, None);
@@ -310,7 +310,7 @@ impl ArrayFile {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// `each` gets them one after the other with the name of the member, or what is wrong with one.
+    /// `each` is called for each array, with the name of the member, and the array or the error.
     ///
     /// # Safety
     ///
@@ -333,7 +333,7 @@ impl ArrayFile {
                 members.into_iter().map(member).collect()
             }
             Content::Raw { .. } => {
-                // SAFETY: the caller's promise.
+                // SAFETY: the caller upholds the contract of `MapOptions::map`.
                 let array = unsafe { self.map(&file, None, Mode::Read)? };
                 each(
                     None,
@@ -354,7 +354,7 @@ impl ArrayFile {
             let found = placement
                 .map_err(|error| self.format_error(error))
                 .and_then(|placement| {
-                    // SAFETY: the caller's promise.
+                    // SAFETY: the caller upholds the contract of `MapOptions::map`.
                     let array = unsafe { self.map(&file, Some(&placement), Mode::Read)? };
                     Ok(Found {
                         placement: Some(placement),
@@ -367,8 +367,8 @@ impl ArrayFile {
         Ok(())
     }
 
-    /// Reads the member of a `.npz` that an array is of, and compares its checksum; `false` if it has
-    /// none.
+    /// Reads the member of a `.npz` that holds an array, and compares its checksum; returns `false` if the
+    /// array is not in a `.npz`.
     ///
     /// ```
     /// use mapcall_cli::value::file::ArrayFile;
@@ -377,7 +377,7 @@ impl ArrayFile {
     /// std::fs::write(&file, [0; 48])?;
     /// let file = ArrayFile::parse(format!("{}:f4", file.path().display()).as_ref())?;
     /// let mut checked = None;
-    /// // SAFETY: nobody else changes the temporary file.
+    /// // SAFETY: no other code writes or shortens the temporary file.
     /// unsafe { file.open_each(|_, found| checked = Some(file.verify(&found.unwrap())))? };
     /// assert!(matches!(checked, Some(Ok(false))));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -385,7 +385,7 @@ impl ArrayFile {
     ///
     /// # Errors
     ///
-    /// [`FileError::Array`] when the member is damaged, or the system refuses.
+    /// [`FileError::Array`] if the member is damaged or can't be read.
     pub fn verify(&self, found: &Found) -> Result<bool, FileError> {
         match &found.placement {
             Some(placement) if placement.member().is_some() => {
@@ -410,7 +410,7 @@ impl ArrayFile {
         format_error(&self.path, source)
     }
 
-    /// Maps the array where it lies and cuts it to the range.
+    /// Maps the array, and applies the range to it.
     ///
     /// # Safety
     ///
@@ -424,7 +424,7 @@ impl ArrayFile {
         let path = Some(&*self.path);
         let array = if let Some(placement) = placement {
             let options = MapOptions::new().mode(mode);
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller upholds the contract of `MapOptions::map`.
             unsafe { options.map_placement(file, path, placement)? }
         } else {
             let options = match &self.content {
@@ -435,12 +435,13 @@ impl ArrayFile {
                 Content::Raw { dtype, shape: None } => MapOptions::new().dtype(dtype.clone()),
                 _ => MapOptions::new(),
             };
-            // Refuses what doesn't fit, where writing would grow the file.
+            // Mapping for reading first refuses an array that is too long, for which writing would grow the
+            // file.
             let options = options.mode(Mode::Read);
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller upholds the contract of `MapOptions::map`.
             let mut array = unsafe { options.map_file(file, path)? };
             if mode != Mode::Read {
-                // SAFETY: the caller's promise.
+                // SAFETY: the caller upholds the contract of `MapOptions::map`.
                 array = unsafe { options.mode(mode).map_file(file, path)? };
             }
             array
@@ -474,7 +475,7 @@ fn length(file: &File, path: &Path) -> Result<u64, FileError> {
     })
 }
 
-/// The path, and what follows it.
+/// Splits the text into the path and the rest.
 fn split(text: &OsStr) -> Result<(PathBuf, String), FileError> {
     let bytes = text.as_encoded_bytes();
     let cuts = bytes.iter().enumerate().rev();
@@ -487,7 +488,7 @@ fn split(text: &OsStr) -> Result<(PathBuf, String), FileError> {
     if let Some((path, rest)) = found {
         return Ok((path.into(), rest.to_owned()));
     }
-    // The folder's name may have them as well.
+    // The name of the folder may have colons and brackets as well.
     let in_name = |(_, rest): &(&OsStr, &str)| !rest.contains('/');
     let (path, _) = parts.take_while(in_name).last().unwrap_or(whole);
     let path = PathBuf::from(if path.is_empty() { text } else { path });
@@ -498,7 +499,7 @@ fn split(text: &OsStr) -> Result<(PathBuf, String), FileError> {
     Err(FileError::Missing { path, source })
 }
 
-/// The text before and from a byte on, which is ASCII; `None` if what follows is no text.
+/// Splits a text at a byte, which is ASCII; `None` if the second part is not valid Unicode.
 #[cfg(unix)]
 fn cut(text: &OsStr, at: usize) -> Option<(&OsStr, &str)> {
     use std::os::unix::ffi::OsStrExt;
@@ -513,12 +514,12 @@ fn cut(text: &OsStr, at: usize) -> Option<(&OsStr, &str)> {
     Some((OsStr::new(path), rest))
 }
 
-/// What of the file is meant, and which part of it.
+/// Parses the rest of the text: the part of the file that holds the array, and the range.
 fn content(path: &Path, file: &mut File, rest: &str) -> Result<(Content, Vec<Index>), FileError> {
     let format = sniff(file).map_err(|error| format_error(path, error.into()))?;
     match (format, rest.strip_prefix(':')) {
         (Some(Format::Npz), Some(member)) => {
-            // Names may have brackets, too.
+            // The name of a member may have brackets, too.
             let at = match member.rfind('[') {
                 Some(at) if !has_member(path, file, member)? => at,
                 _ => member.len(),
@@ -545,16 +546,16 @@ fn has_member(path: &Path, file: &mut File, member: &str) -> Result<bool, FileEr
     Ok(archive.names().any(|name| name == member || name == stem))
 }
 
-/// The format by the first bytes.
+/// Returns the format of a file by its first bytes; `None` for a raw file.
 fn sniff(file: &mut File) -> io::Result<Option<Format>> {
     let mut start = Vec::new();
     file.take(8).read_to_end(&mut start)?;
     Ok(Format::of(&start))
 }
 
-/// `DTYPE`, perhaps `:SHAPE`, perhaps a range.
+/// Parses `DTYPE`, an optional `:SHAPE` and an optional range.
 fn raw(path: &Path, text: &str) -> Result<(Content, Vec<Index>), FileError> {
-    // The unit of a time stands in brackets of its own.
+    // The units of `datetime64` and `timedelta64` are in brackets, too, which are no range.
     let is_time = ["M8[", "m8[", "datetime64[", "timedelta64["]
         .iter()
         .any(|start| {
@@ -588,7 +589,7 @@ fn raw(path: &Path, text: &str) -> Result<(Content, Vec<Index>), FileError> {
     Ok((Content::Raw { dtype, shape }, in_brackets(path, brackets)?))
 }
 
-/// The range in brackets; nothing is the whole.
+/// Parses a range in brackets; an empty text is the whole array.
 fn in_brackets(path: &Path, text: &str) -> Result<Vec<Index>, FileError> {
     if text.is_empty() {
         return Ok(Vec::new());

@@ -1,4 +1,4 @@
-//! What users write as arguments of a function: `NAME=VALUE`.
+//! Parses the arguments of a function that users write as `NAME=VALUE`.
 //!
 //! ```
 //! use mapcall::Prototype;
@@ -26,8 +26,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What a value means depends on the parameter's [`Rule`]: numbers are for numbers, and files
-//! too, as batches; arrays are files; and a text is a text only where C takes one.
+//! The [`Rule`] of the parameter determines the meaning of a value. A parameter of a number takes a number,
+//! or a file as a batch; an array takes a file; only a string parameter takes the value as a string.
 
 #![allow(unsafe_code)]
 
@@ -45,10 +45,10 @@ use mapcall::contract::{ArgumentError, Contract, Problem, Remedy, Rule, Scalar};
 use file::{ArrayFile, FileError};
 use number::number;
 
-/// How a file is given, for messages.
+/// The notations of a file, for error messages.
 const A_FILE: &str = "a file as x.npy, x.npz:member or raw.bin:f4:1000x1000";
 
-/// A value, read and understood; no file is mapped yet.
+/// A parsed value; its file is not mapped yet.
 ///
 /// See [the module](self) for an example.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,14 +62,14 @@ pub enum Value {
     Text(Vec<u8>),
     /// An array.
     File {
-        /// Where it is.
+        /// The file that holds the array.
         file: ArrayFile,
         /// Whether the function may write it.
         is_written: bool,
     },
 }
 
-/// A value that can be passed.
+/// A value that can be passed to the function, with its file mapped.
 ///
 /// ```
 /// use mapcall::{Arg, Library};
@@ -102,8 +102,8 @@ pub enum Opened {
     InOut(Array),
 }
 
-/// Arguments that can't be used; each message is one line that names the argument, and says what was
-/// expected, what came and what to do.
+/// The reason why an argument is refused. Each message is one line with the name of the argument, the
+/// expected and the given value, and a remedy.
 ///
 /// ```
 /// use mapcall::Prototype;
@@ -124,27 +124,27 @@ pub enum Opened {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ValueError {
-    /// A value that the parameter doesn't take, or a name that is none.
+    /// A value that the parameter does not take, or an unknown name that is similar to a parameter's.
     #[error(transparent)]
     Argument(#[from] Box<ArgumentError>),
-    /// A text without a name in front.
+    /// A text that does not begin with `NAME=`.
     #[error("{function}: expected NAME=VALUE, got {text:?}; {remedy}")]
     NoName {
         /// The function.
         function: String,
-        /// What came.
+        /// The given text.
         text: OsString,
-        /// What to do.
+        /// The remedy.
         remedy: String,
     },
-    /// A name that isn't like any parameter's.
+    /// A name that is not similar to any parameter's.
     #[error("{function}: expected a parameter's name, got {name}; {remedy}")]
     Unknown {
         /// The function.
         function: String,
-        /// What came.
+        /// The given text.
         name: String,
-        /// What to do.
+        /// The remedy.
         remedy: String,
     },
     /// A file that can't be used.
@@ -154,12 +154,12 @@ pub enum ValueError {
         function: String,
         /// The parameter.
         parameter: String,
-        /// What is wrong.
+        /// The reason.
         source: Box<FileError>,
     },
 }
 
-/// Reads all `NAME=VALUE`s of a call: for each parameter its value, if one is given.
+/// Parses all `NAME=VALUE` texts of a call, and returns the value of each parameter, `None` if it has none.
 ///
 /// See [the module](self) for an example.
 ///
@@ -193,7 +193,7 @@ pub fn values(
     Ok(values)
 }
 
-/// The name and the value of `NAME=VALUE`.
+/// Splits `NAME=VALUE` into the name and the value.
 fn assignment<'a>(
     contract: &Contract,
     text: &'a OsStr,
@@ -212,7 +212,7 @@ fn assignment<'a>(
     })
 }
 
-/// A name that is no parameter's.
+/// Returns the error for a name that no parameter has.
 fn unknown(contract: &Contract, name: &str) -> ValueError {
     match contract.unknown(name) {
         Problem::Unknown { nearest: None, .. } => ValueError::Unknown {
@@ -224,7 +224,7 @@ fn unknown(contract: &Contract, name: &str) -> ValueError {
     }
 }
 
-/// Which parameters there are, in words.
+/// Returns the list of the parameters' names, for messages.
 fn parameters(contract: &Contract) -> String {
     let taken = contract.arguments().iter();
     let names: Vec<&str> = taken.map(|&position| contract.name(position)).collect();
@@ -235,7 +235,7 @@ fn parameters(contract: &Contract) -> String {
     }
 }
 
-/// What stands before and behind the first `=`.
+/// Splits a text at the first `=`.
 pub(crate) fn split_name(text: &OsStr) -> Option<(&str, Cow<'_, OsStr>)> {
     let parts = text
         .to_str()
@@ -244,7 +244,7 @@ pub(crate) fn split_name(text: &OsStr) -> Option<(&str, Cow<'_, OsStr>)> {
     parts.or_else(|| encoded(text))
 }
 
-/// As `split_once('=')`, of a text that isn't Unicode.
+/// Splits a text that is not valid Unicode at the first `=`.
 #[cfg(unix)]
 fn encoded(text: &OsStr) -> Option<(&str, Cow<'_, OsStr>)> {
     use std::os::unix::ffi::OsStrExt;
@@ -330,7 +330,7 @@ impl Value {
         }
     }
 
-    /// Maps the file, if it is one: for reading and writing where the function may write it.
+    /// Maps the file of a [`Value::File`]: for reading and writing if the function may write it.
     ///
     /// See [`Opened`] for an example.
     ///
@@ -352,7 +352,7 @@ impl Value {
                 } else {
                     Mode::Read
                 };
-                // SAFETY: the caller's promise.
+                // SAFETY: the caller upholds the contract of `MapOptions::map`.
                 let array = unsafe { file.open(mode) };
                 let array = array.map_err(|source| file_error(contract, position, source))?;
                 if is_written {

@@ -1,11 +1,11 @@
-//! Numbers, as users of C and of Python write them.
+//! Parses numbers in the notations of C and of Python.
 
 use mapcall::contract::Scalar;
 use num_complex::Complex;
 use rustc_apfloat::Float;
 use rustc_apfloat::ieee::Double;
 
-/// A number that no type here holds.
+/// The error for a number that is too large for every type here.
 ///
 /// ```
 /// use mapcall_cli::value::number::{TooLarge, number};
@@ -17,7 +17,7 @@ use rustc_apfloat::ieee::Double;
 #[error("which is too large")]
 pub struct TooLarge;
 
-/// Reads a number; `None` if it is none.
+/// Parses a number; `None` if the text is no number.
 ///
 /// ```
 /// use mapcall::contract::Scalar;
@@ -33,9 +33,9 @@ pub struct TooLarge;
 /// ```
 ///
 /// - Integers are decimal, `0x` hexadecimal, `0b` binary, and octal with `0o` or, as in C, with a
-///   leading 0; C's suffixes (`10UL`) mean nothing.
+///   leading 0; C's suffixes (`10UL`) are ignored.
 /// - Floating numbers are decimal or C's hexadecimal ones (`0x1.8p3`), `inf` and `nan`; C's suffixes
-///   `f` and `l` mean nothing.
+///   `f` and `l` are ignored.
 /// - Complex numbers end with `j` or `i`: `2j`, `1-2.5j`, `(1+2j)`.
 /// - `true`, `false`, `True` and `False` are truth values.
 /// - `_` and `'` may stand between digits.
@@ -47,7 +47,7 @@ pub fn number(text: &str) -> Result<Option<Scalar>, TooLarge> {
     let text = match text {
         "true" | "True" => return Ok(Some(Scalar::Bool(true))),
         "false" | "False" => return Ok(Some(Scalar::Bool(false))),
-        // Not every letter that Rust takes for space is one here.
+        // Non-ASCII texts are refused, as `str::trim` also removes Unicode white space.
         _ if !text.is_ascii() => return Ok(None),
         text => text,
     };
@@ -67,7 +67,7 @@ fn plain(text: &str) -> Result<Option<Scalar>, TooLarge> {
     Ok(complex(text)?.map(Scalar::Complex))
 }
 
-/// The text without what separates digits; `None` if a separator stands elsewhere.
+/// Removes the separators of digits; `None` if a separator is not between two digits.
 fn without_separators(text: &str) -> Option<String> {
     let mut plain = String::with_capacity(text.len());
     let mut letters = text.chars().peekable();
@@ -79,7 +79,7 @@ fn without_separators(text: &str) -> Option<String> {
         let is_digit = |letter: char| letter.is_ascii_hexdigit();
         let between = plain.chars().next_back().is_some_and(is_digit)
             && letters.peek().copied().is_some_and(is_digit);
-        // Between digits, and so behind one: `deadbeef_1` is a name.
+        // A separator must follow a decimal digit, as `deadbeef_1` is a name.
         if !between || !text.starts_with(|first: char| first.is_ascii_digit() || is_sign(first)) {
             return None;
         }
@@ -91,7 +91,7 @@ fn is_sign(letter: char) -> bool {
     matches!(letter, '+' | '-')
 }
 
-/// The sign, and what follows.
+/// Splits a text into its sign and the rest.
 fn sign(text: &str) -> (bool, &str) {
     match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -132,12 +132,12 @@ fn real(text: &str) -> Result<Option<f64>, TooLarge> {
     let hexadecimal = lower.starts_with("0x");
     let has_point = lower.contains('.') || lower.contains(if hexadecimal { 'p' } else { 'e' });
     let digits = match lower.strip_suffix(['f', 'l']) {
-        // The last letter of `inf` is none.
+        // The `f` of `inf` is no suffix.
         Some(digits) if has_point && lower != "inf" => digits,
         _ => &*lower,
     };
     let value = if hexadecimal {
-        // Else it would be an integer.
+        // Without a point or an exponent, the text would be an integer.
         let value = digits.contains('p').then(|| digits.parse::<Double>());
         let Some(Ok(value)) = value else {
             return Ok(None);
@@ -145,7 +145,7 @@ fn real(text: &str) -> Result<Option<f64>, TooLarge> {
         let bits = u64::try_from(value.to_bits()).unwrap_or_default();
         f64::from_bits(bits)
     } else {
-        // Digits alone are an integer, or no octal one.
+        // Digits alone are an integer, or an invalid octal number such as 08.
         let is_real = !digits.bytes().all(|digit| digit.is_ascii_digit());
         match digits.parse::<f64>() {
             Ok(value) if is_real => value,
@@ -166,7 +166,7 @@ fn complex(text: &str) -> Result<Option<Complex<f64>>, TooLarge> {
     let Some(text) = text.strip_suffix(['j', 'J', 'i', 'I']) else {
         return Ok(None);
     };
-    // The sign between the parts is the last one that is no exponent's.
+    // The sign between the parts is the last sign that does not belong to an exponent.
     let between = text.char_indices().rev().find(|&(at, letter)| {
         let before = text.get(..at).unwrap_or_default();
         at > 0 && is_sign(letter) && !before.ends_with(['e', 'E', 'p', 'P'])
@@ -183,7 +183,7 @@ fn complex(text: &str) -> Result<Option<Complex<f64>>, TooLarge> {
     Ok(Some(Complex::new(re, im)))
 }
 
-/// A part of a complex number that is written as an integer.
+/// Parses a part of a complex number that is written as an integer.
 #[expect(
     clippy::cast_precision_loss,
     reason = "rounds to the nearest, as a part with a point does"

@@ -1,8 +1,8 @@
-//! Ranges: NumPy's basic indices, as in `[0:1000]` and `[::2, 3, -1]`.
+//! Parses ranges: NumPy's basic indices, as in `[0:1000]` and `[::2, 3, -1]`.
 
 use mapcall::array::layout::{Index, Slice};
 
-/// A text that is no range.
+/// The error for a text that is no range.
 ///
 /// ```
 /// use mapcall_cli::value::range::range;
@@ -20,13 +20,13 @@ use mapcall::array::layout::{Index, Slice};
      write it as NumPy's basic indices"
 )]
 pub struct RangeError {
-    /// What stands between two commas.
+    /// The invalid text between two commas.
     pub part: String,
-    /// What stands between the brackets.
+    /// The whole text between the brackets.
     pub range: String,
 }
 
-/// Reads what stands between the brackets.
+/// Parses the text between the brackets.
 ///
 /// ```
 /// use mapcall::array::layout::{Index, Slice};
@@ -38,15 +38,15 @@ pub struct RangeError {
 /// # Ok::<(), mapcall_cli::value::range::RangeError>(())
 /// ```
 ///
-/// `None` is a new axis. Numbers beyond what can be addressed count as the largest that can, which
-/// is no different: slices are clipped, as NumPy clips them.
+/// `None` is a new axis. Numbers that are too large for `isize` become its largest or smallest value, which
+/// selects the same elements, as slices are clipped to the array.
 ///
 /// # Errors
 ///
 /// [`RangeError`].
 pub fn range(text: &str) -> Result<Vec<Index>, RangeError> {
     let mut parts: Vec<&str> = text.split(',').map(str::trim).collect();
-    // As in Python, a comma may end it.
+    // As in Python, the text may end with a comma.
     if parts.len() > 1 && parts.last() == Some(&"") {
         parts.pop();
     }

@@ -1,14 +1,14 @@
-//! Whether two types are equal.
+//! Compares types.
 //!
-//! Types share their parts, so that their number seen as a tree can grow exponentially with the text:
-//! each pair of parts is compared once.
+//! Types share their parts, so that the size of a type as a tree can grow exponentially with the text. Each
+//! pair of parts is therefore compared once.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::{Body, CType, Record};
 
-/// All names count.
+/// Returns whether two types are equal, including all names.
 impl PartialEq for CType {
     fn eq(&self, other: &Self) -> bool {
         Comparison::default().are_equal(self, other)
@@ -17,18 +17,18 @@ impl PartialEq for CType {
 
 impl Eq for CType {}
 
-/// As C compares them: by what is behind typedef names, without `restrict`.
+/// Returns whether two types are the same type in C: typedef names are resolved and `restrict` is ignored.
 pub(super) fn is_same(one: &CType, other: &CType) -> bool {
     Comparison::default().are_same(one, other)
 }
 
-/// Pairs of parts, by their addresses. A pair that has been begun counts as equal: if it isn't, that
-/// ends the comparison as a whole.
+/// The pairs of parts that have been visited, by their addresses. A visited pair counts as equal: if it
+/// differs, the whole comparison returns `false`.
 #[derive(Default)]
 struct Comparison(HashSet<(usize, usize)>);
 
 impl Comparison {
-    /// Whether it has not been compared yet.
+    /// Marks a pair as visited; returns whether it must be compared: two different parts, not visited before.
     fn begin<T>(&mut self, one: &Arc<T>, other: &Arc<T>) -> bool {
         let pair = (Arc::as_ptr(one).addr(), Arc::as_ptr(other).addr());
         pair.0 != pair.1 && self.0.insert(pair)
@@ -98,7 +98,7 @@ impl Comparison {
                             && self.are_equal(&one.ctype, &other.ctype)
                     })
             }
-            // Without members.
+            // At least one of the two has no known members.
             (one, other) => one == other,
         }
     }
@@ -126,7 +126,8 @@ impl Comparison {
                 one.kind == other.kind && one.tag == other.tag
             }
             (CType::Record(one), CType::Record(other)) => {
-                // Its parts are compared more strictly than those before.
+                // The members are compared with all names, so pairs that were visited without names don't
+                // count.
                 !self.begin(one, other) || Self::default().are_equal_records(one, other)
             }
             (one, other) => self.are_equal(one, other),

@@ -1,16 +1,18 @@
-//! Types as C declarations.
+//! Writes types as C declarations.
 
 use std::fmt::Write;
 
 use super::{Body, CType, Record};
 
-/// C's declarators wrap from the name outwards, so the text grows around it.
+/// Returns the declaration of a name. Declarators in C wrap the name from the inside outwards, so the text
+/// grows on both sides of it.
 pub(super) fn declare(ctype: &CType, is_const: bool, name: &str) -> String {
     declare_in(ctype, is_const, name, false)
 }
 
-/// As [`declare`]; `in_record` is whether it stands in the text of an unnamed record. The members of
-/// another one there are left out: several members can share it, at each level.
+/// Like [`declare`]; `in_record` is whether the text is inside an unnamed record. The members of a nested
+/// unnamed record are left out, as several members can share it at each level, and the text would grow
+/// exponentially.
 fn declare_in(ctype: &CType, is_const: bool, name: &str, in_record: bool) -> String {
     let mut declarator = name.to_owned();
     let mut ctype = ctype;
@@ -107,7 +109,7 @@ fn base(ctype: &CType, in_record: bool) -> String {
         CType::Record(record) => record_text(record, in_record),
         CType::Typedef(typedef) => typedef.name.clone(),
         CType::Unsupported(unsupported) => unsupported.name.clone(),
-        // `declare` has taken these apart.
+        // `declare` handles these types before it calls this function.
         CType::Pointer(_) | CType::Array(_) | CType::Function(_) => ctype.to_string(),
     }
 }

@@ -1,4 +1,4 @@
-//! C's types as data, as this machine's C compiler lays them out.
+//! C types, with the size and layout that the C compiler of this machine gives them.
 
 mod compare;
 mod display;
@@ -30,7 +30,7 @@ pub use scalar::{Float, Integer};
 /// ```
 ///
 /// Types come from parsing ([`Prototype`](crate::Prototype),
-/// [`Declarations`](crate::Declarations)) and are cheap to clone. Displayed, a type is C again.
+/// [`Declarations`](crate::Declarations)) and are cheap to clone. `Display` writes a type as C.
 /// `volatile`, and `const` anywhere but behind a pointer, mean nothing to a caller and are left
 /// out.
 #[derive(Clone)]
@@ -44,7 +44,7 @@ pub enum CType {
     Integer(Integer),
     /// A real floating type.
     Float(Float),
-    /// A complex type, by its parts.
+    /// A complex type, with the type of its parts.
     Complex(Float),
     /// An enumeration.
     Enum(Arc<Enum>),
@@ -56,7 +56,7 @@ pub enum CType {
     Function(Arc<Function>),
     /// A `struct` or `union`.
     Record(Arc<Record>),
-    /// A type by another name.
+    /// A typedef name of a type.
     Typedef(Arc<Typedef>),
     /// A type of C that can't be passed: `__int128`, `va_list`.
     Unsupported(Arc<Unsupported>),
@@ -67,7 +67,7 @@ pub enum CType {
 pub struct Enum {
     /// The name behind `enum`.
     pub tag: Option<String>,
-    /// The type of its values: `int` wherever they fit.
+    /// The integer type of the values: `int` if all of them fit.
     pub underlying: Integer,
     /// Names and values in the order of their definition.
     pub enumerators: Vec<(String, i128)>,
@@ -76,9 +76,9 @@ pub struct Enum {
 /// A pointer type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pointer {
-    /// What it points to.
+    /// The type of the target.
     pub target: CType,
-    /// Whether that is `const`.
+    /// Whether the target is `const`.
     pub is_const: bool,
     /// Whether the pointer is `restrict`.
     pub is_restrict: bool,
@@ -88,9 +88,9 @@ pub struct Pointer {
 /// An array type, `item name[length]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Array {
-    /// What it holds.
+    /// The type of an item.
     pub item: CType,
-    /// How many; `None` when it is not said.
+    /// The number of items; `None` if the declaration does not give it.
     pub length: Option<usize>,
     depth: usize,
 }
@@ -98,21 +98,21 @@ pub struct Array {
 /// The type of a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Function {
-    /// What it returns.
+    /// The type of the result.
     pub returns: CType,
-    /// What it takes, arrays and functions as the pointers that they become.
+    /// The types of the parameters; arrays and functions are adjusted to pointers.
     pub parameters: Vec<CType>,
-    /// Whether more may follow: `...`.
+    /// Whether the function takes a variable number of arguments (`...`).
     pub is_variadic: bool,
     depth: usize,
 }
 
-/// A name for a type.
+/// A typedef name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Typedef {
     /// The name.
     pub name: String,
-    /// What it stands for.
+    /// The type that the name stands for.
     pub ctype: CType,
     /// Whether it stands for a `const` type.
     pub is_const: bool,
@@ -124,11 +124,11 @@ pub struct Typedef {
 pub struct Unsupported {
     /// The type, in C.
     pub name: String,
-    /// Why not, and what to do.
+    /// The reason, and the remedy.
     pub reason: String,
 }
 
-/// Why a C type has no dtype.
+/// The reason why a C type has no dtype.
 ///
 /// ```
 /// use mapcall_decl::CType;
@@ -141,12 +141,12 @@ pub struct Unsupported {
 pub struct NoDType {
     /// The type, in C.
     pub ctype: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
 impl Pointer {
-    /// Whether it is `const char *`: a text, which is read up to its NUL.
+    /// Returns whether the type is `const char *`, which is passed as a NUL-terminated string.
     ///
     /// ```
     /// use mapcall_decl::{CType, Prototype};
@@ -211,7 +211,7 @@ impl CType {
         }))
     }
 
-    /// How deep it nests, which the parser limits so that no text can overflow the stack.
+    /// Returns the depth of nesting, which the parser limits so that no text can overflow the stack.
     pub(crate) fn depth(&self) -> usize {
         match self {
             Self::Pointer(pointer) => pointer.depth,
@@ -226,7 +226,7 @@ impl CType {
 
 /// What it is.
 impl CType {
-    /// The type behind all typedef names.
+    /// Resolves all typedef names of the type itself.
     ///
     /// ```
     /// use mapcall_decl::Prototype;
@@ -246,13 +246,14 @@ impl CType {
         ctype
     }
 
-    /// Whether both are one type to C: the same behind typedef names and without `restrict`.
+    /// Returns whether two types are the same type in C: typedef names are resolved and `restrict` is
+    /// ignored.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         compare::is_same(self, other)
     }
 
-    /// The integer type of an integer or an enumeration.
+    /// Returns the integer type of an integer or an enumeration.
     #[must_use]
     pub fn integer(&self) -> Option<Integer> {
         match self.resolved() {
@@ -262,13 +263,13 @@ impl CType {
         }
     }
 
-    /// `sizeof`, in bytes; `None` for what has none: `void`, functions, incomplete types.
+    /// Returns `sizeof` in bytes; `None` for `void`, functions and incomplete types.
     #[must_use]
     pub fn size(&self) -> Option<usize> {
         self.layout().map(|(size, _)| size)
     }
 
-    /// `_Alignof`, in bytes, as in a struct; `None` for what has no size.
+    /// Returns the alignment in bytes as a member of a struct; `None` for types without a size.
     #[must_use]
     pub fn alignment(&self) -> Option<usize> {
         self.layout().map(|(_, alignment)| alignment)
@@ -299,7 +300,7 @@ impl CType {
         }
     }
 
-    /// The dtype whose items are this type, byte for byte.
+    /// Returns the dtype whose items have the same bytes as this type.
     ///
     /// ```
     /// use mapcall_decl::Declarations;
@@ -360,7 +361,7 @@ impl CType {
         }
     }
 
-    /// A declaration of `name` with this type, in C.
+    /// Returns the declaration of `name` with this type in C.
     ///
     /// ```
     /// use mapcall_decl::Prototype;

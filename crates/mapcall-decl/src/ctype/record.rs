@@ -1,21 +1,20 @@
-//! Structs and unions, laid out by the C compiler's rules.
+//! Structs and unions, with the layout that C compilers give them.
 
 use mapcall_array::DType;
 use mapcall_array::dtype::Field;
 
 use super::{CType, NoDType};
 
-/// The most members of a record whose layout is known, those of records within it counted each time that
-/// they occur. Records of records of records are short to write and grow exponentially, also where
-/// their size doesn't.
+/// The maximum number of members of a record with a known layout. Members of nested records are counted each
+/// time that they occur, as nested records with a short text can have exponentially many members.
 const MAX_MEMBERS: usize = 1 << 14;
 
 /// `struct` or `union`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RecordKind {
-    /// Members one after the other.
+    /// `struct`: the members follow each other.
     Struct,
-    /// Members in the same place.
+    /// `union`: all members have offset 0.
     Union,
 }
 
@@ -44,39 +43,39 @@ impl RecordKind {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Which of the two.
+    /// Whether it is a struct or a union.
     pub kind: RecordKind,
     /// The name behind the keyword.
     pub tag: Option<String>,
-    /// What is in it.
+    /// The members, if they are known.
     pub body: Body,
     pub(super) depth: usize,
-    /// How many members it has, those of records within it included.
+    /// The number of members, including those of nested records.
     members: usize,
-    /// Made once, bottom up: a walk over shared members could take exponential time.
+    /// Computed once, bottom up, as a walk over shared members could take exponential time.
     dtype: Result<DType, NoDType>,
 }
 
-/// What is known of a record's members.
+/// The state of knowledge of a record's members.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Body {
-    /// Nothing: it can only be pointed to.
+    /// The record is declared, but not defined; only pointers to it are possible.
     Incomplete,
-    /// Everything.
+    /// The record is defined, and its layout is known.
     Complete {
-        /// In the order of their definition.
+        /// The members, in the order of their definition.
         members: Vec<Member>,
         /// `sizeof`, in bytes.
         size: usize,
         /// `_Alignof`, in bytes.
         alignment: usize,
-        /// Whether `packed` brings some member below its alignment.
+        /// Whether a member has an offset that is no multiple of its alignment, because of `packed`.
         is_packed: bool,
     },
-    /// It is defined, with something that has no place here, such as a bit-field.
+    /// The record is defined, but has a member that is not supported, such as a bit-field.
     Unsupported {
-        /// What it is.
+        /// The reason.
         reason: String,
     },
 }
@@ -88,15 +87,15 @@ pub struct Member {
     pub name: Option<String>,
     /// Its type.
     pub ctype: CType,
-    /// Where it starts, in bytes from the record's start.
+    /// The offset in bytes from the start of the record.
     pub offset: usize,
 }
 
-/// A member before it has its place.
+/// A member whose offset is not computed yet.
 pub(crate) struct MemberSpec {
     pub(crate) name: Option<String>,
     pub(crate) ctype: CType,
-    /// What `_Alignas` or `aligned` ask for.
+    /// The alignment in bytes that `_Alignas` or `aligned` request.
     pub(crate) alignment: Option<usize>,
     pub(crate) is_packed: bool,
 }
@@ -129,7 +128,7 @@ impl Record {
     }
 }
 
-/// How many members there are in a value of that type.
+/// Returns the number of members in a value of a type.
 fn all_members(ctype: &CType) -> usize {
     let mut ctype = ctype.resolved();
     while let CType::Array(array) = ctype {
@@ -141,7 +140,7 @@ fn all_members(ctype: &CType) -> usize {
     }
 }
 
-/// Places the members; the reason when they can't be.
+/// Computes the offsets of the members, or returns the reason why the layout is unknown.
 pub(crate) fn lay_out(
     kind: RecordKind,
     specs: Vec<MemberSpec>,
@@ -246,7 +245,7 @@ fn dtype(kind: RecordKind, tag: Option<&str>, body: &Body) -> Result<DType, NoDT
         }
     }
     DType::structured_with_offsets(fields.clone(), Some(size), !is_packed)
-        // Unnamed and over-aligned parts can be packed in themselves.
+        // If an unnamed or over-aligned member has packed members itself, the dtype can't be an aligned one.
         .or_else(|_| DType::structured_with_offsets(fields, Some(size), false))
         .map_err(|error| fail(error.to_string()))
 }

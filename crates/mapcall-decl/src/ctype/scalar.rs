@@ -1,4 +1,4 @@
-//! C's arithmetic types, as this machine has them.
+//! C's arithmetic types, with their sizes on this machine.
 
 use core::ffi::{
     c_char, c_double, c_float, c_int, c_long, c_longlong, c_short, c_uint, c_ulong, c_ulonglong,
@@ -18,7 +18,7 @@ use mapcall_array::DType;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Integer {
-    /// `char`, signed or not as the machine has it.
+    /// `char`, which is signed or unsigned depending on the machine.
     Char,
     /// `signed char`
     SChar,
@@ -100,7 +100,7 @@ impl Integer {
         }
     }
 
-    /// Whether it has negative values.
+    /// Returns whether the type is signed.
     #[must_use]
     pub const fn is_signed(self) -> bool {
         match self {
@@ -110,7 +110,7 @@ impl Integer {
         }
     }
 
-    /// The smallest value.
+    /// Returns the smallest value.
     #[must_use]
     pub const fn min(self) -> i128 {
         if self.is_signed() {
@@ -120,7 +120,7 @@ impl Integer {
         }
     }
 
-    /// The largest value.
+    /// Returns the largest value.
     #[must_use]
     pub const fn max(self) -> i128 {
         if self.is_signed() {
@@ -130,13 +130,13 @@ impl Integer {
         }
     }
 
-    /// Whether it has that value.
+    /// Returns whether a value is in the range of the type.
     #[must_use]
     pub const fn contains(self, value: i128) -> bool {
         self.min() <= value && value <= self.max()
     }
 
-    /// The usual type of so many bytes.
+    /// Returns the most common type of `size` bytes.
     pub(crate) const fn of_size(size: usize, signed: bool) -> Self {
         match (size, signed) {
             (1, true) => Self::SChar,

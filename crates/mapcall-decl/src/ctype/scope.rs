@@ -1,4 +1,4 @@
-//! The names of a translation unit at file scope: typedefs, tags and enumerators (C11 6.2.1, 6.2.3).
+//! The names at file scope.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Body, CType, standard};
 
-/// Typedefs, tags and enumerators, and the scope of the header that they extend.
+/// The typedefs, tags and enumerators of a text, and those of an enclosing header.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scope {
     typedefs: HashMap<String, CType>,
@@ -15,11 +15,11 @@ pub(crate) struct Scope {
     outer: Option<Arc<Scope>>,
 }
 
-/// The error for a name that is defined differently already.
+/// The error for a name that is already defined with another meaning.
 pub(crate) struct Conflict;
 
 impl Scope {
-    /// Makes a scope in which the names of `outer` are known.
+    /// Returns an empty scope inside another one, whose names are visible.
     pub(crate) fn within(outer: Arc<Self>) -> Self {
         Self {
             outer: Some(outer),
@@ -27,7 +27,7 @@ impl Scope {
         }
     }
 
-    /// Returns the type of a typedef name, defined in the text or standard.
+    /// Returns the type of a typedef name, which may be defined in a scope or standard.
     pub(crate) fn typedef(&self, name: &str) -> Option<CType> {
         match self.own_typedef(name) {
             Some(ctype) => Some(self.completed(ctype).unwrap_or_else(|| ctype.clone())),
@@ -40,7 +40,7 @@ impl Scope {
         self.typedefs.get(name).or_else(outer)
     }
 
-    /// Returns the type of a tag, if it was declared with that keyword.
+    /// Returns the type of a tag of the given kind.
     pub(crate) fn tag(&self, keyword: &str, tag: &str) -> Option<CType> {
         let (kind, ctype) = self.own_tag(tag)?;
         (*kind == keyword).then(|| ctype.clone())
@@ -56,8 +56,8 @@ impl Scope {
         self.enumerators.get(name).copied().or_else(outer)
     }
 
-    /// Returns the type with the members of structs that were defined after it, or `None` if nothing
-    /// changes.
+    /// Returns the type with structs that have been defined since it was parsed; `None` if nothing has
+    /// changed.
     fn completed(&self, ctype: &CType) -> Option<CType> {
         match ctype {
             CType::Record(record) if record.body == Body::Incomplete => {
@@ -115,7 +115,7 @@ impl Scope {
         Ok(())
     }
 
-    /// Defines a typedef that can't be read, with the reason.
+    /// Stores the reason why a typedef could not be parsed.
     pub(crate) fn define_unsupported(&mut self, name: &str, reason: String) {
         let ctype = CType::unsupported(name, reason);
         self.typedefs.insert(name.into(), ctype);
@@ -135,13 +135,13 @@ impl Scope {
         }
     }
 
-    /// The names of typedefs, for suggestions.
+    /// Returns the names of typedefs, for suggestions.
     pub(crate) fn typedef_names(&self) -> impl Iterator<Item = &str> {
         let outer = self.outer.iter().flat_map(|outer| outer.typedefs.keys());
         self.typedefs.keys().chain(outer).map(String::as_str)
     }
 
-    /// The structs and unions that are defined, by tag and by typedef name.
+    /// Returns the defined structs and unions, by tag and by typedef name.
     pub(crate) fn structs(&self) -> HashMap<String, CType> {
         let is_defined = |ctype: &CType| match ctype.resolved() {
             CType::Record(record) => record.body != Body::Incomplete,
@@ -155,7 +155,7 @@ impl Scope {
             .typedefs
             .keys()
             .filter_map(|name| Some((name, self.typedef(name)?)));
-        // The tag wins over a typedef of the same name, whose type it nearly always is.
+        // A tag is preferred to a typedef of the same name, which is nearly always the same type.
         typedefs
             .chain(tags)
             .filter(|(_, ctype)| is_defined(ctype))

@@ -1,10 +1,10 @@
-//! The types that C's own headers and POSIX's name.
+//! The types that the standard headers of C and POSIX define.
 
 use core::ffi::c_long;
 
 use super::{Body, CType, Float, Integer, Record, RecordKind};
 
-/// What a standard name means on this machine.
+/// Returns the type of a standard name on this machine.
 pub(crate) fn lookup(name: &str) -> Option<CType> {
     let (_, standard) = STANDARD
         .binary_search_by_key(&name, |(name, _)| name)
@@ -56,7 +56,7 @@ use Standard::{Opaque, Plain, Signed, Unsigned, Unsupported};
 const WORD: usize = size_of::<usize>();
 const LONG: usize = size_of::<c_long>();
 const WCHAR: usize = if cfg!(windows) { 2 } else { 4 };
-/// Unsigned on ARM and on Windows, but for Apple's.
+/// The type of `wchar_t`: unsigned on ARM and on Windows, but signed on Apple's systems.
 const WCHAR_TYPE: Standard = if cfg!(any(windows, target_arch = "aarch64", target_arch = "arm"))
     && !cfg!(target_vendor = "apple")
 {
@@ -72,7 +72,7 @@ const FAST: usize = if cfg!(all(target_os = "linux", target_env = "gnu")) {
 const VA_LIST: &str = "C code alone can make a list of arguments";
 const WIDE: &str = "NumPy has no numbers of that size";
 
-/// Sorted by name.
+/// The names and their types, sorted by name.
 const STANDARD: &[(&str, Standard)] = &[
     ("FILE", Opaque),
     ("_Bool", Plain(Scalar::Bool)),

@@ -1,4 +1,4 @@
-//! The preprocessor: the system's C compiler, run without a shell and within limits.
+//! Runs the system's C compiler as a preprocessor, without a shell and with limits of time and output.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -13,19 +13,19 @@ use mapcall_array::fork::Section;
 use super::{Attempt, Header, HeaderError};
 use crate::parse::MAX_TEXT;
 
-/// The most of a compiler's complaints that is kept, in bytes.
+/// The maximum number of bytes of a compiler's standard error output that are kept.
 const MAX_WORDS: usize = 64 << 10;
 
-/// What is preprocessed.
+/// The input of the preprocessor.
 #[derive(Clone, Copy)]
 pub(super) enum Input<'a> {
     /// A file.
     File(&'a Path),
-    /// What the include path has under that name.
+    /// A header of this name in the include path.
     Name(&'a str),
 }
 
-/// The header as the first compiler that can be run leaves it.
+/// Preprocesses the header with the first compiler that can be run.
 pub(super) fn preprocess(header: &Header, input: Input<'_>) -> Result<Vec<u8>, HeaderError> {
     let mut tried = Vec::new();
     for words in header.compilers() {
@@ -50,7 +50,7 @@ fn start(header: &Header, input: Input<'_>, words: &[OsString]) -> io::Result<Ch
     let mut command = Command::new(program);
     command.args(first).args(["-E", "-w", "-x", "c"]);
     for directory in &header.directories {
-        // Never an option, nor GCC's `=` for the system's root.
+        // `./` keeps the path from being taken as an option, or as GCC's `=` for the sysroot.
         command.arg("-I").arg(Path::new(".").join(directory));
     }
     for (name, value) in &header.macros {
@@ -64,7 +64,7 @@ fn start(header: &Header, input: Input<'_>, words: &[OsString]) -> io::Result<Ch
         Input::Name(_) => command.arg("-"),
     };
     own_group(&mut command);
-    // A child that another thread forks now would keep the pipes' other ends open.
+    // A child that another thread forks at this moment would inherit the other ends of the pipes.
     let section = Section::enter();
     let mut child = command
         .env("LC_ALL", "C")
@@ -73,7 +73,8 @@ fn start(header: &Header, input: Input<'_>, words: &[OsString]) -> io::Result<Ch
         .stderr(Stdio::piped())
         .spawn()?;
     if let (Some(mut stdin), Input::Name(name)) = (child.stdin.take(), input) {
-        // Shorter than a pipe holds; a compiler that doesn't read will say why.
+        // The text fits in a pipe, so the write does not block. If it fails, the compiler reports why it
+        // exited.
         let _ = stdin.write_all(format!("#include <{name}>\n").as_bytes());
     }
     drop(section);
@@ -118,15 +119,15 @@ fn finish(
     let error = errors.next();
     let is_success = match status {
         Some(status) => status.success(),
-        // A line that is cut off was written by a compiler that was killed.
+        // An incomplete last line was written by a compiler that was killed.
         None => error.is_none() && output.ends_with(b"\n"),
     };
     let first = error.or(words.lines().next());
-    // All compilers that take these options mark lines.
+    // All compilers that accept these options write line markers.
     if is_success && output.starts_with(b"# ") {
         return Ok(output);
     }
-    // The one line that they were given says it if the header itself isn't there.
+    // An error in the one input line means that the header itself does not exist.
     if matches!(input, Input::Name(_)) && first.is_some_and(|line| line.starts_with("<stdin>:1:")) {
         let directories = header.directories.iter();
         return Err(HeaderError::NotFound {
@@ -151,10 +152,11 @@ fn finish(
     })
 }
 
-/// How a compiler ended, unless the process does not keep that, and what it wrote to its outputs.
+/// The exit status of a compiler, `None` if the system has discarded it, and the bytes that the compiler
+/// wrote to its standard output and standard error.
 type End = (Option<ExitStatus>, Vec<u8>, Vec<u8>);
 
-/// Waits until the compiler has ended; `None` if it didn't end in time.
+/// Waits until the compiler has exited; returns `None` if it has not exited within the time limit.
 fn run(child: &mut Child, limit: Duration) -> io::Result<Option<End>> {
     let start = Instant::now();
     let left = || limit.saturating_sub(start.elapsed());
@@ -173,7 +175,7 @@ fn run(child: &mut Child, limit: Duration) -> io::Result<Option<End>> {
         Err(RecvTimeoutError::Timeout) => return Ok(None),
         Err(RecvTimeoutError::Disconnected) => return Err(io::ErrorKind::BrokenPipe.into()),
     };
-    // It has closed its outputs and has nothing left to do.
+    // The compiler has closed its outputs, so it exits soon.
     let status = loop {
         match child.try_wait() {
             Ok(None) if left().is_zero() => return Ok(None),
@@ -186,8 +188,8 @@ fn run(child: &mut Child, limit: Duration) -> io::Result<Option<End>> {
     Ok(Some((status, output, words)))
 }
 
-/// Whether a child's status is gone: the process ignores `SIGCHLD`, or waits for every child in a
-/// handler of its own.
+/// Returns whether the exit status of a child is lost, because this process ignores `SIGCHLD`, or because
+/// a handler of `SIGCHLD` waits for every child.
 #[cfg(unix)]
 fn has_been_waited_for(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ECHILD)
@@ -198,7 +200,8 @@ fn has_been_waited_for(_: &io::Error) -> bool {
     false
 }
 
-/// Reads on a thread of its own, so that no pipe fills while another is read.
+/// Reads a pipe on a separate thread, so that the compiler does not block on one full pipe while the other
+/// is read.
 fn collect(
     pipe: Option<impl Read + Send + 'static>,
     limit: usize,
@@ -213,13 +216,14 @@ fn collect(
         if drain && read.is_ok() {
             read = io::copy(&mut pipe, &mut io::sink()).map(|_| bytes.len());
         }
-        // Nobody waits any more when the time was up.
+        // Sending fails if the receiver was dropped at the time limit; the output is not needed then.
         let _ = sender.send(read.map(|_| bytes));
     })?;
     Ok(receiver)
 }
 
-/// A compiler is a driver and its parts; together they can be ended.
+/// Starts the command in a new process group, so that a compiler driver and its subprocesses can be killed
+/// together.
 #[cfg(unix)]
 fn own_group(command: &mut Command) {
     std::os::unix::process::CommandExt::process_group(command, 0);
@@ -234,7 +238,7 @@ fn kill(child: &mut Child) {
         use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
         let pid = Pid::from_child(child);
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        // While it can be waited for, no other process has its number.
+        // The system does not reuse the process id before the child has been waited for.
         if waitid(WaitId::Pid(pid), options).is_ok() {
             let _ = kill_process_group(pid, Signal::KILL);
         }

@@ -1,4 +1,4 @@
-//! What can go wrong with a header as a whole.
+//! The errors of reading a header.
 
 use std::ffi::OsString;
 use std::io;
@@ -20,17 +20,17 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeaderError {
-    /// What can't be a header's name.
+    /// An invalid name of a header.
     #[error(
         "expected a header's path or name, got {name:?}, which {reason}; write it as in \"zlib.h\""
     )]
     Name {
         /// The name that was given.
         name: OsString,
-        /// What is wrong with it.
+        /// The reason.
         reason: &'static str,
     },
-    /// What can't be a macro.
+    /// An invalid macro.
     #[error(
         "expected a macro's name, and a value on one line, got {}; write NAME or NAME=VALUE",
         definition(name, value.as_deref())
@@ -41,7 +41,7 @@ pub enum HeaderError {
         /// The value that was given.
         value: Option<String>,
     },
-    /// No file, and none that the compiler finds.
+    /// The header is no existing file, and the compiler does not find it.
     #[error(
         "expected a header that {compiler} finds, got {name:?}{}; give its path, or the directory \
          that it is in as one to include",
@@ -52,10 +52,10 @@ pub enum HeaderError {
         name: OsString,
         /// The compiler's command.
         compiler: String,
-        /// The directories to include that don't exist.
+        /// The given include directories that don't exist.
         directories: Vec<PathBuf>,
     },
-    /// No compiler, for a header that needs one.
+    /// No compiler was found, and the header needs a preprocessor.
     #[error(
         "expected a C compiler to preprocess {name:?}, found none (tried {}), and without it the \
          header can't be read: {reason}; install one, or set CC to its command",
@@ -64,9 +64,9 @@ pub enum HeaderError {
     NoCompiler {
         /// The header.
         name: OsString,
-        /// What was tried, in this order.
+        /// The commands that were tried, in this order.
         tried: Vec<Attempt>,
-        /// Why the header can't be read as it is.
+        /// The reason why the header needs a preprocessor.
         reason: String,
     },
     /// The compiler refuses the header.
@@ -81,18 +81,18 @@ pub enum HeaderError {
         compiler: String,
         /// The first error.
         message: String,
-        /// All that the compiler said, up to 64 KiB.
+        /// The first 64 KiB of the compiler's standard error output.
         words: String,
     },
-    /// More text than is read.
+    /// The preprocessed text is longer than the limit.
     #[error("{name:?} has more than {limit} bytes; read a header that includes less")]
     TooLong {
         /// The header.
         name: OsString,
-        /// The limit in bytes, for what the preprocessor writes.
+        /// The limit for the preprocessed text, in bytes.
         limit: usize,
     },
-    /// A compiler that doesn't come to an end.
+    /// The compiler has not exited within the time limit.
     #[error("{compiler} took longer than {limit:?} over {name:?}; try its command with -E by hand")]
     TooSlow {
         /// The header.
@@ -107,7 +107,7 @@ pub enum HeaderError {
     Io {
         /// The header, or the compiler.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
@@ -126,7 +126,7 @@ pub enum HeaderError {
 pub struct Attempt {
     /// The command.
     pub command: String,
-    /// What the system said.
+    /// The error of the system.
     pub reason: String,
 }
 

@@ -28,13 +28,13 @@ use crate::source_map::{self, SourceMap};
 use compiler::Input;
 pub use error::{Attempt, HeaderError};
 
-/// More than any preprocessor takes, and less than a hang.
+/// The default time limit of the preprocessor: much longer than any header takes.
 const TIME_LIMIT: Duration = Duration::from_mins(1);
 
-/// The longest name of a header, in bytes; what systems take for a path.
+/// The maximum length of a header's name in bytes: the limit of systems for a path.
 const MAX_NAME: usize = 4096;
 
-/// A header to read, and how.
+/// A header to read, with the options of the preprocessor.
 ///
 /// ```
 /// use mapcall_decl::Header;
@@ -55,10 +55,10 @@ const MAX_NAME: usize = 4096;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The functions of a header are those that it declares, and those of all that it includes.
-/// Left out are the standard headers of C and POSIX (`stdio.h`, `sys/types.h`) with all that they
-/// include, unless one of them is the header that is asked for. Types and enumerators are known
-/// from everywhere.
+/// The functions of a header are those that it declares, and those of all headers that it includes. The
+/// functions of the standard headers of C and POSIX (`stdio.h`, `sys/types.h`), and of the headers that these
+/// include, are left out, unless a standard header is requested itself. Types and enumerators of all headers
+/// are known.
 #[derive(Clone, Debug)]
 pub struct Header {
     name: OsString,
@@ -69,7 +69,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// A header by its path, or by the name that stands in `#include <...>`.
+    /// Returns a header by its path, or by its name in `#include <...>`.
     ///
     /// As in C's `#include "..."`, a file of the current directory comes before those that the
     /// compiler finds.
@@ -83,7 +83,7 @@ impl Header {
         }
     }
 
-    /// Looks for headers in that directory, too: before the system's, after those given earlier.
+    /// Adds a directory to search for headers: before the system's directories, and after those added before.
     #[must_use]
     pub fn include(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directories.push(directory.into());
@@ -97,14 +97,14 @@ impl Header {
         self
     }
 
-    /// Preprocesses with that program, which takes GCC's options, instead of the system's.
+    /// Sets the compiler that preprocesses the header, which must accept GCC's options.
     #[must_use]
     pub fn compiler(mut self, program: impl Into<OsString>) -> Self {
         self.compiler = Some(program.into());
         self
     }
 
-    /// Ends a compiler that works longer than this, instead of 60 seconds.
+    /// Sets the time after which the compiler is killed; 60 seconds by default.
     #[must_use]
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.time_limit = limit;
@@ -120,17 +120,17 @@ impl Header {
     /// assert!(matches!(error, HeaderError::NotFound { .. }));
     /// ```
     ///
-    /// It is preprocessed by the system's C compiler: the command in the environment variable `CC`
-    /// (no shell reads it: a program and its arguments, at spaces), else `cc`, `gcc` or `clang`.
+    /// The system's C compiler preprocesses it: the command in the environment variable `CC` (a program and
+    /// its arguments, split at spaces, without a shell), otherwise `cc`, `gcc` or `clang`.
     ///
-    /// Where there is none, the header's own text is read, as long as nothing in it needs a
-    /// preprocessor. It may have include guards, parts for C++ alone, includes of standard
-    /// headers, whose usual types are known, and macros that it doesn't use itself.
+    /// Without a compiler, the text of the header is parsed directly, if no part of it needs a preprocessor.
+    /// It may have include guards, parts for C++ only, includes of standard headers, whose common types are
+    /// known, and macros that it does not use itself.
     ///
     /// # Errors
     ///
-    /// [`HeaderError`] if there is no such header, or it can't be preprocessed. What can't be
-    /// parsed is in [`Declarations::errors`], with its [`Position`](crate::Position).
+    /// [`HeaderError`] if the header does not exist or can't be preprocessed. Declarations that can't be
+    /// parsed are in [`Declarations::errors`], with their [`Position`](crate::Position).
     pub fn read(&self) -> Result<Declarations, HeaderError> {
         self.check()?;
         let path = Path::new(&self.name);
@@ -157,7 +157,7 @@ impl Header {
         Ok(parse::declarations(&Arc::from(text), Some(&lines)))
     }
 
-    /// Refuses what would mean something else on the compiler's command line.
+    /// Refuses names and macros that the compiler would take as other options.
     fn check(&self) -> Result<(), HeaderError> {
         let name = self.name.as_encoded_bytes();
         if name.is_empty() {
@@ -189,7 +189,7 @@ impl Header {
         HeaderError::Name { name, reason }
     }
 
-    /// The text of a header that needs no preprocessor.
+    /// Reads the text of a header that needs no preprocessor.
     fn read_plain(&self, tried: Vec<Attempt>) -> Result<(String, SourceMap), HeaderError> {
         let name = Path::new(&self.name);
         let here = std::iter::once(name.to_owned());
@@ -232,14 +232,14 @@ impl Header {
         }
     }
 
-    /// The compilers to try, each a program and its first arguments.
+    /// Returns the compilers to try, each a program and its first arguments.
     fn compilers(&self) -> Vec<Vec<OsString>> {
         if let Some(compiler) = &self.compiler {
             return vec![vec![compiler.clone()]];
         }
         match env::var_os("CC").filter(|command| !command.is_empty()) {
             Some(command) => {
-                // A program whose path has spaces, or one with arguments.
+                // The text is either the path of a program, with spaces, or a program with arguments.
                 let words = command
                     .to_str()
                     .unwrap_or_default()

@@ -1,17 +1,17 @@
-//! Headers that need no preprocessor, for machines without a C compiler.
+//! Parses directives of headers that need no preprocessor, for machines without a C compiler.
 
 use std::collections::HashSet;
 
 use super::standard;
 
-/// A line that needs a preprocessor.
+/// The error for a line that needs a preprocessor.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Needed {
     pub(super) line: usize,
     pub(super) text: String,
 }
 
-/// The text without directives and comments, line for line.
+/// Removes directives and comments from a text; the line numbers stay the same.
 pub(super) fn read<'a>(
     text: &str,
     macros: impl Iterator<Item = &'a str>,
@@ -56,7 +56,7 @@ pub(super) fn read<'a>(
 struct Reader {
     macros: HashSet<String>,
     undefined: HashSet<String>,
-    /// For each conditional around, whether its text counts.
+    /// Whether the text of each enclosing conditional is kept.
     branches: Vec<bool>,
 }
 
@@ -65,7 +65,7 @@ impl Reader {
         self.branches.iter().all(|&is_live| is_live)
     }
 
-    /// Whether the line stays; `None` for what needs a preprocessor.
+    /// Returns whether the line is kept; `None` if it needs a preprocessor.
     fn directive(&mut self, directive: &str, next: &str) -> Option<bool> {
         let end = directive.find(|letter: char| !letter.is_ascii_alphabetic());
         let (keyword, rest) = directive.split_at_checked(end.unwrap_or(directive.len()))?;
@@ -77,7 +77,7 @@ impl Reader {
                 self.branches.push(is_defined);
             }
             "ifndef" => {
-                // A guard, or a value for what is not defined: both are defined next.
+                // An include guard, or the default of a macro; the next line defines the macro in both cases.
                 let is_guard = !self.macros.contains(rest) && defined_name(next) == Some(rest);
                 let is_defined = !is_guard && self.is_defined(rest)?;
                 self.branches.push(!is_defined);
@@ -122,7 +122,7 @@ impl Reader {
     }
 }
 
-/// The macro that a line defines.
+/// Returns the macro that a line defines.
 fn defined_name(line: &str) -> Option<&str> {
     let directive = line.trim_start().strip_prefix('#')?.trim_start();
     Some(word(directive.strip_prefix("define")?.trim()))
@@ -133,7 +133,7 @@ fn word(text: &str) -> &str {
     text.get(..end.unwrap_or(text.len())).unwrap_or_default()
 }
 
-/// The text with blanks for comments, so that no directive is read in one.
+/// Replaces comments by blanks, so that no directive is found in a comment.
 fn without_comments(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut letters = text.chars().peekable();
@@ -145,7 +145,7 @@ fn without_comments(text: &str) -> String {
                 plain.extend(letters.next());
                 continue;
             }
-            // An apostrophe in what is no C ends with its line.
+            // An apostrophe in text that is no C ends at the end of the line.
             (Some(_), '\n', _) => quote = None,
             (Some(open), _, _) if letter == open => quote = None,
             (None, '"' | '\'', _) => quote = Some(letter),

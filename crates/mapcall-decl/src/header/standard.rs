@@ -1,11 +1,11 @@
-//! The headers that C and POSIX have.
+//! The standard headers of C and POSIX.
 
-/// The standard name that a path or name stands for: `sys/types.h` for
+/// Returns the standard header that a path or name leads to: `sys/types.h` for
 /// `/usr/include/x86_64-linux-gnu/sys/types.h`.
 pub(super) fn name(path: &str) -> Option<&str> {
     let name = match path.rsplit_once("/include/") {
         Some((_, name)) => match name.split_once('/') {
-            // Debian's directories for one machine each.
+            // Debian's directories for each architecture.
             Some((machine, inner)) if machine.contains('-') => inner,
             _ => name,
         },
@@ -20,7 +20,7 @@ pub(super) fn name(path: &str) -> Option<&str> {
     is_standard.then_some(name)
 }
 
-/// Sorted; those in directories are told by these.
+/// The names without `.h`, sorted. Headers in directories are recognised by the name of the directory.
 const STEMS: &[&str] = &[
     "aio",
     "assert",

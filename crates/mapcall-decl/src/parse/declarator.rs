@@ -1,4 +1,4 @@
-//! Declarators: what stands around a name.
+//! Declarators: the pointers, arrays and functions around a name.
 
 use tree_sitter::Node;
 
@@ -6,16 +6,16 @@ use super::{Reader, Result};
 use crate::ctype::CType;
 use crate::error::PrototypeErrorKind as Kind;
 
-/// A declarator taken apart.
+/// A parsed declarator.
 pub(super) struct Declarator<'t> {
     pub(super) name: Option<Node<'t>>,
-    /// From the base type to the name: `float *x[3]` is a pointer, then an array.
+    /// The steps from the base type to the name: `float *x[3]` has a pointer, then an array.
     pub(super) derivations: Vec<Derivation<'t>>,
     pub(super) attributes: Vec<Node<'t>>,
     pub(super) label: Option<Node<'t>>,
 }
 
-/// One step from a type to the next.
+/// One step of a declarator from a type to the next.
 #[derive(Clone, Copy)]
 pub(super) enum Derivation<'t> {
     Pointer {
@@ -57,7 +57,7 @@ impl<'t> Reader<'t> {
         Ok(declarator)
     }
 
-    /// Adds one step; the declarator within.
+    /// Adds the step of a declarator, and returns the inner declarator.
     fn derive(&mut self, node: Node<'t>, declarator: &mut Declarator<'t>) -> Option<Node<'t>> {
         let (mut inner, mut size, mut parameters) = (None, None, None);
         let (mut is_const, mut is_restrict, mut skip) = (false, false, false);
@@ -80,7 +80,7 @@ impl<'t> Reader<'t> {
                     declarator.attributes.push(child);
                 }
                 (_, "gnu_asm_expression") => declarator.label = Some(child),
-                // What a variable starts with.
+                // An initialiser of a variable is skipped.
                 (_, "=") => skip = true,
                 (None, _) if child.is_named() && !skip && !child.is_extra() => {
                     inner = inner.or(Some(child));
@@ -120,7 +120,7 @@ impl<'t> Reader<'t> {
         inner
     }
 
-    /// `int (x)`, which the grammar takes for a function without a name.
+    /// Handles `int (x)`, which the grammar parses as a function without a name.
     fn name_in_parentheses(&self, parameters: Node<'t>) -> Option<Node<'t>> {
         let only = parameters.named_child(0)?;
         let name = only.named_child(0)?;
@@ -132,7 +132,7 @@ impl<'t> Reader<'t> {
         is_name.then_some(name)
     }
 
-    /// The type that the steps lead to, and whether it is `const`.
+    /// Applies the steps to a type; returns the resulting type, and whether it is `const`.
     pub(super) fn derived(
         &mut self,
         base: CType,
@@ -182,11 +182,11 @@ impl<'t> Reader<'t> {
         Ok((ctype, is_const))
     }
 
-    /// What the parameters of a function type become.
+    /// Returns the parameter types of a function type.
     fn parameter_types(&mut self, list: Node<'t>) -> Result<(Vec<CType>, bool)> {
         self.enter(list)?;
         let mut types = Vec::new();
-        // `()` says nothing, which for a pointer is the same as anything.
+        // `()` gives no types; a pointer to such a function may point to any function.
         let mut is_variadic = list.named_child_count() == 0;
         let mut cursor = list.walk();
         for node in list.named_children(&mut cursor) {
@@ -214,7 +214,7 @@ impl<'t> Reader<'t> {
             if let Some(last) = derivations.last_mut()
                 && let Derivation::Array { is_restrict, .. } = *last
             {
-                // Extents over other parameters say nothing here.
+                // In a function type, extents over other parameters have no effect.
                 *last = Derivation::Pointer {
                     is_const: false,
                     is_restrict,

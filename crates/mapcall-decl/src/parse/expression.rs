@@ -1,4 +1,4 @@
-//! Integer expressions: extents, enumerators, alignments.
+//! Parses integer expressions: extents, enumerators, alignments.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub(super) struct Names<'a> {
 }
 
 impl<'t> Reader<'t> {
-    /// The length of an array whose extent must be constant.
+    /// Parses the length of an array whose extent must be constant.
     pub(super) fn constant_extent(&mut self, node: Node<'t>) -> Result<usize> {
         match self.expression(node, None) {
             Ok(expression) => self.extent_value(&expression, node),
@@ -40,7 +40,7 @@ impl<'t> Reader<'t> {
             .map_err(|error| self.error(Kind::Constant(error.into()), node))
     }
 
-    /// Reads an expression; whatever is constant in it is computed.
+    /// Parses an expression, and computes its constant parts.
     pub(super) fn expression(&mut self, node: Node<'t>, names: Option<&Names<'_>>) -> Result<Expr> {
         self.enter(node)?;
         let expression = self.expression_at(node, names)?;
@@ -159,7 +159,7 @@ impl<'t> Reader<'t> {
     fn cast(&mut self, node: Node<'t>, names: Option<&Names<'_>>) -> Result<Expr> {
         let type_node = self.field(node, "type")?;
         let value = self.field(node, "value")?;
-        // `(n) - 1`, which the grammar can't tell from a cast of -1.
+        // The grammar can't tell `(n) - 1` from a cast of -1 to the type `n`.
         if let Some(name) = lone_name(type_node)
             && self.scope.typedef(self.text(name)).is_none()
         {
@@ -185,7 +185,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// `sizeof` and `_Alignof` of types, and of parameters.
+    /// Computes `sizeof` and `_Alignof` of types and of parameters.
     fn size_of(&mut self, node: Node<'t>, names: Option<&Names<'_>>) -> Result<Expr> {
         let ctype = match (
             node.child_by_field_name("type"),
@@ -222,7 +222,7 @@ impl<'t> Reader<'t> {
         })
     }
 
-    /// The type that a name stands for: a typedef's, or a scalar parameter's.
+    /// Returns the type of a name, which is a typedef name or a scalar parameter.
     fn named(&self, name: Node<'t>, names: Option<&Names<'_>>) -> Option<CType> {
         let name = self.text(name);
         let parameter = names.and_then(|names| {
@@ -266,13 +266,13 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// The name, where a type is no more than one.
+/// Returns the name if the type is only a name.
 fn lone_name(type_node: Node<'_>) -> Option<Node<'_>> {
     let name = type_node.named_child(0)?;
     (type_node.named_child_count() == 1 && name.kind() == "type_identifier").then_some(name)
 }
 
-/// The value of a character constant of one character.
+/// Returns the value of a character constant of one character.
 fn character(text: &str) -> Option<i128> {
     let inner = text.strip_prefix('\'')?.strip_suffix('\'')?;
     let mut characters = inner.chars();
@@ -296,7 +296,7 @@ fn character(text: &str) -> Option<i128> {
                 None if rest.len() <= 3 => u8::from_str_radix(rest, 8).ok()?,
                 None => return None,
             };
-            // A `char` of the value, signed where the machine's is.
+            // The value is that of a `char`, which is signed or unsigned depending on the machine.
             let value = i128::from(value);
             if crate::ctype::Integer::Char.contains(value) {
                 value

@@ -1,4 +1,4 @@
-//! Whole declarations: typedefs, and functions with their arrays.
+//! Parses whole declarations: typedefs, and functions with the extents of their arrays.
 
 use tree_sitter::Node;
 
@@ -11,10 +11,10 @@ use crate::error::PrototypeErrorKind as Kind;
 use crate::extent::{Expr, Extent};
 use crate::prototype::{Ownership, Parameter, Prototype};
 
-/// The most parameters of a function; compilers promise 127.
+/// The maximum number of parameters of a function; the C standard requires at least 127.
 const MAX_PARAMETERS: usize = 1024;
 
-/// A parameter whose extents have not been read, for they may name later ones.
+/// A parameter whose extents are not parsed yet, as they may contain later parameters.
 struct Pending<'t> {
     node: Node<'t>,
     name: Option<Node<'t>>,
@@ -32,7 +32,7 @@ enum PendingExtent<'t> {
 }
 
 impl<'t> Reader<'t> {
-    /// Reads one declaration and reports the functions that it declares.
+    /// Parses one declaration, and reports the functions that it declares.
     pub(super) fn declaration(
         &mut self,
         node: Node<'t>,
@@ -80,7 +80,7 @@ impl<'t> Reader<'t> {
         Ok(())
     }
 
-    /// A declaration whose type can't be read: its functions carry the error, its typedefs keep
+    /// Handles a declaration whose type can't be parsed: its functions get the error, and its typedefs store
     /// the reason.
     fn fail(
         &mut self,
@@ -197,7 +197,7 @@ impl<'t> Reader<'t> {
         })
     }
 
-    /// Notes who owns the object of a parameter, which is given by its number, from 1.
+    /// Stores the owner of the target of a parameter, which is given by its number from 1.
     fn own(
         &mut self,
         parameters: &mut [Parameter],
@@ -296,7 +296,7 @@ impl<'t> Reader<'t> {
                 let name = text.clone();
                 return Err(self.error(Kind::DuplicateParameter { name }, node));
             }
-            // An array is no integer, whatever its elements are.
+            // An array is no integer, even if its elements are.
             let ctype = if parameter.extents.is_empty() {
                 parameter.ctype.clone()
             } else {
@@ -329,7 +329,7 @@ impl<'t> Reader<'t> {
         Ok(parameters)
     }
 
-    /// A parameter's type, with its outermost arrays as extents.
+    /// Returns the type of a parameter, and its outermost arrays as extents.
     fn pending(&mut self, node: Node<'t>) -> Result<Pending<'t>> {
         let specifiers = self.specifiers(node)?;
         let declarator = self.declarator(specifiers.declarators.first().copied())?;
@@ -338,7 +338,7 @@ impl<'t> Reader<'t> {
         let mut is_restrict = false;
         let mut base = specifiers.ctype;
         let base_const = specifiers.is_const || is_const_typedef(&base);
-        // `T (*x)[n]` is what `T x[][n]` becomes.
+        // C adjusts `T x[][n]` to `T (*x)[n]`, so both are the same parameter.
         if let [
             inner @ ..,
             Derivation::Pointer {
@@ -374,7 +374,7 @@ impl<'t> Reader<'t> {
             derivations = inner;
         }
         if derivations.is_empty() {
-            // Arrays of a typedef.
+            // The typedef name itself may stand for an array.
             while let CType::Array(array) = base.resolved() {
                 extents.push(match array.length {
                     Some(length) => PendingExtent::Length(length),
@@ -436,7 +436,7 @@ impl<'t> Reader<'t> {
         })
     }
 
-    /// Refuses what can't be passed or returned.
+    /// Returns an error for a type that can't be passed or returned.
     fn check_value(&self, ctype: &CType, is_result: bool, node: Node<'t>) -> Result<()> {
         let text = || ctype.to_string();
         let kind = match ctype.resolved() {
@@ -466,7 +466,7 @@ impl<'t> Reader<'t> {
         Err(self.error(kind, node))
     }
 
-    /// The text of the string literals in an `__asm__` label.
+    /// Returns the text of the string literals in an `__asm__` label.
     fn strings(&self, label: Node<'t>) -> String {
         let mut text = String::new();
         let mut cursor = label.walk();
@@ -487,7 +487,7 @@ impl<'t> Reader<'t> {
     }
 
     fn definition(&mut self, node: Node<'t>) -> Result<()> {
-        // A declaration without a tag of its own, such as `enum E;`, says nothing.
+        // A declaration without a body, such as `enum E;`, has no effect.
         if node.child_by_field_name("body").is_none() {
             return Ok(());
         }
@@ -503,7 +503,7 @@ fn declares_function(specifiers: &Specifiers<'_>, declarator: &Declarator<'_>) -
     }
 }
 
-/// Whether what a pointer points to is `const`, and it is itself `restrict`.
+/// Returns whether the target of a pointer is `const`, and whether the pointer is `restrict`.
 fn pointer_qualifiers(ctype: &CType) -> (bool, bool) {
     match ctype.resolved() {
         CType::Pointer(pointer) => (pointer.is_const, pointer.is_restrict),
@@ -511,7 +511,8 @@ fn pointer_qualifiers(ctype: &CType) -> (bool, bool) {
     }
 }
 
-/// Whether the parameters' types stand between the parentheses and the body.
+/// Returns whether this is an old-style definition, with the parameter types between the parentheses and the
+/// body.
 fn is_old_style(declaration: Node<'_>) -> bool {
     let mut cursor = declaration.walk();
     declaration.kind() == "function_definition"
@@ -520,7 +521,7 @@ fn is_old_style(declaration: Node<'_>) -> bool {
             .any(|child| child.kind() == "declaration")
 }
 
-/// A name that no other parameter has.
+/// Returns a name that no other parameter has.
 fn unnamed(position: usize, named: &[(Option<String>, CType)]) -> String {
     let mut name = format!("arg{position}");
     while named.iter().any(|(known, _)| known.as_ref() == Some(&name)) {

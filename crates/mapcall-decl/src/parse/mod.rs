@@ -1,4 +1,4 @@
-//! From text to types and prototypes, over the grammar's tree.
+//! Parses text to types and prototypes, through the syntax tree of a grammar.
 
 mod declarator;
 mod expression;
@@ -25,18 +25,18 @@ use pragma::Packing;
 
 type Result<T, E = PrototypeError> = std::result::Result<T, E>;
 
-/// How deep types and expressions nest at most, so that no text can overflow the stack.
+/// The maximum nesting of types and expressions, so that no text can overflow the stack.
 const MAX_DEPTH: usize = 64;
 
-/// How many misspelt names of a text get suggestions.
+/// The maximum number of misspelt names of a text that get suggestions.
 const MAX_SUGGESTIONS: usize = 100;
 
-/// The most text that is read, in bytes.
+/// The maximum length of a text in bytes.
 pub(crate) const MAX_TEXT: usize = 16 << 20;
 
-/// The stack that reading needs, in bytes: what its own recursion takes at its deepest, and for each
-/// byte of the text. Where the grammar's parser has several ways to read a text, it compares them token
-/// by token in a recursion, of about 50 bytes a token where it is optimised.
+/// The stack that parsing needs, in bytes: for the recursion of this module at its maximum depth, and for
+/// each byte of the text. The parser of the grammar compares alternative parses of an ambiguous text token by
+/// token in a recursion, which takes about 50 bytes per token in an optimised build.
 const STACK: usize = if cfg!(debug_assertions) {
     4 << 20
 } else {
@@ -44,19 +44,19 @@ const STACK: usize = if cfg!(debug_assertions) {
 };
 const STACK_OF_BYTE: usize = 256;
 
-/// The processor time after which the grammar's parser gives up, as a whole and for each byte of the
-/// text. What a C compiler accepts takes a tenth of that or less; in a text full of errors, time can
-/// grow with the square of the length.
+/// The processor time after which the parser of the grammar stops: a constant part, and a part for each byte
+/// of the text. Text that a C compiler accepts takes at most a tenth of that; for a text with many errors,
+/// the time can grow with the square of the length.
 const MAX_TIME: Duration = Duration::from_millis(500);
 const MAX_TIME_OF_BYTE: Duration = Duration::from_micros(5);
 
 thread_local! {
-    /// Making a parser costs more than parsing a prototype.
+    /// The parser of this thread, which is kept as creating one takes longer than parsing a prototype.
     static PARSER: RefCell<Option<Parser>> = const { RefCell::new(None) };
 }
 
 impl Prototype {
-    /// Reads one prototype; definitions of types may stand before it.
+    /// Parses one prototype; definitions of types may precede it.
     ///
     /// ```
     /// use mapcall_decl::Prototype;
@@ -70,24 +70,23 @@ impl Prototype {
     ///
     /// # Errors
     ///
-    /// [`PrototypeError`] for what is no C, and for what can't be called.
+    /// [`PrototypeError`] if the text is no valid C, or if the function can't be called.
     pub fn parse(text: &str) -> Result<Self, PrototypeError> {
         prototype(text, &Arc::default()).map(|defined| defined.prototype)
     }
 }
 
 impl Declarations {
-    /// Reads the text of a header, as the preprocessor leaves it.
+    /// Parses the preprocessed text of a header.
     ///
-    /// It never fails as a whole: what can't be read is in [`errors`](Self::errors), a function
-    /// that can't be called says why. A function declared twice is there once, as it was first
-    /// declared.
+    /// Declarations that can't be parsed are in [`errors`](Self::errors); a function that can't be called has
+    /// the reason. A function that is declared twice is listed once, with its first declaration.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         declarations(&Arc::from(text), None)
     }
 
-    /// Reads one prototype in which the types and enumerators of the header are known.
+    /// Parses one prototype, which may use the types and enumerators of the header.
     ///
     /// ```
     /// use mapcall_decl::Declarations;
@@ -98,7 +97,7 @@ impl Declarations {
     /// # Ok::<(), mapcall_decl::PrototypeError>(())
     /// ```
     ///
-    /// So a prototype says what the header doesn't: the extents of its arrays.
+    /// This way, a prototype adds the extents of arrays, which the header does not have.
     ///
     /// # Errors
     ///
@@ -133,7 +132,7 @@ impl Declarations {
     }
 }
 
-/// Reads one prototype and the definitions before it, where the names of `scope` are known.
+/// Parses one prototype and the definitions before it, which may use the names of `scope`.
 fn prototype(text: &str, scope: &Arc<Scope>) -> Result<Defined> {
     let source = Arc::from(text);
     with_stack(&source, || read_prototype(text, &source, scope))?
@@ -148,7 +147,7 @@ struct Defined {
 fn read_prototype(text: &str, source: &Arc<str>, scope: &Arc<Scope>) -> Result<Defined> {
     let mut plain = spelling::plain(text);
     if !text.trim_end().ends_with([';', '}']) {
-        // On a line of its own, for the last one may be a comment.
+        // The semicolon is added on a new line, as the last line may end with a comment.
         plain.to_mut().push_str("\n;");
     }
     let tree = tree(&plain, source)?;
@@ -180,7 +179,7 @@ fn read_prototype(text: &str, source: &Arc<str>, scope: &Arc<Scope>) -> Result<D
     })
 }
 
-/// Reads all that can be read; of a preprocessed header, the functions that count as its own.
+/// Parses all declarations of a text; of a preprocessed header, only the functions that belong to it.
 pub(crate) fn declarations(source: &Arc<str>, source_map: Option<&SourceMap>) -> Declarations {
     let read = with_stack(source, || read_declarations(source, source_map));
     read.unwrap_or_else(|error| Declarations {
@@ -222,7 +221,7 @@ fn read_declarations(source: &Arc<str>, source_map: Option<&SourceMap>) -> Decla
     declarations
 }
 
-/// Reads a text with as much stack as it may take.
+/// Parses a text on a stack that is large enough for it.
 fn with_stack<R: Send>(source: &Arc<str>, read: impl FnOnce() -> R + Send) -> Result<R> {
     let length = source.len();
     let refuse = |kind| PrototypeError::new(kind, 0..0, source);
@@ -242,7 +241,7 @@ fn tree(plain: &str, source: &Arc<str>) -> Result<Tree> {
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     let limit = MAX_TIME + MAX_TIME_OF_BYTE * length;
     let (mut start, mut is_too_slow) = (None, false);
-    // Asked every 100 steps, which short texts never take.
+    // The parser calls this every 100 steps; short texts take fewer.
     let mut go_on = |_: &ParseState| {
         let now = sys::thread_time();
         is_too_slow = now.saturating_sub(*start.get_or_insert(now)) > limit;
@@ -260,7 +259,7 @@ fn tree(plain: &str, source: &Arc<str>) -> Result<Tree> {
         let options = ParseOptions::new().progress_callback(&mut go_on);
         let mut text = |at: usize, _| bytes.get(at..).unwrap_or_default();
         let tree = parser.parse_with_options(&mut text, None, Some(options));
-        // One that gave up would go on with the next text.
+        // Without a reset, a parser that has stopped early would continue with the next text.
         parser.reset();
         tree
     });
@@ -275,30 +274,30 @@ fn tree(plain: &str, source: &Arc<str>) -> Result<Tree> {
     })
 }
 
-/// What stands at the top level.
+/// An item at the top level of a text.
 enum Item<'t> {
     /// A function, and its name.
     Function(Node<'t>, Result<Prototype>),
-    /// What can't be read.
+    /// The error of a declaration that can't be parsed.
     Error(PrototypeError),
 }
 
-/// Told of each item; an error ends the reading.
+/// A callback for each item; an error ends the parsing.
 type ItemVisitor<'s, 't> = dyn FnMut(&mut Reader<'t>, Item<'t>) -> Result<()> + 's;
 
-/// A text being read, and what it has defined so far.
+/// The state of the parser: the text, and the names that it has defined so far.
 struct Reader<'t> {
     source: &'t Arc<str>,
-    /// The text that the grammar reads: the same positions, in plain spelling.
+    /// The text for the grammar, with GNU keywords replaced by standard ones of the same length.
     plain: &'t str,
     scope: Scope,
-    /// Where the text comes from, when it is a preprocessed header.
+    /// The source positions of the text, if it is a preprocessed header.
     source_map: Option<&'t SourceMap>,
     packing: Packing,
     depth: usize,
-    /// Where it is reading, for errors that have no position of their own.
+    /// The position of the current declaration, for errors without a position.
     position: Range<usize>,
-    /// How many names have been looked for among all that are known, to suggest one.
+    /// The number of suggestions that have been searched for.
     suggestions: Cell<usize>,
 }
 
@@ -367,7 +366,7 @@ impl<'t> Reader<'t> {
         })
     }
 
-    /// The first position that is no C, as the grammar sees it.
+    /// Returns the first syntax error of the grammar.
     fn first_error(&self, root: Node<'t>) -> Option<PrototypeError> {
         if !root.has_error() {
             return None;
@@ -385,7 +384,7 @@ impl<'t> Reader<'t> {
             if node.is_error() {
                 return Some(self.syntax_error(node));
             }
-            // A function's body is the compiler's business.
+            // The body of a function is skipped, with its errors.
             let descend = node.has_error() && node.kind() != "compound_statement";
             if descend && cursor.goto_first_child() {
                 continue;
@@ -402,7 +401,7 @@ impl<'t> Reader<'t> {
         let text = self.source.trim_end();
         let (start, end) = (node.start_byte(), node.end_byte());
         if start == 0 && end >= text.len() {
-            // The grammar gives up on the whole; most often the end is missing.
+            // The error node is the whole text; most often the end of a declaration is missing.
             let at = text.len();
             let expected = Kind::Syntax {
                 expected: "the rest of a declaration".into(),
@@ -420,7 +419,7 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// Names.
+/// Lookup of names.
 impl<'t> Reader<'t> {
     fn define_tag(
         &mut self,
@@ -447,8 +446,8 @@ impl<'t> Reader<'t> {
         self.error(Kind::Redefined { name }, node)
     }
 
-    /// The name that was likely meant; `None` once that has been asked often, as each time takes longer
-    /// the more names are known.
+    /// Returns the known name that is most similar; `None` after too many searches, as each search compares
+    /// all known names.
     fn nearest<'a>(&self, name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
         let count = self.suggestions.get();
         self.suggestions.set(count.saturating_add(1));
@@ -460,14 +459,14 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// The tree and its positions.
+/// Access to the nodes of the syntax tree, and errors with positions.
 impl<'t> Reader<'t> {
-    /// The text of a node, as it was written.
+    /// Returns the original text of a node.
     fn text(&self, node: Node<'_>) -> &'t str {
         self.source.get(node.byte_range()).unwrap_or_default()
     }
 
-    /// The text of a node in the grammar's spelling.
+    /// Returns the text of a node with the keywords of the grammar.
     fn word(&self, node: Node<'_>) -> &'t str {
         self.plain.get(node.byte_range()).unwrap_or_default()
     }
@@ -489,7 +488,7 @@ impl<'t> Reader<'t> {
         self.depth = self.depth.saturating_sub(1);
     }
 
-    /// Whether what stands there belongs to the header that was asked for.
+    /// Returns whether a position of the text belongs to the requested header.
     fn is_own(&self, at: usize) -> bool {
         self.source_map.is_none_or(|map| map.is_own(at))
     }
@@ -526,9 +525,10 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// Whether it is the name that an unnamed bit-field doesn't have.
+/// Returns whether the node is followed by the width of a bit-field, so that it is the missing name of an
+/// unnamed bit-field.
 fn is_before_bit_field(cursor: &TreeCursor<'_>) -> bool {
-    // A node finds its siblings from the root, by a recursion.
+    // A cursor is used, as `Node::next_sibling` searches from the root by a recursion.
     let mut next = cursor.clone();
     next.goto_next_sibling() && next.node().kind() == "bitfield_clause"
 }

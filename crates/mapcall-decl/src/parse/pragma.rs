@@ -1,6 +1,6 @@
 //! `#pragma pack`, which changes the layout of the structs behind it.
 
-/// Whether structs are packed here.
+/// The state of `#pragma pack`: whether structs are packed at this position, and the states saved by `push`.
 #[derive(Debug, Default)]
 pub(super) struct Packing {
     is_packed: bool,
@@ -12,7 +12,7 @@ impl Packing {
         self.is_packed
     }
 
-    /// Follows a directive, if it is one of these.
+    /// Applies a directive if it is `#pragma pack`.
     pub(super) fn follow(&mut self, directive: &str) {
         let Some(arguments) = arguments(directive) else {
             return;
@@ -24,12 +24,12 @@ impl Packing {
             Some("pop") => self.is_packed = self.saved.pop().unwrap_or(false),
             Some(_) => self.is_packed = true,
         }
-        // Behind `push` and `pop` may stand a label and a number.
+        // `push` and `pop` may be followed by a label and a number.
         self.is_packed |= arguments.any(|argument| argument.starts_with(|c: char| c.is_numeric()));
     }
 }
 
-/// What stands in the parentheses of `#pragma pack(...)`.
+/// Returns the text in the parentheses of `#pragma pack(...)`.
 fn arguments(directive: &str) -> Option<&str> {
     let pragma = directive.trim_start().strip_prefix('#')?.trim_start();
     let pack = pragma.strip_prefix("pragma")?.trim_start();

@@ -1,12 +1,12 @@
-//! GNU's spellings of C's words, which the grammar doesn't know.
+//! Replaces GNU's spellings of C keywords, which the grammar does not know.
 
 use std::borrow::Cow;
 
-/// The text with each of them replaced by a word of the grammar in just as many bytes, so that
-/// every position in it stays what it was.
+/// Replaces each GNU keyword by a keyword of the grammar, padded to the same length, so that all positions in
+/// the text stay the same.
 ///
-/// `_Complex` becomes `unsigned`, which may stand wherever it may; who reads the types asks the
-/// original text.
+/// `_Complex` becomes `unsigned`, which is allowed in the same positions; the parser of types compares the
+/// original text to tell the two apart.
 pub(super) fn plain(text: &str) -> Cow<'_, str> {
     let mut plain = Cow::Borrowed(text);
     let bytes = text.as_bytes();
@@ -35,7 +35,7 @@ pub(super) fn plain(text: &str) -> Cow<'_, str> {
 fn replacement(word: &str, text: &str, at: usize) -> Option<&'static str> {
     Some(match word {
         "_Complex" | "__complex__" | "__complex" => "unsigned",
-        // A word of <complex.h>, and a name anywhere else.
+        // `complex` is a macro of <complex.h>, and may be a name in other texts.
         "complex" if is_beside_float(text, at, at + word.len()) => "signed",
         "__const" | "__const__" => "const",
         "__extension__" => "",
@@ -61,7 +61,7 @@ fn is_beside_float(text: &str, start: usize, end: usize) -> bool {
     })
 }
 
-/// Whether the word at this position of the original text says that a number is complex.
+/// Returns whether the word at a position of the original text is a spelling of `_Complex`.
 pub(super) fn is_complex(word: &str) -> bool {
     matches!(word, "_Complex" | "__complex__" | "__complex" | "complex")
 }
@@ -70,7 +70,7 @@ fn is_word(byte: u8) -> bool {
     byte == b'_' || byte.is_ascii_alphanumeric() || byte >= 0x80
 }
 
-/// The length of a quoted text that starts here.
+/// Returns the length of the string or character constant at the start of the text.
 fn quoted(bytes: &[u8], quote: u8) -> usize {
     let mut escaped = false;
     for (at, &byte) in bytes.iter().enumerate().skip(1) {

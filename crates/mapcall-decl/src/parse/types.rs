@@ -1,4 +1,4 @@
-//! Declaration specifiers: the words before a declarator, and what they define.
+//! Parses declaration specifiers: the type, qualifiers and attributes before a declarator.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use crate::ctype::{Body, CType, Enum, Float, Integer, MemberSpec, Record, Record
 use crate::error::PrototypeErrorKind as Kind;
 use crate::prototype::Ownership;
 
-/// The largest alignment that compilers take.
+/// The largest alignment that compilers accept, in bytes.
 const MAX_ALIGNMENT: i128 = 1 << 28;
 
-/// What stands before the declarators.
+/// The parsed specifiers of a declaration.
 pub(super) struct Specifiers<'t> {
     pub(super) ctype: CType,
     pub(super) is_const: bool,
@@ -25,21 +25,21 @@ pub(super) struct Specifiers<'t> {
     bit_field: Option<Node<'t>>,
 }
 
-/// What attributes ask for.
+/// The effects of the attributes of a declaration.
 #[derive(Default)]
 pub(super) struct Attributes<'t> {
     pub(super) is_packed: bool,
     pub(super) alignment: Option<usize>,
-    /// One that changes how a function is called.
+    /// An attribute that changes the calling convention.
     pub(super) convention: Option<String>,
-    /// One that changes what a type is.
+    /// An attribute that changes a type.
     pub(super) changes_type: Option<String>,
-    /// Who owns the objects of parameters, which are given by their numbers.
+    /// The owners of the targets of parameters, which are given by their numbers from 1.
     pub(super) ownership: Vec<(Ownership, Node<'t>)>,
 }
 
 impl<'t> Attributes<'t> {
-    /// The numbers of parameters stand behind the kind of their objects.
+    /// Stores the parameters of an ownership attribute, whose numbers follow the kind of the objects.
     fn own(&mut self, ownership: Ownership, arguments: Option<Node<'t>>) {
         let Some(arguments) = arguments else {
             return;
@@ -53,7 +53,7 @@ impl<'t> Attributes<'t> {
 }
 
 impl<'t> Reader<'t> {
-    /// Reads the specifiers of a declaration, and finds its declarators.
+    /// Parses the specifiers of a declaration, and finds its declarators.
     pub(super) fn specifiers(&mut self, node: Node<'t>) -> Result<Specifiers<'t>> {
         let mut specifiers = Specifiers {
             ctype: CType::Void,
@@ -112,7 +112,7 @@ impl<'t> Reader<'t> {
         Ok(specifiers)
     }
 
-    /// A type without a declarator, or with an abstract one: what stands in `sizeof(…)`.
+    /// Parses a type name, as in `sizeof(…)`: specifiers, with or without an abstract declarator.
     pub(super) fn type_name(&mut self, node: Node<'t>) -> Result<CType> {
         let specifiers = self.specifiers(node)?;
         let declarator = self.declarator(specifiers.declarators.first().copied())?;
@@ -140,7 +140,8 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// `unsigned long int`, `double _Complex`, in any order.
+    /// Parses the keywords of an arithmetic type in any order, such as `unsigned long int` or `double
+    /// _Complex`.
     fn words(&mut self, node: Node<'t>) -> Result<CType> {
         let text = self.whole_words(node);
         let (mut long, mut sign, mut is_short, mut is_complex) = (0, None, false, false);
@@ -174,7 +175,7 @@ impl<'t> Reader<'t> {
             (base, 0 | 1, false, _) if sign.is_none() => {
                 let float = match (base, long, is_complex) {
                     (Some("float"), 0, _) => Some(Float::Float),
-                    // GNU's `_Complex` alone.
+                    // GNU C accepts `_Complex` alone as `double _Complex`.
                     (Some("double"), 0, _) | (None, 0, true) => Some(Float::Double),
                     (Some("double"), 1, _) => Some(Float::LongDouble),
                     (Some("_Float16"), 0, true) => Some(Float::Float16),
@@ -202,7 +203,7 @@ impl<'t> Reader<'t> {
         Ok(CType::Integer(integer))
     }
 
-    /// The text of a node whose last word may have been replaced by a shorter one.
+    /// Returns the original text of a node whose last word may have been replaced by a shorter one.
     fn whole_words(&self, node: Node<'t>) -> &'t str {
         let (text, range) = (self.source, node.byte_range());
         let behind = text.get(range.end..).unwrap_or_default();
@@ -275,7 +276,7 @@ impl<'t> Reader<'t> {
         Ok(ctype)
     }
 
-    /// Adds the members of one declaration; the reason if they can't be laid out.
+    /// Adds the members of one declaration; returns the reason if their layout is unknown.
     fn members(&mut self, node: Node<'t>, members: &mut Vec<MemberSpec>) -> Result<Option<String>> {
         let specifiers = self.specifiers(node)?;
         if specifiers.bit_field.is_some() {
@@ -394,7 +395,7 @@ impl<'t> Reader<'t> {
         if argument.kind() == "type_descriptor" {
             return Ok(self.type_name(argument)?.alignment());
         }
-        // The grammar takes a type's name for an expression.
+        // The grammar parses the name of a type as an expression.
         if argument.kind() == "identifier"
             && let Some(ctype) = self.scope.typedef(self.text(argument))
         {
@@ -403,7 +404,7 @@ impl<'t> Reader<'t> {
         self.alignment(argument)
     }
 
-    /// An alignment in bytes; 0 asks for nothing.
+    /// Parses an alignment in bytes; 0 has no effect.
     fn alignment(&mut self, node: Node<'t>) -> Result<Option<usize>> {
         match self.constant(node)? {
             0 => Ok(None),
@@ -426,7 +427,7 @@ impl<'t> Reader<'t> {
     {
         let mut found = Attributes::default();
         for &node in nodes {
-            // `[[a, b(1)]]`, or `__attribute__((a, b(1)))`.
+            // The list is that of `[[a, b(1)]]` or of `__attribute__((a, b(1)))`.
             let list = if node.kind() == "attribute_declaration" {
                 node
             } else if let Some(list) = argument_list(node) {

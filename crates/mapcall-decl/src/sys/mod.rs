@@ -1,4 +1,4 @@
-//! System calls that the crate needs outside of loading libraries.
+//! System calls: the processor time of a thread.
 
 #[cfg_attr(unix, path = "unix.rs")]
 #[cfg_attr(not(unix), path = "unsupported.rs")]
