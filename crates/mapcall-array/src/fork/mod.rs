@@ -8,16 +8,17 @@
 //! [`Foreign`] section.
 
 mod handlers;
+mod thread;
 
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{self, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use handlers::at_fork;
+pub use thread::{JoinHandle, Outcome, run_with_stack, spawn, spawn_unchecked};
 
 /// The number of threads in sections, of threads in foreign sections, and of forks under way: 24, 24
 /// and 16 bits.
@@ -109,7 +110,7 @@ fn enter(kind: u64) {
         .fetch_update(Ordering::AcqRel, Ordering::Acquire, enter)
         .is_err()
     {
-        thread::sleep(PAUSE);
+        std::thread::sleep(PAUSE);
     }
 }
 
@@ -153,7 +154,7 @@ extern "C" fn prepare() {
         if sections <= own && (foreigners <= foreign || start.elapsed() > PATIENCE) {
             return;
         }
-        thread::sleep(PAUSE);
+        std::thread::sleep(PAUSE);
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mapcall_array::fork::Section;
+use mapcall_array::fork::{self, Section};
 
 use super::{Attempt, Header, HeaderError};
 use crate::parse::MAX_TEXT;
@@ -210,7 +210,7 @@ fn collect(
     let (sender, receiver) = mpsc::sync_channel(1);
     let mut pipe = pipe.ok_or(io::ErrorKind::BrokenPipe)?;
     let limit = u64::try_from(limit).unwrap_or(u64::MAX);
-    thread::Builder::new().spawn(move || {
+    fork::spawn(move || {
         let mut bytes = Vec::new();
         let mut read = pipe.by_ref().take(limit).read_to_end(&mut bytes);
         if drain && read.is_ok() {

@@ -8,10 +8,10 @@ use std::mem;
 use std::ops::{ControlFlow, Range};
 use std::panic;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use mapcall_array::fork::{self, Mutex};
+use mapcall_array::fork::{self, JoinHandle, Mutex};
 use smallvec::SmallVec;
 
 use super::chunk::{self, ChunkSizer};
@@ -466,11 +466,9 @@ impl<'s> Helpers<'s> {
     ///
     /// `Self` must be dropped before `'s` ends.
     unsafe fn spawn(&mut self, work: impl FnOnce() + Send + 's) -> bool {
-        let name = format!("mapcall-{}", self.threads.len());
-        let builder = thread::Builder::new().name(name);
         // SAFETY: the thread is joined when this is dropped, before what it borrows ends. In a child
         // of a fork, where it is not joined, it does not exist.
-        let spawned = unsafe { builder.spawn_unchecked(work) };
+        let spawned = unsafe { fork::spawn_unchecked(None, work) };
         let is_spawned = spawned.is_ok();
         self.threads.extend(spawned);
         is_spawned

@@ -1,4 +1,4 @@
-//! BroadcastPlan of calls against one call at a time, for random signatures.
+//! Loops of calls against one call at a time, for random signatures.
 
 use std::fmt::Write;
 use std::ops::Range;
