@@ -116,7 +116,6 @@ mod os {
     use std::{io, ptr};
 
     use super::Work;
-    use crate::sys;
 
     /// The size of a stack if none is given, in bytes: that of the standard library's threads.
     const STACK: usize = 2 << 20;
@@ -129,7 +128,7 @@ mod os {
             let size = stack
                 .unwrap_or(STACK)
                 .max(libc::PTHREAD_STACK_MIN)
-                .next_multiple_of(sys::page_size());
+                .next_multiple_of(rustix::param::page_size());
             let mut attributes = MaybeUninit::uninit();
             // SAFETY: there is room for the attributes.
             check(unsafe { libc::pthread_attr_init(attributes.as_mut_ptr()) })?;

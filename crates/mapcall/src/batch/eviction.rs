@@ -1,4 +1,4 @@
-//! Maps larger than memory: what all calls have passed is let go.
+//! Page eviction: pages of maps that all calls have processed are dropped from memory.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,10 +10,10 @@ use smallvec::SmallVec;
 use super::plan::Plan;
 use crate::contract::{Operand, Role};
 
-/// Whether a batch lets go of what it has passed.
+/// Whether a batch drops pages that it has processed from memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stream {
-    /// When its files are larger than the memory that is free.
+    /// If its files are larger than the available memory.
     #[default]
     Auto,
     /// Always.
@@ -22,22 +22,22 @@ pub enum Stream {
     Never,
 }
 
-/// How far threads get ahead of the slowest, in bytes that calls walk over: what lies between can't be
-/// let go.
+/// The distance by which a thread may be ahead of the slowest one, in bytes that calls read and write: the
+/// pages between them can't be dropped.
 const AHEAD: usize = 64 << 20;
 
-/// How far each thread is, and the maps that are walked through.
+/// The progress of each thread, and the maps whose pages are dropped.
 pub(super) struct Eviction<'a> {
-    /// Where each thread's chunk begins.
+    /// The first call of each thread's chunk.
     starts: SmallVec<[AtomicUsize; 4]>,
-    /// How many calls one of them may be ahead of another.
+    /// The number of calls by which a thread may be ahead of another.
     ahead: usize,
     walks: Mutex<SmallVec<[EvictedMap<'a>; 4]>>,
     is_streamed: bool,
     evicts: bool,
 }
 
-/// A lane in a map.
+/// An operand that lies in a map.
 struct EvictedMap<'a> {
     lane: usize,
     /// The address of the map's first byte.
@@ -108,12 +108,12 @@ impl<'a> Eviction<'a> {
         }
     }
 
-    /// Whether new files should go to the disk at once, so that they make room.
+    /// Returns whether written bytes go to the disk immediately, so that their pages can be dropped.
     pub(super) fn evicts(&self) -> bool {
         self.evicts
     }
 
-    /// A thread goes on at that call.
+    /// Notes that a thread continues at a call.
     pub(super) fn begin(&self, thread: usize, call: usize) {
         if let Some(start) = self.starts.get(thread) {
             start.store(call, Ordering::Release);
@@ -126,18 +126,18 @@ impl<'a> Eviction<'a> {
         starts.map(|start| start.load(Ordering::Acquire)).min()
     }
 
-    /// Whether a thread that goes on at that call had better wait for the slowest.
+    /// Returns whether a thread that continues at a call is too far ahead of the slowest.
     pub(super) fn is_ahead(&self, call: usize) -> bool {
         let passed = self.passed();
         passed.is_some_and(|passed| call.saturating_sub(passed) > self.ahead)
     }
 
-    /// A thread has made its calls: what lies before those of all threads is let go.
+    /// Drops the pages before the calls that any thread still has to make.
     pub(super) fn end(&self, plan: &Plan) {
         let Some(passed) = self.passed() else {
             return;
         };
-        // Another thread that is at it does it for this one.
+        // Another thread is dropping pages now, which is enough.
         let Ok(mut walks) = self.walks.try_lock() else {
             return;
         };
@@ -149,7 +149,7 @@ impl<'a> Eviction<'a> {
     }
 }
 
-/// Files that have less than that together need no attention, in bytes.
+/// The total size of files below which streaming is not considered, in bytes.
 const SMALL: usize = 64 << 20;
 
 impl Stream {

@@ -17,10 +17,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The rules are those of NumPy's generalised ufuncs. `map.rs` is what Rust asks for, `output.rs` where
-//! outputs go, and `request.rs` a batch in which nothing is left to be found out. `plan.rs` knows the way
-//! through memory, `chunk.rs` how much of it is gone at a chunk, `run.rs` who goes, `output.rs` how new
-//! files are written on the way, and `eviction.rs` what is let go behind.
+//! The rules are those of NumPy's generalised ufuncs. From the ground up: `chunk` chooses how many calls a
+//! thread makes at once, `plan` iterates over the calls, `write_buffer` buffers outputs that go to files,
+//! `eviction` drops the pages of maps that have been processed, `run` makes the calls on one thread or
+//! several, `output` allocates outputs and new files, `request` runs a batch whose outputs are all known, and
+//! `map` is the interface for Rust.
 
 mod chunk;
 mod eviction;

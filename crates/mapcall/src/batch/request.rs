@@ -1,4 +1,4 @@
-//! A batch in which nothing is left to be found out.
+//! A batch whose shapes, strides and outputs are all known.
 
 #![allow(unsafe_code)]
 
@@ -16,23 +16,23 @@ use super::write_buffer::FileOutput;
 use crate::contract::{BroadcastPlan, Operand, Role};
 use crate::function::{CallError, Function};
 
-/// A batch whose loop has been settled, with all outputs in place.
+/// A batch to run: its broadcast plan, with all outputs allocated.
 pub struct BatchRequest<'a> {
-    /// The loop.
+    /// How the arguments broadcast against each other.
     pub broadcast: &'a BroadcastPlan,
-    /// The words that are the same in each call.
+    /// The slots of the frame, with the values that are the same in each call.
     pub frame: &'a [u64],
     /// The buffers of the arrays that lie in maps.
     pub maps: &'a [(Role, Buffer)],
-    /// Whether they are let go behind the calls.
+    /// Whether pages of these maps are dropped when they have been processed.
     pub stream: Stream,
-    /// The files that outputs go to, which the loop has [in order](BroadcastPlan::place_in_order).
+    /// The files that outputs are written to; the plan has them [in order](BroadcastPlan::place_in_order).
     pub files: &'a [(Role, NewFile)],
-    /// Whether what is written to files goes to the disk at once.
+    /// Whether written bytes are sent to the disk immediately.
     pub is_synced: bool,
-    /// How many threads; 0 for as many as there are cores.
+    /// The number of threads; 0 for one for each core.
     pub threads: usize,
-    /// Who wants to know.
+    /// Receives the progress and the results.
     pub observer: &'a dyn BatchObserver,
 }
 
@@ -46,7 +46,8 @@ impl fmt::Debug for BatchRequest<'_> {
 }
 
 impl Function {
-    /// Waits until what must be on the disk is there, in pieces, so that the observer is still heard.
+    /// Waits until the files are on the disk, if that was asked for. It waits in pieces, so that the observer
+    /// can end it.
     fn wait_for_files(&self, request: &BatchRequest<'_>, calls: usize) -> Result<(), CallError> {
         const PIECE: usize = 16 << 20;
         let mut pulse = Instant::now();
