@@ -270,11 +270,11 @@ fn walked(mode: Mode, start: usize, ends: &[usize], evicts: bool) -> (Array, usi
         array.view_mut::<u8>().unwrap().fill(7);
     }
     let passed = {
-        let mut behind = array.buffer().map().unwrap().walk(start, evicts);
+        let mut evictor = array.buffer().map().unwrap().evictor(start, evicts);
         for &end in ends {
-            behind.pass(end);
+            evictor.pass(end);
         }
-        behind.passed()
+        evictor.passed()
     };
     (array, passed)
 }

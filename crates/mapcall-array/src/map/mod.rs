@@ -18,7 +18,7 @@
 
 #![allow(unsafe_code)]
 
-mod behind;
+mod eviction;
 mod fingerprint;
 mod mapping;
 mod names;
@@ -39,7 +39,7 @@ use crate::sys;
 pub use crate::error::MapError;
 pub use crate::mode::Mode;
 pub use crate::sys::Advice;
-pub use behind::{Behind, available_memory};
+pub use eviction::{PageEvictor, available_memory};
 pub use fingerprint::Fingerprint;
 pub use mapping::{Mapping, is_mapped_from};
 pub use paging::page_size;

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mapcall_array::Buffer;
-use mapcall_array::map::{Behind, available_memory};
+use mapcall_array::map::{PageEvictor, available_memory};
 use smallvec::SmallVec;
 
 use super::plan::Plan;
@@ -42,7 +42,7 @@ struct EvictedMap<'a> {
     lane: usize,
     /// The address of the map's first byte.
     map: usize,
-    behind: Behind<'a>,
+    evictor: PageEvictor<'a>,
 }
 
 impl<'a> Eviction<'a> {
@@ -79,7 +79,7 @@ impl<'a> Eviction<'a> {
             Some(EvictedMap {
                 lane,
                 map: map.as_ptr().addr(),
-                behind: map.walk(start, evicts),
+                evictor: map.evictor(start, evicts),
             })
         };
         let walks = operands
@@ -143,7 +143,7 @@ impl<'a> Eviction<'a> {
         };
         for walk in walks.iter_mut() {
             if let Some(address) = plan.passed(walk.lane, passed) {
-                walk.behind.pass(address.saturating_sub(walk.map));
+                walk.evictor.pass(address.saturating_sub(walk.map));
             }
         }
     }

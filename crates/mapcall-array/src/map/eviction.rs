@@ -21,20 +21,20 @@ const BEHIND: u64 = 2 * PIECE as u64;
 /// std::fs::write(&file, vec![7; 40 << 20])?;
 /// // SAFETY: no other code writes or shortens the temporary file.
 /// let array = unsafe { MapOptions::new().map(&file)? };
-/// let mut behind = array.buffer().map().unwrap().walk(0, false);
+/// let mut evictor = array.buffer().map().unwrap().evictor(0, false);
 /// let sum: u64 = array.view::<u8>()?.iter().map(|&byte| u64::from(byte)).sum();
-/// behind.pass(40 << 20);
-/// assert_eq!((sum, behind.passed()), (7 * (40 << 20), 32 << 20));
+/// evictor.pass(40 << 20);
+/// assert_eq!((sum, evictor.passed()), (7 * (40 << 20), 32 << 20));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// The pages leave the memory of this process in pieces of 16 MiB (`MADV_DONTNEED`); the file keeps their
-/// content. With `evicts`, [`Map::walk`] also starts to write changed pages to the disk
+/// content. With `evicts`, [`Map::evictor`] also starts to write changed pages to the disk
 /// (`sync_file_range`) and removes the pages from the system's cache (`POSIX_FADV_DONTNEED`), so that the
 /// cache has room for the pages ahead. On a system without these calls the result of the scan is the
 /// same, but the memory that it uses is not bounded.
 #[derive(Debug)]
-pub struct Behind<'a> {
+pub struct PageEvictor<'a> {
     map: &'a Map,
     /// The file whose pages are removed from the system's cache; opened here, as a map keeps no descriptor.
     /// `None` if the cache keeps them.
@@ -49,13 +49,13 @@ impl Map {
     /// Begins a scan at a byte of the map. With `evicts`, the pages also leave the system's cache, not only
     /// the memory of this process.
     #[must_use]
-    pub fn walk(&self, start: usize, evicts: bool) -> Behind<'_> {
+    pub fn evictor(&self, start: usize, evicts: bool) -> PageEvictor<'_> {
         let file = || {
             let file = File::open(self.path()?).ok()?;
             let metadata = file.metadata().ok()?;
             (sys::identity(&metadata) == self.identity).then_some(file)
         };
-        Behind {
+        PageEvictor {
             map: self,
             file: if evicts { file() } else { None },
             start,
@@ -64,7 +64,7 @@ impl Map {
     }
 }
 
-impl Behind<'_> {
+impl PageEvictor<'_> {
     /// Evicts the whole pieces before byte `end` of the map, which the scan won't read again soon.
     pub fn pass(&mut self, end: usize) {
         // A piece that the scan has passed only in part stays until the scan has passed all of it.
