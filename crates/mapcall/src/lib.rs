@@ -34,7 +34,7 @@
 //! 3. [`Function::call`] checks its arguments, each an [`Arg`], and calls the function once.
 //!    [`Function::map`] calls it for each element or row of its arguments, as a generalized ufunc of NumPy
 //!    does; the result is a [`Batch`] that is to be run.
-//! 4. Array files are opened by [`array`], which is the crate `mapcall-array`.
+//! 4. Array files are opened by [`array`](mod@array), which is the crate `mapcall-array`.
 //!
 //! # Features
 //!
