@@ -97,6 +97,7 @@ struct h { int v; void (*cb)(int); };
 struct h *h_new(int v) { struct h *h = calloc(1, sizeof *h); h->v = v; return h; }
 void h_set(struct h *h, void (*cb)(int)) { h->cb = cb; }
 void h_free(struct h *h) { if (h->cb) h->cb(h->v); free(h); }
+char *pick(char *text, struct h *h) { return h ? text + 1 : text; }
 """
 VISITOR = "typedef int (*visitor)(int);"
 EDIT = """
@@ -416,6 +417,36 @@ class TestHandles:
         # It has its own memory.
         assert not copy.closed
         assert copy.text() == "hella"
+
+    def test_a_destructor_that_waited_for_them_calls_back(
+        self, c: C, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        h_free = c.function("void h_free(struct h *h)")
+        h_new = c.function("struct h *h_new(int v)", destructor=h_free)
+        h_set = c.function("void h_set(struct h *h, void (*cb)(int))")
+        pick = c.function("char *pick(char *text, struct h *h)")
+        strchr = mapcall.load(None).function("char *strchr(char *text, int character)")
+        seen: list[Any] = []
+
+        def ended(number: int) -> None:
+            seen.append(number)
+            raise LookupError
+
+        keep = h_set.callback("cb", ended)
+
+        def f(text: mapcall.Handle) -> None:
+            h = h_new(7)
+            h_set(h, keep)
+            # Only what `pick` returned keeps `h` alive now.
+            h, rest = None, pick(text, h)
+            gc.collect()
+            assert strchr(rest, ord("l")).text() == "llo"
+            assert seen == []
+
+        monkeypatch.setattr(sys, "unraisablehook", lambda hook: seen.append(hook.exc_type))
+        c.function("void spell(void (*f)(char *text))")(f)
+        gc.collect()
+        assert seen == [7, LookupError]
 
     def test_can_be_returned(self, c: C) -> None:
         identity = c.function("int identity(void *(*f)(void *))")

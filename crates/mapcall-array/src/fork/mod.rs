@@ -18,7 +18,7 @@ use std::sync::{self, PoisonError};
 use std::time::{Duration, Instant};
 
 use handlers::at_fork;
-pub use thread::{JoinHandle, Outcome, run_with_stack, spawn, spawn_unchecked};
+pub use thread::{JoinHandle, run_with_stack, spawn, spawn_unchecked};
 
 /// The number of threads in sections, of threads in foreign sections, and of forks under way: 24, 24
 /// and 16 bits.
@@ -121,7 +121,6 @@ fn enter(kind: u64) {
 /// use mapcall_array::fork;
 ///
 /// let before = fork::generation();
-/// // Whatever other threads do.
 /// assert_eq!(fork::generation(), before);
 /// ```
 #[must_use]

@@ -7,12 +7,9 @@
 
 #![allow(unsafe_code)]
 
-use std::any::Any;
-use std::io;
 use std::panic::{self, AssertUnwindSafe};
-
-/// What a thread returned, or the payload of its panic.
-pub type Outcome<T> = Result<T, Box<dyn Any + Send>>;
+use std::sync::mpsc::{self, Receiver};
+use std::{io, mem, thread};
 
 type Work<'a> = Box<dyn FnOnce() + Send + 'a>;
 
@@ -20,24 +17,21 @@ type Work<'a> = Box<dyn FnOnce() + Send + 'a>;
 #[derive(Debug)]
 pub struct JoinHandle<T> {
     thread: os::Thread,
-    outcome: std::sync::mpsc::Receiver<Outcome<T>>,
+    outcome: Receiver<thread::Result<T>>,
 }
 
 impl<T> JoinHandle<T> {
-    /// Waits until the thread has ended.
+    /// Waits until the thread has ended. In a child of a fork, where the thread does not exist, this may
+    /// wait for ever: see [`generation`](super::generation).
     ///
     /// # Errors
     ///
     /// The payload of the panic, if the thread panicked.
-    ///
-    /// # Panics
-    ///
-    /// In a child process, where the thread does not exist.
-    pub fn join(self) -> Outcome<T> {
+    pub fn join(self) -> thread::Result<T> {
         self.thread.join();
         self.outcome
             .recv()
-            .unwrap_or_else(|_| panic::resume_unwind(Box::new("the thread does not exist")))
+            .unwrap_or_else(|error| Err(Box::new(error)))
     }
 }
 
@@ -97,14 +91,14 @@ pub unsafe fn spawn_unchecked<'a, T: Send + 'a>(
     stack: Option<usize>,
     work: impl FnOnce() -> T + Send + 'a,
 ) -> io::Result<JoinHandle<T>> {
-    let (sender, outcome) = std::sync::mpsc::sync_channel(1);
+    let (sender, outcome) = mpsc::sync_channel(1);
     let work: Work<'a> = Box::new(move || {
         let outcome = panic::catch_unwind(AssertUnwindSafe(work));
         // The handle may have been dropped.
         let _ = sender.send(outcome);
     });
     // SAFETY: only the lifetime changes; the caller joins the thread before the borrows end.
-    let work: Work<'static> = unsafe { std::mem::transmute::<Work<'a>, Work<'static>>(work) };
+    let work: Work<'static> = unsafe { mem::transmute::<Work<'a>, Work<'static>>(work) };
     let thread = os::Thread::spawn(stack, work)?;
     Ok(JoinHandle { thread, outcome })
 }

@@ -12,7 +12,6 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use smallvec::SmallVec;
 
 use super::handle::{self, Handle};
 use super::number::PythonNumber;
@@ -312,17 +311,12 @@ impl Body {
 /// The handles that a callback receives. They are closed when it returns, as C owns their memory.
 struct Received<'py> {
     py: Python<'py>,
-    handles: SmallVec<[Bound<'py, Handle>; 4]>,
     scope: Option<Arc<Scope>>,
 }
 
 impl<'py> Received<'py> {
     fn new(py: Python<'py>) -> Self {
-        Self {
-            py,
-            handles: SmallVec::new(),
-            scope: None,
-        }
+        Self { py, scope: None }
     }
 
     /// Makes a handle that is closed when the callback returns.
@@ -332,10 +326,8 @@ impl<'py> Received<'py> {
             activation::enter(Arc::clone(&scope));
             scope
         });
-        let handle = Handle::lent(handle, target.clone(), Arc::clone(scope));
-        let handle = Bound::new(self.py, handle)?;
-        self.handles.push(handle.clone());
-        Ok(handle.into_any())
+        let handle = Handle::lent(handle, target.clone(), None, scope);
+        Ok(Bound::new(self.py, handle)?.into_any())
     }
 }
 
@@ -343,10 +335,7 @@ impl Drop for Received<'_> {
     fn drop(&mut self) {
         if let Some(scope) = &self.scope {
             activation::leave();
-            scope.end();
-        }
-        for handle in &self.handles {
-            handle.get().expire();
+            activation::destroying(|| scope.end());
         }
     }
 }

@@ -127,17 +127,9 @@ impl Handle {
         self.scope.as_ref()
     }
 
-    /// Makes a handle that a callback receives.
-    pub(super) fn lent(inner: mapcall::Handle, ctype: CType, scope: Arc<Scope>) -> Self {
-        Self {
-            scope: Some(scope),
-            ..Self::new(inner, ctype, None)
-        }
-    }
-
-    /// Makes a handle that a call in a callback returns, if handles of the callback were its arguments:
-    /// the pointer may lead into their memory, so it is closed with them.
-    pub(super) fn derived(
+    /// Makes a handle that is closed when a callback returns: one that the callback receives, or one that a
+    /// call in it returns for such handles, which may lead to where they lead. It has no destructor.
+    pub(super) fn lent(
         inner: mapcall::Handle,
         ctype: CType,
         kept: Option<Py<PyTuple>>,
@@ -148,12 +140,6 @@ impl Handle {
             scope: Some(Arc::clone(scope)),
             ..Self::new(inner, ctype, kept)
         }
-    }
-
-    /// Closes it when the callback that has received it returns.
-    pub(super) fn expire(&self) {
-        // It has no destructor, so closing can't fail.
-        let _ = self.inner.close();
     }
 
     pub(super) fn target(&self) -> &str {

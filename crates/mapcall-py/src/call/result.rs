@@ -199,7 +199,7 @@ fn pointer_to_handle<'py>(
             let handle = handle.map_err(|error| errors::call(py, &error))?;
             Handle::new(handle, pointer.target.clone(), objects)
         }
-        (None, Some(scope)) => Handle::derived(handle, pointer.target.clone(), objects, scope),
+        (None, Some(scope)) => Handle::lent(handle, pointer.target.clone(), objects, scope),
         (None, None) => Handle::new(handle, pointer.target.clone(), objects),
     };
     Ok(Bound::new(py, handle)?.into_any())

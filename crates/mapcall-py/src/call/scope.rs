@@ -4,6 +4,7 @@
 
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
+use std::mem;
 use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,8 +18,7 @@ use smallvec::SmallVec;
 
 use super::ndarray;
 
-/// The copies of C's memory that the arrays of a callback's handles lie in, and the handles that calls
-/// in the callback have returned for them.
+/// The handles of one callback, and the copies of C's memory that their arrays lie in.
 ///
 /// C's memory is good until the callback returns, and arrays can outlive that. So they lie in copies,
 /// and what Python has written to those is written to C's memory before C runs again: when the
@@ -26,7 +26,8 @@ use super::ndarray;
 #[derive(Default)]
 pub(super) struct Scope {
     copies: Mutex<Vec<Copied>>,
-    derived: Mutex<Vec<mapcall::Handle>>,
+    /// Those that the callback received, and those that calls in it returned for them.
+    handles: Mutex<SmallVec<[mapcall::Handle; 4]>>,
 }
 
 /// A copy of some of C's memory.
@@ -128,20 +129,22 @@ impl Scope {
 
     /// Adds a handle to close when the callback returns.
     pub(super) fn add(&self, handle: mapcall::Handle) {
-        self.derived().push(handle);
+        self.handles().push(handle);
     }
 
     /// Writes the copies back and closes the handles that were added: the callback returns.
     pub(super) fn end(&self) {
         self.write_back();
-        for handle in self.derived().drain(..) {
+        // The lock is released first: what a handle keeps alive may run destructors when it is dropped.
+        let handles = mem::take(&mut *self.handles());
+        for handle in handles {
             // It has no destructor, which could fail.
             let _ = handle.close();
         }
     }
 
-    fn derived(&self) -> MutexGuard<'_, Vec<mapcall::Handle>> {
-        self.derived.lock().unwrap_or_else(PoisonError::into_inner)
+    fn handles(&self) -> MutexGuard<'_, SmallVec<[mapcall::Handle; 4]>> {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn copies(&self) -> MutexGuard<'_, Vec<Copied>> {
