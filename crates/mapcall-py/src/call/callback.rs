@@ -313,14 +313,20 @@ impl Body {
             Rule::Pointer(_) => format!("{rule}, as a handle or None"),
             rule => rule.to_string(),
         };
-        if let Problem::Type { remedy, .. } = &mut error.problem {
+        if let Problem::Type { found, remedy } = &mut error.problem {
+            if matches!(value, HostValue::Other | HostValue::None) {
+                match errors::what(result) {
+                    Ok(what) => *found = what,
+                    Err(error) => return error,
+                }
+            }
             let words = match remedy {
                 Remedy::Words(words) => words.replacen("give", "return", 1),
                 _ => "return one".into(),
             };
             *remedy = Remedy::Words(words);
         }
-        errors::refused(error, value, result)
+        errors::argument(result.py(), &error)
     }
 }
 
