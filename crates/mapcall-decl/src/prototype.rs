@@ -120,10 +120,20 @@ impl Parameter {
         self.extents.len()
     }
 
-    /// Returns whether the parameter is an array that the function may write.
+    /// Returns whether the parameter may be left out, so that a call allocates and returns it: an array
+    /// that is not `const`, all of whose extents are known.
+    ///
+    /// ```
+    /// use mapcall_decl::Prototype;
+    ///
+    /// let f = Prototype::parse("void f(int n, const float x[n], float y[n], float z[])")?;
+    /// let outputs = f.parameters.iter().filter(|parameter| parameter.is_output());
+    /// assert_eq!(outputs.map(|output| &*output.name).collect::<Vec<_>>(), ["y"]);
+    /// # Ok::<(), mapcall_decl::PrototypeError>(())
+    /// ```
     #[must_use]
     pub fn is_output(&self) -> bool {
-        self.rank() > 0 && !self.is_const
+        self.rank() > 0 && !self.is_const && !self.extents.contains(&Extent::Unknown)
     }
 }
 
@@ -215,13 +225,10 @@ impl Prototype {
     /// written.
     #[must_use]
     pub fn signature(&self) -> String {
-        let is_output = |parameter: &&Parameter| {
-            parameter.is_output() && !parameter.extents.contains(&Extent::Unknown)
-        };
         let inputs: Vec<_> = self
             .parameters
             .iter()
-            .filter(|parameter| !parameter.is_inferred && !is_output(parameter))
+            .filter(|parameter| !parameter.is_inferred && !parameter.is_output())
             .map(core_dimensions)
             .collect();
         let mut outputs = Vec::new();
@@ -231,7 +238,7 @@ impl Prototype {
         outputs.extend(
             self.parameters
                 .iter()
-                .filter(is_output)
+                .filter(|parameter| parameter.is_output())
                 .map(core_dimensions),
         );
         format!("{}->{}", inputs.join(","), outputs.join(","))

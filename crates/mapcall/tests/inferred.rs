@@ -3,17 +3,17 @@
 use std::error::Error;
 
 use mapcall::Prototype;
-use mapcall::contract::{Backing, Check, Contract, Memory, Rule};
+use mapcall::contract::{Backing, Check, Contract, HostValue, Memory, Role, Rule};
 
 /// Gives `x` three elements and `n` a value, in the order of the parameters.
 fn check(prototype: &str, n: i32) -> Result<(), Box<dyn Error>> {
     let contract = Contract::new(Prototype::parse(prototype)?)?;
-    let mut words = vec![0; contract.words()];
-    let mut check = Check::new(&contract, &mut words);
+    let mut slots = vec![0; contract.slots()];
+    let mut check = Check::new(&contract, &mut slots);
     let mut x = [0.0_f64; 3];
     for (position, rule) in contract.rules().iter().enumerate() {
-        match rule {
-            Rule::Inferred(inferred) => check.inferred(position, *inferred, n.into())?,
+        let value = match rule {
+            Rule::Inferred(_) => HostValue::Number(n.into()),
             Rule::Array(rule) => {
                 let memory = Memory {
                     address: x.as_mut_ptr().cast(),
@@ -21,12 +21,15 @@ fn check(prototype: &str, n: i32) -> Result<(), Box<dyn Error>> {
                     strides: &[8],
                     is_contiguous: true,
                     is_writeable: true,
+                    is_shared: false,
                     backing: Backing::Private,
                 };
-                check.array(position, rule, memory)?;
+                let dtype = Ok(rule.dtype());
+                HostValue::Array { memory, dtype }
             }
-            _ => check.leave_out(position)?,
-        }
+            _ => HostValue::Omitted,
+        };
+        check.argument(Role::Parameter(position), value)?;
     }
     Ok(check.finish()?)
 }

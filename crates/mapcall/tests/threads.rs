@@ -224,7 +224,7 @@ fn signatures_are_compiled_once() {
         let result = functions[number].call(&mut arguments).unwrap();
         let expected = f64::from(i32::try_from(number).unwrap() + 36 * value);
         assert_eq!(result.to_f64(), Some(expected));
-        assert_eq!(functions[number].contract().trampoline().engine(), engine());
+        assert_eq!(functions[number].trampoline().engine(), engine());
     });
 }
 

@@ -181,7 +181,7 @@ fn narrow_integers_are_extended() {
         for value in [extreme, 0, 1] {
             for trampoline in [trampoline(prototype).unwrap(), libffi(prototype)] {
                 let layout = trampoline.layout();
-                let mut frame = vec![0; layout.words()];
+                let mut frame = vec![0; layout.slots()];
                 frame[layout.result() - 1] = value.cast_unsigned();
                 // SAFETY: the function is of this type, and the frame is filled.
                 unsafe {
@@ -296,7 +296,7 @@ fn a_closure_that_panics_returns_zero() {
         let mut frame = [9_u64; 5];
         // SAFETY: the closure is of this type, and the frame is large enough.
         unsafe { trampoline.call(closure.address(), frame.as_mut_ptr()) };
-        let end = trampoline.layout().words();
+        let end = trampoline.layout().slots();
         assert!(frame[1..end].iter().all(|word| *word == 0), "{frame:?}");
     }
 }

@@ -187,7 +187,7 @@ class TestErrors:
 
     @pytest.mark.parametrize(
         ("result", "found"),
-        [("x", "a str|str"), (None, "None|NoneType"), ([1.0], "list"), (1j, r"0\+1i")],
+        [("x", "a str"), (None, "None"), ([1.0], "a list"), (1j, r"0\+1i")],
     )
     def test_results(self, apply: mapcall.Function, result: object, found: str) -> None:
         message = f"apply: callback's result: expected double, got ({found}); "

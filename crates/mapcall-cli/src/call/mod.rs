@@ -17,7 +17,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use mapcall::array::{Array, Map, Mode};
 use mapcall::batch::{Shape, Stream};
-use mapcall::contract::Contract;
+use mapcall::contract::{Contract, Role};
 use mapcall::{Arg, CallError, Function, Success};
 
 use crate::bar::Bar;
@@ -395,7 +395,7 @@ fn arguments_of<'a>(
             continue;
         }
         let argument = value.as_mut().map(OpenedArgument::arg);
-        if outputs::is_output(contract, position) {
+        if contract.output_index(Role::Parameter(position)).is_some() {
             let file = rest.next();
             let made = || file.map_or(Arg::Out, |file| at(&file.file));
             outputs.push(argument.unwrap_or_else(made));

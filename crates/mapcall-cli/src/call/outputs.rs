@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use mapcall::contract::{ArrayRule, Contract, Rule};
+use mapcall::contract::{Contract, Role};
 
 use super::OutputError;
 use super::same_file::is_same_file;
@@ -26,12 +26,6 @@ pub(super) struct OutputFile {
     pub(super) is_ignored: bool,
 }
 
-/// Returns whether a parameter is an output of a batch.
-pub(super) fn is_output(contract: &Contract, position: usize) -> bool {
-    let rule = contract.rules().get(position).and_then(Rule::array);
-    rule.is_some_and(ArrayRule::is_output)
-}
-
 impl OutputFiles {
     /// Parses the values of `-o`. With `is_ignored`, the result of the function is not shown.
     pub(super) fn new(
@@ -40,23 +34,21 @@ impl OutputFiles {
         texts: &[OsString],
         is_ignored: bool,
     ) -> Result<Self, OutputError> {
-        let returned = contract.returned().map(|_| OutputFile {
-            name: RETURN.to_owned(),
-            file: None,
-            is_given: false,
-            is_ignored,
-        });
-        let parameters = contract
-            .arguments()
-            .iter()
-            .filter(|&&position| is_output(contract, position))
-            .map(|&position| OutputFile {
-                name: contract.name(position).to_owned(),
+        let output = |role: &Role| match role {
+            Role::Parameter(position) => OutputFile {
+                name: contract.name(*position).to_owned(),
                 file: None,
-                is_given: values.get(position).is_some_and(Option::is_some),
+                is_given: values.get(*position).is_some_and(Option::is_some),
                 is_ignored: false,
-            });
-        let mut outputs = Self(returned.into_iter().chain(parameters).collect());
+            },
+            Role::Result | Role::Mask => OutputFile {
+                name: RETURN.to_owned(),
+                file: None,
+                is_given: false,
+                is_ignored,
+            },
+        };
+        let mut outputs = Self(contract.outputs().iter().map(output).collect());
         for text in texts {
             outputs.add(contract, text)?;
         }

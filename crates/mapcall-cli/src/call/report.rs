@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 
 use mapcall::array::{Array, DType};
+use mapcall::contract::ArrayRule;
 use mapcall::{Function, Value};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
@@ -62,7 +63,7 @@ impl Made {
 impl Report {
     /// Returns the report of a single call, without outputs.
     pub(super) fn of(value: &Value, function: &Function, is_ignored: bool) -> Self {
-        let dtype = function.contract().returned().map(|rule| &rule.dtype);
+        let dtype = function.contract().returned().map(ArrayRule::dtype);
         let returns = match value {
             Value::Scalar(value) => Some(Returned::Element(Element::of(*value, dtype))),
             Value::Text(Some(text)) => Some(Returned::Text(text.to_bytes().to_vec())),

@@ -302,8 +302,8 @@ impl Value {
             },
             Some(Rule::Number(number)) => match reading.number()? {
                 Some(value) => {
-                    let words = number.words(value);
-                    words.map_err(|problem| contract.refuse(position, problem))?;
+                    let slots = number.slots(value);
+                    slots.map_err(|problem| contract.refuse(position, problem))?;
                     Ok(Self::Scalar(value))
                 }
                 None => reading.file(
@@ -313,7 +313,7 @@ impl Value {
                 ),
             },
             Some(Rule::Array(array)) => {
-                reading.file(!array.is_const, ", which is no file", "give ")
+                reading.file(!array.is_const(), ", which is no file", "give ")
             }
             Some(Rule::Pointer(pointer)) if pointer.is_void || pointer.dtype.is_some() => {
                 reading.file(!pointer.is_const, ", which is no file", "give NULL, or ")

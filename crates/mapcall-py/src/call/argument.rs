@@ -1,13 +1,13 @@
-//! The conversion of one argument into slots of the frame.
+//! The arguments of a call as values for its check.
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
 use std::slice;
+use std::sync::Arc;
 
-use mapcall::contract::{ArrayRule, Check, PointerRule, Problem, Remedy, Role, Rule};
-use mapcall::prototype::Ownership;
+use mapcall::contract::{Check, FunctionValue, HostValue, Number, Problem, Role, Rule};
+use mapcall::ctype::Function as FunctionType;
 use numpy::PyUntypedArray;
 use pyo3::ffi;
 use pyo3::intern;
@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use super::callback::{self, Callback};
-use super::expected::Expected;
+use super::expected::{self, Expected};
 use super::function::Function;
 use super::handle::Handle;
 use super::number::PythonNumber;
@@ -23,7 +23,10 @@ use super::resources::CallResources;
 use super::snapshot::{Snapshot, Snapshots};
 use super::{errors, foreign, ndarray, number};
 
-/// Reads the arguments of one call: checks them and fills its frame.
+/// Reads the arguments of one call and gives them to its check.
+///
+/// The parameter's rule selects the protocol by which an object is read. Whether the value is accepted
+/// is decided by the check alone.
 pub(super) struct Reader<'a, 'c, 'py> {
     pub(super) py: Python<'py>,
     pub(super) function: &'a Function,
@@ -34,7 +37,11 @@ pub(super) struct Reader<'a, 'c, 'py> {
 }
 
 impl<'py> Reader<'_, '_, 'py> {
-    /// Checks an argument and puts it into the frame.
+    /// Reads the argument of a parameter.
+    ///
+    /// # Errors
+    ///
+    /// `ArgumentError` if the check refuses it, or an exception of the object's methods.
     #[inline]
     pub(super) fn argument(
         &mut self,
@@ -44,121 +51,108 @@ impl<'py> Reader<'_, '_, 'py> {
         object: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
         match rule {
-            Rule::Array(array) => self.array(position, array, expected, object),
-            Rule::Number(kind) => self.number(position, *kind, object),
-            _ => self.other(position, rule, object),
+            Rule::Number(number) => self.number(position, Some(*number), object),
+            Rule::Inferred(_) => self.number(position, None, object),
+            Rule::Text => self.text(position, expected, object),
+            Rule::Pointer(_) => self.pointer(position, expected, object),
+            Rule::Function(wanted) => self.function(position, wanted, object),
+            Rule::Record { .. } => self.record(position, expected, object),
+            _ => self.array(Role::Parameter(position), expected, object),
         }
     }
 
+    /// Leaves a parameter without an argument.
+    ///
+    /// # Errors
+    ///
+    /// `ArgumentError` if it needs one.
+    pub(super) fn omit(&mut self, position: usize) -> PyResult<()> {
+        let omitted = self
+            .check
+            .argument(Role::Parameter(position), HostValue::Omitted);
+        omitted.map_err(|error| errors::argument(self.py, &error))
+    }
+
+    /// Reads an array for a parameter or for the results of a batch. `expected` is the dtype that it
+    /// should have.
     #[inline]
-    fn array(
+    pub(super) fn array(
         &mut self,
-        position: usize,
-        rule: &ArrayRule,
+        role: Role,
         expected: Option<&Expected>,
         object: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
         if let Some(array) = ndarray::as_array(object, self.ndarray) {
-            return self.ndarray(position, rule, expected, array);
+            return self.ndarray(role, expected, array, object);
         }
-        self.other_array(position, rule, expected, object)
+        self.other_array(role, expected, object)
     }
 
-    /// Reads an array that is not NumPy's, or None for one that is left out.
     #[cold]
     fn other_array(
         &mut self,
-        position: usize,
-        rule: &ArrayRule,
+        role: Role,
         expected: Option<&Expected>,
         object: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
-        if object.is_none() {
-            return self.leave_out(position);
+        match self.view(role, object)? {
+            Some(array) => self.ndarray(role, expected, &array, object),
+            None => self.push_other(role, object),
         }
-        let array = self.view(position, object)?.ok_or_else(|| {
-            let remedy = Remedy::MakeArray(rule.dtype.clone());
-            self.unfit(position, object, remedy)
-        })?;
-        self.ndarray(position, rule, expected, &array)
     }
 
+    /// Reads an array of NumPy's, which is `object` or a view of its memory.
     #[inline]
     fn ndarray(
         &mut self,
-        position: usize,
-        rule: &ArrayRule,
+        role: Role,
         expected: Option<&Expected>,
         array: &Bound<'py, PyUntypedArray>,
+        object: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
-        let array = self.snapshot(position, array)?;
-        self.dtype(position, expected, &array)?;
-        let checked = if self.function.is_unchecked {
-            self.check
-                .array_unchecked(position, rule, array.memory(self.py))
-        } else {
-            self.check.array(position, rule, array.memory(self.py))
+        let array = Snapshot::new(self.function.inner.contract(), role, array)?;
+        let dtype = expected::convert(expected, array.dtype(self.py));
+        let value = HostValue::Array {
+            memory: array.memory(self.py),
+            dtype: expected::borrowed(&dtype),
         };
-        checked.map_err(|error| errors::argument(self.py, &error))?;
-        self.arrays.push(Role::Parameter(position), array);
+        self.push(role, value, object)?;
+        self.arrays.push(role, array);
         Ok(())
     }
 
-    #[inline]
-    fn snapshot(&self, position: usize, array: &Bound<'py, PyUntypedArray>) -> PyResult<Snapshot> {
-        let contract = self.function.inner.contract();
-        Snapshot::new(contract, Role::Parameter(position), array)
-    }
-
-    /// Checks the dtype of an array. A `void *` takes any.
-    #[inline]
-    fn dtype(
-        &self,
-        position: usize,
-        expected: Option<&Expected>,
-        array: &Snapshot,
-    ) -> PyResult<()> {
-        match expected.map(|expected| expected.check(array.dtype(self.py))) {
-            None | Some(Ok(())) => Ok(()),
-            Some(Err(problem)) => Err(self.refuse(position, problem)),
-        }
-    }
-
-    /// Reads a number; refuses an object that is none.
+    /// Reads a number, or an array with one for each call of a batch. `number` is the parameter's type;
+    /// `None` for an inferred parameter.
     fn number(
         &mut self,
         position: usize,
-        kind: mapcall::contract::Number,
+        number: Option<Number>,
         object: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
         if let Some(array) = ndarray::as_array(object, self.ndarray)
             && !ndarray::memory(array).shape.is_empty()
         {
-            return self.values(position, array);
+            return self.scalars(position, array, object);
         }
         match number::read(object) {
-            // A tensor of several items raises an exception when it is read as a number.
-            Ok(PythonNumber::None) | Err(_) if self.foreign_values(position, kind, object)? => {
-                Ok(())
-            }
-            read => self.read_number(position, kind, object, read?),
+            // A tensor of several elements raises an exception when it is read as a number.
+            Ok(PythonNumber::None) | Err(_) if self.foreign(position, number, object)? => Ok(()),
+            read => self.push_number(position, number, object, read?),
         }
     }
 
     /// Reads an array of another library, of one number or several; returns whether it is one.
     #[cold]
-    fn foreign_values(
+    fn foreign(
         &mut self,
         position: usize,
-        kind: mapcall::contract::Number,
+        number: Option<Number>,
         object: &Bound<'py, PyAny>,
     ) -> PyResult<bool> {
-        let is_text = object.is_instance_of::<PyBytes>() || object.is_instance_of::<PyString>();
-        let Some(array) = (if is_text {
-            None
-        } else {
-            self.view(position, object)?
-        }) else {
+        if object.is_instance_of::<PyBytes>() || object.is_instance_of::<PyString>() {
+            return Ok(false);
+        }
+        let Some(array) = self.view(Role::Parameter(position), object)? else {
             return Ok(false);
         };
         if ndarray::memory(&array).shape.is_empty() {
@@ -168,295 +162,197 @@ impl<'py> Reader<'_, '_, 'py> {
             }
             let item = array.get_item(PyTuple::empty(self.py))?;
             let read = number::read(&item)?;
-            self.read_number(position, kind, &item, read)?;
+            self.push_number(position, number, &item, read)?;
             return Ok(true);
         }
-        self.values(position, &array)?;
+        self.scalars(position, &array, object)?;
         Ok(true)
     }
 
     /// Reads an array with a number or struct for each call of a batch.
     #[cold]
-    fn values(&mut self, position: usize, array: &Bound<'py, PyUntypedArray>) -> PyResult<()> {
-        let array = self.snapshot(position, array)?;
-        let expected = self.function.item(self.py, Role::Parameter(position))?;
-        self.dtype(position, expected, &array)?;
-        let checked = self.check.values(position, array.memory(self.py));
-        checked.map_err(|error| errors::argument(self.py, &error))?;
-        self.arrays.push(Role::Parameter(position), array);
-        Ok(())
-    }
-
-    fn read_number(
+    fn scalars(
         &mut self,
         position: usize,
-        kind: mapcall::contract::Number,
+        array: &Bound<'py, PyUntypedArray>,
         object: &Bound<'py, PyAny>,
-        number: PythonNumber,
     ) -> PyResult<()> {
-        if kind.is_extended()
-            && !matches!(number, PythonNumber::None)
-            && let Some(words) = number::extended(object, kind)?
-        {
-            self.check.words(position, &words);
-            return Ok(());
-        }
-        match number {
-            PythonNumber::Scalar(value) => {
-                let checked = self.check.number(position, kind, value);
-                checked.map_err(|error| errors::argument(self.py, &error))
-            }
-            PythonNumber::Huge(found) => {
-                let remedy = Remedy::Words(format!("give a value that {kind} has"));
-                Err(self.refuse(position, Problem::Type { found, remedy }))
-            }
-            PythonNumber::None => {
-                let remedy = Remedy::Words("give a number".into());
-                Err(self.unfit(position, object, remedy))
-            }
+        let role = Role::Parameter(position);
+        let expected = self.function.scalar(self.py, role)?;
+        self.ndarray(role, expected, array, object)
+    }
+
+    fn push_number(
+        &mut self,
+        position: usize,
+        number: Option<Number>,
+        object: &Bound<'py, PyAny>,
+        read: PythonNumber,
+    ) -> PyResult<()> {
+        let extended = match (number, &read) {
+            (_, PythonNumber::None) | (None, _) => None,
+            (Some(number), _) => number::extended(object, number)?,
+        };
+        let role = Role::Parameter(position);
+        match &extended {
+            Some(slots) => self.push(role, HostValue::LongDouble(slots), object),
+            None => self.push(role, read.value(), object),
         }
     }
 
-    /// Reads an argument that is neither an array nor a number.
-    fn other(&mut self, position: usize, rule: &Rule, object: &Bound<'py, PyAny>) -> PyResult<()> {
-        match rule {
-            Rule::Inferred(_)
-                if let Some(array) = ndarray::as_array(object, self.ndarray)
-                    && !ndarray::memory(array).shape.is_empty() =>
-            {
-                self.values(position, array)
-            }
-            Rule::Inferred(inferred) => match number::read(object)? {
-                PythonNumber::Scalar(value) => self
-                    .check
-                    .inferred(position, *inferred, value)
-                    .map_err(|error| errors::argument(self.py, &error)),
-                PythonNumber::Huge(found) => {
-                    let remedy = Remedy::Words("give the extent of the arrays".into());
-                    Err(self.refuse(position, Problem::Type { found, remedy }))
-                }
-                PythonNumber::None => {
-                    Err(self.unfit(position, object, Remedy::Words("give a number".into())))
-                }
-            },
-            Rule::Text => self.text(position, rule, object),
-            Rule::Pointer(pointer) => self.pointer(position, pointer, object),
-            Rule::Function(wanted) => {
-                let address = self.callback(position, wanted, object)?;
-                self.check
-                    .word(position, address.expose_provenance() as u64);
-                Ok(())
-            }
-            Rule::Record { .. } => self.record(position, object),
-            _ => Err(self.unfit(
-                position,
-                object,
-                Remedy::Words("look at the prototype".into()),
-            )),
-        }
-    }
-
-    fn text(&mut self, position: usize, rule: &Rule, object: &Bound<'py, PyAny>) -> PyResult<()> {
-        if object.is_none() {
-            self.check.word(position, 0);
-            return Ok(());
-        }
+    /// Reads a text; in an unchecked function, also an array.
+    fn text(
+        &mut self,
+        position: usize,
+        expected: Option<&Expected>,
+        object: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
         let text = if let Ok(text) = object.cast::<PyString>() {
             text.to_str()?.as_bytes()
         } else if let Ok(text) = object.cast::<PyBytes>() {
             text.as_bytes()
-        } else if self.function.is_unchecked
-            && let Some(pointer) = rule.pointer()
-        {
-            return self.pointer(position, pointer, object);
+        } else if self.function.is_unchecked {
+            return self.pointer(position, expected, object);
         } else {
-            let remedy = Remedy::Words("give a str or bytes".into());
-            return Err(self.unfit(position, object, remedy));
+            return self.push_other(Role::Parameter(position), object);
         };
-        if let Ok(cut) = CStr::from_bytes_until_nul(text) {
-            let at = cut.count_bytes();
-            return Err(self.refuse(position, Problem::NulInText { at }));
-        }
-        // A bytes object and the UTF-8 of a str end with a NUL, and the caller keeps the object alive.
-        let address: *const c_char = text.as_ptr().cast();
-        self.check
-            .word(position, address.expose_provenance() as u64);
-        Ok(())
+        // SAFETY: a NUL stands behind the bytes of a `bytes` object (`PyBytes_AsString`) and behind the
+        // UTF-8 of a `str` (`PyUnicode_AsUTF8AndSize`). The caller of the function keeps both alive.
+        let text = unsafe { slice::from_raw_parts(text.as_ptr(), text.len() + 1) };
+        self.push(Role::Parameter(position), HostValue::Text(text), object)
     }
 
+    /// Reads a handle, an array, or an object with an `_as_parameter_`.
     fn pointer(
         &mut self,
         position: usize,
-        rule: &PointerRule,
+        expected: Option<&Expected>,
         object: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
+        let role = Role::Parameter(position);
         if object.is_none() {
-            self.check.word(position, 0);
-            return Ok(());
+            return self.push_other(role, object);
         }
         if let Ok(handle) = object.cast::<Handle>() {
-            let in_use = handle
-                .get()
-                .as_argument(self.py, &self.function.inner, position)?;
-            let address = in_use.address().as_ptr();
-            self.check
-                .word(position, address.expose_provenance() as u64);
-            self.resources.add_handle(in_use);
-            return Ok(());
+            let handle = handle.get();
+            let in_use = handle.as_argument(self.py, &self.function.inner, position)?;
+            let in_use = self.resources.add_handle(in_use);
+            let checked = self.check.argument(role, in_use.value());
+            return checked.map_err(|error| errors::argument(self.py, &error));
         }
-        let is_allowed = rule.is_void || self.function.is_unchecked;
-        let array = match ndarray::as_array(object, self.ndarray) {
-            Some(array) => Some(array.clone()),
-            None => self.view(position, object)?,
+        if let Some(array) = ndarray::as_array(object, self.ndarray) {
+            return self.ndarray(role, expected, array, object);
+        }
+        if let Some(array) = self.view(role, object)? {
+            return self.ndarray(role, expected, &array, object);
+        }
+        let Some(parameter) = object.getattr_opt(intern!(self.py, "_as_parameter_"))? else {
+            return self.push_other(role, object);
         };
-        if let Some(array) = array {
-            self.owned(position, rule, object)?;
-            if !is_allowed {
-                let found = "an array".into();
-                return Err(self.refuse(position, Problem::Unbounded { found }));
-            }
-            let array = self.snapshot(position, &array)?;
-            if !rule.is_void {
-                self.dtype(position, self.function.expected(position), &array)?;
-            }
-            let memory = array.memory(self.py);
-            let checked = if self.function.is_unchecked {
-                self.check.pointer_unchecked(position, rule, memory)
-            } else {
-                self.check.pointer(position, rule, memory)
-            };
-            checked.map_err(|error| errors::argument(self.py, &error))?;
-            self.arrays.push(Role::Parameter(position), array);
-            return Ok(());
-        }
-        if let Some(parameter) = object.getattr_opt(intern!(self.py, "_as_parameter_"))? {
-            self.owned(position, rule, object)?;
-            if !is_allowed {
-                let found = format!("{} object", errors::what(object)?);
-                return Err(self.refuse(position, Problem::Unbounded { found }));
-            }
-            let address = address_of(&parameter)?;
-            self.check.word(position, address as u64);
-            self.resources.add_object(parameter);
-            return Ok(());
-        }
-        let what = match is_allowed {
-            _ if rule.is_text() => "a str, bytes or an array",
-            true => "an array, a handle or None",
-            false => "a handle or None",
-        };
-        Err(self.unfit(position, object, Remedy::Words(format!("give {what}"))))
-    }
-
-    /// Refuses memory that Python owns, if C owns the pointer's object after the call.
-    fn owned(
-        &self,
-        position: usize,
-        rule: &PointerRule,
-        object: &Bound<'py, PyAny>,
-    ) -> PyResult<()> {
-        if rule.ownership == Ownership::Kept {
-            return Ok(());
-        }
-        let found = errors::what(object)?;
-        Err(self.refuse(position, Problem::NotOwned { found }))
-    }
-
-    fn callback(
-        &mut self,
-        position: usize,
-        wanted: &std::sync::Arc<mapcall::ctype::Function>,
-        object: &Bound<'py, PyAny>,
-    ) -> PyResult<*const c_void> {
-        if object.is_none() {
-            return Ok(ptr::null());
-        }
-        if let Ok(function) = object.cast::<Function>() {
-            let prototype = function.get().inner.prototype();
-            if !prototype.is_of(wanted) {
-                let found = prototype.to_string();
-                return Err(self.refuse(position, Problem::Function { found }));
-            }
-            return Ok(function.get().inner.address().as_ptr());
-        }
-        if let Ok(callback) = object.cast::<Callback>() {
-            let callback = callback.get();
-            if !callback.is_of(wanted) {
-                let found = callback.ctype();
-                return Err(self.refuse(position, Problem::Function { found }));
-            }
-            self.resources.note_callback();
-            return Ok(callback.address());
-        }
-        if !object.is_callable() {
-            let remedy = Remedy::Words("give a bound function or a callable".into());
-            return Err(self.unfit(position, object, remedy));
-        }
-        let closure = callback::closure(&self.function.inner, position, wanted, object)?;
-        let address = closure.address();
-        self.resources.add_callback(closure);
-        Ok(address)
-    }
-
-    fn record(&mut self, position: usize, object: &Bound<'py, PyAny>) -> PyResult<()> {
-        let contract = self.function.inner.contract();
-        let Some(Rule::Record { dtype, .. }) = contract.rules().get(position) else {
-            return Ok(());
-        };
-        let numpy = self.py.import(intern!(self.py, "numpy"))?;
-        let is_item = object.is_instance(&numpy.getattr(intern!(self.py, "void"))?)?;
-        let array = match ndarray::as_array(object, self.ndarray) {
-            Some(array) => array.clone(),
-            None if is_item => numpy
-                .call_method1(intern!(self.py, "asarray"), (object,))?
-                .cast_into::<PyUntypedArray>()?,
-            None => {
-                let remedy = Remedy::MakeArray(dtype.clone());
-                return Err(self.unfit(position, object, remedy));
-            }
-        };
-        if !ndarray::memory(&array).shape.is_empty() {
-            return self.values(position, &array);
-        }
-        let array = self.snapshot(position, &array)?;
-        self.dtype(position, self.function.expected(position), &array)?;
-        if !(array.memory(self.py).shape.is_empty() && array.is_current(self.py)) {
-            return Err(self.refuse(position, Problem::Changed));
-        }
-        // SAFETY: an array without axes has one item of its dtype, which has the struct's size, and
-        // its address is current: no Python code has run since the check.
-        let bytes =
-            unsafe { slice::from_raw_parts(array.memory(self.py).address, dtype.itemsize()) };
-        self.check.bytes(position, bytes);
+        let address = ptr::with_exposed_provenance(address_of(&parameter)?);
+        self.push(role, HostValue::Pointer(address), object)?;
+        self.resources.add_object(parameter);
         Ok(())
     }
 
-    pub(super) fn leave_out(&mut self, position: usize) -> PyResult<()> {
-        let left_out = self.check.leave_out(position);
-        left_out.map_err(|error| errors::argument(self.py, &error))
+    /// Reads a function, or a callable for which a closure is made.
+    fn function(
+        &mut self,
+        position: usize,
+        wanted: &Arc<FunctionType>,
+        object: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        let role = Role::Parameter(position);
+        if let Some(value) = callback::function_value(object) {
+            self.push(role, value, object)?;
+            if object.is_instance_of::<Callback>() {
+                self.resources.note_callback();
+            }
+            return Ok(());
+        }
+        if !object.is_callable() {
+            return self.push_other(role, object);
+        }
+        let closure = callback::closure(&self.function.inner, position, wanted, object)?;
+        let value = HostValue::Function {
+            function: FunctionValue::Closure(wanted),
+            address: closure.address(),
+        };
+        self.push(role, value, object)?;
+        self.resources.add_callback(closure);
+        Ok(())
+    }
+
+    /// Reads a struct: an item of a structured array, or an array with one for each call of a batch.
+    fn record(
+        &mut self,
+        position: usize,
+        expected: Option<&Expected>,
+        object: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        let role = Role::Parameter(position);
+        let contract = self.function.inner.contract();
+        let array = match ndarray::as_array(object, self.ndarray) {
+            Some(array) => array.clone(),
+            None => match ndarray::of_void(object)? {
+                Some(array) => array,
+                None => return self.push_other(role, object),
+            },
+        };
+        if !ndarray::memory(&array).shape.is_empty() {
+            return self.scalars(position, &array, object);
+        }
+        let size = ndarray::itemsize(&array);
+        let array = Snapshot::new(contract, role, &array)?;
+        let dtype = expected::convert(expected, array.dtype(self.py));
+        let memory = array.memory(self.py);
+        if !(memory.shape.is_empty() && array.is_current(self.py)) {
+            let error = contract.refuse(position, Problem::Changed);
+            return Err(errors::argument(self.py, &error));
+        }
+        // SAFETY: an array without axes has one item of its dtype, and its address is current: no
+        // Python code has run since the check.
+        let bytes = unsafe { slice::from_raw_parts(memory.address, size) };
+        let value = HostValue::Record {
+            dtype: expected::borrowed(&dtype),
+            bytes,
+        };
+        self.push(role, value, object)
     }
 
     /// Returns an array of another library as one of NumPy's, without a copy; `None` if it is none.
     fn view(
         &self,
-        position: usize,
+        role: Role,
         object: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
-        let contract = self.function.inner.contract();
-        foreign::view(contract, Role::Parameter(position), object)
-    }
-
-    fn refuse(&self, position: usize, problem: Problem) -> PyErr {
-        let contract = self.function.inner.contract();
-        errors::argument(self.py, &contract.refuse(position, problem))
-    }
-
-    #[cold]
-    fn unfit(&self, position: usize, object: &Bound<'py, PyAny>, remedy: Remedy) -> PyErr {
-        match errors::unfit(object, remedy) {
-            Ok(problem) => self.refuse(position, problem),
-            Err(error) => error,
+        if object.is_none() {
+            return Ok(None);
         }
+        foreign::view(self.function.inner.contract(), role, object)
+    }
+
+    /// Gives the check an object that no protocol reads, or None.
+    #[cold]
+    fn push_other(&mut self, role: Role, object: &Bound<'py, PyAny>) -> PyResult<()> {
+        let value = if object.is_none() {
+            HostValue::None
+        } else {
+            HostValue::Other
+        };
+        self.push(role, value, object)
+    }
+
+    /// Gives the check the value of an object.
+    #[inline]
+    fn push(
+        &mut self,
+        role: Role,
+        value: HostValue<'_>,
+        object: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        let checked = self.check.argument(role, value);
+        checked.map_err(|error| errors::refused(*error, value, object))
     }
 }
 

@@ -1,11 +1,10 @@
 //! Python's callables as C functions.
 
-use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use mapcall::call::{CallTypeError, Closure, ClosurePool, FrameLayout, Late, Purpose};
-use mapcall::contract::{ArgumentError, Number, Problem, Remedy};
+use mapcall::contract::{ArgumentError, FunctionValue, HostValue, Number, Problem, Remedy, Rule};
 use mapcall::ctype::{CType, Function as FunctionType};
 use mapcall::function::KeepAlive;
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -13,8 +12,9 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use super::expected;
+use super::function::Function;
 use super::handle::{self, Handle};
-use super::number::PythonNumber;
 use super::scope::Scope;
 use super::text::{self, Text};
 use super::{activation, errors, ndarray, number, structure};
@@ -58,18 +58,25 @@ impl Callback {
         })
     }
 
-    pub(super) fn is_of(&self, wanted: &Arc<FunctionType>) -> bool {
-        let ctype = |function: &Arc<FunctionType>| CType::Function(Arc::clone(function));
-        ctype(&self.wanted).is_same(&ctype(wanted))
-    }
-
-    pub(super) fn ctype(&self) -> String {
+    fn ctype(&self) -> String {
         CType::Function(Arc::clone(&self.wanted)).to_string()
     }
+}
 
-    pub(super) fn address(&self) -> *const c_void {
-        self.closure.address()
+/// Describes a bound function or a `Callback` for the check of a call; `None` for any other object.
+pub(super) fn function_value<'a>(object: &'a Bound<'_, PyAny>) -> Option<HostValue<'a>> {
+    if let Ok(function) = object.cast::<Function>() {
+        let function = &function.get().inner;
+        return Some(HostValue::Function {
+            function: FunctionValue::Bound(function.prototype()),
+            address: function.address().as_ptr(),
+        });
     }
+    let callback = object.cast::<Callback>().ok()?.get();
+    Some(HostValue::Function {
+        function: FunctionValue::Closure(&callback.wanted),
+        address: callback.closure.address(),
+    })
 }
 
 #[pymethods]
@@ -121,6 +128,7 @@ fn make(
     let body = Body {
         origin: origin.clone(),
         function: Arc::clone(wanted),
+        result: Rule::of_result(&wanted.returns),
         callable: Arc::clone(callable),
     };
     let run = move |layout: &FrameLayout, frame: &mut [u64]| body.run(layout, frame);
@@ -180,6 +188,8 @@ fn late(error: &ArgumentError, is_first: bool) {
 struct Body {
     origin: mapcall::Function,
     function: Arc<FunctionType>,
+    /// The rule of the result; `None` for void.
+    result: Option<Rule>,
     callable: Arc<Py<PyAny>>,
 }
 
@@ -210,17 +220,13 @@ impl Body {
         let parameters = self.function.parameters.iter().enumerate();
         let arguments = parameters
             .map(|(index, ctype)| {
-                let words = frame.get(layout.parameter(index)..).unwrap_or_default();
-                self.argument(&mut received, ctype, words)
+                let slots = frame.get(layout.parameter(index)..).unwrap_or_default();
+                self.argument(&mut received, ctype, slots)
             })
             .collect::<PyResult<Vec<_>>>()?;
         let result = self.callable.bind(py).call1(PyTuple::new(py, arguments)?)?;
-        let words = self.result(&result)?;
-        let place = frame.get_mut(layout.result()..).unwrap_or_default();
-        for (to, from) in place.iter_mut().zip(words) {
-            *to = from;
-        }
-        Ok(())
+        let slots = frame.get_mut(layout.result()..).unwrap_or_default();
+        self.convert_result(&result, slots)
     }
 
     /// Converts an argument that C passes.
@@ -228,83 +234,99 @@ impl Body {
         &self,
         received: &mut Received<'py>,
         ctype: &CType,
-        words: &[u64],
+        slots: &[u64],
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = received.py;
         if let Some(number) = Number::of(ctype) {
             if number.is_extended() {
-                return ndarray::item(&structure::dtype(py, ctype)?, words);
+                return ndarray::item(&structure::dtype(py, ctype)?, slots);
             }
-            return number::to_python(py, number.value(words));
+            return number::to_python(py, number.value(slots));
         }
-        let word = words.first().copied().unwrap_or_default();
+        let slot = slots.first().copied().unwrap_or_default();
         if let CType::Pointer(pointer) = ctype.resolved() {
             if pointer.is_text() {
-                return text::copy(py, word, Text::Str);
+                return text::copy(py, slot, Text::Str);
             }
-            match handle::from_pointer(&self.origin, pointer, word, KeepAlive::default()) {
+            match handle::from_pointer(&self.origin, pointer, slot, KeepAlive::default()) {
                 Some(handle) => received.lend(handle, &pointer.target),
                 None => Ok(py.None().into_bound(py)),
             }
         } else {
-            ndarray::item(&structure::dtype(py, ctype)?, words)
+            ndarray::item(&structure::dtype(py, ctype)?, slots)
         }
     }
 
-    /// Converts the result of the callable to the slots of the frame.
-    fn result(&self, result: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
-        let returns = &self.function.returns;
-        let wrong = |problem: Problem, expected: String| {
-            let mut error = self.origin.contract().refuse_all(problem);
-            error.parameter = "callback's result".into();
-            error.expected = expected;
-            super::errors::argument(result.py(), &error)
+    /// Converts the result of the callable to slots of the frame.
+    fn convert_result(&self, result: &Bound<'_, PyAny>, slots: &mut [u64]) -> PyResult<()> {
+        let Some(rule) = &self.result else {
+            return Ok(());
         };
-        if let Some(kind) = Number::of(returns) {
-            if kind.is_extended()
-                && let Some(words) = number::extended(result, kind)?
-            {
-                return Ok(words);
+        let convert = |value: HostValue<'_>, slots: &mut [u64]| {
+            rule.convert(value, false, slots)
+                .map_err(|problem| self.wrong_result(rule, problem, value, result))
+        };
+        match rule {
+            Rule::Number(number) => {
+                if let Some(value) = number::extended(result, *number)? {
+                    return convert(HostValue::LongDouble(&value), slots);
+                }
+                convert(number::read(result)?.value(), slots)
             }
-            return match number::read(result)? {
-                PythonNumber::Scalar(value) => kind
-                    .words(value)
-                    .map(|words| words.to_vec())
-                    .map_err(|problem| wrong(problem, kind.to_string())),
-                PythonNumber::Huge(found) => {
-                    let remedy = Remedy::Words(format!("return a value that {kind} has"));
-                    Err(wrong(Problem::Type { found, remedy }, kind.to_string()))
+            Rule::Record { .. } => match ndarray::copy_of_item(result)? {
+                Some((dtype, bytes)) => {
+                    let dtype = expected::convert(None, &dtype);
+                    let dtype = expected::borrowed(&dtype);
+                    let bytes = &bytes;
+                    convert(HostValue::Record { dtype, bytes }, slots)
                 }
-                PythonNumber::None => Err(wrong(unfit(result)?, kind.to_string())),
-            };
-        }
-        match returns.resolved() {
-            CType::Void => Ok(Vec::new()),
-            CType::Pointer(_) if result.is_none() => Ok(vec![0]),
-            CType::Pointer(pointer) => match result.cast::<Handle>() {
-                Ok(handle) => {
-                    let found = handle.get().target().to_owned();
-                    let wanted = mapcall::contract::target_name(&pointer.target);
-                    if wanted != "void" && wanted != found {
-                        return Err(wrong(Problem::Handle { found }, wanted));
-                    }
-                    let address = handle.get().in_use();
-                    let address =
-                        address.ok_or_else(|| wrong(Problem::Closed { found }, wanted))?;
-                    Ok(vec![address.address().as_ptr().expose_provenance() as u64])
-                }
-                Err(_) => Err(wrong(unfit(result)?, "a handle or None".into())),
+                None => convert(HostValue::Other, slots),
             },
+            _ if result.is_none() => convert(HostValue::None, slots),
             _ => {
-                let expected = returns.to_string();
-                let dtype = structure::dtype(result.py(), returns)?;
-                let item = ndarray::item_bytes(result, &dtype)?;
-                item.ok_or_else(|| match unfit(result) {
-                    Ok(problem) => wrong(problem, expected),
-                    Err(error) => error,
-                })
+                if let Ok(handle) = result.cast::<Handle>() {
+                    let handle = handle.get();
+                    let in_use = handle.in_use().ok_or_else(|| {
+                        let found = handle.target().to_owned();
+                        let problem = Problem::Closed { found };
+                        self.wrong_result(rule, problem, HostValue::Other, result)
+                    })?;
+                    return convert(in_use.value(), slots);
+                }
+                convert(function_value(result).unwrap_or(HostValue::Other), slots)
             }
         }
+    }
+
+    /// The exception for a result that C can't get.
+    #[cold]
+    fn wrong_result(
+        &self,
+        rule: &Rule,
+        problem: Problem,
+        value: HostValue<'_>,
+        result: &Bound<'_, PyAny>,
+    ) -> PyErr {
+        let mut error = *self.origin.contract().refuse_all(problem);
+        error.parameter = "callback's result".into();
+        error.expected = match rule {
+            Rule::Pointer(_) => format!("{rule}, as a handle or None"),
+            rule => rule.to_string(),
+        };
+        if let Problem::Type { found, remedy } = &mut error.problem {
+            if matches!(value, HostValue::Other | HostValue::None) {
+                match errors::what(result) {
+                    Ok(what) => *found = what,
+                    Err(error) => return error,
+                }
+            }
+            let words = match remedy {
+                Remedy::Words(words) => words.replacen("give", "return", 1),
+                _ => "return one".into(),
+            };
+            *remedy = Remedy::Words(words);
+        }
+        errors::argument(result.py(), &error)
     }
 }
 
@@ -338,11 +360,4 @@ impl Drop for Received<'_> {
             activation::destroying(|| scope.end());
         }
     }
-}
-
-fn unfit(result: &Bound<'_, PyAny>) -> PyResult<Problem> {
-    Ok(Problem::Type {
-        found: result.get_type().name()?.to_string(),
-        remedy: Remedy::Words("return one".into()),
-    })
 }

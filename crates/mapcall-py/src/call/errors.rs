@@ -1,6 +1,6 @@
 //! Errors of calls as Python exceptions, with calls of NumPy as remedies.
 
-use mapcall::contract::{ArgumentError, Problem, Remedy};
+use mapcall::contract::{ArgumentError, HostValue, Problem, Remedy};
 use mapcall::{BindError, CallError, LibraryError, PrototypeError};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -52,7 +52,7 @@ fn remedy(error: &ArgumentError) -> String {
             Some(_) => format!("convert it with {name}.astype(struct.dtype), library.struct's"),
             None => format!("convert it with {name}.astype('{}')", dtype.name()),
         },
-        Remedy::MakeArray(dtype) => match dtype.fields() {
+        Remedy::MakeArray(dtype) | Remedy::GiveStruct(dtype) => match dtype.fields() {
             Some(_) => {
                 format!("make it one with numpy.array({name}, struct.dtype), library.struct's")
             }
@@ -69,6 +69,11 @@ fn remedy(error: &ArgumentError) -> String {
         Remedy::Unmask { by_copy: false } => {
             format!("pass {name}.data, where the masked elements are written too")
         }
+        Remedy::GiveText { or_array: false } => "give a str or bytes".into(),
+        Remedy::GiveText { or_array: true } => "give a str, bytes or an array".into(),
+        Remedy::GiveHandle { or_array: false } => "give a handle or None".into(),
+        Remedy::GiveHandle { or_array: true } => "give an array, a handle or None".into(),
+        Remedy::GiveFunction => "give a bound function or a callable".into(),
         Remedy::Measure => {
             let function = &error.function;
             format!("write {name}[n] in the prototype, or call {function}.unchecked(...)")
@@ -129,16 +134,39 @@ pub(super) fn what(object: &Bound<'_, PyAny>) -> PyResult<String> {
     Ok(format!("{article} {name}"))
 }
 
-/// Returns the problem with an argument that has no value of the expected type.
+/// Makes the exception for an object whose `value` the check has refused. Kinds of objects get the names
+/// of their types.
 #[cold]
-pub(super) fn unfit(object: &Bound<'_, PyAny>, remedy: Remedy) -> PyResult<Problem> {
-    let found = what(object)?;
-    Ok(if ndarray::is_masked(object)? {
-        let is_written = false;
-        Problem::Masked { found, is_written }
-    } else {
-        Problem::Type { found, remedy }
-    })
+pub(super) fn refused(
+    mut error: ArgumentError,
+    value: HostValue<'_>,
+    object: &Bound<'_, PyAny>,
+) -> PyErr {
+    match name_object(&mut error.problem, value, object) {
+        Ok(()) => argument(object.py(), &error),
+        Err(error) => error,
+    }
+}
+
+fn name_object(
+    problem: &mut Problem,
+    value: HostValue<'_>,
+    object: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let is_other = matches!(value, HostValue::Other | HostValue::None);
+    match problem {
+        Problem::Type { .. } if is_other && ndarray::is_masked(object)? => {
+            let (found, is_written) = (what(object)?, false);
+            *problem = Problem::Masked { found, is_written };
+        }
+        Problem::Type { found, .. } if is_other => *found = what(object)?,
+        Problem::NotOwned { found } => *found = what(object)?,
+        Problem::Unbounded { found } if matches!(value, HostValue::Pointer(_)) => {
+            *found = format!("{} object", what(object)?);
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Makes a `CallError`.

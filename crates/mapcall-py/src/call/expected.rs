@@ -1,11 +1,10 @@
 //! The dtype that an array must have.
 
+use std::borrow::Cow;
+
 use mapcall::array::DType;
-use mapcall::contract::{Problem, check_dtype};
-use mapcall::ctype::CType;
 use numpy::PyArrayDescr;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 
 use super::ndarray;
 use crate::convert;
@@ -14,51 +13,43 @@ use crate::convert;
 pub(super) struct Expected {
     /// NumPy's dtype for the C type.
     pub(super) dtype: Py<PyArrayDescr>,
-    ctype: CType,
     core: DType,
-    /// Another dtype that the check has accepted: that of the first array which had it.
-    other: PyOnceLock<Py<PyArrayDescr>>,
 }
 
 impl Expected {
-    pub(super) fn new(py: Python<'_>, ctype: &CType, dtype: &DType) -> PyResult<Self> {
+    pub(super) fn new(py: Python<'_>, dtype: &DType) -> PyResult<Self> {
         Ok(Self {
             dtype: convert::to_numpy(py, dtype)?.unbind(),
-            ctype: ctype.clone(),
             core: dtype.clone(),
-            other: PyOnceLock::new(),
         })
     }
+}
 
-    /// Checks the dtype of an array.
-    ///
-    /// # Errors
-    ///
-    /// The [`Problem`] with it, if its elements are not those of the C type.
-    #[inline]
-    pub(super) fn check(&self, dtype: &Bound<'_, PyArrayDescr>) -> Result<(), Problem> {
-        if dtype.is(&self.dtype) {
-            return Ok(());
+/// Converts the dtype of an array to one of the core. The usual one, which is `expected`, is only
+/// compared.
+///
+/// # Errors
+///
+/// NumPy's name of a dtype that the core does not have.
+#[inline]
+pub(super) fn convert<'a>(
+    expected: Option<&'a Expected>,
+    dtype: &Bound<'_, PyArrayDescr>,
+) -> Result<Cow<'a, DType>, String> {
+    match expected {
+        Some(expected)
+            if dtype.is(&expected.dtype)
+                || ndarray::is_same(expected.dtype.bind(dtype.py()), dtype) =>
+        {
+            Ok(Cow::Borrowed(&expected.core))
         }
-        self.check_unusual(dtype)
+        _ => ndarray::core_dtype(dtype).map(Cow::Owned),
     }
+}
 
-    /// Checks a dtype that is another object than the usual one.
-    #[cold]
-    fn check_unusual(&self, dtype: &Bound<'_, PyArrayDescr>) -> Result<(), Problem> {
-        let py = dtype.py();
-        let is_known = self.other.get(py).is_some_and(|other| other.is(dtype));
-        if is_known || ndarray::is_same(self.dtype.bind(py), dtype) {
-            return Ok(());
-        }
-        match ndarray::core_dtype(dtype) {
-            Ok(found) => check_dtype(&self.ctype, &self.core, &found)?,
-            Err(found) => {
-                let expected = self.core.clone();
-                return Err(Problem::ForeignDType { expected, found });
-            }
-        }
-        let _ = self.other.set(py, dtype.clone().unbind());
-        Ok(())
-    }
+/// A converted dtype as the check takes it.
+pub(super) fn borrowed<'a>(
+    dtype: &'a Result<Cow<'_, DType>, String>,
+) -> Result<&'a DType, &'a str> {
+    dtype.as_deref().map_err(String::as_str)
 }

@@ -122,7 +122,7 @@ pub(crate) struct Binding {
     pub(super) has_pointers: bool,
     /// For each parameter: its name, and the dtype of an array or struct.
     parameters: Box<[(Py<PyString>, Option<Expected>)]>,
-    items: PyOnceLock<Items>,
+    scalars: PyOnceLock<Scalars>,
 }
 
 impl Binding {
@@ -147,13 +147,11 @@ impl Binding {
         let parameter = |(position, rule): (usize, &Rule)| {
             let name = PyString::intern(py, inner.contract().name(position)).unbind();
             let expected = match rule {
-                Rule::Array(array) => Some((&array.ctype, &array.dtype)),
-                Rule::Record { ctype, dtype, .. } => Some((ctype, dtype)),
-                rule => rule
-                    .pointer()
-                    .and_then(|pointer| Some((&pointer.ctype, pointer.dtype.as_ref()?))),
+                Rule::Array(array) => Some(array.dtype()),
+                Rule::Record { dtype, .. } => Some(dtype),
+                rule => rule.pointer().and_then(|pointer| pointer.dtype.as_ref()),
             };
-            let expected = expected.map(|(ctype, dtype)| Expected::new(py, ctype, dtype));
+            let expected = expected.map(|dtype| Expected::new(py, dtype));
             Ok((name, expected.transpose()?))
         };
         let parameters = rules.map(parameter).collect::<PyResult<_>>()?;
@@ -164,7 +162,7 @@ impl Binding {
             has_pointers: returns.has_pointers(inner),
             returns,
             parameters,
-            items: PyOnceLock::new(),
+            scalars: PyOnceLock::new(),
         })
     }
 
@@ -177,21 +175,19 @@ impl Binding {
 
 /// The dtypes of the arrays that a batch takes and returns in place of scalars. They are made at the
 /// first batch.
-struct Items {
+struct Scalars {
     /// For each parameter: the dtype of a scalar; `None` if it isn't one.
-    scalars: Box<[Option<Expected>]>,
+    parameters: Box<[Option<Expected>]>,
     result: Option<Expected>,
 }
 
-impl Items {
+impl Scalars {
     fn new(py: Python<'_>, contract: &Contract) -> PyResult<Self> {
-        let expected = |rule: Option<&ArrayRule>| {
-            rule.map(|rule| Expected::new(py, &rule.ctype, &rule.dtype))
-                .transpose()
-        };
+        let expected =
+            |rule: Option<&ArrayRule>| rule.map(|rule| Expected::new(py, rule.dtype())).transpose();
         let positions = 0..contract.rules().len();
         Ok(Self {
-            scalars: positions
+            parameters: positions
                 .map(|position| expected(contract.scalar(position)))
                 .collect::<PyResult<_>>()?,
             result: expected(contract.returned())?,
@@ -301,12 +297,12 @@ impl Function {
     }
 
     /// The dtype of the array that a batch takes or returns in place of a scalar.
-    pub(super) fn item(&self, py: Python<'_>, role: Role) -> PyResult<Option<&Expected>> {
-        let items = &self.binding().items;
-        let items = items.get_or_try_init(py, || Items::new(py, self.inner.contract()))?;
+    pub(super) fn scalar(&self, py: Python<'_>, role: Role) -> PyResult<Option<&Expected>> {
+        let scalars = &self.binding().scalars;
+        let scalars = scalars.get_or_try_init(py, || Scalars::new(py, self.inner.contract()))?;
         Ok(match role {
-            Role::Parameter(position) => items.scalars.get(position).and_then(Option::as_ref),
-            Role::Result => items.result.as_ref(),
+            Role::Parameter(position) => scalars.parameters.get(position).and_then(Option::as_ref),
+            Role::Result => scalars.result.as_ref(),
             Role::Mask => None,
         })
     }

@@ -188,7 +188,7 @@ impl Function {
     /// 'libffi'
     #[getter]
     fn engine(&self) -> &'static str {
-        match self.inner.contract().trampoline().engine() {
+        match self.inner.trampoline().engine() {
             mapcall::call::Engine::Cranelift => "cranelift",
             _ => "libffi",
         }

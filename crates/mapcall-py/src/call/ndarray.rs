@@ -208,6 +208,7 @@ unsafe fn memory_at(array: *mut PyArrayObject, backing: Backing<'_>) -> Memory<'
         strides,
         is_contiguous: fields.flags & NPY_ARRAY_C_CONTIGUOUS != 0,
         is_writeable: fields.flags & NPY_ARRAY_WRITEABLE != 0,
+        is_shared: false,
         backing,
     }
 }
@@ -414,13 +415,13 @@ pub(super) fn on_memory<'py>(
     }
 }
 
-/// Makes a scalar of NumPy's: the item of the dtype whose bytes the words start with.
+/// Makes a scalar of NumPy's from the slots of a value of its dtype.
 pub(super) fn item<'py>(
     dtype: &Bound<'py, PyArrayDescr>,
-    words: &[u64],
+    slots: &[u64],
 ) -> PyResult<Bound<'py, PyAny>> {
     use numpy::PyArrayDescrMethods;
-    let bytes: &[u8] = bytemuck::cast_slice(words);
+    let bytes: &[u8] = bytemuck::cast_slice(slots);
     let array = zeros(dtype, &[])?;
     let memory = memory(&array);
     let size = dtype.itemsize().min(bytes.len());
@@ -430,33 +431,38 @@ pub(super) fn item<'py>(
     array.get_item(PyTuple::empty(dtype.py()))
 }
 
-/// The bytes of an item of a structured dtype, in words; `None` if the object is no such item.
-pub(super) fn item_bytes(
-    object: &Bound<'_, PyAny>,
-    dtype: &Bound<'_, PyArrayDescr>,
-) -> PyResult<Option<Vec<u64>>> {
-    use numpy::PyArrayDescrMethods;
+/// Returns the array without axes for a `numpy.void`, as items of structured arrays are; `None` for any
+/// other object.
+pub(super) fn of_void<'py>(
+    object: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
+    let py = object.py();
+    let numpy = py.import(intern!(py, "numpy"))?;
+    if !object.is_instance(&numpy.getattr(intern!(py, "void"))?)? {
+        return Ok(None);
+    }
+    let array = numpy.call_method1(intern!(py, "asarray"), (object,))?;
+    Ok(Some(array.cast_into::<PyUntypedArray>()?))
+}
+
+/// Returns the dtype and a copy of the bytes of one item; `None` if the object is no such item.
+pub(super) fn copy_of_item<'py>(
+    object: &Bound<'py, PyAny>,
+) -> PyResult<Option<(Bound<'py, PyArrayDescr>, Vec<u8>)>> {
     if is_masked(object)? {
         return Ok(None);
     }
-    // A copy, which nothing else can change.
-    let array = object
-        .py()
-        .import("numpy")?
-        .call_method1("array", (object,))?;
+    let py = object.py();
+    // A copy, which no other code can change.
+    let array = py
+        .import(intern!(py, "numpy"))?
+        .call_method1(intern!(py, "array"), (object,))?;
     let array = array.cast_into::<PyUntypedArray>()?;
-    if !dtype_of(&array).is_equiv_to(dtype) {
-        return Ok(None);
-    }
     let memory = memory(&array);
     if !memory.shape.is_empty() {
         return Ok(None);
     }
     // SAFETY: an array without axes has one item of its dtype.
-    let bytes = unsafe { slice::from_raw_parts(memory.address, dtype.itemsize()) };
-    let mut words = vec![0_u64; bytes.len().div_ceil(size_of::<u64>())];
-    if let Some(place) = bytemuck::cast_slice_mut::<u64, u8>(&mut words).get_mut(..bytes.len()) {
-        place.copy_from_slice(bytes);
-    }
-    Ok(Some(words))
+    let bytes = unsafe { slice::from_raw_parts(memory.address, itemsize(&array)) };
+    Ok(Some((dtype_of(&array), bytes.to_vec())))
 }

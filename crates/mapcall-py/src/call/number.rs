@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use mapcall::contract::Scalar;
+use mapcall::contract::{HostValue, Number, Scalar};
 use num_complex::Complex;
 use numpy::PyUntypedArray;
 use pyo3::exceptions::PyOverflowError;
@@ -24,6 +24,17 @@ pub(super) enum PythonNumber {
     None,
 }
 
+impl PythonNumber {
+    /// Describes it for the check of a call.
+    pub(super) fn value(&self) -> HostValue<'_> {
+        match self {
+            Self::Scalar(value) => HostValue::Number(*value),
+            Self::Huge(found) => HostValue::HugeNumber(found),
+            Self::None => HostValue::Other,
+        }
+    }
+}
+
 /// Returns the slot for a plain float or int that the parameter's type can represent; `None` for any
 /// other object.
 ///
@@ -31,11 +42,11 @@ pub(super) enum PythonNumber {
 ///
 /// The object is live.
 #[inline]
-pub(super) unsafe fn word(kind: mapcall::contract::Number, object: *mut PyObject) -> Option<u64> {
+pub(super) unsafe fn slot(kind: Number, object: *mut PyObject) -> Option<u64> {
     // SAFETY: the caller's promise.
     if unsafe { ffi::PyFloat_CheckExact(object) } != 0 {
         // SAFETY: it is a float.
-        return kind.word_of_real(unsafe { ffi::PyFloat_AS_DOUBLE(object) });
+        return kind.slot_of_real(unsafe { ffi::PyFloat_AS_DOUBLE(object) });
     }
     // SAFETY: the caller's promise.
     if unsafe { ffi::PyLong_CheckExact(object) } != 0 {
@@ -43,7 +54,7 @@ pub(super) unsafe fn word(kind: mapcall::contract::Number, object: *mut PyObject
         // SAFETY: it is an int.
         let value = unsafe { ffi::PyLong_AsLongLongAndOverflow(object, &raw mut overflow) };
         return if overflow == 0 {
-            kind.word_of_integer(value)
+            kind.slot_of_integer(value)
         } else {
             None
         };
@@ -155,12 +166,12 @@ fn numpy_generic(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
         .map(|generic| generic.bind(py))
 }
 
-/// Returns the slots for a `numpy.longdouble`, also in an array without axes, for a parameter of that
-/// type; `None` for any other object.
-pub(super) fn extended(
-    object: &Bound<'_, PyAny>,
-    kind: mapcall::contract::Number,
-) -> PyResult<Option<Vec<u64>>> {
+/// Returns the slots for a `numpy.longdouble`, also in an array without axes, if `kind` is `long double`
+/// or its complex; `None` for any other object or type.
+pub(super) fn extended(object: &Bound<'_, PyAny>, kind: Number) -> PyResult<Option<Vec<u64>>> {
+    if !kind.is_extended() {
+        return Ok(None);
+    }
     let py = object.py();
     let numpy = py.import(intern!(py, "numpy"))?;
     let real = numpy.getattr(intern!(py, "longdouble"))?;
@@ -170,11 +181,11 @@ pub(super) fn extended(
         object = object.get_item(PyTuple::empty(py))?;
     }
     let class = match kind {
-        mapcall::contract::Number::Complex(_) if object.is_instance(&real)? => {
+        Number::Complex(_) if object.is_instance(&real)? => {
             object = complex.call1((object,))?;
             complex
         }
-        mapcall::contract::Number::Complex(_) => complex,
+        Number::Complex(_) => complex,
         _ => real,
     };
     if !object.is_instance(&class)? {

@@ -34,7 +34,7 @@ pub(super) fn parse_arguments<'py>(
     let taken = contract.arguments();
     if positional > taken.len() {
         return refuse(Problem::TooMany {
-            most: taken.len(),
+            max: taken.len(),
             found: positional,
         });
     }

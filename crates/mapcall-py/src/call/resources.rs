@@ -28,9 +28,10 @@ impl CallResources {
         self.0.get_or_insert_default().objects.push(object.unbind());
     }
 
-    pub(super) fn add_handle(&mut self, handle: InUse) {
+    /// Adds a handle; returns it.
+    pub(super) fn add_handle(&mut self, handle: InUse) -> &InUse {
         let handles = &mut self.0.get_or_insert_default().handles;
-        handles.push(Ending::new(handle));
+        handles.push_mut(Ending::new(handle))
     }
 
     pub(super) fn add_callback(&mut self, closure: Closure) {

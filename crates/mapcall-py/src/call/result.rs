@@ -31,8 +31,8 @@ pub(super) fn allocate<'py>(
         && let Some(expected) = function.expected(position)
     {
         let array = ndarray::zeros(expected.dtype.bind(py), &output.shape)?;
-        let address = ndarray::memory(&array).address;
-        check.word(position, address.expose_provenance() as u64);
+        let placed = check.place(position, ndarray::memory(&array).address);
+        placed.map_err(|error| errors::argument(py, &error))?;
         outputs.push((output.role, array));
     }
     Ok(outputs)
@@ -221,7 +221,7 @@ fn output<'py>(
         .and_then(Rule::array);
     let pointer = rule
         .filter(|rule| rule.rank() == 1)
-        .and_then(|rule| pointed_to(&rule.ctype));
+        .and_then(|rule| pointed_to(rule.ctype()));
     let Some(pointer) = pointer else {
         return Ok(array.into_any());
     };

@@ -45,7 +45,7 @@ impl Returns {
     pub(super) fn has_pointers(&self, function: &mapcall::Function) -> bool {
         let mut outputs = function.contract().rules().iter().filter_map(Rule::array);
         matches!(self, Self::Pointer(_))
-            || outputs.any(|array| array.is_output() && pointed_to(&array.ctype).is_some())
+            || outputs.any(|array| array.is_output() && pointed_to(array.ctype()).is_some())
     }
 
     /// Checks that a function returns pointers which a destructor can destroy: as its result, or in
@@ -60,9 +60,9 @@ impl Returns {
         destructor: &mapcall::Function,
     ) -> PyResult<()> {
         let outputs = function.contract().rules().iter().filter_map(Rule::array);
-        let outputs = outputs.filter(|array| !array.is_const);
+        let outputs = outputs.filter(|array| !array.is_const());
         let mut targets: Vec<String> = outputs
-            .filter_map(|array| pointed_to(&array.ctype))
+            .filter_map(|array| pointed_to(array.ctype()))
             .map(|pointer| target_name(&pointer.target))
             .collect();
         if let Self::Pointer(pointer) = self {

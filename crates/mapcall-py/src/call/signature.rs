@@ -1,6 +1,6 @@
 //! The signature and the documentation of a function, for `inspect` and `help`.
 
-use mapcall::contract::{Number, Rule};
+use mapcall::contract::{Number, Role, Rule};
 use mapcall::ctype::CType;
 use numpy::PyArrayDescr;
 use pyo3::intern;
@@ -163,7 +163,7 @@ fn annotation(rule: &Rule) -> String {
     match rule {
         Rule::Inferred(_) => "int".into(),
         Rule::Number(number) => number_name(*number).into(),
-        Rule::Array(array) if array.is_const => array.to_string(),
+        Rule::Array(array) if array.is_const() => array.to_string(),
         Rule::Array(array) => format!("{array} inout"),
         Rule::Text => "str".into(),
         Rule::Pointer(pointer) if pointer.is_array && !pointer.is_const => format!("{rule} inout"),
@@ -235,11 +235,7 @@ pub(super) fn inspect<'py>(
         )
     };
     let none = py.None().into_bound(py);
-    let is_output = |position: usize| {
-        let rule = contract.rules().get(position);
-        rule.and_then(Rule::array)
-            .is_some_and(mapcall::contract::ArrayRule::is_output)
-    };
+    let is_output = |position| contract.output_index(Role::Parameter(position)).is_some();
     let parameters = PyList::empty(py);
     // Python allows no required parameter after an optional one.
     let mut is_optional = false;
@@ -319,7 +315,7 @@ fn document(function: &mapcall::Function) -> String {
                 Rule::Array(array) if array.is_output() => {
                     format!("{name} : {array}, written; made and returned if left out")
                 }
-                Rule::Array(array) if !array.is_const => format!("{name} : {array}, written"),
+                Rule::Array(array) if !array.is_const() => format!("{name} : {array}, written"),
                 Rule::Array(array) => format!("{name} : {array}, read"),
                 rule => format!("{name} : {}", annotation(rule)),
             }

@@ -8,7 +8,7 @@
 use std::ptr;
 
 use mapcall::array::layout::Dims;
-use mapcall::contract::{Contract, Memory, Problem, Role, Rule};
+use mapcall::contract::{Contract, Memory, Problem, Role};
 use numpy::{PyArrayDescr, PyUntypedArray};
 use pyo3::prelude::*;
 use pyo3::types::PyWeakrefReference;
@@ -71,6 +71,7 @@ impl Snapshot {
             strides: &self.strides,
             is_contiguous: self.is_contiguous,
             is_writeable: self.is_writeable,
+            is_shared: false,
             backing: ndarray::memory(self.array.bind(py)).backing,
         }
     }
@@ -99,13 +100,9 @@ fn refuse_masked(
         return Ok(());
     }
     let is_written = match role {
-        Role::Parameter(position) => {
-            let parameter = contract.rules().get(position);
-            parameter
-                .and_then(Rule::array)
-                .is_some_and(|array| !array.is_const)
-        }
-        Role::Result => true,
+        Role::Parameter(_) | Role::Result => contract
+            .array_rule(role)
+            .is_some_and(|rule| !rule.is_const()),
         Role::Mask => false,
     };
     let found = errors::what(array)?;

@@ -6,7 +6,8 @@ use std::mem::offset_of;
 use std::ptr;
 use std::slice;
 
-use mapcall::contract::{Backing, Check, Memory, Number, QuickArgument, QuickFrame};
+use mapcall::call::Frame;
+use mapcall::contract::{Backing, Check, Memory, Number, Quick, QuickArgument};
 use numpy::PyArrayDescr;
 use pyo3::ffi::{self, PyObject, PyTypeObject};
 use pyo3::prelude::*;
@@ -14,6 +15,7 @@ use pyo3::types::PyTuple;
 use smallvec::SmallVec;
 
 use super::argument::Reader;
+use super::batch::BatchCall;
 use super::function::{Function, Gil};
 use super::keywords::BatchOptions;
 use super::parse_arguments::parse_arguments;
@@ -21,7 +23,7 @@ use super::resources::CallResources;
 use super::result::{self, Outputs};
 use super::retained::Retained;
 use super::snapshot::Snapshots;
-use super::{activation, batch, errors, ndarray, number};
+use super::{activation, errors, ndarray, number};
 use crate::mapped_array::guard;
 
 /// Enables vectorcall for the type of a function: sets the offset of `vectorcall` in its instances.
@@ -84,10 +86,11 @@ fn run<'py>(
         let ndarray = function.get().ndarray.as_ptr().cast();
         let operand = |object| Argument { object, ndarray };
         let operands = arguments.iter().map(operand);
-        let mut frame = QuickFrame::default();
-        if let Some(nbytes) = quick.fill(&mut frame, &operands) {
-            let errno = invoke(function, &mut frame, nbytes)?;
-            return Ok(result(function, || quick.result(&frame), errno, None)?);
+        let mut frame = Frame::new(Quick::<()>::SLOTS);
+        let slots = frame.slots();
+        if let Some(nbytes) = quick.fill(slots, &operands) {
+            let errno = invoke(function, slots, nbytes)?;
+            return Ok(result(function, || quick.result(slots), errno, None)?);
         }
     }
     // PyO3 must know that the thread is attached: else references that are dropped are released later.
@@ -106,7 +109,7 @@ impl<'a> QuickArgument<'a, Py<PyArrayDescr>> for Argument<'a> {
     #[inline]
     fn number(self, number: Number) -> Option<u64> {
         // SAFETY: the caller of the function has a reference to its argument.
-        unsafe { number::word(number, *self.object) }
+        unsafe { number::slot(number, *self.object) }
     }
 
     #[inline]
@@ -133,9 +136,8 @@ fn general<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, this) = (function.py(), function.get());
     let contract = this.inner.contract();
-    let mut frame = Frame::new(contract.words());
-    let words = frame.words();
-    let mut check = Check::broadcasting(contract, words);
+    let mut frame = Frame::new(contract.slots());
+    let mut check = Check::broadcasting(contract, frame.slots()).unchecked(this.is_unchecked);
     let mut arrays = Snapshots::default();
     let mut reader = Reader {
         py,
@@ -148,24 +150,24 @@ fn general<'py>(
     let mut given: SmallVec<[*mut PyObject; 8]> =
         SmallVec::from_elem(ptr::null_mut(), contract.rules().len());
     let options = parse_arguments(py, this, arguments, positional, keywords, &mut given)?;
-    let returned = match &options {
-        Some(options) => batch::outputs(py, this, options, &mut given)?,
+    let batch = match options {
+        Some(options) => Some(BatchCall::arrange(py, this, *options, &mut given)?),
         None => None,
     };
     let parameters = contract.rules().iter().zip(this.parameters()).enumerate();
     for ((position, (rule, (_, expected))), argument) in parameters.zip(&given) {
         if argument.is_null() {
-            reader.leave_out(position)?;
+            reader.omit(position)?;
         } else {
             // SAFETY: the caller of the function has a reference to its argument.
             let argument = unsafe { Borrowed::from_ptr(py, *argument) };
             reader.argument(position, rule, expected.as_ref(), &argument)?;
         }
     }
-    let mut resources = reader.resources;
-    if let Some(options) = &options {
-        batch::push_arguments(this, &mut check, options, returned.as_ref(), &mut arrays)?;
+    if let Some(batch) = &batch {
+        batch.read(&mut reader)?;
     }
+    let mut resources = reader.resources;
     if resources.calls_back() {
         arrays.forbid_resizing(py)?;
     }
@@ -173,21 +175,16 @@ fn general<'py>(
         .finish()
         .map_err(|error| errors::argument(py, &error))?;
     if check.broadcast().is_some() {
-        let options = options.map_or_else(BatchOptions::default, |options| *options);
-        let result = batch::run(
-            function,
-            check,
-            &options,
-            returned,
-            &given,
-            &mut arrays,
-            &mut resources,
-        );
+        let batch = match batch {
+            Some(batch) => batch,
+            None => BatchCall::arrange(py, this, BatchOptions::default(), &mut given)?,
+        };
+        let result = batch.run(function, check, &given, &mut arrays, &mut resources);
         drop(resources);
         return result;
     }
-    if let Some(options) = &options {
-        batch::check_options(this, options)?;
+    if let Some(batch) = &batch {
+        batch.check_options(this)?;
     }
     let outputs = if check.leaves_out() {
         result::allocate(py, this, &mut check)?
@@ -204,7 +201,7 @@ fn general<'py>(
     arrays.check(py, contract)?;
     // From here on no Python code runs before the call.
     resources.hand_over(py, &this.inner, None)?;
-    let errno = invoke(function, words, nbytes)?;
+    let errno = invoke(function, frame.slots(), nbytes)?;
     let retained = if this.binding().has_pointers {
         let views = arrays.objects(py).chain(resources.objects(py));
         let outputs = outputs.iter().map(|(_, array)| array.as_any().clone());
@@ -212,10 +209,11 @@ fn general<'py>(
     } else {
         None
     };
-    let start = contract.trampoline().layout().result();
-    let words = || words.get(start..).unwrap_or_default();
+    let start = contract.layout().result();
+    let slots = frame.slots();
+    let slots = || slots.get(start..).unwrap_or_default();
     // Before `resources` is dropped: a text that is copied may lie in the memory of its objects.
-    let result = result(function, words, errno, retained.as_ref())?;
+    let result = result(function, slots, errno, retained.as_ref())?;
     drop(resources);
     if outputs.is_empty() {
         Ok(result)
@@ -226,7 +224,7 @@ fn general<'py>(
 
 /// Runs the function on a filled frame.
 #[inline]
-fn invoke(function: &Bound<'_, Function>, words: &mut [u64], nbytes: usize) -> PyResult<i32> {
+fn invoke(function: &Bound<'_, Function>, slots: &mut [u64], nbytes: usize) -> PyResult<i32> {
     let (py, this) = (function.py(), function.get());
     let release = match this.gil() {
         Gil::BySize => nbytes >= Gil::RELEASED_FROM,
@@ -235,12 +233,13 @@ fn invoke(function: &Bound<'_, Function>, words: &mut [u64], nbytes: usize) -> P
     };
     activation::running(|| {
         if release {
-            // SAFETY: as in the other branch.
-            unsafe { invoke_detached(py, &this.inner, words) }
+            // SAFETY: the check has accepted the frame, and the caller keeps the memory alive that it
+            // points to. By the docs of `load`, its user vouches for the prototype.
+            unsafe { invoke_detached(py, &this.inner, slots) }
         } else {
             // SAFETY: the check has accepted the frame, and the caller keeps the memory alive that it
             // points to. By the docs of `load`, its user vouches for the prototype.
-            unsafe { this.inner.invoke(words) }
+            unsafe { this.inner.invoke(slots) }
         }
     })
 }
@@ -249,14 +248,15 @@ fn invoke(function: &Bound<'_, Function>, words: &mut [u64], nbytes: usize) -> P
 ///
 /// # Safety
 ///
-/// That of [`mapcall::Function::invoke`].
+/// The frame is filled by the check of the function's contract, and the memory that it points to lives
+/// until this function returns.
 #[cold]
-unsafe fn invoke_detached(py: Python<'_>, function: &mapcall::Function, words: &mut [u64]) -> i32 {
-    // SAFETY: the caller of this function sees to the conditions of `Function::invoke`.
-    py.detach(|| unsafe { function.invoke(words) })
+unsafe fn invoke_detached(py: Python<'_>, function: &mapcall::Function, slots: &mut [u64]) -> i32 {
+    // SAFETY: the caller guarantees that the frame is filled and that its memory lives.
+    py.detach(|| unsafe { function.invoke(slots) })
 }
 
-/// Checks the result for a failure and converts it. `words` returns its slots; there are none for void.
+/// Checks the result for a failure and converts it. `slots` returns its slots; there are none for void.
 #[expect(
     clippy::inline_always,
     reason = "errors are large, and passed through memory"
@@ -264,49 +264,11 @@ unsafe fn invoke_detached(py: Python<'_>, function: &mapcall::Function, words: &
 #[inline(always)]
 fn result<'a, 'py>(
     function: &Bound<'py, Function>,
-    words: impl Fn() -> &'a [u64],
+    slots: impl Fn() -> &'a [u64],
     errno: i32,
     retained: Option<&Retained>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let checked = function.get().inner.check_result(words(), errno);
+    let checked = function.get().inner.check_result(slots(), errno);
     checked.map_err(|error| errors::call(function.py(), &error))?;
-    result::value(function, words, errno, retained)
-}
-
-/// The argument frame of a call: 64-bit slots, aligned to 16 bytes as C's largest scalars are.
-struct Frame {
-    inline: Inline,
-    heap: Vec<u128>,
-    length: usize,
-}
-
-#[repr(align(16))]
-struct Inline([u64; Frame::INLINE]);
-
-impl Frame {
-    const INLINE: usize = 16;
-
-    #[inline]
-    fn new(length: usize) -> Self {
-        let heap = if length > Self::INLINE {
-            vec![0; length.div_ceil(2)]
-        } else {
-            Vec::new()
-        };
-        Self {
-            inline: Inline([0; Self::INLINE]),
-            heap,
-            length,
-        }
-    }
-
-    #[inline]
-    fn words(&mut self) -> &mut [u64] {
-        let words: &mut [u64] = if self.length > Self::INLINE {
-            bytemuck::cast_slice_mut(&mut self.heap)
-        } else {
-            &mut self.inline.0
-        };
-        words.get_mut(..self.length).unwrap_or_default()
-    }
+    result::value(function, slots, errno, retained)
 }

@@ -1,4 +1,4 @@
-//! What Rust asks for: inputs, outputs, and how the calls are made.
+//! The batch as Rust asks for it: inputs, outputs and options.
 
 #![allow(unsafe_code)]
 
@@ -9,16 +9,15 @@ use std::sync::Mutex;
 use mapcall_array::{Buffer, DType};
 
 use super::eviction::Stream;
-use super::output::{self, finish};
-use super::request::BatchRequest;
+use super::prepared::{BatchOptions, PreparedBatch};
 use super::run::BatchObserver;
 use crate::CType;
-use crate::contract::{Check, Contract, Memory, Problem, Remedy, Role};
-use crate::ctype::Integer;
-use crate::function::{Arg, CallError, Frame, Function, Slot, Success, pass};
+use crate::call::Frame;
+use crate::contract::{Check, HostValue, Problem, Role};
+use crate::function::{Arg, CallError, Function, Lent, Success, push_argument};
 
 impl Function {
-    /// Calls it for each item of a batch.
+    /// Calls it for each element or sub-array of its arguments, as a generalized ufunc of NumPy does.
     ///
     /// ```
     /// use mapcall::{Arg, Library};
@@ -38,11 +37,11 @@ impl Function {
     /// ```
     ///
     /// Inputs and outputs are those of [`Prototype::signature`](crate::Prototype::signature), in its
-    /// order; [`Arg::Out`] stands for an output that is made, [`Arg::File`] for one that goes to a new
-    /// `.npy` file, which may be larger than memory. An argument's axes that its parameter
-    /// has no brackets for are those of the batch, and broadcast; only the parameter's own must be
-    /// contiguous. Each output needs its place; only a status that [`Success::Zero`] checks may do
-    /// without, as all that it can be is 0.
+    /// order; [`Arg::Out`] stands for an output that is allocated, [`Arg::File`] for one that is written
+    /// to a new `.npy` file, which may be larger than memory. The axes that an argument has beyond the
+    /// brackets of its parameter are those of the batch, and broadcast; only the parameter's own axes must
+    /// be contiguous. Each output needs an argument, except for a status that [`Success::Zero`] checks,
+    /// which can only be 0.
     pub fn map<'a, 'b>(
         &'a self,
         inputs: &'a [Arg<'b>],
@@ -52,19 +51,21 @@ impl Function {
             function: self,
             inputs,
             outputs,
-            threads: 1,
-            is_synced: false,
-            stream: Stream::Auto,
+            options: BatchOptions {
+                threads: 1,
+                stream: Stream::Auto,
+                is_synced: false,
+            },
             mask: None,
             progress: None,
         }
     }
 }
 
-/// What is told how far a batch is: calls made, and calls in all.
+/// A function that receives the progress of a batch: the number of calls made, and of all calls.
 type Report<'a> = dyn FnMut(usize, usize) -> ControlFlow<()> + Send + 'a;
 
-/// The calls of a batch, to be made: see [`Function::map`].
+/// A batch of calls that is to be run: see [`Function::map`].
 ///
 /// ```
 /// use std::ops::ControlFlow;
@@ -86,29 +87,27 @@ type Report<'a> = dyn FnMut(usize, usize) -> ControlFlow<()> + Send + 'a;
 /// assert_eq!(y[999], 0.5_f64.cos());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[must_use = "nothing is called before `run`"]
+#[must_use = "calls are made by `run`"]
 pub struct Batch<'a, 'b> {
     function: &'a Function,
     inputs: &'a [Arg<'b>],
     outputs: &'a mut [Arg<'b>],
-    threads: usize,
-    is_synced: bool,
-    stream: Stream,
+    options: BatchOptions,
     mask: Option<&'a Arg<'b>>,
     progress: Option<Box<Report<'a>>>,
 }
 
 impl<'a, 'b> Batch<'a, 'b> {
-    /// On how many threads: 1 by default, 0 for as many as there are cores, and never more than 256.
+    /// Sets the number of threads: 1 by default, 0 for one for each core, at most 256.
     ///
     /// The results are the same, bit for bit.
     pub fn threads(mut self, threads: usize) -> Self {
-        self.threads = threads;
+        self.options.threads = threads;
         self
     }
 
-    /// Makes only the calls for which an array of `bool` or bytes, which broadcasts as any other, has
-    /// anything but 0; the others' outputs stay as they are, or 0 where they are made.
+    /// Makes only the calls for which a mask, an array of `bool` or bytes that broadcasts as any other
+    /// argument, is not 0. The outputs of other calls stay as they are, or 0 if they are allocated.
     ///
     /// ```
     /// use mapcall::{Arg, Library};
@@ -130,25 +129,25 @@ impl<'a, 'b> Batch<'a, 'b> {
         self
     }
 
-    /// Whether maps are let go where all calls have passed, so that memory stays bounded: by default,
-    /// when the files are larger than the memory that is free.
+    /// Sets whether pages of maps are evicted from memory when all calls have processed them: by default,
+    /// if the files are larger than the memory that is free.
     ///
-    /// Pages of maps leave this process's memory in pieces of 16 MiB, and the system's cache
-    /// as well where the files are larger than what is free. Maps that the batch doesn't walk forwards
-    /// through, and copy-on-write ones, stay.
+    /// Pages leave this process's memory in pieces of 16 MiB, and the page cache as well if the files are
+    /// larger than the free memory. Maps that the batch does not read forwards, and copy-on-write ones,
+    /// stay.
     pub fn stream(mut self, stream: Stream) -> Self {
-        self.stream = stream;
+        self.options.stream = stream;
         self
     }
 
-    /// New files are on the disk when [`run`](Self::run) returns.
+    /// Waits until new files are on the disk before [`run`](Self::run) returns.
     pub fn sync(mut self) -> Self {
-        self.is_synced = true;
+        self.options.is_synced = true;
         self
     }
 
-    /// Is told, a few times a second, how many calls have been made and how many there are; `Break`
-    /// ends the batch with [`CallError::Interrupted`].
+    /// Calls a function a few times a second with the number of calls made and of all calls. If it
+    /// returns `Break`, the batch ends with [`CallError::Interrupted`].
     pub fn progress(
         mut self,
         report: impl FnMut(usize, usize) -> ControlFlow<()> + Send + 'a,
@@ -157,8 +156,8 @@ impl<'a, 'b> Batch<'a, 'b> {
         self
     }
 
-    /// What the calls will make: for each output in order its dtype and shape, or `None` for one
-    /// that is given.
+    /// Returns the dtype and shape of each output that will be allocated or written to a file, in order;
+    /// `None` for one that is given.
     ///
     /// ```
     /// use mapcall::{Arg, Library};
@@ -177,101 +176,87 @@ impl<'a, 'b> Batch<'a, 'b> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// So a caller knows how much memory or disk space that is.
-    ///
     /// # Errors
     ///
     /// [`CallError::Argument`].
     pub fn outputs(&self) -> Result<Vec<Option<Shape>>, CallError> {
         let contract = self.function.contract();
-        let mut frame = Frame::new(contract.words());
-        let mut check = Check::broadcasting(contract, frame.words());
-        self.tell(&mut check, &mut Vec::new())?;
+        let mut frame = Frame::new(contract.slots());
+        let mut check = Check::broadcasting(contract, frame.slots());
+        self.push_arguments(&mut check, &mut Lent::default())?;
         check.finish()?;
         self.check_outputs()?;
-        let mut made = vec![None; output::outputs_of(contract)];
-        let mut index = 0;
-        while let Some(output) = check.output(index) {
-            if let Some(place) = made.get_mut(output::output_index(contract, output.role)) {
-                *place = Some(Shape {
+        let mut shapes = vec![None; contract.outputs().len()];
+        for output in (0..).map_while(|index| check.output(index)) {
+            let index = contract.output_index(output.role);
+            if let Some(shape) = index.and_then(|index| shapes.get_mut(index)) {
+                *shape = Some(Shape {
                     dtype: output.dtype(contract),
                     shape: output.shape.to_vec(),
                 });
             }
-            index += 1;
         }
-        Ok(made)
+        Ok(shapes)
     }
 
     /// Makes the calls.
     ///
-    /// Where [`Arg::Out`] stood for an output, the new array stands afterwards.
+    /// An output that was [`Arg::Out`] is the new array afterwards, [`Arg::Allocated`]; one that was
+    /// [`Arg::File`] is the new file, [`Arg::Written`].
     ///
     /// # Errors
     ///
-    /// [`CallError::Argument`], and nothing has been called; [`CallError::Status`] when a call says
-    /// that it failed, with its place in the batch; [`CallError::Interrupted`];
-    /// [`CallError::Array`] if there is no memory for an output.
+    /// [`CallError::Argument`] for an argument that the prototype does not allow: nothing has been
+    /// called; [`CallError::Status`] if the result of a call is a failure, with its index in the batch;
+    /// [`CallError::Interrupted`]; [`CallError::Array`] if there is no memory for an output, or if a
+    /// file can't be written.
     pub fn run(self) -> Result<(), CallError> {
         let function = self.function;
         let contract = function.contract();
-        let mut frame = Frame::new(contract.words());
-        let mut check = Check::broadcasting(contract, frame.words());
-        let mut kept = Vec::new();
-        self.tell(&mut check, &mut kept)?;
+        let mut frame = Frame::new(contract.slots());
+        let mut check = Check::broadcasting(contract, frame.slots());
+        let mut lent = Lent::default();
+        self.push_arguments(&mut check, &mut lent)?;
         let maps = self.maps();
         check.finish()?;
         self.check_outputs()?;
-        let mut outputs = Vec::new();
-        while let Some(output) = check.output(outputs.len()) {
-            outputs.push(output);
-        }
-        let Some((mut broadcast, frame)) = check.into_batch() else {
+        let Some(mut batch) = PreparedBatch::new(function, check) else {
             return Ok(());
         };
-        let (mut made, mut files) = (Vec::new(), Vec::new());
-        for output in &outputs {
-            match self
-                .outputs
-                .get(output::output_index(contract, output.role))
-            {
-                Some(Arg::File(path)) => output.file(contract, &mut broadcast, path, &mut files)?,
-                _ => made.push((output.role, output.array(contract, &mut broadcast)?)),
+        let mut allocated = Vec::new();
+        for output in batch.outputs().to_vec() {
+            let index = contract.output_index(output.role);
+            match index.and_then(|index| self.outputs.get(index)) {
+                Some(Arg::File(path)) => batch.create_file(&output, path)?,
+                _ => allocated.push((output.role, batch.allocate(&output)?)),
             }
         }
         let report = Reporter(self.progress.map(Mutex::new));
-        let work = BatchRequest {
-            broadcast: &broadcast,
-            frame,
-            files: &files,
-            maps: &maps,
-            stream: self.stream,
-            is_synced: self.is_synced,
-            threads: self.threads,
-            observer: &report,
-        };
-        function.hand_over(
-            kept.iter_mut().filter_map(pass::Kept::handle),
-            Some(&broadcast),
-        )?;
-        // SAFETY: what the prototype measures is checked; what is read and written is borrowed by the
-        // arguments, and what has been made is in `made`.
-        unsafe { function.run_batch(&work) }?;
-        drop(kept);
-        finish(contract, files, self.is_synced)?;
-        for (role, array) in made {
-            let place = self.outputs.get_mut(output::output_index(contract, role));
-            if let Some(place @ Arg::Out) = place {
-                *place = Arg::Allocated(array);
+        batch.hand_over(lent.handles())?;
+        // SAFETY: the arguments borrow what is read and written, and `allocated` and `batch` own the
+        // outputs. The caller of `Library::bind` vouched for the prototype.
+        unsafe { batch.run(&self.options, &maps, &report) }?;
+        drop(lent);
+        let allocated = allocated
+            .into_iter()
+            .map(|(role, array)| (role, Arg::Allocated(array)));
+        let written = batch.finish(&self.options)?;
+        let written = written
+            .into_iter()
+            .map(|(role, file)| (role, Arg::Written(file)));
+        for (role, argument) in allocated.chain(written) {
+            let index = contract.output_index(role);
+            if let Some(output) = index.and_then(|index| self.outputs.get_mut(index)) {
+                *output = argument;
             }
         }
         Ok(())
     }
 
-    /// Everything that the calls make has a place to go; but for results that must all be 0.
+    /// Refuses a wrong number of outputs. Results that must all be 0 may be left out.
     fn check_outputs(&self) -> Result<(), CallError> {
         let contract = self.function.contract();
-        let (expected, found) = (output::outputs_of(contract), self.outputs.len());
+        let (expected, found) = (contract.outputs().len(), self.outputs.len());
         let is_status = self.function.success() == Success::Zero && contract.returned().is_some();
         if found == expected || (found == 0 && expected == 1 && is_status) {
             return Ok(());
@@ -284,7 +269,7 @@ impl<'a, 'b> Batch<'a, 'b> {
         Err(contract.refuse_all(problem).into())
     }
 
-    /// Each argument that is given, and what it is.
+    /// The arguments that are given, with their roles.
     fn arguments(&self) -> impl Iterator<Item = (Role, &Arg<'b>)> {
         let contract = self.function.contract();
         let (mut inputs, mut outputs) = (self.inputs.iter(), self.outputs.iter());
@@ -292,12 +277,12 @@ impl<'a, 'b> Batch<'a, 'b> {
             .returned()
             .and_then(|_| Some((Role::Result, outputs.next()?)));
         let parameters = contract.arguments().iter().filter_map(move |&position| {
-            let given = if output::is_output(contract, position) {
-                outputs.next()
-            } else {
-                inputs.next()
+            let role = Role::Parameter(position);
+            let argument = match contract.output_index(role) {
+                Some(_) => outputs.next(),
+                None => inputs.next(),
             };
-            Some((Role::Parameter(position), given?))
+            Some((role, argument?))
         });
         result.into_iter().chain(parameters)
     }
@@ -315,38 +300,39 @@ impl<'a, 'b> Batch<'a, 'b> {
         self.arguments().chain(mask).filter_map(buffer).collect()
     }
 
-    /// Tells the check all arguments.
-    fn tell(&self, check: &mut Check<'_>, kept: &mut Vec<pass::Kept>) -> Result<(), CallError> {
-        let contract = self.function.contract();
+    /// Gives all arguments to the check.
+    fn push_arguments(&self, check: &mut Check<'_>, lent: &mut Lent) -> Result<(), CallError> {
+        let function = self.function;
+        let contract = function.contract();
         let returns = &contract.prototype().returns;
         if contract.returned().is_none() && *returns.resolved() != CType::Void {
             let returns = returns.to_string();
             return Err(contract.refuse_all(Problem::Unbatched { returns }).into());
         }
         check.insist_on_batch();
-        self.function.tell_extents(check)?;
-        let mut left_out = contract.arguments().iter().copied().peekable();
+        function.push_extents(check)?;
+        let mut omitted = contract.arguments().iter().copied().peekable();
         for (role, argument) in self.arguments() {
-            let Role::Parameter(position) = role else {
-                result_argument(check, contract, argument)?;
-                continue;
-            };
-            while let Some(other) = left_out.next_if(|&other| other < position) {
-                check.leave_out(other)?;
+            if let Role::Parameter(position) = role {
+                while let Some(other) = omitted.next_if(|&other| other < position) {
+                    check.argument(Role::Parameter(other), HostValue::Omitted)?;
+                }
+                omitted.next();
             }
-            left_out.next();
-            pass::argument(check, self.function, position, argument, false, kept)?;
+            push_argument(check, function, role, argument, lent)?;
         }
-        for position in left_out {
-            check.leave_out(position)?;
+        for position in omitted {
+            check.argument(Role::Parameter(position), HostValue::Omitted)?;
         }
-        let written = output::outputs_of(contract) - usize::from(contract.returned().is_some());
-        let (most, found) = (contract.arguments().len() - written, self.inputs.len());
-        if found > most {
-            return Err(contract.refuse_all(Problem::TooMany { most, found }).into());
+        let is_input =
+            |&&position: &&usize| contract.output_index(Role::Parameter(position)).is_none();
+        let max = contract.arguments().iter().filter(is_input).count();
+        let found = self.inputs.len();
+        if found > max {
+            return Err(contract.refuse_all(Problem::TooMany { max, found }).into());
         }
         if let Some(mask) = self.mask {
-            mask_argument(check, contract, mask)?;
+            push_argument(check, function, Role::Mask, mask, lent)?;
         }
         Ok(())
     }
@@ -356,25 +342,25 @@ impl fmt::Debug for Batch<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batch")
             .field("function", self.function)
-            .field("threads", &self.threads)
+            .field("options", &self.options)
             .finish_non_exhaustive()
     }
 }
 
-/// What an output of a batch will be.
+/// The dtype and shape of an output.
 ///
 /// See [`Batch::outputs`] for an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shape {
-    /// What an element is.
+    /// The dtype of an element.
     pub dtype: DType,
     /// The lengths of the axes, those of the batch first.
     pub shape: Vec<usize>,
 }
 
 impl Shape {
-    /// How many bytes that is; what no memory can hold is the most that a number can say.
+    /// The size in bytes; `usize::MAX` if no memory can hold it.
     #[must_use]
     pub fn nbytes(&self) -> usize {
         let lengths = self.shape.iter();
@@ -384,58 +370,7 @@ impl Shape {
     }
 }
 
-fn result_argument(
-    check: &mut Check<'_>,
-    contract: &Contract,
-    argument: &Arg<'_>,
-) -> Result<(), CallError> {
-    let refuse = |problem| contract.refuse_role(Role::Result, problem);
-    let Some(rule) = contract.returned() else {
-        return Ok(());
-    };
-    let made;
-    let slot = match argument {
-        Arg::Out | Arg::File(_) => return Ok(()),
-        Arg::Slot(slot) => slot,
-        Arg::Allocated(array) => {
-            made = Slot::of_array(array, true);
-            &made
-        }
-        other => {
-            let (found, remedy) = (other.kind().into(), Remedy::MakeArray(rule.dtype.clone()));
-            return Err(refuse(Problem::Type { found, remedy }).into());
-        }
-    };
-    slot.check_dtype(&rule.ctype, &rule.dtype).map_err(refuse)?;
-    check.result(slot.memory(false).map_err(refuse)?)?;
-    Ok(())
-}
-
-fn mask_argument(
-    check: &mut Check<'_>,
-    contract: &Contract,
-    argument: &Arg<'_>,
-) -> Result<(), CallError> {
-    let refuse = |problem| contract.refuse_role(Role::Mask, problem);
-    let memory: Memory<'_> = match argument {
-        Arg::Slot(slot) => {
-            let byte = CType::Integer(Integer::Char);
-            if slot.check_dtype(&byte, &DType::I8).is_err() {
-                slot.check_dtype(&CType::Bool, &DType::BOOL)
-                    .map_err(refuse)?;
-            }
-            slot.memory(true).map_err(refuse)?
-        }
-        other => {
-            let (found, remedy) = (other.kind().into(), Remedy::MakeArray(DType::BOOL));
-            return Err(refuse(Problem::Type { found, remedy }).into());
-        }
-    };
-    check.mask(memory);
-    Ok(())
-}
-
-/// Tells a closure of the progress.
+/// Passes the progress to a closure.
 struct Reporter<'a>(Option<Mutex<Box<Report<'a>>>>);
 
 impl BatchObserver for Reporter<'_> {

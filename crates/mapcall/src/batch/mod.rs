@@ -1,5 +1,4 @@
-//! One prototype, any number of calls: over the axes that arrays have beyond their parameters'
-//! brackets, on one core or all.
+//! Calls of a function for each element or sub-array of its arguments, on one thread or several.
 //!
 //! ```
 //! use mapcall::{Arg, Library};
@@ -17,23 +16,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The rules are those of NumPy's generalised ufuncs. From the ground up: `chunk` chooses how many calls a
+//! The rules are those of NumPy's generalized ufuncs. From the ground up: `chunk` chooses how many calls a
 //! thread makes at once, `plan` iterates over the calls, `write_buffer` buffers outputs that go to files,
 //! `eviction` drops the pages of maps that have been processed, `run` makes the calls on one thread or
-//! several, `output` allocates outputs and new files, `request` runs a batch whose outputs are all known, and
-//! `map` is the interface for Rust.
+//! several, `prepared` has the stages of a batch behind the check of its arguments, and `map` is the
+//! interface for Rust.
 
 mod chunk;
 mod eviction;
 mod map;
-mod output;
 mod plan;
-mod request;
+mod prepared;
 mod run;
 mod write_buffer;
 
 pub use eviction::Stream;
 pub use map::{Batch, Shape};
-pub use output::finish;
-pub use request::BatchRequest;
+pub use prepared::{BatchOptions, PreparedBatch};
 pub use run::BatchObserver;

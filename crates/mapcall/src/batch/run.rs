@@ -18,8 +18,8 @@ use super::chunk::{self, ChunkSizer};
 use super::eviction::Eviction;
 use super::plan::{Plan, Run};
 use super::write_buffer::{FileOutput, FileWriter, WriteBuffer, WriterThread};
-use crate::call::{CallLoop, Lane, errno};
-use crate::function::{Frame, Function};
+use crate::call::{CallLoop, Frame, Lane, errno};
+use crate::function::Function;
 
 /// The largest number of threads: more gain nothing, and each needs a stack.
 const MAX_THREADS: usize = 256;
@@ -253,7 +253,7 @@ impl BatchRun<'_, '_> {
             }
             buffer.begin(&calls);
             // SAFETY: the caller's promise; the outputs' lanes lie in buffers for as many calls.
-            let made = unsafe { self.chunk(progress, buffer.plan(), calls.clone(), frame.words()) };
+            let made = unsafe { self.chunk(progress, buffer.plan(), calls.clone(), frame.slots()) };
             if is_alone() {
                 break;
             }
@@ -322,7 +322,7 @@ impl BatchRun<'_, '_> {
         });
         match found {
             Some(End::Stopped(call)) => {
-                let start = self.function.contract().trampoline().layout().result();
+                let start = self.function.contract().layout().result();
                 let stopped = Stopped {
                     call,
                     result: frame.get(start..).unwrap_or_default().into(),

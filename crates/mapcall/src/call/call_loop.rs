@@ -165,7 +165,7 @@ impl CallLoop {
     /// The lanes must be as for [`run`](Self::run), and the call have been made.
     pub(crate) unsafe fn result(&self, lanes: &[Lane]) -> Vec<u64> {
         let returns = &self.trampoline.shared.returns;
-        let mut words = vec![0; returns.words().max(1)];
+        let mut words = vec![0; returns.slots().max(1)];
         if let Some(lane) = lanes.last().filter(|_| self.stores) {
             // SAFETY: the caller's promise; there is room for its words.
             unsafe { load(returns, lane.address, words.as_mut_ptr()) };

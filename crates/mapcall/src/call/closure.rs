@@ -182,7 +182,7 @@ impl ClosurePool {
         if let Some(pool) = Self::find(newest, ptr::null(), purpose, &result, &values) {
             return Ok(pool);
         }
-        let layout = FrameLayout::new(&result, &values)?;
+        let layout = FrameLayout::of_values(&result, &values)?;
         let described = types.iter().zip(&values);
         let described = described.map(|(ctype, value)| (&**ctype, value));
         let interface = Interface::new((returns, &result), described)?;
@@ -447,11 +447,11 @@ unsafe extern "C" fn enter(
     let pool = slot.pool;
     // Two words each, so that the frame is aligned to 16 bytes.
     let mut frame: SmallVec<[u128; 16]> = SmallVec::new();
-    frame.resize(pool.layout.words().div_ceil(2), 0);
+    frame.resize(pool.layout.slots().div_ceil(2), 0);
     let words = frame.as_mut_ptr().cast::<u64>();
     // SAFETY: there are at least so many words, and they are borrowed from here on only through
     // this slice.
-    let words = unsafe { slice::from_raw_parts_mut(words, pool.layout.words()) };
+    let words = unsafe { slice::from_raw_parts_mut(words, pool.layout.slots()) };
     if let Some(entered) = slot.enter() {
         // SAFETY: libffi gives one address for each parameter.
         unsafe { read(pool, arguments, words) };

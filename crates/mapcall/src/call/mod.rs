@@ -19,7 +19,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A [`Trampoline`] calls, a [`Closure`] is called; both hold values in a block of words, a frame,
+//! A [`Trampoline`] calls, a [`Closure`] is called; both hold values in a block of slots, a frame,
 //! whose [`FrameLayout`] they know. A [`CallLoop`] calls many times, on values that move through memory.
 //! They know no arrays and check nothing.
 #![allow(unsafe_code)]
@@ -55,7 +55,7 @@ use std::sync::{Arc, OnceLock};
 pub use call_loop::CallLoop;
 pub use closure::{Body, Closure, ClosurePool, Late, Purpose};
 pub use error::CallTypeError;
-pub use frame::FrameLayout;
+pub use frame::{Frame, FrameLayout};
 pub use operand::{Lane, OperandKind, Stop};
 
 use crate::ctype::CType;
@@ -87,7 +87,7 @@ pub enum Engine {
 /// let f = Prototype::parse("struct d { int quot, rem; char more[9]; }; struct d div(int, int);")?;
 /// let types = f.parameters.iter().map(|parameter| &parameter.ctype);
 /// let trampoline = Trampoline::new(&f.returns, types)?;
-/// assert_eq!(trampoline.layout().words(), 5);
+/// assert_eq!(trampoline.layout().slots(), 5);
 /// assert_eq!(trampoline.engine(), Engine::Libffi);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -131,7 +131,7 @@ impl Trampoline {
         let values = types.iter().map(|ctype| Value::of(ctype));
         let values = values.collect::<Result<Vec<_>, _>>()?;
         let result = Value::returned(returns)?;
-        let layout = FrameLayout::new(&result, &values)?;
+        let layout = FrameLayout::of_values(&result, &values)?;
         let interface = libffi::Interface::new((returns, &result), types.into_iter().zip(&values))?;
         Ok(Self {
             shared: Arc::new(Shared {
@@ -193,7 +193,7 @@ impl Trampoline {
     ///
     /// `function` must be a C function of this trampoline's type that is sound to call with these
     /// parameters. `frame` must be aligned to 16 bytes if a value is, hold
-    /// [`words`](FrameLayout::words) words, and the parameters as [`FrameLayout`] says.
+    /// [`slots`](FrameLayout::slots) slots, and the parameters as [`FrameLayout`] says.
     #[inline]
     pub unsafe fn call(&self, function: *const c_void, frame: *mut u64) {
         let entry = self.shared.entry.load(Ordering::Acquire);

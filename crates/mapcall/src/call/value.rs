@@ -79,8 +79,8 @@ impl Value {
         }
     }
 
-    /// How many words it takes in a frame.
-    pub(super) fn words(&self) -> usize {
+    /// The number of slots that it takes in a frame.
+    pub(super) fn slots(&self) -> usize {
         self.size.div_ceil(size_of::<u64>())
     }
 

@@ -1,7 +1,7 @@
-//! The loop of a batch: the axes that arrays have beyond their parameters' brackets, how they
-//! broadcast, in which order they are walked, and what may be written.
+//! The broadcast plan of a batch: the axes that arrays have beyond those of their parameters, how these
+//! broadcast, the order of the calls, and the checks of what is written.
 //!
-//! The rules are those of NumPy's generalised ufuncs; the order is that of its iterator
+//! The rules are those of NumPy's generalized ufuncs; the order is that of its iterator
 //! (`npyiter_find_best_axis_ordering` in `nditer_constr.c`).
 
 #![allow(unsafe_code)]
@@ -19,43 +19,47 @@ use super::memory::Memory;
 use super::role::Role;
 use crate::call::OperandKind;
 
-/// Memory that a batch walks through.
+/// An array that a batch reads or writes, with the strides from call to call.
 #[derive(Clone, Debug)]
 pub struct Operand {
-    /// What it is for.
+    /// The parameter that it is for, the result or the mask.
     pub role: Role,
-    /// How a parameter gets its value from it.
+    /// How it moves from call to call.
     pub kind: OperandKind,
-    /// The item for the first call.
+    /// The address for the first call.
     pub address: *mut u8,
     /// The lengths of its own batch axes.
     shape: Dims<usize>,
-    /// How far its items are apart along the batch's axes, in bytes; 0 where it is repeated.
+    /// The strides along the axes of the batch, in bytes; 0 where it is repeated.
     pub strides: Dims<isize>,
-    /// How many bytes an item has.
+    /// The size of what one call reads or writes, in bytes.
     pub size: usize,
     /// Whether calls may write it.
     pub is_written: bool,
-    /// Whether it was made for the batch, not given.
+    /// Whether it was allocated for the batch.
     pub(super) is_placed: bool,
 }
 
-/// The loop of a batch.
+/// How the arguments of a batch broadcast against each other.
 ///
 /// ```
 /// use mapcall::Prototype;
-/// use mapcall::contract::{Backing, Check, Contract, Memory, Role};
+/// use mapcall::array::DType;
+/// use mapcall::contract::{Backing, Check, Contract, HostValue, Memory, Role};
 ///
 /// let contract = Contract::new(Prototype::parse("double atan2(double y, double x)")?)?;
-/// let mut words = vec![0; contract.words()];
-/// let mut check = Check::broadcasting(&contract, &mut words);
+/// let mut slots = vec![0; contract.slots()];
+/// let mut check = Check::broadcasting(&contract, &mut slots);
 /// let (column, row) = ([[1.0], [2.0]], [1.0, 2.0, 3.0]);
 /// let memory = |address: *const f64, shape, strides| Memory {
 ///     address: address.cast_mut().cast(), shape, strides, is_contiguous: true, is_writeable: false,
-///     backing: Backing::Private,
+///     is_shared: false, backing: Backing::Private,
 /// };
-/// check.values(0, memory(column.as_ptr().cast(), &[2, 1], &[8, 8]))?;
-/// check.values(1, memory(row.as_ptr(), &[3], &[8]))?;
+/// let dtype = Ok(&DType::F64);
+/// let array = |memory| HostValue::Array { memory, dtype };
+/// let column = memory(column.as_ptr().cast(), &[2, 1], &[8, 8]);
+/// check.argument(Role::Parameter(0), array(column))?;
+/// check.argument(Role::Parameter(1), array(memory(row.as_ptr(), &[3], &[8])))?;
 /// check.finish()?;
 ///
 /// let broadcast = check.broadcast().unwrap();
@@ -98,7 +102,7 @@ impl Operand {
         }
     }
 
-    /// Where all its items lie, counted from an address; `None` for what no memory can hold.
+    /// The layout of all its bytes, relative to an address; `None` if no memory can hold it.
     fn layout(&self, origin: usize) -> Option<Layout> {
         let offset = self.address.addr().wrapping_sub(origin);
         Layout::from_strides(offset, &self.shape, &self.strides, self.size).ok()
@@ -115,8 +119,8 @@ impl Operand {
             .wrapping_sub(backwards.fold(0, usize::wrapping_add))
     }
 
-    /// Whether two have each of their items in the same place. Axes that one lacks are in front, as
-    /// NumPy has it.
+    /// Whether two operands have the same bytes in each call. Axes that one of them lacks are in front, as
+    /// in NumPy.
     fn is_same(&self, other: &Self) -> bool {
         let shape = |operand: &Self| {
             let axes = operand.shape.iter().copied();
@@ -134,7 +138,7 @@ impl Operand {
             && moves(self) == moves(other)
     }
 
-    /// The same items at other addresses.
+    /// The same operand at other addresses.
     pub(super) fn moved(&self, distance: isize) -> Self {
         let address = self.address.wrapping_offset(distance);
         Self {
@@ -143,7 +147,7 @@ impl Operand {
         }
     }
 
-    /// Whether an item of one shares a byte with an item of the other.
+    /// Whether the bytes of any call of one share a byte with those of the other.
     pub(super) fn may_share(&self, other: &Self) -> bool {
         let origin = self.lowest().min(other.lowest());
         match (self.layout(origin), other.layout(origin)) {
@@ -152,7 +156,7 @@ impl Operand {
         }
     }
 
-    /// Strides for the axes of the batch, of which it may lack the first ones.
+    /// Sets the strides for the axes of the batch. The first ones may be missing in the operand.
     fn broadcast(&mut self, ndim: usize) {
         let missing = ndim.saturating_sub(self.shape.len());
         let own = self.shape.iter().zip(&self.strides);
@@ -162,17 +166,18 @@ impl Operand {
 }
 
 impl BroadcastPlan {
-    /// Adds what is given.
+    /// Adds an operand.
     pub(super) fn add(&mut self, operand: Operand) {
         self.operands.push(operand);
     }
 
-    /// Whether something with axes was given for that.
+    /// Whether there is an operand for a role.
     pub(crate) fn has(&self, role: Role) -> bool {
         self.operands.iter().any(|operand| operand.role == role)
     }
 
-    /// Adds an array of which C knows no extent: each call gets it, so that none may write it.
+    /// Adds an array whose extent C does not know. Each call is passed its address, so it must not be
+    /// written.
     pub(super) fn add_unmeasured(
         &mut self,
         contract: &Contract,
@@ -205,7 +210,11 @@ impl BroadcastPlan {
         Ok(())
     }
 
-    /// Everything has been given: the axes are known, and nothing is written that another call
+    /// Completes the plan when all operands are added.
+    ///
+    /// # Errors
+    ///
+    /// [`ArgumentError`] if axes do not broadcast, or if a call would write memory that another call
     /// reads or writes.
     pub(super) fn finish(
         &mut self,
@@ -227,7 +236,7 @@ impl BroadcastPlan {
         let ndim = self.shape.len();
         for operand in &mut self.operands {
             operand.broadcast(ndim);
-            // An array that doesn't move is as good as a number, which the frame has.
+            // The address of an array that doesn't move is the same in each call.
             if operand.kind == OperandKind::Pointer
                 && operand.strides.iter().all(|&stride| stride == 0)
             {
@@ -304,7 +313,7 @@ impl BroadcastPlan {
         self.place(contract, role, std::ptr::null_mut(), &strides, size);
     }
 
-    /// What is written to memory that is mapped from a file, by whatever name and by whom.
+    /// Returns the operand that is written to memory which is mapped from a file.
     pub(crate) fn written_to(&self, file: &File) -> Option<Role> {
         let given = self.operands.iter().filter(|operand| !operand.is_placed);
         let mut written = given.filter(|operand| operand.is_written);
@@ -315,6 +324,7 @@ impl BroadcastPlan {
                 strides: &operand.strides,
                 is_contiguous: false,
                 is_writeable: true,
+                is_shared: false,
                 backing: Backing::Unknown,
             };
             map::is_mapped_from(file, memory.addresses(operand.size)).unwrap_or(false)
@@ -341,7 +351,7 @@ impl BroadcastPlan {
         Ok(shape)
     }
 
-    /// How many calls there are: arrays that repeat their items can ask for any number.
+    /// Counts the calls. Arrays that are repeated can ask for any number.
     fn count(&self, contract: &Contract) -> Result<usize, Box<ArgumentError>> {
         if self.shape.contains(&0) {
             return Ok(0);
@@ -356,7 +366,7 @@ impl BroadcastPlan {
         })
     }
 
-    /// Some axis that disagrees with that of one given before.
+    /// The error for an axis that does not broadcast with that of an operand given before.
     #[cold]
     fn mismatch(&self, contract: &Contract, index: usize) -> Box<ArgumentError> {
         let Some(operand) = self.operands.get(index) else {
@@ -378,7 +388,7 @@ impl BroadcastPlan {
         contract.refuse_role(operand.role, problem)
     }
 
-    /// What a call writes, no other call may touch.
+    /// Refuses operands that a call writes and another call reads or writes.
     fn check_sharing(
         &self,
         contract: &Contract,
@@ -403,12 +413,12 @@ impl BroadcastPlan {
                 return Err(contract.refuse_role(operand.role, Problem::SelfOverlap));
             }
             for (other_index, other) in self.operands.iter().enumerate() {
-                // Of two that are written, one looks.
-                let is_looked_at = other.is_written && other_index <= index;
-                if is_looked_at || other_index == index {
+                // Each pair of two that are written is compared once.
+                let is_compared = other.is_written && other_index <= index;
+                if is_compared || other_index == index {
                     continue;
                 }
-                let is_apart = contract.must_be_apart(operand.role, other.role);
+                let is_disjoint = contract.must_be_disjoint(operand.role, other.role);
                 let written = |operand: &Operand| (operand.role, operand.is_written);
                 let mut distances = aliases
                     .distances(written(operand), written(other))
@@ -416,11 +426,11 @@ impl BroadcastPlan {
                 let collides = |distance| {
                     let other = other.moved(distance);
                     operand.may_share(&other)
-                        && (is_apart || (calls > 1 && !operand.is_same(&other)))
+                        && (is_disjoint || (calls > 1 && !operand.is_same(&other)))
                 };
                 if distances.any(collides) {
                     let other = contract.role_name(other.role).to_owned();
-                    let problem = if is_apart {
+                    let problem = if is_disjoint {
                         Problem::Overlap { other }
                     } else {
                         Problem::Alias { other }
@@ -432,21 +442,21 @@ impl BroadcastPlan {
         Ok(())
     }
 
-    /// An insertion sort that lets axes of larger strides come first where the operands agree, and
-    /// otherwise leaves them as they stand.
+    /// Returns the axes in the order of the calls, the slowest first: an insertion sort by strides where
+    /// the operands agree, which keeps the order of the other axes.
     fn order(&self) -> Dims<usize> {
         let mut order: Dims<usize> = Dims::new();
         // From the fastest axis in C on; `order` has the fastest first meanwhile.
         for axis in (0..self.shape.len()).rev() {
-            let mut place = order.len();
+            let mut target = order.len();
             for (index, &faster) in order.iter().enumerate().rev() {
                 match self.is_slower(faster, axis) {
-                    Some(true) => place = index,
+                    Some(true) => target = index,
                     Some(false) => break,
                     None => {}
                 }
             }
-            order.insert(place, axis);
+            order.insert(target, axis);
         }
         order.reverse();
         order

@@ -259,7 +259,7 @@ pub enum Problem {
     /// More arguments than parameters.
     TooMany {
         /// How many are taken.
-        most: usize,
+        max: usize,
         /// How many came.
         found: usize,
     },
@@ -321,6 +321,22 @@ pub enum Remedy {
     },
     /// Write the extent into the prototype, or call without it.
     Measure,
+    /// Give a number.
+    GiveNumber,
+    /// Give a text.
+    GiveText {
+        /// Whether an array is accepted, too.
+        or_array: bool,
+    },
+    /// Give a handle or the null pointer.
+    GiveHandle {
+        /// Whether an array is accepted, too.
+        or_array: bool,
+    },
+    /// Give a bound function.
+    GiveFunction,
+    /// Give a struct or union of that dtype.
+    GiveStruct(DType),
     /// What it says.
     Words(String),
 }
@@ -339,6 +355,13 @@ impl fmt::Display for Remedy {
             Self::Measure => {
                 f.write_str("write its extent into the prototype, or call it unchecked")
             }
+            Self::GiveNumber => f.write_str("give a number"),
+            Self::GiveText { or_array: false } => f.write_str("give a text"),
+            Self::GiveText { or_array: true } => f.write_str("give a text or an array"),
+            Self::GiveHandle { or_array: false } => f.write_str("give a handle or NULL"),
+            Self::GiveHandle { or_array: true } => f.write_str("give an array, a handle or NULL"),
+            Self::GiveFunction => f.write_str("give a bound function"),
+            Self::GiveStruct(_) => f.write_str("give a struct"),
             Self::Words(words) => f.write_str(words),
         }
     }
@@ -424,9 +447,9 @@ impl ArgumentError {
             Problem::Borrowed { .. } => format!("{expected} to memory that is still there"),
             Problem::NotOwned { .. } => format!("{expected} whose object C may own"),
             Problem::OwnedOnce => format!("one call, as C owns {expected} then"),
-            Problem::TooMany { most: 0, .. } => "no arguments".into(),
-            Problem::TooMany { most: 1, .. } => "at most 1 positional argument".into(),
-            Problem::TooMany { most, .. } => format!("at most {most} positional arguments"),
+            Problem::TooMany { max: 0, .. } => "no arguments".into(),
+            Problem::TooMany { max: 1, .. } => "at most 1 positional argument".into(),
+            Problem::TooMany { max, .. } => format!("at most {max} positional arguments"),
             Problem::MissingOutputs { expected: 1, .. } => "1 output".into(),
             Problem::MissingOutputs { expected, .. } => format!("{expected} outputs"),
             Problem::Outputs { expected: 0, .. } => "no out, as there is no output".into(),

@@ -1,10 +1,10 @@
-//! Memory that a caller gives for an array.
+//! The memory of an array that a caller gives.
 
 use std::ops::Range;
 
 use mapcall_array::Backing;
 
-/// Where an array lies: see [`Check`](super::Check).
+/// The memory of an array: see [`Check`](super::Check).
 #[derive(Clone, Copy, Debug)]
 pub struct Memory<'a> {
     /// The address of the first element.
@@ -17,12 +17,14 @@ pub struct Memory<'a> {
     pub is_contiguous: bool,
     /// Whether it may be written.
     pub is_writeable: bool,
+    /// Whether other code of the program may reach it while the function writes it.
+    pub is_shared: bool,
     /// Whether other addresses may lead to the same bytes.
     pub backing: Backing<'a>,
 }
 
 impl Memory<'_> {
-    /// The addresses from the lowest byte of its elements to the highest.
+    /// The range from the lowest address of its bytes to the highest.
     pub(super) fn addresses(&self, itemsize: usize) -> Range<usize> {
         let (mut start, mut end) = (self.address.addr(), self.address.addr());
         if self.shape.contains(&0) {
@@ -39,7 +41,7 @@ impl Memory<'_> {
         start..end.saturating_add(itemsize)
     }
 
-    /// The first item of an array of items, behind so many axes.
+    /// The memory for the first call of a batch: without the first axes.
     pub(super) fn item(self, axes: usize, itemsize: usize) -> Self {
         let shape = self.shape.get(axes..).unwrap_or_default();
         let strides = self.strides.get(axes..).unwrap_or_default();
@@ -59,4 +61,14 @@ impl Memory<'_> {
             ..self
         }
     }
+}
+
+/// Returns whether two ranges of memory, each an address and a size in bytes, share a byte.
+#[inline]
+pub(super) fn overlap((start, size): (u64, u64), (other, other_size): (u64, u64)) -> bool {
+    // A range of memory ends before the last address.
+    size > 0
+        && other_size > 0
+        && start < other.wrapping_add(other_size)
+        && other < start.wrapping_add(size)
 }

@@ -1,4 +1,4 @@
-//! The prototype as a contract: what each parameter asks for, worked out once when a function is
+//! The prototype as a contract: what each parameter takes, which is derived once when a function is
 //! bound, and checked before each call.
 //!
 //! ```
@@ -9,21 +9,25 @@
 //!     "void saxpy(size_t n, float a, const float x[restrict n], float y[restrict n]);",
 //! )?)?;
 //! assert!(matches!(contract.rules(), [Rule::Inferred(_), Rule::Number(_), Rule::Array(_), _]));
-//! // `n` isn't given: it is inferred from the arrays.
+//! // `n` is not an argument: it is inferred from the arrays.
 //! assert_eq!(contract.arguments(), [1, 2, 3]);
 //! assert_eq!(contract.expected(2), "float32[n]");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Contract`] has a [`Rule`] for each parameter. A [`Check`] is told, in the order of the
-//! parameters, what the caller gives, and then knows what is passed.
+//! [`Contract`] has a [`Rule`] for each parameter. A [`Check`] takes the caller's arguments, each as a
+//! [`HostValue`], and writes the slots of the frame that is passed.
 
 mod alias;
 mod broadcast;
 mod check;
+mod convert;
+mod dimension;
 mod error;
+mod host_value;
 mod memory;
 mod number;
+mod output;
 mod quick;
 mod role;
 mod rule;
@@ -32,24 +36,26 @@ mod scalar;
 use std::sync::Arc;
 
 pub use broadcast::{BroadcastPlan, Operand};
-pub use check::{Check, Output};
+pub use check::Check;
 pub use error::{ArgumentError, Problem, Remedy};
+pub use host_value::{FunctionValue, HandleValue, HostValue};
 pub use mapcall_array::Backing;
 pub use memory::Memory;
 pub use number::Number;
-pub use quick::{Quick, QuickArgument, QuickFrame};
+pub use output::Output;
+pub use quick::{Quick, QuickArgument};
 pub use role::Role;
 pub use rule::{
-    ArrayRule, ExtentRule, Inferred, PointerRule, Rule, UnsupportedPrototype, check_dtype,
-    target_name,
+    ArrayRule, ExtentRule, Inferred, PointerRule, Rule, UnsupportedPrototype, target_name,
 };
 pub use scalar::Scalar;
 
 use crate::CType;
-use crate::call::{CallTypeError, Engine, Trampoline};
+use crate::call::FrameLayout;
 use crate::extent::Extent;
 use crate::nearest::nearest;
 use crate::prototype::Prototype;
+use dimension::Dimension;
 
 /// What a prototype asks of its arguments.
 ///
@@ -61,34 +67,24 @@ pub struct Contract {
     arguments: Box<[usize]>,
     /// The inferred parameters; their order is that of the dimensions.
     inferred: Box<[Dimension]>,
-    /// What scalar parameters are as items of a batch, by position.
+    /// The rules of arrays with one value for each call of a batch, in place of scalars, by position.
     scalars: Box<[Option<ArrayRule>]>,
-    /// What the result is as an item of a batch.
+    /// The rule of an array with one result for each call of a batch.
     returned: Option<ArrayRule>,
+    /// The outputs of a batch.
+    outputs: Box<[Role]>,
     /// Pairs of arrays that must not share a byte.
-    apart: Box<[(usize, usize)]>,
-    trampoline: Trampoline,
-    /// The words of a frame.
-    frame: usize,
-}
-
-/// An inferred parameter.
-#[derive(Clone, Debug)]
-struct Dimension {
-    position: usize,
-    /// The word of the frame where it is passed.
-    place: usize,
-    /// The largest value that it can have.
-    most: u64,
+    disjoint_pairs: Box<[(usize, usize)]>,
+    layout: FrameLayout,
 }
 
 impl Contract {
-    /// Works out what the prototype asks for.
+    /// Derives the rules of a prototype.
     ///
     /// # Errors
     ///
-    /// [`UnsupportedPrototype`] for types that no engine can pass, and for arrays of what has no
-    /// dtype.
+    /// [`UnsupportedPrototype`] for types that can't be passed by value, and for arrays whose elements
+    /// have no dtype.
     pub fn new(prototype: Prototype) -> Result<Self, UnsupportedPrototype> {
         let inferred: Box<[usize]> = positions(&prototype, |parameter| parameter.is_inferred);
         let rules = prototype
@@ -106,37 +102,34 @@ impl Contract {
                 reason: error.to_string(),
             });
         }
-        let trampoline = trampoline(&prototype, None)?;
+        let layout = FrameLayout::new(&prototype.returns, &prototype.passed_types());
+        let layout = layout.map_err(|error| UnsupportedPrototype {
+            function: prototype.name.clone(),
+            parameter: None,
+            reason: error.to_string(),
+        })?;
         let dimension = |&position: &usize| Dimension {
             position,
-            place: trampoline.layout().parameter(position),
-            most: most(&prototype, position),
+            slot: layout.parameter(position),
+            max: max_extent(&prototype, position),
         };
+        let returned = ArrayRule::of_scalar(&prototype.returns, false);
+        let outputs = positions(&prototype, crate::Parameter::is_output);
+        let outputs = outputs.iter().copied().map(Role::Parameter);
         Ok(Self {
             arguments: positions(&prototype, |parameter| !parameter.is_inferred),
-            apart: apart(&prototype, &rules),
+            disjoint_pairs: disjoint_pairs(&prototype, &rules),
             inferred: inferred.iter().map(dimension).collect(),
-            frame: trampoline.layout().words(),
             scalars: scalars(&prototype, &rules),
-            returned: ArrayRule::item(&prototype.returns, false),
+            outputs: returned
+                .iter()
+                .map(|_| Role::Result)
+                .chain(outputs)
+                .collect(),
+            returned,
             prototype: Arc::new(prototype),
             rules,
-            trampoline,
-        })
-    }
-
-    /// The same contract, but the function is called by that engine and no other.
-    ///
-    /// See [`Function::with_engine`](crate::Function::with_engine) for an example.
-    ///
-    /// # Errors
-    ///
-    /// [`UnsupportedPrototype`] for types that it can't pass.
-    pub fn with_engine(&self, engine: Engine) -> Result<Self, UnsupportedPrototype> {
-        let trampoline = trampoline(&self.prototype, Some(engine))?;
-        Ok(Self {
-            trampoline,
-            ..self.clone()
+            layout,
         })
     }
 
@@ -153,15 +146,15 @@ impl Contract {
         &self.rules
     }
 
-    /// What a scalar parameter takes in a batch: an array of one item for each call; `None` for one
-    /// that measures an array, which is the same in each call.
+    /// The rule of an array with one value for each call of a batch, for a scalar parameter; `None` for
+    /// one that is in the extent of an array, which is the same in each call.
     #[must_use]
     pub fn scalar(&self, position: usize) -> Option<&ArrayRule> {
         self.scalars.get(position)?.as_ref()
     }
 
-    /// What a batch returns: an array of one result for each call; `None` for functions that return
-    /// nothing, and for results that no array can hold.
+    /// The rule of the array that a batch returns, with one result for each call; `None` for functions
+    /// that return nothing, and for results that no array can hold.
     #[must_use]
     pub fn returned(&self) -> Option<&ArrayRule> {
         self.returned.as_ref()
@@ -174,18 +167,50 @@ impl Contract {
         &self.arguments
     }
 
-    /// How many words a [`Check`] needs: those of the frame first, then what it works with.
+    /// The outputs of a batch, in the order in which they are returned: the result, then the arrays
+    /// that may be left out (see [`Parameter::is_output`](crate::Parameter::is_output)).
+    ///
+    /// ```
+    /// use mapcall::Prototype;
+    /// use mapcall::contract::{Contract, Role};
+    ///
+    /// let frexp = Prototype::parse("double frexp(double x, int exponent[1])")?;
+    /// assert_eq!(Contract::new(frexp)?.outputs(), [Role::Result, Role::Parameter(1)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
-    #[inline]
-    pub fn words(&self) -> usize {
-        self.frame + self.inferred.len() + self.rules.len()
+    pub fn outputs(&self) -> &[Role] {
+        &self.outputs
     }
 
-    /// How the function is called.
+    /// The index of an output among [`outputs`](Self::outputs).
+    #[must_use]
+    pub fn output_index(&self, role: Role) -> Option<usize> {
+        self.outputs.iter().position(|output| *output == role)
+    }
+
+    /// The rule of the array for a parameter or for the results of a batch.
+    #[must_use]
+    pub fn array_rule(&self, role: Role) -> Option<&ArrayRule> {
+        match role {
+            Role::Parameter(position) => self.rules.get(position)?.array(),
+            Role::Result => self.returned(),
+            Role::Mask => None,
+        }
+    }
+
+    /// The number of slots that a [`Check`] needs: those of the frame, then its working space.
     #[must_use]
     #[inline]
-    pub fn trampoline(&self) -> &Trampoline {
-        &self.trampoline
+    pub fn slots(&self) -> usize {
+        self.layout.slots() + self.inferred.len() + self.rules.len()
+    }
+
+    /// Where the values of a call lie in its frame.
+    #[must_use]
+    #[inline]
+    pub fn layout(&self) -> &FrameLayout {
+        &self.layout
     }
 
     /// The name of a parameter.
@@ -197,7 +222,7 @@ impl Contract {
             .map_or("", |parameter| &parameter.name)
     }
 
-    /// What a parameter takes, in a few words: `float32[n]`, `int`, `a pointer to sqlite3`.
+    /// Describes what a parameter takes: `float32[n]`, `int`, `a pointer to sqlite3`.
     #[must_use]
     pub fn expected(&self, position: usize) -> String {
         self.rules
@@ -205,7 +230,7 @@ impl Contract {
             .map_or_else(String::new, Rule::to_string)
     }
 
-    /// An error about the argument of a parameter.
+    /// Makes the error for the argument of a parameter.
     #[cold]
     #[must_use]
     pub fn refuse(&self, position: usize, problem: Problem) -> Box<ArgumentError> {
@@ -217,7 +242,7 @@ impl Contract {
         })
     }
 
-    /// The name of what a operand is for; `out` for the result, `where` for the mask.
+    /// The name of the argument for a role: `out` for the result, `where` for the mask.
     pub(crate) fn role_name(&self, role: Role) -> &str {
         match role {
             Role::Parameter(position) => self.name(position),
@@ -226,7 +251,7 @@ impl Contract {
         }
     }
 
-    /// An error about what is given for a parameter, for the result, or as the mask.
+    /// Makes the error for the argument of a parameter, of the result, or of the mask.
     #[cold]
     #[must_use]
     pub fn refuse_role(&self, role: Role, problem: Problem) -> Box<ArgumentError> {
@@ -246,15 +271,16 @@ impl Contract {
         })
     }
 
-    /// Whether `restrict` forbids two to share memory.
-    fn must_be_apart(&self, one: Role, other: Role) -> bool {
+    /// Whether `restrict` forbids two arguments to share memory.
+    fn must_be_disjoint(&self, one: Role, other: Role) -> bool {
         let (Role::Parameter(one), Role::Parameter(other)) = (one, other) else {
             return false;
         };
-        self.apart.contains(&(one.min(other), one.max(other)))
+        self.disjoint_pairs
+            .contains(&(one.min(other), one.max(other)))
     }
 
-    /// A name that is no parameter.
+    /// Makes the problem of a name that is no parameter.
     ///
     /// ```
     /// use mapcall::Prototype;
@@ -281,7 +307,7 @@ impl Contract {
         }
     }
 
-    /// An error about the arguments as a whole.
+    /// Makes the error for the arguments as a whole.
     #[cold]
     #[must_use]
     pub fn refuse_all(&self, problem: Problem) -> Box<ArgumentError> {
@@ -294,9 +320,9 @@ impl Contract {
     }
 }
 
-/// What scalar parameters are as items of a batch, but for those that measure an array.
+/// Derives the rules of arrays in place of scalars, except for scalars in the extent of an array.
 fn scalars(prototype: &Prototype, rules: &[Rule]) -> Box<[Option<ArrayRule>]> {
-    let measures = |position: usize| {
+    let is_in_extent = |position: usize| {
         let mut extents = prototype
             .parameters
             .iter()
@@ -304,8 +330,8 @@ fn scalars(prototype: &Prototype, rules: &[Rule]) -> Box<[Option<ArrayRule>]> {
         extents.any(|extent| matches!(extent, Extent::Dynamic(size) if size.mentions(position)))
     };
     let scalar = |(position, (rule, parameter)): (usize, (&Rule, &crate::Parameter))| match rule {
-        Rule::Number(_) | Rule::Record { .. } if !measures(position) => {
-            ArrayRule::item(&parameter.ctype, true)
+        Rule::Number(_) | Rule::Record { .. } if !is_in_extent(position) => {
+            ArrayRule::of_scalar(&parameter.ctype, true)
         }
         _ => None,
     };
@@ -321,16 +347,16 @@ fn positions(prototype: &Prototype, select: impl Fn(&crate::Parameter) -> bool) 
         .collect()
 }
 
-/// The largest extent that an integer parameter can hold; no array has more elements.
-fn most(prototype: &Prototype, position: usize) -> u64 {
+/// Returns the largest extent that an integer parameter can hold. No array has more elements.
+fn max_extent(prototype: &Prototype, position: usize) -> u64 {
     let parameter = prototype.parameters.get(position);
     let integer = parameter.and_then(|parameter| parameter.ctype.integer());
-    let most = integer.and_then(|integer| u64::try_from(integer.max()).ok());
-    most.unwrap_or_default().min(isize::MAX as u64)
+    let max = integer.and_then(|integer| u64::try_from(integer.max()).ok());
+    max.unwrap_or_default().min(isize::MAX as u64)
 }
 
-/// `restrict` promises that an array that is written is reached in no other way.
-fn apart(prototype: &Prototype, rules: &[Rule]) -> Box<[(usize, usize)]> {
+/// Returns the pairs of arrays that must not share a byte: one is `restrict`, and one is written.
+fn disjoint_pairs(prototype: &Prototype, rules: &[Rule]) -> Box<[(usize, usize)]> {
     let is_array = |rule: &Rule| match rule {
         Rule::Array(_) => true,
         Rule::Pointer(pointer) => pointer.dtype.is_some(),
@@ -350,20 +376,4 @@ fn apart(prototype: &Prototype, rules: &[Rule]) -> Box<[(usize, usize)]> {
         })
         .map(|((first, _), (second, _))| (first, second))
         .collect()
-}
-
-fn trampoline(
-    prototype: &Prototype,
-    engine: Option<Engine>,
-) -> Result<Trampoline, UnsupportedPrototype> {
-    let parameters = prototype.passed_types();
-    let trampoline = match engine {
-        None => Trampoline::new(&prototype.returns, &parameters),
-        Some(engine) => Trampoline::with_engine(&prototype.returns, &parameters, engine),
-    };
-    trampoline.map_err(|error: CallTypeError| UnsupportedPrototype {
-        function: prototype.name.clone(),
-        parameter: None,
-        reason: error.to_string(),
-    })
 }

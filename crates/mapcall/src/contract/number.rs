@@ -48,7 +48,7 @@ impl Number {
         )
     }
 
-    /// How many words a value fills.
+    /// The number of slots that a value takes.
     #[inline]
     pub(super) fn count(self) -> usize {
         match self {
@@ -58,16 +58,16 @@ impl Number {
         }
     }
 
-    /// The words of a value, for a frame.
+    /// Returns the slots of a value, for a frame.
     ///
     /// ```
     /// use mapcall::contract::Number;
     /// use mapcall::ctype::{Float, Integer};
     ///
-    /// assert_eq!(Number::Integer(Integer::Short).words((-1).into())?[0], u64::MAX);
-    /// assert!(Number::Integer(Integer::Short).words(32768.into()).is_err(), "no silent wrap");
-    /// assert!(Number::Integer(Integer::Int).words(2.0.into()).is_err(), "no float to int");
-    /// assert_eq!(Number::Float(Float::Float).words(0.5.into())?[0], u64::from(0.5_f32.to_bits()));
+    /// assert_eq!(Number::Integer(Integer::Short).slots((-1).into())?[0], u64::MAX);
+    /// assert!(Number::Integer(Integer::Short).slots(32768.into()).is_err(), "no silent wrap");
+    /// assert!(Number::Integer(Integer::Int).slots(2.0.into()).is_err(), "no float to int");
+    /// assert_eq!(Number::Float(Float::Float).slots(0.5.into())?[0], u64::from(0.5_f32.to_bits()));
     /// # Ok::<(), mapcall::contract::Problem>(())
     /// ```
     ///
@@ -78,8 +78,8 @@ impl Number {
     ///
     /// [`Problem::Range`] and [`Problem::Kind`].
     #[inline]
-    pub fn words(self, value: Scalar) -> Result<[u64; 4], Problem> {
-        let one = |word| [word, 0, 0, 0];
+    pub fn slots(self, value: Scalar) -> Result<[u64; 4], Problem> {
+        let one = |slot| [slot, 0, 0, 0];
         Ok(match self {
             Self::Bool => match value {
                 Scalar::Bool(value) => one(value.into()),
@@ -90,7 +90,7 @@ impl Number {
             Self::Integer(integer) => match value {
                 Scalar::Bool(value) => one(value.into()),
                 Scalar::Int(whole) => {
-                    one(integer_word(integer, whole).ok_or(Problem::Range { value })?)
+                    one(integer_slot(integer, whole).ok_or(Problem::Range { value })?)
                 }
                 _ => return Err(Problem::Kind { value }),
             },
@@ -118,11 +118,11 @@ impl Number {
         })
     }
 
-    /// As [`words`](Self::words) for the numbers that calls are mostly made with; `None` where
+    /// As [`slots`](Self::slots) for the numbers that calls are mostly made with; `None` where
     /// that has to look closer.
     #[must_use]
     #[inline]
-    pub fn word_of_real(self, value: f64) -> Option<u64> {
+    pub fn slot_of_real(self, value: f64) -> Option<u64> {
         match self {
             Self::Float(Float::Double) => Some(value.to_bits()),
             Self::Float(Float::Float) => {
@@ -135,43 +135,43 @@ impl Number {
         }
     }
 
-    /// As [`word_of_real`](Self::word_of_real), for integers; every floating type has the short ones.
+    /// As [`slot_of_real`](Self::slot_of_real), for integers; every floating type has the short ones.
     #[must_use]
     #[inline]
-    pub fn word_of_integer(self, value: i64) -> Option<u64> {
+    pub fn slot_of_integer(self, value: i64) -> Option<u64> {
         match self {
             Self::Integer(integer) => {
                 let unused = 64 - integer.bits();
-                let word = value.cast_unsigned();
+                let slot = value.cast_unsigned();
                 let back = if integer.is_signed() {
-                    word.cast_signed() << unused >> unused
+                    slot.cast_signed() << unused >> unused
                 } else {
-                    (word << unused >> unused).cast_signed()
+                    (slot << unused >> unused).cast_signed()
                 };
-                (back == value && (integer.is_signed() || value >= 0)).then_some(word)
+                (back == value && (integer.is_signed() || value >= 0)).then_some(slot)
             }
-            Self::Float(_) => self.word_of_real(f64::from(i16::try_from(value).ok()?)),
+            Self::Float(_) => self.slot_of_real(f64::from(i16::try_from(value).ok()?)),
             _ => None,
         }
     }
 
-    /// The value of words that C left.
+    /// The value of slots that C left.
     #[must_use]
     #[inline]
-    pub fn value(self, words: &[u64]) -> Scalar {
-        let word = |index: usize| words.get(index).copied().unwrap_or_default();
+    pub fn value(self, slots: &[u64]) -> Scalar {
+        let slot = |index: usize| slots.get(index).copied().unwrap_or_default();
         match self {
-            Self::Bool => Scalar::Bool(word(0) & 0xff != 0),
-            Self::Integer(integer) => Scalar::Int(integer_value(integer, word(0))),
-            Self::Float(float) => Scalar::Float(real_value(float, [word(0), word(1)])),
+            Self::Bool => Scalar::Bool(slot(0) & 0xff != 0),
+            Self::Integer(integer) => Scalar::Int(integer_value(integer, slot(0))),
+            Self::Float(float) => Scalar::Float(real_value(float, [slot(0), slot(1)])),
             Self::Complex(float) => {
                 let parts = match float {
-                    Float::LongDouble => [[word(0), word(1)], [word(2), word(3)]],
-                    Float::Double => [[word(0), 0], [word(1), 0]],
-                    Float::Float => [[word(0), 0], [word(0) >> 32, 0]],
-                    Float::Float16 => [[word(0), 0], [word(0) >> 16, 0]],
+                    Float::LongDouble => [[slot(0), slot(1)], [slot(2), slot(3)]],
+                    Float::Double => [[slot(0), 0], [slot(1), 0]],
+                    Float::Float => [[slot(0), 0], [slot(0) >> 32, 0]],
+                    Float::Float16 => [[slot(0), 0], [slot(0) >> 16, 0]],
                 };
-                let [re, im] = parts.map(|words| real_value(float, words));
+                let [re, im] = parts.map(|slots| real_value(float, slots));
                 Scalar::Complex(Complex::new(re, im))
             }
         }
@@ -192,23 +192,23 @@ impl fmt::Display for Number {
 
 /// An integer, sign- or zero-extended; `None` if the type doesn't have it.
 #[inline]
-fn integer_word(integer: Integer, value: i128) -> Option<u64> {
-    let word = if integer.is_signed() {
+fn integer_slot(integer: Integer, value: i128) -> Option<u64> {
+    let slot = if integer.is_signed() {
         i64::try_from(value).ok()?.cast_unsigned()
     } else {
         u64::try_from(value).ok()?
     };
-    integer.contains(value).then_some(word)
+    integer.contains(value).then_some(slot)
 }
 
-/// The integer in a word's low bytes.
+/// The integer in a slot's low bytes.
 #[inline]
-pub(crate) fn integer_value(integer: Integer, word: u64) -> i128 {
+pub(crate) fn integer_value(integer: Integer, slot: u64) -> i128 {
     let unused = 64 - integer.bits();
     if integer.is_signed() {
-        i128::from(word.cast_signed() << unused >> unused)
+        i128::from(slot.cast_signed() << unused >> unused)
     } else {
-        i128::from(word << unused >> unused)
+        i128::from(slot << unused >> unused)
     }
 }
 
@@ -227,7 +227,7 @@ fn real(float: Float, value: Scalar) -> Result<[u64; 2], Problem> {
         Scalar::Complex(_) => return Err(Problem::Kind { value }),
     };
     let is_whole = !matches!(value, Scalar::Float(_));
-    let (word, nearest) = match float {
+    let (slot, nearest) = match float {
         Float::LongDouble => return Ok(extended(number)),
         Float::Double => (number.to_bits(), number),
         Float::Float => {
@@ -244,7 +244,7 @@ fn real(float: Float, value: Scalar) -> Result<[u64; 2], Problem> {
     if (nearest.is_infinite() && number.is_finite()) || (is_whole && !is_same) {
         return Err(Problem::Range { value });
     }
-    Ok([word, 0])
+    Ok([slot, 0])
 }
 
 /// The floating number of an integer's value.
@@ -262,12 +262,12 @@ fn exact(whole: i128) -> Option<f64> {
     clippy::cast_possible_truncation,
     reason = "the low bits hold the value"
 )]
-fn real_value(float: Float, words: [u64; 2]) -> f64 {
+fn real_value(float: Float, slots: [u64; 2]) -> f64 {
     match float {
-        Float::Float16 => f16::from_bits(words[0] as u16).into(),
-        Float::Float => f32::from_bits(words[0] as u32).into(),
-        Float::Double => f64::from_bits(words[0]),
-        Float::LongDouble => nearest_double(words),
+        Float::Float16 => f16::from_bits(slots[0] as u16).into(),
+        Float::Float => f32::from_bits(slots[0] as u32).into(),
+        Float::Double => f64::from_bits(slots[0]),
+        Float::LongDouble => nearest_double(slots),
     }
 }
 

@@ -1,48 +1,51 @@
-//! The usual call in few steps: plain numbers and arrays, everything given.
+//! The quick check of usual calls: plain numbers and arrays, all of them given.
 //!
-//! A call of a small kernel takes less time than a careful look at its arguments. So where a
-//! prototype has only numbers and arrays with simple extents, the contract is also kept as a flat list
-//! of comparisons, which accepts a call or declines it. What it declines, [`Check`](super::Check)
-//! looks at again, which knows every rule, and what to say.
+//! The full [`Check`](super::Check) of a call takes longer than a small kernel. So a prototype that has
+//! only numbers and arrays with simple extents is also kept as a flat list of comparisons, which accepts
+//! a call or declines it. A call that it declines is checked in full. Both share the predicates for
+//! memory (`MemoryRule`), extents (`agrees`), overlap and numbers.
 
 use mapcall_array::Backing;
 
-use super::memory::Memory;
+use super::Contract;
+use super::dimension::{Dimension, UNSET, agrees};
+use super::memory::{Memory, overlap};
 use super::number::Number;
-use super::rule::{ArrayRule, ExtentRule, Rule};
-use super::{Contract, Dimension};
+use super::rule::{ArrayRule, ExtentRule, MemoryRule, Rule};
+use crate::call::Frame;
 use crate::ctype::CType;
 
-/// The most extents and the most arrays.
+/// The largest number of extents.
 const EXTENTS: usize = 4;
+
+/// The largest number of arrays.
 const ARRAYS: usize = 4;
 
-/// The most axes of an array.
+/// The largest rank of an array.
 const RANK: usize = 2;
-
-/// An extent that no array has told yet; more than any array's length.
-const UNSET: u64 = u64::MAX;
 
 /// A contract as a list of comparisons.
 ///
 /// ```
 /// use mapcall::Prototype;
-/// use mapcall::contract::{Backing, Contract, Memory, Quick, QuickFrame};
+/// use mapcall::call::Frame;
+/// use mapcall::contract::{Backing, Contract, Memory, Quick};
 ///
 /// let contract = Contract::new(Prototype::parse("double sum(int n, const double x[n])")?)?;
 /// let quick = Quick::new(&contract, |_| Some(())).unwrap();
 /// let x = [1.0, 2.0, 3.0];
-/// let mut frame = QuickFrame::default();
+/// let mut frame = Frame::new(Quick::<()>::SLOTS);
 /// let memory = Memory {
 ///     address: x.as_ptr().cast_mut().cast(),
 ///     shape: &[3],
 ///     strides: &[8],
 ///     is_contiguous: true,
 ///     is_writeable: false,
+///     is_shared: false,
 ///     backing: Backing::Private,
 /// };
-/// let bytes = quick.fill(&mut frame, &[memory].into_iter());
-/// assert_eq!((bytes, frame[0]), (Some(24), 3));
+/// let nbytes = quick.fill(frame.slots(), &[memory].into_iter());
+/// assert_eq!((nbytes, frame.slots()[0]), (Some(24), 3));
 ///
 /// let with_text = Contract::new(Prototype::parse("size_t strlen(const char *s)")?)?;
 /// assert!(Quick::new(&with_text, |_| Some(())).is_none());
@@ -53,21 +56,20 @@ const UNSET: u64 = u64::MAX;
 #[derive(Clone, Debug)]
 pub struct Quick<D> {
     steps: Box<[Step<D>]>,
-    /// What the extents are before any array is seen: constants, and the others unset.
+    /// The extents before the first array is read: the inferred ones, unset, then constants.
     extents: [u64; EXTENTS],
     inferred: Box<[Dimension]>,
-    /// Arrays that must not share a byte.
-    apart: Box<[(Span, Span)]>,
-    /// The word of the frame where the result is.
+    /// Pairs of arrays that must not share a byte.
+    disjoint_pairs: Box<[(Span, Span)]>,
+    /// The slot of the result.
     result: usize,
 }
 
-/// What is done with one argument.
+/// The check of one argument.
 #[derive(Clone, Debug)]
 struct Step<D> {
-    /// The word of the frame.
-    place: usize,
-    /// What it must be.
+    /// The slot of the frame that it is passed in.
+    slot: usize,
     kind: Kind<D>,
 }
 
@@ -77,40 +79,37 @@ enum Kind<D> {
     Array(Vector<D>),
 }
 
-/// Where the memory of an array is found once the frame is filled.
+/// An array of a filled frame.
 #[derive(Clone, Copy, Debug)]
 struct Span {
-    /// The word of the frame that has its address.
-    place: usize,
-    /// Which of the arrays it is.
+    /// The slot of its address.
+    slot: usize,
+    /// Its index among the arrays.
     index: usize,
-    /// Which of the arguments.
+    /// Its index among the arguments.
     step: usize,
 }
 
-/// An array's rule, ready to be compared.
+/// The rule of an array.
 #[derive(Clone, Debug)]
 struct Vector<D> {
     dtype: D,
-    itemsize: usize,
-    misaligned: usize,
-    is_const: bool,
-    rank: usize,
-    /// Which extent each axis has.
+    memory: MemoryRule,
+    /// The index of the extent of each axis.
     axes: [usize; RANK],
-    /// Which of the arrays it is.
+    /// The index among the arrays.
     index: usize,
 }
 
-/// An argument as its caller has it; `None` where it isn't what is asked for.
+/// An argument of the host language, for [`Quick::fill`]. Its methods return `None` for an object of another kind.
 pub trait QuickArgument<'a, D> {
-    /// The word of a number, from [`Number::word_of_real`] or [`Number::word_of_integer`].
+    /// The slot of a number, by [`Number::slot_of_real`] or [`Number::slot_of_integer`].
     fn number(self, number: Number) -> Option<u64>;
 
-    /// An array of that dtype; what it lies in need not be said.
+    /// The memory of an array of that dtype; `backing` is not read.
     fn array(self, dtype: &D) -> Option<Memory<'a>>;
 
-    /// What an array lies in.
+    /// The backing of an array.
     fn backing(self) -> Backing<'a>;
 }
 
@@ -131,19 +130,19 @@ impl<'a> QuickArgument<'a, ()> for Memory<'a> {
     }
 }
 
-/// The words of the largest frame.
-const WORDS: usize = 16;
-
-/// The frame of such a call; 0 before it is filled.
-pub type QuickFrame = [u64; WORDS];
-
 impl<D> Quick<D> {
-    /// The list for a contract, and the dtypes of its arrays by position; `None` where it needs more than
-    /// a list.
+    /// The number of slots of the frame: that of the largest frame which needs no allocation.
+    pub const SLOTS: usize = Frame::INLINE;
+
+    /// Makes the list for a contract, with the dtypes of its arrays by position; `None` if the contract
+    /// needs the full check.
     pub fn new(contract: &Contract, dtype: impl Fn(usize) -> Option<D>) -> Option<Self> {
-        let layout = contract.trampoline.layout();
+        let layout = &contract.layout;
         let dimensions = contract.inferred.len();
-        if layout.words() > WORDS || dimensions > EXTENTS || !is_word(&contract.prototype.returns) {
+        if layout.slots() > Self::SLOTS
+            || dimensions > EXTENTS
+            || !fits_slot(&contract.prototype.returns)
+        {
             return None;
         }
         let mut extents = [UNSET; EXTENTS];
@@ -156,8 +155,8 @@ impl<D> Quick<D> {
                 Rule::Number(number) if number.count() == 1 => Kind::Number(*number),
                 Rule::Array(rule) => {
                     let mut constant = |value: usize| {
-                        let (index, place) = constants.next()?;
-                        *place = value as u64;
+                        let (index, extent) = constants.next()?;
+                        *extent = value as u64;
                         Some(index)
                     };
                     let (index, dtype) = (arrays.len(), dtype(position)?);
@@ -167,40 +166,40 @@ impl<D> Quick<D> {
                 }
                 _ => return None,
             };
-            let place = layout.parameter(position);
-            steps.push(Step { place, kind });
+            let slot = layout.parameter(position);
+            steps.push(Step { slot, kind });
         }
         let span = |position: usize| {
             let index = arrays.iter().position(|&(other, _)| other == position)?;
             let (_, step) = *arrays.get(index)?;
-            let place = layout.parameter(position);
-            Some(Span { place, index, step })
+            let slot = layout.parameter(position);
+            Some(Span { slot, index, step })
         };
-        let apart = contract.apart.iter();
-        let apart = apart.map(|&(one, other)| Some((span(one)?, span(other)?)));
+        let pairs = contract.disjoint_pairs.iter();
+        let pairs = pairs.map(|&(one, other)| Some((span(one)?, span(other)?)));
         (arrays.len() <= ARRAYS).then_some(())?;
         Some(Self {
             steps: steps.into(),
             extents,
             inferred: contract.inferred.clone(),
-            apart: apart.collect::<Option<_>>()?,
+            disjoint_pairs: pairs.collect::<Option<_>>()?,
             result: layout.result(),
         })
     }
 
-    /// The words of the frame where the call leaves its result.
+    /// Returns the slots of the result in the frame of a finished call.
     #[must_use]
     #[inline]
-    pub fn result<'a>(&self, frame: &'a QuickFrame) -> &'a [u64] {
+    pub fn result<'a>(&self, frame: &'a [u64]) -> &'a [u64] {
         frame.get(self.result..).unwrap_or_default()
     }
 
-    /// Fills a frame with the arguments, and says how many bytes their arrays have together; `None`
-    /// where something doesn't fit.
+    /// Fills a frame of [`SLOTS`](Self::SLOTS) slots with the arguments. Returns the size of their arrays in
+    /// bytes; `None` if an argument needs the full check.
     #[inline]
     pub fn fill<'a, A: QuickArgument<'a, D>>(
         &self,
-        frame: &mut QuickFrame,
+        frame: &mut [u64],
         arguments: &(impl ExactSizeIterator<Item = A> + Clone),
     ) -> Option<usize> {
         if arguments.len() != self.steps.len() {
@@ -210,33 +209,29 @@ impl<D> Quick<D> {
         let mut sizes = [0; ARRAYS];
         let mut nbytes = 0_usize;
         for (step, argument) in self.steps.iter().zip(arguments.clone()) {
-            let word = match &step.kind {
+            let slot = match &step.kind {
                 Kind::Number(number) => argument.number(*number)?,
                 Kind::Array(vector) => {
                     let memory = argument.array(&vector.dtype)?;
                     let address = memory.address.expose_provenance();
                     let size = vector.size(&memory, address, &mut extents)?;
                     *sizes.get_mut(vector.index)? = size as u64;
-                    // As below: no array exceeds the memory, nor do four.
+                    // Four arrays in memory do not exceed the addresses.
                     nbytes = nbytes.wrapping_add(size);
                     address as u64
                 }
             };
-            *frame.get_mut(step.place)? = word;
+            *frame.get_mut(step.slot)? = slot;
         }
         for (inferred, &extent) in self.inferred.iter().zip(&extents) {
-            if extent > inferred.most {
+            if extent > inferred.max {
                 return None;
             }
-            *frame.get_mut(inferred.place)? = extent;
+            *frame.get_mut(inferred.slot)? = extent;
         }
-        for &(one, other) in &self.apart {
-            let start = *frame.get(one.place)?;
-            let other_start = *frame.get(other.place)?;
-            // A range of memory ends before the last address.
-            let are_apart = start.wrapping_add(*sizes.get(one.index)?) <= other_start
-                || other_start.wrapping_add(*sizes.get(other.index)?) <= start;
-            if !are_apart {
+        for &(one, other) in &self.disjoint_pairs {
+            let range = |span: Span| Some((*frame.get(span.slot)?, *sizes.get(span.index)?));
+            if overlap(range(one)?, range(other)?) {
                 return None;
             }
             let backing = |span: Span| Some(arguments.clone().nth(span.step)?.backing());
@@ -249,8 +244,8 @@ impl<D> Quick<D> {
     }
 }
 
-/// Whether a result takes at most a word, so that the frame needs no more than a word's alignment.
-fn is_word(returns: &CType) -> bool {
+/// Returns whether a result takes at most one slot.
+fn fits_slot(returns: &CType) -> bool {
     match Number::of(returns) {
         Some(number) => number.count() == 1,
         None => matches!(returns.resolved(), CType::Void | CType::Pointer(_)),
@@ -268,7 +263,7 @@ impl<D> Vector<D> {
         if rule.rank() > RANK {
             return None;
         }
-        for (axis, extent) in axes.iter_mut().zip(&rule.extents) {
+        for (axis, extent) in axes.iter_mut().zip(rule.extents()) {
             *axis = match extent {
                 ExtentRule::Dimension { dimension, .. } => *dimension,
                 ExtentRule::Constant(value) => constant(*value)?,
@@ -277,16 +272,13 @@ impl<D> Vector<D> {
         }
         Some(Self {
             dtype,
-            itemsize: rule.itemsize(),
-            misaligned: rule.misaligned,
-            is_const: rule.is_const,
-            rank: rule.rank(),
+            memory: rule.memory,
             axes,
             index,
         })
     }
 
-    /// The size in bytes of an array that fits.
+    /// Returns the size of an array in bytes; `None` if its memory or an extent needs the full check.
     #[inline]
     fn size(
         &self,
@@ -294,19 +286,12 @@ impl<D> Vector<D> {
         address: usize,
         extents: &mut [u64; EXTENTS],
     ) -> Option<usize> {
-        if memory.shape.len() != self.rank
-            || !memory.is_contiguous
-            || address & self.misaligned != 0
-            || !(memory.is_writeable || self.is_const)
-        {
+        if !self.memory.accepts(memory, address) {
             return None;
         }
-        let mut size = self.itemsize;
+        let mut size = self.memory.itemsize;
         for (&axis, &length) in self.axes.iter().zip(memory.shape) {
-            let extent = extents.get_mut(axis)?;
-            if *extent == UNSET {
-                *extent = length as u64;
-            } else if *extent != length as u64 {
+            if !agrees(extents.get_mut(axis)?, length as u64) {
                 return None;
             }
             // The elements are there, so that their bytes can't exceed the memory.

@@ -1,12 +1,12 @@
-//! Which part of a call an array belongs to.
+//! The part of a call that an argument is for.
 
-/// What a operand of a batch is for.
+/// The part of a call or batch that an argument is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// A parameter, by its position.
     Parameter(usize),
-    /// What the function returns.
+    /// The results of a batch.
     Result,
-    /// Whether a call is made at all.
+    /// The mask of a batch, which selects the calls that are made.
     Mask,
 }

@@ -7,6 +7,7 @@ use mapcall_array::DType;
 use mapcall_array::fork::Section;
 
 use super::error::Problem;
+use super::memory::Memory;
 use super::number::Number;
 use crate::ctype::{Body, CType, Function, Integer};
 use crate::extent::{Expr, Extent};
@@ -81,28 +82,45 @@ pub struct Inferred {
 ///
 /// let contract = Contract::new(Prototype::parse("void f(int n, double x[n][n + 1][3])")?)?;
 /// let x = contract.rules()[1].array().unwrap();
-/// assert_eq!((x.rank(), x.alignment, x.is_output()), (3, 8, true));
-/// assert!(matches!(x.extents[1], ExtentRule::Expression(_)));
-/// assert_eq!(x.extents[2], ExtentRule::Constant(3));
+/// assert_eq!((x.rank(), x.alignment(), x.is_output()), (3, 8, true));
+/// assert!(matches!(x.extents()[1], ExtentRule::Expression(_)));
+/// assert_eq!(x.extents()[2], ExtentRule::Constant(3));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct ArrayRule {
-    /// What an element is in C.
-    pub ctype: CType,
-    /// What an element is.
-    pub dtype: DType,
-    /// What the address must be a multiple of, in bytes.
-    pub alignment: usize,
-    /// The core axes, outermost first.
-    pub extents: Box<[ExtentRule]>,
-    /// Whether the function only reads it.
-    pub is_const: bool,
-    /// Whether every extent is said, so that it can be allocated.
-    pub is_known: bool,
-    itemsize: usize,
+    ctype: CType,
+    dtype: DType,
+    extents: Box<[ExtentRule]>,
+    is_output: bool,
+    pub(super) memory: MemoryRule,
+}
+
+/// What the memory of an array must be, apart from its dtype and extents.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MemoryRule {
+    pub(super) rank: usize,
+    pub(super) itemsize: usize,
     /// The bits that an address must not have: C's alignments are powers of two.
     pub(super) misaligned: usize,
+    pub(super) is_const: bool,
+}
+
+impl MemoryRule {
+    /// Returns whether the memory of one call's array has the rank, order, alignment and writeability.
+    #[inline]
+    pub(super) fn accepts(&self, memory: &Memory<'_>, address: usize) -> bool {
+        memory.shape.len() == self.rank
+            && memory.is_contiguous
+            && self.accepts_scalars(memory, address)
+    }
+
+    /// Returns whether the memory of an array with one scalar for each call has the alignment and
+    /// writeability.
+    #[inline]
+    pub(super) fn accepts_scalars(&self, memory: &Memory<'_>, address: usize) -> bool {
+        address & self.misaligned == 0 && (memory.is_writeable || self.is_const)
+    }
 }
 
 /// The extent of an axis: see [`ArrayRule`].
@@ -237,19 +255,20 @@ impl Rule {
         {
             return Ok(Self::Inferred(Inferred { dimension, integer }));
         }
-        if let Some(number) = Number::of(&parameter.ctype) {
+        Self::of_value(&parameter.ctype)
+    }
+
+    /// The rule of a value of a type that is passed by itself; the reason if there is none.
+    fn of_value(ctype: &CType) -> Result<Self, String> {
+        if let Some(number) = Number::of(ctype) {
             return Ok(Self::Number(number));
         }
-        match parameter.ctype.resolved() {
-            CType::Record(_) => {
-                let dtype = parameter.ctype.dtype().map_err(|error| error.to_string())?;
-                let name = parameter.ctype.to_string();
-                Ok(Self::Record {
-                    name,
-                    ctype: parameter.ctype.clone(),
-                    dtype,
-                })
-            }
+        match ctype.resolved() {
+            CType::Record(_) => Ok(Self::Record {
+                name: ctype.to_string(),
+                dtype: ctype.dtype().map_err(|error| error.to_string())?,
+                ctype: ctype.clone(),
+            }),
             CType::Pointer(pointer) => Ok(match pointer.target.resolved() {
                 CType::Function(function) => Self::Function(Arc::clone(function)),
                 _ if pointer.is_text() => Self::Text,
@@ -257,7 +276,23 @@ impl Rule {
                     Self::Pointer(PointerRule::new(&pointer.target, target, pointer.is_const))
                 }
             }),
-            _ => Err(format!("`{}` can't be passed", parameter.ctype)),
+            _ => Err(format!("`{ctype}` can't be passed")),
+        }
+    }
+
+    /// The rule of the result of a function whose body is code of the host language; `None` for
+    /// `void`, and for types that can't be passed.
+    ///
+    /// See [`Rule::convert`] for an example. Such a function returns pointers only as handles, as the
+    /// memory of a text or an array may go when its body ends.
+    #[must_use]
+    pub fn of_result(ctype: &CType) -> Option<Self> {
+        match (ctype.resolved(), Self::of_value(ctype)) {
+            (CType::Pointer(pointer), Ok(Self::Text)) => {
+                let (named, target) = (&pointer.target, pointer.target.resolved());
+                Some(Self::Pointer(PointerRule::new(named, target, true)))
+            }
+            (_, rule) => rule.ok(),
         }
     }
 
@@ -271,7 +306,7 @@ impl Rule {
     ///
     /// let contract = Contract::new(Prototype::parse("size_t strlen(const char *s)")?)?;
     /// let s = contract.rules()[0].pointer().unwrap();
-    /// assert!(s.check_dtype(&DType::U8).is_ok());
+    /// assert!(s.check_dtype(Ok(&DType::U8)).is_ok());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
@@ -303,73 +338,100 @@ impl Rule {
 impl ArrayRule {
     fn new(parameter: &Parameter, inferred: &[usize]) -> Result<Self, String> {
         let dtype = parameter.ctype.dtype().map_err(|error| error.to_string())?;
-        let alignment = parameter.ctype.alignment().unwrap_or(1);
         let extent = |extent: &Extent| match extent {
             Extent::Unknown => ExtentRule::Unknown,
-            Extent::Dynamic(Expr::Parameter { index, name }) => {
-                match inferred.iter().position(|other| other == index) {
-                    Some(dimension) => ExtentRule::Dimension {
+            Extent::Dynamic(expression) => {
+                if let Expr::Parameter { index, name } = expression
+                    && let Some(dimension) = inferred.iter().position(|other| other == index)
+                {
+                    return ExtentRule::Dimension {
                         dimension,
                         name: Arc::clone(name),
-                    },
-                    None => ExtentRule::Unknown,
+                    };
+                }
+                match extent.constant() {
+                    Some(value) => ExtentRule::Constant(value),
+                    None => ExtentRule::Expression(expression.clone()),
                 }
             }
-            Extent::Dynamic(expression) => match extent.constant() {
-                Some(value) => ExtentRule::Constant(value),
-                None => ExtentRule::Expression(expression.clone()),
-            },
         };
         let extents: Box<[ExtentRule]> = parameter.extents.iter().map(extent).collect();
         Ok(Self {
-            alignment,
-            misaligned: alignment.saturating_sub(1),
+            memory: MemoryRule::new(&parameter.ctype, &dtype, extents.len(), parameter.is_const),
             ctype: parameter.ctype.clone(),
-            is_known: !extents.contains(&ExtentRule::Unknown),
-            extents,
-            is_const: parameter.is_const,
-            itemsize: dtype.itemsize(),
             dtype,
+            extents,
+            is_output: parameter.is_output(),
         })
     }
 
-    /// One value as an item of a batch; `None` for what is no number and no struct.
-    pub(super) fn item(ctype: &CType, is_const: bool) -> Option<Self> {
+    /// The rule of an array with one value for each call of a batch; `None` for types that are
+    /// neither numbers nor structs.
+    pub(super) fn of_scalar(ctype: &CType, is_const: bool) -> Option<Self> {
         let is_value = Number::of(ctype).is_some() || matches!(ctype.resolved(), CType::Record(_));
         let dtype = ctype.dtype().ok().filter(|_| is_value)?;
-        let alignment = ctype.alignment().unwrap_or(1);
         Some(Self {
+            memory: MemoryRule::new(ctype, &dtype, 0, is_const),
             ctype: ctype.clone(),
-            alignment,
-            misaligned: alignment.saturating_sub(1),
-            extents: [].into(),
-            is_const,
-            is_known: true,
-            itemsize: dtype.itemsize(),
             dtype,
+            extents: [].into(),
+            is_output: !is_const,
         })
+    }
+
+    /// The C type of an element.
+    #[must_use]
+    pub fn ctype(&self) -> &CType {
+        &self.ctype
+    }
+
+    /// The dtype of an element.
+    #[must_use]
+    pub fn dtype(&self) -> &DType {
+        &self.dtype
     }
 
     /// The number of bytes of an element.
     #[inline]
     pub(super) fn itemsize(&self) -> usize {
-        self.itemsize
+        self.memory.itemsize
+    }
+
+    /// The number that the address must be a multiple of, in bytes.
+    #[must_use]
+    pub fn alignment(&self) -> usize {
+        self.memory.misaligned + 1
+    }
+
+    /// The extents of the core axes, outermost first.
+    #[must_use]
+    #[inline]
+    pub fn extents(&self) -> &[ExtentRule] {
+        &self.extents
     }
 
     /// The number of core axes.
     #[must_use]
     #[inline]
     pub fn rank(&self) -> usize {
-        self.extents.len()
+        self.memory.rank
     }
 
-    /// Whether the array may be left out: it is written, and all its extents are known.
+    /// Whether the function only reads the array.
+    #[must_use]
+    #[inline]
+    pub fn is_const(&self) -> bool {
+        self.memory.is_const
+    }
+
+    /// Whether the array may be left out: see [`Parameter::is_output`].
     #[must_use]
     pub fn is_output(&self) -> bool {
-        !self.is_const && self.is_known
+        self.is_output
     }
 
-    /// Whether elements of a dtype are what the C type means.
+    /// Returns whether elements of a dtype are those of the C type; the host language's name of a
+    /// dtype without a counterpart is an error.
     ///
     /// ```
     /// use mapcall::Prototype;
@@ -378,39 +440,44 @@ impl ArrayRule {
     ///
     /// let contract = Contract::new(Prototype::parse("void f(int n, double x[n])")?)?;
     /// let x = contract.rules()[1].array().unwrap();
-    /// assert!(x.check_dtype(&DType::F64).is_ok());
-    /// assert!(x.check_dtype(&DType::F32).is_err());
+    /// assert!(x.check_dtype(Ok(&DType::F64)).is_ok());
+    /// assert!(x.check_dtype(Ok(&DType::F32)).is_err());
+    /// assert!(x.check_dtype(Err("object")).is_err());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// A `char` is a byte: `int8`, `uint8` and `S1` are all right. A struct's fields must have
+    /// A `char` is a byte: `int8`, `uint8` and `S1` are accepted. The fields of a struct must have
     /// the members' names, offsets and types.
     ///
     /// # Errors
     ///
-    /// [`Problem::DType`], [`Problem::ByteOrder`], [`Problem::Field`].
-    pub fn check_dtype(&self, found: &DType) -> Result<(), Problem> {
+    /// [`Problem::DType`], [`Problem::ForeignDType`], [`Problem::ByteOrder`], [`Problem::Field`].
+    pub fn check_dtype(&self, found: Result<&DType, &str>) -> Result<(), Problem> {
         check_dtype(&self.ctype, &self.dtype, found)
     }
 }
 
+impl MemoryRule {
+    fn new(ctype: &CType, dtype: &DType, rank: usize, is_const: bool) -> Self {
+        Self {
+            rank,
+            itemsize: dtype.itemsize(),
+            misaligned: ctype.alignment().unwrap_or(1).saturating_sub(1),
+            is_const,
+        }
+    }
+}
+
 /// As [`ArrayRule::check_dtype`], for any C type and its dtype.
-///
-/// ```
-/// use mapcall::array::DType;
-/// use mapcall::contract::check_dtype;
-/// use mapcall::ctype::{CType, Integer};
-///
-/// let char = CType::Integer(Integer::Char);
-/// assert!(check_dtype(&char, &char.dtype()?, &DType::U8).is_ok());
-/// assert!(check_dtype(&char, &char.dtype()?, &DType::U16).is_err());
-/// # Ok::<(), mapcall::ctype::NoDType>(())
-/// ```
-///
-/// # Errors
-///
-/// As there.
-pub fn check_dtype(ctype: &CType, expected: &DType, found: &DType) -> Result<(), Problem> {
+pub(super) fn check_dtype(
+    ctype: &CType,
+    expected: &DType,
+    found: Result<&DType, &str>,
+) -> Result<(), Problem> {
+    let found = found.map_err(|found| Problem::ForeignDType {
+        expected: expected.clone(),
+        found: found.to_owned(),
+    })?;
     if found == expected || (is_char(ctype) && is_byte(found)) {
         return Ok(());
     }
@@ -501,12 +568,13 @@ impl PointerRule {
         self.is_const && is_char(&self.ctype)
     }
 
-    /// Whether elements of a dtype are what the pointer leads to; of a `void *`, any are.
+    /// Returns whether elements of a dtype are those that the pointer leads to; those of a `void *` have
+    /// any dtype.
     ///
     /// # Errors
     ///
     /// As [`ArrayRule::check_dtype`].
-    pub fn check_dtype(&self, found: &DType) -> Result<(), Problem> {
+    pub fn check_dtype(&self, found: Result<&DType, &str>) -> Result<(), Problem> {
         match &self.dtype {
             Some(expected) => check_dtype(&self.ctype, expected, found),
             None => Ok(()),

@@ -1,21 +1,20 @@
-//! What a caller gives.
+//! The arguments of a call, as Rust gives them.
 
 use std::any::type_name;
 use std::borrow::Cow;
 use std::ffi::CStr;
 use std::marker::PhantomData;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use half::f16;
 use mapcall_array::layout::Dims;
-use mapcall_array::{Array, Buffer, DType, Element, Layout};
+use mapcall_array::{Array, Buffer, DType, Element, Layout, WrittenFile};
 use ndarray::{ArrayBase, Data, DataMut, Dimension};
 use num_complex::Complex;
 
 use super::handle::Owner;
 use super::{Function, Handle, KeepAlive};
-use crate::contract::{Backing, Memory, Problem, Scalar, check_dtype};
-use crate::ctype::CType;
+use crate::contract::{Backing, HostValue, Memory, Role, Scalar};
 
 /// An argument.
 ///
@@ -39,12 +38,14 @@ use crate::ctype::CType;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Arg<'a> {
-    /// Nothing: an array that the function writes, which is made for it.
+    /// An array that the function writes, which is allocated for it.
     Out,
-    /// The array that was made for [`Arg::Out`]; another call writes into the same one.
+    /// The array that was allocated for [`Arg::Out`]; another call writes into the same one.
     Allocated(Array),
-    /// A `.npy` file that an output of a batch goes to: see [`Function::map`].
+    /// A new `.npy` file that an output of a batch is written to: see [`Function::map`].
     File(Cow<'a, Path>),
+    /// The file that was written for [`Arg::File`], which can be mapped.
+    Written(WrittenFile),
     /// NULL.
     Null,
     /// A number.
@@ -126,29 +127,41 @@ impl<'a> Arg<'a> {
         }
     }
 
+    /// The file that a batch has written, if this was [`Arg::File`].
+    ///
+    /// ```
+    /// use mapcall::array::Mode;
+    /// use mapcall::{Arg, Library};
+    ///
+    /// # // SAFETY: the C library's own initialisers may run at any time.
+    /// # let libm = unsafe { Library::open("m")? };
+    /// # // SAFETY: this is the prototype of `sqrt`.
+    /// # let sqrt = unsafe { libm.function("double sqrt(double x)")? };
+    /// let directory = tempfile::tempdir()?;
+    /// let path = directory.path().join("roots.npy");
+    /// let mut outputs = [Arg::from(&path)];
+    /// sqrt.map(&[Arg::from(&[4.0, 9.0])], &mut outputs).run()?;
+    /// // SAFETY: no other program changes the file.
+    /// let roots = unsafe { outputs[0].written().unwrap().map(Mode::Read)? };
+    /// assert_eq!(roots.view::<f64>()?.as_slice(), Some(&[2.0, 3.0][..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// It is that very file, even if its name leads to another one by now.
+    #[must_use]
+    pub fn written(&self) -> Option<&WrittenFile> {
+        match self {
+            Self::Written(file) => Some(file),
+            _ => None,
+        }
+    }
+
     /// As [`array`](Self::array), to keep.
     #[must_use]
     pub fn into_array(self) -> Option<Array> {
         match self {
             Self::Allocated(array) => Some(array),
             _ => None,
-        }
-    }
-
-    /// What it is, for messages.
-    pub(crate) fn kind(&self) -> &'static str {
-        match self {
-            Self::Out => "nothing",
-            Self::File(_) => "a file",
-            Self::Null => "NULL",
-            Self::Scalar(Scalar::Bool(_)) => "a bool",
-            Self::Scalar(Scalar::Int(_)) => "an integer",
-            Self::Scalar(_) => "a number",
-            Self::Slot(_) | Self::Allocated(_) => "an array",
-            Self::Text(_) => "a text",
-            Self::Function(_) => "a function",
-            Self::Handle(_) => "a handle",
-            Self::Record(..) => "a struct",
         }
     }
 }
@@ -181,34 +194,29 @@ pub struct Slot<'a> {
 }
 
 impl Slot<'_> {
-    /// Whether its elements are what a C type and its dtype mean.
-    pub(crate) fn check_dtype(&self, ctype: &CType, expected: &DType) -> Result<(), Problem> {
-        match &self.dtype {
-            Ok(found) => check_dtype(ctype, expected, found),
-            Err(name) => Err(Problem::ForeignDType {
-                expected: expected.clone(),
-                found: (*name).to_owned(),
-            }),
-        }
-    }
-
-    /// Where it lies; refused if it is to be written and others could see that.
-    pub(crate) fn memory(&self, is_const: bool) -> Result<Memory<'_>, Problem> {
-        if self.is_shared && !is_const {
-            return Err(Problem::Shared);
-        }
-        Ok(Memory {
+    /// Describes it as the argument for a role. A mask of bytes counts as one of bool.
+    pub(crate) fn value(&self, role: Role) -> HostValue<'_> {
+        static BOOL: DType = DType::BOOL;
+        let memory = Memory {
             address: self.address,
             shape: &self.shape,
             strides: &self.strides,
             is_contiguous: self.is_contiguous,
             is_writeable: self.is_writeable,
-            // What Rust borrows for writing, nothing else reaches, at any address.
+            is_shared: self.is_shared,
+            // Rust memory that is borrowed for writing has no other address.
             backing: match &self.buffer {
                 Some(buffer) => buffer.backing(),
                 None => Backing::Private,
             },
-        })
+        };
+        let is_byte = |dtype: &DType| [DType::I8, DType::U8].contains(dtype);
+        let dtype = match &self.dtype {
+            Ok(dtype) if role == Role::Mask && is_byte(dtype) => Ok(&BOOL),
+            Ok(dtype) => Ok(dtype),
+            Err(name) => Err(*name),
+        };
+        HostValue::Array { memory, dtype }
     }
 
     /// The map that it lies in, if it does.
@@ -319,6 +327,13 @@ impl<'a, T: Element, S: DataMut<Elem = T>, D: Dimension> From<&'a mut ArrayBase<
     fn from(array: &'a mut ArrayBase<S, D>) -> Self {
         let address = array.as_mut_ptr();
         Slot::of_elements(address, array.shape(), array.strides(), true)
+    }
+}
+
+/// A new file for an output of a batch.
+impl<'a> From<&'a PathBuf> for Arg<'a> {
+    fn from(path: &'a PathBuf) -> Self {
+        Self::File(Cow::Borrowed(path))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Pointers that C returned.
 
 use std::collections::HashSet;
-use std::ffi::{CString, c_void};
+use std::ffi::c_void;
 use std::fmt;
 use std::mem;
 use std::ops::Range;
@@ -12,7 +12,9 @@ use mapcall_array::Buffer;
 use mapcall_array::fork::{Mutex, MutexGuard};
 
 use super::{Address, CallError, Function};
-use crate::contract::{ArgumentError, BroadcastPlan, Problem, Role, Rule, target_name};
+use crate::contract::{
+    ArgumentError, BroadcastPlan, HandleValue, HostValue, Problem, Role, Rule, target_name,
+};
 use crate::ctype::Pointer;
 use crate::prototype::Ownership;
 
@@ -99,7 +101,7 @@ struct Memory {
 
 /// What keeps memory alive.
 pub(super) enum Owner {
-    Text(#[expect(dead_code, reason = "it is kept, and dropped")] CString),
+    Text(#[expect(dead_code, reason = "it is kept, and dropped")] Box<[u8]>),
     Buffer(#[expect(dead_code, reason = "it is kept, and dropped")] Buffer),
     /// Something beyond the handle's reach, for as long as it lives.
     Elsewhere,
@@ -125,6 +127,18 @@ impl InUse {
     #[must_use]
     pub fn address(&self) -> NonNull<c_void> {
         self.open.address.0
+    }
+
+    /// Describes the handle as an argument.
+    #[must_use]
+    pub fn value(&self) -> HostValue<'_> {
+        HostValue::Handle(HandleValue {
+            address: self.address().as_ptr(),
+            target: &self.open.target,
+            is_read_only: self.handle.is_read_only(),
+            is_borrowed: self.handle.is_borrowed(),
+            ownership: self.ownership,
+        })
     }
 
     fn hand_over(&mut self) {
@@ -322,34 +336,34 @@ impl Handle {
         }
     }
 
-    /// The pointer for a call, as the argument of a parameter.
+    /// The pointer for a call, as the argument of a parameter. Whether the parameter takes it is decided
+    /// by the check of its [`value`](InUse::value).
     ///
     /// If C owns the object after the call, [`Function::hand_over`] is called before it; until then no
     /// other call gets the pointer.
     ///
     /// # Errors
     ///
-    /// [`Problem::Handle`], [`Problem::Closed`], [`Problem::ReadOnlyHandle`], and
-    /// [`Problem::InUse`] for one that another call uses and that C would own.
+    /// [`Problem::Closed`], and [`Problem::InUse`] for a handle that another call uses and that C would
+    /// own.
     pub fn lend(&self, function: &Function, position: usize) -> Result<InUse, Problem> {
-        let found = self.target().to_owned();
-        let rule = match function.contract().rules().get(position) {
-            Some(Rule::Pointer(rule)) if rule.takes(&found) => rule,
-            _ => return Err(Problem::Handle { found }),
-        };
         let Some(address) = self.address() else {
+            let found = self.target().to_owned();
             return Err(Problem::Closed { found });
         };
-        let is_destroyed = self.is_destroyed_by(function)
-            || originals(&self.0.kept(), address).any(|handle| handle.is_destroyed_by(function));
-        let ownership = if is_destroyed {
-            Ownership::Taken
-        } else {
-            rule.ownership
+        let rule = match function.contract().rules().get(position) {
+            Some(Rule::Pointer(rule)) if rule.takes(self.target()) => Some(rule),
+            _ => None,
         };
-        if ownership == Ownership::Kept && self.is_read_only() && rule.writes_data() {
-            return Err(Problem::ReadOnlyHandle { found });
-        }
+        let is_destroyed = || {
+            self.is_destroyed_by(function)
+                || originals(&self.0.kept(), address).any(|handle| handle.is_destroyed_by(function))
+        };
+        let ownership = match rule {
+            Some(_) if is_destroyed() => Ownership::Taken,
+            Some(rule) => rule.ownership,
+            None => Ownership::Kept,
+        };
         let mut in_use = self.lent(ownership, position)?;
         if ownership != Ownership::Kept {
             in_use.others = originals(&self.0.kept(), address)

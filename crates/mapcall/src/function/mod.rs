@@ -25,9 +25,9 @@
 #![allow(unsafe_code)]
 
 mod arg;
+mod arguments;
 mod error;
 mod handle;
-pub(crate) mod pass;
 mod typed;
 mod value;
 
@@ -42,15 +42,15 @@ pub use handle::{Handle, InUse, KeepAlive};
 pub use typed::{CFunction, CNumber, CTarget, CValue, Mismatch, TypedError};
 pub use value::Value;
 
-use crate::call::{CallLoop, Engine, OperandKind, errno};
+use crate::call::{CallLoop, Engine, Frame, OperandKind, Trampoline, errno};
 use crate::contract::{
-    ArgumentError, BroadcastPlan, Check, Contract, Problem, Role, Rule, Scalar,
+    ArgumentError, BroadcastPlan, Check, Contract, HostValue, Problem, Role, Rule, Scalar,
     UnsupportedPrototype,
 };
 use crate::library::Library;
 use crate::prototype::Prototype;
+pub(crate) use arguments::{Lent, push_argument};
 use mapcall_array::fork::Mutex;
-pub(crate) use pass::Frame;
 use smallvec::SmallVec;
 
 /// A C function with its prototype.
@@ -73,18 +73,19 @@ use smallvec::SmallVec;
 pub struct Function(Arc<Bound>);
 
 struct Bound {
-    contract: Contract,
+    contract: Arc<Contract>,
+    trampoline: Trampoline,
     address: Address,
     library: Library,
     success: Success,
-    /// The extents that are told beforehand: position and value.
+    /// The inferred parameters that are set beforehand: position and value.
     extents: Vec<(usize, Scalar)>,
-    /// How it is called many times, for each way to kind it that has been asked for.
-    broadcast: Mutex<Vec<(Fed, Arc<CallLoop>)>>,
+    /// The compiled loops of its batches.
+    loops: Mutex<Vec<(LoopKey, Arc<CallLoop>)>>,
 }
 
-/// What the code of a loop depends on: each parameter's kind, and whether the result is stored.
-type Fed = (SmallVec<[OperandKind; 8]>, bool);
+/// What the code of a loop depends on: the kind of each parameter, and whether the result is stored.
+type LoopKey = (SmallVec<[OperandKind; 8]>, bool);
 
 /// The address of code, which any thread may call.
 #[derive(Clone, Copy)]
@@ -144,13 +145,15 @@ impl Library {
         let symbol = prototype.symbol.as_ref().unwrap_or(&prototype.name);
         // SAFETY: the caller's promise.
         let address = unsafe { self.symbol(symbol)? };
+        let contract = Contract::new(prototype)?;
         Ok(Function(Arc::new(Bound {
-            contract: Contract::new(prototype)?,
+            trampoline: trampoline(contract.prototype(), None)?,
+            contract: Arc::new(contract),
             address: Address(address),
             library: self.clone(),
             success: Success::Any,
             extents: Vec::new(),
-            broadcast: Mutex::new(Vec::new()),
+            loops: Mutex::new(Vec::new()),
         })))
     }
 }
@@ -173,6 +176,13 @@ impl Function {
     #[inline]
     pub fn contract(&self) -> &Contract {
         &self.0.contract
+    }
+
+    /// How its code is called.
+    #[must_use]
+    #[inline]
+    pub fn trampoline(&self) -> &Trampoline {
+        &self.0.trampoline
     }
 
     /// The library that it is in.
@@ -220,8 +230,8 @@ impl Function {
                 reason,
             }));
         }
-        let contract = self.0.contract.clone();
-        Ok(self.rebound(success, self.0.extents.clone(), contract))
+        let trampoline = self.0.trampoline.clone();
+        Ok(self.rebound(success, self.0.extents.clone(), trampoline))
     }
 
     /// The same function with the value of an inferred parameter, for calls whose arrays don't
@@ -257,18 +267,20 @@ impl Function {
         let mut extents = self.0.extents.clone();
         extents.retain(|(other, _)| *other != position);
         extents.push((position, value.into()));
-        let function = self.rebound(self.0.success, extents, contract.clone());
-        let mut frame = Frame::new(contract.words());
-        function.tell_extents(&mut Check::new(contract, frame.words()))?;
+        let function = self.rebound(self.0.success, extents, self.0.trampoline.clone());
+        let mut frame = Frame::new(contract.slots());
+        function.push_extents(&mut Check::new(contract, frame.slots()))?;
         Ok(function)
     }
 
-    /// Tells a check the extents that are known beforehand.
-    pub(crate) fn tell_extents(&self, check: &mut Check<'_>) -> Result<(), Box<ArgumentError>> {
+    /// Gives a check the inferred parameters that are set beforehand.
+    pub(crate) fn push_extents(&self, check: &mut Check<'_>) -> Result<(), Box<ArgumentError>> {
         let contract = self.contract();
         for &(position, value) in &self.0.extents {
             match contract.rules().get(position) {
-                Some(Rule::Inferred(inferred)) => check.inferred(position, *inferred, value)?,
+                Some(Rule::Inferred(_)) => {
+                    check.argument(Role::Parameter(position), HostValue::Number(value))?;
+                }
                 _ => return Err(contract.refuse(position, Problem::NotInferred)),
             }
         }
@@ -293,18 +305,24 @@ impl Function {
     ///
     /// [`BindError::Unsupported`] if that engine can't pass one of the types.
     pub fn with_engine(&self, engine: Engine) -> Result<Self, BindError> {
-        let contract = self.contract().with_engine(engine)?;
-        Ok(self.rebound(self.0.success, self.0.extents.clone(), contract))
+        let trampoline = trampoline(self.prototype(), Some(engine))?;
+        Ok(self.rebound(self.0.success, self.0.extents.clone(), trampoline))
     }
 
-    fn rebound(&self, success: Success, extents: Vec<(usize, Scalar)>, contract: Contract) -> Self {
+    fn rebound(
+        &self,
+        success: Success,
+        extents: Vec<(usize, Scalar)>,
+        trampoline: Trampoline,
+    ) -> Self {
         Self(Arc::new(Bound {
-            contract,
+            contract: Arc::clone(&self.0.contract),
+            trampoline,
             address: self.0.address,
             library: self.0.library.clone(),
             success,
             extents,
-            broadcast: Mutex::new(Vec::new()),
+            loops: Mutex::new(Vec::new()),
         }))
     }
 
@@ -320,7 +338,7 @@ impl Function {
     /// [`CallError::Argument`], and nothing has been called; [`CallError::Status`] when the
     /// function says that it failed; [`CallError::Array`] if there is no memory for an output.
     pub fn call(&self, arguments: &mut [Arg<'_>]) -> Result<Value, CallError> {
-        // SAFETY: what the prototype measures is checked, and nothing else is passed.
+        // SAFETY: only `is_unchecked` has a condition.
         unsafe { self.run(arguments, false) }
     }
 
@@ -356,47 +374,53 @@ impl Function {
     ///
     /// As [`call`](Self::call).
     pub unsafe fn call_unchecked(&self, arguments: &mut [Arg<'_>]) -> Result<Value, CallError> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees that the function stays within the arrays for pointers.
         unsafe { self.run(arguments, true) }
     }
 
+    /// Checks the arguments and makes one call.
+    ///
     /// # Safety
     ///
-    /// If `unchecked`, that of [`call_unchecked`](Self::call_unchecked).
-    unsafe fn run(&self, arguments: &mut [Arg<'_>], unchecked: bool) -> Result<Value, CallError> {
+    /// If `is_unchecked`, the function must stay within the arrays that are given for pointers without
+    /// an extent.
+    unsafe fn run(
+        &self,
+        arguments: &mut [Arg<'_>],
+        is_unchecked: bool,
+    ) -> Result<Value, CallError> {
         let contract = self.contract();
         let taken = contract.arguments();
         if arguments.len() > taken.len() {
             return Err(contract
                 .refuse_all(Problem::TooMany {
-                    most: taken.len(),
+                    max: taken.len(),
                     found: arguments.len(),
                 })
                 .into());
         }
-        let mut frame = Frame::new(contract.words());
-        let mut check = Check::new(contract, frame.words());
-        let mut kept = Vec::new();
-        self.tell_extents(&mut check)?;
+        let mut frame = Frame::new(contract.slots());
+        let mut check = Check::new(contract, frame.slots()).unchecked(is_unchecked);
+        let mut lent = Lent::default();
+        self.push_extents(&mut check)?;
         for (&position, argument) in taken.iter().zip(&mut *arguments) {
-            pass::argument(&mut check, self, position, argument, unchecked, &mut kept)?;
+            let role = Role::Parameter(position);
+            push_argument(&mut check, self, role, argument, &mut lent)?;
         }
         for &position in taken.iter().skip(arguments.len()) {
-            check.leave_out(position)?;
+            check.argument(Role::Parameter(position), HostValue::Omitted)?;
         }
         check.finish()?;
-        let outputs = pass::outputs(&mut check, contract)?;
-        self.hand_over(kept.iter_mut().filter_map(pass::Kept::handle), None)?;
-        // SAFETY: the frame is filled as the contract asks, and what it points to lives on in
-        // `arguments`, `kept` and `outputs`; the rest is the promise made when it was bound.
-        let errno = unsafe { self.invoke(frame.words()) };
-        let result = contract.trampoline().layout().result();
-        let words = frame.words().get(result..).unwrap_or_default();
-        self.check_result(words, errno)?;
-        // A text is copied while what it may lie in is still there.
-        let value = Value::read(self, words, || {
-            pass::keep_alive(arguments, &mut kept, &outputs)
-        });
+        let outputs = arguments::allocate(&mut check, contract)?;
+        self.hand_over(lent.handles(), None)?;
+        // SAFETY: the check has filled the frame, and the memory that it points to lives on in
+        // `arguments`, `lent` and `outputs`. The caller of `Library::bind` vouched for the prototype.
+        let errno = unsafe { self.invoke(frame.slots()) };
+        let result = contract.layout().result();
+        let slots = frame.slots().get(result..).unwrap_or_default();
+        self.check_result(slots, errno)?;
+        // A text is copied while the memory that it may lie in is still there.
+        let value = Value::read(self, slots, || lent.keep_alive(arguments, &outputs));
         for (position, array) in outputs {
             let index = taken.iter().position(|&taken| taken == position);
             if let Some(argument) = index.and_then(|index| arguments.get_mut(index)) {
@@ -415,7 +439,7 @@ impl Function {
     /// as the contract asks; what it points to must live until this returns.
     #[inline]
     pub unsafe fn invoke(&self, frame: &mut [u64]) -> i32 {
-        let trampoline = self.0.contract.trampoline();
+        let trampoline = &self.0.trampoline;
         let address = self.0.address.0.as_ptr();
         errno::after(|| {
             // SAFETY: the caller's promise, and that made when the function was bound.
@@ -423,8 +447,8 @@ impl Function {
         })
     }
 
-    /// How it is called for a batch.
-    pub(crate) fn repeated(&self, broadcast: &BroadcastPlan) -> Arc<CallLoop> {
+    /// The compiled loop for the calls of a batch.
+    pub(crate) fn call_loop(&self, broadcast: &BroadcastPlan) -> Arc<CallLoop> {
         let kind = |position| {
             let mut operands = broadcast.operands().iter();
             let operand = operands.find(|operand| operand.role == Role::Parameter(position));
@@ -435,14 +459,13 @@ impl Function {
             .operands()
             .iter()
             .any(|operand| operand.role == Role::Result);
-        let key: Fed = (kinds, stores);
-        let mut known = self.0.broadcast.lock();
+        let key: LoopKey = (kinds, stores);
+        let mut known = self.0.loops.lock();
         if let Some((_, calls)) = known.iter().find(|(other, _)| *other == key) {
             return Arc::clone(calls);
         }
-        let trampoline = self.contract().trampoline();
         let calls = Arc::new(CallLoop::new(
-            trampoline,
+            self.trampoline(),
             &key.0,
             stores,
             self.success().stop(),
@@ -463,6 +486,23 @@ impl Function {
         }
         self.0.success.check_result(self, result, errno)
     }
+}
+
+/// Makes the trampoline for a prototype, with one engine only if `engine` is given.
+fn trampoline(
+    prototype: &Prototype,
+    engine: Option<Engine>,
+) -> Result<Trampoline, UnsupportedPrototype> {
+    let parameters = prototype.passed_types();
+    let trampoline = match engine {
+        None => Trampoline::new(&prototype.returns, &parameters),
+        Some(engine) => Trampoline::with_engine(&prototype.returns, &parameters, engine),
+    };
+    trampoline.map_err(|error| UnsupportedPrototype {
+        function: prototype.name.clone(),
+        parameter: None,
+        reason: error.to_string(),
+    })
 }
 
 impl PartialEq for Function {

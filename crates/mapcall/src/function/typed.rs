@@ -339,7 +339,7 @@ impl Function {
             return Err(self.mismatched(mismatch, &parameters));
         }
         let function = self.address().as_ptr();
-        let address = self.contract().trampoline().callable(function);
+        let address = self.trampoline().callable(function);
         // SAFETY: `F` is a function pointer of the prototype's types, which the code at the address
         // has by the promise made when it was bound.
         let pointer = unsafe { mem::transmute_copy::<_, F>(&address) };

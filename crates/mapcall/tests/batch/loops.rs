@@ -223,7 +223,7 @@ impl Case {
         all: bool,
     ) -> Vec<[u64; 2]> {
         let layout = trampoline.layout();
-        let mut frame = vec![[0x5555_5555_5555_5555_u64; 2]; layout.words() / 2 + 1];
+        let mut frame = vec![[0x5555_5555_5555_5555_u64; 2]; layout.slots() / 2 + 1];
         let words = aligned(&mut frame);
         for (index, (items, kind)) in self.items.iter().zip(&self.kinds).enumerate() {
             let ctype = &prototype.parameters[index].ctype;
@@ -290,7 +290,7 @@ impl Case {
         assert_eq!(made, self.stops, "{what}");
         let layout = trampoline.layout();
         if made < self.count {
-            let result = bytemuck::cast_slice(&frame[layout.result()..layout.words()]);
+            let result = bytemuck::cast_slice(&frame[layout.result()..layout.slots()]);
             self.assert_answer(result, made, &what);
         }
 
@@ -309,7 +309,7 @@ impl Case {
             }
             // SAFETY: the function is of the prototype's type, and the frame is filled.
             unsafe { trampoline.call(function, frame.as_mut_ptr()) };
-            let result: &[u8] = bytemuck::cast_slice(&frame[layout.result()..layout.words()]);
+            let result: &[u8] = bytemuck::cast_slice(&frame[layout.result()..layout.slots()]);
             self.assert_answer(result, call, &what);
             if stores && call != self.stops {
                 let size = expected.size;

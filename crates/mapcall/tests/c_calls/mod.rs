@@ -160,7 +160,7 @@ pub(crate) fn trampoline_if_any(prototype: &Prototype) -> Option<Trampoline> {
 /// The same function by each engine that can call it.
 pub(crate) fn engines(function: Function) -> Vec<Function> {
     let mut engines = vec![function.with_engine(Engine::Libffi).unwrap()];
-    if function.contract().trampoline().engine() == Engine::Cranelift {
+    if function.trampoline().engine() == Engine::Cranelift {
         engines.push(function.with_engine(Engine::Cranelift).unwrap());
     }
     engines.push(function);
@@ -303,7 +303,7 @@ impl Case {
         let what = format!("{prototype} by {:?}", trampoline.engine());
         let (seen, answer) = (functions.symbol("seen"), functions.symbol("answer"));
         let layout = trampoline.layout();
-        let mut frame = vec![[0x5555_5555_5555_5555_u64; 2]; layout.words() / 2 + 1];
+        let mut frame = vec![[0x5555_5555_5555_5555_u64; 2]; layout.slots() / 2 + 1];
         let frame: &mut [u64] = aligned(&mut frame);
         for (i, (sample, parameter)) in self.arguments.iter().zip(&prototype.parameters).enumerate()
         {
@@ -329,7 +329,7 @@ impl Case {
             start += sample.bytes.len();
         }
         self.result
-            .check(&to_bytes(&frame[layout.result()..layout.words()]), &what);
+            .check(&to_bytes(&frame[layout.result()..layout.slots()]), &what);
     }
 
     /// Has C call a closure and compares what that saw and what C got.
@@ -343,7 +343,7 @@ impl Case {
                 &prototype.returns,
                 types(prototype),
                 Box::new(move |layout, frame| {
-                    assert_eq!(frame.len(), layout.words());
+                    assert_eq!(frame.len(), layout.slots());
                     frames
                         .lock()
                         .unwrap()

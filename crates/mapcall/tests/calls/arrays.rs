@@ -6,7 +6,7 @@ use half::f16;
 use mapcall::array::dtype::{ByteOrder, DTypeError};
 use mapcall::array::layout::{Layout, Order};
 use mapcall::array::{Array, Buffer, DType, Element, index};
-use mapcall::contract::{Backing, Check, Contract, Memory};
+use mapcall::contract::{Backing, Check, Contract, HostValue, Memory, Role};
 use mapcall::{Arg, Prototype};
 use ndarray::{Array2, array, s};
 use num_complex::Complex;
@@ -371,7 +371,7 @@ fn other_things_than_arrays_are_refused() {
 fn overlap(one: &str, other: &str, apart: usize) -> Result<(), String> {
     let text = format!("void f({one} a[restrict 8], {other} b[8])");
     let contract = Contract::new(Prototype::parse(&text).unwrap()).unwrap();
-    let mut frame = vec![0; contract.words()];
+    let mut frame = vec![0; contract.slots()];
     let mut check = Check::new(&contract, &mut frame);
     let bytes = [0_u8; 32];
     for (position, start) in [(0, 8), (1, 8_usize.wrapping_add(apart))] {
@@ -381,10 +381,12 @@ fn overlap(one: &str, other: &str, apart: usize) -> Result<(), String> {
             strides: &[1],
             is_contiguous: true,
             is_writeable: true,
+            is_shared: false,
             backing: Backing::Private,
         };
-        let rule = contract.rules()[position].array().unwrap();
-        check.array(position, rule, memory).unwrap();
+        let dtype = Ok(contract.rules()[position].array().unwrap().dtype());
+        let value = HostValue::Array { memory, dtype };
+        check.argument(Role::Parameter(position), value).unwrap();
     }
     check.finish().map_err(|error| error.to_string())
 }

@@ -1,7 +1,7 @@
 //! Extents: inferred, verified, computed for outputs, unknown.
 
 use mapcall::array::DType;
-use mapcall::contract::{Backing, Check, Contract, Memory, Rule, Scalar};
+use mapcall::contract::{Backing, Check, Contract, HostValue, Memory, Role, Scalar};
 use mapcall::{Arg, Prototype};
 use ndarray::{Array3, array, s};
 
@@ -96,34 +96,32 @@ fn an_inferred_extent_fits_its_type() {
 
 /// How a binding with keywords gives an inferred extent.
 #[test]
-fn an_inferred_extent_may_be_told() {
+fn an_inferred_extent_may_be_given() {
     let text = "void f(short n, const double x[n], double y[n])";
     let contract = Contract::new(Prototype::parse(text).unwrap()).unwrap();
-    let Rule::Inferred(inferred) = contract.rules()[0] else {
-        panic!("n is inferred")
-    };
-    let told = |value: Scalar| {
-        let mut frame = vec![0; contract.words()];
+    let given = |value: Scalar| {
+        let mut frame = vec![0; contract.slots()];
         let mut check = Check::new(&contract, &mut frame);
         check
-            .inferred(0, inferred, value)
+            .argument(Role::Parameter(0), HostValue::Number(value))
             .map_err(|error| error.to_string())?;
-        check.leave_out(2).unwrap();
+        let omitted = HostValue::Omitted;
+        check.argument(Role::Parameter(2), omitted).unwrap();
         check.finish().map_err(|error| error.to_string())?;
         Ok::<_, String>(check.output(0).unwrap().shape.to_vec())
     };
-    assert_eq!(told(3.into()), Ok(vec![3]));
-    assert_eq!(told(true.into()), Ok(vec![1]));
+    assert_eq!(given(3.into()), Ok(vec![3]));
+    assert_eq!(given(true.into()), Ok(vec![1]));
     assert_eq!(
-        told((-1).into()).unwrap_err(),
+        given((-1).into()).unwrap_err(),
         "f: n: expected short, got -1; give a value that short has"
     );
     assert_eq!(
-        told(32_768.into()).unwrap_err(),
+        given(32_768.into()).unwrap_err(),
         "f: n: expected short, got 32768; give a value that short has"
     );
     assert_eq!(
-        told(3.0.into()).unwrap_err(),
+        given(3.0.into()).unwrap_err(),
         "f: n: expected short, got 3.0; convert it to short first"
     );
 }
@@ -356,22 +354,24 @@ fn known_extents_behind_an_unknown_one() {
     // They are inferred as any other.
     let text = "double second(int n, const double p[][n], const double q[n])";
     let contract = Contract::new(Prototype::parse(text).unwrap()).unwrap();
-    let mut words = vec![0; contract.words()];
-    let mut check = Check::new(&contract, &mut words);
+    let mut slots = vec![0; contract.slots()];
+    let mut check = Check::new(&contract, &mut slots).unchecked(true);
     let memory = |x: &[f64], shape| Memory {
         address: x.as_ptr().cast_mut().cast(),
         shape,
         strides: if shape == [3] { &[8] } else { &[48, 24, 8] },
         is_contiguous: true,
         is_writeable: false,
+        is_shared: false,
         backing: Backing::Private,
     };
     let (p, q) = ([0.0; 12], [0.0; 3]);
-    let rule = |position: usize| contract.rules()[position].array().unwrap();
-    check
-        .array_unchecked(1, rule(1), memory(&p, &[2, 2, 3]))
-        .unwrap();
-    check.array(2, rule(2), memory(&q, &[3])).unwrap();
+    let dtype = Ok(&DType::F64);
+    let array = |memory| HostValue::Array { memory, dtype };
+    let p = array(memory(&p, &[2, 2, 3]));
+    check.argument(Role::Parameter(1), p).unwrap();
+    let q = array(memory(&q, &[3]));
+    check.argument(Role::Parameter(2), q).unwrap();
     check.finish().unwrap();
-    assert_eq!(words[0], 3);
+    assert_eq!(slots[0], 3);
 }

@@ -270,7 +270,7 @@ fn by_c<T: Element>(function: &str, numbers: &[T], size: usize) -> Vec<Vec<u8>> 
 }
 
 fn extended_bytes(value: Scalar) -> Result<Vec<u8>, Problem> {
-    let words = Number::Float(Float::LongDouble).words(value)?;
+    let words = Number::Float(Float::LongDouble).slots(value)?;
     Ok(words[..2]
         .iter()
         .flat_map(|word| word.to_ne_bytes())
@@ -296,7 +296,7 @@ fn check_halves(numbers: &[f64]) {
     call(&halves, &mut [Arg::from(numbers), Arg::from(&mut out)]);
     for (&number, half) in numbers.iter().zip(out) {
         let half = f16::from_bits(half);
-        match Number::Float(Float::Float16).words(number.into()) {
+        match Number::Float(Float::Float16).slots(number.into()) {
             Ok(words) => assert_eq!(words[0], u64::from(half.to_bits()), "{number:e}"),
             Err(_) => assert!(half.is_infinite() && number.is_finite(), "{number:e}"),
         }
@@ -364,7 +364,7 @@ proptest! {
             value >> bits == 0
         };
         let number = Number::Integer(integer);
-        match number.words(Scalar::Int(value)) {
+        match number.slots(Scalar::Int(value)) {
             Ok(words) => prop_assert!(fits && number.value(&words) == Scalar::Int(value)),
             Err(problem) => {
                 prop_assert!(!fits);
@@ -377,7 +377,7 @@ proptest! {
     fn a_float_is_rounded_as_rust_rounds(bits: u64) {
         let value = f64::from_bits(bits);
         let nearest = value as f32;
-        match Number::Float(Float::Float).words(value.into()) {
+        match Number::Float(Float::Float).slots(value.into()) {
             Ok(words) if value.is_nan() => prop_assert!(f32::from_bits(words[0] as u32).is_nan()),
             Ok(words) => prop_assert_eq!(words[0], u64::from(nearest.to_bits())),
             Err(_) => prop_assert!(nearest.is_infinite() && value.is_finite()),

@@ -127,7 +127,7 @@ fn a_void_pointer_takes_any_array_and_any_handle() {
     refuse(
         zero,
         &mut [Arg::from("text")],
-        "zero_first: p: expected a pointer, got a text; give a handle or NULL",
+        "zero_first: p: expected a pointer, got a text; give an array, a handle or NULL",
     );
 }
 

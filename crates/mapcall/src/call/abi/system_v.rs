@@ -74,7 +74,7 @@ pub(in crate::call) fn describe(
         Passing::Memory => {
             // A member of more than four words puts the whole record in memory.
             let large = types.record(5 * size_of::<u64>(), 8, vec![word(Class::Integer)]);
-            types.record(8 * value.words(), value.alignment, vec![large])
+            types.record(8 * value.slots(), value.alignment, vec![large])
         }
     })
 }

@@ -1,0 +1,329 @@
+//! The stages of a batch between the check of its arguments and its results.
+
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::path::Path;
+use std::time::Instant;
+
+use mapcall_array::layout::{Dims, Order};
+use mapcall_array::{Array, Buffer, NewFile, WrittenFile};
+
+use super::eviction::{Eviction, Stream};
+use super::plan::{Lanes, Plan};
+use super::run::{BatchObserver, BatchRun, Outcome, PROGRESS_INTERVAL};
+use super::write_buffer::FileOutput;
+use crate::contract::{ArrayRule, BroadcastPlan, Check, Contract, Operand, Output, Problem, Role};
+use crate::function::{CallError, Function, InUse};
+
+/// The options of a batch for its calls.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchOptions {
+    /// The number of threads; 0 for one for each core.
+    pub threads: usize,
+    /// Whether pages of maps are dropped when they have been processed.
+    pub stream: Stream,
+    /// Whether new files are on the disk at the end.
+    pub is_synced: bool,
+}
+
+/// A batch whose arguments are checked.
+///
+/// The stages of a batch, which are the same for each host language:
+///
+/// 1. Arrange: the host language relates what its user gives for the [outputs](Contract::outputs) to
+///    them.
+/// 2. Read: it gives each argument to a [`Check`].
+/// 3. Finish: [`Check::finish`], then [`PreparedBatch::new`].
+/// 4. Execute: each of the [`outputs`](Self::outputs) that is left gets memory by
+///    [`place`](Self::place) or [`create_file`](Self::create_file); [`run`](Self::run) makes the calls.
+/// 5. Return: [`finish`](Self::finish) gives new files their names.
+pub struct PreparedBatch<'a> {
+    function: &'a Function,
+    broadcast: Box<BroadcastPlan>,
+    /// The slots of the frame, with the values that are the same in each call.
+    frame: &'a [u64],
+    nbytes: usize,
+    outputs: Vec<Output>,
+    /// The files that outputs are written to; the plan has them [in order](BroadcastPlan::place_in_order).
+    files: Vec<(Role, NewFile)>,
+}
+
+impl fmt::Debug for PreparedBatch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PreparedBatch")
+            .field("function", self.function)
+            .field("broadcast", &self.broadcast)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> PreparedBatch<'a> {
+    /// Prepares a batch whose check is finished; `None` if it is a single call.
+    #[must_use]
+    pub fn new(function: &'a Function, check: Check<'a>) -> Option<Self> {
+        let nbytes = check.nbytes();
+        let outputs = (0..).map_while(|index| check.output(index)).collect();
+        let (broadcast, frame) = check.into_batch()?;
+        Some(Self {
+            function,
+            broadcast,
+            frame,
+            nbytes,
+            outputs,
+            files: Vec::new(),
+        })
+    }
+
+    /// The outputs that have to be allocated or written to files.
+    #[must_use]
+    pub fn outputs(&self) -> &[Output] {
+        &self.outputs
+    }
+
+    /// The size of the arrays that were given, in bytes.
+    #[must_use]
+    pub fn nbytes(&self) -> usize {
+        self.nbytes
+    }
+
+    /// How the arguments broadcast.
+    #[must_use]
+    pub fn broadcast(&self) -> &BroadcastPlan {
+        &self.broadcast
+    }
+
+    /// Sets the memory of an output: the address of its first element, and its strides in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Argument`] if the address is not aligned as the C type asks.
+    pub fn place(
+        &mut self,
+        output: &Output,
+        address: *mut u8,
+        strides: &[isize],
+    ) -> Result<(), CallError> {
+        let contract = self.function.contract();
+        let alignment = output.rule(contract).map_or(1, ArrayRule::alignment);
+        if !address.addr().is_multiple_of(alignment) {
+            let address = address.addr();
+            let problem = Problem::Unaligned { address, alignment };
+            return Err(contract.refuse_role(output.role, problem).into());
+        }
+        let strides = strides.get(..output.order.len()).unwrap_or_default();
+        let size = output.call_size(contract);
+        self.broadcast
+            .place(contract, output.role, address, strides, size);
+        Ok(())
+    }
+
+    /// Allocates an output: an array of zeros, whose axes lie in memory in the order of the calls.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Array`] if there is no memory.
+    pub(super) fn allocate(&mut self, output: &Output) -> Result<Array, CallError> {
+        let contract = self.function.contract();
+        let (lengths, axes) = output.in_memory();
+        let array = Array::zeros(output.dtype(contract), &lengths, Order::C);
+        let array = array.map_err(|source| failed(contract, source))?;
+        let axes = axes.into_iter().map(usize::cast_signed);
+        let array = array
+            .permute(&axes.collect::<Dims<isize>>())
+            .map_err(|source| failed(contract, source))?;
+        self.place(output, array.as_mut_ptr(), array.strides())?;
+        Ok(array)
+    }
+
+    /// Creates the `.npy` file that an output is written to. It gets its name by
+    /// [`finish`](Self::finish). A file that has the name is replaced then, or written in place where
+    /// it can't be replaced.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Array`] if the system refuses, or if the disk is full; [`CallError::Argument`] if
+    /// another output is written to that file.
+    pub fn create_file(&mut self, output: &Output, path: &Path) -> Result<(), CallError> {
+        let contract = self.function.contract();
+        let dtype = output.dtype(contract);
+        let file = NewFile::create(path, dtype, &output.shape, Order::C);
+        let file = file.map_err(|source| failed(contract, source))?;
+        let mut files = self.files.iter();
+        let same = files.find(|(_, other)| file.replaces(other));
+        let written = || file.old().and_then(|old| self.broadcast.written_to(old));
+        if let Some(other) = same.map(|(role, _)| *role).or_else(written) {
+            let other = match other {
+                Role::Parameter(position) => contract.name(position),
+                Role::Result | Role::Mask => "the result",
+            };
+            let problem = Problem::SameFile {
+                path: path.to_path_buf(),
+                other: other.to_owned(),
+            };
+            return Err(contract.refuse_role(output.role, problem).into());
+        }
+        let size = output.call_size(contract);
+        self.broadcast.place_in_order(contract, output.role, size);
+        self.files.push((output.role, file));
+        Ok(())
+    }
+
+    /// Closes the handles whose objects C owns after the batch: see [`Function::hand_over`].
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Argument`] if there is such a handle in a batch of several calls, or of perhaps none.
+    pub fn hand_over<'h>(
+        &self,
+        handles: impl Iterator<Item = &'h mut InUse>,
+    ) -> Result<(), CallError> {
+        Ok(self.function.hand_over(handles, Some(&self.broadcast))?)
+    }
+
+    /// Makes the calls. `maps` has the buffers of the arrays that lie in maps.
+    ///
+    /// # Safety
+    ///
+    /// All outputs are placed. The memory of the arguments and outputs lives until this function
+    /// returns. Until then no other code writes it, nor reads what the calls write. The function has the
+    /// type of its prototype.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Status`], [`CallError::Interrupted`], and [`CallError::Array`] for files that
+    /// can't be written.
+    pub unsafe fn run(
+        &self,
+        options: &BatchOptions,
+        maps: &[(Role, Buffer)],
+        observer: &dyn BatchObserver,
+    ) -> Result<(), CallError> {
+        let (function, broadcast) = (self.function, &*self.broadcast);
+        let contract = function.contract();
+        let lanes = Lanes::new(contract, broadcast);
+        let plan = Plan::new(broadcast, &lanes);
+        if plan.calls() == 0 {
+            return Ok(());
+        }
+        let bytes = |(_, file): &(Role, NewFile)| file.layout().nbytes();
+        let files = self.files.iter().map(bytes).sum();
+        let operands: Dims<&Operand> = lanes.operands.iter().copied().chain(lanes.mask).collect();
+        let eviction = Eviction::new(options.stream, &plan, &operands, maps, files);
+        let is_synced = options.is_synced || eviction.evicts();
+        let output = |(role, file)| {
+            let (lane, operand) = lanes
+                .operands
+                .iter()
+                .enumerate()
+                .find(|(_, operand)| operand.role == role)?;
+            Some(FileOutput {
+                file,
+                lane,
+                size: operand.size,
+                is_cleared: lanes.mask.is_some() || role != Role::Result,
+                is_synced,
+                evicts: eviction.evicts(),
+            })
+        };
+        let outputs: Vec<FileOutput<'_>> = self
+            .files
+            .iter()
+            .filter_map(|(role, file)| output((*role, file)))
+            .collect();
+        let calls = function.call_loop(broadcast);
+        let run = BatchRun {
+            function,
+            calls: &calls,
+            plan: &plan,
+            frame: self.frame,
+            bytes: broadcast
+                .operands()
+                .iter()
+                .map(|operand| operand.size)
+                .sum(),
+            outputs: &outputs,
+            eviction,
+            observer,
+        };
+        // SAFETY: the check has filled the frame and the plan. The caller guarantees that their memory
+        // lives during the calls and is used by no other code.
+        match unsafe { run.run(options.threads) } {
+            Outcome::Done => self.wait_for_files(options, observer),
+            Outcome::Failed(source) => Err(failed(contract, source)),
+            Outcome::Broken(refused) => Err(CallError::Interrupted {
+                function: function.name().to_owned(),
+                index: refused.map(|call| plan.index_of(call)),
+            }),
+            Outcome::Stopped(stopped) => {
+                let checked = function.check_result(&stopped.result, stopped.errno);
+                checked.map_err(|error| error.at(plan.index_of(stopped.call)))
+            }
+        }
+    }
+
+    /// Waits until the files are on the disk, if that was asked for. It waits in pieces, so that the
+    /// observer can end it.
+    fn wait_for_files(
+        &self,
+        options: &BatchOptions,
+        observer: &dyn BatchObserver,
+    ) -> Result<(), CallError> {
+        const PIECE: usize = 16 << 20;
+        let calls = self.broadcast.calls();
+        let mut reported = Instant::now();
+        for (_, file) in &self.files {
+            if !(options.is_synced || file.syncs()) {
+                continue;
+            }
+            let bytes = file.layout().nbytes();
+            for start in (0..bytes).step_by(PIECE) {
+                file.wait_for(start..bytes.min(start + PIECE))
+                    .map_err(|source| failed(self.function.contract(), source))?;
+                if reported.elapsed() < PROGRESS_INTERVAL {
+                    continue;
+                }
+                reported = Instant::now();
+                if observer.progress(calls, calls).is_break() {
+                    return Err(CallError::Interrupted {
+                        function: self.function.name().to_owned(),
+                        index: None,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the new files their names. Returns them.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Array`] if the system refuses.
+    pub fn finish(self, options: &BatchOptions) -> Result<Vec<(Role, WrittenFile)>, CallError> {
+        let contract = self.function.contract();
+        // All of them first, so that one that fails leaves the others' old files, too.
+        for (_, file) in &self.files {
+            if options.is_synced || file.syncs() {
+                file.sync().map_err(|source| failed(contract, source))?;
+            }
+        }
+        let named = self.files.into_iter().map(|(role, file)| {
+            let named = if options.is_synced {
+                file.persist_durably()
+            } else {
+                file.persist()
+            };
+            let named = named.map_err(|source| failed(contract, source))?;
+            Ok((role, named))
+        });
+        named.collect()
+    }
+}
+
+fn failed(contract: &Contract, source: mapcall_array::Error) -> CallError {
+    CallError::Array {
+        function: contract.prototype().name.clone(),
+        source: Box::new(source),
+    }
+}

@@ -1,0 +1,346 @@
+//! The check of one call: from values of the host language to the slots of a frame.
+
+mod array;
+mod batch;
+mod explain;
+mod extents;
+mod overlap;
+
+use mapcall_array::layout::Dims;
+
+use super::Contract;
+use super::alias::Aliases;
+use super::broadcast::{BroadcastPlan, Operand};
+use super::convert::check_pointer;
+use super::dimension::UNSET;
+use super::error::{ArgumentError, Problem};
+use super::host_value::HostValue;
+use super::output::Output;
+use super::role::Role;
+use super::rule::{ArrayRule, Rule};
+use mapcall_array::DType;
+
+/// The check of the arguments of one call, or of one batch of calls.
+///
+/// ```
+/// use mapcall::Prototype;
+/// use mapcall::array::DType;
+/// use mapcall::contract::{Backing, Check, Contract, HostValue, Memory, Role, Scalar};
+///
+/// let contract = Contract::new(Prototype::parse(
+///     "void fill(size_t n, float value, float x[n], float twice[2 * n])",
+/// )?)?;
+/// let mut slots = vec![0; contract.slots()];
+/// let mut check = Check::new(&contract, &mut slots);
+///
+/// check.argument(Role::Parameter(1), HostValue::Number(Scalar::Float(0.5)))?;
+/// let mut x = [0.0_f32; 5];
+/// let memory = Memory {
+///     address: x.as_mut_ptr().cast(),
+///     shape: &[5],
+///     strides: &[4],
+///     is_contiguous: true,
+///     is_writeable: true,
+///     is_shared: false,
+///     backing: Backing::Private,
+/// };
+/// check.argument(Role::Parameter(2), HostValue::Array { memory, dtype: Ok(&DType::F32) })?;
+/// check.argument(Role::Parameter(3), HostValue::Omitted)?;
+/// check.finish()?;
+///
+/// // The shape of the omitted array is known now; it has to be allocated.
+/// let output = check.output(0).unwrap();
+/// assert_eq!((output.role, output.shape.as_slice()), (Role::Parameter(3), &[10][..]));
+/// assert_eq!(slots[0], 5);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Arguments are given in the order of the parameters; inferred ones may be left out.
+#[derive(Debug)]
+pub struct Check<'a> {
+    contract: &'a Contract,
+    /// The slots where the parameters start in the frame.
+    starts: &'a [usize],
+    frame: &'a mut [u64],
+    /// The inferred extents, `UNSET` until they are known.
+    dimensions: &'a mut [u64],
+    /// The sizes of arrays in bytes, by position.
+    sizes: &'a mut [u64],
+    nbytes: usize,
+    deferred: Option<Box<Deferred>>,
+    /// Whether arrays may have more axes than their parameters.
+    is_broadcasting: bool,
+    /// Whether pointers take arrays without an extent.
+    is_unchecked: bool,
+    /// The operands of a batch, `None` for a single call.
+    broadcast: Option<Box<BroadcastPlan>>,
+    aliases: Aliases,
+}
+
+/// The checks that wait until all extents are known. Most calls have none.
+#[derive(Debug, Default)]
+struct Deferred {
+    /// Axes whose extent is an expression: position, axis, and the array's shape.
+    extents: Vec<(usize, usize, Dims<usize>)>,
+    /// The outputs that were omitted, and their shapes once those are known.
+    outputs: Vec<(usize, Dims<usize>)>,
+    /// Arrays for parameters without an extent.
+    unmeasured: Vec<Operand>,
+}
+
+impl<'a> Check<'a> {
+    /// Starts the check of one call in [`Contract::slots`] slots, all 0: the frame, and working space
+    /// behind it.
+    #[must_use]
+    #[inline]
+    pub fn new(contract: &'a Contract, slots: &'a mut [u64]) -> Self {
+        let (frame, rest) = slots
+            .split_at_mut_checked(contract.layout.slots())
+            .unwrap_or_default();
+        let (dimensions, sizes) = rest
+            .split_at_mut_checked(contract.inferred.len())
+            .unwrap_or_default();
+        dimensions.fill(UNSET);
+        Self {
+            contract,
+            starts: contract.layout.parameters(),
+            frame,
+            dimensions,
+            sizes,
+            nbytes: 0,
+            deferred: None,
+            is_broadcasting: false,
+            is_unchecked: false,
+            broadcast: None,
+            aliases: Aliases::default(),
+        }
+    }
+
+    /// Starts the check of any number of calls: the axes that arrays have beyond those of their
+    /// parameters are the axes of a batch.
+    ///
+    /// See [`BroadcastPlan`] for an example.
+    #[must_use]
+    #[inline]
+    pub fn broadcasting(contract: &'a Contract, slots: &'a mut [u64]) -> Self {
+        Self {
+            is_broadcasting: true,
+            ..Self::new(contract, slots)
+        }
+    }
+
+    /// Accepts arrays, and pointers made by other libraries, for pointers without an extent, if
+    /// `is_unchecked`.
+    #[must_use]
+    #[inline]
+    pub fn unchecked(self, is_unchecked: bool) -> Self {
+        Self {
+            is_unchecked,
+            ..self
+        }
+    }
+
+    /// Checks the value for a parameter, for the result of a batch or for its mask, and writes the
+    /// parameter's slots.
+    ///
+    /// # Errors
+    ///
+    /// [`ArgumentError`] if the prototype does not allow the value. What depends on other arguments is
+    /// checked by [`finish`](Self::finish).
+    #[inline]
+    pub fn argument(&mut self, role: Role, value: HostValue<'_>) -> Result<(), Box<ArgumentError>> {
+        let Role::Parameter(position) = role else {
+            return self.batch_argument(role, value);
+        };
+        let contract = self.contract;
+        let refuse = |problem| contract.refuse(position, problem);
+        let Some(rule) = contract.rules.get(position) else {
+            return Ok(());
+        };
+        let value = match (rule, value) {
+            (Rule::Array(_), HostValue::None) => HostValue::Omitted,
+            (Rule::Array(_), HostValue::File) if self.is_broadcasting => HostValue::Omitted,
+            (_, value) => value,
+        };
+        match (rule, value) {
+            (_, HostValue::Omitted) => self.omit(position, rule),
+            (Rule::Array(rule), HostValue::Array { memory, dtype }) => {
+                rule.check_dtype(dtype).map_err(refuse)?;
+                self.refuse_shared(role, &memory, rule.is_const())?;
+                if self.is_unchecked {
+                    self.array_of_any_rank(position, rule, memory)
+                } else {
+                    self.array(position, rule, memory)
+                }
+            }
+            (Rule::Inferred(inferred), HostValue::Number(value)) => {
+                self.extent(position, *inferred, value)
+            }
+            (Rule::Inferred(_), HostValue::HugeNumber(found)) => {
+                let remedy = super::Remedy::Words("give the extent of the arrays".into());
+                let found = found.to_owned();
+                Err(refuse(Problem::Type { found, remedy }))
+            }
+            (
+                Rule::Inferred(_) | Rule::Number(_) | Rule::Record { .. },
+                HostValue::Array { memory, dtype },
+            ) if self.is_broadcasting => self.scalars(position, memory, dtype),
+            (Rule::Pointer(pointer), HostValue::Array { memory, dtype }) => {
+                check_pointer(pointer, value, self.is_unchecked).map_err(refuse)?;
+                self.refuse_shared(role, &memory, pointer.is_const)?;
+                pointer.check_dtype(dtype).map_err(refuse)?;
+                self.unmeasured(position, pointer, memory)
+            }
+            (Rule::Text, HostValue::Array { memory, dtype }) if self.is_unchecked => {
+                let Some(pointer) = rule.pointer() else {
+                    return Ok(());
+                };
+                pointer.check_dtype(dtype).map_err(refuse)?;
+                self.unmeasured(position, pointer, memory)
+            }
+            (Rule::Array(_) | Rule::Inferred(_), value) => {
+                Err(refuse(rule.wrong_kind(value, self.is_unchecked)))
+            }
+            (rule, value) => {
+                let start = self.start(position);
+                let slots = start.and_then(|start| self.frame.get_mut(start..));
+                rule.convert(value, self.is_unchecked, slots.unwrap_or_default())
+                    .map_err(refuse)
+            }
+        }
+    }
+
+    /// Leaves a parameter without an argument: it is an output, or inferred.
+    fn omit(&mut self, position: usize, rule: &Rule) -> Result<(), Box<ArgumentError>> {
+        let problem = match rule {
+            Rule::Inferred(_) => return Ok(()),
+            Rule::Array(rule) if rule.is_output() => {
+                let deferred = self.deferred.get_or_insert_default();
+                deferred.outputs.push((position, Dims::new()));
+                return Ok(());
+            }
+            Rule::Array(rule) if !rule.is_const() => Problem::Unmeasured,
+            Rule::Pointer(rule) if rule.is_array && !rule.is_const => Problem::Unmeasured,
+            _ => Problem::Missing,
+        };
+        Err(self.contract.refuse(position, problem))
+    }
+
+    /// Completes the check when all arguments are given: sets the inferred parameters, verifies all
+    /// extents, and refuses arrays that overlap where they must not.
+    ///
+    /// # Errors
+    ///
+    /// [`ArgumentError`].
+    #[inline]
+    pub fn finish(&mut self) -> Result<(), Box<ArgumentError>> {
+        self.finish_dimensions()?;
+        if self.deferred.is_some() {
+            self.evaluate()?;
+        }
+        if self.broadcast.is_some() {
+            return self.finish_batch();
+        }
+        self.refuse_overlap()
+    }
+
+    /// Whether an array was omitted, so that there is an output.
+    #[must_use]
+    #[inline]
+    pub fn leaves_out(&self) -> bool {
+        let deferred = self.deferred.as_ref();
+        deferred.is_some_and(|deferred| !deferred.outputs.is_empty())
+    }
+
+    /// The outputs that were omitted, by index; the results of a batch are the first.
+    #[must_use]
+    pub fn output(&self, index: usize) -> Option<Output> {
+        let broadcast = self.broadcast.as_deref();
+        let has_result = broadcast.is_some_and(|broadcast| {
+            self.contract.returned.is_some()
+                && broadcast
+                    .operands()
+                    .iter()
+                    .all(|operand| operand.role != Role::Result || operand.is_placed)
+        });
+        let (role, core) = match index.checked_sub(has_result.into()) {
+            None => (Role::Result, &[][..]),
+            Some(index) => {
+                let (position, shape) = self.deferred.as_ref()?.outputs.get(index)?;
+                (Role::Parameter(*position), &shape[..])
+            }
+        };
+        let batch = broadcast.map_or(&[][..], BroadcastPlan::shape);
+        Some(Output {
+            role,
+            shape: batch.iter().chain(core).copied().collect(),
+            order: broadcast
+                .map_or(&[][..], BroadcastPlan::order_of_axes)
+                .into(),
+        })
+    }
+
+    /// Sets the address of an output that has been allocated, which a single call is passed.
+    ///
+    /// # Errors
+    ///
+    /// [`ArgumentError`] if the address is not aligned as the C type asks.
+    pub fn place(&mut self, position: usize, address: *mut u8) -> Result<(), Box<ArgumentError>> {
+        let rule = self.contract.array_rule(Role::Parameter(position));
+        let alignment = rule.map_or(1, ArrayRule::alignment);
+        let address = address.expose_provenance();
+        if !address.is_multiple_of(alignment) {
+            let problem = Problem::Unaligned { address, alignment };
+            return Err(self.contract.refuse(position, problem));
+        }
+        self.set(position, address as u64);
+        Ok(())
+    }
+
+    /// How the arguments of a batch broadcast, once the check is finished; `None` for a single call.
+    #[must_use]
+    pub fn broadcast(&self) -> Option<&BroadcastPlan> {
+        self.broadcast.as_deref()
+    }
+
+    /// The broadcast plan of a batch, for outputs to be placed in, and the slots of its frame.
+    #[must_use]
+    pub fn into_batch(self) -> Option<(Box<BroadcastPlan>, &'a [u64])> {
+        let frame = self.frame;
+        self.broadcast.map(|broadcast| (broadcast, &*frame))
+    }
+
+    /// The size of the arrays that were given, in bytes.
+    #[must_use]
+    #[inline]
+    pub fn nbytes(&self) -> usize {
+        self.nbytes
+    }
+
+    /// The slot where a parameter starts.
+    #[inline]
+    fn start(&self, position: usize) -> Option<usize> {
+        self.starts.get(position).copied()
+    }
+
+    /// The first slot of a parameter.
+    #[inline]
+    fn slot(&self, position: usize) -> Option<u64> {
+        self.frame.get(self.start(position)?).copied()
+    }
+
+    #[inline]
+    fn set(&mut self, position: usize, value: u64) {
+        if let Some(start) = self.start(position)
+            && let Some(slot) = self.frame.get_mut(start)
+        {
+            *slot = value;
+        }
+    }
+
+    fn is_omitted(&self, position: usize) -> bool {
+        let deferred = self.deferred.iter();
+        let mut outputs = deferred.flat_map(|deferred| &deferred.outputs);
+        outputs.any(|(other, _)| *other == position)
+    }
+}

@@ -1,0 +1,205 @@
+//! The conversion of one value to the slots of a parameter or result that is passed by itself: a
+//! number, a pointer, a function, a struct.
+
+use std::ffi::CStr;
+use std::sync::Arc;
+
+use super::error::{Problem, Remedy};
+use super::host_value::{FunctionValue, HandleValue, HostValue};
+use super::number::Number;
+use super::rule::{PointerRule, Rule, check_dtype};
+use crate::ctype::{CType, Function};
+use crate::prototype::Ownership;
+
+impl Rule {
+    /// Converts a value to slots of a frame.
+    ///
+    /// ```
+    /// use mapcall::contract::{HostValue, Rule, Scalar};
+    /// use mapcall::ctype::{CType, Integer};
+    ///
+    /// let short = Rule::of_result(&CType::Integer(Integer::Short)).unwrap();
+    /// let mut slots = [0];
+    /// short.convert(HostValue::Number(Scalar::Int(-1)), false, &mut slots)?;
+    /// assert_eq!(slots, [u64::MAX]);
+    /// assert!(short.convert(HostValue::Number(Scalar::Int(1 << 15)), false, &mut slots).is_err());
+    /// # Ok::<(), mapcall::contract::Problem>(())
+    /// ```
+    ///
+    /// Arrays and inferred extents depend on other arguments; only a [`Check`](super::Check) converts
+    /// those.
+    ///
+    /// # Errors
+    ///
+    /// The [`Problem`] with a value that the parameter does not take. If `is_unchecked`, pointers made
+    /// by other libraries and borrowed handles are accepted.
+    pub fn convert(
+        &self,
+        value: HostValue<'_>,
+        is_unchecked: bool,
+        slots: &mut [u64],
+    ) -> Result<(), Problem> {
+        match (self, value) {
+            (Self::Number(number), value) => return convert_number(*number, value, slots),
+            (
+                Self::Text | Self::Pointer(_) | Self::Function(_),
+                HostValue::Null | HostValue::None,
+            ) => set(slots, 0),
+            (Self::Text, HostValue::Text(text)) => set(slots, address(check_text(text)?.as_ptr())),
+            (Self::Pointer(rule), HostValue::Handle(handle)) => {
+                check_handle(rule, &handle, is_unchecked)?;
+                set(slots, address(handle.address));
+            }
+            (Self::Pointer(rule), HostValue::Pointer(pointer)) => {
+                check_pointer(rule, value, is_unchecked)?;
+                set(slots, address(pointer));
+            }
+            (
+                Self::Function(wanted),
+                HostValue::Function {
+                    function,
+                    address: code,
+                },
+            ) => {
+                check_function(wanted, function)?;
+                set(slots, address(code));
+            }
+            (
+                Self::Record { ctype, dtype, .. },
+                HostValue::Record {
+                    dtype: found,
+                    bytes,
+                },
+            ) => {
+                check_dtype(ctype, dtype, found)?;
+                let size = dtype.itemsize();
+                let to = bytemuck::cast_slice_mut::<u64, u8>(slots).get_mut(..size);
+                match to {
+                    Some(to) if bytes.len() == size => to.copy_from_slice(bytes),
+                    _ => {
+                        let found = format!("{} bytes", bytes.len());
+                        let remedy = Remedy::Words(format!("give all {size} bytes"));
+                        return Err(Problem::Type { found, remedy });
+                    }
+                }
+            }
+            (_, HostValue::Omitted) => return Err(Problem::Missing),
+            (_, value) => return Err(self.wrong_kind(value, is_unchecked)),
+        }
+        Ok(())
+    }
+
+    /// The problem with a value of another kind than the rule takes.
+    #[cold]
+    pub(super) fn wrong_kind(&self, value: HostValue<'_>, is_unchecked: bool) -> Problem {
+        let remedy = match self {
+            Self::Inferred(_) | Self::Number(_) => Remedy::GiveNumber,
+            Self::Array(rule) => Remedy::MakeArray(rule.dtype().clone()),
+            Self::Text => Remedy::GiveText {
+                or_array: is_unchecked,
+            },
+            Self::Pointer(rule) if rule.is_text() => Remedy::GiveText { or_array: true },
+            Self::Pointer(rule) => Remedy::GiveHandle {
+                or_array: rule.is_void || is_unchecked,
+            },
+            Self::Function(_) => Remedy::GiveFunction,
+            Self::Record { dtype, .. } => Remedy::GiveStruct(dtype.clone()),
+        };
+        Problem::Type {
+            found: value.kind().into(),
+            remedy,
+        }
+    }
+}
+
+fn convert_number(number: Number, value: HostValue<'_>, slots: &mut [u64]) -> Result<(), Problem> {
+    let long_double;
+    let converted = match value {
+        HostValue::Number(value) => {
+            long_double = number.slots(value)?;
+            long_double.get(..number.count()).unwrap_or_default()
+        }
+        HostValue::LongDouble(value) if number.is_extended() => value,
+        HostValue::HugeNumber(found) => {
+            return Err(Problem::Type {
+                found: found.to_owned(),
+                remedy: Remedy::Words(format!("give a value that {number} has")),
+            });
+        }
+        HostValue::Omitted => return Err(Problem::Missing),
+        other => return Err(Rule::Number(number).wrong_kind(other, false)),
+    };
+    for (slot, &value) in slots.iter_mut().zip(converted) {
+        *slot = value;
+    }
+    Ok(())
+}
+
+fn set(slots: &mut [u64], value: u64) {
+    if let Some(slot) = slots.first_mut() {
+        *slot = value;
+    }
+}
+
+fn address<T>(pointer: *const T) -> u64 {
+    pointer.expose_provenance() as u64
+}
+
+/// Checks that C does not read less of a text than there is.
+fn check_text(text: &[u8]) -> Result<&CStr, Problem> {
+    CStr::from_bytes_with_nul(text).map_err(|_| {
+        let at = text.iter().position(|byte| *byte == 0);
+        Problem::NulInText {
+            at: at.unwrap_or(text.len()),
+        }
+    })
+}
+
+fn check_handle(
+    rule: &PointerRule,
+    handle: &HandleValue<'_>,
+    is_unchecked: bool,
+) -> Result<(), Problem> {
+    let found = || handle.target.to_owned();
+    if handle.is_borrowed && !is_unchecked {
+        return Err(Problem::Borrowed { found: found() });
+    }
+    if !rule.takes(handle.target) {
+        return Err(Problem::Handle { found: found() });
+    }
+    if handle.ownership == Ownership::Kept && handle.is_read_only && rule.writes_data() {
+        return Err(Problem::ReadOnlyHandle { found: found() });
+    }
+    Ok(())
+}
+
+/// Checks that a pointer takes memory of the caller without an extent.
+pub(super) fn check_pointer(
+    rule: &PointerRule,
+    value: HostValue<'_>,
+    is_unchecked: bool,
+) -> Result<(), Problem> {
+    let found = || value.kind().to_owned();
+    if rule.ownership != Ownership::Kept {
+        return Err(Problem::NotOwned { found: found() });
+    }
+    if !(rule.is_void || is_unchecked) {
+        return Err(Problem::Unbounded { found: found() });
+    }
+    Ok(())
+}
+
+fn check_function(wanted: &Arc<Function>, found: FunctionValue<'_>) -> Result<(), Problem> {
+    let ctype = |function: &Arc<Function>| CType::Function(Arc::clone(function));
+    let (is_same, found): (bool, &dyn Fn() -> String) = match found {
+        FunctionValue::Bound(prototype) => (prototype.is_of(wanted), &|| prototype.to_string()),
+        FunctionValue::Closure(closure) => (ctype(closure).is_same(&ctype(wanted)), &|| {
+            ctype(closure).to_string()
+        }),
+    };
+    if is_same {
+        Ok(())
+    } else {
+        Err(Problem::Function { found: found() })
+    }
+}

@@ -1,0 +1,23 @@
+//! The inferred extents of a call.
+
+/// An extent that no array has set yet. No array has as many elements.
+pub(super) const UNSET: u64 = u64::MAX;
+
+/// An inferred parameter.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dimension {
+    pub(super) position: usize,
+    /// The slot of the frame in which it is passed.
+    pub(super) slot: usize,
+    /// The largest value that the parameter's type has, and an array's length can have.
+    pub(super) max: u64,
+}
+
+/// Returns whether an extent is a length; one that is not set yet gets it.
+#[inline]
+pub(super) fn agrees(extent: &mut u64, length: u64) -> bool {
+    if *extent == UNSET {
+        *extent = length;
+    }
+    *extent == length
+}

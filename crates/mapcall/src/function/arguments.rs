@@ -1,0 +1,122 @@
+//! The arguments of Rust as values for the check, and the outputs that are allocated.
+
+use mapcall_array::Array;
+use mapcall_array::layout::Order;
+
+use super::handle::Owner;
+use super::{Arg, CallError, Function, InUse, KeepAlive, Slot};
+use crate::contract::{Check, Contract, FunctionValue, HostValue, Output, Role, Rule};
+
+/// The texts and handles among the arguments of a call, which stay valid until it is over.
+#[derive(Default)]
+pub(crate) struct Lent {
+    /// With the NUL at their ends.
+    texts: Vec<Box<[u8]>>,
+    handles: Vec<InUse>,
+}
+
+impl Lent {
+    /// The handles that the call uses.
+    pub(crate) fn handles(&mut self) -> impl Iterator<Item = &mut InUse> {
+        self.handles.iter_mut()
+    }
+
+    /// Moves what a pointer that the call returned may lead into to what its handle keeps alive.
+    pub(super) fn keep_alive(
+        &mut self,
+        arguments: &[Arg<'_>],
+        outputs: &[(usize, Array)],
+    ) -> KeepAlive {
+        let mut alive = KeepAlive::default();
+        for argument in arguments {
+            match argument {
+                Arg::Handle(handle) => alive.handle(handle),
+                Arg::Slot(slot) => slot.keep_alive(&mut alive),
+                Arg::Allocated(array) => Slot::of_array(array, true).keep_alive(&mut alive),
+                _ => {}
+            }
+        }
+        for (_, array) in outputs {
+            Slot::of_array(array, true).keep_alive(&mut alive);
+        }
+        for text in self.texts.drain(..) {
+            let bytes = text.as_ptr_range();
+            let bytes = bytes.start.addr()..bytes.end.addr();
+            alive.memory(bytes, false, Owner::Text(text));
+        }
+        alive
+    }
+}
+
+/// Gives one argument to the check. Texts and handles are added to `lent`.
+pub(crate) fn push_argument(
+    check: &mut Check<'_>,
+    function: &Function,
+    role: Role,
+    argument: &Arg<'_>,
+    lent: &mut Lent,
+) -> Result<(), CallError> {
+    let allocated;
+    let value = match argument {
+        Arg::Out => HostValue::Omitted,
+        Arg::File(_) => HostValue::File,
+        // Its file was written by an earlier batch.
+        Arg::Written(_) => HostValue::Other,
+        Arg::Null => HostValue::Null,
+        Arg::Scalar(value) => HostValue::Number(*value),
+        Arg::Slot(slot) => slot.value(role),
+        Arg::Allocated(array) => {
+            allocated = Slot::of_array(array, true);
+            allocated.value(role)
+        }
+        Arg::Text(text) => {
+            let text = text.iter().copied().chain([0]).collect();
+            lent.texts.push(text);
+            HostValue::Text(lent.texts.last().map_or(&[], |text| text))
+        }
+        Arg::Function(function) => HostValue::Function {
+            function: FunctionValue::Bound(function.prototype()),
+            address: function.address().as_ptr(),
+        },
+        Arg::Handle(handle) => match role {
+            Role::Parameter(position) => {
+                let in_use = handle.lend(function, position);
+                let refuse = |problem| function.contract().refuse(position, problem);
+                lent.handles.push(in_use.map_err(refuse)?);
+                lent.handles.last().map_or(HostValue::Other, InUse::value)
+            }
+            Role::Result | Role::Mask => HostValue::Other,
+        },
+        Arg::Record(dtype, bytes) => HostValue::Record {
+            dtype: Ok(dtype),
+            bytes,
+        },
+    };
+    Ok(check.argument(role, value)?)
+}
+
+/// Allocates the arrays that were omitted.
+pub(super) fn allocate(
+    check: &mut Check<'_>,
+    contract: &Contract,
+) -> Result<Vec<(usize, Array)>, CallError> {
+    let mut arrays = Vec::new();
+    while let Some(Output {
+        role: Role::Parameter(position),
+        shape,
+        ..
+    }) = check.output(arrays.len())
+    {
+        let Some(rule) = contract.rules().get(position).and_then(Rule::array) else {
+            break;
+        };
+        let array = Array::zeros(rule.dtype().clone(), &shape, Order::C);
+        let array = array.map_err(|source| CallError::Array {
+            function: contract.prototype().name.clone(),
+            source: Box::new(source),
+        })?;
+        check.place(position, array.as_mut_ptr())?;
+        arrays.push((position, array));
+    }
+    Ok(arrays)
+}
