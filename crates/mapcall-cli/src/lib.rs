@@ -54,7 +54,7 @@ use clap::builder::Styles;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use mapcall::array;
-use mapcall::contract::ArgumentError;
+use mapcall::contract::{ArgumentError, Remedy};
 use mapcall::{CallError, HeaderError, LibraryError};
 use value::ValueError;
 use value::file::FileError;
@@ -137,12 +137,12 @@ enum Failure {
     Function(#[from] call::FunctionError),
     #[error(transparent)]
     Value(#[from] ValueError),
-    #[error(transparent)]
+    #[error("{}", argument(.0))]
     Argument(#[from] Box<ArgumentError>),
     #[error(transparent)]
     OutputFile(#[from] call::OutputError),
     /// A call that was refused or failed.
-    #[error("{}{}", .0, space(.0))]
+    #[error("{}", call_error(.0))]
     Call(#[from] CallError),
     /// A file that can't be written.
     #[error("{}{}", .0, space_for(.0))]
@@ -177,14 +177,24 @@ impl Failure {
     }
 }
 
-/// Returns the remedy for an error of a file or of memory, for the message.
-fn space(error: &CallError) -> &'static str {
+/// Returns the message of an error of a call.
+fn call_error(error: &CallError) -> String {
     match error {
-        CallError::Array { source, .. } => space_for(source),
-        _ => "",
+        CallError::Argument(error) => argument(error),
+        CallError::Array { source, .. } => format!("{error}{}", space_for(source)),
+        _ => error.to_string(),
     }
 }
 
+/// Returns the message of an argument that is refused, with the command's syntax in the remedy.
+fn argument(error: &ArgumentError) -> String {
+    match error.remedy() {
+        Remedy::GiveExtent => error.message(&format!("give {}=NUMBER", error.parameter)),
+        remedy => error.message(&remedy),
+    }
+}
+
+/// Returns the remedy for an error of a file or of memory.
 fn space_for(error: &array::Error) -> &'static str {
     match error {
         array::Error::Io { source, .. } => match source.kind() {

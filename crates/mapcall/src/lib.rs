@@ -52,18 +52,23 @@
 //!
 //! # Design
 //!
-//! A text is parsed into a [`Prototype`] of [`CType`]s. The module [`contract`] turns the prototype into
-//! one rule for each parameter, and checks calls by them. The module [`call`] compiles code that calls an
+//! A text is parsed into a [`Prototype`] of [`CType`]s. A hidden module, `contract`, turns the prototype into
+//! one rule for each parameter, and checks calls by them. Another one, `call`, compiles code that calls an
 //! address with a block of 64-bit slots, or asks libffi to. [`function`] joins the two, and [`batch`] repeats
 //! calls. The page `docs/design.md` of the repository has the reasons.
 
 pub mod batch;
+// For the crates of this project: their items may change in any version.
+#[doc(hidden)]
 pub mod call;
+#[doc(hidden)]
 pub mod contract;
 pub mod function;
 pub mod library;
 
 pub use batch::Batch;
+pub use call::Engine;
+pub use contract::{ArgumentError, Problem, Remedy, Scalar, UnsupportedPrototype};
 pub use function::{Arg, BindError, CallError, Function, Handle, Success, Value};
 pub use library::{Library, LibraryError};
 pub use mapcall_array as array;

@@ -407,8 +407,7 @@ class TestResults:
             c.refuses(message, function, np.array([1, 2], "i4"))
             c.refuses(message, function, 1, where=True)
             c.refuses(
-                f"{name}: expected no out, as there is no output, got 1;"
-                " give one for each output in order, None where it is to be made",
+                f"{name}: expected no output, got 1; leave `out` out",
                 function,
                 1,
                 out=np.zeros((), "u8"),
@@ -434,23 +433,24 @@ class TestResults:
 class TestOut:
     def test_counts(self, c: Counted, half: mapcall.Function) -> None:
         x, y, whole = np.ones(3), np.ones(3, "i4"), np.ones((3, 1))
-        remedy = "give one for each output in order, None where it is to be made"
+        one = "give an array or a path as `out`"
+        two = "give a tuple of 2 as `out`, with None for an output that is to be allocated"
         for out, found in (((), 0), ((x, x), 2), ((None, None), 2)):
-            c.refuses(f"half: expected out for one output, got {found}; {remedy}", half, x, out=out)
+            c.refuses(f"half: expected 1 output, got {found}; {one}", half, x, out=out)
         parts = c.function(PARTS)
         for out, found in ((y, 1), ((y,), 1), ((), 0), ((y, whole, x), 3)):
             c.refuses(
-                f"parts: expected a tuple for 2 outputs as out, got {found}; {remedy}",
+                f"parts: expected 2 outputs, got {found}; {two}",
                 parts,
                 x,
                 out=out,
             )
         # One that has been given is no output.
         c.refuses(
-            f"parts: expected out for one output, got 2; {remedy}", parts, x, whole, out=(y, whole)
+            f"parts: expected 1 output, got 2; {one}", parts, x, whole, out=(y, whole)
         )
         c.refuses(
-            f"touch: expected no out, as there is no output, got 1; {remedy}",
+            "touch: expected no output, got 1; leave `out` out",
             c.function("void touch(double x)"),
             x,
             out=x,

@@ -89,8 +89,8 @@ class TestOutputs:
     def test_extents_that_nothing_tells(self, c: Counted) -> None:
         blank = c.function("void blank(size_t n, int y[n])")
         c.refuses(
-            "blank: n: expected unsigned long that some array tells, got none that does;"
-            " give n by its name",
+            "blank: n: expected unsigned long from the shape of an array, got no array that has it;"
+            " give it by name, n=...",
             blank,
         )
         two = c.function("void two(size_t n, int k, double y[n * k])")

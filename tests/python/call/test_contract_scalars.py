@@ -355,8 +355,8 @@ class TestWriting:
             (
                 (1, 2, 3, 4),
                 {},
-                "digits: expected at most 3 positional arguments, got 4;"
-                " leave out what is inferred, or give it by its name",
+                "digits: expected at most 3 arguments, got 4;"
+                " leave out the rest; inferred parameters are given by name",
             ),
             (
                 (1, 2, 3),
@@ -401,7 +401,7 @@ class TestWriting:
         assert nothing() is None
         c.refuses(
             "nothing: expected no arguments, got 1;"
-            " leave out what is inferred, or give it by its name",
+            " leave out the rest; inferred parameters are given by name",
             nothing,
             1,
         )
@@ -414,8 +414,8 @@ class TestWriting:
         assert weigh(x, 2.0) == weigh(x, weight=2) == weigh(x, 2, n=3) == 6
         assert weigh(weight=2, n=np.int8(3), x=x) == 6
         c.refuses(
-            "weigh: expected at most 2 positional arguments, got 3;"
-            " leave out what is inferred, or give it by its name",
+            "weigh: expected at most 2 arguments, got 3;"
+            " leave out the rest; inferred parameters are given by name",
             weigh,
             3,
             x,

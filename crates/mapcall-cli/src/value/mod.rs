@@ -298,7 +298,10 @@ impl Value {
             Some(Rule::Text) => Ok(Self::Text(unquoted(text.as_encoded_bytes()).to_owned())),
             Some(Rule::Inferred(_)) => match reading.number()? {
                 Some(value @ Scalar::Int(_)) => Ok(Self::Scalar(value)),
-                _ => Err(reading.unfit("", "give an integer, or leave it out: arrays tell it")),
+                _ => Err(reading.unfit(
+                    "",
+                    "give an integer, or leave it out, as it is inferred from the arrays",
+                )),
             },
             Some(Rule::Number(number)) => match reading.number()? {
                 Some(value) => {

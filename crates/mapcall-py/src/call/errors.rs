@@ -74,6 +74,13 @@ fn remedy(error: &ArgumentError) -> String {
         Remedy::GiveHandle { or_array: false } => "give a handle or None".into(),
         Remedy::GiveHandle { or_array: true } => "give an array, a handle or None".into(),
         Remedy::GiveFunction => "give a bound function or a callable".into(),
+        Remedy::GiveExtent => format!("give it by name, {name}=..."),
+        Remedy::OmitInferred => "leave out the rest; inferred parameters are given by name".into(),
+        Remedy::GiveOutputs { count: 0 } => "leave `out` out".into(),
+        Remedy::GiveOutputs { count: 1 } => "give an array or a path as `out`".into(),
+        Remedy::GiveOutputs { count } => format!(
+            "give a tuple of {count} as `out`, with None for an output that is to be allocated"
+        ),
         Remedy::Measure => {
             let function = &error.function;
             format!("write {name}[n] in the prototype, or call {function}.unchecked(...)")

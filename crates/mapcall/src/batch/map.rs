@@ -261,11 +261,7 @@ impl<'a, 'b> Batch<'a, 'b> {
         if found == expected || (found == 0 && expected == 1 && is_status) {
             return Ok(());
         }
-        let problem = if found < expected {
-            Problem::MissingOutputs { expected, found }
-        } else {
-            Problem::Outputs { expected, found }
-        };
+        let problem = Problem::Outputs { expected, found };
         Err(contract.refuse_all(problem).into())
     }
 

@@ -32,5 +32,7 @@ mod write_buffer;
 
 pub use eviction::Stream;
 pub use map::{Batch, Shape};
+#[doc(hidden)]
 pub use prepared::{BatchOptions, PreparedBatch};
+#[doc(hidden)]
 pub use run::BatchObserver;

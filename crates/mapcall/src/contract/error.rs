@@ -258,23 +258,16 @@ pub enum Problem {
     },
     /// More arguments than parameters.
     TooMany {
-        /// How many are taken.
+        /// The largest number of arguments.
         max: usize,
-        /// How many came.
+        /// The number that was given.
         found: usize,
     },
-    /// Outputs of a batch were left out that would be computed and dropped.
-    MissingOutputs {
-        /// How many there are.
-        expected: usize,
-        /// How many have a place.
-        found: usize,
-    },
-    /// More outputs than there are, or fewer.
+    /// More outputs of a batch than there are, or fewer, so that some would be computed and dropped.
     Outputs {
-        /// How many there are.
+        /// The number of outputs.
         expected: usize,
-        /// How many came.
+        /// The number that was given.
         found: usize,
     },
     /// More calls than can be counted.
@@ -337,6 +330,15 @@ pub enum Remedy {
     GiveFunction,
     /// Give a struct or union of that dtype.
     GiveStruct(DType),
+    /// Give the value of an inferred parameter.
+    GiveExtent,
+    /// Give fewer arguments: inferred parameters are not among them.
+    OmitInferred,
+    /// Give an argument for each output of a batch.
+    GiveOutputs {
+        /// The number of outputs.
+        count: usize,
+    },
     /// What it says.
     Words(String),
 }
@@ -362,6 +364,14 @@ impl fmt::Display for Remedy {
             Self::GiveHandle { or_array: true } => f.write_str("give an array, a handle or NULL"),
             Self::GiveFunction => f.write_str("give a bound function"),
             Self::GiveStruct(_) => f.write_str("give a struct"),
+            Self::GiveExtent => f.write_str("set it with `Function::with_extent`"),
+            Self::OmitInferred => {
+                f.write_str("leave out the rest, as inferred parameters are not arguments")
+            }
+            Self::GiveOutputs { count: 0 } => f.write_str("give none"),
+            Self::GiveOutputs { .. } => {
+                f.write_str("give one argument for each output, `Arg::Out` to allocate it")
+            }
             Self::Words(words) => f.write_str(words),
         }
     }
@@ -407,7 +417,7 @@ impl ArgumentError {
                 }
             }
             Problem::BadExtent { .. } => format!("{expected} of some size"),
-            Problem::NotInferred => format!("{expected} that some array tells"),
+            Problem::NotInferred => format!("{expected} from the shape of an array"),
             Problem::Disagrees {
                 expected: value,
                 because,
@@ -448,13 +458,11 @@ impl ArgumentError {
             Problem::NotOwned { .. } => format!("{expected} whose object C may own"),
             Problem::OwnedOnce => format!("one call, as C owns {expected} then"),
             Problem::TooMany { max: 0, .. } => "no arguments".into(),
-            Problem::TooMany { max: 1, .. } => "at most 1 positional argument".into(),
-            Problem::TooMany { max, .. } => format!("at most {max} positional arguments"),
-            Problem::MissingOutputs { expected: 1, .. } => "1 output".into(),
-            Problem::MissingOutputs { expected, .. } => format!("{expected} outputs"),
-            Problem::Outputs { expected: 0, .. } => "no out, as there is no output".into(),
-            Problem::Outputs { expected: 1, .. } => "out for one output".into(),
-            Problem::Outputs { expected, .. } => format!("a tuple for {expected} outputs as out"),
+            Problem::TooMany { max: 1, .. } => "at most 1 argument".into(),
+            Problem::TooMany { max, .. } => format!("at most {max} arguments"),
+            Problem::Outputs { expected: 0, .. } => "no output".into(),
+            Problem::Outputs { expected: 1, .. } => "1 output".into(),
+            Problem::Outputs { expected, .. } => format!("{expected} outputs"),
             Problem::Uncounted { .. } => "fewer calls".into(),
             Problem::Unknown { .. } => "a parameter's name".into(),
             Problem::Twice => format!("{expected} once"),
@@ -505,7 +513,7 @@ impl ArgumentError {
             Problem::Unbatched { .. } => words("call it once for each item".into()),
             Problem::Extent { .. } => words("give arrays that agree".into()),
             Problem::BadExtent { .. } => words("give other sizes".into()),
-            Problem::NotInferred => words(format!("give {name} by its name")),
+            Problem::NotInferred => Remedy::GiveExtent,
             Problem::Disagrees { .. } => words(format!("leave {name} out")),
             Problem::Range { .. } => words(format!("give a value that {} has", self.expected)),
             Problem::Kind { .. } => words(format!("convert it to {} first", self.expected)),
@@ -515,7 +523,7 @@ impl ArgumentError {
             Problem::Handle { .. } => words("give the handle that the library made for it".into()),
             Problem::Closed { .. } => words("open a new one".into()),
             Problem::InUse { .. } => {
-                words("wait for the other calls, and let go of arrays on its memory".into())
+                words("wait for the other calls, and drop the arrays on its memory".into())
             }
             Problem::ReadOnlyHandle { .. } => {
                 words(format!("bind it with const for {name}, if it only reads"))
@@ -526,15 +534,8 @@ impl ArgumentError {
             Problem::NotOwned { .. } => words("give a handle or NULL".into()),
             Problem::OwnedOnce => words("call it once for each handle".into()),
             Problem::Function { .. } => words("give a function of that type".into()),
-            Problem::TooMany { .. } => {
-                words("leave out what is inferred, or give it by its name".into())
-            }
-            Problem::MissingOutputs { .. } => {
-                words("give Arg::Out for each that is to be made".into())
-            }
-            Problem::Outputs { .. } => {
-                words("give one for each output in order, None where it is to be made".into())
-            }
+            Problem::TooMany { .. } => Remedy::OmitInferred,
+            Problem::Outputs { expected, .. } => Remedy::GiveOutputs { count: *expected },
             Problem::Uncounted { .. } => words("map it over a part at a time".into()),
             Problem::Unknown {
                 nearest: Some(nearest),
@@ -595,7 +596,7 @@ impl fmt::Display for Problem {
             Self::Shared => f.write_str("an array that shares its memory with others"),
             Self::Changed => f.write_str("one that was changed meanwhile"),
             Self::BadExtent { extent, error } => write!(f, "{extent}, which {error}"),
-            Self::NotInferred => f.write_str("none that does"),
+            Self::NotInferred => f.write_str("no array that has it"),
             Self::SameFile { path, other } => {
                 write!(f, "{}, where {other} goes", path.display())
             }
@@ -627,9 +628,7 @@ impl fmt::Display for Problem {
                 write!(f, "a handle to {found} in an argument that was borrowed")
             }
             Self::Function { found } => write!(f, "`{found}`"),
-            Self::TooMany { found, .. }
-            | Self::MissingOutputs { found, .. }
-            | Self::Outputs { found, .. } => found.fmt(f),
+            Self::TooMany { found, .. } | Self::Outputs { found, .. } => found.fmt(f),
             Self::Unknown { name, .. } => f.write_str(name),
             Self::Twice => f.write_str("it by position and by name"),
         }

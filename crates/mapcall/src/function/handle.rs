@@ -319,7 +319,8 @@ impl Handle {
         self.0.open().as_ref().map(|open| open.address.0)
     }
 
-    /// The pointer, good until that is dropped; `None` once closed.
+    /// The pointer, which stays valid until the returned object is dropped; `None` once closed.
+    #[doc(hidden)]
     #[must_use]
     pub fn in_use(&self) -> Option<InUse> {
         let open = self.0.open().clone()?;
@@ -346,6 +347,7 @@ impl Handle {
     ///
     /// [`Problem::Closed`], and [`Problem::InUse`] for a handle that another call uses and that C would
     /// own.
+    #[doc(hidden)]
     pub fn lend(&self, function: &Function, position: usize) -> Result<InUse, Problem> {
         let Some(address) = self.address() else {
             let found = self.target().to_owned();
@@ -601,6 +603,7 @@ impl Function {
     /// # Errors
     ///
     /// [`ArgumentError`] for a batch of several calls, or of perhaps none.
+    #[doc(hidden)]
     pub fn hand_over<'a>(
         &self,
         handles: impl Iterator<Item = &'a mut InUse>,

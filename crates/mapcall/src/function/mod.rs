@@ -38,7 +38,9 @@ use std::sync::Arc;
 
 pub use arg::{Arg, Slot};
 pub use error::{BindError, CallError, Success};
-pub use handle::{Handle, InUse, KeepAlive};
+pub use handle::Handle;
+#[doc(hidden)]
+pub use handle::{InUse, KeepAlive};
 pub use typed::{CFunction, CNumber, CTarget, CValue, Mismatch, TypedError};
 pub use value::Value;
 
@@ -171,7 +173,8 @@ impl Function {
         self.contract().prototype()
     }
 
-    /// What the prototype asks of the arguments.
+    /// The rules of the prototype's arguments.
+    #[doc(hidden)]
     #[must_use]
     #[inline]
     pub fn contract(&self) -> &Contract {
@@ -179,6 +182,7 @@ impl Function {
     }
 
     /// How its code is called.
+    #[doc(hidden)]
     #[must_use]
     #[inline]
     pub fn trampoline(&self) -> &Trampoline {
@@ -291,7 +295,7 @@ impl Function {
     ///
     /// ```
     /// use mapcall::Library;
-    /// use mapcall::call::Engine;
+    /// use mapcall::Engine;
     ///
     /// let process = Library::process()?;
     /// // SAFETY: this is the prototype of `labs`.
@@ -329,7 +333,7 @@ impl Function {
     /// Calls it, when the arguments are what the prototype asks for.
     ///
     /// See [the module](self) for an example. The arguments are those of the prototype in its
-    /// order, without the inferred ones ([`Contract::arguments`]). Where [`Arg::Out`] stands for an
+    /// order, without the inferred ones. Where [`Arg::Out`] stands for an
     /// array that the function writes, the new array stands afterwards. Arrays that the list ends
     /// before are made as well, and dropped.
     ///
@@ -430,13 +434,13 @@ impl Function {
         Ok(value)
     }
 
-    /// The bare call: runs the function on a frame, and gives the thread's `errno`, which was set
-    /// to 0 before.
+    /// Runs the function on a frame. Returns the thread's `errno`, which is set to 0 before.
     ///
     /// # Safety
     ///
     /// The frame must be 16-byte aligned, as long as the trampoline's layout says or longer, and filled
     /// as the contract asks; what it points to must live until this returns.
+    #[doc(hidden)]
     #[inline]
     pub unsafe fn invoke(&self, frame: &mut [u64]) -> i32 {
         let trampoline = &self.0.trampoline;
@@ -474,11 +478,12 @@ impl Function {
         calls
     }
 
-    /// Whether a result means success.
+    /// Checks the result of a call.
     ///
     /// # Errors
     ///
-    /// [`CallError::Status`].
+    /// [`CallError::Status`] if it is a failure.
+    #[doc(hidden)]
     #[inline]
     pub fn check_result(&self, result: &[u64], errno: i32) -> Result<(), CallError> {
         if self.0.success == Success::Any {

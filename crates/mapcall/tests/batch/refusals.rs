@@ -466,21 +466,20 @@ fn too_many_and_too_few() {
         ADD,
         &[1.0.into(), 2.0.into(), 3.0.into()],
         &mut [],
-        "add: expected at most 2 positional arguments, got 3; leave out what is inferred, or give \
-         it by its name",
+        "add: expected at most 2 arguments, got 3; leave out the rest, as inferred parameters are not \
+         arguments",
     );
     fixture.refuse(
         ADD,
         &[1.0.into(), 2.0.into()],
         &mut [Arg::Out, Arg::Out],
-        "add: expected out for one output, got 2; give one for each output in order, None where it is to be made",
+        "add: expected 1 output, got 2; give one argument for each output, `Arg::Out` to allocate it",
     );
     fixture.refuse(
         "void nothing(double x)",
         &[1.0.into()],
         &mut [Arg::Out],
-        "nothing: expected no out, as there is no output, got 1; \
-         give one for each output in order, None where it is to be made",
+        "nothing: expected no output, got 1; give none",
     );
     fixture.refuse(
         ADD,
@@ -541,7 +540,10 @@ fn outputs_without_a_place() {
     const HALF: &str = "double half(double x)";
     let fixture = Fixture::new();
     let refused = |expected: &str, found: usize| {
-        format!("expected {expected}, got {found}; give Arg::Out for each that is to be made")
+        format!(
+            "expected {expected}, got {found}; give one argument for each output, `Arg::Out` to \
+             allocate it"
+        )
     };
     let message = format!("half: {}", refused("1 output", 0));
     let (x, empty) = (doubles(&[4]), doubles(&[0]));

@@ -362,8 +362,8 @@ fn other_things_than_arrays_are_refused() {
     refuse(
         SAXPY,
         &mut [2.into(), 1.0.into(), Arg::from(&x), Arg::from(&mut y)],
-        "saxpy: expected at most 3 positional arguments, got 4; leave out what is inferred, or \
-         give it by its name",
+        "saxpy: expected at most 3 arguments, got 4; leave out the rest, as inferred parameters \
+         are not arguments",
     );
 }
 

@@ -131,8 +131,8 @@ fn an_extent_that_no_array_tells_is_asked_for() {
     refuse(
         "void twice_half(int n, _Float16 x[n])",
         &mut [Arg::Out],
-        "twice_half: n: expected int that some array tells, got none that does; \
-         give n by its name",
+        "twice_half: n: expected int from the shape of an array, got no array that has it; set it \
+         with `Function::with_extent`",
     );
 }
 
