@@ -1,6 +1,6 @@
 //! Loading libraries: real ones, and ones that the system's C compiler makes here.
 
-#![cfg(all(target_os = "linux", target_env = "gnu"))]
+#![cfg(glibc)]
 #![allow(
     clippy::expect_used,
     clippy::panic,

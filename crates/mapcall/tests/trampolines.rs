@@ -133,7 +133,7 @@ fn records_travel_as_the_c_compiler_has_them() {
 }
 
 #[test]
-#[cfg(target_arch = "x86_64")]
+#[cfg(abi_system_v)]
 fn aligned_records_travel_as_the_c_compiler_has_them() {
     let c = "struct pair { _Alignas(16) long a; long b; };
         struct four { _Alignas(16) float x[4]; };
@@ -359,7 +359,7 @@ fn what_cannot_be_passed_is_refused() {
         refused("struct nothing { }; void f(struct nothing w)"),
         "`struct nothing` can't be passed by value: it is empty; pass a pointer to it"
     );
-    if cfg!(target_arch = "x86_64") {
+    if cfg!(abi_system_v) {
         assert_eq!(
             refused("struct lone { _Alignas(16) int n; }; struct lone f(void)"),
             "`struct lone` can't be passed by value: eight of its bytes are all padding; pass a \

@@ -18,9 +18,9 @@ const WORD: usize = size_of::<u64>();
 /// let types = f.parameters.iter().map(|parameter| &parameter.ctype);
 /// let trampoline = Trampoline::new(&f.returns, types)?;
 /// let layout = trampoline.layout();
-/// # #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+/// # #[cfg(abi_system_v)]
 /// assert_eq!(layout.parameters(), [0, 2, 4]);
-/// # #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+/// # #[cfg(abi_system_v)]
 /// assert_eq!((layout.result(), layout.words()), (5, 7));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
