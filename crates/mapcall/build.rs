@@ -5,7 +5,7 @@
 //! | `abi_system_v` | passes arguments by the System V ABI for x86-64 |
 //! | `abi_aapcs64` | passes arguments by the procedure call standard of `AArch64` |
 //! | `has_thunk_table` | lets a process map the pages of its own code once more, for the entries of closures |
-//! | `has_jit` | runs calls that Cranelift compiles |
+//! | `has_jit` | runs calls that Cranelift compiles, and the feature `jit` is on |
 //! | `x87_long_double` | has x87's 80-bit numbers as `long double` |
 //! | `glibc` | has the GNU C library, on Linux |
 #![allow(clippy::print_stdout, reason = "a build script prints to Cargo")]
@@ -32,7 +32,7 @@ fn main() {
         ("abi_system_v", abi_system_v),
         ("abi_aapcs64", abi_aapcs64),
         ("has_thunk_table", has_own_code),
-        ("has_jit", has_own_code),
+        ("has_jit", has_own_code && has("FEATURE_JIT")),
         ("x87_long_double", x87_long_double),
         ("glibc", is_linux && is("TARGET_ENV", "gnu")),
     ] {

@@ -34,13 +34,14 @@ pub struct PrototypeError {
     pub span: Range<usize>,
     /// The whole text.
     pub text: Arc<str>,
-    /// The file and line, if a [`Header`](crate::Header) was read.
+    /// The file and line, if a header was read.
     pub position: Option<Box<Position>>,
 }
 
 /// A line of a header.
 ///
 /// ```
+/// # #[cfg(feature = "headers")] {
 /// use mapcall_decl::Header;
 ///
 /// let errno = Header::new("errno.h").read()?;
@@ -49,7 +50,8 @@ pub struct PrototypeError {
 /// let printf = stdio.functions().iter().find(|f| f.name == "printf").unwrap();
 /// let position = printf.prototype.as_ref().unwrap_err().position.as_ref().unwrap();
 /// assert!(position.file.ends_with("stdio.h") && position.line > 1);
-/// # Ok::<(), mapcall_decl::HeaderError>(())
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {

@@ -48,7 +48,14 @@
 //! - A batch runs in compiled broadcast, on one thread or several, over files that may be larger than memory.
 //! - A [`Header`] reads a C header into [`Declarations`], through the system's preprocessor.
 //!
-//! The crate has no cargo features.
+//! # Cargo features
+//!
+//! - `jit` (default): calls are compiled by Cranelift on Linux, for x86-64 and `AArch64`. Without it, as on
+//!   other systems, libffi makes all calls: they are several times as slow, and no executable memory is needed.
+//! - `headers` (default): [`Header`], which runs the system's preprocessor.
+//!
+//! `ndarray` is no feature: [`Array::view`](array::Array::view) is the only typed access to a map, and gives its
+//! views.
 //!
 //! # Design
 //!
@@ -56,6 +63,9 @@
 //! one rule for each parameter, and checks calls by them. The module [`call`] compiles code that calls an
 //! address with a block of 64-bit slots, or asks libffi to. [`function`] joins the two, and [`batch`] repeats
 //! calls. The page `docs/design.md` of the repository has the reasons.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(not(feature = "headers"), allow(rustdoc::broken_intra_doc_links))]
 
 pub mod batch;
 pub mod call;
@@ -67,11 +77,13 @@ pub use batch::Batch;
 pub use function::{Arg, BindError, CallError, Function, Handle, Success, Value};
 pub use library::{Library, LibraryError};
 pub use mapcall_array as array;
+use mapcall_decl::nearest;
 pub use mapcall_decl::{
-    CType, Declarations, Extent, Header, HeaderError, Parameter, Position, Prototype,
-    PrototypeError, PrototypeErrorKind, ctype, extent, header, prototype,
+    CType, Declarations, Extent, Parameter, Position, Prototype, PrototypeError,
+    PrototypeErrorKind, ctype, extent, prototype,
 };
-use mapcall_decl::{nearest, stack};
+#[cfg(feature = "headers")]
+pub use mapcall_decl::{Header, HeaderError, header};
 
 // The examples of the README and of the pages in `docs`.
 #[cfg(doctest)]
