@@ -54,6 +54,7 @@ pub struct PrototypeError {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Position {
     /// The file, as the compiler names it.
     pub file: Arc<str>,
