@@ -330,8 +330,12 @@ impl PrototypeError {
     fn excerpt(&self) -> (usize, &str, Range<usize>) {
         const LINES: usize = 4;
         let text = &*self.text;
-        let start = text.floor_char_boundary(self.span.start.min(text.len()));
-        let end = text.ceil_char_boundary(self.span.end.min(text.len()).max(start));
+        let (start, end) = (self.span.start.min(text.len()), self.span.end);
+        let is_boundary = |at: &usize| text.is_char_boundary(*at);
+        let start = (0..=start).rev().find(is_boundary).unwrap_or(0);
+        let end = (end.max(start)..text.len())
+            .find(is_boundary)
+            .unwrap_or(text.len());
         let (before, after) = text.split_at_checked(start).unwrap_or((text, ""));
         let first = before.rfind('\n').map_or(0, |at| at + 1);
         let number = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
