@@ -64,3 +64,8 @@ pub use extent::Extent;
 #[cfg(feature = "headers")]
 pub use header::{Header, HeaderError};
 pub use prototype::{Declarations, Parameter, Prototype};
+
+// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

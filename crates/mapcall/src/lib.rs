@@ -51,11 +51,13 @@
 //! # Cargo features
 //!
 //! - `jit` (default): calls are compiled by Cranelift on Linux, for x86-64 and `AArch64`. Without it, as on
-//!   other systems, libffi makes all calls: they are several times as slow, and no executable memory is needed.
+//!   other systems, libffi makes all calls, which is slower and needs no executable memory.
 //! - `headers` (default): [`Header`], which runs the system's preprocessor.
 //!
-//! `ndarray` is no feature: [`Array::view`](array::Array::view) is the only typed access to a map, and gives its
-//! views.
+//! # Crates in the API
+//!
+//! [`Arg`] takes arrays and views of `ndarray` 0.17, and [`Array::view`](array::Array::view) returns its views;
+//! the crate is [re-exported](ndarray). Numbers may be `f16` of `half` 2 and `Complex` of `num-complex` 0.4.
 //!
 //! # Design
 //!
@@ -77,6 +79,7 @@ pub use batch::Batch;
 pub use function::{Arg, BindError, CallError, Function, Handle, Success, Value};
 pub use library::{Library, LibraryError};
 pub use mapcall_array as array;
+pub use mapcall_array::ndarray;
 use mapcall_decl::nearest;
 pub use mapcall_decl::{
     CType, Declarations, Extent, Parameter, Position, Prototype, PrototypeError,
