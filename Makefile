@@ -47,6 +47,7 @@ bench: build $(VENV)/.bench
 lint: $(VENV)/.lint
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- --deny warnings
+	cargo clippy --quiet --package mapcall --no-default-features --all-targets -- --deny warnings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

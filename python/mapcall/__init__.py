@@ -27,6 +27,8 @@ Features
 - `ctypeslib` and `Ctypes` take the place of `numpy.ctypeslib` and of the attribute
   ``ndarray.ctypes``.
 
+`__version__` is the version of the package, the command and the extension.
+
 Design
 ------
 The package is a thin layer over an extension module in Rust. The pages in ``docs`` of the
@@ -47,6 +49,7 @@ from ._mapcall import (
     Parameter,
     ReplacedFileWarning,
     Struct,
+    __version__,
     get_errno,
     load,
 )
@@ -82,6 +85,7 @@ __all__ = [
     "PrototypeError",
     "ReplacedFileWarning",
     "Struct",
+    "__version__",
     "create",
     "ctypeslib",
     "get_errno",

@@ -38,6 +38,8 @@ __all__ = [
     "reopen",
 ]
 
+__version__: str
+
 _Pointer = TypeVar("_Pointer")
 _Class = TypeVar("_Class", bound=MappedArray)
 _Mode = Literal["r", "r+", "w+", "c"]

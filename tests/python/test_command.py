@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,12 @@ def test_the_package_installs_it() -> None:
     (script,) = entry_points(group="console_scripts", name="mapcall")
     assert script.value == "mapcall.__main__:main"
     assert callable(script.load())
+
+
+def test_one_version() -> None:
+    assert mapcall.__version__ == version("mapcall")
+    shown = run("--version")
+    assert (shown.returncode, shown.stdout) == (0, f"mapcall {mapcall.__version__}\n")
 
 
 def test_prototypes(header: Path) -> None:

@@ -239,6 +239,7 @@ impl Buffer {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Backing<'a> {
     /// Heap memory of this crate, which has one address only.
     Private,

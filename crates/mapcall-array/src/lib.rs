@@ -34,7 +34,12 @@
 //! - A new file gets its name when it is complete.
 //! - [`Ctypes`] gives address, shape and strides for C, with pointers that borrow the array.
 //!
-//! The crate has no cargo features. On systems other than Linux, what it lacks is an error.
+//! On systems other than Linux, what is not implemented for them is an error.
+//!
+//! # Crates in the API
+//!
+//! Views are those of `ndarray` 0.17, which is [re-exported](ndarray). Elements are `Pod` of `bytemuck` 1;
+//! among them are `f16` of `half` 2 and `Complex` of `num-complex` 0.4. The crate has no cargo features.
 //!
 //! # Design
 //!
@@ -66,5 +71,11 @@ pub use error::{Error, Result, ViewError};
 pub use layout::Layout;
 pub use map::Map;
 pub use mode::Mode;
+pub use ndarray;
 pub use open::{CreateOptions, MapOptions, NewFile, WrittenFile, create};
 pub use typed::Element;
+
+// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

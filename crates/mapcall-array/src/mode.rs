@@ -12,6 +12,7 @@ use std::fmt;
 /// # Ok::<(), mapcall_array::map::MapError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Mode {
     /// `r`: an existing file, for reading.
     Read,

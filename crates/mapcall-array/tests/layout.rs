@@ -271,6 +271,7 @@ fn index_in_python(index: &Index) -> String {
         Index::Slice(s) => format!("slice({}, {}, {})", text(s.start), text(s.stop), s.step),
         Index::NewAxis => "None".into(),
         Index::Ellipsis => "...".into(),
+        _ => unreachable!("{index:?}"),
     }
 }
 

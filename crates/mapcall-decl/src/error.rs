@@ -34,13 +34,14 @@ pub struct PrototypeError {
     pub span: Range<usize>,
     /// The whole text.
     pub text: Arc<str>,
-    /// The file and line, if a [`Header`](crate::Header) was read.
+    /// The file and line, if a header was read.
     pub position: Option<Box<Position>>,
 }
 
 /// A line of a header.
 ///
 /// ```
+/// # #[cfg(feature = "headers")] {
 /// use mapcall_decl::Header;
 ///
 /// let errno = Header::new("errno.h").read()?;
@@ -49,9 +50,11 @@ pub struct PrototypeError {
 /// let printf = stdio.functions().iter().find(|f| f.name == "printf").unwrap();
 /// let position = printf.prototype.as_ref().unwrap_err().position.as_ref().unwrap();
 /// assert!(position.file.ends_with("stdio.h") && position.line > 1);
-/// # Ok::<(), mapcall_decl::HeaderError>(())
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Position {
     /// The file, as the compiler names it.
     pub file: Arc<str>,
@@ -327,8 +330,12 @@ impl PrototypeError {
     fn excerpt(&self) -> (usize, &str, Range<usize>) {
         const LINES: usize = 4;
         let text = &*self.text;
-        let start = text.floor_char_boundary(self.span.start.min(text.len()));
-        let end = text.ceil_char_boundary(self.span.end.min(text.len()).max(start));
+        let (start, end) = (self.span.start.min(text.len()), self.span.end);
+        let is_boundary = |at: &usize| text.is_char_boundary(*at);
+        let start = (0..=start).rev().find(is_boundary).unwrap_or(0);
+        let end = (end.max(start)..text.len())
+            .find(is_boundary)
+            .unwrap_or(text.len());
         let (before, after) = text.split_at_checked(start).unwrap_or((text, ""));
         let first = before.rfind('\n').map_or(0, |at| at + 1);
         let number = before.bytes().filter(|&byte| byte == b'\n').count() + 1;

@@ -117,6 +117,7 @@ impl Expr {
 
 /// An operator before its operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum UnaryOp {
     /// `-`
     Negate,
@@ -151,6 +152,7 @@ macro_rules! binary_operators {
     ($($name:ident $symbol:literal $precedence:literal,)*) => {
         /// An operator between its operands.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
         pub enum BinaryOp {
             $(#[doc = concat!("`", $symbol, "`")] $name,)*
         }

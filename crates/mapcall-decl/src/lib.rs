@@ -25,6 +25,11 @@
 //! Text is parsed by a grammar of C, with bounds on its length, its depth and the time that it takes.
 //! A [`PrototypeError`] points into the text, and says what to write instead.
 //!
+//! # Cargo features
+//!
+//! - `headers` (default): [`Header`], which runs the system's preprocessor. Without it, [`Declarations::parse`]
+//!   still takes a text that is preprocessed already.
+//!
 //! # Design
 //!
 //! The crate has no unsafe code. It loads no library and calls no function: the crate `mapcall` does.
@@ -32,15 +37,22 @@
 //! text to the files that it comes from, [`prototype`], the parser, and [`header`].
 
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(not(feature = "headers"), allow(rustdoc::broken_intra_doc_links))]
 
 pub mod ctype;
 mod error;
 pub mod extent;
+#[cfg(feature = "headers")]
 pub mod header;
 #[doc(hidden)]
 pub mod nearest;
 mod parse;
 pub mod prototype;
+#[cfg_attr(
+    not(feature = "headers"),
+    allow(dead_code, reason = "only the text of a header has one")
+)]
 mod source_map;
 #[doc(hidden)]
 pub mod stack;
@@ -49,5 +61,11 @@ mod sys;
 pub use ctype::CType;
 pub use error::{Position, PrototypeError, PrototypeErrorKind};
 pub use extent::Extent;
+#[cfg(feature = "headers")]
 pub use header::{Header, HeaderError};
 pub use prototype::{Declarations, Parameter, Prototype};
+
+// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

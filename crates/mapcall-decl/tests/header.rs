@@ -1,6 +1,6 @@
 //! Headers: what counts as a header's own, its scope, and compilers that misbehave.
 
-#![cfg(unix)]
+#![cfg(all(unix, feature = "headers"))]
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,

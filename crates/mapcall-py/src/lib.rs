@@ -59,6 +59,7 @@ mod _mapcall {
         // Not by `add`, which would make it public.
         let initialise = wrap_pyfunction!(super::package::initialise, module)?;
         module.setattr("_initialise", initialise)?;
+        module.setattr("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add(
             "MappedArray",
             super::mapped_array::type_object(module.py())?,

@@ -48,7 +48,16 @@
 //! - A batch runs in compiled broadcast, on one thread or several, over files that may be larger than memory.
 //! - A [`Header`] reads a C header into [`Declarations`], through the system's preprocessor.
 //!
-//! The crate has no cargo features.
+//! # Cargo features
+//!
+//! - `jit` (default): calls are compiled by Cranelift on Linux, for x86-64 and `AArch64`. Without it, as on
+//!   other systems, libffi makes all calls, which is slower and needs no executable memory.
+//! - `headers` (default): [`Header`], which runs the system's preprocessor.
+//!
+//! # Crates in the API
+//!
+//! [`Arg`] takes arrays and views of `ndarray` 0.17, and [`Array::view`](array::Array::view) returns its views;
+//! the crate is [re-exported](ndarray). Numbers may be `f16` of `half` 2 and `Complex` of `num-complex` 0.4.
 //!
 //! # Design
 //!
@@ -56,6 +65,9 @@
 //! one rule for each parameter, and checks calls by them. Another one, `call`, compiles code that calls an
 //! address with a block of 64-bit slots, or asks libffi to. [`function`] joins the two, and [`batch`] repeats
 //! calls. The page `docs/design.md` of the repository has the reasons.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(not(feature = "headers"), allow(rustdoc::broken_intra_doc_links))]
 
 pub mod batch;
 // For the crates of this project: their items may change in any version.
@@ -72,11 +84,14 @@ pub use contract::{ArgumentError, Problem, Remedy, Scalar, UnsupportedPrototype}
 pub use function::{Arg, BindError, CallError, Function, Handle, Success, Value};
 pub use library::{Library, LibraryError};
 pub use mapcall_array as array;
+pub use mapcall_array::ndarray;
+use mapcall_decl::nearest;
 pub use mapcall_decl::{
-    CType, Declarations, Extent, Header, HeaderError, Parameter, Position, Prototype,
-    PrototypeError, PrototypeErrorKind, ctype, extent, header, prototype,
+    CType, Declarations, Extent, Parameter, Position, Prototype, PrototypeError,
+    PrototypeErrorKind, ctype, extent, prototype,
 };
-use mapcall_decl::{nearest, stack};
+#[cfg(feature = "headers")]
+pub use mapcall_decl::{Header, HeaderError, header};
 
 // The examples of the README and of the pages in `docs`.
 #[cfg(doctest)]

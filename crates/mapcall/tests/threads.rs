@@ -1,6 +1,6 @@
 //! Eight threads that call, bind, compile, load and let go the same things at once.
 
-#![cfg(all(target_os = "linux", target_env = "gnu"))]
+#![cfg(glibc)]
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -230,7 +230,7 @@ fn signatures_are_compiled_once() {
 
 /// The engine of plain calls here.
 fn engine() -> Engine {
-    if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+    if cfg!(has_jit) {
         Engine::Cranelift
     } else {
         Engine::Libffi

@@ -345,7 +345,7 @@ class TestOwnership:
         os.read(told, 1)
         c.refuses(
             "box_end: b: expected a pointer to box that nothing else uses, got a handle to box in"
-            " use; wait for the other calls, and let go of arrays on its memory",
+            " use; wait for the other calls, and drop the arrays on its memory",
             end,
             handle,
         )

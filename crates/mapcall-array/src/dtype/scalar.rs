@@ -81,6 +81,7 @@ impl ByteOrder {
 /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum TimeUnit {
     /// `Y`
     Year,
@@ -168,6 +169,7 @@ impl TimeUnit {
 /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ScalarType {
     /// One byte, 0 or 1.
     Bool,

@@ -15,6 +15,7 @@ use super::{Dims, Layout, LayoutError, MAX_NDIM};
 ///
 /// Made from integers, ranges and [`Slice`]s, most simply by [`index!`](crate::index!).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Index {
     /// Selects one element of an axis, and removes the axis. A negative index counts from the end.
     At(isize),

@@ -27,6 +27,7 @@
 
 mod axes;
 mod broadcast;
+mod dims;
 mod error;
 mod index;
 mod overlap;
@@ -34,24 +35,12 @@ mod reshape;
 
 use std::ops::Range;
 
-use smallvec::SmallVec;
-
 pub use self::broadcast::broadcast_shapes;
+pub use self::dims::{Dims, IntoIter};
 pub use self::error::LayoutError;
 pub use self::index::{Index, Slice};
 #[doc(inline)]
 pub use crate::index;
-
-/// One value for each axis; up to four need no allocation.
-///
-/// ```
-/// use mapcall_array::layout::{Dims, broadcast_shapes};
-///
-/// let shape: Dims<usize> = broadcast_shapes(&[&[2, 1], &[3]])?;
-/// assert_eq!(shape[..], [2, 3]);
-/// # Ok::<(), mapcall_array::layout::LayoutError>(())
-/// ```
-pub type Dims<T> = SmallVec<[T; 4]>;
 
 /// The maximum number of axes of an array, as in NumPy 2.
 ///

@@ -138,7 +138,7 @@ fn shortest_runs(old: &[(usize, isize)], new: &[usize]) -> Option<(usize, usize)
 
 /// Returns the step in bytes between elements in `order`, if it is constant over all axes.
 fn even_step(axes: &[(usize, isize)], order: Order) -> Option<isize> {
-    let even = axes.array_windows().all(|&[left, right]| {
+    let even = axes.iter().zip(axes.iter().skip(1)).all(|(&left, &right)| {
         let ((size, inner), (_, outer)) = match order {
             Order::C => (right, left),
             Order::F => (left, right),

@@ -44,6 +44,7 @@ const EXCERPT: usize = 40;
 ///
 /// Adjacent strings are joined, and brackets around a single value mean nothing, as in Python.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Value {
     /// `str`
     String(String),

@@ -7,6 +7,7 @@
 /// # Ok::<(), mapcall_array::map::MapError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Advice {
     /// `normal`: nothing special; the system reads some pages ahead.
     Normal,

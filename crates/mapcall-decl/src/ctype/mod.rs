@@ -64,6 +64,7 @@ pub enum CType {
 
 /// An enumeration: `enum name`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Enum {
     /// The name behind `enum`.
     pub tag: Option<String>,
@@ -121,6 +122,7 @@ pub struct Typedef {
 
 /// A type that can't be passed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Unsupported {
     /// The type, in C.
     pub name: String,
@@ -138,6 +140,7 @@ pub struct Unsupported {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{ctype}` has no dtype: {reason}")]
+#[non_exhaustive]
 pub struct NoDType {
     /// The type, in C.
     pub ctype: String,

@@ -82,6 +82,7 @@ pub enum Body {
 
 /// A member of a struct or union.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Member {
     /// Its name; `None` for an unnamed struct or union.
     pub name: Option<String>,

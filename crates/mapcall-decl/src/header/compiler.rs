@@ -192,7 +192,7 @@ fn run(child: &mut Child, limit: Duration) -> io::Result<Option<End>> {
 /// a handler of `SIGCHLD` waits for every child.
 #[cfg(unix)]
 fn has_been_waited_for(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::ECHILD)
+    rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::CHILD)
 }
 
 #[cfg(not(unix))]

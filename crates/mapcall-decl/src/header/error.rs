@@ -123,6 +123,7 @@ pub enum HeaderError {
 /// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Attempt {
     /// The command.
     pub command: String,

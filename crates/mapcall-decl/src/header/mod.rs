@@ -29,7 +29,7 @@ use compiler::Input;
 pub use error::{Attempt, HeaderError};
 
 /// The default time limit of the preprocessor: much longer than any header takes.
-const TIME_LIMIT: Duration = Duration::from_mins(1);
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// The maximum length of a header's name in bytes: the limit of systems for a path.
 const MAX_NAME: usize = 4096;

@@ -12,6 +12,7 @@ use crate::contract::{Operand, Role};
 
 /// Whether a batch drops pages that it has processed from memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Stream {
     /// If its files are larger than the available memory.
     #[default]

@@ -32,7 +32,7 @@ pub(super) struct Types {
 
 impl Types {
     #[cfg_attr(
-        all(not(test), target_arch = "x86_64", target_pointer_width = "64", unix),
+        all(not(test), abi_system_v),
         expect(dead_code, reason = "there all values are words")
     )]
     pub(super) fn integer(size: usize, is_signed: bool) -> *mut ffi_type {
@@ -66,7 +66,7 @@ impl Types {
     }
 
     /// A `long double` with less than its alignment.
-    #[cfg(all(target_arch = "x86_64", target_pointer_width = "64", unix))]
+    #[cfg(abi_system_v)]
     pub(super) fn long_double(&mut self, alignment: usize) -> *mut ffi_type {
         let size = Float::LongDouble.size();
         self.add(libffi_sys::FFI_TYPE_LONGDOUBLE, size, alignment, Vec::new())

@@ -17,9 +17,9 @@ const SLOT: usize = size_of::<u64>();
 ///
 /// let f = Prototype::parse("double _Complex f(char c, long double x, float y);")?;
 /// let layout = FrameLayout::new(&f.returns, &f.passed_types())?;
-/// # #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+/// # #[cfg(abi_system_v)]
 /// assert_eq!(layout.parameters(), [0, 2, 4]);
-/// # #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+/// # #[cfg(abi_system_v)]
 /// assert_eq!((layout.result(), layout.slots()), (5, 7));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

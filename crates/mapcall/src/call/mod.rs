@@ -31,15 +31,7 @@ pub(crate) mod errno;
 mod error;
 mod ffi_types;
 mod frame;
-#[cfg_attr(
-    not(all(
-        target_os = "linux",
-        target_pointer_width = "64",
-        target_endian = "little",
-        any(target_arch = "x86_64", target_arch = "aarch64")
-    )),
-    path = "no_jit.rs"
-)]
+#[cfg_attr(not(has_jit), path = "no_jit.rs")]
 mod jit;
 mod libffi;
 mod operand;

@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use super::call_loop::{OperandKind, Stop};
+use super::operand::{OperandKind, Stop};
 use super::value::Value;
 
 /// No signature can be compiled here.

@@ -32,7 +32,7 @@ impl Aliases {
         match memory.backing {
             Backing::Private => {}
             Backing::Map(map) => self.push(role, memory.addresses(itemsize), map.mapping()),
-            Backing::Unknown => self.push(role, memory.addresses(itemsize), None),
+            _ => self.push(role, memory.addresses(itemsize), None),
         }
     }
 

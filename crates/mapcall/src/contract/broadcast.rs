@@ -338,7 +338,7 @@ impl BroadcastPlan {
             .iter()
             .map(|operand| operand.shape.len())
             .max();
-        let mut shape: Dims<usize> = SmallVec::from_elem(1, ndim.unwrap_or(0));
+        let mut shape = Dims::from_elem(1, ndim.unwrap_or(0));
         for (index, operand) in self.operands.iter().enumerate() {
             for (length, &own) in shape.iter_mut().rev().zip(operand.shape.iter().rev()) {
                 if *length == 1 {

@@ -286,7 +286,7 @@ fn extended_integer(whole: i128) -> Option<[u64; 2]> {
             let number = Double::from_i128(whole);
             (number.status, number.value.to_bits())
         }
-        _ if cfg!(target_arch = "x86_64") => {
+        _ if cfg!(x87_long_double) => {
             let number = X87DoubleExtended::from_i128(whole);
             (number.status, number.value.to_bits())
         }
@@ -304,7 +304,7 @@ fn extended(number: f64) -> [u64; 2] {
     let mut loses = false;
     split(match Float::LongDouble.size() {
         8 => number.to_bits(),
-        _ if cfg!(target_arch = "x86_64") => {
+        _ if cfg!(x87_long_double) => {
             let value: X87DoubleExtended = number.convert(&mut loses).value;
             value.to_bits()
         }
@@ -321,7 +321,7 @@ fn nearest_double([low, high]: [u64; 2]) -> f64 {
     let mut loses = false;
     let double = match Float::LongDouble.size() {
         8 => Double::from_bits(low.into()),
-        _ if cfg!(target_arch = "x86_64") => {
+        _ if cfg!(x87_long_double) => {
             // The bytes behind the 80 bits are padding.
             let bits = bits & ((1 << 80) - 1);
             X87DoubleExtended::from_bits(bits).convert(&mut loses).value

@@ -10,6 +10,13 @@ use super::Function;
 use crate::contract::Number;
 use crate::ctype::{CType, Float};
 
+use sealed::Sealed;
+
+/// Only the types of this module are known to be C's.
+mod sealed {
+    pub trait Sealed {}
+}
+
 /// A Rust type that is passed as a C type is.
 ///
 /// ```
@@ -22,10 +29,12 @@ use crate::ctype::{CType, Float};
 /// # Ok::<(), mapcall::PrototypeError>(())
 /// ```
 ///
+/// No other crate can implement it.
+///
 /// # Safety
 ///
 /// Values of the type are passed and returned as C's are for which `is` is true.
-pub unsafe trait CValue {
+pub unsafe trait CValue: Sealed {
     /// Whether it is passed as `ctype` is.
     fn is(ctype: &CType) -> bool;
 }
@@ -63,12 +72,17 @@ numbers! {
     f64 => Number::Float(Float::Double),
 }
 
+impl Sealed for () {}
+
 // SAFETY: no value is returned.
 unsafe impl CValue for () {
     fn is(ctype: &CType) -> bool {
         ctype.resolved() == &CType::Void
     }
 }
+
+impl<T> Sealed for *mut T {}
+impl<T> Sealed for *const T {}
 
 /// A pointer that the function may write through.
 // SAFETY: all pointers to data are passed alike.
@@ -99,13 +113,17 @@ unsafe impl<T: CTarget> CValue for *const T {
 /// assert!(!f32::is_target(&CType::Float(Float::Double)));
 /// ```
 ///
+/// No other crate can implement it.
+///
 /// # Safety
 ///
 /// A value of this type lies in memory as one of those C types.
-pub unsafe trait CTarget {
+pub unsafe trait CTarget: Sealed {
     /// Whether a pointer to this is a pointer to `ctype`.
     fn is_target(ctype: &CType) -> bool;
 }
+
+impl Sealed for c_void {}
 
 // SAFETY: it stands for no type of its own.
 unsafe impl CTarget for c_void {
@@ -116,6 +134,8 @@ unsafe impl CTarget for c_void {
 
 macro_rules! targets {
     ($($type:ty),*) => {$(
+        impl Sealed for $type {}
+
         // SAFETY: Rust's numbers are C's.
         unsafe impl CTarget for $type {
             fn is_target(ctype: &CType) -> bool {
@@ -128,6 +148,8 @@ macro_rules! targets {
 targets!(
     bool, i8, i16, i32, i64, isize, u8, u16, u32, u64, usize, f32, f64
 );
+
+impl<T> Sealed for Complex<T> {}
 
 // SAFETY: two numbers, the real part first.
 unsafe impl CTarget for Complex<f32> {
@@ -170,6 +192,8 @@ where
 /// takes_numbers::<f64>();
 /// ```
 ///
+/// No other crate can implement it.
+///
 /// # Safety
 ///
 /// Any value of the type is one that C code may be given.
@@ -210,18 +234,19 @@ plain!(
 /// ```
 ///
 /// `extern "C" fn` takes and returns only numbers, since calling it is safe; one with pointers is an
-/// `unsafe extern "C" fn`.
+/// `unsafe extern "C" fn`. No other crate can implement it.
 ///
 /// # Safety
 ///
 /// The type is that of a function pointer, and `mismatch` compares all of it.
-pub unsafe trait CFunction: Copy {
+pub unsafe trait CFunction: Copy + Sealed {
     /// The first parameter that differs, by its position, or the result.
     fn mismatch(parameters: &[CType], returns: &CType) -> Option<Mismatch>;
 }
 
 /// Where a Rust type differs from a prototype: see [`CFunction`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Mismatch {
     /// The number of parameters.
     Count(usize),
@@ -237,6 +262,8 @@ macro_rules! functions {
         functions!(@one CValue [unsafe extern "C" fn($($name),*) -> R] $($name)*);
     };
     (@one $bound:ident [$type:ty] $($name:ident)*) => {
+        impl<R: $bound, $($name: $bound),*> Sealed for $type {}
+
         // SAFETY: a function pointer, whose every type is compared.
         unsafe impl<R: $bound, $($name: $bound),*> CFunction for $type {
             #[allow(unused_mut, unused_variables, reason = "there may be no parameters")]
@@ -325,9 +352,12 @@ impl Function {
     ///
     /// Types are compared as they are passed: size and sign of integers, floats exactly, `*const`
     /// only where the prototype has `const`, `c_void` for any target. As nothing ties the pointer
-    /// to this function, the library is never unloaded from now on. The pointer may lead to a few
-    /// instructions before the function: Rust doesn't say to it what C says to one that is
-    /// variadic.
+    /// to this function, the library is never unloaded from now on.
+    ///
+    /// A prototype with fixed parameters may describe a variadic function. On x86-64, the callers of such a
+    /// function set the register AL, which Rust does not do for this type; so the pointer then leads to a few
+    /// compiled instructions that set it. Where calls are not compiled (see the feature `jit`), it leads to
+    /// the function itself, and must not be used to pass floating-point numbers to a variadic function.
     ///
     /// # Errors
     ///

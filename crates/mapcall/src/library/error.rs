@@ -123,6 +123,7 @@ pub enum LibraryError {
 /// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Attempt {
     /// A path, or a file name that the loader was to find.
     pub candidate: OsString,

@@ -85,7 +85,7 @@ impl Library {
     /// // SAFETY: nothing is loaded.
     /// let error = unsafe { Library::open("./misspelt.so") }.unwrap_err();
     /// assert!(matches!(&error, LibraryError::NotFound { tried, .. } if tried.len() == 1));
-    /// # #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    /// # #[cfg(glibc)]
     /// assert_eq!(
     ///     error.to_string(),
     ///     "expected a library that the loader takes, got \"./misspelt.so\"; tried ./misspelt.so \

@@ -129,7 +129,7 @@ fn long_doubles() {
         1_u128 << 63 | 0x4000 << 64,
         3_u128 << 62 | 0x4000 << 64,
     ]);
-    if !cfg!(target_arch = "x86_64") {
+    if !cfg!(x87_long_double) {
         return;
     }
     let dtype = DType::from_descr(&"'<f16'".parse().unwrap()).unwrap();

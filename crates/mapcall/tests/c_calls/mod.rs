@@ -16,7 +16,7 @@ use mapcall::{Declarations, Function, Library, Prototype};
 use tempfile::TempDir;
 
 /// Whether all values can be passed here; elsewhere unions and packed structs are refused.
-pub(crate) const ALL_VALUES: bool = cfg!(target_arch = "x86_64");
+pub(crate) const ALL_VALUES: bool = cfg!(abi_system_v);
 
 /// Why some records have no one way to travel on x86-64.
 pub(crate) const DISAGREE: &str = "C compilers disagree on arrays in such a small record";
@@ -208,7 +208,7 @@ impl Sample {
     fn fill(&mut self, offset: usize, scalar: &CType, numbers: &mut Numbers) {
         let size = match scalar {
             // 80 bits, of which the highest of the fraction is always set.
-            CType::Float(Float::LongDouble) if cfg!(target_arch = "x86_64") => 10,
+            CType::Float(Float::LongDouble) if cfg!(x87_long_double) => 10,
             other => other.size().unwrap(),
         };
         let pattern = numbers.next() % 6;

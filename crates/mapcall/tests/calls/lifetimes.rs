@@ -130,7 +130,7 @@ fn what_another_call_uses_is_not_taken() {
         FREE,
         &mut [(&handle).into()],
         "counter_free: counter: expected a pointer to counter that nothing else uses, \
-         got a handle to counter in use; wait for the other calls, and let go of arrays on its memory",
+         got a handle to counter in use; wait for the other calls, and drop the arrays on its memory",
     );
     drop(in_use);
     // Twice in one call, as owner and as user.

@@ -335,7 +335,7 @@ fn an_integer_becomes_a_long_double_exactly() {
         echo(prototype, Scalar::Int(1 << 100)).to_f64(),
         Some(2_f64.powi(100))
     );
-    if cfg!(target_arch = "x86_64") {
+    if cfg!(x87_long_double) {
         refuse(
             prototype,
             &mut [integer((1 << 64) + 1)],

@@ -182,6 +182,7 @@ fn batches() {
 }
 
 #[test]
+#[cfg(has_jit)]
 fn as_a_rust_function() {
     let (_folder, library) = library();
     // SAFETY: the functions above take such arguments.

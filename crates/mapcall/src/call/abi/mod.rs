@@ -1,26 +1,15 @@
 //! How values travel: in which registers, and as what libffi is told.
 
-#[cfg_attr(
-    all(target_arch = "x86_64", target_pointer_width = "64", unix),
-    path = "system_v.rs"
-)]
-#[cfg_attr(
-    not(all(target_arch = "x86_64", target_pointer_width = "64", unix)),
-    path = "natural.rs"
-)]
+#[cfg_attr(abi_system_v, path = "system_v.rs")]
+#[cfg_attr(not(abi_system_v), path = "natural.rs")]
 mod machine;
 
 // The other file as well, so that it doesn't rot.
-#[cfg(all(test, target_arch = "x86_64", target_pointer_width = "64", unix))]
+#[cfg(all(test, abi_system_v))]
 mod natural;
 
 pub(super) use machine::describe;
-#[cfg(all(
-    target_os = "linux",
-    target_pointer_width = "64",
-    target_endian = "little",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
+#[cfg(has_jit)]
 pub(super) use machine::{FLOAT_REGISTERS, INTEGER_REGISTERS, registers, vectors};
 
 /// What a register holds: all that matters of a value that takes one.

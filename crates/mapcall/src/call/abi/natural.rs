@@ -2,15 +2,15 @@
 
 use libffi_sys::ffi_type;
 
-#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+#[cfg(all(has_jit, abi_aapcs64))]
 use super::Class;
 use crate::call::ffi_types::Types;
 use crate::call::value::{Kind, Value};
 use crate::ctype::{Body, CType, Float, Integer, Record, RecordKind};
 
-#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+#[cfg(all(has_jit, abi_aapcs64))]
 pub(in crate::call) const INTEGER_REGISTERS: usize = 8;
-#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+#[cfg(all(has_jit, abi_aapcs64))]
 pub(in crate::call) const FLOAT_REGISTERS: usize = 8;
 
 /// The size of the largest record that can travel in registers on any machine, in bytes; of a
@@ -18,7 +18,7 @@ pub(in crate::call) const FLOAT_REGISTERS: usize = 8;
 const IN_REGISTERS: usize = 128;
 
 /// The registers that a value takes while there are enough of them; `None` for other ways.
-#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+#[cfg(all(has_jit, abi_aapcs64))]
 pub(in crate::call) fn registers(value: &Value) -> Option<Vec<Class>> {
     match value.kind {
         Kind::Void => Some(Vec::new()),
@@ -29,7 +29,7 @@ pub(in crate::call) fn registers(value: &Value) -> Option<Vec<Class>> {
 }
 
 /// The procedure call standard of `AArch64` passes variable arguments as any others.
-#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+#[cfg(all(has_jit, abi_aapcs64))]
 pub(in crate::call) fn vectors(_: &[Value]) -> Option<u8> {
     None
 }
@@ -43,7 +43,7 @@ pub(in crate::call) fn describe(
         Kind::Void => Ok(&raw mut libffi_sys::ffi_type_void),
         Kind::Integer { is_signed } => Ok(Types::integer(value.size, *is_signed)),
         // The low bits of the same register, and a whole word on the stack.
-        Kind::Float(Float::Float16) if cfg!(all(target_arch = "aarch64", not(windows))) => {
+        Kind::Float(Float::Float16) if cfg!(abi_aapcs64) => {
             Ok(&raw mut libffi_sys::ffi_type_double)
         }
         Kind::Float(Float::Float16) | Kind::Complex(Float::Float16) => Err(FLOAT16),

@@ -14,9 +14,9 @@ use crate::call::ffi_types::Types;
 use crate::call::value::{Kind, Value};
 use crate::ctype::{Body, CType, Float, Member, Record};
 
-#[cfg(target_os = "linux")]
+#[cfg(has_jit)]
 pub(in crate::call) const INTEGER_REGISTERS: usize = 6;
-#[cfg(target_os = "linux")]
+#[cfg(has_jit)]
 pub(in crate::call) const FLOAT_REGISTERS: usize = 8;
 
 /// The size of what can travel in registers, in bytes.
@@ -34,7 +34,7 @@ enum Passing {
 }
 
 /// The registers that a value takes while there are enough of them; `None` for other ways.
-#[cfg(target_os = "linux")]
+#[cfg(has_jit)]
 pub(in crate::call) fn registers(value: &Value) -> Option<Vec<Class>> {
     match passing(value).ok()? {
         Passing::Nothing => Some(Vec::new()),
@@ -47,7 +47,7 @@ pub(in crate::call) fn registers(value: &Value) -> Option<Vec<Class>> {
 
 /// What a caller tells in AL (x86-64 psABI 3.2.3), should the function be variadic: how many vector
 /// registers the arguments take.
-#[cfg(target_os = "linux")]
+#[cfg(has_jit)]
 pub(in crate::call) fn vectors(parameters: &[Value]) -> Option<u8> {
     let classes = parameters.iter().filter_map(registers).flatten();
     let floats = classes.filter(|class| *class == Class::Float).count();

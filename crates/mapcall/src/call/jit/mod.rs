@@ -21,12 +21,12 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::Module;
 use mapcall_array::fork::Mutex;
+use mapcall_decl::stack;
 
 use super::abi::{self, Class, FLOAT_REGISTERS, INTEGER_REGISTERS};
 use super::value::Value;
 use callee::{CallSite, Callee};
 
-use crate::stack;
 pub(super) use call_loop::Pattern;
 
 /// What compiling needs of the stack, in bytes.

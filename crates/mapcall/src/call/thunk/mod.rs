@@ -4,15 +4,7 @@
 //! by then the program may have closed it, and opened something else.
 #![allow(unsafe_code)]
 
-#[cfg_attr(
-    not(all(
-        target_os = "linux",
-        target_pointer_width = "64",
-        target_endian = "little",
-        any(target_arch = "x86_64", target_arch = "aarch64")
-    )),
-    path = "libffi.rs"
-)]
+#[cfg_attr(not(has_thunk_table), path = "libffi.rs")]
 mod table;
 
 use std::ffi::c_void;

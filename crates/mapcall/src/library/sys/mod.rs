@@ -101,10 +101,7 @@ impl Drop for Handle {
 }
 
 /// The file of a name that is a path; what is known where the loader doesn't tell.
-#[cfg_attr(
-    all(target_os = "linux", target_env = "gnu"),
-    expect(dead_code, reason = "the loader tells")
-)]
+#[cfg_attr(glibc, expect(dead_code, reason = "the loader tells"))]
 fn given_path(candidate: &OsStr) -> Option<PathBuf> {
     let path = Path::new(candidate);
     let is_path = path.parent().is_some_and(|parent| parent != "");

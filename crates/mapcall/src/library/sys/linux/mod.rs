@@ -16,7 +16,7 @@ use super::Handle;
 pub(crate) use search::{find, is_file_name};
 
 /// The file of a library, from the loader's own list.
-#[cfg(target_env = "gnu")]
+#[cfg(glibc)]
 pub(crate) fn path(handle: &Handle, _: &OsStr) -> Option<PathBuf> {
     use std::ffi::{CStr, c_char};
     use std::os::unix::ffi::OsStrExt;
@@ -50,7 +50,7 @@ pub(crate) fn path(handle: &Handle, _: &OsStr) -> Option<PathBuf> {
 }
 
 /// The file of a library, if it was opened by its path.
-#[cfg(not(target_env = "gnu"))]
+#[cfg(not(glibc))]
 pub(crate) fn path(_: &Handle, candidate: &OsStr) -> Option<PathBuf> {
     super::given_path(candidate)
 }
