@@ -1,14 +1,15 @@
-//! The block of words that holds the values of one call.
+//! The frame: the block of 64-bit slots that holds the values of one call.
 
 use super::CallTypeError;
 use super::value::Value;
 
-/// A C call has its values on the stack, so they can't be larger than one.
+/// The maximum size of a frame in bytes. C copies the values to the stack, whose size is limited.
 const LIMIT: usize = 1 << 16;
 
-const WORD: usize = size_of::<u64>();
+/// The size of a slot in bytes.
+const SLOT: usize = size_of::<u64>();
 
-/// Where the values of one call lie in a block of 64-bit words.
+/// The offsets of the values of one call in a frame, a block of 64-bit slots.
 ///
 /// ```
 /// use mapcall::Prototype;
@@ -25,60 +26,60 @@ const WORD: usize = size_of::<u64>();
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The parameters come first, in order, then the result. Each value starts at a word of its own,
-/// one that is aligned to 16 bytes at an even word, and lies in memory as C has it. Integers,
-/// enumerations, `_Bool` and pointers are extended to the whole word, by their sign if they have
-/// one. Of a result only the bytes of its C type are meaningful.
+/// The parameters come first, in order, then the result. Each value starts at a slot of its own, at an
+/// even one if it is aligned to 16 bytes, and has the bytes that it has in C. Integers, enumerations,
+/// `_Bool` and pointers are extended to the whole slot, with their sign if they are signed. Of a result
+/// only the bytes of its C type are defined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrameLayout {
     parameters: Box<[usize]>,
     result: usize,
-    words: usize,
+    slots: usize,
 }
 
 impl FrameLayout {
     pub(super) fn new(returns: &Value, parameters: &[Value]) -> Result<Self, CallTypeError> {
         let mut end = 0;
-        let offsets = parameters.iter().map(|value| place(value, &mut end));
+        let offsets = parameters.iter().map(|value| allocate(value, &mut end));
         let parameters = offsets.collect::<Result<_, _>>()?;
-        let result = place(returns, &mut end)?;
+        let result = allocate(returns, &mut end)?;
         Ok(Self {
             parameters,
             result,
-            words: end,
+            slots: end,
         })
     }
 
-    /// The length of the whole block, in words.
+    /// Returns the number of slots of the frame.
     #[must_use]
     pub fn words(&self) -> usize {
-        self.words
+        self.slots
     }
 
-    /// The word where a parameter starts; the end of the block when there is no such parameter.
+    /// Returns the first slot of a parameter; the end of the frame if there is no such parameter.
     #[must_use]
     pub fn parameter(&self, index: usize) -> usize {
-        self.parameters.get(index).copied().unwrap_or(self.words)
+        self.parameters.get(index).copied().unwrap_or(self.slots)
     }
 
-    /// The words where the parameters start.
+    /// Returns the first slot of each parameter.
     #[must_use]
     pub fn parameters(&self) -> &[usize] {
         &self.parameters
     }
 
-    /// The word where the result starts.
+    /// Returns the first slot of the result.
     #[must_use]
     pub fn result(&self) -> usize {
         self.result
     }
 }
 
-/// The word for a value behind the others.
-fn place(value: &Value, end: &mut usize) -> Result<usize, CallTypeError> {
-    let start = end.next_multiple_of(value.alignment.div_ceil(WORD).max(1));
-    *end = start.saturating_add(value.words());
-    if *end > LIMIT / WORD {
+/// Returns the first slot for a value behind `end`, and moves `end` behind it.
+fn allocate(value: &Value, end: &mut usize) -> Result<usize, CallTypeError> {
+    let start = end.next_multiple_of(value.alignment.div_ceil(SLOT).max(1));
+    *end = start.saturating_add(value.slots());
+    if *end > LIMIT / SLOT {
         return Err(CallTypeError::TooLarge { limit: LIMIT });
     }
     Ok(start)
