@@ -34,7 +34,8 @@
 //! - A new file gets its name when it is complete.
 //! - [`Ctypes`] gives address, shape and strides for C, with pointers that borrow the array.
 //!
-//! The crate has no cargo features. On systems other than Linux, what it lacks is an error.
+//! The crate has no cargo features. On systems other than Linux, a function that is not implemented returns an
+//! error.
 //!
 //! # Design
 //!

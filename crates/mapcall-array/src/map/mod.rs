@@ -81,7 +81,7 @@ impl Map {
     ///
     /// # Safety
     ///
-    /// As [`MapOptions::map`](crate::MapOptions::map).
+    /// The conditions of [`MapOptions::map`](crate::MapOptions::map).
     pub(crate) unsafe fn new(
         source: &Source<'_>,
         mode: Mode,
@@ -102,8 +102,8 @@ impl Map {
             Mode::CopyOnWrite => {
                 // Without a reservation a private map may be larger than memory and swap.
                 options.no_reserve_swap();
-                // SAFETY: the caller upholds the contract of `MapOptions::map`, and `Map` makes no references
-                // to the bytes.
+                // SAFETY: the caller guarantees that no code shortens the file while it is mapped, and `Map`
+                // makes no references to the bytes.
                 unsafe { options.map_copy(source.file) }.map(Into::into)
             }
         };
@@ -298,7 +298,7 @@ impl Map {
     ///
     /// # Errors
     ///
-    /// [`MapError::OutOfRange`].
+    /// [`MapError::OutOfRange`] if the range is not inside the map.
     pub fn has_private_changes(&self, range: Range<usize>) -> Result<bool> {
         let range = self.check(range)?;
         if range.is_empty() || self.mode != Mode::CopyOnWrite {
@@ -351,7 +351,7 @@ impl Map {
     ///
     /// # Errors
     ///
-    /// As [`Map::flush`].
+    /// Those of [`Map::flush`].
     pub fn flush_async(&self, range: Range<usize>) -> Result<()> {
         self.flush_with(range, MmapRaw::flush_async_range)
     }

@@ -37,11 +37,11 @@ impl MapOptions {
     ///
     /// # Safety
     ///
-    /// As [`map`](Self::map).
+    /// The conditions of [`map`](Self::map).
     ///
     /// # Errors
     ///
-    /// [`Error::Format`] if the file is no valid `.npy` or `.npz` file, [`Error::Io`] if the system can't
+    /// [`Error::Format`] if the file is not a valid `.npy` or `.npz` file, [`Error::Io`] if the system can't
     /// open or map the file, [`MapError::OpenForCreation`] in mode `w+`, [`MapError::WritesMember`] for a
     /// member in mode `r+`.
     pub unsafe fn open(&self, path: impl AsRef<Path>) -> Result<Array> {
@@ -60,7 +60,8 @@ impl MapOptions {
         if self.verify {
             placement.verify(&file).map_err(format)?;
         }
-        // SAFETY: the caller upholds the contract of `MapOptions::map`.
+        // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
+        // a typed view.
         unsafe { map_placed(&source, self.mode, placement.header(), placement.offset()) }
     }
 
@@ -87,7 +88,7 @@ impl MapOptions {
     ///
     /// # Safety
     ///
-    /// As [`map`](Self::map).
+    /// The conditions of [`map`](Self::map).
     ///
     /// # Errors
     ///
@@ -101,7 +102,8 @@ impl MapOptions {
     ) -> Result<Array> {
         self.check_member(path, placement)?;
         let source = Source::new(file, path)?;
-        // SAFETY: the caller upholds the contract of `MapOptions::map`.
+        // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
+        // a typed view.
         unsafe { map_placed(&source, self.mode, placement.header(), placement.offset()) }
     }
 
@@ -121,14 +123,15 @@ impl MapOptions {
 ///
 /// # Safety
 ///
-/// As [`MapOptions::map`].
+/// The conditions of [`MapOptions::map`].
 pub(super) unsafe fn map_placed(
     source: &Source<'_>,
     mode: Mode,
     header: &Header,
     offset: u64,
 ) -> Result<Array> {
-    // SAFETY: the caller upholds the contract of `MapOptions::map`.
+    // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
+    // a typed view.
     let map = unsafe { Map::new(source, mode, offset, header.nbytes()) }?;
     Array::new(map.into(), header.dtype().clone(), header.layout().clone())
 }
