@@ -26,7 +26,7 @@ const COS: &str = "double cos(double x)";
 const FREXP: &str = "double frexp(double x, int exponent[1])";
 const LIBRARY: &str = "./libkernels.so";
 
-/// A directory with the kernels and NumPy's files.
+/// Creates a directory with the test library and files that NumPy has written.
 fn files() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     kernels::compile(directory.path());
@@ -65,7 +65,7 @@ fn json_of(directory: &TempDir, arguments: &[&str]) -> Value {
     lines.remove(0)
 }
 
-/// The names of all files.
+/// Returns the names of all files.
 fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap();
     let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name();
@@ -77,7 +77,7 @@ fn names(directory: &Path) -> Vec<String> {
 }
 
 #[test]
-fn one_call_prints_what_it_returns_and_makes() {
+fn one_call_prints_its_result_and_outputs() {
     let directory = files();
     for (arguments, printed) in [
         (&["m", COS, "x=1"][..], "0.5403023058681398\n"),
@@ -259,7 +259,7 @@ assert (np.load('f.npy') == f).all() and (np.load('e.npy')[..., 0] == e).all()",
             &[LIBRARY, IOTA, "n=3", "-o", "out.npy"],
             "assert np.load('out.npy').tolist() == [0, 1, 2]",
         ),
-        // The file that was read is replaced by the one that is made.
+        // The file that is read is replaced by the output.
         (
             &["m", COS, "x=short.npy", "-o", "short.npy"],
             "assert np.load('short.npy').tolist() == np.cos([0, 0.5, 1]).tolist()",
@@ -316,7 +316,7 @@ fn files_are_written_in_place() {
         directory.path(),
         "assert np.load('x.npy').tolist() == [4, 7, 2, 3]",
     );
-    // Members of a .npz are mostly unaligned: they are read all the same.
+    // Most members of a .npz are unaligned, and can still be read.
     saxpy("two.npz:b[2:]", "y.npy[1:3]");
     numpy(
         directory.path(),
@@ -341,7 +341,7 @@ int abs(side j);";
     assert_eq!(with(&["c", "abs", "j=2"]), "2\n");
 }
 
-/// Each has code 2, says that, and leaves all files as they are.
+/// Checks that each command has exit code 2 and this message, and changes no file.
 fn refuses(directory: &TempDir, cases: &[(&[&str], &str)]) {
     let before = names(directory.path());
     for (arguments, message) in cases {
@@ -650,7 +650,7 @@ fn a_pipe_gets_no_bar() {
     assert_eq!(said, "");
 }
 
-/// A call that takes minutes, once it writes.
+/// Starts a call that takes minutes, and waits until it writes.
 fn napping(directory: &Path) -> Child {
     let arguments = [LIBRARY, NAP, "x=naps.npy", "-o", "out.npy"];
     let mut command = call(directory, &arguments);
@@ -664,7 +664,7 @@ fn napping(directory: &Path) -> Child {
     child
 }
 
-/// Whether a process has a file that has no name yet, or a hidden one.
+/// Returns whether a process has an open file that has no name yet, or a temporary one.
 fn has_new_file(child: &Child, directory: &Path) -> bool {
     let is_new = |name: &str| name.starts_with('#') || name.ends_with(".partial");
     let descriptors = fs::read_dir(format!("/proc/{}/fd", child.id()));
@@ -705,7 +705,7 @@ fn a_kill_leaves_inputs_and_no_output() {
     assert_eq!(fs::read(directory.path().join("naps.npy")).unwrap(), input);
     assert_eq!(fs::read(directory.path().join("out.npy")).unwrap(), b"old");
     fs::remove_file(directory.path().join("out.npy")).unwrap();
-    // Where every file has a name, the new one has a hidden one.
+    // On file systems without unnamed files, the new file has a temporary name.
     let mut left = names(directory.path());
     left.retain(|name| !name.ends_with(".partial"));
     assert_eq!(left, before);

@@ -74,7 +74,7 @@ fn as_json() {
 }
 
 #[test]
-fn says_what_it_lacks() {
+fn missing_resources_are_errors() {
     let directory = tempfile::tempdir().unwrap();
     let words = refused(&mut demo(directory.path(), &["--size", "1000TiB"]));
     let (start, end) = (

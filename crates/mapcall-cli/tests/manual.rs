@@ -21,7 +21,7 @@ fn completions_for_every_shell() {
 }
 
 #[test]
-fn bash_takes_them() {
+fn bash_completes_a_subcommand() {
     let script = succeeded(&mut mapcall(["completions", "bash"]))
         + "\nCOMP_WORDS=(mapcall in) COMP_CWORD=1; _mapcall mapcall in mapcall; echo \"${COMPREPLY[@]}\"";
     let mut bash = Command::new("bash");
@@ -63,7 +63,7 @@ fn pages() {
 }
 
 #[test]
-fn help_says_the_exit_codes() {
+fn help_has_the_exit_codes() {
     let help = succeeded(&mut mapcall(["--help"]));
     for line in [
         "\n  0    success",

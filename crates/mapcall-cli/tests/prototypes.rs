@@ -20,7 +20,7 @@ use std::process::Command;
 use common::{json_lines, mapcall, refused, succeeded};
 use serde_json::{Value, json};
 
-/// The directory of a header that may not be there, as an argument; `None` says that it is not.
+/// Returns the directory of an optional header as an argument; `None`, with a message, if it is not installed.
 fn directory_of(header: &str) -> Option<Vec<String>> {
     if header != "cblas.h" {
         let is_there = !matches!(header, "zlib.h" | "sqlite3.h")
@@ -41,7 +41,7 @@ fn directory_of(header: &str) -> Option<Vec<String>> {
     Some(vec![format!("-I{}", directory.trim_end())])
 }
 
-/// What GCC says is declared in files whose names end with one of `files`: `-aux-info`.
+/// Returns the declarations that GCC reports (`-aux-info`) in files whose names end with one of `files`.
 fn declared(header: &str, flags: &[String], files: &[&str]) -> BTreeSet<String> {
     let directory = tempfile::tempdir().unwrap();
     let list = directory.path().join("list");
@@ -60,7 +60,8 @@ fn declared(header: &str, flags: &[String], files: &[&str]) -> BTreeSet<String> 
     list.lines().filter(in_files).map(name).collect()
 }
 
-/// `signal` of `/* x.h:1:NC */ extern void (*signal (int, void (*)(int))) (int);`
+/// Returns the name in a line of GCC: `signal` for
+/// `/* x.h:1:NC */ extern void (*signal (int, void (*)(int))) (int);`.
 fn name(line: &str) -> String {
     let (_, declaration) = line.split_once("*/").unwrap();
     let mut words = declaration.match_indices(" (");
@@ -72,9 +73,9 @@ fn name(line: &str) -> String {
     declaration[start..end].to_owned()
 }
 
-/// The names are GCC's, and what is printed is what the header says.
+/// The names are the same as GCC's, and the printed prototypes agree with the header.
 #[test]
-fn real_headers_are_read_whole() {
+fn real_headers_are_read_completely() {
     for (header, files, callable, refused) in [
         (
             "zlib.h",
@@ -138,7 +139,7 @@ fn real_headers_are_read_whole() {
             assert_eq!(names, declared(header, &flags, files), "{header}");
         }
         let find = |name: &str| {
-            // OpenBLAS may be built with a prefix.
+            // OpenBLAS may have been built with a prefix of its names.
             let mut found = functions
                 .iter()
                 .filter(|f| f["name"].as_str().unwrap().ends_with(name));
@@ -154,10 +155,10 @@ fn real_headers_are_read_whole() {
             assert!(find(name)["unsupported"].is_string(), "{header}: {name}");
         }
 
-        // As text it is C that agrees with the header.
+        // The text output is C code that agrees with the header.
         let text = succeeded(mapcall(["prototypes", header]).args(&flags));
         assert_eq!(text.lines().count(), functions.len());
-        // Some are macros as well.
+        // Some functions are also macros.
         let undefine = names.iter().fold(String::new(), |text, name| {
             text + "#undef "
                 + name
@@ -356,7 +357,7 @@ fn an_include_directory_that_looks_like_an_option_is_none() {
 }
 
 #[test]
-fn what_is_no_c_is_shown_and_the_rest_is_listed() {
+fn invalid_declarations_are_reported_and_the_others_listed() {
     let directory = tempfile::tempdir().unwrap();
     let header = directory.path().join("bad.h");
     fs::write(

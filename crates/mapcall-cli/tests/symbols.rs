@@ -1,4 +1,4 @@
-//! `mapcall symbols`, and what all commands have in common.
+//! `mapcall symbols`, and the behaviour that all subcommands share.
 
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![allow(
@@ -68,9 +68,9 @@ fn help_and_version() {
     assert!(refused(&mut mapcall(["frobnicate"])).contains("unrecognized subcommand"));
 }
 
-/// `mapcall symbols c | true`
+/// A reader that closes the pipe early is no error: `mapcall symbols c | true`.
 #[test]
-fn an_output_that_nobody_reads_is_no_error() {
+fn an_output_whose_reader_has_gone_is_no_error() {
     for arguments in [&["symbols", "c"][..], &["prototypes", "math.h", "--json"]] {
         let mut command = mapcall(arguments);
         let mut child = command
