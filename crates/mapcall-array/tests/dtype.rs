@@ -458,13 +458,13 @@ fn mutated() -> impl Strategy<Value = String> {
     let edit = (0..24_usize, 0..3_usize, char);
     (select(&SEEDS[..]), vec(edit, 0..3)).prop_map(|(seed, edits)| {
         let mut chars: Vec<char> = seed.chars().collect();
-        for (place, kind, char) in edits {
-            let place = place % (chars.len() + 1);
+        for (index, kind, char) in edits {
+            let index = index % (chars.len() + 1);
             match kind {
-                0 => chars.insert(place, char),
-                _ if place == chars.len() => {}
-                1 => chars[place] = char,
-                _ => drop(chars.remove(place)),
+                0 => chars.insert(index, char),
+                _ if index == chars.len() => {}
+                1 => chars[index] = char,
+                _ => drop(chars.remove(index)),
             }
         }
         chars.into_iter().collect()
@@ -827,13 +827,13 @@ fn fields_that_do_not_fit() {
         duplicate("a").unwrap_err()
     );
 
-    let place = |offset, itemsize, aligned| {
+    let structured_at = |offset, itemsize, aligned| {
         let fields = [Field::new("a", DType::I16).at(offset)];
         DType::structured_with_offsets(fields, itemsize, aligned)
     };
-    assert!(place(1, None, false).is_ok());
+    assert!(structured_at(1, None, false).is_ok());
     assert_eq!(
-        place(1, None, true),
+        structured_at(1, None, true),
         Err(DTypeError::MisalignedOffset {
             name: "a".into(),
             offset: 1,
@@ -841,14 +841,14 @@ fn fields_that_do_not_fit() {
         })
     );
     assert_eq!(
-        place(2, Some(3), false),
+        structured_at(2, Some(3), false),
         Err(DTypeError::ItemsizeTooSmall {
             itemsize: 3,
             required: 4
         })
     );
     assert_eq!(
-        place(2, Some(5), true),
+        structured_at(2, Some(5), true),
         Err(DTypeError::MisalignedItemsize {
             itemsize: 5,
             alignment: 2

@@ -274,18 +274,18 @@ fn bad_input_is_one_line_and_code_two() {
         if file.contains('\0') {
             continue;
         }
-        let words = refused(&mut info(&directory, &[file]));
-        assert!(words.contains(part), "{file:?}: {words}");
-        assert!(words.starts_with("error: "), "{file:?}: {words}");
+        let message = refused(&mut info(&directory, &[file]));
+        assert!(message.contains(part), "{file:?}: {message}");
+        assert!(message.starts_with("error: "), "{file:?}: {message}");
         assert_eq!(
-            words.matches(char::is_control).count(),
+            message.matches(char::is_control).count(),
             1,
-            "{file:?}: {words}"
+            "{file:?}: {message}"
         );
     }
-    let words = refused(&mut info(&directory, &[]));
-    assert!(words.contains("Usage: mapcall info"), "{words}");
-    assert_eq!(words.lines().count(), 1);
+    let message = refused(&mut info(&directory, &[]));
+    assert!(message.contains("Usage: mapcall info"), "{message}");
+    assert_eq!(message.lines().count(), 1);
 }
 
 #[test]
@@ -295,8 +295,8 @@ fn valid_files_are_shown_despite_others() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
-    let words = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(words.lines().count(), 2, "{words}");
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(message.lines().count(), 2, "{message}");
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(
         text.starts_with("x.npy\n") && text.contains("\n\none.npy\n"),
@@ -321,10 +321,10 @@ fn a_damaged_member_is_an_error_and_the_others_are_shown() {
         json_lines(&String::from_utf8(output.stdout).unwrap()).len(),
         2
     );
-    let words = String::from_utf8(output.stderr).unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
     assert!(
-        words.contains("member \"a\" of the .npz: expected .npy format version"),
-        "{words}"
+        message.contains("member \"a\" of the .npz: expected .npy format version"),
+        "{message}"
     );
 }
 
@@ -346,10 +346,10 @@ fn checksums_of_members_are_compared() {
     let lines = json_lines(&String::from_utf8(output.stdout).unwrap());
     let found: Vec<_> = lines.iter().map(crc32).collect();
     assert_eq!(found, ["damaged", "ok", "ok"]);
-    let words = String::from_utf8(output.stderr).unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
     assert!(
-        words.contains("member \"a\" of the .npz is damaged: its CRC-32 should be "),
-        "{words}"
+        message.contains("member \"a\" of the .npz is damaged: its CRC-32 should be "),
+        "{message}"
     );
     // The complete member is compared, even if only a range of it is shown.
     let output = info(&directory, &["two.npz:a[3:]"]).output().unwrap();

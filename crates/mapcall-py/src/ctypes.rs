@@ -198,7 +198,7 @@ impl Ctypes {
         Ok(Types::get(py)?.map(|types| types.module.bind(py)))
     }
 
-    /// Whether the array has no axes.
+    /// True if the array has no axes.
     #[getter(_zerod)]
     fn private_zerod(&self, py: Python<'_>) -> bool {
         self.array.bind(py).ndim() == 0

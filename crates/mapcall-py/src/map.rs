@@ -886,7 +886,7 @@ impl State {
         (first..=first.saturating_add(self.buffer.len())).contains(&address)
     }
 
-    /// Whether an array or a view of the buffer protocol needs the memory.
+    /// Returns whether an array, or a view of the buffer protocol, uses the memory.
     fn is_used(&self, py: Python<'_>) -> bool {
         let array = self.array.as_ref();
         self.exports > 0 || array.is_some_and(|array| array.bind(py).upgrade().is_some())

@@ -25,7 +25,7 @@ pub enum DTypeError {
         text: String,
         /// The offset of the error in the bytes of `text`.
         position: usize,
-        /// What was expected there.
+        /// A description of the expected syntax.
         expected: &'static str,
     },
     /// Python objects.
@@ -55,9 +55,9 @@ pub enum DTypeError {
     /// A part of a `.npy` descriptor that is no dtype.
     #[error("dtype descriptor: expected {expected}, got {found}")]
     Descr {
-        /// What was expected.
+        /// A description of the expected literal.
         expected: &'static str,
-        /// What was found.
+        /// A description of the literal that was found.
         found: &'static str,
     },
     /// A field whose type has an error.

@@ -77,7 +77,7 @@ pub enum Value {
 pub struct LiteralError {
     /// The position of the error, in characters from the start of the text.
     pub at: usize,
-    /// What is expected there.
+    /// A description of the expected syntax.
     pub expected: &'static str,
     /// The first characters that were found there; empty at the end of the text.
     pub found: String,

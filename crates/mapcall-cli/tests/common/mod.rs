@@ -32,20 +32,20 @@ pub(crate) fn numpy(directory: &Path, code: &str) {
         .current_dir(directory)
         .output()
         .unwrap();
-    let words = String::from_utf8_lossy(&output.stderr);
+    let message = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),
-        "{code}: {words} (MAPCALL_PYTHON names a Python with NumPy)"
+        "{code}: {message} (MAPCALL_PYTHON names a Python with NumPy)"
     );
 }
 
 /// Runs a command that must succeed without a message, and returns its output.
 pub(crate) fn succeeded(command: &mut Command) -> String {
     let output = command.output().unwrap();
-    let words = String::from_utf8_lossy(&output.stderr);
+    let message = String::from_utf8_lossy(&output.stderr);
     assert!(
-        output.status.success() && words.is_empty(),
-        "{command:?}: {words}"
+        output.status.success() && message.is_empty(),
+        "{command:?}: {message}"
     );
     String::from_utf8(output.stdout).unwrap()
 }

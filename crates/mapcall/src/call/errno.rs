@@ -39,7 +39,8 @@ pub(crate) fn set(value: c_int) {
 pub(super) fn location() -> Option<NonNull<c_int>> {
     // SAFETY: the function takes no arguments and can be called at any time.
     let location = unsafe { libc::__errno_location() };
-    // SAFETY: it never returns null (Linux Standard Base, `__errno_location`).
+    // SAFETY: `location` is not null: it is the address of an `int` (Linux Standard Base,
+    // `__errno_location`).
     Some(unsafe { NonNull::new_unchecked(location) })
 }
 

@@ -17,7 +17,7 @@ use crate::call::value::{Kind, Value};
 /// The size of a slot of a frame, and of the part of a value that one register holds, in bytes.
 const SLOT: usize = size_of::<u64>();
 
-/// What the code of a loop depends on, its key in the cache of compiled code.
+/// The properties of a loop on which its code depends: the key in the cache of compiled code.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::call) struct Pattern {
     parameters: Vec<Source>,

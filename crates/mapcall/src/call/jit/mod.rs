@@ -32,7 +32,7 @@ pub(super) use call_loop::Pattern;
 /// The stack that compiling needs, in bytes.
 const STACK: usize = 1 << 20;
 
-/// What the code of one call depends on: the classes of the frame's slots.
+/// The properties of a call on which its code depends: the classes of the frame's slots.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Signature {
     parameters: Vec<Class>,

@@ -205,7 +205,8 @@ impl Table {
         })
     }
 
-    /// Reserves addresses for a table, and lets `copy` put the code there.
+    /// Reserves addresses for a table. `copy` maps the first table's code there, and returns whether it
+    /// could.
     fn map(copy: impl Fn(*mut u8, *mut u8) -> bool) -> Option<Self> {
         let first = Self::first();
         let start = first.code.min(first.closures);
