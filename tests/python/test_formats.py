@@ -241,7 +241,7 @@ class TestNpz:
                     start = x.file_offset
                     assert path.read_bytes()[start : start + x.nbytes] == array.tobytes("A")
 
-    def test_unaligned_members_say_so(self, tmp_path: Path) -> None:
+    def test_unaligned_members_lack_the_flag(self, tmp_path: Path) -> None:
         path = tmp_path / "a.npz"
         seen = set()
         for length in range(1, 9):

@@ -116,7 +116,7 @@ class TestPlainViews:
             np.testing.assert_array_equal(found["content"], x)
             assert found["copied"] == 0
 
-    def test_changes_to_a_private_map_travel(self, path: Path, folder: Path) -> None:
+    def test_changes_of_a_private_map_are_pickled(self, path: Path, folder: Path) -> None:
         # A worker that maps the file, as with numpy.memmap, would not have the changes.
         x = mapcall.memmap(path, "f8", "c", 24)
         x[5] = 77

@@ -51,13 +51,13 @@ def test_no_circle(crates: dict[str, Crate], name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_modules_know_what_is_below_them(crates: dict[str, Crate], name: str) -> None:
+def test_modules_import_lower_ones_only(crates: dict[str, Crate], name: str) -> None:
     imports = crates[name].siblings()[()]
     assert set(imports) == set(MODULES[name]), "a module is missing in the list of this test"
     assert against(MODULES[name], imports) == []
 
 
-def test_crates_know_what_is_below_them() -> None:
+def test_crates_depend_on_lower_ones_only() -> None:
     names = {path.name for path in (ROOT / "crates").iterdir()}
     assert names == set(CRATES)
     imports = {}

@@ -315,7 +315,7 @@ class TestClose:
                 use(closable(path))
         assert path.read_bytes() == CONTENT
 
-    def test_resize_says_what_to_do(self, path: Path) -> None:
+    def test_resize_has_a_remedy(self, path: Path) -> None:
         x: Any = mapcall.memmap(path, "u1", "r+")
         found = x._mmap
         with pytest.raises(BufferError, match=r"extant pointers.*'r\+'"):

@@ -387,7 +387,7 @@ class TestByValue:
         assert x[0] == 5
         assert copier([x])[0] is x or copier is copy.deepcopy
 
-    def test_private_changes_travel(self, path: Path) -> None:
+    def test_private_changes_are_pickled(self, path: Path) -> None:
         x = mapcall.memmap(path, "f8", "c")
         unmodified = round_trip(x)
         assert unmodified._mmap is not None

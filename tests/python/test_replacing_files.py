@@ -774,7 +774,7 @@ class TestCrashes:
         assert found == {"create.npy": [0], "out.npy": [1], "in place.npy": [1]}
 
     @ways
-    def test_what_is_waited_for(self, tmp_path: Path, way: Callable[[Path], object]) -> None:
+    def test_syncs(self, tmp_path: Path, way: Callable[[Path], object]) -> None:
         """`fdatasync` precedes a rename over another file; a new name needs none."""
         path = tmp_path / "a.npy"
         for is_there in (False, True):

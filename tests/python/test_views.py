@@ -377,7 +377,7 @@ def test_a_memmap_again_from_a_plain_view(x: mapcall.memmap) -> None:
     assert again.file_offset == 8 + 16
 
 
-def test_copies_know_no_file(x: mapcall.memmap) -> None:
+def test_copies_have_no_file(x: mapcall.memmap) -> None:
     for each in (x.copy(), x.astype("f8"), np.array(x, subok=True), copy.deepcopy(x), copy.copy(x)):
         assert type(each) is OURS
         assert each._mmap is None
@@ -567,7 +567,7 @@ def test_an_empty_view_beyond_either_end(x: mapcall.memmap) -> None:
         assert empty.residency().size == 0
 
 
-def test_a_stranger_that_names_a_map(x: mapcall.memmap) -> None:
+def test_another_owner_that_names_a_map(x: mapcall.memmap) -> None:
     class Stranger:
         def __init__(self, array: np.ndarray, base: object) -> None:
             self.__array_interface__ = array.__array_interface__

@@ -51,7 +51,7 @@ proptest! {
     }
 
     #[test]
-    fn views_know_their_offset(offset in 0_u64..9000, row in 0_isize..7, column in 0_isize..5) {
+    fn views_have_their_offset(offset in 0_u64..9000, row in 0_isize..7, column in 0_isize..5) {
         let file = tempfile::NamedTempFile::new().unwrap();
         let options = MapOptions::new().dtype(DType::U16).shape([7, 5]).offset(offset);
         let array = map(&options, file.path()).unwrap();
@@ -539,7 +539,7 @@ fn changed(recorded: Fingerprint, path: &Path, mode: Mode) -> &'static str {
 const MODES: [Mode; 4] = [Mode::Read, Mode::ReadWrite, Mode::Write, Mode::CopyOnWrite];
 
 #[test]
-fn fingerprints_know_a_file_again() {
+fn fingerprints_recognise_a_file() {
     for mode in [Mode::Read, Mode::ReadWrite, Mode::CopyOnWrite] {
         let (_directory, path, recorded) = fingerprinted(mode);
         for mode in MODES {
@@ -554,7 +554,7 @@ fn fingerprints_know_a_file_again() {
 }
 
 #[test]
-fn fingerprints_know_a_changed_file() {
+fn fingerprints_detect_a_changed_file() {
     let (directory, path, recorded) = fingerprinted(Mode::Read);
     let compared = |mode| matches!(mode, Mode::Read | Mode::CopyOnWrite);
 

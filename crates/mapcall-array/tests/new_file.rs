@@ -125,7 +125,7 @@ fn takes_the_place_of_a_file() {
 }
 
 #[test]
-fn knows_which_take_one_place() {
+fn files_with_the_same_path_replace_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     symlink(".", at("here")).unwrap();

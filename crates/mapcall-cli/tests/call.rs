@@ -325,7 +325,7 @@ fn files_are_written_in_place() {
 }
 
 #[test]
-fn headers_know_types_and_functions() {
+fn headers_declare_types_and_functions() {
     let directory = files();
     let header = "typedef double angle; typedef enum { LEFT = 1, RIGHT } side;
 #ifdef WIDE

@@ -107,7 +107,7 @@ fn a_standard_header_is_read_by_its_path_too() {
 }
 
 #[test]
-fn pasted_prototypes_know_the_header() {
+fn prototypes_use_the_types_of_the_header() {
     let directory = files(&[(
         "k.h",
         "#include <stdint.h>\nenum { N = 4 };\ntypedef struct later later;\nstruct later { int16_t x[N]; };\n\

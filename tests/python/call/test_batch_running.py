@@ -206,7 +206,7 @@ class TestCallbacks:
 
     @pytest.mark.parametrize("threads", THREADS)
     @pytest.mark.parametrize("check", ["nonzero", lambda status: status == 0])
-    def test_that_raise_what_goes_before_a_check(
+    def test_exceptions_precede_a_check(
         self, c: Counted, threads: int, check: Any
     ) -> None:
         """The result of the callback is 0 then, which the check would take for a failure."""
@@ -333,7 +333,7 @@ class TestInterrupts:
         result = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert (result.stdout, result.returncode) == ("stopped\n", 0), result.stderr
 
-    def test_goes_before_a_failure(self, run_script: Script, c: Counted) -> None:
+    def test_precedes_a_failure(self, run_script: Script, c: Counted) -> None:
         """An interrupt is raised even if a call fails at the same time."""
         script = """
             import os, signal, sys
@@ -599,7 +599,7 @@ class TestLeaks:
         # One leaked array for each batch would be some 4 MB.
         assert resident() - memory < 2 << 20
 
-    def test_what_is_made_is_let_go(self, c: Counted) -> None:
+    def test_new_arrays_are_released(self, c: Counted) -> None:
         real, x = c.function(REAL), np.ones(1 << 16)
         for _ in range(3):
             real(x)

@@ -333,7 +333,7 @@ class TestCode:
         for n in (0, 1, 4094, 4095, 4096, 4097, 8191, 8192, 9999):
             assert c.call(callbacks[n], 1) == n + 1
 
-    def test_callables_are_let_go(self, c: C) -> None:
+    def test_callables_are_released(self, c: C) -> None:
         class Callable:
             def __call__(self, x: int) -> int:
                 return x
@@ -564,7 +564,7 @@ class TestHandles:
         c.function("void spell(void (*f)(char *text))")(f)
         assert seen == ["jello"]
 
-    def test_an_owner_says_that_the_memory_stays(self) -> None:
+    def test_with_an_owner_there_is_no_copy(self) -> None:
         qsort = mapcall.load(None).function(
             "void *bsearch(const void *key, const void *base, size_t n, size_t size,"
             "              int (*compare)(void *, void *))"

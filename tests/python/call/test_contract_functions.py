@@ -302,7 +302,7 @@ class TestLeaks:
         finally:
             tracemalloc.stop()
 
-    def test_what_a_call_keeps_is_let_go_with_it(self, c: Counted, saxpy: mapcall.Function) -> None:
+    def test_references_end_with_the_call(self, c: Counted, saxpy: mapcall.Function) -> None:
         """The references are released when the call ends, and not by the next call."""
 
         class Interface:

@@ -99,7 +99,7 @@ class TestLoad:
             ("a\0b", "without NUL"),
         ],
     )
-    def test_what_is_none(self, name: str, message: str) -> None:
+    def test_none(self, name: str, message: str) -> None:
         with pytest.raises((mapcall.LibraryError, ValueError), match=message) as caught:
             mapcall.load(name)
         assert "\0" in name or isinstance(caught.value, OSError)

@@ -264,7 +264,7 @@ class TestSpellings:
         assert counting(2.0, y) == y[0] == 2
 
     @pytest.mark.parametrize("p", ["(*p)[n]", "p[][n]"])
-    def test_known_axes_behind_the_first(self, c: Counted, p: str) -> None:
+    def test_known_axes_after_the_first(self, c: Counted, p: str) -> None:
         row = c.function(f"int row(int n, const double {p}, double q[1])").unchecked
         x = np.arange(24.0).reshape(2, 3, 4)
         for array, expected in [(x, 7), (x[1], 19), (x[::-1, :, :], 19), (x[:, ::2], 7)]:

@@ -200,7 +200,7 @@ class TestOwnership:
         del handle
         assert ended() == 1
 
-    def test_the_prototype_says_who_takes(
+    def test_ownership_attributes_of_a_prototype(
         self, c: Counted, new: Any, ended: Any, tmp_path: Path
     ) -> None:
         header = tmp_path / "box.h"
@@ -413,7 +413,7 @@ class TestKeptAlive:
             assert kept_by(found) == [(text,)]
             assert found.readonly
 
-    def test_what_is_freed_is_not_read(
+    def test_freed_memory_is_not_read(
         self, run_script: Callable[..., str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Freed memory is overwritten in this test."""

@@ -477,7 +477,7 @@ class TestEnds:
             assert caught.value.errno == errno.EFBIG
         assert c.called == before
 
-    def test_what_was_written_is_on_the_disk(self, c: Counted, path: Path) -> None:
+    def test_data_and_names_are_on_the_disk(self, c: Counted, path: Path) -> None:
         """Both the data and the name are on the disk."""
         strace = subprocess.run(["which", "strace"], capture_output=True, text=True).stdout.strip()
         if not strace:

@@ -90,7 +90,7 @@ def check_saxpy(saxpy: mapcall.Function, seed: int) -> None:
 
 
 @pytest.mark.parametrize("gil", [None, "hold", "release"])
-def test_functions_are_shared_bound_pickled_and_let_go(
+def test_functions_are_shared_bound_pickled_and_released(
     path: Path, switching: None, gil: str | None
 ) -> None:
     library = mapcall.load(path)
