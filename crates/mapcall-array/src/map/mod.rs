@@ -81,7 +81,8 @@ impl Map {
     ///
     /// # Safety
     ///
-    /// The conditions of [`MapOptions::map`](crate::MapOptions::map).
+    /// No code may make the file shorter while the array or a view of it exists, and no other code may write
+    /// the bytes of a typed view while it exists: see [`MapOptions::map`](crate::MapOptions::map).
     pub(crate) unsafe fn new(
         source: &Source<'_>,
         mode: Mode,

@@ -37,7 +37,8 @@ use crate::sys;
 ///
 /// # Safety
 ///
-/// The conditions of [`MapOptions::map`](crate::MapOptions::map).
+/// No code may make the file shorter while the array or a view of it exists, and no other code may write
+/// the bytes of a typed view while it exists: see [`MapOptions::map`](crate::MapOptions::map).
 ///
 /// # Errors
 ///
@@ -139,7 +140,8 @@ impl CreateOptions {
     ///
     /// # Safety
     ///
-    /// The conditions of [`MapOptions::map`](crate::MapOptions::map).
+    /// No code may make the file shorter while the array or a view of it exists, and no other code may write
+    /// the bytes of a typed view while it exists: see [`MapOptions::map`](crate::MapOptions::map).
     ///
     /// # Errors
     ///
@@ -181,7 +183,8 @@ impl CreateOptions {
 ///
 /// # Safety
 ///
-/// The conditions of [`CreateOptions::create`].
+/// No code may make the file shorter while the array or a view of it exists, and no other code may write
+/// the bytes of a typed view while it exists: see [`CreateOptions::create`].
 unsafe fn create_in_place(target: &Target, path: &Path, header: &Header) -> Result<Array> {
     let Some(old) = target.old() else {
         return Err(refused(path, io::ErrorKind::NotFound.into()));
@@ -216,7 +219,8 @@ unsafe fn create_in_place(target: &Target, path: &Path, header: &Header) -> Resu
 ///
 /// # Safety
 ///
-/// The conditions of [`CreateOptions::create`].
+/// No code may make the file shorter while the array or a view of it exists, and no other code may write
+/// the bytes of a typed view while it exists: see [`CreateOptions::create`].
 unsafe fn map_new(source: &Source<'_>, header: &Header) -> Result<Array> {
     // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
     // a typed view.
@@ -484,7 +488,8 @@ impl WrittenFile {
     ///
     /// # Safety
     ///
-    /// The conditions of [`MapOptions::map`](crate::MapOptions::map).
+    /// No code may make the file shorter while the array or a view of it exists, and no other code may write
+    /// the bytes of a typed view while it exists: see [`MapOptions::map`](crate::MapOptions::map).
     ///
     /// # Errors
     ///

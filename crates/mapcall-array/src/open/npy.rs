@@ -37,7 +37,8 @@ impl MapOptions {
     ///
     /// # Safety
     ///
-    /// The conditions of [`map`](Self::map).
+    /// No code may make the file shorter while the array or a view of it exists, and no other code may write
+    /// the bytes of a typed view while it exists: see [`map`](Self::map).
     ///
     /// # Errors
     ///
@@ -88,7 +89,8 @@ impl MapOptions {
     ///
     /// # Safety
     ///
-    /// The conditions of [`map`](Self::map).
+    /// No code may make the file shorter while the array or a view of it exists, and no other code may write
+    /// the bytes of a typed view while it exists: see [`map`](Self::map).
     ///
     /// # Errors
     ///
@@ -123,7 +125,8 @@ impl MapOptions {
 ///
 /// # Safety
 ///
-/// The conditions of [`MapOptions::map`].
+/// No code may make the file shorter while the array or a view of it exists, and no other code may write
+/// the bytes of a typed view while it exists: see [`MapOptions::map`].
 pub(super) unsafe fn map_placed(
     source: &Source<'_>,
     mode: Mode,

@@ -96,7 +96,8 @@ impl MapOptions {
     ///
     /// # Safety
     ///
-    /// The conditions of [`map`](Self::map).
+    /// No code may make the file shorter while the array or a view of it exists, and no other code may write
+    /// the bytes of a typed view while it exists: see [`map`](Self::map).
     ///
     /// # Errors
     ///

@@ -274,7 +274,8 @@ impl ArrayFile {
     ///
     /// # Safety
     ///
-    /// The conditions of [`MapOptions::map`].
+    /// No code may make the file shorter while the array or a view of it exists, and no other code may write
+    /// the bytes of a typed view while it exists: see [`MapOptions::map`].
     ///
     /// # Errors
     ///
@@ -315,7 +316,8 @@ impl ArrayFile {
     ///
     /// # Safety
     ///
-    /// The conditions of [`MapOptions::map`].
+    /// No code may make the file shorter while the array or a view of it exists, and no other code may write
+    /// the bytes of a typed view while it exists: see [`MapOptions::map`].
     ///
     /// # Errors
     ///
@@ -417,7 +419,8 @@ impl ArrayFile {
     ///
     /// # Safety
     ///
-    /// The conditions of [`MapOptions::map`].
+    /// No code may make the file shorter while the array or a view of it exists, and no other code may write
+    /// the bytes of a typed view while it exists: see [`MapOptions::map`].
     unsafe fn map(
         &self,
         file: &File,

@@ -337,7 +337,8 @@ impl Value {
     ///
     /// # Safety
     ///
-    /// The conditions of [`MapOptions::map`](mapcall::array::MapOptions::map).
+    /// No code may make the file shorter while the array or a view of it exists, and no other code may write
+    /// the bytes of a typed view while it exists: see [`MapOptions::map`](mapcall::array::MapOptions::map).
     ///
     /// # Errors
     ///

@@ -147,7 +147,8 @@ impl CallLoop {
             return 0;
         }
         let Some([dense, any]) = self.code else {
-            // SAFETY: the caller guarantees the conditions of `run`, which are those of `one_by_one`.
+            // SAFETY: the caller guarantees that the function may be called with the arguments of each call,
+            // and that the frame and the lanes are valid for `count` calls.
             return unsafe { self.one_by_one(function, frame, lanes, count) };
         };
         let is_dense = lanes
@@ -190,7 +191,14 @@ impl CallLoop {
     ///
     /// # Safety
     ///
-    /// The conditions of [`run`](Self::run).
+    /// - `function` is a C function of the trampoline's type that is sound to call with the arguments of
+    ///   each of the `count` calls.
+    /// - `frame` is valid for reads and writes of all slots of the trampoline's layout, is
+    ///   aligned to 16 bytes if a value is, and holds the constant parameters.
+    /// - There is a lane for each parameter that isn't constant, in order, and one for the result if it is
+    ///   stored. In each call, a strided lane's address is valid for reads of the parameter's bytes, the
+    ///   result's for writes of the result's bytes, and a pointer's is one that the function may be called
+    ///   with.
     unsafe fn one_by_one(
         &self,
         function: *const c_void,

@@ -242,8 +242,10 @@ fn address(entry: Entry) -> *mut c_void {
 ///
 /// # Safety
 ///
-/// `shared` points to the shared state of a trampoline, which stays alive during the call; `function` and
-/// `frame` meet the conditions of [`Trampoline::call`].
+/// - `shared` points to the state of a trampoline, which is alive during the call.
+/// - `function` is a C function of the trampoline's type that is sound to call with these parameters.
+/// - `frame` is valid for reads and writes of all slots of the trampoline's layout, is aligned to 16
+///   bytes if a value is, and holds the parameters as [`FrameLayout`] describes.
 unsafe extern "C" fn first_call(function: *const c_void, frame: *mut u64, shared: *const Shared) {
     // Compiling may change `errno`, which the caller has set for the function.
     let saved = errno::get();
