@@ -190,8 +190,8 @@ def check_rust() -> list[str]:
 def run_rust(binary: str, *arguments: str) -> str:
     """Run a test binary under memcheck, and return valgrind's report if it has errors.
 
-    A block counts as lost if no pointer to it exists. Compiled code is never freed, and the pointers
-    to it are into the middle of its blocks.
+    A block counts as lost if no pointer to it exists. Compiled code is never freed, and the
+    pointers to it are into the middle of its blocks.
     """
     result = subprocess.run(
         [

@@ -206,9 +206,7 @@ class TestCallbacks:
 
     @pytest.mark.parametrize("threads", THREADS)
     @pytest.mark.parametrize("check", ["nonzero", lambda status: status == 0])
-    def test_exceptions_precede_a_check(
-        self, c: Counted, threads: int, check: Any
-    ) -> None:
+    def test_exceptions_precede_a_check(self, c: Counted, threads: int, check: Any) -> None:
         """The result of the callback is 0 then, which the check would take for a failure."""
 
         def odd(x: int) -> int:
