@@ -345,8 +345,8 @@ int abs(side j);";
 fn refuses(directory: &TempDir, cases: &[(&[&str], &str)]) {
     let before = names(directory.path());
     for (arguments, message) in cases {
-        let words = refused(&mut call(directory.path(), arguments));
-        assert_eq!(words, format!("error: {message}\n"), "{arguments:?}");
+        let stderr = refused(&mut call(directory.path(), arguments));
+        assert_eq!(stderr, format!("error: {message}\n"), "{arguments:?}");
         assert_eq!(names(directory.path()), before, "{arguments:?}");
     }
 }
@@ -629,8 +629,8 @@ fn a_failing_status_has_code_1_and_its_place() {
         ),
     ] {
         let output = call(directory.path(), arguments).output().unwrap();
-        let words = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(words, format!("error: {message}\n"), "{arguments:?}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(stderr, format!("error: {message}\n"), "{arguments:?}");
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
         assert!(output.stdout.is_empty());
         assert_eq!(names(directory.path()), before, "{arguments:?}");
@@ -686,9 +686,9 @@ fn signals_end_it_and_leave_nothing() {
         kill_process(Pid::from_child(&child), signal).unwrap();
         let status = child.wait().unwrap();
         assert_eq!(status.code(), Some(code));
-        let mut words = String::new();
-        child.stderr.unwrap().read_to_string(&mut words).unwrap();
-        assert_eq!(words, "error: nap: interrupted; not written: out.npy\n");
+        let mut stderr = String::new();
+        child.stderr.unwrap().read_to_string(&mut stderr).unwrap();
+        assert_eq!(stderr, "error: nap: interrupted; not written: out.npy\n");
         assert_eq!(names(directory.path()), before);
     }
 }
@@ -745,7 +745,7 @@ fn a_full_disk_is_an_error_at_once() {
         println!("a_full_disk_is_an_error_at_once is skipped: only root can mount a small disk");
         return;
     }
-    let words = call(
+    let output = call(
         directory.path(),
         &["m", COS, "x=angles.npy", "-o", "disk/out.npy"],
     )
@@ -755,10 +755,10 @@ fn a_full_disk_is_an_error_at_once() {
     let unmounted = Command::new("umount").arg(&disk).status().unwrap();
     assert!(unmounted.success());
     assert_eq!(
-        String::from_utf8(words.stderr).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
         "error: cos: can't allocate disk/out.npy: No space left on device (os error 28); free some \
          space, or choose another disk\n"
     );
-    assert_eq!(words.status.code(), Some(2));
+    assert_eq!(output.status.code(), Some(2));
     assert!(left.is_empty(), "{left:?}");
 }

@@ -64,8 +64,8 @@ fn declared(header: &str, flags: &[String], files: &[&str]) -> BTreeSet<String> 
 /// `/* x.h:1:NC */ extern void (*signal (int, void (*)(int))) (int);`.
 fn name(line: &str) -> String {
     let (_, declaration) = line.split_once("*/").unwrap();
-    let mut words = declaration.match_indices(" (");
-    let (end, _) = words
+    let mut candidates = declaration.match_indices(" (");
+    let (end, _) = candidates
         .find(|(at, _)| !declaration[at + 2..].starts_with('*'))
         .unwrap();
     let is_outside = |letter: char| letter != '_' && !letter.is_ascii_alphanumeric();
@@ -175,8 +175,8 @@ fn real_headers_are_read_completely() {
             .arg(&source)
             .output()
             .unwrap();
-        let words = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{header}: {words}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{header}: {stderr}");
     }
 }
 
@@ -326,17 +326,17 @@ fn bad_input_is_one_line_and_code_two() {
         (vec![&missing], "missing.h:2:10: fatal error:"),
         (vec![&errors], "errors.h:2:2: error: #error no way"),
     ] {
-        let words = refused(mapcall(["prototypes"]).args(&arguments));
+        let stderr = refused(mapcall(["prototypes"]).args(&arguments));
         let part = part.replace("(\"", "([\"");
-        assert!(words.contains(&part), "{arguments:?}: {words}");
+        assert!(stderr.contains(&part), "{arguments:?}: {stderr}");
         assert!(
-            words.starts_with("error: ") && words.lines().count() == 1,
-            "{words}"
+            stderr.starts_with("error: ") && stderr.lines().count() == 1,
+            "{stderr}"
         );
     }
     for arguments in [&[][..], &["math.h", "--frobnicate"], &["a.h", "b.h"]] {
-        let words = refused(mapcall(["prototypes"]).args(arguments));
-        assert!(words.contains("Usage: mapcall prototypes"), "{words}");
+        let stderr = refused(mapcall(["prototypes"]).args(arguments));
+        assert!(stderr.contains("Usage: mapcall prototypes"), "{stderr}");
     }
 }
 
@@ -371,14 +371,14 @@ fn invalid_declarations_are_reported_and_the_others_listed() {
         String::from_utf8(output.stdout).unwrap(),
         "int g(int arg0);\n"
     );
-    let words = String::from_utf8(output.stderr).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(
-        words.contains(&format!("{}:4:12\n", header.display())),
-        "{words}"
+        stderr.contains(&format!("{}:4:12\n", header.display())),
+        "{stderr}"
     );
     assert!(
-        words.contains("4 | int f(int x[);\n  |            ^\n"),
-        "{words}"
+        stderr.contains("4 | int f(int x[);\n  |            ^\n"),
+        "{stderr}"
     );
 }
 
@@ -404,32 +404,35 @@ fn without_a_compiler() {
     assert_eq!(listed.lines().count(), 2);
 
     let (_directory, header) = fixture();
-    let words = refused(&mut run(&[header.to_str().unwrap()]));
+    let stderr = refused(&mut run(&[header.to_str().unwrap()]));
     assert!(
-        words.contains("line 6 has `#include \"inner/part.h\"`"),
-        "{words}"
+        stderr.contains("line 6 has `#include \"inner/part.h\"`"),
+        "{stderr}"
     );
     for name in ["cc", "gcc", "clang"] {
-        assert!(words.contains(&format!("{name}: No such file")), "{words}");
+        assert!(
+            stderr.contains(&format!("{name}: No such file")),
+            "{stderr}"
+        );
     }
-    let words = refused(&mut run(&["math.h"]));
+    let stderr = refused(&mut run(&["math.h"]));
     assert!(
-        words.contains("only it knows where that is; install one, or set CC"),
-        "{words}"
+        stderr.contains("only it knows where that is; install one, or set CC"),
+        "{stderr}"
     );
 }
 
 #[test]
 fn the_compiler_is_that_of_cc() {
-    let words = refused(mapcall(["prototypes", "math.h"]).env("CC", "no-such-cc -m64"));
+    let stderr = refused(mapcall(["prototypes", "math.h"]).env("CC", "no-such-cc -m64"));
     assert!(
-        words.contains("tried no-such-cc -m64: No such file"),
-        "{words}"
+        stderr.contains("tried no-such-cc -m64: No such file"),
+        "{stderr}"
     );
     let text = succeeded(mapcall(["prototypes", "string.h"]).env("CC", "cc -DUNUSED"));
     assert!(text.contains("memcpy"));
-    let words = refused(mapcall(["prototypes", "string.h"]).env("CC", "true"));
-    assert!(words.contains("it wrote no preprocessed text"), "{words}");
-    let words = refused(mapcall(["prototypes", "string.h"]).env("CC", "false"));
-    assert!(words.contains("it ended with exit status: 1"), "{words}");
+    let stderr = refused(mapcall(["prototypes", "string.h"]).env("CC", "true"));
+    assert!(stderr.contains("it wrote no preprocessed text"), "{stderr}");
+    let stderr = refused(mapcall(["prototypes", "string.h"]).env("CC", "false"));
+    assert!(stderr.contains("it ended with exit status: 1"), "{stderr}");
 }
