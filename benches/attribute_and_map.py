@@ -1,4 +1,4 @@
-"""The attribute and the map against NumPy's, side by side: the budgets of docs/design.md."""
+"""Compares the ctypes attribute and memory maps with NumPy's: the budgets of docs/design.md."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def rows(directory: Path) -> list[Row]:
     numpy.arange(1 << 19, dtype="f8").tofile(raw)
 
     def pair(name: str, statement: str, budget: float | None, size: int = 16) -> Row:
-        """The same statement about `m`: a map of ours, and one of NumPy's."""
+        """Returns a row with one statement about `m`: mapcall's map in it, and NumPy's."""
         shared = {
             "double_p": ctypes.POINTER(ctypes.c_double),
             "c_long": ctypes.c_long,

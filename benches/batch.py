@@ -1,7 +1,7 @@
-"""Batches against the loops that one would write otherwise: the budgets of docs/design.md.
+"""Compares batches with loops in C and other tools: the budgets of docs/design.md.
 
-The C loop calls by a pointer what stands in another shared library, so that nothing is inlined;
-LuaJIT and Numba call the same function. All write to an array that is there already.
+The C loop calls a function of another shared library by a pointer, so it can't be inlined. LuaJIT
+and Numba call the same function. All write to an existing array.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Batch:
     out: numpy.ndarray
 
     def work(self, **keywords: Any) -> Work:
-        """By mapcall: a generalised ufunc."""
+        """Returns a batch by mapcall."""
         names = {"function": self.function, "inputs": self.inputs, "out": self.out}
         return Work("function(*inputs, out=out, **keywords)", names | {"keywords": keywords})
 
@@ -46,7 +46,7 @@ class Batch:
 
     @property
     def in_c(self) -> Any:
-        """The function as ctypes knows it."""
+        """The function by ctypes."""
         function = getattr(ctypes.CDLL(self.function.library.path), self.function.name)
         if self.out.ndim == 1:
             function.restype, function.argtypes = ctypes.c_double, [ctypes.c_double]
@@ -65,7 +65,7 @@ def cos(directory: Path, items: int = 10**7) -> Batch:
 
 
 def plus_one(directory: Path, items: int = 10**5) -> Batch:
-    """Few enough for a core's cache, so that the calls are what costs."""
+    """The numbers fit in a core's cache, so the calls take most of the time."""
     function = kernels(directory).function("double f(double x)")
     return Batch(function, (numpy.linspace(0, 1, items),), numpy.zeros(items))
 
@@ -77,13 +77,13 @@ def cross(directory: Path, items: int = 10**6) -> Batch:
 
 
 def tgamma(directory: Path, items: int = 10**6) -> Batch:
-    """It computes for long and reads little, so that a second core can help."""
+    """It computes long and reads little memory, so it runs faster on two cores."""
     function = mapcall.load("m").function("double tgamma(double x)")
     return Batch(function, (numpy.linspace(1, 20, items),), numpy.zeros(items))
 
 
 def c_loop(batch: Batch, directory: Path) -> Work:
-    """Compiled with `-O2`."""
+    """Returns a loop in C that is compiled with `-O2`."""
     library = ctypes.CDLL(str(builds.library(SOURCES / "loops.c", directory, "-O2")))
     loop = library.over_numbers if batch.out.ndim == 1 else library.over_rows
     loop.restype = None
@@ -100,7 +100,7 @@ def c_loop(batch: Batch, directory: Path) -> Work:
 
 
 def two_c_loops(batch: Batch, directory: Path) -> Work:
-    """In two threads, each over its half: what the machine gives."""
+    """Returns a C loop over each half of the calls, in two threads."""
     middle = batch.items // 2
     halves = [
         c_loop(
@@ -114,14 +114,14 @@ def two_c_loops(batch: Batch, directory: Path) -> Work:
 
 
 def luajit(batch: Batch, directory: Path) -> LuaJIT:
-    """It has arrays of its own, and checks its result itself."""
+    """Returns a loop by LuaJIT, which has its own arrays and checks its result itself."""
     command = builds.tool("luajit", "luajit"), str(SOURCES / "luajit.lua")
     library = str(batch.function.library.path)
     return LuaJIT((*command, batch.function.name, library, str(batch.items)))
 
 
 def numba(batch: Batch, directory: Path) -> Work:
-    """`vectorize` for numbers, `guvectorize` for rows; both call the C function."""
+    """Returns Numba's `vectorize` for numbers, `guvectorize` for rows; both call the C function."""
     package = builds.package("numba")
     function = batch.in_c
     if batch.out.ndim == 1:
@@ -140,7 +140,7 @@ def numba(batch: Batch, directory: Path) -> Work:
 
 
 def numpys(batch: Batch, directory: Path) -> Work:
-    """NumPy's own function of that name, which has no C function to call."""
+    """Returns the ufunc of NumPy that computes the same."""
     if batch.function.name == "cross":
         return batch.ufunc(numpy.cross, "f(*inputs)")
     if batch.function.name == "f":
@@ -189,7 +189,7 @@ TWO_THREADS: Mapping[str, tuple[Make, float | None]] = {
 
 
 def row(directory: Path, name: str, rival: str, **size: int) -> Row:
-    """One batch against one rival; both give the same."""
+    """Returns a row of one batch and one rival, whose results are the same."""
     make_batch, others = RIVALS[name]
     batch = make_batch(directory, **size)
     make, budget = others[rival]
@@ -207,20 +207,20 @@ def two_threads(directory: Path, rival: str, **size: int) -> Row:
 
 
 def agree(batch: Batch, ours: Work, other: Timed) -> None:
-    """Runs both, and compares; what is in another process compares its result itself."""
+    """Runs both, and compares their results. A rival in another process checks its own result."""
     ours.run()
     expected = batch.out.copy()
     assert not numpy.array_equal(expected, numpy.zeros_like(expected))
     if isinstance(other, Work):
         batch.out[:] = 0
         result = eval(other.statement, dict(other.names))
-        # `numpy.cross` is the one that takes no `out`; NumPy's `cos` isn't the C library's.
+        # `numpy.cross` has no `out`. NumPy's `cos` is not that of the C library.
         result = result if other.statement == "f(*inputs)" else batch.out
         numpy.testing.assert_allclose(result, expected, rtol=1e-14, atol=1e-14)
 
 
 def rows(directory: Path) -> Iterator[Row | Skipped]:
-    """Every row; what is compiled for it stays in `directory`."""
+    """Yields all rows. The libraries that are compiled for them stay in `directory`."""
     for name, (_, others) in RIVALS.items():
         for rival in others:
             try:

@@ -1,4 +1,4 @@
-"""What the benchmarks compile: once for each state of its sources, kept under `target/`.
+"""Compiles the libraries of the benchmarks, once for each state of their sources, under `target/`.
 
 >>> source = Path("one.c")
 >>> _ = source.write_text("int one(void) { return 1; }")
@@ -28,11 +28,11 @@ SOURCES = Path(__file__).parent / "saxpy"
 
 
 class MissingError(Exception):
-    """This machine lacks what a rival needs; the text says how to install it."""
+    """This machine lacks a tool or package of a rival. The message tells how to install it."""
 
 
 def tool(name: str, debian: str) -> str:
-    """The path of a program, which the Debian package `debian` has.
+    """Returns the path of a program, which is in the Debian package `debian`.
 
     >>> try:
     ...     tool("no-such-program", "no-such-package")
@@ -47,7 +47,7 @@ def tool(name: str, debian: str) -> str:
 
 
 def package(name: str) -> Any:
-    """The Python package `name`, imported.
+    """Imports and returns the Python package `name`.
 
     >>> try:
     ...     package("no_such_package")
@@ -62,7 +62,7 @@ def package(name: str) -> Any:
 
 
 def python_headers() -> str:
-    """The directory of `Python.h`."""
+    """Returns the directory of `Python.h`."""
     directory = sysconfig.get_path("include")
     if not Path(directory, "Python.h").exists():
         raise MissingError("Python's headers are missing: on Debian, apt-get install python3-dev")
@@ -70,9 +70,9 @@ def python_headers() -> str:
 
 
 def build(directory: Path, name: str, command: list[str], *sources: Path) -> Path:
-    """The shared library that `command` makes of `sources`, in `directory`.
+    """Compiles `sources` with `command`, and returns the shared library in `directory`.
 
-    Its name has a digest of the command and of the sources' content.
+    Its name contains a digest of the command and of the sources' content.
     """
     digest = hashlib.sha256("\0".join(command).encode())
     for source in sources:
@@ -81,7 +81,7 @@ def build(directory: Path, name: str, command: list[str], *sources: Path) -> Pat
     if not path.exists():
         directory.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}")
-        # The sources stand before the libraries that they need.
+        # The linker needs the sources before the libraries that they use.
         whole = [command[0], *map(str, sources), *command[1:], "-o", str(partial)]
         result = subprocess.run(whole, capture_output=True, text=True)
         if result.returncode != 0:
@@ -91,7 +91,7 @@ def build(directory: Path, name: str, command: list[str], *sources: Path) -> Pat
 
 
 def extension(name: str, path: Path) -> Any:
-    """The extension module `name` in the file `path`."""
+    """Imports and returns the extension module `name` in the file `path`."""
     loader = ExtensionFileLoader(name, str(path))
     module = module_from_spec(ModuleSpec(name, loader, origin=str(path)))
     loader.exec_module(module)
@@ -99,17 +99,17 @@ def extension(name: str, path: Path) -> Any:
 
 
 def library(source: Path, directory: Path = DIRECTORY, optimised: str = "-O3") -> Path:
-    """The shared library that one C file makes."""
+    """Compiles one C file to a shared library, and returns its path."""
     command = [tool("cc", "gcc"), optimised, "-fPIC", "-shared"]
     return build(directory.absolute(), source.stem, command, source)
 
 
 def kernel(directory: Path = DIRECTORY) -> Path:
-    """The library with `saxpy`, which every rival calls."""
+    """Returns the library with `saxpy`, which every rival calls."""
     return library(SOURCES / "saxpy.c", directory)
 
 
 def linked(compiler: str, saxpy: Path, *options: str) -> list[str]:
-    """The command that compiles an extension module and links it with the kernel."""
+    """Returns the command that compiles an extension module and links it with the kernel."""
     release = ["-O3", "-DNDEBUG", "-fPIC", "-shared", "-fno-plt", f"-I{python_headers()}"]
     return [compiler, *release, *options, str(saxpy)]

@@ -1,4 +1,4 @@
-"""The call, the binding and the header against their rivals: the budgets of docs/design.md."""
+"""Compares calls, binding and headers with those of other tools: the budgets of docs/design.md."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from harness import Limited, Report, Row, Skipped, Timed, Work, alone, measure, 
 
 SAXPY = "void saxpy(size_t n, float a, const float x[restrict n], float y[restrict n]);"
 
-# Each with its budget in docs/design.md, if it has one.
+# The rivals, each with its budget in docs/design.md if it has one.
 SAXPY_RIVALS: dict[str, tuple[Callable[[Path, rivals.Vectors], Timed], float | None]] = {
     "nanobind": (rivals.nanobind, 0.25),
     "ndpointer": (rivals.ndpointer, 0.02),
@@ -34,7 +34,7 @@ SAXPY_RIVALS: dict[str, tuple[Callable[[Path, rivals.Vectors], Timed], float | N
 
 
 def saxpy_row(directory: Path, rival: str) -> Row:
-    """`saxpy` on 16 elements: all of mapcall's checks, and those that the rival has."""
+    """Returns a row for `saxpy` on 16 elements, with mapcall's checks and those of the rival."""
     make, budget = SAXPY_RIVALS[rival]
     kernel = builds.kernel(directory)
     vectors = {"x": numpy.arange(16, dtype="f4"), "y": numpy.ones(16, "f4")}
@@ -42,14 +42,14 @@ def saxpy_row(directory: Path, rival: str) -> Row:
     ours = Work("saxpy(2.0, x, y)", {**vectors, "saxpy": function})
     other = make(kernel, vectors)
     for work in (ours, other):
-        # What is in another process compares its result itself.
+        # A rival in another process checks its own result.
         if isinstance(work, Work):
             agree(work)
     return Row(f"saxpy: {rival}", ours, other, budget)
 
 
 def agree(saxpy: Work) -> None:
-    """Runs a `saxpy` once, and compares with NumPy."""
+    """Runs a `saxpy` once, and compares its result with NumPy's."""
     x, y = saxpy.names["x"], saxpy.names["y"]
     y[:] = 1
     exec(saxpy.statement, dict(saxpy.names))
@@ -57,7 +57,7 @@ def agree(saxpy: Work) -> None:
 
 
 def cos_row(rival: str) -> Row:
-    """`cos(1.0)`; `math.cos` is Python's own binding of the same function."""
+    """Returns a row for `cos(1.0)`. `math.cos` is Python's binding of the same function."""
     libm = mapcall.load("m")
     prototype = "double cos(double x);"
     ours = Work("f(1.0)", {"f": libm.function(prototype)})
@@ -70,7 +70,7 @@ def cos_row(rival: str) -> Row:
 
 
 def strlen_row(rival: str) -> Row:
-    """`strlen` of a `str`, which the rivals want encoded."""
+    """Returns a row for `strlen` of a `str`, which has to be encoded for the rivals."""
     prototype = "size_t strlen(const char *s);"
     text = {"text": "sixteen letters."}
     ours = Work("f(text)", {**text, "f": mapcall.load(None).function(prototype)})
@@ -82,7 +82,7 @@ def strlen_row(rival: str) -> Row:
 def by(
     rival: str, library: str | None, prototype: str, name: str, result: Any, argument: Any
 ) -> dict[str, Any]:
-    """The function `f` of one argument by ctypes or cffi, and the library that must stay open.
+    """Returns the function `f` of one argument by ctypes or cffi, and the library, to keep it open.
 
     >>> by("ctypes", None, "int abs(int i);", "abs", ctypes.c_int, ctypes.c_int)["f"](-3)
     3
@@ -100,7 +100,7 @@ def by(
 
 
 def rows(directory: Path) -> Iterator[Row | Skipped]:
-    """Every row that has rivals; what is compiled for it stays in `directory`."""
+    """Yields all rows that have rivals. The libraries compiled for them stay in `directory`."""
     groups = [
         ("saxpy", partial(saxpy_row, directory), tuple(SAXPY_RIVALS)),
         ("cos(1.0)", cos_row, ("math.cos", "ctypes", "cffi")),
@@ -115,16 +115,18 @@ def rows(directory: Path) -> Iterator[Row | Skipped]:
 
 
 def binding(directory: Path) -> Work:
-    """Binds `saxpy`, each time by a new text, so that no text is known from before."""
+    """Returns the binding of `saxpy` by a prototype that is new each time, so it is in no cache."""
     prototypes = (SAXPY.replace("float a", f"float a{i}") for i in itertools.count())
     bind = mapcall.load(builds.kernel(directory)).function
     return Work("bind(next(prototypes))", {"bind": bind, "prototypes": prototypes})
 
 
 def header(directory: Path, functions: int) -> Row:
-    """A library by its header and its last function bound; the rival only preprocesses.
+    """Returns a row that loads a library with its header and binds the last function.
 
-    A macro that is different each time renames every `a`.
+    The rival only runs the preprocessor.
+
+    A macro that is different each time renames every `a`, so that the header is in no cache.
     """
     names = [f"saxpy{i}" for i in range(functions)]
     declarations = "".join(f"{SAXPY}\n".replace("saxpy", name) for name in names)

@@ -1,4 +1,4 @@
-"""Timing one thing against its rival, in turn, in one process.
+"""Times mapcall and a rival alternately, in one process.
 
 >>> row = Row("addition", Work("1 + 1"), Work("sum((1, 1))"), budget=1.0)
 >>> 0 < measure(row, rounds=3, seconds=0.001).ratio < 10
@@ -17,25 +17,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-# Of the rows' names.
+# The width of the column of names, in characters.
 WIDTH = 40
 
 
 class Timer(Protocol):
     def timeit(self, number: int) -> float:
-        """The seconds that `number` runs take."""
+        """Returns the seconds that `number` runs take."""
         ...
 
 
 class Timed(Protocol):
-    """What a row compares: a `Work`, or what times itself in a process of its own."""
+    """One side of a row: a `Work`, or a program that times itself in another process."""
 
     def timer(self) -> Timer: ...
 
 
 @dataclass(frozen=True)
 class Work:
-    """A statement, what its names stand for, and what to do before the clock starts."""
+    """A statement, the values of its names, and a statement that runs before the clock starts."""
 
     statement: str
     names: Mapping[str, Any] = field(default_factory=dict)
@@ -45,13 +45,13 @@ class Work:
         return timeit.Timer(self.statement, self.setup, globals=dict(self.names))
 
     def run(self) -> None:
-        """Once, without a clock."""
+        """Runs the statement once."""
         self.timer().timeit(1)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A piece of work, ours and the rival's, and the ratio of times that is allowed."""
+    """The same work by mapcall and by the rival, and the maximum ratio of their times."""
 
     name: str
     ours: Timed
@@ -61,7 +61,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A row that this machine can't measure.
+    """A row that can't be measured on this machine.
 
     >>> print(Skipped("a rival", "it is missing: install it"))
     a rival                                 skipped: it is missing: install it
@@ -79,7 +79,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Result:
-    """What a row measured: seconds for one run, and the ratio of each round."""
+    """The result of a row: the seconds of one run, and the ratio of each round."""
 
     row: Row
     ours: float
@@ -104,7 +104,7 @@ class Result:
         )
 
     def record(self) -> dict[str, Any]:
-        """What is kept of it: three digits, as no machine is quieter."""
+        """Returns the row for the file. More than three digits would be noise."""
         low, _, high = statistics.quantiles(self.ratios, n=4)
         return {
             "name": self.row.name,
@@ -118,7 +118,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Limited:
-    """A figure that has a limit of its own, and no rival: seconds, or bytes.
+    """A figure in seconds or bytes that has a limit and no rival.
 
     >>> print(Limited("bind", 3e-5, 5e-5))
     bind                                       30 us                                 50 us  met
@@ -174,10 +174,10 @@ def human(seconds: float) -> str:
 
 
 def measure(row: Row, rounds: int = 31, seconds: float = 0.01) -> Result:
-    """Runs both sides in turn, each for about `seconds` a round, after a round that warms up.
+    """Runs both sides alternately, each for about `seconds` a round.
 
-    A round's ratio pairs runs that stand next to each other in time, so that a machine whose
-    speed drifts moves both; the median of the rounds is what counts.
+    The ratio of a round is that of two successive runs, so a slow change of the machine's speed
+    changes both. The result is the median of the rounds.
     """
     ours, rival = row.ours.timer(), row.rival.timer()
     counts = [max(1, int(seconds / once(timer))) for timer in (ours, rival)]
@@ -194,7 +194,7 @@ def measure(row: Row, rounds: int = 31, seconds: float = 0.01) -> Result:
 
 
 def once(timer: Timer) -> float:
-    """About how long one run takes, once warm."""
+    """Returns about how many seconds one run takes after the first ones."""
     count = 1
     while (elapsed := timer.timeit(count)) < 0.002:
         count *= 4
@@ -202,7 +202,7 @@ def once(timer: Timer) -> float:
 
 
 def alone(work: Timed, rounds: int = 31, seconds: float = 0.01) -> float:
-    """The seconds that one run takes, without a rival: the median of the rounds.
+    """Returns the seconds that one run takes: the median of the rounds.
 
     >>> 0 < alone(Work("1 + 1"), rounds=3, seconds=0.001) < 1e-3
     True
@@ -236,7 +236,7 @@ class Report:
 
 
 def options(about: str) -> argparse.ArgumentParser:
-    """What every benchmark is told on the command line.
+    """Returns a parser of the options that every benchmark has.
 
     >>> options("Counts.").parse_args(["--json", "rows"]).json.name
     'rows'

@@ -1,9 +1,9 @@
-"""What `docs/streams.md` tells of: scans of maps, and new files, each way in turn with a plain one.
+"""Measures the figures of `docs/streams.md`: scans of maps, and new files, in several ways.
 
     python benches/paging.py [--folder DIR] [--mib 1024] [--rounds 7] [warm] [cold] [new]
 
-The rates depend on the disk of the folder. With root's rights the scans of what is not in memory
-are done with the usual readahead, too.
+Each way alternates with a plain one. The rates depend on the disk of the folder. As root, the scans
+of files that are not in memory are measured with a readahead of 128 KiB, too.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ SOURCE = """
 """
 SUM = "double sum(size_t n, const double x[n])"
 SCALE = "void scale(size_t n, const double x[n], double y[n])"
-# The system reads no more at one request than the device takes at once.
+# The size in bytes of one MADV_WILLNEED: the system reads no more than one request of the device.
 REQUEST = 512 << 10
 
-# Does something, and tells the seconds that count.
+# Does the work once, and returns the seconds that it takes.
 Way = Callable[[], float]
 
 
 def compare(title: str, size: int, ways: dict[str, Way], rounds: int) -> None:
-    """Goes each way in turn, and prints its rate beside that of the first one."""
+    """Runs the ways alternately, and prints the rate of each and its ratio to the first one's."""
     for way in ways.values():
         way()
     times: dict[str, list[float]] = {name: [] for name in ways}
@@ -76,7 +76,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def run_on(threads: int, work: Callable[[], object]) -> None:
-    """Runs it on so many threads, of which this is one, and waits for all.
+    """Runs `work` on a number of threads, of which this is one, and waits for all.
 
     >>> run_on(2, partial(print, "here"))
     here
@@ -91,7 +91,7 @@ def run_on(threads: int, work: Callable[[], object]) -> None:
 
 
 class Files:
-    """A file of numbers, and the places of new ones."""
+    """A file of numbers, and the path of a new file."""
 
     def __init__(self, folder: Path, size: int) -> None:
         self.size = size
@@ -108,7 +108,7 @@ class Files:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     def read(self) -> None:
-        """Brings it into memory as programs that read do."""
+        """Reads the file into the page cache with `read`."""
         self.evict()
         with open(self.input, "rb", buffering=0) as file:
             block = bytearray(4 * MIB)
@@ -117,41 +117,41 @@ class Files:
 
 
 class Readahead:
-    """How far the system reads ahead in files of a folder; open ones keep what they had."""
+    """The system's readahead for the files of a folder. Open files keep the old value."""
 
     def __init__(self, folder: Path) -> None:
         device = folder.stat().st_dev
         number = f"{os.major(device)}:{os.minor(device)}"
-        places = [
+        paths = [
             Path(f"/sys/class/bdi/{number}/read_ahead_kb"),
             Path(f"/sys/dev/block/{number}/../queue/read_ahead_kb"),
         ]
-        self.place = next((place for place in places if place.exists()), None)
+        self.path = next((path for path in paths if path.exists()), None)
 
     @property
     def usual(self) -> int | None:
-        return int(self.place.read_text()) if self.place else None
+        return int(self.path.read_text()) if self.path else None
 
     @contextlib.contextmanager
     def set(self, kib: int | None) -> Iterator[None]:
         if kib is None:
             yield
             return
-        assert self.place
-        before = self.place.read_text()
-        self.place.write_text(str(kib))
+        assert self.path
+        before = self.path.read_text()
+        self.path.write_text(str(kib))
         try:
             yield
         finally:
-            self.place.write_text(before)
+            self.path.write_text(before)
 
     @property
     def can_be_set(self) -> bool:
-        return self.place is not None and os.access(self.place, os.W_OK)
+        return self.path is not None and os.access(self.path, os.W_OK)
 
 
 class Scan:
-    """A scan of a map in stretches, by threads that take them in order."""
+    """A scan of a map in stretches, which threads take in order."""
 
     def __init__(self, files: Files, total: mapcall.Function) -> None:
         self.files, self.total = files, total
@@ -165,7 +165,7 @@ class Scan:
         sequential: bool = False,
         behind: int = 0,
     ) -> float:
-        """The seconds that it takes."""
+        """Returns the seconds that a scan takes."""
         step, size = stretch // 8, x.size
         if sequential:
             x._mmap.madvise(mmap.MADV_SEQUENTIAL)
@@ -183,7 +183,7 @@ class Scan:
 
         def drop(start: int) -> None:
             nonlocal gone
-            # The other thread may be in the stretch before.
+            # The other thread may still read the stretch before.
             end = (8 * start - (threads - 1) * stretch) // behind * behind
             if end > gone:
                 x._mmap.madvise(mmap.MADV_DONTNEED, gone, end - gone)
@@ -254,7 +254,7 @@ def cold(files: Files, scan: Scan, rounds: int) -> None:
 
     def way(kib: int | None, **options: object) -> Way:
         def run() -> float:
-            # The memory that it will take has just been in use, whatever ran before.
+            # The pages that the scan will use have just been in use, after any way.
             files.read()
             files.evict()
             with readahead.set(kib):
@@ -291,7 +291,7 @@ def cold(files: Files, scan: Scan, rounds: int) -> None:
 
 
 class New:
-    """Ways to make a new file of twice the input and 1."""
+    """Ways to make a new file with `2 * x + 1` of the input."""
 
     def __init__(self, files: Files, scale: mapcall.Function) -> None:
         self.files, self.scale = files, scale
@@ -309,7 +309,7 @@ class New:
         return self.fresh(work)
 
     def through_numpy(self, durable: bool) -> float:
-        """The same kernel, through NumPy's map."""
+        """Runs the same kernel on NumPy's map."""
 
         def work() -> None:
             y = np.lib.format.open_memmap(self.files.output, "w+", "f8", self.x.shape)
@@ -337,7 +337,7 @@ class New:
         return self.fresh(work)
 
     def written(self, buffer: int, threads: int, durable: bool) -> float:
-        """Through a buffer for each thread, and `pwrite`."""
+        """Runs the kernel on a buffer for each thread, and writes that with `pwrite`."""
 
         def work() -> None:
             descriptor = os.open(self.files.output, os.O_RDWR | os.O_CREAT)
@@ -355,10 +355,10 @@ class New:
                         return
                     x = self.x[start : start + step]
                     self.scale(x, room[: x.size])
-                    place = HEADER + 8 * start
-                    os.pwrite(descriptor, room[: x.size].data, place)
+                    offset = HEADER + 8 * start
+                    os.pwrite(descriptor, room[: x.size].data, offset)
                     if durable:
-                        write_back(descriptor, place, x.nbytes)
+                        write_back(descriptor, offset, x.nbytes)
 
             run_on(threads, part)
             if durable:

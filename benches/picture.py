@@ -1,12 +1,12 @@
-"""Draws the rows that benchmarks have kept: `picture.py ROWS.jsonl PICTURE.svg`.
+"""Draws the rows of the benchmarks: `picture.py ROWS.jsonl PICTURE.svg`.
 
-Each row is a bar from 1, the rival's time, to ours, on a logarithmic scale, with a line from the
-lower to the upper quartile, and a mark where its budget is. The same rows give the same picture.
+Each row is a bar from 1, the rival's time, to mapcall's, on a logarithmic scale, with a line from
+the lower to the upper quartile, and a mark at the budget. The same rows give the same picture.
 
 >>> rows = [Drawn("Call", "saxpy: nanobind", 0.17, (0.16, 0.19), 0.25)]
 >>> rows[0].work, rows[0].rival, rows[0].verdict
 ('saxpy', 'nanobind', 'met')
->>> picture(rows).count("<rect")    # the ground, three of the legend, and the row's
+>>> picture(rows).count("<rect")    # the background, three in the legend, and the row's bar
 5
 """
 
@@ -22,11 +22,12 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 WIDTH, LINE, MARGIN = 880, 17, 18
-# Where the works' names, the rivals', the bars and the figures begin, and the bars end.
+# The x coordinates at which the names of the works and the rivals, the bars and the figures begin,
+# and the bars end.
 WORKS, RIVALS, LEFT, RIGHT, FIGURES = MARGIN, 230, 370, 730, 742
-LEAST, MOST = 0.002, 25.0
+MIN, MAX = 0.002, 25.0
 TICKS = {0.01: "100x faster", 0.1: "10x faster", 1.0: "as fast", 10.0: "10x slower"}
-# Dark, middling and light, so that they differ without colour, too.
+# A dark, a medium and a light colour, which also differ in print without colours.
 COLOURS = {"met": "#1f5f8b", "missed": "#e8833a", "free": "#c3ccd4"}
 STYLE = (
     "text{font:12px system-ui,'Segoe UI',Helvetica,Arial,sans-serif;fill:#24292f}"
@@ -38,7 +39,7 @@ STYLE = (
 
 @dataclass(frozen=True)
 class Drawn:
-    """A row; one that this machine couldn't measure has no ratio."""
+    """A row of the file. It has no ratio if it wasn't measured."""
 
     group: str
     name: str
@@ -62,7 +63,7 @@ class Drawn:
 
     @property
     def rival(self) -> str:
-        """It is NumPy where a name doesn't say."""
+        """The rival's name; a row's name without one means NumPy."""
         return self.name.partition(": ")[2] or "NumPy"
 
     @property
@@ -73,12 +74,12 @@ class Drawn:
 
 
 def at(ratio: float) -> float:
-    """Where a ratio is, from left to right.
+    """Returns the x coordinate of a ratio.
 
-    >>> at(LEAST) == LEFT, at(MOST) == RIGHT, at(1000) == RIGHT
+    >>> at(MIN) == LEFT, at(MAX) == RIGHT, at(1000) == RIGHT
     (True, True, True)
     """
-    span = math.log(min(max(ratio, LEAST), MOST) / LEAST) / math.log(MOST / LEAST)
+    span = math.log(min(max(ratio, MIN), MAX) / MIN) / math.log(MAX / MIN)
     return round(LEFT + span * (RIGHT - LEFT), 1)
 
 
@@ -117,7 +118,7 @@ def figures(row: Drawn) -> str:
 
 
 def drawn(row: Drawn, y: float, is_first: bool) -> Iterator[str]:
-    """A row whose middle is at `y`; the first of a work names it."""
+    """Yields the parts of a row whose middle is at `y`. The first row of a work has its name."""
     if is_first:
         yield text(WORKS, y + 4, row.work)
     yield text(RIVALS, y + 4, row.rival, "faint")
@@ -148,7 +149,7 @@ def legend(y: float) -> Iterator[str]:
 
 
 def picture(rows: list[Drawn]) -> str:
-    """The whole picture, as SVG."""
+    """Returns the picture as SVG."""
     parts: list[str] = []
     y = top = MARGIN + 2.5 * LINE
     for group, members in groupby(rows, lambda row: row.group):

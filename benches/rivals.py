@@ -1,4 +1,4 @@
-"""`saxpy(2.0, x, y)` by each of mapcall's rivals: the same function of the same shared library.
+"""Calls `saxpy(2.0, x, y)` by each rival: the same function of the same shared library.
 
 >>> saxpy, y = builds.kernel(), numpy.ones(3, "f4")
 >>> work = ndpointer(saxpy, {"x": numpy.arange(3, dtype="f4"), "y": y})
@@ -6,8 +6,8 @@
 >>> y
 array([1., 3., 5.], dtype=float32)
 
-Each function takes the path of the library and the arrays, and raises `builds.MissingError` when
-this machine lacks the rival.
+The parameters of each function are the path of the library and the arrays. It raises
+`builds.MissingError` if this machine lacks the rival.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def nanobind(saxpy: Path, vectors: Vectors) -> Work:
         "-fno-strict-aliasing",
         f"-I{include}",
         f"-I{include.parent / 'ext/robin_map/include'}",
-        # Only in the digest: another nanobind is another build.
+        # The macro has no use in the source; the digest of the command changes with the version.
         f"-DBUILT_WITH={builds.package('nanobind').__version__}",
     )
     sources = [builds.SOURCES / "nanobind.cpp", include.parent / "src/nb_combined.cpp"]
@@ -52,7 +52,7 @@ def nanobind(saxpy: Path, vectors: Vectors) -> Work:
 
 
 def ndpointer(saxpy: Path, vectors: Vectors) -> Work:
-    """ctypes, with dtype, dimensions and flags checked by `ndpointer`; lengths aren't."""
+    """ctypes, with `ndpointer`, which checks dtype, dimensions and flags, and no lengths."""
     function = ctypes.CDLL(str(saxpy)).saxpy
     function.restype = None
     function.argtypes = [
@@ -73,10 +73,10 @@ def extension(saxpy: Path, vectors: Vectors) -> Work:
 
 
 def cffi_abi(saxpy: Path, vectors: Vectors) -> Work:
-    """cffi without a compiler: `from_buffer` checks contiguity and writeability, no dtype."""
+    """cffi without a compiler. `from_buffer` checks contiguity and writeability, and no dtype."""
     ffi = builds.package("cffi").FFI()
     ffi.cdef(DECLARATION)
-    # The library stays open as long as its handle lives.
+    # cffi closes the library when the object is deleted.
     library = ffi.dlopen(str(saxpy))
     return _cffi(ffi, library, vectors)
 
@@ -87,7 +87,7 @@ def cffi_api(saxpy: Path, vectors: Vectors) -> Work:
     ffi.cdef(DECLARATION)
     ffi.set_source("saxpy_cffi", DECLARATION)
     source = saxpy.parent / "saxpy_cffi.c"
-    # It says what it generates.
+    # `emit_c_code` prints a line.
     with contextlib.redirect_stdout(io.StringIO()):
         ffi.emit_c_code(str(source))
     command = builds.linked(builds.tool("cc", "gcc"), saxpy)
@@ -111,7 +111,7 @@ def _cffi(ffi: Any, library: Any, vectors: Vectors) -> Work:
 def numba(saxpy: Path, vectors: Vectors) -> Work:
     """A compiled function of fixed types that calls the C function and checks the lengths.
 
-    Numba's own loop in its place costs the same: the time goes into unpacking the arguments.
+    A loop in Numba in place of the call takes as long: unpacking the arguments takes the time.
     """
     jit = builds.package("numba").njit
     function = ctypes.CDLL(str(saxpy)).saxpy
@@ -129,7 +129,7 @@ def numba(saxpy: Path, vectors: Vectors) -> Work:
 
 @dataclass(frozen=True)
 class LuaJIT:
-    """The same loop inside LuaJIT, in a process of its own and by its own clock; no checks."""
+    """A LuaJIT program that makes the calls in a loop without checks, and times them itself."""
 
     command: tuple[str, ...]
 
@@ -142,6 +142,6 @@ class LuaJIT:
 
 
 def luajit(saxpy: Path, vectors: Vectors) -> LuaJIT:
-    """It checks its result itself, as it has arrays of its own: of 16 elements, as ours."""
+    """LuaJIT, which has its own arrays of 16 elements and checks its result itself."""
     script = builds.SOURCES / "luajit.lua"
     return LuaJIT((builds.tool("luajit", "luajit"), str(script), str(saxpy)))

@@ -1,7 +1,8 @@
-"""Files in the page cache, read and written by batches: the budgets of docs/design.md.
+"""Compares batches that read and write files in the page cache: the budgets of docs/design.md.
 
-The files lie in a temporary folder, which goes away however the run ends. It must be a disk's: on a
-file system in memory (tmpfs), and where disk or memory are too small, rows are skipped.
+The files are in a temporary folder, which is removed at the end of the run, also after a signal.
+It must be on a disk: rows are skipped on a file system in memory (tmpfs), and if the disk or the
+memory is too small.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ from harness import Report, Row, Skipped, Work, options
 
 MIB, GIB = 1 << 20, 1 << 30
 
-# What stands before the data of a `.npy`. It keeps pieces off whole pages, where Linux takes twice
-# as long to write each back at once.
+# The size of a `.npy` header in bytes. Pieces that don't start at a page take Linux twice as long
+# to write back one by one.
 HEADER = 128
 
-# What the kernel is called for at a time.
+# The number of elements in one call of the kernel.
 ROW = 2 * MIB // 8
 
 
 def scan_row(directory: Path, libraries: Path, rival: str, threads: int, size: int) -> Row:
-    """The sum of a file's numbers: each side maps it, adds, and lets it go.
+    """Returns a row for the sum of a file's numbers. Each side maps the file, adds, and unmaps it.
 
-    Ours calls a C function for each 2 MiB; Dask has two threads, too.
+    mapcall calls a C function for each 2 MiB. Dask has two threads, too.
     """
     path = numbers(directory, size)
     total = kernels(libraries).function("double sum(size_t n, const double x[n])")
@@ -51,7 +52,7 @@ def scan_row(directory: Path, libraries: Path, rival: str, threads: int, size: i
         return float(numpy.memmap(path, "f8", "r").sum())
 
     def dask() -> float:
-        # Without a name it would read the whole file to find one.
+        # By default, Dask reads the whole file to compute a name.
         blocks = array.from_array(numpy.memmap(path, "f8", "r"), chunks=64 * MIB // 8, name=False)
         return float(blocks.sum().compute(scheduler="threads", num_workers=2))
 
@@ -68,12 +69,12 @@ def scan_row(directory: Path, libraries: Path, rival: str, threads: int, size: i
 def file_row(
     directory: Path, libraries: Path, rival: str, threads: int, is_durable: bool, size: int
 ) -> Row:
-    """A new file with `2 * x`, where `x` is a file's: allocated, written, closed.
+    """Returns a row for a new file with `2 * x` of another file: allocated, written and closed.
 
-    The rival maps a new file by `mode="w+"`, and calls the same C function once, or NumPy's ufunc;
-    to be durable it flushes its map. `pwrite` calls nothing and writes one buffer over and over:
-    the system's share, which no batch can be rid of. What the last run left is removed before the
-    clock starts.
+    The rival maps a new file with `mode="w+"`, and calls the same C function once, or a ufunc.
+    If the row is durable, it flushes its map. `pwrite` computes nothing and writes one buffer again
+    and again, which is the time that the system needs in any case. The file of the last run is
+    removed before the clock starts.
     """
     source, new = numbers(directory, size), directory / "new.npy"
     shape = (size // 8 // ROW, ROW)
@@ -120,8 +121,8 @@ def file_row(
         remove()
         make()
         written = read(new)
-        for place in (0, shape[0] // 2, -1):
-            numpy.testing.assert_array_equal(written[place], 2 * rivals_own[place])
+        for index in (0, shape[0] // 2, -1):
+            numpy.testing.assert_array_equal(written[index], 2 * rivals_own[index])
         del written
     remove()
     is_budgeted = rival == "memmap w+"
@@ -133,7 +134,7 @@ def file_row(
 
 
 def write_back(descriptor: int, start: int, nbytes: int) -> None:
-    """Asks the system to write a part of a file to the disk, and doesn't wait for it.
+    """Starts writing a part of a file to the disk, and doesn't wait for it.
 
     >>> with tempfile.TemporaryFile() as file:
     ...     write_back(file.fileno(), 0, 1)
@@ -148,7 +149,7 @@ SYNC_FILE_RANGE_WRITE = 2
 
 
 def numbers(directory: Path, size: int) -> Path:
-    """A file of random numbers, in the page cache as it is after it has been read once."""
+    """Returns a file of random numbers, with the page cache as after it has been read once."""
     path = directory / f"{size}.f8"
     if path.exists():
         return path
@@ -157,7 +158,8 @@ def numbers(directory: Path, size: int) -> Path:
         for left in range(size, 0, -block.nbytes):
             file.write(block[: left // 8])
         os.fsync(file.fileno())
-        # Pages that were written are smaller than those that are read, and cost more faults.
+        # The page cache has smaller pages for written files than for read ones, so maps of written
+        # files have more page faults.
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     read(path)
     return path
@@ -171,7 +173,7 @@ def read(path: Path) -> None:
 
 
 def room(directory: Path, disk: int, memory: int) -> None:
-    """Raises `MissingError` unless a disk's file system has so many bytes, and the memory too.
+    """Raises `MissingError` if a folder is in memory, or disk or memory have too few bytes.
 
     >>> room(Path(), 0, 0)
     >>> try:
@@ -192,7 +194,7 @@ def room(directory: Path, disk: int, memory: int) -> None:
 
 
 def file_system(directory: Path) -> str:
-    """Its type's name, as coreutils know it.
+    """Returns the type of a folder's file system, by the name that `stat` of coreutils has for it.
 
     >>> file_system(Path("/proc"))
     'proc'
@@ -202,7 +204,7 @@ def file_system(directory: Path) -> str:
 
 
 def available_memory() -> int:
-    """What the system would give, and a container's limit, in bytes.
+    """Returns the available memory in bytes: the system's, or a container's limit if that is less.
 
     >>> 0 < available_memory() < 1 << 60
     True
@@ -227,10 +229,10 @@ def counted(threads: int) -> str:
 
 
 def rows(directory: Path, libraries: Path, fraction: float = 1.0) -> Iterator[Row | Skipped]:
-    """Every row, with files of a fraction of the sizes that the budgets are for."""
+    """Yields all rows, with files of a fraction of the sizes for which the budgets are."""
 
     def of(size: int) -> int:
-        # Whole rows.
+        # A multiple of a row.
         return max(1, round(size * fraction / 8 / ROW)) * 8 * ROW
 
     scan = partial(scan_row, directory, libraries, size=of(4 * GIB))
@@ -247,7 +249,7 @@ def rows(directory: Path, libraries: Path, fraction: float = 1.0) -> Iterator[Ro
         ),
         (
             f"new {binary(of(GIB))}",
-            # The input, and an output that has not gone when the next is made.
+            # The input, the output, and the output of the run before, if it is still being removed.
             *(3 * of(GIB), 3 * of(GIB) + GIB // 2),
             [
                 partial(file, "memmap w+", threads=1, is_durable=False),
@@ -271,7 +273,7 @@ def rows(directory: Path, libraries: Path, fraction: float = 1.0) -> Iterator[Ro
                 yield make()
             except builds.MissingError as error:
                 yield Skipped(f"{name}: {make.args[-1]}", str(error))
-        # One group's files at a time.
+        # The files of a group are removed before the next group.
         for path in directory.iterdir():
             path.unlink()
 
@@ -285,7 +287,8 @@ def main() -> None:
         "--fraction", type=float, default=1.0, help="of the files' sizes, for a quick try"
     )
     chosen: argparse.Namespace = parser.parse_args()
-    # Both end in the usual way, so that the files are removed; a shell's background ignores one.
+    # Both signals raise an exception, so that the files are removed. A shell starts background
+    # processes with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     chosen.directory.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The page this project began from: the `ctypes` attribute of a memory map, tried out.
+"""The examples of NumPy's page on `ndarray.ctypes`, with a memory map.
 
 >>> import ctypes, tempfile
 >>> import mapcall
@@ -13,7 +13,7 @@ True
 >>> x[1:].ctypes.data - x.ctypes.data
 8
 
-As a pointer of any type; what it points to follows the type:
+As a pointer of any type, which determines the type of the object it points to:
 
 >>> x.ctypes.data_as(ctypes.POINTER(ctypes.c_uint32))
 <...LP_c_uint object at 0x...>
@@ -22,7 +22,7 @@ c_uint(0)
 >>> x[0, 1:].ctypes.data_as(ctypes.POINTER(ctypes.c_uint64)).contents
 c_ulong(8589934593)
 
-The shape and the strides as arrays of ctypes, in elements and in bytes:
+The shape in elements and the strides in bytes, as ctypes arrays:
 
 >>> x.ctypes.shape
 <...c_long_Array_2 object at 0x...>
@@ -31,7 +31,7 @@ The shape and the strides as arrays of ctypes, in elements and in bytes:
 >>> tuple(x.ctypes.shape_as(ctypes.c_short)), tuple(x.T.ctypes.strides_as(ctypes.c_longlong))
 ((2, 2), (4, 8))
 
-What it points to is the file:
+The pointer is one to the content of the file:
 
 >>> x.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))[3] = 7
 >>> x.flush()

@@ -1,4 +1,4 @@
-"""Run NumPy's own test modules, as installed, with our objects in NumPy's place.
+"""Run the installed test modules of NumPy with mapcall's objects in place of NumPy's.
 
     TESTS = load_numpy_tests(
         "numpy.tests.test_ctypeslib",
@@ -7,10 +7,10 @@
     )
     globals().update(exported(TESTS))
 
-pytest then collects NumPy's tests from the module that says this. The objects
+pytest then collects NumPy's tests from the module with these lines. The objects
 are swapped while the test module is imported and while each test runs, and
-NumPy is as it was at any other time. The marks that NumPy's tests carry, such
-as ``thread_unsafe``, have to be registered in our configuration.
+at no other time. The marks of NumPy's tests, such as ``thread_unsafe``, have
+to be registered in mapcall's configuration.
 """
 
 import importlib
@@ -26,7 +26,7 @@ import pytest
 
 @contextmanager
 def swapped(replacements: Mapping[str, Any]) -> Iterator[None]:
-    """Put each value where its dotted path leads, and the old one back after.
+    """Set the attribute at each dotted path to its value, and restore the old one afterwards.
 
     A path that names a module is swapped in `sys.modules` too, so that every
     form of import finds the replacement.
@@ -46,18 +46,18 @@ def load_numpy_tests(
     differences: Mapping[str, str] | None = None,
     only: Collection[str] | None = None,
 ) -> ModuleType:
-    """Execute an installed test module of NumPy's against our objects.
+    """Execute an installed test module of NumPy with mapcall's objects.
 
     Parameters
     ----------
     module
-        Its dotted name. The copy that NumPy may have imported is left alone.
+        The dotted name of the test module. A copy that is already imported stays unchanged.
     replacements
-        Our object for each dotted path, such as ``numpy.memmap``.
+        mapcall's object for each dotted path, such as ``numpy.memmap``.
     differences
-        The tests that must fail, because ours differs on purpose: test name
-        (``TestClass.test_name`` or ``test_name``) to reason. One that passes
-        fails the run, and so does a name that NumPy does not have.
+        The tests that must fail, because mapcall differs on purpose: test name
+        (``TestClass.test_name`` or ``test_name``) to reason. The run fails if one of
+        them passes, and if NumPy has no test with that name.
     only
         The test classes and functions to keep; all if left out.
     """
@@ -65,7 +65,7 @@ def load_numpy_tests(
     if spec is None or spec.loader is None:
         raise ModuleNotFoundError(f"NumPy was installed without {module}")
     tests = importlib.util.module_from_spec(spec)
-    # What it defines is pickled by its name.
+    # The classes and functions of the module are pickled by its name.
     sys.modules.setdefault(module, tests)
     with swapped(replacements):
         spec.loader.exec_module(tests)

@@ -1,7 +1,7 @@
-"""NumPy's TestCTypes, as installed, against `mapcall.Ctypes`.
+"""Runs the installed TestCTypes of NumPy with `mapcall.Ctypes`.
 
-`ndarray.ctypes` calls `numpy._core._internal._ctypes(array, pointer)` at each access; while these
-tests run, that name is a function that makes our object.
+`ndarray.ctypes` calls `numpy._core._internal._ctypes(array, pointer)` at each access. While these
+tests run, that name is a function that returns mapcall's object.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ def make_ctypes(array: np.ndarray[Any, Any], pointer: int) -> Ctypes:
     return Ctypes(array)
 
 
-# Each deliberate difference that one of NumPy's tests can see.
+# The deliberate differences that make one of NumPy's tests fail.
 DIFFERENCES = {
     "TestCTypes.test_ctypes_is_not_available": (
         "it empties a private variable of NumPy's, which mapcall has no part in; "
@@ -34,7 +34,7 @@ globals().update(exported(TESTS))
 
 
 class TestSwap:
-    """The tests above run against our class, and only they do."""
+    """The tests above use mapcall's class, and no other code does."""
 
     def test_ndarray_has_ours(self):
         assert type(np.arange(3).ctypes) is Ctypes
@@ -44,5 +44,5 @@ class TestSwap:
         assert len([name for name in vars(TESTS.TestCTypes) if name.startswith("test_")]) >= 4
 
 
-# At import, outside of any test, NumPy has its own.
+# When this module is imported, outside of any test, NumPy uses its own class.
 assert type(np.arange(3).ctypes) is not Ctypes

@@ -1,14 +1,14 @@
-"""NumPy's test_ctypeslib.py, as installed, against `mapcall.ctypeslib`."""
+"""Runs the installed test_ctypeslib.py of NumPy with `mapcall.ctypeslib`."""
 
 import numpy as np
-import numpy._core._multiarray_tests  # NumPy's conftest does so for its tests.
+import numpy._core._multiarray_tests  # NumPy's conftest imports it for the tests.
 
 from mapcall import ctypeslib
 from swap import exported, load_numpy_tests
 
 NUMPY_CTYPESLIB = np.ctypeslib
 
-# Each deliberate difference that one of NumPy's tests can see; none so far.
+# The deliberate differences that make one of NumPy's tests fail; none so far.
 DIFFERENCES: dict[str, str] = {}
 
 TESTS = load_numpy_tests("numpy.tests.test_ctypeslib", {"numpy.ctypeslib": ctypeslib}, DIFFERENCES)
@@ -16,7 +16,7 @@ globals().update(exported(TESTS))
 
 
 class TestSwap:
-    """The tests above run against our module, and only they do."""
+    """The tests above use mapcall's module, and no other code does."""
 
     def test_while_running(self):
         assert np.ctypeslib is ctypeslib

@@ -1,4 +1,4 @@
-"""joblib's test_memmapping.py and test_numpy_pickle.py, as installed, against `mapcall.memmap`."""
+"""Runs joblib's installed test_memmapping.py and test_numpy_pickle.py with `mapcall.memmap`."""
 
 import joblib.numpy_pickle
 import numpy as np
@@ -9,12 +9,12 @@ from mapcall import memmap
 from swap import exported, load_numpy_tests
 
 pytestmark = pytest.mark.filterwarnings(
-    # Of joblib's own doing.
+    # joblib's tests cause these warnings.
     "ignore::PendingDeprecationWarning",
     "ignore::ResourceWarning",
 )
 
-# What runs scripts in processes of their own, where numpy.memmap is NumPy's, or has no array.
+# Tests that run scripts in other processes, where numpy.memmap is NumPy's, or that use no array.
 ELSEWHERE = {
     "test_memmapping": [
         "test_resource_tracker_retries_when_permissionerror",
@@ -35,26 +35,26 @@ for name, tests in TESTS.items():
     for test in ELSEWHERE[name]:
         delattr(tests, test)
     globals().update(exported(tests))
-# A class that its tests use; pytest takes it for one of tests.
+# A class that joblib's tests use, which pytest would collect because of its name.
 TESTS["test_memmapping"].TestExecutor.__test__ = False
 
 
 @pytest.fixture(autouse=True)
 def in_this_process(request: pytest.FixtureRequest) -> None:
-    """Skip what starts new interpreters; processes that are forked have our class, too."""
+    """Skip tests that start new interpreters. Forked processes have mapcall's class."""
     if "loky" in request.node.name:
         pytest.skip("loky's workers have NumPy's own class")
 
 
 class TestSwap:
-    """The tests above run against our class, and only they do."""
+    """The tests above use mapcall's class, and no other code does."""
 
     def test_the_tests_have_ours(self):
         assert np.memmap is memmap
         assert TESTS["test_memmapping"].np.memmap is memmap
 
     def test_nothing_is_missing(self):
-        # A joblib whose tests have moved away would pass with nothing run.
+        # If joblib moves its tests, this module would pass without any.
         for tests, least in (("test_memmapping", 15), ("test_numpy_pickle", 25)):
             assert len([name for name in vars(TESTS[tests]) if name.startswith("test_")]) >= least
 

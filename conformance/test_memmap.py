@@ -1,4 +1,4 @@
-"""NumPy's test_memmap.py, as installed, against `mapcall.memmap`."""
+"""Runs the installed test_memmap.py of NumPy with `mapcall.memmap`."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from swap import exported, load_numpy_tests
 
 NUMPY_MEMMAP = np.memmap
 
-# Each deliberate difference that one of NumPy's tests can see; none so far.
+# The deliberate differences that make one of NumPy's tests fail; none so far.
 DIFFERENCES: dict[str, str] = {}
 
 TESTS = load_numpy_tests("numpy._core.tests.test_memmap", {"numpy.memmap": memmap}, DIFFERENCES)
@@ -15,7 +15,7 @@ globals().update(exported(TESTS))
 
 
 class TestSwap:
-    """The tests above run against our class, and only they do."""
+    """The tests above use mapcall's class, and no other code does."""
 
     def test_the_tests_have_ours(self):
         assert TESTS.memmap is memmap
@@ -26,5 +26,5 @@ class TestSwap:
         assert NUMPY_MEMMAP.__module__ == "numpy"
 
     def test_nothing_is_missing(self):
-        # A NumPy whose tests have moved away would pass with nothing run.
+        # If NumPy moves its tests, this module would pass without any.
         assert len([name for name in vars(TESTS.TestMemmap) if name.startswith("test_")]) >= 20

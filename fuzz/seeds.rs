@@ -1,4 +1,4 @@
-//! Writes the corpus that the fuzz targets start from: `cargo run --bin seeds` in this directory.
+//! Writes the seed corpus of the fuzz targets: `cargo run --bin seeds` in this directory.
 
 use std::error::Error;
 use std::fs;

@@ -1,8 +1,8 @@
-/* The functions that batches call, here and by the rivals. */
+/* The functions that the batches and the rivals call. */
 
 #include <stddef.h>
 
-/* Next to nothing, so that calling it is what costs. */
+/* It computes next to nothing, so the call takes most of the time. */
 double f(double x)
 {
     return x + 1;
@@ -15,7 +15,7 @@ void cross(const double a[3], const double b[3], double c[restrict 3])
     c[2] = a[0] * b[1] - a[1] * b[0];
 }
 
-/* Sixteen sums side by side, which the compiler turns into vectors. */
+/* Adds to sixteen sums, which the compiler keeps in vector registers. */
 double sum(size_t n, const double x[n])
 {
     double parts[16] = {0}, total = 0;

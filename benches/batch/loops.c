@@ -1,5 +1,5 @@
-/* The loops that one would write in C. They call through a pointer what another library has, so that
-   no compiler can put the function into its loop. */
+/* Loops in C. They call a function of another library through a pointer, so that no compiler can
+   inline it. */
 
 #include <stddef.h>
 

@@ -1,4 +1,4 @@
--- The seconds that COUNT loops over N items take, by LuaJIT's own FFI:
+-- Prints the seconds that COUNT loops of N calls take by LuaJIT's FFI:
 -- luajit luajit.lua FUNCTION LIBRARY N COUNT
 
 local ffi = require("ffi")
@@ -64,7 +64,7 @@ function loops.cross()
 end
 
 local run, is_right = loops[name]()
--- So that the loop is compiled, and the memory is there, when the clock starts.
+-- The first run compiles the loop and touches the memory before the clock starts.
 run()
 assert(is_right(), name .. " gave a wrong result")
 local start = now()

@@ -1,4 +1,4 @@
-/* saxpy as a hand-written extension: the checks that mapcall makes from the prototype, hard-coded. */
+/* An extension module for saxpy, written by hand, with the checks that mapcall makes for it. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -10,7 +10,8 @@
 
 void saxpy(size_t n, float a, const float x[restrict n], float y[restrict n]);
 
-/* An integer must be exact as a float; a floating-point number is rounded, and must stay finite. */
+/* Converts a number to a float. An integer must be exact. A floating-point number is rounded, and
+   must not become infinite. */
 static int
 to_float(PyObject *object, float *out)
 {

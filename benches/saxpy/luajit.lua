@@ -1,4 +1,4 @@
--- The seconds of CPU time that COUNT calls of saxpy take: luajit luajit.lua LIBRARY COUNT
+-- Prints the seconds of CPU time that COUNT calls of saxpy take: luajit luajit.lua LIBRARY COUNT
 
 local ffi = require("ffi")
 ffi.cdef("void saxpy(size_t n, float a, const float *x, float *y);")
@@ -24,6 +24,6 @@ local function run(times)
   return os.clock() - start
 end
 
--- So that the loop is compiled when the clock starts.
+-- The first run compiles the loop before the clock starts.
 run(1000)
 print(string.format("%.9f", run(count)))

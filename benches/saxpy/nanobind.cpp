@@ -1,4 +1,4 @@
-// saxpy with nanobind. A converted copy of y would lose the result, so nothing may be converted.
+// An extension module for saxpy with nanobind. No argument is converted: a copy of y would lose the result.
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>

@@ -1,4 +1,4 @@
-/* The function that every row calls: y := a*x + y. */
+/* Computes y += a * x. Every row calls this function. */
 
 #include <stddef.h>
 

@@ -1,6 +1,7 @@
-//! No prototype and no arguments bring the checks down, and what they let through fits.
+//! Checks that no prototype and no arguments make the checks panic, and that accepted arguments fit
+//! the prototype.
 //!
-//! The input is a prototype, a NUL, and the choices that make arguments for it. Nothing is called.
+//! The input is a prototype, a NUL, and bytes that select arguments for it. No function is called.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -11,7 +12,7 @@ use mapcall::contract::{
     Role, Rule, Scalar, Operand,
 };
 
-/// The frame of a call is no larger, whatever the prototype says.
+/// The maximum size of a call's frame, in slots.
 const LARGEST_FRAME: usize = 1 << 13;
 
 fuzz_target!(|data: &[u8]| {
@@ -35,8 +36,8 @@ fuzz_target!(|data: &[u8]| {
         } else {
             Check::new(&contract, &mut frame)
         };
-        let told = tell(&contract, &mut check, &mut choices, is_batch, &mut given);
-        if let Err(error) = told.and_then(|()| check.finish()) {
+        let passed = pass_arguments(&contract, &mut check, &mut choices, is_batch, &mut given);
+        if let Err(error) = passed.and_then(|()| check.finish()) {
             assert!(error.to_string().starts_with(&contract.prototype().name));
             continue;
         }
@@ -49,14 +50,14 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// An array that was given: position, address, and the shape of one call's item.
+/// An array argument: the parameter's position, the address, and the shape of the array of one call.
 type Given = (usize, usize, Vec<usize>);
 
-/// An output is made where no array lies, if it isn't too large for the brute force here.
-const PLACE: usize = 1 << 40;
+/// The distance between the addresses of outputs, where no argument lies.
+const OUTPUT_SPACING: usize = 1 << 40;
 
-/// Gives arguments in the order of the parameters.
-fn tell(
+/// Passes arguments in the order of the parameters to the check.
+fn pass_arguments(
     contract: &Contract,
     check: &mut Check<'_>,
     choices: &mut Choices<'_>,
@@ -116,7 +117,7 @@ fn memory<'a>(address: usize, shape: &'a [usize], strides: &'a [isize]) -> Memor
     }
 }
 
-/// A value for each call.
+/// Passes an array with a value for each call.
 fn values(
     check: &mut Check<'_>,
     choices: &mut Choices<'_>,
@@ -172,7 +173,7 @@ fn array(
     } else {
         check.array_unchecked(position, rule, memory)?;
         if !rule.is_known {
-            // Only its address is passed.
+            // The function gets the address only.
             assert!(memory.is_writeable || rule.is_const);
             return Ok(());
         }
@@ -214,7 +215,7 @@ fn outputs(check: &Check<'_>) -> Vec<Output> {
     (0..).map_while(|index| check.output(index)).collect()
 }
 
-/// A batch that was let through: each call writes what no other one reads or writes.
+/// Checks for an accepted batch that no call writes memory that another one reads or writes.
 fn verify_loops(contract: &Contract, mut broadcast: BroadcastPlan, outputs: &[Output]) {
     let shape = broadcast.shape().to_vec();
     let mut order = broadcast.order_of_axes().to_vec();
@@ -235,8 +236,8 @@ fn verify_loops(contract: &Contract, mut broadcast: BroadcastPlan, outputs: &[Ou
     for (index, output) in outputs.iter().enumerate() {
         assert!(output.shape.starts_with(&shape));
         let strides = vec![1; shape.len()];
-        let address = std::ptr::without_provenance_mut(PLACE * (index + 1));
-        // Any strides will do: no other operand lies there.
+        let address = std::ptr::without_provenance_mut(OUTPUT_SPACING * (index + 1));
+        // The strides have no effect: no other operand is near the address.
         broadcast.place(contract, output.role, address, &strides, 0);
     }
     let items: Vec<(&Operand, Vec<usize>)> = broadcast
@@ -252,7 +253,9 @@ fn verify_loops(contract: &Contract, mut broadcast: BroadcastPlan, outputs: &[Ou
             for (call, &start) in starts.iter().enumerate() {
                 for (other_call, &other_start) in other_starts.iter().enumerate() {
                     let is_same_call = call == other_call;
-                    if is_same_call && (index == other_index || !is_apart(contract, one, other)) {
+                    if is_same_call
+                        && (index == other_index || !must_be_disjoint(contract, one, other))
+                    {
                         continue;
                     }
                     let is_before = start.wrapping_add(one.size) <= other_start;
@@ -265,7 +268,7 @@ fn verify_loops(contract: &Contract, mut broadcast: BroadcastPlan, outputs: &[Ou
     }
 }
 
-/// Where the items of a operand start, in the order of the calls.
+/// Returns the addresses of an operand in the order of the calls.
 fn starts(operand: &Operand, shape: &[usize]) -> Vec<usize> {
     let mut starts = vec![operand.address.addr()];
     for (&length, &stride) in shape.iter().zip(&operand.strides) {
@@ -278,8 +281,8 @@ fn starts(operand: &Operand, shape: &[usize]) -> Vec<usize> {
     starts
 }
 
-/// Whether `restrict` forbids two to share memory even within a call.
-fn is_apart(contract: &Contract, one: &Operand, other: &Operand) -> bool {
+/// Returns whether `restrict` forbids two operands to share memory within one call.
+fn must_be_disjoint(contract: &Contract, one: &Operand, other: &Operand) -> bool {
     let array = |operand: &Operand| match operand.role {
         Role::Parameter(position) if contract.rules()[position].array().is_some() => {
             Some(&contract.prototype().parameters[position])
@@ -292,7 +295,7 @@ fn is_apart(contract: &Contract, one: &Operand, other: &Operand) -> bool {
     })
 }
 
-/// What was let through is what the prototype says, worked out in the plainest way.
+/// Checks that the shapes and the frame of an accepted call are those of the prototype.
 fn verify(contract: &Contract, frame: &[u64], given: &[Given], outputs: &[Output]) {
     let layout = contract.trampoline().layout();
     let passed = |position| frame[layout.parameter(position)];
@@ -334,7 +337,7 @@ fn verify(contract: &Contract, frame: &[u64], given: &[Given], outputs: &[Output
     }
 }
 
-/// One call that was let through.
+/// Checks for an accepted call that no two arrays clash.
 fn verify_apart(contract: &Contract, given: &[Given]) {
     for (index, one) in given.iter().enumerate() {
         for other in &given[index + 1..] {
@@ -343,22 +346,22 @@ fn verify_apart(contract: &Contract, given: &[Given]) {
     }
 }
 
-/// Whether two arrays share a byte that `restrict` forbids them to share.
+/// Returns whether two arrays share a byte although `restrict` forbids it.
 fn clash(contract: &Contract, one: &Given, other: &Given) -> bool {
     let parameter = |given: &Given| &contract.prototype().parameters[given.0];
-    let is_apart = (parameter(one).is_restrict || parameter(other).is_restrict)
+    let is_restricted = (parameter(one).is_restrict || parameter(other).is_restrict)
         && !(parameter(one).is_const && parameter(other).is_const);
     let span = |(position, address, shape): &Given| {
         let itemsize = contract.rules()[*position].array()?.dtype.itemsize() as u128;
         let size = shape
             .iter()
             .try_fold(itemsize, |size, &length| size.checked_mul(length as u128))?;
-        // No array lies beyond the end of memory.
+        // No array ends after the last address.
         let end = *address as u128 + size;
         (size > 0 && end <= u128::from(u64::MAX)).then_some(*address as u128..end)
     };
     match (span(one), span(other)) {
-        (Some(one), Some(other)) => is_apart && one.start < other.end && other.start < one.end,
+        (Some(one), Some(other)) => is_restricted && one.start < other.end && other.start < one.end,
         _ => false,
     }
 }
@@ -373,7 +376,7 @@ fn c_strides(shape: &[usize], itemsize: usize) -> Vec<isize> {
     strides
 }
 
-/// Where arguments come from: the bytes of the input, then one that is plausible everywhere.
+/// The bytes of the input, which select the arguments; after the last one, 100, a plausible choice.
 struct Choices<'a>(&'a [u8]);
 
 impl Choices<'_> {
@@ -385,7 +388,7 @@ impl Choices<'_> {
         *first
     }
 
-    /// Mostly small; else as long as an array can be, or nearly.
+    /// Returns a length: usually a small one, else the maximum length of an array, or nearly.
     fn length(&mut self) -> usize {
         match self.next() {
             choice @ 0..240 => usize::from(choice % 8),
@@ -395,7 +398,7 @@ impl Choices<'_> {
         }
     }
 
-    /// Axes of a batch: items that follow each other, mostly, or lie in disorder.
+    /// Returns the shape and strides of a batch: usually contiguous.
     fn axes(&mut self, itemsize: usize) -> (Vec<usize>, Vec<isize>) {
         let ndim = self.next() % 4;
         let shape: Vec<usize> = (0..ndim).map(|_| self.length()).collect();
@@ -438,7 +441,7 @@ impl Choices<'_> {
         }
     }
 
-    /// Mostly the right one.
+    /// Returns a number of axes: usually the right one.
     fn rank(&mut self, rank: usize) -> usize {
         match self.next() {
             choice @ 0..16 => usize::from(choice),
@@ -446,7 +449,7 @@ impl Choices<'_> {
         }
     }
 
-    /// Mostly aligned, and near to each other.
+    /// Returns an address: usually an aligned one, near to the others.
     fn address(&mut self, alignment: usize) -> usize {
         let choice = usize::from(self.next());
         match choice {

@@ -1,4 +1,4 @@
-//! Literals and dtypes survive being printed.
+//! Checks that literals and dtypes are parsed from their own text to the same value.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -29,7 +29,8 @@ fn check_descr(dtype: &DType) {
     assert_eq!(DType::from_descr(&value).as_ref(), Ok(dtype));
 }
 
-/// Floats print as Rust's do: infinities don't come back.
+/// Returns whether a literal contains a float. An infinite one is printed as by Rust, which is no
+/// literal.
 fn has_float(value: &Value) -> bool {
     match value {
         Value::Float(_) => true,

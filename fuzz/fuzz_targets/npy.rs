@@ -1,4 +1,5 @@
-//! What is located in a `.npy` lies within it, and its header survives being written.
+//! Checks that the located array lies within the `.npy` file, and that its header is the same after it
+//! has been written and read.
 #![no_main]
 
 use std::io::Cursor;

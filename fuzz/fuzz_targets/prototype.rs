@@ -1,4 +1,4 @@
-//! A prototype survives being printed, and no text brings the reader down.
+//! Checks that no text makes the parser of prototypes panic, and that every error has a message.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-/* What calls.py and planted.py call. */
+/* The functions that calls.py and planted.py call. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -46,7 +46,7 @@ struct pair apply_pair(struct pair (*f)(struct pair, const char *), struct pair 
     return f(p, "text");
 }
 
-/* Reads one element more than it is given. */
+/* Reads one element after the last. */
 double sum_beyond(size_t n, const double *x) {
     double sum = 0;
     for (size_t i = 0; i <= n; i++) sum += x[i];

@@ -1,4 +1,4 @@
-"""Calls by both engines: arguments, outputs, structs, handles, callbacks and what goes wrong."""
+"""Calls by both engines: arguments, outputs, structs, handles, callbacks and errors."""
 
 import errno
 import gc
@@ -78,7 +78,7 @@ def structs(library: mapcall.Library, engine: str) -> None:
     assert turn(pair)["x"] == 5
     result = enlarge(pair, numpy.zeros((), library.struct("large").dtype))
     assert (result["x"][0], result["p"]["n"]) == (5, 5)
-    # What lies in memory goes through libffi.
+    # libffi makes the calls whose structs are passed in memory.
     assert (turn.engine, enlarge.engine) == (engine, "libffi")
     fails(mapcall.ArgumentError, lambda: turn(3))
     fails(mapcall.ArgumentError, lambda: turn(numpy.zeros(2)))
@@ -113,7 +113,7 @@ def handles(library: mapcall.Library, engine: str) -> None:
 
 def callbacks(library: mapcall.Library, engine: str) -> None:
     apply = library.function("double apply(double (*f)(double), double x)", engine=engine)
-    # The code of a closure is kept, and used again when some more have ended.
+    # Closures that have ended are kept, and used again.
     for _ in range(40):
         assert apply(lambda x: 2 * x, 4) == 9
     kept = apply.callback("f", lambda x: apply(lambda y: y, x))
@@ -144,7 +144,7 @@ def callbacks(library: mapcall.Library, engine: str) -> None:
         assert pairs(note, pair)["x"] == 1.5
     assert texts == 40 * ["text"]
     fails(mapcall.ArgumentError, lambda: pairs(lambda pair, text: 3, pair))
-    # A cycle through a callback.
+    # A reference cycle through a callback.
     cycle: list[Any] = []
     cycle.append(apply.callback("f", lambda x: len(cycle)))
 

@@ -24,7 +24,7 @@ MODES = ["r", "r+", "w+", "c"]
 
 
 class Sub(mapcall.memmap):
-    """What users derive."""
+    """A subclass, as users define them."""
 
 
 def fails(step: Callable[[], Any]) -> None:
@@ -68,7 +68,7 @@ def views(path: Path) -> None:
 
 
 def orders_of_death(path: Path) -> None:
-    """A map, its array, view, plain view, buffer, pointer and attribute, in every order."""
+    """Deletes an array, views, a buffer, the attribute and a pointer of a map in every order."""
     for order in permutations(range(6)):
         x = mapcall.memmap(path, "i4", "r+")
         held: list[Any] = [
@@ -254,7 +254,7 @@ def work(folder: Path) -> None:
 with tempfile.TemporaryDirectory() as name:
     for _ in range(int(sys.argv[1])):
         work(Path(name))
-    # What the end of the interpreter has to free.
+    # A map that is alive when the interpreter ends.
     last = Path(name) / "last"
     last.write_bytes(bytes(4000))
     kept = mapcall.memmap(last, "i4", "r+")[3:].ctypes.data_as(ctypes.c_void_p)

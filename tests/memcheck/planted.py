@@ -1,4 +1,4 @@
-"""Defects on purpose, which `run.py` must find: its own check."""
+"""Deliberate defects, by which `run.py` checks that it finds defects."""
 
 import ctypes
 import sys
@@ -10,14 +10,14 @@ import mapcall
 
 def invalid() -> None:
     """Make mapcall read an array's freed memory."""
-    # The attribute holds the array; one reference too few frees it all the same.
+    # The attribute has a reference to the array, but the count is one too low: the array is freed.
     array = numpy.zeros((3, 4, 5))
     attribute = mapcall.Ctypes(array)
     address = id(array)
     ctypes.pythonapi.Py_DecRef(ctypes.py_object(array))
     del array
     assert attribute.data != address
-    # Back, before the attribute gives up a reference that it no longer has.
+    # The count is corrected before the attribute releases its reference.
     ctypes.pythonapi.Py_IncRef(ctypes.c_void_p(id(attribute)))
 
 
@@ -28,7 +28,7 @@ def leak() -> None:
 
 
 def read_beyond() -> None:
-    """Let a C function read beyond the array that mapcall has made for it."""
+    """Let a C function read beyond the end of its array."""
     for engine in ("cranelift", "libffi"):
         read = mapcall.load(sys.argv[3]).function(
             "double sum_beyond(size_t n, const double x[n])", engine=engine
@@ -37,7 +37,7 @@ def read_beyond() -> None:
 
 
 def lose_handle() -> None:
-    """Lose what a C function has allocated: the handle has no destructor."""
+    """Lose memory that a C function has allocated: the handle has no destructor."""
     mapcall.load(sys.argv[3]).function("struct counter *counter_open(int value)")(1)
 
 

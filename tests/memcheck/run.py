@@ -1,21 +1,20 @@
-"""Run lifetimes, calls and threads under valgrind, and fail on what is ours.
+"""Run lifetimes, calls and threads under valgrind, and fail on mapcall's errors.
 
     python tests/memcheck/run.py
 
-Python and NumPy have findings of their own, which no list of suppressions describes for long. So
-nothing is suppressed: valgrind reports all, and what counts is what names a frame of mapcall's
-extension in one of its stacks:
+valgrind also reports errors of Python and NumPy, which differ from version to version, so there is
+no list of suppressions. A report counts if one of its stacks has a frame of mapcall's extension:
 
-- an access to memory that is not there, or has no value: always;
-- memory that is not given back: when there is more of it after more rounds. What is kept for ever
-  on purpose, such as types and interned names, is there from the first round on.
+- an access to memory that is not allocated or not initialised: always;
+- memory that is not freed: if there is more of it after more rounds. Objects that are never freed
+  on purpose, such as types and interned names, exist from the first round on.
 
-Python allocates by malloc here, so that each object is a block of its own. Runs whose defects are
-planted come first: mapcall reads an array that has been freed under it, a C function that is called
-by either engine reads beyond its array, objects that mapcall has allocated are lost, and what C
-has. When they are not found, this script fails, for it could not find anything.
+Python allocates by malloc here, so that each object is a separate block. The first runs have
+deliberate defects: mapcall reads an array that has been freed, a C function that either engine
+calls reads beyond the end of its array, and objects that mapcall or C has allocated are lost. The
+script fails if they are not found.
 
-The tests of Rust in many threads run under valgrind as well; there everything counts.
+The Rust tests with many threads run under valgrind, too. All of their reports count.
 """
 
 import json
@@ -37,7 +36,7 @@ FEW, MANY = 2, 5
 TIMEOUT = 1800
 VALGRIND_ERROR = 99
 ENGINES = ("cranelift", "libffi")
-# The tests of Rust that run here, and which of each.
+# The Rust test binaries that run here, and the names of the tests; none means all.
 RUST_TESTS = {"threads": [], "library": ["eight_threads"]}
 
 Stack = tuple[tuple[str, str], ...]
@@ -45,7 +44,7 @@ Stack = tuple[tuple[str, str], ...]
 
 @dataclass
 class Report:
-    """What names mapcall in a report of valgrind's."""
+    """The errors in a report of valgrind whose stacks have a frame of mapcall."""
 
     findings: int = 0
     accesses: list[str] = field(default_factory=list)
@@ -104,7 +103,7 @@ def pretty(stack: Stack) -> str:
 
 
 def grown(few: Report, many: Report) -> list[str]:
-    """The stacks whose blocks become more with each round."""
+    """Return the stacks whose blocks become more with each round."""
     return [
         f"lost: {few.blocks[stack]} blocks in {FEW} rounds, {blocks} in {MANY}\n{pretty(stack)}"
         for stack, blocks in many.blocks.items()
@@ -128,7 +127,7 @@ def main() -> None:
 
 
 def compile_library(folder: Path) -> Path:
-    """What `calls.py` calls."""
+    """Compile the library for `calls.py`, and return its path."""
     compiler = shutil.which("cc")
     if compiler is None:
         sys.exit("a C compiler is missing: on Debian, apt-get install gcc")
@@ -139,7 +138,7 @@ def compile_library(folder: Path) -> Path:
 
 
 def find_planted(library: Path) -> None:
-    """Fail unless the defects on purpose are found."""
+    """Fail if the deliberate defects are not found."""
     for defect, count in (("invalid", 1), ("read beyond", len(ENGINES))):
         accesses = run("planted.py", defect, 1, library).accesses
         reads = [each for each in accesses if each.startswith("InvalidRead")]
@@ -155,7 +154,7 @@ def find_planted(library: Path) -> None:
 
 
 def check(script: str, *arguments: object) -> list[str]:
-    """What is wrong with a script."""
+    """Run a script, and return the errors that count."""
     few, many = (run(script, rounds, *arguments) for rounds in (FEW, MANY))
     found = [*many.accesses, *grown(few, many)]
     print(
@@ -166,7 +165,7 @@ def check(script: str, *arguments: object) -> list[str]:
 
 
 def check_rust() -> list[str]:
-    """What is wrong with the tests of Rust that call C from many threads."""
+    """Run the Rust tests that call C from many threads, and return the errors."""
     build = ["cargo", "test", "--quiet", "--no-run", "--message-format=json", "--package=mapcall"]
     build += [f"--test={name}" for name in RUST_TESTS]
     result = subprocess.run(build, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
@@ -189,10 +188,10 @@ def check_rust() -> list[str]:
 
 
 def run_rust(binary: str, *arguments: str) -> str:
-    """Run a test binary under memcheck; what valgrind says of it, if that is an error.
+    """Run a test binary under memcheck, and return valgrind's report if it has errors.
 
-    A block counts as lost when nothing points to it: compiled code is kept for ever, by pointers
-    into the middle of tables.
+    A block counts as lost if no pointer to it exists. Compiled code is never freed, and the
+    pointers to it are into the middle of its blocks.
     """
     result = subprocess.run(
         [

@@ -1,4 +1,4 @@
-"""What many tests share: a fresh interpreter, and the proof that nothing on disk has changed."""
+"""Fixtures for many tests: a new interpreter, and the proof that no file has changed."""
 
 import os
 import subprocess
@@ -16,9 +16,10 @@ Unchanged = Callable[[Path], AbstractContextManager[None]]
 
 @pytest.fixture
 def run_script() -> Script:
-    """Run a script in an interpreter of its own; its output, or a failure with all it said.
+    """Returns a function that runs a script in a new interpreter and returns its output.
 
-    The arguments are the script's `sys.argv[1:]`. It is killed after `timeout` seconds.
+    The arguments are the script's `sys.argv[1:]`. The test fails if the script does, with all its
+    output. The script is killed after `timeout` seconds.
     """
 
     def run(script: str, *arguments: object, timeout: float = 60, user: int | None = None) -> str:
@@ -28,7 +29,7 @@ def run_script() -> Script:
             text=True,
             timeout=timeout,
             user=user,
-            # What a user without rights can enter, too.
+            # Unprivileged users may enter this folder, too.
             cwd="/",
             env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
         )
@@ -49,7 +50,7 @@ def switching(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def unchanged() -> Unchanged:
-    """Prove that nothing below a path has changed: names, bytes, sizes, permissions and times."""
+    """Returns a check that no name, byte, size, permission or time below a path changes."""
 
     @contextmanager
     def check(path: Path) -> Iterator[None]:
@@ -70,7 +71,7 @@ def _state(path: Path) -> dict[str, tuple[object, ...]]:
             status.st_ino,
             status.st_mode,
             status.st_size,
-            # A temporary file may have come and gone.
+            # A temporary file may have been created and removed in a folder.
             status.st_mtime_ns if not each.is_dir() else None,
             content,
         )

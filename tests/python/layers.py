@@ -1,4 +1,4 @@
-"""Which modules of the Rust crates import which, read from their sources."""
+"""Finds which modules of the Rust crates import which, by their sources."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-# Comments, and literals that could look like code.
+# Comments, and literals whose text could look like code.
 TRIVIA = re.compile(
     r"""//[^\n]*|/\*.*?\*/|r(\#*)".*?"\1|b?"(?:\\.|[^"\\])*"|'(?:\\.[^']*|[^'\\])'""", re.DOTALL
 )
@@ -20,7 +20,7 @@ Module = tuple[str, ...]
 
 
 class Crate:
-    """The modules of a crate: files, and what each imports from the others."""
+    """The modules of a crate: their files, and their imports of each other."""
 
     def __init__(self, folder: Path) -> None:
         self.sources: dict[Module, str] = {}
@@ -32,14 +32,14 @@ class Crate:
         self.exports = {module: dict(self._exports(module)) for module in self.sources}
 
     def _exports(self, module: Module) -> Iterator[tuple[str, Module]]:
-        """The names that a module re-exports, and the paths that they stand for."""
+        """Yields the names that a module re-exports, and the paths of the items."""
         for visibility, tree in USE.findall(self.sources[module]):
             for path, name in leaves(tree):
                 if visibility and (target := self._absolute(module, path)) is not None:
                     yield name, target
 
     def _absolute(self, module: Module, path: Module) -> Module | None:
-        """A path as seen from the crate's root; None for another crate's."""
+        """Returns a path from the crate's root; None if it is in another crate."""
         first, *rest = path
         if first == "crate":
             return tuple(rest)
@@ -54,7 +54,7 @@ class Crate:
         return (*module, *path) if (*module, first) in self.sources else None
 
     def defining(self, path: Module) -> Module:
-        """The module that defines what a path names, through all re-exports."""
+        """Returns the module that defines the item of a path, through all re-exports."""
         for _ in range(8):
             module = path
             while module not in self.sources:
@@ -67,13 +67,13 @@ class Crate:
         return module
 
     def imports(self, module: Module) -> set[Module]:
-        """The modules whose items a module uses."""
+        """Returns the modules whose items a module uses."""
         source = self.sources[module]
         paths = {
             path
             for visibility, tree in USE.findall(source)
             for path, _ in leaves(tree)
-            # What a module re-exports, it need not use.
+            # A module need not use the items that it re-exports.
             if not visibility
         }
         rest = USE.sub(" ", source)
@@ -83,7 +83,7 @@ class Crate:
         return {self.defining(path) for path in found if path is not None} - {module}
 
     def siblings(self) -> dict[Module, dict[str, set[str]]]:
-        """For each folder, which of its modules import which; subfolders count as one module."""
+        """Returns for each folder which of its modules import which; a subfolder is one module."""
         folders: dict[Module, dict[str, set[str]]] = {}
         for module in self.sources:
             for depth, name in enumerate(module):
@@ -99,7 +99,7 @@ class Crate:
 
 
 def without_tests(source: str) -> str:
-    """The source without its modules of tests."""
+    """Returns the source without its test modules."""
     while found := TEST.search(source):
         depth, end = 1, found.end()
         while depth and end < len(source):
@@ -110,7 +110,7 @@ def without_tests(source: str) -> str:
 
 
 def leaves(tree: str) -> Iterator[tuple[Module, str]]:
-    """The paths of a `use`, each with the name that it has afterwards."""
+    """Yields the paths of a `use`, each with the name that it gives the item."""
     tree = tree.strip()
     head, brace, body = tree.partition("{")
     if not brace:
@@ -134,7 +134,7 @@ def leaves(tree: str) -> Iterator[tuple[Module, str]]:
 
 
 def circles(imports: dict[str, set[str]]) -> list[set[str]]:
-    """The sets of modules that import each other, directly or through others."""
+    """Returns the sets of modules that import each other, directly or through others."""
     reach = {name: set(others) for name, others in imports.items()}
     for middle in reach:
         for others in reach.values():

@@ -1,4 +1,4 @@
-"""What can't be mapped: an error of its own for each, and nothing changed on disk."""
+"""Files that can't be mapped: each raises its own error, and nothing changes on the disk."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ MODES = ["r", "r+", "w+", "c"]
 NOBODY_UID = 65534
 
 
-# Each tries one way to open a file, and prints the error that comes of it.
+# A script that tries one way to open a file, and prints the error.
 ATTEMPT = """
     import sys
     import mapcall
@@ -51,7 +51,7 @@ def ways() -> list[tuple[str, str]]:
 
 
 class TestNotRegular:
-    """It must not block, nor read what can be read once only."""
+    """Opening must neither block nor read data that can be read only once."""
 
     @pytest.mark.parametrize(("way", "mode"), ways())
     def test_pipe(
@@ -87,7 +87,7 @@ class TestNotRegular:
     def test_device(self, run_script: Script, device: str, way: str, mode: str) -> None:
         before = os.stat(device)
         answer = run_script(ATTEMPT, way, device, mode, timeout=20)
-        # As a raw file, what has memory can be mapped.
+        # Devices with memory can be mapped as raw files.
         if device == "/dev/zero" and way in ("memmap", "file object"):
             assert answer.strip() == "no error"
         else:
@@ -210,10 +210,10 @@ class TestNames:
 class TestPermissions:
     @pytest.fixture
     def forbidden(self) -> Iterator[Path]:
-        """A file that others may not touch, in a folder that they may enter but not change."""
+        """Yields a file without permissions for others, in a folder that they may only enter."""
         if os.getuid() != 0:
             pytest.skip("only root can change the user id")
-        # Others may not enter the folders of pytest.
+        # Others may not enter pytest's folders.
         with tempfile.TemporaryDirectory() as folder:
             os.chmod(folder, 0o755)
             path = Path(folder) / "file.npy"
@@ -261,7 +261,7 @@ class TestPermissions:
             for mode in ("r+", "w+"):
                 with pytest.raises(PermissionError):
                     mapcall.memmap(file, mode=mode, shape=10)
-                # And where it would have to grow, the object says so.
+                # If the file has to grow, the file object raises the error.
                 with pytest.raises(OSError, match=r"."):
                     mapcall.memmap(file, mode=mode, shape=1000)
             assert mapcall.memmap(file, mode="c", shape=10)[0] == ord("x")
@@ -289,7 +289,7 @@ class TestPermissions:
 
 
 def as_nobody(script: str, *arguments: object) -> str:
-    """Run a script like `run_script`, but as an unprivileged user after the imports."""
+    """Runs a script like `run_script`, but as an unprivileged user after the imports."""
     become = (
         "import mapcall, numpy, os; os.setgroups([]);"
         f" os.setgid({NOBODY_UID}); os.setuid({NOBODY_UID})\n"
@@ -319,7 +319,7 @@ HUGE = [
 
 
 class TestNumbers:
-    """Nothing that does not fit is written, in any mode; NumPy grows or empties the file first."""
+    """A number that doesn't fit is written in no mode; NumPy grows or empties the file first."""
 
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
@@ -394,7 +394,7 @@ class TestNumbers:
         with unchanged(path):
             with pytest.raises(ValueError, match="maximum supported dimension"):
                 mapcall.memmap(path, mode=mode, shape=(1,) * 65)
-            # NumPy's words for axes that come from the dtype.
+            # The message is NumPy's for axes of a dtype.
             with pytest.raises(ValueError, match=r"number of dimensions must be within"):
                 mapcall.memmap(path, ("u1", (1,) * 60), mode, shape=(1,) * 5)
 
@@ -411,7 +411,7 @@ class TestNumbers:
             mapcall.memmap(path, mode="w+", shape=1 << 60)
 
     def test_a_full_disk_is_not_noticed_by_a_sparse_file(self, path: Path) -> None:
-        # As with numpy.memmap; `create` allocates.
+        # The file is sparse, as with numpy.memmap; `create` allocates.
         x = mapcall.memmap(path, mode="r+", shape=1 << 40)
         assert x[99] == 99
         assert path.stat().st_blocks * 512 < 1 << 20
@@ -452,7 +452,7 @@ class TestNumbers:
 
 
 class TestAfterwards:
-    """w+ with arguments that can't work leaves the old file, and makes no new one."""
+    """If the arguments of 'w+' can't work, the old file stays, and no new one is created."""
 
     BAD: ClassVar[list[dict[str, Any]]] = [
         {"shape": None},

@@ -1,4 +1,4 @@
-"""The benchmarks of batches and streams run on small arrays, and their rivals do the same work."""
+"""The benchmarks of batches and streams run on small arrays; their rivals give the same results."""
 
 from __future__ import annotations
 
@@ -132,6 +132,6 @@ def test_a_picture_is_well_formed() -> None:
     ]
     root = ElementTree.fromstring(picture.picture(rows))
     texts = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
-    # A work is named once.
+    # The picture has the name of each work once.
     assert texts.count("x < y") == 1
     assert {"0.000 of 0.50 ✓", "2.00 of 0.50 ✗", "not measured"} <= set(texts)

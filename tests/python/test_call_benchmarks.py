@@ -1,6 +1,6 @@
-"""The benchmarks of the call run, and their rivals do the same work; how fast is for `make bench`.
+"""The benchmarks of calls run, and their rivals give the same results; `make bench` measures them.
 
-Only the rivals that `make test` installs: the others compare their results when they are measured.
+Only the rivals that `make test` installs run here. The others check their results themselves.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Headers in processes that lose the status of their children: SIGCHLD ignored, or handled."""
+"""Headers in processes that lose the status of their children: SIGCHLD is ignored, or handled."""
 
 import signal
 import subprocess
@@ -90,7 +90,7 @@ else:
     def test_a_compiler_that_is_killed(
         self, tmp_path: Path, run_script: Callable[..., str], setup: str
     ) -> None:
-        # What it has written ends in the middle, and nothing says so.
+        # This compiler fails in the middle of its output, without a message.
         compiler = tmp_path / "cc"
         compiler.write_text(
             "#!/bin/sh\nprintf '# 1 \"k.h\"\\nint abs(int);\\nint la'\nkill -9 $$\n"
@@ -113,7 +113,7 @@ except mapcall.PrototypeError as error:
 class TestCommand:
     @staticmethod
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        """Run the command in a process that ignores SIGCHLD, as its parent left it."""
+        """Runs the command in a process that ignores SIGCHLD because its parent did."""
         return subprocess.run(
             [*COMMAND, *map(str, arguments)],
             capture_output=True,

@@ -1,4 +1,4 @@
-"""The command as the package gives it; what it prints in detail is the Rust tests' affair."""
+"""The command of the Python package; the Rust tests test its output in detail."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_the_manual() -> None:
 
 
 def console_blocks(page: str) -> list[str]:
-    """The examples of the command in a page; in the README, those of its section."""
+    """Returns the examples of the command in a page; in the README, those of its section."""
     text = (ROOT / page).read_text()
     if page == "README.md":
         text = text.split("## The command\n")[1].split("\n## ")[0]
@@ -188,7 +188,7 @@ def test_an_interrupt_ends_it(tmp_path: Path) -> None:
     with subprocess.Popen(
         [*COMMAND, "prototypes", str(header)], stderr=subprocess.DEVNULL
     ) as process:
-        # Opens as soon as the compiler, which the command waits for, reads.
+        # This returns when the compiler, for which the command waits, opens the pipe.
         writer = open_when_read(slow)
         try:
             process.send_signal(signal.SIGINT)
@@ -199,7 +199,7 @@ def test_an_interrupt_ends_it(tmp_path: Path) -> None:
 
 @pytest.fixture
 def naps(tmp_path: Path) -> list[str]:
-    """Calls of a function that takes a millisecond."""
+    """Returns the arguments for calls of a function that takes a millisecond."""
     source = tmp_path / "nap.c"
     source.write_text(
         "#define _DEFAULT_SOURCE\n#include <unistd.h>\n"
@@ -213,7 +213,7 @@ def naps(tmp_path: Path) -> list[str]:
 
 
 def in_a_terminal(arguments: list[str], until: str | None = None) -> tuple[int, str]:
-    """Run the command in a pseudo-terminal; an interrupt is typed when it says `until`."""
+    """Runs the command in a pseudo-terminal; types an interrupt when the output has `until`."""
     process, terminal = pty.fork()
     if process == 0:
         os.execv(COMMAND[0], [*COMMAND, *arguments])
@@ -221,7 +221,7 @@ def in_a_terminal(arguments: list[str], until: str | None = None) -> tuple[int, 
     while True:
         try:
             part = os.read(terminal, 1 << 16)
-        except OSError:  # Linux's way to say that the other end is closed.
+        except OSError:  # Linux fails with EIO when the other end is closed.
             break
         if not part:
             break
@@ -238,7 +238,7 @@ def test_a_terminal_gets_a_bar_and_a_line(naps: list[str], tmp_path: Path) -> No
     code, said = in_a_terminal([*naps, f"x={tmp_path}/x.npy[:6000]"])
     assert code == 0, said
     assert re.search(r"nap .*\d+%  [\d.]+ \w+/s  \w+ left", said), said
-    # The bar is gone; the line stays.
+    # The bar is removed, and the last line stays.
     last = said.replace("\r", "\n").strip().split("\n")[-1]
     assert re.search(r"out\.npy  float64 \(6000,\)  46\.9 KiB  [\d.]+ s  [\d.]+ \w+/s$", last), said
     assert np.load(tmp_path / "out.npy").shape == (6000,)

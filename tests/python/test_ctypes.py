@@ -1,4 +1,4 @@
-"""The `ctypes` attribute beside NumPy's, in real calls, and in a Python without ctypes."""
+"""The `ctypes` attribute against NumPy's, in real calls, and in a Python without ctypes."""
 
 import ctypes
 import gc
@@ -92,7 +92,7 @@ ARRAYS: dict[str, Callable[[], np.ndarray[Any, Any]]] = {
 
 
 def described(value: Any) -> Any:
-    """A ctypes object as what can be compared."""
+    """Returns a value for comparing ctypes objects."""
     if isinstance(value, ctypes.Array):
         return type(value), list(value)
     if isinstance(value, ctypes._SimpleCData | ctypes._Pointer | ctypes._CFuncPtr):
@@ -129,7 +129,7 @@ class TestAsNumpy:
     def test_data_as(self, name: str, pointer: type) -> None:
         array = ARRAYS[name]()
         if pointer is ctypes.py_object:
-            # Reading its value would take the elements for an object.
+            # Reading the value would use an element as the address of an object.
             assert mapcall.Ctypes(array).data_as(pointer)._arr is array
             return
         ours, numpy = mapcall.Ctypes(array).data_as(pointer), array.ctypes.data_as(pointer)
@@ -202,7 +202,7 @@ class TestAttribute:
         x = np.arange(6).view(mapcall.memmap)
         attribute = x.ctypes
         with warnings.catch_warnings():
-            # NumPy wants to be rid of it.
+            # NumPy has deprecated this.
             warnings.simplefilter("ignore", DeprecationWarning)
             x.shape = (2, 3)
         assert tuple(attribute.shape) == (2, 3)
@@ -242,7 +242,7 @@ class TestAttribute:
         source = np.arange(4.0)
         libc.memcpy(x.ctypes, mapcall.Ctypes(source), 32)
         assert x.tolist() == [0, 1, 2, 3]
-        # Without argtypes, ctypes asks for `_as_parameter_` just as well.
+        # Without argtypes, ctypes reads `_as_parameter_`, too.
         untyped = ctypes.CDLL(None).memset
         untyped(x[1:3].ctypes, 0, ctypes.c_size_t(16))
         assert x.tolist() == [0, 0, 0, 3]
@@ -271,7 +271,7 @@ class TestLifetime:
     def test_a_pointer_to_a_temporary(self) -> None:
         a = np.full(100_000, 1.5)
         pointer = mapcall.Ctypes(a + a).data_as(ctypes.POINTER(ctypes.c_double))
-        # What would take the freed memory.
+        # These arrays would use the memory if it were freed.
         others = [np.zeros(100_000) for _ in range(10)]
         assert [pointer[index] for index in (0, 50_000, 99_999)] == [3.0] * 3
         assert len(others) == 10
@@ -291,7 +291,7 @@ class TestLifetime:
         assert owner() is None
 
 
-# Types that only `ctypes.cast` makes, which leaves a cycle for the collector.
+# Types that only `ctypes.cast` makes, which creates a reference cycle.
 TIED_BY_CAST = {ctypes.c_wchar_p, ctypes.py_object, ctypes.CFUNCTYPE(ctypes.c_int)}
 
 

@@ -1,4 +1,4 @@
-"""`mapcall.ctypeslib` beside `numpy.ctypeslib`, in real calls, and over time."""
+"""`mapcall.ctypeslib` against `numpy.ctypeslib`, in real calls, and for leaks."""
 
 import ctypes
 import gc
@@ -64,7 +64,7 @@ SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 
 @pytest.fixture(scope="session")
 def kernels(tmp_path_factory):
-    """The path of a library made from `C_SOURCE` by the system's compiler."""
+    """Compiles `C_SOURCE` with the system's compiler, and returns the path of the library."""
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
         pytest.fail("these tests need a C compiler: install one as cc or set CC")
@@ -77,12 +77,12 @@ def kernels(tmp_path_factory):
 
 @pytest.fixture
 def lib(kernels):
-    """The library, with function objects that no other test has changed."""
+    """Returns the library, with function objects that no other test has changed."""
     return ctypes.CDLL(kernels)
 
 
 def outcome(function, *args, **kwargs):
-    """What a call gives, or the kind and text of its error."""
+    """Returns the result of a call, or the type and message of its error."""
     try:
         return function(*args, **kwargs), None
     except Exception as error:
@@ -111,7 +111,7 @@ REFUSED = ["f2", ">f2", "M8[s]", "m8[ns]", "O", ">U2"]
 
 
 def fields_of(elements, least):
-    """Structured dtypes: packed, aligned, with gaps, or out of order."""
+    """Returns a strategy for structured dtypes: packed, aligned, with gaps, or out of order."""
     shapes = st.lists(st.integers(least, 3), min_size=1, max_size=2).map(tuple)
     field = elements | st.tuples(elements, shapes).map(np.dtype)
 
@@ -140,7 +140,7 @@ def fields_of(elements, least):
 
 
 def dtypes(codes, least=0):
-    """dtypes made of these; no sub-array has an extent smaller than `least`."""
+    """Returns a strategy for dtypes of these scalars; sub-arrays have extents >= `least`."""
     scalars = st.sampled_from(codes).map(np.dtype)
     return st.recursive(scalars, lambda inner: fields_of(inner, least), max_leaves=6)
 
@@ -158,7 +158,7 @@ def overlapping_dtypes(draw):
 
 
 def as_ctypes_sees(dtype):
-    """The dtype that is left of `dtype` when ctypes has had it."""
+    """Returns the dtype after a conversion to ctypes and back."""
     base, extents = dtype.subdtype or (dtype, ())
     if base.names is not None:
         names = list(base.names)
@@ -179,7 +179,7 @@ def as_ctypes_sees(dtype):
 
 
 def described(ctype):
-    """All that can be seen of a ctypes type, for comparing two of them."""
+    """Returns all properties of a ctypes type, for comparisons."""
     if issubclass(ctype, ctypes.Array):
         return ctype.__name__, ctype._length_, described(ctype._type_)
     if issubclass(ctype, (ctypes.Structure, ctypes.Union)):
@@ -209,7 +209,7 @@ class TestAsCtypesType:
         ctype = as_ctypes_type(dtype)
         assert_same_layout(ctype, dtype)
         array = as_array(ctype())
-        # An array's own dtype is never a sub-array: that became its shape.
+        # The dtype of an array is never a sub-array, whose axes belong to the array.
         sees = as_ctypes_sees(dtype)
         assert (array.dtype, array.shape) == (sees.base, sees.shape)
 
@@ -508,7 +508,7 @@ class TestAsArray:
         assert as_array(ctypes.c_longdouble(2)).dtype == np.longdouble
         assert as_array(Longer(1, 2, 3)).tolist() == (1, 2, 3)
         assert as_array(pointer_to(ctypes.c_int, 6), 6).shape == (6,)
-        # One dtype cannot describe more than 2 GiB; an array can.
+        # A dtype cannot describe more than 2 GiB, but an array can.
         assert as_array((ctypes.c_char * 2**31).from_address(8)).shape == (2**31,)
 
     def test_anything_else_goes_to_numpy(self):
@@ -646,7 +646,7 @@ class TestNdpointer:
         for arguments in [(), ("f8", 2), (None, None, (2, 3)), (">i4", 1, 3, 257)]:
             numpys = np.ctypeslib.ndpointer(*arguments).__name__
             assert ndpointer(*arguments).__name__ == numpys
-        # In NumPy it depends on how the first to ask for the type spelt the flag.
+        # In NumPy the name has the flag as it was first spelt.
         assert ndpointer(flags="c").__name__ == "ndpointer_any_C_CONTIGUOUS"
 
     def test_ndim_is_an_integer(self):
@@ -656,7 +656,7 @@ class TestNdpointer:
                 ndpointer(ndim=ndim)
 
     def test_a_flag_may_be_repeated(self):
-        # NumPy adds the bits up, and so takes "C,C" for Fortran order.
+        # NumPy adds the bits, so "C,C" means Fortran order.
         assert ndpointer(flags="C,CONTIGUOUS")._flags_ == ndpointer(flags="C")._flags_
 
     def test_optional(self):
@@ -806,16 +806,16 @@ class TestCalls:
 
 
 def count_types():
-    """How many classes of ctypes and `ndpointer` exist."""
-    # Other classes come and go with what other tests have imported.
+    """Returns the number of classes of ctypes and `ndpointer`."""
+    # The number of other classes depends on the imports of other tests.
     made = (ctypes.Array, ctypes.Structure, ctypes.Union, ctypes._Pointer, ctypes.c_void_p)
-    # A proxy may say that it is a class.
+    # `isinstance(obj, type)` could be true for a proxy.
     classes = (obj for obj in gc.get_objects() if issubclass(type(obj), type))
     return sum(issubclass(obj, made) for obj in classes)
 
 
 def live_types():
-    """How many of these classes are in use, and how many pointer types ctypes keeps."""
+    """Returns how many of these classes are in use, and how many pointer types ctypes keeps."""
     gc.collect()
     cache = ctypes._pointer_type_cache
     return count_types(), len(cache) if isinstance(cache, dict) else 0

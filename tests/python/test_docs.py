@@ -1,4 +1,4 @@
-"""Everything public is documented with an example, and the examples that pytest can't see run."""
+"""All public docstrings have an example. The examples that pytest can't find run here."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
 def documented() -> Iterator[tuple[str, Any]]:
-    """Every public object of the package and of the extension, by its full name."""
+    """Yields every public object of the package and of the extension, with its full name."""
     yield from ((module.__name__, module) for module in (mapcall, mapcall.ctypeslib))
     for module in (mapcall, mapcall.ctypeslib, _mapcall):
         for name, member in vars(module).items():
             public = name in getattr(module, "__all__", dir(module)) and not name.startswith("_")
-            # `c_intp` is one of ctypes' own types.
+            # `c_intp` is a type of ctypes.
             if public and not inspect.ismodule(member) and name != "c_intp":
                 yield f"{module.__name__}.{name}", member
     for owner in (
@@ -35,7 +35,7 @@ def documented() -> Iterator[tuple[str, Any]]:
                 yield f"{owner.__module__}.{owner.__name__}.{name}", member
 
 
-# In one order, as the processes that share the tests must agree.
+# The order is always the same, since the processes that share the tests have to agree.
 CASES = dict(sorted(documented()))
 
 

@@ -1,4 +1,4 @@
-"""`.npy` and `.npz` beside `numpy.load` and `numpy.save`; and `create`."""
+"""`.npy` and `.npz` files against `numpy.load` and `numpy.save`; `create`."""
 
 import errno
 import io
@@ -73,7 +73,7 @@ DTYPES: list[Any] = [
 
 
 def filled(dtype: Any, shape: tuple[int, ...], order: str = "C") -> np.ndarray[Any, Any]:
-    """An array with something in every byte that belongs to a field."""
+    """Returns an array in which all bytes of fields are set."""
     array = np.zeros(shape, dtype, order)
     if array.dtype.kind in "SU":
         array[...] = "ab"
@@ -112,7 +112,7 @@ class TestNpy:
         array = filled(dtype, (3, 4), order)
         names = "".join(array.dtype.names or ())
         if version < (3, 0) and any(character > "\xff" for character in names):
-            # Names beyond Latin-1 are what version 3.0 is for.
+            # Only version 3.0 has names that are not Latin-1.
             with pytest.raises((UnicodeEncodeError, ValueError)):
                 write(path, array, version)
             return
@@ -135,7 +135,7 @@ class TestNpy:
     def test_strides_of_unit_axes(
         self, tmp_path: Path, shape: tuple[int, ...], order: bool
     ) -> None:
-        # A leading dimension is computed from them, and every opener must give the same.
+        # A leading dimension is computed from the strides; every way of opening has the same.
         path = tmp_path / "a.npy"
         array = npy.open_memmap(path, "w+", "f8", shape, order)
         array[...] = np.arange(array.size).reshape(shape)
@@ -241,7 +241,7 @@ class TestNpz:
                     start = x.file_offset
                     assert path.read_bytes()[start : start + x.nbytes] == array.tobytes("A")
 
-    def test_unaligned_members_say_so(self, tmp_path: Path) -> None:
+    def test_unaligned_members_lack_the_flag(self, tmp_path: Path) -> None:
         path = tmp_path / "a.npz"
         seen = set()
         for length in range(1, 9):
@@ -279,7 +279,7 @@ class TestNpz:
             name = data.draw(st.sampled_from(sorted(arrays)))
             with zipfile.ZipFile(path) as archive:
                 member = archive.getinfo(f"{name}.npy")
-            # Of the data, or of the padding of the header, which doesn't say anything.
+            # The byte belongs to the data, or to the padding of the header, which has no meaning.
             end = mapcall.open(path, member=name).file_offset + arrays[name].nbytes
             position = end - data.draw(st.integers(1, arrays[name].nbytes + 10))
             content[position] ^= data.draw(st.sampled_from([1, 0x20, 0x80]))
@@ -342,7 +342,7 @@ class TestNpz:
             mapcall.open(path, member="readme.txt")
 
     def test_a_member_twice(self, tmp_path: Path) -> None:
-        # As for NumPy, the later one counts.
+        # As in NumPy, the last one is used.
         path = tmp_path / "a.npz"
         with warnings.catch_warnings(), zipfile.ZipFile(path, "w") as archive:
             warnings.simplefilter("ignore", UserWarning)
@@ -360,7 +360,7 @@ class TestNpz:
         assert mapcall.open(path).tolist() == list(range(5))
 
     def test_behind_something_else(self, tmp_path: Path) -> None:
-        # A zip may follow other bytes, as in a self-extracting archive: not what NumPy writes.
+        # A zip archive may follow other bytes, as in a self-extracting archive. NumPy writes none.
         path = tmp_path / "a.npz"
         np.savez(path, a=np.arange(5))
         path.write_bytes(b"#!/bin/sh\n" + path.read_bytes())
@@ -388,7 +388,7 @@ class TestCreate:
         assert x.tobytes("A") == bytes(x.nbytes)
         x[...] = filled(dtype, (3, 4))
         x.flush()
-        # A header of version 3.0 comes with a warning in NumPy.
+        # NumPy warns about headers of version 3.0.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             loaded = np.load(path)
@@ -417,7 +417,7 @@ class TestCreate:
 
     @pytest.mark.parametrize("order", ["C", "F"])
     def test_a_sub_array_becomes_axes(self, tmp_path: Path, order: str) -> None:
-        # NumPy makes such an array, too, but a header of void items.
+        # NumPy makes the same array, but writes a header with void items.
         path = tmp_path / "a.npy"
         x = mapcall.create(path, (4, 5), "(2, 3)f4", order)
         expected = npy.open_memmap(tmp_path / "b.npy", "w+", "(2, 3)f4", (4, 5), order == "F")
@@ -525,7 +525,7 @@ class TestCreate:
         ({"shape": 3, "dtype": [("a", "O")]}, ValueError),
         ({"shape": 3, "dtype": "nonsense"}, TypeError),
         ({"shape": 3, "dtype": np.dtypes.StringDType()}, ValueError),
-        # NumPy's own headers can't say it either.
+        # The headers of NumPy can't express this either.
         (
             {"shape": 3, "dtype": {"names": "ab", "formats": ["i2", "i2"], "offsets": [2, 0]}},
             ValueError,

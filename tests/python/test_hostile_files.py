@@ -1,4 +1,4 @@
-"""`.npy` and `.npz` files that lie, or are damaged: a `FormatError` for each, and nothing else."""
+"""Invalid and damaged `.npy` and `.npz` files: each raises a `FormatError`, and nothing else."""
 
 import io
 import os
@@ -137,7 +137,7 @@ HOSTILE_NPY: dict[str, bytes] = {
     "a huge repeat": npy_bytes(header(descr="'99999999999i4'"), DATA),
 }
 
-#: What a header may say in other words than NumPy's own.
+#: Valid headers in another notation than NumPy's.
 ODD_NPY = [
     '{"shape":(2,3L),"descr":"<i4","fortran_order":False}',
     "{'fortran_order': False, 'shape': (2, 3), 'descr': '<i4', }   \n\n",
@@ -199,7 +199,7 @@ class TestHostileNpy:
         assert not os.path.exists("hacked")
 
     def test_what_numpy_reads_is_no_more(self, tmp_path: Path) -> None:
-        # A reader that is stricter than NumPy must know why.
+        # mapcall refuses what NumPy reads in the cases below only.
         stricter = set()
         for name, content in HOSTILE_NPY.items():
             path = tmp_path / "bad.npy"
@@ -209,7 +209,7 @@ class TestHostileNpy:
                     warnings.simplefilter("ignore")
                     np.load(path)
             except Exception:
-                # NumPy's are of many kinds: SyntaxError, TokenError, RecursionError, TypeError.
+                # NumPy's exceptions have many types, such as SyntaxError and RecursionError.
                 continue
             stricter.add(name)
         assert stricter <= {"key twice", "dtype None"}
@@ -240,7 +240,7 @@ def damaged(change: Callable[[bytearray], None]) -> bytes:
 
 
 def at(signature: bytes, offset: int, value: bytes, which: int = 0) -> Callable[[bytearray], None]:
-    """Overwrite bytes that stand `offset` behind a zip record's signature."""
+    """Returns a function that overwrites bytes at an offset from the signature of a zip record."""
 
     def change(content: bytearray) -> None:
         start = -1
@@ -267,7 +267,7 @@ def raw_archive(
     extra: bytes = b"",
     comment: bytes = b"",
 ) -> bytes:
-    """An archive without zip64, whose names and flags are what they are given as."""
+    """Returns an archive without zip64, with these names and flags."""
     body, directory = bytearray(), bytearray()
     for i, (name, content) in enumerate(members):
         common = struct.pack(
@@ -370,7 +370,7 @@ class TestHostileNpz:
             x.tobytes()
 
     def test_more_members_than_the_count_can_say(self, tmp_path: Path) -> None:
-        # Without zip64, the count of members has 16 bits: some writers let it wrap, others don't.
+        # Without zip64, the count of members has 16 bits. Some writers let it wrap.
         count = 65_537
         members = [(b"%d" % i, b"") for i in range(count - 1)]
         members.append((b"last.npy", saved(np.arange(3))))
@@ -390,7 +390,7 @@ class TestHostileNpz:
     @settings(deadline=None, max_examples=300)
     @given(data=st.data())
     def test_names_are_numpys(self, data: st.DataObject) -> None:
-        # Of any bytes, with and without the flag for UTF-8, more than once, and as extra fields.
+        # Names of any bytes, with and without the flag for UTF-8, repeated, and as extra fields.
         names = st.one_of(
             st.sampled_from([b"a.npy", b"a", b"\x82.npy", "\u00e9.npy".encode(), b"a.npy.npy"]),
             st.sampled_from([b"a\0b.npy", b"dir/a.npy", b"\xff\x80", "\u0436.npy".encode()]),
@@ -409,7 +409,7 @@ class TestHostileNpz:
                 with open(path, "rb") as file, np.load(file) as loaded:
                     arrays = {name: loaded[name] for name in loaded.files}
             except (ValueError, KeyError):
-                # A name that is no UTF-8 in spite of its flag; here it stands alone.
+                # An archive is refused if its only name is no UTF-8 in spite of its flag.
                 assert any(is_utf8 and not is_utf8_text(name) for name, is_utf8 in members)
                 return
             for name, array in arrays.items():
@@ -419,7 +419,7 @@ class TestHostileNpz:
                 assert x.tolist() == array.tolist()
 
     def test_a_name_as_an_extra_field(self, tmp_path: Path) -> None:
-        # Info-ZIP's Unicode path, which Python knows since 3.13; the other name is a name, too.
+        # Python knows Info-ZIP's Unicode path since 3.13. A member can be found by both names.
         path = tmp_path / "a.npz"
         name = b"\x82.npy"
         unicode = b"\x01" + struct.pack("<I", zlib.crc32(name)) + "\u0436.npy".encode()
@@ -436,7 +436,7 @@ class TestHostileNpz:
                 assert mapcall.open(path, member=member).tolist() == [0, 1, 2]
 
     def test_the_size_of_the_directory_is_not_needed(self, tmp_path: Path) -> None:
-        # What it lists is checked entry by entry; NumPy refuses the file.
+        # The entries of the directory are checked one by one. NumPy refuses the file.
         path = tmp_path / "a.npz"
         path.write_bytes(damaged(at(END, 12, U32(0x7FFF_FFFF))))
         with open(path, "rb") as file, pytest.raises(zipfile.BadZipFile):

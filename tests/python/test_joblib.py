@@ -1,4 +1,4 @@
-"""joblib, Dask and whatever else knows `numpy.memmap`: plain views of our maps in real workers."""
+"""Plain views of maps in joblib, Dask and other users of `numpy.memmap`, with real workers."""
 
 import mmap
 import os
@@ -22,7 +22,7 @@ RECORD = np.dtype([("time", "<f8"), ("id", ">u2")])
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where joblib puts what it copies."""
+    """Returns the folder for joblib's copies."""
     made = tmp_path_factory.mktemp("joblib")
     yield made
     get_reusable_executor().shutdown(wait=True)
@@ -36,7 +36,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def seen(array: Any, folder: Path) -> dict[str, Any]:
-    """What a worker has got; it writes a number where it may."""
+    """Returns the properties of an array in a worker; writes a number to it if it is writeable."""
     owner = array
     while not isinstance(owner, mmap.mmap) and owner is not None:
         owner = getattr(owner, "base", None)
@@ -52,7 +52,7 @@ def seen(array: Any, folder: Path) -> dict[str, Any]:
     return found
 
 
-# Views that joblib maps rightly; it takes reversed and transposed ones of any numpy.memmap wrongly.
+# The views that joblib maps correctly. Reversed and transposed views of any numpy.memmap are wrong.
 VIEWS: dict[str, Callable[[Any], Any]] = {
     "whole": lambda x: x,
     "slice": lambda x: x[2:5],
@@ -83,7 +83,7 @@ class TestPlainViews:
             assert found["copied"] == 0, name
             assert found["is_writeable"] == (mode != "r")
             if mode in ("r+", "w+"):
-                # What other workers have written.
+                # Other workers have written these numbers.
                 np.testing.assert_array_equal(found["content"], expected[name])
                 first = plain[name].flat[0]
                 assert first == (-1 if plain[name].dtype == "f8" else expected[name].flat[0])
@@ -116,8 +116,8 @@ class TestPlainViews:
             np.testing.assert_array_equal(found["content"], x)
             assert found["copied"] == 0
 
-    def test_changes_to_a_private_map_travel(self, path: Path, folder: Path) -> None:
-        # A worker that maps the file would not see them; with numpy.memmap it does not.
+    def test_changes_of_a_private_map_are_pickled(self, path: Path, folder: Path) -> None:
+        # A worker that maps the file, as with numpy.memmap, would not have the changes.
         x = mapcall.memmap(path, "f8", "c", 24)
         x[5] = 77
         (found,) = joblib.Parallel(2, "loky", max_nbytes=1, temp_folder=folder)(
@@ -147,7 +147,7 @@ def test_an_instance_of_numpys_class(path: Path) -> None:
 
 
 def test_none_of_numpys_code_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All that numpy.memmap overrides in Python is ours or ndarray's."""
+    """All methods that numpy.memmap overrides in Python are mapcall's or ndarray's."""
     plumbing = {"__module__", "__doc__", "__dict__", "__weakref__", "__firstlineno__"}
     plumbing |= {"__static_attributes__", "__annotations__", "__annotate_func__"}
 
@@ -173,7 +173,7 @@ def test_a_memmap_of_numpys_seen_as_ours(path: Path) -> None:
 
 
 class TestDask:
-    """Dask names a numpy.memmap by its bytes alone; names of different arrays must differ."""
+    """Dask's name of a numpy.memmap depends on its bytes; other arrays must have other names."""
 
     SCRIPT = """
         import sys
@@ -197,7 +197,7 @@ class TestDask:
     def test_names(self, path: Path, run_script: Callable[..., str], imports: str) -> None:
         pytest.importorskip("dask.array")
         script = textwrap.dedent(self.SCRIPT).format(imports=imports)
-        # Not as errors: the warnings are Dask's.
+        # Warnings are not errors here: they are Dask's.
         subprocess.run([sys.executable, "-c", script, path], check=True, timeout=60)
 
     def test_without_dask_nothing_is_imported(self, run_script: Callable[..., str]) -> None:

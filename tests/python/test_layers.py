@@ -1,4 +1,4 @@
-"""The layers: no import circle in any crate, and no import against their order."""
+"""The layers of the crates: no cycle of imports, and no import against their order."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from layers import Crate, Module, circles
 
 ROOT = Path(__file__).resolve().parents[2]
-# From the ground up: each knows only those listed before it.
+# In ascending order: each imports only those before it.
 CRATES = ["mapcall-array", "mapcall-decl", "mapcall", "mapcall-cli", "mapcall-py"]
-# The modules of a crate, from the ground up.
+# The modules of a crate in ascending order.
 MODULES = {
     "mapcall-array": [
         *["fork", "sys", "literal", "dtype", "layout", "format", "mode", "error"],
@@ -33,8 +33,8 @@ def crates() -> dict[str, Crate]:
 
 
 def against(order: list[str], imports: dict[str, set[str]]) -> list[tuple[str, str]]:
-    """The imports of what stands later in the order."""
-    rank = {name: place for place, name in enumerate(order)}
+    """Returns the imports of modules that come later in the order."""
+    rank = {name: index for index, name in enumerate(order)}
     return [
         (name, other)
         for name, others in sorted(imports.items())
@@ -51,13 +51,13 @@ def test_no_circle(crates: dict[str, Crate], name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_modules_know_what_is_below_them(crates: dict[str, Crate], name: str) -> None:
+def test_modules_import_lower_ones_only(crates: dict[str, Crate], name: str) -> None:
     imports = crates[name].siblings()[()]
     assert set(imports) == set(MODULES[name]), "a module is missing in the list of this test"
     assert against(MODULES[name], imports) == []
 
 
-def test_crates_know_what_is_below_them() -> None:
+def test_crates_depend_on_lower_ones_only() -> None:
     names = {path.name for path in (ROOT / "crates").iterdir()}
     assert names == set(CRATES)
     imports = {}
@@ -92,7 +92,7 @@ LEAVES = {"lib.rs": "mod a;\nmod b;\npub use b::Thing;", "b.rs": "pub struct Thi
 
 
 class TestReading:
-    """The reader sees an import in each form, and nothing in comments, texts and tests."""
+    """Imports of every form are found, and none in comments, texts and tests."""
 
     @pytest.mark.parametrize(
         "text",
@@ -152,7 +152,7 @@ class TestReading:
 
 
 def test_the_reader_sees_the_crates(crates: dict[str, Crate]) -> None:
-    """It would find nothing if it read nothing."""
+    """The crates have imports, so the checks above are no empty ones."""
     contract: Module = ("contract",)
     assert "error" in crates["mapcall"].siblings()[contract]["check"]
     assert "contract" in crates["mapcall"].siblings()[()]["function"]

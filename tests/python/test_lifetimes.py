@@ -1,4 +1,4 @@
-"""What lives how long: maps, views, buffers, pointers; and the end of the interpreter."""
+"""Lifetimes of maps, views, buffers and pointers, and the exit of the interpreter."""
 
 import ctypes
 import gc
@@ -35,7 +35,7 @@ def no_collector() -> Iterator[None]:
 
 
 def mapped(path: Path) -> int:
-    """How many times a file is mapped into this process."""
+    """Returns how many times a file is mapped into this process."""
     return Path("/proc/self/maps").read_text().count(str(path))
 
 
@@ -178,7 +178,7 @@ def test_a_cycle_is_collected(path: Path, through: str) -> None:
 
 
 class Canary:
-    """An object that can be called, named as a file and referred to weakly."""
+    """An object that is callable and a path, and may have weak references."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -219,7 +219,7 @@ def attribute(canary: Canary) -> np.ndarray:
     return made
 
 
-# What keeps a canary alive, made from it.
+# Functions that make an object which keeps a canary alive.
 KEEPERS: dict[str, Callable[[Canary], list[object]]] = {
     "a function": lambda canary: [function(canary)],
     "an unchecked one": lambda canary: [function(canary).unchecked],
@@ -241,12 +241,12 @@ KEEPERS: dict[str, Callable[[Canary], list[object]]] = {
 
 
 def ours() -> list[object]:
-    """Every object of our types that the collector knows."""
+    """Returns all objects of mapcall's types that the garbage collector tracks."""
     return [each for each in gc.get_objects() if "mapcall" in str(type(each).__module__)]
 
 
 def check_reports() -> None:
-    """No object may be reported more often than it has references: what the collector relies on."""
+    """Checks that no object is visited more often than it is referenced, for the collector."""
     reported = Counter(id(kept) for each in ours() for kept in gc.get_referents(each))
     for each in ours():
         for kept in gc.get_referents(each):
@@ -258,7 +258,7 @@ def test_what_is_alive_stays(path: Path, keeper: str) -> None:
     canary = Canary(path)
     kept = KEEPERS[keeper](canary)
     check_reports()
-    # The collector takes the cycle, but not the canary, to which this function refers.
+    # The collector frees the cycle, but not the canary, to which this function has a reference.
     cycle: list[object] = [kept]
     cycle.append(cycle)
     canary.made.append(1)

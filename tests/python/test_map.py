@@ -1,4 +1,4 @@
-"""`mapcall.Map` beside the `mmap.mmap` that it stands for: the same answers, or the same errors."""
+"""`mapcall.Map` against `mmap.mmap`: the same results, or the same errors."""
 
 import copy
 import gc
@@ -24,7 +24,7 @@ SIZE = len(CONTENT)
 
 
 def closable(path: Path, mode: str = "r+", **arguments: Any) -> mapcall.Map:
-    """A map without an array on it."""
+    """Returns a map without an array on it."""
     found = mapcall.memmap(path, mode=mode, **arguments)._mmap
     assert found is not None
     return found
@@ -84,7 +84,7 @@ VALID: list[tuple[str, tuple[Any, ...]]] = [
 
 
 def answer(target: Any, name: str, arguments: tuple[Any, ...] | None) -> Any:
-    """What an operation gives, or the class of its error; operators as programs use them."""
+    """Returns the result of an operation, or the class of its error; operators are used as such."""
     operators: dict[str, Callable[..., Any]] = {
         "__getitem__": lambda key: target[key],
         "__setitem__": target.__setitem__,
@@ -102,7 +102,7 @@ def answer(target: Any, name: str, arguments: tuple[Any, ...] | None) -> Any:
         return "refused" if name == "__delitem__" else repr(error)
     except Exception as error:
         return "refused" if name == "__delitem__" else type(error)
-    # Since Python 3.13, seek gives the position.
+    # Since Python 3.13, `seek` returns the position.
     return target.tell() if name == "seek" else result
 
 
@@ -119,7 +119,7 @@ def test_every_operation_as_mmap(mode: str, operations: list[Any], end: bool) ->
         x = mapcall.memmap(ours_path, mode=mode)
         ours = x._mmap
         assert ours is not None
-        # With an array on it, it can't be resized; nor can mmap's with a view.
+        # A map with an array can't be resized, and neither can an mmap with a view.
         view = memoryview(theirs)
         for name, arguments in operations:
             found, expected = answer(ours, name, arguments), answer(theirs, name, arguments)
@@ -156,7 +156,7 @@ class TestSearch:
         found, content = closable(large), large.read_bytes()
         for end in (3 << 18, (2 << 18) + 3, (1 << 18) + 3, 9, 0):
             assert found.find(sub, start, end) == content.find(sub, start, end)
-            # `bytes.rfind` gives -1 for an empty one that begins behind its end.
+            # `bytes.rfind` returns -1 for an empty pattern if the range starts after the end.
             assert found.rfind(sub, start, end) == content.rfind(sub, start, end)
 
     def test_lines(self, large: Path) -> None:
@@ -182,7 +182,7 @@ class TestPassesForMmap:
                 pytest.fail("no mmap")
 
     def test_but_not_for_the_file_where_it_has_changes(self, path: Path) -> None:
-        # What looks for an mmap opens the file instead of sending the bytes: joblib does.
+        # Programs that find an mmap, such as joblib, open the file in place of sending the bytes.
         x = mapcall.memmap(path, mode="c")
         assert x.sum() > 0
         assert isinstance(x._mmap, mmap.mmap)
@@ -268,7 +268,7 @@ class TestClose:
         assert x[0] == ord("o")
 
     def test_an_array_that_numpy_makes_of_it_stays_valid(self, path: Path) -> None:
-        # It shows nothing that could be counted; mmap's own would be unmapped under it.
+        # The array can't be counted. An mmap would unmap the memory while it is in use.
         found = closable(path)
         array: Any = np.ndarray(SIZE, "u1", found)
         found.close()
@@ -315,7 +315,7 @@ class TestClose:
                 use(closable(path))
         assert path.read_bytes() == CONTENT
 
-    def test_resize_says_what_to_do(self, path: Path) -> None:
+    def test_resize_has_a_remedy(self, path: Path) -> None:
         x: Any = mapcall.memmap(path, "u1", "r+")
         found = x._mmap
         with pytest.raises(BufferError, match=r"extant pointers.*'r\+'"):

@@ -1,4 +1,4 @@
-"""The constructor beside `numpy.memmap`'s: the same array, or the same error."""
+"""The constructor against that of `numpy.memmap`: the same array, or the same error."""
 
 import os
 import pickle
@@ -44,7 +44,7 @@ DTYPES = [
     [("outer", [("inner", "i2", (2,))])],
     ("i2", (2, 3)),
     np.dtype("u2", metadata={"unit": "m"}),
-    # No size.
+    # The dtype has no size.
     "S0",
     "V0",
     [],
@@ -140,7 +140,7 @@ FILES = [
 
 @st.composite
 def calls(draw: st.DrawFn) -> dict[str, Any]:
-    """Arguments that make sense each, if not always together."""
+    """Returns arguments that are valid each, but not always together."""
     choices = {
         "file": FILES,
         "size": SIZES,
@@ -155,7 +155,7 @@ def calls(draw: st.DrawFn) -> dict[str, Any]:
 
 @dataclass
 class Outcome:
-    """What a constructor has made of a file."""
+    """The result of a constructor."""
 
     array: dict[str, Any] | None
     error: tuple[type[BaseException], str] | None
@@ -179,7 +179,7 @@ def outcome(memmap: type, path: Path, call: dict[str, Any]) -> Outcome:
         except Exception as raised:
             words = str(raised)
             if hasattr(file, "read"):
-                # Ours names the file also when an object was given.
+                # mapcall's error also has the name of the file if a file object was passed.
                 words = words.removesuffix(f": {str(path)!r}")
             error = type(raised), words
         else:
@@ -218,7 +218,7 @@ def described(array: Any, path: Path) -> dict[str, Any]:
         "offset": array.offset,
         "mode": array.mode,
         "filename": type(name),
-        # As it lies in memory: another order would leave out the padding of fields.
+        # The order is that in memory: a copy in another order would not have the padding of fields.
         "content": (array if flags.c_contiguous else array.T).tobytes(),
         "priority": array.__array_priority__,
         "base": array.base is array._mmap,
@@ -239,7 +239,7 @@ def test_as_numpy(call: dict[str, Any]) -> None:
         path = Path(folder) / "file"
         ours = outcome(OURS, path, call)
         if begins_past_the_end(call):
-            # One error; NumPy's depends on the item size and the mode.
+            # mapcall raises one error; NumPy's depends on the item size and the mode.
             assert ours.error == (ValueError, "negative dimensions are not allowed")
             return
         if isinstance(call["offset"], np.integer):
@@ -253,12 +253,12 @@ def test_as_numpy(call: dict[str, Any]) -> None:
         assert ours.content == numpy.content
         assert ours.position == numpy.position
     elif call["file"] is not missing:
-        # What fails changes nothing; NumPy may have emptied or grown the file by then.
+        # A call that fails changes nothing; NumPy may have emptied or grown the file.
         pending = b"12345678" if call["file"] is file_with_pending_write else b""
         assert ours.content == content(call["size"]) + pending
 
 
-# One argument that makes no sense, in a call that is good but for it.
+# Invalid values for one argument, in a call that is valid without them.
 
 
 def in_missing_directory(path: Path, stack: ExitStack) -> object:
@@ -325,7 +325,7 @@ def test_error_in_the_same_words(tmp_path: Path, argument: str, value: Any, mode
 @pytest.mark.parametrize("mode", ["r", "r+", "w+", "c"])
 @pytest.mark.parametrize(("argument", "value"), SAME_TYPE)
 def test_error_of_the_same_type(tmp_path: Path, argument: str, value: Any, mode: str) -> None:
-    # NumPy's words are those of the arithmetic that has failed.
+    # NumPy's message is that of the arithmetic that failed.
     call = spoiled(argument, value, mode)
     ours = outcome(OURS, tmp_path / "file", call)
     numpy = outcome(NUMPY, tmp_path / "file", call)
@@ -335,7 +335,7 @@ def test_error_of_the_same_type(tmp_path: Path, argument: str, value: Any, mode:
     assert ours.content == content(24)
 
 
-# Where NumPy does otherwise on purpose of ours: see DIFFERENCES.md.
+# Deliberate differences from NumPy: see DIFFERENCES.md.
 
 
 @pytest.mark.parametrize("mode", ["r", "r+", "w+", "c"])
@@ -408,7 +408,7 @@ def test_a_name_that_is_a_subclass_of_str(
         x = module.memmap(name)
         assert type(x.filename) is str
         assert x.filename == os.path.join(tmp_path, "file")
-        # The class is known in this function only, so that it can't be pickled.
+        # The class is defined in this function, so it can't be pickled.
         assert pickle.loads(pickle.dumps(x)).tobytes() == content(8)
     with open(Name("file"), "rb") as file:
         x = module.memmap(file, mode="r")
@@ -533,7 +533,7 @@ def test_a_new_file_through_a_link(tmp_path: Path) -> None:
 
 
 class TestDevices:
-    """A device keeps its length, and a character device doesn't tell it."""
+    """The length of a device doesn't change, and that of a character device is unknown."""
 
     @pytest.mark.parametrize("mode", ["r", "c", "r+", "w+"])
     @pytest.mark.parametrize("as_object", [False, True])
@@ -545,7 +545,7 @@ class TestDevices:
             with ExitStack() as stack:
                 file: Any = "/dev/zero"
                 if as_object:
-                    # NumPy's w+ writes a byte where it takes the end for.
+                    # NumPy's w+ writes a byte at the supposed end of the file.
                     file = stack.enter_context(open(file, "r+b" if mode[1:] else "rb"))
                 x = class_(file, ">i4", mode, 12, (3, 4), "F")
             if mode != "r":
@@ -553,7 +553,7 @@ class TestDevices:
                 x.flush()
             results.append((x.shape, x.strides, x.dtype, x.offset, x.filename, x.tolist()))
             if class_ is OURS:
-                # Another map of it has other memory.
+                # Another map of the device has other memory.
                 again = pickle.loads(pickle.dumps(x))
                 assert again.tolist() == x.tolist()
                 assert x._mmap.size() == 0
@@ -567,7 +567,7 @@ class TestDevices:
             mapcall.memmap("/dev/zero", "f4", "w+")
 
     def test_where_it_has_no_memory(self) -> None:
-        # NumPy's array kills the process at its first use.
+        # The first use of NumPy's array kills the process.
         with pytest.raises(ValueError, match=r"no 16 bytes at offset 40960; give another"):
             mapcall.memmap("/dev/zero", "f4", "r+", offset=40960, shape=4)
 

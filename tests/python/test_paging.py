@@ -1,4 +1,4 @@
-"""Flushing, advice, prefetching and residency: what a map tells the system, and asks of it."""
+"""Flushing, advice, prefetching and residency."""
 
 import ctypes
 import errno
@@ -28,14 +28,14 @@ def path(tmp_path: Path) -> Path:
 
 
 def evict(path: Path) -> None:
-    """Take a file's pages out of memory, once they are on the disk."""
+    """Removes a file's pages from memory after they are written to the disk."""
     with open(path, "r+b") as file:
         os.fsync(file)
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def dirty(x: mapcall.memmap) -> int:
-    """How many bytes of this map are in pages that are not yet on the disk."""
+    """Returns the number of bytes of a map in pages that are not yet written to the disk."""
     first = np.frombuffer(x._mmap, "u1").ctypes.data // PAGE * PAGE
     lines = Path("/proc/self/smaps").read_text().split(f"{first:08x}-", 1)[1].splitlines()
     fields = dict(line.split(":", 1) for line in lines[1:25] if "kB" in line)
@@ -60,7 +60,7 @@ class TestFlush:
         before = dirty(x)
         if before < size:
             pytest.skip("this file system does not show dirty pages")
-        # The system may write as much as a large page on each side.
+        # The system may write up to a large page on each side.
         x[size // 2 : size // 2 + PAGE].flush()
         assert size // 2 < dirty(x) < before
         x.flush()
@@ -180,7 +180,7 @@ class TestAdvice:
         assert "rr" in flags
 
     def test_as_mmaps_own_method(self, path: Path) -> None:
-        # The way that packages do it with numpy.memmap.
+        # Packages call `madvise` of numpy.memmap in this way.
         x = mapcall.memmap(path, mode="r", offset=100)
         assert x._mmap.madvise(mmap.MADV_RANDOM) is None
         x._mmap.madvise(mmap.MADV_SEQUENTIAL, 0, PAGE)
@@ -199,7 +199,7 @@ class TestAdvice:
     def test_every_option_of_mmap(
         self, path: Path, run_script: Callable[..., str], mode: str
     ) -> None:
-        # The same answers as those of a map of mmap's own. One option poisons memory for good.
+        # The results are the same as those of an mmap. One option makes memory unusable for good.
         script = """
             import mmap, sys
             import mapcall
@@ -254,11 +254,11 @@ class TestAdvice:
 
 
 class TestHugePages:
-    """hugetlbfs, whose pages are mapped, advised on and unmapped as wholes."""
+    """Files on hugetlbfs, whose pages are mapped, advised on and unmapped as a whole."""
 
     @pytest.fixture
     def huge(self) -> Iterator[Any]:
-        """A file of two huge pages, or a skip."""
+        """Yields a file of two huge pages, or skips the test."""
         try:
             descriptor = os.memfd_create("huge", os.MFD_HUGETLB)
         except OSError as error:
@@ -390,7 +390,7 @@ class TestLarge:
         sparse = tmp_path / "sparse"
         sparse.touch()
         os.truncate(sparse, 100 << 30)
-        # What is loaded once is not the map's.
+        # The first map loads code, whose memory is not that of a map.
         mapcall.memmap(sparse, mode="r", shape=10)
         before = resident()
         maps = [mapcall.memmap(sparse, "f8", mode) for mode in ("r", "r+", "c")]

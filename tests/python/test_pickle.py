@@ -1,4 +1,4 @@
-"""Pickling by reference: between processes, after the file has changed, and from hostile hands."""
+"""Pickles by reference: between processes, after the file has changed, and from hostile sources."""
 
 import contextlib
 import copy
@@ -48,7 +48,7 @@ def assert_same_place(again: mapcall.memmap, x: mapcall.memmap) -> None:
     assert again.filename == x.filename
     assert type(again.filename) is type(x.filename)
     assert again.file_offset == x.file_offset
-    # It is the first array on a map of its own, so its offset is that of its lowest byte.
+    # The array is the first one on a new map, so its offset is that of its lowest byte.
     assert again.file_offset is not None
     assert again.offset == again.file_offset - (again.ctypes.data - byte_bounds(again)[0])
     assert (again.shape, again.strides) == (x.shape, x.strides)
@@ -126,7 +126,7 @@ class TestByReference:
         assert pickle.loads(pickled).filename == str(path)
 
     def test_opened_by_bytes(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        # NumPy shows no name for these, and so does ours; the file has one.
+        # As in NumPy, these maps have no `filename`, but the file has a name.
         for name in (os.fsencode(path), os.fsencode(path.name)):
             monkeypatch.chdir(path.parent)
             x = mapcall.memmap(name, "f8", "r")[3:]
@@ -195,7 +195,7 @@ class Sub(mapcall.memmap):
 
 
 def make(kind: str, cls: type[Any], path: Path) -> Any:
-    """An array of a class that travels by reference, or by value."""
+    """Returns an array of a class that is pickled by reference, or by value."""
     x = cls(path, "f8", "r+")
     return x[3:9] if kind == "by reference" else x[3:9].copy()
 
@@ -204,7 +204,7 @@ KINDS = ["by reference", "by value"]
 
 
 class Recipe(mapcall.memmap):
-    """As NumPy's documentation of subclasses advises."""
+    """A subclass as in NumPy's documentation."""
 
     def __array_finalize__(self, other: Any) -> None:
         self.rate = getattr(other, "rate", None)
@@ -219,7 +219,7 @@ class Recipe(mapcall.memmap):
 
 
 class NumpyRecipe(np.memmap):
-    """The same on NumPy's class: the oracle."""
+    """The same subclass of NumPy's class, as the oracle."""
 
     __array_finalize__ = Recipe.__array_finalize__
 
@@ -233,7 +233,7 @@ class NumpyRecipe(np.memmap):
 
 
 class Nested(mapcall.memmap):
-    """As astropy's quantities do."""
+    """A subclass whose state is nested, like that of astropy's quantities."""
 
     def __reduce__(self) -> Any:
         rebuild, arguments, state = super().__reduce__()
@@ -271,7 +271,7 @@ def _rated(rebuild: Any, arguments: Any, rest: Any, rate: int) -> Any:
 
 
 class OnlySetState(mapcall.memmap):
-    """NumPy calls `__setstate__` with its own state also where `__reduce__` is NumPy's."""
+    """NumPy calls `__setstate__` with its own state, even if `__reduce__` is not overridden."""
 
     def __setstate__(self, state: Any) -> None:
         super().__setstate__(state)
@@ -296,7 +296,7 @@ class Slots(mapcall.memmap):
 
 
 class Arguments(mapcall.memmap):
-    """Its own arguments are not asked for again."""
+    """A subclass whose constructor has other arguments, which a pickle doesn't need."""
 
     def __new__(cls, path: Any, dtype: Any, mode: Any, *, rate: int = 30000) -> Any:
         made = super().__new__(cls, path, dtype, mode)
@@ -345,7 +345,7 @@ class TestSubclasses:
         assert again.itself is again
 
     def test_state_of_numpys_own(self, path: Path) -> None:
-        # What NumPy's arrays have been pickled to is loaded by a memmap, too.
+        # A memmap can load the state of a NumPy array.
         for state in (np.arange(3).__reduce__()[2], np.arange(3).__reduce__()[2][1:]):
             x = mapcall.memmap(path, "f8", "r").copy()
             x.__setstate__(state)
@@ -387,7 +387,7 @@ class TestByValue:
         assert x[0] == 5
         assert copier([x])[0] is x or copier is copy.deepcopy
 
-    def test_private_changes_travel(self, path: Path) -> None:
+    def test_private_changes_are_pickled(self, path: Path) -> None:
         x = mapcall.memmap(path, "f8", "c")
         unmodified = round_trip(x)
         assert unmodified._mmap is not None
@@ -479,7 +479,7 @@ class TestChangedFile:
             old.write_bytes(bytes(960))
             inode = old.stat().st_ino
             pickled = pickle.dumps(mapcall.memmap(old, "f8", mode))
-            # File systems have clocks of some milliseconds.
+            # The clock of some file systems has a resolution of milliseconds.
             time.sleep(0.02)
             old.unlink()
             old.write_bytes(np.full(120, 7.0).tobytes())
@@ -501,7 +501,7 @@ class TestChangedFile:
         assert changes(path, pickled) == ("modification time", before, after)
 
     def test_changed_through_maps_that_write(self, path: Path) -> None:
-        # A worker's writing is what the mode is for.
+        # Mode 'r+' lets workers write to the file.
         x = mapcall.memmap(path, "f8", "r+")
         pickled = pickle.dumps(x)
         x[0] = -1
@@ -541,14 +541,14 @@ class TestChangedFile:
 
 
 def set_modified(path: Path, seconds: int) -> int:
-    """Move a file's modification time, whose clock may be coarse; gives the new one."""
+    """Changes a file's modification time, whose resolution may be low; returns the new one."""
     modified = path.stat().st_mtime_ns + seconds * 10**9
     os.utime(path, ns=(modified, modified))
     return path.stat().st_mtime_ns
 
 
 def changes(path: Path, pickled: bytes) -> tuple[str, int, int]:
-    """What the error of loading says has changed."""
+    """Returns the change that the error of loading reports."""
     with pytest.raises(mapcall.ChangedFileError, match="pickle the map again") as caught:
         pickle.loads(pickled)
     error = caught.value
@@ -646,7 +646,7 @@ class TestWorkers:
     def test_joblib(self, path: Path) -> None:
         x = mapcall.memmap(path, "f8", "r+")
         pieces = [x[start : start + 40] for start in (0, 40, 80)]
-        # Everything above a byte would be dumped to a file if it were no reference.
+        # joblib would dump everything larger than a byte to a file if it were no reference.
         run = joblib.Parallel(n_jobs=2, backend="loky", max_nbytes=1, mmap_mode="r")
         answers = run(joblib.delayed(_double)(piece) for piece in pieces)
         assert [offset for _, offset, _ in answers] == [0, 320, 640]
@@ -669,7 +669,7 @@ def _double(x: mapcall.memmap) -> tuple[str, int | None, int]:
 
 
 def recorded(path: Path, **changes: Any) -> tuple[Any, ...]:
-    """A fingerprint as a pickle has it, some of it changed."""
+    """Returns a fingerprint as in a pickle, with changes."""
     status = path.stat()
     fingerprint = {
         "inode": status.st_ino,
@@ -680,8 +680,8 @@ def recorded(path: Path, **changes: Any) -> tuple[Any, ...]:
     return tuple((fingerprint | changes).values())
 
 
-def place(path: Path, **changes: Any) -> tuple[Any, ...]:
-    """The arguments of `reopen`, some changed."""
+def reopen_arguments(path: Path, **changes: Any) -> tuple[Any, ...]:
+    """Returns the arguments of `reopen`, with changes."""
     arguments = {
         "class": mapcall.memmap,
         "filename": str(path),
@@ -766,10 +766,10 @@ class TestHostile:
     def test_refused(self, path: Path, unchanged: Unchanged, changes: dict[str, Any]) -> None:
         errors = (TypeError, ValueError, OverflowError, OSError)
         with unchanged(path.parent), pytest.raises(errors):
-            _mapcall.reopen(*place(path, **changes))
+            _mapcall.reopen(*reopen_arguments(path, **changes))
 
     def test_the_unchanged_arguments_are_good(self, path: Path) -> None:
-        assert _mapcall.reopen(*place(path)).tolist() == list(range(10))
+        assert _mapcall.reopen(*reopen_arguments(path)).tolist() == list(range(10))
 
     @settings(deadline=None, max_examples=500)
     @given(
@@ -785,7 +785,7 @@ class TestHostile:
         with tempfile.NamedTemporaryFile() as file:
             file.write(bytes(range(240)) * 4)
             file.flush()
-            arguments = place(
+            arguments = reopen_arguments(
                 Path(file.name), file_offset=file_offset, shape=shape, strides=strides, dtype="u1"
             )
             reach = [(length - 1) * stride for length, stride in zip(shape, strides, strict=True)]
@@ -795,20 +795,20 @@ class TestHostile:
             try:
                 x = _mapcall.reopen(*arguments)
             except (ValueError, OverflowError):
-                # An empty array may stand anywhere, but need not.
+                # An empty array may have any offset, but some are refused.
                 assert not inside or 0 in shape
                 return
             assert inside
             assert x.tolist() == _read(file.name, file_offset, shape, strides)
 
     def test_an_empty_array_may_stand_at_the_end(self, path: Path) -> None:
-        x = _mapcall.reopen(*place(path, shape=(0,), file_offset=960))
+        x = _mapcall.reopen(*reopen_arguments(path, shape=(0,), file_offset=960))
         assert x.shape == (0,)
 
     def test_it_does_not_grow_the_file(self, path: Path) -> None:
         path.write_bytes(b"")
         with pytest.raises((ValueError, OSError)):
-            _mapcall.reopen(*place(path, recorded=None, shape=(1,)))
+            _mapcall.reopen(*reopen_arguments(path, recorded=None, shape=(1,)))
         assert path.stat().st_size == 0
 
     def test_it_does_not_wait_for_a_pipe(

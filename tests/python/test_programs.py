@@ -1,4 +1,4 @@
-"""The demo and the benchmarks run, so that neither rots; how fast is for `make bench` to say."""
+"""The demo and the benchmarks run without errors; `make bench` measures them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that take the place of others: what is kept, what a crash leaves, and full disks."""
+"""Replaced files: their attributes, their state after a crash, and full disks."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def run_command(*arguments: object) -> None:
         raise OSError(ended.stderr)
 
 
-# Each replaces what is there by three ones.
+# Each way replaces the file by three ones.
 WAYS = [by_create, by_out, by_command]
 ways = pytest.mark.parametrize("way", WAYS, ids=["create", "out", "command"])
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can change users and mount")
 
-# The same for scripts of another user, who may not be allowed to import anything more.
+# The same ways for scripts of another user, who may not be allowed to import other modules.
 AS_ANOTHER_USER = f"""
     import os, sys, tempfile
     import numpy as np
@@ -98,7 +98,7 @@ def has_ones(path: Path) -> bool:
 
 @pytest.fixture
 def public() -> Iterator[Path]:
-    """A folder that other users may enter, as they may not those of pytest."""
+    """Yields a folder that other users may enter, unlike pytest's."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -118,7 +118,7 @@ def mounted(folder: Path, *arguments: str) -> Iterator[Path]:
 
 
 class TestOverwrite:
-    """create() replaces nothing unless it is told to."""
+    """`create` replaces a file only if `overwrite` is given."""
 
     def test_a_file_that_exists(self, tmp_path: Path, unchanged: Unchanged) -> None:
         path = saved(tmp_path / "a.npy")
@@ -147,7 +147,7 @@ class TestOverwrite:
                         mapcall.create(f"{tmp_path}/{name}", 3, overwrite=overwrite)
 
     def test_only_one_makes_it(self, tmp_path: Path) -> None:
-        """Also behind a link to nothing, which the kernel follows."""
+        """The name may be a link to a missing file, which the kernel follows."""
         (tmp_path / "link.npy").symlink_to("target.npy")
         for name, target in (("a.npy", "a.npy"), ("link.npy", "target.npy")):
             for _ in range(30):
@@ -177,7 +177,7 @@ class TestOverwrite:
 
 
 class TestAttributes:
-    """A file that is replaced keeps what it is, but for its set-id bits."""
+    """A file that is replaced keeps its attributes, except for its set-id bits."""
 
     @needs_root
     @ways
@@ -194,7 +194,7 @@ class TestAttributes:
             assert status.st_ino != inode, "it was replaced"
             assert has_ones(path)
 
-    # Versions, then user::rw-, user:12345:rw-, group::r--, mask::rw-, other::r--.
+    # The version, then user::rw-, user:12345:rw-, group::r--, mask::rw-, other::r--.
     ACL = bytes.fromhex(
         "02000000 01000600ffffffff 0200060039300000 04000400ffffffff 10000600ffffffff"
         " 20000400ffffffff"
@@ -227,7 +227,7 @@ class TestAttributes:
         way(path)
         assert os.getxattr(path, name) == self.ACL
         assert stat.S_IMODE(path.stat().st_mode) == 0o664
-        # What the folder gives to new files is not for one that takes another's place.
+        # The folder's default for new files doesn't apply to a file that replaces another one.
         os.setxattr(tmp_path, "system.posix_acl_default", self.ACL)
         os.removexattr(path, name)
         path.chmod(0o640)
@@ -268,7 +268,7 @@ class TestAttributes:
 
 
 class TestInPlace:
-    """What can't be replaced is written where it is."""
+    """A file that can't be replaced is written in place."""
 
     @ways
     def test_hard_links(self, tmp_path: Path, way: Callable[[Path], object]) -> None:
@@ -341,7 +341,7 @@ class TestInPlace:
 
     @needs_root
     def test_another_owner(self, public: Path, run_script: Script) -> None:
-        """In a folder where it could be replaced, but not by a file of the same owner or group."""
+        """The folder allows to replace the file, but not by one of the same owner or group."""
         public.chmod(0o777)
         for owner, group in [(1000, OTHER_USER), (OTHER_USER, 1000)]:
             path = saved(public / "a.npy")
@@ -356,16 +356,16 @@ class TestInPlace:
     @needs_root
     @ways
     def test_the_root_of_a_mount(self, tmp_path: Path, way: Callable[[Path], object]) -> None:
-        """As single files are in containers."""
-        path, place = saved(tmp_path / "a.npy"), saved(tmp_path / "place.npy")
-        if subprocess.run(["mount", "--bind", path, place], capture_output=True).returncode:
+        """Containers have mounts of single files."""
+        path, target = saved(tmp_path / "a.npy"), saved(tmp_path / "place.npy")
+        if subprocess.run(["mount", "--bind", path, target], capture_output=True).returncode:
             pytest.skip("nothing can be mounted")
         try:
-            way(place)
+            way(target)
         finally:
-            subprocess.run(["umount", place], check=True)
+            subprocess.run(["umount", target], check=True)
         assert has_ones(path)
-        assert np.load(place).tolist() == [7, 8]
+        assert np.load(target).tolist() == [7, 8]
 
     @pytest.mark.parametrize("way", [by_create, by_out])
     def test_a_name_of_a_descriptor(self, tmp_path: Path, way: Callable[[Path], object]) -> None:
@@ -378,7 +378,7 @@ class TestInPlace:
 
 
 class TestRefusedBeforeTheFirstCall:
-    """A final step that isn't permitted is found out before anything is computed."""
+    """A final step that isn't permitted is refused before the first call."""
 
     @needs_root
     def test_by_permissions(self, public: Path, run_script: Script, unchanged: Unchanged) -> None:
@@ -433,7 +433,7 @@ class TestLinks:
         (tmp_path / "first.npy").symlink_to("second.npy")
         (tmp_path / "second.npy").symlink_to("other/../other/a.npy")
         for _ in range(2):
-            # Nothing is there at first.
+            # In the first round, the file doesn't exist.
             way(tmp_path / "first.npy")
             assert has_ones(tmp_path / "folder" / "a.npy")
             assert os.listdir(tmp_path / "folder") == ["a.npy"]
@@ -511,7 +511,7 @@ class TestReturnedMap:
 
 
 class TestFlush:
-    """A map whose file was replaced says so when it is flushed."""
+    """Flushing a map warns if its file was replaced."""
 
     @ways
     def test_after_each_way(self, tmp_path: Path, way: Callable[[Path], object]) -> None:
@@ -556,7 +556,7 @@ class TestFlush:
         x.flush()
 
     def test_the_command_fails(self, tmp_path: Path) -> None:
-        """Its results would be in a file without a name."""
+        """The results would be in a file without a name."""
         source = "int rename(const char *, const char *);\n"
         source += (
             "void f(const char *from, const char *to, double *y) { *y = 1; rename(from, to); }"
@@ -576,7 +576,7 @@ class TestFlush:
 
 class TestWPlus:
     def test_another_map_lives(self, tmp_path: Path, run_script: Script) -> None:
-        """It is read all the time while the same process opens the file anew."""
+        """The map is read all the time while the same process opens the file again."""
         script = """
             import os, sys, threading
             import mapcall
@@ -628,7 +628,7 @@ class TestFullDisks:
 
     @pytest.fixture
     def without(self, tmp_path: Path) -> Iterator[Path]:
-        """One that can't take space in advance: ext3."""
+        """Yields a file system that can't allocate in advance: ext3."""
         image = tmp_path / "image"
         with open(image, "wb") as file:
             file.truncate(16 << 20)
@@ -660,7 +660,7 @@ class TestFullDisks:
         assert x[:5000].tobytes() == b"x" * 5000
         assert old.stat().st_blocks * 512 >= 3 * MIB
         free = os.statvfs(small)
-        # All that is left goes to another file; what was taken can still be written.
+        # Another file takes the free space; the allocated space can still be written.
         (small / "rest").write_bytes(bytes(free.f_bavail * free.f_frsize))
         x[:] = 1
 
@@ -675,7 +675,7 @@ class TestFullDisks:
             assert mapcall.memmap(path, "u1", mode, allocate=True).shape == (MIB,)
 
     def test_nothing_is_taken_that_cannot_fit(self, small: Path) -> None:
-        """Else other processes would find the disk full meanwhile."""
+        """Otherwise other processes would find the disk full in the meantime."""
         strace = shutil.which("strace")
         if not strace:
             pytest.skip("strace is missing")
@@ -700,12 +700,12 @@ class TestFullDisks:
 
     @pytest.mark.parametrize("kind", ["ramfs", "tmpfs"])
     def test_a_file_system_without_a_size(self, tmp_path: Path, kind: str) -> None:
-        """It would take all memory there is."""
+        """Allocation would take all of the memory."""
         size = ("-o", "size=0") if kind == "tmpfs" else ()
         with mounted(tmp_path / "disk", "-t", kind, *size, "none") as disk:
             for overwrite in (False, True):
                 x = mapcall.create(disk / "a.npy", MIB, overwrite=overwrite)
-                # ramfs counts no blocks; what tmpfs has reserved comes into memory when it is used.
+                # ramfs counts no blocks; tmpfs reserves blocks, without their pages.
                 taken = os.stat(disk / "a.npy").st_blocks * 512 >= x.nbytes
                 assert taken if kind == "tmpfs" else x.residency().all()
                 assert COS(np.zeros(MIB), out=disk / "a.npy").all()
@@ -732,7 +732,7 @@ class TestFullDisks:
         with pytest.raises(OSError, match="not supported"):
             mapcall.memmap(without / "raw", "u1", "w+", shape=MIB, allocate=True)
         assert sorted(set(os.listdir(without)) - {"lost+found"}) == ["a.npy", "b.npy", "c.npy"]
-        # Zeros are written where the file is.
+        # Zeros are written to the existing file.
         old = mapcall.memmap(without / "raw", "u1", "w+", shape=MIB)
         old[:] = 1
         mapcall.memmap(without / "raw", "u1", "w+", shape=MIB)
@@ -747,7 +747,7 @@ def has_fallocate(descriptor: int) -> bool:
 
 class TestCrashes:
     def test_a_power_failure(self, tmp_path: Path) -> None:
-        """The device as it is when the journal, which has the new name, is on it."""
+        """The device in the state in which the journal with the new name has been written."""
         if not shutil.which("mkfs.ext4"):
             pytest.skip("mkfs.ext4 is missing")
         image, copy = tmp_path / "image", tmp_path / "copy"
@@ -774,8 +774,8 @@ class TestCrashes:
         assert found == {"create.npy": [0], "out.npy": [1], "in place.npy": [1]}
 
     @ways
-    def test_what_is_waited_for(self, tmp_path: Path, way: Callable[[Path], object]) -> None:
-        """The disk before another file's name; nothing where no file has the name."""
+    def test_syncs(self, tmp_path: Path, way: Callable[[Path], object]) -> None:
+        """`fdatasync` precedes a rename over another file; a new name needs none."""
         path = tmp_path / "a.npy"
         for is_there in (False, True):
             made = self.calls(way.__name__, path)
@@ -811,7 +811,7 @@ class TestCrashes:
 
     @pytest.mark.parametrize("is_there", [False, True])
     def test_a_kill_between_steps(self, tmp_path: Path, is_there: bool) -> None:
-        """Of a new file nothing stays but the whole file; one that is there is whole."""
+        """A new file is either missing or complete, and an existing one is complete."""
         path = tmp_path / "a.npy"
         for call in ("linkat", "rename,renameat,renameat2"):
             for old in tmp_path.iterdir():

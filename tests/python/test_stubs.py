@@ -1,4 +1,4 @@
-"""What the stubs say is what the extension has."""
+"""The stubs and the extension have the same names and signatures."""
 
 from __future__ import annotations
 

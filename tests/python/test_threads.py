@@ -1,4 +1,4 @@
-"""Maps in many threads: no deadlock, no thread sees the map of another one, no write is lost."""
+"""Maps in many threads: no deadlock, no map of another thread, no lost write."""
 
 import ctypes
 import itertools

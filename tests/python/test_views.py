@@ -1,4 +1,4 @@
-"""What is made of a memmap, beside what NumPy makes of its own: types, places, attributes."""
+"""Arrays made from a memmap, against those made from NumPy's: types, offsets, attributes."""
 
 import copy
 import gc
@@ -26,11 +26,11 @@ class OurSub(mapcall.memmap):
     pass
 
 
-# Their names are in the representations.
+# The names are in the representations.
 NumpySub.__name__ = OurSub.__name__ = "Sub"
 
 
-# A user's class of each; what is neither must be the same type on both sides.
+# A user's class of each. All other types must be the same on both sides.
 TWINS = {NUMPY: OURS, NumpySub: OurSub}
 
 SHAPE = (4, 5, 6)
@@ -52,7 +52,7 @@ indices = st.one_of(index_along_axis, st.lists(index_along_axis, max_size=4).map
 
 @dataclass
 class Apply:
-    """A step, by a name that a failure can show."""
+    """A step, with a name for messages."""
 
     name: str
     step: Step
@@ -236,7 +236,7 @@ def attempt(step: Step, x: Any) -> tuple[Any, Exception | None]:
 
 
 def pairs(numpy: Any, ours: Any) -> Iterator[tuple[Any, Any]]:
-    """The arrays in two results, side by side."""
+    """Yields the pairs of arrays in two results."""
     if isinstance(numpy, (tuple, list)):
         assert type(ours) is type(numpy)
         assert len(ours) == len(numpy)
@@ -247,7 +247,7 @@ def pairs(numpy: Any, ours: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def assert_alike(numpy: Any, ours: Any) -> None:
-    """The same type, or its twin; the same content, layout and knowledge of the file."""
+    """Checks that two arrays have the same type, or its twin, content, layout, and file."""
     kind = TWINS.get(type(numpy), type(numpy))
     if is_empty(numpy) and type(ours) is OURS:
         kind = OURS
@@ -261,7 +261,7 @@ def assert_alike(numpy: Any, ours: Any) -> None:
         assert ours.strides == numpy.strides
     for flag in ("c_contiguous", "f_contiguous", "aligned", "writeable"):
         assert getattr(ours.flags, flag) == getattr(numpy.flags, flag), flag
-    # What NumPy computes is a view of the result, ours the result itself.
+    # NumPy returns a view of the computed array, and mapcall the array itself.
     assert ours.flags.owndata >= numpy.flags.owndata
     np.testing.assert_array_equal(np.asarray(ours), np.asarray(numpy))
     if isinstance(numpy, np.memmap) and not is_empty(numpy):
@@ -272,12 +272,12 @@ def assert_alike(numpy: Any, ours: Any) -> None:
 
 
 def is_empty(numpy: Any) -> bool:
-    """NumPy takes an empty view for a copy, since it shares no memory."""
+    """Returns whether a view is empty. NumPy takes one for a copy, since it shares no memory."""
     return isinstance(numpy, np.ndarray) and numpy.size == 0
 
 
 def assert_in_place(ours: Any, base: Any) -> None:
-    """A view's place in the file is its pointer's."""
+    """Checks that the file offset of a view fits its address."""
     if ours._mmap is None:
         assert ours.file_offset is None
         return
@@ -341,7 +341,7 @@ def test_file_offset_is_that_of_the_first_element(x: mapcall.memmap) -> None:
 
 
 def test_an_empty_view_is_a_view(x: mapcall.memmap) -> None:
-    # NumPy asks whether memory is shared, and an empty one shares none.
+    # NumPy checks whether memory is shared, and an empty view shares none.
     empty = x[2:2]
     assert type(empty) is OURS
     assert empty._mmap is x._mmap
@@ -360,7 +360,7 @@ def test_an_empty_view_is_a_view(x: mapcall.memmap) -> None:
     ids=["as_strided", "sliding_window_view"],
 )
 def test_stride_tricks(x: mapcall.memmap, make: Callable[[Any], Any]) -> None:
-    # Their base is no array, but a stand-in that keeps one.
+    # The base of these views is no array, but an object that keeps one alive.
     view = make(x)
     assert type(view) is OURS
     assert view._mmap is x._mmap
@@ -371,13 +371,13 @@ def test_stride_tricks(x: mapcall.memmap, make: Callable[[Any], Any]) -> None:
 
 
 def test_a_memmap_again_from_a_plain_view(x: mapcall.memmap) -> None:
-    # NumPy's has forgotten its file by then.
+    # NumPy's memmap no longer has its file.
     again = np.asarray(x)[1:].view(OURS)
     assert again._mmap is x._mmap
     assert again.file_offset == 8 + 16
 
 
-def test_copies_know_no_file(x: mapcall.memmap) -> None:
+def test_copies_have_no_file(x: mapcall.memmap) -> None:
     for each in (x.copy(), x.astype("f8"), np.array(x, subok=True), copy.deepcopy(x), copy.copy(x)):
         assert type(each) is OURS
         assert each._mmap is None
@@ -446,7 +446,7 @@ def test_match(x: mapcall.memmap) -> None:
             pytest.fail("a computed array is taken for a memmap")
         case np.ndarray(ndim=2):
             pass
-    # It is a sequence to a match statement where any ndarray is: from NumPy 2.5 on.
+    # From NumPy 2.5 on, ndarrays match sequence patterns.
     assert matches_as_a_sequence(x) == matches_as_a_sequence(np.asarray(x))
 
 
@@ -567,7 +567,7 @@ def test_an_empty_view_beyond_either_end(x: mapcall.memmap) -> None:
         assert empty.residency().size == 0
 
 
-def test_a_stranger_that_names_a_map(x: mapcall.memmap) -> None:
+def test_another_owner_that_names_a_map(x: mapcall.memmap) -> None:
     class Stranger:
         def __init__(self, array: np.ndarray, base: object) -> None:
             self.__array_interface__ = array.__array_interface__

@@ -1,4 +1,4 @@
-"""Work that several threads do at once, for a bounded time."""
+"""Runs work in several threads for a limited time."""
 
 import threading
 import time
@@ -9,7 +9,10 @@ SECONDS = 1.0
 
 
 def run_in_threads(work: Callable[[int], None], seconds: float = SECONDS) -> int:
-    """Repeat `work(thread)` in each thread, at least once; how often, or the first error."""
+    """Repeats `work(thread)` in each thread, at least once.
+
+    Returns the number of runs, or raises the first error.
+    """
     errors: list[BaseException] = []
     counts = [0] * THREADS
     start = threading.Barrier(THREADS)

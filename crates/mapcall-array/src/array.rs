@@ -33,7 +33,7 @@ pub struct Array {
 }
 
 impl Array {
-    /// An array on a buffer; the layout's offset counts from the buffer's first byte.
+    /// Makes an array on a buffer; the layout's offset counts from the buffer's first byte.
     ///
     /// ```
     /// use mapcall_array::{Array, Buffer, DType, layout::Layout};
@@ -65,7 +65,7 @@ impl Array {
         })
     }
 
-    /// A new array of zeros on the heap.
+    /// Makes an array of zeros on the heap.
     ///
     /// ```
     /// # use mapcall_array::{Array, DType, layout::Order};
@@ -198,7 +198,7 @@ impl Array {
     ///
     /// # Errors
     ///
-    /// [`Error::Layout`] when an index is out of bounds or there are too many.
+    /// [`Error::Layout`] if an index is out of bounds or there are more indices than axes.
     pub fn slice(&self, indices: &[Index]) -> Result<Self> {
         Ok(self.with_layout(self.layout.slice(indices)?))
     }
@@ -229,7 +229,7 @@ impl Array {
     ///
     /// # Errors
     ///
-    /// [`Error::Layout`] when `axes` is no permutation of the array's axes.
+    /// [`Error::Layout`] if `axes` is not a permutation of the array's axes.
     pub fn permute(&self, axes: &[isize]) -> Result<Self> {
         Ok(self.with_layout(self.layout.permute(axes)?))
     }
@@ -337,14 +337,14 @@ impl Array {
     ///
     /// # Errors
     ///
-    /// As [`Array::flush`].
+    /// Those of [`Array::flush`].
     pub fn flush_async(&self) -> Result<()> {
         self.buffer
             .map()
             .map_or(Ok(()), |map| map.flush_async(self.layout.bounds()))
     }
 
-    /// Tells the system how the pages of this array will be used.
+    /// Advises the system how the pages of this array will be used (`madvise`).
     ///
     /// ```
     /// use mapcall_array::map::Advice;
@@ -361,7 +361,7 @@ impl Array {
     ///
     /// # Errors
     ///
-    /// As [`Map::advise`], and [`MapError::NotMapped`] for an array that is no part of a file.
+    /// Those of [`Map::advise`], and [`MapError::NotMapped`] if the array is not mapped from a file.
     pub fn advise(&self, advice: Advice) -> Result<()> {
         let (map, range) = self.mapped()?;
         map.advise(range, advice)
@@ -385,7 +385,7 @@ impl Array {
     ///
     /// # Errors
     ///
-    /// As [`Map::prefetch`], and [`MapError::NotMapped`] for an array that is no part of a file.
+    /// Those of [`Map::prefetch`], and [`MapError::NotMapped`] if the array is not mapped from a file.
     pub fn prefetch(&self) -> Result<()> {
         let (map, range) = self.mapped()?;
         map.prefetch(range)
@@ -408,7 +408,7 @@ impl Array {
     ///
     /// # Errors
     ///
-    /// As [`Map::residency`], and [`MapError::NotMapped`] for an array that is no part of a file.
+    /// Those of [`Map::residency`], and [`MapError::NotMapped`] if the array is not mapped from a file.
     pub fn residency(&self) -> Result<Vec<bool>> {
         let (map, range) = self.mapped()?;
         map.residency(range)

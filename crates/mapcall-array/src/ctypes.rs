@@ -42,7 +42,7 @@ use crate::layout::Dims;
 /// println!("{pointer:?}");
 /// ```
 ///
-/// Nor does one that is used after the array was written to:
+/// A pointer that is used after the array was written to does not compile either:
 ///
 /// ```compile_fail,E0502
 /// # use mapcall_array::{Array, DType, layout::Order};
@@ -52,8 +52,8 @@ use crate::layout::Dims;
 /// println!("{pointer:?}");
 /// ```
 ///
-/// They are for reading. For a C function that writes, borrow the array with
-/// [`view_mut`](Array::view_mut), whose `as_mut_ptr` it then takes.
+/// The pointers are for reading. For a C function that writes, borrow the array with
+/// [`view_mut`](Array::view_mut), and pass that view's `as_mut_ptr`.
 #[derive(Clone, Copy, Debug)]
 pub struct Ctypes<'a> {
     array: &'a Array,
@@ -91,7 +91,7 @@ impl<'a> Ctypes<'a> {
         self.array.as_ptr().addr()
     }
 
-    /// The lengths of the axes as C's `intptr_t` (NumPy's `c_intp`).
+    /// Returns the lengths of the axes as C's `intptr_t` (NumPy's `c_intp`).
     ///
     /// ```
     /// # use mapcall_array::{Array, DType, layout::Order};
@@ -102,12 +102,12 @@ impl<'a> Ctypes<'a> {
     ///
     /// # Errors
     ///
-    /// [`Narrowing`], for none of the shapes that an array in memory can have.
+    /// [`Narrowing`], which no shape of an array in memory causes.
     pub fn shape(&self) -> Result<Dims<isize>, Narrowing> {
         self.shape_as()
     }
 
-    /// The strides of the axes in bytes, as C's `intptr_t` (NumPy's `c_intp`).
+    /// Returns the strides of the axes in bytes, as C's `intptr_t` (NumPy's `c_intp`).
     ///
     /// ```
     /// # use mapcall_array::{Array, DType, layout::Order};
@@ -139,7 +139,7 @@ impl<'a> Ctypes<'a> {
         }
     }
 
-    /// The lengths of the axes as another integer type.
+    /// Returns the lengths of the axes as another integer type.
     ///
     /// ```
     /// # use std::ffi::c_int;
@@ -152,12 +152,12 @@ impl<'a> Ctypes<'a> {
     ///
     /// # Errors
     ///
-    /// [`Narrowing`] when one does not fit.
+    /// [`Narrowing`] if a value does not fit the type.
     pub fn shape_as<I: TryFrom<usize>>(&self) -> Result<Dims<I>, Narrowing> {
         narrow("shape", self.array.shape())
     }
 
-    /// The strides of the axes in bytes, as another integer type.
+    /// Returns the strides of the axes in bytes, as another integer type.
     ///
     /// ```
     /// # use std::ffi::c_long;
@@ -171,7 +171,7 @@ impl<'a> Ctypes<'a> {
     ///
     /// # Errors
     ///
-    /// [`Narrowing`] when one does not fit.
+    /// [`Narrowing`] if a value does not fit the type.
     pub fn strides_as<I: TryFrom<isize>>(&self) -> Result<Dims<I>, Narrowing> {
         narrow("strides", self.array.strides())
     }
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pointer_is_the_first_elements() {
+    fn a_pointer_is_the_address_of_the_first_element() {
         let mut array = Array::zeros(DType::I32, &[3, 4], Order::C).unwrap();
         array.view_mut::<i32>().unwrap()[[2, 1]] = 7;
         let last = array.slice(&[Index::At(2), Index::from(1..)]).unwrap();

@@ -1,4 +1,4 @@
-//! Arrays seen as elements of a Rust type.
+//! Views of arrays with elements of a Rust type.
 
 #![allow(unsafe_code)]
 
@@ -36,11 +36,11 @@ use crate::layout::Dims;
 /// # Ok::<(), mapcall_array::Error>(())
 /// ```
 ///
-/// As here, a `#[repr(C)]` structure of one's own joins with the dtype that it means. The others are
-/// the integers, [`half::f16`], `f32`, `f64` and their [`Complex`] pairs; `u8` also sees `bool`
-/// (whose bytes in a file may be more than 0 and 1), and `[u8; N]` sees any dtype of N bytes.
+/// Implement it for `#[repr(C)]` structs, as here, with the matching dtype. It is implemented for the
+/// integers, [`half::f16`], `f32`, `f64` and [`Complex`] of `f32` and `f64`. `u8` is also an element of `bool`
+/// arrays (whose bytes in a file may be other than 0 and 1), and `[u8; N]` of arrays of any dtype of N bytes.
 pub trait Element: Pod {
-    /// The dtype that the type stands for, in native byte order.
+    /// Returns the dtype of the Rust type, in native byte order.
     ///
     /// ```
     /// # use mapcall_array::{DType, Element};
@@ -54,7 +54,7 @@ pub trait Element: Pod {
     /// [`DTypeError`] for a type larger than a dtype can be.
     fn dtype() -> Result<DType, DTypeError>;
 
-    /// Whether the type can stand for elements of `dtype`.
+    /// Checks that elements of `dtype` can be viewed as this type.
     ///
     /// ```
     /// # use mapcall_array::{DType, Element};
@@ -65,7 +65,8 @@ pub trait Element: Pod {
     ///
     /// # Errors
     ///
-    /// [`ViewError::WrongDType`], [`ViewError::ByteOrder`], [`ViewError::DType`].
+    /// [`ViewError::WrongDType`] for another dtype, [`ViewError::ByteOrder`] for the other byte order,
+    /// [`ViewError::DType`] if the Rust type has no dtype.
     fn check(dtype: &DType) -> Result<(), ViewError> {
         let expected = Self::dtype()?;
         if *dtype == expected {
@@ -177,8 +178,9 @@ impl Array {
     ///
     /// # Errors
     ///
-    /// As [`Array::view`], and [`ViewError::ReadOnly`], [`ViewError::Shared`],
-    /// [`ViewError::Overlap`].
+    /// Those of [`Array::view`]; [`ViewError::ReadOnly`] if the array may not be written,
+    /// [`ViewError::Shared`] if another array or view shares the buffer, [`ViewError::Overlap`] if two
+    /// elements may have bytes in common.
     pub fn view_mut<T: Element>(&mut self) -> Result<ArrayViewMutD<'_, T>> {
         let parts = Parts::of::<T>(self)?;
         if !self.is_writeable() {
@@ -225,7 +227,7 @@ impl Parts {
         let mut strides = Dims::new();
         let mut reversed = Dims::new();
         for (axis, (&len, &stride)) in array.shape().iter().zip(array.strides()).enumerate() {
-            // An axis of one element is never stepped along, whatever its stride says.
+            // The stride of an axis of length 1 is never used.
             if empty || len == 1 {
                 strides.push(0);
                 continue;
@@ -253,7 +255,8 @@ impl Parts {
         }
         let bounds = layout.bounds();
         let first = array.buffer().as_mut_ptr().wrapping_add(bounds.start);
-        // Strides are multiples of the size, and the size one of the alignment.
+        // All elements are aligned if the first is: strides are multiples of the size, and the size is a
+        // multiple of the alignment.
         if !first.cast::<T>().is_aligned() {
             return Err(ViewError::Unaligned {
                 address: array.as_ptr().addr(),

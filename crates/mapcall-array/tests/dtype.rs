@@ -1,4 +1,4 @@
-//! dtypes against NumPy: layout, type strings, `.npy` descriptors, and what is refused.
+//! Compares dtypes with NumPy: layout, type strings, `.npy` descriptors, and errors.
 
 #![allow(
     clippy::format_collect,
@@ -20,7 +20,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 
-/// A dtype that can be said in Python and in Rust.
+/// A description of a dtype, from which the Python expression and the dtype in Rust are made.
 #[derive(Clone, Debug)]
 enum Spec {
     Scalar(String),
@@ -39,13 +39,13 @@ struct FieldSpec {
 enum Placement {
     Packed,
     Aligned,
-    /// Each field after the one before it and so many bytes, and bytes behind the last.
+    /// Fields in order, each with a number of padding bytes before it, and padding behind the last.
     Gaps {
         gaps: Vec<usize>,
         behind: usize,
         aligned: bool,
     },
-    /// Fields anywhere.
+    /// Fields at any offsets.
     Offsets {
         offsets: Vec<usize>,
         itemsize: Option<usize>,
@@ -54,7 +54,7 @@ enum Placement {
 }
 
 impl Spec {
-    /// The Python expression, and our dtype or error.
+    /// Returns the Python expression, and the dtype or error in Rust.
     fn build(&self) -> (String, Result<DType, DTypeError>) {
         match self {
             Self::Scalar(text) => (format!("np.dtype('{text}')"), text.parse()),
@@ -114,7 +114,7 @@ fn build_structured(
             behind,
             aligned,
         } => {
-            // 16 suits every alignment there is.
+            // Every alignment divides 16.
             let step = if *aligned { 16 } else { 1 };
             let mut end = 0_usize;
             let sizes = fields.iter().flatten().map(|field| field.dtype.itemsize());
@@ -157,7 +157,7 @@ fn build_structured(
     (python, dtype)
 }
 
-/// A `str` literal in ASCII.
+/// Returns a Python `str` literal in ASCII.
 fn literal(text: &str) -> String {
     let escaped: String = text
         .chars()
@@ -195,7 +195,7 @@ fn text() -> impl Strategy<Value = String> {
 fn fields(spec: impl Strategy<Value = Spec>) -> impl Strategy<Value = Vec<FieldSpec>> {
     let field = (text(), option::weighted(0.2, text()), spec);
     vec(field, 0..5).prop_map(|fields| {
-        // The index keeps names and titles apart.
+        // The index makes names and titles differ.
         let fields = fields.into_iter().enumerate();
         let fields = fields.map(|(index, (name, title, spec))| FieldSpec {
             name: format!("{index}{name}"),
@@ -243,9 +243,9 @@ fn spec() -> impl Strategy<Value = Spec> {
         })
 }
 
-/// Everything that is known of a dtype, from NumPy.
+/// Returns all properties of a dtype in NumPy.
 fn numpy_facts(dtype: &str) -> Result<Value, String> {
-    // `isnative` of a sub-array says nothing of its items, so the leaves are asked.
+    // `isnative` of a sub-array ignores its base, so it is computed from the leaves.
     numpy(&format!(
         "(lambda facts: facts(facts, {dtype}))(lambda facts, d: {{
             'itemsize': d.itemsize,
@@ -264,7 +264,7 @@ fn numpy_facts(dtype: &str) -> Result<Value, String> {
     ))
 }
 
-/// The same of ours.
+/// Returns the same properties of a dtype in Rust.
 fn facts(dtype: &DType) -> Value {
     let fields = dtype.fields().map(|fields| {
         let facts = fields.iter().map(|field| {
@@ -310,7 +310,7 @@ proptest! {
     fn descr_is_numpys(spec in spec()) {
         let (python, dtype) = spec.build();
         let Ok(dtype) = dtype else { return Ok(()) };
-        // NumPy forgets the items of a sub-array outside of a field, so it is asked as for one.
+        // NumPy loses the base of a sub-array that is not a field, so the function for fields is called.
         let expected = match dtype.subdtype() {
             None => numpy(&format!("repr(np.lib.format.dtype_to_descr({python}))")),
             Some(_) => numpy(&format!("repr(np._core._internal._array_descr({python}))")),
@@ -339,7 +339,7 @@ proptest! {
         let text = dtype.to_string();
         prop_assert_eq!(dtype.to_descr().is_err(), text.starts_with('{'));
         if text.starts_with('{') {
-            // The dictionary leaves out how the offsets were found.
+            // The dictionary does not have the alignment.
             let packed = dtype.fields().unwrap().to_vec();
             let packed = DType::structured_with_offsets(packed, Some(dtype.itemsize()), false);
             let expected = numpy_facts(&format!("np.dtype({text})"));
@@ -365,16 +365,18 @@ proptest! {
     }
 }
 
-/// Strings that NumPy takes and we don't, or must not be asked for.
+/// Returns whether a string is left out: one that NumPy accepts and this crate does not, or that NumPy must not
+/// be given.
 ///
 /// - Lists with commas (`f4,i4`) and repeats (`3f4`, `(2,)f4`, `()f4`): they make structured types
 ///   and sub-arrays, not plain types.
-/// - `T`, the string of variable length, whose bytes are pointers as those of `O` are.
+/// - `T`, the string of variable length, whose bytes are pointers, like those of `O`.
 /// - One control character: NumPy takes its code for an internal type number.
-/// - Divisors of time units where NumPy misses the overflow of a C int or its own table: a zero
-///   divisor kills the process, a negative one, `W/11` and a large multiplier give nonsense.
+/// - Divisors of time units for which NumPy does not check a C `int` for overflow, or the bounds of its own
+///   table: a zero divisor kills the process, and a negative one, `W/11` and a large multiplier give wrong
+///   units.
 ///
-/// Objects are refused too, with their own error; the test below asks for it.
+/// Objects are also refused, with an error of their own, which the test below expects.
 fn is_numpys_alone(text: &str) -> bool {
     let code = text.strip_prefix(['<', '>', '=', '|']).unwrap_or(text);
     let is_type_number = code.len() == 1 && code.starts_with(|c: char| c.is_ascii_control());
@@ -446,7 +448,7 @@ const SEEDS: [&str; 37] = [
     "M+8",
 ];
 
-/// A string with some characters changed, dropped or added.
+/// A strategy for a string with some characters changed, removed or added.
 fn mutated() -> impl Strategy<Value = String> {
     let char = select(
         "<>=|?0123456789 +-[]/bBhHiIlLqQnNpPefdgFDGcSaUVmMOsuDYWé_\t\0"
@@ -456,13 +458,13 @@ fn mutated() -> impl Strategy<Value = String> {
     let edit = (0..24_usize, 0..3_usize, char);
     (select(&SEEDS[..]), vec(edit, 0..3)).prop_map(|(seed, edits)| {
         let mut chars: Vec<char> = seed.chars().collect();
-        for (place, kind, char) in edits {
-            let place = place % (chars.len() + 1);
+        for (index, kind, char) in edits {
+            let index = index % (chars.len() + 1);
             match kind {
-                0 => chars.insert(place, char),
-                _ if place == chars.len() => {}
-                1 => chars[place] = char,
-                _ => drop(chars.remove(place)),
+                0 => chars.insert(index, char),
+                _ if index == chars.len() => {}
+                1 => chars[index] = char,
+                _ => drop(chars.remove(index)),
             }
         }
         chars.into_iter().collect()
@@ -510,7 +512,7 @@ fn every_type_code_and_name_is_numpys() {
     }
 }
 
-/// Descriptors as people write them into headers, right and wrong.
+/// A strategy for descriptors, valid and invalid.
 fn descr() -> impl Strategy<Value = String> {
     let format = [
         "'<f4'", "'|V3'", "'>i2'", "'S0'", "'<U0'", "'|V0'", "'i3'", "'M8[us]'", "5",
@@ -560,7 +562,7 @@ fn descr() -> impl Strategy<Value = String> {
     })
 }
 
-/// What is wrong, in whichever field.
+/// Returns the error without the fields that it is in.
 fn root(error: &DTypeError) -> &DTypeError {
     match error {
         DTypeError::Field { source, .. } => root(source),
@@ -614,7 +616,7 @@ fn every_character_is_escaped_as_python_does() {
         let is_escaped = dtype.to_descr().unwrap().contains('\\');
         let code = u64::from(char);
         let expected = !printable.contains(&code) || char == '\\';
-        // Either side may know characters that are too new for the other.
+        // The two may have different versions of Unicode, and so know different characters.
         let unknown = unassigned.contains(&code) || newer && is_escaped;
         assert!(
             is_escaped == expected || unknown,
@@ -825,13 +827,13 @@ fn fields_that_do_not_fit() {
         duplicate("a").unwrap_err()
     );
 
-    let place = |offset, itemsize, aligned| {
+    let structured_at = |offset, itemsize, aligned| {
         let fields = [Field::new("a", DType::I16).at(offset)];
         DType::structured_with_offsets(fields, itemsize, aligned)
     };
-    assert!(place(1, None, false).is_ok());
+    assert!(structured_at(1, None, false).is_ok());
     assert_eq!(
-        place(1, None, true),
+        structured_at(1, None, true),
         Err(DTypeError::MisalignedOffset {
             name: "a".into(),
             offset: 1,
@@ -839,14 +841,14 @@ fn fields_that_do_not_fit() {
         })
     );
     assert_eq!(
-        place(2, Some(3), false),
+        structured_at(2, Some(3), false),
         Err(DTypeError::ItemsizeTooSmall {
             itemsize: 3,
             required: 4
         })
     );
     assert_eq!(
-        place(2, Some(5), true),
+        structured_at(2, Some(5), true),
         Err(DTypeError::MisalignedItemsize {
             itemsize: 5,
             alignment: 2

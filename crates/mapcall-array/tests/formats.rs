@@ -1,4 +1,4 @@
-//! `.npy` and `.npz` files: NumPy's own, hostile ones and random damage.
+//! `.npy` and `.npz` files: those that NumPy writes, hostile ones, and randomly damaged ones.
 
 #![allow(missing_docs, clippy::indexing_slicing, clippy::unwrap_used)]
 
@@ -16,7 +16,7 @@ use mapcall_array::literal::Value;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// The bytes that a Python expression writes to the file `f`.
+/// Returns the bytes that a Python expression writes to the file `f`.
 fn written(expression: &str) -> Result<Vec<u8>, String> {
     let hex = numpy(&format!(
         "(lambda f: ({expression}, f.getvalue().hex())[1])(__import__('io').BytesIO())"
@@ -34,7 +34,7 @@ fn find(bytes: &[u8], member: Option<&str>) -> Result<Placement, FormatError> {
     found
 }
 
-/// The list of all members says of one what is said of it alone.
+/// Checks that a member is the same in the list of all members as if it is located alone.
 fn listed_as_found(bytes: &[u8], member: Option<&str>, found: &Result<Placement, FormatError>) {
     if Format::of(bytes) != Some(Format::Npz) {
         return;
@@ -42,12 +42,12 @@ fn listed_as_found(bytes: &[u8], member: Option<&str>, found: &Result<Placement,
     let (Some(name), Ok(members)) = (member, members(&mut Cursor::new(bytes))) else {
         return;
     };
-    // `x.npy` is `x`, unless the archive has an `x.npy.npy`.
+    // The list has `x.npy` as `x`, unless the archive has an `x.npy.npy`.
     if name.strip_suffix(".npy").is_some() {
         return;
     }
     let listed: Vec<_> = members.iter().filter(|each| each.name == name).collect();
-    // A name and the same with `.npy` are two members that are called the same.
+    // Members `x` and `x.npy` have the same name in the list.
     if let [only] = listed[..] {
         let listed = format!("{:?}", only.placement);
         assert_eq!(listed, format!("{found:?}"), "{name}");
@@ -91,7 +91,7 @@ fn a_large_archive_is_read_once() {
             .iter()
             .all(|member| matches!(&member.placement, Err(FormatError::Member { .. })))
     );
-    // The directory, and a local header and the beginning of each member.
+    // Reads the directory, and of each member the local header and the beginning.
     assert!(
         file.bytes < 3 * bytes.len() + 20_000 * 200,
         "{}",
@@ -99,7 +99,7 @@ fn a_large_archive_is_read_once() {
     );
 }
 
-/// A file that counts the bytes that are read.
+/// A file that counts the bytes read from it.
 struct Counting<R> {
     inner: R,
     bytes: usize,
@@ -119,8 +119,8 @@ impl<R: Seek> Seek for Counting<R> {
     }
 }
 
-/// What NumPy reads from a header, with sub-arrays as axes: version, shape, order, dtype and where
-/// the data begin.
+/// Returns version, shape, order, dtype and offset of the data that NumPy reads from a header, with sub-arrays
+/// as axes.
 fn numpy_reads(bytes: &[u8]) -> Result<serde_json::Value, String> {
     const READ: &str = r"
 def read(bytes):
@@ -143,7 +143,7 @@ def read(bytes):
     ))
 }
 
-/// What we read from a header, in the same form.
+/// Returns the same facts as read by this crate.
 fn we_read(header: &Header) -> serde_json::Value {
     serde_json::json!([
         [header.version().0, header.version().1],
@@ -182,7 +182,7 @@ fn scalar() -> impl Strategy<Value = String> {
     select(&SCALARS[..]).prop_map(|name| format!("'{name}'"))
 }
 
-/// The `descr` of a dtype as a Python expression.
+/// Returns the `descr` of a dtype as a Python expression.
 fn descr() -> impl Strategy<Value = String> {
     const NAMES: [&str; 9] = [
         "a",
@@ -205,7 +205,7 @@ fn descr() -> impl Strategy<Value = String> {
                     format!("({:?}, {descr}{shape})", format!("{name}{i}"))
                 })
                 .collect();
-            // Rust's escapes are Python's but for the form of \u.
+            // Rust's escapes are the same as Python's, except that of \u.
             format!("[{}]", fields.join(", ")).replace("\\u{200b}", "\\u200b")
         })
     })
@@ -221,7 +221,7 @@ fn array() -> impl Strategy<Value = (String, Vec<usize>, Order, String)> {
             ""
         };
         let dtype = format!("np.dtype({descr}{align})");
-        // Every byte has a value of its own, also those between fields.
+        // All bytes are compared, also those between fields.
         let array = format!(
             "(lambda d: np.ndarray({shape:?}, d, np.resize(np.arange(251, dtype='u1'), \
              27 * d.itemsize), order='{order:?}'))({dtype})"
@@ -244,7 +244,7 @@ proptest! {
         version in select(&["None", "(1, 0)", "(2, 0)", "(3, 0)"][..]),
     ) {
         let file = written(&format!("np.lib.format.write_array(f, {array}, version={version})"));
-        // Version 1.0 and 2.0 can't hold every name.
+        // Versions 1.0 and 2.0 can't hold every name.
         prop_assume!(file.is_ok() || version == "(1, 0)" || version == "(2, 0)", "{:?}", file);
         prop_assume!(file.is_ok());
         let file = file.unwrap();
@@ -256,7 +256,7 @@ proptest! {
         prop_assert_eq!(header.to_bytes().unwrap(), &file[..usize::try_from(placement.offset()).unwrap()]);
         prop_assert_eq!(placement.member(), None);
 
-        // One byte less is noticed, and behind the data anything may stand.
+        // A missing byte is an error, and bytes behind the data are ignored.
         if header.nbytes() > 0 {
             let error = find(&file[..file.len() - 1], None).unwrap_err();
             prop_assert!(matches!(error, FormatError::DataTruncated { .. }), "{}", error);
@@ -271,7 +271,7 @@ proptest! {
             "{{'descr': np.lib.format.dtype_to_descr({expression}), 'fortran_order': {fortran}, \
              'shape': {array}.shape}}"
         );
-        // As `numpy.lib.format.open_memmap` writes it.
+        // The header that `numpy.lib.format.open_memmap` writes.
         let file = written(&format!(
             "__import__('numpy.lib._format_impl', fromlist=['x'])._write_array_header(f, {header})"
         ))
@@ -324,7 +324,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
 
     #[test]
-    fn literals_mean_what_they_mean_to_python(text in literal_text()) {
+    fn literals_have_the_same_values_as_in_python(text in literal_text()) {
         let python = literal_eval(&text);
         match (text.parse::<Value>(), python) {
             (Ok(value), Ok(repr)) => prop_assert_eq!(value.to_string(), repr.as_str().unwrap()),
@@ -335,13 +335,13 @@ proptest! {
     }
 }
 
-/// What Python's `literal_eval` makes of a text, as its `repr`.
+/// Returns the `repr` of the value that Python's `literal_eval` reads from a text.
 fn literal_eval(text: &str) -> Result<serde_json::Value, String> {
     let text = serde_json::Value::from(text);
     numpy(&format!("repr(__import__('ast').literal_eval({text}))"))
 }
 
-/// Texts that are often a literal, and often almost one.
+/// A strategy for texts that are literals, or nearly literals.
 #[expect(clippy::too_many_lines, reason = "most of it is a list")]
 fn literal_text() -> impl Strategy<Value = String> {
     const ATOMS: [&str; 65] = [
@@ -473,7 +473,7 @@ fn literal_text() -> impl Strategy<Value = String> {
 }
 
 #[test]
-fn rare_literals_mean_what_they_mean_to_python() {
+fn rare_literals_have_the_same_values_as_in_python() {
     const TEXTS: [&str; 54] = [
         "'\\7\\78\\08\\377'",
         "'\\N{LATIN SMALL LETTER A}\\N{CJK UNIFIED IDEOGRAPH-4E00}\\N{HANGUL SYLLABLE GAG}'",
@@ -563,7 +563,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
 
     #[test]
-    fn headers_mean_what_they_mean_to_numpy(
+    fn headers_are_read_as_numpy_reads_them(
         text in header_text(),
         version in select(&[(1, 0), (2, 0), (3, 0)][..]),
     ) {
@@ -571,7 +571,7 @@ proptest! {
         match (Header::read(&file[..]), numpy_reads(&file)) {
             (Ok(header), Ok(theirs)) => prop_assert_eq!(we_read(&header), theirs, "{}", text),
             (Ok(header), Err(error)) => {
-                // NumPy's dtypes know no negative lengths, its shapes do.
+                // NumPy refuses negative lengths in dtypes, but not in shapes.
                 prop_assert!(false, "{}: {:?}, {}", text, header, error);
             }
             (Err(FormatError::NegativeLength { .. }), Ok(_)) | (Err(_), Err(_)) => {}
@@ -580,7 +580,7 @@ proptest! {
     }
 }
 
-/// The text of a header as a person or another program may write it, and often almost one.
+/// A strategy for texts of headers that another program could write, or nearly so.
 fn header_text() -> impl Strategy<Value = String> {
     const DESCRS: [&str; 30] = [
         "'<f8'",
@@ -673,7 +673,7 @@ fn header_text() -> impl Strategy<Value = String> {
         select(&ORDERS[..3]),
         select(&SHAPES[..]),
     );
-    // Most of what may be wrong is, at most, once.
+    // Most of the possible errors occur once at most.
     let order = prop_oneof![9 => Just(None), 1 => select(&ORDERS[..]).prop_map(Some)];
     let around = (select(&STARTS[..]), select(&COMMAS[..]), select(&ENDS[..]));
     (parts, order, around).prop_map(|((descr, order, shape), other, (start, comma, end))| {
@@ -734,7 +734,7 @@ fn oddly_written_headers_open_as_in_numpy() {
 }
 
 #[test]
-fn a_version_that_cannot_hold_a_name_says_so() {
+fn a_name_that_its_version_cannot_hold_is_an_error() {
     let file = with_descr("[('\\u0436', '<f8')]");
     let header = find(&file, None).unwrap().header().clone();
     let error = header.to_bytes().unwrap_err();
@@ -753,7 +753,7 @@ fn a_version_that_cannot_hold_a_name_says_so() {
     assert_eq!(again.version(), (3, 0));
 }
 
-/// A `.npy` file with this text as its header and `data` bytes behind it.
+/// Returns a `.npy` file with this text as its header and `data` bytes behind it.
 fn npy(version: (u8, u8), text: &str, data: usize) -> Vec<u8> {
     let latin1 = || {
         text.chars()
@@ -789,7 +789,7 @@ fn with_descr(descr: &str) -> Vec<u8> {
     )
 }
 
-/// A file, the error that it must give, and what the message must say.
+/// Cases of a file, the expected error, and parts of its message.
 macro_rules! hostile {
     ($($name:ident: $file:expr, $member:expr => $error:pat $(if $guard:expr)?, $said:expr;)*) => {$(
         #[test]

@@ -1,4 +1,4 @@
-//! Layouts against NumPy, against naive enumeration, and against hostile numbers.
+//! Compares layouts with NumPy and with a naive enumeration of elements, and tries hostile numbers.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -19,8 +19,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::Value;
 
-/// Python for [`oracle`]: applies operations to an array, one after the other, and tells what
-/// NumPy says of each view; an operation that raises tells why and leaves the array.
+/// Python code for [`oracle`]: it applies operations to an array, one after the other, and returns the
+/// properties of each view in NumPy. For an operation that raises, it returns the exception, and continues with
+/// the same array.
 const CHAIN: &str = r#"
 def describe(a, start):
     low, high = np.lib.array_utils.byte_bounds(a)
@@ -36,14 +37,14 @@ def describe(a, start):
     }
 
 def chain(a, start, operations):
-    told = [describe(a, start)]
+    views = [describe(a, start)]
     for operation in operations:
         try:
             a = operation(a)
-            told.append(describe(a, start))
+            views.append(describe(a, start))
         except Exception as error:
-            told.append(f"{type(error).__name__}: {error}")
-    return {"start": start, "told": told}
+            views.append(f"{type(error).__name__}: {error}")
+    return {"start": start, "views": views}
 
 def contiguous(shape, dtype, order, operations):
     a = np.zeros(shape, dtype, order)
@@ -62,7 +63,7 @@ fn oracle(expression: &str) -> Result<Value, String> {
     ))
 }
 
-/// A Python tuple.
+/// Returns a Python tuple.
 fn tuple<T: ToString>(values: &[T]) -> String {
     format!(
         "({})",
@@ -103,7 +104,7 @@ fn order() -> impl Strategy<Value = Order> {
 
 fn small_shape() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(select(vec![0, 1, 1, 2, 2, 3, 4, 6, 8]), 0..5).prop_map(|mut shape| {
-        // Arrays without elements are worth testing, but not half of the time.
+        // Arrays without elements are less frequent than half of the cases.
         if shape.len() > 2 {
             shape
                 .iter_mut()
@@ -114,11 +115,11 @@ fn small_shape() -> impl Strategy<Value = Vec<usize>> {
     })
 }
 
-/// Where a chain starts.
+/// The array with which a chain of operations starts.
 #[derive(Clone, Debug)]
 enum Start {
     Contiguous(Vec<usize>, Order),
-    /// Any strides that stay in the buffer of the given length.
+    /// An array with any strides within a buffer of the given length.
     Strided {
         length: usize,
         offset: usize,
@@ -158,7 +159,7 @@ fn start(itemsize: usize) -> impl Strategy<Value = Start> {
     ]
 }
 
-/// Numbers from which an operation is made once the array that it meets is known.
+/// Random numbers from which an operation is made when its array is known.
 struct Dice(std::vec::IntoIter<u16>);
 
 impl Dice {
@@ -323,7 +324,7 @@ fn roll_indices(dice: &mut Dice, layout: &Layout) -> Vec<Index> {
     if dice.once_in(20) {
         indices.push(index![-1, 0, ..][dice.below(3)]);
     }
-    // One ellipsis at least, so that NumPy answers with an array and not with a scalar.
+    // With an ellipsis, NumPy returns an array instead of a scalar.
     let at = dice.below(indices.len() + 1);
     if at < indices.len() && dice.once_in(2) {
         indices[at] = Index::Ellipsis;
@@ -336,7 +337,7 @@ fn roll_indices(dice: &mut Dice, layout: &Layout) -> Vec<Index> {
     indices
 }
 
-/// Mostly a shape with the right number of elements, cut where the old axes allow it.
+/// Returns a shape that usually has the same number of elements, and often needs no copy.
 fn roll_shape(dice: &mut Dice, layout: &Layout) -> Vec<isize> {
     let mut shape = vec![1];
     for &size in layout.shape() {
@@ -371,7 +372,7 @@ fn roll_shape(dice: &mut Dice, layout: &Layout) -> Vec<isize> {
     shape
 }
 
-/// The bytes at which each element starts, in C order.
+/// Returns the offset of each element, in C order.
 fn element_offsets(layout: &Layout) -> Vec<i128> {
     let mut offsets = vec![layout.offset() as i128];
     for (&size, &stride) in layout.shape().iter().zip(layout.strides()) {
@@ -392,10 +393,10 @@ fn overlaps(layout: &Layout) -> bool {
         .all(|byte| seen.insert(byte))
 }
 
-/// Compares a layout with what NumPy told; the offset of a view of no elements is its own.
-fn assert_same(layout: &Layout, told: &Value, start: usize, alignment: usize, offset: usize) {
+/// Compares a layout with NumPy's view; the offset of a view without elements differs on purpose.
+fn assert_same(layout: &Layout, view: &Value, start: usize, alignment: usize, offset: usize) {
     let numbers = |key: &str| -> Vec<i64> {
-        told[key]
+        view[key]
             .as_array()
             .unwrap()
             .iter()
@@ -411,9 +412,9 @@ fn assert_same(layout: &Layout, told: &Value, start: usize, alignment: usize, of
     assert_eq!(shape, numbers("shape"));
     assert_eq!(strides, numbers("strides"));
     assert_eq!(layout.offset(), offset);
-    assert_eq!(layout.is_c_contiguous(), told["c"]);
-    assert_eq!(layout.is_f_contiguous(), told["f"]);
-    assert_eq!(layout.is_aligned(start, alignment), told["aligned"]);
+    assert_eq!(layout.is_c_contiguous(), view["c"]);
+    assert_eq!(layout.is_f_contiguous(), view["f"]);
+    assert_eq!(layout.is_aligned(start, alignment), view["aligned"]);
     if layout.is_empty() {
         assert_eq!(layout.bounds(), offset..offset);
     } else {
@@ -421,8 +422,8 @@ fn assert_same(layout: &Layout, told: &Value, start: usize, alignment: usize, of
         assert_eq!(
             (bounds.start as u64, bounds.end as u64),
             (
-                told["low"].as_u64().unwrap(),
-                told["high"].as_u64().unwrap()
+                view["low"].as_u64().unwrap(),
+                view["high"].as_u64().unwrap()
             )
         );
     }
@@ -471,19 +472,19 @@ fn assert_chain(item: Item, start: &Start, rolls: Vec<Vec<u16>>) -> Result<(), T
     let answer = oracle(&format!("{call}[{}])", operations.join(", ")));
     let answer = answer.map_err(TestCaseError::fail)?;
     let address = answer["start"].as_u64().unwrap() as usize;
-    let told = answer["told"].as_array().unwrap();
-    assert_same(&first, &told[0], address, alignment, first.offset());
+    let views = answer["views"].as_array().unwrap();
+    assert_same(&first, &views[0], address, alignment, first.offset());
 
     let mut layout = first;
-    for ((operation, result), told) in steps.iter().zip(&told[1..]) {
-        match (result, told.as_str()) {
+    for ((operation, result), numpy) in steps.iter().zip(&views[1..]) {
+        match (result, numpy.as_str()) {
             (Ok(view), None) => {
-                let offset = match told["offset"].as_u64() {
+                let offset = match numpy["offset"].as_u64() {
                     Some(offset) if !layout.is_empty() => offset as usize,
                     _ => layout.offset(),
                 };
-                assert_same(view, told, address, alignment, offset);
-                // Views stay in the buffer of what they were made from.
+                assert_same(view, numpy, address, alignment, offset);
+                // A view does not reach beyond the bounds of its array.
                 prop_assert!(view.bounds().start >= layout.bounds().start);
                 prop_assert!(view.bounds().end <= layout.bounds().end);
                 if view.nbytes() <= 4096 {
@@ -491,13 +492,18 @@ fn assert_chain(item: Item, start: &Start, rolls: Vec<Vec<u16>>) -> Result<(), T
                 }
                 layout = view.clone();
             }
-            (Err(error), Some(told)) => {
+            (Err(error), Some(message)) => {
                 let needs_copy = matches!(error, LayoutError::NeedsCopy { .. });
-                prop_assert_eq!(needs_copy, told.contains("Unable to avoid"), "{}", told);
+                prop_assert_eq!(
+                    needs_copy,
+                    message.contains("Unable to avoid"),
+                    "{}",
+                    message
+                );
             }
             _ => prop_assert!(
                 false,
-                "{operation:?} of {layout:?}: {result:?}, NumPy: {told}"
+                "{operation:?} of {layout:?}: {result:?}, NumPy: {numpy}"
             ),
         }
     }
@@ -515,13 +521,13 @@ proptest! {
         assert_chain(item, &start, rolls)?;
     }
 
-    /// `np.ndarray(shape, dtype, buffer, offset, strides)` checks against the buffer, too.
+    /// `np.ndarray(shape, dtype, buffer, offset, strides)` also checks that the array fits in the buffer.
     #[test]
-    fn fits_as_numpy_says(
+    fn fits_as_in_numpy(
         item in item(),
         axes in prop::collection::vec((select(vec![0_usize, 1, 2, 3, 3]), -20_isize..20), 0..4),
         offset in 0_usize..80,
-        // NumPy checks nothing against a buffer without a byte.
+        // NumPy does not check an empty buffer.
         length in 1_usize..120,
     ) {
         let Item(dtype, itemsize, _) = item;
@@ -529,11 +535,11 @@ proptest! {
         let fits = Layout::from_strides(offset, &shape, &strides, itemsize)
             .and_then(|layout| layout.fits_in(length));
         let (shape, strides) = (tuple(&shape), tuple(&strides));
-        let told = oracle(&format!("strided({length}, {offset}, {shape}, {strides}, {dtype}, [])"));
-        prop_assert_eq!(fits.is_ok(), told.is_ok(), "{:?} {:?}", fits, told);
+        let views = oracle(&format!("strided({length}, {offset}, {shape}, {strides}, {dtype}, [])"));
+        prop_assert_eq!(fits.is_ok(), views.is_ok(), "{:?} {:?}", fits, views);
     }
 
-    /// As the definition has it: every element's address is a multiple of the alignment.
+    /// Compares with the definition: the address of every element is a multiple of the alignment.
     #[test]
     fn aligned_is_every_element_aligned(
         axes in prop::collection::vec((1_usize..4, -32_isize..32), 0..4),
@@ -621,16 +627,16 @@ proptest! {
     ) {
         let arguments: Vec<&[usize]> = shapes.iter().map(Vec::as_slice).collect();
         let tuples: Vec<String> = shapes.iter().map(|shape| tuple(shape)).collect();
-        let told = oracle(&format!("np.broadcast_shapes({})", tuples.join(", ")));
-        match (broadcast_shapes(&arguments), told) {
-            (Ok(shape), Ok(told)) => prop_assert_eq!(Value::from(shape.to_vec()), told),
-            (Err(LayoutError::BroadcastMismatch { first, second, .. }), Err(told)) => {
+        let views = oracle(&format!("np.broadcast_shapes({})", tuples.join(", ")));
+        match (broadcast_shapes(&arguments), views) {
+            (Ok(shape), Ok(views)) => prop_assert_eq!(Value::from(shape.to_vec()), views),
+            (Err(LayoutError::BroadcastMismatch { first, second, .. }), Err(views)) => {
                 let pair = format!("between arg {first} with");
-                prop_assert!(told.contains(&pair), "{}: {}", pair, told);
+                prop_assert!(views.contains(&pair), "{}: {}", pair, views);
                 let other = format!("and arg {second} with");
-                prop_assert!(told.contains(&other), "{}: {}", other, told);
+                prop_assert!(views.contains(&other), "{}: {}", other, views);
             }
-            (ours, told) => prop_assert!(false, "{ours:?}, NumPy: {told:?}"),
+            (ours, views) => prop_assert!(false, "{ours:?}, NumPy: {views:?}"),
         }
     }
 }
@@ -674,7 +680,7 @@ fn hostile_index() -> impl Strategy<Value = Index> {
     ]
 }
 
-/// The product, unless it exceeds `isize::MAX`.
+/// Returns the product, unless it exceeds `isize::MAX`.
 fn exact_product(factors: impl Iterator<Item = usize>) -> Option<u128> {
     factors
         .filter(|&factor| factor != 0)
@@ -684,7 +690,7 @@ fn exact_product(factors: impl Iterator<Item = usize>) -> Option<u128> {
         .filter(|&product| product <= isize::MAX as u128)
 }
 
-/// The exact bounds of a layout whose size is in range, by arithmetic that can't overflow.
+/// Computes the bounds of a layout whose size is in range, by arithmetic that can't overflow.
 fn exact_bounds(
     offset: usize,
     shape: &[usize],
@@ -706,7 +712,7 @@ fn exact_bounds(
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// Numbers near the limits are an error or right, and never a panic.
+    /// Numbers near the limits give an error or the right result, and never a panic.
     #[test]
     fn hostile_numbers_are_errors(
         axes in prop::collection::vec((hostile_size(), hostile_number()), 0..5),
@@ -764,7 +770,7 @@ proptest! {
                 layout.broadcast_to(&[&sizes[..], layout.shape()].concat()),
             ];
             for view in views.into_iter().flatten() {
-                // What a view is made of would pass the checks, and it reaches no further.
+                // The parts of a view pass the checks of a new layout, and it does not reach beyond its array.
                 let again = Layout::from_strides(
                     view.offset(), view.shape(), view.strides(), view.itemsize(),
                 );
@@ -786,7 +792,7 @@ proptest! {
         let _ = broadcast_shapes(&[&shape, &sizes]);
     }
 
-    /// NumPy's limits, asked without taking the memory.
+    /// Compares the limits with NumPy's, without allocating the memory.
     #[test]
     fn huge_shapes_are_refused_as_by_numpy(
         mut shape in prop::collection::vec(
@@ -798,31 +804,31 @@ proptest! {
     ) {
         let Item(dtype, itemsize, _) = item;
         let scalar = Layout::contiguous(&[], itemsize, Order::C).unwrap();
-        let told = oracle(&format!("np.broadcast_to(np.zeros((), {dtype}), {}).nbytes", tuple(&shape)));
-        match (scalar.broadcast_to(&shape), told) {
-            (Ok(view), Ok(told)) => prop_assert_eq!(Value::from(view.nbytes()), told),
+        let views = oracle(&format!("np.broadcast_to(np.zeros((), {dtype}), {}).nbytes", tuple(&shape)));
+        match (scalar.broadcast_to(&shape), views) {
+            (Ok(view), Ok(views)) => prop_assert_eq!(Value::from(view.nbytes()), views),
             (Err(LayoutError::TooBig { .. }), Err(_)) => {}
-            (ours, told) => prop_assert!(false, "{ours:?}, NumPy: {told:?}"),
+            (ours, views) => prop_assert!(false, "{ours:?}, NumPy: {views:?}"),
         }
 
         shape.insert(at.index(shape.len() + 1), 0);
         let name = order_name(order);
-        let told = oracle(&format!("np.empty({}, {dtype}, {name}).strides", tuple(&shape)));
-        match (Layout::contiguous(&shape, itemsize, order), told) {
-            (Ok(layout), Ok(told)) => prop_assert_eq!(Value::from(layout.strides()), told),
+        let views = oracle(&format!("np.empty({}, {dtype}, {name}).strides", tuple(&shape)));
+        match (Layout::contiguous(&shape, itemsize, order), views) {
+            (Ok(layout), Ok(views)) => prop_assert_eq!(Value::from(layout.strides()), views),
             (Err(LayoutError::TooBig { .. }), Err(_)) => {}
-            (ours, told) => prop_assert!(false, "{ours:?}, NumPy: {told:?}"),
+            (ours, views) => prop_assert!(false, "{ours:?}, NumPy: {views:?}"),
         }
 
         let none = Layout::contiguous(&[0], itemsize, Order::C).unwrap();
         let sizes: Vec<isize> = shape.iter().map(|&size| size as isize).collect();
-        let told = oracle(&format!(
+        let views = oracle(&format!(
             "np.empty(0, {dtype}).reshape({}, order={name}).strides", tuple(&shape)
         ));
-        match (none.reshape(&sizes, order), told) {
-            (Ok(layout), Ok(told)) => prop_assert_eq!(Value::from(layout.strides()), told),
+        match (none.reshape(&sizes, order), views) {
+            (Ok(layout), Ok(views)) => prop_assert_eq!(Value::from(layout.strides()), views),
             (Err(_), Err(_)) => {}
-            (ours, told) => prop_assert!(false, "{ours:?}, NumPy: {told:?}"),
+            (ours, views) => prop_assert!(false, "{ours:?}, NumPy: {views:?}"),
         }
     }
 }
@@ -830,7 +836,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
-    /// Axes of length 1 and 0 included.
+    /// Also for axes of length 1 and 0.
     #[test]
     fn layouts_in_a_buffer_are_numpys(
         shape in prop::collection::vec(0_usize..4, 0..5),
@@ -838,13 +844,13 @@ proptest! {
         order in order(),
     ) {
         let Item(dtype, itemsize, _) = item;
-        let told = oracle(&format!(
+        let views = oracle(&format!(
             "np.ndarray({}, {dtype}, np.zeros(4096, 'u1'), order={}).strides",
             tuple(&shape),
             order_name(order),
         ));
         let layout = Layout::in_buffer(&shape, itemsize, order).unwrap();
-        prop_assert_eq!(Value::from(layout.strides()), told.unwrap());
+        prop_assert_eq!(Value::from(layout.strides()), views.unwrap());
         let other = if order == Order::C { Order::F } else { Order::C };
         let is_same = Layout::in_buffer(&shape, itemsize, other).unwrap() == layout;
         let expected = if is_same { Order::C } else { order };
@@ -852,9 +858,9 @@ proptest! {
     }
 }
 
-/// The texts that NumPy has, too, word for word.
+/// Compares the messages that are the same as NumPy's.
 #[test]
-fn errors_say_what_numpy_says() {
+fn errors_have_the_messages_of_numpy() {
     let layout = Layout::contiguous(&[3, 4], 8, Order::C).unwrap();
     let cases = [
         (layout.slice(&index![5]), "a[5]"),
@@ -867,8 +873,8 @@ fn errors_say_what_numpy_says() {
     ];
     for (result, python) in cases {
         let error = result.unwrap_err().to_string();
-        let told = common::numpy(&format!("(a := np.zeros((3, 4)), {python})")).unwrap_err();
-        assert!(told.ends_with(&error), "{error} | {told}");
+        let views = common::numpy(&format!("(a := np.zeros((3, 4)), {python})")).unwrap_err();
+        assert!(views.ends_with(&error), "{error} | {views}");
     }
 }
 
@@ -944,14 +950,14 @@ fn errors_carry_facts() {
 #[test]
 fn at_most_64_axes() {
     let ones = [1; MAX_NDIM + 1];
-    let most = Layout::contiguous(&ones[1..], 8, Order::C).unwrap();
+    let max = Layout::contiguous(&ones[1..], 8, Order::C).unwrap();
     let results = [
         Layout::contiguous(&ones, 8, Order::C),
         Layout::from_strides(0, &ones, &[0; MAX_NDIM + 1], 8),
-        most.slice(&[Index::NewAxis]),
-        most.expand_dims(0),
-        most.reshape(&[1; MAX_NDIM + 1], Order::C),
-        most.broadcast_to(&ones),
+        max.slice(&[Index::NewAxis]),
+        max.expand_dims(0),
+        max.reshape(&[1; MAX_NDIM + 1], Order::C),
+        max.broadcast_to(&ones),
     ];
     for result in results {
         assert_eq!(result, Err(LayoutError::TooManyAxes { ndim: 65 }));
@@ -961,7 +967,7 @@ fn at_most_64_axes() {
         Err(LayoutError::TooManyAxes { ndim: 65 })
     );
     assert_eq!(
-        most.slice(&[Index::NewAxis, Index::At(0)]).unwrap().ndim(),
+        max.slice(&[Index::NewAxis, Index::At(0)]).unwrap().ndim(),
         MAX_NDIM
     );
 }
@@ -982,7 +988,7 @@ fn inclusive_ranges_reach_the_last() {
     }
 }
 
-/// A view of no elements keeps its offset, so that it stays in the buffer.
+/// A view without elements has the offset of its array, which is in the buffer.
 #[test]
 fn views_of_nothing_stay() {
     let layout = Layout::contiguous(&[0, 5], 8, Order::C)

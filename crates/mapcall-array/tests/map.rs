@@ -1,4 +1,4 @@
-//! Maps of raw files: modes, offsets, growth, paging, and what must leave a file alone.
+//! Maps of raw files: modes, offsets, growth, paging, and errors that must not change a file.
 
 #![allow(
     clippy::float_cmp,
@@ -20,7 +20,7 @@ use mapcall_array::{Array, CreateOptions, DType, Error, MapOptions, Mode, ViewEr
 use proptest::prelude::*;
 
 fn map(options: &MapOptions, path: &Path) -> Result<Array, Error> {
-    // SAFETY: the tests' files are their own, and nothing shortens one while it is mapped.
+    // SAFETY: no other code writes or shortens the test's file.
     unsafe { options.map(path) }
 }
 
@@ -51,7 +51,7 @@ proptest! {
     }
 
     #[test]
-    fn views_know_their_offset(offset in 0_u64..9000, row in 0_isize..7, column in 0_isize..5) {
+    fn views_have_their_offset(offset in 0_u64..9000, row in 0_isize..7, column in 0_isize..5) {
         let file = tempfile::NamedTempFile::new().unwrap();
         let options = MapOptions::new().dtype(DType::U16).shape([7, 5]).offset(offset);
         let array = map(&options, file.path()).unwrap();
@@ -159,7 +159,7 @@ fn space_is_taken_when_it_is_asked_for() {
 }
 
 proptest! {
-    /// Bytes that both the old and the new file have can be read through another map all the time.
+    /// Bytes that both the old and the new file have can always be read through another map.
     #[test]
     fn emptying_a_file_does_not_shorten_it(old in 1_usize..50_000, new in 0_usize..50_000) {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -227,7 +227,7 @@ fn no_elements() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_and_changes_nothing() {
+fn an_array_that_does_not_fit_is_refused_and_changes_nothing() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(&file, [7; 10]).unwrap();
     let options = |mode| MapOptions::new().dtype(DType::F32).mode(mode);
@@ -276,7 +276,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
         map_error(map(&options(Mode::Write), file.path())),
         MapError::ShapeRequired
     );
-    // More than any file system takes: refused when the file should grow, or be mapped.
+    // The array is larger than any file system allows: refused when the file is resized or mapped.
     for mode in [Mode::ReadWrite, Mode::Write] {
         let huge = options(mode).shape([(1 << 60) - 1]);
         assert!(matches!(map(&huge, file.path()), Err(Error::Io { .. })));
@@ -291,7 +291,7 @@ fn a_refused_new_file_is_not_left_behind() {
     let huge = MapOptions::new().mode(Mode::Write).shape([(1 << 62) - 1]);
     assert!(matches!(map(&huge, &path), Err(Error::Io { .. })));
     assert!(!path.exists());
-    // SAFETY: as in `map`.
+    // SAFETY: no other code writes or shortens the test's file.
     assert!(unsafe { create(&path, DType::F64, &[1 << 59], Order::C) }.is_err());
     assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
 }
@@ -352,7 +352,8 @@ fn devices_are_mapped_by_dtype_and_shape() {
         };
         assert_eq!(map_error(map(&options, zero)), expected);
     }
-    // Linux gives a shared map of it no more memory than the map is long, from offset 0 on.
+    // In Linux, a shared map of `/dev/zero` has memory only for as many bytes as the map is long, from offset 0
+    // on.
     for (offset, bytes) in [(0, 1 << 20), (4096, 1), (4000, 1), (1 << 40, 1)] {
         let options = MapOptions::new().offset(offset).shape([bytes]);
         let mapped = map(&options, zero);
@@ -368,10 +369,10 @@ fn devices_are_mapped_by_dtype_and_shape() {
     let expected = MapError::NotRegular {
         kind: "character device",
     };
-    // SAFETY: as in `map`.
+    // SAFETY: no other code writes or shortens the test's file.
     let opened = unsafe { MapOptions::new().mode(Mode::Read).open(zero) };
     assert_eq!(map_error(opened), expected);
-    // SAFETY: as in `map`.
+    // SAFETY: no other code writes or shortens the test's file.
     let created = unsafe { create(zero, DType::F64, &[3], Order::C) };
     assert_eq!(map_error(created), expected);
 }
@@ -426,7 +427,7 @@ fn views_borrow_the_bytes() {
 }
 
 #[test]
-fn typed_views_refuse_what_is_something_else() {
+fn typed_views_refuse_other_types() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let options = MapOptions::new().shape([3]);
     let big: DType = ">f8".parse().unwrap();
@@ -463,7 +464,7 @@ fn paging() {
     for advice in Advice::ALL {
         match part.advise(advice) {
             Ok(()) => {}
-            // A file system may have no large pages.
+            // The file system may have no large pages.
             Err(Error::Io { .. }) if advice == Advice::HugePage => {}
             Err(error) => panic!("{advice:?}: {error}"),
         }
@@ -490,7 +491,7 @@ fn paging() {
 }
 
 #[test]
-fn create_replaces_what_a_link_leads_to() {
+fn create_replaces_the_target_of_a_link() {
     let directory = tempfile::tempdir().unwrap();
     let (file, link) = (
         directory.path().join("file.npy"),
@@ -499,11 +500,11 @@ fn create_replaces_what_a_link_leads_to() {
     fs::write(&file, "old").unwrap();
     symlink(&file, &link).unwrap();
     let options = CreateOptions::new(DType::F64, [2, 3]).order(Order::F);
-    // SAFETY: as in `map`.
+    // SAFETY: no other code writes or shortens the test's file.
     let mut array = unsafe { options.overwrite(true).create(&link) }.unwrap();
     array.view_mut::<f64>().unwrap()[[1, 2]] = 5.0;
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-    // SAFETY: as in `map`.
+    // SAFETY: no other code writes or shortens the test's file.
     let again = unsafe { MapOptions::new().mode(Mode::Read).open(&file) }.unwrap();
     assert_eq!(again.view::<f64>().unwrap()[[1, 2]], 5.0);
     assert_eq!(again.strides(), [8, 16]);
@@ -515,7 +516,7 @@ fn create_replaces_what_a_link_leads_to() {
     assert_eq!(again.buffer().map().unwrap().named_file_len(), None);
 }
 
-/// A file of ten bytes, and the fingerprint that a map of it has.
+/// Creates a file of ten bytes, and returns it with the fingerprint of a map of it.
 fn fingerprinted(mode: Mode) -> (tempfile::TempDir, PathBuf, Fingerprint) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("file");
@@ -525,7 +526,7 @@ fn fingerprinted(mode: Mode) -> (tempfile::TempDir, PathBuf, Fingerprint) {
     (directory, path, recorded)
 }
 
-/// What a check says has changed; the empty text for nothing.
+/// Returns the property that has changed by a check; an empty text if none has.
 fn changed(recorded: Fingerprint, path: &Path, mode: Mode) -> &'static str {
     let found = Fingerprint::of(&File::open(path).unwrap()).unwrap();
     match recorded.check(&found, mode) {
@@ -538,7 +539,7 @@ fn changed(recorded: Fingerprint, path: &Path, mode: Mode) -> &'static str {
 const MODES: [Mode; 4] = [Mode::Read, Mode::ReadWrite, Mode::Write, Mode::CopyOnWrite];
 
 #[test]
-fn fingerprints_know_a_file_again() {
+fn fingerprints_recognise_a_file() {
     for mode in [Mode::Read, Mode::ReadWrite, Mode::CopyOnWrite] {
         let (_directory, path, recorded) = fingerprinted(mode);
         for mode in MODES {
@@ -553,7 +554,7 @@ fn fingerprints_know_a_file_again() {
 }
 
 #[test]
-fn fingerprints_know_a_changed_file() {
+fn fingerprints_detect_a_changed_file() {
     let (directory, path, recorded) = fingerprinted(Mode::Read);
     let compared = |mode| matches!(mode, Mode::Read | Mode::CopyOnWrite);
 

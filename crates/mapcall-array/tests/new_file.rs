@@ -1,4 +1,4 @@
-//! Files that get their name when they are whole, and walks through maps.
+//! Files that get their name when they are complete, and page eviction behind scans of maps.
 
 #![allow(
     clippy::panic,
@@ -23,7 +23,7 @@ fn bytes_file(path: &Path, length: usize) -> NewFile {
 }
 
 fn open(path: &Path, mode: Mode) -> Array {
-    // SAFETY: the tests' files are their own, and nothing shortens one while it is mapped.
+    // SAFETY: no other code writes or shortens the test's file.
     unsafe { MapOptions::new().mode(mode).open(path) }.unwrap()
 }
 
@@ -38,7 +38,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn holds_what_is_written(
+    fn has_the_written_bytes(
         length in 0_usize..5000,
         pieces in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..900, any::<u8>()), 0..20),
         durably in any::<bool>(),
@@ -125,7 +125,7 @@ fn takes_the_place_of_a_file() {
 }
 
 #[test]
-fn knows_which_take_one_place() {
+fn files_with_the_same_path_replace_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     symlink(".", at("here")).unwrap();
@@ -176,7 +176,7 @@ fn several_names_of_a_file_stay() {
 }
 
 #[test]
-fn maps_what_was_written() {
+fn maps_the_written_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.npy");
     let files = [1, 2, 3].map(|byte| {
@@ -186,7 +186,7 @@ fn maps_what_was_written() {
     });
     let written = files.map(|(byte, file)| (byte, file.persist().unwrap()));
     for (byte, file) in &written {
-        // SAFETY: nothing shortens the test's file.
+        // SAFETY: no other code writes or shortens the test's files.
         let array = unsafe { file.map(Mode::ReadWrite) }.unwrap();
         assert!(is_all(&array, *byte));
         let map = array.buffer().map().unwrap();
@@ -210,20 +210,20 @@ fn is_there(result: Result<Array, Error>) -> bool {
 }
 
 #[test]
-fn replaces_only_what_it_may() {
+fn an_existing_file_is_replaced_only_if_asked() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     fs::write(at("a.npy"), "before").unwrap();
     symlink("a.npy", at("link")).unwrap();
     symlink("new.npy", at("dangling")).unwrap();
     let options = CreateOptions::new(DType::U8, [100]);
-    // SAFETY: nothing shortens the test's files.
+    // SAFETY: no other code writes or shortens the test's files.
     let make = |options: &CreateOptions, name| unsafe { options.create(at(name)) };
     for name in ["a.npy", "link"] {
         assert!(is_there(make(&options, name)));
         assert_eq!(fs::read(at("a.npy")).unwrap(), b"before");
     }
-    // SAFETY: nothing shortens the test's files.
+    // SAFETY: no other code writes or shortens the test's files.
     assert!(is_there(unsafe {
         create(at("a.npy"), DType::U8, &[100], Order::C)
     }));
@@ -239,11 +239,11 @@ fn replaces_only_what_it_may() {
 }
 
 #[test]
-fn one_of_many_makes_it() {
+fn one_of_several_threads_creates_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.npy");
     for _ in 0..20 {
-        // SAFETY: nothing shortens the test's file.
+        // SAFETY: no other code writes or shortens the test's files.
         let make = || unsafe { create(&path, DType::U8, &[100], Order::C) };
         let succeeded = thread::scope(|scope| {
             let threads = [0; 4].map(|_| scope.spawn(make));
@@ -259,8 +259,8 @@ fn is_all(array: &Array, byte: u8) -> bool {
     view.as_slice() == Some(&vec![byte; view.len()][..])
 }
 
-/// A map of 40 MiB, and how far a walk through it is.
-fn walked(mode: Mode, start: usize, ends: &[usize], evicts: bool) -> (Array, usize) {
+/// Returns a map of 40 MiB, and the byte up to which a scan of it has evicted pages.
+fn scanned(mode: Mode, start: usize, ends: &[usize], evicts: bool) -> (Array, usize) {
     const SIZE: usize = 40 << 20;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.npy");
@@ -280,7 +280,7 @@ fn walked(mode: Mode, start: usize, ends: &[usize], evicts: bool) -> (Array, usi
 }
 
 #[test]
-fn a_walk_passes_whole_pieces() {
+fn a_scan_evicts_whole_pieces() {
     const PIECE: usize = 16 << 20;
     for evicts in [false, true] {
         for (start, ends, expected) in [
@@ -295,7 +295,7 @@ fn a_walk_passes_whole_pieces() {
             (usize::MAX, &[usize::MAX], usize::MAX),
         ] {
             for mode in [Mode::Read, Mode::ReadWrite] {
-                let (array, passed) = walked(mode, start, ends, evicts);
+                let (array, passed) = scanned(mode, start, ends, evicts);
                 assert_eq!(passed, expected, "{start} {ends:?}");
                 assert!(is_all(&array, 0));
             }
@@ -304,8 +304,8 @@ fn a_walk_passes_whole_pieces() {
 }
 
 #[test]
-fn a_walk_keeps_private_changes() {
-    let (array, passed) = walked(Mode::CopyOnWrite, 0, &[usize::MAX], true);
+fn a_scan_keeps_private_changes() {
+    let (array, passed) = scanned(Mode::CopyOnWrite, 0, &[usize::MAX], true);
     assert_eq!(passed, 0);
     assert!(is_all(&array, 7));
 }

@@ -1,4 +1,5 @@
-//! `mapcall demo`: libm over a file, by one thread and by all, beside a `memcpy` of the same bytes.
+//! `mapcall demo`: runs libm's `cos` over a file, on one thread and on all cores, and compares the time with
+//! that of a `memcpy` of the same bytes.
 
 #![allow(unsafe_code)]
 
@@ -28,21 +29,21 @@ const STRETCH: usize = 1 << 19;
 /// The number of elements of the buffer for copies: larger than the caches, and smaller than memory.
 const COPY: usize = 32 << 20;
 
-/// Run libm over a file of 1 GiB, by one thread and by all, and check what comes out
+/// Run libm over a file of 1 GiB, on one thread and on all cores, and check the results
 ///
-/// The file and the result are made in a temporary folder, which TMPDIR names, and removed. Beside
-/// the rates stands that of copying the same bytes in memory, measured in the same run.
+/// The file and the results are created in the temporary folder (TMPDIR), and removed. For comparison, the
+/// rate of copying the same bytes in memory is measured in the same run.
 #[derive(Args)]
 #[expect(clippy::doc_markdown, reason = "--help shows it as it stands")]
 pub(crate) struct Arguments {
-    /// The size of the file; the result has the same
+    /// The size of the file; the result has the same size
     #[arg(long, value_name = "SIZE", default_value = "1GiB")]
     size: ByteSize,
-    /// Write one JSON object on a line: {"bytes", "memcpy", "runs", "checked", "ulps"}
+    /// Write one JSON object on one line: {"bytes", "memcpy", "runs", "checked", "ulps"}
     ///
-    /// "memcpy" is an object {"seconds", "bytes_per_second"}; those of "runs" have "threads", too.
-    /// "checked" is how many results of each run were compared with Rust's own cosine, "ulps" by how
-    /// many units in the last place they differ at most.
+    /// "memcpy" is an object {"seconds", "bytes_per_second"}; those in "runs" also have "threads". "checked" is
+    /// the number of results of each run that were compared with Rust's own cosine, and "ulps" the largest
+    /// difference, in units in the last place.
     #[arg(long)]
     json: bool,
 }
@@ -163,9 +164,9 @@ struct Demo<'a> {
 impl Demo<'_> {
     fn run(&self) -> Result<(), Failure> {
         let bytes = self.count * 8;
-        // SAFETY: loading libm runs no code but its initializers, which have no requirements.
+        // SAFETY: libm's initialisers and terminators may run on any thread, and its file is not written.
         let libm = unsafe { Library::open("m")? };
-        // SAFETY: this is the prototype of `cos`, which any number of threads may call.
+        // SAFETY: the prototype is that of `cos`, which any number of threads may call at once.
         let cos = unsafe { libm.function("double cos(double x)") };
         let cos = cos.map_err(FunctionError::from)?;
 

@@ -18,9 +18,9 @@
 //!
 //! # Overview
 //!
-//! `call` calls a function, `info` shows what array files hold, `prototypes` and `symbols` list the functions
-//! of headers and libraries, `demo` measures a file of 1 GiB, `completions` and `man` are for shells and
-//! `man`.
+//! `call` calls a function, `info` describes array files, `prototypes` and `symbols` list the functions of
+//! headers and libraries, `demo` measures calls over a file of 1 GiB, `completions` and `man` write the
+//! completions for shells and the manual.
 //!
 //! # Features
 //!
@@ -29,7 +29,7 @@
 //!
 //! # Design
 //!
-//! One module for each subcommand; the crate `mapcall` does the work. [`value`] reads the arguments of a
+//! Each subcommand is a module; the crate `mapcall` calls the functions. [`value`] parses the arguments of a
 //! call.
 
 mod bar;
@@ -72,16 +72,16 @@ const EXIT_CODES: [(&str, &str); 5] = [
         "0",
         "success, also if the reader of the output closes it early",
     ),
-    ("1", "a function that was called says that it failed"),
+    ("1", "a function that was called reported a failure"),
     (
         "2",
-        "bad input: one line on the standard error output says what to do",
+        "bad input; one line on the standard error output has the remedy",
     ),
     ("130", "interrupted"),
-    ("143", "terminated by SIGTERM, tidily"),
+    ("143", "terminated by SIGTERM"),
 ];
 
-/// C functions in shared libraries, by their prototypes.
+/// Call C functions in shared libraries on array files, by their prototypes.
 #[derive(Parser)]
 #[command(
     name = "mapcall",
@@ -149,7 +149,7 @@ enum Failure {
     Array(#[from] array::Error),
     #[error(transparent)]
     Demo(#[from] demo::DemoError),
-    /// SIGINT or SIGTERM has ended the command.
+    /// The command was ended by SIGINT or SIGTERM.
     #[error("{left}")]
     Interrupted {
         signal: u8,

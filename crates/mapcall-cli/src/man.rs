@@ -1,4 +1,4 @@
-//! `mapcall man`: the manual, as pages for `man`.
+//! `mapcall man`: writes the manual pages.
 
 use std::io::{self, Write};
 
@@ -8,12 +8,12 @@ use clap_mangen::roff::{Roff, roman};
 
 use crate::{EXIT_CODES, Failure, command, output};
 
-/// Write the manual page, or that of a subcommand
+/// Write the manual page of mapcall, or of a subcommand
 ///
 /// To read it: mapcall man | man -l -
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// The subcommand; the page of the whole command without it
+    /// The subcommand; without it, the page of mapcall itself
     #[arg(value_name = "COMMAND")]
     command: Option<String>,
 }
@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
     };
     let has_subcommands = page.has_subcommands();
-    // Of a subcommand, too; the renderer takes it for given.
+    // A subcommand has no version by default, which the renderer needs.
     let man = Man::new(page.version(env!("CARGO_PKG_VERSION")));
     output::write(|output| {
         man.render_title(output)?;

@@ -1,4 +1,4 @@
-//! The standard output: buffered, with errors, and with colours only on a terminal.
+//! The standard output: buffered, with errors returned, and with colours only on a terminal.
 
 use std::io::{self, BufWriter, Write};
 

@@ -1,4 +1,4 @@
-//! `mapcall prototypes`: the functions of a header.
+//! `mapcall prototypes`: lists the functions of a header.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -13,24 +13,25 @@ use crate::{Failure, output};
 
 /// List the functions of a C header
 ///
-/// Those that can be called are written as C, the others as comments with the reason.
+/// Functions that can be called are written as C, the others as comments with the reason.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The header: a path, or a name that the C compiler finds (zlib.h)
     #[arg(value_name = "HEADER")]
     header: OsString,
-    /// Look for headers in this directory, too
+    /// Search for headers in this directory, too
     #[arg(short = 'I', value_name = "DIR")]
     include: Vec<PathBuf>,
     /// Define a macro, as 1 if no value is given
     #[arg(short = 'D', value_name = "NAME[=VALUE]")]
     define: Vec<String>,
-    /// Write one JSON object a line: {"name", "returns", "parameters", "unsupported"}
+    /// Write one JSON object for each function, each on one line: {"name", "returns", "parameters",
+    /// "unsupported"}
     ///
-    /// "parameters" are objects {"name", "type", "extents"}: "type" is C, of the elements if it is
-    /// an array; "extents" are C expressions, null where the header doesn't say. "unsupported" is
-    /// null, or the reason why the function can't be called; then "returns" and "parameters" are
-    /// null.
+    /// "parameters" are objects {"name", "type", "extents"}: "type" is the C type, for an array that of its
+    /// elements; "extents" are the lengths of the array's axes as C expressions, null if the header does not
+    /// give them. "unsupported" is null, or the reason why the function can't be called; then "returns" and
+    /// "parameters" are null.
     #[arg(long)]
     json: bool,
 }

@@ -1,4 +1,4 @@
-//! Elements of arrays, as text and as JSON.
+//! Formats elements of arrays as text and as JSON.
 
 #![allow(unsafe_code)]
 
@@ -21,7 +21,8 @@ const EDGE: usize = 3;
 pub(crate) enum Element {
     Bool(bool),
     Int(i128),
-    /// Shown with the fewest digits that tell it from other values of its type, and with a point.
+    /// A number that is shown with the fewest digits that identify it among the values of its type, and with a
+    /// point.
     Single(f32),
     Double(f64),
     ComplexSingle(Complex<f32>),
@@ -167,7 +168,7 @@ fn real(f: &mut fmt::Formatter<'_>, value: f64, digits: &str) -> fmt::Result {
     f.write_str(if value.is_nan() { "nan" } else { digits })
 }
 
-/// Writes a number as JSON. NaN and the infinities, which JSON has no numbers for, are strings as in
+/// Writes a number as JSON. NaN and the infinities, which JSON does not have, are strings with their names in
 /// JavaScript.
 fn json_real<S: Serializer>(
     serializer: S,
@@ -235,7 +236,7 @@ impl Serialize for Whole {
     }
 }
 
-/// Formats an array nearly as NumPy does: large arrays by their ends, numbers with eight digits.
+/// Formats an array nearly like NumPy: only the ends of large arrays, and numbers with eight digits.
 pub(crate) fn text(array: &Array) -> String {
     let is_whole = array.layout().size() <= MOST;
     let mut texts = Vec::new();

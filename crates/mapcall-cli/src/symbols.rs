@@ -1,4 +1,4 @@
-//! `mapcall symbols`: what a library exports.
+//! `mapcall symbols`: lists the functions that a library exports.
 
 #![allow(unsafe_code)]
 
@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
     /// The library: a path, a file name (libm.so.6) or a bare name (m)
     #[arg(value_name = "LIB")]
     library: OsString,
-    /// Write one JSON object a line: {"name"}
+    /// Write one JSON object for each function, each on one line: {"name"}
     #[arg(long)]
     json: bool,
 }
@@ -28,7 +28,8 @@ struct Symbol<'a> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    // SAFETY: the user has named the library to load, whose initializers then run in this process.
+    // SAFETY: the user has named the library, and is responsible for its initialisers and terminators, which
+    // run in this process.
     let library = unsafe { Library::open(&arguments.library)? };
     let symbols = library.symbols()?;
     output::write(|output| {

@@ -26,7 +26,7 @@ const COS: &str = "double cos(double x)";
 const FREXP: &str = "double frexp(double x, int exponent[1])";
 const LIBRARY: &str = "./libkernels.so";
 
-/// A directory with the kernels and NumPy's files.
+/// Creates a directory with the test library and files that NumPy has written.
 fn files() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     kernels::compile(directory.path());
@@ -65,7 +65,7 @@ fn json_of(directory: &TempDir, arguments: &[&str]) -> Value {
     lines.remove(0)
 }
 
-/// The names of all files.
+/// Returns the names of all files.
 fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap();
     let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name();
@@ -77,7 +77,7 @@ fn names(directory: &Path) -> Vec<String> {
 }
 
 #[test]
-fn one_call_prints_what_it_returns_and_makes() {
+fn one_call_prints_its_result_and_outputs() {
     let directory = files();
     for (arguments, printed) in [
         (&["m", COS, "x=1"][..], "0.5403023058681398\n"),
@@ -259,7 +259,7 @@ assert (np.load('f.npy') == f).all() and (np.load('e.npy')[..., 0] == e).all()",
             &[LIBRARY, IOTA, "n=3", "-o", "out.npy"],
             "assert np.load('out.npy').tolist() == [0, 1, 2]",
         ),
-        // The file that was read is replaced by the one that is made.
+        // The file that is read is replaced by the output.
         (
             &["m", COS, "x=short.npy", "-o", "short.npy"],
             "assert np.load('short.npy').tolist() == np.cos([0, 0.5, 1]).tolist()",
@@ -316,7 +316,7 @@ fn files_are_written_in_place() {
         directory.path(),
         "assert np.load('x.npy').tolist() == [4, 7, 2, 3]",
     );
-    // Members of a .npz are mostly unaligned: they are read all the same.
+    // Most members of a .npz are unaligned, and can still be read.
     saxpy("two.npz:b[2:]", "y.npy[1:3]");
     numpy(
         directory.path(),
@@ -325,7 +325,7 @@ fn files_are_written_in_place() {
 }
 
 #[test]
-fn headers_know_types_and_functions() {
+fn headers_declare_types_and_functions() {
     let directory = files();
     let header = "typedef double angle; typedef enum { LEFT = 1, RIGHT } side;
 #ifdef WIDE
@@ -341,12 +341,12 @@ int abs(side j);";
     assert_eq!(with(&["c", "abs", "j=2"]), "2\n");
 }
 
-/// Each has code 2, says that, and leaves all files as they are.
+/// Checks that each command has exit code 2 and this message, and changes no file.
 fn refuses(directory: &TempDir, cases: &[(&[&str], &str)]) {
     let before = names(directory.path());
     for (arguments, message) in cases {
-        let words = refused(&mut call(directory.path(), arguments));
-        assert_eq!(words, format!("error: {message}\n"), "{arguments:?}");
+        let stderr = refused(&mut call(directory.path(), arguments));
+        assert_eq!(stderr, format!("error: {message}\n"), "{arguments:?}");
         assert_eq!(names(directory.path()), before, "{arguments:?}");
     }
 }
@@ -629,8 +629,8 @@ fn a_failing_status_has_code_1_and_its_place() {
         ),
     ] {
         let output = call(directory.path(), arguments).output().unwrap();
-        let words = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(words, format!("error: {message}\n"), "{arguments:?}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(stderr, format!("error: {message}\n"), "{arguments:?}");
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
         assert!(output.stdout.is_empty());
         assert_eq!(names(directory.path()), before, "{arguments:?}");
@@ -650,7 +650,7 @@ fn a_pipe_gets_no_bar() {
     assert_eq!(said, "");
 }
 
-/// A call that takes minutes, once it writes.
+/// Starts a call that takes minutes, and waits until it writes.
 fn napping(directory: &Path) -> Child {
     let arguments = [LIBRARY, NAP, "x=naps.npy", "-o", "out.npy"];
     let mut command = call(directory, &arguments);
@@ -664,7 +664,7 @@ fn napping(directory: &Path) -> Child {
     child
 }
 
-/// Whether a process has a file that has no name yet, or a hidden one.
+/// Returns whether a process has an open file that has no name yet, or a temporary one.
 fn has_new_file(child: &Child, directory: &Path) -> bool {
     let is_new = |name: &str| name.starts_with('#') || name.ends_with(".partial");
     let descriptors = fs::read_dir(format!("/proc/{}/fd", child.id()));
@@ -686,9 +686,9 @@ fn signals_end_it_and_leave_nothing() {
         kill_process(Pid::from_child(&child), signal).unwrap();
         let status = child.wait().unwrap();
         assert_eq!(status.code(), Some(code));
-        let mut words = String::new();
-        child.stderr.unwrap().read_to_string(&mut words).unwrap();
-        assert_eq!(words, "error: nap: interrupted; not written: out.npy\n");
+        let mut stderr = String::new();
+        child.stderr.unwrap().read_to_string(&mut stderr).unwrap();
+        assert_eq!(stderr, "error: nap: interrupted; not written: out.npy\n");
         assert_eq!(names(directory.path()), before);
     }
 }
@@ -705,7 +705,7 @@ fn a_kill_leaves_inputs_and_no_output() {
     assert_eq!(fs::read(directory.path().join("naps.npy")).unwrap(), input);
     assert_eq!(fs::read(directory.path().join("out.npy")).unwrap(), b"old");
     fs::remove_file(directory.path().join("out.npy")).unwrap();
-    // Where every file has a name, the new one has a hidden one.
+    // On file systems without unnamed files, the new file has a temporary name.
     let mut left = names(directory.path());
     left.retain(|name| !name.ends_with(".partial"));
     assert_eq!(left, before);
@@ -745,7 +745,7 @@ fn a_full_disk_is_an_error_at_once() {
         println!("a_full_disk_is_an_error_at_once is skipped: only root can mount a small disk");
         return;
     }
-    let words = call(
+    let output = call(
         directory.path(),
         &["m", COS, "x=angles.npy", "-o", "disk/out.npy"],
     )
@@ -755,10 +755,10 @@ fn a_full_disk_is_an_error_at_once() {
     let unmounted = Command::new("umount").arg(&disk).status().unwrap();
     assert!(unmounted.success());
     assert_eq!(
-        String::from_utf8(words.stderr).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
         "error: cos: can't allocate disk/out.npy: No space left on device (os error 28); free some \
          space, or choose another disk\n"
     );
-    assert_eq!(words.status.code(), Some(2));
+    assert_eq!(output.status.code(), Some(2));
     assert!(left.is_empty(), "{left:?}");
 }

@@ -74,9 +74,9 @@ fn as_json() {
 }
 
 #[test]
-fn says_what_it_lacks() {
+fn missing_resources_are_errors() {
     let directory = tempfile::tempdir().unwrap();
-    let words = refused(&mut demo(directory.path(), &["--size", "1000TiB"]));
+    let message = refused(&mut demo(directory.path(), &["--size", "1000TiB"]));
     let (start, end) = (
         format!(
             "error: expected 2000.0 TiB of free disk space in {}, got ",
@@ -86,23 +86,26 @@ fn says_what_it_lacks() {
     );
     // 1.9 PiB
     let start = start.replace("2000.0 TiB", "2.0 PiB");
-    assert!(words.starts_with(&start) && words.ends_with(end), "{words}");
+    assert!(
+        message.starts_with(&start) && message.ends_with(end),
+        "{message}"
+    );
     assert!(is_empty(directory.path()));
     assert_eq!(
         refused(&mut demo(directory.path(), &["--size", "7"])),
         "error: expected a size from 8 bytes on that memory can address, got 7; give --size 1GiB\n"
     );
-    let words = refused(&mut demo(directory.path(), &["--size", "much"]));
+    let message = refused(&mut demo(directory.path(), &["--size", "much"]));
     assert!(
-        words.starts_with("error: invalid value 'much' for '--size <SIZE>'"),
-        "{words}"
+        message.starts_with("error: invalid value 'much' for '--size <SIZE>'"),
+        "{message}"
     );
-    let words = refused(&mut demo(&directory.path().join("none"), &["--size", "8"]));
+    let message = refused(&mut demo(&directory.path().join("none"), &["--size", "8"]));
     assert!(
-        words.starts_with("error: can't make a folder in "),
-        "{words}"
+        message.starts_with("error: can't make a folder in "),
+        "{message}"
     );
-    assert!(words.ends_with("; set TMPDIR to another\n"), "{words}");
+    assert!(message.ends_with("; set TMPDIR to another\n"), "{message}");
 }
 
 #[test]
@@ -121,8 +124,11 @@ fn an_interrupt_cleans_up() {
     }
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    let mut words = String::new();
-    std::io::Read::read_to_string(&mut child.stderr.unwrap(), &mut words).unwrap();
-    assert_eq!(words, "error: demo: interrupted; nothing is left behind\n");
+    let mut message = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.unwrap(), &mut message).unwrap();
+    assert_eq!(
+        message,
+        "error: demo: interrupted; nothing is left behind\n"
+    );
     assert!(is_empty(directory.path()));
 }

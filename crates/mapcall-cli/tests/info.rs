@@ -21,7 +21,7 @@ use rustix::fs::{Advice, fadvise};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A directory with NumPy's files.
+/// Creates a directory with files that NumPy has written.
 fn files() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     numpy(
@@ -153,7 +153,7 @@ fn members_of_archives() {
             .contains("compressed")
     );
     assert!(succeeded(&mut info(&directory, &["packed.npz"])).contains("not mapped"));
-    // It was asked for.
+    // The member was named.
     assert!(refused(&mut info(&directory, &["packed.npz:a[0]"])).contains("compressed"));
 }
 
@@ -274,29 +274,29 @@ fn bad_input_is_one_line_and_code_two() {
         if file.contains('\0') {
             continue;
         }
-        let words = refused(&mut info(&directory, &[file]));
-        assert!(words.contains(part), "{file:?}: {words}");
-        assert!(words.starts_with("error: "), "{file:?}: {words}");
+        let message = refused(&mut info(&directory, &[file]));
+        assert!(message.contains(part), "{file:?}: {message}");
+        assert!(message.starts_with("error: "), "{file:?}: {message}");
         assert_eq!(
-            words.matches(char::is_control).count(),
+            message.matches(char::is_control).count(),
             1,
-            "{file:?}: {words}"
+            "{file:?}: {message}"
         );
     }
-    let words = refused(&mut info(&directory, &[]));
-    assert!(words.contains("Usage: mapcall info"), "{words}");
-    assert_eq!(words.lines().count(), 1);
+    let message = refused(&mut info(&directory, &[]));
+    assert!(message.contains("Usage: mapcall info"), "{message}");
+    assert_eq!(message.lines().count(), 1);
 }
 
 #[test]
-fn what_can_be_shown_is_shown() {
+fn valid_files_are_shown_despite_others() {
     let directory = files();
     let output = info(&directory, &["none", "x.npy", "raw.bin", "one.npy"])
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
-    let words = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(words.lines().count(), 2, "{words}");
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(message.lines().count(), 2, "{message}");
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(
         text.starts_with("x.npy\n") && text.contains("\n\none.npy\n"),
@@ -321,10 +321,10 @@ fn a_damaged_member_is_an_error_and_the_others_are_shown() {
         json_lines(&String::from_utf8(output.stdout).unwrap()).len(),
         2
     );
-    let words = String::from_utf8(output.stderr).unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
     assert!(
-        words.contains("member \"a\" of the .npz: expected .npy format version"),
-        "{words}"
+        message.contains("member \"a\" of the .npz: expected .npy format version"),
+        "{message}"
     );
 }
 
@@ -346,12 +346,12 @@ fn checksums_of_members_are_compared() {
     let lines = json_lines(&String::from_utf8(output.stdout).unwrap());
     let found: Vec<_> = lines.iter().map(crc32).collect();
     assert_eq!(found, ["damaged", "ok", "ok"]);
-    let words = String::from_utf8(output.stderr).unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
     assert!(
-        words.contains("member \"a\" of the .npz is damaged: its CRC-32 should be "),
-        "{words}"
+        message.contains("member \"a\" of the .npz is damaged: its CRC-32 should be "),
+        "{message}"
     );
-    // A range is of a member that is compared as a whole.
+    // The complete member is compared, even if only a range of it is shown.
     let output = info(&directory, &["two.npz:a[3:]"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(
@@ -388,7 +388,7 @@ fn the_order_is_the_files() {
     }
 }
 
-/// A file of 16 MiB whose pages are not in the page cache; `None` where they can't be dropped.
+/// Creates a file of 16 MiB whose pages are not in the page cache; `None` if they can't be removed from it.
 fn dropped(directory: &TempDir) -> Option<File> {
     let path = directory.path().join("large.bin");
     let mut file = File::options()
@@ -409,7 +409,7 @@ fn dropped(directory: &TempDir) -> Option<File> {
 }
 
 #[test]
-fn the_bar_draws_what_is_in_the_page_cache() {
+fn the_bar_shows_the_page_cache() {
     let directory = tempfile::tempdir().unwrap();
     let Some(file) = dropped(&directory) else {
         return;
@@ -420,7 +420,7 @@ fn the_bar_draws_what_is_in_the_page_cache() {
         "{text}"
     );
 
-    // No reading ahead.
+    // Prevents the kernel from reading ahead.
     fadvise(&file, 0, None, Advice::Random).unwrap();
     file.read_exact_at(&mut vec![0; 4 << 20], 0).unwrap();
     let text = succeeded(&mut info(&directory, &["large.bin:u1"]));
@@ -444,7 +444,7 @@ fn the_bar_draws_what_is_in_the_page_cache() {
         (&json!(1.0), &json!(0.0))
     );
 
-    // A range has a bar of its own.
+    // The bar of a range shows only the pages of the range.
     let text = succeeded(&mut info(&directory, &["large.bin:u1[:1000000]"]));
     assert!(text.ends_with("█ 100%\n"), "{text}");
     let text = succeeded(&mut info(&directory, &["large.bin:u1[12000000:]"]));
@@ -457,7 +457,7 @@ fn the_bar_draws_what_is_in_the_page_cache() {
 }
 
 #[test]
-fn what_the_system_does_not_tell_is_not_drawn() {
+fn an_unknown_page_cache_has_no_bar() {
     const NOBODY_UID: u32 = 65534;
     let directory = files();
     fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();

@@ -21,7 +21,7 @@ fn completions_for_every_shell() {
 }
 
 #[test]
-fn bash_takes_them() {
+fn bash_completes_a_subcommand() {
     let script = succeeded(&mut mapcall(["completions", "bash"]))
         + "\nCOMP_WORDS=(mapcall in) COMP_CWORD=1; _mapcall mapcall in mapcall; echo \"${COMPREPLY[@]}\"";
     let mut bash = Command::new("bash");
@@ -55,15 +55,15 @@ fn pages() {
             assert!(text.contains(part), "{page}: {part}");
         }
     }
-    let words = refused(&mut mapcall(["man", "nope"]));
+    let message = refused(&mut mapcall(["man", "nope"]));
     assert!(
-        words.starts_with("error: expected a subcommand, got \"nope\""),
-        "{words}"
+        message.starts_with("error: expected a subcommand, got \"nope\""),
+        "{message}"
     );
 }
 
 #[test]
-fn help_says_the_exit_codes() {
+fn help_has_the_exit_codes() {
     let help = succeeded(&mut mapcall(["--help"]));
     for line in [
         "\n  0    success",
@@ -99,22 +99,22 @@ fn usage_errors_are_one_line() {
         ),
         (&["--a\nb\u{1b}[31m"], "unexpected argument"),
     ] {
-        let words = refused(&mut mapcall(arguments));
+        let message = refused(&mut mapcall(arguments));
         assert!(
-            words.starts_with("error: ") && words.contains(part),
-            "{arguments:?}: {words}"
+            message.starts_with("error: ") && message.contains(part),
+            "{arguments:?}: {message}"
         );
-        assert_eq!(words.matches(char::is_control).count(), 1, "{words:?}");
+        assert_eq!(message.matches(char::is_control).count(), 1, "{message:?}");
     }
-    let words = refused(mapcall(["symbols", "./none"]).env("CLICOLOR_FORCE", "1"));
+    let message = refused(mapcall(["symbols", "./none"]).env("CLICOLOR_FORCE", "1"));
     assert!(
-        words.starts_with("\u{1b}[1m\u{1b}[31merror:\u{1b}[0m expected"),
-        "{words:?}"
+        message.starts_with("\u{1b}[1m\u{1b}[31merror:\u{1b}[0m expected"),
+        "{message:?}"
     );
-    let words = refused(
+    let message = refused(
         mapcall(["symbols", "./none"])
             .env("CLICOLOR_FORCE", "1")
             .env("NO_COLOR", "1"),
     );
-    assert!(!words.contains('\u{1b}'), "{words:?}");
+    assert!(!message.contains('\u{1b}'), "{message:?}");
 }

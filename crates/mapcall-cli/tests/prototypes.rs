@@ -20,7 +20,7 @@ use std::process::Command;
 use common::{json_lines, mapcall, refused, succeeded};
 use serde_json::{Value, json};
 
-/// The directory of a header that may not be there, as an argument; `None` says that it is not.
+/// Returns the directory of an optional header as an argument; `None`, with a message, if it is not installed.
 fn directory_of(header: &str) -> Option<Vec<String>> {
     if header != "cblas.h" {
         let is_there = !matches!(header, "zlib.h" | "sqlite3.h")
@@ -41,7 +41,7 @@ fn directory_of(header: &str) -> Option<Vec<String>> {
     Some(vec![format!("-I{}", directory.trim_end())])
 }
 
-/// What GCC says is declared in files whose names end with one of `files`: `-aux-info`.
+/// Returns the declarations that GCC reports (`-aux-info`) in files whose names end with one of `files`.
 fn declared(header: &str, flags: &[String], files: &[&str]) -> BTreeSet<String> {
     let directory = tempfile::tempdir().unwrap();
     let list = directory.path().join("list");
@@ -60,11 +60,12 @@ fn declared(header: &str, flags: &[String], files: &[&str]) -> BTreeSet<String> 
     list.lines().filter(in_files).map(name).collect()
 }
 
-/// `signal` of `/* x.h:1:NC */ extern void (*signal (int, void (*)(int))) (int);`
+/// Returns the name in a line of GCC: `signal` for
+/// `/* x.h:1:NC */ extern void (*signal (int, void (*)(int))) (int);`.
 fn name(line: &str) -> String {
     let (_, declaration) = line.split_once("*/").unwrap();
-    let mut words = declaration.match_indices(" (");
-    let (end, _) = words
+    let mut candidates = declaration.match_indices(" (");
+    let (end, _) = candidates
         .find(|(at, _)| !declaration[at + 2..].starts_with('*'))
         .unwrap();
     let is_outside = |letter: char| letter != '_' && !letter.is_ascii_alphanumeric();
@@ -72,9 +73,9 @@ fn name(line: &str) -> String {
     declaration[start..end].to_owned()
 }
 
-/// The names are GCC's, and what is printed is what the header says.
+/// The names are the same as GCC's, and the printed prototypes agree with the header.
 #[test]
-fn real_headers_are_read_whole() {
+fn real_headers_are_read_completely() {
     for (header, files, callable, refused) in [
         (
             "zlib.h",
@@ -138,7 +139,7 @@ fn real_headers_are_read_whole() {
             assert_eq!(names, declared(header, &flags, files), "{header}");
         }
         let find = |name: &str| {
-            // OpenBLAS may be built with a prefix.
+            // OpenBLAS may have been built with a prefix of its names.
             let mut found = functions
                 .iter()
                 .filter(|f| f["name"].as_str().unwrap().ends_with(name));
@@ -154,10 +155,10 @@ fn real_headers_are_read_whole() {
             assert!(find(name)["unsupported"].is_string(), "{header}: {name}");
         }
 
-        // As text it is C that agrees with the header.
+        // The text output is C code that agrees with the header.
         let text = succeeded(mapcall(["prototypes", header]).args(&flags));
         assert_eq!(text.lines().count(), functions.len());
-        // Some are macros as well.
+        // Some functions are also macros.
         let undefine = names.iter().fold(String::new(), |text, name| {
             text + "#undef "
                 + name
@@ -174,8 +175,8 @@ fn real_headers_are_read_whole() {
             .arg(&source)
             .output()
             .unwrap();
-        let words = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{header}: {words}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{header}: {stderr}");
     }
 }
 
@@ -325,17 +326,17 @@ fn bad_input_is_one_line_and_code_two() {
         (vec![&missing], "missing.h:2:10: fatal error:"),
         (vec![&errors], "errors.h:2:2: error: #error no way"),
     ] {
-        let words = refused(mapcall(["prototypes"]).args(&arguments));
+        let stderr = refused(mapcall(["prototypes"]).args(&arguments));
         let part = part.replace("(\"", "([\"");
-        assert!(words.contains(&part), "{arguments:?}: {words}");
+        assert!(stderr.contains(&part), "{arguments:?}: {stderr}");
         assert!(
-            words.starts_with("error: ") && words.lines().count() == 1,
-            "{words}"
+            stderr.starts_with("error: ") && stderr.lines().count() == 1,
+            "{stderr}"
         );
     }
     for arguments in [&[][..], &["math.h", "--frobnicate"], &["a.h", "b.h"]] {
-        let words = refused(mapcall(["prototypes"]).args(arguments));
-        assert!(words.contains("Usage: mapcall prototypes"), "{words}");
+        let stderr = refused(mapcall(["prototypes"]).args(arguments));
+        assert!(stderr.contains("Usage: mapcall prototypes"), "{stderr}");
     }
 }
 
@@ -356,7 +357,7 @@ fn an_include_directory_that_looks_like_an_option_is_none() {
 }
 
 #[test]
-fn what_is_no_c_is_shown_and_the_rest_is_listed() {
+fn invalid_declarations_are_reported_and_the_others_listed() {
     let directory = tempfile::tempdir().unwrap();
     let header = directory.path().join("bad.h");
     fs::write(
@@ -370,14 +371,14 @@ fn what_is_no_c_is_shown_and_the_rest_is_listed() {
         String::from_utf8(output.stdout).unwrap(),
         "int g(int arg0);\n"
     );
-    let words = String::from_utf8(output.stderr).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(
-        words.contains(&format!("{}:4:12\n", header.display())),
-        "{words}"
+        stderr.contains(&format!("{}:4:12\n", header.display())),
+        "{stderr}"
     );
     assert!(
-        words.contains("4 | int f(int x[);\n  |            ^\n"),
-        "{words}"
+        stderr.contains("4 | int f(int x[);\n  |            ^\n"),
+        "{stderr}"
     );
 }
 
@@ -403,32 +404,35 @@ fn without_a_compiler() {
     assert_eq!(listed.lines().count(), 2);
 
     let (_directory, header) = fixture();
-    let words = refused(&mut run(&[header.to_str().unwrap()]));
+    let stderr = refused(&mut run(&[header.to_str().unwrap()]));
     assert!(
-        words.contains("line 6 has `#include \"inner/part.h\"`"),
-        "{words}"
+        stderr.contains("line 6 has `#include \"inner/part.h\"`"),
+        "{stderr}"
     );
     for name in ["cc", "gcc", "clang"] {
-        assert!(words.contains(&format!("{name}: No such file")), "{words}");
+        assert!(
+            stderr.contains(&format!("{name}: No such file")),
+            "{stderr}"
+        );
     }
-    let words = refused(&mut run(&["math.h"]));
+    let stderr = refused(&mut run(&["math.h"]));
     assert!(
-        words.contains("only it knows where that is; install one, or set CC"),
-        "{words}"
+        stderr.contains("only it knows where that is; install one, or set CC"),
+        "{stderr}"
     );
 }
 
 #[test]
 fn the_compiler_is_that_of_cc() {
-    let words = refused(mapcall(["prototypes", "math.h"]).env("CC", "no-such-cc -m64"));
+    let stderr = refused(mapcall(["prototypes", "math.h"]).env("CC", "no-such-cc -m64"));
     assert!(
-        words.contains("tried no-such-cc -m64: No such file"),
-        "{words}"
+        stderr.contains("tried no-such-cc -m64: No such file"),
+        "{stderr}"
     );
     let text = succeeded(mapcall(["prototypes", "string.h"]).env("CC", "cc -DUNUSED"));
     assert!(text.contains("memcpy"));
-    let words = refused(mapcall(["prototypes", "string.h"]).env("CC", "true"));
-    assert!(words.contains("it wrote no preprocessed text"), "{words}");
-    let words = refused(mapcall(["prototypes", "string.h"]).env("CC", "false"));
-    assert!(words.contains("it ended with exit status: 1"), "{words}");
+    let stderr = refused(mapcall(["prototypes", "string.h"]).env("CC", "true"));
+    assert!(stderr.contains("it wrote no preprocessed text"), "{stderr}");
+    let stderr = refused(mapcall(["prototypes", "string.h"]).env("CC", "false"));
+    assert!(stderr.contains("it ended with exit status: 1"), "{stderr}");
 }

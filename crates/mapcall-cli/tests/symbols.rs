@@ -1,4 +1,4 @@
-//! `mapcall symbols`, and what all commands have in common.
+//! `mapcall symbols`, and the behaviour that all subcommands share.
 
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![allow(
@@ -48,9 +48,12 @@ fn symbols_are_those_that_were_compiled() {
 #[test]
 fn missing_libraries_are_refused() {
     for name in ["", "./no such.so", "nosuchlibrary", "a\nb\u{1b}[31m"] {
-        let words = refused(&mut mapcall(["symbols", name]));
-        assert!(words.starts_with("error: expected a library"), "{words}");
-        assert_eq!(words.matches(char::is_control).count(), 1, "{words}");
+        let message = refused(&mut mapcall(["symbols", name]));
+        assert!(
+            message.starts_with("error: expected a library"),
+            "{message}"
+        );
+        assert_eq!(message.matches(char::is_control).count(), 1, "{message}");
     }
 }
 
@@ -68,9 +71,9 @@ fn help_and_version() {
     assert!(refused(&mut mapcall(["frobnicate"])).contains("unrecognized subcommand"));
 }
 
-/// `mapcall symbols c | true`
+/// A reader that closes the pipe early is no error: `mapcall symbols c | true`.
 #[test]
-fn an_output_that_nobody_reads_is_no_error() {
+fn an_output_whose_reader_has_gone_is_no_error() {
     for arguments in [&["symbols", "c"][..], &["prototypes", "math.h", "--json"]] {
         let mut command = mapcall(arguments);
         let mut child = command
@@ -92,9 +95,9 @@ fn an_output_that_fails_is_one() {
     let full = File::options().write(true).open("/dev/full").unwrap();
     let output = mapcall(["symbols", "m"]).stdout(full).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    let words = String::from_utf8(output.stderr).unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
     assert!(
-        words.starts_with("error: can't write the output: "),
-        "{words}"
+        message.starts_with("error: can't write the output: "),
+        "{message}"
     );
 }

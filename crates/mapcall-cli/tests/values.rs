@@ -1,4 +1,4 @@
-//! `NAME=VALUE`: what each kind of parameter takes, and what is said of everything else.
+//! `NAME=VALUE`: the values that each kind of parameter takes, and the errors for all others.
 
 #![cfg(unix)]
 #![allow(
@@ -34,7 +34,7 @@ fn one(prototype: &str, assignment: &str) -> Value {
     values.into_iter().flatten().next().unwrap()
 }
 
-/// A directory with `x.npy`, 10 float64, and `raw.bin`, 48 bytes.
+/// Creates a directory with `x.npy`, 10 float64, and `raw.bin`, 48 bytes.
 fn files() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x.npy");
@@ -217,7 +217,7 @@ fn values_are_passed() {
         directory.path().join("raw.bin").display()
     );
     let process = Library::process().unwrap();
-    // SAFETY: this is the prototype of `frexp`, which writes one int.
+    // SAFETY: the prototype is that of `frexp`, which writes one `int`.
     let frexp = unsafe { process.function("double frexp(double x, int exponent[1])") }.unwrap();
     let given = values(frexp.contract(), &["x=12".into(), file.into()]).unwrap();
     let mut opened: Vec<Opened> = given

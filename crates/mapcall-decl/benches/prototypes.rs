@@ -1,4 +1,4 @@
-//! How long it takes to read prototypes: one, a header of 500, and the same with the preprocessor.
+//! Measures the time to parse one prototype, a header of 500 functions, and the same with the preprocessor.
 
 #![allow(
     clippy::print_stdout,

@@ -68,7 +68,7 @@ pub struct Position {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrototypeErrorKind {
-    /// The text is no valid C.
+    /// The text is not valid C.
     #[error("expected {expected}")]
     Syntax {
         /// The expected text.
@@ -107,7 +107,7 @@ pub enum PrototypeErrorKind {
         /// The attribute.
         attribute: String,
     },
-    /// A name that is no type.
+    /// A name that is not a type.
     #[error("unknown type `{name}`")]
     UnknownType {
         /// The name.
@@ -115,13 +115,13 @@ pub enum PrototypeErrorKind {
         /// The known type with the most similar name, if there is one.
         nearest: Option<String>,
     },
-    /// The keywords together are no type, as in `short double`.
+    /// Keywords that together are not a type, as in `short double`.
     #[error("`{name}` is no type")]
     NoType {
-        /// The words.
+        /// The keywords.
         name: String,
     },
-    /// A struct, union or array by value whose members aren't known.
+    /// An incomplete type where a value is needed.
     #[error("`{ctype}` is incomplete: its size is not known")]
     Incomplete {
         /// The type.
@@ -147,7 +147,7 @@ pub enum PrototypeErrorKind {
         /// The name.
         name: String,
     },
-    /// An extent has the name of no parameter.
+    /// An extent with a name that is not a parameter.
     #[error("the extent names `{name}`, which is no parameter of `{function}`")]
     UnknownParameter {
         /// The name.
@@ -163,7 +163,7 @@ pub enum PrototypeErrorKind {
         /// The name.
         name: String,
     },
-    /// An extent that names a parameter that is no integer.
+    /// An extent that names a parameter that is not an integer.
     #[error("the extent names `{name}`, which is no integer but `{ctype}`")]
     NotInteger {
         /// The parameter.
@@ -186,7 +186,7 @@ pub enum PrototypeErrorKind {
     /// A constant expression without a value.
     #[error("this constant expression {0}")]
     Constant(Box<ExtentError>),
-    /// An extent where arrays must have constant ones.
+    /// An extent with a parameter, where arrays must have constant ones.
     #[error("only the extents of a parameter itself may vary")]
     VariableLength,
     /// A type that C does not have: an array of functions, or a function that returns an array.

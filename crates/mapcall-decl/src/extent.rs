@@ -77,9 +77,9 @@ pub enum Expr {
     Constant(i128),
     /// An integer parameter.
     Parameter {
-        /// Its position in the prototype, from 0.
+        /// The position in the prototype, from 0.
         index: usize,
-        /// Its name.
+        /// The name.
         name: Arc<str>,
     },
     /// An operator before its operand.
@@ -137,7 +137,7 @@ impl UnaryOp {
         })
     }
 
-    /// The operator in C.
+    /// Returns the operator in C.
     #[must_use]
     pub const fn symbol(self) -> &'static str {
         match self {
@@ -165,7 +165,7 @@ macro_rules! binary_operators {
                 }
             }
 
-            /// The operator in C.
+            /// Returns the operator in C.
             #[must_use]
             pub const fn symbol(self) -> &'static str {
                 match self {
@@ -271,7 +271,7 @@ impl Expr {
     ///
     /// # Errors
     ///
-    /// [`ExtentError`], but for [`ExtentError::Negative`] and [`ExtentError::TooLarge`].
+    /// All of [`ExtentError`] except [`ExtentError::Negative`] and [`ExtentError::TooLarge`].
     pub fn value(&self, values: &[Option<i128>]) -> Result<i128, ExtentError> {
         match self {
             Self::Constant(value) => Ok(*value),
@@ -348,9 +348,9 @@ impl Expr {
         }
     }
 
-    /// Writes the expression, in parentheses if its precedence is below `least`.
-    fn write(&self, f: &mut fmt::Formatter<'_>, least: u8) -> fmt::Result {
-        if self.precedence() < least {
+    /// Writes the expression, in parentheses if its precedence is below `min`.
+    fn write(&self, f: &mut fmt::Formatter<'_>, min: u8) -> fmt::Result {
+        if self.precedence() < min {
             f.write_str("(")?;
             self.write(f, CONDITIONAL)?;
             return f.write_str(")");
@@ -366,11 +366,11 @@ impl Expr {
                 left.write(f, op.precedence())?;
                 f.write_str(op.symbol())?;
                 // `a-(-b)` needs parentheses, as `a--b` is another expression.
-                let least = match **right {
+                let min = match **right {
                     Self::Unary(UnaryOp::Negate, _) | Self::Constant(_) => PREFIX + 1,
                     _ => op.precedence() + 1,
                 };
-                right.write(f, least)
+                right.write(f, min)
             }
             Self::Conditional(parts) => {
                 let [condition, then, otherwise] = &**parts;

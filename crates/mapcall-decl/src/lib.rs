@@ -16,14 +16,14 @@
 //!
 //! # Overview
 //!
-//! - [`CType`]: any C type, with the size, alignment and dtype that it has on this machine.
+//! - [`CType`]: a C type, with its size, alignment and dtype on this machine.
 //! - [`Extent`]: the length of an axis of an array parameter, an expression in other parameters.
 //! - [`Prototype`]: one function, its [`Parameter`]s and its result.
-//! - [`Declarations`]: the functions and structs of a text that a preprocessor has left.
+//! - [`Declarations`]: the functions and structs of a preprocessed text.
 //! - [`Header`]: a header by its name or path, read through the system's preprocessor.
 //!
-//! Text is parsed by a grammar of C, with bounds on its length, its depth and the time that it takes.
-//! A [`PrototypeError`] points into the text, and says what to write instead.
+//! Text is parsed by a grammar of C, with limits for its length, its depth and the processor time. A
+//! [`PrototypeError`] has the position of the error in the text, and a remedy.
 //!
 //! # Cargo features
 //!

@@ -1,14 +1,14 @@
 //! Suggestions for misspelt names.
 
 /// The length in bytes above which names get no suggestions, as the time grows with its square.
-const LONGEST: usize = 64;
+const MAX_LEN: usize = 64;
 
 /// Returns the known names that are similar to an unknown one, the most similar first.
 ///
 /// A name is similar if it is at most one edit per three bytes away, at least one and at most four edits. An
 /// edit inserts, removes or replaces a byte, or swaps two neighbours. Case is ignored.
 pub fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
-    if wanted.len() > LONGEST {
+    if wanted.len() > MAX_LEN {
         return Vec::new();
     }
     let allowed = allowed(wanted);
@@ -26,7 +26,7 @@ pub fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Ve
     near.into_iter().map(|(_, name)| name).collect()
 }
 
-/// Returns the maximum number of edits of a misspelling; 0 for a single letter, which is another name.
+/// Returns the maximum number of edits of a misspelling; 0 for a single letter, which is always another name.
 fn allowed(wanted: &str) -> usize {
     if wanted.len() < 2 {
         return 0;
@@ -47,10 +47,10 @@ fn counts(text: &str) -> Counts {
     counts
 }
 
-/// Returns the number of bytes of a name that the counted name lacks: a lower bound of the number of edits
-/// between ASCII names, which is computed much faster.
+/// Returns the number of bytes of a name that the counted name does not have: a lower bound of the number of
+/// edits between ASCII names, which is computed much faster.
 fn missing(mut counts: Counts, name: &str) -> usize {
-    let lacks = |byte: &u8| {
+    let is_missing = |byte: &u8| {
         counts
             .get_mut(usize::from(*byte))
             .is_none_or(|count| match count.checked_sub(1) {
@@ -61,7 +61,7 @@ fn missing(mut counts: Counts, name: &str) -> usize {
                 None => true,
             })
     };
-    name.as_bytes().iter().copied().filter(lacks).count()
+    name.as_bytes().iter().copied().filter(is_missing).count()
 }
 
 #[cfg(test)]
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_short_cut_changes_nothing() {
+    fn the_lower_bound_changes_no_result() {
         let letters = ["a", "b", "ab", "ba", "_", "B", "bab"];
         let longer = |text: String| letters.map(|letter| format!("{text}{letter}"));
         let mut all = letters.map(str::to_owned).to_vec();

@@ -46,7 +46,7 @@ pub struct Prototype {
 ///
 /// let f = Prototype::parse("void f(const float (*restrict m)[3], float *p, int);")?;
 /// let [m, p, last] = &f.parameters[..] else { panic!() };
-/// // A pointer to an array is an array whose outermost extent isn't said.
+/// // A pointer to an array is an array whose outermost extent is unknown.
 /// assert_eq!((m.ctype.to_string(), m.rank()), ("float".into(), 2));
 /// assert!(m.is_const && m.is_restrict);
 /// assert_eq!((p.ctype.to_string(), p.rank()), ("float *".into(), 0));
@@ -66,7 +66,7 @@ pub struct Parameter {
     pub is_const: bool,
     /// Whether the pointer or array is `restrict`.
     pub is_restrict: bool,
-    /// Whether it is an integer that is the whole extent of some array: `n` in `x[n]`.
+    /// Whether it is an integer that is by itself the extent of an array axis, such as `n` in `x[n]`.
     pub is_inferred: bool,
     /// The owner of the target of a pointer after the call.
     pub ownership: Ownership,
@@ -98,7 +98,7 @@ pub enum Ownership {
 }
 
 impl Parameter {
-    /// Its type in C; that of the elements if it is an array.
+    /// Returns the type in C; that of the elements if it is an array.
     ///
     /// ```
     /// use mapcall_decl::Prototype;
@@ -316,7 +316,7 @@ pub struct Declarations {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Declared {
-    /// Its name.
+    /// The name.
     pub name: String,
     /// The prototype, or the reason why the function can't be called.
     pub prototype: Result<Prototype, PrototypeError>,

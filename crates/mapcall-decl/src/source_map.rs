@@ -92,7 +92,7 @@ impl SourceMap {
     }
 }
 
-/// `# 12 "file.h" 1 3`
+/// A line marker, such as `# 12 "file.h" 1 3` (GCC manual, "Preprocessor Output").
 #[derive(Debug, PartialEq, Eq)]
 struct Marker {
     line: usize,
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_standard_headers_include_is_not_own() {
+    fn files_that_standard_headers_include_are_not_own() {
         let output = "# 1 \"x.h\"\nA\n# 1 \"/usr/include/stdio.h\" 1 3\nB\n\
                       # 1 \"/usr/include/bits/y.h\" 1 3\nC\n# 2 \"/usr/include/stdio.h\" 2 3\nD\n\
                       # 7 \"x.h\" 2\n\nE\n# 1 \"z/time.h\" 1\nF\n";

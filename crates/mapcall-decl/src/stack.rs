@@ -1,10 +1,10 @@
-//! Runs code that needs a known amount of stack, which may be more than small threads have.
+//! Runs code that needs a known amount of stack, which may be more than the current thread has left.
 
 use std::io;
 
 use mapcall_array::fork;
 
-/// Runs work that needs `bytes` bytes of stack: on this thread if they are left, otherwise on a new thread.
+/// Runs a function that needs `bytes` bytes of stack: on this thread if they are left, otherwise on a new one.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Headers: what counts as a header's own, its scope, and compilers that misbehave.
+//! Headers: which functions belong to a header, its scope, and compilers that misbehave.
 
 #![cfg(all(unix, feature = "headers"))]
 #![allow(
@@ -18,7 +18,7 @@ use mapcall_decl::{Declarations, Header, HeaderError, PrototypeErrorKind};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-/// A directory with these files.
+/// Creates a directory with these files.
 fn files(files: &[(&str, &str)]) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     for (name, text) in files {
@@ -37,11 +37,11 @@ fn names(header: &Declarations) -> Vec<&str> {
         .collect()
 }
 
-/// A program that stands for a compiler.
+/// Creates a script that is run as the compiler.
 fn script(directory: &TempDir, text: &str) -> PathBuf {
     let path = directory.path().join("cc with spaces");
-    // Written by another process: one that this one forks meanwhile would keep it open, and so
-    // keep it from being run.
+    // Another process writes the file: a child that this process forks meanwhile would keep it open for
+    // writing, and the kernel runs no such file.
     let write = r#"printf '#!/bin/sh\n%s\n' "$2" > "$1" && chmod +x "$1""#;
     let mut shell = Command::new("sh");
     let status = shell
@@ -54,7 +54,7 @@ fn script(directory: &TempDir, text: &str) -> PathBuf {
 }
 
 #[test]
-fn an_umbrella_has_what_its_project_declares() {
+fn a_header_has_the_functions_of_its_project() {
     let directory = files(&[
         (
             "include/kern.h",
@@ -64,7 +64,7 @@ fn an_umbrella_has_what_its_project_declares() {
             "include/kern/a.h",
             "#include <unistd.h>\n#include <other.h>\nint a(off_t);",
         ),
-        // Not C's.
+        // Not the standard header `time.h`.
         (
             "include/kern/time.h",
             "#include <stdlib.h>\nint now(div_t);",
@@ -87,7 +87,7 @@ fn an_umbrella_has_what_its_project_declares() {
             .iter()
             .all(|function| function.prototype.is_ok())
     );
-    // By its path as well, and through a file that is none of C's.
+    // By its path, and for a file that is not a standard header.
     assert_eq!(names(&read(&include.join("kern.h"))), expected);
     assert_eq!(names(&read(&include.join("kern/a.h"))), ["other", "a"]);
 }
@@ -107,7 +107,7 @@ fn a_standard_header_is_read_by_its_path_too() {
 }
 
 #[test]
-fn pasted_prototypes_know_the_header() {
+fn prototypes_use_the_types_of_the_header() {
     let directory = files(&[(
         "k.h",
         "#include <stdint.h>\nenum { N = 4 };\ntypedef struct later later;\nstruct later { int16_t x[N]; };\n\
@@ -128,7 +128,7 @@ fn pasted_prototypes_know_the_header() {
     };
     assert_eq!(later.target.size(), Some(8));
 
-    // Text may say again what the header says, and add to it; nothing of it stays.
+    // A prototype's text may repeat definitions of the header, and add others, which are not kept.
     let again = "typedef struct later later; enum { N = 4 }; typedef int extra; void g(extra e[N])";
     assert!(header.prototype(again).is_ok());
     let kind = |text: &str| header.prototype(text).unwrap_err().kind;
@@ -152,7 +152,7 @@ fn pasted_prototypes_know_the_header() {
     };
     assert_eq!(nearest.as_deref(), Some("sample"));
 
-    // The scope outlives its header and its copies.
+    // A scope is valid after its header and copies of it are dropped.
     let copy = header.clone();
     drop(header);
     assert!(copy.prototype("sample f(void)").is_ok());
@@ -197,7 +197,7 @@ fn errors_name_file_and_line() {
 fn a_compiler_that_hangs_is_ended() {
     let directory = tempfile::tempdir().unwrap();
     let pid = directory.path().join("pid");
-    // The part that hangs is a child of the driver.
+    // The process that hangs is a child of the compiler driver.
     let text = format!("sleep 1000 & echo $! > '{}'; wait", pid.display());
     for text in [
         text.as_str(),
@@ -257,7 +257,7 @@ fn a_compiler_that_floods_is_ended() {
 }
 
 #[test]
-fn what_the_compiler_writes_is_not_trusted() {
+fn output_of_the_compiler_is_checked() {
     let directory = tempfile::tempdir().unwrap();
     let read = |text: &str| {
         let text = format!("cat > /dev/null\nprintf '{text}'");
@@ -287,7 +287,7 @@ fn names_that_are_none_are_refused() {
         !matches!(error, HeaderError::Name { .. }),
         "a directory: {error}"
     );
-    // A file may have any name.
+    // A file with an unusual name is read.
     let path = directory.path().join("a \"<b>\n.h");
     fs::write(&path, "int f(void);").unwrap();
     assert_eq!(names(&Header::new(path).read().unwrap()), ["f"]);
@@ -314,7 +314,7 @@ fn without_a_compiler_macros_and_guards_decide() {
 }
 
 proptest! {
-    /// No text brings the reading without a compiler down.
+    /// No text makes the reader without a compiler panic.
     #[test]
     fn any_text_is_read_or_refused(text in "([#a-z(){};\"'/*\\\\ \n]|#if |#ifdef |#else|#endif|#define |int |\\PC){0,80}") {
         let directory = files(&[("k.h", &text)]);

@@ -1,4 +1,5 @@
-//! Prototypes: what is read, what is refused and how, against the system's compiler and headers.
+//! Prototypes: valid texts, refused texts with their errors, and comparisons with the system's compiler and
+//! headers.
 
 #![allow(
     clippy::indexing_slicing,
@@ -21,7 +22,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// Text, its display, its signature, and of each parameter: rank, const, restrict, inferred.
+/// Cases of a text, its display, its signature, and for each parameter: rank, const, restrict, inferred.
 #[test]
 fn good_prototypes() {
     for (text, display, signature, parameters) in [
@@ -143,7 +144,7 @@ fn rendered(text: &str) -> String {
     }
 }
 
-/// Text, the text under the carets, the reason, the remedy.
+/// Cases of a text, the part that the error marks, the reason, and the remedy.
 #[test]
 fn bad_prototypes() {
     const SYNTAX: &str = "write a C prototype, such as `void f(size_t n, const float x[n]);`";
@@ -377,7 +378,7 @@ fn hostile_nesting_is_an_error() {
             text
         }) + "void f(t5000 x);",
         format!("void f({});", "int, ".repeat(100_000) + "int"),
-        // Twice as many members at every level.
+        // Each level has twice as many members.
         (0..60).fold("struct s0 {};".to_owned(), |mut text, i| {
             let _ = write!(text, "struct s{} {{ struct s{i} a, b; }};", i + 1);
             text
@@ -450,7 +451,7 @@ const SCALARS: [&str; 24] = [
     "void *",
 ];
 
-/// A type before a name and what stands behind it.
+/// The text of a declaration before and behind its name.
 fn any_declarator() -> impl Strategy<Value = (String, String)> {
     let leaf = (select(&SCALARS[..]), any::<bool>()).prop_map(|(scalar, is_const)| {
         let prefix = if is_const { "const " } else { "" };
@@ -515,7 +516,7 @@ fn any_prototype() -> impl Strategy<Value = String> {
     })
 }
 
-/// The output of a C program.
+/// Compiles and runs a C program, and returns its output.
 fn compile_and_run(source: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join("program");
@@ -536,7 +537,7 @@ fn compile_and_run(source: &str) -> String {
     String::from_utf8(Command::new(&program).output().unwrap().stdout).unwrap()
 }
 
-/// A system header as the preprocessor leaves it; `None` when it is not there.
+/// Returns a preprocessed system header; `None` if it is not installed.
 fn preprocess(header: &str) -> Option<String> {
     let mut compiler = Command::new("cc")
         .args(["-D_GNU_SOURCE", "-E", "-x", "c", "-"])
@@ -625,7 +626,7 @@ fn struct_text(
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
-    /// What is displayed is read as the same, and displayed the same again.
+    /// The display of a prototype is parsed to the same prototype, with the same display.
     #[test]
     fn display_is_read_back(text in any_prototype()) {
         match Prototype::parse(&text) {
@@ -636,7 +637,7 @@ proptest! {
                 prop_assert_eq!(&again, &prototype, "{}", display);
                 prop_assert_eq!(again.to_string(), display);
             }
-            // Constant parts may have no value, and a result may not be `const void`.
+            // Constant expressions may have no value, and a result can't be `const void`.
             Err(error) => prop_assert!(
                 matches!(error.kind, PrototypeErrorKind::Constant(_)),
                 "{}", error
@@ -644,7 +645,7 @@ proptest! {
         }
     }
 
-    /// Whatever is done to a text, the answer is a prototype or an error with a place in it.
+    /// A changed text gives a prototype, or an error with a position inside the text.
     #[test]
     fn mutated_text_never_panics(
         text in any_prototype(),
@@ -689,7 +690,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
-    /// Sizes, alignments and offsets are the compiler's.
+    /// Sizes, alignments and offsets are the same as the compiler's.
     #[test]
     fn layouts_are_the_compilers(structs in vec(any_struct(), 1..12)) {
         let mut definitions = String::new();
@@ -725,7 +726,7 @@ proptest! {
     }
 }
 
-/// Every function of a real header is callable or says why.
+/// Every function of a real header can be called, or has the reason why not.
 #[test]
 fn system_headers_are_read_whole() {
     for (header, callable, refused) in [
@@ -753,7 +754,7 @@ fn system_headers_are_read_whole() {
         ),
     ] {
         let Some(text) = preprocess(header) else {
-            // Every system with a C compiler has the others.
+            // The other headers exist on every system with a C compiler.
             assert!(matches!(header, "zlib.h" | "sqlite3.h"), "{header}");
             continue;
         };
@@ -805,7 +806,7 @@ fn every_prototype_of_a_long_header_is_there() {
     }
 }
 
-/// Texts that are far from C: some for which time grows fast with the length, and long ones.
+/// Texts that are far from C, for some of which the time grows fast with the length, and long texts.
 fn hostile_texts() -> impl Iterator<Item = String> {
     let repeated = [
         "*/*",
@@ -843,7 +844,7 @@ fn hostile_texts() -> impl Iterator<Item = String> {
 
 #[test]
 fn no_text_overflows_the_stack() {
-    // What Python allows its threads at least.
+    // The minimum stack of Python's threads.
     let small = thread::Builder::new().stack_size(64 << 10);
     let read = small.spawn(|| {
         hostile_texts().all(|text| {
@@ -861,12 +862,12 @@ fn a_text_that_takes_too_long_is_given_up() {
         matches!(error.kind, PrototypeErrorKind::TooSlow { .. }),
         "{error}"
     );
-    // The parser is as good as new.
+    // The parser works after an error.
     assert!(Prototype::parse("void f(void)").is_ok());
 }
 
 #[test]
-fn what_nests_is_read_on_small_threads() {
+fn nested_types_are_parsed_on_small_threads() {
     let nested = |open: &str, inner: &str, close: &str| {
         let (open, close) = (open.repeat(60), close.repeat(60));
         format!("void f(int x[{open}{inner}{close}])")
@@ -887,7 +888,8 @@ fn what_nests_is_read_on_small_threads() {
     assert_eq!(read.unwrap().join().unwrap(), [true; 5]);
 }
 
-/// Definitions of `t0` and more, each made of two of the one before, and a function of the last.
+/// Returns definitions of types `t0`, `t1`, ..., each with two parts of the type before, and a function of the
+/// last one.
 fn doubled(
     levels: usize,
     first: &str,
@@ -928,7 +930,7 @@ fn types_that_double_are_bound_at_once() {
             |inner: &str, outer: &str| definition.replace("INNER", inner).replace("OUTER", outer);
         doubled(15, "typedef int t0;", define, "void f(t15 *x);")
     }));
-    // Members share what stands before them.
+    // Members share the type before them.
     let (open, close) = ("struct { ".repeat(50), " } a, b;".repeat(49));
     texts.push(format!("void f({open}char c;{close} }} *x);"));
     let (open, close) = ("struct { ".repeat(20), " } *a, *b;".repeat(19));
@@ -946,7 +948,7 @@ fn types_that_double_are_bound_at_once() {
         let CType::Pointer(pointer) = one else {
             panic!("{one}");
         };
-        // NumPy would have a field for each.
+        // The dtype would have a field for each member.
         if let Ok(dtype) = pointer.target.dtype() {
             assert!(dtype.itemsize() <= 16, "{dtype}");
         }
@@ -971,7 +973,7 @@ fn a_struct_of_many_members_is_a_handle() {
         };
         pointer.target.dtype()
     };
-    // 3 · 2¹² - 2 members, and twice as many.
+    // Structs of 3 · 2¹² - 2 members, and of twice as many.
     assert_eq!(dtype(12).unwrap().itemsize(), 1 << 12);
     let error = dtype(13).unwrap_err();
     assert!(error.reason.contains("more than 16384 members"), "{error}");

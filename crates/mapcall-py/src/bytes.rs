@@ -1,4 +1,5 @@
-//! Bytes of a map, which other threads and processes may write meanwhile: copied, never borrowed.
+//! Copies of a map's bytes. Other threads and processes may write them at any time, so no
+//! reference to them is ever made.
 
 #![allow(unsafe_code)]
 
@@ -10,23 +11,25 @@ use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-/// How much is copied at once in order to search it.
+/// The number of bytes that a search copies at once.
 const CHUNK: usize = 1 << 18;
 
-/// Copies the bytes from one on; whether there are as many.
+/// Copies the bytes of `buffer` from `start` on until `into` is full. Returns false, and copies
+/// nothing, if the buffer has fewer.
 fn copy_out(buffer: &Buffer, start: usize, into: &mut [u8]) -> bool {
     let end = start.checked_add(into.len());
     if end.is_none_or(|end| end > buffer.len()) {
         return false;
     }
     let source = buffer.as_ptr().wrapping_add(start);
-    // SAFETY: the source was checked to lie in the buffer, which is borrowed; `into` is exclusively
-    // borrowed memory, and the buffer's bytes are never lent as references.
+    // SAFETY: `start..end` was checked to lie in the buffer, whose memory is valid while it is
+    // borrowed. `into` is exclusively borrowed, and no reference to bytes of a buffer exists, so the
+    // two don't overlap.
     unsafe { source.copy_to_nonoverlapping(into.as_mut_ptr(), into.len()) };
     true
 }
 
-/// A range of bytes as a new object.
+/// Returns a range of bytes as a new object.
 pub(crate) fn read<'py>(
     py: Python<'py>,
     buffer: &Buffer,
@@ -41,7 +44,7 @@ pub(crate) fn read<'py>(
     })
 }
 
-/// One byte.
+/// Returns the byte at `index`.
 pub(crate) fn byte(buffer: &Buffer, index: usize) -> PyResult<u8> {
     let mut byte = [0];
     if copy_out(buffer, index, &mut byte) {
@@ -51,15 +54,15 @@ pub(crate) fn byte(buffer: &Buffer, index: usize) -> PyResult<u8> {
     }
 }
 
-/// Overwrites bytes of a writeable buffer.
+/// Overwrites the bytes of a writeable buffer from `start` on with `bytes`.
 pub(crate) fn write(buffer: &Buffer, start: usize, bytes: &[u8]) -> PyResult<()> {
     let end = start.checked_add(bytes.len());
     if !buffer.is_writeable() || end.is_none_or(|end| end > buffer.len()) {
         return Err(outside());
     }
     let target = buffer.as_mut_ptr().wrapping_add(start);
-    // SAFETY: the target was checked to lie in the buffer, which is borrowed and writeable; `bytes` is
-    // memory of another object, since the buffer's own are never lent as references.
+    // SAFETY: `start..end` was checked to lie in the buffer, which is borrowed and writeable. No
+    // reference to bytes of a buffer exists, so `bytes` is other memory.
     unsafe { target.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
     Ok(())
 }
@@ -83,12 +86,13 @@ pub(crate) fn copy_within(
         buffer.as_ptr().wrapping_add(source),
         buffer.as_mut_ptr().wrapping_add(target),
     );
-    // SAFETY: both ranges were checked to lie in the buffer, which is borrowed and writeable.
+    // SAFETY: both ranges were checked to lie in the buffer, which is borrowed and writeable; `copy`
+    // allows them to overlap.
     unsafe { to.copy_from(from, len) };
     Ok(())
 }
 
-/// Where `pattern` first stands in a range of bytes.
+/// Returns the index of the first occurrence of `pattern` in a range of bytes.
 pub(crate) fn find(buffer: &Buffer, range: Range<usize>, pattern: &[u8]) -> Option<usize> {
     let finder = memmem::Finder::new(pattern);
     let overlap = pattern.len().saturating_sub(1);
@@ -109,7 +113,7 @@ pub(crate) fn find(buffer: &Buffer, range: Range<usize>, pattern: &[u8]) -> Opti
     }
 }
 
-/// Where `pattern` last stands in a range of bytes.
+/// Returns the index of the last occurrence of `pattern` in a range of bytes.
 pub(crate) fn rfind(buffer: &Buffer, range: Range<usize>, pattern: &[u8]) -> Option<usize> {
     let finder = memmem::FinderRev::new(pattern);
     let overlap = pattern.len().saturating_sub(1);

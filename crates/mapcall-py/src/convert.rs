@@ -1,4 +1,4 @@
-//! Arguments from Python, and dtypes both ways.
+//! Conversion of Python arguments to the types of the core, and of dtypes in both directions.
 
 use mapcall_array::layout::{MAX_NDIM, Order};
 use mapcall_array::literal::{LiteralError, Value};
@@ -8,9 +8,9 @@ use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
-/// A mode by its name; numpy.memmap's words when there is none such.
+/// Converts the name of a mode. The error message is that of `numpy.memmap`.
 pub(crate) fn mode(mode: &Bound<'_, PyAny>) -> PyResult<Mode> {
-    // As a key of NumPy's dict, the mode must be hashable.
+    // NumPy looks the mode up in a dict, so a mode that is not hashable is a TypeError.
     mode.hash()?;
     let name = mode
         .cast::<PyString>()
@@ -25,14 +25,14 @@ pub(crate) fn mode(mode: &Bound<'_, PyAny>) -> PyResult<Mode> {
     })
 }
 
-/// A byte offset: any integer of Python or NumPy that is not negative.
+/// Converts a byte offset: an integer of Python or NumPy that is not negative.
 pub(crate) fn offset(offset: &Bound<'_, PyAny>) -> PyResult<u64> {
     let offset: i64 = offset.extract()?;
     u64::try_from(offset)
         .map_err(|_| PyOverflowError::new_err("memory mapped offset must be positive"))
 }
 
-/// A shape: None, an integer, or a sequence of integers.
+/// Converts a shape: None, an integer, or a sequence of integers.
 pub(crate) fn shape(shape: &Bound<'_, PyAny>) -> PyResult<Option<Vec<usize>>> {
     if shape.is_none() {
         return Ok(None);
@@ -45,7 +45,7 @@ pub(crate) fn shape(shape: &Bound<'_, PyAny>) -> PyResult<Option<Vec<usize>>> {
             .map(Some);
     }
     if !shape.is_instance_of::<PyList>() {
-        // What is no integer is a sequence; an integer may still be too large.
+        // A TypeError means that the shape is a sequence; other errors are those of an integer.
         match axis_length(shape) {
             Err(error) if error.is_instance_of::<PyTypeError>(shape.py()) => {}
             length => return length.map(|length| Some(vec![length])),
@@ -64,7 +64,7 @@ fn axis_length(length: &Bound<'_, PyAny>) -> PyResult<usize> {
         .map_err(|_| PyValueError::new_err("negative dimensions are not allowed"))
 }
 
-/// 'C' or 'F'; NumPy's 'A', 'K' and None mean 'C' for a new array.
+/// Converts a memory order. NumPy's 'A', 'K' and None mean 'C' for a new array.
 pub(crate) fn order(order: &Bound<'_, PyAny>) -> PyResult<Order> {
     if order.is_none() {
         return Ok(Order::C);
@@ -88,14 +88,14 @@ pub(crate) fn order(order: &Bound<'_, PyAny>) -> PyResult<Order> {
     }
 }
 
-/// A dtype of plain data, as `numpy.dtype` understands it: None is float64.
+/// Converts an argument of `numpy.dtype` to a dtype without Python objects; None is float64.
 pub(crate) fn dtype<'py>(dtype: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDescr>> {
     let py = dtype.py();
     if dtype.is_none() {
         return Ok(numpy::dtype::<f64>(py));
     }
     let dtype = PyArrayDescr::new(py, dtype)?;
-    // Of NumPy's kinds, those whose elements are all in the array's own bytes.
+    // The kinds whose elements lie wholly in the array's memory.
     if dtype.has_object() || !b"?biufcSUVMm".contains(&dtype.kind()) {
         return Err(PyValueError::new_err(format!(
             "dtype {dtype} holds Python objects, whose addresses mean nothing in a file; take a \
@@ -105,7 +105,8 @@ pub(crate) fn dtype<'py>(dtype: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArr
     Ok(dtype)
 }
 
-/// Refuses, before a file is touched, more axes than NumPy has: those of the shape and the dtype's.
+/// Checks that the axes of the shape and those of a subarray dtype are not more than NumPy allows
+/// together. It is called before a file is created or changed.
 pub(crate) fn check_axes(shape: Option<&[usize]>, dtype: &Bound<'_, PyArrayDescr>) -> PyResult<()> {
     let ndim = shape.map_or(1, <[usize]>::len);
     if dtype.ndim() > 0 && ndim.saturating_add(dtype.ndim()) > MAX_NDIM {
@@ -116,16 +117,16 @@ pub(crate) fn check_axes(shape: Option<&[usize]>, dtype: &Bound<'_, PyArrayDescr
     Ok(())
 }
 
-/// The core's dtype as NumPy's.
+/// Converts a dtype of the core to NumPy's.
 pub(crate) fn to_numpy<'py>(py: Python<'py>, dtype: &DType) -> PyResult<Bound<'py, PyArrayDescr>> {
-    match usual(py, dtype) {
-        Some(usual) => Ok(usual),
+    match common(py, dtype) {
+        Some(common) => Ok(common),
         None => PyArrayDescr::new(py, specification(py, dtype)?),
     }
 }
 
-/// NumPy's dtype of the usual numbers, which it has made already.
-fn usual<'py>(py: Python<'py>, dtype: &DType) -> Option<Bound<'py, PyArrayDescr>> {
+/// Returns the dtype object that NumPy already has for a common number type.
+fn common<'py>(py: Python<'py>, dtype: &DType) -> Option<Bound<'py, PyArrayDescr>> {
     Some(match dtype {
         dtype if *dtype == DType::F64 => numpy::dtype::<f64>(py),
         dtype if *dtype == DType::F32 => numpy::dtype::<f32>(py),
@@ -136,7 +137,8 @@ fn usual<'py>(py: Python<'py>, dtype: &DType) -> Option<Bound<'py, PyArrayDescr>
     })
 }
 
-/// What `numpy.dtype` makes the dtype from: a string, a dict of fields, or a pair.
+/// Returns the argument that makes `numpy.dtype` return this dtype: a string, a dict of fields, or
+/// a pair of a base and a shape.
 fn specification<'py>(py: Python<'py>, dtype: &DType) -> PyResult<Bound<'py, PyAny>> {
     if let Some(fields) = dtype.fields() {
         let names = PyList::empty(py);
@@ -167,7 +169,7 @@ fn specification<'py>(py: Python<'py>, dtype: &DType) -> PyResult<Bound<'py, PyA
     Ok(dtype.to_string().into_pyobject(py)?.into_any())
 }
 
-/// NumPy's dtype as the core's, by way of the descriptor that a `.npy` header has.
+/// Converts a NumPy dtype to the core's, through the descriptor that a `.npy` header would have.
 pub(crate) fn from_numpy(dtype: &Bound<'_, PyArrayDescr>) -> PyResult<DType> {
     let py = dtype.py();
     if dtype.has_subarray() {

@@ -11,7 +11,7 @@ use pyo3::types::{PyBytes, PyTuple, PyType};
 
 use crate::memory;
 
-/// An array as C sees it: its address, shape and strides as ctypes objects.
+/// The address, shape and strides of an array as ctypes objects.
 ///
 /// >>> import ctypes, mapcall
 /// >>> import numpy as np
@@ -24,7 +24,7 @@ use crate::memory;
 /// >>> list(c.shape), list(c.strides)
 /// ([2, 3], [12, 4])
 ///
-/// Pointers keep their array alive, so one to a temporary is safe to hold:
+/// Pointers keep their array alive, so a pointer to a temporary array stays valid:
 ///
 /// >>> mapcall.Ctypes(x + 1).data_as(ctypes.POINTER(ctypes.c_int32))[5]
 /// 6
@@ -37,7 +37,7 @@ use crate::memory;
 /// Raises
 /// ------
 /// TypeError
-///     When `array` is no ndarray.
+///     If `array` is no ndarray.
 #[pyclass(frozen, module = "mapcall")]
 pub(crate) struct Ctypes {
     array: Py<PyUntypedArray>,
@@ -75,33 +75,33 @@ impl Ctypes {
         memory::address(self.array.bind(py))
     }
 
-    /// The lengths of the axes as ``(c_intp * ndim)``; None for an array without axes.
+    /// The lengths of the axes as a ``(c_intp * ndim)``; None if the array has no axes.
     ///
     /// >>> import mapcall
     /// >>> import numpy as np
     /// >>> tuple(mapcall.Ctypes(np.zeros((2, 3))).shape)
     /// (2, 3)
     ///
-    /// Without the ctypes module, an array of ``numpy.intp``.
+    /// If Python has no ctypes module, it is an array of ``numpy.intp``.
     #[getter]
     fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         intps(py, &memory::shape(self.array.bind(py)))
     }
 
-    /// The strides of the axes in bytes as ``(c_intp * ndim)``; None for an array without axes.
+    /// The strides of the axes in bytes as a ``(c_intp * ndim)``; None if the array has no axes.
     ///
     /// >>> import mapcall
     /// >>> import numpy as np
     /// >>> tuple(mapcall.Ctypes(np.zeros((2, 3))).strides)
     /// (24, 8)
     ///
-    /// Without the ctypes module, an array of ``numpy.intp``.
+    /// If Python has no ctypes module, it is an array of ``numpy.intp``.
     #[getter]
     fn strides<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         intps(py, &memory::strides(self.array.bind(py)))
     }
 
-    /// The address as a pointer of the ctypes type `obj`, which keeps the array alive.
+    /// Return the address as a pointer of the ctypes type `obj`, which keeps the array alive.
     ///
     /// >>> import ctypes, mapcall
     /// >>> import numpy as np
@@ -111,12 +111,12 @@ impl Ctypes {
     /// Parameters
     /// ----------
     /// obj : type
-    ///     A pointer type, as ``ctypes.POINTER(ctypes.c_double)`` or ``ctypes.c_void_p``.
+    ///     A pointer type, such as ``ctypes.POINTER(ctypes.c_double)`` or ``ctypes.c_void_p``.
     ///
     /// Raises
     /// ------
     /// TypeError
-    ///     When `obj` is no pointer type.
+    ///     If `obj` is no pointer type.
     fn data_as<'py>(
         &self,
         py: Python<'py>,
@@ -125,7 +125,7 @@ impl Ctypes {
         let types = Types::required(py)?;
         let address = self.data(py);
         let pointer = if types.is_plain_pointer(py, obj)? {
-            // `ctypes.cast` would tie a reference cycle that only the collector undoes.
+            // `ctypes.cast` would create a reference cycle, which only the garbage collector frees.
             let bytes = PyBytes::new(py, &address.to_ne_bytes());
             obj.call_method1(intern!(py, "from_buffer_copy"), (bytes,))?
         } else {
@@ -139,7 +139,7 @@ impl Ctypes {
         Ok(pointer)
     }
 
-    /// The lengths of the axes as an array of the ctypes integer type `obj`.
+    /// Return the lengths of the axes as an array of the ctypes integer type `obj`.
     ///
     /// >>> import ctypes, mapcall
     /// >>> import numpy as np
@@ -153,7 +153,7 @@ impl Ctypes {
         integers(obj, &memory::shape(self.array.bind(py)))
     }
 
-    /// The strides of the axes in bytes as an array of the ctypes integer type `obj`.
+    /// Return the strides of the axes in bytes as an array of the ctypes integer type `obj`.
     ///
     /// >>> import ctypes, mapcall
     /// >>> import numpy as np
@@ -167,7 +167,7 @@ impl Ctypes {
         integers(obj, &memory::strides(self.array.bind(py)))
     }
 
-    /// The address as ``ctypes.c_void_p``: what ctypes passes to a function for this object.
+    /// The address as a ``ctypes.c_void_p``, which ctypes passes to a C function for this object.
     ///
     /// >>> import ctypes, mapcall
     /// >>> import numpy as np
@@ -185,37 +185,37 @@ impl Ctypes {
         self.array.clone_ref(py)
     }
 
-    /// The address as ``ctypes.c_void_p``.
+    /// The address as a ``ctypes.c_void_p``.
     #[getter(_data)]
     fn private_data<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.as_parameter(py)
     }
 
-    /// The ctypes module; None when Python has none.
+    /// The ctypes module; None if Python has none.
     #[getter(_ctypes)]
     #[expect(clippy::unused_self, reason = "a getter of the object")]
     fn private_ctypes<'py>(&self, py: Python<'py>) -> PyResult<Option<&'py Bound<'py, PyAny>>> {
         Ok(Types::get(py)?.map(|types| types.module.bind(py)))
     }
 
-    /// Whether the array has no axes.
+    /// True if the array has no axes.
     #[getter(_zerod)]
     fn private_zerod(&self, py: Python<'_>) -> bool {
         self.array.bind(py).ndim() == 0
     }
 }
 
-/// What is needed of the ctypes module.
+/// The objects of the ctypes module that this module uses.
 struct Types {
     module: Py<PyAny>,
     void_pointer: Py<PyAny>,
     intp: Py<PyAny>,
-    /// The types whose instances are a pointer and nothing else.
+    /// The base classes of the pointer types whose instances hold an address and nothing else.
     plain: [Py<PyType>; 3],
 }
 
 impl Types {
-    /// None when Python was built without ctypes.
+    /// Returns None if Python was built without ctypes.
     fn get(py: Python<'_>) -> PyResult<Option<&Self>> {
         static TYPES: PyOnceLock<Option<Types>> = PyOnceLock::new();
         let types = TYPES.get_or_try_init(py, || match py.import("ctypes") {
@@ -261,7 +261,7 @@ impl Types {
     }
 }
 
-/// Integers as `(obj * len)(*values)`; None for none.
+/// Returns `(obj * len)(*values)`; None if there are no values.
 fn integers<'py>(obj: &Bound<'py, PyAny>, values: &[npy_intp]) -> PyResult<Bound<'py, PyAny>> {
     let py = obj.py();
     if values.is_empty() {

@@ -1,4 +1,5 @@
-//! Rust errors as Python exceptions, with NumPy's words where NumPy has some.
+//! Conversion of the core's errors to Python exceptions. Where NumPy raises an exception for the
+//! same mistake, the type and message are NumPy's, and a note has the core's message.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ create_exception!(
     mapcall,
     FormatError,
     PyValueError,
-    "A file that is not what its format says.\n\
+    "A file does not conform to its format.\n\
      \n\
      >>> import mapcall, pathlib\n\
      >>> _ = pathlib.Path('no.npy').write_text('no array')\n\
@@ -40,7 +41,7 @@ create_exception!(
     mapcall,
     ChangedFileError,
     PyOSError,
-    "A file that is not the one, or not as it was, when a map of it was pickled.\n\
+    "A file has changed, or is another file, since a map of it was pickled.\n\
      \n\
      >>> import mapcall, os, pickle\n\
      >>> pickled = pickle.dumps(mapcall.memmap('x.dat', mode='w+', shape=10))\n\
@@ -56,18 +57,18 @@ create_exception!(
      path : str\n\
      \x20   The file.\n\
      changed : {'inode', 'creation time', 'size', 'modification time'}\n\
-     \x20   What is different: another inode or creation time means another file; the modification\n\
-     \x20   time counts in modes 'r' and 'c'.\n\
+     \x20   The property that differs. Another inode or creation time means another file. The\n\
+     \x20   modification time is compared in modes 'r' and 'c'.\n\
      expected, found : int\n\
-     \x20   What it was when the map was pickled, and is now: a number, bytes, or nanoseconds since\n\
-     \x20   1970."
+     \x20   Its value when the map was pickled, and its value now: the number of the inode, bytes,\n\
+     \x20   or nanoseconds since 1970."
 );
 
 create_exception!(
     mapcall,
     ReplacedFileWarning,
     PyRuntimeWarning,
-    "A map was flushed whose file has lost its name to another file.\n\
+    "A map was flushed, and the name of its file now belongs to another file.\n\
      \n\
      >>> import mapcall, warnings\n\
      >>> import numpy as np\n\
@@ -80,17 +81,17 @@ create_exception!(
      >>> caught[0].category.__name__, np.load('x.npy').tolist()\n\
      ('ReplacedFileWarning', [0.0, 0.0, 0.0, 0.0, 0.0])\n\
      \n\
-     What was written to the map is in the old file, which is gone with its last map unless it has\n\
-     another name. A file that was only removed is no reason for a warning."
+     The bytes written to the map are in the old file. Unless it has another name, it is deleted\n\
+     with its last map. There is no warning for a file that was only removed."
 );
 
-/// The exception for an error of the core; what NumPy does not say goes into a note.
+/// Converts an error of the core to an exception, attaching to the interpreter.
 #[expect(clippy::needless_pass_by_value, reason = "it is for `map_err`")]
 pub(crate) fn to_py(error: Error) -> PyErr {
     Python::attach(|py| of(py, &error))
 }
 
-/// As [`to_py`].
+/// Converts an error of the core to an exception.
 pub(crate) fn of(py: Python<'_>, error: &Error) -> PyErr {
     match error {
         Error::Io { path, source, .. } => os_error(py, path.as_deref(), source),
@@ -103,8 +104,8 @@ pub(crate) fn of(py: Python<'_>, error: &Error) -> PyErr {
             })
         }
         Error::Map { path, source } => map_error(py, error, path.as_ref(), source),
-        Error::Layout(source) => match numpy_layout_words(source) {
-            Some(words) => noted(py, PyValueError::new_err(words), error),
+        Error::Layout(source) => match numpy_layout_message(source) {
+            Some(message) => noted(py, PyValueError::new_err(message), error),
             None => PyValueError::new_err(error.to_string()),
         },
         _ => PyValueError::new_err(error.to_string()),
@@ -145,16 +146,16 @@ fn map_error(py: Python<'_>, error: &Error, path: Option<&PathBuf>, source: &Map
             return os_error(py, path.map(PathBuf::as_path), &directory);
         }
         MapError::Exists => {
-            let words = "File exists; give overwrite=True to replace it".to_owned();
+            let message = "File exists; give overwrite=True to replace it".to_owned();
             let path = path.map(|path| path.as_os_str().to_owned());
-            return PyFileExistsError::new_err((EEXIST, words, path));
+            return PyFileExistsError::new_err((EEXIST, message, path));
         }
         _ => return PyValueError::new_err(error.to_string()),
     };
     noted(py, exception, error)
 }
 
-fn numpy_layout_words(error: &LayoutError) -> Option<String> {
+fn numpy_layout_message(error: &LayoutError) -> Option<String> {
     match error {
         LayoutError::TooManyAxes { ndim } => Some(format!(
             "maximum supported dimension for an ndarray is currently 64, found {ndim}"
@@ -168,26 +169,26 @@ fn numpy_layout_words(error: &LayoutError) -> Option<String> {
     }
 }
 
-/// An `OSError` of the subclass that its number asks for.
+/// Returns an `OSError` of the subclass that belongs to the error number.
 fn os_error(py: Python<'_>, path: Option<&Path>, source: &io::Error) -> PyErr {
     let number = match source.raw_os_error() {
         Some(number) => number,
         None if source.kind() == io::ErrorKind::IsADirectory => EISDIR,
         None => return PyOSError::new_err(source.to_string()),
     };
-    let words = py
+    let message = py
         .import("os")
         .and_then(|os| os.call_method1("strerror", (number,)));
-    let words = words.unwrap_or_else(|_| PyString::new(py, &source.to_string()).into_any());
-    let words = words.unbind();
+    let message = message.unwrap_or_else(|_| PyString::new(py, &source.to_string()).into_any());
+    let message = message.unbind();
     match path {
-        // As a str: making a Path runs Python code, which may fail where an exception is raised.
-        Some(path) => PyOSError::new_err((number, words, path.as_os_str().to_owned())),
-        None => PyOSError::new_err((number, words)),
+        // A str and no Path: a Path's constructor is Python code, which could raise another exception.
+        Some(path) => PyOSError::new_err((number, message, path.as_os_str().to_owned())),
+        None => PyOSError::new_err((number, message)),
     }
 }
 
-/// The same numbers on every system that has directories.
+/// Error numbers, which are the same on all systems.
 const EISDIR: i32 = 21;
 const EEXIST: i32 = 17;
 
@@ -199,7 +200,7 @@ fn noted(py: Python<'_>, exception: PyErr, error: &Error) -> PyErr {
     })
 }
 
-/// The exception with more on it, or the one that came of trying.
+/// Returns the exception after `set` has set its attributes, or the error of `set`.
 pub(crate) fn with_fields(
     py: Python<'_>,
     exception: PyErr,

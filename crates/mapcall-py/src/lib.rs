@@ -1,15 +1,15 @@
-//! `mapcall._mapcall`: the Rust core as Python sees it.
+//! The extension module `mapcall._mapcall`: Python objects for the Rust core.
 //!
-//! Conversions only; what they convert to is in `mapcall-array` and `mapcall`.
+//! It has conversions only; the types that it converts to are in `mapcall-array` and `mapcall`.
 
 #![allow(
     clippy::doc_link_with_quotes,
     clippy::doc_markdown,
-    reason = "the docs of what Python sees are Python's"
+    reason = "the docs of Python objects are Python docstrings"
 )]
 #![allow(
     clippy::needless_pass_by_value,
-    reason = "PyO3 hands over what it has converted"
+    reason = "PyO3 passes converted arguments by value"
 )]
 
 mod bytes;
@@ -27,7 +27,7 @@ mod package;
 mod pickle;
 mod source;
 
-// The fields of arrays are read without a lock of their own.
+// The fields of arrays are read without a lock other than the GIL.
 #[pyo3::pymodule(gil_used = true)]
 mod _mapcall {
     use pyo3::prelude::*;
@@ -56,7 +56,7 @@ mod _mapcall {
         super::exit::install(module)?;
         super::call::Doc::install(&module.py().get_type::<Function>())?;
         module.setattr("_trust", super::pickle::trust(module.py())?)?;
-        // Not by `add`, which would make it public.
+        // `add` would append the name to `__all__`.
         let initialise = wrap_pyfunction!(super::package::initialise, module)?;
         module.setattr("_initialise", initialise)?;
         module.setattr("__version__", env!("CARGO_PKG_VERSION"))?;

@@ -1,4 +1,4 @@
-//! `mapcall.Map`: what a memmap's base is, and what owns its memory.
+//! `mapcall.Map`: the base of a memmap, which owns its memory.
 
 #![allow(unsafe_code)]
 
@@ -22,7 +22,7 @@ use crate::bytes;
 use crate::errors::{ReplacedFileWarning, to_py};
 use crate::memory::{Strides, array_on, layout_in};
 
-/// A range of a file in memory; it lives as long as an array on it does.
+/// A range of a file in memory, which arrays on it keep alive.
 ///
 /// >>> import mapcall, mmap
 /// >>> array = mapcall.memmap('x.dat', mode='w+', shape=(3, 4), dtype='f4')
@@ -31,9 +31,9 @@ use crate::memory::{Strides, array_on, layout_in};
 /// >>> isinstance(array.base, mmap.mmap)
 /// True
 ///
-/// It has the methods of the ``mmap.mmap`` that ``numpy.memmap._mmap`` is, and passes for one, so that
-/// programs which look for one behind an array find it. It has no descriptor, and no method that
-/// needs one: see `resize`.
+/// Like ``numpy.memmap._mmap``, it is an instance of ``mmap.mmap`` for ``isinstance``, and it has the
+/// methods of that class, so programs that search the bases of an array for an ``mmap.mmap`` find it.
+/// It has no file descriptor, so `resize` raises an error.
 #[pyclass(frozen, weakref, module = "mapcall")]
 pub(crate) struct Map {
     state: Mutex<State>,
@@ -41,22 +41,23 @@ pub(crate) struct Map {
     offset: u64,
 }
 
-/// What changes while a map is open.
+/// The mutable part of a map.
 struct State {
     buffer: Buffer,
     is_closed: bool,
-    /// Where `read` and `write` go on, in bytes.
+    /// The position of `read` and `write`, in bytes from the first.
     position: usize,
-    /// The first array on the map, which every other one keeps alive: a weak reference.
+    /// A weak reference to the first array on the map. All other arrays on it keep that one alive.
     array: Option<Py<PyWeakrefReference>>,
-    /// How many views of the buffer protocol there are.
+    /// The number of views of the buffer protocol that exist.
     exports: usize,
-    /// How many there have been. NumPy ends them and goes on to use the memory; the first one is that
-    /// of the array on the map.
+    /// The number of views of the buffer protocol that were ever made. NumPy releases its view and
+    /// keeps using the memory. The first view is that of the array on the map.
     exported: usize,
 }
 
-/// Makes an array of `class` on a new map of a buffer; the layout counts from the buffer's first byte.
+/// Returns a new array of `class` on a new map of a buffer. Offsets of the layout are from the
+/// buffer's first byte.
 pub(crate) fn new_array<'py>(
     class: &Bound<'py, PyType>,
     buffer: &Buffer,
@@ -71,7 +72,8 @@ pub(crate) fn new_array<'py>(
         is_closed: false,
         position: 0,
         array: None,
-        // Until the array is there: a subclass's `__array_finalize__` can't close the map.
+        // Counts the array until its weak reference is set, so that the `__array_finalize__` of a
+        // subclass can't close the map.
         exports: 1,
         exported: 0,
     };
@@ -95,7 +97,7 @@ impl Map {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The memory, unless the map is closed.
+    /// Returns the memory, or an error if the map is closed.
     pub(crate) fn buffer(&self) -> PyResult<Buffer> {
         let state = self.state();
         if state.is_closed {
@@ -104,27 +106,28 @@ impl Map {
         Ok(state.buffer.clone())
     }
 
-    /// Whether an address is one of the map's bytes, or the one behind them.
+    /// Returns whether an address is one of the map's bytes, or the one after the last.
     pub(crate) fn holds(&self, address: usize) -> bool {
         self.state().holds(address)
     }
 
-    /// The core's map, if an address is one of its bytes, or the one behind them.
+    /// Returns the core's map if an address is one of its bytes, or the one after the last.
     ///
     /// # Safety
     ///
-    /// An array on the map lives for `'a`.
+    /// An array on the map is alive for `'a`.
     pub(crate) unsafe fn mapped_at<'a>(&self, address: usize) -> Option<&'a mapcall_array::Map> {
         let state = self.state();
         let map: *const mapcall_array::Map = state.buffer.map()?;
         if !state.holds(address) {
             return None;
         }
-        // SAFETY: it lies in the buffer, which `close` lets go only when there is no array on it.
+        // SAFETY: `map` is a field of the buffer, which `close` drops only if no array is on the map; the
+        // caller guarantees that one is for `'a`.
         Some(unsafe { &*map })
     }
 
-    /// The memory, for writing.
+    /// Returns the memory, or an error if the map is closed or read-only.
     fn writeable(&self) -> PyResult<Buffer> {
         let buffer = self.buffer()?;
         if buffer.is_writeable() {
@@ -136,7 +139,7 @@ impl Map {
         }
     }
 
-    /// The range of the next bytes, at most `len`, and moves the position behind them.
+    /// Returns the range of the next bytes, at most `len`, and sets the position to its end.
     fn advance(&self, len: usize) -> PyResult<(Buffer, Range<usize>)> {
         let buffer = self.buffer()?;
         let mut state = self.state();
@@ -146,7 +149,8 @@ impl Map {
         Ok((buffer, start..end))
     }
 
-    /// The address range that `find` searches, by its arguments and the position.
+    /// Returns the range of bytes that `find` searches: `start` is the position by default, and `end`
+    /// the length.
     fn searched(
         &self,
         start: Option<isize>,
@@ -159,7 +163,7 @@ impl Map {
     }
 }
 
-/// The map behind a buffer.
+/// Returns the map that a buffer is on.
 pub(crate) fn mapped(buffer: &Buffer) -> PyResult<&mapcall_array::Map> {
     let not_mapped = || {
         to_py(Error::Map {
@@ -170,24 +174,24 @@ pub(crate) fn mapped(buffer: &Buffer) -> PyResult<&mapcall_array::Map> {
     buffer.map().ok_or_else(not_mapped)
 }
 
-/// Where in the file a layout in a buffer begins.
+/// Returns the offset in the file of a layout's first element, in bytes.
 pub(crate) fn file_offset_of(buffer: &Buffer, layout: &Layout) -> PyResult<u64> {
     Ok(mapped(buffer)?.file_offset() + u64::try_from(layout.offset())?)
 }
 
-/// The bytes that an array touches, counted from the buffer's first.
+/// Returns the range of bytes that an array's elements span, from the buffer's first byte.
 fn range_of(buffer: &Buffer, array: &Bound<'_, PyUntypedArray>) -> PyResult<Range<usize>> {
     Ok(layout_in(buffer, array)?.bounds())
 }
 
-/// A bound of a slice, counted from the end when it is negative.
+/// Returns a bound of a slice as an index; negative ones count from the end.
 fn bound(index: isize, len: usize) -> usize {
     let len = len.cast_signed();
     let index = if index < 0 { index + len } else { index };
     index.clamp(0, len).cast_unsigned()
 }
 
-/// What an object has by the buffer protocol.
+/// Returns the bytes of an object that has the buffer protocol.
 fn bytes_of<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     if let Ok(bytes) = object.cast::<PyBytes>() {
         return Ok(bytes.clone());
@@ -242,12 +246,12 @@ impl Index {
     }
 }
 
-/// The positions of a slice whose elements are not adjacent.
+/// Returns the indices of a slice.
 fn steps(start: isize, step: isize, len: usize) -> impl Iterator<Item = usize> {
     (0..len).map(move |index| (start + index.cast_signed() * step).cast_unsigned())
 }
 
-/// How much is read ahead between two looks at pending signals.
+/// The number of bytes that are prefetched between two checks for signals.
 const PREFETCH_STEP: usize = 64 << 20;
 
 #[pymethods]
@@ -256,7 +260,7 @@ impl Map {
         visit.call(&self.filename)
     }
 
-    /// The file: a str, a Path when it was opened by one, None when it has no name.
+    /// The file: a str, or a Path if it was opened by one; None if it has no name.
     ///
     /// >>> import mapcall, pathlib
     /// >>> mapcall.memmap(pathlib.Path('x.dat'), mode='w+', shape=10)._mmap.filename.name
@@ -268,7 +272,7 @@ impl Map {
             .map(|filename| filename.clone_ref(py))
     }
 
-    /// The offset in the file that was asked for, in bytes.
+    /// The requested offset in the file, in bytes.
     ///
     /// >>> import mapcall
     /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=10, offset=3)._mmap
@@ -279,7 +283,7 @@ impl Map {
         self.offset
     }
 
-    /// How the file was opened: 'r', 'r+', 'w+' or 'c'.
+    /// The mode of the map: 'r', 'r+', 'w+' or 'c'.
     ///
     /// >>> import mapcall
     /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=10, offset=3)._mmap
@@ -290,7 +294,7 @@ impl Map {
         Ok(mapped(&self.buffer()?)?.mode().as_str())
     }
 
-    /// Where in the file the first element of an array on the map stands, in bytes.
+    /// Return the offset in the file of the first element of an array on the map, in bytes.
     ///
     /// >>> import mapcall
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10, offset=3)
@@ -320,7 +324,9 @@ impl Map {
         ))
     }
 
-    /// The size of the file, in bytes; of one that has lost its name, when it was opened.
+    /// Return the size of the file in bytes.
+    ///
+    /// If the file no longer has its name, it is the size when the file was mapped.
     ///
     /// >>> import mapcall
     /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=10, offset=3)._mmap
@@ -332,7 +338,7 @@ impl Map {
         Ok(map.named_file_len().unwrap_or(map.file_len()))
     }
 
-    /// Writes changed bytes to the file: all, an array's own, or ``size`` from ``offset`` on.
+    /// Write changed bytes to the file: all, those of an array, or ``size`` bytes from ``offset`` on.
     ///
     /// >>> import mapcall
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
@@ -340,7 +346,7 @@ impl Map {
     /// >>> x._mmap.flush(0, 5)
     /// >>> x._mmap.flush(array=x[5:], wait=False)
     ///
-    /// It warns when the file's name leads to another file.
+    /// It warns if the name of the file belongs to another file now.
     #[pyo3(signature = (offset = 0, size = None, *, array = None, wait = true))]
     fn flush(
         &self,
@@ -378,12 +384,12 @@ impl Map {
              has lost this name; open the new one to write to it"
         );
         let words = CString::new(words)?;
-        // The caller of `memmap.flush`, which gives the array.
+        // `memmap.flush` passes the array; the warning is for its caller.
         let level = if array.is_some() { 2 } else { 1 };
         PyErr::warn(py, &py.get_type::<ReplacedFileWarning>(), &words, level)
     }
 
-    /// Passes an option to the system's ``madvise``: for all, or ``length`` bytes from ``start`` on.
+    /// Pass an option to the system's ``madvise`` for all bytes, or ``length`` bytes from ``start`` on.
     ///
     /// >>> import mapcall, mmap
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
@@ -392,17 +398,17 @@ impl Map {
     /// Parameters
     /// ----------
     /// option : int
-    ///     One of the module mmap's ``MADV_`` constants.
+    ///     One of the ``MADV_`` constants of the module mmap.
     /// start, length : int, optional
     ///     A range of bytes, which is widened to whole pages.
     ///
     /// Raises
     /// ------
     /// ValueError
-    ///     For a range outside of the map; for an option that would discard changes in mode 'c'; for
-    ///     ``MADV_REMOVE`` on bytes that share a page with others.
+    ///     If the range is outside of the map; if the option would discard changes in mode 'c'; if
+    ///     ``MADV_REMOVE`` is used for bytes that share a page with others.
     /// OSError
-    ///     When the system refuses the option.
+    ///     If the system refuses the option.
     #[pyo3(signature = (option, start = 0, length = None))]
     fn madvise(&self, option: c_int, start: isize, length: Option<isize>) -> PyResult<()> {
         let buffer = self.buffer()?;
@@ -416,7 +422,7 @@ impl Map {
         mapped(&buffer)?.madvise(start..end, option).map_err(to_py)
     }
 
-    /// Advises the system about the pages of an array, by the advice's name.
+    /// Pass an advice, by its name, to the system for the pages of an array.
     ///
     /// >>> import mapcall
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
@@ -431,7 +437,7 @@ impl Map {
             .map_err(to_py)
     }
 
-    /// Brings an array into memory; an interrupt stops it.
+    /// Read an array into memory; KeyboardInterrupt ends it.
     ///
     /// >>> import mapcall
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
@@ -447,7 +453,7 @@ impl Map {
         Ok(())
     }
 
-    /// Which of an array's pages are in memory, as bytes of 0 and 1.
+    /// Return a byte for each page of an array: 1 if it is in memory, else 0.
     ///
     /// >>> import mapcall
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
@@ -461,7 +467,7 @@ impl Map {
         Ok(pages.into_iter().map(u8::from).collect())
     }
 
-    /// Gives the memory back; arrays on the map prevent it.
+    /// Unmap the memory.
     ///
     /// >>> import mapcall
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
@@ -474,13 +480,14 @@ impl Map {
     /// >>> map.closed
     /// True
     ///
-    /// Memory that was given out by the buffer protocol is kept until the map itself dies, since
-    /// ``numpy.ndarray(buffer=map)`` does not tell that it uses it.
+    /// If an object other than the map's array has used the memory by the buffer protocol, it is
+    /// unmapped with the map itself: ``numpy.ndarray(buffer=map)`` keeps using the memory after it has
+    /// released its view.
     ///
     /// Raises
     /// ------
     /// BufferError
-    ///     While an array, or a view by the buffer protocol, is alive.
+    ///     If an array on the map, or a view of the buffer protocol, is alive.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let mut state = self.state();
         if state.is_closed {
@@ -502,7 +509,7 @@ impl Map {
         Ok(())
     }
 
-    /// Whether the map has been closed.
+    /// True if the map has been closed.
     ///
     /// >>> import mapcall
     /// >>> mapcall.memmap('x.dat', mode='w+', shape=10)._mmap.closed
@@ -522,7 +529,7 @@ impl Map {
         self.close(py)
     }
 
-    /// Refuses: resizing needs the descriptor of the file, which a map does not keep.
+    /// Raise an error: resizing needs the file descriptor, which a map does not keep.
     ///
     /// >>> import mapcall
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
@@ -535,11 +542,11 @@ impl Map {
     /// Raises
     /// ------
     /// BufferError
-    ///     While an array, or a view by the buffer protocol, is alive.
+    ///     If an array on the map, or a view of the buffer protocol, is alive.
     /// TypeError
     ///     In modes 'r' and 'c'.
     /// ValueError
-    ///     Otherwise.
+    ///     In all other cases.
     fn resize(&self, py: Python<'_>, _newsize: isize) -> PyResult<()> {
         const REMEDY: &str = "open the file again, as in mapcall.memmap(filename, dtype, 'r+', \
                               shape=...), which makes it larger";
@@ -559,7 +566,7 @@ impl Map {
         )))
     }
 
-    /// The bytes from the position on, at most ``n``.
+    /// Return the bytes from the position on, at most ``n``.
     ///
     /// >>> import mapcall
     /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=3)._mmap
@@ -574,7 +581,7 @@ impl Map {
         bytes::read(py, &buffer, range)
     }
 
-    /// The byte at the position, as an int.
+    /// Return the byte at the position as an int.
     ///
     /// >>> import mapcall
     /// >>> mapcall.memmap('x.dat', mode='w+', shape=3)._mmap.read_byte()
@@ -585,7 +592,7 @@ impl Map {
         byte.ok_or_else(|| PyValueError::new_err("read byte out of range"))
     }
 
-    /// The bytes from the position up to the end of the line.
+    /// Return the bytes from the position up to the end of the line.
     ///
     /// >>> import mapcall
     /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=6)._mmap
@@ -599,7 +606,10 @@ impl Map {
         self.read(py, end.map(|end| (end + 1 - start).cast_signed()))
     }
 
-    /// Sets the position: from the beginning, by ``whence=1`` from where it is, by 2 from the end.
+    /// Set the position, and return it.
+    ///
+    /// ``pos`` is relative to the beginning, with ``whence=1`` to the position, with ``whence=2`` to the
+    /// end.
     ///
     /// >>> import mapcall
     /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=6)._mmap
@@ -622,7 +632,7 @@ impl Map {
         Ok(state.position)
     }
 
-    /// True: it has a position that `seek` sets.
+    /// Return True: a map has a position that `seek` sets.
     ///
     /// >>> import mapcall
     /// >>> mapcall.memmap('x.dat', mode='w+', shape=6)._mmap.seekable()
@@ -632,7 +642,7 @@ impl Map {
         true
     }
 
-    /// The position.
+    /// Return the position.
     ///
     /// >>> import mapcall
     /// >>> mapcall.memmap('x.dat', mode='w+', shape=6)._mmap.tell()
@@ -642,7 +652,7 @@ impl Map {
         Ok(self.state().position)
     }
 
-    /// Overwrites the bytes from the position on; how many there were.
+    /// Overwrite the bytes from the position on, and return their number.
     ///
     /// >>> import mapcall
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=6)
@@ -661,7 +671,7 @@ impl Map {
         Ok(bytes.len())
     }
 
-    /// Overwrites the byte at the position.
+    /// Overwrite the byte at the position.
     ///
     /// >>> import mapcall
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=2)
@@ -680,7 +690,7 @@ impl Map {
         Ok(())
     }
 
-    /// Copies ``count`` bytes inside of the map; the ranges may overlap.
+    /// Copy ``count`` bytes inside of the map; the ranges may overlap.
     ///
     /// >>> import mapcall
     /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=4)._mmap
@@ -697,7 +707,7 @@ impl Map {
         bytes::copy_within(&buffer, dest, src, count).map_err(|_| outside())
     }
 
-    /// Where ``sub`` first stands, from ``start`` or the position on; -1 when it doesn't.
+    /// Return the index of the first ``sub`` from ``start``, or the position, on; -1 if there is none.
     ///
     /// >>> import mapcall
     /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=4)._mmap
@@ -719,7 +729,7 @@ impl Map {
         Ok(found.map_or(-1, usize::cast_signed))
     }
 
-    /// As `find`, but where ``sub`` last stands.
+    /// Return the index of the last ``sub`` from ``start``, or the position, on; -1 if there is none.
     ///
     /// >>> import mapcall
     /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=4)._mmap
@@ -748,7 +758,7 @@ impl Map {
     ) -> PyResult<Bound<'py, PyAny>> {
         let len = self.buffer()?.len();
         let index = Index::new(index, len)?;
-        // Conversion of an index may run Python code, which may close the map.
+        // The conversion of an index may run Python code, which may close the map.
         let buffer = self.buffer()?;
         let byte = |index| bytes::byte(&buffer, index);
         match index {
@@ -782,7 +792,7 @@ impl Map {
                 (start, step, value)
             }
         };
-        // Conversion of an index or a value may run Python code, which may close the map.
+        // The conversion of an index or a value may run Python code, which may close the map.
         let buffer = self.writeable()?;
         if step == 1 {
             return bytes::write(&buffer, start.cast_unsigned(), &value);
@@ -793,7 +803,7 @@ impl Map {
         Ok(())
     }
 
-    /// The bytes one by one, as ``mmap.mmap`` gives them: each as bytes of length 1.
+    /// Iterate over the bytes; as with ``mmap.mmap``, each is a bytes of length 1.
     fn __iter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let view = PyMemoryView::from(slf.as_any())?;
@@ -801,8 +811,8 @@ impl Map {
         Ok(view.try_iter()?.into_any())
     }
 
-    /// ``mmap.mmap``, for ``isinstance``; while a copy-on-write map has changes, ``Map``, since programs
-    /// that find an ``mmap.mmap`` take the file for the array's content.
+    /// ``mmap.mmap``, for ``isinstance``. It is ``Map`` while a copy-on-write map has changes, since
+    /// programs that find an ``mmap.mmap`` read the file in place of the array.
     ///
     /// >>> import mapcall, mmap
     /// >>> isinstance(mapcall.memmap('x.dat', mode='w+', shape=4)._mmap, mmap.mmap)
@@ -830,7 +840,7 @@ impl Map {
 
     /// # Safety
     ///
-    /// `view` is the buffer protocol's, valid or null.
+    /// `view` is null, or valid for writes of a `Py_buffer`.
     unsafe fn __getbuffer__(
         slf: Bound<'_, Self>,
         view: *mut ffi::Py_buffer,
@@ -839,7 +849,9 @@ impl Map {
         let buffer = slf.get().buffer()?;
         let readonly = c_int::from(!buffer.is_writeable());
         let len = isize::try_from(buffer.len())?;
-        // SAFETY: the bytes live as long as `slf`, which the view keeps.
+        // SAFETY: the caller guarantees that `view` is null or valid for writes. The pointer is valid for
+        // `len` bytes as long as `slf` has the buffer: the filled view has a reference to `slf`, and
+        // `close` does not drop the buffer while a view exists.
         let failed = unsafe {
             ffi::PyBuffer_FillInfo(
                 view,
@@ -868,20 +880,20 @@ impl Map {
 }
 
 impl State {
-    /// Whether an address is one of the map's bytes, or the one behind them.
+    /// Returns whether an address is one of the map's bytes, or the one after the last.
     fn holds(&self, address: usize) -> bool {
         let first = self.buffer.as_ptr().addr();
         (first..=first.saturating_add(self.buffer.len())).contains(&address)
     }
 
-    /// Whether an array or a view of the buffer protocol needs the memory.
+    /// Returns whether an array, or a view of the buffer protocol, uses the memory.
     fn is_used(&self, py: Python<'_>) -> bool {
         let array = self.array.as_ref();
         self.exports > 0 || array.is_some_and(|array| array.bind(py).upgrade().is_some())
     }
 }
 
-/// A value of a byte, as ``mmap.mmap`` takes it.
+/// Converts the value of a byte; the exceptions are those of ``mmap.mmap``.
 fn byte_of(value: &Bound<'_, PyAny>) -> PyResult<u8> {
     match value.extract::<isize>() {
         Ok(byte) => u8::try_from(byte)

@@ -1,8 +1,8 @@
-//! The native base of `memmap`: the parts of an ndarray subclass that must cost nothing.
+//! The base class of `memmap`, whose methods that run for each slice and ufunc are C functions.
 //!
 //! NumPy's memmap overrides `__getitem__`, `__array_wrap__` and `__array_finalize__` in Python,
-//! and every slice and sum pays for it. Here the first two are C slots, and the third is not
-//! needed: a view finds its map through its base.
+//! which makes every slice and sum slower. Here `__getitem__` and `__array_wrap__` are C functions.
+//! `__array_finalize__` is not needed: a view finds its map through its base.
 
 #![allow(unsafe_code)]
 
@@ -28,17 +28,16 @@ use crate::memory;
 
 const NAME: &CStr = c"mapcall._mapcall.MappedArray";
 
-const DOC: &CStr = c"The native base of memmap: an ndarray that may lie on a map.\n\
+const DOC: &CStr = c"The base class of memmap: an ndarray whose memory may be that of a map.\n\
 \n\
 >>> import mapcall\n\
 >>> issubclass(mapcall.memmap, mapcall._mapcall.MappedArray)\n\
 True\n\
 \n\
-What a direct subclass computes, or copies by an index, is a plain ndarray; a subclass of that\n\
-stays itself, as with numpy.memmap.";
+As with numpy.memmap, the results of ufuncs and the copies by an index are plain ndarrays for a\n\
+direct subclass, and instances of the class for a class derived from that one.";
 
-const CTYPES_DOC: &CStr =
-    c"The array as C sees it: its address, shape and strides as ctypes objects.\n\
+const CTYPES_DOC: &CStr = c"The address, shape and strides of the array as ctypes objects.\n\
 \n\
 >>> import ctypes, mapcall\n\
 >>> x = mapcall.memmap('x.dat', mode='w+', shape=(2, 3), dtype='i4')\n\
@@ -55,7 +54,7 @@ const ARRAY_WRAP_DOC: &CStr =
     c"__array_wrap__($self, array, context=None, return_scalar=False, /)\n\
 --\n\
 \n\
-The result of a ufunc: a plain array or scalar, or this array when it was the output.\n\
+Return the result of a ufunc: a plain array or scalar, or this array if it is the output.\n\
 \n\
 >>> import mapcall\n\
 >>> import numpy as np\n\
@@ -63,7 +62,7 @@ The result of a ufunc: a plain array or scalar, or this array when it was the ou
 >>> type(x + 1), type(x.sum()), type(np.add(x, 1, out=x))\n\
 (<class 'numpy.ndarray'>, <class 'numpy.uint64'>, <class 'mapcall.memmap'>)";
 
-/// The type, made when first asked for.
+/// Returns the type, which the first call makes.
 pub(crate) fn type_object(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     TYPE.get_or_try_init(py, || make_type(py))
@@ -71,7 +70,7 @@ pub(crate) fn type_object(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
 }
 
 fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
-    // The interpreter keeps pointers to the tables for as long as the type lives: for ever.
+    // The interpreter keeps pointers to the tables as long as the type exists, which is never freed.
     let getset: &'static mut [ffi::PyGetSetDef; 2] = Box::leak(Box::new([
         ffi::PyGetSetDef {
             name: c"ctypes".as_ptr(),
@@ -104,17 +103,17 @@ fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
     ];
     let mut spec = ffi::PyType_Spec {
         name: NAME.as_ptr(),
-        // As large as its base.
+        // The size of the base class.
         basicsize: 0,
         itemsize: 0,
         flags: FLAGS,
         slots: slots.as_mut_ptr(),
     };
     let bases = PyTuple::new(py, [py.get_type::<PyUntypedArray>()])?;
-    // SAFETY: the slots end with a zero, their functions have the slots' signatures, and the
-    // tables live for ever.
+    // SAFETY: `spec` and its slots are valid for the call, and the slots end with a zero. The functions
+    // have the signatures of their slots. The tables of methods and attributes are never freed.
     let class = unsafe { ffi::PyType_FromSpecWithBases(&raw mut spec, bases.as_ptr()) };
-    // SAFETY: a new reference, or null with an exception set.
+    // SAFETY: the function returned a new reference, or null with an exception set.
     let class = unsafe { Bound::from_owned_ptr_or_err(py, class) }?;
     Ok(class.cast_into::<PyType>()?.unbind())
 }
@@ -126,7 +125,7 @@ fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
 const FLAGS: c_uint =
     (ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_BASETYPE | ffi::Py_TPFLAGS_HAVE_GC) as c_uint;
 
-/// The map that an array is on, found through its bases; None for other memory.
+/// Return the map that an array is on, found through its bases; None for other memory.
 ///
 /// >>> import mapcall
 /// >>> import numpy as np
@@ -137,21 +136,21 @@ const FLAGS: c_uint =
 pub(crate) fn map_of<'py>(array: &Bound<'py, PyUntypedArray>) -> Option<Bound<'py, Map>> {
     let py = array.py();
     let mut owner = array.as_any().clone();
-    let mut strangers = 0;
+    let mut other_owners = 0;
     loop {
         if let Ok(map) = owner.cast::<Map>() {
-            // A stranger may name a map that its memory is no part of.
-            let trusted = strangers == 0 || map.get().holds(memory::address(array));
+            // The attribute of another owner may be a map that the array's memory is no part of.
+            let trusted = other_owners == 0 || map.get().holds(memory::address(array));
             return trusted.then(|| map.clone());
         }
         owner = if let Ok(array) = owner.cast::<PyUntypedArray>() {
-            // SAFETY: it is an ndarray.
+            // SAFETY: the cast has checked that `array` is an ndarray.
             let base = unsafe { memory::base(array.as_ptr()) };
-            // SAFETY: the array keeps its base alive.
+            // SAFETY: `base` is null or an object, to which the array has a reference while it is borrowed.
             unsafe { Bound::from_borrowed_ptr_or_opt(py, base) }?
-        } else if strangers < MOST_STRANGERS {
-            strangers += 1;
-            // What NumPy's stride tricks put between, and memoryviews.
+        } else if other_owners < MAX_OTHER_OWNERS {
+            other_owners += 1;
+            // `base` is an attribute of the owners of NumPy's stride tricks, `obj` of memoryviews.
             let next = |name| owner.getattr_opt(name).ok().flatten();
             next(intern!(py, "base")).or_else(|| next(intern!(py, "obj")))?
         } else {
@@ -160,70 +159,78 @@ pub(crate) fn map_of<'py>(array: &Bound<'py, PyUntypedArray>) -> Option<Bound<'p
     }
 }
 
-/// How many owners that are no arrays may lie between: they could name each other in a circle.
-const MOST_STRANGERS: usize = 8;
+/// The maximum number of owners other than arrays that are followed; their references could form a
+/// cycle.
+const MAX_OTHER_OWNERS: usize = 8;
 
-/// Whether an array is on a map: `map_of`, but without touching a reference count where it can.
+/// Returns whether an array is on a map. It changes no reference count if all owners are arrays
+/// and maps.
 ///
 /// # Safety
 ///
-/// `array` is an ndarray.
+/// `array` points to a live ndarray.
 unsafe fn is_mapped(py: Python<'_>, array: *mut PyObject) -> bool {
     let (ndarray, map) = (ndarray_type(py), Map::type_object_raw(py));
     let mut owner = array;
     loop {
-        // SAFETY: `owner` is an ndarray, by the caller's promise or the check below.
+        // SAFETY: `owner` is a live ndarray: `array`, as the caller guarantees, or a base of an array that
+        // the type check below has accepted.
         owner = unsafe { memory::base(owner) };
         if owner.is_null() {
             return false;
         }
-        // SAFETY: a base is a live object.
+        // SAFETY: `owner` is the base of a live array, which has a reference to it.
         if unsafe { ffi::Py_TYPE(owner) } == map {
             return true;
         }
-        // SAFETY: as above.
+        // SAFETY: `owner` is a live object, and `ndarray` a type.
         if unsafe { ffi::PyObject_TypeCheck(owner, ndarray) } == 0 {
-            // SAFETY: `array` is alive.
+            // SAFETY: the caller guarantees that `array` points to a live object.
             let array = unsafe { Bound::from_borrowed_ptr(py, array) };
-            // SAFETY: it is an ndarray, by the caller's promise.
+            // SAFETY: the caller guarantees that `array` points to an ndarray.
             return map_of(unsafe { array.cast_unchecked() }).is_some();
         }
     }
 }
 
-/// Whether an object is a memmap, and not of a class derived from it, which stays itself.
+/// Returns whether an object's class is a direct subclass of this type, as `memmap` is.
 ///
 /// # Safety
 ///
-/// `object` is a live object.
+/// `object` points to a live object.
 unsafe fn is_exact(py: Python<'_>, object: *mut PyObject) -> bool {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that `object` points to a live object.
     let class = unsafe { ffi::Py_TYPE(object) };
-    // SAFETY: a type object lives while an object of it does.
+    // SAFETY: an object has a reference to its type, so `class` points to a live type.
     let parent = unsafe { (*class).tp_base };
     type_object(py).is_ok_and(|class| ptr::eq(parent, class.as_type_ptr()))
 }
 
-/// `numpy.ndarray`.
+/// Returns the type `numpy.ndarray`.
 pub(crate) fn ndarray_type(py: Python<'_>) -> *mut PyTypeObject {
-    // SAFETY: asks NumPy's table of types for one that it has.
+    // SAFETY: NumPy's table of types has an entry for `PyArray_Type`.
     unsafe { get_type_object(py, NpyTypes::PyArray_Type) }
 }
 
-/// Shows the collector what an array keeps alive, so that an array that has a view of itself as an
-/// attribute is collected; NumPy's own are not.
+/// Visits the objects to which an array has references, for the garbage collector. It frees arrays
+/// that have a view of themselves as an attribute, which NumPy's own types can't.
+///
+/// # Safety
+///
+/// `array` points to a live ndarray, and `visit` may be called with objects and `argument`.
 unsafe extern "C" fn traverse(
     array: *mut PyObject,
     visit: ffi::visitproc,
     argument: *mut c_void,
 ) -> c_int {
-    // SAFETY: the collector shows a live ndarray.
+    // SAFETY: the caller guarantees that `array` points to a live ndarray.
     let base = unsafe { memory::base(array) };
-    // SAFETY: as above.
+    // SAFETY: the caller guarantees that `array` points to a live object.
     let class = unsafe { ffi::Py_TYPE(array) };
     for kept in [class.cast(), base] {
         if !kept.is_null() {
-            // SAFETY: `visit` takes what the array has a reference to, and the collector's argument.
+            // SAFETY: `kept` is an object to which the array has a reference, and the caller guarantees that
+            // `visit` may be called with it and `argument`.
             let stop = unsafe { visit(kept, argument) };
             if stop != 0 {
                 return stop;
@@ -233,17 +240,22 @@ unsafe extern "C" fn traverse(
     0
 }
 
-/// `array[index]`: NumPy's, but a copy of a memmap's elements is a plain ndarray.
+/// Returns NumPy's `array[index]`; if it is a memmap that is no view of a map, as a plain ndarray.
+///
+/// # Safety
+///
+/// The caller is attached to the interpreter. `array` points to a live ndarray and `index` to a
+/// live object.
 unsafe extern "C" fn subscript(array: *mut PyObject, index: *mut PyObject) -> *mut PyObject {
     guard(|py| {
         let subscript = ndarray_subscript(py)?;
-        // SAFETY: the slot's own arguments, handed on.
+        // SAFETY: the caller guarantees that `array` points to a live ndarray and `index` to an object.
         let result = unsafe { subscript(array, index) };
-        // SAFETY: a new reference, or null with an exception set.
+        // SAFETY: the function returned a new reference, or null with an exception set.
         let result = unsafe { Bound::from_owned_ptr_or_err(py, result) }?;
-        // SAFETY: `result` is alive.
+        // SAFETY: `result` is a reference to an object.
         let is_memmap = unsafe { is_exact(py, result.as_ptr()) };
-        // SAFETY: a memmap is an ndarray.
+        // SAFETY: `result` is a reference to a memmap, which is an ndarray.
         if is_memmap && !unsafe { is_mapped(py, result.as_ptr()) } {
             return as_ndarray(&result);
         }
@@ -251,14 +263,14 @@ unsafe extern "C" fn subscript(array: *mut PyObject, index: *mut PyObject) -> *m
     })
 }
 
-/// ndarray's own implementation of `array[index]`.
+/// Returns the implementation of `array[index]` of the type `numpy.ndarray`.
 fn ndarray_subscript(py: Python<'_>) -> PyResult<ffi::binaryfunc> {
     static SUBSCRIPT: PyOnceLock<ffi::binaryfunc> = PyOnceLock::new();
     SUBSCRIPT
         .get_or_try_init(py, || {
-            // SAFETY: ndarray's type lives for ever.
+            // SAFETY: the type `numpy.ndarray` is static, so it is never freed.
             let mapping = unsafe { (*ndarray_type(py)).tp_as_mapping };
-            // SAFETY: null, or ndarray's table.
+            // SAFETY: `mapping` is null or points to a table of the static type, which is never freed.
             let mapping = unsafe { mapping.as_ref() };
             mapping
                 .and_then(|mapping| mapping.mp_subscript)
@@ -267,7 +279,12 @@ fn ndarray_subscript(py: Python<'_>) -> PyResult<ffi::binaryfunc> {
         .copied()
 }
 
-/// `__array_wrap__(array, context=None, return_scalar=False)`.
+/// Implements `__array_wrap__(array, context=None, return_scalar=False)`.
+///
+/// # Safety
+///
+/// The caller is attached to the interpreter. `this` points to a live ndarray, and `arguments` to
+/// `count` pointers to live objects.
 unsafe extern "C" fn array_wrap(
     this: *mut PyObject,
     arguments: *mut *mut PyObject,
@@ -280,20 +297,20 @@ unsafe extern "C" fn array_wrap(
                 "__array_wrap__ takes an array, a context and a bool",
             ));
         }
-        // SAFETY: a vectorcall passes `count` live objects.
+        // SAFETY: the caller guarantees that `arguments` points to `count` pointers, and `count` is not 0.
         let arguments = unsafe { std::slice::from_raw_parts(arguments, count) };
         let argument = |index: usize| {
             let argument = arguments.get(index).copied().unwrap_or(ptr::null_mut());
-            // SAFETY: null, or one of the live arguments.
+            // SAFETY: `argument` is null, or one of the arguments, which are live during the call.
             unsafe { Bound::from_borrowed_ptr_or_opt(py, argument) }
         };
-        // SAFETY: `self` of a method is alive.
+        // SAFETY: the caller guarantees that `this` points to a live object.
         let this = unsafe { Bound::from_borrowed_ptr(py, this) };
         let array = argument(0).ok_or_else(|| PyTypeError::new_err("an array is missing"))?;
         if array.is(&this) {
             return Ok(array);
         }
-        // SAFETY: `this` is alive.
+        // SAFETY: `this` is a reference to an object.
         if !unsafe { is_exact(py, this.as_ptr()) } {
             let ndarray = py.get_type::<PyUntypedArray>();
             let context = argument(1).unwrap_or_else(|| py.None().into_bound(py));
@@ -302,54 +319,60 @@ unsafe extern "C" fn array_wrap(
         let array = as_ndarray(&array)?;
         if argument(2).is_some_and(|scalar| scalar.is_truthy().unwrap_or(false)) {
             let array: *mut PyArrayObject = array.into_ptr().cast();
-            // SAFETY: `array` is an ndarray, whose reference is handed over.
+            // SAFETY: `array` points to an ndarray, and `into_ptr` has given up the reference that
+            // `PyArray_Return` takes.
             let scalar = unsafe { PY_ARRAY_API.PyArray_Return(py, array) };
-            // SAFETY: a new reference, or null with an exception set.
+            // SAFETY: the function returned a new reference, or null with an exception set.
             return unsafe { Bound::from_owned_ptr_or_err(py, scalar) };
         }
         Ok(array)
     })
 }
 
-/// The same array as a plain ndarray.
+/// Returns an array itself if it is a plain ndarray, or a view of it as one.
 fn as_ndarray<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = array.py();
     let ndarray = ndarray_type(py);
     if ptr::eq(array.get_type_ptr(), ndarray) {
         return Ok(array.clone());
     }
-    // SAFETY: `array` is alive.
+    // SAFETY: `array` is a reference to an object, and `ndarray` a type.
     if unsafe { ffi::PyObject_TypeCheck(array.as_ptr(), ndarray) } == 0 {
         return Err(PyTypeError::new_err("__array_wrap__ takes an array"));
     }
-    // SAFETY: `array` is an ndarray; no new dtype is asked for.
+    // SAFETY: `array` was checked to be an ndarray, and `ndarray` is a type. A null dtype means that of
+    // the array.
     let view =
         unsafe { PY_ARRAY_API.PyArray_View(py, array.as_ptr().cast(), ptr::null_mut(), ndarray) };
-    // SAFETY: a new reference, or null with an exception set.
+    // SAFETY: the function returned a new reference, or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(py, view) }
 }
 
-/// `array.ctypes`.
+/// Implements the attribute `array.ctypes`.
+///
+/// # Safety
+///
+/// The caller is attached to the interpreter, and `array` points to a live ndarray.
 unsafe extern "C" fn get_ctypes(array: *mut PyObject, _: *mut c_void) -> *mut PyObject {
     guard(|py| {
-        // SAFETY: `self` of a getter is alive.
+        // SAFETY: the caller guarantees that `array` points to a live object.
         let array = unsafe { Bound::from_borrowed_ptr(py, array) };
-        // SAFETY: the getter belongs to a class derived from ndarray.
+        // SAFETY: the caller guarantees that `array` points to an ndarray.
         let array = unsafe { array.cast_into_unchecked() };
         Bound::new(py, Ctypes::new(array)).map(Bound::into_any)
     })
 }
 
-/// Runs the body of a slot, and turns errors and panics into exceptions.
+/// Runs the body of a C function of a type, and turns errors and panics into exceptions.
 ///
-/// Where the errors are boxed, what went well is returned in registers.
+/// With boxed errors, the result of `body` is returned in registers.
 pub(crate) fn guard<'py, E>(
     body: impl FnOnce(Python<'py>) -> Result<Bound<'py, PyAny>, E>,
 ) -> *mut PyObject
 where
     Box<PyErr>: From<E>,
 {
-    // SAFETY: the interpreter calls slots attached.
+    // SAFETY: the interpreter calls the functions of a type from attached threads only.
     let py = unsafe { Python::assume_attached() };
     let raise = |error: PyErr| {
         error.restore(py);
@@ -359,12 +382,12 @@ where
     catch_unwind(AssertUnwindSafe(slot)).unwrap_or_else(|panic| raise(panicked(&*panic)))
 }
 
-/// A panic as Python's exception.
+/// Returns the exception for a panic.
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> PyErr {
-    let words = panic
+    let message = panic
         .downcast_ref::<String>()
         .cloned()
         .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
         .unwrap_or_else(|| "panic in mapcall".into());
-    PanicException::new_err((words,))
+    PanicException::new_err((message,))
 }

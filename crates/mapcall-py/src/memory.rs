@@ -1,7 +1,7 @@
-//! NumPy's arrays as memory: reading where one lies, and making one on a map.
+//! The address, shape and strides of NumPy's arrays, and new arrays on a map.
 //!
-//! The fields of `PyArrayObject` are read directly; calls into Python would cost more than the
-//! work around them.
+//! The fields of `PyArrayObject` are read directly, since calls into Python would take more time
+//! than the rest.
 
 #![allow(unsafe_code)]
 
@@ -19,74 +19,76 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyTuple, PyType};
 
-/// The address of an array's first element.
+/// Returns the address of an array's first element.
 pub(crate) fn address(array: &Bound<'_, PyUntypedArray>) -> usize {
     fields(array).data.addr()
 }
 
-/// The lengths of an array's axes: a copy, since Python code may reshape the array in place.
+/// Returns a copy of the lengths of an array's axes: Python code may reshape the array in place.
 pub(crate) fn shape(array: &Bound<'_, PyUntypedArray>) -> Dims<npy_intp> {
     let fields = fields(array);
-    // SAFETY: an ndarray of `nd` axes has as many lengths.
+    // SAFETY: `dimensions` of a live ndarray points to `nd` lengths.
     unsafe { copied(fields.dimensions, fields.nd) }
 }
 
-/// The strides of an array's axes, in bytes: a copy, as for the shape.
+/// Returns a copy of the strides of an array's axes, in bytes: Python code may change them.
 pub(crate) fn strides(array: &Bound<'_, PyUntypedArray>) -> Dims<npy_intp> {
     let fields = fields(array);
-    // SAFETY: an ndarray of `nd` axes has as many strides.
+    // SAFETY: `strides` of a live ndarray points to `nd` strides.
     unsafe { copied(fields.strides, fields.nd) }
 }
 
-/// Whether NumPy lets an array be written to.
+/// Returns whether an array has NumPy's flag `WRITEABLE`.
 pub(crate) fn is_writeable(array: &Bound<'_, PyUntypedArray>) -> bool {
     fields(array).flags & NPY_ARRAY_WRITEABLE != 0
 }
 
-/// Whether NumPy has allocated the memory for this array, and no other.
+/// Returns whether an array has NumPy's flag `OWNDATA`: NumPy has allocated its memory for it.
 pub(crate) fn owns_data(array: &Bound<'_, PyUntypedArray>) -> bool {
     fields(array).flags & NPY_ARRAY_OWNDATA != 0
 }
 
 fn fields<'a>(array: &'a Bound<'_, PyUntypedArray>) -> &'a PyArrayObject_fields {
-    // SAFETY: `array` is an ndarray, alive while borrowed.
+    // SAFETY: `array` is a reference to an ndarray, which is alive while it is borrowed.
     unsafe { &(*array.as_array_ptr()).fields }
 }
 
+/// Returns a copy of `ndim` values.
+///
 /// # Safety
 ///
-/// `values` has `ndim` entries.
+/// If `ndim` is positive, `values` points to `ndim` values.
 unsafe fn copied(values: *const npy_intp, ndim: c_int) -> Dims<npy_intp> {
     match usize::try_from(ndim) {
-        // SAFETY: the caller's promise; without axes the pointer may be null.
+        // SAFETY: the caller guarantees that `values` points to `ndim` values.
         Ok(ndim @ 1..) => unsafe { slice::from_raw_parts(values, ndim) }.into(),
         _ => Dims::new(),
     }
 }
 
-/// What the array says its memory belongs to; borrowed, null for none.
+/// Returns the `base` of an array, the owner of its memory, as a borrowed reference; null for none.
 ///
 /// # Safety
 ///
-/// `array` is an ndarray.
+/// `array` points to a live ndarray.
 pub(crate) unsafe fn base(array: *mut pyo3::ffi::PyObject) -> *mut pyo3::ffi::PyObject {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that `array` points to a live ndarray, whose struct is this one.
     unsafe { (*array.cast::<PyArrayObject>()).fields.base }
 }
 
-/// Where an array's strides come from.
+/// The source of a new array's strides.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Strides {
-    /// NumPy computes them for packed elements; it has its own idea of those of an empty array.
+    /// NumPy computes the strides of packed elements. Those of an empty array differ from the layout's.
     Packed(Order),
-    /// The layout has them.
+    /// The strides are the layout's.
     Given,
 }
 
-/// An array of `class` on a map; the layout counts from the map's first byte.
+/// Returns a new array of `class` on a map. Offsets of the layout are from the map's first byte.
 ///
-/// NumPy itself takes the map as a buffer: it checks the bounds, and makes the map the base before
-/// it calls a subclass's `__array_finalize__`.
+/// NumPy uses the map by the buffer protocol: it checks the bounds, and makes the map the base before
+/// it calls the `__array_finalize__` of a subclass.
 pub(crate) fn array_on<'py>(
     class: &Bound<'py, PyType>,
     map: &Bound<'py, PyAny>,
@@ -111,7 +113,7 @@ pub(crate) fn array_on<'py>(
         .call1((class, shape, dtype, map, layout.offset(), steps, order))
 }
 
-/// The layout of an array that lies in a buffer, counted from the buffer's first byte.
+/// Returns the layout of an array that lies in a buffer. Offsets are from the buffer's first byte.
 pub(crate) fn layout_in(buffer: &Buffer, array: &Bound<'_, PyUntypedArray>) -> PyResult<Layout> {
     let outside = || PyValueError::new_err("the array does not lie in the map");
     let first = buffer.as_ptr().addr();
@@ -120,7 +122,7 @@ pub(crate) fn layout_in(buffer: &Buffer, array: &Bound<'_, PyUntypedArray>) -> P
         .map(|length| usize::try_from(length).map_err(|_| outside()))
         .collect::<PyResult<_>>()?;
     let offset = if shape.contains(&0) {
-        // NumPy lets the address of an array without elements point past either end.
+        // The address of an array without elements may lie before or after the buffer.
         address(array).saturating_sub(first).min(buffer.len())
     } else {
         address(array).checked_sub(first).ok_or_else(outside)?

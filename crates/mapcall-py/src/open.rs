@@ -1,4 +1,4 @@
-//! Opening files as memmaps.
+//! Opens files as memmaps.
 
 #![allow(unsafe_code)]
 
@@ -17,7 +17,9 @@ use crate::memory::Strides;
 use crate::package::Package;
 use crate::source::{Named, Source};
 
-/// ``numpy.memmap``'s constructor: a raw file, by name or already open, as an array of `class`.
+/// Map a raw file, by name or already open, as an array of `class`.
+///
+/// It implements the constructor ``numpy.memmap``.
 ///
 /// >>> import mapcall
 /// >>> mapcall._mapcall.memmap(mapcall.memmap, 'x.dat', 'i2', 'w+', 0, 3, 'C', False)
@@ -42,7 +44,7 @@ pub(crate) fn memmap<'py>(
     convert::check_axes(shape.as_deref(), &dtype)?;
     let offset = convert::offset(offset)?;
     let order = convert::order(order)?;
-    // The core need only know how large an item is.
+    // The core needs only the size of an item.
     let item = DType::void(dtype.itemsize()).map_err(|error| to_py(error.into()))?;
     let mut options = MapOptions::new()
         .mode(mode)
@@ -61,7 +63,7 @@ pub(crate) fn memmap<'py>(
     new_array(class, buffer, name, offset, &dtype, array.layout(), strides)
 }
 
-/// A ``.npy`` file, or an uncompressed member of a ``.npz``, as an array of `class`.
+/// Map a ``.npy`` file, or an uncompressed member of a ``.npz`` file, as an array of `class`.
 ///
 /// >>> import mapcall
 /// >>> import numpy as np
@@ -83,14 +85,15 @@ pub(crate) fn open<'py>(
         options = options.member(member);
     }
     let file = Named::new(path)?;
-    // SAFETY: no reference to the bytes is made here: NumPy reads and writes them as C does.
+    // SAFETY: no Rust reference to the bytes is made: they are copied through raw pointers, or read
+    // and written by C code.
     let array = py
         .detach(|| unsafe { options.open(&file.path) })
         .map_err(to_py)?;
     numpy_array(class, &array, file.filename()?)
 }
 
-/// A new ``.npy`` file of zeros as an array of `class`.
+/// Create a ``.npy`` file of zeros, and map it as an array of `class`.
 ///
 /// >>> import mapcall
 /// >>> mapcall._mapcall.create(mapcall.memmap, 'x.npy', 2, 'f8', 'C', False)
@@ -116,14 +119,15 @@ pub(crate) fn create<'py>(
     let options = CreateOptions::new(dtype, shape)
         .order(order)
         .overwrite(overwrite);
-    // SAFETY: no reference to the bytes is made here: NumPy reads and writes them as C does.
+    // SAFETY: no Rust reference to the bytes is made: they are copied through raw pointers, or read
+    // and written by C code.
     let array = py
         .detach(|| unsafe { options.create(&file.path) })
         .map_err(to_py)?;
     numpy_array(class, &array, file.filename()?)
 }
 
-/// Maps a file that a batch has written: that very file, even if its name leads to another by now.
+/// Maps the file that a batch has written, even if the name belongs to another file by now.
 pub(crate) fn written<'py>(
     py: Python<'py>,
     file: &WrittenFile,
@@ -131,14 +135,15 @@ pub(crate) fn written<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let class = Package::get(py)?.memmap.bind(py);
     let name = Named::new(&path.into_pyobject(py)?)?;
-    // SAFETY: no reference to the bytes is made here: NumPy reads and writes them as C does.
+    // SAFETY: no Rust reference to the bytes is made: they are copied through raw pointers, or read
+    // and written by C code.
     let array = py
         .detach(|| unsafe { file.map(Mode::ReadWrite) })
         .map_err(to_py)?;
     numpy_array(class, &array, name.filename()?)
 }
 
-/// A whole array of the core as one of NumPy's, with the core's dtype.
+/// Returns a new array of `class` on the map of a core array, with its dtype and layout.
 fn numpy_array<'py>(
     class: &Bound<'py, PyType>,
     array: &Array,

@@ -1,6 +1,7 @@
 //! The objects that the Python package defines and the extension uses.
 //!
-//! The package hands them over once, when it is imported: the extension never imports the package.
+//! The package passes them to the extension when it is imported; the extension never imports the
+//! package.
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -19,22 +20,22 @@ pub(crate) struct Package {
     pub(crate) prototype_error: Py<PyType>,
     /// `mapcall.memmap`, the class of the arrays on files that a batch has written.
     pub(crate) memmap: Py<PyType>,
-    /// The progress bar of `progress=True`: a class whose instances are called with the calls made
-    /// and all calls, and closed.
+    /// The progress bar of `progress=True`: a class whose instances are called with the number of
+    /// finished calls and that of all calls, and closed.
     pub(crate) progress_bar: Py<PyType>,
-    /// The digest of a library's file, by its path.
+    /// The function that returns the digest of a library's file for its path.
     pub(crate) digest: Py<PyAny>,
     /// The function that loads a pickled library.
     pub(crate) reload: Py<PyAny>,
-    /// The function that binds a pickled function: [`rebind`](crate::call::rebind), as the object to
-    /// which pickles refer.
+    /// The function that binds a pickled function: [`rebind`](crate::call::rebind), as the object that
+    /// pickles name.
     pub(crate) rebind: Py<PyAny>,
 }
 
 static PACKAGE: PyOnceLock<Package> = PyOnceLock::new();
 
 impl Package {
-    /// Returns the objects that the package has handed over.
+    /// Returns the objects that the package has passed to [`initialise`].
     ///
     /// # Errors
     ///
@@ -47,7 +48,7 @@ impl Package {
     }
 }
 
-/// Takes the objects of the package. The first call counts, later ones change nothing.
+/// Set the objects of the package. Calls after the first change nothing.
 #[pyfunction]
 #[pyo3(name = "_initialise", signature = (
     *, argument_error, call_error, library_error, prototype_error, memmap, progress_bar, digest,

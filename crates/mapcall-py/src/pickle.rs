@@ -1,4 +1,4 @@
-//! Maps by reference: what a pickle holds is where the array is, not what is in it.
+//! Pickles of arrays on maps. They hold the file, offset and layout of the array, and no elements.
 
 #![allow(unsafe_code)]
 
@@ -19,10 +19,10 @@ use crate::mapped_array::map_of;
 use crate::memory::{Strides, is_writeable, layout_in};
 use crate::source::Named;
 
-/// A fingerprint as a pickle has it: inode, creation time, size, modification time.
+/// The fingerprint in a pickle: inode, creation time, size, modification time.
 type Recorded = (u64, Option<i128>, u64, i128);
 
-/// The context variable that `mapcall.trust_files` sets.
+/// Returns the context variable that `mapcall.trust_files` sets.
 pub(crate) fn trust(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static TRUST: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let trust = TRUST.get_or_try_init(py, || {
@@ -32,22 +32,22 @@ pub(crate) fn trust(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     trust.map(|trust| trust.bind(py))
 }
 
-/// Whether files are taken for what they were, whatever their fingerprint.
+/// Returns whether fingerprints are ignored, as they are within `mapcall.trust_files`.
 fn is_trusting(py: Python<'_>) -> PyResult<bool> {
     trust(py)?
         .call_method1(intern!(py, "get"), (false,))?
         .is_truthy()
 }
 
-/// Where an array is, as the arguments of `reopen`; None when it can only travel by value.
+/// Return the arguments of `reopen` for an array; None if it must be pickled by value.
 ///
 /// >>> import mapcall
 /// >>> x = mapcall.memmap('x.dat', 'f4', 'w+', shape=(2, 3))
 /// >>> mapcall._mapcall.reduce(x[1])[3:]
 /// (12, '<f4', (3,), (4,), 'r+', True)
 ///
-/// By value travel copies, files whose name is gone or leads elsewhere, and copy-on-write maps that
-/// have been written to, since their changes are in this process only.
+/// Copies are pickled by value, and so are arrays on files that no longer have their name, and on
+/// copy-on-write maps that have changes, which are in the memory of this process only.
 #[pyfunction]
 pub(crate) fn reduce<'py>(
     array: &Bound<'py, PyUntypedArray>,
@@ -71,7 +71,7 @@ pub(crate) fn reduce<'py>(
     if core.has_private_changes(layout.bounds()).map_err(to_py)? {
         return Ok(None);
     }
-    // A new file is not emptied again where it is re-opened.
+    // Mode 'w+' would empty the file when it is opened again.
     let mode = if core.mode() == Mode::Write {
         Mode::ReadWrite
     } else {
@@ -84,14 +84,14 @@ pub(crate) fn reduce<'py>(
     } else {
         dtype.into_any()
     };
-    // A map that was opened by bytes shows no name, but has one.
+    // A map that was opened by a name of type bytes has no `filename`.
     let filename = match map.filename(py) {
         Some(filename) => filename.into_bound(py),
         None => py
             .import(intern!(py, "os"))?
             .call_method1(intern!(py, "fsencode"), (path,))?,
     };
-    let place = (
+    let state = (
         array.get_type(),
         filename,
         recorded,
@@ -102,10 +102,10 @@ pub(crate) fn reduce<'py>(
         mode.as_str(),
         is_writeable(array),
     );
-    place.into_pyobject(py).map(Some)
+    state.into_pyobject(py).map(Some)
 }
 
-/// The array that `reduce` has described.
+/// Map the array for which `reduce` returned the arguments.
 ///
 /// >>> import mapcall
 /// >>> x = mapcall.memmap('x.dat', 'f4', 'w+', shape=(2, 3))
@@ -113,10 +113,7 @@ pub(crate) fn reduce<'py>(
 /// >>> mapcall._mapcall.reopen(*mapcall._mapcall.reduce(x[:, 1]))
 /// memmap([0., 7.], dtype=float32)
 #[pyfunction]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "what a pickle holds is a flat tuple"
-)]
+#[expect(clippy::too_many_arguments, reason = "the tuple in a pickle is flat")]
 pub(crate) fn reopen<'py>(
     class: &Bound<'py, PyType>,
     filename: &Bound<'py, PyAny>,
@@ -147,7 +144,7 @@ pub(crate) fn reopen<'py>(
         .map_err(|error| to_py(error.into()))?;
 
     let end = u64::try_from(bounds.end)?;
-    // What is compared is the file that is mapped, whatever happens to its name meanwhile.
+    // The fingerprint is that of the open file, which is mapped even if its name is changed meanwhile.
     let file = map::open_regular(&name.path, mode).map_err(to_py)?;
     let found = Fingerprint::of(&file).map_err(to_py)?;
     let changed = |source| {
@@ -186,12 +183,13 @@ pub(crate) fn reopen<'py>(
         .offset(u64::try_from(bounds.start)?)
         .dtype(DType::U8)
         .shape([bounds.len()]);
-    // SAFETY: no reference to the bytes is made here: NumPy reads and writes them as C does.
+    // SAFETY: no Rust reference to the bytes is made: they are copied through raw pointers, or read
+    // and written by C code.
     let array = py
         .detach(|| unsafe { options.map_file(&file, Some(&name.path)) })
         .map_err(to_py)?;
     let (buffer, filename, strides) = (array.buffer(), name.filename()?, Strides::Given);
-    // As of any array that is first on its map, the offset is that of its first byte.
+    // The attribute `offset` is that of the array's first byte in the file.
     let offset = u64::try_from(bounds.start)?;
     let array = new_array(class, buffer, filename, offset, &dtype, &layout, strides)?;
     if !writeable {

@@ -1,4 +1,4 @@
-//! What Python names a file by: a name, a path, or an open file.
+//! The file arguments of Python functions: a name, a path, or an open file.
 
 #![allow(unsafe_code)]
 
@@ -14,7 +14,7 @@ use pyo3::types::{PyBytes, PyString};
 
 use crate::errors::to_py;
 
-/// Where the bytes are: a file by its name, or an open one.
+/// A file, by name or open.
 pub(crate) enum Source<'py> {
     Named(Named<'py>),
     Open {
@@ -29,7 +29,7 @@ impl<'py> Source<'py> {
         if given.is_instance_of::<PyString>() || !given.hasattr(intern!(py, "read"))? {
             return Ok(Self::Named(Named::new(given)?));
         }
-        // What the object still buffers is written before the file is looked at.
+        // `seek` writes the object's buffer to the file.
         given.call_method1(intern!(py, "seek"), (0, 2))?;
         let descriptor = given.call_method0(intern!(py, "fileno"))?.extract()?;
         Ok(Self::Open {
@@ -38,7 +38,7 @@ impl<'py> Source<'py> {
         })
     }
 
-    /// Maps it as a raw file, to be remembered by `name`.
+    /// Maps the file as a raw file. `name` is the path that the map of an open file gets.
     pub(crate) fn map(
         &self,
         py: Python<'py>,
@@ -47,36 +47,37 @@ impl<'py> Source<'py> {
     ) -> PyResult<Array> {
         let (object, file) = match self {
             Self::Named(Named { path, .. }) => {
-                // SAFETY: no reference to the bytes is made here: NumPy reads and writes them as
-                // C does.
+                // SAFETY: no Rust reference to the bytes is made: they are copied through raw
+                // pointers, or read and written by C code.
                 return py.detach(|| unsafe { options.map(path) }).map_err(to_py);
             }
             Self::Open { object, file } => (object, file),
         };
         let path = name.map(PyAnyMethods::extract::<PathBuf>).transpose()?;
-        // SAFETY: as above.
+        // SAFETY: no Rust reference to the bytes is made: they are copied through raw pointers, or read
+        // and written by C code.
         let array = py.detach(|| unsafe { options.map_file(file, path.as_deref()) });
         if let Err(Error::Io {
             action: "resize", ..
         }) = &array
         {
-            // An object that can't write says so itself.
+            // A file object that is not open for writing raises its own exception.
             object.call_method1(intern!(py, "write"), (PyBytes::new(py, b""),))?;
         }
         let array = array.map_err(to_py)?;
-        // As after NumPy's own growing of the file.
+        // numpy.memmap leaves the file object at the end of the file too.
         object.call_method1(intern!(py, "seek"), (0, 2))?;
         Ok(array)
     }
 
-    /// The name that the array remembers.
+    /// Returns the `filename` of the array: that of [`Named`], or the name of an open file if it has one.
     pub(crate) fn filename(&self) -> PyResult<Option<Bound<'py, PyAny>>> {
         match self {
             Self::Named(named) => named.filename(),
             Self::Open { object, .. } => {
                 let py = object.py();
                 let name = object.getattr_opt(intern!(py, "name"))?;
-                // A temporary file's name may be its descriptor.
+                // The name of a temporary file may be its descriptor, an int.
                 name.filter(PyAnyMethods::is_instance_of::<PyString>)
                     .map(absolute)
                     .transpose()
@@ -85,7 +86,7 @@ impl<'py> Source<'py> {
     }
 }
 
-/// A file by its name.
+/// A file with a name.
 pub(crate) struct Named<'py> {
     given: Bound<'py, PyAny>,
     name: Bound<'py, PyAny>,
@@ -102,7 +103,8 @@ impl<'py> Named<'py> {
         })
     }
 
-    /// A Path for a path object, an absolute str for a str, None for bytes: as NumPy has it.
+    /// Returns the `filename` of the array, which is that of numpy.memmap: a Path for a path object, an
+    /// absolute str for a str, None for bytes.
     pub(crate) fn filename(&self) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = self.given.py();
         let is_path = !self.given.is(&self.name);
@@ -116,8 +118,8 @@ impl<'py> Named<'py> {
     }
 }
 
-/// The file system path of an object, str, bytes, or one with `__fspath__`: as a str or bytes, and
-/// for the core.
+/// Returns the path of a str, bytes or object with `__fspath__`: as a str or bytes, and as a path of
+/// the core.
 fn path<'py>(file: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, PathBuf)> {
     let (name, path): (_, PathBuf) = if file.is_instance_of::<PyString>() {
         (file.clone(), file.extract()?)
@@ -133,13 +135,14 @@ fn path<'py>(file: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, PathBuf)>
     Ok((name, path))
 }
 
-/// `os.path.abspath`, which costs as much as the rest when the name is absolute already.
+/// Returns `os.path.abspath(name)`. It does not call that function, which takes as long as the rest of
+/// mapping a file, for a name that is absolute already.
 fn absolute(name: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
     let py = name.py();
-    // Of a subclass of str, only the text is remembered; it may be a class that can't be pickled.
-    // SAFETY: `name` is a live str.
+    // An instance of a subclass of str is converted to a str, since its class may have no pickle.
+    // SAFETY: `name` is a reference to an object.
     let text = unsafe { ffi::PyUnicode_FromObject(name.as_ptr()) };
-    // SAFETY: a new reference, or null with an exception set.
+    // SAFETY: the function returned a new reference, or null with an exception set.
     let name = unsafe { Bound::from_owned_ptr_or_err(py, text) }?;
     if name.extract::<&str>().is_ok_and(is_normal) {
         return Ok(name);
@@ -148,7 +151,7 @@ fn absolute(name: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
         .call_method1(intern!(py, "abspath"), (name,))
 }
 
-/// Whether a name is absolute and has no part to resolve.
+/// Returns whether `os.path.abspath` would not change a name.
 fn is_normal(name: &str) -> bool {
     let mut parts = name.split('/');
     cfg!(unix) && parts.next() == Some("") && parts.all(|part| !matches!(part, "" | "." | ".."))
@@ -164,7 +167,8 @@ fn duplicate(descriptor: i32) -> PyResult<File> {
             "{descriptor} is no file descriptor"
         )));
     }
-    // SAFETY: it is not -1, and Python's file object keeps it open while this runs attached.
+    // SAFETY: the descriptor is not -1. It is open: `fileno` of the file object has returned it, and
+    // this thread has been attached since then, so no Python code has closed it.
     let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
     let owned = borrowed.try_clone_to_owned();
     owned.map(File::from).map_err(|source| {

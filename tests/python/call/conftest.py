@@ -1,4 +1,4 @@
-"""What the tests of calls share: the system's C compiler."""
+"""Fixtures for the tests of calls: the system's C compiler."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Compile = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def compile_c(tmp_path_factory: pytest.TempPathFactory) -> Compile:
-    """Compile a C text to a shared library; its path."""
+    """Returns a function that compiles a C text to a shared library and returns its path."""
     compiler = shutil.which("cc")
     assert compiler, "a C compiler is missing: on Debian, apt-get install gcc"
     directory = tmp_path_factory.mktemp("c")

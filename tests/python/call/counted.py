@@ -1,4 +1,4 @@
-"""C functions that count how often they run: the proof that a refused call ran none of them."""
+"""C functions that count their calls, to prove that a refused call runs none of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ int called;
 
 
 class Counted:
-    """A library whose functions all start with `CALLED`."""
+    """A library whose functions all start with `CALLED`, which counts the calls."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -39,7 +39,7 @@ class Counted:
     def refuses(
         self, message: str, function: Callable[..., Any], *arguments: Any, **keywords: Any
     ) -> mapcall.ArgumentError:
-        """The error of a call that must be refused with exactly this message, and run no C."""
+        """Checks that a call is refused with this message and runs no C; returns the error."""
         before = self.called
         with pytest.raises(mapcall.ArgumentError) as caught:
             function(*arguments, **keywords)
@@ -54,7 +54,7 @@ class Counted:
 
 
 def remedied(error: mapcall.ArgumentError, argument: Any, **names: Any) -> Any:
-    """What the call in the remedy makes of the argument."""
+    """Applies the call that the error's remedy names to the argument, and returns the result."""
     call = re.fullmatch(r"(?:.* with|pass) (\w.*\))(?:, (?:or|library).*)?", error.remedy)
     assert call, error.remedy
     return eval(call[1], {"numpy": numpy, error.parameter: argument, **names})

@@ -1,8 +1,8 @@
-"""Who else can call C: ctypes, cffi, and the C compiler itself.
+"""Other callers of C as oracles: ctypes, cffi, and the C compiler itself.
 
-Each is given the bytes of the arguments and gives back the bytes of the result. A type that the
-first two lack is passed as one that the machine passes in the same way: a complex number as the
-struct of its parts, a `_Float16` in the low half of a `float`.
+Each gets the bytes of the arguments and returns the bytes of the result. A type that ctypes and
+cffi lack is replaced by one that is passed in the same way: a complex number by the struct of its
+parts, a `_Float16` by the low half of a `float`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Oracle = Callable[[Signature, "Arguments"], bytes]
 
 @dataclass(frozen=True)
 class Arguments:
-    """The bytes of what is passed by value, and the memory behind what is passed by pointer."""
+    """The bytes of the arguments by value, and the memory of the arguments by pointer."""
 
     values: dict[str, bytes]
     memory: dict[str, np.ndarray]
 
     def copy(self) -> Arguments:
-        # Byte for byte: `array.copy()` leaves the padding of structs out.
+        # A copy of all bytes: `array.copy()` would not copy the padding of structs.
         memory = {
             name: np.ndarray(array.shape, array.dtype, bytearray(array.tobytes()))
             for name, array in self.memory.items()
@@ -39,18 +39,19 @@ class Arguments:
 
 
 def has_oracle(signature: Signature) -> bool:
-    """Whether ctypes and cffi can call it, and do it right."""
+    """Returns whether ctypes and cffi can make the call, and make it correctly."""
     item = signature.result
-    # The struct of its parts comes back in another way.
+    # A complex long double is returned in other registers than the struct of its parts.
     is_returned = not (isinstance(item, Scalar) and item.dtype.char == "G")
     return is_returned and not is_clobbered(signature)
 
 
 def is_clobbered(signature: Signature) -> bool:
-    """Whether libffi loses the first floating argument, on x86-64.
+    """Returns whether libffi loses a floating-point argument on x86-64.
 
-    A struct whose first 8 bytes take the last general register, and the other 8 a floating one, it
-    copies there whole, and over what the first floating register is to hold.
+    If the first 8 bytes of a struct take the last general register, and the other 8 a floating
+    one, libffi copies the whole struct to the slot of the general register. The other half
+    overwrites the next slot, which is that of the first floating register.
     """
     result = signature.result
     general = int(isinstance(result, Struct) and result.dtype.itemsize > 16)
@@ -59,7 +60,7 @@ def is_clobbered(signature: Signature) -> bool:
         kinds = "i" if parameter.is_memory else eightbytes(parameter.item)
         integers, floats = kinds.count("i"), kinds.count("f")
         if general + integers > 6 or floating + floats > 8:
-            # On the stack, and the registers stay for others.
+            # The struct is passed on the stack, and the registers stay free.
             continue
         if kinds == "if" and general == 5 and floating > 0:
             return True
@@ -68,7 +69,7 @@ def is_clobbered(signature: Signature) -> bool:
 
 
 def eightbytes(item: Scalar | Struct) -> str:
-    """The kinds of register that a value takes on x86-64: general (i), floating (f), or none."""
+    """Returns the register classes of a value on x86-64: general (i), floating (f), or none."""
     size = item.dtype.itemsize
     kinds = ["f"] * -(-size // 8)
     if size > 16 or any(dtype.char in "gG" for _, dtype in parts(item.dtype)):
@@ -80,7 +81,7 @@ def eightbytes(item: Scalar | Struct) -> str:
 
 
 def parts(dtype: np.dtype, offset: int = 0) -> Iterator[tuple[int, np.dtype]]:
-    """The scalars in a dtype, with their offsets."""
+    """Yields the scalars in a dtype, with their offsets."""
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
         for i in range(prod(shape)):
@@ -94,7 +95,7 @@ def parts(dtype: np.dtype, offset: int = 0) -> Iterator[tuple[int, np.dtype]]:
 
 
 def compiled(library: Path) -> Oracle:
-    """Calls as the C compiler that made the library does."""
+    """Returns an oracle that calls through the functions which the C compiler has compiled."""
     loaded = ctypes.CDLL(str(library))
 
     def call(signature: Signature, arguments: Arguments) -> bytes:
@@ -114,7 +115,7 @@ def compiled(library: Path) -> Oracle:
 
 
 def aligned(raw: bytes) -> np.ndarray:
-    """The bytes at an address that suits every type."""
+    """Returns a copy of the bytes at an address that is aligned for every type."""
     memory = np.zeros(len(raw) + 64, np.uint8)
     start = -memory.ctypes.data % 64
     memory[start : start + len(raw)] = np.frombuffer(raw, np.uint8)
@@ -170,7 +171,7 @@ def ctypes_type(item: Scalar | Struct) -> type:
         part = ctypes_type(Scalar("", np.zeros(0, item.dtype).real.dtype))
         return type("Complex", (ctypes.Structure,), {"_fields_": [("re", part), ("im", part)]})
     kind = CTYPES.get(item.dtype.char) or np.ctypeslib.as_ctypes_type(item.dtype)
-    # A subclass isn't turned into a Python number when it is returned: its bytes stay.
+    # ctypes doesn't convert a result of a subclass to a Python number, so the bytes are unchanged.
     return type(kind.__name__, (kind,), {})
 
 
@@ -213,16 +214,16 @@ def with_cffi(library: Path, structs: list[Struct], signatures: list[Signature])
         def convert(parameter: Parameter) -> object:
             if parameter.is_memory:
                 return ffi.cast("void *", arguments.memory[parameter.name].ctypes.data)
-            place = ffi.new(f"{cffi_type(parameter.item)} *")
+            pointer = ffi.new(f"{cffi_type(parameter.item)} *")
             raw = arguments.values[parameter.name]
-            ffi.buffer(place)[: len(raw)] = raw
-            return place[0]
+            ffi.buffer(pointer)[: len(raw)] = raw
+            return pointer[0]
 
         result = getattr(loaded, signature.name)(*map(convert, signature.parameters))
         if signature.result is None:
             return b""
-        place = ffi.new(f"{cffi_result(signature)} *", result)
-        return bytes(ffi.buffer(place)[: result_size(signature)])
+        pointer = ffi.new(f"{cffi_result(signature)} *", result)
+        return bytes(ffi.buffer(pointer)[: result_size(signature)])
 
     return call
 

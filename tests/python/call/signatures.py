@@ -1,8 +1,8 @@
-"""Random C signatures, and C functions that echo what they are called with.
+"""Random C signatures, and C functions that record the arguments that they get.
 
-Each function of `source()` writes the bytes of its arguments into `seen`, and behind them a digest
-of all that it could read. From the digest it makes what it writes into its other arrays, and its
-result: if one bit of an argument is wrong, or one result is read wrong, the results differ.
+Each function of `source()` writes the bytes of its arguments to `seen`, followed by a digest of all
+memory that it can read. From the digest it computes its result and the items that it writes to its
+other arrays, so they differ if one bit of an argument is wrong.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Literal
 
 import numpy as np
 
-# What a pointer without an extent points to.
+# The number of items at a pointer without an extent.
 POINTED = 3
 LONG_DOUBLE_BYTES = 10 if np.finfo(np.longdouble).nmant == 63 else np.dtype("g").itemsize
 
 
 @dataclass(frozen=True)
 class Scalar:
-    """An arithmetic type: what C calls it, and its dtype."""
+    """An arithmetic type: its C name and its dtype."""
 
     c: str
     dtype: np.dtype
@@ -34,7 +34,7 @@ class Scalar:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it travels in one register of the machine, with no exceptions to know about."""
+        """Returns whether every C compiler passes the type in one register."""
         return self.dtype.kind in "biuf" and self.dtype.char not in "eg"
 
 
@@ -47,7 +47,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Struct:
-    """A struct, laid out by NumPy; the C compiler asserts that it does the same."""
+    """A struct with a layout that NumPy computes; the C compiler asserts that its own is equal."""
 
     name: str
     members: tuple[Member, ...]
@@ -82,7 +82,7 @@ class Struct:
 
     @property
     def structs(self) -> Iterator[Struct]:
-        """The structs in it and itself, in the order that C wants."""
+        """Yields the structs in it and itself, in the order in which C has to define them."""
         for member in self.members:
             if isinstance(member.item, Struct):
                 yield from member.item.structs
@@ -91,14 +91,14 @@ class Struct:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter: a value, or memory behind a pointer, with or without extents."""
+    """A parameter: a value, or a pointer to memory, with or without extents."""
 
     name: str
     kind: Literal["value", "array", "pointer", "text", "void"]
     item: Scalar | Struct
     extents: tuple[str, ...] = ()
     is_const: bool = False
-    # Inside the first bracket: `static`, `restrict`.
+    # The qualifiers in the first bracket: `static`, `restrict`.
     qualifier: str = ""
     is_dimension: bool = False
 
@@ -112,7 +112,7 @@ class Parameter:
 
     @property
     def plain(self) -> str:
-        """The declaration in the C definition: an array is a pointer there."""
+        """Returns the declaration in the C definition, where an array is a pointer."""
         if not self.is_memory:
             return f"{self.item.c} {self.name}"
         target = "void" if self.kind == "void" else self.item.c
@@ -120,7 +120,7 @@ class Parameter:
 
     @property
     def declaration(self) -> str:
-        """The declaration in the prototype that mapcall gets."""
+        """Returns the declaration in the prototype for mapcall."""
         if self.kind != "array":
             return self.plain
         first, *rest = self.extents
@@ -128,7 +128,7 @@ class Parameter:
         return f"{'const ' if self.is_const else ''}{self.item.c} {self.name}{brackets}"
 
     def shape(self, sizes: dict[str, int]) -> tuple[int, ...]:
-        """The extents for the values of the dimensions."""
+        """Returns the extents for given values of the dimensions."""
         if self.kind == "array":
             return tuple(eval(e.replace("/", "//"), {}, sizes) for e in self.extents)
         return (POINTED,)
@@ -136,7 +136,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Signature:
-    """A function: `result` is a type, `"text"`, `"handle"` or None for void."""
+    """A function. Its `result` is a type, `"text"`, `"handle"` or None for void."""
 
     name: str
     parameters: tuple[Parameter, ...]
@@ -144,18 +144,18 @@ class Signature:
 
     @property
     def inferred(self) -> frozenset[str]:
-        """The parameters that are the whole extent of some array."""
+        """Returns the parameters that are the whole extent of an array."""
         extents = {e for p in self.parameters for e in p.extents}
         return frozenset(p.name for p in self.parameters if p.name in extents)
 
     @property
     def is_checked(self) -> bool:
-        """Whether no pointer is without an extent."""
+        """Returns whether every pointer has an extent."""
         return all(p.kind != "pointer" for p in self.parameters)
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing in it is passed by rules of its own: structs, complex, long double."""
+        """Returns whether no type has its own rules of passing: struct, complex, long double."""
         values = [p.item for p in self.parameters if not p.is_memory]
         if isinstance(self.result, Scalar | Struct):
             values.append(self.result)
@@ -180,7 +180,7 @@ class Signature:
 
     @property
     def prototype(self) -> str:
-        """What mapcall gets: the types that it needs, and the prototype with its extents."""
+        """Returns the text for mapcall: the types, and the prototype with its extents."""
         parameters = ", ".join(p.declaration for p in self.parameters)
         structs = "".join(f"{s.definition}\n" for s in self.structs)
         return f"{ENUM}\n{structs}{self.result_c} {self.name}({parameters or 'void'});"
@@ -230,7 +230,7 @@ DIMENSIONS = [s for s in SCALARS.values() if s.dtype.kind in "iu" and "enum" not
 
 
 class Generator:
-    """Signatures from a seed; the same seed gives the same ones."""
+    """A generator of signatures, which are the same for the same seed."""
 
     def __init__(self, seed: int, *, has_float16: bool) -> None:
         self.random = random.Random(seed)
@@ -238,13 +238,13 @@ class Generator:
         self.integers = [s for s in self.scalars if s.dtype.kind in "biu"]
         self.floats = [s for s in self.scalars if s.dtype.kind == "f" and s.is_plain]
         self.structs = [self.struct(f"s{i}", i) for i in range(10)]
-        # Each type in its turn, so that none is left out by chance.
+        # Each type is chosen in turn, so that none is left out.
         self.elements = cycle([*self.scalars, *self.structs])
         self.results = cycle(self.scalars)
 
     def struct(self, name: str, index: int) -> Struct:
         chance = self.random
-        # Small ones travel in registers, half of them in both kinds.
+        # Small structs are passed in registers, half of them in both kinds of register.
         scalars = [s for s in self.scalars if s.dtype.itemsize <= 8] if index < 6 else self.scalars
         members = []
         for position in range(chance.randint(1, 3 if index < 6 else 5)):
@@ -280,7 +280,7 @@ class Generator:
         chance = self.random
         match index % 4:
             case 0:
-                # All kinds of registers used up, then the stack.
+                # More arguments than there are registers of each kind.
                 items = [*chance.choices(self.integers, k=9), *chance.choices(self.floats, k=11)]
             case 1:
                 items = chance.choices(self.scalars, k=chance.randint(0, 4))
@@ -311,7 +311,7 @@ class Generator:
         if k in given:
             choices += [k, k, f"{n}*{k}", f"{n} + {k}"]
         if m in given:
-            # Never an extent by itself: the caller gives it.
+            # `m` is no whole extent of an array, so the caller passes it.
             choices += [f"{m} + 1", f"{m} * {n}"]
         for _ in range(chance.randint(0, 4)):
             extents = tuple(chance.choice(choices) for _ in range(chance.choice([1, 1, 1, 2, 3])))
@@ -326,26 +326,29 @@ class Generator:
 
 
 def is_known_to_libffi(struct: Struct) -> bool:
-    """It has no `_Float16`, and looks in the wrong register for a struct of one `long double`."""
+    """Returns whether libffi can pass a struct.
+
+    It has no `_Float16`, and looks in the wrong register for a struct of one `long double`.
+    """
     kinds = [scalar.dtype.char for scalar in struct.scalars]
     return "e" not in kinds and not ("g" in kinds and struct.dtype.itemsize <= 16)
 
 
-def leaves(item: Scalar | Struct, place: str) -> Iterator[tuple[str, Scalar]]:
-    """The real numbers that a C lvalue is made of."""
+def leaves(item: Scalar | Struct, lvalue: str) -> Iterator[tuple[str, Scalar]]:
+    """Yields the real numbers in a C lvalue."""
     if isinstance(item, Struct):
         for member in item.members:
             if member.length is None:
-                yield from leaves(member.item, f"{place}.{member.name}")
+                yield from leaves(member.item, f"{lvalue}.{member.name}")
             else:
                 for i in range(member.length):
-                    yield from leaves(member.item, f"{place}.{member.name}[{i}]")
+                    yield from leaves(member.item, f"{lvalue}.{member.name}[{i}]")
     elif item.dtype.kind == "c":
         part = SCALARS[item.c.removesuffix(" _Complex")]
-        yield f"__real__ {place}", part
-        yield f"__imag__ {place}", part
+        yield f"__real__ {lvalue}", part
+        yield f"__imag__ {lvalue}", part
     else:
-        yield place, item
+        yield lvalue, item
 
 
 def leaf_size(scalar: Scalar) -> int:
@@ -408,7 +411,7 @@ static unsigned char *put(unsigned char *seen, const void *value, size_t size) {
 
 
 def source(structs: list[Struct], signatures: list[Signature]) -> str:
-    """The C file with all of the functions, and for each a caller that the C compiler made."""
+    """Returns the C file with all functions, and for each another function that calls it."""
     definitions = [ENUM, HEAD]
     for struct in structs:
         dtype = struct.dtype
@@ -426,8 +429,8 @@ def function(signature: Signature) -> str:
     for parameter in signature.parameters:
         if not parameter.is_memory:
             lines += [
-                f"at = put(at, &{place}, {leaf_size(scalar)});"
-                for place, scalar in leaves(parameter.item, parameter.name)
+                f"at = put(at, &{lvalue}, {leaf_size(scalar)});"
+                for lvalue, scalar in leaves(parameter.item, parameter.name)
             ]
     lines.append("digest = mix(digest, seen, (size_t)(at - seen));")
     arrays = [p for p in signature.parameters if p.is_memory and p.name != "seen"]
@@ -457,7 +460,7 @@ def function(signature: Signature) -> str:
 
 
 def length(parameter: Parameter) -> str:
-    """The number of items, in C."""
+    """Returns the number of items as a C expression."""
     if parameter.kind == "array":
         return " * ".join(f"(size_t)({extent})" for extent in parameter.extents)
     return str(POINTED)
@@ -469,18 +472,18 @@ def memory_size(parameter: Parameter) -> str:
     return f"{length(parameter)} * sizeof({parameter.item.c})"
 
 
-def assignments(item: Scalar | Struct, place: str) -> list[str]:
-    return [f"{leaf} = {number(scalar)};" for leaf, scalar in leaves(item, place)]
+def assignments(item: Scalar | Struct, lvalue: str) -> list[str]:
+    return [f"{leaf} = {number(scalar)};" for leaf, scalar in leaves(item, lvalue)]
 
 
 def number(scalar: Scalar) -> str:
-    """A number of the type, finite, from the digest."""
+    """Returns a C expression for a finite number of the type, from the digest."""
     if scalar.c == "enum level":
         return "LEVELS[next(&digest) % 4]"
     if scalar.is_half:
         return "(_Float16)((int8_t)next(&digest) / 8.0f)"
     if scalar.dtype.char == "g":
-        # More digits than a double has.
+        # The number has more digits than a double.
         return "(int64_t)next(&digest) / 4.0L"
     if scalar.dtype.kind == "f":
         return f"({scalar.c})((int32_t)next(&digest) / 8.0)"
@@ -494,7 +497,7 @@ def driver(signature: Signature) -> str:
         f"*({p.plain.removesuffix(p.name)}*)arguments[{i}]"
         for i, p in enumerate(signature.parameters)
     )
-    # So that the call is made as any other code would make it.
+    # The volatile pointer keeps the compiler from inlining the call.
     call = f"__typeof__({signature.name}) *volatile f = {signature.name};"
     store = "" if signature.result is None else f"*({signature.result_c} *)result = "
     return (

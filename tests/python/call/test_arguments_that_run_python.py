@@ -65,7 +65,7 @@ CHANGES: dict[str, Callable[[np.ndarray], None]] = {
 
 
 class Running:
-    """An object of every protocol that is asked for an argument; the last one of them runs code."""
+    """An object with all protocols of arguments, of which the last one to be called runs code."""
 
     def __init__(self, run: Callable[[], object]) -> None:
         self.run = run
@@ -171,7 +171,7 @@ CALLS: dict[str, tuple[str, Callable[[Any, np.ndarray, Any], object]]] = {
         lambda f, x, run: f(x.reshape(4, -1), Running(run)),
     ),
 }
-# What is given a view of the array, which has a shape, a dtype and flags of its own.
+# The calls that get a view of the array, which has its own shape, dtype and flags.
 OF_VIEWS = ("sync, for where", "the array of a batch")
 OF_MEMORY = ("__setstate__", "resize", "resize to more")
 
@@ -247,7 +247,7 @@ def test_a_finalizer_that_the_collector_runs(c: Counted) -> None:
             CHANGES["__setstate__"](self.x)
 
     outcomes = set()
-    # The collector looks at what is made from here on.
+    # The collector searches only the objects that are made from here on.
     gc.freeze()
     try:
         for number in (7, np.int32(7), np.int64(7)):
@@ -298,7 +298,7 @@ def test_a_derived_long_double_has_its_own_bytes(c: Counted) -> None:
 
 
 class TestDuringTheCall:
-    """NumPy doesn't resize what calls work on, with any refcheck; other changes end a batch."""
+    """NumPy doesn't resize arrays of a running call, with any refcheck; other changes end it."""
 
     @pytest.mark.parametrize("refcheck", [True, False])
     def test_a_callback(self, c: Counted, refcheck: bool) -> None:

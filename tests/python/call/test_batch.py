@@ -1,4 +1,4 @@
-"""Batches of every form: foreign arrays, maps, keywords that are parameters, many at once."""
+"""Batches of every form: foreign arrays, maps, keywords of parameters, many batches at once."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def c(compile_c: Compile) -> Counted:
 
 
 class Exporter:
-    """What shows its memory through one protocol only."""
+    """An object that exports its memory through one protocol only."""
 
     def __init__(self, x: np.ndarray) -> None:
         self.kept = x
@@ -73,7 +73,7 @@ class DLPack(Exporter):
 
 
 def foreign(x: np.ndarray) -> dict[str, Any]:
-    """Arrays of other libraries with the items of `x`, for reading and writing."""
+    """Returns arrays of other libraries with the items of `x`, for reading and writing."""
     return {
         "array": array.array("d", x),
         "memoryview": memoryview(x),
@@ -166,7 +166,7 @@ class TestMaps:
         )
 
     def test_two_maps_of_a_file(self, c: Counted, tmp_path: Path) -> None:
-        """Which share memory that no address tells: the caller's affair, as for NumPy."""
+        """The maps share memory at different addresses, for which the caller is responsible."""
         mapcall.create(tmp_path / "x.npy", 4, "f8")[:] = 1
         x, y = (mapcall.open(tmp_path / "x.npy", mode=mode) for mode in ("r", "r+"))
         assert c.function(HALF)(x, out=y) is y
@@ -214,7 +214,7 @@ class TestNames:
         assert "batch" not in (c.function("const char *half(double x)").__doc__ or "")
 
     def test_every_keyword_is_explained(self, c: Counted) -> None:
-        """By `help(mapcall.Function)`."""
+        """The docstring of `mapcall.Function` describes every keyword."""
         text = mapcall.Function.__doc__ or ""
         half = c.function(HALF)
         for name, parameter in inspect.signature(half).parameters.items():
@@ -227,7 +227,7 @@ class TestNames:
 
 
 class TestSingle:
-    """What makes one call a batch, and what that changes."""
+    """The arguments that make one call a batch, and their effect on the result."""
 
     def test_results(self, c: Counted) -> None:
         half = c.function(HALF)
@@ -235,7 +235,7 @@ class TestSingle:
         assert type(half(np.float64(1))) is float
         assert type(half(np.array(1.0))) is float
         assert type(half(1.0, threads=2)) is float
-        # As a ufunc's.
+        # The result is a scalar of NumPy, like that of a ufunc.
         assert type(half(1.0, where=True)) is np.float64
         assert type(half(1.0, out=(None,))) is np.float64
         assert half(np.ones((1,))).shape == (1,)
@@ -255,7 +255,7 @@ class TestSingle:
         assert c.called == before + 1
 
     def test_bytes_of_truth(self, c: Counted) -> None:
-        """Masks and numbers of bool as C has them: anything but 0 is true."""
+        """Masks and bool numbers have any byte: all but 0 are true in C."""
         odd = np.array([0, 1, 2, 255], "u1").view("?")
         half = c.function(HALF)
         assert half(np.ones(4), where=odd).tolist() == [0, 0.5, 0.5, 0.5]
@@ -272,7 +272,7 @@ class TestAtOnce:
                 raise InterruptedError
 
         def run() -> None:
-            # It would take minutes.
+            # All calls would take minutes.
             with pytest.raises(InterruptedError):
                 nap(np.full(100_000, 0.002), threads=2, progress=progress)
 

@@ -1,15 +1,15 @@
-"""Batches against NumPy: shapes, values, strides, and what is refused, over random arguments.
+"""Batches against NumPy: shapes, values, strides and refusals, for random arguments.
 
-`numpy.vectorize` makes each call by itself, with the function that the batch runs over; the strides
-of what a batch makes are those that NumPy's own iterator would give.
+`numpy.vectorize` makes each call with the function of the batch. The strides of the outputs are
+compared with those of NumPy's iterator.
 
-Two things differ on purpose. An array that overlaps what is written is refused, where NumPy would
-copy it; and nothing is cast, no list becomes an array. Beyond NumPy's gufuncs, which know no
-`where=` and leave what an output held, there is `where=`, and an output that is made starts as
-zeros. An output that lacks leading axes of length 1 is taken by NumPy's gufuncs and refused by its
-ufuncs: here it is always refused.
+Two differences are deliberate. An array that overlaps an output is refused, while NumPy would copy
+it; and no dtype is cast, and no list converted. NumPy's gufuncs have no `where=`, and leave the old
+content of an output; here `where=` is allowed, and new outputs start as zeros. NumPy's gufuncs
+accept an output that lacks leading axes of length 1, and its ufuncs refuse it; here it is always
+refused.
 
-`MAPCALL_BATCHES=1000` tries more of them than a usual run does.
+`MAPCALL_BATCHES=1000` runs more cases than a usual run.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ SOURCE = (
     void nothing(size_t n, const double *x) { CALLED; }
     """
 )
-#: What each kind of scalar is put through.
+#: The formula for each kind of scalar.
 FORMULAS = {"b": "a && !b", "i": "3 * a + b", "u": "3 * a + b", "f": "2 * a + b / 4", "c": "a * b"}
 
 
@@ -181,14 +181,14 @@ CASES = [
 
 
 def of_scalars(index: int, c: str, dtype: np.dtype[Any]) -> tuple[Case, str]:
-    """A function of two numbers of a type, and its definition."""
+    """Returns a case with a function of two numbers of a type, and its definition."""
     name = f"scalar{index}"
     case = Case(f"{c} {name}({c} a, {c} b)", (core("a", dtype), core("b", dtype)), dtype)
     return case, f"{c} {name}({c} a, {c} b) {{ CALLED; return {FORMULAS[dtype.kind]}; }}\n"
 
 
 class Cases(list[Case]):
-    """All of them; too many to be shown with each failure."""
+    """A list of all cases, whose repr is short, since failures show it."""
 
     def __repr__(self) -> str:
         return "Cases()"
@@ -215,7 +215,7 @@ def bound(library: mapcall.Library, case: Case) -> Case:
 
 
 class Arguments:
-    """Random arguments of a case, and what NumPy says to them."""
+    """Random arguments of a case, and NumPy's result for them."""
 
     def __init__(self, case: Case, chance: random.Random) -> None:
         self.case, self.chance = case, chance
@@ -247,7 +247,7 @@ class Arguments:
         return tuple(int(eval(axis, {}, self.sizes)) for axis in parameter.core)
 
     def some_axes(self) -> tuple[int, ...]:
-        """Batch axes that broadcast; now and then some that don't."""
+        """Returns batch axes, which usually broadcast."""
         chance = self.chance
         shape = self.batch[chance.choice([0, 0, 0, 1, 2, 4]) :]
         shape = tuple(1 if chance.random() < 0.2 else length for length in shape)
@@ -289,7 +289,7 @@ class Arguments:
         dtype: np.dtype[Any],
         may_repeat: bool = False,
     ) -> np.ndarray:
-        """An array of random numbers whose batch axes lie anyhow in memory."""
+        """Returns an array of random numbers whose batch axes have random strides."""
         chance, ndim = self.chance, len(batch)
         order = list(range(ndim))
         if chance.random() < 0.4:
@@ -319,7 +319,7 @@ class Arguments:
         return array
 
     def expected(self) -> list[np.ndarray] | None:
-        """What all outputs should hold, the result first; `None` where NumPy refuses."""
+        """Returns the expected outputs, the result first; `None` if NumPy refuses the arguments."""
         case = self.case
         written = [p for p in case.parameters if p.is_written]
         out = iter(self.out)
@@ -327,7 +327,7 @@ class Arguments:
         outputs = [self.given[p.name] if p.name in self.given else next(out) for p in written]
         cores = [self.core(p) for p in written]
         inputs = [self.given[p.name] for p in case.parameters if not p.is_written]
-        # Where outputs and the mask have axes, the inputs are repeated.
+        # The inputs are repeated along the axes of outputs and of the mask.
         dummies = [
             np.zeros(x.shape[: x.ndim - len(c)])
             for x, c in zip([result, *outputs], [(), *cores], strict=True)
@@ -369,7 +369,7 @@ class Arguments:
         return found if case.result is not None else found[1:]
 
     def one_call(self, is_made: Any, start: Any, *arguments: Any) -> Any:
-        """One call, with copies of what it writes."""
+        """Makes one call with copies of the arrays that it writes."""
         case = self.case
         inputs = iter(arguments)
         outputs = iter(
@@ -398,14 +398,14 @@ def core_text(axes: tuple[str, ...]) -> str:
 
 
 def batch_of(array: Any, core: tuple[Any, ...]) -> np.ndarray:
-    """The first elements of an array's items."""
+    """Returns the first element of each item."""
     array = np.asanyarray(array)
     ndim = array.ndim - len(core)
     return as_strided(array, array.shape[:ndim], array.strides[:ndim], writeable=False)
 
 
 def strides_of_numpy(arguments: Arguments, shape: tuple[int, ...], nbytes: int) -> tuple[int, ...]:
-    """The strides that NumPy's iterator gives an output with items of so many bytes."""
+    """Returns the strides that NumPy's iterator gives an output with items of `nbytes` bytes."""
     parameters = arguments.case.parameters
     operands = [
         batch_of(arguments.given[p.name], p.core) for p in parameters if p.name in arguments.given
@@ -456,7 +456,7 @@ def test_as_numpy(cases: Cases, index: int, chance: random.Random) -> None:
     assert found[1] is not None
     for one, other in zip(*found, strict=True):
         if one.dtype.char in "gGV":
-            # Those have bytes that mean nothing.
+            # These dtypes have padding bytes.
             np.testing.assert_array_equal(one, other)
         else:
             assert one.tobytes() == other.tobytes()
@@ -465,7 +465,7 @@ def test_as_numpy(cases: Cases, index: int, chance: random.Random) -> None:
 def call(
     arguments: Arguments, function: mapcall.Function, threads: int | None
 ) -> list[np.ndarray] | None:
-    """All outputs of a call on copies of what is written, the result first."""
+    """Calls a function with copies of the written arrays; returns all outputs, the result first."""
     case, chance = arguments.case, arguments.chance
     given = dict(arguments.given)
     for parameter in case.parameters:
@@ -491,10 +491,10 @@ def call(
     if not out:
         assert returned == [None]
         returned = []
-    for array, place in zip(returned, kept, strict=True):
-        assert place is None or array is place
-    for array, place, cored in zip(returned, kept, cores_returned(case, given), strict=True):
-        if place is None:
+    for array, output in zip(returned, kept, strict=True):
+        assert output is None or array is output
+    for array, output, cored in zip(returned, kept, cores_returned(case, given), strict=True):
+        if output is None:
             check_made(arguments, np.asanyarray(array), cored)
     found = iter(np.asanyarray(x) for x in returned)
     outputs = [np.asarray(next(found), case.result)] if case.result is not None else []
@@ -503,7 +503,7 @@ def call(
 
 
 def like(array: np.ndarray) -> np.ndarray:
-    """A copy at the same strides, with room of its own between the items."""
+    """Returns a copy with the same strides, with separate memory between the items."""
     low, high = np.lib.array_utils.byte_bounds(array)
     memory = np.zeros(high - low + 1, "u1")
     offset = array.ctypes.data - low if array.size else 0
@@ -553,10 +553,10 @@ def library(compile_c: Compile) -> mapcall.Library:
 
 
 class TestNumPysOwn:
-    """The same as ufuncs and gufuncs that NumPy has itself, to the last stride and acceptance."""
+    """Ufuncs and gufuncs of NumPy give the same results, strides and refusals."""
 
     def same(self, arguments: Arguments, ufunc: Any, function: mapcall.Function) -> None:
-        """The case's arguments by position, as a ufunc takes them."""
+        """Compares a call with that of a ufunc, with the case's arguments by position."""
         given = list(arguments.given.values())
         keywords: dict[str, Any] = {}
         if arguments.mask is not None:
@@ -578,7 +578,7 @@ class TestNumPysOwn:
         found = function(*given, out=ours, **keywords)
         made = np.broadcast_to(np.asarray(keywords.get("where", True)), np.shape(found))
         if type(found) is float:
-            # One call, and nothing to say that it is a batch.
+            # Arguments without batch axes make one call, whose result is a Python number.
             found = np.float64(found)
             assert out is None
             assert not keywords
@@ -634,7 +634,7 @@ class TestNumPysOwn:
         self.same(arguments, np.matmul, function)
 
     def test_how_many_outs(self) -> None:
-        """A ufunc of two outputs takes and refuses the same."""
+        """A ufunc of two outputs accepts and refuses the same numbers of outputs."""
         frexp = mapcall.load("m").function("double frexp(double x, int exponent[1])")
         fraction, exponent = np.zeros(3), np.zeros(3, "i4")
         outs = [

@@ -1,4 +1,4 @@
-"""What a batch refuses: the whole message, and no call made."""
+"""Refused batches: the whole message, and no call made."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class TestMemory:
             sliding_window_view(np.zeros(4), 3, writeable=True),
         ):
             c.refuses(message, half, np.ones(out.shape), out=out)
-        # Items that are shared, though no batch axis is short.
+        # Calls share items although no batch axis has a stride of 0.
         windows = sliding_window_view(np.zeros(5), 2, writeable=True)
         c.refuses(
             "copy: y: expected float64[n], each item in memory of its own,"
@@ -163,7 +163,7 @@ class TestMemory:
             np.ones((4, 2)),
             windows,
         )
-        # The same array may be read, and an axis of one item has no stride.
+        # Calls may share items that are only read; the stride of an axis of length 1 has no effect.
         assert c.function(SUM)(windows).shape == (4,)
         assert half(np.ones((1, 1)), out=as_strided(np.zeros(1), (1, 1), (0, 0))) == 0.5
 
@@ -177,7 +177,7 @@ class TestMemory:
         c.refuses(message, half, x[::-1], out=x)
         c.refuses(message, half, x[:2].reshape(2, 1), out=x[:4].reshape(2, 2))
         c.refuses(message, half, x[:1], out=x[:3])
-        # Item by item, or none of the same.
+        # Calls may read the item that they write, and different items of one array.
         assert half(x, out=x) is x
         half(x[::2], out=x[1::2])
         half(np.zeros(0), out=np.zeros(0))
@@ -219,7 +219,7 @@ class TestMemory:
             packed,
         )
         assert half(remedied(error, packed)).tolist() == [0, 0, 0]
-        # The first item is aligned, the second isn't.
+        # The first item is aligned, and the second is not.
         memory = np.zeros(64, "u1")
         start = -memory.ctypes.data % 8
         odd = np.ndarray((3,), "f8", memory, start, (9,))
@@ -424,7 +424,7 @@ class TestResults:
         )
         status, [handle] = make(1)
         assert (status, handle.type) == (0, "thing")
-        # A caller that gives the memory for the handles is responsible for closing them.
+        # A caller that passes the memory for handles has to close them.
         addresses = np.zeros((2, 1), np.uintp)
         assert make(np.array([1, 2], "i4"), addresses).tolist() == [0, 0]
         assert (addresses == handle.address).all()
@@ -445,7 +445,7 @@ class TestOut:
                 x,
                 out=out,
             )
-        # One that has been given is no output.
+        # `whole` is also an argument, so the function has one output only.
         c.refuses(
             f"parts: expected 1 output, got 2; {one}", parts, x, whole, out=(y, whole)
         )

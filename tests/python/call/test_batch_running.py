@@ -1,4 +1,4 @@
-"""Batches while they run: failures, callbacks, interrupts, progress, the lock, and what is kept."""
+"""Running batches: failures, callbacks, interrupts, progress, the lock, and references."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class TestChecks:
             error = caught.value
             code = int(x[first])
             assert (error.index, error.code, error.function) == ((first,), code, "status")
-            # Of the call that failed, whichever thread made it.
+            # The errno is that of the call that failed, on whatever thread.
             assert error.errno == 1000 + code
             assert str(error) == (
                 f"status, item [{first}] of the batch: expected status 0, got {code};"
@@ -107,7 +107,7 @@ class TestChecks:
         error = caught.value
         assert (error.index, error.code, error.errno) == ((1, 1), errno.ENOENT, errno.ENOENT)
         assert str(error).startswith("fails, item [1, 1] of the batch: expected errno 0, got No ")
-        # Without a failure all are made, and what they return is returned.
+        # Without a failure all calls are made, and their results are returned.
         found = c.function(STATUS, check="nonzero")(x + 1)
         assert found.tolist() == [[2, 3], [1, 4]]
 
@@ -201,15 +201,13 @@ class TestCallbacks:
         apply = c.function(APPLY)
         with pytest.raises(LookupError):
             apply(odd, np.arange(100_000.0), threads=threads)
-        # Nothing of it is left.
+        # The next batch has no exception of the last one.
         assert apply(odd, np.ones(3), threads=threads).tolist() == [2, 2, 2]
 
     @pytest.mark.parametrize("threads", THREADS)
     @pytest.mark.parametrize("check", ["nonzero", lambda status: status == 0])
-    def test_that_raise_what_goes_before_a_check(
-        self, c: Counted, threads: int, check: Any
-    ) -> None:
-        """The callback's result is 0 then, which the check takes for a failure."""
+    def test_exceptions_precede_a_check(self, c: Counted, threads: int, check: Any) -> None:
+        """The result of the callback is 0 then, which the check would take for a failure."""
 
         def odd(x: int) -> int:
             if x == 1000:
@@ -292,7 +290,7 @@ class TestInterrupts:
     ) -> None:
         if kind == "hold" and threads != 1:
             pytest.skip("one thread only")
-        # Calls of 1 ms each.
+        # Each call takes 1 ms.
         assert self.interrupted(c.path, threads, kind) <= 200 * threads
 
     def interrupted(self, *arguments: object) -> int:
@@ -333,8 +331,8 @@ class TestInterrupts:
         result = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert (result.stdout, result.returncode) == ("stopped\n", 0), result.stderr
 
-    def test_goes_before_a_failure(self, run_script: Script, c: Counted) -> None:
-        """A signal that came is not forgotten because a call fails at the same time."""
+    def test_precedes_a_failure(self, run_script: Script, c: Counted) -> None:
+        """An interrupt is raised even if a call fails at the same time."""
         script = """
             import os, signal, sys
             import numpy as np
@@ -379,7 +377,7 @@ class TestProgress:
         real(np.ones((2, 3)), progress=progress)
         real(np.ones((2, 0)), progress=progress)
         assert told == [(6, 6), (0, 0)]
-        # One call isn't a batch.
+        # One call without batch axes reports no progress.
         real(1.0, progress=progress)
         assert len(told) == 2
         with pytest.raises(mapcall.CallError):
@@ -441,20 +439,20 @@ class TestProgress:
         shown = in_a_terminal(script, c.path)
         assert "nap:" in shown
         assert "100%" not in shown
-        # The bar's line has ended.
+        # The line of the progress bar has ended.
         assert shown.endswith("\r\nfailed (1500,)\r\n")
 
 
 def in_a_terminal(script: str, *arguments: object) -> str:
-    """What a script writes to a terminal."""
+    """Returns the output of a script in a terminal."""
     ours, theirs = pty.openpty()
-    # A terminal without columns shows nothing.
+    # A terminal of width 0 would show no bar.
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     command = [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)]
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     shown = b""
-    # The other end is closed: EIO.
+    # Reading fails with EIO when the other end is closed.
     with contextlib.suppress(OSError):
         while block := os.read(ours, 4096):
             shown += block
@@ -465,7 +463,7 @@ def in_a_terminal(script: str, *arguments: object) -> str:
 
 class TestLock:
     def counted(self, work: Callable[[], object]) -> int:
-        """How far another thread gets meanwhile, in steps of 1 ms."""
+        """Returns how many steps of 1 ms another thread makes while `work` runs."""
         count, is_over = 0, False
 
         def steps() -> None:
@@ -497,7 +495,7 @@ class TestLock:
         other = threading.Thread(target=set_flag)
         other.start()
         before = sys.getswitchinterval()
-        # The other thread gets the lock only if this one gives it away.
+        # The other thread gets the lock only if this thread releases it.
         sys.setswitchinterval(1000)
         try:
             go.set()
@@ -596,10 +594,10 @@ class TestLeaks:
         loop(self.NUMBER)
         gc.collect()
         assert [sys.getrefcount(each) for each in objects] == before
-        # One array a batch would be some 4 MB.
+        # One leaked array for each batch would be some 4 MB.
         assert resident() - memory < 2 << 20
 
-    def test_what_is_made_is_let_go(self, c: Counted) -> None:
+    def test_new_arrays_are_released(self, c: Counted) -> None:
         real, x = c.function(REAL), np.ones(1 << 16)
         for _ in range(3):
             real(x)
@@ -612,6 +610,6 @@ class TestLeaks:
 
 
 def resident() -> int:
-    """The bytes of memory that the process has now."""
+    """Returns the resident memory of the process in bytes."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGESIZE")

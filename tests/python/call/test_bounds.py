@@ -1,4 +1,4 @@
-"""Bounds of texts and types: what is too long, too deep or too many is refused, and at once."""
+"""Bounds of texts and types: texts that are too long, too deep or too many are refused at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import mapcall
 Compile = Callable[..., Path]
 Script = Callable[..., str]
 
-# More than any thread of a test has left.
+# The length of a text in characters: with a stack frame for each, it would overflow any stack here.
 LONG = 60_000
 
 
@@ -65,7 +65,7 @@ def test_other_threads_run_while_a_text_is_parsed() -> None:
     parser.start()
     while "begun" not in state:
         time.sleep(0)
-    # From here on, a thread gives the lock away only where it waits.
+    # From here on, a thread releases the lock only when it waits.
     sys.setswitchinterval(1000)
     try:
         while "over" not in state:
@@ -78,7 +78,7 @@ def test_other_threads_run_while_a_text_is_parsed() -> None:
 
 
 def doubled(levels: int) -> str:
-    """Return definitions of structs of two of the one before."""
+    """Returns definitions of structs, each with two members of the type of the one before."""
     rest = (f"struct t{n + 1} {{ struct t{n} a, b; }};" for n in range(levels))
     return "struct t0 { char a; };" + "".join(rest)
 
@@ -109,17 +109,17 @@ def test_structs_of_prototypes_are_kept_by_name() -> None:
 
     for first in range(0, 12_000, 1000):
         define(first, 1000)
-    # The last, and not all that there ever were.
+    # The latest definitions are kept, and not all.
     assert library.struct("s11999").size == 4 * 12_000
     assert library.struct("s8000").size == 4 * 8001
     with pytest.raises(KeyError, match="s0"):
         library.struct("s0")
-    # A later definition takes the place of an earlier one.
+    # A later definition replaces an earlier one.
     library.function("struct s11999 { char a; }; int abs(int x)")
     assert library.struct("s11999").size == 1
 
 
-# The least that Python takes is 32 KiB, in which not even its own modules can be imported.
+# The minimum for Python is 32 KiB, in which not even its own modules can be imported.
 STACK = 64 << 10
 
 

@@ -1,8 +1,8 @@
-"""The tests of calls once more where the system refuses executable pages: by libffi alone.
+"""Runs the tests of calls with libffi alone, where the system refuses executable pages.
 
     pytest --no-executable-pages tests/python/call/test_contract_arrays.py
 
-runs one file of them so by hand.
+runs one file of them by hand.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
-# What tests both by itself.
+# These files test both engines themselves.
 BOTH = {"test_generated.py", "test_process.py"}
 FILES = {path.name for path in HERE.glob("test_*.py")} - BOTH - {Path(__file__).name}
 NO_MDWE = "this kernel has no PR_SET_MDWE"
@@ -38,5 +38,5 @@ def test_the_same_tests(file: str, pytestconfig: pytest.Config) -> None:
     )
     if NO_MDWE in result.stdout:
         pytest.skip(f"{NO_MDWE} (it came with Linux 6.3)")
-    # It ends with the names of those that failed.
+    # The output ends with the names of the failed tests.
     assert result.returncode == 0, result.stdout

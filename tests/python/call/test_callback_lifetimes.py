@@ -1,4 +1,4 @@
-"""Callbacks beyond their call: what C keeps, what Python keeps, and how the process ends."""
+"""Callbacks that outlive their call: pointers kept by C, objects kept by Python, and exit."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ EDIT = """
 
 
 class C:
-    """The library, with functions by their names."""
+    """The library, with its functions as attributes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -155,7 +155,7 @@ class TestKeptByC:
         error = caught.value
         assert str(error) == LATE
         assert (error.function, error.parameter) == ("listen", "f")
-        # C got zero, and nothing is left of it.
+        # The C function got zero, and no state of the exception is left.
         assert c.sum() == 0
         c.forget()
         assert c.fire(3) == 0
@@ -177,7 +177,7 @@ class TestKeptByC:
         assert (str(caught.value), c.sum()) == (LATE, 0)
 
     def test_in_a_call_of_the_same_function(self, c: C) -> None:
-        """The callable of this call isn't called in the place of those that C has kept."""
+        """The callable of this call is not called for function pointers that C has kept."""
         fire = c.function(VISITOR + "int fire(int x)")
         for _ in range(30):
             c.listen(lambda x: 1)
@@ -192,7 +192,7 @@ class TestKeptByC:
         assert c.sum() == 0
 
     def test_inside_a_callback(self, c: C) -> None:
-        """It is the inner call's, and what that raises the outer one's callable may catch."""
+        """The exception belongs to the inner call; the callable of the outer one may catch it."""
         c.listen(lambda x: 1)
         with pytest.raises(mapcall.ArgumentError, match="listen: f: "):
             c.call(lambda x: c.fire(x), 2)
@@ -225,7 +225,7 @@ class TestKeptByC:
         assert c.function("int were_zeros(void)")() == 1
 
     def test_outside_of_any_call(self, c: C, monkeypatch: pytest.MonkeyPatch) -> None:
-        """On a thread of C's own it is unraisable, and reported once: C may go on for ever."""
+        """An exception on a thread of C is unraisable, and reported once: C may call for ever."""
         heard: list[Any] = []
         monkeypatch.setattr(sys, "unraisablehook", heard.append)
         c.listen(lambda x: 5)
@@ -237,7 +237,7 @@ class TestKeptByC:
         heard.clear()
 
     def test_the_library_stays_loaded(self, library: Path) -> None:
-        """Something in there may call as long as the process lives."""
+        """Code of the library may call as long as the process runs."""
         c = C(library)
         c.call(abs, 1)
         del c
@@ -246,7 +246,7 @@ class TestKeptByC:
 
 
 class TestCode:
-    """The machine code of closures that have ended is used again, by the same parameter."""
+    """The machine code of closures that have ended is used again, for the same parameter."""
 
     BOUND = 40
 
@@ -257,42 +257,42 @@ class TestCode:
         assert len({self.where(c, lambda x, n=n: n) for n in range(5000)}) <= self.BOUND
 
     def test_is_bounded_when_the_function_is_bound_again(self, c: C) -> None:
-        places = set()
+        addresses = set()
         for _ in range(200):
             where = c.function(VISITOR + "void *where(visitor f)")
-            places.add(where(lambda x: x).address)
-        assert len(places) <= self.BOUND
+            addresses.add(where(lambda x: x).address)
+        assert len(addresses) <= self.BOUND
 
     def test_is_bounded_when_callables_fail(self, c: C) -> None:
-        places = set()
+        addresses = set()
         for _ in range(500):
-            place: list[int] = []
+            unique: list[int] = []
 
-            def failing(x: int, place: list[int] = place) -> int:
+            def failing(x: int, unique: list[int] = unique) -> int:
                 raise LookupError
 
             with pytest.raises(LookupError):
                 c.call(failing, 1)
-            places.add(self.where(c, failing))
-        assert len(places) <= self.BOUND
+            addresses.add(self.where(c, failing))
+        assert len(addresses) <= self.BOUND
 
     def test_is_bounded_when_calls_nest(self, c: C) -> None:
-        places: set[int] = set()
+        addresses: set[int] = set()
 
         def nested(depth: int) -> int:
-            places.add(self.where(c, abs))
+            addresses.add(self.where(c, abs))
             return c.call(nested, depth - 1) + 1 if depth else 0
 
         for _ in range(20):
             assert c.call(nested, 40) == 40
-        assert len(places) <= 2 * self.BOUND
+        assert len(addresses) <= 2 * self.BOUND
 
     def test_is_bounded_in_threads(self, c: C, switching: None) -> None:
-        places: set[int] = set()
+        addresses: set[int] = set()
 
         def work() -> None:
             for n in range(200):
-                places.add(self.where(c, lambda x, n=n: n))
+                addresses.add(self.where(c, lambda x, n=n: n))
                 assert c.call(lambda x, n=n: n, 1) == n
 
         threads = [threading.Thread(target=work) for _ in range(6)]
@@ -300,22 +300,22 @@ class TestCode:
             thread.start()
         for thread in threads:
             thread.join()
-        assert len(places) <= self.BOUND + 10 * len(threads)
+        assert len(addresses) <= self.BOUND + 10 * len(threads)
 
     def test_callback_objects_take_part(self, c: C) -> None:
-        places = {c.where.callback("f", lambda x, n=n: n).address for n in range(2000)}
-        assert len(places) <= self.BOUND
+        addresses = {c.where.callback("f", lambda x, n=n: n).address for n in range(2000)}
+        assert len(addresses) <= self.BOUND
 
     def test_is_not_shared_by_parameters(self, c: C) -> None:
         twice = c.function(VISITOR + "int call_twice(visitor f, visitor g, int x)")
-        places = [
+        addresses = [
             {function.callback(parameter, abs).address for _ in range(100)}
             for function, parameter in [(twice, "f"), (twice, "g"), (c.call, "f"), (c.where, "f")]
         ]
-        assert sum(map(len, places)) == len(set.union(*places))
+        assert sum(map(len, addresses)) == len(set.union(*addresses))
 
     def test_is_not_used_again_at_once(self, c: C) -> None:
-        """So that a function which C has kept is found out, not another one called for it."""
+        """A kept function pointer raises an error, and calls no other callable."""
         for n in range(20):
             c.listen(lambda x, n=n: n)
 
@@ -333,7 +333,7 @@ class TestCode:
         for n in (0, 1, 4094, 4095, 4096, 4097, 8191, 8192, 9999):
             assert c.call(callbacks[n], 1) == n + 1
 
-    def test_callables_are_let_go(self, c: C) -> None:
+    def test_callables_are_released(self, c: C) -> None:
         class Callable:
             def __call__(self, x: int) -> int:
                 return x
@@ -351,7 +351,7 @@ class TestCode:
 
 
 class TestHandles:
-    """Handles that a callback receives end with it, and arrays of them are copies."""
+    """Handles that a callback receives are closed when it returns; their arrays are copies."""
 
     def edit(self, c: C, f: Any, start: Any = (1.0, 2.0, 3.0, 4.0)) -> list[float]:
         start = np.array(start)
@@ -414,7 +414,7 @@ class TestHandles:
         with pytest.raises(mapcall.ArgumentError, match="got a closed handle to char; "):
             strchr(last, 0)
         assert (array.tobytes(), one.tobytes()) == (b"lla", b"a")
-        # It has its own memory.
+        # This handle has its own memory.
         assert not copy.closed
         assert copy.text() == "hella"
 
@@ -437,7 +437,7 @@ class TestHandles:
         def f(text: mapcall.Handle) -> None:
             h = h_new(7)
             h_set(h, keep)
-            # Only what `pick` returned keeps `h` alive now.
+            # Only the handle that `pick` returned keeps `h` alive now.
             h, rest = None, pick(text, h)
             gc.collect()
             assert strchr(rest, ord("l")).text() == "llo"
@@ -518,7 +518,7 @@ class TestHandles:
             del first
             array = x.array(n)
             assert array.tolist() == [8, 2, 3, 4]
-            # Nothing is written there, so copies of parts may stay.
+            # The memory is read-only, so overlapping copies are allowed.
             one = constant.array(())
             assert constant.array(n)[0] == one
             array[3] = 9
@@ -526,7 +526,7 @@ class TestHandles:
         assert self.edit(c, f) == [8, 2, 3, 9]
 
     def test_functions_called_meanwhile(self, c: C) -> None:
-        """They see what has been written, and what they write is seen by the next array."""
+        """Functions called in a callback read the changes of arrays; the next array has theirs."""
         scale = c.function("void scale(int n, double *x, double a)")
         add_up = c.function("double add_up(int n, const double *x)")
 
@@ -564,7 +564,7 @@ class TestHandles:
         c.function("void spell(void (*f)(char *text))")(f)
         assert seen == ["jello"]
 
-    def test_an_owner_says_that_the_memory_stays(self) -> None:
+    def test_with_an_owner_there_is_no_copy(self) -> None:
         qsort = mapcall.load(None).function(
             "void *bsearch(const void *key, const void *base, size_t n, size_t size,"
             "              int (*compare)(void *, void *))"
@@ -612,7 +612,7 @@ class TestHandles:
 
 
 class TestDestructors:
-    """What a destructor's callback raises belongs to no call, unless `close` runs it."""
+    """An exception of a destructor's callback belongs to no call, unless `close` runs it."""
 
     @pytest.fixture
     def make(self, c: C) -> Any:
@@ -647,7 +647,7 @@ class TestDestructors:
     def test_inside_a_callback(self, c: C, make: Any, heard: list[str]) -> None:
         def f(x: int) -> int:
             make(4)
-            # The next call has nothing to do with it, nor has the outer one.
+            # Neither the next call nor the outer one raises the exception.
             return int(c.call(abs, -x))
 
         assert c.call(f, 2) == 2
@@ -664,7 +664,7 @@ class TestDestructors:
         assert heard == ["LookupError(5)"]
 
     def test_after_a_callback_has_raised(self, c: C, make: Any, heard: list[str]) -> None:
-        """The call is to raise something already, and goes on to."""
+        """The running call raises the callback's exception, and not that of the destructor."""
         handles = [make(6)]
         c.listen(kept := c.listen.callback("f", lambda x: handles.clear() or {}["first"]))
         with pytest.raises(KeyError, match="first"):

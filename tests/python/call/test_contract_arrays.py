@@ -1,4 +1,4 @@
-"""Arrays: what memory a prototype takes, and what it refuses."""
+"""Arrays: the memory that a prototype accepts, and the memory that it refuses."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def test_arrays_and_subclasses(c: Counted, tmp_path: Path) -> None:
         assert total(form) == total(x=form) == 15
     assert total(mapped[2:4]) == total(x[2:4]) == 5
     assert total(np.zeros(0)) == total(np.zeros((3, 2))[1, :0]) == 0
-    # One element has no order to have: its stride says nothing.
+    # The stride of an axis of length 1 has no effect.
     assert total(x[::6]) == 0
 
 
 class Masked(np.ndarray):
-    """An array with a mask as astropy has it."""
+    """An array with a mask, like astropy's."""
 
     mask: Any = False
 
@@ -230,7 +230,7 @@ class Struct:
 
 
 class DLPack:
-    """An exporter of DLPack, of the new kind that says what is read-only."""
+    """An exporter of DLPack 1.0, which has a read-only flag."""
 
     def __init__(self, x: np.ndarray, device: tuple[int, int] = (1, 0)) -> None:
         self.kept = x
@@ -257,7 +257,7 @@ def foreign(x: np.ndarray) -> list[Any]:
 
 @pytest.mark.parametrize("index", range(7))
 def test_arrays_of_other_libraries(c: Counted, index: int) -> None:
-    """Without a copy: what C writes is there."""
+    """There is no copy: the array has the values that C writes."""
     given = foreign(np.arange(4.0))[index]
     assert c.function(SUM)(given) == 6
     assert c.function(SCALE)(2, given) is None
@@ -296,7 +296,7 @@ def test_memory_of_another_device(c: Counted) -> None:
 
 
 class Refusing:
-    """A tensor whose library has its reasons."""
+    """A tensor whose library refuses to export its memory."""
 
     error: BaseException
 
@@ -314,7 +314,7 @@ class RefusingInterface(Refusing):
 
 
 class Negated(DLPack):
-    """As PyTorch's tensors whose minus sign is not in memory yet."""
+    """A tensor like PyTorch's with the negative bit: its memory has the values without the sign."""
 
     def is_neg(self) -> bool:
         return True
@@ -415,7 +415,7 @@ BAD = [
     (X.astype("f4"), "float64[n]", "an array of float32", "convert it with x.astype('float64')"),
     (X.astype("i8"), "float64[n]", "an array of int64", "convert it with x.astype('float64')"),
     (X.astype(bool), "float64[n]", "an array of bool", "convert it with x.astype('float64')"),
-    # What NumPy warns of: the parts that are lost.
+    # NumPy would discard the imaginary parts with a warning.
     (X + 0j, "float64[n]", "an array of complex128", None),
     (X.astype(object), "float64[n]", "an array of object", "convert it with x.astype('float64')"),
     (X.astype("U"), "float64[n]", "an array of <U32", "convert it with x.astype('float64')"),
@@ -502,7 +502,7 @@ def test_the_number_of_axes(c: Counted) -> None:
         0,
         0,
     )
-    # More axes are those of a batch.
+    # Additional axes are those of a batch.
     assert at(x[None], 0, 2).tolist() == [2]
     for wrong in (x.T, np.asfortranarray(x), x[:, :2]):
         with pytest.raises(mapcall.ArgumentError, match="C-contiguous") as caught:
@@ -615,7 +615,7 @@ class TestRestrict:
 
 
 def test_other_names_of_a_dtype(c: Counted, compile_c: Any) -> None:
-    """`long` and `long long` are two dtypes of NumPy's and one layout."""
+    """`long` and `long long` are two dtypes of NumPy with one layout."""
     total = c.function("int total(uint8_t n, const int32_t x[n])")
     for dtype in (np.intc, np.int32, "=i4", "i", np.dtype("i4", metadata={"unit": "m"})):
         assert total(np.ones(3, dtype)) == 3

@@ -1,4 +1,4 @@
-"""Functions as arguments: Python's callables, bound functions, and what goes wrong in them."""
+"""Functions as arguments: Python callables, bound functions, and their errors."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class TestErrors:
             apply(failing, 2)
         frames = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
         assert frames == ["test_raised_by_the_call", "failing"]
-        # The next call knows nothing of it.
+        # The next call does not raise the exception again.
         assert apply(lambda x: x, 2) == 2
 
     def test_nested(self, apply: mapcall.Function) -> None:
@@ -180,7 +180,7 @@ class TestErrors:
             apply(failing, 2)
 
     def test_before_the_check(self, c: Counted) -> None:
-        """The status after a callback that raised is no news."""
+        """The exception of a callback is raised, and not a failed check of the result."""
         each = c.function(EACH, check="zero")
         with pytest.raises(LookupError):
             each(np.zeros(1, "i4"), lambda x, context: {}["missing"], None)
@@ -222,7 +222,7 @@ class TestBoundFunctions:
         twice = c.function("double twice(double x)")
         before = c.called
         assert apply(twice, 4) == 8
-        # Its bare pointer: each has run once, and nothing of Python's.
+        # C gets the pointer of the function: both functions have run once, without Python.
         assert c.called == before + 2
         assert apply(mapcall.load("m").function("double cos(double x)"), 0) == 1
 
@@ -236,7 +236,7 @@ class TestBoundFunctions:
             assert message.startswith("apply: f: expected a function ")
             assert message.endswith(f"got `{wrong.prototype}`; give a function of that type")
             assert c.called == before
-            # Python can still stand in between.
+            # A Python callable may call the function.
         assert apply(lambda x: c.function("int half(int x)")(int(x)), 4) == 2
 
 
@@ -250,7 +250,7 @@ class TestKept:
         keep(callback)
         gc.collect()
         assert call_kept(2) == 3
-        # Another function with a parameter of that type takes it as well.
+        # Another function with a parameter of that type accepts the callback, too.
         assert c.function(APPLY)(callback, 5) == 6
         keep(None)
         assert call_kept(2) == -1
@@ -292,7 +292,7 @@ class TestKept:
         dead = weakref.ref(callable_)
         assert apply(callable_, 2) == 2
         callback = apply.callback("f", callable_)
-        # A cycle through the callable is seen by the collector.
+        # The collector finds a cycle through the callable.
         callable_.callback = callback
         del callable_, callback
         gc.collect()
@@ -312,7 +312,7 @@ class TestThreads:
         assert names != [threading.get_ident()]
 
     def test_an_exception_there(self, c: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
-        """No call of ours is running on that thread: `sys.unraisablehook` hears of it."""
+        """No call of mapcall runs on that thread, so `sys.unraisablehook` gets the exception."""
         elsewhere = c.function(FUNCTION + "double elsewhere(function f)", gil="release")
         heard: list[Any] = []
         monkeypatch.setattr(sys, "unraisablehook", heard.append)

@@ -1,4 +1,4 @@
-"""Bound functions as objects: what they show, pickles, the interpreter's lock, leaks."""
+"""Bound functions as objects: attributes, pickles, the interpreter's lock, leaks."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class TestAttributes:
         assert (saxpy.name, saxpy.__name__, saxpy.__qualname__) == ("saxpy",) * 3
         assert saxpy.signature == "(),(n)->(n)"
         assert saxpy.library is c.library
-        # C that another compiler of C takes as well.
+        # The prototype is C that can be parsed again.
         again = c.function(saxpy.prototype)
         assert (again.prototype, again.parameters[2].extents) == (saxpy.prototype, ("n",))
 
@@ -302,8 +302,8 @@ class TestLeaks:
         finally:
             tracemalloc.stop()
 
-    def test_what_a_call_keeps_is_let_go_with_it(self, c: Counted, saxpy: mapcall.Function) -> None:
-        """At once, not when something else is called."""
+    def test_references_end_with_the_call(self, c: Counted, saxpy: mapcall.Function) -> None:
+        """The references are released when the call ends, and not by the next call."""
 
         class Interface:
             def __init__(self, x: np.ndarray) -> None:
@@ -325,7 +325,7 @@ class TestLeaks:
         with contextlib.suppress(mapcall.ArgumentError):
             saxpy(1, given, np.zeros(3, "f4"))
         assert sys.getrefcount(given) == before[0]
-        # What is exported can't be resized.
+        # A bytearray can't be resized while its memory is exported.
         saxpy(1, memoryview(raw).cast("f"))
         raw.append(0)
 
@@ -357,7 +357,7 @@ class TestLeaks:
         loop(10_000)
         gc.collect()
         assert [sys.getrefcount(each) for each in objects] == counts
-        # Two kept blocks of 4 KiB a turn would be 80 MB, one closure a turn some 1 MB and more.
+        # Two leaked blocks of 4 KiB a round would be 80 MB, one closure a round 1 MB and more.
         assert resident() - before < 3 << 20
 
     def test_bound_functions(self, c: Counted) -> None:
@@ -374,6 +374,6 @@ class TestLeaks:
 
 
 def resident() -> int:
-    """The bytes of memory that the process has now."""
+    """Returns the resident memory of the process in bytes."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize()

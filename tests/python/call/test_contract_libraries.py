@@ -1,4 +1,4 @@
-"""Libraries and headers, and what is refused when it is bound."""
+"""Libraries and headers, and the prototypes that are refused."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class TestLoad:
             ("a\0b", "without NUL"),
         ],
     )
-    def test_what_is_none(self, name: str, message: str) -> None:
+    def test_none(self, name: str, message: str) -> None:
         with pytest.raises((mapcall.LibraryError, ValueError), match=message) as caught:
             mapcall.load(name)
         assert "\0" in name or isinstance(caught.value, OSError)
@@ -150,7 +150,7 @@ class TestHeader:
         assert shapes == mapcall.load(path)
         assert mapcall.load(path, header=directory / "shapes.h").sides() == 2
         assert "shapes.h" in repr(shapes)
-        # Its types are known in prototypes.
+        # The types of the header are known in prototypes.
         assert shapes.function("double area(size_t n, const point corners[n])")(corners) == 3
 
     def test_dir(self, shapes: mapcall.Library) -> None:
@@ -195,7 +195,7 @@ class TestHeader:
         assert {"cos", "pow", "fma"} <= set(dir(libm))
 
 
-# Prototype, reason, line and column.
+# The prototype, reason, line and column of each error.
 PROTOTYPES = [
     ("int f(", "expected `)`", 1, 7),
     ("", "expected the prototype of a function, got none", 1, 1),
@@ -227,7 +227,7 @@ PROTOTYPES = [
 
 @pytest.mark.parametrize(("prototype", "reason", "line", "column"), PROTOTYPES)
 def test_prototypes_that_are_refused(prototype: str, reason: str, line: int, column: int) -> None:
-    """With a caret under the place, the reason and the remedy."""
+    """The message has a caret under the position, the reason and the remedy."""
     with pytest.raises(mapcall.PrototypeError) as caught:
         mapcall.load(None).function(prototype)
     error = caught.value
@@ -255,7 +255,7 @@ def test_bad_options(library: mapcall.Library) -> None:
 
 
 def test_a_library_that_was_replaced(path: Path, tmp_path: Path) -> None:
-    """What is loaded stays what it was."""
+    """The loaded library stays unchanged."""
     own = tmp_path / "libown.so"
     shutil.copy(path, own)
     sides = mapcall.load(own).function("int sides(void)")

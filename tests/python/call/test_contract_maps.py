@@ -1,6 +1,6 @@
 """Files that are mapped more than once: the same bytes at different addresses.
 
-The oracle is NumPy on copies, and which bytes of which file each array has.
+The oracle is NumPy on copies, and the byte ranges of the files that each array has.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def c(compile_c: Any) -> counted.Counted:
 
 
 class Files:
-    """Files, and every way to have their bytes in memory: each opened once more for each use."""
+    """Files, and every way to have their bytes in memory. Each use opens them again."""
 
     def __init__(self, folder: Path) -> None:
         self.one, self.link, self.other = (folder / name for name in ("one", "link", "other"))
@@ -71,7 +71,7 @@ class Files:
             return np.frombuffer(mmap.mmap(file.fileno(), SIZE, access=access), np.uint8)
 
     def ways(self) -> dict[str, tuple[str, bool, Callable[[], np.ndarray]]]:
-        """By name: which file it is, whether writing reaches it, and how it is opened."""
+        """Returns by name: the file, whether writes reach it, and a function that opens it."""
         own, numpys = mapcall.memmap, np.memmap
         return {
             "mapcall": ("one", True, lambda: own(self.one, mode="r+")),
@@ -101,7 +101,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Files]:
     files = Files(tmp_path_factory.mktemp("maps"))
     yield files
     for shared in files.opened:
-        # Arrays may still be there, which would be left without memory.
+        # Arrays may still exist, whose memory must stay.
         shared._mmap = shared._buf = None
         shared.close()
     files.shared.close()
@@ -132,25 +132,25 @@ def test_all_ways_are_tried(files: Files) -> None:
 
 
 class Opened:
-    """Numbers in one of the ways, and where each lies in the file."""
+    """An array of numbers opened in one of the ways, and the index of each number in the file."""
 
     def __init__(self, files: Files, way: str) -> None:
         self.file, self.is_shared, make = files.ways()[way]
         whole = make()
         skipped = 3 if whole.size < SIZE else 0
         self.numbers = whole.view("f8")
-        self.places = np.arange(skipped, LENGTH)
-        self.numbers[...] = self.places + 1.0
+        self.indices = np.arange(skipped, LENGTH)
+        self.numbers[...] = self.indices + 1.0
 
     def part(self, start: int, stop: int, step: int) -> tuple[np.ndarray, np.ndarray]:
         part = slice(start, stop, step)
-        return self.numbers[part], self.places[part]
+        return self.numbers[part], self.indices[part]
 
 
-def has_common(x: Opened, y: Opened, x_places: np.ndarray, y_places: np.ndarray) -> bool:
-    """Whether writing to y, which x is another opening of, can change what x reads."""
+def has_common(x: Opened, y: Opened, x_indices: np.ndarray, y_indices: np.ndarray) -> bool:
+    """Returns whether writing to y can change the numbers of x, which is opened in another way."""
     is_one = x.file == y.file != "none"
-    return is_one and y.is_shared and bool(np.intersect1d(x_places, y_places).size)
+    return is_one and y.is_shared and bool(np.intersect1d(x_indices, y_indices).size)
 
 
 parts = st.tuples(
@@ -159,7 +159,7 @@ parts = st.tuples(
 
 
 def slices(x: tuple[int, int, int], y: tuple[int, int, int], length: int) -> list[tuple[int, ...]]:
-    """Two slices of at most that many numbers, equally many."""
+    """Returns two slices of the same number of items, at most `length`."""
     shown = [np.arange(LENGTH - 3)[start::step] for start, _, step in (x, y)]
     length = min(length, *(part.size for part in shown))
     return [
@@ -189,10 +189,10 @@ class TestAgainstCopies:
         twice = c.function(TWICE)
         x_whole, y_whole = Opened(files, x_way), Opened(files, y_way)
         x_slice, y_slice = slices(x_part, y_part, x_part[1])
-        (x, x_places), (y, y_places) = x_whole.part(*x_slice), y_whole.part(*y_slice)
+        (x, x_indices), (y, y_indices) = x_whole.part(*x_slice), y_whole.part(*y_slice)
         expected = 2 * x
-        clashes = has_common(x_whole, y_whole, x_places, y_places)
-        is_in_place = np.array_equal(x_places, y_places)
+        clashes = has_common(x_whole, y_whole, x_indices, y_indices)
+        is_in_place = np.array_equal(x_indices, y_indices)
         before = c.called
         if clashes and not is_in_place:
             with pytest.raises(mapcall.ArgumentError, match="memory that it shares with x"):
@@ -216,9 +216,9 @@ class TestAgainstCopies:
         add = c.function(ADD)
         x_whole, y_whole = Opened(files, x_way), Opened(files, y_way)
         x_slice, y_slice = slices((*x_part[:2], 1), (*y_part[:2], 1), x_part[1])
-        (x, x_places), (y, y_places) = x_whole.part(*x_slice), y_whole.part(*y_slice)
+        (x, x_indices), (y, y_indices) = x_whole.part(*x_slice), y_whole.part(*y_slice)
         expected = x + y
-        clashes = has_common(x_whole, y_whole, x_places, y_places)
+        clashes = has_common(x_whole, y_whole, x_indices, y_indices)
         if clashes:
             before = c.called
             for call in (add, add.unchecked, lambda *given: add(*given, n=given[0].size)):
@@ -241,7 +241,7 @@ def test_the_remedy_works(c: counted.Counted, files: Files) -> None:
 
 
 def test_read_only_maps(c: counted.Counted, files: Files) -> None:
-    """What is read through them is what is written by another map."""
+    """Read-only maps of the same file have the bytes that another map writes."""
     written = Opened(files, "mapcall")
     for read in (mapcall.memmap(files.one, "f8", "r"), np.memmap(files.link, "f8", "r")):
         with pytest.raises(mapcall.ArgumentError, match="shares with y"):
@@ -249,7 +249,7 @@ def test_read_only_maps(c: counted.Counted, files: Files) -> None:
         with pytest.raises(mapcall.ArgumentError, match="shares with x"):
             c.function(TWICE)(read[1:], out=written.numbers[:-1])
         c.function(ADD)(read[:5], written.numbers[5:10])
-    # Nothing is written.
+    # The ranges of the file are disjoint.
     dot = c.library.function("double first(const double x[restrict 1], double y[restrict 1])")
     dot(mapcall.memmap(files.one, "f8", "r", shape=1), written.numbers[3:4])
 
@@ -263,7 +263,7 @@ def test_both_written(c: counted.Counted, files: Files) -> None:
         with pytest.raises(mapcall.ArgumentError, match="shares with"):
             grow(y, x[:2])
         assert c.called == before
-    # Neither of them sees what is written to the other.
+    # Neither of the arrays has the values that are written to the other.
     y, x = private.numbers[:2], copied.numbers[:2]
     y[:], x[:] = (1, 2), (10, 20)
     grow(y, x)
@@ -284,7 +284,7 @@ def test_two_outputs(c: counted.Counted, files: Files) -> None:
     one, other = Opened(files, "mapcall"), Opened(files, "shared memory")
     add = c.function(ADD)
     x = np.ones((3, 2))
-    # `y` of each call is the `x` of none.
+    # The `y` of each call is no call's `x`.
     y = one.numbers[:6].reshape(3, 2)
     add(x, y)
     shifted = Opened(files, "mapcall, by a link").numbers[1:7].reshape(3, 2)
@@ -296,7 +296,7 @@ def test_two_outputs(c: counted.Counted, files: Files) -> None:
 @pytest.mark.parametrize("way", ["mapcall", "numpy"])
 @pytest.mark.parametrize("name", ["x.npy", "link.npy", "symlink.npy"])
 def test_two_outputs_in_one_file(c: counted.Counted, tmp_path: Path, way: str, name: str) -> None:
-    """A file that a map is written to isn't replaced by another output."""
+    """A file that is written through a map isn't replaced by another output."""
     np.save(tmp_path / "x.npy", np.zeros((3, 1)))
     os.link(tmp_path / "x.npy", tmp_path / "link.npy")
     (tmp_path / "symlink.npy").symlink_to("x.npy")

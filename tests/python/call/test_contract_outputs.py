@@ -1,4 +1,4 @@
-"""What a call returns: results, arrays that were left out, and failures."""
+"""Results of a call: values, arrays that were left out, and failures."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class TestOutputs:
         assert blank(None, n=4).tolist() == [-1] * 4
         assert blank(y=None, n=4).tolist() == [-1] * 4
         assert blank(n=0).shape == (0,)
-        # Each call has memory of its own, and what is given isn't zeroed.
+        # Each call returns new memory, and an array that is passed isn't zeroed.
         again = blank(n=4)
         assert blank(y) is None
         assert (y.tolist(), again.tolist()) == ([-2] * 4, [-1] * 4)
@@ -219,7 +219,7 @@ class TestErrno:
         was = c.function("int was_errno(void)")
         set_errno(5)
         assert mapcall.get_errno() == 5
-        # It is 0 when C is entered, and Python's own calls don't reach it.
+        # `errno` is 0 when the C function starts, whatever Python's own calls have set.
         set_errno(6)
         with pytest.raises(FileNotFoundError):
             os.stat("/nowhere")

@@ -189,7 +189,7 @@ class TestPointer:
 
 
 class TestSpellings:
-    """`T p[]` is another spelling of `T *p`: both take the address of any array, for one call."""
+    """`T p[]` and `T *p` are the same type: both take the address of any array, for one call."""
 
     @pytest.mark.parametrize("at", ["const double *p", "const double p[]"])
     def test_any_rank_and_strides(self, c: Counted, at: str) -> None:
@@ -217,7 +217,7 @@ class TestSpellings:
 
     @pytest.mark.parametrize("a", ["double *a", "double a[]", "double a[restrict]"])
     def test_blocks(self, c: Counted, a: str) -> None:
-        """As BLAS and LAPACK take matrices: an address and a leading dimension."""
+        """A matrix as for BLAS and LAPACK: an address and a leading dimension."""
         diagonal = c.function(f"void diagonal(int n, {a}, int lda, double x)").unchecked
         whole = np.zeros((6, 7))
         block = whole[1:4, 2:5]
@@ -240,7 +240,7 @@ class TestSpellings:
             assert "with its extent, as this is a batch" in str(caught.value)
             assert caught.value.remedy == "write a[n] in the prototype"
             assert c.called == before
-        # What the remedy says is what is meant.
+        # The prototype of the remedy works.
         diagonal = c.function("void diagonal(int n, double a[n], int lda, double x)")
         a = np.zeros((3, 1))
         diagonal(a, 1, np.array([1.0, 2, 3]))
@@ -248,7 +248,7 @@ class TestSpellings:
 
     @pytest.mark.parametrize("p", ["double *p", "double p[]"])
     def test_in_a_batch_it_is_only_read(self, c: Counted, p: str) -> None:
-        """Each call gets the same address, which none of them may write."""
+        """Each call gets the same address, and none of them may write to it."""
         scaled = c.function(f"double scaled(double x, const {p})").unchecked
         x, table = np.arange(5.0), np.array([[1.0, 3.0], [5.0, 7.0]])
         assert scaled(x, table).tolist() == (3 * x).tolist()
@@ -264,11 +264,11 @@ class TestSpellings:
         assert counting(2.0, y) == y[0] == 2
 
     @pytest.mark.parametrize("p", ["(*p)[n]", "p[][n]"])
-    def test_known_axes_behind_the_first(self, c: Counted, p: str) -> None:
+    def test_known_axes_after_the_first(self, c: Counted, p: str) -> None:
         row = c.function(f"int row(int n, const double {p}, double q[1])").unchecked
         x = np.arange(24.0).reshape(2, 3, 4)
         for array, expected in [(x, 7), (x[1], 19), (x[::-1, :, :], 19), (x[:, ::2], 7)]:
-            # The next row in memory, which strides don't change.
+            # C reads the next row in memory, whatever the strides.
             before = c.called
             n, q = row(array)
             assert (n, q[0], c.called) == (4, expected, before + 1)
@@ -392,7 +392,7 @@ class TestHandle:
         del handle
         gc.collect()
         assert destroyed() - before == 1
-        # In a cycle, too.
+        # The handle is in a reference cycle.
         cycle = [new(3)]
         cycle.append(cycle)
         del cycle
@@ -457,7 +457,7 @@ class TestHandle:
         with pytest.raises(BufferError, match="shelf without arrays on its memory, got one with 1"):
             handle.close()
         assert not handle.closed
-        # The array keeps what it lies on.
+        # The array keeps the handle alive.
         del handle
         gc.collect()
         assert (destroyed() - before, part.tolist()) == (0, [8])
@@ -493,7 +493,7 @@ class TestHandle:
     def test_at_exit(
         self, c: Counted, run_script: Callable[..., str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """All are destroyed, none twice, when the interpreter ends."""
+        """All handles are destroyed once when the interpreter ends."""
         monkeypatch.setenv("REPORT_DESTROYED", "1")
         script = """
             import sys, mapcall

@@ -84,7 +84,7 @@ def same(c: Counted, ctype: str, engine: str | None = None) -> mapcall.Function:
 
 
 class Index:
-    """An integer, as Python has it: by `__index__`."""
+    """An integer of another class, with `__index__`."""
 
     def __init__(self, value: int) -> None:
         self.value = value
@@ -110,7 +110,7 @@ def test_integers(c: Counted, ctype: str, engine: str | None) -> None:
             result = function(form)
             assert (result, type(result)) == (value, int)
     assert function(True) == function(np.True_) == 1
-    # In the words of C, whichever typedef it came by.
+    # The message has the C type, and not a typedef for it.
     name = ctype if ctype in INTEGERS else next(n for n, t in INTEGERS.items() if t is dtype.type)
     for wrong in (least - 1, most + 1, -(2**90), 2**90):
         error = c.refuses(
@@ -125,7 +125,7 @@ def test_integers(c: Counted, ctype: str, engine: str | None) -> None:
 
 
 def expected_name(function: mapcall.Function, name: str) -> str:
-    """What messages call the type: one of the types of that size and sign."""
+    """Returns the name of the type in messages: one of the types with that size and sign."""
     with pytest.raises(mapcall.ArgumentError) as caught:
         function("")
     found = caught.value.expected
@@ -201,7 +201,7 @@ def test_a_long_double_keeps_its_digits(c: Counted, engine: str | None) -> None:
     assert same(c, "long double", engine)(third) == third != np.longdouble(1 / 3)
     number = third + third * 1j
     assert same(c, "long double _Complex", engine)(number) == number
-    # To a smaller type it is rounded.
+    # For a smaller type the number is rounded.
     assert same(c, "double", engine)(third) == 1 / 3
 
 
@@ -239,7 +239,7 @@ def test_a_long_double_that_would_become_infinite(c: Counted, ctype: str) -> Non
         assert function(-np.array(np.longdouble("inf"))) == -math.inf
         assert np.isnan(function(np.longdouble("nan")))
     if "Complex" in ctype:
-        # One part is infinite, the other one is rounded.
+        # One part is infinite, and the other one is rounded.
         infinite = np.clongdouble(complex(math.inf, 0.5)) + np.finfo("g").eps * 1j
         assert infinite.imag != 0.5
         assert function(infinite) == complex(math.inf, 0.5)
@@ -340,7 +340,7 @@ class TestWriting:
         assert digits(1, 2, ones=3) == digits(1, ones=3, tens=2) == 123
         assert digits(ones=3, tens=2, hundreds=1) == 123
         assert digits(*[1, 2], ones=3) == 123
-        # Keywords that no program's text has interned.
+        # The keyword is a str object that is not interned.
         assert digits(1, 2, **{"".join(["on", "es"]): 3}) == 123
         assert functools.partial(digits, 1, ones=3)(2) == 123
         assert list(map(digits, [1, 4], [2, 5], [3, 6])) == [123, 456]

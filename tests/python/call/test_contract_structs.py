@@ -104,13 +104,13 @@ def test_arrays(c: Counted, particle: np.dtype) -> None:
     points = np.zeros(2, c.library.struct("point").dtype)
     assert move(points, 0.5) is None
     assert points.tolist() == [(0.5, 0), (0.5, 0)]
-    # An equal dtype made by hand, aligned or not, and one left out.
+    # An equal dtype that is not the struct's, aligned or not; and the array left out.
     assert move(np.zeros(2, [("x", "f8"), ("y", "f8")]), 0.5) is None
     assert move(by=0.25, n=2).tolist() == [(0.25, 0), (0.25, 0)]
 
 
 def changed(particle: np.dtype, **changes: Any) -> np.dtype:
-    """The dtype with other fields, each a format and an offset, or None for none."""
+    """Returns the dtype with other fields, each a format and an offset, or None to remove it."""
     fields: dict[str, Any] = {name: particle.fields[name][:2] for name in particle.names} | changes
     fields = {name: field for name, field in fields.items() if field is not None}
     return np.dtype(
@@ -209,12 +209,12 @@ class TestByValue:
         result = swap(np.array((3, 4), point))
         assert type(result) is np.void
         assert (result.dtype, result.tolist()) == (point, (4, 3))
-        # One that is a copy of its own, and can be passed on.
+        # The result is a copy, which may be an argument.
         assert swap(swap(result)).tolist() == (4, 3)
         assert c.function(TYPES + "double norm(point p)")(result) == 25
 
     def test_in_memory(self, c: Counted, particle: np.dtype) -> None:
-        """Too large for registers."""
+        """A struct that is too large for registers is passed in memory."""
         big = c.function(TYPES + "struct big big(double x)")
         result = big(2.0)
         assert result["x"].tolist() == [2, 4, 6, 8, 10]

@@ -1,8 +1,8 @@
 """Variadic functions by fixed prototypes.
 
-System V's callers say in AL how many vector registers they use (x86-64 psABI 3.2.3).
+The caller passes in AL the maximum number of vector registers used (x86-64 psABI 3.2.3).
 
-Each function begins at an address whose last byte is 0: what AL is by chance where nothing sets it.
+The last byte of each function's address is 0, which AL would be by chance if no code set it.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def test_batches(c: Counted, threads: int) -> None:
 
 
 def test_with_a_check(c: Counted) -> None:
-    """Batches whose results Python looks at are called one by one."""
+    """The calls of a batch whose results are checked by Python are made one by one."""
     seen: list[float] = []
     total = c.function("double total(int n, double a)", check=lambda value: seen.append(value))
     total(1, np.array([1.0, 2.0]))
@@ -103,7 +103,7 @@ def test_with_a_check(c: Counted) -> None:
 
 
 def test_by_ctypes_too(c: Counted) -> None:
-    """The two agree on everything that ctypes can pass."""
+    """ctypes gives the same results for all arguments that it can pass."""
     total = ctypes.CDLL(str(c.path)).total
     total.restype = ctypes.c_double
     expected = total(3, *map(ctypes.c_double, (1.5, 2.5, 3.5)))

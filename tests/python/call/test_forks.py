@@ -30,7 +30,7 @@ int fork_once(int call) {
 }
 """
 
-# What holds locks: binding, compiling, loading, batches, callbacks, headers.
+# Code that takes locks: binding, compiling, loading, batches, callbacks, headers.
 WORK = """
 import itertools, multiprocessing, os, signal, sys, threading, time, warnings
 import numpy as np
@@ -51,8 +51,8 @@ numbers = itertools.count()
 
 def new_signature(number=None):
     number = next(numbers) if number is None else number
-    kinds = [list(DTYPES)[number >> 2 * place & 3] for place in range(7)]
-    parameters = ", ".join(f"{kind} a{place}" for place, kind in enumerate(kinds))
+    kinds = [list(DTYPES)[number >> 2 * index & 3] for index in range(7)]
+    parameters = ", ".join(f"{kind} a{index}" for index, kind in enumerate(kinds))
     function = library.function(f"int anything({parameters})")
     assert function(*[1] * 7) == 7
     # In a batch, another one is compiled.
@@ -120,7 +120,7 @@ def test_a_child_waits_for_no_lock(library: Path, tmp_path: Path, run_script: Sc
 
 
 def test_a_child_that_c_forks(library: Path, tmp_path: Path, run_script: Script) -> None:
-    # Without other threads of Python, which only `os.fork` prepares.
+    # There are no other threads of Python: only `os.fork` prepares those.
     fork = """
 everything(1)
 fork_storm(libc.function("int fork(void)"), 5)
@@ -168,7 +168,7 @@ def test_a_fork_within_a_batch(threads: int, library: Path, run_script: Script) 
         print("parent", ended)
     """
     lines = run_script(script, library, threads).splitlines()
-    # The other threads, and what they would have done, are in the parent alone.
+    # The child has none of the other threads, so calls that they should make are missing.
     interrupted = "fork_once: interrupted, so that outputs may be written in part; start again"
     assert lines == ["done" if threads == 1 else interrupted, "parent done"]
 

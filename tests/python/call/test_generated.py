@@ -1,6 +1,6 @@
-"""Random prototypes, called through each engine, beside ctypes, cffi and the C compiler.
+"""Random prototypes, called through each engine, ctypes, cffi and the C compiler.
 
-`MAPCALL_SEED=7 MAPCALL_SIGNATURES=1000` tries others, and more of them, than a usual run does.
+`MAPCALL_SEED=7 MAPCALL_SIGNATURES=1000` tests other signatures, and more than a usual run.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SOME = settings(max_examples=12, deadline=None, suppress_health_check=list(Healt
 
 @dataclass(frozen=True)
 class Generated:
-    """Functions in a library, and who else can call them."""
+    """Generated functions in a library, and the oracles that can call them."""
 
     library: mapcall.Library
     signatures: list[Signature]
@@ -67,7 +67,7 @@ def generated(compile_c: Any) -> Generated:
 
 @dataclass(frozen=True)
 class Drawn:
-    """One call: the arguments as an oracle gets them, and the numbers as Python has them."""
+    """One call: the arguments as bytes for the oracles, and the numbers as Python objects."""
 
     signature: Signature
     arguments: Arguments
@@ -95,7 +95,7 @@ def calls(draw: st.DrawFn, signature: Signature) -> Drawn:
         array = np.zeros((), dtype)
         array[()] = number
         values[name] = array.tobytes()
-        # NumPy's own scalars are numbers as well.
+        # The scalars of NumPy are numbers, too.
         numbers[name] = array[()] if draw(st.booleans()) else number
     for parameter in signature.parameters:
         if parameter.kind == "text":
@@ -111,7 +111,7 @@ def calls(draw: st.DrawFn, signature: Signature) -> Drawn:
 
 
 def numbers_of(scalar: Scalar) -> st.SearchStrategy[Any]:
-    """Numbers that the type can take, also those that it has to round."""
+    """Returns a strategy for numbers of the type, some of which have to be rounded."""
     if scalar.c == "enum level":
         return st.sampled_from(list(ENUMERATORS.values()))
     match scalar.dtype.kind:
@@ -132,7 +132,7 @@ def floats(dtype: np.dtype) -> st.SearchStrategy[float]:
 
 
 def filled(shape: tuple[int, ...], dtype: np.dtype, random: np.random.Generator) -> np.ndarray:
-    """An array of random bytes, padding too, with no number that its type doesn't have."""
+    """Returns an array of random bytes, padding included, whose items are valid for the dtype."""
     raw = bytearray(random.bytes(math.prod(shape) * dtype.itemsize))
     array = np.frombuffer(raw, dtype).reshape(shape) if raw else np.zeros(shape, dtype)
     make_valid(array, random)
@@ -148,14 +148,14 @@ def make_valid(array: np.ndarray, random: np.random.Generator) -> None:
 
 @dataclass(frozen=True)
 class Observed:
-    """What a call has done, as far as it can be seen."""
+    """The result of a call and the memory that it has written."""
 
     result: Any
     arrays: dict[str, bytes]
 
 
 def decode(signature: Signature, raw: bytes) -> Any:
-    """The result as Python has it; a struct's bytes without its padding, a pointer's address."""
+    """Returns the result in Python: a struct's bytes without padding, a pointer's address."""
     result = signature.result
     match result:
         case None:
@@ -164,7 +164,7 @@ def decode(signature: Signature, raw: bytes) -> Any:
             return leaf_bytes(result.dtype, raw)
         case Scalar():
             number = np.frombuffer(raw, result.dtype)[0]
-            # Python's own numbers have not the digits of a `long double`.
+            # Python's numbers have fewer digits than a `long double`.
             return number if result.dtype.char in "gG" else number.item()
     address = int.from_bytes(raw, "little") or None
     if result == "text" and address:
@@ -180,7 +180,7 @@ def observe(oracle: Oracle, drawn: Drawn) -> Observed:
 
 
 def expected(generated: Generated, drawn: Drawn) -> Observed:
-    """What all oracles agree on."""
+    """Returns the result on which all oracles agree."""
     first, *others = (
         observe(oracle, drawn)
         for name, oracle in generated.oracles.items()
@@ -193,11 +193,11 @@ def expected(generated: Generated, drawn: Drawn) -> Observed:
 
 @dataclass(frozen=True)
 class Written:
-    """How a call is written in Python."""
+    """A call in Python: its arguments."""
 
     positional: list[Any]
     keywords: dict[str, Any]
-    # What is left out, and comes back.
+    # The arrays that are left out, and returned.
     outputs: list[str]
     arrays: dict[str, np.ndarray]
 
@@ -224,7 +224,7 @@ def writings(draw: st.DrawFn, drawn: Drawn) -> Written:
         elif value is not None:
             keywords[name] = value
     for name in sorted(signature.inferred):
-        # No array says it, or the caller says it as well.
+        # The caller passes the extent if no array has it, and sometimes in any case.
         if name not in given or draw(st.booleans()):
             keywords[name] = drawn.numbers[name]
     return Written(positional, keywords, outputs, arrays)
@@ -251,7 +251,7 @@ def call(function: mapcall.Function, drawn: Drawn, written: Written) -> Observed
 
 
 def plain(signature: Signature, result: Any) -> Any:
-    """A result of mapcall's in the form of `decode`."""
+    """Returns a result of mapcall in the form of `decode`."""
     match signature.result:
         case Struct() as struct:
             assert result.dtype == struct.dtype
@@ -274,7 +274,7 @@ def test_as_the_oracles(
     signature = generated.signatures[index]
     can_compile = signature.is_plain and not pytestconfig.getoption("no_executable_pages")
     if engine == "cranelift" and not can_compile:
-        # What it leaves to libffi, it must leave by itself.
+        # Without the option, mapcall must choose libffi itself.
         engine = None
     function = generated.library.function(signature.prototype, engine=engine)
     assert function.name == signature.name
@@ -291,12 +291,12 @@ def test_as_the_oracles(
 
 
 def test_the_oracles_see_one_changed_bit(generated: Generated) -> None:
-    """What makes the comparison one: nothing that is passed goes unnoticed."""
+    """The oracles find every change of an argument, so that the comparison is complete."""
 
     def changed(value: bytes | np.ndarray, dtype: np.dtype) -> Any:
         raw = np.frombuffer(bytearray(value), np.uint8)
         if dtype.kind in "fc":
-            # Some pass a number on as Python has it, which may lose a bit of a NaN.
+            # Some oracles pass a Python number, which may change a bit of a NaN.
             numbers = raw.view(dtype)
             numbers[0] = -numbers[0]
         else:
@@ -322,7 +322,7 @@ def test_the_oracles_see_one_changed_bit(generated: Generated) -> None:
 
 
 def is_changeable(parameter: Parameter, memory: dict[str, np.ndarray]) -> bool:
-    """Whether another first bit is another argument."""
+    """Returns whether a change of the first bit makes another argument."""
     if parameter.name == "seen" or parameter.kind == "text" or parameter.is_dimension:
         return False
     return not parameter.is_memory or memory[parameter.name].size > 0
@@ -360,7 +360,7 @@ double last(double x, long a, long b, long c, long d, long e, struct pair s)
 
 @pytest.mark.parametrize("engine", [None, "libffi"])
 def test_a_struct_in_the_last_register(compile_c: Any, engine: str | None) -> None:
-    """Where libffi loses `x`, as `is_clobbered` says."""
+    """libffi loses `x` in this case: see `is_clobbered`."""
     body = "{ return x + 10 * s.i + 100 * s.x + a + b + c + d + e; }"
     library = mapcall.load(compile_c(CLOBBERED + body))
     last = library.function(CLOBBERED, engine=engine)
@@ -380,7 +380,7 @@ def test_struct_dtypes(generated: Generated) -> None:
 
 
 def test_the_signatures_are_worth_it(generated: Generated) -> None:
-    """All types by value, in arrays and as results, and more arguments than registers."""
+    """They have all types by value, in arrays and as results, and more arguments than registers."""
     parameters = [p for signature in generated.signatures for p in signature.parameters]
     results = [signature.result for signature in generated.signatures]
     scalars = {s.c for s in SCALARS.values()} - {"_Float16"}

@@ -1,4 +1,4 @@
-"""Who ends a handle, what a handle keeps alive, and where it may be written."""
+"""Owners of handles, the objects that a handle keeps alive, and read-only memory."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def new(c: Counted, end: mapcall.Function) -> mapcall.Function:
 
 @pytest.fixture
 def ended(c: Counted) -> Callable[[], int]:
-    """How many boxes have ended since the test began."""
+    """Returns a function for the number of boxes that have ended since the test began."""
     is_ended = c.function("int is_ended(void)")
     gc.collect()
     before = is_ended()
@@ -147,7 +147,7 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 def kept_by(handle: mapcall.Handle) -> list[Any]:
-    """What the garbage collector sees in a handle, but for its type."""
+    """Returns the objects that a handle refers to for the garbage collector, without its type."""
     return [each for each in gc.get_referents(handle) if each is not mapcall.Handle]
 
 
@@ -200,7 +200,7 @@ class TestOwnership:
         del handle
         assert ended() == 1
 
-    def test_the_prototype_says_who_takes(
+    def test_ownership_attributes_of_a_prototype(
         self, c: Counted, new: Any, ended: Any, tmp_path: Path
     ) -> None:
         header = tmp_path / "box.h"
@@ -413,10 +413,10 @@ class TestKeptAlive:
             assert kept_by(found) == [(text,)]
             assert found.readonly
 
-    def test_what_is_freed_is_not_read(
+    def test_freed_memory_is_not_read(
         self, run_script: Callable[..., str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """With memory that is overwritten when it is freed."""
+        """Freed memory is overwritten in this test."""
         monkeypatch.setenv("MALLOC_PERTURB_", "165")
         monkeypatch.setenv("PYTHONMALLOC", "malloc")
         script = """
@@ -468,7 +468,7 @@ class TestKeptAlive:
         gc.collect()
         assert number(reader) == 1
         assert c.function("int reader_byte(const struct reader *r)")(reader) == ord("t")
-        # What comes of it keeps both, and waits with its end.
+        # The returned handle keeps both alive, and their destructors run after it.
         inner = c.function("const double *reader_x(const struct reader *r)")(reader)
         del reader
         gc.collect()
@@ -514,7 +514,7 @@ class TestKeptAlive:
         del pair
         gc.collect()
         assert ended() == 1
-        # A handle is closed on purpose all the same, and its child lives on.
+        # A handle can be closed in any case, and the handle made from it stays open.
         parent = new(3)
         child = c.function("struct box *box_from(struct box *b)", destructor=end)(parent)
         parent.close()
@@ -534,7 +534,7 @@ class TestKeptAlive:
         assert only is x
         del only
         assert sys.getrefcount(x) == before
-        # Each keeps the one before it, which is no reason to fall.
+        # Each handle keeps the one before it alive. Dropping the chain must not overflow the stack.
         derive = c.function("struct box *box_from(struct box *b)", destructor=end)
         handle = new(1)
         for _ in range(10_000):
@@ -615,7 +615,7 @@ class TestConst:
     def test_into_memory_that_is_read_only(
         self, c: Counted, tmp_path: Path, run_script: Callable[..., str]
     ) -> None:
-        """C's own hole: the result of `strchr` isn't const."""
+        """The result of `strchr` isn't const although its argument may be."""
         into = c.function("double *into(const double x[n], size_t n, size_t i)")
         x = np.arange(4.0)
         assert into(x, 1).array(2).flags.writeable
@@ -643,12 +643,12 @@ class TestConst:
             assert c.function("double get(const double *x)")(given) == given.array(1)[0]
         put(into(x, 0), 9)
         assert x[0] == 9
-        # Pointers made of pointers, and what is only seen as an array.
+        # Pointers made from pointers, and memory that is exported as an array.
         again = c.function("double *into_void(const void *x)")
         assert again(handle).readonly
         assert again(bytes(8)).readonly
         assert not again(bytearray(8)).readonly
-        # What only its library understands is its affair: C warns, and compiles it.
+        # Const is not checked for an opaque struct: a C compiler only warns about it.
         box = c.function("const struct box *box_new(int value)", destructor=c.function(END))(3)
         tell = c.function("void box_tell(struct box *b, void (*told)(int))")
         tell(box, None)

@@ -1,4 +1,4 @@
-"""What happens to the process: its end while C and Python still run, and its descriptors closed."""
+"""The process: its exit while C and Python still run, and closed descriptors."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def for_ever(work, threads=3):
         threading.Thread(target=run, daemon=True).start()
 """
 
-# The interpreter lets other threads run while it ends; each of them is ended then, wherever it is.
+# Other threads run while the interpreter exits, and each of them ends at some instruction.
 END = """
 time.sleep(0.2)
 class Slow:
@@ -79,7 +79,7 @@ def library(compile_c: Any) -> Path:
 
 @pytest.fixture
 def run(library: Path, tmp_path: Path) -> Any:
-    """Run a script in a process of its own; what it prints, and what it says about errors."""
+    """Returns a function that runs a script in another process; returns its output and errors."""
 
     def run(*parts: str) -> tuple[str, str]:
         script = "\n".join(map(textwrap.dedent, (PRELUDE, *parts)))
@@ -92,7 +92,7 @@ def run(library: Path, tmp_path: Path) -> Any:
 
 
 class TestEnd:
-    """The interpreter ends while daemon threads, or threads of C, are somewhere in mapcall."""
+    """The interpreter exits while daemon threads, or threads of C, run code of mapcall."""
 
     @pytest.mark.parametrize(
         "work",
@@ -158,7 +158,7 @@ class TestEnd:
         assert run(work, END) == ("end\n", "")
 
     def test_callables_that_c_calls_for_ever(self, run: Any) -> None:
-        """Each is reported once, not each time."""
+        """The exception of each callable is reported once, however often C calls it."""
         out, err = run(
             """
             background = library.function("void background(int (*f)(int))")
@@ -184,7 +184,7 @@ class TestEnd:
 
     @pytest.mark.parametrize("kept", ["abs", 'at_exit.callback("f", abs)'])
     def test_c_calls_after_the_end(self, run: Any, kept: str) -> None:
-        """It gets zero: else the status of the process would be another one."""
+        """C gets zero, and the exit status of the process stays unchanged."""
         assert run(
             f"""
             at_exit = library.function("void call_at_exit(int (*f)(int))")
@@ -252,7 +252,7 @@ if libc.prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0):
 
 
 class TestDescriptors:
-    """A program closes all its descriptors, as every daemon does, and opens a file of data."""
+    """A program closes all its descriptors, as daemons do, and opens a file of data."""
 
     def test_usual(self, run: Any) -> None:
         assert run(WITHOUT_DESCRIPTORS)[0] == "right\n"

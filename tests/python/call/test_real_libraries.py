@@ -1,4 +1,4 @@
-"""Libraries that everyone has, called by their prototypes: each beside who calls it otherwise."""
+"""Functions of common libraries, compared with other callers of the same functions."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ import mapcall
 
 
 def load(name: str, package: str) -> mapcall.Library:
-    """A library of the system by its bare name."""
+    """Loads a library of the system by its bare name."""
     if find_library(name) is None:
         pytest.skip(f"lib{name} is missing: on Debian, apt-get install {package}")
     return mapcall.load(name)
 
 
-# Without an error in the last place.
+# The functions whose results are exact.
 EXACT = ("fabs", "floor", "ceil", "trunc", "rint", "sqrt")
-# Where each function of one argument is tried.
+# The range of arguments for each function of one argument.
 RANGES = {
     **dict.fromkeys(("sin", "cos", "tan", "asinh", "atan", "cbrt", "exp2"), (-9.0, 9.0)),
     **dict.fromkeys(("exp", "expm1", "sinh", "cosh", "tanh"), (-9.0, 9.0)),
@@ -40,7 +40,7 @@ RANGES = {
     **dict.fromkeys(("fabs", "floor", "ceil", "trunc", "rint"), (-1e3, 1e3)),
     "acosh": (1.01, 1e9),
 }
-# Names that are NumPy's own.
+# The functions for which NumPy has another name.
 UFUNCS = {
     "fabs": "abs",
     "pow": "power",
@@ -54,7 +54,7 @@ def ufunc(name: str) -> Callable[..., Any]:
 
 
 class TestLibm:
-    """The mathematics of C, beside NumPy's."""
+    """The mathematical functions of C, compared with NumPy's."""
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -87,7 +87,7 @@ class TestLibm:
             if name in EXACT:
                 assert result == expected
             else:
-                # In the type's own precision: a `long double` isn't rounded on the way.
+                # The precision is that of the type: a `long double` isn't rounded to double.
                 assert abs(result - expected) <= 16 * np.finfo(dtype).eps * max(1, abs(expected))
 
     @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ class TestZlib:
 
     def test_compress2_and_uncompress(self, library: mapcall.Library) -> None:
         bound = library.function("unsigned long compressBound(unsigned long n);")
-        # How long `to` is says `used[0]`, which no extent can name.
+        # The length of `to` is in `used[0]`, which no extent can express.
         compress2 = library.function(
             "int compress2(unsigned char to[], unsigned long used[1],"
             " const unsigned char from[n], unsigned long n, int level);",
@@ -271,7 +271,7 @@ class TestZlib:
             f"{opaque} z_stream *calloc(size_t n, size_t size);", destructor=free, check="null"
         )
         init, deflate, end = self.deflate(library, "z_stream *strm", opaque)
-        # Only this prototype says what the struct is made of.
+        # This prototype is the first with the members of the struct.
         library.function(f"{Z_STREAM} int deflateReset(z_stream strm[1]);")
         kind = library.struct("z_stream")
         source, packed = np.frombuffer(TEXT, np.uint8), np.zeros(len(TEXT), np.uint8)
@@ -300,7 +300,7 @@ class TestZlib:
         assert {"crc32", "deflate", "compress2", "zlibVersion"} <= set(dir(whole))
         assert "gzprintf" in whole.unsupported
         assert whole.zlibVersion() == zlib.ZLIB_RUNTIME_VERSION
-        # A header has pointers where a prototype has extents.
+        # The parameters of a header's functions are pointers without extents.
         data = np.frombuffer(TEXT, np.uint8)
         assert whole.crc32.unchecked(0, data, data.size) == zlib.crc32(TEXT)
         with pytest.raises(mapcall.ArgumentError, match=r"crc32: buf: .*\[len\]|unchecked"):
@@ -314,7 +314,7 @@ class TestOpenBLAS:
     @pytest.fixture(scope="class")
     @classmethod
     def blas(cls) -> tuple[mapcall.Library, str]:
-        """The system's OpenBLAS, else PyPI's, and the prefix of its functions' names."""
+        """Loads the system's OpenBLAS, or PyPI's; returns it and the prefix of its functions."""
         if find_library("openblas") is not None:
             return mapcall.load("openblas"), ""
         wheel = pytest.importorskip(
@@ -327,7 +327,7 @@ class TestOpenBLAS:
 
     def test_dgemm(self, blas: tuple[mapcall.Library, str]) -> None:
         library, prefix = blas
-        # The rows of a matrix may be longer than what is used of them.
+        # The rows of a matrix may be longer than their used part.
         dgemm = library.function(f"""
             enum order {{ ROW_MAJOR = 101, COLUMN_MAJOR }};
             enum transpose {{ NO_TRANSPOSE = 111, TRANSPOSE }};
@@ -345,7 +345,7 @@ class TestOpenBLAS:
         assert dgemm(*options, 3, 1.0, a, b, 10.0, c) is None
         np.testing.assert_allclose(c[:, :3], a @ b + 10, rtol=1e-12)
         assert (c[:, 3] == 1).all()
-        # `k` is what `b` has; of the longer rows of `a`, the rest stays unread.
+        # `k` is the number of rows of `b`; the rest of the longer rows of `a` isn't read.
         c[:] = dgemm(*options, 3, 1.0, a, b[:6], 0.0, ldc=4)
         np.testing.assert_allclose(c[:, :3], a[:, :6] @ b[:6], rtol=1e-12)
         with pytest.raises(mapcall.ArgumentError, match=r"cblas_dgemm: c: expected .* m = 5 as a"):
@@ -428,7 +428,7 @@ class TestLibc:
         assert unsorted.tolist() == expected.tolist()
 
     def test_qsort_of_bytes(self, libc: mapcall.Library, unsorted: np.ndarray) -> None:
-        """With extents, it knows the number of the elements and their size by itself."""
+        """By the extents, the number of elements and their size are inferred."""
         qsort = libc.function(QSORT.replace("void *base", "unsigned char base[n][size]"))
         expected = np.sort(unsorted)[::-1]
         qsort(unsorted.view(np.uint8).reshape(-1, unsorted.itemsize), compare=self.descending)
@@ -475,7 +475,7 @@ class TestLibc:
             qsort(unsorted, unsorted.size, unsorted.itemsize, wrong)
         with pytest.raises(mapcall.ArgumentError, match="qsort: compare: "):
             qsort(unsorted, unsorted.size, unsorted.itemsize, 3)
-        # Sorted or not, nothing is lost.
+        # The array has all its elements, sorted or not.
         assert sorted(unsorted.tolist()) == before
 
     def test_getenv(self, libc: mapcall.Library, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -513,7 +513,7 @@ class TestLibc:
             strtod("1.5", np.zeros(1, np.uintp))
 
     def test_where_strtod_has_stopped(self, libc: mapcall.Library) -> None:
-        """As bytes, the text stays where it is while its end is looked at."""
+        """The text is an array, so the address is valid after the call."""
         strtod = libc.function("double strtod(const char s[], char *end[1]);")
         text = np.frombuffer(b"2.5e3 apples\0", np.int8)
         value, [end] = strtod.unchecked(text)
@@ -569,7 +569,7 @@ class Database:
         self.bytes = function("int sqlite3_column_bytes(sqlite3_stmt *statement, int i);")
         self.errmsg = function("const char *sqlite3_errmsg(sqlite3 *db);")
         self.memory = function("sqlite3_int64 sqlite3_memory_used(void);")
-        # SQLITE_TRANSIENT is no function but -1.
+        # SQLITE_TRANSIENT is the address -1, and no function.
         self.bind_text = function(
             "int sqlite3_bind_text(sqlite3_stmt *s, int i, const char *text, int n, long done);",
             check="zero",
@@ -691,7 +691,7 @@ class TestSQLite:
         db.close()
         with pytest.raises(mapcall.ArgumentError, match=r"sqlite3_errmsg: db: .*closed"):
             sqlite.errmsg(db)
-        # C's own way to say that there is none.
+        # This is SQLite's error code for NULL.
         assert sqlite.step(None) == SQLITE_MISUSE
 
     def test_dropped_handles_are_destroyed(self, sqlite: Database) -> None:
@@ -700,12 +700,12 @@ class TestSQLite:
             _, [statement] = sqlite.prepare(db, "select 1", -1, tail=None)
             assert sqlite.step(statement) == SQLITE_ROW
             used = sqlite.memory()
-            # A database whose statements live can't be closed.
+            # SQLite doesn't close a database that has open statements.
             del statement
             del db
             return used
 
-        # What it makes once and keeps.
+        # SQLite keeps some memory of the first use.
         use()
         gc.collect()
         before = sqlite.memory()

@@ -102,7 +102,7 @@ def names(folder: Path) -> list[str]:
 
 
 def laid_out(values: np.ndarray, how: str) -> np.ndarray:
-    """The same values, elsewhere in memory."""
+    """Returns the same values with another layout in memory."""
     if how == "F":
         return np.asfortranarray(values)
     if how == "strided":
@@ -117,7 +117,7 @@ def laid_out(values: np.ndarray, how: str) -> np.ndarray:
 
 
 class TestFiles:
-    """What is in the files is what would be in arrays."""
+    """The files have the same content as arrays would have."""
 
     @settings(
         max_examples=60,
@@ -147,7 +147,7 @@ class TestFiles:
         function(x, y, out=expected, **{"where": True} | keywords)
         self.equals(path, found, expected)
 
-        # Several outputs, one of which C adds to; and items of several elements.
+        # There are several outputs, one of which C adds to, and items of several elements.
         x = np.stack([x, x + x], axis=-1)
         paths = tuple(tmp_path / f"{name}.npy" for name in ("count", "first", "twice"))
         function = c.function(parts(dtype))
@@ -161,7 +161,7 @@ class TestFiles:
         function(x, out=arrays, **{"where": True} | keywords)
         for path, found, expected in zip(paths, all_found, arrays, strict=True):
             self.equals(path, found, expected)
-        # One of them to a file, the others to arrays.
+        # One output is written to a file, and the others to arrays.
         count, first, twice = function(x, out=(None, paths[1], None), **keywords)
         for found, expected in zip((count, first, twice), arrays, strict=True):
             np.testing.assert_array_equal(found, expected)
@@ -182,7 +182,7 @@ class TestFiles:
     def test_more_than_a_buffer(
         self, c: Counted, tmp_path: Path, threads: int, stream: bool | None
     ) -> None:
-        """Buffers of 2 MiB, pieces of 16 MiB: some of each, and something over."""
+        """There are several buffers of 2 MiB and pieces of 16 MiB, the last ones shorter."""
         x = np.arange(5.3 * MIB)
         np.save(tmp_path / "x.npy", x)
         mapped = mapcall.open(tmp_path / "x.npy", mode="r")
@@ -211,7 +211,7 @@ class TestFiles:
 
 @pytest.mark.any_engine
 class TestNames:
-    """A file has its name when it is whole, and one that had the name is kept until then."""
+    """A file gets its name when it is complete; an old file with that name exists until then."""
 
     def test_kinds(self, c: Counted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
@@ -219,7 +219,7 @@ class TestNames:
         for name in ("a.npy", Path("b.npy"), tmp_path / "c.npy", b"d.npy"):
             assert function(np.ones(3), 1.0, out=name).tolist() == [2, 2, 2]
         assert names(tmp_path) == ["a.npy", "b.npy", "c.npy", "d.npy"]
-        # Bytes are a name; other memory is none.
+        # A bytes object is a name, and other objects with memory are arrays.
         with pytest.raises(mapcall.ArgumentError, match="expected float64, got"):
             function(np.ones(3), 1.0, out=bytearray(b"e.npy"))
         assert names(tmp_path) == ["a.npy", "b.npy", "c.npy", "d.npy"]
@@ -305,7 +305,7 @@ class TestNames:
             )
             assert names(tmp_path) == before
         frexp(np.ones(3), out=("same.npy", "other.npy"))
-        # Two names of one file stay names of one file.
+        # Two names of one file are the same file.
         os.link("same.npy", "hard.npy")
         with pytest.raises(mapcall.ArgumentError, match=r"in a file of its own, got .*hard\.npy"):
             frexp(np.full(2, 4.0), out=("same.npy", "hard.npy"))
@@ -334,7 +334,7 @@ class TestNames:
 
 @pytest.mark.any_engine
 class TestEnds:
-    """What ends before its time leaves nothing, and a file that had the name as it was."""
+    """A batch that fails leaves no new file, and no change in an old file."""
 
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
@@ -407,7 +407,7 @@ class TestEnds:
             command = [sys.executable, "-c", textwrap.dedent(script), c.path, path, threads, sync]
             result = subprocess.run([*map(str, command)], capture_output=True, text=True)
             assert result.returncode == 0, result.stderr
-        # Of a quarter of a million calls.
+        # The batch has a quarter of a million calls.
         assert int(result.stdout) < 1 << 15
 
     def test_kill(self, c: Counted, path: Path) -> None:
@@ -477,8 +477,8 @@ class TestEnds:
             assert caught.value.errno == errno.EFBIG
         assert c.called == before
 
-    def test_what_was_written_is_on_the_disk(self, c: Counted, path: Path) -> None:
-        """The data, and the name."""
+    def test_data_and_names_are_on_the_disk(self, c: Counted, path: Path) -> None:
+        """Both the data and the name are on the disk."""
         strace = subprocess.run(["which", "strace"], capture_output=True, text=True).stdout.strip()
         if not strace:
             pytest.skip("strace is missing")
@@ -499,7 +499,7 @@ class TestEnds:
         assert "fsync" in made[named:]
 
 
-# What runs in a process of its own: a batch over files, and the most memory that it takes.
+# A script that runs in another process: a batch over files; it prints the maximum memory.
 STREAM = """
     import sys
     from pathlib import Path
@@ -564,12 +564,12 @@ STREAM = """
 
 @pytest.mark.any_engine
 class Large:
-    """Files of 1 GiB. Inputs are sparse, as what counts is how much of them is in memory."""
+    """Files of 1 GiB. Inputs are sparse, since only their pages in memory count."""
 
     SIZE = 1 << 30
-    # What a process has beside: buffers, stacks, the piece that is not yet dropped, and how far one
-    # thread may be ahead of another.
-    MOST = 150 << 10
+    # The maximum memory of the process in KiB: buffers, stacks, the piece that is not dropped yet,
+    # and the pieces by which one thread is ahead of another.
+    MAX_MEMORY = 150 << 10
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Iterator[Path]:
@@ -584,7 +584,7 @@ class Large:
             path.unlink()
 
     def sparse(self, path: Path) -> None:
-        """Zeros, and some numbers among them."""
+        """Creates a file of zeros with some other numbers."""
         with open(path, "wb") as file:
             np.lib.format.write_array_header_1_0(
                 file, {"descr": "<f8", "fortran_order": False, "shape": (self.SIZE // 8,)}
@@ -597,7 +597,7 @@ class Large:
             if start % 97 == 0:
                 x[start, 5] = start
 
-    def most(
+    def max_memory(
         self,
         library: Path,
         folder: Path,
@@ -606,7 +606,7 @@ class Large:
         stream: bool | None,
         enter: Callable[[], None] | None = None,
     ) -> int:
-        """The most memory that a process takes for it, in KiB."""
+        """Returns the maximum memory of a process that runs the batch, in KiB."""
         command = [sys.executable, "-c", textwrap.dedent(STREAM), library, folder, kind, threads]
         result = subprocess.run(
             [*map(str, [*command, stream])],
@@ -625,10 +625,10 @@ class TestMemory(Large):
     def test_is_bounded(self, c: Counted, folder: Path, kind: str, threads: int) -> None:
         if kind in ("map", "out"):
             self.sparse(folder / "y.npy")
-        assert self.most(c.path, folder, kind, threads, True) < self.MOST
+        assert self.max_memory(c.path, folder, kind, threads, True) < self.MAX_MEMORY
 
     def test_is_not_where_nobody_wants_it(self, c: Counted, folder: Path) -> None:
-        assert self.most(c.path, folder, "file", 1, False) > self.SIZE >> 11
+        assert self.max_memory(c.path, folder, "file", 1, False) > self.SIZE >> 11
 
     @pytest.mark.parametrize("kind", ["backwards", "interleaved"])
     def test_other_ways_are_only_right(self, c: Counted, tmp_path: Path, kind: str) -> None:
@@ -669,8 +669,8 @@ class Group:
             else:
                 continue
             parent = root / group.strip("/")
-            for place in (parent, root):
-                folder = place / name
+            for base in (parent, root):
+                folder = base / name
                 try:
                     folder.mkdir()
                 except OSError:
@@ -699,7 +699,7 @@ class Group:
 
 
 class TestLimits(Large):
-    """Under a limit that counts the cached pages, too: what is dirty must not fill it."""
+    """The limit also counts cached pages, so dirty pages must not reach it."""
 
     LIMIT = 256 << 20
 
@@ -718,10 +718,10 @@ class TestLimits(Large):
     ) -> None:
         if kind == "map":
             self.sparse(folder / "y.npy")
-        assert self.most(c.path, folder, kind, threads, True, group.enter) < self.MOST
+        assert self.max_memory(c.path, folder, kind, threads, True, group.enter) < self.MAX_MEMORY
 
     @pytest.mark.parametrize("threads", [1, 2])
     def test_streams_by_itself(self, c: Counted, folder: Path, group: Group, threads: int) -> None:
-        assert self.most(c.path, folder, "file", threads, None, group.enter) < 64 << 10
-        # It would take all that there is.
-        assert self.most(c.path, folder, "file", threads, False, group.enter) > 100 << 10
+        assert self.max_memory(c.path, folder, "file", threads, None, group.enter) < 64 << 10
+        # Without `sync`, the pages of the file fill the group's memory.
+        assert self.max_memory(c.path, folder, "file", threads, False, group.enter) > 100 << 10

@@ -1,4 +1,4 @@
-"""Calls in many threads: right results, exceptions and errno in the thread whose they are."""
+"""Calls in many threads: results, exceptions and errno of each thread."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def check_saxpy(saxpy: mapcall.Function, seed: int) -> None:
 
 
 @pytest.mark.parametrize("gil", [None, "hold", "release"])
-def test_functions_are_shared_bound_pickled_and_let_go(
+def test_functions_are_shared_bound_pickled_and_released(
     path: Path, switching: None, gil: str | None
 ) -> None:
     library = mapcall.load(path)
@@ -104,7 +104,7 @@ def test_functions_are_shared_bound_pickled_and_let_go(
         rounds[thread] += 1
         seed = 31 * thread + rounds[thread]
         check_saxpy(shared, seed)
-        # Those of this thread's own.
+        # These functions are bound in this thread.
         check_saxpy(mapcall.load(path).function(SAXPY, gil=gil), seed)
         check_saxpy(library.function(SAXPY, engine="libffi", gil=gil), seed)
         check_saxpy(pickle.loads(pickled), seed)
@@ -151,7 +151,7 @@ def test_libraries_and_handles_come_and_go(path: Path, switching: None) -> None:
             pass
         with pytest.raises(mapcall.ArgumentError, match="closed"):
             value(one)
-        # At last nothing but the handle keeps the library, where its destructor is.
+        # Only the handle keeps the library alive, which has the handle's destructor.
         del library, close, new, value, one
         del other
 
@@ -170,7 +170,7 @@ def test_a_handle_is_closed_once(path: Path, switching: None) -> None:
     handles: list[Any] = [None]
 
     def work(thread: int) -> None:
-        # All threads take the same number of rounds.
+        # All threads make the same number of rounds.
         for _ in range(50):
             if start.wait() == 0:
                 handles[0] = new(1)
@@ -209,7 +209,7 @@ def test_callbacks_and_what_they_raise_stay_in_their_thread(path: Path, switchin
         with pytest.raises(ValueError, match=f"^{thread}$") as caught:
             apply(fail, thread)
         assert caught.value is error
-        # A call within a callback of a call.
+        # This call runs in a callback of another call.
         with pytest.raises(ValueError, match=f"^{thread}$") as caught:
             apply(lambda x: apply(fail, x), thread)
         assert caught.value is error
@@ -256,7 +256,7 @@ def test_what_is_raised_in_a_thread_of_c_is_reported(
             raise ValueError("in a thread of C's")
         return x
 
-    # No call runs in that thread, which could raise it; C gets zero.
+    # No call runs in that thread that could raise the exception, so C gets zero.
     assert in_threads(fail, 4) == 0 + 1 + 0 + 3
     [report] = reported
     assert str(report.exc_value) == "in a thread of C's"
@@ -278,7 +278,7 @@ def test_errno_is_the_threads_own(path: Path, switching: None) -> None:
         with pytest.raises(mapcall.CallError) as caught:
             checked(code)
         assert caught.value.code == code
-        # The callback's own call doesn't change the outer one's.
+        # The call in the callback doesn't change the errno of the outer one.
         assert after(code, lambda: fail(99)) is not None
         assert mapcall.get_errno() == code
         fail(0)
@@ -288,9 +288,9 @@ def test_errno_is_the_threads_own(path: Path, switching: None) -> None:
 
 
 def panics() -> list[type[BaseException]]:
-    """The classes of exceptions that Rust's panics become."""
+    """Returns the classes of the exceptions for Rust panics."""
     with pytest.raises(mapcall.PrototypeError):
-        # PyO3 makes its class when it first takes an exception.
+        # PyO3 makes the class when it takes the first exception.
         mapcall.load(None).function("int")
     return [each for each in BaseException.__subclasses__() if each.__name__ == "PanicException"]
 
@@ -298,7 +298,7 @@ def panics() -> list[type[BaseException]]:
 def test_a_panic_in_a_callback_is_raised_by_the_call(
     path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    # PyO3 panics when it takes such an exception from Python: so does the callback's Rust.
+    # PyO3 panics when it takes such an exception from Python, so the callback's Rust code panics.
     library = mapcall.load(path)
     apply = library.function(APPLY, gil="release")
     classes = panics()

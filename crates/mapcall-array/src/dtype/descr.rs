@@ -1,4 +1,4 @@
-//! The descriptors of `.npy` headers, read and written.
+//! Reading and writing the descriptors of `.npy` headers.
 
 use std::fmt::{self, Debug, Display, Formatter, Write};
 
@@ -26,8 +26,8 @@ impl DType {
     ///
     /// # Errors
     ///
-    /// [`DTypeError::Descr`] for anything else, [`DTypeError::Field`] with what is wrong with a
-    /// field, [`DTypeError::TooDeep`], and the errors of what it describes.
+    /// [`DTypeError::Descr`] for anything else, [`DTypeError::Field`] if a field has an error,
+    /// [`DTypeError::TooDeep`], and the errors of the types that it describes.
     pub fn from_descr(descr: &Value) -> Result<Self, DTypeError> {
         read(descr, MAX_DEPTH)
     }
@@ -44,12 +44,12 @@ impl DType {
     /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
     /// ```
     ///
-    /// The text is Python's `repr` to the byte. A sub-array gives `(descr, shape)`, where NumPy
-    /// forgets what the bytes are; no array has one as its own dtype.
+    /// The text is the same as Python's `repr`, byte for byte. A sub-array gives `(descr, shape)`, where
+    /// NumPy writes a void type; no array has a sub-array as its own dtype.
     ///
     /// # Errors
     ///
-    /// [`DTypeError::NotExpressible`] when fields overlap or are out of order.
+    /// [`DTypeError::NotExpressible`] if fields overlap or are not in the order of their offsets.
     pub fn to_descr(&self) -> Result<String, DTypeError> {
         check_expressible(self)?;
         Ok(Descr(self).to_string())
@@ -111,9 +111,9 @@ fn read_fields(descrs: &[Value], levels: usize) -> Result<DType, DTypeError> {
     Structured::with_offsets(fields, Some(end), false).map(DType::from)
 }
 
-/// What stands before a name.
+/// The title before a field's name.
 enum Title<'a> {
-    /// Nothing: the name alone.
+    /// The name stands alone.
     Plain,
     /// `(None, name)`, which is never padding.
     None,
@@ -138,7 +138,8 @@ fn read_name(value: &Value) -> Result<(Title<'_>, &str), DTypeError> {
     }
 }
 
-/// A dtype with a shape, or with its length if that is still to be said.
+/// Returns the dtype of sub-arrays of a shape; for `S`, `U` and `V` without a length, an integer is their
+/// length.
 pub(super) fn read_shaped(base: DType, shape: &Value) -> Result<DType, DTypeError> {
     if base.is_unsized() && matches!(shape, Value::Integer(_)) {
         let length = read_dimension(shape)?;
@@ -194,7 +195,8 @@ fn unexpected(expected: &'static str, found: &Value) -> DTypeError {
     DTypeError::Descr { expected, found }
 }
 
-/// A list of fields can leave gaps but not go back.
+/// Checks that the fields, and those of nested types, are in the order of their offsets and don't overlap:
+/// the list of a `.npy` header can have gaps, but no offsets.
 fn check_expressible(dtype: &DType) -> Result<(), DTypeError> {
     if let Some(misplaced) = misplaced_field(dtype) {
         return Err(misplaced);
@@ -208,7 +210,7 @@ fn check_expressible(dtype: &DType) -> Result<(), DTypeError> {
     }
 }
 
-/// The first field, of this dtype's own, that begins before the end of the one before it.
+/// Returns the error for the first field of the dtype itself that begins before the end of the previous one.
 fn misplaced_field(dtype: &DType) -> Option<DTypeError> {
     let mut end = 0;
     for field in dtype.fields()? {
@@ -225,8 +227,8 @@ fn misplaced_field(dtype: &DType) -> Option<DTypeError> {
     None
 }
 
-/// Prints NumPy's `dtype.str` for a scalar, the `.npy` descriptor for anything else, and for
-/// fields that this can't express NumPy's `{'names': …, 'formats': …, 'offsets': …}`.
+/// Prints NumPy's `dtype.str` for a scalar, and the `.npy` descriptor for anything else. Fields that a
+/// descriptor can't express are printed as NumPy's `{'names': …, 'formats': …, 'offsets': …}`.
 impl Display for DType {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.0 {
@@ -242,7 +244,7 @@ impl Debug for DType {
     }
 }
 
-/// A dtype as a Python literal.
+/// A dtype to be printed as a Python literal.
 struct Descr<'a>(&'a DType);
 
 impl Display for Descr<'_> {

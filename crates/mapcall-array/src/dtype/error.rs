@@ -1,4 +1,4 @@
-//! What can be wrong with a dtype.
+//! The errors of dtypes.
 
 use super::{MAX_DEPTH, MAX_ITEMSIZE, MAX_SUBARRAY_RANK};
 use crate::literal::repr::excerpt;
@@ -23,9 +23,9 @@ pub enum DTypeError {
     Syntax {
         /// The whole text.
         text: String,
-        /// Where it goes wrong, as an offset into the bytes of `text`.
+        /// The offset of the error in the bytes of `text`.
         position: usize,
-        /// What would be right there.
+        /// A description of the expected syntax.
         expected: &'static str,
     },
     /// Python objects.
@@ -38,7 +38,7 @@ pub enum DTypeError {
         /// The text.
         text: String,
     },
-    /// A `long double` of another machine.
+    /// A `long double` that has another size on this machine.
     #[error(
         "dtype {:?}: expected the {platform} bytes that it has on this machine (C's long \
          double), got {itemsize}; convert the array to float64 or complex128 where it was made",
@@ -55,17 +55,17 @@ pub enum DTypeError {
     /// A part of a `.npy` descriptor that is no dtype.
     #[error("dtype descriptor: expected {expected}, got {found}")]
     Descr {
-        /// What would be right.
+        /// A description of the expected literal.
         expected: &'static str,
-        /// What stood there.
+        /// A description of the literal that was found.
         found: &'static str,
     },
-    /// A field that is wrong.
+    /// A field whose type has an error.
     #[error("field {name:?}: {source}")]
     Field {
         /// The field.
         name: String,
-        /// What is wrong with it.
+        /// The error of the field's type.
         source: Box<DTypeError>,
     },
     /// A name or title that two fields share.
@@ -76,7 +76,7 @@ pub enum DTypeError {
         /// The name or title.
         name: String,
     },
-    /// More bytes than NumPy can count.
+    /// A size of more bytes than NumPy's `int` holds.
     #[error(
         "expected an itemsize of at most {MAX_ITEMSIZE} bytes (a C int, as in NumPy), got {bytes}"
     )]
@@ -84,7 +84,7 @@ pub enum DTypeError {
         /// The size that was asked for; `usize::MAX` stands for anything from there on.
         bytes: usize,
     },
-    /// A field of an aligned structured dtype in the wrong place.
+    /// An offset in an aligned structured dtype that is not a multiple of the field's alignment.
     #[error(
         "field {name:?}: expected an offset that its alignment {alignment} divides, got {offset}"
     )]
@@ -96,20 +96,20 @@ pub enum DTypeError {
         /// Its alignment in bytes.
         alignment: usize,
     },
-    /// An itemsize that leaves no room for the fields.
+    /// An itemsize smaller than the fields.
     #[error(
         "expected an itemsize of at least the {required} bytes that the fields take, got {itemsize}"
     )]
     ItemsizeTooSmall {
-        /// What was asked for, in bytes.
+        /// The given itemsize in bytes.
         itemsize: usize,
-        /// What the fields take, in bytes.
+        /// The size of the fields in bytes.
         required: usize,
     },
     /// An itemsize of an aligned structured dtype that breaks the alignment of the next item.
     #[error("expected an itemsize that the alignment {alignment} divides, got {itemsize}")]
     MisalignedItemsize {
-        /// What was asked for, in bytes.
+        /// The given itemsize in bytes.
         itemsize: usize,
         /// The alignment in bytes.
         alignment: usize,
@@ -120,7 +120,7 @@ pub enum DTypeError {
         /// The number of dimensions.
         rank: usize,
     },
-    /// A sub-array with a dimension below zero.
+    /// A sub-array with a negative dimension.
     #[error("expected sub-array dimensions from 0 to {MAX_ITEMSIZE}, got {dimension}")]
     NegativeDimension {
         /// The dimension.
@@ -132,7 +132,7 @@ pub enum DTypeError {
         /// The dtype of the items.
         base: String,
     },
-    /// Structured dtypes and sub-arrays in each other, too often.
+    /// Structured dtypes and sub-arrays that are nested too deeply.
     #[error("expected dtypes nested at most {MAX_DEPTH} deep; flatten the structure")]
     TooDeep,
     /// A datetime unit whose multiplier NumPy can't hold.
@@ -141,7 +141,7 @@ pub enum DTypeError {
         /// The multiplier.
         count: u64,
     },
-    /// Fields that a `.npy` descriptor can't say.
+    /// Fields that a `.npy` descriptor can't express.
     #[error(
         "field {name:?}: expected an offset of {end} or more, where the field before it ends, got \
          {offset}; a .npy descriptor can't express overlapping or out-of-order fields"
@@ -151,13 +151,14 @@ pub enum DTypeError {
         name: String,
         /// Its offset in bytes.
         offset: usize,
-        /// Where the fields before it end, in bytes.
+        /// The end of the fields before it, in bytes.
         end: usize,
     },
 }
 
 impl DTypeError {
-    /// Says which field the error is in; too deep it is in too many to say.
+    /// Adds the name of a field to its type's error; [`TooDeep`](Self::TooDeep) stays as it is, because the
+    /// path would be too long.
     pub(super) fn in_field(self, name: &str) -> Self {
         if self == Self::TooDeep {
             return self;

@@ -8,7 +8,7 @@ use super::descr::read_shaped;
 use super::{ByteOrder, DType, DTypeError};
 use crate::literal::Value;
 
-/// Whether `numpy.dtype` takes a text for such a list.
+/// Returns whether `numpy.dtype` reads a text as such a list.
 pub(super) fn is_list(text: &str) -> bool {
     let (_, code) = byte_order(text);
     let mut brackets = 0_usize;
@@ -23,14 +23,14 @@ pub(super) fn is_list(text: &str) -> bool {
     has_comma || code.starts_with("()") || code.starts_with(|c: char| c.is_ascii_digit())
 }
 
-/// The type that the text means: with a comma, a structured one with the fields `f0`, `f1`, ...
+/// Reads a list; with a comma it is a structured type with the fields `f0`, `f1`, ...
 pub(super) fn read(text: &str) -> Result<DType, DTypeError> {
     let mut rest = text;
     let mut has_comma = false;
-    let mut items = Vec::new();
+    let mut entries = Vec::new();
     while !rest.is_empty() {
-        let (item, behind) = read_item(text, rest)?;
-        items.push(item);
+        let (entry, behind) = read_entry(text, rest)?;
+        entries.push(entry);
         let separator = behind.trim_start_matches(is_space);
         rest = match separator.strip_prefix(',') {
             Some(next) => {
@@ -41,17 +41,17 @@ pub(super) fn read(text: &str) -> Result<DType, DTypeError> {
             None => return Err(syntax(text, behind, "a comma or the end")),
         };
     }
-    match items.pop() {
+    match entries.pop() {
         Some(only) if !has_comma => Ok(only),
         last => {
-            let fields = items.into_iter().chain(last).enumerate();
-            DType::structured(fields.map(|(i, item)| (format!("f{i}"), item)))
+            let fields = entries.into_iter().chain(last).enumerate();
+            DType::structured(fields.map(|(i, entry)| (format!("f{i}"), entry)))
         }
     }
 }
 
-/// One item, which begins where `start` does, and what follows it.
-fn read_item<'a>(text: &str, start: &'a str) -> Result<(DType, &'a str), DTypeError> {
+/// Reads one entry of the list at the beginning of `start`, and returns it with the text behind it.
+fn read_entry<'a>(text: &str, start: &'a str) -> Result<(DType, &'a str), DTypeError> {
     let (first, counts) = byte_order(start);
     let spaces = counts.trim_start_matches(' ');
     let bracket = spaces.strip_prefix('(').unwrap_or(spaces);
@@ -61,13 +61,13 @@ fn read_item<'a>(text: &str, start: &'a str) -> Result<(DType, &'a str), DTypeEr
     let counts = counts.strip_suffix(behind).unwrap_or_default();
 
     let (second, name) = byte_order(behind);
-    let word = name.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || ".?".contains(c));
-    let unit = word.strip_prefix('[').map(|unit| {
+    let end = name.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || ".?".contains(c));
+    let unit = end.strip_prefix('[').map(|unit| {
         unit.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || ".,".contains(c))
     });
     let rest = match unit.and_then(|unit| unit.strip_prefix(']')) {
-        Some(rest) if !word.starts_with("[]") => rest,
-        _ => word,
+        Some(rest) if !end.starts_with("[]") => rest,
+        _ => end,
     };
     let name = name.strip_suffix(rest).unwrap_or_default();
 
@@ -91,14 +91,14 @@ fn read_item<'a>(text: &str, start: &'a str) -> Result<(DType, &'a str), DTypeEr
     if counts.is_empty() {
         return Ok((dtype, rest));
     }
-    // The brackets keep what Python reads without them: a number, or several with commas.
+    // In brackets, Python reads the same as without: a number, or a tuple of several.
     let shape = Value::parse(&format!("({counts})"), false).ok();
     let shape = shape.filter(|_| !counts.trim().is_empty());
     let shape = shape.ok_or_else(|| syntax(text, start, "a repeat such as 3 or (2, 3)"))?;
     Ok((read_shaped(dtype, &shape)?, rest))
 }
 
-/// The byte order before a type, and what follows it.
+/// Splits a text into the byte order at its beginning and the rest.
 fn byte_order(text: &str) -> (Option<char>, &str) {
     match text.strip_prefix(['<', '>', '|', '=']) {
         Some(rest) => (text.chars().next(), rest),
@@ -106,7 +106,7 @@ fn byte_order(text: &str) -> (Option<char>, &str) {
     }
 }
 
-/// A byte order with this machine's by its name.
+/// Returns a byte order, with `=` replaced by this machine's.
 fn native(order: char) -> char {
     match (order, ByteOrder::NATIVE) {
         ('=', ByteOrder::Little) => '<',
@@ -115,12 +115,12 @@ fn native(order: char) -> char {
     }
 }
 
-/// Python's white space.
+/// Returns whether a character is white space in Python.
 fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
 }
 
-/// The error at the place where `rest`, the end of the text, begins.
+/// Returns the error at the position where `rest`, the end of the text, begins.
 fn syntax(text: &str, rest: &str, expected: &'static str) -> DTypeError {
     DTypeError::Syntax {
         text: text.to_owned(),

@@ -1,4 +1,4 @@
-//! NumPy's dtypes: what the bytes of one item mean.
+//! NumPy's dtypes: the type of the elements of an array.
 //!
 //! ```
 //! use mapcall_array::dtype::{ByteOrder, DType};
@@ -11,8 +11,8 @@
 //! # Ok::<(), mapcall_array::dtype::DTypeError>(())
 //! ```
 //!
-//! [`DType`] parses and prints NumPy's type strings and the descriptors of `.npy` headers, and
-//! lays out structured types as NumPy does. Every [`DType`] is one that NumPy can have.
+//! [`DType`] parses and prints NumPy's type strings and the descriptors of `.npy` headers, and computes the
+//! layout of structured types as NumPy does. NumPy can have every [`DType`].
 
 mod descr;
 mod error;
@@ -28,16 +28,16 @@ pub use scalar::{ByteOrder, ScalarType, TimeUnit};
 pub use structured::Field;
 use structured::{Structured, Subarray};
 
-/// The largest itemsize, because NumPy keeps it in a C `int`.
+/// The maximum itemsize in bytes: NumPy stores it in a C `int`.
 const MAX_ITEMSIZE: usize = i32::MAX.unsigned_abs() as usize;
 
-/// The most dimensions of a sub-array, as in NumPy.
+/// The maximum number of dimensions of a sub-array, as in NumPy.
 const MAX_SUBARRAY_RANK: usize = 64;
 
-/// How deep dtypes nest at most, so that no file can overflow the stack.
+/// The maximum depth of nested dtypes, so that no file can overflow the stack.
 const MAX_DEPTH: usize = 64;
 
-/// The type of the items of an array: NumPy's `dtype`.
+/// The type of the elements of an array: NumPy's `dtype`.
 ///
 /// ```
 /// use mapcall_array::dtype::DType;
@@ -52,8 +52,8 @@ const MAX_DEPTH: usize = 64;
 /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
 /// ```
 ///
-/// Cloning is cheap. Two dtypes are equal when their bytes mean the same: as in NumPy, whether a
-/// structured dtype was laid out with alignment does not count if the offsets agree.
+/// Cloning is cheap. Two dtypes are equal if their fields, offsets and itemsizes are. As in NumPy, it makes
+/// no difference whether the offsets of a structured dtype were computed with alignment.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct DType(Repr);
 
@@ -118,7 +118,7 @@ impl DType {
         Self(Repr::Scalar(scalar, order))
     }
 
-    /// `length` bytes of text: `S`.
+    /// Returns the type of byte strings of `length` bytes: `S`.
     ///
     /// ```
     /// use mapcall_array::dtype::DType;
@@ -129,13 +129,13 @@ impl DType {
     ///
     /// # Errors
     ///
-    /// [`DTypeError::TooLarge`] beyond 2³¹ − 1 bytes.
+    /// [`DTypeError::TooLarge`] if the size exceeds 2³¹ − 1 bytes.
     pub fn bytes(length: usize) -> Result<Self, DTypeError> {
         check_itemsize(length)?;
         Ok(Self::native(ScalarType::Bytes(length)))
     }
 
-    /// `length` code points of 4 bytes: `U`.
+    /// Returns the type of strings of `length` code points of 4 bytes: `U`.
     ///
     /// ```
     /// use mapcall_array::dtype::DType;
@@ -146,13 +146,13 @@ impl DType {
     ///
     /// # Errors
     ///
-    /// [`DTypeError::TooLarge`] beyond 2³¹ − 1 bytes.
+    /// [`DTypeError::TooLarge`] if the size exceeds 2³¹ − 1 bytes.
     pub fn unicode(length: usize) -> Result<Self, DTypeError> {
         check_itemsize(length.saturating_mul(scalar::CODE_POINT))?;
         Ok(Self::native(ScalarType::Str(length)))
     }
 
-    /// `length` bytes without a meaning: `V`.
+    /// Returns the type of `length` bytes without a meaning: `V`.
     ///
     /// ```
     /// use mapcall_array::dtype::DType;
@@ -163,13 +163,13 @@ impl DType {
     ///
     /// # Errors
     ///
-    /// [`DTypeError::TooLarge`] beyond 2³¹ − 1 bytes.
+    /// [`DTypeError::TooLarge`] if the size exceeds 2³¹ − 1 bytes.
     pub fn void(length: usize) -> Result<Self, DTypeError> {
         check_itemsize(length)?;
         Ok(Self::native(ScalarType::Void(length)))
     }
 
-    /// Moments in steps of `count` units: `datetime64`.
+    /// Returns the type of moments in steps of `count` units: `datetime64`.
     ///
     /// ```
     /// use mapcall_array::dtype::{DType, TimeUnit};
@@ -180,13 +180,13 @@ impl DType {
     ///
     /// # Errors
     ///
-    /// [`DTypeError::TimeCount`] when `count` doesn't fit a C `int`.
+    /// [`DTypeError::TimeCount`] if `count` doesn't fit a C `int`.
     pub fn datetime64(unit: TimeUnit, count: u32) -> Result<Self, DTypeError> {
         let count = time_count(unit, count)?;
         Ok(Self::native(ScalarType::Datetime64 { unit, count }))
     }
 
-    /// Spans of time in steps of `count` units: `timedelta64`.
+    /// Returns the type of time spans in steps of `count` units: `timedelta64`.
     ///
     /// ```
     /// use mapcall_array::dtype::{DType, TimeUnit};
@@ -197,7 +197,7 @@ impl DType {
     ///
     /// # Errors
     ///
-    /// [`DTypeError::TimeCount`] when `count` doesn't fit a C `int`.
+    /// [`DTypeError::TimeCount`] if `count` doesn't fit a C `int`.
     pub fn timedelta64(unit: TimeUnit, count: u32) -> Result<Self, DTypeError> {
         let count = time_count(unit, count)?;
         Ok(Self::native(ScalarType::Timedelta64 { unit, count }))
@@ -206,7 +206,7 @@ impl DType {
 
 /// Types made of others.
 impl DType {
-    /// Fields one after the other, without gaps: `np.dtype(fields)`.
+    /// Returns a structured type with the fields one after the other, without gaps: `np.dtype(fields)`.
     ///
     /// ```
     /// use mapcall_array::dtype::{DType, Field};
@@ -219,19 +219,20 @@ impl DType {
     /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
     /// ```
     ///
-    /// The offsets in the given fields are ignored; an empty name becomes `f0`, `f1` and so on by
-    /// its position.
+    /// The offsets in the given fields are ignored; an empty name becomes `f0`, `f1` and so on, by the
+    /// field's index.
     ///
     /// # Errors
     ///
-    /// [`DTypeError::DuplicateField`], [`DTypeError::TooLarge`], [`DTypeError::TooDeep`].
+    /// [`DTypeError::DuplicateField`] if two names or titles are equal, [`DTypeError::TooLarge`] if the size
+    /// exceeds 2³¹ − 1 bytes, and [`DTypeError::TooDeep`] if types are nested more than 64 deep.
     pub fn structured<F: Into<Field>>(
         fields: impl IntoIterator<Item = F>,
     ) -> Result<Self, DTypeError> {
         Structured::in_order(fields.into_iter().map(Into::into), false).map(Self::from)
     }
 
-    /// Fields placed as a C compiler places the members of a struct: `np.dtype(fields, align=True)`.
+    /// Returns a structured type with the offsets of a C struct: `np.dtype(fields, align=True)`.
     ///
     /// ```
     /// use mapcall_array::dtype::DType;
@@ -243,14 +244,14 @@ impl DType {
     ///
     /// # Errors
     ///
-    /// As [`DType::structured`].
+    /// Those of [`DType::structured`].
     pub fn structured_aligned<F: Into<Field>>(
         fields: impl IntoIterator<Item = F>,
     ) -> Result<Self, DTypeError> {
         Structured::in_order(fields.into_iter().map(Into::into), true).map(Self::from)
     }
 
-    /// Fields at their own offsets: `np.dtype({'names': …, 'offsets': …, 'itemsize': …})`.
+    /// Returns a structured type with given offsets: `np.dtype({'names': …, 'offsets': …, 'itemsize': …})`.
     ///
     /// ```
     /// use mapcall_array::dtype::{DType, Field};
@@ -261,13 +262,14 @@ impl DType {
     /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
     /// ```
     ///
-    /// Fields may overlap and come in any order. Without an `itemsize` the item ends where the
-    /// last of them ends, rounded up to the alignment when `aligned`.
+    /// Fields may overlap and come in any order. Without an `itemsize` it is the largest end of a field,
+    /// rounded up to the alignment if `aligned`.
     ///
     /// # Errors
     ///
-    /// As [`DType::structured`]; [`DTypeError::ItemsizeTooSmall`]; when `aligned`,
-    /// [`DTypeError::MisalignedOffset`] and [`DTypeError::MisalignedItemsize`].
+    /// Those of [`DType::structured`]; [`DTypeError::ItemsizeTooSmall`] if a field ends behind the itemsize;
+    /// if `aligned`, [`DTypeError::MisalignedOffset`] and [`DTypeError::MisalignedItemsize`] for an offset or
+    /// itemsize that is not a multiple of the alignment.
     pub fn structured_with_offsets<F: Into<Field>>(
         fields: impl IntoIterator<Item = F>,
         itemsize: Option<usize>,
@@ -277,7 +279,7 @@ impl DType {
         Structured::with_offsets(fields, itemsize, aligned).map(Self::from)
     }
 
-    /// A small array in each item: `np.dtype((base, shape))`.
+    /// Returns the type of elements that are small arrays: `np.dtype((base, shape))`.
     ///
     /// ```
     /// use mapcall_array::dtype::DType;
@@ -288,13 +290,13 @@ impl DType {
     /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
     /// ```
     ///
-    /// The order is C's. An empty shape gives `base` itself.
+    /// The small arrays are in C order. An empty shape gives `base` itself.
     ///
     /// # Errors
     ///
-    /// [`DTypeError::SubarrayRank`] beyond 64 dimensions, [`DTypeError::TooLarge`],
-    /// [`DTypeError::TooDeep`], and [`DTypeError::UnsizedSubarray`] when `base` is of size 0 and
-    /// not structured.
+    /// [`DTypeError::SubarrayRank`] if there are more than 64 dimensions, [`DTypeError::TooLarge`] if the size
+    /// exceeds 2³¹ − 1 bytes, [`DTypeError::TooDeep`] if types are nested more than 64 deep, and
+    /// [`DTypeError::UnsizedSubarray`] if `base` has size 0 and is not structured.
     pub fn subarray(base: Self, shape: &[usize]) -> Result<Self, DTypeError> {
         if base.is_unsized() {
             return Err(DTypeError::UnsizedSubarray {
@@ -308,9 +310,9 @@ impl DType {
     }
 }
 
-/// What it is.
+/// Properties.
 impl DType {
-    /// The number of bytes of one item.
+    /// Returns the size of one element in bytes.
     ///
     /// ```
     /// # use mapcall_array::dtype::DType;
@@ -328,7 +330,7 @@ impl DType {
         }
     }
 
-    /// What the address of an item must be a multiple of for C code; never 0.
+    /// Returns the alignment in bytes that C code needs for the address of an element; never 0.
     ///
     /// ```
     /// # use mapcall_array::dtype::DType;
@@ -338,8 +340,8 @@ impl DType {
     /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
     /// ```
     ///
-    /// A scalar has its C type's alignment, a packed structured dtype 1, an aligned one the
-    /// strictest of its fields, a sub-array that of its items.
+    /// A scalar has the alignment of its C type, a packed structured type 1, an aligned one the largest of
+    /// its fields, and a sub-array that of its base.
     #[must_use]
     pub fn alignment(&self) -> usize {
         match &self.0 {
@@ -349,7 +351,7 @@ impl DType {
         }
     }
 
-    /// The order of a scalar's bytes; [`ByteOrder::NotApplicable`] for anything made of parts.
+    /// Returns the byte order of a scalar; [`ByteOrder::NotApplicable`] for structured types and sub-arrays.
     ///
     /// ```
     /// # use mapcall_array::dtype::{ByteOrder, DType};
@@ -366,7 +368,7 @@ impl DType {
         }
     }
 
-    /// Whether every number in it has this machine's byte order.
+    /// Returns whether every number in it has this machine's byte order.
     ///
     /// ```
     /// # use mapcall_array::dtype::DType;
@@ -376,7 +378,7 @@ impl DType {
     /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
     /// ```
     ///
-    /// NumPy's `isnative` takes any sub-array for native; this looks at its items.
+    /// NumPy's `isnative` is true for every sub-array; here it depends on the base.
     #[must_use]
     pub fn is_native(&self) -> bool {
         match &self.0 {
@@ -386,7 +388,7 @@ impl DType {
         }
     }
 
-    /// The scalar's type; `None` for structured types and sub-arrays.
+    /// Returns the scalar's type; `None` for structured types and sub-arrays.
     ///
     /// ```
     /// # use mapcall_array::dtype::{DType, ScalarType};
@@ -402,7 +404,7 @@ impl DType {
         }
     }
 
-    /// NumPy's `dtype.kind`, one of `biufcMmSUV`.
+    /// Returns NumPy's `dtype.kind`, one of `biufcMmSUV`.
     ///
     /// ```
     /// # use mapcall_array::dtype::DType;
@@ -415,7 +417,7 @@ impl DType {
         self.scalar_type().map_or('V', ScalarType::kind_char)
     }
 
-    /// The fields in the order of their definition; `None` when it is not structured.
+    /// Returns the fields in the order of their definition; `None` if the type is not structured.
     ///
     /// ```
     /// # use mapcall_array::dtype::DType;
@@ -433,7 +435,7 @@ impl DType {
         }
     }
 
-    /// The field of that name or title.
+    /// Returns the field with a name or title.
     ///
     /// ```
     /// # use mapcall_array::dtype::{DType, Field};
@@ -450,7 +452,7 @@ impl DType {
             .find(|field| field.name == name || field.title.as_deref() == Some(name))
     }
 
-    /// The items and the shape of a sub-array: NumPy's `dtype.subdtype`.
+    /// Returns the base and the shape of a sub-array: NumPy's `dtype.subdtype`.
     ///
     /// ```
     /// # use mapcall_array::dtype::DType;
@@ -467,7 +469,7 @@ impl DType {
         }
     }
 
-    /// The items of a sub-array, itself for anything else.
+    /// Returns the base of a sub-array, and the type itself for anything else.
     ///
     /// ```
     /// # use mapcall_array::dtype::DType;
@@ -480,7 +482,8 @@ impl DType {
         self.subdtype().map_or(self, |(base, _)| base)
     }
 
-    /// NumPy's name of a number in native byte order, such as `float32`; of others the whole text.
+    /// Returns NumPy's name for a number in native byte order, such as `float32`; for others the same text as
+    /// `Display`.
     ///
     /// ```
     /// # use mapcall_array::dtype::DType;
@@ -498,7 +501,7 @@ impl DType {
         name.map_or_else(|| self.to_string(), str::to_owned)
     }
 
-    /// The shape of a sub-array, empty for anything else.
+    /// Returns the shape of a sub-array, which is empty for anything else.
     ///
     /// ```
     /// # use mapcall_array::dtype::DType;
@@ -511,8 +514,8 @@ impl DType {
         self.subdtype().map_or(&[], |(_, shape)| shape)
     }
 
-    /// Makes axes behind those of `shape` of what is a sub-array, as NumPy does for every array, and
-    /// returns the dtype of the elements.
+    /// Appends the dimensions of a sub-array to `shape`, as NumPy does for every array, and returns the dtype
+    /// of the elements.
     pub(crate) fn expand(mut self, shape: &mut Vec<usize>) -> Self {
         while let Some((base, axes)) = self.subdtype() {
             shape.extend(axes);
@@ -521,7 +524,7 @@ impl DType {
         self
     }
 
-    /// Whether it was laid out as C lays out a struct, or is a sub-array of such items.
+    /// Returns whether it is a structured type with the alignment of a C struct, or a sub-array of one.
     ///
     /// ```
     /// # use mapcall_array::dtype::DType;
@@ -539,7 +542,7 @@ impl DType {
         }
     }
 
-    /// The same type with every number in it in another byte order.
+    /// Returns the same type with every number in it in another byte order.
     ///
     /// ```
     /// use mapcall_array::dtype::{ByteOrder, DType};
@@ -562,7 +565,7 @@ impl DType {
         }
     }
 
-    /// The same type with every number in it in this machine's byte order.
+    /// Returns the same type with every number in it in this machine's byte order.
     ///
     /// ```
     /// # use mapcall_array::dtype::DType;
@@ -579,12 +582,12 @@ impl DType {
         }
     }
 
-    /// Whether NumPy takes it for a type whose length is still to be said.
+    /// Returns whether it is a type without a length, such as `S`.
     fn is_unsized(&self) -> bool {
         self.itemsize() == 0 && self.fields().is_none()
     }
 
-    /// How many structured types and sub-arrays are in each other.
+    /// Returns the number of nested structured types and sub-arrays.
     fn depth(&self) -> usize {
         match &self.0 {
             Repr::Scalar(..) => 0,
@@ -608,7 +611,7 @@ fn check_itemsize(bytes: usize) -> Result<usize, DTypeError> {
     }
 }
 
-/// NumPy's multiplier of a unit: a C `int`, and nothing to multiply without a unit.
+/// Checks the multiplier of a time unit, which is a C `int`; without a unit it is 1.
 fn time_count(unit: TimeUnit, count: u32) -> Result<u32, DTypeError> {
     match unit {
         TimeUnit::Generic => Ok(1),

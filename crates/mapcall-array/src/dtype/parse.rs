@@ -6,7 +6,7 @@ use super::list;
 use super::scalar::{ScalarType as S, long_double};
 use super::{ByteOrder, DType, DTypeError, TimeUnit};
 
-/// Reads what `np.dtype(text)` reads.
+/// Parses the texts that `np.dtype(text)` accepts.
 ///
 /// ```
 /// use mapcall_array::dtype::DType;
@@ -19,9 +19,9 @@ use super::{ByteOrder, DType, DTypeError, TimeUnit};
 /// # Ok::<(), mapcall_array::dtype::DTypeError>(())
 /// ```
 ///
-/// That is an optional byte order (`<`, `>`, `=`, `|`) and a kind with its size, a C type code
-/// (`?bBhHiIlLqQnNpPefdgFDGcSUVmM`) or a time with its unit; or NumPy's name of a type. Several with
-/// commas between them are the fields `f0`, `f1`, ... of a structured type; a number, or several in
+/// A text is an optional byte order (`<`, `>`, `=`, `|`) and a kind with its size, a C type code
+/// (`?bBhHiIlLqQnNpPefdgFDGcSUVmM`) or a time with its unit; or NumPy's name of a type. Several of them,
+/// separated by commas, are the fields `f0`, `f1`, ... of a structured type. A number, or several in
 /// brackets, before one of them makes it a sub-array.
 impl FromStr for DType {
     type Err = DTypeError;
@@ -58,17 +58,17 @@ impl FromStr for DType {
     }
 }
 
-/// The whole text, for its errors.
+/// The whole text, which errors quote.
 #[derive(Clone, Copy)]
 struct Source<'a>(&'a str);
 
 impl<'a> Source<'a> {
-    /// What stands behind the byte order.
+    /// Returns the text behind the byte order.
     fn code(self) -> &'a str {
         self.0.strip_prefix(['<', '>', '=', '|']).unwrap_or(self.0)
     }
 
-    /// The error at the place where `rest`, the end of the text, begins.
+    /// Returns the error at the position where `rest`, the end of the text, begins.
     fn error(self, rest: &str, expected: &'static str) -> DTypeError {
         let position = self.0.len().saturating_sub(rest.len());
         DTypeError::Syntax {
@@ -91,7 +91,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// A C type's code.
+    /// Returns the type of a C type code.
     fn type_char(self, char: char) -> Result<S, DTypeError> {
         Ok(match char {
             '?' => S::Bool,
@@ -131,7 +131,7 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// A kind and a size: bytes, but code points for `U`.
+    /// Returns the type of a kind and a size, which is in bytes, for `U` in code points.
     fn sized(self, kind: char, size: i64) -> Result<DType, DTypeError> {
         let Ok(length) = usize::try_from(size) else {
             return Err(self.not_understood());
@@ -156,7 +156,7 @@ impl<'a> Source<'a> {
             ('c', 8) => S::Complex64,
             ('c', 16) => S::Complex128,
             ('c', 24 | 32) => return self.long_double(S::CLONGDOUBLE, length),
-            // `M8` was read before; C's `strtol` lets `M+8` through.
+            // `M8` was read before; `M+8` is accepted by C's `strtol`.
             ('M' | 'm', 8) => self.type_char(kind)?,
             ('O', 4 | 8) => return Err(self.object()),
             _ => return Err(self.bad_size(kind)),
@@ -176,7 +176,7 @@ impl<'a> Source<'a> {
         self.error(self.code().get(1..).unwrap_or_default(), expected)
     }
 
-    /// A type made of `long double`s, if it has that size here.
+    /// Returns a type made of `long double`s if it has that size on this machine.
     fn long_double(self, here: S, itemsize: usize) -> Result<DType, DTypeError> {
         let platform = here.itemsize();
         if long_double::IS_DISTINCT && itemsize == platform {
@@ -189,7 +189,7 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// NumPy's name of a type; the byte order can't stand before one.
+    /// Returns the type that NumPy calls by this name; a byte order before a name is an error.
     fn name(self) -> Result<S, DTypeError> {
         let long_double = |here, itemsize| self.long_double(here, itemsize).map(|_| here);
         Ok(match self.0 {
@@ -231,7 +231,7 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// What stands behind `M8`: nothing, or `[`, a count, a unit, `/` and a divisor, `]`.
+    /// Reads the text behind `M8`: nothing, or `[`, a multiplier, a unit, `/` and a divisor, `]`.
     fn time_unit(self, metadata: &str) -> Result<(TimeUnit, u32), DTypeError> {
         if metadata.is_empty() {
             return Ok((TimeUnit::Generic, 1));
@@ -250,7 +250,7 @@ impl<'a> Source<'a> {
         let (name, tail) = rest.split_at(end);
         let unit = TimeUnit::ALL.into_iter().find(|unit| unit.as_str() == name);
         let unit = match name {
-            // The Greek letter mu, as NumPy has it.
+            // The Greek letter mu, which NumPy accepts.
             "\u{3bc}s" => Some(TimeUnit::Microsecond),
             _ => unit,
         };
@@ -277,7 +277,7 @@ fn strip_any<'a>(text: &'a str, prefixes: [&str; 2]) -> Option<&'a str> {
         .find_map(|prefix| text.strip_prefix(prefix))
 }
 
-/// A fraction of a unit as a multiple of a finer one, by NumPy's table.
+/// Returns a fraction of a unit as a multiple of a finer one, by NumPy's table.
 fn divide(unit: TimeUnit, count: u32, divisor: i64) -> Option<(TimeUnit, u32)> {
     use TimeUnit as T;
 
@@ -307,7 +307,8 @@ fn divide(unit: TimeUnit, count: u32, divisor: i64) -> Option<(TimeUnit, u32)> {
     i32::try_from(count).is_ok().then_some((unit, count))
 }
 
-/// C's `strtol`: leading white space, a sign, digits; the number, clamped, and what follows it.
+/// Reads leading white space, a sign and digits, like C's `strtol`; returns the number, clamped to 64 bits,
+/// and the text behind it.
 fn strtol(text: &str) -> Option<(i64, &str)> {
     let number = text.trim_start_matches([' ', '\t', '\n', '\x0b', '\x0c', '\r']);
     let digits = number.strip_prefix(['+', '-']).unwrap_or(number);

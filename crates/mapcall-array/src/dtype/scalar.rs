@@ -20,7 +20,7 @@ pub enum ByteOrder {
     Little,
     /// Most significant byte first: NumPy's `>`.
     Big,
-    /// Single bytes, and what is made of parts with their own order: NumPy's `|`.
+    /// Types without a byte order: single bytes, structured types and sub-arrays. NumPy's `|`.
     NotApplicable,
 }
 
@@ -38,7 +38,7 @@ impl ByteOrder {
         Self::Big
     };
 
-    /// NumPy's character: `<`, `>` or `|`.
+    /// Returns NumPy's character: `<`, `>` or `|`.
     ///
     /// ```
     /// # use mapcall_array::dtype::ByteOrder;
@@ -53,7 +53,7 @@ impl ByteOrder {
         }
     }
 
-    /// Whether this machine reads the bytes as they are.
+    /// Returns whether it is this machine's order, or does not apply.
     ///
     /// ```
     /// # use mapcall_array::dtype::ByteOrder;
@@ -131,7 +131,7 @@ impl TimeUnit {
         Self::Generic,
     ];
 
-    /// NumPy's abbreviation: `Y`, `M`, `W`, `D`, `h`, `m`, `s`, `ms` to `as`, `generic`.
+    /// Returns NumPy's abbreviation: `Y`, `M`, `W`, `D`, `h`, `m`, `s`, `ms` to `as`, `generic`.
     ///
     /// ```
     /// # use mapcall_array::dtype::TimeUnit;
@@ -203,30 +203,30 @@ pub enum ScalarType {
     Complex128,
     /// Two [`ScalarType::LongDouble`].
     CLongDouble,
-    /// A moment, as 8 bytes of `count` units since 1970.
+    /// A moment: an integer of 8 bytes, in steps of `count` units since 1970.
     Datetime64 {
         /// The unit.
         unit: TimeUnit,
-        /// How many units one step is; 1 for [`TimeUnit::Generic`].
+        /// The number of units in one step; 1 for [`TimeUnit::Generic`].
         count: u32,
     },
-    /// A span of time, as 8 bytes of `count` units.
+    /// A span of time: an integer of 8 bytes, in steps of `count` units.
     Timedelta64 {
         /// The unit.
         unit: TimeUnit,
-        /// How many units one step is; 1 for [`TimeUnit::Generic`].
+        /// The number of units in one step; 1 for [`TimeUnit::Generic`].
         count: u32,
     },
-    /// So many bytes of text, padded with NUL: `S`.
+    /// A byte string with a length in bytes, padded with NUL: `S`.
     Bytes(usize),
-    /// So many code points of 4 bytes, padded with NUL: `U`.
+    /// A string with a length in code points of 4 bytes, padded with NUL: `U`.
     Str(usize),
-    /// So many bytes without a meaning: `V`.
+    /// A number of bytes without a meaning: `V`.
     Void(usize),
 }
 
 impl ScalarType {
-    /// NumPy's name of a number's type.
+    /// Returns NumPy's name of a number's type.
     ///
     /// ```
     /// # use mapcall_array::dtype::ScalarType;
@@ -256,7 +256,7 @@ impl ScalarType {
         })
     }
 
-    /// The number of bytes.
+    /// Returns the size in bytes.
     ///
     /// ```
     /// # use mapcall_array::dtype::ScalarType;
@@ -283,7 +283,7 @@ impl ScalarType {
         }
     }
 
-    /// What a C compiler aligns it to on this machine.
+    /// Returns the alignment of the C type on this machine, in bytes.
     ///
     /// ```
     /// # use mapcall_array::dtype::ScalarType;
@@ -304,7 +304,7 @@ impl ScalarType {
         }
     }
 
-    /// NumPy's `dtype.kind`.
+    /// Returns NumPy's `dtype.kind`.
     ///
     /// ```
     /// # use mapcall_array::dtype::ScalarType;
@@ -327,7 +327,7 @@ impl ScalarType {
         }
     }
 
-    /// Whether the bytes of a number can stand in two orders.
+    /// Returns whether the type has a byte order.
     ///
     /// ```
     /// # use mapcall_array::dtype::ScalarType;
@@ -369,12 +369,12 @@ impl ScalarType {
     }
 }
 
-/// The bytes of one code point of `U`.
+/// The size of one code point of `U` in bytes.
 pub(super) const CODE_POINT: usize = 4;
 
-/// C's `long double`, which Rust has no type for.
+/// C's `long double`, for which Rust has no type.
 pub(super) mod long_double {
-    /// Whether it is another type than `double`.
+    /// Whether it has another size than `double`.
     pub(crate) const IS_DISTINCT: bool = SIZE != size_of::<f64>();
 
     /// Its size in bytes.
@@ -398,7 +398,7 @@ pub(super) mod long_double {
     };
 }
 
-/// The signed integer of a C type's size.
+/// Returns the signed integer type of a size in bytes.
 const fn signed(size: usize) -> ScalarType {
     match size {
         1 => ScalarType::Int8,
@@ -408,7 +408,7 @@ const fn signed(size: usize) -> ScalarType {
     }
 }
 
-/// The unsigned integer of a C type's size.
+/// Returns the unsigned integer type of a size in bytes.
 const fn unsigned(size: usize) -> ScalarType {
     match size {
         1 => ScalarType::UInt8,
@@ -418,7 +418,7 @@ const fn unsigned(size: usize) -> ScalarType {
     }
 }
 
-/// C's arithmetic types, as this machine has them.
+/// C's arithmetic types on this machine.
 impl ScalarType {
     pub(super) const SHORT: Self = signed(size_of::<c_short>());
     pub(super) const INT: Self = signed(size_of::<c_int>());

@@ -1,4 +1,4 @@
-//! Fields and sub-arrays: how types made of others lie in memory.
+//! The memory layout of structured types and sub-arrays.
 
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
@@ -16,18 +16,18 @@ use super::{ByteOrder, DType, DTypeError, MAX_DEPTH, MAX_SUBARRAY_RANK, check_it
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Field {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// A second name, which NumPy finds it by too.
+    /// A second name, by which NumPy finds the field as well.
     pub title: Option<String>,
-    /// Its type.
+    /// The type.
     pub dtype: DType,
-    /// Where it begins in the item, in bytes.
+    /// The offset of the field in an element, in bytes.
     pub offset: usize,
 }
 
 impl Field {
-    /// A field without a title, at offset 0.
+    /// Makes a field without a title, at offset 0.
     ///
     /// ```
     /// # use mapcall_array::dtype::{DType, Field};
@@ -44,7 +44,7 @@ impl Field {
         }
     }
 
-    /// Gives it a title.
+    /// Sets the title.
     ///
     /// ```
     /// # use mapcall_array::dtype::{DType, Field};
@@ -59,7 +59,7 @@ impl Field {
         self
     }
 
-    /// Puts it at an offset, in bytes.
+    /// Sets the offset, in bytes.
     ///
     /// ```
     /// # use mapcall_array::dtype::{DType, Field};
@@ -74,7 +74,7 @@ impl Field {
         self
     }
 
-    /// Where it ends, in bytes; what a `DType` holds never overflows.
+    /// Returns the end of the field in an element, in bytes. It does not overflow for a field of a `DType`.
     pub(super) fn end(&self) -> usize {
         self.offset.saturating_add(self.dtype.itemsize())
     }
@@ -86,7 +86,7 @@ impl<N: Into<String>> From<(N, DType)> for Field {
     }
 }
 
-/// Fields, and the facts that hold for all of them together.
+/// The fields of a structured type, and its size, alignment and depth.
 pub(super) struct Structured {
     fields: Box<[Field]>,
     itemsize: usize,
@@ -97,7 +97,7 @@ pub(super) struct Structured {
 }
 
 impl Structured {
-    /// Places fields one after the other.
+    /// Computes the offsets of fields that follow each other.
     pub(super) fn in_order(
         fields: impl Iterator<Item = Field>,
         aligned: bool,
@@ -116,7 +116,7 @@ impl Structured {
         Self::with_offsets(fields, None, aligned)
     }
 
-    /// Takes fields where they are.
+    /// Makes a type of fields with their offsets.
     pub(super) fn with_offsets(
         fields: Vec<Field>,
         itemsize: Option<usize>,
@@ -188,7 +188,7 @@ impl Structured {
         self.depth
     }
 
-    /// The byte order moves no field, so the layout stays as it is.
+    /// Returns the same fields in another byte order; the offsets don't change.
     pub(super) fn newbyteorder(&self, order: ByteOrder) -> Self {
         let fields: Box<[Field]> = self
             .fields
@@ -207,7 +207,8 @@ impl Structured {
     }
 }
 
-/// As in NumPy, only what the bytes mean counts, not how the offsets were found.
+/// As in NumPy, types are equal if their fields and sizes are, whether or not the offsets were computed with
+/// alignment.
 impl PartialEq for Structured {
     fn eq(&self, other: &Self) -> bool {
         self.itemsize == other.itemsize && self.fields == other.fields
@@ -223,7 +224,7 @@ impl Hash for Structured {
     }
 }
 
-/// Items of one type in a fixed shape, in C order.
+/// A sub-array: elements of one type in a fixed shape, in C order.
 #[derive(PartialEq, Eq, Hash)]
 pub(super) struct Subarray {
     base: DType,
@@ -233,7 +234,7 @@ pub(super) struct Subarray {
 }
 
 impl Subarray {
-    /// Takes a base with a size and a shape that is not empty.
+    /// Makes a sub-array of a base that has a size, and a shape that is not empty.
     pub(super) fn new(base: DType, shape: &[usize]) -> Result<Self, DTypeError> {
         if shape.len() > MAX_SUBARRAY_RANK {
             return Err(DTypeError::SubarrayRank { rank: shape.len() });
@@ -244,12 +245,12 @@ impl Subarray {
         let mut items: usize = 1;
         for &dimension in shape {
             items = items.saturating_mul(dimension);
-            // As in NumPy, a dimension of 0 saves only what stands after it.
+            // As in NumPy, the product may be too large before a dimension of 0, but not behind one.
             if items == 0 {
                 break;
             }
         }
-        // NumPy counts the items in a C int too, which matters when an item has no bytes.
+        // NumPy also stores the number of items in a C `int`, which matters for items of size 0.
         let itemsize = check_itemsize(items)?.saturating_mul(base.itemsize());
         Ok(Self {
             itemsize: check_itemsize(itemsize)?,
@@ -304,7 +305,7 @@ fn round_up(offset: usize, alignment: usize) -> Result<usize, DTypeError> {
     )
 }
 
-/// The depth of a type around parts of that depth.
+/// Returns the depth of a type whose parts have this maximum depth.
 fn nest(parts: Option<usize>) -> Result<usize, DTypeError> {
     let depth = parts.unwrap_or(0).saturating_add(1);
     if depth > MAX_DEPTH {

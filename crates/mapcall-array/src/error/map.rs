@@ -16,14 +16,14 @@ use crate::mode::Mode;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MapError {
-    /// A file that is not the one that a [`Fingerprint`](crate::map::Fingerprint) was taken of.
+    /// The file is not the one of which a [`Fingerprint`](crate::map::Fingerprint) was taken.
     #[error("expected a file of {what} {expected}, got one of {what} {found}")]
     Changed {
-        /// What differs: `inode`, `creation time`, `size` or `modification time`.
+        /// The property that differs: `inode`, `creation time`, `size` or `modification time`.
         what: &'static str,
-        /// What the fingerprint has: a number, bytes, or nanoseconds since 1970.
+        /// Its value in the fingerprint: a number, bytes, or nanoseconds since 1970.
         expected: i128,
-        /// What the file has now.
+        /// Its value for the file.
         found: i128,
     },
     /// A mode that does not exist.
@@ -40,7 +40,7 @@ pub enum MapError {
     /// The shape can't be inferred, as any number of elements of size 0 fits the file.
     #[error("can't infer the shape from a dtype of item size 0; give the shape")]
     ZeroItemsize,
-    /// The number of bytes behind the offset is no multiple of the item size.
+    /// The number of bytes behind the offset is not a multiple of the item size.
     #[error(
         "{available} bytes of data are not a multiple of the item size {itemsize}; give the shape, or another offset or dtype"
     )]

@@ -44,7 +44,7 @@ pub enum Error {
     /// A shape, an index or strides that don't fit.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// A file that is no valid `.npy` or `.npz` file.
+    /// A file that is not a valid `.npy` or `.npz` file.
     #[error("{}: {source}", path.display())]
     Format {
         /// The file.

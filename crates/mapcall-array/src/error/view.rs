@@ -31,7 +31,7 @@ pub enum ViewError {
         /// The dtype of the array.
         dtype: DType,
     },
-    /// The address of an element is no multiple of the alignment of the type.
+    /// The address of an element is not a multiple of the alignment of the type.
     #[error(
         "address {address:#x} with strides {strides:?} is not aligned to {alignment} bytes; copy the array, or view it as bytes"
     )]
@@ -43,7 +43,7 @@ pub enum ViewError {
         /// The alignment of the type, in bytes.
         alignment: usize,
     },
-    /// A stride is no multiple of the item size.
+    /// A stride is not a multiple of the item size.
     #[error(
         "the stride of {stride} bytes along axis {axis} is no multiple of the item size {itemsize}"
     )]

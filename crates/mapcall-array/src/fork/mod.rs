@@ -1,11 +1,11 @@
 //! Locks that stay consistent in a forked child process.
 //!
-//! A child process has only the thread that forked. A lock that another thread held at that moment
-//! stays locked in the child for ever, and what it protects may be half changed. A fork therefore
-//! waits until no other thread is inside a [`Section`], and a section waits until no fork is under
-//! way (`pthread_atfork`). The forking thread may hold the interpreter's lock of Python, so code
-//! inside a section must not wait for that lock, nor run code of others: that goes into a
-//! [`Foreign`] section.
+//! A child process has only the thread that forked. A lock that another thread held at that moment stays
+//! locked in the child for ever, and the data that it protects may be half changed. A fork therefore waits
+//! until no other thread is inside a [`Section`], and a section waits until no fork is under way
+//! (`pthread_atfork`). The forking thread may hold Python's global lock, so code inside a section must not
+//! wait for that lock. It must not run code of other libraries either, which belongs in a [`Foreign`]
+//! section.
 
 mod handlers;
 mod thread;
@@ -35,17 +35,16 @@ static GENERATION: AtomicUsize = AtomicUsize::new(0);
 /// The time that a thread sleeps before it reads the state again.
 const PAUSE: Duration = Duration::from_micros(50);
 
-/// How long a fork waits for foreign sections. Their code may wait for a lock that the forking thread
-/// holds, such as the interpreter's.
+/// The time that a fork waits for foreign sections. Their code may wait for a lock that the forking thread
+/// holds, such as Python's, and so never end.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// How many sections, and how many foreign sections, this thread is in.
+    /// The numbers of sections and of foreign sections that this thread is in.
     static DEPTH: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
 }
 
-/// A part of this thread's work that a fork of another thread does not interrupt, until this is
-/// dropped. Sections nest.
+/// A section of code, until this is dropped, during which no other thread forks. Sections nest.
 #[derive(Debug)]
 pub struct Section(PhantomData<*const ()>);
 
@@ -73,8 +72,8 @@ impl Drop for Section {
     }
 }
 
-/// Like [`Section`], for code of other libraries, such as their initialisers. A fork waits for it for at most
-/// one second, and the code may fork.
+/// A section for code of other libraries, such as their initialisers. A fork waits for it for at most one
+/// second, and the code may fork.
 #[derive(Debug)]
 pub struct Foreign(PhantomData<*const ()>);
 
@@ -139,8 +138,8 @@ fn register() {
     }
 }
 
-/// The handler before a fork: it keeps new sections from beginning, and waits until the sections of other
-/// threads have ended.
+/// The handler before a fork: it prevents new sections, and waits until the sections of other threads have
+/// ended.
 extern "C" fn prepare() {
     let (own, foreign) = DEPTH.get();
     let (own, foreign) = (u64::from(own.min(1)), u64::from(foreign.min(1)));
@@ -157,10 +156,12 @@ extern "C" fn prepare() {
     }
 }
 
+/// The handler after a fork in the parent: it allows new sections.
 extern "C" fn parent() {
     STATE.fetch_sub(FORK, Ordering::AcqRel);
 }
 
+/// The handler after a fork in the child: it counts only the sections of this thread, the only one.
 extern "C" fn child() {
     let (own, foreign) = DEPTH.get();
     let state = u64::from(own.min(1)) * SECTION + u64::from(foreign.min(1)) * FOREIGN;
@@ -178,7 +179,7 @@ extern "C" fn child() {
 /// assert_eq!(*NAMES.lock(), ["saxpy"]);
 /// ```
 ///
-/// The thread that holds the lock is in a [`Section`], whose rules apply.
+/// The thread that holds the lock is in a [`Section`], so it must not wait for Python's global lock.
 #[derive(Debug, Default)]
 pub struct Mutex<T>(sync::Mutex<T>);
 

@@ -13,7 +13,7 @@ use std::{io, mem, thread};
 
 type Work<'a> = Box<dyn FnOnce() + Send + 'a>;
 
-/// A thread that can be waited for. If it is dropped, the thread goes on alone.
+/// A handle to wait for a thread. Dropping it lets the thread run on (it is detached).
 #[derive(Debug)]
 pub struct JoinHandle<T> {
     thread: os::Thread,
@@ -26,7 +26,7 @@ impl<T> JoinHandle<T> {
     ///
     /// # Errors
     ///
-    /// The payload of the panic, if the thread panicked.
+    /// The payload of the panic if the thread panicked.
     pub fn join(self) -> thread::Result<T> {
         self.thread.join();
         self.outcome
@@ -47,16 +47,16 @@ impl<T> JoinHandle<T> {
 ///
 /// # Errors
 ///
-/// The system's, if it has no resources for a thread.
+/// The system's error if it has no resources for a thread.
 pub fn spawn<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
-    // SAFETY: the work borrows nothing.
+    // SAFETY: `work` is `'static`, so it borrows nothing.
     unsafe { spawn_unchecked(None, work) }
 }
 
-/// Runs work on a thread with a stack of `bytes` bytes, and waits for it. Panics of the work are continued
-/// on the calling thread.
+/// Runs a function on a thread with a stack of `bytes` bytes, and waits for it. A panic of the function
+/// continues on the calling thread.
 ///
 /// ```
 /// use mapcall_array::fork;
@@ -69,7 +69,7 @@ pub fn spawn<T: Send + 'static>(
 ///
 /// # Errors
 ///
-/// The system's, if it has no memory for the stack.
+/// The system's error if it has no memory for the stack.
 pub fn run_with_stack<T: Send>(bytes: usize, work: impl FnOnce() -> T + Send) -> io::Result<T> {
     // SAFETY: the thread is joined before this function returns, and so before the end of all borrows.
     let thread = unsafe { spawn_unchecked(Some(bytes), work) }?;
@@ -78,15 +78,15 @@ pub fn run_with_stack<T: Send>(bytes: usize, work: impl FnOnce() -> T + Send) ->
         .unwrap_or_else(|payload| panic::resume_unwind(payload)))
 }
 
-/// Starts a thread whose work may borrow, with a stack of `stack` bytes or the usual size.
+/// Starts a thread whose function may borrow, with a stack of `stack` bytes, or of 2 MiB.
 ///
 /// # Errors
 ///
-/// The system's, if it has no resources for a thread.
+/// The system's error if it has no resources for a thread.
 ///
 /// # Safety
 ///
-/// In the process that starts the thread, it is joined before what the work borrows ends.
+/// In the process that starts the thread, the thread is joined before the end of all borrows of `work`.
 pub unsafe fn spawn_unchecked<'a, T: Send + 'a>(
     stack: Option<usize>,
     work: impl FnOnce() -> T + Send + 'a,
@@ -124,16 +124,16 @@ mod os {
                 .max(libc::PTHREAD_STACK_MIN)
                 .next_multiple_of(rustix::param::page_size());
             let mut attributes = MaybeUninit::uninit();
-            // SAFETY: there is room for the attributes.
+            // SAFETY: the pointer is valid for writes of the attributes.
             check(unsafe { libc::pthread_attr_init(attributes.as_mut_ptr()) })?;
-            // SAFETY: the attributes are initialised.
+            // SAFETY: the attributes were initialised above.
             let sized =
                 check(unsafe { libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), size) });
             let mut thread = MaybeUninit::uninit();
             let created = sized.and_then(|()| {
                 let work = Box::into_raw(Box::new(work));
-                // SAFETY: the attributes are initialised, there is room for the thread's name, and `start`
-                // takes the pointer that it is given.
+                // SAFETY: the attributes are initialised, `thread` is valid for a write of the thread's
+                // identifier, and `start` takes the pointer of a boxed `Work`.
                 let created = check(unsafe {
                     libc::pthread_create(
                         thread.as_mut_ptr(),
@@ -143,15 +143,15 @@ mod os {
                     )
                 });
                 if created.is_err() {
-                    // SAFETY: no thread has taken the pointer, which is that of a box.
+                    // SAFETY: no thread was started, so the pointer from `into_raw` is used only here.
                     drop(unsafe { Box::from_raw(work) });
                 }
                 created
             });
-            // SAFETY: the attributes are initialised, and not used after this.
+            // SAFETY: the attributes were initialised above, and are not used after this.
             unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
             created?;
-            // SAFETY: a thread was created, which sets its name.
+            // SAFETY: `pthread_create` succeeded, and has written the identifier.
             Ok(Self(unsafe { thread.assume_init() }))
         }
 
@@ -164,15 +164,15 @@ mod os {
 
     impl Drop for Thread {
         fn drop(&mut self) {
-            // SAFETY: the thread was not joined, and is detached once.
+            // SAFETY: the thread was not joined, as `join` forgets the value, and is detached once.
             unsafe { libc::pthread_detach(self.0) };
         }
     }
 
     extern "C" fn start(work: *mut c_void) -> *mut c_void {
-        // SAFETY: the pointer is that of a box which `spawn` gave away to this thread alone.
+        // SAFETY: the pointer came from `into_raw` in `spawn`, which passed it to this thread only.
         let work = unsafe { Box::from_raw(work.cast::<Work<'static>>()) };
-        // It catches its own panics.
+        // The function catches its own panics.
         work();
         ptr::null_mut()
     }

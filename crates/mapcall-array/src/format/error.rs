@@ -1,4 +1,4 @@
-//! What can be wrong with a file.
+//! The errors of files.
 
 use std::error::Error;
 use std::fmt;
@@ -9,7 +9,7 @@ use crate::layout::LayoutError;
 use crate::literal::LiteralError;
 use crate::literal::repr::PyShape;
 
-/// A file that is not what its format says.
+/// A file that violates its format, or that can't be mapped.
 ///
 /// ```
 /// use mapcall_array::format::{FormatError, Header};
@@ -24,11 +24,11 @@ use crate::literal::repr::PyShape;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FormatError {
-    /// The system refused.
+    /// An error of the system.
     #[error("can't read the file: {0}")]
     Io(#[from] io::Error),
 
-    /// Neither a `.npy` nor a `.npz`.
+    /// A file that is neither a `.npy` nor a `.npz`.
     #[error(
         "expected a .npy file, which begins with \\x93NUMPY, or a .npz file, which begins with PK, \
          got {}; map raw data by giving their dtype and shape", Start(.found)
@@ -37,15 +37,15 @@ pub enum FormatError {
         /// The first bytes, at most 8.
         found: Vec<u8>,
     },
-    /// A version of the `.npy` format that there is not.
+    /// An unknown version of the `.npy` format.
     #[error(
         "expected .npy format version 1.0, 2.0 or 3.0, got {major}.{minor}; save the array again \
          with numpy.save"
     )]
     UnknownVersion {
-        /// The first number.
+        /// The major version.
         major: u8,
-        /// The second number.
+        /// The minor version.
         minor: u8,
     },
     /// The file ends within the header.
@@ -53,43 +53,43 @@ pub enum FormatError {
         "the .npy header takes {needed} bytes, but there are only {have}; the file was cut short"
     )]
     Truncated {
-        /// Bytes up to the end of the header, as far as is known.
+        /// The number of bytes up to the end of the header, or of its part that is known.
         needed: u64,
-        /// Bytes there are.
+        /// The number of bytes in the file.
         have: u64,
     },
-    /// A header longer than this crate reads, or than its version can hold.
+    /// A header longer than the maximum that is read, or that its version can have.
     #[error(
         "expected a .npy header of at most {limit} bytes, got {len}; use fewer or shorter fields"
     )]
     HeaderTooLong {
-        /// The length of the header.
+        /// The length of the header, in bytes.
         len: u64,
-        /// The longest there may be.
+        /// The maximum, in bytes.
         limit: u64,
     },
-    /// A header of version 3.0 that is no UTF-8.
+    /// A header of version 3.0 that is not UTF-8.
     #[error("the .npy header should be UTF-8 in version 3.0, but is not at byte {at}")]
     NotUtf8 {
-        /// Bytes from the start of the literal.
+        /// The offset of the first invalid byte from the start of the literal.
         at: usize,
     },
-    /// A name that the version of the header to be written can't hold.
+    /// A name that can't be written in a header of this version.
     #[error(
         "a .npy header of version {major}.{minor} is Latin-1 and can't hold {found:?}; use version 3.0"
     )]
     NotLatin1 {
         /// The first character that doesn't fit.
         found: char,
-        /// The first number of the version.
+        /// The major version.
         major: u8,
-        /// The second number of the version.
+        /// The minor version.
         minor: u8,
     },
-    /// A header that is no Python literal.
+    /// A header that is not a Python literal.
     #[error("the .npy header should be a Python literal (code in it is never run): {0}")]
     Literal(#[from] LiteralError),
-    /// A header that is another literal than a dict.
+    /// A header that is a literal but not a dict.
     #[error(
         "the .npy header should be a dict with the keys 'descr', 'fortran_order' and 'shape', \
          but is {found}"
@@ -98,19 +98,19 @@ pub enum FormatError {
         /// The literal, perhaps shortened.
         found: String,
     },
-    /// A key that the header must have.
+    /// A required key is missing in the header.
     #[error("the .npy header lacks the key '{key}'; save the array again with numpy.save")]
     MissingKey {
         /// The key.
         key: &'static str,
     },
-    /// A key that stands there twice.
+    /// A key occurs twice in the header.
     #[error("the .npy header has the key {key} twice, and only one can be right")]
     DuplicateKey {
         /// The key as a literal.
         key: String,
     },
-    /// A key that no header has.
+    /// An unknown key in the header.
     #[error(
         "the .npy header has the unknown key {key}; expected only 'descr', 'fortran_order' and 'shape'"
     )]
@@ -118,19 +118,19 @@ pub enum FormatError {
         /// The key as a literal, perhaps shortened.
         key: String,
     },
-    /// A `fortran_order` that is no bool.
+    /// A `fortran_order` that is not a bool.
     #[error("'fortran_order' in the .npy header should be True or False, but is {found}")]
     BadOrder {
         /// The literal, perhaps shortened.
         found: String,
     },
-    /// A `shape` that is no tuple of integers.
+    /// A `shape` that is not a tuple of integers.
     #[error("'shape' in the .npy header should be a tuple of integers, but is {found}")]
     BadShape {
         /// The literal, perhaps shortened.
         found: String,
     },
-    /// An axis of less than no length.
+    /// An axis of negative length.
     #[error("axis {axis} in the .npy header should have a length of 0 or more, but has {length}")]
     NegativeLength {
         /// The axis.
@@ -138,7 +138,7 @@ pub enum FormatError {
         /// Its length.
         length: i128,
     },
-    /// An axis longer than this machine can address.
+    /// An axis longer than this machine's address space.
     #[error(
         "axis {axis} in the .npy header has length {length}, more than memory can be addressed"
     )]
@@ -151,29 +151,29 @@ pub enum FormatError {
     /// A shape that no array can have.
     #[error(transparent)]
     Layout(Box<LayoutError>),
-    /// A `descr` that is no dtype, or one that can't be mapped; or a dtype that no header can say.
+    /// A `descr` that is not a dtype, or one that can't be mapped; or a dtype that no header can express.
     #[error("'descr' of the .npy header: {0}")]
     DType(#[from] DTypeError),
-    /// Fewer data than the header promises.
+    /// Fewer data than the header's shape and dtype need.
     #[error(
         "the .npy header of {header} bytes promises shape {} with items of {itemsize} bytes, {needed} \
          bytes in all, but there are only {have}; the file was cut short or is not fully written",
         PyShape(.shape)
     )]
     DataTruncated {
-        /// Bytes of header and data.
+        /// The number of bytes of header and data.
         needed: u64,
-        /// Bytes there are.
+        /// The number of bytes in the file or member.
         have: u64,
-        /// Bytes of the header.
+        /// The number of bytes of the header.
         header: u64,
         /// The shape.
         shape: Vec<usize>,
-        /// Bytes an item.
+        /// The size of an item in bytes.
         itemsize: usize,
     },
 
-    /// A member was asked of a file that has none.
+    /// A member of a `.npy` file was asked for, which has none.
     #[error("a .npy file has no members, but {member:?} was asked for; leave the member out")]
     MemberOfNpy {
         /// The name that was given.
@@ -182,17 +182,17 @@ pub enum FormatError {
     /// A zip directory that can't be read.
     #[error("the directory of the .npz can't be read: {source}; the file was cut short or damaged")]
     BadDirectory {
-        /// What is wrong with it.
+        /// The error of the reader of zip archives.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// A zip directory with more or fewer entries than it says.
+    /// A zip directory whose number of entries differs from the number in its end record.
     #[error(
         "the directory of the .npz should list {claimed} members, but lists {have}; the file is damaged"
     )]
     MemberCount {
-        /// What the archive says.
+        /// The number in the end record.
         claimed: u64,
-        /// What there is.
+        /// The number of entries in the directory.
         have: u64,
     },
     /// No member has that name.
@@ -200,13 +200,13 @@ pub enum FormatError {
     NoSuchMember {
         /// The name that was given.
         member: String,
-        /// The names there are, in the order of the archive.
+        /// The names of the members, in the order of the archive.
         names: Vec<String>,
     },
-    /// No name was given and there is not exactly one array.
+    /// No name was given, and the archive has not exactly one array.
     #[error("expected the name of a member of the .npz, which has {}", Names(.names))]
     WhichMember {
-        /// The names there are, in the order of the archive.
+        /// The names of the members, in the order of the archive.
         names: Vec<String>,
     },
     /// A compressed member.
@@ -229,12 +229,12 @@ pub enum FormatError {
         /// The member.
         member: String,
     },
-    /// An archive that says two things about a member.
+    /// An archive whose records of a member contradict each other.
     #[error("member {member:?} of the .npz has {what}; the archive is damaged or forged")]
     BadMember {
         /// The member.
         member: String,
-        /// What it has.
+        /// The contradiction, such as "two names".
         what: &'static str,
     },
     /// Two members that share bytes.
@@ -247,7 +247,7 @@ pub enum FormatError {
         /// The one that shares bytes with it.
         other: String,
     },
-    /// A member that runs into the directory.
+    /// A member that reaches into the directory.
     #[error(
         "member {member:?} of the .npz ends at byte {end}, but only {limit} bytes stand before the \
          directory; the file was cut short or damaged"
@@ -255,12 +255,12 @@ pub enum FormatError {
     MemberTruncated {
         /// The member.
         member: String,
-        /// Where it ends.
+        /// The offset of its end.
         end: u64,
-        /// Where the directory begins.
+        /// The offset of the directory.
         limit: u64,
     },
-    /// A member whose bytes have another checksum than the archive says.
+    /// A member whose bytes have another checksum than the one in the directory.
     #[error(
         "member {member:?} of the .npz is damaged: its CRC-32 should be {expected:08x}, but is \
          {found:08x}; restore the file from a copy"
@@ -273,12 +273,12 @@ pub enum FormatError {
         /// The checksum of the bytes.
         found: u32,
     },
-    /// A member that is no `.npy`, or one with a bad header.
+    /// A member that is not a `.npy`, or one with a bad header.
     #[error("member {member:?} of the .npz: {source}")]
     Member {
         /// The member.
         member: String,
-        /// What is wrong with it.
+        /// The error of the member.
         source: Box<FormatError>,
     },
 }
@@ -289,7 +289,7 @@ impl From<LayoutError> for FormatError {
     }
 }
 
-/// The first bytes of a file.
+/// The first bytes of a file, for a message.
 struct Start<'a>(&'a [u8]);
 
 impl fmt::Display for Start<'_> {
@@ -301,20 +301,20 @@ impl fmt::Display for Start<'_> {
     }
 }
 
-/// The names of members, as many as a message has room for.
+/// The names of members, for a message: at most ten.
 struct Names<'a>(&'a [String]);
 
 impl fmt::Display for Names<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const MOST: usize = 10;
+        const MAX: usize = 10;
         if self.0.is_empty() {
             return f.write_str("none");
         }
-        for (i, name) in self.0.iter().take(MOST).enumerate() {
+        for (i, name) in self.0.iter().take(MAX).enumerate() {
             let comma = if i > 0 { ", " } else { "" };
             write!(f, "{comma}{name:?}")?;
         }
-        match self.0.len().saturating_sub(MOST) {
+        match self.0.len().saturating_sub(MAX) {
             0 => Ok(()),
             more => write!(f, " and {more} more"),
         }

@@ -1,6 +1,6 @@
-//! Files that say what is in them: `.npy`, and `.npz` members that are not compressed.
+//! File formats with a header: `.npy`, and members of `.npz` that are not compressed.
 //!
-//! Nothing is mapped here and no data is read: [`locate`] says where in the file the array lies.
+//! [`locate`] finds the array's dtype, shape and position in a file. Nothing is mapped and no data is read.
 //!
 //! ```
 //! use std::io::{Cursor, Write};
@@ -22,12 +22,12 @@
 //!
 //! # Limits
 //!
-//! - What is read is checked: a header of hostile text, a shape that overflows, a directory that
-//!   lies and data that end before the array does are errors, and no size that a file claims is
-//!   allocated before that much of the file has been read.
-//! - Data behind the array are left alone, as NumPy does: several arrays may follow each other.
+//! - Everything in a file is checked. A malformed header, a shape that overflows, a contradictory directory
+//!   and data that end before the array does are errors. Memory of a size that a file gives is allocated
+//!   only once that much of the file has been read.
+//! - Data behind the array are ignored, as in NumPy: several arrays may follow each other.
 
-/// The set-up of examples, hidden but for its last line.
+/// The set-up of examples, of which only the last line is shown.
 macro_rules! example_npz {
     () => {
         "# use std::io::{Cursor, Write};
@@ -56,10 +56,10 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 pub use self::error::FormatError;
 pub use self::npy::Header;
 
-/// What is read at once: enough for the header of almost every file.
+/// The number of bytes read at once, enough for the header of almost every file.
 const CHUNK: u64 = 4096;
 
-/// A format that says what is in its files.
+/// A file format with a header.
 ///
 /// ```
 /// use mapcall_array::format::Format;
@@ -73,12 +73,12 @@ const CHUNK: u64 = 4096;
 pub enum Format {
     /// `.npy`: one array.
     Npy,
-    /// `.npz`: a zip archive of such files.
+    /// `.npz`: a zip archive of `.npy` files.
     Npz,
 }
 
 impl Format {
-    /// The format of a file, by its first 6 bytes.
+    /// Returns the format of a file by its first 6 bytes.
     ///
     /// ```
     #[doc = example_npz!()]
@@ -97,7 +97,7 @@ impl Format {
         }
     }
 
-    /// What a file is called: `npy` or `npz`.
+    /// Returns the usual extension of file names: `npy` or `npz`.
     ///
     /// ```
     /// # use mapcall_array::format::Format;
@@ -118,7 +118,7 @@ impl fmt::Display for Format {
     }
 }
 
-/// Where an array lies in a file.
+/// The header and the position of an array in a file.
 ///
 /// ```
 #[doc = example_npz!()]
@@ -137,7 +137,7 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// What the array is.
+    /// Returns the header: the array's dtype, shape and order.
     ///
     /// ```
     #[doc = example_npz!()]
@@ -150,7 +150,7 @@ impl Placement {
         &self.header
     }
 
-    /// Bytes from the start of the file to the first element.
+    /// Returns the number of bytes from the start of the file to the first element.
     ///
     /// ```
     /// # use std::io::Cursor;
@@ -166,7 +166,7 @@ impl Placement {
         self.offset
     }
 
-    /// The member of the `.npz`, without `.npy`.
+    /// Returns the name of the member of the `.npz`, without `.npy`; `None` for a `.npy` file.
     ///
     /// ```
     #[doc = example_npz!()]
@@ -179,7 +179,7 @@ impl Placement {
         self.member.as_ref().map(npz::Member::name)
     }
 
-    /// Compares the checksum of a member of a `.npz`, which is read for that; a `.npy` file has none.
+    /// Reads a member of a `.npz` and compares its checksum; does nothing for a `.npy` file, which has none.
     ///
     /// ```
     #[doc = example_npz!()]
@@ -195,7 +195,7 @@ impl Placement {
     ///
     /// # Errors
     ///
-    /// As [`npz::Member::verify`].
+    /// Those of [`npz::Member::verify`].
     pub fn verify(&self, file: impl Read + Seek) -> Result<(), FormatError> {
         self.member
             .as_ref()
@@ -217,13 +217,13 @@ impl Placement {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The first bytes tell the formats apart; the file is read from its start, wherever it stands.
-/// `member` is the name in the `.npz`, with or without `.npy`; it may be left out when there is
-/// only one.
+/// The format is recognised by the first bytes. The file is read from its start, whatever its current
+/// position. `member` is the name in the `.npz`, with or without `.npy`; it may be left out if there is only
+/// one.
 ///
 /// # Errors
 ///
-/// Every [`FormatError`] but [`FormatError::NotLatin1`], which is for writing.
+/// Every [`FormatError`] except [`FormatError::NotLatin1`], which is for writing.
 pub fn locate(
     file: &mut (impl Read + Seek),
     member: Option<&str>,
@@ -234,7 +234,7 @@ pub fn locate(
     let format = Format::of(&start);
     if format == Some(Format::Npz) {
         let member = npz::Archive::read(&mut *file)?.find(member)?;
-        return place(file, member);
+        return locate_member(file, member);
     }
     if let Some(member) = member
         && format == Some(Format::Npy)
@@ -258,7 +258,7 @@ pub fn locate(
 pub struct Listed {
     /// The name, without `.npy`.
     pub name: String,
-    /// Where its array lies, or why that can't be mapped.
+    /// The position of its array, or the reason why it can't be mapped.
     pub placement: Result<Placement, FormatError>,
 }
 
@@ -279,18 +279,21 @@ pub struct Listed {
 ///
 /// # Errors
 ///
-/// As [`npz::Archive::read`]; what is wrong with one member is said of that member.
+/// Those of [`npz::Archive::read`]. Errors of one member are in its [`Listed`].
 pub fn members(file: &mut (impl Read + Seek)) -> Result<Vec<Listed>, FormatError> {
     let found = npz::Archive::read(&mut *file)?.find_all();
     let listed = found.into_iter().map(|(name, member)| Listed {
         name,
-        placement: member.and_then(|member| place(&mut *file, member)),
+        placement: member.and_then(|member| locate_member(&mut *file, member)),
     });
     Ok(listed.collect())
 }
 
 /// Reads the header of a member.
-fn place(file: &mut (impl Read + Seek), member: npz::Member) -> Result<Placement, FormatError> {
+fn locate_member(
+    file: &mut (impl Read + Seek),
+    member: npz::Member,
+) -> Result<Placement, FormatError> {
     file.seek(SeekFrom::Start(member.offset()))?;
     let capacity = usize::try_from(member.len().min(CHUNK)).unwrap_or_default();
     let header = Header::read(BufReader::with_capacity(capacity, file.take(member.len())))
@@ -311,8 +314,8 @@ fn place(file: &mut (impl Read + Seek), member: npz::Member) -> Result<Placement
     })
 }
 
-/// Up to `len` bytes, fewer at the end of the file. Memory grows with what is read, not with
-/// what is asked for.
+/// Reads up to `len` bytes, fewer at the end of the file. Memory is allocated for the bytes that are read, not
+/// for `len`.
 fn read_up_to(reader: impl Read, len: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(usize::try_from(len.min(CHUNK)).unwrap_or_default());
     reader.take(len).read_to_end(&mut bytes)?;

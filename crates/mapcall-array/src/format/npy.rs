@@ -1,7 +1,7 @@
 //! The header of a `.npy` file.
 //!
-//! Magic, version, length, and a Python dict literal padded so that the data are aligned. See
-//! `numpy.lib.format` for the format.
+//! It consists of a magic, a version, a length, and a Python dict literal with padding that aligns the data.
+//! NumPy's `numpy.lib.format` specifies the format.
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -15,28 +15,28 @@ use crate::literal::repr::{self, PyShape};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// Magic and version.
+/// The length of magic and version, in bytes.
 const PREFIX: u64 = 8;
 
-/// Data start at a multiple of this.
+/// The alignment of the data in the file, in bytes.
 const ALIGN: usize = 64;
 
-/// The header has room for the axis that can grow to have this many digits.
+/// The number of digits for which the header reserves space for the length of the axis that can grow.
 const GROWTH_DIGITS: usize = 21;
 
-/// The longest header that is read or written.
+/// The maximum length of a header that is read or written, in bytes.
 ///
-/// NumPy stops at 10,000 characters, because Python's parser is not safe on longer hostile text;
-/// ours is linear, so structured dtypes of tens of thousands of fields may open. A parsed literal
-/// takes up to 32 times the memory of its text, hence a limit at all.
+/// NumPy's limit is 10,000 characters, because Python's parser is not safe on longer hostile text. The parser
+/// here takes linear time, so that structured dtypes of tens of thousands of fields can be read. The limit
+/// bounds the memory: a parsed literal takes up to 32 times that of its text.
 const MAX_LEN: u64 = 1 << 20;
 
-/// Whether a file that begins with these bytes claims to be a `.npy`.
+/// Returns whether a file that begins with these bytes has the format `.npy`.
 pub(super) fn is_npy(start: &[u8]) -> bool {
     start.starts_with(MAGIC)
 }
 
-/// What a `.npy` file says about its array.
+/// The header of a `.npy` file: the array's dtype, shape and order.
 ///
 /// ```
 /// use mapcall_array::DType;
@@ -64,8 +64,8 @@ pub struct Header {
 }
 
 impl Header {
-    /// The header that `numpy.lib.format.open_memmap` writes: of the oldest version that can hold
-    /// it, in the order that was asked for.
+    /// Makes the header that `numpy.lib.format.open_memmap` writes: of the oldest version that can hold it,
+    /// in the given order.
     ///
     /// ```
     /// # use mapcall_array::{DType, format::Header, layout::Order};
@@ -74,13 +74,14 @@ impl Header {
     /// # Ok::<(), mapcall_array::format::FormatError>(())
     /// ```
     ///
-    /// `numpy.save` writes C order instead for an array that is contiguous in both. A sub-array as
-    /// the dtype becomes axes, as in every array of NumPy's.
+    /// `numpy.save` writes C order for an array that is contiguous in both orders. If the dtype is a
+    /// sub-array, its dimensions become axes, as in every array of NumPy.
     ///
     /// # Errors
     ///
-    /// [`FormatError::Layout`] for an absurd shape, [`FormatError::DType`] for fields that overlap
-    /// or are out of order, [`FormatError::HeaderTooLong`] for tens of thousands of fields.
+    /// [`FormatError::Layout`] if the shape has too many axes or bytes, [`FormatError::DType`] if fields
+    /// overlap or are not in the order of their offsets, [`FormatError::HeaderTooLong`] for tens of thousands
+    /// of fields.
     pub fn new(dtype: DType, shape: &[usize], order: Order) -> Result<Self, FormatError> {
         let mut shape = shape.to_vec();
         let dtype = dtype.expand(&mut shape);
@@ -117,13 +118,13 @@ impl Header {
     /// # Ok::<(), mapcall_array::format::FormatError>(())
     /// ```
     ///
-    /// Versions 1.0, 2.0 and 3.0 are read, and what Python 2 wrote. Reading takes three small
-    /// reads: give a buffered reader. Whether the data are there is for [`Header::check_len`].
+    /// Versions 1.0, 2.0 and 3.0 are read, and headers that Python 2 wrote. Reading takes three small reads,
+    /// so a buffered reader is faster. [`Header::check_len`] checks that the data are complete.
     ///
     /// # Errors
     ///
-    /// Every [`FormatError`] about `.npy` headers but [`FormatError::NotLatin1`], which is for
-    /// writing, and [`FormatError::DataTruncated`].
+    /// Every [`FormatError`] about `.npy` headers except [`FormatError::NotLatin1`], which is for writing, and
+    /// [`FormatError::DataTruncated`].
     pub fn read(mut reader: impl Read) -> Result<Self, FormatError> {
         let prefix = read_up_to(&mut reader, PREFIX)?;
         let version = match prefix.strip_prefix(MAGIC) {
@@ -162,7 +163,7 @@ impl Header {
             });
         }
         let text = decode(&bytes, version)?;
-        // NumPy, too, takes Python 2's integers in those versions alone that Python 2 knew.
+        // Like NumPy, integers of Python 2 are accepted only in the versions that Python 2 wrote.
         let literal = Value::parse(&text, version.0 < 3)?;
         Self::from_literal(literal, version, data_offset)
     }
@@ -182,7 +183,7 @@ impl Header {
         };
         let (mut descr, mut order, mut shape) = (None, None, None);
         for (key, value) in items {
-            let slot = match &key {
+            let found = match &key {
                 Value::String(key) if key == "descr" => &mut descr,
                 Value::String(key) if key == "fortran_order" => &mut order,
                 Value::String(key) if key == "shape" => &mut shape,
@@ -192,7 +193,7 @@ impl Header {
                     });
                 }
             };
-            if slot.replace(value).is_some() {
+            if found.replace(value).is_some() {
                 return Err(FormatError::DuplicateKey { key: excerpt(&key) });
             }
         }
@@ -223,8 +224,8 @@ impl Header {
         })
     }
 
-    /// The header as it stands in a file: what NumPy writes for the same array in this version,
-    /// to the byte, with its spare room for an axis that grows.
+    /// Returns the bytes of the header in a file. They are the same as NumPy writes for this array and
+    /// version, with its reserved space for an axis that grows.
     ///
     /// ```
     /// # use mapcall_array::{DType, format::Header, layout::Order};
@@ -237,13 +238,13 @@ impl Header {
     ///
     /// # Errors
     ///
-    /// [`FormatError::HeaderTooLong`] or [`FormatError::NotLatin1`] when the version that was read
-    /// can't hold it.
+    /// [`FormatError::HeaderTooLong`] or [`FormatError::NotLatin1`] if the version that was read can't hold
+    /// it.
     pub fn to_bytes(&self) -> Result<Vec<u8>, FormatError> {
         self.encode(&self.text()?)
     }
 
-    /// The type of the elements.
+    /// Returns the dtype of the elements.
     ///
     /// ```
     /// # use mapcall_array::{DType, format::Header, layout::Order};
@@ -256,7 +257,7 @@ impl Header {
         &self.dtype
     }
 
-    /// The length of each axis.
+    /// Returns the length of each axis.
     ///
     /// ```
     /// # use mapcall_array::{DType, format::Header, layout::Order};
@@ -269,7 +270,7 @@ impl Header {
         self.layout.shape()
     }
 
-    /// Which axis varies fastest, as the file says.
+    /// Returns the order in the header: the axis that varies fastest.
     ///
     /// ```
     /// # use mapcall_array::{DType, format::Header, layout::Order};
@@ -282,7 +283,7 @@ impl Header {
         self.order
     }
 
-    /// Where the elements lie, relative to the first byte of the data.
+    /// Returns the layout of the elements, relative to the first byte of the data.
     ///
     /// ```
     /// # use mapcall_array::{DType, format::Header, layout::Order};
@@ -295,7 +296,7 @@ impl Header {
         &self.layout
     }
 
-    /// The version of the format, major and minor.
+    /// Returns the version of the format, major and minor.
     ///
     /// ```
     /// # use mapcall_array::{DType, format::Header, layout::Order};
@@ -309,7 +310,7 @@ impl Header {
         self.version
     }
 
-    /// Bytes from the start of the header to the first byte of the data.
+    /// Returns the number of bytes from the start of the header to the first byte of the data.
     ///
     /// ```
     /// # use mapcall_array::{DType, format::Header, layout::Order};
@@ -322,7 +323,7 @@ impl Header {
         self.data_offset
     }
 
-    /// Bytes of data.
+    /// Returns the size of the data in bytes.
     ///
     /// ```
     /// # use mapcall_array::{DType, format::Header, layout::Order};
@@ -335,7 +336,7 @@ impl Header {
         self.layout.nbytes()
     }
 
-    /// Bytes of header and data: the length of a file that holds nothing else.
+    /// Returns the size of header and data in bytes: the length of a file that holds nothing else.
     ///
     /// ```
     /// # use mapcall_array::{DType, format::Header, layout::Order};
@@ -360,7 +361,7 @@ impl Header {
     ///
     /// # Errors
     ///
-    /// [`FormatError::DataTruncated`].
+    /// [`FormatError::DataTruncated`] if it does not.
     pub fn check_len(&self, len: u64) -> Result<(), FormatError> {
         if self.end() <= len {
             return Ok(());
@@ -374,7 +375,7 @@ impl Header {
         })
     }
 
-    /// The literal and the room for growth, before the padding.
+    /// Returns the literal and the reserved space, without the padding.
     fn text(&self) -> Result<String, FormatError> {
         let shape = self.shape();
         let fortran = self.order == Order::F;
@@ -434,8 +435,8 @@ impl Header {
     }
 }
 
-/// The length of a header with `body` bytes of text: at least one byte of padding and the newline
-/// bring the data to a multiple of [`ALIGN`].
+/// Returns the length of a header with `body` bytes of text, without the prefix and the length field: padding
+/// of at least one byte and a newline align the data to [`ALIGN`].
 fn padded_len((major, _): (u8, u8), body: usize) -> usize {
     let start = if major == 1 { 10 } else { 12 };
     let unpadded = start + body + 1;
@@ -446,7 +447,7 @@ fn is_latin1(c: char) -> bool {
     u32::from(c) <= 0xff
 }
 
-/// The text of a header: UTF-8 since version 3, Latin-1 before.
+/// Decodes the text of a header: UTF-8 since version 3, Latin-1 before.
 fn decode(bytes: &[u8], version: (u8, u8)) -> Result<Cow<'_, str>, FormatError> {
     match str::from_utf8(bytes) {
         Ok(text) if version.0 == 3 || text.is_ascii() => Ok(text.into()),
@@ -457,7 +458,7 @@ fn decode(bytes: &[u8], version: (u8, u8)) -> Result<Cow<'_, str>, FormatError> 
     }
 }
 
-/// The lengths that the header gives as `shape`.
+/// Returns the lengths of the axes in the header's `shape`.
 fn lengths(shape: &Value) -> Result<Vec<usize>, FormatError> {
     let Value::Tuple(items) = shape else {
         return Err(FormatError::BadShape {
@@ -487,7 +488,7 @@ fn truncated(needed: u64, have: usize) -> FormatError {
     }
 }
 
-/// A literal of the file, shortened to what a message has room for.
+/// Returns a literal of the file, shortened for a message.
 fn excerpt(value: &Value) -> String {
     repr::excerpt(&value.to_string()).into_owned()
 }

@@ -1,7 +1,7 @@
 //! Members of a `.npz`: a zip archive of `.npy` files.
 //!
-//! A member that is stored without compression is a `.npy` file within the file, and can be
-//! mapped where it stands.
+//! A member that is stored without compression is a `.npy` file within the archive, and can be mapped at its
+//! offset.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -15,13 +15,14 @@ use rawzip::{
 
 use super::error::FormatError;
 
-/// The shortest a local header can be.
+/// The minimum length of a local header, in bytes.
 const LOCAL_HEADER: u64 = 30;
 
-/// Name and extra field of a local header, each with a length of 16 bits.
+/// The maximum length of name and extra field of a local header, in bytes; each has a length field of 16
+/// bits.
 const LOCAL_HEADER_REST: usize = 2 * 0xffff;
 
-/// What is read at once to compute a checksum.
+/// The number of bytes read at once to compute a checksum.
 const CHECK_LEN: u64 = 1 << 20;
 
 /// The characters of code page 437 above ASCII, in which names are written without the flag for UTF-8
@@ -30,10 +31,10 @@ const CODE_PAGE_437: &str = "\
     ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐\
     └┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}";
 
-/// How far from the end of the file its end record may begin: that record and a comment.
+/// The maximum distance of the end record's start from the end of the file, in bytes: the record and a comment.
 const END_RECORD_REACH: u64 = 22 + 0xffff;
 
-/// Whether a file that begins with these bytes claims to be a zip archive.
+/// Returns whether a file that begins with these bytes has the format of a zip archive.
 pub(super) fn is_npz(start: &[u8]) -> bool {
     start.starts_with(b"PK\x03\x04") || start.starts_with(b"PK\x05\x06")
 }
@@ -55,20 +56,20 @@ pub(super) fn is_npz(start: &[u8]) -> bool {
 pub struct Archive<R> {
     zip: rawzip::ZipArchive<Positioned<R>>,
     entries: Vec<Entry>,
-    /// The entries by where they begin.
+    /// The entries in the order of their offsets.
     ordered: Vec<Ordered>,
 }
 
-/// An entry in the order of the file.
+/// An entry in the order of offsets, for the search of overlaps.
 #[derive(Debug)]
 struct Ordered {
     entry: usize,
-    /// Of this entry and those before it, the one that reaches furthest, and how far at least.
+    /// The entry with the largest end among this one and those before it, and a lower bound of that end.
     furthest: usize,
     reach: u64,
 }
 
-/// What the directory says about a member.
+/// An entry of the directory, which describes a member.
 #[derive(Debug)]
 struct Entry {
     name: String,
@@ -79,7 +80,7 @@ struct Entry {
     method: CompressionMethod,
     encrypted: bool,
     crc32: u32,
-    /// Its place in the order of the file.
+    /// Its index in the order of offsets.
     rank: usize,
 }
 
@@ -98,10 +99,10 @@ impl Entry {
         }
     }
 
-    /// Where it ends at the earliest.
-    fn least_end(&self) -> u64 {
-        let least = LOCAL_HEADER.saturating_add(self.wayfinder.compressed_size_hint());
-        self.header_offset.saturating_add(least)
+    /// Returns a lower bound of the offset of its end.
+    fn min_end(&self) -> u64 {
+        let min_len = LOCAL_HEADER.saturating_add(self.wayfinder.compressed_size_hint());
+        self.header_offset.saturating_add(min_len)
     }
 }
 
@@ -125,7 +126,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// The name, without `.npy`.
+    /// Returns the name, without `.npy`.
     ///
     /// ```
     #[doc = example_npz!()]
@@ -138,7 +139,8 @@ impl Member {
         strip(&self.name)
     }
 
-    /// Bytes from the start of the file to the member's first byte, which is its `.npy` magic.
+    /// Returns the number of bytes from the start of the file to the member's first byte, which is that of its
+    /// `.npy` magic.
     ///
     /// ```
     #[doc = example_npz!()]
@@ -152,7 +154,7 @@ impl Member {
         self.offset
     }
 
-    /// The length of the member in bytes, with its `.npy` header.
+    /// Returns the length of the member in bytes, with its `.npy` header.
     ///
     /// ```
     #[doc = example_npz!()]
@@ -171,7 +173,7 @@ impl Member {
         self.len
     }
 
-    /// The checksum that the directory has of the member's bytes.
+    /// Returns the checksum of the member's bytes in the directory.
     ///
     /// ```
     #[doc = example_npz!()]
@@ -202,8 +204,7 @@ impl Member {
     ///
     /// # Errors
     ///
-    /// [`FormatError::Damaged`] when the bytes are not those that the archive was made of;
-    /// [`FormatError::Io`].
+    /// [`FormatError::Damaged`] if the checksum differs; [`FormatError::Io`] if the file can't be read.
     pub fn verify(&self, mut file: impl Read + Seek) -> Result<(), FormatError> {
         file.seek(SeekFrom::Start(self.offset))?;
         let mut reader = BufReader::with_capacity(
@@ -236,7 +237,7 @@ impl Member {
 }
 
 impl<R: Read + Seek> Archive<R> {
-    /// Reads the directory, which stands at the end of the file.
+    /// Reads the directory, which is at the end of the file.
     ///
     /// ```
     /// # use std::io::Cursor;
@@ -252,7 +253,9 @@ impl<R: Read + Seek> Archive<R> {
     ///
     /// # Errors
     ///
-    /// [`FormatError::BadDirectory`], [`FormatError::MemberCount`], [`FormatError::Io`].
+    /// [`FormatError::BadDirectory`] if the directory can't be found or is malformed,
+    /// [`FormatError::MemberCount`] if it has another number of entries than its end record says, and
+    /// [`FormatError::Io`] if the file can't be read.
     pub fn read(mut file: R) -> Result<Self, FormatError> {
         let mut buffer = vec![0; MAX_CENTRAL_DIRECTORY_RECORD_SIZE];
         let len = file.seek(SeekFrom::End(0))?;
@@ -260,14 +263,14 @@ impl<R: Read + Seek> Archive<R> {
             .max_search_space(END_RECORD_REACH)
             .locate_in_reader(Positioned(RefCell::new(file)), &mut buffer, len)
             .map_err(|(_, error)| bad_directory(error))?;
-        // Grows with what the file holds, never with the count that it claims.
+        // Memory is allocated for the entries that are read, not for the number in the end record.
         let mut entries = Vec::new();
         let mut records = zip.entries(&mut buffer);
         while let Some(record) = records.next_entry().map_err(bad_directory)? {
             entries.push(Entry::new(&record));
         }
         let (claimed, have) = (zip.entries_hint(), entries.len() as u64);
-        // Without zip64, the count has 16 bits: it wraps, or stays at the largest number.
+        // Without zip64, the number has 16 bits: writers let it wrap, or write the maximum.
         let is_short = claimed < have && (claimed == 0xffff || claimed == have & 0xffff);
         if claimed != have && !is_short {
             return Err(FormatError::MemberCount { claimed, have });
@@ -280,7 +283,7 @@ impl<R: Read + Seek> Archive<R> {
         })
     }
 
-    /// The names of the members as NumPy gives them: without `.npy`.
+    /// Returns the names of the members as in NumPy: without `.npy`.
     ///
     /// ```
     #[doc = example_npz!()]
@@ -292,7 +295,7 @@ impl<R: Read + Seek> Archive<R> {
         self.entries.iter().map(|entry| strip(&entry.name))
     }
 
-    /// Finds a member by its name, with or without `.npy`; without a name, the only `.npy`.
+    /// Finds a member by its name, with or without `.npy`; without a name, the only member ending in `.npy`.
     ///
     /// ```
     #[doc = example_npz!()]
@@ -307,31 +310,31 @@ impl<R: Read + Seek> Archive<R> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// When a name occurs twice, the last one counts, as for NumPy.
+    /// If a name occurs twice, the last member is found, as in NumPy.
     ///
     /// # Errors
     ///
-    /// [`FormatError::NoSuchMember`], [`FormatError::WhichMember`]; [`FormatError::Compressed`]
-    /// and [`FormatError::Encrypted`] for members that can't be mapped; and
-    /// [`FormatError::BadMember`], [`FormatError::MemberOverlap`] or
-    /// [`FormatError::MemberTruncated`] when the archive contradicts itself;
-    /// [`FormatError::BadDirectory`] when nothing can be read where the directory points, and
-    /// [`FormatError::Io`].
+    /// [`FormatError::NoSuchMember`] if no member has the name, [`FormatError::WhichMember`] if no name is
+    /// given and there is not exactly one array; [`FormatError::Compressed`] and [`FormatError::Encrypted`]
+    /// for members that can't be mapped; [`FormatError::BadMember`], [`FormatError::MemberOverlap`] or
+    /// [`FormatError::MemberTruncated`] if the archive contradicts itself; [`FormatError::BadDirectory`] if
+    /// there is no local header at the member's offset, and [`FormatError::Io`] if the file can't be read.
     pub fn find(&self, name: Option<&str>) -> Result<Member, FormatError> {
         self.member(self.choose(name)?)
     }
 
-    /// What [`find`](Self::find) says of each member, in order; of the same name, the last counts.
+    /// Returns the result of [`find`](Self::find) for each member, in order; of members with the same name only
+    /// the last.
     pub(super) fn find_all(&self) -> Vec<(String, Result<Member, FormatError>)> {
         let mut seen = HashSet::new();
-        let mut counting = Vec::new();
+        let mut listed = Vec::new();
         for entry in self.entries.iter().rev() {
             if seen.insert(&entry.name) {
-                counting.push(entry);
+                listed.push(entry);
             }
         }
         let found = |entry: &Entry| (strip(&entry.name).to_owned(), self.member(entry));
-        counting.into_iter().rev().map(found).collect()
+        listed.into_iter().rev().map(found).collect()
     }
 
     fn member(&self, entry: &Entry) -> Result<Member, FormatError> {
@@ -405,7 +408,7 @@ impl<R: Read + Seek> Archive<R> {
         };
         let last = |wanted: &dyn Fn(&str) -> bool| {
             let entries = || self.entries.iter().rev();
-            // Python before 3.13 knows the record's own name alone.
+            // Python before 3.13 uses only the record's own name.
             entries()
                 .find(|entry| wanted(&entry.name))
                 .or_else(|| entries().find(|entry| wanted(up_to_nul(&entry.record_name))))
@@ -418,7 +421,7 @@ impl<R: Read + Seek> Archive<R> {
             })
     }
 
-    /// Another member that shares bytes with `entry`, whose data end at `end`.
+    /// Returns another member that shares bytes with `entry`, whose data end at `end`.
     fn overlapping(&self, entry: &Entry, end: u64) -> Option<&Entry> {
         let before = entry.rank.checked_sub(1);
         let before = before.and_then(|rank| self.ordered.get(rank));
@@ -432,8 +435,8 @@ impl<R: Read + Seek> Archive<R> {
     }
 }
 
-/// The order of the entries in the file, which is noted in them as well: so that looking for one
-/// that overlaps another takes no longer in a large archive.
+/// Sorts the entries by offset, and stores each one's index in that order as its rank. So the search for an
+/// overlap takes constant time.
 fn ordered(entries: &mut [Entry]) -> Vec<Ordered> {
     let mut indices: Vec<usize> = (0..entries.len()).collect();
     indices.sort_by_key(|&index| entries.get(index).map(|entry| entry.header_offset));
@@ -444,8 +447,8 @@ fn ordered(entries: &mut [Entry]) -> Vec<Ordered> {
             continue;
         };
         entry.rank = rank;
-        if entry.least_end() >= reach {
-            (furthest, reach) = (index, entry.least_end());
+        if entry.min_end() >= reach {
+            (furthest, reach) = (index, entry.min_end());
         }
         ordered.push(Ordered {
             entry: index,
@@ -456,7 +459,7 @@ fn ordered(entries: &mut [Entry]) -> Vec<Ordered> {
     ordered
 }
 
-/// Lends a seekable reader to `rawzip`, which reads at offsets.
+/// An adapter of a seekable reader for `rawzip`, which reads at offsets.
 #[derive(Debug)]
 struct Positioned<R>(RefCell<R>);
 
@@ -473,7 +476,7 @@ impl<R: Read + Seek> ReaderAt for Positioned<R> {
     }
 }
 
-/// The text of a name; what is no UTF-8 in spite of the flag is replaced.
+/// Decodes a name. Invalid UTF-8 in a name with the flag for UTF-8 is replaced.
 fn decode(name: &[u8], is_utf8: bool) -> String {
     if is_utf8 {
         return String::from_utf8_lossy(name).into_owned();
@@ -488,13 +491,13 @@ fn decode(name: &[u8], is_utf8: bool) -> String {
     name.iter().map(character).collect()
 }
 
-/// A name without what follows a NUL, as Python's `zipfile` has it.
+/// Returns a name up to the first NUL, like Python's `zipfile`.
 fn up_to_nul(name: &str) -> &str {
     name.split('\0').next().unwrap_or_default()
 }
 
-/// The name that Info-ZIP's Unicode path gives, if it was made for the name in the record
-/// (APPNOTE.TXT, 4.6.9).
+/// Returns the name in the extra field "Info-ZIP Unicode Path" (APPNOTE.TXT, 4.6.9), if its checksum is that of
+/// the name in the record.
 fn unicode_path(record: &ZipFileHeaderRecord<'_>) -> Option<String> {
     let mut fields = record.extra_fields();
     let (_, field) = fields.find(|(id, _)| *id == ExtraFieldId::INFO_ZIP_UNICODE_PATH)?;
@@ -509,12 +512,12 @@ fn unicode_path(record: &ZipFileHeaderRecord<'_>) -> Option<String> {
     Some(up_to_nul(name).to_owned())
 }
 
-/// The name of an array, if the name in the archive is one's.
+/// Returns a name without `.npy`; `None` if it does not end so.
 fn stem(name: &str) -> Option<&str> {
     name.strip_suffix(".npy")
 }
 
-/// The name that NumPy gives a member.
+/// Returns the name of a member in NumPy, which is without `.npy`.
 fn strip(name: &str) -> &str {
     stem(name).unwrap_or(name)
 }

@@ -33,8 +33,8 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// [`LayoutError::AxesMismatch`], [`LayoutError::AxisOutOfBounds`],
-    /// [`LayoutError::RepeatedAxis`]: each axis must be named once.
+    /// [`LayoutError::AxesMismatch`], [`LayoutError::AxisOutOfBounds`] or [`LayoutError::RepeatedAxis`] if
+    /// `axes` does not name each axis once.
     pub fn permute(&self, axes: &[isize]) -> Result<Self, LayoutError> {
         let ndim = self.ndim();
         if axes.len() != ndim {
@@ -66,7 +66,7 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// [`LayoutError::AxisOutOfBounds`].
+    /// [`LayoutError::AxisOutOfBounds`] if an axis does not exist.
     pub fn swapaxes(&self, a: isize, b: isize) -> Result<Self, LayoutError> {
         let ndim = self.ndim();
         let (a, b) = (normalize_axis(a, ndim)?, normalize_axis(b, ndim)?);
@@ -108,7 +108,8 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// [`LayoutError::AxisOutOfBounds`], [`LayoutError::TooManyAxes`].
+    /// [`LayoutError::AxisOutOfBounds`] if `axis` is not a position in the result,
+    /// [`LayoutError::TooManyAxes`] if the layout has 64 axes already.
     pub fn expand_dims(&self, axis: isize) -> Result<Self, LayoutError> {
         let at = normalize_axis(axis, self.ndim() + 1)?;
         let mut shape: Dims<isize> = self.shape.iter().map(|size| size.cast_signed()).collect();

@@ -20,7 +20,8 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// [`LayoutError::BroadcastTo`], [`LayoutError::TooManyAxes`], [`LayoutError::TooBig`].
+    /// [`LayoutError::BroadcastTo`] if an axis has a length that is neither 1 nor the length in `shape`;
+    /// [`LayoutError::TooManyAxes`] and [`LayoutError::TooBig`] for such a `shape`.
     pub fn broadcast_to(&self, shape: &[usize]) -> Result<Self, LayoutError> {
         check_size(shape, self.itemsize)?;
         let mismatch = || LayoutError::BroadcastTo {
@@ -57,12 +58,12 @@ impl Layout {
 ///
 /// # Errors
 ///
-/// [`LayoutError::BroadcastMismatch`] names the first two shapes that differ, on the first
-/// axis where any do; [`LayoutError::TooManyAxes`], [`LayoutError::TooBig`].
+/// [`LayoutError::BroadcastMismatch`] with the first two shapes that differ, on the first axis where any do;
+/// [`LayoutError::TooManyAxes`] and [`LayoutError::TooBig`] for such a result.
 pub fn broadcast_shapes(shapes: &[&[usize]]) -> Result<Dims<usize>, LayoutError> {
     let ndim = shapes.iter().map(|shape| shape.len()).max().unwrap_or(0);
     let mut broadcast = Dims::new();
-    // Aligned at the last axis, and the first axis first.
+    // The shapes are aligned at the last axis, and compared from the first axis on.
     for from_last in (0..ndim).rev() {
         let (mut length, mut first) = (1, 0);
         for (second, shape) in shapes.iter().enumerate() {

@@ -23,7 +23,7 @@ pub enum LayoutError {
     /// More axes than NumPy has.
     #[error("an array can have at most {MAX_NDIM} axes, this one would have {ndim}")]
     TooManyAxes {
-        /// The number of axes asked for.
+        /// The given number of axes.
         ndim: usize,
     },
     /// More bytes than can be addressed, counting axes of length 0 as 1, as NumPy does.
@@ -35,10 +35,10 @@ pub enum LayoutError {
     TooBig {
         /// The shape asked for.
         shape: Dims<usize>,
-        /// Bytes an item.
+        /// The size of an item in bytes.
         itemsize: usize,
     },
-    /// One stride is needed for each axis.
+    /// The numbers of lengths and of strides differ.
     #[error(
         "shape has {shape} axes but strides has {strides}; give one stride, in bytes, per axis"
     )]
@@ -63,23 +63,23 @@ pub enum LayoutError {
         shape: Dims<usize>,
         /// The strides asked for, in bytes.
         strides: Dims<isize>,
-        /// Bytes an item.
+        /// The size of an item in bytes.
         itemsize: usize,
     },
-    /// The items of a layout are those of its dtype.
+    /// The layout and the dtype have items of different sizes.
     #[error("the layout has items of {layout} bytes, but those of the dtype have {dtype}")]
     ItemsizeMismatch {
-        /// Bytes an item, by the layout.
+        /// The size of an item of the layout, in bytes.
         layout: usize,
-        /// Bytes an item, by the dtype.
+        /// The size of an item of the dtype, in bytes.
         dtype: usize,
     },
     /// The buffer ends before the array does.
     #[error("buffer is too small for the array: {needed} bytes are needed, it has {len}")]
     BufferTooSmall {
-        /// The bytes that a buffer must have.
+        /// The number of bytes that the array needs.
         needed: usize,
-        /// The bytes that it has.
+        /// The number of bytes in the buffer.
         len: usize,
     },
     /// An index past either end of its axis.
@@ -100,7 +100,7 @@ pub enum LayoutError {
         /// The number of indices that take an axis.
         indices: usize,
     },
-    /// Fewer indices than the axes of which one element was asked for.
+    /// Fewer indices than axes, where one element was asked for.
     #[error(
         "too few indices for one element: array is {ndim}-dimensional, but {indices} were indexed"
     )]
@@ -116,7 +116,7 @@ pub enum LayoutError {
     /// The step of a slice is 0.
     #[error("slice step can't be zero; leave it out or use 1 for every element")]
     ZeroStep,
-    /// An axis that the array lacks.
+    /// An axis that the array does not have.
     #[error("axis {axis} is out of bounds for array of dimension {ndim}")]
     AxisOutOfBounds {
         /// The axis as given; negative ones count from the last.
@@ -124,7 +124,7 @@ pub enum LayoutError {
         /// The number of axes.
         ndim: usize,
     },
-    /// A permutation must name each axis once.
+    /// A permutation with another number of axes than the array.
     #[error("axes don't match array: {axes} were given for {ndim} dimensions")]
     AxesMismatch {
         /// The number of axes named.
@@ -187,11 +187,11 @@ pub enum LayoutError {
         Tuple(second_shape)
     )]
     BroadcastMismatch {
-        /// The position of the shape that set the length.
+        /// The index of the first shape in the argument list.
         first: usize,
         /// That shape.
         first_shape: Dims<usize>,
-        /// The position of the shape that disagrees.
+        /// The index of the second shape in the argument list.
         second: usize,
         /// That shape.
         second_shape: Dims<usize>,

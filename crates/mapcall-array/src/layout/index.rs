@@ -13,7 +13,7 @@ use super::{Dims, Layout, LayoutError, MAX_NDIM};
 /// assert_eq!(Index::from(1..3), Index::Slice(Slice { start: Some(1), stop: Some(3), step: 1 }));
 /// ```
 ///
-/// Made from integers, ranges and [`Slice`]s, most simply by [`index!`](crate::index!).
+/// It is made from integers, ranges and [`Slice`]s, most simply by [`index!`](crate::index!).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Index {
@@ -60,7 +60,7 @@ struct Run {
 }
 
 impl Slice {
-    /// The same slice with another step.
+    /// Returns the same slice with another step.
     ///
     /// ```
     /// # use mapcall_array::layout::{Layout, Order, Slice};
@@ -74,7 +74,7 @@ impl Slice {
         Self { step, ..self }
     }
 
-    /// The positions on an axis of `size` elements, which is at most `isize::MAX`.
+    /// Returns the positions on an axis of `size` elements, which is at most `isize::MAX`.
     fn resolve(self, size: usize) -> Result<Run, LayoutError> {
         if self.step == 0 {
             return Err(LayoutError::ZeroStep);
@@ -108,7 +108,7 @@ impl Slice {
 }
 
 impl Default for Slice {
-    /// The whole axis.
+    /// Returns the slice of a whole axis.
     fn default() -> Self {
         Self {
             start: None,
@@ -171,7 +171,7 @@ impl From<RangeInclusive<isize>> for Slice {
     }
 }
 
-/// The `stop` that includes `last`: behind -1, the last of the axis, comes its end and not 0.
+/// Returns the `stop` of a slice that includes `last`; `None`, the end of the axis, for -1, its last position.
 fn past(last: isize) -> Option<isize> {
     last.checked_add(1).filter(|&stop| stop != 0)
 }
@@ -202,7 +202,7 @@ index_from_slice!(
     RangeToInclusive<isize>
 );
 
-/// An array of [`Index`]es from integers, ranges and indices; `; step` may follow a range.
+/// Makes an array of [`Index`]es from integers, ranges and indices; `; step` may follow a range.
 ///
 /// ```
 /// use mapcall_array::layout::{Index, Layout, Order, index};
@@ -242,9 +242,9 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// [`LayoutError::IndexOutOfBounds`] for an integer past either end,
-    /// [`LayoutError::TooManyIndices`], [`LayoutError::SecondEllipsis`],
-    /// [`LayoutError::ZeroStep`]; [`LayoutError::TooManyAxes`] by new axes.
+    /// [`LayoutError::IndexOutOfBounds`] for an integer past either end, [`LayoutError::TooManyIndices`] if
+    /// there are more indices than axes, [`LayoutError::SecondEllipsis`] and [`LayoutError::ZeroStep`] for
+    /// such indices, and [`LayoutError::TooManyAxes`] if new axes make more than 64.
     pub fn slice(&self, indices: &[Index]) -> Result<Self, LayoutError> {
         let taking = indices
             .iter()
@@ -276,7 +276,8 @@ impl Layout {
                     let (_, (size, stride)) = rest.next().ok_or_else(too_many)?;
                     let run = slice.resolve(size)?;
                     view.offset = self.step_along(view.offset, stride, run.start);
-                    // Wraps at most where a stride has no meaning: length 0 or 1, or no elements.
+                    // The product wraps only for strides that are never used: of axes of length 0 or 1, or of
+                    // an array without elements.
                     view.push_axis(run.size, stride.wrapping_mul(run.step));
                 }
             }
@@ -290,7 +291,7 @@ impl Layout {
         }
     }
 
-    /// The view at an integer for each of the first axes: `a[i, j]`, 0-dimensional when every
+    /// Returns the view at an integer for each of the first axes: `a[i, j]`. It is 0-dimensional if every
     /// axis has one. Negative integers count from the end.
     ///
     /// ```
@@ -306,7 +307,8 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// [`LayoutError::IndexOutOfBounds`], [`LayoutError::TooManyIndices`].
+    /// [`LayoutError::IndexOutOfBounds`] for an integer past either end, [`LayoutError::TooManyIndices`] if
+    /// there are more indices than axes.
     pub fn index(&self, indices: &[isize]) -> Result<Self, LayoutError> {
         let mut view = self.at(self.offset_of_first(indices)?);
         for (size, stride) in self.axes().skip(indices.len()) {
@@ -328,8 +330,8 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// [`LayoutError::IndexOutOfBounds`], [`LayoutError::TooManyIndices`];
-    /// [`LayoutError::TooFewIndices`] unless each axis has one.
+    /// [`LayoutError::IndexOutOfBounds`] for an integer past either end, [`LayoutError::TooManyIndices`] or
+    /// [`LayoutError::TooFewIndices`] if there is not one index for each axis.
     pub fn offset_of(&self, indices: &[isize]) -> Result<usize, LayoutError> {
         if indices.len() < self.ndim() {
             let (ndim, indices) = (self.ndim(), indices.len());
@@ -350,7 +352,7 @@ impl Layout {
         Ok(offset)
     }
 
-    /// A 0-dimensional layout, for axes to be pushed to.
+    /// Returns a 0-dimensional layout, to which axes are pushed.
     fn at(&self, offset: usize) -> Self {
         Self {
             offset,
@@ -360,13 +362,13 @@ impl Layout {
         }
     }
 
-    /// The offset of the element `position` steps along an axis from the one at `offset`; an
-    /// array without elements stays where it is.
+    /// Returns the offset of the element `position` steps along an axis from the one at `offset`; in an array
+    /// without elements, `offset` itself.
     fn step_along(&self, offset: usize, stride: isize, position: isize) -> usize {
         if self.is_empty() {
             return offset;
         }
-        // Exact: both are elements of this layout, whose bounds don't overflow.
+        // This does not wrap: both are elements of this layout, whose bounds don't overflow.
         offset.wrapping_add_signed(stride.wrapping_mul(position))
     }
 }

@@ -1,8 +1,7 @@
 //! The offset, shape and strides of an n-dimensional array in a buffer.
 //!
-//! A [`Layout`] is NumPy's offset, shape and strides without the memory. Views (slices,
-//! transposes, reshapes, broadcasts) are made from layouts by arithmetic alone, and follow
-//! NumPy's rules to the stride.
+//! A [`Layout`] is NumPy's offset, shape and strides without the memory. Views (slices, transposes, reshapes,
+//! broadcasts) are computed from layouts alone, and have the same strides as in NumPy.
 //!
 //! ```
 //! use mapcall_array::layout::{Layout, Order, index};
@@ -17,13 +16,12 @@
 //!
 //! # Limits
 //!
-//! - Every layout's bounds are known not to overflow: [`Layout::from_strides`] checks, and no
-//!   view reaches further than what it was made from. So a layout that fits in a buffer
-//!   ([`Layout::fits_in`]) has only views that fit in it too.
-//! - As in NumPy, the product of the itemsize and of all lengths, those of 0 left out, is at
-//!   most `isize::MAX`, and there are at most [`MAX_NDIM`] axes.
-//! - A view of a layout without elements keeps the offset of that layout; NumPy moves the data
-//!   pointer, which must not be dereferenced either.
+//! - The bounds of a layout don't overflow: [`Layout::from_strides`] checks them, and no view reaches beyond
+//!   the bounds of its layout. So if a layout fits in a buffer ([`Layout::fits_in`]), its views do as well.
+//! - As in NumPy, the product of the itemsize and of all lengths, those of 0 left out, is at most
+//!   `isize::MAX`, and there are at most [`MAX_NDIM`] axes.
+//! - A view of a layout without elements has the offset of that layout. NumPy moves the data pointer, which
+//!   must not be dereferenced either.
 
 mod axes;
 mod broadcast;
@@ -52,7 +50,7 @@ pub use crate::index;
 /// ```
 pub const MAX_NDIM: usize = 64;
 
-/// Which axis varies fastest in memory.
+/// The order of elements in memory, by the axis that varies fastest.
 ///
 /// ```
 /// use mapcall_array::layout::{Layout, Order};
@@ -110,33 +108,34 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// [`LayoutError::TooManyAxes`], [`LayoutError::TooBig`].
+    /// [`LayoutError::TooManyAxes`] if there are more than 64 axes, [`LayoutError::TooBig`] if the size in bytes
+    /// exceeds `isize::MAX`.
     pub fn contiguous(shape: &[usize], itemsize: usize, order: Order) -> Result<Self, LayoutError> {
         let step = if shape.contains(&0) { 0 } else { itemsize };
         Self::packed(shape, itemsize, step, order)
     }
 
-    /// An array without gaps on memory that exists already, starting at its byte 0: the layout of
-    /// `numpy.ndarray(buffer=...)` and of `numpy.memmap`.
+    /// Returns the layout of a contiguous array on existing memory that starts at byte 0, like
+    /// `numpy.ndarray(buffer=...)` and `numpy.memmap`.
     ///
     /// ```
     /// use mapcall_array::layout::{Layout, Order};
     ///
-    /// // A leading dimension, which Fortran and BLAS take from the second stride.
+    /// // The second stride is the leading dimension of BLAS, although the axis has length 1.
     /// assert_eq!(Layout::in_buffer(&[5, 1], 8, Order::F)?.strides(), [8, 40]);
-    /// // It differs from `contiguous` for arrays without elements alone.
+    /// // It differs from `contiguous` only for arrays without elements.
     /// assert_eq!(Layout::in_buffer(&[0, 3], 8, Order::C)?.strides(), [24, 8]);
     /// # Ok::<(), mapcall_array::layout::LayoutError>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// [`LayoutError::TooManyAxes`], [`LayoutError::TooBig`].
+    /// Those of [`Layout::contiguous`].
     pub fn in_buffer(shape: &[usize], itemsize: usize, order: Order) -> Result<Self, LayoutError> {
         Self::packed(shape, itemsize, itemsize, order)
     }
 
-    /// An array whose fastest axis has the stride `step`.
+    /// Returns a contiguous layout whose fastest axis has the stride `step`.
     fn packed(
         shape: &[usize],
         itemsize: usize,
@@ -153,7 +152,7 @@ impl Layout {
         })
     }
 
-    /// An array with its first element at byte `offset` and the given strides, in bytes.
+    /// Returns the layout of an array with its first element at byte `offset` and the given strides, in bytes.
     ///
     /// ```
     /// use mapcall_array::layout::Layout;
@@ -166,9 +165,9 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// [`LayoutError::StridesMismatch`], [`LayoutError::TooManyAxes`], [`LayoutError::TooBig`];
-    /// [`LayoutError::Unaddressable`] when an element would lie below byte 0 or end above byte
-    /// `isize::MAX`.
+    /// [`LayoutError::StridesMismatch`] if `shape` and `strides` have different lengths; those of
+    /// [`Layout::contiguous`]; [`LayoutError::Unaddressable`] if an element would lie below byte 0 or end
+    /// above byte `isize::MAX`.
     pub fn from_strides(
         offset: usize,
         shape: &[usize],
@@ -189,7 +188,7 @@ impl Layout {
         .checked()
     }
 
-    /// The same array with its first element at byte `offset`.
+    /// Returns the same layout with its first element at byte `offset`.
     ///
     /// ```
     /// use mapcall_array::layout::{Layout, Order};
@@ -201,7 +200,7 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// [`LayoutError::Unaddressable`], as for [`Layout::from_strides`].
+    /// [`LayoutError::Unaddressable`] if an element would lie below byte 0 or end above byte `isize::MAX`.
     pub fn with_offset(self, offset: usize) -> Result<Self, LayoutError> {
         Self { offset, ..self }.checked()
     }
@@ -365,7 +364,7 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// [`LayoutError::BufferTooSmall`]; also when there is no element but the offset lies past
+    /// [`LayoutError::BufferTooSmall`] if an element, or the offset of an array without elements, lies past
     /// the end of the buffer.
     pub fn fits_in(&self, len: usize) -> Result<(), LayoutError> {
         let needed = self.bounds().end;
@@ -376,7 +375,7 @@ impl Layout {
         }
     }
 
-    /// Whether the elements follow each other without gaps in C order: NumPy's `C_CONTIGUOUS`.
+    /// Returns whether the elements follow each other without gaps in C order: NumPy's `C_CONTIGUOUS`.
     ///
     /// ```
     /// use mapcall_array::layout::{Layout, Order};
@@ -387,15 +386,15 @@ impl Layout {
     /// # Ok::<(), mapcall_array::layout::LayoutError>(())
     /// ```
     ///
-    /// The strides of axes of length 1 don't count, and an array without elements is contiguous
-    /// in both orders.
+    /// The strides of axes of length 1 are ignored, and an array without elements is contiguous in both
+    /// orders.
     #[must_use]
     pub fn is_c_contiguous(&self) -> bool {
         self.is_empty() || follow_each_other(self.axes().rev(), self.itemsize)
     }
 
-    /// Whether the elements follow each other without gaps in Fortran order: NumPy's
-    /// `F_CONTIGUOUS`, with the rules of [`Layout::is_c_contiguous`].
+    /// Returns whether the elements follow each other without gaps in Fortran order: NumPy's `F_CONTIGUOUS`,
+    /// with the rules of [`Layout::is_c_contiguous`].
     ///
     /// ```
     /// # use mapcall_array::layout::{Layout, Order};
@@ -409,8 +408,8 @@ impl Layout {
         self.is_empty() || follow_each_other(self.axes(), self.itemsize)
     }
 
-    /// The order in which the elements follow each other without gaps; of an array that is
-    /// contiguous in both orders, the one that its strides are computed for.
+    /// Returns the order in which the elements follow each other without gaps. For an array that is
+    /// contiguous in both orders it is the one whose strides it has, also of axes of length 1.
     ///
     /// ```
     /// # use mapcall_array::layout::{Layout, Order};
@@ -433,8 +432,8 @@ impl Layout {
         }
     }
 
-    /// Whether every element lies at a multiple of `alignment` (a power of two) when the buffer
-    /// starts at `address`: NumPy's `ALIGNED`.
+    /// Returns whether the address of every element is a multiple of `alignment` (a power of two) if the
+    /// buffer starts at `address`: NumPy's `ALIGNED`.
     ///
     /// ```
     /// use mapcall_array::layout::{Layout, Order};
@@ -445,8 +444,8 @@ impl Layout {
     /// # Ok::<(), mapcall_array::layout::LayoutError>(())
     /// ```
     ///
-    /// The strides of axes of length 1 don't count, and an array without elements is aligned.
-    /// An `alignment` of 0 means "can't be aligned", as in NumPy.
+    /// The strides of axes of length 1 are ignored, and an array without elements is aligned. An `alignment`
+    /// of 0 means "can't be aligned", as in NumPy.
     #[must_use]
     pub fn is_aligned(&self, address: usize, alignment: usize) -> bool {
         let Some(low_bits) = alignment.checked_sub(1) else {
@@ -461,7 +460,7 @@ impl Layout {
         self.is_empty() || bits & low_bits == 0
     }
 
-    /// Length and stride of each axis.
+    /// Returns length and stride of each axis.
     fn axes(&self) -> impl DoubleEndedIterator<Item = (usize, isize)> + ExactSizeIterator + Clone {
         self.shape.iter().copied().zip(self.strides.iter().copied())
     }
@@ -484,7 +483,7 @@ impl Layout {
         }
     }
 
-    /// [`Layout::bounds`] of a layout that is not known to have any.
+    /// Computes [`Layout::bounds`] of a layout that was not checked; `None` if they overflow.
     fn checked_bounds(&self) -> Option<Range<usize>> {
         let (mut low, mut high) = (self.offset, self.offset);
         if !self.is_empty() {
@@ -522,8 +521,8 @@ fn check_size(shape: &[usize], itemsize: usize) -> Result<(), LayoutError> {
         })
 }
 
-/// Strides of axes without gaps, `step` bytes from one element to the next, and the step of an
-/// axis that would come behind the slowest. Lengths of 0 count as 1.
+/// Returns the strides of contiguous axes, with `step` bytes from one element to the next, and the stride of
+/// another axis that is slower than all of them. Lengths of 0 count as 1.
 fn packed_strides(shape: &[usize], step: isize, order: Order) -> (Dims<isize>, isize) {
     let mut next = step;
     let mut stride = |&size: &usize| {

@@ -1,4 +1,4 @@
-//! Whether two elements, of one array or of two, share a byte.
+//! The search for bytes that two elements share, of one array or of two.
 
 use super::{Dims, Layout};
 
@@ -28,13 +28,13 @@ impl Layout {
         if self.is_empty() || self.itemsize == 0 {
             return false;
         }
-        // A stride of `isize::MIN` can't be stepped along, so each has an absolute value.
+        // Axes with two elements or more don't have the stride `isize::MIN`, so `abs` does not overflow.
         let mut axes: Dims<Axis> = self
             .axes()
             .filter(|&(size, _)| size > 1)
             .map(|(size, stride)| Axis {
                 stride: stride.abs(),
-                most: (size - 1).cast_signed(),
+                max_steps: (size - 1).cast_signed(),
             })
             .collect();
         axes.sort_unstable_by_key(|axis| std::cmp::Reverse(axis.stride));
@@ -72,9 +72,9 @@ impl Layout {
         if mine.end <= theirs.start || theirs.end <= mine.start {
             return false;
         }
-        // Counted from its lowest byte each array runs forwards. An index of the other one that
-        // counts backwards from its highest element lets both be added: the sum of all steps is
-        // the distance of this array's element from the other's, up to a constant.
+        // With absolute strides, an element is at its array's lowest byte plus the sum of index times
+        // stride. If the indices of the other array count from its highest element down, the sum over the
+        // axes of both arrays is the distance of this array's element from the other's, plus a constant.
         let mut axes: Dims<(i128, i128)> = Dims::new();
         let mut reach = 0;
         for (layout, is_other) in [(self, false), (other, true)] {
@@ -82,42 +82,44 @@ impl Layout {
                 .axes()
                 .filter(|&(size, stride)| size > 1 && stride != 0)
             {
-                let (stride, most) = (i128::from(stride.unsigned_abs() as u64), (size - 1) as i128);
+                let (stride, max_steps) =
+                    (i128::from(stride.unsigned_abs() as u64), (size - 1) as i128);
                 if is_other {
-                    reach += stride * most;
+                    reach += stride * max_steps;
                 }
                 match axes.iter_mut().find(|(known, _)| *known == stride) {
-                    Some((_, steps)) => *steps += most,
-                    None => axes.push((stride, most)),
+                    Some((_, steps)) => *steps += max_steps,
+                    None => axes.push((stride, max_steps)),
                 }
             }
         }
         axes.sort_unstable_by_key(|&(stride, _)| std::cmp::Reverse(stride));
-        let apart = (theirs.start as i128) - (mine.start as i128) + reach;
-        // This element's first byte is less than an element before or behind the other's.
-        let least = apart - (self.itemsize as i128 - 1);
-        let most = apart + (other.itemsize as i128 - 1);
-        reaches(&axes, least, most, &mut BUDGET.clone())
+        let distance = (theirs.start as i128) - (mine.start as i128) + reach;
+        // Elements share a byte if this one begins less than its size before the other one, or less than
+        // the other's size behind it.
+        let min = distance - (self.itemsize as i128 - 1);
+        let max = distance + (other.itemsize as i128 - 1);
+        reaches(&axes, min, max, &mut BUDGET.clone())
     }
 }
 
-/// Returns whether some steps on `axes`, largest stride first, have a sum from `least` to `most`.
-fn reaches(axes: &[(i128, i128)], least: i128, most: i128, budget: &mut u32) -> bool {
-    if most < 0 {
+/// Returns whether some numbers of steps on `axes`, largest stride first, have a sum of `min` to `max` bytes.
+fn reaches(axes: &[(i128, i128)], min: i128, max: i128, budget: &mut u32) -> bool {
+    if max < 0 {
         return false;
     }
     let Some((&(stride, steps), inner)) = axes.split_first() else {
-        return least <= 0;
+        return min <= 0;
     };
     let Some(left) = budget.checked_sub(1) else {
         return true;
     };
     *budget = left;
     let slack: i128 = inner.iter().map(|(stride, steps)| stride * steps).sum();
-    let fewest = -(slack - least).div_euclid(stride);
-    let highest = steps.min(most.div_euclid(stride));
+    let fewest = -(slack - min).div_euclid(stride);
+    let highest = steps.min(max.div_euclid(stride));
     (fewest.max(0)..=highest)
-        .any(|step| reaches(inner, least - step * stride, most - step * stride, budget))
+        .any(|step| reaches(inner, min - step * stride, max - step * stride, budget))
 }
 
 /// The length and the absolute stride of an axis, for a search.
@@ -125,24 +127,24 @@ fn reaches(axes: &[(i128, i128)], least: i128, most: i128, budget: &mut u32) -> 
 struct Axis {
     stride: isize,
     /// The maximum number of steps between two elements.
-    most: isize,
+    max_steps: isize,
 }
 
-/// A search for two elements at most `nearest` bytes apart.
+/// A search for two elements with a distance of at most `nearest` bytes.
 ///
-/// Two elements are as far apart as the sum of their differences in index times the strides, so
-/// it looks for differences, not all 0, whose sum is near 0. The largest stride comes first: the
-/// smaller ones must make up for it, which leaves few differences to try, and only 0 where
-/// strides are larger than all that they step over.
+/// The distance of two elements is the sum of their differences in index times the strides. So the search is
+/// for differences, not all 0, whose sum is near 0. It begins with the largest stride: the sum over the other
+/// axes must compensate its difference, which leaves few differences to try, and only 0 if the stride is larger
+/// than that sum can be.
 struct Search {
     nearest: isize,
     budget: u32,
 }
 
 impl Search {
-    /// Whether some differences on `axes` bring `apart` near 0; `moved` when `apart` has come
-    /// from a difference already. No sum here exceeds the extent of the array.
-    fn meets(&mut self, axes: &[Axis], apart: isize, moved: bool) -> bool {
+    /// Returns whether some differences on `axes` bring `distance` near 0. `moved` tells whether another axis
+    /// has a difference already. No sum here exceeds the size of the array's bounds.
+    fn meets(&mut self, axes: &[Axis], distance: isize, moved: bool) -> bool {
         let Some((outer, inner)) = axes.split_first() else {
             return moved;
         };
@@ -154,13 +156,15 @@ impl Search {
         let slack = self.nearest
             + inner
                 .iter()
-                .map(|axis| axis.stride * axis.most)
+                .map(|axis| axis.stride * axis.max_steps)
                 .sum::<isize>();
-        // The mirror image of a solution is one, too: the first difference is positive.
-        let least = if moved { -outer.most } else { 0 };
-        let low = least.max(-(slack + apart).div_euclid(outer.stride));
-        let high = outer.most.min((slack - apart).div_euclid(outer.stride));
+        // With a solution its negative is one as well, so that the first difference can be positive.
+        let min = if moved { -outer.max_steps } else { 0 };
+        let low = min.max(-(slack + distance).div_euclid(outer.stride));
+        let high = outer
+            .max_steps
+            .min((slack - distance).div_euclid(outer.stride));
         (low..=high)
-            .any(|steps| self.meets(inner, apart + steps * outer.stride, moved || steps != 0))
+            .any(|steps| self.meets(inner, distance + steps * outer.stride, moved || steps != 0))
     }
 }

@@ -25,9 +25,10 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// [`LayoutError::NeedsCopy`] when no strides lead through the elements in that order;
-    /// [`LayoutError::ReshapeSize`], [`LayoutError::UnknownDimensions`],
-    /// [`LayoutError::TooManyAxes`]; [`LayoutError::TooBig`] for a shape without elements.
+    /// [`LayoutError::NeedsCopy`] if no strides visit the elements in that order;
+    /// [`LayoutError::ReshapeSize`] if the number of elements differs; [`LayoutError::UnknownDimensions`] if
+    /// more than one length is negative; [`LayoutError::TooManyAxes`] if there are more than 64; and
+    /// [`LayoutError::TooBig`] for a shape without elements whose other lengths are too large.
     pub fn reshape(&self, shape: &[isize], order: Order) -> Result<Self, LayoutError> {
         let unchanged = shape.len() == self.ndim()
             && shape

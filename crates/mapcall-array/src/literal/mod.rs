@@ -1,4 +1,4 @@
-//! Python literals: the text in which NumPy writes headers and structured dtypes.
+//! Python literals, the syntax of NumPy's file headers and structured dtypes.
 //!
 //! ```
 //! use mapcall_array::literal::Value;
@@ -10,11 +10,10 @@
 //! # Ok::<(), mapcall_array::literal::LiteralError>(())
 //! ```
 //!
-//! The grammar is that of Python's `ast.literal_eval`, comments, line continuations and all prefixes
-//! and escapes of strings included, without the values that no header can hold: bytes, sets, complex
-//! numbers, the ellipsis, integers of 128 bits and more, lone surrogates. The reader takes time and
-//! memory in proportion to the text and refuses deep nesting, so hostile text costs nothing; nothing
-//! is ever evaluated.
+//! The grammar is that of Python's `ast.literal_eval`, with comments, line continuations and all prefixes and
+//! escapes of strings. Values that no header can have are left out: bytes, sets, complex numbers, the
+//! ellipsis, integers of 128 bits and more, lone surrogates. The parser takes time and memory in proportion to
+//! the text and refuses deep nesting, so that hostile text does no harm. No code in the text is run.
 
 pub(crate) mod repr;
 
@@ -23,13 +22,13 @@ use std::str::FromStr;
 
 use self::repr::{PyFloat, PyStr};
 
-/// How deep brackets may nest; the limit of Python's own tokenizer.
+/// The maximum depth of nested brackets, that of Python's own tokenizer.
 const MAX_DEPTH: usize = 200;
 
-/// How many characters of a text an error shows.
+/// The number of characters of a text that an error quotes.
 const EXCERPT: usize = 40;
 
-/// A Python literal; prints as Python's `repr` does.
+/// A Python literal, which prints like Python's `repr`.
 ///
 /// ```
 /// use mapcall_array::literal::Value;
@@ -42,7 +41,7 @@ const EXCERPT: usize = 40;
 /// # Ok::<(), mapcall_array::literal::LiteralError>(())
 /// ```
 ///
-/// Adjacent strings are joined, and brackets around a single value mean nothing, as in Python.
+/// As in Python, adjacent strings are joined, and brackets around a single value are ignored.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
@@ -64,7 +63,7 @@ pub enum Value {
     Dict(Vec<(Value, Value)>),
 }
 
-/// A text that is no Python literal.
+/// The error for a text that is not a Python literal.
 ///
 /// ```
 /// use mapcall_array::literal::Value;
@@ -77,11 +76,11 @@ pub enum Value {
 #[error("expected {expected} at character {at}, found {}", Found(.found))]
 #[non_exhaustive]
 pub struct LiteralError {
-    /// Where, in characters from the start of the text.
+    /// The position of the error, in characters from the start of the text.
     pub at: usize,
-    /// What should stand there.
+    /// A description of the expected syntax.
     pub expected: &'static str,
-    /// The first characters of what stands there; empty at the end of the text.
+    /// The first characters that were found there; empty at the end of the text.
     pub found: String,
 }
 
@@ -107,14 +106,14 @@ impl FromStr for Value {
 type Result<T, E = LiteralError> = std::result::Result<T, E>;
 
 impl Value {
-    /// Reads a literal; `python_2` allows the `L` behind the integers that Python 2 wrote.
+    /// Parses a literal; `python_2` allows an `L` behind integers, which Python 2 wrote.
     pub(crate) fn parse(text: &str, python_2: bool) -> Result<Self> {
         if text.contains('\r') {
             return Self::parse(&text.replace("\r\n", "\n").replace('\r', "\n"), python_2);
         }
         let mut parser = Parser {
             text,
-            // As `literal_eval` does, before Python looks at the indentation.
+            // `literal_eval` also strips these before Python checks the indentation.
             rest: text.trim_start_matches([' ', '\t']),
             depth: 0,
             python_2,
@@ -136,7 +135,7 @@ impl Value {
 
 struct Parser<'a> {
     text: &'a str,
-    /// What is still to be read: a suffix of `text`.
+    /// The rest of `text` that was not read yet.
     rest: &'a str,
     depth: usize,
     python_2: bool,
@@ -155,7 +154,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Goes to the first line that has more than a comment, which must not be indented.
+    /// Skips lines that are empty or only a comment. The line behind them must not be indented.
     fn skip_blank_lines(&mut self) -> Result<()> {
         loop {
             let line = self.rest;
@@ -165,7 +164,7 @@ impl<'a> Parser<'a> {
                 continue;
             }
             let indentation = line.strip_suffix(self.rest).unwrap_or_default();
-            // A form feed begins the line anew.
+            // A form feed resets the indentation.
             let indentation = indentation.rsplit('\x0c').next().unwrap_or_default();
             if indentation.contains([' ', '\t']) && !self.rest.is_empty() {
                 return Err(self.expected("no indentation"));
@@ -174,7 +173,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Reads what stands in brackets; the opening one comes next in `rest`.
+    /// Reads the value in brackets; `rest` begins with the opening one.
     fn nested(&mut self, inner: impl FnOnce(&mut Self) -> Result<Value>) -> Result<Value> {
         if self.depth == MAX_DEPTH {
             return Err(self.expected("at most 200 nested brackets"));
@@ -197,7 +196,7 @@ impl<'a> Parser<'a> {
         })
     }
 
-    /// Values up to the closing bracket, and whether a comma follows the last one.
+    /// Reads values up to the closing bracket, and returns them and whether a comma follows the last one.
     fn items(&mut self, close: char) -> Result<(Vec<Value>, bool)> {
         let mut items = Vec::new();
         let mut comma = true;
@@ -245,7 +244,7 @@ impl<'a> Parser<'a> {
         Err(self.expected("a literal"))
     }
 
-    /// A number behind at most one sign; brackets may stand around what follows the sign.
+    /// Reads a number behind at most one sign; behind the sign, the number may be in brackets.
     fn signed_number(&mut self) -> Result<Value> {
         let negative = self.eat('-');
         if !negative && !self.eat('+') {
@@ -288,7 +287,7 @@ impl<'a> Parser<'a> {
             })
     }
 
-    /// A number, whatever follows it; `None` if there is none.
+    /// Reads a number, without a check of the text behind it; `None` if there is none.
     fn unchecked_number(&mut self) -> Option<Value> {
         let radix = match self.rest.as_bytes() {
             [b'0', b'x' | b'X', ..] => 16,
@@ -309,7 +308,7 @@ impl<'a> Parser<'a> {
             number = self.digits(10)?;
         }
         if !self.rest.starts_with(['.', 'e', 'E']) {
-            // Python 2's 010 was eight; Python 3 refuses it.
+            // 010 is 8 in Python 2, and an error in Python 3.
             let is_octal = number.starts_with('0') && number.contains(|c| c != '0');
             let integer = number.parse().ok().filter(|_| !is_octal);
             return integer.map(Value::Integer);
@@ -333,14 +332,14 @@ impl<'a> Parser<'a> {
         number.parse().ok().map(Value::Float)
     }
 
-    /// Digits, without the underscores that may stand between any two.
+    /// Reads digits, and returns them without the underscores that may separate them.
     fn digits(&mut self, radix: u32) -> Option<String> {
         let run = self.take_while(|c| c == '_' || c.is_digit(radix));
         let is_number = run.split('_').all(|digits| !digits.is_empty());
         is_number.then(|| run.replace('_', ""))
     }
 
-    /// Steps over an `L` behind a number, as NumPy does.
+    /// Skips an `L` behind a number, like NumPy.
     fn skip_long_suffix(&mut self) {
         let behind_number = self.rest;
         self.skip_in_line();
@@ -350,7 +349,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// One or more strings that stand side by side.
+    /// Reads one or more adjacent strings.
     fn string(&mut self) -> Result<String> {
         let mut string = String::new();
         while let Some((prefix, is_raw)) = string_prefix(self.rest) {
@@ -376,7 +375,7 @@ impl<'a> Parser<'a> {
             }
             match self.peek() {
                 Some('\\') if is_raw => {
-                    // What follows it is part of the string, a quote as well.
+                    // The next character is part of the string, even a quote.
                     let pair = self.rest.chars().take(2).map(char::len_utf8).sum();
                     string.push_str(self.rest.get(..pair).unwrap_or_default());
                     self.advance(pair);
@@ -423,7 +422,7 @@ impl<'a> Parser<'a> {
                 self.rest = rest;
                 self.code(digits, 8)
             }
-            // Python keeps what it doesn't know as it stands.
+            // Like in Python, an unknown escape sequence stands for itself.
             unknown => {
                 string.push('\\');
                 Some(unknown)
@@ -437,7 +436,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// The character whose code is given by the next `digits` digits.
+    /// Reads the next `digits` digits, and returns the character of that code.
     fn code(&mut self, digits: usize, radix: u32) -> Option<char> {
         let (code, rest) = self.rest.split_at_checked(digits)?;
         if !code.chars().all(|c| c.is_digit(radix)) {
@@ -447,7 +446,7 @@ impl<'a> Parser<'a> {
         char::from_u32(u32::from_str_radix(code, radix).ok()?)
     }
 
-    /// The character whose name stands in braces.
+    /// Reads a name in braces, and returns the character of that name.
     fn named(&mut self) -> Option<char> {
         let (name, rest) = self.rest.strip_prefix('{')?.split_once('}')?;
         self.rest = rest;
@@ -458,7 +457,7 @@ impl<'a> Parser<'a> {
         self.rest.chars().next()
     }
 
-    /// Steps over spaces and then over `wanted`, if it comes next.
+    /// Skips spaces and then `wanted` if it comes next, and returns whether it did.
     fn eat(&mut self, wanted: char) -> bool {
         self.skip_space();
         let rest = self.rest.strip_prefix(wanted);
@@ -466,7 +465,7 @@ impl<'a> Parser<'a> {
         rest.is_some()
     }
 
-    /// Steps over spaces, comments and, within brackets, ends of lines.
+    /// Skips spaces, comments and, within brackets, ends of lines.
     fn skip_space(&mut self) {
         loop {
             self.skip_in_line();
@@ -480,7 +479,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Steps over spaces and continuations of the line.
+    /// Skips spaces and continuations of the line.
     fn skip_in_line(&mut self) {
         loop {
             self.rest = self.rest.trim_start_matches([' ', '\t', '\x0c']);
@@ -513,7 +512,7 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// How long the prefix of a string is that comes next, and whether it is a raw one.
+/// Returns the length of the prefix if a string comes next, and whether it is a raw one.
 fn string_prefix(text: &str) -> Option<(usize, bool)> {
     match text.as_bytes() {
         [b'\'' | b'"', ..] => Some((0, false)),
@@ -523,7 +522,7 @@ fn string_prefix(text: &str) -> Option<(usize, bool)> {
     }
 }
 
-/// Whether a character can be part of a name.
+/// Returns whether a character can be part of a name.
 fn is_identifier(c: char) -> bool {
     c == '_' || c.is_alphanumeric()
 }

@@ -1,9 +1,9 @@
-//! Python's `repr` of what stands in a descriptor.
+//! Python's `repr` of the values in a descriptor.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter, Write};
 
-/// A `str`, quoted and escaped as Python does.
+/// A `str`, quoted and escaped like Python's `repr`.
 pub(crate) struct PyStr<'a>(pub(crate) &'a str);
 
 impl Display for PyStr<'_> {
@@ -33,11 +33,11 @@ impl Display for PyStr<'_> {
     }
 }
 
-/// Python's `str.isprintable`: no control, format, surrogate, private, unassigned or separator
-/// character except the space.
+/// Returns Python's `str.isprintable` of a character: false for control, format, surrogate, private, unassigned
+/// and separator characters except the space.
 ///
-/// Rust's `Debug` leaves the same categories as they are, if not at the beginning of the text,
-/// where it escapes combining characters too.
+/// Rust's `Debug` escapes the same characters, and at the beginning of a text also combining ones; so the
+/// character is tested behind a space.
 fn is_printable(char: char) -> bool {
     if char.is_ascii() {
         return matches!(char, ' '..='~');
@@ -51,7 +51,8 @@ fn is_printable(char: char) -> bool {
     text.is_some_and(|text| text.escape_debug().eq(text.chars()))
 }
 
-/// A `float`: the shortest digits that mean it, with an exponent if that has few or many digits.
+/// A `float`: the shortest digits that parse to the same number, with an exponent if it is below -4 or above
+/// 15.
 pub(crate) struct PyFloat(pub(crate) f64);
 
 impl Display for PyFloat {
@@ -83,10 +84,10 @@ impl Display for PyShape<'_> {
     }
 }
 
-/// As much of a text of a file as a message has room for.
+/// Returns a text of a file, shortened to 80 characters for a message.
 pub(crate) fn excerpt(text: &str) -> Cow<'_, str> {
-    const LONGEST: usize = 80;
-    match text.char_indices().nth(LONGEST) {
+    const MAX: usize = 80;
+    match text.char_indices().nth(MAX) {
         Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()).into(),
         None => text.into(),
     }

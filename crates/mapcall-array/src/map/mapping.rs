@@ -77,7 +77,7 @@ impl Map {
     /// differs on some file systems (btrfs, overlayfs), so the two kinds must not be compared.
     #[must_use]
     pub fn mapping(&self) -> Option<Mapping> {
-        sys::TELLS_FILES_APART.then(|| {
+        sys::HAS_IDENTITY.then(|| {
             Mapping(sys::MappedRange {
                 start: self.as_ptr().addr(),
                 len: self.len(),

@@ -81,7 +81,8 @@ impl Map {
     ///
     /// # Safety
     ///
-    /// As [`MapOptions::map`](crate::MapOptions::map).
+    /// No code may make the file shorter while the array or a view of it exists, and no other code may write
+    /// the bytes of a typed view while it exists: see [`MapOptions::map`](crate::MapOptions::map).
     pub(crate) unsafe fn new(
         source: &Source<'_>,
         mode: Mode,
@@ -102,8 +103,8 @@ impl Map {
             Mode::CopyOnWrite => {
                 // Without a reservation a private map may be larger than memory and swap.
                 options.no_reserve_swap();
-                // SAFETY: the caller upholds the contract of `MapOptions::map`, and `Map` makes no references
-                // to the bytes.
+                // SAFETY: the caller guarantees that no code shortens the file while it is mapped, and `Map`
+                // makes no references to the bytes.
                 unsafe { options.map_copy(source.file) }.map(Into::into)
             }
         };
@@ -298,7 +299,7 @@ impl Map {
     ///
     /// # Errors
     ///
-    /// [`MapError::OutOfRange`].
+    /// [`MapError::OutOfRange`] if the range is not inside the map.
     pub fn has_private_changes(&self, range: Range<usize>) -> Result<bool> {
         let range = self.check(range)?;
         if range.is_empty() || self.mode != Mode::CopyOnWrite {
@@ -351,7 +352,7 @@ impl Map {
     ///
     /// # Errors
     ///
-    /// As [`Map::flush`].
+    /// Those of [`Map::flush`].
     pub fn flush_async(&self, range: Range<usize>) -> Result<()> {
         self.flush_with(range, MmapRaw::flush_async_range)
     }

@@ -67,9 +67,9 @@ impl Map {
     /// # Errors
     ///
     /// [`MapError::WouldDiscard`] for an option that drops the pages of a copy-on-write map;
-    /// [`MapError::PartOfPage`] for one that removes them from the file, when they hold other bytes of
-    /// the file, too; [`MapError::OutOfRange`]; [`Error::Io`](crate::Error::Io) when the system
-    /// refuses the option.
+    /// [`MapError::PartOfPage`] for one that removes them from the file, if they hold other bytes of the file
+    /// as well; [`MapError::OutOfRange`] if the range is not inside the map; [`Error::Io`](crate::Error::Io)
+    /// if the system refuses the option.
     pub fn madvise(&self, range: Range<usize>, option: i32) -> Result<()> {
         let Range { start, end } = range;
         let range = self.check(range)?;
@@ -186,7 +186,7 @@ impl Map {
     /// mapped file.
     #[must_use]
     pub fn knows_residency(&self) -> bool {
-        self.named_file_len().is_some() && self.path().is_some_and(sys::tells_residency)
+        self.named_file_len().is_some() && self.path().is_some_and(sys::reports_residency)
     }
 
     /// Returns whether pages may be dropped without loss, because the file has their content.

@@ -162,11 +162,11 @@ pub(crate) fn create_file(path: &Path) -> Result<(File, bool)> {
 /// Writes zeros to the bytes from `start` to `end` of a file.
 pub(crate) fn write_zeros(file: &File, start: u64, end: u64) -> io::Result<()> {
     static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-    let mut place = start;
-    while place < end {
-        let count = usize::try_from(end - place).map_or(ZEROS.len(), |rest| rest.min(ZEROS.len()));
-        sys::write_at(file, ZEROS.get(..count).unwrap_or_default(), place)?;
-        place += count as u64;
+    let mut offset = start;
+    while offset < end {
+        let count = usize::try_from(end - offset).map_or(ZEROS.len(), |rest| rest.min(ZEROS.len()));
+        sys::write_at(file, ZEROS.get(..count).unwrap_or_default(), offset)?;
+        offset += count as u64;
     }
     Ok(())
 }

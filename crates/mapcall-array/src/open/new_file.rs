@@ -37,18 +37,20 @@ use crate::sys;
 ///
 /// # Safety
 ///
-/// As [`MapOptions::map`](crate::MapOptions::map).
+/// No code may make the file shorter while the array or a view of it exists, and no other code may write
+/// the bytes of a typed view while it exists: see [`MapOptions::map`](crate::MapOptions::map).
 ///
 /// # Errors
 ///
-/// As [`CreateOptions::create`].
+/// Those of [`CreateOptions::create`].
 pub unsafe fn create(
     path: impl AsRef<Path>,
     dtype: DType,
     shape: &[usize],
     order: Order,
 ) -> Result<Array> {
-    // SAFETY: the caller upholds the contract of `MapOptions::map`.
+    // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
+    // a typed view.
     unsafe { CreateOptions::new(dtype, shape).order(order).create(path) }
 }
 
@@ -138,7 +140,8 @@ impl CreateOptions {
     ///
     /// # Safety
     ///
-    /// As [`MapOptions::map`](crate::MapOptions::map).
+    /// No code may make the file shorter while the array or a view of it exists, and no other code may write
+    /// the bytes of a typed view while it exists: see [`MapOptions::map`](crate::MapOptions::map).
     ///
     /// # Errors
     ///
@@ -152,15 +155,18 @@ impl CreateOptions {
         let target = Target::find(path, self.overwrite)?;
         let begun = target.begin();
         let Some(file) = begun.map_err(|source| io_error("create", Some(path), source))? else {
-            // SAFETY: the caller upholds the contract of `MapOptions::map`.
+            // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
+            // a typed view.
             return unsafe { create_in_place(&target, path, &header) };
         };
         let file = NewFile::begin(file, target, path, header)?;
         // The file is mapped once before it gets its name, so that an error of the map leaves the old file.
         let source = Source::new(file.file.file(), Some(path))?;
-        // SAFETY: the caller upholds the contract of `MapOptions::map`.
+        // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
+        // a typed view.
         drop(unsafe { map_new(&source, &file.header) }?);
-        // SAFETY: the caller upholds the contract of `MapOptions::map`.
+        // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
+        // a typed view.
         unsafe { file.persist()?.map(Mode::Write) }
     }
 
@@ -177,7 +183,8 @@ impl CreateOptions {
 ///
 /// # Safety
 ///
-/// As [`CreateOptions::create`].
+/// No code may make the file shorter while the array or a view of it exists, and no other code may write
+/// the bytes of a typed view while it exists: see [`CreateOptions::create`].
 unsafe fn create_in_place(target: &Target, path: &Path, header: &Header) -> Result<Array> {
     let Some(old) = target.old() else {
         return Err(refused(path, io::ErrorKind::NotFound.into()));
@@ -191,7 +198,8 @@ unsafe fn create_in_place(target: &Target, path: &Path, header: &Header) -> Resu
         if old_len < end {
             source.set_len(end)?;
         }
-        // SAFETY: the caller upholds the contract of `MapOptions::map`.
+        // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
+        // a typed view.
         unsafe { map_new(&source, header) }
     })();
     if made.is_err() && Source::new(old, Some(path)).is_ok_and(|now| now.len > old_len) {
@@ -211,9 +219,11 @@ unsafe fn create_in_place(target: &Target, path: &Path, header: &Header) -> Resu
 ///
 /// # Safety
 ///
-/// As [`CreateOptions::create`].
+/// No code may make the file shorter while the array or a view of it exists, and no other code may write
+/// the bytes of a typed view while it exists: see [`CreateOptions::create`].
 unsafe fn map_new(source: &Source<'_>, header: &Header) -> Result<Array> {
-    // SAFETY: the caller upholds the contract of `MapOptions::map`.
+    // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
+    // a typed view.
     unsafe { map_placed(source, Mode::Write, header, header.data_offset()) }
 }
 
@@ -271,7 +281,7 @@ impl NewFile {
     ///
     /// # Errors
     ///
-    /// As [`CreateOptions::create`].
+    /// Those of [`CreateOptions::create`].
     pub fn create(
         path: impl AsRef<Path>,
         dtype: DType,
@@ -426,7 +436,7 @@ impl NewFile {
     ///
     /// # Errors
     ///
-    /// As [`persist`](Self::persist). After an error of the last sync, the file has its name already.
+    /// Those of [`persist`](Self::persist). After an error of the last sync, the file has its name already.
     pub fn persist_durably(self) -> Result<WrittenFile> {
         if !self.is_copied {
             self.sync()?;
@@ -478,14 +488,16 @@ impl WrittenFile {
     ///
     /// # Safety
     ///
-    /// As [`MapOptions::map`](crate::MapOptions::map).
+    /// No code may make the file shorter while the array or a view of it exists, and no other code may write
+    /// the bytes of a typed view while it exists: see [`MapOptions::map`](crate::MapOptions::map).
     ///
     /// # Errors
     ///
     /// [`Error::Io`] if the system can't map the file.
     pub unsafe fn map(&self, mode: Mode) -> Result<Array> {
         let source = Source::new(&self.file, Some(&self.path))?;
-        // SAFETY: the caller upholds the contract of `MapOptions::map`.
+        // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
+        // a typed view.
         unsafe { map_placed(&source, mode, &self.header, self.header.data_offset()) }
     }
 }

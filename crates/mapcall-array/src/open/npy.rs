@@ -37,11 +37,12 @@ impl MapOptions {
     ///
     /// # Safety
     ///
-    /// As [`map`](Self::map).
+    /// No code may make the file shorter while the array or a view of it exists, and no other code may write
+    /// the bytes of a typed view while it exists: see [`map`](Self::map).
     ///
     /// # Errors
     ///
-    /// [`Error::Format`] if the file is no valid `.npy` or `.npz` file, [`Error::Io`] if the system can't
+    /// [`Error::Format`] if the file is not a valid `.npy` or `.npz` file, [`Error::Io`] if the system can't
     /// open or map the file, [`MapError::OpenForCreation`] in mode `w+`, [`MapError::WritesMember`] for a
     /// member in mode `r+`.
     pub unsafe fn open(&self, path: impl AsRef<Path>) -> Result<Array> {
@@ -60,7 +61,8 @@ impl MapOptions {
         if self.verify {
             placement.verify(&file).map_err(format)?;
         }
-        // SAFETY: the caller upholds the contract of `MapOptions::map`.
+        // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
+        // a typed view.
         unsafe { map_placed(&source, self.mode, placement.header(), placement.offset()) }
     }
 
@@ -87,7 +89,8 @@ impl MapOptions {
     ///
     /// # Safety
     ///
-    /// As [`map`](Self::map).
+    /// No code may make the file shorter while the array or a view of it exists, and no other code may write
+    /// the bytes of a typed view while it exists: see [`map`](Self::map).
     ///
     /// # Errors
     ///
@@ -101,7 +104,8 @@ impl MapOptions {
     ) -> Result<Array> {
         self.check_member(path, placement)?;
         let source = Source::new(file, path)?;
-        // SAFETY: the caller upholds the contract of `MapOptions::map`.
+        // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
+        // a typed view.
         unsafe { map_placed(&source, self.mode, placement.header(), placement.offset()) }
     }
 
@@ -121,14 +125,16 @@ impl MapOptions {
 ///
 /// # Safety
 ///
-/// As [`MapOptions::map`].
+/// No code may make the file shorter while the array or a view of it exists, and no other code may write
+/// the bytes of a typed view while it exists: see [`MapOptions::map`].
 pub(super) unsafe fn map_placed(
     source: &Source<'_>,
     mode: Mode,
     header: &Header,
     offset: u64,
 ) -> Result<Array> {
-    // SAFETY: the caller upholds the contract of `MapOptions::map`.
+    // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
+    // a typed view.
     let map = unsafe { Map::new(source, mode, offset, header.nbytes()) }?;
     Array::new(map.into(), header.dtype().clone(), header.layout().clone())
 }

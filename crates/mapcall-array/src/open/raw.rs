@@ -49,13 +49,15 @@ impl MapOptions {
         let path = path.as_ref();
         if self.mode != Mode::Write {
             let file = open_file(path, self.mode)?;
-            // SAFETY: the caller upholds the contract of `MapOptions::map`.
+            // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
+            // a typed view.
             return unsafe { self.map_file(&file, Some(path)) };
         }
         // All checks run before the file is created or cleared: first those of the arguments, then the map.
         self.extent(0, Some(path))?;
         let (file, is_new) = create_file(path)?;
-        // SAFETY: the caller upholds the contract of `MapOptions::map`.
+        // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
+        // a typed view.
         let rehearsal = unsafe { self.map_file(&file, Some(path)) };
         if is_new {
             return rehearsal.inspect_err(|_| drop(fs::remove_file(path)));
@@ -72,7 +74,8 @@ impl MapOptions {
         let len = end.max(1);
         source.clear(len, self.allocate)?;
         source.set_len(len)?;
-        // SAFETY: the caller upholds the contract of `MapOptions::map`.
+        // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
+        // a typed view.
         unsafe { self.map_file(&file, Some(path)) }
     }
 
@@ -93,11 +96,12 @@ impl MapOptions {
     ///
     /// # Safety
     ///
-    /// As [`map`](Self::map).
+    /// No code may make the file shorter while the array or a view of it exists, and no other code may write
+    /// the bytes of a typed view while it exists: see [`map`](Self::map).
     ///
     /// # Errors
     ///
-    /// As [`map`](Self::map).
+    /// Those of [`map`](Self::map).
     pub unsafe fn map_file(&self, file: &File, path: Option<&Path>) -> Result<Array> {
         let mut source = Source::with_devices(file, path)?;
         if self.shape.is_none() && !source.has_len() {
@@ -105,7 +109,8 @@ impl MapOptions {
         }
         let old_len = source.len;
         let (dtype, layout, end) = self.extent(old_len, path)?;
-        // SAFETY: the caller upholds the contract of `MapOptions::map`.
+        // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
+        // a typed view.
         let map = |source: &Source<'_>| unsafe {
             Map::new(source, self.mode, self.offset, layout.nbytes())
         };

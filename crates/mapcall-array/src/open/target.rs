@@ -1,4 +1,4 @@
-//! The destination of a new file: a free name, a file that is replaced, or a file that is written in place.
+//! The destination of a new file: a free name, a file that is replaced, or a file that is written in resolved.
 
 use std::env;
 use std::fs::File;
@@ -9,12 +9,12 @@ use std::sync::Arc;
 use super::unnamed::Unnamed;
 use crate::error::{Error, Result};
 use crate::map::{MapError, Source, io_error, map_error};
-use crate::sys::{self, Folder, Place};
+use crate::sys::{self, Folder, ResolvedPath};
 
 /// The destination of a new file.
 #[derive(Debug)]
 pub(super) struct Target {
-    place: Place,
+    resolved: ResolvedPath,
     overwrites: bool,
 }
 
@@ -22,28 +22,31 @@ impl Target {
     /// Resolves a path. An existing file must be a regular file that this process may write, and `overwrites`
     /// must be set.
     pub(super) fn find(path: &Path, overwrites: bool) -> Result<Self> {
-        let place = sys::find(path).map_err(|source| io_error("create", Some(path), source))?;
-        if let Some(file) = &place.file {
+        let resolved = sys::find(path).map_err(|source| io_error("create", Some(path), source))?;
+        if let Some(file) = &resolved.file {
             Source::new(file, Some(path))?;
             if !overwrites {
                 return Err(map_error(Some(path), MapError::Exists));
             }
         }
-        Ok(Self { place, overwrites })
+        Ok(Self {
+            resolved,
+            overwrites,
+        })
     }
 
     /// Returns the existing file.
     pub(super) fn old(&self) -> Option<&File> {
-        self.place.file.as_ref()
+        self.resolved.file.as_ref()
     }
 
     /// Creates an unnamed file that can replace the old one, with the owner, permissions and attributes of
-    /// the old one; `None` if there can be no such file, so that the old one must be written in place.
+    /// the old one; `None` if there can be no such file, so that the old one must be written in resolved.
     pub(super) fn begin(&self) -> io::Result<Option<Unnamed>> {
-        let Some((folder, name)) = &self.place.name else {
+        let Some((folder, name)) = &self.resolved.name else {
             return Ok(None);
         };
-        let Some(old) = &self.place.file else {
+        let Some(old) = &self.resolved.file else {
             return Unnamed::create(folder).map(Some);
         };
         if sys::has_other_names(old)? || !folder.may_replace(name) {
@@ -74,7 +77,7 @@ impl Target {
     /// Creates an unnamed file for the bytes to be copied into the old file: in the folder of the old file,
     /// or, if that fails, in the system's folder for temporary files.
     pub(super) fn begin_copy(&self) -> io::Result<Unnamed> {
-        let beside = self.place.name.as_ref();
+        let beside = self.resolved.name.as_ref();
         match beside.map(|(folder, _)| Unnamed::create(folder)) {
             Some(Ok(file)) => Ok(file),
             _ => Unnamed::create(&Arc::new(Folder::open(&env::temp_dir())?)),
@@ -84,7 +87,7 @@ impl Target {
     /// Gives a file its name, and returns it. If the old file still has the name, and `is_copied` is set or
     /// the old file can't be replaced, copies the bytes into the old file, and returns the old file.
     pub(super) fn persist(&self, mut file: Unnamed, is_copied: bool) -> io::Result<File> {
-        let Some((folder, name)) = &self.place.name else {
+        let Some((folder, name)) = &self.resolved.name else {
             return self.copy(&file);
         };
         let is_old = |old| folder.has(name, old);
@@ -114,17 +117,17 @@ impl Target {
 
     /// Waits until the name in the folder is on the disk.
     pub(super) fn sync_name(&self) -> io::Result<()> {
-        let name = self.place.name.as_ref();
+        let name = self.resolved.name.as_ref();
         name.map_or(Ok(()), |(folder, _)| folder.sync())
     }
 
     /// Returns whether two targets are the same existing file, or the same name in the same folder.
     pub(super) fn is(&self, other: &Self) -> bool {
-        let is_file = match (&self.place.file, &other.place.file) {
+        let is_file = match (&self.resolved.file, &other.resolved.file) {
             (Some(file), Some(other)) => sys::is_same_file(file, other),
             _ => false,
         };
-        let is_name = match (&self.place.name, &other.place.name) {
+        let is_name = match (&self.resolved.name, &other.resolved.name) {
             (Some((folder, name)), Some((other, other_name))) => {
                 name == other_name && folder.is(other)
             }

@@ -111,7 +111,7 @@ impl HiddenName {
         }
     }
 
-    /// Keeps the name from being removed, after the file has been renamed.
+    /// Drops the value without removing the name, after the file has been renamed.
     fn forget(mut self) {
         self.is_kept = true;
     }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn both_kinds_have_a_name_when_they_are_whole() {
+    fn both_kinds_get_their_name_when_they_are_complete() {
         for create in CREATE {
             let directory = tempfile::tempdir().unwrap();
             let (path, folder) = (directory.path(), open(directory.path()));
@@ -167,7 +167,7 @@ mod tests {
                 assert_eq!(fs::read_to_string(&target).unwrap(), text);
                 assert_eq!(names(path), 1);
             }
-            // A new file's permissions are the same, however it comes to be.
+            // A new file has the same permissions as one made by `File::create`.
             let plain = File::create(path.join("plain")).unwrap();
             let permissions = plain.metadata().unwrap().permissions();
             assert_eq!(fs::metadata(&target).unwrap().permissions(), permissions);

@@ -9,17 +9,17 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Advice {
-    /// `normal`: nothing special; the system reads some pages ahead.
+    /// `normal`: no special advice; the system reads some pages ahead.
     Normal,
-    /// `random`: pages are touched in no order, so reading ahead is wasted.
+    /// `random`: pages are used in random order, so that the system does not read ahead.
     Random,
-    /// `sequential`: pages are touched once and in order; read far ahead, drop early.
+    /// `sequential`: pages are used once, in order, so that the system reads far ahead and drops them early.
     Sequential,
-    /// `willneed`: pages are needed soon; start to read them now.
+    /// `willneed`: pages are needed soon, so that the system starts to read them.
     WillNeed,
-    /// `dontneed`: pages leave this process's memory; the file keeps their content.
+    /// `dontneed`: pages are removed from this process's memory; the file keeps their content.
     DontNeed,
-    /// `hugepage`: larger pages are welcome where the system has them.
+    /// `hugepage`: the system may use larger pages.
     HugePage,
 }
 
@@ -40,7 +40,7 @@ impl Advice {
         Self::HugePage,
     ];
 
-    /// The name, as in `madvise`'s constants.
+    /// Returns the name, that of the constant of `madvise` in lower case.
     ///
     /// ```
     /// # use mapcall_array::map::Advice;

@@ -1,23 +1,18 @@
-//! System calls: one file for each operating system, and one for all others, whose functions fail with
-//! "unsupported".
+//! System calls: one folder for Linux, and one for all other systems, where a call that is not implemented fails
+//! with "unsupported".
 
-#[cfg_attr(target_os = "linux", path = "linux.rs")]
-#[cfg_attr(not(target_os = "linux"), path = "unsupported.rs")]
+#[cfg_attr(target_os = "linux", path = "linux/mod.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "unsupported/mod.rs")]
 mod os;
 
 mod advice;
-#[cfg_attr(target_os = "linux", path = "linux_folder.rs")]
-#[cfg_attr(not(target_os = "linux"), path = "unsupported_folder.rs")]
-mod folder;
 
 pub use advice::Advice;
-pub(crate) use folder::{
-    Folder, Place, copy_attributes, drop_set_id, find, has_other_names, is_same_file,
-};
 pub(crate) use os::{
-    Identity, TELLS_FILES_APART, advise, available_memory, clear, forget, has_private_pages,
-    identity, inode, is_readable, kind, madvise, mappings, open, page_size, page_size_of, prefetch,
-    removes, reserve, residency, tells_residency, unsupported, wait_for, write_at, write_back,
+    Folder, HAS_IDENTITY, Identity, ResolvedPath, advise, available_memory, clear, copy_attributes,
+    drop_set_id, find, forget, has_other_names, has_private_pages, identity, inode, is_readable,
+    is_same_file, kind, madvise, mappings, open, page_size, page_size_of, prefetch, removes,
+    reports_residency, reserve, residency, unsupported, wait_for, write_at, write_back,
 };
 
 /// A range of addresses at which bytes of a file are mapped.
@@ -37,7 +32,7 @@ pub(crate) struct MappedRange {
 /// The kind of a file, which decides whether it can be mapped.
 #[cfg_attr(
     not(target_os = "linux"),
-    expect(dead_code, reason = "devices are not told")
+    expect(dead_code, reason = "devices are not distinguished")
 )]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileKind {

@@ -17,12 +17,12 @@ use serde_json::Value;
 
 /// Evaluates a Python expression in a long-lived Python that has NumPy as `np`.
 ///
-/// The answer is the value as JSON, or the exception as `"ValueError: what it said"`.
-/// The interpreter is `$MAPCALL_PYTHON`, else `python3`.
+/// Returns the value as JSON, or the exception as `"ValueError: message"`. The interpreter is
+/// `$MAPCALL_PYTHON`, or `python3`.
 pub fn numpy(expression: &str) -> Result<Value, String> {
     static ORACLE: OnceLock<Mutex<Oracle>> = OnceLock::new();
     let oracle = ORACLE.get_or_init(|| Mutex::new(Oracle::start()));
-    // A failed assertion elsewhere must not hide this test's own result.
+    // A lock that another test has poisoned is still used.
     oracle
         .lock()
         .unwrap_or_else(PoisonError::into_inner)

@@ -1,4 +1,4 @@
-//! Zip archives that lie, are damaged, or are larger than any test should write.
+//! Zip archives that contradict themselves, are damaged, or are larger than a test can write.
 
 #![allow(
     clippy::panic,
@@ -17,15 +17,15 @@ use mapcall_array::{DType, Error, MapOptions, Mode};
 use super::common::numpy;
 use super::{find, with_shape, written};
 
-/// A zip archive, entry by entry, that can lie.
+/// A builder of zip archives whose directory can differ from the members.
 pub(super) struct Zip {
     file: Vec<u8>,
     directory: Vec<u8>,
     count: u16,
 }
 
-/// What the directory says about an entry.
-struct Said<'a> {
+/// The record of an entry in the directory.
+struct Record<'a> {
     name: &'a str,
     flags: u16,
     method: u16,
@@ -43,11 +43,11 @@ impl Zip {
         }
     }
 
-    /// Adds an entry; `lie` changes what the directory says about it.
-    fn add(mut self, name: &str, data: &[u8], lie: impl FnOnce(&mut Said)) -> Self {
+    /// Adds an entry; `change` changes its record in the directory.
+    fn add(mut self, name: &str, data: &[u8], change: impl FnOnce(&mut Record)) -> Self {
         let len = data.len() as u64;
         let offset = self.file.len() as u64;
-        let mut said = Said {
+        let mut record = Record {
             name,
             flags: 0,
             method: 0,
@@ -57,8 +57,8 @@ impl Zip {
         };
         self.file.extend(local_header(name, len));
         self.file.extend(data);
-        lie(&mut said);
-        self.directory.extend(directory_record(&said));
+        change(&mut record);
+        self.directory.extend(directory_record(&record));
         self.count += 1;
         self
     }
@@ -81,25 +81,25 @@ fn local_header(name: &str, len: u64) -> Vec<u8> {
     bytes
 }
 
-fn directory_record(said: &Said) -> Vec<u8> {
-    // The extra field has the two sizes the other way round.
-    let (short, extra) = zip64(&[said.size, said.compressed, said.offset]);
+fn directory_record(record: &Record) -> Vec<u8> {
+    // The extra field has the two sizes in the opposite order.
+    let (short, extra) = zip64(&[record.size, record.compressed, record.offset]);
     let mut bytes = b"PK\x01\x02\x2d\0\x2d\0".to_vec();
-    bytes.extend(said.flags.to_le_bytes());
-    bytes.extend(said.method.to_le_bytes());
+    bytes.extend(record.flags.to_le_bytes());
+    bytes.extend(record.method.to_le_bytes());
     bytes.extend([0; 8]);
     bytes.extend(short[1]);
     bytes.extend(short[0]);
-    bytes.extend(u16::try_from(said.name.len()).unwrap().to_le_bytes());
+    bytes.extend(u16::try_from(record.name.len()).unwrap().to_le_bytes());
     bytes.extend(u16::try_from(extra.len()).unwrap().to_le_bytes());
     bytes.extend([0; 10]);
     bytes.extend(short[2]);
-    bytes.extend(said.name.as_bytes());
+    bytes.extend(record.name.as_bytes());
     bytes.extend(extra);
     bytes
 }
 
-/// Numbers in 4 bytes, and those that don't fit in a zip64 extra field.
+/// Returns numbers in 4 bytes each, and a zip64 extra field with those that don't fit.
 fn zip64(numbers: &[u64]) -> (Vec<[u8; 4]>, Vec<u8>) {
     let mut extra = vec![];
     let short = numbers.iter().map(|&number| match u32::try_from(number) {
@@ -138,7 +138,7 @@ fn end_record(count: u16, len: u64, start: u64) -> Vec<u8> {
     bytes
 }
 
-fn honest(_: &mut Said) {}
+fn honest(_: &mut Record) {}
 
 fn array_file() -> Vec<u8> {
     with_shape("(8,)")
@@ -180,35 +180,35 @@ hostile! {
         Some("c") => FormatError::NoSuchMember { .. }, ["\"m9\" and 20 more"];
     zip_compressed: written("np.savez_compressed(f, a=np.zeros(9))").unwrap(), Some("a") =>
         FormatError::Compressed { method: 8, .. }, ["\"a\"", "method 8", "numpy.savez ", "numpy.load"];
-    zip_encrypted: Zip::new().add("a.npy", &array_file(), |said| said.flags = 1).end(), None =>
+    zip_encrypted: Zip::new().add("a.npy", &array_file(), |record| record.flags = 1).end(), None =>
         FormatError::Encrypted { .. }, ["\"a\"", "encrypted", "extract it"];
-    zip_two_names: Zip::new().add("a.npy", &array_file(), |said| said.name = "b.npy").end(), None =>
+    zip_two_names: Zip::new().add("a.npy", &array_file(), |record| record.name = "b.npy").end(), None =>
         FormatError::BadMember { .. }, ["\"b\"", "two names"];
-    zip_two_sizes: Zip::new().add("a.npy", &array_file(), |said| said.size += 1).end(), None =>
+    zip_two_sizes: Zip::new().add("a.npy", &array_file(), |record| record.size += 1).end(), None =>
         FormatError::BadMember { .. }, ["two sizes"];
     zip_two_methods: {
         let mut zip = two();
         zip.file[8] = 8;
         zip.end()
     }, Some("a") => FormatError::BadMember { .. }, ["two ways"];
-    zip_member_beyond_the_file: Zip::new().add("a.npy", &array_file(), |said| {
-        (said.compressed, said.size) = (1 << 40, 1 << 40);
+    zip_member_beyond_the_file: Zip::new().add("a.npy", &array_file(), |record| {
+        (record.compressed, record.size) = (1 << 40, 1 << 40);
     }).end(), None => FormatError::MemberTruncated { .. }, ["ends at byte 1099511627811"];
-    zip_member_of_all_bytes: Zip::new().add("a.npy", &array_file(), |said| {
-        (said.compressed, said.size) = (u64::MAX, u64::MAX);
+    zip_member_of_all_bytes: Zip::new().add("a.npy", &array_file(), |record| {
+        (record.compressed, record.size) = (u64::MAX, u64::MAX);
     }).end(), None => FormatError::BadDirectory { .. }, ["directory"];
-    zip_member_into_the_directory: Zip::new().add("a.npy", &array_file(), |said| {
-        (said.compressed, said.size) = (said.size + 1, said.size + 1);
+    zip_member_into_the_directory: Zip::new().add("a.npy", &array_file(), |record| {
+        (record.compressed, record.size) = (record.size + 1, record.size + 1);
     }).end(), None => FormatError::MemberTruncated { .. }, ["\"a\"", "before the directory"];
-    zip_member_into_the_next: two().add("c.npy", b"", honest).add("a.npy", &array_file(), |said| {
-        said.offset = 0;
-        (said.compressed, said.size) = (said.size + 90, said.size + 90);
+    zip_member_into_the_next: two().add("c.npy", b"", honest).add("a.npy", &array_file(), |record| {
+        record.offset = 0;
+        (record.compressed, record.size) = (record.size + 90, record.size + 90);
     }).end(), Some("a") => FormatError::MemberOverlap { .. }, ["overlap", "\"a\""];
-    zip_member_shared: two().add("a.npy", b"", |said| said.offset = 0).end(), Some("a") =>
+    zip_member_shared: two().add("a.npy", b"", |record| record.offset = 0).end(), Some("a") =>
         FormatError::MemberOverlap { .. }, ["overlap"];
-    zip_no_local_header: Zip::new().add("a.npy", &array_file(), |said| said.offset = 3).end(), None =>
+    zip_no_local_header: Zip::new().add("a.npy", &array_file(), |record| record.offset = 3).end(), None =>
         FormatError::BadDirectory { .. }, ["directory"];
-    zip_local_header_beyond: Zip::new().add("a.npy", &array_file(), |said| said.offset = 1 << 50).end(),
+    zip_local_header_beyond: Zip::new().add("a.npy", &array_file(), |record| record.offset = 1 << 50).end(),
         None => FormatError::BadDirectory { .. }, ["directory"];
     zip_member_is_no_npy: Zip::new().add("a.npy", b"text", honest).end(), None =>
         FormatError::Member { source, .. } if matches!(**source, FormatError::UnknownFormat { .. }),
@@ -238,11 +238,11 @@ fn members_are_chosen_as_numpy_chooses() {
     assert_eq!(found(&zip(&["a.npy"]), None), 0);
     assert_eq!(found(&zip(&["readme.txt", "a.npy"]), None), 1);
     assert_eq!(found(&zip(&["dir/a.npy", "a.npy"]), Some("dir/a")), 0);
-    // The whole name first; of two that are the same, the last.
+    // The complete name is preferred; of two equal names, the last one.
     assert_eq!(found(&zip(&["a", "a.npy"]), Some("a")), 0);
     assert_eq!(found(&zip(&["a.npy.npy", "a.npy"]), Some("a.npy")), 1);
     assert_eq!(found(&zip(&["a.npy", "b.npy", "a.npy"]), Some("a")), 2);
-    // What stands behind the directory is a comment at most.
+    // Only a comment may stand behind the directory.
     assert!(
         find(
             &[
@@ -291,14 +291,14 @@ fn a_damaged_member_is_found_by_its_checksum() {
                 panic!("{error}");
             };
             assert_eq!((&**named, expected != found), (member, true));
-            // The other member is sound.
+            // The other member is valid.
             let other = if member == "a" { "b" } else { "a" };
             find(&damaged, Some(other))
                 .unwrap()
                 .verify(Cursor::new(&damaged))
                 .unwrap();
         }
-        // What ends early has another checksum, too.
+        // A truncated member also has another checksum.
         let cut = &sound[..start + 4];
         assert!(matches!(
             placement.verify(Cursor::new(cut)),
@@ -326,7 +326,7 @@ fn members_are_never_written_in_place() {
             Ok(array) => {
                 assert_ne!(mode, Mode::ReadWrite);
                 if mode == Mode::CopyOnWrite {
-                    // SAFETY: the array has 24 bytes, which it alone owns and which can be written.
+                    // SAFETY: the array is writeable and has 24 bytes, and no reference to them exists.
                     unsafe { array.as_mut_ptr().write_bytes(0, 24) };
                 }
             }
@@ -361,7 +361,7 @@ fn archives_beyond_4_gib_open() {
     file.write_all(&small).unwrap();
     let start = file.stream_position().unwrap();
     let entry = |name, len, offset| {
-        directory_record(&Said {
+        directory_record(&Record {
             name,
             flags: 0,
             method: 0,
@@ -379,7 +379,7 @@ fn archives_beyond_4_gib_open() {
     file.write_all(&end_record(2, directory.len() as u64, start))
         .unwrap();
 
-    // NumPy's reader of archives agrees that this is one.
+    // Python's `zipfile` also reads this archive.
     let sizes = numpy(&format!(
         "[i.file_size for i in __import__('zipfile').ZipFile({path:?}).infolist()]"
     ));

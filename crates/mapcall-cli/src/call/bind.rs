@@ -43,7 +43,7 @@ impl From<BindError> for FunctionError {
     }
 }
 
-/// A prototype's error with its place, on one line.
+/// Returns the message of a prototype's error with its position, on one line.
 fn one_line(error: &PrototypeError) -> String {
     let before = error.text.get(..error.span.start).unwrap_or(&error.text);
     let line = before.matches('\n').count() + 1;
@@ -73,9 +73,11 @@ pub(super) fn function(arguments: &Arguments) -> Result<Function, Failure> {
         }
         None => Prototype::parse(&arguments.prototype).map_err(FunctionError::from)?,
     };
-    // SAFETY: the user has named the library to load, whose initializers then run in this process.
+    // SAFETY: the user has named the library, and is responsible for its initialisers and terminators, which
+    // run in this process.
     let library = unsafe { Library::open(&arguments.library)? };
-    // SAFETY: the user has given this prototype for the function, and the number of threads that call it.
+    // SAFETY: the user has given the prototype, and is responsible for it, and for the number of threads that
+    // call the function.
     let function = unsafe { library.bind(prototype) }.map_err(FunctionError::from)?;
     Ok(match arguments.check {
         Some(check) => function.check(check.into()).map_err(FunctionError::from)?,
@@ -88,7 +90,8 @@ fn header(arguments: &Arguments, name: &OsString) -> Result<Declarations, Failur
     Ok(Header::read(&header)?)
 }
 
-/// The prototype in a header of that name, or one that uses its types.
+/// Returns the prototype of a function that a header declares, for a name; otherwise parses a prototype, which
+/// may use the header's types.
 fn declared(
     declarations: &Declarations,
     header: &OsString,

@@ -34,11 +34,11 @@ use report::{Made, Report, Target};
 /// The maximum size in bytes of an output without a file, which is kept in memory and shown.
 const MOST_SHOWN: usize = 64 << 20;
 
-/// Call a C function, once or for each item of array files
+/// Call a C function, once or for each element or row of array files
 ///
-/// An array's axes that its parameter has no brackets for are those of a batch: the function is
-/// called for each item, as a NumPy ufunc is. Numbers take files too. What the function writes into
-/// and is not given is made; what is given as a file is written in file.
+/// If an array has more axes than its parameter has brackets, the function is called for each element, row
+/// or sub-array along the additional axes, as a NumPy ufunc is; a number may be a file, too. An array that
+/// the function writes is allocated if it is left out, and written in place if it is given as a file.
 ///
 /// mapcall call libm.so.6 'double cos(double x)' x=angles.npy -o out.npy --threads 0
 #[derive(Args)]
@@ -47,74 +47,75 @@ pub(crate) struct Arguments {
     /// The library: a path, a file name (libm.so.6) or a bare name (m)
     #[arg(value_name = "LIB")]
     library: OsString,
-    /// The function's prototype in C, in which extents measure arrays; its name will do if a header
-    /// declares it
+    /// The function's prototype in C, with the lengths of arrays in brackets; with --header, the name of a
+    /// function is enough
     #[arg(value_name = "PROTOTYPE")]
     prototype: String,
     /// The arguments: numbers, texts, NULL, and files as x.npy, x.npz:MEMBER,
     /// raw.bin:DTYPE[:SHAPE], each with a range as in x.npy[0:1000]
     ///
-    /// The lengths of arrays are inferred. Members of a .npz that are read are copied into memory
-    /// if C can't read them where they lie. `mapcall info --help` says more of files.
+    /// Parameters that are the length of an array are inferred. Members of a .npz that are only read are
+    /// copied into memory if they are not aligned. `mapcall info --help` has more about files.
     #[arg(value_name = "NAME=VALUE")]
     values: Vec<OsString>,
-    /// Write an output to a new .npy file; its name may be left out if there is only one, and that
-    /// of what the function returns is `return`
+    /// Write an output to a new .npy file; NAME is needed if there are several outputs, and `return` is the
+    /// function's result
     ///
-    /// The disk space is taken first, and the file gets its name when it is whole: until then, a file of
-    /// that name stays as it is. It is replaced then, by a file that is on the disk; where it can't be
-    /// replaced (it has several hard links, or another owner), its bytes are.
+    /// The disk space is allocated first, and the file gets its name when it is complete. Until then, an
+    /// existing file of that name is unchanged; then it is replaced, after the new one is on the disk. A file
+    /// that can't be replaced (it has several hard links, or another owner) is overwritten in place.
     #[arg(short, long, value_name = "[NAME=]FILE.npy")]
     output: Vec<OsString>,
-    /// On how many threads a batch runs, 0 for every core; C functions are not always made for
-    /// several
+    /// The number of threads of a batch, 0 for all cores; not every C function may be called by several
+    /// threads at once
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
-    /// Let go of maps where all calls have passed, so that memory stays bounded; without it, that is
-    /// done when the files are larger than the memory that is free
+    /// Release the pages of files that all calls have processed, so that memory stays bounded; by default,
+    /// this is done if the files are larger than the free memory
     #[arg(long)]
     stream: bool,
-    /// Return when what is written is on the disk
+    /// Wait until the written files are on the disk
     #[arg(long)]
     sync: bool,
-    /// What the function says when it succeeds, and fails otherwise: the exit code is 1 then
+    /// How the function reports success; if it reports a failure, the exit code is 1
     #[arg(long, value_name = "HOW")]
     check: Option<Check>,
-    /// Call it only for items where this file, of bool or bytes, has anything but 0
+    /// Call the function only where this file, of bool or bytes, is not 0
     #[arg(long = "where", value_name = "FILE")]
     mask: Option<OsString>,
-    /// The library's header, whose types the prototype may use
+    /// A header whose types the prototype may use
     #[arg(long, value_name = "HEADER")]
     header: Option<OsString>,
-    /// Look for headers in this directory, too
+    /// Search for headers in this directory, too
     #[arg(short = 'I', value_name = "DIR", requires = "header")]
     include: Vec<PathBuf>,
     /// Define a macro, as 1 if no value is given
     #[arg(short = 'D', value_name = "NAME[=VALUE]", requires = "header")]
     define: Vec<String>,
-    /// Write one JSON object on a line: {"returns", "outputs"}
+    /// Write one JSON object on one line: {"returns", "outputs"}
     ///
-    /// "returns" is what a single call returns; null for nothing, NULL, and batches. "outputs" are
-    /// objects {"name", "file", "dtype", "shape", "values"} of what is written; "file" is null for
-    /// what goes to none, which alone has "values", in nested lists. Complex numbers are lists of
-    /// two, addresses and what JSON has no numbers for ("NaN", "Infinity", "-Infinity") are texts.
+    /// "returns" is the result of a single call; null if there is none, for NULL, and for a batch. "outputs"
+    /// are objects {"name", "file", "dtype", "shape", "values"}, one for each written array; "file" is null if
+    /// the array goes to no file, and only then there are "values", as nested lists. Complex numbers are lists
+    /// of two. Addresses are strings, and so are numbers that JSON does not have ("NaN", "Infinity",
+    /// "-Infinity").
     #[arg(long)]
     json: bool,
-    /// Write nothing but errors
+    /// Write only errors
     #[arg(short, long, conflicts_with = "json")]
     quiet: bool,
 }
 
-/// Which results mean success.
+/// The results that mean success.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Check {
-    /// It returns 0
+    /// The result is 0
     Zero,
-    /// It returns anything but 0
+    /// The result is not 0
     Nonzero,
-    /// It returns a pointer that is not NULL
+    /// The result is a pointer other than NULL
     Null,
-    /// It leaves errno at 0
+    /// errno is 0 after the call
     Errno,
 }
 
@@ -129,7 +130,7 @@ impl From<Check> for Success {
     }
 }
 
-/// Outputs that can't go where they should.
+/// The error for outputs that can't be written to their files.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OutputError {
     #[error("{function}: expected no -o, as it makes nothing that a file can hold; leave it out")]
@@ -290,7 +291,7 @@ fn single(
     Ok(report)
 }
 
-/// Calls the function for each item of a batch.
+/// Calls the function as a batch.
 fn batch(
     arguments: &Arguments,
     function: &Function,

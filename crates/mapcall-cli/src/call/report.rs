@@ -43,7 +43,7 @@ pub(super) struct Made {
     pub(super) shape: Vec<usize>,
 }
 
-/// The place of an output.
+/// The destination of an output.
 pub(super) enum Target {
     File(OsString),
     Memory(Array),
@@ -102,7 +102,7 @@ impl Report {
                 Target::Memory(array) => {
                     let text = show::text(array);
                     let space = if text.contains('\n') { "\n" } else { " " };
-                    // `return` is a keyword of C, so this is the function's result, and no parameter.
+                    // `return` is a keyword of C, so this is the function's result, not a parameter.
                     if made.name == "return" {
                         writeln!(output, "{text}")?;
                     } else {

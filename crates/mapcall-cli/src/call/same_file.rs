@@ -1,10 +1,10 @@
-//! Two paths of one file.
+//! Compares the files that two paths lead to.
 
 use std::path::{Path, PathBuf};
 
 use same_file::Handle;
 
-/// Returns whether two paths lead to one file, or will when it is created.
+/// Returns whether two paths lead to the same file, or to the same name in one folder.
 pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
     let is_one = |one: &Path, other: &Path| {
         let handles = (Handle::from_path(one), Handle::from_path(other));

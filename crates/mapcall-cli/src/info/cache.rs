@@ -1,4 +1,4 @@
-//! Which parts of an array are in the page cache.
+//! The parts of an array that are in the page cache.
 
 use mapcall::array::Array;
 use mapcall::array::map::{Map, page_size};
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn all_and_nothing_are_meant() {
+    fn percentages_are_0_and_100_only_if_exact() {
         let mut pages = vec![true; 1000];
         pages[500] = false;
         assert_eq!(counted(&pages).percent(), 99);

@@ -1,4 +1,4 @@
-//! `mapcall info`: what is in array files, and what of it is in memory.
+//! `mapcall info`: describes the arrays in files, and shows which parts are in the page cache.
 
 #![allow(unsafe_code)]
 
@@ -18,31 +18,32 @@ use facts::{Facts, Unmapped};
 
 /// Show what array files hold, and which parts are in the page cache
 ///
-/// The bar shows the array from its first byte to its last: █ is in the page cache, ▒ is there in
-/// part, · is not. The system tells that of files that one owns or may write. Members of a .npz are
-/// read to compare their CRC-32; a damaged one is an error.
+/// The bar shows the array from its first byte to its last: █ is in the page cache, ▒ partly, · not. The
+/// system reports this only for files that you own or may write. Members of a .npz are read to compare
+/// their CRC-32; a damaged member is an error.
 #[derive(Args)]
 #[expect(clippy::doc_markdown, reason = "--help shows it as it stands")]
 pub(crate) struct Arguments {
-    /// x.npy, x.npz (all its members), x.npz:MEMBER, or raw.bin:DTYPE[:SHAPE] as in
-    /// raw.bin:f4:1000x1000; behind each may stand a range as in x.npy[0:1000] or x.npy[::2, 3, -1]
+    /// x.npy, x.npz (all its members), x.npz:MEMBER, or raw.bin:DTYPE[:SHAPE] as in raw.bin:f4:1000x1000; a
+    /// range may follow each, as in x.npy[0:1000] or x.npy[::2, 3, -1]
     ///
-    /// The dtype is NumPy's text (f4, <i2, float64, M8[ns]). Without a shape, a raw file has as many
-    /// elements as fit. Ranges are NumPy's basic indices: integers, slices and the ellipsis; quote
-    /// them, since shells know brackets too.
+    /// The dtype is written as in NumPy (f4, <i2, float64, M8[ns]). Without a shape, a raw file has one axis
+    /// with all its elements. Ranges are NumPy's basic indices: integers, slices and the ellipsis. Quote them,
+    /// as shells have a meaning for brackets, too.
     #[arg(value_name = "FILE", required = true)]
     files: Vec<OsString>,
-    /// Write one JSON object a line for each array
+    /// Write one JSON object for each array, each on one line
     ///
     /// The keys are "file", "member", "format", "version", "dtype", "fields", "itemsize",
     /// "byte_order", "shape", "strides", "order", "offset", "alignment", "aligned", "size", "nbytes",
     /// "file_size", "cache", "crc32" and "unsupported". Strides, offsets and alignments are in bytes.
-    /// "member" and "version" are null where there is none, "fields" is null unless the dtype is
-    /// structured, "order" is null if the array is contiguous in none. "cache" is an object {"pages",
-    /// "resident", "page_size", "parts"}, "parts" the share that is in the page cache of equally many
-    /// pages each; null if the system doesn't tell. "crc32" is "ok" or "damaged" for a member of a .npz,
-    /// null if there is none or it was not compared. "unsupported" is null, or the reason why a member
-    /// can't be mapped; then only "file", "member" and "format" are there as well.
+    /// "member" and "version" are null if there is none, "fields" is null unless the dtype is structured,
+    /// "order" is null if the array is contiguous in neither order. "cache" is an object {"pages", "resident",
+    /// "page_size", "parts"}; "parts" are equal parts of the array in order, each with the share of its pages
+    /// that is in the page cache, from 0 to 1. "cache" is null if the system doesn't report it. "crc32" is "ok"
+    /// or "damaged" for a member of a .npz, null for other files or if it was not compared. "unsupported" is
+    /// null, or the reason why a member can't be mapped; then there are only "file", "member" and "format"
+    /// besides.
     #[arg(long)]
     json: bool,
     /// Do not read the members of a .npz to compare their CRC-32
@@ -98,7 +99,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 };
                 is_first = false;
             };
-            // SAFETY: no element is read.
+            // SAFETY: the maps are dropped in `each`, which reads no element of the arrays.
             let opened = unsafe { file.open_each(each) };
             errors.extend(opened.err());
             written?;

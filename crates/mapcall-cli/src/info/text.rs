@@ -61,7 +61,7 @@ pub(super) fn facts(output: &mut impl Write, facts: &Facts, is_first: bool) -> i
     }
 }
 
-/// Writes why a member can't be mapped.
+/// Writes the reason why a member can't be mapped.
 pub(super) fn unmapped(
     output: &mut impl Write,
     unmapped: &Unmapped,

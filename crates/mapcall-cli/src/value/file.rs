@@ -87,7 +87,7 @@ pub enum FileError {
         /// The error of the system.
         source: io::Error,
     },
-    /// A file that can't be opened or mapped, or is no valid file of its format.
+    /// A file that can't be opened or mapped, or that violates its format.
     #[error(transparent)]
     Array(Box<array::Error>),
     /// A raw file without a dtype behind it.
@@ -174,7 +174,7 @@ impl ArrayFile {
     ///
     /// # Errors
     ///
-    /// [`FileError`].
+    /// [`FileError`] if the file does not exist, or if the text behind its name is not valid.
     pub fn parse(text: &OsStr) -> Result<Self, FileError> {
         let (path, rest) = split(text)?;
         let mut file = map::open_regular(&path, Mode::Read)?;
@@ -274,18 +274,20 @@ impl ArrayFile {
     ///
     /// # Safety
     ///
-    /// As [`MapOptions::map`].
+    /// No code may make the file shorter while the array or a view of it exists, and no other code may write
+    /// the bytes of a typed view while it exists: see [`MapOptions::map`].
     ///
     /// # Errors
     ///
-    /// [`FileError::Array`] and [`FileError::Index`].
+    /// [`FileError::Array`] if the file can't be mapped, [`FileError::Index`] if the range is out of bounds.
     pub unsafe fn open(&self, mode: Mode) -> Result<Array, FileError> {
         let file = map::open_regular(&self.path, mode)?;
         let placement = match &self.content {
             Content::Raw { .. } => None,
             content => Some(self.locate(&file, content)?),
         };
-        // SAFETY: the caller upholds the contract of `MapOptions::map`.
+        // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
+        // a typed view.
         unsafe { self.map(&file, placement.as_ref(), mode) }
     }
 
@@ -314,11 +316,12 @@ impl ArrayFile {
     ///
     /// # Safety
     ///
-    /// As [`MapOptions::map`].
+    /// No code may make the file shorter while the array or a view of it exists, and no other code may write
+    /// the bytes of a typed view while it exists: see [`MapOptions::map`].
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open).
+    /// Those of [`open`](Self::open), for a file that is not a `.npz`; errors of members go to `each`.
     pub unsafe fn open_each(
         &self,
         mut each: impl FnMut(Option<&str>, Result<Found, FileError>),
@@ -333,7 +336,8 @@ impl ArrayFile {
                 members.into_iter().map(member).collect()
             }
             Content::Raw { .. } => {
-                // SAFETY: the caller upholds the contract of `MapOptions::map`.
+                // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
+                // a typed view.
                 let array = unsafe { self.map(&file, None, Mode::Read)? };
                 each(
                     None,
@@ -354,7 +358,8 @@ impl ArrayFile {
             let found = placement
                 .map_err(|error| self.format_error(error))
                 .and_then(|placement| {
-                    // SAFETY: the caller upholds the contract of `MapOptions::map`.
+                    // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
+                    // a typed view.
                     let array = unsafe { self.map(&file, Some(&placement), Mode::Read)? };
                     Ok(Found {
                         placement: Some(placement),
@@ -414,7 +419,8 @@ impl ArrayFile {
     ///
     /// # Safety
     ///
-    /// As [`MapOptions::map`].
+    /// No code may make the file shorter while the array or a view of it exists, and no other code may write
+    /// the bytes of a typed view while it exists: see [`MapOptions::map`].
     unsafe fn map(
         &self,
         file: &File,
@@ -424,7 +430,8 @@ impl ArrayFile {
         let path = Some(&*self.path);
         let array = if let Some(placement) = placement {
             let options = MapOptions::new().mode(mode);
-            // SAFETY: the caller upholds the contract of `MapOptions::map`.
+            // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
+            // a typed view.
             unsafe { options.map_placement(file, path, placement)? }
         } else {
             let options = match &self.content {
@@ -438,10 +445,12 @@ impl ArrayFile {
             // Mapping for reading first refuses an array that is too long, for which writing would grow the
             // file.
             let options = options.mode(Mode::Read);
-            // SAFETY: the caller upholds the contract of `MapOptions::map`.
+            // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
+            // a typed view.
             let mut array = unsafe { options.map_file(file, path)? };
             if mode != Mode::Read {
-                // SAFETY: the caller upholds the contract of `MapOptions::map`.
+                // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
+                // a typed view.
                 array = unsafe { options.mode(mode).map_file(file, path)? };
             }
             array
@@ -555,7 +564,7 @@ fn sniff(file: &mut File) -> io::Result<Option<Format>> {
 
 /// Parses `DTYPE`, an optional `:SHAPE` and an optional range.
 fn raw(path: &Path, text: &str) -> Result<(Content, Vec<Index>), FileError> {
-    // The units of `datetime64` and `timedelta64` are in brackets, too, which are no range.
+    // The units of `datetime64` and `timedelta64` are in brackets, which are not a range.
     let is_time = ["M8[", "m8[", "datetime64[", "timedelta64["]
         .iter()
         .any(|start| {

@@ -165,7 +165,8 @@ pub enum ValueError {
 ///
 /// # Errors
 ///
-/// [`ValueError`], also when a name comes twice. What is left out is for the call to judge.
+/// [`ValueError`] if a text is not `NAME=VALUE`, if the name is unknown or comes twice, or if the parameter
+/// does not take the value. Whether a parameter may be left out is checked by the call.
 pub fn values(
     contract: &Contract,
     assignments: &[OsString],
@@ -262,7 +263,7 @@ fn encoded(_: &OsStr) -> Option<(&str, Cow<'_, OsStr>)> {
 }
 
 impl Value {
-    /// Reads the value of one parameter, which is given by its position in the prototype.
+    /// Parses the value of one parameter, which is given by its position in the prototype.
     ///
     /// ```
     /// use mapcall::Prototype;
@@ -276,11 +277,11 @@ impl Value {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// Quotes around a text are taken off; nothing within it is.
+    /// Quotes around a text are removed; the text between them is unchanged.
     ///
     /// # Errors
     ///
-    /// [`ValueError`].
+    /// [`ValueError`] if the parameter does not take the value.
     pub fn parse(
         contract: &Contract,
         position: usize,
@@ -339,11 +340,12 @@ impl Value {
     ///
     /// # Safety
     ///
-    /// As [`MapOptions::map`](mapcall::array::MapOptions::map).
+    /// No code may make the file shorter while the array or a view of it exists, and no other code may write
+    /// the bytes of a typed view while it exists: see [`MapOptions::map`](mapcall::array::MapOptions::map).
     ///
     /// # Errors
     ///
-    /// [`ValueError::File`].
+    /// [`ValueError::File`] if the file can't be mapped.
     pub unsafe fn open(self, contract: &Contract, position: usize) -> Result<Opened, ValueError> {
         Ok(match self {
             Self::Null => Opened::Null,
@@ -355,7 +357,8 @@ impl Value {
                 } else {
                     Mode::Read
                 };
-                // SAFETY: the caller upholds the contract of `MapOptions::map`.
+                // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
+                // a typed view.
                 let array = unsafe { file.open(mode) };
                 let array = array.map_err(|source| file_error(contract, position, source))?;
                 if is_written {
@@ -369,7 +372,7 @@ impl Value {
 }
 
 impl Opened {
-    /// What a [`Function`](mapcall::Function) takes.
+    /// Returns the argument for a [`Function`](mapcall::Function).
     ///
     /// See [`Opened`] for an example.
     pub fn arg(&mut self) -> Arg<'_> {
@@ -382,7 +385,7 @@ impl Opened {
         }
     }
 
-    /// The array, if it is one.
+    /// Returns the array, if the value is one.
     ///
     /// ```
     /// use mapcall_cli::value::Opened;
@@ -415,7 +418,7 @@ impl Reading<'_> {
     fn file(&self, is_written: bool, unlike: &str, remedy: &str) -> Result<Value, ValueError> {
         match ArrayFile::parse(self.text) {
             Ok(file) => Ok(Value::File { file, is_written }),
-            // A name that is a file's can't be a mistaken number.
+            // If a file of the name exists, the error is that of the file.
             Err(FileError::Missing { path, .. }) if !path.exists() => {
                 let unlike = match self.number() {
                     Ok(Some(_)) => ", a number",
@@ -444,7 +447,7 @@ fn file_error(contract: &Contract, position: usize, source: FileError) -> ValueE
     }
 }
 
-/// What stands between quotes of one kind, or all.
+/// Returns a text without the quotes around it.
 fn unquoted(text: &[u8]) -> &[u8] {
     match text {
         [b'"', inside @ .., b'"'] | [b'\'', inside @ .., b'\''] => inside,

@@ -17,7 +17,7 @@ use rustc_apfloat::ieee::Double;
 #[error("which is too large")]
 pub struct TooLarge;
 
-/// Parses a number; `None` if the text is no number.
+/// Parses a number; `None` if the text is not a number.
 ///
 /// ```
 /// use mapcall::contract::Scalar;
@@ -38,7 +38,7 @@ pub struct TooLarge;
 ///   `f` and `l` are ignored.
 /// - Complex numbers end with `j` or `i`: `2j`, `1-2.5j`, `(1+2j)`.
 /// - `true`, `false`, `True` and `False` are truth values.
-/// - `_` and `'` may stand between digits.
+/// - `_` and `'` may separate digits.
 ///
 /// # Errors
 ///
@@ -132,7 +132,7 @@ fn real(text: &str) -> Result<Option<f64>, TooLarge> {
     let hexadecimal = lower.starts_with("0x");
     let has_point = lower.contains('.') || lower.contains(if hexadecimal { 'p' } else { 'e' });
     let digits = match lower.strip_suffix(['f', 'l']) {
-        // The `f` of `inf` is no suffix.
+        // The `f` of `inf` is not a suffix.
         Some(digits) if has_point && lower != "inf" => digits,
         _ => &*lower,
     };
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number() {
+    fn other_texts_are_not_numbers() {
         for text in [
             "",
             "-",

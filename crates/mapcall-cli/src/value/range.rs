@@ -2,7 +2,7 @@
 
 use mapcall::array::layout::{Index, Slice};
 
-/// The error for a text that is no range.
+/// The error for a text that is not a range.
 ///
 /// ```
 /// use mapcall_cli::value::range::range;
@@ -43,7 +43,7 @@ pub struct RangeError {
 ///
 /// # Errors
 ///
-/// [`RangeError`].
+/// [`RangeError`] if a part between commas is not an index.
 pub fn range(text: &str) -> Result<Vec<Index>, RangeError> {
     let mut parts: Vec<&str> = text.split(',').map(str::trim).collect();
     // As in Python, the text may end with a comma.
@@ -73,7 +73,7 @@ fn index(text: &str) -> Option<Index> {
     let Some(second) = second else {
         return position(first).map(Index::At);
     };
-    // Outside nothing given, inside nothing that is an integer.
+    // `None` for invalid text, `Some(None)` for an empty one.
     let optional = |text: &str| match text.trim() {
         "" => Some(None),
         text => position(text).map(Some),
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_range() {
+    fn other_texts_are_not_ranges() {
         for text in [
             "", ",", "1,,2", "a", "1:b", "1:2:3:4", "1.5", "0x1", "- 1", "--1", "1 2", "..",
             "....", ":,x", "[0]", "0]", "1\n2", "１",

@@ -1,11 +1,11 @@
-//! A library of the tests' own.
+//! The shared library of the tests.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// `saxpy`; `half`, which fails for odd numbers; `nap`, which takes a millisecond; `iota`, whose
-/// array says no length.
+/// The C code: `saxpy`; `half`, which fails for odd numbers; `nap`, which takes a millisecond; `iota`, whose
+/// array has no length in the prototype.
 const SOURCE: &str = "
 #define _DEFAULT_SOURCE
 #include <stddef.h>
@@ -25,7 +25,7 @@ pub(crate) const HALF: &str = "int half(int x, int y[1])";
 pub(crate) const NAP: &str = "double nap(double x)";
 pub(crate) const IOTA: &str = "void iota(size_t n, double y[n])";
 
-/// Compiles it as `libkernels.so`.
+/// Compiles the code as `libkernels.so`.
 pub(crate) fn compile(directory: &Path) {
     fs::write(directory.join("kernels.c"), SOURCE).unwrap();
     let mut cc = Command::new("cc");

@@ -1,4 +1,4 @@
-//! Running the real program.
+//! Runs the real program.
 
 #![allow(
     dead_code,
@@ -15,15 +15,14 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// The program with these arguments, in English and with the system's compiler.
+/// Returns a command that runs the program with these arguments, in English and with the system's compiler.
 pub(crate) fn mapcall(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mapcall"));
     command.args(arguments).env_remove("CC");
     command
 }
 
-/// Runs Python code in a directory, with NumPy as `np`; the interpreter is `$MAPCALL_PYTHON`, else
-/// `python3`.
+/// Runs Python code in a directory, with NumPy as `np`; the interpreter is `$MAPCALL_PYTHON`, or `python3`.
 pub(crate) fn numpy(directory: &Path, code: &str) {
     let python = env::var_os("MAPCALL_PYTHON").unwrap_or_else(|| "python3".into());
     let code = format!("import numpy as np\n{code}");
@@ -33,25 +32,25 @@ pub(crate) fn numpy(directory: &Path, code: &str) {
         .current_dir(directory)
         .output()
         .unwrap();
-    let words = String::from_utf8_lossy(&output.stderr);
+    let message = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),
-        "{code}: {words} (MAPCALL_PYTHON names a Python with NumPy)"
+        "{code}: {message} (MAPCALL_PYTHON names a Python with NumPy)"
     );
 }
 
-/// What a command writes that succeeds and complains of nothing.
+/// Runs a command that must succeed without a message, and returns its output.
 pub(crate) fn succeeded(command: &mut Command) -> String {
     let output = command.output().unwrap();
-    let words = String::from_utf8_lossy(&output.stderr);
+    let message = String::from_utf8_lossy(&output.stderr);
     assert!(
-        output.status.success() && words.is_empty(),
-        "{command:?}: {words}"
+        output.status.success() && message.is_empty(),
+        "{command:?}: {message}"
     );
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What a command says that has code 2 and no output.
+/// Runs a command that must end with code 2 and without output, and returns its message.
 pub(crate) fn refused(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{command:?}");
@@ -59,7 +58,7 @@ pub(crate) fn refused(command: &mut Command) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// One object a line.
+/// Parses one JSON object on each line.
 pub(crate) fn json_lines(text: &str) -> Vec<Value> {
     let object = |line| {
         let value: Value = serde_json::from_str(line).unwrap();

@@ -30,9 +30,9 @@ pub use scalar::{Float, Integer};
 /// ```
 ///
 /// Types come from parsing ([`Prototype`](crate::Prototype),
-/// [`Declarations`](crate::Declarations)) and are cheap to clone. `Display` writes a type as C.
-/// `volatile`, and `const` anywhere but behind a pointer, mean nothing to a caller and are left
-/// out.
+/// [`Declarations`](crate::Declarations)) and are cheap to clone. `Display` writes a type as C. `volatile`
+/// is left out, and so is `const` except on the target of a pointer, as neither makes a difference to a
+/// caller.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum CType {
@@ -50,7 +50,7 @@ pub enum CType {
     Enum(Arc<Enum>),
     /// A pointer.
     Pointer(Arc<Pointer>),
-    /// An array, never that of a parameter.
+    /// An array; an array parameter has the type of its elements instead.
     Array(Arc<Array>),
     /// A function, always behind a pointer or a typedef.
     Function(Arc<Function>),
@@ -165,7 +165,7 @@ impl Pointer {
     }
 }
 
-/// Types made of others.
+/// Constructors of derived types.
 impl CType {
     pub(crate) fn pointer(target: Self, is_const: bool, is_restrict: bool) -> Self {
         let depth = target.depth() + 1;
@@ -227,7 +227,7 @@ impl CType {
     }
 }
 
-/// What it is.
+/// Properties.
 impl CType {
     /// Resolves all typedef names of the type itself.
     ///
@@ -315,9 +315,9 @@ impl CType {
     /// # Ok::<(), mapcall_decl::ctype::NoDType>(())
     /// ```
     ///
-    /// Pointers are unsigned integers of their size; unions are fields that overlap; the members
-    /// of an unnamed struct or union are fields of the one around it. Alignment beyond that of
-    /// every member (`_Alignas`) is not in the dtype.
+    /// Pointers become unsigned integers of their size, unions overlapping fields, and members of an unnamed
+    /// struct or union fields of the enclosing one. An alignment larger than that of every member
+    /// (`_Alignas`) is not part of the dtype.
     ///
     /// # Errors
     ///
@@ -345,7 +345,7 @@ impl CType {
         Ok(dtype)
     }
 
-    /// Arrays of arrays are one sub-array of several axes.
+    /// Returns the dtype of an array. Arrays of arrays become one sub-array of several axes.
     fn subarray(&self) -> Result<DType, NoDType> {
         let mut shape = Vec::new();
         let mut item = self;

@@ -19,7 +19,7 @@ pub enum RecordKind {
 }
 
 impl RecordKind {
-    /// The keyword.
+    /// Returns the keyword.
     #[must_use]
     pub const fn keyword(self) -> &'static str {
         match self {
@@ -52,11 +52,11 @@ pub struct Record {
     pub(super) depth: usize,
     /// The number of members, including those of nested records.
     members: usize,
-    /// Computed once, bottom up, as a walk over shared members could take exponential time.
+    /// The dtype, computed once, as recomputing those of shared members could take exponential time.
     dtype: Result<DType, NoDType>,
 }
 
-/// The state of knowledge of a record's members.
+/// The members of a record, as far as they are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Body {
@@ -70,7 +70,7 @@ pub enum Body {
         size: usize,
         /// `_Alignof`, in bytes.
         alignment: usize,
-        /// Whether a member has an offset that is no multiple of its alignment, because of `packed`.
+        /// Whether members may have offsets that are not multiples of their alignment, because of `packed`.
         is_packed: bool,
     },
     /// The record is defined, but has a member that is not supported, such as a bit-field.
@@ -84,9 +84,9 @@ pub enum Body {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Member {
-    /// Its name; `None` for an unnamed struct or union.
+    /// The name; `None` for an unnamed struct or union.
     pub name: Option<String>,
-    /// Its type.
+    /// The type.
     pub ctype: CType,
     /// The offset in bytes from the start of the record.
     pub offset: usize,

@@ -43,7 +43,7 @@ pub enum Integer {
 }
 
 impl Integer {
-    /// The C name.
+    /// Returns the C name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -61,7 +61,7 @@ impl Integer {
         }
     }
 
-    /// `sizeof`, in bytes.
+    /// Returns `sizeof`, in bytes.
     #[must_use]
     pub const fn size(self) -> usize {
         match self {
@@ -73,7 +73,7 @@ impl Integer {
         }
     }
 
-    /// The alignment as a member of a struct, in bytes.
+    /// Returns the alignment as a member of a struct, in bytes.
     #[must_use]
     pub const fn alignment(self) -> usize {
         match self {
@@ -186,7 +186,7 @@ pub enum Float {
 }
 
 impl Float {
-    /// The C name.
+    /// Returns the C name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -197,7 +197,7 @@ impl Float {
         }
     }
 
-    /// `sizeof`, in bytes.
+    /// Returns `sizeof`, in bytes.
     #[must_use]
     pub fn size(self) -> usize {
         match self {
@@ -208,7 +208,7 @@ impl Float {
         }
     }
 
-    /// The alignment as a member of a struct, in bytes.
+    /// Returns the alignment as a member of a struct, in bytes.
     #[must_use]
     pub fn alignment(self) -> usize {
         match self {

@@ -25,7 +25,7 @@ pub(crate) fn lookup(name: &str) -> Option<CType> {
     })
 }
 
-/// The standard names.
+/// Returns the standard names.
 pub(crate) fn names<'a>() -> impl Iterator<Item = &'a str> {
     STANDARD.iter().map(|(name, _)| *name)
 }
@@ -53,7 +53,8 @@ enum Scalar {
 
 use Standard::{Opaque, Plain, Signed, Unsigned, Unsupported};
 
-const WORD: usize = size_of::<usize>();
+/// The size of a pointer and of `size_t`, in bytes.
+const POINTER: usize = size_of::<usize>();
 const LONG: usize = size_of::<c_long>();
 const WCHAR: usize = if cfg!(windows) { 2 } else { 4 };
 /// The type of `wchar_t`: unsigned on ARM and on Windows, but signed on Apple's systems.
@@ -65,7 +66,7 @@ const WCHAR_TYPE: Standard = if cfg!(any(windows, target_arch = "aarch64", targe
     Signed(WCHAR)
 };
 const FAST: usize = if cfg!(all(target_os = "linux", target_env = "gnu")) {
-    WORD
+    POINTER
 } else {
     4
 };
@@ -107,11 +108,11 @@ const STANDARD: &[(&str, Standard)] = &[
     ("int_least64_t", Signed(8)),
     ("int_least8_t", Signed(1)),
     ("intmax_t", Signed(8)),
-    ("intptr_t", Signed(WORD)),
+    ("intptr_t", Signed(POINTER)),
     ("off_t", Signed(LONG)),
-    ("ptrdiff_t", Signed(WORD)),
-    ("size_t", Unsigned(WORD)),
-    ("ssize_t", Signed(WORD)),
+    ("ptrdiff_t", Signed(POINTER)),
+    ("size_t", Unsigned(POINTER)),
+    ("ssize_t", Signed(POINTER)),
     ("uint16_t", Unsigned(2)),
     ("uint32_t", Unsigned(4)),
     ("uint64_t", Unsigned(8)),
@@ -125,7 +126,7 @@ const STANDARD: &[(&str, Standard)] = &[
     ("uint_least64_t", Unsigned(8)),
     ("uint_least8_t", Unsigned(1)),
     ("uintmax_t", Unsigned(8)),
-    ("uintptr_t", Unsigned(WORD)),
+    ("uintptr_t", Unsigned(POINTER)),
     ("va_list", Unsupported(VA_LIST)),
     ("wchar_t", WCHAR_TYPE),
     ("wint_t", Unsigned(WCHAR)),
@@ -142,6 +143,6 @@ mod tests {
             assert!(lookup(name).is_some(), "{name}");
         }
         assert_eq!(lookup("size_tt"), None);
-        assert_eq!(lookup("size_t").and_then(|size| size.size()), Some(WORD));
+        assert_eq!(lookup("size_t").and_then(|size| size.size()), Some(POINTER));
     }
 }

@@ -14,7 +14,7 @@ use super::{Attempt, Header, HeaderError};
 use crate::parse::MAX_TEXT;
 
 /// The maximum number of bytes of a compiler's standard error output that are kept.
-const MAX_WORDS: usize = 64 << 10;
+const MAX_STDERR: usize = 64 << 10;
 
 /// The input of the preprocessor.
 #[derive(Clone, Copy)]
@@ -28,9 +28,9 @@ pub(super) enum Input<'a> {
 /// Preprocesses the header with the first compiler that can be run.
 pub(super) fn preprocess(header: &Header, input: Input<'_>) -> Result<Vec<u8>, HeaderError> {
     let mut tried = Vec::new();
-    for words in header.compilers() {
-        let name = words.join(" ".as_ref()).to_string_lossy().into_owned();
-        match start(header, input, &words) {
+    for argv in header.compilers() {
+        let name = argv.join(" ".as_ref()).to_string_lossy().into_owned();
+        match start(header, input, &argv) {
             Ok(child) => return finish(header, input, &name, child),
             Err(error) => tried.push(Attempt {
                 command: name,
@@ -45,12 +45,12 @@ pub(super) fn preprocess(header: &Header, input: Input<'_>) -> Result<Vec<u8>, H
     })
 }
 
-fn start(header: &Header, input: Input<'_>, words: &[OsString]) -> io::Result<Child> {
-    let (program, first) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+fn start(header: &Header, input: Input<'_>, argv: &[OsString]) -> io::Result<Child> {
+    let (program, first) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(program);
     command.args(first).args(["-E", "-w", "-x", "c"]);
     for directory in &header.directories {
-        // `./` keeps the path from being taken as an option, or as GCC's `=` for the sysroot.
+        // Behind `./`, the path is not read as an option, or as GCC's `=` for the sysroot.
         command.arg("-I").arg(Path::new(".").join(directory));
     }
     for (name, value) in &header.macros {
@@ -64,7 +64,7 @@ fn start(header: &Header, input: Input<'_>, words: &[OsString]) -> io::Result<Ch
         Input::Name(_) => command.arg("-"),
     };
     own_group(&mut command);
-    // A child that another thread forks at this moment would inherit the other ends of the pipes.
+    // Another thread's fork at this moment would give its child the other ends of the pipes.
     let section = Section::enter();
     let mut child = command
         .env("LC_ALL", "C")
@@ -92,7 +92,7 @@ fn finish(
         path: compiler.into(),
         source,
     };
-    let (status, output, words) = match run(&mut child, header.time_limit) {
+    let (status, output, stderr) = match run(&mut child, header.time_limit) {
         Ok(Some(end)) => end,
         Ok(None) => {
             kill(&mut child);
@@ -114,15 +114,15 @@ fn finish(
             limit: MAX_TEXT,
         });
     }
-    let words = String::from_utf8_lossy(&words).into_owned();
-    let mut errors = words.lines().filter(|line| line.contains("error"));
+    let stderr = String::from_utf8_lossy(&stderr).into_owned();
+    let mut errors = stderr.lines().filter(|line| line.contains("error"));
     let error = errors.next();
     let is_success = match status {
         Some(status) => status.success(),
         // An incomplete last line was written by a compiler that was killed.
         None => error.is_none() && output.ends_with(b"\n"),
     };
-    let first = error.or(words.lines().next());
+    let first = error.or(stderr.lines().next());
     // All compilers that accept these options write line markers.
     if is_success && output.starts_with(b"# ") {
         return Ok(output);
@@ -148,7 +148,7 @@ fn finish(
         name: name(),
         compiler: compiler.into(),
         message,
-        words,
+        words: stderr,
     })
 }
 
@@ -161,7 +161,7 @@ fn run(child: &mut Child, limit: Duration) -> io::Result<Option<End>> {
     let start = Instant::now();
     let left = || limit.saturating_sub(start.elapsed());
     let output = collect(child.stdout.take(), MAX_TEXT + 1, false)?;
-    let words = collect(child.stderr.take(), MAX_WORDS, true)?;
+    let stderr = collect(child.stderr.take(), MAX_STDERR, true)?;
     let output = match output.recv_timeout(left()) {
         Ok(output) => output?,
         Err(RecvTimeoutError::Timeout) => return Ok(None),
@@ -170,8 +170,8 @@ fn run(child: &mut Child, limit: Duration) -> io::Result<Option<End>> {
     if output.len() > MAX_TEXT {
         return Ok(Some((None, output, Vec::new())));
     }
-    let words = match words.recv_timeout(left()) {
-        Ok(words) => words?,
+    let stderr = match stderr.recv_timeout(left()) {
+        Ok(stderr) => stderr?,
         Err(RecvTimeoutError::Timeout) => return Ok(None),
         Err(RecvTimeoutError::Disconnected) => return Err(io::ErrorKind::BrokenPipe.into()),
     };
@@ -185,7 +185,7 @@ fn run(child: &mut Child, limit: Duration) -> io::Result<Option<End>> {
             Err(error) => return Err(error),
         }
     };
-    Ok(Some((status, output, words)))
+    Ok(Some((status, output, stderr)))
 }
 
 /// Returns whether the exit status of a child is lost, because this process ignores `SIGCHLD`, or because

@@ -71,8 +71,8 @@ pub struct Header {
 impl Header {
     /// Returns a header by its path, or by its name in `#include <...>`.
     ///
-    /// As in C's `#include "..."`, a file of the current directory comes before those that the
-    /// compiler finds.
+    /// As for C's `#include "..."`, a file in the current directory is preferred to one that the compiler
+    /// finds.
     pub fn new(name: impl Into<OsString>) -> Self {
         Self {
             name: name.into(),
@@ -157,7 +157,7 @@ impl Header {
         Ok(parse::declarations(&Arc::from(text), Some(&lines)))
     }
 
-    /// Refuses names and macros that the compiler would take as other options.
+    /// Refuses names and macros that the compiler would read as other options.
     fn check(&self) -> Result<(), HeaderError> {
         let name = self.name.as_encoded_bytes();
         if name.is_empty() {
@@ -240,13 +240,13 @@ impl Header {
         match env::var_os("CC").filter(|command| !command.is_empty()) {
             Some(command) => {
                 // The text is either the path of a program, with spaces, or a program with arguments.
-                let words = command
+                let argv = command
                     .to_str()
                     .unwrap_or_default()
                     .split_ascii_whitespace();
-                let words: Vec<_> = words.map(OsString::from).collect();
+                let argv: Vec<_> = argv.map(OsString::from).collect();
                 let mut commands = vec![vec![command]];
-                commands.extend((words.len() > 1).then_some(words));
+                commands.extend((argv.len() > 1).then_some(argv));
                 commands
             }
             None => ["cc", "gcc", "clang"]

@@ -145,7 +145,7 @@ fn without_comments(text: &str) -> String {
                 plain.extend(letters.next());
                 continue;
             }
-            // An apostrophe in text that is no C ends at the end of the line.
+            // A quote that is not closed, such as an apostrophe in text, ends with the line.
             (Some(_), '\n', _) => quote = None,
             (Some(open), _, _) if letter == open => quote = None,
             (None, '"' | '\'', _) => quote = Some(letter),
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn guards_and_parts_for_cpp_go() {
+    fn guards_and_parts_for_cpp_are_removed() {
         let text = "/* #if\n */ #ifndef K_H // a guard\n#define K_H\n#pragma once\n#pragma pack(1)\n\
                     #include <stddef.h>\n#define LONG(x) \\\n  x x\n#ifdef __cplusplus\nextern \"C\" {\n\
                     #if X\n#else\n#endif\n#else\nint a;\n#endif\nint f(int '//', \"/*\");\n#endif\n";
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_a_preprocessor_is_refused() {
+    fn lines_that_need_a_preprocessor_are_refused() {
         for (text, line, part) in [
             ("int f(void);\n#if 1\n#endif", 2, "#if 1"),
             ("#ifdef _WIN32\n#endif", 1, "#ifdef _WIN32"),

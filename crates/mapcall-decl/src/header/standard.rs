@@ -5,7 +5,7 @@
 pub(super) fn name(path: &str) -> Option<&str> {
     let name = match path.rsplit_once("/include/") {
         Some((_, name)) => match name.split_once('/') {
-            // Debian's directories for each architecture.
+            // Debian has a directory for each architecture.
             Some((machine, inner)) if machine.contains('-') => inner,
             _ => name,
         },
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_told_by_their_place() {
+    fn names_are_recognised_by_their_directory() {
         assert!(STEMS.is_sorted());
         for (path, expected) in [
             ("math.h", Some("math.h")),

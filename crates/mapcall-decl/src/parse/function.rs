@@ -27,7 +27,7 @@ struct Pending<'t> {
 enum PendingExtent<'t> {
     Unknown,
     Expression(Node<'t>),
-    /// That of a typedef.
+    /// The length in a typedef.
     Length(usize),
 }
 
@@ -219,7 +219,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// `typedef int F(int); F f;`
+    /// Returns the result and parameters of a function declared by a typedef: `typedef int F(int); F f;`.
     fn function_of_typedef(
         &mut self,
         ctype: &CType,
@@ -296,7 +296,7 @@ impl<'t> Reader<'t> {
                 let name = text.clone();
                 return Err(self.error(Kind::DuplicateParameter { name }, node));
             }
-            // An array is no integer, even if its elements are.
+            // An array is not an integer, even if its elements are.
             let ctype = if parameter.extents.is_empty() {
                 parameter.ctype.clone()
             } else {

@@ -70,7 +70,7 @@ impl Prototype {
     ///
     /// # Errors
     ///
-    /// [`PrototypeError`] if the text is no valid C, or if the function can't be called.
+    /// [`PrototypeError`] if the text is not valid C, or if the function can't be called.
     pub fn parse(text: &str) -> Result<Self, PrototypeError> {
         prototype(text, &Arc::default()).map(|defined| defined.prototype)
     }
@@ -97,18 +97,18 @@ impl Declarations {
     /// # Ok::<(), mapcall_decl::PrototypeError>(())
     /// ```
     ///
-    /// This way, a prototype adds the extents of arrays, which the header does not have.
+    /// So a prototype can add extents of arrays that the header does not give.
     ///
     /// # Errors
     ///
-    /// As [`Prototype::parse`].
+    /// Those of [`Prototype::parse`].
     pub fn prototype(&self, text: &str) -> Result<Prototype, PrototypeError> {
         self.prototype_with_structs(text)
             .map(|(prototype, _)| prototype)
     }
 
-    /// As [`prototype`](Self::prototype), with the structs and unions that the text defines, by their
-    /// tags and by their typedef names.
+    /// Parses one prototype like [`prototype`](Self::prototype), and also returns the structs and unions that
+    /// the text defines, by their tags and by their typedef names.
     ///
     /// ```
     /// use mapcall_decl::Declarations;
@@ -122,7 +122,7 @@ impl Declarations {
     ///
     /// # Errors
     ///
-    /// As [`Prototype::parse`].
+    /// Those of [`Prototype::parse`].
     pub fn prototype_with_structs(
         &self,
         text: &str,
@@ -242,7 +242,7 @@ fn tree(plain: &str, source: &Arc<str>) -> Result<Tree> {
     let limit = MAX_TIME + MAX_TIME_OF_BYTE * length;
     let (mut start, mut is_too_slow) = (None, false);
     // The parser calls this every 100 steps; short texts take fewer.
-    let mut go_on = |_: &ParseState| {
+    let mut check_time = |_: &ParseState| {
         let now = sys::thread_time();
         is_too_slow = now.saturating_sub(*start.get_or_insert(now)) > limit;
         if is_too_slow {
@@ -256,7 +256,7 @@ fn tree(plain: &str, source: &Arc<str>) -> Result<Tree> {
         if parser.language().is_none() {
             parser.set_language(&tree_sitter_c::LANGUAGE.into()).ok()?;
         }
-        let options = ParseOptions::new().progress_callback(&mut go_on);
+        let options = ParseOptions::new().progress_callback(&mut check_time);
         let mut text = |at: usize, _| bytes.get(at..).unwrap_or_default();
         let tree = parser.parse_with_options(&mut text, None, Some(options));
         // Without a reset, a parser that has stopped early would continue with the next text.
@@ -345,7 +345,7 @@ impl<'t> Reader<'t> {
                 | "union_specifier"
                 | "enum_specifier" => self.declaration(node, visit)?,
                 "comment" | "preproc_def" | "preproc_function_def" | "preproc_include" => {}
-                "preproc_call" => self.packing.follow(self.text(node)),
+                "preproc_call" => self.packing.apply(self.text(node)),
                 "expression_statement" if self.is_harmless(node) => {}
                 _ => {
                     let error = self
@@ -358,7 +358,7 @@ impl<'t> Reader<'t> {
         Ok(())
     }
 
-    /// A lone semicolon, or `_Static_assert`, which the C compiler has checked.
+    /// Returns whether a statement is a lone semicolon, or `_Static_assert`, which the C compiler has checked.
     fn is_harmless(&self, statement: Node<'t>) -> bool {
         statement.named_child(0).is_none_or(|call| {
             call.child_by_field_name("function")

@@ -13,7 +13,7 @@ impl Packing {
     }
 
     /// Applies a directive if it is `#pragma pack`.
-    pub(super) fn follow(&mut self, directive: &str) {
+    pub(super) fn apply(&mut self, directive: &str) {
         let Some(arguments) = arguments(directive) else {
             return;
         };
@@ -57,7 +57,7 @@ mod tests {
             ("#pragma pack()", false),
             ("#pragma pack(N)", true),
         ] {
-            packing.follow(directive);
+            packing.apply(directive);
             assert_eq!(packing.is_packed(), is_packed, "{directive}");
         }
     }

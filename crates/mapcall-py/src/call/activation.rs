@@ -20,16 +20,16 @@ thread_local! {
             scopes: Cell::new(0),
         }
     };
-    /// The exception of a callback, which the call that is running will raise.
+    /// The exception of a callback, which the running call raises when it returns.
     static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
-    /// The scopes of the callbacks that are running, the innermost last.
+    /// The scopes of the running callbacks, the innermost last.
     static SCOPES: RefCell<Vec<Arc<Scope>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The state of a thread's calls. Every call reads it, so it has nothing to drop: access to a
-/// thread-local value with a destructor would check each time whether that has run.
+/// The state of a thread's calls. Every call reads it, so it has no destructor: each access to a
+/// thread-local value with one checks whether the destructor has run.
 struct Thread {
-    /// The number of calls that are running, each in a callback of the one before.
+    /// The number of running calls, each in a callback of the one before.
     running: Cell<usize>,
     /// The `errno` of the last call.
     errno: Cell<i32>,
@@ -39,7 +39,7 @@ struct Thread {
     scopes: Cell<usize>,
 }
 
-/// The errno of this thread's last call through mapcall.
+/// Return the ``errno`` of this thread's last call through mapcall.
 ///
 /// >>> import mapcall
 /// >>> chdir = mapcall.load(None).function("int chdir(const char *path)")
@@ -52,16 +52,17 @@ pub(crate) fn get_errno() -> i32 {
     THREAD.with(|thread| thread.errno.get())
 }
 
-/// Whether a callback has raised in the call that is running.
+/// Returns whether a callback has raised an exception in the running call.
 pub(super) fn has_raised() -> bool {
     THREAD.with(|thread| thread.has_raised.get())
 }
 
-/// Makes a call: records that it is running on this thread, and keeps its `errno`, which is returned.
+/// Makes a call, and records while it is running that it does on this thread. Keeps and returns the
+/// `errno` that `call` returns.
 ///
 /// # Errors
 ///
-/// The exception that a callback has raised in the call.
+/// The exception that a callback raised in the call.
 #[inline]
 pub(super) fn running(call: impl FnOnce() -> i32) -> PyResult<i32> {
     THREAD.with(|thread| {
@@ -79,15 +80,15 @@ pub(super) fn running(call: impl FnOnce() -> i32) -> PyResult<i32> {
     })
 }
 
-/// Raises the exception of a callback, if there is one.
+/// Returns the exception of a callback as an error, if there is one.
 #[cold]
 fn take_raised(thread: &Thread) -> PyResult<()> {
     thread.has_raised.set(false);
     RAISED.take().map_or(Ok(()), Err)
 }
 
-/// Raises an exception in the call that is running on this thread. Without such a call, as on a thread
-/// that C made, `sys.unraisablehook` gets it, with the callable.
+/// Raises an exception in the call that is running on this thread. If there is none, as on a thread
+/// that C created, passes it to `sys.unraisablehook` with the callable.
 pub(super) fn raise(py: Python<'_>, error: PyErr, callable: Option<&Bound<'_, PyAny>>) {
     let unraisable = THREAD.with(|thread| {
         if thread.running.get() == 0 {
@@ -102,32 +103,32 @@ pub(super) fn raise(py: Python<'_>, error: PyErr, callable: Option<&Bound<'_, Py
     }
 }
 
-/// Whether a call is running on this thread.
+/// Returns whether a call is running on this thread.
 pub(super) fn is_running() -> bool {
     THREAD.with(|thread| thread.running.get() > 0)
 }
 
-/// Runs destructors that no call has asked for, such as those of objects that Python deallocates. The
-/// thread is attached to the interpreter.
+/// Runs destructors outside of any call of a function, such as those of objects that Python
+/// deallocates. The thread is attached to the interpreter.
 ///
 /// An exception of their callbacks does not belong to the call that may be running on the thread, so
-/// `sys.unraisablehook` gets it. An exception that is pending stays pending.
+/// it is passed to `sys.unraisablehook`. An exception that is pending stays pending.
 pub(super) fn destroying(destroy: impl FnOnce()) {
     let _saved = SavedState::new();
     destroy();
 }
 
-/// The state of a thread's calls and its pending exception, saved here until it is dropped.
+/// The saved state of a thread's calls and its pending exception, which `drop` restores.
 struct SavedState {
     running: usize,
     raised: Option<PyErr>,
-    /// The type, value and traceback of the exception that is pending; null without one.
+    /// The type, value and traceback of the pending exception; null if there is none.
     pending: [*mut PyObject; 3],
 }
 
 #[allow(
     deprecated,
-    reason = "what replaces the functions is new in Python 3.12"
+    reason = "the functions that replace them are new in Python 3.12"
 )]
 impl SavedState {
     fn new() -> Self {
@@ -137,7 +138,7 @@ impl SavedState {
             }
             let mut pending = [ptr::null_mut(); 3];
             let [class, value, traceback] = &mut pending;
-            // SAFETY: the thread is attached, and there is room for three references.
+            // SAFETY: the thread is attached, and the three pointers are valid for writes.
             unsafe { ffi::PyErr_Fetch(class, value, traceback) };
             Self {
                 running: thread.running.take(),
@@ -150,12 +151,13 @@ impl SavedState {
 
 #[allow(
     deprecated,
-    reason = "what replaces the functions is new in Python 3.12"
+    reason = "the functions that replace them are new in Python 3.12"
 )]
 impl Drop for SavedState {
     fn drop(&mut self) {
         let [class, value, traceback] = self.pending;
-        // SAFETY: the thread is attached, and these are the references that were fetched.
+        // SAFETY: the thread is attached. The pointers are null, or the references that `PyErr_Fetch`
+        // returned, which are given up here.
         unsafe { ffi::PyErr_Restore(class, value, traceback) };
         THREAD.with(|thread| {
             thread.running.set(self.running);
@@ -173,14 +175,14 @@ pub(super) fn enter(scope: Arc<Scope>) {
     THREAD.with(|thread| thread.scopes.set(thread.scopes.get() + 1));
 }
 
-/// Removes the scope that was added last: its callback returns.
+/// Removes the scope that was added last, when its callback returns.
 pub(super) fn leave() {
     THREAD.with(|thread| thread.scopes.set(thread.scopes.get().saturating_sub(1)));
     SCOPES.with_borrow_mut(Vec::pop);
 }
 
-/// Writes the copies of C's memory that the callbacks on this thread have changed back to it, before C
-/// runs.
+/// Writes the changes of the callbacks on this thread to their copies of C's memory back to it, before
+/// C runs.
 #[cold]
 pub(super) fn write_back() {
     SCOPES.with_borrow(|scopes| scopes.iter().for_each(|scope| scope.write_back()));

@@ -1,4 +1,4 @@
-//! Arrays of other libraries, seen as NumPy's without a copy.
+//! NumPy views of the arrays of other libraries, without a copy.
 
 use mapcall::contract::{Contract, Problem, Remedy, Role};
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
@@ -10,10 +10,15 @@ use pyo3::types::{PyDict, PyMemoryView, PyType};
 
 use super::{errors, ndarray};
 
-/// The memory of an object as an array that keeps it alive; `None` if it has none to show.
+/// Returns an array on the memory of an object, which keeps the object alive; `None` if the object
+/// exports no memory.
 ///
-/// What is asked, in this order: `__array_interface__` or `__array_struct__`, the buffer protocol,
-/// and DLPack for memory of the CPU.
+/// The protocols are tried in this order: `__array_interface__` or `__array_struct__`, the buffer
+/// protocol, and DLPack for memory of the CPU.
+///
+/// # Errors
+///
+/// `ArgumentError` if the object's library refuses to export the memory.
 pub(super) fn view<'py>(
     contract: &Contract,
     role: Role,
@@ -22,7 +27,9 @@ pub(super) fn view<'py>(
     exported(object).map_err(|error| not_shared(contract, role, object, error))
 }
 
-/// Why an object's own library doesn't share its memory, with that exception as the cause.
+/// Returns the `ArgumentError` for an object whose library refuses to export the memory. Its cause is
+/// the library's exception. MemoryError, and exceptions such as KeyboardInterrupt, are returned
+/// unchanged.
 #[cold]
 fn not_shared(contract: &Contract, role: Role, object: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
     let py = object.py();
@@ -41,7 +48,7 @@ fn not_shared(contract: &Contract, role: Role, object: &Bound<'_, PyAny>, error:
     refused
 }
 
-/// As `view`; what the object's own library refuses, it says in an exception of its own.
+/// Implements [`view`]. Errors are the exceptions of the object's library.
 fn exported<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
     let py = object.py();
     if is_scalar(object)? || ndarray::is_masked(object)? {
@@ -68,7 +75,7 @@ fn exported<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyUnt
     Ok(Some(array.cast_into::<PyUntypedArray>()?))
 }
 
-/// The array interface has a place for a mask, which NumPy ignores.
+/// Checks that an object's `__array_interface__` has no mask, which NumPy would ignore.
 fn check_interface(object: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = object.py();
     let interface = object.getattr_opt(intern!(py, "__array_interface__"))?;
@@ -82,13 +89,13 @@ fn check_interface(object: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
-/// Whether it is a scalar of NumPy's, which shows itself as an array but only gives copies.
+/// Returns whether an object is a NumPy scalar, whose array interface exports a copy.
 pub(super) fn is_scalar(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     static GENERIC: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     object.is_instance(GENERIC.import(object.py(), "numpy", "generic")?)
 }
 
-/// DLPack's number for it.
+/// DLPack's device type `kDLCPU`.
 const CPU: i32 = 1;
 
 fn without_copy<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -101,7 +108,8 @@ fn without_copy<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> 
 
 fn dlpack<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyUntypedArray>> {
     let py = object.py();
-    // PyTorch keeps a minus sign apart from the memory, and exports the memory.
+    // The elements of a PyTorch tensor with the negative bit are the negated values of its memory, and
+    // DLPack exports the memory only.
     let is_negated = object
         .call_method0(intern!(py, "is_neg"))
         .is_ok_and(|answer| matches!(answer.extract(), Ok(true)));
@@ -114,15 +122,17 @@ fn dlpack<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyUntypedArray
     let array = numpy
         .call_method1(intern!(py, "from_dlpack"), (object,))?
         .cast_into::<PyUntypedArray>()?;
-    // Where the exporter has only NULL, NumPy allocates.
+    // If the exporter's pointer is NULL, NumPy allocates memory.
     if crate::memory::owns_data(&array) && !array.is_empty() {
         return Err(PyBufferError::new_err("it has no memory"));
     }
     Ok(writeable(object, array))
 }
 
-/// NumPy takes memory from an exporter of DLPack before 1.0, which can't say whether it may be
-/// written, as read-only. One that has a `numpy` method of its own says it there.
+/// Returns the array of the object's method `numpy`, if it is on the same memory; else `array`.
+///
+/// DLPack before 1.0 has no read-only flag, so NumPy makes arrays from it read-only. The array that
+/// the method returns is writeable if the object is.
 fn writeable<'py>(
     object: &Bound<'py, PyAny>,
     array: Bound<'py, PyUntypedArray>,

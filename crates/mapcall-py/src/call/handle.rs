@@ -23,7 +23,7 @@ use super::text::Text;
 use super::{activation, errors, ndarray, text};
 use crate::convert;
 
-/// A value whose drop may run C destructors that no call has asked for.
+/// A value that may run C destructors when it is dropped, outside of any call of a function.
 pub(super) struct Ending<T>(ManuallyDrop<T>);
 
 impl<T> Ending<T> {
@@ -53,7 +53,7 @@ impl<T> Drop for Ending<T> {
     }
 }
 
-/// A typed pointer to what only its library understands.
+/// A typed pointer that a C function returned.
 ///
 /// >>> import mapcall
 /// >>> libc = mapcall.load(None)
@@ -61,21 +61,20 @@ impl<T> Drop for Ending<T> {
 /// >>> malloc = libc.function("void *malloc(size_t size)", destructor=free)
 /// >>> memory = malloc(24)
 /// >>> memory.array(3, "i8")[:] = 1, 2, 3
-/// >>> memory.close()      # or let it go, or use it in a `with` statement
+/// >>> memory.close()      # or delete it, or use it in a `with` statement
 /// >>> memory
 /// <mapcall.Handle: void, closed>
 ///
-/// Functions return them, and take them where the prototype has a pointer to the same struct. A
-/// destructor runs once: when the handle is closed, or when it dies. What made the handle stays
-/// loaded while it lives.
+/// It is an argument for parameters that are pointers to the same struct. A destructor runs once:
+/// when the handle is closed, or when it is deleted. The library stays loaded while the handle exists.
 ///
-/// The pointer may lead into the arguments of the call that returned it, so the handle keeps them
-/// alive: arrays, texts, and other handles, whose destructors then wait for it, unless they are closed.
+/// The pointer may be one into the arguments of the call that returned it, so the handle keeps them
+/// alive: arrays, texts, and other handles. Unless those are closed, their destructors run after its own.
 ///
-/// Who owns it
-/// -----------
-/// A handle given to its own destructor is closed by that call. For another function that takes the
-/// object over, its prototype says so, with Clang's attribute: the number is that of the parameter.
+/// Ownership
+/// ---------
+/// A call of the handle's own destructor closes the handle. The prototype of another function that
+/// takes ownership of an argument has Clang's attribute, with the number of the parameter.
 ///
 /// >>> realloc = libc.function(
 /// ...     "void *realloc(void *p, size_t size) __attribute__((ownership_takes(malloc, 1)))",
@@ -88,18 +87,18 @@ impl<T> Drop for Ending<T> {
 /// >>> large.closed
 /// True
 ///
-/// ``ownership_holds`` says that C will destroy it, while the handle can still be used. `release` ends
-/// a handle whose object something else has taken.
+/// With ``ownership_holds``, C will destroy the object, and the handle can still be used. `release`
+/// closes a handle without its destructor, if other code has taken ownership of the object.
 #[pyclass(frozen, module = "mapcall", weakref)]
 pub(crate) struct Handle {
     inner: Ending<mapcall::Handle>,
     ctype: CType,
-    /// The number of arrays that lie on the memory.
+    /// The number of arrays on the memory.
     views: Arc<AtomicUsize>,
-    /// The objects that the pointer may lead into, other than handles. They outlive `inner`, whose
-    /// destructor may use them.
+    /// The arguments, other than handles, that the pointer may be one into. They are dropped after
+    /// `inner`, whose destructor may use them.
     kept: Option<Py<PyTuple>>,
-    /// The scope of the callback that has received it or made it.
+    /// The scope of the callback that has received the handle or made it.
     scope: Option<Arc<Scope>>,
 }
 
@@ -122,13 +121,13 @@ impl Handle {
         self.kept.as_ref()
     }
 
-    /// The scope of its callback, if it is closed when that returns.
+    /// Returns the scope of the callback that closes the handle when it returns, if there is one.
     pub(super) fn scope(&self) -> Option<&Arc<Scope>> {
         self.scope.as_ref()
     }
 
     /// Makes a handle that is closed when a callback returns: one that the callback receives, or one that a
-    /// call in it returns for such handles, which may lead to where they lead. It has no destructor.
+    /// call in it returns for such handles, since it may point to the same memory. It has no destructor.
     pub(super) fn lent(
         inner: mapcall::Handle,
         ctype: CType,
@@ -155,7 +154,7 @@ impl Handle {
     /// # Errors
     ///
     /// `ArgumentError` if the parameter does not take the handle; `BufferError` if C owns the object
-    /// after the call and arrays lie on its memory.
+    /// after the call and arrays are on its memory.
     pub(super) fn as_argument(
         &self,
         py: Python<'_>,
@@ -185,11 +184,11 @@ impl Handle {
         })
     }
 
-    /// Checks that no array lies on the memory.
+    /// Checks that no array is on the memory.
     ///
     /// # Errors
     ///
-    /// `BufferError` if one does.
+    /// `BufferError` if there is one.
     fn without_arrays(&self) -> PyResult<()> {
         let views = self.views.load(Ordering::Acquire);
         if views > 0 && !self.inner.is_closed() {
@@ -219,7 +218,7 @@ impl Handle {
         visit.call(&self.kept)
     }
 
-    /// What it points to: the name of a struct, or a C type.
+    /// The type of the object: the name of a struct, or a C type.
     ///
     /// >>> import mapcall
     /// >>> tmpfile = mapcall.load(None).function("struct file *tmpfile(void)")
@@ -230,7 +229,7 @@ impl Handle {
         self.inner.target()
     }
 
-    /// The pointer as an int; None once closed.
+    /// The pointer as an int; None if the handle is closed.
     ///
     /// >>> import mapcall
     /// >>> import numpy as np
@@ -244,7 +243,7 @@ impl Handle {
         self.inner.address().map(|address| address.addr().get())
     }
 
-    /// Whether it has been closed.
+    /// True if the handle has been closed.
     ///
     /// >>> import mapcall
     /// >>> libc = mapcall.load(None)
@@ -260,8 +259,8 @@ impl Handle {
         self.inner.is_closed()
     }
 
-    /// Whether C may only read the memory: the pointer is one to ``const``, or leads into an argument
-    /// that is read-only. Arrays on it are read-only then.
+    /// True if C may only read the memory: the pointer is one to ``const``, or one into a read-only
+    /// argument. Arrays on the memory are read-only then.
     ///
     /// >>> import mapcall
     /// >>> strchr = mapcall.load(None).function("char *strchr(const char *s, int c)")
@@ -272,7 +271,7 @@ impl Handle {
         self.inner.is_read_only()
     }
 
-    /// Ends the handle, and runs its destructor if it has one; again, does nothing.
+    /// Close the handle, and run its destructor if it has one. A closed handle stays unchanged.
     ///
     /// >>> import mapcall
     /// >>> libc = mapcall.load(None)
@@ -287,14 +286,14 @@ impl Handle {
     /// Raises
     /// ------
     /// BufferError
-    ///     When arrays lie on its memory.
+    ///     If arrays are on the memory.
     /// CallError
-    ///     When the destructor says that it failed.
+    ///     If the destructor's `check` finds that it failed.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.end(py)
     }
 
-    /// Ends the handle without running its destructor, and returns the pointer as an int; None if the
+    /// Close the handle without running its destructor, and return the pointer as an int; None if the
     /// handle was closed.
     ///
     /// >>> import mapcall
@@ -309,7 +308,7 @@ impl Handle {
     /// Raises
     /// ------
     /// BufferError
-    ///     When arrays lie on its memory.
+    ///     If arrays are on the memory.
     fn release(&self) -> PyResult<Option<usize>> {
         self.without_arrays()?;
         let address = self.inner.release();
@@ -325,7 +324,7 @@ impl Handle {
         self.end(py)
     }
 
-    /// An array on the memory that the pointer leads to.
+    /// Return an array on the memory at the pointer.
     ///
     /// >>> import mapcall
     /// >>> libc = mapcall.load(None)
@@ -334,20 +333,22 @@ impl Handle {
     /// >>> calloc(3, 8).array((3,), "f8")
     /// array([0., 0., 0.])
     ///
-    /// A callback's handles end when it returns, with the memory that C has lent it. So arrays of theirs
-    /// are copies, which may be kept: read-only where C's memory is ``const``, else written back to it
-    /// before C runs again, which is when the callback returns or calls a C function. What C writes
-    /// meanwhile is in the next array. Arrays of one callback on the same memory share a copy.
+    /// The handles that a callback receives are closed when it returns, and C's memory is valid until
+    /// then. Arrays of such handles are on copies, so they may be kept. A copy is read-only if C's memory
+    /// is ``const``; else its changes are written to C's memory before C runs again, which is when the
+    /// callback returns or calls a C function. The next call of `array` reads C's changes. Arrays of one
+    /// callback on the same memory share a copy.
     ///
     /// Parameters
     /// ----------
     /// shape : int or tuple of int
-    ///     The number of items on each axis. It can't be checked: it must be true of C's memory.
+    ///     The number of items on each axis. It can't be checked: C's memory must have as many.
     /// dtype : dtype, optional
-    ///     What they are; by default what the pointer's C type says.
+    ///     The dtype of the items; by default that of the pointer's C type.
     /// owner : object, optional
-    ///     What the array keeps alive; by default this handle, which then can't be closed before the
-    ///     array is gone. In a callback: what keeps C's memory alive, so that no copy is needed.
+    ///     The object that owns the memory, which the array keeps alive. By default it is this handle,
+    ///     which can't be closed before the array is deleted. In a callback, the array is on C's memory
+    ///     itself, without a copy, if an owner is given.
     ///
     /// Returns
     /// -------
@@ -357,9 +358,9 @@ impl Handle {
     /// Raises
     /// ------
     /// ValueError
-    ///     When the handle is closed.
+    ///     If the handle is closed.
     /// BufferError
-    ///     When another array of the same callback lies on a part of the memory.
+    ///     If another array of the same callback is on a part of the memory.
     #[pyo3(signature = (shape, dtype = None, owner = None))]
     fn array<'py>(
         this: &Bound<'py, Self>,
@@ -389,7 +390,7 @@ impl Handle {
         ndarray::on_memory(&dtype, &shape, address, is_writeable, owner)
     }
 
-    /// A copy of the text that the pointer leads to, up to its NUL.
+    /// Return a copy of the text at the pointer, up to its NUL.
     ///
     /// >>> import mapcall
     /// >>> strchr = mapcall.load(None).function("char *strchr(const char *s, int c)")
@@ -399,12 +400,12 @@ impl Handle {
     /// Parameters
     /// ----------
     /// kind : {'str', 'bytes'}
-    ///     What to make of it; a str must be UTF-8.
+    ///     The type of the result. The text of a str must be UTF-8.
     ///
     /// Raises
     /// ------
     /// TypeError
-    ///     When it is no pointer to characters.
+    ///     If the pointer is no pointer to characters.
     #[pyo3(signature = (kind = "str"))]
     fn text<'py>(&self, py: Python<'py>, kind: &str) -> PyResult<Bound<'py, PyAny>> {
         let kind = Text::named(kind)?;
@@ -428,7 +429,7 @@ impl Handle {
         }
     }
 
-    /// Whether both point to the same.
+    /// Return whether both handles have the same type and pointer.
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
         other.cast::<Self>().is_ok_and(|other| {
             let other = other.get();
@@ -451,9 +452,9 @@ pub(super) fn from_pointer(
 ) -> Option<mapcall::Handle> {
     let address = usize::try_from(word).unwrap_or_default();
     let address = NonNull::new(ptr::with_exposed_provenance_mut::<c_void>(address))?;
-    // SAFETY: by the prototype of `origin`, which the user of `load` vouches for, the address is that
-    // of an object of the pointer's type. `alive` has the arguments that it may lead into; a callback
-    // gets pointers that live until it returns, when its handles are closed.
+    // SAFETY: the user of `load` guarantees that the prototype of `origin` is right, so the address is
+    // that of an object of the pointer's type. `alive` has the arguments that the pointer may be one into.
+    // A callback's pointers are valid until it returns, which closes its handles.
     Some(unsafe { mapcall::Handle::returned(origin, pointer, address, alive) })
 }
 
@@ -490,7 +491,7 @@ impl View {
         visit.call(&self.handle)
     }
 
-    /// The handle whose memory the array lies on.
+    /// The handle whose memory the array is on.
     #[getter]
     fn handle(&self, py: Python<'_>) -> Py<Handle> {
         self.handle.clone_ref(py)

@@ -1,4 +1,4 @@
-//! NumPy's arrays as the checks see them.
+//! The memory, dtypes and masks of NumPy's arrays, for the checks of arguments.
 
 #![allow(unsafe_code)]
 
@@ -25,32 +25,34 @@ use pyo3::types::{PyBytes, PyString, PyTuple};
 use crate::map::Map;
 use crate::mapped_array::ndarray_type;
 
+/// Returns whether an object is an instance of ndarray or of a class derived from it.
+///
 /// # Safety
 ///
-/// The object is live, and `ndarray` is that type.
+/// `object` points to a live object, and `ndarray` is the type `numpy.ndarray`.
 #[inline]
 unsafe fn is_array(object: *mut PyObject, ndarray: *mut PyTypeObject) -> bool {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that `object` points to a live object.
     let class = unsafe { ffi::Py_TYPE(object) };
-    // SAFETY: both are live types.
+    // SAFETY: `class` is the type of a live object, and `ndarray` a static type: both are live.
     class == ndarray || unsafe { ffi::PyType_IsSubtype(class, ndarray) } != 0
 }
 
-/// The classes derived from ndarray that were found to have no mask, as the version tags of their
-/// types: the interpreter gives each state of each type a tag of its own, 0 for none.
+/// The version tags of some classes derived from ndarray that have no mask. The interpreter gives a
+/// type a new tag whenever its attributes change; 0 means no tag.
 static UNMASKED: [AtomicU32; 4] = [const { AtomicU32::new(0) }; 4];
 
-/// Whether arrays of a class are known to have no mask.
+/// Returns whether `class` is ndarray, or a class whose tag is in [`UNMASKED`].
 ///
 /// # Safety
 ///
-/// `class` is a live type, and `ndarray` is that type.
+/// `class` points to a live type, and `ndarray` is the type `numpy.ndarray`.
 #[inline]
 unsafe fn is_unmasked(class: *mut PyTypeObject, ndarray: *mut PyTypeObject) -> bool {
     if class == ndarray {
         return true;
     }
-    // SAFETY: the caller's promise: a live type.
+    // SAFETY: the caller guarantees that `class` points to a live type.
     let tag = unsafe { (*class).tp_version_tag };
     tag != 0
         && UNMASKED
@@ -58,11 +60,10 @@ unsafe fn is_unmasked(class: *mut PyTypeObject, ndarray: *mut PyTypeObject) -> b
             .any(|known| known.load(Ordering::Relaxed) == tag)
 }
 
-/// Whether an object's class may have elements behind a mask, as NumPy's and astropy's masked arrays
-/// do.
+/// Returns whether an object's class has a mask, as the masked arrays of NumPy and astropy have.
 #[inline]
 pub(super) fn may_have_mask(object: &Bound<'_, PyAny>) -> PyResult<bool> {
-    // SAFETY: the type of a live object, and ndarray's.
+    // SAFETY: the first pointer is the type of a live object, the second the type `numpy.ndarray`.
     if unsafe { is_unmasked(object.get_type_ptr(), ndarray_type(object.py())) } {
         return Ok(false);
     }
@@ -75,17 +76,17 @@ fn class_has_mask(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     let (py, class) = (object.py(), object.get_type());
     let has_mask = class.hasattr(intern!(py, "mask"))? && class.hasattr(intern!(py, "filled"))?;
     if !has_mask && object.is_instance_of::<PyUntypedArray>() {
-        // SAFETY: a live type.
+        // SAFETY: `class` is a reference to a type.
         let tag = unsafe { (*class.as_type_ptr()).tp_version_tag };
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
-        if let Some(place) = UNMASKED.get(next % UNMASKED.len()) {
-            place.store(tag, Ordering::Relaxed);
+        if let Some(entry) = UNMASKED.get(next % UNMASKED.len()) {
+            entry.store(tag, Ordering::Relaxed);
         }
     }
     Ok(has_mask)
 }
 
-/// Whether an element of an object is masked, of items with fields also one field.
+/// Returns whether an element of an object is masked, or a field of one.
 #[inline]
 pub(super) fn is_masked(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(may_have_mask(object)? && mask_is_set(object)?)
@@ -101,48 +102,50 @@ fn mask_is_set(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(bytes.as_bytes().iter().any(|&byte| byte != 0))
 }
 
-/// The object as an array, if it is one.
+/// Casts an object to an array; returns `None` if it is none.
 #[inline]
 pub(super) fn as_array<'a, 'py>(
     object: &'a Bound<'py, PyAny>,
     ndarray: *mut PyTypeObject,
 ) -> Option<&'a Bound<'py, PyUntypedArray>> {
-    // SAFETY: a live object.
+    // SAFETY: `object` is a reference to an object, and `ndarray` the type `numpy.ndarray`.
     if unsafe { is_array(object.as_ptr(), ndarray) } {
-        // SAFETY: it is an instance of ndarray or of a class derived from it.
+        // SAFETY: `is_array` returned true: it is an instance of ndarray or of a class derived from it.
         Some(unsafe { object.cast_unchecked() })
     } else {
         None
     }
 }
 
-/// The array's dtype; borrowed.
+/// Returns the dtype of an array as a borrowed reference.
 #[inline]
 pub(super) fn descr(array: &Bound<'_, PyUntypedArray>) -> *mut PyArray_Descr {
     let object: *mut PyArrayObject = array.as_ptr().cast();
-    // SAFETY: it is an ndarray.
+    // SAFETY: `array` is a reference to an ndarray, whose struct starts with this one.
     unsafe { (*object).fields.descr }
 }
 
-/// Where an array lies; good until Python code can reshape it in place.
+/// Returns the memory of an array. Its shape and strides are invalid once Python code runs, which may
+/// reshape the array in place.
 #[inline]
 pub(super) fn memory<'a>(array: &'a Bound<'_, PyUntypedArray>) -> Memory<'a> {
-    // SAFETY: it is an ndarray, alive while borrowed.
+    // SAFETY: `array` is a reference to an ndarray, which is alive while it is borrowed.
     let backing = unsafe { backing_of(array.as_ptr()) };
-    // SAFETY: it is an ndarray, alive while borrowed.
+    // SAFETY: `array` is a reference to an ndarray, which is alive while it is borrowed. No Python code
+    // runs while callers use the memory.
     unsafe { memory_at(array.as_ptr().cast(), backing) }
 }
 
-/// Of a view, the address and the number of bytes of the array whose memory it is on; `None` for an
-/// array that is no view of another.
+/// Returns the address and the size in bytes of the array whose memory a view is on; `None` if the
+/// array is no view of another.
 pub(super) fn owner(array: &Bound<'_, PyUntypedArray>) -> Option<(usize, usize)> {
     let ndarray = ndarray_type(array.py());
     let mut owner = None;
     loop {
         let last = owner.as_ref().unwrap_or(array);
-        // SAFETY: it is an ndarray.
+        // SAFETY: `last` is a reference to an ndarray.
         let base = unsafe { crate::memory::base(last.as_ptr()) };
-        // SAFETY: null, or a live object: an array has a reference to its base.
+        // SAFETY: `base` is null or points to a live object, to which the array has a reference.
         let base = unsafe { Bound::from_borrowed_ptr_or_opt(array.py(), base) };
         match base.as_ref().and_then(|base| as_array(base, ndarray)) {
             Some(base) => owner = Some(base.clone()),
@@ -158,47 +161,56 @@ pub(super) fn owner(array: &Bound<'_, PyUntypedArray>) -> Option<(usize, usize)>
     Some((memory.address.addr(), nbytes))
 }
 
-/// Where an array with elements of that very dtype lies, but for its backing; `None` for anything else.
+/// Returns the memory of an array whose dtype is the object `dtype`, with an unknown backing; `None`
+/// for any other object, and for classes that may have a mask.
 ///
 /// # Safety
 ///
-/// The object lives for `'a`, and no Python code runs meanwhile.
+/// `object` points to an object that is alive for `'a`, during which no Python code runs. `ndarray` is
+/// the type `numpy.ndarray`.
 #[inline]
 pub(super) unsafe fn memory_of<'a>(
     object: *mut PyObject,
     ndarray: *mut PyTypeObject,
     dtype: *mut PyObject,
 ) -> Option<Memory<'a>> {
-    // SAFETY: the caller's promise: a live object.
+    // SAFETY: the caller guarantees that `object` points to a live object.
     let class = unsafe { ffi::Py_TYPE(object) };
-    // SAFETY: both are live types.
+    // SAFETY: `class` is the type of a live object, and the caller guarantees that `ndarray` is
+    // `numpy.ndarray`.
     if !unsafe { is_unmasked(class, ndarray) } {
         return None;
     }
     let array: *mut PyArrayObject = object.cast();
-    // SAFETY: it is an ndarray.
+    // SAFETY: `is_unmasked` returns true for ndarray and classes derived from it only, so `array` points
+    // to a live ndarray.
     if unsafe { (*array).fields.descr }.cast() != dtype {
         return None;
     }
-    // SAFETY: it is an ndarray, and lives as the caller promises.
+    // SAFETY: `array` points to an ndarray. The caller guarantees that it is alive for `'a`, and that no
+    // Python code, which could reshape it, runs meanwhile.
     Some(unsafe { memory_at(array, Backing::Unknown) })
 }
 
+/// Returns the memory of an array.
+///
 /// # Safety
 ///
-/// The array lives and keeps its shape as long as the memory is used.
+/// `array` points to an ndarray that is alive and keeps its shape while the returned value is used.
 #[inline]
 unsafe fn memory_at(array: *mut PyArrayObject, backing: Backing<'_>) -> Memory<'_> {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that `array` points to a live ndarray.
     let fields = unsafe { &(*array).fields };
     let ndim = usize::try_from(fields.nd).unwrap_or(0);
     let (shape, strides): (&[usize], &[isize]) = if ndim == 0 {
         (&[], &[])
     } else {
         (
-            // SAFETY: an ndarray of `nd` axes has as many lengths, none negative.
+            // SAFETY: `dimensions` of an ndarray points to `nd` lengths, which are not negative; the
+            // caller guarantees that the array keeps them.
             unsafe { slice::from_raw_parts(fields.dimensions.cast(), ndim) },
-            // SAFETY: an ndarray of `nd` axes has as many strides.
+            // SAFETY: `strides` of an ndarray points to `nd` strides; the caller guarantees that the
+            // array keeps them.
             unsafe { slice::from_raw_parts(fields.strides, ndim) },
         )
     };
@@ -213,14 +225,14 @@ unsafe fn memory_at(array: *mut PyArrayObject, backing: Backing<'_>) -> Memory<'
     }
 }
 
-/// The memory of an array or a text that may only be read; `None` for anything else.
+/// Returns the addresses of a read-only array or of a text; `None` for any other object.
 pub(super) fn read_only_bytes(
     object: &Bound<'_, PyAny>,
     ndarray: *mut PyTypeObject,
 ) -> Option<Range<usize>> {
     let of = |bytes: &[u8]| {
         let bytes = bytes.as_ptr_range();
-        // With the NUL behind it.
+        // The NUL that ends the text belongs to it.
         bytes.start.addr()..bytes.end.addr() + 1
     };
     if let Some(array) = as_array(object, ndarray) {
@@ -236,49 +248,54 @@ pub(super) fn read_only_bytes(
     }
 }
 
-/// Whether an array's memory may also be reached at other addresses.
+/// Returns the backing of an array's memory, by which the core knows whether the memory may have other
+/// addresses too.
 ///
 /// # Safety
 ///
-/// It is an ndarray, lives for `'a`, and keeps its bases.
+/// `array` points to an ndarray that is alive and keeps its base for `'a`. The thread is attached to
+/// the interpreter.
 #[inline]
 pub(super) unsafe fn backing_of<'a>(array: *mut PyObject) -> Backing<'a> {
     let array: *mut PyArrayObject = array.cast();
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that `array` points to a live ndarray.
     let fields = unsafe { &(*array).fields };
     if fields.flags & NPY_ARRAY_OWNDATA != 0 {
         return Backing::Private;
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that the array, whose struct `fields` is a part of, is alive and
+    // keeps its base for `'a`, and that the thread is attached.
     unsafe { backing_of_view(fields) }
 }
 
-/// As [`backing_of`], for an array on memory that its base owns.
+/// Returns the backing of an array whose memory belongs to its base.
 ///
 /// # Safety
 ///
-/// As there.
+/// `view` is a part of an ndarray that is alive and keeps its base for `'a`. The thread is attached to
+/// the interpreter.
 unsafe fn backing_of_view<'a>(view: &PyArrayObject_fields) -> Backing<'a> {
-    // SAFETY: arrays are looked at attached alone.
+    // SAFETY: the caller guarantees that the thread is attached.
     let py = unsafe { Python::assume_attached() };
     let (ndarray, map) = (ndarray_type(py), Map::type_object_raw(py));
     let mut owner = view.base;
     while !owner.is_null() {
-        // SAFETY: a base is a live object.
+        // SAFETY: `owner` is the base of a live array, which has a reference to it.
         let class = unsafe { ffi::Py_TYPE(owner) };
         if class == map {
-            // SAFETY: a live object.
+            // SAFETY: `owner` points to a live object.
             let owner = unsafe { Borrowed::from_ptr(py, owner) };
-            // SAFETY: it is a `Map`.
+            // SAFETY: its type is `Map`.
             let owner: Borrowed<'_, '_, Map> = unsafe { owner.cast_unchecked() };
             let owner: *const Map = owner.get();
-            // SAFETY: the array keeps its base, which is never borrowed for writing.
+            // SAFETY: the array keeps a reference to the object for `'a`, and `Map` is frozen: there is no
+            // mutable reference to it.
             let owner = unsafe { &*owner };
-            // SAFETY: the view, which is an array on the map, lives as long.
+            // SAFETY: the caller guarantees that `view`, an array on the map, is alive for `'a`.
             let map = unsafe { owner.mapped_at(view.data.addr()) };
             return map.map_or(Backing::Unknown, Backing::Map);
         }
-        // SAFETY: a live object and type.
+        // SAFETY: `owner` points to a live object, and `ndarray` is the type `numpy.ndarray`.
         if !unsafe { is_array(owner, ndarray) } {
             let is_bytes =
                 class == &raw mut ffi::PyBytes_Type || class == &raw mut ffi::PyByteArray_Type;
@@ -289,7 +306,7 @@ unsafe fn backing_of_view<'a>(view: &PyArrayObject_fields) -> Backing<'a> {
             };
         }
         let array: *mut PyArrayObject = owner.cast();
-        // SAFETY: it is an ndarray.
+        // SAFETY: `is_array` returned true, so `array` points to a live ndarray.
         let fields = unsafe { &(*array).fields };
         if fields.flags & NPY_ARRAY_OWNDATA != 0 {
             return Backing::Private;
@@ -299,9 +316,10 @@ unsafe fn backing_of_view<'a>(view: &PyArrayObject_fields) -> Backing<'a> {
     Backing::Unknown
 }
 
-/// Whether two dtypes of numbers or structs are one under two names, such as `long` and `long long`.
+/// Returns whether two dtypes of numbers or structs are equivalent, such as those of `long` and
+/// `long long` of the same size.
 ///
-/// Of a union's overlapping fields, only NumPy can tell.
+/// NumPy compares them, since the core does not compare the overlapping fields of unions.
 pub(super) fn is_same(one: &Bound<'_, PyArrayDescr>, other: &Bound<'_, PyArrayDescr>) -> bool {
     use numpy::PyArrayDescrMethods;
     let is_plain =
@@ -309,7 +327,7 @@ pub(super) fn is_same(one: &Bound<'_, PyArrayDescr>, other: &Bound<'_, PyArrayDe
     is_plain(one) && is_plain(other) && one.is_equiv_to(other)
 }
 
-/// A new array of zeros; its items are plain data.
+/// Returns a new array of zeros. The dtype has no Python objects.
 pub(super) fn zeros<'py>(
     dtype: &Bound<'py, PyArrayDescr>,
     shape: &[usize],
@@ -323,14 +341,15 @@ pub(super) fn zeros<'py>(
         .map_err(|_| too_large())?;
     let ndim = c_int::try_from(dims.len()).map_err(|_| too_large())?;
     let descr: *mut PyArray_Descr = dtype.clone().into_ptr().cast();
-    // SAFETY: `dims` has `ndim` lengths, and the reference to the dtype is handed over.
+    // SAFETY: `dims` has `ndim` lengths, and `into_ptr` has given up the reference to the dtype that
+    // `PyArray_Zeros` takes.
     let array = unsafe { PY_ARRAY_API.PyArray_Zeros(py, ndim, dims.as_mut_ptr(), descr, 0) };
-    // SAFETY: a new reference, or null with an exception set.
+    // SAFETY: the function returned a new reference, or null with an exception set.
     let array: Bound<'py, PyAny> = unsafe { Bound::from_owned_ptr_or_err(py, array) }?;
     Ok(array.cast_into::<PyUntypedArray>()?)
 }
 
-/// New zeros for an output, whose axes lie in memory as the output says.
+/// Returns a new array of zeros for an output, with the axes in the output's order in memory.
 pub(super) fn ordered_zeros<'py>(
     dtype: &Bound<'py, PyArrayDescr>,
     output: &Output,
@@ -344,27 +363,33 @@ pub(super) fn ordered_zeros<'py>(
     Ok(array.cast_into::<PyUntypedArray>()?)
 }
 
-/// How many bytes an element of an array has.
+/// Returns the size of an array's element in bytes.
 pub(super) fn itemsize(array: &Bound<'_, PyUntypedArray>) -> usize {
     use numpy::PyArrayDescrMethods;
     dtype_of(array).itemsize()
 }
 
-/// The dtype of an array, as an object.
+/// Returns the dtype of an array as an object.
 pub(super) fn dtype_of<'py>(array: &Bound<'py, PyUntypedArray>) -> Bound<'py, PyArrayDescr> {
     let descr: *mut PyObject = descr(array).cast();
-    // SAFETY: an array's dtype is a live object.
+    // SAFETY: `descr` is the dtype of a live array, which has a reference to it.
     let descr = unsafe { Bound::from_borrowed_ptr(array.py(), descr) };
-    // SAFETY: and a dtype.
+    // SAFETY: the field `descr` of an array is an instance of `numpy.dtype`.
     unsafe { descr.cast_into_unchecked() }
 }
 
-/// A dtype in the core's terms; in words where it has none for it.
+/// Converts a dtype to the core's.
+///
+/// # Errors
+///
+/// NumPy's name of the dtype, if the core has no such dtype.
 pub(super) fn core_dtype(dtype: &Bound<'_, PyArrayDescr>) -> Result<DType, String> {
     crate::convert::from_numpy(dtype).map_err(|_| dtype.to_string())
 }
 
-/// An array on memory that `owner` keeps alive.
+/// Returns an array on memory that `owner` keeps alive.
+///
+/// The memory at `address` has as many items as the shape, as the user of `Handle.array` guarantees.
 pub(super) fn on_memory<'py>(
     dtype: &Bound<'py, PyArrayDescr>,
     shape: &[usize],
@@ -388,8 +413,9 @@ pub(super) fn on_memory<'py>(
     let ndim = c_int::try_from(dims.len()).map_err(|_| PyMemoryError::new_err("too many axes"))?;
     let descr: *mut PyArray_Descr = dtype.clone().into_ptr().cast();
     let flags = if is_writeable { NPY_ARRAY_WRITEABLE } else { 0 };
-    // SAFETY: `dims` has `ndim` lengths, the reference to the dtype is handed over, and the caller
-    // says that the memory is there.
+    // SAFETY: `dims` has `ndim` lengths, and `into_ptr` has given up the reference to the dtype that the
+    // function takes. The caller guarantees that `address` is valid for the items of the shape while
+    // `owner` is alive.
     let array = unsafe {
         PY_ARRAY_API.PyArray_NewFromDescr(
             py,
@@ -403,9 +429,10 @@ pub(super) fn on_memory<'py>(
             std::ptr::null_mut(),
         )
     };
-    // SAFETY: a new reference, or null with an exception set.
+    // SAFETY: the function returned a new reference, or null with an exception set.
     let array: Bound<'py, PyAny> = unsafe { Bound::from_owned_ptr_or_err(py, array) }?;
-    // SAFETY: a new array without a base; the reference to the owner is handed over.
+    // SAFETY: `array` is a new ndarray without a base, and `into_ptr` has given up the reference to the
+    // owner that the function takes.
     let failed =
         unsafe { PY_ARRAY_API.PyArray_SetBaseObject(py, array.as_ptr().cast(), owner.into_ptr()) };
     if failed == 0 {

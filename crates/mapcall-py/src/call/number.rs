@@ -1,4 +1,4 @@
-//! Conversion of Python's and NumPy's numbers to C's, and back.
+//! Conversion of the numbers of Python and NumPy to those of C, and back.
 
 #![allow(unsafe_code)]
 
@@ -40,18 +40,18 @@ impl PythonNumber {
 ///
 /// # Safety
 ///
-/// The object is live.
+/// `object` points to a live object.
 #[inline]
 pub(super) unsafe fn slot(kind: Number, object: *mut PyObject) -> Option<u64> {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that `object` points to a live object.
     if unsafe { ffi::PyFloat_CheckExact(object) } != 0 {
-        // SAFETY: it is a float.
+        // SAFETY: `object` points to a live object, whose type is float.
         return kind.slot_of_real(unsafe { ffi::PyFloat_AS_DOUBLE(object) });
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that `object` points to a live object.
     if unsafe { ffi::PyLong_CheckExact(object) } != 0 {
         let mut overflow = 0;
-        // SAFETY: it is an int.
+        // SAFETY: `object` points to a live object, whose type is int.
         let value = unsafe { ffi::PyLong_AsLongLongAndOverflow(object, &raw mut overflow) };
         return if overflow == 0 {
             kind.slot_of_integer(value)
@@ -64,7 +64,7 @@ pub(super) unsafe fn slot(kind: Number, object: *mut PyObject) -> Option<u64> {
 
 /// Reads a number of Python or NumPy, or an array without axes.
 ///
-/// Exact: nothing that would have to be rounded or parsed counts as a number.
+/// The value is exact: a number that would have to be rounded, and a text, are no numbers here.
 pub(super) fn read(object: &Bound<'_, PyAny>) -> PyResult<PythonNumber> {
     let scalar = |scalar| Ok(PythonNumber::Scalar(scalar));
     if let Ok(truth) = object.cast::<PyBool>() {
@@ -139,7 +139,7 @@ pub(super) fn to_python(py: Python<'_>, value: Scalar) -> PyResult<Bound<'_, PyA
     })
 }
 
-/// Whether a finite number of NumPy's became an infinite double.
+/// Returns whether the conversion of a finite NumPy number to double gave infinity.
 fn overflows(double: f64, number: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(double.is_infinite() && !number.eq(double)?)
 }
@@ -191,15 +191,15 @@ pub(super) fn extended(object: &Bound<'_, PyAny>, kind: Number) -> PyResult<Opti
     if !object.is_instance(&class)? {
         return Ok(None);
     }
-    // The class's own: a derived one may return anything.
+    // The method of the NumPy class: that of a derived class may return other bytes.
     let bytes = class.call_method1(intern!(py, "tobytes"), (object,))?;
     let bytes: Vec<u8> = bytes.extract()?;
-    let words = bytes.chunks(size_of::<u64>()).map(|chunk| {
-        let mut word = [0; size_of::<u64>()];
-        for (to, from) in word.iter_mut().zip(chunk) {
+    let slots = bytes.chunks(size_of::<u64>()).map(|chunk| {
+        let mut slot = [0; size_of::<u64>()];
+        for (to, from) in slot.iter_mut().zip(chunk) {
             *to = *from;
         }
-        u64::from_ne_bytes(word)
+        u64::from_ne_bytes(slot)
     });
-    Ok(Some(words.collect()))
+    Ok(Some(slots.collect()))
 }

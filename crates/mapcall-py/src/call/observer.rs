@@ -1,4 +1,4 @@
-//! The interpreter as the observer of a batch.
+//! The observer of a batch, which calls Python code.
 
 use std::ops::ControlFlow;
 
@@ -12,11 +12,12 @@ use super::progress::Progress;
 use super::snapshot::Snapshots;
 use super::{activation, errors, result};
 
-/// An exception that ends a batch, and the number of the call whose result raised it, if a result did.
+/// An exception that ends a batch, and the index of the call for whose result it was raised, if it was
+/// for a result.
 type Raised = (Option<usize>, PyErr);
 
-/// The interpreter while a batch runs: handles signals, exceptions of callbacks, the callable `check`
-/// and the progress report.
+/// The observer of a batch. It handles signals, exceptions of callbacks, the callable `check` and the
+/// progress report.
 pub(super) struct Interpreter<'a> {
     function: &'a Function,
     progress: &'a Progress,
@@ -39,8 +40,8 @@ impl<'a> Interpreter<'a> {
         }
     }
 
-    /// Keeps an exception, and ends the batch. Of several exceptions that results raise, the one of
-    /// the first call is kept, however the threads run; any other exception precedes those.
+    /// Keeps an exception, and ends the batch. Of several exceptions for results, that of the first call
+    /// is kept, in whatever order the threads run. An exception that is not for a result replaces it.
     fn keep(&self, call: Option<usize>, result: PyResult<()>) -> ControlFlow<()> {
         match result {
             Ok(()) => ControlFlow::Continue(()),
@@ -82,7 +83,7 @@ impl BatchObserver for Interpreter<'_> {
 
     fn inspect(&self, call: usize, result: &[u64], errno: i32) -> ControlFlow<()> {
         if activation::has_raised() {
-            // `around` will keep the exception.
+            // `surround` keeps the exception.
             return ControlFlow::Break(());
         }
         let checked = Python::attach(|py| {

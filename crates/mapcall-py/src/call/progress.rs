@@ -8,7 +8,7 @@ use pyo3::types::PyBool;
 use super::{errors, keywords};
 use crate::package::Package;
 
-/// The callable that gets the number of calls made and of all calls, if there is one.
+/// The callable that is called with the number of finished calls and of all calls, if there is one.
 pub(super) struct Progress {
     report: Option<Py<PyAny>>,
     /// Whether it is the package's own progress bar, which is closed at the end.
@@ -16,7 +16,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Reads the option.
+    /// Converts the option.
     ///
     /// # Errors
     ///
@@ -61,12 +61,12 @@ impl Progress {
         })
     }
 
-    /// Whether Python code is called while the batch runs.
+    /// Returns whether a callable is called while the batch runs.
     pub(super) fn is_reported(&self) -> bool {
         self.report.is_some()
     }
 
-    /// Reports that `done` of `calls` calls have been made.
+    /// Reports that `done` of `calls` calls are finished.
     pub(super) fn report(&self, py: Python<'_>, done: usize, calls: usize) -> PyResult<()> {
         match &self.report {
             Some(report) => report.bind(py).call1((done, calls)).map(drop),
@@ -74,7 +74,7 @@ impl Progress {
         }
     }
 
-    /// Ends the report. `calls` is the number of all calls if they have been made, else `None`.
+    /// Ends the report. `calls` is the number of all calls if they are finished, else `None`.
     pub(super) fn close(&self, py: Python<'_>, calls: Option<usize>) -> PyResult<()> {
         if let Some(calls) = calls {
             self.report(py, calls, calls)?;

@@ -1,4 +1,4 @@
-//! What the handles share that one callback receives, until it returns: copies of C's memory.
+//! The handles of one callback, and the copies of C's memory that their arrays are on.
 
 #![allow(unsafe_code)]
 
@@ -18,48 +18,49 @@ use smallvec::SmallVec;
 
 use super::ndarray;
 
-/// The handles of one callback, and the copies of C's memory that their arrays lie in.
+/// The handles of one callback, and the copies of C's memory that their arrays are on.
 ///
-/// C's memory is good until the callback returns, and arrays can outlive that. So they lie in copies,
-/// and what Python has written to those is written to C's memory before C runs again: when the
-/// callback returns or calls a function. Handles are closed when it returns.
+/// C's memory is valid until the callback returns, and arrays may live longer, so arrays are on
+/// copies. Changes of the copies are written to C's memory before C runs again: when the callback
+/// returns or calls a function. Handles are closed when it returns.
 #[derive(Default)]
 pub(super) struct Scope {
     copies: Mutex<Vec<Copied>>,
-    /// Those that the callback received, and those that calls in it returned for them.
+    /// The handles that the callback received, and those that calls in it returned for them.
     handles: Mutex<SmallVec<[mapcall::Handle; 4]>>,
 }
 
-/// A copy of some of C's memory.
+/// A copy of a range of C's memory.
 struct Copied {
-    /// Its addresses in C's memory.
+    /// The addresses of the range.
     addresses: Range<usize>,
     memory: Arc<Memory>,
-    /// What was last read from C's memory, or written to it; `None` where that is only read.
-    known: Option<Words>,
-    /// The handle that leads there: closed when C has taken the memory back.
+    /// The content that was last read from C's memory, or written to it; `None` if it is only read.
+    known: Option<Blocks>,
+    /// A handle to the range. C's memory is no longer valid once it is closed.
     handle: mapcall::Handle,
 }
 
-/// The memory of arrays, aligned for items of any type.
+/// The memory of arrays, in blocks of 16 bytes, which are aligned for items of any type.
 struct Memory(SmallVec<[UnsafeCell<u128>; 2]>);
 
-type Words = SmallVec<[u128; 2]>;
+type Blocks = SmallVec<[u128; 2]>;
 
-// SAFETY: it is reached as the memory of any array of NumPy's: by threads that are attached to the
-// interpreter, one at a time.
+// SAFETY: Rust code and Python code read and write the blocks through raw pointers, on threads that
+// are attached to the interpreter, of which one runs at a time.
 unsafe impl Send for Memory {}
-// SAFETY: so it is reached by one thread at a time.
+// SAFETY: Rust code and Python code read and write the blocks through raw pointers, on threads that
+// are attached to the interpreter, of which one runs at a time.
 unsafe impl Sync for Memory {}
 
-/// The owner of an array's memory, where that is a copy.
+/// The base object of an array on a copy.
 #[pyclass(frozen, module = "mapcall._mapcall")]
 struct CopyOwner {
     _memory: Arc<Memory>,
 }
 
 impl Scope {
-    /// An array of what a handle leads to.
+    /// Returns an array on an up-to-date copy of the memory that a handle points to.
     pub(super) fn array<'py>(
         &self,
         handle: &mapcall::Handle,
@@ -79,7 +80,7 @@ impl Scope {
         ndarray::on_memory(dtype, shape, address.cast(), is_writeable, owner)
     }
 
-    /// An up-to-date copy of that memory, and where in it the memory starts.
+    /// Returns an up-to-date copy that contains the addresses, and their offset in it in bytes.
     fn copied(
         &self,
         handle: &mapcall::Handle,
@@ -88,7 +89,7 @@ impl Scope {
     ) -> PyResult<(Arc<Memory>, usize)> {
         let mut copies = self.copies();
         write_back(&mut copies);
-        // Those that no array lies in any more.
+        // Copies that no array is on any more are dropped.
         copies.retain(|copy| Arc::strong_count(&copy.memory) > 1);
         let is_whole = |copy: &Copied| {
             copy.addresses.start <= addresses.start && addresses.end <= copy.addresses.end
@@ -99,12 +100,12 @@ impl Scope {
             let offset = addresses.start - copy.addresses.start;
             return Ok((Arc::clone(&copy.memory), offset));
         }
-        let is_apart = |copy: &Copied| {
+        let is_disjoint = |copy: &Copied| {
             copy.addresses.end <= addresses.start
                 || addresses.end <= copy.addresses.start
                 || !(is_writeable || copy.known.is_some())
         };
-        if !copies.iter().all(is_apart) {
+        if !copies.iter().all(is_disjoint) {
             return Err(PyBufferError::new_err(
                 "array: expected memory that no other array of this callback has a part of, got \
                  some that one has; take the larger array first, or let the other one go",
@@ -122,7 +123,7 @@ impl Scope {
         Ok((memory, 0))
     }
 
-    /// Writes to C's memory what has changed in the copies.
+    /// Writes the changes of the copies to C's memory.
     pub(super) fn write_back(&self) {
         write_back(&mut self.copies());
     }
@@ -135,10 +136,11 @@ impl Scope {
     /// Writes the copies back and closes the handles that were added: the callback returns.
     pub(super) fn end(&self) {
         self.write_back();
-        // The lock is released first: what a handle keeps alive may run destructors when it is dropped.
+        // The lock is released first: destructors may run when the objects that a handle keeps alive are
+        // dropped.
         let handles = mem::take(&mut *self.handles());
         for handle in handles {
-            // It has no destructor, which could fail.
+            // The handles of a callback have no destructor, so this can't fail.
             let _ = handle.close();
         }
     }
@@ -159,46 +161,47 @@ fn write_back(copies: &mut [Copied]) {
 }
 
 impl Copied {
-    /// Reads C's memory anew, which may be written from now on.
+    /// Reads C's memory again, and records the content if Python may change it.
     fn read(&mut self, is_writeable: bool) -> PyResult<()> {
         let origin: *const u8 = ptr::with_exposed_provenance(self.addresses.start);
         let copy = self.memory.address().as_ptr();
-        // SAFETY: C's memory is good while its callback runs, the user of `array` says how much there
-        // is, and the copy has as much.
+        // SAFETY: C's memory is valid while the callback runs, for as many bytes as the user of
+        // `Handle.array` guarantees. `copy` is the start of new memory of at least as many bytes.
         unsafe { ptr::copy_nonoverlapping(origin, copy, self.addresses.len()) };
         if is_writeable || self.known.is_some() {
             let mut known = reserved(self.memory.0.len())?;
-            // SAFETY: no thread writes the words now, as this one is attached.
+            // SAFETY: only attached threads write the blocks, and this thread is attached.
             known.extend(
                 self.memory
                     .0
                     .iter()
-                    .map(|word| unsafe { word.get().read() }),
+                    .map(|block| unsafe { block.get().read() }),
             );
             self.known = Some(known);
         }
         Ok(())
     }
 
-    /// Writes the bytes that have changed, and no others: C may have changed those itself.
+    /// Writes the bytes that Python has changed. The others may have been changed by C.
     fn write_back(&mut self) {
-        let words = self.memory.0.iter().zip(self.known.iter_mut().flatten());
+        let blocks = self.memory.0.iter().zip(self.known.iter_mut().flatten());
         let addresses = self.addresses.clone().step_by(size_of::<u128>());
-        for (start, (word, known)) in addresses.zip(words) {
-            // SAFETY: no thread writes the word now, as this one is attached.
-            let word = unsafe { word.get().read() };
-            if word == *known {
+        for (start, (block, known)) in addresses.zip(blocks) {
+            // SAFETY: only attached threads write the blocks, and this thread is attached.
+            let block = unsafe { block.get().read() };
+            if block == *known {
                 continue;
             }
-            let bytes = word.to_ne_bytes().into_iter().zip(known.to_ne_bytes());
+            let bytes = block.to_ne_bytes().into_iter().zip(known.to_ne_bytes());
             for (address, (byte, known)) in (start..self.addresses.end).zip(bytes) {
                 if byte != known {
                     let address: *mut u8 = ptr::with_exposed_provenance_mut(address);
-                    // SAFETY: C's memory is good while its callback runs, and may be written.
+                    // SAFETY: the caller has checked that the handle is open, so the callback runs and
+                    // C's memory is valid; `known` is set for memory that may be written only.
                     unsafe { address.write(byte) };
                 }
             }
-            *known = word;
+            *known = block;
         }
     }
 }
@@ -206,9 +209,9 @@ impl Copied {
 impl Memory {
     fn new(nbytes: usize) -> PyResult<Self> {
         let count = nbytes.div_ceil(size_of::<u128>());
-        let mut words = reserved(count)?;
-        words.resize_with(count, UnsafeCell::default);
-        Ok(Self(words))
+        let mut blocks = reserved(count)?;
+        blocks.resize_with(count, UnsafeCell::default);
+        Ok(Self(blocks))
     }
 
     fn address(&self) -> NonNull<u8> {
@@ -216,11 +219,11 @@ impl Memory {
     }
 }
 
-/// Room for so many words.
+/// Returns an empty vector with capacity for `count` blocks.
 fn reserved<T>(count: usize) -> PyResult<SmallVec<[T; 2]>> {
-    let mut words = SmallVec::new();
-    words.try_reserve_exact(count).map_err(|_| {
+    let mut blocks = SmallVec::new();
+    blocks.try_reserve_exact(count).map_err(|_| {
         PyMemoryError::new_err(format!("array: no memory for a copy of {count} words"))
     })?;
-    Ok(words)
+    Ok(blocks)
 }

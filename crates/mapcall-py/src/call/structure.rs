@@ -1,4 +1,4 @@
-//! `mapcall.Struct`: a C struct for Python.
+//! `mapcall.Struct`: a C struct or union for Python.
 
 use mapcall::ctype::CType;
 use numpy::PyArrayDescr;
@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 
 use crate::convert;
 
-/// A C struct or union, as this machine's compiler lays it out.
+/// A C struct or union with the layout of the C compiler.
 ///
 /// >>> import mapcall
 /// >>> import numpy as np
@@ -18,7 +18,7 @@ use crate::convert;
 /// >>> np.zeros(3, lib.struct("div_t").dtype)["rem"]
 /// array([0, 0, 0], dtype=int32)
 ///
-/// Made by `Library.struct`.
+/// `Library.struct` returns it.
 #[pyclass(frozen, module = "mapcall")]
 pub(crate) struct Struct {
     name: String,
@@ -34,7 +34,7 @@ impl Struct {
     }
 }
 
-/// NumPy's dtype for a C type.
+/// Returns NumPy's dtype for a C type.
 pub(super) fn dtype<'py>(py: Python<'py>, ctype: &CType) -> PyResult<Bound<'py, PyArrayDescr>> {
     let dtype = ctype
         .dtype()
@@ -44,7 +44,7 @@ pub(super) fn dtype<'py>(py: Python<'py>, ctype: &CType) -> PyResult<Bound<'py, 
 
 #[pymethods]
 impl Struct {
-    /// Its name.
+    /// The name of the struct.
     ///
     /// >>> import mapcall
     /// >>> mapcall.load(None, header="stdlib.h").struct("div_t").name
@@ -54,7 +54,7 @@ impl Struct {
         &self.name
     }
 
-    /// The dtype whose items are this struct, byte for byte.
+    /// The dtype whose items have the layout of the struct.
     ///
     /// >>> import mapcall
     /// >>> lib = mapcall.load(None)
@@ -65,13 +65,13 @@ impl Struct {
     /// Raises
     /// ------
     /// ValueError
-    ///     When NumPy has none: bit-fields, or a flexible array at the end.
+    ///     If there is no such dtype: the struct has bit-fields, or a flexible array at the end.
     #[getter]
     fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArrayDescr>> {
         dtype(py, &self.ctype)
     }
 
-    /// Its size in bytes; None if it isn't known.
+    /// The size in bytes; None if it isn't known.
     ///
     /// >>> import mapcall
     /// >>> mapcall.load(None, header="stdlib.h").struct("div_t").size
@@ -81,7 +81,7 @@ impl Struct {
         self.ctype.size()
     }
 
-    /// Its alignment in bytes; None if it isn't known.
+    /// The alignment in bytes; None if it isn't known.
     ///
     /// >>> import mapcall
     /// >>> mapcall.load(None, header="stdlib.h").struct("div_t").alignment

@@ -1,4 +1,4 @@
-//! C strings as Python's texts.
+//! Conversion of C strings to Python's str and bytes.
 
 #![allow(unsafe_code)]
 
@@ -9,7 +9,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
-/// The Python type of a text: the option `text` of a function.
+/// The Python type of a C string, which is the option `text` of a function.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Text {
     Str,
@@ -17,7 +17,7 @@ pub(super) enum Text {
 }
 
 impl Text {
-    /// Returns the type of that name.
+    /// Returns the type with a name.
     ///
     /// # Errors
     ///
@@ -44,16 +44,16 @@ impl Text {
 ///
 /// # Errors
 ///
-/// `UnicodeDecodeError` if the string is not UTF-8 and a str is asked for.
+/// `UnicodeDecodeError` if the type is str and the string is not UTF-8.
 pub(super) fn copy(py: Python<'_>, address: u64, kind: Text) -> PyResult<Bound<'_, PyAny>> {
     let address = usize::try_from(address).unwrap_or_default();
     let text: *const c_char = ptr::with_exposed_provenance(address);
     if text.is_null() {
         return Ok(py.None().into_bound(py));
     }
-    // SAFETY: the address is that of a `const char *` which a C function returned or passed to a
-    // callback. By the prototype, which the user of `load` vouches for, it is NULL or leads to a
-    // string that ends with a NUL.
+    // SAFETY: the address is a pointer to characters that a C function returned or passed to a
+    // callback, and not NULL. The user of `load` guarantees that the prototype is right, so it points to
+    // a string that ends with a NUL.
     let text = unsafe { CStr::from_ptr(text) }.to_bytes();
     match kind {
         Text::Bytes => Ok(PyBytes::new(py, text).into_any()),

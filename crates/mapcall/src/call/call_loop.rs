@@ -1,4 +1,4 @@
-//! Many calls of one function, whose values move through memory from call to call.
+//! Loops of calls of one function, whose arguments and results are in memory at regular distances.
 
 use std::ffi::{c_int, c_void};
 use std::mem;
@@ -9,12 +9,13 @@ use super::operand::{Lane, OperandKind, Stop};
 use super::value::{Kind, Value};
 use super::{Trampoline, errno};
 
-/// The code of a compiled loop: where the function's address stands, the frame, the lanes, how many
-/// calls, and the thread's `errno`. It returns how many calls went well.
+/// The code of a compiled loop. It takes a pointer to the function's address, the frame, the lanes, the
+/// number of calls and the address of the thread's `errno`, and returns the number of calls before one
+/// that stops the loop.
 pub(super) type LoopCode =
     unsafe extern "C" fn(*const *const c_void, *mut u64, *const Lane, usize, *mut c_int) -> usize;
 
-/// How a function is called many times.
+/// A loop that calls one function for consecutive positions of its operands.
 ///
 /// ```
 /// use mapcall::{Library, Prototype};
@@ -32,28 +33,29 @@ pub(super) type LoopCode =
 ///     Lane { address: x.as_mut_ptr().cast(), stride: 8 },
 ///     Lane { address: y.as_mut_ptr().cast(), stride: 4 },
 /// ];
-/// // SAFETY: nothing is loaded, and the C library's functions can be found at any time.
+/// // SAFETY: no library is loaded, and looking up `abs` runs no code of the C library.
 /// let function = unsafe { Library::process()?.symbol("abs")? };
-/// // SAFETY: the function is of this type, the frame has its words, and the lanes are in the arrays.
+/// // SAFETY: `abs` is of the trampoline's type, the frame has the two slots of its layout, and the lanes
+/// // stay within `x` and `y` for two calls.
 /// let made = unsafe { calls.run(function.as_ptr(), [0; 2].as_mut_ptr(), &lanes, 2) };
 /// assert_eq!((made, y), (2, [1, 3]));
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// There is a lane for each parameter that isn't fixed, in order, and one for the result if that is
-/// stored. It is compiled where one call is, once for values that follow each other without gaps and
-/// once for any strides.
+/// It takes a lane for each parameter that isn't [`Constant`](OperandKind::Constant), in order, and one
+/// for the result if that is stored. It is compiled where a single call is, once for contiguous values
+/// and once for any strides.
 #[derive(Debug)]
 pub struct CallLoop {
     trampoline: Trampoline,
     kinds: Box<[OperandKind]>,
     stores: bool,
     stop: Stop,
-    /// How far apart the values of the lanes are when there is nothing between them; 0 for
-    /// addresses, whose items no C type measures.
+    /// The strides of the lanes in bytes if their values are contiguous; 0 for lanes of pointers, whose
+    /// stride the compiled code never assumes.
     dense: Box<[isize]>,
-    /// Compiled: for dense lanes, and for any.
+    /// The compiled code for contiguous lanes, and that for any.
     code: Option<[Code; 2]>,
 }
 
@@ -61,7 +63,9 @@ pub struct CallLoop {
 struct Code(LoopCode);
 
 impl CallLoop {
-    /// A loop over a trampoline's functions, with a kind for each of its parameters.
+    /// Makes a loop that calls functions of a trampoline's type, with a kind for each parameter.
+    ///
+    /// `stores` tells whether results are written to the last lane, and `stop` which results end the loop.
     #[must_use]
     pub fn new(trampoline: &Trampoline, kinds: &[OperandKind], stores: bool, stop: Stop) -> Self {
         let shared = &*trampoline.shared;
@@ -96,8 +100,8 @@ impl CallLoop {
                 (self.stores, self.stop),
                 is_dense,
             )?;
-            let code = jit::code(&Routine::LoopCode(pattern))?;
-            // SAFETY: such a routine is compiled to a function of that type.
+            let code = jit::code(&Routine::Loop(pattern))?;
+            // SAFETY: a `Routine::Loop` is compiled to a function of type `LoopCode`.
             Some(Code(unsafe {
                 mem::transmute::<*mut c_void, LoopCode>(code.address())
             }))
@@ -105,28 +109,33 @@ impl CallLoop {
         Some([code(true)?, code(false)?])
     }
 
-    /// Whether it is compiled; where it can't be, the trampoline makes each call.
+    /// Returns whether the loop is compiled; otherwise the trampoline makes each call.
     #[must_use]
     pub fn is_compiled(&self) -> bool {
         self.code.is_some()
     }
 
-    /// How many lanes there are.
+    /// Returns the number of lanes that [`run`](Self::run) takes.
     #[must_use]
     pub fn lanes(&self) -> usize {
         self.dense.len()
     }
 
-    /// Makes calls one after the other, `count` if none stops it, and says how many went well.
+    /// Makes up to `count` calls one after the other, and returns the number of calls before the first one
+    /// whose result stops the loop.
     ///
-    /// After one that stops it, the frame has its result. `errno` should be 0 before.
+    /// A result that stops the loop is left in the frame. With [`Stop::Errno`], `errno` must be 0 before.
     ///
     /// # Safety
     ///
-    /// `function` and `frame` as for [`Trampoline::call`]; the frame's words of parameters that aren't
-    /// fixed, and those of the result, mean nothing before. Each lane must be as [`lanes`](Self::lanes)
-    /// says, and its addresses sound for all `count` calls: values to be read are there, the result
-    /// may be written, and addresses are what the function may be called with.
+    /// - `function` is a C function of the trampoline's type that is sound to call with the arguments of
+    ///   each of the `count` calls.
+    /// - `frame` is valid for reads and writes of all slots of the trampoline's layout, is
+    ///   aligned to 16 bytes if a value is, and holds the constant parameters.
+    /// - There is a lane for each parameter that isn't constant, in order, and one for the result if it is
+    ///   stored. In each call, a strided lane's address is valid for reads of the parameter's bytes, the
+    ///   result's for writes of the result's bytes, and a pointer's is one that the function may be called
+    ///   with.
     pub unsafe fn run(
         &self,
         function: *const c_void,
@@ -138,7 +147,8 @@ impl CallLoop {
             return 0;
         }
         let Some([dense, any]) = self.code else {
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller guarantees that the function may be called with the arguments of each call,
+            // and that the frame and the lanes are valid for `count` calls.
             return unsafe { self.one_by_one(function, frame, lanes, count) };
         };
         let is_dense = lanes
@@ -146,38 +156,49 @@ impl CallLoop {
             .zip(&self.dense)
             .all(|(lane, &stride)| stride == 0 || lane.stride == stride);
         let code = if is_dense { dense } else { any };
-        // SAFETY: the caller's promise; the code was compiled for this type and these lanes.
+        // SAFETY: the code was compiled for this trampoline's type and these kinds of lanes, the dense one
+        // only runs on contiguous lanes, and there are as many lanes as it reads. The caller guarantees that
+        // the function can be called, and that frame and lanes are valid for `count` calls.
         unsafe {
             (code.0)(
                 &raw const function,
                 frame,
                 lanes.as_ptr(),
                 count,
-                errno::place().map_or(ptr::null_mut(), NonNull::as_ptr),
+                errno::location().map_or(ptr::null_mut(), NonNull::as_ptr),
             )
         }
     }
 
-    /// The words of the result that a call has stored, with the lanes as they were for that call.
+    /// Returns the slots of the result that a call has stored, with the lanes as they were for that call.
     ///
     /// # Safety
     ///
-    /// The lanes must be as for [`run`](Self::run), and the call have been made.
+    /// If the loop stores results, the last lane's address is valid for reads of a result's bytes, which a
+    /// call has written.
     pub(crate) unsafe fn result(&self, lanes: &[Lane]) -> Vec<u64> {
         let returns = &self.trampoline.shared.returns;
-        let mut words = vec![0; returns.slots().max(1)];
+        let mut slots = vec![0; returns.slots().max(1)];
         if let Some(lane) = lanes.last().filter(|_| self.stores) {
-            // SAFETY: the caller's promise; there is room for its words.
-            unsafe { load(returns, lane.address, words.as_mut_ptr()) };
+            // SAFETY: the caller guarantees that the address is valid for reads of a result, and `slots` has
+            // the slots of one.
+            unsafe { load(returns, lane.address, slots.as_mut_ptr()) };
         }
-        words
+        slots
     }
 
-    /// The same where no loop is compiled.
+    /// Makes the calls of [`run`](Self::run) through the trampoline, where no loop is compiled.
     ///
     /// # Safety
     ///
-    /// As [`run`](Self::run).
+    /// - `function` is a C function of the trampoline's type that is sound to call with the arguments of
+    ///   each of the `count` calls.
+    /// - `frame` is valid for reads and writes of all slots of the trampoline's layout, is
+    ///   aligned to 16 bytes if a value is, and holds the constant parameters.
+    /// - There is a lane for each parameter that isn't constant, in order, and one for the result if it is
+    ///   stored. In each call, a strided lane's address is valid for reads of the parameter's bytes, the
+    ///   result's for writes of the result's bytes, and a pointer's is one that the function may be called
+    ///   with.
     unsafe fn one_by_one(
         &self,
         function: *const c_void,
@@ -190,45 +211,51 @@ impl CallLoop {
         for call in 0..count {
             let mut lanes = lanes.iter().map(|lane| lane.after(call).address);
             let parameters = shared.parameters.iter().zip(shared.layout.parameters());
-            for ((value, &place), kind) in parameters.zip(&self.kinds) {
-                let place = frame.wrapping_add(place);
+            for ((value, &start), kind) in parameters.zip(&self.kinds) {
+                let slot = frame.wrapping_add(start);
                 match kind {
                     OperandKind::Constant => {}
                     OperandKind::Pointer => {
                         let address = lanes.next().unwrap_or(ptr::null_mut());
-                        // SAFETY: the parameter's word in the frame.
-                        unsafe { place.write(address.expose_provenance() as u64) };
+                        // SAFETY: the caller guarantees that the frame is valid for writes of all slots of the
+                        // layout, and `slot` is the one of this parameter.
+                        unsafe { slot.write(address.expose_provenance() as u64) };
                     }
                     OperandKind::Strided => {
                         let address = lanes.next().unwrap_or(ptr::null_mut());
-                        // SAFETY: the lane has such a value here, and the frame its words.
-                        unsafe { load(value, address, place) };
+                        // SAFETY: the caller guarantees that the lane is valid for reads of this value, and
+                        // that the frame is valid for writes of all its slots, of which the layout has enough
+                        // for this value from `slot` on.
+                        unsafe { load(value, address, slot) };
                     }
                 }
             }
-            // SAFETY: the caller's promise, and the parameters are in the frame.
+            // SAFETY: the caller guarantees that the function may be called with these arguments and that
+            // the frame has the constant ones; the others were just written.
             unsafe { self.trampoline.call(function, frame) };
-            // SAFETY: the call has left its result there.
+            // SAFETY: the frame is valid for reads, and `result` is the first slot of the result, which the
+            // call has written.
             if unsafe { self.stops(&shared.returns, result) } {
                 return call;
             }
             if self.stores {
                 let address = lanes.next().unwrap_or(ptr::null_mut());
-                // SAFETY: the result is in the frame, and the lane takes it.
+                // SAFETY: the frame has the result's slots from `result` on, and the caller guarantees that
+                // the last lane is valid for writes of the result's bytes.
                 unsafe { store(&shared.returns, result, address) };
             }
         }
         count
     }
 
-    /// Whether a result ends the loop.
+    /// Returns whether a result ends the loop.
     ///
     /// # Safety
     ///
-    /// `result` has the words of such a value.
+    /// If the loop stops at a result, `result` is valid for reads of a slot.
     unsafe fn stops(&self, value: &Value, result: *const u64) -> bool {
         let number = || {
-            // SAFETY: a result that is compared with 0 has a word.
+            // SAFETY: the caller guarantees that the slot can be read if a result is compared with 0.
             value.extend(unsafe { result.read() })
         };
         match self.stop {
@@ -240,45 +267,50 @@ impl CallLoop {
     }
 }
 
-/// A value from memory into words.
+/// Copies a value from memory into slots of a frame.
 ///
 /// # Safety
 ///
-/// The address has its bytes, `words` room for its words.
-unsafe fn load(value: &Value, address: *const u8, words: *mut u64) {
+/// `address` is valid for reads of the value's size, and `slots` for writes of its slots, at least one
+/// for an integer. They don't overlap.
+unsafe fn load(value: &Value, address: *const u8, slots: *mut u64) {
     let Kind::Integer { .. } = value.kind else {
-        // SAFETY: the caller's promise.
-        unsafe { ptr::copy_nonoverlapping(address, words.cast(), value.size) };
+        // SAFETY: the caller guarantees that `address` is valid for reads and `slots` for writes of `size`
+        // bytes, and that they don't overlap.
+        unsafe { ptr::copy_nonoverlapping(address, slots.cast(), value.size) };
         return;
     };
     let mut bytes = [0; size_of::<u64>()];
-    // The bytes of a number of the machine are its last where the first is the highest.
+    // On a big-endian machine the low bytes of a slot are its last ones.
     let start = if cfg!(target_endian = "big") {
         bytes.len() - value.size
     } else {
         0
     };
-    // SAFETY: an integer has at most as many bytes as a word; its own are at the address.
+    // SAFETY: the caller guarantees that `address` is valid for reads of `size` bytes. An integer has at most
+    // 8 bytes, so that `bytes` has as many from `start` on.
     unsafe {
         ptr::copy_nonoverlapping(address, bytes.as_mut_ptr().wrapping_add(start), value.size);
     };
-    // SAFETY: the caller's promise.
-    unsafe { words.write(value.extend(u64::from_ne_bytes(bytes))) };
+    // SAFETY: the caller guarantees that `slots` is valid for writes of a slot.
+    unsafe { slots.write(value.extend(u64::from_ne_bytes(bytes))) };
 }
 
-/// A value from words into memory.
+/// Copies a value from slots of a frame into memory.
 ///
 /// # Safety
 ///
-/// As [`load`].
-unsafe fn store(value: &Value, words: *const u64, address: *mut u8) {
+/// `slots` is valid for reads of the value's slots, and `address` for writes of the value's size. They
+/// don't overlap.
+unsafe fn store(value: &Value, slots: *const u64, address: *mut u8) {
     let is_integer = matches!(value.kind, Kind::Integer { .. });
     let start = if is_integer && cfg!(target_endian = "big") {
         size_of::<u64>() - value.size
     } else {
         0
     };
-    let bytes = words.cast::<u8>().wrapping_add(start);
-    // SAFETY: the caller's promise.
+    let bytes = slots.cast::<u8>().wrapping_add(start);
+    // SAFETY: the caller guarantees that the value's slots can be read and that `address` is valid for writes
+    // of `size` bytes. An integer has at most 8 bytes, so that `bytes` has as many from `start` on.
     unsafe { ptr::copy_nonoverlapping(bytes, address, value.size) };
 }

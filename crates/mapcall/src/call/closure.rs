@@ -1,4 +1,4 @@
-//! Functions of C whose body is a Rust closure.
+//! C functions whose body is a Rust closure.
 #![allow(unsafe_code)]
 
 use std::cell::UnsafeCell;
@@ -20,13 +20,14 @@ use super::thunk::Thunk;
 use super::value::{Kind, Value};
 use crate::ctype::CType;
 
-/// What a [`Closure`] does: it reads the parameters in the frame and writes the result.
+/// The body of a [`Closure`]: it reads the parameters from the frame and writes the result to it.
 pub type Body = Box<dyn Fn(&FrameLayout, &mut [u64]) + Send + Sync>;
 
-/// What hears that C has called a closure after its end, and whether it is the first time since.
+/// A function that is run when C calls a closure after its end; the argument is true for the first such
+/// call.
 pub type Late = Box<dyn Fn(bool) + Send + Sync>;
 
-/// A C function whose body is a Rust closure, for what C calls back.
+/// A C function whose body is a Rust closure, to be passed to C as a callback.
 ///
 /// ```
 /// use mapcall::Prototype;
@@ -40,42 +41,41 @@ pub type Late = Box<dyn Fn(bool) + Send + Sync>;
 ///
 /// let mut frame = [40, 2, 0];
 /// let trampoline = Trampoline::new(&add.returns, types())?;
-/// // SAFETY: the function is of the type that the trampoline is made for.
+/// // SAFETY: the function is of the trampoline's type, and the frame has the slots of its layout.
 /// unsafe { trampoline.call(closure.address(), frame.as_mut_ptr()) };
 /// assert_eq!(frame[2], 42);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Any thread can call it. A body that panics returns zero to C: catch what must not get lost.
+/// Any thread can call it. If the body panics, C gets zero as the result and the panic is dropped.
 ///
-/// The body is dropped with this object, or at the end of the calls that are running then. The code
-/// stays: C that calls it later gets zero, or the body of a later closure of the same
-/// [`ClosurePool`] that has taken the code over.
+/// The body is dropped with this object, or at the end of the calls that are running then. The code stays
+/// in memory: if C calls it later, the call returns zero, or runs a later closure of the same
+/// [`ClosurePool`] that reuses the code.
 pub struct Closure {
-    slot: &'static Slot,
+    entry: &'static PoolEntry,
 }
 
 impl Closure {
-    /// Makes a function of a type, from the pool of all functions of that type without a purpose of
-    /// their own.
+    /// Makes a C function with this body, in the pool of all functions of that type without a
+    /// [`Purpose`].
     ///
     /// # Errors
     ///
-    /// [`CallTypeError`] when a type can't be passed by value, or when the system gives no memory
-    /// for code.
+    /// [`CallTypeError`] if a type can't be passed by value, or if the system refuses memory for code.
     pub fn new<'a>(
         returns: &CType,
         parameters: impl IntoIterator<Item = &'a CType>,
         body: Body,
     ) -> Result<Self, CallTypeError> {
-        let no_one: fn() -> Late = || Box::new(|_| ());
-        ClosurePool::get(Purpose::default(), returns, parameters, no_one)?.closure(body)
+        let ignore: fn() -> Late = || Box::new(|_| ());
+        ClosurePool::get(Purpose::default(), returns, parameters, ignore)?.closure(body)
     }
 
-    /// The function. Its code stays until the process ends.
+    /// Returns the function's address. Its code stays until the process ends.
     #[must_use]
     pub fn address(&self) -> *const c_void {
-        self.slot.thunk.code().as_ptr()
+        self.entry.thunk.code().as_ptr()
     }
 }
 
@@ -87,11 +87,12 @@ impl fmt::Debug for Closure {
 
 impl Drop for Closure {
     fn drop(&mut self) {
-        self.slot.close();
+        self.entry.close();
     }
 }
 
-/// What closures are for. Those for different purposes never share code.
+/// The C function and parameter that closures are made for. Closures for different purposes never share
+/// code.
 ///
 /// ```
 /// use mapcall::call::Purpose;
@@ -101,15 +102,15 @@ impl Drop for Closure {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Purpose<'a> {
-    /// The address of the C function that takes them.
+    /// The address of the C function that takes the closures.
     pub address: usize,
-    /// Its name.
+    /// The C function's name.
     pub function: &'a str,
     /// The parameter's name.
     pub parameter: &'a str,
 }
 
-/// The closures of one C type for one purpose, and the code of those that have ended, for others.
+/// The closures of one C type for one purpose. It reuses the code of closures that have ended.
 ///
 /// ```
 /// use mapcall::Prototype;
@@ -126,10 +127,10 @@ pub struct Purpose<'a> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// C may keep the address of a closure that has ended. So its code is given to another one of the
-/// same pool only, not before [`QUARANTINE`](Self::QUARANTINE) others have ended, and later still if
-/// C has called it meanwhile. The number of codes is that of the closures which lived at the same
-/// time, and those few.
+/// C may keep the address of a closure that has ended. So its code is reused only for closures of the
+/// same pool, not before [`QUARANTINE`](Self::QUARANTINE) others have ended, and later still if C has
+/// called it meanwhile. So the memory for code is bounded by the number of closures that are alive at the
+/// same time, and that constant.
 pub struct ClosurePool {
     address: usize,
     function: Box<str>,
@@ -139,35 +140,38 @@ pub struct ClosurePool {
     returns: Value,
     parameters: Box<[Value]>,
     late: Late,
-    /// The oldest slot, which leads to all others.
-    first: AtomicPtr<Slot>,
-    /// One of the newest slots.
-    last: AtomicPtr<Slot>,
-    /// Where the search for a free slot goes on; null for the first one.
-    cursor: AtomicPtr<Slot>,
-    /// The number of free slots.
+    /// The first entry of the linked list of all entries, which is the oldest one.
+    first: AtomicPtr<PoolEntry>,
+    /// An entry at or near the end of the list.
+    last: AtomicPtr<PoolEntry>,
+    /// The entry at which the next search for a free one starts; null for the first entry.
+    cursor: AtomicPtr<PoolEntry>,
+    /// The number of free entries.
     free: AtomicUsize,
     /// The pool that was made before this one.
     next: *const ClosurePool,
 }
 
-// SAFETY: `next` is a pool that lives for ever, as do the slots; all else is `Send` and `Sync`.
+// SAFETY: `next` points to a pool and the atomics to entries, neither of which is ever freed; all other
+// fields are `Send`.
 unsafe impl Send for ClosurePool {}
-// SAFETY: nothing but atomics changes.
+// SAFETY: after the pool is published only its atomics change; all other fields are `Sync`.
 unsafe impl Sync for ClosurePool {}
 
-/// All pools, the newest first. There is no lock, which a fork could leave locked for ever.
+/// The newest pool, the head of the linked list of all pools. There is no lock, which a fork could leave
+/// locked in the child.
 static POOLS: AtomicPtr<ClosurePool> = AtomicPtr::new(ptr::null_mut());
 
 impl ClosurePool {
-    /// The number of closures that end before the code of one is used again.
+    /// The number of free entries that are kept before the code of one is used again.
     pub const QUARANTINE: usize = 32;
 
-    /// The pool for a purpose and a type, which lives until the process ends.
+    /// Returns the pool for a purpose and a type, which stays until the process ends. `late` makes the
+    /// function that is run when C calls a closure after its end.
     ///
     /// # Errors
     ///
-    /// [`CallTypeError`] when a type can't be passed by value.
+    /// [`CallTypeError`] if a type can't be passed by value.
     pub fn get<'a>(
         purpose: Purpose<'_>,
         returns: &CType,
@@ -204,7 +208,8 @@ impl ClosurePool {
         Ok(Self::publish(pool))
     }
 
-    /// Adds a pool to all, unless another thread has just added one like it.
+    /// Adds a pool to the list, unless another thread has just added one for the same purpose and type;
+    /// returns the one in the list.
     fn publish(mut pool: Box<Self>) -> &'static Self {
         loop {
             let known = pool.next.cast_mut();
@@ -225,7 +230,7 @@ impl ClosurePool {
         }
     }
 
-    /// The pool like this among those from `newest` to the one before `last`.
+    /// Returns the pool for a purpose and a type among those from `newest` to the one before `last`.
     fn find(
         newest: *const Self,
         last: *const Self,
@@ -235,7 +240,7 @@ impl ClosurePool {
     ) -> Option<&'static Self> {
         let mut at = newest;
         while at != last {
-            // SAFETY: null, or a pool that has been published, and so lives for ever.
+            // SAFETY: `at` is null or a pool that has been published; those are never freed.
             let pool = unsafe { at.as_ref() }?;
             if pool.purpose() == purpose
                 && pool.returns == *returns
@@ -248,7 +253,7 @@ impl ClosurePool {
         None
     }
 
-    /// What its closures are for.
+    /// Returns the purpose of the pool's closures.
     #[must_use]
     pub fn purpose(&self) -> Purpose<'_> {
         Purpose {
@@ -258,35 +263,35 @@ impl ClosurePool {
         }
     }
 
-    /// Makes a function with this body.
+    /// Makes a C function with this body.
     ///
     /// # Errors
     ///
-    /// [`CallTypeError::NoMemory`] when the system gives no memory for code.
+    /// [`CallTypeError::NoMemory`] if the system refuses memory for code.
     pub fn closure(&'static self, body: Body) -> Result<Closure, CallTypeError> {
-        let slot = self.reuse().or_else(|| self.grow());
-        let slot = slot.ok_or(CallTypeError::NoMemory)?;
-        slot.open(body);
-        Ok(Closure { slot })
+        let entry = self.reuse().or_else(|| self.grow());
+        let entry = entry.ok_or(CallTypeError::NoMemory)?;
+        entry.open(body);
+        Ok(Closure { entry })
     }
 
-    /// Claims a slot that has been free for long enough.
-    fn reuse(&self) -> Option<&'static Slot> {
+    /// Claims a free entry, if more than [`QUARANTINE`](Self::QUARANTINE) are free.
+    fn reuse(&self) -> Option<&'static PoolEntry> {
         if self.free.load(Ordering::Relaxed) <= Self::QUARANTINE {
             return None;
         }
         let first = self.first.load(Ordering::Acquire);
-        let or_first = |slot: *mut Slot| if slot.is_null() { first } else { slot };
+        let or_first = |entry: *mut PoolEntry| if entry.is_null() { first } else { entry };
         let start = or_first(self.cursor.load(Ordering::Acquire));
         let mut at = start;
         loop {
-            // SAFETY: a slot that has been published, and so lives for ever.
-            let slot = unsafe { at.as_ref() }?;
-            let next = or_first(slot.next.load(Ordering::Acquire));
-            if slot.claim() {
+            // SAFETY: `at` is null or an entry that has been published; those are never freed.
+            let entry = unsafe { at.as_ref() }?;
+            let next = or_first(entry.next.load(Ordering::Acquire));
+            if entry.claim() {
                 self.free.fetch_sub(1, Ordering::Relaxed);
                 self.cursor.store(next, Ordering::Release);
-                return Some(slot);
+                return Some(entry);
             }
             if next == start {
                 return None;
@@ -295,36 +300,42 @@ impl ClosurePool {
         }
     }
 
-    /// Makes a slot, which is claimed already.
-    fn grow(&'static self) -> Option<&'static Slot> {
-        let slot = Box::new(Slot {
+    /// Makes an entry, which is claimed already; `None` if the system refuses memory for code.
+    fn grow(&'static self) -> Option<&'static PoolEntry> {
+        let entry = Box::new(PoolEntry {
             pool: self,
             thunk: Thunk::new()?,
-            state: AtomicUsize::new(Slot::CLAIMED),
+            state: AtomicUsize::new(PoolEntry::CLAIMED),
             was_late: AtomicBool::new(false),
             body: UnsafeCell::new(None),
             next: AtomicPtr::default(),
         });
-        let slot: &'static Slot = Box::leak(slot);
-        let data = ptr::from_ref(slot).cast_mut();
-        // SAFETY: the thunk is new; the interface and the slot live for ever, and `enter` takes one.
-        let is_ready = unsafe { slot.thunk.prepare(self.interface.cif(), enter, data.cast()) };
+        let entry: &'static PoolEntry = Box::leak(entry);
+        let data = ptr::from_ref(entry).cast_mut();
+        // SAFETY: the thunk is new, the interface and the entry are never freed, and `enter` takes the
+        // address of an entry.
+        let is_ready = unsafe {
+            entry
+                .thunk
+                .prepare(self.interface.cif(), enter, data.cast())
+        };
         if !is_ready {
             return None;
         }
-        self.append(slot);
-        Some(slot)
+        self.append(entry);
+        Some(entry)
     }
 
-    /// Adds a slot behind all others.
-    fn append(&self, slot: &'static Slot) {
-        let new = ptr::from_ref(slot).cast_mut();
-        // SAFETY: null, or a slot that has been published, and so lives for ever.
+    /// Adds an entry at the end of the list.
+    fn append(&self, entry: &'static PoolEntry) {
+        let new = ptr::from_ref(entry).cast_mut();
+        // SAFETY: `last` is null or an entry that has been published; those are never freed.
         let last = unsafe { self.last.load(Ordering::Acquire).as_ref() };
         let mut end = last.map_or(&self.first, |last| &last.next);
         let (none, order) = (ptr::null_mut(), Ordering::AcqRel);
         while let Err(other) = end.compare_exchange(none, new, order, Ordering::Acquire) {
-            // SAFETY: as above, and not null.
+            // SAFETY: the exchange failed, so that `other` is not null; it is an entry that has been
+            // published, and those are never freed.
             end = unsafe { &(*other).next };
         }
         self.last.store(new, Ordering::Release);
@@ -337,31 +348,32 @@ impl fmt::Debug for ClosurePool {
     }
 }
 
-/// The code of one closure at a time.
-struct Slot {
+/// An entry of a pool: a thunk, and the body of the closure that it belongs to at present.
+struct PoolEntry {
     pool: &'static ClosurePool,
     thunk: Thunk,
-    /// [`FREE`](Self::FREE), or [`CLAIMED`](Self::CLAIMED) with [`OPEN`](Self::OPEN) while a closure
-    /// has it, and [`RUNNING`](Self::RUNNING) times the number of calls that are running.
+    /// [`FREE`](Self::FREE), or the sum of [`CLAIMED`](Self::CLAIMED), [`OPEN`](Self::OPEN) while the
+    /// closure is alive, and [`RUNNING`](Self::RUNNING) times the number of calls that are running.
     state: AtomicUsize,
-    /// Whether C has called it since its closure ended.
+    /// Whether C has called the code since its closure ended.
     was_late: AtomicBool,
     body: UnsafeCell<Option<Body>>,
-    /// The slot that was made after this one.
-    next: AtomicPtr<Slot>,
+    /// The entry that was made after this one.
+    next: AtomicPtr<PoolEntry>,
 }
 
-// SAFETY: the body is written by the thread that claims the slot, or that ends its last use, and
-// read by those that are counted in the state.
-unsafe impl Sync for Slot {}
+// SAFETY: the body is written only by the thread that claims the entry, before `OPEN` is set, and by the one
+// that frees it, after `OPEN` is cleared and no call is running; it is read only by calls that are counted
+// in the state. The thunk is not written after it is prepared, and the other fields are `Sync`.
+unsafe impl Sync for PoolEntry {}
 
-impl Slot {
+impl PoolEntry {
     const FREE: usize = 0;
     const CLAIMED: usize = 1;
     const OPEN: usize = 2;
     const RUNNING: usize = 4;
 
-    /// Takes the slot if it is free; one that C still calls stays free for another round.
+    /// Claims the entry if it is free and C has not called it since its closure ended.
     fn claim(&self) -> bool {
         let order = Ordering::Acquire;
         self.state.load(Ordering::Relaxed) == Self::FREE
@@ -371,14 +383,14 @@ impl Slot {
                 .is_ok()
     }
 
-    /// Gives a claimed slot its body.
+    /// Sets the body of a claimed entry and admits calls.
     fn open(&self, body: Body) {
-        // SAFETY: the slot is claimed by this thread, and no call enters it before it is open.
+        // SAFETY: this thread has claimed the entry, and no call reads the body before `OPEN` is set.
         unsafe { *self.body.get() = Some(body) };
         self.state.fetch_or(Self::OPEN, Ordering::Release);
     }
 
-    /// Lets no more calls in; the last one that is running drops the body.
+    /// Refuses further calls. The body is dropped now, or by the last call that is running.
     fn close(&self) {
         let before = self.state.fetch_and(!Self::OPEN, Ordering::AcqRel);
         if before == Self::CLAIMED | Self::OPEN {
@@ -386,7 +398,7 @@ impl Slot {
         }
     }
 
-    /// Counts a call in, unless the closure has ended.
+    /// Counts a call that starts; `None` if the closure has ended.
     fn enter(&self) -> Option<Entered<'_>> {
         let enter =
             |state: usize| (state & Self::OPEN != 0).then(|| state.wrapping_add(Self::RUNNING));
@@ -397,7 +409,8 @@ impl Slot {
     }
 
     fn free(&self) {
-        // SAFETY: the slot is claimed, and no call is running in it nor enters it.
+        // SAFETY: the entry is claimed, `OPEN` is cleared and no call is running, so that no other thread
+        // reads or writes the body.
         let body = unsafe { (*self.body.get()).take() };
         self.was_late.store(false, Ordering::Relaxed);
         self.state.store(Self::FREE, Ordering::Release);
@@ -406,12 +419,12 @@ impl Slot {
     }
 }
 
-/// A call that is running in a slot.
-struct Entered<'a>(&'a Slot);
+/// A running call of an entry's closure, counted in its state until this is dropped.
+struct Entered<'a>(&'a PoolEntry);
 
 impl Entered<'_> {
     fn run(&self, frame: &mut [u64]) {
-        // SAFETY: the body stays while the call is counted.
+        // SAFETY: the body is not written while this call is counted in the state.
         if let Some(body) = unsafe { &*self.0.body.get() } {
             body(&self.0.pool.layout, frame);
         }
@@ -420,70 +433,74 @@ impl Entered<'_> {
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        let before = self.0.state.fetch_sub(Slot::RUNNING, Ordering::AcqRel);
-        if before == Slot::CLAIMED | Slot::RUNNING {
+        let before = self.0.state.fetch_sub(PoolEntry::RUNNING, Ordering::AcqRel);
+        if before == PoolEntry::CLAIMED | PoolEntry::RUNNING {
             self.0.free();
         }
     }
 }
 
-/// Runs what must not unwind into C; whether it returned.
+/// Runs a function that must not unwind into C, and returns whether it ended without a panic.
 fn quietly(run: impl FnOnce()) -> bool {
     panic::catch_unwind(AssertUnwindSafe(run))
-        // Its destructor could panic as well.
+        // The payload is leaked, because its destructor could panic as well.
         .map_err(mem::forget)
         .is_ok()
 }
 
-/// Where C enters: libffi has put the arguments in memory.
+/// The function that a thunk calls: libffi has stored the arguments in memory, and takes the result from
+/// there.
 unsafe extern "C" fn enter(
     _: *mut ffi_cif,
     result: *mut c_void,
     arguments: *mut *mut c_void,
-    slot: *mut c_void,
+    entry: *mut c_void,
 ) {
-    // SAFETY: a slot, which lives for ever.
-    let slot: &Slot = unsafe { &*slot.cast() };
-    let pool = slot.pool;
-    // Two words each, so that the frame is aligned to 16 bytes.
+    // SAFETY: libffi passes the data that `prepare` was given, an entry that is never freed.
+    let entry: &PoolEntry = unsafe { &*entry.cast() };
+    let pool = entry.pool;
+    // Elements of 16 bytes align the frame to 16 bytes.
     let mut frame: SmallVec<[u128; 16]> = SmallVec::new();
     frame.resize(pool.layout.slots().div_ceil(2), 0);
-    let words = frame.as_mut_ptr().cast::<u64>();
-    // SAFETY: there are at least so many words, and they are borrowed from here on only through
-    // this slice.
-    let words = unsafe { slice::from_raw_parts_mut(words, pool.layout.slots()) };
-    if let Some(entered) = slot.enter() {
-        // SAFETY: libffi gives one address for each parameter.
-        unsafe { read(pool, arguments, words) };
-        if !quietly(|| entered.run(words)) {
-            words.fill(0);
+    let slots = frame.as_mut_ptr().cast::<u64>();
+    // SAFETY: `frame` has at least that many initialised slots, is not moved or resized, and is used from
+    // here on only through this slice.
+    let slots = unsafe { slice::from_raw_parts_mut(slots, pool.layout.slots()) };
+    if let Some(entered) = entry.enter() {
+        // SAFETY: libffi passes an array with the address of each parameter's value.
+        unsafe { read(pool, arguments, slots) };
+        if !quietly(|| entered.run(slots)) {
+            slots.fill(0);
         }
     } else {
-        let is_first = !slot.was_late.swap(true, Ordering::Relaxed);
+        let is_first = !entry.was_late.swap(true, Ordering::Relaxed);
         quietly(|| (pool.late)(is_first));
     }
-    // SAFETY: libffi gives room for the result.
-    unsafe { write(pool, words, result) };
+    // SAFETY: libffi passes the address of a result buffer of the result's size, and at least of `ffi_arg`'s
+    // for an integer.
+    unsafe { write(pool, slots, result) };
 }
 
 /// Copies the arguments into the frame.
 ///
 /// # Safety
 ///
-/// `arguments` has the address of each parameter's value.
+/// `arguments` points to one address for each parameter of the pool, each valid for reads of the
+/// parameter's value.
 unsafe fn read(pool: &ClosurePool, arguments: *mut *mut c_void, frame: &mut [u64]) {
     for (index, value) in pool.parameters.iter().enumerate() {
-        // SAFETY: the caller's promise: there is an address for each parameter.
+        // SAFETY: the caller guarantees one address for each parameter, and `index` is less than their number.
         let argument = unsafe { arguments.add(index) };
-        // SAFETY: as above.
+        // SAFETY: the caller guarantees that the array's elements can be read.
         let argument = unsafe { argument.read() };
-        let Some(words) = frame.get_mut(pool.layout.parameter(index)..) else {
+        let Some(slots) = frame.get_mut(pool.layout.parameter(index)..) else {
             continue;
         };
-        // SAFETY: the value has so many bytes, and the layout has as many words for it.
-        unsafe { ptr::copy_nonoverlapping(argument.cast(), bytes(words), value.size) };
-        if let Some(word) = words.first_mut() {
-            *word = value.extend(*word);
+        // SAFETY: the caller guarantees that `argument` is valid for reads of `size` bytes, and the layout
+        // has slots for as many at the parameter's offset.
+        unsafe { ptr::copy_nonoverlapping(argument.cast(), bytes(slots), value.size) };
+        if let Some(slot) = slots.first_mut() {
+            *slot = value.extend(*slot);
         }
     }
 }
@@ -492,22 +509,23 @@ unsafe fn read(pool: &ClosurePool, arguments: *mut *mut c_void, frame: &mut [u64
 ///
 /// # Safety
 ///
-/// `result` has room for the result, and for an [`ffi_arg`] if that is an integer.
+/// `result` is valid for writes of the result's size, and of an [`ffi_arg`]'s if it is an integer.
 unsafe fn write(pool: &ClosurePool, frame: &mut [u64], result: *mut c_void) {
     let returns = &pool.returns;
-    let Some(words) = frame.get_mut(pool.layout.result()..) else {
+    let Some(slots) = frame.get_mut(pool.layout.result()..) else {
         return;
     };
-    let size = if let (Kind::Integer { .. }, Some(word)) = (&returns.kind, words.first_mut()) {
-        *word = returns.extend(*word);
+    let size = if let (Kind::Integer { .. }, Some(slot)) = (&returns.kind, slots.first_mut()) {
+        *slot = returns.extend(*slot);
         returns.size.max(size_of::<ffi_arg>())
     } else {
         returns.size
     };
-    // SAFETY: the caller's promise, and the frame has as many words for the result.
-    unsafe { ptr::copy_nonoverlapping(bytes(words), result.cast(), size) };
+    // SAFETY: the caller guarantees that `result` is valid for writes of `size` bytes, and the layout has
+    // slots for as many: an `ffi_arg` is no larger than a slot.
+    unsafe { ptr::copy_nonoverlapping(bytes(slots), result.cast(), size) };
 }
 
-fn bytes(words: &mut [u64]) -> *mut u8 {
-    words.as_mut_ptr().cast()
+fn bytes(slots: &mut [u64]) -> *mut u8 {
+    slots.as_mut_ptr().cast()
 }

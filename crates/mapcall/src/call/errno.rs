@@ -4,52 +4,54 @@
 use std::ffi::c_int;
 use std::ptr::NonNull;
 
-/// What a call leaves in the thread's `errno`, which is 0 before it.
+/// Sets the thread's `errno` to 0, makes a call, and returns the `errno` that it leaves; 0 on systems whose
+/// `errno` can't be found.
 #[inline]
 pub(crate) fn after(call: impl FnOnce()) -> c_int {
-    let Some(place) = place() else {
+    let Some(location) = location() else {
         call();
         return 0;
     };
-    // SAFETY: the place is the thread's own, and lives as long as the thread.
-    unsafe { place.write(0) };
+    // SAFETY: the location is this thread's `errno`, which is valid as long as the thread lives.
+    unsafe { location.write(0) };
     call();
-    // SAFETY: as above.
-    unsafe { place.read() }
+    // SAFETY: the location is this thread's `errno`, which is valid as long as the thread lives.
+    unsafe { location.read() }
 }
 
-/// The thread's `errno`, as C sees it; 0 where it isn't known how to find it.
+/// Returns the thread's `errno`; 0 on systems whose `errno` can't be found.
 pub(crate) fn get() -> c_int {
-    // SAFETY: the place is the thread's own, and lives as long as the thread.
-    place().map_or(0, |place| unsafe { place.read() })
+    // SAFETY: the location is this thread's `errno`, which is valid as long as the thread lives.
+    location().map_or(0, |location| unsafe { location.read() })
 }
 
 /// Sets the thread's `errno`.
 pub(crate) fn set(value: c_int) {
-    if let Some(place) = place() {
-        // SAFETY: the place is the thread's own, and lives as long as the thread.
-        unsafe { place.write(value) };
+    if let Some(location) = location() {
+        // SAFETY: the location is this thread's `errno`, which is valid as long as the thread lives.
+        unsafe { location.write(value) };
     }
 }
 
 #[cfg(target_os = "linux")]
 #[expect(clippy::unnecessary_wraps, reason = "other systems may have none")]
 #[inline]
-pub(super) fn place() -> Option<NonNull<c_int>> {
-    // SAFETY: it takes nothing and gives an address.
-    let place = unsafe { libc::__errno_location() };
-    // SAFETY: every thread has one.
-    Some(unsafe { NonNull::new_unchecked(place) })
+pub(super) fn location() -> Option<NonNull<c_int>> {
+    // SAFETY: the function takes no arguments and can be called at any time.
+    let location = unsafe { libc::__errno_location() };
+    // SAFETY: `location` is not null: it is the address of an `int` (Linux Standard Base,
+    // `__errno_location`).
+    Some(unsafe { NonNull::new_unchecked(location) })
 }
 
 #[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
-pub(super) fn place() -> Option<NonNull<c_int>> {
-    // SAFETY: it takes nothing and gives an address.
+pub(super) fn location() -> Option<NonNull<c_int>> {
+    // SAFETY: the function takes no arguments and can be called at any time.
     NonNull::new(unsafe { libc::__error() })
 }
 
 #[cfg(windows)]
-pub(super) fn place() -> Option<NonNull<c_int>> {
+pub(super) fn location() -> Option<NonNull<c_int>> {
     unsafe extern "C" {
         safe fn _errno() -> *mut c_int;
     }
@@ -62,7 +64,7 @@ pub(super) fn place() -> Option<NonNull<c_int>> {
     target_vendor = "apple",
     windows
 )))]
-pub(super) fn place() -> Option<NonNull<c_int>> {
+pub(super) fn location() -> Option<NonNull<c_int>> {
     None
 }
 

@@ -1,8 +1,8 @@
-//! Why a function can't be called by its C types.
+//! The error of functions that can't be called by their C types.
 
 use super::Engine;
 
-/// Why C types make no function that can be called.
+/// The reason why a function of these C types can't be called, or made for C to call.
 ///
 /// ```
 /// use mapcall::CType;
@@ -21,7 +21,7 @@ pub enum CallTypeError {
         /// The type, in C.
         ctype: String,
     },
-    /// A value whose way into a function is not known for this machine.
+    /// A value that this machine's calling convention, as far as it is implemented, does not pass.
     #[error("`{ctype}` can't be passed by value: {reason}; pass a pointer to it")]
     ByValue {
         /// The type, in C.
@@ -29,7 +29,7 @@ pub enum CallTypeError {
         /// Why not.
         reason: String,
     },
-    /// Values that are too large for the stack.
+    /// Values that are too large for a call's frame.
     #[error(
         "expected parameters and result of at most {limit} bytes, got more; pass pointers to the large ones"
     )]

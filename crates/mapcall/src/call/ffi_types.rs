@@ -1,4 +1,4 @@
-//! Descriptions of C's types as libffi takes them (libffi's manual, "Types").
+//! Descriptions of C types for libffi (libffi's manual, "Types").
 #![allow(unsafe_code)]
 
 use std::ptr::{self, NonNull};
@@ -7,7 +7,7 @@ use libffi_sys::ffi_type;
 
 use crate::ctype::Float;
 
-/// A value in memory that C points to.
+/// A value on the heap that C points to. It is freed when this is dropped.
 pub(super) struct Pinned<T: ?Sized>(pub(super) NonNull<T>);
 
 impl<T: ?Sized> Pinned<T> {
@@ -18,12 +18,12 @@ impl<T: ?Sized> Pinned<T> {
 
 impl<T: ?Sized> Drop for Pinned<T> {
     fn drop(&mut self) {
-        // SAFETY: the pointer came out of a box and is given back once.
+        // SAFETY: the pointer came from `Box::leak` in `new` and is freed only here.
         drop(unsafe { Box::from_raw(self.0.as_ptr()) });
     }
 }
 
-/// Descriptions of types, which libffi points to.
+/// The owner of descriptions that libffi points to.
 #[derive(Default)]
 pub(super) struct Types {
     types: Vec<Pinned<ffi_type>>,
@@ -33,7 +33,7 @@ pub(super) struct Types {
 impl Types {
     #[cfg_attr(
         all(not(test), abi_system_v),
-        expect(dead_code, reason = "there all values are words")
+        expect(dead_code, reason = "there all values are described by eightbytes")
     )]
     pub(super) fn integer(size: usize, is_signed: bool) -> *mut ffi_type {
         match (size, is_signed) {
@@ -48,7 +48,7 @@ impl Types {
         }
     }
 
-    /// Any but `_Float16`, which libffi doesn't have.
+    /// Returns the description of a floating-point type. libffi has none for `_Float16`.
     pub(super) fn float(float: Float) -> *mut ffi_type {
         match float {
             Float::Float16 | Float::Float => &raw mut libffi_sys::ffi_type_float,
@@ -65,14 +65,14 @@ impl Types {
         self.add(libffi_sys::FFI_TYPE_COMPLEX, size, alignment, part)
     }
 
-    /// A `long double` with less than its alignment.
+    /// Returns the description of a `long double` of smaller alignment.
     #[cfg(abi_system_v)]
     pub(super) fn long_double(&mut self, alignment: usize) -> *mut ffi_type {
         let size = Float::LongDouble.size();
         self.add(libffi_sys::FFI_TYPE_LONGDOUBLE, size, alignment, Vec::new())
     }
 
-    /// libffi lays out no record whose size it is told.
+    /// Returns the description of a struct. As its size is given, libffi computes no offsets.
     pub(super) fn record(
         &mut self,
         size: usize,

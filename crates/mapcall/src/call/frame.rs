@@ -1,15 +1,16 @@
-//! The block of 64-bit slots that holds the values of one call: where each lies, and its memory.
+//! The frame: the block of 64-bit slots that holds the values of one call.
 
 use super::CallTypeError;
 use super::value::Value;
 use crate::ctype::CType;
 
-/// The largest block, in bytes: a C call has its values on the stack.
+/// The maximum size of a frame in bytes. C copies the values to the stack, whose size is limited.
 const LIMIT: usize = 1 << 16;
 
+/// The size of a slot in bytes.
 const SLOT: usize = size_of::<u64>();
 
-/// Where the values of one call lie in a block of 64-bit slots.
+/// The offsets of the values of one call in a frame, a block of 64-bit slots.
 ///
 /// ```
 /// use mapcall::Prototype;
@@ -24,10 +25,10 @@ const SLOT: usize = size_of::<u64>();
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The parameters come first, in order, then the result. Each value starts at a slot of its own,
-/// one that is aligned to 16 bytes at an even slot, and lies in memory as C has it. Integers,
-/// enumerations, `_Bool` and pointers are extended to the whole slot, by their sign if they have
-/// one. Of a result only the bytes of its C type are meaningful.
+/// The parameters come first, in order, then the result. Each value starts at a slot of its own, at an
+/// even one if it is aligned to 16 bytes, and has the bytes that it has in C. Integers, enumerations,
+/// `_Bool` and pointers are extended to the whole slot, with their sign if they are signed. Of a result
+/// only the bytes of its C type are defined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrameLayout {
     parameters: Box<[usize]>,
@@ -52,9 +53,9 @@ impl FrameLayout {
 
     pub(super) fn of_values(returns: &Value, parameters: &[Value]) -> Result<Self, CallTypeError> {
         let mut end = 0;
-        let starts = parameters.iter().map(|value| append(value, &mut end));
-        let parameters = starts.collect::<Result<_, _>>()?;
-        let result = append(returns, &mut end)?;
+        let offsets = parameters.iter().map(|value| allocate(value, &mut end));
+        let parameters = offsets.collect::<Result<_, _>>()?;
+        let result = allocate(returns, &mut end)?;
         Ok(Self {
             parameters,
             result,
@@ -62,33 +63,33 @@ impl FrameLayout {
         })
     }
 
-    /// The length of the whole block, in slots.
+    /// Returns the number of slots of the frame.
     #[must_use]
     pub fn slots(&self) -> usize {
         self.slots
     }
 
-    /// The slot where a parameter starts; the end of the block when there is no such parameter.
+    /// Returns the first slot of a parameter; the end of the frame if there is no such parameter.
     #[must_use]
     pub fn parameter(&self, index: usize) -> usize {
         self.parameters.get(index).copied().unwrap_or(self.slots)
     }
 
-    /// The slots where the parameters start.
+    /// Returns the first slot of each parameter.
     #[must_use]
     pub fn parameters(&self) -> &[usize] {
         &self.parameters
     }
 
-    /// The slot where the result starts.
+    /// Returns the first slot of the result.
     #[must_use]
     pub fn result(&self) -> usize {
         self.result
     }
 }
 
-/// Returns the slot for a value behind the others, and moves their end.
-fn append(value: &Value, end: &mut usize) -> Result<usize, CallTypeError> {
+/// Returns the first slot for a value behind `end`, and moves `end` behind it.
+fn allocate(value: &Value, end: &mut usize) -> Result<usize, CallTypeError> {
     let start = end.next_multiple_of(value.alignment.div_ceil(SLOT).max(1));
     *end = start.saturating_add(value.slots());
     if *end > LIMIT / SLOT {

@@ -1,4 +1,4 @@
-//! The engine that calls any function: libffi.
+//! The engine for all functions: libffi.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
@@ -13,7 +13,7 @@ use super::value::Value;
 use super::{CallTypeError, Shared};
 use crate::ctype::CType;
 
-/// How libffi calls functions of one type.
+/// libffi's description of functions of one type (`ffi_cif`), and the types that it points to.
 pub(super) struct Interface {
     cif: Pinned<ffi_cif>,
     // The interface points to these.
@@ -21,9 +21,9 @@ pub(super) struct Interface {
     _types: Types,
 }
 
-// SAFETY: nothing is written to the descriptions once they are made.
+// SAFETY: the descriptions are owned by the interface and are not written after `ffi_prep_cif`.
 unsafe impl Send for Interface {}
-// SAFETY: as above.
+// SAFETY: the descriptions are not written after `ffi_prep_cif`, so that threads only read them.
 unsafe impl Sync for Interface {}
 
 impl Interface {
@@ -40,8 +40,8 @@ impl Interface {
         let count = u32::try_from(parameters.len()).unwrap_or(u32::MAX);
         let parameters = Pinned::new(parameters);
         let cif = Pinned::new(Box::new(ffi_cif::default()));
-        // SAFETY: all that the interface points to lives as long as it, and the descriptions are
-        // as libffi documents them.
+        // SAFETY: `cif` is valid for writes, `parameters` has `count` pointers to descriptions, and these and
+        // `result` are static or owned by `types`, which the interface keeps as long as `cif`.
         let status = unsafe {
             libffi_sys::ffi_prep_cif(
                 cif.0.as_ptr(),
@@ -77,23 +77,28 @@ fn by_value(ctype: &CType, reason: &str) -> CallTypeError {
 ///
 /// # Safety
 ///
-/// The same as for [`Trampoline::call`](super::Trampoline::call); `shared` is a trampoline's.
+/// - `shared` points to the shared state of a trampoline, which stays alive during the call.
+/// - `function` is a C function of the trampoline's type that is sound to call with the parameters in the
+///   frame.
+/// - `frame` is valid for reads and writes of all slots of the trampoline's layout, is aligned to 16 bytes
+///   if a value is, and holds the parameters.
 pub(super) unsafe extern "C" fn call(
     function: *const c_void,
     frame: *mut u64,
     shared: *const Shared,
 ) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that `shared` points to the state of a trampoline that is alive.
     let Shared {
         interface, layout, ..
     } = unsafe { &*shared };
-    let at = |word: usize| frame.wrapping_add(word).cast::<c_void>();
+    let at = |slot: usize| frame.wrapping_add(slot).cast::<c_void>();
     let mut arguments: SmallVec<[*mut c_void; 16]> =
         layout.parameters().iter().copied().map(at).collect();
-    // SAFETY: an address of a function is a function pointer, or none when it is null.
+    // SAFETY: `Option` of a function pointer has the size of a pointer, null is `None`, and any other address
+    // is the function that the caller guarantees.
     let function: Option<unsafe extern "C" fn()> = unsafe { mem::transmute(function) };
-    // SAFETY: the caller's promise: a function of the described type, and its arguments; the
-    // frame has room for the result, in whole words.
+    // SAFETY: the caller guarantees a function of the described type and its parameters in the frame, to
+    // which `arguments` points. The frame has whole slots for the result, as libffi asks for.
     unsafe {
         libffi_sys::ffi_call(
             interface.cif(),

@@ -10,18 +10,18 @@
 //!
 //! # #[cfg(unix)] {
 //! let mut frame = [(-7_i64).cast_unsigned(), 0];
-//! // SAFETY: nothing is loaded, and the C library's functions can be found at any time.
+//! // SAFETY: no library is loaded, and looking up `abs` runs no code of the C library.
 //! let function = unsafe { Library::process()?.symbol("abs")? };
-//! // SAFETY: the function is of this type, and the frame holds its one parameter.
+//! // SAFETY: `abs` is of the trampoline's type, and the frame has its parameter and a slot for the result.
 //! unsafe { trampoline.call(function.as_ptr(), frame.as_mut_ptr()) };
 //! assert_eq!(frame[1] as i32, 7);
 //! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A [`Trampoline`] calls, a [`Closure`] is called; both hold values in a block of slots, a frame,
-//! whose [`FrameLayout`] they know. A [`CallLoop`] calls many times, on values that move through memory.
-//! They know no arrays and check nothing.
+//! A [`Trampoline`] calls a C function, and a [`Closure`] is a C function. Both pass values in a frame, a
+//! block of 64-bit slots with a [`FrameLayout`]. A [`CallLoop`] calls a function many times, with values in
+//! memory at regular distances. None of them knows arrays or checks values.
 #![allow(unsafe_code)]
 
 mod abi;
@@ -54,23 +54,23 @@ use crate::ctype::CType;
 use mapcall_array::fork::Section;
 use value::Value;
 
-/// The thread's `errno`, as the last function of C left it.
+/// Returns the thread's C `errno`.
 #[must_use]
 pub fn errno() -> i32 {
     errno::get()
 }
 
-/// What carries out a call.
+/// The implementation that makes a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Engine {
     /// Code that Cranelift compiles.
     Cranelift,
-    /// libffi, which takes the call apart each time it is made.
+    /// libffi, which interprets the description of the function's type in each call.
     Libffi,
 }
 
-/// How functions of one C type are called.
+/// A caller of functions of one C type.
 ///
 /// ```
 /// use mapcall::Prototype;
@@ -84,16 +84,16 @@ pub enum Engine {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// What travels in registers is called through compiled code, where the system has executable
-/// memory: on Linux, x86-64 and `AArch64`. It is compiled at the first call, once in the process
-/// for all functions that are called alike. Everything else goes through libffi. Clones share
-/// what they know.
+/// On Linux on x86-64 and `AArch64`, functions whose values are passed in registers are called by compiled
+/// code, if the system allows executable memory. It is compiled at the first call, once in the process for
+/// all functions with the same sequence of registers. All other functions are called through libffi. Clones
+/// share their state.
 #[derive(Clone)]
 pub struct Trampoline {
     shared: Arc<Shared>,
 }
 
-/// The code of every call: a function, its frame, and the trampoline for code that needs it.
+/// The code that makes a call. It takes the function, its frame, and the trampoline's state.
 type Entry = unsafe extern "C" fn(*const c_void, *mut u64, *const Shared);
 
 struct Shared {
@@ -103,18 +103,18 @@ struct Shared {
     returns: Value,
     parameters: Box<[Value]>,
     interface: libffi::Interface,
-    /// `None` when compiled code can't do it.
+    /// `None` if compiled code can't call such functions.
     signature: Option<jit::Signature>,
     engine: OnceLock<Engine>,
 }
 
 impl Trampoline {
-    /// How functions of a type are called.
+    /// Makes the trampoline for functions of a type.
     ///
     /// # Errors
     ///
-    /// [`CallTypeError`] when a type has no value, when it isn't known how this machine passes
-    /// it, and when the values are too large.
+    /// [`CallTypeError`] if a type has no value, if this machine's way to pass it is not implemented, or if
+    /// the values are too large.
     pub fn new<'a>(
         returns: &CType,
         parameters: impl IntoIterator<Item = &'a CType>,
@@ -138,11 +138,11 @@ impl Trampoline {
         })
     }
 
-    /// The same, by one engine only, so that the two can be compared.
+    /// Makes the trampoline for functions of a type, with one engine only, for comparing the two.
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new), and [`CallTypeError::Engine`] when the engine can't do it.
+    /// Those of [`new`](Self::new), and [`CallTypeError::Engine`] if the engine can't call such functions.
     pub fn with_engine<'a>(
         returns: &CType,
         parameters: impl IntoIterator<Item = &'a CType>,
@@ -161,37 +161,38 @@ impl Trampoline {
         }
     }
 
-    /// Where the values of a call lie.
+    /// Returns the layout of the frame that a call takes.
     #[must_use]
     pub fn layout(&self) -> &FrameLayout {
         &self.shared.layout
     }
 
-    /// The engine; asked before the first call, this compiles what that would.
+    /// Returns the engine. Before the first call this compiles the code for it.
     #[must_use]
     pub fn engine(&self) -> Engine {
         self.shared.prepare()
     }
 
-    /// The address at which other code, which takes it for a function of fixed arguments, can call a
-    /// function that may be variadic in truth.
+    /// Returns the address at which other code can call a function as one with fixed arguments, even if it
+    /// is variadic.
     pub(crate) fn callable(&self, function: *const c_void) -> *const c_void {
         jit::callable(&self.shared.parameters, function)
     }
 
-    /// Calls a function with the parameters in a frame, and puts its result there.
+    /// Calls a function with the parameters in a frame, and writes its result to the frame.
     ///
     /// # Safety
     ///
-    /// `function` must be a C function of this trampoline's type that is sound to call with these
-    /// parameters. `frame` must be aligned to 16 bytes if a value is, hold
-    /// [`slots`](FrameLayout::slots) slots, and the parameters as [`FrameLayout`] says.
+    /// - `function` is a C function of this trampoline's type that is sound to call with these parameters.
+    /// - `frame` is valid for reads and writes of all slots of the [`layout`](Self::layout), is aligned to 16
+    ///   bytes if a value is, and holds the parameters as [`FrameLayout`] describes.
     #[inline]
     pub unsafe fn call(&self, function: *const c_void, frame: *mut u64) {
         let entry = self.shared.entry.load(Ordering::Acquire);
-        // SAFETY: nothing but the address of an `Entry` is stored there.
+        // SAFETY: only addresses of functions of type `Entry` are stored there.
         let entry: Entry = unsafe { mem::transmute(entry) };
-        // SAFETY: the caller's promise, and the trampoline is this one.
+        // SAFETY: the caller guarantees that the function may be called with this frame, and `self.shared` is
+        // alive during the call.
         unsafe { entry(function, frame, Arc::as_ptr(&self.shared)) }
     }
 }
@@ -210,11 +211,11 @@ impl Shared {
         if let Some(engine) = self.engine.get() {
             return *engine;
         }
-        // A fork of another thread would leave the child waiting for the end of this.
+        // A fork by another thread would leave the cell locked in the child.
         let _section = Section::enter();
         *self.engine.get_or_init(|| {
             let code = self.signature.clone();
-            let code = code.and_then(|signature| jit::code(&jit::Routine::Once(signature)));
+            let code = code.and_then(|signature| jit::code(&jit::Routine::Call(signature)));
             let (entry, engine) = match code {
                 Some(code) => (code.address(), Engine::Cranelift),
                 None => (address(libffi::call), Engine::Libffi),
@@ -229,21 +230,25 @@ fn address(entry: Entry) -> *mut c_void {
     entry as *mut c_void
 }
 
-/// The entry before the engine is known.
+/// The entry of a trampoline before its first call. It selects the engine, and makes the call with it.
 ///
 /// # Safety
 ///
-/// As for [`Trampoline::call`]; `shared` is the trampoline's.
+/// - `shared` points to the state of a trampoline, which is alive during the call.
+/// - `function` is a C function of the trampoline's type that is sound to call with these parameters.
+/// - `frame` is valid for reads and writes of all slots of the trampoline's layout, is aligned to 16
+///   bytes if a value is, and holds the parameters as [`FrameLayout`] describes.
 unsafe extern "C" fn first_call(function: *const c_void, frame: *mut u64, shared: *const Shared) {
-    // The function must see the `errno` that was set for it.
+    // Compiling may change `errno`, which the caller has set for the function.
     let saved = errno::get();
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that `shared` points to the state of a trampoline that is alive.
     unsafe { &*shared }.prepare();
     errno::set(saved);
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that `shared` points to the state of a trampoline that is alive.
     let entry = unsafe { &*shared }.entry.load(Ordering::Acquire);
-    // SAFETY: nothing but the address of an `Entry` is stored there.
+    // SAFETY: only addresses of functions of type `Entry` are stored there.
     let entry: Entry = unsafe { mem::transmute(entry) };
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that the function may be called with this frame, and that `shared` is
+    // alive during the call.
     unsafe { entry(function, frame, shared) }
 }

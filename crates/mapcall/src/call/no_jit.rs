@@ -1,11 +1,12 @@
-//! Systems where all calls go through libffi.
+//! The compiled engine on systems where it does not exist: nothing can be compiled, so that all calls go
+//! through libffi.
 
 use std::ffi::c_void;
 
 use super::operand::{OperandKind, Stop};
 use super::value::Value;
 
-/// No signature can be compiled here.
+/// The signature of a compiled call, of which there is none here.
 #[derive(Clone)]
 pub(super) enum Signature {}
 
@@ -15,7 +16,7 @@ impl Signature {
     }
 }
 
-/// Nor any loop.
+/// The pattern of a compiled loop, of which there is none here.
 pub(super) enum Pattern {}
 
 impl Pattern {
@@ -32,8 +33,8 @@ impl Pattern {
 }
 
 pub(super) enum Routine {
-    Once(Signature),
-    LoopCode(Pattern),
+    Call(Signature),
+    Loop(Pattern),
 }
 
 pub(super) enum Code {}
@@ -44,14 +45,14 @@ impl Code {
     }
 }
 
-/// All calls set what their convention asks for.
+/// Returns the function's own address: callers of variadic functions pass no number of registers here.
 pub(super) fn callable(_: &[Value], address: *const c_void) -> *const c_void {
     address
 }
 
 pub(super) fn code(routine: &Routine) -> Option<Code> {
     match routine {
-        Routine::Once(signature) => match *signature {},
-        Routine::LoopCode(pattern) => match *pattern {},
+        Routine::Call(signature) => match *signature {},
+        Routine::Loop(pattern) => match *pattern {},
     }
 }

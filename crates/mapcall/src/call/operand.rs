@@ -1,9 +1,9 @@
-//! How one operand of a loop of calls moves from call to call.
+//! The operands of a loop of calls: how each moves from call to call.
 
 /// How an operand of a [`CallLoop`](super::CallLoop) moves from call to call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OperandKind {
-    /// The frame has the value, the same for each call.
+    /// Each call is passed the same value, from the frame.
     Constant,
     /// Each call is passed the address, which moves by the stride.
     Pointer,

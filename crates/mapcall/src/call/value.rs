@@ -1,4 +1,4 @@
-//! A C type as a value that is passed: all that the engines need to know of it.
+//! The values that are passed: what the engines need to know of a C type.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(super) struct Value {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Kind {
-    /// No value: what a `void` function returns.
+    /// No value, the result of a `void` function.
     Void,
     /// Integers, enumerations, `_Bool` and pointers.
     Integer {
@@ -29,6 +29,7 @@ pub(super) enum Kind {
 }
 
 impl Value {
+    /// Returns the value of a result, which may be `void`.
     pub(super) fn returned(ctype: &CType) -> Result<Self, CallTypeError> {
         if matches!(ctype.resolved(), CType::Void) {
             return Ok(Self {
@@ -40,6 +41,7 @@ impl Value {
         Self::of(ctype)
     }
 
+    /// Returns the value of a parameter.
     pub(super) fn of(ctype: &CType) -> Result<Self, CallTypeError> {
         let kind = match ctype.resolved() {
             CType::Bool | CType::Pointer(_) => Kind::Integer { is_signed: false },
@@ -79,20 +81,21 @@ impl Value {
         }
     }
 
-    /// The number of slots that it takes in a frame.
+    /// Returns the number of slots that the value takes in a frame.
     pub(super) fn slots(&self) -> usize {
         self.size.div_ceil(size_of::<u64>())
     }
 
-    /// The word of an integer whose bytes above its type mean nothing yet.
-    pub(super) fn extend(&self, word: u64) -> u64 {
+    /// Extends an integer to its whole slot, with its sign if it is signed; the bits above its type are
+    /// ignored.
+    pub(super) fn extend(&self, slot: u64) -> u64 {
         let unused = 64_u32.saturating_sub(u32::try_from(8 * self.size).unwrap_or(64));
         match self.kind {
             Kind::Integer { is_signed: true } => {
-                ((word << unused).cast_signed() >> unused).cast_unsigned()
+                ((slot << unused).cast_signed() >> unused).cast_unsigned()
             }
-            Kind::Integer { is_signed: false } => word << unused >> unused,
-            _ => word,
+            Kind::Integer { is_signed: false } => slot << unused >> unused,
+            _ => slot,
         }
     }
 }

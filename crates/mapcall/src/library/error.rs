@@ -1,4 +1,4 @@
-//! What can go wrong with a library.
+//! The errors of loading a library, listing its symbols and finding one.
 
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
@@ -10,14 +10,14 @@ use std::path::PathBuf;
 /// ```
 /// use mapcall::{Library, LibraryError};
 ///
-/// // SAFETY: nothing is loaded.
+/// // SAFETY: the name matches no library, so that no code runs.
 /// let error = unsafe { Library::open("") }.unwrap_err();
 /// assert!(matches!(error, LibraryError::EmptyName));
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LibraryError {
-    /// Nothing that the name may stand for could be loaded.
+    /// No file that the name may stand for could be loaded.
     #[error(
         "expected a library that the loader takes, got {name:?}; tried {}; give a path with a \
          separator, a file name such as \"libz.so.1\" or a bare name such as \"z\"",
@@ -26,28 +26,28 @@ pub enum LibraryError {
     NotFound {
         /// The name that was given.
         name: OsString,
-        /// What was tried, in this order.
+        /// The candidates that were tried, in this order.
         tried: Vec<Attempt>,
     },
-    /// No name, which some loaders take for the process itself.
+    /// An empty name, which some loaders take for the process itself.
     #[error(
         "expected a library's path, file name or bare name, got an empty text; the process \
          itself has no name and is loaded without one"
     )]
     EmptyName,
-    /// A name that the loader would cut off.
+    /// A name with a NUL, where the loader would cut it off.
     #[error("expected a library's name without NUL, got {name:?}; cut it there")]
     NulInName {
         /// The name that was given.
         name: OsString,
     },
-    /// The process itself, where the program has no loader.
+    /// The process itself, in a program that is linked statically.
     #[error(
         "expected a program that is linked dynamically, got one whose symbols the loader can't \
          look up ({reason}); load the library by its name"
     )]
     Process {
-        /// What the loader said.
+        /// The loader's message.
         reason: String,
     },
     /// A symbol that the library doesn't have.
@@ -71,13 +71,13 @@ pub enum LibraryError {
         /// The symbol.
         symbol: String,
     },
-    /// A name that C can't spell.
+    /// A symbol's name with a NUL.
     #[error("expected a symbol's name without NUL, got {symbol:?}; cut it there")]
     NulInSymbol {
         /// The name.
         symbol: String,
     },
-    /// Symbols can't be listed: the file is not known.
+    /// Symbols can't be listed, because the library's file is not known.
     #[error(
         "expected a library whose file is known, got {library}, which has none on this system; \
          load it by its path"
@@ -91,10 +91,10 @@ pub enum LibraryError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The library's file is not what its format says.
+    /// The library's file is truncated, or not a shared library.
     #[error(
         "expected a shared library (ELF, Mach-O or PE) in {}, got a file that breaks off or is \
          none: {source}; build or install it again",
@@ -103,17 +103,17 @@ pub enum LibraryError {
     Format {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error of the file's parser.
         source: Box<dyn Error + Send + Sync>,
     },
 }
 
-/// A name that the loader was given, and why it did not take it.
+/// A name that the loader was given, and its reason for not loading it.
 ///
 /// ```
 /// use mapcall::{Library, LibraryError};
 ///
-/// // SAFETY: nothing is loaded.
+/// // SAFETY: the name matches no library, so that no code runs.
 /// match unsafe { Library::open("/nowhere/libkern.so") } {
 ///     Err(LibraryError::NotFound { tried, .. }) => {
 ///         assert_eq!(tried[0].candidate, "/nowhere/libkern.so");
@@ -125,9 +125,9 @@ pub enum LibraryError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attempt {
-    /// A path, or a file name that the loader was to find.
+    /// A path, or a file name that the loader searches for.
     pub candidate: OsString,
-    /// What the loader said.
+    /// The loader's message.
     pub reason: String,
 }
 
@@ -139,14 +139,14 @@ impl Attempt {
     }
 }
 
-/// The loader's own words, where it has any.
+/// Returns the loader's message if it gave one, otherwise the error's own.
 pub(super) fn reason(error: &libloading::Error) -> String {
     error
         .source()
         .map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// Loaders start with the file's name, which the attempt has already.
+/// Removes the file's name from the start of a loader's message, because the attempt has it already.
 fn without_name<'a>(reason: &'a str, candidate: &OsStr) -> &'a str {
     let name = candidate.to_string_lossy();
     reason

@@ -12,7 +12,7 @@ use object::{BinaryFormat, Object, ObjectSection, SectionKind, elf};
 
 use super::LibraryError;
 
-/// The exported functions of the library in a file.
+/// Returns the exported functions of the library in a file.
 pub(super) fn read(path: &Path) -> Result<BTreeSet<String>, LibraryError> {
     let map = map(path).map_err(|source| LibraryError::Io {
         path: path.to_path_buf(),
@@ -24,19 +24,19 @@ pub(super) fn read(path: &Path) -> Result<BTreeSet<String>, LibraryError> {
     })
 }
 
-/// The whole file; libraries of a gigabyte exist, and little of them is looked at.
+/// Maps the file: libraries of a gigabyte exist, of which few pages are read.
 fn map(path: &Path) -> io::Result<Mmap> {
     let file = File::open(path)?;
-    // SAFETY: the file is that of a loaded library, which does not change while it is loaded: a condition
-    // of `Library::open`.
+    // SAFETY: the file is that of a loaded library. The caller of `Library::open` guarantees that it is not
+    // written while the library is loaded.
     unsafe { Mmap::map(&file) }
 }
 
-/// The exported functions of the library that these bytes are.
+/// Returns the exported functions of a library with these bytes.
 fn functions(bytes: &[u8]) -> Result<BTreeSet<String>, object::Error> {
     let file = object::File::parse(bytes)?;
     let text = text(&file);
-    // What the linker puts before each name of C's.
+    // The prefix of the format's symbols for C names.
     let prefix = match file.format() {
         BinaryFormat::MachO => "_",
         _ => "",
@@ -47,7 +47,7 @@ fn functions(bytes: &[u8]) -> Result<BTreeSet<String>, object::Error> {
         if !is_function(&export, &text) {
             continue;
         }
-        // No C prototype can name a function that is not UTF-8 or has only a number.
+        // A prototype can't name a function whose name is not UTF-8, or that has only a number.
         if let NameOrOrdinal::Name(name) = export.name()
             && let Ok(name) = str::from_utf8(name)
         {
@@ -59,7 +59,7 @@ fn functions(bytes: &[u8]) -> Result<BTreeSet<String>, object::Error> {
 
 fn is_function(export: &Export<'_>, text: &[Range<u64>]) -> bool {
     match export.flags() {
-        // The loader finds a hidden version only for programs that were linked to it.
+        // The loader finds a hidden version of a symbol only for programs that were linked to it.
         ExportFlags::Elf {
             st_info,
             version_hidden,
@@ -68,7 +68,7 @@ fn is_function(export: &Export<'_>, text: &[Range<u64>]) -> bool {
             let kind = st_info.st_type();
             !version_hidden && (kind == elf::STT_FUNC || kind == elf::STT_GNU_IFUNC)
         }
-        // Other formats don't say what is a function: what stands among the code.
+        // Other formats don't mark functions: a symbol in a section of code is one.
         _ => match export.target() {
             ExportTarget::Address { address } => text.iter().any(|range| range.contains(&address)),
             ExportTarget::Resolver { .. } | ExportTarget::Reexport { .. } => true,
@@ -77,7 +77,7 @@ fn is_function(export: &Export<'_>, text: &[Range<u64>]) -> bool {
     }
 }
 
-/// Where the code is.
+/// Returns the address ranges of the sections of code.
 fn text(file: &object::File<'_>) -> Vec<Range<u64>> {
     file.sections()
         .filter(|section| section.kind() == SectionKind::Text)

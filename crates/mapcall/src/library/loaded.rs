@@ -1,4 +1,4 @@
-//! One object for each library that the loader has loaded for us.
+//! The loaded libraries: one shared object for each.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -9,10 +9,10 @@ use mapcall_array::fork::Mutex;
 
 use super::sys::Handle;
 
-/// What is loaded, by the loader's handle: it has one for each library.
+/// The loaded libraries by the loader's handle, of which there is one for each library.
 static LOADED: Mutex<BTreeMap<usize, Weak<Loaded>>> = Mutex::new(BTreeMap::new());
 
-/// A library that is loaded until this is dropped.
+/// A library that stays loaded until this is dropped.
 pub(super) struct Loaded {
     handle: Handle,
     path: Option<PathBuf>,
@@ -32,12 +32,12 @@ impl Loaded {
     }
 }
 
-/// The object that others have already for this library, else a new one.
+/// Returns the object of a library: the one that is in use already, or a new one.
 pub(super) fn share(handle: Handle, path: Option<PathBuf>) -> Arc<Loaded> {
     let key = handle.key();
     let mut known = LOADED.lock();
     if let Some(loaded) = known.get(&key).and_then(Weak::upgrade) {
-        // Lets the lock go, then this handle: the loader counts one less.
+        // Releases the lock, then drops `handle`, which decrements the loader's count.
         return loaded;
     }
     let loaded = Arc::new(Loaded { handle, path });
@@ -53,12 +53,12 @@ pub(super) fn keep_all() {
 }
 
 impl Drop for Loaded {
-    /// Forgets the library; its handle is dropped after this, without the lock, because terminators
-    /// may do anything.
+    /// Removes the library from the list. Its handle is dropped after this, without the lock, because the
+    /// library's terminators may run any code.
     fn drop(&mut self) {
         let key = self.handle.key();
         let mut known = LOADED.lock();
-        // Another thread may have loaded the library again, and taken the place.
+        // Another thread may have loaded the library again and replaced the entry.
         if known.get(&key).is_some_and(|weak| weak.strong_count() == 0) {
             known.remove(&key);
         }

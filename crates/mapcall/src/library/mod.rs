@@ -1,15 +1,15 @@
-//! Shared libraries: finding and loading them, what they export, and where a function is.
+//! Shared libraries: finding and loading them, listing what they export, and the addresses of symbols.
 //!
 //! ```
 //! use mapcall::Library;
 //!
-//! // SAFETY: the C library's own initialisers may run at any time.
+//! // SAFETY: libm's initialisers and terminators are sound to run, and its file is not written.
 //! let libm = unsafe { Library::open("m")? };
 //! assert!(libm.symbols()?.contains(&"cos".to_owned()));
 //!
-//! // SAFETY: the resolvers of libm's indirect functions may run at any time, too.
+//! // SAFETY: the resolvers of libm's indirect functions are sound to run.
 //! let cos = unsafe { libm.symbol("cos")? };
-//! // SAFETY: this is the type of `cos`, and `libm` keeps its code loaded.
+//! // SAFETY: `cos` has this type, and `libm` keeps its code loaded.
 //! let cos: extern "C" fn(f64) -> f64 = unsafe { std::mem::transmute(cos) };
 //! assert_eq!(cos(0.0), 1.0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -36,7 +36,7 @@ pub use error::{Attempt, LibraryError};
 use loaded::Loaded;
 use sys::Handle;
 
-/// How many names a misspelt one gets.
+/// The maximum number of suggestions for a misspelt name.
 const SUGGESTIONS: usize = 3;
 
 /// A loaded library.
@@ -44,30 +44,29 @@ const SUGGESTIONS: usize = 3;
 /// ```
 /// use mapcall::Library;
 ///
-/// // SAFETY: the C library's own initialisers may run at any time.
+/// // SAFETY: libm's initialisers and terminators are sound to run, and its file is not written.
 /// let (short, full) = unsafe { (Library::open("m")?, Library::open("libm.so.6")?) };
 /// assert_eq!(short, full);
 /// assert!(full.path().unwrap().is_absolute());
 /// # Ok::<(), mapcall::LibraryError>(())
 /// ```
 ///
-/// Loading a library again, under any of its names and from any thread, gives the same handle as
-/// long as one is alive: what the loader takes for one library compares equal. A clone is cheap.
-/// The library stays loaded while a clone lives, and the last one to go unloads it (if nothing else
-/// in the process has loaded it as well).
+/// Two `Library` values compare equal if the loader has one handle for both, under whatever names and by
+/// whatever threads they were loaded. A clone is cheap. The library stays loaded while a clone lives;
+/// dropping the last one unloads it, unless something else in the process has loaded it as well.
 #[derive(Clone)]
 pub struct Library {
     loaded: Arc<Loaded>,
 }
 
 impl Library {
-    /// Keeps all libraries that are loaded now until the process ends: for a program that is about to
-    /// let go of what it has, while threads of those libraries still run.
+    /// Keeps all libraries that are loaded now until the process ends, for a program that is about to drop
+    /// its objects while threads of those libraries still run.
     ///
     /// ```
     /// use mapcall::Library;
     ///
-    /// // SAFETY: the C library's own initialisers may run at any time.
+    /// // SAFETY: libm's initialisers and terminators are sound to run, and its file is not written.
     /// let libm = unsafe { Library::open("m")? };
     /// Library::keep_all_loaded();
     /// drop(libm);
@@ -82,7 +81,7 @@ impl Library {
     /// ```
     /// use mapcall::{Library, LibraryError};
     ///
-    /// // SAFETY: nothing is loaded.
+    /// // SAFETY: the name matches no library, so that no code runs.
     /// let error = unsafe { Library::open("./misspelt.so") }.unwrap_err();
     /// assert!(matches!(&error, LibraryError::NotFound { tried, .. } if tried.len() == 1));
     /// # #[cfg(glibc)]
@@ -94,30 +93,30 @@ impl Library {
     /// );
     /// ```
     ///
-    /// What is tried, until the loader takes one:
+    /// The loader is given these candidates in turn, until it loads one:
     ///
-    /// - A name with a separator (`./libkern.so`) is a path: only that file.
-    /// - A file name (`libm.so.6`, `libkern.so`; on macOS `.dylib`, on Windows `.dll`): what the
-    ///   loader finds.
-    /// - A bare name (`m`, `z`, `openblas`): first the file name made of it (`libm.so`), as the
-    ///   loader finds it. On Linux then `libm.so` and its versions (`libm.so.6`), the highest
-    ///   first, in the directories of `LD_LIBRARY_PATH`, in the loader's cache, and in its standard
-    ///   directories. So machines without the files of development have it, and a linker script of
-    ///   that name is passed over.
+    /// - For a name with a separator (`./libkern.so`), a path, only that file.
+    /// - For a file name (`libm.so.6`, `libkern.so`; on macOS `.dylib`, on Windows `.dll`), the file that the
+    ///   loader's own search finds.
+    /// - For a bare name (`m`, `z`, `openblas`), first the file name made of it (`libm.so`), by the loader's
+    ///   own search. On Linux then `libm.so` and its versions (`libm.so.6`), the highest first, in the
+    ///   directories of `LD_LIBRARY_PATH`, in the loader's cache, and in its standard directories. So a
+    ///   library is found without the package of its headers, which has `libm.so`, and where that file is a
+    ///   linker script.
     ///
-    /// All its undefined symbols are bound at once, and its own stay out of others' sight
+    /// All its undefined symbols are bound at once, and its own are not visible to other libraries
     /// (`RTLD_NOW | RTLD_LOCAL`).
     ///
     /// # Safety
     ///
-    /// Loading runs the library's initialisers, and unloading its terminators: they must be sound
-    /// to run in this process, on the thread that opens and that which drops the last clone. The
-    /// library's file is not written while it is loaded.
+    /// - The library's initialisers are sound to run on this thread, and its terminators on the thread that
+    ///   drops the last clone.
+    /// - The library's file is not written while it is loaded.
     ///
     /// # Errors
     ///
-    /// [`LibraryError::NotFound`] with all that was tried, and what the loader said to each;
-    /// [`LibraryError::EmptyName`], [`LibraryError::NulInName`].
+    /// [`LibraryError::NotFound`] with all candidates and the loader's message for each, if it loads none;
+    /// [`LibraryError::EmptyName`] and [`LibraryError::NulInName`] for such names.
     pub unsafe fn open(name: impl AsRef<OsStr>) -> Result<Self, LibraryError> {
         let name = name.as_ref();
         if name.is_empty() {
@@ -129,7 +128,7 @@ impl Library {
         }
         let mut tried = Vec::new();
         for candidate in candidates(name) {
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller guarantees that the library's initialisers and terminators are sound to run.
             match unsafe { Handle::open(&candidate) } {
                 Ok(handle) => {
                     let path = sys::path(&handle, &candidate);
@@ -144,14 +143,14 @@ impl Library {
         Err(LibraryError::NotFound { name, tried })
     }
 
-    /// The process itself: the program and the libraries that it was started with.
+    /// Returns the process itself: the program and the libraries that it was started with.
     ///
     /// ```
     /// use mapcall::Library;
     ///
     /// let process = Library::process()?;
     /// assert_eq!((process.path(), process.to_string().as_str()), (None, "the process"));
-    /// // SAFETY: the resolvers of the C library may run at any time.
+    /// // SAFETY: the resolvers of the C library's indirect functions are sound to run.
     /// unsafe { process.symbol("getenv")? };
     /// # Ok::<(), mapcall::LibraryError>(())
     /// ```
@@ -170,19 +169,19 @@ impl Library {
         })
     }
 
-    /// The library's file, absolute and without symbolic links; `None` for the process, and where
-    /// the system doesn't tell.
+    /// Returns the library's file, absolute and without symbolic links; `None` for the process, and where
+    /// the system doesn't give it.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.loaded.path()
     }
 
-    /// The names of the exported functions, sorted, each once.
+    /// Returns the names of the exported functions, sorted, each once.
     ///
     /// ```
     /// use mapcall::Library;
     ///
-    /// // SAFETY: the C library's own initialisers may run at any time.
+    /// // SAFETY: libm's initialisers and terminators are sound to run, and its file is not written.
     /// let libm = unsafe { Library::open("m")? };
     /// let symbols = libm.symbols()?;
     /// assert!(symbols.is_sorted() && symbols.contains(&"hypot".to_owned()));
@@ -190,25 +189,26 @@ impl Library {
     /// # Ok::<(), mapcall::LibraryError>(())
     /// ```
     ///
-    /// They are read from the library's file, on each call. Versions of symbols are not part of
-    /// their names, and a symbol of which only old versions are left, for programs already linked,
-    /// is not listed: [`symbol`](Self::symbol) doesn't find it either. What a library only imports
-    /// is not its own and is left out, though `symbol` finds it on most systems.
+    /// They are read from the library's file in each call. Versions of symbols are not part of their names.
+    /// A symbol that exists only in old versions, for programs already linked, is not listed, and
+    /// [`symbol`](Self::symbol) doesn't find it either. Functions of the libraries that this one depends on
+    /// are not listed, though `symbol` finds them on most systems.
     ///
-    /// For the process it is what the program and all libraries in it export, also those that were
-    /// loaded privately, in which `symbol` doesn't look; on systems other than Linux, the program's.
+    /// For the process these are the exports of the program and of all libraries in it, including those
+    /// loaded with `RTLD_LOCAL`, in which `symbol` doesn't search; on systems other than Linux, only the
+    /// program's.
     ///
     /// # Errors
     ///
-    /// [`LibraryError::NoFile`] where the file is not known, [`LibraryError::Io`] if it can't be
-    /// read, and [`LibraryError::Format`] if it is none that this system loads.
+    /// [`LibraryError::NoFile`] if the file is not known, [`LibraryError::Io`] if it can't be read, and
+    /// [`LibraryError::Format`] if it is not a shared library.
     pub fn symbols(&self) -> Result<Vec<String>, LibraryError> {
         let names = if self.loaded.is_process() {
             let images = sys::images().map_err(|source| LibraryError::Io {
                 path: "/proc/self/maps".into(),
                 source,
             })?;
-            // A file may have been deleted or replaced since it was loaded.
+            // A file that was deleted or replaced since it was loaded is left out.
             let read = images.iter().flat_map(|path| exports::read(path));
             read.flatten().collect::<BTreeSet<_>>()
         } else {
@@ -220,14 +220,14 @@ impl Library {
         Ok(names.into_iter().collect())
     }
 
-    /// The address of a function or variable.
+    /// Returns the address of a function or variable.
     ///
     /// ```
     /// use mapcall::{Library, LibraryError};
     ///
-    /// // SAFETY: the C library's own initialisers may run at any time.
+    /// // SAFETY: libm's initialisers and terminators are sound to run, and its file is not written.
     /// let libm = unsafe { Library::open("m")? };
-    /// // SAFETY: the resolvers of libm's indirect functions may run at any time, too.
+    /// // SAFETY: the resolvers of libm's indirect functions are sound to run.
     /// match unsafe { libm.symbol("hypott") } {
     ///     Err(LibraryError::NoSymbol { nearest, .. }) => assert_eq!(nearest[0], "hypot"),
     ///     other => panic!("{other:?}"),
@@ -235,25 +235,26 @@ impl Library {
     /// # Ok::<(), LibraryError>(())
     /// ```
     ///
-    /// It is good for as long as a clone of the library lives. The loader looks into the library
-    /// and, on most systems, into those that it depends on.
+    /// The address is valid as long as a clone of the library lives. The loader searches the library and, on
+    /// most systems, those that it depends on.
     ///
     /// # Safety
     ///
-    /// Where the symbol is an indirect function (GNU `ifunc`), the library's code that selects one
-    /// runs now: it must be sound to run.
+    /// If the symbol is an indirect function (GNU `ifunc`), the library's resolver, which runs now, is sound
+    /// to run.
     ///
     /// # Errors
     ///
-    /// [`LibraryError::NoSymbol`] with the exported functions whose names are nearest,
-    /// [`LibraryError::NullSymbol`], [`LibraryError::NulInSymbol`].
+    /// [`LibraryError::NoSymbol`] with the exported functions of the nearest names, if there is no such
+    /// symbol; [`LibraryError::NullSymbol`] if its address is 0; [`LibraryError::NulInSymbol`] for such a
+    /// name.
     pub unsafe fn symbol(&self, name: &str) -> Result<NonNull<c_void>, LibraryError> {
         let symbol = name.to_owned();
         if name.contains('\0') {
             return Err(LibraryError::NulInSymbol { symbol });
         }
         let library = || self.to_string();
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees that the symbol's resolver is sound to run.
         match unsafe { self.loaded.handle().symbol(name) } {
             Ok(address) => NonNull::new(address).ok_or_else(|| LibraryError::NullSymbol {
                 library: library(),
@@ -262,22 +263,22 @@ impl Library {
             Err(_) => Err(LibraryError::NoSymbol {
                 library: library(),
                 symbol,
-                // SAFETY: the caller's promise.
+                // SAFETY: the caller guarantees that the library's resolvers are sound to run.
                 nearest: unsafe { self.nearest(name) },
             }),
         }
     }
 
-    /// The exported functions that a misspelt name may mean.
+    /// Returns the exported functions whose names are nearest to a misspelt one.
     ///
     /// # Safety
     ///
-    /// As [`symbol`](Self::symbol).
+    /// The resolvers of the library's indirect functions are sound to run.
     unsafe fn nearest(&self, name: &str) -> Vec<String> {
-        // The error to report is the missing symbol, not why there are no suggestions.
+        // If symbols can't be listed, the missing symbol is still the error to report.
         let symbols = self.symbols().unwrap_or_default();
         let found = |name: &&str| {
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller guarantees that the library's resolvers are sound to run.
             unsafe { self.loaded.handle().symbol(name) }.is_ok_and(|address| !address.is_null())
         };
         let nearest = nearest(name, symbols.iter().map(String::as_str))
@@ -287,7 +288,7 @@ impl Library {
     }
 }
 
-/// The names to give the loader, in their order; found only when they are asked for.
+/// Returns the names to give the loader, in their order, each computed when the iterator gets there.
 fn candidates(name: &OsStr) -> Box<dyn Iterator<Item = OsString> + '_> {
     let is_path = name.to_string_lossy().contains(path::is_separator);
     if is_path || sys::is_file_name(name) {

@@ -1,23 +1,24 @@
-//! How values travel: in which registers, and as what libffi is told.
+//! The platform's calling convention: the registers that values are passed in, and the types by which
+//! libffi knows them.
 
 #[cfg_attr(abi_system_v, path = "system_v.rs")]
-#[cfg_attr(not(abi_system_v), path = "natural.rs")]
+#[cfg_attr(not(abi_system_v), path = "generic.rs")]
 mod machine;
 
-// The other file as well, so that it doesn't rot.
+// The other file is compiled and tested here as well.
 #[cfg(all(test, abi_system_v))]
-mod natural;
+mod generic;
 
 pub(super) use machine::describe;
 #[cfg(has_jit)]
 pub(super) use machine::{FLOAT_REGISTERS, INTEGER_REGISTERS, registers, vectors};
 
-/// What a register holds: all that matters of a value that takes one.
-#[allow(dead_code, reason = "elsewhere libffi is told of types")]
+/// The class of a register that holds a value or a part of it.
+#[allow(dead_code, reason = "other machines pass C types to libffi")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Class {
-    /// A 64-bit integer register.
+    /// A 64-bit general-purpose register.
     Integer,
-    /// The low 64 bits of a floating register.
+    /// The low 64 bits of a vector register.
     Float,
 }

@@ -1,8 +1,8 @@
-//! x86-64 outside Windows: the System V ABI's classes of eightbytes.
+//! The calling convention of x86-64 outside Windows: classes of eightbytes (System V x86-64 psABI
+//! 3.2.3, "Parameter Passing").
 //!
-//! libffi is told of words in their classes and not of C's types: the classes of unions, packed
-//! structs and `_Float16` are out of its own reach, and these ways agree with the C compiler's by
-//! construction.
+//! libffi is given values of these classes instead of C types, because it knows no unions, packed
+//! structs and `_Float16`. So both engines use the one classification here.
 
 use std::collections::HashMap;
 use std::ptr;
@@ -19,34 +19,44 @@ pub(in crate::call) const INTEGER_REGISTERS: usize = 6;
 #[cfg(has_jit)]
 pub(in crate::call) const FLOAT_REGISTERS: usize = 8;
 
-/// The size of what can travel in registers, in bytes.
-const TWO_WORDS: usize = 16;
+/// The size of the largest value that is passed in registers, in bytes (psABI 3.2.3, "Classification",
+/// step 5 (c); vector types of more than 16 bytes are not supported).
+const TWO_EIGHTBYTES: usize = 16;
 
-/// How a value travels.
+/// How a value is passed and returned.
 enum Passing {
+    /// No value.
     Nothing,
-    Word(Class),
-    Words(Class, Class),
-    /// In memory as an argument, on the x87 stack as a result.
+    /// In one register.
+    One(Class),
+    /// In two registers, or on the stack if not both are free.
+    Two(Class, Class),
+    /// Classes X87 and X87UP: on the stack as an argument, in st0 as a result.
     LongDouble,
+    /// Class `COMPLEX_X87`: on the stack as an argument, in st0 and st1 as a result.
     ComplexLongDouble,
+    /// Class MEMORY: on the stack as an argument, at an address that the caller passes as a result.
     Memory,
 }
 
-/// The registers that a value takes while there are enough of them; `None` for other ways.
+/// Returns the classes of the registers that a value is passed in while enough are free; `None` if it is
+/// passed in another way.
 #[cfg(has_jit)]
 pub(in crate::call) fn registers(value: &Value) -> Option<Vec<Class>> {
     match passing(value).ok()? {
         Passing::Nothing => Some(Vec::new()),
-        Passing::Word(class) => Some(vec![class]),
-        // A frame's padding has no place in the compiled code.
-        Passing::Words(first, second) if value.alignment < TWO_WORDS => Some(vec![first, second]),
+        Passing::One(class) => Some(vec![class]),
+        // Compiled code reads the slots of a frame one after the other, and so allows no padding, which a
+        // value that is aligned to 16 bytes may have before it.
+        Passing::Two(first, second) if value.alignment < TWO_EIGHTBYTES => {
+            Some(vec![first, second])
+        }
         _ => None,
     }
 }
 
-/// What a caller tells in AL (x86-64 psABI 3.2.3), should the function be variadic: how many vector
-/// registers the arguments take.
+/// Returns an upper bound of the number of vector registers that the arguments take, which the caller of
+/// a variadic function passes in AL (psABI 3.2.3).
 #[cfg(has_jit)]
 pub(in crate::call) fn vectors(parameters: &[Value]) -> Option<u8> {
     let classes = parameters.iter().filter_map(registers).flatten();
@@ -54,32 +64,34 @@ pub(in crate::call) fn vectors(parameters: &[Value]) -> Option<u8> {
     u8::try_from(floats.min(FLOAT_REGISTERS)).ok()
 }
 
-/// The description of a value for libffi.
+/// Returns the description of a value for libffi.
 pub(in crate::call) fn describe(
     value: &Value,
     types: &mut Types,
 ) -> Result<*mut ffi_type, &'static str> {
     Ok(match passing(value)? {
         Passing::Nothing => &raw mut libffi_sys::ffi_type_void,
-        Passing::Word(class) => word(class),
-        Passing::Words(first, second) => {
-            types.record(TWO_WORDS, value.alignment, vec![word(first), word(second)])
-        }
-        Passing::LongDouble if value.alignment < TWO_WORDS => {
-            // `packed` moves it on the stack, and nowhere else.
+        Passing::One(class) => eightbyte(class),
+        Passing::Two(first, second) => types.record(
+            TWO_EIGHTBYTES,
+            value.alignment,
+            vec![eightbyte(first), eightbyte(second)],
+        ),
+        Passing::LongDouble if value.alignment < TWO_EIGHTBYTES => {
+            // The alignment of a record that is `packed` changes its position on the stack only.
             types.long_double(value.alignment)
         }
         Passing::LongDouble => Types::float(Float::LongDouble),
         Passing::ComplexLongDouble => types.complex(Float::LongDouble),
         Passing::Memory => {
-            // A member of more than four words puts the whole record in memory.
-            let large = types.record(5 * size_of::<u64>(), 8, vec![word(Class::Integer)]);
+            // libffi gives class MEMORY to a record with a member of more than four eightbytes.
+            let large = types.record(5 * size_of::<u64>(), 8, vec![eightbyte(Class::Integer)]);
             types.record(8 * value.slots(), value.alignment, vec![large])
         }
     })
 }
 
-fn word(class: Class) -> *mut ffi_type {
+fn eightbyte(class: Class) -> *mut ffi_type {
     match class {
         Class::Integer => &raw mut libffi_sys::ffi_type_uint64,
         Class::Float => &raw mut libffi_sys::ffi_type_double,
@@ -89,17 +101,17 @@ fn word(class: Class) -> *mut ffi_type {
 fn passing(value: &Value) -> Result<Passing, &'static str> {
     Ok(match &value.kind {
         Kind::Void => Passing::Nothing,
-        Kind::Integer { .. } => Passing::Word(Class::Integer),
+        Kind::Integer { .. } => Passing::One(Class::Integer),
         Kind::Float(Float::LongDouble) if value.size > 8 => Passing::LongDouble,
         Kind::Complex(Float::LongDouble) if value.size > 16 => Passing::ComplexLongDouble,
-        Kind::Float(_) => Passing::Word(Class::Float),
-        Kind::Complex(_) if value.size <= 8 => Passing::Word(Class::Float),
-        Kind::Complex(_) => Passing::Words(Class::Float, Class::Float),
+        Kind::Float(_) => Passing::One(Class::Float),
+        Kind::Complex(_) if value.size <= 8 => Passing::One(Class::Float),
+        Kind::Complex(_) => Passing::Two(Class::Float, Class::Float),
         Kind::Record(record) => record_passing(record, value.size)?,
     })
 }
 
-/// The class of an eightbyte, or of both.
+/// The class of an eightbyte (psABI 3.2.3, "Classes"), or of a field in it.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Part {
     #[default]
@@ -112,7 +124,8 @@ enum Part {
 }
 
 impl Part {
-    /// The ABI's rules for fields that share an eightbyte, in their order.
+    /// Returns the class of an eightbyte with fields of two classes: the rules (a) to (f) of psABI 3.2.3,
+    /// "Classification", step 4, in their order.
     fn merge(self, other: Self) -> Self {
         match (self, other) {
             (one, same) if one == same => one,
@@ -134,33 +147,37 @@ impl Part {
 }
 
 fn record_passing(record: &Record, size: usize) -> Result<Passing, &'static str> {
-    if size > TWO_WORDS {
+    if size > TWO_EIGHTBYTES {
         return Ok(Passing::Memory);
     }
     let [first, second] = Classifier::default().record(record, 0)?;
+    // Step 5 (a), and below (b).
     if first == Part::Memory || second == Part::Memory {
         return Ok(Passing::Memory);
     }
     Ok(match (first, second) {
         (Part::X87, Part::X87Up) => Passing::LongDouble,
         (_, Part::X87Up) => Passing::Memory,
-        _ if size <= 8 => Passing::Word(first.register()?),
-        _ => Passing::Words(first.register()?, second.register()?),
+        _ if size <= 8 => Passing::One(first.register()?),
+        _ => Passing::Two(first.register()?, second.register()?),
     })
 }
 
-/// The classes of a record's eightbytes, of which it has two at most.
+/// The classes of a record's eightbytes, at most two.
 type Eightbytes = [Part; 2];
 
-/// Finds the classes of records, each by itself before it is merged with what is beside it: the merging is
-/// not associative.
+/// Classifies records recursively (psABI 3.2.3, "Classification", steps 3 and 4).
+///
+/// A nested record is classified by itself before it is merged with the fields beside it, because merging
+/// is not associative.
 #[derive(Default)]
 struct Classifier {
     has_integers: bool,
     has_floats: bool,
     /// The size of the largest scalar.
     widest: usize,
-    /// Members can share their types: without this, a walk could take exponential time.
+    /// The classes that were found already, by record and offset. Members can share their types, so that
+    /// without this the time could be exponential.
     known: HashMap<(*const Record, usize), Eightbytes>,
 }
 
@@ -188,7 +205,7 @@ impl Classifier {
             return Err("its members are not known");
         };
         Ok(match ctype.resolved() {
-            // What has no bytes has no class.
+            // A field without bytes has class NO_CLASS.
             _ if size == 0 => Eightbytes::default(),
             CType::Record(record) => self.record(record, offset)?,
             CType::Array(array) => {
@@ -196,8 +213,8 @@ impl Classifier {
                 if step < size {
                     Self::repeated(&array.item, step)?;
                 }
-                let items = (0..size).step_by(step);
-                merged(items.map(|at| self.member(&array.item, offset + at)))?
+                let elements = (0..size).step_by(step);
+                merged(elements.map(|at| self.member(&array.item, offset + at)))?
             }
             CType::Float(Float::LongDouble) if size > 8 => [Part::X87, Part::X87Up],
             CType::Float(_) => self.scalar(offset, size, Part::Float),
@@ -211,10 +228,11 @@ impl Classifier {
         })
     }
 
-    /// The ABI looks at each item of an array; GCC at the first one, whose classes it repeats.
-    fn repeated(item: &CType, size: usize) -> Result<(), &'static str> {
+    /// Refuses arrays that compilers classify differently: the psABI classifies each element, while GCC
+    /// repeats the classes of the first one.
+    fn repeated(element: &CType, size: usize) -> Result<(), &'static str> {
         let mut alone = Self::default();
-        alone.member(item, 0)?;
+        alone.member(element, 0)?;
         let is_mixed = alone.has_integers && alone.has_floats && size < 8;
         if is_mixed || !size.is_multiple_of(alone.widest.max(1)) {
             return Err("C compilers disagree on arrays in such a small record");
@@ -222,7 +240,8 @@ impl Classifier {
         Ok(())
     }
 
-    /// A field that `packed` has moved off its alignment puts the record in memory.
+    /// Returns the classes of a record with this field alone. A field that is not aligned, by `packed`, has
+    /// class MEMORY (psABI 3.2.3, "Classification", step 1).
     fn scalar(&mut self, offset: usize, size: usize, part: Part) -> Eightbytes {
         self.has_integers |= part == Part::Integer;
         self.has_floats |= part == Part::Float;
@@ -236,7 +255,7 @@ impl Classifier {
     }
 }
 
-/// The classes of what lies side by side, or in the same place.
+/// Returns the merged classes of fields that lie side by side, or at the same offset in a union.
 fn merged(
     mut all: impl Iterator<Item = Result<Eightbytes, &'static str>>,
 ) -> Result<Eightbytes, &'static str> {

@@ -1,4 +1,4 @@
-//! One call: words of a frame into registers, and back.
+//! The code of one call: it loads the arguments from a frame and stores the result there.
 
 use cranelift_codegen::ir::{self, AbiParam, InstBuilder, MemFlagsData, Type, types};
 use cranelift_codegen::isa::CallConv;
@@ -7,8 +7,8 @@ use cranelift_frontend::FunctionBuilder;
 use super::callee::Callee;
 use super::{Class, Signature};
 
-/// The body of an [`Entry`](crate::call::Entry): the words of the frame into registers, the call,
-/// and the result back into the frame.
+/// Generates the body of an [`Entry`](crate::call::Entry): it loads the frame's slots into registers,
+/// calls the function, and stores the result in the frame.
 pub(super) fn translate(
     signature: &Signature,
     builder: &mut FunctionBuilder,
@@ -23,12 +23,12 @@ pub(super) fn translate(
     builder.ins().return_(&[]);
 }
 
-/// The type of the function that is called.
+/// Returns the type of the function that is called.
 pub(super) fn callee(signature: &Signature, convention: CallConv) -> ir::Signature {
     let values = |classes: &[Class]| {
         classes
             .iter()
-            .map(|class| AbiParam::new(of(*class)))
+            .map(|class| AbiParam::new(register(*class)))
             .collect()
     };
     ir::Signature {
@@ -38,30 +38,31 @@ pub(super) fn callee(signature: &Signature, convention: CallConv) -> ir::Signatu
     }
 }
 
-/// A floating register is loaded whole: the bits above a narrower value mean nothing in it.
-fn of(class: Class) -> Type {
+/// Returns the type of a register. 64 bits of a vector register are loaded for narrower values as well,
+/// because callees ignore the bits above a value.
+fn register(class: Class) -> Type {
     match class {
         Class::Integer => types::I64,
         Class::Float => types::F64,
     }
 }
 
-/// Loads the first words of a frame.
+/// Loads the first slots of a frame, one for each class.
 fn load(builder: &mut FunctionBuilder, frame: ir::Value, classes: &[Class]) -> Vec<ir::Value> {
-    let words = classes.iter().zip((0..).step_by(size_of::<u64>()));
-    words
+    let slots = classes.iter().zip((0..).step_by(size_of::<u64>()));
+    slots
         .map(|(class, offset)| {
             let flags = MemFlagsData::trusted();
-            builder.ins().load(of(*class), flags, frame, offset)
+            builder.ins().load(register(*class), flags, frame, offset)
         })
         .collect()
 }
 
-/// Stores values as the words of a frame from `start` on.
+/// Stores values in the slots of a frame from `start` on.
 fn store(builder: &mut FunctionBuilder, frame: ir::Value, start: usize, values: &[ir::Value]) {
-    for (word, value) in (start..).zip(values) {
-        // A frame is no larger than its limit, 64 KiB.
-        let offset = i32::try_from(word * size_of::<u64>()).unwrap_or(i32::MAX);
+    for (slot, value) in (start..).zip(values) {
+        // The offset fits, as a frame has at most 64 KiB.
+        let offset = i32::try_from(slot * size_of::<u64>()).unwrap_or(i32::MAX);
         builder
             .ins()
             .store(MemFlagsData::trusted(), *value, frame, offset);

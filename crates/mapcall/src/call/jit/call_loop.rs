@@ -1,4 +1,5 @@
-//! A loop of calls: values that move through memory, straight into registers and back.
+//! The code of a loop of calls: it loads arguments from memory into registers and stores results to memory,
+//! without a frame.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
@@ -13,36 +14,38 @@ use crate::call::abi;
 use crate::call::operand::{OperandKind, Stop};
 use crate::call::value::{Kind, Value};
 
-const WORD: usize = size_of::<u64>();
+/// The size of a slot of a frame, and of the part of a value that one register holds, in bytes.
+const SLOT: usize = size_of::<u64>();
 
-/// All that the code of a loop depends on.
+/// The properties of a loop on which its code depends: the key in the cache of compiled code.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::call) struct Pattern {
     parameters: Vec<Source>,
     results: Vec<Cell>,
-    /// What AL is set to, as for one call.
+    /// The value that AL is set to before each call, on machines that have it: see
+    /// [`callee`](super::callee).
     vectors: Option<u8>,
-    /// The result goes to the last lane.
+    /// Whether results are stored to the last lane.
     stores: bool,
     stop: Stop,
-    /// Values follow each other without gaps, so that their strides are known.
+    /// Whether all lanes are contiguous, so that their strides are constants of the code.
     is_dense: bool,
-    /// The word of the frame where a result is left that stops the loop.
+    /// The first slot of the frame for a result that stops the loop.
     result: usize,
 }
 
-/// Where a parameter comes from.
+/// The source of a parameter's value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Source {
-    /// Words of the frame, from that one on.
+    /// Slots of the frame, from that index on.
     Frame(usize, Vec<Cell>),
-    /// The address of a lane.
+    /// The address of a lane itself.
     Address,
-    /// What stands at the address of a lane, whose values are so many bytes apart if they are dense.
+    /// The value at the address of a lane, and its size in bytes, which is the stride of a contiguous lane.
     Memory(Vec<Cell>, usize),
 }
 
-/// What one register holds, as it stands in memory.
+/// The part of a value that one register holds, with its size in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Cell {
     Integer { size: usize, is_signed: bool },
@@ -52,34 +55,35 @@ enum Cell {
 }
 
 impl Pattern {
-    /// `None` for values that don't travel in whole registers, or whose bytes can't be loaded so.
+    /// Describes a loop; `None` if a value isn't passed in registers, or its parts have sizes that no
+    /// instruction loads.
     ///
-    /// `places` are the words of the frame where the parameters start.
+    /// `slots` are the first slots of the parameters in the frame.
     pub(in crate::call) fn new(
         (returns, result): (&Value, usize),
         parameters: &[Value],
-        places: &[usize],
+        slots: &[usize],
         kinds: &[OperandKind],
         (stores, stop): (bool, Stop),
         is_dense: bool,
     ) -> Option<Self> {
-        // What one call can't do, a loop can't.
+        // A loop is compiled only if a single call is.
         let Signature { vectors, .. } = Signature::new(returns, parameters)?;
-        let source = |((value, &place), kind): ((&Value, &usize), &OperandKind)| {
+        let source = |((value, &slot), kind): ((&Value, &usize), &OperandKind)| {
             Some(match kind {
-                OperandKind::Constant => Source::Frame(place, words(value)?),
+                OperandKind::Constant => Source::Frame(slot, frame_cells(value)?),
                 OperandKind::Pointer => Source::Address,
-                OperandKind::Strided => Source::Memory(cells(value)?, value.size),
+                OperandKind::Strided => Source::Memory(memory_cells(value)?, value.size),
             })
         };
         Some(Self {
             parameters: parameters
                 .iter()
-                .zip(places)
+                .zip(slots)
                 .zip(kinds)
                 .map(source)
                 .collect::<Option<_>>()?,
-            results: cells(returns)?,
+            results: memory_cells(returns)?,
             vectors,
             stores,
             stop,
@@ -93,12 +97,12 @@ impl Pattern {
     }
 }
 
-/// The registers of a value in a frame, where each fills a word.
-fn words(value: &Value) -> Option<Vec<Cell>> {
+/// Returns the parts of a value in a frame, each a whole slot.
+fn frame_cells(value: &Value) -> Option<Vec<Cell>> {
     let classes = abi::registers(value)?;
     let cell = |class| match class {
         Class::Integer => Cell::Integer {
-            size: WORD,
+            size: SLOT,
             is_signed: false,
         },
         Class::Float => Cell::Double,
@@ -106,11 +110,11 @@ fn words(value: &Value) -> Option<Vec<Cell>> {
     Some(classes.into_iter().map(cell).collect())
 }
 
-/// The registers of a value in memory; `None` if the last of its words is cut oddly.
-fn cells(value: &Value) -> Option<Vec<Cell>> {
+/// Returns the parts of a value in memory; `None` if the last one has a size that no instruction loads.
+fn memory_cells(value: &Value) -> Option<Vec<Cell>> {
     let is_signed = matches!(value.kind, Kind::Integer { is_signed: true });
     let classes = abi::registers(value)?;
-    let sizes = (0..).map(|word: usize| value.size.saturating_sub(word * WORD).min(WORD));
+    let sizes = (0..).map(|index: usize| value.size.saturating_sub(index * SLOT).min(SLOT));
     let cell = |(class, size)| match (class, size) {
         (Class::Integer, 1 | 2 | 4 | 8) => Some(Cell::Integer { size, is_signed }),
         (Class::Float, 2) => Some(Cell::Half),
@@ -122,7 +126,7 @@ fn cells(value: &Value) -> Option<Vec<Cell>> {
 }
 
 impl Cell {
-    /// The type of its register.
+    /// Returns the type of its register.
     fn register(self) -> Type {
         match self {
             Self::Integer { .. } => types::I64,
@@ -131,7 +135,7 @@ impl Cell {
         }
     }
 
-    /// How many bytes it has in memory.
+    /// Returns its size in memory, in bytes.
     fn size(self) -> usize {
         match self {
             Self::Integer { size, .. } => size,
@@ -141,7 +145,7 @@ impl Cell {
         }
     }
 
-    /// The bits of an integer that C's type has: those above mean nothing.
+    /// Reduces a register to the bits of the integer's C type: those above are undefined.
     fn narrowed(self, builder: &mut FunctionBuilder, value: ir::Value) -> ir::Value {
         match self {
             Self::Integer { size: 1, .. } => builder.ins().ireduce(types::I8, value),
@@ -152,7 +156,7 @@ impl Cell {
     }
 
     fn load(self, builder: &mut FunctionBuilder, address: ir::Value, offset: i32) -> ir::Value {
-        // A record may stand at any address.
+        // The address need not be aligned: a record may be `packed`.
         let flags = MemFlagsData::new().with_notrap();
         let at = (flags, address, offset);
         match self {
@@ -206,21 +210,21 @@ impl Cell {
     }
 }
 
-/// The bytes from one cell of a value to the next.
+/// Returns the offsets of the cells of a value, in bytes.
 fn offsets() -> impl Iterator<Item = i32> {
-    (0..).step_by(WORD)
+    (0..).step_by(SLOT)
 }
 
-/// The byte of a word in a frame, which is no larger than its limit, 64 KiB.
-fn byte(word: usize) -> i32 {
-    i32::try_from(word * WORD).unwrap_or(i32::MAX)
+/// Returns the byte offset of a slot, which fits because a frame has at most 64 KiB.
+fn byte(slot: usize) -> i32 {
+    i32::try_from(slot * SLOT).unwrap_or(i32::MAX)
 }
 
-/// How many calls are made before the loop begins anew: with a function that does next to nothing,
-/// counting and jumping cost as much as the call.
+/// The number of calls in one iteration of the unrolled loop. For a trivial function, counting and jumping
+/// cost as much as the call.
 const UNROLLED: usize = 4;
 
-/// A lane in registers: where it is, and how far it moves.
+/// A lane in registers: its address for the first call, and its stride.
 struct Lane {
     address: ir::Value,
     stride: Stride,
@@ -232,15 +236,15 @@ enum Stride {
     Register(ir::Value),
 }
 
-/// Where a lane is for one call: an address, and what is to be added to it.
+/// The address of a lane for one call, as a register and an offset in bytes.
 #[derive(Clone, Copy)]
-struct Place {
+struct Position {
     address: ir::Value,
     offset: i32,
 }
 
-impl Place {
-    /// That of the next call.
+impl Position {
+    /// Returns the position for the next call.
     fn next(self, builder: &mut FunctionBuilder, stride: Stride) -> Self {
         match stride {
             Stride::Known(bytes) => Self {
@@ -262,21 +266,22 @@ impl Place {
     }
 }
 
-/// What all calls of a loop have in common.
+/// The state that all calls of a loop share.
 struct Common<'a> {
     pattern: &'a Pattern,
     callee: Callee,
     function: ir::Value,
-    /// The values that are the same in each call, by parameter.
+    /// The registers of the constant parameters, by parameter.
     fixed: Vec<Vec<ir::Value>>,
     lanes: Vec<Lane>,
     errno: ir::Value,
-    /// Where a call goes that ends the loop, with the number of calls that were left before it, and its
-    /// result.
+    /// The block after a call that stops the loop. Its parameters are the number of calls that were left
+    /// before that call, and the call's result.
     stopped: Block,
 }
 
-/// The body of a [`LoopCode`](crate::call::call_loop::LoopCode).
+/// Generates the body of a [`LoopCode`](crate::call::call_loop::LoopCode): a loop of [`UNROLLED`] calls, and
+/// one of single calls for the rest.
 pub(super) fn translate(
     pattern: &Pattern,
     builder: &mut FunctionBuilder,
@@ -286,7 +291,8 @@ pub(super) fn translate(
     let [function, frame, lanes, count, errno] = *parameters else {
         return;
     };
-    // From memory: out of an argument's register it would be moved around each call.
+    // The address is loaded from memory: if it were an argument, each call would save and restore its
+    // register.
     let function = builder
         .ins()
         .load(types::I64, MemFlagsData::trusted(), function, 0);
@@ -339,8 +345,8 @@ pub(super) fn translate(
     builder.switch_to_block(common.stopped);
     builder.seal_block(common.stopped);
     // The result that stopped the loop is left in the frame.
-    for ((cell, value), word) in pattern.results.iter().zip(results).zip(pattern.result..) {
-        cell.store(builder, value, frame, byte(word));
+    for ((cell, value), slot) in pattern.results.iter().zip(results).zip(pattern.result..) {
+        cell.store(builder, value, frame, byte(slot));
     }
     let made = builder.ins().isub(count, left_before);
     builder.ins().return_(&[made]);
@@ -352,7 +358,8 @@ fn at_least_unrolled(builder: &mut FunctionBuilder, calls: ir::Value) -> ir::Val
     builder.ins().icmp_imm_s(condition, calls, unrolled)
 }
 
-/// What goes from block to block: how many calls are left, and where the lanes are.
+/// Returns the arguments of a block of calls: the number of calls that are left, and the addresses of the
+/// lanes.
 fn carried(left: ir::Value, addresses: impl Iterator<Item = ir::Value>) -> Vec<BlockArg> {
     [left]
         .into_iter()
@@ -362,7 +369,7 @@ fn carried(left: ir::Value, addresses: impl Iterator<Item = ir::Value>) -> Vec<B
 }
 
 impl Common<'_> {
-    /// A block that is told how many calls are left, and where the lanes are.
+    /// Creates a block whose parameters are the number of calls that are left and the addresses of the lanes.
     fn block(&self, builder: &mut FunctionBuilder) -> Block {
         let block = builder.create_block();
         for _ in 0..=self.lanes.len() {
@@ -371,8 +378,8 @@ impl Common<'_> {
         block
     }
 
-    /// Fills a block with so many calls; how many are left then, and that together with where the lanes
-    /// are.
+    /// Generates `times` calls in a block. Returns the number of calls that are left afterwards, and the
+    /// arguments for the next block, which include it.
     fn calls(
         &self,
         builder: &mut FunctionBuilder,
@@ -382,70 +389,72 @@ impl Common<'_> {
         builder.switch_to_block(block);
         let values = builder.block_params(block).to_vec();
         let (&left, addresses) = values.split_first().unwrap_or((&self.function, &[]));
-        let place = |&address| Place { address, offset: 0 };
-        let mut places: Vec<Place> = addresses.iter().map(place).collect();
+        let position = |&address| Position { address, offset: 0 };
+        let mut positions: Vec<Position> = addresses.iter().map(position).collect();
         for made in (0..).take(times) {
             let left = |builder: &mut FunctionBuilder| match made {
                 0 => left,
                 made => builder.ins().iadd_imm_s(left, -made),
             };
-            self.call(builder, left, &places);
-            for (place, lane) in places.iter_mut().zip(&self.lanes) {
-                *place = place.next(builder, lane.stride);
+            self.call(builder, left, &positions);
+            for (position, lane) in positions.iter_mut().zip(&self.lanes) {
+                *position = position.next(builder, lane.stride);
             }
         }
         let times = i64::try_from(times).unwrap_or(1);
         let left = builder.ins().iadd_imm_s(left, -times);
-        let addresses: Vec<ir::Value> = places
+        let addresses: Vec<ir::Value> = positions
             .into_iter()
-            .map(|place| place.address(builder))
+            .map(|position| position.address(builder))
             .collect();
         (left, carried(left, addresses.into_iter()))
     }
 
-    /// One call.
+    /// Generates one call: its arguments, the call, the check of the result, and its store.
     fn call(
         &self,
         builder: &mut FunctionBuilder,
         left: impl FnOnce(&mut FunctionBuilder) -> ir::Value,
-        places: &[Place],
+        positions: &[Position],
     ) {
-        let arguments = self.arguments(builder, places);
+        let arguments = self.arguments(builder, positions);
         let results = self.callee.call(builder, self.function, arguments);
         if let Some(stops) = self.stops(builder, &results) {
             let left = left(builder);
             let next = builder.create_block();
-            let told = carried(left, results.iter().copied());
-            builder.ins().brif(stops, self.stopped, &told, next, &[]);
+            let arguments = carried(left, results.iter().copied());
+            builder
+                .ins()
+                .brif(stops, self.stopped, &arguments, next, &[]);
             builder.switch_to_block(next);
             builder.seal_block(next);
         }
         if self.pattern.stores
-            && let Some(place) = places.last()
+            && let Some(position) = positions.last()
         {
             let cells = self.pattern.results.iter().zip(&results).zip(offsets());
             for ((cell, &value), offset) in cells {
-                cell.store(builder, value, place.address, place.offset + offset);
+                cell.store(builder, value, position.address, position.offset + offset);
             }
         }
     }
 
-    /// The arguments of one call.
-    fn arguments(&self, builder: &mut FunctionBuilder, places: &[Place]) -> Vec<ir::Value> {
-        let mut places = places.iter();
+    /// Loads the arguments of one call.
+    fn arguments(&self, builder: &mut FunctionBuilder, positions: &[Position]) -> Vec<ir::Value> {
+        let mut positions = positions.iter();
         let mut arguments = Vec::new();
         for (source, fixed) in self.pattern.parameters.iter().zip(&self.fixed) {
             match source {
                 Source::Frame(..) => arguments.extend(fixed),
                 Source::Address => {
-                    arguments.extend(places.next().map(|place| place.address(builder)));
+                    arguments.extend(positions.next().map(|position| position.address(builder)));
                 }
                 Source::Memory(cells, _) => {
-                    let Some(place) = places.next() else {
+                    let Some(position) = positions.next() else {
                         continue;
                     };
                     let loads = cells.iter().zip(offsets()).map(|(cell, offset)| {
-                        cell.load(builder, place.address, place.offset + offset)
+                        cell.load(builder, position.address, position.offset + offset)
                     });
                     arguments.extend(loads);
                 }
@@ -454,7 +463,7 @@ impl Common<'_> {
         arguments
     }
 
-    /// Whether a call with this result ends the loop, if any does.
+    /// Generates the condition that a call's result ends the loop; `None` if no result does.
     fn stops(&self, builder: &mut FunctionBuilder, results: &[ir::Value]) -> Option<ir::Value> {
         let (condition, value) = match self.pattern.stop {
             Stop::Never => return None,
@@ -476,7 +485,7 @@ impl Common<'_> {
     }
 }
 
-/// The type of the function that is called.
+/// Returns the type of the function that is called.
 pub(super) fn callee(pattern: &Pattern, convention: CallConv) -> ir::Signature {
     let registers = |cells: &[Cell]| -> Vec<AbiParam> {
         cells
@@ -495,24 +504,24 @@ pub(super) fn callee(pattern: &Pattern, convention: CallConv) -> ir::Signature {
     }
 }
 
-/// The values that are the same in each call, by parameter.
+/// Loads the constant parameters from the frame.
 fn fixed(
     builder: &mut FunctionBuilder,
     pattern: &Pattern,
     frame: ir::Value,
 ) -> Vec<Vec<ir::Value>> {
     let mut values = |source: &Source| match source {
-        Source::Frame(place, cells) => cells
+        Source::Frame(start, cells) => cells
             .iter()
-            .zip(*place..)
-            .map(|(cell, word)| cell.load(builder, frame, byte(word)))
+            .zip(*start..)
+            .map(|(cell, slot)| cell.load(builder, frame, byte(slot)))
             .collect(),
         Source::Address | Source::Memory(..) => Vec::new(),
     };
     pattern.parameters.iter().map(&mut values).collect()
 }
 
-/// Where the lanes start, and how far they move.
+/// Loads the lanes' addresses, and their strides unless they are constants of the code.
 fn load_lanes(builder: &mut FunctionBuilder, pattern: &Pattern, lanes: ir::Value) -> Vec<Lane> {
     let dense = pattern.parameters.iter().filter_map(|source| match source {
         Source::Frame(..) => None,

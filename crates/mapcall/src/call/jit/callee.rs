@@ -1,10 +1,10 @@
-//! How compiled code reaches the function that it calls.
+//! Calls from compiled code, with AL set where the function may be variadic.
 //!
-//! A prototype doesn't show whether the function is variadic in truth, as `open` and `printf` are. System
-//! V's callers tell such a one in AL how many vector registers its arguments take (x86-64 psABI 3.2.3).
-//! Cranelift can't set AL for a call. So there it compiles calls of a placeholder, with the
-//! function's address as one argument more than the function has; then each of these calls, five bytes, is
-//! replaced by one that sets AL and goes to where that argument is.
+//! A prototype of fixed parameters may describe a variadic function, such as `open` or `printf`. Its caller
+//! passes in AL an upper bound of the number of vector registers that the arguments take (System V x86-64
+//! psABI 3.2.3). Cranelift can't set AL. So it compiles calls of a placeholder, which take the function's
+//! address as an additional last argument. Then each of these calls, an instruction of five bytes, is
+//! replaced by code that sets AL and calls the address in that argument's register or stack slot.
 
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::ir::{
@@ -16,21 +16,23 @@ use cranelift_frontend::FunctionBuilder;
 
 use super::abi::{FLOAT_REGISTERS, INTEGER_REGISTERS};
 
-/// A function's type, ready to be called.
+/// The callee of compiled code.
 pub(super) enum Callee {
-    Straight(SigRef),
+    /// An address, called without setting AL.
+    Indirect(SigRef),
+    /// The placeholder, whose calls are replaced.
     Placeholder(FuncRef),
 }
 
 impl Callee {
-    /// A function of that type; with `site`, its calls are those of a placeholder.
+    /// Makes the callee for functions of a type; with `site`, its calls are those of a placeholder.
     pub(super) fn new(
         mut signature: ir::Signature,
         site: Option<CallSite>,
         builder: &mut FunctionBuilder,
     ) -> Self {
         if site.is_none() {
-            return Self::Straight(builder.import_signature(signature));
+            return Self::Indirect(builder.import_signature(signature));
         }
         signature.params.push(AbiParam::new(types::I64));
         let name = UserExternalName::new(0, 0);
@@ -39,13 +41,13 @@ impl Callee {
         Self::Placeholder(builder.import_function(ExtFuncData {
             name: ExternalName::user(name),
             signature,
-            // So that the call has the address's distance in it.
+            // Makes the call a relative one, of five bytes.
             colocated: true,
             patchable: false,
         }))
     }
 
-    /// Calls a function with arguments in its registers and on the stack; its results.
+    /// Generates a call with these arguments, and returns the results.
     pub(super) fn call(
         &self,
         builder: &mut FunctionBuilder,
@@ -53,7 +55,7 @@ impl Callee {
         mut arguments: Vec<ir::Value>,
     ) -> Vec<ir::Value> {
         let call = match *self {
-            Self::Straight(signature) => {
+            Self::Indirect(signature) => {
                 builder.ins().call_indirect(signature, function, &arguments)
             }
             Self::Placeholder(placeholder) => {
@@ -65,25 +67,26 @@ impl Callee {
     }
 }
 
-/// What replaces the call of a placeholder.
+/// The code that replaces a call of the placeholder.
 #[derive(Clone, Copy)]
 pub(super) struct CallSite {
-    /// What AL is set to.
+    /// The value that AL is set to.
     vectors: u8,
     address: Holder,
 }
 
-/// Where the function's address is when it is called.
+/// The location of the function's address when it is called.
 #[derive(Clone, Copy)]
 enum Holder {
-    /// In the register of an integer argument.
+    /// The register of an integer argument, by its index.
     Register(usize),
-    /// On the stack, behind so many words.
+    /// A stack slot, by the number of slots before it.
     Stack(usize),
 }
 
 impl CallSite {
-    /// For functions of that type, whose arguments take so many vector registers.
+    /// Makes the code for calls of functions of a type, with the value of AL. The address is the integer
+    /// argument after all others, so that it takes the next free register or stack slot.
     pub(super) fn new(signature: &ir::Signature, vectors: u8) -> Self {
         let parameters = &signature.params;
         let integers = parameters
@@ -100,7 +103,7 @@ impl CallSite {
         Self { vectors, address }
     }
 
-    /// The code with its calls replaced; `None` where it refers to anything else.
+    /// Returns compiled code with its calls replaced; `None` if it has other relocations.
     pub(super) fn patch(self, compiled: &CompiledCode) -> Option<Vec<u8>> {
         let mut code = compiled.code_buffer().to_vec();
         let end = code.len();
@@ -113,19 +116,19 @@ impl CallSite {
             }
             call.copy_from_slice(&replaced);
         }
-        if let Holder::Stack(words @ 1..) = self.address {
-            code.extend(self.jump(words)?);
+        if let Holder::Stack(slots @ 1..) = self.address {
+            code.extend(self.jump(slots)?);
         }
         Some(code)
     }
 
-    /// The five bytes of a call; `distance` is that from its end to the end of the code, where there is
-    /// a [`jump`](Self::jump) for what doesn't fit.
+    /// Returns the five bytes of a call. `distance` is the number of bytes from its end to the end of the
+    /// code, where a [`jump`](Self::jump) stands if five bytes are not enough.
     fn call(self, distance: usize) -> Option<[u8; LENGTH]> {
         let vectors = self.vectors;
-        // `nop` and `mov al, vectors`, where both fit.
+        // `nop` if there is room, `mov al, vectors`, and the call.
         Some(match self.address {
-            // `call rdi`, and so on in the order of the psABI: rsi, rdx, rcx, r8, r9.
+            // `call rdi`; then rsi, rdx, rcx, r8 and r9, the order of psABI 3.2.3, "Passing", step 2.
             Holder::Register(0) => [0x90, 0xb0, vectors, 0xff, 0xd7],
             Holder::Register(1) => [0x90, 0xb0, vectors, 0xff, 0xd6],
             Holder::Register(2) => [0x90, 0xb0, vectors, 0xff, 0xd2],
@@ -142,23 +145,23 @@ impl CallSite {
         })
     }
 
-    /// Code that is called to set AL and to go to an address on the stack.
-    fn jump(self, words: usize) -> Option<Vec<u8>> {
-        // Below them is the return address.
-        let offset = i32::try_from(size_of::<u64>() * (1 + words)).ok()?;
+    /// Returns code that sets AL and jumps to the address in a stack slot.
+    fn jump(self, slots: usize) -> Option<Vec<u8>> {
+        // The return address is below the arguments' slots.
+        let offset = i32::try_from(size_of::<u64>() * (1 + slots)).ok()?;
         // `mov al, vectors; jmp [rsp + offset]`
         let code = [0xb0, self.vectors, 0xff, 0xa4, 0x24];
         Some([&code[..], &offset.to_le_bytes()].concat())
     }
 }
 
-/// The first byte of a call of an address that is so many bytes away.
+/// The opcode of a call with a relative address (`call rel32`).
 const CALL: u8 = 0xe8;
 
-/// How many bytes such a call has.
+/// The size of a relative call in bytes.
 const LENGTH: usize = 5;
 
-/// Code that sets AL and goes to an address.
+/// Returns code that sets AL and jumps to an address.
 pub(super) fn jump(address: usize, vectors: u8) -> Vec<u8> {
     let address = (address as u64).to_le_bytes();
     // `mov al, vectors; movabs r11, address; jmp r11`

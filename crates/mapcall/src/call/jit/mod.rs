@@ -1,5 +1,5 @@
-//! The engine for values in registers: Cranelift compiles one small function for each sequence of
-//! register classes, and one for each kind of loop over it.
+//! The engine for values that are passed in registers: Cranelift compiles one small function for each
+//! sequence of register classes, and one for each kind of loop over calls of it.
 #![allow(unsafe_code)]
 
 mod call;
@@ -29,31 +29,31 @@ use callee::{CallSite, Callee};
 
 pub(super) use call_loop::Pattern;
 
-/// What compiling needs of the stack, in bytes.
+/// The stack that compiling needs, in bytes.
 const STACK: usize = 1 << 20;
 
-/// All that compiled code depends on: the classes of the words of a frame.
+/// The properties of a call on which its code depends: the classes of the frame's slots.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Signature {
     parameters: Vec<Class>,
     results: Vec<Class>,
-    /// What AL is set to, on machines that have it: see [`callee`].
+    /// The value that AL is set to, on machines that have it: see [`callee`].
     vectors: Option<u8>,
 }
 
 impl Signature {
-    /// The signature of a function whose values all travel in registers or as single words of
-    /// the stack; `None` for others.
+    /// Returns the signature of a function whose values are all passed in registers or single stack slots;
+    /// `None` for others.
     pub(super) fn new(returns: &Value, parameters: &[Value]) -> Option<Self> {
         let results = abi::registers(returns)?;
         let mut classes = Vec::with_capacity(parameters.len());
         for value in parameters {
-            let words = abi::registers(value)?;
-            let is_whole = words.len() == 1;
-            classes.extend(words);
-            // The C compiler puts a value of two words on the stack when one has no register;
-            // Cranelift would split it.
-            if !is_whole && !fit_registers(&classes) {
+            let registers = abi::registers(value)?;
+            let is_single = registers.len() == 1;
+            classes.extend(registers);
+            // A value of two eightbytes goes to the stack if one of them has no register (System V x86-64
+            // psABI 3.2.3, "Passing"); Cranelift would split it.
+            if !is_single && !fit_registers(&classes) {
                 return None;
             }
         }
@@ -71,14 +71,14 @@ fn fit_registers(classes: &[Class]) -> bool {
     integers <= INTEGER_REGISTERS && classes.len() - integers <= FLOAT_REGISTERS
 }
 
-/// What is compiled.
+/// A piece of code to compile, the key in the cache of compiled code.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Routine {
     /// One call: a function of type [`Entry`](super::Entry).
-    Once(Signature),
+    Call(Signature),
     /// A loop of calls: a function of type [`LoopCode`](super::call_loop::LoopCode).
-    LoopCode(Pattern),
-    /// The function at an address, for callers that don't set AL.
+    Loop(Pattern),
+    /// A jump to a function that sets AL before, for callers that don't.
     Jump { address: usize, vectors: u8 },
 }
 
@@ -86,7 +86,7 @@ pub(super) enum Routine {
 #[derive(Clone, Copy)]
 pub(super) struct Code(NonNull<c_void>);
 
-// SAFETY: code is never written again, and never freed.
+// SAFETY: the code is never freed, and not written once it is compiled.
 unsafe impl Send for Code {}
 
 impl Code {
@@ -95,17 +95,15 @@ impl Code {
     }
 }
 
-/// The code of a routine, compiled when it is first asked for; `None` where that fails.
+/// Returns the code of a routine, which is compiled the first time; `None` if that fails.
 ///
-/// Code is never freed: its routines are few, a page each, and nothing knows which thread is
-/// still in it.
+/// Code is never freed: routines are few, each takes a page, and another thread may still run it.
 pub(super) fn code(routine: &Routine) -> Option<Code> {
     static COMPILER: Mutex<Option<Compiler>> = Mutex::new(None);
     COMPILER.lock().get_or_insert_default().code(routine)
 }
 
-/// The address where a function of these parameters can be called by code that takes it for no variadic
-/// one.
+/// Returns the address at which code that does not set AL can call a function with these parameters.
 pub(super) fn callable(parameters: &[Value], address: *const c_void) -> *const c_void {
     let Some(vectors @ 1..) = abi::vectors(parameters) else {
         return address;
@@ -115,7 +113,7 @@ pub(super) fn callable(parameters: &[Value], address: *const c_void) -> *const c
         address: address.expose_provenance(),
         vectors,
     };
-    // Without executable memory, the function itself is all that there is.
+    // Without executable memory the function's own address is returned.
     code(&routine).map_or(address, address_of)
 }
 
@@ -123,7 +121,7 @@ pub(super) fn callable(parameters: &[Value], address: *const c_void) -> *const c
 struct Compiler {
     code: HashMap<Routine, Option<Code>>,
     target: Option<OwnedTargetIsa>,
-    /// Once the system refuses executable pages, it does so for good.
+    /// Whether the system has refused executable pages. It is not tried again.
     is_refused: bool,
 }
 
@@ -135,13 +133,13 @@ impl Compiler {
         if self.is_refused {
             return None;
         }
-        // A fault of the compiler is no reason to fail: there is another engine.
+        // If the compiler panics, the other engine makes the calls.
         let compiled = panic::catch_unwind(AssertUnwindSafe(|| {
             stack::with(STACK, || self.compile(routine))
         }));
         let code = match compiled {
             Ok(Ok(code)) => code,
-            // Later there may be a thread with such a stack.
+            // This thread's stack is too small and no other thread could be started: tried again later.
             Ok(Err(_)) => return None,
             Err(_) => None,
         };
@@ -168,7 +166,7 @@ impl Compiler {
                     .ok()?;
                 id
             }
-            Routine::Once(_) | Routine::LoopCode(_) => {
+            Routine::Call(_) | Routine::Loop(_) => {
                 let mut context = Context::new();
                 let (function, site) = translate(routine, &*target)?;
                 context.func = function;
@@ -190,17 +188,17 @@ impl Compiler {
             self.is_refused = true;
             return None;
         }
-        // A module that is dropped leaves its code where it is.
+        // Dropping the module does not free its code.
         NonNull::new(module.get_finalized_function(id).cast_mut().cast()).map(Code)
     }
 }
 
-/// This processor.
+/// Returns Cranelift's target for this processor.
 fn target() -> Option<OwnedTargetIsa> {
     let mut flags = settings::builder();
     for (name, value) in [
         ("opt_level", "speed"),
-        // Profilers and debuggers find their way through the code.
+        // Lets profilers and debuggers walk the stack through the code.
         ("preserve_frame_pointers", "true"),
         ("unwind_info", "false"),
         ("use_colocated_libcalls", "false"),
@@ -220,17 +218,17 @@ fn target() -> Option<OwnedTargetIsa> {
     builder.finish(settings::Flags::new(flags)).ok()
 }
 
-/// Of code, in bytes.
+/// The alignment of code, in bytes.
 const ALIGNMENT: u64 = 16;
 
-/// The code in Cranelift's terms: a function whose parameters are all words. Its calls may be those of a
-/// placeholder.
+/// Translates a routine into Cranelift's representation: a function whose parameters are all 64-bit
+/// integers, and the code that replaces its calls of the placeholder, if it has any.
 fn translate(routine: &Routine, target: &dyn TargetIsa) -> Option<(Function, Option<CallSite>)> {
     let convention = target.default_call_conv();
     let mut signature = ir::Signature::new(convention);
     let (parameters, results, callee, vectors) = match routine {
-        Routine::Once(called) => (3, 0, call::callee(called, convention), called.vectors),
-        Routine::LoopCode(pattern) => {
+        Routine::Call(called) => (3, 0, call::callee(called, convention), called.vectors),
+        Routine::Loop(pattern) => {
             let callee = call_loop::callee(pattern, convention);
             (5, 1, callee, pattern.vectors())
         }
@@ -249,8 +247,8 @@ fn translate(routine: &Routine, target: &dyn TargetIsa) -> Option<(Function, Opt
     let site = vectors.map(|vectors| CallSite::new(&callee, vectors));
     let callee = Callee::new(callee, site, &mut builder);
     match routine {
-        Routine::Once(signature) => call::translate(signature, &mut builder, &parameters, &callee),
-        Routine::LoopCode(pattern) => {
+        Routine::Call(signature) => call::translate(signature, &mut builder, &parameters, &callee),
+        Routine::Loop(pattern) => {
             call_loop::translate(pattern, &mut builder, &parameters, callee);
         }
         Routine::Jump { .. } => {}

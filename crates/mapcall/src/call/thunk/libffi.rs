@@ -1,4 +1,4 @@
-//! Systems where libffi makes the code of closures.
+//! Thunks on systems where libffi makes the code of closures.
 #![allow(unsafe_code)]
 
 use std::ptr::{self, NonNull};
@@ -9,7 +9,7 @@ use super::Thunk;
 
 pub(super) fn allocate() -> Option<Thunk> {
     let mut code = ptr::null_mut();
-    // SAFETY: libffi writes the second address to `code`.
+    // SAFETY: `code` is valid for a write of one pointer, the address of the code.
     let closure = unsafe { libffi_sys::ffi_closure_alloc(size_of::<ffi_closure>(), &raw mut code) };
     Some(Thunk {
         closure: NonNull::new(closure.cast())?,
@@ -17,11 +17,11 @@ pub(super) fn allocate() -> Option<Thunk> {
     })
 }
 
-/// libffi's own code fits.
+/// Returns true: libffi made the code itself.
 ///
 /// # Safety
 ///
-/// None is needed; the thunks of other systems look at the closure.
+/// No condition; it is unsafe because the function of other systems is.
 pub(super) unsafe fn fits(_: NonNull<ffi_closure>) -> bool {
     true
 }

@@ -1,7 +1,7 @@
-//! Memory for libffi's closures, and the code by which C enters them.
+//! Memory for libffi's closures, and the code at which C enters them.
 //!
-//! libffi's own allocator keeps a descriptor of the library and maps code through it again later:
-//! by then the program may have closed it, and opened something else.
+//! libffi's own allocator keeps a file descriptor of the library and maps code from it later. By then the
+//! program may have closed the descriptor, and its number may belong to another file.
 #![allow(unsafe_code)]
 
 #[cfg_attr(not(has_thunk_table), path = "libffi.rs")]
@@ -13,33 +13,35 @@ use std::ptr::NonNull;
 use libffi_sys::{ffi_cif, ffi_closure};
 use mapcall_array::fork::Section;
 
-/// What a closure runs: libffi calls it with the address for the result, those of the arguments,
-/// and the data that belongs to the closure.
+/// The function that a closure runs. libffi passes it the address for the result, the addresses of the
+/// arguments, and the closure's data.
 pub(super) type Enter =
     unsafe extern "C" fn(*mut ffi_cif, *mut c_void, *mut *mut c_void, *mut c_void);
 
-/// A closure of libffi, and the code by which C enters it. Both stay until the process ends.
+/// A closure of libffi, and the code at which C enters it. Both stay until the process ends.
 pub(super) struct Thunk {
     closure: NonNull<ffi_closure>,
     code: NonNull<c_void>,
 }
 
 impl Thunk {
-    /// A thunk that was never used; `None` if the system has no memory for more.
+    /// Allocates a thunk; `None` if the system refuses memory.
     pub(super) fn new() -> Option<Self> {
         table::allocate()
     }
 
-    /// The C function.
+    /// Returns the address of the C function.
     pub(super) fn code(&self) -> NonNull<c_void> {
         self.code
     }
 
-    /// Says what the thunk runs, with which data; whether libffi can do that.
+    /// Sets the function that the thunk runs and its data, and returns whether libffi accepts them.
     ///
     /// # Safety
     ///
-    /// The thunk is new. From now on `cif` stays as it is, and `enter` can be called with `data`.
+    /// - `prepare` was not called on the thunk before, and its code is not running.
+    /// - `cif` points to a prepared interface that is never written or freed from now on.
+    /// - `enter` can be called with `data` at any time, from any thread, with arguments as `cif` describes.
     pub(super) unsafe fn prepare(
         &self,
         cif: *mut ffi_cif,
@@ -47,12 +49,13 @@ impl Thunk {
         data: *mut c_void,
     ) -> bool {
         let (closure, code) = (self.closure.as_ptr(), self.code.as_ptr());
-        // libffi has a lock for what trampolines run.
+        // libffi takes a lock of its own, which a fork must not find held.
         let _section = Section::enter();
-        // SAFETY: the closure is the thunk's own, and new; the rest is what the caller promises.
+        // SAFETY: `closure` is memory for one closure that belongs to this thunk and is not in use. The caller
+        // guarantees that `cif` stays valid, and that `enter` can be called with `data`.
         let status =
             unsafe { libffi_sys::ffi_prep_closure_loc(closure, cif, Some(enter), data, code) };
-        // SAFETY: as above.
+        // SAFETY: `closure` is initialised, and valid for reads.
         status == libffi_sys::ffi_status_FFI_OK && unsafe { table::fits(self.closure) }
     }
 }

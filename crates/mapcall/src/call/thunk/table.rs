@@ -1,10 +1,10 @@
-//! Thunks in this library's own code, so that C enters closures without a page that was written and
-//! made executable.
+//! Thunks in this library's own code, which need no page that is first written and then made executable.
 //!
-//! A thunk does what the code does that libffi writes into a closure: it loads the closure's address
-//! into the register where libffi's entry expects it, and jumps to that entry. It finds the closure
-//! at a fixed distance from itself. So the same code at another address serves other closures:
-//! further tables are the pages of the first one, mapped once more.
+//! A thunk does the same as the code that libffi writes into a closure: it loads the closure's address into
+//! the register in which libffi's entry expects it (r10 on x86-64, x17 on `AArch64`: registers that no
+//! argument is passed in, System V x86-64 psABI 3.2.3 and AAPCS64 6.1.1), and jumps to that entry. The
+//! closure is at a fixed distance from the thunk. So the same code at another address serves other
+//! closures: further tables are the pages of the first one, mapped once more.
 #![allow(unsafe_code)]
 
 use std::arch::naked_asm;
@@ -17,27 +17,28 @@ use libffi_sys::ffi_closure;
 
 use super::Thunk;
 
-/// The thunks of a table.
+/// The number of thunks in a table.
 const COUNT: usize = 4096;
 
-/// The most tables: with a thousand of them four million closures are alive.
-const TABLES: usize = 1024;
+/// The maximum number of tables, enough for four million closures.
+const MAX_TABLES: usize = 1024;
 
-/// The bytes from a closure to the next one.
+/// The distance from one closure to the next, in bytes.
 const STRIDE: usize = 64;
 
-/// The largest pages of the architecture, in bytes: code that is mapped again begins with one.
+/// The size of the architecture's largest base pages, in bytes. The code starts at a page, as only whole
+/// pages can be mapped again.
 const PAGE: usize = if cfg!(target_arch = "x86_64") {
     4 << 10
 } else {
     64 << 10
 };
 
-/// The bytes from a thunk to the next one.
+/// The distance from one thunk to the next, in bytes.
 const THUNK: usize = if cfg!(target_arch = "x86_64") { 16 } else { 32 };
 
-/// The offset in a closure of the address of libffi's entry, and the instruction of libffi's own
-/// code that loads it from there: its offset and bytes (`ffi_prep_closure_loc`, src/x86/ffi64.c and
+/// The offset in a closure of the address of libffi's entry; and the offset and bytes of the instruction in
+/// libffi's own code that loads this address (`ffi_prep_closure_loc`, src/x86/ffi64.c and
 /// src/aarch64/ffi.c).
 const ENTRY: usize = if cfg!(target_arch = "x86_64") { 24 } else { 16 };
 const LOAD: (usize, &[u8]) = if cfg!(target_arch = "x86_64") {
@@ -56,7 +57,7 @@ const _: () = assert!(CODE_BYTES.is_multiple_of(PAGE) && DATA_BYTES.is_multiple_
 #[repr(C, align(65536))]
 struct Closures(UnsafeCell<[u8; DATA_BYTES]>);
 
-// SAFETY: each closure is written by the one that it was allocated to, before C can enter it.
+// SAFETY: each closure is allocated to one thunk, which writes it in `prepare` before C can enter it.
 unsafe impl Sync for Closures {}
 
 static CLOSURES: Closures = Closures(UnsafeCell::new([0; DATA_BYTES]));
@@ -93,7 +94,7 @@ unsafe extern "C" fn thunks() {
         ".balign {page}",
         ".set .Lmapcall_closure, 0",
         ".rept {count}",
-        // `bti c`, which older processors take for no operation.
+        // `bti c`, which older processors execute as a `nop`.
         "hint #34",
         "adrp x17, {closures} + .Lmapcall_closure",
         "add x17, x17, :lo12:{closures} + .Lmapcall_closure",
@@ -112,15 +113,15 @@ unsafe extern "C" fn thunks() {
     )
 }
 
-/// Where a table lies.
+/// The addresses of a table's code and closures.
 #[derive(Clone, Copy)]
 struct Table {
     code: *mut u8,
     closures: *mut u8,
 }
 
-/// The code of the tables after the first one.
-static FURTHER: [AtomicPtr<u8>; TABLES - 1] = [const { AtomicPtr::new(ptr::null_mut()) }; _];
+/// The code of the tables after the first one; null for those that don't exist yet.
+static FURTHER: [AtomicPtr<u8>; MAX_TABLES - 1] = [const { AtomicPtr::new(ptr::null_mut()) }; _];
 
 pub(super) fn allocate() -> Option<Thunk> {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -135,15 +136,16 @@ pub(super) fn allocate() -> Option<Thunk> {
     }
 }
 
-/// Whether libffi has described the closure as the thunks expect it.
+/// Returns whether this version of libffi stores the address of its entry where the thunks load it from.
 ///
 /// # Safety
 ///
-/// The closure can be read.
+/// `closure` is valid for reads of a closure that libffi has prepared.
 pub(super) unsafe fn fits(closure: NonNull<ffi_closure>) -> bool {
     let (offset, load) = LOAD;
     let code: NonNull<[u8; ENTRY]> = closure.cast();
-    // SAFETY: a closure begins with its code, which has more bytes.
+    // SAFETY: the caller guarantees that the closure can be read. It starts with its code, which has more than
+    // `ENTRY` bytes.
     let code = unsafe { code.as_ref() };
     code.get(offset..)
         .is_some_and(|code| code.starts_with(load))
@@ -167,7 +169,7 @@ impl Table {
         })
     }
 
-    /// The table whose code is at an address.
+    /// Returns the table whose code is at an address.
     fn at(code: *mut u8) -> Self {
         let first = Self::first();
         let distance = first.closures.addr().wrapping_sub(first.code.addr());
@@ -177,11 +179,11 @@ impl Table {
         }
     }
 
-    /// The code of the first table at another address, with closures of its own.
+    /// Maps the code of the first table at another address, with closures of its own.
     fn further() -> Option<Self> {
         Self::map(|first, code| {
-            // A second mapping of the same pages, which needs no file and no permission to write
-            // code; for pages of files since Linux 5.13.
+            // Maps the same pages a second time, which needs no file and no permission to write code. Linux
+            // does this for pages of files since version 5.13.
             let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
             let (first, to) = (first.cast(), code.cast::<c_void>());
             // SAFETY: the target range was reserved above, so nothing else is mapped there. The source
@@ -195,14 +197,16 @@ impl Table {
                 if !protect(code, CODE_BYTES, libc::PROT_READ | libc::PROT_WRITE) {
                     return false;
                 }
-                // SAFETY: both have so many bytes, and the new ones can be written.
+                // SAFETY: the first table has `CODE_BYTES` bytes of code, and `code` is a mapping of as many,
+                // which was just made writable and nothing uses yet. They don't overlap.
                 unsafe { ptr::copy_nonoverlapping(first, code, CODE_BYTES) };
                 protect(code, CODE_BYTES, libc::PROT_READ | libc::PROT_EXEC)
             })
         })
     }
 
-    /// Reserves addresses for a table, and has its code put there.
+    /// Reserves addresses for a table. `copy` maps the first table's code there, and returns whether it
+    /// could.
     fn map(copy: impl Fn(*mut u8, *mut u8) -> bool) -> Option<Self> {
         let first = Self::first();
         let start = first.code.min(first.closures);
@@ -210,7 +214,7 @@ impl Table {
         let end = end.max(first.closures.wrapping_add(DATA_BYTES));
         let length = end.addr() - start.addr();
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: a fresh mapping, where the system likes.
+        // SAFETY: a new mapping at an address that the system chooses changes no other mapping.
         let reserved =
             unsafe { libc::mmap(ptr::null_mut(), length, libc::PROT_NONE, flags, -1, 0) };
         if reserved == libc::MAP_FAILED {
@@ -230,14 +234,15 @@ impl Table {
         {
             return Some(table);
         }
-        // Where the kernel has no such mapping, it may have unmapped the code's place already, and
-        // another thread be using that: those addresses are not given back.
+        // A kernel that refuses the second mapping may have unmapped the target range already, and another
+        // thread may have mapped something there. So the range of the code is not unmapped.
         unmap(closures, DATA_BYTES);
         None
     }
 }
 
-/// The table of that number, which is made when it is first asked for.
+/// Returns the table of a number, which is made at the first use; `None` if that fails or it is beyond
+/// [`MAX_TABLES`].
 fn table(number: usize) -> Option<Table> {
     let Some(number) = number.checked_sub(1) else {
         return Some(Table::first());
@@ -251,7 +256,7 @@ fn table(number: usize) -> Option<Table> {
     let (none, order) = (ptr::null_mut(), Ordering::AcqRel);
     match known.compare_exchange(none, table.code, order, Ordering::Acquire) {
         Ok(_) => Some(table),
-        // Another thread was quicker.
+        // Another thread has made the table meanwhile.
         Err(code) => {
             unmap(table.code, CODE_BYTES);
             unmap(table.closures, DATA_BYTES);
@@ -261,11 +266,12 @@ fn table(number: usize) -> Option<Table> {
 }
 
 fn protect(address: *mut u8, length: usize, protection: i32) -> bool {
-    // SAFETY: the pages are a table's that nothing uses yet.
+    // SAFETY: the range belongs to a table that is being made, so that no code or data in it is in use.
     unsafe { libc::mprotect(address.cast(), length, protection) == 0 }
 }
 
 fn unmap(address: *mut u8, length: usize) {
-    // SAFETY: the pages are a table's that nothing uses.
+    // SAFETY: the range belongs to a reservation or a table that was not published, so that nothing in it is
+    // in use.
     unsafe { libc::munmap(address.cast(), length) };
 }

@@ -1,4 +1,5 @@
-//! The loader: one file for each system, and one for those where only the loader itself is asked.
+//! The system's loader: one folder for each supported system, and a file for all others, where only the
+//! loader's own search is used.
 
 #[cfg_attr(target_os = "linux", path = "linux/mod.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "unsupported.rs")]
@@ -17,38 +18,39 @@ use mapcall_array::fork::Foreign;
 
 pub(super) use os::{find, images, is_file_name, path};
 
-/// What the loader gave, which is given back when this is dropped.
+/// The loader's handle of a library, closed when this is dropped.
 pub(super) struct Handle {
-    /// Taken when this is dropped.
+    /// Dropped in `drop`, inside a section.
     library: ManuallyDrop<loader::Library>,
     key: usize,
     is_process: bool,
 }
 
 impl Handle {
-    /// Has the loader load a library.
+    /// Loads a library.
     ///
     /// # Safety
     ///
-    /// The library's initialisers and terminators must be sound to run.
+    /// The library's initialisers are sound to run on this thread, and its terminators on the one that drops
+    /// the last handle.
     pub(super) unsafe fn open(name: &OsStr) -> Result<Self, libloading::Error> {
-        // A symbol that is missing ends the process at the first call if it isn't looked up now.
+        // Without `RTLD_NOW`, the first call of a function that is missing ends the process.
         #[cfg(unix)]
         let flags = loader::RTLD_NOW | loader::RTLD_LOCAL;
         let _section = Foreign::enter();
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees that the library's initialisers and terminators are sound to run.
         #[cfg(unix)]
         let library = unsafe { loader::Library::open(Some(name), flags) };
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees that the library's initialisers and terminators are sound to run.
         #[cfg(windows)]
         let library = unsafe { loader::Library::new(name) };
         Ok(Self::new(library?, false))
     }
 
-    /// What is loaded already.
+    /// Returns the handle of the process itself.
     pub(super) fn process() -> Result<Self, libloading::Error> {
         let _section = Foreign::enter();
-        // SAFETY: nothing is loaded, so nothing runs.
+        // SAFETY: no library is loaded, so that no initialiser runs.
         #[cfg(unix)]
         let library = unsafe { loader::Library::open(None::<&OsStr>, loader::RTLD_NOW) };
         #[cfg(windows)]
@@ -63,14 +65,15 @@ impl Handle {
         #[cfg(windows)]
         let key = raw.cast_unsigned();
         Self {
-            // SAFETY: `raw` came out of a library that is not closed.
+            // SAFETY: `raw` came from `into_raw`, which does not close the library, and is used once.
             library: ManuallyDrop::new(unsafe { loader::Library::from_raw(raw) }),
             key,
             is_process,
         }
     }
 
-    /// A number that all handles of this library share, and no other that is loaded.
+    /// Returns a number that is the same for all handles of this library, and different for any other loaded
+    /// one.
     pub(super) fn key(&self) -> usize {
         self.key
     }
@@ -79,14 +82,15 @@ impl Handle {
         self.is_process
     }
 
-    /// The address of a symbol, which may be NULL.
+    /// Returns the address of a symbol, which may be null.
     ///
     /// # Safety
     ///
-    /// The resolver of an indirect function must be sound to run.
+    /// If the symbol is an indirect function (GNU `ifunc`), its resolver is sound to run.
     pub(super) unsafe fn symbol(&self, name: &str) -> Result<*mut c_void, libloading::Error> {
         let _section = Foreign::enter();
-        // SAFETY: the caller's promise; no more is done with the symbol's type than to name it.
+        // SAFETY: the caller guarantees that the resolver is sound to run. The symbol is never used as a
+        // `*mut c_void`: only its address is returned.
         let symbol = unsafe { self.library.get::<*mut c_void>(name) };
         Ok(symbol?.as_raw_ptr())
     }
@@ -95,20 +99,21 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         let _section = Foreign::enter();
-        // SAFETY: the library is not used after this.
+        // SAFETY: the library is dropped only here, and not used after this.
         unsafe { ManuallyDrop::drop(&mut self.library) };
     }
 }
 
-/// The file of a name that is a path; what is known where the loader doesn't tell.
-#[cfg_attr(glibc, expect(dead_code, reason = "the loader tells"))]
+/// Returns the file of a name that is a path, for systems where the loader doesn't give the file.
+#[cfg_attr(glibc, expect(dead_code, reason = "the loader gives the file"))]
 fn given_path(candidate: &OsStr) -> Option<PathBuf> {
     let path = Path::new(candidate);
     let is_path = path.parent().is_some_and(|parent| parent != "");
     is_path.then(|| resolve(path)).flatten()
 }
 
-/// The file itself: the working directory and links may change while the library is loaded.
+/// Returns the absolute path of a file, without symbolic links: the working directory and links may change
+/// while the library is loaded.
 fn resolve(path: &Path) -> Option<PathBuf> {
     fs::canonicalize(path)
         .or_else(|_| path::absolute(path))

@@ -1,4 +1,4 @@
-//! Systems of which we know only how they call their libraries.
+//! Systems of which only the naming of library files is implemented.
 
 use std::env::{self, consts};
 use std::ffi::{OsStr, OsString};
@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 
 use super::{Handle, given_path};
 
-/// Whether a name is a library's file name, rather than a bare name.
+/// Returns whether a name is a library's file name, rather than a bare name.
 pub(crate) fn is_file_name(name: &OsStr) -> bool {
     Path::new(name)
         .extension()
         .is_some_and(|extension| extension.eq_ignore_ascii_case(consts::DLL_EXTENSION))
 }
 
-/// What the library of a bare name may be called.
+/// Returns the file name to give the loader for a bare name.
 pub(crate) fn find(name: &OsStr) -> impl Iterator<Item = OsString> {
     let mut file_name = OsString::from(consts::DLL_PREFIX);
     file_name.push(name);
@@ -23,12 +23,12 @@ pub(crate) fn find(name: &OsStr) -> impl Iterator<Item = OsString> {
     iter::once(file_name)
 }
 
-/// The file of a library.
+/// Returns the file of a library, if it was opened by its path.
 pub(crate) fn path(_: &Handle, candidate: &OsStr) -> Option<PathBuf> {
     given_path(candidate)
 }
 
-/// The files of the process.
+/// Returns the program's file.
 pub(crate) fn images() -> io::Result<Vec<PathBuf>> {
     Ok(vec![env::current_exe()?])
 }

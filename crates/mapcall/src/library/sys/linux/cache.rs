@@ -1,6 +1,6 @@
 //! The loader's cache, `/etc/ld.so.cache`, as `ldconfig` of glibc writes it.
 
-/// What the cache starts with, before glibc 2.32 after a list in an older form.
+/// The first bytes of the cache; before glibc 2.32 of its part that follows a list in the old format.
 const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
 const OLD_MAGIC: &[u8] = b"ld.so-1.7.0\0";
 const HEADER: usize = 48;
@@ -10,7 +10,7 @@ const OLD_ENTRY: usize = 12;
 /// The longest file name, in bytes.
 const NAME_MAX: usize = 255;
 
-/// The file names that the loader finds through the cache; none of one that is not as expected.
+/// Returns the file names in the cache; none if the file has another format.
 pub(super) fn names(file: &[u8]) -> impl Iterator<Item = &str> {
     let cache = skip_old(file)
         .filter(|cache| cache.starts_with(MAGIC))
@@ -21,7 +21,7 @@ pub(super) fn names(file: &[u8]) -> impl Iterator<Item = &str> {
         .chunks_exact(ENTRY)
         .take(count)
         .filter_map(move |entry| {
-            // Flags, then the offset of the name from the start of the cache.
+            // An entry has flags of 32 bits, then the offset of the name from the start of the cache.
             let name = cache.get(number(entry, 4)?..)?;
             let name = name.get(..name.len().min(NAME_MAX + 1))?;
             let end = name.iter().position(|byte| *byte == 0)?;
@@ -38,7 +38,7 @@ fn skip_old(file: &[u8]) -> Option<&[u8]> {
     file.get(end.checked_next_multiple_of(8)?..)
 }
 
-/// A number of 32 bits at an offset.
+/// Returns the 32-bit number at an offset.
 fn number(bytes: &[u8], offset: usize) -> Option<usize> {
     let bytes = bytes.get(offset..)?.first_chunk()?;
     usize::try_from(u32::from_ne_bytes(*bytes)).ok()
@@ -48,7 +48,7 @@ fn number(bytes: &[u8], offset: usize) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// A cache as `ldconfig -c new` writes it, less the values and extensions.
+    /// Returns a cache in the format of `ldconfig -c new`, without values and extensions.
     fn cache(names: &[&str]) -> Vec<u8> {
         let number = |number: usize| u32::try_from(number).unwrap().to_ne_bytes();
         let mut cache = MAGIC.to_vec();

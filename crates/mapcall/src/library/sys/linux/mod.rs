@@ -1,4 +1,4 @@
-//! Linux: versions of a library, in the places where its loader looks.
+//! Linux: the loader's search for a library, a library's file, and the files in the process.
 
 #![allow(unsafe_code)]
 
@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use super::Handle;
 pub(crate) use search::{find, is_file_name};
 
-/// The file of a library, from the loader's own list.
+/// Returns the file of a library, from the loader's list.
 #[cfg(glibc)]
 pub(crate) fn path(handle: &Handle, _: &OsStr) -> Option<PathBuf> {
     use std::ffi::{CStr, c_char};
@@ -33,29 +33,29 @@ pub(crate) fn path(handle: &Handle, _: &OsStr) -> Option<PathBuf> {
     let mut map = ptr::null::<LinkMap>();
     let result = (&raw mut map).cast();
     let raw = ptr::with_exposed_provenance_mut(handle.key());
-    // SAFETY: the handle is open, and this request writes one pointer.
+    // SAFETY: the handle is open, and this request writes one pointer, for which `result` is valid.
     let status = unsafe { libc::dlinfo(raw, libc::RTLD_DI_LINKMAP, result) };
     if status != 0 || map.is_null() {
         return None;
     }
-    // SAFETY: the loader's entry lives as long as the handle, which is borrowed.
+    // SAFETY: `map` is not null, and the loader's entry lives as long as the handle, which is borrowed.
     let name = unsafe { (*map).name };
     if name.is_null() {
         return None;
     }
-    // SAFETY: the name ends in a NUL and lives as long as its entry.
+    // SAFETY: `name` is not null, ends in a NUL, and lives as long as the loader's entry.
     let name = unsafe { CStr::from_ptr(name) };
     let path = Path::new(OsStr::from_bytes(name.to_bytes()));
     super::resolve(path)
 }
 
-/// The file of a library, if it was opened by its path.
+/// Returns the file of a library if it was opened by its path.
 #[cfg(not(glibc))]
 pub(crate) fn path(_: &Handle, candidate: &OsStr) -> Option<PathBuf> {
     super::given_path(candidate)
 }
 
-/// The files whose code is in the process.
+/// Returns the files whose code is mapped in the process.
 pub(crate) fn images() -> io::Result<BTreeSet<PathBuf>> {
     let maps = fs::read("/proc/self/maps")?;
     Ok(maps
@@ -64,9 +64,9 @@ pub(crate) fn images() -> io::Result<BTreeSet<PathBuf>> {
         .collect())
 }
 
-/// The file of a line of `/proc/self/maps`, if it is code.
+/// Returns the file in a line of `/proc/self/maps` if the mapping is executable.
 fn image(line: &[u8]) -> Option<PathBuf> {
-    // Addresses, permissions, offset, device, inode, spaces, and the rest is the name.
+    // The fields are addresses, permissions, offset, device, inode, and after spaces the name.
     let mut fields = line.splitn(6, |byte| *byte == b' ');
     let is_code = fields.nth(1)?.contains(&b'x');
     let name = fields.nth(3)?.trim_ascii_start();

@@ -1,4 +1,4 @@
-//! The files that a bare name may stand for.
+//! The search for the files that a bare name may stand for.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -13,15 +13,15 @@ use super::cache;
 
 const CACHE: &str = "/etc/ld.so.cache";
 
-/// Whether a name is a library's file name (`libz.so`, `libz.so.1`), rather than a bare name.
+/// Returns whether a name is a library's file name (`libz.so`, `libz.so.1`), rather than a bare name.
 pub(crate) fn is_file_name(name: &OsStr) -> bool {
     let name = name.as_bytes();
     name.ends_with(b".so") || name.windows(4).any(|part| part == b".so.")
 }
 
-/// What the library of a bare name may be called, the likely first.
+/// Returns the names to give the loader for a bare name, the likely first.
 ///
-/// Nothing is read until all that come before have been taken.
+/// Directories and the cache are read only when the iterator gets there.
 pub(crate) fn find(name: &OsStr) -> impl Iterator<Item = OsString> {
     let mut file_name = OsString::from("lib");
     file_name.push(name);
@@ -30,23 +30,24 @@ pub(crate) fn find(name: &OsStr) -> impl Iterator<Item = OsString> {
     iter::once(first).chain(iter::once_with(|| versions(file_name)).flatten())
 }
 
-/// The versions of a library, in the order in which the loader looks into their places.
+/// Returns the versions of a library, in the order in which the loader searches.
 fn versions(file_name: OsString) -> impl Iterator<Item = OsString> {
     let mut seen = BTreeSet::from([file_name.clone()]);
-    let places: [fn(&OsStr) -> Vec<OsString>; 3] = [
+    let searches: [fn(&OsStr) -> Vec<OsString>; 3] = [
         |file_name| in_directories(&library_path(), file_name),
         in_cache,
         |file_name| in_directories(&standard_directories(), file_name),
     ];
-    places
+    searches
         .into_iter()
-        .flat_map(move |place| place(&file_name))
+        .flat_map(move |search| search(&file_name))
         .filter(move |candidate| seen.insert(candidate.clone()))
 }
 
-/// The directories of `LD_LIBRARY_PATH` as it is now; the loader read it when the process started.
+/// Returns the directories of `LD_LIBRARY_PATH` at present; the loader itself read it when the process
+/// started.
 fn library_path() -> Vec<PathBuf> {
-    // A program with more rights than its user must not load what the user likes.
+    // A set-user-ID program must not load libraries that its user chooses.
     if is_privileged() {
         return Vec::new();
     }
@@ -54,17 +55,18 @@ fn library_path() -> Vec<PathBuf> {
         return Vec::new();
     };
     let directories = directories.as_bytes().split(|byte| b":;".contains(byte));
-    // The working directory, as the loader takes an empty one; the name must have a separator.
+    // An empty directory is the working directory, as it is for the loader; joined with ".", the path has a
+    // separator, so that the loader does not search for it.
     let directory = |name: &[u8]| Path::new(".").join(OsStr::from_bytes(name));
     directories.map(directory).collect()
 }
 
 fn is_privileged() -> bool {
-    // SAFETY: reads a number that the kernel left for the process.
+    // SAFETY: the function reads a number from the auxiliary vector and can be called at any time.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
-/// Where loaders look last.
+/// Returns the directories that loaders search last.
 fn standard_directories() -> Vec<PathBuf> {
     let abi = match (consts::ARCH, size_of::<usize>()) {
         ("x86_64", 4) => "x86_64-linux-gnux32".into(),
@@ -89,15 +91,15 @@ fn standard_directories() -> Vec<PathBuf> {
         .collect()
 }
 
-/// The versions in the loader's cache, as names: the loader knows which of its files fits the
-/// machine.
+/// Returns the versions in the loader's cache, as names: of several files of a name, the loader selects the
+/// one for this machine.
 fn in_cache(file_name: &OsStr) -> Vec<OsString> {
     let cache = fs::read(CACHE).unwrap_or_default();
     let names = cache::names(&cache).map(OsStr::new);
     sorted(names.filter_map(|name| Some((version(name, file_name)?, name.to_owned()))))
 }
 
-/// The files of the library in directories, as paths.
+/// Returns the versions in directories, as paths.
 fn in_directories(directories: &[PathBuf], file_name: &OsStr) -> Vec<OsString> {
     let paths = directories.iter().flat_map(|directory| {
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
@@ -109,14 +111,15 @@ fn in_directories(directories: &[PathBuf], file_name: &OsStr) -> Vec<OsString> {
     paths.collect()
 }
 
-/// No version first, because it is meant for linking, then from the highest down.
+/// Sorts files by version: first the one without a version, which is the one for linking, then from the
+/// highest version down.
 fn sorted(candidates: impl Iterator<Item = (Vec<u64>, OsString)>) -> Vec<OsString> {
     let mut candidates = candidates.collect::<Vec<_>>();
     candidates.sort_by_key(|(version, _)| (!version.is_empty(), Reverse(version.clone())));
     candidates.into_iter().map(|(_, name)| name).collect()
 }
 
-/// The version of a file of this name: of `libz.so.1.2` 1 and 2, of `libz.so` none.
+/// Returns the version of a file of this name: `[1, 2]` for `libz.so.1.2`, `[]` for `libz.so`.
 fn version(name: &OsStr, file_name: &OsStr) -> Option<Vec<u64>> {
     let version = name.as_bytes().strip_prefix(file_name.as_bytes())?;
     if version.is_empty() {

@@ -23,7 +23,7 @@ pub(crate) struct Folder(OwnedFd);
 
 /// The file and the name that a path resolves to.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct ResolvedPath {
     /// The folder and the name in it, with all symbolic links resolved; `None` if the file has no name, or
     /// none that this process can see.
     pub(crate) name: Option<(Arc<Folder>, OsString)>,
@@ -61,7 +61,7 @@ impl Folder {
         }
     }
 
-    /// Returns whether a name is a hard link to an open file, and no symbolic link.
+    /// Returns whether a name is a hard link to an open file, not a symbolic link.
     pub(crate) fn has(&self, name: &OsStr, file: &File) -> io::Result<bool> {
         let own = identity(file)?;
         Ok(matches!(self.entry(name)?, Entry::File(found) if found == own))
@@ -173,7 +173,7 @@ const MAX_ATTEMPTS: usize = 1000;
 
 /// Resolves a path. The kernel follows all symbolic links, so that its own rules for them hold
 /// (`fs.protected_symlinks`, the mount option `nosymfollow`).
-pub(crate) fn find(path: &Path) -> io::Result<Place> {
+pub(crate) fn find(path: &Path) -> io::Result<ResolvedPath> {
     let mut before = None;
     for _ in 0..MAX_ATTEMPTS {
         match open(OpenOptions::new().read(true).write(true), path) {
@@ -188,7 +188,7 @@ pub(crate) fn find(path: &Path) -> io::Result<Place> {
                 // race.
                 if name.is_some() || before == found {
                     let file = Some(file);
-                    return Ok(Place { name, file });
+                    return Ok(ResolvedPath { name, file });
                 }
                 before = found;
             }
@@ -200,7 +200,7 @@ pub(crate) fn find(path: &Path) -> io::Result<Place> {
                     Entry::File(_) => None,
                 };
                 if name.is_some() {
-                    return Ok(Place { name, file: None });
+                    return Ok(ResolvedPath { name, file: None });
                 }
             }
             Err(error) => return Err(error),

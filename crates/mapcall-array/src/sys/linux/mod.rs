@@ -1,4 +1,8 @@
+//! Linux: system calls on files, maps and memory.
+
 #![allow(unsafe_code)]
+
+mod folder;
 
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io;
@@ -15,6 +19,9 @@ use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 pub(crate) use rustix::param::page_size;
 
 use super::{Advice, FileKind, MappedRange};
+pub(crate) use folder::{
+    Folder, ResolvedPath, copy_attributes, drop_set_id, find, has_other_names, is_same_file,
+};
 
 /// Opens a file; the call does not wait for the other end of a named pipe.
 pub(crate) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
@@ -63,7 +70,7 @@ pub(crate) fn page_size_of(file: &File, metadata: &Metadata) -> usize {
 }
 
 /// Whether [`Identity`] differs between two files.
-pub(crate) const TELLS_FILES_APART: bool = true;
+pub(crate) const HAS_IDENTITY: bool = true;
 
 /// Returns the mappings of files that overlap a range of addresses.
 pub(crate) fn mappings(addresses: Range<usize>) -> io::Result<Vec<MappedRange>> {
@@ -369,7 +376,7 @@ pub(crate) fn madvise(map: &MmapRaw, range: Range<usize>, option: i32) -> io::Re
     let first = map.as_mut_ptr().wrapping_add(range.start);
     let into_page = first.addr() % page_size();
     let (first, len) = (first.wrapping_sub(into_page), into_page + range.len());
-    // SAFETY: the range lies in the map, which begins on a page, so that the page of `first` is mapped, too.
+    // SAFETY: the range lies in the map, which begins on a page, so that the page of `first` is mapped as well.
     // `Map::madvise` has refused the options that discard content.
     match unsafe { libc::madvise(first.cast(), len, option) } {
         0 => Ok(()),
@@ -423,7 +430,7 @@ pub(crate) fn residency(map: &MmapRaw, range: Range<usize>) -> io::Result<Vec<bo
 
 /// Returns whether [`residency`] is true for a file: the kernel reports it to processes that own the file or
 /// may write it (`can_do_mincore` in `mm/mincore.c`).
-pub(crate) fn tells_residency(path: &Path) -> bool {
+pub(crate) fn reports_residency(path: &Path) -> bool {
     // SAFETY: `geteuid` has no arguments and always succeeds.
     let user = unsafe { libc::geteuid() };
     rustix::fs::stat(path).is_ok_and(|file| file.st_uid == user)
@@ -466,7 +473,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_ways_to_ask_for_mappings_agree() {
+    fn both_queries_for_mappings_agree() {
         let file = tempfile::tempfile().unwrap();
         file.set_len(20 * page_size() as u64).unwrap();
         let map = |offset: usize, pages: usize| {
@@ -482,7 +489,7 @@ mod tests {
             (one.as_ptr().addr() + 5000, 3),
             (other.as_ptr().addr() + 10, 8 * page_size()),
             (stack.as_ptr().addr(), stack.len()),
-            // Each mapping that is there, but for the kernel's own beyond them.
+            // All mappings, except those of the kernel at higher addresses.
             (0, 1 << 46),
         ] {
             let range = start..start + len;
@@ -492,7 +499,7 @@ mod tests {
         assert!(matches!(found[..], [mapping] if mapping.is_shared));
     }
 
-    /// Files as the system has them, in a folder of their own.
+    /// Makes a temporary folder with the files of a control group.
     fn group(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         for (name, text) in files {
@@ -545,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn this_system_tells() {
+    fn this_system_reports_its_memory() {
         assert!(available_memory().is_some_and(|bytes| bytes > 1 << 20));
     }
 }

@@ -1,3 +1,5 @@
+//! Names in folders, and the replacement of a file by another one.
+
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -12,7 +14,7 @@ pub(crate) struct Folder(PathBuf);
 
 /// The file and the name that a path resolves to.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct ResolvedPath {
     /// The folder and the name in it, with all symbolic links resolved.
     pub(crate) name: Option<(Arc<Folder>, OsString)>,
     /// The existing file, open for reading and writing.
@@ -90,7 +92,7 @@ impl Folder {
 }
 
 /// Resolves a path.
-pub(crate) fn find(path: &Path) -> io::Result<Place> {
+pub(crate) fn find(path: &Path) -> io::Result<ResolvedPath> {
     let path = followed(path);
     let mut options = OpenOptions::new();
     let file = match open(options.read(true).write(true), &path) {
@@ -103,7 +105,7 @@ pub(crate) fn find(path: &Path) -> io::Result<Place> {
         _ => Folder::open(Path::new("."))?,
     };
     let name = Some((Arc::new(folder), name));
-    Ok(Place { name, file })
+    Ok(ResolvedPath { name, file })
 }
 
 /// Resolves the symbolic links of a path, also if their target does not exist yet.

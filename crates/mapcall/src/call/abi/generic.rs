@@ -1,4 +1,8 @@
-//! Other machines: libffi is told of C's types, and knows how they travel.
+//! The calling conventions of all machines except x86-64 outside Windows: libffi implements them and is
+//! given the C types.
+//!
+//! Compiled calls exist for Linux on 64-bit Arm, whose rules are in "Procedure Call Standard for the Arm
+//! 64-bit Architecture" (AAPCS64).
 
 use libffi_sys::ffi_type;
 
@@ -13,11 +17,17 @@ pub(in crate::call) const INTEGER_REGISTERS: usize = 8;
 #[cfg(all(has_jit, abi_aapcs64))]
 pub(in crate::call) const FLOAT_REGISTERS: usize = 8;
 
-/// The size of the largest record that can travel in registers on any machine, in bytes; of a
-/// larger one nothing but its size matters.
-const IN_REGISTERS: usize = 128;
+/// The size of the largest record that any machine passes in registers, in bytes: eight members of 16
+/// bytes, in the 64-bit ELF V2 ABI of the Power architecture. For a larger record libffi needs only size
+/// and alignment.
+const MAX_IN_REGISTERS: usize = 128;
 
-/// The registers that a value takes while there are enough of them; `None` for other ways.
+/// Returns the classes of the registers that a value is passed in while enough are free; `None` if it is
+/// passed in another way, or compiled code doesn't implement the way.
+///
+/// AAPCS64 6.8.2, stages C.1 (floating-point values) and C.9 (integers and pointers), and for results
+/// 6.9. On the stack each of them takes 8 bytes (stages C.5, C.6, C.14, C.16 and C.17). Records, which
+/// stages B.3 to B.6, C.2, C.3, C.12 and C.15 are about, and values of 16 bytes are left to libffi.
 #[cfg(all(has_jit, abi_aapcs64))]
 pub(in crate::call) fn registers(value: &Value) -> Option<Vec<Class>> {
     match value.kind {
@@ -28,13 +38,14 @@ pub(in crate::call) fn registers(value: &Value) -> Option<Vec<Class>> {
     }
 }
 
-/// The procedure call standard of `AArch64` passes variable arguments as any others.
+/// Returns `None`: a variadic function gets its arguments like any other (AAPCS64 6.8.1), without their
+/// number.
 #[cfg(all(has_jit, abi_aapcs64))]
 pub(in crate::call) fn vectors(_: &[Value]) -> Option<u8> {
     None
 }
 
-/// The description of a value for libffi.
+/// Returns the description of a value for libffi.
 pub(in crate::call) fn describe(
     value: &Value,
     types: &mut Types,
@@ -42,7 +53,8 @@ pub(in crate::call) fn describe(
     match &value.kind {
         Kind::Void => Ok(&raw mut libffi_sys::ffi_type_void),
         Kind::Integer { is_signed } => Ok(Types::integer(value.size, *is_signed)),
-        // The low bits of the same register, and a whole word on the stack.
+        // In a register it has the low bits of one (AAPCS64 6.8.2, stage C.1), and on the stack 8 bytes
+        // (stage C.5), so that it is passed like a `double` with these bits.
         Kind::Float(Float::Float16) if cfg!(abi_aapcs64) => {
             Ok(&raw mut libffi_sys::ffi_type_double)
         }
@@ -81,7 +93,7 @@ fn describe_record(record: &Record, types: &mut Types) -> Result<*mut ffi_type, 
         }
         end = member.offset + bytes;
         natural = natural.max(aligned);
-        if *size <= IN_REGISTERS {
+        if *size <= MAX_IN_REGISTERS {
             describe_member(&member.ctype, types, &mut elements)?;
         }
     }
@@ -103,7 +115,7 @@ fn describe_member(
 ) -> Result<(), &'static str> {
     let size = ctype.size().unwrap_or(0);
     let described = match ctype.resolved() {
-        // What has no bytes doesn't travel.
+        // A member without bytes isn't passed.
         _ if size == 0 => return Ok(()),
         CType::Array(array) => {
             let length = array.length.unwrap_or(0);
@@ -113,7 +125,7 @@ fn describe_member(
         CType::Float(Float::Float16) | CType::Complex(Float::Float16) => return Err(FLOAT16),
         CType::Float(float) => Types::float(*float),
         CType::Complex(_) if cfg!(windows) => return Err(COMPLEX),
-        // In a record, its two parts.
+        // In a record it counts as two members, the real and the imaginary part.
         CType::Complex(float) => {
             elements.push(Types::float(*float));
             Types::float(*float)
@@ -137,10 +149,11 @@ mod tests {
         Value::of(&header.structs()[name]).unwrap()
     }
 
-    /// Offsets and size as libffi lays a description out.
+    /// Returns the offsets, the size and the alignment that libffi computes for a description.
     fn lay_out(described: *mut ffi_type, count: usize) -> (Vec<usize>, usize, u16) {
         let mut offsets = vec![0; count];
-        // SAFETY: the description has so many elements.
+        // SAFETY: `described` is a struct's description with `count` elements before its null pointer,
+        // and `offsets` has `count` elements.
         let status = unsafe {
             libffi_sys::ffi_get_struct_offsets(
                 libffi_sys::ffi_abi_FFI_DEFAULT_ABI,
@@ -149,7 +162,7 @@ mod tests {
             )
         };
         assert_eq!(status, libffi_sys::ffi_status_FFI_OK);
-        // SAFETY: the description lives.
+        // SAFETY: `described` was just used by libffi, and the `Types` that own it live in the caller.
         let described = unsafe { &*described };
         (offsets, described.size, described.alignment)
     }
@@ -174,17 +187,17 @@ mod tests {
     }
 
     #[test]
-    fn a_large_record_is_its_size() {
+    fn a_large_record_is_described_by_its_size() {
         let value = value("struct large { struct { short n[3]; } m[5000]; };", "large");
         let mut types = Types::default();
         let described = describe(&value, &mut types).unwrap();
-        // SAFETY: the description lives as long as `types`.
+        // SAFETY: `types` owns the description and is alive.
         let described = unsafe { &*described };
         assert_eq!((described.size, described.alignment), (30_000, 2));
     }
 
     #[test]
-    fn what_is_not_known_is_refused() {
+    fn records_of_unknown_convention_are_refused() {
         let text = "struct __attribute__((packed)) tight { char a; double x; };
             struct wide { _Alignas(16) int n; };
             struct moved { char a; _Alignas(8) char b; };

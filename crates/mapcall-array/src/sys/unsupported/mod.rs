@@ -1,3 +1,7 @@
+//! Systems other than Linux: what the standard library has; everything else is an error or does nothing.
+
+mod folder;
+
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::ops::Range;
@@ -7,6 +11,9 @@ use memmap2::MmapRaw;
 
 use super::{Advice, FileKind, MappedRange};
 use crate::fork::Mutex;
+pub(crate) use folder::{
+    Folder, ResolvedPath, copy_attributes, drop_set_id, find, has_other_names, is_same_file,
+};
 
 /// Opens a regular file. Other files are refused, as opening a named pipe could block.
 pub(crate) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
@@ -41,7 +48,7 @@ pub(crate) fn page_size_of(_: &File, _: &Metadata) -> usize {
 }
 
 /// Whether [`Identity`] differs between two files.
-pub(crate) const TELLS_FILES_APART: bool = false;
+pub(crate) const HAS_IDENTITY: bool = false;
 
 pub(crate) fn mappings(_: Range<usize>) -> io::Result<Vec<MappedRange>> {
     Err(io::ErrorKind::Unsupported.into())
@@ -111,7 +118,7 @@ pub(crate) fn residency(_: &MmapRaw, _: Range<usize>) -> io::Result<Vec<bool>> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-pub(crate) fn tells_residency(_: &Path) -> bool {
+pub(crate) fn reports_residency(_: &Path) -> bool {
     false
 }
 
