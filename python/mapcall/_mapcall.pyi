@@ -44,7 +44,7 @@ _Mode = Literal["r", "r+", "w+", "c"]
 _Path = str | bytes | PathLike[Any]
 _Shape = SupportsIndex | Sequence[SupportsIndex]
 _Name = str | PathLike[str]
-_Check = Literal["zero", "nonzero", "null", "errno"] | Callable[[Any], object]
+_Check = Literal["zero", "nonzero", "nonnull", "errno"] | Callable[[Any], object]
 _Engine = Literal["cranelift", "libffi"]
 
 class FormatError(ValueError):

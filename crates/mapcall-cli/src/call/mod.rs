@@ -77,7 +77,7 @@ pub(crate) struct Arguments {
     /// Return when what is written is on the disk
     #[arg(long)]
     sync: bool,
-    /// What the function says when it succeeds, and fails otherwise: the exit code is 1 then
+    /// Which results mean success; after any other, the exit code is 1
     #[arg(long, value_name = "HOW")]
     check: Option<Check>,
     /// Call it only for items where this file, of bool or bytes, has anything but 0
@@ -113,7 +113,8 @@ enum Check {
     /// It returns anything but 0
     Nonzero,
     /// It returns a pointer that is not NULL
-    Null,
+    #[value(alias = "null")]
+    Nonnull,
     /// It leaves errno at 0
     Errno,
 }
@@ -123,7 +124,7 @@ impl From<Check> for Success {
         match check {
             Check::Zero => Self::Zero,
             Check::Nonzero => Self::Nonzero,
-            Check::Null => Self::NotNull,
+            Check::Nonnull => Self::Nonnull,
             Check::Errno => Self::NoErrno,
         }
     }

@@ -52,6 +52,11 @@ pub(crate) fn get_errno() -> i32 {
     THREAD.with(|thread| thread.errno.get())
 }
 
+/// Sets the `errno` that `get_errno` returns on this thread.
+pub(super) fn set_errno(errno: i32) {
+    THREAD.with(|thread| thread.errno.set(errno));
+}
+
 /// Whether a callback has raised in the call that is running.
 pub(super) fn has_raised() -> bool {
     THREAD.with(|thread| thread.has_raised.get())

@@ -281,11 +281,11 @@ impl Options {
         Ok(match check.extract::<&str>() {
             Ok("zero") => Success::Zero,
             Ok("nonzero") => Success::Nonzero,
-            Ok("null") => Success::NotNull,
+            Ok("nonnull" | "null") => Success::Nonnull,
             Ok("errno") => Success::NoErrno,
             _ => {
                 return Err(PyValueError::new_err(format!(
-                    "check must be None, 'zero', 'nonzero', 'null', 'errno' or a callable, got {}",
+                    "check must be None, 'zero', 'nonzero', 'nonnull', 'errno' or a callable, got {}",
                     check.repr()?
                 )));
             }

@@ -269,10 +269,11 @@ impl Library {
     /// prototype : str
     ///     C; types that it needs may be defined before it, and those of the library's header are
     ///     known.
-    /// check : {'zero', 'nonzero', 'null', 'errno'} or callable, optional
-    ///     Makes failures `CallError`: the result must be 0 ('zero') or not be 0 ('nonzero'), NULL
-    ///     is a failure ('null'), errno that is set is one ('errno'), or the callable, given the
-    ///     result, returns something true for one.
+    /// check : {'zero', 'nonzero', 'nonnull', 'errno'} or callable, optional
+    ///     What success is; any other outcome raises `CallError`. 'zero': the result is 0. 'nonzero':
+    ///     it is not 0. 'nonnull': it is not NULL. 'errno': the call leaves errno at 0. A callable gets
+    ///     the result, and raises an exception if that means failure; what it returns is ignored.
+    ///     `get_errno` returns the errno of the call meanwhile.
     /// gil : {'hold', 'release'}, optional
     ///     Whether other Python threads run during a call; by default, when the arrays have
     ///     together 512 KiB or more, or a callable is given.

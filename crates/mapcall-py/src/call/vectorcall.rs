@@ -270,7 +270,7 @@ fn result<'a, 'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let checked = function.get().inner.check_result(words(), errno);
     checked.map_err(|error| errors::call(function.py(), &error))?;
-    result::value(function, words, errno, retained)
+    result::value(function, words, retained)
 }
 
 /// The argument frame of a call: 64-bit slots, aligned to 16 bytes as C's largest scalars are.
