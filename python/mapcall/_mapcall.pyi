@@ -100,7 +100,8 @@ class Map:
         size: int | None = None,
         *,
         array: NDArray[Any] | None = None,
-        wait: bool = True,
+        sync: bool | None = None,
+        wait: bool | None = None,
     ) -> None: ...
     def madvise(self, option: int, start: int = 0, length: int | None = None) -> None: ...
     def advise(self, array: NDArray[Any], advice: str) -> None: ...

@@ -141,7 +141,7 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
         owner = _mapcall.map_of(self)
         return None if owner is None else owner.file_offset(self)
 
-    def flush(self, *, wait: bool = True) -> None:
+    def flush(self, *, sync: bool | None = None, wait: bool | None = None) -> None:
         """Writes this array's own bytes to the file.
 
         >>> import mapcall
@@ -151,13 +151,17 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
 
         Parameters
         ----------
-        wait : bool, default True
-            Return when the bytes are on the disk; False leaves the time to the system.
+        sync : bool, default True
+            Return when the bytes are on the disk. If False, the system writes them to the disk later.
+        wait : bool
+            The former name of `sync`.
 
         Raises
         ------
         OSError
-            When the disk fails.
+            If the disk fails.
+        TypeError
+            If both `sync` and `wait` are given.
 
         Warns
         -----
@@ -172,7 +176,9 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
         """
         owner = _mapcall.map_of(self)
         if owner is not None:
-            owner.flush(array=self, wait=wait)
+            owner.flush(array=self, sync=sync, wait=wait)
+        elif sync is not None and wait is not None:
+            raise TypeError("flush: expected sync or wait, which are one option, got both; give sync")
 
     def advise(
         self,

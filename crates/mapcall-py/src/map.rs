@@ -338,18 +338,24 @@ impl Map {
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
     /// >>> x[:] = 1
     /// >>> x._mmap.flush(0, 5)
-    /// >>> x._mmap.flush(array=x[5:], wait=False)
+    /// >>> x._mmap.flush(array=x[5:], sync=False)
     ///
     /// It warns when the file's name leads to another file.
-    #[pyo3(signature = (offset = 0, size = None, *, array = None, wait = true))]
+    #[pyo3(signature = (offset = 0, size = None, *, array = None, sync = None, wait = None))]
     fn flush(
         &self,
         py: Python<'_>,
         offset: isize,
         size: Option<isize>,
         array: Option<&Bound<'_, PyUntypedArray>>,
-        wait: bool,
+        sync: Option<bool>,
+        wait: Option<bool>,
     ) -> PyResult<()> {
+        if sync.is_some() && wait.is_some() {
+            return Err(PyTypeError::new_err(
+                "flush: expected sync or wait, which are one option, got both; give sync",
+            ));
+        }
         let buffer = self.buffer()?;
         let range = if let Some(array) = array {
             range_of(&buffer, array)?
@@ -362,7 +368,7 @@ impl Map {
         };
         let map = mapped(&buffer)?;
         py.detach(|| {
-            if wait {
+            if sync.or(wait).unwrap_or(true) {
                 map.flush(range)
             } else {
                 map.flush_async(range)
