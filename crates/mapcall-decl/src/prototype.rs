@@ -120,10 +120,20 @@ impl Parameter {
         self.extents.len()
     }
 
-    /// Returns whether the parameter is an array that the function may write.
+    /// Returns whether the parameter is an output: an array that a call may leave out, which is then
+    /// allocated and returned. Such an array is not `const`, and all its extents are known.
+    ///
+    /// ```
+    /// use mapcall_decl::Prototype;
+    ///
+    /// let f = Prototype::parse("void f(int n, const float x[n], float y[n], float work[], float *p)")?;
+    /// let outputs = f.parameters.iter().filter(|parameter| parameter.is_output());
+    /// assert_eq!(outputs.map(|parameter| &parameter.name).collect::<Vec<_>>(), ["y"]);
+    /// # Ok::<(), mapcall_decl::PrototypeError>(())
+    /// ```
     #[must_use]
     pub fn is_output(&self) -> bool {
-        self.rank() > 0 && !self.is_const
+        self.rank() > 0 && !self.is_const && !self.extents.contains(&Extent::Unknown)
     }
 }
 
@@ -208,20 +218,17 @@ impl Prototype {
     /// # Ok::<(), mapcall_decl::PrototypeError>(())
     /// ```
     ///
-    /// Before the arrow are, in order, the parameters that are only read, and the arrays with an unknown
-    /// extent (`?`), which the caller must give. Parameters that are inferred from extents are left out, as
-    /// they are core dimensions. After the arrow are the result, unless it is `void`, and the arrays that are
-    /// not `const`. An array that is read and written (`y` in `saxpy`) can't be told from one that is only
-    /// written.
+    /// Before the arrow are, in order, the parameters that the caller must give: those that are only read,
+    /// and arrays with an unknown extent (`?`). Parameters that are inferred from extents are left out, as
+    /// they are core dimensions. After the arrow are the result, unless it is `void`, and the
+    /// [outputs](Parameter::is_output). An array that is read and written (`y` in `saxpy`) can't be told from
+    /// one that is only written.
     #[must_use]
     pub fn signature(&self) -> String {
-        let is_output = |parameter: &&Parameter| {
-            parameter.is_output() && !parameter.extents.contains(&Extent::Unknown)
-        };
         let inputs: Vec<_> = self
             .parameters
             .iter()
-            .filter(|parameter| !parameter.is_inferred && !is_output(parameter))
+            .filter(|parameter| !parameter.is_inferred && !parameter.is_output())
             .map(core_dimensions)
             .collect();
         let mut outputs = Vec::new();
@@ -231,7 +238,7 @@ impl Prototype {
         outputs.extend(
             self.parameters
                 .iter()
-                .filter(is_output)
+                .filter(|parameter| parameter.is_output())
                 .map(core_dimensions),
         );
         format!("{}->{}", inputs.join(","), outputs.join(","))

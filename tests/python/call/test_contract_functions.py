@@ -98,6 +98,19 @@ class TestAttributes:
         assert [p.is_restrict for p in saxpy.parameters] == [False, False, True, True]
         assert "y" in repr(saxpy.parameters[3])
 
+    @pytest.mark.parametrize(
+        "prototype", [SAXPY, MANY, "int many(const int x[2], int y[], int z[][3], int w[2][3])"]
+    )
+    def test_outputs_are_what_a_call_may_leave_out(self, c: Counted, prototype: str) -> None:
+        function = c.function(prototype)
+        signature = inspect.signature(function)
+        outputs = {parameter.name for parameter in function.parameters if parameter.is_output}
+        results = function.signature.split("->")[1]
+        assert results.count("(") == len(outputs) + (prototype != SAXPY)
+        for name in outputs:
+            assert signature.parameters[name].default is None
+        assert outputs == {SAXPY: {"y"}, MANY: {"y"}}.get(prototype, {"w"})
+
     def test_inspect(self, saxpy: mapcall.Function) -> None:
         signature = inspect.signature(saxpy)
         assert str(signature) == (

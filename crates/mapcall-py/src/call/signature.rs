@@ -78,13 +78,16 @@ pub(crate) struct Parameter {
     /// >>> [each.is_inferred for each in memchr.parameters]
     /// [False, False, True]
     is_inferred: bool,
-    /// Whether it is an array that the function may write.
+    /// Whether it is an array that a call may leave out, which is then allocated and returned: it is not
+    /// ``const``, and all its extents are known.
     ///
     /// >>> import mapcall
-    /// >>> memchr = mapcall.load(None).function(
-    /// ...     "void *memchr(const unsigned char s[restrict n], int c, size_t n)")
-    /// >>> [each.is_output for each in memchr.parameters]
-    /// [False, False, False]
+    /// >>> frexp = mapcall.load("m").function("double frexp(double x, int exponent[1])")
+    /// >>> [each.is_output for each in frexp.parameters]
+    /// [False, True]
+    /// >>> unknown = mapcall.load("m").function("double frexp(double x, int exponent[])")
+    /// >>> [each.is_output for each in unknown.parameters]
+    /// [False, False]
     is_output: bool,
     /// The parameter in C.
     ///
