@@ -3,12 +3,18 @@
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from typing import IO, Any, Literal, Self, SupportsIndex, cast
+from typing import IO, TYPE_CHECKING, Any, Literal, Self, SupportsIndex, cast
 
 import numpy
 from numpy.typing import DTypeLike, NDArray
 
 from . import _mapcall
+
+if TYPE_CHECKING:
+    from ._mapcall import _Mode
+else:
+    # Jedi, which completes names in IPython, fails on a property that returns a Literal.
+    _Mode = str
 
 
 class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
@@ -105,7 +111,7 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
         return None if owner is None else owner.filename
 
     @property
-    def mode(self) -> Literal["r", "r+", "w+", "c"] | None:  # type: ignore[override]
+    def mode(self) -> _Mode | None:  # type: ignore[override]
         """How the file was opened: 'r', 'r+', 'w+' or 'c'; None for a copy.
 
         >>> import mapcall
@@ -152,7 +158,7 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
         Parameters
         ----------
         sync : bool, default True
-            Return when the bytes are on the disk. If False, the system writes them to the disk later.
+            Return when the bytes are on the disk. If False, the system writes them there later.
         wait : bool
             The former name of `sync`.
 
@@ -178,7 +184,9 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
         if owner is not None:
             owner.flush(array=self, sync=sync, wait=wait)
         elif sync is not None and wait is not None:
-            raise TypeError("flush: expected sync or wait, which are one option, got both; give sync")
+            raise TypeError(
+                "flush: expected sync or wait, which are one option, got both; give sync"
+            )
 
     def advise(
         self,

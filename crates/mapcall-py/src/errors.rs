@@ -3,22 +3,24 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use mapcall::nearest::nearest;
 use mapcall_array::Error;
 use mapcall_array::layout::LayoutError;
 use mapcall_array::map::MapError;
 use pyo3::create_exception;
 use pyo3::exceptions::{
-    PyFileExistsError, PyMemoryError, PyOSError, PyRuntimeWarning, PyValueError,
-    PyZeroDivisionError,
+    PyAttributeError, PyFileExistsError, PyMemoryError, PyOSError, PyRuntimeWarning, PyTypeError,
+    PyValueError, PyZeroDivisionError,
 };
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyDict, PyString};
 
 create_exception!(
     mapcall,
     FormatError,
     PyValueError,
-    "A file that is not what its format says.\n\
+    "Raised for a file that is not what its format says.\n\
      \n\
      >>> import mapcall, pathlib\n\
      >>> _ = pathlib.Path('no.npy').write_text('no array')\n\
@@ -40,7 +42,7 @@ create_exception!(
     mapcall,
     ChangedFileError,
     PyOSError,
-    "A file that is not the one, or not as it was, when a map of it was pickled.\n\
+    "Raised when a map is unpickled whose file has been changed or replaced since it was pickled.\n\
      \n\
      >>> import mapcall, os, pickle\n\
      >>> pickled = pickle.dumps(mapcall.memmap('x.dat', mode='w+', shape=10))\n\
@@ -56,18 +58,18 @@ create_exception!(
      path : str\n\
      \x20   The file.\n\
      changed : {'inode', 'creation time', 'size', 'modification time'}\n\
-     \x20   What is different: another inode or creation time means another file; the modification\n\
-     \x20   time counts in modes 'r' and 'c'.\n\
+     \x20   The difference: another inode or creation time means another file; the modification\n\
+     \x20   time is compared in modes 'r' and 'c'.\n\
      expected, found : int\n\
-     \x20   What it was when the map was pickled, and is now: a number, bytes, or nanoseconds since\n\
-     \x20   1970."
+     \x20   Its value when the map was pickled, and its value now: the number of the inode, the size in\n\
+     \x20   bytes, or a time in nanoseconds since 1970."
 );
 
 create_exception!(
     mapcall,
     ReplacedFileWarning,
     PyRuntimeWarning,
-    "A map was flushed whose file has lost its name to another file.\n\
+    "Warns that a map was flushed whose file has lost its name to another file.\n\
      \n\
      >>> import mapcall, warnings\n\
      >>> import numpy as np\n\
@@ -80,8 +82,8 @@ create_exception!(
      >>> caught[0].category.__name__, np.load('x.npy').tolist()\n\
      ('ReplacedFileWarning', [0.0, 0.0, 0.0, 0.0, 0.0])\n\
      \n\
-     What was written to the map is in the old file, which is gone with its last map unless it has\n\
-     another name. A file that was only removed is no reason for a warning."
+     What was written to the map is in the old file, which is deleted with its last map unless it has\n\
+     another name. There is no warning if the file was only removed."
 );
 
 /// The exception for an error of the core; what NumPy does not say goes into a note.
@@ -196,6 +198,67 @@ fn noted(py: Python<'_>, exception: PyErr, error: &Error) -> PyErr {
         value
             .call_method1("add_note", (error.to_string(),))
             .map(drop)
+    })
+}
+
+/// Refuses keywords that a function does not know.
+///
+/// # Errors
+///
+/// `TypeError` if there are any; it names the known keyword that is most similar.
+pub(crate) fn refuse_unknown(
+    function: &str,
+    known: &[&str],
+    unknown: Option<&Bound<'_, PyDict>>,
+) -> PyResult<()> {
+    let Some(name) = unknown.and_then(|unknown| unknown.keys().iter().next()) else {
+        return Ok(());
+    };
+    let name = name.to_string();
+    let message = format!("{function}() got an unexpected keyword argument '{name}'");
+    Err(PyTypeError::new_err(
+        match nearest(&name, known.iter().copied()).first() {
+            Some(near) => format!("{message}; did you mean '{near}'?"),
+            None => message,
+        },
+    ))
+}
+
+/// Returns an `AttributeError` with a message, which names the attribute in `dir(object)` that is most
+/// similar.
+///
+/// The interpreter makes such suggestions of its own from the exception's `name` and `obj`, if it prints
+/// the exception. So `obj` is set only if the message has no suggestion.
+pub(crate) fn missing_attribute(object: &Bound<'_, PyAny>, name: &str, message: String) -> PyErr {
+    let py = object.py();
+    // Names with underscores are asked for by protocols, which expect that an object lacks them.
+    let mut known = Vec::new();
+    if !name.starts_with('_') {
+        let names = object
+            .dir()
+            .and_then(|names| names.extract::<Vec<String>>());
+        known = names.unwrap_or_default();
+    }
+    let near = nearest(name, known.iter().map(String::as_str))
+        .first()
+        .copied();
+    let message = match near {
+        Some(near) => format!("{message}; did you mean '{near}'?"),
+        None => message,
+    };
+    attribute_error(py, name, near.is_none().then_some(object), message)
+}
+
+/// Returns an `AttributeError` with its `name` and `obj`.
+pub(crate) fn attribute_error(
+    py: Python<'_>,
+    name: &str,
+    object: Option<&Bound<'_, PyAny>>,
+    message: String,
+) -> PyErr {
+    with_fields(py, PyAttributeError::new_err(message), |value| {
+        value.setattr(intern!(py, "name"), name)?;
+        value.setattr(intern!(py, "obj"), object)
     })
 }
 

@@ -67,11 +67,13 @@ pub use batch::Batch;
 pub use function::{Arg, BindError, CallError, Function, Handle, Success, Value};
 pub use library::{Library, LibraryError};
 pub use mapcall_array as array;
+#[doc(hidden)]
+pub use mapcall_decl::nearest;
+use mapcall_decl::stack;
 pub use mapcall_decl::{
     CType, Declarations, Extent, Header, HeaderError, Parameter, Position, Prototype,
     PrototypeError, PrototypeErrorKind, ctype, extent, header, prototype,
 };
-use mapcall_decl::{nearest, stack};
 
 // The examples of the README and of the pages in `docs`.
 #[cfg(doctest)]

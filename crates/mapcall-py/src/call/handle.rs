@@ -22,6 +22,7 @@ use super::scope::Scope;
 use super::text::Text;
 use super::{activation, errors, ndarray, text};
 use crate::convert;
+use crate::errors::missing_attribute;
 
 /// A value whose drop may run C destructors that no call has asked for.
 pub(super) struct Ending<T>(ManuallyDrop<T>);
@@ -419,6 +420,11 @@ impl Handle {
             scope.write_back();
         }
         text::copy(py, in_use.address().addr().get() as u64, kind)
+    }
+
+    fn __getattr__(this: &Bound<'_, Self>, name: &str) -> PyResult<Py<PyAny>> {
+        let message = format!("'mapcall.Handle' object has no attribute '{name}'");
+        Err(missing_attribute(this, name, message))
     }
 
     fn __repr__(&self) -> String {

@@ -10,16 +10,15 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mapcall::{CType, Declarations, Header, Prototype};
-use pyo3::exceptions::{PyAttributeError, PyKeyError};
+use pyo3::exceptions::PyKeyError;
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use super::function::{Function, Options, Origin};
 use super::structure::Struct;
 use super::{errors, methods};
-use crate::errors::with_fields;
+use crate::errors::{attribute_error, missing_attribute, refuse_unknown};
 use crate::package::Package;
 
 /// Loads a shared library.
@@ -55,14 +54,19 @@ use crate::package::Package;
 /// PrototypeError
 ///     When the header can't be read.
 #[pyfunction]
-#[pyo3(signature = (library, header = None, *, include = None, define = None))]
+#[pyo3(
+    signature = (library, header = None, *, include = None, define = None, **unknown),
+    text_signature = "(library, header=None, *, include=None, define=None)"
+)]
 pub(crate) fn load(
     py: Python<'_>,
     library: Option<PathBuf>,
     header: Option<PathBuf>,
     include: Option<Vec<PathBuf>>,
     define: Option<&Bound<'_, PyDict>>,
+    unknown: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<Library> {
+    refuse_unknown("load", &["library", "header", "include", "define"], unknown)?;
     let inner = match &library {
         // SAFETY: it runs the initialisers of the library, which the caller of `load` asks for.
         Some(name) => py.detach(|| unsafe { mapcall::Library::open(name) }),
@@ -290,9 +294,15 @@ impl Library {
     ///     With a caret under the place.
     /// LibraryError
     ///     When the library has no such function; it names the nearest.
-    #[pyo3(signature = (
-        prototype, *, check = None, gil = None, text = "str", destructor = None, engine = None
-    ))]
+    #[pyo3(
+        signature = (
+            prototype, *, check = None, gil = None, text = "str", destructor = None, engine = None,
+            **unknown
+        ),
+        text_signature = "($self, prototype, *, check=None, gil=None, text='str', destructor=None, \
+                          engine=None)"
+    )]
+    #[expect(clippy::too_many_arguments, reason = "each is a keyword in Python")]
     fn function<'py>(
         this: &Bound<'py, Self>,
         prototype: &str,
@@ -301,7 +311,10 @@ impl Library {
         text: &str,
         destructor: Option<Bound<'py, Function>>,
         engine: Option<&str>,
+        unknown: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, Function>> {
+        const KEYWORDS: [&str; 6] = ["prototype", "check", "gil", "text", "destructor", "engine"];
+        refuse_unknown("Library.function", &KEYWORDS, unknown)?;
         let options = Options::new(check, gil, text, destructor, engine)?;
         let (py, library) = (this.py(), this.get());
         let declarations = &library.declarations;
@@ -384,16 +397,15 @@ impl Library {
                 Some(source) => format!("{} declares no function {name:?}", source.name.display()),
                 None => format!(
                     "a library without a header has no attribute {name:?}; bind a function by its \
-                     prototype, or load it with header="
+                     prototype, or load the library with header="
                 ),
             },
-            Err(error) => error.value(py).str()?.to_string(),
+            Err(error) => {
+                let message = error.value(py).str()?.to_string();
+                return Err(attribute_error(py, name, None, message));
+            }
         };
-        let error = PyAttributeError::new_err(missing);
-        Err(with_fields(py, error, |value| {
-            value.setattr(intern!(py, "name"), name)?;
-            value.setattr(intern!(py, "obj"), this)
-        }))
+        Err(missing_attribute(this, name, missing))
     }
 
     fn __dir__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {

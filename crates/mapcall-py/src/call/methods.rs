@@ -14,6 +14,7 @@ use super::function::{Binding, Function, Gil, Options, Origin};
 use super::returns::Returns;
 use super::signature::{self, Parameter};
 use super::{errors, vectorcall};
+use crate::errors::missing_attribute;
 use crate::package::Package;
 
 /// Binds a function of a library with options.
@@ -257,6 +258,11 @@ impl Function {
     #[getter]
     fn __signature__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         signature::inspect(py, &self.inner)
+    }
+
+    fn __getattr__(this: &Bound<'_, Self>, name: &str) -> PyResult<Py<PyAny>> {
+        let message = format!("'mapcall.Function' object has no attribute '{name}'");
+        Err(missing_attribute(this, name, message))
     }
 
     fn __repr__(&self) -> String {
