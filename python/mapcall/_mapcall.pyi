@@ -136,7 +136,7 @@ class Map:
         def __buffer__(self, flags: int, /) -> memoryview: ...
 
 class MappedArray(numpy.ndarray[Any, Any]):
-    # Ours knows the pointers' types and keeps no private names of NumPy's.
+    # `Ctypes` has the types of the pointers, and lacks private names of NumPy's class.
     @property
     def ctypes(self) -> Ctypes: ...  # type: ignore[override]
 
@@ -234,7 +234,7 @@ class Library:
 
 @final
 class Function:
-    # What a call takes and gives is the prototype's to say.
+    # The prototype defines the arguments and the results.
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
     @property
     def name(self) -> str: ...

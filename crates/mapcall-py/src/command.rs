@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use pyo3::prelude::*;
 
-/// Runs the command, and gives its exit code.
+/// Runs the command, and returns its exit code.
 ///
 /// >>> from mapcall import _mapcall
 /// >>> _mapcall.command(["mapcall", "--version"])
@@ -15,7 +15,12 @@ use pyo3::prelude::*;
 /// Parameters
 /// ----------
 /// arguments : sequence of str
-///     The first is the program's name.
+///     The arguments, after the name of the program.
+///
+/// Returns
+/// -------
+/// int
+///     The exit code.
 #[pyfunction]
 pub(crate) fn command(py: Python<'_>, arguments: Vec<OsString>) -> u8 {
     py.detach(|| mapcall_cli::run(arguments))

@@ -11,7 +11,7 @@ use pyo3::types::{PyBytes, PyTuple, PyType};
 
 use crate::memory;
 
-/// An array as C sees it: its address, shape and strides as ctypes objects.
+/// The attribute ``ctypes`` of an array: its address, shape and strides as ctypes objects.
 ///
 /// >>> import ctypes, mapcall
 /// >>> import numpy as np
@@ -37,7 +37,7 @@ use crate::memory;
 /// Raises
 /// ------
 /// TypeError
-///     When `array` is no ndarray.
+///     If `array` is no ndarray.
 #[pyclass(frozen, module = "mapcall")]
 pub(crate) struct Ctypes {
     array: Py<PyUntypedArray>,
@@ -75,7 +75,7 @@ impl Ctypes {
         memory::address(self.array.bind(py))
     }
 
-    /// The lengths of the axes as ``(c_intp * ndim)``; None for an array without axes.
+    /// The shape as ``(c_intp * ndim)``; None for an array without axes.
     ///
     /// >>> import mapcall
     /// >>> import numpy as np
@@ -88,7 +88,7 @@ impl Ctypes {
         intps(py, &memory::shape(self.array.bind(py)))
     }
 
-    /// The strides of the axes in bytes as ``(c_intp * ndim)``; None for an array without axes.
+    /// The strides in bytes as ``(c_intp * ndim)``; None for an array without axes.
     ///
     /// >>> import mapcall
     /// >>> import numpy as np
@@ -101,7 +101,7 @@ impl Ctypes {
         intps(py, &memory::strides(self.array.bind(py)))
     }
 
-    /// The address as a pointer of the ctypes type `obj`, which keeps the array alive.
+    /// Returns the address as a pointer of a ctypes type; the pointer keeps the array alive.
     ///
     /// >>> import ctypes, mapcall
     /// >>> import numpy as np
@@ -113,10 +113,15 @@ impl Ctypes {
     /// obj : type
     ///     A pointer type, as ``ctypes.POINTER(ctypes.c_double)`` or ``ctypes.c_void_p``.
     ///
+    /// Returns
+    /// -------
+    /// ctypes pointer
+    ///     An instance of `obj`.
+    ///
     /// Raises
     /// ------
     /// TypeError
-    ///     When `obj` is no pointer type.
+    ///     If `obj` is no pointer type.
     fn data_as<'py>(
         &self,
         py: Python<'py>,
@@ -139,12 +144,22 @@ impl Ctypes {
         Ok(pointer)
     }
 
-    /// The lengths of the axes as an array of the ctypes integer type `obj`.
+    /// Returns the shape as an array of a ctypes integer type.
     ///
     /// >>> import ctypes, mapcall
     /// >>> import numpy as np
     /// >>> mapcall.Ctypes(np.zeros((2, 3))).shape_as(ctypes.c_short)[:]
     /// [2, 3]
+    ///
+    /// Parameters
+    /// ----------
+    /// obj : type
+    ///     A ctypes integer type.
+    ///
+    /// Returns
+    /// -------
+    /// ctypes array or None
+    ///     ``(obj * ndim)``; None for an array without axes.
     fn shape_as<'py>(
         &self,
         py: Python<'py>,
@@ -153,12 +168,22 @@ impl Ctypes {
         integers(obj, &memory::shape(self.array.bind(py)))
     }
 
-    /// The strides of the axes in bytes as an array of the ctypes integer type `obj`.
+    /// Returns the strides in bytes as an array of a ctypes integer type.
     ///
     /// >>> import ctypes, mapcall
     /// >>> import numpy as np
     /// >>> mapcall.Ctypes(np.zeros((2, 3))).strides_as(ctypes.c_longlong)[:]
     /// [24, 8]
+    ///
+    /// Parameters
+    /// ----------
+    /// obj : type
+    ///     A ctypes integer type.
+    ///
+    /// Returns
+    /// -------
+    /// ctypes array or None
+    ///     ``(obj * ndim)``; None for an array without axes.
     fn strides_as<'py>(
         &self,
         py: Python<'py>,

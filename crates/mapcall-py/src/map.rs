@@ -22,7 +22,7 @@ use crate::bytes;
 use crate::errors::{ReplacedFileWarning, to_py};
 use crate::memory::{Strides, array_on, layout_in};
 
-/// A range of a file in memory; it lives as long as an array on it does.
+/// A mapped range of a file: the base of the arrays on it, which keep it alive.
 ///
 /// >>> import mapcall, mmap
 /// >>> array = mapcall.memmap('x.dat', mode='w+', shape=(3, 4), dtype='f4')
@@ -31,9 +31,9 @@ use crate::memory::{Strides, array_on, layout_in};
 /// >>> isinstance(array.base, mmap.mmap)
 /// True
 ///
-/// It has the methods of the ``mmap.mmap`` that ``numpy.memmap._mmap`` is, and passes for one, so that
-/// programs which look for one behind an array find it. It has no descriptor, and no method that
-/// needs one: see `resize`.
+/// It has the methods of ``mmap.mmap``, which is the type of ``numpy.memmap._mmap``, and is an instance
+/// of it by `isinstance`, so that programs which look for one as the base of an array find it. It keeps
+/// no file descriptor, so that `resize` always raises.
 #[pyclass(frozen, weakref, module = "mapcall")]
 pub(crate) struct Map {
     state: Mutex<State>,
@@ -268,7 +268,7 @@ impl Map {
             .map(|filename| filename.clone_ref(py))
     }
 
-    /// The offset in the file that was asked for, in bytes.
+    /// The offset in the file with which the file was opened, in bytes.
     ///
     /// >>> import mapcall
     /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=10, offset=3)._mmap
@@ -279,7 +279,7 @@ impl Map {
         self.offset
     }
 
-    /// How the file was opened: 'r', 'r+', 'w+' or 'c'.
+    /// The mode in which the file was opened: 'r', 'r+', 'w+' or 'c'.
     ///
     /// >>> import mapcall
     /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=10, offset=3)._mmap
@@ -290,12 +290,17 @@ impl Map {
         Ok(mapped(&self.buffer()?)?.mode().as_str())
     }
 
-    /// Where in the file the first element of an array on the map stands, in bytes.
+    /// Returns the position in the file of the first element of an array on the map, in bytes.
     ///
     /// >>> import mapcall
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10, offset=3)
     /// >>> x._mmap.file_offset(x[5:])
     /// 8
+    ///
+    /// Raises
+    /// ------
+    /// ValueError
+    ///     If the array does not lie in the map, or the map is closed.
     fn file_offset(&self, array: &Bound<'_, PyUntypedArray>) -> PyResult<u64> {
         let buffer = self.buffer()?;
         file_offset_of(&buffer, &layout_in(&buffer, array)?)
@@ -320,7 +325,7 @@ impl Map {
         ))
     }
 
-    /// The size of the file, in bytes; of one that has lost its name, when it was opened.
+    /// Returns the size of the file in bytes; of a file that has lost its name, the size when it was opened.
     ///
     /// >>> import mapcall
     /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=10, offset=3)._mmap
@@ -332,7 +337,7 @@ impl Map {
         Ok(map.named_file_len().unwrap_or(map.file_len()))
     }
 
-    /// Writes changed bytes to the file: all, an array's own, or ``size`` from ``offset`` on.
+    /// Writes changed bytes to the file: all bytes, those of an array, or a range.
     ///
     /// >>> import mapcall
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
@@ -340,7 +345,30 @@ impl Map {
     /// >>> x._mmap.flush(0, 5)
     /// >>> x._mmap.flush(array=x[5:], sync=False)
     ///
-    /// It warns when the file's name leads to another file.
+    /// Parameters
+    /// ----------
+    /// offset : int, default 0
+    ///     The first byte of the range, counted from the start of the map.
+    /// size : int, optional
+    ///     The number of bytes; by default all bytes from `offset` on.
+    /// array : ndarray, optional
+    ///     An array on the map, whose bytes are written in place of the range.
+    /// sync : bool, default True
+    ///     Return when the bytes are on the disk. If False, the system writes them there later.
+    /// wait : bool
+    ///     The former name of `sync`.
+    ///
+    /// Raises
+    /// ------
+    /// ValueError
+    ///     If the range is outside of the map, or the map is closed.
+    /// OSError
+    ///     If the disk fails.
+    ///
+    /// Warns
+    /// -----
+    /// ReplacedFileWarning
+    ///     If the file's name leads to another file.
     #[pyo3(signature = (offset = 0, size = None, *, array = None, sync = None, wait = None))]
     fn flush(
         &self,
@@ -389,7 +417,7 @@ impl Map {
         PyErr::warn(py, &py.get_type::<ReplacedFileWarning>(), &words, level)
     }
 
-    /// Passes an option to the system's ``madvise``: for all, or ``length`` bytes from ``start`` on.
+    /// Calls the system's ``madvise`` for all bytes or a range.
     ///
     /// >>> import mapcall, mmap
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
@@ -405,10 +433,10 @@ impl Map {
     /// Raises
     /// ------
     /// ValueError
-    ///     For a range outside of the map; for an option that would discard changes in mode 'c'; for
-    ///     ``MADV_REMOVE`` on bytes that share a page with others.
+    ///     If the range is outside of the map, if the option would discard changes in mode 'c', or for
+    ///     ``MADV_REMOVE`` if its bytes share a page with others.
     /// OSError
-    ///     When the system refuses the option.
+    ///     If the system refuses the option.
     #[pyo3(signature = (option, start = 0, length = None))]
     fn madvise(&self, option: c_int, start: isize, length: Option<isize>) -> PyResult<()> {
         let buffer = self.buffer()?;
@@ -422,7 +450,7 @@ impl Map {
         mapped(&buffer)?.madvise(start..end, option).map_err(to_py)
     }
 
-    /// Advises the system about the pages of an array, by the advice's name.
+    /// Tells the system how the pages of an array will be used: see `memmap.advise`.
     ///
     /// >>> import mapcall
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
@@ -437,7 +465,7 @@ impl Map {
             .map_err(to_py)
     }
 
-    /// Brings an array into memory; an interrupt stops it.
+    /// Reads the pages of an array into memory: see `memmap.prefetch`.
     ///
     /// >>> import mapcall
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
@@ -453,7 +481,7 @@ impl Map {
         Ok(())
     }
 
-    /// Which of an array's pages are in memory, as bytes of 0 and 1.
+    /// Returns which pages of an array are in memory, as bytes of 0 and 1: see `memmap.residency`.
     ///
     /// >>> import mapcall
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
@@ -467,7 +495,7 @@ impl Map {
         Ok(pages.into_iter().map(u8::from).collect())
     }
 
-    /// Gives the memory back; arrays on the map prevent it.
+    /// Unmaps the file, which is refused while arrays on the map are alive.
     ///
     /// >>> import mapcall
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
@@ -480,13 +508,15 @@ impl Map {
     /// >>> map.closed
     /// True
     ///
-    /// Memory that was given out by the buffer protocol is kept until the map itself dies, since
-    /// ``numpy.ndarray(buffer=map)`` does not tell that it uses it.
-    ///
     /// Raises
     /// ------
     /// BufferError
-    ///     While an array, or a view by the buffer protocol, is alive.
+    ///     If an array on the map, or a view by the buffer protocol, is alive.
+    ///
+    /// Notes
+    /// -----
+    /// Memory that was exported by the buffer protocol stays mapped until the map object dies, since
+    /// ``np.ndarray(buffer=map)`` does not tell how long it uses it.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let mut state = self.state();
         if state.is_closed {
@@ -528,7 +558,7 @@ impl Map {
         self.close(py)
     }
 
-    /// Refuses: resizing needs the descriptor of the file, which a map does not keep.
+    /// Raises an error: resizing needs a descriptor of the file, which a map does not keep.
     ///
     /// >>> import mapcall
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
@@ -541,9 +571,9 @@ impl Map {
     /// Raises
     /// ------
     /// BufferError
-    ///     While an array, or a view by the buffer protocol, is alive.
+    ///     If an array on the map, or a view by the buffer protocol, is alive.
     /// TypeError
-    ///     In modes 'r' and 'c'.
+    ///     If the mode is 'r' or 'c'.
     /// ValueError
     ///     Otherwise.
     fn resize(&self, py: Python<'_>, _newsize: isize) -> PyResult<()> {
@@ -565,7 +595,7 @@ impl Map {
         )))
     }
 
-    /// The bytes from the position on, at most ``n``.
+    /// Returns at most ``n`` bytes from the position on, and moves the position behind them.
     ///
     /// >>> import mapcall
     /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=3)._mmap
@@ -580,7 +610,7 @@ impl Map {
         bytes::read(py, &buffer, range)
     }
 
-    /// The byte at the position, as an int.
+    /// Returns the byte at the position as an int, and moves the position behind it.
     ///
     /// >>> import mapcall
     /// >>> mapcall.memmap('x.dat', mode='w+', shape=3)._mmap.read_byte()
@@ -591,7 +621,7 @@ impl Map {
         byte.ok_or_else(|| PyValueError::new_err("read byte out of range"))
     }
 
-    /// The bytes from the position up to the end of the line.
+    /// Returns the bytes from the position to the end of the line, and moves the position behind them.
     ///
     /// >>> import mapcall
     /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=6)._mmap
@@ -605,7 +635,8 @@ impl Map {
         self.read(py, end.map(|end| (end + 1 - start).cast_signed()))
     }
 
-    /// Sets the position: from the beginning, by ``whence=1`` from where it is, by 2 from the end.
+    /// Sets the position, relative to the start, with ``whence=1`` to the position, with 2 to the end;
+    /// returns it.
     ///
     /// >>> import mapcall
     /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=6)._mmap
@@ -628,7 +659,7 @@ impl Map {
         Ok(state.position)
     }
 
-    /// True: it has a position that `seek` sets.
+    /// Returns True: there is a position, which `seek` sets.
     ///
     /// >>> import mapcall
     /// >>> mapcall.memmap('x.dat', mode='w+', shape=6)._mmap.seekable()
@@ -638,7 +669,7 @@ impl Map {
         true
     }
 
-    /// The position.
+    /// Returns the position, in bytes from the start of the map.
     ///
     /// >>> import mapcall
     /// >>> mapcall.memmap('x.dat', mode='w+', shape=6)._mmap.tell()
@@ -648,7 +679,7 @@ impl Map {
         Ok(self.state().position)
     }
 
-    /// Overwrites the bytes from the position on; how many there were.
+    /// Overwrites the bytes from the position on, moves the position behind them, and returns their number.
     ///
     /// >>> import mapcall
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=6)
@@ -667,7 +698,7 @@ impl Map {
         Ok(bytes.len())
     }
 
-    /// Overwrites the byte at the position.
+    /// Overwrites the byte at the position, and moves the position behind it.
     ///
     /// >>> import mapcall
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=2)
@@ -686,7 +717,7 @@ impl Map {
         Ok(())
     }
 
-    /// Copies ``count`` bytes inside of the map; the ranges may overlap.
+    /// Copies ``count`` bytes from offset ``src`` to offset ``dest``; the ranges may overlap.
     ///
     /// >>> import mapcall
     /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=4)._mmap
@@ -703,7 +734,8 @@ impl Map {
         bytes::copy_within(&buffer, dest, src, count).map_err(|_| outside())
     }
 
-    /// Where ``sub`` first stands, from ``start`` or the position on; -1 when it doesn't.
+    /// Returns the offset at which ``sub`` first occurs in ``[start:end]``, by default from the position
+    /// on; -1 if it does not occur.
     ///
     /// >>> import mapcall
     /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=4)._mmap
@@ -725,7 +757,7 @@ impl Map {
         Ok(found.map_or(-1, usize::cast_signed))
     }
 
-    /// As `find`, but where ``sub`` last stands.
+    /// Returns the offset at which ``sub`` last occurs: see `find`.
     ///
     /// >>> import mapcall
     /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=4)._mmap

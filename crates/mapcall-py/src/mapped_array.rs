@@ -126,7 +126,7 @@ fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
 const FLAGS: c_uint =
     (ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_BASETYPE | ffi::Py_TPFLAGS_HAVE_GC) as c_uint;
 
-/// The map that an array is on, found through its bases; None for other memory.
+/// Returns the map that an array is on, found through its bases; None for other memory.
 ///
 /// >>> import mapcall
 /// >>> import numpy as np

@@ -17,7 +17,7 @@ use crate::memory::Strides;
 use crate::package::Package;
 use crate::source::{Named, Source};
 
-/// ``numpy.memmap``'s constructor: a raw file, by name or already open, as an array of `class`.
+/// Maps a raw file, by name or already open, as an array of `class`: the constructor of `memmap`.
 ///
 /// >>> import mapcall
 /// >>> mapcall._mapcall.memmap(mapcall.memmap, 'x.dat', 'i2', 'w+', 0, 3, 'C', False)
@@ -61,7 +61,7 @@ pub(crate) fn memmap<'py>(
     new_array(class, buffer, name, offset, &dtype, array.layout(), strides)
 }
 
-/// A ``.npy`` file, or an uncompressed member of a ``.npz``, as an array of `class`.
+/// Maps a ``.npy`` file, or an uncompressed member of a ``.npz``, as an array of `class`.
 ///
 /// >>> import mapcall
 /// >>> import numpy as np
@@ -90,7 +90,7 @@ pub(crate) fn open<'py>(
     numpy_array(class, &array, file.filename()?)
 }
 
-/// A new ``.npy`` file of zeros as an array of `class`.
+/// Makes a ``.npy`` file of zeros, and maps it as an array of `class`.
 ///
 /// >>> import mapcall
 /// >>> mapcall._mapcall.create(mapcall.memmap, 'x.npy', 2, 'f8', 'C', False)

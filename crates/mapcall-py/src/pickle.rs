@@ -39,15 +39,16 @@ fn is_trusting(py: Python<'_>) -> PyResult<bool> {
         .is_truthy()
 }
 
-/// Where an array is, as the arguments of `reopen`; None when it can only travel by value.
+/// Returns the position of an array as the arguments of `reopen`; None if it can only be pickled by
+/// value.
 ///
 /// >>> import mapcall
 /// >>> x = mapcall.memmap('x.dat', 'f4', 'w+', shape=(2, 3))
 /// >>> mapcall._mapcall.reduce(x[1])[3:]
 /// (12, '<f4', (3,), (4,), 'r+', True)
 ///
-/// By value travel copies, files whose name is gone or leads elsewhere, and copy-on-write maps that
-/// have been written to, since their changes are in this process only.
+/// Pickled by value are copies, arrays in files whose name is gone or leads elsewhere, and copy-on-write
+/// maps that have been written to, since their changes are in this process only.
 #[pyfunction]
 pub(crate) fn reduce<'py>(
     array: &Bound<'py, PyUntypedArray>,
@@ -105,7 +106,7 @@ pub(crate) fn reduce<'py>(
     place.into_pyobject(py).map(Some)
 }
 
-/// The array that `reduce` has described.
+/// Opens the array that `reduce` has described.
 ///
 /// >>> import mapcall
 /// >>> x = mapcall.memmap('x.dat', 'f4', 'w+', shape=(2, 3))

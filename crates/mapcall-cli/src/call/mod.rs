@@ -34,11 +34,11 @@ use report::{Made, Report, Target};
 /// The maximum size in bytes of an output without a file, which is kept in memory and shown.
 const MOST_SHOWN: usize = 64 << 20;
 
-/// Call a C function, once or for each item of array files
+/// Call a C function, once or for each element or row of array files
 ///
-/// An array's axes that its parameter has no brackets for are those of a batch: the function is
-/// called for each item, as a NumPy ufunc is. Numbers take files too. What the function writes into
-/// and is not given is made; what is given as a file is written in file.
+/// An array file may have more axes than its parameter has brackets: the function is called for each
+/// index of these, as a generalized ufunc of NumPy is (a batch). Numbers take files too. Arrays that
+/// the function writes and that are left out are allocated; those given as files are written in place.
 ///
 /// mapcall call libm.so.6 'double cos(double x)' x=angles.npy -o out.npy --threads 0
 #[derive(Args)]
@@ -47,8 +47,8 @@ pub(crate) struct Arguments {
     /// The library: a path, a file name (libm.so.6) or a bare name (m)
     #[arg(value_name = "LIB")]
     library: OsString,
-    /// The function's prototype in C, in which extents measure arrays; its name will do if a header
-    /// declares it
+    /// The function's prototype in C, with the lengths of arrays in brackets; its name is enough if a
+    /// header declares it
     #[arg(value_name = "PROTOTYPE")]
     prototype: String,
     /// The arguments: numbers, texts, NULL, and files as x.npy, x.npz:MEMBER,
@@ -61,7 +61,7 @@ pub(crate) struct Arguments {
     /// Write an output to a new .npy file; its name may be left out if there is only one, and that
     /// of what the function returns is `return`
     ///
-    /// The disk space is taken first, and the file gets its name when it is whole: until then, a file of
+    /// The disk space is taken first, and the file gets its name when it is complete: until then, a file of
     /// that name stays as it is. It is replaced then, by a file that is on the disk; where it can't be
     /// replaced (it has several hard links, or another owner), its bytes are.
     #[arg(short, long, value_name = "[NAME=]FILE.npy")]
@@ -80,7 +80,7 @@ pub(crate) struct Arguments {
     /// Which results mean success; after any other, the exit code is 1
     #[arg(long, value_name = "HOW")]
     check: Option<Check>,
-    /// Call it only for items where this file, of bool or bytes, has anything but 0
+    /// Call it only where this file, of bool or bytes, has anything but 0
     #[arg(long = "where", value_name = "FILE")]
     mask: Option<OsString>,
     /// The library's header, whose types the prototype may use
@@ -291,7 +291,7 @@ fn single(
     Ok(report)
 }
 
-/// Calls the function for each item of a batch.
+/// Calls the function for each index of a batch.
 fn batch(
     arguments: &Arguments,
     function: &Function,

@@ -39,14 +39,17 @@ struct Thread {
     scopes: Cell<usize>,
 }
 
-/// The errno of this thread's last call through mapcall.
+/// Returns the C ``errno`` after this thread's last call through mapcall.
 ///
 /// >>> import mapcall
 /// >>> chdir = mapcall.load(None).function("int chdir(const char *path)")
 /// >>> chdir("/nowhere"), mapcall.get_errno()
 /// (-1, 2)
 ///
-/// It is set to 0 before each call.
+/// Returns
+/// -------
+/// int
+///     The number, one of those in the module `errno`. It is set to 0 before each call.
 #[pyfunction]
 pub(crate) fn get_errno() -> i32 {
     THREAD.with(|thread| thread.errno.get())

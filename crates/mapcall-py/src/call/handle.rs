@@ -54,7 +54,7 @@ impl<T> Drop for Ending<T> {
     }
 }
 
-/// A typed pointer to what only its library understands.
+/// A pointer that C has returned, such as a ``FILE *``, with the type of its target.
 ///
 /// >>> import mapcall
 /// >>> libc = mapcall.load(None)
@@ -62,21 +62,22 @@ impl<T> Drop for Ending<T> {
 /// >>> malloc = libc.function("void *malloc(size_t size)", destructor=free)
 /// >>> memory = malloc(24)
 /// >>> memory.array(3, "i8")[:] = 1, 2, 3
-/// >>> memory.close()      # or let it go, or use it in a `with` statement
+/// >>> memory.close()      # also done by a `with` statement, and when the handle dies
 /// >>> memory
 /// <mapcall.Handle: void, closed>
 ///
-/// Functions return them, and take them where the prototype has a pointer to the same struct. A
-/// destructor runs once: when the handle is closed, or when it dies. What made the handle stays
-/// loaded while it lives.
+/// Functions return handles, and take them where the prototype has a pointer to the same type. A
+/// destructor runs once: when the handle is closed, or when it dies. The library of the function that
+/// returned the handle stays loaded while the handle lives.
 ///
-/// The pointer may lead into the arguments of the call that returned it, so the handle keeps them
-/// alive: arrays, texts, and other handles, whose destructors then wait for it, unless they are closed.
+/// The pointer may point into the arguments of the call that returned it, so the handle keeps them
+/// alive: arrays, texts, and other handles, whose destructors run after it has died, unless they are
+/// closed before.
 ///
-/// Who owns it
-/// -----------
-/// A handle given to its own destructor is closed by that call. For another function that takes the
-/// object over, its prototype says so, with Clang's attribute: the number is that of the parameter.
+/// Notes
+/// -----
+/// A handle that is given to its own destructor is closed by that call. If another function takes over
+/// the object, its prototype needs Clang's attribute ``ownership_takes``, with the parameter's number:
 ///
 /// >>> realloc = libc.function(
 /// ...     "void *realloc(void *p, size_t size) __attribute__((ownership_takes(malloc, 1)))",
@@ -89,8 +90,8 @@ impl<T> Drop for Ending<T> {
 /// >>> large.closed
 /// True
 ///
-/// ``ownership_holds`` says that C will destroy it, while the handle can still be used. `release` ends
-/// a handle whose object something else has taken.
+/// With ``ownership_holds``, C will destroy the object, and the handle can still be used. `release`
+/// closes a handle whose object has another owner, without running the destructor.
 #[pyclass(frozen, module = "mapcall", weakref)]
 pub(crate) struct Handle {
     inner: Ending<mapcall::Handle>,
@@ -195,8 +196,8 @@ impl Handle {
         let views = self.views.load(Ordering::Acquire);
         if views > 0 && !self.inner.is_closed() {
             return Err(PyBufferError::new_err(format!(
-                "expected a handle to {} without arrays on its memory, got one with {views}; let \
-                 them go first",
+                "expected a handle to {} without arrays on its memory, got one with {views}; \
+                 delete them first",
                 self.target()
             )));
         }
@@ -220,7 +221,7 @@ impl Handle {
         visit.call(&self.kept)
     }
 
-    /// What it points to: the name of a struct, or a C type.
+    /// The type of its target: the name of a struct, or a C type.
     ///
     /// >>> import mapcall
     /// >>> tmpfile = mapcall.load(None).function("struct file *tmpfile(void)")
@@ -261,8 +262,8 @@ impl Handle {
         self.inner.is_closed()
     }
 
-    /// Whether C may only read the memory: the pointer is one to ``const``, or leads into an argument
-    /// that is read-only. Arrays on it are read-only then.
+    /// Whether the memory may only be read: the target is ``const``, or the pointer points into an
+    /// argument that is read-only. Arrays on it are read-only then.
     ///
     /// >>> import mapcall
     /// >>> strchr = mapcall.load(None).function("char *strchr(const char *s, int c)")
@@ -273,7 +274,7 @@ impl Handle {
         self.inner.is_read_only()
     }
 
-    /// Ends the handle, and runs its destructor if it has one; again, does nothing.
+    /// Closes the handle, and runs its destructor if it has one. A closed handle stays as it is.
     ///
     /// >>> import mapcall
     /// >>> libc = mapcall.load(None)
@@ -288,15 +289,15 @@ impl Handle {
     /// Raises
     /// ------
     /// BufferError
-    ///     When arrays lie on its memory.
+    ///     If arrays lie on its memory.
     /// CallError
-    ///     When the destructor says that it failed.
+    ///     If the result of the destructor means failure; the handle is closed all the same.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.end(py)
     }
 
-    /// Ends the handle without running its destructor, and returns the pointer as an int; None if the
-    /// handle was closed.
+    /// Closes the handle without running its destructor, and returns the pointer as an int; None if the
+    /// handle was closed before.
     ///
     /// >>> import mapcall
     /// >>> libc = mapcall.load(None)
@@ -310,7 +311,7 @@ impl Handle {
     /// Raises
     /// ------
     /// BufferError
-    ///     When arrays lie on its memory.
+    ///     If arrays lie on its memory.
     fn release(&self) -> PyResult<Option<usize>> {
         self.without_arrays()?;
         let address = self.inner.release();
@@ -326,7 +327,7 @@ impl Handle {
         self.end(py)
     }
 
-    /// An array on the memory that the pointer leads to.
+    /// Makes an array on the memory that the pointer points to.
     ///
     /// >>> import mapcall
     /// >>> libc = mapcall.load(None)
@@ -335,32 +336,36 @@ impl Handle {
     /// >>> calloc(3, 8).array((3,), "f8")
     /// array([0., 0., 0.])
     ///
-    /// A callback's handles end when it returns, with the memory that C has lent it. So arrays of theirs
-    /// are copies, which may be kept: read-only where C's memory is ``const``, else written back to it
-    /// before C runs again, which is when the callback returns or calls a C function. What C writes
-    /// meanwhile is in the next array. Arrays of one callback on the same memory share a copy.
-    ///
     /// Parameters
     /// ----------
     /// shape : int or tuple of int
-    ///     The number of items on each axis. It can't be checked: it must be true of C's memory.
-    /// dtype : dtype, optional
-    ///     What they are; by default what the pointer's C type says.
+    ///     The shape. It can't be checked: C's memory must have as many elements.
+    /// dtype : dtype_like, optional
+    ///     The dtype; by default that of the pointer's C type.
     /// owner : object, optional
-    ///     What the array keeps alive; by default this handle, which then can't be closed before the
-    ///     array is gone. In a callback: what keeps C's memory alive, so that no copy is needed.
+    ///     The object that keeps C's memory alive, which the array keeps alive; by default this handle,
+    ///     which can't be closed while the array is alive. In a callback, no copy is made with it.
     ///
     /// Returns
     /// -------
-    /// array
-    ///     Read-only if C may only read the memory: see `readonly`.
+    /// ndarray
+    ///     The array, of the given shape; read-only if `readonly` is true.
     ///
     /// Raises
     /// ------
     /// ValueError
-    ///     When the handle is closed.
+    ///     If the handle is closed.
+    /// TypeError
+    ///     If no dtype is given, and the C type has none.
     /// BufferError
-    ///     When another array of the same callback lies on a part of the memory.
+    ///     If another array of the same callback lies on a part of the memory.
+    ///
+    /// Notes
+    /// -----
+    /// Handles that a callback receives are closed when it returns, as the memory may end then. So arrays
+    /// on it are copies, which may be kept: read-only if C's memory is ``const``, else written back to it
+    /// before C runs again, which is when the callback returns or calls a C function. What C writes
+    /// meanwhile is in the next array. Arrays of one callback on the same memory share a copy.
     #[pyo3(signature = (shape, dtype = None, owner = None))]
     fn array<'py>(
         this: &Bound<'py, Self>,
@@ -390,7 +395,7 @@ impl Handle {
         ndarray::on_memory(&dtype, &shape, address, is_writeable, owner)
     }
 
-    /// A copy of the text that the pointer leads to, up to its NUL.
+    /// Returns a copy of the text that the pointer points to, up to its NUL.
     ///
     /// >>> import mapcall
     /// >>> strchr = mapcall.load(None).function("char *strchr(const char *s, int c)")
@@ -399,13 +404,20 @@ impl Handle {
     ///
     /// Parameters
     /// ----------
-    /// kind : {'str', 'bytes'}
-    ///     What to make of it; a str must be UTF-8.
+    /// kind : {'str', 'bytes'}, default 'str'
+    ///     The type of the result; for a str, the text must be UTF-8.
+    ///
+    /// Returns
+    /// -------
+    /// str or bytes
+    ///     The text.
     ///
     /// Raises
     /// ------
     /// TypeError
-    ///     When it is no pointer to characters.
+    ///     If the handle is no pointer to characters.
+    /// ValueError
+    ///     If the handle is closed. `UnicodeDecodeError` if the text is not UTF-8.
     #[pyo3(signature = (kind = "str"))]
     fn text<'py>(&self, py: Python<'py>, kind: &str) -> PyResult<Bound<'py, PyAny>> {
         let kind = Text::named(kind)?;

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 
 use crate::convert;
 
-/// A C struct or union, as this machine's compiler lays it out.
+/// A C struct or union, with the layout that the C compiler of this machine gives it.
 ///
 /// >>> import mapcall
 /// >>> import numpy as np
@@ -44,7 +44,7 @@ pub(super) fn dtype<'py>(py: Python<'py>, ctype: &CType) -> PyResult<Bound<'py, 
 
 #[pymethods]
 impl Struct {
-    /// Its name.
+    /// The tag or typedef name by which it was found.
     ///
     /// >>> import mapcall
     /// >>> mapcall.load(None, header="stdlib.h").struct("div_t").name
@@ -54,7 +54,7 @@ impl Struct {
         &self.name
     }
 
-    /// The dtype whose items are this struct, byte for byte.
+    /// The structured dtype whose elements have the layout of the struct.
     ///
     /// >>> import mapcall
     /// >>> lib = mapcall.load(None)
@@ -65,13 +65,13 @@ impl Struct {
     /// Raises
     /// ------
     /// ValueError
-    ///     When NumPy has none: bit-fields, or a flexible array at the end.
+    ///     If NumPy has none: the struct has bit-fields, or a flexible array member.
     #[getter]
     fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArrayDescr>> {
         dtype(py, &self.ctype)
     }
 
-    /// Its size in bytes; None if it isn't known.
+    /// The size in bytes; None if the type is incomplete.
     ///
     /// >>> import mapcall
     /// >>> mapcall.load(None, header="stdlib.h").struct("div_t").size
@@ -81,7 +81,7 @@ impl Struct {
         self.ctype.size()
     }
 
-    /// Its alignment in bytes; None if it isn't known.
+    /// The alignment in bytes; None if the type is incomplete.
     ///
     /// >>> import mapcall
     /// >>> mapcall.load(None, header="stdlib.h").struct("div_t").alignment
