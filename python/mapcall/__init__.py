@@ -8,34 +8,51 @@
 >>> y.shape, float(y[-1])
 ((1000000,), 0.8427007929497149)
 
-Overview
---------
-`load` loads a shared library, and `Library.function` binds one of its functions by its C
-prototype. The function takes numbers and arrays, which are checked before each call. Given arrays
-with more axes than the prototype has brackets, it is called for each element or row, as a NumPy
-ufunc is.
+Functions of C
+--------------
+- `load`: loads a shared library, and reads its C header if one is given.
+- `Library`: a loaded library; `Library.function` binds a function by its C prototype.
+- `Function`: a bound C function. It takes numbers and arrays; given arrays with more axes than
+  the prototype has brackets, it is called for each element or row, as a NumPy ufunc is.
+- `Parameter`: a parameter of a function, as the prototype declares it.
+- `Struct`: a C struct, with its dtype.
+- `Handle`: a pointer that C has returned.
+- `Callback`: a Python callable as a C function pointer.
+- `get_errno`: returns the C ``errno`` of this thread's last call.
 
-`open` and `create` map ``.npy`` files, and `memmap` any other file, as `numpy.memmap` does. Maps
-are ndarrays; any array can be given to a function.
+Arrays in files
+---------------
+- `open`: maps a ``.npy`` file, or an array inside of a ``.npz`` file.
+- `create`: makes a ``.npy`` file and maps it.
+- `memmap`: an array in a file of any format; takes the place of `numpy.memmap`.
+- `Map`: the mapped part of a file, on which arrays lie.
+- `trust_files`: unpickles maps of files that were copied or replaced.
 
-Features
---------
-- Lengths of arrays are inferred and must agree; an array that C writes may be left out.
-- Nothing is copied or converted silently: what does not fit raises `ArgumentError`.
-- Pointers that C returns are a `Handle`; a failure that C reports can raise `CallError`.
-- Maps and functions pickle as paths, so that worker processes open the same file and library.
-- `ctypeslib` and `Ctypes` take the place of `numpy.ctypeslib` and of the attribute
-  ``ndarray.ctypes``.
+Code that uses ctypes
+---------------------
+- `ctypeslib`: takes the place of `numpy.ctypeslib`.
+- `Ctypes`: the attribute ``ndarray.ctypes``, for any array.
+
+Exceptions and warnings
+-----------------------
+- `ArgumentError`: an argument does not fit the prototype; nothing was called.
+- `CallError`: the result of a function means failure.
+- `LibraryError`: a library can't be loaded, or lacks a function.
+- `PrototypeError`: a prototype or a header can't be read.
+- `FormatError`: a file is not what its format says.
+- `ChangedFileError`: a file has changed since a map of it was pickled.
+- `ReplacedFileWarning`: a map was flushed whose file has lost its name to another one.
+
+Read on
+-------
+``help(mapcall.Function)`` explains calls and batches, ``help(mapcall.load)`` and
+``help(mapcall.Library.function)`` the options of binding, ``help(mapcall.memmap)`` maps. The pages
+in ``docs`` of the repository are guides: calls, batches, maps, files, the command, the design.
 
 `__version__` is the version of the package, the command and the extension.
-
-Design
-------
-The package is a thin layer over an extension module in Rust. The pages in ``docs`` of the
-repository describe calls, batches, maps and the design.
 """
 
-from . import _dask, _mapcall, _pickling, _progress, ctypeslib
+from . import _dask, _help, _mapcall, _pickling, _progress, ctypeslib
 from ._errors import ArgumentError, CallError, LibraryError, PrototypeError
 from ._mapcall import (
     Callback,
@@ -94,3 +111,5 @@ __all__ = [
     "open",
     "trust_files",
 ]
+
+_help.install(__name__)

@@ -13,7 +13,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-import numpy
+import numpy as np
 
 from ._memmap import memmap
 
@@ -21,17 +21,17 @@ MODULE = "dask.tokenize"
 
 
 def register(tokenize: ModuleType | Any) -> None:
-    """Tells Dask's module to name a memmap as it names a plain array.
+    """Makes Dask's module name a memmap as it names a plain array.
 
     >>> import functools, types
     >>> normalize = functools.singledispatch(str)
-    >>> _ = normalize.register(numpy.ndarray, lambda array: (array.dtype, array.shape))
+    >>> _ = normalize.register(np.ndarray, lambda array: (array.dtype, array.shape))
     >>> register(types.SimpleNamespace(normalize_token=normalize))
     >>> normalize(memmap("x.dat", mode="w+", shape=3))
     (dtype('uint8'), (3,))
     """
     normalize = tokenize.normalize_token
-    normalize.register(memmap, normalize.dispatch(numpy.ndarray))
+    normalize.register(memmap, normalize.dispatch(np.ndarray))
 
 
 class Finder:

@@ -1,10 +1,10 @@
-"""The exceptions of calls. Their facts are attributes; the message has them all."""
+"""The exceptions of calls. The parts of the message are attributes, too."""
 
 from __future__ import annotations
 
 
 class LibraryError(OSError):
-    """A library that can't be loaded or read, or that lacks a function.
+    """Raised if a library can't be loaded or read, or lacks a function.
 
     >>> import mapcall
     >>> mapcall.load("./misspelt.so")
@@ -16,7 +16,7 @@ class LibraryError(OSError):
 
 
 class PrototypeError(ValueError):
-    """A prototype or header that can't be read or called.
+    """Raised if a prototype or header can't be read, or its functions can't be called.
 
     >>> import mapcall
     >>> try:
@@ -33,11 +33,11 @@ class PrototypeError(ValueError):
     Attributes
     ----------
     reason : str
-        What is wrong, in a line.
+        The error, in one line.
     remedy : str
-        What to write instead.
+        What to write instead; '' if there is no suggestion.
     line, column : int or None
-        Where, from 1.
+        The position in the text, counted from 1.
     """
 
     __module__ = "mapcall"
@@ -48,7 +48,7 @@ class PrototypeError(ValueError):
 
 
 class ArgumentError(TypeError, ValueError):
-    """An argument that the prototype doesn't allow; nothing was called.
+    """Raised before a call if an argument does not fit the prototype.
 
     >>> import mapcall
     >>> import numpy as np
@@ -64,9 +64,12 @@ class ArgumentError(TypeError, ValueError):
     Attributes
     ----------
     function, parameter : str
-        Their names in the prototype; no parameter where it is about the arguments as a whole.
-    expected, found, remedy : str
-        What the parameter takes, what came, and what to do.
+        Their names in the prototype; `parameter` is '' if the error concerns several arguments, and
+        the name of the option if it concerns one (`out`, `where`, `threads`, ...).
+    expected, found : str
+        What the parameter takes, and what was given.
+    remedy : str
+        What to write instead.
     """
 
     __module__ = "mapcall"
@@ -78,7 +81,7 @@ class ArgumentError(TypeError, ValueError):
 
 
 class CallError(Exception):
-    """A function that says it failed, by what its `check` looks at.
+    """Raised if the result of a function means failure by its option `check`.
 
     >>> import mapcall
     >>> chdir = mapcall.load(None).function("int chdir(const char *path)", check="zero")
@@ -88,16 +91,19 @@ class CallError(Exception):
     ...     print(error.function, error.code, error.errno)
     chdir -1 2
 
+    `Library.function` describes the option. A callable `check` may raise this exception, too.
+
     Attributes
     ----------
     function : str
-        Its name.
+        The name of the function.
     code : int
-        What it returned; for ``check="errno"`` the errno.
+        The result; for ``check="errno"`` the errno.
     errno : int
         The errno after the call.
     index : tuple of int or None
-        Which call of a batch it was.
+        In a call over arrays with loop dimensions (a batch), the index in these of the call that
+        failed.
     """
 
     __module__ = "mapcall"

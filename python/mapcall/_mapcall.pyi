@@ -46,7 +46,7 @@ _Mode = Literal["r", "r+", "w+", "c"]
 _Path = str | bytes | PathLike[Any]
 _Shape = SupportsIndex | Sequence[SupportsIndex]
 _Name = str | PathLike[str]
-_Check = Literal["zero", "nonzero", "null", "errno"] | Callable[[Any], object]
+_Check = Literal["zero", "nonzero", "nonnull", "errno"] | Callable[[Any], object]
 _Engine = Literal["cranelift", "libffi"]
 
 class FormatError(ValueError):
@@ -102,7 +102,8 @@ class Map:
         size: int | None = None,
         *,
         array: NDArray[Any] | None = None,
-        wait: bool = True,
+        sync: bool | None = None,
+        wait: bool | None = None,
     ) -> None: ...
     def madvise(self, option: int, start: int = 0, length: int | None = None) -> None: ...
     def advise(self, array: NDArray[Any], advice: str) -> None: ...
@@ -137,7 +138,7 @@ class Map:
         def __buffer__(self, flags: int, /) -> memoryview: ...
 
 class MappedArray(numpy.ndarray[Any, Any]):
-    # Ours knows the pointers' types and keeps no private names of NumPy's.
+    # `Ctypes` has the types of the pointers, and lacks private names of NumPy's class.
     @property
     def ctypes(self) -> Ctypes: ...  # type: ignore[override]
 
@@ -235,7 +236,7 @@ class Library:
 
 @final
 class Function:
-    # What a call takes and gives is the prototype's to say.
+    # The prototype defines the arguments and the results.
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
     @property
     def name(self) -> str: ...

@@ -3,16 +3,22 @@
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from typing import IO, Any, Literal, Self, SupportsIndex, cast
+from typing import IO, TYPE_CHECKING, Any, Literal, Self, SupportsIndex, cast
 
 import numpy
 from numpy.typing import DTypeLike, NDArray
 
 from . import _mapcall
 
+if TYPE_CHECKING:
+    from ._mapcall import _Mode
+else:
+    # Jedi, which completes names in IPython, fails on a property that returns a Literal.
+    _Mode = str
+
 
 class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
-    """A file as an array, paged in as it is touched.
+    """An array whose memory is a file: pages are read when they are first used.
 
     >>> import mapcall
     >>> x = mapcall.memmap("x.dat", dtype="f4", mode="w+", shape=(3, 4))
@@ -21,46 +27,47 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
     ([0.0, 2.0], np.float32(6.0))
     >>> x.flush()
 
-    It takes ``numpy.memmap``'s place: the same arguments, attributes and errors, and it is a
-    subclass that uses none of its code. A view of it is a ``memmap`` that knows its own place in
-    the file; what is computed from it is a plain array. It keeps no file descriptor, and pickles
-    by reference.
+    It takes the place of `numpy.memmap`: it has the same arguments, attributes and errors, and is a
+    subclass that uses none of its code. A view of it is a `memmap` that knows its own position in
+    the file; the result of a computation is a plain ndarray. It keeps no file descriptor, and
+    pickles as the path of the file and the position in it.
 
     Parameters
     ----------
     filename : str, bytes, path or file object
-        The file, or a device. An object may be closed afterwards.
-    dtype : data type, default uint8
-        What an element is: plain data, in any byte order.
+        The file, or a device. A file object may be closed afterwards.
+    dtype : dtype_like, default uint8
+        The dtype, of any byte order; it may have no objects.
     mode : {'r+', 'r', 'w+', 'c'}
         ``'r'`` reads; ``'r+'`` reads and writes, and grows the file to hold the array; ``'w+'``
-        makes the file, or fills it with zeros and cuts off what is behind the array; ``'c'`` keeps
-        changes in memory.
+        makes the file, or fills an existing one with zeros and cuts it off after the array; ``'c'``
+        keeps changes in memory (copy-on-write).
     offset : int, default 0
-        Where in the file the array begins, in bytes: any number.
+        The position in the file at which the array begins, in bytes; it need not be a multiple of
+        anything.
     shape : int or sequence of int, optional
-        How many elements along each axis; without it, one axis with all that the file has. A
-        character device doesn't tell how much it has.
-    order : {'C', 'F'}
-        Which axis varies fastest: the last, or the first.
+        The shape; by default ``(n,)``, with all elements that the file has from `offset` on. A
+        character device has no size, and needs a shape.
+    order : {'C', 'F'}, default 'C'
+        The memory layout: row-major, or column-major.
     allocate : bool, default False
-        Take the disk space for the array now, in the modes 'r+' and 'w+', so that a full disk is an
-        error now. Otherwise the file has holes where nothing was written, as NumPy's, and writing
-        there when the disk is full kills the process.
+        In the modes 'r+' and 'w+', take the disk space for the array now, so that a full disk is an
+        error now. Otherwise the file has holes where nothing was written, as NumPy's has, and
+        writing there when the disk is full kills the process.
 
     Raises
     ------
     ValueError
-        When the file and the array don't fit each other, or it is a pipe or socket. Nothing has
-        been written then.
+        If the file is too short for the array, its size is not a multiple of the itemsize, or it is
+        a pipe or socket. Nothing has been written then.
     OSError
-        When the system refuses; with `allocate` when the disk is full (``ENOSPC``), or the file
-        system can't take space in advance (``EOPNOTSUPP``).
+        If the system can't open or map the file; with `allocate` if the disk is full (``ENOSPC``),
+        or the file system can't take space in advance (``EOPNOTSUPP``).
 
     See Also
     --------
-    mapcall.open, mapcall.create : ``.npy`` files, which say what is in them.
-    numpy.memmap : the original.
+    mapcall.open, mapcall.create : ``.npy`` files, whose header has dtype and shape.
+    numpy.memmap : the class that it takes the place of.
     """
 
     __array_priority__ = -100.0
@@ -82,7 +89,7 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
 
     @property
     def _mmap(self) -> _mapcall.Map | None:
-        """The map that the array is on; None for a copy.
+        """The `Map` that the array lies on; None for a copy.
 
         >>> import mapcall
         >>> x = mapcall.memmap("x.dat", mode="w+", shape=4)
@@ -105,8 +112,8 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
         return None if owner is None else owner.filename
 
     @property
-    def mode(self) -> Literal["r", "r+", "w+", "c"] | None:  # type: ignore[override]
-        """How the file was opened: 'r', 'r+', 'w+' or 'c'; None for a copy.
+    def mode(self) -> _Mode | None:  # type: ignore[override]
+        """The mode in which the file was opened: 'r', 'r+', 'w+' or 'c'; None for a copy.
 
         >>> import mapcall
         >>> mapcall.memmap("x.dat", mode="write", shape=4).mode
@@ -117,7 +124,7 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
 
     @property
     def offset(self) -> int | None:  # type: ignore[override]
-        """The offset in the file that was asked for, in bytes; a view has its parent's.
+        """The `offset` with which the file was opened, in bytes; a view has its parent's.
 
         >>> import mapcall
         >>> x = mapcall.memmap("x.dat", mode="w+", shape=4, offset=9)
@@ -129,7 +136,7 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
 
     @property
     def file_offset(self) -> int | None:
-        """Where in the file the first element stands, in bytes; true for every view.
+        """The position in the file of the first element, in bytes; a view has its own.
 
         >>> import mapcall
         >>> x = mapcall.memmap("x.dat", "i4", "w+", shape=(5, 6))
@@ -141,7 +148,7 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
         owner = _mapcall.map_of(self)
         return None if owner is None else owner.file_offset(self)
 
-    def flush(self, *, wait: bool = True) -> None:
+    def flush(self, *, sync: bool | None = None, wait: bool | None = None) -> None:
         """Writes this array's own bytes to the file.
 
         >>> import mapcall
@@ -151,28 +158,36 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
 
         Parameters
         ----------
-        wait : bool, default True
-            Return when the bytes are on the disk; False leaves the time to the system.
+        sync : bool, default True
+            Return when the bytes are on the disk. If False, the system writes them there later.
+        wait : bool
+            The former name of `sync`.
 
         Raises
         ------
         OSError
-            When the disk fails.
+            If the disk fails.
+        TypeError
+            If both `sync` and `wait` are given.
 
         Warns
         -----
         ReplacedFileWarning
-            When the file's name leads to another file by now, as after ``create(...,
-            overwrite=True)``: the bytes are in the file that was mapped, which lost the name.
+            If the file's name leads to another file, as after ``create(..., overwrite=True)``: the
+            bytes are in the file that was mapped, which has lost the name.
 
         Notes
         -----
-        A no-op for a copy, and in the modes 'r' and 'c'. Without it the system writes the bytes to
-        the disk within half a minute or so; a power failure before that loses them.
+        It does nothing for a copy, and in the modes 'r' and 'c'. Without it, the system writes the
+        bytes to the disk within half a minute or so; a power failure before that loses them.
         """
         owner = _mapcall.map_of(self)
         if owner is not None:
-            owner.flush(array=self, wait=wait)
+            owner.flush(array=self, sync=sync, wait=wait)
+        elif sync is not None and wait is not None:
+            raise TypeError(
+                "flush: expected sync or wait, which are one option, got both; give sync"
+            )
 
     def advise(
         self,
@@ -186,22 +201,23 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
 
         Parameters
         ----------
-        advice : str
-            'normal', 'random' (no reading ahead), 'sequential' (far ahead), 'willneed' (start to
-            read now), 'dontneed' (give the memory back; the file keeps the content), 'hugepage'.
+        advice : {'normal', 'random', 'sequential', 'willneed', 'dontneed', 'hugepage'}
+            'random' reads no pages ahead, 'sequential' many. 'willneed' starts to read the pages
+            now. 'dontneed' frees their memory; the file keeps the content. 'hugepage' asks for
+            large pages.
 
         Raises
         ------
         ValueError
-            For another advice; for 'dontneed' in mode 'c', whose changes it would discard; for a
-            copy.
+            If there is no such advice, if 'dontneed' would discard changes in mode 'c', or if the
+            array is a copy.
         OSError
-            When the system does not know the advice.
+            If the system does not know the advice.
         """
         self._owner().advise(self, advice)
 
     def prefetch(self) -> None:
-        """Brings this array into memory, and returns when it is there; Ctrl-C stops it.
+        """Reads this array's pages into memory, and returns when they are there.
 
         >>> import mapcall
         >>> x = mapcall.memmap("x.dat", mode="w+", shape=10000)
@@ -212,14 +228,16 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
         Raises
         ------
         ValueError
-            For a copy.
+            If the array is a copy.
         OSError
-            When the file can't be read.
+            If the file can't be read.
+        KeyboardInterrupt
+            If Ctrl-C is pressed; some pages have been read then.
         """
         self._owner().prefetch(self)
 
     def residency(self) -> NDArray[numpy.bool]:
-        """Which of this array's pages are in memory, in order.
+        """Returns which of this array's pages are in memory.
 
         >>> import mapcall, mmap
         >>> x = mapcall.memmap("x.dat", mode="w+", shape=10 * mmap.PAGESIZE)
@@ -229,17 +247,18 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
 
         Returns
         -------
-        array of bool
-            One for each page that holds a byte of the array.
+        ndarray of bool, shape (pages,)
+            An element for each page that holds a byte of the array, in the order of the file.
 
         Raises
         ------
         ValueError
-            For a copy.
+            If the array is a copy.
 
         Notes
         -----
-        Linux tells only of files that the process may write; pages of others count as present.
+        Linux tells this only for files that the process may write; all pages of other files are
+        reported as in memory.
         """
         return numpy.frombuffer(self._owner().residency(self), numpy.bool)
 
@@ -250,7 +269,7 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
         return owner
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """By reference where it can be: where the array is, not what is in it.
+        """Reduces the array for a pickle: to the file and the position in it, if possible.
 
         >>> import mapcall, pickle
         >>> x = mapcall.memmap("x.dat", "f8", "w+", shape=100000)
@@ -258,9 +277,10 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
         >>> len(pickled) < 500, pickle.loads(pickled).file_offset
         (True, 8000)
 
-        By value travel copies, files without a name, and changes to a copy-on-write map. What was
-        opened as 'w+' comes back as 'r+'. Attributes travel, too, and what a subclass adds to the
-        state here, as NumPy's documentation advises, its ``__setstate__`` finds there.
+        The content is pickled of copies, of arrays in files without a name, and of copy-on-write
+        maps with changes. A map of mode 'w+' is unpickled in mode 'r+'. Attributes are pickled,
+        too. The state that a subclass adds here, as NumPy's documentation advises, is given to its
+        ``__setstate__``.
         """
         reference = _mapcall.reduce(self)
         attributes = self.__getstate__()
@@ -275,7 +295,7 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
         return _mapcall.reopen, reference, own
 
     def __setstate__(self, state: Any) -> None:
-        """Sets the state that a pickle has: content, when it travels by value, and attributes.
+        """Sets the state from a pickle: the attributes, and the content if it was pickled.
 
         >>> import mapcall, pickle
         >>> x = mapcall.memmap("x.dat", "f8", "w+", shape=100000)
@@ -303,7 +323,7 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
 
 @contextlib.contextmanager
 def trust_files() -> Iterator[None]:
-    """Takes files for those that maps were pickled of, without a look at inode and times.
+    """Unpickles maps without comparing the inode and times of their files.
 
     >>> import mapcall, os, pickle, shutil
     >>> x = mapcall.memmap("x.dat", mode="w+", shape=10)
@@ -314,15 +334,19 @@ def trust_files() -> Iterator[None]:
     ...     pickle.loads(pickled).size
     10
 
-    For files that were copied on purpose, such as to each host of a cluster. A map that is loaded
-    in the block opens any file of that name that has all its bytes. One that is pickled in the
-    block does so wherever it is loaded: that is the way for worker processes, which load their
-    arguments before they run a line of the program. The block holds for its thread, or its asyncio
-    task.
+    It is for files that were copied on purpose, such as to each host of a cluster. A map that is
+    unpickled in the ``with`` block opens any file of that name that has all its bytes. A map that
+    is pickled in the block does so wherever it is unpickled: use that for worker processes, which
+    unpickle their arguments before they run a line of the program.
+
+    Returns
+    -------
+    context manager
+        Its block holds for its thread, or its asyncio task.
 
     See Also
     --------
-    mapcall.ChangedFileError : what is raised otherwise.
+    mapcall.ChangedFileError : the exception that is raised otherwise.
     """
     token = _mapcall._trust.set(True)
     try:
@@ -338,7 +362,7 @@ def open(
     *,
     verify: bool = False,
 ) -> memmap:
-    """Maps a ``.npy`` file, or a member of a ``.npz`` file where it stands.
+    """Maps a ``.npy`` file, or an array inside of a ``.npz`` file.
 
     >>> import mapcall
     >>> import numpy as np
@@ -351,28 +375,29 @@ def open(
     path : str, bytes or path
         The file.
     mode : {'r', 'r+', 'c'}
-        As for `memmap`; 'r' or 'c' for a member of a ``.npz``, which has a checksum of its bytes.
+        As for `memmap`; a member of a ``.npz`` file can be opened in the modes 'r' and 'c'.
     member : str, optional
-        Which array of a ``.npz``, with or without its ``.npy``; needed when there are several.
+        The name of the array in a ``.npz`` file, with or without ``.npy``; needed if the file has
+        several arrays.
     verify : bool, default False
-        Read the member of a ``.npz`` and compare its checksum, the CRC-32, as ``numpy.load`` does.
-        A ``.npy`` file has none.
+        Read the member of a ``.npz`` file and compare its checksum, the CRC-32, as `numpy.load`
+        does. A ``.npy`` file has none.
 
     Returns
     -------
     memmap
-        With the dtype, shape and order that the header says. NumPy writes members of a ``.npz``
-        unaligned: see ``flags.aligned``.
+        The array, with the dtype, shape and order of the header. NumPy writes members of a ``.npz``
+        file unaligned: see ``flags.aligned``.
 
     Raises
     ------
     FormatError
-        When the file is not what its format says, the member is compressed, or with `verify`
-        damaged.
+        If the file is not what its format says, if the member is compressed, or, with `verify`, if
+        it is damaged.
     ValueError
-        For a member in mode 'r+': other readers refuse an archive whose checksums are wrong.
+        If a member is opened in mode 'r+': writing to it would make its checksum wrong.
     OSError
-        When the system refuses.
+        If the system can't open or map the file.
 
     See Also
     --------
@@ -412,40 +437,41 @@ def create(
     path : str, bytes or path
         The file.
     shape : int or sequence of int
-        How many elements along each axis.
-    dtype : data type, default float64
-        What an element is: plain data that a header can express.
-    order : {'C', 'F'}
-        Which axis varies fastest: the last, or the first.
+        The shape.
+    dtype : dtype_like, default float64
+        The dtype; it may have no objects.
+    order : {'C', 'F'}, default 'C'
+        The memory layout: row-major, or column-major.
     overwrite : bool, default False
-        Replace a file that has the name. The new one keeps its owner, group, permissions, ACL and
+        Replace a file that has the name. The new file gets its owner, group, permissions, ACL and
         extended attributes, but no set-id bits.
 
     Returns
     -------
     memmap
-        In mode 'w+'.
+        The array, in mode 'w+'.
 
     Raises
     ------
     FileExistsError
-        When a file has the name, unless `overwrite` is true.
+        If a file has the name, and `overwrite` is false.
     ValueError
-        For a shape or dtype that can't be.
+        If an axis is negative, the array is too large, or a header can't have the dtype.
     OSError
-        When the system refuses, or the disk is full.
+        If the system can't make or map the file, or the disk is full.
 
     See Also
     --------
-    numpy.lib.format.open_memmap : leaves a broken file when something fails.
+    numpy.lib.format.open_memmap : leaves an incomplete file if an error occurs.
 
     Notes
     -----
-    The disk space is taken first. The file gets its name when it is whole: when something fails,
-    what had the name before is untouched. A file is replaced when the new one is on the disk, so
-    that after a power failure the name leads to one of both. Where a file can't be replaced (it has
-    several hard links, belongs to another user, or its folder permits no new files), it is written
-    in place: then a crash may leave a mixture. `docs/files.md` has the details.
+    The disk space is taken first. The file gets its name when it is complete; if an error occurs
+    before, the file that had the name is unchanged. A file is replaced once the new one is on the
+    disk, so that after a power failure the name leads to one of the two. A file that can't be
+    replaced (it has several hard links, belongs to another user, or its folder permits no new
+    files) is written in place; a crash may leave a mixture then. ``docs/files.md`` of the
+    repository has the details.
     """
     return _mapcall.create(memmap, path, shape, dtype, order, overwrite)
 

@@ -1,4 +1,4 @@
-"""Libraries by reference: the path, and a digest that tells whether it is still the same file."""
+"""Pickles of libraries: the path, and a digest of the file to compare."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._mapcall import Library, load
 
 
 def digest(path: str) -> str:
-    """The digest of a file, which is read again only when it has changed.
+    """Returns the digest of a file, which is read again only if it has changed.
 
     >>> import mapcall
     >>> path = mapcall.load("m").path
@@ -39,7 +39,7 @@ def reload(
     expected: str | None,
     header: tuple[str, Sequence[str], Mapping[str, Any]] | None,
 ) -> Library:
-    """The library that a pickle stands for.
+    """Loads the library that a pickle refers to.
 
     >>> import mapcall, pickle
     >>> libm = mapcall.load("m")
@@ -49,7 +49,7 @@ def reload(
     Raises
     ------
     LibraryError
-        When the file is missing, or another one than when it was pickled.
+        If the file is missing, or has changed since it was pickled.
     """
     if path is not None:
         try:

@@ -1,16 +1,16 @@
-"""A bar for batches that take long."""
+"""The progress bar of a batch."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-#: Less than so many seconds of work need no bar.
+#: The time in seconds after which the bar is shown.
 SHORT = 1.0
 
 
 class Bar:
-    """What ``progress=True`` stands for: a bar of tqdm's, once the work has taken a second.
+    """The progress bar of ``progress=True``, by tqdm: shown once the batch has run for a second.
 
     >>> bar = Bar("cos")
     >>> bar(10, 100)        # calls made, calls in all: too early to be shown
@@ -23,7 +23,7 @@ class Bar:
         self._bar: Any = None
 
     def __call__(self, done: int, calls: int) -> None:
-        """Shows how many calls have been made."""
+        """Shows the number of calls that have been made, of all calls."""
         if self._bar is None:
             if done == calls or time.monotonic() - self._start < SHORT:
                 return
@@ -33,6 +33,6 @@ class Bar:
         self._bar.update(done - self._bar.n)
 
     def close(self) -> None:
-        """Ends the bar's line, if there is one."""
+        """Ends the line of the bar, if it is shown."""
         if self._bar is not None:
             self._bar.close()

@@ -57,6 +57,11 @@ def arrays(library: mapcall.Library, engine: str) -> None:
         assert each
 
 
+def not_negative(result: int) -> None:
+    if result < 0:
+        raise mapcall.CallError(f"got {result}")
+
+
 def numbers(library: mapcall.Library, engine: str) -> None:
     mixed = library.function(MIXED, engine=engine)
     assert mixed(1, 2, 3, 4, 5, 6, True, 8, 9, 10, 11) == 60
@@ -66,7 +71,7 @@ def numbers(library: mapcall.Library, engine: str) -> None:
     fail = library.function("int fail(int code)", engine=engine)
     assert fail(errno.EPERM) == -1
     assert mapcall.get_errno() == errno.EPERM
-    for check in ("zero", "errno", lambda result: result < 0):
+    for check in ("zero", "errno", not_negative):
         checked = library.function("int fail(int code)", engine=engine, check=check)
         fails(mapcall.CallError, lambda checked=checked: checked(errno.EPERM))
 
@@ -173,7 +178,7 @@ def batches(library: mapcall.Library, engine: str) -> None:
     apply = library.function("double apply(double (*f)(double), double x)", engine=engine)
     assert (apply(lambda x: 2 * x, x) == 2 * x + 1).all()
     fails(ZeroDivisionError, lambda: apply(lambda x: 1 / (2 - x), x))
-    for check in ("zero", "errno", lambda result: result < 0):
+    for check in ("zero", "errno", not_negative):
         checked = library.function("int fail(int code)", engine=engine, check=check)
         fails(
             mapcall.CallError,

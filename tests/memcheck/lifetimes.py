@@ -56,7 +56,7 @@ def views(path: Path) -> None:
         for view in made:
             if isinstance(view, mapcall.memmap):
                 view.flush()
-                view.flush(wait=False)
+                view.flush(sync=False)
                 view.advise("willneed")
                 view.prefetch()
                 view.residency()

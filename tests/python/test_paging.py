@@ -86,16 +86,28 @@ class TestFlush:
         x = mapcall.memmap(path, mode="r+")
         x[:] = 3
         view(x).flush()
-        view(x).flush(wait=False)
+        view(x).flush(sync=False)
         assert path.read_bytes() == bytes([3]) * (10 * PAGE)
 
     def test_not_waiting(self, path: Path) -> None:
         x = mapcall.memmap(path, mode="r+")
         x[:] = 4
-        assert x.flush(wait=False) is None
+        assert x.flush(sync=False) is None
         assert path.read_bytes() == bytes([4]) * (10 * PAGE)
         with pytest.raises(TypeError):
             x.flush(False)
+
+    @pytest.mark.parametrize("value", [False, True])
+    def test_wait_is_the_former_name_of_sync(self, path: Path, value: bool) -> None:
+        x = mapcall.memmap(path, mode="r+")
+        x[:] = 4
+        assert x.flush(wait=value) is None
+        assert x._mmap is not None
+        assert x._mmap.flush(wait=value) is None
+        assert path.read_bytes() == bytes([4]) * (10 * PAGE)
+        for flush in (x.flush, x.copy().flush, x._mmap.flush):
+            with pytest.raises(TypeError, match=r"flush: expected sync or wait, .* give sync"):
+                flush(sync=value, wait=value)
 
     @pytest.mark.parametrize("mode", ["r", "c"])
     def test_no_op_where_nothing_reaches_the_file(self, path: Path, mode: str) -> None:
@@ -104,7 +116,7 @@ class TestFlush:
         if mode == "c":
             x[:] = 5
         x.flush()
-        x[5:].flush(wait=False)
+        x[5:].flush(sync=False)
         assert path.read_bytes() == before
         assert (x[0] == 5) == (mode == "c")
 

@@ -525,7 +525,7 @@ class TestFlush:
         for flush in (
             x.flush,
             x[2:].flush,
-            lambda: x.flush(wait=False),
+            lambda: x.flush(sync=False),
             x.base.flush,
             raw.flush,
         ):

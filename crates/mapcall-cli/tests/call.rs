@@ -596,15 +596,15 @@ fn a_failing_status_has_code_1_and_its_place() {
                 "--threads",
                 "2",
             ][..],
-            "half, item [5, 7] of the batch: expected status 0, got 1; see what the library says of it",
+            "half, at index [5, 7]: expected status 0, got 1; see the library's documentation",
         ),
         (
             &[LIBRARY, HALF, "x=7", "--check", "zero"],
-            "half: expected status 0, got 1; see what the library says of it",
+            "half: expected status 0, got 1; see the library's documentation",
         ),
         (
             &[LIBRARY, HALF, "x=6", "--check", "nonzero"],
-            "half: expected a status other than 0, got 0; see what the library says of it",
+            "half: expected a status other than 0, got 0; see the library's documentation",
         ),
         (
             &[
@@ -614,8 +614,8 @@ fn a_failing_status_has_code_1_and_its_place() {
                 "--check",
                 "errno",
             ],
-            "chdir: expected errno 0, got No such file or directory (os error 2); see what the library \
-             says of it",
+            "chdir: expected errno 0, got No such file or directory (os error 2); see the library's \
+             documentation",
         ),
         (
             &[
@@ -623,9 +623,19 @@ fn a_failing_status_has_code_1_and_its_place() {
                 "const char *getenv(const char *name)",
                 "name=NO_SUCH_NAME",
                 "--check",
+                "nonnull",
+            ],
+            "getenv: expected a pointer, got NULL; see the library's documentation",
+        ),
+        (
+            &[
+                "c",
+                "const char *getenv(const char *name)",
+                "name=no_such_variable",
+                "--check",
                 "null",
             ],
-            "getenv: expected a pointer, got NULL; see what the library says of it",
+            "getenv: expected a pointer, got NULL; see the library's documentation",
         ),
     ] {
         let output = call(directory.path(), arguments).output().unwrap();

@@ -120,15 +120,15 @@ impl Parameter {
         self.extents.len()
     }
 
-    /// Returns whether the parameter may be left out, so that a call allocates and returns it: an array
-    /// that is not `const`, all of whose extents are known.
+    /// Returns whether the parameter is an output: an array that a call may leave out, which is then
+    /// allocated and returned. Such an array is not `const`, and all its extents are known.
     ///
     /// ```
     /// use mapcall_decl::Prototype;
     ///
-    /// let f = Prototype::parse("void f(int n, const float x[n], float y[n], float z[])")?;
+    /// let f = Prototype::parse("void f(int n, const float x[n], float y[n], float work[], float *p)")?;
     /// let outputs = f.parameters.iter().filter(|parameter| parameter.is_output());
-    /// assert_eq!(outputs.map(|output| &*output.name).collect::<Vec<_>>(), ["y"]);
+    /// assert_eq!(outputs.map(|parameter| &parameter.name).collect::<Vec<_>>(), ["y"]);
     /// # Ok::<(), mapcall_decl::PrototypeError>(())
     /// ```
     #[must_use]
@@ -218,11 +218,11 @@ impl Prototype {
     /// # Ok::<(), mapcall_decl::PrototypeError>(())
     /// ```
     ///
-    /// Before the arrow are, in order, the parameters that are only read, and the arrays with an unknown
-    /// extent (`?`), which the caller must give. Parameters that are inferred from extents are left out, as
-    /// they are core dimensions. After the arrow are the result, unless it is `void`, and the arrays that are
-    /// not `const`. An array that is read and written (`y` in `saxpy`) can't be told from one that is only
-    /// written.
+    /// Before the arrow are, in order, the parameters that the caller must give: those that are only read,
+    /// and arrays with an unknown extent (`?`). Parameters that are inferred from extents are left out, as
+    /// they are core dimensions. After the arrow are the result, unless it is `void`, and the
+    /// [outputs](Parameter::is_output). An array that is read and written (`y` in `saxpy`) can't be told from
+    /// one that is only written.
     #[must_use]
     pub fn signature(&self) -> String {
         let inputs: Vec<_> = self

@@ -15,7 +15,12 @@ use pyo3::prelude::*;
 /// Parameters
 /// ----------
 /// arguments : sequence of str
-///     The program's name and its arguments.
+///     The arguments, after the name of the program.
+///
+/// Returns
+/// -------
+/// int
+///     The exit code.
 #[pyfunction]
 pub(crate) fn command(py: Python<'_>, arguments: Vec<OsString>) -> u8 {
     py.detach(|| mapcall_cli::run(arguments))

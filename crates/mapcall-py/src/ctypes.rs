@@ -113,6 +113,11 @@ impl Ctypes {
     /// obj : type
     ///     A pointer type, such as ``ctypes.POINTER(ctypes.c_double)`` or ``ctypes.c_void_p``.
     ///
+    /// Returns
+    /// -------
+    /// ctypes pointer
+    ///     An instance of `obj`.
+    ///
     /// Raises
     /// ------
     /// TypeError
@@ -145,6 +150,16 @@ impl Ctypes {
     /// >>> import numpy as np
     /// >>> mapcall.Ctypes(np.zeros((2, 3))).shape_as(ctypes.c_short)[:]
     /// [2, 3]
+    ///
+    /// Parameters
+    /// ----------
+    /// obj : type
+    ///     A ctypes integer type.
+    ///
+    /// Returns
+    /// -------
+    /// ctypes array or None
+    ///     ``(obj * ndim)``; None for an array without axes.
     fn shape_as<'py>(
         &self,
         py: Python<'py>,
@@ -159,6 +174,16 @@ impl Ctypes {
     /// >>> import numpy as np
     /// >>> mapcall.Ctypes(np.zeros((2, 3))).strides_as(ctypes.c_longlong)[:]
     /// [24, 8]
+    ///
+    /// Parameters
+    /// ----------
+    /// obj : type
+    ///     A ctypes integer type.
+    ///
+    /// Returns
+    /// -------
+    /// ctypes array or None
+    ///     ``(obj * ndim)``; None for an array without axes.
     fn strides_as<'py>(
         &self,
         py: Python<'py>,

@@ -4,16 +4,18 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use mapcall::nearest::nearest;
 use mapcall_array::Error;
 use mapcall_array::layout::LayoutError;
 use mapcall_array::map::MapError;
 use pyo3::create_exception;
 use pyo3::exceptions::{
-    PyFileExistsError, PyMemoryError, PyOSError, PyRuntimeWarning, PyValueError,
-    PyZeroDivisionError,
+    PyAttributeError, PyFileExistsError, PyMemoryError, PyOSError, PyRuntimeWarning, PyTypeError,
+    PyValueError, PyZeroDivisionError,
 };
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyDict, PyString};
 
 create_exception!(
     mapcall,
@@ -200,7 +202,68 @@ fn noted(py: Python<'_>, exception: PyErr, error: &Error) -> PyErr {
     })
 }
 
-/// Returns the exception after `set` has set its attributes, or the error of `set`.
+/// Refuses keywords that a function does not know.
+///
+/// # Errors
+///
+/// `TypeError` if there are any; it names the known keyword that is most similar.
+pub(crate) fn refuse_unknown(
+    function: &str,
+    known: &[&str],
+    unknown: Option<&Bound<'_, PyDict>>,
+) -> PyResult<()> {
+    let Some(name) = unknown.and_then(|unknown| unknown.keys().iter().next()) else {
+        return Ok(());
+    };
+    let name = name.to_string();
+    let message = format!("{function}() got an unexpected keyword argument '{name}'");
+    Err(PyTypeError::new_err(
+        match nearest(&name, known.iter().copied()).first() {
+            Some(near) => format!("{message}; did you mean '{near}'?"),
+            None => message,
+        },
+    ))
+}
+
+/// Returns an `AttributeError` with a message, which names the attribute in `dir(object)` that is most
+/// similar.
+///
+/// The interpreter makes such suggestions of its own from the exception's `name` and `obj`, if it prints
+/// the exception. So `obj` is set only if the message has no suggestion.
+pub(crate) fn missing_attribute(object: &Bound<'_, PyAny>, name: &str, message: String) -> PyErr {
+    let py = object.py();
+    // Names with underscores are asked for by protocols, which expect that an object lacks them.
+    let mut known = Vec::new();
+    if !name.starts_with('_') {
+        let names = object
+            .dir()
+            .and_then(|names| names.extract::<Vec<String>>());
+        known = names.unwrap_or_default();
+    }
+    let near = nearest(name, known.iter().map(String::as_str))
+        .first()
+        .copied();
+    let message = match near {
+        Some(near) => format!("{message}; did you mean '{near}'?"),
+        None => message,
+    };
+    attribute_error(py, name, near.is_none().then_some(object), message)
+}
+
+/// Returns an `AttributeError` with its `name` and `obj`.
+pub(crate) fn attribute_error(
+    py: Python<'_>,
+    name: &str,
+    object: Option<&Bound<'_, PyAny>>,
+    message: String,
+) -> PyErr {
+    with_fields(py, PyAttributeError::new_err(message), |value| {
+        value.setattr(intern!(py, "name"), name)?;
+        value.setattr(intern!(py, "obj"), object)
+    })
+}
+
+/// The exception with more on it, or the one that came of trying.
 pub(crate) fn with_fields(
     py: Python<'_>,
     exception: PyErr,

@@ -300,6 +300,11 @@ impl Map {
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10, offset=3)
     /// >>> x._mmap.file_offset(x[5:])
     /// 8
+    ///
+    /// Raises
+    /// ------
+    /// ValueError
+    ///     If the array does not lie in the map, or the map is closed.
     fn file_offset(&self, array: &Bound<'_, PyUntypedArray>) -> PyResult<u64> {
         let buffer = self.buffer()?;
         file_offset_of(&buffer, &layout_in(&buffer, array)?)
@@ -344,18 +349,47 @@ impl Map {
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
     /// >>> x[:] = 1
     /// >>> x._mmap.flush(0, 5)
-    /// >>> x._mmap.flush(array=x[5:], wait=False)
+    /// >>> x._mmap.flush(array=x[5:], sync=False)
     ///
-    /// It warns if the name of the file belongs to another file now.
-    #[pyo3(signature = (offset = 0, size = None, *, array = None, wait = true))]
+    /// Parameters
+    /// ----------
+    /// offset : int, default 0
+    ///     The first byte of the range, counted from the start of the map.
+    /// size : int, optional
+    ///     The number of bytes; by default all bytes from `offset` on.
+    /// array : ndarray, optional
+    ///     An array on the map, whose bytes are written in place of the range.
+    /// sync : bool, default True
+    ///     Return when the bytes are on the disk. If False, the system writes them there later.
+    /// wait : bool
+    ///     The former name of `sync`.
+    ///
+    /// Raises
+    /// ------
+    /// ValueError
+    ///     If the range is outside of the map, or the map is closed.
+    /// OSError
+    ///     If the disk fails.
+    ///
+    /// Warns
+    /// -----
+    /// ReplacedFileWarning
+    ///     If the file's name leads to another file.
+    #[pyo3(signature = (offset = 0, size = None, *, array = None, sync = None, wait = None))]
     fn flush(
         &self,
         py: Python<'_>,
         offset: isize,
         size: Option<isize>,
         array: Option<&Bound<'_, PyUntypedArray>>,
-        wait: bool,
+        sync: Option<bool>,
+        wait: Option<bool>,
     ) -> PyResult<()> {
+        if sync.is_some() && wait.is_some() {
+            return Err(PyTypeError::new_err(
+                "flush: expected sync or wait, which are one option, got both; give sync",
+            ));
+        }
         let buffer = self.buffer()?;
         let range = if let Some(array) = array {
             range_of(&buffer, array)?
@@ -368,7 +402,7 @@ impl Map {
         };
         let map = mapped(&buffer)?;
         py.detach(|| {
-            if wait {
+            if sync.or(wait).unwrap_or(true) {
                 map.flush(range)
             } else {
                 map.flush_async(range)
@@ -544,7 +578,7 @@ impl Map {
     /// BufferError
     ///     If an array on the map, or a view of the buffer protocol, is alive.
     /// TypeError
-    ///     In modes 'r' and 'c'.
+    ///     If the mode is 'r' or 'c'.
     /// ValueError
     ///     In all other cases.
     fn resize(&self, py: Python<'_>, _newsize: isize) -> PyResult<()> {

@@ -85,7 +85,8 @@ pub use function::{Arg, BindError, CallError, Function, Handle, Success, Value};
 pub use library::{Library, LibraryError};
 pub use mapcall_array as array;
 pub use mapcall_array::ndarray;
-use mapcall_decl::nearest;
+#[doc(hidden)]
+pub use mapcall_decl::nearest;
 pub use mapcall_decl::{
     CType, Declarations, Extent, Parameter, Position, Prototype, PrototypeError,
     PrototypeErrorKind, ctype, extent, prototype,

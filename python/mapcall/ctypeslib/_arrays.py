@@ -33,15 +33,15 @@ def as_array(obj: Any, shape: int | Iterable[int] | None = None) -> np.ndarray:
     obj : ctypes array, structure, union, scalar or pointer
         Anything else is handed to `numpy.asarray`.
     shape : int or tuple of int, optional
-        What lies behind a pointer, in elements of the type that it points to;
-        required for a pointer, ignored for anything else. Nothing can check it:
-        a shape that is too large reads beyond the memory.
+        The shape of the memory that a pointer points to, in elements of its type;
+        required for a pointer, ignored for anything else. It can't be checked:
+        a shape that is too large leads to reads beyond the memory.
 
     Returns
     -------
     numpy.ndarray
-        C-ordered. If the elements are ctypes arrays, their extents follow those
-        of `shape`.
+        The array, C-contiguous. If the elements are ctypes arrays, their axes follow
+        those of `shape`.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def as_array(obj: Any, shape: int | Iterable[int] | None = None) -> np.ndarray:
         If `obj` is a pointer and `shape` is missing or not of integers, or if
         NumPy has no dtype for the elements (pointers, bit-fields).
     ValueError
-        If the pointer is NULL or an extent is negative.
+        If the pointer is NULL or a length is negative.
     OverflowError
         If the array would be larger than any memory.
     """
@@ -97,12 +97,12 @@ def as_ctypes(obj: Any) -> Any:
     Parameters
     ----------
     obj : array or any object with ``__array_interface__``
-        C-contiguous and writeable; structured arrays are welcome.
+        A C-contiguous, writeable array; it may be structured.
 
     Returns
     -------
     ctypes object
-        An array, or for zero dimensions a scalar, a structure or a union.
+        An array; without axes, a scalar, a structure or a union.
 
     Raises
     ------

@@ -210,7 +210,9 @@ class TestNames:
         assert all(p.default is None for p in keywords.values())
         inspect.signature(half).bind(np.ones(3), out=None, threads=2)
         assert half.signature == "()->()"
-        assert "make a batch, with the keywords out, where, threads, " in (half.__doc__ or "")
+        sentence = "Given arrays with more axes, it is called for each index of these, as a batch."
+        assert sentence in (half.__doc__ or "")
+        assert "The options out, where, threads, " in (half.__doc__ or "")
         assert "batch" not in (c.function("const char *half(double x)").__doc__ or "")
 
     def test_every_keyword_is_explained(self, c: Counted) -> None:

@@ -516,10 +516,16 @@ class TestKeywords:
 
     def test_unknown(self, c: Counted, half: mapcall.Function) -> None:
         c.refuses(
-            "half: expected a parameter's name, got thread; look at the function's parameters",
+            "half: expected a parameter's name, got thread; did you mean threads?",
             half,
             np.ones(3),
             thread=2,
+        )
+        c.refuses(
+            "half: expected a parameter's name, got other; look at the function's parameters",
+            half,
+            np.ones(3),
+            other=2,
         )
 
     def test_none_is_nothing(self, half: mapcall.Function) -> None:

@@ -68,6 +68,12 @@ def codes(length: int, *failing: int) -> np.ndarray:
     return x
 
 
+def nonzero(status: int) -> None:
+    """A check that takes 0 for a failure."""
+    if status == 0:
+        raise mapcall.CallError("0")
+
+
 class TestChecks:
     @pytest.mark.parametrize("engine", [None, "libffi"])
     @pytest.mark.parametrize("threads", THREADS)
@@ -85,8 +91,8 @@ class TestChecks:
             # The errno is that of the call that failed, on whatever thread.
             assert error.errno == 1000 + code
             assert str(error) == (
-                f"status, item [{first}] of the batch: expected status 0, got {code};"
-                " see what the library says of it"
+                f"status, at index [{first}]: expected status 0, got {code};"
+                " see the library's documentation"
             )
             if threads == 1:
                 assert c.called - before == first + 1
@@ -106,7 +112,7 @@ class TestChecks:
             )
         error = caught.value
         assert (error.index, error.code, error.errno) == ((1, 1), errno.ENOENT, errno.ENOENT)
-        assert str(error).startswith("fails, item [1, 1] of the batch: expected errno 0, got No ")
+        assert str(error).startswith("fails, at index [1, 1]: expected errno 0, got No ")
         # Without a failure all calls are made, and their results are returned.
         found = c.function(STATUS, check="nonzero")(x + 1)
         assert found.tolist() == [[2, 3], [1, 4]]
@@ -135,7 +141,11 @@ class TestChecks:
 
         def check(x: float) -> bool:
             seen.append(x)
-            return x >= first
+            if x >= first:
+                error = mapcall.CallError("too large")
+                error.code, error.errno = int(x), mapcall.get_errno()
+                raise error
+            return True
 
         function = c.function(REAL, check=check)
         for first in (0, 7, length // 2, length - 1):
@@ -146,6 +156,7 @@ class TestChecks:
             error = caught.value
             assert (error.index, error.code) == ((first,), first)
             assert error.errno == first
+            assert not hasattr(error, "__notes__")
             assert c.called - before == len(seen)
             if threads == 1:
                 assert seen == [*range(first + 1)]
@@ -169,6 +180,10 @@ class TestChecks:
         assert caught.value.args == (2000.0,)
         assert caught.value.index == "its own"
         assert "index" not in vars(caught.value)
+        assert caught.value.__notes__ == ["raised for the call at index (2000,) of the batch"]
+        with pytest.raises(OddError) as caught:
+            function(2000.0)
+        assert not hasattr(caught.value, "__notes__")
 
     def test_pickled(self, c: Counted) -> None:
         with pytest.raises(mapcall.CallError) as caught:
@@ -205,7 +220,7 @@ class TestCallbacks:
         assert apply(odd, np.ones(3), threads=threads).tolist() == [2, 2, 2]
 
     @pytest.mark.parametrize("threads", THREADS)
-    @pytest.mark.parametrize("check", ["nonzero", lambda status: status == 0])
+    @pytest.mark.parametrize("check", ["nonzero", nonzero])
     def test_exceptions_precede_a_check(self, c: Counted, threads: int, check: Any) -> None:
         """The result of the callback is 0 then, which the check would take for a failure."""
 
@@ -238,7 +253,9 @@ class TestCallbacks:
         checked = c.function(REAL, check=failing)
         with pytest.raises(mapcall.CallError) as caught:
             checked(np.arange(5.0))
+        # The index is that of the inner batch, so that the outer one's becomes a note.
         assert (caught.value.function, caught.value.index) == ("status", (4,))
+        assert caught.value.__notes__ == ["raised for the call at index (0,) of the batch"]
 
 
 class TestInterrupts:
@@ -252,7 +269,7 @@ class TestInterrupts:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         library = mapcall.load(path)
         nap = library.function(
-            "double nap(double seconds)", check=(lambda x: False) if kind == "check" else None,
+            "double nap(double seconds)", check=(lambda x: None) if kind == "check" else None,
             gil="hold" if kind == "hold" else None)
         out = np.full(20_000, -1.0)
         sent = []
@@ -343,7 +360,7 @@ class TestInterrupts:
 
             def check(x):
                 os.kill(os.getpid(), signal.SIGINT)
-                return True
+                raise mapcall.CallError("failed")
 
             real = library.function("double real(double x)", check=check)
             try:
@@ -427,8 +444,11 @@ class TestProgress:
             import numpy as np
             import mapcall
 
-            nap = mapcall.load(sys.argv[1]).function(
-                "double nap(double seconds)", check=lambda seconds: seconds == 0)
+            def check(seconds):
+                if seconds == 0:
+                    raise mapcall.CallError("0")
+
+            nap = mapcall.load(sys.argv[1]).function("double nap(double seconds)", check=check)
             x = np.full(5000, 0.001)
             x[1500] = 0
             try:
@@ -515,7 +535,12 @@ class TestLeaks:
     def test_good_and_bad(self, c: Counted) -> None:
         real, status = c.function(REAL), c.function(STATUS, check="zero")
         apply = c.function(APPLY)
-        checked = c.function(REAL, check=lambda x: x == 2)
+
+        def not_two(x: float) -> None:
+            if x == 2:
+                raise mapcall.CallError("2")
+
+        checked = c.function(REAL, check=not_two)
         x, y, wrong = np.ones((2, 3)), np.zeros((2, 3)), np.zeros(4, "f4")
         mask, failing = np.ones((2, 1), "?"), codes(6, 4)
         view = memoryview(np.ones(3))
@@ -598,6 +623,9 @@ class TestLeaks:
         assert resident() - memory < 2 << 20
 
     def test_new_arrays_are_released(self, c: Counted) -> None:
+        def failing(x: float) -> None:
+            raise mapcall.CallError("failed")
+
         real, x = c.function(REAL), np.ones(1 << 16)
         for _ in range(3):
             real(x)
@@ -605,7 +633,7 @@ class TestLeaks:
         for _ in range(200):
             real(x)
             with contextlib.suppress(mapcall.CallError):
-                c.function(REAL, check=lambda x: True)(x)
+                c.function(REAL, check=failing)(x)
         assert resident() - before < 8 << 20
 
 

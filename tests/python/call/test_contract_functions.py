@@ -75,12 +75,12 @@ class TestAttributes:
         assert (again.prototype, again.parameters[2].extents) == (saxpy.prototype, ("n",))
 
     def test_repr(self, c: Counted, saxpy: mapcall.Function) -> None:
-        assert repr(saxpy) == "saxpy(a: float, x: float32[n], y: float32[n] inout)"
+        assert repr(saxpy) == "saxpy(a: float, x: float32[n], y: float32[n] in/out)"
         assert repr(saxpy.unchecked) == f"unchecked {saxpy!r}"
         assert repr(c.function(MANY)) == (
             "many(mode: int, b: bool, z: complex, s: str, p: Handle[void], h: Handle[hidden], "
-            "f: Callable[[float, str], int], x: float64[m, n], y: uint8[n] inout, "
-            "z2: int16[?] inout) -> int"
+            "f: Callable[[float, str], int], x: float64[m, n], y: uint8[n] in/out, "
+            "z2: int16[?] in/out) -> int"
         )
 
     def test_parameters(self, saxpy: mapcall.Function) -> None:
@@ -98,10 +98,23 @@ class TestAttributes:
         assert [p.is_restrict for p in saxpy.parameters] == [False, False, True, True]
         assert "y" in repr(saxpy.parameters[3])
 
+    @pytest.mark.parametrize(
+        "prototype", [SAXPY, MANY, "int many(const int x[2], int y[], int z[][3], int w[2][3])"]
+    )
+    def test_outputs_are_what_a_call_may_leave_out(self, c: Counted, prototype: str) -> None:
+        function = c.function(prototype)
+        signature = inspect.signature(function)
+        outputs = {parameter.name for parameter in function.parameters if parameter.is_output}
+        results = function.signature.split("->")[1]
+        assert results.count("(") == len(outputs) + (prototype != SAXPY)
+        for name in outputs:
+            assert signature.parameters[name].default is None
+        assert outputs == {SAXPY: {"y"}, MANY: {"y"}}.get(prototype, {"w"})
+
     def test_inspect(self, saxpy: mapcall.Function) -> None:
         signature = inspect.signature(saxpy)
         assert str(signature) == (
-            "(a: float, x: float32[n], y: float32[n] inout = None, *, n: int = None, "
+            "(a: float, x: float32[n], y: float32[n] in/out = None, *, n: int = None, "
             "out=None, where=None, threads=None, stream=None, sync=None, "
             "progress=None)"
         )
@@ -120,14 +133,14 @@ class TestAttributes:
 
     def test_help(self, saxpy: mapcall.Function) -> None:
         text = pydoc.plain(pydoc.render_doc(saxpy))
-        assert "saxpy(a: float, x: float32[n], y: float32[n] inout" in text
+        assert "saxpy(a: float, x: float32[n], y: float32[n] in/out" in text
         document = saxpy.__doc__
         assert document.splitlines()[0] == repr(saxpy)
         assert saxpy.prototype in document
         for line in (
             "n : int, inferred from the arrays",
-            "x : float32[n], read",
-            "y : float32[n], written; made and returned if left out",
+            "x : float32[n], only read",
+            "y : float32[n], may be written; allocated and returned if left out",
         ):
             assert line in document
             assert line in text

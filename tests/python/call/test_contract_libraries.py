@@ -161,8 +161,10 @@ class TestHeader:
         assert set(shapes.unsupported) == {"print", "by_value"}
         assert "variable number of arguments" in shapes.unsupported["print"]
         assert "flags" in shapes.unsupported["by_value"]
-        with pytest.raises(AttributeError, match="variable number of arguments"):
+        with pytest.raises(AttributeError, match="variable number of arguments") as caught:
             _ = shapes.print
+        assert "did you mean" not in str(caught.value)
+        assert (caught.value.name, caught.value.obj) == ("print", None)
         assert not hasattr(shapes, "by_value")
         assert mapcall.load("m").unsupported == {}
 

@@ -6,6 +6,7 @@ import errno
 import os
 import threading
 from typing import Any
+from unittest.mock import Mock, call
 
 import numpy as np
 import pytest
@@ -153,7 +154,8 @@ class TestCheck:
             ("int status(int code)", "nonzero", 7, 0, 0, "expected a status other than 0, got 0"),
             ("unsigned char tiny(int code)", "zero", 256, 255, 255, "expected status 0, got 255"),
             ("_Bool truth(int code)", "nonzero", 1, 0, 0, "expected a status other than 0, got 0"),
-            ("void *pointer(int is_null)", "null", 0, 1, 0, "expected a pointer, got NULL"),
+            ("void *pointer(int is_null)", "nonnull", 0, 1, 0, "expected a pointer, got NULL"),
+            ("const char *text(int which)", "nonnull", 1, 0, 0, "expected a pointer, got NULL"),
             ("const char *text(int which)", "null", 1, 0, 0, "expected a pointer, got NULL"),
             (
                 "void set_errno(int code)",
@@ -179,24 +181,38 @@ class TestCheck:
         assert not isinstance(caught.value, (TypeError, ValueError))
 
     def test_a_callable(self, c: Counted) -> None:
+        """It gets the result; what it returns is ignored, also by batches."""
+        for returned in (None, True, False, "failed", -1):
+            check = Mock(return_value=returned)
+            status = c.function("int status(int code)", check=check)
+            assert (status(3), status(-4)) == (3, -4)
+            assert status(np.array([5, -6], "i4")).tolist() == [5, -6]
+            assert check.call_args_list == [call(3), call(-4), call(5), call(-6)]
+
+    def test_a_callable_sees_errno(self, c: Counted) -> None:
         seen = []
-
-        def check(code: int) -> bool:
-            seen.append(code)
-            return code < 0
-
-        status = c.function("int status(int code)", check=check)
-        assert status(3) == 3
-        with pytest.raises(mapcall.CallError, match=r"status: expected .* success, got -4; ") as e:
-            status(-4)
-        assert (e.value.code, e.value.function, seen) == (-4, "status", [3, -4])
+        set_errno = c.function(
+            "void set_errno(int code)", check=lambda result: seen.append(mapcall.get_errno())
+        )
+        set_errno(3)
+        set_errno(np.array([4, 0, 5], "i4"))
+        assert seen == [3, 4, 0, 5]
 
     def test_a_callable_that_raises(self, c: Counted) -> None:
-        def check(code: int) -> bool:
-            raise LookupError("of the check")
-
-        with pytest.raises(LookupError, match="of the check"):
-            c.function("int status(int code)", check=check)(0)
+        """What it raises comes out as it is."""
+        for raised in (LookupError("of the check"), mapcall.CallError("its own"), SystemExit(3)):
+            status = c.function("int status(int code)", check=Mock(side_effect=raised))
+            with pytest.raises(type(raised)) as caught:
+                status(0)
+            assert caught.value is raised
+            assert not hasattr(raised, "__notes__")
+            with pytest.raises(type(raised)) as caught:
+                status(np.zeros((2, 2), "i4"))
+            assert caught.value is raised
+            if isinstance(raised, mapcall.CallError):
+                assert (raised.index, raised.args) == ((0, 0), ("its own",))
+            else:
+                assert raised.__notes__ == ["raised for the call at index (0, 0) of the batch"]
 
     @pytest.mark.parametrize(
         ("prototype", "check", "message"),
@@ -205,6 +221,7 @@ class TestCheck:
             ("int status(int code)", 3, "check must be None, 'zero', .* got 3"),
             ("double real(double x)", "zero", "real: check: .* returns an integer, .* double"),
             ("void set_errno(int code)", "nonzero", "set_errno: check: .* an integer, .* void"),
+            ("int status(int code)", "nonnull", "status: check: .* returns a pointer, .* int"),
             ("int status(int code)", "null", "status: check: .* returns a pointer, .* int"),
         ],
     )

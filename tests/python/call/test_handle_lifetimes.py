@@ -163,7 +163,7 @@ class TestOwnership:
         assert ended() == 1
 
     def test_also_when_the_call_fails(self, c: Counted, new: Any, ended: Any) -> None:
-        def wrong(result: object) -> bool:
+        def wrong(result: object) -> None:
             raise LookupError(result)
 
         for check, error in [("zero", mapcall.CallError), (wrong, LookupError)]:

@@ -219,11 +219,15 @@ class TestZlib:
     def deflate(
         self, library: mapcall.Library, parameter: str, types: str
     ) -> list[mapcall.Function]:
+        def not_negative(result: int) -> None:
+            if result < 0:
+                raise mapcall.CallError(f"deflate: got {result}")
+
         return [
             library.function(f"{types} {prototype}".replace("STREAM", parameter), check=check)
             for prototype, check in [
                 ("int deflateInit_(STREAM, int level, const char *version, int size);", "zero"),
-                ("int deflate(STREAM, int flush);", lambda result: result < 0),
+                ("int deflate(STREAM, int flush);", not_negative),
                 ("int deflateEnd(STREAM);", "zero"),
             ]
         ]
@@ -268,7 +272,7 @@ class TestZlib:
         process = mapcall.load(None)
         free = process.function(f"{opaque} void free(z_stream *memory);")
         calloc = process.function(
-            f"{opaque} z_stream *calloc(size_t n, size_t size);", destructor=free, check="null"
+            f"{opaque} z_stream *calloc(size_t n, size_t size);", destructor=free, check="nonnull"
         )
         init, deflate, end = self.deflate(library, "z_stream *strm", opaque)
         # This prototype is the first with the members of the struct.

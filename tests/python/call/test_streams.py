@@ -350,6 +350,9 @@ class TestEnds:
             if done == calls:
                 raise LookupError
 
+        def failing(code: int) -> None:
+            raise mapcall.CallError("failed")
+
         codes = np.zeros(50_000, np.intc)
         codes[30_000] = 3
         with unchanged(path.parent):
@@ -357,7 +360,7 @@ class TestEnds:
                 c.function(STATUS, check="zero")(codes, out=path, threads=threads)
             assert caught.value.index == (30_000,)
             with pytest.raises(mapcall.CallError):
-                c.function(STATUS, check=lambda code: True)(codes, out=path, threads=threads)
+                c.function(STATUS, check=failing)(codes, out=path, threads=threads)
             for progress in (odd, last):
                 with pytest.raises(LookupError):
                     c.function(NAP)(np.full(200, 1e-3), out=path, progress=progress)

@@ -114,7 +114,8 @@ enum Check {
     /// The result is not 0
     Nonzero,
     /// The result is a pointer other than NULL
-    Null,
+    #[value(alias = "null")]
+    Nonnull,
     /// errno is 0 after the call
     Errno,
 }
@@ -124,7 +125,7 @@ impl From<Check> for Success {
         match check {
             Check::Zero => Self::Zero,
             Check::Nonzero => Self::Nonzero,
-            Check::Null => Self::NotNull,
+            Check::Nonnull => Self::Nonnull,
             Check::Errno => Self::NoErrno,
         }
     }

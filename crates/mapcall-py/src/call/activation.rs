@@ -46,13 +46,21 @@ struct Thread {
 /// >>> chdir("/nowhere"), mapcall.get_errno()
 /// (-1, 2)
 ///
-/// It is set to 0 before each call.
+/// Returns
+/// -------
+/// int
+///     The number, one of those in the module `errno`. It is set to 0 before each call.
 #[pyfunction]
 pub(crate) fn get_errno() -> i32 {
     THREAD.with(|thread| thread.errno.get())
 }
 
-/// Returns whether a callback has raised an exception in the running call.
+/// Sets the `errno` that `get_errno` returns on this thread.
+pub(super) fn set_errno(errno: i32) {
+    THREAD.with(|thread| thread.errno.set(errno));
+}
+
+/// Whether a callback has raised in the call that is running.
 pub(super) fn has_raised() -> bool {
     THREAD.with(|thread| thread.has_raised.get())
 }

@@ -111,7 +111,8 @@ pub(super) fn call(py: Python<'_>, error: &CallError) -> PyErr {
     }
 }
 
-/// Sets the `index` of a `CallError`: the call of a batch that failed. Other exceptions stay unchanged.
+/// Adds the index of the call of a batch that failed: as the `index` of a `CallError` that has none, else
+/// as a note.
 #[cold]
 pub(super) fn at(py: Python<'_>, error: PyErr, index: Option<&[usize]>) -> PyErr {
     let Some(index) = index else {
@@ -120,8 +121,12 @@ pub(super) fn at(py: Python<'_>, error: PyErr, index: Option<&[usize]>) -> PyErr
     with_fields(py, error, |value| {
         let class = Package::get(py)?.call_error.bind(py);
         if value.is_instance(class)? && value.getattr("index")?.is_none() {
-            value.setattr("index", PyTuple::new(py, index)?)?;
+            return value.setattr("index", PyTuple::new(py, index)?);
         }
+        let index = PyTuple::new(py, index)?.repr()?;
+        let note = format!("raised for the call at index {index} of the batch");
+        // Without its note, the exception is still the one that was raised.
+        let _ = value.call_method1("add_note", (note,));
         Ok(())
     })
 }
@@ -178,7 +183,7 @@ fn name_object(
 
 /// Makes a `CallError`.
 #[cold]
-pub(super) fn failure(function: &str, code: &Bound<'_, PyAny>, errno: i32, message: &str) -> PyErr {
+fn failure(function: &str, code: &Bound<'_, PyAny>, errno: i32, message: &str) -> PyErr {
     make(
         code.py(),
         |package| &package.call_error,

@@ -19,28 +19,22 @@ use super::text::Text;
 /// >>> import numpy as np
 /// >>> frexp = mapcall.load("m").function("double frexp(double x, int exponent[1])")
 /// >>> frexp
-/// frexp(x: float, exponent: int32[1] inout) -> float
+/// frexp(x: float, exponent: int32[1] in/out) -> float
 /// >>> frexp(12.0)
 /// (0.75, array([4], dtype=int32))
 /// >>> exponent = np.zeros(1, "i4")
 /// >>> frexp(12.0, exponent), exponent
 /// (0.75, array([4], dtype=int32))
 ///
-/// Arguments stand in the prototype's order, by position or by name, without the inferred ones
-/// (`n` in ``size_t n, float x[n]``), which may be given by name. An array that the function writes
-/// may be left out if its extents are known: it is allocated, zeroed, and returned behind the result.
+/// Made by `Library.function`. Arguments are given in the prototype's order, by position or by name.
+/// Lengths that are inferred from the arrays (`n` in ``size_t n, float x[n]``) are left out, or given
+/// by name. An array that C may write (it is not ``const``) may be left out if its lengths are known:
+/// it is allocated, filled with zeros, and returned after the result.
 ///
-/// A masked array is refused if one of its elements is masked, since C would take that for a value.
-/// Python code that runs while arguments are read (an ``__index__``, say) must not change an array
-/// among them: the call is refused then. While C runs, NumPy refuses to resize the arrays of a call
-/// that a callable was given to; giving an array other memory in other ways (``__setstate__``, or
-/// ``resize(refcheck=False)`` in another thread) is as wrong as it is for NumPy's own functions.
-///
-/// Batches
-/// -------
-/// Axes that an array has beyond its parameter's brackets are those of a batch, which broadcast by
-/// the rules of NumPy's generalised ufuncs; a number's array has only such axes. The function is
-/// called for each item, and what it returns are arrays:
+/// Given arrays with more axes than the prototype has brackets, the function works as a generalized
+/// ufunc of NumPy: the last axes of an argument, one for each pair of brackets, are its core
+/// dimensions, and the axes before them are loop dimensions, which broadcast against each other. C is
+/// called once for each index of the loop dimensions. Such a call is a batch; its results are arrays:
 ///
 /// >>> cos = mapcall.load("m").function("double cos(double x)")
 /// >>> cos(np.zeros((2, 3)))
@@ -50,36 +44,77 @@ use super::text::Text;
 /// >>> hypot(np.array([[3.0], [5.0]]), np.array([4.0, 12.0]))
 /// array([[ 5.        , 12.36931688],
 ///        [ 6.40312424, 13.        ]])
-/// >>> frexp(np.array([12.0, 0.5]))
+/// >>> frexp(np.array([12.0, 0.5]))                    # loop dimensions (2,), core dimensions (1,)
 /// (array([0.75, 0.5 ]), array([[4],
 ///        [0]], dtype=int32))
 ///
-/// Only the parameter's own axes must be contiguous. What calls write has an item for each of them,
-/// and shares no memory with anything else, but an input of the same items: nothing is copied and
-/// nothing converted. Functions that return text or pointers are called once for each item instead.
+/// Parameters
+/// ----------
+/// *args, **kwargs
+///     The arguments of the C function: numbers, arrays, texts, handles, callables, None. A parameter
+///     that has the name of one of the following options hides the option.
+/// out : ndarray, path, or tuple of them, optional
+///     In a batch, where the outputs go: the result, then the arrays that are left out. In a tuple,
+///     None stands for an array that is allocated. A path is that of a new ``.npy`` file, which is
+///     written in the course of the batch and returned as a `memmap`. It gets its name when all calls
+///     have been made, and replaces a file of that name once its content is on the disk. Where a file
+///     can't be replaced, the results are copied into it.
+/// where : ndarray of bool, optional
+///     In a batch, C is called only where it is True. It broadcasts against the loop dimensions.
+///     Elsewhere outputs keep their values, or are 0 if they are allocated.
+/// threads : int, default 1
+///     The number of threads that a batch runs on; 0 for one on each core. The results are the same.
+///     Many C functions are not safe to be called from several threads.
+/// stream : bool, optional
+///     Whether pages of maps are dropped from memory once a batch has processed them. By default they
+///     are if the files are larger than the memory that is free.
+/// sync : bool, default False
+///     Return when new files are on the disk. If False, a power failure may leave a new name without
+///     its content, but never a name that another file had before.
+/// progress : bool or callable, optional
+///     If True, a batch of more than a second shows a progress bar. A callable is called a few times
+///     a second with the number of calls that have been made and the number of all calls.
 ///
-/// These keywords are not passed to C, unless a parameter has the name:
+/// Returns
+/// -------
+/// result : number, str, bytes, ndarray, Handle, None or tuple
+///     The result, unless it is void, then the arrays that were left out: None without any, the value
+///     itself if it is the only one, else a tuple. In a batch, each is an array whose shape is that of
+///     the loop dimensions followed by the core dimensions.
 ///
-/// out : array, path, or tuple of them
-///     Where the outputs go, in the order in which they are returned, with None for one that is made.
-///     A path is that of a new ``.npy`` file, which is written as the batch goes on, and returned as
-///     a map. It gets its name when all calls have been made, and replaces a file that has it once
-///     it is on the disk. Where a file can't be replaced, the results are copied into it.
-/// where : array of bool
-///     Broadcasts as any other argument; where it is False nothing is called, and outputs stay as they
-///     are, or 0 where they are made.
-/// threads : int
-///     1 by default, as C code is often not made for more; 0 for every core. The results are the same.
-/// stream : bool
-///     Whether maps leave memory where all calls have passed. By default they do when the files are
-///     larger than what is free.
-/// sync : bool
-///     Whether new files are on the disk in the end. Without it, a power failure may leave a new name
-///     without its content, but never a name that another file had.
-/// progress : bool or callable
-///     True shows a bar, if the batch takes longer than a second; a callable is called with the number
-///     of calls made and of all calls, some times a second.
+/// Raises
+/// ------
+/// ArgumentError
+///     If an argument does not fit the prototype, or an option does not fit the call. C has not been
+///     called.
+/// CallError
+///     If the result means failure by the option `check` of `Library.function`. In a batch, ``index``
+///     is the index of the call in the loop dimensions.
 ///
+/// See Also
+/// --------
+/// Library.function : binds a function.
+/// numpy.ufunc : the options `out` and `where`, and broadcasting.
+///
+/// Notes
+/// -----
+/// Nothing is copied or converted. Only the core dimensions must be contiguous. An array that C
+/// writes must have all loop dimensions, and shares memory with no other argument, except that it may
+/// be an input as well (``out=x``). Functions that return text or pointers have no batches.
+///
+/// A masked array is refused if one of its elements is masked, since C would use the masked value.
+///
+/// The interpreter's lock is released during a batch, unless the function is bound with ``gil="hold"``.
+/// Ctrl-C, an exception of a callback, of `progress` or of `check`, and a `CallError` end a batch;
+/// arrays are written in part then.
+///
+/// Python code that runs while arguments are read (an ``__index__``, say) must not change an array
+/// among them: the call is refused then. While C runs, NumPy refuses to resize the arrays of a call
+/// that takes a callable. Giving an array other memory in other ways (``__setstate__``, or
+/// ``resize(refcheck=False)`` in another thread) is as wrong as it is for NumPy's own functions.
+///
+/// Examples
+/// --------
 /// >>> x = np.array([1.0, -4.0, 9.0])
 /// >>> sqrt = mapcall.load("m").function("double sqrt(double x)")
 /// >>> sqrt(x, out=x, where=x > 0, threads=2)
@@ -87,13 +122,6 @@ use super::text::Text;
 /// >>> sqrt(np.ones(1000), progress=lambda done, calls: print(done, "of", calls))[-1]
 /// 1000 of 1000
 /// np.float64(1.0)
-///
-/// The interpreter's lock is released meanwhile, unless the function is bound with ``gil="hold"``.
-/// Ctrl-C ends a batch, and so do an exception in a callback, in ``progress`` or in ``check``, and a
-/// failure that ``check`` finds, whose `CallError` has the ``index`` of the call; outputs are written
-/// in part then.
-///
-/// Made by `Library.function`.
 #[pyclass(frozen, module = "mapcall", weakref)]
 pub(crate) struct Function {
     /// The entry that the interpreter calls: see `vectorcall.rs`.
@@ -277,11 +305,11 @@ impl Options {
         Ok(match check.extract::<&str>() {
             Ok("zero") => Success::Zero,
             Ok("nonzero") => Success::Nonzero,
-            Ok("null") => Success::NotNull,
+            Ok("nonnull" | "null") => Success::Nonnull,
             Ok("errno") => Success::NoErrno,
             _ => {
                 return Err(PyValueError::new_err(format!(
-                    "check must be None, 'zero', 'nonzero', 'null', 'errno' or a callable, got {}",
+                    "check must be None, 'zero', 'nonzero', 'nonnull', 'errno' or a callable, got {}",
                     check.repr()?
                 )));
             }

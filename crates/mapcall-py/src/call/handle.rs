@@ -22,6 +22,7 @@ use super::scope::Scope;
 use super::text::Text;
 use super::{activation, errors, ndarray, text};
 use crate::convert;
+use crate::errors::missing_attribute;
 
 /// A value that may run C destructors when it is dropped, outside of any call of a function.
 pub(super) struct Ending<T>(ManuallyDrop<T>);
@@ -193,8 +194,8 @@ impl Handle {
         let views = self.views.load(Ordering::Acquire);
         if views > 0 && !self.inner.is_closed() {
             return Err(PyBufferError::new_err(format!(
-                "expected a handle to {} without arrays on its memory, got one with {views}; let \
-                 them go first",
+                "expected a handle to {} without arrays on its memory, got one with {views}; \
+                 delete them first",
                 self.target()
             )));
         }
@@ -352,15 +353,24 @@ impl Handle {
     ///
     /// Returns
     /// -------
-    /// array
-    ///     Read-only if C may only read the memory: see `readonly`.
+    /// ndarray
+    ///     The array, of the given shape; read-only if `readonly` is true.
     ///
     /// Raises
     /// ------
     /// ValueError
     ///     If the handle is closed.
+    /// TypeError
+    ///     If no dtype is given, and the C type has none.
     /// BufferError
-    ///     If another array of the same callback is on a part of the memory.
+    ///     If another array of the same callback lies on a part of the memory.
+    ///
+    /// Notes
+    /// -----
+    /// Handles that a callback receives are closed when it returns, as the memory may end then. So arrays
+    /// on it are copies, which may be kept: read-only if C's memory is ``const``, else written back to it
+    /// before C runs again, which is when the callback returns or calls a C function. What C writes
+    /// meanwhile is in the next array. Arrays of one callback on the same memory share a copy.
     #[pyo3(signature = (shape, dtype = None, owner = None))]
     fn array<'py>(
         this: &Bound<'py, Self>,
@@ -399,8 +409,13 @@ impl Handle {
     ///
     /// Parameters
     /// ----------
-    /// kind : {'str', 'bytes'}
-    ///     The type of the result. The text of a str must be UTF-8.
+    /// kind : {'str', 'bytes'}, default 'str'
+    ///     The type of the result; for a str, the text must be UTF-8.
+    ///
+    /// Returns
+    /// -------
+    /// str or bytes
+    ///     The text.
     ///
     /// Raises
     /// ------
@@ -420,6 +435,11 @@ impl Handle {
             scope.write_back();
         }
         text::copy(py, in_use.address().addr().get() as u64, kind)
+    }
+
+    fn __getattr__(this: &Bound<'_, Self>, name: &str) -> PyResult<Py<PyAny>> {
+        let message = format!("'mapcall.Handle' object has no attribute '{name}'");
+        Err(missing_attribute(this, name, message))
     }
 
     fn __repr__(&self) -> String {

@@ -10,16 +10,15 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mapcall::{CType, Declarations, Header, Prototype};
-use pyo3::exceptions::{PyAttributeError, PyKeyError};
+use pyo3::exceptions::PyKeyError;
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use super::function::{Function, Options, Origin};
 use super::structure::Struct;
 use super::{errors, methods};
-use crate::errors::with_fields;
+use crate::errors::{attribute_error, missing_attribute, refuse_unknown};
 use crate::package::Package;
 
 /// Loads a shared library.
@@ -32,37 +31,51 @@ use crate::package::Package;
 /// >>> mapcall.load("m", header="math.h").hypot(3, 4)
 /// 5.0
 ///
-/// Calls are checked against the prototype. The prototype itself can't be checked: what it says of
-/// types, extents, ``const`` and ``restrict`` must be true of the library's function.
-///
 /// Parameters
 /// ----------
 /// library : str, PathLike or None
-///     A path, a file name as the loader finds it (``libm.so.6``), a bare name (``m``, ``openblas``),
-///     or None for the process itself.
+///     A path, a file name that the loader finds (``libm.so.6``), a bare name (``m``, ``openblas``),
+///     or None for the running process, which has the C library.
 /// header : str or PathLike, optional
-///     Its C header, as a path or as in ``#include <...>``; the system's C compiler preprocesses it.
-///     Its functions become attributes of the library, and its types are known in prototypes.
+///     The C header of the library, as a path or as in ``#include <...>``; the system's C compiler
+///     preprocesses it. Its functions become attributes of the library, and prototypes may use its
+///     types.
 /// include : sequence of PathLike, optional
-///     Directories where headers are looked for.
-/// define : dict, optional
-///     Macros and their values; None for one without a value of its own.
+///     Directories in which headers are looked for.
+/// define : dict of str to object, optional
+///     Macros and their values; None for a macro without a value.
+///
+/// Returns
+/// -------
+/// Library
+///     The library, which stays loaded while it or one of its functions is in use.
 ///
 /// Raises
 /// ------
 /// LibraryError
-///     With all that was tried, and what the loader said.
+///     If the library can't be loaded; the message has the names that were tried and the error of the
+///     loader.
 /// PrototypeError
-///     When the header can't be read.
+///     If the header can't be read.
+///
+/// Notes
+/// -----
+/// Calls are checked against the prototype, but the prototype can't be checked: its types, lengths,
+/// ``const`` and ``restrict`` must be those of the C function. A wrong one may crash the process.
 #[pyfunction]
-#[pyo3(signature = (library, header = None, *, include = None, define = None))]
+#[pyo3(
+    signature = (library, header = None, *, include = None, define = None, **unknown),
+    text_signature = "(library, header=None, *, include=None, define=None)"
+)]
 pub(crate) fn load(
     py: Python<'_>,
     library: Option<PathBuf>,
     header: Option<PathBuf>,
     include: Option<Vec<PathBuf>>,
     define: Option<&Bound<'_, PyDict>>,
+    unknown: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<Library> {
+    refuse_unknown("load", &["library", "header", "include", "define"], unknown)?;
     let inner = match &library {
         // SAFETY: it runs the initialisers of the library, which the caller of `load` asks for.
         Some(name) => py.detach(|| unsafe { mapcall::Library::open(name) }),
@@ -131,7 +144,8 @@ impl Source {
 /// >>> libm == mapcall.load("libm.so.6")
 /// True
 ///
-/// Made by `load`. It stays loaded while this object or a function of it lives.
+/// Made by `load`. It stays loaded while this object or one of its functions is in use. The functions
+/// of its header are attributes.
 #[pyclass(frozen, module = "mapcall", weakref)]
 pub(crate) struct Library {
     inner: mapcall::Library,
@@ -234,7 +248,7 @@ impl Library {
         drop(functions);
     }
 
-    /// The library's file; None for the process itself.
+    /// The path of the library's file; None for the process itself.
     ///
     /// >>> import mapcall
     /// >>> mapcall.load("m").path
@@ -246,7 +260,7 @@ impl Library {
         self.source()
     }
 
-    /// The names of the exported functions, sorted.
+    /// Returns the names of the functions that the library exports, sorted.
     ///
     /// >>> import mapcall
     /// >>> [name for name in mapcall.load("m").symbols() if name.startswith("hyp")]
@@ -267,31 +281,47 @@ impl Library {
     /// Parameters
     /// ----------
     /// prototype : str
-    ///     C; types that it needs may be defined before it, and those of the library's header are
-    ///     known.
-    /// check : {'zero', 'nonzero', 'null', 'errno'} or callable, optional
-    ///     Makes failures `CallError`: the result must be 0 ('zero') or not be 0 ('nonzero'), NULL
-    ///     is a failure ('null'), errno that is set is one ('errno'), or the callable, given the
-    ///     result, returns something true for one.
+    ///     The declaration of the function in C, with the lengths of arrays in brackets. It may use the
+    ///     types of the library's header, and types that the text defines before it.
+    /// check : {'zero', 'nonzero', 'nonnull', 'errno'} or callable, optional
+    ///     What success is; any other outcome raises `CallError`. 'zero': the result is 0. 'nonzero':
+    ///     it is not 0. 'nonnull': it is not NULL. 'errno': the call leaves errno at 0. A callable gets
+    ///     the result, and raises an exception if that means failure; what it returns is ignored.
+    ///     `get_errno` returns the errno of the call meanwhile.
     /// gil : {'hold', 'release'}, optional
-    ///     Whether other Python threads run during a call; by default, when the arrays have
-    ///     together 512 KiB or more, or a callable is given.
-    /// text : {'str', 'bytes'}
-    ///     What a ``const char *`` result becomes; a str must be UTF-8.
+    ///     Whether the interpreter's lock is held or released during a call. By default it is released
+    ///     if the arrays have 512 KiB or more together, or an argument is a callable.
+    /// text : {'str', 'bytes'}, default 'str'
+    ///     The type that a ``const char *`` result becomes; for a str, the text must be UTF-8.
     /// destructor : Function, optional
-    ///     Called once on each pointer that the function returns, at the end of its handle's life.
+    ///     The function that frees a pointer which this one returns. It is called once, when the
+    ///     pointer's `Handle` is closed or dies.
     /// engine : {'cranelift', 'libffi'}, optional
-    ///     What carries out the call; by default compiled code where that can do it.
+    ///     What makes the call: code compiled by Cranelift, or libffi. The default is compiled code
+    ///     where Cranelift supports the types.
+    ///
+    /// Returns
+    /// -------
+    /// Function
+    ///     The bound function.
     ///
     /// Raises
     /// ------
     /// PrototypeError
-    ///     With a caret under the place.
+    ///     If the prototype can't be read or called; a caret in the message shows the position.
     /// LibraryError
-    ///     When the library has no such function; it names the nearest.
-    #[pyo3(signature = (
-        prototype, *, check = None, gil = None, text = "str", destructor = None, engine = None
-    ))]
+    ///     If the library has no such function; the message has the most similar names.
+    /// ValueError
+    ///     If an option has no such value, or does not fit the prototype.
+    #[pyo3(
+        signature = (
+            prototype, *, check = None, gil = None, text = "str", destructor = None, engine = None,
+            **unknown
+        ),
+        text_signature = "($self, prototype, *, check=None, gil=None, text='str', destructor=None, \
+                          engine=None)"
+    )]
+    #[expect(clippy::too_many_arguments, reason = "each is a keyword in Python")]
     fn function<'py>(
         this: &Bound<'py, Self>,
         prototype: &str,
@@ -300,7 +330,10 @@ impl Library {
         text: &str,
         destructor: Option<Bound<'py, Function>>,
         engine: Option<&str>,
+        unknown: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, Function>> {
+        const KEYWORDS: [&str; 6] = ["prototype", "check", "gil", "text", "destructor", "engine"];
+        refuse_unknown("Library.function", &KEYWORDS, unknown)?;
         let options = Options::new(check, gil, text, destructor, engine)?;
         let (py, library) = (this.py(), this.get());
         let declarations = &library.declarations;
@@ -314,19 +347,28 @@ impl Library {
         Ok(function)
     }
 
-    /// A struct or union that the header or a prototype defines, by its tag or typedef name.
-    ///
-    /// Of those that prototypes define, the last 4096 are known at least.
+    /// Returns a struct or union that the header or a prototype defines, by its tag or typedef name.
     ///
     /// >>> import mapcall
     /// >>> libm = mapcall.load("m", header="stdlib.h")
     /// >>> libm.struct("div_t").dtype.names
     /// ('quot', 'rem')
     ///
+    /// Parameters
+    /// ----------
+    /// name : str
+    ///     The tag, or the name that a typedef gives the type.
+    ///
+    /// Returns
+    /// -------
+    /// Struct
+    ///     The type, with its dtype.
+    ///
     /// Raises
     /// ------
     /// KeyError
-    ///     When none of that name has been defined.
+    ///     If neither the header nor a prototype defines the name. Of the types that prototypes define,
+    ///     at least the last 4096 are kept.
     fn r#struct(&self, name: &str) -> PyResult<Struct> {
         if let Some(ctype) = self.declarations.structs().get(name) {
             return Ok(Struct::new(name, ctype.clone()));
@@ -342,7 +384,7 @@ impl Library {
         }
     }
 
-    /// Why some of the header's functions can't be called.
+    /// The functions of the header that can't be called, each with the reason.
     ///
     /// >>> import mapcall
     /// >>> mapcall.load(None, header="stdio.h").unsupported["printf"]
@@ -383,16 +425,15 @@ impl Library {
                 Some(source) => format!("{} declares no function {name:?}", source.name.display()),
                 None => format!(
                     "a library without a header has no attribute {name:?}; bind a function by its \
-                     prototype, or load it with header="
+                     prototype, or load the library with header="
                 ),
             },
-            Err(error) => error.value(py).str()?.to_string(),
+            Err(error) => {
+                let message = error.value(py).str()?.to_string();
+                return Err(attribute_error(py, name, None, message));
+            }
         };
-        let error = PyAttributeError::new_err(missing);
-        Err(with_fields(py, error, |value| {
-            value.setattr(intern!(py, "name"), name)?;
-            value.setattr(intern!(py, "obj"), this)
-        }))
+        Err(missing_attribute(this, name, missing))
     }
 
     fn __dir__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
@@ -460,7 +501,7 @@ impl Library {
     }
 }
 
-/// The function that a pickle stands for.
+/// Returns the function that a pickle refers to.
 ///
 /// >>> import mapcall, pickle
 /// >>> cos = mapcall.load("m").function("double cos(double x)")

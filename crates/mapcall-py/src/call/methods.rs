@@ -14,6 +14,7 @@ use super::function::{Binding, Function, Gil, Options, Origin};
 use super::returns::Returns;
 use super::signature::{self, Parameter};
 use super::{errors, vectorcall};
+use crate::errors::missing_attribute;
 use crate::package::Package;
 
 /// Binds a function of a library with options.
@@ -135,7 +136,7 @@ impl Function {
         self.inner.prototype().to_string()
     }
 
-    /// The parameters, in the prototype's order, the inferred ones too.
+    /// The parameters, in the prototype's order; those that are inferred are among them.
     ///
     /// >>> import mapcall
     /// >>> f = mapcall.load("m").function("double frexp(double x, int exponent[1])")
@@ -159,7 +160,7 @@ impl Function {
         PyTuple::new(py, parameters.collect::<PyResult<Vec<_>>>()?)
     }
 
-    /// NumPy's signature of a generalised ufunc.
+    /// The core dimensions of the inputs and outputs, in the notation of NumPy's generalized ufuncs.
     ///
     /// >>> import mapcall
     /// >>> mapcall.load("m").function("double frexp(double x, int exponent[1])").signature
@@ -180,7 +181,7 @@ impl Function {
         self.binding().library.clone_ref(py)
     }
 
-    /// What carries out the call: 'cranelift' for compiled code, or 'libffi'.
+    /// What makes the call: 'cranelift', code that Cranelift has compiled, or 'libffi'.
     ///
     /// >>> import mapcall
     /// >>> lib = mapcall.load("m")
@@ -194,7 +195,7 @@ impl Function {
         }
     }
 
-    /// The same function, which also takes arrays for pointers without an extent.
+    /// The same function, which also takes arrays for pointers without a length (``T *x``).
     ///
     /// >>> import mapcall
     /// >>> import numpy as np
@@ -203,16 +204,16 @@ impl Function {
     /// >>> modf.unchecked(2.75, whole), float(whole[0])
     /// (0.75, 2.0)
     ///
-    /// The function runs once, with the address of the array's first element, whatever its axes and
-    /// strides; ``T *x`` and ``T x[]`` are the same. How far it reads or writes there is the caller's
-    /// affair. Dtype, byte order, alignment, writeability and ``restrict`` are checked all the same.
-    /// In a batch, which arrays for other parameters make, it may only read there.
+    /// The function is called once, with the address of the array's first element, whatever the array's
+    /// axes and strides; ``T *x`` and ``T x[]`` are the same. It is not checked how much memory the
+    /// function reads or writes from there on. Dtype, byte order, alignment, writeability and
+    /// ``restrict`` are checked as in any call. In a batch, such a parameter must be ``const``.
     #[getter]
     fn unchecked<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Self>> {
         object(py, self.inner.clone(), true, self.binding.clone_ref(py))
     }
 
-    /// A callable as a C function pointer for one of the parameters, to be kept as long as C may
+    /// Makes a C function pointer of a callable, for one of the parameters. Keep it as long as C may
     /// call it.
     ///
     /// >>> import mapcall
@@ -228,8 +229,29 @@ impl Function {
     /// >>> x
     /// array([1, 2, 3], dtype=int32)
     ///
-    /// A callable that is given to a function directly lives for that call only. When C calls it later,
-    /// or calls one whose callback object has died, C gets zero. The call that is running in that thread
+    /// Parameters
+    /// ----------
+    /// parameter : str
+    ///     The name of a parameter that is a function pointer.
+    /// callable : callable
+    ///     It is called with a number, text or `Handle` for each argument.
+    ///
+    /// Returns
+    /// -------
+    /// Callback
+    ///     The function pointer, to be given for the parameter.
+    ///
+    /// Raises
+    /// ------
+    /// ArgumentError
+    ///     If there is no parameter of that name, or the callable does not fit it.
+    /// ValueError
+    ///     If the parameter is no function pointer.
+    ///
+    /// Notes
+    /// -----
+    /// A callable that is given to a function directly is valid for that call only. If C calls it later,
+    /// or calls a pointer whose `Callback` has died, C gets zero. The call that is running in that thread
     /// raises ArgumentError; without one, `sys.unraisablehook` gets it, once. The library that got a
     /// callable stays loaded until the process ends.
     fn callback(&self, parameter: &str, callable: &Bound<'_, PyAny>) -> PyResult<Callback> {
@@ -257,6 +279,11 @@ impl Function {
     #[getter]
     fn __signature__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         signature::inspect(py, &self.inner)
+    }
+
+    fn __getattr__(this: &Bound<'_, Self>, name: &str) -> PyResult<Py<PyAny>> {
+        let message = format!("'mapcall.Function' object has no attribute '{name}'");
+        Err(missing_attribute(this, name, message))
     }
 
     fn __repr__(&self) -> String {

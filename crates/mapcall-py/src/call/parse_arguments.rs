@@ -3,13 +3,14 @@
 #![allow(unsafe_code)]
 
 use mapcall::contract::Problem;
+use mapcall::nearest::nearest;
 use pyo3::ffi::PyObject;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 
 use super::errors;
 use super::function::Function;
-use super::keywords::BatchOptions;
+use super::keywords::{BatchOptions, KEYWORDS};
 
 /// Writes each argument to the position of its parameter in `given`, which is all null before; the
 /// position of a parameter without an argument stays null. Returns the options of a batch call, if
@@ -61,7 +62,11 @@ pub(super) fn parse_arguments<'py>(
             // SAFETY: an argument is a live object: the caller of the function has a reference.
             let value = unsafe { Borrowed::from_ptr(py, *argument) };
             if !BatchOptions::set(&mut options, &name, &value) {
-                return refuse(contract.unknown(&name));
+                let parameters = contract.prototype().parameters.iter();
+                let names = parameters.map(|parameter| &*parameter.name);
+                let near = nearest(&name, names.chain(KEYWORDS));
+                let nearest = near.first().map(|&near| near.to_owned());
+                return refuse(Problem::Unknown { name, nearest });
             }
             continue;
         };

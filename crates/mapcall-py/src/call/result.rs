@@ -13,7 +13,7 @@ use super::function::Function;
 use super::handle::{self, Handle};
 use super::retained::Retained;
 use super::returns::{Returns, pointed_to};
-use super::{errors, ndarray, number, text};
+use super::{activation, errors, ndarray, number, text};
 
 /// The arrays that are allocated for a call, in the order in which they are returned.
 pub(super) type Outputs<'py> = SmallVec<[(Role, Bound<'py, PyUntypedArray>); 2]>;
@@ -65,7 +65,7 @@ pub(super) fn none_one_or_tuple<'py>(
 ///
 /// # Errors
 ///
-/// `CallError` if the callable `check` takes the result for a failure.
+/// The exception that the callable `check` raises.
 #[expect(
     clippy::inline_always,
     reason = "errors are large, and passed through memory"
@@ -74,7 +74,6 @@ pub(super) fn none_one_or_tuple<'py>(
 pub(super) fn value<'a, 'py>(
     function: &Bound<'py, Function>,
     words: impl Fn() -> &'a [u64],
-    errno: i32,
     retained: Option<&Retained>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, this) = (function.py(), function.get());
@@ -88,23 +87,25 @@ pub(super) fn value<'a, 'py>(
         _ => any(py, this, words(), retained)?,
     };
     if binding.options.is_callable {
-        return apply_check(this, result, errno);
+        apply_check(this, &result)?;
     }
     Ok(result)
 }
 
-/// Calls the callable `check` with the result of one call of a batch.
+/// Calls the callable `check` with the result of one call of a batch. It gets the `errno` of that call
+/// by `get_errno`.
 ///
 /// # Errors
 ///
-/// `CallError` if it takes the result for a failure.
+/// The exception that it raises.
 pub(super) fn check(
     py: Python<'_>,
     function: &Function,
     words: &[u64],
     errno: i32,
 ) -> PyResult<()> {
-    apply_check(function, any(py, function, words, None)?, errno).map(drop)
+    activation::set_errno(errno);
+    apply_check(function, &any(py, function, words, None)?)
 }
 
 /// Returns the result, if the function has one, followed by the outputs.
@@ -127,31 +128,17 @@ pub(super) fn with_outputs<'py>(
     none_one_or_tuple(py, all)
 }
 
-/// Returns the result, unless the callable `check` takes it for a failure.
+/// Calls the callable `check` with the result of a call. What it returns is ignored.
+///
+/// # Errors
+///
+/// The exception that it raises.
 #[cold]
-fn apply_check<'py>(
-    function: &Function,
-    result: Bound<'py, PyAny>,
-    errno: i32,
-) -> PyResult<Bound<'py, PyAny>> {
-    let Some(check) = &function.binding().options.check else {
-        return Ok(result);
-    };
-    if !check.bind(result.py()).call1((&result,))?.is_truthy()? {
-        return Ok(result);
+fn apply_check(function: &Function, result: &Bound<'_, PyAny>) -> PyResult<()> {
+    match &function.binding().options.check {
+        Some(check) => check.bind(result.py()).call1((result,)).map(drop),
+        None => Ok(()),
     }
-    let message = format!(
-        "{}: expected a result that its check takes for success, got {}; see what the library says \
-         of it",
-        function.inner.name(),
-        result.repr()?
-    );
-    Err(errors::failure(
-        function.inner.name(),
-        &result,
-        errno,
-        &message,
-    ))
 }
 
 /// Converts a result of any type.

@@ -22,7 +22,7 @@ use super::keywords::KEYWORDS;
     reason = "each is an attribute of its own for Python"
 )]
 pub(crate) struct Parameter {
-    /// Its name in the prototype.
+    /// The name in the prototype.
     ///
     /// >>> import mapcall
     /// >>> memchr = mapcall.load(None).function(
@@ -30,7 +30,7 @@ pub(crate) struct Parameter {
     /// >>> [each.name for each in memchr.parameters]
     /// ['s', 'c', 'n']
     name: String,
-    /// Its C type; that of the elements if it is an array.
+    /// The C type; that of the elements if the parameter is an array.
     ///
     /// >>> import mapcall
     /// >>> memchr = mapcall.load(None).function(
@@ -38,7 +38,7 @@ pub(crate) struct Parameter {
     /// >>> [each.type for each in memchr.parameters]
     /// ['unsigned char', 'int', 'size_t']
     r#type: String,
-    /// The dtype of an array, of what a pointer is to, or of a struct; None for anything else.
+    /// The dtype of an array, of the target of a pointer, or of a struct; None for anything else.
     ///
     /// >>> import mapcall
     /// >>> memchr = mapcall.load(None).function(
@@ -46,7 +46,7 @@ pub(crate) struct Parameter {
     /// >>> [each.dtype for each in memchr.parameters]
     /// [dtype('uint8'), None, None]
     dtype: Option<Py<PyArrayDescr>>,
-    /// The extents of an array, as in the prototype; '' where it doesn't say.
+    /// The lengths of the axes of an array, as in the prototype; '' for one that it does not tell.
     ///
     /// >>> import mapcall
     /// >>> memchr = mapcall.load(None).function(
@@ -54,7 +54,7 @@ pub(crate) struct Parameter {
     /// >>> [each.extents for each in memchr.parameters]
     /// [('n',), (), ()]
     extents: Py<PyTuple>,
-    /// Whether what it points to is only read.
+    /// Whether C only reads the array, or the target of the pointer.
     ///
     /// >>> import mapcall
     /// >>> memchr = mapcall.load(None).function(
@@ -62,7 +62,7 @@ pub(crate) struct Parameter {
     /// >>> [each.is_const for each in memchr.parameters]
     /// [True, False, False]
     is_const: bool,
-    /// Whether the array shares no memory with others.
+    /// Whether the array may share no memory with other arguments, unless both are only read.
     ///
     /// >>> import mapcall
     /// >>> memchr = mapcall.load(None).function(
@@ -70,7 +70,7 @@ pub(crate) struct Parameter {
     /// >>> [each.is_restrict for each in memchr.parameters]
     /// [True, False, False]
     is_restrict: bool,
-    /// Whether it is the extent of an array, and so isn't given.
+    /// Whether it is the length of an array's axis, which is inferred from the array.
     ///
     /// >>> import mapcall
     /// >>> memchr = mapcall.load(None).function(
@@ -78,13 +78,16 @@ pub(crate) struct Parameter {
     /// >>> [each.is_inferred for each in memchr.parameters]
     /// [False, False, True]
     is_inferred: bool,
-    /// Whether it is an array that the function may write.
+    /// Whether it is an array that a call may leave out, which is then allocated and returned: it is not
+    /// ``const``, and all its extents are known.
     ///
     /// >>> import mapcall
-    /// >>> memchr = mapcall.load(None).function(
-    /// ...     "void *memchr(const unsigned char s[restrict n], int c, size_t n)")
-    /// >>> [each.is_output for each in memchr.parameters]
-    /// [False, False, False]
+    /// >>> frexp = mapcall.load("m").function("double frexp(double x, int exponent[1])")
+    /// >>> [each.is_output for each in frexp.parameters]
+    /// [False, True]
+    /// >>> unknown = mapcall.load("m").function("double frexp(double x, int exponent[])")
+    /// >>> [each.is_output for each in unknown.parameters]
+    /// [False, False]
     is_output: bool,
     /// The parameter in C.
     ///
@@ -129,7 +132,7 @@ impl Parameter {
 /// >>> import inspect, mapcall
 /// >>> frexp = mapcall.load("m").function("double frexp(double x, int exponent[1])")
 /// >>> inspect.signature(frexp).parameters["exponent"].annotation
-/// int32[1] inout
+/// int32[1] in/out
 #[pyclass(frozen, eq, hash, module = "mapcall._mapcall")]
 #[derive(PartialEq, Eq, Hash)]
 pub(crate) struct Annotation(String);
@@ -141,7 +144,7 @@ impl Annotation {
     }
 }
 
-/// `saxpy(a: float, x: float32[n], y: float32[n] inout)`
+/// `saxpy(a: float, x: float32[n], y: float32[n] in/out)`
 pub(super) fn text(function: &mapcall::Function) -> String {
     let contract = function.contract();
     let arguments = contract.arguments().iter().map(|&position| {
@@ -164,9 +167,9 @@ fn annotation(rule: &Rule) -> String {
         Rule::Inferred(_) => "int".into(),
         Rule::Number(number) => number_name(*number).into(),
         Rule::Array(array) if array.is_const() => array.to_string(),
-        Rule::Array(array) => format!("{array} inout"),
+        Rule::Array(array) => format!("{array} in/out"),
         Rule::Text => "str".into(),
-        Rule::Pointer(pointer) if pointer.is_array && !pointer.is_const => format!("{rule} inout"),
+        Rule::Pointer(pointer) if pointer.is_array && !pointer.is_const => format!("{rule} in/out"),
         Rule::Pointer(pointer) if pointer.is_array => rule.to_string(),
         Rule::Pointer(pointer) => match &pointer.dtype {
             Some(dtype) if dtype.fields().is_none() => format!("{}[?]", dtype.name()),
@@ -313,10 +316,12 @@ fn document(function: &mapcall::Function) -> String {
             match rule {
                 Rule::Inferred(_) => format!("{name} : int, inferred from the arrays"),
                 Rule::Array(array) if array.is_output() => {
-                    format!("{name} : {array}, written; made and returned if left out")
+                    format!("{name} : {array}, may be written; allocated and returned if left out")
                 }
-                Rule::Array(array) if !array.is_const() => format!("{name} : {array}, written"),
-                Rule::Array(array) => format!("{name} : {array}, read"),
+                Rule::Array(array) if !array.is_const() => {
+                    format!("{name} : {array}, may be written")
+                }
+                Rule::Array(array) => format!("{name} : {array}, only read"),
                 rule => format!("{name} : {}", annotation(rule)),
             }
         })
@@ -334,8 +339,9 @@ fn document(function: &mapcall::Function) -> String {
     let returns = function.prototype().returns.resolved();
     if contract.returned().is_some() || *returns == CType::Void {
         document.push_str(
-            "\nArrays of more axes make a batch, with the keywords out, where, threads, stream, sync \
-             and progress: help(mapcall.Function).\n",
+            "\nNotes\n-----\nGiven arrays with more axes, it is called for each index of these, as a \
+             batch.\nThe options out, where, threads, stream, sync and progress: \
+             help(mapcall.Function).\n",
         );
     }
     document

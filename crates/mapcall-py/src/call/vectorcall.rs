@@ -270,5 +270,5 @@ fn result<'a, 'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let checked = function.get().inner.check_result(slots(), errno);
     checked.map_err(|error| errors::call(function.py(), &error))?;
-    result::value(function, slots, errno, retained)
+    result::value(function, slots, retained)
 }

@@ -56,10 +56,10 @@ pub enum CallError {
     /// An argument is not what the prototype asks for; nothing was called.
     #[error(transparent)]
     Argument(#[from] Box<ArgumentError>),
-    /// The function says that it failed.
+    /// The result of the function means failure: see [`Function::check`].
     #[error(
-        "{function}{}: expected {}, got {}; see what the library says of it",
-        index.as_ref().map_or_else(String::new, |index| format!(", item {index:?} of the batch")),
+        "{function}{}: expected {}, got {}; see the library's documentation",
+        index.as_ref().map_or_else(String::new, |index| format!(", at index {index:?}")),
         success.expected(),
         success.found(*code)
     )]
@@ -72,7 +72,7 @@ pub enum CallError {
         code: i128,
         /// What `errno` was after it.
         errno: i32,
-        /// Which call of a batch it was, by the indices of the batch's axes.
+        /// The index of the call along the axes of a batch; `None` if it was a single call.
         index: Option<Vec<usize>>,
     },
     /// A batch was ended before all calls were made.
@@ -109,16 +109,16 @@ impl CallError {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Success {
-    /// Whatever it returns.
+    /// Any result.
     #[default]
     Any,
-    /// Zero, as with most status codes.
+    /// The result 0, as of most functions that return a status.
     Zero,
-    /// Anything but zero.
+    /// Any integer but 0.
     Nonzero,
-    /// A pointer that isn't NULL.
-    NotNull,
-    /// `errno` stays 0.
+    /// Any pointer but NULL.
+    Nonnull,
+    /// Any result, if the call leaves `errno` at 0.
     NoErrno,
 }
 
@@ -128,14 +128,14 @@ impl Success {
             Self::Any => "any result",
             Self::Zero => "status 0",
             Self::Nonzero => "a status other than 0",
-            Self::NotNull => "a pointer",
+            Self::Nonnull => "a pointer",
             Self::NoErrno => "errno 0",
         }
     }
 
     fn found(self, code: i128) -> String {
         match self {
-            Self::NotNull => "NULL".into(),
+            Self::Nonnull => "NULL".into(),
             Self::NoErrno => {
                 std::io::Error::from_raw_os_error(i32::try_from(code).unwrap_or(0)).to_string()
             }
@@ -148,7 +148,7 @@ impl Success {
         match self {
             Self::Any => Stop::Never,
             Self::Zero => Stop::Nonzero,
-            Self::Nonzero | Self::NotNull => Stop::Zero,
+            Self::Nonzero | Self::Nonnull => Stop::Zero,
             Self::NoErrno => Stop::Errno,
         }
     }
@@ -173,10 +173,10 @@ impl Success {
             Self::Zero | Self::Nonzero => {
                 returns.integer().is_some() || *returns.resolved() == CType::Bool
             }
-            Self::NotNull => matches!(returns.resolved(), CType::Pointer(_)),
+            Self::Nonnull => matches!(returns.resolved(), CType::Pointer(_)),
         };
         let wanted = match self {
-            Self::NotNull => "a pointer",
+            Self::Nonnull => "a pointer",
             _ => "an integer",
         };
         (!fits).then(|| {
@@ -200,7 +200,7 @@ impl Success {
         let (succeeds, code) = match self {
             Self::Any => (true, number),
             Self::Zero => (number == 0, number),
-            Self::Nonzero | Self::NotNull => (number != 0, number),
+            Self::Nonzero | Self::Nonnull => (number != 0, number),
             Self::NoErrno => (errno == 0, errno.into()),
         };
         if succeeds {

@@ -202,13 +202,13 @@ impl Function {
         self.0.address.0
     }
 
-    /// What counts as success.
+    /// Returns which results mean success.
     #[must_use]
     pub fn success(&self) -> Success {
         self.0.success
     }
 
-    /// The same function with another idea of success: results that mean failure become
+    /// Returns the same function with another condition of success: any other result becomes
     /// [`CallError::Status`].
     ///
     /// ```
@@ -217,7 +217,7 @@ impl Function {
     /// let process = Library::process()?;
     /// // SAFETY: this is the prototype of `getenv`.
     /// let getenv = unsafe { process.function("const char *getenv(const char *name)")? };
-    /// let getenv = getenv.check(Success::NotNull)?;
+    /// let getenv = getenv.check(Success::Nonnull)?;
     /// let error = getenv.call(&mut ["NO_SUCH_NAME".into()]).unwrap_err();
     /// assert!(matches!(error, CallError::Status { code: 0, .. }));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -225,7 +225,7 @@ impl Function {
     ///
     /// # Errors
     ///
-    /// [`BindError::Unsupported`] if results of its type can't be checked so.
+    /// [`BindError::Unsupported`] if the condition does not apply to the type of the result.
     pub fn check(&self, success: Success) -> Result<Self, BindError> {
         if let Some(reason) = success.unfit(&self.prototype().returns) {
             return Err(BindError::Unsupported(UnsupportedPrototype {

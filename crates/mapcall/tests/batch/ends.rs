@@ -33,8 +33,8 @@ fn the_first_failure_ends_it() {
                     .unwrap_err();
                 assert_eq!(
                     error.to_string(),
-                    "status, item [437] of the batch: expected status 0, got 437; \
-                     see what the library says of it"
+                    "status, at index [437]: expected status 0, got 437; \
+                     see the library's documentation"
                 );
                 let CallError::Status {
                     index,
@@ -86,8 +86,8 @@ fn a_failure_has_an_index_for_each_axis() {
     let error = status.map(&[0.into()], &mut [Arg::Out]).run().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "status, item [] of the batch: expected a status other than 0, got 0; \
-         see what the library says of it"
+        "status, at index []: expected a status other than 0, got 0; \
+         see the library's documentation"
     );
 }
 

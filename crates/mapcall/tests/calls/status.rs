@@ -27,7 +27,7 @@ fn zero_and_nonzero() {
             &zero,
             &mut [(-3).into()],
             -3,
-            "status: expected status 0, got -3; see what the library says of it",
+            "status: expected status 0, got -3; see the library's documentation",
         );
         let nonzero = status.check(Success::Nonzero).unwrap();
         assert_eq!(call(&nonzero, &mut [(-3).into()]).to_i128(), Some(-3));
@@ -35,7 +35,7 @@ fn zero_and_nonzero() {
             &nonzero,
             &mut [0.into()],
             0,
-            "status: expected a status other than 0, got 0; see what the library says of it",
+            "status: expected a status other than 0, got 0; see the library's documentation",
         );
         assert_eq!(
             call(&status, &mut [(-3).into()]).to_i128(),
@@ -47,7 +47,7 @@ fn zero_and_nonzero() {
         .check(Success::Zero)
         .unwrap();
     let message = format!(
-        "big_status: expected status 0, got {}; see what the library says of it",
+        "big_status: expected status 0, got {}; see the library's documentation",
         u64::MAX
     );
     fails(&big, &mut [], u64::MAX.into(), &message);
@@ -65,14 +65,14 @@ fn zero_and_nonzero() {
 #[test]
 fn not_null() {
     let name_of = bind("const char *name_of(int which)")
-        .check(Success::NotNull)
+        .check(Success::Nonnull)
         .unwrap();
     assert_eq!(call(&name_of, &mut [1.into()]).text(), Some(c"one"));
     fails(
         &name_of,
         &mut [0.into()],
         0,
-        "name_of: expected a pointer, got NULL; see what the library says of it",
+        "name_of: expected a pointer, got NULL; see the library's documentation",
     );
 }
 
@@ -86,7 +86,7 @@ fn errno_is_this_calls_own() {
             &mut [2.into()],
             2,
             "set_errno: expected errno 0, got No such file or directory (os error 2); \
-             see what the library says of it",
+             see the library's documentation",
         );
     }
     for see_errno in engines("int see_errno(void)") {
@@ -108,7 +108,7 @@ fn a_result_that_can_not_be_judged_is_refused_at_once() {
         ),
         (
             "int status(int code)",
-            Success::NotNull,
+            Success::Nonnull,
             "status: expected a function that returns a pointer, got one that returns int",
         ),
         (
