@@ -66,7 +66,7 @@ from ._mapcall import (
     Parameter,
     ReplacedFileWarning,
     Struct,
-    __version__,
+    __version__ as __version__,
     get_errno,
     load,
 )
@@ -102,7 +102,6 @@ __all__ = [
     "PrototypeError",
     "ReplacedFileWarning",
     "Struct",
-    "__version__",
     "create",
     "ctypeslib",
     "get_errno",

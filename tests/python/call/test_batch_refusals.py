@@ -446,9 +446,7 @@ class TestOut:
                 out=out,
             )
         # `whole` is also an argument, so the function has one output only.
-        c.refuses(
-            f"parts: expected 1 output, got 2; {one}", parts, x, whole, out=(y, whole)
-        )
+        c.refuses(f"parts: expected 1 output, got 2; {one}", parts, x, whole, out=(y, whole))
         c.refuses(
             "touch: expected no output, got 1; leave `out` out",
             c.function("void touch(double x)"),

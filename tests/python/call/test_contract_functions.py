@@ -33,8 +33,13 @@ SOURCE = (
     void saxpy(size_t n, float a, const float x[restrict n], float y[restrict n])
     { CALLED; for (size_t i = 0; i < n; i++) y[i] += a * x[i]; }
     double apply(double (*f)(double), double x) { CALLED; return f(x); }
-    int nap(int microseconds) { CALLED; return usleep(microseconds); }
-    double nap_on(size_t n, const double x[n]) { CALLED; usleep(100000); return n; }
+    int meet(size_t n, double x[n], int tries) {
+        volatile double *shared = x;
+        CALLED;
+        shared[0] = 1;
+        while (tries-- > 0 && !shared[1]) usleep(1000);
+        return shared[1] != 0;
+    }
     int status(int code) { CALLED; return code; }
     void *make(size_t size) { CALLED; return malloc(size); }
     void end(void *p) { CALLED; free(p); }
@@ -235,44 +240,45 @@ class TestPickles:
 
 
 class TestLock:
-    """Whether another thread runs while C sleeps for 100 ms."""
+    """Whether another thread of Python runs while C does."""
+
+    PROTOTYPE = "int meet(size_t n, double x[n], int tries)"
 
     @staticmethod
-    def counted(run: Callable[[], object]) -> int:
-        count, stop, started = 0, False, threading.Event()
+    def meets(meet: mapcall.Function, size: int, tries: int) -> bool:
+        """Whether another thread answers while C waits for it, up to ``tries`` milliseconds.
 
-        def work() -> None:
-            nonlocal count
-            started.set()
-            while not stop:
-                count += 1
+        It answers only when C has started, so it can't answer if C holds the lock, however long it
+        waits.
+        """
+        x, ends = np.zeros(size), threading.Event()
+
+        def answer() -> None:
+            while not x[0] and not ends.is_set():
                 time.sleep(0.001)
+            x[1] = 1
 
-        thread = threading.Thread(target=work)
+        thread = threading.Thread(target=answer)
         thread.start()
-        started.wait()
-        before = count
-        run()
-        during = count - before
-        stop = True
-        thread.join()
-        return during
+        try:
+            return meet(x, tries) == 1
+        finally:
+            ends.set()
+            thread.join()
 
     def test_forced(self, c: Counted) -> None:
-        released = c.function("int nap(int microseconds)", gil="release")
-        held = c.function("int nap(int microseconds)", gil="hold")
-        assert self.counted(lambda: held(100_000)) <= 3
-        assert self.counted(lambda: released(100_000)) >= 10
+        released, held = (c.function(self.PROTOTYPE, gil=gil) for gil in ("release", "hold"))
+        assert not self.meets(held, 2, tries=50)
+        assert self.meets(released, 2, tries=60_000)
 
     def test_by_size(self, c: Counted) -> None:
-        nap_on = c.function("double nap_on(size_t n, const double x[n])")
-        small, large = np.zeros((512 << 10) // 8 - 1), np.zeros((512 << 10) // 8)
-        assert self.counted(lambda: nap_on(small)) <= 3
-        assert self.counted(lambda: nap_on(large)) >= 10
+        meet, released_from = c.function(self.PROTOTYPE), (512 << 10) // 8
+        assert not self.meets(meet, released_from - 1, tries=50)
+        assert self.meets(meet, released_from, tries=60_000)
 
     def test_another_word(self, c: Counted) -> None:
         with pytest.raises(ValueError, match="gil must be None, 'hold' or 'release', got 'no'"):
-            c.function("int nap(int microseconds)", gil="no")
+            c.function(self.PROTOTYPE, gil="no")
 
 
 class TestLeaks:
