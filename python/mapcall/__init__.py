@@ -66,9 +66,11 @@ from ._mapcall import (
     Parameter,
     ReplacedFileWarning,
     Struct,
-    __version__ as __version__,
     get_errno,
     load,
+)
+from ._mapcall import (
+    __version__ as __version__,
 )
 from ._memmap import create, memmap, open, trust_files
 
