@@ -203,7 +203,7 @@ impl<'py> BatchCall<'py> {
                 _ => allocated.push((output.role, allocate(py, this, output, &mut batch)?)),
             }
         }
-        let maps = if options.stream.looks_at(batch.nbytes()) {
+        let maps = if options.stream.may_evict(batch.nbytes()) {
             self.maps(py, this, given)
         } else {
             Vec::new()

@@ -40,15 +40,16 @@ pub(super) struct Eviction<'a> {
 
 /// An operand that lies in a map.
 struct EvictedMap<'a> {
-    lane: usize,
+    /// The index of the operand's pointer.
+    pointer: usize,
     /// The address of the map's first byte.
     map: usize,
     evictor: PageEvictor<'a>,
 }
 
 impl<'a> Eviction<'a> {
-    /// The maps of some roles, of a batch with these lanes, the mask's being the last, whose new files
-    /// have so many bytes.
+    /// Prepares the eviction for a batch with these moving operands, the mask being the last. `maps` has the
+    /// buffers in maps, and `files` is the size of the new files in bytes.
     pub(super) fn new(
         stream: Stream,
         plan: &Plan,
@@ -56,7 +57,7 @@ impl<'a> Eviction<'a> {
         maps: &'a [(Role, Buffer)],
         files: usize,
     ) -> Self {
-        // Of a large map, a batch may walk through little.
+        // A batch may use only a part of a large map.
         let walked = |(role, buffer): &(Role, Buffer)| {
             let operand = operands.iter().find(|operand| operand.role == *role);
             let items = operand.map(|operand| operand.size.saturating_mul(plan.calls()));
@@ -65,20 +66,20 @@ impl<'a> Eviction<'a> {
         let bytes = maps.iter().map(walked).fold(files, usize::saturating_add);
         let exceeds = || available_memory().is_some_and(|available| bytes as u64 > available);
         let (is_streamed, evicts) = match stream {
-            // Asking the system takes longer than walking through a small map.
-            stream if !stream.looks_at(bytes) => (false, false),
+            // A question to the system takes longer than the calls over a small map.
+            stream if !stream.may_evict(bytes) => (false, false),
             Stream::Auto | Stream::Never => {
                 let exceeds = exceeds();
                 (exceeds, exceeds)
             }
             Stream::Always => (true, exceeds()),
         };
-        let walk = |(lane, operand): (usize, &&Operand)| {
+        let walk = |(pointer, operand): (usize, &&Operand)| {
             let (_, buffer) = maps.iter().find(|(role, _)| *role == operand.role)?;
             let map = buffer.map()?;
-            let start = plan.passed(lane, 0)?.wrapping_sub(map.as_ptr().addr());
+            let start = plan.passed(pointer, 0)?.wrapping_sub(map.as_ptr().addr());
             Some(EvictedMap {
-                lane,
+                pointer,
                 map: map.as_ptr().addr(),
                 evictor: map.evictor(start, evicts),
             })
@@ -98,8 +99,8 @@ impl<'a> Eviction<'a> {
         }
     }
 
-    /// Room for so many threads, whose calls walk over so many bytes each, and over that many at a
-    /// chunk.
+    /// Makes room for the progress of `threads` threads. Each call reads and writes `bytes` bytes, and each
+    /// chunk at most `chunk` bytes.
     pub(super) fn expect(&mut self, threads: usize, bytes: usize, chunk: usize) {
         if self.is_streamed {
             self.starts = (0..threads).map(|_| AtomicUsize::new(0)).collect();
@@ -143,7 +144,7 @@ impl<'a> Eviction<'a> {
             return;
         };
         for walk in walks.iter_mut() {
-            if let Some(address) = plan.passed(walk.lane, passed) {
+            if let Some(address) = plan.passed(walk.pointer, passed) {
                 walk.evictor.pass(address.saturating_sub(walk.map));
             }
         }
@@ -154,15 +155,15 @@ impl<'a> Eviction<'a> {
 const SMALL: usize = 64 << 20;
 
 impl Stream {
-    /// Whether maps matter to a batch whose arrays have so many bytes together.
+    /// Returns whether a batch whose arrays have `bytes` bytes together has to look for maps.
     ///
     /// ```
     /// use mapcall::batch::Stream;
     ///
-    /// assert!(Stream::Always.looks_at(10) && !Stream::Auto.looks_at(10));
+    /// assert!(Stream::Always.may_evict(10) && !Stream::Auto.may_evict(10));
     /// ```
     #[must_use]
-    pub fn looks_at(self, bytes: usize) -> bool {
+    pub fn may_evict(self, bytes: usize) -> bool {
         match self {
             Self::Auto => bytes >= SMALL,
             Self::Always => true,

@@ -10,7 +10,7 @@ use mapcall_array::layout::{Dims, Order};
 use mapcall_array::{Array, Buffer, NewFile, WrittenFile};
 
 use super::eviction::{Eviction, Stream};
-use super::plan::{Lanes, Plan};
+use super::plan::{MovingOperands, Plan};
 use super::run::{BatchObserver, BatchRun, Outcome, PROGRESS_INTERVAL};
 use super::write_buffer::FileOutput;
 use crate::contract::{ArrayRule, BroadcastPlan, Check, Contract, Operand, Output, Problem, Role};
@@ -201,27 +201,27 @@ impl<'a> PreparedBatch<'a> {
     ) -> Result<(), CallError> {
         let (function, broadcast) = (self.function, &*self.broadcast);
         let contract = function.contract();
-        let lanes = Lanes::new(contract, broadcast);
-        let plan = Plan::new(broadcast, &lanes);
+        let moving = MovingOperands::new(contract, broadcast);
+        let plan = Plan::new(broadcast, &moving);
         if plan.calls() == 0 {
             return Ok(());
         }
         let bytes = |(_, file): &(Role, NewFile)| file.layout().nbytes();
         let files = self.files.iter().map(bytes).sum();
-        let operands: Dims<&Operand> = lanes.operands.iter().copied().chain(lanes.mask).collect();
+        let operands: Dims<&Operand> = moving.operands.iter().copied().chain(moving.mask).collect();
         let eviction = Eviction::new(options.stream, &plan, &operands, maps, files);
         let is_synced = options.is_synced || eviction.evicts();
         let output = |(role, file)| {
-            let (lane, operand) = lanes
+            let (pointer, operand) = moving
                 .operands
                 .iter()
                 .enumerate()
                 .find(|(_, operand)| operand.role == role)?;
             Some(FileOutput {
                 file,
-                lane,
+                pointer,
                 size: operand.size,
-                is_cleared: lanes.mask.is_some() || role != Role::Result,
+                is_cleared: moving.mask.is_some() || role != Role::Result,
                 is_synced,
                 evicts: eviction.evicts(),
             })

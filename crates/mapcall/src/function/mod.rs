@@ -44,7 +44,7 @@ pub use handle::{InUse, KeepAlive};
 pub use typed::{CFunction, CNumber, CTarget, CValue, Mismatch, TypedError};
 pub use value::Value;
 
-use crate::call::{CallLoop, Engine, Frame, OperandKind, Trampoline, errno};
+use crate::call::{CallLoop, Engine, Frame, OperandKind, Trampoline, activation};
 use crate::contract::{
     ArgumentError, BroadcastPlan, Check, Contract, HostValue, Problem, Role, Rule, Scalar,
     UnsupportedPrototype,
@@ -117,7 +117,7 @@ impl Library {
     ///
     /// [`BindError`].
     pub unsafe fn function(&self, prototype: &str) -> Result<Function, BindError> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees that the function is what the prototype says.
         unsafe { self.bind(Prototype::parse(prototype)?) }
     }
 
@@ -145,7 +145,7 @@ impl Library {
     /// [`BindError`].
     pub unsafe fn bind(&self, prototype: Prototype) -> Result<Function, BindError> {
         let symbol = prototype.symbol.as_ref().unwrap_or(&prototype.name);
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees that the resolver of an indirect function may run now.
         let address = unsafe { self.symbol(symbol)? };
         let contract = Contract::new(prototype)?;
         Ok(Function(Arc::new(Bound {
@@ -445,8 +445,9 @@ impl Function {
     pub unsafe fn invoke(&self, frame: &mut [u64]) -> i32 {
         let trampoline = &self.0.trampoline;
         let address = self.0.address.0.as_ptr();
-        errno::after(|| {
-            // SAFETY: the caller's promise, and that made when the function was bound.
+        activation::run(|| {
+            // SAFETY: the caller guarantees a filled frame whose memory lives. The caller of `Library::bind`
+            // guaranteed that the code at the address has the type of the prototype.
             unsafe { trampoline.call(address, frame.as_mut_ptr()) };
         })
     }

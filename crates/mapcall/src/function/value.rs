@@ -150,7 +150,7 @@ impl Handle {
     }
 }
 
-/// A copy of a text.
+/// Returns a copy of a text.
 ///
 /// # Safety
 ///
@@ -160,6 +160,6 @@ unsafe fn text(address: u64) -> Option<CString> {
     if address.is_null() {
         return None;
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that the address is that of a text which ends with a NUL.
     Some(unsafe { CStr::from_ptr(address) }.to_owned())
 }
