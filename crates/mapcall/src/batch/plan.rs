@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use crate::call::{OperandKind, StridedPointer};
 use crate::contract::{BroadcastPlan, Contract, Operand, Role};
 
-/// The order of the calls of a batch, and the addresses of each.
+/// The order of the calls of a batch, and the addresses of their operands.
 ///
 /// The calls of a batch are numbered in the order in which they are made by one thread.
 #[derive(Clone, Debug)]
@@ -33,9 +33,9 @@ struct PlannedOperand {
     strides: Dims<isize>,
 }
 
-// SAFETY: the plan computes addresses and never reads the memory there; the unsafe `BatchRun::run` does.
+// SAFETY: the methods of the plan compute addresses and do not access the memory there.
 unsafe impl Send for Plan {}
-// SAFETY: a shared plan is not changed, and reads no memory at its addresses.
+// SAFETY: a plan has no interior mutability, and its methods do not access the memory at its addresses.
 unsafe impl Sync for Plan {}
 
 /// Consecutive calls with constant strides.
@@ -131,40 +131,40 @@ impl Plan {
         }
     }
 
-    /// The number of calls.
+    /// Returns the number of calls.
     pub(crate) fn calls(&self) -> usize {
         self.calls
     }
 
-    /// The address below which no later call reads or writes a pointer's memory, once the calls before
-    /// `call` are made; `None` for pointers that do not only move forwards.
+    /// Returns the address below which no later call reads or writes a pointer's memory, once the
+    /// calls before `call` are made; `None` for pointers that do not only move forwards.
     pub(crate) fn passed(&self, pointer: usize, call: usize) -> Option<usize> {
         let pointer = self.pointers.get(pointer)?;
         let reach = |(&stride, &length): (&isize, &usize)| {
             stride.saturating_mul(length.saturating_sub(1).cast_signed())
         };
         let (mut left, mut inner_calls) = (call, self.calls.max(1));
-        let (mut offset, mut goes_on) = (0_isize, false);
+        let (mut offset, mut moves_forwards) = (0_isize, false);
         for (axis, (&stride, &length)) in pointer.strides.iter().zip(&self.axes).enumerate() {
             let inner = pointer.strides.iter().zip(&self.axes).skip(axis + 1);
             let span = inner
                 .map(reach)
                 .map(isize::abs)
                 .fold(0, isize::saturating_add);
-            // Its items mustn't lie between those of calls that come later.
+            // The items along this axis must not lie between those of later calls.
             if stride <= span {
                 let rest = pointer.strides.iter().zip(&self.axes).skip(axis);
                 let back: isize = rest.map(reach).filter(|reach| *reach < 0).sum();
                 offset = offset.wrapping_add(back);
                 break;
             }
-            goes_on = true;
+            moves_forwards = true;
             inner_calls /= length.max(1);
             let steps = left / inner_calls.max(1);
             left -= steps.saturating_mul(inner_calls);
             offset = offset.wrapping_add(stride.wrapping_mul(steps.cast_signed()));
         }
-        goes_on.then(|| pointer.address.addr().wrapping_add_signed(offset))
+        moves_forwards.then(|| pointer.address.addr().wrapping_add_signed(offset))
     }
 
     /// Sets the address of a pointer for the first call.
@@ -174,21 +174,21 @@ impl Plan {
         }
     }
 
-    /// Where a call stands in the batch.
+    /// Returns the index of a call along the axes of the batch.
     pub(crate) fn index_of(&self, mut call: usize) -> Vec<usize> {
         let mut index = vec![0; self.shape.len()];
         for &axis in self.order.iter().rev() {
             let length = self.shape.get(axis).copied().unwrap_or(1).max(1);
-            if let Some(place) = index.get_mut(axis) {
-                *place = call % length;
+            if let Some(coordinate) = index.get_mut(axis) {
+                *coordinate = call % length;
             }
             call /= length;
         }
         index
     }
 
-    /// Goes through some of the calls in order, as runs along the fastest axis.
-    pub(crate) fn walk<B>(
+    /// Passes some of the calls to `visit` in order, as runs along the fastest axis.
+    pub(crate) fn for_each_run<B>(
         &self,
         calls: Range<usize>,
         mut visit: impl FnMut(Run<'_>) -> ControlFlow<B>,
@@ -228,24 +228,24 @@ impl Plan {
             })?;
             first += count;
             skipped = 0;
-            // The next step of the outer axes, the fastest first.
-            for (place, &length) in index.iter_mut().zip(outer).rev() {
-                *place += 1;
-                if *place < length {
+            // Increment the index of the outer axes, the fastest axis first.
+            for (coordinate, &length) in index.iter_mut().zip(outer).rev() {
+                *coordinate += 1;
+                if *coordinate < length {
                     break;
                 }
-                *place = 0;
+                *coordinate = 0;
             }
         }
         ControlFlow::Continue(())
     }
 }
 
-/// The index of an item of the outer axes.
+/// Returns the index of an item of the outer axes.
 fn unravel(mut item: usize, outer: &[usize]) -> Dims<usize> {
     let mut index: Dims<usize> = outer.iter().map(|_| 0).collect();
-    for (place, &length) in index.iter_mut().zip(outer).rev() {
-        *place = item % length.max(1);
+    for (coordinate, &length) in index.iter_mut().zip(outer).rev() {
+        *coordinate = item % length.max(1);
         item /= length.max(1);
     }
     index
@@ -274,23 +274,23 @@ mod tests {
         }
     }
 
-    /// The address of each call, in order.
+    /// Returns the address of each call, in order.
     fn addresses(plan: &Plan) -> Vec<usize> {
         let mut all = Vec::new();
-        let walked = plan.walk(0..plan.calls(), |run| {
+        let visited = plan.for_each_run(0..plan.calls(), |run| {
             for pointer in run.pointers {
                 let steps = (0..run.count.cast_signed()).map(|step| step * pointer.stride);
                 all.extend(steps.map(|offset| pointer.address.addr().wrapping_add_signed(offset)));
             }
             ControlFlow::<()>::Continue(())
         });
-        assert!(walked.is_continue());
+        assert!(visited.is_continue());
         all
     }
 
     proptest! {
         #[test]
-        fn nothing_below_is_needed(
+        fn no_later_call_uses_memory_below_passed(
             axes in prop::collection::vec((1_usize..5, -40_isize..200), 1..4)
         ) {
             let (lengths, strides): (Vec<_>, Vec<_>) = axes.into_iter().unzip();
@@ -311,8 +311,9 @@ mod tests {
     }
 
     #[test]
-    fn is_exact_where_rows_follow_each_other() {
-        // Two long rows that are not whole: each step counts, not only each row.
+    fn passed_is_exact_for_consecutive_rows() {
+        // Two long rows with a gap between them: the address changes with each call, not only with
+        // each row.
         let plan = plan(&[2, 1000], &[8192, 8]);
         let start = plan.passed(0, 0).unwrap_or_default();
         assert_eq!(plan.passed(0, 999), Some(start + 999 * 8));

@@ -21,14 +21,14 @@ use super::write_buffer::{FileOutput, FileWriter, WriteBuffer, WriterThread};
 use crate::call::{CallLoop, Frame, StridedPointer, activation, errno};
 use crate::function::Function;
 
-/// The largest number of threads: more gain nothing, and each needs a stack.
+/// The maximum number of threads: more threads gain nothing, and each needs a stack.
 const MAX_THREADS: usize = 256;
 
 /// The time between two reports of the progress of a batch.
 pub(super) const PROGRESS_INTERVAL: Duration = Duration::from_millis(40);
 
-/// The time that a thread sleeps before it checks again how far the others are.
-const MOMENT: Duration = Duration::from_micros(200);
+/// The time that a thread sleeps before it checks the progress of the others again.
+const POLL_INTERVAL: Duration = Duration::from_micros(200);
 
 /// An observer of a running batch: it receives progress and results, and can end the batch.
 pub trait BatchObserver: Sync {
@@ -43,12 +43,13 @@ pub trait BatchObserver: Sync {
         ControlFlow::Continue(())
     }
 
-    /// Whether each result is given to [`inspect`](Self::inspect), so that calls are made one by one.
+    /// Returns whether each result is given to [`inspect`](Self::inspect), so that calls are made one
+    /// at a time.
     fn inspects(&self) -> bool {
         false
     }
 
-    /// Receives the result of a call and its `errno`. Calls are numbered in their order.
+    /// Receives the number of a call in their order, the slots of its result, and its `errno`.
     ///
     /// # Errors
     ///
@@ -57,8 +58,8 @@ pub trait BatchObserver: Sync {
         ControlFlow::Continue(())
     }
 
-    /// Receives the number of calls made and of all calls, a few times a second, on the thread that started
-    /// the batch.
+    /// Receives the number of calls made and the number of all calls, a few times a second, on the
+    /// thread that started the batch.
     ///
     /// # Errors
     ///
@@ -71,11 +72,11 @@ pub trait BatchObserver: Sync {
 /// An observer that ignores all events.
 impl BatchObserver for () {}
 
-/// How a batch ended.
+/// The outcome of a batch.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Done,
-    /// The observer ended the batch, because of the call with that number if there is one.
+    /// The observer ended the batch. The number is that of the call whose result it refused, if any.
     Broken(Option<usize>),
     /// The result of a call ended the batch.
     Stopped(Stopped),
@@ -99,7 +100,7 @@ enum End {
     Refused(usize),
 }
 
-/// One running batch: what all its threads share and do not change.
+/// The data of a running batch that all its threads share and do not change.
 pub(super) struct BatchRun<'a, 'm> {
     pub(super) function: &'a Function,
     pub(super) calls: &'a CallLoop,
@@ -113,7 +114,7 @@ pub(super) struct BatchRun<'a, 'm> {
     pub(super) observer: &'a dyn BatchObserver,
 }
 
-/// The state of a running batch.
+/// The state of a running batch, which its threads change.
 #[derive(Default)]
 struct Progress {
     next: AtomicUsize,
@@ -125,10 +126,10 @@ struct Progress {
     failed: Mutex<Option<mapcall_array::Error>>,
 }
 
-/// Ends the batch on all threads if one panics, as the methods of the observer may.
-struct OverOnPanic<'a>(&'a Progress);
+/// A guard that ends the batch on all threads if its thread panics, as the methods of the observer may.
+struct EndOnPanic<'a>(&'a Progress);
 
-impl Drop for OverOnPanic<'_> {
+impl Drop for EndOnPanic<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             self.0.is_over.store(true, Ordering::Relaxed);
@@ -168,7 +169,7 @@ impl BatchRun<'_, '_> {
             // SAFETY: the caller guarantees that the memory of all calls is valid, and that the function may
             // be called by several threads.
             let work = move || unsafe { this.work(progress, threads, thread, None, &|| false) };
-            // SAFETY: the helpers are joined below, before what they borrow ends.
+            // SAFETY: the helpers are joined below, before the borrowed values are dropped.
             if !unsafe { helpers.spawn(work) } {
                 // No other thread waits for this one.
                 this.eviction.begin(thread, usize::MAX);
@@ -177,11 +178,11 @@ impl BatchRun<'_, '_> {
         let writer_thread = writes_beside.then(|| FileWriter::new(this.outputs));
         let writer_thread = writer_thread.and_then(|(writer, writer_thread)| {
             let write = move || {
-                let _over = OverOnPanic(progress);
+                let _guard = EndOnPanic(progress);
                 let written = writer.run(&progress.is_over);
                 written.unwrap_or_else(|error| progress.fail(error));
             };
-            // SAFETY: the helpers are joined below, before what they borrow ends.
+            // SAFETY: the helpers are joined below, before the borrowed values are dropped.
             unsafe { helpers.spawn(write) }.then_some(writer_thread)
         });
         // SAFETY: the caller guarantees that the memory of all calls is valid.
@@ -206,11 +207,11 @@ impl BatchRun<'_, '_> {
     }
 
     /// Makes the calls of one thread: takes chunks until none is left. Ends early if `is_alone` returns
-    /// true, when a fork has lost the other threads.
+    /// true, because the other threads do not exist in the child of a fork.
     ///
     /// # Safety
     ///
-    /// That of [`run`](Self::run) for the memory of all calls.
+    /// The memory of all calls is valid, as for [`run`](Self::run).
     unsafe fn work(
         &self,
         progress: &Progress,
@@ -219,7 +220,7 @@ impl BatchRun<'_, '_> {
         writer: Option<WriterThread>,
         is_alone: &dyn Fn() -> bool,
     ) {
-        let _over = OverOnPanic(progress);
+        let _guard = EndOnPanic(progress);
         let total = self.plan.calls();
         let fair = if threads == 1 {
             total
@@ -245,7 +246,7 @@ impl BatchRun<'_, '_> {
             let count = calls.len();
             self.eviction.begin(thread, start);
             while self.eviction.is_ahead(start) && !progress.is_over.load(Ordering::Relaxed) {
-                thread::sleep(MOMENT);
+                thread::sleep(POLL_INTERVAL);
                 now = Instant::now();
                 if thread == 0 {
                     now = self.report(progress, &mut last_report, now);
@@ -287,7 +288,8 @@ impl BatchRun<'_, '_> {
         }
     }
 
-    /// Reports the progress to the observer if the last report is old enough. Returns the time afterwards.
+    /// Reports the progress to the observer if the last report is older than [`PROGRESS_INTERVAL`].
+    /// Returns the time afterwards.
     fn report(&self, progress: &Progress, last_report: &mut Instant, now: Instant) -> Instant {
         if now - *last_report < PROGRESS_INTERVAL {
             return now;
@@ -316,11 +318,11 @@ impl BatchRun<'_, '_> {
         let (mut found, mut left) = (None, 0);
         let around = self.observer.surround(&mut || {
             left = activation::run(|| {
-                let walked = plan.walk(calls.clone(), |run| {
+                let visited = plan.for_each_run(calls.clone(), |run| {
                     // SAFETY: the run is part of `calls`, whose memory the caller guarantees to be valid.
                     unsafe { self.masked(&run, frame) }
                 });
-                found = walked.break_value();
+                found = visited.break_value();
             });
             left
         });
@@ -452,10 +454,11 @@ impl BatchRun<'_, '_> {
     }
 }
 
-/// The additional threads of a batch. They end with the batch, so that a fork between batches loses none.
+/// The additional threads of a batch. They end with the batch, so that no thread is lost by a fork
+/// between batches.
 struct Helpers<'s> {
     threads: Vec<JoinHandle<()>>,
-    /// The process that they are in.
+    /// The process that the threads run in, as its number of forks.
     generation: usize,
     scope: PhantomData<&'s ()>,
 }
@@ -473,22 +476,24 @@ impl<'s> Helpers<'s> {
     ///
     /// # Safety
     ///
-    /// `Self` must be dropped before `'s` ends.
+    /// `self` is dropped before `'s` ends.
     unsafe fn spawn(&mut self, work: impl FnOnce() + Send + 's) -> bool {
-        // SAFETY: the thread is joined when this is dropped, before what it borrows ends. In a child
-        // of a fork, where it is not joined, it does not exist.
+        // SAFETY: the thread is joined when this is dropped, which is before `'s` ends by the safety
+        // condition of this function. In the child of a fork, where it is not joined, it does not
+        // exist.
         let spawned = unsafe { fork::spawn_unchecked(None, work) };
         let is_spawned = spawned.is_ok();
         self.threads.extend(spawned);
         is_spawned
     }
 
-    /// Whether they do not exist, as this is the child of a fork that a call of this thread made.
+    /// Returns whether the threads do not exist, because this process is the child of a fork in a call
+    /// of this thread.
     fn are_lost(&self) -> bool {
         !self.threads.is_empty() && fork::generation() != self.generation
     }
 
-    /// Waits for all, and panics as the first of them that did.
+    /// Waits for all threads. If threads have panicked, panics with the payload of the first.
     fn join(mut self) {
         if let Some(payload) = self.wait() {
             panic::resume_unwind(payload);
