@@ -12,8 +12,8 @@ use crate::c_calls::{
     Numbers, Sample, aligned, compile, extension, libffi, open, symbol, trampoline_if_any, types,
 };
 
-/// Functions that write their arguments to one place after the other, and take their results
-/// from one place after the other.
+/// Functions that write their arguments to consecutive addresses, and read their results from
+/// consecutive addresses.
 struct Functions {
     prototypes: Vec<Prototype>,
     library: Library,
@@ -57,9 +57,9 @@ impl Functions {
     }
 
     fn set<T>(&self, name: &str, value: T) {
-        let place = symbol(&self.library, name).cast_mut().cast::<T>();
+        let address = symbol(&self.library, name).cast_mut().cast::<T>();
         // SAFETY: the variable is of this type, and no other thread uses it.
-        unsafe { place.write(value) };
+        unsafe { address.write(value) };
     }
 }
 
@@ -318,15 +318,15 @@ impl Case {
         }
         Self::assert_logs(prototype, &log, &expected_log, &what);
         if stores {
-            // Padding is whatever it is; between the items nothing is written.
+            // Padding bytes may have any value. The bytes between items must not be written.
             for call in 0..self.count.min(self.stops) {
-                for place in expected
+                for position in expected
                     .range(call)
                     .zip(&self.mask)
                     .filter(|(_, mask)| **mask == 0)
                 {
-                    let byte = results.bytes()[place.0];
-                    expected.bytes_mut()[place.0] = byte;
+                    let byte = results.bytes()[position.0];
+                    expected.bytes_mut()[position.0] = byte;
                 }
             }
         }
