@@ -216,7 +216,7 @@ impl<'py> BatchCall<'py> {
         resources.hand_over(py, &this.inner, Some(batch.broadcast()))?;
         let run = || {
             // SAFETY: the check has accepted the arguments, the caller keeps them alive, and the outputs
-            // are in `allocated` and in files of `batch`. By the docs of `load`, its user vouches for
+            // are in `allocated` and in files of `batch`. By the docs of `load`, its user guarantees
             // the prototype, and that no other thread writes the arrays during the batch.
             unsafe { batch.run(&options, &maps, &observer) }
         };

@@ -207,7 +207,7 @@ impl Library {
     ) -> PyResult<Bound<'py, Function>> {
         let py = this.py();
         let library = &this.get().inner;
-        // SAFETY: by the docs of `load`, its user vouches for the prototype.
+        // SAFETY: by the docs of `load`, its user guarantees the prototype.
         let function = py.detach(|| unsafe { library.bind(prototype) });
         let function = function.map_err(|error| errors::bind(py, &error))?;
         methods::bind(this, function, origin, options)

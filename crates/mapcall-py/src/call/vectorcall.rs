@@ -235,11 +235,11 @@ fn invoke(function: &Bound<'_, Function>, slots: &mut [u64], nbytes: usize) -> P
     activation::running(|| {
         if release {
             // SAFETY: the check has accepted the frame, and the caller keeps the memory alive that it
-            // points to. By the docs of `load`, its user vouches for the prototype.
+            // points to. By the docs of `load`, its user guarantees the prototype.
             unsafe { invoke_detached(py, &this.inner, slots) }
         } else {
             // SAFETY: the check has accepted the frame, and the caller keeps the memory alive that it
-            // points to. By the docs of `load`, its user vouches for the prototype.
+            // points to. By the docs of `load`, its user guarantees the prototype.
             unsafe { this.inner.invoke(slots) }
         }
     })

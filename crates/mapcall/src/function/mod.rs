@@ -119,7 +119,7 @@ impl Library {
     /// [`BindError`] if the text is no supported prototype, if a type can't be passed, or if the
     /// library has no such function.
     pub unsafe fn function(&self, prototype: &str) -> Result<Function, BindError> {
-        // SAFETY: the caller guarantees that the function is what the prototype says.
+        // SAFETY: the caller guarantees that the prototype is that of the function.
         unsafe { self.bind(Prototype::parse(prototype)?) }
     }
 
