@@ -41,8 +41,8 @@ pub unsafe trait CValue: Sealed {
 
 macro_rules! integers {
     ($($type:ty),*) => {$(
-        // SAFETY: `is` returns true only for C types of the same kind, size and sign, which `extern
-        // "C"` passes in the same way.
+        // SAFETY: `is` returns true only for C types of the same kind, size and sign, which the ABI of C
+        // passes in the same way.
         unsafe impl CValue for $type {
             fn is(ctype: &CType) -> bool {
                 ctype.integer().is_some_and(|integer| {
@@ -58,8 +58,8 @@ integers!(i8, i16, i32, i64, isize, u8, u16, u32, u64, usize);
 
 macro_rules! numbers {
     ($($type:ty => $pattern:pat),* $(,)?) => {$(
-        // SAFETY: `is` returns true only for C types of the same kind, size and sign, which `extern
-        // "C"` passes in the same way.
+        // SAFETY: `is` returns true only for C types of the same kind, size and sign, which the ABI of C
+        // passes in the same way.
         unsafe impl CValue for $type {
             fn is(ctype: &CType) -> bool {
                 matches!(Number::of(ctype), Some($pattern))
