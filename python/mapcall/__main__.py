@@ -9,7 +9,7 @@ from ._mapcall import command
 
 
 def main() -> int:
-    """Run the command with the program's arguments; the exit code.
+    """Run the command with the program's arguments, and return its exit code.
 
     >>> import subprocess, sys
     >>> subprocess.run([sys.executable, "-m", "mapcall", "--version"]).returncode

@@ -21,7 +21,7 @@ MODULE = "dask.tokenize"
 
 
 def register(tokenize: ModuleType | Any) -> None:
-    """Makes Dask's module name a memmap as it names a plain array.
+    """Make Dask's module name a memmap as it names a plain array.
 
     >>> import functools, types
     >>> normalize = functools.singledispatch(str)
@@ -35,7 +35,7 @@ def register(tokenize: ModuleType | Any) -> None:
 
 
 class Finder:
-    """Calls `register` when Dask is imported later than mapcall.
+    """Call `register` when Dask is imported later than mapcall.
 
     >>> Finder.find_spec("numpy") is None
     True
@@ -61,7 +61,7 @@ class Finder:
 
 
 def install() -> None:
-    """Registers now where Dask has been imported, and else when it is.
+    """Register now if Dask has been imported, otherwise when it is imported.
 
     >>> install()
     """

@@ -1,4 +1,4 @@
-"""What `help(mapcall)` shows, and the suggestions for misspelt names of the package."""
+"""The page of `help(mapcall)`, and the suggestions for misspelt names of the package."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Package(ModuleType):
 
 
 def install(name: str) -> None:
-    """Gives a module with an ``__all__`` a short `help` and suggestions for misspelt names.
+    """Give a module with an ``__all__`` a short `help` and suggestions for misspelt names.
 
     >>> import mapcall
     >>> mapcall.laod

@@ -1,4 +1,4 @@
-"""The Rust extension, as Python sees it."""
+"""The interface of the Rust extension."""
 
 import inspect
 import sys

@@ -89,7 +89,7 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
 
     @property
     def _mmap(self) -> _mapcall.Map | None:
-        """The `Map` that the array lies on; None for a copy.
+        """The `Map` that the array is on; None for a copy.
 
         >>> import mapcall
         >>> x = mapcall.memmap("x.dat", mode="w+", shape=4)
@@ -149,7 +149,7 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
         return None if owner is None else owner.file_offset(self)
 
     def flush(self, *, sync: bool | None = None, wait: bool | None = None) -> None:
-        """Writes this array's own bytes to the file.
+        """Write this array's own bytes to the file.
 
         >>> import mapcall
         >>> x = mapcall.memmap("x.dat", mode="w+", shape=10000)
@@ -193,7 +193,7 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
         self,
         advice: Literal["normal", "random", "sequential", "willneed", "dontneed", "hugepage"],
     ) -> None:
-        """Tells the system how the pages of this array will be used.
+        """Advise the system how the pages of this array will be used.
 
         >>> import mapcall
         >>> x = mapcall.memmap("x.dat", mode="w+", shape=10000)
@@ -217,7 +217,7 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
         self._owner().advise(self, advice)
 
     def prefetch(self) -> None:
-        """Reads this array's pages into memory, and returns when they are there.
+        """Read this array's pages into memory, and return when they are there.
 
         >>> import mapcall
         >>> x = mapcall.memmap("x.dat", mode="w+", shape=10000)
@@ -237,7 +237,7 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
         self._owner().prefetch(self)
 
     def residency(self) -> NDArray[numpy.bool]:
-        """Returns which of this array's pages are in memory.
+        """Return which of this array's pages are in memory.
 
         >>> import mapcall, mmap
         >>> x = mapcall.memmap("x.dat", mode="w+", shape=10 * mmap.PAGESIZE)
@@ -269,7 +269,7 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
         return owner
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Reduces the array for a pickle: to the file and the position in it, if possible.
+        """Reduce the array for a pickle: to the file and the position in it, if possible.
 
         >>> import mapcall, pickle
         >>> x = mapcall.memmap("x.dat", "f8", "w+", shape=100000)
@@ -295,7 +295,7 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
         return _mapcall.reopen, reference, own
 
     def __setstate__(self, state: Any) -> None:
-        """Sets the state from a pickle: the attributes, and the content if it was pickled.
+        """Set the state from a pickle: the attributes, and the content if it was pickled.
 
         >>> import mapcall, pickle
         >>> x = mapcall.memmap("x.dat", "f8", "w+", shape=100000)
@@ -323,7 +323,7 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
 
 @contextlib.contextmanager
 def trust_files() -> Iterator[None]:
-    """Unpickles maps without comparing the inode and times of their files.
+    """Unpickle maps without comparing the inode and times of their files.
 
     >>> import mapcall, os, pickle, shutil
     >>> x = mapcall.memmap("x.dat", mode="w+", shape=10)
@@ -362,7 +362,7 @@ def open(
     *,
     verify: bool = False,
 ) -> memmap:
-    """Maps a ``.npy`` file, or an array inside of a ``.npz`` file.
+    """Map a ``.npy`` file, or an array inside of a ``.npz`` file.
 
     >>> import mapcall
     >>> import numpy as np
@@ -414,7 +414,7 @@ def create(
     *,
     overwrite: bool = False,
 ) -> memmap:
-    """Makes a ``.npy`` file of zeros, and maps it for writing.
+    """Make a ``.npy`` file of zeros, and map it for writing.
 
     >>> import mapcall
     >>> import numpy as np

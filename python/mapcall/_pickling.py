@@ -12,7 +12,7 @@ from ._mapcall import Library, load
 
 
 def digest(path: str) -> str:
-    """Returns the digest of a file, which is read again only if it has changed.
+    """Return the digest of a file, which is read again only if it has changed.
 
     >>> import mapcall
     >>> path = mapcall.load("m").path
@@ -39,7 +39,7 @@ def reload(
     expected: str | None,
     header: tuple[str, Sequence[str], Mapping[str, Any]] | None,
 ) -> Library:
-    """Loads the library that a pickle refers to.
+    """Load the library that a pickle refers to.
 
     >>> import mapcall, pickle
     >>> libm = mapcall.load("m")

@@ -23,7 +23,7 @@ class Bar:
         self._bar: Any = None
 
     def __call__(self, done: int, calls: int) -> None:
-        """Shows the number of calls that have been made, of all calls."""
+        """Show the number of calls that have been made, of all calls."""
         if self._bar is None:
             if done == calls or time.monotonic() - self._start < SHORT:
                 return
@@ -33,6 +33,6 @@ class Bar:
         self._bar.update(done - self._bar.n)
 
     def close(self) -> None:
-        """Ends the line of the bar, if it is shown."""
+        """End the line of the bar, if it is shown."""
         if self._bar is not None:
             self._bar.close()

@@ -471,7 +471,7 @@ class TestAfterwards:
     ]
 
     @pytest.mark.parametrize("bad", BAD, ids=str)
-    def test_an_old_file_stays(
+    def test_an_old_file_is_left_unchanged(
         self, tmp_path: Path, unchanged: Unchanged, bad: dict[str, Any]
     ) -> None:
         (tmp_path / "file").write_bytes(b"precious")

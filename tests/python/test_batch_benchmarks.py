@@ -73,7 +73,7 @@ def test_streams_are_measured(libraries: Path, tmp_path: Path) -> None:
             harness.measure(row, rounds=2, seconds=0.0001)
 
 
-def test_what_has_no_room_is_skipped(
+def test_rows_without_disk_space_are_skipped(
     libraries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "file_system", lambda _: "tmpfs")

@@ -122,7 +122,7 @@ def test_binding_runs(kernel: Path) -> None:
     harness.alone(call.binding(kernel.parent), rounds=2, seconds=0.0001)
 
 
-def test_what_is_missing_is_skipped_and_named(
+def test_missing_tools_are_skipped_and_named(
     kernel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")

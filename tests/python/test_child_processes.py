@@ -59,7 +59,7 @@ print(signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN)
             ("int abs(int);", None),
         ],
     )
-    def test_what_the_compiler_says(
+    def test_the_compilers_messages(
         self,
         tmp_path: Path,
         run_script: Callable[..., str],

@@ -169,7 +169,7 @@ def test_errors_have_a_code(arguments: list[str], said: str) -> None:
     assert outcome.stdout == ""
 
 
-def test_nobody_reads_the_output() -> None:
+def test_standard_output_is_closed() -> None:
     with subprocess.Popen(
         [*COMMAND, "symbols", "m"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:

@@ -384,7 +384,7 @@ class TestAsCtypes:
         with pytest.raises(TypeError, match="only __array_interface__ version 3"):
             as_ctypes(Foreign(x, version=2))
 
-    def test_keeps_the_array_and_lets_go_without_the_collector(self):
+    def test_keeps_the_array_alive_and_frees_it_without_the_collector(self):
         for shape, dtype in [((3, 4), "f8"), (3, [("a", "i4"), ("b", "f8")])]:
             x = np.zeros(shape, dtype)
             alive = weakref.ref(x)
@@ -503,7 +503,7 @@ class TestAsArray:
         with pytest.raises(TypeError, match=message):
             as_array(obj, shape)
 
-    def test_what_numpy_cannot(self):
+    def test_objects_that_numpy_refuses(self):
         assert as_array((ctypes.c_wchar * 2)("a", "é")).tolist() == ["a", "é"]
         assert as_array(ctypes.c_longdouble(2)).dtype == np.longdouble
         assert as_array(Longer(1, 2, 3)).tolist() == (1, 2, 3)
@@ -511,12 +511,12 @@ class TestAsArray:
         # A dtype cannot describe more than 2 GiB, but an array can.
         assert as_array((ctypes.c_char * 2**31).from_address(8)).shape == (2**31,)
 
-    def test_anything_else_goes_to_numpy(self):
+    def test_other_objects_are_converted_by_numpy(self):
         assert as_array([1, 2]).tolist() == [1, 2]
         x = np.zeros(3)
         assert as_array(x) is x
 
-    def test_keeps_the_memory_and_lets_go_without_the_collector(self):
+    def test_keeps_the_memory_alive_and_frees_it_without_the_collector(self):
         gc.disable()
         try:
             target = Pair(1, 2)

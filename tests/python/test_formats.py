@@ -193,7 +193,7 @@ class TestNpy:
         (tmp_path / "a.npy").rename(tmp_path / "a.npz")
         assert mapcall.open(tmp_path / "a.npz").tolist() == list(range(5))
 
-    def test_what_follows_the_array_does_not_matter(self, tmp_path: Path) -> None:
+    def test_bytes_behind_the_array_are_ignored(self, tmp_path: Path) -> None:
         path = tmp_path / "a.npy"
         np.save(path, np.arange(5))
         with open(path, "ab") as file:
@@ -572,7 +572,7 @@ class TestCreate:
             assert os.listdir(folder) == ["old.npy"]
         assert answer.split() == [str(errno.ENOSPC), "OSError"] * 2
 
-    def test_where_there_is_no_folder(self, tmp_path: Path) -> None:
+    def test_missing_folder(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError) as caught:
             mapcall.create(tmp_path / "missing" / "a.npy", 3)
         assert os.fspath(caught.value.filename) == str(tmp_path / "missing" / "a.npy")

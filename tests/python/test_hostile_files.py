@@ -198,7 +198,7 @@ class TestHostileNpy:
         assert len(str(error)) < 1000 + len(str(path))
         assert not os.path.exists("hacked")
 
-    def test_what_numpy_reads_is_no_more(self, tmp_path: Path) -> None:
+    def test_files_that_only_numpy_reads(self, tmp_path: Path) -> None:
         # mapcall refuses what NumPy reads in the cases below only.
         stricter = set()
         for name, content in HOSTILE_NPY.items():

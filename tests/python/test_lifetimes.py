@@ -54,7 +54,7 @@ def test_the_last_view_frees_the_map(path: Path, no_collector: None) -> None:
 
 
 @pytest.mark.parametrize("mode", ["r", "r+", "w+", "c"])
-def test_nothing_is_kept(path: Path, no_collector: None, mode: str) -> None:
+def test_methods_keep_no_reference(path: Path, no_collector: None, mode: str) -> None:
     x = mapcall.memmap(path, "i4", mode, shape=10)
     array, owner = weakref.ref(x), weakref.ref(x._mmap)
     for each in (x.filename, x.mode, x.offset, x.file_offset, x.ctypes.data, x + 1, x.sum()):
@@ -150,7 +150,7 @@ def test_a_pointer_to_a_view_of_a_dead_map(path: Path, no_collector: None) -> No
     assert mapped(path) == 0
 
 
-def test_what_ctypes_passes_on(path: Path, no_collector: None) -> None:
+def test_as_parameter_keeps_the_array_alive(path: Path, no_collector: None) -> None:
     x = mapcall.memmap(path, "i4", "r")
     array = weakref.ref(x)
     parameter = x.ctypes._as_parameter_
@@ -254,7 +254,7 @@ def check_reports() -> None:
 
 
 @pytest.mark.parametrize("keeper", KEEPERS)
-def test_what_is_alive_stays(path: Path, keeper: str) -> None:
+def test_the_collector_keeps_referenced_objects(path: Path, keeper: str) -> None:
     canary = Canary(path)
     kept = KEEPERS[keeper](canary)
     check_reports()

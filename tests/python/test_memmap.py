@@ -566,7 +566,7 @@ class TestDevices:
         with pytest.raises(ValueError, match="shape must be given"):
             mapcall.memmap("/dev/zero", "f4", "w+")
 
-    def test_where_it_has_no_memory(self) -> None:
+    def test_offset_without_memory(self) -> None:
         # The first use of NumPy's array kills the process.
         with pytest.raises(ValueError, match=r"no 16 bytes at offset 40960; give another"):
             mapcall.memmap("/dev/zero", "f4", "r+", offset=40960, shape=4)

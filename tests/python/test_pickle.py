@@ -571,7 +571,7 @@ class TestTrust:
 
     @pytest.mark.parametrize("mode", ["r", "r+", "c"])
     @pytest.mark.parametrize("tail", [b"", b"more"])
-    def test_where_it_is_loaded(self, path: Path, mode: str, tail: bytes) -> None:
+    def test_trusted_when_loading(self, path: Path, mode: str, tail: bytes) -> None:
         x = mapcall.memmap(path, "f8", mode)[3:]
         pickled = pickle.dumps(x)
         replaced_by_a_copy(path, tail)
@@ -582,7 +582,7 @@ class TestTrust:
             pickle.loads(pickled)
 
     @pytest.mark.parametrize("mode", ["r", "r+", "c"])
-    def test_where_it_is_pickled(self, path: Path, mode: str) -> None:
+    def test_trusted_when_pickling(self, path: Path, mode: str) -> None:
         x = mapcall.memmap(path, "f8", mode)[3:]
         with mapcall.trust_files():
             pickled = pickle.dumps(x)

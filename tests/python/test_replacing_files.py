@@ -133,7 +133,7 @@ class TestOverwrite:
                     mapcall.create(tmp_path / name, 3, overwrite=False)
         assert mapcall.create(path, 3, overwrite=True).tolist() == [0, 0, 0]
 
-    def test_what_is_no_file(self, tmp_path: Path, unchanged: Unchanged) -> None:
+    def test_paths_that_are_no_files(self, tmp_path: Path, unchanged: Unchanged) -> None:
         (tmp_path / "folder").mkdir()
         os.mkfifo(tmp_path / "pipe")
         with unchanged(tmp_path):
@@ -305,7 +305,7 @@ class TestInPlace:
         np.testing.assert_array_equal(y, expected)
         np.testing.assert_array_equal(x, expected)
 
-    def test_what_fails_leaves_it(self, tmp_path: Path, unchanged: Unchanged) -> None:
+    def test_failures_leave_the_file_unchanged(self, tmp_path: Path, unchanged: Unchanged) -> None:
         path = saved(tmp_path / "a.npy")
         os.link(path, tmp_path / "b.npy")
 
@@ -535,7 +535,7 @@ class TestFlush:
         assert has_ones(path)
         assert x[:2].tolist() == [7, 7]
 
-    def test_what_is_no_loss(self, tmp_path: Path) -> None:
+    def test_flushes_that_lose_nothing_do_not_warn(self, tmp_path: Path) -> None:
         path = saved(tmp_path / "a.npy")
         x, read, private = (mapcall.open(path, mode) for mode in ("r+", "r", "c"))
         os.rename(path, tmp_path / "b.npy")
@@ -575,7 +575,7 @@ class TestFlush:
 
 
 class TestWPlus:
-    def test_another_map_lives(self, tmp_path: Path, run_script: Script) -> None:
+    def test_another_map_stays_valid(self, tmp_path: Path, run_script: Script) -> None:
         """The map is read all the time while the same process opens the file again."""
         script = """
             import os, sys, threading

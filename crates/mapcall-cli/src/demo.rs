@@ -20,11 +20,11 @@ use serde::Serialize;
 use crate::bar::Bar;
 use crate::call::FunctionError;
 use crate::interrupt::Interrupts;
-use crate::words::{counted, per_second, rate, readable};
+use crate::units::{counted, per_second, rate, readable};
 use crate::{Failure, output};
 
 /// The number of elements in a chunk that is written, copied or checked.
-const STRETCH: usize = 1 << 19;
+const CHUNK: usize = 1 << 19;
 
 /// The number of elements of the buffer for copies: larger than the caches, and smaller than memory.
 const COPY: usize = 32 << 20;
@@ -252,9 +252,9 @@ impl Demo<'_> {
     #[expect(clippy::cast_precision_loss, reason = "any angles will do")]
     fn make(&self, path: &Path) -> Result<(), Failure> {
         let file = NewFile::create(path, DType::F64, &[self.count], Order::C)?;
-        for start in (0..self.count).step_by(STRETCH) {
+        for start in (0..self.count).step_by(CHUNK) {
             self.watch()?;
-            let end = self.count.min(start + STRETCH);
+            let end = self.count.min(start + CHUNK);
             let angles = (start..end).flat_map(|index| (index as f64 * 1e-3).to_ne_bytes());
             file.write(start * 8, &angles.collect::<Vec<u8>>())?;
         }
@@ -336,21 +336,21 @@ impl Demo<'_> {
             let workers: Vec<_> = parts
                 .map(|(x, y)| scope.spawn(move || self.check_part(x, y)))
                 .collect();
-            let mut most = 0;
+            let mut max_ulps = 0;
             for worker in workers {
-                most = most.max(
+                max_ulps = max_ulps.max(
                     worker
                         .join()
                         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
                 );
             }
-            Ok(most)
+            Ok(max_ulps)
         })
     }
 
     fn check_part(&self, x: &[f64], y: &[f64]) -> Result<u64, Failure> {
-        let mut most = 0;
-        for (x, y) in x.chunks(STRETCH).zip(y.chunks(STRETCH)) {
+        let mut max_ulps = 0;
+        for (x, y) in x.chunks(CHUNK).zip(y.chunks(CHUNK)) {
             self.watch()?;
             for (&x, &found) in x.iter().zip(y) {
                 let expected = x.cos();
@@ -358,9 +358,9 @@ impl Demo<'_> {
                 if ulps > 1 {
                     return Err(DemoError::Differs { x, expected, found }.into());
                 }
-                most = most.max(ulps);
+                max_ulps = max_ulps.max(ulps);
             }
         }
-        Ok(most)
+        Ok(max_ulps)
     }
 }

@@ -10,8 +10,8 @@
 //! // mapcall call m 'double cos(double x)' x=x.f64:f8 -o y.npy --threads 2
 //! let x = format!("x={}:f8", x.display());
 //! let output = y.display().to_string();
-//! let words = ["mapcall", "call", "m", "double cos(double x)", &x, "-o", &output, "--threads", "2"];
-//! assert_eq!(mapcall_cli::run(words), 0);
+//! let arguments = ["mapcall", "call", "m", "double cos(double x)", &x, "-o", &output, "--threads", "2"];
+//! assert_eq!(mapcall_cli::run(arguments), 0);
 //! assert!(y.exists());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -43,8 +43,8 @@ mod output;
 mod prototypes;
 mod show;
 mod symbols;
+mod units;
 pub mod value;
-mod words;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -265,9 +265,9 @@ where
 fn complain(error: impl Display) {
     let style = Styles::styled();
     let style = style.get_error();
-    let words = one_line(&error.to_string());
+    let message = one_line(&error.to_string());
     // If the error can't be written, the exit code is the only report.
-    let _ = writeln!(anstream::stderr(), "{style}error:{style:#} {words}");
+    let _ = writeln!(anstream::stderr(), "{style}error:{style:#} {message}");
 }
 
 /// Returns clap's error for invalid arguments, with its paragraphs joined on one line.

@@ -13,7 +13,7 @@ use num_complex::Complex;
 use serde::{Serialize, Serializer};
 
 /// The number of elements above which only the first and last items of each axis are shown, as in NumPy.
-const MOST: usize = 1000;
+const MAX_SHOWN_ELEMENTS: usize = 1000;
 /// The number of items that are shown at each end of an axis.
 const EDGE: usize = 3;
 
@@ -238,7 +238,7 @@ impl Serialize for Whole {
 
 /// Formats an array nearly like NumPy: only the ends of large arrays, and numbers with eight digits.
 pub(crate) fn text(array: &Array) -> String {
-    let is_whole = array.layout().size() <= MOST;
+    let is_whole = array.layout().size() <= MAX_SHOWN_ELEMENTS;
     let mut texts = Vec::new();
     gather(array, is_whole, &mut texts);
     align(&mut texts);

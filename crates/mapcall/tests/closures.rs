@@ -157,12 +157,12 @@ fn code_that_ended_last_is_used_last() {
 fn code_that_is_still_called_waits_for_another_round() {
     let f = long();
     let (pool, _) = pool("still", &f);
-    let kept = pool.closure(add(1)).unwrap().address();
+    let address = pool.closure(add(1)).unwrap().address();
     // As often as each code could have been used twice.
     for n in 0..2 * ClosurePool::QUARANTINE as u64 {
-        call(&f, kept, 0);
+        call(&f, address, 0);
         let closure = pool.closure(add(n)).unwrap();
-        assert_ne!(closure.address(), kept, "{n}");
+        assert_ne!(closure.address(), address, "{n}");
     }
 }
 
@@ -239,8 +239,8 @@ fn threads_make_call_and_end_closures_at_once() {
         codes.reduce(|all, some| &all | &some).unwrap()
     });
     // Those alive at once, those in quarantine, and a few where threads looked at the same time.
-    let most = 8 * 3 + ClosurePool::QUARANTINE + 64;
-    assert!(codes.len() <= most, "{}", codes.len());
+    let max_codes = 8 * 3 + ClosurePool::QUARANTINE + 64;
+    assert!(codes.len() <= max_codes, "{}", codes.len());
 }
 
 /// More than the library's own code has room for.
@@ -266,6 +266,6 @@ fn ten_thousand_live_closures_keep_no_descriptor() {
         let target = target.to_string_lossy();
         target.ends_with(".so") || target.contains("closures") || target.contains("deleted")
     };
-    let kept: Vec<_> = descriptors().difference(&before).cloned().collect();
-    assert!(!kept.iter().any(text), "{kept:?}");
+    let new_files: Vec<_> = descriptors().difference(&before).cloned().collect();
+    assert!(!new_files.iter().any(text), "{new_files:?}");
 }

@@ -1,4 +1,4 @@
-"""What `mapcall.ctypeslib` holds in a Python without the ctypes module."""
+"""The functions of `mapcall.ctypeslib` in a Python without the ctypes module."""
 
 from typing import NoReturn
 

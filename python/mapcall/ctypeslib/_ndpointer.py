@@ -80,7 +80,7 @@ class _ndptr(ctypes.c_void_p):
 
 
 class _concrete_ndptr(_ndptr):
-    """An `_ndptr` that knows dtype and shape, and so the array behind it."""
+    """An `_ndptr` with a dtype and a shape, and so with the array that it points to."""
 
     _dtype_: ClassVar[np.dtype]
     _shape_: ClassVar[tuple[int, ...]]

@@ -203,7 +203,7 @@ def test_the_owner_of_a_view_is_changed(c: Counted, change: str) -> None:
             c.function(PUT)(view(x), Running(lambda x=x: CHANGES[change](x)))
 
 
-def test_what_does_not_change_the_array(c: Counted) -> None:
+def test_code_that_leaves_the_array_unchanged(c: Counted) -> None:
     x, other = np.zeros(N, "u1"), np.zeros(3)
     keep: list[object] = []
 

@@ -346,7 +346,7 @@ class TestTypes:
     def test_no_array(self, c: Counted, half: mapcall.Function, given: object, found: str) -> None:
         c.refuses(f"half: x: expected double, got {found}; give a number", half, given)
 
-    def test_what_another_library_does_not_share(self, c: Counted, half: mapcall.Function) -> None:
+    def test_a_tensor_that_refuses_to_share(self, c: Counted, half: mapcall.Function) -> None:
         class Tensor:
             def __dlpack_device__(self) -> tuple[int, int]:
                 return 1, 0
@@ -366,7 +366,7 @@ class TestTypes:
             error = c.refuses(message, half, **given)
             assert isinstance(error.__cause__, BufferError)
 
-    def test_what_measures_an_array(self, c: Counted) -> None:
+    def test_an_array_for_a_number_in_an_extent(self, c: Counted) -> None:
         head = c.function("void head(int k, const double x[3], double y[2 * k])")
         c.refuses(
             "head: k: expected one int for all calls, as it measures an array, got shape (2,);"

@@ -484,7 +484,7 @@ class TestHandles:
 
         assert self.edit(c, f) == [1, -2, -3, 5]
 
-    def test_what_is_const_is_read_only(self, c: C) -> None:
+    def test_arrays_of_const_handles_are_read_only(self, c: C) -> None:
         def f(x: mapcall.Handle, constant: mapcall.Handle, n: int) -> None:
             array = constant.array(n)
             assert not array.flags.writeable

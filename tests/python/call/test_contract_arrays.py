@@ -323,7 +323,7 @@ class Negated(DLPack):
 NOT_SHARED = "make it one that does, or a copy"
 
 
-def test_what_another_library_does_not_share(c: Counted) -> None:
+def test_arrays_of_other_libraries_that_refuse_to_share_memory(c: Counted) -> None:
     total = c.function(SUM)
     for given in (Refusing(), RefusingInterface()):
         for refusal in (BufferError("not now"), ValueError("not now"), RuntimeError("not now")):
@@ -452,7 +452,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("given", "expected", "found", "remedy"), BAD)
-def test_what_is_refused_can_be_made_to_fit(
+def test_the_remedy_makes_the_array_fit(
     c: Counted, given: Any, expected: str, found: str, remedy: str | None
 ) -> None:
     function = c.function(SUM)
@@ -478,7 +478,7 @@ def test_unaligned(c: Counted) -> None:
     ("given", "found"),
     [(None, "nothing"), (3, "an int"), (1.5, "a float"), ("abc", "a str"), (object(), "an object")],
 )
-def test_what_is_no_array(c: Counted, given: object, found: str) -> None:
+def test_objects_that_are_no_arrays(c: Counted, given: object, found: str) -> None:
     remedy = "give x" if given is None else "make it one with numpy.asarray(x, 'float64')"
     c.refuses(f"sum: x: expected float64[n], got {found}; {remedy}", c.function(SUM), given)
 

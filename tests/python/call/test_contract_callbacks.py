@@ -283,7 +283,7 @@ class TestKept:
         with pytest.raises(TypeError):
             mapcall.Callback()
 
-    def test_what_it_keeps_dies_with_it(self, apply: mapcall.Function) -> None:
+    def test_the_callable_is_freed_with_the_callback(self, apply: mapcall.Function) -> None:
         class Callable:
             def __call__(self, x: float) -> float:
                 return x

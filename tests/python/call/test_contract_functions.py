@@ -228,7 +228,7 @@ class TestPickles:
             pickle.loads(pickled)
         assert function(3) == 3
 
-    def test_what_cannot_be_pickled(self, c: Counted) -> None:
+    def test_objects_that_cannot_be_pickled(self, c: Counted) -> None:
         handle = c.function("void *make(size_t size)")(3)
         c_free = c.function("void end(void *p)")
         with pytest.raises(TypeError, match="pickle"):

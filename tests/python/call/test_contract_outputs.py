@@ -87,7 +87,7 @@ class TestOutputs:
         assert (result, at.tolist()) == (7, [1])
         assert largest(np.array([1.0, 7, 3]), at) == 7
 
-    def test_extents_that_nothing_tells(self, c: Counted) -> None:
+    def test_extents_that_no_argument_sets(self, c: Counted) -> None:
         blank = c.function("void blank(size_t n, int y[n])")
         c.refuses(
             "blank: n: expected unsigned long from the shape of an array, got no array that has it;"

@@ -101,7 +101,7 @@ class TestText:
             wrong,
         )
 
-    def test_what_utf8_has_not(self, c: Counted) -> None:
+    def test_text_that_utf8_cannot_encode(self, c: Counted) -> None:
         before = c.called
         with pytest.raises(UnicodeEncodeError, match="surrogates not allowed"):
             c.function("long length(const char *s)")("\udc80")
@@ -328,7 +328,7 @@ class TestHandle:
     def destroyed(self, c: Counted) -> mapcall.Function:
         return c.function("int is_destroyed(void)")
 
-    def test_what_it_is(self, new: mapcall.Function, books: mapcall.Function) -> None:
+    def test_attributes_and_repr(self, new: mapcall.Function, books: mapcall.Function) -> None:
         handle = new(3)
         assert type(handle) is mapcall.Handle
         assert (handle.type, handle.closed) == ("shelf", False)

@@ -163,11 +163,11 @@ NO_INTEGER = [
 
 
 @pytest.mark.parametrize(("wrong", "found", "remedy"), NO_INTEGER)
-def test_what_is_no_integer(c: Counted, wrong: object, found: str, remedy: str) -> None:
+def test_objects_that_are_no_integers(c: Counted, wrong: object, found: str, remedy: str) -> None:
     c.refuses(f"same_int: x: expected int, got {found}; {remedy}", same(c, "int"), wrong)
 
 
-def test_what_an_integer_raises_is_raised(c: Counted) -> None:
+def test_exceptions_of_index_are_raised(c: Counted) -> None:
     class Broken:
         def __index__(self) -> int:
             raise ZeroDivisionError("broken")
@@ -216,7 +216,9 @@ def test_a_long_double_keeps_its_digits(c: Counted, engine: str | None) -> None:
         ("double", np.int64(2**53 + 1), "9007199254740993"),
     ],
 )
-def test_numbers_that_a_float_has_not(c: Counted, ctype: str, wrong: object, found: str) -> None:
+def test_numbers_that_a_float_cannot_hold(
+    c: Counted, ctype: str, wrong: object, found: str
+) -> None:
     function = same(c, ctype)
     c.refuses(
         f"{function.name}: x: expected {ctype}, got {found}; give a value that {ctype} has",
@@ -282,7 +284,7 @@ def test_a_long_double_that_a_callback_returns(c: Counted, compile_c: Any) -> No
         (10**400, "an integer of 1329 bits", "give a value that double has"),
     ],
 )
-def test_what_is_no_float(c: Counted, wrong: object, found: str, remedy: str) -> None:
+def test_objects_that_are_no_floats(c: Counted, wrong: object, found: str, remedy: str) -> None:
     c.refuses(f"same_double: x: expected double, got {found}; {remedy}", same(c, "double"), wrong)
 
 

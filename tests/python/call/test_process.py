@@ -257,7 +257,7 @@ class TestDescriptors:
     def test_usual(self, run: Any) -> None:
         assert run(WITHOUT_DESCRIPTORS)[0] == "right\n"
 
-    def test_where_executable_memory_is_refused(self, run: Any) -> None:
+    def test_calls_if_executable_memory_is_refused(self, run: Any) -> None:
         out, _ = run(NO_EXECUTABLE_MEMORY, WITHOUT_DESCRIPTORS)
         if out == "no PR_SET_MDWE\n":
             pytest.skip("this kernel has no PR_SET_MDWE (it came with Linux 6.3)")

@@ -463,7 +463,9 @@ class TestLibc:
         with pytest.raises(mapcall.ArgumentError, match="qsort: compare: expected "):
             qsort(unsorted, unsorted.size, unsorted.itemsize, other)
 
-    def test_what_the_comparison_raises(self, libc: mapcall.Library, unsorted: np.ndarray) -> None:
+    def test_exceptions_of_the_comparison_are_raised(
+        self, libc: mapcall.Library, unsorted: np.ndarray
+    ) -> None:
         qsort = libc.function(QSORT)
 
         def fail(a: mapcall.Handle, b: mapcall.Handle) -> int:
@@ -516,7 +518,7 @@ class TestLibc:
         with pytest.raises(mapcall.ArgumentError, match=r"strtod: end: .*unchecked"):
             strtod("1.5", np.zeros(1, np.uintp))
 
-    def test_where_strtod_has_stopped(self, libc: mapcall.Library) -> None:
+    def test_end_pointer_of_strtod(self, libc: mapcall.Library) -> None:
         """The text is an array, so the address is valid after the call."""
         strtod = libc.function("double strtod(const char s[], char *end[1]);")
         text = np.frombuffer(b"2.5e3 apples\0", np.int8)

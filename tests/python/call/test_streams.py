@@ -310,7 +310,9 @@ class TestNames:
         with pytest.raises(mapcall.ArgumentError, match=r"in a file of its own, got .*hard\.npy"):
             frexp(np.full(2, 4.0), out=("same.npy", "hard.npy"))
 
-    def test_what_is_no_file(self, c: Counted, tmp_path: Path, unchanged: Unchanged) -> None:
+    def test_outputs_to_paths_that_are_no_files(
+        self, c: Counted, tmp_path: Path, unchanged: Unchanged
+    ) -> None:
         function = c.function(plus("f8"))
         (tmp_path / "folder").mkdir()
         (tmp_path / "loop").symlink_to("loop")
@@ -630,11 +632,13 @@ class TestMemory(Large):
             self.sparse(folder / "y.npy")
         assert self.max_memory(c.path, folder, kind, threads, True) < self.MAX_MEMORY
 
-    def test_is_not_where_nobody_wants_it(self, c: Counted, folder: Path) -> None:
+    def test_is_not_bounded_without_a_stream(self, c: Counted, folder: Path) -> None:
         assert self.max_memory(c.path, folder, "file", 1, False) > self.SIZE >> 11
 
     @pytest.mark.parametrize("kind", ["backwards", "interleaved"])
-    def test_other_ways_are_only_right(self, c: Counted, tmp_path: Path, kind: str) -> None:
+    def test_other_orders_give_the_same_results(
+        self, c: Counted, tmp_path: Path, kind: str
+    ) -> None:
         x = np.random.default_rng(1).random((6 * 1024, 1024))
         np.save(tmp_path / "x.npy", x)
         mapped = mapcall.open(tmp_path / "x.npy", mode="r")

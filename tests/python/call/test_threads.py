@@ -242,7 +242,7 @@ def check_equal(count_sum: float, count: int) -> None:
     assert count_sum == count * (count - 1) / 2
 
 
-def test_what_is_raised_in_a_thread_of_c_is_reported(
+def test_exceptions_in_threads_of_c_are_reported(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_threads = mapcall.load(path).function(
@@ -316,7 +316,7 @@ def test_a_panic_in_a_callback_is_raised_by_the_call(
     assert "on purpose" in capfd.readouterr().err
 
 
-def test_where_code_cannot_be_written_libffi_calls(path: Path, run_script: Script) -> None:
+def test_libffi_makes_the_calls_if_code_cannot_be_written(path: Path, run_script: Script) -> None:
     printed = run_script(
         """
         import ctypes, os, sys, threading

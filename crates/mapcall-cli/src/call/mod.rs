@@ -22,9 +22,9 @@ use mapcall::{Arg, CallError, Function, Success};
 
 use crate::bar::Bar;
 use crate::interrupt::Interrupts;
+use crate::units::readable;
 use crate::value::file::ArrayFile;
 use crate::value::values;
-use crate::words::readable;
 use crate::{Failure, output};
 pub(crate) use bind::FunctionError;
 use opened::OpenedArgument;
@@ -32,7 +32,7 @@ use outputs::OutputFiles;
 use report::{Made, Report, Target};
 
 /// The maximum size in bytes of an output without a file, which is kept in memory and shown.
-const MOST_SHOWN: usize = 64 << 20;
+const MAX_SHOWN_BYTES: usize = 64 << 20;
 
 /// Call a C function, once or for each element or row of array files
 ///
@@ -320,7 +320,7 @@ fn batch(
         .iter()
         .map(|made| made.as_ref().map_or(0, Shape::nbytes));
     let sizes: Vec<usize> = sizes.collect();
-    files.check_sizes(contract, &sizes, MOST_SHOWN)?;
+    files.check_sizes(contract, &sizes, MAX_SHOWN_BYTES)?;
 
     let interrupts = Interrupts::watch()?;
     let bytes = sizes.iter().sum::<usize>().saturating_add(given_bytes);
@@ -416,14 +416,14 @@ fn left(function: &Function, files: &OutputFiles, written: &[PathBuf]) -> String
     };
     let missing = list(&mut files.iter().filter_map(|file| file.file.as_deref()));
     let partial = list(&mut written.iter().map(PathBuf::as_path));
-    let mut words = format!("{}: interrupted", function.name());
+    let mut message = format!("{}: interrupted", function.name());
     if !missing.is_empty() {
-        words.push_str("; not written: ");
-        words.push_str(&missing);
+        message.push_str("; not written: ");
+        message.push_str(&missing);
     }
     if !partial.is_empty() {
-        words.push_str("; written in part: ");
-        words.push_str(&partial);
+        message.push_str("; written in part: ");
+        message.push_str(&partial);
     }
-    words
+    message
 }

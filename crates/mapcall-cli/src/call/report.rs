@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 
 use crate::one_line;
 use crate::show::{self, Element, Nested};
-use crate::words::{rate, readable, tuple};
+use crate::units::{rate, readable, tuple};
 
 /// The result and the outputs of a call or of a batch.
 #[derive(Default, Serialize)]

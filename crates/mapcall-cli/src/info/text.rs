@@ -8,7 +8,7 @@ use clap::builder::styling::{AnsiColor, Style};
 use super::cache::Cache;
 use super::facts::{Facts, FieldFacts, Unmapped};
 use crate::one_line;
-use crate::words::{counted, readable, tuple};
+use crate::units::{counted, readable, tuple};
 
 const TITLE: Style = Style::new().bold();
 const RESIDENT: Style = AnsiColor::Green.on_default();

@@ -1,4 +1,4 @@
-//! The arguments of a call as values for its check.
+//! The conversion of Python arguments to values for the check of a call.
 
 #![allow(unsafe_code)]
 
@@ -23,7 +23,7 @@ use super::resources::CallResources;
 use super::snapshot::{Snapshot, Snapshots};
 use super::{errors, foreign, ndarray, number};
 
-/// Reads the arguments of one call and gives them to its check.
+/// A reader of the arguments of one call, which gives them to its check.
 ///
 /// The parameter's rule selects the protocol by which an object is read. Whether the value is accepted
 /// is decided by the check alone.
@@ -41,7 +41,7 @@ impl<'py> Reader<'_, '_, 'py> {
     ///
     /// # Errors
     ///
-    /// `ArgumentError` if the check refuses it, or an exception of the object's methods.
+    /// `ArgumentError` if the check refuses the argument, or an exception of the object's methods.
     #[inline]
     pub(super) fn argument(
         &mut self,
@@ -61,7 +61,7 @@ impl<'py> Reader<'_, '_, 'py> {
         }
     }
 
-    /// Leaves a parameter without an argument.
+    /// Accepts that a parameter has no argument.
     ///
     /// # Errors
     ///
@@ -101,7 +101,7 @@ impl<'py> Reader<'_, '_, 'py> {
         }
     }
 
-    /// Reads an array of NumPy's, which is `object` or a view of its memory.
+    /// Reads a NumPy array, which is `object` or a view of its memory.
     #[inline]
     fn ndarray(
         &mut self,
@@ -141,7 +141,8 @@ impl<'py> Reader<'_, '_, 'py> {
         }
     }
 
-    /// Reads an array of another library, of one number or several; returns whether it is one.
+    /// Reads an array of another library, of one number or of several. Returns false if the object is
+    /// no such array.
     #[cold]
     fn foreign(
         &mut self,
@@ -156,7 +157,7 @@ impl<'py> Reader<'_, '_, 'py> {
             return Ok(false);
         };
         if ndarray::memory(&array).shape.is_empty() {
-            // Without DLPack it is a scalar, which `number::read` has already looked at.
+            // Without DLPack it is a scalar, which `number::read` has already refused.
             if !object.get_type().hasattr(intern!(self.py, "__dlpack__"))? {
                 return Ok(false);
             }
@@ -310,8 +311,8 @@ impl<'py> Reader<'_, '_, 'py> {
             let error = contract.refuse(position, Problem::Changed);
             return Err(errors::argument(self.py, &error));
         }
-        // SAFETY: an array without axes has one item of its dtype, and its address is current: no
-        // Python code has run since the check.
+        // SAFETY: an array without axes has one item of its dtype. Its address is current, because no
+        // Python code has run since the snapshot was compared.
         let bytes = unsafe { slice::from_raw_parts(memory.address, size) };
         let value = HostValue::Record {
             dtype: expected::borrowed(&dtype),
@@ -320,7 +321,7 @@ impl<'py> Reader<'_, '_, 'py> {
         self.push(role, value, object)
     }
 
-    /// Returns an array of another library as one of NumPy's, without a copy; `None` if it is none.
+    /// Returns a NumPy array on the memory of an array of another library; `None` for any other object.
     fn view(
         &self,
         role: Role,
@@ -332,7 +333,7 @@ impl<'py> Reader<'_, '_, 'py> {
         foreign::view(self.function.inner.contract(), role, object)
     }
 
-    /// Gives the check an object that no protocol reads, or None.
+    /// Gives the check None, or an object of a kind that no protocol reads.
     #[cold]
     fn push_other(&mut self, role: Role, object: &Bound<'py, PyAny>) -> PyResult<()> {
         let value = if object.is_none() {

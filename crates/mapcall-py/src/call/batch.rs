@@ -28,7 +28,7 @@ use super::{activation, errors, foreign, ndarray};
 use crate::open;
 use crate::source::Named;
 
-/// One batch call: its options, and the destinations of its outputs.
+/// A batch call: its options, and the destinations of its outputs.
 ///
 /// Its methods are the stages of a batch: see [`PreparedBatch`].
 pub(super) struct BatchCall<'py> {
@@ -41,15 +41,15 @@ pub(super) struct BatchCall<'py> {
 enum Destination<'py> {
     /// An array that is allocated for the call.
     Allocated,
-    /// An array that `out` gives.
+    /// An array of the option `out`.
     Array(Bound<'py, PyAny>),
-    /// A new file, whose path `out` gives.
+    /// A new file with a path of the option `out`.
     File(PathBuf),
 }
 
 impl<'py> BatchCall<'py> {
-    /// Relates the option `out` to the outputs without an argument: a call returns those. Adds its
-    /// arrays to the arguments in `given`.
+    /// Assigns the destinations of the option `out` to the outputs without an argument, which the call
+    /// returns. Adds the arrays of the option to the arguments in `given`.
     ///
     /// # Errors
     ///
@@ -122,7 +122,7 @@ impl<'py> BatchCall<'py> {
     ///
     /// # Errors
     ///
-    /// `ArgumentError` if one has another dtype or shape than it must have, or is no array.
+    /// `ArgumentError` if one is no array, or has a dtype or shape that the batch does not accept.
     pub(super) fn read(&self, reader: &mut Reader<'_, '_, 'py>) -> PyResult<()> {
         if self.options.out.is_some() {
             reader.check.insist_on_batch();
@@ -176,7 +176,7 @@ impl<'py> BatchCall<'py> {
         resources: &mut CallResources,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (function.py(), function.get());
-        // Here, as the calls may be made on other threads, which have no callbacks running.
+        // Done here, because the calls may be made on other threads, on which no callback runs.
         activation::write_back();
         let contract = this.inner.contract();
         let options = mapcall::batch::BatchOptions {
@@ -203,7 +203,7 @@ impl<'py> BatchCall<'py> {
                 _ => allocated.push((output.role, allocate(py, this, output, &mut batch)?)),
             }
         }
-        let maps = if options.stream.looks_at(batch.nbytes()) {
+        let maps = if options.stream.may_evict(batch.nbytes()) {
             self.maps(py, this, given)
         } else {
             Vec::new()
@@ -216,7 +216,7 @@ impl<'py> BatchCall<'py> {
         resources.hand_over(py, &this.inner, Some(batch.broadcast()))?;
         let run = || {
             // SAFETY: the check has accepted the arguments, the caller keeps them alive, and the outputs
-            // are in `allocated` and in files of `batch`. By the docs of `load`, its user vouches for
+            // are in `allocated` and in files of `batch`. By the docs of `load`, its user guarantees
             // the prototype, and that no other thread writes the arrays during the batch.
             unsafe { batch.run(&options, &maps, &observer) }
         };
@@ -262,7 +262,7 @@ impl<'py> BatchCall<'py> {
         result::none_one_or_tuple(py, all)
     }
 
-    /// The buffers of the arrays that lie in maps.
+    /// Returns the buffers of the arrays that lie in maps.
     fn maps(
         &self,
         py: Python<'_>,
@@ -296,8 +296,8 @@ impl<'py> BatchCall<'py> {
     }
 }
 
-/// Refuses an output that is an array of pointers: it could not keep alive what they lead into, nor
-/// run their destructor.
+/// Refuses an output that is an array of pointers: the array could neither keep alive the objects that
+/// they lead into, nor run their destructors.
 fn check_output(py: Python<'_>, function: &Function, output: &Output) -> PyResult<()> {
     let contract = function.inner.contract();
     if let Role::Parameter(position) = output.role

@@ -1,4 +1,4 @@
-//! Python's callables as C functions.
+//! Python callables as C functions.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::{activation, errors, ndarray, number, structure};
 use crate::exit::is_ending;
 use crate::mapped_array::panicked;
 
-/// A callable as a C function pointer, good as long as this object lives.
+/// A C function pointer that calls a callable, valid as long as this object lives.
 ///
 /// >>> import mapcall
 /// >>> signal = mapcall.load(None).function(
@@ -29,7 +29,7 @@ use crate::mapped_array::panicked;
 /// >>> signal.callback("act", print)
 /// <mapcall.Callback: void (int)>
 ///
-/// Made by `Function.callback`. What the callable receives as handles is closed when it returns.
+/// Made by `Function.callback`. Handles that the callable receives are closed when it returns.
 #[pyclass(frozen, module = "mapcall", weakref)]
 pub(crate) struct Callback {
     closure: Closure,
@@ -63,7 +63,8 @@ impl Callback {
     }
 }
 
-/// Describes a bound function or a `Callback` for the check of a call; `None` for any other object.
+/// Returns the value of a bound function or a `Callback` for the check of a call; `None` for any other
+/// object.
 pub(super) fn function_value<'a>(object: &'a Bound<'_, PyAny>) -> Option<HostValue<'a>> {
     if let Ok(function) = object.cast::<Function>() {
         let function = &function.get().inner;
@@ -175,8 +176,8 @@ fn pool(
 
 /// Reports that C has called a closure after its end.
 fn late(error: &ArgumentError, is_first: bool) {
-    // The running call raises another exception already; or C calls on a thread of its own, perhaps
-    // for ever, where one report is enough.
+    // Not reported if the running call raises another exception already, or if it is not the first
+    // report and C calls on a thread of its own, perhaps for ever.
     if activation::has_raised() || !(is_first || activation::is_running()) || is_ending() {
         return;
     }
@@ -188,7 +189,7 @@ fn late(error: &ArgumentError, is_first: bool) {
 struct Body {
     origin: mapcall::Function,
     function: Arc<FunctionType>,
-    /// The rule of the result; `None` for void.
+    /// The rule of the callable's result; `None` for void.
     result: Option<Rule>,
     callable: Arc<Py<PyAny>>,
 }
@@ -198,7 +199,7 @@ impl Body {
     /// exception.
     fn run(&self, layout: &FrameLayout, frame: &mut [u64]) {
         if activation::has_raised() {
-            // The call will raise an exception: no more Python code runs in it.
+            // The running call will raise an exception, so that it runs no more Python code.
             return;
         }
         let ran = Python::try_attach(|py| {
@@ -298,7 +299,7 @@ impl Body {
         }
     }
 
-    /// The exception for a result that C can't get.
+    /// Returns the exception for a result that can't be converted to the C type.
     #[cold]
     fn wrong_result(
         &self,
@@ -320,11 +321,11 @@ impl Body {
                     Err(error) => return error,
                 }
             }
-            let words = match remedy {
-                Remedy::Words(words) => words.replacen("give", "return", 1),
+            let advice = match remedy {
+                Remedy::Words(advice) => advice.replacen("give", "return", 1),
                 _ => "return one".into(),
             };
-            *remedy = Remedy::Words(words);
+            *remedy = Remedy::Words(advice);
         }
         errors::argument(result.py(), &error)
     }

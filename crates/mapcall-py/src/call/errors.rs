@@ -1,4 +1,4 @@
-//! Errors of calls as Python exceptions, with calls of NumPy as remedies.
+//! The conversion of errors of calls to Python exceptions, with NumPy calls as remedies.
 
 use mapcall::contract::{ArgumentError, HostValue, Problem, Remedy};
 use mapcall::{BindError, CallError, LibraryError, PrototypeError};
@@ -10,8 +10,8 @@ use super::ndarray;
 use crate::errors::with_fields;
 use crate::package::Package;
 
-/// Makes an exception of one of the package's classes; if that fails, returns the exception that it
-/// failed with.
+/// Makes an exception of one of the package's classes. Returns the exception that this raises, if it
+/// does.
 fn make(
     py: Python<'_>,
     class: impl FnOnce(&Package) -> &Py<PyType>,
@@ -105,7 +105,7 @@ pub(super) fn call(py: Python<'_>, error: &CallError) -> PyErr {
             at(py, failure, index.as_deref())
         }
         CallError::Array { source, .. } => crate::errors::of(py, source),
-        // Only in the child of a fork during a batch: its calls were interrupted, and raised nothing.
+        // Only in the child of a fork during a batch, where the calls end without an exception.
         CallError::Interrupted { .. } => PyRuntimeError::new_err(error.to_string()),
         _ => PyValueError::new_err(error.to_string()),
     }
@@ -125,13 +125,13 @@ pub(super) fn at(py: Python<'_>, error: PyErr, index: Option<&[usize]>) -> PyErr
         }
         let index = PyTuple::new(py, index)?.repr()?;
         let note = format!("raised for the call at index {index} of the batch");
-        // Without its note, the exception is still the one that was raised.
+        // If the note can't be added, the exception is raised without it.
         let _ = value.call_method1("add_note", (note,));
         Ok(())
     })
 }
 
-/// Names the type of an object for messages: `a list`, `None`.
+/// Returns the name of an object's type for messages: `a list`, `None`.
 #[cold]
 pub(super) fn what(object: &Bound<'_, PyAny>) -> PyResult<String> {
     if object.is_none() {
@@ -146,8 +146,8 @@ pub(super) fn what(object: &Bound<'_, PyAny>) -> PyResult<String> {
     Ok(format!("{article} {name}"))
 }
 
-/// Makes the exception for an object whose `value` the check has refused. Kinds of objects get the names
-/// of their types.
+/// Makes the exception for an object whose `value` the check has refused. The name of the object's type
+/// replaces that of the kind of value.
 #[cold]
 pub(super) fn refused(
     mut error: ArgumentError,

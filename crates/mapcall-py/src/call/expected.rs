@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use super::ndarray;
 use crate::convert;
 
-/// The dtype that a C type asks of an array's elements.
+/// The dtype that the elements of an array must have for a C type.
 pub(super) struct Expected {
     /// NumPy's dtype for the C type.
     pub(super) dtype: Py<PyArrayDescr>,
@@ -25,12 +25,12 @@ impl Expected {
     }
 }
 
-/// Converts the dtype of an array to one of the core. The usual one, which is `expected`, is only
-/// compared.
+/// Converts the dtype of an array to one of the core. If it is that of `expected`, the conversion is
+/// saved.
 ///
 /// # Errors
 ///
-/// NumPy's name of a dtype that the core does not have.
+/// The name in NumPy of a dtype that the core does not have.
 #[inline]
 pub(super) fn convert<'a>(
     expected: Option<&'a Expected>,
@@ -47,7 +47,7 @@ pub(super) fn convert<'a>(
     }
 }
 
-/// A converted dtype as the check takes it.
+/// Returns a converted dtype as the argument of a check.
 pub(super) fn borrowed<'a>(
     dtype: &'a Result<Cow<'_, DType>, String>,
 ) -> Result<&'a DType, &'a str> {

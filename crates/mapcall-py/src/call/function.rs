@@ -13,7 +13,7 @@ use super::expected::Expected;
 use super::returns::Returns;
 use super::text::Text;
 
-/// A C function bound to its prototype: call it as a function of Python.
+/// A C function bound to its prototype, which is called as a Python function.
 ///
 /// >>> import mapcall
 /// >>> import numpy as np
@@ -50,30 +50,23 @@ use super::text::Text;
 ///
 /// Parameters
 /// ----------
-/// *args, **kwargs
-///     The arguments of the C function: numbers, arrays, texts, handles, callables, None. A parameter
-///     that has the name of one of the following options hides the option.
-/// out : ndarray, path, or tuple of them, optional
-///     In a batch, where the outputs go: the result, then the arrays that are left out. In a tuple,
-///     None stands for an array that is allocated. A path is that of a new ``.npy`` file, which is
-///     written in the course of the batch and returned as a `memmap`. It gets its name when all calls
-///     have been made, and replaces a file of that name once its content is on the disk. Where a file
-///     can't be replaced, the results are copied into it.
-/// where : ndarray of bool, optional
-///     In a batch, C is called only where it is True. It broadcasts against the loop dimensions.
-///     Elsewhere outputs keep their values, or are 0 if they are allocated.
-/// threads : int, default 1
-///     The number of threads that a batch runs on; 0 for one on each core. The results are the same.
-///     Many C functions are not safe to be called from several threads.
-/// stream : bool, optional
-///     Whether pages of maps are dropped from memory once a batch has processed them. By default they
-///     are if the files are larger than the memory that is free.
-/// sync : bool, default False
-///     Return when new files are on the disk. If False, a power failure may leave a new name without
-///     its content, but never a name that another file had before.
-/// progress : bool or callable, optional
-///     If True, a batch of more than a second shows a progress bar. A callable is called a few times
-///     a second with the number of calls that have been made and the number of all calls.
+/// *args, **kwargs The arguments of the C function: numbers, arrays, texts, handles, callables, None.
+/// A parameter that has the name of one of the following options hides the option. out : ndarray,
+/// path, or tuple of them, optional The destinations of the outputs of a batch: the result, then the
+/// arrays that are left out. In a tuple, None stands for an array that is allocated. A path is that of
+/// a new ``.npy`` file, which is written in the course of the batch and returned as a `memmap`. It
+/// gets its name when all calls have been made, and replaces a file of that name once its content is
+/// on the disk. If a file can't be replaced, the results are copied into it. where : ndarray of bool,
+/// optional In a batch, C is called only where it is True. It broadcasts against the loop dimensions.
+/// Elsewhere outputs keep their values, or are 0 if they are allocated. threads : int, default 1 The
+/// number of threads that a batch runs on; 0 for one on each core. The results are the same. Many C
+/// functions are not safe to be called from several threads. stream : bool, optional Whether pages of
+/// maps are dropped from memory once a batch has processed them. By default they are if the files are
+/// larger than the memory that is free. sync : bool, default False Return when new files are on the
+/// disk. If False, a power failure may leave a new name without its content, but never a name that
+/// another file had before. progress : bool or callable, optional If True, a batch of more than a
+/// second shows a progress bar. A callable is called a few times a second with the number of calls
+/// that have been made and the number of all calls.
 ///
 /// Returns
 /// -------
@@ -93,8 +86,8 @@ use super::text::Text;
 ///
 /// See Also
 /// --------
-/// Library.function : binds a function.
-/// numpy.ufunc : the options `out` and `where`, and broadcasting.
+/// Library.function : Bind a function.
+/// numpy.ufunc : The options `out` and `where`, and broadcasting.
 ///
 /// Notes
 /// -----
@@ -108,10 +101,10 @@ use super::text::Text;
 /// Ctrl-C, an exception of a callback, of `progress` or of `check`, and a `CallError` end a batch;
 /// arrays are written in part then.
 ///
-/// Python code that runs while arguments are read (an ``__index__``, say) must not change an array
-/// among them: the call is refused then. While C runs, NumPy refuses to resize the arrays of a call
-/// that takes a callable. Giving an array other memory in other ways (``__setstate__``, or
-/// ``resize(refcheck=False)`` in another thread) is as wrong as it is for NumPy's own functions.
+/// If Python code that runs while arguments are read (an ``__index__``, say) changes an array among
+/// them, the call is refused. While C runs, NumPy refuses to resize the arrays of a call that takes a
+/// callable. Giving an array other memory in other ways (``__setstate__``, or
+/// ``resize(refcheck=False)`` in another thread) is an error, as it is for NumPy's own functions.
 ///
 /// Examples
 /// --------
@@ -124,10 +117,10 @@ use super::text::Text;
 /// np.float64(1.0)
 #[pyclass(frozen, module = "mapcall", weakref)]
 pub(crate) struct Function {
-    /// The entry that the interpreter calls: see `vectorcall.rs`.
+    /// The function that the interpreter calls by the vectorcall protocol: see `vectorcall.rs`.
     pub(super) vectorcall: ffi::vectorcallfunc,
     pub(super) inner: mapcall::Function,
-    /// Whether it takes arrays for pointers without an extent.
+    /// Whether calls accept arrays for pointers without an extent.
     pub(super) is_unchecked: bool,
     /// `numpy.ndarray`: its address is compared with the types of arguments.
     pub(super) ndarray: Py<PyType>,
@@ -136,19 +129,20 @@ pub(crate) struct Function {
     pub(super) binding: Py<Binding>,
 }
 
-/// The parts of a bound function that the core does not have, shared with its `unchecked` function.
+/// The data of a bound function for Python, shared with its `unchecked` function.
 ///
-/// It is a Python object, so that the garbage collector counts its references once.
+/// It is a Python object, so that the garbage collector traverses its references once.
 #[pyclass(frozen, module = "mapcall._mapcall")]
 pub(crate) struct Binding {
-    /// The `Library`, which its functions keep alive. Its type is not named here, as it has functions.
+    /// The `Library`, which the function keeps alive. Its Rust type is not named here, as its module
+    /// imports this one.
     pub(super) library: Py<PyAny>,
     pub(super) origin: Origin,
     pub(super) options: Options,
     pub(super) returns: Returns,
     /// Whether a call returns pointers, of which handles are made.
     pub(super) has_pointers: bool,
-    /// For each parameter: its name, and the dtype of an array or struct.
+    /// The name of each parameter, and the dtype of an array or struct.
     parameters: Box<[(Py<PyString>, Option<Expected>)]>,
     scalars: PyOnceLock<Scalars>,
 }
@@ -194,7 +188,7 @@ impl Binding {
         })
     }
 
-    /// The dtype of a parameter's array or struct.
+    /// Returns the dtype of a parameter's array or struct.
     #[inline]
     pub(super) fn expected(&self, position: usize) -> Option<&Expected> {
         self.parameters.get(position)?.1.as_ref()
@@ -204,7 +198,7 @@ impl Binding {
 /// The dtypes of the arrays that a batch takes and returns in place of scalars. They are made at the
 /// first batch.
 struct Scalars {
-    /// For each parameter: the dtype of a scalar; `None` if it isn't one.
+    /// The dtype of each parameter that is a scalar; `None` for other parameters.
     parameters: Box<[Option<Expected>]>,
     result: Option<Expected>,
 }
@@ -235,7 +229,7 @@ pub(super) enum Origin {
 pub(super) struct Options {
     /// The condition of success: its name, or a callable.
     pub(super) check: Option<Py<PyAny>>,
-    /// Whether `check` is a callable, which each result is given to.
+    /// Whether `check` is a callable, which is called with each result.
     pub(super) is_callable: bool,
     pub(super) gil: Gil,
     pub(super) text: Text,
@@ -252,8 +246,8 @@ pub(super) enum Gil {
 }
 
 impl Gil {
-    /// The least number of bytes of arrays for which the lock is released. Releasing takes about 55 ns:
-    /// 0.5 % of the 11 us that `saxpy` takes on as many bytes in the cache.
+    /// The minimum number of bytes of arrays for which the lock is released. Releasing takes about 55
+    /// ns: 0.5 % of the 11 us that `saxpy` takes on as many bytes in the cache.
     pub(super) const RELEASED_FROM: usize = 1 << 19;
 }
 
@@ -318,13 +312,13 @@ impl Options {
 }
 
 impl Function {
-    /// The dtype of a parameter's array or struct.
+    /// Returns the dtype of a parameter's array or struct.
     #[inline]
     pub(super) fn expected(&self, position: usize) -> Option<&Expected> {
         self.binding().expected(position)
     }
 
-    /// The dtype of the array that a batch takes or returns in place of a scalar.
+    /// Returns the dtype of the array that a batch takes or returns in place of a scalar.
     pub(super) fn scalar(&self, py: Python<'_>, role: Role) -> PyResult<Option<&Expected>> {
         let scalars = &self.binding().scalars;
         let scalars = scalars.get_or_try_init(py, || Scalars::new(py, self.inner.contract()))?;
@@ -335,7 +329,7 @@ impl Function {
         })
     }
 
-    /// For each parameter: its name, and the dtype of an array or struct.
+    /// Returns, for each parameter, its name and the dtype of an array or struct.
     #[inline]
     pub(super) fn parameters(&self) -> &[(Py<PyString>, Option<Expected>)] {
         &self.binding().parameters

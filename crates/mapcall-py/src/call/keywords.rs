@@ -1,4 +1,4 @@
-//! The keywords of a batch call, which are options and no parameters: `out`, `where`, `threads`, ...
+//! The keywords of a batch call that are options: `out`, `where`, `threads`, ...
 
 use mapcall::batch::Stream;
 use mapcall::contract::{Contract, Problem, Remedy};
@@ -10,7 +10,8 @@ use super::errors;
 /// The keywords, in the order of `inspect.signature`. A parameter of the same name hides a keyword.
 pub(super) const KEYWORDS: [&str; 6] = ["out", "where", "threads", "stream", "sync", "progress"];
 
-/// The options of a batch call, as they were given; `None` for one that was not, or that is None.
+/// The options of a batch call as Python objects; `None` for an option that was not given, or that is
+/// None.
 #[derive(Default)]
 pub(super) struct BatchOptions<'py> {
     pub(super) out: Option<Bound<'py, PyAny>>,
@@ -23,7 +24,7 @@ pub(super) struct BatchOptions<'py> {
 }
 
 impl<'py> BatchOptions<'py> {
-    /// Sets the option of that name; returns false if there is none.
+    /// Sets the option with a name. Returns false if there is no such option.
     pub(super) fn set(
         options: &mut Option<Box<Self>>,
         name: &str,
@@ -45,11 +46,11 @@ impl<'py> BatchOptions<'py> {
         true
     }
 
-    /// Whether maps leave memory where all calls have passed.
+    /// Returns the condition on which pages of maps are dropped once all calls have processed them.
     ///
     /// # Errors
     ///
-    /// Those of the object's `__bool__`.
+    /// The exceptions of the object's `__bool__`.
     pub(super) fn stream(&self) -> PyResult<Stream> {
         Ok(match &self.stream {
             None => Stream::Auto,
@@ -58,21 +59,21 @@ impl<'py> BatchOptions<'py> {
         })
     }
 
-    /// Whether new files are on the disk when the call returns.
+    /// Returns whether the call waits until new files are on the disk.
     ///
     /// # Errors
     ///
-    /// Those of the object's `__bool__`.
+    /// The exceptions of the object's `__bool__`.
     pub(super) fn is_synced(&self) -> PyResult<bool> {
         self.sync.as_ref().map_or(Ok(false), Bound::is_truthy)
     }
 
-    /// The number of threads; 0 for one on each core.
+    /// Returns the number of threads; 0 for one on each core.
     ///
     /// # Errors
     ///
-    /// `ArgumentError` if it is no such number, or not 1 for a function that holds the interpreter's
-    /// lock.
+    /// `ArgumentError` if the object is no such number, or if it is not 1 and the function holds the
+    /// interpreter's lock.
     pub(super) fn threads(&self, contract: &Contract, holds_gil: bool) -> PyResult<usize> {
         let Some(threads) = &self.threads else {
             return Ok(1);

@@ -21,7 +21,7 @@ use super::{errors, methods};
 use crate::errors::{attribute_error, missing_attribute, refuse_unknown};
 use crate::package::Package;
 
-/// Loads a shared library.
+/// Load a shared library.
 ///
 /// >>> import mapcall
 /// >>> libm = mapcall.load("m")
@@ -77,7 +77,8 @@ pub(crate) fn load(
 ) -> PyResult<Library> {
     refuse_unknown("load", &["library", "header", "include", "define"], unknown)?;
     let inner = match &library {
-        // SAFETY: it runs the initialisers of the library, which the caller of `load` asks for.
+        // SAFETY: the user of `load` asks to load the library, and is responsible that its initialisers
+        // and terminators are sound to run.
         Some(name) => py.detach(|| unsafe { mapcall::Library::open(name) }),
         None => mapcall::Library::process(),
     };
@@ -114,7 +115,7 @@ pub(crate) fn load(
     })
 }
 
-/// The header of a library, as `load` was given it.
+/// The header of a library, with the options of `load`.
 #[derive(Clone)]
 struct Source {
     name: PathBuf,
@@ -151,7 +152,8 @@ pub(crate) struct Library {
     inner: mapcall::Library,
     header: Option<Source>,
     declarations: Declarations,
-    /// Locked only by attached threads, and never while Python code runs.
+    /// The structs and functions in use. It is locked by attached threads only, and never while Python
+    /// code runs.
     known: Mutex<Known>,
 }
 
@@ -163,8 +165,8 @@ struct Known {
     functions: HashMap<String, Py<Function>>,
 }
 
-/// The structs that prototypes have defined, by name. Only the most recent are kept, so that a program
-/// which makes prototypes without end does not run out of memory.
+/// The structs that prototypes have defined, by name. Only the most recent ones are kept, so that a
+/// program which binds ever new prototypes does not run out of memory.
 #[derive(Default)]
 struct Structs {
     recent: HashMap<String, CType>,
@@ -172,11 +174,11 @@ struct Structs {
 }
 
 impl Structs {
-    /// The least number of names that are kept.
-    const KEPT: usize = 4096;
+    /// The minimum number of names that are kept.
+    const MIN_NAMES: usize = 4096;
 
     fn define(&mut self, structs: HashMap<String, CType>) {
-        if self.recent.len() + structs.len() > Self::KEPT {
+        if self.recent.len() + structs.len() > Self::MIN_NAMES {
             self.older = mem::take(&mut self.recent);
         }
         self.recent.extend(structs);
@@ -192,7 +194,7 @@ impl Library {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The path by which a pickle loads it again.
+    /// Returns the path from which a pickle loads the library.
     fn source(&self) -> Option<OsString> {
         self.inner.path().map(|path| path.as_os_str().to_owned())
     }
@@ -205,7 +207,7 @@ impl Library {
     ) -> PyResult<Bound<'py, Function>> {
         let py = this.py();
         let library = &this.get().inner;
-        // SAFETY: by the docs of `load`, its user vouches for the prototype.
+        // SAFETY: by the docs of `load`, its user guarantees the prototype.
         let function = py.detach(|| unsafe { library.bind(prototype) });
         let function = function.map_err(|error| errors::bind(py, &error))?;
         methods::bind(this, function, origin, options)
@@ -233,7 +235,7 @@ impl Library {
 #[pymethods]
 impl Library {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        // If it is locked, its functions are in use: the collector sees no garbage then.
+        // If it is locked, its functions are in use, so that they are no garbage.
         let Ok(known) = self.known.try_lock() else {
             return Ok(());
         };
@@ -260,7 +262,7 @@ impl Library {
         self.source()
     }
 
-    /// Returns the names of the functions that the library exports, sorted.
+    /// Return the names of the functions that the library exports, sorted.
     ///
     /// >>> import mapcall
     /// >>> [name for name in mapcall.load("m").symbols() if name.startswith("hyp")]
@@ -270,7 +272,7 @@ impl Library {
         symbols.map_err(|error| errors::library(py, &error))
     }
 
-    /// Binds a function by its C prototype.
+    /// Bind a function by its C prototype.
     ///
     /// >>> import mapcall
     /// >>> libm = mapcall.load("m")
@@ -279,26 +281,20 @@ impl Library {
     /// (0.75, array([2.]))
     ///
     /// Parameters
-    /// ----------
-    /// prototype : str
-    ///     The declaration of the function in C, with the lengths of arrays in brackets. It may use the
-    ///     types of the library's header, and types that the text defines before it.
-    /// check : {'zero', 'nonzero', 'nonnull', 'errno'} or callable, optional
-    ///     What success is; any other outcome raises `CallError`. 'zero': the result is 0. 'nonzero':
-    ///     it is not 0. 'nonnull': it is not NULL. 'errno': the call leaves errno at 0. A callable gets
-    ///     the result, and raises an exception if that means failure; what it returns is ignored.
-    ///     `get_errno` returns the errno of the call meanwhile.
-    /// gil : {'hold', 'release'}, optional
-    ///     Whether the interpreter's lock is held or released during a call. By default it is released
-    ///     if the arrays have 512 KiB or more together, or an argument is a callable.
-    /// text : {'str', 'bytes'}, default 'str'
-    ///     The type that a ``const char *`` result becomes; for a str, the text must be UTF-8.
-    /// destructor : Function, optional
-    ///     The function that frees a pointer which this one returns. It is called once, when the
-    ///     pointer's `Handle` is closed or dies.
-    /// engine : {'cranelift', 'libffi'}, optional
-    ///     What makes the call: code compiled by Cranelift, or libffi. The default is compiled code
-    ///     where Cranelift supports the types.
+    /// ---------- prototype : str The declaration of the function in C, with the lengths of arrays in
+    /// brackets. It may use the types of the library's header, and types that the text defines before
+    /// it. check : {'zero', 'nonzero', 'nonnull', 'errno'} or callable, optional The condition of
+    /// success; any other outcome raises `CallError`. 'zero': the result is 0. 'nonzero': it is not 0.
+    /// 'nonnull': it is not NULL. 'errno': the call leaves errno at 0. A callable gets the result, and
+    /// raises an exception if that means failure; what it returns is ignored. `get_errno` returns the
+    /// errno of the call meanwhile. gil : {'hold', 'release'}, optional Whether the interpreter's lock
+    /// is held or released during a call. By default it is released if the arrays have 512 KiB or more
+    /// together, or an argument is a callable. text : {'str', 'bytes'}, default 'str' The type that a
+    /// ``const char *`` result becomes; for a str, the text must be UTF-8. destructor : Function,
+    /// optional The function that frees a pointer which this one returns. It is called once, when the
+    /// pointer's `Handle` is closed or dies. engine : {'cranelift', 'libffi'}, optional The engine
+    /// that makes the call: code compiled by Cranelift, or libffi. The default is compiled code where
+    /// Cranelift supports the types.
     ///
     /// Returns
     /// -------
@@ -347,7 +343,7 @@ impl Library {
         Ok(function)
     }
 
-    /// Returns a struct or union that the header or a prototype defines, by its tag or typedef name.
+    /// Return a struct or union that the header or a prototype defines, by its tag or typedef name.
     ///
     /// >>> import mapcall
     /// >>> libm = mapcall.load("m", header="stdlib.h")
@@ -501,7 +497,7 @@ impl Library {
     }
 }
 
-/// Returns the function that a pickle refers to.
+/// Return the function that a pickle refers to.
 ///
 /// >>> import mapcall, pickle
 /// >>> cos = mapcall.load("m").function("double cos(double x)")

@@ -1,4 +1,4 @@
-//! How a `Function` is made, and its methods in Python.
+//! The binding of a `Function`, and its methods in Python.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -56,7 +56,7 @@ fn object(
     is_unchecked: bool,
     binding: Py<Binding>,
 ) -> PyResult<Bound<'_, Function>> {
-    // A handle keeps the arguments alive, which the quick path does not collect.
+    // Handles keep the arguments alive, and the quick path does not collect them.
     let quick = match binding.get().returns {
         Returns::Pointer(_) => None,
         _ => Quick::new(inner.contract(), |position| {
@@ -95,14 +95,14 @@ impl Function {
         visit.call(&self.binding)
     }
 
-    /// Calls the function.
+    /// Call the function.
     #[pyo3(signature = (*args, **kwargs))]
     fn __call__<'py>(
         this: &Bound<'py, Self>,
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        // By the vectorcall entry of the type: this method exists for code that looks `__call__` up.
+        // By the vectorcall entry of the type. This method exists for code that looks `__call__` up.
         this.as_any().call(args, kwargs)
     }
 
@@ -181,7 +181,7 @@ impl Function {
         self.binding().library.clone_ref(py)
     }
 
-    /// What makes the call: 'cranelift', code that Cranelift has compiled, or 'libffi'.
+    /// The engine that makes the call: 'cranelift', code that Cranelift has compiled, or 'libffi'.
     ///
     /// >>> import mapcall
     /// >>> lib = mapcall.load("m")
@@ -213,7 +213,7 @@ impl Function {
         object(py, self.inner.clone(), true, self.binding.clone_ref(py))
     }
 
-    /// Makes a C function pointer of a callable, for one of the parameters. Keep it as long as C may
+    /// Make a C function pointer of a callable, for one of the parameters. Keep it as long as C may
     /// call it.
     ///
     /// >>> import mapcall

@@ -1,4 +1,4 @@
-//! Positional and keyword arguments, by the parameters that they are for.
+//! The assignment of positional and keyword arguments to parameters.
 
 #![allow(unsafe_code)]
 
@@ -12,9 +12,9 @@ use super::errors;
 use super::function::Function;
 use super::keywords::{BatchOptions, KEYWORDS};
 
-/// Writes each argument to the position of its parameter in `given`, which is all null before; the
-/// position of a parameter without an argument stays null. Returns the options of a batch call, if
-/// there are any.
+/// Writes each argument to the position of its parameter in `given`, which is all null before. The
+/// position of a parameter without an argument stays null. Returns the options of a batch call, if any
+/// are given.
 ///
 /// `arguments` has first `positional` arguments by position, then one for each of the `keywords`.
 ///
@@ -51,7 +51,7 @@ pub(super) fn parse_arguments<'py>(
     };
     for (name, argument) in keywords.iter_borrowed().zip(by_name) {
         let mut names = function.parameters().iter().map(|(name, _)| name);
-        // Keywords in a program's text are interned, as the names are.
+        // Keywords in source code are interned, as the names are.
         let position = names.position(|known| known.is(&*name)).or_else(|| {
             let name = name.cast::<PyString>().ok()?;
             let found = contract.prototype().parameter(name.to_str().ok()?);
@@ -59,7 +59,8 @@ pub(super) fn parse_arguments<'py>(
         });
         let Some(position) = position else {
             let name = name.to_string();
-            // SAFETY: an argument is a live object: the caller of the function has a reference.
+            // SAFETY: the pointer is that of a live object, to which the caller of the function has a
+            // reference.
             let value = unsafe { Borrowed::from_ptr(py, *argument) };
             if !BatchOptions::set(&mut options, &name, &value) {
                 let parameters = contract.prototype().parameters.iter();

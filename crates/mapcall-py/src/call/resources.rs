@@ -1,4 +1,4 @@
-//! The objects, closures and handles that a call keeps alive.
+//! The objects, closures and handles that a call keeps alive until it ends.
 
 use mapcall::call::Closure;
 use mapcall::contract::BroadcastPlan;
@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use super::errors;
 use super::handle::Ending;
 
-/// The resources that a call holds until it is over. Most calls have none.
+/// The resources that a call holds until it ends. Most calls have none.
 #[derive(Default)]
 pub(super) struct CallResources(Option<Box<Resources>>);
 
@@ -28,7 +28,7 @@ impl CallResources {
         self.0.get_or_insert_default().objects.push(object.unbind());
     }
 
-    /// Adds a handle; returns it.
+    /// Adds a handle, and returns it.
     pub(super) fn add_handle(&mut self, handle: InUse) -> &InUse {
         let handles = &mut self.0.get_or_insert_default().handles;
         handles.push_mut(Ending::new(handle))
@@ -40,12 +40,12 @@ impl CallResources {
         resources.calls_back = true;
     }
 
-    /// Notes that C gets a callback whose closure is kept elsewhere.
+    /// Notes that C gets a callback whose closure another object keeps alive.
     pub(super) fn note_callback(&mut self) {
         self.0.get_or_insert_default().calls_back = true;
     }
 
-    /// The objects whose memory is passed, beside the arguments themselves.
+    /// Returns the objects whose memory is passed, beside the arguments themselves.
     pub(super) fn objects<'py>(&self, py: Python<'py>) -> impl Iterator<Item = Bound<'py, PyAny>> {
         let objects = self.0.iter().flat_map(|resources| &resources.objects);
         objects.map(move |object| object.bind(py).clone())
@@ -55,7 +55,7 @@ impl CallResources {
     ///
     /// # Errors
     ///
-    /// `ArgumentError` if there is such a handle in a batch of several calls, or of perhaps none.
+    /// `ArgumentError` if there is such a handle, and the batch has several calls or a mask.
     #[inline]
     pub(super) fn hand_over(
         &mut self,
@@ -71,7 +71,8 @@ impl CallResources {
         handed_over.map_err(|error| errors::argument(py, &error))
     }
 
-    /// Whether C gets a function that needs the interpreter's lock, perhaps on another thread.
+    /// Returns whether C gets a function that needs the interpreter's lock, and that it may call on
+    /// another thread.
     pub(super) fn calls_back(&self) -> bool {
         self.0
             .as_ref()

@@ -1,4 +1,4 @@
-//! What a call returns: its result, and the arrays that were left out.
+//! The Python objects that a call returns: its result, and the arrays that were left out.
 
 use mapcall::contract::{Check, Number, Role, Rule};
 use mapcall::ctype::{Float, Pointer};
@@ -73,7 +73,7 @@ pub(super) fn none_one_or_tuple<'py>(
 #[inline(always)]
 pub(super) fn value<'a, 'py>(
     function: &Bound<'py, Function>,
-    words: impl Fn() -> &'a [u64],
+    slots: impl Fn() -> &'a [u64],
     retained: Option<&Retained>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, this) = (function.py(), function.get());
@@ -81,10 +81,10 @@ pub(super) fn value<'a, 'py>(
     let result = match &binding.returns {
         Returns::Void => py.None().into_bound(py),
         Returns::Number(Number::Float(Float::Double)) => {
-            let word = words().first().copied().unwrap_or_default();
-            PyFloat::new(py, f64::from_bits(word)).into_any()
+            let slot = slots().first().copied().unwrap_or_default();
+            PyFloat::new(py, f64::from_bits(slot)).into_any()
         }
-        _ => any(py, this, words(), retained)?,
+        _ => any(py, this, slots(), retained)?,
     };
     if binding.options.is_callable {
         apply_check(this, &result)?;
@@ -92,8 +92,8 @@ pub(super) fn value<'a, 'py>(
     Ok(result)
 }
 
-/// Calls the callable `check` with the result of one call of a batch. It gets the `errno` of that call
-/// by `get_errno`.
+/// Calls the callable `check` with the result of one call of a batch. `get_errno` returns the `errno`
+/// of that call meanwhile.
 ///
 /// # Errors
 ///
@@ -101,11 +101,11 @@ pub(super) fn value<'a, 'py>(
 pub(super) fn check(
     py: Python<'_>,
     function: &Function,
-    words: &[u64],
+    slots: &[u64],
     errno: i32,
 ) -> PyResult<()> {
     activation::set_errno(errno);
-    apply_check(function, &any(py, function, words, None)?)
+    apply_check(function, &any(py, function, slots, None)?)
 }
 
 /// Returns the result, if the function has one, followed by the outputs.
@@ -128,7 +128,7 @@ pub(super) fn with_outputs<'py>(
     none_one_or_tuple(py, all)
 }
 
-/// Calls the callable `check` with the result of a call. What it returns is ignored.
+/// Calls the callable `check` with the result of a call. Its return value is ignored.
 ///
 /// # Errors
 ///
@@ -145,20 +145,20 @@ fn apply_check(function: &Function, result: &Bound<'_, PyAny>) -> PyResult<()> {
 fn any<'py>(
     py: Python<'py>,
     this: &Function,
-    words: &[u64],
+    slots: &[u64],
     retained: Option<&Retained>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let binding = this.binding();
-    let word = words.first().copied().unwrap_or_default();
+    let slot = slots.first().copied().unwrap_or_default();
     match &binding.returns {
         Returns::Void => Ok(py.None().into_bound(py)),
-        Returns::Number(number) => number::to_python(py, number.value(words)),
-        Returns::Text => text::copy(py, word, binding.options.text),
+        Returns::Number(number) => number::to_python(py, number.value(slots)),
+        Returns::Text => text::copy(py, slot, binding.options.text),
         Returns::Pointer(pointer) => {
             let destructor = binding.options.destructor.as_ref();
-            pointer_to_handle(py, &this.inner, pointer, word, destructor, retained)
+            pointer_to_handle(py, &this.inner, pointer, slot, destructor, retained)
         }
-        Returns::Extended(dtype) | Returns::Record(dtype) => ndarray::item(dtype.bind(py), words),
+        Returns::Extended(dtype) | Returns::Record(dtype) => ndarray::item(dtype.bind(py), slots),
     }
 }
 
@@ -167,12 +167,12 @@ fn pointer_to_handle<'py>(
     py: Python<'py>,
     origin: &mapcall::Function,
     pointer: &Pointer,
-    word: u64,
+    address: u64,
     destructor: Option<&Py<Function>>,
     retained: Option<&Retained>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let alive = retained.map_or_else(KeepAlive::default, |retained| retained.alive.clone());
-    let Some(handle) = handle::from_pointer(origin, pointer, word, alive) else {
+    let Some(handle) = handle::from_pointer(origin, pointer, address, alive) else {
         return Ok(py.None().into_bound(py));
     };
     let destructor = destructor
@@ -192,7 +192,8 @@ fn pointer_to_handle<'py>(
     Ok(Bound::new(py, handle)?.into_any())
 }
 
-/// Converts an allocated output: an array as it is, an array of pointers as a list of handles.
+/// Converts an allocated output. An array of pointers becomes a list of handles; any other array stays
+/// unchanged.
 fn output<'py>(
     function: &Bound<'py, Function>,
     position: usize,
@@ -212,11 +213,11 @@ fn output<'py>(
     let Some(pointer) = pointer else {
         return Ok(array.into_any());
     };
-    let words: Vec<u64> = array.call_method0(intern!(py, "tolist"))?.extract()?;
+    let addresses: Vec<u64> = array.call_method0(intern!(py, "tolist"))?.extract()?;
     let destructor = this.binding().options.destructor.as_ref();
-    let handles = words
+    let handles = addresses
         .into_iter()
-        .map(|word| pointer_to_handle(py, &this.inner, pointer, word, destructor, retained))
+        .map(|address| pointer_to_handle(py, &this.inner, pointer, address, destructor, retained))
         .collect::<PyResult<Vec<_>>>()?;
     Ok(PyList::new(py, handles)?.into_any())
 }

@@ -1,4 +1,4 @@
-//! The arguments of a call that its handles keep alive.
+//! The arguments of a call that the handles of its results keep alive.
 
 #![allow(unsafe_code)]
 
@@ -21,15 +21,15 @@ use super::scope::Scope;
 pub(super) struct Retained {
     /// Arrays, texts and other objects.
     pub(super) objects: Option<Py<PyTuple>>,
-    /// Handles, and the addresses that are read-only.
+    /// The handles among the arguments, and the address ranges of read-only memory.
     pub(super) alive: KeepAlive,
-    /// The scope of a handle among the arguments which ends with its callback.
+    /// The scope of a handle among the arguments that is valid during a callback only.
     pub(super) scope: Option<Arc<Scope>>,
 }
 
 impl Retained {
-    /// Collects them from the arguments, and from `arrays`: the arrays that were made of arguments or
-    /// allocated for the call.
+    /// Collects the objects from the arguments, and from `arrays`: the arrays that were made of
+    /// arguments or allocated for the call.
     #[cold]
     pub(super) fn new<'py>(
         function: &Bound<'py, Function>,
@@ -54,8 +54,8 @@ impl Retained {
             if let Ok(handle) = argument.cast::<Handle>() {
                 alive.handle(handle.get().inner());
                 scope = scope.or_else(|| handle.get().scope().cloned());
-                let kept = handle.get().kept().map(|kept| kept.bind(py).iter());
-                kept.into_iter().flatten().for_each(&mut retain);
+                let inherited = handle.get().kept().map(|objects| objects.bind(py).iter());
+                inherited.into_iter().flatten().for_each(&mut retain);
                 continue;
             }
             let may_be_pointed_into = match rule {

@@ -1,4 +1,4 @@
-//! The kinds of result that a function has.
+//! The kinds of results of functions.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use super::structure;
 
 /// The Python object that a function's result becomes.
 ///
-/// Each call looks at it, so that it has a tag of its own.
+/// Each call reads it, so that its tag is a byte of its own.
 #[repr(u8)]
 pub(super) enum Returns {
     Void,
     Number(Number),
-    /// `long double`, which a float can't hold: a scalar of NumPy's.
+    /// A NumPy scalar, for `long double`, whose values a float can't hold.
     Extended(Py<PyArrayDescr>),
     Text,
     Pointer(Arc<Pointer>),
@@ -41,7 +41,8 @@ impl Returns {
         })
     }
 
-    /// Whether a call returns pointers: as its result, or as an array of them that it allocates.
+    /// Returns whether a call returns pointers: as its result, or as an array of them that it
+    /// allocates.
     pub(super) fn has_pointers(&self, function: &mapcall::Function) -> bool {
         let mut outputs = function.contract().rules().iter().filter_map(Rule::array);
         matches!(self, Self::Pointer(_))

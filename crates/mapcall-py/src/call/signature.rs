@@ -46,7 +46,7 @@ pub(crate) struct Parameter {
     /// >>> [each.dtype for each in memchr.parameters]
     /// [dtype('uint8'), None, None]
     dtype: Option<Py<PyArrayDescr>>,
-    /// The lengths of the axes of an array, as in the prototype; '' for one that it does not tell.
+    /// The lengths of the axes of an array, as in the prototype; '' for one that it does not give.
     ///
     /// >>> import mapcall
     /// >>> memchr = mapcall.load(None).function(
@@ -144,7 +144,7 @@ impl Annotation {
     }
 }
 
-/// `saxpy(a: float, x: float32[n], y: float32[n] in/out)`
+/// Returns the signature as text: `saxpy(a: float, x: float32[n], y: float32[n] in/out)`.
 pub(super) fn text(function: &mapcall::Function) -> String {
     let contract = function.contract();
     let arguments = contract.arguments().iter().map(|&position| {
@@ -217,7 +217,7 @@ fn returns(ctype: &CType) -> Option<String> {
     }
 }
 
-/// Makes an `inspect.Signature`, in which outputs are optional and inferred parameters keyword-only.
+/// Makes an `inspect.Signature`. Outputs are optional, and inferred parameters are keyword-only.
 pub(super) fn inspect<'py>(
     py: Python<'py>,
     function: &mapcall::Function,
@@ -272,7 +272,7 @@ pub(super) fn inspect<'py>(
 
 /// The descriptor `Function.__doc__`: the docs of the class, or those of one function.
 ///
-/// PyO3 has one text for both.
+/// PyO3 has only the docs of the class.
 #[pyclass(frozen, module = "mapcall._mapcall")]
 pub(crate) struct Doc {
     class: Py<PyAny>,

@@ -1,9 +1,9 @@
-//! Array arguments as they were when they were checked.
+//! Copies of the fields of array arguments, to detect that they change after their check.
 //!
 //! Reading an argument may run Python code (its `__index__`, the protocol of a foreign array, a
-//! finalizer when the garbage collector starts), and that may give an array which has been checked
-//! other memory, another shape or other flags. So each array is copied here field by field before
-//! it is checked, and compared with its copy when nothing but the call is left to do.
+//! finalizer when the garbage collector starts). Such code may give an array that has been checked
+//! other memory, another shape or other flags. So the fields of each array are copied before it is
+//! checked, and compared with the copy immediately before the call.
 
 use std::ptr;
 
@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 
 use super::{errors, ndarray};
 
-/// The fields of an array, and the memory that they refer to.
+/// A copy of the fields of an array: its memory, shape, strides, dtype and flags.
 pub(super) struct Snapshot {
     array: Py<PyUntypedArray>,
     dtype: Py<PyArrayDescr>,
@@ -26,7 +26,7 @@ pub(super) struct Snapshot {
     is_contiguous: bool,
     is_writeable: bool,
     may_have_mask: bool,
-    /// Of a view: the memory of the array that it belongs to, which can be resized under it.
+    /// For a view: the address and size of its base array's memory, which can be resized.
     owner: Option<(usize, usize)>,
 }
 
@@ -76,7 +76,7 @@ impl Snapshot {
         }
     }
 
-    /// Whether the array still is as it was copied.
+    /// Returns whether the fields of the array are those that were copied.
     pub(super) fn is_current(&self, py: Python<'_>) -> bool {
         let array = self.array.bind(py);
         let memory = ndarray::memory(array);
@@ -115,7 +115,7 @@ fn refuse_masked(
 #[derive(Default)]
 pub(super) struct Snapshots {
     arrays: SmallVec<[(Role, Snapshot); 4]>,
-    /// What keeps NumPy from resizing the arrays: see [`Snapshots::forbid_resizing`].
+    /// Weak references that prevent NumPy from resizing the arrays: see [`Snapshots::forbid_resizing`].
     references: Vec<Py<PyWeakrefReference>>,
 }
 
@@ -124,15 +124,15 @@ impl Snapshots {
         self.arrays.push((role, snapshot));
     }
 
-    /// The arrays, among them the views of other libraries' memory that were made for the call.
+    /// Returns the arrays, among them the views of other libraries' memory that were made for the call.
     pub(super) fn objects<'py>(&self, py: Python<'py>) -> impl Iterator<Item = Bound<'py, PyAny>> {
         let arrays = self.arrays.iter();
         arrays.map(move |(_, snapshot)| snapshot.array.bind(py).as_any().clone())
     }
 
-    /// Keeps Python code that runs during the call from resizing the arrays: with
-    /// `refcheck=False`, `ndarray.resize` gives the memory away that C is working on, unless the
-    /// array has a weak reference (`PyArray_Resize` in NumPy's `shape.c`).
+    /// Prevents Python code that runs during the call from resizing the arrays: with `refcheck=False`,
+    /// `ndarray.resize` frees the memory that C accesses, unless the array has a weak reference
+    /// (`PyArray_Resize` in NumPy's `shape.c`).
     pub(super) fn forbid_resizing(&mut self, py: Python<'_>) -> PyResult<()> {
         for (_, snapshot) in &self.arrays {
             let reference = PyWeakrefReference::new(snapshot.array.bind(py))?;
@@ -141,11 +141,11 @@ impl Snapshots {
         Ok(())
     }
 
-    /// Refuses arrays that have changed since they were checked.
+    /// Checks that the arrays are unchanged since they were checked.
     ///
     /// # Errors
     ///
-    /// `ArgumentError`.
+    /// `ArgumentError` if an array has changed, or if an element has been masked since.
     #[inline]
     pub(super) fn check(&self, py: Python<'_>, contract: &Contract) -> PyResult<()> {
         let masked = self.arrays.iter().filter(|(_, array)| array.may_have_mask);

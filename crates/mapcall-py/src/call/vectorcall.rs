@@ -34,18 +34,19 @@ pub(super) fn enable(function: &Bound<'_, Function>) {
     let object = function.as_ptr().addr();
     let offset = contents.addr() - object + offset_of!(Function, vectorcall);
     let class = function.get_type_ptr();
-    // SAFETY: the type of a live object; no other thread changes it while this one is attached.
+    // SAFETY: the pointer is that of the type of a live object. No other thread changes the type,
+    // because this one is attached.
     let class = unsafe { &mut *class };
     if class.tp_vectorcall_offset == 0 {
         class.tp_vectorcall_offset = ffi::Py_ssize_t::try_from(offset).unwrap_or_default();
         class.tp_call = Some(ffi::PyVectorcall_Call);
         class.tp_flags |= ffi::Py_TPFLAGS_HAVE_VECTORCALL;
-        // SAFETY: a live type.
+        // SAFETY: `class` is the type of a live object.
         unsafe { ffi::PyType_Modified(class) };
     }
 }
 
-/// `function(*args, **kwargs)`.
+/// The vectorcall entry of `Function`: calls `function(*args, **kwargs)`.
 pub(super) unsafe extern "C" fn vectorcall(
     callable: *mut PyObject,
     arguments: *const *mut PyObject,
@@ -57,17 +58,17 @@ pub(super) unsafe extern "C" fn vectorcall(
         let callable = unsafe { Borrowed::from_ptr(py, callable) };
         // SAFETY: only instances of `Function` have this entry.
         let function: Borrowed<'_, '_, Function> = unsafe { callable.cast_unchecked() };
-        // SAFETY: it clears a bit of a number.
+        // SAFETY: the function only clears a bit of the number.
         let positional = unsafe { ffi::PyVectorcall_NARGS(count) }.cast_unsigned();
-        // SAFETY: null, or a live tuple of names.
+        // SAFETY: by the vectorcall protocol, the pointer is null or that of a live object.
         let keywords = unsafe { Borrowed::from_ptr_or_opt(py, keywords) };
-        // SAFETY: by the vectorcall protocol it is a tuple.
+        // SAFETY: by the vectorcall protocol, the object is a tuple.
         let keywords = keywords.map(|names| unsafe { names.cast_unchecked::<PyTuple>() });
         let named = keywords.map_or(0, |names| names.len());
         let arguments = match positional + named {
             // The address may be null.
             0 => &[],
-            // SAFETY: by the vectorcall protocol there are so many live objects.
+            // SAFETY: by the vectorcall protocol, the array has `count` pointers to live objects.
             count => unsafe { slice::from_raw_parts(arguments, count) },
         };
         run(&function, arguments, positional, keywords.as_deref())
@@ -93,7 +94,7 @@ fn run<'py>(
             return Ok(result(function, || quick.result(slots), errno, None)?);
         }
     }
-    // PyO3 must know that the thread is attached: else references that are dropped are released later.
+    // PyO3 must know that the thread is attached; otherwise it releases dropped references later.
     Ok(Python::attach(|_| {
         general(function, arguments, positional, keywords)
     })?)
@@ -234,11 +235,11 @@ fn invoke(function: &Bound<'_, Function>, slots: &mut [u64], nbytes: usize) -> P
     activation::running(|| {
         if release {
             // SAFETY: the check has accepted the frame, and the caller keeps the memory alive that it
-            // points to. By the docs of `load`, its user vouches for the prototype.
+            // points to. By the docs of `load`, its user guarantees the prototype.
             unsafe { invoke_detached(py, &this.inner, slots) }
         } else {
             // SAFETY: the check has accepted the frame, and the caller keeps the memory alive that it
-            // points to. By the docs of `load`, its user vouches for the prototype.
+            // points to. By the docs of `load`, its user guarantees the prototype.
             unsafe { this.inner.invoke(slots) }
         }
     })

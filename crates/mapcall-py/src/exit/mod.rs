@@ -17,13 +17,13 @@ pub(crate) fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
     atexit.call_method1("register", (keep,)).map(drop)
 }
 
-/// Threads of C go on while the interpreter lets go of its objects, and use the code of libraries.
+/// Keep all loaded libraries loaded. C threads may run their code while the interpreter finalizes.
 #[pyfunction]
 fn keep_libraries() {
     mapcall::Library::keep_all_loaded();
 }
 
-/// Whether the interpreter has begun to let go of its objects, or is gone.
+/// Returns whether the interpreter is finalizing, or has been finalized.
 pub(crate) fn is_ending() -> bool {
     // SAFETY: any thread may ask at any time.
     unsafe { ffi::Py_IsInitialized() == 0 }

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::plan::Plan;
 use crate::contract::{Operand, Role};
 
-/// Whether a batch drops pages that it has processed from memory.
+/// The condition on which a batch drops pages from memory that it has processed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stream {
@@ -33,22 +33,23 @@ pub(super) struct Eviction<'a> {
     starts: SmallVec<[AtomicUsize; 4]>,
     /// The number of calls by which a thread may be ahead of another.
     ahead: usize,
-    walks: Mutex<SmallVec<[EvictedMap<'a>; 4]>>,
+    evicted: Mutex<SmallVec<[EvictedMap<'a>; 4]>>,
     is_streamed: bool,
     evicts: bool,
 }
 
 /// An operand that lies in a map.
 struct EvictedMap<'a> {
-    lane: usize,
+    /// The index of the operand's pointer.
+    pointer: usize,
     /// The address of the map's first byte.
-    map: usize,
+    start: usize,
     evictor: PageEvictor<'a>,
 }
 
 impl<'a> Eviction<'a> {
-    /// The maps of some roles, of a batch with these lanes, the mask's being the last, whose new files
-    /// have so many bytes.
+    /// Prepares the eviction for a batch. `operands` are the moving ones, of which the mask is the
+    /// last; `maps` has the buffers in maps, and `files` is the size of the new files in bytes.
     pub(super) fn new(
         stream: Stream,
         plan: &Plan,
@@ -56,60 +57,64 @@ impl<'a> Eviction<'a> {
         maps: &'a [(Role, Buffer)],
         files: usize,
     ) -> Self {
-        // Of a large map, a batch may walk through little.
-        let walked = |(role, buffer): &(Role, Buffer)| {
+        // A batch may use only a part of a large map.
+        let used_bytes = |(role, buffer): &(Role, Buffer)| {
             let operand = operands.iter().find(|operand| operand.role == *role);
             let items = operand.map(|operand| operand.size.saturating_mul(plan.calls()));
             items.map_or(0, |items| items.min(buffer.len()))
         };
-        let bytes = maps.iter().map(walked).fold(files, usize::saturating_add);
+        let bytes = maps
+            .iter()
+            .map(used_bytes)
+            .fold(files, usize::saturating_add);
         let exceeds = || available_memory().is_some_and(|available| bytes as u64 > available);
         let (is_streamed, evicts) = match stream {
-            // Asking the system takes longer than walking through a small map.
-            stream if !stream.looks_at(bytes) => (false, false),
+            // The system call for the available memory takes longer than the calls over a small map.
+            stream if !stream.may_evict(bytes) => (false, false),
             Stream::Auto | Stream::Never => {
                 let exceeds = exceeds();
                 (exceeds, exceeds)
             }
             Stream::Always => (true, exceeds()),
         };
-        let walk = |(lane, operand): (usize, &&Operand)| {
+        let evicted_map = |(pointer, operand): (usize, &&Operand)| {
             let (_, buffer) = maps.iter().find(|(role, _)| *role == operand.role)?;
             let map = buffer.map()?;
-            let start = plan.passed(lane, 0)?.wrapping_sub(map.as_ptr().addr());
+            let start = plan.passed(pointer, 0)?.wrapping_sub(map.as_ptr().addr());
             Some(EvictedMap {
-                lane,
-                map: map.as_ptr().addr(),
+                pointer,
+                start: map.as_ptr().addr(),
                 evictor: map.evictor(start, evicts),
             })
         };
-        let walks = operands
+        let evicted = operands
             .iter()
             .enumerate()
             .filter(|_| is_streamed)
-            .filter_map(walk)
+            .filter_map(evicted_map)
             .collect();
         Self {
             starts: SmallVec::new(),
             ahead: usize::MAX,
-            walks: Mutex::new(walks),
+            evicted: Mutex::new(evicted),
             is_streamed,
             evicts,
         }
     }
 
-    /// Room for so many threads, whose calls walk over so many bytes each, and over that many at a
-    /// chunk.
+    /// Allocates the progress of `threads` threads. Each call reads and writes `bytes` bytes, and each
+    /// chunk at most `chunk` bytes.
     pub(super) fn expect(&mut self, threads: usize, bytes: usize, chunk: usize) {
         if self.is_streamed {
             self.starts = (0..threads).map(|_| AtomicUsize::new(0)).collect();
-            // Each has a chunk in hand, and may take another.
+            // Each thread processes one chunk, and may take another.
             let all = chunk.saturating_mul(2 * threads);
             self.ahead = AHEAD.max(all) / bytes.max(1);
         }
     }
 
-    /// Returns whether written bytes go to the disk immediately, so that their pages can be dropped.
+    /// Returns whether written bytes are synced to the disk immediately, so that their pages can be
+    /// dropped.
     pub(super) fn evicts(&self) -> bool {
         self.evicts
     }
@@ -121,7 +126,8 @@ impl<'a> Eviction<'a> {
         }
     }
 
-    /// Returns the number of the first call that may not be made yet, or `None` without streaming.
+    /// Returns the number of calls, from the first one on, that have all been made; `None` without
+    /// streaming.
     fn passed(&self) -> Option<usize> {
         let starts = self.starts.iter();
         starts.map(|start| start.load(Ordering::Acquire)).min()
@@ -138,13 +144,13 @@ impl<'a> Eviction<'a> {
         let Some(passed) = self.passed() else {
             return;
         };
-        // Another thread is dropping pages now, which is enough.
-        let Ok(mut walks) = self.walks.try_lock() else {
+        // If another thread is dropping pages now, this one need not.
+        let Ok(mut evicted) = self.evicted.try_lock() else {
             return;
         };
-        for walk in walks.iter_mut() {
-            if let Some(address) = plan.passed(walk.lane, passed) {
-                walk.evictor.pass(address.saturating_sub(walk.map));
+        for map in evicted.iter_mut() {
+            if let Some(address) = plan.passed(map.pointer, passed) {
+                map.evictor.pass(address.saturating_sub(map.start));
             }
         }
     }
@@ -154,15 +160,15 @@ impl<'a> Eviction<'a> {
 const SMALL: usize = 64 << 20;
 
 impl Stream {
-    /// Whether maps matter to a batch whose arrays have so many bytes together.
+    /// Returns whether a batch whose arrays have `bytes` bytes together may drop pages of maps.
     ///
     /// ```
     /// use mapcall::batch::Stream;
     ///
-    /// assert!(Stream::Always.looks_at(10) && !Stream::Auto.looks_at(10));
+    /// assert!(Stream::Always.may_evict(10) && !Stream::Auto.may_evict(10));
     /// ```
     #[must_use]
-    pub fn looks_at(self, bytes: usize) -> bool {
+    pub fn may_evict(self, bytes: usize) -> bool {
         match self {
             Self::Auto => bytes >= SMALL,
             Self::Always => true,

@@ -1,4 +1,4 @@
-//! The batch as Rust asks for it: inputs, outputs and options.
+//! The Rust interface of batches: inputs, outputs and options.
 
 #![allow(unsafe_code)]
 
@@ -17,7 +17,8 @@ use crate::contract::{Check, HostValue, Problem, Role};
 use crate::function::{Arg, CallError, Function, Lent, Success, push_argument};
 
 impl Function {
-    /// Calls it for each element or sub-array of its arguments, as a generalized ufunc of NumPy does.
+    /// Calls the function for each element or sub-array of its arguments, as a generalized ufunc of
+    /// NumPy does.
     ///
     /// ```
     /// use mapcall::{Arg, Library};
@@ -62,10 +63,11 @@ impl Function {
     }
 }
 
-/// A function that receives the progress of a batch: the number of calls made, and of all calls.
+/// A closure that receives the progress of a batch: the number of calls made and the number of all
+/// calls.
 type Report<'a> = dyn FnMut(usize, usize) -> ControlFlow<()> + Send + 'a;
 
-/// A batch of calls that is to be run: see [`Function::map`].
+/// A batch of calls, which [`run`](Self::run) makes: see [`Function::map`].
 ///
 /// ```
 /// use std::ops::ControlFlow;
@@ -100,7 +102,7 @@ pub struct Batch<'a, 'b> {
 impl<'a, 'b> Batch<'a, 'b> {
     /// Sets the number of threads: 1 by default, 0 for one for each core, at most 256.
     ///
-    /// The results are the same, bit for bit.
+    /// The number of threads does not change the results, not even their last bits.
     pub fn threads(mut self, threads: usize) -> Self {
         self.options.threads = threads;
         self
@@ -132,9 +134,9 @@ impl<'a, 'b> Batch<'a, 'b> {
     /// Sets whether pages of maps are evicted from memory when all calls have processed them: by default,
     /// if the files are larger than the memory that is free.
     ///
-    /// Pages leave this process's memory in pieces of 16 MiB, and the page cache as well if the files are
-    /// larger than the free memory. Maps that the batch does not read forwards, and copy-on-write ones,
-    /// stay.
+    /// Pages are evicted from this process's memory in pieces of 16 MiB, and from the page cache as
+    /// well if the files are larger than the free memory. The pages of copy-on-write maps, and of maps
+    /// that the batch does not read forwards, are not evicted.
     pub fn stream(mut self, stream: Stream) -> Self {
         self.options.stream = stream;
         self
@@ -146,8 +148,8 @@ impl<'a, 'b> Batch<'a, 'b> {
         self
     }
 
-    /// Calls a function a few times a second with the number of calls made and of all calls. If it
-    /// returns `Break`, the batch ends with [`CallError::Interrupted`].
+    /// Sets a closure that is called a few times a second with the number of calls made and the number
+    /// of all calls. If it returns `Break`, the batch ends with [`CallError::Interrupted`].
     pub fn progress(
         mut self,
         report: impl FnMut(usize, usize) -> ControlFlow<()> + Send + 'a,
@@ -178,7 +180,8 @@ impl<'a, 'b> Batch<'a, 'b> {
     ///
     /// # Errors
     ///
-    /// [`CallError::Argument`].
+    /// [`CallError::Argument`] if the prototype does not allow an argument, or if the number of
+    /// outputs is wrong.
     pub fn outputs(&self) -> Result<Vec<Option<Shape>>, CallError> {
         let contract = self.function.contract();
         let mut frame = Frame::new(contract.slots());
@@ -199,17 +202,17 @@ impl<'a, 'b> Batch<'a, 'b> {
         Ok(shapes)
     }
 
-    /// Makes the calls.
+    /// Checks the arguments and makes the calls.
     ///
     /// An output that was [`Arg::Out`] is the new array afterwards, [`Arg::Allocated`]; one that was
     /// [`Arg::File`] is the new file, [`Arg::Written`].
     ///
     /// # Errors
     ///
-    /// [`CallError::Argument`] for an argument that the prototype does not allow: nothing has been
-    /// called; [`CallError::Status`] if the result of a call is a failure, with its index in the batch;
-    /// [`CallError::Interrupted`]; [`CallError::Array`] if there is no memory for an output, or if a
-    /// file can't be written.
+    /// [`CallError::Argument`] if the prototype does not allow an argument: the function has not been
+    /// called; [`CallError::Status`] if the result of a call is a failure, with its index in the
+    /// batch; [`CallError::Interrupted`] if the progress closure returns `Break`; [`CallError::Array`]
+    /// if there is no memory for an output, or if a file can't be written.
     pub fn run(self) -> Result<(), CallError> {
         let function = self.function;
         let contract = function.contract();
@@ -233,8 +236,8 @@ impl<'a, 'b> Batch<'a, 'b> {
         }
         let report = Reporter(self.progress.map(Mutex::new));
         batch.hand_over(lent.handles())?;
-        // SAFETY: the arguments borrow what is read and written, and `allocated` and `batch` own the
-        // outputs. The caller of `Library::bind` vouched for the prototype.
+        // SAFETY: the arguments borrow the memory that the calls read and write, and `allocated` and
+        // `batch` own the outputs. The caller of `Library::bind` guaranteed the prototype.
         unsafe { batch.run(&self.options, &maps, &report) }?;
         drop(lent);
         let allocated = allocated
@@ -253,7 +256,7 @@ impl<'a, 'b> Batch<'a, 'b> {
         Ok(())
     }
 
-    /// Refuses a wrong number of outputs. Results that must all be 0 may be left out.
+    /// Checks the number of outputs. Results that must all be 0 may be left out.
     fn check_outputs(&self) -> Result<(), CallError> {
         let contract = self.function.contract();
         let (expected, found) = (contract.outputs().len(), self.outputs.len());
@@ -265,7 +268,7 @@ impl<'a, 'b> Batch<'a, 'b> {
         Err(contract.refuse_all(problem).into())
     }
 
-    /// The arguments that are given, with their roles.
+    /// Returns the arguments that are given, with their roles.
     fn arguments(&self) -> impl Iterator<Item = (Role, &Arg<'b>)> {
         let contract = self.function.contract();
         let (mut inputs, mut outputs) = (self.inputs.iter(), self.outputs.iter());
@@ -283,7 +286,7 @@ impl<'a, 'b> Batch<'a, 'b> {
         result.into_iter().chain(parameters)
     }
 
-    /// The buffers of arrays that lie in maps.
+    /// Returns the buffers of arrays that lie in maps.
     fn maps(&self) -> Vec<(Role, Buffer)> {
         let buffer = |(role, argument): (Role, &Arg<'_>)| {
             let buffer = match argument {
@@ -356,7 +359,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// The size in bytes; `usize::MAX` if no memory can hold it.
+    /// Returns the size in bytes; `usize::MAX` if no memory can hold it.
     #[must_use]
     pub fn nbytes(&self) -> usize {
         let lengths = self.shape.iter();
@@ -366,7 +369,7 @@ impl Shape {
     }
 }
 
-/// Passes the progress to a closure.
+/// A batch observer that passes the progress to a closure.
 struct Reporter<'a>(Option<Mutex<Box<Report<'a>>>>);
 
 impl BatchObserver for Reporter<'_> {

@@ -1,4 +1,5 @@
-//! Calls of a function for each element or sub-array of its arguments, on one thread or several.
+//! Batches: calls of a function for each element or sub-array of its arguments, on one thread or
+//! several.
 //!
 //! ```
 //! use mapcall::{Arg, Library};

@@ -1,4 +1,4 @@
-//! The axes of a batch, merged where memory allows, and the way through them.
+//! The iteration of a batch: its axes, merged where the strides allow, in runs of constant strides.
 
 #![allow(unsafe_code)]
 
@@ -7,22 +7,22 @@ use std::ops::{ControlFlow, Range};
 use mapcall_array::layout::Dims;
 use smallvec::SmallVec;
 
-use crate::call::{Lane, OperandKind};
+use crate::call::{OperandKind, StridedPointer};
 use crate::contract::{BroadcastPlan, Contract, Operand, Role};
 
-/// The way of a batch through memory.
+/// The order of the calls of a batch, and the addresses of their operands.
 ///
 /// The calls of a batch are numbered in the order in which they are made by one thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     /// The lengths of the merged axes, the slowest first; none has the length 1.
     axes: Dims<usize>,
-    /// Where the lanes start, and how far they move along each of the axes.
-    lanes: SmallVec<[PlannedOperand; 4]>,
-    /// The mask's is the last of the lanes.
+    /// The address of each moving operand for the first call, and its strides along the axes.
+    pointers: SmallVec<[PlannedOperand; 4]>,
+    /// Whether the last of the pointers is that of the mask.
     has_mask: bool,
     calls: usize,
-    /// The batch's axes before they were merged, in the order of the walk.
+    /// The batch's axes before they were merged, in the order of the calls.
     order: Dims<usize>,
     shape: Dims<usize>,
 }
@@ -33,30 +33,31 @@ struct PlannedOperand {
     strides: Dims<isize>,
 }
 
-// SAFETY: the plan computes addresses and never reads the memory there; the unsafe `BatchRun::run` does.
+// SAFETY: the methods of the plan compute addresses and do not access the memory there.
 unsafe impl Send for Plan {}
-// SAFETY: a shared plan is not changed, and reads no memory at its addresses.
+// SAFETY: a plan has no interior mutability, and its methods do not access the memory at its addresses.
 unsafe impl Sync for Plan {}
 
-/// Calls that follow each other at even strides.
+/// Consecutive calls with constant strides.
 pub(crate) struct Run<'a> {
-    /// The lanes of a [`CallLoop`](crate::call::CallLoop), at the first call.
-    pub(crate) lanes: &'a [Lane],
-    /// Which of them are made, a byte for each.
-    pub(crate) mask: Option<Lane>,
+    /// The pointers of a [`CallLoop`](crate::call::CallLoop), at the first call.
+    pub(crate) pointers: &'a [StridedPointer],
+    /// The mask, a byte for each call.
+    pub(crate) mask: Option<StridedPointer>,
     /// The number of the first call.
     pub(crate) first: usize,
-    /// How many calls.
+    /// The number of calls.
     pub(crate) count: usize,
 }
 
-/// The operands in the order of a loop's lanes: the parameters that move, then the result; and the mask.
-pub(crate) struct Lanes<'a> {
+/// The operands that move from call to call, in the order of a [`CallLoop`](crate::call::CallLoop)'s
+/// pointers: parameters, then the result; and the mask.
+pub(crate) struct MovingOperands<'a> {
     pub(crate) operands: SmallVec<[&'a Operand; 4]>,
     pub(crate) mask: Option<&'a Operand>,
 }
 
-impl<'a> Lanes<'a> {
+impl<'a> MovingOperands<'a> {
     pub(crate) fn new(contract: &Contract, broadcast: &'a BroadcastPlan) -> Self {
         let of = |role| {
             broadcast
@@ -75,20 +76,20 @@ impl<'a> Lanes<'a> {
 }
 
 impl Plan {
-    pub(crate) fn new(broadcast: &BroadcastPlan, lanes: &Lanes<'_>) -> Self {
+    pub(crate) fn new(broadcast: &BroadcastPlan, moving: &MovingOperands<'_>) -> Self {
         let operands: SmallVec<[&Operand; 4]> =
-            lanes.operands.iter().copied().chain(lanes.mask).collect();
+            moving.operands.iter().copied().chain(moving.mask).collect();
         let shape = broadcast.shape();
         let mut plan = Self {
             axes: Dims::new(),
-            lanes: operands
+            pointers: operands
                 .iter()
                 .map(|operand| PlannedOperand {
                     address: operand.address,
                     strides: Dims::new(),
                 })
                 .collect(),
-            has_mask: lanes.mask.is_some(),
+            has_mask: moving.mask.is_some(),
             calls: broadcast.calls(),
             order: broadcast.order_of_axes().into(),
             shape: shape.into(),
@@ -105,88 +106,89 @@ impl Plan {
         plan
     }
 
-    /// Adds an axis behind the others; one that goes on where the last one's next step would be is
-    /// one with it.
+    /// Adds an axis behind the others. It is merged with the last one if the operands are contiguous across
+    /// the two.
     fn push(&mut self, length: usize, strides: &[isize]) {
-        let follows = |(lane, &inner): (&PlannedOperand, &isize)| {
-            lane.strides
+        let follows = |(pointer, &inner): (&PlannedOperand, &isize)| {
+            pointer
+                .strides
                 .last()
                 .is_some_and(|&outer| outer == inner.wrapping_mul(length.cast_signed()))
         };
-        let merges = !self.axes.is_empty() && self.lanes.iter().zip(strides).all(follows);
+        let merges = !self.axes.is_empty() && self.pointers.iter().zip(strides).all(follows);
         if merges && let Some(last) = self.axes.last_mut() {
             *last *= length;
-            for (lane, &stride) in self.lanes.iter_mut().zip(strides) {
-                if let Some(last) = lane.strides.last_mut() {
+            for (pointer, &stride) in self.pointers.iter_mut().zip(strides) {
+                if let Some(last) = pointer.strides.last_mut() {
                     *last = stride;
                 }
             }
         } else {
             self.axes.push(length);
-            for (lane, &stride) in self.lanes.iter_mut().zip(strides) {
-                lane.strides.push(stride);
+            for (pointer, &stride) in self.pointers.iter_mut().zip(strides) {
+                pointer.strides.push(stride);
             }
         }
     }
 
-    /// How many calls there are.
+    /// Returns the number of calls.
     pub(crate) fn calls(&self) -> usize {
         self.calls
     }
 
-    /// The address below which nothing of a lane is needed once the calls before that one are made;
-    /// `None` for lanes that go backwards, or to and fro.
-    pub(crate) fn passed(&self, lane: usize, call: usize) -> Option<usize> {
-        let lane = self.lanes.get(lane)?;
+    /// Returns the address below which no later call reads or writes a pointer's memory, once the
+    /// calls before `call` are made; `None` for pointers that do not only move forwards.
+    pub(crate) fn passed(&self, pointer: usize, call: usize) -> Option<usize> {
+        let pointer = self.pointers.get(pointer)?;
         let reach = |(&stride, &length): (&isize, &usize)| {
             stride.saturating_mul(length.saturating_sub(1).cast_signed())
         };
         let (mut left, mut inner_calls) = (call, self.calls.max(1));
-        let (mut offset, mut goes_on) = (0_isize, false);
-        for (axis, (&stride, &length)) in lane.strides.iter().zip(&self.axes).enumerate() {
-            let inner = lane.strides.iter().zip(&self.axes).skip(axis + 1);
+        let (mut offset, mut moves_forwards) = (0_isize, false);
+        for (axis, (&stride, &length)) in pointer.strides.iter().zip(&self.axes).enumerate() {
+            let inner = pointer.strides.iter().zip(&self.axes).skip(axis + 1);
             let span = inner
                 .map(reach)
                 .map(isize::abs)
                 .fold(0, isize::saturating_add);
-            // Its items mustn't lie between those of calls that come later.
+            // The items along this axis must not lie between those of later calls.
             if stride <= span {
-                let rest = lane.strides.iter().zip(&self.axes).skip(axis);
+                let rest = pointer.strides.iter().zip(&self.axes).skip(axis);
                 let back: isize = rest.map(reach).filter(|reach| *reach < 0).sum();
                 offset = offset.wrapping_add(back);
                 break;
             }
-            goes_on = true;
+            moves_forwards = true;
             inner_calls /= length.max(1);
             let steps = left / inner_calls.max(1);
             left -= steps.saturating_mul(inner_calls);
             offset = offset.wrapping_add(stride.wrapping_mul(steps.cast_signed()));
         }
-        goes_on.then(|| lane.address.addr().wrapping_add_signed(offset))
+        moves_forwards.then(|| pointer.address.addr().wrapping_add_signed(offset))
     }
 
-    /// Lets a lane start somewhere else.
-    pub(crate) fn set_address(&mut self, lane: usize, address: *mut u8) {
-        if let Some(lane) = self.lanes.get_mut(lane) {
-            lane.address = address;
+    /// Sets the address of a pointer for the first call.
+    pub(crate) fn set_address(&mut self, pointer: usize, address: *mut u8) {
+        if let Some(pointer) = self.pointers.get_mut(pointer) {
+            pointer.address = address;
         }
     }
 
-    /// Where a call stands in the batch.
+    /// Returns the index of a call along the axes of the batch.
     pub(crate) fn index_of(&self, mut call: usize) -> Vec<usize> {
         let mut index = vec![0; self.shape.len()];
         for &axis in self.order.iter().rev() {
             let length = self.shape.get(axis).copied().unwrap_or(1).max(1);
-            if let Some(place) = index.get_mut(axis) {
-                *place = call % length;
+            if let Some(coordinate) = index.get_mut(axis) {
+                *coordinate = call % length;
             }
             call /= length;
         }
         index
     }
 
-    /// Goes through some of the calls in order, as runs along the fastest axis.
-    pub(crate) fn walk<B>(
+    /// Passes some of the calls to `visit` in order, as runs along the fastest axis.
+    pub(crate) fn for_each_run<B>(
         &self,
         calls: Range<usize>,
         mut visit: impl FnMut(Run<'_>) -> ControlFlow<B>,
@@ -198,53 +200,52 @@ impl Plan {
         let mut first = calls.start;
         let mut index = unravel(first / inner.max(1), outer);
         let mut skipped = first % inner.max(1);
-        let mut lanes: SmallVec<[Lane; 4]> = SmallVec::new();
+        let mut pointers: SmallVec<[StridedPointer; 4]> = SmallVec::new();
         while first < calls.end {
-            let at = |lane: &PlannedOperand| {
-                let offset =
-                    lane.strides
-                        .iter()
-                        .zip(&index)
-                        .fold(0_isize, |offset, (&stride, &index)| {
-                            offset.wrapping_add(stride.wrapping_mul(index.cast_signed()))
-                        });
-                let stride = lane.strides.last().copied().unwrap_or(0);
+            let at = |pointer: &PlannedOperand| {
+                let offset = pointer.strides.iter().zip(&index).fold(
+                    0_isize,
+                    |offset, (&stride, &index)| {
+                        offset.wrapping_add(stride.wrapping_mul(index.cast_signed()))
+                    },
+                );
+                let stride = pointer.strides.last().copied().unwrap_or(0);
                 let offset = offset.wrapping_add(stride.wrapping_mul(skipped.cast_signed()));
-                Lane {
-                    address: lane.address.wrapping_offset(offset),
+                StridedPointer {
+                    address: pointer.address.wrapping_offset(offset),
                     stride,
                 }
             };
-            lanes.clear();
-            lanes.extend(self.lanes.iter().map(at));
-            let mask = if self.has_mask { lanes.pop() } else { None };
+            pointers.clear();
+            pointers.extend(self.pointers.iter().map(at));
+            let mask = if self.has_mask { pointers.pop() } else { None };
             let count = (inner - skipped).min(calls.end - first);
             visit(Run {
-                lanes: &lanes,
+                pointers: &pointers,
                 mask,
                 first,
                 count,
             })?;
             first += count;
             skipped = 0;
-            // The next step of the outer axes, the fastest first.
-            for (place, &length) in index.iter_mut().zip(outer).rev() {
-                *place += 1;
-                if *place < length {
+            // Increment the index of the outer axes, the fastest axis first.
+            for (coordinate, &length) in index.iter_mut().zip(outer).rev() {
+                *coordinate += 1;
+                if *coordinate < length {
                     break;
                 }
-                *place = 0;
+                *coordinate = 0;
             }
         }
         ControlFlow::Continue(())
     }
 }
 
-/// The index of an item of the outer axes.
+/// Returns the index of an item of the outer axes.
 fn unravel(mut item: usize, outer: &[usize]) -> Dims<usize> {
     let mut index: Dims<usize> = outer.iter().map(|_| 0).collect();
-    for (place, &length) in index.iter_mut().zip(outer).rev() {
-        *place = item % length.max(1);
+    for (coordinate, &length) in index.iter_mut().zip(outer).rev() {
+        *coordinate = item % length.max(1);
         item /= length.max(1);
     }
     index
@@ -260,7 +261,7 @@ mod tests {
         let address = std::ptr::without_provenance_mut(1 << 40);
         Plan {
             axes: axes.into(),
-            lanes: [PlannedOperand {
+            pointers: [PlannedOperand {
                 address,
                 strides: strides.into(),
             }]
@@ -273,23 +274,23 @@ mod tests {
         }
     }
 
-    /// The address of each call, in order.
+    /// Returns the address of each call, in order.
     fn addresses(plan: &Plan) -> Vec<usize> {
         let mut all = Vec::new();
-        let walked = plan.walk(0..plan.calls(), |run| {
-            for lane in run.lanes {
-                let steps = (0..run.count.cast_signed()).map(|step| step * lane.stride);
-                all.extend(steps.map(|offset| lane.address.addr().wrapping_add_signed(offset)));
+        let visited = plan.for_each_run(0..plan.calls(), |run| {
+            for pointer in run.pointers {
+                let steps = (0..run.count.cast_signed()).map(|step| step * pointer.stride);
+                all.extend(steps.map(|offset| pointer.address.addr().wrapping_add_signed(offset)));
             }
             ControlFlow::<()>::Continue(())
         });
-        assert!(walked.is_continue());
+        assert!(visited.is_continue());
         all
     }
 
     proptest! {
         #[test]
-        fn nothing_below_is_needed(
+        fn no_later_call_uses_memory_below_passed(
             axes in prop::collection::vec((1_usize..5, -40_isize..200), 1..4)
         ) {
             let (lengths, strides): (Vec<_>, Vec<_>) = axes.into_iter().unzip();
@@ -310,8 +311,9 @@ mod tests {
     }
 
     #[test]
-    fn is_exact_where_rows_follow_each_other() {
-        // Two long rows that are not whole: each step counts, not only each row.
+    fn passed_is_exact_for_consecutive_rows() {
+        // Two long rows with a gap between them: the address changes with each call, not only with
+        // each row.
         let plan = plan(&[2, 1000], &[8192, 8]);
         let start = plan.passed(0, 0).unwrap_or_default();
         assert_eq!(plan.passed(0, 999), Some(start + 999 * 8));

@@ -10,33 +10,33 @@ use mapcall_array::layout::{Dims, Order};
 use mapcall_array::{Array, Buffer, NewFile, WrittenFile};
 
 use super::eviction::{Eviction, Stream};
-use super::plan::{Lanes, Plan};
+use super::plan::{MovingOperands, Plan};
 use super::run::{BatchObserver, BatchRun, Outcome, PROGRESS_INTERVAL};
 use super::write_buffer::FileOutput;
 use crate::contract::{ArrayRule, BroadcastPlan, Check, Contract, Operand, Output, Problem, Role};
 use crate::function::{CallError, Function, InUse};
 
-/// The options of a batch for its calls.
+/// The options for the calls of a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchOptions {
     /// The number of threads; 0 for one for each core.
     pub threads: usize,
     /// Whether pages of maps are dropped when they have been processed.
     pub stream: Stream,
-    /// Whether new files are on the disk at the end.
+    /// Whether the batch waits until new files are on the disk.
     pub is_synced: bool,
 }
 
-/// A batch whose arguments are checked.
+/// A batch whose arguments have been checked.
 ///
 /// The stages of a batch, which are the same for each host language:
 ///
-/// 1. Arrange: the host language relates what its user gives for the [outputs](Contract::outputs) to
-///    them.
+/// 1. Arrange: the host language assigns the destinations that its user gives to the
+///    [outputs](Contract::outputs).
 /// 2. Read: it gives each argument to a [`Check`].
 /// 3. Finish: [`Check::finish`], then [`PreparedBatch::new`].
-/// 4. Execute: each of the [`outputs`](Self::outputs) that is left gets memory by
-///    [`place`](Self::place) or [`create_file`](Self::create_file); [`run`](Self::run) makes the calls.
+/// 4. Execute: [`place`](Self::place) or [`create_file`](Self::create_file) sets the memory of each of
+///    the remaining [`outputs`](Self::outputs); [`run`](Self::run) makes the calls.
 /// 5. Return: [`finish`](Self::finish) gives new files their names.
 pub struct PreparedBatch<'a> {
     function: &'a Function,
@@ -45,7 +45,8 @@ pub struct PreparedBatch<'a> {
     frame: &'a [u64],
     nbytes: usize,
     outputs: Vec<Output>,
-    /// The files that outputs are written to; the plan has them [in order](BroadcastPlan::place_in_order).
+    /// The files that outputs are written to, which the plan has placed by
+    /// [`place_in_order`](BroadcastPlan::place_in_order).
     files: Vec<(Role, NewFile)>,
 }
 
@@ -59,7 +60,7 @@ impl fmt::Debug for PreparedBatch<'_> {
 }
 
 impl<'a> PreparedBatch<'a> {
-    /// Prepares a batch whose check is finished; `None` if it is a single call.
+    /// Prepares a batch from its finished check; `None` if it is a single call.
     #[must_use]
     pub fn new(function: &'a Function, check: Check<'a>) -> Option<Self> {
         let nbytes = check.nbytes();
@@ -75,29 +76,29 @@ impl<'a> PreparedBatch<'a> {
         })
     }
 
-    /// The outputs that have to be allocated or written to files.
+    /// Returns the outputs that have to be allocated or written to files.
     #[must_use]
     pub fn outputs(&self) -> &[Output] {
         &self.outputs
     }
 
-    /// The size of the arrays that were given, in bytes.
+    /// Returns the size of the arrays that were given, in bytes.
     #[must_use]
     pub fn nbytes(&self) -> usize {
         self.nbytes
     }
 
-    /// How the arguments broadcast.
+    /// Returns the broadcast plan of the arguments.
     #[must_use]
     pub fn broadcast(&self) -> &BroadcastPlan {
         &self.broadcast
     }
 
-    /// Sets the memory of an output: the address of its first element, and its strides in bytes.
+    /// Sets the memory of an output: the address of its first element, and its strides, in bytes.
     ///
     /// # Errors
     ///
-    /// [`CallError::Argument`] if the address is not aligned as the C type asks.
+    /// [`CallError::Argument`] if the address does not have the alignment of the C type.
     pub fn place(
         &mut self,
         output: &Output,
@@ -136,9 +137,8 @@ impl<'a> PreparedBatch<'a> {
         Ok(array)
     }
 
-    /// Creates the `.npy` file that an output is written to. It gets its name by
-    /// [`finish`](Self::finish). A file that has the name is replaced then, or written in place where
-    /// it can't be replaced.
+    /// Creates the `.npy` file that an output is written to. [`finish`](Self::finish) gives it its
+    /// name. A file that has the name is replaced then, or written in place if it can't be replaced.
     ///
     /// # Errors
     ///
@@ -173,7 +173,7 @@ impl<'a> PreparedBatch<'a> {
     ///
     /// # Errors
     ///
-    /// [`CallError::Argument`] if there is such a handle in a batch of several calls, or of perhaps none.
+    /// [`CallError::Argument`] if there is such a handle and the batch has several calls or a mask.
     pub fn hand_over<'h>(
         &self,
         handles: impl Iterator<Item = &'h mut InUse>,
@@ -181,18 +181,19 @@ impl<'a> PreparedBatch<'a> {
         Ok(self.function.hand_over(handles, Some(&self.broadcast))?)
     }
 
-    /// Makes the calls. `maps` has the buffers of the arrays that lie in maps.
+    /// Makes the calls. `maps` has the buffers of the arrays that lie in maps, with their roles.
     ///
     /// # Safety
     ///
-    /// All outputs are placed. The memory of the arguments and outputs lives until this function
-    /// returns. Until then no other code writes it, nor reads what the calls write. The function has the
-    /// type of its prototype.
+    /// - All outputs are placed.
+    /// - The memory of the arguments and outputs lives until this function returns. Until then no
+    ///   other code writes it, nor reads memory that the calls write.
+    /// - The function has the type of its prototype.
     ///
     /// # Errors
     ///
-    /// [`CallError::Status`], [`CallError::Interrupted`], and [`CallError::Array`] for files that
-    /// can't be written.
+    /// [`CallError::Status`] if the result of a call is a failure; [`CallError::Interrupted`] if the
+    /// observer ends the batch; [`CallError::Array`] if a file can't be written.
     pub unsafe fn run(
         &self,
         options: &BatchOptions,
@@ -201,27 +202,27 @@ impl<'a> PreparedBatch<'a> {
     ) -> Result<(), CallError> {
         let (function, broadcast) = (self.function, &*self.broadcast);
         let contract = function.contract();
-        let lanes = Lanes::new(contract, broadcast);
-        let plan = Plan::new(broadcast, &lanes);
+        let moving = MovingOperands::new(contract, broadcast);
+        let plan = Plan::new(broadcast, &moving);
         if plan.calls() == 0 {
             return Ok(());
         }
         let bytes = |(_, file): &(Role, NewFile)| file.layout().nbytes();
         let files = self.files.iter().map(bytes).sum();
-        let operands: Dims<&Operand> = lanes.operands.iter().copied().chain(lanes.mask).collect();
+        let operands: Dims<&Operand> = moving.operands.iter().copied().chain(moving.mask).collect();
         let eviction = Eviction::new(options.stream, &plan, &operands, maps, files);
         let is_synced = options.is_synced || eviction.evicts();
         let output = |(role, file)| {
-            let (lane, operand) = lanes
+            let (pointer, operand) = moving
                 .operands
                 .iter()
                 .enumerate()
                 .find(|(_, operand)| operand.role == role)?;
             Some(FileOutput {
                 file,
-                lane,
+                pointer,
                 size: operand.size,
-                is_cleared: lanes.mask.is_some() || role != Role::Result,
+                is_cleared: moving.mask.is_some() || role != Role::Result,
                 is_synced,
                 evicts: eviction.evicts(),
             })
@@ -262,8 +263,8 @@ impl<'a> PreparedBatch<'a> {
         }
     }
 
-    /// Waits until the files are on the disk, if that was asked for. It waits in pieces, so that the
-    /// observer can end it.
+    /// Waits until the files are on the disk, if the options say so. It syncs a part of the file at a
+    /// time, so that the observer can end the batch meanwhile.
     fn wait_for_files(
         &self,
         options: &BatchOptions,
@@ -295,14 +296,14 @@ impl<'a> PreparedBatch<'a> {
         Ok(())
     }
 
-    /// Gives the new files their names. Returns them.
+    /// Gives the new files their names, and returns the files.
     ///
     /// # Errors
     ///
-    /// [`CallError::Array`] if the system refuses.
+    /// [`CallError::Array`] if the system can't rename a file.
     pub fn finish(self, options: &BatchOptions) -> Result<Vec<(Role, WrittenFile)>, CallError> {
         let contract = self.function.contract();
-        // All of them first, so that one that fails leaves the others' old files, too.
+        // All files are prepared first: if one fails, the old files of the others are still there, too.
         for (_, file) in &self.files {
             if options.is_synced || file.syncs() {
                 file.sync().map_err(|source| failed(contract, source))?;

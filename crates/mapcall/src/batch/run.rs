@@ -18,21 +18,22 @@ use super::chunk::{self, ChunkSizer};
 use super::eviction::Eviction;
 use super::plan::{Plan, Run};
 use super::write_buffer::{FileOutput, FileWriter, WriteBuffer, WriterThread};
-use crate::call::{CallLoop, Frame, Lane, errno};
+use crate::call::{CallLoop, Frame, StridedPointer, activation, errno};
 use crate::function::Function;
 
-/// The largest number of threads: more gain nothing, and each needs a stack.
+/// The maximum number of threads: more threads gain nothing, and each needs a stack.
 const MAX_THREADS: usize = 256;
 
 /// The time between two reports of the progress of a batch.
 pub(super) const PROGRESS_INTERVAL: Duration = Duration::from_millis(40);
 
-/// The time that a thread sleeps before it checks again how far the others are.
-const MOMENT: Duration = Duration::from_micros(200);
+/// The time that a thread sleeps before it checks the progress of the others again.
+const POLL_INTERVAL: Duration = Duration::from_micros(200);
 
-/// Who wants to know of a batch while it runs.
+/// An observer of a running batch: it receives progress and results, and can end the batch.
 pub trait BatchObserver: Sync {
-    /// Makes calls on this thread, perhaps with preparations around them.
+    /// Runs the calls of one chunk on this thread. `calls` makes them, and returns the `errno` of the last
+    /// one.
     ///
     /// # Errors
     ///
@@ -42,13 +43,13 @@ pub trait BatchObserver: Sync {
         ControlFlow::Continue(())
     }
 
-    /// Whether it looks at each result, so that calls are made one by one.
+    /// Returns whether each result is given to [`inspect`](Self::inspect), so that calls are made one
+    /// at a time.
     fn inspects(&self) -> bool {
         false
     }
 
-    /// Looks at a call's result and the `errno` that came with it; calls have the numbers of their
-    /// order.
+    /// Receives the number of a call in their order, the slots of its result, and its `errno`.
     ///
     /// # Errors
     ///
@@ -57,7 +58,8 @@ pub trait BatchObserver: Sync {
         ControlFlow::Continue(())
     }
 
-    /// How many of the calls have been made; asked a few times a second, on the thread that began.
+    /// Receives the number of calls made and the number of all calls, a few times a second, on the
+    /// thread that started the batch.
     ///
     /// # Errors
     ///
@@ -70,11 +72,11 @@ pub trait BatchObserver: Sync {
 /// An observer that ignores all events.
 impl BatchObserver for () {}
 
-/// How a batch ended.
+/// The outcome of a batch.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Done,
-    /// The observer ended the batch, because of the call with that number if there is one.
+    /// The observer ended the batch. The number is that of the call whose result it refused, if any.
     Broken(Option<usize>),
     /// The result of a call ended the batch.
     Stopped(Stopped),
@@ -98,7 +100,7 @@ enum End {
     Refused(usize),
 }
 
-/// One running batch: what all its threads share and do not change.
+/// The data of a running batch that all its threads share and do not change.
 pub(super) struct BatchRun<'a, 'm> {
     pub(super) function: &'a Function,
     pub(super) calls: &'a CallLoop,
@@ -112,7 +114,7 @@ pub(super) struct BatchRun<'a, 'm> {
     pub(super) observer: &'a dyn BatchObserver,
 }
 
-/// The state of a running batch.
+/// The state of a running batch, which its threads change.
 #[derive(Default)]
 struct Progress {
     next: AtomicUsize,
@@ -124,10 +126,10 @@ struct Progress {
     failed: Mutex<Option<mapcall_array::Error>>,
 }
 
-/// Ends the batch on all threads if one panics, as the methods of the observer may.
-struct OverOnPanic<'a>(&'a Progress);
+/// A guard that ends the batch on all threads if its thread panics, as the methods of the observer may.
+struct EndOnPanic<'a>(&'a Progress);
 
-impl Drop for OverOnPanic<'_> {
+impl Drop for EndOnPanic<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             self.0.is_over.store(true, Ordering::Relaxed);
@@ -147,8 +149,9 @@ impl BatchRun<'_, '_> {
     ///
     /// # Safety
     ///
-    /// What the lanes lead to must be sound to walk through for each call; several threads only
-    /// for a function that may be called by several.
+    /// - The frame and the plan are filled by the check of the function's contract: in each call, the
+    ///   pointers are valid for the reads and writes of the function, and no other code uses that memory.
+    /// - With several threads, the function may be called by several at once.
     pub(super) unsafe fn run(mut self, threads: usize) -> Outcome {
         let progress = Progress::default();
         let threads = match threads {
@@ -157,15 +160,16 @@ impl BatchRun<'_, '_> {
         };
         let threads = threads.min(self.plan.calls()).clamp(1, MAX_THREADS);
         let others = threads - 1;
-        // More than a buffer holds: while it is written, calls can go on.
+        // The outputs need several buffers: one is written while calls fill another.
         let writes_beside = others == 0 && self.max_calls() < self.plan.calls();
         self.eviction.expect(threads, self.bytes, chunk::BYTES);
         let mut helpers = Helpers::new();
         let (this, progress) = (&self, &progress);
         for thread in 1..=others {
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller guarantees that the memory of all calls is valid, and that the function may
+            // be called by several threads.
             let work = move || unsafe { this.work(progress, threads, thread, None, &|| false) };
-            // SAFETY: the helpers are joined below, before what they borrow ends.
+            // SAFETY: the helpers are joined below, before the borrowed values are dropped.
             if !unsafe { helpers.spawn(work) } {
                 // No other thread waits for this one.
                 this.eviction.begin(thread, usize::MAX);
@@ -174,14 +178,14 @@ impl BatchRun<'_, '_> {
         let writer_thread = writes_beside.then(|| FileWriter::new(this.outputs));
         let writer_thread = writer_thread.and_then(|(writer, writer_thread)| {
             let write = move || {
-                let _over = OverOnPanic(progress);
+                let _guard = EndOnPanic(progress);
                 let written = writer.run(&progress.is_over);
                 written.unwrap_or_else(|error| progress.fail(error));
             };
-            // SAFETY: the helpers are joined below, before what they borrow ends.
+            // SAFETY: the helpers are joined below, before the borrowed values are dropped.
             unsafe { helpers.spawn(write) }.then_some(writer_thread)
         });
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees that the memory of all calls is valid.
         unsafe { this.work(progress, threads, 0, writer_thread, &|| helpers.are_lost()) };
         helpers.join();
         if let Some(error) = progress.failed.lock().take() {
@@ -202,12 +206,12 @@ impl BatchRun<'_, '_> {
         calls.min().unwrap_or(usize::MAX)
     }
 
-    /// One thread's part, and where it leaves what goes to files. It ends when `is_alone` says that
-    /// the other threads have been lost in a fork.
+    /// Makes the calls of one thread: takes chunks until none is left. Ends early if `is_alone` returns
+    /// true, because the other threads do not exist in the child of a fork.
     ///
     /// # Safety
     ///
-    /// As [`run`](Self::run).
+    /// The memory of all calls is valid, as for [`run`](Self::run).
     unsafe fn work(
         &self,
         progress: &Progress,
@@ -216,7 +220,7 @@ impl BatchRun<'_, '_> {
         writer: Option<WriterThread>,
         is_alone: &dyn Fn() -> bool,
     ) {
-        let _over = OverOnPanic(progress);
+        let _guard = EndOnPanic(progress);
         let total = self.plan.calls();
         let fair = if threads == 1 {
             total
@@ -242,7 +246,7 @@ impl BatchRun<'_, '_> {
             let count = calls.len();
             self.eviction.begin(thread, start);
             while self.eviction.is_ahead(start) && !progress.is_over.load(Ordering::Relaxed) {
-                thread::sleep(MOMENT);
+                thread::sleep(POLL_INTERVAL);
                 now = Instant::now();
                 if thread == 0 {
                     now = self.report(progress, &mut last_report, now);
@@ -252,7 +256,8 @@ impl BatchRun<'_, '_> {
                 }
             }
             buffer.begin(&calls);
-            // SAFETY: the caller's promise; the outputs' lanes lie in buffers for as many calls.
+            // SAFETY: the caller guarantees that the memory of all calls is valid. Outputs that go to files
+            // lie in `buffer`, which has room for these calls.
             let made = unsafe { self.chunk(progress, buffer.plan(), calls.clone(), frame.slots()) };
             if is_alone() {
                 break;
@@ -277,13 +282,14 @@ impl BatchRun<'_, '_> {
         }
         self.eviction.begin(thread, usize::MAX);
         if is_alone() {
-            // What the others did since is unknown, and the way to the writer may be half changed.
+            // The state of the lost threads is unknown, also that of the queue to the writer thread.
             progress.is_broken.store(true, Ordering::Relaxed);
             mem::forget(buffer);
         }
     }
 
-    /// Reports the progress to the observer if the last report is old enough. Returns the time afterwards.
+    /// Reports the progress to the observer if the last report is older than [`PROGRESS_INTERVAL`].
+    /// Returns the time afterwards.
     fn report(&self, progress: &Progress, last_report: &mut Instant, now: Instant) -> Instant {
         if now - *last_report < PROGRESS_INTERVAL {
             return now;
@@ -301,7 +307,7 @@ impl BatchRun<'_, '_> {
     ///
     /// # Safety
     ///
-    /// As [`run`](Self::run).
+    /// The memory of these calls is valid, as for [`run`](Self::run).
     unsafe fn chunk(
         &self,
         progress: &Progress,
@@ -311,13 +317,13 @@ impl BatchRun<'_, '_> {
     ) -> ControlFlow<()> {
         let (mut found, mut left) = (None, 0);
         let around = self.observer.surround(&mut || {
-            errno::set(0);
-            let walked = plan.walk(calls.clone(), |run| {
-                // SAFETY: the caller's promise.
-                unsafe { self.masked(&run, frame) }
+            left = activation::run(|| {
+                let visited = plan.for_each_run(calls.clone(), |run| {
+                    // SAFETY: the run is part of `calls`, whose memory the caller guarantees to be valid.
+                    unsafe { self.masked(&run, frame) }
+                });
+                found = visited.break_value();
             });
-            found = walked.break_value();
-            left = errno::get();
             left
         });
         match found {
@@ -329,7 +335,7 @@ impl BatchRun<'_, '_> {
                     errno: left,
                 };
                 let mut first = progress.stopped.lock();
-                // Calls are given out in order, so that every one before has been or is being made.
+                // Chunks are taken in order, so that all calls before this one have been made or are running.
                 if first.as_ref().is_none_or(|first| call < first.call) {
                     *first = Some(stopped);
                 }
@@ -349,90 +355,96 @@ impl BatchRun<'_, '_> {
         around
     }
 
-    /// The calls of a run that its mask asks for; the number of the one that stopped it.
+    /// Makes the calls of a run that its mask selects.
     ///
     /// # Safety
     ///
-    /// As [`run`](Self::run).
+    /// The memory of these calls is valid, as for [`run`](Self::run).
     unsafe fn masked(&self, run: &Run<'_>, frame: &mut [u64]) -> ControlFlow<End> {
         let Some(mask) = run.mask else {
-            // SAFETY: the caller's promise.
-            return unsafe { self.make(run.lanes, run.first, run.count, frame) };
+            // SAFETY: the caller guarantees that the memory of these calls is valid.
+            return unsafe { self.make(run.pointers, run.first, run.count, frame) };
         };
-        let is_asked_for = |call: usize| {
-            let place = mask.after(call).address;
+        let is_selected = |call: usize| {
+            let address = mask.after(call).address;
             // SAFETY: the mask has a byte for each call.
-            let byte = unsafe { place.read() };
+            let byte = unsafe { address.read() };
             byte != 0
         };
         let mut start = 0;
         while start < run.count {
-            if !is_asked_for(start) {
+            if !is_selected(start) {
                 start += 1;
                 continue;
             }
             let rest = start + 1..run.count;
             let end = rest
                 .into_iter()
-                .find(|&call| !is_asked_for(call))
+                .find(|&call| !is_selected(call))
                 .unwrap_or(run.count);
-            let moved = |lane: &Lane| lane.after(start);
-            let lanes: SmallVec<[Lane; 4]> = run.lanes.iter().map(moved).collect();
-            // SAFETY: the caller's promise.
-            unsafe { self.make(&lanes, run.first + start, end - start, frame) }?;
+            let moved = |pointer: &StridedPointer| pointer.after(start);
+            let pointers: SmallVec<[StridedPointer; 4]> = run.pointers.iter().map(moved).collect();
+            // SAFETY: the caller guarantees that the memory of these calls is valid.
+            unsafe { self.make(&pointers, run.first + start, end - start, frame) }?;
             start = end;
         }
         ControlFlow::Continue(())
     }
 
+    /// Makes consecutive calls.
+    ///
     /// # Safety
     ///
-    /// As [`run`](Self::run).
+    /// The memory of these calls is valid, as for [`run`](Self::run).
     unsafe fn make(
         &self,
-        lanes: &[Lane],
+        pointers: &[StridedPointer],
         first: usize,
         count: usize,
         frame: &mut [u64],
     ) -> ControlFlow<End> {
         let function = self.function.address().as_ptr();
         if self.observer.inspects() {
-            // SAFETY: the caller's promise.
-            return unsafe { self.checked(lanes, first, count, frame) };
+            // SAFETY: the caller guarantees that the memory of these calls is valid.
+            return unsafe { self.checked(pointers, first, count, frame) };
         }
-        // SAFETY: the caller's promise; the frame has all words, and what the contract asks for in
-        // those that are fixed.
-        let made = unsafe { self.calls.run(function, frame.as_mut_ptr(), lanes, count) };
+        // SAFETY: the caller guarantees that the memory of these calls is valid. The frame has all slots of
+        // the layout, and the check has set those of constant operands.
+        let made = unsafe {
+            self.calls
+                .run(function, frame.as_mut_ptr(), pointers, count)
+        };
         if made < count {
             return ControlFlow::Break(End::Stopped(first + made));
         }
         ControlFlow::Continue(())
     }
 
-    /// Calls one by one, each result shown to the observer.
+    /// Makes consecutive calls one by one, and gives each result to the observer.
     ///
     /// # Safety
     ///
-    /// As [`run`](Self::run).
+    /// The memory of these calls is valid, as for [`run`](Self::run).
     unsafe fn checked(
         &self,
-        lanes: &[Lane],
+        pointers: &[StridedPointer],
         first: usize,
         count: usize,
         frame: &mut [u64],
     ) -> ControlFlow<End> {
         let function = self.function.address().as_ptr();
         for call in 0..count {
-            let moved = |lane: &Lane| lane.after(call);
-            let lanes: SmallVec<[Lane; 4]> = lanes.iter().map(moved).collect();
-            errno::set(0);
-            // SAFETY: the caller's promise.
-            unsafe { self.calls.run(function, frame.as_mut_ptr(), &lanes, 1) };
-            let left = errno::get();
+            let moved = |pointer: &StridedPointer| pointer.after(call);
+            let pointers: SmallVec<[StridedPointer; 4]> = pointers.iter().map(moved).collect();
+            let left = activation::run(|| {
+                // SAFETY: the caller guarantees that the memory of this call is valid, and the frame has all
+                // slots.
+                unsafe { self.calls.run(function, frame.as_mut_ptr(), &pointers, 1) };
+            });
             // SAFETY: the call has stored its result.
-            let result = unsafe { self.calls.result(&lanes) };
+            let result = unsafe { self.calls.result(&pointers) };
             let checked = self.observer.inspect(first + call, &result, left);
-            // The observer may have changed it.
+            // The code of the observer may have changed it.
             errno::set(left);
             if checked.is_break() {
                 return ControlFlow::Break(End::Refused(first + call));
@@ -442,11 +454,11 @@ impl BatchRun<'_, '_> {
     }
 }
 
-/// The threads that help with a batch. They end with it: none of them waits for another batch, and a
-/// process that forks between batches loses none.
+/// The additional threads of a batch. They end with the batch, so that no thread is lost by a fork
+/// between batches.
 struct Helpers<'s> {
     threads: Vec<JoinHandle<()>>,
-    /// The process that they are in.
+    /// The process that the threads run in, as its number of forks.
     generation: usize,
     scope: PhantomData<&'s ()>,
 }
@@ -460,26 +472,28 @@ impl<'s> Helpers<'s> {
         }
     }
 
-    /// Starts one more; false if the system gives no thread.
+    /// Starts a thread. Returns false if the system refuses it.
     ///
     /// # Safety
     ///
-    /// `Self` must be dropped before `'s` ends.
+    /// `self` is dropped before `'s` ends.
     unsafe fn spawn(&mut self, work: impl FnOnce() + Send + 's) -> bool {
-        // SAFETY: the thread is joined when this is dropped, before what it borrows ends. In a child
-        // of a fork, where it is not joined, it does not exist.
+        // SAFETY: the thread is joined when this is dropped, which is before `'s` ends by the safety
+        // condition of this function. In the child of a fork, where it is not joined, it does not
+        // exist.
         let spawned = unsafe { fork::spawn_unchecked(None, work) };
         let is_spawned = spawned.is_ok();
         self.threads.extend(spawned);
         is_spawned
     }
 
-    /// Whether they do not exist, as this is the child of a fork that a call of this thread made.
+    /// Returns whether the threads do not exist, because this process is the child of a fork in a call
+    /// of this thread.
     fn are_lost(&self) -> bool {
         !self.threads.is_empty() && fork::generation() != self.generation
     }
 
-    /// Waits for all, and panics as the first of them that did.
+    /// Waits for all threads. If threads have panicked, panics with the payload of the first.
     fn join(mut self) {
         if let Some(payload) = self.wait() {
             panic::resume_unwind(payload);

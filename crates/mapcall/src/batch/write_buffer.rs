@@ -26,7 +26,7 @@ const BUFFER: usize = 2 << 20;
 pub(super) struct FileOutput<'a> {
     pub(super) file: &'a NewFile,
     /// The index of the operand in the plan.
-    pub(super) lane: usize,
+    pub(super) pointer: usize,
     /// The number of bytes that one call writes.
     pub(super) size: usize,
     /// Whether the buffer is zeroed before the calls, as they may read it or leave parts unwritten.
@@ -144,7 +144,7 @@ impl<'a> WriteBuffer<'a> {
             }
             // The plan counts from the first item of the file.
             let first = address.wrapping_sub(calls.start.wrapping_mul(output.size));
-            self.plan.to_mut().set_address(output.lane, first);
+            self.plan.to_mut().set_address(output.pointer, first);
         }
     }
 

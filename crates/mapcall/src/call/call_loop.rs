@@ -5,21 +5,26 @@ use std::mem;
 use std::ptr::{self, NonNull};
 
 use super::jit::{self, Pattern, Routine};
-use super::operand::{Lane, OperandKind, Stop};
+use super::operand::{OperandKind, Stop, StridedPointer};
 use super::value::{Kind, Value};
 use super::{Trampoline, errno};
 
-/// The code of a compiled loop. It takes a pointer to the function's address, the frame, the lanes, the
+/// The code of a compiled loop. It takes a pointer to the function's address, the frame, the pointers, the
 /// number of calls and the address of the thread's `errno`, and returns the number of calls before one
 /// that stops the loop.
-pub(super) type LoopCode =
-    unsafe extern "C" fn(*const *const c_void, *mut u64, *const Lane, usize, *mut c_int) -> usize;
+pub(super) type LoopCode = unsafe extern "C" fn(
+    *const *const c_void,
+    *mut u64,
+    *const StridedPointer,
+    usize,
+    *mut c_int,
+) -> usize;
 
 /// A loop that calls one function for consecutive positions of its operands.
 ///
 /// ```
 /// use mapcall::{Library, Prototype};
-/// use mapcall::call::{OperandKind, Lane, CallLoop, Stop, Trampoline};
+/// use mapcall::call::{OperandKind, StridedPointer, CallLoop, Stop, Trampoline};
 ///
 /// let abs = Prototype::parse("int abs(int j);")?;
 /// let types = abs.parameters.iter().map(|parameter| &parameter.ctype);
@@ -29,21 +34,21 @@ pub(super) type LoopCode =
 /// # #[cfg(unix)] {
 /// let (mut x, mut y) = ([1_i32, -2, 3, -4], [0_i32; 2]);
 /// // Every other number.
-/// let lanes = [
-///     Lane { address: x.as_mut_ptr().cast(), stride: 8 },
-///     Lane { address: y.as_mut_ptr().cast(), stride: 4 },
+/// let pointers = [
+///     StridedPointer { address: x.as_mut_ptr().cast(), stride: 8 },
+///     StridedPointer { address: y.as_mut_ptr().cast(), stride: 4 },
 /// ];
 /// // SAFETY: no library is loaded, and looking up `abs` runs no code of the C library.
 /// let function = unsafe { Library::process()?.symbol("abs")? };
-/// // SAFETY: `abs` is of the trampoline's type, the frame has the two slots of its layout, and the lanes
+/// // SAFETY: `abs` is of the trampoline's type, the frame has the two slots of its layout, and the pointers
 /// // stay within `x` and `y` for two calls.
-/// let made = unsafe { calls.run(function.as_ptr(), [0; 2].as_mut_ptr(), &lanes, 2) };
+/// let made = unsafe { calls.run(function.as_ptr(), [0; 2].as_mut_ptr(), &pointers, 2) };
 /// assert_eq!((made, y), (2, [1, 3]));
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It takes a lane for each parameter that isn't [`Constant`](OperandKind::Constant), in order, and one
+/// It takes a pointer for each parameter that isn't [`Constant`](OperandKind::Constant), in order, and one
 /// for the result if that is stored. It is compiled where a single call is, once for contiguous values
 /// and once for any strides.
 #[derive(Debug)]
@@ -52,10 +57,10 @@ pub struct CallLoop {
     kinds: Box<[OperandKind]>,
     stores: bool,
     stop: Stop,
-    /// The strides of the lanes in bytes if their values are contiguous; 0 for lanes of pointers, whose
+    /// The strides of the pointers in bytes if their values are contiguous; 0 for operands that are passed by pointer, whose
     /// stride the compiled code never assumes.
     dense: Box<[isize]>,
-    /// The compiled code for contiguous lanes, and that for any.
+    /// The compiled code for contiguous pointers, and that for any.
     code: Option<[Code; 2]>,
 }
 
@@ -65,7 +70,7 @@ struct Code(LoopCode);
 impl CallLoop {
     /// Makes a loop that calls functions of a trampoline's type, with a kind for each parameter.
     ///
-    /// `stores` tells whether results are written to the last lane, and `stop` which results end the loop.
+    /// `stores` tells whether results are written to the last pointer, and `stop` which results end the loop.
     #[must_use]
     pub fn new(trampoline: &Trampoline, kinds: &[OperandKind], stores: bool, stop: Stop) -> Self {
         let shared = &*trampoline.shared;
@@ -115,9 +120,9 @@ impl CallLoop {
         self.code.is_some()
     }
 
-    /// Returns the number of lanes that [`run`](Self::run) takes.
+    /// Returns the number of pointers that [`run`](Self::run) takes.
     #[must_use]
-    pub fn lanes(&self) -> usize {
+    pub fn pointers(&self) -> usize {
         self.dense.len()
     }
 
@@ -132,57 +137,57 @@ impl CallLoop {
     ///   each of the `count` calls.
     /// - `frame` is valid for reads and writes of all slots of the trampoline's layout, is
     ///   aligned to 16 bytes if a value is, and holds the constant parameters.
-    /// - There is a lane for each parameter that isn't constant, in order, and one for the result if it is
-    ///   stored. In each call, a strided lane's address is valid for reads of the parameter's bytes, the
+    /// - There is a pointer for each parameter that isn't constant, in order, and one for the result if it is
+    ///   stored. In each call, a strided pointer's address is valid for reads of the parameter's bytes, the
     ///   result's for writes of the result's bytes, and a pointer's is one that the function may be called
     ///   with.
     pub unsafe fn run(
         &self,
         function: *const c_void,
         frame: *mut u64,
-        lanes: &[Lane],
+        pointers: &[StridedPointer],
         count: usize,
     ) -> usize {
-        if count == 0 || lanes.len() != self.dense.len() {
+        if count == 0 || pointers.len() != self.dense.len() {
             return 0;
         }
         let Some([dense, any]) = self.code else {
             // SAFETY: the caller guarantees that the function may be called with the arguments of each call,
-            // and that the frame and the lanes are valid for `count` calls.
-            return unsafe { self.one_by_one(function, frame, lanes, count) };
+            // and that the frame and the pointers are valid for `count` calls.
+            return unsafe { self.one_by_one(function, frame, pointers, count) };
         };
-        let is_dense = lanes
+        let is_dense = pointers
             .iter()
             .zip(&self.dense)
-            .all(|(lane, &stride)| stride == 0 || lane.stride == stride);
+            .all(|(pointer, &stride)| stride == 0 || pointer.stride == stride);
         let code = if is_dense { dense } else { any };
-        // SAFETY: the code was compiled for this trampoline's type and these kinds of lanes, the dense one
-        // only runs on contiguous lanes, and there are as many lanes as it reads. The caller guarantees that
-        // the function can be called, and that frame and lanes are valid for `count` calls.
+        // SAFETY: the code was compiled for this trampoline's type and these kinds of pointers, the dense one
+        // only runs on contiguous pointers, and there are as many pointers as it reads. The caller guarantees that
+        // the function can be called, and that frame and pointers are valid for `count` calls.
         unsafe {
             (code.0)(
                 &raw const function,
                 frame,
-                lanes.as_ptr(),
+                pointers.as_ptr(),
                 count,
                 errno::location().map_or(ptr::null_mut(), NonNull::as_ptr),
             )
         }
     }
 
-    /// Returns the slots of the result that a call has stored, with the lanes as they were for that call.
+    /// Returns the slots of the result that a call has stored, with the pointers as they were for that call.
     ///
     /// # Safety
     ///
-    /// If the loop stores results, the last lane's address is valid for reads of a result's bytes, which a
+    /// If the loop stores results, the last pointer's address is valid for reads of a result's bytes, which a
     /// call has written.
-    pub(crate) unsafe fn result(&self, lanes: &[Lane]) -> Vec<u64> {
+    pub(crate) unsafe fn result(&self, pointers: &[StridedPointer]) -> Vec<u64> {
         let returns = &self.trampoline.shared.returns;
         let mut slots = vec![0; returns.slots().max(1)];
-        if let Some(lane) = lanes.last().filter(|_| self.stores) {
+        if let Some(pointer) = pointers.last().filter(|_| self.stores) {
             // SAFETY: the caller guarantees that the address is valid for reads of a result, and `slots` has
             // the slots of one.
-            unsafe { load(returns, lane.address, slots.as_mut_ptr()) };
+            unsafe { load(returns, pointer.address, slots.as_mut_ptr()) };
         }
         slots
     }
@@ -195,35 +200,35 @@ impl CallLoop {
     ///   each of the `count` calls.
     /// - `frame` is valid for reads and writes of all slots of the trampoline's layout, is
     ///   aligned to 16 bytes if a value is, and holds the constant parameters.
-    /// - There is a lane for each parameter that isn't constant, in order, and one for the result if it is
-    ///   stored. In each call, a strided lane's address is valid for reads of the parameter's bytes, the
+    /// - There is a pointer for each parameter that isn't constant, in order, and one for the result if it is
+    ///   stored. In each call, a strided pointer's address is valid for reads of the parameter's bytes, the
     ///   result's for writes of the result's bytes, and a pointer's is one that the function may be called
     ///   with.
     unsafe fn one_by_one(
         &self,
         function: *const c_void,
         frame: *mut u64,
-        lanes: &[Lane],
+        pointers: &[StridedPointer],
         count: usize,
     ) -> usize {
         let shared = &*self.trampoline.shared;
         let result = frame.wrapping_add(shared.layout.result());
         for call in 0..count {
-            let mut lanes = lanes.iter().map(|lane| lane.after(call).address);
+            let mut pointers = pointers.iter().map(|pointer| pointer.after(call).address);
             let parameters = shared.parameters.iter().zip(shared.layout.parameters());
             for ((value, &start), kind) in parameters.zip(&self.kinds) {
                 let slot = frame.wrapping_add(start);
                 match kind {
                     OperandKind::Constant => {}
                     OperandKind::Pointer => {
-                        let address = lanes.next().unwrap_or(ptr::null_mut());
+                        let address = pointers.next().unwrap_or(ptr::null_mut());
                         // SAFETY: the caller guarantees that the frame is valid for writes of all slots of the
                         // layout, and `slot` is the one of this parameter.
                         unsafe { slot.write(address.expose_provenance() as u64) };
                     }
                     OperandKind::Strided => {
-                        let address = lanes.next().unwrap_or(ptr::null_mut());
-                        // SAFETY: the caller guarantees that the lane is valid for reads of this value, and
+                        let address = pointers.next().unwrap_or(ptr::null_mut());
+                        // SAFETY: the caller guarantees that the pointer is valid for reads of this value, and
                         // that the frame is valid for writes of all its slots, of which the layout has enough
                         // for this value from `slot` on.
                         unsafe { load(value, address, slot) };
@@ -239,9 +244,9 @@ impl CallLoop {
                 return call;
             }
             if self.stores {
-                let address = lanes.next().unwrap_or(ptr::null_mut());
+                let address = pointers.next().unwrap_or(ptr::null_mut());
                 // SAFETY: the frame has the result's slots from `result` on, and the caller guarantees that
-                // the last lane is valid for writes of the result's bytes.
+                // the last pointer is valid for writes of the result's bytes.
                 unsafe { store(&shared.returns, result, address) };
             }
         }

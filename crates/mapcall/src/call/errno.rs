@@ -4,21 +4,6 @@
 use std::ffi::c_int;
 use std::ptr::NonNull;
 
-/// Sets the thread's `errno` to 0, makes a call, and returns the `errno` that it leaves; 0 on systems whose
-/// `errno` can't be found.
-#[inline]
-pub(crate) fn after(call: impl FnOnce()) -> c_int {
-    let Some(location) = location() else {
-        call();
-        return 0;
-    };
-    // SAFETY: the location is this thread's `errno`, which is valid as long as the thread lives.
-    unsafe { location.write(0) };
-    call();
-    // SAFETY: the location is this thread's `errno`, which is valid as long as the thread lives.
-    unsafe { location.read() }
-}
-
 /// Returns the thread's `errno`; 0 on systems whose `errno` can't be found.
 pub(crate) fn get() -> c_int {
     // SAFETY: the location is this thread's `errno`, which is valid as long as the thread lives.

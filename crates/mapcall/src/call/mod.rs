@@ -25,6 +25,7 @@
 #![allow(unsafe_code)]
 
 mod abi;
+pub(crate) mod activation;
 mod call_loop;
 mod closure;
 pub(crate) mod errno;
@@ -48,7 +49,7 @@ pub use call_loop::CallLoop;
 pub use closure::{Body, Closure, ClosurePool, Late, Purpose};
 pub use error::CallTypeError;
 pub use frame::{Frame, FrameLayout};
-pub use operand::{Lane, OperandKind, Stop};
+pub use operand::{OperandKind, Stop, StridedPointer};
 
 use crate::ctype::CType;
 use mapcall_array::fork::Section;

@@ -27,15 +27,15 @@ pub enum Stop {
 /// An address and the stride by which it moves from call to call in a [`CallLoop`](super::CallLoop).
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct Lane {
+pub struct StridedPointer {
     /// The address for the first call.
     pub address: *mut u8,
     /// The distance from one call to the next, in bytes.
     pub stride: isize,
 }
 
-impl Lane {
-    /// Returns the lane after a number of calls.
+impl StridedPointer {
+    /// Returns the pointer after a number of calls.
     #[must_use]
     pub(crate) fn after(self, calls: usize) -> Self {
         let moved = self.stride.wrapping_mul(calls.cast_signed());

@@ -1,4 +1,4 @@
-//! Arrays whose bytes other addresses may lead to as well: two maps of one file are the same memory.
+//! Arrays whose bytes may have other addresses as well: two maps of one file are the same memory.
 
 use std::cell::OnceCell;
 use std::ops::Range;
@@ -14,14 +14,14 @@ use super::role::Role;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Aliases(SmallVec<[Backed; 2]>);
 
-/// An array in a map, or in memory of which nothing is known.
+/// An array that lies in a map, or in memory of unknown origin.
 #[derive(Clone, Debug)]
 struct Backed {
     role: Role,
     addresses: Range<usize>,
-    /// The map, if it is one of ours.
+    /// The map, if mapcall has made it.
     map: Option<Mapping>,
-    /// What the system says lies at the addresses, once it has been asked.
+    /// The mappings that the system lists at the addresses; empty until they are needed.
     found: OnceCell<Vec<Mapping>>,
 }
 
@@ -45,11 +45,11 @@ impl Aliases {
         });
     }
 
-    /// How far the other array has to be moved so that what the two share lies at the same addresses:
-    /// not at all, and where files are mapped twice, other distances.
+    /// Returns the distances, in bytes, by which the other array has to be moved so that bytes that the
+    /// two share get the same addresses: 0, and further ones where files are mapped twice.
     ///
-    /// Each array is told with whether it is written: what is written to a private map reaches no
-    /// other one.
+    /// Each array is given with whether it is written: bytes that are written to a private map appear
+    /// in no other map.
     pub(super) fn distances(
         &self,
         (one, one_written): (Role, bool),
@@ -78,8 +78,9 @@ impl Aliases {
 }
 
 impl Backed {
-    /// The map, or what the system says: the two can't be compared, as file systems may show the system
-    /// other numbers than programs.
+    /// Returns the map if `is_map`, otherwise the mappings that the system lists. The two can't be
+    /// compared with each other, as file systems may show the system other device and inode numbers
+    /// than programs.
     fn mappings(&self, is_map: bool) -> &[Mapping] {
         if is_map {
             return self.map.as_slice();

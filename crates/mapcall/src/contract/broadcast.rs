@@ -1,5 +1,5 @@
 //! The broadcast plan of a batch: the axes that arrays have beyond those of their parameters, how these
-//! broadcast, the order of the calls, and the checks of what is written.
+//! broadcast, the order of the calls, and the check that calls do not write each other's memory.
 //!
 //! The rules are those of NumPy's generalized ufuncs; the order is that of its iterator
 //! (`npyiter_find_best_axis_ordering` in `nditer_constr.c`).
@@ -22,19 +22,19 @@ use crate::call::OperandKind;
 /// An array that a batch reads or writes, with the strides from call to call.
 #[derive(Clone, Debug)]
 pub struct Operand {
-    /// The parameter that it is for, the result or the mask.
+    /// The role of the array: a parameter, the result or the mask.
     pub role: Role,
-    /// How it moves from call to call.
+    /// How its address or value changes from call to call.
     pub kind: OperandKind,
     /// The address for the first call.
     pub address: *mut u8,
     /// The lengths of its own batch axes.
     shape: Dims<usize>,
-    /// The strides along the axes of the batch, in bytes; 0 where it is repeated.
+    /// The strides along the axes of the batch, in bytes; 0 along axes where the array is repeated.
     pub strides: Dims<isize>,
-    /// The size of what one call reads or writes, in bytes.
+    /// The number of bytes that one call reads or writes.
     pub size: usize,
-    /// Whether calls may write it.
+    /// Whether calls may write to it.
     pub is_written: bool,
     /// Whether it was allocated for the batch.
     pub(super) is_placed: bool,
@@ -76,10 +76,10 @@ pub struct BroadcastPlan {
     operands: SmallVec<[Operand; 4]>,
 }
 
-// SAFETY: an operand is an address and strides; the memory there is only read by the unsafe functions
-// that make the calls.
+// SAFETY: an operand has an address and strides. No method reads or writes the memory at the address;
+// only the unsafe functions that make the calls do.
 unsafe impl Send for Operand {}
-// SAFETY: a shared operand is not changed, and reads no memory at its address.
+// SAFETY: an operand has no interior mutability, and its methods read no memory at its address.
 unsafe impl Sync for Operand {}
 
 impl Operand {
@@ -102,13 +102,14 @@ impl Operand {
         }
     }
 
-    /// The layout of all its bytes, relative to an address; `None` if no memory can hold it.
+    /// Returns the layout of all bytes of the operand, relative to an address; `None` if no memory can
+    /// hold them.
     fn layout(&self, origin: usize) -> Option<Layout> {
         let offset = self.address.addr().wrapping_sub(origin);
         Layout::from_strides(offset, &self.shape, &self.strides, self.size).ok()
     }
 
-    /// The address of its lowest byte.
+    /// Returns the address of its lowest byte.
     fn lowest(&self) -> usize {
         let axes = self.shape.iter().zip(&self.strides);
         let backwards = axes
@@ -119,8 +120,8 @@ impl Operand {
             .wrapping_sub(backwards.fold(0, usize::wrapping_add))
     }
 
-    /// Whether two operands have the same bytes in each call. Axes that one of them lacks are in front, as
-    /// in NumPy.
+    /// Returns whether two operands have the same bytes in each call. If one has fewer axes, its axes
+    /// are the last ones, as in NumPy.
     fn is_same(&self, other: &Self) -> bool {
         let shape = |operand: &Self| {
             let axes = operand.shape.iter().copied();
@@ -138,7 +139,7 @@ impl Operand {
             && moves(self) == moves(other)
     }
 
-    /// The same operand at other addresses.
+    /// Returns the operand at an address that is `distance` bytes higher.
     pub(super) fn moved(&self, distance: isize) -> Self {
         let address = self.address.wrapping_offset(distance);
         Self {
@@ -147,7 +148,7 @@ impl Operand {
         }
     }
 
-    /// Whether the bytes of any call of one share a byte with those of the other.
+    /// Returns whether any bytes of this operand may be bytes of the other one, in any calls.
     pub(super) fn may_share(&self, other: &Self) -> bool {
         let origin = self.lowest().min(other.lowest());
         match (self.layout(origin), other.layout(origin)) {
@@ -156,7 +157,7 @@ impl Operand {
         }
     }
 
-    /// Sets the strides for the axes of the batch. The first ones may be missing in the operand.
+    /// Sets the strides for the axes of the batch. The operand may lack the first ones.
     fn broadcast(&mut self, ndim: usize) {
         let missing = ndim.saturating_sub(self.shape.len());
         let own = self.shape.iter().zip(&self.strides);
@@ -171,13 +172,13 @@ impl BroadcastPlan {
         self.operands.push(operand);
     }
 
-    /// Whether there is an operand for a role.
+    /// Returns whether there is an operand for a role.
     pub(crate) fn has(&self, role: Role) -> bool {
         self.operands.iter().any(|operand| operand.role == role)
     }
 
-    /// Adds an array whose extent C does not know. Each call is passed its address, so it must not be
-    /// written.
+    /// Adds an array whose extent the prototype does not give. Each call is passed its address, so that
+    /// no call may write it.
     pub(super) fn add_unmeasured(
         &mut self,
         contract: &Contract,
@@ -236,7 +237,7 @@ impl BroadcastPlan {
         let ndim = self.shape.len();
         for operand in &mut self.operands {
             operand.broadcast(ndim);
-            // The address of an array that doesn't move is the same in each call.
+            // The address of an array without strides along the batch is the same in each call.
             if operand.kind == OperandKind::Pointer
                 && operand.strides.iter().all(|&stride| stride == 0)
             {
@@ -247,35 +248,36 @@ impl BroadcastPlan {
         Ok(())
     }
 
-    /// The lengths of the batch's axes, outermost first.
+    /// Returns the lengths of the batch's axes, outermost first.
     #[must_use]
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
-    /// How many calls there are, made or left out.
+    /// Returns the number of calls, including those that the mask leaves out.
     #[must_use]
     pub fn calls(&self) -> usize {
         self.calls
     }
 
-    /// The axes in the order in which they are walked, the slowest first.
+    /// Returns the axes in the order in which the calls iterate over them, the slowest first.
     #[must_use]
     pub fn order_of_axes(&self) -> &[usize] {
         &self.order
     }
 
-    /// What is walked through, in the order in which it was given; then what stays, and what was placed.
+    /// Returns the operands: those with axes of the batch in the order in which they were given, then
+    /// those without, then the outputs that were placed.
     #[must_use]
     pub fn operands(&self) -> &[Operand] {
         &self.operands
     }
 
-    /// An output that has been made: where its first item lies, how far items are apart along
-    /// the batch's axes, and how many bytes one has.
+    /// Adds an output in memory: `address` is that of its first item, `strides` are the distances in
+    /// bytes between items along the batch's axes, and `size` is the number of bytes of an item.
     ///
-    /// The calls write there: see [`Function::run_batch`](crate::Function::run_batch) for what that
-    /// asks.
+    /// The calls write to that memory: see [`PreparedBatch::run`](crate::batch::PreparedBatch::run)
+    /// for the conditions.
     pub fn place(
         &mut self,
         contract: &Contract,
@@ -299,8 +301,8 @@ impl BroadcastPlan {
         });
     }
 
-    /// An output whose items follow each other in the order of the axes, a stretch at a time in some
-    /// buffer; so the axes are walked in that order.
+    /// Adds an output that is written to a buffer, a chunk at a time, and whose items follow each
+    /// other in C order. The calls are made in that order, too.
     pub fn place_in_order(&mut self, contract: &Contract, role: Role, size: usize) {
         self.order = (0..self.shape.len()).collect();
         let mut step = size.cast_signed();
@@ -313,7 +315,7 @@ impl BroadcastPlan {
         self.place(contract, role, std::ptr::null_mut(), &strides, size);
     }
 
-    /// Returns the operand that is written to memory which is mapped from a file.
+    /// Returns the role of a given operand that calls write and that lies in a map of a file.
     pub(crate) fn written_to(&self, file: &File) -> Option<Role> {
         let given = self.operands.iter().filter(|operand| !operand.is_placed);
         let mut written = given.filter(|operand| operand.is_written);
@@ -366,7 +368,7 @@ impl BroadcastPlan {
         })
     }
 
-    /// The error for an axis that does not broadcast with that of an operand given before.
+    /// Returns the error for an axis that does not broadcast with that of an operand given before.
     #[cold]
     fn mismatch(&self, contract: &Contract, index: usize) -> Box<ArgumentError> {
         let Some(operand) = self.operands.get(index) else {
@@ -462,7 +464,8 @@ impl BroadcastPlan {
         order
     }
 
-    /// Whether the first axis has larger strides than the second, if any operand moves along both.
+    /// Returns whether the first axis has larger strides than the second, if any operand moves along
+    /// both.
     fn is_slower(&self, first: usize, second: usize) -> Option<bool> {
         let mut slower = None;
         for operand in &self.operands {

@@ -1,5 +1,5 @@
-//! The conversion of one value to the slots of a parameter or result that is passed by itself: a
-//! number, a pointer, a function, a struct.
+//! The conversion of one value to the slots of a parameter or result that does not depend on other
+//! arguments: a number, a pointer, a function, a struct.
 
 use std::ffi::CStr;
 use std::sync::Arc;
@@ -26,8 +26,8 @@ impl Rule {
     /// # Ok::<(), mapcall::contract::Problem>(())
     /// ```
     ///
-    /// Arrays and inferred extents depend on other arguments; only a [`Check`](super::Check) converts
-    /// those.
+    /// Arrays and inferred extents depend on other arguments, so that only a [`Check`](super::Check)
+    /// converts them.
     ///
     /// # Errors
     ///
@@ -89,7 +89,7 @@ impl Rule {
         Ok(())
     }
 
-    /// The problem with a value of another kind than the rule takes.
+    /// Returns the problem with a value of another kind than the rule takes.
     #[cold]
     pub(super) fn wrong_kind(&self, value: HostValue<'_>, is_unchecked: bool) -> Problem {
         let remedy = match self {
@@ -145,7 +145,7 @@ fn address<T>(pointer: *const T) -> u64 {
     pointer.expose_provenance() as u64
 }
 
-/// Checks that C does not read less of a text than there is.
+/// Checks that a text has no NUL before its end, where C would cut it off.
 fn check_text(text: &[u8]) -> Result<&CStr, Problem> {
     CStr::from_bytes_with_nul(text).map_err(|_| {
         let at = text.iter().position(|byte| *byte == 0);
@@ -173,7 +173,7 @@ fn check_handle(
     Ok(())
 }
 
-/// Checks that a pointer takes memory of the caller without an extent.
+/// Checks that a pointer without an extent takes memory of the caller.
 pub(super) fn check_pointer(
     rule: &PointerRule,
     value: HostValue<'_>,

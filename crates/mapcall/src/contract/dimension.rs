@@ -9,11 +9,11 @@ pub(super) struct Dimension {
     pub(super) position: usize,
     /// The slot of the frame in which it is passed.
     pub(super) slot: usize,
-    /// The largest value that the parameter's type has, and an array's length can have.
+    /// The largest value that both the parameter's type and the length of an array can have.
     pub(super) max: u64,
 }
 
-/// Returns whether an extent is a length; one that is not set yet gets it.
+/// Returns whether an extent equals a length. An extent that is not set yet is set to it.
 #[inline]
 pub(super) fn agrees(extent: &mut u64, length: u64) -> bool {
     if *extent == UNSET {

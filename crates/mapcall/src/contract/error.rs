@@ -1,4 +1,4 @@
-//! Arguments that are refused: what was expected, what came, and what to do.
+//! The errors of arguments: the argument that was expected, the one that was given, and a remedy.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use mapcall_array::DType;
 use super::scalar::Scalar;
 use crate::extent::ExtentError;
 
-/// An argument that the prototype doesn't allow; nothing was called.
+/// An argument that the prototype doesn't allow. The function has not been called.
 ///
 /// ```
 /// use mapcall::Prototype;
@@ -25,17 +25,17 @@ use crate::extent::ExtentError;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ArgumentError {
-    /// The function.
+    /// The name of the function.
     pub function: String,
-    /// The parameter's name in the prototype; empty for the arguments as a whole.
+    /// The name of the parameter in the prototype; empty for the arguments as a whole.
     pub parameter: String,
-    /// What the parameter takes, in a few words.
+    /// A short description of the arguments that the parameter takes.
     pub expected: String,
-    /// What is wrong.
+    /// The reason why the check refuses the argument.
     pub problem: Problem,
 }
 
-/// What is wrong with an argument.
+/// A problem with an argument: the reason why the check refuses it.
 ///
 /// ```
 /// use mapcall::contract::Problem;
@@ -46,75 +46,75 @@ pub struct ArgumentError {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Problem {
-    /// Nothing was given.
+    /// No argument for a parameter that needs one.
     Missing,
-    /// An output was left out whose extents the prototype doesn't say.
+    /// No array for an output whose extents the prototype doesn't give.
     Unmeasured,
-    /// Another kind of thing.
+    /// An object of another kind.
     Type {
-        /// What it is, with its article: `a list`.
+        /// The kind of the object, with its article: `a list`.
         found: String,
-        /// What makes it fit.
+        /// How to make an argument that fits.
         remedy: Remedy,
     },
     /// Elements of another type.
     DType {
-        /// What C has.
+        /// The dtype that the C type asks for.
         expected: DType,
-        /// What the array has.
+        /// The dtype of the array.
         found: DType,
     },
-    /// Elements of a type that has no counterpart here.
+    /// Elements of a type for which mapcall has no dtype.
     ForeignDType {
-        /// What C has.
+        /// The dtype that the C type asks for.
         expected: DType,
-        /// What the array has, as its own library calls it.
+        /// The name of the array's dtype in the host language.
         found: String,
     },
     /// Elements in the other byte order.
     ByteOrder {
-        /// What C has.
+        /// The dtype that the C type asks for.
         expected: DType,
-        /// What the array has.
+        /// The dtype of the array.
         found: DType,
     },
-    /// A structured dtype with a field that isn't the struct's member.
+    /// A structured dtype with a field that differs from the member of the struct.
     Field {
         /// The member, as a path: `position.x`.
         field: String,
-        /// What C has.
+        /// The dtype and offset of the member.
         expected: String,
-        /// What the dtype has.
+        /// The dtype and offset of the field.
         found: String,
     },
     /// Another number of axes.
     Rank {
-        /// What the prototype has.
+        /// The number of axes in the prototype.
         expected: usize,
         /// The array's shape.
         shape: Vec<usize>,
     },
-    /// Elements that don't follow each other in C order.
+    /// Elements that are not contiguous in C order.
     NotContiguous {
         /// The array's shape.
         shape: Vec<usize>,
         /// Its strides, in bytes.
         strides: Vec<isize>,
     },
-    /// An address that C's type can't have.
+    /// An address without the alignment of the C type.
     Unaligned {
         /// The address.
         address: usize,
-        /// What it must be a multiple of, in bytes.
+        /// The alignment: the number of bytes that the address must be a multiple of.
         alignment: usize,
     },
-    /// Memory that the function would write and may not.
+    /// Read-only memory that the function would write.
     ReadOnly,
     /// Memory that other code of this program can read or write while the function writes it.
     Shared,
     /// An array with masked elements, which C would take for values.
     Masked {
-        /// What it is, with its article: `a MaskedArray`.
+        /// The kind of the array, with its article: `a MaskedArray`.
         found: String,
         /// Whether the function writes it.
         is_written: bool,
@@ -127,9 +127,9 @@ pub enum Problem {
         axis: usize,
         /// Its extent in the prototype.
         extent: String,
-        /// What that is worth.
+        /// The value of that extent.
         expected: usize,
-        /// The parameter that says so, if another one does.
+        /// The parameter that set the value, if it is another one.
         because: Option<String>,
         /// The array's shape.
         shape: Vec<usize>,
@@ -138,18 +138,18 @@ pub enum Problem {
     BadExtent {
         /// The extent in the prototype.
         extent: String,
-        /// Why it has none.
+        /// The reason why it has no value.
         error: ExtentError,
     },
-    /// An extent that no argument tells.
+    /// An extent that no argument sets.
     NotInferred,
-    /// An extent that was given, and that an array has otherwise.
+    /// A given extent that differs from the length of an array's axis.
     Disagrees {
         /// The value that was given.
         value: Scalar,
-        /// What the array has.
+        /// The length of the axis.
         expected: u64,
-        /// The array.
+        /// The name of the array.
         because: Option<String>,
     },
     /// An array that shares memory with a `restrict` one.
@@ -166,7 +166,8 @@ pub enum Problem {
         /// The lengths of its batch axes.
         other_shape: Vec<usize>,
     },
-    /// An array for a number that measures another one, and so is the same in each call.
+    /// An array for a number that is in the extent of another array, so that it is the same in each
+    /// call.
     Measures {
         /// The array's shape.
         shape: Vec<usize>,
@@ -175,26 +176,26 @@ pub enum Problem {
     Repeated {
         /// The lengths of the array's batch axes.
         shape: Vec<usize>,
-        /// Those of the batch.
+        /// The lengths of the axes of the batch.
         batch: Vec<usize>,
     },
     /// An array to be written whose items share memory.
     SelfOverlap,
-    /// An array to be written that shares memory with another one, but not item by item.
+    /// An array to be written that shares memory with another one, other than item by item.
     Alias {
         /// The other argument.
         other: String,
     },
-    /// A file that another output goes to.
+    /// A file that another output is written to.
     SameFile {
-        /// Its name.
+        /// The path of the file.
         path: PathBuf,
         /// The other output.
         other: String,
     },
     /// A batch of results that no array can hold.
     Unbatched {
-        /// What the function returns.
+        /// The type of the result.
         returns: String,
     },
     /// A value that the type doesn't have.
@@ -207,53 +208,54 @@ pub enum Problem {
         /// The value.
         value: Scalar,
     },
-    /// A text that C would cut off.
+    /// A text with a NUL, where C would cut it off.
     NulInText {
-        /// Where the NUL stands, in bytes.
+        /// The offset of the NUL, in bytes.
         at: usize,
     },
-    /// A pointer without an extent, given an array: how far the function reads isn't known.
+    /// An array for a pointer without an extent, so that the number of elements that the function
+    /// accesses is unknown.
     Unbounded {
-        /// What was given.
+        /// The kind of the argument, with its article.
         found: String,
     },
     /// An array without an extent that each call of a batch would write.
     UnmeasuredBatch,
-    /// A handle to something else.
+    /// A handle to an object of another type.
     Handle {
-        /// What the handle points to.
+        /// The name of the type that the handle points to.
         found: String,
     },
     /// A handle that has been closed.
     Closed {
-        /// What it pointed to.
+        /// The name of the type that it pointed to.
         found: String,
     },
     /// A handle that C would own after the call, while another call or an array uses it.
     InUse {
-        /// What the handle points to.
+        /// The name of the type that the handle points to.
         found: String,
     },
-    /// A handle to memory that C may only read, where the function may write.
+    /// A handle to read-only memory, for a function that may write it.
     ReadOnlyHandle {
-        /// What the handle points to.
+        /// The name of the type that the handle points to.
         found: String,
     },
-    /// A handle into an argument that was only borrowed, so that its memory may have gone.
+    /// A handle into an argument that was only borrowed, so that its memory may have been freed.
     Borrowed {
-        /// What the handle points to.
+        /// The name of the type that the handle points to.
         found: String,
     },
     /// Memory of the caller for a pointer whose object C owns after the call.
     NotOwned {
-        /// What was given.
+        /// The kind of the argument, with its article.
         found: String,
     },
-    /// A handle that C owns after the first call, given to several.
+    /// A handle that C owns after the first call, in a batch of several calls.
     OwnedOnce,
     /// A function of another type.
     Function {
-        /// Its prototype.
+        /// The type of the function that was given.
         found: String,
     },
     /// More arguments than parameters.
@@ -263,30 +265,30 @@ pub enum Problem {
         /// The number that was given.
         found: usize,
     },
-    /// More outputs of a batch than there are, or fewer, so that some would be computed and dropped.
+    /// Another number of outputs than the batch has; with fewer, some would be computed and dropped.
     Outputs {
         /// The number of outputs.
         expected: usize,
         /// The number that was given.
         found: usize,
     },
-    /// More calls than can be counted.
+    /// More calls than `isize` can count.
     Uncounted {
         /// The lengths of the batch's axes.
         shape: Vec<usize>,
     },
-    /// A keyword that is no parameter.
+    /// A keyword that is the name of no parameter.
     Unknown {
         /// The keyword.
         name: String,
-        /// The nearest parameter, if one is near.
+        /// The parameter with the most similar name, if there is a similar one.
         nearest: Option<String>,
     },
-    /// One parameter given twice.
+    /// Two arguments for one parameter.
     Twice,
 }
 
-/// What makes an argument fit.
+/// A remedy: how to make an argument that fits.
 ///
 /// ```
 /// use mapcall::array::DType;
@@ -295,21 +297,21 @@ pub enum Problem {
 /// assert_eq!(Remedy::Convert(DType::F32).to_string(), "convert it to float32");
 /// ```
 ///
-/// Displayed, it is advice in words; a binding may put it into its own language's calls.
+/// It is displayed as English text; a binding may display it as a call of its own language.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Remedy {
-    /// Convert the elements.
+    /// Convert the elements to the dtype.
     Convert(DType),
-    /// Make an array of it.
+    /// Make an array of the dtype from the object.
     MakeArray(DType),
-    /// Copy it into C order.
+    /// Copy the array into C order.
     MakeContiguous,
-    /// Copy it to memory of its own.
+    /// Pass a copy of the array.
     Copy,
     /// Pass the elements without the mask.
     Unmask {
-        /// Whether a copy with values in place of the masked elements would do as well.
+        /// Whether a copy with values in place of the masked elements is accepted, too.
         by_copy: bool,
     },
     /// Write the extent into the prototype, or call without it.
@@ -332,14 +334,14 @@ pub enum Remedy {
     GiveStruct(DType),
     /// Give the value of an inferred parameter.
     GiveExtent,
-    /// Give fewer arguments: inferred parameters are not among them.
+    /// Give fewer arguments: inferred parameters are no arguments.
     OmitInferred,
     /// Give an argument for each output of a batch.
     GiveOutputs {
         /// The number of outputs.
         count: usize,
     },
-    /// What it says.
+    /// Any other remedy, as English text.
     Words(String),
 }
 
@@ -378,7 +380,8 @@ impl fmt::Display for Remedy {
 }
 
 impl ArgumentError {
-    /// What was expected, with what this problem adds to the parameter's own words.
+    /// Returns the description of the expected argument: that of the parameter, with the condition that
+    /// this problem violates.
     #[must_use]
     pub fn expected(&self) -> String {
         let expected = &self.expected;
@@ -470,13 +473,13 @@ impl ArgumentError {
         }
     }
 
-    /// What came.
+    /// Returns the description of the argument that was given.
     #[must_use]
     pub fn found(&self) -> String {
         self.problem.to_string()
     }
 
-    /// What to do.
+    /// Returns the remedy.
     #[must_use]
     pub fn remedy(&self) -> Remedy {
         let name = &self.parameter;
@@ -546,7 +549,7 @@ impl ArgumentError {
         }
     }
 
-    /// The message, with the remedy in other words.
+    /// Returns the message with another text for the remedy.
     ///
     /// ```
     /// use mapcall::Prototype;
@@ -577,7 +580,7 @@ impl fmt::Display for ArgumentError {
     }
 }
 
-/// What came.
+/// Describes the argument that was given.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -647,7 +650,7 @@ fn axes(rank: usize) -> String {
     }
 }
 
-/// As Python shows a tuple.
+/// Formats values as a Python tuple.
 fn tuple<T: fmt::Display>(values: &[T]) -> String {
     if let [only] = values {
         return format!("({only},)");

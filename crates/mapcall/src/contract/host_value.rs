@@ -1,4 +1,4 @@
-//! What a caller gives for a parameter, described by the host language.
+//! The value that a caller gives for a parameter, as the host language describes it.
 
 use std::ffi::c_void;
 
@@ -30,7 +30,7 @@ pub enum HostValue<'a> {
     Null,
     /// A number.
     Number(Scalar),
-    /// An integer or a floating number beyond all that [`Scalar`] holds, in words for messages.
+    /// An integer or a floating number that [`Scalar`] can't hold, as text for messages.
     HugeNumber(&'a str),
     /// A `long double` or a `long double _Complex`, in the slots of a frame.
     LongDouble(&'a [u64]),
@@ -47,7 +47,7 @@ pub enum HostValue<'a> {
     Text(&'a [u8]),
     /// A handle to an object of C.
     Handle(HandleValue<'a>),
-    /// A pointer made by another library, whose memory nothing is known of.
+    /// A pointer made by another library, to memory of unknown size and lifetime.
     Pointer(*const c_void),
     /// A function.
     Function {
@@ -76,7 +76,7 @@ pub struct HandleValue<'a> {
     pub target: &'a str,
     /// Whether C may only read the memory.
     pub is_read_only: bool,
-    /// Whether the memory belongs to an argument of an earlier call, which has perhaps gone.
+    /// Whether the memory belongs to an argument of an earlier call, which may have been freed.
     pub is_borrowed: bool,
     /// The owner of the object after the call.
     pub ownership: Ownership,
@@ -92,7 +92,7 @@ pub enum FunctionValue<'a> {
 }
 
 impl HostValue<'_> {
-    /// Names the kind of value in messages, with its article.
+    /// Returns the name of the kind of value for messages, with its article.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {

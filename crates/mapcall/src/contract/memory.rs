@@ -15,16 +15,17 @@ pub struct Memory<'a> {
     pub strides: &'a [isize],
     /// Whether the elements follow each other in C order.
     pub is_contiguous: bool,
-    /// Whether it may be written.
+    /// Whether it may be written to.
     pub is_writeable: bool,
     /// Whether other code of the program may reach it while the function writes it.
     pub is_shared: bool,
-    /// Whether other addresses may lead to the same bytes.
+    /// The kind of memory behind the addresses: whether the same bytes may have other addresses as
+    /// well.
     pub backing: Backing<'a>,
 }
 
 impl Memory<'_> {
-    /// The range from the lowest address of its bytes to the highest.
+    /// Returns the range from the lowest address of its bytes to the highest.
     pub(super) fn addresses(&self, itemsize: usize) -> Range<usize> {
         let (mut start, mut end) = (self.address.addr(), self.address.addr());
         if self.shape.contains(&0) {
@@ -41,7 +42,7 @@ impl Memory<'_> {
         start..end.saturating_add(itemsize)
     }
 
-    /// The memory for the first call of a batch: without the first axes.
+    /// Returns the memory for the first call of a batch: without the first axes.
     pub(super) fn item(self, axes: usize, itemsize: usize) -> Self {
         let shape = self.shape.get(axes..).unwrap_or_default();
         let strides = self.strides.get(axes..).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The prototype as a contract: what each parameter takes, which is derived once when a function is
+//! The contract of a prototype: the rules for its arguments, which are derived once when a function is
 //! bound, and checked before each call.
 //!
 //! ```
@@ -57,7 +57,7 @@ use crate::nearest::nearest;
 use crate::prototype::Prototype;
 use dimension::Dimension;
 
-/// What a prototype asks of its arguments.
+/// The rules for the arguments of a prototype.
 ///
 /// See [the module](self) for an example.
 #[derive(Clone, Debug)]
@@ -65,9 +65,10 @@ pub struct Contract {
     prototype: Arc<Prototype>,
     rules: Box<[Rule]>,
     arguments: Box<[usize]>,
-    /// The inferred parameters; their order is that of the dimensions.
+    /// The inferred parameters, in the order of the dimensions.
     inferred: Box<[Dimension]>,
-    /// The rules of arrays with one value for each call of a batch, in place of scalars, by position.
+    /// The rules of arrays that a batch takes in place of scalars, with one value for each call, by
+    /// position.
     scalars: Box<[Option<ArrayRule>]>,
     /// The rule of an array with one result for each call of a batch.
     returned: Option<ArrayRule>,
@@ -83,7 +84,7 @@ impl Contract {
     ///
     /// # Errors
     ///
-    /// [`UnsupportedPrototype`] for types that can't be passed by value, and for arrays whose elements
+    /// [`UnsupportedPrototype`] if a type can't be passed by value, or if the elements of an array
     /// have no dtype.
     pub fn new(prototype: Prototype) -> Result<Self, UnsupportedPrototype> {
         let inferred: Box<[usize]> = positions(&prototype, |parameter| parameter.is_inferred);
@@ -133,42 +134,43 @@ impl Contract {
         })
     }
 
-    /// The prototype.
+    /// Returns the prototype.
     #[must_use]
     pub fn prototype(&self) -> &Arc<Prototype> {
         &self.prototype
     }
 
-    /// The rules of all parameters, in their order.
+    /// Returns the rules of all parameters, in their order.
     #[must_use]
     #[inline]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
 
-    /// The rule of an array with one value for each call of a batch, for a scalar parameter; `None` for
-    /// one that is in the extent of an array, which is the same in each call.
+    /// Returns the rule of an array with one value for each call of a batch, for a scalar parameter;
+    /// `None` for one that is in the extent of an array, which is the same in each call.
     #[must_use]
     pub fn scalar(&self, position: usize) -> Option<&ArrayRule> {
         self.scalars.get(position)?.as_ref()
     }
 
-    /// The rule of the array that a batch returns, with one result for each call; `None` for functions
-    /// that return nothing, and for results that no array can hold.
+    /// Returns the rule of the array that a batch returns, with one result for each call; `None` for
+    /// functions that return nothing, and for results that no array can hold.
     #[must_use]
     pub fn returned(&self) -> Option<&ArrayRule> {
         self.returned.as_ref()
     }
 
-    /// The positions of the parameters that the caller gives, in order: all but the inferred.
+    /// Returns the positions of the parameters that the caller gives, in order: all but the inferred
+    /// ones.
     #[must_use]
     #[inline]
     pub fn arguments(&self) -> &[usize] {
         &self.arguments
     }
 
-    /// The outputs of a batch, in the order in which they are returned: the result, then the arrays
-    /// that may be left out (see [`Parameter::is_output`](crate::Parameter::is_output)).
+    /// Returns the outputs of a batch, in the order in which they are returned: the result, then the
+    /// arrays that may be left out (see [`Parameter::is_output`](crate::Parameter::is_output)).
     ///
     /// ```
     /// use mapcall::Prototype;
@@ -183,13 +185,13 @@ impl Contract {
         &self.outputs
     }
 
-    /// The index of an output among [`outputs`](Self::outputs).
+    /// Returns the index of an output among [`outputs`](Self::outputs).
     #[must_use]
     pub fn output_index(&self, role: Role) -> Option<usize> {
         self.outputs.iter().position(|output| *output == role)
     }
 
-    /// The rule of the array for a parameter or for the results of a batch.
+    /// Returns the rule of the array for a parameter or for the results of a batch.
     #[must_use]
     pub fn array_rule(&self, role: Role) -> Option<&ArrayRule> {
         match role {
@@ -199,21 +201,21 @@ impl Contract {
         }
     }
 
-    /// The number of slots that a [`Check`] needs: those of the frame, then its working space.
+    /// Returns the number of slots that a [`Check`] needs: those of the frame, then its working space.
     #[must_use]
     #[inline]
     pub fn slots(&self) -> usize {
         self.layout.slots() + self.inferred.len() + self.rules.len()
     }
 
-    /// Where the values of a call lie in its frame.
+    /// Returns the layout of a frame: the slots of the parameters and of the result.
     #[must_use]
     #[inline]
     pub fn layout(&self) -> &FrameLayout {
         &self.layout
     }
 
-    /// The name of a parameter.
+    /// Returns the name of a parameter.
     #[must_use]
     pub fn name(&self, position: usize) -> &str {
         self.prototype
@@ -222,7 +224,8 @@ impl Contract {
             .map_or("", |parameter| &parameter.name)
     }
 
-    /// Describes what a parameter takes: `float32[n]`, `int`, `a pointer to sqlite3`.
+    /// Returns the description of the arguments that a parameter takes: `float32[n]`, `int`,
+    /// `a pointer to sqlite3`.
     #[must_use]
     pub fn expected(&self, position: usize) -> String {
         self.rules
@@ -242,7 +245,7 @@ impl Contract {
         })
     }
 
-    /// The name of the argument for a role: `out` for the result, `where` for the mask.
+    /// Returns the name of the argument for a role: `out` for the result, `where` for the mask.
     pub(crate) fn role_name(&self, role: Role) -> &str {
         match role {
             Role::Parameter(position) => self.name(position),
@@ -271,7 +274,7 @@ impl Contract {
         })
     }
 
-    /// Whether `restrict` forbids two arguments to share memory.
+    /// Returns whether `restrict` forbids that two arguments share memory.
     fn must_be_disjoint(&self, one: Role, other: Role) -> bool {
         let (Role::Parameter(one), Role::Parameter(other)) = (one, other) else {
             return false;
@@ -280,7 +283,7 @@ impl Contract {
             .contains(&(one.min(other), one.max(other)))
     }
 
-    /// Makes the problem of a name that is no parameter.
+    /// Returns the problem with a keyword that is the name of no parameter.
     ///
     /// ```
     /// use mapcall::Prototype;

@@ -1,4 +1,5 @@
-//! Numbers on their way into C and back: exactly, or not at all.
+//! The conversion of numbers to C's arithmetic types and back. A number that the type does not have
+//! is refused.
 
 use std::fmt;
 
@@ -25,7 +26,7 @@ pub enum Number {
 }
 
 impl Number {
-    /// The arithmetic type that a C type is.
+    /// Returns the arithmetic type of a C type; `None` if it is no arithmetic type.
     #[must_use]
     pub fn of(ctype: &CType) -> Option<Self> {
         Some(match ctype.resolved() {
@@ -38,7 +39,8 @@ impl Number {
         })
     }
 
-    /// Whether it is `long double` or its complex, which no number of Rust can hold.
+    /// Returns whether it is `long double` or `long double _Complex`, whose values no type of Rust can
+    /// hold.
     #[must_use]
     #[inline]
     pub fn is_extended(self) -> bool {
@@ -48,7 +50,7 @@ impl Number {
         )
     }
 
-    /// The number of slots that a value takes.
+    /// Returns the number of slots that a value takes.
     #[inline]
     pub(super) fn count(self) -> usize {
         match self {
@@ -71,12 +73,14 @@ impl Number {
     /// # Ok::<(), mapcall::contract::Problem>(())
     /// ```
     ///
-    /// An integer becomes a floating number only if that has its value. A floating number is
-    /// rounded to the nearest of a smaller type, as C rounds it, but none becomes infinite.
+    /// An integer is converted to a floating type only if the type has its value. A floating number is
+    /// rounded to the nearest value of a smaller type, as in C; one that would become infinite is
+    /// refused.
     ///
     /// # Errors
     ///
-    /// [`Problem::Range`] and [`Problem::Kind`].
+    /// [`Problem::Range`] if the type does not have the value; [`Problem::Kind`] for a number of
+    /// another kind, such as a floating number for an integer type.
     #[inline]
     pub fn slots(self, value: Scalar) -> Result<[u64; 4], Problem> {
         let one = |slot| [slot, 0, 0, 0];
@@ -103,10 +107,10 @@ impl Number {
                     Scalar::Complex(value) => (Scalar::Float(value.re), Scalar::Float(value.im)),
                     real => (real, Scalar::Float(0.0)),
                 };
-                let whole = |_| Problem::Range { value };
+                let out_of_range = |_| Problem::Range { value };
                 let ([a, b], [c, d]) = (
-                    real(float, re).map_err(whole)?,
-                    real(float, im).map_err(whole)?,
+                    real(float, re).map_err(out_of_range)?,
+                    real(float, im).map_err(out_of_range)?,
                 );
                 match float {
                     Float::LongDouble => [a, b, c, d],
@@ -118,8 +122,8 @@ impl Number {
         })
     }
 
-    /// As [`slots`](Self::slots) for the numbers that calls are mostly made with; `None` where
-    /// that has to look closer.
+    /// Returns the slot of a floating number of the most usual types; `None` for numbers and types that
+    /// need [`slots`](Self::slots).
     #[must_use]
     #[inline]
     pub fn slot_of_real(self, value: f64) -> Option<u64> {
@@ -135,7 +139,8 @@ impl Number {
         }
     }
 
-    /// As [`slot_of_real`](Self::slot_of_real), for integers; every floating type has the short ones.
+    /// Returns the slot of an integer; `None` for integers and types that need [`slots`](Self::slots).
+    /// Every floating type has all values of 16-bit integers.
     #[must_use]
     #[inline]
     pub fn slot_of_integer(self, value: i64) -> Option<u64> {
@@ -155,7 +160,7 @@ impl Number {
         }
     }
 
-    /// The value of slots that C left.
+    /// Returns the value of the slots of a result.
     #[must_use]
     #[inline]
     pub fn value(self, slots: &[u64]) -> Scalar {
@@ -179,7 +184,7 @@ impl Number {
 }
 
 impl fmt::Display for Number {
-    /// The C type.
+    /// Writes the C type.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bool => f.write_str("_Bool"),
@@ -190,7 +195,7 @@ impl fmt::Display for Number {
     }
 }
 
-/// An integer, sign- or zero-extended; `None` if the type doesn't have it.
+/// Returns the slot of an integer, sign- or zero-extended; `None` if the type doesn't have it.
 #[inline]
 fn integer_slot(integer: Integer, value: i128) -> Option<u64> {
     let slot = if integer.is_signed() {
@@ -201,7 +206,7 @@ fn integer_slot(integer: Integer, value: i128) -> Option<u64> {
     integer.contains(value).then_some(slot)
 }
 
-/// The integer in a slot's low bytes.
+/// Returns the integer in a slot's low bytes.
 #[inline]
 pub(crate) fn integer_value(integer: Integer, slot: u64) -> i128 {
     let unused = 64 - integer.bits();
@@ -217,7 +222,7 @@ fn real(float: Float, value: Scalar) -> Result<[u64; 2], Problem> {
     let number = match value {
         Scalar::Float(number) => number,
         Scalar::Int(whole) => match (float, exact(whole)) {
-            // It has integers that no double has.
+            // `long double` has integers that no double has.
             (Float::LongDouble, None) => {
                 return extended_integer(whole).ok_or(Problem::Range { value });
             }
@@ -247,11 +252,11 @@ fn real(float: Float, value: Scalar) -> Result<[u64; 2], Problem> {
     Ok([slot, 0])
 }
 
-/// The floating number of an integer's value.
+/// Returns the double that equals an integer; `None` if there is none.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
-    reason = "checked by the way back"
+    reason = "checked by the conversion back"
 )]
 fn exact(whole: i128) -> Option<f64> {
     let number = whole as f64;
@@ -271,7 +276,8 @@ fn real_value(float: Float, slots: [u64; 2]) -> f64 {
     }
 }
 
-/// The half nearest to a double. `half`'s own way there drops bits before it rounds.
+/// Returns the half nearest to a double. The conversion of the crate `half` drops bits before it
+/// rounds.
 #[expect(clippy::cast_possible_truncation, reason = "16 bits")]
 fn nearest_half(number: f64) -> f16 {
     let number = Double::from_bits(number.to_bits().into());
@@ -279,7 +285,7 @@ fn nearest_half(number: f64) -> f16 {
     f16::from_bits(nearest.to_bits() as u16)
 }
 
-/// An integer as `long double`, if that has it.
+/// Returns the slots of an integer as `long double`; `None` if `long double` doesn't have it.
 fn extended_integer(whole: i128) -> Option<[u64; 2]> {
     let (status, bits) = match Float::LongDouble.size() {
         8 => {
@@ -298,7 +304,8 @@ fn extended_integer(whole: i128) -> Option<[u64; 2]> {
     (status == Status::OK).then(|| split(bits))
 }
 
-/// A double as `long double`: x87's 80 bits, IEEE's 128, or a double again.
+/// Returns the slots of a double as `long double`, which is x87's 80-bit format, IEEE's binary128 or a
+/// double.
 fn extended(number: f64) -> [u64; 2] {
     let number = Double::from_bits(number.to_bits().into());
     let mut loses = false;
@@ -315,7 +322,7 @@ fn extended(number: f64) -> [u64; 2] {
     })
 }
 
-/// The double nearest to a `long double`.
+/// Returns the double nearest to a `long double`.
 fn nearest_double([low, high]: [u64; 2]) -> f64 {
     let bits = u128::from(high) << 64 | u128::from(low);
     let mut loses = false;

@@ -10,18 +10,18 @@ use super::rule::ArrayRule;
 /// An output that has to be allocated for a call or a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
-    /// The parameter, or the result of a batch.
+    /// The parameter, or the result of the batch, that the output is for.
     pub role: Role,
     /// The lengths of the axes, those of the batch first.
     pub shape: Dims<usize>,
-    /// The batch's axes in the order in which they are to lie in memory, the outermost first; those
-    /// of the parameter follow.
+    /// The order of the batch's axes in memory, the outermost first. The axes of the parameter follow
+    /// them.
     pub order: Dims<usize>,
 }
 
 impl Output {
-    /// The lengths of the axes in the order of memory, and for each axis its index among them: an
-    /// array of such lengths, transposed by the indices, is the output.
+    /// Returns the lengths of the axes in the order of memory, and for each axis its index among them:
+    /// an array of such lengths, transposed by the indices, is the output.
     ///
     /// ```
     /// use mapcall::contract::{Output, Role};
@@ -45,19 +45,19 @@ impl Output {
         (lengths, axes)
     }
 
-    /// The rule of the output's array.
+    /// Returns the rule of the output's array.
     pub(crate) fn rule<'a>(&self, contract: &'a Contract) -> Option<&'a ArrayRule> {
         contract.array_rule(self.role)
     }
 
-    /// The dtype of its elements.
+    /// Returns the dtype of its elements.
     #[must_use]
     pub fn dtype(&self, contract: &Contract) -> DType {
         let rule = self.rule(contract);
         rule.map_or(DType::U8, |rule| rule.dtype().clone())
     }
 
-    /// The size of what one call of a batch writes, in bytes.
+    /// Returns the size of the output of one call of a batch, in bytes.
     #[must_use]
     pub fn call_size(&self, contract: &Contract) -> usize {
         let core = self.shape.get(self.order.len()..).unwrap_or_default();

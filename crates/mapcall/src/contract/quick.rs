@@ -15,13 +15,13 @@ use super::rule::{ArrayRule, ExtentRule, MemoryRule, Rule};
 use crate::call::Frame;
 use crate::ctype::CType;
 
-/// The largest number of extents.
+/// The maximum number of extents.
 const EXTENTS: usize = 4;
 
-/// The largest number of arrays.
+/// The maximum number of arrays.
 const ARRAYS: usize = 4;
 
-/// The largest rank of an array.
+/// The maximum rank of an array.
 const RANK: usize = 2;
 
 /// A contract as a list of comparisons.
@@ -103,13 +103,13 @@ struct Vector<D> {
 
 /// An argument of the host language, for [`Quick::fill`]. Its methods return `None` for an object of another kind.
 pub trait QuickArgument<'a, D> {
-    /// The slot of a number, by [`Number::slot_of_real`] or [`Number::slot_of_integer`].
+    /// Returns the slot of a number, by [`Number::slot_of_real`] or [`Number::slot_of_integer`].
     fn number(self, number: Number) -> Option<u64>;
 
-    /// The memory of an array of that dtype; `backing` is not read.
+    /// Returns the memory of an array of that dtype; `backing` is not read.
     fn array(self, dtype: &D) -> Option<Memory<'a>>;
 
-    /// The backing of an array.
+    /// Returns the backing of an array.
     fn backing(self) -> Backing<'a>;
 }
 
@@ -216,7 +216,7 @@ impl<D> Quick<D> {
                     let address = memory.address.expose_provenance();
                     let size = vector.size(&memory, address, &mut extents)?;
                     *sizes.get_mut(vector.index)? = size as u64;
-                    // Four arrays in memory do not exceed the addresses.
+                    // The sum wraps only on 32-bit systems, if large arrays overlap.
                     nbytes = nbytes.wrapping_add(size);
                     address as u64
                 }
@@ -294,7 +294,8 @@ impl<D> Vector<D> {
             if !agrees(extents.get_mut(axis)?, length as u64) {
                 return None;
             }
-            // The elements are there, so that their bytes can't exceed the memory.
+            // This does not overflow: the elements exist, so that their size does not exceed the
+            // memory.
             size = size.wrapping_mul(length);
         }
         Some(size)

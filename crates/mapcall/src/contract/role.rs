@@ -1,6 +1,6 @@
-//! The part of a call that an argument is for.
+//! The roles of arguments in a call or batch.
 
-/// The part of a call or batch that an argument is for.
+/// The role of an argument in a call or batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// A parameter, by its position.

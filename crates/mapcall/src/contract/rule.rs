@@ -1,4 +1,4 @@
-//! What one parameter asks of its argument.
+//! The rules of parameters: the arguments that each takes.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -13,7 +13,7 @@ use crate::ctype::{Body, CType, Function, Integer};
 use crate::extent::{Expr, Extent};
 use crate::prototype::{Ownership, Parameter, Prototype};
 
-/// What a parameter takes.
+/// The rule of a parameter: the kind of argument that it takes.
 ///
 /// ```
 /// use mapcall::Prototype;
@@ -31,7 +31,7 @@ use crate::prototype::{Ownership, Parameter, Prototype};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Rule {
-    /// Nothing: it is the extent of an array, and inferred.
+    /// An integer that is inferred from the extent of an array, so that it needs no argument.
     Inferred(Inferred),
     /// A number.
     Number(Number),
@@ -43,18 +43,18 @@ pub enum Rule {
     Pointer(PointerRule),
     /// A function.
     Function(Arc<Function>),
-    /// A struct or union by value: an item of this dtype.
+    /// A struct or union by value: an item of a dtype.
     Record {
-        /// What C calls it.
+        /// The name of the type in C.
         name: String,
-        /// What it is in C.
+        /// The C type.
         ctype: CType,
-        /// Its bytes.
+        /// The dtype of the C type.
         dtype: DType,
     },
 }
 
-/// An integer parameter that is the extent of some array.
+/// The rule of an integer parameter that is the extent of an array.
 ///
 /// ```
 /// use mapcall::Prototype;
@@ -68,13 +68,13 @@ pub enum Rule {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inferred {
-    /// Which of the dimensions it is.
+    /// The index of the dimension.
     pub dimension: usize,
-    /// What its value must fit.
+    /// The integer type, which must have the value.
     pub integer: Integer,
 }
 
-/// An array parameter.
+/// The rule of an array parameter.
 ///
 /// ```
 /// use mapcall::Prototype;
@@ -96,12 +96,12 @@ pub struct ArrayRule {
     pub(super) memory: MemoryRule,
 }
 
-/// What the memory of an array must be, apart from its dtype and extents.
+/// The conditions for the memory of an array, apart from its dtype and extents.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MemoryRule {
     pub(super) rank: usize,
     pub(super) itemsize: usize,
-    /// The bits that an address must not have: C's alignments are powers of two.
+    /// The bits that must be 0 in an address: C's alignments are powers of two.
     pub(super) misaligned: usize,
     pub(super) is_const: bool,
 }
@@ -127,22 +127,22 @@ impl MemoryRule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExtentRule {
-    /// Inferred: that dimension.
+    /// An inferred extent.
     Dimension {
-        /// Which dimension.
+        /// The index of the dimension.
         dimension: usize,
-        /// Its name.
+        /// The name of the inferred parameter.
         name: Arc<str>,
     },
-    /// A number.
+    /// A constant extent.
     Constant(usize),
-    /// Verified when all dimensions are known.
+    /// An expression, which is evaluated when all dimensions are known.
     Expression(Expr),
-    /// Not said.
+    /// An extent that the prototype does not give: `x[]`.
     Unknown,
 }
 
-/// A pointer without an extent.
+/// The rule of a pointer without an extent.
 ///
 /// ```
 /// use mapcall::Prototype;
@@ -158,26 +158,26 @@ pub enum ExtentRule {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PointerRule {
-    /// What it points to, in C; a handle must have this type's name.
+    /// The name of the C type that it points to, which must be that of a handle.
     pub target: String,
     /// Whether it is a `void *`, which takes any handle and any array.
     pub is_void: bool,
-    /// Whether what it points to is only read.
+    /// Whether the target is `const`, so that the function only reads it.
     pub is_const: bool,
     /// Whether the prototype spells it `T x[]`, as messages then do.
     pub is_array: bool,
-    /// What it points to, where that has a dtype: then it is the start of an array that the
-    /// prototype doesn't measure.
+    /// The dtype of the target. `None` if it has none; otherwise the pointer may be the start of an
+    /// array whose extent the prototype doesn't give.
     pub dtype: Option<DType>,
-    /// What the address of such an array must be a multiple of, in bytes.
+    /// The alignment of the target, in bytes.
     pub alignment: usize,
-    /// The target's type.
+    /// The C type of the target.
     pub ctype: CType,
-    /// Who owns the object after the call.
+    /// The owner of the object after the call.
     pub ownership: Ownership,
 }
 
-/// A prototype that can be read and not be called.
+/// A prototype that can be parsed, but not called.
 ///
 /// ```
 /// use mapcall::Prototype;
@@ -195,11 +195,11 @@ pub struct PointerRule {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{function}: {}{reason}", parameter.as_ref().map_or(String::new(), |name| format!("{name}: ")))]
 pub struct UnsupportedPrototype {
-    /// The function.
+    /// The name of the function.
     pub function: String,
-    /// The parameter, unless it is the result or the whole.
+    /// The name of the parameter; `None` for the result and for the prototype as a whole.
     pub parameter: Option<String>,
-    /// Why, and what to do.
+    /// The reason why it can't be called, and a remedy.
     pub reason: String,
 }
 
@@ -220,7 +220,7 @@ impl Rule {
             (ownership, Self::Pointer(rule)) => {
                 Ok(Self::Pointer(PointerRule { ownership, ..rule }))
             }
-            // C would destroy memory of the caller.
+            // C would free memory of the caller.
             _ => Err(refuse(format!(
                 "expected a pointer that takes a handle, as C owns its object after the call, got \
                  `{parameter}`; write `void *{}`",
@@ -229,7 +229,11 @@ impl Rule {
         }
     }
 
-    /// The rule without ownership; the reason if there is none.
+    /// Returns the rule of a parameter apart from its ownership.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the type can't be passed.
     fn without_ownership(
         parameter: &Parameter,
         (position, inferred): (usize, &[usize]),
@@ -258,7 +262,11 @@ impl Rule {
         Self::of_value(&parameter.ctype)
     }
 
-    /// The rule of a value of a type that is passed by itself; the reason if there is none.
+    /// Returns the rule of a value that does not depend on other arguments.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the type can't be passed.
     fn of_value(ctype: &CType) -> Result<Self, String> {
         if let Some(number) = Number::of(ctype) {
             return Ok(Self::Number(number));
@@ -280,11 +288,11 @@ impl Rule {
         }
     }
 
-    /// The rule of the result of a function whose body is code of the host language; `None` for
+    /// Returns the rule of the result of a function whose body is code of the host language; `None` for
     /// `void`, and for types that can't be passed.
     ///
-    /// See [`Rule::convert`] for an example. Such a function returns pointers only as handles, as the
-    /// memory of a text or an array may go when its body ends.
+    /// See [`Rule::convert`] for an example. Such a function returns pointers only as handles, because
+    /// the memory of a text or an array may be freed when its body ends.
     #[must_use]
     pub fn of_result(ctype: &CType) -> Option<Self> {
         match (ctype.resolved(), Self::of_value(ctype)) {
@@ -296,8 +304,8 @@ impl Rule {
         }
     }
 
-    /// What an array is checked by whose address alone is passed: that of a pointer, or of the bytes of
-    /// a text.
+    /// Returns the rule for an array of which only the address is passed: the rule of the pointer, or
+    /// of the bytes of a text; `None` for parameters of other kinds.
     ///
     /// ```
     /// use mapcall::Prototype;
@@ -325,7 +333,7 @@ impl Rule {
         }
     }
 
-    /// The rule of an array, if it is one.
+    /// Returns the rule of an array, if it is one.
     #[must_use]
     pub fn array(&self) -> Option<&ArrayRule> {
         match self {
@@ -365,7 +373,7 @@ impl ArrayRule {
         })
     }
 
-    /// The rule of an array with one value for each call of a batch; `None` for types that are
+    /// Returns the rule of an array with one value for each call of a batch; `None` for types that are
     /// neither numbers nor structs.
     pub(super) fn of_scalar(ctype: &CType, is_const: bool) -> Option<Self> {
         let is_value = Number::of(ctype).is_some() || matches!(ctype.resolved(), CType::Record(_));
@@ -379,59 +387,59 @@ impl ArrayRule {
         })
     }
 
-    /// The C type of an element.
+    /// Returns the C type of an element.
     #[must_use]
     pub fn ctype(&self) -> &CType {
         &self.ctype
     }
 
-    /// The dtype of an element.
+    /// Returns the dtype of an element.
     #[must_use]
     pub fn dtype(&self) -> &DType {
         &self.dtype
     }
 
-    /// The number of bytes of an element.
+    /// Returns the number of bytes of an element.
     #[inline]
     pub(super) fn itemsize(&self) -> usize {
         self.memory.itemsize
     }
 
-    /// The number that the address must be a multiple of, in bytes.
+    /// Returns the number that the address must be a multiple of, in bytes.
     #[must_use]
     pub fn alignment(&self) -> usize {
         self.memory.misaligned + 1
     }
 
-    /// The extents of the core axes, outermost first.
+    /// Returns the extents of the core axes, outermost first.
     #[must_use]
     #[inline]
     pub fn extents(&self) -> &[ExtentRule] {
         &self.extents
     }
 
-    /// The number of core axes.
+    /// Returns the number of core axes.
     #[must_use]
     #[inline]
     pub fn rank(&self) -> usize {
         self.memory.rank
     }
 
-    /// Whether the function only reads the array.
+    /// Returns whether the function only reads the array.
     #[must_use]
     #[inline]
     pub fn is_const(&self) -> bool {
         self.memory.is_const
     }
 
-    /// Whether the array may be left out: see [`Parameter::is_output`].
+    /// Returns whether the array may be left out: see [`Parameter::is_output`].
     #[must_use]
     pub fn is_output(&self) -> bool {
         self.is_output
     }
 
-    /// Returns whether elements of a dtype are those of the C type; the host language's name of a
-    /// dtype without a counterpart is an error.
+    /// Checks that elements of a dtype are those of the C type. `found` is an error with the host
+    /// language's name for a dtype without a counterpart.
     ///
     /// ```
     /// use mapcall::Prototype;
@@ -451,7 +459,9 @@ impl ArrayRule {
     ///
     /// # Errors
     ///
-    /// [`Problem::DType`], [`Problem::ForeignDType`], [`Problem::ByteOrder`], [`Problem::Field`].
+    /// [`Problem::DType`] for another dtype, [`Problem::ForeignDType`] for one without a counterpart,
+    /// [`Problem::ByteOrder`] for the other byte order, [`Problem::Field`] if a field of a struct
+    /// differs.
     pub fn check_dtype(&self, found: Result<&DType, &str>) -> Result<(), Problem> {
         check_dtype(&self.ctype, &self.dtype, found)
     }
@@ -468,7 +478,8 @@ impl MemoryRule {
     }
 }
 
-/// As [`ArrayRule::check_dtype`], for any C type and its dtype.
+/// Checks that elements of a dtype are those of a C type whose dtype is `expected`: see
+/// [`ArrayRule::check_dtype`].
 pub(super) fn check_dtype(
     ctype: &CType,
     expected: &DType,
@@ -493,7 +504,7 @@ pub(super) fn check_dtype(
     Err(Problem::DType { expected, found })
 }
 
-/// The first member that a structured dtype doesn't have as C has it.
+/// Returns the problem with the first member whose field is missing in a structured dtype or differs.
 fn wrong_field(
     path: &str,
     members: &[mapcall_array::dtype::Field],
@@ -556,24 +567,23 @@ impl PointerRule {
         }
     }
 
-    /// Whether the function may write data that the caller can read and write as well, unlike what
-    /// is behind a pointer to an incomplete struct.
+    /// Returns whether the function may write data that the caller can access as well. Objects behind
+    /// pointers to incomplete structs are accessed by C only.
     pub(crate) fn writes_data(&self) -> bool {
         !self.is_const && (self.is_void || self.dtype.is_some())
     }
 
-    /// Whether it is a `const char *`, which takes a text as well.
+    /// Returns whether it is a `const char *`, which takes a text as well.
     #[must_use]
     pub fn is_text(&self) -> bool {
         self.is_const && is_char(&self.ctype)
     }
 
-    /// Returns whether elements of a dtype are those that the pointer leads to; those of a `void *` have
-    /// any dtype.
+    /// Checks that elements of a dtype are those that the pointer leads to. A `void *` takes any dtype.
     ///
     /// # Errors
     ///
-    /// As [`ArrayRule::check_dtype`].
+    /// The problems of [`ArrayRule::check_dtype`], for the dtype of the target.
     pub fn check_dtype(&self, found: Result<&DType, &str>) -> Result<(), Problem> {
         match &self.dtype {
             Some(expected) => check_dtype(&self.ctype, expected, found),
@@ -581,14 +591,15 @@ impl PointerRule {
         }
     }
 
-    /// Whether a handle to that target may be passed.
+    /// Returns whether a handle to that target may be passed.
     #[must_use]
     pub fn takes(&self, target: &str) -> bool {
         self.is_void || self.target == target
     }
 }
 
-/// What a handle to this type is called: the tag or typedef of a struct, else C's text.
+/// Returns the name of the type that a handle points to: the tag or typedef name of a struct, otherwise
+/// the C type.
 ///
 /// ```
 /// use mapcall::Prototype;
@@ -634,7 +645,7 @@ impl fmt::Display for Rule {
     }
 }
 
-/// What messages call an element.
+/// Returns the name of an array's element for messages.
 fn element(ctype: &CType, dtype: &DType) -> String {
     match ctype.resolved() {
         CType::Record(_) => target_name(ctype),

@@ -5,7 +5,7 @@ use std::fmt;
 use half::f16;
 use num_complex::Complex;
 
-/// A number as a caller has it.
+/// A number that a caller gives for a parameter.
 ///
 /// ```
 /// use mapcall::contract::Scalar;
@@ -44,7 +44,7 @@ scalars! {
 
 impl From<usize> for Scalar {
     fn from(value: usize) -> Self {
-        // Lossless wherever there is Rust.
+        // Lossless on all targets, which have pointers of at most 64 bits.
         Self::Int(i128::try_from(value).unwrap_or(i128::MAX))
     }
 }
@@ -66,7 +66,7 @@ impl fmt::Display for Scalar {
         match self {
             Self::Bool(value) => value.fmt(f),
             Self::Int(value) => value.fmt(f),
-            // As Python and C: 2.0, not 2.
+            // As in Python and C: 2.0, not 2.
             Self::Float(value) => write!(f, "{value:?}"),
             Self::Complex(value) => value.fmt(f),
         }

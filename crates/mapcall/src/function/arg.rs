@@ -1,4 +1,4 @@
-//! The arguments of a call, as Rust gives them.
+//! The arguments of a call in Rust.
 
 use std::any::type_name;
 use std::borrow::Cow;
@@ -16,7 +16,7 @@ use super::handle::Owner;
 use super::{Function, Handle, KeepAlive};
 use crate::contract::{Backing, HostValue, Memory, Role, Scalar};
 
-/// An argument.
+/// An argument of a call.
 ///
 /// ```
 /// use mapcall::Arg;
@@ -40,7 +40,7 @@ use crate::contract::{Backing, HostValue, Memory, Role, Scalar};
 pub enum Arg<'a> {
     /// An array that the function writes, which is allocated for it.
     Out,
-    /// The array that was allocated for [`Arg::Out`]; another call writes into the same one.
+    /// The array that was allocated for [`Arg::Out`]. Another call with this argument writes into it.
     Allocated(Array),
     /// A new `.npy` file that an output of a batch is written to: see [`Function::map`].
     File(Cow<'a, Path>),
@@ -63,7 +63,7 @@ pub enum Arg<'a> {
 }
 
 impl<'a> Arg<'a> {
-    /// A struct by value.
+    /// Returns a struct by value.
     ///
     /// ```
     /// use bytemuck::{Pod, Zeroable};
@@ -93,13 +93,13 @@ impl<'a> Arg<'a> {
     ///
     /// # Errors
     ///
-    /// When the type has no dtype.
+    /// [`Error`](mapcall_array::Error) if the type has no dtype.
     pub fn record<T: Element>(value: &'a T) -> mapcall_array::Result<Self> {
         let bytes = bytemuck::bytes_of(value);
         Ok(Self::Record(T::dtype()?, Cow::Borrowed(bytes)))
     }
 
-    /// The array that the function has written into, where this was [`Arg::Out`].
+    /// Returns the array that the function has written into, where this was [`Arg::Out`].
     ///
     /// ```
     /// use mapcall::{Arg, Library};
@@ -127,7 +127,8 @@ impl<'a> Arg<'a> {
         }
     }
 
-    /// The file that a batch has written, if this was [`Arg::File`].
+    /// Returns the file that a batch has written, if this was [`Arg::File`]; `None` for other
+    /// arguments.
     ///
     /// ```
     /// use mapcall::array::Mode;
@@ -147,7 +148,7 @@ impl<'a> Arg<'a> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// It is that very file, even if its name leads to another one by now.
+    /// It is the file that the batch created, even if another one has got its name since.
     #[must_use]
     pub fn written(&self) -> Option<&WrittenFile> {
         match self {
@@ -156,7 +157,7 @@ impl<'a> Arg<'a> {
         }
     }
 
-    /// As [`array`](Self::array), to keep.
+    /// Converts the argument to the array that [`array`](Self::array) returns.
     #[must_use]
     pub fn into_array(self) -> Option<Array> {
         match self {
@@ -175,8 +176,9 @@ impl<'a> Arg<'a> {
 /// assert!(matches!(Arg::from(&samples[..]), Arg::Slot(_)));
 /// ```
 ///
-/// It is read only or writeable as the reference is from which it is made. An [`Array`] whose
-/// buffer others share is refused where a function would write it, even through `&mut`.
+/// It is writeable if it is made from a `&mut` reference, otherwise read-only. An [`Array`] that shares
+/// its buffer with other arrays is refused for parameters that the function writes, even through
+/// `&mut`.
 #[derive(Debug)]
 pub struct Slot<'a> {
     address: *mut u8,
@@ -186,15 +188,16 @@ pub struct Slot<'a> {
     strides: Dims<isize>,
     is_contiguous: bool,
     is_writeable: bool,
-    /// Whether others in this program can reach memory that is to be written.
+    /// Whether other code of the program can access memory that the function may write.
     is_shared: bool,
-    /// What it lies in, if that is an [`Array`]'s.
+    /// The buffer of the [`Array`] that it was made from, if it was.
     buffer: Option<Buffer>,
     life: PhantomData<&'a mut [u8]>,
 }
 
 impl Slot<'_> {
-    /// Describes it as the argument for a role. A mask of bytes counts as one of bool.
+    /// Returns the value for the check of an argument for a role. A mask of bytes is accepted as one of
+    /// bool.
     pub(crate) fn value(&self, role: Role) -> HostValue<'_> {
         static BOOL: DType = DType::BOOL;
         let memory = Memory {
@@ -219,12 +222,12 @@ impl Slot<'_> {
         HostValue::Array { memory, dtype }
     }
 
-    /// The map that it lies in, if it does.
+    /// Returns the buffer that it lies in if that is a map.
     pub(crate) fn map(&self) -> Option<&Buffer> {
         self.buffer.as_ref().filter(|buffer| buffer.map().is_some())
     }
 
-    /// Adds it to what a call's result keeps alive.
+    /// Adds the memory to what the result of a call keeps alive.
     pub(super) fn keep_alive(&self, alive: &mut KeepAlive) {
         let Ok(dtype) = &self.dtype else {
             return;
@@ -250,7 +253,7 @@ impl Slot<'_> {
         }
     }
 
-    /// Memory of Rust, whose borrow says whether it may be written.
+    /// Makes an argument of borrowed Rust memory.
     fn of_elements<T: Element>(
         address: *mut T,
         shape: &[usize],
@@ -268,7 +271,7 @@ impl Slot<'_> {
             address: address.cast(),
             dtype: dtype.ok_or_else(type_name::<T>),
             shape: shape.into(),
-            // A view that runs backwards has no layout from its start, and no C order.
+            // A view with negative strides has no layout from its start, and is not in C order.
             is_contiguous: layout.is_ok_and(|layout| layout.is_c_contiguous()),
             strides,
             is_writeable,
@@ -279,14 +282,14 @@ impl Slot<'_> {
     }
 }
 
-/// Read only: a shared array can't be written.
+/// A read-only argument.
 impl<'a> From<&'a Array> for Arg<'a> {
     fn from(array: &'a Array) -> Self {
         Self::Slot(Slot::of_array(array, false))
     }
 }
 
-/// For writing, if nothing else shares the memory.
+/// An argument that the function may write, unless other arrays share the memory.
 impl<'a> From<&'a mut Array> for Arg<'a> {
     fn from(array: &'a mut Array) -> Self {
         Self::Slot(Slot::of_array(array, true))

@@ -1,4 +1,4 @@
-//! The arguments of Rust as values for the check, and the outputs that are allocated.
+//! The conversion of Rust arguments to values for the check, and the allocation of outputs.
 
 use mapcall_array::Array;
 use mapcall_array::layout::Order;
@@ -7,21 +7,22 @@ use super::handle::Owner;
 use super::{Arg, CallError, Function, InUse, KeepAlive, Slot};
 use crate::contract::{Check, Contract, FunctionValue, HostValue, Output, Role, Rule};
 
-/// The texts and handles among the arguments of a call, which stay valid until it is over.
+/// The texts and handles among the arguments of a call, which keep them valid until it ends.
 #[derive(Default)]
 pub(crate) struct Lent {
-    /// With the NUL at their ends.
+    /// The texts, each with a NUL at its end.
     texts: Vec<Box<[u8]>>,
     handles: Vec<InUse>,
 }
 
 impl Lent {
-    /// The handles that the call uses.
+    /// Returns the handles that the call uses.
     pub(crate) fn handles(&mut self) -> impl Iterator<Item = &mut InUse> {
         self.handles.iter_mut()
     }
 
-    /// Moves what a pointer that the call returned may lead into to what its handle keeps alive.
+    /// Collects the arguments that a pointer which the call returned may lead into, for its handle to
+    /// keep alive.
     pub(super) fn keep_alive(
         &mut self,
         arguments: &[Arg<'_>],
@@ -60,7 +61,7 @@ pub(crate) fn push_argument(
     let value = match argument {
         Arg::Out => HostValue::Omitted,
         Arg::File(_) => HostValue::File,
-        // Its file was written by an earlier batch.
+        // An earlier batch has written the file.
         Arg::Written(_) => HostValue::Other,
         Arg::Null => HostValue::Null,
         Arg::Scalar(value) => HostValue::Number(*value),

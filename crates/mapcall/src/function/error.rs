@@ -1,4 +1,4 @@
-//! What can go wrong when a function is bound or called.
+//! The errors of binding and calling a function.
 
 use mapcall_array::Error;
 
@@ -23,18 +23,18 @@ use crate::library::LibraryError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// No prototype, or one that can't be called.
+    /// The text is no prototype, or the prototype is not supported.
     #[error(transparent)]
     Prototype(#[from] PrototypeError),
-    /// Types that can't be passed.
+    /// The types can't be passed.
     #[error(transparent)]
     Unsupported(#[from] UnsupportedPrototype),
-    /// No such function.
+    /// The library has no such function.
     #[error(transparent)]
     Library(#[from] LibraryError),
 }
 
-/// A call that didn't happen, or failed.
+/// A call that was refused, or that failed.
 ///
 /// ```
 /// use mapcall::{Arg, CallError, Library, Success};
@@ -53,10 +53,10 @@ pub enum BindError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// An argument is not what the prototype asks for; nothing was called.
+    /// The prototype does not allow an argument. The function has not been called.
     #[error(transparent)]
     Argument(#[from] Box<ArgumentError>),
-    /// The result of the function means failure: see [`Function::check`].
+    /// The result of the function is a failure: see [`Function::check`].
     #[error(
         "{function}{}: expected {}, got {}; see the library's documentation",
         index.as_ref().map_or_else(String::new, |index| format!(", at index {index:?}")),
@@ -64,13 +64,13 @@ pub enum CallError {
         success.found(*code)
     )]
     Status {
-        /// The function.
+        /// The name of the function.
         function: String,
-        /// What would have been success.
+        /// The condition of success.
         success: Success,
-        /// What it returned; `errno` where that counts.
+        /// The result, or `errno` for [`Success::NoErrno`].
         code: i128,
-        /// What `errno` was after it.
+        /// The value of `errno` after the call.
         errno: i32,
         /// The index of the call along the axes of a batch; `None` if it was a single call.
         index: Option<Vec<usize>>,
@@ -78,32 +78,32 @@ pub enum CallError {
     /// A batch was ended before all calls were made.
     #[error("{function}: interrupted, so that outputs may be written in part; start again")]
     Interrupted {
-        /// The function.
+        /// The name of the function.
         function: String,
-        /// Which call of the batch was the reason, if one was.
+        /// The index of the call that ended the batch; `None` if none did.
         index: Option<Vec<usize>>,
     },
     /// There is no memory for an output.
     #[error("{function}: {source}")]
     Array {
-        /// The function.
+        /// The name of the function.
         function: String,
-        /// What failed.
+        /// The error of the allocation or of the file.
         source: Box<Error>,
     },
 }
 
 impl CallError {
-    /// A failure as that of one call of a batch.
-    pub(crate) fn at(mut self, place: Vec<usize>) -> Self {
+    /// Returns the error with the index of the call of a batch that failed.
+    pub(crate) fn at(mut self, batch_index: Vec<usize>) -> Self {
         if let Self::Status { index, .. } = &mut self {
-            *index = Some(place);
+            *index = Some(batch_index);
         }
         self
     }
 }
 
-/// Which results of a function mean success.
+/// A condition of success: the results of a function that mean success.
 ///
 /// See [`Function::check`] for an example.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -143,7 +143,7 @@ impl Success {
         }
     }
 
-    /// Which results end a loop of calls.
+    /// Returns the results that end a loop of calls.
     pub(super) fn stop(self) -> Stop {
         match self {
             Self::Any => Stop::Never,
@@ -153,7 +153,7 @@ impl Success {
         }
     }
 
-    /// Why results of this type can't be checked so.
+    /// Returns the reason why the condition does not apply to results of a type; `None` if it does.
     ///
     /// ```
     /// use mapcall::{Prototype, Success};

@@ -1,4 +1,4 @@
-//! Pointers that C returned.
+//! Handles: pointers that C returned.
 
 use std::collections::HashSet;
 use std::ffi::c_void;
@@ -18,7 +18,7 @@ use crate::contract::{
 use crate::ctype::Pointer;
 use crate::prototype::Ownership;
 
-/// A typed pointer to what only its library understands.
+/// A typed pointer to an object of a C library.
 ///
 /// ```
 /// use mapcall::{Handle, Library};
@@ -39,23 +39,23 @@ use crate::prototype::Ownership;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// A clone is the same handle. What made it stays loaded while it lives. A handle with a destructor
-/// runs that once: when it is closed, or when the last clone is dropped. The functions that take it
-/// must bear being called from several threads, its destructor as well, where it is closed in one
-/// while another uses it.
+/// A clone is the same handle. The library of the function that returned it stays loaded while the
+/// handle lives. A destructor is called once: when the handle is closed, or when the last clone is
+/// dropped. If a handle is used by several threads, the functions that take it must be safe to call
+/// from several threads, and so must its destructor.
 ///
 /// # Ownership
 ///
 /// A handle that is given to a function which is its destructor, or to a parameter with the attribute
-/// `ownership_takes` ([`Ownership`]), is closed by that call: the object is C's. While another call
-/// uses the handle, that is refused.
+/// `ownership_takes` ([`Ownership`]), is closed by that call: C owns the object then. Such a call is
+/// refused while another call uses the handle.
 ///
-/// A pointer may lead into the arguments of the call that returned it, so that its handle keeps
-/// them: texts, the buffers of [`Array`](crate::array::Array)s, and other handles, whose destructors
-/// wait for it unless they are closed. Slices and the like are only borrowed: a handle to memory in one
-/// of them is refused by [`Function::call`], and only
-/// [`call_unchecked`](Function::call_unchecked) takes it. What lies in memory that was given to be read
-/// only, or behind a pointer to `const`, is not passed where a function may write.
+/// A pointer may lead into the arguments of the call that returned it. So its handle keeps alive the
+/// texts, the buffers of [`Array`](crate::array::Array)s, and other handles, whose destructors are
+/// called only after its own unless they are closed. Slices and other references are only borrowed: a
+/// handle to memory in one of them is refused by [`Function::call`], and accepted by
+/// [`call_unchecked`](Function::call_unchecked) alone. A handle to memory of a read-only argument, or
+/// from a pointer to `const`, is refused for parameters that the function may write.
 #[derive(Clone)]
 pub struct Handle(Arc<Inner>);
 
@@ -64,31 +64,31 @@ struct Inner {
     /// Keeps the library loaded.
     origin: Function,
     is_read_only: bool,
-    /// Whether the memory is part of an argument that is not kept.
+    /// Whether the memory is part of an argument that the handle does not keep alive.
     is_borrowed: bool,
-    /// Empty once closed.
+    /// The pointer; `None` once the handle is closed.
     open: Mutex<Option<Arc<Open>>>,
-    /// Outlives `open`, as the destructor may still use it.
-    kept: Mutex<Vec<Kept>>,
+    /// The arguments that the pointer may lead into. They outlive `open`, because the destructor may
+    /// use them.
+    retained: Mutex<Vec<Retained>>,
 }
 
-/// A pointer that is good until the last of its users lets it go.
+/// A pointer that is valid until the last reference to it is dropped.
 struct Open {
     target: Arc<str>,
     origin: Function,
     address: Address,
-    /// Taken when it runs, and when C owns the object.
+    /// The destructor; `None` once it has been called, or once C owns the object.
     destructor: Mutex<Option<Function>>,
 }
 
-/// The arguments of a call that a pointer which it returns may lead into.
-///
-/// Its handle keeps them alive: see [`Handle`].
+/// The arguments of a call that its result may lead into, and that the handle of the result keeps
+/// alive: see [`Handle`].
 #[derive(Clone, Default)]
-pub struct KeepAlive(Vec<Kept>);
+pub struct KeepAlive(Vec<Retained>);
 
 #[derive(Clone)]
-enum Kept {
+enum Retained {
     Handle(Handle),
     Memory(Arc<Memory>),
 }
@@ -99,37 +99,37 @@ struct Memory {
     owner: Owner,
 }
 
-/// What keeps memory alive.
+/// The owner of memory that a pointer may lead into.
 pub(super) enum Owner {
     Text(#[expect(dead_code, reason = "it is kept, and dropped")] Box<[u8]>),
     Buffer(#[expect(dead_code, reason = "it is kept, and dropped")] Buffer),
-    /// Something beyond the handle's reach, for as long as it lives.
+    /// An object that the caller keeps alive as long as the handle.
     Elsewhere,
-    /// Nothing behind the call.
+    /// A borrow that ends with the call.
     Borrow,
 }
 
-/// The pointer of a handle that a call uses. It stays valid until this is dropped: if the handle is closed
+/// The pointer of a handle during a call. It stays valid until this is dropped: if the handle is closed
 /// before, its destructor runs then.
 pub struct InUse {
     open: Arc<Open>,
-    /// Who owns the object after the call; [`Ownership::Kept`] once it has been handed over.
+    /// The owner of the object after the call; [`Ownership::Kept`] once it has been handed over.
     ownership: Ownership,
     position: usize,
-    /// The handles that this one was made from, to the same object, if C owns it after the call.
+    /// If C owns the object after the call, the handles to the same object that this one was made from.
     others: Vec<InUse>,
-    /// Is dropped last: it keeps what the destructor may use.
+    /// The handle. It is dropped last, because it keeps alive what the destructor may use.
     handle: Handle,
 }
 
 impl InUse {
-    /// The pointer.
+    /// Returns the pointer.
     #[must_use]
     pub fn address(&self) -> NonNull<c_void> {
         self.open.address.0
     }
 
-    /// Describes the handle as an argument.
+    /// Returns the value of the handle for the check of a call.
     #[must_use]
     pub fn value(&self) -> HostValue<'_> {
         HostValue::Handle(HandleValue {
@@ -160,25 +160,25 @@ impl Drop for InUse {
 }
 
 impl Handle {
-    /// A pointer that a function returned, or wrote into an array of pointers, and what it may lead
-    /// into.
+    /// Makes a handle of a pointer that a function returned, or wrote into an array of pointers. It
+    /// keeps `retained` alive: the arguments that the pointer may lead into.
     ///
     /// # Safety
     ///
-    /// That of [`new`](Self::new) for the pointer's target, as long as what is kept lives.
+    /// The conditions of [`new`](Self::new) hold for the pointer's target, as long as `retained` lives.
     #[must_use]
     pub unsafe fn returned(
         origin: &Function,
         pointer: &Pointer,
         address: NonNull<c_void>,
-        kept: KeepAlive,
+        retained: KeepAlive,
     ) -> Self {
         let lies_in = |test: fn(&Memory) -> bool| {
-            kept.0.iter().any(|kept| match kept {
-                Kept::Memory(memory) => {
+            retained.0.iter().any(|object| match object {
+                Retained::Memory(memory) => {
                     memory.bytes.contains(&address.addr().get()) && test(memory)
                 }
-                Kept::Handle(_) => false,
+                Retained::Handle(_) => false,
             })
         };
         let is_borrowed = lies_in(|memory| matches!(memory.owner, Owner::Borrow));
@@ -190,11 +190,12 @@ impl Handle {
             is_read_only,
             is_borrowed,
             open: Mutex::new(Some(Arc::new(open))),
-            kept: Mutex::new(kept.0),
+            retained: Mutex::new(retained.0),
         }))
     }
 
-    /// A pointer that came out of `origin` in some other way, such as through an array of pointers.
+    /// Makes a handle of a pointer that was obtained from the library of `origin` in another way, such
+    /// as through an array of pointers.
     ///
     /// ```
     /// use std::ffi::c_void;
@@ -211,7 +212,7 @@ impl Handle {
     /// let end = arguments[1].array().unwrap().view::<u64>()?[[0]];
     /// let end = std::ptr::with_exposed_provenance_mut::<c_void>(usize::try_from(end)?);
     /// let end = NonNull::new(end).unwrap();
-    /// // SAFETY: nothing is called with it; the text that it points into has gone.
+    /// // SAFETY: no function is called with it, because the text that it points into has been freed.
     /// let end = unsafe { Handle::new(&strtol, "char", end) };
     /// assert_eq!((end.target(), end.origin()), ("char", &strtol));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -219,8 +220,8 @@ impl Handle {
     ///
     /// # Safety
     ///
-    /// Functions that take a pointer to `target` are called with it, and so is a destructor that
-    /// it is given: until it is closed it must be what they take, and be writeable if they write.
+    /// Until the handle is closed, the pointer is a valid argument for all functions that take a
+    /// pointer to `target`, for the destructor as well, and its memory is writeable if they write it.
     #[must_use]
     pub unsafe fn new(origin: &Function, target: &str, address: NonNull<c_void>) -> Self {
         Self::of(Open::new(origin, &target.into(), address))
@@ -233,19 +234,19 @@ impl Handle {
             is_read_only: false,
             is_borrowed: false,
             open: Mutex::new(Some(Arc::new(open))),
-            kept: Mutex::default(),
+            retained: Mutex::default(),
         }))
     }
 
-    /// The same pointer with a function that is called on it once, at the end of its life; this
-    /// handle and its clones are closed then.
+    /// Returns a new handle to the object with a destructor: a function that is called once with the
+    /// pointer, when the new handle is closed or dropped. This handle and its clones are closed.
     ///
     /// See [`Handle`] for an example.
     ///
     /// # Errors
     ///
-    /// [`CallError::Argument`] when the function doesn't take such a handle, and nothing else; and for
-    /// a handle to memory that was only borrowed.
+    /// [`CallError::Argument`] if the function does not take exactly one such handle, or if the handle
+    /// leads to memory that was only borrowed.
     pub fn with_destructor(&self, destructor: &Function) -> Result<Self, CallError> {
         let contract = destructor.contract();
         let found = || self.target().to_owned();
@@ -267,24 +268,25 @@ impl Handle {
             is_read_only: self.0.is_read_only,
             is_borrowed: false,
             open: Mutex::new(open),
-            kept: Mutex::new(self.0.kept().clone()),
+            retained: Mutex::new(self.0.retained().clone()),
         })))
     }
 
-    /// What it points to: the tag of a struct without its keyword, or a C type.
+    /// Returns the name of the type that it points to: the tag of a struct without its keyword, or a C
+    /// type.
     #[must_use]
     pub fn target(&self) -> &str {
         &self.0.target
     }
 
-    /// The function that it came from.
+    /// Returns the function that returned the pointer.
     #[must_use]
     pub fn origin(&self) -> &Function {
         &self.0.origin
     }
 
-    /// Whether C may only read the memory, as the pointer is one to `const`, or leads into an argument
-    /// that was given to be read.
+    /// Returns whether C may only read the memory: the pointer is one to `const`, or leads into a
+    /// read-only argument.
     ///
     /// ```
     /// use mapcall::{Arg, Library};
@@ -308,18 +310,19 @@ impl Handle {
         self.0.is_read_only
     }
 
-    /// Whether it leads into an argument that its call only borrowed.
+    /// Returns whether it leads into an argument that the call only borrowed.
     pub(super) fn is_borrowed(&self) -> bool {
         self.0.is_borrowed
     }
 
-    /// The pointer; `None` once closed.
+    /// Returns the pointer; `None` once the handle is closed.
     #[must_use]
     pub fn address(&self) -> Option<NonNull<c_void>> {
         self.0.open().as_ref().map(|open| open.address.0)
     }
 
-    /// The pointer, which stays valid until the returned object is dropped; `None` once closed.
+    /// Returns the pointer, which stays valid until the returned object is dropped; `None` once the
+    /// handle is closed.
     #[doc(hidden)]
     #[must_use]
     pub fn in_use(&self) -> Option<InUse> {
@@ -337,16 +340,16 @@ impl Handle {
         }
     }
 
-    /// The pointer for a call, as the argument of a parameter. Whether the parameter takes it is decided
-    /// by the check of its [`value`](InUse::value).
+    /// Returns the pointer for a call, as the argument of a parameter. Whether the parameter takes it
+    /// is decided by the check of its [`value`](InUse::value).
     ///
     /// If C owns the object after the call, [`Function::hand_over`] is called before it; until then no
     /// other call gets the pointer.
     ///
     /// # Errors
     ///
-    /// [`Problem::Closed`], and [`Problem::InUse`] for a handle that another call uses and that C would
-    /// own.
+    /// [`Problem::Closed`] if the handle is closed; [`Problem::InUse`] if C would own the object while
+    /// another call uses the handle.
     #[doc(hidden)]
     pub fn lend(&self, function: &Function, position: usize) -> Result<InUse, Problem> {
         let Some(address) = self.address() else {
@@ -359,7 +362,8 @@ impl Handle {
         };
         let is_destroyed = || {
             self.is_destroyed_by(function)
-                || originals(&self.0.kept(), address).any(|handle| handle.is_destroyed_by(function))
+                || originals(&self.0.retained(), address)
+                    .any(|handle| handle.is_destroyed_by(function))
         };
         let ownership = match rule {
             Some(_) if is_destroyed() => Ownership::Taken,
@@ -368,7 +372,7 @@ impl Handle {
         };
         let mut in_use = self.lent(ownership, position)?;
         if ownership != Ownership::Kept {
-            in_use.others = originals(&self.0.kept(), address)
+            in_use.others = originals(&self.0.retained(), address)
                 .map(|handle| handle.lent(ownership, position))
                 .collect::<Result<_, _>>()?;
         }
@@ -384,7 +388,8 @@ impl Handle {
         })
     }
 
-    /// Takes the pointer out if C will own the object, so that nothing else can use it meanwhile.
+    /// Returns the pointer for a call. If C owns the object after the call, the handle is empty
+    /// meanwhile, so that no other call can use it.
     fn lent(&self, ownership: Ownership, position: usize) -> Result<InUse, Problem> {
         let found = || self.target().to_owned();
         let mut slot = self.0.open();
@@ -401,22 +406,22 @@ impl Handle {
         Ok(self.used(open, ownership, position))
     }
 
-    /// Whether it has been closed, released, handed over to C, or its destructor been moved to another
-    /// handle.
+    /// Returns whether it has been closed, released or handed over to C, or its pointer moved to a
+    /// handle with a destructor.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.address().is_none()
     }
 
-    /// Closes the handle, with `destroy` to call its destructor if there is one and no call uses the
-    /// handle: a call runs it when it ends.
+    /// Closes the handle. Calls `destroy` with its destructor if there is one and no call uses the
+    /// handle; otherwise the last of these calls runs the destructor when it ends.
     pub(super) fn close_by<R>(&self, destroy: impl FnOnce(&Function, Self) -> R) -> Option<R> {
         let open = self.0.open().take();
         open.and_then(Arc::into_inner)?.end(destroy)
     }
 
-    /// Ends its life without running the destructor, as C owns the object. Returns the pointer; `None`
-    /// if it was closed.
+    /// Closes the handle without calling the destructor, because C owns the object. Returns the
+    /// pointer; `None` if the handle was closed.
     ///
     /// ```
     /// use mapcall::Library;
@@ -442,7 +447,7 @@ impl Handle {
         Some(open.address.0)
     }
 
-    /// Whether its end runs a destructor.
+    /// Returns whether closing it calls a destructor.
     fn owns(&self) -> bool {
         let open = self.0.open();
         open.as_ref()
@@ -455,25 +460,25 @@ impl Inner {
         self.open.lock()
     }
 
-    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
-        self.kept.lock()
+    fn retained(&self) -> MutexGuard<'_, Vec<Retained>> {
+        self.retained.lock()
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // A destructor may use what is kept.
+        // The destructor may use `retained`.
         let open = self.open().take();
         drop(open);
-        // One after the other: a chain of handles may be longer than the stack is deep.
-        let mut kept = mem::take(&mut *self.kept());
-        while let Some(next) = kept.pop() {
-            if let Kept::Handle(handle) = next
+        // Without recursion: a chain of handles may be longer than the stack is deep.
+        let mut retained = mem::take(&mut *self.retained());
+        while let Some(next) = retained.pop() {
+            if let Retained::Handle(handle) = next
                 && let Some(inner) = Arc::into_inner(handle.0)
             {
                 let open = inner.open().take();
                 drop(open);
-                kept.append(&mut inner.kept());
+                retained.append(&mut inner.retained());
             }
         }
     }
@@ -508,10 +513,10 @@ impl Drop for Open {
 }
 
 impl KeepAlive {
-    /// Adds a handle that was given.
+    /// Adds a handle that was an argument of the call.
     ///
-    /// One with a destructor is kept open, unless it is closed on purpose; of any other, only what it
-    /// keeps itself.
+    /// A handle with a destructor stays open unless it is closed explicitly. Of a handle without one,
+    /// only the objects are added that it keeps alive itself.
     pub fn handle(&mut self, handle: &Handle) {
         handle.forget_closed();
         self.add(handle);
@@ -525,37 +530,36 @@ impl KeepAlive {
                 continue;
             }
             let owns = handle.owns();
-            for kept in &*handle.0.kept() {
-                match kept {
-                    Kept::Handle(handle) if !owns => pending.push(handle.clone()),
-                    Kept::Handle(_) => {}
-                    Kept::Memory(memory) => self.push(Kept::Memory(Arc::clone(memory))),
+            for object in &*handle.0.retained() {
+                match object {
+                    Retained::Handle(handle) if !owns => pending.push(handle.clone()),
+                    Retained::Handle(_) => {}
+                    Retained::Memory(memory) => self.push(Retained::Memory(Arc::clone(memory))),
                 }
             }
             if owns {
-                self.push(Kept::Handle(handle));
+                self.push(Retained::Handle(handle));
             }
         }
     }
 
-    /// Adds memory that is only read, and that something else keeps alive for as long as the pointer
-    /// is used.
+    /// Adds read-only memory that the caller keeps alive as long as the pointer is used.
     pub fn read_only(&mut self, bytes: Range<usize>) {
         self.memory(bytes, false, Owner::Elsewhere);
     }
 
     pub(super) fn memory(&mut self, bytes: Range<usize>, is_writeable: bool, owner: Owner) {
-        self.push(Kept::Memory(Arc::new(Memory {
+        self.push(Retained::Memory(Arc::new(Memory {
             bytes,
             is_writeable,
             owner,
         })));
     }
 
-    fn push(&mut self, new: Kept) {
+    fn push(&mut self, new: Retained) {
         let is_known = self.0.iter().any(|known| match (known, &new) {
-            (Kept::Handle(one), Kept::Handle(other)) => Arc::ptr_eq(&one.0, &other.0),
-            (Kept::Memory(one), Kept::Memory(other)) => {
+            (Retained::Handle(one), Retained::Handle(other)) => Arc::ptr_eq(&one.0, &other.0),
+            (Retained::Memory(one), Retained::Memory(other)) => {
                 one.bytes == other.bytes
                     && one.is_writeable == other.is_writeable
                     && mem::discriminant(&one.owner) == mem::discriminant(&other.owner)
@@ -569,29 +573,30 @@ impl KeepAlive {
 }
 
 impl Handle {
-    /// Puts what closed handles keep in their place, so that a chain of handles, each made from the
-    /// one before, doesn't grow without end.
+    /// Replaces closed handles by the objects that they keep alive, so that a chain of handles, each
+    /// made from the one before, does not grow without bound.
     fn forget_closed(&self) {
-        let kept = self.0.kept().clone();
-        let is_closed = |kept: &Kept| matches!(kept, Kept::Handle(handle) if handle.is_closed());
-        if !kept.iter().any(is_closed) {
+        let retained = self.0.retained().clone();
+        let is_closed =
+            |object: &Retained| matches!(object, Retained::Handle(handle) if handle.is_closed());
+        if !retained.iter().any(is_closed) {
             return;
         }
         let mut rest = KeepAlive::default();
-        for kept in kept {
-            match &kept {
-                Kept::Handle(handle) => rest.add(handle),
-                Kept::Memory(_) => rest.push(kept),
+        for object in retained {
+            match &object {
+                Retained::Handle(handle) => rest.add(handle),
+                Retained::Memory(_) => rest.push(object),
             }
         }
-        let old = mem::replace(&mut *self.0.kept(), rest.0);
-        // Without the lock: a destructor may run.
+        let old = mem::replace(&mut *self.0.retained(), rest.0);
+        // Dropped without the lock, because a destructor may run.
         drop(old);
     }
 }
 
 impl Function {
-    /// Whether it can be the destructor of handles to that target: it takes one, and nothing else.
+    /// Returns whether it can be the destructor of handles to a target: its only parameter takes one.
     #[must_use]
     pub fn destroys(&self, target: &str) -> bool {
         matches!(self.contract().rules(), [Rule::Pointer(pointer)] if pointer.takes(target))
@@ -602,7 +607,7 @@ impl Function {
     ///
     /// # Errors
     ///
-    /// [`ArgumentError`] for a batch of several calls, or of perhaps none.
+    /// [`ArgumentError`] if a batch has several calls or a mask.
     #[doc(hidden)]
     pub fn hand_over<'a>(
         &self,
@@ -622,11 +627,11 @@ impl Function {
     }
 }
 
-/// The handles to the same object that one was made from.
-fn originals(kept: &[Kept], address: NonNull<c_void>) -> impl Iterator<Item = &Handle> {
-    let handles = kept.iter().filter_map(|kept| match kept {
-        Kept::Handle(handle) => Some(handle),
-        Kept::Memory(_) => None,
+/// Returns the handles among the retained objects that have a given address.
+fn originals(retained: &[Retained], address: NonNull<c_void>) -> impl Iterator<Item = &Handle> {
+    let handles = retained.iter().filter_map(|object| match object {
+        Retained::Handle(handle) => Some(handle),
+        Retained::Memory(_) => None,
     });
     handles.filter(move |handle| handle.address() == Some(address))
 }

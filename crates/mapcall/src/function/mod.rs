@@ -1,4 +1,4 @@
-//! Functions bound to their prototypes.
+//! C functions that are bound to their prototypes and can be called.
 //!
 //! ```
 //! use mapcall::{Arg, Library, Value};
@@ -44,7 +44,7 @@ pub use handle::{InUse, KeepAlive};
 pub use typed::{CFunction, CNumber, CTarget, CValue, Mismatch, TypedError};
 pub use value::Value;
 
-use crate::call::{CallLoop, Engine, Frame, OperandKind, Trampoline, errno};
+use crate::call::{CallLoop, Engine, Frame, OperandKind, Trampoline, activation};
 use crate::contract::{
     ArgumentError, BroadcastPlan, Check, Contract, HostValue, Problem, Role, Rule, Scalar,
     UnsupportedPrototype,
@@ -55,7 +55,7 @@ pub(crate) use arguments::{Lent, push_argument};
 use mapcall_array::fork::Mutex;
 use smallvec::SmallVec;
 
-/// A C function with its prototype.
+/// A C function bound to its prototype, which can be called.
 ///
 /// ```
 /// use mapcall::Library;
@@ -69,8 +69,8 @@ use smallvec::SmallVec;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It keeps its library loaded. A clone is cheap, and is the same function. Nothing is compiled
-/// before the first call.
+/// The library stays loaded while the function lives. A clone is cheap, and is the same function. Code
+/// is compiled at the first call.
 #[derive(Clone)]
 pub struct Function(Arc<Bound>);
 
@@ -86,42 +86,44 @@ struct Bound {
     loops: Mutex<Vec<(LoopKey, Arc<CallLoop>)>>,
 }
 
-/// What the code of a loop depends on: the kind of each parameter, and whether the result is stored.
+/// The key of a compiled loop: the kind of each parameter, and whether the result is stored.
 type LoopKey = (SmallVec<[OperandKind; 8]>, bool);
 
-/// The address of code, which any thread may call.
+/// The address of a function.
 #[derive(Clone, Copy)]
 struct Address(NonNull<c_void>);
 
-// SAFETY: an address can be sent and copied; only unsafe functions call or read what is there.
+// SAFETY: the type has only an address; only unsafe functions call the code or read the memory there.
 unsafe impl Send for Address {}
-// SAFETY: a shared address is not changed.
+// SAFETY: the type has no interior mutability, and its methods read no memory at the address.
 unsafe impl Sync for Address {}
 
 impl Library {
-    /// Binds the function of that prototype.
+    /// Binds a function of the library by its prototype.
     ///
-    /// See [the module](crate::function) for an example. Types may be defined before the
-    /// prototype, and an `__asm__` label names another symbol.
+    /// See [the module](crate::function) for an example. The text may define types before the
+    /// prototype. The symbol is the function's name, or that of an `__asm__` label.
     ///
     /// # Safety
     ///
-    /// The library's function must be what the prototype says: its types, its extents, `const` and
-    /// `restrict`, for whatever arguments the prototype allows. If the function is called
-    /// from several threads at once, it must be safe to. It must not use its arguments after the call,
-    /// but by what it returned, which keeps arrays and texts alive (see [`Handle`]) and is not used
-    /// once slices that it points to have gone. As [`Library::symbol`], the resolver of an indirect
-    /// function runs now.
+    /// - The library's function has the types of the prototype, and observes its extents, `const` and
+    ///   `restrict` for all arguments that the prototype allows.
+    /// - If the function is called from several threads at once, it is safe to do so.
+    /// - It does not use its arguments after the call, except through pointers that it returned: their
+    ///   handles keep arrays and texts alive (see [`Handle`]), and are not used once slices that they
+    ///   lead into have been freed.
+    /// - If it is an indirect function (GNU `ifunc`), its resolver, which runs now, is sound to run.
     ///
     /// # Errors
     ///
-    /// [`BindError`].
+    /// [`BindError`] if the text is no supported prototype, if a type can't be passed, or if the
+    /// library has no such function.
     pub unsafe fn function(&self, prototype: &str) -> Result<Function, BindError> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees that the prototype is that of the function.
         unsafe { self.bind(Prototype::parse(prototype)?) }
     }
 
-    /// Binds the function of a prototype that has been read, perhaps from a header.
+    /// Binds a function of the library by a prototype that has been parsed, such as one of a header.
     ///
     /// ```
     /// use mapcall::{Declarations, Library};
@@ -138,14 +140,15 @@ impl Library {
     ///
     /// # Safety
     ///
-    /// As [`Library::function`].
+    /// The conditions of [`Library::function`].
     ///
     /// # Errors
     ///
-    /// [`BindError`].
+    /// [`BindError`] if the text is no supported prototype, if a type can't be passed, or if the
+    /// library has no such function.
     pub unsafe fn bind(&self, prototype: Prototype) -> Result<Function, BindError> {
         let symbol = prototype.symbol.as_ref().unwrap_or(&prototype.name);
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees that the resolver of an indirect function may run now.
         let address = unsafe { self.symbol(symbol)? };
         let contract = Contract::new(prototype)?;
         Ok(Function(Arc::new(Bound {
@@ -161,19 +164,19 @@ impl Library {
 }
 
 impl Function {
-    /// The name in C.
+    /// Returns the name in C.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.prototype().name
     }
 
-    /// The prototype.
+    /// Returns the prototype.
     #[must_use]
     pub fn prototype(&self) -> &Arc<Prototype> {
         self.contract().prototype()
     }
 
-    /// The rules of the prototype's arguments.
+    /// Returns the rules of the prototype's arguments.
     #[doc(hidden)]
     #[must_use]
     #[inline]
@@ -181,7 +184,7 @@ impl Function {
         &self.0.contract
     }
 
-    /// How its code is called.
+    /// Returns the trampoline by which its code is called.
     #[doc(hidden)]
     #[must_use]
     #[inline]
@@ -189,20 +192,20 @@ impl Function {
         &self.0.trampoline
     }
 
-    /// The library that it is in.
+    /// Returns the library that it is in.
     #[must_use]
     pub fn library(&self) -> &Library {
         &self.0.library
     }
 
-    /// The address of its code, good while a clone of the function lives.
+    /// Returns the address of its code, which is valid as long as a clone of the function lives.
     #[must_use]
     #[inline]
     pub fn address(&self) -> NonNull<c_void> {
         self.0.address.0
     }
 
-    /// Returns which results mean success.
+    /// Returns the condition of success.
     #[must_use]
     pub fn success(&self) -> Success {
         self.0.success
@@ -238,8 +241,8 @@ impl Function {
         Ok(self.rebound(success, self.0.extents.clone(), trampoline))
     }
 
-    /// The same function with the value of an inferred parameter, for calls whose arrays don't
-    /// tell it; those that do must agree.
+    /// Returns the same function with a value for an inferred parameter, for calls without an array
+    /// that sets it. In other calls, the array must agree.
     ///
     /// ```
     /// use mapcall::{Arg, Library};
@@ -258,7 +261,8 @@ impl Function {
     ///
     /// # Errors
     ///
-    /// [`ArgumentError`] if that is no inferred parameter, or none that can have the value.
+    /// [`ArgumentError`] if there is no inferred parameter of that name, or if its type does not have
+    /// the value.
     pub fn with_extent(
         &self,
         name: &str,
@@ -277,7 +281,7 @@ impl Function {
         Ok(function)
     }
 
-    /// Gives a check the inferred parameters that are set beforehand.
+    /// Gives the check the inferred parameters that were set by [`with_extent`](Self::with_extent).
     pub(crate) fn push_extents(&self, check: &mut Check<'_>) -> Result<(), Box<ArgumentError>> {
         let contract = self.contract();
         for &(position, value) in &self.0.extents {
@@ -291,7 +295,7 @@ impl Function {
         Ok(())
     }
 
-    /// The same function, called by one engine and no other.
+    /// Returns the same function, to be called by the given engine only.
     ///
     /// ```
     /// use mapcall::Library;
@@ -307,7 +311,7 @@ impl Function {
     ///
     /// # Errors
     ///
-    /// [`BindError::Unsupported`] if that engine can't pass one of the types.
+    /// [`BindError::Unsupported`] if the engine can't pass one of the types.
     pub fn with_engine(&self, engine: Engine) -> Result<Self, BindError> {
         let trampoline = trampoline(self.prototype(), Some(engine))?;
         Ok(self.rebound(self.0.success, self.0.extents.clone(), trampoline))
@@ -330,19 +334,20 @@ impl Function {
         }))
     }
 
-    /// Calls it, when the arguments are what the prototype asks for.
+    /// Checks the arguments and calls the function.
     ///
-    /// See [the module](self) for an example. The arguments are those of the prototype in its
-    /// order, without the inferred ones. Where [`Arg::Out`] stands for an
-    /// array that the function writes, the new array stands afterwards. Arrays that the list ends
-    /// before are made as well, and dropped.
+    /// See [the module](self) for an example. The arguments are those of the prototype in its order,
+    /// without the inferred ones. [`Arg::Out`] stands for an array that the function writes; it is
+    /// replaced by the allocated array, [`Arg::Allocated`]. Outputs at the end of the list may be left
+    /// out: they are allocated and dropped.
     ///
     /// # Errors
     ///
-    /// [`CallError::Argument`], and nothing has been called; [`CallError::Status`] when the
-    /// function says that it failed; [`CallError::Array`] if there is no memory for an output.
+    /// [`CallError::Argument`] if the prototype does not allow an argument: the function has not been
+    /// called; [`CallError::Status`] if the result is a failure; [`CallError::Array`] if there is no
+    /// memory for an output.
     pub fn call(&self, arguments: &mut [Arg<'_>]) -> Result<Value, CallError> {
-        // SAFETY: only `is_unchecked` has a condition.
+        // SAFETY: the condition of `run` is for `is_unchecked`, which is false.
         unsafe { self.run(arguments, false) }
     }
 
@@ -351,14 +356,15 @@ impl Function {
         self.call(&mut [Arg::Handle(handle)])
     }
 
-    /// As [`call`](Self::call), but also takes arrays for pointers whose extent isn't known.
+    /// Calls the function as [`call`](Self::call) does, but accepts arrays for pointers without an
+    /// extent as well.
     ///
     /// ```
     /// use mapcall::{Arg, Library};
     ///
     /// let process = Library::process()?;
     /// // SAFETY: these are the types of `labs`' cousin `memchr`.
-    /// let strnlen = unsafe { process.function("size_t strnlen(const signed char *s, size_t most)")? };
+    /// let strnlen = unsafe { process.function("size_t strnlen(const signed char *s, size_t max)")? };
     /// let text = [104_i8, 105, 0];
     /// let mut arguments = [Arg::from(&text), 3.into()];
     /// assert!(strnlen.call(&mut arguments).is_err(), "how long is it?");
@@ -368,17 +374,18 @@ impl Function {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// Dtype, byte order, alignment, order and writeability are checked all the same.
+    /// Dtype, byte order, alignment, order and writeability are checked as in [`call`](Self::call).
     ///
     /// # Safety
     ///
-    /// The function must stay within the arrays that are given for such pointers.
+    /// The function accesses no memory outside the arrays that are given for such pointers.
     ///
     /// # Errors
     ///
-    /// As [`call`](Self::call).
+    /// The errors of [`call`](Self::call), on the same conditions.
     pub unsafe fn call_unchecked(&self, arguments: &mut [Arg<'_>]) -> Result<Value, CallError> {
-        // SAFETY: the caller guarantees that the function stays within the arrays for pointers.
+        // SAFETY: the caller guarantees that the function accesses no memory outside the arrays for
+        // pointers.
         unsafe { self.run(arguments, true) }
     }
 
@@ -386,8 +393,8 @@ impl Function {
     ///
     /// # Safety
     ///
-    /// If `is_unchecked`, the function must stay within the arrays that are given for pointers without
-    /// an extent.
+    /// If `is_unchecked`, the function accesses no memory outside the arrays that are given for
+    /// pointers without an extent.
     unsafe fn run(
         &self,
         arguments: &mut [Arg<'_>],
@@ -417,13 +424,13 @@ impl Function {
         check.finish()?;
         let outputs = arguments::allocate(&mut check, contract)?;
         self.hand_over(lent.handles(), None)?;
-        // SAFETY: the check has filled the frame, and the memory that it points to lives on in
-        // `arguments`, `lent` and `outputs`. The caller of `Library::bind` vouched for the prototype.
+        // SAFETY: the check has filled the frame, and `arguments`, `lent` and `outputs` keep the
+        // memory alive that it points to. The caller of `Library::bind` guaranteed the prototype.
         let errno = unsafe { self.invoke(frame.slots()) };
         let result = contract.layout().result();
         let slots = frame.slots().get(result..).unwrap_or_default();
         self.check_result(slots, errno)?;
-        // A text is copied while the memory that it may lie in is still there.
+        // A text is copied before the arguments are dropped, as it may lie in their memory.
         let value = Value::read(self, slots, || lent.keep_alive(arguments, &outputs));
         for (position, array) in outputs {
             let index = taken.iter().position(|&taken| taken == position);
@@ -438,20 +445,22 @@ impl Function {
     ///
     /// # Safety
     ///
-    /// The frame must be 16-byte aligned, as long as the trampoline's layout says or longer, and filled
-    /// as the contract asks; what it points to must live until this returns.
+    /// - The frame is aligned to 16 bytes, has at least the slots of the trampoline's layout, and has
+    ///   been filled by the check of the contract.
+    /// - The memory that it points to lives until this returns.
     #[doc(hidden)]
     #[inline]
     pub unsafe fn invoke(&self, frame: &mut [u64]) -> i32 {
         let trampoline = &self.0.trampoline;
         let address = self.0.address.0.as_ptr();
-        errno::after(|| {
-            // SAFETY: the caller's promise, and that made when the function was bound.
+        activation::run(|| {
+            // SAFETY: the caller guarantees a filled frame whose memory lives. The caller of `Library::bind`
+            // guaranteed that the code at the address has the type of the prototype.
             unsafe { trampoline.call(address, frame.as_mut_ptr()) };
         })
     }
 
-    /// The compiled loop for the calls of a batch.
+    /// Returns the compiled loop for the calls of a batch.
     pub(crate) fn call_loop(&self, broadcast: &BroadcastPlan) -> Arc<CallLoop> {
         let kind = |position| {
             let mut operands = broadcast.operands().iter();
@@ -511,7 +520,7 @@ fn trampoline(
 }
 
 impl PartialEq for Function {
-    /// The same code under the same prototype.
+    /// Returns whether both are the same code with the same prototype.
     fn eq(&self, other: &Self) -> bool {
         self.address() == other.address() && self.prototype() == other.prototype()
     }

@@ -1,4 +1,4 @@
-//! Bound functions as Rust's own function pointers.
+//! Bound functions as Rust function pointers.
 
 use std::any::type_name;
 use std::ffi::c_void;
@@ -12,12 +12,12 @@ use crate::ctype::{CType, Float};
 
 use sealed::Sealed;
 
-/// Only the types of this module are known to be C's.
+/// The trait that prevents implementations outside this module.
 mod sealed {
     pub trait Sealed {}
 }
 
-/// A Rust type that is passed as a C type is.
+/// A Rust type that is passed by value in the same way as a C type.
 ///
 /// ```
 /// use mapcall::function::CValue;
@@ -33,15 +33,16 @@ mod sealed {
 ///
 /// # Safety
 ///
-/// Values of the type are passed and returned as C's are for which `is` is true.
+/// Values of the type are passed and returned as those of each C type for which `is` returns true.
 pub unsafe trait CValue: Sealed {
-    /// Whether it is passed as `ctype` is.
+    /// Returns whether it is passed in the same way as `ctype`.
     fn is(ctype: &CType) -> bool;
 }
 
 macro_rules! integers {
     ($($type:ty),*) => {$(
-        // SAFETY: Rust's numbers are C's.
+        // SAFETY: `is` returns true only for C types of the same kind, size and sign, which the ABI of C
+        // passes in the same way.
         unsafe impl CValue for $type {
             fn is(ctype: &CType) -> bool {
                 ctype.integer().is_some_and(|integer| {
@@ -57,7 +58,8 @@ integers!(i8, i16, i32, i64, isize, u8, u16, u32, u64, usize);
 
 macro_rules! numbers {
     ($($type:ty => $pattern:pat),* $(,)?) => {$(
-        // SAFETY: Rust's numbers are C's.
+        // SAFETY: `is` returns true only for C types of the same kind, size and sign, which the ABI of C
+        // passes in the same way.
         unsafe impl CValue for $type {
             fn is(ctype: &CType) -> bool {
                 matches!(Number::of(ctype), Some($pattern))
@@ -74,7 +76,7 @@ numbers! {
 
 impl Sealed for () {}
 
-// SAFETY: no value is returned.
+// SAFETY: `is` returns true for `void` only, so that no value is passed.
 unsafe impl CValue for () {
     fn is(ctype: &CType) -> bool {
         ctype.resolved() == &CType::Void
@@ -84,16 +86,16 @@ unsafe impl CValue for () {
 impl<T> Sealed for *mut T {}
 impl<T> Sealed for *const T {}
 
-/// A pointer that the function may write through.
-// SAFETY: all pointers to data are passed alike.
+/// A pointer to memory that the function may write.
+// SAFETY: on all supported targets, C passes all pointers to data alike.
 unsafe impl<T: CTarget> CValue for *mut T {
     fn is(ctype: &CType) -> bool {
         matches!(ctype.resolved(), CType::Pointer(pointer) if T::is_target(&pointer.target))
     }
 }
 
-/// A pointer that the function only reads through.
-// SAFETY: all pointers to data are passed alike.
+/// A pointer to memory that the function only reads.
+// SAFETY: on all supported targets, C passes all pointers to data alike.
 unsafe impl<T: CTarget> CValue for *const T {
     fn is(ctype: &CType) -> bool {
         matches!(
@@ -103,7 +105,7 @@ unsafe impl<T: CTarget> CValue for *const T {
     }
 }
 
-/// What a pointer may point to: numbers, pointers, and `c_void` for anything.
+/// A Rust type that a pointer may point to: numbers, pointers, and `c_void` for any type.
 ///
 /// ```
 /// use mapcall::function::CTarget;
@@ -117,15 +119,15 @@ unsafe impl<T: CTarget> CValue for *const T {
 ///
 /// # Safety
 ///
-/// A value of this type lies in memory as one of those C types.
+/// A value of the type has the layout in memory of each C type for which `is_target` returns true.
 pub unsafe trait CTarget: Sealed {
-    /// Whether a pointer to this is a pointer to `ctype`.
+    /// Returns whether a pointer to this is a pointer to `ctype`.
     fn is_target(ctype: &CType) -> bool;
 }
 
 impl Sealed for c_void {}
 
-// SAFETY: it stands for no type of its own.
+// SAFETY: no Rust code reads a `c_void`, so that its layout does not matter.
 unsafe impl CTarget for c_void {
     fn is_target(_: &CType) -> bool {
         true
@@ -136,7 +138,7 @@ macro_rules! targets {
     ($($type:ty),*) => {$(
         impl Sealed for $type {}
 
-        // SAFETY: Rust's numbers are C's.
+        // SAFETY: `is_target` returns true only for C types of the same kind, size and sign.
         unsafe impl CTarget for $type {
             fn is_target(ctype: &CType) -> bool {
                 <$type as CValue>::is(ctype)
@@ -151,21 +153,21 @@ targets!(
 
 impl<T> Sealed for Complex<T> {}
 
-// SAFETY: two numbers, the real part first.
+// SAFETY: `Complex` is `repr(C)` with the real part first, as C's complex types (C11 6.2.5p13).
 unsafe impl CTarget for Complex<f32> {
     fn is_target(ctype: &CType) -> bool {
         matches!(Number::of(ctype), Some(Number::Complex(Float::Float)))
     }
 }
 
-// SAFETY: two numbers, the real part first.
+// SAFETY: `Complex` is `repr(C)` with the real part first, as C's complex types (C11 6.2.5p13).
 unsafe impl CTarget for Complex<f64> {
     fn is_target(ctype: &CType) -> bool {
         matches!(Number::of(ctype), Some(Number::Complex(Float::Double)))
     }
 }
 
-// SAFETY: all pointers to data are alike.
+// SAFETY: on all supported targets, all pointers to data have the same representation.
 unsafe impl<T> CTarget for *mut T
 where
     *mut T: CValue,
@@ -175,7 +177,7 @@ where
     }
 }
 
-// SAFETY: all pointers to data are alike.
+// SAFETY: on all supported targets, all pointers to data have the same representation.
 unsafe impl<T> CTarget for *const T
 where
     *const T: CValue,
@@ -185,7 +187,7 @@ where
     }
 }
 
-/// A number: what a function takes and gives without reaching into memory.
+/// A number, or nothing: a type of arguments and results that leads into no memory.
 ///
 /// ```
 /// fn takes_numbers<T: mapcall::function::CNumber>() {}
@@ -196,12 +198,12 @@ where
 ///
 /// # Safety
 ///
-/// Any value of the type is one that C code may be given.
+/// C code may be given any value of the type.
 pub unsafe trait CNumber: CValue {}
 
 macro_rules! plain {
     ($($type:ty),*) => {$(
-        // SAFETY: a number, or nothing.
+        // SAFETY: a number or `()`, of which all values are valid in C.
         unsafe impl CNumber for $type {}
     )*};
 }
@@ -223,7 +225,7 @@ plain!(
     f64
 );
 
-/// A type of Rust functions that C functions can have.
+/// A type of Rust function pointers, which can be compared with a prototype.
 ///
 /// ```
 /// use mapcall::function::{CFunction, Mismatch};
@@ -238,13 +240,13 @@ plain!(
 ///
 /// # Safety
 ///
-/// The type is that of a function pointer, and `mismatch` compares all of it.
+/// The type is that of a function pointer, and `mismatch` compares its result and all its parameters.
 pub unsafe trait CFunction: Copy + Sealed {
-    /// The first parameter that differs, by its position, or the result.
+    /// Returns the first parameter that differs, by its position, or the result.
     fn mismatch(parameters: &[CType], returns: &CType) -> Option<Mismatch>;
 }
 
-/// Where a Rust type differs from a prototype: see [`CFunction`].
+/// A difference between a Rust type and a prototype: see [`CFunction`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mismatch {
@@ -264,7 +266,8 @@ macro_rules! functions {
     (@one $bound:ident [$type:ty] $($name:ident)*) => {
         impl<R: $bound, $($name: $bound),*> Sealed for $type {}
 
-        // SAFETY: a function pointer, whose every type is compared.
+        // SAFETY: the type is that of a function pointer, and `mismatch` compares its result and each
+        // parameter.
         unsafe impl<R: $bound, $($name: $bound),*> CFunction for $type {
             #[allow(unused_mut, unused_variables, reason = "there may be no parameters")]
             fn mismatch(parameters: &[CType], returns: &CType) -> Option<Mismatch> {
@@ -298,7 +301,7 @@ functions!(A B C D E F G H I J);
 functions!(A B C D E F G H I J K);
 functions!(A B C D E F G H I J K L);
 
-/// A Rust function type that is not that of the prototype.
+/// The error for a Rust function type that differs from the prototype.
 ///
 /// ```
 /// use mapcall::Library;
@@ -312,21 +315,22 @@ functions!(A B C D E F G H I J K L);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{function}: {place}expected {expected}, got {found}; {remedy}")]
+#[error("{function}: {prefix}expected {expected}, got {found}; {remedy}")]
 pub struct TypedError {
-    /// The function.
+    /// The name of the function.
     pub function: String,
-    /// The parameter with a colon, or nothing.
-    place: String,
-    /// What the prototype says.
+    /// The name of the parameter with a colon, or an empty string.
+    prefix: String,
+    /// The C type in the prototype.
     pub expected: String,
-    /// What the Rust type says.
+    /// The Rust type that was given.
     pub found: String,
     remedy: String,
 }
 
 impl Function {
-    /// The function as a Rust function pointer of type `F`, which is compared with the prototype.
+    /// Returns the function as a Rust function pointer of type `F`, which is compared with the
+    /// prototype.
     ///
     /// ```
     /// use mapcall::Library;
@@ -350,9 +354,9 @@ impl Function {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// Types are compared as they are passed: size and sign of integers, floats exactly, `*const`
-    /// only where the prototype has `const`, `c_void` for any target. As nothing ties the pointer
-    /// to this function, the library is never unloaded from now on.
+    /// Types are compared as they are passed: integers by size and sign, floats exactly. A `*const` is
+    /// accepted only where the prototype has `const`, and `c_void` for any target. Because the pointer
+    /// may outlive this function, the library is never unloaded afterwards.
     ///
     /// A prototype with fixed parameters may describe a variadic function. On x86-64, the callers of such a
     /// function set the register AL, which Rust does not do for this type; so the pointer then leads to a few
@@ -361,7 +365,7 @@ impl Function {
     ///
     /// # Errors
     ///
-    /// [`TypedError`] with the first difference.
+    /// [`TypedError`] with the first difference, if a parameter or the result differs.
     pub fn typed<F: CFunction>(&self) -> Result<F, TypedError> {
         let prototype = self.prototype();
         let parameters = prototype.passed_types();
@@ -370,20 +374,20 @@ impl Function {
         }
         let function = self.address().as_ptr();
         let address = self.trampoline().callable(function);
-        // SAFETY: `F` is a function pointer of the prototype's types, which the code at the address
-        // has by the promise made when it was bound.
+        // SAFETY: `F` is a function pointer whose types are those of the prototype. The caller of
+        // `Library::bind` guaranteed that the code at the address has them.
         let pointer = unsafe { mem::transmute_copy::<_, F>(&address) };
         mem::forget(self.library().clone());
         Ok(pointer)
     }
 
     fn mismatched(&self, mismatch: Mismatch, parameters: &[CType]) -> TypedError {
-        let (place, ctype, found) = match mismatch {
+        let (name, ctype, found) = match mismatch {
             Mismatch::Count(found) => {
                 let s = if parameters.len() == 1 { "" } else { "s" };
                 return TypedError {
                     function: self.name().to_owned(),
-                    place: String::new(),
+                    prefix: String::new(),
                     expected: format!("{} parameter{s}", parameters.len()),
                     found: found.to_string(),
                     remedy: "write the Rust type of each".into(),
@@ -397,7 +401,7 @@ impl Function {
         };
         TypedError {
             function: self.name().to_owned(),
-            place: format!("{place}: "),
+            prefix: format!("{name}: "),
             expected: format!("`{ctype}`"),
             found: found.to_owned(),
             remedy: format!("write the Rust type of `{ctype}`"),

@@ -1,4 +1,4 @@
-//! What a function returns.
+//! The results of calls.
 
 use std::ffi::{CStr, CString, c_char};
 use std::ptr::{self, NonNull};
@@ -35,43 +35,45 @@ pub enum Value {
     Pointer(Option<Handle>),
     /// A struct or union.
     Record {
-        /// What it is.
+        /// The dtype.
         dtype: DType,
-        /// Its bytes.
+        /// The bytes.
         bytes: Box<[u8]>,
     },
 }
 
 impl Value {
-    /// The result of `function` in the words that it left; a pointer keeps what it may lead into.
+    /// Converts the slots of a result of `function`. The handle of a pointer keeps the arguments alive
+    /// that `keep_alive` returns.
     pub(super) fn read(
         function: &Function,
-        words: &[u64],
+        slots: &[u64],
         keep_alive: impl FnOnce() -> KeepAlive,
     ) -> Self {
         let returns = &function.prototype().returns;
         if let Some(number) = Number::of(returns) {
-            return Self::Scalar(number.value(words));
+            return Self::Scalar(number.value(slots));
         }
-        let word = words.first().copied().unwrap_or_default();
+        let slot = slots.first().copied().unwrap_or_default();
         match returns.resolved() {
             CType::Pointer(pointer) => {
                 if pointer.is_text() {
-                    // SAFETY: a `const char *` result is NULL or a text that ends with a NUL: part
-                    // of the promise made when the function was bound.
-                    return Self::Text(unsafe { text(word) });
+                    // SAFETY: the caller of `Library::bind` guaranteed the prototype, so that a `const
+                    // char *` result is NULL or a text that ends with a NUL.
+                    return Self::Text(unsafe { text(slot) });
                 }
-                let address = usize::try_from(word).unwrap_or_default();
+                let address = usize::try_from(slot).unwrap_or_default();
                 let address = NonNull::new(ptr::with_exposed_provenance_mut(address));
-                // SAFETY: the function returned it as a pointer to the target, into what it was given
-                // or into memory of its library: part of the promise made when it was bound.
+                // SAFETY: the function returned it as a pointer to the target, as the caller of
+                // `Library::bind` guaranteed. If it leads into an argument, the handle keeps that
+                // alive.
                 Self::Pointer(address.map(|address| unsafe {
                     Handle::returned(function, pointer, address, keep_alive())
                 }))
             }
             CType::Record(_) => match returns.dtype() {
                 Ok(dtype) => {
-                    let bytes = bytemuck::cast_slice(words).get(..dtype.itemsize());
+                    let bytes = bytemuck::cast_slice(slots).get(..dtype.itemsize());
                     let bytes = bytes.unwrap_or_default().into();
                     Self::Record { dtype, bytes }
                 }
@@ -81,7 +83,7 @@ impl Value {
         }
     }
 
-    /// A real number.
+    /// Returns the value as a real number; `None` if it is none.
     #[must_use]
     pub fn to_f64(&self) -> Option<f64> {
         match self {
@@ -90,7 +92,7 @@ impl Value {
         }
     }
 
-    /// An integer.
+    /// Returns the value as an integer; `None` if it is none.
     #[must_use]
     pub fn to_i128(&self) -> Option<i128> {
         match self {
@@ -99,7 +101,7 @@ impl Value {
         }
     }
 
-    /// True or false.
+    /// Returns the value as a bool; `None` if it is none.
     #[must_use]
     pub fn to_bool(&self) -> Option<bool> {
         match self {
@@ -108,7 +110,7 @@ impl Value {
         }
     }
 
-    /// A complex number.
+    /// Returns the value as a complex number; `None` if it is none.
     #[must_use]
     pub fn to_complex(&self) -> Option<Complex<f64>> {
         match self {
@@ -117,7 +119,7 @@ impl Value {
         }
     }
 
-    /// A text.
+    /// Returns the text; `None` if there is none.
     #[must_use]
     pub fn text(&self) -> Option<&CStr> {
         match self {
@@ -126,7 +128,7 @@ impl Value {
         }
     }
 
-    /// A pointer that isn't NULL.
+    /// Returns the handle; `None` for NULL and for other values.
     #[must_use]
     pub fn into_handle(self) -> Option<Handle> {
         match self {
@@ -137,20 +139,20 @@ impl Value {
 }
 
 impl Handle {
-    /// Ends its life: runs the destructor, if there is one, and gives what that returned.
+    /// Closes the handle: calls the destructor, if there is one, and returns its result.
     ///
-    /// Closing a closed handle does nothing. While a call in another thread uses the handle, the
-    /// destructor waits for the end of that call, and `close` for nothing.
+    /// Closing a closed handle does nothing. If a call in another thread uses the handle, `close`
+    /// returns `None` at once, and the destructor is called when that call ends.
     ///
     /// # Errors
     ///
-    /// [`CallError`] when the destructor says that it failed; the handle is closed all the same.
+    /// [`CallError`] if the result of the destructor is a failure. The handle is closed then as well.
     pub fn close(&self) -> Result<Option<Value>, CallError> {
         self.close_by(Function::destroy).transpose()
     }
 }
 
-/// A copy of a text.
+/// Returns a copy of a text.
 ///
 /// # Safety
 ///
@@ -160,6 +162,6 @@ unsafe fn text(address: u64) -> Option<CString> {
     if address.is_null() {
         return None;
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that the address is that of a text which ends with a NUL.
     Some(unsafe { CStr::from_ptr(address) }.to_owned())
 }

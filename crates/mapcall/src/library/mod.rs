@@ -93,7 +93,7 @@ impl Library {
     /// );
     /// ```
     ///
-    /// The loader is given these candidates in turn, until it loads one:
+    /// The loader tries these candidates in turn, until it loads one:
     ///
     /// - For a name with a separator (`./libkern.so`), a path, only that file.
     /// - For a file name (`libm.so.6`, `libkern.so`; on macOS `.dylib`, on Windows `.dll`), the file that the
@@ -288,7 +288,7 @@ impl Library {
     }
 }
 
-/// Returns the names to give the loader, in their order, each computed when the iterator gets there.
+/// Returns the names to give the loader, in their order. Each is computed when the iterator reaches it.
 fn candidates(name: &OsStr) -> Box<dyn Iterator<Item = OsString> + '_> {
     let is_path = name.to_string_lossy().contains(path::is_separator);
     if is_path || sys::is_file_name(name) {

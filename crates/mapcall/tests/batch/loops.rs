@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::ops::Range;
 
-use mapcall::call::{CallLoop, Lane, OperandKind, Stop, Trampoline};
+use mapcall::call::{CallLoop, OperandKind, Stop, StridedPointer, Trampoline};
 use mapcall::{CType, Declarations, Library, Prototype};
 use tempfile::TempDir;
 
@@ -12,8 +12,8 @@ use crate::c_calls::{
     Numbers, Sample, aligned, compile, extension, libffi, open, symbol, trampoline_if_any, types,
 };
 
-/// Functions that write their arguments to one place after the other, and take their results
-/// from one place after the other.
+/// Functions that write their arguments to consecutive addresses, and read their results from
+/// consecutive addresses.
 struct Functions {
     prototypes: Vec<Prototype>,
     library: Library,
@@ -57,9 +57,9 @@ impl Functions {
     }
 
     fn set<T>(&self, name: &str, value: T) {
-        let place = symbol(&self.library, name).cast_mut().cast::<T>();
+        let address = symbol(&self.library, name).cast_mut().cast::<T>();
         // SAFETY: the variable is of this type, and no other thread uses it.
-        unsafe { place.write(value) };
+        unsafe { address.write(value) };
     }
 }
 
@@ -134,9 +134,9 @@ impl Items {
         &mut self.bytes_mut()[range]
     }
 
-    fn lane(&mut self) -> Lane {
+    fn pointer(&mut self) -> StridedPointer {
         let (start, stride) = (self.start, self.stride);
-        Lane {
+        StridedPointer {
             address: self.bytes_mut()[start..].as_mut_ptr(),
             stride,
         }
@@ -277,16 +277,16 @@ impl Case {
         let (mut items, mut results) = (self.items.clone(), self.results.clone());
         let moving = items.iter_mut().zip(&self.kinds);
         let moving = moving.filter(|(_, kind)| **kind != OperandKind::Constant);
-        let mut lanes: Vec<Lane> = moving.map(|(items, _)| items.lane()).collect();
-        lanes.extend(stores.then(|| results.lane()));
+        let mut pointers: Vec<StridedPointer> = moving.map(|(items, _)| items.pointer()).collect();
+        pointers.extend(stores.then(|| results.pointer()));
         let mut frame = self.fill(prototype, trampoline, 0, false);
         let frame = aligned(&mut frame);
         let calls = CallLoop::new(trampoline, &self.kinds, stores, self.stop);
-        assert_eq!(calls.lanes(), lanes.len());
+        assert_eq!(calls.pointers(), pointers.len());
         // SAFETY: this thread's own.
         unsafe { *libc::__errno_location() = 0 };
-        // SAFETY: the function is of the prototype's type, and the lanes are in their memory.
-        let made = unsafe { calls.run(function, frame.as_mut_ptr(), &lanes, self.count) };
+        // SAFETY: the function is of the prototype's type, and the pointers are in their memory.
+        let made = unsafe { calls.run(function, frame.as_mut_ptr(), &pointers, self.count) };
         assert_eq!(made, self.stops, "{what}");
         let layout = trampoline.layout();
         if made < self.count {
@@ -304,7 +304,7 @@ impl Case {
             for ((index, kind), items) in self.kinds.iter().enumerate().zip(&mut items) {
                 if *kind == OperandKind::Pointer {
                     let word = &mut frame[layout.parameter(index)];
-                    *word = word.wrapping_add(items.lane().address.addr() as u64);
+                    *word = word.wrapping_add(items.pointer().address.addr() as u64);
                 }
             }
             // SAFETY: the function is of the prototype's type, and the frame is filled.
@@ -318,15 +318,15 @@ impl Case {
         }
         Self::assert_logs(prototype, &log, &expected_log, &what);
         if stores {
-            // Padding is whatever it is; between the items nothing is written.
+            // Padding bytes may have any value. The bytes between items must not be written.
             for call in 0..self.count.min(self.stops) {
-                for place in expected
+                for position in expected
                     .range(call)
                     .zip(&self.mask)
                     .filter(|(_, mask)| **mask == 0)
                 {
-                    let byte = results.bytes()[place.0];
-                    expected.bytes_mut()[place.0] = byte;
+                    let byte = results.bytes()[position.0];
+                    expected.bytes_mut()[position.0] = byte;
                 }
             }
         }
@@ -404,13 +404,13 @@ fn a_loop_with_the_wrong_number_of_lanes_calls_nothing() {
     let calls = CallLoop::new(&trampoline, &[OperandKind::Strided], true, Stop::Never);
     let function = symbol(&functions.library, "f");
     let mut x = 0_i32;
-    let lane = Lane {
+    let pointer = StridedPointer {
         address: std::ptr::from_mut(&mut x).cast(),
         stride: 4,
     };
-    for (lanes, count) in [(&[lane][..], 1), (&[lane, lane], 0), (&[], 1)] {
+    for (pointers, count) in [(&[pointer][..], 1), (&[pointer, pointer], 0), (&[], 1)] {
         // SAFETY: nothing is called.
-        let made = unsafe { calls.run(function, [0; 2].as_mut_ptr(), lanes, count) };
+        let made = unsafe { calls.run(function, [0; 2].as_mut_ptr(), pointers, count) };
         assert_eq!(made, 0);
     }
     // It would have written to NULL.

@@ -223,11 +223,11 @@ impl Operand {
         let own = &index[index.len() - self.shape.len()..];
         let axes = own.iter().zip(&self.shape).zip(&self.strides);
         let moved: isize = axes
-            .map(|((&place, &length), stride)| {
+            .map(|((&coordinate, &length), stride)| {
                 if length == 1 {
                     0
                 } else {
-                    stride * place.cast_signed()
+                    stride * coordinate.cast_signed()
                 }
             })
             .sum();
@@ -253,7 +253,7 @@ fn indices(shape: &[usize]) -> Vec<Vec<usize>> {
     for &length in shape {
         let longer = |index: &Vec<usize>| {
             let index = index.clone();
-            (0..length).map(move |place| [&index[..], &[place]].concat())
+            (0..length).map(move |coordinate| [&index[..], &[coordinate]].concat())
         };
         all = all.iter().flat_map(longer).collect();
     }
@@ -358,8 +358,8 @@ impl Case {
                 .zip(&kernel.outputs)
             {
                 if let Some(operand) = given {
-                    let place = operand.at(&index);
-                    write(&slot.dtype, values, &mut operand.memory.bytes_mut()[place]);
+                    let range = operand.at(&index);
+                    write(&slot.dtype, values, &mut operand.memory.bytes_mut()[range]);
                 } else {
                     let mut bytes = vec![0; values.len() * slot.dtype.itemsize()];
                     write(&slot.dtype, values, &mut bytes);
@@ -418,7 +418,7 @@ impl Case {
         for index in indices(array.shape()) {
             let moved = index.iter().zip(array.strides());
             let moved: isize = moved
-                .map(|(&place, stride)| place.cast_signed() * stride)
+                .map(|(&coordinate, stride)| coordinate.cast_signed() * stride)
                 .sum();
             for byte in 0..slot.dtype.itemsize() {
                 // SAFETY: the element is in the array.

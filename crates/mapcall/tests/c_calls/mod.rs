@@ -307,10 +307,10 @@ impl Case {
         let frame: &mut [u64] = aligned(&mut frame);
         for (i, (sample, parameter)) in self.arguments.iter().zip(&prototype.parameters).enumerate()
         {
-            let words = &mut frame[layout.parameter(i)..];
-            words[0] = extension(&parameter.ctype, &sample.bytes).unwrap_or(words[0]);
+            let slots = &mut frame[layout.parameter(i)..];
+            slots[0] = extension(&parameter.ctype, &sample.bytes).unwrap_or(slots[0]);
             // SAFETY: a parameter has room for its bytes.
-            unsafe { copy(&sample.bytes, words.as_mut_ptr().cast()) };
+            unsafe { copy(&sample.bytes, slots.as_mut_ptr().cast()) };
         }
         // SAFETY: `answer` has room for any value, and no other thread uses it.
         unsafe { copy(&self.result.bytes, answer) };
@@ -348,9 +348,9 @@ impl Case {
                         .lock()
                         .unwrap()
                         .push((layout.clone(), frame.to_vec()));
-                    let words = &mut frame[layout.result()..];
+                    let slots = &mut frame[layout.result()..];
                     // SAFETY: the result has room for its bytes.
-                    unsafe { copy(&result, words.as_mut_ptr().cast()) };
+                    unsafe { copy(&result, slots.as_mut_ptr().cast()) };
                 }),
             )
         };
@@ -374,10 +374,10 @@ impl Case {
         };
         for (i, (sample, parameter)) in self.arguments.iter().zip(&prototype.parameters).enumerate()
         {
-            let words = &frame[layout.parameter(i)..];
-            sample.check(&to_bytes(words), &what);
-            if let Some(word) = extension(&parameter.ctype, &sample.bytes) {
-                assert_eq!(words[0], word, "{what}");
+            let slots = &frame[layout.parameter(i)..];
+            sample.check(&to_bytes(slots), &what);
+            if let Some(slot) = extension(&parameter.ctype, &sample.bytes) {
+                assert_eq!(slots[0], slot, "{what}");
             }
         }
         // SAFETY: C has written so much.
@@ -386,7 +386,7 @@ impl Case {
     }
 }
 
-/// The word of an integer.
+/// Returns the slot of an integer, sign- or zero-extended; `None` for other types.
 pub(crate) fn extension(ctype: &CType, bytes: &[u8]) -> Option<u64> {
     let is_signed = match ctype.resolved() {
         CType::Bool | CType::Pointer(_) => false,
@@ -397,20 +397,20 @@ pub(crate) fn extension(ctype: &CType, bytes: &[u8]) -> Option<u64> {
     } else {
         0
     };
-    let mut word = [fill; 8];
-    word[..bytes.len()].copy_from_slice(bytes);
-    Some(u64::from_le_bytes(word))
+    let mut slot = [fill; 8];
+    slot[..bytes.len()].copy_from_slice(bytes);
+    Some(u64::from_le_bytes(slot))
 }
 
 pub(crate) fn aligned(pairs: &mut [[u64; 2]]) -> &mut [u64] {
-    let words = pairs.as_flattened_mut();
-    // What the allocator gives for large blocks; a frame with 16-byte values needs it.
-    let skip = words.as_ptr().align_offset(16);
-    &mut words[skip..]
+    let slots = pairs.as_flattened_mut();
+    // A frame with 16-byte values must be aligned to 16 bytes, as large blocks of the allocator are.
+    let skip = slots.as_ptr().align_offset(16);
+    &mut slots[skip..]
 }
 
-fn to_bytes(words: &[u64]) -> Vec<u8> {
-    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+fn to_bytes(slots: &[u64]) -> Vec<u8> {
+    slots.iter().flat_map(|slot| slot.to_ne_bytes()).collect()
 }
 
 /// # Safety

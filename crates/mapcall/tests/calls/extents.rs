@@ -61,7 +61,7 @@ fn a_constant_extent_is_a_constant() {
 /// The inferred integer is passed in whatever width it has, and must fit.
 #[test]
 fn an_inferred_extent_fits_its_type() {
-    for (name, ctype, most) in [
+    for (name, ctype, max) in [
         ("schar", "signed char", 127),
         ("uchar", "unsigned char", 255),
         ("short", "short", 32_767),
@@ -72,17 +72,17 @@ fn an_inferred_extent_fits_its_type() {
         ("ulong", "unsigned long", 100_000),
     ] {
         let prototype = format!("{ctype} length_{name}(const char x[n], {ctype} n)");
-        let x = vec![0_i8; most + 1];
+        let x = vec![0_i8; max + 1];
         for length in engines(&prototype) {
-            for count in [0, 1, most / 2, most] {
+            for count in [0, 1, max / 2, max] {
                 let value = call(&length, &mut [Arg::from(&x[..count])]);
                 assert_eq!(value.to_i128(), Some(count as i128), "{prototype}");
             }
         }
-        if most < 100_000 {
+        if max < 100_000 {
             let message = format!(
                 "length_{name}: n: expected {ctype}, got {}; give a value that {ctype} has",
-                most + 1
+                max + 1
             );
             refuse(&prototype, &mut [Arg::from(&x)], &message);
         }

@@ -182,12 +182,9 @@ fn an_integer_becomes_a_float_only_exactly() {
         ("float echo_float(float x)", "float", "float", 24),
         ("double echo_double(double x)", "double", "double", 53),
     ] {
-        let most = 1_i128 << bits;
-        assert_eq!(
-            echo(prototype, Scalar::Int(most)).to_f64(),
-            Some(most as f64)
-        );
-        for value in [most + 1, -most - 1, i128::MAX] {
+        let max = 1_i128 << bits;
+        assert_eq!(echo(prototype, Scalar::Int(max)).to_f64(), Some(max as f64));
+        for value in [max + 1, -max - 1, i128::MAX] {
             let message = format!(
                 "echo_{name}: x: expected {ctype}, got {value}; give a value that {ctype} has"
             );
@@ -270,10 +267,10 @@ fn by_c<T: Element>(function: &str, numbers: &[T], size: usize) -> Vec<Vec<u8>> 
 }
 
 fn extended_bytes(value: Scalar) -> Result<Vec<u8>, Problem> {
-    let words = Number::Float(Float::LongDouble).slots(value)?;
-    Ok(words[..2]
+    let slots = Number::Float(Float::LongDouble).slots(value)?;
+    Ok(slots[..2]
         .iter()
-        .flat_map(|word| word.to_ne_bytes())
+        .flat_map(|slot| slot.to_ne_bytes())
         .collect())
 }
 
@@ -281,11 +278,11 @@ fn check_extended(numbers: &[f64]) {
     let function = "void extended_bytes(int n, const double x[n], unsigned char out[16 * n])";
     for (&number, bytes) in numbers.iter().zip(by_c(function, numbers, 16)) {
         assert_eq!(extended_bytes(number.into()).unwrap(), bytes, "{number:e}");
-        let words: Vec<_> = bytes
+        let slots: Vec<_> = bytes
             .chunks(8)
-            .map(|word| u64::from_ne_bytes(word.try_into().unwrap()))
+            .map(|slot| u64::from_ne_bytes(slot.try_into().unwrap()))
             .collect();
-        let back = Number::Float(Float::LongDouble).value(&words);
+        let back = Number::Float(Float::LongDouble).value(&slots);
         assert_eq!(back, Scalar::Float(number));
     }
 }
@@ -297,7 +294,7 @@ fn check_halves(numbers: &[f64]) {
     for (&number, half) in numbers.iter().zip(out) {
         let half = f16::from_bits(half);
         match Number::Float(Float::Float16).slots(number.into()) {
-            Ok(words) => assert_eq!(words[0], u64::from(half.to_bits()), "{number:e}"),
+            Ok(slots) => assert_eq!(slots[0], u64::from(half.to_bits()), "{number:e}"),
             Err(_) => assert!(half.is_infinite() && number.is_finite(), "{number:e}"),
         }
     }
@@ -365,7 +362,7 @@ proptest! {
         };
         let number = Number::Integer(integer);
         match number.slots(Scalar::Int(value)) {
-            Ok(words) => prop_assert!(fits && number.value(&words) == Scalar::Int(value)),
+            Ok(slots) => prop_assert!(fits && number.value(&slots) == Scalar::Int(value)),
             Err(problem) => {
                 prop_assert!(!fits);
                 prop_assert_eq!(problem, Problem::Range { value: Scalar::Int(value) });
@@ -378,8 +375,8 @@ proptest! {
         let value = f64::from_bits(bits);
         let nearest = value as f32;
         match Number::Float(Float::Float).slots(value.into()) {
-            Ok(words) if value.is_nan() => prop_assert!(f32::from_bits(words[0] as u32).is_nan()),
-            Ok(words) => prop_assert_eq!(words[0], u64::from(nearest.to_bits())),
+            Ok(slots) if value.is_nan() => prop_assert!(f32::from_bits(slots[0] as u32).is_nan()),
+            Ok(slots) => prop_assert_eq!(slots[0], u64::from(nearest.to_bits())),
             Err(_) => prop_assert!(nearest.is_infinite() && value.is_finite()),
         }
     }

@@ -25,10 +25,10 @@ pub(in crate::call) struct Pattern {
     /// The value that AL is set to before each call, on machines that have it: see
     /// [`callee`](super::callee).
     vectors: Option<u8>,
-    /// Whether results are stored to the last lane.
+    /// Whether results are stored to the last pointer.
     stores: bool,
     stop: Stop,
-    /// Whether all lanes are contiguous, so that their strides are constants of the code.
+    /// Whether all pointers are contiguous, so that their strides are constants of the code.
     is_dense: bool,
     /// The first slot of the frame for a result that stops the loop.
     result: usize,
@@ -39,9 +39,9 @@ pub(in crate::call) struct Pattern {
 enum Source {
     /// Slots of the frame, from that index on.
     Frame(usize, Vec<Cell>),
-    /// The address of a lane itself.
+    /// The address of a pointer itself.
     Address,
-    /// The value at the address of a lane, and its size in bytes, which is the stride of a contiguous lane.
+    /// The value at the address of a pointer, and its size in bytes, which is the stride of a contiguous pointer.
     Memory(Vec<Cell>, usize),
 }
 
@@ -224,8 +224,8 @@ fn byte(slot: usize) -> i32 {
 /// cost as much as the call.
 const UNROLLED: usize = 4;
 
-/// A lane in registers: its address for the first call, and its stride.
-struct Lane {
+/// A pointer in registers: its address for the first call, and its stride.
+struct PointerRegisters {
     address: ir::Value,
     stride: Stride,
 }
@@ -236,7 +236,7 @@ enum Stride {
     Register(ir::Value),
 }
 
-/// The address of a lane for one call, as a register and an offset in bytes.
+/// The address of a pointer for one call, as a register and an offset in bytes.
 #[derive(Clone, Copy)]
 struct Position {
     address: ir::Value,
@@ -273,7 +273,7 @@ struct Common<'a> {
     function: ir::Value,
     /// The registers of the constant parameters, by parameter.
     fixed: Vec<Vec<ir::Value>>,
-    lanes: Vec<Lane>,
+    pointers: Vec<PointerRegisters>,
     errno: ir::Value,
     /// The block after a call that stops the loop. Its parameters are the number of calls that were left
     /// before that call, and the call's result.
@@ -288,7 +288,7 @@ pub(super) fn translate(
     parameters: &[ir::Value],
     callee: Callee,
 ) {
-    let [function, frame, lanes, count, errno] = *parameters else {
+    let [function, frame, pointers, count, errno] = *parameters else {
         return;
     };
     // The address is loaded from memory: if it were an argument, each call would save and restore its
@@ -301,7 +301,7 @@ pub(super) fn translate(
         callee,
         function,
         fixed: fixed(builder, pattern, frame),
-        lanes: load_lanes(builder, pattern, lanes),
+        pointers: load_pointers(builder, pattern, pointers),
         errno,
         stopped: builder.create_block(),
     };
@@ -316,7 +316,7 @@ pub(super) fn translate(
     let one = common.block(builder);
     let done = builder.create_block();
 
-    let start = common.lanes.iter().map(|lane| lane.address);
+    let start = common.pointers.iter().map(|pointer| pointer.address);
     let start = carried(count, start);
     let is_many = at_least_unrolled(builder, count);
     builder.ins().brif(is_many, several, &start, one, &start);
@@ -359,7 +359,7 @@ fn at_least_unrolled(builder: &mut FunctionBuilder, calls: ir::Value) -> ir::Val
 }
 
 /// Returns the arguments of a block of calls: the number of calls that are left, and the addresses of the
-/// lanes.
+/// pointers.
 fn carried(left: ir::Value, addresses: impl Iterator<Item = ir::Value>) -> Vec<BlockArg> {
     [left]
         .into_iter()
@@ -369,10 +369,10 @@ fn carried(left: ir::Value, addresses: impl Iterator<Item = ir::Value>) -> Vec<B
 }
 
 impl Common<'_> {
-    /// Creates a block whose parameters are the number of calls that are left and the addresses of the lanes.
+    /// Creates a block whose parameters are the number of calls that are left and the addresses of the pointers.
     fn block(&self, builder: &mut FunctionBuilder) -> Block {
         let block = builder.create_block();
-        for _ in 0..=self.lanes.len() {
+        for _ in 0..=self.pointers.len() {
             builder.append_block_param(block, types::I64);
         }
         block
@@ -397,8 +397,8 @@ impl Common<'_> {
                 made => builder.ins().iadd_imm_s(left, -made),
             };
             self.call(builder, left, &positions);
-            for (position, lane) in positions.iter_mut().zip(&self.lanes) {
-                *position = position.next(builder, lane.stride);
+            for (position, pointer) in positions.iter_mut().zip(&self.pointers) {
+                *position = position.next(builder, pointer.stride);
             }
         }
         let times = i64::try_from(times).unwrap_or(1);
@@ -521,8 +521,12 @@ fn fixed(
     pattern.parameters.iter().map(&mut values).collect()
 }
 
-/// Loads the lanes' addresses, and their strides unless they are constants of the code.
-fn load_lanes(builder: &mut FunctionBuilder, pattern: &Pattern, lanes: ir::Value) -> Vec<Lane> {
+/// Loads the pointers' addresses, and their strides unless they are constants of the code.
+fn load_pointers(
+    builder: &mut FunctionBuilder,
+    pattern: &Pattern,
+    pointers: ir::Value,
+) -> Vec<PointerRegisters> {
     let dense = pattern.parameters.iter().filter_map(|source| match source {
         Source::Frame(..) => None,
         Source::Address => Some(None),
@@ -531,10 +535,10 @@ fn load_lanes(builder: &mut FunctionBuilder, pattern: &Pattern, lanes: ir::Value
     let bytes = pattern.results.iter().map(|cell| cell.size()).sum();
     let dense: Vec<Option<usize>> = dense.chain(pattern.stores.then_some(Some(bytes))).collect();
     let flags = MemFlagsData::trusted();
-    let lane = |(size, index): (Option<usize>, usize)| {
+    let pointer = |(size, index): (Option<usize>, usize)| {
         let address = builder
             .ins()
-            .load(types::I64, flags, lanes, byte(2 * index));
+            .load(types::I64, flags, pointers, byte(2 * index));
         let known = size
             .filter(|_| pattern.is_dense)
             .and_then(|size| i32::try_from(size).ok());
@@ -543,11 +547,11 @@ fn load_lanes(builder: &mut FunctionBuilder, pattern: &Pattern, lanes: ir::Value
             None => Stride::Register(builder.ins().load(
                 types::I64,
                 flags,
-                lanes,
+                pointers,
                 byte(2 * index + 1),
             )),
         };
-        Lane { address, stride }
+        PointerRegisters { address, stride }
     };
-    dense.into_iter().zip(0..).map(lane).collect()
+    dense.into_iter().zip(0..).map(pointer).collect()
 }

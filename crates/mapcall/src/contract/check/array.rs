@@ -1,4 +1,4 @@
-//! Arrays of one call.
+//! The check of arrays of one call.
 
 use super::{ArgumentError, ArrayRule, Check, DType, Operand, Problem, Role};
 use crate::call::OperandKind;
@@ -6,7 +6,8 @@ use crate::contract::memory::Memory;
 use crate::contract::rule::{ExtentRule, PointerRule};
 
 impl Check<'_> {
-    /// Checks an array of the right dtype. Its axes beyond the parameter's are those of a batch.
+    /// Checks an array whose dtype has been checked. Its axes beyond the parameter's are those of a
+    /// batch.
     #[inline]
     pub(super) fn array(
         &mut self,
@@ -36,8 +37,9 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// As [`array`](Self::array), but if the first extent isn't known, an array of any rank and strides
-    /// whose last axes are the known ones: one call is passed its address.
+    /// Checks an array for a parameter with an unknown extent. It may have any axes and strides in
+    /// place of the axes up to the last unknown extent; the extents behind it are compared with the
+    /// last axes. One call is passed the address.
     pub(super) fn array_of_any_rank(
         &mut self,
         position: usize,
@@ -64,7 +66,7 @@ impl Check<'_> {
         self.address_of(position, (alignment, itemsize, rule.is_const()), memory)
     }
 
-    /// Checks an array of the right dtype for a pointer without an extent.
+    /// Checks an array whose dtype has been checked, for a pointer without an extent.
     pub(super) fn unmeasured(
         &mut self,
         position: usize,
@@ -78,7 +80,8 @@ impl Check<'_> {
         self.address_of(position, (rule.alignment, itemsize, rule.is_const), memory)
     }
 
-    /// Passes the address of an array whose extent C does not know.
+    /// Checks the alignment and writeability of an array whose extent the prototype does not give, and
+    /// passes its address.
     fn address_of(
         &mut self,
         position: usize,
@@ -116,7 +119,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Refuses memory that other code of the program reaches while the function writes it.
+    /// Refuses memory that other code of the program could access while the function writes it.
     #[inline]
     pub(super) fn refuse_shared(
         &self,

@@ -1,4 +1,4 @@
-//! Arguments of a batch: arrays with an element or sub-array for each call.
+//! The check of the arguments of a batch: arrays with an element or sub-array for each call.
 
 use std::ptr;
 
@@ -58,7 +58,7 @@ impl Check<'_> {
         self.one_a_call(Role::Parameter(position), rule, memory)
     }
 
-    /// Adds the mask: an array of bool, false for the calls that are left out.
+    /// Adds the mask: an array of bool, which is false for the calls that are not made.
     fn mask(
         &mut self,
         memory: Memory<'_>,
@@ -79,7 +79,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Makes it a batch, even if no array has axes for one.
+    /// Makes the call a batch, even if no array has axes beyond those of its parameter.
     pub fn insist_on_batch(&mut self) {
         self.broadcast.get_or_insert_default();
     }
@@ -162,7 +162,7 @@ impl Check<'_> {
             .deferred
             .iter()
             .flat_map(|deferred| &deferred.unmeasured);
-        // Of a `void *` not even the size of an element is known.
+        // For a `void *`, the size of an element is unknown as well.
         for operand in unmeasured.filter(|operand| operand.size > 0) {
             broadcast.add_unmeasured(contract, operand)?;
         }
@@ -171,7 +171,7 @@ impl Check<'_> {
         finished
     }
 
-    /// The operand of an array that was given.
+    /// Returns the operand of an array that was given.
     pub(super) fn operand(&self, position: usize) -> Option<Operand> {
         let mut unmeasured = self
             .deferred
@@ -185,7 +185,7 @@ impl Check<'_> {
         (!self.is_omitted(position)).then(|| self.fixed(position, rule))
     }
 
-    /// The operand of an array that is the same for each call.
+    /// Returns the operand of an array that is the same for each call.
     fn fixed(&self, position: usize, rule: &ArrayRule) -> Operand {
         let slot = self.slot(position).unwrap_or_default();
         let address = usize::try_from(slot).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The reasons for which arguments are refused.
+//! The errors of the check: why an argument is refused.
 
 use super::{ArgumentError, ArrayRule, Check, Problem, Role};
 use crate::contract::dimension::UNSET;
@@ -7,7 +7,7 @@ use crate::contract::rule::ExtentRule;
 use crate::contract::scalar::Scalar;
 
 impl Check<'_> {
-    /// The error for an extent that no array sets, or that exceeds its parameter's type.
+    /// Returns the error for an extent that no array sets, or that exceeds its parameter's type.
     #[cold]
     pub(super) fn unfit_dimension(&self, position: usize, known: u64) -> Box<ArgumentError> {
         let problem = if known == UNSET {
@@ -19,7 +19,7 @@ impl Check<'_> {
         self.contract.refuse(position, problem)
     }
 
-    /// The error for an axis of another length than its extent.
+    /// Returns the error for an axis of another length than its extent.
     #[cold]
     pub(super) fn wrong_length(
         &self,
@@ -39,14 +39,14 @@ impl Check<'_> {
         }
     }
 
-    /// The error for an array without a known extent.
+    /// Returns the error for an array without a known extent.
     #[cold]
     pub(super) fn unbounded(&self, position: usize) -> Box<ArgumentError> {
         let found = "an array".into();
         self.contract.refuse(position, Problem::Unbounded { found })
     }
 
-    /// The error for an array whose memory the rule does not accept.
+    /// Returns the error for an array whose memory the rule does not accept.
     #[cold]
     pub(super) fn unfit(
         &self,
@@ -78,7 +78,7 @@ impl Check<'_> {
         self.contract.refuse_role(role, problem)
     }
 
-    /// The error for an axis whose extent has another value.
+    /// Returns the error for an axis whose extent has another value.
     #[cold]
     pub(super) fn disagrees(
         &self,
@@ -103,14 +103,15 @@ impl Check<'_> {
         self.contract.refuse(position, problem)
     }
 
-    /// The name of the array that set an extent: the first one before `position` that was given.
+    /// Returns the name of the array that set an extent: the first array before `position` that was
+    /// given and has the extent.
     pub(super) fn set_by(&self, position: usize, dimension: usize) -> Option<String> {
-        let names_it = |extent: &ExtentRule| matches!(extent, ExtentRule::Dimension { dimension: other, .. } if *other == dimension);
+        let has_dimension = |extent: &ExtentRule| matches!(extent, ExtentRule::Dimension { dimension: other, .. } if *other == dimension);
         let before = self.contract.rules.iter().enumerate().take(position);
         before
             .filter(|(_, rule)| {
                 rule.array()
-                    .is_some_and(|rule| rule.extents().iter().any(names_it))
+                    .is_some_and(|rule| rule.extents().iter().any(has_dimension))
             })
             .find(|(other, _)| !self.is_omitted(*other))
             .map(|(other, _)| self.contract.name(other).to_owned())

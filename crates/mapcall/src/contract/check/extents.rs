@@ -1,4 +1,4 @@
-//! Extents: those that arrays set and must agree on, and expressions of them.
+//! The check of extents: those that arrays set and must agree on, and expressions of them.
 
 use super::{ArgumentError, ArrayRule, Check, Problem, Rule};
 use crate::contract::dimension::{UNSET, agrees};
@@ -9,12 +9,12 @@ use crate::ctype::Integer;
 use crate::extent::Expr;
 
 impl<'a> Check<'a> {
-    /// Sets an inferred parameter that is given.
+    /// Sets an inferred parameter to a value that the caller gives.
     ///
     /// # Errors
     ///
     /// [`ArgumentError`] if the value is no integer that an extent can be, or if an array that was given
-    /// before has set another.
+    /// before has set another value.
     pub(super) fn extent(
         &mut self,
         position: usize,
@@ -64,7 +64,8 @@ impl<'a> Check<'a> {
         let lengths = shape.get(known..).unwrap_or_default();
         let extents = rule.extents().iter().enumerate().skip(first);
         for ((axis, extent), &length) in extents.zip(lengths) {
-            // The elements are there, so that their bytes can't exceed the memory.
+            // This does not overflow: the elements exist, so that their size does not exceed the
+            // memory.
             size = size.wrapping_mul(length);
             let agrees = match extent {
                 ExtentRule::Dimension { dimension, .. } => {
@@ -83,7 +84,7 @@ impl<'a> Check<'a> {
         Ok(size)
     }
 
-    /// Passes the inferred extents.
+    /// Writes the inferred extents to their slots of the frame.
     #[inline]
     pub(super) fn finish_dimensions(&mut self) -> Result<(), Box<ArgumentError>> {
         for (inferred, &known) in self.contract.inferred.iter().zip(&*self.dimensions) {
@@ -105,8 +106,8 @@ impl<'a> Check<'a> {
             .map(isize::cast_unsigned)
     }
 
-    /// Evaluates the extents that are expressions: compares those of the arrays that were given, and
-    /// computes the shapes of those that were omitted.
+    /// Evaluates the extents that are expressions: compares them with the axes of the arrays that were
+    /// given, and computes the shapes of the arrays that were omitted.
     #[cold]
     pub(super) fn evaluate(&mut self) -> Result<(), Box<ArgumentError>> {
         let Some(mut deferred) = self.deferred.take() else {
@@ -120,7 +121,7 @@ impl<'a> Check<'a> {
                 continue;
             };
             let expected = self.extent_value(*position, expression, &values)?;
-            // Of an array that may have any rank, the last axes are the known ones.
+            // If an array may have any rank, the known extents are those of its last axes.
             let length = shape.get((shape.len() + axis).saturating_sub(rule.rank()));
             if length != Some(&expected) {
                 return Err(self.disagrees(*position, rule, *axis, expected, shape));
@@ -165,7 +166,7 @@ impl<'a> Check<'a> {
         })
     }
 
-    /// The values of the integer parameters, by position.
+    /// Returns the values of the integer parameters, by position.
     fn integers(&self) -> Vec<Option<i128>> {
         let rules = self.contract.rules.iter().enumerate();
         let value = |(position, rule): (usize, &Rule)| {

@@ -59,7 +59,7 @@ use mapcall_array::DType;
 #[derive(Debug)]
 pub struct Check<'a> {
     contract: &'a Contract,
-    /// The slots where the parameters start in the frame.
+    /// The index of each parameter's first slot in the frame.
     starts: &'a [usize],
     frame: &'a mut [u64],
     /// The inferred extents, `UNSET` until they are known.
@@ -82,15 +82,15 @@ pub struct Check<'a> {
 struct Deferred {
     /// Axes whose extent is an expression: position, axis, and the array's shape.
     extents: Vec<(usize, usize, Dims<usize>)>,
-    /// The outputs that were omitted, and their shapes once those are known.
+    /// The outputs that were omitted: position, and shape once it is known.
     outputs: Vec<(usize, Dims<usize>)>,
     /// Arrays for parameters without an extent.
     unmeasured: Vec<Operand>,
 }
 
 impl<'a> Check<'a> {
-    /// Starts the check of one call in [`Contract::slots`] slots, all 0: the frame, and working space
-    /// behind it.
+    /// Starts the check of one call. `slots` has [`Contract::slots`] slots, all 0: those of the frame,
+    /// then the working space.
     #[must_use]
     #[inline]
     pub fn new(contract: &'a Contract, slots: &'a mut [u64]) -> Self {
@@ -145,8 +145,8 @@ impl<'a> Check<'a> {
     ///
     /// # Errors
     ///
-    /// [`ArgumentError`] if the prototype does not allow the value. What depends on other arguments is
-    /// checked by [`finish`](Self::finish).
+    /// [`ArgumentError`] if the prototype does not allow the value. Conditions that depend on other
+    /// arguments are checked by [`finish`](Self::finish).
     #[inline]
     pub fn argument(&mut self, role: Role, value: HostValue<'_>) -> Result<(), Box<ArgumentError>> {
         let Role::Parameter(position) = role else {
@@ -210,7 +210,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Leaves a parameter without an argument: it is an output, or inferred.
+    /// Accepts that a parameter has no argument if it is an output, or inferred.
     fn omit(&mut self, position: usize, rule: &Rule) -> Result<(), Box<ArgumentError>> {
         let problem = match rule {
             Rule::Inferred(_) => return Ok(()),
@@ -231,7 +231,8 @@ impl<'a> Check<'a> {
     ///
     /// # Errors
     ///
-    /// [`ArgumentError`].
+    /// [`ArgumentError`] if an extent is not set or disagrees with an array, if arrays overlap where
+    /// `restrict` forbids it, or if the arguments of a batch do not broadcast.
     #[inline]
     pub fn finish(&mut self) -> Result<(), Box<ArgumentError>> {
         self.finish_dimensions()?;
@@ -244,7 +245,7 @@ impl<'a> Check<'a> {
         self.refuse_overlap()
     }
 
-    /// Whether an array was omitted, so that there is an output.
+    /// Returns whether an array was omitted, so that an output has to be allocated.
     #[must_use]
     #[inline]
     pub fn leaves_out(&self) -> bool {
@@ -252,7 +253,8 @@ impl<'a> Check<'a> {
         deferred.is_some_and(|deferred| !deferred.outputs.is_empty())
     }
 
-    /// The outputs that were omitted, by index; the results of a batch are the first.
+    /// Returns an output that was omitted, by its index; `None` beyond the last one. The results of a
+    /// batch are the first output.
     #[must_use]
     pub fn output(&self, index: usize) -> Option<Output> {
         let broadcast = self.broadcast.as_deref();
@@ -280,11 +282,11 @@ impl<'a> Check<'a> {
         })
     }
 
-    /// Sets the address of an output that has been allocated, which a single call is passed.
+    /// Sets the address of an allocated output, which is passed to a single call.
     ///
     /// # Errors
     ///
-    /// [`ArgumentError`] if the address is not aligned as the C type asks.
+    /// [`ArgumentError`] if the address does not have the alignment of the C type.
     pub fn place(&mut self, position: usize, address: *mut u8) -> Result<(), Box<ArgumentError>> {
         let rule = self.contract.array_rule(Role::Parameter(position));
         let alignment = rule.map_or(1, ArrayRule::alignment);
@@ -297,33 +299,34 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    /// How the arguments of a batch broadcast, once the check is finished; `None` for a single call.
+    /// Returns how the arguments of a batch broadcast, once the check is finished; `None` for a single
+    /// call.
     #[must_use]
     pub fn broadcast(&self) -> Option<&BroadcastPlan> {
         self.broadcast.as_deref()
     }
 
-    /// The broadcast plan of a batch, for outputs to be placed in, and the slots of its frame.
+    /// Returns the broadcast plan of a batch, for outputs to be placed in, and the slots of its frame.
     #[must_use]
     pub fn into_batch(self) -> Option<(Box<BroadcastPlan>, &'a [u64])> {
         let frame = self.frame;
         self.broadcast.map(|broadcast| (broadcast, &*frame))
     }
 
-    /// The size of the arrays that were given, in bytes.
+    /// Returns the size of the arrays that were given, in bytes.
     #[must_use]
     #[inline]
     pub fn nbytes(&self) -> usize {
         self.nbytes
     }
 
-    /// The slot where a parameter starts.
+    /// Returns the index of a parameter's first slot in the frame.
     #[inline]
     fn start(&self, position: usize) -> Option<usize> {
         self.starts.get(position).copied()
     }
 
-    /// The first slot of a parameter.
+    /// Returns the value of a parameter's first slot.
     #[inline]
     fn slot(&self, position: usize) -> Option<u64> {
         self.frame.get(self.start(position)?).copied()

@@ -1,4 +1,4 @@
-//! Arrays of one call that must not share a byte.
+//! The check that arrays of one call do not overlap where they must not.
 
 use super::{ArgumentError, Check, Problem, Role};
 use crate::contract::memory::overlap;
@@ -16,7 +16,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Whether two arrays share a byte, be it at different addresses.
+    /// Returns whether two arrays share a byte, at the same address or at different ones.
     #[inline]
     fn overlap(&self, one: usize, other: usize) -> bool {
         let distances = self
@@ -27,14 +27,14 @@ impl Check<'_> {
             .any(|distance| self.overlap_at(one, other, distance))
     }
 
-    /// A parameter, and whether the function writes there.
+    /// Returns the role of a parameter, and whether the function writes its array.
     fn written(&self, position: usize) -> (Role, bool) {
         let parameter = self.contract.prototype.parameters.get(position);
         let is_const = parameter.is_some_and(|parameter| parameter.is_const);
         (Role::Parameter(position), !is_const)
     }
 
-    /// Whether two arrays share a byte once the other one has been moved.
+    /// Returns whether two arrays share a byte once the other one has been moved.
     #[inline]
     fn overlap_at(&self, one: usize, other: usize, distance: isize) -> bool {
         if self.deferred.is_some()
@@ -45,7 +45,7 @@ impl Check<'_> {
         let span =
             |position: usize| Some((self.slot(position)?, self.sizes.get(position).copied()?));
         let (Some(one), Some((other, size))) = (span(one), span(other)) else {
-            // Without working space the sizes are not known.
+            // Without working space, the sizes are unknown.
             return true;
         };
         overlap(one, (other.wrapping_add_signed(distance as i64), size))

@@ -65,7 +65,7 @@ impl Handle {
         #[cfg(windows)]
         let key = raw.cast_unsigned();
         Self {
-            // SAFETY: `raw` came from `into_raw`, which does not close the library, and is used once.
+            // SAFETY: `into_raw` returned `raw` without closing the library, and `raw` is used once.
             library: ManuallyDrop::new(unsafe { loader::Library::from_raw(raw) }),
             key,
             is_process,

@@ -1,4 +1,4 @@
-//! Systems of which only the naming of library files is implemented.
+//! Systems for which only the naming of library files is implemented.
 
 use std::env::{self, consts};
 use std::ffi::{OsStr, OsString};

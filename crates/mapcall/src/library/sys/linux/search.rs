@@ -21,7 +21,7 @@ pub(crate) fn is_file_name(name: &OsStr) -> bool {
 
 /// Returns the names to give the loader for a bare name, the likely first.
 ///
-/// Directories and the cache are read only when the iterator gets there.
+/// Directories and the cache are read only when the iterator reaches them.
 pub(crate) fn find(name: &OsStr) -> impl Iterator<Item = OsString> {
     let mut file_name = OsString::from("lib");
     file_name.push(name);

@@ -1,4 +1,4 @@
-//! Formats sizes, rates and shapes for people.
+//! Formats counts, sizes and rates with their units, and shapes.
 
 use std::fmt::Display;
 
@@ -9,6 +9,7 @@ pub(crate) fn tuple<T: Display>(values: &[T]) -> String {
     format!("({}{comma})", texts.join(", "))
 }
 
+/// Formats a count with its unit, which gets an `s` unless the count is 1.
 pub(crate) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
@@ -45,7 +46,7 @@ pub(crate) fn rate(bytes: usize, seconds: f64) -> String {
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "a few digits are shown; what is too much for the integer is its largest"
+    reason = "a few digits are shown, and the conversion saturates"
 )]
 pub(crate) fn per_second(bytes: usize, seconds: f64) -> usize {
     (bytes as f64 / seconds.max(1e-9)) as usize
