@@ -6,8 +6,8 @@ use std::mem::offset_of;
 use std::ptr;
 use std::slice;
 
-use mapcall::call::Frame;
-use mapcall::contract::{Backing, Check, Memory, Number, Quick, QuickArgument};
+use mapcall::call::{Frame, SmallFrame};
+use mapcall::contract::{Backing, Check, Memory, Number, QuickArgument};
 use numpy::PyArrayDescr;
 use pyo3::ffi::{self, PyObject, PyTypeObject};
 use pyo3::prelude::*;
@@ -87,11 +87,10 @@ fn run<'py>(
         let ndarray = function.get().ndarray.as_ptr().cast();
         let operand = |object| Argument { object, ndarray };
         let operands = arguments.iter().map(operand);
-        let mut frame = Frame::new(Quick::<()>::SLOTS);
-        let slots = frame.slots();
-        if let Some(nbytes) = quick.fill(slots, &operands) {
-            let errno = invoke(function, slots, nbytes)?;
-            return Ok(result(function, || quick.result(slots), errno, None)?);
+        let mut frame = SmallFrame::default();
+        if let Some(nbytes) = quick.fill(&mut frame, &operands) {
+            let errno = invoke(function, &mut frame.0, nbytes)?;
+            return Ok(result(function, || quick.result(&frame), errno, None)?);
         }
     }
     // PyO3 must know that the thread is attached; otherwise it releases dropped references later.

@@ -111,30 +111,39 @@ fn allocate(value: &Value, end: &mut usize) -> Result<usize, CallTypeError> {
 /// Small frames need no allocation.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    inline: Inline,
+    inline: SmallFrame,
     heap: Vec<u128>,
     length: usize,
 }
 
-#[derive(Clone, Debug)]
+/// The memory of a frame that needs no allocation: slots, all 0 at first, aligned to 16 bytes.
+///
+/// ```
+/// use mapcall::call::SmallFrame;
+///
+/// assert_eq!(SmallFrame::default().0, [0; 16]);
+/// ```
+#[derive(Clone, Debug, Default)]
 #[repr(align(16))]
-struct Inline([u64; Frame::INLINE]);
+pub struct SmallFrame(pub [u64; SmallFrame::SLOTS]);
+
+impl SmallFrame {
+    /// The number of slots.
+    pub const SLOTS: usize = 16;
+}
 
 impl Frame {
-    /// The number of slots that need no allocation.
-    pub const INLINE: usize = 16;
-
     /// Makes a frame of a number of slots.
     #[must_use]
     #[inline]
     pub fn new(slots: usize) -> Self {
-        let heap = if slots > Self::INLINE {
+        let heap = if slots > SmallFrame::SLOTS {
             vec![0; slots.div_ceil(2)]
         } else {
             Vec::new()
         };
         Self {
-            inline: Inline([0; Self::INLINE]),
+            inline: SmallFrame::default(),
             heap,
             length: slots,
         }
@@ -152,7 +161,7 @@ impl Frame {
     #[must_use]
     #[inline]
     pub fn slots(&mut self) -> &mut [u64] {
-        let slots: &mut [u64] = if self.length > Self::INLINE {
+        let slots: &mut [u64] = if self.length > SmallFrame::SLOTS {
             bytemuck::cast_slice_mut(&mut self.heap)
         } else {
             &mut self.inline.0

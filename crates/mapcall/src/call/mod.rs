@@ -48,7 +48,7 @@ use std::sync::{Arc, OnceLock};
 pub use call_loop::CallLoop;
 pub use closure::{Body, Closure, ClosurePool, Late, Purpose};
 pub use error::CallTypeError;
-pub use frame::{Frame, FrameLayout};
+pub use frame::{Frame, FrameLayout, SmallFrame};
 pub use operand::{OperandKind, Stop, StridedPointer};
 
 use crate::ctype::CType;

@@ -12,7 +12,7 @@ use super::dimension::{Dimension, UNSET, agrees};
 use super::memory::{Memory, overlap};
 use super::number::Number;
 use super::rule::{ArrayRule, ExtentRule, MemoryRule, Rule};
-use crate::call::Frame;
+use crate::call::SmallFrame;
 use crate::ctype::CType;
 
 /// The maximum number of extents.
@@ -28,13 +28,13 @@ const RANK: usize = 2;
 ///
 /// ```
 /// use mapcall::Prototype;
-/// use mapcall::call::Frame;
+/// use mapcall::call::SmallFrame;
 /// use mapcall::contract::{Backing, Contract, Memory, Quick};
 ///
 /// let contract = Contract::new(Prototype::parse("double sum(int n, const double x[n])")?)?;
 /// let quick = Quick::new(&contract, |_| Some(())).unwrap();
 /// let x = [1.0, 2.0, 3.0];
-/// let mut frame = Frame::new(Quick::<()>::SLOTS);
+/// let mut frame = SmallFrame::default();
 /// let memory = Memory {
 ///     address: x.as_ptr().cast_mut().cast(),
 ///     shape: &[3],
@@ -44,8 +44,8 @@ const RANK: usize = 2;
 ///     is_shared: false,
 ///     backing: Backing::Private,
 /// };
-/// let nbytes = quick.fill(frame.slots(), &[memory].into_iter());
-/// assert_eq!((nbytes, frame.slots()[0]), (Some(24), 3));
+/// let nbytes = quick.fill(&mut frame, &[memory].into_iter());
+/// assert_eq!((nbytes, frame.0[0]), (Some(24), 3));
 ///
 /// let with_text = Contract::new(Prototype::parse("size_t strlen(const char *s)")?)?;
 /// assert!(Quick::new(&with_text, |_| Some(())).is_none());
@@ -131,15 +131,12 @@ impl<'a> QuickArgument<'a, ()> for Memory<'a> {
 }
 
 impl<D> Quick<D> {
-    /// The number of slots of the frame: that of the largest frame which needs no allocation.
-    pub const SLOTS: usize = Frame::INLINE;
-
     /// Makes the list for a contract, with the dtypes of its arrays by position; `None` if the contract
     /// needs the full check.
     pub fn new(contract: &Contract, dtype: impl Fn(usize) -> Option<D>) -> Option<Self> {
         let layout = &contract.layout;
         let dimensions = contract.inferred.len();
-        if layout.slots() > Self::SLOTS
+        if layout.slots() > SmallFrame::SLOTS
             || dimensions > EXTENTS
             || !fits_slot(&contract.prototype.returns)
         {
@@ -190,16 +187,15 @@ impl<D> Quick<D> {
     /// Returns the slots of the result in the frame of a finished call.
     #[must_use]
     #[inline]
-    pub fn result<'a>(&self, frame: &'a [u64]) -> &'a [u64] {
-        frame.get(self.result..).unwrap_or_default()
+    pub fn result<'a>(&self, frame: &'a SmallFrame) -> &'a [u64] {
+        frame.0.get(self.result..).unwrap_or_default()
     }
 
-    /// Fills a frame of [`SLOTS`](Self::SLOTS) slots with the arguments. Returns the size of their arrays in
-    /// bytes; `None` if an argument needs the full check.
+    /// Fills a frame with the arguments. Returns the size of their arrays in bytes; `None` if an argument needs the full check.
     #[inline]
     pub fn fill<'a, A: QuickArgument<'a, D>>(
         &self,
-        frame: &mut [u64],
+        SmallFrame(frame): &mut SmallFrame,
         arguments: &(impl ExactSizeIterator<Item = A> + Clone),
     ) -> Option<usize> {
         if arguments.len() != self.steps.len() {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use mapcall::Prototype;
+use mapcall::call::SmallFrame;
 use mapcall::contract::{
     ArrayRule, Backing, Check, Contract, HostValue, Memory, Number, Quick, QuickArgument, Role,
     Rule,
@@ -214,10 +215,10 @@ fn quickly(contract: &Contract, shapes: &[Vec<usize>], given: [usize; 3]) -> Opt
         }
     });
     let operands: Vec<_> = operands.collect();
-    let mut frame = [0; Quick::<()>::SLOTS];
+    let mut frame = SmallFrame::default();
     let bytes = quick.fill(&mut frame, &operands.into_iter());
     Some(bytes.map(|_| {
-        let slots = contract.rules().iter().zip(&frame);
+        let slots = contract.rules().iter().zip(&frame.0);
         let inferred = slots.filter(|(rule, _)| matches!(rule, Rule::Inferred(_)));
         let inferred = inferred.map(|(_, &slot)| usize::try_from(slot).unwrap());
         (inferred.collect(), Vec::new())
@@ -345,7 +346,7 @@ proptest! {
             let shapes: Vec<_> = arrays.iter().map(|(_, _, _, length)| [*length]).collect();
             let given = arrays.iter().zip(&shapes);
             let given = given.map(|((_, _, start, _), shape)| memory(*start, shape, &[1]));
-            let taken = quick.fill(&mut [0; Quick::<()>::SLOTS], &given);
+            let taken = quick.fill(&mut SmallFrame::default(), &given);
             prop_assert_eq!(taken.is_none(), clash, "{}", text);
         }
         let total: usize = arrays.iter().map(|(_, _, _, length)| length).sum();
