@@ -206,7 +206,7 @@ impl Prototype {
                 .all(|(one, other)| one.is_same(other))
     }
 
-    /// Returns the signature of the function as a generalised ufunc of NumPy.
+    /// Returns the signature of the function as a generalized ufunc of NumPy.
     ///
     /// ```
     /// use mapcall_decl::Prototype;

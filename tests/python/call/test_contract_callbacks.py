@@ -44,6 +44,11 @@ SOURCE = (
     const char *name(const char *(*f)(const char *)) { CALLED; return f("hé") ? "text" : 0; }
     void *pointer(void *(*f)(void *)) { CALLED; return f(&called); }
     typedef struct { int a; double b; } pair;
+    double choose(function (*f)(int), double x) { CALLED; function g = f(1); return g ? g(x) : -1; }
+    static int number = 7;
+    int *writeable(void) { CALLED; return &number; }
+    const int *constant(void) { CALLED; return &number; }
+    int add(int *(*f)(void)) { CALLED; int *n = f(); return n ? ++*n : -1; }
     double with_pair(pair (*f)(pair)) { CALLED; pair p = f((pair){1, 2}); return p.a + 10 * p.b; }
     """
 )
@@ -238,6 +243,45 @@ class TestBoundFunctions:
             assert c.called == before
             # A Python callable may call the function.
         assert apply(lambda x: c.function("int half(int x)")(int(x)), 4) == 2
+
+
+class TestResults:
+    """What C gets of a callback's result, by the rules of arguments."""
+
+    CHOOSE = FUNCTION + "double choose(function (*f)(int), double x)"
+    ADD = "int add(int *(*f)(void))"
+
+    def test_functions(self, c: Counted, apply: mapcall.Function) -> None:
+        choose = c.function(self.CHOOSE)
+        twice = c.function("double twice(double x)")
+        assert choose(lambda number: twice, 3) == 6
+        kept = apply.callback("f", lambda x: x + 10)
+        assert choose(lambda number: kept, 3) == 13
+        assert choose(lambda number: None, 3) == -1
+
+    def test_functions_of_another_type(self, c: Counted) -> None:
+        choose, half = c.function(self.CHOOSE), c.function("int half(int x)")
+        message = r"choose: callback's result: expected a function .*, got `int half\(int x\)`; "
+        with pytest.raises(mapcall.ArgumentError, match=message):
+            choose(lambda number: half, 3)
+        # The closure of a plain callable would end before C calls it.
+        with pytest.raises(mapcall.ArgumentError, match="got a function; return one"):
+            choose(lambda number: lambda x: x, 3)
+
+    def test_pointers_to_const(self, c: Counted) -> None:
+        add = c.function(self.ADD)
+        writeable, constant = (
+            c.function("int *writeable(void)"),
+            c.function("const int *constant(void)"),
+        )
+        before = writeable().array(1, "i4")[0]
+        assert add(writeable) == before + 1
+        assert add(lambda: writeable()) == before + 2
+        assert add(lambda: None) == -1
+        message = "add: callback's result: expected .*, writeable, got a handle to const int; "
+        with pytest.raises(mapcall.ArgumentError, match=message):
+            add(lambda: constant())
+        assert writeable().array(1, "i4")[0] == before + 2
 
 
 class TestKept:
