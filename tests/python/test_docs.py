@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +51,21 @@ def test_help_shows_an_example(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     output: list[str] = []
     outcome = doctest.DocTestRunner(optionflags=OPTIONS).run(test, out=output.append)
     assert outcome.failed == 0, "".join(output)
+
+
+SECTIONS = "Parameters|Returns|Yields|Raises|Warns|See Also|Notes|Examples|Attributes"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_sections(name: str) -> None:
+    """Headings are underlined as numpydoc asks, and each parameter begins a line."""
+    lines = (inspect.getdoc(CASES[name]) or "").splitlines()
+    for line, below in pairwise([*lines, ""]):
+        assert not re.match(r"-{3,}\s*[^-\s]", below), below
+        if re.fullmatch(SECTIONS, line):
+            assert below == "-" * len(line), line
+    if "Parameters" in lines:
+        section = lines[lines.index("Parameters") + 2 :]
+        section = section[: section.index("")] if "" in section else section
+        for line in section:
+            assert re.match(r"    |\*|[\w, ]+ : ", line), line

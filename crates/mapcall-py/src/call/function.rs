@@ -50,23 +50,30 @@ use super::text::Text;
 ///
 /// Parameters
 /// ----------
-/// *args, **kwargs The arguments of the C function: numbers, arrays, texts, handles, callables, None.
-/// A parameter that has the name of one of the following options hides the option. out : ndarray,
-/// path, or tuple of them, optional The destinations of the outputs of a batch: the result, then the
-/// arrays that are left out. In a tuple, None stands for an array that is allocated. A path is that of
-/// a new ``.npy`` file, which is written in the course of the batch and returned as a `memmap`. It
-/// gets its name when all calls have been made, and replaces a file of that name once its content is
-/// on the disk. If a file can't be replaced, the results are copied into it. where : ndarray of bool,
-/// optional In a batch, C is called only where it is True. It broadcasts against the loop dimensions.
-/// Elsewhere outputs keep their values, or are 0 if they are allocated. threads : int, default 1 The
-/// number of threads that a batch runs on; 0 for one on each core. The results are the same. Many C
-/// functions are not safe to be called from several threads. stream : bool, optional Whether pages of
-/// maps are dropped from memory once a batch has processed them. By default they are if the files are
-/// larger than the memory that is free. sync : bool, default False Return when new files are on the
-/// disk. If False, a power failure may leave a new name without its content, but never a name that
-/// another file had before. progress : bool or callable, optional If True, a batch of more than a
-/// second shows a progress bar. A callable is called a few times a second with the number of calls
-/// that have been made and the number of all calls.
+/// *args, **kwargs
+///     The arguments of the C function: numbers, arrays, texts, handles, callables, None. A parameter
+///     that has the name of one of the following options hides the option.
+/// out : ndarray, path, or tuple of them, optional
+///     The destinations of the outputs of a batch: the result, then the arrays that are left out. In
+///     a tuple, None stands for an array that is allocated. A path is that of a new ``.npy`` file, which is
+///     written in the course of the batch and returned as a `memmap`. It gets its name when all calls
+///     have been made, and replaces a file of that name once its content is on the disk. If a file
+///     can't be replaced, the results are copied into it.
+/// where : ndarray of bool, optional
+///     In a batch, C is called only where it is True. It broadcasts against the loop dimensions.
+///     Elsewhere outputs keep their values, or are 0 if they are allocated.
+/// threads : int, default 1
+///     The number of threads that a batch runs on; 0 for one on each core. The results are the same.
+///     Many C functions are not safe to be called from several threads.
+/// stream : bool, optional
+///     Whether pages of maps are dropped from memory once a batch has processed them. By default they
+///     are if the files are larger than the memory that is free.
+/// sync : bool, default False
+///     Return when new files are on the disk. If False, a power failure may leave a new name without
+///     its content, but never a name that another file had before.
+/// progress : bool or callable, optional
+///     If True, a batch of more than a second shows a progress bar. A callable is called a few times
+///     a second with the number of calls that have been made and the number of all calls.
 ///
 /// Returns
 /// -------

@@ -281,20 +281,26 @@ impl Library {
     /// (0.75, array([2.]))
     ///
     /// Parameters
-    /// ---------- prototype : str The declaration of the function in C, with the lengths of arrays in
-    /// brackets. It may use the types of the library's header, and types that the text defines before
-    /// it. check : {'zero', 'nonzero', 'nonnull', 'errno'} or callable, optional The condition of
-    /// success; any other outcome raises `CallError`. 'zero': the result is 0. 'nonzero': it is not 0.
-    /// 'nonnull': it is not NULL. 'errno': the call leaves errno at 0. A callable gets the result, and
-    /// raises an exception if that means failure; what it returns is ignored. `get_errno` returns the
-    /// errno of the call meanwhile. gil : {'hold', 'release'}, optional Whether the interpreter's lock
-    /// is held or released during a call. By default it is released if the arrays have 512 KiB or more
-    /// together, or an argument is a callable. text : {'str', 'bytes'}, default 'str' The type that a
-    /// ``const char *`` result becomes; for a str, the text must be UTF-8. destructor : Function,
-    /// optional The function that frees a pointer which this one returns. It is called once, when the
-    /// pointer's `Handle` is closed or dies. engine : {'cranelift', 'libffi'}, optional The engine
-    /// that makes the call: code compiled by Cranelift, or libffi. The default is compiled code where
-    /// Cranelift supports the types.
+    /// ----------
+    /// prototype : str
+    ///     The declaration of the function in C, with the lengths of arrays in brackets. It may use the
+    ///     types of the library's header, and types that the text defines before it.
+    /// check : {'zero', 'nonzero', 'nonnull', 'errno'} or callable, optional
+    ///     The condition of success; any other outcome raises `CallError`. 'zero': the result is 0. 'nonzero':
+    ///     it is not 0. 'nonnull': it is not NULL. 'errno': the call leaves errno at 0. A callable gets
+    ///     the result, and raises an exception if that means failure; what it returns is ignored.
+    ///     `get_errno` returns the errno of the call meanwhile.
+    /// gil : {'hold', 'release'}, optional
+    ///     Whether the interpreter's lock is held or released during a call. By default it is released
+    ///     if the arrays have 512 KiB or more together, or an argument is a callable.
+    /// text : {'str', 'bytes'}, default 'str'
+    ///     The type that a ``const char *`` result becomes; for a str, the text must be UTF-8.
+    /// destructor : Function, optional
+    ///     The function that frees a pointer which this one returns. It is called once, when the
+    ///     pointer's `Handle` is closed or dies.
+    /// engine : {'cranelift', 'libffi'}, optional
+    ///     The engine that makes the call: code compiled by Cranelift, or libffi. The default is compiled code
+    ///     where Cranelift supports the types.
     ///
     /// Returns
     /// -------
