@@ -8,8 +8,8 @@ use libfuzzer_sys::fuzz_target;
 use mapcall::Prototype;
 use mapcall::array::DType;
 use mapcall::contract::{
-    ArgumentError, ArrayRule, Backing, Check, Contract, ExtentRule, BroadcastPlan, Memory, Output, PointerRule,
-    Role, Rule, Scalar, Operand,
+    ArgumentError, ArrayRule, Backing, BroadcastPlan, Check, Contract, ExtentRule, HostValue,
+    Memory, Operand, Output, PointerRule, Role, Rule, Scalar,
 };
 
 /// The maximum size of a call's frame, in slots.
@@ -25,18 +25,22 @@ fuzz_target!(|data: &[u8]| {
         Ok(contract) => contract,
         Err(error) => return assert!(!error.to_string().is_empty()),
     };
-    assert!(contract.words() <= LARGEST_FRAME);
+    assert!(contract.slots() <= LARGEST_FRAME);
     let mut choices = Choices(parts.next().unwrap_or_default());
     for _ in 0..8 {
-        let mut frame = vec![0; contract.words()];
+        let mut frame = vec![0; contract.slots()];
         let mut given = Vec::new();
-        let is_batch = choices.next() % 2 == 0;
-        let mut check = if is_batch {
+        let kind = CallKind {
+            is_batch: choices.next() % 2 == 0,
+            is_unchecked: choices.next() % 4 == 0,
+        };
+        let check = if kind.is_batch {
             Check::broadcasting(&contract, &mut frame)
         } else {
             Check::new(&contract, &mut frame)
         };
-        let passed = pass_arguments(&contract, &mut check, &mut choices, is_batch, &mut given);
+        let mut check = check.unchecked(kind.is_unchecked);
+        let passed = pass_arguments(&contract, &mut check, &mut choices, kind, &mut given);
         if let Err(error) = passed.and_then(|()| check.finish()) {
             assert!(error.to_string().starts_with(&contract.prototype().name));
             continue;
@@ -50,6 +54,13 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
+/// The kind of a call.
+#[derive(Clone, Copy)]
+struct CallKind {
+    is_batch: bool,
+    is_unchecked: bool,
+}
+
 /// An array argument: the parameter's position, the address, and the shape of the array of one call.
 type Given = (usize, usize, Vec<usize>);
 
@@ -61,47 +72,60 @@ fn pass_arguments(
     contract: &Contract,
     check: &mut Check<'_>,
     choices: &mut Choices<'_>,
-    is_batch: bool,
+    kind: CallKind,
     given: &mut Vec<Given>,
 ) -> Result<(), Box<ArgumentError>> {
-    if is_batch && contract.returned().is_some() && choices.next() % 4 == 0 {
+    if kind.is_batch && contract.returned().is_some() && choices.next() % 4 == 0 {
         let rule = contract.returned().expect("it was just seen");
-        values(check, choices, Role::Result, rule)?;
+        scalars(check, choices, Role::Result, rule)?;
     }
     for (position, rule) in contract.rules().iter().enumerate() {
         assert!(!contract.expected(position).is_empty());
-        let choice = choices.next();
+        let (role, choice) = (Role::Parameter(position), choices.next());
         match rule {
-            Rule::Inferred(inferred) if choice % 4 == 0 => {
-                check.inferred(position, *inferred, choices.scalar())?;
+            Rule::Inferred(_) if choice % 4 == 0 => {
+                check.argument(role, HostValue::Number(choices.scalar()))?;
             }
-            Rule::Number(_) | Rule::Record { .. } if is_batch && choice % 4 == 0 => {
+            Rule::Number(_) | Rule::Record { .. } if kind.is_batch && choice % 4 == 0 => {
                 match contract.scalar(position) {
-                    Some(rule) => values(check, choices, Role::Parameter(position), rule)?,
+                    Some(rule) => scalars(check, choices, role, rule)?,
                     None => {
-                        let refused = check.values(position, memory(0, &[], &[])).is_err();
+                        let value = HostValue::Array {
+                            memory: memory(0, &[], &[]),
+                            dtype: Ok(&DType::F64),
+                        };
+                        let refused = check.argument(role, value).is_err();
                         assert!(refused, "one that measures, or that nothing can hold");
-                        return check.leave_out(position);
+                        return check.argument(role, HostValue::Omitted);
                     }
                 }
             }
-            Rule::Number(number) if choice % 16 > 0 => {
-                check.number(position, *number, choices.scalar())?;
+            Rule::Number(_) if choice % 16 > 0 => {
+                check.argument(role, HostValue::Number(choices.scalar()))?;
             }
             Rule::Array(rule) if choice % 8 > 0 => {
-                array(contract, check, choices, (position, rule), is_batch, given)?;
+                array(check, choices, (position, rule), kind, given)?;
             }
-            Rule::Pointer(rule) if choice % 8 > 0 => {
-                pointer(contract, check, choices, (position, rule))?;
+            Rule::Pointer(rule) if choice % 8 > 0 => pointer(check, choices, (role, rule))?,
+            Rule::Record { dtype, .. } => {
+                let size = dtype.itemsize() + usize::from(choice == 1);
+                let (dtype, bytes) = (Ok(dtype), &vec![choice; size][..]);
+                check.argument(role, HostValue::Record { dtype, bytes })?;
             }
-            Rule::Record { dtype, .. } => check.bytes(position, &vec![choice; dtype.itemsize()]),
-            Rule::Text | Rule::Function(_) => check.word(position, choice.into()),
-            _ => check.leave_out(position)?,
+            Rule::Text if choice % 2 == 0 => {
+                check.argument(role, HostValue::Text(&[choice, choice % 3, 0]))?;
+            }
+            Rule::Text | Rule::Function(_) => check.argument(role, HostValue::Null)?,
+            _ => check.argument(role, HostValue::Omitted)?,
         }
     }
-    if is_batch && choices.next() % 4 == 0 {
+    if kind.is_batch && choices.next() % 4 == 0 {
         let (shape, strides) = choices.axes(1);
-        check.mask(memory(choices.address(1), &shape, &strides));
+        let value = HostValue::Array {
+            memory: memory(choices.address(1), &shape, &strides),
+            dtype: Ok(&DType::BOOL),
+        };
+        check.argument(Role::Mask, value)?;
     }
     Ok(())
 }
@@ -113,45 +137,41 @@ fn memory<'a>(address: usize, shape: &'a [usize], strides: &'a [isize]) -> Memor
         strides,
         is_contiguous: false,
         is_writeable: true,
+        is_shared: false,
         backing: Backing::Private,
     }
 }
 
-/// Passes an array with a value for each call.
-fn values(
+/// Passes an array with a scalar for each call.
+fn scalars(
     check: &mut Check<'_>,
     choices: &mut Choices<'_>,
     role: Role,
     rule: &ArrayRule,
 ) -> Result<(), Box<ArgumentError>> {
-    let (shape, strides) = choices.axes(rule.dtype.itemsize());
+    let (shape, strides) = choices.axes(rule.dtype().itemsize());
     let memory = Memory {
         is_writeable: choices.next() % 16 > 0,
-        ..memory(choices.address(rule.alignment), &shape, &strides)
+        ..memory(choices.address(rule.alignment()), &shape, &strides)
     };
-    match role {
-        Role::Parameter(position) => check.values(position, memory),
-        _ => check.result(memory),
-    }
+    let dtype = Ok(rule.dtype());
+    check.argument(role, HostValue::Array { memory, dtype })
 }
 
 fn array(
-    contract: &Contract,
     check: &mut Check<'_>,
     choices: &mut Choices<'_>,
     (position, rule): (usize, &ArrayRule),
-    is_batch: bool,
+    kind: CallKind,
     given: &mut Vec<Given>,
 ) -> Result<(), Box<ArgumentError>> {
-    let dtype = choices.dtype(&rule.dtype);
-    rule.check_dtype(&dtype)
-        .map_err(|problem| contract.refuse(position, problem))?;
+    let dtype = choices.dtype(rule.dtype());
     let rank = choices.rank(rule.rank());
     let core: Vec<usize> = (0..rank).map(|_| choices.length()).collect();
     let item = core
         .iter()
         .try_fold(dtype.itemsize(), |size, &length| size.checked_mul(length));
-    let (mut shape, mut strides) = if is_batch && choices.next() % 2 == 0 {
+    let (mut shape, mut strides) = if kind.is_batch && choices.next() % 2 == 0 {
         choices.axes(item.unwrap_or(1))
     } else {
         Default::default()
@@ -159,56 +179,42 @@ fn array(
     let has_axes = !shape.is_empty();
     shape.extend(&core);
     strides.extend(c_strides(&core, dtype.itemsize()));
-    let address = choices.address(rule.alignment);
+    let address = choices.address(rule.alignment());
     let memory = Memory {
-        address: std::ptr::without_provenance_mut(address),
-        shape: &shape,
-        strides: &strides,
         is_contiguous: choices.next() % 16 > 0 && !has_axes,
         is_writeable: choices.next() % 16 > 0,
-        backing: Backing::Private,
+        is_shared: choices.next() % 64 == 0,
+        ..memory(address, &shape, &strides)
     };
-    if choices.next() % 4 > 0 {
-        check.array(position, rule, memory)?;
-    } else {
-        check.array_unchecked(position, rule, memory)?;
-        if !rule.is_known {
-            // The function gets the address only.
-            assert!(memory.is_writeable || rule.is_const);
-            return Ok(());
-        }
+    let (role, dtype) = (Role::Parameter(position), Ok(&dtype));
+    check.argument(role, HostValue::Array { memory, dtype })?;
+    assert!(memory.is_writeable && !memory.is_shared || rule.is_const());
+    if kind.is_unchecked && rule.extents().contains(&ExtentRule::Unknown) {
+        // The function gets the address only.
+        return Ok(());
     }
-    assert!(memory.is_contiguous || is_batch);
-    assert!(memory.is_writeable || rule.is_const);
+    assert!(memory.is_contiguous || kind.is_batch);
     let core = shape.split_off(shape.len() - rule.rank());
     given.push((position, address, core));
     Ok(())
 }
 
 fn pointer(
-    contract: &Contract,
     check: &mut Check<'_>,
     choices: &mut Choices<'_>,
-    (position, rule): (usize, &PointerRule),
+    (role, rule): (Role, &PointerRule),
 ) -> Result<(), Box<ArgumentError>> {
     let expected = rule.dtype.clone().unwrap_or(DType::U8);
     let dtype = choices.dtype(&expected);
-    rule.check_dtype(&dtype)
-        .map_err(|problem| contract.refuse(position, problem))?;
-    let shape = [choices.length()];
+    let (address, shape) = (choices.address(rule.alignment), [choices.length()]);
+    let strides = c_strides(&shape, dtype.itemsize());
     let memory = Memory {
-        address: std::ptr::without_provenance_mut(choices.address(rule.alignment)),
-        shape: &shape,
-        strides: &c_strides(&shape, dtype.itemsize()),
         is_contiguous: choices.next() % 16 > 0,
         is_writeable: choices.next() % 16 > 0,
-        backing: Backing::Private,
+        ..memory(address, &shape, &strides)
     };
-    if choices.next() % 2 == 0 {
-        check.pointer(position, rule, memory)
-    } else {
-        check.pointer_unchecked(position, rule, memory)
-    }
+    let dtype = Ok(&dtype);
+    check.argument(role, HostValue::Array { memory, dtype })
 }
 
 fn outputs(check: &Check<'_>) -> Vec<Output> {
@@ -297,7 +303,7 @@ fn must_be_disjoint(contract: &Contract, one: &Operand, other: &Operand) -> bool
 
 /// Checks that the shapes and the frame of an accepted call are those of the prototype.
 fn verify(contract: &Contract, frame: &[u64], given: &[Given], outputs: &[Output]) {
-    let layout = contract.trampoline().layout();
+    let layout = contract.layout();
     let passed = |position| frame[layout.parameter(position)];
     let inferred: Vec<u64> = contract
         .rules()
@@ -322,7 +328,7 @@ fn verify(contract: &Contract, frame: &[u64], given: &[Given], outputs: &[Output
             .array()
             .expect("only arrays are given");
         assert_eq!(shape.len(), rule.rank());
-        for (extent, &length) in rule.extents.iter().zip(shape) {
+        for (extent, &length) in rule.extents().iter().zip(shape) {
             match extent {
                 ExtentRule::Dimension { dimension, .. } => {
                     assert_eq!(inferred[*dimension], length as u64);
@@ -352,7 +358,7 @@ fn clash(contract: &Contract, one: &Given, other: &Given) -> bool {
     let is_restricted = (parameter(one).is_restrict || parameter(other).is_restrict)
         && !(parameter(one).is_const && parameter(other).is_const);
     let span = |(position, address, shape): &Given| {
-        let itemsize = contract.rules()[*position].array()?.dtype.itemsize() as u128;
+        let itemsize = contract.rules()[*position].array()?.dtype().itemsize() as u128;
         let size = shape
             .iter()
             .try_fold(itemsize, |size, &length| size.checked_mul(length as u128))?;
