@@ -48,6 +48,7 @@ lint: $(VENV)/.lint
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- --deny warnings
 	cargo clippy --quiet --package mapcall --no-default-features --all-targets -- --deny warnings
+	cargo check --quiet --manifest-path fuzz/Cargo.toml --target-dir target
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
