@@ -151,7 +151,7 @@ class Readahead:
 
 
 class Scan:
-    """A scan of a map in stretches, which threads take in order."""
+    """A scan of a map in chunks, which threads take in order."""
 
     def __init__(self, files: Files, total: mapcall.Function) -> None:
         self.files, self.total = files, total
@@ -159,14 +159,14 @@ class Scan:
     def __call__(
         self,
         x: mapcall.memmap,
-        stretch: int = 4 * MIB,
+        chunk: int = 4 * MIB,
         threads: int = 1,
         ahead: int = 0,
         sequential: bool = False,
         behind: int = 0,
     ) -> float:
         """Returns the seconds that a scan takes."""
-        step, size = stretch // 8, x.size
+        step, size = chunk // 8, x.size
         if sequential:
             x._mmap.madvise(mmap.MADV_SEQUENTIAL)
         descriptor = os.open(self.files.input, os.O_RDONLY) if behind else -1
@@ -176,15 +176,15 @@ class Scan:
 
         def look_ahead(start: int) -> None:
             nonlocal asked
-            end = min(8 * start + stretch + ahead, 8 * size)
+            end = min(8 * start + chunk + ahead, 8 * size)
             while asked < end:
                 x._mmap.madvise(mmap.MADV_WILLNEED, asked, min(REQUEST, 8 * size - asked))
                 asked += REQUEST
 
         def drop(start: int) -> None:
             nonlocal gone
-            # The other thread may still read the stretch before.
-            end = (8 * start - (threads - 1) * stretch) // behind * behind
+            # The other thread may still read the chunk before.
+            end = (8 * start - (threads - 1) * chunk) // behind * behind
             if end > gone:
                 x._mmap.madvise(mmap.MADV_DONTNEED, gone, end - gone)
                 os.posix_fadvise(descriptor, gone, end - gone, os.POSIX_FADV_DONTNEED)
@@ -215,14 +215,14 @@ def warm(files: Files, scan: Scan, rounds: int) -> None:
     kept = mapcall.open(files.input, "r")
     numpy = np.load(files.input, mmap_mode="r")
 
-    def engine(stretch: int, threads: int) -> float:
-        rows = kept[: kept.size // (stretch // 8) * (stretch // 8)].reshape(-1, stretch // 8)
+    def engine(chunk: int, threads: int) -> float:
+        rows = kept[: kept.size // (chunk // 8) * (chunk // 8)].reshape(-1, chunk // 8)
         return timed(lambda: scan.total(rows, threads=threads))
 
     ways: dict[str, Way] = {"numpy.memmap's sum()": lambda: timed(numpy.sum)}
     for threads in (1, 2):
         for mib in (1, 2, 4, 8):
-            name = f"stretches of {mib} MiB, {threads} thread{'s'[: threads - 1]}"
+            name = f"chunks of {mib} MiB, {threads} thread{'s'[: threads - 1]}"
             ways[name] = partial(scan, kept, mib * MIB, threads)
     ways["a batch of rows of 1 MiB, 1 thread"] = partial(engine, MIB, 1)
     ways["a batch of rows of 1 MiB, 2 threads"] = partial(engine, MIB, 2)
@@ -274,9 +274,9 @@ def cold(files: Files, scan: Scan, rounds: int) -> None:
             at = partial(way, kib, threads=threads)
             ways = {
                 "plain": at(),
-                "stretches of 1 MiB": at(stretch=MIB),
-                "stretches of 2 MiB": at(stretch=2 * MIB),
-                "stretches of 8 MiB": at(stretch=8 * MIB),
+                "chunks of 1 MiB": at(chunk=MIB),
+                "chunks of 2 MiB": at(chunk=2 * MIB),
+                "chunks of 8 MiB": at(chunk=8 * MIB),
                 "MADV_WILLNEED 8 MiB ahead": at(ahead=8 * MIB),
                 "MADV_WILLNEED 16 MiB ahead": at(ahead=16 * MIB),
                 "MADV_WILLNEED 32 MiB ahead": at(ahead=32 * MIB),

@@ -215,7 +215,7 @@ fn assignment<'a>(
 
 /// Returns the error for a name that no parameter has.
 fn unknown(contract: &Contract, name: &str) -> ValueError {
-    match contract.unknown(name) {
+    match contract.unknown(name, &[]) {
         Problem::Unknown { nearest: None, .. } => ValueError::Unknown {
             function: contract.prototype().name.clone(),
             name: name.to_owned(),

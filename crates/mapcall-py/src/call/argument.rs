@@ -241,10 +241,11 @@ impl<'py> Reader<'_, '_, 'py> {
             let checked = self.check.argument(role, in_use.value());
             return checked.map_err(|error| errors::argument(self.py, &error));
         }
-        if let Some(array) = ndarray::as_array(object, self.ndarray) {
-            return self.ndarray(role, expected, array, object);
-        }
-        if let Some(array) = self.view(role, object)? {
+        let array = match ndarray::as_array(object, self.ndarray) {
+            Some(array) => Some(array.clone()),
+            None => self.view(role, object)?,
+        };
+        if let Some(array) = array {
             return self.ndarray(role, expected, &array, object);
         }
         let Some(parameter) = object.getattr_opt(intern!(self.py, "_as_parameter_"))? else {

@@ -271,7 +271,7 @@ impl Function {
             ))),
             None => Err(errors::argument(
                 py,
-                &contract.refuse_all(contract.unknown(parameter)),
+                &contract.refuse_all(contract.unknown(parameter, &[])),
             )),
         }
     }

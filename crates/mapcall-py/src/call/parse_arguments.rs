@@ -3,7 +3,6 @@
 #![allow(unsafe_code)]
 
 use mapcall::contract::Problem;
-use mapcall::nearest::nearest;
 use pyo3::ffi::PyObject;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
@@ -63,11 +62,7 @@ pub(super) fn parse_arguments<'py>(
             // reference.
             let value = unsafe { Borrowed::from_ptr(py, *argument) };
             if !BatchOptions::set(&mut options, &name, &value) {
-                let parameters = contract.prototype().parameters.iter();
-                let names = parameters.map(|parameter| &*parameter.name);
-                let near = nearest(&name, names.chain(KEYWORDS));
-                let nearest = near.first().map(|&near| near.to_owned());
-                return refuse(Problem::Unknown { name, nearest });
+                return refuse(contract.unknown(&name, &KEYWORDS));
             }
             continue;
         };

@@ -13,7 +13,7 @@ use super::eviction::{Eviction, Stream};
 use super::plan::{MovingOperands, Plan};
 use super::run::{BatchObserver, BatchRun, Outcome, PROGRESS_INTERVAL};
 use super::write_buffer::FileOutput;
-use crate::contract::{ArrayRule, BroadcastPlan, Check, Contract, Operand, Output, Problem, Role};
+use crate::contract::{BroadcastPlan, Check, Contract, Operand, Output, Problem, Role};
 use crate::function::{CallError, Function, InUse};
 
 /// The options for the calls of a batch.
@@ -106,12 +106,7 @@ impl<'a> PreparedBatch<'a> {
         strides: &[isize],
     ) -> Result<(), CallError> {
         let contract = self.function.contract();
-        let alignment = output.rule(contract).map_or(1, ArrayRule::alignment);
-        if !address.addr().is_multiple_of(alignment) {
-            let address = address.addr();
-            let problem = Problem::Unaligned { address, alignment };
-            return Err(contract.refuse_role(output.role, problem).into());
-        }
+        contract.check_alignment(output.role, address.addr())?;
         let strides = strides.get(..output.order.len()).unwrap_or_default();
         let size = output.call_size(contract);
         self.broadcast

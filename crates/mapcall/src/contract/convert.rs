@@ -40,6 +40,7 @@ impl Rule {
         slots: &mut [u64],
     ) -> Result<(), Problem> {
         match (self, value) {
+            (_, HostValue::Omitted) => return Err(Problem::Missing),
             (Self::Number(number), value) => return convert_number(*number, value, slots),
             (
                 Self::Text | Self::Pointer(_) | Self::Function(_),
@@ -83,7 +84,6 @@ impl Rule {
                     }
                 }
             }
-            (_, HostValue::Omitted) => return Err(Problem::Missing),
             (_, value) => return Err(self.wrong_kind(value, is_unchecked)),
         }
         Ok(())
@@ -113,11 +113,11 @@ impl Rule {
 }
 
 fn convert_number(number: Number, value: HostValue<'_>, slots: &mut [u64]) -> Result<(), Problem> {
-    let long_double;
+    let number_slots;
     let converted = match value {
         HostValue::Number(value) => {
-            long_double = number.slots(value)?;
-            long_double.get(..number.count()).unwrap_or_default()
+            number_slots = number.slots(value)?;
+            number_slots.get(..number.count()).unwrap_or_default()
         }
         HostValue::LongDouble(value) if number.is_extended() => value,
         HostValue::HugeNumber(found) => {
@@ -126,7 +126,6 @@ fn convert_number(number: Number, value: HostValue<'_>, slots: &mut [u64]) -> Re
                 remedy: Remedy::Words(format!("give a value that {number} has")),
             });
         }
-        HostValue::Omitted => return Err(Problem::Missing),
         other => return Err(Rule::Number(number).wrong_kind(other, false)),
     };
     for (slot, &value) in slots.iter_mut().zip(converted) {

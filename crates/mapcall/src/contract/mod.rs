@@ -201,6 +201,23 @@ impl Contract {
         }
     }
 
+    /// Checks the address of an output that has been allocated.
+    ///
+    /// # Errors
+    ///
+    /// [`ArgumentError`] if it does not have the alignment of the C type.
+    pub(crate) fn check_alignment(
+        &self,
+        role: Role,
+        address: usize,
+    ) -> Result<(), Box<ArgumentError>> {
+        let alignment = self.array_rule(role).map_or(1, ArrayRule::alignment);
+        if address.is_multiple_of(alignment) {
+            return Ok(());
+        }
+        Err(self.refuse_role(role, Problem::Unaligned { address, alignment }))
+    }
+
     /// Returns the number of slots that a [`Check`] needs: those of the frame, then its working space.
     #[must_use]
     #[inline]
@@ -283,7 +300,8 @@ impl Contract {
             .contains(&(one.min(other), one.max(other)))
     }
 
-    /// Returns the problem with a keyword that is the name of no parameter.
+    /// Returns the problem with a name that is neither a parameter's nor one of the `keywords` of the host
+    /// language.
     ///
     /// ```
     /// use mapcall::Prototype;
@@ -291,22 +309,24 @@ impl Contract {
     ///
     /// let contract = Contract::new(Prototype::parse("double cos(double angle)")?)?;
     /// assert_eq!(
-    ///     contract.refuse_all(contract.unknown("angel")).to_string(),
+    ///     contract.refuse_all(contract.unknown("angel", &[])).to_string(),
     ///     "cos: expected a parameter's name, got angel; did you mean angle?",
     /// );
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[cold]
     #[must_use]
-    pub fn unknown(&self, name: &str) -> Problem {
-        let names = self
+    pub fn unknown(&self, name: &str, keywords: &[&str]) -> Problem {
+        let parameters = self
             .prototype
             .parameters
             .iter()
             .map(|parameter| &*parameter.name);
         Problem::Unknown {
             name: name.to_owned(),
-            nearest: nearest(name, names).first().map(|name| (*name).to_owned()),
+            nearest: nearest(name, parameters.chain(keywords.iter().copied()))
+                .first()
+                .map(|name| (*name).to_owned()),
         }
     }
 

@@ -270,7 +270,7 @@ impl Function {
     ) -> Result<Self, Box<ArgumentError>> {
         let contract = self.contract();
         let Some((position, _)) = self.prototype().parameter(name) else {
-            return Err(contract.refuse_all(contract.unknown(name)));
+            return Err(contract.refuse_all(contract.unknown(name, &[])));
         };
         let mut extents = self.0.extents.clone();
         extents.retain(|(other, _)| *other != position);

@@ -13,7 +13,7 @@ use super::alias::Aliases;
 use super::broadcast::{BroadcastPlan, Operand};
 use super::convert::check_pointer;
 use super::dimension::UNSET;
-use super::error::{ArgumentError, Problem};
+use super::error::{ArgumentError, Problem, Remedy};
 use super::host_value::HostValue;
 use super::output::Output;
 use super::role::Role;
@@ -177,7 +177,7 @@ impl<'a> Check<'a> {
                 self.extent(position, *inferred, value)
             }
             (Rule::Inferred(_), HostValue::HugeNumber(found)) => {
-                let remedy = super::Remedy::Words("give the extent of the arrays".into());
+                let remedy = Remedy::Words("give the extent of the arrays".into());
                 let found = found.to_owned();
                 Err(refuse(Problem::Type { found, remedy }))
             }
@@ -288,13 +288,9 @@ impl<'a> Check<'a> {
     ///
     /// [`ArgumentError`] if the address does not have the alignment of the C type.
     pub fn place(&mut self, position: usize, address: *mut u8) -> Result<(), Box<ArgumentError>> {
-        let rule = self.contract.array_rule(Role::Parameter(position));
-        let alignment = rule.map_or(1, ArrayRule::alignment);
         let address = address.expose_provenance();
-        if !address.is_multiple_of(alignment) {
-            let problem = Problem::Unaligned { address, alignment };
-            return Err(self.contract.refuse(position, problem));
-        }
+        let role = Role::Parameter(position);
+        self.contract.check_alignment(role, address)?;
         self.set(position, address as u64);
         Ok(())
     }
