@@ -39,6 +39,7 @@ Exceptions and warnings
 - `CallError`: the result of a function means failure.
 - `LibraryError`: a library can't be loaded, or lacks a function.
 - `PrototypeError`: a prototype or a header can't be read.
+- `MapFault`: a page of a map is gone: its file was shortened, or the map was closed.
 - `FormatError`: a file is not what its format says.
 - `ChangedFileError`: a file has changed since a map of it was pickled.
 - `ReplacedFileWarning`: a map was flushed whose file has lost its name to another one.
@@ -52,8 +53,8 @@ in ``docs`` of the repository are guides: calls, batches, maps, files, the comma
 `__version__` is the version of the package, the command and the extension.
 """
 
-from . import _dask, _help, _mapcall, _pickling, _progress, ctypeslib
-from ._errors import ArgumentError, CallError, LibraryError, PrototypeError
+from . import _dask, _faults, _help, _mapcall, _pickling, _progress, ctypeslib
+from ._errors import ArgumentError, CallError, LibraryError, MapFault, PrototypeError
 from ._mapcall import (
     Callback,
     ChangedFileError,
@@ -80,12 +81,15 @@ _mapcall._initialise(
     call_error=CallError,
     library_error=LibraryError,
     prototype_error=PrototypeError,
+    map_fault=MapFault,
     memmap=memmap,
     progress_bar=_progress.Bar,
     digest=_pickling.digest,
     reload=_pickling.reload,
     rebind=_mapcall.rebind,
+    wrap_faulthandler=_faults.wrap_faulthandler,
 )
+_mapcall._prepare_guard()
 _dask.install()
 
 __all__ = [
@@ -100,6 +104,7 @@ __all__ = [
     "Library",
     "LibraryError",
     "Map",
+    "MapFault",
     "Parameter",
     "PrototypeError",
     "ReplacedFileWarning",

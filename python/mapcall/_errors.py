@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from . import _mapcall
+
 
 class LibraryError(OSError):
     """Raised if a library can't be loaded or read, or lacks a function.
@@ -111,3 +115,76 @@ class CallError(Exception):
     code: int = 0
     errno: int = 0
     index: tuple[int, ...] | None = None
+
+
+class MapFault(OSError):
+    """Raised if a page of a map is gone: its file was shortened, or the map was closed.
+
+    >>> import mapcall, os
+    >>> x = mapcall.memmap("x.dat", mode="w+", shape=10000)
+    >>> os.truncate("x.dat", 5000)
+    >>> try:
+    ...     x[9000] + 1
+    ... except mapcall.MapFault as error:
+    ...     print(error.reason, error.file_offset)
+    truncated 9000
+
+    It is raised in the thread that made the access. The access has read zeros, or its write is
+    lost, so results that the program has computed since may be wrong. Each later access to the
+    page raises an exception of its own.
+
+    Attributes
+    ----------
+    filename : str or None
+        The file.
+    file_offset : int
+        The position in the file of the first byte that was accessed.
+    reason : {'truncated', 'closed', 'io', 'no space'}
+        The file has become shorter; the map was closed; the device can't read the page; the page is
+        a hole of the file, and the disk has no space for it.
+    errno : int or None
+        ``EIO`` for 'io', and ``ENOSPC`` for 'no space'.
+    """
+
+    __module__ = "mapcall"
+    file_offset: int = 0
+    reason: str = ""
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        filename: str | None = None,
+        file_offset: int = 0,
+        reason: str = "",
+        errno: int | None = None,
+    ) -> None:
+        if message is None:
+            # The interpreter makes the exception that another thread has set.
+            message, fields = _mapcall._take_fault() or ("a page of a map is gone", {})
+            self.__init__(message, **fields)  # type: ignore[misc]
+            return
+        if errno is None:
+            super().__init__(message)
+            self.filename = filename
+        else:
+            super().__init__(errno, message, filename)
+        self.file_offset = file_offset
+        self.reason = reason
+
+    def __str__(self) -> str:
+        # That of OSError has the number and the file only if there is a file.
+        return super().__str__() if self.errno is not None else str(self.args[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Reduce the exception for a pickle, with its attributes."""
+        message = self.strerror or self.args[0]
+        fields = (self.filename, self.file_offset, self.reason, self.errno)
+        return _fault, (message, *fields)
+
+
+def _fault(
+    message: str, filename: str | None, file_offset: int, reason: str, errno: int | None
+) -> MapFault:
+    """Return the exception of a pickle."""
+    return MapFault(message, filename=filename, file_offset=file_offset, reason=reason, errno=errno)

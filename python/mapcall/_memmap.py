@@ -262,6 +262,65 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
         """
         return numpy.frombuffer(self._owner().residency(self), numpy.bool)
 
+    def close(self, *, sync: bool = False) -> None:
+        """Give the file back: it can be deleted, replaced and unmounted then.
+
+        >>> import mapcall
+        >>> with mapcall.memmap("x.dat", mode="w+", shape=10000) as x:
+        ...     x[:10] = 1
+        >>> x.closed
+        True
+        >>> x[0]
+        Traceback (most recent call last):
+        mapcall.MapFault: ... the map is closed; open the file again
+
+        What was written is in the file. All arrays on the map are closed, views and the array that
+        this one is a view of: each use of them raises `MapFault`, also of plain views, memoryviews
+        and pointers. To close a closed array does nothing.
+
+        Parameters
+        ----------
+        sync : bool, default False
+            Write changed bytes to the disk first. Otherwise the system does so later.
+
+        Raises
+        ------
+        OSError
+            If the disk fails.
+        ValueError
+            If the array is a copy.
+        """
+        self._owner().close(sync=sync)
+
+    @property
+    def closed(self) -> bool:
+        """True if the map was closed; False for a copy.
+
+        >>> import mapcall
+        >>> mapcall.memmap("x.dat", mode="w+", shape=4).closed
+        False
+        """
+        owner = _mapcall.map_of(self)
+        return owner is not None and owner.closed
+
+    def __enter__(self) -> Self:
+        if self.closed:
+            raise ValueError("the map is closed; open the file again")
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return self._closed_repr() if self.closed else super().__repr__()
+
+    def __str__(self) -> str:
+        return self._closed_repr() if self.closed else super().__str__()
+
+    def _closed_repr(self) -> str:
+        name = "" if self.filename is None else f" {os.path.basename(self.filename)!r}"
+        return f"<closed memmap{name} shape={self.shape} dtype={self.dtype}>"
+
     def _owner(self) -> _mapcall.Map:
         owner = _mapcall.map_of(self)
         if owner is None:

@@ -16,7 +16,7 @@ CRATES = ["mapcall-array", "mapcall-decl", "mapcall", "mapcall-cli", "mapcall-py
 # The modules of a crate in ascending order.
 MODULES = {
     "mapcall-array": [
-        *["fork", "sys", "literal", "dtype", "layout", "format", "mode", "error"],
+        *["mode", "fork", "sys", "guard", "literal", "dtype", "layout", "format", "error"],
         *["map", "buffer", "array", "ctypes", "typed", "open"],
     ],
     "mapcall-decl": [

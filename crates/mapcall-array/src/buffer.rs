@@ -250,6 +250,13 @@ pub enum Backing<'a> {
 }
 
 impl Backing<'_> {
+    /// Returns whether the memory is that of a closed map, which can't be accessed.
+    #[must_use]
+    #[inline]
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Map(map) if map.is_closed())
+    }
+
     /// Returns whether two arrays may have bytes in common at different addresses.
     #[must_use]
     #[inline]

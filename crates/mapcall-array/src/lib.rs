@@ -55,6 +55,7 @@ mod error;
 #[doc(hidden)]
 pub mod fork;
 pub mod format;
+pub mod guard;
 pub mod layout;
 pub mod literal;
 pub mod map;

@@ -105,6 +105,7 @@ pub(crate) fn of(py: Python<'_>, error: &Error) -> PyErr {
                 value.setattr("reason", source.to_string())
             })
         }
+        Error::Fault(fault) => crate::faults::fault(py, fault),
         Error::Map { path, source } => map_error(py, error, path.as_ref(), source),
         Error::Layout(source) => match numpy_layout_message(source) {
             Some(message) => noted(py, PyValueError::new_err(message), error),

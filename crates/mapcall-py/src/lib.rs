@@ -19,6 +19,7 @@ mod convert;
 mod ctypes;
 mod errors;
 mod exit;
+mod faults;
 mod map;
 mod mapped_array;
 mod memory;
@@ -57,6 +58,14 @@ mod _mapcall {
         super::call::Doc::install(&module.py().get_type::<Function>())?;
         module.setattr("_trust", super::pickle::trust(module.py())?)?;
         // `add` would append the name to `__all__`.
+        for function in [
+            wrap_pyfunction!(super::faults::take_fault, module)?,
+            wrap_pyfunction!(super::faults::prepare, module)?,
+            wrap_pyfunction!(super::faults::without_guard, module)?,
+        ] {
+            let name: String = function.getattr("__name__")?.extract()?;
+            module.setattr(name, function)?;
+        }
         let initialise = wrap_pyfunction!(super::package::initialise, module)?;
         module.setattr("_initialise", initialise)?;
         module.setattr("__version__", env!("CARGO_PKG_VERSION"))?;

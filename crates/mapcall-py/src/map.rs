@@ -20,6 +20,7 @@ use pyo3::types::{PyBytes, PyMemoryView, PySlice, PyType, PyWeakrefReference};
 
 use crate::bytes;
 use crate::errors::{ReplacedFileWarning, to_py};
+use crate::faults;
 use crate::memory::{Strides, array_on, layout_in};
 
 /// A range of a file in memory, which arrays on it keep alive.
@@ -33,7 +34,8 @@ use crate::memory::{Strides, array_on, layout_in};
 ///
 /// Like ``numpy.memmap._mmap``, it is an instance of ``mmap.mmap`` for ``isinstance``, and it has the
 /// methods of that class, so programs that search the bases of an array for an ``mmap.mmap`` find it.
-/// It has no file descriptor, so `resize` raises an error.
+/// It has no file descriptor: see `resize`. `close` gives the file back also while arrays on it are alive;
+/// each use of them raises `mapcall.MapFault` then.
 #[pyclass(frozen, weakref, module = "mapcall")]
 pub(crate) struct Map {
     state: Mutex<State>,
@@ -51,9 +53,6 @@ struct State {
     array: Option<Py<PyWeakrefReference>>,
     /// The number of views of the buffer protocol that exist.
     exports: usize,
-    /// The number of views of the buffer protocol that were ever made. NumPy releases its view and
-    /// keeps using the memory. The first view is that of the array on the map.
-    exported: usize,
 }
 
 /// Returns a new array of `class` on a new map of a buffer. Offsets of the layout are from the
@@ -67,15 +66,15 @@ pub(crate) fn new_array<'py>(
     layout: &Layout,
     strides: Strides,
 ) -> PyResult<Bound<'py, PyAny>> {
+    faults::ensure(class.py())?;
     let state = State {
         buffer: buffer.clone(),
         is_closed: false,
         position: 0,
         array: None,
-        // Counts the array until its weak reference is set, so that the `__array_finalize__` of a
-        // subclass can't close the map.
+        // Counts the array until its weak reference is set: the `__array_finalize__` of a subclass may
+        // close the map.
         exports: 1,
-        exported: 0,
     };
     let map = Map {
         state: Mutex::new(state),
@@ -101,7 +100,9 @@ impl Map {
     pub(crate) fn buffer(&self) -> PyResult<Buffer> {
         let state = self.state();
         if state.is_closed {
-            return Err(PyValueError::new_err("mmap closed or invalid"));
+            return Err(PyValueError::new_err(
+                "mmap closed or invalid; open the file again",
+            ));
         }
         Ok(state.buffer.clone())
     }
@@ -122,8 +123,8 @@ impl Map {
         if !state.holds(address) {
             return None;
         }
-        // SAFETY: `map` is a field of the buffer, which `close` drops only if no array is on the map; the
-        // caller guarantees that one is for `'a`.
+        // SAFETY: `map` is a field of the buffer, which lives as long as this object; the caller guarantees
+        // that an array on it is alive for `'a`.
         Some(unsafe { &*map })
     }
 
@@ -283,7 +284,7 @@ impl Map {
         self.offset
     }
 
-    /// The mode of the map: 'r', 'r+', 'w+' or 'c'.
+    /// The mode of the map: 'r', 'r+', 'w+' or 'c'; also of a closed one.
     ///
     /// >>> import mapcall
     /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=10, offset=3)._mmap
@@ -291,7 +292,8 @@ impl Map {
     /// 'w+'
     #[getter]
     pub(crate) fn mode(&self) -> PyResult<&'static str> {
-        Ok(mapped(&self.buffer()?)?.mode().as_str())
+        let state = self.state();
+        Ok(mapped(&state.buffer)?.mode().as_str())
     }
 
     /// Return the offset in the file of the first element of an array on the map, in bytes.
@@ -501,45 +503,47 @@ impl Map {
         Ok(pages.into_iter().map(u8::from).collect())
     }
 
-    /// Unmap the memory.
+    /// Give the file back: what was written is in the file, which can be deleted, replaced and unmounted.
     ///
     /// >>> import mapcall
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
-    /// >>> map = x._mmap
-    /// >>> map.close()
+    /// >>> x._mmap.close()
+    /// >>> x._mmap.closed, x
+    /// (True, <closed memmap 'x.dat' shape=(10,) dtype=uint8>)
+    /// >>> x[0]
     /// Traceback (most recent call last):
-    /// BufferError: cannot close exported pointers exist; ...
-    /// >>> del x
-    /// >>> map.close()
-    /// >>> map.closed
-    /// True
+    /// mapcall.MapFault: ... the map is closed; open the file again
     ///
-    /// If an object other than the map's array has used the memory by the buffer protocol, it is
-    /// unmapped with the map itself: ``numpy.ndarray(buffer=map)`` keeps using the memory after it has
-    /// released its view.
+    /// Each use of an array on the map raises `MapFault` from then on, with the reason 'closed', also of
+    /// plain views, of memoryviews and of pointers to its memory. The addresses stay reserved until the
+    /// last array is gone. To close a closed map does nothing.
+    ///
+    /// Parameters
+    /// ----------
+    /// sync : bool, default False
+    ///     Write changed bytes to the disk first. Otherwise the system does so later.
     ///
     /// Raises
     /// ------
-    /// BufferError
-    ///     If an array on the map, or a view of the buffer protocol, is alive.
-    fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let mut state = self.state();
-        if state.is_closed {
-            return Ok(());
+    /// OSError
+    ///     If the disk fails.
+    #[pyo3(signature = (*, sync = false))]
+    fn close(&self, py: Python<'_>, sync: bool) -> PyResult<()> {
+        let buffer = {
+            let state = self.state();
+            if state.is_closed {
+                return Ok(());
+            }
+            state.buffer.clone()
+        };
+        let map = mapped(&buffer)?;
+        if sync && map.mode().writes_file() {
+            py.detach(|| map.flush(0..map.len())).map_err(to_py)?;
         }
-        if state.is_used(py) {
-            return Err(PyBufferError::new_err(
-                "cannot close exported pointers exist; drop the arrays on the map first",
-            ));
-        }
-        state.is_closed = true;
-        if state.exported <= 1 {
-            let empty = Buffer::zeroed(0).map_err(to_py)?;
-            let buffer = std::mem::replace(&mut state.buffer, empty);
-            drop(state);
-            // Unmapping a large file takes time.
-            py.detach(|| drop(buffer));
-        }
+        faults::ensure(py)?;
+        // SAFETY: no Rust code has a typed view of the bytes: arrays of NumPy and C use addresses.
+        py.detach(|| unsafe { map.close() }).map_err(to_py)?;
+        self.state().is_closed = true;
         Ok(())
     }
 
@@ -560,7 +564,7 @@ impl Map {
 
     #[pyo3(signature = (*_exception))]
     fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.close(py)
+        self.close(py, false)
     }
 
     /// Raise an error: resizing needs the file descriptor, which a map does not keep.
@@ -885,7 +889,7 @@ impl Map {
         let len = isize::try_from(buffer.len())?;
         // SAFETY: the caller guarantees that `view` is null or valid for writes. The pointer is valid for
         // `len` bytes as long as `slf` has the buffer: the filled view has a reference to `slf`, and
-        // `close` does not drop the buffer while a view exists.
+        // `close` does not drop the buffer.
         let failed = unsafe {
             ffi::PyBuffer_FillInfo(
                 view,
@@ -901,7 +905,6 @@ impl Map {
         }
         let mut state = slf.get().state();
         state.exports += 1;
-        state.exported += 1;
         Ok(())
     }
 

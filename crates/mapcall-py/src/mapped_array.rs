@@ -2,7 +2,8 @@
 //!
 //! NumPy's memmap overrides `__getitem__`, `__array_wrap__` and `__array_finalize__` in Python,
 //! which makes every slice and sum slower. Here `__getitem__` and `__array_wrap__` are C functions.
-//! `__array_finalize__` is not needed: a view finds its map through its base.
+//! `__array_finalize__` is not needed: a view finds its map through its base. Each of these functions,
+//! and `__setitem__`, raises the faults of maps that its operation has caused.
 
 #![allow(unsafe_code)]
 
@@ -23,6 +24,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyTuple, PyType};
 
 use crate::ctypes::Ctypes;
+use crate::faults;
 use crate::map::Map;
 use crate::memory;
 
@@ -98,6 +100,7 @@ fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
         slot(ffi::Py_tp_getset, getset.as_mut_ptr().cast()),
         slot(ffi::Py_tp_methods, methods.as_mut_ptr().cast()),
         slot(ffi::Py_mp_subscript, subscript as *mut c_void),
+        slot(ffi::Py_mp_ass_subscript, assign_subscript as *mut c_void),
         slot(ffi::Py_tp_traverse, traverse as *mut c_void),
         slot(0, ptr::null_mut()),
     ];
@@ -253,6 +256,8 @@ unsafe extern "C" fn subscript(array: *mut PyObject, index: *mut PyObject) -> *m
         let result = unsafe { subscript(array, index) };
         // SAFETY: the function returned a new reference, or null with an exception set.
         let result = unsafe { Bound::from_owned_ptr_or_err(py, result) }?;
+        // SAFETY: the caller guarantees that `array` points to a live ndarray.
+        unsafe { check_faults(py, array) }?;
         // SAFETY: `result` is a reference to an object.
         let is_memmap = unsafe { is_exact(py, result.as_ptr()) };
         // SAFETY: `result` is a reference to a memmap, which is an ndarray.
@@ -263,17 +268,70 @@ unsafe extern "C" fn subscript(array: *mut PyObject, index: *mut PyObject) -> *m
     })
 }
 
+/// NumPy's `array[index] = value`, and `del array[index]` if `value` is null.
+///
+/// # Safety
+///
+/// The caller is attached to the interpreter. `array` points to a live ndarray, `index` to a live object, and
+/// `value` is null or points to one.
+unsafe extern "C" fn assign_subscript(
+    array: *mut PyObject,
+    index: *mut PyObject,
+    value: *mut PyObject,
+) -> c_int {
+    // SAFETY: the interpreter calls the functions of a type from attached threads only.
+    let py = unsafe { Python::assume_attached() };
+    let assign = || {
+        let (_, assign) = ndarray_subscripts(py)?;
+        // SAFETY: the caller guarantees that `array` points to a live ndarray, `index` to an object, and
+        // `value` to one or that it is null.
+        if unsafe { assign(array, index, value) } != 0 {
+            return Err(PyErr::fetch(py));
+        }
+        // SAFETY: the caller guarantees that `array` points to a live ndarray.
+        unsafe { check_faults(py, array) }
+    };
+    let assigned = catch_unwind(AssertUnwindSafe(assign));
+    match assigned.unwrap_or_else(|panic| Err(panicked(&*panic))) {
+        Ok(()) => 0,
+        Err(error) => {
+            error.restore(py);
+            -1
+        }
+    }
+}
+
+/// Raises the faults of the operation on an array that has just ended.
+///
+/// # Safety
+///
+/// `array` points to a live ndarray.
+#[inline]
+unsafe fn check_faults(py: Python<'_>, array: *mut PyObject) -> PyResult<()> {
+    faults::check(py, |map| {
+        let array: *mut PyArrayObject = array.cast();
+        // SAFETY: the caller guarantees that `array` points to a live ndarray.
+        let address = unsafe { (*array).fields.data };
+        map.contains(&address.addr())
+    })
+}
+
 /// Returns the implementation of `array[index]` of the type `numpy.ndarray`.
 fn ndarray_subscript(py: Python<'_>) -> PyResult<ffi::binaryfunc> {
-    static SUBSCRIPT: PyOnceLock<ffi::binaryfunc> = PyOnceLock::new();
-    SUBSCRIPT
+    ndarray_subscripts(py).map(|(subscript, _)| subscript)
+}
+
+/// Returns the implementations of `array[index]` and `array[index] = value` of the type `numpy.ndarray`.
+fn ndarray_subscripts(py: Python<'_>) -> PyResult<(ffi::binaryfunc, ffi::objobjargproc)> {
+    static SUBSCRIPTS: PyOnceLock<(ffi::binaryfunc, ffi::objobjargproc)> = PyOnceLock::new();
+    SUBSCRIPTS
         .get_or_try_init(py, || {
             // SAFETY: the type `numpy.ndarray` is static, so it is never freed.
             let mapping = unsafe { (*ndarray_type(py)).tp_as_mapping };
             // SAFETY: `mapping` is null or points to a table of the static type, which is never freed.
             let mapping = unsafe { mapping.as_ref() };
             mapping
-                .and_then(|mapping| mapping.mp_subscript)
+                .and_then(|mapping| mapping.mp_subscript.zip(mapping.mp_ass_subscript))
                 .ok_or_else(|| PyTypeError::new_err("numpy.ndarray can't be indexed"))
         })
         .copied()
@@ -307,6 +365,8 @@ unsafe extern "C" fn array_wrap(
         // SAFETY: the caller guarantees that `this` points to a live object.
         let this = unsafe { Bound::from_borrowed_ptr(py, this) };
         let array = argument(0).ok_or_else(|| PyTypeError::new_err("an array is missing"))?;
+        // SAFETY: the caller guarantees that `this` points to a live ndarray.
+        unsafe { check_faults(py, this.as_ptr()) }?;
         if array.is(&this) {
             return Ok(array);
         }

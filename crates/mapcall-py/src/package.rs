@@ -18,6 +18,8 @@ pub(crate) struct Package {
     pub(crate) library_error: Py<PyType>,
     /// `mapcall.PrototypeError`.
     pub(crate) prototype_error: Py<PyType>,
+    /// `mapcall.MapFault`.
+    pub(crate) map_fault: Py<PyType>,
     /// `mapcall.memmap`, the class of the arrays on files that a batch has written.
     pub(crate) memmap: Py<PyType>,
     /// The progress bar of `progress=True`: a class whose instances are called with the number of
@@ -30,6 +32,8 @@ pub(crate) struct Package {
     /// The function that binds a pickled function: [`rebind`](crate::call::rebind), as the object that
     /// pickles name.
     pub(crate) rebind: Py<PyAny>,
+    /// The function that wraps the functions of `faulthandler`.
+    pub(crate) wrap_faulthandler: Py<PyAny>,
 }
 
 static PACKAGE: PyOnceLock<Package> = PyOnceLock::new();
@@ -51,8 +55,8 @@ impl Package {
 /// Set the objects of the package. Calls after the first change nothing.
 #[pyfunction]
 #[pyo3(name = "_initialise", signature = (
-    *, argument_error, call_error, library_error, prototype_error, memmap, progress_bar, digest,
-    reload, rebind
+    *, argument_error, call_error, library_error, prototype_error, map_fault, memmap, progress_bar,
+    digest, reload, rebind, wrap_faulthandler
 ))]
 #[expect(
     clippy::too_many_arguments,
@@ -64,21 +68,25 @@ pub(crate) fn initialise(
     call_error: Py<PyType>,
     library_error: Py<PyType>,
     prototype_error: Py<PyType>,
+    map_fault: Py<PyType>,
     memmap: Py<PyType>,
     progress_bar: Py<PyType>,
     digest: Py<PyAny>,
     reload: Py<PyAny>,
     rebind: Py<PyAny>,
+    wrap_faulthandler: Py<PyAny>,
 ) {
     PACKAGE.get_or_init(py, || Package {
         argument_error,
         call_error,
         library_error,
         prototype_error,
+        map_fault,
         memmap,
         progress_bar,
         digest,
         reload,
         rebind,
+        wrap_faulthandler,
     });
 }

@@ -1,3 +1,4 @@
+use crate::guard::Reason;
 use crate::mode::Mode;
 
 /// The reason why a range of a file can't be mapped, or why an operation on a map is refused.
@@ -145,6 +146,20 @@ pub enum MapError {
     UnknownAdvice {
         /// The given text.
         advice: String,
+    },
+    /// The map was closed.
+    #[error("the map is closed; open the file again")]
+    Closed,
+    /// A map can be closed while arrays on it exist only if accesses to it are guarded.
+    #[error(
+        "arrays on the map exist, and no guard is installed; drop them, or call guard::install()"
+    )]
+    NoGuard,
+    /// A page of the map was gone when it was accessed, and has no access since.
+    #[error("a page of the map was gone when it was accessed ({reason}); open the file again")]
+    Lost {
+        /// The reason of the last fault.
+        reason: Reason,
     },
     /// A byte range that is not inside the map.
     #[error("bytes {start}..{end} lie outside the map of {len} bytes")]

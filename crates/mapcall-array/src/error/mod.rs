@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use crate::dtype::DTypeError;
 use crate::format::FormatError;
+use crate::guard::Fault;
 use crate::layout::LayoutError;
 pub use map::MapError;
 pub use view::ViewError;
@@ -73,6 +74,9 @@ pub enum Error {
         /// The error of the system.
         source: io::Error,
     },
+    /// An access to a page of a map that is gone.
+    #[error("{}: {_0}", name(_0.path.as_ref()))]
+    Fault(#[from] Box<Fault>),
     /// A failed allocation of memory.
     #[error("can't allocate {bytes} bytes")]
     OutOfMemory {

@@ -53,7 +53,7 @@ impl Map {
         let file = || {
             let file = File::open(self.path()?).ok()?;
             let metadata = file.metadata().ok()?;
-            (sys::identity(&metadata) == self.identity).then_some(file)
+            (sys::identity(&metadata) == self.file().identity).then_some(file)
         };
         PageEvictor {
             map: self,

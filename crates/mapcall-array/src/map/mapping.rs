@@ -81,9 +81,9 @@ impl Map {
             Mapping(sys::MappedRange {
                 start: self.as_ptr().addr(),
                 len: self.len(),
-                file: self.identity,
+                file: self.file().identity,
                 offset: self.offset,
-                is_shared: self.mode != super::Mode::CopyOnWrite,
+                is_shared: self.mode() != super::Mode::CopyOnWrite,
             })
         })
     }

@@ -18,6 +18,7 @@
 
 #![allow(unsafe_code)]
 
+mod closing;
 mod eviction;
 mod fingerprint;
 mod mapping;
@@ -31,10 +32,9 @@ use std::io;
 use std::ops::Range;
 use std::path::{self, Path, PathBuf};
 
-use memmap2::MmapRaw;
-
 use crate::error::{Error, Result};
-use crate::sys;
+use crate::guard::{MappedFile, Registration};
+use crate::sys::{self, Region};
 
 pub use crate::error::MapError;
 pub use crate::mode::Mode;
@@ -62,18 +62,14 @@ pub(crate) use source::{Source, create_file, io_error, map_error, open_file, wri
 /// ```
 ///
 /// The range of addresses is mapped until the map is dropped. The map keeps no file descriptor.
+/// [`close`](Self::close) gives the file back earlier.
 pub struct Map {
-    raw: MmapRaw,
-    /// The offset in bytes of the map's first byte in `raw`; not 0 only on hugetlbfs.
-    lead: usize,
+    // Fields are dropped in this order: the range is unregistered before it is unmapped.
+    registration: Registration,
+    region: Region,
     len: usize,
-    /// The size in bytes of a page of the file; on hugetlbfs it is larger than the system's page size.
-    page: usize,
-    mode: Mode,
     offset: u64,
     file_len: u64,
-    identity: sys::Identity,
-    path: Option<PathBuf>,
 }
 
 impl Map {
@@ -89,50 +85,44 @@ impl Map {
         offset: u64,
         len: usize,
     ) -> Result<Self> {
-        let (page, mut lead, mut mapped) = (source.page, 0, len);
-        if page > sys::page_size() {
-            // The system maps and unmaps only whole huge pages.
-            lead = usize::try_from(offset % page as u64).unwrap_or(0);
-            mapped = lead.saturating_add(len).max(1).next_multiple_of(page);
-        }
-        let mut options = memmap2::MmapOptions::new();
-        options.offset(offset - lead as u64).len(mapped);
-        let raw = match mode {
-            Mode::Read => options.map_raw_read_only(source.file),
-            Mode::ReadWrite | Mode::Write => options.map_raw(source.file),
-            Mode::CopyOnWrite => {
-                // Without a reservation a private map may be larger than memory and swap.
-                options.no_reserve_swap();
-                // SAFETY: the caller guarantees that no code shortens the file while it is mapped, and `Map`
-                // makes no references to the bytes.
-                unsafe { options.map_copy(source.file) }.map(Into::into)
-            }
-        };
-        Ok(Self {
-            raw: raw.map_err(|error| source.io_error("map", error))?,
-            lead,
-            len,
-            page,
+        let region = Region::map(source.file, mode, source.page, offset, len, len)
+            .map_err(|error| source.io_error("map", error))?;
+        // The path is made absolute, as the working directory may change before it is used again.
+        let path = source.path.and_then(|path| path::absolute(path).ok());
+        let addresses = region.addresses_of(len);
+        let lead = region.as_mut_ptr().addr() - addresses.start;
+        let registration = Registration::new(
+            addresses,
+            path,
+            source.identity,
             mode,
+            region.page(),
+            offset - lead as u64,
+        );
+        Ok(Self {
+            registration,
+            region,
+            len,
             offset,
             file_len: source.len,
-            identity: source.identity,
-            // The path is made absolute, as the working directory may change before it is used again.
-            path: source.path.and_then(|path| path::absolute(path).ok()),
         })
+    }
+
+    fn file(&self) -> &MappedFile {
+        self.registration.file()
     }
 
     /// Returns whether the first and the last byte can be read. The length of a character device is unknown,
     /// so that a map may reach past its end.
     pub(crate) fn has_ends(&self) -> bool {
         let last = self.len().checked_sub(1);
-        last.is_none_or(|last| [0, last].iter().all(|&at| sys::is_readable(&self.raw, at)))
+        last.is_none_or(|last| [0, last].iter().all(|&at| self.region.is_readable(at)))
     }
 
     /// Returns the address of the first byte.
     #[must_use]
     pub fn as_ptr(&self) -> *const u8 {
-        self.raw.as_ptr().wrapping_add(self.lead)
+        self.as_mut_ptr()
     }
 
     /// Returns the address of the first byte. Code may write through it only if [`Mode::is_writeable`].
@@ -151,7 +141,7 @@ impl Map {
     /// ```
     #[must_use]
     pub fn as_mut_ptr(&self) -> *mut u8 {
-        self.raw.as_mut_ptr().wrapping_add(self.lead)
+        self.region.as_mut_ptr()
     }
 
     /// Returns the number of mapped bytes.
@@ -169,7 +159,7 @@ impl Map {
     /// Returns the mode in which the file was opened.
     #[must_use]
     pub fn mode(&self) -> Mode {
-        self.mode
+        self.file().mode
     }
 
     /// Returns the offset in bytes of the first mapped byte in the file.
@@ -208,7 +198,7 @@ impl Map {
     /// ```
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
+        self.file().path.as_deref()
     }
 
     /// Returns the present length in bytes of the file; `None` if its path no longer leads to the mapped
@@ -247,8 +237,8 @@ impl Map {
     /// ```
     #[must_use]
     pub fn fingerprint(&self) -> Option<Fingerprint> {
-        let metadata = fs::metadata(self.path.as_ref()?).ok()?;
-        let is_it = metadata.is_file() && sys::identity(&metadata) == self.identity;
+        let metadata = fs::metadata(self.file().path.as_ref()?).ok()?;
+        let is_it = metadata.is_file() && sys::identity(&metadata) == self.file().identity;
         is_it.then(|| Fingerprint::new(&metadata))
     }
 
@@ -277,8 +267,8 @@ impl Map {
     #[must_use]
     pub fn is_replaced(&self) -> bool {
         let metadata = |path: &PathBuf| fs::metadata(path).ok();
-        let named = self.path.as_ref().and_then(metadata);
-        named.is_some_and(|named| sys::identity(&named) != self.identity)
+        let named = self.file().path.as_ref().and_then(metadata);
+        named.is_some_and(|named| sys::identity(&named) != self.file().identity)
     }
 
     /// Returns whether a range of bytes may differ from the file because a copy-on-write map was written to.
@@ -301,11 +291,11 @@ impl Map {
     ///
     /// [`MapError::OutOfRange`] if the range is not inside the map.
     pub fn has_private_changes(&self, range: Range<usize>) -> Result<bool> {
-        let range = self.check(range)?;
-        if range.is_empty() || self.mode != Mode::CopyOnWrite {
+        let range = self.inside(range)?;
+        if range.is_empty() || self.mode() != Mode::CopyOnWrite {
             return Ok(false);
         }
-        Ok(sys::has_private_pages(&self.raw, range).unwrap_or(true))
+        Ok(self.region.has_private_pages(range).unwrap_or(true))
     }
 
     /// Writes a range of bytes to the file, and returns when they are on the disk.
@@ -330,7 +320,7 @@ impl Map {
     /// [`MapError::OutOfRange`] if the range is not inside the map; [`Error::Io`] if the system can't write
     /// the bytes to the disk.
     pub fn flush(&self, range: Range<usize>) -> Result<()> {
-        self.flush_with(range, MmapRaw::flush_range)
+        self.flush_with(range, true)
     }
 
     /// Starts to write a range of bytes to the file, and returns without waiting for the disk.
@@ -354,25 +344,25 @@ impl Map {
     ///
     /// Those of [`Map::flush`].
     pub fn flush_async(&self, range: Range<usize>) -> Result<()> {
-        self.flush_with(range, MmapRaw::flush_async_range)
+        self.flush_with(range, false)
     }
 
-    fn flush_with(
-        &self,
-        range: Range<usize>,
-        flush: fn(&MmapRaw, usize, usize) -> io::Result<()>,
-    ) -> Result<()> {
-        let range = self.check(range)?;
-        if range.is_empty() || !self.mode.writes_file() {
+    fn flush_with(&self, range: Range<usize>, waits: bool) -> Result<()> {
+        let range = self.inside(range)?;
+        if range.is_empty() || !self.mode().writes_file() {
             return Ok(());
         }
-        flush(&self.raw, range.start, range.len()).map_err(|source| self.io("flush", source))
+        let flushed = self.region.flush(range, waits);
+        flushed.map_err(|source| self.io("flush", source))
     }
 
-    /// Checks that a range of bytes lies inside the map, and returns it counted from the first byte of `raw`.
-    fn check(&self, range: Range<usize>) -> Result<Range<usize>> {
+    /// Checks that the map is open and that a range of bytes lies inside it, and returns the range.
+    fn inside(&self, range: Range<usize>) -> Result<Range<usize>> {
+        if self.is_closed() {
+            return Err(self.error(MapError::Closed));
+        }
         if range.start <= range.end && range.end <= self.len() {
-            return Ok(self.lead + range.start..self.lead + range.end);
+            return Ok(range);
         }
         let Range { start, end } = range;
         Err(self.error(MapError::OutOfRange {
@@ -385,14 +375,14 @@ impl Map {
     fn io(&self, action: &'static str, source: io::Error) -> Error {
         Error::Io {
             action,
-            path: self.path.clone(),
+            path: self.file().path.clone(),
             source,
         }
     }
 
     fn error(&self, source: MapError) -> Error {
         Error::Map {
-            path: self.path.clone(),
+            path: self.file().path.clone(),
             source,
         }
     }
@@ -401,8 +391,8 @@ impl Map {
 impl fmt::Debug for Map {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Map")
-            .field("path", &self.path)
-            .field("mode", &self.mode)
+            .field("path", &self.path())
+            .field("mode", &self.mode())
             .field("file_offset", &self.offset)
             .field("len", &self.len())
             .finish_non_exhaustive()

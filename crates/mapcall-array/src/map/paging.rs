@@ -40,14 +40,15 @@ impl Map {
     /// would be lost; [`MapError::OutOfRange`] if the range is not inside the map;
     /// [`Error::Io`](crate::Error::Io) if the system does not know the advice.
     pub fn advise(&self, range: Range<usize>, advice: Advice) -> Result<()> {
-        let range = self.check(range)?;
+        let range = self.inside(range)?;
         if advice == Advice::DontNeed && !self.discards_safely() {
             return Err(self.error(MapError::WouldDiscard));
         }
         if range.is_empty() {
             return Ok(());
         }
-        sys::advise(&self.raw, self.pages(range), advice)
+        self.region
+            .advise(range, advice)
             .map_err(|source| self.io("advise on", source))
     }
 
@@ -72,12 +73,12 @@ impl Map {
     /// if the system refuses the option.
     pub fn madvise(&self, range: Range<usize>, option: i32) -> Result<()> {
         let Range { start, end } = range;
-        let range = self.check(range)?;
+        let range = self.inside(range)?;
         if sys::removes(option, !self.discards_safely()) {
             if !self.discards_safely() {
                 return Err(self.error(MapError::WouldDiscard));
             }
-            let is_page = |address: usize| address.is_multiple_of(self.page);
+            let is_page = |address: usize| address.is_multiple_of(self.region.page());
             // The rest of the last page, behind the end of the file, has no bytes of the file.
             let is_end = end == self.len() && self.offset + end as u64 == self.file_len;
             let first = self.as_ptr().addr();
@@ -88,17 +89,9 @@ impl Map {
         if range.is_empty() {
             return Ok(());
         }
-        sys::madvise(&self.raw, self.pages(range), option)
+        self.region
+            .madvise(range, option)
             .map_err(|source| self.io("advise on", source))
-    }
-
-    /// Widens a range of `raw` to whole pages of the file, if these are larger than the system's; `sys`
-    /// widens it to the system's pages.
-    fn pages(&self, range: Range<usize>) -> Range<usize> {
-        if self.page == sys::page_size() {
-            return range;
-        }
-        range.start / self.page * self.page..range.end.next_multiple_of(self.page)
     }
 
     /// Reads a range of bytes into memory, and returns when all of them are there.
@@ -125,11 +118,13 @@ impl Map {
     /// [`MapError::OutOfRange`] if the range is not inside the map; [`Error::Io`](crate::Error::Io) if the
     /// file can't be read, or has become shorter than the map.
     pub fn prefetch(&self, range: Range<usize>) -> Result<()> {
-        let range = self.check(range)?;
+        let range = self.inside(range)?;
         if range.is_empty() {
             return Ok(());
         }
-        sys::prefetch(&self.raw, range).map_err(|source| self.io("read ahead", source))
+        self.region
+            .prefetch(range)
+            .map_err(|source| self.io("read ahead", source))
     }
 
     /// Returns whether each page is in memory, in the order of the addresses, for all pages that hold a byte
@@ -157,11 +152,13 @@ impl Map {
     /// [`MapError::OutOfRange`] if the range is not inside the map; [`Error::Io`](crate::Error::Io) if the
     /// system can't tell.
     pub fn residency(&self, range: Range<usize>) -> Result<Vec<bool>> {
-        let range = self.check(range)?;
+        let range = self.inside(range)?;
         if range.is_empty() {
             return Ok(Vec::new());
         }
-        sys::residency(&self.raw, range).map_err(|source| self.io("inspect", source))
+        self.region
+            .residency(range)
+            .map_err(|source| self.io("inspect", source))
     }
 
     /// Returns whether the system answers [`Map::residency`] truly, and does not report every page as being
@@ -191,6 +188,6 @@ impl Map {
 
     /// Returns whether pages may be dropped without loss, because the file has their content.
     pub(super) fn discards_safely(&self) -> bool {
-        self.mode != super::Mode::CopyOnWrite
+        self.mode() != super::Mode::CopyOnWrite
     }
 }

@@ -9,10 +9,11 @@ mod advice;
 
 pub use advice::Advice;
 pub(crate) use os::{
-    Folder, HAS_IDENTITY, Identity, ResolvedPath, advise, available_memory, clear, copy_attributes,
-    drop_set_id, find, forget, has_other_names, has_private_pages, identity, inode, is_readable,
-    is_same_file, kind, madvise, mappings, open, page_size, page_size_of, prefetch, removes,
-    reports_residency, reserve, residency, unsupported, wait_for, write_at, write_back,
+    Access, Folder, HAS_IDENTITY, Identity, Region, ResolvedPath, available_memory, clear,
+    copy_attributes, drop_set_id, find, forget, has_handlers, has_other_names, identity, inode,
+    install_handlers, is_full, is_hole, is_same_file, is_thread, kind, mappings, named_len, open,
+    page_size, page_size_of, remove_handlers, removes, replace_by_zeros, reports_residency,
+    reserve, seal, thread, total_memory, unsupported, wait_for, write_at, write_back,
 };
 
 /// A range of addresses at which bytes of a file are mapped.

@@ -88,6 +88,16 @@ pub(super) fn running(call: impl FnOnce() -> i32) -> PyResult<i32> {
     })
 }
 
+/// Returns an exception with another one, that of a callback in the same call, as its context.
+#[cold]
+pub(super) fn with_context(py: Python<'_>, error: PyErr, context: Option<PyErr>) -> PyErr {
+    if let Some(context) = context {
+        // If the attribute can't be set, the exception is raised without it.
+        let _ = error.value(py).setattr("__context__", context.value(py));
+    }
+    error
+}
+
 /// Returns the exception of a callback as an error, if there is one.
 #[cold]
 fn take_raised(thread: &Thread) -> PyResult<()> {

@@ -25,6 +25,7 @@ use super::result::{self, Outputs};
 use super::returns::pointed_to;
 use super::snapshot::Snapshots;
 use super::{activation, errors, foreign, ndarray};
+use crate::faults::Detached;
 use crate::open;
 use crate::source::Named;
 
@@ -223,6 +224,7 @@ impl<'py> BatchCall<'py> {
         let outcome = if this.gil() == Gil::Hold {
             run()
         } else {
+            let _detached = Detached::new();
             py.detach(run)
         };
         let calls = batch.broadcast().shape().iter().product();

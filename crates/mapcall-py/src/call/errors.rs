@@ -104,6 +104,9 @@ pub(super) fn call(py: Python<'_>, error: &CallError) -> PyErr {
             let failure = failure(function, &code, *errno, &error.to_string());
             at(py, failure, index.as_deref())
         }
+        CallError::Fault { fault, index, .. } => {
+            at(py, crate::faults::fault(py, fault), index.as_deref())
+        }
         CallError::Array { source, .. } => crate::errors::of(py, source),
         // Only in the child of a fork during a batch, where the calls end without an exception.
         CallError::Interrupted { .. } => PyRuntimeError::new_err(error.to_string()),

@@ -31,7 +31,7 @@ use crate::mapped_array::ndarray_type;
 ///
 /// `object` points to a live object, and `ndarray` is the type `numpy.ndarray`.
 #[inline]
-unsafe fn is_array(object: *mut PyObject, ndarray: *mut PyTypeObject) -> bool {
+pub(super) unsafe fn is_array(object: *mut PyObject, ndarray: *mut PyTypeObject) -> bool {
     // SAFETY: the caller guarantees that `object` points to a live object.
     let class = unsafe { ffi::Py_TYPE(object) };
     // SAFETY: `class` is the type of a live object, and `ndarray` a static type: both are live.

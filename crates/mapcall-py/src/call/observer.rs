@@ -63,6 +63,10 @@ impl<'a> Interpreter<'a> {
     pub(super) fn error(self, py: Python<'_>, error: &CallError) -> PyErr {
         let raised = self.raised.lock().take();
         match (raised, error) {
+            (raised, CallError::Fault { .. }) => {
+                let context = raised.map(|(_, raised)| raised);
+                activation::with_context(py, errors::call(py, error), context)
+            }
             (Some((Some(_), raised)), CallError::Interrupted { index, .. }) => {
                 errors::at(py, raised, index.as_deref())
             }

@@ -6,6 +6,7 @@ use std::mem::offset_of;
 use std::ptr;
 use std::slice;
 
+use mapcall::array::guard::has_closed_maps;
 use mapcall::call::{Frame, SmallFrame};
 use mapcall::contract::{Backing, Check, Memory, Number, QuickArgument};
 use numpy::PyArrayDescr;
@@ -24,6 +25,7 @@ use super::result::{self, Outputs};
 use super::retained::Retained;
 use super::snapshot::Snapshots;
 use super::{activation, errors, ndarray, number};
+use crate::faults::{self, Detached};
 use crate::mapped_array::guard;
 
 /// Enables vectorcall for the type of a function: sets the offset of `vectorcall` in its instances.
@@ -88,7 +90,9 @@ fn run<'py>(
         let operand = |object| Argument { object, ndarray };
         let operands = arguments.iter().map(operand);
         let mut frame = SmallFrame::default();
-        if let Some(nbytes) = quick.fill(&mut frame, &operands) {
+        if let Some(nbytes) = quick.fill(&mut frame, &operands)
+            && !(has_closed_maps() && has_closed(operands))
+        {
             let errno = invoke(function, &mut frame.0, nbytes)?;
             return Ok(result(function, || quick.result(&frame), errno, None)?);
         }
@@ -124,6 +128,17 @@ impl<'a> QuickArgument<'a, Py<PyArrayDescr>> for Argument<'a> {
         // SAFETY: the quick path calls this for arrays only, and before Python code can run.
         unsafe { ndarray::backing_of(*self.object) }
     }
+}
+
+/// Returns whether an argument is an array on a closed map, which the full check refuses.
+#[cold]
+fn has_closed<'a>(arguments: impl Iterator<Item = Argument<'a>>) -> bool {
+    let mut arrays = arguments.filter(|argument| {
+        // SAFETY: the caller of the function has a reference to its argument, and `ndarray` is the type
+        // `numpy.ndarray`.
+        unsafe { ndarray::is_array(*argument.object, argument.ndarray) }
+    });
+    arrays.any(|array| array.backing().is_closed())
 }
 
 /// Makes a call that the quick path does not take.
@@ -231,7 +246,7 @@ fn invoke(function: &Bound<'_, Function>, slots: &mut [u64], nbytes: usize) -> P
         Gil::Hold => false,
         Gil::Release => true,
     };
-    activation::running(|| {
+    let returned = activation::running(|| {
         if release {
             // SAFETY: the check has accepted the frame, and the caller keeps the memory alive that it
             // points to. By the docs of `load`, its user guarantees the prototype.
@@ -241,7 +256,11 @@ fn invoke(function: &Bound<'_, Function>, slots: &mut [u64], nbytes: usize) -> P
             // points to. By the docs of `load`, its user guarantees the prototype.
             unsafe { this.inner.invoke(slots) }
         }
-    })
+    });
+    match faults::check(py, |map| mapcall::call::has_address(slots, map)) {
+        Ok(()) => returned,
+        Err(fault) => Err(activation::with_context(py, fault, returned.err())),
+    }
 }
 
 /// Runs the function without the interpreter's lock.
@@ -252,6 +271,7 @@ fn invoke(function: &Bound<'_, Function>, slots: &mut [u64], nbytes: usize) -> P
 /// until this function returns.
 #[cold]
 unsafe fn invoke_detached(py: Python<'_>, function: &mapcall::Function, slots: &mut [u64]) -> i32 {
+    let _detached = Detached::new();
     // SAFETY: the caller guarantees that the frame is filled and that its memory lives.
     py.detach(|| unsafe { function.invoke(slots) })
 }

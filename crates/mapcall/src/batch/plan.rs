@@ -167,6 +167,35 @@ impl Plan {
         moves_forwards.then(|| pointer.address.addr().wrapping_add_signed(offset))
     }
 
+    /// Returns whether the first call has an operand in a range of addresses.
+    pub(crate) fn uses(&self, range: &Range<usize>) -> bool {
+        let mut pointers = self.pointers.iter();
+        pointers.any(|pointer| range.contains(&pointer.address.addr()))
+    }
+
+    /// Returns the first of some calls one of whose operands begins at an address, or is the last one to
+    /// begin before it.
+    pub(crate) fn call_at(&self, calls: &Range<usize>, address: usize) -> Option<usize> {
+        let mut nearest: Option<(usize, usize)> = None;
+        let visited = self.for_each_run(calls.clone(), |run| -> ControlFlow<()> {
+            for pointer in run.pointers.iter().filter(|pointer| pointer.stride != 0) {
+                let distance = address.wrapping_sub(pointer.address.addr()).cast_signed();
+                let call = distance.div_euclid(pointer.stride.abs()) * pointer.stride.signum();
+                let call = call.clamp(0, run.count.saturating_sub(1).cast_signed());
+                let begin = pointer.after(call.cast_unsigned()).address.addr();
+                let call = run.first + call.cast_unsigned();
+                if let Some(behind) = address.checked_sub(begin)
+                    && nearest.is_none_or(|(known, _)| behind < known)
+                {
+                    nearest = Some((behind, call));
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        debug_assert!(visited.is_continue(), "all runs are visited");
+        nearest.map(|(_, call)| call)
+    }
+
     /// Sets the address of a pointer for the first call.
     pub(crate) fn set_address(&mut self, pointer: usize, address: *mut u8) {
         if let Some(pointer) = self.pointers.get_mut(pointer) {

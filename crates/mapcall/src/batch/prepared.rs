@@ -188,7 +188,8 @@ impl<'a> PreparedBatch<'a> {
     /// # Errors
     ///
     /// [`CallError::Status`] if the result of a call is a failure; [`CallError::Interrupted`] if the
-    /// observer ends the batch; [`CallError::Array`] if a file can't be written.
+    /// observer ends the batch; [`CallError::Array`] if a file can't be written;
+    /// [`CallError::Fault`] if a page of a map is gone.
     pub unsafe fn run(
         &self,
         options: &BatchOptions,
@@ -247,6 +248,11 @@ impl<'a> PreparedBatch<'a> {
         match unsafe { run.run(options.threads) } {
             Outcome::Done => self.wait_for_files(options, observer),
             Outcome::Failed(source) => Err(failed(contract, source)),
+            Outcome::Faulted(call, fault) => Err(CallError::Fault {
+                function: function.name().to_owned(),
+                index: Some(plan.index_of(call)),
+                fault,
+            }),
             Outcome::Broken(refused) => Err(CallError::Interrupted {
                 function: function.name().to_owned(),
                 index: refused.map(|call| plan.index_of(call)),

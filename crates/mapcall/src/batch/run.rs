@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mapcall_array::fork::{self, JoinHandle, Mutex};
+use mapcall_array::guard::{Claim, Fault};
 use smallvec::SmallVec;
 
 use super::chunk::{self, ChunkSizer};
@@ -80,6 +81,8 @@ pub(super) enum Outcome {
     Broken(Option<usize>),
     /// The result of a call ended the batch.
     Stopped(Stopped),
+    /// The call with that number accessed a page that is gone.
+    Faulted(usize, Box<Fault>),
     /// A file could not be written.
     Failed(mapcall_array::Error),
 }
@@ -123,6 +126,7 @@ struct Progress {
     is_broken: AtomicBool,
     refused: Mutex<Option<usize>>,
     stopped: Mutex<Option<Stopped>>,
+    faulted: Mutex<Option<(usize, Box<Fault>)>>,
     failed: Mutex<Option<mapcall_array::Error>>,
 }
 
@@ -191,6 +195,9 @@ impl BatchRun<'_, '_> {
         if let Some(error) = progress.failed.lock().take() {
             return Outcome::Failed(error);
         }
+        if let Some((call, fault)) = progress.faulted.lock().take() {
+            return Outcome::Faulted(call, fault);
+        }
         match progress.stopped.lock().take() {
             Some(stopped) => Outcome::Stopped(stopped),
             None if progress.is_broken.load(Ordering::Relaxed) => {
@@ -221,6 +228,7 @@ impl BatchRun<'_, '_> {
         is_alone: &dyn Fn() -> bool,
     ) {
         let _guard = EndOnPanic(progress);
+        let _claim = Claim::new();
         let total = self.plan.calls();
         let fair = if threads == 1 {
             total
@@ -326,6 +334,15 @@ impl BatchRun<'_, '_> {
             });
             left
         });
+        let uses = |map: &Range<usize>| self.plan.uses(map) || activation::has_address(frame, map);
+        if let Some(fault) = activation::take_fault(uses) {
+            let call = plan.call_at(&calls, fault.address).unwrap_or(calls.start);
+            let mut first = progress.faulted.lock();
+            if first.as_ref().is_none_or(|(first, _)| call < *first) {
+                *first = Some((call, fault));
+            }
+            return ControlFlow::Break(());
+        }
         match found {
             Some(End::Stopped(call)) => {
                 let start = self.function.contract().layout().result();

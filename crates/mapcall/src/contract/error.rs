@@ -112,6 +112,8 @@ pub enum Problem {
     ReadOnly,
     /// Memory that other code of this program can read or write while the function writes it.
     Shared,
+    /// An array on a map that was closed.
+    ClosedMap,
     /// An array with masked elements, which C would take for values.
     Masked {
         /// The kind of the array, with its article: `a MaskedArray`.
@@ -401,6 +403,7 @@ impl ArgumentError {
                 format!("{expected}, writeable")
             }
             Problem::Shared => format!("{expected} that nothing else can reach"),
+            Problem::ClosedMap => format!("{expected} on an open map"),
             Problem::Masked { .. } => format!("{expected} without masked elements"),
             Problem::Changed => format!("{expected} that stays as it is until the call returns"),
             Problem::Extent {
@@ -506,6 +509,7 @@ impl ArgumentError {
             | Problem::Alias { .. } => Remedy::Copy,
             Problem::SameFile { .. } => words("give it another name".into()),
             Problem::Shared => words("drop the others first, or pass a copy".into()),
+            Problem::ClosedMap => words("open the file again".into()),
             Problem::Masked { is_written, .. } => Remedy::Unmask {
                 by_copy: !is_written,
             },
@@ -597,6 +601,7 @@ impl fmt::Display for Problem {
             Self::Unaligned { address, .. } => write!(f, "address {address:#x}"),
             Self::ReadOnly => f.write_str("a read-only array"),
             Self::Shared => f.write_str("an array that shares its memory with others"),
+            Self::ClosedMap => f.write_str("an array on a map that was closed"),
             Self::Changed => f.write_str("one that was changed meanwhile"),
             Self::BadExtent { extent, error } => write!(f, "{extent}, which {error}"),
             Self::NotInferred => f.write_str("no array that has it"),

@@ -1,6 +1,7 @@
 //! The errors of binding and calling a function.
 
 use mapcall_array::Error;
+use mapcall_array::guard::Fault;
 
 use super::Function;
 use crate::PrototypeError;
@@ -82,6 +83,21 @@ pub enum CallError {
         function: String,
         /// The index of the call that ended the batch; `None` if none did.
         index: Option<Vec<usize>>,
+    },
+    /// A page of a map that an argument lies on was gone when C accessed it: its file was shortened, or the
+    /// map was closed. Outputs may be wrong.
+    #[error(
+        "{function}{}: {}{fault}",
+        index.as_ref().map_or_else(String::new, |index| format!(", at index {index:?}")),
+        fault.path.as_ref().map_or_else(String::new, |path| format!("{}: ", path.display())),
+    )]
+    Fault {
+        /// The name of the function.
+        function: String,
+        /// The index of the call along the axes of a batch; `None` if it was a single call.
+        index: Option<Vec<usize>>,
+        /// The fault.
+        fault: Box<Fault>,
     },
     /// There is no memory for an output.
     #[error("{function}: {source}")]

@@ -44,6 +44,8 @@ pub use handle::{InUse, KeepAlive};
 pub use typed::{CFunction, CNumber, CTarget, CValue, Mismatch, TypedError};
 pub use value::Value;
 
+use mapcall_array::guard::Claim;
+
 use crate::call::{CallLoop, Engine, Frame, OperandKind, Trampoline, activation};
 use crate::contract::{
     ArgumentError, BroadcastPlan, Check, Contract, HostValue, Problem, Role, Rule, Scalar,
@@ -344,8 +346,9 @@ impl Function {
     /// # Errors
     ///
     /// [`CallError::Argument`] if the prototype does not allow an argument: the function has not been
-    /// called; [`CallError::Status`] if the result is a failure; [`CallError::Array`] if there is no
-    /// memory for an output.
+    /// called; [`CallError::Status`] if the result is a failure; [`CallError::Fault`] if a page of a map
+    /// is gone and [`guard::install`](mapcall_array::guard::install) was called; [`CallError::Array`] if
+    /// there is no memory for an output.
     pub fn call(&self, arguments: &mut [Arg<'_>]) -> Result<Value, CallError> {
         // SAFETY: the condition of `run` is for `is_unchecked`, which is false.
         unsafe { self.run(arguments, false) }
@@ -424,9 +427,19 @@ impl Function {
         check.finish()?;
         let outputs = arguments::allocate(&mut check, contract)?;
         self.hand_over(lent.handles(), None)?;
+        let claim = Claim::new();
         // SAFETY: the check has filled the frame, and `arguments`, `lent` and `outputs` keep the
         // memory alive that it points to. The caller of `Library::bind` guaranteed the prototype.
         let errno = unsafe { self.invoke(frame.slots()) };
+        drop(claim);
+        let slots = &*frame.slots();
+        if let Some(fault) = activation::take_fault(|map| activation::has_address(slots, map)) {
+            return Err(CallError::Fault {
+                function: self.name().to_owned(),
+                index: None,
+                fault,
+            });
+        }
         let result = contract.layout().result();
         let slots = frame.slots().get(result..).unwrap_or_default();
         self.check_result(slots, errno)?;

@@ -3,7 +3,10 @@
 #![allow(unsafe_code)]
 
 mod folder;
+mod region;
+mod signal;
 
+use std::ffi::CStr;
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io;
 use std::num::NonZeroU64;
@@ -12,8 +15,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use memmap2::{MmapRaw, UncheckedAdvice};
-use rustix::fs::{Access, AtFlags, CWD, FallocateFlags, OFlags};
+use rustix::fs::{AtFlags, CWD, FallocateFlags, OFlags, SeekFrom};
 use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 pub(crate) use rustix::param::page_size;
@@ -22,6 +24,8 @@ use super::{Advice, FileKind, MappedRange};
 pub(crate) use folder::{
     Folder, ResolvedPath, copy_attributes, drop_set_id, find, has_other_names, is_same_file,
 };
+pub(crate) use region::{Region, replace_by_zeros, seal};
+pub(crate) use signal::{Access, has_handlers, install_handlers, remove_handlers};
 
 /// Opens a file; the call does not wait for the other end of a named pipe.
 pub(crate) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
@@ -309,6 +313,65 @@ pub(crate) fn forget(file: &File, offset: u64, len: u64) {
     );
 }
 
+/// Returns the length of a regular file that has a path and an identity; `None` if another file has the path.
+/// A signal handler may call this: it is one call of the system.
+pub(crate) fn named_len(path: &CStr, identity: Identity) -> Option<u64> {
+    let found = rustix::fs::stat(path).ok()?;
+    let is_it = (found.st_dev, found.st_ino) == identity
+        && rustix::fs::FileType::from_raw_mode(found.st_mode).is_file();
+    is_it.then(|| u64::try_from(found.st_size).ok()).flatten()
+}
+
+/// Returns whether a byte of a file lies in a hole, which has no space on the disk.
+pub(crate) fn is_hole(path: &Path, offset: u64) -> bool {
+    let Ok(file) = open(OpenOptions::new().read(true), path) else {
+        return false;
+    };
+    let page = page_size() as u64;
+    match rustix::fs::seek(&file, SeekFrom::Data(offset)) {
+        Ok(data) => data / page > offset / page,
+        // No data follows.
+        Err(error) => error == Errno::NXIO,
+    }
+}
+
+/// Returns whether the file system of a file has less free space than a number of bytes.
+pub(crate) fn is_full(path: &Path, needed: usize) -> bool {
+    rustix::fs::statvfs(path).is_ok_and(|system| {
+        system.f_blocks > 0 && system.f_bavail.saturating_mul(system.f_frsize) < needed as u64
+    })
+}
+
+/// Returns the number and the handle of this thread. A signal handler may call this.
+pub(crate) fn thread() -> (usize, usize) {
+    // SAFETY: `gettid` has no arguments and always succeeds.
+    let number = unsafe { libc::gettid() };
+    // SAFETY: `pthread_self` has no arguments and always succeeds.
+    let handle = unsafe { libc::pthread_self() };
+    (
+        usize::try_from(number).unwrap_or(0),
+        usize::try_from(handle).unwrap_or(0),
+    )
+}
+
+/// Returns whether this process has a thread of a number.
+pub(crate) fn is_thread(number: usize) -> bool {
+    let Ok(number) = libc::pid_t::try_from(number) else {
+        return false;
+    };
+    // SAFETY: `getpid` has no arguments and always succeeds.
+    let process = unsafe { libc::getpid() };
+    // SAFETY: signal 0 is not sent; the call asks only whether it could be.
+    unsafe { libc::syscall(libc::SYS_tgkill, process, number, 0) == 0 }
+}
+
+/// Returns the size of the memory in bytes.
+pub(crate) fn total_memory() -> usize {
+    // SAFETY: the call takes a number and reads no memory.
+    let pages = unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) };
+    usize::try_from(pages).map_or(0, |pages| pages.saturating_mul(page_size()))
+}
+
 /// Returns the number of bytes that are available in the system or in the control group, whichever is less.
 pub(crate) fn available_memory() -> Option<u64> {
     let known = fs::read_to_string("/proc/meminfo").ok()?;
@@ -354,36 +417,6 @@ fn left_in_group(root: &Path, line: &str) -> Option<u64> {
         .min()
 }
 
-pub(crate) fn advise(map: &MmapRaw, range: Range<usize>, advice: Advice) -> io::Result<()> {
-    let (start, len) = (range.start, range.len());
-    let advice = match advice {
-        Advice::Normal => memmap2::Advice::Normal,
-        Advice::Random => memmap2::Advice::Random,
-        Advice::Sequential => memmap2::Advice::Sequential,
-        Advice::WillNeed => memmap2::Advice::WillNeed,
-        Advice::HugePage => memmap2::Advice::HugePage,
-        // SAFETY: `Map::advise` refuses this advice for private maps; pages of shared maps keep their content
-        // in the file.
-        Advice::DontNeed => unsafe {
-            return map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, len);
-        },
-    };
-    map.advise_range(advice, start, len)
-}
-
-/// Calls `madvise` with one of the system's options, for a range widened to whole pages.
-pub(crate) fn madvise(map: &MmapRaw, range: Range<usize>, option: i32) -> io::Result<()> {
-    let first = map.as_mut_ptr().wrapping_add(range.start);
-    let into_page = first.addr() % page_size();
-    let (first, len) = (first.wrapping_sub(into_page), into_page + range.len());
-    // SAFETY: the range lies in the map, which begins on a page, so that the page of `first` is mapped as well.
-    // `Map::madvise` has refused the options that discard content.
-    match unsafe { libc::madvise(first.cast(), len, option) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
 /// Returns whether an option of `madvise` discards content that can't be read again: changes of a private
 /// map, or bytes of the file.
 pub(crate) fn removes(option: i32, is_private: bool) -> bool {
@@ -398,72 +431,13 @@ pub(crate) fn removes(option: i32, is_private: bool) -> bool {
 /// `MADV_DONTNEED` for locked pages, which the crate `libc` lacks.
 const MADV_DONTNEED_LOCKED: i32 = 24;
 
-pub(crate) fn prefetch(map: &MmapRaw, range: Range<usize>) -> io::Result<()> {
-    match map.advise_range(memmap2::Advice::PopulateRead, range.start, range.len()) {
-        // Linux before 5.14 has no `MADV_POPULATE_READ`; `MADV_WILLNEED` only starts to read.
-        Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
-            map.advise_range(memmap2::Advice::WillNeed, range.start, range.len())
-        }
-        result => result,
-    }
-}
-
-/// Returns whether a byte of a map can be read without SIGBUS; `true` if the system can't tell.
-pub(crate) fn is_readable(map: &MmapRaw, at: usize) -> bool {
-    let populated = map.advise_range(memmap2::Advice::PopulateRead, at, 1);
-    // Other errors mean that the page can't be populated, such as memory of a device, or any page on Linux
-    // before 5.14.
-    !populated.is_err_and(|error| error.raw_os_error() == Some(Errno::FAULT.raw_os_error()))
-}
-
-pub(crate) fn residency(map: &MmapRaw, range: Range<usize>) -> io::Result<Vec<bool>> {
-    let first = map.as_mut_ptr().wrapping_add(range.start);
-    let into_page = first.addr() % page_size();
-    let (first, len) = (first.wrapping_sub(into_page), into_page + range.len());
-    let mut pages = vec![0_u8; len.div_ceil(page_size())];
-    // SAFETY: `first` is the address of a page of the map, and `pages` has a byte for each page of `len`.
-    match unsafe { libc::mincore(first.cast(), len, pages.as_mut_ptr()) } {
-        0 => Ok(pages.into_iter().map(|page| page & 1 == 1).collect()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-/// Returns whether [`residency`] is true for a file: the kernel reports it to processes that own the file or
+/// Returns whether [`Region::residency`] is true for a file: the kernel reports it to processes that own the file or
 /// may write it (`can_do_mincore` in `mm/mincore.c`).
 pub(crate) fn reports_residency(path: &Path) -> bool {
     // SAFETY: `geteuid` has no arguments and always succeeds.
     let user = unsafe { libc::geteuid() };
     rustix::fs::stat(path).is_ok_and(|file| file.st_uid == user)
-        || rustix::fs::accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok()
-}
-
-/// Returns whether a private map has a page of its own in the range, which is no longer shared with the file;
-/// from `/proc/self/pagemap`.
-pub(crate) fn has_private_pages(map: &MmapRaw, range: Range<usize>) -> io::Result<bool> {
-    const ENTRY: usize = size_of::<u64>();
-    const SWAPPED_OR_PRESENT: u64 = 0b11 << 62;
-    const FILE_OR_SHARED: u64 = 1 << 61;
-
-    let pagemap = File::open("/proc/self/pagemap")?;
-    let first = map.as_ptr().wrapping_add(range.start).addr() / page_size();
-    let last = map.as_ptr().wrapping_add(range.end - 1).addr() / page_size();
-    let mut entries = vec![0_u8; 8192 * ENTRY];
-    let mut page = first;
-    while page <= last {
-        let len = entries.len().min((last - page + 1) * ENTRY);
-        let entries = entries.get_mut(..len).unwrap_or_default();
-        pagemap.read_exact_at(entries, (page * ENTRY) as u64)?;
-        let (entries, _) = entries.as_chunks::<ENTRY>();
-        let is_private = |entry: &[u8; ENTRY]| {
-            let entry = u64::from_ne_bytes(*entry);
-            entry & SWAPPED_OR_PRESENT != 0 && entry & FILE_OR_SHARED == 0
-        };
-        if entries.iter().any(is_private) {
-            return Ok(true);
-        }
-        page += entries.len();
-    }
-    Ok(false)
+        || rustix::fs::accessat(CWD, path, rustix::fs::Access::WRITE_OK, AtFlags::EACCESS).is_ok()
 }
 
 #[cfg(test)]

@@ -1,19 +1,22 @@
 //! Systems other than Linux: what the standard library has; everything else is an error or does nothing.
 
 mod folder;
+mod region;
+mod signal;
 
+use std::ffi::CStr;
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::Path;
-
-use memmap2::MmapRaw;
 
 use super::{Advice, FileKind, MappedRange};
 use crate::fork::Mutex;
 pub(crate) use folder::{
     Folder, ResolvedPath, copy_attributes, drop_set_id, find, has_other_names, is_same_file,
 };
+pub(crate) use region::{Region, replace_by_zeros, seal};
+pub(crate) use signal::{Access, has_handlers, install_handlers, remove_handlers};
 
 /// Opens a regular file. Other files are refused, as opening a named pipe could block.
 pub(crate) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
@@ -88,34 +91,39 @@ pub(crate) fn wait_for(_: &File, _: u64, _: u64) -> io::Result<()> {
 
 pub(crate) fn forget(_: &File, _: u64, _: u64) {}
 
+pub(crate) fn named_len(_: &CStr, (): Identity) -> Option<u64> {
+    None
+}
+
+pub(crate) fn is_hole(_: &Path, _: u64) -> bool {
+    false
+}
+
+pub(crate) fn is_full(_: &Path, _: usize) -> bool {
+    false
+}
+
+/// Returns two addresses that no other thread has.
+pub(crate) fn thread() -> (usize, usize) {
+    thread_local!(static HERE: u8 = const { 0 });
+    let here = HERE.with(|here| std::ptr::from_ref(here).addr());
+    (here, here)
+}
+
+pub(crate) fn is_thread(_: usize) -> bool {
+    true
+}
+
+pub(crate) fn total_memory() -> usize {
+    0
+}
+
 pub(crate) fn available_memory() -> Option<u64> {
     None
 }
 
-/// Does nothing; advice changes no result.
-pub(crate) fn advise(_: &MmapRaw, _: Range<usize>, _: Advice) -> io::Result<()> {
-    Ok(())
-}
-
-pub(crate) fn madvise(_: &MmapRaw, _: Range<usize>, _: i32) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
 pub(crate) fn removes(_: i32, _: bool) -> bool {
     false
-}
-
-pub(crate) fn prefetch(_: &MmapRaw, _: Range<usize>) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-/// Returns `true`, as only regular files of known length are mapped on this system.
-pub(crate) fn is_readable(_: &MmapRaw, _: usize) -> bool {
-    true
-}
-
-pub(crate) fn residency(_: &MmapRaw, _: Range<usize>) -> io::Result<Vec<bool>> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 pub(crate) fn reports_residency(_: &Path) -> bool {
@@ -125,8 +133,4 @@ pub(crate) fn reports_residency(_: &Path) -> bool {
 /// Returns the page size of most systems; no call on this system needs the true one.
 pub(crate) fn page_size() -> usize {
     4096
-}
-
-pub(crate) fn has_private_pages(_: &MmapRaw, _: Range<usize>) -> io::Result<bool> {
-    Err(io::ErrorKind::Unsupported.into())
 }

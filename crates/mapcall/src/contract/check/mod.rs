@@ -149,6 +149,11 @@ impl<'a> Check<'a> {
     /// arguments are checked by [`finish`](Self::finish).
     #[inline]
     pub fn argument(&mut self, role: Role, value: HostValue<'_>) -> Result<(), Box<ArgumentError>> {
+        if let HostValue::Array { memory, .. } = &value
+            && memory.backing.is_closed()
+        {
+            return Err(self.contract.refuse_role(role, Problem::ClosedMap));
+        }
         let Role::Parameter(position) = role else {
             return self.batch_argument(role, value);
         };

@@ -1,0 +1,108 @@
+//! The registration of a map, which lasts as long as its addresses are mapped.
+
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::fault::{Fault, Reason};
+use super::registry::{Locked, MappedFile, Slot};
+use super::report;
+use crate::mode::Mode;
+use crate::sys;
+
+/// The number of closed maps whose addresses are still mapped.
+static CLOSED: AtomicUsize = AtomicUsize::new(0);
+
+/// Returns whether a closed map exists whose addresses are still in use.
+#[doc(hidden)]
+#[must_use]
+#[inline]
+pub fn has_closed_maps() -> bool {
+    CLOSED.load(Ordering::Relaxed) != 0
+}
+
+/// A range of addresses that is registered until this value is dropped.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    slot: &'static Slot,
+    file: Box<MappedFile>,
+}
+
+impl Registration {
+    /// Registers a range of addresses of a region at which a file is mapped from byte `start` on.
+    pub(crate) fn new(
+        addresses: Range<usize>,
+        path: Option<PathBuf>,
+        identity: sys::Identity,
+        mode: Mode,
+        page: usize,
+        start: u64,
+    ) -> Self {
+        let name = path.as_ref().and_then(|path| {
+            let name = path.as_os_str().as_encoded_bytes();
+            CString::new(name).ok()
+        });
+        let file = Box::new(MappedFile {
+            path,
+            name,
+            identity,
+            mode,
+            page,
+            start,
+        });
+        // SAFETY: the facts are on the heap, and are freed after `drop` has given the slot back.
+        let slot = unsafe { Locked::new().take(addresses, ptr::from_ref(&*file)) };
+        Self { slot, file }
+    }
+
+    pub(crate) fn file(&self) -> &MappedFile {
+        &self.file
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.slot.is_closed()
+    }
+
+    /// Records that the map is closed, before its pages are replaced.
+    pub(crate) fn close(&self) {
+        if self.slot.close() {
+            CLOSED.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Records that all pages up to `end` are mapped anew.
+    pub(crate) fn renew(&self, end: usize) {
+        self.slot.renew(end);
+    }
+
+    /// Takes the faults of the map that were not reported yet.
+    pub(crate) fn take_faults(&self) -> Vec<Fault> {
+        let map = self.slot.addresses();
+        report::take(|pending| pending.map == map)
+    }
+
+    /// Returns the reason for which pages of the map are sealed; `None` if none are.
+    pub(crate) fn lost(&self) -> Option<Reason> {
+        match self.slot.lost() {
+            0 => None,
+            reason => Some(Reason::from_number(reason)),
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut locked = Locked::new();
+        report::keep(|record| {
+            ptr::eq(record.slot, self.slot) && record.version == self.slot.version()
+        });
+        if self.slot.is_closed() {
+            CLOSED.fetch_sub(1, Ordering::Relaxed);
+        }
+        locked.give_back(self.slot);
+    }
+}

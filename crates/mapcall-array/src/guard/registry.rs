@@ -1,0 +1,224 @@
+//! The registry of mapped ranges, which a signal handler reads without a lock.
+//!
+//! A slot holds one range. Slots are made in chunks that are never freed, so a handler can read them at any
+//! time; a map takes a free slot when it is made, and gives it back before its addresses are unmapped.
+
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering};
+
+use crate::fork::{Mutex, MutexGuard};
+use crate::mode::Mode;
+use crate::sys;
+
+/// The facts of a mapped file that a fault handler and a report need.
+#[derive(Debug)]
+pub(crate) struct MappedFile {
+    /// The absolute path.
+    pub(crate) path: Option<PathBuf>,
+    /// The path for calls of the system.
+    pub(super) name: Option<CString>,
+    pub(crate) identity: sys::Identity,
+    pub(crate) mode: Mode,
+    /// The size in bytes of a page of the file.
+    pub(super) page: usize,
+    /// The position in the file of the first page of the range.
+    pub(super) start: u64,
+}
+
+impl MappedFile {
+    /// Returns the present length of the file; `None` if its path no longer leads to it, and for a device. A
+    /// signal handler may call this.
+    pub(super) fn len(&self) -> Option<u64> {
+        sys::named_len(self.name.as_deref()?, self.identity)
+    }
+}
+
+/// A range of addresses at which a file is mapped.
+#[derive(Debug)]
+pub(super) struct Slot {
+    /// The first address; 0 if the slot is free. It is set last.
+    start: AtomicUsize,
+    end: AtomicUsize,
+    /// The number of times that the slot was taken, which tells its ranges from each other.
+    version: AtomicUsize,
+    file: AtomicPtr<MappedFile>,
+    is_closed: AtomicBool,
+    /// The address from which on all pages have no access since a fault was reported; [`usize::MAX`] for
+    /// none.
+    lost_from: AtomicUsize,
+    /// The reason of the last fault that was reported, as a [`Reason`](super::Reason); 0 for none.
+    lost: AtomicU8,
+}
+
+impl Slot {
+    const fn new() -> Self {
+        Self {
+            start: AtomicUsize::new(0),
+            end: AtomicUsize::new(0),
+            version: AtomicUsize::new(0),
+            file: AtomicPtr::new(ptr::null_mut()),
+            is_closed: AtomicBool::new(false),
+            lost_from: AtomicUsize::new(usize::MAX),
+            lost: AtomicU8::new(0),
+        }
+    }
+
+    /// Returns the addresses; an empty range at 0 if the slot is free.
+    pub(super) fn addresses(&self) -> Range<usize> {
+        let start = self.start.load(Ordering::Acquire);
+        let end = self.end.load(Ordering::Acquire);
+        start..if start == 0 { 0 } else { end }
+    }
+
+    pub(super) fn version(&self) -> usize {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Returns the facts of the file.
+    ///
+    /// # Safety
+    ///
+    /// The slot is taken, and not given back while the reference is used: the caller holds the lock of the
+    /// registry, or is a handler on a thread that uses the range.
+    pub(super) unsafe fn file<'a>(&self) -> Option<&'a MappedFile> {
+        let file = self.file.load(Ordering::Acquire);
+        // SAFETY: `file` is null or points to facts that are freed when the slot is given back, which the
+        // caller guarantees not to happen.
+        unsafe { file.as_ref() }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    /// Records that the map is closed; returns whether it was open.
+    pub(super) fn close(&self) -> bool {
+        !self.is_closed.swap(true, Ordering::AcqRel)
+    }
+
+    /// Records that all pages up to `end` are mapped anew.
+    pub(super) fn renew(&self, end: usize) {
+        self.lost_from.store(usize::MAX, Ordering::Release);
+        self.lost.store(0, Ordering::Release);
+        self.end.store(end, Ordering::Release);
+    }
+
+    pub(super) fn lost_from(&self) -> usize {
+        self.lost_from.load(Ordering::Acquire)
+    }
+
+    pub(super) fn lost(&self) -> u8 {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// Records that pages have no access any more: all from `from` on, or, if that is `None`, some.
+    pub(super) fn lose(&self, from: Option<usize>, reason: u8) {
+        self.lost.store(reason, Ordering::Release);
+        if let Some(from) = from {
+            self.lost_from.fetch_min(from, Ordering::AcqRel);
+        }
+    }
+}
+
+/// The number of slots of the first chunk; each chunk has twice as many as the one before.
+const FIRST: usize = 64;
+
+/// The number of chunks, which is enough for 2^37 maps.
+const CHUNKS: usize = 32;
+
+static SLOTS: [AtomicPtr<Slot>; CHUNKS] = [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS];
+
+/// The number of slots that were ever taken, which are the first ones.
+static USED: AtomicUsize = AtomicUsize::new(0);
+
+static FREE: Mutex<Vec<&'static Slot>> = Mutex::new(Vec::new());
+
+/// The lock of the registry: while it is held, no slot is taken or given back.
+pub(super) struct Locked(MutexGuard<'static, Vec<&'static Slot>>);
+
+impl Locked {
+    pub(super) fn new() -> Self {
+        Self(FREE.lock())
+    }
+}
+
+/// Returns the slot of the range that holds an address. A signal handler may call this.
+pub(super) fn find(address: usize) -> Option<&'static Slot> {
+    slots().find(|slot| slot.addresses().contains(&address))
+}
+
+/// Returns the slots that were ever taken.
+fn slots() -> impl Iterator<Item = &'static Slot> {
+    let mut rest = USED.load(Ordering::Acquire);
+    let chunks = SLOTS.iter().enumerate().map(move |(index, chunk)| {
+        let len = rest.min(FIRST << index);
+        rest -= len;
+        let chunk = chunk.load(Ordering::Acquire);
+        if chunk.is_null() {
+            return [].as_slice();
+        }
+        // SAFETY: a chunk has `FIRST << index` slots and is never freed.
+        unsafe { std::slice::from_raw_parts(chunk, len) }
+    });
+    chunks.take_while(|chunk| !chunk.is_empty()).flatten()
+}
+
+/// Returns a free slot that was never taken.
+fn fresh() -> Option<&'static Slot> {
+    let used = USED.load(Ordering::Acquire);
+    let (mut index, mut at) = (0, used);
+    while at >= FIRST << index {
+        at -= FIRST << index;
+        index += 1;
+    }
+    let chunk = SLOTS.get(index)?;
+    if at == 0 {
+        let slots: Box<[Slot]> = std::iter::repeat_with(Slot::new)
+            .take(FIRST << index)
+            .collect();
+        let slots: &'static mut [Slot] = Box::leak(slots);
+        chunk.store(slots.as_mut_ptr(), Ordering::Release);
+    }
+    // SAFETY: the chunk has more than `at` slots, and is never freed.
+    let slot = unsafe { &*chunk.load(Ordering::Acquire).wrapping_add(at) };
+    USED.store(used + 1, Ordering::Release);
+    Some(slot)
+}
+
+impl Locked {
+    /// Takes a free slot for a range of addresses.
+    ///
+    /// # Safety
+    ///
+    /// `file` is valid until the slot is given back.
+    pub(super) unsafe fn take(
+        &mut self,
+        addresses: Range<usize>,
+        file: *const MappedFile,
+    ) -> &'static Slot {
+        let slot = match self.0.pop().or_else(fresh) {
+            Some(slot) => slot,
+            // No process has that many maps.
+            None => Box::leak(Box::new(Slot::new())),
+        };
+        slot.end.store(addresses.end, Ordering::Release);
+        slot.file.store(file.cast_mut(), Ordering::Release);
+        slot.is_closed.store(false, Ordering::Release);
+        slot.lost_from.store(usize::MAX, Ordering::Release);
+        slot.lost.store(0, Ordering::Release);
+        slot.version.fetch_add(1, Ordering::AcqRel);
+        slot.start.store(addresses.start, Ordering::Release);
+        slot
+    }
+
+    pub(super) fn give_back(&mut self, slot: &'static Slot) {
+        slot.start.store(0, Ordering::Release);
+        slot.file.store(ptr::null_mut(), Ordering::Release);
+        self.0.push(slot);
+    }
+}

@@ -1,0 +1,163 @@
+//! Takes faults out of the log: finds their reasons, and seals the pages again.
+
+#![allow(unsafe_code)]
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::fault::{Fault, Reason};
+use super::log::{self, Entry, Record};
+use super::registry::{Locked, MappedFile};
+use super::thread::ThreadId;
+use crate::fork::{self, Mutex};
+use crate::sys;
+
+/// A fault that was not reported yet.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Pending {
+    /// The thread that made the access.
+    pub thread: ThreadId,
+    /// Whether nobody but the call that was given the map can report the fault: the host language does not
+    /// know the thread, and it has no [`Claim`](super::Claim).
+    pub is_foreign: bool,
+    /// The addresses of the map.
+    pub map: Range<usize>,
+}
+
+/// The faults of maps that were dropped before the faults were reported.
+static KEPT: Mutex<Vec<(Pending, Fault)>> = Mutex::new(Vec::new());
+
+/// Takes the faults that are `wanted` out of the log, in no order. Their pages have no access from then on,
+/// so that each later access is a fault of its own.
+pub fn take(mut wanted: impl FnMut(&Pending) -> bool) -> Vec<Fault> {
+    let _locked = Locked::new();
+    forget_other_threads();
+    let mut faults = Vec::new();
+    log::retain_unreported(|record, entry| {
+        let is_wanted = wanted(&pending(record));
+        if is_wanted {
+            faults.extend(resolve(record, entry));
+        }
+        is_wanted
+    });
+    let mut kept = KEPT.lock();
+    let before = kept.len();
+    kept.retain(|(pending, fault)| {
+        let is_wanted = wanted(pending);
+        if is_wanted {
+            faults.push(fault.clone());
+        }
+        !is_wanted
+    });
+    log::count_kept(0, before - kept.len());
+    faults
+}
+
+/// Returns the faults that are not reported yet.
+#[must_use]
+pub fn pending_faults() -> Vec<Pending> {
+    let mut found = Vec::new();
+    // Nothing is taken.
+    take(|pending| {
+        found.push(pending.clone());
+        false
+    });
+    found
+}
+
+/// Keeps the faults of a map that is dropped. The caller holds the lock of the registry.
+pub(super) fn keep(is_dropped: impl Fn(&Record) -> bool) {
+    let mut kept = KEPT.lock();
+    let before = kept.len();
+    log::retain_unreported(|record, entry| {
+        let is_dropped = is_dropped(record);
+        if is_dropped {
+            kept.extend(resolve(record, entry).map(|fault| (pending(record), fault)));
+        }
+        is_dropped
+    });
+    log::count_kept(kept.len() - before, 0);
+}
+
+/// In a forked child, removes the faults of the threads that exist in the parent only.
+fn forget_other_threads() {
+    static GENERATION: AtomicUsize = AtomicUsize::new(0);
+    let generation = fork::generation();
+    if GENERATION.swap(generation, Ordering::AcqRel) == generation {
+        return;
+    }
+    let here = ThreadId::current();
+    log::retain_unreported(|record, entry| {
+        let is_other = record.thread != here;
+        if is_other {
+            resolve(record, entry);
+        }
+        is_other
+    });
+    let mut kept = KEPT.lock();
+    let before = kept.len();
+    kept.retain(|(pending, _)| pending.thread == here);
+    log::count_kept(0, before - kept.len());
+}
+
+fn pending(record: &Record) -> Pending {
+    Pending {
+        thread: record.thread,
+        is_foreign: record.is_foreign,
+        map: record.slot.addresses(),
+    }
+}
+
+/// Seals the pages of an entry, and returns its fault; `None` if the map was dropped.
+fn resolve(record: &Record, entry: &Entry) -> Option<Fault> {
+    let slot = record.slot;
+    if slot.version() != record.version || slot.addresses().is_empty() {
+        return None;
+    }
+    // SAFETY: the callers of `take` and `keep` hold the lock of the registry.
+    let file = unsafe { slot.file() }?;
+    let map = slot.addresses();
+    let file_offset = file.start + (record.address - map.start) as u64;
+    let reason = match Reason::from_number(record.reason) {
+        Reason::Unknown => reason(file, file_offset, record.is_write),
+        known => known,
+    };
+    for area in entry.areas() {
+        slot.lose((area.end == map.end).then_some(area.start), reason as u8);
+        // If the system has no memory for it, the pages keep their zeros.
+        // SAFETY: the area is a part of the map, which is not dropped while the registry is locked, and no
+        // reference is made to pages that may vanish.
+        let _ = unsafe { sys::seal(area) };
+    }
+    Some(Fault {
+        path: file.path.clone(),
+        file_offset,
+        address: record.address,
+        map,
+        reason,
+        is_write: record.is_write,
+        signals: record.signals,
+        thread: record.thread,
+    })
+}
+
+/// Finds the reason of a fault by the state of the file.
+fn reason(file: &MappedFile, offset: u64, is_write: bool) -> Reason {
+    let Some(len) = file.len() else {
+        // The file has lost its name. Nothing can be asked about it, and a shorter file is the usual reason.
+        return Reason::Truncated;
+    };
+    if offset >= len {
+        return Reason::Truncated;
+    }
+    let path = file.path.as_deref();
+    let is_hole = path.is_some_and(|path| sys::is_hole(path, offset));
+    let is_full = path.is_some_and(|path| sys::is_full(path, file.page));
+    // Some file systems in memory need space to read a hole, too.
+    if is_write && (is_hole || is_full) || is_hole && is_full {
+        Reason::NoSpace
+    } else {
+        Reason::Io
+    }
+}

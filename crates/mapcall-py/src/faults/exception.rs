@@ -1,0 +1,99 @@
+//! `MapFault`: the exception of a fault.
+
+use std::ops::Range;
+
+use mapcall::call;
+use mapcall_array::guard::{self, Fault, ThreadId};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::{main_thread, marks};
+use crate::package::Package;
+
+/// Raises the faults of this thread that were not reported yet, and those of threads that Python does not
+/// know if `uses` returns `true` for the addresses of the map.
+///
+/// # Errors
+///
+/// `MapFault` if there are any.
+#[inline]
+pub(crate) fn check(py: Python<'_>, uses: impl Fn(&Range<usize>) -> bool) -> PyResult<()> {
+    if guard::is_pending() {
+        raise(py, &uses)
+    } else {
+        Ok(())
+    }
+}
+
+#[cold]
+fn raise(py: Python<'_>, uses: &dyn Fn(&Range<usize>) -> bool) -> PyResult<()> {
+    let faults = call::take_faults(uses);
+    marks::cancel(ThreadId::current());
+    match faults.as_slice() {
+        [] => Ok(()),
+        [first, others @ ..] => Err(with_others(py, fault(py, first), others)),
+    }
+}
+
+/// Returns the exception of a fault.
+#[cold]
+pub(crate) fn fault(py: Python<'_>, fault: &Fault) -> PyErr {
+    let made = Package::get(py).and_then(|package| {
+        let (message, fields) = facts(py, fault)?;
+        package.map_fault.bind(py).call((message,), Some(&fields))
+    });
+    made.map_or_else(|error| error, PyErr::from_value)
+}
+
+/// Returns the message of a fault, and its fields.
+fn facts<'py>(py: Python<'py>, fault: &Fault) -> PyResult<(String, Bound<'py, PyDict>)> {
+    let fields = PyDict::new(py);
+    let path = fault.path.as_ref();
+    fields.set_item("filename", path.map(|path| path.as_os_str()))?;
+    fields.set_item("file_offset", fault.file_offset)?;
+    fields.set_item("reason", fault.reason.as_str())?;
+    fields.set_item("errno", fault.reason.errno())?;
+    let named = path.map_or_else(String::new, |path| format!("{}: ", path.display()));
+    Ok((format!("{named}{fault}"), fields))
+}
+
+/// Adds a note for each fault that is reported along with another one.
+fn with_others(py: Python<'_>, error: PyErr, others: &[Fault]) -> PyErr {
+    for other in others {
+        let path = other.path.as_ref();
+        let named = path.map_or_else(String::new, |path| format!("{}: ", path.display()));
+        // If the note can't be added, the exception is raised without it.
+        let note = format!("another page: {named}{other}");
+        let _ = error.value(py).call_method1("add_note", (note,));
+    }
+    error
+}
+
+/// Return the message and the fields of this thread's fault that was not reported yet, or None.
+///
+/// `MapFault` calls this if it is made without arguments, as the interpreter makes an exception that
+/// another thread has set.
+#[pyfunction]
+#[pyo3(name = "_take_fault")]
+pub(crate) fn take_fault(py: Python<'_>) -> PyResult<Option<Bound<'_, PyTuple>>> {
+    let here = ThreadId::current();
+    marks::remove(here);
+    let faults = guard::take(|pending| pending.thread == here);
+    let Some(first) = faults.first() else {
+        return Ok(None);
+    };
+    let (message, fields) = facts(py, first)?;
+    let message = message.into_pyobject(py)?.into_any();
+    PyTuple::new(py, [message, fields.into_any()]).map(Some)
+}
+
+/// Raise the faults that belong to the main thread: its own, and those of threads that Python does not know
+/// while no call runs that could have started them.
+///
+/// It is the handler of a signal that is never sent: the handler of SIGBUS and SIGSEGV has the interpreter
+/// call it.
+#[pyfunction]
+#[pyo3(name = "_report_faults", signature = (*_signal))]
+pub(crate) fn report_faults(py: Python<'_>, _signal: &Bound<'_, PyTuple>) -> PyResult<()> {
+    check(py, |_| main_thread::is_no_call_detached())
+}

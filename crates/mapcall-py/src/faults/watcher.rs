@@ -1,0 +1,156 @@
+//! A thread that sets the exceptions of threads that were without the interpreter's lock, and reports the
+//! faults of threads that have ended.
+
+#![allow(unsafe_code)]
+
+use std::cell::UnsafeCell;
+use std::ffi::c_void;
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::Duration;
+
+use mapcall_array::guard::{self, ThreadId};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use super::{exception, main_thread, marks};
+
+/// The time between two looks at threads that have an exception to raise.
+const INTERVAL: Duration = Duration::from_millis(20);
+
+/// The number of looks after which the exception is set again: the thread may have ended without raising it,
+/// although the system's thread lives.
+const PATIENCE: u32 = 50;
+
+/// The process in which the thread runs; a forked child has none.
+static PROCESS: AtomicI32 = AtomicI32::new(0);
+
+static IS_READY: AtomicBool = AtomicBool::new(false);
+
+/// A semaphore, the only means by which a signal handler can wake a thread (POSIX.1-2017, 2.4.3).
+struct Semaphore(UnsafeCell<MaybeUninit<libc::sem_t>>);
+
+// SAFETY: the functions of semaphores may be called by several threads at once.
+unsafe impl Sync for Semaphore {}
+
+static WOKEN: Semaphore = Semaphore(UnsafeCell::new(MaybeUninit::uninit()));
+
+/// Makes the semaphore; the calling thread holds the interpreter's lock.
+pub(super) fn prepare() {
+    if !IS_READY.load(Ordering::Acquire) {
+        // SAFETY: the semaphore is valid for writes, and no other thread uses it yet.
+        unsafe { libc::sem_init(WOKEN.0.get().cast(), 0, 0) };
+        IS_READY.store(true, Ordering::Release);
+    }
+}
+
+/// Wakes the thread, or starts it. The signal handler calls this.
+///
+/// The thread is started by the first fault that needs it, since a process with threads can't be forked
+/// without a warning. `pthread_create` may be called here, although not in every handler: the handler runs
+/// because of an access to a map, during which the thread is not inside the C library's allocator.
+pub(super) fn wake() {
+    if !IS_READY.load(Ordering::Acquire) {
+        return;
+    }
+    // SAFETY: the semaphore was initialised.
+    unsafe { libc::sem_post(WOKEN.0.get().cast()) };
+    // SAFETY: `getpid` has no arguments and always succeeds.
+    let process = unsafe { libc::getpid() };
+    if PROCESS.swap(process, Ordering::AcqRel) != process && !start() {
+        PROCESS.store(0, Ordering::Release);
+    }
+}
+
+/// Starts the thread, with all signals blocked.
+fn start() -> bool {
+    let mut all = MaybeUninit::uninit();
+    // SAFETY: the mask is valid for writes.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    let mut before = MaybeUninit::uninit();
+    // SAFETY: `all` was filled, and `before` is valid for writes.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
+    let mut thread = MaybeUninit::uninit();
+    // SAFETY: null attributes are the default ones; `watch` may run on any thread.
+    let failed =
+        unsafe { libc::pthread_create(thread.as_mut_ptr(), ptr::null(), watch, ptr::null_mut()) };
+    // SAFETY: `before` was written by the call above; a null address is allowed.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
+    if failed != 0 {
+        return false;
+    }
+    // SAFETY: the call has succeeded, so it has written the thread.
+    let thread = unsafe { thread.assume_init() };
+    // SAFETY: the thread was started as one that can be joined, and is not.
+    unsafe { libc::pthread_detach(thread) };
+    true
+}
+
+/// The thread: waits for faults, and sets exceptions.
+extern "C" fn watch(_: *mut c_void) -> *mut c_void {
+    let mut looks = 0;
+    loop {
+        let watches = looks > 0;
+        if watches {
+            std::thread::sleep(INTERVAL);
+        } else {
+            // SAFETY: the semaphore was initialised.
+            unsafe { libc::sem_wait(WOKEN.0.get().cast()) };
+        }
+        if crate::exit::is_ending() {
+            return ptr::null_mut();
+        }
+        let left = Python::try_attach(|py| forward(py, looks % PATIENCE == PATIENCE - 1));
+        match left {
+            Some(true) => looks += 1,
+            Some(false) => looks = 0,
+            None => return ptr::null_mut(),
+        }
+    }
+}
+
+/// Sets the exceptions of threads with faults; returns whether some have not raised theirs yet. Sets those of
+/// marked threads again if `again`.
+fn forward(py: Python<'_>, again: bool) -> bool {
+    let mut threads: Vec<ThreadId> = Vec::new();
+    let mut is_left = false;
+    for pending in guard::pending_faults() {
+        if pending.is_foreign || main_thread::is_main(pending.thread) {
+            main_thread::interrupt_main();
+        } else if !threads.contains(&pending.thread) {
+            threads.push(pending.thread);
+        }
+    }
+    for thread in threads {
+        let is_alive = thread.is_alive();
+        if is_alive && (marks::is_marked(thread) && !again || marks::set(thread)) {
+            is_left = true;
+        } else {
+            marks::remove(thread);
+            report_of_ended(py, thread);
+        }
+    }
+    is_left
+}
+
+/// Passes the faults of a thread that has ended to `threading.excepthook`.
+fn report_of_ended(py: Python<'_>, thread: ThreadId) {
+    for fault in guard::take(|pending| pending.thread == thread) {
+        let error = exception::fault(py, &fault);
+        let reported = py.import(intern!(py, "threading")).and_then(|threading| {
+            let (class, value) = (
+                error.get_type(py).into_any(),
+                error.value(py).as_any().clone(),
+            );
+            let none = py.None().into_bound(py);
+            let fields = PyTuple::new(py, [class, value, none.clone(), none])?;
+            let facts = threading.call_method1(intern!(py, "ExceptHookArgs"), (fields,))?;
+            threading.call_method1(intern!(py, "excepthook"), (facts,))
+        });
+        if let Err(error) = reported {
+            error.write_unraisable(py, None);
+        }
+    }
+}
