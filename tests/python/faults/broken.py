@@ -1,4 +1,4 @@
-"""Files whose pages can't be used, for each reason of a fault, and mounts that leave nothing behind."""
+"""Files whose pages can't be used, for each reason of a fault, and the mounts that they need."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import mmap
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -80,22 +80,15 @@ def failing(source: Path, folder: Path, bad: list[tuple[str, int, int]]) -> Iter
 
 
 @contextmanager
-def full(folder: Path, sparse: dict[str, tuple[bytes, int]]) -> Iterator[Path]:
-    """Mounts a tmpfs without free space that has sparse files of (first bytes, size)."""
-    with mounted("tmpfs", folder, "size=1m"):
-        for name, (head, size) in sparse.items():
-            (folder / name).write_bytes(head)
-            os.truncate(folder / name, size)
-        with open(folder / "filler", "wb", buffering=0) as filler, suppress_full():
-            while True:
-                filler.write(bytes(PAGE))
+def full(folder: Path, populate: Callable[[Path], object]) -> Iterator[Path]:
+    """Mounts a tmpfs, has it populated, and takes what space is left."""
+    with mounted("tmpfs", folder, "size=2m"):
+        populate(folder)
+        with open(folder / "filler", "wb", buffering=0) as filler:
+            try:
+                while True:
+                    filler.write(bytes(PAGE))
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
         yield folder
-
-
-@contextmanager
-def suppress_full() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise

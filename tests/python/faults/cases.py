@@ -1,7 +1,7 @@
 """The uses of a map whose pages are gone, each in a child.
 
-`python cases.py REASON STATE LIBRARY FOLDER`: REASON is one of `broken.REASONS`, or "intact" for a map
-whose pages are all there, STATE tells when `faulthandler` is enabled, and LIBRARY is
+`python cases.py REASON STATE LIBRARY FOLDER`: REASON is one of `broken.REASONS`, or "intact" for
+a map whose pages are all there, STATE tells when `faulthandler` is enabled, and LIBRARY is
 `native.c`, compiled. `test_uses.py` judges the results.
 """
 
@@ -194,7 +194,9 @@ USES: dict[str, Use] = {
     "ctypes writing": Use(copy_into, SOON_AFTER, ONE),
     "torch": Use(lambda s: s.tensor().sum(), SOON_AFTER, ALL, module="torch"),
     "pyarrow": Use(arrow_sum, SOON_AFTER, ALL, module="pyarrow"),
-    "thread of C outside of any call": Use(partial(outside, has_alternate_stack=0), SOON_AFTER, ONE),
+    "thread of C outside of any call": Use(
+        partial(outside, has_alternate_stack=0), SOON_AFTER, ONE
+    ),
     "thread of C with alternate stack outside of any call": Use(
         partial(outside, has_alternate_stack=1), SOON_AFTER, ONE
     ),
@@ -205,7 +207,9 @@ USES: dict[str, Use] = {
     "call": Use(lambda s: s.total(s.x), AT_ONCE, ALL, parameter="x"),
     "call that writes": Use(lambda s: s.fill(s.part, 3.0), AT_ONCE, ONE, parameter="y"),
     "call with a plain view": Use(lambda s: s.total(s.plain), AT_ONCE, ALL, parameter="x"),
-    "call with a pointer": Use(lambda s: s.total_at.unchecked(9, s.part), AT_ONCE, ONE, parameter="x"),
+    "call with a pointer": Use(
+        lambda s: s.total_at.unchecked(9, s.part), AT_ONCE, ONE, parameter="x"
+    ),
     "call that starts a thread": Use(
         lambda s: s.total_in_thread(s.x, has_alternate_stack=0), AT_ONCE, ALL, parameter="x"
     ),
@@ -224,12 +228,10 @@ USES: dict[str, Use] = {
     "batch of rows": Use(
         lambda s: s.row_total(s.rows), AT_ONCE, range(GONE, GONE + 5), parameter="x"
     ),
-    "batch that writes": Use(
-        lambda s: s.cos(s.part, out=s.part), AT_ONCE, ONE, parameter="x"
-    ),
+    "batch that writes": Use(lambda s: s.cos(s.part, out=s.part), AT_ONCE, ONE, parameter="x"),
     "stream, 1 thread": Use(partial(stream, threads=1), AT_ONCE, ALL, parameter="x"),
     "stream, 2 threads": Use(partial(stream, threads=2), AT_ONCE, ALL, parameter="x"),
-}  # fmt: skip
+}
 
 # Of the uses in other threads.
 SOME = ["memmap sum", "plain item", "memoryview item assignment", "call", "batch, 2 threads"]
@@ -484,7 +486,7 @@ def preparation(reason: str, folder: Path, stack: ExitStack) -> Prepare:
         disk = stack.enter_context(failing(folder / "source", folder / "disk", bad))
     else:
         assert reason == "no space"
-        disk = stack.enter_context(full(folder / "disk", {"x.npy": (header(), SIZE)}))
+        disk = stack.enter_context(full(folder / "disk", lambda disk: sparse_file(disk / "x.npy")))
     return lambda: opened(disk / "x.npy", lambda _: None)
 
 
