@@ -23,7 +23,7 @@ from typing import Any
 
 Result = dict[str, Any]
 # After as many seconds a case counts as hanging. It decides nothing else.
-HANGING = 30.0
+HANGING = 15.0
 
 
 class SkippedError(Exception):

@@ -1,7 +1,7 @@
 """What other libraries do when a file changes, fails or closes under a live array.
 
 `python fault_rivals.py` prints the table of `docs/faults.md` as Markdown, `--only NAME` one column
-of it. Each cell is found in a child process. `test_fault_rivals.py` compares the table with the page.
+of it. Each cell is found in a child. `test_fault_rivals.py` compares the table with the page.
 """
 
 from __future__ import annotations

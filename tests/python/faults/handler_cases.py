@@ -1,6 +1,6 @@
 """Signal handlers of others beside mapcall's: `python handler_cases.py LIBRARY FOLDER`.
 
-Each case runs in a child, which opens the process's first map. `test_handlers.py` judges the results.
+Each case runs in a child, which opens the process's first map. `test_handlers.py` judges them.
 """
 
 from __future__ import annotations

@@ -113,13 +113,15 @@ static char *own_page;
 static int is_chaining;
 static struct sigaction before[NSIG];
 
-static void record(int signal, int code) {
+static void record(int number, int code) {
     sigset_t blocked;
     stack_t stack;
     pthread_sigmask(SIG_BLOCK, NULL, &blocked);
     sigaltstack(NULL, &stack);
-    seen.count++;
-    seen.signal = signal;
+    // A fault whose page is not put there comes again and again.
+    if (++seen.count > 1000)
+        signal(number, SIG_DFL);
+    seen.signal = number;
     seen.code = code;
     seen.blocked = 0;
     for (int each = 1; each < 64; each++)
@@ -127,7 +129,7 @@ static void record(int signal, int code) {
     seen.is_on_alternate_stack = !!(stack.ss_flags & SS_ONSTACK);
 }
 
-static void plain_handler(int signal) { record(signal, -1); }
+static void plain_handler(int number) { record(number, -1); }
 
 // Opens the page of its own. Other faults go to the handler before, or kill the process.
 static void info_handler(int number, siginfo_t *info, void *context) {
