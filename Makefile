@@ -26,11 +26,12 @@ test-python: tools $(VENV)/.test
 	$(MATURIN) develop --quiet
 	$(PYTEST)
 
-# Many more cases of the properties.
+# Many more cases of the properties, and a minute of faults.
 test-long: tools $(VENV)/.test
 	PROPTEST_CASES=5000 cargo test --workspace
 	$(MATURIN) develop --quiet
 	MAPCALL_SIGNATURES=1000 $(PYTEST) tests/python/call/test_generated.py
+	MAPCALL_STRESS_SECONDS=60 MAPCALL_STRESS_ROUNDS=10000 $(PYTEST) tests/python/faults/test_stress.py
 
 # The Python tests of an optimised build.
 test-release: build
