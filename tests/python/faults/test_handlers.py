@@ -79,7 +79,7 @@ def test_faulthandler_keeps_its_file(
     result = found["faulthandler with a file"]
     assert is_killed(result, "SIGSEGV")
     assert result["stderr"] == ""
-    [traceback] = tmp_path_factory.getbasetemp().glob("handlers*/maps/traceback")
+    [traceback] = tmp_path_factory.getbasetemp().glob("handlers[0-9]*/maps/traceback")
     assert FATAL in traceback.read_text()
 
 

@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::fault::Reason;
 use super::log::{self, Held};
@@ -54,6 +55,14 @@ pub(super) fn repair(access: Access) -> bool {
         return false;
     }
     let thread = ThreadId::current();
+    let page = access.address / file.page * file.page;
+    let gone = gone_from(slot, file);
+    if access.is_missing && gone.is_some_and(|gone| page < gone) && is_first(thread, access.address)
+    {
+        // The file has the page by now: another process has shortened and grown it. The access is repeated; if
+        // it fails again, the device can't supply the page.
+        return true;
+    }
     let observer = OBSERVER.get();
     let is_claimed = Claim::exists();
     let is_foreign = !is_claimed && !observer.is_some_and(|observer| (observer.knows_thread)());
@@ -64,8 +73,7 @@ pub(super) fn repair(access: Access) -> bool {
         // SAFETY: the range is that of a map.
         return unsafe { sys::replace_by_zeros(all, is_write) }.is_ok();
     };
-    let page = access.address / file.page * file.page;
-    let (area, reason) = area(slot, file, page, access.is_missing, held.before());
+    let (area, reason) = area(slot, file, page, (access.is_missing, gone), held.before());
     let pages = if is_write {
         let size = MAX_WRITTEN.get().copied().unwrap_or(1 << 24);
         let growing = (1 << 16_usize) << held.before().0.min(30);
@@ -100,6 +108,24 @@ pub(super) fn repair(access: Access) -> bool {
     true
 }
 
+/// Returns the address from which on the file has no pages; `None` if its length is unknown.
+fn gone_from(slot: &Slot, file: &MappedFile) -> Option<usize> {
+    let from_start = file.len()?.saturating_sub(file.start);
+    let pages = from_start.checked_next_multiple_of(file.page as u64)?;
+    let start = slot.addresses().start;
+    Some(usize::try_from(pages).map_or(usize::MAX, |len| start.saturating_add(len)))
+}
+
+/// Returns whether the last access of a thread that was repeated had another address.
+fn is_first(thread: ThreadId, address: usize) -> bool {
+    /// The number of entries. Threads that share one may repeat an access more often, until one of them is
+    /// twice in a row the first.
+    const ENTRIES: usize = 64;
+    static REPEATED: [AtomicUsize; ENTRIES] = [const { AtomicUsize::new(0) }; ENTRIES];
+    let entry = REPEATED.get(thread.number() % ENTRIES);
+    entry.is_some_and(|entry| entry.swap(address, Ordering::AcqRel) != address)
+}
+
 /// Returns the pages that are gone along with one, and the reason if it is known.
 ///
 /// If the length of the file is known, all pages behind it are gone. Otherwise the number of pages doubles
@@ -109,21 +135,15 @@ fn area(
     slot: &Slot,
     file: &MappedFile,
     page: usize,
-    is_missing: bool,
+    (is_missing, gone): (bool, Option<usize>),
     (count, last): (u32, usize),
 ) -> (Range<usize>, Reason) {
     let all = slot.addresses();
     if slot.is_closed() {
         return (all, Reason::Closed);
     }
-    let end_of_file = file.len().map(|len| {
-        let from_start = len
-            .saturating_sub(file.start)
-            .next_multiple_of(file.page as u64);
-        usize::try_from(from_start).map_or(usize::MAX, |len| all.start.saturating_add(len))
-    });
     let before = Reason::from_number(slot.lost());
-    if let Some(gone) = end_of_file.filter(|gone| *gone <= page) {
+    if let Some(gone) = gone.filter(|gone| *gone <= page) {
         return (gone..all.end, Reason::Truncated);
     }
     if slot.lost_from() <= page {

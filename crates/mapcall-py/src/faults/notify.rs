@@ -30,9 +30,12 @@ fn notify() {
         return;
     }
     // SAFETY: any thread may call this: it reads which thread holds the lock.
-    if !own.is_null() && own == unsafe { ffi::compat::PyThreadState_GetUnchecked() } {
+    let holder = unsafe { ffi::compat::PyThreadState_GetUnchecked() };
+    if !own.is_null() && own == holder {
         marks::set(here);
     }
-    // The watcher sets the exception for threads that don't hold the lock, and sees if a thread ends first.
-    watcher::wake();
+    // The watcher sees if the thread ends before it has raised the exception.
+    if watcher::wake() && !own.is_null() && own != holder {
+        watcher::wait_for_mark(here);
+    }
 }

@@ -8,7 +8,7 @@ use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mapcall_array::guard::{self, ThreadId};
 use pyo3::intern;
@@ -46,14 +46,14 @@ pub(super) fn prepare() {
     }
 }
 
-/// Wakes the thread, or starts it. The signal handler calls this.
+/// Wakes the thread, or starts it; returns whether it runs. The signal handler calls this.
 ///
 /// The thread is started by the first fault that needs it, since a process with threads can't be forked
 /// without a warning. `pthread_create` may be called here, although not in every handler: the handler runs
 /// because of an access to a map, during which the thread is not inside the C library's allocator.
-pub(super) fn wake() {
+pub(super) fn wake() -> bool {
     if !IS_READY.load(Ordering::Acquire) {
-        return;
+        return false;
     }
     // SAFETY: the semaphore was initialised.
     unsafe { libc::sem_post(WOKEN.0.get().cast()) };
@@ -61,6 +61,30 @@ pub(super) fn wake() {
     let process = unsafe { libc::getpid() };
     if PROCESS.swap(process, Ordering::AcqRel) != process && !start() {
         PROCESS.store(0, Ordering::Release);
+        return false;
+    }
+    true
+}
+
+/// Waits until the watcher has set the exception of this thread, which does not hold the interpreter's lock,
+/// so that the thread raises it before it runs more Python code. The signal handler calls this.
+///
+/// It gives up after a while: the thread that holds the lock may wait for one that this thread holds.
+pub(super) fn wait_for_mark(here: ThreadId) {
+    /// The number of looks.
+    const LOOKS: u32 = 2000;
+    /// The time between two looks, in nanoseconds.
+    const PAUSE: libc::c_long = 50_000;
+    let pause = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: PAUSE,
+    };
+    for _ in 0..LOOKS {
+        if marks::is_marked(here) {
+            return;
+        }
+        // SAFETY: the time is valid, and a null address is allowed.
+        unsafe { libc::nanosleep(&raw const pause, ptr::null_mut()) };
     }
 }
 
@@ -92,13 +116,7 @@ fn start() -> bool {
 extern "C" fn watch(_: *mut c_void) -> *mut c_void {
     let mut looks = 0;
     loop {
-        let watches = looks > 0;
-        if watches {
-            std::thread::sleep(INTERVAL);
-        } else {
-            // SAFETY: the semaphore was initialised.
-            unsafe { libc::sem_wait(WOKEN.0.get().cast()) };
-        }
+        wait((looks > 0).then_some(INTERVAL));
         if crate::exit::is_ending() {
             return ptr::null_mut();
         }
@@ -109,6 +127,23 @@ extern "C" fn watch(_: *mut c_void) -> *mut c_void {
             None => return ptr::null_mut(),
         }
     }
+}
+
+/// Waits until the thread is woken, or for some time.
+fn wait(time: Option<Duration>) {
+    let Some(time) = time else {
+        // SAFETY: the semaphore was initialised.
+        unsafe { libc::sem_wait(WOKEN.0.get().cast()) };
+        return;
+    };
+    let until = SystemTime::now() + time;
+    let until = until.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let until = libc::timespec {
+        tv_sec: until.as_secs().try_into().unwrap_or(0),
+        tv_nsec: until.subsec_nanos().into(),
+    };
+    // SAFETY: the semaphore was initialised, and the time is valid.
+    unsafe { libc::sem_timedwait(WOKEN.0.get().cast(), &raw const until) };
 }
 
 /// Sets the exceptions of threads with faults; returns whether some have not raised theirs yet. Sets those of
