@@ -7,6 +7,7 @@ for each of some hundred cases takes minutes, so a script imports them once and 
 
 from __future__ import annotations
 
+import faulthandler
 import functools
 import json
 import os
@@ -71,6 +72,10 @@ def isolated(case: Callable[[], object], timeout: float = HANGING) -> Result:
 
 def _run(case: Callable[[], object], writer: int) -> None:
     code = 1
+    # As in an interpreter that has just been started, also if pytest has forked.
+    sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+    if faulthandler.is_enabled():
+        faulthandler.disable()
     try:
         try:
             answer: Result = {"value": case()}
