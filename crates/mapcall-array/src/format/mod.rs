@@ -54,7 +54,7 @@ use std::fmt;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 pub use self::error::FormatError;
-pub use self::npy::Header;
+pub use self::npy::{GrowingHeader, Header};
 
 /// The number of bytes read at once, enough for the header of almost every file.
 const CHUNK: u64 = 4096;
@@ -243,8 +243,11 @@ pub fn locate(
             member: member.to_owned(),
         });
     }
-    let header = Header::read(start.chain(file))?;
-    header.check_len(len)?;
+    let header = Header::read(start.chain(&mut *file))?;
+    // Another process may have appended rows, and updated the header, since the length was read.
+    if header.check_len(len).is_err() {
+        header.check_len(file.seek(SeekFrom::End(0))?)?;
+    }
     Ok(Placement {
         offset: header.data_offset(),
         header,

@@ -12,7 +12,8 @@ pub(crate) use os::{
     Folder, HAS_IDENTITY, Identity, ResolvedPath, advise, available_memory, clear, copy_attributes,
     drop_set_id, find, forget, has_other_names, has_private_pages, identity, inode, is_readable,
     is_same_file, kind, madvise, mappings, open, page_size, page_size_of, prefetch, removes,
-    reports_residency, reserve, residency, unsupported, wait_for, write_at, write_back,
+    reports_residency, reserve, residency, try_lock, unlock, unsupported, wait_for, write_at,
+    write_back, write_from,
 };
 
 /// A range of addresses at which bytes of a file are mapped.
