@@ -24,6 +24,8 @@ Arrays in files
 ---------------
 - `open`: maps a ``.npy`` file, or an array inside of a ``.npz`` file.
 - `create`: makes a ``.npy`` file and maps it.
+- `append`: appends rows to a ``.npy`` file.
+- `Appender`: does so many times, while other processes read the file.
 - `memmap`: an array in a file of any format; takes the place of `numpy.memmap`.
 - `Map`: the mapped part of a file, on which arrays lie.
 - `trust_files`: unpickles maps of files that were copied or replaced.
@@ -55,6 +57,7 @@ in ``docs`` of the repository are guides: calls, batches, maps, files, the comma
 from . import _dask, _help, _mapcall, _pickling, _progress, ctypeslib
 from ._errors import ArgumentError, CallError, LibraryError, PrototypeError
 from ._mapcall import (
+    Appender,
     Callback,
     ChangedFileError,
     Ctypes,
@@ -66,6 +69,7 @@ from ._mapcall import (
     Parameter,
     ReplacedFileWarning,
     Struct,
+    append,
     get_errno,
     load,
 )
@@ -89,6 +93,7 @@ _mapcall._initialise(
 _dask.install()
 
 __all__ = [
+    "Appender",
     "ArgumentError",
     "CallError",
     "Callback",
@@ -104,6 +109,7 @@ __all__ = [
     "PrototypeError",
     "ReplacedFileWarning",
     "Struct",
+    "append",
     "create",
     "ctypeslib",
     "get_errno",

@@ -389,46 +389,42 @@ impl Appender {
             return Ok(());
         }
         let (old, start) = (self.header.len(), self.header.header().end());
-        let len = old.checked_add(count).unwrap_or(usize::MAX);
-        let grown = self.header.set_len(len);
+        let grown = self.header.set_len(old.saturating_add(count));
         grown.map_err(|source| format_error(&self.path, source))?;
         // The layout of the new length has been checked, so this is no overflow.
         let nbytes = count * self.row_nbytes();
         // SAFETY: the caller guarantees that the rows are allocated.
         let written = unsafe { sys::write_from(&self.file, rows, nbytes, start) };
-        let written = written.map_err(|source| ("write", source));
-        let synced = written.and_then(|()| self.sync_if_asked());
-        let failed = match synced {
-            Err(error) => Some(error),
-            Ok(()) => {
-                let written = sys::write_at(&self.file, self.header.bytes(), 0);
-                let written = written.map_err(|source| ("write", source));
-                let failed = written.and_then(|()| self.sync_if_asked()).err();
-                if failed.is_some() && sys::write_at(&self.file, &self.in_file, 0).is_err() {
-                    // The header may have the new length, so the rows must stay.
-                    let (action, source) = failed.unwrap_or(("write", io::ErrorKind::Other.into()));
-                    return Err(io_error(action, Some(&self.path), source));
-                }
-                failed
+        if let Err(source) = written.and_then(|()| self.sync_if_asked()) {
+            self.cut(old, start);
+            return Err(io_error("append to", Some(&self.path), source));
+        }
+        let written = sys::write_at(&self.file, self.header.bytes(), 0);
+        if let Err(source) = written.and_then(|()| self.sync_if_asked()) {
+            // If the header can't be restored, it may have the new length, and the rows must stay.
+            if sys::write_at(&self.file, &self.in_file, 0).is_ok() {
+                self.cut(old, start);
             }
-        };
-        let Some((action, source)) = failed else {
-            self.in_file.clear();
-            self.in_file.extend_from_slice(self.header.bytes());
-            return Ok(());
-        };
-        // The old length had room before. An error of `set_len` is ignored, as readers ignore what stands
-        // behind the array.
-        drop(self.header.set_len(old));
-        drop(self.file.set_len(start));
-        Err(io_error(action, Some(&self.path), source))
+            return Err(io_error("append to", Some(&self.path), source));
+        }
+        self.in_file.clear();
+        self.in_file.extend_from_slice(self.header.bytes());
+        Ok(())
     }
 
-    fn sync_if_asked(&self) -> Result<(), (&'static str, io::Error)> {
-        if !self.sync {
-            return Ok(());
+    fn sync_if_asked(&self) -> io::Result<()> {
+        if self.sync {
+            return self.file.sync_data();
         }
-        self.file.sync_data().map_err(|source| ("sync", source))
+        Ok(())
+    }
+
+    /// Cuts the file at `end`, the end of its `len` rows, after rows could not be appended.
+    fn cut(&mut self, len: usize, end: u64) {
+        // The header had this length before, so it has room for it.
+        drop(self.header.set_len(len));
+        // An error is ignored: readers ignore what stands behind the array.
+        drop(self.file.set_len(end));
     }
 
     /// Waits until all rows and the header are on the disk.
