@@ -304,8 +304,12 @@ impl Appender {
         {
             return Ok(array.clone());
         }
-        let found = asarray(rows, None, self.order)?;
         let has_dtype = rows.hasattr(intern!(py, "dtype"))?;
+        if !has_dtype && dtype.has_fields() {
+            // Of tuples, NumPy would make an array with one more axis.
+            return asarray(rows, Some(dtype), self.order);
+        }
+        let found = asarray(rows, None, self.order)?;
         if !is_castable(&found, dtype, has_dtype)? {
             let (expected, found) = (dtype, found.dtype());
             return Err(PyTypeError::new_err(format!(
@@ -333,8 +337,7 @@ fn is_castable(
     if !has_dtype {
         let are_integers =
             matches!(from.kind(), b'i' | b'u') && matches!(dtype.kind(), b'i' | b'u');
-        // The items of a structured dtype are tuples, of which NumPy makes arrays of any dtype.
-        if found.len() == 0 || dtype.has_fields() || are_integers {
+        if found.len() == 0 || are_integers {
             return Ok(true);
         }
     }
