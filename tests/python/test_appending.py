@@ -295,6 +295,39 @@ class TestReaders:
         assert len(np.load(path)) >= 20_000
         assert is_whole(np.load(path))
 
+    def test_find_one_of_the_two_headers(self, tmp_path: Path) -> None:
+        """The rows have no bytes, so that the writer does nothing but update headers."""
+        files = 30
+        script = """
+            import sys
+            import numpy as np
+            import mapcall
+
+            row = np.zeros((1, 0))
+            for number in range(int(sys.argv[2])):
+                with mapcall.Appender(f"{sys.argv[1]}/{number}.npy", "f8", 0) as log:
+                    log.append(np.zeros((1000, 0)))
+                    # Of numbers with four digits, many updates change the first three.
+                    while len(log) < 9999:
+                        log.append(row)
+        """
+        command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path), str(files)]
+        with subprocess.Popen(command) as writer:
+            for number in range(files):
+                path = tmp_path / f"{number}.npy"
+                while not path.exists():
+                    assert not writer.poll()
+                with open(path, "rb") as file:
+                    length = 0
+                    while length < 9999:
+                        header = os.pread(file.fileno(), 128, 0)
+                        # With digits of both lengths, it would be less than the one before it or
+                        # more than the one behind it.
+                        found = int(header.partition(b"'shape': (")[2].partition(b",")[0])
+                        assert found >= length, header
+                        length = found
+        assert writer.returncode == 0
+
 
 class TestForks:
     def test_a_child_has_an_appender_of_its_own(self, tmp_path: Path, run_script: Script) -> None:
@@ -490,6 +523,18 @@ class TestFullDisks:
             subprocess.run(["mount", "-o", "remount,size=2m", disk], check=True)
             mapcall.append(path, row)
             assert len(np.load(path)) == len(before) + 1
+
+    def test_rows_of_a_map_that_was_cut_short(self, tmp_path: Path) -> None:
+        """The system finds no bytes at their addresses, and the process is not killed."""
+        path, other = tmp_path / "a.npy", tmp_path / "b.npy"
+        np.save(path, np.zeros(3))
+        np.save(other, np.ones(3000))
+        before, rows = path.read_bytes(), mapcall.open(other)
+        os.truncate(other, 4096)
+        with pytest.raises(OSError, match=r"a\.npy") as caught:
+            mapcall.append(path, rows)
+        assert caught.value.errno == errno.EFAULT
+        assert path.read_bytes() == before
 
     def test_a_limit_of_the_size(self, tmp_path: Path, run_script: Script) -> None:
         """The rows are written in part, up to the limit."""

@@ -774,7 +774,7 @@ class TestCrashes:
         script = f"""
             from pathlib import Path
             import numpy, mapcall
-            from tests.python import test_replacing_files as tests
+            import test_replacing_files as tests
             tests.{way}(Path({str(path)!r}))
         """
         traced = "fdatasync,fsync,rename,renameat,renameat2,linkat"
@@ -783,7 +783,7 @@ class TestCrashes:
             [*command, sys.executable, "-c", textwrap.dedent(script)],
             capture_output=True,
             text=True,
-            cwd=Path(__file__).parents[2],
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
         )
         assert ended.returncode == (-signal.SIGKILL if inject else 0), ended.stderr
         pattern = r"(?:\[pid +\d+\] )?(\w+)\("

@@ -253,6 +253,7 @@ impl Appender {
     }
 
     // Without it, an appender without rows would be false.
+    #[expect(clippy::unused_self, reason = "Python passes the object")]
     fn __bool__(&self) -> bool {
         true
     }

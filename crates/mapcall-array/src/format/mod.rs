@@ -243,16 +243,24 @@ pub fn locate(
             member: member.to_owned(),
         });
     }
-    let header = Header::read(start.chain(&mut *file))?;
-    // Another process may have appended rows, and updated the header, since the length was read.
-    if header.check_len(len).is_err() {
-        header.check_len(file.seek(SeekFrom::End(0))?)?;
-    }
+    let header = complete(Header::read(start.chain(&mut *file)), len).or_else(|_| {
+        // Another process may have been appending rows between the reads.
+        file.rewind()?;
+        let header = Header::read(BufReader::new(&mut *file));
+        complete(header, file.seek(SeekFrom::End(0))?)
+    })?;
     Ok(Placement {
         offset: header.data_offset(),
         header,
         member: None,
     })
+}
+
+/// Checks that a file of `len` bytes holds the array of a header.
+fn complete(header: Result<Header, FormatError>, len: u64) -> Result<Header, FormatError> {
+    let header = header?;
+    header.check_len(len)?;
+    Ok(header)
 }
 
 /// A member of a `.npz` file: see [`members`].
