@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -327,6 +328,23 @@ class TestReaders:
                         assert found >= length, header
                         length = found
         assert writer.returncode == 0
+
+
+def test_threads_share_an_appender(tmp_path: Path) -> None:
+    with mapcall.Appender(tmp_path / "a.npy", "i8", 100) as log:
+
+        def write(number: int) -> None:
+            for _ in range(100):
+                log.append(np.full((2, 100), number))
+
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    x = np.load(tmp_path / "a.npy")
+    assert (x == x[:, :1]).all()
+    assert np.bincount(x[:, 0]).tolist() == [200] * 4
 
 
 class TestForks:

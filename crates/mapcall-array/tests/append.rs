@@ -285,6 +285,65 @@ fn headers_at_the_limit_of_their_room() {
 }
 
 #[test]
+fn headers_of_other_writers_keep_their_meaning() {
+    for (version, text) in [
+        (1, "{'shape': (2,), 'descr': '|u1', 'fortran_order': True}"),
+        (1, "{'descr':'<f8','fortran_order':False,'shape':(3,)}"),
+        (
+            1,
+            "{'descr': '<f8', 'fortran_order': False, 'shape': (3L, 4L), }",
+        ),
+        (
+            1,
+            "{'descr': [(('title', 'a'), '<i4'), ('', '|V3')], 'fortran_order': False, 'shape': (1, 1)}",
+        ),
+        (
+            1,
+            "{'descr': ('<f4', (5, 6)), 'fortran_order': False, 'shape': (7,)}",
+        ),
+        (
+            1,
+            "{'descr': [('\u{e9}', '<f4')], 'fortran_order': True, 'shape': (0, 2, 7)}",
+        ),
+        (
+            2,
+            "{'descr': '<f8', 'fortran_order': True, 'shape': (1000000, 999999), }",
+        ),
+        (
+            3,
+            "{'descr': [('\u{3bb}', '<f4')], 'fortran_order': False, 'shape': (10, 2)}",
+        ),
+    ] {
+        for room in [40, 41, 63, 64, 300] {
+            let text = format!("{text}{:room$}\n", "");
+            let text: Vec<u8> = if version == 3 {
+                text.into_bytes()
+            } else {
+                text.chars().map(|c| u8::try_from(c).unwrap()).collect()
+            };
+            let mut bytes = b"\x93NUMPY".to_vec();
+            bytes.extend([version, 0]);
+            let len = u32::try_from(text.len()).unwrap().to_le_bytes();
+            bytes.extend(if version == 1 { &len[..2] } else { &len });
+            bytes.extend(text);
+            let header = Header::read(&bytes[..]).unwrap();
+            let mut growing = GrowingHeader::new(header.clone()).unwrap();
+            assert_eq!(growing.bytes().len(), bytes.len());
+            assert_eq!(Header::read(growing.bytes()).unwrap(), header);
+            growing.set_len(12_345).unwrap();
+            let longer = Header::read(growing.bytes()).unwrap();
+            assert_eq!(longer.shape()[growing.axis()], 12_345);
+            assert_eq!(
+                (longer.dtype(), longer.version()),
+                (header.dtype(), header.version())
+            );
+            growing.set_len(header.shape()[growing.axis()]).unwrap();
+            assert_eq!(growing.header(), &header);
+        }
+    }
+}
+
+#[test]
 fn new_files_have_numpys_room() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.npy");

@@ -312,11 +312,10 @@ impl Appender {
         }
         let found = asarray(rows, None, self.order)?;
         if !is_castable(&found, dtype, has_dtype)? {
-            let (expected, found) = (dtype, found.dtype());
+            let found = found.dtype();
             return Err(PyTypeError::new_err(format!(
-                "append: rows: expected dtype {expected}, or one that can be cast to it by the rule \
-                 'safe', got {found}; convert the rows, as by rows.astype({expected:?})",
-                expected = expected.str()?.to_string(),
+                "append: rows: expected dtype {dtype}, or one that can be cast to it by the rule 'safe', \
+                 got {found}; convert the rows by their method astype"
             )));
         }
         // Lists are converted from their own values, so that an int that does not fit is an error.
