@@ -3,17 +3,60 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import pickle
 import tempfile
 from pathlib import Path
 
 import numpy
 
+import builds
 import mapcall
-from harness import Limited, Report, Row, Work, options
+from harness import Limited, Report, Row, Skipped, Work, options
 
 
-def rows(directory: Path) -> list[Row]:
+def append_row(directory: Path) -> Row | Skipped:
+    """A new file and 1,000 rows of 1 KiB, one for each call, synced once.
+
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     row = append_row(Path(directory))
+    ...     if isinstance(row, Row):
+    ...         row.ours.run()
+    ...         row.rival.run()
+    ...         same = numpy.load(f"{directory}/ours.npy") == numpy.load(f"{directory}/rival.npy")
+    ...         print(same.shape, same.all())
+    (1000, 128) True
+    """
+    name = "append 1,000 rows of 1 KiB"
+    values = list(numpy.arange(128_000.0).reshape(1000, 1, 128))
+
+    def ours(path: Path) -> None:
+        path.unlink(missing_ok=True)
+        with mapcall.Appender(path, "f8", 128) as log:
+            for value in values:
+                log.append(value)
+            log.sync()
+
+    def rival(path: Path) -> None:
+        # It also writes the header in each call, so that the file is complete.
+        with builds.package("npy_append_array").NpyAppendArray(path, delete_if_exists=True) as log:
+            for value in values:
+                log.append(value)
+            log.fp.flush()
+            os.fdatasync(log.fp.fileno())
+
+    try:
+        builds.package("npy_append_array")
+    except builds.MissingError as error:
+        return Skipped(name, str(error))
+    works = [
+        Work("append(path)", {"append": append, "path": directory / f"{append.__name__}.npy"})
+        for append in (ours, rival)
+    ]
+    return Row(name, works[0], works[1], 0.50)
+
+
+def rows(directory: Path) -> list[Row | Skipped]:
     numpy.save(directory / "x.npy", numpy.arange(16.0))
     npy = str(directory / "x.npy")
     raw = str(directory / "raw")
@@ -62,6 +105,7 @@ def rows(directory: Path) -> list[Row]:
             "numpy.load(npy, mmap_mode='r')",
             0.25,
         ),
+        append_row(directory),
         pair("pickle a 4 MB map, and back", "pickle.loads(pickle.dumps(m))", 0.02, 1 << 19),
     ]
 

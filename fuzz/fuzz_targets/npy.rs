@@ -1,11 +1,11 @@
 //! Checks that the located array lies within the `.npy` file, and that its header is the same after it
-//! has been written and read.
+//! has been written and read, also in place and with another length.
 #![no_main]
 
 use std::io::Cursor;
 
 use libfuzzer_sys::fuzz_target;
-use mapcall_array::format::{FormatError, Header, locate};
+use mapcall_array::format::{FormatError, GrowingHeader, Header, locate};
 
 fuzz_target!(|file: &[u8]| {
     let placement = match locate(&mut Cursor::new(file), None) {
@@ -26,5 +26,16 @@ fuzz_target!(|file: &[u8]| {
         }
         Err(FormatError::HeaderTooLong { .. } | FormatError::NotLatin1 { .. }) => {}
         Err(error) => panic!("{error}"),
+    }
+    let Ok(mut growing) = GrowingHeader::new(header.clone()) else {
+        return;
+    };
+    let same = Header::read(growing.bytes()).expect("what was written can be read");
+    assert_eq!(&same, header);
+    let longer = growing.len() + 1;
+    if growing.set_len(longer).is_ok() {
+        let longer = Header::read(growing.bytes()).expect("what was written can be read");
+        assert_eq!(&longer, growing.header());
+        assert_eq!(longer.data_offset(), header.data_offset());
     }
 });

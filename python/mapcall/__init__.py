@@ -24,6 +24,8 @@ Arrays in files
 ---------------
 - `open`: maps a ``.npy`` file, or an array inside of a ``.npz`` file.
 - `create`: makes a ``.npy`` file and maps it.
+- `append`: appends rows to a ``.npy`` file.
+- `Appender`: does so many times, while other processes read the file.
 - `memmap`: an array in a file of any format; takes the place of `numpy.memmap`.
 - `Map`: the mapped part of a file, on which arrays lie.
 - `trust_files`: unpickles maps of files that were copied or replaced.
@@ -56,6 +58,7 @@ in ``docs`` of the repository are guides: calls, batches, maps, files, the comma
 from . import _dask, _faults, _help, _mapcall, _pickling, _progress, ctypeslib
 from ._errors import ArgumentError, CallError, LibraryError, MapFault, PrototypeError
 from ._mapcall import (
+    Appender,
     Callback,
     ChangedFileError,
     Ctypes,
@@ -67,6 +70,7 @@ from ._mapcall import (
     Parameter,
     ReplacedFileWarning,
     Struct,
+    append,
     get_errno,
     load,
 )
@@ -93,6 +97,7 @@ _mapcall._prepare_guard()
 _dask.install()
 
 __all__ = [
+    "Appender",
     "ArgumentError",
     "CallError",
     "Callback",
@@ -109,6 +114,7 @@ __all__ = [
     "PrototypeError",
     "ReplacedFileWarning",
     "Struct",
+    "append",
     "create",
     "ctypeslib",
     "get_errno",

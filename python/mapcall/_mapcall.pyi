@@ -9,11 +9,12 @@ from os import PathLike
 from typing import IO, Any, Literal, NoReturn, Self, SupportsIndex, TypeVar, final, overload
 
 import numpy
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 from typing_extensions import Buffer
 
 __all__ = [
     "Annotation",
+    "Appender",
     "Callback",
     "ChangedFileError",
     "Ctypes",
@@ -26,6 +27,7 @@ __all__ = [
     "Parameter",
     "ReplacedFileWarning",
     "Struct",
+    "append",
     "command",
     "create",
     "get_errno",
@@ -60,6 +62,26 @@ class ChangedFileError(OSError):
     found: int
 
 class ReplacedFileWarning(RuntimeWarning): ...
+
+@final
+class Appender:
+    def __new__(
+        cls,
+        path: _Path,
+        dtype: DTypeLike | None = None,
+        row_shape: _Shape | None = None,
+        *,
+        sync: bool = False,
+    ) -> Self: ...
+    def append(self, rows: ArrayLike) -> None: ...
+    def sync(self) -> None: ...
+    def close(self) -> None: ...
+    @property
+    def closed(self) -> bool: ...
+    def __len__(self) -> int: ...
+    def __bool__(self) -> bool: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_exception: object) -> None: ...
 
 @final
 class Ctypes:
@@ -164,6 +186,7 @@ def _take_fault() -> tuple[str, dict[str, Any]] | None: ...
 def _without_guard(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any: ...
+def append(path: _Path, rows: ArrayLike, *, sync: bool = False) -> None: ...
 def map_of(array: NDArray[Any]) -> Map | None: ...
 def memmap(
     class_: type[_Class],

@@ -28,7 +28,7 @@ def documented() -> Iterator[tuple[str, Any]]:
             if public and not inspect.ismodule(member) and name != "c_intp":
                 yield f"{module.__name__}.{name}", member
     for owner in (
-        *(mapcall.memmap, mapcall.Map, mapcall.Ctypes, _mapcall.MappedArray),
+        *(mapcall.memmap, mapcall.Map, mapcall.Ctypes, _mapcall.MappedArray, mapcall.Appender),
         *(mapcall.Library, mapcall.Function, mapcall.Parameter, mapcall.Callback),
         *(mapcall.Handle, mapcall.Struct),
     ):

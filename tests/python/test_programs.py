@@ -17,5 +17,6 @@ def test_the_demo_agrees_with_numpy(tmp_path: Path) -> None:
 
 def test_every_benchmark_runs(tmp_path: Path) -> None:
     for row in attribute_and_map.rows(tmp_path):
-        result = harness.measure(row, rounds=2, seconds=0.0001)
-        assert row.name in str(result)
+        if not isinstance(row, harness.Skipped):
+            result = harness.measure(row, rounds=2, seconds=0.0001)
+            assert row.name in str(result)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import os
@@ -24,6 +23,7 @@ import numpy as np
 import pytest
 
 import mapcall
+from disks import MIB, ext4_image, mounted
 
 Script = Callable[..., str]
 Unchanged = Callable[[Path], AbstractContextManager[None]]
@@ -31,7 +31,6 @@ Unchanged = Callable[[Path], AbstractContextManager[None]]
 COS = mapcall.load("m").function("double cos(double x)")
 ZEROS = np.zeros(3)
 OTHER_USER = 65534
-MIB = 1 << 20
 
 
 def by_create(path: Path) -> list[float]:
@@ -103,18 +102,6 @@ def public() -> Iterator[Path]:
         folder = Path(name)
         folder.chmod(0o755)
         yield folder
-
-
-@contextlib.contextmanager
-def mounted(folder: Path, *arguments: str) -> Iterator[Path]:
-    folder.mkdir()
-    mount = ["mount", *arguments, str(folder)]
-    if os.getuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip(f"{' '.join(mount[:-1])} is not permitted here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 class TestOverwrite:
@@ -748,12 +735,7 @@ def has_fallocate(descriptor: int) -> bool:
 class TestCrashes:
     def test_a_power_failure(self, tmp_path: Path) -> None:
         """The device in the state in which the journal with the new name has been written."""
-        if not shutil.which("mkfs.ext4"):
-            pytest.skip("mkfs.ext4 is missing")
-        image, copy = tmp_path / "image", tmp_path / "copy"
-        with open(image, "wb") as file:
-            file.truncate(64 << 20)
-        subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
+        image, copy = ext4_image(tmp_path / "image", 64 * MIB), tmp_path / "copy"
         count, found = 300_000, {}
         with mounted(tmp_path / "live", "-o", "loop", str(image)) as disk:
             for name in ("create.npy", "out.npy", "in place.npy"):
@@ -792,7 +774,7 @@ class TestCrashes:
         script = f"""
             from pathlib import Path
             import numpy, mapcall
-            from tests.python import test_replacing_files as tests
+            import test_replacing_files as tests
             tests.{way}(Path({str(path)!r}))
         """
         traced = "fdatasync,fsync,rename,renameat,renameat2,linkat"
@@ -801,7 +783,7 @@ class TestCrashes:
             [*command, sys.executable, "-c", textwrap.dedent(script)],
             capture_output=True,
             text=True,
-            cwd=Path(__file__).parents[2],
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
         )
         assert ended.returncode == (-signal.SIGKILL if inject else 0), ended.stderr
         pattern = r"(?:\[pid +\d+\] )?(\w+)\("

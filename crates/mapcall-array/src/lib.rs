@@ -24,6 +24,7 @@
 //! `.npz`, [`MapOptions::map`] takes dtype and shape of a file without a header from the caller.
 //! [`create`] and [`CreateOptions`] make `.npy` files. All give an [`Array`], which is a [`Buffer`] (a
 //! map, or memory) with a [`DType`] and a [`Layout`]. [`Array::view`] gives a typed `ndarray` view.
+//! [`append`] and [`Appender`] add rows to a `.npy` file while other processes read it.
 //!
 //! # Features
 //!
@@ -68,12 +69,14 @@ pub use array::Array;
 pub use buffer::{Backing, Buffer};
 pub use ctypes::Ctypes;
 pub use dtype::DType;
-pub use error::{Error, Result, ViewError};
+pub use error::{AppendError, Error, Result, ViewError};
 pub use layout::Layout;
 pub use map::Map;
 pub use mode::Mode;
 pub use ndarray;
-pub use open::{CreateOptions, MapOptions, NewFile, WrittenFile, create};
+pub use open::{
+    AppendOptions, Appender, CreateOptions, MapOptions, NewFile, WrittenFile, append, create,
+};
 pub use typed::Element;
 
 // The example of the README.

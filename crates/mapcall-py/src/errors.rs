@@ -5,13 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use mapcall::nearest::nearest;
-use mapcall_array::Error;
 use mapcall_array::layout::LayoutError;
 use mapcall_array::map::MapError;
+use mapcall_array::{AppendError, Error};
 use pyo3::create_exception;
 use pyo3::exceptions::{
-    PyAttributeError, PyFileExistsError, PyMemoryError, PyOSError, PyRuntimeWarning, PyTypeError,
-    PyValueError, PyZeroDivisionError,
+    PyAttributeError, PyBlockingIOError, PyFileExistsError, PyMemoryError, PyOSError,
+    PyRuntimeWarning, PyTypeError, PyValueError, PyZeroDivisionError,
 };
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -106,6 +106,10 @@ pub(crate) fn of(py: Python<'_>, error: &Error) -> PyErr {
             })
         }
         Error::Fault(fault) => crate::faults::fault(py, fault),
+        Error::Append {
+            path,
+            source: source @ AppendError::Locked,
+        } => PyBlockingIOError::new_err((EAGAIN, source.to_string(), path.as_os_str().to_owned())),
         Error::Map { path, source } => map_error(py, error, path.as_ref(), source),
         Error::Layout(source) => match numpy_layout_message(source) {
             Some(message) => noted(py, PyValueError::new_err(message), error),
@@ -194,6 +198,9 @@ fn os_error(py: Python<'_>, path: Option<&Path>, source: &io::Error) -> PyErr {
 /// Error numbers, which are the same on all systems.
 const EISDIR: i32 = 21;
 const EEXIST: i32 = 17;
+
+/// The error number that Linux has for a lock that another file has.
+const EAGAIN: i32 = 11;
 
 fn noted(py: Python<'_>, exception: PyErr, error: &Error) -> PyErr {
     with_fields(py, exception, |value| {

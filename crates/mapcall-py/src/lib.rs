@@ -12,6 +12,7 @@
     reason = "PyO3 passes converted arguments by value"
 )]
 
+mod appender;
 mod bytes;
 mod call;
 mod command;
@@ -33,6 +34,8 @@ mod source;
 mod _mapcall {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use super::appender::{Appender, append};
     #[pymodule_export]
     use super::call::{
         Annotation, Callback, Function, Handle, Library, Parameter, Struct, get_errno, load, rebind,

@@ -1,5 +1,6 @@
 //! The errors of this crate.
 
+mod append;
 mod map;
 mod view;
 
@@ -11,6 +12,7 @@ use crate::dtype::DTypeError;
 use crate::format::FormatError;
 use crate::guard::Fault;
 use crate::layout::LayoutError;
+pub use append::AppendError;
 pub use map::MapError;
 pub use view::ViewError;
 
@@ -60,6 +62,14 @@ pub enum Error {
         path: Option<PathBuf>,
         /// The reason.
         source: MapError,
+    },
+    /// Rows that can't be appended to a file.
+    #[error("{}: {source}", path.display())]
+    Append {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: AppendError,
     },
     /// An array that can't be viewed as elements of a Rust type.
     #[error(transparent)]

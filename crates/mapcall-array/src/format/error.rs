@@ -68,6 +68,24 @@ pub enum FormatError {
         /// The maximum, in bytes.
         limit: u64,
     },
+    /// A header without room for the length of an axis that grows.
+    #[error(
+        "the .npy header has room for {room} digits of the length of axis {axis}, but {len} has more; \
+         save the array again with numpy.save, whose headers have room to grow, and append to that file"
+    )]
+    NoRoom {
+        /// The axis.
+        axis: usize,
+        /// Its length.
+        len: usize,
+        /// The number of bytes that are free for the length.
+        room: usize,
+    },
+    /// An array without axes, which can't grow.
+    #[error(
+        "expected an array with an axis to grow along, got shape (); append to a file with rows"
+    )]
+    NoGrowthAxis,
     /// A header of version 3.0 that is not UTF-8.
     #[error("the .npy header should be UTF-8 in version 3.0, but is not at byte {at}")]
     NotUtf8 {

@@ -54,7 +54,7 @@ use std::fmt;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 pub use self::error::FormatError;
-pub use self::npy::Header;
+pub use self::npy::{GrowingHeader, Header};
 
 /// The number of bytes read at once, enough for the header of almost every file.
 const CHUNK: u64 = 4096;
@@ -243,13 +243,24 @@ pub fn locate(
             member: member.to_owned(),
         });
     }
-    let header = Header::read(start.chain(file))?;
-    header.check_len(len)?;
+    let header = complete(Header::read(start.chain(&mut *file)), len).or_else(|_| {
+        // Another process may have been appending rows between the reads.
+        file.rewind()?;
+        let header = Header::read(BufReader::new(&mut *file));
+        complete(header, file.seek(SeekFrom::End(0))?)
+    })?;
     Ok(Placement {
         offset: header.data_offset(),
         header,
         member: None,
     })
+}
+
+/// Checks that a file of `len` bytes holds the array of a header.
+fn complete(header: Result<Header, FormatError>, len: u64) -> Result<Header, FormatError> {
+    let header = header?;
+    header.check_len(len)?;
+    Ok(header)
 }
 
 /// A member of a `.npz` file: see [`members`].

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::io::Read;
+use std::ops::Range;
 
 use super::error::FormatError;
 use super::read_up_to;
@@ -23,6 +24,12 @@ const ALIGN: usize = 64;
 
 /// The number of digits for which the header reserves space for the length of the axis that can grow.
 const GROWTH_DIGITS: usize = 21;
+
+/// The number of digits of the largest `usize` on 64-bit systems.
+const MAX_DIGITS: usize = 20;
+
+/// The number of bytes that the processor copies as a whole: a cache line of all processors in use.
+const CACHE_LINE: usize = 64;
 
 /// The maximum length of a header that is read or written, in bytes.
 ///
@@ -377,35 +384,48 @@ impl Header {
 
     /// Returns the literal and the reserved space, without the padding.
     fn text(&self) -> Result<String, FormatError> {
-        let shape = self.shape();
-        let fortran = self.order == Order::F;
-        let growing = if fortran { shape.last() } else { shape.first() };
+        let growing = self.growth_axis().and_then(|axis| self.shape().get(axis));
         let room = growing.map_or(0, |length| {
             GROWTH_DIGITS.saturating_sub(length.to_string().len())
         });
+        Ok(format!("{}{:room$}", self.literal()?, ""))
+    }
+
+    /// Returns the dict as a Python literal.
+    fn literal(&self) -> Result<String, FormatError> {
         Ok(format!(
-            "{{'descr': {}, 'fortran_order': {}, 'shape': {}, }}{:room$}",
+            "{{'descr': {}, 'fortran_order': {}, 'shape': {}, }}",
             self.dtype.to_descr()?,
-            Value::Boolean(fortran),
-            PyShape(shape),
-            "",
+            Value::Boolean(self.order == Order::F),
+            PyShape(self.shape()),
         ))
     }
 
-    fn encode(&self, text: &str) -> Result<Vec<u8>, FormatError> {
-        let body: Cow<'_, [u8]> = match self.version {
-            (3, _) => text.as_bytes().into(),
-            (major, minor) => {
-                let byte = |c: char| {
-                    u8::try_from(c).map_err(|_| FormatError::NotLatin1 {
-                        found: c,
-                        major,
-                        minor,
-                    })
-                };
-                text.chars().map(byte).collect::<Result<_, _>>()?
-            }
+    /// Returns the axis along which the array can grow in the file: the slowest one, which is the first in C
+    /// order and the last in Fortran order; `None` without axes.
+    fn growth_axis(&self) -> Option<usize> {
+        let last = self.shape().len().checked_sub(1)?;
+        Some(if self.order == Order::F { last } else { 0 })
+    }
+
+    /// Returns a text in the encoding of the version.
+    fn encoded<'a>(&self, text: &'a str) -> Result<Cow<'a, [u8]>, FormatError> {
+        let (major, minor) = self.version;
+        if major == 3 || text.is_ascii() {
+            return Ok(text.as_bytes().into());
+        }
+        let byte = |c: char| {
+            u8::try_from(c).map_err(|_| FormatError::NotLatin1 {
+                found: c,
+                major,
+                minor,
+            })
         };
+        text.chars().map(byte).collect()
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<u8>, FormatError> {
+        let body = self.encoded(text)?;
         let len = padded_len(self.version, body.len());
         let limit = if self.version.0 == 1 {
             u64::from(u16::MAX)
@@ -419,20 +439,198 @@ impl Header {
         if len as u64 > limit {
             return Err(too_long());
         }
-        let mut bytes = Vec::with_capacity(len + 12);
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&[self.version.0, self.version.1]);
-        if self.version.0 == 1 {
-            bytes.extend_from_slice(&u16::try_from(len).map_err(|_| too_long())?.to_le_bytes());
-        } else {
-            bytes.extend_from_slice(&u32::try_from(len).map_err(|_| too_long())?.to_le_bytes());
-        }
+        let mut bytes = self.prefix(len).ok_or_else(too_long)?;
         let end = bytes.len() + len;
         bytes.extend_from_slice(&body);
         bytes.resize(end - 1, b' ');
         bytes.push(b'\n');
         Ok(bytes)
     }
+
+    /// Returns the bytes before the literal: magic, version, and the length of the rest of the header; `None`
+    /// if the version can't express the length.
+    fn prefix(&self, len: usize) -> Option<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(len + 12);
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&[self.version.0, self.version.1]);
+        if self.version.0 == 1 {
+            bytes.extend_from_slice(&u16::try_from(len).ok()?.to_le_bytes());
+        } else {
+            bytes.extend_from_slice(&u32::try_from(len).ok()?.to_le_bytes());
+        }
+        Some(bytes)
+    }
+}
+
+/// The header of a `.npy` file whose array grows, with the bytes that overwrite it in the file.
+///
+/// ```
+/// use mapcall_array::DType;
+/// use mapcall_array::format::{GrowingHeader, Header};
+/// use mapcall_array::layout::Order;
+///
+/// let header = Header::new(DType::F64, &[9, 3], Order::C)?;
+/// let mut growing = GrowingHeader::new(header)?;
+/// assert_eq!((growing.axis(), growing.len(), growing.row_shape()), (0, 9, vec![3]));
+///
+/// growing.set_len(10)?;
+/// assert_eq!(growing.bytes().len(), 128);
+/// assert_eq!(Header::read(growing.bytes())?.shape(), [10, 3]);
+/// assert_eq!(growing.header().end(), 128 + 240);
+/// # Ok::<(), mapcall_array::format::FormatError>(())
+/// ```
+///
+/// The array grows along its slowest axis: the first in C order, the last in Fortran order. A row is what one
+/// index along this axis selects. The bytes are as many as those of the header in the file, so that the data
+/// stay where they are.
+///
+/// The length of the axis is right-aligned in a field of fixed width, which lies in one cache line if the
+/// header has room for that. So an update of the header changes bytes of one line only, and a process that
+/// reads the header meanwhile finds the old or the new length, since the processor copies a line as a whole.
+/// In the headers that NumPy writes, the length often crosses the end of a line: a reader could find the first
+/// digits of one length and the last digits of the other.
+#[derive(Clone, Debug)]
+pub struct GrowingHeader {
+    header: Header,
+    axis: usize,
+    bytes: Vec<u8>,
+    /// The bytes of `bytes` that are free for the length of the axis.
+    room: Range<usize>,
+    /// The literal behind the length.
+    suffix: Vec<u8>,
+}
+
+impl GrowingHeader {
+    /// Returns the bytes for a header that was read from a file or that will be written to one.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::NoGrowthAxis`] if the array has no axes; [`FormatError::NoRoom`] if the dict, as this
+    /// crate writes it, is longer than the header.
+    pub fn new(header: Header) -> Result<Self, FormatError> {
+        let axis = header.growth_axis().ok_or(FormatError::NoGrowthAxis)?;
+        let len = header.shape().get(axis).copied().unwrap_or(0);
+        let literal = header.literal()?;
+        let digits = len.to_string();
+        // The number stands behind the first parenthesis of the shape, or before the last one.
+        let shape = PyShape(header.shape()).to_string();
+        let behind = match header.order {
+            Order::F => shape.trim_end_matches([',', ')']).len(),
+            Order::C => 1 + digits.len(),
+        };
+        let behind = literal.len() - ", }".len() - shape.len() + behind;
+        let (before, suffix) = literal.split_at_checked(behind).unwrap_or((&literal, ""));
+        let before = before.strip_suffix(&digits).unwrap_or(before);
+        let suffix = header.encoded(suffix)?.into_owned();
+
+        let total = usize::try_from(header.data_offset).unwrap_or(usize::MAX);
+        let size = if header.version.0 == 1 { 10 } else { 12 };
+        let mut bytes =
+            header
+                .prefix(total.saturating_sub(size))
+                .ok_or(FormatError::HeaderTooLong {
+                    len: header.data_offset,
+                    limit: MAX_LEN,
+                })?;
+        bytes.extend_from_slice(&header.encoded(before)?);
+        // The last byte of the header is a newline.
+        let room = bytes.len()..total.saturating_sub(suffix.len() + 1);
+        let mut growing = Self {
+            header,
+            axis,
+            bytes,
+            room,
+            suffix,
+        };
+        growing.set_len(len)?;
+        Ok(growing)
+    }
+
+    /// Changes the length of the axis along which the array grows.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::NoRoom`] if the length has more digits than the header has room for,
+    /// [`FormatError::Layout`] if the array would have more bytes than can be addressed. Nothing has changed
+    /// then.
+    pub fn set_len(&mut self, len: usize) -> Result<(), FormatError> {
+        let header = &self.header;
+        let mut shape = header.shape().to_vec();
+        if let Some(axis) = shape.get_mut(self.axis) {
+            *axis = len;
+        }
+        let layout = Layout::in_buffer(&shape, header.dtype.itemsize(), header.order)?;
+        let digits = len.to_string();
+        let field = field(&self.room, digits.len()).ok_or_else(|| FormatError::NoRoom {
+            axis: self.axis,
+            len,
+            room: self.room.len(),
+        })?;
+        self.bytes.truncate(self.room.start);
+        self.bytes.resize(field.end - digits.len(), b' ');
+        self.bytes.extend_from_slice(digits.as_bytes());
+        self.bytes.extend_from_slice(&self.suffix);
+        // The field ends in `room`, behind which the suffix and the newline fit.
+        self.bytes.resize(self.room.end + self.suffix.len(), b' ');
+        self.bytes.push(b'\n');
+        self.header.layout = layout;
+        Ok(())
+    }
+
+    /// Returns the bytes of the header in the file.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Returns the header, with the present length.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Returns the axis along which the array grows.
+    #[must_use]
+    pub fn axis(&self) -> usize {
+        self.axis
+    }
+
+    /// Returns the length of the axis along which the array grows: the number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.header.shape().get(self.axis).copied().unwrap_or(0)
+    }
+
+    /// Returns whether the array has no rows.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns the shape without the axis along which the array grows.
+    #[must_use]
+    pub fn row_shape(&self) -> Vec<usize> {
+        let mut shape = self.header.shape().to_vec();
+        shape.remove(self.axis);
+        shape
+    }
+}
+
+/// Returns the field of a number with `digits` digits in the free bytes: the larger part of them that lies in
+/// one cache line, if the number fits there; `None` if it fits nowhere.
+fn field(room: &Range<usize>, digits: usize) -> Option<Range<usize>> {
+    let line = room.start.next_multiple_of(CACHE_LINE);
+    let first = room.start..room.end.min(line);
+    let second = line..room.end.min(line + CACHE_LINE);
+    let part = if first.len() >= MAX_DIGITS.min(second.len()) {
+        first
+    } else {
+        second
+    };
+    [part, room.clone()]
+        .into_iter()
+        .find(|part| part.len() >= digits)
+        .map(|part| part.start..part.end.min(part.start + MAX_DIGITS))
 }
 
 /// Returns the length of a header with `body` bytes of text, without the prefix and the length field: padding

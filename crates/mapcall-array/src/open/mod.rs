@@ -1,5 +1,6 @@
-//! Opens raw files, `.npy` files and members of `.npz` files as arrays, and creates `.npy` files.
+//! Opens raw files, `.npy` files and members of `.npz` files as arrays, creates `.npy` files, and appends to them.
 
+mod append;
 mod new_file;
 mod npy;
 mod raw;
@@ -10,6 +11,7 @@ use crate::dtype::DType;
 use crate::layout::Order;
 use crate::map::Mode;
 
+pub use append::{AppendOptions, Appender, append};
 pub use new_file::{CreateOptions, NewFile, WrittenFile, create};
 
 /// The options to open a file as an array: the arguments of `numpy.memmap`, as chained setters.

@@ -303,6 +303,25 @@ impl NewFile {
         Ok(file)
     }
 
+    /// Creates a file like [`create`](Self::create), but with a header that need not be NumPy's, and does
+    /// not replace a file: [`persist`](Self::persist) fails with [`MapError::Exists`] if there is one.
+    ///
+    /// [`MapError::Exists`]: crate::map::MapError::Exists
+    pub(super) fn create_new(path: &Path, header: Header, bytes: &[u8]) -> Result<Self> {
+        let io = |source| io_error("create", Some(path), source);
+        let target = Target::find(path, false)?;
+        let file = target.begin().map_err(io)?;
+        let file = file.ok_or_else(|| refused(path, io::ErrorKind::NotFound.into()))?;
+        let file = Self::begin(file, target, path, header)?;
+        sys::write_at(file.file.file(), bytes, 0).map_err(io)?;
+        Ok(file)
+    }
+
+    /// Returns the open file.
+    pub(super) fn file(&self) -> &File {
+        self.file.file()
+    }
+
     fn begin(file: Unnamed, target: Target, path: &Path, header: Header) -> Result<Self> {
         let io = |action| move |source| io_error(action, Some(path), source);
         let (bytes, end) = (header_bytes(&header, path)?, header.end());
@@ -484,6 +503,11 @@ pub struct WrittenFile {
 }
 
 impl WrittenFile {
+    /// Returns the open file and its absolute path.
+    pub(super) fn into_parts(self) -> (File, PathBuf) {
+        (self.file, self.path)
+    }
+
     /// Maps the array.
     ///
     /// # Safety

@@ -51,13 +51,17 @@ impl MapOptions {
             return Err(map_error(Some(path), MapError::OpenForCreation));
         }
         let file = open_file(path, self.mode)?;
-        let source = Source::new(&file, Some(path))?;
+        let mut source = Source::new(&file, Some(path))?;
         let format = |source| Error::Format {
             path: path.to_path_buf(),
             source,
         };
         let placement = format::locate(&mut &file, self.member.as_deref()).map_err(format)?;
         self.check_member(Some(path), &placement)?;
+        if placement.member().is_none() && placement.header().end() > source.len {
+            // Another process has appended rows since the length was read.
+            source = Source::new(&file, Some(path))?;
+        }
         if self.verify {
             placement.verify(&file).map_err(format)?;
         }

@@ -15,7 +15,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FallocateFlags, OFlags, SeekFrom};
+use rustix::fs::{AtFlags, CWD, FallocateFlags, FlockOperation, OFlags, SeekFrom};
 use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 pub(crate) use rustix::param::page_size;
@@ -271,6 +271,52 @@ pub(crate) fn clear(file: &File, len: u64, keeps_space: bool) -> io::Result<bool
 /// Writes all bytes at an offset of a file.
 pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     file.write_all_at(bytes, offset)
+}
+
+/// Writes bytes at an offset of a file.
+///
+/// # Safety
+///
+/// `bytes` points to `len` bytes that stay allocated during the call; other threads may write them. If their
+/// pages are gone (a map of a file that has been shortened), the call fails.
+pub(crate) unsafe fn write_from(
+    file: &File,
+    bytes: *const u8,
+    len: usize,
+    offset: u64,
+) -> io::Result<()> {
+    let mut done = 0;
+    while done < len {
+        let at = i64::try_from(offset.saturating_add(done as u64)).map_err(|_| Errno::FBIG)?;
+        let rest = bytes.wrapping_add(done).cast();
+        // SAFETY: the caller guarantees that the bytes are allocated; the kernel only reads them.
+        let written = unsafe { libc::pwrite(file.as_raw_fd(), rest, len - done, at) };
+        match usize::try_from(written) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => done += written,
+            Err(_) => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error => return Err(error),
+            },
+        }
+    }
+    Ok(())
+}
+
+/// Takes the advisory lock of a file (`flock`), which belongs to the open file and its copies in forked
+/// processes; returns `false` if another open file has it. Returns `true` on file systems without locks.
+pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) | Err(Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Releases the advisory lock of a file, also for its copies in forked processes.
+pub(crate) fn unlock(file: &File) {
+    // It fails only on file systems without locks.
+    let _ = rustix::fs::flock(file, FlockOperation::Unlock);
 }
 
 /// Starts to write a range of a file to the disk, and does not wait for it.

@@ -79,6 +79,33 @@ pub(crate) fn write_at(mut file: &File, bytes: &[u8], offset: u64) -> io::Result
     file.write_all(bytes)
 }
 
+/// Writes bytes at an offset of a file.
+///
+/// # Safety
+///
+/// `bytes` points to `len` bytes that stay allocated and that no thread writes during the call.
+#[allow(unsafe_code)]
+pub(crate) unsafe fn write_from(
+    file: &File,
+    bytes: *const u8,
+    len: usize,
+    offset: u64,
+) -> io::Result<()> {
+    if len == 0 {
+        return Ok(());
+    }
+    // SAFETY: the caller guarantees that the bytes are allocated, and that no thread writes them.
+    let bytes = unsafe { std::slice::from_raw_parts(bytes, len) };
+    write_at(file, bytes, offset)
+}
+
+/// Returns `true`, as no lock of files is used on this system.
+pub(crate) fn try_lock(_: &File) -> io::Result<bool> {
+    Ok(true)
+}
+
+pub(crate) fn unlock(_: &File) {}
+
 /// Does nothing; the system writes files to the disk on its own schedule.
 pub(crate) fn write_back(_: &File, _: u64, _: u64) -> io::Result<()> {
     Ok(())
