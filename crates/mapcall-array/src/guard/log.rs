@@ -7,7 +7,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use super::registry::Slot;
-use super::thread::ThreadId;
+use super::thread::{Reporter, ThreadId};
 
 /// The number of entries. There is one for each thread and map with a fault that was not reported.
 const ENTRIES: usize = 256;
@@ -30,7 +30,7 @@ const LOGGED: u32 = 2;
 pub(super) struct Entry {
     state: AtomicU32,
     thread: (AtomicUsize, AtomicUsize),
-    is_foreign: AtomicBool,
+    reporter: AtomicU8,
     slot: AtomicPtr<Slot>,
     version: AtomicUsize,
     /// The address of the first fault.
@@ -53,8 +53,7 @@ pub(super) struct Entry {
 #[derive(Clone, Debug)]
 pub(super) struct Record {
     pub(super) thread: ThreadId,
-    /// Whether the thread reports no faults of its own.
-    pub(super) is_foreign: bool,
+    pub(super) reporter: Reporter,
     pub(super) slot: &'static Slot,
     pub(super) version: usize,
     pub(super) address: usize,
@@ -68,7 +67,7 @@ impl Entry {
         Self {
             state: AtomicU32::new(FREE),
             thread: (AtomicUsize::new(0), AtomicUsize::new(0)),
-            is_foreign: AtomicBool::new(false),
+            reporter: AtomicU8::new(0),
             slot: AtomicPtr::new(ptr::null_mut()),
             version: AtomicUsize::new(0),
             address: AtomicUsize::new(0),
@@ -101,7 +100,7 @@ impl Entry {
                 self.thread.0.load(Ordering::Acquire),
                 self.thread.1.load(Ordering::Acquire),
             ),
-            is_foreign: self.is_foreign.load(Ordering::Acquire),
+            reporter: Reporter::from_number(self.reporter.load(Ordering::Acquire)),
             // SAFETY: the pointer is null or that of a slot, and slots are never freed.
             slot: unsafe { slot.as_ref() }?,
             version: self.version.load(Ordering::Acquire),
@@ -148,13 +147,13 @@ impl Held {
     }
 
     /// Adds a fault. Only the facts of the first one are kept.
-    pub(super) fn add(&self, address: usize, is_write: bool, reason: u8, is_foreign: bool) {
+    pub(super) fn add(&self, address: usize, is_write: bool, reason: u8, reporter: Reporter) {
         let Self(entry) = self;
         if entry.count.fetch_add(1, Ordering::AcqRel) == 0 {
             entry.address.store(address, Ordering::Release);
             entry.is_write.store(is_write, Ordering::Release);
             entry.reason.store(reason, Ordering::Release);
-            entry.is_foreign.store(is_foreign, Ordering::Release);
+            entry.reporter.store(reporter as u8, Ordering::Release);
         }
         entry.last.store(address, Ordering::Release);
     }

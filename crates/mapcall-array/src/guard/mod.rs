@@ -51,9 +51,9 @@ pub(crate) use registry::MappedFile;
 pub use repair::{Observer, set_observer};
 #[doc(hidden)]
 pub use report::{Pending, pending_faults, take};
-#[doc(hidden)]
-pub use thread::Claim;
 pub use thread::ThreadId;
+#[doc(hidden)]
+pub use thread::{Claim, Reporter};
 
 /// Installs the handlers for SIGBUS and SIGSEGV, or lays them over handlers that were installed since.
 ///

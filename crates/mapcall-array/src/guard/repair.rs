@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::fault::Reason;
 use super::log::{self, Held};
 use super::registry::{self, MappedFile, Slot};
-use super::thread::{Claim, ThreadId};
+use super::thread::{Claim, Reporter, ThreadId};
 use crate::sys::{self, Access};
 
 /// Functions of the host language that the signal handler calls. They must be safe to call there: they take
@@ -64,8 +64,13 @@ pub(super) fn repair(access: Access) -> bool {
         return true;
     }
     let observer = OBSERVER.get();
-    let is_claimed = Claim::exists();
-    let is_foreign = !is_claimed && !observer.is_some_and(|observer| (observer.knows_thread)());
+    let reporter = if Claim::exists() {
+        Reporter::Claim
+    } else if observer.is_some_and(|observer| (observer.knows_thread)()) {
+        Reporter::Host
+    } else {
+        Reporter::Call
+    };
     let Some(held) = Held::of(slot, thread) else {
         // The map itself tells that it has lost pages.
         slot.lose(None, Reason::Truncated as u8);
@@ -100,9 +105,9 @@ pub(super) fn repair(access: Access) -> bool {
         }
     }
     held.add_area(&area);
-    held.add(access.address, is_write, reason as u8, is_foreign);
+    held.add(access.address, is_write, reason as u8, reporter);
     drop(held);
-    if let Some(observer) = observer.filter(|_| !is_claimed) {
+    if let Some(observer) = observer.filter(|_| reporter != Reporter::Claim) {
         (observer.notify)();
     }
     true

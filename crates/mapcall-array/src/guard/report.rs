@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::fault::{Fault, Reason};
 use super::log::{self, Entry, Record};
 use super::registry::{Locked, MappedFile};
-use super::thread::ThreadId;
+use super::thread::{Reporter, ThreadId};
 use crate::fork::{self, Mutex};
 use crate::sys;
 
@@ -18,9 +18,8 @@ use crate::sys;
 pub struct Pending {
     /// The thread that made the access.
     pub thread: ThreadId,
-    /// Whether nobody but the call that was given the map can report the fault: the host language does not
-    /// know the thread, and it has no [`Claim`](super::Claim).
-    pub is_foreign: bool,
+    /// The code that reports the fault.
+    pub reporter: Reporter,
     /// The addresses of the map.
     pub map: Range<usize>,
 }
@@ -104,7 +103,7 @@ fn forget_other_threads() {
 fn pending(record: &Record) -> Pending {
     Pending {
         thread: record.thread,
-        is_foreign: record.is_foreign,
+        reporter: record.reporter,
         map: record.slot.addresses(),
     }
 }
@@ -157,6 +156,9 @@ fn reason(file: &MappedFile, offset: u64, is_write: bool) -> Reason {
     // Some file systems in memory need space to read a hole, too.
     if is_write && (is_hole || is_full) || is_hole && is_full {
         Reason::NoSpace
+    } else if path.is_some_and(|path| sys::can_read(path, offset)) {
+        // The file was shorter, and has grown since.
+        Reason::Truncated
     } else {
         Reason::Io
     }

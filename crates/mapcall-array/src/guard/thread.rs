@@ -60,6 +60,28 @@ impl ThreadId {
     }
 }
 
+/// The code that reports a thread's faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Reporter {
+    /// The host language, which knows the thread.
+    Host = 0,
+    /// The holder of the thread's [`Claim`].
+    Claim,
+    /// The call that was given the map: the thread was started by C.
+    Call,
+}
+
+impl Reporter {
+    pub(super) const fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::Claim,
+            2 => Self::Call,
+            _ => Self::Host,
+        }
+    }
+}
+
 thread_local! {
     /// The number of claims of this thread.
     static CLAIMS: Cell<u32> = const { Cell::new(0) };

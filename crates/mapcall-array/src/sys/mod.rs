@@ -9,10 +9,10 @@ mod advice;
 
 pub use advice::Advice;
 pub(crate) use os::{
-    Access, Folder, HAS_IDENTITY, Identity, Region, ResolvedPath, available_memory, clear,
-    copy_attributes, drop_set_id, find, forget, has_handlers, has_other_names, identity, inode,
-    install_handlers, is_full, is_hole, is_same_file, is_thread, kind, mappings, named_len, open,
-    page_size, page_size_of, remove_handlers, removes, replace_by_zeros, reports_residency,
+    Access, Folder, HAS_IDENTITY, Identity, Region, ResolvedPath, available_memory, can_read,
+    clear, copy_attributes, drop_set_id, find, forget, has_handlers, has_other_names, identity,
+    inode, install_handlers, is_full, is_hole, is_same_file, is_thread, kind, mappings, named_len,
+    open, page_size, page_size_of, remove_handlers, removes, replace_by_zeros, reports_residency,
     reserve, seal, thread, total_memory, try_lock, unlock, unsupported, wait_for, write_at,
     write_back, write_from,
 };

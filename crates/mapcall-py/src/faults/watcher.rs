@@ -10,7 +10,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mapcall_array::guard::{self, ThreadId};
+use mapcall_array::guard::{self, Reporter, ThreadId};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -152,10 +152,16 @@ fn forward(py: Python<'_>, again: bool) -> bool {
     let mut threads: Vec<ThreadId> = Vec::new();
     let mut is_left = false;
     for pending in guard::pending_faults() {
-        if pending.is_foreign || main_thread::is_main(pending.thread) {
-            main_thread::interrupt_main();
-        } else if !threads.contains(&pending.thread) {
-            threads.push(pending.thread);
+        match pending.reporter {
+            Reporter::Claim => {}
+            Reporter::Host if !main_thread::is_main(pending.thread) => {
+                if !threads.contains(&pending.thread) {
+                    threads.push(pending.thread);
+                }
+            }
+            Reporter::Host | Reporter::Call => {
+                main_thread::interrupt_main();
+            }
         }
     }
     for thread in threads {

@@ -4,7 +4,7 @@
 use std::ffi::c_int;
 use std::ops::Range;
 
-use mapcall_array::guard::{self, Fault, ThreadId};
+use mapcall_array::guard::{self, Fault, Reporter, ThreadId};
 
 use super::errno;
 
@@ -41,7 +41,9 @@ pub(crate) fn take_fault(uses: impl Fn(&Range<usize>) -> bool) -> Option<Box<Fau
 #[cold]
 pub fn take_faults(uses: &dyn Fn(&Range<usize>) -> bool) -> Vec<Fault> {
     let here = ThreadId::current();
-    guard::take(|pending| pending.thread == here || (pending.is_foreign && uses(&pending.map)))
+    guard::take(|pending| {
+        pending.thread == here || (pending.reporter == Reporter::Call && uses(&pending.map))
+    })
 }
 
 /// Returns whether a slot of a frame has an address in a range.

@@ -381,6 +381,12 @@ pub(crate) fn is_hole(path: &Path, offset: u64) -> bool {
     }
 }
 
+/// Returns whether the device can read a byte of a file.
+pub(crate) fn can_read(path: &Path, offset: u64) -> bool {
+    let file = open(OpenOptions::new().read(true), path);
+    file.is_ok_and(|file| file.read_at(&mut [0], offset).is_ok())
+}
+
 /// Returns whether the file system of a file has less free space than a number of bytes.
 pub(crate) fn is_full(path: &Path, needed: usize) -> bool {
     rustix::fs::statvfs(path).is_ok_and(|system| {

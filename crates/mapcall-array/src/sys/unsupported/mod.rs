@@ -126,6 +126,10 @@ pub(crate) fn is_hole(_: &Path, _: u64) -> bool {
     false
 }
 
+pub(crate) fn can_read(_: &Path, _: u64) -> bool {
+    true
+}
+
 pub(crate) fn is_full(_: &Path, _: usize) -> bool {
     false
 }
