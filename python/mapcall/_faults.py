@@ -9,7 +9,7 @@ from . import _mapcall
 
 
 def wrap_faulthandler() -> None:
-    """Wrap ``faulthandler.enable`` and ``faulthandler.disable``, which set handlers of the same signals.
+    """Wrap the functions of `faulthandler` that set handlers of the same signals.
 
     `faulthandler.enable` would lay its handlers over those of the guard, and print a "Fatal Python
     error" for a fault that is survived; `faulthandler.disable` would remove those of the guard.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from ctypes import Array
 from os import PathLike
-from typing import IO, Any, Literal, NoReturn, Self, SupportsIndex, TypeVar, final, overload
+from typing import IO, Any, Literal, Self, SupportsIndex, TypeVar, final, overload
 
 import numpy
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -28,16 +28,20 @@ __all__ = [
     "ReplacedFileWarning",
     "Struct",
     "append",
+    "append_to",
     "command",
     "create",
     "get_errno",
+    "grow",
     "load",
     "map_of",
     "memmap",
     "open",
     "rebind",
     "reduce",
+    "refresh",
     "reopen",
+    "truncate",
 ]
 
 __version__: str
@@ -132,7 +136,7 @@ class Map:
     def prefetch(self, array: NDArray[Any]) -> None: ...
     def residency(self, array: NDArray[Any]) -> bytes: ...
     def close(self, *, sync: bool = False) -> None: ...
-    def resize(self, _newsize: int) -> NoReturn: ...
+    def resize(self, newsize: int) -> None: ...
     def read(self, n: int | None = None, /) -> bytes: ...
     def read_byte(self) -> int: ...
     def readline(self) -> bytes: ...
@@ -197,10 +201,17 @@ def memmap(
     shape: _Shape | None,
     order: str,
     allocate: bool,
+    reserve: int,
     /,
 ) -> _Class: ...
 def open(
-    class_: type[_Class], path: _Path, mode: str, member: str | None, verify: bool, /
+    class_: type[_Class],
+    path: _Path,
+    mode: str,
+    member: str | None,
+    verify: bool,
+    reserve: int,
+    /,
 ) -> _Class: ...
 def create(
     class_: type[_Class],
@@ -209,8 +220,13 @@ def create(
     dtype: DTypeLike,
     order: str,
     overwrite: bool,
+    reserve: int,
     /,
 ) -> _Class: ...
+def grow(array: NDArray[Any], rows: SupportsIndex, sync: bool) -> NDArray[Any]: ...
+def truncate(array: NDArray[Any], rows: SupportsIndex, sync: bool) -> NDArray[Any]: ...
+def append_to(array: NDArray[Any], rows: ArrayLike, sync: bool) -> NDArray[Any]: ...
+def refresh(array: NDArray[Any]) -> NDArray[Any]: ...
 def reduce(array: NDArray[Any]) -> tuple[Any, ...] | None: ...
 def reopen(
     class_: type[_Class],

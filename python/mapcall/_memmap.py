@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any, Literal, Self, SupportsIndex, cast
 
 import numpy
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _mapcall
 
@@ -55,6 +55,10 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
         error now. Otherwise the file has holes where nothing was written, as NumPy's has, and
         writing there when the disk is full kills the process.
 
+    reserve : int, default 0
+        The number of rows for which addresses are reserved, up to which `grow`, `append` and
+        `refresh` leave the array where it is.
+
     Raises
     ------
     ValueError
@@ -84,8 +88,9 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
         order: Literal["C", "F"] = "C",
         *,
         allocate: bool = False,
+        reserve: int = 0,
     ) -> Self:
-        return _mapcall.memmap(cls, filename, dtype, mode, offset, shape, order, allocate)
+        return _mapcall.memmap(cls, filename, dtype, mode, offset, shape, order, allocate, reserve)
 
     @property
     def _mmap(self) -> _mapcall.Map | None:
@@ -303,6 +308,144 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
         owner = _mapcall.map_of(self)
         return owner is not None and owner.closed
 
+    def grow(self, n: SupportsIndex, *, sync: bool = False) -> Self:
+        """Extend the array, and its file, to `n` rows; the new ones are zeros.
+
+        >>> import mapcall
+        >>> x = mapcall.create("x.npy", shape=(2, 3), reserve=1000)
+        >>> longer = x.grow(5)
+        >>> longer.shape, x.shape, longer.ctypes.data == x.ctypes.data
+        ((5, 3), (2, 3), True)
+
+        A row is what one index along the first axis selects, or along the last in Fortran order.
+        No array changes its shape. If addresses are reserved, the new array lies at the same ones
+        and shares its memory with this one; otherwise it is on a new map of the file, and this one
+        stays valid.
+
+        Parameters
+        ----------
+        n : int
+            The number of rows, not less than the file has.
+        sync : bool, default False
+            Return when the file is on the disk: the rows first, then the header.
+
+        Returns
+        -------
+        memmap, shape (n, *row_shape)
+            The array of the new length.
+
+        Raises
+        ------
+        ValueError
+            If the file has more rows; if the array is only a part of the file's; in the modes 'r'
+            and 'c'; if the file has no name, or another file has it.
+        FormatError
+            If the header of a ``.npy`` file has no room for the number. Nothing has changed then.
+        OSError
+            If the disk is full, or another appender has the file open.
+
+        See Also
+        --------
+        mapcall.Appender : for one process that writes while others read.
+        """
+        return cast(Self, _mapcall.grow(self, n, sync))
+
+    def append(self, rows: ArrayLike, *, sync: bool = False) -> Self:
+        """Extend the array, and its file, by rows.
+
+        >>> import mapcall
+        >>> x = mapcall.create("x.npy", shape=(2, 3))
+        >>> x = x.append([1, 2, 3])             # one row
+        >>> x = x.append([[4, 5, 6], [7, 8, 9]])
+        >>> x.shape, x[-1].tolist()
+        ((5, 3), [7.0, 8.0, 9.0])
+
+        The rows come behind the last row of the file, also if another process has appended some
+        meanwhile. Which arrays stay valid, and which errors are raised, is as for `grow`.
+
+        Parameters
+        ----------
+        rows : array_like, shape (rows, *row_shape) or (*row_shape,)
+            Any number of rows, or one, of a dtype that can be cast safely to that of the array.
+        sync : bool, default False
+            Return when the file is on the disk: the rows first, then the header.
+
+        Returns
+        -------
+        memmap
+            The array of the new length.
+
+        Raises
+        ------
+        TypeError
+            If the dtype can't be cast.
+        ValueError, FormatError, OSError
+            As for `grow`; if the rows have another shape.
+        """
+        return cast(Self, _mapcall.append_to(self, rows, sync))
+
+    def truncate(self, n: SupportsIndex, *, sync: bool = False) -> Self:
+        """Cut the array, and its file, to the first `n` rows.
+
+        >>> import mapcall
+        >>> x = mapcall.create("x.npy", shape=(10000, 3))
+        >>> x.truncate(10).shape
+        (10, 3)
+        >>> x[9000]
+        Traceback (most recent call last):
+        mapcall.MapFault: ... the file is shorter than the map; open it again
+
+        This array and its views keep their shapes. Each use of a page behind the end of the file
+        raises `MapFault`; the rest of the page in which the file ends reads as zeros.
+
+        Parameters
+        ----------
+        n : int
+            The number of rows, not more than the file has.
+        sync : bool, default False
+            Return when the file is on the disk: the header first, then the length.
+
+        Returns
+        -------
+        memmap, shape (n, *row_shape)
+            The array of the new length, at the same addresses.
+
+        Raises
+        ------
+        ValueError, OSError
+            As for `grow`; if the file has fewer rows.
+        """
+        return cast(Self, _mapcall.truncate(self, n, sync))
+
+    def refresh(self) -> Self:
+        """Return the array of the file's present length, such as after another process appended.
+
+        >>> import mapcall
+        >>> x = mapcall.create("x.npy", shape=(2, 3))
+        >>> x.refresh() is x
+        True
+        >>> mapcall.append("x.npy", [1, 2, 3])
+        >>> x.refresh().shape
+        (3, 3)
+
+        Returns
+        -------
+        memmap
+            The array itself if the length has not changed. Otherwise an array at the same addresses
+            if it is shorter, or if addresses are reserved, and else on a new map.
+
+        Raises
+        ------
+        ValueError
+            If the array is only a part of the file's; if the file has no name, or another file has
+            it; if the header of a ``.npy`` file has another dtype or other rows by now.
+        FormatError
+            If the file is shorter than its header says.
+        OSError
+            If the file can't be opened.
+        """
+        return cast(Self, _mapcall.refresh(self))
+
     def __enter__(self) -> Self:
         if self.closed:
             raise ValueError("the map is closed; open the file again")
@@ -420,6 +563,7 @@ def open(
     member: str | None = None,
     *,
     verify: bool = False,
+    reserve: int = 0,
 ) -> memmap:
     """Map a ``.npy`` file, or an array inside of a ``.npz`` file.
 
@@ -441,6 +585,9 @@ def open(
     verify : bool, default False
         Read the member of a ``.npz`` file and compare its checksum, the CRC-32, as `numpy.load`
         does. A ``.npy`` file has none.
+    reserve : int, default 0
+        The number of rows for which addresses are reserved, up to which `memmap.grow`,
+        `memmap.append` and `memmap.refresh` leave the array where it is.
 
     Returns
     -------
@@ -462,7 +609,7 @@ def open(
     --------
     numpy.load : copies members of a ``.npz``.
     """
-    return _mapcall.open(memmap, path, mode, member, verify)
+    return _mapcall.open(memmap, path, mode, member, verify, reserve)
 
 
 def create(
@@ -472,6 +619,7 @@ def create(
     order: Literal["C", "F"] = "C",
     *,
     overwrite: bool = False,
+    reserve: int = 0,
 ) -> memmap:
     """Make a ``.npy`` file of zeros, and map it for writing.
 
@@ -504,6 +652,9 @@ def create(
     overwrite : bool, default False
         Replace a file that has the name. The new file gets its owner, group, permissions, ACL and
         extended attributes, but no set-id bits.
+    reserve : int, default 0
+        The number of rows for which addresses are reserved, up to which `memmap.grow` and
+        `memmap.append` leave the array where it is.
 
     Returns
     -------
@@ -532,7 +683,7 @@ def create(
     files) is written in place; a crash may leave a mixture then. ``docs/files.md`` of the
     repository has the details.
     """
-    return _mapcall.create(memmap, path, shape, dtype, order, overwrite)
+    return _mapcall.create(memmap, path, shape, dtype, order, overwrite, reserve)
 
 
 # The module is private; the names are not.

@@ -74,6 +74,8 @@ pub use layout::Layout;
 pub use map::Map;
 pub use mode::Mode;
 pub use ndarray;
+#[doc(hidden)]
+pub use open::Change;
 pub use open::{
     AppendOptions, Appender, CreateOptions, MapOptions, NewFile, WrittenFile, append, create,
 };

@@ -194,7 +194,7 @@ impl Appender {
     /// After an exception, the file has the rows that it had. Arrays that are contiguous and have the
     /// dtype of the file are not copied.
     fn append(&self, rows: &Bound<'_, PyAny>) -> PyResult<()> {
-        let rows = self.rows(rows)?;
+        let rows = rows_of(rows, self.dtype.bind(rows.py()), self.order)?;
         let (address, shape) = (memory::address(&rows), rows.shape());
         self.with(rows.py(), |core| {
             let count = core.count(shape)?;
@@ -291,37 +291,40 @@ impl Appender {
             )),
         }
     }
+}
 
-    /// Converts rows to an array with the dtype of the file, contiguous in its order.
-    fn rows<'py>(&self, rows: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyUntypedArray>> {
-        let py = rows.py();
-        let dtype = self.dtype.bind(py);
-        if let Ok(array) = rows.cast::<PyUntypedArray>()
-            && array.dtype().is_equiv_to(dtype)
-            && match self.order {
-                Order::C => array.is_c_contiguous(),
-                Order::F => array.is_fortran_contiguous(),
-            }
-        {
-            return Ok(array.clone());
+/// Converts rows to an array with the dtype of the file, contiguous in its order.
+pub(crate) fn rows_of<'py>(
+    rows: &Bound<'py, PyAny>,
+    dtype: &Bound<'py, PyArrayDescr>,
+    order: Order,
+) -> PyResult<Bound<'py, PyUntypedArray>> {
+    let py = rows.py();
+    if let Ok(array) = rows.cast::<PyUntypedArray>()
+        && array.dtype().is_equiv_to(dtype)
+        && match order {
+            Order::C => array.is_c_contiguous(),
+            Order::F => array.is_fortran_contiguous(),
         }
-        let has_dtype = rows.hasattr(intern!(py, "dtype"))?;
-        if !has_dtype && dtype.has_fields() {
-            // Of tuples, NumPy would make an array with one more axis.
-            return asarray(rows, Some(dtype), self.order);
-        }
-        let found = asarray(rows, None, self.order)?;
-        if !is_castable(&found, dtype, has_dtype)? {
-            let found = found.dtype();
-            return Err(PyTypeError::new_err(format!(
-                "append: rows: expected dtype {dtype}, or one that can be cast to it by the rule 'safe', \
-                 got {found}; convert the rows by their method astype"
-            )));
-        }
-        // Lists are converted from their own values, so that an int that does not fit is an error.
-        let from = if has_dtype { found.as_any() } else { rows };
-        asarray(from, Some(dtype), self.order)
+    {
+        return Ok(array.clone());
     }
+    let has_dtype = rows.hasattr(intern!(py, "dtype"))?;
+    if !has_dtype && dtype.has_fields() {
+        // Of tuples, NumPy would make an array with one more axis.
+        return asarray(rows, Some(dtype), order);
+    }
+    let found = asarray(rows, None, order)?;
+    if !is_castable(&found, dtype, has_dtype)? {
+        let found = found.dtype();
+        return Err(PyTypeError::new_err(format!(
+            "append: rows: expected dtype {dtype}, or one that can be cast to it by the rule 'safe', \
+             got {found}; convert the rows by their method astype"
+        )));
+    }
+    // Lists are converted from their own values, so that an int that does not fit is an error.
+    let from = if has_dtype { found.as_any() } else { rows };
+    asarray(from, Some(dtype), order)
 }
 
 /// Returns whether rows can be converted to a dtype: from an array `found`, or from values without a dtype, of

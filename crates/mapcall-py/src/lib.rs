@@ -27,6 +27,7 @@ mod memory;
 mod open;
 mod package;
 mod pickle;
+mod resize;
 mod source;
 
 // The fields of arrays are read without a lock other than the GIL.
@@ -54,6 +55,8 @@ mod _mapcall {
     use super::open::{create, memmap, open};
     #[pymodule_export]
     use super::pickle::{reduce, reopen};
+    #[pymodule_export]
+    use super::resize::{append_to, grow, refresh, truncate};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

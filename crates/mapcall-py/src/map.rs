@@ -567,15 +567,17 @@ impl Map {
         self.close(py, false)
     }
 
-    /// Raise an error: resizing needs the file descriptor, which a map does not keep.
+    /// Change the length of the file, so that it ends ``newsize`` bytes behind the map's first one, and map
+    /// these bytes.
     ///
     /// >>> import mapcall
-    /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
-    /// >>> x._mmap.resize(20)
-    /// Traceback (most recent call last):
-    /// BufferError: mmap can't resize with extant pointers exported.; ...
-    /// >>> mapcall.memmap(x.filename, shape=20).size
-    /// 20
+    /// >>> map = mapcall.memmap('x.dat', mode='w+', shape=10)._mmap
+    /// >>> map.resize(20)
+    /// >>> len(map), map.size()
+    /// (20, 20)
+    ///
+    /// It is for maps without arrays, as in the module mmap. `memmap.grow` and `memmap.truncate` change the
+    /// length while arrays are alive.
     ///
     /// Raises
     /// ------
@@ -584,24 +586,30 @@ impl Map {
     /// TypeError
     ///     If the mode is 'r' or 'c'.
     /// ValueError
-    ///     In all other cases.
-    fn resize(&self, py: Python<'_>, _newsize: isize) -> PyResult<()> {
-        const REMEDY: &str = "open the file again, as in mapcall.memmap(filename, dtype, 'r+', \
-                              shape=...), which makes it larger";
+    ///     If the size is negative or too large, if the file has no name or another file has it, or if the
+    ///     map is closed.
+    /// OSError
+    ///     If the system can't change the length.
+    fn resize(&self, py: Python<'_>, newsize: isize) -> PyResult<()> {
+        const REMEDY: &str = "grow or truncate an array on it, as in array.grow(n)";
         let buffer = self.buffer()?;
         if self.state().is_used(py) {
             return Err(PyBufferError::new_err(format!(
                 "mmap can't resize with extant pointers exported.; {REMEDY}"
             )));
         }
-        if !mapped(&buffer)?.mode().writes_file() {
+        let map = mapped(&buffer)?;
+        if !map.mode().writes_file() {
             return Err(PyTypeError::new_err(
                 "mmap can't resize a readonly or copy-on-write memory map.",
             ));
         }
-        Err(PyValueError::new_err(format!(
-            "mmap can't resize without a descriptor; {REMEDY}"
-        )))
+        let size = usize::try_from(newsize);
+        let size = size.map_err(|_| PyValueError::new_err("new size out of range"))?;
+        // SAFETY: no Rust code has a typed view of the bytes: arrays of NumPy and C use addresses.
+        let resized = py.detach(|| unsafe { map.resized(size) }).map_err(to_py)?;
+        self.state().buffer = resized.into();
+        Ok(())
     }
 
     /// Return the bytes from the position on, at most ``n``.

@@ -22,10 +22,10 @@ use crate::source::{Named, Source};
 /// It implements the constructor ``numpy.memmap``.
 ///
 /// >>> import mapcall
-/// >>> mapcall._mapcall.memmap(mapcall.memmap, 'x.dat', 'i2', 'w+', 0, 3, 'C', False)
+/// >>> mapcall._mapcall.memmap(mapcall.memmap, 'x.dat', 'i2', 'w+', 0, 3, 'C', False, 0)
 /// memmap([0, 0, 0], dtype=int16)
 #[pyfunction]
-#[pyo3(signature = (class, filename, dtype, mode, offset, shape, order, allocate))]
+#[pyo3(signature = (class, filename, dtype, mode, offset, shape, order, allocate, reserve))]
 #[expect(clippy::too_many_arguments, reason = "they are NumPy's")]
 pub(crate) fn memmap<'py>(
     class: &Bound<'py, PyType>,
@@ -36,6 +36,7 @@ pub(crate) fn memmap<'py>(
     shape: &Bound<'py, PyAny>,
     order: &Bound<'py, PyAny>,
     allocate: bool,
+    reserve: usize,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = class.py();
     let mode = convert::mode(mode)?;
@@ -51,7 +52,8 @@ pub(crate) fn memmap<'py>(
         .offset(offset)
         .dtype(item)
         .order(order)
-        .allocate(allocate);
+        .allocate(allocate)
+        .reserve(reserve);
     if let Some(shape) = shape {
         options = options.shape(shape);
     }
@@ -68,19 +70,23 @@ pub(crate) fn memmap<'py>(
 /// >>> import mapcall
 /// >>> import numpy as np
 /// >>> np.save('x.npy', np.arange(3))
-/// >>> mapcall._mapcall.open(mapcall.memmap, 'x.npy', 'r', None, False)
+/// >>> mapcall._mapcall.open(mapcall.memmap, 'x.npy', 'r', None, False, 0)
 /// memmap([0, 1, 2])
 #[pyfunction]
-#[pyo3(signature = (class, path, mode, member, verify))]
+#[pyo3(signature = (class, path, mode, member, verify, reserve))]
 pub(crate) fn open<'py>(
     class: &Bound<'py, PyType>,
     path: &Bound<'py, PyAny>,
     mode: &Bound<'py, PyAny>,
     member: Option<String>,
     verify: bool,
+    reserve: usize,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = class.py();
-    let mut options = MapOptions::new().mode(convert::mode(mode)?).verify(verify);
+    let mut options = MapOptions::new()
+        .mode(convert::mode(mode)?)
+        .verify(verify)
+        .reserve(reserve);
     if let Some(member) = member {
         options = options.member(member);
     }
@@ -96,10 +102,10 @@ pub(crate) fn open<'py>(
 /// Create a ``.npy`` file of zeros, and map it as an array of `class`.
 ///
 /// >>> import mapcall
-/// >>> mapcall._mapcall.create(mapcall.memmap, 'x.npy', 2, 'f8', 'C', False)
+/// >>> mapcall._mapcall.create(mapcall.memmap, 'x.npy', 2, 'f8', 'C', False, 0)
 /// memmap([0., 0.])
 #[pyfunction]
-#[pyo3(signature = (class, path, shape, dtype, order, overwrite))]
+#[pyo3(signature = (class, path, shape, dtype, order, overwrite, reserve))]
 pub(crate) fn create<'py>(
     class: &Bound<'py, PyType>,
     path: &Bound<'py, PyAny>,
@@ -107,6 +113,7 @@ pub(crate) fn create<'py>(
     dtype: &Bound<'py, PyAny>,
     order: &Bound<'py, PyAny>,
     overwrite: bool,
+    reserve: usize,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = class.py();
     let shape = convert::shape(shape)?
@@ -118,7 +125,8 @@ pub(crate) fn create<'py>(
     let file = Named::new(path)?;
     let options = CreateOptions::new(dtype, shape)
         .order(order)
-        .overwrite(overwrite);
+        .overwrite(overwrite)
+        .reserve(reserve);
     // SAFETY: no Rust reference to the bytes is made: they are copied through raw pointers, or read
     // and written by C code.
     let array = py

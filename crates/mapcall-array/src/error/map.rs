@@ -155,6 +155,50 @@ pub enum MapError {
         "arrays on the map exist, and no guard is installed; drop them, or call guard::install()"
     )]
     NoGuard,
+    /// The file was mapped without a path, by which it would be opened again.
+    #[error("the file was mapped without a path; map it by its path")]
+    NoName,
+    /// Another file has the path by now.
+    #[error("another file has the path by now; open that one")]
+    Replaced,
+    /// The array is not the whole array of its file, so it can't grow or be cut.
+    #[error(
+        "expected the whole array of the file, got a part or a view of it with other axes; use the array that was opened"
+    )]
+    NotWhole,
+    /// A member of a `.npz` file, which can't change its length.
+    #[error(
+        "expected an array in a file of its own, got a member of a .npz; save it as a .npy file"
+    )]
+    MemberLength,
+    /// An array of more rows than the new length.
+    #[error(
+        "expected at least {len} rows, the present length, got {rows}; give a larger number, or truncate the array"
+    )]
+    Shorter {
+        /// The present number of rows.
+        len: usize,
+        /// The number that was given.
+        rows: usize,
+    },
+    /// An array of fewer rows than the new length.
+    #[error(
+        "expected at most {len} rows, the present length, got {rows}; give a smaller number, or grow the array"
+    )]
+    Longer {
+        /// The present number of rows.
+        len: usize,
+        /// The number that was given.
+        rows: usize,
+    },
+    /// A map that does not write to its file.
+    #[error(
+        "expected mode r+, got {mode}, which can't change the length of the file; open it in mode r+"
+    )]
+    ReadOnly {
+        /// The mode of the map.
+        mode: Mode,
+    },
     /// A page of the map was gone when it was accessed, and has no access since.
     #[error("a page of the map was gone when it was accessed ({reason}); open the file again")]
     Lost {

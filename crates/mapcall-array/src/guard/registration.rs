@@ -74,9 +74,9 @@ impl Registration {
         }
     }
 
-    /// Records that all pages up to `end` are mapped anew.
-    pub(crate) fn renew(&self, end: usize) {
-        self.slot.renew(end);
+    /// Sets the end of the range, which has grown.
+    pub(crate) fn set_end(&self, end: usize) {
+        self.slot.set_end(end);
     }
 
     /// Takes the faults of the map that were not reported yet.

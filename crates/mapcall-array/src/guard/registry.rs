@@ -101,11 +101,9 @@ impl Slot {
         !self.is_closed.swap(true, Ordering::AcqRel)
     }
 
-    /// Records that all pages up to `end` are mapped anew.
-    pub(super) fn renew(&self, end: usize) {
-        self.lost_from.store(usize::MAX, Ordering::Release);
-        self.lost.store(0, Ordering::Release);
-        self.end.store(end, Ordering::Release);
+    /// Sets the end of the range, which has grown; it never becomes smaller.
+    pub(super) fn set_end(&self, end: usize) {
+        self.end.fetch_max(end, Ordering::AcqRel);
     }
 
     pub(super) fn lost_from(&self) -> usize {

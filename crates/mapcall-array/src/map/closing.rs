@@ -59,6 +59,11 @@ impl Map {
         self.registration.is_closed()
     }
 
+    /// Returns whether pages have no access, since a fault was reported.
+    pub(crate) fn has_lost_pages(&self) -> bool {
+        self.registration.lost().is_some()
+    }
+
     /// Takes the faults of the map that were not reported yet, those of all threads. Their pages have no
     /// access from then on.
     ///

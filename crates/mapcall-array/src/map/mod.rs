@@ -31,6 +31,7 @@ use std::fs;
 use std::io;
 use std::ops::Range;
 use std::path::{self, Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::error::{Error, Result};
 use crate::guard::{MappedFile, Registration};
@@ -67,13 +68,26 @@ pub struct Map {
     // Fields are dropped in this order: the range is unregistered before it is unmapped.
     registration: Registration,
     region: Region,
-    len: usize,
+    len: AtomicUsize,
     offset: u64,
-    file_len: u64,
+    file_len: AtomicU64,
+    container: Container,
+}
+
+/// The kind of file that an array is mapped from, which decides how it grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Container {
+    /// A file without a header.
+    Raw,
+    /// A `.npy` file.
+    Npy,
+    /// A member of a `.npz` file.
+    Member,
 }
 
 impl Map {
-    /// Maps `len` bytes of a file from byte `offset` on, which need not be a multiple of the page size.
+    /// Maps `len` bytes of a file from byte `offset` on, which need not be a multiple of the page size. With
+    /// `reserve`, addresses for as many bytes are reserved, so that the map can grow.
     ///
     /// # Safety
     ///
@@ -83,9 +97,10 @@ impl Map {
         source: &Source<'_>,
         mode: Mode,
         offset: u64,
-        len: usize,
+        (len, reserve): (usize, usize),
+        container: Container,
     ) -> Result<Self> {
-        let region = Region::map(source.file, mode, source.page, offset, len, len)
+        let region = Region::map(source.file, mode, source.page, offset, len, reserve)
             .map_err(|error| source.io_error("map", error))?;
         // The path is made absolute, as the working directory may change before it is used again.
         let path = source.path.and_then(|path| path::absolute(path).ok());
@@ -102,10 +117,70 @@ impl Map {
         Ok(Self {
             registration,
             region,
-            len,
+            len: AtomicUsize::new(len),
             offset,
-            file_len: source.len,
+            file_len: AtomicU64::new(source.len),
+            container,
         })
+    }
+
+    /// Maps the bytes behind the map up to `len` as well, at the addresses that follow. Returns `false` if they
+    /// are not reserved, or if a new map is needed for other reasons.
+    pub(crate) fn extend(&self, source: &Source<'_>, len: usize) -> Result<bool> {
+        // A private map has pages that differ from the file, and sealed pages stay without access.
+        let is_shared = self.mode() != Mode::CopyOnWrite;
+        if !is_shared || self.is_closed() || self.registration.lost().is_some() {
+            return Ok(false);
+        }
+        let old = self.len();
+        if len > old {
+            if len > self.region.capacity() {
+                return Ok(false);
+            }
+            self.region
+                .extend(source.file, self.offset, old, len)
+                .map_err(|error| source.io_error("map", error))?;
+            self.registration.set_end(self.region.addresses_of(len).end);
+            // Another thread may have extended the map further.
+            self.len.fetch_max(len, Ordering::AcqRel);
+        }
+        self.file_len.fetch_max(source.len, Ordering::AcqRel);
+        Ok(true)
+    }
+
+    /// Opens the file again by its path, with the access that a mode needs.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError::NoName`] if the file was mapped without a path, [`MapError::Replaced`] if another file has
+    /// the path.
+    pub(crate) fn reopen(&self, mode: Mode) -> Result<fs::File> {
+        let path = self.path().ok_or_else(|| self.error(MapError::NoName))?;
+        let file = open_file(path, mode)?;
+        if Source::new(&file, Some(path))?.identity != self.file().identity {
+            return Err(self.error(MapError::Replaced));
+        }
+        Ok(file)
+    }
+
+    pub(crate) fn container(&self) -> Container {
+        self.container
+    }
+
+    /// Returns the number of bytes for which addresses are reserved.
+    ///
+    /// ```
+    /// # use mapcall_array::MapOptions;
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// std::fs::write(&file, [7; 6000])?;
+    /// // SAFETY: no other code writes or shortens the temporary file.
+    /// let array = unsafe { MapOptions::new().map(&file)? };
+    /// assert!(array.buffer().map().unwrap().capacity() >= 6000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.region.capacity()
     }
 
     fn file(&self) -> &MappedFile {
@@ -147,7 +222,7 @@ impl Map {
     /// Returns the number of mapped bytes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.len
+        self.len.load(Ordering::Acquire)
     }
 
     /// Returns whether no byte is mapped.
@@ -182,7 +257,7 @@ impl Map {
     /// ```
     #[must_use]
     pub fn file_len(&self) -> u64 {
-        self.file_len
+        self.file_len.load(Ordering::Acquire)
     }
 
     /// Returns the absolute path of the file; `None` if the file was mapped without a path.
@@ -372,7 +447,7 @@ impl Map {
         }))
     }
 
-    fn io(&self, action: &'static str, source: io::Error) -> Error {
+    pub(crate) fn io(&self, action: &'static str, source: io::Error) -> Error {
         Error::Io {
             action,
             path: self.file().path.clone(),
@@ -380,7 +455,7 @@ impl Map {
         }
     }
 
-    fn error(&self, source: MapError) -> Error {
+    pub(crate) fn error(&self, source: MapError) -> Error {
         Error::Map {
             path: self.file().path.clone(),
             source,

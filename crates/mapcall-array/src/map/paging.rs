@@ -80,7 +80,7 @@ impl Map {
             }
             let is_page = |address: usize| address.is_multiple_of(self.region.page());
             // The rest of the last page, behind the end of the file, has no bytes of the file.
-            let is_end = end == self.len() && self.offset + end as u64 == self.file_len;
+            let is_end = end == self.len() && self.offset + end as u64 == self.file_len();
             let first = self.as_ptr().addr();
             if !is_page(first + start) || !(is_page(first + end) || is_end) {
                 return Err(self.error(MapError::PartOfPage { start, end }));

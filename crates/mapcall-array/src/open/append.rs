@@ -8,13 +8,14 @@ use std::path::{self, Path, PathBuf};
 use std::ptr;
 
 use super::new_file::NewFile;
+use super::rows;
 use crate::array::Array;
 use crate::dtype::DType;
 use crate::error::{AppendError, Error, Result};
 use crate::fork;
 use crate::format::{Format, FormatError, GrowingHeader, Header};
 use crate::layout::Order;
-use crate::map::{MapError, Mode, Source, io_error, open_file};
+use crate::map::{MapError, Mode, Source, io_error, map_error, open_file};
 use crate::sys;
 
 /// Appends rows to a `.npy` file; creates the file if there is none.
@@ -382,15 +383,11 @@ impl Appender {
     /// Those of [`append_bytes`](Self::append_bytes).
     #[doc(hidden)]
     pub unsafe fn append_from(&mut self, rows: *const u8, count: usize) -> Result<()> {
-        if fork::generation() != self.generation {
-            return Err(append_error(&self.path, AppendError::Forked));
-        }
-        if count == 0 {
+        if count == 0 && fork::generation() == self.generation {
             return Ok(());
         }
         let (old, start) = (self.header.len(), self.header.header().end());
-        let grown = self.header.set_len(old.saturating_add(count));
-        grown.map_err(|source| format_error(&self.path, source))?;
+        self.set_header_len(old.saturating_add(count))?;
         // The layout of the new length has been checked, so this is no overflow.
         let nbytes = count * self.row_nbytes();
         // SAFETY: the caller guarantees that the rows are allocated.
@@ -399,13 +396,103 @@ impl Appender {
             self.cut(old, start);
             return Err(io_error("append to", Some(&self.path), source));
         }
+        self.write_header("append to", old, start)
+    }
+
+    /// Appends rows of zeros until there are `len`. Their disk space is allocated if the file system can.
+    ///
+    /// ```
+    /// # use mapcall_array::{Appender, DType};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("log.npy");
+    /// let mut log = Appender::options().dtype(DType::U8).open(&path)?;
+    /// log.append_bytes(b"abc")?;
+    /// log.grow(5)?;
+    /// assert!(std::fs::read(&path)?.ends_with(b"abc\0\0"));
+    /// log.truncate(2)?;
+    /// assert!(std::fs::read(&path)?.ends_with(b"ab"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`MapError::Shorter`] if the array has more rows; otherwise those of
+    /// [`append_bytes`](Self::append_bytes).
+    pub fn grow(&mut self, len: usize) -> Result<()> {
+        let (old, start) = (self.len(), self.header.header().end());
+        if len < old {
+            let source = MapError::Shorter {
+                len: old,
+                rows: len,
+            };
+            return Err(map_error(Some(&self.path), source));
+        }
+        self.set_header_len(len)?;
+        let end = self.header.header().end();
+        // What stands behind the array, of a writer that was killed, must not become a part of it.
+        let made = self
+            .file
+            .set_len(start)
+            .and_then(|()| sys::reserve(&self.file, start, end))
+            .and_then(|_| self.file.set_len(end))
+            .and_then(|()| self.sync_if_asked());
+        if let Err(source) = made {
+            self.cut(old, start);
+            return Err(io_error("grow", Some(&self.path), source));
+        }
+        self.write_header("grow", old, start)
+    }
+
+    /// Removes all rows but the first `len`: the header first, then the rows.
+    ///
+    /// See [`grow`](Self::grow) for an example. Other processes that have mapped the removed rows get a fault at
+    /// their next access.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError::Longer`] if the array has fewer rows; [`AppendError::Forked`] in a forked child of the
+    /// process that opened the file; [`Error::Io`] if the system can't write or cut the file.
+    pub fn truncate(&mut self, len: usize) -> Result<()> {
+        let (old, start) = (self.len(), self.header.header().end());
+        if len > old {
+            let source = MapError::Longer {
+                len: old,
+                rows: len,
+            };
+            return Err(map_error(Some(&self.path), source));
+        }
+        self.set_header_len(len)?;
+        let written = sys::write_at(&self.file, self.header.bytes(), 0);
+        if let Err(source) = written.and_then(|()| self.sync_if_asked()) {
+            drop(sys::write_at(&self.file, &self.in_file, 0));
+            self.cut(old, start);
+            return Err(io_error("truncate", Some(&self.path), source));
+        }
+        self.in_file.clear();
+        self.in_file.extend_from_slice(self.header.bytes());
+        let cut = self.file.set_len(self.header.header().end());
+        let cut = cut.and_then(|()| self.sync_if_asked());
+        cut.map_err(|source| io_error("truncate", Some(&self.path), source))
+    }
+
+    /// Sets the length in the header, which is not written yet.
+    fn set_header_len(&mut self, len: usize) -> Result<()> {
+        if fork::generation() != self.generation {
+            return Err(append_error(&self.path, AppendError::Forked));
+        }
+        let set = self.header.set_len(len);
+        set.map_err(|source| format_error(&self.path, source))
+    }
+
+    /// Writes the header, after the rows. If that fails, the file has the `old` rows, up to `start`.
+    fn write_header(&mut self, action: &'static str, old: usize, start: u64) -> Result<()> {
         let written = sys::write_at(&self.file, self.header.bytes(), 0);
         if let Err(source) = written.and_then(|()| self.sync_if_asked()) {
             // If the header can't be restored, it may have the new length, and the rows must stay.
             if sys::write_at(&self.file, &self.in_file, 0).is_ok() {
                 self.cut(old, start);
             }
-            return Err(io_error("append to", Some(&self.path), source));
+            return Err(io_error(action, Some(&self.path), source));
         }
         self.in_file.clear();
         self.in_file.extend_from_slice(self.header.bytes());
@@ -454,23 +541,21 @@ impl Appender {
     /// [`AppendError::NoRows`] if it is neither a row of this file nor an array of rows.
     #[doc(hidden)]
     pub fn count(&self, shape: &[usize]) -> Result<usize> {
-        let row = self.row_shape();
-        if *shape == *row {
-            return Ok(1);
+        let header = self.header.header();
+        if let Some(count) = rows::count(header.shape(), header.order(), shape) {
+            return Ok(count);
         }
-        let axis = self.header.axis();
-        let mut rest = shape.to_vec();
-        if axis < shape.len() {
-            let count = rest.remove(axis);
-            if rest == row {
-                return Ok(count);
-            }
-        }
+        let (row, axis) = (self.row_shape(), self.header.axis());
         let found = shape.to_vec();
         Err(append_error(
             &self.path,
             AppendError::NoRows { row, axis, found },
         ))
+    }
+
+    /// Returns the header of the file.
+    pub(super) fn header(&self) -> &Header {
+        self.header.header()
     }
 
     /// Returns the absolute path of the file.
@@ -537,12 +622,12 @@ fn lock(file: &File, path: &Path) -> Result<()> {
 }
 
 /// Returns whether two dtypes have the same descriptor in a file.
-fn is_same(one: &DType, other: &DType) -> bool {
+pub(super) fn is_same(one: &DType, other: &DType) -> bool {
     one == other || matches!((one.to_descr(), other.to_descr()), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Returns a copy of an array that is contiguous in an order.
-fn packed(array: &Array, order: Order) -> Result<Array> {
+pub(super) fn packed(array: &Array, order: Order) -> Result<Array> {
     let copy = Array::zeros(array.dtype().clone(), array.shape(), order)?;
     let (itemsize, strides) = (array.dtype().itemsize(), array.strides());
     let mut index = vec![0_usize; array.ndim()];

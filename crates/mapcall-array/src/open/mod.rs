@@ -4,6 +4,8 @@ mod append;
 mod new_file;
 mod npy;
 mod raw;
+mod resize;
+mod rows;
 mod target;
 mod unnamed;
 
@@ -13,6 +15,8 @@ use crate::map::Mode;
 
 pub use append::{AppendOptions, Appender, append};
 pub use new_file::{CreateOptions, NewFile, WrittenFile, create};
+#[doc(hidden)]
+pub use resize::Change;
 
 /// The options to open a file as an array: the arguments of `numpy.memmap`, as chained setters.
 ///
@@ -46,6 +50,7 @@ pub struct MapOptions {
     shape: Option<Vec<usize>>,
     order: Order,
     allocate: bool,
+    reserve: usize,
 }
 
 impl Default for MapOptions {
@@ -79,6 +84,7 @@ impl MapOptions {
             shape: None,
             order: Order::C,
             allocate: false,
+            reserve: 0,
         }
     }
 
@@ -191,6 +197,32 @@ impl MapOptions {
     #[must_use]
     pub fn allocate(mut self, allocate: bool) -> Self {
         self.allocate = allocate;
+        self
+    }
+
+    /// Sets the number of rows for which addresses are reserved: up to it, the array grows in place
+    /// ([`Array::grow`](crate::Array::grow)). A row is what one index along the first axis selects, or along the
+    /// last in Fortran order.
+    ///
+    /// ```
+    /// # use mapcall_array::{MapOptions, create, layout::Order, DType};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("x.npy");
+    /// // SAFETY: no other code writes or shortens the temporary file.
+    /// unsafe { create(&path, DType::F64, &[10, 3], Order::C)? };
+    /// # #[cfg(target_os = "linux")] {
+    /// // SAFETY: no other code writes or shortens the temporary file.
+    /// let x = unsafe { MapOptions::new().reserve(1_000_000).open(&path)? };
+    /// let longer = x.grow(20)?;
+    /// assert_eq!((longer.shape(), longer.as_ptr()), (&[20, 3][..], x.as_ptr()));
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Reserved addresses take no memory.
+    #[must_use]
+    pub fn reserve(mut self, rows: usize) -> Self {
+        self.reserve = rows;
         self
     }
 

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{self, Path, PathBuf};
 
-use super::npy::map_placed;
+use super::npy::{Placed, map_placed};
 use super::target::{Target, refused};
 use super::unnamed::Unnamed;
 use crate::array::Array;
@@ -15,7 +15,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::format::Header;
 use crate::layout::{Layout, Order};
-use crate::map::{Mode, Source, io_error, write_zeros};
+use crate::map::{Container, Mode, Source, io_error, write_zeros};
 use crate::sys;
 
 /// Creates a `.npy` file of zeros, and maps it for writing (mode `w+`); no file may have the path yet.
@@ -79,6 +79,7 @@ pub struct CreateOptions {
     shape: Vec<usize>,
     order: Order,
     overwrite: bool,
+    reserve: usize,
 }
 
 impl CreateOptions {
@@ -92,6 +93,7 @@ impl CreateOptions {
             shape: shape.into(),
             order: Order::C,
             overwrite: false,
+            reserve: 0,
         }
     }
 
@@ -122,6 +124,14 @@ impl CreateOptions {
     #[must_use]
     pub fn overwrite(mut self, overwrite: bool) -> Self {
         self.overwrite = overwrite;
+        self
+    }
+
+    /// Sets the number of rows for which addresses are reserved: see
+    /// [`MapOptions::reserve`](crate::MapOptions::reserve).
+    #[must_use]
+    pub fn reserve(mut self, rows: usize) -> Self {
+        self.reserve = rows;
         self
     }
 
@@ -157,17 +167,17 @@ impl CreateOptions {
         let Some(file) = begun.map_err(|source| io_error("create", Some(path), source))? else {
             // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
             // a typed view.
-            return unsafe { create_in_place(&target, path, &header) };
+            return unsafe { create_in_place(&target, path, &header, self.reserve) };
         };
         let file = NewFile::begin(file, target, path, header)?;
         // The file is mapped once before it gets its name, so that an error of the map leaves the old file.
         let source = Source::new(file.file.file(), Some(path))?;
         // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
         // a typed view.
-        drop(unsafe { map_new(&source, &file.header) }?);
+        drop(unsafe { map_new(&source, Mode::Write, &file.header, self.reserve) }?);
         // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
         // a typed view.
-        unsafe { file.persist()?.map(Mode::Write) }
+        unsafe { file.persist()?.map_reserving(Mode::Write, self.reserve) }
     }
 
     fn header(&self, path: &Path) -> Result<Header> {
@@ -185,7 +195,12 @@ impl CreateOptions {
 ///
 /// No code may make the file shorter while the array or a view of it exists, and no other code may write
 /// the bytes of a typed view while it exists: see [`CreateOptions::create`].
-unsafe fn create_in_place(target: &Target, path: &Path, header: &Header) -> Result<Array> {
+unsafe fn create_in_place(
+    target: &Target,
+    path: &Path,
+    header: &Header,
+    reserve: usize,
+) -> Result<Array> {
     let Some(old) = target.old() else {
         return Err(refused(path, io::ErrorKind::NotFound.into()));
     };
@@ -200,7 +215,7 @@ unsafe fn create_in_place(target: &Target, path: &Path, header: &Header) -> Resu
         }
         // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
         // a typed view.
-        unsafe { map_new(&source, header) }
+        unsafe { map_new(&source, Mode::Write, header, reserve) }
     })();
     if made.is_err() && Source::new(old, Some(path)).is_ok_and(|now| now.len > old_len) {
         // An error of this call is ignored, as the first error is reported.
@@ -215,16 +230,27 @@ unsafe fn create_in_place(target: &Target, path: &Path, header: &Header) -> Resu
     Ok(array)
 }
 
-/// Maps a new file in mode `w+`.
+/// Maps a new file.
 ///
 /// # Safety
 ///
 /// No code may make the file shorter while the array or a view of it exists, and no other code may write
 /// the bytes of a typed view while it exists: see [`CreateOptions::create`].
-unsafe fn map_new(source: &Source<'_>, header: &Header) -> Result<Array> {
+unsafe fn map_new(
+    source: &Source<'_>,
+    mode: Mode,
+    header: &Header,
+    reserve: usize,
+) -> Result<Array> {
+    let placed = Placed {
+        header,
+        offset: header.data_offset(),
+        container: Container::Npy,
+        reserve,
+    };
     // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
     // a typed view.
-    unsafe { map_placed(source, Mode::Write, header, header.data_offset()) }
+    unsafe { map_placed(source, mode, &placed) }
 }
 
 fn header_bytes(header: &Header, path: &Path) -> Result<Vec<u8>> {
@@ -519,9 +545,20 @@ impl WrittenFile {
     ///
     /// [`Error::Io`] if the system can't map the file.
     pub unsafe fn map(&self, mode: Mode) -> Result<Array> {
+        // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
+        // a typed view.
+        unsafe { self.map_reserving(mode, 0) }
+    }
+
+    /// Like [`map`](Self::map), with addresses reserved for a number of rows.
+    ///
+    /// # Safety
+    ///
+    /// The conditions of [`map`](Self::map).
+    unsafe fn map_reserving(&self, mode: Mode, reserve: usize) -> Result<Array> {
         let source = Source::new(&self.file, Some(&self.path))?;
         // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
         // a typed view.
-        unsafe { map_placed(&source, mode, &self.header, self.header.data_offset()) }
+        unsafe { map_new(&source, mode, &self.header, reserve) }
     }
 }

@@ -6,10 +6,11 @@ use std::fs::File;
 use std::path::Path;
 
 use super::MapOptions;
+use super::rows::reserved;
 use crate::array::Array;
 use crate::error::{Error, Result};
 use crate::format::{self, Header, Placement};
-use crate::map::{Map, MapError, Mode, Source, map_error, open_file};
+use crate::map::{Container, Map, MapError, Mode, Source, map_error, open_file};
 
 impl MapOptions {
     /// Maps a `.npy` file, or an uncompressed member of a `.npz` file; the header gives dtype, shape and
@@ -67,7 +68,7 @@ impl MapOptions {
         }
         // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
         // a typed view.
-        unsafe { map_placed(&source, self.mode, placement.header(), placement.offset()) }
+        unsafe { map_placed(&source, self.mode, &placed(&placement, self.reserve)) }
     }
 
     /// Maps an array that [`format::locate`] has found in an open file. Only the setter [`mode`](Self::mode)
@@ -110,7 +111,7 @@ impl MapOptions {
         let source = Source::new(file, path)?;
         // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
         // a typed view.
-        unsafe { map_placed(&source, self.mode, placement.header(), placement.offset()) }
+        unsafe { map_placed(&source, self.mode, &placed(placement, self.reserve)) }
     }
 
     /// Refuses to map a member of a `.npz` for writing, as its checksum would be wrong after a write.
@@ -125,6 +126,27 @@ impl MapOptions {
     }
 }
 
+/// An array in a file: its header, its position, and the number of rows to reserve addresses for.
+pub(super) struct Placed<'a> {
+    pub(super) header: &'a Header,
+    pub(super) offset: u64,
+    pub(super) container: Container,
+    pub(super) reserve: usize,
+}
+
+fn placed(placement: &Placement, reserve: usize) -> Placed<'_> {
+    let container = match placement.member() {
+        Some(_) => Container::Member,
+        None => Container::Npy,
+    };
+    Placed {
+        header: placement.header(),
+        offset: placement.offset(),
+        container,
+        reserve,
+    }
+}
+
 /// Maps the array that a header describes.
 ///
 /// # Safety
@@ -134,11 +156,13 @@ impl MapOptions {
 pub(super) unsafe fn map_placed(
     source: &Source<'_>,
     mode: Mode,
-    header: &Header,
-    offset: u64,
+    placed: &Placed<'_>,
 ) -> Result<Array> {
+    let header = placed.header;
+    let reserve = reserved(header.layout(), header.order(), placed.reserve)?;
+    let sizes = (header.nbytes(), reserve);
     // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
     // a typed view.
-    let map = unsafe { Map::new(source, mode, offset, header.nbytes()) }?;
+    let map = unsafe { Map::new(source, mode, placed.offset, sizes, placed.container) }?;
     Array::new(map.into(), header.dtype().clone(), header.layout().clone())
 }

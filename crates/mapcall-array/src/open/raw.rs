@@ -6,11 +6,12 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use super::MapOptions;
+use super::rows::reserved;
 use crate::array::Array;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::layout::Layout;
-use crate::map::{Map, MapError, Mode, Source, create_file, map_error, open_file};
+use crate::map::{Container, Map, MapError, Mode, Source, create_file, map_error, open_file};
 
 impl MapOptions {
     /// Maps a raw file by its path.
@@ -109,10 +110,12 @@ impl MapOptions {
         }
         let old_len = source.len;
         let (dtype, layout, end) = self.extent(old_len, path)?;
+        let reserve = reserved(&layout, self.order, self.reserve)?;
+        let sizes = (layout.nbytes(), reserve);
         // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
         // a typed view.
         let map = |source: &Source<'_>| unsafe {
-            Map::new(source, self.mode, self.offset, layout.nbytes())
+            Map::new(source, self.mode, self.offset, sizes, Container::Raw)
         };
         let map = self.fit(&mut source, end).and_then(|()| map(&source));
         if map.is_err() && source.len > old_len {
