@@ -6,6 +6,7 @@ import ctypes
 import os
 import pickle
 import tempfile
+import timeit
 from pathlib import Path
 
 import numpy
@@ -105,9 +106,63 @@ def rows(directory: Path) -> list[Row | Skipped]:
             "numpy.load(npy, mmap_mode='r')",
             0.25,
         ),
+        opening(
+            "open and close a map",
+            "mapcall.memmap(raw, 'f8', 'r', shape=(16,)).close()",
+            "x = numpy.memmap(raw, 'f8', 'r', shape=(16,)); m = x._mmap; del x; m.close()",
+            1.0,
+        ),
         append_row(directory),
         pair("pickle a 4 MB map, and back", "pickle.loads(pickle.dumps(m))", 0.02, 1 << 19),
     ]
+
+
+def refresh_beyond_stat(path: Path) -> float:
+    """Returns the time that `refresh` of an unchanged file takes longer than `os.stat`, in seconds."""
+    names = {"x": mapcall.open(path), "os": os, "path": str(path)}
+
+    def best(statement: str) -> float:
+        return min(timeit.repeat(statement, globals=names, number=2000, repeat=31)) / 2000
+
+    return best("x.refresh()") - best("os.stat(path)")
+
+
+def fault(path: Path) -> float:
+    """Returns the time from the access to a page that is gone to the exception, in seconds.
+
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     0 < fault(Path(directory) / "x")
+    True
+    """
+    x = mapcall.memmap(path, "u1", "w+", shape=1 << 20)
+    os.truncate(path, 0)
+
+    def use() -> None:
+        try:
+            x[9000]
+        except mapcall.MapFault:
+            return
+        raise AssertionError("the page is not gone")
+
+    return min(timeit.repeat(use, number=200, repeat=31)) / 200
+
+
+def signals(path: Path, size: int, step: int) -> int:
+    """Returns the number of signals of a sum over a file that was shortened to nothing.
+
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     0 < signals(Path(directory) / "x", 1 << 30, 4096) < 1000
+    True
+    """
+    x = mapcall.memmap(path, "u1", "w+", shape=size)
+    os.truncate(path, 0)
+    try:
+        x[::step].sum()
+    except mapcall.MapFault as error:
+        return error.signals
+    finally:
+        path.unlink()
+    raise AssertionError("the pages are not gone")
 
 
 def main() -> None:
@@ -116,7 +171,16 @@ def main() -> None:
         path = Path(directory)
         report.measure(rows(path))
         size = len(pickle.dumps(mapcall.memmap(path / "raw", "f8", "r+")))
-    report.add(Limited("a pickled 4 MB map, in bytes", size, 500, "bytes"))
+        report.add(Limited("a pickled 4 MB map, in bytes", size, 500, "bytes"))
+        beyond = refresh_beyond_stat(path / "x.npy")
+        report.add(Limited("refresh, beyond os.stat", beyond, 2e-6, "seconds"))
+        report.add(Limited("a fault, to the exception", fault(path / "f"), 50e-6, "seconds"))
+        for name, size, step in [
+            ("2 MiB of 1 TiB", 1 << 40, 2 << 20),
+            ("page of 4 GiB", 1 << 32, 1),
+        ]:
+            found = signals(path / "gone", size, step)
+            report.add(Limited(f"a gone byte in each {name}", found, 1000, "signals"))
 
 
 if __name__ == "__main__":

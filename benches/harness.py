@@ -118,7 +118,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Limited:
-    """A figure in seconds or bytes that has a limit and no rival.
+    """A figure in seconds, bytes or another unit that has a limit and no rival.
 
     >>> print(Limited("bind", 3e-5, 5e-5))
     bind                                       30 us                                 50 us  met

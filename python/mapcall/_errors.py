@@ -144,11 +144,15 @@ class MapFault(OSError):
         a hole of the file, and the disk has no space for it.
     errno : int or None
         ``EIO`` for 'io', and ``ENOSPC`` for 'no space'.
+    signals : int
+        The number of signals until the exception was raised. One signal may stand for accesses to
+        many pages.
     """
 
     __module__ = "mapcall"
     file_offset: int = 0
     reason: str = ""
+    signals: int = 0
 
     def __init__(
         self,
@@ -158,6 +162,7 @@ class MapFault(OSError):
         file_offset: int = 0,
         reason: str = "",
         errno: int | None = None,
+        signals: int = 0,
     ) -> None:
         if message is None:
             # The interpreter makes the exception that another thread has set.
@@ -171,6 +176,7 @@ class MapFault(OSError):
             super().__init__(errno, message, filename)
         self.file_offset = file_offset
         self.reason = reason
+        self.signals = signals
 
     def __str__(self) -> str:
         # That of OSError has the number and the file only if there is a file.
@@ -179,12 +185,24 @@ class MapFault(OSError):
     def __reduce__(self) -> tuple[Any, ...]:
         """Reduce the exception for a pickle, with its attributes."""
         message = self.strerror or self.args[0]
-        fields = (self.filename, self.file_offset, self.reason, self.errno)
+        fields = (self.filename, self.file_offset, self.reason, self.errno, self.signals)
         return _fault, (message, *fields)
 
 
 def _fault(
-    message: str, filename: str | None, file_offset: int, reason: str, errno: int | None
+    message: str,
+    filename: str | None,
+    file_offset: int,
+    reason: str,
+    errno: int | None,
+    signals: int,
 ) -> MapFault:
     """Return the exception of a pickle."""
-    return MapFault(message, filename=filename, file_offset=file_offset, reason=reason, errno=errno)
+    return MapFault(
+        message,
+        filename=filename,
+        file_offset=file_offset,
+        reason=reason,
+        errno=errno,
+        signals=signals,
+    )

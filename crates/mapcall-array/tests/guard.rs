@@ -42,7 +42,7 @@ fn write(array: &Array, at: usize) {
             .buffer()
             .as_mut_ptr()
             .wrapping_add(at)
-            .write_volatile(7)
+            .write_volatile(7);
     };
 }
 

@@ -91,12 +91,30 @@ pub(crate) fn append_to<'py>(
 /// True
 #[pyfunction]
 pub(crate) fn refresh<'py>(array: &Bound<'py, PyUntypedArray>) -> PyResult<Bound<'py, PyAny>> {
+    if is_up_to_date(array)? {
+        return Ok(array.as_any().clone());
+    }
     let (map, core) = core_array(array)?;
     let refreshed = array.py().detach(|| core.refresh()).map_err(to_py)?;
     if is_same(&core, &refreshed) {
         return Ok(array.as_any().clone());
     }
     resized(array, &map, &core, &refreshed)
+}
+
+/// Returns whether an array is all that the file has; `false` if that is not found out quickly.
+fn is_up_to_date(array: &Bound<'_, PyUntypedArray>) -> PyResult<bool> {
+    let Some(map) = map_of(array) else {
+        return Ok(false);
+    };
+    let buffer = map.get().buffer()?;
+    let begins = memory::address(array) == buffer.as_ptr().addr() && array.ndim() > 0;
+    let is_contiguous = array.is_c_contiguous() || array.is_fortran_contiguous();
+    if !(begins && is_contiguous) {
+        return Ok(false);
+    }
+    let nbytes = array.len().saturating_mul(array.dtype().itemsize());
+    Ok(buffer.map().is_some_and(|map| map.ends_at(nbytes)))
 }
 
 fn change<'py>(

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::fault::{Fault, Reason};
 use super::registry::{Locked, MappedFile, Slot};
-use super::report;
+use super::{log, report};
 use crate::mode::Mode;
 use crate::sys;
 
@@ -97,9 +97,11 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         let mut locked = Locked::new();
-        report::keep(|record| {
-            ptr::eq(record.slot, self.slot) && record.version == self.slot.version()
-        });
+        if log::is_pending() {
+            report::keep(|record| {
+                ptr::eq(record.slot, self.slot) && record.version == self.slot.version()
+            });
+        }
         if self.slot.is_closed() {
             CLOSED.fetch_sub(1, Ordering::Relaxed);
         }

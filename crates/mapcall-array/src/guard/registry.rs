@@ -33,7 +33,7 @@ pub(crate) struct MappedFile {
 impl MappedFile {
     /// Returns the present length of the file; `None` if its path no longer leads to it, and for a device. A
     /// signal handler may call this.
-    pub(super) fn len(&self) -> Option<u64> {
+    pub(crate) fn len(&self) -> Option<u64> {
         sys::named_len(self.name.as_deref()?, self.identity)
     }
 }

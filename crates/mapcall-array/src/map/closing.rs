@@ -59,6 +59,15 @@ impl Map {
         self.registration.is_closed()
     }
 
+    /// Returns whether the file ends where the first `len` bytes of the map do, and all of them can be accessed
+    /// so far: an array of them needs no refresh.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn ends_at(&self, len: usize) -> bool {
+        let end = self.file_offset().checked_add(len as u64);
+        !self.is_closed() && !self.has_lost_pages() && end.is_some() && self.named_file_len() == end
+    }
+
     /// Returns whether pages have no access, since a fault was reported.
     pub(crate) fn has_lost_pages(&self) -> bool {
         self.registration.lost().is_some()

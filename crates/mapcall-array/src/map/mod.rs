@@ -294,7 +294,7 @@ impl Map {
     /// ```
     #[must_use]
     pub fn named_file_len(&self) -> Option<u64> {
-        self.fingerprint().map(|fingerprint| fingerprint.len)
+        self.file().len()
     }
 
     /// Returns the fingerprint of the file; `None` if its path no longer leads to the mapped file, and for a

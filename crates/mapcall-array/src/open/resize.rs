@@ -129,8 +129,7 @@ impl Array {
     pub fn refresh(&self) -> Result<Self> {
         let whole = Whole::new(self)?;
         let map = whole.map;
-        let end = map.file_offset() + self.layout().nbytes() as u64;
-        if map.named_file_len() == Some(end) && !map.has_lost_pages() {
+        if map.ends_at(self.layout().nbytes()) {
             return Ok(self.clone());
         }
         let file = map.reopen(map.mode())?;

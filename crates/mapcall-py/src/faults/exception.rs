@@ -53,6 +53,7 @@ fn facts<'py>(py: Python<'py>, fault: &Fault) -> PyResult<(String, Bound<'py, Py
     fields.set_item("file_offset", fault.file_offset)?;
     fields.set_item("reason", fault.reason.as_str())?;
     fields.set_item("errno", fault.reason.errno())?;
+    fields.set_item("signals", fault.signals)?;
     let named = path.map_or_else(String::new, |path| format!("{}: ", path.display()));
     Ok((format!("{named}{fault}"), fields))
 }

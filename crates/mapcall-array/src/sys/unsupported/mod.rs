@@ -118,8 +118,10 @@ pub(crate) fn wait_for(_: &File, _: u64, _: u64) -> io::Result<()> {
 
 pub(crate) fn forget(_: &File, _: u64, _: u64) {}
 
-pub(crate) fn named_len(_: &CStr, (): Identity) -> Option<u64> {
-    None
+/// Returns the length of a regular file that has a path.
+pub(crate) fn named_len(path: &CStr, (): Identity) -> Option<u64> {
+    let metadata = fs::metadata(path.to_str().ok()?).ok()?;
+    metadata.is_file().then_some(metadata.len())
 }
 
 pub(crate) fn is_hole(_: &Path, _: u64) -> bool {
