@@ -250,7 +250,7 @@ unsafe extern "C" fn traverse(
 /// The caller is attached to the interpreter. `array` points to a live ndarray and `index` to a
 /// live object.
 unsafe extern "C" fn subscript(array: *mut PyObject, index: *mut PyObject) -> *mut PyObject {
-    guard(|py| {
+    guarded(|py| {
         let subscript = ndarray_subscript(py)?;
         // SAFETY: the caller guarantees that `array` points to a live ndarray and `index` to an object.
         let result = unsafe { subscript(array, index) };
@@ -348,7 +348,7 @@ unsafe extern "C" fn array_wrap(
     arguments: *mut *mut PyObject,
     count: ffi::Py_ssize_t,
 ) -> *mut PyObject {
-    guard(|py| {
+    guarded(|py| {
         let count = usize::try_from(count).unwrap_or(0);
         if !(1..=3).contains(&count) {
             return Err(PyTypeError::new_err(
@@ -414,7 +414,7 @@ fn as_ndarray<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 ///
 /// The caller is attached to the interpreter, and `array` points to a live ndarray.
 unsafe extern "C" fn get_ctypes(array: *mut PyObject, _: *mut c_void) -> *mut PyObject {
-    guard(|py| {
+    guarded(|py| {
         // SAFETY: the caller guarantees that `array` points to a live object.
         let array = unsafe { Bound::from_borrowed_ptr(py, array) };
         // SAFETY: the caller guarantees that `array` points to an ndarray.
@@ -426,7 +426,7 @@ unsafe extern "C" fn get_ctypes(array: *mut PyObject, _: *mut c_void) -> *mut Py
 /// Runs the body of a C function of a type, and turns errors and panics into exceptions.
 ///
 /// With boxed errors, the result of `body` is returned in registers.
-pub(crate) fn guard<'py, E>(
+pub(crate) fn guarded<'py, E>(
     body: impl FnOnce(Python<'py>) -> Result<Bound<'py, PyAny>, E>,
 ) -> *mut PyObject
 where

@@ -73,19 +73,20 @@ pub(super) fn has_raised() -> bool {
 /// The exception that a callback raised in the call.
 #[inline]
 pub(super) fn running(call: impl FnOnce() -> i32) -> PyResult<i32> {
-    THREAD.with(|thread| {
-        if thread.scopes.get() > 0 {
-            write_back();
-        }
-        thread.running.set(thread.running.get() + 1);
-        let errno = call();
-        thread.running.set(thread.running.get() - 1);
-        thread.errno.set(errno);
-        if thread.has_raised.get() {
-            take_raised(thread)?;
-        }
-        Ok(errno)
-    })
+    let thread = THREAD.with(ptr::from_ref);
+    // SAFETY: the value belongs to this thread, which does not end in this function, and has no destructor.
+    let thread = unsafe { &*thread };
+    if thread.scopes.get() > 0 {
+        write_back();
+    }
+    thread.running.set(thread.running.get() + 1);
+    let errno = call();
+    thread.running.set(thread.running.get() - 1);
+    thread.errno.set(errno);
+    if thread.has_raised.get() {
+        take_raised(thread)?;
+    }
+    Ok(errno)
 }
 
 /// Returns an exception with another one, that of a callback in the same call, as its context.

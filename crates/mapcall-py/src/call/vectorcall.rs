@@ -6,7 +6,7 @@ use std::mem::offset_of;
 use std::ptr;
 use std::slice;
 
-use mapcall::array::guard::has_closed_maps;
+use mapcall::array::guard;
 use mapcall::call::{Frame, SmallFrame};
 use mapcall::contract::{Backing, Check, Memory, Number, QuickArgument};
 use numpy::PyArrayDescr;
@@ -26,7 +26,7 @@ use super::retained::Retained;
 use super::snapshot::Snapshots;
 use super::{activation, errors, ndarray, number};
 use crate::faults::{self, Detached};
-use crate::mapped_array::guard;
+use crate::mapped_array::guarded;
 
 /// Enables vectorcall for the type of a function: sets the offset of `vectorcall` in its instances.
 ///
@@ -55,7 +55,7 @@ pub(super) unsafe extern "C" fn vectorcall(
     count: usize,
     keywords: *mut PyObject,
 ) -> *mut PyObject {
-    guard(|py| {
+    guarded(|py| {
         // SAFETY: the interpreter calls the entry of a live `Function`.
         let callable = unsafe { Borrowed::from_ptr(py, callable) };
         // SAFETY: only instances of `Function` have this entry.
@@ -91,7 +91,7 @@ fn run<'py>(
         let operands = arguments.iter().map(operand);
         let mut frame = SmallFrame::default();
         if let Some(nbytes) = quick.fill(&mut frame, &operands)
-            && !(has_closed_maps() && has_closed(operands))
+            && !(guard::has_closed_maps() && has_closed(operands))
         {
             let errno = invoke(function, &mut frame.0, nbytes)?;
             return Ok(result(function, || quick.result(&frame), errno, None)?);
@@ -238,7 +238,11 @@ fn general<'py>(
 }
 
 /// Runs the function on a filled frame.
-#[inline]
+#[expect(
+    clippy::inline_always,
+    reason = "errors are large, and passed through memory"
+)]
+#[inline(always)]
 fn invoke(function: &Bound<'_, Function>, slots: &mut [u64], nbytes: usize) -> PyResult<i32> {
     let (py, this) = (function.py(), function.get());
     let release = match this.gil() {
@@ -257,6 +261,16 @@ fn invoke(function: &Bound<'_, Function>, slots: &mut [u64], nbytes: usize) -> P
             unsafe { this.inner.invoke(slots) }
         }
     });
+    if guard::is_pending() {
+        return with_faults(py, slots, returned);
+    }
+    returned
+}
+
+/// Raises the faults of a call, with the exception of a callback as context; returns what the call has
+/// returned if there are none.
+#[cold]
+fn with_faults(py: Python<'_>, slots: &[u64], returned: PyResult<i32>) -> PyResult<i32> {
     match faults::check(py, |map| mapcall::call::has_address(slots, map)) {
         Ok(()) => returned,
         Err(fault) => Err(activation::with_context(py, fault, returned.err())),

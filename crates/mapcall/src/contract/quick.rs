@@ -204,6 +204,8 @@ impl<D> Quick<D> {
         let mut extents = self.extents;
         let mut sizes = [0; ARRAYS];
         let mut nbytes = 0_usize;
+        // `new` has checked all indices. The remainders, which change none of them, show the compiler that no
+        // bounds need to be checked.
         for (step, argument) in self.steps.iter().zip(arguments.clone()) {
             let slot = match &step.kind {
                 Kind::Number(number) => argument.number(*number)?,
@@ -211,22 +213,25 @@ impl<D> Quick<D> {
                     let memory = argument.array(&vector.dtype)?;
                     let address = memory.address.expose_provenance();
                     let size = vector.size(&memory, address, &mut extents)?;
-                    *sizes.get_mut(vector.index)? = size as u64;
+                    *sizes.get_mut(vector.index % ARRAYS)? = size as u64;
                     // The sum wraps only on 32-bit systems, if large arrays overlap.
                     nbytes = nbytes.wrapping_add(size);
                     address as u64
                 }
             };
-            *frame.get_mut(step.slot)? = slot;
+            *frame.get_mut(step.slot % SmallFrame::SLOTS)? = slot;
         }
         for (inferred, &extent) in self.inferred.iter().zip(&extents) {
             if extent > inferred.max {
                 return None;
             }
-            *frame.get_mut(inferred.slot)? = extent;
+            *frame.get_mut(inferred.slot % SmallFrame::SLOTS)? = extent;
         }
         for &(one, other) in &self.disjoint_pairs {
-            let range = |span: Span| Some((*frame.get(span.slot)?, *sizes.get(span.index)?));
+            let range = |span: Span| {
+                let start = frame.get(span.slot % SmallFrame::SLOTS)?;
+                Some((*start, *sizes.get(span.index % ARRAYS)?))
+            };
             if overlap(range(one)?, range(other)?) {
                 return None;
             }
@@ -287,7 +292,7 @@ impl<D> Vector<D> {
         }
         let mut size = self.memory.itemsize;
         for (&axis, &length) in self.axes.iter().zip(memory.shape) {
-            if !agrees(extents.get_mut(axis)?, length as u64) {
+            if !agrees(extents.get_mut(axis % EXTENTS)?, length as u64) {
                 return None;
             }
             // This does not overflow: the elements exist, so that their size does not exceed the
