@@ -302,6 +302,27 @@ class TestPandas:
         assert_fault(write)
         assert path.read_bytes() == before
 
+    @pytest.mark.parametrize("reason", ["truncated", "closed"])
+    def test_reading_csv_from_a_map(self, pandas: Any, tmp_path: Path, reason: str) -> None:
+        """As from an `mmap.mmap`; a closed one raises ValueError, as CPython's does."""
+        path = tmp_path / "x.csv"
+        pandas.DataFrame({"a": range(20_000)}).to_csv(path, index=False)
+        found = mapcall.memmap(path, "u1", "r")._mmap
+        assert pandas.read_csv(found)["a"].tolist() == list(range(20_000))
+        found.seek(0)
+        if reason == "closed":
+            found.close()
+            with pytest.raises(ValueError, match="closed"):
+                pandas.read_csv(found)
+            return
+
+        def read() -> None:
+            found.seek(0)
+            pandas.read_csv(found)
+
+        os.truncate(path, 4096)
+        assert_fault(read, "truncated")
+
     def test_copies_stay(self, pandas: Any, path: Path) -> None:
         with mapcall.open(path) as x:
             frame = pandas.DataFrame(x, copy=True)
