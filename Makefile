@@ -26,12 +26,13 @@ test-python: tools $(VENV)/.test
 	$(MATURIN) develop --quiet
 	$(PYTEST)
 
-# Many more cases of the properties, and a minute of faults.
-test-long: tools $(VENV)/.test
+# Many more cases of the properties, a minute of faults, and tests of other projects that use maps.
+test-long: tools $(VENV)/.suites
 	PROPTEST_CASES=5000 cargo test --workspace
 	$(MATURIN) develop --quiet
 	MAPCALL_SIGNATURES=1000 $(PYTEST) tests/python/call/test_generated.py
 	MAPCALL_STRESS_SECONDS=60 MAPCALL_STRESS_ROUNDS=10000 $(PYTEST) tests/python/faults/test_stress.py
+	MAPCALL_SUITES=1 $(PYTEST) conformance/test_suites.py tests/python/test_closed_in_libraries.py
 
 # The Python tests of an optimised build.
 test-release: build
@@ -93,6 +94,10 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.lint: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --group lint
+	touch $@
+
+$(VENV)/.suites: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --group suites
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.test

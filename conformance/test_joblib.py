@@ -1,4 +1,7 @@
-"""Runs joblib's installed test_memmapping.py and test_numpy_pickle.py with `mapcall.memmap`."""
+"""Runs joblib's installed tests of maps and of pickles with `mapcall.memmap`.
+
+`test_suites.py` runs them again, with mapcall's class in joblib's workers, too.
+"""
 
 import joblib.numpy_pickle
 import numpy as np
@@ -29,7 +32,21 @@ ELSEWHERE = {
     "test_numpy_pickle": ["test_pickle_in_socket"],
 }
 
+# Of other modules, the tests that use a map.
+ONLY = {
+    "test_hashing": ["test_hash_memmap"],
+    "test_memory": [
+        "test_memorized_result_forwards_mmap_mode",
+        "test_memory_numpy",
+        "test_memory_numpy_check_mmap_mode",
+    ],
+    "test_parallel": ["test_memmapping_leaks"],
+}
+
 SWAP = {"numpy.memmap": memmap}
+for name, only in ONLY.items():
+    found = vars(load_numpy_tests(f"joblib.test.{name}", SWAP, only=only))
+    globals().update({test: found[test] for test in only})
 TESTS = {name: load_numpy_tests(f"joblib.test.{name}", SWAP) for name in ELSEWHERE}
 for name, tests in TESTS.items():
     for test in ELSEWHERE[name]:

@@ -185,3 +185,28 @@ int seen_signal(void) { return seen.signal; }
 int seen_code(void) { return seen.code; }
 unsigned long long seen_blocked(void) { return seen.blocked; }
 int seen_alternate_stack(void) { return seen.is_on_alternate_stack; }
+
+// A thread that has a Python thread state, but runs no Python code: Cython makes such threads for
+// `prange`, with OpenMP. These four are in the interpreter.
+
+extern int PyGILState_Ensure(void);
+extern void PyGILState_Release(int state);
+extern void *PyEval_SaveThread(void);
+extern void PyEval_RestoreThread(void *thread);
+
+static void *run_with_state(void *argument) {
+    int state = PyGILState_Ensure();
+    void *thread = PyEval_SaveThread();
+    run(argument);
+    PyEval_RestoreThread(thread);
+    PyGILState_Release(state);
+    return NULL;
+}
+
+double total_with_state(size_t n, const double x[n]) {
+    struct work work = {.n = n, .x = x};
+    if (pthread_create(&work.thread, NULL, run_with_state, &work))
+        return -1;
+    pthread_join(work.thread, NULL);
+    return work.result;
+}
