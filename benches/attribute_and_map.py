@@ -118,7 +118,7 @@ def rows(directory: Path) -> list[Row | Skipped]:
 
 
 def refresh_beyond_stat(path: Path) -> float:
-    """Returns the time that `refresh` of an unchanged file takes longer than `os.stat`, in seconds."""
+    """Returns how much longer `refresh` of an unchanged file takes than `os.stat`, in seconds."""
     names = {"x": mapcall.open(path), "os": os, "path": str(path)}
 
     def best(statement: str) -> float:

@@ -393,13 +393,7 @@ class TestScikitLearn:
         "threads",
         [
             1,
-            pytest.param(
-                4,
-                marks=pytest.mark.xfail(
-                    strict=True,
-                    reason="faults/test_thread_pools.py::test_a_thread_with_a_state_and_no_code",
-                ),
-            ),
+            4,
         ],
     )
     def test_loops_without_the_lock(

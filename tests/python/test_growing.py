@@ -5,6 +5,8 @@ from __future__ import annotations
 import mmap
 import os
 import pickle
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mapcall
-from conftest import Unchanged
 
+Unchanged = Callable[[Path], AbstractContextManager[None]]
 Case = tuple[str, str, int]
 
 

@@ -9,9 +9,12 @@
 
 use std::any::Any;
 use std::ffi::{CStr, c_int, c_uint, c_void};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr;
+use std::{ptr, slice};
 
+use mapcall::call::Accessed;
+use mapcall_array::guard;
 use numpy::PyUntypedArray;
 use numpy::npyffi::{NpyTypes, PY_ARRAY_API, PyArrayObject, get_type_object};
 use pyo3::PyTypeInfo;
@@ -255,9 +258,18 @@ unsafe extern "C" fn subscript(array: *mut PyObject, index: *mut PyObject) -> *m
         // SAFETY: the caller guarantees that `array` points to a live ndarray and `index` to an object.
         let result = unsafe { subscript(array, index) };
         // SAFETY: the function returned a new reference, or null with an exception set.
-        let result = unsafe { Bound::from_owned_ptr_or_err(py, result) }?;
-        // SAFETY: the caller guarantees that `array` points to a live ndarray.
-        unsafe { check_faults(py, array) }?;
+        let mut result = unsafe { Bound::from_owned_ptr_or_err(py, result) }?;
+        if !guard::is_quiet() {
+            let again = || {
+                // SAFETY: the caller guarantees that `array` points to a live ndarray and `index` to an
+                // object.
+                let result = unsafe { subscript(array, index) };
+                // SAFETY: the function returned a new reference, or null with an exception set.
+                unsafe { Bound::from_owned_ptr_or_err(py, result) }
+            };
+            // SAFETY: the caller guarantees that `array` points to a live ndarray.
+            result = unsafe { without_zeros(py, array, again) }?;
+        }
         // SAFETY: `result` is a reference to an object.
         let is_memmap = unsafe { is_exact(py, result.as_ptr()) };
         // SAFETY: `result` is a reference to a memmap, which is an ndarray.
@@ -283,13 +295,19 @@ unsafe extern "C" fn assign_subscript(
     let py = unsafe { Python::assume_attached() };
     let assign = || {
         let (_, assign) = ndarray_subscripts(py)?;
+        let epoch = guard::epoch();
         // SAFETY: the caller guarantees that `array` points to a live ndarray, `index` to an object, and
         // `value` to one or that it is null.
         if unsafe { assign(array, index, value) } != 0 {
             return Err(PyErr::fetch(py));
         }
-        // SAFETY: the caller guarantees that `array` points to a live ndarray.
-        unsafe { check_faults(py, array) }
+        if guard::is_quiet() {
+            return Ok(());
+        }
+        // SAFETY: the caller guarantees that `array` points to a live object.
+        let array = unsafe { Bound::from_borrowed_ptr(py, array) };
+        // An assignment is not repeated: the value may lie in the same memory.
+        check_faults(py, &[array], epoch)
     };
     let assigned = catch_unwind(AssertUnwindSafe(assign));
     match assigned.unwrap_or_else(|panic| Err(panicked(&*panic))) {
@@ -301,19 +319,63 @@ unsafe extern "C" fn assign_subscript(
     }
 }
 
-/// Raises the faults of the operation on an array that has just ended.
+/// Raises the faults of an indexing operation that has just ended. If another thread's fault has put zeros
+/// into the map, the pages are sealed and the operation is repeated, so that it has a fault of its own if it
+/// has used them: an index may lead to pages that exist.
 ///
 /// # Safety
 ///
 /// `array` points to a live ndarray.
-#[inline]
-unsafe fn check_faults(py: Python<'_>, array: *mut PyObject) -> PyResult<()> {
-    faults::check(py, |map| {
-        let array: *mut PyArrayObject = array.cast();
-        // SAFETY: the caller guarantees that `array` points to a live ndarray.
-        let address = unsafe { (*array).fields.data };
-        map.contains(&address.addr())
-    })
+#[cold]
+unsafe fn without_zeros<T>(
+    py: Python<'_>,
+    array: *mut PyObject,
+    operation: impl Fn() -> PyResult<T>,
+) -> PyResult<T> {
+    /// The number of repetitions. Other threads may have faults of their own again and again.
+    const MAX: usize = 8;
+    // SAFETY: the caller guarantees that `array` points to a live object.
+    let array = unsafe { Bound::from_borrowed_ptr(py, array) };
+    // SAFETY: the caller guarantees that `array` points to an ndarray.
+    let array: Bound<'_, PyUntypedArray> = unsafe { array.cast_into_unchecked() };
+    let range = memory::addresses(&array);
+    let own = |mapped: &[Range<usize>]| {
+        let slots = [range.start as u64];
+        let epoch = 0;
+        faults::check(
+            py,
+            Accessed {
+                mapped,
+                slots: &slots,
+                epoch,
+            },
+        )
+    };
+    for _ in 0..MAX {
+        own(&[])?;
+        guard::seal_zeros(range.start);
+        let result = operation()?;
+        own(&[])?;
+        if !guard::has_zeros(range.start) {
+            return Ok(result);
+        }
+    }
+    let result = operation()?;
+    own(slice::from_ref(&range))?;
+    Ok(result)
+}
+
+/// Raises the faults of an operation on arrays that has just ended.
+#[cold]
+fn check_faults(py: Python<'_>, arrays: &[Bound<'_, PyAny>], epoch: usize) -> PyResult<()> {
+    let array = |object: &Bound<'_, PyAny>| Some(memory::addresses(object.cast().ok()?));
+    let mapped: Vec<Range<usize>> = arrays.iter().filter_map(array).collect();
+    let accessed = Accessed {
+        mapped: &mapped,
+        slots: &[],
+        epoch,
+    };
+    faults::check(py, accessed)
 }
 
 /// Returns the implementation of `array[index]` of the type `numpy.ndarray`.
@@ -365,8 +427,18 @@ unsafe extern "C" fn array_wrap(
         // SAFETY: the caller guarantees that `this` points to a live object.
         let this = unsafe { Bound::from_borrowed_ptr(py, this) };
         let array = argument(0).ok_or_else(|| PyTypeError::new_err("an array is missing"))?;
-        // SAFETY: the caller guarantees that `this` points to a live ndarray.
-        unsafe { check_faults(py, this.as_ptr()) }?;
+        if !guard::is_quiet() {
+            let mut arrays = vec![this.clone(), array.clone()];
+            // The context of a ufunc is the ufunc, its arguments, and the number of the output.
+            let context = argument(1).and_then(|context| context.get_item(1).ok());
+            if let Some(arguments) =
+                context.and_then(|arguments| arguments.cast_into::<PyTuple>().ok())
+            {
+                arrays.extend(arguments.iter());
+            }
+            // The operation has begun before, at an unknown epoch.
+            check_faults(py, &arrays, 0)?;
+        }
         if array.is(&this) {
             return Ok(array);
         }

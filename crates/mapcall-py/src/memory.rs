@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
+use std::ops::Range;
 use std::slice;
 
 use mapcall_array::layout::{Dims, Order};
@@ -22,6 +23,24 @@ use pyo3::types::{PyTuple, PyType};
 /// Returns the address of an array's first element.
 pub(crate) fn address(array: &Bound<'_, PyUntypedArray>) -> usize {
     fields(array).data.addr()
+}
+
+/// Returns the range from the lowest address of an array's bytes to the highest.
+pub(crate) fn addresses(array: &Bound<'_, PyUntypedArray>) -> Range<usize> {
+    let (mut start, mut end) = (address(array), address(array));
+    let shape = shape(array);
+    if shape.contains(&0) {
+        return start..end;
+    }
+    for (&length, stride) in shape.iter().zip(strides(array)) {
+        let reach = stride.wrapping_mul(length - 1);
+        if reach < 0 {
+            start = start.saturating_add_signed(reach);
+        } else {
+            end = end.saturating_add_signed(reach);
+        }
+    }
+    start..end.saturating_add(array.dtype().itemsize())
 }
 
 /// Returns a copy of the lengths of an array's axes: Python code may reshape the array in place.

@@ -36,11 +36,6 @@ reasons = pytest.mark.parametrize("reason", ["closed", "truncated"])
 
 
 @reasons
-@pytest.mark.xfail(
-    strict=True,
-    reason="the exception is set for a thread that runs no Python code, and is lost or passed on "
-    "to `threading.excepthook`",
-)
 def test_a_thread_with_a_state_and_no_code(
     reason: str, tmp_path: Path, native: Path, run_script: Callable[..., str]
 ) -> None:
@@ -69,10 +64,6 @@ print(found, len(elsewhere))
 
 
 @reasons
-@pytest.mark.xfail(
-    strict=True,
-    reason="while one thread has the zeros of a fault, another one reads them without a fault",
-)
 def test_operations_at_the_same_time(
     reason: str, tmp_path: Path, native: Path, run_script: Callable[..., str]
 ) -> None:

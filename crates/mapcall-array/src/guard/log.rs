@@ -111,6 +111,15 @@ impl Entry {
         })
     }
 
+    pub(super) fn set_reporter(&self, reporter: Reporter) {
+        self.reporter.store(reporter as u8, Ordering::Release);
+    }
+
+    /// Removes the ranges of pages, which were sealed.
+    pub(super) fn clear_areas(&self) {
+        self.areas_used.store(0, Ordering::Release);
+    }
+
     /// Returns the ranges of pages that were replaced by zeros.
     pub(super) fn areas(&self) -> impl Iterator<Item = Range<usize>> {
         let used = self.areas_used.load(Ordering::Acquire);
@@ -201,6 +210,15 @@ impl Drop for Held {
 #[inline]
 pub(super) fn is_pending() -> bool {
     PENDING.load(Ordering::Relaxed) != 0
+}
+
+/// Returns the record of a fault in a map that was not reported yet, and whose zeros lie in a range of
+/// addresses.
+pub(super) fn find_in(slot: &Slot, range: &Range<usize>) -> Option<Record> {
+    let overlaps = |area: Range<usize>| area.start < range.end && range.start < area.end;
+    let is_used = |entry: &&Entry| entry.state.load(Ordering::Acquire) != FREE;
+    let mut entries = LOG.iter().filter(is_used).filter(|entry| entry.is_of(slot));
+    entries.find(|entry| entry.areas().any(overlaps))?.record()
 }
 
 /// Returns whether a fault in a map was not reported yet.

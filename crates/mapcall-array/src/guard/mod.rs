@@ -44,13 +44,11 @@ use crate::sys;
 
 pub use fault::{Fault, Reason};
 pub(crate) use registration::Registration;
-#[doc(hidden)]
-pub use registration::has_closed_maps;
 pub(crate) use registry::MappedFile;
 #[doc(hidden)]
 pub use repair::{Observer, set_observer};
 #[doc(hidden)]
-pub use report::{Pending, pending_faults, take};
+pub use report::{Pending, gone_since, has_zeros, leave_to_call, pending_faults, seal_zeros, take};
 pub use thread::ThreadId;
 #[doc(hidden)]
 pub use thread::{Claim, Reporter};
@@ -97,4 +95,21 @@ pub fn remove() -> io::Result<()> {
 #[inline]
 pub fn is_pending() -> bool {
     log::is_pending()
+}
+
+/// Returns whether no fault is to be reported, and no map is closed or has pages without access.
+#[doc(hidden)]
+#[must_use]
+#[inline]
+pub fn is_quiet() -> bool {
+    !log::is_pending() && !registry::has_sealed()
+}
+
+/// Returns a number before an operation, by which [`gone_since`] knows afterwards whether pages lost their
+/// access meanwhile; 0 if no map had a fault or was closed.
+#[doc(hidden)]
+#[must_use]
+#[inline]
+pub fn epoch() -> usize {
+    if is_quiet() { 0 } else { registry::epoch() }
 }

@@ -6,24 +6,12 @@ use std::ffi::CString;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::ptr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::fault::{Fault, Reason};
 use super::registry::{Locked, MappedFile, Slot};
 use super::{log, report};
 use crate::mode::Mode;
 use crate::sys;
-
-/// The number of closed maps whose addresses are still mapped.
-static CLOSED: AtomicUsize = AtomicUsize::new(0);
-
-/// Returns whether a closed map exists whose addresses are still in use.
-#[doc(hidden)]
-#[must_use]
-#[inline]
-pub fn has_closed_maps() -> bool {
-    CLOSED.load(Ordering::Relaxed) != 0
-}
 
 /// A range of addresses that is registered until this value is dropped.
 #[derive(Debug)]
@@ -69,9 +57,7 @@ impl Registration {
 
     /// Records that the map is closed, before its pages are replaced.
     pub(crate) fn close(&self) {
-        if self.slot.close() {
-            CLOSED.fetch_add(1, Ordering::Relaxed);
-        }
+        self.slot.close();
     }
 
     /// Sets the end of the range, which has grown.
@@ -101,9 +87,6 @@ impl Drop for Registration {
             report::keep(|record| {
                 ptr::eq(record.slot, self.slot) && record.version == self.slot.version()
             });
-        }
-        if self.slot.is_closed() {
-            CLOSED.fetch_sub(1, Ordering::Relaxed);
         }
         locked.give_back(self.slot);
     }

@@ -48,9 +48,12 @@ pub(super) struct Slot {
     version: AtomicUsize,
     file: AtomicPtr<MappedFile>,
     is_closed: AtomicBool,
-    /// The address from which on all pages have no access since a fault was reported; [`usize::MAX`] for
-    /// none.
+    /// The addresses between which pages have no access since a fault was reported; [`usize::MAX`] and 0 if
+    /// there are none.
     lost_from: AtomicUsize,
+    lost_until: AtomicUsize,
+    /// Whether the map is closed, or has pages without access.
+    is_sealed: AtomicBool,
     /// The reason of the last fault that was reported, as a [`Reason`](super::Reason); 0 for none.
     lost: AtomicU8,
 }
@@ -64,6 +67,8 @@ impl Slot {
             file: AtomicPtr::new(ptr::null_mut()),
             is_closed: AtomicBool::new(false),
             lost_from: AtomicUsize::new(usize::MAX),
+            lost_until: AtomicUsize::new(0),
+            is_sealed: AtomicBool::new(false),
             lost: AtomicU8::new(0),
         }
     }
@@ -96,9 +101,18 @@ impl Slot {
         self.is_closed.load(Ordering::Acquire)
     }
 
-    /// Records that the map is closed; returns whether it was open.
-    pub(super) fn close(&self) -> bool {
-        !self.is_closed.swap(true, Ordering::AcqRel)
+    /// Records that the map is closed.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.count();
+    }
+
+    /// Counts the map among those that are closed or have pages without access.
+    fn count(&self) {
+        SEALS.fetch_add(1, Ordering::AcqRel);
+        if !self.is_sealed.swap(true, Ordering::AcqRel) {
+            SEALED.fetch_add(1, Ordering::AcqRel);
+        }
     }
 
     /// Sets the end of the range, which has grown; it never becomes smaller.
@@ -106,21 +120,39 @@ impl Slot {
         self.end.fetch_max(end, Ordering::AcqRel);
     }
 
-    pub(super) fn lost_from(&self) -> usize {
-        self.lost_from.load(Ordering::Acquire)
+    /// Returns the addresses between which pages have no access since a fault was reported.
+    pub(super) fn lost_addresses(&self) -> Range<usize> {
+        self.lost_from.load(Ordering::Acquire)..self.lost_until.load(Ordering::Acquire)
     }
 
     pub(super) fn lost(&self) -> u8 {
         self.lost.load(Ordering::Acquire)
     }
 
-    /// Records that pages have no access any more: all from `from` on, or, if that is `None`, some.
-    pub(super) fn lose(&self, from: Option<usize>, reason: u8) {
+    /// Records that pages have no access any more.
+    pub(super) fn lose(&self, pages: &Range<usize>, reason: u8) {
         self.lost.store(reason, Ordering::Release);
-        if let Some(from) = from {
-            self.lost_from.fetch_min(from, Ordering::AcqRel);
-        }
+        self.lost_from.fetch_min(pages.start, Ordering::AcqRel);
+        self.lost_until.fetch_max(pages.end, Ordering::AcqRel);
+        self.count();
     }
+}
+
+/// The number of maps that are closed or have pages without access.
+static SEALED: AtomicUsize = AtomicUsize::new(0);
+
+/// The number of times that pages lost their access.
+static SEALS: AtomicUsize = AtomicUsize::new(1);
+
+/// Returns a number that changes whenever pages lose their access; never 0.
+pub(super) fn epoch() -> usize {
+    SEALS.load(Ordering::Acquire)
+}
+
+/// Returns whether any map is closed or has pages without access.
+#[inline]
+pub(super) fn has_sealed() -> bool {
+    SEALED.load(Ordering::Relaxed) != 0
 }
 
 /// The number of slots of the first chunk; each chunk has twice as many as the one before.
@@ -208,6 +240,7 @@ impl Locked {
         slot.file.store(file.cast_mut(), Ordering::Release);
         slot.is_closed.store(false, Ordering::Release);
         slot.lost_from.store(usize::MAX, Ordering::Release);
+        slot.lost_until.store(0, Ordering::Release);
         slot.lost.store(0, Ordering::Release);
         slot.version.fetch_add(1, Ordering::AcqRel);
         slot.start.store(addresses.start, Ordering::Release);
@@ -217,6 +250,9 @@ impl Locked {
     pub(super) fn give_back(&mut self, slot: &'static Slot) {
         slot.start.store(0, Ordering::Release);
         slot.file.store(ptr::null_mut(), Ordering::Release);
+        if slot.is_sealed.swap(false, Ordering::AcqRel) {
+            SEALED.fetch_sub(1, Ordering::AcqRel);
+        }
         self.0.push(slot);
     }
 }

@@ -73,8 +73,8 @@ pub(super) fn repair(access: Access) -> bool {
     };
     let Some(held) = Held::of(slot, thread) else {
         // The map itself tells that it has lost pages.
-        slot.lose(None, Reason::Truncated as u8);
         let all = slot.addresses();
+        slot.lose(&all, Reason::Truncated as u8);
         // SAFETY: the range is that of a map.
         return unsafe { sys::replace_by_zeros(all, is_write) }.is_ok();
     };
@@ -86,6 +86,9 @@ pub(super) fn repair(access: Access) -> bool {
     } else {
         area.clone()
     };
+    // Logged first, so that another thread that reads the zeros knows of them.
+    held.add_area(&area);
+    held.add(access.address, is_write, reason as u8, reporter);
     // SAFETY: the range lies in a map, and its pages have no access, or zeros that a handler put there.
     if unsafe { sys::replace_by_zeros(pages.clone(), is_write) }.is_err() {
         // The system allows no more ranges; all pages of the map are one.
@@ -104,8 +107,6 @@ pub(super) fn repair(access: Access) -> bool {
             let _ = unsafe { sys::replace_by_zeros(before, true) };
         }
     }
-    held.add_area(&area);
-    held.add(access.address, is_write, reason as u8, reporter);
     drop(held);
     if let Some(observer) = observer.filter(|_| reporter != Reporter::Claim) {
         (observer.notify)();
@@ -151,8 +152,9 @@ fn area(
     if let Some(gone) = gone.filter(|gone| *gone <= page) {
         return (gone..all.end, Reason::Truncated);
     }
-    if slot.lost_from() <= page {
-        return (slot.lost_from()..all.end, before);
+    let lost = slot.lost_addresses();
+    if lost.contains(&page) && lost.end == all.end {
+        return (lost, before);
     }
     let size = file.page.checked_shl(count).unwrap_or(usize::MAX);
     let reason = if is_missing { Reason::Unknown } else { before };

@@ -3,11 +3,12 @@
 #![allow(unsafe_code)]
 
 use std::ops::Range;
+use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::fault::{Fault, Reason};
 use super::log::{self, Entry, Record};
-use super::registry::{Locked, MappedFile};
+use super::registry::{self, Locked, MappedFile, Slot};
 use super::thread::{Reporter, ThreadId};
 use crate::fork::{self, Mutex};
 use crate::sys;
@@ -51,6 +52,17 @@ pub fn take(mut wanted: impl FnMut(&Pending) -> bool) -> Vec<Fault> {
     });
     log::count_kept(0, before - kept.len());
     faults
+}
+
+/// Leaves the faults of a thread, which the host language can't raise in it, to the call that was given the map.
+pub fn leave_to_call(thread: ThreadId) {
+    let _locked = Locked::new();
+    log::retain_unreported(|record, entry| {
+        if record.thread == thread {
+            entry.set_reporter(Reporter::Call);
+        }
+        false
+    });
 }
 
 /// Returns the faults that are not reported yet.
@@ -114,22 +126,29 @@ fn resolve(record: &Record, entry: &Entry) -> Option<Fault> {
     if slot.version() != record.version || slot.addresses().is_empty() {
         return None;
     }
-    // SAFETY: the callers of `take` and `keep` hold the lock of the registry.
+    // SAFETY: the callers of `take`, `keep` and `seal_zeros` hold the lock of the registry.
     let file = unsafe { slot.file() }?;
-    let map = slot.addresses();
-    let file_offset = file.start + (record.address - map.start) as u64;
-    let reason = match Reason::from_number(record.reason) {
-        Reason::Unknown => reason(file, file_offset, record.is_write),
-        known => known,
-    };
+    let fault = describe(record, slot, file);
     for area in entry.areas() {
-        slot.lose((area.end == map.end).then_some(area.start), reason as u8);
+        slot.lose(&area, fault.reason as u8);
         // If the system has no memory for it, the pages keep their zeros.
         // SAFETY: the area is a part of the map, which is not dropped while the registry is locked, and no
         // reference is made to pages that may vanish.
         let _ = unsafe { sys::seal(area) };
     }
-    Some(Fault {
+    entry.clear_areas();
+    Some(fault)
+}
+
+/// Returns the fault of a record.
+fn describe(record: &Record, slot: &Slot, file: &MappedFile) -> Fault {
+    let map = slot.addresses();
+    let file_offset = file.start + record.address.saturating_sub(map.start) as u64;
+    let reason = match Reason::from_number(record.reason) {
+        Reason::Unknown => reason(file, file_offset, record.is_write),
+        known => known,
+    };
+    Fault {
         path: file.path.clone(),
         file_offset,
         address: record.address,
@@ -138,7 +157,67 @@ fn resolve(record: &Record, entry: &Entry) -> Option<Fault> {
         is_write: record.is_write,
         signals: record.signals,
         thread: record.thread,
-    })
+    }
+}
+
+/// Seals the pages of faults in the map of an address, which stay to be reported: other threads then have
+/// faults of their own, and do not read the zeros.
+pub fn seal_zeros(address: usize) {
+    let _locked = Locked::new();
+    let Some(slot) = registry::find(address) else {
+        return;
+    };
+    log::retain_unreported(|record, entry| {
+        if ptr::eq(record.slot, slot) {
+            resolve(record, entry);
+        }
+        false
+    });
+}
+
+/// Returns whether the map of an address has a fault that was not reported yet.
+#[must_use]
+pub fn has_zeros(address: usize) -> bool {
+    registry::find(address).is_some_and(log::is_pending_in)
+}
+
+/// Returns a fault if an operation that began at an epoch may have read zeros of another thread's fault in a
+/// range: zeros are there now, or pages have lost their access since. Pages that had none before have given the
+/// operation a fault of its own.
+///
+/// The result is `None` for memory that is not mapped here.
+#[must_use]
+pub fn gone_since(epoch: usize, range: &Range<usize>) -> Option<Fault> {
+    if super::is_quiet() || range.is_empty() {
+        return None;
+    }
+    if epoch == registry::epoch() && !has_zeros(range.start) {
+        return None;
+    }
+    let _locked = Locked::new();
+    let slot = registry::find(range.start)?;
+    // SAFETY: the lock of the registry is held.
+    let file = unsafe { slot.file() }?;
+    let lost = slot.lost_addresses();
+    let record = |address, reason| Record {
+        thread: ThreadId::current(),
+        reporter: Reporter::Host,
+        slot,
+        version: slot.version(),
+        address,
+        is_write: false,
+        signals: 0,
+        reason,
+    };
+    let found = if slot.is_closed() {
+        record(range.start, Reason::Closed as u8)
+    } else if lost.start < range.end && range.start < lost.end {
+        record(range.start.max(lost.start), slot.lost())
+    } else {
+        let other = log::find_in(slot, range)?;
+        record(other.address, other.reason)
+    };
+    Some(describe(&found, slot, file))
 }
 
 /// Finds the reason of a fault by the state of the file.

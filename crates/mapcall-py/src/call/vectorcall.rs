@@ -3,11 +3,12 @@
 #![allow(unsafe_code)]
 
 use std::mem::offset_of;
+use std::ops::Range;
 use std::ptr;
 use std::slice;
 
 use mapcall::array::guard;
-use mapcall::call::{Frame, SmallFrame};
+use mapcall::call::{Accessed, Frame, SmallFrame};
 use mapcall::contract::{Backing, Check, Memory, Number, QuickArgument};
 use numpy::PyArrayDescr;
 use pyo3::ffi::{self, PyObject, PyTypeObject};
@@ -27,6 +28,7 @@ use super::snapshot::Snapshots;
 use super::{activation, errors, ndarray, number};
 use crate::faults::{self, Detached};
 use crate::mapped_array::guarded;
+use crate::memory;
 
 /// Enables vectorcall for the type of a function: sets the offset of `vectorcall` in its instances.
 ///
@@ -91,9 +93,9 @@ fn run<'py>(
         let operands = arguments.iter().map(operand);
         let mut frame = SmallFrame::default();
         if let Some(nbytes) = quick.fill(&mut frame, &operands)
-            && !(guard::has_closed_maps() && has_closed(operands))
+            && (guard::is_quiet() || !has_closed(operands))
         {
-            let errno = invoke(function, &mut frame.0, nbytes)?;
+            let errno = invoke(function, arguments, &mut frame.0, nbytes)?;
             return Ok(result(function, || quick.result(&frame), errno, None)?);
         }
     }
@@ -216,7 +218,7 @@ fn general<'py>(
     arrays.check(py, contract)?;
     // From here on no Python code runs before the call.
     resources.hand_over(py, &this.inner, None)?;
-    let errno = invoke(function, frame.slots(), nbytes)?;
+    let errno = invoke(function, &given, frame.slots(), nbytes)?;
     let retained = if this.binding().has_pointers {
         let views = arrays.objects(py).chain(resources.objects(py));
         let outputs = outputs.iter().map(|(_, array)| array.as_any().clone());
@@ -243,13 +245,19 @@ fn general<'py>(
     reason = "errors are large, and passed through memory"
 )]
 #[inline(always)]
-fn invoke(function: &Bound<'_, Function>, slots: &mut [u64], nbytes: usize) -> PyResult<i32> {
+fn invoke(
+    function: &Bound<'_, Function>,
+    given: &[*mut PyObject],
+    slots: &mut [u64],
+    nbytes: usize,
+) -> PyResult<i32> {
     let (py, this) = (function.py(), function.get());
     let release = match this.gil() {
         Gil::BySize => nbytes >= Gil::RELEASED_FROM,
         Gil::Hold => false,
         Gil::Release => true,
     };
+    let epoch = guard::epoch();
     let returned = activation::running(|| {
         if release {
             // SAFETY: the check has accepted the frame, and the caller keeps the memory alive that it
@@ -261,8 +269,8 @@ fn invoke(function: &Bound<'_, Function>, slots: &mut [u64], nbytes: usize) -> P
             unsafe { this.inner.invoke(slots) }
         }
     });
-    if guard::is_pending() {
-        return with_faults(py, slots, returned);
+    if !guard::is_quiet() {
+        return with_faults(function, given, (slots, epoch), returned);
     }
     returned
 }
@@ -270,8 +278,25 @@ fn invoke(function: &Bound<'_, Function>, slots: &mut [u64], nbytes: usize) -> P
 /// Raises the faults of a call, with the exception of a callback as context; returns what the call has
 /// returned if there are none.
 #[cold]
-fn with_faults(py: Python<'_>, slots: &[u64], returned: PyResult<i32>) -> PyResult<i32> {
-    match faults::check(py, |map| mapcall::call::has_address(slots, map)) {
+fn with_faults(
+    function: &Bound<'_, Function>,
+    given: &[*mut PyObject],
+    (slots, epoch): (&[u64], usize),
+    returned: PyResult<i32>,
+) -> PyResult<i32> {
+    let (py, ndarray) = (function.py(), function.get().ndarray.as_ptr().cast());
+    let addresses = |object: &*mut PyObject| {
+        // SAFETY: null, or an argument, to which the caller of the function has a reference.
+        let object = unsafe { Borrowed::from_ptr_or_opt(py, *object) }?;
+        ndarray::as_array(&object, ndarray).map(memory::addresses)
+    };
+    let mapped: SmallVec<[Range<usize>; 4]> = given.iter().filter_map(addresses).collect();
+    let accessed = Accessed {
+        mapped: &mapped,
+        slots,
+        epoch,
+    };
+    match faults::check(py, accessed) {
         Ok(()) => returned,
         Err(fault) => Err(activation::with_context(py, fault, returned.err())),
     }

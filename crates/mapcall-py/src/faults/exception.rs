@@ -1,35 +1,37 @@
 //! `MapFault`: the exception of a fault.
 
-use std::ops::Range;
-
-use mapcall::call;
-use mapcall_array::guard::{self, Fault, ThreadId};
+use mapcall::call::{self, Accessed};
+use mapcall_array::guard::{self, Fault, Reporter, ThreadId};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::{main_thread, marks};
 use crate::package::Package;
 
-/// Raises the faults of this thread that were not reported yet, and those of threads that Python does not
-/// know if `uses` returns `true` for the addresses of the map.
+/// Raises the faults of an operation that has just ended: those of this thread, and of threads that Python
+/// does not know if the operation may have accessed the map. If pages of its arrays are gone, it may have read
+/// zeros that are there because of another thread's fault, which is raised as well.
 ///
 /// # Errors
 ///
 /// `MapFault` if there are any.
 #[inline]
-pub(crate) fn check(py: Python<'_>, uses: impl Fn(&Range<usize>) -> bool) -> PyResult<()> {
-    if guard::is_pending() {
-        raise(py, &uses)
-    } else {
+pub(crate) fn check(py: Python<'_>, accessed: Accessed<'_>) -> PyResult<()> {
+    if guard::is_quiet() {
         Ok(())
+    } else {
+        raise(py, accessed)
     }
 }
 
 #[cold]
-fn raise(py: Python<'_>, uses: &dyn Fn(&Range<usize>) -> bool) -> PyResult<()> {
-    let faults = call::take_faults(uses);
+fn raise(py: Python<'_>, accessed: Accessed<'_>) -> PyResult<()> {
+    raise_first(py, &call::take_faults(accessed))
+}
+
+fn raise_first(py: Python<'_>, faults: &[Fault]) -> PyResult<()> {
     marks::cancel(ThreadId::current());
-    match faults.as_slice() {
+    match faults {
         [] => Ok(()),
         [first, others @ ..] => Err(with_others(py, fault(py, first), others)),
     }
@@ -96,5 +98,10 @@ pub(crate) fn take_fault(py: Python<'_>) -> PyResult<Option<Bound<'_, PyTuple>>>
 #[pyfunction]
 #[pyo3(name = "_report_faults", signature = (*_signal))]
 pub(crate) fn report_faults(py: Python<'_>, _signal: &Bound<'_, PyTuple>) -> PyResult<()> {
-    check(py, |_| main_thread::is_no_call_detached())
+    let here = ThreadId::current();
+    let faults = guard::take(|pending| {
+        pending.thread == here
+            || (pending.reporter == Reporter::Call && main_thread::is_no_call_detached())
+    });
+    raise_first(py, &faults)
 }

@@ -16,6 +16,10 @@ const THREADS: usize = 64;
 
 static MARKED: [AtomicUsize; THREADS] = [const { AtomicUsize::new(0) }; THREADS];
 
+/// The last threads that were found to run no Python code. They have no exception to wait for.
+static RELEASED: [AtomicUsize; THREADS] = [const { AtomicUsize::new(0) }; THREADS];
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+
 /// The class `MapFault`, which is never freed; null before it is known.
 static CLASS: AtomicPtr<PyObject> = AtomicPtr::new(ptr::null_mut());
 
@@ -49,6 +53,23 @@ pub(super) fn cancel(thread: ThreadId) {
         // SAFETY: the thread holds the interpreter's lock; null removes the exception.
         unsafe { ffi::PyThreadState_SetAsyncExc(ident(thread), ptr::null_mut()) };
     }
+}
+
+/// Lets a thread go on that waits for its mark, although it gets no exception.
+pub(super) fn release(thread: ThreadId) {
+    let mut released = RELEASED.iter();
+    if !released.any(|mark| mark.load(Ordering::Acquire) == thread.number()) {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        if let Some(mark) = RELEASED.get(next % THREADS) {
+            mark.store(thread.number(), Ordering::Release);
+        }
+    }
+}
+
+/// Returns whether a thread need not wait for its exception any more.
+pub(super) fn is_released(thread: ThreadId) -> bool {
+    let mut released = RELEASED.iter();
+    is_marked(thread) || released.any(|mark| mark.load(Ordering::Acquire) == thread.number())
 }
 
 /// Returns whether a thread is marked.

@@ -80,7 +80,7 @@ pub(super) fn wait_for_mark(here: ThreadId) {
         tv_nsec: PAUSE,
     };
     for _ in 0..LOOKS {
-        if marks::is_marked(here) {
+        if marks::is_released(here) {
             return;
         }
         // SAFETY: the time is valid, and a null address is allowed.
@@ -165,6 +165,13 @@ fn forward(py: Python<'_>, again: bool) -> bool {
         }
     }
     for thread in threads {
+        if !runs_python(py, thread) && thread.is_alive() {
+            // Such as a thread of OpenMP in a loop of Cython: it would never raise the exception.
+            guard::leave_to_call(thread);
+            marks::release(thread);
+            main_thread::interrupt_main();
+            continue;
+        }
         let is_alive = thread.is_alive();
         if is_alive && (marks::is_marked(thread) && !again || marks::set(thread)) {
             is_left = true;
@@ -174,6 +181,15 @@ fn forward(py: Python<'_>, again: bool) -> bool {
         }
     }
     is_left
+}
+
+/// Returns whether a thread runs Python code; `true` if that can't be found out.
+fn runs_python(py: Python<'_>, thread: ThreadId) -> bool {
+    let frames = py
+        .import(intern!(py, "sys"))
+        .and_then(|sys| sys.call_method0(intern!(py, "_current_frames")));
+    let runs = frames.and_then(|frames| frames.contains(thread.handle()));
+    runs.unwrap_or(true)
 }
 
 /// Passes the faults of a thread that has ended to `threading.excepthook`.

@@ -167,12 +167,6 @@ impl Plan {
         moves_forwards.then(|| pointer.address.addr().wrapping_add_signed(offset))
     }
 
-    /// Returns whether the first call has an operand in a range of addresses.
-    pub(crate) fn uses(&self, range: &Range<usize>) -> bool {
-        let mut pointers = self.pointers.iter();
-        pointers.any(|pointer| range.contains(&pointer.address.addr()))
-    }
-
     /// Returns the first of some calls one of whose operands begins at an address, or is the last one to
     /// begin before it.
     pub(crate) fn call_at(&self, calls: &Range<usize>, address: usize) -> Option<usize> {

@@ -3,11 +3,14 @@
 #![allow(unsafe_code)]
 
 use std::fmt;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
 use mapcall_array::layout::{Dims, Order};
 use mapcall_array::{Array, Buffer, NewFile, WrittenFile};
+
+use smallvec::SmallVec;
 
 use super::eviction::{Eviction, Stream};
 use super::plan::{MovingOperands, Plan};
@@ -44,6 +47,8 @@ pub struct PreparedBatch<'a> {
     /// The slots of the frame, with the values that are the same in each call.
     frame: &'a [u64],
     nbytes: usize,
+    /// The addresses of the arrays that lie in maps, or in memory of unknown origin.
+    mapped: SmallVec<[Range<usize>; 4]>,
     outputs: Vec<Output>,
     /// The files that outputs are written to, which the plan has placed by
     /// [`place_in_order`](BroadcastPlan::place_in_order).
@@ -65,12 +70,14 @@ impl<'a> PreparedBatch<'a> {
     pub fn new(function: &'a Function, check: Check<'a>) -> Option<Self> {
         let nbytes = check.nbytes();
         let outputs = (0..).map_while(|index| check.output(index)).collect();
+        let mapped = check.mapped().collect();
         let (broadcast, frame) = check.into_batch()?;
         Some(Self {
             function,
             broadcast,
             frame,
             nbytes,
+            mapped,
             outputs,
             files: Vec::new(),
         })
@@ -234,6 +241,7 @@ impl<'a> PreparedBatch<'a> {
             calls: &calls,
             plan: &plan,
             frame: self.frame,
+            mapped: &self.mapped,
             bytes: broadcast
                 .operands()
                 .iter()

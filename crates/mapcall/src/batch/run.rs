@@ -12,14 +12,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mapcall_array::fork::{self, JoinHandle, Mutex};
-use mapcall_array::guard::{Claim, Fault};
+use mapcall_array::guard::{self, Claim, Fault};
 use smallvec::SmallVec;
 
 use super::chunk::{self, ChunkSizer};
 use super::eviction::Eviction;
 use super::plan::{Plan, Run};
 use super::write_buffer::{FileOutput, FileWriter, WriteBuffer, WriterThread};
-use crate::call::{CallLoop, Frame, StridedPointer, activation, errno};
+use crate::call::{Accessed, CallLoop, Frame, StridedPointer, activation, errno};
 use crate::function::Function;
 
 /// The maximum number of threads: more threads gain nothing, and each needs a stack.
@@ -110,6 +110,8 @@ pub(super) struct BatchRun<'a, 'm> {
     pub(super) plan: &'a Plan,
     /// The slots of the frame, with the values that are the same in each call.
     pub(super) frame: &'a [u64],
+    /// The addresses of the arrays that lie in maps, or in memory of unknown origin.
+    pub(super) mapped: &'a [Range<usize>],
     /// The number of bytes that one call reads and writes.
     pub(super) bytes: usize,
     pub(super) outputs: &'a [FileOutput<'a>],
@@ -324,6 +326,7 @@ impl BatchRun<'_, '_> {
         frame: &mut [u64],
     ) -> ControlFlow<()> {
         let (mut found, mut left) = (None, 0);
+        let epoch = guard::epoch();
         let around = self.observer.surround(&mut || {
             left = activation::run(|| {
                 let visited = plan.for_each_run(calls.clone(), |run| {
@@ -334,8 +337,12 @@ impl BatchRun<'_, '_> {
             });
             left
         });
-        let uses = |map: &Range<usize>| self.plan.uses(map) || activation::has_address(frame, map);
-        if let Some(fault) = activation::take_fault(uses) {
+        let accessed = Accessed {
+            mapped: self.mapped,
+            slots: frame,
+            epoch,
+        };
+        if let Some(fault) = activation::take_fault(accessed) {
             let call = plan.call_at(&calls, fault.address).unwrap_or(calls.start);
             let mut first = progress.faulted.lock();
             if first.as_ref().is_none_or(|(first, _)| call < *first) {

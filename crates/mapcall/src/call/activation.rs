@@ -25,30 +25,51 @@ pub(crate) fn run(calls: impl FnOnce()) -> c_int {
     unsafe { location.read() }
 }
 
-/// Takes the faults of maps that the calls of this thread have caused, and returns the first.
-#[inline]
-pub(crate) fn take_fault(uses: impl Fn(&Range<usize>) -> bool) -> Option<Box<Fault>> {
-    if guard::is_pending() {
-        take_faults(&uses).into_iter().next().map(Box::new)
-    } else {
-        None
+/// The memory of calls, by which a fault of another thread is known to be theirs.
+#[derive(Clone, Copy, Debug)]
+pub struct Accessed<'a> {
+    /// The addresses of the arrays that lie in maps, or in memory of unknown origin.
+    pub mapped: &'a [Range<usize>],
+    /// The slots of a frame, which may have other addresses.
+    pub slots: &'a [u64],
+    /// The [`epoch`](guard::epoch) before the calls.
+    pub epoch: usize,
+}
+
+impl Accessed<'_> {
+    /// Returns whether the calls may access a map.
+    fn uses(&self, map: &Range<usize>) -> bool {
+        let slots = map.start as u64..map.end as u64;
+        let mut mapped = self.mapped.iter();
+        mapped.any(|array| array.start < map.end && map.start < array.end)
+            || self.slots.iter().any(|slot| slots.contains(slot))
     }
 }
 
-/// Takes the faults of maps that the calls of this thread have caused. A fault of a thread that reports none
-/// itself, such as one that C has started, belongs to the calls if `uses` returns `true` for the addresses of
-/// the map.
-#[cold]
-pub fn take_faults(uses: &dyn Fn(&Range<usize>) -> bool) -> Vec<Fault> {
-    let here = ThreadId::current();
-    guard::take(|pending| {
-        pending.thread == here || (pending.reporter == Reporter::Call && uses(&pending.map))
-    })
+/// Takes the faults of maps that the calls of this thread have caused, and returns the first.
+#[inline]
+pub(crate) fn take_fault(accessed: Accessed<'_>) -> Option<Box<Fault>> {
+    if guard::is_quiet() {
+        return None;
+    }
+    take_faults(accessed).into_iter().next().map(Box::new)
 }
 
-/// Returns whether a slot of a frame has an address in a range.
+/// Takes the faults of maps that the calls of this thread have caused. A fault of a thread that reports none
+/// itself, such as one that C has started, belongs to the calls that may access the map. If there are none,
+/// but pages of the arrays are gone, the calls may have read zeros that are there because of a fault of
+/// another thread: this is a fault as well.
+#[cold]
 #[must_use]
-pub fn has_address(slots: &[u64], range: &Range<usize>) -> bool {
-    let range = range.start as u64..range.end as u64;
-    slots.iter().any(|slot| range.contains(slot))
+pub fn take_faults(accessed: Accessed<'_>) -> Vec<Fault> {
+    let here = ThreadId::current();
+    let mut faults = guard::take(|pending| {
+        pending.thread == here
+            || (pending.reporter == Reporter::Call && accessed.uses(&pending.map))
+    });
+    if faults.is_empty() {
+        let gone = |range| guard::gone_since(accessed.epoch, range);
+        faults.extend(accessed.mapped.iter().find_map(gone));
+    }
+    faults
 }

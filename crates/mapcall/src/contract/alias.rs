@@ -36,6 +36,11 @@ impl Aliases {
         }
     }
 
+    /// Returns the addresses of the arrays.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = Range<usize>> {
+        self.0.iter().map(|backed| backed.addresses.clone())
+    }
+
     fn push(&mut self, role: Role, addresses: Range<usize>, map: Option<Mapping>) {
         self.0.push(Backed {
             role,

@@ -33,6 +33,7 @@ mod value;
 
 use std::ffi::c_void;
 use std::fmt;
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -44,8 +45,9 @@ pub use handle::{InUse, KeepAlive};
 pub use typed::{CFunction, CNumber, CTarget, CValue, Mismatch, TypedError};
 pub use value::Value;
 
-use mapcall_array::guard::Claim;
+use mapcall_array::guard::{self, Claim};
 
+use crate::call::Accessed;
 use crate::call::{CallLoop, Engine, Frame, OperandKind, Trampoline, activation};
 use crate::contract::{
     ArgumentError, BroadcastPlan, Check, Contract, HostValue, Problem, Role, Rule, Scalar,
@@ -426,14 +428,19 @@ impl Function {
         }
         check.finish()?;
         let outputs = arguments::allocate(&mut check, contract)?;
+        let mapped: SmallVec<[Range<usize>; 4]> = check.mapped().collect();
         self.hand_over(lent.handles(), None)?;
-        let claim = Claim::new();
+        let (claim, epoch) = (Claim::new(), guard::epoch());
         // SAFETY: the check has filled the frame, and `arguments`, `lent` and `outputs` keep the
         // memory alive that it points to. The caller of `Library::bind` guaranteed the prototype.
         let errno = unsafe { self.invoke(frame.slots()) };
         drop(claim);
-        let slots = &*frame.slots();
-        if let Some(fault) = activation::take_fault(|map| activation::has_address(slots, map)) {
+        let accessed = Accessed {
+            mapped: &mapped,
+            slots: frame.slots(),
+            epoch,
+        };
+        if let Some(fault) = activation::take_fault(accessed) {
             return Err(CallError::Fault {
                 function: self.name().to_owned(),
                 index: None,

@@ -6,6 +6,8 @@ mod explain;
 mod extents;
 mod overlap;
 
+use std::ops::Range;
+
 use mapcall_array::layout::Dims;
 
 use super::Contract;
@@ -305,6 +307,11 @@ impl<'a> Check<'a> {
     #[must_use]
     pub fn broadcast(&self) -> Option<&BroadcastPlan> {
         self.broadcast.as_deref()
+    }
+
+    /// Returns the addresses of the arrays that lie in maps, or in memory of unknown origin.
+    pub fn mapped(&self) -> impl Iterator<Item = Range<usize>> {
+        self.aliases.addresses()
     }
 
     /// Returns the broadcast plan of a batch, for outputs to be placed in, and the slots of its frame.
