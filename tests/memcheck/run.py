@@ -118,7 +118,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         library = compile_library(Path(folder))
         find_planted(library)
-        found = [*check("lifetimes.py"), *check("calls.py", library)]
+        found = [*check("lifetimes.py"), *check("calls.py", library), *check("faults.py")]
     found += check_rust()
     for each in found:
         print(each)
