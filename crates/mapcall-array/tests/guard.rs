@@ -249,3 +249,34 @@ fn many_maps_leave_nothing_behind() {
     }
     assert!(lines() < before + 200);
 }
+
+/// Recurses until the stack is full.
+#[inline(never)]
+fn recurse(depth: u64) -> u64 {
+    let block = std::hint::black_box([depth; 512]);
+    if depth == u64::MAX {
+        return 0;
+    }
+    recurse(depth + 1) + block.iter().sum::<u64>()
+}
+
+#[test]
+#[ignore = "it ends the process; `a_stack_overflow_is_told_by_rust` runs it"]
+fn overflows_the_stack() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, array) = mapped(folder.path(), Mode::Read, 10 * PAGE as u64);
+    file.set_len(0).unwrap();
+    read(&array, PAGE);
+    one(map(&array).faults());
+    recurse(0);
+}
+
+#[test]
+fn a_stack_overflow_is_told_by_rust() {
+    let mut test = std::process::Command::new(std::env::current_exe().unwrap());
+    test.args(["--exact", "overflows_the_stack", "--ignored", "--nocapture"]);
+    let output = test.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("has overflowed its stack"), "{said}");
+    assert!(!output.status.success());
+}

@@ -5,7 +5,10 @@ The cases are in `handler_cases.py`; each runs in a process of its own.
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -168,3 +171,34 @@ def test_imported_in_a_worker_thread(run_script, tmp_path: Path) -> None:
         tmp_path / "x",
     )
     assert output.split() == ["truncated", "truncated"]
+
+
+def test_under_address_sanitizer(tmp_path: Path) -> None:
+    """Faults are survived, and the sanitizer still reports what is not a fault of a map."""
+    found = subprocess.run(
+        ["cc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    )
+    library = found.stdout.strip()
+    if not os.path.isabs(library):
+        pytest.skip("the C compiler has no libasan.so")
+    script = """
+import ctypes, os, sys
+import numpy as np
+import mapcall
+x = mapcall.memmap(sys.argv[1], "u1", "w+", shape=100_000)
+os.truncate(sys.argv[1], 0)
+fabs = mapcall.load("m").function("double fabs(double x)")
+plain = np.asarray(x)
+for use in (x.sum, lambda: int(plain[5000]), lambda: fabs(plain.view("f8"))):
+    try:
+        use()
+    except mapcall.MapFault:
+        print("fault", flush=True)
+ctypes.string_at(0)
+"""
+    environment = os.environ | {"LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0"}
+    command = [sys.executable, "-c", script, str(tmp_path / "x.dat")]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert result.stdout.split() == ["fault"] * 3, result.stderr
+    assert result.returncode != 0
+    assert "AddressSanitizer: SEGV on unknown address 0x000000000000" in result.stderr

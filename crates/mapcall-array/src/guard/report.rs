@@ -33,11 +33,17 @@ static KEPT: Mutex<Vec<(Pending, Fault)>> = Mutex::new(Vec::new());
 pub fn take(mut wanted: impl FnMut(&Pending) -> bool) -> Vec<Fault> {
     let _locked = Locked::new();
     forget_other_threads();
-    let mut faults = Vec::new();
+    let mut faults: Vec<Fault> = Vec::new();
     log::retain_unreported(|record, entry| {
         let is_wanted = wanted(&pending(record));
-        if is_wanted {
-            faults.extend(resolve(record, entry));
+        if is_wanted && let Some(fault) = resolve(record, entry) {
+            let mut known = faults.iter_mut();
+            let same = known.find(|known| (known.thread, &known.map) == (fault.thread, &fault.map));
+            match same {
+                // The thread has a second entry if the first was just being read.
+                Some(same) => same.signals += fault.signals,
+                None => faults.push(fault),
+            }
         }
         is_wanted
     });
