@@ -50,7 +50,8 @@ Read on
 -------
 ``help(mapcall.Function)`` explains calls and batches, ``help(mapcall.load)`` and
 ``help(mapcall.Library.function)`` the options of binding, ``help(mapcall.memmap)`` maps. The pages
-in ``docs`` of the repository are guides: calls, batches, maps, files, the command, the design.
+in ``docs`` of the repository are guides: calls, batches, maps, files, faults, the command, the
+design.
 
 `__version__` is the version of the package, the command and the extension.
 """

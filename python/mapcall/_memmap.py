@@ -53,11 +53,10 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
     allocate : bool, default False
         In the modes 'r+' and 'w+', take the disk space for the array now, so that a full disk is an
         error now. Otherwise the file has holes where nothing was written, as NumPy's has, and
-        writing there when the disk is full kills the process.
-
+        writing there when the disk is full raises `MapFault`.
     reserve : int, default 0
         The number of rows for which addresses are reserved, up to which `grow`, `append` and
-        `refresh` leave the array where it is.
+        `refresh` leave the array where it is. They take no memory.
 
     Raises
     ------

@@ -24,13 +24,18 @@
 //! `.npz`, [`MapOptions::map`] takes dtype and shape of a file without a header from the caller.
 //! [`create`] and [`CreateOptions`] make `.npy` files. All give an [`Array`], which is a [`Buffer`] (a
 //! map, or memory) with a [`DType`] and a [`Layout`]. [`Array::view`] gives a typed `ndarray` view.
-//! [`append`] and [`Appender`] add rows to a `.npy` file while other processes read it.
+//! [`append`] and [`Appender`] add rows to a `.npy` file while other processes read it. [`Array::grow`],
+//! [`Array::append`], [`Array::truncate`] and [`Array::refresh`] return the array of another length.
 //!
 //! # Features
 //!
 //! - Dtypes as NumPy reads and writes them, structured ones included.
 //! - Views (ranges, transposes, shapes) share the map and know their position in the file.
 //! - A map keeps no file descriptor.
+//! - With [`guard::install`], an access to a page that is gone (the file was shortened, its disk fails or is full, or
+//!   the map is closed) is a [`Fault`](guard::Fault), and does not end the process.
+//! - [`Map::close`] gives the file back while arrays on the map are alive.
+//! - An array grows in place if addresses are [reserved](MapOptions::reserve).
 //! - Flushing, paging advice, and which pages are in memory, for each view.
 //! - A new file gets its name when it is complete.
 //! - [`Ctypes`] gives address, shape and strides for C, with pointers that borrow the array.
@@ -46,7 +51,10 @@
 //!
 //! [`dtype`], [`layout`] and [`mod@format`] are pure: they touch no memory and no file system. [`map`] opens
 //! files and owns ranges of addresses. Opening a file is unsafe, because other programs may change a file
-//! while it is mapped; what follows is safe.
+//! while it is mapped, and so are closing a map and truncating an array, which change the bytes of typed views; the
+//! rest is safe. [`guard`] has a registry of all maps, which its signal handlers read without a lock. They put zeros
+//! where a page is gone and log the fault, which is reported afterwards. System calls are in a private module, `sys`,
+//! with one folder for each operating system. The page `docs/faults.md` of the repository describes the mechanism.
 
 mod array;
 mod buffer;

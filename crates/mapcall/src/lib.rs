@@ -45,6 +45,8 @@
 //!   overlaps another one that is `restrict`. Nothing is converted or copied silently.
 //! - Arrays that C writes may be left out; they are allocated.
 //! - A pointer that C returns is a [`Handle`], which keeps the arguments that it may point into alive.
+//! - If a page of a mapped file is gone, because the file was shortened or its map closed, a call or a batch returns
+//!   [`CallError::Fault`], once [`array::guard::install`] was called.
 //! - A batch runs in compiled broadcast, on one thread or several, over files that may be larger than memory.
 //! - A [`Header`] reads a C header into [`Declarations`], through the system's preprocessor.
 //!

@@ -179,7 +179,8 @@ impl MapOptions {
 
     /// Sets whether [`map`](Self::map) allocates the disk space of the array in modes `r+` and `w+`, so that
     /// a full disk is an error of `map`. Otherwise the file has holes, as in NumPy, and a write to a hole
-    /// when the disk is full kills the process (SIGBUS).
+    /// when the disk is full is a fault: see [`guard`](crate::guard). Without the guard it kills the process
+    /// (SIGBUS).
     ///
     /// ```
     /// # use mapcall_array::{MapOptions, Mode};

@@ -36,9 +36,11 @@ impl MapOptions {
     ///
     /// # Safety
     ///
-    /// While the array or a view of it lives, no code may make the file shorter. While a typed view borrows
-    /// the array, no other code may write the bytes of the view, neither in this process (for example through
-    /// another map of the file) nor in another one.
+    /// While a typed view borrows the array, no code may make the file shorter, and no other code may write the
+    /// bytes of the view, neither in this process (for example through another map of the file) nor in another
+    /// one. While the array lives, no code may make the file shorter unless
+    /// [`guard::install`](crate::guard::install) was called: otherwise an access behind the new end kills the
+    /// process.
     ///
     /// # Errors
     ///
@@ -69,8 +71,8 @@ impl MapOptions {
         }
         drop(rehearsal?);
         // The file is long enough now. It is cleared before it is truncated, and it never becomes shorter
-        // than the array, as the system kills a process (SIGBUS) that reads a mapped page behind the end of a
-        // file.
+        // than the array, as other maps of the file may be in use, and a mapped page behind the end of a file can't
+        // be read (SIGBUS).
         let (_, _, end) = self.extent(source.len, Some(path))?;
         let len = end.max(1);
         source.clear(len, self.allocate)?;

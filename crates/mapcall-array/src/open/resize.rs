@@ -424,7 +424,7 @@ impl<'a> Whole<'a> {
             container: map.container(),
             reserve: 0,
         };
-        // SAFETY: whoever opened the map has guaranteed it for the file: no code shortens it while arrays on it
+        // SAFETY: the code that opened the map has guaranteed it for the file: no code shortens it while arrays on it
         // exist, or writes the bytes of a typed view.
         unsafe { map_placed(source, mode, &placed) }
     }

@@ -232,7 +232,7 @@ impl Region {
         }
     }
 
-    /// Returns whether a byte can be read without SIGBUS; `true` if the system can't tell.
+    /// Returns whether the system can supply the page of a byte; `true` if it can't tell.
     pub(crate) fn is_readable(&self, at: usize) -> bool {
         // Other errors mean that the page can't be populated, such as memory of a device, or any page on
         // Linux before 5.14.
