@@ -166,8 +166,10 @@ class MapFault(OSError):
     ) -> None:
         if message is None:
             # The interpreter makes the exception that another thread has set.
-            message, fields = _mapcall._take_fault() or ("a page of a map is gone", {})
+            message, fields, notes = _mapcall._take_fault() or ("a page of a map is gone", {}, [])
             self.__init__(message, **fields)  # type: ignore[misc]
+            for note in notes:
+                self.add_note(note)
             return
         if errno is None:
             super().__init__(message)

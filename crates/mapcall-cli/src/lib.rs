@@ -240,6 +240,8 @@ where
             return BAD_INPUT;
         }
     };
+    // A file that becomes shorter is an error of the call then. On systems without a guard, the process dies.
+    let _ = mapcall::array::guard::install();
     let done = match command.task {
         Task::Call(arguments) => call::run(&arguments),
         Task::Info(arguments) => info::run(&arguments),

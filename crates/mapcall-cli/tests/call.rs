@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::kernels::{self, HALF, IOTA, NAP, SAXPY};
+use common::kernels::{self, HALF, IOTA, NAP, SAXPY, SHORTEN};
 use common::{json_lines, mapcall, numpy, refused, succeeded};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -771,4 +771,18 @@ fn a_full_disk_is_an_error_at_once() {
     );
     assert_eq!(output.status.code(), Some(2));
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_becomes_shorter_is_an_error() {
+    let directory = files();
+    let arguments = [LIBRARY, SHORTEN, "x=angles.npy", "-o", "out.npy"];
+    let message = refused(&mut call(directory.path(), &arguments));
+    assert!(message.contains("shorten, at index [496]: "), "{message}");
+    assert!(
+        message.contains("angles.npy: read a page that is gone, at byte 4096"),
+        "{message}"
+    );
+    assert!(!directory.path().join("out.npy").exists());
 }

@@ -3,7 +3,7 @@
 use mapcall::call::{self, Accessed};
 use mapcall_array::guard::{self, Fault, Reporter, ThreadId};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::{main_thread, marks};
 use crate::package::Package;
@@ -62,17 +62,22 @@ fn facts<'py>(py: Python<'py>, fault: &Fault) -> PyResult<(String, Bound<'py, Py
 
 /// Adds a note for each fault that is reported along with another one.
 fn with_others(py: Python<'_>, error: PyErr, others: &[Fault]) -> PyErr {
-    for other in others {
-        let path = other.path.as_ref();
-        let named = path.map_or_else(String::new, |path| format!("{}: ", path.display()));
+    for note in notes(others) {
         // If the note can't be added, the exception is raised without it.
-        let note = format!("another page: {named}{other}");
         let _ = error.value(py).call_method1("add_note", (note,));
     }
     error
 }
 
-/// Return the message and the fields of this thread's fault that was not reported yet, or None.
+fn notes(others: &[Fault]) -> impl Iterator<Item = String> {
+    others.iter().map(|other| {
+        let path = other.path.as_ref();
+        let named = path.map_or_else(String::new, |path| format!("{}: ", path.display()));
+        format!("another page: {named}{other}")
+    })
+}
+
+/// Return the message, the fields and the notes of this thread's fault that was not reported yet, or None.
 ///
 /// `MapFault` calls this if it is made without arguments, as the interpreter makes an exception that
 /// another thread has set.
@@ -82,12 +87,13 @@ pub(crate) fn take_fault(py: Python<'_>) -> PyResult<Option<Bound<'_, PyTuple>>>
     let here = ThreadId::current();
     marks::remove(here);
     let faults = guard::take(|pending| pending.thread == here);
-    let Some(first) = faults.first() else {
+    let [first, others @ ..] = faults.as_slice() else {
         return Ok(None);
     };
     let (message, fields) = facts(py, first)?;
+    let notes = PyList::new(py, notes(others).collect::<Vec<_>>())?;
     let message = message.into_pyobject(py)?.into_any();
-    PyTuple::new(py, [message, fields.into_any()]).map(Some)
+    PyTuple::new(py, [message, fields.into_any(), notes.into_any()]).map(Some)
 }
 
 /// Raise the faults that belong to the main thread: its own, and those of threads that Python does not know
