@@ -54,6 +54,8 @@ pub(super) struct Slot {
     lost_until: AtomicUsize,
     /// Whether the map is closed, or has pages without access.
     is_sealed: AtomicBool,
+    /// Whether a handler has put zeros at all addresses without an entry in the log, which was full.
+    is_unlogged: AtomicBool,
     /// The reason of the last fault that was reported, as a [`Reason`](super::Reason); 0 for none.
     lost: AtomicU8,
 }
@@ -69,6 +71,7 @@ impl Slot {
             lost_from: AtomicUsize::new(usize::MAX),
             lost_until: AtomicUsize::new(0),
             is_sealed: AtomicBool::new(false),
+            is_unlogged: AtomicBool::new(false),
             lost: AtomicU8::new(0),
         }
     }
@@ -115,6 +118,12 @@ impl Slot {
         }
     }
 
+    /// Records that zeros are at all addresses, although the log has no entry for them.
+    pub(super) fn set_unlogged(&self) {
+        self.is_unlogged.store(true, Ordering::Release);
+        UNLOGGED.store(true, Ordering::Release);
+    }
+
     /// Sets the end of the range, which has grown; it never becomes smaller.
     pub(super) fn set_end(&self, end: usize) {
         self.end.fetch_max(end, Ordering::AcqRel);
@@ -147,6 +156,16 @@ static SEALS: AtomicUsize = AtomicUsize::new(1);
 /// Returns a number that changes whenever pages lose their access; never 0.
 pub(super) fn epoch() -> usize {
     SEALS.load(Ordering::Acquire)
+}
+
+/// Whether a slot may have zeros that the log has no entry for.
+static UNLOGGED: AtomicBool = AtomicBool::new(false);
+
+/// Takes the slots with zeros that the log has no entry for.
+pub(super) fn take_unlogged() -> impl Iterator<Item = &'static Slot> {
+    let some = UNLOGGED.swap(false, Ordering::AcqRel);
+    let unlogged = |slot: &&Slot| slot.is_unlogged.swap(false, Ordering::AcqRel);
+    some.then(slots).into_iter().flatten().filter(unlogged)
 }
 
 /// Returns whether any map is closed or has pages without access.
@@ -239,6 +258,7 @@ impl Locked {
         slot.end.store(addresses.end, Ordering::Release);
         slot.file.store(file.cast_mut(), Ordering::Release);
         slot.is_closed.store(false, Ordering::Release);
+        slot.is_unlogged.store(false, Ordering::Release);
         slot.lost_from.store(usize::MAX, Ordering::Release);
         slot.lost_until.store(0, Ordering::Release);
         slot.lost.store(0, Ordering::Release);

@@ -75,6 +75,7 @@ pub(super) fn repair(access: Access) -> bool {
         // The map itself tells that it has lost pages.
         let all = slot.addresses();
         slot.lose(&all, Reason::Truncated as u8);
+        slot.set_unlogged();
         // SAFETY: the range is that of a map.
         return unsafe { sys::replace_by_zeros(all, is_write) }.is_ok();
     };

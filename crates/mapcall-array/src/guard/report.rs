@@ -47,6 +47,11 @@ pub fn take(mut wanted: impl FnMut(&Pending) -> bool) -> Vec<Fault> {
         }
         is_wanted
     });
+    for slot in registry::take_unlogged() {
+        // If the system has no memory for it, the pages keep their zeros.
+        // SAFETY: the range is that of a map, which is not dropped while the registry is locked.
+        let _ = unsafe { sys::seal(slot.addresses()) };
+    }
     let mut kept = KEPT.lock();
     let before = kept.len();
     kept.retain(|(pending, fault)| {
