@@ -21,12 +21,13 @@ def append_row(directory: Path) -> Row | Skipped:
 
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     row = append_row(Path(directory))
+    ...     same = numpy.ones((1000, 128), bool)
     ...     if isinstance(row, Row):
     ...         row.ours.run()
     ...         row.rival.run()
     ...         same = numpy.load(f"{directory}/ours.npy") == numpy.load(f"{directory}/rival.npy")
-    ...         print(same.shape, same.all())
-    (1000, 128) True
+    >>> same.shape, same.all()
+    ((1000, 128), np.True_)
     """
     name = "append 1,000 rows of 1 KiB"
     values = list(numpy.arange(128_000.0).reshape(1000, 1, 128))

@@ -6,6 +6,7 @@
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
+use std::panic::catch_unwind;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -120,8 +121,10 @@ extern "C" fn watch(_: *mut c_void) -> *mut c_void {
         if crate::exit::is_ending() {
             return ptr::null_mut();
         }
-        let left = Python::try_attach(|py| forward(py, looks % PATIENCE == PATIENCE - 1));
-        match left {
+        let again = looks % PATIENCE == PATIENCE - 1;
+        // A panic must not leave this function, which the C library calls.
+        let left = catch_unwind(|| Python::try_attach(|py| forward(py, again)));
+        match left.unwrap_or(Some(false)) {
             Some(true) => looks += 1,
             Some(false) => looks = 0,
             None => return ptr::null_mut(),
