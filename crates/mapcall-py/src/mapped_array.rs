@@ -341,15 +341,8 @@ unsafe fn without_zeros<T>(
     let range = memory::addresses(&array);
     let own = |mapped: &[Range<usize>]| {
         let slots = [range.start as u64];
-        let epoch = 0;
-        faults::check(
-            py,
-            Accessed {
-                mapped,
-                slots: &slots,
-                epoch,
-            },
-        )
+        let slots = &slots;
+        faults::check(py, Accessed { mapped, slots }, 0)
     };
     for _ in 0..MAX {
         own(&[])?;
@@ -373,9 +366,8 @@ fn check_faults(py: Python<'_>, arrays: &[Bound<'_, PyAny>], epoch: usize) -> Py
     let accessed = Accessed {
         mapped: &mapped,
         slots: &[],
-        epoch,
     };
-    faults::check(py, accessed)
+    faults::check(py, accessed, epoch)
 }
 
 /// Returns the implementation of `array[index]` of the type `numpy.ndarray`.

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
+use super::quiet;
 use super::registry::Slot;
 use super::thread::{Reporter, ThreadId};
 
@@ -151,7 +152,7 @@ impl Held {
         entry.areas_used.store(0, Ordering::Release);
         entry.written.0.store(0, Ordering::Release);
         entry.written.1.store(0, Ordering::Release);
-        PENDING.fetch_add(1, Ordering::AcqRel);
+        count(1, 0);
         Some(Self(entry))
     }
 
@@ -213,12 +214,19 @@ pub(super) fn is_pending() -> bool {
 }
 
 /// Returns the record of a fault in a map that was not reported yet, and whose zeros lie in a range of
-/// addresses.
+/// addresses; its address is the first of them.
 pub(super) fn find_in(slot: &Slot, range: &Range<usize>) -> Option<Record> {
-    let overlaps = |area: Range<usize>| area.start < range.end && range.start < area.end;
     let is_used = |entry: &&Entry| entry.state.load(Ordering::Acquire) != FREE;
     let mut entries = LOG.iter().filter(is_used).filter(|entry| entry.is_of(slot));
-    entries.find(|entry| entry.areas().any(overlaps))?.record()
+    entries.find_map(|entry| {
+        let mut areas = entry.areas();
+        let area = areas.find(|area| area.start < range.end && range.start < area.end)?;
+        let address = area.start.max(range.start);
+        Some(Record {
+            address,
+            ..entry.record()?
+        })
+    })
 }
 
 /// Returns whether a fault in a map was not reported yet.
@@ -235,15 +243,17 @@ pub(super) fn retain_unreported(mut report: impl FnMut(&Record, &Entry) -> bool)
         if is_reported {
             entry.slot.store(ptr::null_mut(), Ordering::Release);
             entry.state.store(FREE, Ordering::Release);
-            PENDING.fetch_sub(1, Ordering::AcqRel);
+            count(0, 1);
         } else {
             entry.state.store(LOGGED, Ordering::Release);
         }
     }
 }
 
-/// Counts faults that are kept elsewhere until they are reported.
-pub(super) fn count_kept(added: usize, removed: usize) {
+/// Counts faults that are to be reported, and faults that were. Some are kept elsewhere until then.
+pub(super) fn count(added: usize, removed: usize) {
     PENDING.fetch_add(added, Ordering::AcqRel);
+    quiet::add(added);
     PENDING.fetch_sub(removed, Ordering::AcqRel);
+    quiet::subtract(removed);
 }

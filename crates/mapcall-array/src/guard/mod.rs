@@ -32,6 +32,7 @@
 
 mod fault;
 mod log;
+mod quiet;
 mod registration;
 mod registry;
 mod repair;
@@ -43,6 +44,8 @@ use std::io;
 use crate::sys;
 
 pub use fault::{Fault, Reason};
+#[doc(hidden)]
+pub use quiet::is_quiet;
 pub(crate) use registration::Registration;
 pub(crate) use registry::MappedFile;
 #[doc(hidden)]
@@ -95,14 +98,6 @@ pub fn remove() -> io::Result<()> {
 #[inline]
 pub fn is_pending() -> bool {
     log::is_pending()
-}
-
-/// Returns whether no fault is to be reported, and no map is closed or has pages without access.
-#[doc(hidden)]
-#[must_use]
-#[inline]
-pub fn is_quiet() -> bool {
-    !log::is_pending() && !registry::has_sealed()
 }
 
 /// Returns a number before an operation, by which [`gone_since`] knows afterwards whether pages lost their

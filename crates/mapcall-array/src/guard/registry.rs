@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 
+use super::quiet;
 use crate::fork::{Mutex, MutexGuard};
 use crate::mode::Mode;
 use crate::sys;
@@ -114,7 +115,7 @@ impl Slot {
     fn count(&self) {
         SEALS.fetch_add(1, Ordering::AcqRel);
         if !self.is_sealed.swap(true, Ordering::AcqRel) {
-            SEALED.fetch_add(1, Ordering::AcqRel);
+            quiet::add(1);
         }
     }
 
@@ -147,9 +148,6 @@ impl Slot {
     }
 }
 
-/// The number of maps that are closed or have pages without access.
-static SEALED: AtomicUsize = AtomicUsize::new(0);
-
 /// The number of times that pages lost their access.
 static SEALS: AtomicUsize = AtomicUsize::new(1);
 
@@ -166,12 +164,6 @@ pub(super) fn take_unlogged() -> impl Iterator<Item = &'static Slot> {
     let some = UNLOGGED.swap(false, Ordering::AcqRel);
     let unlogged = |slot: &&Slot| slot.is_unlogged.swap(false, Ordering::AcqRel);
     some.then(slots).into_iter().flatten().filter(unlogged)
-}
-
-/// Returns whether any map is closed or has pages without access.
-#[inline]
-pub(super) fn has_sealed() -> bool {
-    SEALED.load(Ordering::Relaxed) != 0
 }
 
 /// The number of slots of the first chunk; each chunk has twice as many as the one before.
@@ -271,7 +263,7 @@ impl Locked {
         slot.start.store(0, Ordering::Release);
         slot.file.store(ptr::null_mut(), Ordering::Release);
         if slot.is_sealed.swap(false, Ordering::AcqRel) {
-            SEALED.fetch_sub(1, Ordering::AcqRel);
+            quiet::subtract(1);
         }
         self.0.push(slot);
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::fault::{Fault, Reason};
 use super::log::{self, Entry, Record};
+use super::quiet;
 use super::registry::{self, Locked, MappedFile, Slot};
 use super::thread::{Reporter, ThreadId};
 use crate::fork::{self, Mutex};
@@ -61,7 +62,7 @@ pub fn take(mut wanted: impl FnMut(&Pending) -> bool) -> Vec<Fault> {
         }
         !is_wanted
     });
-    log::count_kept(0, before - kept.len());
+    log::count(0, before - kept.len());
     faults
 }
 
@@ -99,7 +100,7 @@ pub(super) fn keep(is_dropped: impl Fn(&Record) -> bool) {
         }
         is_dropped
     });
-    log::count_kept(kept.len() - before, 0);
+    log::count(kept.len() - before, 0);
 }
 
 /// In a forked child, removes the faults of the threads that exist in the parent only.
@@ -120,7 +121,7 @@ fn forget_other_threads() {
     let mut kept = KEPT.lock();
     let before = kept.len();
     kept.retain(|(pending, _)| pending.thread == here);
-    log::count_kept(0, before - kept.len());
+    log::count(0, before - kept.len());
 }
 
 fn pending(record: &Record) -> Pending {
@@ -199,7 +200,7 @@ pub fn has_zeros(address: usize) -> bool {
 /// The result is `None` for memory that is not mapped here.
 #[must_use]
 pub fn gone_since(epoch: usize, range: &Range<usize>) -> Option<Fault> {
-    if super::is_quiet() || range.is_empty() {
+    if quiet::is_quiet() || range.is_empty() {
         return None;
     }
     if epoch == registry::epoch() && !has_zeros(range.start) {

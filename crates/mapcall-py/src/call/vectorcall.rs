@@ -92,10 +92,11 @@ fn run<'py>(
         let operand = |object| Argument { object, ndarray };
         let operands = arguments.iter().map(operand);
         let mut frame = SmallFrame::default();
+        let epoch = guard::epoch();
         if let Some(nbytes) = quick.fill(&mut frame, &operands)
-            && (guard::is_quiet() || !has_closed(operands))
+            && (epoch == 0 || !has_closed(operands))
         {
-            let errno = invoke(function, arguments, &mut frame.0, nbytes)?;
+            let errno = invoke(function, arguments, &mut frame.0, (nbytes, epoch))?;
             return Ok(result(function, || quick.result(&frame), errno, None)?);
         }
     }
@@ -218,7 +219,7 @@ fn general<'py>(
     arrays.check(py, contract)?;
     // From here on no Python code runs before the call.
     resources.hand_over(py, &this.inner, None)?;
-    let errno = invoke(function, &given, frame.slots(), nbytes)?;
+    let errno = invoke(function, &given, frame.slots(), (nbytes, guard::epoch()))?;
     let retained = if this.binding().has_pointers {
         let views = arrays.objects(py).chain(resources.objects(py));
         let outputs = outputs.iter().map(|(_, array)| array.as_any().clone());
@@ -239,7 +240,7 @@ fn general<'py>(
     }
 }
 
-/// Runs the function on a filled frame.
+/// Runs the function on a filled frame: `nbytes` is the size of its arrays in bytes, and `epoch` the guard's.
 #[expect(
     clippy::inline_always,
     reason = "errors are large, and passed through memory"
@@ -249,7 +250,7 @@ fn invoke(
     function: &Bound<'_, Function>,
     given: &[*mut PyObject],
     slots: &mut [u64],
-    nbytes: usize,
+    (nbytes, epoch): (usize, usize),
 ) -> PyResult<i32> {
     let (py, this) = (function.py(), function.get());
     let release = match this.gil() {
@@ -257,7 +258,6 @@ fn invoke(
         Gil::Hold => false,
         Gil::Release => true,
     };
-    let epoch = guard::epoch();
     let returned = activation::running(|| {
         if release {
             // SAFETY: the check has accepted the frame, and the caller keeps the memory alive that it
@@ -294,9 +294,8 @@ fn with_faults(
     let accessed = Accessed {
         mapped: &mapped,
         slots,
-        epoch,
     };
-    match faults::check(py, accessed) {
+    match faults::check(py, accessed, epoch) {
         Ok(()) => returned,
         Err(fault) => Err(activation::with_context(py, fault, returned.err())),
     }

@@ -9,24 +9,29 @@ use super::{main_thread, marks};
 use crate::package::Package;
 
 /// Raises the faults of an operation that has just ended: those of this thread, and of threads that Python
-/// does not know if the operation may have accessed the map. If pages of its arrays are gone, it may have read
-/// zeros that are there because of another thread's fault, which is raised as well.
+/// does not know if the operation may have accessed the map. If it began at an epoch of the guard since when
+/// pages of its arrays are gone, it may have read zeros that are there because of another thread's fault, which
+/// is raised as well.
 ///
 /// # Errors
 ///
 /// `MapFault` if there are any.
 #[inline]
-pub(crate) fn check(py: Python<'_>, accessed: Accessed<'_>) -> PyResult<()> {
+pub(crate) fn check(py: Python<'_>, accessed: Accessed<'_>, epoch: usize) -> PyResult<()> {
     if guard::is_quiet() {
         Ok(())
     } else {
-        raise(py, accessed)
+        raise(py, accessed, epoch)
     }
 }
 
 #[cold]
-fn raise(py: Python<'_>, accessed: Accessed<'_>) -> PyResult<()> {
-    raise_first(py, &call::take_faults(accessed))
+fn raise(py: Python<'_>, accessed: Accessed<'_>, epoch: usize) -> PyResult<()> {
+    let mut faults = call::take_faults(accessed);
+    if faults.is_empty() {
+        faults.extend(call::zeros_read(epoch, accessed.mapped.iter().cloned()));
+    }
+    raise_first(py, &faults)
 }
 
 fn raise_first(py: Python<'_>, faults: &[Fault]) -> PyResult<()> {

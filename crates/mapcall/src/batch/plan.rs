@@ -167,6 +167,22 @@ impl Plan {
         moves_forwards.then(|| pointer.address.addr().wrapping_add_signed(offset))
     }
 
+    /// Returns the ranges of addresses of the operands of some calls; no operand of a call has more than `size`
+    /// bytes.
+    pub(crate) fn ranges(&self, calls: &Range<usize>, size: usize) -> Vec<Range<usize>> {
+        let mut ranges = Vec::new();
+        let visited = self.for_each_run(calls.clone(), |run| -> ControlFlow<()> {
+            let last = run.count.saturating_sub(1);
+            ranges.extend(run.pointers.iter().map(|pointer| {
+                let (one, other) = (pointer.address.addr(), pointer.after(last).address.addr());
+                one.min(other)..one.max(other).saturating_add(size)
+            }));
+            ControlFlow::Continue(())
+        });
+        debug_assert!(visited.is_continue(), "all runs are visited");
+        ranges
+    }
+
     /// Returns the first of some calls one of whose operands begins at an address, or is the last one to
     /// begin before it.
     pub(crate) fn call_at(&self, calls: &Range<usize>, address: usize) -> Option<usize> {

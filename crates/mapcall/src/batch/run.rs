@@ -337,12 +337,12 @@ impl BatchRun<'_, '_> {
             });
             left
         });
-        let accessed = Accessed {
-            mapped: self.mapped,
-            slots: frame,
-            epoch,
+        let fault = if guard::is_quiet() {
+            None
+        } else {
+            self.fault(plan, &calls, frame, epoch)
         };
-        if let Some(fault) = activation::take_fault(accessed) {
+        if let Some(fault) = fault {
             let call = plan.call_at(&calls, fault.address).unwrap_or(calls.start);
             let mut first = progress.faulted.lock();
             if first.as_ref().is_none_or(|(first, _)| call < *first) {
@@ -377,6 +377,22 @@ impl BatchRun<'_, '_> {
             progress.is_broken.store(true, Ordering::Relaxed);
         }
         around
+    }
+
+    /// Returns the fault of a chunk: of its own accesses, or because they may have read zeros that were there
+    /// because of a fault of another thread.
+    #[cold]
+    fn fault(
+        &self,
+        plan: &Plan,
+        calls: &Range<usize>,
+        slots: &[u64],
+        epoch: usize,
+    ) -> Option<Box<Fault>> {
+        let mapped = self.mapped;
+        let own = activation::take_fault(Accessed { mapped, slots });
+        let ranges = || plan.ranges(calls, self.bytes);
+        own.or_else(|| activation::zeros_read(epoch, ranges()).map(Box::new))
     }
 
     /// Makes the calls of a run that its mask selects.

@@ -32,8 +32,6 @@ pub struct Accessed<'a> {
     pub mapped: &'a [Range<usize>],
     /// The slots of a frame, which may have other addresses.
     pub slots: &'a [u64],
-    /// The [`epoch`](guard::epoch) before the calls.
-    pub epoch: usize,
 }
 
 impl Accessed<'_> {
@@ -56,20 +54,24 @@ pub(crate) fn take_fault(accessed: Accessed<'_>) -> Option<Box<Fault>> {
 }
 
 /// Takes the faults of maps that the calls of this thread have caused. A fault of a thread that reports none
-/// itself, such as one that C has started, belongs to the calls that may access the map. If there are none,
-/// but pages of the arrays are gone, the calls may have read zeros that are there because of a fault of
-/// another thread: this is a fault as well.
+/// itself, such as one that C has started, belongs to the calls that may access the map.
 #[cold]
 #[must_use]
 pub fn take_faults(accessed: Accessed<'_>) -> Vec<Fault> {
     let here = ThreadId::current();
-    let mut faults = guard::take(|pending| {
+    guard::take(|pending| {
         pending.thread == here
             || (pending.reporter == Reporter::Call && accessed.uses(&pending.map))
-    });
-    if faults.is_empty() {
-        let gone = |range| guard::gone_since(accessed.epoch, range);
-        faults.extend(accessed.mapped.iter().find_map(gone));
+    })
+}
+
+/// Returns a fault if calls that began at an epoch of the guard may have read zeros in one of the ranges, which
+/// were there because of a fault of another thread.
+#[must_use]
+pub fn zeros_read(epoch: usize, ranges: impl IntoIterator<Item = Range<usize>>) -> Option<Fault> {
+    if guard::is_quiet() {
+        return None;
     }
-    faults
+    let mut ranges = ranges.into_iter();
+    ranges.find_map(|range| guard::gone_since(epoch, &range))
 }

@@ -45,7 +45,7 @@ use std::mem;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, OnceLock};
 
-pub use activation::{Accessed, take_faults};
+pub use activation::{Accessed, take_faults, zeros_read};
 pub use call_loop::CallLoop;
 pub use closure::{Body, Closure, ClosurePool, Late, Purpose};
 pub use error::CallTypeError;

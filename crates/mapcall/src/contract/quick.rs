@@ -192,7 +192,11 @@ impl<D> Quick<D> {
     }
 
     /// Fills a frame with the arguments. Returns the size of their arrays in bytes; `None` if an argument needs the full check.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "the call has one caller, and takes less time than a call"
+    )]
+    #[inline(always)]
     pub fn fill<'a, A: QuickArgument<'a, D>>(
         &self,
         SmallFrame(frame): &mut SmallFrame,

@@ -438,9 +438,10 @@ impl Function {
         let accessed = Accessed {
             mapped: &mapped,
             slots: frame.slots(),
-            epoch,
         };
-        if let Some(fault) = activation::take_fault(accessed) {
+        let fault = activation::take_fault(accessed);
+        let zeros = || activation::zeros_read(epoch, mapped.iter().cloned()).map(Box::new);
+        if let Some(fault) = fault.or_else(zeros) {
             return Err(CallError::Fault {
                 function: self.name().to_owned(),
                 index: None,
