@@ -185,25 +185,14 @@ impl AppendOptions {
 
     /// Checks that a file has the dtype and the shape of rows that were given.
     fn check(&self, header: &Header, path: &Path) -> Result<()> {
-        let mut row = header.shape().to_vec();
-        match header.order() {
-            Order::F => drop(row.pop()),
-            Order::C if row.is_empty() => {}
-            Order::C => drop(row.remove(0)),
-        }
+        let row = rows::row_shape(header.shape(), header.order());
         let mut given = self.row_shape.clone().unwrap_or_else(|| row.clone());
         if let Some(dtype) = &self.dtype {
             let dtype = match self.row_shape {
                 Some(_) => dtype.clone().expand(&mut given),
                 None => dtype.clone(),
             };
-            if !is_same(&dtype, header.dtype()) {
-                let (expected, found) = (header.dtype().clone(), dtype);
-                return Err(append_error(
-                    path,
-                    AppendError::OtherDType { expected, found },
-                ));
-            }
+            check_dtype(header.dtype(), &dtype).map_err(|error| append_error(path, error))?;
         }
         if given != row {
             let (expected, found) = (row, given);
@@ -324,27 +313,14 @@ impl Appender {
     /// [`AppendError::OtherDType`] if the array has another dtype than the file, [`AppendError::NoRows`] if it
     /// has another shape; those of [`append_bytes`](Self::append_bytes).
     pub fn append(&mut self, rows: &Array) -> Result<()> {
-        if !is_same(rows.dtype(), self.dtype()) {
-            let (expected, found) = (self.dtype().clone(), rows.dtype().clone());
-            return Err(append_error(
-                &self.path,
-                AppendError::OtherDType { expected, found },
-            ));
-        }
+        let header = self.header.header();
+        check_dtype(header.dtype(), rows.dtype())
+            .map_err(|error| append_error(&self.path, error))?;
         let count = self.count(rows.shape())?;
-        let order = self.header.header().order();
-        let is_contiguous = match order {
-            Order::C => rows.layout().is_c_contiguous(),
-            Order::F => rows.layout().is_f_contiguous(),
-        };
-        if is_contiguous {
-            // SAFETY: the array is contiguous, so that its elements are the bytes from `as_ptr` on, and its
-            // buffer is alive while it is borrowed.
-            return unsafe { self.append_from(rows.as_ptr(), count) };
-        }
-        let copy = packed(rows, order)?;
-        // SAFETY: the copy is contiguous and has the elements of `count` rows.
-        unsafe { self.append_from(copy.as_ptr(), count) }
+        let rows = in_order(rows, header.order())?;
+        // SAFETY: the array is contiguous, so that the elements of `count` rows are the bytes from `as_ptr` on,
+        // and its buffer is alive during the call.
+        unsafe { self.append_from(rows.as_ptr(), count) }
     }
 
     /// Appends rows as bytes, in the order of the file.
@@ -542,15 +518,8 @@ impl Appender {
     #[doc(hidden)]
     pub fn count(&self, shape: &[usize]) -> Result<usize> {
         let header = self.header.header();
-        if let Some(count) = rows::count(header.shape(), header.order(), shape) {
-            return Ok(count);
-        }
-        let (row, axis) = (self.row_shape(), self.header.axis());
-        let found = shape.to_vec();
-        Err(append_error(
-            &self.path,
-            AppendError::NoRows { row, axis, found },
-        ))
+        let count = count_rows(header.shape(), header.order(), shape);
+        count.map_err(|error| append_error(&self.path, error))
     }
 
     /// Returns the header of the file.
@@ -626,8 +595,43 @@ pub(super) fn is_same(one: &DType, other: &DType) -> bool {
     one == other || matches!((one.to_descr(), other.to_descr()), (Ok(a), Ok(b)) if a == b)
 }
 
+/// Checks that rows have the dtype of a file.
+pub(super) fn check_dtype(expected: &DType, found: &DType) -> Result<(), AppendError> {
+    if is_same(expected, found) {
+        return Ok(());
+    }
+    let (expected, found) = (expected.clone(), found.clone());
+    Err(AppendError::OtherDType { expected, found })
+}
+
+/// Returns the number of rows of an array `whole` that an array of a shape is.
+pub(super) fn count_rows(
+    whole: &[usize],
+    order: Order,
+    shape: &[usize],
+) -> Result<usize, AppendError> {
+    rows::count(whole, order, shape).ok_or_else(|| AppendError::NoRows {
+        row: rows::row_shape(whole, order),
+        axis: rows::growth_axis(whole, order).unwrap_or(0),
+        found: shape.to_vec(),
+    })
+}
+
+/// Returns an array itself if it is contiguous in an order, and otherwise a copy that is.
+pub(super) fn in_order(array: &Array, order: Order) -> Result<Array> {
+    let is_contiguous = match order {
+        Order::C => array.layout().is_c_contiguous(),
+        Order::F => array.layout().is_f_contiguous(),
+    };
+    if is_contiguous {
+        Ok(array.clone())
+    } else {
+        packed(array, order)
+    }
+}
+
 /// Returns a copy of an array that is contiguous in an order.
-pub(super) fn packed(array: &Array, order: Order) -> Result<Array> {
+fn packed(array: &Array, order: Order) -> Result<Array> {
     let copy = Array::zeros(array.dtype().clone(), array.shape(), order)?;
     let (itemsize, strides) = (array.dtype().itemsize(), array.strides());
     let mut index = vec![0_usize; array.ndim()];

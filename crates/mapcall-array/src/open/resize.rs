@@ -4,14 +4,15 @@
 
 use std::fs::File;
 use std::io::BufReader;
+use std::path::{Path, PathBuf};
 
-use super::append::{Appender, is_same, packed};
+use super::append::{Appender, check_dtype, count_rows, in_order, is_same};
 use super::npy::{Placed, map_placed};
-use super::rows::{self, growth_axis, with_rows};
+use super::rows::{growth_axis, with_rows};
 use crate::array::Array;
 use crate::dtype::DType;
-use crate::error::{AppendError, Error, Result};
-use crate::format::Header;
+use crate::error::{Error, Result};
+use crate::format::{FormatError, Header};
 use crate::layout::{Layout, LayoutError, Order};
 use crate::map::{Container, Map, MapError, Mode, Source};
 use crate::sys;
@@ -274,10 +275,7 @@ impl<'a> Whole<'a> {
 
     /// Returns the number of rows that the header of a `.npy` file says.
     fn rows_in_header(&self, source: &Source<'_>) -> Result<usize> {
-        let format = |error| Error::Format {
-            path: self.map.path().unwrap_or("".as_ref()).to_path_buf(),
-            source: error,
-        };
+        let format = |error| self.format_error(error);
         let header = Header::read(BufReader::new(source.file)).map_err(format)?;
         self.check(&header)?;
         // Rows may have been appended since the length was read, before the header was.
@@ -375,26 +373,25 @@ impl<'a> Whole<'a> {
         Ok(rows)
     }
 
-    fn refused(&self, source: AppendError) -> Error {
-        let path = self.map.path().unwrap_or("".as_ref()).to_path_buf();
-        Error::Append { path, source }
+    /// Returns the path for errors that name one; an empty one if the file was mapped without a path.
+    fn path(&self) -> PathBuf {
+        self.map.path().map(Path::to_path_buf).unwrap_or_default()
+    }
+
+    fn format_error(&self, source: FormatError) -> Error {
+        let path = self.path();
+        Error::Format { path, source }
     }
 
     /// Returns rows in the order of the array, and their number.
     fn rows_of(&self, rows: &Array) -> Result<(Array, usize)> {
-        let (whole, found) = (self.array.shape(), rows.shape());
-        if !is_same(rows.dtype(), self.dtype()) {
-            let (expected, found) = (self.dtype().clone(), rows.dtype().clone());
-            return Err(self.refused(AppendError::OtherDType { expected, found }));
-        }
-        let count = rows::count(whole, self.order, found).ok_or_else(|| {
-            self.refused(AppendError::NoRows {
-                row: rows::row_shape(whole, self.order),
-                axis: growth_axis(whole, self.order).unwrap_or(0),
-                found: found.to_vec(),
-            })
-        })?;
-        Ok((packed(rows, self.order)?, count))
+        let refused = |source| {
+            let path = self.path();
+            Error::Append { path, source }
+        };
+        check_dtype(self.dtype(), rows.dtype()).map_err(refused)?;
+        let count = count_rows(self.array.shape(), self.order, rows.shape()).map_err(refused)?;
+        Ok((in_order(rows, self.order)?, count))
     }
 
     /// Returns the array of a number of rows, which the file has.
@@ -414,10 +411,7 @@ impl<'a> Whole<'a> {
             mode => mode,
         };
         let header = Header::new(dtype.clone(), &shape, self.order);
-        let header = header.map_err(|error| Error::Format {
-            path: map.path().unwrap_or("".as_ref()).to_path_buf(),
-            source: error,
-        })?;
+        let header = header.map_err(|error| self.format_error(error))?;
         let placed = Placed {
             header: &header,
             offset: map.file_offset(),

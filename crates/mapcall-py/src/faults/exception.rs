@@ -61,8 +61,15 @@ fn facts<'py>(py: Python<'py>, fault: &Fault) -> PyResult<(String, Bound<'py, Py
     fields.set_item("reason", fault.reason.as_str())?;
     fields.set_item("errno", fault.reason.errno())?;
     fields.set_item("signals", fault.signals)?;
-    let named = path.map_or_else(String::new, |path| format!("{}: ", path.display()));
-    Ok((format!("{named}{fault}"), fields))
+    Ok((named(fault), fields))
+}
+
+/// Returns the message of a fault, after the name of its file.
+fn named(fault: &Fault) -> String {
+    match &fault.path {
+        Some(path) => format!("{}: {fault}", path.display()),
+        None => fault.to_string(),
+    }
 }
 
 /// Adds a note for each fault that is reported along with another one.
@@ -75,11 +82,9 @@ fn with_others(py: Python<'_>, error: PyErr, others: &[Fault]) -> PyErr {
 }
 
 fn notes(others: &[Fault]) -> impl Iterator<Item = String> {
-    others.iter().map(|other| {
-        let path = other.path.as_ref();
-        let named = path.map_or_else(String::new, |path| format!("{}: ", path.display()));
-        format!("another page: {named}{other}")
-    })
+    others
+        .iter()
+        .map(|other| format!("another page: {}", named(other)))
 }
 
 /// Return the message, the fields and the notes of this thread's fault that was not reported yet, or None.

@@ -25,7 +25,7 @@ pub(crate) use folder::{
     Folder, ResolvedPath, copy_attributes, drop_set_id, find, has_other_names, is_same_file,
 };
 pub(crate) use region::{Region, replace_by_zeros, seal};
-pub(crate) use signal::{Access, has_handlers, install_handlers, remove_handlers};
+pub(crate) use signal::{has_handlers, install_handlers, remove_handlers};
 
 /// Opens a file; the call does not wait for the other end of a named pipe.
 pub(crate) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {

@@ -10,21 +10,7 @@ use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering};
 use libc::{sigaction, siginfo_t, sigset_t, ucontext_t};
 
 use crate::fork::Mutex;
-
-/// A memory access that failed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Access {
-    pub(crate) address: usize,
-    /// Whether the system could not supply the page (SIGBUS); otherwise the page forbids the access
-    /// (SIGSEGV).
-    pub(crate) is_missing: bool,
-    /// Whether the access was a write; `None` if the processor's registers don't tell it here.
-    pub(crate) is_write: Option<bool>,
-}
-
-/// A function that repairs the page of a failed access, so that the access can be repeated; it returns
-/// `false` for an access that is not its own. It runs in a signal handler.
-pub(crate) type Repair = fn(Access) -> bool;
+use crate::sys::{Access, Repair};
 
 static REPAIR: OnceLock<Repair> = OnceLock::new();
 

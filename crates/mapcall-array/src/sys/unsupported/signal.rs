@@ -3,17 +3,7 @@
 use std::io;
 
 use super::unsupported;
-
-/// A memory access that failed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Access {
-    pub(crate) address: usize,
-    pub(crate) is_missing: bool,
-    pub(crate) is_write: Option<bool>,
-}
-
-/// A function that repairs the page of a failed access.
-pub(crate) type Repair = fn(Access) -> bool;
+use crate::sys::Repair;
 
 pub(crate) fn install_handlers(_: Repair) -> io::Result<()> {
     Err(unsupported())
