@@ -246,6 +246,9 @@ def test_offset_and_dtype_of_a_raw_file(tmp_path: Path) -> None:
         file.write(b"?")
     assert x.refresh().size == 7
     assert x.append(np.array([7], "i2")).tolist() == list(range(8))
+    with path.open("ab") as file:
+        file.write(b"?")
+    assert x.grow(10).tolist() == [*range(8), 0, 0]
     record = np.dtype([("a", "i1"), ("b", "<f8")])
     y = mapcall.memmap(tmp_path / "y.raw", record, "w+", shape=2)
     y = y.append(np.array([(1, 2.5)], record))

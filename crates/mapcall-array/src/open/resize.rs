@@ -349,7 +349,12 @@ impl<'a> Whole<'a> {
                 return Err(self.map.error(MapError::Longer { len: old, rows }));
             }
             Change::Grow(rows) | Change::Truncate(rows) => {
-                file.set_len(end(rows)?).map_err(io("resize"))?;
+                let (whole, stop) = (end(old.min(rows))?, end(rows)?);
+                if whole < len {
+                    // An incomplete row of another writer must not become a part of the first new one.
+                    file.set_len(whole).map_err(io("resize"))?;
+                }
+                file.set_len(stop).map_err(io("resize"))?;
                 rows
             }
             Change::Append(rows) => {
