@@ -56,7 +56,7 @@ design.
 `__version__` is the version of the package, the command and the extension.
 """
 
-from . import _dask, _faults, _help, _mapcall, _pickling, _progress, ctypeslib
+from . import _faults, _help, _hooks, _mapcall, _pickling, _progress, ctypeslib
 from ._errors import ArgumentError, CallError, LibraryError, MapFault, PrototypeError
 from ._mapcall import (
     Appender,
@@ -95,7 +95,7 @@ _mapcall._initialise(
     wrap_faulthandler=_faults.wrap_faulthandler,
 )
 _mapcall._prepare_guard()
-_dask.install()
+_hooks.install()
 
 __all__ = [
     "Appender",
