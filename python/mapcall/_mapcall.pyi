@@ -31,6 +31,7 @@ __all__ = [
     "append_to",
     "command",
     "create",
+    "describe_call",
     "get_errno",
     "grow",
     "load",
@@ -168,6 +169,8 @@ class MappedArray(numpy.ndarray[Any, Any]):
     @property
     def ctypes(self) -> Ctypes: ...  # type: ignore[override]
 
+# The functions that take over calls with instances of a class: `take_over(function, args, kwargs)`.
+_lazy_arrays: dict[type, Callable[[Function, tuple[Any, ...], dict[str, Any]], Any]]
 # What `trust_files` sets.
 _trust: ContextVar[bool]
 
@@ -248,6 +251,13 @@ def load(
     define: dict[str, Any] | None = None,
 ) -> Library: ...
 def get_errno() -> int: ...
+def describe_call(
+    function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[
+    dict[str, Any],
+    tuple[int, ...] | None,
+    list[tuple[str | None, numpy.dtype[Any], tuple[int, ...]]],
+]: ...
 def command(arguments: Sequence[str]) -> int: ...
 def rebind(
     library: Library,
