@@ -117,7 +117,8 @@ class MapReference:
         return MapReference(
             self._path,
             self._fingerprint,
-            offset,
+            # An array without elements may have no place in the file.
+            self._offset if 0 in shape else offset,
             self.dtype,
             tuple(shape),
             tuple(strides),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import pickle
 from collections.abc import Callable, Sequence
@@ -111,12 +112,12 @@ def cut(draw: Callable[[Any], Any], length: int) -> tuple[int, ...]:
         return (0,)
     ends = draw(st.sets(st.integers(1, length - 1), max_size=3)) if length > 1 else set()
     ends = [0, *sorted(ends), length]
-    return tuple(end - start for start, end in zip(ends, ends[1:], strict=False))
+    return tuple(end - start for start, end in itertools.pairwise(ends))
 
 
 @st.composite
 def operands(draw: Any, *cores: tuple[int, ...], dtype: str = "f8") -> list[tuple[Any, Any]]:
-    """Draws arrays whose loop dimensions broadcast, each with chunks, or None to leave it in memory."""
+    """Draws arrays whose loop dimensions broadcast; None for chunks leaves one in memory."""
     loop = draw(st.lists(st.integers(0, 5), max_size=3))
     found = []
     for core in cores:
@@ -246,8 +247,8 @@ class TestChunksOfCoreDimensions:
         ):
             dot(x, x)
         assert str(caught.value) == (
-            "dot: x: expected axis 1, which one call of C takes as a whole, in one chunk, got 2 chunks, "
-            "together 64 B; pass x.rechunk({1: -1})"
+            "dot: x: expected axis 1, which one call of C takes as a whole, in one chunk, got "
+            "2 chunks, together 64 B; pass x.rechunk({1: -1})"
         )
         with dask.config.set({"array.chunk-size": "32 B"}):
             x = x.rechunk({1: -1})
@@ -333,7 +334,7 @@ class TestRefusals:
 
     def test_progress(self, library: mapcall.Library) -> None:
         add = library.function(ADD)
-        with pytest.raises(mapcall.ArgumentError, match="progress.*ProgressBar"):
+        with pytest.raises(mapcall.ArgumentError, match=r"progress.*ProgressBar"):
             add(da.zeros(3), 1.0, progress=True)
 
     @pytest.mark.parametrize("out", [np.zeros(3), da.zeros(3)])
