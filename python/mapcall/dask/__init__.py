@@ -26,6 +26,8 @@ except ImportError as error:
     ) from error
 
 from ._arrays import open
+from ._ship import ship
 
-__all__ = ["open"]
+__all__ = ["open", "ship"]
 open.__module__ = __name__
+ship.__module__ = __name__
