@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-import threading
 import warnings
+from _thread import get_ident
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -94,7 +94,7 @@ class Finder:
     def find_spec(
         cls, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        search = name, threading.get_ident()
+        search = name, get_ident()
         if name not in REGISTRATIONS or search in cls.searches:
             return None
         cls.searches.add(search)
