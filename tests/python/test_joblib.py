@@ -1,11 +1,8 @@
-"""Plain views of maps in joblib, Dask and other users of `numpy.memmap`, with real workers."""
+"""Plain views of maps in joblib and other users of `numpy.memmap`, with real workers."""
 
 import mmap
 import os
 import pickle
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -170,44 +167,3 @@ def test_a_memmap_of_numpys_seen_as_ours(path: Path) -> None:
     x = np.memmap(path, "u1", "r").view(mapcall.memmap)
     assert (x._mmap, x.filename, x.mode, x.offset) == (None,) * 4
     assert x[3:].tobytes() == path.read_bytes()[3:]
-
-
-class TestDask:
-    """Dask's name of a numpy.memmap depends on its bytes; other arrays must have other names."""
-
-    SCRIPT = """
-        import sys
-        {imports}
-        path = sys.argv[1]
-        x, y = (mapcall.memmap(path, dtype, "r") for dtype in ("f4", "i4"))
-        arrays = [x, y, x.reshape(2, -1), x[1:], x[1:].view("i4")]
-        names = [tokenize(array) for array in arrays]
-        assert len(set(names)) == len(names), names
-        assert names == [tokenize(array) for array in arrays]
-        assert tokenize(x) == tokenize(mapcall.memmap(path, "f4", "r"))
-        assert from_array(x).name != from_array(y).name
-        class Sub(mapcall.memmap):
-            pass
-        assert tokenize(Sub(path, "f4", "r")) != tokenize(Sub(path, "i4", "r"))
-    """
-    DASK = "from dask.array import from_array; from dask.base import tokenize"
-
-    @pytest.mark.parametrize("imports", [f"import mapcall; {DASK}", f"{DASK}; import mapcall"])
-    def test_names(self, path: Path, run_script: Callable[..., str], imports: str) -> None:
-        pytest.importorskip("dask.array")
-        script = textwrap.dedent(self.SCRIPT).format(imports=imports)
-        # Warnings are not errors here: they are Dask's.
-        subprocess.run([sys.executable, "-c", script, path], check=True, timeout=60)
-
-    def test_without_dask_nothing_is_imported(self, run_script: Callable[..., str]) -> None:
-        script = """
-            import sys
-            import mapcall
-            assert "dask" not in sys.modules
-            sys.modules["dask"] = None
-            try:
-                import dask.tokenize
-            except ImportError:
-                print("no dask")
-        """
-        assert run_script(script) == "no dask\n"
