@@ -35,6 +35,9 @@ def register_tokens(tokenize: ModuleType | Any) -> None:
     system chooses, so that the fingerprint of the file does not tell the content of such a map.
     """
     normalize = tokenize.normalize_token
+    # It runs Dask's own registrations for NumPy, which else would replace this one where a program
+    # has set ``numpy.memmap`` to mapcall's class.
+    normalize_content = normalize.dispatch(np.ndarray)
 
     def token(array: memmap) -> tuple[Any, ...]:
         place: tuple[Any, ...] = ()
@@ -44,7 +47,7 @@ def register_tokens(tokenize: ModuleType | Any) -> None:
             by_content = mode == "r+"
             found = None if by_content else fingerprint
             place = os.fspath(filename), found, offset, mode, is_writeable
-        content = normalize.dispatch(np.ndarray)(np.asarray(array)) if by_content else None
+        content = normalize_content(np.asarray(array)) if by_content else None
         # Attributes that the user has set.
         own = normalize(attributes) if (attributes := array.__getstate__()) else None
         kind = f"{type(array).__module__}.{type(array).__qualname__}"
