@@ -7,7 +7,6 @@ asked of subclasses of ndarray. The functions here are given Dask's modules: non
 from __future__ import annotations
 
 import os
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from . import _mapcall
 from ._memmap import memmap
 
 
-def register_tokens(tokenize: ModuleType | Any) -> None:
+def register_tokens(tokenize: Any) -> None:
     """Make ``dask.tokenize`` name a map by its file, and a writeable one also by content.
 
     >>> import functools, types
@@ -73,7 +72,7 @@ def _fingerprinted(array: memmap) -> tuple[Any, ...] | None:
         _mapcall._trust.reset(trust)
 
 
-def register_sizes(sizeof: ModuleType | Any) -> None:
+def register_sizes(sizeof: Any) -> None:
     """Make ``dask.sizeof`` count what a map takes in a message, as its pages are not copied.
 
     >>> import functools, types
@@ -92,7 +91,7 @@ def register_sizes(sizeof: ModuleType | Any) -> None:
     size.register(memmap, size_of_map)
 
 
-def register_serialization(serialize: ModuleType | Any) -> None:
+def register_serialization(serialize: Any) -> None:
     """Make ``distributed`` send a map as its pickle, which refers to the file."""
     by_class = serialize.dask_serialize
     from_class = serialize.dask_deserialize

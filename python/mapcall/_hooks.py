@@ -1,6 +1,7 @@
 """Import hooks: what mapcall registers with other packages once these are imported.
 
-mapcall never imports Dask for it. `REGISTRATIONS` names the modules and what to do with each.
+mapcall imports none of these packages for it. `REGISTRATIONS` names their modules, and what to do
+with each.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ REGISTRATIONS = {
     "dask.tokenize": "_dask_protocol.register_tokens",
     "dask.sizeof": "_dask_protocol.register_sizes",
     "distributed.protocol.serialize": "_dask_protocol.register_serialization",
+    "joblib._memmapping_reducer": "_joblib_protocol.register_reducer",
 }
 
 
