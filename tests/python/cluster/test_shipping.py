@@ -530,7 +530,7 @@ class TestHosts:
     def test_workers_that_join_later(
         self, far: Client, library: mapcall.Library, hosts: Hosts
     ) -> None:
-        """One gets the library; one refuses it, but runs other tasks, and its error has the reason."""
+        """One gets the library; another refuses it, runs other tasks, and tells the reason."""
         path = adding(hosts.folder, 20)
         function = mapcall.load(path).function(ADD)
         mapcall.dask.ship(far, function)
