@@ -182,9 +182,12 @@ def _reload(path: str | None, identity: tuple[str, str] | None, header: Header |
     if path is None or identity is None:
         library = CACHE.get((None, key), lambda: _load(None, header))
         return library
+    expected, _ = identity
     found, version = _find(path, *identity)
+    sent = [copy.headers[key] for copy in _copies.get(expected, ()) if key in copy.headers]
     library = CACHE.get(
-        (found, version, key), lambda: _open(found, version, path, identity, header)
+        (found, version, key, *sent),
+        lambda: _open(_spelling(found, version), path, identity, header, sent),
     )
     return library
 
@@ -221,24 +224,23 @@ def _find(path: str, expected: str, host: str) -> tuple[str, Version]:
 
 
 def _open(
-    found: str, version: Version, path: str, identity: tuple[str, str], header: Header | None
+    spelling: str,
+    path: str,
+    identity: tuple[str, str],
+    header: Header | None,
+    sent: Sequence[str],
 ) -> Library:
     """Load the file of a reference, with the header that was sent or that of this machine."""
-    spelling = _spelling(found, version)
-    expected, host = identity
-    if header is None:
-        return _load(spelling, None)
-    key = header_key(header)
-    for copy in _copies.get(expected, ()):
-        if key in copy.headers:
-            return load(spelling, copy.headers[key])
+    if sent:
+        return load(spelling, sent[0])
     try:
         return _load(spelling, header)
     except PrototypeError as error:
+        _, host = identity
         raise LibraryError(
-            f"expected the header {header[0]} of the library {path}, as on host {host}, got none "
-            f"that can be read on host {os.uname().nodename} ({error}); install it there, or send "
-            "it to the workers of Dask with mapcall.dask.ship(client, library)"
+            f"expected the header {header and header[0]} of the library {path}, as on host {host}, "
+            f"got none that can be read on host {os.uname().nodename} ({error}); install it there, "
+            "or send it to the workers of Dask with mapcall.dask.ship(client, library)"
         ) from None
 
 
