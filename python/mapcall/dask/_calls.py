@@ -462,9 +462,14 @@ class BlockCall:
 
 
 def _contiguous(array: np.ndarray[Any, Any], core: int) -> Any:
-    """Return the array, or a copy if its core axes are not contiguous; a number without axes."""
+    """Return the array, or a copy if its core axes are not contiguous; a number without axes.
+
+    The memory of an array that came in a message may not be aligned; such a one is copied, too.
+    """
     if array.ndim == 0:
         return array[()]
+    if not array.flags.aligned:
+        return array.copy()
     step = array.itemsize
     for length, stride in zip(array.shape[::-1][:core], array.strides[::-1][:core], strict=True):
         if length > 1 and stride != step:

@@ -288,6 +288,14 @@ class TestShip:
         path.unlink()
         np.testing.assert_array_equal(y.compute(), np.arange(7, 107))
 
+    def test_blocks_that_come_in_messages(self, client: Client, tmp_path: Path) -> None:
+        """Dask does not align their memory."""
+        text = "double twice(double x) { return 2 * x; }"
+        twice = mapcall.load(compile_to(tmp_path, text)).function("double twice(double x)")
+        for n in range(1, 20):
+            x = np.arange(n, dtype="f8")
+            np.testing.assert_array_equal(twice(da.from_array(x, chunks=5)).compute(), 2 * x)
+
     def test_refusals(self, client: Client, tmp_path: Path) -> None:
         """They name the worker and the reason, and leave nothing on any worker."""
         good = adding(tmp_path, 8)
