@@ -25,6 +25,7 @@ __all__ = [
     "Map",
     "MappedArray",
     "Parameter",
+    "PartialFile",
     "ReplacedFileWarning",
     "Struct",
     "append",
@@ -167,6 +168,36 @@ class MappedArray(numpy.ndarray[Any, Any]):
     # `Ctypes` has the types of the pointers, and lacks private names of NumPy's class.
     @property
     def ctypes(self) -> Ctypes: ...  # type: ignore[override]
+
+@final
+class PartialFile:
+    def __new__(
+        cls,
+        path: str,
+        partial: str,
+        is_copied: bool,
+        replaces: bool,
+        data_offset: int,
+        inode: int,
+        created: int | None,
+        size: int,
+        /,
+    ) -> Self: ...
+    @staticmethod
+    def begin(
+        path: _Path, shape: Sequence[int], dtype: DTypeLike, order: str, token: int, /
+    ) -> PartialFile: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def partial(self) -> str: ...
+    @property
+    def replaces(self) -> bool: ...
+    @property
+    def data_offset(self) -> int: ...
+    def open(self) -> int | None: ...
+    def finish(self, sync: bool, /) -> MappedArray: ...
+    def abandon(self) -> None: ...
 
 # What `trust_files` sets.
 _trust: ContextVar[bool]

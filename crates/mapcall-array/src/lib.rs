@@ -83,7 +83,7 @@ pub use map::Map;
 pub use mode::Mode;
 pub use ndarray;
 #[doc(hidden)]
-pub use open::Change;
+pub use open::{Change, PartialFile};
 pub use open::{
     AppendOptions, Appender, CreateOptions, MapOptions, NewFile, WrittenFile, append, create,
 };
