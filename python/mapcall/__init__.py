@@ -29,6 +29,7 @@ Arrays in files
 - `memmap`: an array in a file of any format; takes the place of `numpy.memmap`.
 - `Map`: the mapped part of a file, on which arrays lie.
 - `trust_files`: unpickles maps of files that were copied or replaced.
+- `dask`: array files and bound functions on Dask; imported when it is first used.
 
 Code that uses ctypes
 ---------------------
@@ -55,6 +56,9 @@ design.
 
 `__version__` is the version of the package, the command and the extension.
 """
+
+import importlib
+from typing import Any
 
 from . import _faults, _help, _hooks, _mapcall, _pickling, _progress, ctypeslib
 from ._errors import ArgumentError, CallError, LibraryError, MapFault, PrototypeError
@@ -124,5 +128,13 @@ __all__ = [
     "open",
     "trust_files",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `mapcall.dask` when it is first used."""
+    if name == "dask":
+        return importlib.import_module(".dask", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 _help.install(__name__)

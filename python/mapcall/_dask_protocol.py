@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import _mapcall
+from ._mapcall import Function
 from ._memmap import memmap
 
 
@@ -111,3 +112,21 @@ def register_serialization(serialize: ModuleType | Any) -> None:
 
     by_class.register(memmap, dumps)
     from_class.register(memmap, loads)
+
+
+def register_calls(core: ModuleType | Any) -> None:
+    """Make bound functions build a graph when they are called with arrays of ``dask.array``.
+
+    >>> import dask.array as da
+    >>> import mapcall
+    >>> cos = mapcall.load("m").function("double cos(double x)")
+    >>> cos(da.zeros(3)).compute(scheduler="synchronous")
+    array([1., 1., 1.])
+    """
+    _mapcall._lazy_arrays[core.Array] = _call
+
+
+def _call(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    from .dask._calls import call
+
+    return call(function, args, kwargs)

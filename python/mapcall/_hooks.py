@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 # The module of another package: the function, in a module of this one, that is called with it. Each
 # function registers one thing, may be called again for the same module, and is imported by then.
 REGISTRATIONS = {
+    "dask.array.core": "_dask_protocol.register_calls",
     "dask.tokenize": "_dask_protocol.register_tokens",
     "dask.sizeof": "_dask_protocol.register_sizes",
     "distributed.protocol.serialize": "_dask_protocol.register_serialization",

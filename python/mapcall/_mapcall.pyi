@@ -32,6 +32,7 @@ __all__ = [
     "append_to",
     "command",
     "create",
+    "describe_call",
     "get_errno",
     "grow",
     "load",
@@ -199,6 +200,9 @@ class PartialFile:
     def finish(self, sync: bool, /) -> MappedArray: ...
     def abandon(self) -> None: ...
 
+# The functions that take over calls with instances of a class: `take_over(function, args, kwargs)`.
+_lazy_arrays: dict[type, Callable[[Function, tuple[Any, ...], dict[str, Any]], Any]]
+
 # What `trust_files` sets.
 _trust: ContextVar[bool]
 
@@ -279,6 +283,13 @@ def load(
     define: dict[str, Any] | None = None,
 ) -> Library: ...
 def get_errno() -> int: ...
+def describe_call(
+    function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[
+    dict[str, Any],
+    tuple[int, ...] | None,
+    list[tuple[str | None, numpy.dtype[Any], tuple[int, ...]]],
+]: ...
 def command(arguments: Sequence[str]) -> int: ...
 def rebind(
     library: Library,

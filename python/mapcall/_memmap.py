@@ -445,6 +445,54 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
         """
         return cast(Self, _mapcall.refresh(self))
 
+    def to_dask(self, chunks: Any = "auto") -> Any:
+        """Return the array as a Dask array, whose blocks are opened where they are used.
+
+        >>> import mapcall
+        >>> x = mapcall.memmap("x.dat", "f8", "w+", shape=(1000, 1000))
+        >>> x[:, 0] = 1
+        >>> y = x[::2].to_dask(chunks=(100, 1000))
+        >>> y.sum().compute(scheduler="synchronous")
+        np.float64(500.0)
+
+        It takes the place of ``dask.array.from_array``, which reads and copies all elements to make
+        a name of them. A task holds the path and the position of its block. Each worker must see
+        the file by the same path.
+
+        Parameters
+        ----------
+        chunks : default "auto"
+            The blocks, as for `mapcall.dask.open`.
+
+        Returns
+        -------
+        dask.array.Array
+            Its blocks are read-only. Its name is made of the path, the fingerprint of the file, the
+            position in it, dtype, shape and strides.
+
+        Raises
+        ------
+        ImportError
+            If Dask is not installed.
+        ValueError
+            If no other process can open the array: a copy, a map in mode 'c' with changes, or a
+            file without a name.
+        OSError
+            If the disk fails.
+
+        Notes ----- The changed bytes of a map in mode 'r+' or 'w+' are written to the disk first,
+        as another machine sees no others, and as the modification time in the fingerprint is
+        certain only then. A block of such a map that is computed later has the elements of that
+        time.
+
+        See Also
+        --------
+        mapcall.dask.open : for files that are not open yet.
+        """
+        from .dask._arrays import to_dask
+
+        return to_dask(self, chunks)
+
     def __enter__(self) -> Self:
         if self.closed:
             raise ValueError("the map is closed; open the file again")

@@ -1,6 +1,8 @@
-"""Fixtures for many tests: a new interpreter, and the proof that no file has changed."""
+"""Fixtures for many tests: a new interpreter, a C compiler, the proof that no file has changed."""
 
+import itertools
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 Script = Callable[..., str]
+Compile = Callable[..., Path]
 Unchanged = Callable[[Path], AbstractContextManager[None]]
 
 
@@ -37,6 +40,26 @@ def run_script() -> Script:
         return result.stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def compile_c(tmp_path_factory: pytest.TempPathFactory) -> Compile:
+    """Returns a function that compiles a C text to a shared library and returns its path."""
+    compiler = shutil.which("cc")
+    assert compiler, "a C compiler is missing: on Debian, apt-get install gcc"
+    directory = tmp_path_factory.mktemp("c")
+    numbers = itertools.count()
+
+    def compile_text(text: str, *flags: str) -> Path:
+        path = directory / f"fixture{next(numbers)}.c"
+        path.write_text(text)
+        library = path.with_suffix(".so")
+        command = [compiler, "-std=gnu11", "-O1", "-fPIC", "-shared", *flags, path, "-o", library]
+        result = subprocess.run(command, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        return library
+
+    return compile_text
 
 
 @pytest.fixture(params=[None, 1e-6], ids=["usual", "switching often"])

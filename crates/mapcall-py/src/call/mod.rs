@@ -8,7 +8,7 @@
 //! - a bound function and its options: `expected`, `returns`, `function`, `keywords`;
 //! - pointers and callbacks: `handle`, `callback`;
 //! - the parts of a call: `parse_arguments`, `resources`, `argument`, `retained`, `result`;
-//! - batches: `progress`, `observer`, `batch`;
+//! - batches: `progress`, `observer`, `batch`; calls with lazy arrays: `lazy`;
 //! - the call and what Python shows of a function: `vectorcall`, `signature`, `methods`, `library`.
 
 mod activation;
@@ -21,6 +21,7 @@ mod foreign;
 mod function;
 mod handle;
 mod keywords;
+mod lazy;
 mod library;
 mod methods;
 mod ndarray;
@@ -43,6 +44,7 @@ pub(crate) use activation::get_errno;
 pub(crate) use callback::Callback;
 pub(crate) use function::Function;
 pub(crate) use handle::Handle;
+pub(crate) use lazy::{classes as lazy_classes, describe_call};
 pub(crate) use library::{Library, load, rebind};
 pub(crate) use signature::{Annotation, Doc, Parameter};
 pub(crate) use structure::Struct;

@@ -25,7 +25,7 @@ use super::resources::CallResources;
 use super::result::{self, Outputs};
 use super::retained::Retained;
 use super::snapshot::Snapshots;
-use super::{activation, errors, ndarray, number};
+use super::{activation, errors, lazy, ndarray, number};
 use crate::faults::{self, Detached};
 use crate::mapped_array::guarded;
 use crate::memory;
@@ -153,6 +153,9 @@ fn general<'py>(
     keywords: Option<&Bound<'py, PyTuple>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, this) = (function.py(), function.get());
+    if let Some(result) = lazy::take_over(function, arguments, positional, keywords)? {
+        return Ok(result);
+    }
     let contract = this.inner.contract();
     let mut frame = Frame::new(contract.slots());
     let mut check = Check::broadcasting(contract, frame.slots()).unchecked(this.is_unchecked);
