@@ -97,6 +97,12 @@ impl PartialFile {
         self.0.partial.as_os_str()
     }
 
+    /// What tells the file from others: inode and creation time.
+    #[getter]
+    fn identity(&self) -> (u64, Option<i128>) {
+        (self.0.fingerprint.inode, self.0.fingerprint.created)
+    }
+
     /// Whether the file will replace an old one, so that its bytes must be on the disk before `finish`.
     #[getter]
     fn replaces(&self) -> bool {
