@@ -131,7 +131,7 @@ def store(
     tokens = [uuid.uuid4().int for _ in several]
     if not compute:
         begun = [
-            delayed(_begin, pure=False)(path, writer, token)
+            delayed(_begin)(path, writer, token, dask_key_name=f"store-begin-{token:x}")
             for path, writer, token in zip(targets, writers, tokens, strict=True)
         ]
         return _graph(several, begun, writers, sync, is_single)
@@ -549,6 +549,10 @@ def _finish(
 ) -> MappedArray | list[MappedArray]:
     """Write what the blocks have left, and give each file its name."""
     for each, file, writer in zip(written, files, writers, strict=True):
+        if (descriptor := _open(file)) is None:
+            # Dask repeats this task, and perhaps blocks of it, because the result was lost.
+            continue
+        os.close(descriptor)
         rest = _merge(each, file, writer)
         if rest.parts:
             raise AssertionError(f"store: {file.path}: pages without all of their bytes")
