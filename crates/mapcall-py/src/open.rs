@@ -146,9 +146,7 @@ pub(crate) fn written<'py>(
     let name = Named::new(&path.into_pyobject(py)?)?;
     // SAFETY: no Rust reference to the bytes is made: they are copied through raw pointers, or read
     // and written by C code.
-    let array = py
-        .detach(|| unsafe { file.map(mode) })
-        .map_err(to_py)?;
+    let array = py.detach(|| unsafe { file.map(mode) }).map_err(to_py)?;
     numpy_array(class, &array, name.filename()?)
 }
 

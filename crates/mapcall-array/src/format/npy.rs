@@ -549,13 +549,12 @@ impl GrowingHeader {
         let suffix = header.encoded(suffix)?.into_owned();
 
         let total = usize::try_from(header.data_offset).unwrap_or(usize::MAX);
-        let mut bytes =
-            header
-                .prefix(total.saturating_sub(length_end(header.version)))
-                .ok_or(FormatError::HeaderTooLong {
-                    len: header.data_offset,
-                    limit: MAX_LEN,
-                })?;
+        let mut bytes = header
+            .prefix(total.saturating_sub(length_end(header.version)))
+            .ok_or(FormatError::HeaderTooLong {
+                len: header.data_offset,
+                limit: MAX_LEN,
+            })?;
         bytes.extend_from_slice(&header.encoded(before)?);
         // The last byte of the header is a newline.
         let room = bytes.len()..total.saturating_sub(suffix.len() + 1);

@@ -194,9 +194,7 @@ impl PartialFile {
     pub fn abandon(&self) -> Result<()> {
         match fs::remove_file(&self.partial) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => {
-                removed.map_err(|source| io_error("remove", Some(&self.partial), source))
-            }
+            removed => removed.map_err(|source| io_error("remove", Some(&self.partial), source)),
         }
     }
 
