@@ -21,6 +21,7 @@ from .._errors import ArgumentError, CallError
 from .._mapcall import Function
 from .._memmap import memmap
 from ._arrays import to_dask
+from ._kernels import Kernel
 
 Chunks: TypeAlias = tuple[tuple[int, ...], ...]
 
@@ -395,14 +396,14 @@ class BlockCall:
 
     def __init__(
         self,
-        function: Function,
+        function: Function | Kernel,
         core: dict[str, int],
         results: list[tuple[str | None, np.dtype[Any]]],
         written: frozenset[str],
         arguments: dict[str, Any],
         options: dict[str, Any],
     ) -> None:
-        self._function = function
+        self._function = function if isinstance(function, Kernel) else Kernel(function)
         self._core = core
         self._results = results
         self._written = written
@@ -457,7 +458,7 @@ class BlockCall:
         )
 
     def __repr__(self) -> str:
-        return f"<calls of {self._function.name}>"
+        return f"<calls of {self._function.__name__}>"
 
 
 def _contiguous(array: np.ndarray[Any, Any], core: int) -> Any:
