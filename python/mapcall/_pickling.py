@@ -166,7 +166,7 @@ def reload(path: str | None, identity: tuple[str, str] | None, header: Header | 
     Returns
     -------
     Library or Missing
-        A `Missing` only where an exception would end a process of Dask.
+        A `Missing` only where an exception would be lost: in workers of multiprocessing and Dask.
 
     Raises
     ------
@@ -294,7 +294,7 @@ def rebind(
     Returns
     -------
     Function or Missing
-        A `Missing` only where an exception would end a process of Dask.
+        A `Missing` only where an exception would be lost: in workers of multiprocessing and Dask.
     """
     return _attempt(_rebind, rebind, library, name, prototype, options, is_unchecked)
 
@@ -319,21 +319,25 @@ def _rebind(
 
 
 def _attempt(make: Callable[..., Any], again: Callable[..., Any], *arguments: Any) -> Any:
-    """Return what a function makes, or a `Missing` if it raises where Dask reads messages."""
+    """Return what a function makes, or a `Missing` if an exception would be lost here."""
     try:
         return make(*arguments)
     except Exception:
-        if not _reads_messages():
+        if not _loses_exceptions():
             raise
         return Missing(make, again, *arguments)
 
 
-def _reads_messages() -> bool:
-    """Return whether this thread reads the messages of a scheduler or worker of Dask.
+def _loses_exceptions() -> bool:
+    """Return whether an exception of unpickling would end this process without a word to its user.
 
-    These are the thread of the event loop, and those for long messages. An exception there ends a
-    worker without a word to the client, and a scheduler needs no library.
+    That holds for a worker process of `multiprocessing`: its pool waits for ever. It also holds for
+    the thread of the event loop, and that for long messages, in a scheduler or worker of Dask. A
+    scheduler needs no library.
     """
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    if multiprocessing is not None and multiprocessing.parent_process() is not None:
+        return True
     for name, kind in (("distributed.scheduler", "Scheduler"), ("distributed.worker", "Worker")):
         module = sys.modules.get(name)
         if module is not None and getattr(module, kind)._instances:
@@ -347,7 +351,7 @@ def _reads_messages() -> bool:
 
 
 class Missing:
-    """A library or function that a process of Dask does not have: its use raises the exception.
+    """A library or function that a worker does not have: its use raises the exception.
 
     >>> import pickle
     >>> missing = Missing(int, int, "3.0")
@@ -355,7 +359,7 @@ class Missing:
     Traceback (most recent call last):
     ValueError: invalid literal for int() with base 10: '3.0'
 
-    It is pickled as it came, so that a scheduler passes it on.
+    It is pickled as it came, so that a scheduler of Dask passes it on.
 
     Parameters
     ----------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import json
+import multiprocessing
 import os
 import pickle
 import re
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +240,31 @@ class TestReferences:
         path.unlink()
         with pytest.raises(mapcall.LibraryError, match=r"got none \(No such file"):
             pickle.dumps(library)
+
+
+class Unpickled:
+    """It is pickled as the object of a pickle that was made before."""
+
+    def __init__(self, pickled: bytes) -> None:
+        self.pickled = pickled
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pickle.loads, (self.pickled,)
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_pools_of_processes(tmp_path: Path, method: str) -> None:
+    """The exception of a missing library reaches the one who waits for the task."""
+    path = adding(tmp_path, 1)
+    task = Unpickled(pickle.dumps(mapcall.load(path).function(ADD)))
+    context = multiprocessing.get_context(method)
+    with context.Pool(1) as pool, ProcessPoolExecutor(1, context) as executor:
+        assert pool.apply(task, (3,)) == executor.submit(task, 3).result() == 4
+        path.unlink()
+        with pytest.raises(mapcall.LibraryError, match="got none"):
+            pool.apply_async(task, (3,)).get(60)
+        with pytest.raises(mapcall.LibraryError, match="got none"):
+            executor.submit(task, 3).result(60)
 
 
 class TestShip:
