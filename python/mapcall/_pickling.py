@@ -264,8 +264,7 @@ def header_key(header: Header) -> tuple[Any, ...]:
 _spellings: defaultdict[str, itertools.count[int]] = defaultdict(itertools.count)
 
 
-@functools.lru_cache(maxsize=1024)
-def _spelling(path: str, _version: Version) -> str:
+def _new_spelling(path: str, _version: Version) -> str:
     """Return a name of a file that no earlier file of the path has been loaded by.
 
     The loader takes a name that it knows for the library that is loaded under it, though another
@@ -273,6 +272,9 @@ def _spelling(path: str, _version: Version) -> str:
     """
     folder, name = os.path.split(path)
     return os.path.join(folder, "./" * (1 + next(_spellings[path]) % 500) + name)
+
+
+_spelling = functools.lru_cache(maxsize=1024)(_new_spelling)
 
 
 def rebind(
