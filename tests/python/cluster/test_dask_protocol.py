@@ -16,6 +16,7 @@ import distributed.protocol
 import joblib
 import numpy as np
 import pytest
+import xarray
 from dask.sizeof import sizeof
 from dask.tokenize import tokenize
 from distributed import Client, get_worker
@@ -313,6 +314,17 @@ class TestCluster:
         (held,) = (value for value in dict(made.dask).values() if isinstance(value, np.ndarray))
         assert not np.shares_memory(held, x)
         assert made.sum().compute() == x.sum()
+
+    def test_xarray(self, client: Client, tmp_path: Path) -> None:
+        """What holds a map is sent with the reference, too, and named by it."""
+        x = mapcall.memmap(sparse(tmp_path, 1 << 30), "f8", "r").reshape(-1, 1024)
+        table = xarray.Dataset({"a": (("time", "at"), x), "b": ("time", x[:, 3])})
+        assert tokenize(table) == tokenize(table.copy())
+        assert tokenize(table) != tokenize(table.assign(b=("time", x[:, 4])))
+        with clusters.traffic(client) as sent:
+            kind, total, _ = client.submit(lambda given: seen(given["b"].data), table).result()
+        assert (kind, total) == (mapcall.memmap, 0.0)
+        assert sent.scheduler + sent.workers < SMALL
 
     def test_joblib(self, client: Client, tmp_path: Path) -> None:
         """Plain views, too: joblib makes them of its arguments for Dask's workers."""
