@@ -21,6 +21,7 @@ from .._errors import ArgumentError, CallError
 from .._mapcall import Function
 from .._memmap import memmap
 from ._arrays import to_dask
+from ._kernels import Kernel
 
 Chunks: TypeAlias = tuple[tuple[int, ...], ...]
 
@@ -395,14 +396,14 @@ class BlockCall:
 
     def __init__(
         self,
-        function: Function,
+        function: Function | Kernel,
         core: dict[str, int],
         results: list[tuple[str | None, np.dtype[Any]]],
         written: frozenset[str],
         arguments: dict[str, Any],
         options: dict[str, Any],
     ) -> None:
-        self._function = function
+        self._function = function if isinstance(function, Kernel) else Kernel(function)
         self._core = core
         self._results = results
         self._written = written
@@ -457,13 +458,18 @@ class BlockCall:
         )
 
     def __repr__(self) -> str:
-        return f"<calls of {self._function.name}>"
+        return f"<calls of {self._function.__name__}>"
 
 
 def _contiguous(array: np.ndarray[Any, Any], core: int) -> Any:
-    """Return the array, or a copy if its core axes are not contiguous; a number without axes."""
+    """Return the array, or a copy if its core axes are not contiguous; a number without axes.
+
+    The memory of an array that came in a message may not be aligned; such a one is copied, too.
+    """
     if array.ndim == 0:
         return array[()]
+    if not array.flags.aligned:
+        return array.copy()
     step = array.itemsize
     for length, stride in zip(array.shape[::-1][:core], array.strides[::-1][:core], strict=True):
         if length > 1 and stride != step:
