@@ -11,11 +11,13 @@ import time
 from pathlib import Path
 from xml.etree import ElementTree
 
+import dask
 import numpy
 import pytest
 
 import batch
 import builds
+import cluster
 import harness
 import picture
 import stream
@@ -70,6 +72,16 @@ def test_streams_run_and_leave_nothing(
 def test_streams_are_measured(libraries: Path, tmp_path: Path) -> None:
     for row in stream.rows(tmp_path, libraries, fraction=0.001):
         if isinstance(row, harness.Row):
+            harness.measure(row, rounds=2, seconds=0.0001)
+
+
+def test_rows_of_a_cluster_are_measured(libraries: Path, tmp_path: Path) -> None:
+    """Each side writes the right numbers, or the row refuses; without workers of their own."""
+    with dask.config.set(scheduler="threads"):
+        for row in cluster.rows(None, tmp_path, libraries, fraction=0.01):
+            if isinstance(row, harness.Skipped) and "is in memory" in row.reason:
+                pytest.skip(row.reason)
+            assert isinstance(row, harness.Row)
             harness.measure(row, rounds=2, seconds=0.0001)
 
 
