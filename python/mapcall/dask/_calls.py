@@ -411,8 +411,13 @@ class BlockCall:
         self._options = options
 
     def __call__(self, starts: tuple[int, ...], *blocks: Any) -> Any:
+        return self._call(starts, blocks, None)
+
+    def _call(
+        self, starts: tuple[int, ...], blocks: Sequence[Any], out: np.ndarray[Any, Any] | None
+    ) -> Any:
         arguments = dict(self._arguments)
-        options = dict(self._options)
+        options = dict(self._options) if out is None else {**self._options, "out": out}
         for (name, core), given in zip(self._core.items(), blocks, strict=True):
             block = _only(given)
             if name == _MASK:
@@ -451,8 +456,9 @@ class BlockCall:
         [4.]
 
         A batch takes and returns about `nbytes`, so that the results are still in the cache of the
-        core when the caller uses them, and no memory is needed for all of them. `BlockWriter` in
-        `_store` uses it; it is for calls with one result.
+        core when the caller uses them. They are in the same memory, one after the other: memory
+        that is new costs as much as the copy of a result. `BlockWriter` in `_store` uses it; it is
+        for calls with one result.
         """
         arrays = [np.asanyarray(_only(block)) for block in blocks]
         loops = [array.ndim - core for array, core in zip(arrays, self._core.values(), strict=True)]
@@ -465,6 +471,8 @@ class BlockCall:
             [math.prod(shape) * self._results[0][1].itemsize, *(array.nbytes for array in arrays)]
         )
         step = max(1, nbytes * length // max(1, largest))
+        names = {parameter.name for parameter in self._function.function.parameters}
+        out = None
         for start in range(0, max(length, 1), step):
             index = slice(start, start + step)
             parts = [
@@ -474,8 +482,17 @@ class BlockCall:
                 else array
                 for array, count in zip(arrays, loops, strict=True)
             ]
-            moved = (at + start * (number == axis) for number, at in enumerate(starts))
-            yield self(tuple(moved), *parts)
+            moved = tuple(at + start * (number == axis) for number, at in enumerate(starts))
+            if out is not None:
+                # The last batch may be shorter.
+                out = out[(slice(None),) * axis + (slice(length - start),)]
+                if self._results[0][0] is not None or _MASK in self._core:
+                    # The function, or the mask, may leave parts of it unwritten.
+                    out[...] = 0
+            piece = self._call(moved, parts, out)
+            if axis < len(shape) and not self._written and "out" not in names:
+                out = piece
+            yield piece
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         return (

@@ -40,7 +40,7 @@ PAGE = max(mmap.PAGESIZE, 4096)
 MIN_RUN = 16 << 10
 
 # How many bytes of results are computed before they are written: they are in the cache of the core.
-PIECE = 2 << 20
+PIECE = 4 << 20
 
 # How many results one task merges.
 FAN_IN = 32

@@ -237,9 +237,14 @@ class TestCalls:
         run = _store.BlockWriter._write_run
 
         def counted(self: Any, pieces: Any, *arguments: Any) -> Any:
-            pieces = list(pieces)
-            counts.append(len(pieces))
-            return run(self, pieces, *arguments)
+            counts.append(0)
+
+            def each() -> Iterator[Any]:
+                for piece in pieces:
+                    counts[-1] += 1
+                    yield piece
+
+            return run(self, each(), *arguments)
 
         monkeypatch.setattr(_store, "PIECE", 4000)
         monkeypatch.setattr(_store.BlockWriter, "_write_run", counted)
