@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
+import warnings
+from typing import Any
 
 from ._mapcall import command
 
@@ -17,7 +20,17 @@ def main() -> int:
     """
     # Python's own handler only takes a note, and would leave the command running.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    return command(["mapcall", *sys.argv[1:]])
+    return command(["mapcall", *sys.argv[1:]], _run_on_cluster)
+
+
+def _run_on_cluster(**batch: Any) -> list[bytes]:
+    """Make the calls of ``mapcall call --dask``; Dask is imported when it is needed."""
+    # Errors are one line.
+    logging.disable()
+    warnings.simplefilter("ignore")
+    from .dask import _command
+
+    return _command.run(**batch)
 
 
 if __name__ == "__main__":

@@ -65,11 +65,11 @@ def call(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
             "a value",
             "leave it out; dask.diagnostics.ProgressBar and Dask's dashboard show the computation",
         )
-    if _core_axes(None, options.get("where")) is not None:
+    if core_axes(None, options.get("where")) is not None:
         arguments[_MASK] = options.pop("where")
 
     ndim = len(loop_shape or ())
-    core = {name: _core_axes(parameters.get(name), value) for name, value in arguments.items()}
+    core = {name: core_axes(parameters.get(name), value) for name, value in arguments.items()}
     arrays = {name: arguments.pop(name) for name, axes in core.items() if axes is not None}
     written = [name for name in arrays if name in parameters and _is_written(parameters[name])]
     for name in written:
@@ -163,7 +163,7 @@ def _refuse_unknown_lengths(
             )
 
 
-def _core_axes(parameter: _mapcall.Parameter | None, value: Any) -> int | None:
+def core_axes(parameter: _mapcall.Parameter | None, value: Any) -> int | None:
     """Return the number of an array's core axes; None if the value is no array."""
     if not isinstance(value, da.Array) and (not isinstance(value, np.ndarray) or value.ndim == 0):
         return None
@@ -461,9 +461,14 @@ class BlockCall:
 
 
 def _contiguous(array: np.ndarray[Any, Any], core: int) -> Any:
-    """Return the array, or a copy if its core axes are not contiguous; a number without axes."""
+    """Return the array, or a copy if its core axes are not contiguous or its elements not aligned.
+
+    A number without axes is returned as such.
+    """
     if array.ndim == 0:
         return array[()]
+    if not array.flags.aligned:
+        return array.copy()
     step = array.itemsize
     for length, stride in zip(array.shape[::-1][:core], array.strides[::-1][:core], strict=True):
         if length > 1 and stride != step:
