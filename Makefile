@@ -33,6 +33,7 @@ test-long: tools $(VENV)/.suites
 	MAPCALL_SIGNATURES=1000 $(PYTEST) tests/python/call/test_generated.py
 	MAPCALL_STRESS_SECONDS=60 MAPCALL_STRESS_ROUNDS=10000 $(PYTEST) tests/python/faults/test_stress.py
 	MAPCALL_SUITES=1 $(PYTEST) conformance/test_suites.py tests/python/test_closed_in_libraries.py
+	$(BIN)/python -m pytest --quiet tests/python/cluster/test_ray.py
 
 # The Python tests of an optimised build.
 test-release: build

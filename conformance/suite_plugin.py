@@ -14,6 +14,17 @@ import mapcall
 TABLE = "a,b,c\n1,one,I\n2,two,II\n3,three,III\n"
 TABLES = ("test_mmap.csv", "test1.csv")
 
+# Tests that must fail, because mapcall differs on purpose.
+DIFFERENCES = {
+    "test_tokenize_numpy_memmap": "maps of two files with one content have different names",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.name in DIFFERENCES:
+            item.add_marker(pytest.mark.xfail(reason=DIFFERENCES[item.name], strict=True))
+
 
 def pytest_sessionstart() -> None:
     assert numpy.memmap is mapcall.memmap

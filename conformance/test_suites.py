@@ -70,6 +70,12 @@ SUITES = {
         ["mmap", "memmap", "memory_numpy", "numpy_pickle", "pool", "resource", "temp_folder"],
         least=100,
     ),
+    # Two of them make maps. The others store and convert arrays.
+    "dask": Suite(
+        ["array.tests.test_array_core", "tests.test_tokenize"],
+        ["memmap", "mmap", "store", "from_array", "asarray", "tokenize_numpy"],
+        least=150,
+    ),
     # pandas makes no `numpy.memmap`: these read CSV files that it maps, closes or hands to threads.
     "pandas": Suite(
         ["tests.io.parser", "tests.io.test_common"],

@@ -7,7 +7,6 @@ asked of subclasses of ndarray. The functions here are given Dask's modules: non
 from __future__ import annotations
 
 import os
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,62 +16,64 @@ from ._mapcall import Function
 from ._memmap import memmap
 
 
-def register_tokens(tokenize: ModuleType | Any) -> None:
-    """Make ``dask.tokenize`` name a map by its file, and other memmaps by content.
+def register_tokens(tokenize: Any) -> None:
+    """Make ``dask.tokenize`` name a map by its file, and a writeable one also by content.
 
     >>> import functools, types
     >>> normalize = functools.singledispatch(str)
     >>> _ = normalize.register(np.ndarray, lambda array: array.tobytes())
     >>> register_tokens(types.SimpleNamespace(normalize_token=normalize))
-    >>> _ = memmap("x.dat", mode="w+", shape=3)
+    >>> x = memmap("x.dat", mode="w+", shape=3)
     >>> normalize(memmap("x.dat", mode="r"))[3:]
-    (0, "dtype('uint8')", (3,), (1,), 'r', False, None)
-    >>> normalize(memmap("x.dat", mode="r").copy())[1:]
+    (0, 'r', False, None, "dtype('uint8')", (3,), (1,), None)
+    >>> normalize(x)[2:]
+    (None, 0, 'r+', True, b'\\x00\\x00\\x00', "dtype('uint8')", (3,), (1,), None)
+    >>> normalize(x.copy())[1:]
     (b'\\x00\\x00\\x00', "dtype('uint8')", (3,), (1,), None)
+
+    Bytes that are written through a map change the file's modification time at a time that the
+    system chooses, so that the fingerprint of the file does not tell the content of such a map.
     """
     normalize = tokenize.normalize_token
+    # It runs Dask's own registrations for NumPy, which else would replace this one where a program
+    # has set ``numpy.memmap`` to mapcall's class.
+    normalize_content = normalize.dispatch(np.ndarray)
 
     def token(array: memmap) -> tuple[Any, ...]:
-        # Attributes that the user has set; unpickling restores them.
-        attributes = array.__getstate__() or None
-        own = None if attributes is None else normalize(attributes)
-        name = f"{type(array).__module__}.{type(array).__qualname__}"
-        place = name_of_place(array)
-        if place is not None:
-            return (name, *place, own)
-        content = normalize.dispatch(np.ndarray)(np.asarray(array))
-        # Dask names an array and its transpose alike.
-        return name, content, repr(array.dtype), array.shape, array.strides, own
+        place: tuple[Any, ...] = ()
+        by_content = True
+        if (reference := _fingerprinted(array)) is not None:
+            _, filename, fingerprint, offset, *_, mode, is_writeable = reference
+            by_content = mode == "r+"
+            found = None if by_content else fingerprint
+            place = os.fspath(filename), found, offset, mode, is_writeable
+        content = normalize_content(np.asarray(array)) if by_content else None
+        # Attributes that the user has set.
+        own = normalize(attributes) if (attributes := array.__getstate__()) else None
+        kind = f"{type(array).__module__}.{type(array).__qualname__}"
+        # Dask's own names forget the strides of arrays, and the fields of dtypes.
+        return kind, *place, content, repr(array.dtype), array.shape, array.strides, own
 
     normalize.register(memmap, token)
 
 
-def name_of_place(array: memmap) -> tuple[Any, ...] | None:
-    """Return what names an array on a map without its content; None if its content may change.
+def _fingerprinted(array: memmap) -> tuple[Any, ...] | None:
+    """Return the arguments of `reopen`, with the fingerprint also within `trust_files`.
 
-    >>> _ = memmap("x.dat", mode="w+", shape=3)
-    >>> name_of_place(memmap("x.dat", mode="r"))[2:]
-    (0, "dtype('uint8')", (3,), (1,), 'r', False)
-
-    Bytes that are written through a map change the file's modification time at a time that the
-    system chooses, so that the fingerprint of a writeable map does not tell its content.
+    >>> import mapcall
+    >>> x = memmap("x.dat", mode="w+", shape=3)
+    >>> with mapcall.trust_files():
+    ...     _mapcall.reduce(x)[2] is None, _fingerprinted(x)[2] is None
+    (True, False)
     """
-    if array.mode not in ("r", "c"):
-        return None
-    # The fingerprint counts here even if those that unpickle the map are to ignore it.
     trust = _mapcall._trust.set(False)
     try:
-        reference = _mapcall.reduce(array)
+        return _mapcall.reduce(array)
     finally:
         _mapcall._trust.reset(trust)
-    if reference is None:
-        return None
-    _, filename, fingerprint, offset, _, shape, strides, mode, is_writeable = reference
-    dtype = repr(array.dtype)
-    return os.fspath(filename), fingerprint, offset, dtype, shape, strides, mode, is_writeable
 
 
-def register_sizes(sizeof: ModuleType | Any) -> None:
+def register_sizes(sizeof: Any) -> None:
     """Make ``dask.sizeof`` count what a map takes in a message, as its pages are not copied.
 
     >>> import functools, types
@@ -91,7 +92,7 @@ def register_sizes(sizeof: ModuleType | Any) -> None:
     size.register(memmap, size_of_map)
 
 
-def register_serialization(serialize: ModuleType | Any) -> None:
+def register_serialization(serialize: Any) -> None:
     """Make ``distributed`` send a map as its pickle, which refers to the file."""
     by_class = serialize.dask_serialize
     from_class = serialize.dask_deserialize

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from types import ModuleType
 from typing import Any, NoReturn
@@ -46,6 +47,11 @@ class Package(ModuleType):
                 # Without `obj`, as the interpreter would add its own suggestion.
                 raise AttributeError(message, name=name, obj=None)
         raise AttributeError(message, name=name, obj=self)
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        # cloudpickle, which Dask, joblib and Ray send functions with, knows only plain modules: it
+        # sends the globals that a function uses, such as this module.
+        return importlib.import_module, (self.__name__,)
 
 
 def install(name: str) -> None:

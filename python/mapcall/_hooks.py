@@ -1,14 +1,15 @@
 """Import hooks: what mapcall registers with other packages once these are imported.
 
-mapcall never imports Dask for it. `REGISTRATIONS` names the modules and what to do with each.
+mapcall imports none of these packages for it. `REGISTRATIONS` names their modules, and what to do
+with each.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
-import threading
 import warnings
+from _thread import get_ident
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -21,6 +22,7 @@ REGISTRATIONS = {
     "dask.tokenize": "_dask_protocol.register_tokens",
     "dask.sizeof": "_dask_protocol.register_sizes",
     "distributed.protocol.serialize": "_dask_protocol.register_serialization",
+    "joblib._memmapping_reducer": "_joblib_protocol.register_reducer",
 }
 
 
@@ -95,7 +97,7 @@ class Finder:
     def find_spec(
         cls, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        search = name, threading.get_ident()
+        search = name, get_ident()
         if name not in REGISTRATIONS or search in cls.searches:
             return None
         cls.searches.add(search)

@@ -25,6 +25,7 @@ __all__ = [
     "Map",
     "MappedArray",
     "Parameter",
+    "PartialFile",
     "ReplacedFileWarning",
     "Struct",
     "append",
@@ -169,8 +170,41 @@ class MappedArray(numpy.ndarray[Any, Any]):
     @property
     def ctypes(self) -> Ctypes: ...  # type: ignore[override]
 
+@final
+class PartialFile:
+    def __new__(
+        cls,
+        path: str,
+        partial: str,
+        is_copied: bool,
+        replaces: bool,
+        data_offset: int,
+        inode: int,
+        created: int | None,
+        size: int,
+        /,
+    ) -> Self: ...
+    @staticmethod
+    def begin(
+        path: _Path, shape: Sequence[int], dtype: DTypeLike, order: str, token: int, /
+    ) -> PartialFile: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def partial(self) -> str: ...
+    @property
+    def identity(self) -> tuple[int, int | None]: ...
+    @property
+    def replaces(self) -> bool: ...
+    @property
+    def data_offset(self) -> int: ...
+    def open(self) -> int | None: ...
+    def finish(self, sync: bool, /) -> MappedArray: ...
+    def abandon(self) -> None: ...
+
 # The functions that take over calls with instances of a class: `take_over(function, args, kwargs)`.
 _lazy_arrays: dict[type, Callable[[Function, tuple[Any, ...], dict[str, Any]], Any]]
+
 # What `trust_files` sets.
 _trust: ContextVar[bool]
 

@@ -835,3 +835,13 @@ def _read(name: str, offset: int, shape: tuple[int, ...], strides: tuple[int, ..
         _read(name, offset + index * strides[0], shape[1:], strides[1:])
         for index in range(shape[0])
     ]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_package_in_a_function(path: Path, protocol: int) -> None:
+    """cloudpickle sends the modules that a function of a script refers to."""
+    assert round_trip(mapcall, protocol) is mapcall
+    source = "def size(path): return mapcall.memmap(path, 'f8', 'r').size"
+    names: dict[str, Any] = {"mapcall": mapcall, "__name__": "__main__"}
+    exec(source, names)
+    assert pickle.loads(cloudpickle.dumps(names["size"], protocol))(path) == 120

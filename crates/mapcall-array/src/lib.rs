@@ -82,11 +82,11 @@ pub use layout::Layout;
 pub use map::Map;
 pub use mode::Mode;
 pub use ndarray;
-#[doc(hidden)]
-pub use open::Change;
 pub use open::{
     AppendOptions, Appender, CreateOptions, MapOptions, NewFile, WrittenFile, append, create,
 };
+#[doc(hidden)]
+pub use open::{Change, PartialFile};
 pub use typed::Element;
 
 // The example of the README.

@@ -26,6 +26,7 @@ mod mapped_array;
 mod memory;
 mod open;
 mod package;
+mod partial;
 mod pickle;
 mod resize;
 mod source;
@@ -54,6 +55,8 @@ mod _mapcall {
     use super::mapped_array::map_of;
     #[pymodule_export]
     use super::open::{create, memmap, open};
+    #[pymodule_export]
+    use super::partial::PartialFile;
     #[pymodule_export]
     use super::pickle::{reduce, reopen};
     #[pymodule_export]

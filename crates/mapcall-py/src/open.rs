@@ -135,17 +135,16 @@ pub(crate) fn create<'py>(
     numpy_array(class, &array, file.filename()?)
 }
 
-/// Maps the file that a batch has written, even if the name belongs to another file by now.
+/// Maps a new file that has been written, even if the name belongs to another file by now.
 pub(crate) fn written<'py>(
     py: Python<'py>,
     file: &WrittenFile,
     path: &Path,
+    mode: Mode,
 ) -> PyResult<Bound<'py, PyAny>> {
     // SAFETY: no Rust reference to the bytes is made: they are copied through raw pointers, or read
     // and written by C code.
-    let array = py
-        .detach(|| unsafe { file.map(Mode::ReadWrite) })
-        .map_err(to_py)?;
+    let array = py.detach(|| unsafe { file.map(mode) }).map_err(to_py)?;
     mapped(py, &array, path)
 }
 

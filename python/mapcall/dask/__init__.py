@@ -26,6 +26,7 @@ except ImportError as error:
     ) from error
 
 from ._arrays import open
+from ._store import store
 
-__all__ = ["open"]
-open.__module__ = __name__
+__all__ = ["open", "store"]
+open.__module__ = store.__module__ = __name__

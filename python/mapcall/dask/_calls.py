@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
 import dask
@@ -20,7 +21,9 @@ from .. import _mapcall
 from .._errors import ArgumentError, CallError
 from .._mapcall import Function
 from .._memmap import memmap
+from .._progress import Bar
 from ._arrays import to_dask
+from ._progress import Progress
 
 Chunks: TypeAlias = tuple[tuple[int, ...], ...]
 
@@ -57,7 +60,8 @@ def call(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
     options = {name: value for name, value in kwargs.items() if name not in parameters}
     out = options.pop("out", None)
     sync = options.pop("sync", False)
-    if options.pop("progress", None) and out is None:
+    progress = options.pop("progress", None)
+    if progress and out is None:
         raise _refused(
             function,
             "progress",
@@ -101,10 +105,32 @@ def call(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
     made = _graph(function, block_call, operands, results)
     if out is None:
         return None if not made else made[0] if len(made) == 1 else tuple(made)
-    return _store(function, made, out, sync)
+    with _reporting(function, progress, math.prod(loop_shape or ())) as report:
+        return _store(function, made, out, sync, report)
 
 
-def _store(function: Function, made: list[da.Array], out: Any, sync: bool) -> Any:
+@contextlib.contextmanager
+def _reporting(function: Function, progress: Any, calls: int) -> Iterator[Progress | None]:
+    """Return the function that reports finished blocks to the option `progress`, as calls."""
+    if not progress:
+        yield None
+        return
+    if progress is not True and not callable(progress):
+        raise _refused(
+            function, "progress", "True or a callable", repr(progress), "give progress=True"
+        )
+    bar = Bar(function.name) if progress is True else None
+    report = progress if bar is None else bar
+    try:
+        yield lambda done, blocks: report(calls * done // blocks, calls)
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def _store(
+    function: Function, made: list[da.Array], out: Any, sync: bool, progress: Progress | None
+) -> Any:
     """Compute the results into the files of the option `out`."""
     several = list(out) if isinstance(out, tuple) else [out]
     if len(several) != len(made):
@@ -127,7 +153,8 @@ def _store(function: Function, made: list[da.Array], out: Any, sync: bool) -> An
     from ._store import store
 
     stored = [(array, path) for array, path in zip(made, several, strict=True) if path is not None]
-    written = iter(store([array for array, _ in stored], [path for _, path in stored], sync=sync))
+    arrays, paths = [array for array, _ in stored], [path for _, path in stored]
+    written = iter(store(arrays, paths, sync=sync, progress=progress))
     results = [
         array if path is None else next(written) for array, path in zip(made, several, strict=True)
     ]

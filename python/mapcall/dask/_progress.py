@@ -2,11 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
+
+from dask.base import get_scheduler
+from dask.callbacks import Callback
+from dask.delayed import Delayed
 
 # A callable that is called with the number of blocks that are done, and with the number of all.
 Progress: TypeAlias = Callable[[int, int], Any]
+
+
+def compute(
+    graph: Delayed, blocks: Sequence[Any], progress: Progress, options: dict[str, Any]
+) -> Any:
+    """Compute a value, and report the tasks that are done.
+
+    >>> from dask.delayed import delayed
+    >>> one = delayed(abs)(-1)
+    >>> compute(one + 1, [one.key], print, {"scheduler": "synchronous"})
+    1 1
+    2
+
+    Parameters
+    ----------
+    graph : Delayed
+        The value.
+    blocks : sequence of keys
+        The tasks that are counted, in the order of the blocks.
+    progress : callable
+        It is called with the number of blocks that are done, and with the number of all.
+    options : dict
+        Options of `dask.compute`.
+
+    Raises
+    ------
+    Exception
+        That of a task; on a cluster, that of the first block that fails.
+    """
+    client = client_of(graph, options)
+    if client is not None:
+        options = {name: value for name, value in options.items() if name != "scheduler"}
+        keys = [*blocks, graph.key]
+        futures = client.get(graph.__dask_graph__(), keys, sync=False, **options)
+        value = futures.pop()
+        follow(futures, progress)
+        return value.result()
+    waiting = set(blocks)
+
+    def count(key: Any, *_: Any) -> None:
+        if key in waiting:
+            waiting.discard(key)
+            progress(len(blocks) - len(waiting), len(blocks))
+
+    with Callback(posttask=count):
+        return graph.compute(**options)
+
+
+def client_of(graph: Delayed, options: dict[str, Any]) -> Any:
+    """Return the client of the cluster that computes a value; None if it is computed here."""
+    get = get_scheduler(collections=[graph], scheduler=options.get("scheduler"))
+    client = getattr(get, "__self__", None)
+    return client if hasattr(client, "run") else None
 
 
 def follow(futures: list[Any], progress: Progress | None) -> None:

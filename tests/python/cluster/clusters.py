@@ -1,7 +1,7 @@
 """Clusters of Dask on this machine: real processes, the bytes that they send, and their death.
 
-Workers import modules of the folders that pytest adds to the path, such as this one; `conftest.py` makes
-Dask send what test modules define.
+Workers import modules of the folders that pytest adds to the path, such as this one; `conftest.py`
+makes Dask send what test modules define.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ import pytest
 from distributed import Client, LocalCluster
 from distributed.comm import tcp
 
-# What tests of clusters depend on. A worker that was killed comes back at once, and a task may lose any
-# number of workers; nothing writes to the working directory.
+# A task may lose three workers before it fails.
 SETTINGS: dict[str, Any] = {
     "distributed.scheduler.allowed-failures": 3,
     "distributed.comm.timeouts.connect": "30s",

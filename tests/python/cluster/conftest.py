@@ -14,7 +14,7 @@ import clusters
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    """Returns a cluster of two worker processes with one thread each. Tests leave its workers alive."""
+    """Returns a cluster of two worker processes, one thread each. Tests leave its workers alive."""
     with clusters.cluster(tmp_path_factory.mktemp("workers")) as made:
         yield made
 

@@ -13,6 +13,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+import xarray
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -416,3 +417,27 @@ class TestGraphs:
         x = da.ones(12, chunks=3)
         (optimized,) = dask.optimize(add(add(x * 2, 1.0), x) + 1)
         assert len(dict(optimized.__dask_graph__())) == 4
+
+
+class TestXarray:
+    def test_apply_ufunc(self, library: mapcall.Library) -> None:
+        add, dot = library.function(ADD), library.function(DOT)
+        x, y = np.arange(12.0).reshape(3, 4), np.arange(4.0)
+        a = xarray.DataArray(x, dims=("row", "column")).chunk(row=2)
+        b = xarray.DataArray(y, dims="column")
+        for lazy in ("parallelized", "allowed"):
+            options = {"output_dtypes": ["f8"]} if lazy == "parallelized" else {}
+            found = xarray.apply_ufunc(add, a, b, dask=lazy, **options)
+            assert isinstance(found.data, da.Array)
+            np.testing.assert_array_equal(found.values, x + y)
+            found = xarray.apply_ufunc(
+                dot, a, a + 1, input_core_dims=[["column"]] * 2, dask=lazy, **options
+            )
+            np.testing.assert_array_equal(found.values, (x * (x + 1)).sum(1))
+
+    def test_maps_stay_maps(self, library: mapcall.Library, tmp_path: Path) -> None:
+        np.save(tmp_path / "x.npy", np.arange(12.0).reshape(3, 4))
+        lazy = mapcall.dask.open(tmp_path / "x.npy", (2, 4))
+        a = xarray.DataArray(lazy, dims=("row", "column"))
+        found = xarray.apply_ufunc(library.function(ADD), a, 1.0, dask="allowed")
+        np.testing.assert_array_equal(found.values, np.arange(1.0, 13).reshape(3, 4))

@@ -22,6 +22,9 @@ const PREFIX: u64 = 8;
 /// The alignment of the data in the file, in bytes.
 const ALIGN: usize = 64;
 
+/// The longest header that NumPy reads without `max_header_size`, in bytes.
+const NUMPY_MAX_LEN: u64 = 10_000;
+
 /// The number of digits for which the header reserves space for the length of the axis that can grow.
 const GROWTH_DIGITS: usize = 21;
 
@@ -110,6 +113,24 @@ impl Header {
         };
         header.data_offset = u64::try_from(header.encode(&text)?.len()).unwrap_or(u64::MAX);
         Ok(header)
+    }
+
+    /// Pads the header with spaces so that the data begin at a multiple of `align` bytes, such as a page. The
+    /// header is unchanged if it would become longer than NumPy reads (10,000 bytes).
+    ///
+    /// ```
+    /// # use mapcall_array::{DType, format::Header, layout::Order};
+    /// let header = Header::new(DType::F64, &[3, 2], Order::C)?.aligned(4096);
+    /// assert_eq!((header.data_offset(), header.to_bytes()?.len()), (4096, 4096));
+    /// # Ok::<(), mapcall_array::format::FormatError>(())
+    /// ```
+    #[must_use]
+    pub fn aligned(mut self, align: u64) -> Self {
+        let padded = self.data_offset.checked_next_multiple_of(align);
+        if let Some(padded) = padded.filter(|padded| *padded <= NUMPY_MAX_LEN) {
+            self.data_offset = padded;
+        }
+        self
     }
 
     /// Reads a header, and leaves the reader at the first byte of the data.
@@ -232,7 +253,8 @@ impl Header {
     }
 
     /// Returns the bytes of the header in a file. They are the same as NumPy writes for this array and
-    /// version, with its reserved space for an axis that grows.
+    /// version, with its reserved space for an axis that grows, and with more padding if
+    /// [`data_offset`](Self::data_offset) is larger.
     ///
     /// ```
     /// # use mapcall_array::{DType, format::Header, layout::Order};
@@ -426,7 +448,10 @@ impl Header {
 
     fn encode(&self, text: &str) -> Result<Vec<u8>, FormatError> {
         let body = self.encoded(text)?;
-        let len = padded_len(self.version, body.len());
+        // `data_offset` is larger than needed for a header with more padding.
+        let wanted = usize::try_from(self.data_offset).unwrap_or(usize::MAX);
+        let len = padded_len(self.version, body.len())
+            .max(wanted.saturating_sub(length_end(self.version)));
         let limit = if self.version.0 == 1 {
             u64::from(u16::MAX)
         } else {
@@ -524,14 +549,12 @@ impl GrowingHeader {
         let suffix = header.encoded(suffix)?.into_owned();
 
         let total = usize::try_from(header.data_offset).unwrap_or(usize::MAX);
-        let size = if header.version.0 == 1 { 10 } else { 12 };
-        let mut bytes =
-            header
-                .prefix(total.saturating_sub(size))
-                .ok_or(FormatError::HeaderTooLong {
-                    len: header.data_offset,
-                    limit: MAX_LEN,
-                })?;
+        let mut bytes = header
+            .prefix(total.saturating_sub(length_end(header.version)))
+            .ok_or(FormatError::HeaderTooLong {
+                len: header.data_offset,
+                limit: MAX_LEN,
+            })?;
         bytes.extend_from_slice(&header.encoded(before)?);
         // The last byte of the header is a newline.
         let room = bytes.len()..total.saturating_sub(suffix.len() + 1);
@@ -635,10 +658,15 @@ fn field(room: &Range<usize>, digits: usize) -> Option<Range<usize>> {
 
 /// Returns the length of a header with `body` bytes of text, without the prefix and the length field: padding
 /// of at least one byte and a newline align the data to [`ALIGN`].
-fn padded_len((major, _): (u8, u8), body: usize) -> usize {
-    let start = if major == 1 { 10 } else { 12 };
+fn padded_len(version: (u8, u8), body: usize) -> usize {
+    let start = length_end(version);
     let unpadded = start + body + 1;
     (unpadded / ALIGN + 1) * ALIGN - start
+}
+
+/// Returns the number of bytes up to the end of the length field.
+fn length_end((major, _): (u8, u8)) -> usize {
+    if major == 1 { 10 } else { 12 }
 }
 
 fn is_latin1(c: char) -> bool {

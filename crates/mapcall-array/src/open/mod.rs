@@ -3,6 +3,7 @@
 mod append;
 mod new_file;
 mod npy;
+mod partial;
 mod raw;
 mod resize;
 mod rows;
@@ -15,6 +16,8 @@ use crate::map::Mode;
 
 pub use append::{AppendOptions, Appender, append};
 pub use new_file::{CreateOptions, NewFile, WrittenFile, create};
+#[doc(hidden)]
+pub use partial::PartialFile;
 #[doc(hidden)]
 pub use resize::Change;
 

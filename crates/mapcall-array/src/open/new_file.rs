@@ -2,10 +2,12 @@
 
 #![allow(unsafe_code)]
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{self, Path, PathBuf};
+use std::sync::Arc;
 
 use super::npy::{Placed, map_placed};
 use super::target::{Target, refused};
@@ -315,18 +317,45 @@ impl NewFile {
         order: Order,
     ) -> Result<Self> {
         let path = path.as_ref();
-        let io = |action| move |source| io_error(action, Some(path), source);
         let header = CreateOptions::new(dtype, shape).order(order).header(path)?;
         let target = Target::find(path, true)?;
-        if let Some(file) = target.begin().map_err(io("create"))? {
-            return Self::begin(file, target, path, header);
+        let (file, is_copied) = Self::unnamed(&target, path)?;
+        Self::allocate(file, target, is_copied, path, header)
+    }
+
+    /// Creates an empty file without a name; returns also whether its bytes will be copied into the old file,
+    /// which no other file can replace.
+    pub(super) fn unnamed(target: &Target, path: &Path) -> Result<(Unnamed, bool)> {
+        let io = |source| io_error("create", Some(path), source);
+        match target.begin().map_err(io)? {
+            Some(file) => Ok((file, false)),
+            None => Ok((target.begin_copy().map_err(io)?, true)),
         }
-        let reserved = target.reserve(header.end());
-        reserved.map_err(io("allocate"))?;
-        let file = target.begin_copy().map_err(io("create"))?;
+    }
+
+    /// Allocates the disk space of a file from [`unnamed`](Self::unnamed), and writes the header.
+    pub(super) fn allocate(
+        file: Unnamed,
+        target: Target,
+        is_copied: bool,
+        path: &Path,
+        header: Header,
+    ) -> Result<Self> {
+        if is_copied {
+            let reserved = target.reserve(header.end());
+            reserved.map_err(|source| io_error("allocate", Some(path), source))?;
+        }
         let mut file = Self::begin(file, target, path, header)?;
-        file.is_copied = true;
+        file.is_copied = is_copied;
         Ok(file)
+    }
+
+    /// Gives the file a temporary name in the folder in which it was created, and returns it. Dropping it
+    /// doesn't remove the name.
+    pub(super) fn name_temporarily(mut self, name: &OsStr) -> io::Result<File> {
+        let folder = Arc::clone(self.file.folder());
+        self.file.persist(&folder, name, false)?;
+        Ok(self.file.into_file())
     }
 
     /// Creates a file like [`create`](Self::create), but with a header that need not be NumPy's, and does
@@ -529,6 +558,10 @@ pub struct WrittenFile {
 }
 
 impl WrittenFile {
+    pub(super) fn new(file: File, path: PathBuf, header: Header) -> Self {
+        Self { file, path, header }
+    }
+
     /// Returns the open file and its absolute path.
     pub(super) fn into_parts(self) -> (File, PathBuf) {
         (self.file, self.path)

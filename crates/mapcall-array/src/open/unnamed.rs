@@ -16,6 +16,7 @@ use crate::sys::Folder;
 #[derive(Debug)]
 pub(super) struct Unnamed {
     file: File,
+    folder: Arc<Folder>,
     /// The temporary name, if the system or the file system has no files without names.
     hidden: Option<HiddenName>,
 }
@@ -23,7 +24,11 @@ pub(super) struct Unnamed {
 impl Unnamed {
     pub(super) fn create(folder: &Arc<Folder>) -> io::Result<Self> {
         match folder.create_nameless() {
-            Ok(file) => Ok(Self { file, hidden: None }),
+            Ok(file) => Ok(Self {
+                file,
+                folder: Arc::clone(folder),
+                hidden: None,
+            }),
             // If the folder itself is the reason, `create_hidden` fails with that error, too.
             Err(_) => Self::create_hidden(folder),
         }
@@ -31,12 +36,34 @@ impl Unnamed {
 
     fn create_hidden(folder: &Arc<Folder>) -> io::Result<Self> {
         let (file, hidden) = HiddenName::make(folder, |name| folder.create(name))?;
-        let hidden = Some(hidden);
-        Ok(Self { file, hidden })
+        Ok(Self {
+            file,
+            folder: Arc::clone(folder),
+            hidden: Some(hidden),
+        })
+    }
+
+    /// Takes over a file that has a temporary name. Dropping the value doesn't remove it.
+    pub(super) fn adopt(file: File, folder: &Arc<Folder>, name: OsString) -> Self {
+        let hidden = HiddenName {
+            folder: Arc::clone(folder),
+            name,
+            is_kept: true,
+        };
+        Self {
+            file,
+            folder: Arc::clone(folder),
+            hidden: Some(hidden),
+        }
     }
 
     pub(super) fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Returns the folder in which the file was created.
+    pub(super) fn folder(&self) -> &Arc<Folder> {
+        &self.folder
     }
 
     /// Gives the file a name in the folder in which it was created. An existing file of that name is replaced

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::ptr;
 
-use mapcall::array::{Buffer, WrittenFile};
+use mapcall::array::{Buffer, Mode, WrittenFile};
 use mapcall::batch::PreparedBatch;
 use mapcall::contract::{Check, Output, Problem, Role, Rule};
 use numpy::PyUntypedArray;
@@ -253,7 +253,7 @@ impl<'py> BatchCall<'py> {
                     else {
                         continue;
                     };
-                    open::written(py, file, &path)?
+                    open::written(py, file, &path, Mode::ReadWrite)?
                 }
                 Destination::Allocated => match allocated.next() {
                     Some((_, array)) => result::batch_output(role, array)?,

@@ -72,6 +72,11 @@ impl Folder {
         is_same_file(&self.0, &other.0)
     }
 
+    /// Returns a path of the folder.
+    pub(crate) fn path(&self) -> io::Result<PathBuf> {
+        fs::read_link(descriptor(&self.0))
+    }
+
     /// Creates a file without a name (`O_TMPFILE`), to which [`link`](Self::link) can give a name in this
     /// folder.
     pub(crate) fn create_nameless(&self) -> io::Result<File> {
@@ -262,7 +267,7 @@ fn free_name_behind(path: &Path) -> io::Result<Option<(Arc<Folder>, OsString)>> 
     Ok(name)
 }
 
-fn descriptor(file: &File) -> PathBuf {
+fn descriptor(file: &impl AsRawFd) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 

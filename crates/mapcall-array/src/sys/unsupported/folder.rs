@@ -40,6 +40,12 @@ impl Folder {
         )
     }
 
+    /// Returns a path of the folder.
+    #[expect(clippy::unnecessary_wraps, reason = "other systems ask the kernel")]
+    pub(crate) fn path(&self) -> io::Result<PathBuf> {
+        Ok(self.0.clone())
+    }
+
     /// Returns an error, as every file has a name on this system.
     #[expect(clippy::unused_self, reason = "other systems have such files")]
     pub(crate) fn create_nameless(&self) -> io::Result<File> {

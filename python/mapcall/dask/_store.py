@@ -1,0 +1,583 @@
+"""Dask arrays computed into ``.npy`` files, each block written where it was computed."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import itertools
+import math
+import mmap
+import os
+import platform
+import uuid
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import dask.array as da
+import numpy as np
+from dask.core import flatten
+from dask.delayed import Delayed, delayed
+from dask.highlevelgraph import HighLevelGraph
+from dask.layers import ArraySliceDep
+from dask.utils import key_split
+from numpy.typing import NDArray
+
+from .._mapcall import MappedArray, PartialFile
+from .._memmap import memmap
+from ._progress import Progress, client_of
+from ._progress import compute as compute_blocks
+
+_Path: TypeAlias = str | bytes | os.PathLike[Any]
+_Chunks: TypeAlias = tuple[tuple[int, ...], ...]
+_Slices: TypeAlias = tuple[slice, ...]
+# A part of the file: the offset of its first byte, and its bytes.
+_Part: TypeAlias = tuple[int, bytes]
+
+# The unit in which pages of files are counted: no system has smaller ones.
+PAGE = max(mmap.PAGESIZE, 4096)
+
+# Shorter runs of a file are written through a map, which costs less than a call of the system each.
+MIN_RUN = 16 << 10
+
+# How many results one task merges.
+FAN_IN = 32
+
+
+def store(
+    arrays: da.Array | Sequence[da.Array],
+    paths: _Path | Sequence[_Path],
+    *,
+    sync: bool = False,
+    compute: bool = True,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Any:
+    """Compute Dask arrays into ``.npy`` files, each block written once by the worker that made it.
+
+    >>> import dask.array as da
+    >>> import mapcall.dask
+    >>> x = da.arange(1_000_000, chunks=250_000)
+    >>> y = mapcall.dask.store(x ** 2, "squares.npy", scheduler="threads")
+    >>> y[-1]
+    np.int64(999998000001)
+
+    The file is created first, with all its disk space, under a hidden name in the folder of `path`.
+    It gets its name when all blocks are there. Blocks never travel; the scheduler and the client
+    see a few hundred bytes for each.
+
+    Parameters
+    ----------
+    arrays : dask.array.Array, or sequence of them
+        The arrays. Several are computed together, and no file gets its name before all blocks of
+        all arrays are there.
+    paths : str, bytes, path, or sequence of them
+        A new file for each array. An existing file is replaced at the end, and keeps its owner,
+        permissions and attributes; it is written in place if it has several hard links or if its
+        folder permits no rename. Until then it is unchanged, so that the arrays may be computed
+        from it.
+    sync : bool, default False
+        Return when the data and the name are on the disk. Each block is synced by the worker that
+        wrote it, then the file, and after the rename its folder: after a power failure of any
+        machine, a name that was there is there, with all data. Without it, the same holds for a
+        file that replaces another one, except that after a power failure the name may still lead
+        to the old file.
+    compute : bool, default True
+        Whether to compute now. The client then creates the files itself, so that a full disk or a
+        folder without permission is an error before anything is computed.
+    progress : callable, optional
+        Called with the number of blocks that are written, and with the number of all; not with
+        ``compute=False``. An exception that it raises ends the computation.
+    **options
+        For `dask.compute`, such as ``scheduler="threads"``.
+
+    Returns
+    -------
+    memmap, or list of memmap
+        The files, mapped in mode 'r'. With ``compute=False``, a `dask.delayed.Delayed` whose value
+        they are.
+
+    Raises
+    ------
+    TypeError
+        If an array is not a Dask array.
+    ValueError
+        If chunks have unknown lengths, if a dtype holds Python objects, if two paths are one file;
+        if a block has another shape, or a dtype that can't be converted, than the array says; if
+        several machines would write to the same pages (see the notes).
+    OSError
+        If a file can't be created or written; `OSError` with ``errno.ENOSPC`` if the disk has too
+        little space, before anything is computed.
+    Exception
+        What the computation of a block raises.
+
+    Notes
+    -----
+    All machines must see the folder by the same path. After an error, or an interrupt by the user,
+    nothing is left: the name leads to the old file, or to none, and the hidden file is removed. If
+    the client itself is killed, or if the value of a Delayed fails, the hidden file
+    (``.mapcall-*.partial``) stays until it is deleted; the Delayed finds it again when it is
+    computed again. A worker that is killed loses nothing: Dask repeats its blocks, and a block that
+    is written twice is the same bytes.
+
+    Two machines that write to different bytes of one page of a file in a network file system may
+    undo each other's bytes, as each writes the whole page from its memory. So no page is written by
+    two machines: the bytes of a block in a page that it shares with another block (less than a page
+    at each end) travel, and are written when all bytes of the page are there. This needs blocks
+    that are contiguous in the file: chunks along the first axis only. Other chunks, such as columns
+    of a matrix, must be whole pages, or all workers must run on one machine; this is refused,
+    before anything is computed if the workers are known then.
+    """
+    is_single = not isinstance(arrays, (list, tuple))
+    several: list[Any] = list(arrays) if isinstance(arrays, (list, tuple)) else [arrays]
+    names = [paths] if isinstance(paths, (str, bytes, os.PathLike)) else list(paths)
+    targets = _checked(several, names)
+    writers = [BlockWriter(array, index, sync) for index, array in enumerate(several)]
+    tokens = [uuid.uuid4().int for _ in several]
+    if not compute:
+        begun = [
+            delayed(_begin)(path, writer, token, dask_key_name=f"store-begin-{token:x}")
+            for path, writer, token in zip(targets, writers, tokens, strict=True)
+        ]
+        return _graph(several, begun, writers, sync, is_single)[0]
+    files: list[PartialFile] = []
+    try:
+        for path, writer, token in zip(targets, writers, tokens, strict=True):
+            files.append(_begin(path, writer, token))
+        graph, blocks = _graph(several, files, writers, sync, is_single)
+        _refuse_known_machines(graph, files, writers, options)
+        if progress is None:
+            return graph.compute(**options)
+        return compute_blocks(graph, blocks, progress, options)
+    finally:
+        # A file that has its name has lost this one.
+        for file in files:
+            file.abandon()
+
+
+def _checked(arrays: list[Any], paths: list[Any]) -> list[str]:
+    """Check the arguments; return absolute paths."""
+    if len(arrays) != len(paths):
+        raise ValueError(
+            f"store: paths: expected {len(arrays)}, one for each array, got {len(paths)}"
+        )
+    for index, array in enumerate(arrays):
+        name = f"store: arrays[{index}]"
+        if not isinstance(array, da.Array):
+            raise TypeError(
+                f"{name}: expected a Dask array, got {type(array).__name__}; write an array in "
+                "memory with numpy.save, or make it a Dask array with dask.array.from_array"
+            )
+        if any(math.isnan(length) for length in array.shape):
+            raise ValueError(
+                f"{name}: expected known lengths, got shape {array.shape}; call "
+                "x.compute_chunk_sizes() first"
+            )
+        if array.dtype.hasobject or array.dtype.kind not in "?biufcSUVMm":
+            raise ValueError(
+                f"{name}: expected a dtype of plain data, got {array.dtype}; convert it, as with "
+                "x.astype('f8') or x.astype('U20')"
+            )
+        _refuse_mask(array._meta, name)
+    targets = [os.path.abspath(os.fsdecode(os.fspath(path))) for path in paths]
+    seen: dict[Any, str] = {}
+    for path in targets:
+        real = os.path.realpath(path)
+        status = os.stat(real) if os.path.exists(real) else None
+        for key in [real] if status is None else [real, (status.st_dev, status.st_ino)]:
+            if key in seen:
+                raise ValueError(
+                    f"store: paths: expected different files, got {seen[key]!r} and {path!r}"
+                )
+            seen[key] = path
+    return targets
+
+
+def _refuse_mask(array: Any, name: str) -> None:
+    if isinstance(array, np.ma.MaskedArray):
+        raise ValueError(
+            f"{name}: expected an array without a mask, which a .npy file can't hold, got a masked "
+            "array; fill it with dask.array.ma.filled(x, value)"
+        )
+
+
+def _begin(path: str, writer: BlockWriter, token: int) -> PartialFile:
+    """Create the file of an array with a hidden name; or find it, if it was created before."""
+    return PartialFile.begin(path, writer.shape, writer.dtype, "C", token)
+
+
+class Written(NamedTuple):
+    """What a task has written.
+
+    Attributes
+    ----------
+    identities : frozenset of tuple
+        The inode and creation time of the file: two if it was lost and created again meanwhile.
+    machines : frozenset of tuple
+        What identifies the page caches that were written to, and the size of their pages.
+    parts : tuple
+        Bytes that lie in a page that has bytes of other blocks, too, and are to be written.
+    """
+
+    identities: frozenset[tuple[int, int | None]]
+    machines: frozenset[tuple[str, int]]
+    parts: tuple[_Part, ...] = ()
+
+
+class BlockWriter:
+    """Writes blocks of an array to its file: what a task runs.
+
+    >>> import dask.array as da
+    >>> writer = BlockWriter(da.zeros(6, chunks=3), 0, False)
+    >>> file = _begin("x.npy", writer, 1)
+    >>> one = writer(np.arange(3), (slice(0, 3),), file)
+    >>> other = writer(np.arange(3), (slice(3, 6),), file)
+    >>> len(one.parts), other.parts[0][0] - file.data_offset   # they share a page
+    (1, 24)
+    >>> _finish([[one, other]], [file], [writer], False, True)
+    memmap([0., 1., 2., 0., 1., 2.])
+
+    Parameters
+    ----------
+    array : dask.array.Array
+        The array.
+    index : int
+        Its number, for messages.
+    sync : bool
+        Whether the bytes must be on the disk.
+
+    Attributes
+    ----------
+    alignment : int
+        If the blocks are not contiguous in the file: a number of bytes that divides the position,
+        in the data, of each place where one block ends and another one begins. Otherwise 0.
+    """
+
+    __slots__ = ("alignment", "dtype", "index", "shape", "sync")
+
+    def __init__(self, array: da.Array, index: int, sync: bool) -> None:
+        self.index = index
+        self.shape = tuple(int(length) for length in array.shape)
+        self.dtype = array.dtype
+        self.sync = sync
+        self.alignment = _alignment(array.chunks, self.shape, self.dtype.itemsize)
+
+    def __call__(self, block: Any, slices: _Slices, file: PartialFile) -> Written:
+        """Write a block."""
+        array = self._convert(block, slices)
+        descriptor = _open(file)
+        if descriptor is None:
+            # Dask repeats a block of a file that was finished, because the result was lost.
+            return Written(frozenset([file.identity]), frozenset())
+        try:
+            parts = self._write(array, slices, file, descriptor) if array.nbytes else ()
+            cache = self.flush(descriptor, file)
+        finally:
+            os.close(descriptor)
+        return Written(frozenset([file.identity]), frozenset([cache]), parts)
+
+    def flush(self, descriptor: int, file: PartialFile) -> tuple[str, int]:
+        """Sync what was written, if that was asked for; return the page cache that it is in."""
+        if self.sync or file.replaces:
+            os.fdatasync(descriptor)
+        return f"{machine()} {os.fstat(descriptor).st_dev}", PAGE
+
+    def _convert(self, block: Any, slices: _Slices) -> NDArray[Any]:
+        """Return the block as a contiguous array of the file's dtype."""
+        name = f"store: arrays[{self.index}]: the block at {[part.start for part in slices]}"
+        _refuse_mask(block, name)
+        array = np.asarray(block)
+        shape = tuple(part.stop - part.start for part in slices)
+        if array.shape != shape:
+            raise ValueError(
+                f"{name}: expected shape {shape}, as the chunks say, got {array.shape}; give "
+                "map_blocks the chunks that its function returns"
+            )
+        if array.dtype == self.dtype:
+            return np.ascontiguousarray(array).reshape(shape)
+        try:
+            return array.astype(self.dtype, order="C", casting="same_kind")
+        except TypeError:
+            raise ValueError(
+                f"{name}: expected dtype {self.dtype}, as the array says, got {array.dtype}; "
+                f"give map_blocks the dtype that its function returns"
+            ) from None
+
+    def _write(
+        self, array: NDArray[Any], slices: _Slices, file: PartialFile, descriptor: int
+    ) -> tuple[_Part, ...]:
+        content = array.reshape(-1).view(np.uint8).data
+        itemsize = self.dtype.itemsize
+        strides = _strides(self.shape, itemsize)
+        place = sum(part.start * stride for part, stride in zip(slices, strides, strict=True))
+        start = file.data_offset + place
+        if not self.alignment:
+            end = file.data_offset + math.prod(self.shape) * itemsize
+            first, last = _own_pages(start, len(content), (file.data_offset, end))
+            _pwrite(descriptor, content[first:last], start + first)
+            parts = ((start, content[:first]), (start + last, content[last:]))
+            return tuple((offset, bytes(part)) for offset, part in parts if part)
+        outer = _outer_axes(array.shape, self.shape)
+        run = math.prod(array.shape[outer:]) * itemsize
+        if run < MIN_RUN:
+            with open(descriptor, "r+b", buffering=0, closefd=False) as opened:
+                rows = memmap(opened, self.dtype, "r+", file.data_offset, self.shape)
+                rows[slices] = array
+            return ()
+        starts = (range(length) for length in array.shape[:outer])
+        for at, index in zip(range(0, len(content), run), itertools.product(*starts), strict=True):
+            position = sum(i * stride for i, stride in zip(index, strides, strict=False))
+            _pwrite(descriptor, content[at : at + run], start + position)
+        return ()
+
+
+def _strides(shape: Sequence[int], itemsize: int) -> list[int]:
+    """Return the distance in bytes of successive indices, of each axis.
+
+    >>> _strides((2, 3, 4), 8)
+    [96, 32, 8]
+    """
+    products = itertools.accumulate(reversed(shape), lambda one, other: one * other, initial=1)
+    return [itemsize * product for product in products][-2::-1]
+
+
+def _outer_axes(block: Sequence[int], shape: Sequence[int]) -> int:
+    """Return the number of axes before those along which a block is a contiguous run of the array.
+
+    >>> _outer_axes((2, 3, 4), (2, 6, 4)), _outer_axes((1, 3, 4), (2, 3, 4))
+    (1, 0)
+    """
+    cut = [axis for axis, length in enumerate(block) if length < shape[axis]]
+    return cut[-1] if cut else 0
+
+
+def _alignment(chunks: _Chunks, shape: Sequence[int], itemsize: int) -> int:
+    """Return the attribute `BlockWriter.alignment`.
+
+    >>> _alignment(((2, 2), (3,)), (4, 3), 8), _alignment(((1, 1), (3, 3)), (2, 6), 8)
+    (0, 0)
+    >>> _alignment(((4,), (512, 1024)), (4, 1536), 8)
+    4096
+    """
+    lengths = [[length for length in each if length] for each in chunks]
+    cut = [axis for axis, each in enumerate(lengths) if len(each) > 1]
+    if not cut or all(length == 1 for each in lengths[: cut[-1]] for length in each):
+        return 0
+    strides = _strides(shape, itemsize)
+    found = 0
+    for axis in cut:
+        outer = [
+            stride for stride, length in zip(strides, shape[:axis], strict=False) if length > 1
+        ]
+        found = math.gcd(found, math.gcd(*lengths[axis]) * strides[axis], *outer)
+    return found
+
+
+def _own_pages(start: int, size: int, data: tuple[int, int], page: int = PAGE) -> tuple[int, int]:
+    """Return the range of a run's bytes that lie in pages with no bytes of other runs.
+
+    >>> _own_pages(4096, 10000, (4096, 50000), page=4096)      # it ends within a page
+    (0, 8192)
+    >>> _own_pages(5000, 100, (4096, 50000), page=4096)
+    (100, 100)
+    >>> _own_pages(5000, 10000, (4096, 15000), page=4096)      # it ends with the data
+    (3192, 10000)
+    """
+    end = start + size
+    first = start if start == data[0] else min(end, -(-start // page) * page)
+    last = end if end == data[1] else max(first, end // page * page)
+    return first - start, last - start
+
+
+def _pwrite(descriptor: int, content: memoryview, offset: int) -> None:
+    while content:
+        written = os.pwrite(descriptor, content, offset)
+        content = content[written:]
+        offset += written
+
+
+def _open(file: PartialFile) -> int | None:
+    try:
+        return file.open()
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            errno.ENOENT,
+            f"store: the file that is to become {file.path} is not there: the computation was "
+            "cancelled, or this machine does not see the folder by this path",
+            file.partial,
+        ) from None
+
+
+@functools.cache
+def machine() -> str:
+    """Return what identifies the running system, and so its page cache: the kernel's boot id.
+
+    >>> machine() == machine()
+    True
+
+    Containers on one machine have the same. A page cache belongs to a mounted file system, too:
+    `BlockWriter` adds the device number.
+    """
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return f"{platform.node()} {uuid.getnode():x}"
+
+
+def _cache() -> tuple[str, int]:
+    return machine(), PAGE
+
+
+def _refuse_known_machines(
+    graph: Delayed, files: list[PartialFile], writers: list[BlockWriter], options: dict[str, Any]
+) -> None:
+    """Refuse what `_refuse_machines` would, if the workers of a cluster are known already."""
+    if all(writer.alignment == 0 for writer in writers):
+        return
+    client = client_of(graph, options)
+    if client is not None:
+        found = client.run(_cache, on_error="return").values()
+        machines = {each for each in found if isinstance(each, tuple)}
+        for file, writer in zip(files, writers, strict=True):
+            _refuse_machines(file, writer, machines)
+
+
+def _refuse_machines(
+    file: PartialFile, writer: BlockWriter, machines: Iterable[tuple[str, int]]
+) -> None:
+    machines = set(machines)
+    if writer.alignment == 0 or len(machines) < 2:
+        return
+    alignment = math.gcd(file.data_offset, writer.alignment)
+    page = max(size for _, size in machines)
+    if alignment % page:
+        raise ValueError(
+            f"store: arrays[{writer.index}]: expected chunks along the first axis only, or whole "
+            f"pages of {page} bytes, as {len(machines)} machines write the file {file.path}; got "
+            f"chunks that share pages; call x.rechunk({{0: 'auto', **dict.fromkeys(range(1, "
+            "x.ndim), -1)}) first"
+        )
+
+
+def _graph(
+    arrays: list[da.Array],
+    files: Sequence[PartialFile | Delayed],
+    writers: list[BlockWriter],
+    sync: bool,
+    is_single: bool,
+) -> tuple[Delayed, list[Any]]:
+    """Return the graph: blocks, written where they are computed; then merges; then the names.
+
+    The second item is the list of the tasks that write blocks.
+    """
+    token = uuid.uuid4().hex
+    blocks = []
+    for array, file, writer in zip(arrays, files, writers, strict=True):
+        axes = tuple(range(array.ndim))
+        pairs = (array, axes, ArraySliceDep(array.chunks), axes, file, None)
+        blocks.append(
+            da.blockwise(
+                writer,
+                axes,
+                *pairs,
+                name=f"{key_split(array.name)}-store-{writer.index}-{token}",
+                align_arrays=False,
+                meta=array._meta,
+            )
+        )
+    keys = [list(flatten(array.__dask_keys__())) for array in blocks]
+    merged = HighLevelGraph.merge(*(array.__dask_graph__() for array in blocks))
+    written = list(itertools.chain.from_iterable(keys))
+    # The arrays are optimised together, so that what they have in common is computed once.
+    graph: dict[Any, Any] = dict(da.Array.__dask_optimize__(merged, written))
+    references = [file.key if isinstance(file, Delayed) else file for file in files]
+    for file in files:
+        if isinstance(file, Delayed):
+            graph.update(file.__dask_graph__())
+    for index, (file, writer) in enumerate(zip(references, writers, strict=True)):
+        for level in itertools.count():
+            if len(keys[index]) <= FAN_IN:
+                break
+            groups = [keys[index][at : at + FAN_IN] for at in range(0, len(keys[index]), FAN_IN)]
+            keys[index] = [(f"store-merge-{token}", index, level, at) for at in range(len(groups))]
+            for key, group in zip(keys[index], groups, strict=True):
+                graph[key] = (_merge, group, file, writer)
+    final = f"store-finish-{token}"
+    graph[final] = (_finish, keys, references, writers, sync, is_single)
+    if any(isinstance(file, Delayed) for file in files):
+        final, finish = f"store-{token}", final
+        graph[final] = (_tidy, finish, references)
+    return Delayed(final, HighLevelGraph.from_collections(final, graph, dependencies=[])), written
+
+
+def _merge(written: Sequence[Written], file: PartialFile, writer: BlockWriter) -> Written:
+    """Write the pages whose bytes are all there; return the rest, as one result."""
+    identities = frozenset().union(*(each.identities for each in written))
+    machines = frozenset().union(*(each.machines for each in written))
+    data = file.data_offset, file.data_offset + math.prod(writer.shape) * writer.dtype.itemsize
+    whole, rest = [], []
+    for start, content in _joined(part for each in written for part in each.parts):
+        first, last = _own_pages(start, len(content), data)
+        whole.append((start + first, content[first:last]))
+        rest += [(start, content[:first]), (start + last, content[last:])]
+    descriptor = _open(file) if any(content for _, content in whole) else None
+    if descriptor is not None:
+        try:
+            for start, content in whole:
+                _pwrite(descriptor, memoryview(content), start)
+            machines |= {writer.flush(descriptor, file)}
+        finally:
+            os.close(descriptor)
+    return Written(identities, machines, tuple(part for part in rest if part[1]))
+
+
+def _joined(parts: Iterable[_Part]) -> list[_Part]:
+    """Return parts with those that are adjacent joined.
+
+    >>> _joined([(0, b"ab"), (5, b"c"), (2, b"d")])
+    [(0, b'abd'), (5, b'c')]
+    """
+    joined: list[tuple[int, list[bytes]]] = []
+    end = None
+    for start, content in sorted(parts):
+        if start == end:
+            joined[-1][1].append(content)
+        else:
+            joined.append((start, [content]))
+        end = start + len(content)
+    return [(start, b"".join(contents)) for start, contents in joined]
+
+
+def _finish(
+    written: Sequence[Sequence[Written]],
+    files: Sequence[PartialFile],
+    writers: Sequence[BlockWriter],
+    sync: bool,
+    is_single: bool,
+) -> MappedArray | list[MappedArray]:
+    """Write what the blocks have left, and give each file its name."""
+    for each, file, writer in zip(written, files, writers, strict=True):
+        if (descriptor := _open(file)) is None:
+            # Dask repeats this task, and perhaps blocks of it, because the result was lost.
+            continue
+        os.close(descriptor)
+        rest = _merge(each, file, writer)
+        if rest.parts:
+            raise AssertionError(f"store: {file.path}: pages without all of their bytes")
+        if rest.identities != {file.identity}:
+            raise OSError(
+                errno.ESTALE,
+                "store: another process has removed the file while it was written, and blocks are "
+                "lost; store the array again",
+                file.partial,
+            )
+        _refuse_machines(file, writer, rest.machines)
+    maps = [file.finish(sync) for file in files]
+    return maps[0] if is_single else maps
+
+
+def _tidy(maps: Any, files: Sequence[PartialFile]) -> Any:
+    """Remove the hidden names of files whose bytes were copied; return the first argument."""
+    for file in files:
+        file.abandon()
+    return maps
