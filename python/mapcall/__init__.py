@@ -93,9 +93,9 @@ _mapcall._initialise(
     map_fault=MapFault,
     memmap=memmap,
     progress_bar=_progress.Bar,
-    digest=_pickling.digest,
+    digest=_pickling.identify,
     reload=_pickling.reload,
-    rebind=_mapcall.rebind,
+    rebind=_pickling.rebind,
     wrap_faulthandler=_faults.wrap_faulthandler,
 )
 _mapcall._prepare_guard()

@@ -124,6 +124,15 @@ class Expiring(Generic[Value]):
         del dropped
         return min(due, default=None)
 
+    def discard(self, key: Hashable) -> None:
+        """Drop the value of a key, if there is one.
+
+        >>> Expiring(8, 60).discard("x")
+        """
+        with _lock:
+            dropped = self._entries.pop(key, None)
+        del dropped
+
     def clear(self) -> None:
         """Drop all values.
 

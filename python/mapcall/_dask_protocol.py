@@ -1,4 +1,4 @@
-"""What Dask is told about maps: their names, their sizes, and how they travel.
+"""What Dask is told about maps and functions: their names, their sizes, and how they travel.
 
 Dask finds such functions by the class of a value, in tables of its own; `__dask_tokenize__` is not
 asked of subclasses of ndarray. The functions here are given Dask's modules: none is imported.
@@ -6,18 +6,20 @@ asked of subclasses of ndarray. The functions here are given Dask's modules: non
 
 from __future__ import annotations
 
+import functools
 import os
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from . import _mapcall
-from ._mapcall import Function
+from . import _mapcall, _pickling
+from ._mapcall import Function, Library
 from ._memmap import memmap
 
 
 def register_tokens(tokenize: Any) -> None:
-    """Make ``dask.tokenize`` name a map by its file, and a writeable one also by content.
+    """Make ``dask.tokenize`` name maps and functions by reference, writeable maps also by content.
 
     >>> import functools, types
     >>> normalize = functools.singledispatch(str)
@@ -55,6 +57,12 @@ def register_tokens(tokenize: Any) -> None:
         return kind, *place, content, repr(array.dtype), array.shape, array.strides, own
 
     normalize.register(memmap, token)
+    for kind in (Library, Function):
+        normalize.register(kind, functools.partial(_token_of_reference, normalize))
+
+
+def _token_of_reference(normalize: Any, pickled: Library | Function) -> tuple[Any, ...]:
+    return f"mapcall.{type(pickled).__name__}", normalize(_pickling.reference(pickled))
 
 
 def _fingerprinted(array: memmap) -> tuple[Any, ...] | None:

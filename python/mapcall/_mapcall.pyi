@@ -217,7 +217,7 @@ def _initialise(
     map_fault: type[OSError],
     memmap: type[MappedArray],
     progress_bar: type[Any],
-    digest: Callable[[str], str],
+    digest: Callable[[str], tuple[str, str]],
     reload: Callable[..., Library],
     rebind: Callable[..., Function],
     wrap_faulthandler: Callable[[], None],

@@ -1,14 +1,74 @@
-"""Pickles of libraries: the path, and a digest of the file to compare."""
+"""Pickles of libraries and functions: by the path and the digest of the file, and by prototype.
+
+A process that unpickles them often, as workers do, keeps them open in between: `CACHE`.
+"""
 
 from __future__ import annotations
 
 import functools
+import itertools
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
-from ._errors import LibraryError
-from ._mapcall import Library, load
+from . import _mapcall
+from ._cache import Expiring
+from ._errors import LibraryError, PrototypeError
+from ._mapcall import Function, Library, load
+
+# The time for which libraries stay loaded that no task uses.
+SECONDS = 60
+
+# The libraries and functions that have been unpickled.
+CACHE: Expiring[Any] = Expiring(256, SECONDS)
+
+Version = tuple[int, int, int]
+# The name of a header, its directories and its macros.
+Header = tuple[str, Sequence[str], Mapping[str, Any]]
+
+
+class Identity(NamedTuple):
+    """The file of a library, as the process that pickled it has seen it.
+
+    >>> import mapcall
+    >>> identify(mapcall.load("m").path).host == os.uname().nodename
+    True
+    """
+
+    digest: str
+    host: str
+
+
+class Copy(NamedTuple):
+    """A file of the same digest, which another process has sent, and the text of its headers.
+
+    >>> Copy("/scratch/libkern.so", {}).headers
+    {}
+    """
+
+    path: str
+    headers: dict[Any, str]
+
+
+# By digest.
+_copies: dict[str, list[Copy]] = {}
+# By digest: why a copy that was sent could not be used.
+_refusals: dict[str, str] = {}
+
+
+def version_of(path: str) -> Version:
+    """Return what changes with the content of a file.
+
+    >>> import mapcall
+    >>> path = mapcall.load("m").path
+    >>> version_of(path) == version_of(path)
+    True
+    """
+    status = os.stat(path)
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def digest(path: str) -> str:
@@ -19,11 +79,10 @@ def digest(path: str) -> str:
     >>> digest(path) == digest(path), len(digest(path))
     (True, 32)
     """
-    status = os.stat(path)
-    return _cached_digest(path, (status.st_ino, status.st_size, status.st_mtime_ns))
+    return _cached_digest(path, version_of(path))
 
 
-def _digest(path: str, _version: tuple[int, int, int]) -> str:
+def _digest(path: str, _version: Version) -> str:
     # It loads OpenSSL, which no call needs.
     import hashlib
 
@@ -34,34 +93,334 @@ def _digest(path: str, _version: tuple[int, int, int]) -> str:
 _cached_digest = functools.lru_cache(maxsize=256)(_digest)
 
 
-def reload(
-    path: str | None,
-    expected: str | None,
-    header: tuple[str, Sequence[str], Mapping[str, Any]] | None,
-) -> Library:
-    """Load the library that a pickle refers to.
+def digest_of(content: bytes) -> str:
+    """Return the digest of a file with this content.
+
+    >>> len(digest_of(b"x"))
+    32
+    """
+    import hashlib
+
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def identify(path: str) -> Identity:
+    """Return what a pickle tells of a library's file.
+
+    >>> import mapcall
+    >>> libm = mapcall.load("m").path
+    >>> identify(libm).digest == digest(libm)
+    True
+
+    Raises
+    ------
+    LibraryError
+        If the file can't be read.
+    """
+    try:
+        return Identity(digest(path), os.uname().nodename)
+    except OSError as error:
+        raise LibraryError(
+            f"expected the file of the library {path}, which a pickle refers to by its digest, got "
+            f"none ({error.strerror}); load the library from the path that it has now"
+        ) from None
+
+
+def add_copy(digest: str, copy: Copy) -> None:
+    """Let references to a digest use a copy where their own path has another file or none.
+
+    >>> copy = Copy("/scratch/libkern.so", {})
+    >>> add_copy("d1ce", copy)
+    >>> remove_copy("d1ce", copy)
+    """
+    _refusals.pop(digest, None)
+    _copies.setdefault(digest, []).append(copy)
+
+
+def remove_copy(digest: str, copy: Copy) -> None:
+    """Undo an `add_copy`, or do nothing.
+
+    >>> remove_copy("d1ce", Copy("/scratch/libkern.so", {}))
+    """
+    _copies[digest] = [other for other in _copies.get(digest, []) if other is not copy]
+
+
+def refuse_copy(digest: str, reason: str) -> None:
+    """Set what the error of a reference says about the copy that was sent.
+
+    >>> refuse_copy("d1ce", "it is for aarch64")
+    """
+    _refusals[digest] = reason
+
+
+def reload(path: str | None, identity: tuple[str, str] | None, header: Header | None) -> Any:
+    """Return the library that a pickle refers to.
 
     >>> import mapcall, pickle
     >>> libm = mapcall.load("m")
     >>> pickle.loads(pickle.dumps(libm)) == libm
     True
 
+    It is loaded once, and again when it has not been used for a minute or its file has changed.
+
+    Returns
+    -------
+    Library or Missing
+        A `Missing` only where an exception would end a process of Dask.
+
     Raises
     ------
     LibraryError
-        If the file is missing, or has changed since it was pickled.
+        If the file is missing, or is another one than the one that was pickled.
     """
-    if path is not None:
+    return _attempt(_reload, reload, path, identity, header)
+
+
+def _reload(path: str | None, identity: tuple[str, str] | None, header: Header | None) -> Library:
+    key = header and header_key(header)
+    library: Library
+    if path is None or identity is None:
+        library = CACHE.get((None, key), lambda: _load(None, header))
+        return library
+    found, version = _find(path, *identity)
+    library = CACHE.get(
+        (found, version, key), lambda: _open(found, version, path, identity, header)
+    )
+    return library
+
+
+def _find(path: str, expected: str, host: str) -> tuple[str, Version]:
+    """Return the file of a reference on this machine: that of its path, or a copy that was sent."""
+    try:
+        version = version_of(path)
+        found = _cached_digest(path, version)
+        if found == expected:
+            return path, version
+        other = f"another file (digest {found})"
+    except OSError as error:
+        other = f"none ({error.strerror})"
+    for copy in _copies.get(expected, ()):
         try:
-            found = digest(path)
+            version = version_of(copy.path)
+            if _cached_digest(copy.path, version) == expected:
+                return copy.path, version
+            other += f", and another file as the copy {copy.path}"
         except OSError as error:
-            raise LibraryError(f"expected the library {path}, which was pickled; {error}") from None
-        if found != expected:
-            raise LibraryError(
-                f"expected the library {path} as it was pickled (digest {expected}), got another "
-                f"file of that name (digest {found}); build the same one on both sides"
-            )
+            other += f", and no copy {copy.path} ({error.strerror})"
+    refusal = _refusals.get(expected)
+    raise LibraryError(
+        f"expected the library {path} of host {host} (digest {expected}), got {other} on host "
+        f"{os.uname().nodename}"
+        + (
+            f", which has refused the copy that was sent: {refusal}; build it there"
+            if refusal
+            else "; build the same one there, or send it to the workers of Dask with "
+            "mapcall.dask.ship(client, library)"
+        )
+    )
+
+
+def _open(
+    found: str, version: Version, path: str, identity: tuple[str, str], header: Header | None
+) -> Library:
+    """Load the file of a reference, with the header that was sent or that of this machine."""
+    spelling = _spelling(found, version)
+    expected, host = identity
+    if header is None:
+        return _load(spelling, None)
+    key = header_key(header)
+    for copy in _copies.get(expected, ()):
+        if key in copy.headers:
+            return load(spelling, copy.headers[key])
+    try:
+        return _load(spelling, header)
+    except PrototypeError as error:
+        raise LibraryError(
+            f"expected the header {header[0]} of the library {path}, as on host {host}, got none "
+            f"that can be read on host {os.uname().nodename} ({error}); install it there, or send "
+            "it to the workers of Dask with mapcall.dask.ship(client, library)"
+        ) from None
+
+
+def _load(path: str | None, header: Header | None) -> Library:
     if header is None:
         return load(path)
     name, include, define = header
     return load(path, name, include=include, define=dict(define))
+
+
+def header_key(header: Header) -> tuple[Any, ...]:
+    """Return a header and its options as a key of a dict.
+
+    >>> header_key(("kern.h", ["include"], {"N": "3"}))
+    ('kern.h', ('include',), (('N', '3'),))
+    """
+    name, include, define = header
+    return name, tuple(include), tuple(define.items())
+
+
+_spellings: defaultdict[str, itertools.count[int]] = defaultdict(itertools.count)
+
+
+@functools.lru_cache(maxsize=1024)
+def _spelling(path: str, _version: Version) -> str:
+    """Return a name of a file that no earlier file of the path has been loaded by.
+
+    The loader takes a name that it knows for the library that is loaded under it, though another
+    file has the name now. Under another name, it compares the files themselves.
+    """
+    folder, name = os.path.split(path)
+    return os.path.join(folder, "./" * (1 + next(_spellings[path]) % 500) + name)
+
+
+def rebind(
+    library: Any,
+    name: str,
+    prototype: str | None,
+    options: dict[str, Any],
+    is_unchecked: bool,
+) -> Any:
+    """Return the function that a pickle refers to.
+
+    >>> import mapcall, pickle
+    >>> cos = mapcall.load("m").function("double cos(double x)")
+    >>> pickle.loads(pickle.dumps(cos))(0.0)
+    1.0
+
+    It is bound once, as `reload` says of libraries, if its option `check` is no callable.
+
+    Returns
+    -------
+    Function or Missing
+        A `Missing` only where an exception would end a process of Dask.
+    """
+    return _attempt(_rebind, rebind, library, name, prototype, options, is_unchecked)
+
+
+def _rebind(
+    library: Any,
+    name: str,
+    prototype: str | None,
+    options: dict[str, Any],
+    is_unchecked: bool,
+) -> Function:
+    library = loaded(library)
+    options = {key: loaded(value) for key, value in options.items()}
+    arguments = (library, name, prototype, options, is_unchecked)
+    if callable(options.get("check")):
+        return _mapcall.rebind(*arguments)
+    # The function that is cached keeps the library and the destructor alive, and so their `id`.
+    chosen = [id(value) if isinstance(value, Function) else value for value in options.values()]
+    key = (id(library), name, prototype, *chosen, is_unchecked)
+    function: Function = CACHE.get(key, lambda: _mapcall.rebind(*arguments))
+    return function
+
+
+def _attempt(make: Callable[..., Any], again: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a function makes, or a `Missing` if it raises where Dask reads messages."""
+    try:
+        return make(*arguments)
+    except Exception:
+        if not _reads_messages():
+            raise
+        return Missing(make, again, *arguments)
+
+
+def _reads_messages() -> bool:
+    """Return whether this thread reads the messages of a scheduler or worker of Dask.
+
+    These are the thread of the event loop, and those for long messages. An exception there ends a
+    worker without a word to the client, and a scheduler needs no library.
+    """
+    for name, kind in (("distributed.scheduler", "Scheduler"), ("distributed.worker", "Worker")):
+        module = sys.modules.get(name)
+        if module is not None and getattr(module, kind)._instances:
+            break
+    else:
+        return False
+    from asyncio import _get_running_loop
+
+    is_event_loop = _get_running_loop() is not None
+    return is_event_loop or threading.current_thread().name.startswith("Dask-Offload")
+
+
+class Missing:
+    """A library or function that a process of Dask does not have: its use raises the exception.
+
+    >>> import pickle
+    >>> missing = Missing(int, int, "3.0")
+    >>> missing()
+    Traceback (most recent call last):
+    ValueError: invalid literal for int() with base 10: '3.0'
+
+    It is pickled as it came, so that a scheduler passes it on.
+
+    Parameters
+    ----------
+    make, again : callable
+        What makes the object, and what does when the object is unpickled from its pickle.
+    *arguments : object
+        The arguments of both.
+    """
+
+    def __init__(
+        self, make: Callable[..., Any], again: Callable[..., Any], *arguments: Any
+    ) -> None:
+        self._make = make
+        self._again = again
+        self._arguments = arguments
+
+    def load(self) -> Any:
+        """Return the object, or raise why it is missing.
+
+        >>> Missing(int, int, "3").load()
+        3
+        """
+        return self._make(*self._arguments)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.load()(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            # Protocols that the object does not have.
+            raise AttributeError(name)
+        return getattr(self.load(), name)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return self._again, self._arguments
+
+
+def loaded(value: Any) -> Any:
+    """Return a value, or what a `Missing` stands for.
+
+    >>> loaded(Missing(int, int, "3")), loaded("3")
+    (3, '3')
+    """
+    return value.load() if isinstance(value, Missing) else value
+
+
+def arguments_of(pickled: Library | Function) -> tuple[Any, ...]:
+    """Return the arguments of `reload` or `rebind` that a pickle has.
+
+    >>> import mapcall
+    >>> arguments_of(mapcall.load("m").function("double cos(double x)"))[1:3]
+    ('cos', 'double cos(double x)')
+    """
+    return cast(tuple[Any, tuple[Any, ...]], pickled.__reduce__())[1]
+
+
+def reference(pickled: Library | Function) -> tuple[Any, ...]:
+    """Return the arguments of a pickle without what differs between equal libraries or functions.
+
+    >>> import mapcall
+    >>> cos = mapcall.load("m").function("double cos(double x)")
+    >>> path, digest, header = reference(cos.library)
+    >>> reference(cos)[1:]
+    ('cos', 'double cos(double x)', {'check': None, ...}, False)
+    """
+    if isinstance(pickled, Function):
+        library, *rest = arguments_of(pickled)
+        return (reference(library), *rest)
+    path, identity, header = arguments_of(pickled)
+    return path, identity and identity.digest, header

@@ -26,7 +26,8 @@ except ImportError as error:
     ) from error
 
 from ._arrays import open
+from ._ship import ship
 from ._store import store
 
-__all__ = ["open", "store"]
-open.__module__ = store.__module__ = __name__
+__all__ = ["open", "ship", "store"]
+open.__module__ = ship.__module__ = store.__module__ = __name__

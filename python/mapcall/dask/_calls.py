@@ -23,6 +23,7 @@ from .._mapcall import Function
 from .._memmap import memmap
 from .._progress import Bar
 from ._arrays import to_dask
+from ._kernels import Kernel
 from ._progress import Progress
 
 Chunks: TypeAlias = tuple[tuple[int, ...], ...]
@@ -422,14 +423,14 @@ class BlockCall:
 
     def __init__(
         self,
-        function: Function,
+        function: Function | Kernel,
         core: dict[str, int],
         results: list[tuple[str | None, np.dtype[Any]]],
         written: frozenset[str],
         arguments: dict[str, Any],
         options: dict[str, Any],
     ) -> None:
-        self._function = function
+        self._function = function if isinstance(function, Kernel) else Kernel(function)
         self._core = core
         self._results = results
         self._written = written
@@ -484,7 +485,7 @@ class BlockCall:
         )
 
     def __repr__(self) -> str:
-        return f"<calls of {self._function.name}>"
+        return f"<calls of {self._function.__name__}>"
 
 
 def _contiguous(array: np.ndarray[Any, Any], core: int) -> Any:

@@ -143,7 +143,7 @@ def _interruptible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _connected(address: str) -> Iterator[distributed.Client]:
-    """Connect a client to a scheduler; for 'local', to a cluster that lives as long as the block."""
+    """Connect a client; for 'local', to a cluster that lives as long as the block."""
     with contextlib.ExitStack() as stack:
         if address != "local":
             yield stack.enter_context(_client(address))
@@ -211,7 +211,8 @@ def _graph(
             arrays[name] = value, core
     # In one chunk each, as a graph needs no alignment.
     whole = {name: to_dask(array, array.shape) for name, (array, _) in arrays.items()}
-    _, loop_shape, outputs = _mapcall.describe_call(function, (), keywords | whole)
+    _, shape, outputs = _mapcall.describe_call(function, (), keywords | whole)
+    loop_shape = shape or ()
     ndim = len(loop_shape)
     rows = [array.shape[array.ndim - core :] for array, core in arrays.values()]
     sizes = [
@@ -297,7 +298,7 @@ def _compute(
     wanted = [(array, to) for array, to in zip(results, outputs, strict=True) if to is not None]
     paths = [to for _, to in wanted if isinstance(to, str)]
     if not wanted:
-        blocks = [array.map_blocks(_nothing, meta=array._meta[:0]) for array in results]
+        blocks = [da.map_blocks(_nothing, array, meta=array._meta) for array in results]
         follow(distributed.futures_of(client.persist(blocks)), progress)
         return []
     if not paths:

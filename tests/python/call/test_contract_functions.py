@@ -219,11 +219,12 @@ class TestPickles:
         pickled = pickle.dumps(function)
         assert pickle.loads(pickled)(3) == 3
         path.unlink()
-        with pytest.raises(mapcall.LibraryError, match=r"libown\.so, which was pickled; .*No such"):
+        with pytest.raises(mapcall.LibraryError, match=r"libown\.so of host .*none \(No such"):
             pickle.loads(pickled)
         shutil.copy(compile_c("int status(int code) { return -code; }"), path)
         with pytest.raises(
-            mapcall.LibraryError, match=r"libown\.so as it was pickled .* build the same one"
+            mapcall.LibraryError,
+            match=r"libown\.so of host .*another file \(digest .* build the same one",
         ):
             pickle.loads(pickled)
         assert function(3) == 3
