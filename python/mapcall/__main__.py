@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
-import warnings
 from typing import Any
 
 from ._mapcall import command
@@ -25,7 +23,10 @@ def main() -> int:
 
 def _run_on_cluster(**batch: Any) -> list[bytes]:
     """Make the calls of ``mapcall call --dask``; Dask is imported when it is needed."""
-    # Errors are one line.
+    import logging
+    import warnings
+
+    # The command writes its errors itself, in one line.
     logging.disable()
     warnings.simplefilter("ignore")
     from .dask import _command

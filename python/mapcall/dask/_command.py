@@ -11,16 +11,19 @@ import signal
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
+from multiprocessing import resource_tracker
 from typing import Any, TypeAlias
 
 import dask
 import dask.array as da
 import numpy as np
 from dask.system import CPU_COUNT
-from dask.utils import parse_bytes
+from dask.utils import parse_bytes, parse_timedelta
 
 from .. import _mapcall
-from .._errors import ArgumentError, CallError
+from .._errors import ArgumentError, CallError, LibraryError, MapFault
+from .._mapcall import ChangedFileError
 from .._memmap import open as open_file
 from ._arrays import Chunks, to_dask
 from ._calls import core_axes
@@ -38,7 +41,8 @@ except ImportError as error:
 # time, and so few that the scheduler's milliseconds for each block do not count.
 BLOCKS_PER_THREAD = 16
 
-# The time in seconds after which a scheduler is taken as absent.
+# The time in seconds after which a scheduler is taken as absent, if Dask's configuration has none
+# that is shorter.
 TIMEOUT = 10
 
 # The destination of an output: a new file, memory if True, nothing if None.
@@ -108,16 +112,16 @@ def run(
     RuntimeError
         If there is no such cluster, or a worker can't do its part; the message has a remedy.
     """
+    function = _function(library, header, include, define, prototype, check)
     with contextlib.ExitStack() as stack, _interruptible():
+        client = stack.enter_context(_connected(address))
         try:
-            function = _function(library, header, include, define, prototype, check)
-            client = stack.enter_context(_connected(address))
             results = _graph(client, function, arguments, where, threads)
             return _compute(client, results, outputs, sync, progress)
         except (ArgumentError, CallError):
             raise
         except Exception as error:
-            raise RuntimeError(_explained(error, address)) from error
+            raise RuntimeError(f"{function.name}: {_explained(error, address)}") from error
 
 
 @contextlib.contextmanager
@@ -146,10 +150,19 @@ def _connected(address: str) -> Iterator[distributed.Client]:
     """Connect a client; for 'local', to a cluster that lives as long as the block."""
     with contextlib.ExitStack() as stack:
         if address != "local":
-            yield stack.enter_context(_client(address))
+            try:
+                client = stack.enter_context(_client(address))
+            except Exception as error:
+                raise RuntimeError(
+                    f"--dask: expected the address of a scheduler that answers, got {address!r}: "
+                    f"{error}; start one with dask scheduler, or give --dask local"
+                ) from error
+            yield client
             return
+        # The workers inherit the blocked signal, as a terminal sends Ctrl-C to them, too. Python
+        # unblocks it in the thread in which it starts the tracker.
+        resource_tracker.ensure_running()
         with _blocked(signal.SIGINT):
-            # The workers inherit the blocked signal: a terminal sends Ctrl-C to them, too.
             cluster = stack.enter_context(
                 distributed.LocalCluster(
                     n_workers=0,
@@ -165,7 +178,8 @@ def _connected(address: str) -> Iterator[distributed.Client]:
 
 
 def _client(of: Any) -> distributed.Client:
-    return distributed.Client(of, timeout=TIMEOUT, name="mapcall")
+    configured = parse_timedelta(dask.config.get("distributed.comm.timeouts.connect"))
+    return distributed.Client(of, timeout=min(TIMEOUT, configured), name="mapcall")
 
 
 @contextlib.contextmanager
@@ -185,7 +199,11 @@ def _function(
     prototype: str,
     check: str | None,
 ) -> _mapcall.Function:
-    loaded = _mapcall.load(library, header, include=include, define=dict(define))
+    # Workers read the header, too, and have other working directories.
+    if header is not None and os.path.isfile(header):
+        header = os.path.abspath(header)
+    folders = [os.path.abspath(folder) for folder in include]
+    loaded = _mapcall.load(library, header, include=folders, define=dict(define))
     if prototype.strip().isidentifier():
         bound: _mapcall.Function = getattr(loaded, prototype.strip())
         return bound
@@ -327,5 +345,24 @@ def _nothing(block: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _explained(error: Exception, address: str) -> str:
-    """Return the message of the command for an exception."""
+    """Return a message with a remedy for an exception of a worker."""
+    if isinstance(error, distributed.KilledWorker):
+        return (
+            "a worker died while it made the calls of a block, and so did "
+            f"{error.allowed_failures} others that repeated them; the function may crash, or need "
+            "more memory than workers may use: look at the workers' logs, or leave out --dask"
+        )
+    if isinstance(error, CancelledError):
+        return f"the scheduler {address} has ended or lost the batch; start it again"
+    if isinstance(error, ChangedFileError):
+        return f"{error.path}: the file has changed while the batch ran; start it again"
+    if isinstance(error, FileNotFoundError):
+        return f"{error}; each worker must see the files and folders by the same paths"
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"a worker lacks a package: {error}; install it in the environment of the workers: "
+            "pip install 'mapcall[dask]'"
+        )
+    if isinstance(error, (LibraryError, MapFault, OSError, ValueError)):
+        return str(error)
     return f"{type(error).__name__}: {error}"

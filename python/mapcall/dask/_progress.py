@@ -21,6 +21,7 @@ def compute(
     >>> from dask.delayed import delayed
     >>> one = delayed(abs)(-1)
     >>> compute(one + 1, [one.key], print, {"scheduler": "synchronous"})
+    0 1
     1 1
     2
 
@@ -31,7 +32,7 @@ def compute(
     blocks : sequence of keys
         The tasks that are counted, in the order of the blocks.
     progress : callable
-        It is called with the number of blocks that are done, and with the number of all.
+        It is called with the number of blocks that are done, at first 0, and with that of all.
     options : dict
         Options of `dask.compute`.
 
@@ -49,6 +50,7 @@ def compute(
         follow(futures, progress)
         return value.result()
     waiting = set(blocks)
+    progress(0, len(blocks))
 
     def count(key: Any, *_: Any) -> None:
         if key in waiting:
@@ -77,7 +79,7 @@ def follow(futures: list[Any], progress: Progress | None) -> None:
     futures : list of distributed.Future
         The tasks of the blocks, in the order of the blocks.
     progress : callable or None
-        It is called with the number of blocks that are done, and with the number of all.
+        It is called with the number of blocks that are done, at first 0, and with that of all.
 
     Raises
     ------
@@ -91,6 +93,8 @@ def follow(futures: list[Any], progress: Progress | None) -> None:
     positions = {future.key: position for position, future in enumerate(futures)}
     waiting = as_completed(futures)
     futures.clear()
+    if progress is not None:
+        progress(0, count)
     failed: tuple[int, Any] | None = None
     for future in waiting:
         position = positions.pop(future.key)

@@ -256,14 +256,10 @@ pub(crate) fn run(arguments: &Arguments, cluster: Option<&dyn Cluster>) -> Resul
             Some(unsafe { file.open(Mode::Read)? })
         }
     };
-    let has_loops = mask.is_some() || opened::has_axes(contract, &given);
+    let is_batch = mask.is_some() || files.have_files() || opened::has_axes(contract, &given);
     let mut report = if let Some(dask) = dask {
-        if !has_loops {
-            let function = function.name().to_owned();
-            return Err(DaskError::Single { function }.into());
-        }
         dask.batch(arguments, &function, &mut given, &files, mask.as_ref())?
-    } else if has_loops || files.have_files() {
+    } else if is_batch {
         batch(arguments, &function, &mut given, &files, mask.as_ref())?
     } else {
         single(&function, &mut given, ignored)?

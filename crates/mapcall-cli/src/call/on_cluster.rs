@@ -10,7 +10,7 @@ use mapcall::Function;
 use mapcall::array::layout::Order;
 use mapcall::array::{Array, Mode};
 use mapcall::batch::Shape;
-use mapcall::contract::{Contract, Role};
+use mapcall::contract::{Contract, Role, Rule};
 
 use super::opened::OpenedArgument;
 use super::outputs::OutputFiles;
@@ -82,9 +82,12 @@ impl<'a> Dask<'a> {
         mask: Option<&Array>,
     ) -> Result<Report, Failure> {
         let contract = function.contract();
+        let name = || function.name().to_owned();
+        if !has_loops(contract, given, mask) {
+            return Err(DaskError::Single { function: name() }.into());
+        }
         if contract.outputs().is_empty() {
-            let function = function.name().to_owned();
-            return Err(DaskError::NoOutput { function }.into());
+            return Err(DaskError::NoOutput { function: name() }.into());
         }
         let started = Instant::now();
         let made = check(function, given, files, mask)?;
@@ -166,6 +169,21 @@ impl<'a> Dask<'a> {
         }
         Ok(report)
     }
+}
+
+/// Returns whether an array has axes along which calls are made.
+fn has_loops(contract: &Contract, given: &[Option<OpenedArgument>], mask: Option<&Array>) -> bool {
+    let mask = mask.map_or(0, Array::ndim);
+    let arguments = contract.rules().iter().zip(given);
+    let axes = arguments.map(|(rule, value)| {
+        let array = value.as_ref().and_then(|value| value.opened.array());
+        array.map_or(0, |array| match rule {
+            Rule::Array(rule) => array.ndim().saturating_sub(rule.rank()),
+            Rule::Number(_) | Rule::Record { .. } => array.ndim(),
+            _ => 0,
+        })
+    });
+    axes.max().unwrap_or(0).max(mask) > 0
 }
 
 /// Checks the arguments by the prototype, and returns the dtype and shape of each output that is made.
