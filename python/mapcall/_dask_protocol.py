@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import os
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -123,7 +122,7 @@ def register_serialization(serialize: Any) -> None:
     from_class.register(memmap, loads)
 
 
-def register_calls(core: ModuleType | Any) -> None:
+def register_calls(core: Any) -> None:
     """Make bound functions build a graph when they are called with arrays of ``dask.array``.
 
     >>> import dask.array as da

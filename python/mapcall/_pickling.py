@@ -166,7 +166,7 @@ def reload(path: str | None, identity: tuple[str, str] | None, header: Header | 
     Returns
     -------
     Library or Missing
-        A `Missing` only where an exception would end a process of Dask.
+        A `Missing` only where an exception would be lost: in workers of multiprocessing and Dask.
 
     Raises
     ------
@@ -182,9 +182,12 @@ def _reload(path: str | None, identity: tuple[str, str] | None, header: Header |
     if path is None or identity is None:
         library = CACHE.get((None, key), lambda: _load(None, header))
         return library
+    expected, _ = identity
     found, version = _find(path, *identity)
+    sent = [copy.headers[key] for copy in _copies.get(expected, ()) if key in copy.headers]
     library = CACHE.get(
-        (found, version, key), lambda: _open(found, version, path, identity, header)
+        (found, version, key, *sent),
+        lambda: _open(_spelling(found, version), path, identity, header, sent),
     )
     return library
 
@@ -221,24 +224,23 @@ def _find(path: str, expected: str, host: str) -> tuple[str, Version]:
 
 
 def _open(
-    found: str, version: Version, path: str, identity: tuple[str, str], header: Header | None
+    spelling: str,
+    path: str,
+    identity: tuple[str, str],
+    header: Header | None,
+    sent: Sequence[str],
 ) -> Library:
     """Load the file of a reference, with the header that was sent or that of this machine."""
-    spelling = _spelling(found, version)
-    expected, host = identity
-    if header is None:
-        return _load(spelling, None)
-    key = header_key(header)
-    for copy in _copies.get(expected, ()):
-        if key in copy.headers:
-            return load(spelling, copy.headers[key])
+    if sent:
+        return load(spelling, sent[0])
     try:
         return _load(spelling, header)
     except PrototypeError as error:
+        _, host = identity
         raise LibraryError(
-            f"expected the header {header[0]} of the library {path}, as on host {host}, got none "
-            f"that can be read on host {os.uname().nodename} ({error}); install it there, or send "
-            "it to the workers of Dask with mapcall.dask.ship(client, library)"
+            f"expected the header {header and header[0]} of the library {path}, as on host {host}, "
+            f"got none that can be read on host {os.uname().nodename} ({error}); install it there, "
+            "or send it to the workers of Dask with mapcall.dask.ship(client, library)"
         ) from None
 
 
@@ -262,8 +264,7 @@ def header_key(header: Header) -> tuple[Any, ...]:
 _spellings: defaultdict[str, itertools.count[int]] = defaultdict(itertools.count)
 
 
-@functools.lru_cache(maxsize=1024)
-def _spelling(path: str, _version: Version) -> str:
+def _new_spelling(path: str, _version: Version) -> str:
     """Return a name of a file that no earlier file of the path has been loaded by.
 
     The loader takes a name that it knows for the library that is loaded under it, though another
@@ -271,6 +272,9 @@ def _spelling(path: str, _version: Version) -> str:
     """
     folder, name = os.path.split(path)
     return os.path.join(folder, "./" * (1 + next(_spellings[path]) % 500) + name)
+
+
+_spelling = functools.lru_cache(maxsize=1024)(_new_spelling)
 
 
 def rebind(
@@ -292,7 +296,7 @@ def rebind(
     Returns
     -------
     Function or Missing
-        A `Missing` only where an exception would end a process of Dask.
+        A `Missing` only where an exception would be lost: in workers of multiprocessing and Dask.
     """
     return _attempt(_rebind, rebind, library, name, prototype, options, is_unchecked)
 
@@ -317,21 +321,25 @@ def _rebind(
 
 
 def _attempt(make: Callable[..., Any], again: Callable[..., Any], *arguments: Any) -> Any:
-    """Return what a function makes, or a `Missing` if it raises where Dask reads messages."""
+    """Return what a function makes, or a `Missing` if an exception would be lost here."""
     try:
         return make(*arguments)
     except Exception:
-        if not _reads_messages():
+        if not _loses_exceptions():
             raise
         return Missing(make, again, *arguments)
 
 
-def _reads_messages() -> bool:
-    """Return whether this thread reads the messages of a scheduler or worker of Dask.
+def _loses_exceptions() -> bool:
+    """Return whether an exception of unpickling would end this process without a word to its user.
 
-    These are the thread of the event loop, and those for long messages. An exception there ends a
-    worker without a word to the client, and a scheduler needs no library.
+    That holds for a worker process of `multiprocessing`: its pool waits for ever. It also holds for
+    the thread of the event loop, and that for long messages, in a scheduler or worker of Dask. A
+    scheduler needs no library.
     """
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    if multiprocessing is not None and multiprocessing.parent_process() is not None:
+        return True
     for name, kind in (("distributed.scheduler", "Scheduler"), ("distributed.worker", "Worker")):
         module = sys.modules.get(name)
         if module is not None and getattr(module, kind)._instances:
@@ -345,7 +353,7 @@ def _reads_messages() -> bool:
 
 
 class Missing:
-    """A library or function that a process of Dask does not have: its use raises the exception.
+    """A library or function that a worker does not have: its use raises the exception.
 
     >>> import pickle
     >>> missing = Missing(int, int, "3.0")
@@ -353,7 +361,7 @@ class Missing:
     Traceback (most recent call last):
     ValueError: invalid literal for int() with base 10: '3.0'
 
-    It is pickled as it came, so that a scheduler passes it on.
+    It is pickled as it came, so that a scheduler of Dask passes it on.
 
     Parameters
     ----------

@@ -31,7 +31,17 @@ def clock() -> Clock:
     return Clock()
 
 
-def threads() -> list[threading.Thread]:
+@pytest.fixture(autouse=True)
+def no_other_values() -> None:
+    """Empties the caches of earlier tests, which keep the thread running."""
+    for cache in list(_cache._caches):
+        cache.clear()
+    for thread in threads():
+        thread.wake.set()
+        thread.join()
+
+
+def threads() -> list[_cache._Thread]:
     return [thread for thread in threading.enumerate() if isinstance(thread, _cache._Thread)]
 
 

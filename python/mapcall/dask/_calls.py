@@ -489,9 +489,9 @@ class BlockCall:
 
 
 def _contiguous(array: np.ndarray[Any, Any], core: int) -> Any:
-    """Return the array, or a copy if its core axes are not contiguous or its elements not aligned.
+    """Return the array, or a copy if its core axes are not contiguous; a number without axes.
 
-    A number without axes is returned as such.
+    The memory of an array that came in a message may not be aligned; such a one is copied, too.
     """
     if array.ndim == 0:
         return array[()]

@@ -1,15 +1,20 @@
 """Clusters of Dask on this machine: real processes, the bytes that they send, and their death.
 
-Workers import modules of the folders that pytest adds to the path, such as this one; `conftest.py`
-makes Dask send what test modules define.
+Workers import the functions of their tasks: from test modules, and from modules of the folders that
+pytest adds to the path, such as this one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +70,71 @@ def private_client(folder: Path, workers: int = 2, **options: Any) -> Iterator[C
         yield connected
 
 
+@dataclass
+class Separate:
+    """A scheduler and workers that the commands of Dask have started."""
+
+    address: str
+    scheduler: subprocess.Popen[str]
+    workers: list[subprocess.Popen[str]]
+
+
+@contextlib.contextmanager
+def separate(
+    folder: Path,
+    prefixes: Sequence[Sequence[str]] = ((), ()),
+    *,
+    host: str = "127.0.0.1",
+    hosts: Sequence[str] = (),
+    options: Sequence[str] = ("--no-nanny",),
+) -> Iterator[Separate]:
+    """Starts a scheduler and workers in processes of their own, which a test may kill.
+
+    Parameters
+    ----------
+    folder : Path
+        For their files.
+    prefixes : sequence of commands
+        For each worker the words that stand before its command, such as ``["nsenter", ...]``.
+    host, hosts : str, sequence of str
+        The address of the scheduler, and of each worker if it is another one.
+    options : sequence of str
+        Options of `dask worker`.
+    """
+    cli = [sys.executable, "-m"]
+    places = ["--port", "0", "--dashboard-address", f"{host}:0"]
+    running: list[subprocess.Popen[str]] = []
+
+    def start(command: list[str]) -> subprocess.Popen[str]:
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        started = subprocess.Popen(
+            command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
+        )
+        running.append(started)
+        return started
+
+    try:
+        scheduler = start([*cli, "distributed.cli.dask_scheduler", "--host", host, *places])
+        address = ""
+        for line in scheduler.stderr or ():
+            if found := re.search(r"Scheduler at: +(\S+)", line):
+                address = found[1]
+                break
+        assert address, f"the scheduler did not start: exit {scheduler.wait()}"
+        command = [*cli, "distributed.cli.dask_worker", address, "--nthreads", "1"]
+        command += ["--memory-limit", "0", "--no-dashboard", "--local-directory", str(folder)]
+        workers = [
+            start([*prefix, *command, "--host", at, *options])
+            for prefix, at in zip(prefixes, hosts or [host] * len(prefixes), strict=True)
+        ]
+        yield Separate(address, scheduler, workers)
+    finally:
+        for each in running:
+            each.kill()
+        for each in running:
+            each.communicate()
+
+
 def processes(connected: Client) -> dict[str, int]:
     """Returns the process id of each worker, by the worker's address."""
     return dict(connected.run(os.getpid))
@@ -117,3 +187,56 @@ def _sent_between_workers(connected: Client) -> dict[str, int]:
         return int(dask_worker.transfer_outgoing_bytes_total)
 
     return dict(connected.run(sent))
+
+
+def die(block: Any) -> Any:
+    """Kills the process that computes a block."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def held(block: Any, folder: str) -> Any:
+    """Returns a block when there is a file `go` in the folder: the task of a worker that waits."""
+    Path(folder, f"held-{os.getpid()}").touch()
+    while not Path(folder, "go").exists():
+        time.sleep(0.02)
+    return block
+
+
+@contextlib.contextmanager
+def when_held(folder: Path, count: int, then: Callable[[], None]) -> Iterator[None]:
+    """Calls a function in a thread when `count` workers are held."""
+
+    is_over = threading.Event()
+
+    def wait() -> None:
+        while len(list(folder.glob("held-*"))) < count:
+            if is_over.wait(0.02):
+                return
+        then()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def die_in_a_write(marker: str, call: int) -> None:
+    """Makes this process kill itself in the middle of a write; one process does so."""
+    from mapcall.dask import _store
+
+    pwrite = _store._pwrite
+    calls = []
+
+    def deadly(descriptor: int, content: memoryview, offset: int) -> None:
+        calls.append(offset)
+        if len(calls) == call:
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+                pwrite(descriptor, content[: len(content) // 2], offset)
+                os.kill(os.getpid(), signal.SIGKILL)
+        pwrite(descriptor, content, offset)
+
+    _store._pwrite = deadly

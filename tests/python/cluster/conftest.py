@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
-import cloudpickle
 import pytest
 from distributed import Client, LocalCluster
 
 import clusters
+
+# Workers import a test module by the name that pytest gives it: `tests.python.cluster.NAME`.
+if str(ROOT := Path(__file__).parents[3]) not in sys.path:
+    sys.path.append(str(ROOT))
 
 
 @pytest.fixture(scope="session")
@@ -24,12 +28,3 @@ def client(cluster: LocalCluster) -> Iterator[Client]:
     """Returns a client of the shared cluster, which is Dask's default scheduler during the test."""
     with clusters.client(cluster) as made:
         yield made
-
-
-@pytest.fixture(scope="module", autouse=True)
-def functions_of_tests_are_sent(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Lets workers run functions that a test module defines: they can't import the module."""
-    module = sys.modules[request.module.__name__]
-    cloudpickle.register_pickle_by_value(module)
-    yield
-    cloudpickle.unregister_pickle_by_value(module)

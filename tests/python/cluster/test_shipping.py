@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import json
+import multiprocessing
 import os
 import pickle
 import re
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +242,31 @@ class TestReferences:
             pickle.dumps(library)
 
 
+class Unpickled:
+    """It is pickled as the object of a pickle that was made before."""
+
+    def __init__(self, pickled: bytes) -> None:
+        self.pickled = pickled
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pickle.loads, (self.pickled,)
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_pools_of_processes(tmp_path: Path, method: str) -> None:
+    """The exception of a missing library reaches the one who waits for the task."""
+    path = adding(tmp_path, 1)
+    task = Unpickled(pickle.dumps(mapcall.load(path).function(ADD)))
+    context = multiprocessing.get_context(method)
+    with context.Pool(1) as pool, ProcessPoolExecutor(1, context) as executor:
+        assert pool.apply(task, (3,)) == executor.submit(task, 3).result() == 4
+        path.unlink()
+        with pytest.raises(mapcall.LibraryError, match="got none"):
+            pool.apply_async(task, (3,)).get(60)
+        with pytest.raises(mapcall.LibraryError, match="got none"):
+            executor.submit(task, 3).result(60)
+
+
 class TestShip:
     """On a cluster whose processes have the same files; libraries are deleted after `ship`."""
 
@@ -287,6 +314,14 @@ class TestShip:
         mapcall.dask.ship(client, function)
         path.unlink()
         np.testing.assert_array_equal(y.compute(), np.arange(7, 107))
+
+    def test_blocks_that_come_in_messages(self, client: Client, tmp_path: Path) -> None:
+        """Dask does not align their memory."""
+        text = "double twice(double x) { return 2 * x; }"
+        twice = mapcall.load(compile_to(tmp_path, text)).function("double twice(double x)")
+        for n in range(1, 20):
+            x = np.arange(n, dtype="f8")
+            np.testing.assert_array_equal(twice(da.from_array(x, chunks=5)).compute(), 2 * x)
 
     def test_refusals(self, client: Client, tmp_path: Path) -> None:
         """They name the worker and the reason, and leave nothing on any worker."""
