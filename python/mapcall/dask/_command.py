@@ -71,14 +71,7 @@ def run(
 ) -> list[bytes]:
     """Run a batch that the command has checked, and return the elements of outputs in memory.
 
-    >>> import mapcall
-    >>> import numpy as np
-    >>> np.save("x.npy", np.arange(3.0))
-    >>> (y,) = run(                                                     # doctest: +SKIP
-    ...     address="local", library="m", header=None, include=[], define={},
-    ...     prototype="double cbrt(double x)", check=None, arguments={"x": mapcall.open("x.npy")},
-    ...     where=None, outputs=[True], threads=1, sync=False, progress=print)
-    1 1
+    The command describes the batch by these arguments: `crates/mapcall-py/src/command.rs`.
 
     Parameters
     ----------
@@ -348,9 +341,9 @@ def _explained(error: Exception, address: str) -> str:
     """Return a message with a remedy for an exception of a worker."""
     if isinstance(error, distributed.KilledWorker):
         return (
-            "a worker died while it made the calls of a block, and so did "
-            f"{error.allowed_failures} others that repeated them; the function may crash, or need "
-            "more memory than workers may use: look at the workers' logs, or leave out --dask"
+            "expected workers that live, got ones that died while they made the calls of one block "
+            f"({error.allowed_failures + 1} tried); the function may crash, or need more memory "
+            "than workers may use: look at the workers' logs, or leave out --dask"
         )
     if isinstance(error, CancelledError):
         return f"the scheduler {address} has ended or lost the batch; start it again"

@@ -385,12 +385,18 @@ def test_a_local_cluster_and_ctrl_c(folder: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_workers_of_a_local_cluster_die(folder: Path, tmp_path: Path) -> None:
+def test_workers_of_a_local_cluster_die(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "1")
     np.save(tmp_path / "x.npy", np.arange(10_000.0))
     ends = [str(folder / "libk.so"), "double ends(double x)", f"x={tmp_path}/x.npy"]
-    done = run("call", *ends, "-o", tmp_path / "y.npy", "--dask", "local")
+    done = run("call", *ends, "-o", tmp_path / "y.npy", "--dask", "local", timeout=120)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: ends: a worker died while it made the calls of a block")
+    expected = (
+        "error: ends: expected workers that live, got ones that died while they made the calls "
+    )
+    assert done.stderr.startswith(f"{expected}of one block (2 tried); ")
     assert done.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
     assert processes_with(str(tmp_path)) == []
