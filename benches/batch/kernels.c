@@ -30,6 +30,20 @@ double sum(size_t n, const double x[n])
     return total;
 }
 
+double squares(size_t n, const double x[n])
+{
+    double parts[16] = {0}, total = 0;
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (size_t k = 0; k < 16; k++)
+            parts[k] += x[i + k] * x[i + k];
+    for (size_t k = 0; k < 16; k++)
+        total += parts[k];
+    for (; i < n; i++)
+        total += x[i] * x[i];
+    return total;
+}
+
 void scale(size_t n, double a, const double x[restrict n], double y[restrict n])
 {
     for (size_t i = 0; i < n; i++)

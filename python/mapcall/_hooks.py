@@ -22,6 +22,7 @@ REGISTRATIONS = {
     "dask.tokenize": "_dask_protocol.register_tokens",
     "dask.sizeof": "_dask_protocol.register_sizes",
     "distributed.protocol.serialize": "_dask_protocol.register_serialization",
+    "joblib._dask": "_joblib_protocol.register_dask_backend",
     "joblib._memmapping_reducer": "_joblib_protocol.register_reducer",
 }
 

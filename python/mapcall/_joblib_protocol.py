@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import _mapcall
+from ._memmap import memmap
 
 
 def register_reducer(reducer: Any) -> None:
@@ -39,3 +40,40 @@ def register_reducer(reducer: Any) -> None:
         return _mapcall.reopen, reference
 
     reducer._reduce_memmap_backed = reduce_view
+
+
+def register_dask_backend(backend: Any) -> None:
+    """Make joblib's backend of Dask, the module ``joblib._dask``, send plain views as maps.
+
+    Dask sends plain arrays by value. Workers get a `memmap` in place of a plain view of a map that
+    they can open.
+
+    >>> import asyncio, mapcall, types
+    >>> class Backend:
+    ...     async def _to_func_args(self, batch):
+    ...         return [type(array) for _, args, _ in batch.items for array in args]
+    >>> register_dask_backend(types.SimpleNamespace(DaskDistributedBackend=Backend))
+    >>> x = mapcall.memmap("x.dat", mode="w+", shape=3)
+    >>> batch = types.SimpleNamespace(items=[(sum, [np.asarray(x), np.zeros(3)], {})])
+    >>> asyncio.run(Backend()._to_func_args(batch))
+    [<class 'mapcall.memmap'>, <class 'numpy.ndarray'>]
+    """
+    own = backend.DaskDistributedBackend._to_func_args
+
+    @functools.wraps(own)
+    async def to_func_args(self: Any, batch: Any) -> Any:
+        batch.items = [
+            (function, [_as_map(each) for each in args], {k: _as_map(v) for k, v in kwargs.items()})
+            for function, args, kwargs in batch.items
+        ]
+        return await own(self, batch)
+
+    backend.DaskDistributedBackend._to_func_args = to_func_args
+
+
+def _as_map(value: Any) -> Any:
+    """Return a memmap for a plain view of a map that other processes can open, else the value."""
+    if type(value) is np.ndarray and _mapcall.map_of(value) is not None:
+        view = value.view(memmap)
+        return value if _mapcall.reduce(view) is None else view
+    return value

@@ -105,7 +105,7 @@ def digest_of(content: bytes) -> str:
 
 
 def identify(path: str) -> Identity:
-    """Return what a pickle tells of a library's file.
+    """Return what a pickle tells of the file of a library that is loaded.
 
     >>> import mapcall
     >>> libm = mapcall.load("m").path
@@ -115,15 +115,41 @@ def identify(path: str) -> Identity:
     Raises
     ------
     LibraryError
-        If the file can't be read.
+        If the file can't be read, or another file has the path since the library was loaded.
     """
     try:
-        return Identity(digest(path), os.uname().nodename)
+        version = version_of(path)
+        if (path, version) in _mapped or _is_mapped(path):
+            _mapped.add((path, version))
+            return Identity(_cached_digest(path, version), os.uname().nodename)
+        other = "another one"
     except OSError as error:
-        raise LibraryError(
-            f"expected the file of the library {path}, which a pickle refers to by its digest, got "
-            f"none ({error.strerror}); load the library from the path that it has now"
-        ) from None
+        other = f"none ({error.strerror})"
+    if path in _identities:
+        # A scheduler passes on what it has unpickled.
+        return _identities[path]
+    raise LibraryError(
+        f"expected the file of the library {path} as it was loaded, to refer to it in a pickle, "
+        f"got {other}; load the library in a new process, or the new file from a path of its own"
+    )
+
+
+# By path, as unpickled last.
+_identities: dict[str, Identity] = {}
+# The paths and versions of files that have been found in the memory of this process.
+_mapped: set[tuple[str, Version]] = set()
+
+
+def _is_mapped(path: str) -> bool:
+    """Return whether the file that has a path now is in memory; True if that is not known."""
+    try:
+        with open(
+            "/proc/self/maps", encoding=sys.getfilesystemencoding(), errors="surrogateescape"
+        ) as file:
+            paths = {line.rstrip("\n").split(maxsplit=5)[-1] for line in file}
+    except OSError:
+        return True
+    return path in paths or os.path.realpath(_mapcall.__file__) not in paths
 
 
 def add_copy(digest: str, copy: Copy) -> None:
@@ -184,6 +210,8 @@ def _reload(path: str | None, identity: tuple[str, str] | None, header: Header |
         return library
     expected, _ = identity
     found, version = _find(path, *identity)
+    if found == path:
+        _identities[path] = Identity(*identity)
     sent = [copy.headers[key] for copy in _copies.get(expected, ()) if key in copy.headers]
     library = CACHE.get(
         (found, version, key, *sent),

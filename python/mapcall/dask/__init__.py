@@ -18,13 +18,7 @@
 It needs Dask: ``pip install 'mapcall[dask]'``. ``docs/cluster.md`` of the repository is a guide.
 """
 
-try:
-    import dask.array as _  # noqa: F401
-except ImportError as error:
-    raise ImportError(
-        "mapcall.dask needs Dask's arrays; install them with: pip install 'mapcall[dask]'"
-    ) from error
-
+from . import _requirement as _requirement
 from ._arrays import open
 from ._ship import ship
 from ._store import store

@@ -16,9 +16,10 @@ import distributed.protocol
 import joblib
 import numpy as np
 import pytest
+import xarray
 from dask.sizeof import sizeof
 from dask.tokenize import tokenize
-from distributed import Client
+from distributed import Client, get_worker
 from distributed.spill import SpillBuffer
 
 import clusters
@@ -247,6 +248,11 @@ def seen(x: Any) -> tuple[type, float, bool]:
     return type(x), float(np.sum(x[:100], dtype="f8")), x.flags.writeable
 
 
+def seen_by(x: Any, other: Any) -> tuple[Any, ...]:
+    assert type(other) is type(x)
+    return get_worker().address, *seen(x)
+
+
 def part(x: Any) -> Any:
     return x[1::2]
 
@@ -309,10 +315,39 @@ class TestCluster:
         assert not np.shares_memory(held, x)
         assert made.sum().compute() == x.sum()
 
-    def test_joblib(self, client: Client, tmp_path: Path) -> None:
-        x = mapcall.memmap(sparse(tmp_path, 1 << 30), "f8", "r")
-        run = joblib.Parallel(2)
-        with clusters.traffic(client) as sent, joblib.parallel_config("dask"):
-            found = run(joblib.delayed(seen)(x[at:]) for at in range(4))
-        assert found == [(mapcall.memmap, 0.0, False)] * 4
+    def test_xarray(self, client: Client, tmp_path: Path) -> None:
+        """What holds a map is sent with the reference, too, and named by it."""
+        x = mapcall.memmap(sparse(tmp_path, 1 << 30), "f8", "r").reshape(-1, 1024)
+        table = xarray.Dataset({"a": (("time", "at"), x), "b": ("time", x[:, 3])})
+        assert tokenize(table) == tokenize(table.copy())
+        assert tokenize(table) != tokenize(table.assign(b=("time", x[:, 4])))
+        with clusters.traffic(client) as sent:
+            kind, total, _ = client.submit(lambda given: seen(given["b"].data), table).result()
+        assert (kind, total) == (mapcall.memmap, 0.0)
         assert sent.scheduler + sent.workers < SMALL
+
+    def test_joblib(self, client: Client, tmp_path: Path) -> None:
+        """Plain views, too: joblib makes them of its arguments for Dask's workers."""
+        x = mapcall.memmap(sparse(tmp_path, 1 << 30), "f8", "r+")
+        x[1000] = 7
+        plain = np.asarray(x)
+        workers = set(clusters.processes(client))
+        for part in (x, plain, plain[::-1], plain[5:].reshape(-1, 3).T):
+            with clusters.traffic(client) as sent, joblib.parallel_config("dask"):
+                found = joblib.Parallel(2)(
+                    joblib.delayed(seen_by)(part, other=part[2:]) for _ in range(3)
+                )
+            for worker, *seen_there in found:
+                assert worker in workers
+                assert seen_there == [mapcall.memmap, float(np.sum(part[:100])), True]
+            assert sent.scheduler + sent.workers < SMALL
+
+    def test_joblib_and_changes_of_a_private_map(self, client: Client, path: Path) -> None:
+        x = mapcall.memmap(path, "f8", "c", 24)
+        x[5] = 77
+        with joblib.parallel_config("dask"):
+            found = joblib.Parallel(2)(
+                joblib.delayed(np.array)(part) for part in (x, np.asarray(x))
+            )
+        for each in found:
+            np.testing.assert_array_equal(each, x)

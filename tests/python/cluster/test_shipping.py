@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 import json
@@ -234,12 +235,30 @@ class TestReferences:
         )
         assert run.stdout.split() == [names[0], names[8]]
 
-    def test_a_pickle_of_a_library_whose_file_is_gone(self, tmp_path: Path) -> None:
-        path = adding(tmp_path, 1)
-        library = mapcall.load(path)
-        path.unlink()
+    def test_a_pickle_of_a_library_whose_file_has_changed(self, tmp_path: Path) -> None:
+        """It would be one of other code."""
+        path = adding(tmp_path, 1, name="libkern.so")
+        function = mapcall.load(path).function(ADD)
+        path.rename(tmp_path / "kept.so")
         with pytest.raises(mapcall.LibraryError, match=r"got none \(No such file"):
-            pickle.dumps(library)
+            pickle.dumps(function)
+        adding(tmp_path, 2, name="libkern.so")
+        for use in (pickle.dumps, tokenize, Kernel):
+            with pytest.raises(mapcall.LibraryError, match=r"as it was loaded, .* got another one"):
+                use(function)
+        other = mapcall.load(shutil.copy(path, tmp_path / "own.so")).function(ADD)
+        assert pickle.loads(pickle.dumps(other))(3) == 5
+        (tmp_path / "kept.so").replace(path)
+        assert pickle.loads(pickle.dumps(function))(3) == 4
+
+    def test_a_scheduler_passes_on_what_it_got(self, tmp_path: Path) -> None:
+        path = adding(tmp_path, 1, name="libkern.so")
+        pickled = pickle.dumps(mapcall.load(path).function(ADD))
+        function = pickle.loads(pickled)
+        path.unlink()
+        assert pickle.dumps(function) == pickled
+        adding(tmp_path, 2, name="libkern.so")
+        assert pickle.dumps(function) == pickled
 
 
 class Unpickled:
@@ -450,10 +469,12 @@ class Hosts:
         file = self.folder / "scheduler.json"
         options = ["--host", "127.0.0.1", "--port", 0, "--no-dashboard", "--no-jupyter"]
         self.start("alpha", mounts, "dask_scheduler", *options, "--scheduler-file", file)
-        while not file.exists():
+        while True:
             assert self.processes[0].poll() is None, (self.folder / "alpha.log").read_text()
+            # It may be written at this moment.
+            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+                return str(json.loads(file.read_text())["address"])
             time.sleep(0.01)
-        return str(json.loads(file.read_text())["address"])
 
     def start_worker(self, host: str, mounts: str, address: str) -> None:
         options = ["--name", host, "--nthreads", 1, "--memory-limit", 0, "--no-nanny"]
