@@ -81,7 +81,7 @@ pub(crate) struct Arguments {
     /// Wait until the written files are on the disk
     #[arg(long)]
     sync: bool,
-    /// Make the calls on a cluster of Dask: the address of its scheduler, as tcp://host:8786, or `local` to
+    /// Make the calls on a cluster of Dask: the address of its scheduler, as `tcp://host:8786`, or `local` to
     /// start one on this machine for the call
     ///
     /// It needs the command of the Python package, installed with: pip install 'mapcall[dask]'. Files are
@@ -384,21 +384,33 @@ fn batch(
     }
     let mut report = Report::default();
     report.seconds = started.elapsed().as_secs_f64();
-    for ((file, made), output) in files.iter().zip(made).zip(outputs) {
-        match (&file.file, made, output.into_array()) {
-            (Some(path), Some(made), _) => report.outputs.push(Made {
+    let arrays = outputs.into_iter().map(Arg::into_array);
+    report.outputs = made_outputs(files, made, arrays);
+    Ok(report)
+}
+
+/// Returns the outputs of a batch for the report: files, and arrays in memory.
+fn made_outputs(
+    files: &OutputFiles,
+    made: Vec<Option<Shape>>,
+    arrays: impl IntoIterator<Item = Option<Array>>,
+) -> Vec<Made> {
+    let mut outputs = Vec::new();
+    for ((file, made), array) in files.iter().zip(made).zip(arrays) {
+        match (&file.file, made, array) {
+            (Some(path), Some(made), _) => outputs.push(Made {
                 name: file.name.clone(),
                 target: Target::File(path.into()),
                 dtype: made.dtype,
                 shape: made.shape,
             }),
             (None, _, Some(array)) if !file.is_ignored => {
-                report.outputs.push(Made::array(&file.name, array));
+                outputs.push(Made::array(&file.name, array));
             }
             _ => {}
         }
     }
-    Ok(report)
+    outputs
 }
 
 /// Returns the size of all arrays that are given, in bytes.

@@ -3,24 +3,27 @@
 #![allow(unsafe_code)]
 
 use std::path::Path;
+use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use mapcall::Function;
+use mapcall::array::format::Format;
 use mapcall::array::layout::Order;
-use mapcall::array::{Array, Mode};
+use mapcall::array::{Array, DType, Mode};
 use mapcall::batch::Shape;
 use mapcall::contract::{Contract, Role, Rule};
 
 use super::opened::OpenedArgument;
 use super::outputs::OutputFiles;
-use super::report::{self, Made, Report};
-use super::{Arguments, Check, MAX_SHOWN_BYTES, arguments_of, bind, input_bytes, left};
+use super::report::Report;
+use super::{
+    Arguments, Check, MAX_SHOWN_BYTES, arguments_of, bind, input_bytes, left, made_outputs,
+};
 use crate::Failure;
 use crate::bar::Bar;
 use crate::cluster::{Cluster, ClusterArgument, ClusterBatch, ClusterError, Target};
 use crate::value::Opened;
-use crate::value::file::ArrayFile;
 
 /// The reason why a call can't be made on a cluster.
 #[derive(Debug, thiserror::Error)]
@@ -96,19 +99,24 @@ impl<'a> Dask<'a> {
             .map(|made| made.as_ref().map_or(0, Shape::nbytes))
             .collect();
         files.check_sizes(contract, &sizes, MAX_SHOWN_BYTES)?;
-        let bytes = sizes.iter().sum::<usize>() + input_bytes(given, mask);
+        let bytes = sizes
+            .iter()
+            .sum::<usize>()
+            .saturating_add(input_bytes(given, mask));
 
         let arrays = reopened(given)?;
         let mut outputs = Vec::new();
         for (role, (file, made)) in contract.outputs().iter().zip(files.iter().zip(&made)) {
-            outputs.push(match (&file.file, made) {
-                (Some(path), _) => Target::File(path),
-                (None, Some(_)) if file.is_ignored => Target::Ignored,
-                (None, Some(Shape { dtype, shape, .. })) => Target::Memory {
+            outputs.push(match (&file.file, made, role) {
+                (Some(path), ..) => Target::File(path),
+                (None, Some(Shape { dtype, shape, .. }), _) if !file.is_ignored => Target::Memory {
                     dtype: dtype.clone(),
                     shape: shape.clone(),
                 },
-                (None, None) => Target::File(replaced(contract, *role, given)?),
+                (None, None, Role::Parameter(position)) => {
+                    Target::File(replaced(contract, *position, given)?)
+                }
+                _ => Target::Ignored,
             });
         }
         let prototype = bind::text(arguments, function)?;
@@ -147,26 +155,20 @@ impl<'a> Dask<'a> {
             error => error.into(),
         })?;
 
+        let mut contents = contents.into_iter();
+        let mut arrays = Vec::new();
+        for target in &batch.outputs {
+            arrays.push(match target {
+                Target::Memory { dtype, shape } => {
+                    let content = contents.next().unwrap_or_default();
+                    Some(filled(dtype, shape, &content)?)
+                }
+                _ => None,
+            });
+        }
         let mut report = Report::default();
         report.seconds = started.elapsed().as_secs_f64();
-        let mut contents = contents.into_iter();
-        for (file, made) in files.iter().zip(made) {
-            let Some(made) = made else { continue };
-            match &file.file {
-                Some(path) => report.outputs.push(Made {
-                    name: file.name.clone(),
-                    target: report::Target::File(path.into()),
-                    dtype: made.dtype,
-                    shape: made.shape,
-                }),
-                None if file.is_ignored => {}
-                None => {
-                    let content = contents.next().unwrap_or_default();
-                    let array = filled(&made, &content)?;
-                    report.outputs.push(Made::array(&file.name, array));
-                }
-            }
-        }
+        report.outputs = made_outputs(files, made, arrays);
         Ok(report)
     }
 }
@@ -218,29 +220,19 @@ fn reopened(given: &[Option<OpenedArgument>]) -> Result<Vec<Option<Array>>, Fail
 /// Returns the file of an argument that the function writes: the result takes its place.
 fn replaced<'a>(
     contract: &Contract,
-    role: Role,
+    position: usize,
     given: &'a [Option<OpenedArgument>],
 ) -> Result<&'a Path, DaskError> {
-    let position = match role {
-        Role::Parameter(position) => position,
-        Role::Result | Role::Mask => usize::MAX,
-    };
-    let file = given
-        .get(position)
-        .and_then(Option::as_ref)
-        .and_then(OpenedArgument::file);
+    let value = given.get(position).and_then(Option::as_ref);
+    let file = value.and_then(OpenedArgument::file);
     match file {
-        Some(file) if file.is_whole() && is_npy(file) => Ok(file.path()),
+        Some(file) if file.is_whole() && file.format() == Some(Format::Npy) => Ok(file.path()),
         file => Err(DaskError::InPlace {
             function: contract.prototype().name.clone(),
             name: contract.name(position).to_owned(),
             text: file.map_or_else(String::new, |file| file.text().display().to_string()),
         }),
     }
-}
-
-fn is_npy(file: &ArrayFile) -> bool {
-    file.format() == Some(mapcall::array::format::Format::Npy)
 }
 
 /// Returns the arguments that are given, with the parameters' names.
@@ -264,14 +256,10 @@ fn described<'a>(
 }
 
 /// Returns an array with elements that are given in C order.
-fn filled(made: &Shape, content: &[u8]) -> Result<Array, Failure> {
-    let array = Array::zeros(made.dtype.clone(), &made.shape, Order::C)?;
+fn filled(dtype: &DType, shape: &[usize], content: &[u8]) -> Result<Array, Failure> {
+    let array = Array::zeros(dtype.clone(), shape, Order::C)?;
     let count = content.len().min(array.buffer().len());
-    // SAFETY: the buffer has at least `count` bytes, and so has `content`; the buffer is new.
-    unsafe {
-        array
-            .as_mut_ptr()
-            .copy_from_nonoverlapping(content.as_ptr(), count)
-    };
+    // SAFETY: the buffer of `array`, which is new, has at least `count` bytes, and so has `content`.
+    unsafe { ptr::copy_nonoverlapping(content.as_ptr(), array.as_mut_ptr(), count) };
     Ok(array)
 }
