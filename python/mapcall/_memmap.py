@@ -455,20 +455,14 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
         >>> y.sum().compute(scheduler="synchronous")
         np.float64(500.0)
 
-        It takes the place of ``dask.array.from_array``, which reads and copies all elements to make
-        a name of them. A task holds the path and the position of its block. Each worker must see
-        the file by the same path.
-
-        Parameters
-        ----------
-        chunks : default "auto"
-            The blocks, as for `mapcall.dask.open`.
+        No element is read. Each worker must see the file by the same path. The changed bytes of a
+        writeable map are written to the disk first. `mapcall.dask.open` does the same for files,
+        and describes `chunks`, the names of the arrays and the errors of workers.
 
         Returns
         -------
         dask.array.Array
-            Its blocks are read-only. Its name is made of the path, the fingerprint of the file, the
-            position in it, dtype, shape and strides.
+            Its blocks are read-only.
 
         Raises
         ------
@@ -477,17 +471,6 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
         ValueError
             If no other process can open the array: a copy, a map in mode 'c' with changes, or a
             file without a name.
-        OSError
-            If the disk fails.
-
-        Notes ----- The changed bytes of a map in mode 'r+' or 'w+' are written to the disk first,
-        as another machine sees no others, and as the modification time in the fingerprint is
-        certain only then. A block of such a map that is computed later has the elements of that
-        time.
-
-        See Also
-        --------
-        mapcall.dask.open : for files that are not open yet.
         """
         from .dask._arrays import to_dask
 

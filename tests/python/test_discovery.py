@@ -77,7 +77,7 @@ class TestHelp:
         own = "\n".join(lines[:inherited])
         # Thirty lines for each of its own names, most of them of examples.
         names = [*("advise", "append", "close", "closed", "file_offset", "flush", "grow", "mode")]
-        names += ["prefetch", "refresh", "residency", "truncate"]
+        names += ["prefetch", "refresh", "residency", "to_dask", "truncate"]
         assert inherited < 500
         for name in names:
             assert re.search(rf"^ \|  {name}\b", own, re.M), name

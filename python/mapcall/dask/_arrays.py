@@ -7,6 +7,7 @@ import itertools
 import math
 import mmap
 import os
+import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias, cast
 
@@ -21,7 +22,7 @@ from dask.utils import parse_bytes
 
 from .. import _memmap
 from .._memmap import memmap
-from ._maps import MapReference, open_block
+from ._maps import MapReference, dates_writes, open_block
 
 Chunks: TypeAlias = tuple[tuple[int, ...], ...]
 _Path: TypeAlias = str | bytes | os.PathLike[Any]
@@ -88,9 +89,14 @@ def open(
     --------
     mapcall.memmap.to_dask : for an array that is open already, and for files of any format.
 
-    Notes ----- A block is mapped anew for each task, and its file is compared with the fingerprint:
-    a file that was replaced or written since raises `ChangedFileError`. What a task reads stays in
-    memory as long as its block is used.
+    Notes
+    -----
+    A block is mapped anew for each task, and its file is compared with the fingerprint: a file that
+    was replaced or written since raises `ChangedFileError`. The pages of a block are the worker's
+    as long as the block is used.
+
+    The name of a writeable map whose file is in memory (tmpfs) is unique, because nothing tells
+    there that the file was written.
     """
     several = _expand(paths)
     if several is None:
@@ -127,7 +133,9 @@ def to_dask(array: memmap, chunks: Any = "auto") -> da.Array:
         array.flush()
     reference = MapReference.of(array)
     normalized = _normalize(reference, chunks)
-    return _collection([reference], FileBlocks([reference], normalized, None), normalized)
+    blocks = FileBlocks([reference], normalized, None)
+    is_dated = array.mode not in ("r+", "w+") or dates_writes(cast(str, array.filename))
+    return _collection([reference], blocks, normalized, None if is_dated else uuid.uuid4())
 
 
 def _join(parts: list[MapReference], chunks: Any, axis: int, stack: bool) -> da.Array:
@@ -173,11 +181,13 @@ def _check_agreement(first: MapReference, part: MapReference, axis: int | None) 
         )
 
 
-def _collection(parts: list[MapReference], blocks: FileBlocks, chunks: Chunks) -> da.Array:
-    """Return the Dask array of blocks in files."""
+def _collection(
+    parts: list[MapReference], blocks: FileBlocks, chunks: Chunks, own: uuid.UUID | None = None
+) -> da.Array:
+    """Return the Dask array of blocks in files; its name is its alone if `own` is given."""
     first = parts[0]
     # The first part of a name is what Dask's dashboard shows.
-    name = f"{first.name.replace('-', '_')}-{tokenize(parts, chunks, blocks.axis)}"
+    name = f"{first.name.replace('-', '_')}-{tokenize(parts, chunks, blocks.axis, own)}"
     axes = tuple(range(len(chunks)))
     layer = blockwise(open_block, name, axes, blocks, axes, numblocks={}, _data_producer=True)
     graph = HighLevelGraph.from_collections(name, layer)

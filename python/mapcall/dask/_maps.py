@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -149,6 +150,27 @@ class MapReference:
 
     def __repr__(self) -> str:
         return f"<{self.name} at {self._offset}: {self.dtype} {self.shape}>"
+
+
+def dates_writes(path: str | os.PathLike[Any]) -> bool:
+    """Return whether the modification time of a file tells that it was written through a map.
+
+    >>> dates_writes("/proc/self/stat")
+    True
+
+    File systems in memory don't change it. False also if the kind of file system is not known.
+    """
+    device = os.stat(path).st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return False
+    for mount in mounts:
+        fields, _, kind = mount.partition(" - ")
+        if fields.split()[2] == number:
+            return kind.split()[0] not in ("tmpfs", "devtmpfs", "ramfs", "hugetlbfs")
+    return False
 
 
 def open_block(reference: MapReference) -> memmap:

@@ -7,6 +7,7 @@ import mmap
 import os
 import pickle
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 import clusters
 import mapcall
 import mapcall.dask
+from mapcall.dask._maps import dates_writes
 
 Script = Callable[..., str]
 
@@ -257,15 +259,37 @@ class TestNames:
 
     def test_a_change_through_a_map_changes_the_name(self) -> None:
         x = mapcall.create("x.npy", shape=10)
-        names = set()
+        names = []
         for number in range(5):
             x[0] = number
             found = x.to_dask()
-            names.add(found.name)
             assert value(found)[0] == number
-        # Modification times have the resolution of the kernel's clock: at least two of the five
-        # are apart, as each flush waits for the disk.
-        assert x.to_dask().name in names
+            names.append(found.name)
+            # Later than the resolution of the file system's times.
+            modified = os.stat("x.npy").st_mtime_ns
+            while time.time_ns() < modified + 20_000_000:
+                time.sleep(0.005)
+        assert len(set(names)) == 5
+        assert x.to_dask().name == names[-1]
+
+    def test_names_are_unique_where_nothing_tells_a_change(self) -> None:
+        memory = Path("/dev/shm")
+        if not memory.is_dir() or dates_writes(memory):
+            pytest.skip("this machine has no file system in memory")
+        path = memory / f"mapcall-{os.getpid()}.npy"
+        try:
+            x = mapcall.create(path, shape=10)
+            names = []
+            for number in range(3):
+                x[0] = number
+                found = x.to_dask()
+                names.append(found.name)
+                assert value(found)[0] == number
+            assert len(set(names)) == 3
+            # A file that only others write is as everywhere.
+            assert mapcall.dask.open(path).name == mapcall.dask.open(path).name
+        finally:
+            path.unlink()
 
     def test_the_content_is_not_read(self) -> None:
         with open("x.dat", "wb") as file:
