@@ -31,11 +31,11 @@ from ._progress import Progress, follow
 
 try:
     import distributed
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
         "--dask: expected dask.distributed, which is not installed; install it with: "
         "pip install 'mapcall[dask]'"
-    ) from error
+    ) from _error
 
 # The number of blocks for each thread of the cluster: so many that threads end at about the same
 # time, and so few that the scheduler's milliseconds for each block do not count.
@@ -135,7 +135,8 @@ def _interruptible() -> Iterator[None]:
         yield
     finally:
         for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+            # None is a handler that other code than Python's has installed.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 @contextlib.contextmanager
