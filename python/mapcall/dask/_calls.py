@@ -20,8 +20,9 @@ from .. import _mapcall
 from .._errors import ArgumentError, CallError
 from .._mapcall import Function
 from .._memmap import memmap
-from ._arrays import to_dask
+from ._arrays import FileBlocks, file_blocks, rechunk, to_dask
 from ._kernels import Kernel
+from ._maps import MapReference
 
 Chunks: TypeAlias = tuple[tuple[int, ...], ...]
 
@@ -217,7 +218,8 @@ class _Operands:
         }
         pairs = [(array, self.axes(name, len(loop_shape))) for name, array in self.arrays.items()]
         chunks, unified = da.core.unify_chunks(*itertools.chain.from_iterable(pairs))
-        self.arrays = dict(zip(self.arrays, unified, strict=True))
+        for name, array in zip(self.arrays, unified, strict=True):
+            self.arrays[name] = rechunk(self.arrays[name], array.chunks)
         self.loop_chunks: Chunks = tuple(chunks[axis] for axis in range(len(loop_shape)))
 
     def core_of(self, name: str) -> list[int]:
@@ -288,7 +290,8 @@ def _whole_core(function: Function, name: str, array: da.Array, core: int) -> da
             f"{len(array.chunks[cut[0]])} chunks, together {format_bytes(nbytes)}",
             f"pass {name}.rechunk({{{axes}}})",
         )
-    return cast(da.Array, array.rechunk(dict.fromkeys(cut, -1)))
+    whole = tuple((length,) for length in array.shape[first:])
+    return rechunk(array, (*array.chunks[:first], *whole))
 
 
 _Result: TypeAlias = tuple[str | None, np.dtype[Any], tuple[int, ...], list[int]]
@@ -309,9 +312,19 @@ def _graph(
     token = tokenize(block_call, operands.loop_chunks, [array.name for array in arrays])
     name = f"{function.name}-{token}"
     pairs: list[Any] = [LoopStarts(operands.loop_chunks), loops]
+    dependencies: list[Any] = []
     for key, array in operands.arrays.items():
-        pairs += [array.name, operands.axes(key, len(loops))]
-    numblocks = {array.name: array.numblocks for array in arrays}
+        axes = operands.axes(key, len(loops))
+        blocks = file_blocks(array)
+        if blocks is None:
+            pairs += [array.name, axes]
+            dependencies.append(array)
+        else:
+            # The task opens its blocks itself. Dask would make a task of its own for each block of
+            # an array with core axes: it never joins layers behind axes that a result lacks.
+            core = len(operands.core_of(key))
+            pairs += [OpenedByTask(blocks, core), axes[: len(axes) - core]]
+    numblocks = {array.name: array.numblocks for array in dependencies}
 
     def layer(
         called: Any, output: str, result: _Result | None, pairs: list[Any], blocks: dict[str, Any]
@@ -326,11 +339,11 @@ def _graph(
 
     if len(results) == 1:
         graph = HighLevelGraph.from_collections(
-            name, layer(block_call, name, results[0], pairs, numblocks), dependencies=arrays
+            name, layer(block_call, name, results[0], pairs, numblocks), dependencies=dependencies
         )
         return [collection(name, results[0], graph)]
     calls = HighLevelGraph.from_collections(
-        name, layer(block_call, name, None, pairs, numblocks), dependencies=arrays
+        name, layer(block_call, name, None, pairs, numblocks), dependencies=dependencies
     )
     made = []
     for index, result in enumerate(results):
@@ -363,6 +376,29 @@ class LoopStarts(BlockwiseDep):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return LoopStarts, (self.chunks,)
+
+
+class OpenedByTask(BlockwiseDep):
+    """The blocks of an array in a file, by index in the loop dimensions; core axes are whole.
+
+    >>> import mapcall
+    >>> x = mapcall.memmap("x.dat", mode="w+", shape=(4, 3)).to_dask((2, 3))
+    >>> OpenedByTask(file_blocks(x), 1)[(1,)]
+    <x.dat at 6: uint8 (2, 3)>
+    """
+
+    produces_tasks = False
+
+    def __init__(self, blocks: FileBlocks, core: int) -> None:
+        self.blocks = blocks
+        self.core = core
+        self.numblocks = blocks.numblocks[: len(blocks.numblocks) - core]
+
+    def __getitem__(self, index: tuple[int, ...]) -> MapReference:
+        return self.blocks[(*index, *(0,) * self.core)]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OpenedByTask, (self.blocks, self.core)
 
 
 class BlockCall:
@@ -417,6 +453,8 @@ class BlockCall:
             # A core axis is in one chunk: Dask passes a list with the block.
             while isinstance(block, list):
                 (block,) = block
+            if isinstance(block, MapReference):
+                block = block.open()
             if name == _MASK:
                 options["where"] = block
             elif name in self._written:
