@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
 import dask
@@ -449,12 +449,8 @@ class BlockCall:
     def __call__(self, starts: tuple[int, ...], *blocks: Any) -> Any:
         arguments = dict(self._arguments)
         options = dict(self._options)
-        for (name, core), block in zip(self._core.items(), blocks, strict=True):
-            # A core axis is in one chunk: Dask passes a list with the block.
-            while isinstance(block, list):
-                (block,) = block
-            if isinstance(block, MapReference):
-                block = block.open()
+        for (name, core), given in zip(self._core.items(), blocks, strict=True):
+            block = _only(given)
             if name == _MASK:
                 options["where"] = block
             elif name in self._written:
@@ -474,6 +470,48 @@ class BlockCall:
             for name, dtype in self._results
         ]
         return results[0] if len(results) == 1 else tuple(results)
+
+    def pieces(
+        self, nbytes: int, starts: tuple[int, ...], *blocks: Any
+    ) -> Iterator[np.ndarray[Any, Any]]:
+        """Make the calls in several batches; yield their results, one after the other in C order.
+
+        >>> import mapcall
+        >>> import numpy as np
+        >>> cbrt = mapcall.load("m").function("double cbrt(double x)")
+        >>> run = BlockCall(cbrt, {"x": 0}, [(None, np.dtype("f8"))], frozenset(), {}, {})
+        >>> for piece in run.pieces(16, (0,), np.array([0.0, 1, 8, 27, 64])):
+        ...     print(piece)
+        [0. 1.]
+        [2. 3.]
+        [4.]
+
+        A batch takes and returns about `nbytes`, so that the results are still in the cache of the
+        core when the caller uses them, and no memory is needed for all of them. `BlockWriter` in
+        `_store` uses it; it is for calls with one result.
+        """
+        arrays = [np.asanyarray(_only(block)) for block in blocks]
+        loops = [array.ndim - core for array, core in zip(arrays, self._core.values(), strict=True)]
+        shape = np.broadcast_shapes(
+            *(array.shape[:count] for array, count in zip(arrays, loops, strict=True))
+        )
+        axis = next((axis for axis, length in enumerate(shape) if length > 1), len(shape))
+        length = math.prod(shape[axis : axis + 1])
+        largest = max(
+            [math.prod(shape) * self._results[0][1].itemsize, *(array.nbytes for array in arrays)]
+        )
+        step = max(1, nbytes * length // max(1, largest))
+        for start in range(0, max(length, 1), step):
+            index = slice(start, start + step)
+            parts = [
+                # The axis of an array that is broadcast along it is missing, or has the length 1.
+                array[(slice(None),) * at + (index,)]
+                if (at := axis - len(shape) + count) >= 0 and array.shape[at : at + 1] == (length,)
+                else array
+                for array, count in zip(arrays, loops, strict=True)
+            ]
+            moved = (at + start * (number == axis) for number, at in enumerate(starts))
+            yield self(tuple(moved), *parts)
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         return (
@@ -497,6 +535,16 @@ class BlockCall:
 
     def __repr__(self) -> str:
         return f"<calls of {self._function.__name__}>"
+
+
+def _only(block: Any) -> Any:
+    """Return a block: Dask passes it in a list for each core axis, which is in one chunk.
+
+    A block that is in a file is opened.
+    """
+    while isinstance(block, list):
+        (block,) = block
+    return block.open() if isinstance(block, MapReference) else block
 
 
 def _contiguous(array: np.ndarray[Any, Any], core: int) -> Any:
