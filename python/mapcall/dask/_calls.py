@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import operator
@@ -20,9 +21,11 @@ from .. import _mapcall
 from .._errors import ArgumentError, CallError
 from .._mapcall import Function
 from .._memmap import memmap
+from .._progress import Bar
 from ._arrays import FileBlocks, file_blocks, rechunk, to_dask
 from ._kernels import Kernel
 from ._maps import MapReference
+from ._progress import Progress
 
 Chunks: TypeAlias = tuple[tuple[int, ...], ...]
 
@@ -59,7 +62,8 @@ def call(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
     options = {name: value for name, value in kwargs.items() if name not in parameters}
     out = options.pop("out", None)
     sync = options.pop("sync", False)
-    if options.pop("progress", None) and out is None:
+    progress = options.pop("progress", None)
+    if progress and out is None:
         raise _refused(
             function,
             "progress",
@@ -67,11 +71,11 @@ def call(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
             "a value",
             "leave it out; dask.diagnostics.ProgressBar and Dask's dashboard show the computation",
         )
-    if _core_axes(None, options.get("where")) is not None:
+    if core_axes(None, options.get("where")) is not None:
         arguments[_MASK] = options.pop("where")
 
     ndim = len(loop_shape or ())
-    core = {name: _core_axes(parameters.get(name), value) for name, value in arguments.items()}
+    core = {name: core_axes(parameters.get(name), value) for name, value in arguments.items()}
     arrays = {name: arguments.pop(name) for name, axes in core.items() if axes is not None}
     written = [name for name in arrays if name in parameters and _is_written(parameters[name])]
     for name in written:
@@ -103,10 +107,32 @@ def call(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
     made = _graph(function, block_call, operands, results)
     if out is None:
         return None if not made else made[0] if len(made) == 1 else tuple(made)
-    return _store(function, made, out, sync)
+    with _reporting(function, progress, math.prod(loop_shape or ())) as report:
+        return _store(function, made, out, sync, report)
 
 
-def _store(function: Function, made: list[da.Array], out: Any, sync: bool) -> Any:
+@contextlib.contextmanager
+def _reporting(function: Function, progress: Any, calls: int) -> Iterator[Progress | None]:
+    """Return the function that reports finished blocks to the option `progress`, as calls."""
+    if not progress:
+        yield None
+        return
+    if progress is not True and not callable(progress):
+        raise _refused(
+            function, "progress", "True or a callable", repr(progress), "give progress=True"
+        )
+    bar = Bar(function.name) if progress is True else None
+    report = progress if bar is None else bar
+    try:
+        yield lambda done, blocks: report(calls * done // blocks, calls)
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def _store(
+    function: Function, made: list[da.Array], out: Any, sync: bool, progress: Progress | None
+) -> Any:
     """Compute the results into the files of the option `out`."""
     several = list(out) if isinstance(out, tuple) else [out]
     if len(several) != len(made):
@@ -129,7 +155,8 @@ def _store(function: Function, made: list[da.Array], out: Any, sync: bool) -> An
     from ._store import store
 
     stored = [(array, path) for array, path in zip(made, several, strict=True) if path is not None]
-    written = iter(store([array for array, _ in stored], [path for _, path in stored], sync=sync))
+    arrays, paths = [array for array, _ in stored], [path for _, path in stored]
+    written = iter(store(arrays, paths, sync=sync, progress=progress))
     results = [
         array if path is None else next(written) for array, path in zip(made, several, strict=True)
     ]
@@ -165,7 +192,7 @@ def _refuse_unknown_lengths(
             )
 
 
-def _core_axes(parameter: _mapcall.Parameter | None, value: Any) -> int | None:
+def core_axes(parameter: _mapcall.Parameter | None, value: Any) -> int | None:
     """Return the number of an array's core axes; None if the value is no array."""
     if not isinstance(value, da.Array) and (not isinstance(value, np.ndarray) or value.ndim == 0):
         return None
