@@ -22,8 +22,9 @@ from .._errors import ArgumentError, CallError
 from .._mapcall import Function
 from .._memmap import memmap
 from .._progress import Bar
-from ._arrays import to_dask
+from ._arrays import FileBlocks, file_blocks, rechunk, to_dask
 from ._kernels import Kernel
+from ._maps import MapReference
 from ._progress import Progress
 
 Chunks: TypeAlias = tuple[tuple[int, ...], ...]
@@ -244,7 +245,8 @@ class _Operands:
         }
         pairs = [(array, self.axes(name, len(loop_shape))) for name, array in self.arrays.items()]
         chunks, unified = da.core.unify_chunks(*itertools.chain.from_iterable(pairs))
-        self.arrays = dict(zip(self.arrays, unified, strict=True))
+        for name, array in zip(self.arrays, unified, strict=True):
+            self.arrays[name] = rechunk(self.arrays[name], array.chunks)
         self.loop_chunks: Chunks = tuple(chunks[axis] for axis in range(len(loop_shape)))
 
     def core_of(self, name: str) -> list[int]:
@@ -315,7 +317,8 @@ def _whole_core(function: Function, name: str, array: da.Array, core: int) -> da
             f"{len(array.chunks[cut[0]])} chunks, together {format_bytes(nbytes)}",
             f"pass {name}.rechunk({{{axes}}})",
         )
-    return cast(da.Array, array.rechunk(dict.fromkeys(cut, -1)))
+    whole = tuple((length,) for length in array.shape[first:])
+    return rechunk(array, (*array.chunks[:first], *whole))
 
 
 _Result: TypeAlias = tuple[str | None, np.dtype[Any], tuple[int, ...], list[int]]
@@ -336,9 +339,19 @@ def _graph(
     token = tokenize(block_call, operands.loop_chunks, [array.name for array in arrays])
     name = f"{function.name}-{token}"
     pairs: list[Any] = [LoopStarts(operands.loop_chunks), loops]
+    dependencies: list[Any] = []
     for key, array in operands.arrays.items():
-        pairs += [array.name, operands.axes(key, len(loops))]
-    numblocks = {array.name: array.numblocks for array in arrays}
+        axes = operands.axes(key, len(loops))
+        blocks = file_blocks(array)
+        if blocks is None:
+            pairs += [array.name, axes]
+            dependencies.append(array)
+        else:
+            # The task opens its blocks itself. Dask would make a task of its own for each block of
+            # an array with core axes: it never joins layers behind axes that a result lacks.
+            core = len(operands.core_of(key))
+            pairs += [OpenedByTask(blocks, core), axes[: len(axes) - core]]
+    numblocks = {array.name: array.numblocks for array in dependencies}
 
     def layer(
         called: Any, output: str, result: _Result | None, pairs: list[Any], blocks: dict[str, Any]
@@ -353,11 +366,11 @@ def _graph(
 
     if len(results) == 1:
         graph = HighLevelGraph.from_collections(
-            name, layer(block_call, name, results[0], pairs, numblocks), dependencies=arrays
+            name, layer(block_call, name, results[0], pairs, numblocks), dependencies=dependencies
         )
         return [collection(name, results[0], graph)]
     calls = HighLevelGraph.from_collections(
-        name, layer(block_call, name, None, pairs, numblocks), dependencies=arrays
+        name, layer(block_call, name, None, pairs, numblocks), dependencies=dependencies
     )
     made = []
     for index, result in enumerate(results):
@@ -390,6 +403,29 @@ class LoopStarts(BlockwiseDep):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return LoopStarts, (self.chunks,)
+
+
+class OpenedByTask(BlockwiseDep):
+    """The blocks of an array in a file, by index in the loop dimensions; core axes are whole.
+
+    >>> import mapcall
+    >>> x = mapcall.memmap("x.dat", mode="w+", shape=(4, 3)).to_dask((2, 3))
+    >>> OpenedByTask(file_blocks(x), 1)[(1,)]
+    <x.dat at 6: uint8 (2, 3)>
+    """
+
+    produces_tasks = False
+
+    def __init__(self, blocks: FileBlocks, core: int) -> None:
+        self.blocks = blocks
+        self.core = core
+        self.numblocks = blocks.numblocks[: len(blocks.numblocks) - core]
+
+    def __getitem__(self, index: tuple[int, ...]) -> MapReference:
+        return self.blocks[(*index, *(0,) * self.core)]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OpenedByTask, (self.blocks, self.core)
 
 
 class BlockCall:
@@ -440,10 +476,8 @@ class BlockCall:
     def __call__(self, starts: tuple[int, ...], *blocks: Any) -> Any:
         arguments = dict(self._arguments)
         options = dict(self._options)
-        for (name, core), block in zip(self._core.items(), blocks, strict=True):
-            # A core axis is in one chunk: Dask passes a list with the block.
-            while isinstance(block, list):
-                (block,) = block
+        for (name, core), given in zip(self._core.items(), blocks, strict=True):
+            block = _only(given)
             if name == _MASK:
                 options["where"] = block
             elif name in self._written:
@@ -463,6 +497,48 @@ class BlockCall:
             for name, dtype in self._results
         ]
         return results[0] if len(results) == 1 else tuple(results)
+
+    def pieces(
+        self, nbytes: int, starts: tuple[int, ...], *blocks: Any
+    ) -> Iterator[np.ndarray[Any, Any]]:
+        """Make the calls in several batches; yield their results, one after the other in C order.
+
+        >>> import mapcall
+        >>> import numpy as np
+        >>> cbrt = mapcall.load("m").function("double cbrt(double x)")
+        >>> run = BlockCall(cbrt, {"x": 0}, [(None, np.dtype("f8"))], frozenset(), {}, {})
+        >>> for piece in run.pieces(16, (0,), np.array([0.0, 1, 8, 27, 64])):
+        ...     print(piece)
+        [0. 1.]
+        [2. 3.]
+        [4.]
+
+        A batch takes and returns about `nbytes`, so that the results are still in the cache of the
+        core when the caller uses them, and no memory is needed for all of them. `BlockWriter` in
+        `_store` uses it; it is for calls with one result.
+        """
+        arrays = [np.asanyarray(_only(block)) for block in blocks]
+        loops = [array.ndim - core for array, core in zip(arrays, self._core.values(), strict=True)]
+        shape = np.broadcast_shapes(
+            *(array.shape[:count] for array, count in zip(arrays, loops, strict=True))
+        )
+        axis = next((axis for axis, length in enumerate(shape) if length > 1), len(shape))
+        length = math.prod(shape[axis : axis + 1])
+        largest = max(
+            [math.prod(shape) * self._results[0][1].itemsize, *(array.nbytes for array in arrays)]
+        )
+        step = max(1, nbytes * length // max(1, largest))
+        for start in range(0, max(length, 1), step):
+            index = slice(start, start + step)
+            parts = [
+                # The axis of an array that is broadcast along it is missing, or has the length 1.
+                array[(slice(None),) * at + (index,)]
+                if (at := axis - len(shape) + count) >= 0 and array.shape[at : at + 1] == (length,)
+                else array
+                for array, count in zip(arrays, loops, strict=True)
+            ]
+            moved = (at + start * (number == axis) for number, at in enumerate(starts))
+            yield self(tuple(moved), *parts)
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         return (
@@ -486,6 +562,16 @@ class BlockCall:
 
     def __repr__(self) -> str:
         return f"<calls of {self._function.__name__}>"
+
+
+def _only(block: Any) -> Any:
+    """Return a block: Dask passes it in a list for each core axis, which is in one chunk.
+
+    A block that is in a file is opened.
+    """
+    while isinstance(block, list):
+        (block,) = block
+    return block.open() if isinstance(block, MapReference) else block
 
 
 def _contiguous(array: np.ndarray[Any, Any], core: int) -> Any:

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import dask.array as da
 import numpy as np
-from dask.core import flatten
-from dask.delayed import Delayed, delayed
+from dask.blockwise import blockwise
+from dask.delayed import Delayed, delayed, unpack_collections
 from dask.highlevelgraph import HighLevelGraph
 from dask.layers import ArraySliceDep
 from dask.utils import key_split
@@ -39,6 +39,9 @@ PAGE = max(mmap.PAGESIZE, 4096)
 
 # Shorter runs of a file are written through a map, which costs less than a call of the system each.
 MIN_RUN = 16 << 10
+
+# How many bytes of results are computed before they are written: they are in the cache of the core.
+PIECE = 2 << 20
 
 # How many results one task merges.
 FAN_IN = 32
@@ -230,8 +233,8 @@ class BlockWriter:
     >>> import dask.array as da
     >>> writer = BlockWriter(da.zeros(6, chunks=3), 0, False)
     >>> file = _begin("x.npy", writer, 1)
-    >>> one = writer(np.arange(3), (slice(0, 3),), file)
-    >>> other = writer(np.arange(3), (slice(3, 6),), file)
+    >>> one = writer((slice(0, 3),), file, np.arange(3))
+    >>> other = writer((slice(3, 6),), file, np.arange(3))
     >>> len(one.parts), other.parts[0][0] - file.data_offset   # they share a page
     (1, 24)
     >>> _finish([[one, other]], [file], [writer], False, True)
@@ -262,15 +265,29 @@ class BlockWriter:
         self.sync = sync
         self.alignment = _alignment(array.chunks, self.shape, self.dtype.itemsize)
 
-    def __call__(self, block: Any, slices: _Slices, file: PartialFile) -> Written:
+    def __call__(self, slices: _Slices, file: PartialFile, block: Any) -> Written:
         """Write a block."""
-        array = self._convert(block, slices)
+        shape = _shape(slices)
+        if np.shape(block) != shape:
+            raise ValueError(
+                f"{self._name(slices)}: expected shape {shape}, as the chunks say, got "
+                f"{np.shape(block)}; give map_blocks the chunks that its function returns"
+            )
+        return self.write([block], slices, file)
+
+    def write(self, pieces: Iterable[Any], slices: _Slices, file: PartialFile) -> Written:
+        """Write a block that comes in one piece, or in several that are contiguous in the file."""
         descriptor = _open(file)
         if descriptor is None:
             # Dask repeats a block of a file that was finished, because the result was lost.
             return Written(frozenset([file.identity]), frozenset())
         try:
-            parts = self._write(array, slices, file, descriptor) if array.nbytes else ()
+            parts: tuple[_Part, ...] = ()
+            if self.alignment:
+                (block,) = pieces
+                self._write_scattered(self._convert(block, slices), slices, file, descriptor)
+            else:
+                parts = self._write_run(pieces, slices, file, descriptor)
             cache = self.flush(descriptor, file)
         finally:
             os.close(descriptor)
@@ -282,53 +299,104 @@ class BlockWriter:
             os.fdatasync(descriptor)
         return f"{machine()} {os.fstat(descriptor).st_dev}", PAGE
 
+    def _name(self, slices: _Slices) -> str:
+        return f"store: arrays[{self.index}]: the block at {[part.start for part in slices]}"
+
     def _convert(self, block: Any, slices: _Slices) -> NDArray[Any]:
         """Return the block as a contiguous array of the file's dtype."""
-        name = f"store: arrays[{self.index}]: the block at {[part.start for part in slices]}"
-        _refuse_mask(block, name)
+        _refuse_mask(block, self._name(slices))
         array = np.asarray(block)
-        shape = tuple(part.stop - part.start for part in slices)
-        if array.shape != shape:
-            raise ValueError(
-                f"{name}: expected shape {shape}, as the chunks say, got {array.shape}; give "
-                "map_blocks the chunks that its function returns"
-            )
         if array.dtype == self.dtype:
-            return np.ascontiguousarray(array).reshape(shape)
+            return np.ascontiguousarray(array)
         try:
             return array.astype(self.dtype, order="C", casting="same_kind")
         except TypeError:
             raise ValueError(
-                f"{name}: expected dtype {self.dtype}, as the array says, got {array.dtype}; "
-                f"give map_blocks the dtype that its function returns"
+                f"{self._name(slices)}: expected dtype {self.dtype}, as the array says, got "
+                f"{array.dtype}; give map_blocks the dtype that its function returns"
             ) from None
 
-    def _write(
-        self, array: NDArray[Any], slices: _Slices, file: PartialFile, descriptor: int
+    def _start(self, slices: _Slices, file: PartialFile) -> int:
+        """Return the offset of a block's first byte in the file."""
+        strides = _strides(self.shape, self.dtype.itemsize)
+        starts = [part.start * stride for part, stride in zip(slices, strides, strict=True)]
+        return file.data_offset + int(sum(starts))
+
+    def _write_run(
+        self, pieces: Iterable[Any], slices: _Slices, file: PartialFile, descriptor: int
     ) -> tuple[_Part, ...]:
-        content = array.reshape(-1).view(np.uint8).data
-        itemsize = self.dtype.itemsize
-        strides = _strides(self.shape, itemsize)
-        place = sum(part.start * stride for part, stride in zip(slices, strides, strict=True))
-        start = file.data_offset + place
-        if not self.alignment:
-            end = file.data_offset + math.prod(self.shape) * itemsize
-            first, last = _own_pages(start, len(content), (file.data_offset, end))
-            _pwrite(descriptor, content[first:last], start + first)
-            parts = ((start, content[:first]), (start + last, content[last:]))
-            return tuple((offset, bytes(part)) for offset, part in parts if part)
+        """Write the whole pages of a run; return the rest."""
+        start = self._start(slices, file)
+        size = math.prod(_shape(slices)) * self.dtype.itemsize
+        end = file.data_offset + math.prod(self.shape) * self.dtype.itemsize
+        first, last = _own_pages(start, size, (file.data_offset, end))
+        parts = []
+        done = 0
+        for piece in pieces:
+            content = _bytes(self._convert(piece, slices))
+            head = min(max(first - done, 0), len(content))
+            tail = min(max(last - done, head), len(content))
+            position = start + done
+            _pwrite(descriptor, content[head:tail], position + head)
+            parts += [(position, bytes(content[:head])), (position + tail, bytes(content[tail:]))]
+            done += len(content)
+        assert done == size
+        return tuple(part for part in parts if part[1])
+
+    def _write_scattered(
+        self, array: NDArray[Any], slices: _Slices, file: PartialFile, descriptor: int
+    ) -> None:
+        """Write a block that is no contiguous run of the file."""
         outer = _outer_axes(array.shape, self.shape)
-        run = math.prod(array.shape[outer:]) * itemsize
+        run = math.prod(array.shape[outer:]) * self.dtype.itemsize
         if run < MIN_RUN:
             with open(descriptor, "r+b", buffering=0, closefd=False) as opened:
-                rows = memmap(opened, self.dtype, "r+", file.data_offset, self.shape)
-                rows[slices] = array
-            return ()
-        starts = (range(length) for length in array.shape[:outer])
-        for at, index in zip(range(0, len(content), run), itertools.product(*starts), strict=True):
-            position = sum(i * stride for i, stride in zip(index, strides, strict=False))
-            _pwrite(descriptor, content[at : at + run], start + position)
-        return ()
+                whole = memmap(opened, self.dtype, "r+", file.data_offset, self.shape)
+                whole[slices] = array
+            return
+        start = self._start(slices, file)
+        strides = _strides(self.shape, self.dtype.itemsize)[:outer]
+        content = _bytes(array)
+        indices = itertools.product(*(range(length) for length in array.shape[:outer]))
+        for number, index in enumerate(indices):
+            position = start + sum(i * stride for i, stride in zip(index, strides, strict=True))
+            _pwrite(descriptor, content[number * run : (number + 1) * run], position)
+
+
+class CallWriter:
+    """Makes the calls of a function on blocks, and writes the results while they are in the cache.
+
+    Parameters
+    ----------
+    writer : BlockWriter
+        The writer of the result's array.
+    call : BlockCall
+        The calls on a block, which can be made in several batches: see `BlockCall.pieces`.
+    """
+
+    __slots__ = ("call", "writer")
+
+    def __init__(self, writer: BlockWriter, call: Any) -> None:
+        self.writer = writer
+        self.call = call
+
+    def __call__(self, slices: _Slices, file: PartialFile, *arguments: Any) -> Written:
+        if self.writer.alignment:
+            return self.writer(slices, file, self.call(*arguments))
+        return self.writer.write(self.call.pieces(PIECE, *arguments), slices, file)
+
+
+def _shape(slices: _Slices) -> tuple[int, ...]:
+    return tuple(part.stop - part.start for part in slices)
+
+
+def _bytes(array: NDArray[Any]) -> memoryview:
+    """Return the bytes of a contiguous array, which is not copied.
+
+    >>> bytes(_bytes(np.array(0x4241, "<i2")))
+    b'AB'
+    """
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _strides(shape: Sequence[int], itemsize: int) -> list[int]:
@@ -471,29 +539,19 @@ def _graph(
     The second item is the list of the tasks that write blocks.
     """
     token = uuid.uuid4().hex
-    blocks = []
+    graphs, keys = [], []
     for array, file, writer in zip(arrays, files, writers, strict=True):
-        axes = tuple(range(array.ndim))
-        pairs = (array, axes, ArraySliceDep(array.chunks), axes, file, None)
-        blocks.append(
-            da.blockwise(
-                writer,
-                axes,
-                *pairs,
-                name=f"{key_split(array.name)}-store-{writer.index}-{token}",
-                align_arrays=False,
-                meta=array._meta,
-            )
-        )
-    keys = [list(flatten(array.__dask_keys__())) for array in blocks]
-    merged = HighLevelGraph.merge(*(array.__dask_graph__() for array in blocks))
+        name = f"{key_split(array.name)}-store-{writer.index}-{token}"
+        is_shared = sum(array.name in other.dask.layers for other in arrays) > 1
+        made, names = _blocks(array, file, writer, name, is_shared)
+        graphs.append(made)
+        keys.append(names)
+    merged = HighLevelGraph.merge(*graphs)
     written = list(itertools.chain.from_iterable(keys))
     # The arrays are optimised together, so that what they have in common is computed once.
-    graph: dict[Any, Any] = dict(da.Array.__dask_optimize__(merged, written))
-    references = [file.key if isinstance(file, Delayed) else file for file in files]
-    for file in files:
-        if isinstance(file, Delayed):
-            graph.update(file.__dask_graph__())
+    references: list[Any] = [file.key if isinstance(file, Delayed) else file for file in files]
+    begun = [file.key for file in files if isinstance(file, Delayed)]
+    graph: dict[Any, Any] = dict(da.Array.__dask_optimize__(merged, [*begun, *written]))
     for index, (file, writer) in enumerate(zip(references, writers, strict=True)):
         for level in itertools.count():
             if len(keys[index]) <= FAN_IN:
@@ -504,10 +562,57 @@ def _graph(
                 graph[key] = (_merge, group, file, writer)
     final = f"store-finish-{token}"
     graph[final] = (_finish, keys, references, writers, sync, is_single)
-    if any(isinstance(file, Delayed) for file in files):
+    if begun:
         final, finish = f"store-{token}", final
         graph[final] = (_tidy, finish, references)
     return Delayed(final, HighLevelGraph.from_collections(final, graph, dependencies=[])), written
+
+
+def _blocks(
+    array: da.Array,
+    file: PartialFile | Delayed,
+    writer: BlockWriter,
+    name: str,
+    is_shared: bool,
+) -> tuple[HighLevelGraph, list[tuple[Any, ...]]]:
+    """Return the graph of the tasks that compute and write the blocks of an array, and their keys.
+
+    If the last operation of the array is a call of a bound function, the calls and the writing
+    become one operation, unless the result `is_shared`: other arrays need it.
+    """
+    layers, dependencies = dict(array.dask.layers), dict(array.dask.dependencies)
+    axes: Any = tuple(range(array.ndim))
+    run: Any = writer
+    pairs: list[Any] = [array.name, axes]
+    new_axes: Any = {}
+    numblocks: Any = {array.name: array.numblocks}
+    needed = {array.name}
+    layer: Any = layers[array.name]
+    call = getattr(getattr(layer, "task", None), "func", None)
+    if hasattr(call, "pieces") and not is_shared:
+        del layers[array.name]
+        needed = set(dependencies.pop(array.name))
+        axes, new_axes, numblocks = layer.output_indices, layer.new_axes, layer.numblocks
+        run = CallWriter(writer, call)
+        inputs = ((layer.io_deps.get(key, key), indices) for key, indices in layer.indices)
+        pairs = list(itertools.chain.from_iterable(inputs))
+    reference: Any = file
+    if isinstance(file, Delayed):
+        reference, _ = unpack_collections(file)
+        layers |= file.dask.layers
+        dependencies |= file.dask.dependencies
+        needed |= set(file.__dask_layers__())
+    layers[name] = blockwise(
+        run,
+        name,
+        axes,
+        *(ArraySliceDep(array.chunks), axes, reference, None, *pairs),
+        numblocks=numblocks,
+        new_axes=new_axes,
+    )
+    dependencies[name] = needed
+    keys = itertools.product([name], *map(range, array.numblocks))
+    return HighLevelGraph(layers, dependencies), list(keys)
 
 
 def _merge(written: Sequence[Written], file: PartialFile, writer: BlockWriter) -> Written:

@@ -7,6 +7,7 @@ import itertools
 import math
 import os
 import pickle
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,108 @@ def test_the_blocks_are_written_by_the_tasks_that_compute_them(tmp_path: Path) -
     assert (made.compute() == 2).all()
 
 
+class TestCalls:
+    """The calls of a function, whose results are written while they are in the cache."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def library(cls, tmp_path_factory: pytest.TempPathFactory) -> mapcall.Library:
+        source = tmp_path_factory.mktemp("library") / "library.c"
+        source.write_text(
+            "#include <stddef.h>\n"
+            "double add(double x, double y) { return x + y; }\n"
+            "void twice(size_t n, const double *x, double *y)\n"
+            "{ for (size_t i = 0; i < n; i++) y[i] = 2 * x[i]; }\n"
+            "void saxpy(size_t n, double a, const double *x, double *y)\n"
+            "{ for (size_t i = 0; i < n; i++) y[i] += a * x[i]; }\n"
+            "void both(double x, double *low, double *high) { *low = x - 1; *high = x + 1; }\n"
+            "int positive(double x) { return x > 0 ? 0 : -3; }\n"
+        )
+        library = source.with_suffix(".so")
+        subprocess.run(["cc", "-shared", "-fPIC", source, "-o", library], check=True)
+        return mapcall.load(library)
+
+    @pytest.fixture(autouse=True)
+    def small_pieces(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """Makes pieces small, and returns the number of pieces of each block."""
+        counts: list[int] = []
+        run = _store.BlockWriter._write_run
+
+        def counted(self: Any, pieces: Any, *arguments: Any) -> Any:
+            pieces = list(pieces)
+            counts.append(len(pieces))
+            return run(self, pieces, *arguments)
+
+        monkeypatch.setattr(_store, "PIECE", 4000)
+        monkeypatch.setattr(_store.BlockWriter, "_write_run", counted)
+        return counts
+
+    @pytest.mark.parametrize("chunks", [(7, 100), (1, 37), (20, 100), (20, 13)])
+    def test_elements_and_broadcasting(
+        self, library: mapcall.Library, tmp_path: Path, chunks: Any, small_pieces: list[int]
+    ) -> None:
+        add = library.function("double add(double x, double y)")
+        x, y = np.arange(2000.0).reshape(20, 100), np.arange(100.0) / 7
+        lazy = da.from_array(x, chunks)
+        for index, (other, expected) in enumerate(
+            [(y, x + y), (2.5, x + 2.5), (x[:, :1].copy(), x + x[:, :1]), (np.ones(()), x + 1)]
+        ):
+            stored = mapcall.dask.store(add(lazy, other), tmp_path / f"{index}.npy")
+            np.testing.assert_array_equal(stored, expected)
+        assert (max(small_pieces, default=0) > 1) == (chunks in [(7, 100), (20, 100)])
+
+    @pytest.mark.parametrize("shape", [(50, 30), (1, 1, 1500), (3, 1, 7, 20), (1500,)])
+    def test_core_axes(
+        self, library: mapcall.Library, tmp_path: Path, shape: tuple[int, ...]
+    ) -> None:
+        twice = library.function("void twice(size_t n, const double x[n], double y[n])")
+        x = np.random.default_rng(0).random(shape)
+        stored = mapcall.dask.store(twice(da.from_array(x, (2,) * (x.ndim - 1) + (-1,))), "x.npy")
+        np.testing.assert_array_equal(stored, 2 * x)
+        saxpy = library.function("void saxpy(size_t n, double a, const double x[n], double y[n])")
+        stored = saxpy(3.0, x[..., :], da.from_array(x), out=tmp_path / "y.npy")
+        np.testing.assert_array_equal(stored, 4 * x)
+
+    @pytest.fixture(autouse=True)
+    def in_a_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+
+    def test_several_results_and_shared_ones(self, library: mapcall.Library) -> None:
+        both = library.function("void both(double x, double low[1], double high[1])")
+        add = library.function("double add(double x, double y)")
+        x = da.arange(1000.0, chunks=300)
+        low, high = mapcall.dask.store(list(both(x)), ["low.npy", "high.npy"])
+        np.testing.assert_array_equal(low.reshape(-1), np.arange(1000.0) - 1)
+        np.testing.assert_array_equal(high.reshape(-1), np.arange(1000.0) + 1)
+        y = add(x, 1.0)
+        stored = mapcall.dask.store([y, y * 2, y], ["a.npy", "b.npy", "c.npy"])
+        for array, factor in zip(stored, [1, 2, 1], strict=True):
+            np.testing.assert_array_equal(array, (np.arange(1000.0) + 1) * factor)
+        stored = mapcall.dask.store(y, "d.npy", compute=False)
+        np.testing.assert_array_equal(stored.compute(), np.arange(1000.0) + 1)
+
+    def test_a_mask(self, library: mapcall.Library) -> None:
+        add = library.function("double add(double x, double y)")
+        x, mask = np.arange(5000.0), np.arange(5000) % 3 == 0
+        stored = mapcall.dask.store(
+            add(da.from_array(x, 2000), 1.0, where=da.from_array(mask, 2000)), "x.npy"
+        )
+        np.testing.assert_array_equal(stored, np.where(mask, x + 1, 0))
+
+    def test_an_error_has_the_index_in_the_whole_array(self, library: mapcall.Library) -> None:
+        positive = library.function("int positive(double x)", check="zero")
+        x = da.from_array(np.where(np.arange(9000) == 7654, -1.0, 1.0), 4000)
+        with pytest.raises(mapcall.CallError, match=r"\[7654\]"):
+            mapcall.dask.store(positive(x), "x.npy")
+
+    def test_blocks_without_elements(self, library: mapcall.Library) -> None:
+        add = library.function("double add(double x, double y)")
+        x = da.concatenate([da.zeros((0, 3)), da.ones((4, 3)), da.zeros((0, 3))])
+        assert mapcall.dask.store(add(x, 1.0), "x.npy").tolist() == [[2.0] * 3] * 4
+        assert mapcall.dask.store(add(x[:0], 1.0), "y.npy").shape == (0, 3)
+        assert mapcall.dask.store(add(x[1, 1], 1.0), "z.npy").tolist() == 2.0
+
+
 class TestReplacing:
     """An old file is replaced at the end; until then it can be read, also by the blocks."""
 
@@ -363,7 +466,7 @@ class TestRepeated:
     @staticmethod
     def run(writer: _store.BlockWriter, file: PartialFile, blocks: Any = range(4)) -> list[Any]:
         return [
-            writer(np.arange(at * 1000, at * 1000 + 1000), (slice(at * 1000, at * 1000 + 1000),), f)
+            writer((slice(at * 1000, at * 1000 + 1000),), f, np.arange(at * 1000, at * 1000 + 1000))
             for at in blocks
             for f in [pickle.loads(pickle.dumps(file))]
         ]

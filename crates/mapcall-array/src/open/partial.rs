@@ -93,17 +93,16 @@ impl PartialFile {
         let partial = path_of(file.folder(), &path).map_err(io)?.join(&name);
         let (data_offset, end) = (header.data_offset(), header.end());
 
-        let found = match open_if_any(&partial)? {
-            Some(file) => file,
-            None => {
-                let file = NewFile::allocate(file, target, is_copied, &path, header)?;
-                match file.name_temporarily(&name) {
-                    // Another process has begun the same file at the same time.
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                        open_file(&partial, Mode::ReadWrite)?
-                    }
-                    file => file.map_err(io)?,
+        let found = if let Some(file) = open_if_any(&partial)? {
+            file
+        } else {
+            let file = NewFile::allocate(file, target, is_copied, &path, header)?;
+            match file.name_temporarily(&name) {
+                // Another process has begun the same file at the same time.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    open_file(&partial, Mode::ReadWrite)?
                 }
+                file => file.map_err(io)?,
             }
         };
         let mut fingerprint = Fingerprint::of(&found)?;
