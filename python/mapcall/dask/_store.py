@@ -476,7 +476,6 @@ def _open(file: PartialFile) -> int | None:
         ) from None
 
 
-@functools.cache
 def machine() -> str:
     """Return what identifies the running system, and so its page cache: the kernel's boot id.
 
@@ -486,10 +485,17 @@ def machine() -> str:
     Containers on one machine have the same. A page cache belongs to a mounted file system, too:
     `BlockWriter` adds the device number.
     """
+    return _boot_id()
+
+
+def _read_boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return f"{platform.node()} {uuid.getnode():x}"
+
+
+_boot_id = functools.lru_cache(maxsize=1)(_read_boot_id)
 
 
 def _cache() -> tuple[str, int]:
