@@ -26,13 +26,10 @@ import dask_way
 import mapcall
 from batch import kernels
 from harness import Limited, Report, Row, Skipped, Work, alone, options
-from stream import GIB, MIB, binary, file_system, numbers, room
+from stream import GIB, MIB, ROW, binary, file_system, numbers, room
 
-# The number of elements in one call of a function.
+# The number of elements in one call of a function that reads.
 ELEMENTS = 8192
-
-# The rows without a file of this size would measure Dask's messages.
-BLOCK = 64 * MIB
 
 
 class MappedTarget:
@@ -55,27 +52,33 @@ class MappedTarget:
         numpy.memmap(path, dtype, "r+", shape=shape)[index] = block
 
 
-def store_row(client: Any, directory: Path, rival: str, size: int, block: int) -> Row:
-    """Returns a row for a file of numbers that the workers compute, which costs them little.
+def store_row(
+    client: Any, directory: Path, libraries: Path, rival: str, size: int, block: int
+) -> Row:
+    """Returns a row for a file of numbers that a C function computes from those of another file.
 
-    Each side creates the file, computes the blocks and writes them. The result of the last run is
-    removed before the clock starts.
+    All sides compute the same Dask array; each creates its files, and writes the blocks. The
+    result of the last run is removed before the clock starts.
     """
     array = builds.package("dask.array")
     from mapcall.dask import store
 
-    x = array.arange(size // 8, chunks=block // 8, dtype="f8")
-    path, raw, stack = directory / "x.npy", directory / "x.f8", directory / "stack"
+    prototype = "void scale(size_t n, double a, const double x[restrict n], double y[restrict n])"
+    function = kernels(libraries).function(prototype)
+    shape = (size // 8 // ROW, ROW)
+    x = mapcall.memmap(numbers(directory, size), "f8", "r", shape=shape)
+    y = function(2.0, x.to_dask(chunks=(block // 8 // ROW, ROW)))
+    path, raw, stack = directory / "y.npy", directory / "y.f8", directory / "stack"
 
     def ours() -> None:
-        store(x, path)
+        store(y, path)
 
     def memmap() -> None:
-        numpy.memmap(raw, x.dtype, "w+", shape=x.shape)
-        array.store(x, MappedTarget(raw, x.dtype, x.shape), lock=False)
+        numpy.memmap(raw, y.dtype, "w+", shape=shape)
+        array.store(y, MappedTarget(raw, y.dtype, shape), lock=False)
 
     def npy_stack() -> None:
-        array.to_npy_stack(str(stack), x)
+        array.to_npy_stack(str(stack), y)
 
     def remove() -> None:
         for each in (path, raw):
@@ -83,17 +86,16 @@ def store_row(client: Any, directory: Path, rival: str, size: int, block: int) -
         shutil.rmtree(stack, ignore_errors=True)
 
     other = {"da.store into a memmap": memmap, "to_npy_stack": npy_stack}[rival]
-    for make in (ours, other):
+    for make, written in (
+        (ours, partial(numpy.load, path)),
+        (other, partial(numpy.memmap, raw, y.dtype, "r", shape=shape)),
+    ):
         remove()
         make()
-        written = {
-            ours: lambda: numpy.load(path, mmap_mode="r"),
-            memmap: lambda: numpy.memmap(raw, x.dtype, "r"),
-            npy_stack: lambda: numpy.load(sorted(stack.glob("*.npy"))[0], mmap_mode="r"),
-        }[make]()
-        assert written[0] == 0
-        assert written[-1] == len(written) - 1
-        del written
+        found = array.from_npy_stack(str(stack)) if make is npy_stack else written()
+        for index in (0, shape[0] // 2, -1):
+            numpy.testing.assert_array_equal(found[index], 2 * numpy.asarray(x[index]))
+        del found
     remove()
     name = f"store {binary(size)}, blocks of {binary(block)}: {rival}"
     works = (Work("f()", {"f": f, "remove": remove}, "remove()") for f in (ours, other))
@@ -209,16 +211,18 @@ def cluster(directory: Path, processes: int = 2) -> Iterator[Any]:
         yield client
 
 
-def store_rows(client: Any, directory: Path, fraction: float = 1.0) -> Iterator[Row | Skipped]:
+def store_rows(
+    client: Any, directory: Path, libraries: Path, fraction: float = 1.0
+) -> Iterator[Row | Skipped]:
     """Yields the rows of stores, with files of a fraction of the size for which the budgets are."""
-    size = max(MIB, round(GIB * fraction / BLOCK) * BLOCK)
-    store = partial(store_row, client, directory, size=size)
+    # A multiple of the smallest block.
+    size = max(1, round(GIB * fraction / (8 * MIB))) * 8 * MIB
     for rival in ("to_npy_stack", "da.store into a memmap"):
-        for block in (BLOCK, 8 * MIB):
+        for block in (64 * MIB, 8 * MIB):
             try:
-                # The output, and the one of the run before, if it is still being removed.
-                room(directory, 3 * size, 2 * size)
-                yield store(rival, block=min(block, size // 2))
+                # The input, the output, and that of the run before, if it is still being removed.
+                room(directory, 3 * size, 3 * size)
+                yield store_row(client, directory, libraries, rival, size, min(block, size))
             except builds.MissingError as error:
                 yield Skipped(f"store {binary(size)}: {rival}", str(error))
 
@@ -228,7 +232,7 @@ def compute_rows(
 ) -> Iterator[Row | Skipped]:
     """Yields the rows of computations over files."""
     yield task_row(directory, libraries, max(10, round(1000 * fraction)))
-    yield scaling_row(client, directory, max(MIB, round(64 * MIB * fraction)))
+    yield scaling_row(client, directory, max(MIB, round(128 * fraction) * MIB))
     size = max(2 * MIB, round(4 * fraction) * GIB)
     for block in (128 * MIB, MIB):
         try:
@@ -262,11 +266,9 @@ def main() -> None:
             report.add(limited)
         try:
             with cluster(directory) as client:
-                libraries = builds.DIRECTORY
-                report.measure(
-                    compute_rows(client, directory, libraries, chosen.fraction), rounds=5
-                )
-                report.measure(store_rows(client, directory, chosen.fraction), rounds=15)
+                libraries, fraction = builds.DIRECTORY, chosen.fraction
+                report.measure(compute_rows(client, directory, libraries, fraction), rounds=5)
+                report.measure(store_rows(client, directory, libraries, fraction), rounds=15)
         except builds.MissingError as error:
             report.add(Skipped("a cluster", str(error)))
 
