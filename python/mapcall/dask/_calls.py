@@ -26,6 +26,7 @@ from ._arrays import FileBlocks, file_blocks, rechunk, to_dask
 from ._kernels import Kernel
 from ._maps import MapReference
 from ._progress import Progress
+from ._store import store
 
 Chunks: TypeAlias = tuple[tuple[int, ...], ...]
 
@@ -152,8 +153,6 @@ def _store(
                 f"a {type(path).__name__}",
                 "give the path of a new .npy file, or leave it out and use the result",
             )
-    from ._store import store
-
     stored = [(array, path) for array, path in zip(made, several, strict=True) if path is not None]
     arrays, paths = [array for array, _ in stored], [path for _, path in stored]
     written = iter(store(arrays, paths, sync=sync, progress=progress))
