@@ -29,8 +29,8 @@ MODULES = {
 
 # The modules of `mapcall.dask` in ascending order.
 DASK = [
-    *["_requirement", "_maps", "_arrays", "_kernels", "_progress", "_store", "_calls", "_ship"],
-    *["_command", "__init__"],
+    *["_requirement", "_maps", "_arrays", "_kernels", "_progress", "_store", "_calls"],
+    *["_plugin", "_ship", "_command", "__init__"],
 ]
 
 
