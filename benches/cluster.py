@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import pickle
 import shutil
 import signal
 import sys
@@ -21,13 +22,17 @@ from typing import Any
 import numpy
 
 import builds
+import dask_way
 import mapcall
 from batch import kernels
-from harness import Report, Row, Skipped, Work, options
+from harness import Limited, Report, Row, Skipped, Work, alone, options
 from stream import GIB, MIB, ROW, binary, file_system, numbers, room
 
 # The size of the blocks for which the budget is: the default of Dask.
 BLOCK = 128 * MIB
+
+# The number of elements in one call of a function that reads.
+ELEMENTS = 8192
 
 
 class MappedTarget:
@@ -101,6 +106,97 @@ def store_row(
     return Row(name, *works, 0.7 if block >= BLOCK else None)
 
 
+def graph_row(directory: Path, size: int) -> Row:
+    """Returns a row for a map as a Dask array, whose graph is pickled, as Dask sends it."""
+    array = builds.package("dask.array")
+    path = numbers(directory, size)
+
+    def ours() -> bytes:
+        return pickle.dumps(mapcall.memmap(path, "f8", "r").to_dask().dask)
+
+    def from_array() -> bytes:
+        return pickle.dumps(array.from_array(numpy.memmap(path, "f8", "r")).dask)
+
+    name = f"a map of {binary(size)} as a graph: from_array"
+    return Row(name, Work("f()", {"f": ours}), Work("f()", {"f": from_array}), 0.01)
+
+
+def graph_sizes(directory: Path, row: Row) -> Iterator[Limited]:
+    """Yields the size of the row's graph, and the time and size of that of 1 TiB."""
+    ours, rival = (
+        len(work.names["f"]()) for work in (row.ours, row.rival) if isinstance(work, Work)
+    )
+    yield Limited("a map as a graph, in bytes", ours, rival // 1000, "bytes")
+    path = directory / "sparse.f8"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    work = Work("memmap(path, 'f8', 'r').to_dask()", {"memmap": mapcall.memmap, "path": path})
+    yield Limited("1 TiB as a Dask array", alone(work, rounds=11), 0.01)
+    graph = mapcall.memmap(path, "f8", "r").to_dask().dask
+    yield Limited("its graph, in bytes", len(pickle.dumps(graph)), 10**6, "bytes")
+    path.unlink()
+
+
+def squares_row(directory: Path, libraries: Path, size: int, block: int) -> Row:
+    """Returns a row for the sum of the squares of a file's numbers by a C function.
+
+    The rival is Dask's documented way to files, with the same function by ctypes.
+    """
+    path = numbers(directory, size)
+    shape = (size // 8 // ELEMENTS, ELEMENTS)
+    rows = block // 8 // ELEMENTS
+    squares = kernels(libraries).function("double squares(size_t n, const double x[n])")
+
+    def ours() -> float:
+        x = mapcall.memmap(path, "f8", "r", shape=shape).to_dask((rows, ELEMENTS))
+        return float(squares(x).sum().compute())
+
+    def dask() -> float:
+        over_rows = partial(dask_way.over_rows, library=squares.library.path, name="squares")
+        x = dask_way.blocks(path, 0, shape, rows)
+        meta = numpy.empty(0)
+        return float(x.map_blocks(over_rows, drop_axis=1, meta=meta).sum().compute())
+
+    numpy.testing.assert_allclose(ours(), dask(), rtol=1e-12)
+    name = f"squares of {binary(size)} in {binary(block)}: delayed"
+    budget = 1.0 if block >= 128 * MIB else 0.8
+    return Row(name, Work("f()", {"f": ours}), Work("f()", {"f": dask}), budget)
+
+
+def scaling_row(client: Any, directory: Path, size: int) -> Row:
+    """Returns a row for a function that computes long: both workers, or one of them."""
+    tgamma = mapcall.load("m").function("double tgamma(double x)")
+    x = mapcall.memmap(numbers(directory, size), "f8", "r").to_dask(max(1, size // 8 // 32))
+    one = [min(client.nthreads())]
+
+    def both() -> float:
+        return float(client.compute(tgamma(x + 1).sum()).result())
+
+    def single() -> float:
+        return float(client.compute(tgamma(x + 1).sum(), workers=one).result())
+
+    numpy.testing.assert_allclose(both(), single(), rtol=1e-12)
+    name = "tgamma on two processes: on one"
+    return Row(name, Work("f()", {"f": both}), Work("f()", {"f": single}), 0.55)
+
+
+def task_row(directory: Path, libraries: Path, tasks: int) -> Row:
+    """Returns a row for tasks that do next to nothing; the rival's return new memory."""
+    distributed, array = builds.package("distributed"), builds.package("dask.array")
+    f = kernels(libraries).function("double f(double x)")
+    path = numbers(directory, max(tasks * 8, 4096))
+
+    def ours() -> None:
+        x = mapcall.memmap(path, "f8", "r", shape=tasks).to_dask(1)
+        distributed.wait(f(x).persist())
+
+    def empty() -> None:
+        distributed.wait(array.empty(tasks, chunks=1).persist())
+
+    name = f"{tasks:,} tasks of one call: empty"
+    return Row(name, Work("f()", {"f": ours}), Work("f()", {"f": empty}), 1.3)
+
+
 @contextlib.contextmanager
 def cluster(directory: Path, processes: int = 2) -> Iterator[Any]:
     """Starts workers with one thread each, and returns a client, which is Dask's default."""
@@ -119,10 +215,10 @@ def cluster(directory: Path, processes: int = 2) -> Iterator[Any]:
         yield client
 
 
-def rows(
+def store_rows(
     client: Any, directory: Path, libraries: Path, fraction: float = 1.0
 ) -> Iterator[Row | Skipped]:
-    """Yields all rows, with files of a fraction of the sizes for which the budgets are."""
+    """Yields the rows of stores, with files of a fraction of the size for which the budgets are."""
     # A multiple of the smallest block.
     size = max(1, round(GIB * fraction / (8 * MIB))) * 8 * MIB
     for rival in ("to_npy_stack", "da.store into a memmap"):
@@ -133,6 +229,21 @@ def rows(
                 yield store_row(client, directory, libraries, rival, size, min(block, size))
             except builds.MissingError as error:
                 yield Skipped(f"store {binary(size)}: {rival}", str(error))
+
+
+def compute_rows(
+    client: Any, directory: Path, libraries: Path, fraction: float = 1.0
+) -> Iterator[Row | Skipped]:
+    """Yields the rows of computations over files."""
+    yield task_row(directory, libraries, max(10, round(1000 * fraction)))
+    yield scaling_row(client, directory, max(MIB, round(128 * fraction) * MIB))
+    size = max(2 * MIB, round(4 * fraction) * GIB)
+    for block in (128 * MIB, MIB):
+        try:
+            room(directory, size, size)
+            yield squares_row(directory, libraries, size, min(block, size // 2))
+        except builds.MissingError as error:
+            yield Skipped(f"squares of {binary(size)}", str(error))
 
 
 def main() -> None:
@@ -153,11 +264,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="cluster-", dir=chosen.directory) as name:
         directory = Path(name)
         print(f"files in {chosen.directory}, on {file_system(directory)}")
+        graph = graph_row(directory, max(MIB, round(300 * chosen.fraction) * MIB))
+        report.measure([graph], rounds=5)
+        for limited in graph_sizes(directory, graph):
+            report.add(limited)
         try:
             with cluster(directory) as client:
-                report.measure(
-                    rows(client, directory, builds.DIRECTORY, chosen.fraction), rounds=15
-                )
+                libraries, fraction = builds.DIRECTORY, chosen.fraction
+                report.measure(compute_rows(client, directory, libraries, fraction), rounds=5)
+                report.measure(store_rows(client, directory, libraries, fraction), rounds=15)
         except builds.MissingError as error:
             report.add(Skipped("a cluster", str(error)))
 

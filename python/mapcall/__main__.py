@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from typing import Any
 
 from ._mapcall import command
 
@@ -17,7 +18,20 @@ def main() -> int:
     """
     # Python's own handler only takes a note, and would leave the command running.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    return command(["mapcall", *sys.argv[1:]])
+    return command(["mapcall", *sys.argv[1:]], _run_on_cluster)
+
+
+def _run_on_cluster(**batch: Any) -> list[bytes]:
+    """Make the calls of ``mapcall call --dask``; Dask is imported when it is needed."""
+    import logging
+    import warnings
+
+    # The command writes its errors itself, in one line.
+    logging.disable()
+    warnings.simplefilter("ignore")
+    from .dask import _command
+
+    return _command.run(**batch)
 
 
 if __name__ == "__main__":

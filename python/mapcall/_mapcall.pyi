@@ -292,7 +292,9 @@ def describe_call(
     tuple[int, ...] | None,
     list[tuple[str | None, numpy.dtype[Any], tuple[int, ...]]],
 ]: ...
-def command(arguments: Sequence[str]) -> int: ...
+def command(
+    arguments: Sequence[str], run_on_cluster: Callable[..., list[bytes]] | None = None
+) -> int: ...
 def rebind(
     library: Library,
     name: str,

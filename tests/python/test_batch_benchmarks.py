@@ -76,13 +76,20 @@ def test_streams_are_measured(libraries: Path, tmp_path: Path) -> None:
 
 
 def test_rows_of_a_cluster_are_measured(libraries: Path, tmp_path: Path) -> None:
-    """Each side writes the right numbers, or the row refuses; without workers of their own."""
+    """Both sides give the same numbers, or the row refuses; without workers of their own."""
     with dask.config.set(scheduler="threads"):
-        for row in cluster.rows(None, tmp_path, libraries, fraction=0.01):
+        rows: list[harness.Row | harness.Skipped] = [
+            cluster.graph_row(tmp_path, 1 << 20),
+            cluster.squares_row(tmp_path, libraries, 1 << 20, 1 << 18),
+            *cluster.store_rows(None, tmp_path, libraries, fraction=0.01),
+        ]
+        for row in rows:
             if isinstance(row, harness.Skipped) and "is in memory" in row.reason:
                 pytest.skip(row.reason)
             assert isinstance(row, harness.Row)
             harness.measure(row, rounds=2, seconds=0.0001)
+        for limited in cluster.graph_sizes(tmp_path, rows[0]):
+            assert limited.unit == "seconds" or limited.met
 
 
 def test_rows_without_disk_space_are_skipped(

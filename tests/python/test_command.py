@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import shlex
 import signal
@@ -18,14 +17,9 @@ import numpy as np
 import pytest
 
 import mapcall
+from terminal import COMMAND, in_a_terminal, run
 
-COMMAND = [sys.executable, "-m", "mapcall"]
 ROOT = Path(__file__).parents[2]
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [*COMMAND, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.fixture
@@ -210,28 +204,6 @@ def naps(tmp_path: Path) -> list[str]:
     np.save(tmp_path / "x.npy", np.zeros(100_000))
     out = tmp_path / "out.npy"
     return ["call", str(library), "double nap(double x)", "-o", str(out), "--threads", "2"]
-
-
-def in_a_terminal(arguments: list[str], until: str | None = None) -> tuple[int, str]:
-    """Runs the command in a pseudo-terminal; types an interrupt when the output has `until`."""
-    process, terminal = pty.fork()
-    if process == 0:
-        os.execv(COMMAND[0], [*COMMAND, *arguments])
-    said = b""
-    while True:
-        try:
-            part = os.read(terminal, 1 << 16)
-        except OSError:  # Linux fails with EIO when the other end is closed.
-            break
-        if not part:
-            break
-        said += part
-        if until is not None and until in said.decode(errors="replace"):
-            os.write(terminal, b"\x03")
-            until = None
-    os.close(terminal)
-    _, status = os.waitpid(process, 0)
-    return os.waitstatus_to_exitcode(status), said.decode(errors="replace")
 
 
 def test_a_terminal_gets_a_bar_and_a_line(naps: list[str], tmp_path: Path) -> None:

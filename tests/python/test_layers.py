@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -25,6 +26,12 @@ MODULES = {
     ],
     "mapcall": ["call", "library", "contract", "function", "batch"],
 }
+
+# The modules of `mapcall.dask` in ascending order.
+DASK = [
+    *["_requirement", "_maps", "_arrays", "_kernels", "_progress", "_store", "_calls"],
+    *["_plugin", "_ship", "_command", "__init__"],
+]
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +62,21 @@ def test_modules_import_lower_ones_only(crates: dict[str, Crate], name: str) -> 
     imports = crates[name].siblings()[()]
     assert set(imports) == set(MODULES[name]), "a module is missing in the list of this test"
     assert against(MODULES[name], imports) == []
+
+
+def test_modules_of_mapcall_dask_import_lower_ones_only() -> None:
+    folder = ROOT / "python/mapcall/dask"
+    imports = {}
+    for path in folder.glob("*.py"):
+        imports[path.stem] = {
+            name
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ImportFrom) and node.level == 1
+            for name in ([node.module] if node.module else [alias.name for alias in node.names])
+        }
+    assert set(imports) == set(DASK), "a module is missing in the list of this test"
+    assert against(DASK, imports) == []
+    assert {"_maps", "_store"} <= imports["_calls"]
 
 
 def test_crates_depend_on_lower_ones_only() -> None:

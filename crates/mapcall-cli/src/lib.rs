@@ -11,7 +11,7 @@
 //! let x = format!("x={}:f8", x.display());
 //! let output = y.display().to_string();
 //! let arguments = ["mapcall", "call", "m", "double cos(double x)", &x, "-o", &output, "--threads", "2"];
-//! assert_eq!(mapcall_cli::run(arguments), 0);
+//! assert_eq!(mapcall_cli::run(arguments, None), 0);
 //! assert!(y.exists());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -30,10 +30,11 @@
 //! # Design
 //!
 //! Each subcommand is a module; the crate `mapcall` calls the functions. [`value`] parses the arguments of a
-//! call.
+//! call; [`cluster`] describes a batch to the program that runs it on a cluster.
 
 mod bar;
 mod call;
+pub mod cluster;
 mod completions;
 mod demo;
 mod info;
@@ -53,6 +54,7 @@ use std::io::{self, Write};
 use clap::builder::Styles;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
+use cluster::{Cluster, ClusterError};
 use mapcall::array;
 use mapcall::contract::{ArgumentError, Remedy};
 use mapcall::{CallError, HeaderError, LibraryError};
@@ -148,6 +150,10 @@ enum Failure {
     #[error("{}{}", .0, space_for(.0))]
     Array(#[from] array::Error),
     #[error(transparent)]
+    Dask(#[from] call::DaskError),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    #[error(transparent)]
     Demo(#[from] demo::DemoError),
     /// The command was ended by SIGINT or SIGTERM.
     #[error("{left}")]
@@ -170,7 +176,7 @@ impl Failure {
     /// Returns the exit code.
     fn code(&self) -> u8 {
         match self {
-            Self::Call(CallError::Status { .. }) => FAILED,
+            Self::Call(CallError::Status { .. }) | Self::Cluster(ClusterError::Status(_)) => FAILED,
             Self::Interrupted { signal, .. } => SIGNALLED.saturating_add(*signal),
             _ => BAD_INPUT,
         }
@@ -214,13 +220,15 @@ fn space_for(error: &array::Error) -> &'static str {
 /// Runs the command with arguments, the first of which is the program's name, and returns the exit code.
 ///
 /// ```
-/// assert_eq!(mapcall_cli::run(["mapcall", "--version"]), 0);
-/// assert_eq!(mapcall_cli::run(["mapcall", "no-such-command"]), 2);
+/// assert_eq!(mapcall_cli::run(["mapcall", "--version"], None), 0);
+/// assert_eq!(mapcall_cli::run(["mapcall", "no-such-command"], None), 2);
 /// ```
+///
+/// `cluster` makes the calls of `call --dask`; without one, that option is an error.
 ///
 /// The exit code is 0 on success, also if the reader of the output closes it early; 1 if a called function
 /// reports a failure; 130 after Ctrl-C; and 2 on any other error.
-pub fn run<T>(arguments: impl IntoIterator<Item = T>) -> u8
+pub fn run<T>(arguments: impl IntoIterator<Item = T>, cluster: Option<&dyn Cluster>) -> u8
 where
     T: Into<OsString> + Clone,
 {
@@ -243,7 +251,7 @@ where
     // A file that becomes shorter is an error of the call then. On systems without a guard, the process dies.
     let _ = mapcall::array::guard::install();
     let done = match command.task {
-        Task::Call(arguments) => call::run(&arguments),
+        Task::Call(arguments) => call::run(&arguments, cluster),
         Task::Info(arguments) => info::run(&arguments),
         Task::Prototypes(arguments) => prototypes::run(&arguments),
         Task::Symbols(arguments) => symbols::run(&arguments),

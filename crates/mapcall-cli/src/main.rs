@@ -4,5 +4,5 @@ use std::env;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    mapcall_cli::run(env::args_os()).into()
+    mapcall_cli::run(env::args_os(), None).into()
 }

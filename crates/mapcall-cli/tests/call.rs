@@ -786,3 +786,18 @@ fn a_file_that_becomes_shorter_is_an_error() {
     );
     assert!(!directory.path().join("out.npy").exists());
 }
+
+#[test]
+fn a_cluster_needs_the_python_package() {
+    let directory = files();
+    let arguments = ["m", COS, "x=angles.npy", "-o", "out.npy", "--dask", "local"];
+    let message = refused(&mut call(directory.path(), &arguments));
+    assert_eq!(
+        message,
+        "error: --dask: expected the command of the Python package, got one that was built without Python; \
+         install it with: pip install 'mapcall[dask]'\n"
+    );
+    assert!(!directory.path().join("out.npy").exists());
+    let message = refused(call(directory.path(), &arguments).arg("--stream"));
+    assert!(message.contains("cannot be used with '--"), "{message}");
+}

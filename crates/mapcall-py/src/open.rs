@@ -142,12 +142,21 @@ pub(crate) fn written<'py>(
     path: &Path,
     mode: Mode,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let class = Package::get(py)?.memmap.bind(py);
-    let name = Named::new(&path.into_pyobject(py)?)?;
     // SAFETY: no Rust reference to the bytes is made: they are copied through raw pointers, or read
     // and written by C code.
     let array = py.detach(|| unsafe { file.map(mode) }).map_err(to_py)?;
-    numpy_array(class, &array, name.filename()?)
+    mapped(py, &array, path)
+}
+
+/// Returns a core array on a map of a file as a memmap.
+pub(crate) fn mapped<'py>(
+    py: Python<'py>,
+    array: &Array,
+    path: &Path,
+) -> PyResult<Bound<'py, PyAny>> {
+    let class = Package::get(py)?.memmap.bind(py);
+    let name = Named::new(&path.into_pyobject(py)?)?;
+    numpy_array(class, array, name.filename()?)
 }
 
 /// Returns a new array of `class` on the map of a core array, with its dtype and layout.

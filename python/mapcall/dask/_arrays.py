@@ -190,9 +190,39 @@ def _collection(
     name = f"{first.name.replace('-', '_')}-{tokenize(parts, chunks, blocks.axis, own)}"
     axes = tuple(range(len(chunks)))
     layer = blockwise(open_block, name, axes, blocks, axes, numblocks={}, _data_producer=True)
+    # For `file_blocks`.
+    layer.file_blocks = blocks
     graph = HighLevelGraph.from_collections(name, layer)
     meta = np.empty((0,) * len(chunks), first.dtype)
     return da.Array(graph, name, chunks, meta=meta)
+
+
+def file_blocks(array: da.Array) -> FileBlocks | None:
+    """Return the blocks of an array that `open` or `to_dask` made; None for any other array.
+
+    >>> import mapcall
+    >>> x = mapcall.memmap("x.dat", mode="w+", shape=10).to_dask(4)
+    >>> file_blocks(x).chunks, file_blocks(x + 1)
+    (((4, 4, 2),), None)
+    """
+    return getattr(array.dask.layers.get(array.name), "file_blocks", None)
+
+
+def rechunk(array: da.Array, chunks: Chunks) -> da.Array:
+    """Return an array in other chunks; one that is a file is cut anew, and no block is joined.
+
+    >>> import mapcall
+    >>> x = mapcall.memmap("x.dat", mode="w+", shape=10).to_dask(4)
+    >>> y = rechunk(x, ((5, 5),))
+    >>> y.chunks, len(y.dask.layers)
+    (((5, 5),), 1)
+    """
+    if array.chunks == chunks:
+        return array
+    blocks = file_blocks(array)
+    if blocks is None or blocks.axis is not None:
+        return cast(da.Array, array.rechunk(chunks))
+    return _collection(blocks.parts, FileBlocks(blocks.parts, chunks, None), chunks)
 
 
 class FileBlocks(BlockwiseDep):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import operator
@@ -20,8 +21,12 @@ from .. import _mapcall
 from .._errors import ArgumentError, CallError
 from .._mapcall import Function
 from .._memmap import memmap
-from ._arrays import to_dask
+from .._progress import Bar
+from ._arrays import FileBlocks, file_blocks, rechunk, to_dask
 from ._kernels import Kernel
+from ._maps import MapReference
+from ._progress import Progress
+from ._store import store
 
 Chunks: TypeAlias = tuple[tuple[int, ...], ...]
 
@@ -58,7 +63,8 @@ def call(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
     options = {name: value for name, value in kwargs.items() if name not in parameters}
     out = options.pop("out", None)
     sync = options.pop("sync", False)
-    if options.pop("progress", None) and out is None:
+    progress = options.pop("progress", None)
+    if progress and out is None:
         raise _refused(
             function,
             "progress",
@@ -66,11 +72,11 @@ def call(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
             "a value",
             "leave it out; dask.diagnostics.ProgressBar and Dask's dashboard show the computation",
         )
-    if _core_axes(None, options.get("where")) is not None:
+    if core_axes(None, options.get("where")) is not None:
         arguments[_MASK] = options.pop("where")
 
     ndim = len(loop_shape or ())
-    core = {name: _core_axes(parameters.get(name), value) for name, value in arguments.items()}
+    core = {name: core_axes(parameters.get(name), value) for name, value in arguments.items()}
     arrays = {name: arguments.pop(name) for name, axes in core.items() if axes is not None}
     written = [name for name in arrays if name in parameters and _is_written(parameters[name])]
     for name in written:
@@ -102,10 +108,32 @@ def call(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
     made = _graph(function, block_call, operands, results)
     if out is None:
         return None if not made else made[0] if len(made) == 1 else tuple(made)
-    return _store(function, made, out, sync)
+    with _reporting(function, progress, math.prod(loop_shape or ())) as report:
+        return _store(function, made, out, sync, report)
 
 
-def _store(function: Function, made: list[da.Array], out: Any, sync: bool) -> Any:
+@contextlib.contextmanager
+def _reporting(function: Function, progress: Any, calls: int) -> Iterator[Progress | None]:
+    """Return the function that reports finished blocks to the option `progress`, as calls."""
+    if not progress:
+        yield None
+        return
+    if progress is not True and not callable(progress):
+        raise _refused(
+            function, "progress", "True or a callable", repr(progress), "give progress=True"
+        )
+    bar = Bar(function.name) if progress is True else None
+    report = progress if bar is None else bar
+    try:
+        yield lambda done, blocks: report(calls * done // blocks, calls)
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def _store(
+    function: Function, made: list[da.Array], out: Any, sync: bool, progress: Progress | None
+) -> Any:
     """Compute the results into the files of the option `out`."""
     several = list(out) if isinstance(out, tuple) else [out]
     if len(several) != len(made):
@@ -125,10 +153,9 @@ def _store(function: Function, made: list[da.Array], out: Any, sync: bool) -> An
                 f"a {type(path).__name__}",
                 "give the path of a new .npy file, or leave it out and use the result",
             )
-    from ._store import store
-
     stored = [(array, path) for array, path in zip(made, several, strict=True) if path is not None]
-    written = iter(store([array for array, _ in stored], [path for _, path in stored], sync=sync))
+    arrays, paths = [array for array, _ in stored], [path for _, path in stored]
+    written = iter(store(arrays, paths, sync=sync, progress=progress))
     results = [
         array if path is None else next(written) for array, path in zip(made, several, strict=True)
     ]
@@ -164,7 +191,7 @@ def _refuse_unknown_lengths(
             )
 
 
-def _core_axes(parameter: _mapcall.Parameter | None, value: Any) -> int | None:
+def core_axes(parameter: _mapcall.Parameter | None, value: Any) -> int | None:
     """Return the number of an array's core axes; None if the value is no array."""
     if not isinstance(value, da.Array) and (not isinstance(value, np.ndarray) or value.ndim == 0):
         return None
@@ -217,7 +244,8 @@ class _Operands:
         }
         pairs = [(array, self.axes(name, len(loop_shape))) for name, array in self.arrays.items()]
         chunks, unified = da.core.unify_chunks(*itertools.chain.from_iterable(pairs))
-        self.arrays = dict(zip(self.arrays, unified, strict=True))
+        for name, array in zip(self.arrays, unified, strict=True):
+            self.arrays[name] = rechunk(self.arrays[name], array.chunks)
         self.loop_chunks: Chunks = tuple(chunks[axis] for axis in range(len(loop_shape)))
 
     def core_of(self, name: str) -> list[int]:
@@ -288,7 +316,8 @@ def _whole_core(function: Function, name: str, array: da.Array, core: int) -> da
             f"{len(array.chunks[cut[0]])} chunks, together {format_bytes(nbytes)}",
             f"pass {name}.rechunk({{{axes}}})",
         )
-    return cast(da.Array, array.rechunk(dict.fromkeys(cut, -1)))
+    whole = tuple((length,) for length in array.shape[first:])
+    return rechunk(array, (*array.chunks[:first], *whole))
 
 
 _Result: TypeAlias = tuple[str | None, np.dtype[Any], tuple[int, ...], list[int]]
@@ -309,9 +338,19 @@ def _graph(
     token = tokenize(block_call, operands.loop_chunks, [array.name for array in arrays])
     name = f"{function.name}-{token}"
     pairs: list[Any] = [LoopStarts(operands.loop_chunks), loops]
+    dependencies: list[Any] = []
     for key, array in operands.arrays.items():
-        pairs += [array.name, operands.axes(key, len(loops))]
-    numblocks = {array.name: array.numblocks for array in arrays}
+        axes = operands.axes(key, len(loops))
+        blocks = file_blocks(array)
+        if blocks is None:
+            pairs += [array.name, axes]
+            dependencies.append(array)
+        else:
+            # The task opens its blocks itself. Dask would make a task of its own for each block of
+            # an array with core axes: it never joins layers behind axes that a result lacks.
+            core = len(operands.core_of(key))
+            pairs += [OpenedByTask(blocks, core), axes[: len(axes) - core]]
+    numblocks = {array.name: array.numblocks for array in dependencies}
 
     def layer(
         called: Any, output: str, result: _Result | None, pairs: list[Any], blocks: dict[str, Any]
@@ -326,11 +365,11 @@ def _graph(
 
     if len(results) == 1:
         graph = HighLevelGraph.from_collections(
-            name, layer(block_call, name, results[0], pairs, numblocks), dependencies=arrays
+            name, layer(block_call, name, results[0], pairs, numblocks), dependencies=dependencies
         )
         return [collection(name, results[0], graph)]
     calls = HighLevelGraph.from_collections(
-        name, layer(block_call, name, None, pairs, numblocks), dependencies=arrays
+        name, layer(block_call, name, None, pairs, numblocks), dependencies=dependencies
     )
     made = []
     for index, result in enumerate(results):
@@ -363,6 +402,29 @@ class LoopStarts(BlockwiseDep):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return LoopStarts, (self.chunks,)
+
+
+class OpenedByTask(BlockwiseDep):
+    """The blocks of an array in a file, by index in the loop dimensions; core axes are whole.
+
+    >>> import mapcall
+    >>> x = mapcall.memmap("x.dat", mode="w+", shape=(4, 3)).to_dask((2, 3))
+    >>> OpenedByTask(file_blocks(x), 1)[(1,)]
+    <x.dat at 6: uint8 (2, 3)>
+    """
+
+    produces_tasks = False
+
+    def __init__(self, blocks: FileBlocks, core: int) -> None:
+        self.blocks = blocks
+        self.core = core
+        self.numblocks = blocks.numblocks[: len(blocks.numblocks) - core]
+
+    def __getitem__(self, index: tuple[int, ...]) -> MapReference:
+        return self.blocks[(*index, *(0,) * self.core)]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OpenedByTask, (self.blocks, self.core)
 
 
 class BlockCall:
@@ -519,10 +581,13 @@ class BlockCall:
 
 
 def _only(block: Any) -> Any:
-    """Return a block: Dask passes it in a list for each core axis, which is in one chunk."""
+    """Return a block: Dask passes it in a list for each core axis, which is in one chunk.
+
+    A block that is in a file is opened.
+    """
     while isinstance(block, list):
         (block,) = block
-    return block
+    return block.open() if isinstance(block, MapReference) else block
 
 
 def _contiguous(array: np.ndarray[Any, Any], core: int) -> Any:

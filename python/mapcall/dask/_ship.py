@@ -64,7 +64,7 @@ def ship(client: Client, library: Library | Function) -> Any:
     if not isinstance(library, Library):
         kind = type(library).__name__
         raise TypeError(f"ship: library: expected a Library or a Function, got {kind}")
-    return client.sync(_ship, client, _plugin(library))  # type: ignore[no-untyped-call]
+    return client.sync(_ship, client, _plugin(library))
 
 
 def _plugin(library: Library) -> LibraryPlugin:
@@ -116,7 +116,7 @@ def _preprocess(header: Header) -> str:
 
 async def _ship(client: Client, plugin: LibraryPlugin) -> None:
     name = plugin.name
-    is_new = not await client.run_on_scheduler(_is_registered, name)  # type: ignore[no-untyped-call]
+    is_new = not await client.run_on_scheduler(_is_registered, name)
     if is_new:
         await client.register_plugin(plugin, name=name)
     found = await client.run(_refusal, name, on_error="return")
@@ -125,7 +125,7 @@ async def _ship(client: Client, plugin: LibraryPlugin) -> None:
     if not refusals:
         return
     if is_new:
-        await client.unregister_worker_plugin(name)  # type: ignore[no-untyped-call]
+        await client.unregister_worker_plugin(name)
     reasons = [f"{worker}: {reason}" for worker, reason in sorted(refusals.items())]
     more = f"; and {len(reasons) - LISTED} more" if len(reasons) > LISTED else ""
     raise LibraryError(

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import dask.array as da
 import numpy as np
-from dask.base import get_scheduler
 from dask.blockwise import blockwise
 from dask.delayed import Delayed, delayed, unpack_collections
 from dask.highlevelgraph import HighLevelGraph
@@ -26,6 +25,8 @@ from numpy.typing import NDArray
 
 from .._mapcall import MappedArray, PartialFile
 from .._memmap import memmap
+from ._progress import Progress, client_of
+from ._progress import compute as compute_blocks
 
 _Path: TypeAlias = str | bytes | os.PathLike[Any]
 _Chunks: TypeAlias = tuple[tuple[int, ...], ...]
@@ -52,6 +53,7 @@ def store(
     *,
     sync: bool = False,
     compute: bool = True,
+    progress: Progress | None = None,
     **options: Any,
 ) -> Any:
     """Compute Dask arrays into ``.npy`` files, each block written once by the worker that made it.
@@ -86,6 +88,9 @@ def store(
     compute : bool, default True
         Whether to compute now. The client then creates the files itself, so that a full disk or a
         folder without permission is an error before anything is computed.
+    progress : callable, optional
+        Called with the number of blocks that are written, and with the number of all; not with
+        ``compute=False``. An exception that it raises ends the computation.
     **options
         For `dask.compute`, such as ``scheduler="threads"``.
 
@@ -137,14 +142,16 @@ def store(
             delayed(_begin)(path, writer, token, dask_key_name=f"store-begin-{token:x}")
             for path, writer, token in zip(targets, writers, tokens, strict=True)
         ]
-        return _graph(several, begun, writers, sync, is_single)
+        return _graph(several, begun, writers, sync, is_single)[0]
     files: list[PartialFile] = []
     try:
         for path, writer, token in zip(targets, writers, tokens, strict=True):
             files.append(_begin(path, writer, token))
-        graph = _graph(several, files, writers, sync, is_single)
+        graph, blocks = _graph(several, files, writers, sync, is_single)
         _refuse_known_machines(graph, files, writers, options)
-        return graph.compute(**options)
+        if progress is None:
+            return graph.compute(**options)
+        return compute_blocks(graph, blocks, progress, options)
     finally:
         # A file that has its name has lost this one.
         for file in files:
@@ -469,7 +476,6 @@ def _open(file: PartialFile) -> int | None:
         ) from None
 
 
-@functools.cache
 def machine() -> str:
     """Return what identifies the running system, and so its page cache: the kernel's boot id.
 
@@ -479,10 +485,17 @@ def machine() -> str:
     Containers on one machine have the same. A page cache belongs to a mounted file system, too:
     `BlockWriter` adds the device number.
     """
+    return _boot_id()
+
+
+def _read_boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return f"{platform.node()} {uuid.getnode():x}"
+
+
+_boot_id = functools.lru_cache(maxsize=1)(_read_boot_id)
 
 
 def _cache() -> tuple[str, int]:
@@ -495,9 +508,8 @@ def _refuse_known_machines(
     """Refuse what `_refuse_machines` would, if the workers of a cluster are known already."""
     if all(writer.alignment == 0 for writer in writers):
         return
-    get = get_scheduler(collections=[graph], scheduler=options.get("scheduler"))
-    client: Any = getattr(get, "__self__", None)
-    if hasattr(client, "run"):
+    client = client_of(graph, options)
+    if client is not None:
         found = client.run(_cache, on_error="return").values()
         machines = {each for each in found if isinstance(each, tuple)}
         for file, writer in zip(files, writers, strict=True):
@@ -527,8 +539,11 @@ def _graph(
     writers: list[BlockWriter],
     sync: bool,
     is_single: bool,
-) -> Delayed:
-    """Return the graph: blocks, written where they are computed; then merges; then the names."""
+) -> tuple[Delayed, list[Any]]:
+    """Return the graph: blocks, written where they are computed; then merges; then the names.
+
+    The second item is the list of the tasks that write blocks.
+    """
     token = uuid.uuid4().hex
     graphs, keys = [], []
     for array, file, writer in zip(arrays, files, writers, strict=True):
@@ -538,12 +553,11 @@ def _graph(
         graphs.append(made)
         keys.append(names)
     merged = HighLevelGraph.merge(*graphs)
+    written = list(itertools.chain.from_iterable(keys))
     # The arrays are optimised together, so that what they have in common is computed once.
     references: list[Any] = [file.key if isinstance(file, Delayed) else file for file in files]
     begun = [file.key for file in files if isinstance(file, Delayed)]
-    graph: dict[Any, Any] = dict(
-        da.Array.__dask_optimize__(merged, [*begun, *itertools.chain.from_iterable(keys)])
-    )
+    graph: dict[Any, Any] = dict(da.Array.__dask_optimize__(merged, [*begun, *written]))
     for index, (file, writer) in enumerate(zip(references, writers, strict=True)):
         for level in itertools.count():
             if len(keys[index]) <= FAN_IN:
@@ -557,7 +571,7 @@ def _graph(
     if begun:
         final, finish = f"store-{token}", final
         graph[final] = (_tidy, finish, references)
-    return Delayed(final, HighLevelGraph.from_collections(final, graph, dependencies=[]))
+    return Delayed(final, HighLevelGraph.from_collections(final, graph, dependencies=[])), written
 
 
 def _blocks(

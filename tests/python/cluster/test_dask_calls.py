@@ -418,6 +418,37 @@ class TestGraphs:
         (optimized,) = dask.optimize(add(add(x * 2, 1.0), x) + 1)
         assert len(dict(optimized.__dask_graph__())) == 4
 
+    def test_a_block_of_a_file_is_one_task(self, library: mapcall.Library, tmp_path: Path) -> None:
+        elements = np.arange(48.0).reshape(12, 4)
+        np.save(tmp_path / "x.npy", elements)
+        dot, extrema = library.function(DOT), library.function(EXTREMA)
+        x = mapcall.dask.open(tmp_path / "x.npy", (3, 4))
+        assert len(tasks(dot(x, x))) == 4
+        assert len(tasks(dot(x, np.ones(4)) + 1)) == 4 + 1
+        assert len(tasks(extrema(x)[0])) == 4
+        same(dot(x, x).sum(), (elements**2).sum())
+
+    def test_files_are_cut_anew(self, library: mapcall.Library, tmp_path: Path) -> None:
+        """No block is joined or cut by a task: the file is opened in other blocks."""
+        elements = np.arange(48.0).reshape(12, 4)
+        np.save(tmp_path / "x.npy", elements)
+        dot = library.function(DOT)
+        x = mapcall.dask.open(tmp_path / "x.npy", (3, 2))
+        y = mapcall.dask.open(tmp_path / "x.npy", (4, 4))
+        result = dot(x, y)
+        assert result.chunks == ((3, 1, 2, 2, 1, 3),)
+        assert len(tasks(result)) == 6
+        same(result, (elements**2).sum(1))
+        several = mapcall.dask.open([tmp_path / "x.npy"] * 2, (3, 2))
+        same(dot(several, several), np.tile((elements**2).sum(1), 2))
+        one = mapcall.dask.open(tmp_path / "x.npy", (1, 4))[:1]
+        same(dot(one, y), elements @ elements[0])
+
+
+def tasks(array: da.Array) -> dict[Any, Any]:
+    (optimized,) = dask.optimize(array)
+    return dict(optimized.__dask_graph__())
+
 
 class TestXarray:
     def test_apply_ufunc(self, library: mapcall.Library) -> None:

@@ -201,7 +201,7 @@ def test_the_blocks_are_written_by_the_tasks_that_compute_them(tmp_path: Path) -
     x = (da.ones((40, 40), chunks=(10, 40)).rechunk((20, 20)).T + 1)[:, ::2]
     writer = _store.BlockWriter(x, 0, False)
     file = _store._begin(str(tmp_path / "x.npy"), writer, 1)
-    made = _store._graph([x], [file], [writer], False, True)
+    made, _ = _store._graph([x], [file], [writer], False, True)
     graph = dict(made.__dask_graph__())
     names = {key[0].rsplit("-", 1)[0] for key in graph if isinstance(key, tuple)}
     assert any("getitem-store-0" in name for name in names)

@@ -22,6 +22,11 @@ pub(crate) enum FunctionError {
     )]
     Name { name: String },
     #[error(
+        "expected a prototype with --dask and --check, got the name of a function whose attributes the text of \
+         its prototype, {text:?}, lacks; write the prototype with its attributes"
+    )]
+    Attributes { text: String },
+    #[error(
         "expected a function that {header:?} declares, got {name}; mapcall prototypes lists them, or \
          write its prototype"
     )]
@@ -83,6 +88,23 @@ pub(super) fn function(arguments: &Arguments) -> Result<Function, Failure> {
         Some(check) => function.check(check.into()).map_err(FunctionError::from)?,
         None => function,
     })
+}
+
+/// Returns the prototype as a text that can be bound with the options of the command: that of a header's
+/// function, if it was given by its name.
+pub(super) fn text(arguments: &Arguments, function: &Function) -> Result<String, Failure> {
+    let given = &arguments.prototype;
+    if arguments.check.is_none() || !is_name(given) {
+        return Ok(given.clone());
+    }
+    let text = function.prototype().to_string();
+    let Some(name) = &arguments.header else {
+        return Ok(text);
+    };
+    match header(arguments, name)?.prototype(&text) {
+        Ok(parsed) if parsed == **function.prototype() => Ok(text),
+        _ => Err(FunctionError::Attributes { text }.into()),
+    }
 }
 
 fn header(arguments: &Arguments, name: &OsString) -> Result<Declarations, Failure> {

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 mod bind;
+mod on_cluster;
 mod opened;
 mod outputs;
 mod report;
@@ -21,12 +22,15 @@ use mapcall::contract::{Contract, Role};
 use mapcall::{Arg, CallError, Function, Success};
 
 use crate::bar::Bar;
+use crate::cluster::Cluster;
 use crate::interrupt::Interrupts;
 use crate::units::readable;
 use crate::value::file::ArrayFile;
 use crate::value::values;
 use crate::{Failure, output};
 pub(crate) use bind::FunctionError;
+use on_cluster::Dask;
+pub(crate) use on_cluster::DaskError;
 use opened::OpenedArgument;
 use outputs::OutputFiles;
 use report::{Made, Report, Target};
@@ -77,6 +81,15 @@ pub(crate) struct Arguments {
     /// Wait until the written files are on the disk
     #[arg(long)]
     sync: bool,
+    /// Make the calls on a cluster of Dask: the address of its scheduler, as `tcp://host:8786`, or `local` to
+    /// start one on this machine for the call
+    ///
+    /// It needs the command of the Python package, installed with: pip install 'mapcall[dask]'. Files are
+    /// opened, and outputs written, by the workers, which must see them by the same paths; --threads is the
+    /// number of threads with which a worker makes the calls of a block. An array that is given as a whole
+    /// .npy file and written by the function is replaced when all calls are made.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "stream")]
+    dask: Option<String>,
     /// How the function reports success; if it reports a failure, the exit code is 1
     #[arg(long, value_name = "HOW")]
     check: Option<Check>,
@@ -118,6 +131,18 @@ enum Check {
     Nonnull,
     /// errno is 0 after the call
     Errno,
+}
+
+impl Check {
+    /// Returns the value of the option.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Zero => "zero",
+            Self::Nonzero => "nonzero",
+            Self::Nonnull => "nonnull",
+            Self::Errno => "errno",
+        }
+    }
 }
 
 impl From<Check> for Success {
@@ -213,14 +238,15 @@ pub(crate) enum OutputError {
     },
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &Arguments, cluster: Option<&dyn Cluster>) -> Result<(), Failure> {
+    let dask = Dask::of(arguments, cluster)?;
     let function = bind::function(arguments)?;
     let contract = function.contract();
     let values = values(contract, &arguments.values)?;
     let ignored = arguments.check == Some(Check::Zero);
     let files = OutputFiles::new(contract, &values, &arguments.output, ignored)?;
     let function = opened::with_extents(&function, &values)?;
-    let mut given = opened::open(contract, values)?;
+    let mut given = opened::open(contract, values, dask.is_none())?;
     opened::check_apart(contract, &given, &files)?;
     let mask = match &arguments.mask {
         None => None,
@@ -231,7 +257,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
     };
     let is_batch = mask.is_some() || files.have_files() || opened::has_axes(contract, &given);
-    let mut report = if is_batch {
+    let mut report = if let Some(dask) = dask {
+        dask.batch(arguments, &function, &mut given, &files, mask.as_ref())?
+    } else if is_batch {
         batch(arguments, &function, &mut given, &files, mask.as_ref())?
     } else {
         single(&function, &mut given, ignored)?
@@ -240,10 +268,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let Some((value, file)) = value.as_ref().and_then(OpenedArgument::written) else {
             continue;
         };
-        if arguments.sync {
+        if arguments.sync && dask.is_none() {
             value.flush()?;
         }
-        if value.buffer().map().is_some_and(Map::is_replaced) {
+        // On a cluster, the result has replaced the file.
+        if dask.is_none() && value.buffer().map().is_some_and(Map::is_replaced) {
             return Err(Failure::OutputFile(OutputError::Replaced {
                 function: function.name().to_owned(),
                 name: contract.name(position).to_owned(),
@@ -301,11 +330,7 @@ fn batch(
     mask: Option<&Array>,
 ) -> Result<Report, Failure> {
     let contract = function.contract();
-    let given_bytes = given
-        .iter()
-        .flatten()
-        .filter_map(|value| value.opened.array());
-    let given_bytes: usize = given_bytes.chain(mask).map(nbytes).sum();
+    let given_bytes = input_bytes(given, mask);
     let written: Vec<PathBuf> = given
         .iter()
         .flatten()
@@ -359,25 +384,41 @@ fn batch(
     }
     let mut report = Report::default();
     report.seconds = started.elapsed().as_secs_f64();
-    for ((file, made), output) in files.iter().zip(made).zip(outputs) {
-        match (&file.file, made, output.into_array()) {
-            (Some(path), Some(made), _) => report.outputs.push(Made {
+    let arrays = outputs.into_iter().map(Arg::into_array);
+    report.outputs = made_outputs(files, made, arrays);
+    Ok(report)
+}
+
+/// Returns the outputs of a batch for the report: files, and arrays in memory.
+fn made_outputs(
+    files: &OutputFiles,
+    made: Vec<Option<Shape>>,
+    arrays: impl IntoIterator<Item = Option<Array>>,
+) -> Vec<Made> {
+    let mut outputs = Vec::new();
+    for ((file, made), array) in files.iter().zip(made).zip(arrays) {
+        match (&file.file, made, array) {
+            (Some(path), Some(made), _) => outputs.push(Made {
                 name: file.name.clone(),
                 target: Target::File(path.into()),
                 dtype: made.dtype,
                 shape: made.shape,
             }),
             (None, _, Some(array)) if !file.is_ignored => {
-                report.outputs.push(Made::array(&file.name, array));
+                outputs.push(Made::array(&file.name, array));
             }
             _ => {}
         }
     }
-    Ok(report)
+    outputs
 }
 
-fn nbytes(array: &Array) -> usize {
-    array.layout().nbytes()
+/// Returns the size of all arrays that are given, in bytes.
+fn input_bytes(given: &[Option<OpenedArgument>], mask: Option<&Array>) -> usize {
+    let arrays = given.iter().flatten();
+    let arrays = arrays.filter_map(|value| value.opened.array());
+    let sizes = arrays.chain(mask).map(|array| array.layout().nbytes());
+    sizes.sum()
 }
 
 /// Returns the inputs and the outputs of a batch.

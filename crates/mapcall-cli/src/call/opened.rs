@@ -26,6 +26,11 @@ impl OpenedArgument {
         self.opened.arg()
     }
 
+    /// Returns the file of an array.
+    pub(super) fn file(&self) -> Option<&ArrayFile> {
+        self.file.as_ref()
+    }
+
     /// Returns the array and its file if the function may write them.
     pub(super) fn written(&self) -> Option<(&Array, &ArrayFile)> {
         match (&self.opened, &self.file) {
@@ -50,10 +55,12 @@ pub(super) fn with_extents(
     Ok(function)
 }
 
-/// Maps the files of all values.
+/// Maps the files of all values. Unaligned arrays are replaced by aligned ones, copies if `is_called`, else
+/// zeros, which suffice for the checks.
 pub(super) fn open(
     contract: &Contract,
     values: Vec<Option<Value>>,
+    is_called: bool,
 ) -> Result<Vec<Option<OpenedArgument>>, Failure> {
     let open = |(position, value): (usize, Option<Value>)| {
         let Some(value) = value else {
@@ -65,7 +72,7 @@ pub(super) fn open(
         };
         // SAFETY: the user has named the file, and is responsible for other programs that write it.
         let opened = match unsafe { value.open(contract, position)? } {
-            Opened::Input(array) => Opened::Input(aligned(array)),
+            Opened::Input(array) => Opened::Input(aligned(array, is_called)),
             opened => opened,
         };
         Ok(Some(OpenedArgument { opened, file }))
@@ -75,9 +82,10 @@ pub(super) fn open(
 
 /// Returns an aligned array. Most members of a `.npz` are unaligned; they are copied, unless they are larger
 /// than the available memory.
-fn aligned(array: Array) -> Array {
+fn aligned(array: Array, is_copied: bool) -> Array {
     let copied = match array.dtype().itemsize() {
         _ if array.is_aligned() => None,
+        _ if !is_copied => Array::zeros(array.dtype().clone(), array.shape(), Order::C).ok(),
         2 => copy::<[u8; 2]>(&array),
         4 => copy::<[u8; 4]>(&array),
         8 => copy::<[u8; 8]>(&array),
