@@ -235,8 +235,7 @@ def compute_rows(
     client: Any, directory: Path, libraries: Path, fraction: float = 1.0
 ) -> Iterator[Row | Skipped]:
     """Yields the rows of computations over files."""
-    yield task_row(directory, libraries, max(10, round(1000 * fraction)))
-    yield scaling_row(client, directory, max(MIB, round(128 * fraction) * MIB))
+    yield scaling_row(client, directory, max(MIB, round(256 * fraction) * MIB))
     size = max(2 * MIB, round(4 * fraction) * GIB)
     for block in (128 * MIB, MIB):
         try:
@@ -244,6 +243,7 @@ def compute_rows(
             yield squares_row(directory, libraries, size, min(block, size // 2))
         except builds.MissingError as error:
             yield Skipped(f"squares of {binary(size)}", str(error))
+    yield task_row(directory, libraries, max(10, round(1000 * fraction)))
 
 
 def main() -> None:

@@ -253,7 +253,8 @@ WRITER = """
     def write(path, record, sync=False, limit=1 << 60, size=125):
         counts = np.memmap(record, "i8", "r+", shape=2)
         with mapcall.Appender(path, "i8", size, sync=sync) as log:
-            number = len(log)
+            # The writer before may have been killed between an append and its record.
+            counts[1] = number = len(log)
             while number < limit:
                 count = 1 + number % 3
                 rows = np.arange(number, number + count)[:, None] + np.zeros(size, int)
