@@ -66,8 +66,8 @@ def store(
     np.int64(999998000001)
 
     The file is created first, with all its disk space, under a hidden name in the folder of `path`.
-    It gets its name when all blocks are there. Blocks never travel; the scheduler and the client
-    see a few hundred bytes for each.
+    It gets its name when all blocks are there. No block travels to be written; the scheduler and
+    the client see a few hundred bytes for each.
 
     Parameters
     ----------
@@ -122,6 +122,11 @@ def store(
     (``.mapcall-*.partial``) stays until it is deleted; the Delayed finds it again when it is
     computed again. A worker that is killed loses nothing: Dask repeats its blocks, and a block that
     is written twice is the same bytes.
+
+    Dask joins the writing of a block with the operations before it, and with a call of a bound
+    function so closely that the results are written while they are in the core's cache. With
+    ``compute=False``, it does not join it with operations that move blocks, such as `rechunk`: a
+    task returns the block, and another one, on the same worker as a rule, writes it.
 
     Two machines that write to different bytes of one page of a file in a network file system may
     undo each other's bytes, as each writes the whole page from its memory. So no page is written by
@@ -296,7 +301,7 @@ class BlockWriter:
     def flush(self, descriptor: int, file: PartialFile) -> tuple[str, int]:
         """Sync what was written, if that was asked for; return the page cache that it is in."""
         if self.sync or file.replaces:
-            os.fdatasync(descriptor)
+            getattr(os, "fdatasync", os.fsync)(descriptor)
         return f"{machine()} {os.fstat(descriptor).st_dev}", PAGE
 
     def _name(self, slices: _Slices) -> str:

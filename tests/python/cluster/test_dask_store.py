@@ -545,6 +545,31 @@ class TestRepeated:
         assert np.load(path).tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize("chunks", [(10, 1000), (13, 1000), (5, 300)])
+@pytest.mark.parametrize("case", ["new", "replaces", "sync"])
+def test_each_task_syncs_what_it_has_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunks: tuple[int, int], case: str
+) -> None:
+    """Before the name is there, if it was asked for or if an old file is replaced."""
+    path = tmp_path / "x.npy"
+    if case == "replaces":
+        np.save(path, 1)
+    old = path.stat().st_ino if path.exists() else None
+    synced: list[bool] = []
+    fdatasync = os.fdatasync
+
+    def recorded(descriptor: int) -> None:
+        fdatasync(descriptor)
+        synced.append((path.stat().st_ino if path.exists() else None) == old)
+
+    monkeypatch.setattr(os, "fdatasync", recorded)
+    x = da.ones((50, 1000), chunks=chunks)
+    assert (mapcall.dask.store(x, path, sync=case == "sync") == 1).all()
+    # The last task writes pages of several blocks: each is 4000 bytes long at least.
+    several = x.npartitions + (chunks[0] != 5)
+    assert synced == [True] * (0 if case == "new" else several)
+
+
 class TestMachines:
     """Pages that several machines would write."""
 

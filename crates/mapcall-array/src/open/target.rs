@@ -97,6 +97,8 @@ impl Target {
         }
         match file.persist(folder, name, self.overwrites) {
             Ok(()) => Ok(file.into_file()),
+            // Another process has removed the temporary name: the file is not wanted any more.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
             // The permissions of the folder may have changed since `begin`.
             Err(_) if has_old => self.copy(&file),
             Err(error) => Err(error),
