@@ -26,12 +26,14 @@ test-python: tools $(VENV)/.test
 	$(MATURIN) develop --quiet
 	$(PYTEST)
 
-# Many more cases of the properties, a minute of faults, and tests of other projects that use maps.
+# Many more cases of the properties, a minute of faults, clusters that are killed, and tests of other
+# projects that use maps.
 test-long: tools $(VENV)/.suites
 	PROPTEST_CASES=5000 cargo test --workspace
 	$(MATURIN) develop --quiet
 	MAPCALL_SIGNATURES=1000 $(PYTEST) tests/python/call/test_generated.py
 	MAPCALL_STRESS_SECONDS=60 MAPCALL_STRESS_ROUNDS=10000 $(PYTEST) tests/python/faults/test_stress.py
+	MAPCALL_CLUSTERS=1 $(PYTEST) tests/python/cluster
 	MAPCALL_SUITES=1 $(PYTEST) conformance/test_suites.py tests/python/test_closed_in_libraries.py
 	$(BIN)/python -m pytest --quiet tests/python/cluster/test_ray.py
 

@@ -73,8 +73,10 @@ VIEWS: dict[str, Callable[[Any], Any]] = {
 
 
 class TestPlainViews:
-    @pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
-    @pytest.mark.parametrize("mode", ["r", "r+", "w+", "c"])
+    @pytest.mark.parametrize(
+        ("mode", "backend"),
+        [*((mode, "loky") for mode in ("r", "r+", "w+", "c")), ("r+", "multiprocessing")],
+    )
     def test_workers_map_the_file(self, path: Path, folder: Path, mode: str, backend: str) -> None:
         content = np.fromfile(path, "f8", offset=24).reshape(12, 100)
         x = mapcall.memmap(path, "f8", mode, 24, (12, 100))

@@ -33,6 +33,13 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+# What takes five seconds or more, most of it to start and end processes of a cluster of its own.
+IS_LONG = "MAPCALL_CLUSTERS" in os.environ
+long = pytest.mark.skipif(
+    not IS_LONG, reason="it takes long: `make test-long` runs it, and MAPCALL_CLUSTERS=1"
+)
+
+
 @contextlib.contextmanager
 def cluster(folder: Path, workers: int = 2, **options: Any) -> Iterator[LocalCluster]:
     """Starts a scheduler in this process and workers with one thread in processes of their own.

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
+import clusters
 import mapcall
 from mapcall import _mapcall
 from mapcall.dask import _command, _progress
@@ -363,7 +364,9 @@ def tasks(client: Client, keys: list[Any] | None = None) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=clusters.long)]
+)
 def test_a_signal_cancels_the_tasks(
     folder: Path, client: Client, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -387,6 +390,7 @@ def test_a_signal_cancels_the_tasks(
         time.sleep(0.01)
 
 
+@clusters.long
 def test_a_local_cluster_and_a_bar(folder: Path, tmp_path: Path) -> None:
     nap = [str(folder / "libk.so"), "double nap(double x)", f"x={folder}/x.npy[:3000]"]
     out = tmp_path / "y.npy"
@@ -411,6 +415,7 @@ def test_a_local_cluster_and_ctrl_c(folder: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@clusters.long
 def test_workers_of_a_local_cluster_die(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

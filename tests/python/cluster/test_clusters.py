@@ -44,6 +44,7 @@ def test_bytes_are_counted(client: Client) -> None:
     assert small.workers + small.scheduler < 1 << 17
 
 
+@clusters.long
 def test_workers_that_were_killed_come_back(tmp_path: Path) -> None:
     with clusters.private_client(tmp_path) as client:
         before = clusters.processes(client)

@@ -58,7 +58,9 @@ def wait_until(condition: Callable[[], Any]) -> None:
 
 
 class TestWorkersThatDie:
-    @pytest.mark.parametrize("everyone", [False, True], ids=["one", "all"])
+    @pytest.mark.parametrize(
+        "everyone", [False, pytest.param(True, marks=clusters.long)], ids=["one", "all"]
+    )
     def test_killed(
         self,
         client: Client,
@@ -77,6 +79,7 @@ class TestWorkersThatDie:
         (tmp_path / "open").touch()
         assert future.result(timeout=120) == (x**2).sum()
 
+    @clusters.long
     def test_restarted_by_the_nanny(self, square: mapcall.Function, x: Any, tmp_path: Path) -> None:
         # A cluster of its own: a nanny that restarts a killed worker restarts it twice.
         with clusters.private_client(tmp_path / "workers") as client:
@@ -85,6 +88,7 @@ class TestWorkersThatDie:
             client.restart(timeout=60)
             assert lazy.sum().compute() == (x**2).sum()
 
+    @clusters.long
     def test_adaptive_scaling(self, square: mapcall.Function, x: Any, tmp_path: Path) -> None:
         with clusters.cluster(tmp_path / "workers", workers=0) as cluster:
             cluster.adapt(minimum=0, maximum=2, interval="50ms", wait_count=1)

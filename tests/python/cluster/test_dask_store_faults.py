@@ -86,8 +86,9 @@ def test_a_block_that_fails(client: Client, tmp_path: Path, unchanged: Any) -> N
 
 
 def test_a_worker_is_killed_in_the_middle(tmp_path: Path) -> None:
-    """2 GiB are complete and right, although half of a block and other results were lost."""
-    size = 2 << 30 if shutil.disk_usage(tmp_path).free > 8 << 30 else 256 * MIB
+    """All bytes are complete and right, although half of a block and other results were lost."""
+    has_room = shutil.disk_usage(tmp_path).free > 8 << 30
+    size = 2 << 30 if clusters.IS_LONG and has_room else 256 * MIB
     path, marker = tmp_path / "out" / "x.npy", tmp_path / "marker"
     path.parent.mkdir()
     with clusters.private_client(tmp_path) as client:
@@ -115,7 +116,7 @@ def test_all_workers_are_killed(tmp_path: Path, unchanged: Any) -> None:
             mapcall.dask.store([x, x + 1], [folder / "old.npy", folder / "new.npy"])
 
 
-@pytest.mark.parametrize("killed", ["workers", "scheduler"])
+@pytest.mark.parametrize("killed", [pytest.param("workers", marks=clusters.long), "scheduler"])
 def test_processes_that_do_not_come_back(tmp_path: Path, unchanged: Any, killed: str) -> None:
     """The user interrupts a computation without workers; one without a scheduler fails."""
     folder = tmp_path / "out"
@@ -259,6 +260,7 @@ class TestTwoMachines:
         assert not (tmp_path / "x.npy").exists()
 
 
+@clusters.long
 def test_two_machines_in_namespaces(tmp_path: Path) -> None:
     """Each worker has a network and mounts of its own; the folder of the file is at one path."""
     script = Path(__file__).with_name("two_machines.py")

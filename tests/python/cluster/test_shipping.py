@@ -389,6 +389,7 @@ class TestShip:
         with pytest.raises(TypeError, match="expected a Library or a Function, got str"):
             mapcall.dask.ship(client, "libkern.so")  # type: ignore[arg-type]
 
+    @clusters.long
     def test_a_worker_that_is_killed(self, tmp_path: Path) -> None:
         """The process that its nanny starts in its place gets the library, too."""
         path = adding(tmp_path, 10)
