@@ -212,7 +212,7 @@ class TestJoblib:
             error = error.__cause__ or error.__context__
         assert "closed" in "\n".join(found)
         work()
-        # The next one works; another object, as joblib may still get results of the failed call.
+        # The next one works; another object, as joblib may return results of the failed call, too.
         parallel = joblib.Parallel(2, backend=backend, temp_folder=folder, max_nbytes=1)
         arrays = [mapcall.open(path), np.ones(ROWS)]
         assert parallel(joblib.delayed(total_of)(each) for each in arrays)[1] == ROWS
