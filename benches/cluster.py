@@ -7,16 +7,12 @@ memory is too small.
 
 from __future__ import annotations
 
-import argparse
 import concurrent.futures
 import contextlib
 import itertools
 import multiprocessing
 import pickle
 import shutil
-import signal
-import sys
-import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -28,8 +24,8 @@ import builds
 import dask_way
 import mapcall
 from batch import kernels
-from harness import Limited, Report, Row, Skipped, Work, alone, options
-from stream import GIB, MIB, ROW, binary, file_system, numbers, room
+from harness import Limited, Report, Row, Skipped, Work, alone
+from stream import GIB, MIB, ROW, binary, file_system, folder_of_files, numbers, room
 
 # The size of the blocks for which the budget is: the default of Dask.
 BLOCK = 128 * MIB
@@ -280,22 +276,9 @@ def compute_rows(
 
 
 def main() -> None:
-    parser = options("Work on a cluster of two processes of this machine.")
-    parser.add_argument(
-        "--directory", type=Path, default=builds.DIRECTORY, help="on a disk with 5 GiB of room"
-    )
-    parser.add_argument(
-        "--fraction", type=float, default=1.0, help="of the files' sizes, for a quick try"
-    )
-    chosen: argparse.Namespace = parser.parse_args()
-    # Both signals raise an exception, so that the files are removed. A shell starts background
-    # processes with SIGINT ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    chosen.directory.mkdir(parents=True, exist_ok=True)
-    report = Report("Cluster", chosen.json)
-    with tempfile.TemporaryDirectory(prefix="cluster-", dir=chosen.directory) as name:
-        directory = Path(name)
+    about = "Work on a cluster of two processes of this machine."
+    with folder_of_files(about, "cluster-") as (chosen, directory):
+        report = Report("Cluster", chosen.json)
         print(f"files in {chosen.directory}, on {file_system(directory)}")
         graph = graph_row(directory, max(MIB, round(300 * chosen.fraction) * MIB))
         report.measure([graph], rounds=5)

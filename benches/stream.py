@@ -8,6 +8,7 @@ memory is too small.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import os
 import shutil
@@ -278,8 +279,10 @@ def rows(directory: Path, libraries: Path, fraction: float = 1.0) -> Iterator[Ro
             path.unlink()
 
 
-def main() -> None:
-    parser = options("Files in the page cache, read and written by batches.")
+@contextlib.contextmanager
+def folder_of_files(about: str, prefix: str) -> Iterator[tuple[argparse.Namespace, Path]]:
+    """Reads the options of a benchmark on files; yields them, and a folder for the block."""
+    parser = options(about)
     parser.add_argument(
         "--directory", type=Path, default=builds.DIRECTORY, help="on a disk with 5 GiB of room"
     )
@@ -292,9 +295,14 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     chosen.directory.mkdir(parents=True, exist_ok=True)
-    report = Report("Stream", chosen.json)
-    with tempfile.TemporaryDirectory(prefix="stream-", dir=chosen.directory) as name:
-        directory = Path(name)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=chosen.directory) as name:
+        yield chosen, Path(name)
+
+
+def main() -> None:
+    about = "Files in the page cache, read and written by batches."
+    with folder_of_files(about, "stream-") as (chosen, directory):
+        report = Report("Stream", chosen.json)
         print(f"files in {chosen.directory}, on {file_system(directory)}")
         report.measure(rows(directory, builds.DIRECTORY, chosen.fraction), rounds=21)
 

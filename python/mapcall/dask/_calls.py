@@ -22,13 +22,11 @@ from .._errors import ArgumentError, CallError
 from .._mapcall import Function
 from .._memmap import memmap
 from .._progress import Bar
-from ._arrays import FileBlocks, file_blocks, rechunk, to_dask
+from ._arrays import Chunks, FileBlocks, file_blocks, rechunk, to_dask
 from ._kernels import Kernel
 from ._maps import MapReference
 from ._progress import Progress
 from ._store import store
-
-Chunks: TypeAlias = tuple[tuple[int, ...], ...]
 
 # The key of the option `where` among the arrays of a call: no parameter has a name of two words.
 _MASK = "option where"

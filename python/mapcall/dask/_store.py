@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 
 from .._mapcall import MappedArray, PartialFile
 from .._memmap import memmap
+from ._arrays import Chunks
 from ._progress import Progress, client_of
 from ._progress import compute as compute_blocks
 
 _Path: TypeAlias = str | bytes | os.PathLike[Any]
-_Chunks: TypeAlias = tuple[tuple[int, ...], ...]
 _Slices: TypeAlias = tuple[slice, ...]
 # A part of the file: the offset of its first byte, and its bytes.
 _Part: TypeAlias = tuple[int, bytes]
@@ -424,7 +424,7 @@ def _outer_axes(block: Sequence[int], shape: Sequence[int]) -> int:
     return cut[-1] if cut else 0
 
 
-def _alignment(chunks: _Chunks, shape: Sequence[int], itemsize: int) -> int:
+def _alignment(chunks: Chunks, shape: Sequence[int], itemsize: int) -> int:
     """Return the attribute `BlockWriter.alignment`.
 
     >>> _alignment(((2, 2), (3,)), (4, 3), 8), _alignment(((1, 1), (3, 3)), (2, 6), 8)
