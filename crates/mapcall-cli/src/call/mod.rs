@@ -321,6 +321,24 @@ fn single(
     Ok(report)
 }
 
+/// Returns the size of all outputs that a batch makes, in bytes.
+///
+/// # Errors
+///
+/// Those of [`OutputFiles::check_sizes`], if one is too large to be shown.
+fn output_bytes(
+    contract: &Contract,
+    files: &OutputFiles,
+    made: &[Option<Shape>],
+) -> Result<usize, Failure> {
+    let sizes = made
+        .iter()
+        .map(|made| made.as_ref().map_or(0, Shape::nbytes));
+    let sizes: Vec<usize> = sizes.collect();
+    files.check_sizes(contract, &sizes, MAX_SHOWN_BYTES)?;
+    Ok(sizes.iter().sum())
+}
+
 /// Calls the function as a batch.
 fn batch(
     arguments: &Arguments,
@@ -341,14 +359,8 @@ fn batch(
     let mask = mask.map(Arg::from);
     let started = Instant::now();
     let made = function.map(&inputs, &mut outputs).outputs()?;
-    let sizes = made
-        .iter()
-        .map(|made| made.as_ref().map_or(0, Shape::nbytes));
-    let sizes: Vec<usize> = sizes.collect();
-    files.check_sizes(contract, &sizes, MAX_SHOWN_BYTES)?;
-
+    let bytes = output_bytes(contract, files, &made)?.saturating_add(given_bytes);
     let interrupts = Interrupts::watch()?;
-    let bytes = sizes.iter().sum::<usize>().saturating_add(given_bytes);
     let mut bar = Bar::new(function.name(), bytes, !arguments.quiet);
     let batch = function
         .map(&inputs, &mut outputs)

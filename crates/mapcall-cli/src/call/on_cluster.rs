@@ -17,9 +17,7 @@ use mapcall::contract::{Contract, Role, Rule};
 use super::opened::OpenedArgument;
 use super::outputs::OutputFiles;
 use super::report::Report;
-use super::{
-    Arguments, Check, MAX_SHOWN_BYTES, arguments_of, bind, input_bytes, left, made_outputs,
-};
+use super::{Arguments, Check, arguments_of, bind, input_bytes, left, made_outputs, output_bytes};
 use crate::Failure;
 use crate::bar::Bar;
 use crate::cluster::{Cluster, ClusterArgument, ClusterBatch, ClusterError, Target};
@@ -94,15 +92,7 @@ impl<'a> Dask<'a> {
         }
         let started = Instant::now();
         let made = check(function, given, files, mask)?;
-        let sizes: Vec<usize> = made
-            .iter()
-            .map(|made| made.as_ref().map_or(0, Shape::nbytes))
-            .collect();
-        files.check_sizes(contract, &sizes, MAX_SHOWN_BYTES)?;
-        let bytes = sizes
-            .iter()
-            .sum::<usize>()
-            .saturating_add(input_bytes(given, mask));
+        let bytes = output_bytes(contract, files, &made)?.saturating_add(input_bytes(given, mask));
 
         let arrays = reopened(given)?;
         let mut outputs = Vec::new();

@@ -36,7 +36,24 @@ pub(super) struct Reader<'a, 'c, 'py> {
     pub(super) ndarray: *mut ffi::PyTypeObject,
 }
 
-impl<'py> Reader<'_, '_, 'py> {
+impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
+    /// Returns a reader of the arguments of one call of a function.
+    pub(super) fn new(
+        py: Python<'py>,
+        function: &'a Function,
+        check: &'a mut Check<'c>,
+        arrays: &'a mut Snapshots,
+    ) -> Self {
+        Self {
+            py,
+            function,
+            check,
+            resources: CallResources::default(),
+            arrays,
+            ndarray: function.ndarray.as_ptr().cast(),
+        }
+    }
+
     /// Reads the argument of a parameter.
     ///
     /// # Errors

@@ -22,7 +22,6 @@ use super::argument::Reader;
 use super::expected::{self, Expected};
 use super::function::Function;
 use super::parse_arguments::parse_arguments;
-use super::resources::CallResources;
 use super::returns::Returns;
 use super::snapshot::Snapshots;
 use super::{errors, ndarray};
@@ -125,14 +124,7 @@ pub(crate) fn describe_call<'py>(
     let mut slots = vec![0; contract.slots()];
     let mut check = Check::broadcasting(contract, &mut slots).unchecked(this.is_unchecked);
     let mut arrays = Snapshots::default();
-    let mut reader = Reader {
-        py,
-        function: this,
-        check: &mut check,
-        resources: CallResources::default(),
-        arrays: &mut arrays,
-        ndarray: this.ndarray.as_ptr().cast(),
-    };
+    let mut reader = Reader::new(py, this, &mut check, &mut arrays);
     let mut addresses = Addresses::default();
     let arguments = PyDict::new(py);
     let parameters = contract.rules().iter().zip(this.parameters()).enumerate();

@@ -21,7 +21,6 @@ use super::batch::BatchCall;
 use super::function::{Function, Gil};
 use super::keywords::BatchOptions;
 use super::parse_arguments::parse_arguments;
-use super::resources::CallResources;
 use super::result::{self, Outputs};
 use super::retained::Retained;
 use super::snapshot::Snapshots;
@@ -160,14 +159,7 @@ fn general<'py>(
     let mut frame = Frame::new(contract.slots());
     let mut check = Check::broadcasting(contract, frame.slots()).unchecked(this.is_unchecked);
     let mut arrays = Snapshots::default();
-    let mut reader = Reader {
-        py,
-        function: this,
-        check: &mut check,
-        resources: CallResources::default(),
-        arrays: &mut arrays,
-        ndarray: this.ndarray.as_ptr().cast(),
-    };
+    let mut reader = Reader::new(py, this, &mut check, &mut arrays);
     let mut given: SmallVec<[*mut PyObject; 8]> =
         SmallVec::from_elem(ptr::null_mut(), contract.rules().len());
     let options = parse_arguments(py, this, arguments, positional, keywords, &mut given)?;
