@@ -40,6 +40,15 @@ long = pytest.mark.skipif(
 )
 
 
+def wait_until(condition: Callable[[], Any]) -> None:
+    """Waits until a condition holds; raises an exception after 6,000 looks, a minute or more."""
+    for _ in range(6000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it does not happen")
+
+
 @contextlib.contextmanager
 def cluster(folder: Path, workers: int = 2, **options: Any) -> Iterator[LocalCluster]:
     """Starts a scheduler in this process and workers with one thread in processes of their own.

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -348,10 +347,7 @@ def test_a_result_is_released_when_it_is_there(client: Client) -> None:
     keys = [future.key for future in futures]
     _progress.follow(futures, None)
     assert futures == []
-    deadline = time.monotonic() + 30
-    while tasks(client, keys):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    clusters.wait_until(lambda: not tasks(client, keys))
 
 
 def tasks(client: Client, keys: list[Any] | None = None) -> list[str]:
@@ -374,20 +370,19 @@ def test_a_signal_cancels_the_tasks(
     out = tmp_path / "y.npy"
     command = [*COMMAND, "call", *nap, "-o", str(out), "--dask", client.scheduler.address]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 60
-        # The blocks are written to a file with a hidden name.
-        while not any(tmp_path.iterdir()) or not tasks(client):
-            assert time.monotonic() < deadline
+
+        def is_running() -> bool:
             assert process.poll() is None
-            time.sleep(0.01)
+            # The blocks are written to a file with a hidden name.
+            return any(tmp_path.iterdir()) and bool(tasks(client))
+
+        clusters.wait_until(is_running)
         process.send_signal(number)
         _, error = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     assert error == f"error: nap: interrupted; not written: {out}\n"
     assert list(tmp_path.iterdir()) == []
-    while tasks(client):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    clusters.wait_until(lambda: not tasks(client))
 
 
 @clusters.long
