@@ -56,6 +56,8 @@ pub mod prototype;
 mod source_map;
 #[doc(hidden)]
 pub mod stack;
+#[allow(dead_code, reason = "the parser of declarations does not read its tokens yet")]
+mod syntax;
 mod sys;
 
 pub use ctype::CType;
