@@ -118,15 +118,10 @@ impl<'t> Reader<'t> {
         };
         let own = self.attributes(&declarator.attributes)?;
         let before = self.attributes(&declaration.specifiers.attributes)?;
-        let changed = own.changes_type.or_else(|| {
-            let alignment = own.alignment.or(before.alignment)?;
-            Some(format!("aligned({alignment})"))
-        });
-        let ctype = match changed {
-            Some(attribute) => {
-                CType::unsupported(text, format!("`{attribute}` makes it another type"))
-            }
-            None => CType::typedef(text, ctype, is_const),
+        let ctype = CType::typedef(text, own.applied(ctype), is_const);
+        let ctype = match own.alignment.max(before.alignment).max(base.alignment) {
+            Some(alignment) => ctype.aligned_typedef(alignment),
+            None => ctype,
         };
         if ctype.depth() > MAX_DEPTH {
             return Err(self.too_deep(name));
@@ -431,7 +426,19 @@ impl<'t> Reader<'t> {
                     ctype: text(),
                     reason: reason.clone(),
                 },
-                Body::Complete { .. } => return Ok(()),
+                Body::Complete { .. } => match record.only_by_pointer() {
+                    Some(reason) => Kind::UnsupportedType {
+                        ctype: text(),
+                        reason: reason.into(),
+                    },
+                    None if ctype.alignment() != ctype.resolved().alignment() => {
+                        Kind::UnsupportedType {
+                            ctype: text(),
+                            reason: "`aligned` changes how it is passed".into(),
+                        }
+                    }
+                    None => return Ok(()),
+                },
             },
             _ => return Ok(()),
         };
