@@ -21,8 +21,8 @@ MODULES = {
         *["map", "buffer", "array", "ctypes", "typed", "open"],
     ],
     "mapcall-decl": [
-        *["nearest", "stack", "ctype", "extent", "error", "source_map", "prototype", "syntax"],
-        *["parse", "header"],
+        *["nearest", "stack", "ctype", "extent", "error", "source_map", "prototype"],
+        *["contradiction", "syntax", "parse", "header"],
     ],
     "mapcall": ["call", "library", "contract", "function", "batch"],
 }

@@ -85,7 +85,9 @@ impl Declarations {
     ///
     /// # Errors
     ///
-    /// Those of [`Prototype::parse`].
+    /// Those of [`Prototype::parse`], and
+    /// [`PrototypeErrorKind::Contradiction`](crate::PrototypeErrorKind::Contradiction) if the header declares the
+    /// function in another way ([`Prototype::contradiction`]).
     pub fn prototype(&self, text: &str) -> Result<Prototype, PrototypeError> {
         self.prototype_with_structs(text)
             .map(|(prototype, _)| prototype)
@@ -106,13 +108,39 @@ impl Declarations {
     ///
     /// # Errors
     ///
-    /// Those of [`Prototype::parse`].
+    /// Those of [`prototype`](Self::prototype).
     pub fn prototype_with_structs(
         &self,
         text: &str,
     ) -> Result<(Prototype, HashMap<String, CType>), PrototypeError> {
         let defined = prototype(text, &self.scope)?;
+        self.check(&defined, text)?;
         Ok((defined.prototype, defined.structs))
+    }
+}
+
+impl Declarations {
+    /// Refuses a prototype that contradicts the header's declaration of the function.
+    fn check(&self, defined: &Defined, text: &str) -> Result<()> {
+        let prototype = &defined.prototype;
+        let mut declared = self.functions.iter();
+        let declared = declared.find(|declared| declared.name == prototype.name);
+        let Some(Ok(declared)) = declared.map(|declared| &declared.prototype) else {
+            return Ok(());
+        };
+        let Some(difference) = prototype.contradiction(declared) else {
+            return Ok(());
+        };
+        let kind = Kind::Contradiction {
+            prototype: prototype.to_string(),
+            declared: declared.to_string(),
+            difference,
+        };
+        Err(PrototypeError::new(
+            kind,
+            defined.name.range(),
+            &Arc::from(text),
+        ))
     }
 }
 
@@ -125,6 +153,8 @@ fn prototype(text: &str, scope: &Arc<Scope>) -> Result<Defined> {
 /// A prototype, and the structs and unions that its text defines.
 struct Defined {
     prototype: Prototype,
+    /// The position of its name.
+    name: Span,
     structs: HashMap<String, CType>,
 }
 
@@ -141,16 +171,17 @@ fn read_prototype(text: &str, source: &Arc<str>, scope: &Arc<Scope>) -> Result<D
                 };
                 return Err(reader.error(kind, name));
             }
-            found = Some(prototype);
+            found = Some((prototype, name));
             Ok(())
         }
     })?;
-    let prototype = found.ok_or_else(|| {
+    let (prototype, name) = found.ok_or_else(|| {
         let end = text.trim_end().len();
         PrototypeError::new(Kind::NoFunction, end..end, source)
     })?;
     Ok(Defined {
         prototype,
+        name,
         structs: reader.scope.structs(),
     })
 }
