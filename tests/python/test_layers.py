@@ -22,7 +22,7 @@ MODULES = {
     ],
     "mapcall-decl": [
         *["nearest", "stack", "sys", "ctype", "extent", "error", "source_map", "prototype"],
-        *["parse", "header"],
+        *["syntax", "parse", "declarations", "header"],
     ],
     "mapcall": ["call", "library", "contract", "function", "batch"],
 }

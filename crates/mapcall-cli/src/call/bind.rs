@@ -123,8 +123,7 @@ fn declared(
         return Ok(declarations.prototype(text)?);
     }
     let name = text.trim();
-    let functions = declarations.functions();
-    match functions.iter().find(|function| function.name == name) {
+    match declarations.function(name) {
         Some(function) => Ok(function.prototype.clone()?),
         None => Err(FunctionError::Undeclared {
             header: header.clone(),

@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::parse::{self, MAX_TEXT};
-use crate::prototype::Declarations;
+use crate::declarations::Declarations;
+use crate::parse::MAX_TEXT;
 use crate::source_map::{self, SourceMap};
 use compiler::Input;
 pub use error::{Attempt, HeaderError};
@@ -154,7 +154,7 @@ impl Header {
             Err(HeaderError::NoCompiler { tried, .. }) => self.read_plain(tried)?,
             Err(error) => return Err(error),
         };
-        Ok(parse::declarations(&Arc::from(text), Some(&lines)))
+        Ok(Declarations::new(Arc::from(text), Some(lines)))
     }
 
     /// Refuses names and macros that the compiler would read as other options.

@@ -9,7 +9,7 @@ use super::{Item, ItemVisitor, Reader, Result};
 use crate::ctype::{Body, CType};
 use crate::error::PrototypeErrorKind as Kind;
 use crate::extent::{Expr, Extent};
-use crate::prototype::{Ownership, Parameter, Prototype};
+use crate::prototype::{Ownership, Parameter, Prototype, Variable};
 
 /// The maximum number of parameters of a function; the C standard requires at least 127.
 const MAX_PARAMETERS: usize = 1024;
@@ -71,10 +71,15 @@ impl<'t> Reader<'t> {
                 if let Err(error) = self.type_definition(&specifiers, &declarator, name) {
                     visit(self, Item::Error(error))?;
                 }
-            } else if declares_function(&specifiers, &declarator) && self.is_own(name.start_byte())
-            {
+            } else if declares_function(&specifiers, &declarator) {
                 let prototype = self.function(node, &specifiers, &declarator, name);
                 visit(self, Item::Function(name, prototype))?;
+            } else if !specifiers.is_static {
+                let item = match self.variable(&specifiers, &declarator, name) {
+                    Ok(variable) => Item::Variable(variable),
+                    Err(error) => Item::Error(error),
+                };
+                visit(self, item)?;
             }
         }
         Ok(())
@@ -108,8 +113,7 @@ impl<'t> Reader<'t> {
             } else if matches!(
                 declarator.derivations.last(),
                 Some(Derivation::Function { .. })
-            ) && self.is_own(name.start_byte())
-            {
+            ) {
                 visit(self, Item::Function(name, Err(error.clone())))?;
                 is_reported = true;
             }
@@ -157,6 +161,23 @@ impl<'t> Reader<'t> {
             return Err(self.too_deep(name));
         }
         self.define_typedef(text, ctype, name)
+    }
+
+    fn variable(
+        &mut self,
+        specifiers: &Specifiers<'t>,
+        declarator: &Declarator<'t>,
+        name: Node<'t>,
+    ) -> Result<Variable> {
+        let base = specifiers.ctype.clone();
+        let (ctype, is_const) = self.derived(base, specifiers.is_const, &declarator.derivations)?;
+        let label = declarator.label.or(specifiers.label);
+        Ok(Variable {
+            name: self.text(name).into(),
+            symbol: label.map(|label| self.strings(label)),
+            ctype,
+            is_const,
+        })
     }
 
     fn function(

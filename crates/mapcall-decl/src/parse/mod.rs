@@ -8,7 +8,8 @@ mod spelling;
 mod types;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+#[cfg(test)]
+use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,12 +17,11 @@ use std::time::Duration;
 use tree_sitter::{Node, ParseOptions, ParseState, Parser, Tree, TreeCursor};
 
 use crate::ctype::CType;
-use crate::ctype::scope::{Conflict, Scope};
+use crate::ctype::scope::{Conflict, Names, Outer, Scope};
 use crate::error::{PrototypeError, PrototypeErrorKind as Kind};
-use crate::prototype::{Declarations, Declared, Prototype};
-use crate::source_map::SourceMap;
+use crate::prototype::{Declared, Prototype, Variable};
 use crate::{stack, sys};
-use pragma::Packing;
+pub(crate) use pragma::Packing;
 
 type Result<T, E = PrototypeError> = std::result::Result<T, E>;
 
@@ -72,92 +72,101 @@ impl Prototype {
     ///
     /// [`PrototypeError`] if the text is not valid C, or if the function can't be called.
     pub fn parse(text: &str) -> Result<Self, PrototypeError> {
-        prototype(text, &Arc::default()).map(|defined| defined.prototype)
+        prototype(text, None).map(|(prototype, _)| prototype)
     }
 }
 
-impl Declarations {
-    /// Parses the preprocessed text of a header.
-    ///
-    /// Declarations that can't be parsed are in [`errors`](Self::errors); a function that can't be called has
-    /// the reason. A function that is declared twice is listed once, with its first declaration.
-    #[must_use]
-    pub fn parse(text: &str) -> Self {
-        declarations(&Arc::from(text), None)
-    }
+/// What a declaration at the top level of a text declares.
+#[derive(Debug, Default)]
+pub(crate) struct Parsed {
+    /// The types and enumerators that it defines.
+    pub(crate) names: Names,
+    pub(crate) functions: Vec<Declared>,
+    pub(crate) variables: Vec<Variable>,
+    pub(crate) errors: Vec<PrototypeError>,
+}
 
-    /// Parses one prototype, which may use the types and enumerators of the header.
-    ///
-    /// ```
-    /// use mapcall_decl::Declarations;
-    ///
-    /// let header = Declarations::parse("enum { TAPS = 3 }; typedef float sample;");
-    /// let f = header.prototype("void smooth(int n, const sample x[n], sample y[n - TAPS])")?;
-    /// assert_eq!(f.signature(), "(n)->(n-3)");
-    /// # Ok::<(), mapcall_decl::PrototypeError>(())
-    /// ```
-    ///
-    /// So a prototype can add extents of arrays that the header does not give.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Prototype::parse`].
-    pub fn prototype(&self, text: &str) -> Result<Prototype, PrototypeError> {
-        self.prototype_with_structs(text)
-            .map(|(prototype, _)| prototype)
-    }
-
-    /// Parses one prototype like [`prototype`](Self::prototype), and also returns the structs and unions that
-    /// the text defines, by their tags and by their typedef names.
-    ///
-    /// ```
-    /// use mapcall_decl::Declarations;
-    ///
-    /// let header = Declarations::parse("typedef float sample;");
-    /// let text = "struct pair { sample left, right; }; void mix(struct pair *p);";
-    /// let (mix, structs) = header.prototype_with_structs(text)?;
-    /// assert_eq!((mix.name.as_str(), structs["pair"].size()), ("mix", Some(8)));
-    /// # Ok::<(), mapcall_decl::PrototypeError>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Prototype::parse`].
-    pub fn prototype_with_structs(
-        &self,
-        text: &str,
-    ) -> Result<(Prototype, HashMap<String, CType>), PrototypeError> {
-        let defined = prototype(text, &self.scope)?;
-        Ok((defined.prototype, defined.structs))
+impl Parsed {
+    fn add(&mut self, reader: &Reader<'_>, item: Item<'_>) {
+        match item {
+            Item::Error(error) => self.errors.push(error),
+            Item::Variable(variable) => self.variables.push(variable),
+            Item::Function(name, prototype) => {
+                let name = reader.text(name).to_owned();
+                self.functions.push(Declared { name, prototype });
+            }
+        }
     }
 }
 
-/// Parses one prototype and the definitions before it, which may use the names of `scope`.
-fn prototype(text: &str, scope: &Arc<Scope>) -> Result<Defined> {
+/// Parses one declaration at the top level of a header, which sees the names of `scope`. Positions are those
+/// in its own text.
+pub(crate) fn piece(text: &str, packing: Packing, scope: Arc<dyn Outer>) -> Parsed {
+    let mut parsed = Parsed::default();
+    let (source, plain) = (Arc::from(text), spelling::plain(text));
+    let tree = match tree(&plain, &source) {
+        Ok(tree) => tree,
+        Err(error) => {
+            parsed.errors.push(error);
+            return parsed;
+        }
+    };
+    let mut reader = Reader::new(&source, &plain, Scope::within(Some(scope)));
+    reader.packing = packing;
+    // A header can have many misspelt names, which its user did not write.
+    reader.suggestions = Cell::new(MAX_SUGGESTIONS);
+    let read = reader.declarations(tree.root_node(), 0, &mut |reader, item| {
+        parsed.add(reader, item);
+        Ok(())
+    });
+    parsed.errors.extend(read.err());
+    parsed.names = reader.scope.into_names();
+    parsed
+}
+
+/// Parses all declarations of a text in one pass, as an oracle for those that are parsed one by one.
+#[cfg(test)]
+pub(crate) fn whole(text: &str) -> (Parsed, HashMap<String, CType>) {
+    let (source, plain) = (Arc::from(text), spelling::plain(text));
+    let tree = tree(&plain, &source).unwrap();
+    let mut reader = Reader::new(&source, &plain, Scope::default());
+    let mut parsed = Parsed::default();
+    let read = reader.declarations(tree.root_node(), 0, &mut |reader, item| {
+        parsed.add(reader, item);
+        Ok(())
+    });
+    parsed.errors.extend(read.err());
+    let structs = reader.scope.structs();
+    parsed.names = reader.scope.into_names();
+    (parsed, structs)
+}
+
+/// Parses one prototype and the definitions before it, which may use the names of `scope`; returns also the
+/// names that they define.
+pub(crate) fn prototype(text: &str, scope: Option<Arc<dyn Outer>>) -> Result<(Prototype, Names)> {
     let source = Arc::from(text);
-    with_stack(&source, || read_prototype(text, &source, scope))?
+    with_stack(text.len(), &source, || read_prototype(text, &source, scope))?
 }
 
-/// A prototype, and the structs and unions that its text defines.
-struct Defined {
-    prototype: Prototype,
-    structs: HashMap<String, CType>,
-}
-
-fn read_prototype(text: &str, source: &Arc<str>, scope: &Arc<Scope>) -> Result<Defined> {
+fn read_prototype(
+    text: &str,
+    source: &Arc<str>,
+    scope: Option<Arc<dyn Outer>>,
+) -> Result<(Prototype, Names)> {
     let mut plain = spelling::plain(text);
     if !text.trim_end().ends_with([';', '}']) {
         // The semicolon is added on a new line, as the last line may end with a comment.
         plain.to_mut().push_str("\n;");
     }
     let tree = tree(&plain, source)?;
-    let mut reader = Reader::new(source, &plain, Scope::within(Arc::clone(scope)));
+    let mut reader = Reader::new(source, &plain, Scope::within(scope));
     if let Some(error) = reader.first_error(tree.root_node()) {
         return Err(error);
     }
     let mut found = None;
     reader.declarations(tree.root_node(), 0, &mut |reader, item| match item {
         Item::Error(error) => Err(error),
+        Item::Variable(_) => Ok(()),
         Item::Function(name, prototype) => {
             if found.is_some() {
                 let kind = Kind::SecondFunction {
@@ -173,57 +182,20 @@ fn read_prototype(text: &str, source: &Arc<str>, scope: &Arc<Scope>) -> Result<D
         let end = text.trim_end().len();
         PrototypeError::new(Kind::NoFunction, end..end, source)
     })?;
-    Ok(Defined {
-        prototype,
-        structs: reader.scope.structs(),
-    })
+    Ok((prototype, reader.scope.into_names()))
 }
 
-/// Parses all declarations of a text; of a preprocessed header, only the functions that belong to it.
-pub(crate) fn declarations(source: &Arc<str>, source_map: Option<&SourceMap>) -> Declarations {
-    let read = with_stack(source, || read_declarations(source, source_map));
-    read.unwrap_or_else(|error| Declarations {
-        errors: vec![error],
-        ..Declarations::default()
-    })
-}
-
-fn read_declarations(source: &Arc<str>, source_map: Option<&SourceMap>) -> Declarations {
-    let mut declarations = Declarations::default();
-    let plain = spelling::plain(source);
-    let tree = match tree(&plain, source) {
-        Ok(tree) => tree,
-        Err(error) => {
-            declarations.errors.push(error);
-            return declarations;
-        }
-    };
-    let mut reader = Reader::new(source, &plain, Scope::default());
-    reader.source_map = source_map;
-    let mut seen = HashSet::new();
-    let (functions, errors) = (&mut declarations.functions, &mut declarations.errors);
-    let read = reader.declarations(tree.root_node(), 0, &mut |reader, item| {
-        match item {
-            Item::Error(error) if reader.is_own(error.span.start) => errors.push(error),
-            Item::Error(_) => {}
-            Item::Function(name, prototype) => {
-                let name = reader.text(name).to_owned();
-                if seen.insert(name.clone()) {
-                    functions.push(Declared { name, prototype });
-                }
-            }
-        }
-        Ok(())
-    });
-    declarations.errors.extend(read.err());
-    declarations.structs = reader.scope.structs();
-    declarations.scope = Arc::new(reader.scope);
-    declarations
-}
-
-/// Parses a text on a stack that is large enough for it.
-fn with_stack<R: Send>(source: &Arc<str>, read: impl FnOnce() -> R + Send) -> Result<R> {
-    let length = source.len();
+/// Parses texts of at most this length on a stack that is large enough for them.
+///
+/// # Errors
+///
+/// [`Kind::TooLong`] if no text may be so long, and [`Kind::NoStack`] if the system has no memory for the
+/// stack.
+pub(crate) fn with_stack<R: Send>(
+    length: usize,
+    source: &Arc<str>,
+    read: impl FnOnce() -> R + Send,
+) -> Result<R> {
     let refuse = |kind| PrototypeError::new(kind, 0..0, source);
     if length > MAX_TEXT {
         let limit = MAX_TEXT;
@@ -278,6 +250,7 @@ fn tree(plain: &str, source: &Arc<str>) -> Result<Tree> {
 enum Item<'t> {
     /// A function, and its name.
     Function(Node<'t>, Result<Prototype>),
+    Variable(Variable),
     /// The error of a declaration that can't be parsed.
     Error(PrototypeError),
 }
@@ -291,8 +264,6 @@ struct Reader<'t> {
     /// The text for the grammar, with GNU keywords replaced by standard ones of the same length.
     plain: &'t str,
     scope: Scope,
-    /// The source positions of the text, if it is a preprocessed header.
-    source_map: Option<&'t SourceMap>,
     packing: Packing,
     depth: usize,
     /// The position of the current declaration, for errors without a position.
@@ -307,7 +278,6 @@ impl<'t> Reader<'t> {
             source,
             plain,
             scope,
-            source_map: None,
             packing: Packing::default(),
             depth: 0,
             position: 0..0,
@@ -488,11 +458,6 @@ impl<'t> Reader<'t> {
         self.depth = self.depth.saturating_sub(1);
     }
 
-    /// Returns whether a position of the text belongs to the requested header.
-    fn is_own(&self, at: usize) -> bool {
-        self.source_map.is_none_or(|map| map.is_own(at))
-    }
-
     fn error(&self, kind: Kind, node: Node<'_>) -> PrototypeError {
         let mut range = node.byte_range();
         range.end = range.end.min(self.source.len());
@@ -501,13 +466,7 @@ impl<'t> Reader<'t> {
     }
 
     fn error_at(&self, kind: Kind, range: Range<usize>) -> PrototypeError {
-        let position = self
-            .source_map
-            .and_then(|map| map.position(self.source, range.start));
-        PrototypeError {
-            position: position.map(Box::new),
-            ..PrototypeError::new(kind, range, self.source)
-        }
+        PrototypeError::new(kind, range, self.source)
     }
 
     fn syntax(&self, expected: &str, node: Node<'_>) -> PrototypeError {

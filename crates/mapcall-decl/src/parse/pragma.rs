@@ -1,19 +1,19 @@
 //! `#pragma pack`, which changes the layout of the structs behind it.
 
 /// The state of `#pragma pack`: whether structs are packed at this position, and the states saved by `push`.
-#[derive(Debug, Default)]
-pub(super) struct Packing {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Packing {
     is_packed: bool,
     saved: Vec<bool>,
 }
 
 impl Packing {
-    pub(super) fn is_packed(&self) -> bool {
+    pub(crate) fn is_packed(&self) -> bool {
         self.is_packed
     }
 
     /// Applies a directive if it is `#pragma pack`.
-    pub(super) fn apply(&mut self, directive: &str) {
+    pub(crate) fn apply(&mut self, directive: &str) {
         let Some(arguments) = arguments(directive) else {
             return;
         };

@@ -9,7 +9,8 @@ use std::mem;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use mapcall::{CType, Declarations, Header, Prototype};
+use mapcall::declarations::Definitions;
+use mapcall::{Declarations, Header, Prototype};
 use pyo3::exceptions::PyKeyError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -152,41 +153,18 @@ pub(crate) struct Library {
     inner: mapcall::Library,
     header: Option<Source>,
     declarations: Declarations,
-    /// The structs and functions in use. It is locked by attached threads only, and never while Python
+    /// The types and functions in use. It is locked by attached threads only, and never while Python
     /// code runs.
     known: Mutex<Known>,
 }
 
-/// The structs and functions that have been used so far.
+/// The types and functions that have been used so far.
 #[derive(Default)]
 struct Known {
-    structs: Structs,
+    /// The types that prototypes have defined.
+    definitions: Definitions,
     /// The header's functions that have been used.
     functions: HashMap<String, Py<Function>>,
-}
-
-/// The structs that prototypes have defined, by name. Only the most recent ones are kept, so that a
-/// program which binds ever new prototypes does not run out of memory.
-#[derive(Default)]
-struct Structs {
-    recent: HashMap<String, CType>,
-    older: HashMap<String, CType>,
-}
-
-impl Structs {
-    /// The minimum number of names that are kept.
-    const MIN_NAMES: usize = 4096;
-
-    fn define(&mut self, structs: HashMap<String, CType>) {
-        if self.recent.len() + structs.len() > Self::MIN_NAMES {
-            self.older = mem::take(&mut self.recent);
-        }
-        self.recent.extend(structs);
-    }
-
-    fn get(&self, name: &str) -> Option<&CType> {
-        self.recent.get(name).or_else(|| self.older.get(name))
-    }
 }
 
 impl Library {
@@ -219,8 +197,8 @@ impl Library {
         name: &str,
         options: Options,
     ) -> PyResult<Option<Bound<'py, Function>>> {
-        let declared = this.get().declarations.functions().iter();
-        match declared.into_iter().find(|function| function.name == name) {
+        let declarations = &this.get().declarations;
+        match this.py().detach(|| declarations.function(name)) {
             Some(function) => match &function.prototype {
                 Ok(prototype) => {
                     Self::bind(this, prototype.clone(), Origin::Header, options).map(Some)
@@ -339,12 +317,14 @@ impl Library {
         let options = Options::new(check, gil, text, destructor, engine)?;
         let (py, library) = (this.py(), this.get());
         let declarations = &library.declarations;
-        let parsed = py.detach(|| declarations.prototype_with_structs(prototype));
-        let (parsed, structs) = parsed.map_err(|error| errors::prototype(py, &error))?;
+        let known = library.known().definitions.clone();
+        let parsed = py.detach(|| declarations.prototype_after(prototype, &known));
+        drop(known);
+        let (parsed, definitions) = parsed.map_err(|error| errors::prototype(py, &error))?;
         let origin = Origin::Text(prototype.to_owned());
         let function = Self::bind(this, parsed, origin, options)?;
-        if !structs.is_empty() {
-            library.known().structs.define(structs);
+        if !definitions.is_empty() {
+            library.known().definitions.extend(definitions);
         }
         Ok(function)
     }
@@ -371,12 +351,10 @@ impl Library {
     /// KeyError
     ///     If neither the header nor a prototype defines the name. Of the types that prototypes define,
     ///     at least the last 4096 are kept.
-    fn r#struct(&self, name: &str) -> PyResult<Struct> {
-        if let Some(ctype) = self.declarations.structs().get(name) {
-            return Ok(Struct::new(name, ctype.clone()));
-        }
-        let known = self.known().structs.get(name).cloned();
-        match known {
+    fn r#struct(&self, py: Python<'_>, name: &str) -> PyResult<Struct> {
+        let known = self.known().definitions.clone();
+        let header = || self.declarations.structure(name);
+        match py.detach(|| header().or_else(|| known.structure(name))) {
             Some(ctype) => Ok(Struct::new(name, ctype)),
             None => Err(PyKeyError::new_err(format!(
                 "expected a struct that the header or a prototype of {} defines, got {name:?}; \
@@ -394,7 +372,7 @@ impl Library {
     #[getter]
     fn unsupported<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let reasons = PyDict::new(py);
-        for function in self.declarations.functions() {
+        for function in py.detach(|| self.declarations.functions()) {
             if let Some(reason) = function.unsupported() {
                 reasons.set_item(&function.name, reason)?;
             }
@@ -448,7 +426,8 @@ impl Library {
         for name in names.try_iter()? {
             all.append(name?)?;
         }
-        for function in this.get().declarations.functions() {
+        let library = this.get();
+        for function in py.detach(|| library.declarations.functions()) {
             if function.prototype.is_ok() {
                 all.append(&function.name)?;
             }

@@ -1,0 +1,3 @@
+//! The syntax of C declarations: tokens.
+
+pub(crate) mod lexer;
