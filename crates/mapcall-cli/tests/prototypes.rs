@@ -334,7 +334,7 @@ fn bad_input_is_one_line_and_code_two() {
             "{stderr}"
         );
     }
-    for arguments in [&[][..], &["math.h", "--frobnicate"], &["a.h", "b.h"]] {
+    for arguments in [&[][..], &["math.h", "--frobnicate"]] {
         let stderr = refused(mapcall(["prototypes"]).args(arguments));
         assert!(stderr.contains("Usage: mapcall prototypes"), "{stderr}");
     }
@@ -369,7 +369,7 @@ fn invalid_declarations_are_reported_and_the_others_listed() {
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(
         String::from_utf8(output.stdout).unwrap(),
-        "int g(int arg0);\n"
+        "// f: expected a C declaration, got `[`\nint g(int arg0);\n"
     );
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(

@@ -14,6 +14,8 @@ use crate::syntax::lexer::{Lexer, Span, Token, TokenKind};
 pub(crate) struct Index {
     pub(crate) pieces: Vec<Piece>,
     names: HashMap<Box<str>, SmallVec<[(NameSpace, u32); 1]>>,
+    /// The enumerators, each with its piece, in order.
+    pub(crate) enumerators: Vec<(Span, u32)>,
     /// The states of `#pragma pack`, in the order of the text.
     packing: Vec<Packing>,
     /// The length of the longest piece, in bytes.
@@ -170,6 +172,7 @@ struct Cutter<'t> {
     is_old_style: bool,
     old_style: Option<OldStyle<'t>>,
     names: Vec<(&'t str, NameSpace)>,
+    enumerators: Vec<Span>,
     declared: Vec<&'t str>,
 }
 
@@ -200,6 +203,7 @@ impl<'t> Cutter<'t> {
             is_old_style: false,
             old_style: None,
             names: Vec::new(),
+            enumerators: Vec::new(),
             declared: Vec::new(),
         }
     }
@@ -336,6 +340,7 @@ impl<'t> Cutter<'t> {
                 if is_first {
                     let name = token.span.of(self.text);
                     self.names.push((name, NameSpace::Enumerator));
+                    self.enumerators.push(token.span);
                 }
             }
             _ => self.brackets(token),
@@ -580,6 +585,8 @@ impl<'t> Cutter<'t> {
                 }
             }
         }
+        let enumerators = self.enumerators.drain(..).map(|span| (span, piece));
+        self.index.enumerators.extend(enumerators);
         let packing = self.index.packing.len().saturating_sub(1);
         let span = Span { start, end };
         self.index.longest = self.index.longest.max(span.range().len());
@@ -609,6 +616,7 @@ impl<'t> Cutter<'t> {
         self.is_old_style = false;
         self.old_style = None;
         self.names.clear();
+        self.enumerators.clear();
         self.declared.clear();
     }
 

@@ -1,6 +1,9 @@
 //! The declarations of a whole text, each parsed when it is first needed.
 
+mod constant;
 mod index;
+mod macros;
+mod program;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -13,13 +16,16 @@ use once_cell::race::OnceBox;
 use crate::ctype::CType;
 use crate::ctype::scope::{self, Names, Scope};
 use crate::error::{PrototypeError, PrototypeErrorKind};
-use crate::parse::{self, MAX_TEXT, Parsed};
+use crate::parse::{self, MAX_TEXT, Packing, Parsed};
 use crate::prototype::{Declared, Prototype, Variable};
 use crate::source_map::SourceMap;
 use crate::syntax::lexer::{Lexer, TokenKind};
+pub use constant::{Constant, ConstantError, ConstantValue};
+pub(crate) use constant::{Evaluate, Program};
 use index::{Index, NameSpace, Piece};
-use view::View;
+pub(crate) use macros::Macros;
 pub use view::Definitions;
+use view::View;
 
 /// The declarations of a whole header.
 ///
@@ -64,6 +70,18 @@ struct Shared {
     errors: OnceBox<Vec<PrototypeError>>,
     /// The error of a text that is not read at all.
     refused: Option<PrototypeError>,
+    macros: Macros,
+    evaluator: Option<Box<dyn Evaluate>>,
+    constants: OnceBox<Vec<Constant>>,
+}
+
+/// What a header has beside its text.
+#[derive(Debug, Default)]
+pub(crate) struct Source {
+    pub(crate) map: Option<SourceMap>,
+    pub(crate) macros: Macros,
+    /// What evaluates macros; `None` if there is no compiler.
+    pub(crate) evaluator: Option<Box<dyn Evaluate>>,
 }
 
 impl Declarations {
@@ -73,14 +91,16 @@ impl Declarations {
     /// the reason. A function that is declared twice is listed once, with its first declaration.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        Self::new(Arc::from(text), None)
+        Self::new(Arc::from(text), Source::default())
     }
 
     /// Returns the declarations of a text; of a preprocessed header, functions and variables are those that
     /// belong to it.
-    pub(crate) fn new(text: Arc<str>, source_map: Option<SourceMap>) -> Self {
+    pub(crate) fn new(text: Arc<str>, source: Source) -> Self {
         let mut shared = Shared {
-            source_map,
+            source_map: source.map,
+            macros: source.macros,
+            evaluator: source.evaluator,
             ..Shared::default()
         };
         let length = text.len();
@@ -98,7 +118,7 @@ impl Declarations {
         }
     }
 
-    /// Returns the functions, in order.
+    /// Returns the functions, in order; behind them, those that have another name by a macro.
     ///
     /// All of them are parsed; [`function`](Self::function) parses one.
     #[must_use]
@@ -107,8 +127,12 @@ impl Declarations {
             let mut seen = HashSet::new();
             let own = self.own_objects();
             let functions = own.flat_map(|parsed| &parsed.functions);
-            let first = functions.filter(|function| seen.insert(&function.name));
-            Box::new(first.cloned().collect())
+            let first = functions.filter(|function| seen.insert(&*function.name));
+            let mut all: Vec<_> = first.cloned().collect();
+            let macros = self.shared.macros.own();
+            let renamed = macros.filter(|&name| seen.insert(name));
+            all.extend(renamed.filter_map(|name| self.renamed_function(name)));
+            Box::new(all)
         })
     }
 
@@ -118,13 +142,33 @@ impl Declarations {
     /// use mapcall_decl::Declarations;
     ///
     /// let header = Declarations::parse("typedef float real; real norm(int n, const real x[n]);");
-    /// assert_eq!(header.function("norm").unwrap().prototype.as_ref().unwrap().signature(), "(n)->()");
+    /// assert_eq!(header.function("norm").unwrap().prototype.unwrap().signature(), "(n)->()");
     /// assert!(header.function("real").is_none());
     /// ```
+    ///
+    /// The name may be a macro that stands for that of a function (`#define mpz_init __gmpz_init`), which is
+    /// then the [`symbol`](Prototype::symbol) of the prototype.
     #[must_use]
-    pub fn function(&self, name: &str) -> Option<&Declared> {
-        let mut own = self.own_objects_of(name);
-        own.find_map(|parsed| parsed.functions.iter().find(|function| function.name == name))
+    pub fn function(&self, name: &str) -> Option<Declared> {
+        self.renamed_function(name).or_else(|| {
+            let mut own = self.objects_of(name, true);
+            let find = |parsed: &Parsed| find_function(parsed, name).cloned();
+            own.find_map(find)
+        })
+    }
+
+    /// Returns the function for whose name a macro stands, with the name of the macro.
+    fn renamed_function(&self, name: &str) -> Option<Declared> {
+        let target = self.shared.macros.renamed(name)?;
+        let mut objects = self.objects_of(target, false);
+        let function = objects.find_map(|parsed| find_function(parsed, target))?;
+        let mut function = function.clone();
+        function.name = name.into();
+        if let Ok(prototype) = &mut function.prototype {
+            let symbol = std::mem::replace(&mut prototype.name, name.into());
+            prototype.symbol.get_or_insert(symbol);
+        }
+        Some(function)
     }
 
     /// Returns the variables that the header declares, in order.
@@ -138,12 +182,13 @@ impl Declarations {
             let names = own
                 .flat_map(|parsed| &parsed.variables)
                 .map(|variable| &*variable.name)
+                .chain(self.shared.macros.own())
                 .filter(|name| seen.insert(*name));
-            Box::new(names.filter_map(|name| self.variable(name)).cloned().collect())
+            Box::new(names.filter_map(|name| self.variable(name)).collect())
         })
     }
 
-    /// Returns the variable of a name.
+    /// Returns the variable of a name, which may be a macro that stands for another name.
     ///
     /// ```
     /// use mapcall_decl::Declarations;
@@ -153,16 +198,20 @@ impl Declarations {
     /// assert!(header.variable("run").is_none());
     /// ```
     #[must_use]
-    pub fn variable(&self, name: &str) -> Option<&Variable> {
-        let own = self.own_objects_of(name);
-        let own = own.flat_map(|parsed| &parsed.variables);
-        let mut own = own.filter(|variable| variable.name == name);
-        let first = own.next()?;
-        if first.ctype.size().is_some() {
-            return Some(first);
+    pub fn variable(&self, name: &str) -> Option<Variable> {
+        let target = self.shared.macros.renamed(name);
+        let objects = self.objects_of(target.unwrap_or(name), target.is_none());
+        let variables = objects.flat_map(|parsed| &parsed.variables);
+        let mut variables = variables.filter(|known| known.name == target.unwrap_or(name));
+        let first = variables.next()?;
+        let mut complete = std::iter::once(first).chain(variables);
+        let complete = complete.find(|variable| variable.ctype.size().is_some());
+        let mut variable = complete.unwrap_or(first).clone();
+        if target.is_some() {
+            let symbol = std::mem::replace(&mut variable.name, name.into());
+            variable.symbol.get_or_insert(symbol);
         }
-        own.find(|variable| variable.ctype.size().is_some())
-            .or(Some(first))
+        Some(variable)
     }
 
     /// Returns the defined structs and unions, by their tags and by their typedef names.
@@ -197,6 +246,7 @@ impl Declarations {
     /// ```
     #[must_use]
     pub fn structure(&self, name: &str) -> Option<CType> {
+        let name = self.shared.macros.renamed(name).unwrap_or(name);
         let view = self.view(std::iter::once(name), u32::MAX);
         Scope::within(Some(view)).structure(name)
     }
@@ -215,6 +265,51 @@ impl Declarations {
                 .flat_map(|parsed| &parsed.errors);
             Box::new(self.shared.refused.iter().chain(errors).cloned().collect())
         })
+    }
+
+    /// Returns the names of declarations that could not be parsed and are no functions, each with its error. A
+    /// declaration without a name is given by its first line.
+    ///
+    /// ```
+    /// use mapcall_decl::Declarations;
+    ///
+    /// let header = Declarations::parse("struct s { gone x; }; int f(int);");
+    /// let (name, error) = &header.unread()[0];
+    /// assert_eq!((name.as_str(), error.kind.to_string()), ("s", "unknown type `gone`".into()));
+    /// ```
+    #[must_use]
+    pub fn unread(&self) -> Vec<(String, &PrototypeError)> {
+        let own = self.shared.own_pieces(|_| true);
+        self.require(own.clone());
+        let refused = self.shared.refused.iter();
+        let mut unread: Vec<_> = refused.map(|error| ("the text".to_owned(), error)).collect();
+        for number in own {
+            let (piece, parsed) = (self.shared.index.piece(number), self.shared.parsed(number));
+            let Some((piece, parsed)) = piece.zip(parsed) else {
+                continue;
+            };
+            let Some(error) = parsed.errors.first() else {
+                continue;
+            };
+            let text = self.shared.text.get(piece.span.range()).unwrap_or_default();
+            let index = Index::new(text);
+            let before = unread.len();
+            let is_function = |name: &&str| find_function(parsed, name).is_some();
+            for space in [NameSpace::Tag, NameSpace::Typedef, NameSpace::Object] {
+                let names = index.names(space, u32::MAX);
+                let names = names.filter(|name| !defines(&parsed.names, name, space));
+                let names = names.filter(|name| {
+                    let is_variable = parsed.variables.iter().any(|known| known.name == **name);
+                    !is_function(name) && !is_variable
+                });
+                unread.extend(names.map(|name| (name.to_owned(), error)));
+            }
+            if unread.len() == before && parsed.functions.is_empty() {
+                let line = text.lines().next().unwrap_or_default();
+                unread.push((line.chars().take(80).collect(), error));
+            }
+        }
+        unread
     }
 
     /// Parses one prototype, which may use the types and enumerators of the header.
@@ -269,14 +364,62 @@ impl Declarations {
         let names = Lexer::new(text)
             .filter(|token| token.kind == TokenKind::Identifier)
             .map(|token| token.span.of(text));
-        let header = self.view(names, u32::MAX);
+        let names: HashSet<_> = names.collect();
+        let mut header = self.view(names.iter().copied(), u32::MAX);
+        let macros = self.macro_names(&names);
+        if !macros.is_empty() {
+            header = Arc::new(macros.before(header));
+        }
         let outer: Arc<dyn scope::Outer> = if known.is_empty() {
             header
         } else {
             Arc::new(known.clone().before(header))
         };
-        let (prototype, names) = parse::prototype(text, Some(outer))?;
+        let (mut prototype, names) = parse::prototype(text, Some(outer))?;
+        if prototype.symbol.is_none()
+            && let Some(declared) = self.renamed_function(&prototype.name)
+        {
+            let symbol = self.shared.macros.renamed(&declared.name);
+            let declared = declared.prototype.ok().and_then(|known| known.symbol);
+            prototype.symbol = declared.or_else(|| symbol.map(str::to_owned));
+        }
         Ok((prototype, Definitions::of(names)))
+    }
+
+    /// Returns the types and numbers for which macros among these names stand.
+    fn macro_names(&self, names: &HashSet<&str>) -> Definitions {
+        let mut found = Names::default();
+        for &name in names {
+            let Some(body) = self.shared.macros.body(name) else {
+                continue;
+            };
+            if let Some(ConstantValue::Integer(value)) = self.shared.macros.literal(name) {
+                found.enumerators.insert(name.into(), value);
+            } else if let Some(ctype) = self.macro_type(name, body) {
+                found.typedefs.insert(name.into(), ctype);
+            }
+        }
+        Definitions::of(found)
+    }
+
+    /// Returns the type that a macro stands for.
+    fn macro_type(&self, name: &str, body: &str) -> Option<CType> {
+        let body = match self.shared.macros.renamed(name) {
+            Some(target) => self.shared.macros.body(target).unwrap_or(target),
+            None => body,
+        };
+        let tokens: Vec<_> = Lexer::new(body).take(16).collect();
+        let is_type = |kind| matches!(kind, TokenKind::Identifier | TokenKind::Star);
+        if !tokens.iter().all(|token| is_type(token.kind)) || body == name {
+            return None;
+        }
+        let names = tokens.iter().map(|token| token.span.of(body));
+        let view = self.view(names, u32::MAX);
+        let text = format!("typedef {body} {name};");
+        let parse = || parse::piece(&text, Packing::default(), view);
+        let mut parsed = parse::with_stack(text.len(), &self.shared.text, parse).ok()?;
+        let ctype = parsed.names.typedefs.remove(name)?;
+        parsed.errors.is_empty().then_some(ctype)
     }
 
     /// Returns what has been parsed of the pieces that belong to the header and declare functions or
@@ -287,13 +430,13 @@ impl Declarations {
         own.into_iter().filter_map(|piece| self.shared.parsed(piece))
     }
 
-    /// Returns what has been parsed of the pieces that belong to the header and may declare a function or
-    /// variable of that name. A piece is parsed when the iterator comes to it.
-    fn own_objects_of(&self, name: &str) -> impl Iterator<Item = &Parsed> {
+    /// Returns what has been parsed of the pieces that may declare a function or variable of that name; if
+    /// `is_own`, of those that belong to the header. A piece is parsed when the iterator comes to it.
+    fn objects_of(&self, name: &str, is_own: bool) -> impl Iterator<Item = &Parsed> {
         let pieces = self.shared.index.declaring(name, NameSpace::Object);
-        pieces.filter_map(|number| {
+        pieces.filter_map(move |number| {
             let piece = self.shared.index.piece(number)?;
-            if !self.shared.is_own(piece) {
+            if is_own && !self.shared.is_own(piece) {
                 return None;
             }
             self.require(vec![number]);
@@ -416,10 +559,7 @@ impl Declarations {
         let text = shared.text.get(range.clone()).unwrap_or_default();
         let mut parsed = parse::piece(text, shared.index.packing(piece), outer);
         if !shared.is_own(piece) {
-            return Parsed {
-                names: parsed.names,
-                ..Parsed::default()
-            };
+            parsed.errors.clear();
         }
         let refused = parsed
             .functions
@@ -505,6 +645,13 @@ impl Shared {
         }
         Ok(None)
     }
+}
+
+fn find_function<'a>(parsed: &'a Parsed, name: &str) -> Option<&'a Declared> {
+    parsed
+        .functions
+        .iter()
+        .find(|function| function.name == name)
 }
 
 fn defines(names: &Names, name: &str, space: NameSpace) -> bool {

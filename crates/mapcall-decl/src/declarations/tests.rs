@@ -51,7 +51,7 @@ fn check(text: &str, seed: usize) {
         names.reverse();
     }
     for name in &names {
-        let function = lazy.function(name).cloned();
+        let function = lazy.function(name);
         let described = described(&function).remove(name);
         assert_eq!(described.as_ref(), expected.get(name), "{name}");
         let structure = lazy.structure(name);
@@ -137,7 +137,7 @@ fn any_order_of_use_gives_what_one_pass_gives() {
     let lazy = Declarations::parse(TEXT);
     let pointer = |name: &str| {
         let function = lazy.function(name).unwrap();
-        let prototype = function.prototype.as_ref().unwrap();
+        let prototype = function.prototype.unwrap();
         prototype.returns.to_string()
     };
     assert_eq!((pointer("make"), pointer("make_later")), ("opaque".into(), "opaque".into()));

@@ -12,6 +12,12 @@ impl Packing {
         self.is_packed
     }
 
+    /// Returns the lines of C that set this state, whatever the state before.
+    pub(crate) fn directive(&self) -> String {
+        let pack = if self.is_packed { "1" } else { "" };
+        format!("\n#pragma pack({pack})\n")
+    }
+
     /// Applies a directive if it is `#pragma pack`.
     pub(crate) fn apply(&mut self, directive: &str) {
         let Some(arguments) = arguments(directive) else {
