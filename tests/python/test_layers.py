@@ -21,8 +21,8 @@ MODULES = {
         *["map", "buffer", "array", "ctypes", "typed", "open"],
     ],
     "mapcall-decl": [
-        *["nearest", "stack", "sys", "ctype", "extent", "error", "source_map", "prototype"],
-        *["syntax", "parse", "declarations", "header"],
+        *["nearest", "stack", "ctype", "extent", "error", "source_map", "prototype", "syntax"],
+        *["parse", "declarations", "sys", "header"],
     ],
     "mapcall": ["call", "library", "contract", "function", "batch"],
 }

@@ -76,6 +76,11 @@ impl Scope {
         self.names.typedefs.get(name).cloned().or_else(outer)
     }
 
+    /// Returns whether a name is a typedef name.
+    pub(crate) fn is_type(&self, name: &str) -> bool {
+        self.defined_typedef(name).is_some() || standard::is_known(name)
+    }
+
     /// Returns the type of a tag of the given kind.
     pub(crate) fn tag(&self, keyword: &str, tag: &str) -> Option<CType> {
         let (kind, ctype) = self.defined_tag(tag)?;

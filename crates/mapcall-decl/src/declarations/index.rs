@@ -6,8 +6,11 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use crate::parse::Packing;
 use crate::syntax::lexer::{Lexer, Span, Token, TokenKind};
+use crate::syntax::packing::{PackLimit, Packing};
+
+/// The maximum number of declarations of a text. The largest headers have about 100,000.
+pub(crate) const MAX_PIECES: usize = 1 << 20;
 
 /// The top-level declarations of a text.
 #[derive(Debug, Default)]
@@ -16,10 +19,8 @@ pub(crate) struct Index {
     names: HashMap<Box<str>, SmallVec<[(NameSpace, u32); 1]>>,
     /// The enumerators, each with its piece, in order.
     pub(crate) enumerators: Vec<(Span, u32)>,
-    /// The states of `#pragma pack`, in the order of the text.
-    packing: Vec<Packing>,
-    /// The length of the longest piece, in bytes.
-    pub(crate) longest: usize,
+    /// Whether the text has more pieces, which are left out.
+    pub(crate) is_cut_short: bool,
 }
 
 /// A declaration at the top level of a text, or text that is none.
@@ -28,7 +29,8 @@ pub(crate) struct Piece {
     pub(crate) span: Span,
     /// The end of the declaration without the body of a function.
     head_end: u32,
-    packing: u32,
+    /// The limit of `#pragma pack` before it.
+    pub(crate) packing: PackLimit,
     /// Whether it may declare functions or variables.
     pub(crate) declares_objects: bool,
 }
@@ -59,7 +61,12 @@ impl Index {
     /// Cuts a text.
     pub(crate) fn new(text: &str) -> Self {
         let mut cutter = Cutter::new(text);
-        while cutter.advance() {}
+        while cutter.advance() {
+            if cutter.index.pieces.len() >= MAX_PIECES {
+                cutter.index.is_cut_short = true;
+                return cutter.index;
+            }
+        }
         cutter.finish()
     }
 
@@ -98,13 +105,6 @@ impl Index {
 
     pub(crate) fn piece(&self, piece: u32) -> Option<Piece> {
         self.pieces.get(usize::try_from(piece).ok()?).copied()
-    }
-
-    /// Returns the state of `#pragma pack` before a piece.
-    pub(crate) fn packing(&self, piece: Piece) -> Packing {
-        let state = usize::try_from(piece.packing).ok();
-        let state = state.and_then(|state| self.packing.get(state));
-        state.cloned().unwrap_or_default()
     }
 }
 
@@ -147,6 +147,8 @@ struct Cutter<'t> {
     lexer: Lexer<'t>,
     index: Index,
     packing: Packing,
+    /// The limit at the start of the current declaration.
+    limit: PackLimit,
     /// The number of open `extern "C" {`.
     linkages: usize,
 
@@ -181,11 +183,9 @@ impl<'t> Cutter<'t> {
         Self {
             text,
             lexer: Lexer::new(text),
-            index: Index {
-                packing: vec![Packing::default()],
-                ..Index::default()
-            },
+            index: Index::default(),
             packing: Packing::default(),
+            limit: PackLimit::default(),
             linkages: 0,
             start: None,
             open: Vec::new(),
@@ -256,13 +256,7 @@ impl<'t> Cutter<'t> {
 
     fn start(&mut self, token: Token) {
         self.start = Some(token.span.start);
-        let is_new = match self.index.packing.last() {
-            Some(last) => *last != self.packing,
-            None => true,
-        };
-        if is_new {
-            self.index.packing.push(self.packing.clone());
-        }
+        self.limit = self.packing.limit();
     }
 
     fn token(&mut self, token: Token) {
@@ -587,13 +581,11 @@ impl<'t> Cutter<'t> {
         }
         let enumerators = self.enumerators.drain(..).map(|span| (span, piece));
         self.index.enumerators.extend(enumerators);
-        let packing = self.index.packing.len().saturating_sub(1);
         let span = Span { start, end };
-        self.index.longest = self.index.longest.max(span.range().len());
         self.index.pieces.push(Piece {
             span,
             head_end: self.body.unwrap_or(end),
-            packing: u32::try_from(packing).unwrap_or(u32::MAX),
+            packing: self.limit,
             declares_objects: self.declares_objects,
         });
         self.clear();

@@ -16,10 +16,11 @@ use once_cell::race::OnceBox;
 use crate::ctype::CType;
 use crate::ctype::scope::{self, Names, Scope};
 use crate::error::{PrototypeError, PrototypeErrorKind};
-use crate::parse::{self, MAX_TEXT, Packing, Parsed};
+use crate::parse::{self, MAX_TEXT, Parsed};
 use crate::prototype::{Declared, Prototype, Variable};
 use crate::source_map::SourceMap;
 use crate::syntax::lexer::{Lexer, TokenKind};
+use crate::syntax::packing::PackLimit;
 pub use constant::{Constant, ConstantError, ConstantValue};
 pub(crate) use constant::{Evaluate, Program};
 use index::{Index, NameSpace, Piece};
@@ -55,6 +56,9 @@ pub struct Declarations {
     shared: Arc<Shared>,
 }
 
+/// The maximum number of errors of a text that are listed.
+const MAX_ERRORS: usize = 1000;
+
 /// The text and its declarations. Cells are filled without a lock, so that a fork at any time leaves them
 /// usable in the child.
 #[derive(Debug, Default)]
@@ -68,7 +72,7 @@ struct Shared {
     variables: OnceBox<Vec<Variable>>,
     structs: OnceBox<HashMap<String, CType>>,
     errors: OnceBox<Vec<PrototypeError>>,
-    /// The error of a text that is not read at all.
+    /// The error of a text that is not read, or not to its end.
     refused: Option<PrototypeError>,
     macros: Macros,
     evaluator: Option<Box<dyn Evaluate>>,
@@ -110,6 +114,11 @@ impl Declarations {
             shared.refused = Some(PrototypeError::new(kind, 0..0, &text));
         } else {
             shared.index = Index::new(&text);
+            if shared.index.is_cut_short {
+                let limit = index::MAX_PIECES;
+                let kind = PrototypeErrorKind::TooManyErrors { limit };
+                shared.refused = Some(PrototypeError::new(kind, 0..0, &text));
+            }
         }
         shared.parsed.resize_with(shared.index.pieces.len(), OnceBox::new);
         shared.text = text;
@@ -257,13 +266,18 @@ impl Declarations {
     #[must_use]
     pub fn errors(&self) -> &[PrototypeError] {
         self.shared.errors.get_or_init(|| {
-            let own = self.shared.own_pieces(|_| true);
-            self.require(own.clone());
-            let errors = own
-                .into_iter()
-                .filter_map(|piece| self.shared.parsed(piece))
-                .flat_map(|parsed| &parsed.errors);
-            Box::new(self.shared.refused.iter().chain(errors).cloned().collect())
+            let mut errors: Vec<_> = self.shared.refused.iter().cloned().collect();
+            for piece in self.shared.own_pieces(|_| true) {
+                self.require(vec![piece]);
+                let parsed = self.shared.parsed(piece);
+                errors.extend(parsed.iter().flat_map(|parsed| &parsed.errors).cloned());
+                if errors.len() >= MAX_ERRORS {
+                    let kind = PrototypeErrorKind::TooManyErrors { limit: MAX_ERRORS };
+                    errors.push(PrototypeError::new(kind, 0..0, &self.shared.text));
+                    break;
+                }
+            }
+            Box::new(errors)
         })
     }
 
@@ -279,11 +293,13 @@ impl Declarations {
     /// ```
     #[must_use]
     pub fn unread(&self) -> Vec<(String, &PrototypeError)> {
-        let own = self.shared.own_pieces(|_| true);
-        self.require(own.clone());
         let refused = self.shared.refused.iter();
         let mut unread: Vec<_> = refused.map(|error| ("the text".to_owned(), error)).collect();
-        for number in own {
+        for number in self.shared.own_pieces(|_| true) {
+            if unread.len() >= MAX_ERRORS {
+                break;
+            }
+            self.require(vec![number]);
             let (piece, parsed) = (self.shared.index.piece(number), self.shared.parsed(number));
             let Some((piece, parsed)) = piece.zip(parsed) else {
                 continue;
@@ -416,8 +432,8 @@ impl Declarations {
         let names = tokens.iter().map(|token| token.span.of(body));
         let view = self.view(names, u32::MAX);
         let text = format!("typedef {body} {name};");
-        let parse = || parse::piece(&text, Packing::default(), view);
-        let mut parsed = parse::with_stack(text.len(), &self.shared.text, parse).ok()?;
+        let parse = || parse::piece(&text, PackLimit::default(), view);
+        let mut parsed = parse::with_stack(&self.shared.text, parse).ok()?;
         let ctype = parsed.names.typedefs.remove(name)?;
         parsed.errors.is_empty().then_some(ctype)
     }
@@ -473,9 +489,8 @@ impl Declarations {
             return;
         }
         stack.reverse();
-        let longest = self.shared.index.longest;
         let wanted = stack.clone();
-        let parsed = parse::with_stack(longest, &self.shared.text, || self.parse_all(stack));
+        let parsed = parse::with_stack(&self.shared.text, || self.parse_all(stack));
         if let Err(error) = parsed {
             for piece in wanted {
                 let refused = Parsed {
@@ -557,7 +572,7 @@ impl Declarations {
         });
         let range = piece.span.range();
         let text = shared.text.get(range.clone()).unwrap_or_default();
-        let mut parsed = parse::piece(text, shared.index.packing(piece), outer);
+        let mut parsed = parse::piece(text, piece.packing, outer);
         if !shared.is_own(piece) {
             parsed.errors.clear();
         }
@@ -572,35 +587,7 @@ impl Declarations {
             error.position = position.map(Box::new);
             error.text = Arc::clone(&shared.text);
         }
-        self.add_unread(text, &mut parsed);
         parsed
-    }
-
-    /// Adds the functions of a piece that could not be parsed.
-    fn add_unread(&self, text: &str, parsed: &mut Parsed) {
-        let Some(error) = parsed.errors.first().cloned() else {
-            return;
-        };
-        let index = Index::new(text);
-        let is_known = |name: &str| {
-            let is_function = parsed.functions.iter().any(|known| known.name == name);
-            is_function || parsed.variables.iter().any(|known| known.name == name)
-        };
-        let mut names: Vec<_> = index.names(NameSpace::Object, u32::MAX).collect();
-        names.retain(|name| !is_known(name));
-        let mut previous = "";
-        let mut unread = Vec::new();
-        for token in Lexer::new(text) {
-            if token.kind == TokenKind::LeftParenthesis && names.contains(&previous) {
-                names.retain(|name| *name != previous);
-                unread.push(previous.to_owned());
-            }
-            previous = token.span.of(text);
-        }
-        parsed.functions.extend(unread.into_iter().map(|name| Declared {
-            name,
-            prototype: Err(error.clone()),
-        }));
     }
 }
 

@@ -6,6 +6,7 @@ use super::index::NameSpace;
 use super::macros;
 use super::{Constant, ConstantError, ConstantValue, Declarations, Program};
 use crate::syntax::lexer::{Lexer, TokenKind};
+use crate::syntax::packing::PackLimit;
 
 /// The maximum number of macros that a compiler evaluates.
 const MAX_EVALUATED: usize = 1 << 16;
@@ -184,8 +185,11 @@ impl Declarations {
             let piece = self.shared.index.piece(number);
             let text = piece.and_then(|piece| self.shared.text.get(piece.span.range()));
             if let Some((piece, text)) = piece.zip(text) {
-                let packing = self.shared.index.packing(piece).directive();
-                program.text.push_str(&packing);
+                let limit = match piece.packing {
+                    PackLimit::Bytes(limit) => limit.to_string(),
+                    PackLimit::None | PackLimit::Unknown => String::new(),
+                };
+                program.text.push_str(&format!("\n#pragma pack({limit})\n"));
                 program.text.push_str(text);
                 program.text.push('\n');
             }

@@ -151,6 +151,7 @@ impl<'t> Lexer<'t> {
         }
     }
 
+    #[allow(dead_code, reason = "only whole texts are parsed yet")]
     /// Returns a lexer of a part of a text, which begins between two tokens; spans are those in the whole text.
     pub(crate) fn of_range(text: &'t str, range: Range<usize>) -> Self {
         let end = range.end.min(text.len());
@@ -161,6 +162,7 @@ impl<'t> Lexer<'t> {
         }
     }
 
+    #[allow(dead_code, reason = "only whole texts are parsed yet")]
     /// Returns the position behind the last token.
     pub(crate) fn position(&self) -> usize {
         self.at

@@ -4,16 +4,8 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
-use std::time::Duration;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
-use rustix::time::{ClockId, clock_gettime};
-
-/// Returns the processor time that this thread has used.
-pub(crate) fn thread_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::try_from(time).unwrap_or_default()
-}
 
 /// A directory that only this user can read and write.
 #[derive(Debug)]

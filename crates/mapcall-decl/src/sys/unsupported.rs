@@ -1,15 +1,6 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
-use std::sync::LazyLock;
-use std::time::{Duration, Instant};
-
-/// Returns the time since the first call, as no call for the processor time of a thread is used on this
-/// system.
-pub(crate) fn thread_time() -> Duration {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    START.elapsed()
-}
 
 /// A directory that only this user can read and write, which can't be had on this system.
 #[derive(Debug)]

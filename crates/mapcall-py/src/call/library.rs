@@ -132,7 +132,7 @@ pub(crate) fn load(
 
 /// The argument `header` of `load`.
 #[derive(FromPyObject)]
-enum Names {
+pub(crate) enum Names {
     One(PathBuf),
     Several(Vec<PathBuf>),
 }
