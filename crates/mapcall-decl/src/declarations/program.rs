@@ -172,8 +172,12 @@ impl Declarations {
             let Some(closure) = self.shared.macros.closure(name) else {
                 continue;
             };
+            // Behind these, names of members and variables may stand.
+            let is_size = ["sizeof", "__builtin_offsetof"];
+            let is_size = is_size.iter().any(|keyword| closure.names.contains(keyword));
             let mut needed = Vec::new();
-            if !closure.names.iter().all(|name| self.find_declaration(name, &mut needed)) {
+            let mut names = closure.names.iter();
+            if !names.all(|name| self.find_declaration(name, is_size, &mut needed)) {
                 continue;
             }
             used.extend(closure.macros);
@@ -199,8 +203,8 @@ impl Declarations {
     }
 
     /// Adds the pieces that declare a name in an expression; returns whether it may be a part of a constant
-    /// expression.
-    fn find_declaration(&self, name: &str, pieces: &mut Vec<u32>) -> bool {
+    /// expression. If `is_size`, it may be a variable or a member.
+    fn find_declaration(&self, name: &str, is_size: bool, pieces: &mut Vec<u32>) -> bool {
         if macros::is_keyword(name) {
             return true;
         }
@@ -208,7 +212,10 @@ impl Declarations {
         for space in [NameSpace::Tag, NameSpace::Typedef, NameSpace::Enumerator] {
             pieces.extend(self.shared.index.declaring(name, space));
         }
-        pieces.len() > before
+        if is_size {
+            pieces.extend(self.shared.index.declaring(name, NameSpace::Object));
+        }
+        is_size || pieces.len() > before
     }
 
     /// Adds the pieces that others depend on.
