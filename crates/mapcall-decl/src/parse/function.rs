@@ -7,7 +7,7 @@ use super::{Item, ItemVisitor, Reader, Result};
 use crate::ctype::{Body, CType};
 use crate::error::PrototypeErrorKind as Kind;
 use crate::extent::{Expr, Extent};
-use crate::prototype::{Ownership, Parameter, Prototype};
+use crate::prototype::{Ownership, Parameter, Prototype, Variable};
 use crate::syntax::ast::{
     ArraySize, Declaration, Declarator, Derivation, Expression, ParameterDeclaration, Parameters,
     TypeSpecifier,
@@ -59,9 +59,15 @@ impl<'t> Reader<'t> {
                 if let Err(error) = self.type_definition(declaration, &base, declarator, name) {
                     visit(self, Item::Error(error))?;
                 }
-            } else if declares_function(&base, declarator) && self.is_own(name.range().start) {
+            } else if declares_function(&base, declarator) {
                 let prototype = self.function(declaration, &base, declarator, name);
                 visit(self, Item::Function(name, prototype))?;
+            } else if !specifiers.is_static {
+                let item = match self.variable(&base, declarator, name) {
+                    Ok(variable) => Item::Variable(variable),
+                    Err(error) => Item::Error(error),
+                };
+                visit(self, item)?;
             }
         }
         Ok(())
@@ -86,8 +92,7 @@ impl<'t> Reader<'t> {
             } else if matches!(
                 declarator.derivations.last(),
                 Some(Derivation::Function { .. })
-            ) && self.is_own(name.range().start)
-            {
+            ) {
                 visit(self, Item::Function(name, Err(error.clone())))?;
                 is_reported = true;
             }
@@ -127,6 +132,23 @@ impl<'t> Reader<'t> {
             return Err(self.too_deep(name));
         }
         self.define_typedef(text, ctype, name)
+    }
+
+    fn variable(
+        &mut self,
+        base: &Base,
+        declarator: &Declarator,
+        name: Span,
+    ) -> Result<Variable> {
+        let derivations = &declarator.derivations;
+        let (ctype, is_const) = self.derived(base.ctype.clone(), base.is_const, derivations)?;
+        let is_labelled = !declarator.label.is_empty();
+        Ok(Variable {
+            name: self.text(name).into(),
+            symbol: is_labelled.then(|| self.strings(&declarator.label)),
+            ctype,
+            is_const,
+        })
     }
 
     fn function(
