@@ -50,7 +50,9 @@ impl<'t> Reader<'t> {
             Expr::Unary(_, operand) | Expr::Cast(_, operand) => is_constant(operand),
             Expr::Binary(_, left, right) => is_constant(left) && is_constant(right),
             Expr::Conditional(parts) => parts.iter().all(is_constant),
-            Expr::Constant(_) | Expr::Parameter { .. } => return Ok(expression),
+            Expr::Constant(_) | Expr::Parameter { .. } | Expr::Target { .. } => {
+                return Ok(expression);
+            }
         };
         if !is_constant {
             return Ok(expression);
@@ -107,6 +109,24 @@ impl<'t> Reader<'t> {
                     self.expression(otherwise, names)?,
                 ])))
             }
+            "pointer_expression" => {
+                let symbol = self.field(node, "operator").map(|node| self.text(node))?;
+                let argument = self.field(node, "argument")?;
+                if symbol == "*" {
+                    self.target(argument, names)
+                } else {
+                    Err(self.no_extent(node))
+                }
+            }
+            "subscript_expression" => {
+                let argument = self.field(node, "argument")?;
+                let index = self.field(node, "index")?;
+                if self.constant(index)? == 0 {
+                    self.target(argument, names)
+                } else {
+                    Err(self.no_extent(node))
+                }
+            }
             "cast_expression" => self.cast(node, names),
             "sizeof_expression" | "alignof_expression" => self.size_of(node, names),
             _ => Err(self.no_extent(node)),
@@ -154,6 +174,20 @@ impl<'t> Reader<'t> {
             },
         };
         Err(self.error(kind, node))
+    }
+
+    /// Parses the name of a pointer to an integer, for the integer that it points to.
+    fn target(&self, node: Node<'t>, names: Option<&Names<'_>>) -> Result<Expr> {
+        let name = self.text(node);
+        let mut parameters = names.iter().flat_map(|names| names.parameters).enumerate();
+        let parameter = parameters.find(|(_, (other, _))| other.as_deref() == Some(name));
+        match parameter.map(|(index, (_, ctype))| (index, ctype.resolved())) {
+            Some((index, CType::Pointer(pointer))) if pointer.target.integer().is_some() => {
+                let name = Arc::from(name);
+                Ok(Expr::Target { index, name })
+            }
+            _ => Err(self.no_extent(node)),
+        }
     }
 
     fn cast(&mut self, node: Node<'t>, names: Option<&Names<'_>>) -> Result<Expr> {

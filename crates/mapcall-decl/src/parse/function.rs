@@ -4,12 +4,12 @@ use tree_sitter::Node;
 
 use super::declarator::{Declarator, Derivation, is_const_typedef};
 use super::expression::Names;
-use super::types::Specifiers;
+use super::types::{Attributes, Specifiers};
 use super::{Item, ItemVisitor, Reader, Result};
 use crate::ctype::{Body, CType};
 use crate::error::PrototypeErrorKind as Kind;
 use crate::extent::{Expr, Extent};
-use crate::prototype::{Ownership, Parameter, Prototype};
+use crate::prototype::{Destructor, Nullability, Parameter, Prototype};
 
 /// The maximum number of parameters of a function; the C standard requires at least 127.
 const MAX_PARAMETERS: usize = 1024;
@@ -22,6 +22,9 @@ struct Pending<'t> {
     is_const: bool,
     is_restrict: bool,
     extents: Vec<PendingExtent<'t>>,
+    is_sized: bool,
+    nullability: Nullability,
+    attributes: Attributes<'t>,
 }
 
 enum PendingExtent<'t> {
@@ -184,9 +187,8 @@ impl<'t> Reader<'t> {
             }
             _ => self.function_of_typedef(&specifiers.ctype, function, name)?,
         };
-        for (ownership, number) in attributes.ownership {
-            self.own(&mut parameters, ownership, number)?;
-        }
+        let destructors = self.annotate(&mut parameters, &attributes)?;
+        infer(&mut parameters);
         self.check_value(&returns, true, name)?;
         let label = declarator.label.or(specifiers.label);
         Ok(Prototype {
@@ -194,28 +196,76 @@ impl<'t> Reader<'t> {
             symbol: label.map(|label| self.strings(label)),
             returns,
             parameters,
+            returns_nonnull: attributes.returns_nonnull,
+            destructors,
         })
     }
 
-    /// Stores the owner of the target of a parameter, which is given by its number from 1.
-    fn own(
+    /// Stores what the attributes of a function say of its parameters, which they give by their numbers
+    /// from 1. Returns the destructors of its result.
+    fn annotate(
         &mut self,
         parameters: &mut [Parameter],
-        ownership: Ownership,
+        attributes: &Attributes<'t>,
+    ) -> Result<Vec<Destructor>> {
+        for &(ownership, number) in &attributes.ownership {
+            self.pointer(parameters, number)?.ownership = ownership;
+        }
+        for numbers in &attributes.nonnull {
+            if numbers.is_empty() {
+                let pointers = parameters.iter_mut().filter(|other| is_pointer(other));
+                pointers.for_each(|pointer| pointer.nullability = Nullability::Nonnull);
+            }
+            for &number in numbers {
+                self.pointer(parameters, number)?.nullability = Nullability::Nonnull;
+            }
+        }
+        for &(access, number, size) in &attributes.access {
+            let extent = size.map(|size| self.size(parameters, size)).transpose()?;
+            let pointer = self.pointer(parameters, number)?;
+            pointer.access = Some(access);
+            if let Some(extent) = extent {
+                measure(pointer, extent);
+            }
+        }
+        let destructors = attributes.destructors.iter();
+        let destructors = destructors.map(|(function, number)| {
+            let argument = match number {
+                Some(number) => usize::try_from(self.constant(*number)?).unwrap_or_default(),
+                None => 1,
+            };
+            let function = function.clone();
+            Ok(Destructor { function, argument })
+        });
+        destructors.collect()
+    }
+
+    /// Returns the pointer parameter of a number from 1.
+    fn pointer<'p>(
+        &mut self,
+        parameters: &'p mut [Parameter],
         number: Node<'t>,
-    ) -> Result<()> {
+    ) -> Result<&'p mut Parameter> {
         let index = self.constant(number)?.checked_sub(1);
         let index = index.and_then(|index| usize::try_from(index).ok());
         let parameter = index.and_then(|index| parameters.get_mut(index));
-        let is_pointer = |parameter: &Parameter| {
-            parameter.rank() > 0 || matches!(parameter.ctype.resolved(), CType::Pointer(_))
-        };
         match parameter.filter(|parameter| is_pointer(parameter)) {
-            Some(parameter) => {
-                parameter.ownership = ownership;
-                Ok(())
-            }
+            Some(parameter) => Ok(parameter),
             None => Err(self.syntax("the number of a pointer parameter, from 1", number)),
+        }
+    }
+
+    /// Returns the integer parameter of a number from 1, as the extent of a pointer.
+    fn size(&mut self, parameters: &[Parameter], number: Node<'t>) -> Result<Expr> {
+        let index = self.constant(number)?.checked_sub(1);
+        let index = index.and_then(|index| usize::try_from(index).ok());
+        let found = index.and_then(|index| Some((index, parameters.get(index)?)));
+        match found.filter(|(_, size)| size.rank() == 0 && size.ctype.integer().is_some()) {
+            Some((index, size)) => Ok(Expr::Parameter {
+                index,
+                name: size.name.as_str().into(),
+            }),
+            None => Err(self.syntax("the number of an integer parameter, from 1", number)),
         }
     }
 
@@ -238,13 +288,9 @@ impl<'t> Reader<'t> {
             self.check_value(ctype, false, node)?;
             let (is_const, is_restrict) = pointer_qualifiers(ctype);
             parameters.push(Parameter {
-                name: format!("arg{position}"),
-                ctype: ctype.clone(),
-                extents: Vec::new(),
                 is_const,
                 is_restrict,
-                is_inferred: false,
-                ownership: Ownership::Kept,
+                ..Parameter::new(format!("arg{position}"), ctype.clone())
             });
         }
         Ok((function.returns.clone(), parameters))
@@ -316,16 +362,6 @@ impl<'t> Reader<'t> {
             };
             parameters.push(self.parameter(name, pending, &scope)?);
         }
-        let inferred: Vec<_> = parameters
-            .iter()
-            .flat_map(|parameter: &Parameter| &parameter.extents)
-            .filter_map(Extent::parameter)
-            .collect();
-        for position in inferred {
-            if let Some(parameter) = parameters.get_mut(position) {
-                parameter.is_inferred = true;
-            }
-        }
         Ok(parameters)
     }
 
@@ -384,11 +420,25 @@ impl<'t> Reader<'t> {
             }
         }
         let (mut ctype, mut is_const) = self.derived(base, base_const, derivations)?;
+        let attributes = specifiers.attributes.iter().chain(&declarator.attributes);
+        let attributes = self.attributes(attributes)?;
+        let mut is_sized = ctype.resolved() == &CType::Void && extents.len() == 1;
+        let mut nullability = Nullability::Unspecified;
         if extents.is_empty() {
             if matches!(ctype.resolved(), CType::Function(_)) {
                 ctype = CType::pointer(ctype, false, false);
             }
             (is_const, is_restrict) = pointer_qualifiers(&ctype);
+            if let Some(counted) = &attributes.counted
+                && let CType::Pointer(pointer) = ctype.resolved()
+            {
+                extents.push(PendingExtent::Expression(counted.extent));
+                is_sized = counts_bytes(&pointer.target, counted.is_sized);
+                if counted.or_null {
+                    nullability = Nullability::Nullable;
+                }
+                ctype = pointer.target.clone();
+            }
         }
         Ok(Pending {
             node,
@@ -397,6 +447,9 @@ impl<'t> Reader<'t> {
             is_const,
             is_restrict,
             extents,
+            is_sized,
+            nullability,
+            attributes,
         })
     }
 
@@ -407,7 +460,9 @@ impl<'t> Reader<'t> {
         names: &Names<'_>,
     ) -> Result<Parameter> {
         let position = pending.name.unwrap_or(pending.node);
-        self.check_value(&pending.ctype, false, position)?;
+        if !pending.is_sized {
+            self.check_value(&pending.ctype, false, position)?;
+        }
         let mut extents = Vec::with_capacity(pending.extents.len());
         for extent in pending.extents {
             extents.push(match extent {
@@ -425,14 +480,22 @@ impl<'t> Reader<'t> {
                 }
             });
         }
+        let attributes = &pending.attributes;
+        let mut expression = |node: Node<'t>| self.expression(node, Some(names));
         Ok(Parameter {
-            name,
-            ctype: pending.ctype,
             extents,
             is_const: pending.is_const,
             is_restrict: pending.is_restrict,
-            is_inferred: false,
-            ownership: Ownership::Kept,
+            is_sized: pending.is_sized,
+            nullability: pending.nullability,
+            is_column_major: attributes.is_column_major,
+            stride: attributes.stride.map(&mut expression).transpose()?,
+            equals: attributes.equals.map(&mut expression).transpose()?,
+            between: match attributes.between {
+                Some([least, most]) => Some([expression(least)?, expression(most)?].into()),
+                None => None,
+            },
+            ..Parameter::new(name, pending.ctype)
         })
     }
 
@@ -492,6 +555,48 @@ impl<'t> Reader<'t> {
             return Ok(());
         }
         self.type_specifier(node).map(|_| ())
+    }
+}
+
+fn is_pointer(parameter: &Parameter) -> bool {
+    parameter.rank() > 0 || matches!(parameter.ctype.resolved(), CType::Pointer(_))
+}
+
+/// Returns whether the extent of a pointer counts bytes: those of a `void *` always do, and for a `char *`
+/// it makes no difference.
+fn counts_bytes(target: &CType, is_sized: bool) -> bool {
+    target.resolved() == &CType::Void || (is_sized && target.size() != Some(1))
+}
+
+/// Gives a pointer an extent, unless it has one, or leads to no data.
+fn measure(parameter: &mut Parameter, extent: Expr) {
+    let CType::Pointer(pointer) = parameter.ctype.resolved() else {
+        return;
+    };
+    let target = pointer.target.clone();
+    let is_void = target.resolved() == &CType::Void;
+    if parameter.rank() == 0 && (is_void || target.size().is_some()) {
+        parameter.extents.push(Extent::Dynamic(extent));
+        parameter.is_sized = is_void;
+        parameter.ctype = target;
+    }
+}
+
+/// Marks the parameters that are inferred: those that are by themselves an extent or a stride.
+fn infer(parameters: &mut [Parameter]) {
+    let extents = parameters
+        .iter()
+        .flat_map(|parameter| &parameter.extents)
+        .filter_map(Extent::parameter);
+    let strides = parameters
+        .iter()
+        .filter_map(|parameter| parameter.stride.as_ref()?.parameter());
+    let inferred: Vec<_> = extents.chain(strides).collect();
+    for position in inferred {
+        if let Some(parameter) = parameters.get_mut(position) {
+            // `n[0]` of a longer array is not inferred.
+            parameter.is_inferred = parameter.rank() == 0 || parameter.target_integer().is_some();
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Reader, Result, spelling};
 use crate::ctype::standard;
 use crate::ctype::{Body, CType, Enum, Float, Integer, MemberSpec, Record, RecordKind, lay_out};
 use crate::error::PrototypeErrorKind as Kind;
-use crate::prototype::Ownership;
+use crate::prototype::{Access, Ownership};
 
 /// The largest alignment that compilers accept, in bytes.
 const MAX_ALIGNMENT: i128 = 1 << 28;
@@ -36,6 +36,29 @@ pub(super) struct Attributes<'t> {
     pub(super) changes_type: Option<String>,
     /// The owners of the targets of parameters, which are given by their numbers from 1.
     pub(super) ownership: Vec<(Ownership, Node<'t>)>,
+    /// The accesses to the targets of parameters: the mode, and the numbers of the pointer and of its size.
+    pub(super) access: Vec<(Access, Node<'t>, Option<Node<'t>>)>,
+    /// The numbers of the parameters of each `nonnull`; none stands for all.
+    pub(super) nonnull: Vec<Vec<Node<'t>>>,
+    pub(super) returns_nonnull: bool,
+    /// The functions that destroy the result, with the number of the parameter.
+    pub(super) destructors: Vec<(String, Option<Node<'t>>)>,
+    pub(super) equals: Option<Node<'t>>,
+    pub(super) between: Option<[Node<'t>; 2]>,
+    pub(super) stride: Option<Node<'t>>,
+    pub(super) is_column_major: bool,
+    /// The extent of a pointer.
+    pub(super) counted: Option<Counted<'t>>,
+}
+
+/// The extent of a pointer, as an attribute gives it.
+#[derive(Clone, Copy)]
+pub(super) struct Counted<'t> {
+    pub(super) extent: Node<'t>,
+    /// Whether it counts bytes.
+    pub(super) is_sized: bool,
+    /// Whether the pointer may be null.
+    pub(super) or_null: bool,
 }
 
 impl<'t> Attributes<'t> {
@@ -442,14 +465,45 @@ impl<'t> Reader<'t> {
                     .or_else(|| attribute.child_by_field_name("name"))
                     .unwrap_or(attribute);
                 let name = self.text(name);
-                let name = name
-                    .strip_prefix("__")
-                    .and_then(|name| name.strip_suffix("__"))
-                    .unwrap_or(name);
+                let name = plain_name(name);
                 let arguments = argument_list(attribute);
                 let argument = arguments.and_then(|arguments| arguments.named_child(0));
                 match (name, argument) {
                     ("packed", _) => found.is_packed = true,
+                    ("access", Some(mode)) => {
+                        let mode = Access::named(plain_name(self.text(mode)));
+                        let reference = arguments.and_then(|list| list.named_child(1));
+                        let size = arguments.and_then(|list| list.named_child(2));
+                        found.access.extend(
+                            mode.zip(reference)
+                                .map(|(mode, reference)| (mode, reference, size)),
+                        );
+                    }
+                    ("nonnull", _) => found.nonnull.push(named(arguments)),
+                    ("returns_nonnull", _) => found.returns_nonnull = true,
+                    ("malloc", Some(function)) => {
+                        let function = self.text(function);
+                        let function = function.strip_prefix("__builtin_").unwrap_or(function);
+                        let number = arguments.and_then(|list| list.named_child(1));
+                        found.destructors.push((function.to_owned(), number));
+                    }
+                    ("equals", Some(value)) => found.equals = Some(value),
+                    ("between", Some(least)) => {
+                        let most = arguments.and_then(|list| list.named_child(1));
+                        found.between = most.map(|most| [least, most]);
+                    }
+                    ("stride", Some(stride)) => found.stride = Some(stride),
+                    ("column_major", _) => found.is_column_major = true,
+                    (
+                        "counted_by" | "sized_by" | "counted_by_or_null" | "sized_by_or_null",
+                        Some(extent),
+                    ) => {
+                        found.counted = Some(Counted {
+                            extent,
+                            is_sized: name.starts_with("sized"),
+                            or_null: name.ends_with("_or_null"),
+                        });
+                    }
                     ("ownership_takes", _) => {
                         found.own(Ownership::Taken, arguments);
                     }
@@ -500,6 +554,22 @@ impl<'t> Reader<'t> {
         let known = known.chain(standard::names());
         self.nearest(name, known)
     }
+}
+
+/// Returns the name of an attribute or of its argument without the underscores around it.
+fn plain_name(name: &str) -> &str {
+    name.strip_prefix("__")
+        .and_then(|name| name.strip_suffix("__"))
+        .unwrap_or(name)
+}
+
+fn named(list: Option<Node<'_>>) -> Vec<Node<'_>> {
+    let Some(list) = list else {
+        return Vec::new();
+    };
+    let mut cursor = list.walk();
+    let nodes = list.named_children(&mut cursor);
+    nodes.filter(|node| !node.is_extra()).collect()
 }
 
 fn argument_list(node: Node<'_>) -> Option<Node<'_>> {

@@ -30,7 +30,7 @@ pub(super) fn allocate<'py>(
         && let Role::Parameter(position) = output.role
         && let Some(expected) = function.expected(position)
     {
-        let array = ndarray::zeros(expected.dtype.bind(py), &output.shape)?;
+        let array = ndarray::ordered_zeros(expected.dtype.bind(py), &output)?;
         let placed = check.place(position, ndarray::memory(&array).address);
         placed.map_err(|error| errors::argument(py, &error))?;
         outputs.push((output.role, array));

@@ -164,10 +164,18 @@ pub(super) fn text(function: &mapcall::Function) -> String {
 
 fn annotation(rule: &Rule) -> String {
     match rule {
-        Rule::Inferred(_) => "int".into(),
-        Rule::Number(number) => number_name(*number).into(),
-        Rule::Array(array) if array.is_const() => array.to_string(),
-        Rule::Array(array) => format!("{array} in/out"),
+        Rule::Inferred(_) | Rule::InOut(_) => "int".into(),
+        Rule::Number(number) | Rule::Reference(number) => number_name(*number).into(),
+        Rule::Derived(derived) => number_name(derived.number).into(),
+        Rule::Array(array) => {
+            let or_number = array.number().map_or(String::new(), |number| {
+                format!("{} or ", number_name(number))
+            });
+            let or_text = if array.takes_text() { "str or " } else { "" };
+            let or_none = if array.is_nullable() { " or None" } else { "" };
+            let written = if array.is_const() { "" } else { " in/out" };
+            format!("{or_number}{or_text}{array}{written}{or_none}")
+        }
         Rule::Text => "str".into(),
         Rule::Pointer(pointer) if pointer.is_array && !pointer.is_const => format!("{rule} in/out"),
         Rule::Pointer(pointer) if pointer.is_array => rule.to_string(),
@@ -238,7 +246,9 @@ pub(super) fn inspect<'py>(
         )
     };
     let none = py.None().into_bound(py);
-    let is_output = |position| contract.output_index(Role::Parameter(position)).is_some();
+    let is_output = |position| {
+        contract.output_index(Role::Parameter(position)).is_some() || contract.is_nullable(position)
+    };
     let parameters = PyList::empty(py);
     // Python allows no required parameter after an optional one.
     let mut is_optional = false;
@@ -248,7 +258,7 @@ pub(super) fn inspect<'py>(
         parameters.append(parameter(position, "POSITIONAL_OR_KEYWORD", default)?)?;
     }
     for (position, rule) in contract.rules().iter().enumerate() {
-        if matches!(rule, Rule::Inferred(_)) {
+        if matches!(rule, Rule::Inferred(_) | Rule::Derived(_)) {
             parameters.append(parameter(position, "KEYWORD_ONLY", &none)?)?;
         }
     }
@@ -315,6 +325,23 @@ fn document(function: &mapcall::Function) -> String {
             let name = contract.name(position);
             match rule {
                 Rule::Inferred(_) => format!("{name} : int, inferred from the arrays"),
+                Rule::InOut(_) => {
+                    format!("{name} : int, inferred from the arrays; what C writes is returned")
+                }
+                Rule::Derived(_) => {
+                    let parameter = function.prototype().parameters.get(position);
+                    let value = parameter.and_then(|parameter| parameter.equals.as_ref());
+                    let value = value.map_or_else(String::new, ToString::to_string);
+                    format!("{name} : {}, equals {value}", annotation(rule))
+                }
+                Rule::Array(array) if array.is_nullable() => {
+                    let access = if array.is_const() {
+                        "only read"
+                    } else {
+                        "may be written"
+                    };
+                    format!("{name} : {array}, {access}; NULL if left out")
+                }
                 Rule::Array(array) if array.is_output() => {
                     format!("{name} : {array}, may be written; allocated and returned if left out")
                 }

@@ -55,7 +55,7 @@ use crate::contract::{
 };
 use crate::library::Library;
 use crate::prototype::Prototype;
-pub(crate) use arguments::{Lent, push_argument};
+pub(crate) use arguments::{Lent, new_array, push_argument};
 use mapcall_array::fork::Mutex;
 use smallvec::SmallVec;
 
@@ -154,13 +154,25 @@ impl Library {
         let symbol = prototype.symbol.as_ref().unwrap_or(&prototype.name);
         // SAFETY: the caller guarantees that the resolver of an indirect function may run now.
         let address = unsafe { self.symbol(symbol)? };
+        let success = if prototype.returns_nonnull {
+            Success::Nonnull
+        } else {
+            Success::Any
+        };
         let contract = Contract::new(prototype)?;
+        if let Some(reason) = success.unfit(&contract.prototype().returns) {
+            return Err(BindError::Unsupported(UnsupportedPrototype {
+                function: contract.prototype().name.clone(),
+                parameter: None,
+                reason,
+            }));
+        }
         Ok(Function(Arc::new(Bound {
             trampoline: trampoline(contract.prototype(), None)?,
             contract: Arc::new(contract),
             address: Address(address),
             library: self.clone(),
-            success: Success::Any,
+            success,
             extents: Vec::new(),
             loops: Mutex::new(Vec::new()),
         })))
@@ -246,7 +258,8 @@ impl Function {
     }
 
     /// Returns the same function with a value for an inferred parameter, for calls without an array
-    /// that sets it. In other calls, the array must agree.
+    /// that sets it. In other calls, the array must agree. A parameter that equals an expression must have
+    /// its value.
     ///
     /// ```
     /// use mapcall::{Arg, Library};
@@ -290,7 +303,7 @@ impl Function {
         let contract = self.contract();
         for &(position, value) in &self.0.extents {
             match contract.rules().get(position) {
-                Some(Rule::Inferred(_)) => {
+                Some(Rule::Inferred(_) | Rule::InOut(_) | Rule::Derived(_)) => {
                     check.argument(Role::Parameter(position), HostValue::Number(value))?;
                 }
                 _ => return Err(contract.refuse(position, Problem::NotInferred)),
