@@ -374,6 +374,36 @@ impl Prototype {
             .find(|(_, parameter)| parameter.name == name)
     }
 
+    /// Returns the prototype of the function that destroys what this one returns: of its
+    /// [`destructors`](Self::destructors), the first that takes the pointer alone. `declared` returns the
+    /// prototype of a function that is known; for another one, the result is void.
+    ///
+    /// ```
+    /// use mapcall_decl::Prototype;
+    ///
+    /// let strdup = Prototype::parse("char *strdup(const char *s) __attribute__((malloc(__builtin_free, 1)))")?;
+    /// assert_eq!(strdup.destructor(|_| None).unwrap().to_string(), "void free(char *arg0)");
+    /// # Ok::<(), mapcall_decl::PrototypeError>(())
+    /// ```
+    #[must_use]
+    pub fn destructor(&self, declared: impl Fn(&str) -> Option<Self>) -> Option<Self> {
+        if !matches!(self.returns.resolved(), CType::Pointer(_)) {
+            return None;
+        }
+        let first = self.destructors.iter().filter(|other| other.argument == 1);
+        let mut prototypes = first.map(|destructor| {
+            declared(&destructor.function).unwrap_or_else(|| Self {
+                name: destructor.function.clone(),
+                symbol: None,
+                returns: CType::Void,
+                parameters: vec![Parameter::new("arg0".into(), self.returns.clone())],
+                returns_nonnull: false,
+                destructors: Vec::new(),
+            })
+        });
+        prototypes.find(|prototype| prototype.parameters.len() == 1)
+    }
+
     /// Returns the type that is passed for each parameter: a pointer to the elements for an array.
     ///
     /// ```

@@ -1,6 +1,6 @@
 //! The signature and the documentation of a function, for `inspect` and `help`.
 
-use mapcall::contract::{Number, Role, Rule};
+use mapcall::contract::{Number, Rule};
 use mapcall::ctype::CType;
 use numpy::PyArrayDescr;
 use pyo3::intern;
@@ -246,14 +246,11 @@ pub(super) fn inspect<'py>(
         )
     };
     let none = py.None().into_bound(py);
-    let is_output = |position| {
-        contract.output_index(Role::Parameter(position)).is_some() || contract.is_nullable(position)
-    };
     let parameters = PyList::empty(py);
     // Python allows no required parameter after an optional one.
     let mut is_optional = false;
     for &position in contract.arguments() {
-        is_optional |= is_output(position);
+        is_optional |= contract.is_optional(position);
         let default = if is_optional { &none } else { &empty };
         parameters.append(parameter(position, "POSITIONAL_OR_KEYWORD", default)?)?;
     }
@@ -323,16 +320,15 @@ fn document(function: &mapcall::Function) -> String {
     let lines: Vec<_> = rules
         .map(|(position, rule)| {
             let name = contract.name(position);
+            let parameter = function.prototype().parameters.get(position);
+            let equals = parameter.and_then(|parameter| parameter.equals.as_ref());
             match rule {
+                Rule::Inferred(_) | Rule::Derived(_) if let Some(value) = equals => {
+                    format!("{name} : {}, equals {value}", annotation(rule))
+                }
                 Rule::Inferred(_) => format!("{name} : int, inferred from the arrays"),
                 Rule::InOut(_) => {
                     format!("{name} : int, inferred from the arrays; what C writes is returned")
-                }
-                Rule::Derived(_) => {
-                    let parameter = function.prototype().parameters.get(position);
-                    let value = parameter.and_then(|parameter| parameter.equals.as_ref());
-                    let value = value.map_or_else(String::new, ToString::to_string);
-                    format!("{name} : {}, equals {value}", annotation(rule))
                 }
                 Rule::Array(array) if array.is_nullable() => {
                     let access = if array.is_const() {

@@ -139,12 +139,12 @@ impl<'a> PreparedBatch<'a> {
     ///
     /// [`CallError::Array`] if the system refuses, or if the disk is full; [`CallError::Argument`] if
     /// another output is written to that file, or if the items of a batch are column-major, which no file
-    /// can hold.
+    /// can hold, or have a value that C reads.
     pub fn create_file(&mut self, output: &Output, path: &Path) -> Result<(), CallError> {
         let contract = self.function.contract();
         let dtype = output.dtype(contract);
         let is_column_major = !output.is_in_order() && output.is_column_major;
-        if is_column_major && !output.order.is_empty() {
+        if (is_column_major && !output.order.is_empty()) || output.fill.is_some() {
             let found = "a file".into();
             let remedy = Remedy::Words("leave it out, or give an array".into());
             return Err(contract

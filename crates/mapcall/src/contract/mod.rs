@@ -266,6 +266,21 @@ impl Contract {
         parameter.is_some_and(|parameter| parameter.nullability == Nullability::Nullable)
     }
 
+    /// Returns whether a parameter needs no argument: it is an output, or may be NULL.
+    ///
+    /// ```
+    /// use mapcall::Prototype;
+    /// use mapcall::contract::Contract;
+    ///
+    /// let contract = Contract::new(Prototype::parse("double frexp(double x, int exponent[1])")?)?;
+    /// assert!(!contract.is_optional(0) && contract.is_optional(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn is_optional(&self, position: usize) -> bool {
+        self.is_nullable(position) || self.output_index(Role::Parameter(position)).is_some()
+    }
+
     /// Returns the layout of a frame: the slots of the parameters and of the result.
     #[must_use]
     #[inline]
