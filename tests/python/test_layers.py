@@ -21,7 +21,7 @@ MODULES = {
         *["map", "buffer", "array", "ctypes", "typed", "open"],
     ],
     "mapcall-decl": [
-        *["nearest", "stack", "sys", "ctype", "extent", "error", "source_map", "prototype"],
+        *["nearest", "stack", "ctype", "extent", "error", "source_map", "prototype", "syntax"],
         *["parse", "header"],
     ],
     "mapcall": ["call", "library", "contract", "function", "batch"],

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
@@ -209,11 +208,11 @@ pub enum PrototypeErrorKind {
         /// The limit.
         limit: usize,
     },
-    /// Parsing takes longer than the limit, as it can for a text with many errors.
-    #[error("expected C declarations, got a text that can't be parsed within {limit:?}")]
-    TooSlow {
-        /// The limit of processor time.
-        limit: Duration,
+    /// More declarations than the limit can't be read; those behind the last one are left out.
+    #[error("more than {limit} declarations can't be read: the rest of the text is left out")]
+    TooManyErrors {
+        /// The limit.
+        limit: usize,
     },
     /// The system can't start a thread with a stack that is large enough for the text.
     #[error("parsing the text needs a thread with {bytes} bytes of stack: {reason}")]
@@ -297,7 +296,7 @@ impl PrototypeErrorKind {
             Self::Impossible { .. } => "write a pointer to it".into(),
             Self::TooDeep { .. } => "name inner types with `typedef`, or simplify".into(),
             Self::TooManyParameters { .. } => "wrap it in a function that takes a struct".into(),
-            Self::TooSlow { .. } => "give declarations that a C compiler accepts".into(),
+            Self::TooManyErrors { .. } => "give declarations that a C compiler accepts".into(),
             Self::NoStack { .. } | Self::TooLong { .. } => {
                 "give only the declarations that are needed".into()
             }

@@ -22,8 +22,9 @@
 //! - [`Declarations`]: the functions and structs of a preprocessed text.
 //! - [`Header`]: a header by its name or path, read through the system's preprocessor.
 //!
-//! Text is parsed by a grammar of C, with limits for its length, its depth and the processor time. A
-//! [`PrototypeError`] has the position of the error in the text, and a remedy.
+//! The parser reads what GCC and Clang read: C11, C23 and GNU C. The length and the depth of a text are limited,
+//! and the time is linear in its length. A [`PrototypeError`] has the position of the error in the text, and a
+//! remedy.
 //!
 //! # Cargo features
 //!
@@ -34,7 +35,7 @@
 //!
 //! The crate has no unsafe code. It loads no library and calls no function: the crate `mapcall` does.
 //! Its modules are, from the ground up, [`ctype`] and [`extent`], the errors, the map from preprocessed
-//! text to the files that it comes from, [`prototype`], the parser, and [`header`].
+//! text to the files that it comes from, [`prototype`], the syntax of C, the reader of its tree, and [`header`].
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -56,7 +57,7 @@ pub mod prototype;
 mod source_map;
 #[doc(hidden)]
 pub mod stack;
-mod sys;
+mod syntax;
 
 pub use ctype::CType;
 pub use error::{Position, PrototypeError, PrototypeErrorKind};

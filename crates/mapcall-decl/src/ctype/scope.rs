@@ -35,6 +35,11 @@ impl Scope {
         }
     }
 
+    /// Returns whether a name is a typedef name.
+    pub(crate) fn is_type(&self, name: &str) -> bool {
+        self.own_typedef(name).is_some() || standard::is_known(name)
+    }
+
     fn own_typedef(&self, name: &str) -> Option<&CType> {
         let outer = || self.outer.as_ref()?.own_typedef(name);
         self.typedefs.get(name).or_else(outer)
