@@ -135,13 +135,14 @@ fn read_prototype(text: &str, source: &Arc<str>, scope: &Arc<Scope>) -> Result<D
     reader.declarations(&mut |reader, item| match item {
         Item::Error(error) => Err(error),
         Item::Function(name, prototype) => {
+            let prototype = prototype?;
             if found.is_some() {
                 let kind = Kind::SecondFunction {
                     name: reader.text(name).into(),
                 };
                 return Err(reader.error(kind, name));
             }
-            found = Some(prototype?);
+            found = Some(prototype);
             Ok(())
         }
     })?;
@@ -254,9 +255,17 @@ impl<'t> Reader<'t> {
                     self.position = declaration.span.range();
                     self.declaration(&declaration, visit)?;
                 }
-                Some(Err(SyntaxError { kind, span })) => {
+                Some(Err(SyntaxError {
+                    kind,
+                    span,
+                    function,
+                })) => {
+                    self.position = span.range();
                     let error = self.error(kind, span);
-                    visit(self, Item::Error(error))?;
+                    match function.filter(|name| self.is_own(name.range().start)) {
+                        Some(name) => visit(self, Item::Function(name, Err(error)))?,
+                        None => visit(self, Item::Error(error))?,
+                    }
                 }
                 None => return Ok(()),
             }

@@ -25,6 +25,8 @@ const MAX_SHOWN: usize = 40;
 pub(crate) struct SyntaxError {
     pub(crate) kind: Kind,
     pub(crate) span: Span,
+    /// The function that the declaration most likely declares.
+    pub(crate) function: Option<Span>,
 }
 
 type Result<T, E = SyntaxError> = std::result::Result<T, E>;
@@ -235,7 +237,11 @@ impl<'a, 't> Parser<'a, 't> {
         } else {
             self.token.span
         };
-        SyntaxError { kind, span }
+        SyntaxError {
+            kind,
+            span,
+            function: None,
+        }
     }
 
     fn enter(&mut self) -> Result<()> {
@@ -304,8 +310,8 @@ impl<'t> Parser<'_, 't> {
                         Ok(Some(declaration)) => return Some(Ok(declaration)),
                         Ok(None) => {}
                         Err(error) => {
-                            self.recover(start);
-                            return Some(Err(error));
+                            let function = self.recover(start);
+                            return Some(Err(SyntaxError { function, ..error }));
                         }
                     }
                 }
@@ -472,18 +478,41 @@ impl<'t> Parser<'_, 't> {
 
     /// Goes on behind a declaration that can't be parsed, which starts at a token: behind its semicolon, or
     /// the body of its function. Nothing that has been parsed is parsed again, so that the time is linear.
-    fn recover(&mut self, start: Lexer<'t>) {
+    ///
+    /// Returns the first name behind a type and before a parenthesis, which most likely is that of a function.
+    fn recover(&mut self, start: Lexer<'t>) -> Option<Span> {
         let reached = self.token.span;
         self.lexer = start;
         self.depth = 0;
         self.advance();
+        let first = self.token.span;
         let mut open = 0_usize;
         // A block at the start belongs to no declaration, so it ends the text that is left out.
         let (mut is_body, mut follows_list) = (false, true);
+        let mut function = None;
+        let mut is_typedef = false;
+        let mut parentheses = 0_usize;
         while !self.is(TokenKind::End) {
             let (kind, keyword) = (self.token.kind, self.keyword);
             let is_behind = self.token.span.start >= reached.start;
+            let is_candidate = function.is_none()
+                && (open, parentheses) == (0, 0)
+                && self.is_name()
+                && self.token.span != first
+                && self.peek().kind == TokenKind::LeftParenthesis;
+            if is_candidate {
+                function = Some(self.token.span);
+            }
+            is_typedef |= keyword == Some(Keyword::Typedef);
             let is_end = match kind {
+                TokenKind::LeftParenthesis => {
+                    parentheses += 1;
+                    false
+                }
+                TokenKind::RightParenthesis => {
+                    parentheses = parentheses.saturating_sub(1);
+                    false
+                }
                 TokenKind::Semicolon => open == 0,
                 TokenKind::LeftBrace => {
                     if open == 0 {
@@ -493,7 +522,7 @@ impl<'t> Parser<'_, 't> {
                     false
                 }
                 // The end of `extern "C" {`.
-                TokenKind::RightBrace if open == 0 && *self.linkages > 0 && is_behind => return,
+                TokenKind::RightBrace if open == 0 && *self.linkages > 0 && is_behind => break,
                 TokenKind::RightBrace => {
                     let is_unopened = open == 0;
                     open = open.saturating_sub(1);
@@ -503,7 +532,7 @@ impl<'t> Parser<'_, 't> {
             };
             self.advance();
             if is_end && is_behind {
-                return;
+                break;
             }
             match keyword {
                 // What is in the parentheses of an attribute says nothing of the declaration.
@@ -515,5 +544,6 @@ impl<'t> Parser<'_, 't> {
                 _ => follows_list = kind == TokenKind::RightParenthesis,
             }
         }
+        function.filter(|_| !is_typedef)
     }
 }
