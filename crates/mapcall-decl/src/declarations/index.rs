@@ -429,10 +429,8 @@ impl<'t> Cutter<'t> {
             TokenKind::LeftBracket => self.push(Open::Ignored),
             TokenKind::LeftBrace => self.open.push(Open::Block),
             TokenKind::RightParenthesis => {
-                let is_open = matches!(
-                    self.open.last(),
-                    Some(Open::Parenthesis | Open::Declarator)
-                );
+                let is_open =
+                    matches!(self.open.last(), Some(Open::Parenthesis | Open::Declarator));
                 if is_open {
                     self.open.pop();
                 }

@@ -103,7 +103,11 @@ impl Macros {
             }
             for token in Lexer::new(&defined.body) {
                 let text = token.span.of(&defined.body);
-                let is_parameter = defined.parameters.iter().flatten().any(|known| known == text);
+                let is_parameter = defined
+                    .parameters
+                    .iter()
+                    .flatten()
+                    .any(|known| known == text);
                 if token.kind == TokenKind::Identifier && !is_parameter {
                     open.push(text);
                 }
@@ -129,7 +133,10 @@ impl Macros {
                 Some(parameters) => format!("({})", parameters.join(",")),
                 None => String::new(),
             };
-            text.push_str(&format!("#undef {name}\n#define {name}{parameters} {}\n", defined.body));
+            text.push_str(&format!(
+                "#undef {name}\n#define {name}{parameters} {}\n",
+                defined.body
+            ));
         }
         text
     }
@@ -349,8 +356,11 @@ fn number(text: &str, is_negative: bool) -> Option<ConstantValue> {
         };
         let value = i128::from(value);
         let is_valid = matches!(suffix, "" | "u" | "l" | "ul" | "lu" | "ll" | "ull" | "llu");
-        return (is_exact && is_valid)
-            .then_some(ConstantValue::Integer(if is_negative { -value } else { value }));
+        return (is_exact && is_valid).then_some(ConstantValue::Integer(if is_negative {
+            -value
+        } else {
+            value
+        }));
     }
     if radix == 16 || !lower.contains(['.', 'e']) {
         return None;
@@ -359,10 +369,15 @@ fn number(text: &str, is_negative: bool) -> Option<ConstantValue> {
         Some(single) => f64::from(single.parse::<f32>().ok()?),
         None => lower.parse::<f64>().ok()?,
     };
-    let is_plain = lower.trim_end_matches('f').bytes().all(|byte| {
-        byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'+' | b'-')
-    });
-    is_plain.then_some(ConstantValue::Float(if is_negative { -value } else { value }))
+    let is_plain = lower
+        .trim_end_matches('f')
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'+' | b'-'));
+    is_plain.then_some(ConstantValue::Float(if is_negative {
+        -value
+    } else {
+        value
+    }))
 }
 
 #[cfg(test)]

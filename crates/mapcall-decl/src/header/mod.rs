@@ -28,8 +28,8 @@ use crate::declarations::{Declarations, Macros, Source};
 use crate::parse::MAX_TEXT;
 use crate::source_map::{self, Separated, SourceMap};
 use compiler::Input;
-use evaluate::Evaluator;
 pub use error::{Attempt, HeaderError};
+use evaluate::Evaluator;
 
 /// The default time limit of the preprocessor: much longer than any header takes.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
@@ -212,8 +212,15 @@ impl Header {
     }
 
     fn separate(&self, output: &str) -> Separated {
-        let names: Vec<_> = self.names.iter().map(|name| name.to_string_lossy()).collect();
-        let asked: Vec<_> = names.iter().filter_map(|name| standard::name(name)).collect();
+        let names: Vec<_> = self
+            .names
+            .iter()
+            .map(|name| name.to_string_lossy())
+            .collect();
+        let asked: Vec<_> = names
+            .iter()
+            .filter_map(|name| standard::name(name))
+            .collect();
         source_map::separate(output, |file| {
             standard::name(file).is_some_and(|name| !asked.contains(&name))
         })

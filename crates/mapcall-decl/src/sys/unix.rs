@@ -82,7 +82,12 @@ impl PrivateDirectory {
             last_access: now,
             last_modification: now,
         };
-        Ok(rustix::fs::utimensat(&self.0, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+        Ok(rustix::fs::utimensat(
+            &self.0,
+            name,
+            &times,
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?)
     }
 
     /// Returns the names of the files, with their times of modification in seconds and nanoseconds, and their
@@ -99,7 +104,10 @@ impl PrivateDirectory {
                 let name = OsString::from_vec(name.to_bytes().to_vec());
                 let size = u64::try_from(stat.st_size).unwrap_or(0);
                 #[allow(clippy::unnecessary_cast, clippy::useless_conversion)]
-                let time = (stat.st_mtime.into(), i64::try_from(stat.st_mtime_nsec).unwrap_or(0));
+                let time = (
+                    stat.st_mtime.into(),
+                    i64::try_from(stat.st_mtime_nsec).unwrap_or(0),
+                );
                 files.push((name, time, size));
             }
         }
