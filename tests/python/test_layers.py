@@ -22,7 +22,7 @@ MODULES = {
     ],
     "mapcall-decl": [
         *["nearest", "stack", "ctype", "extent", "error", "source_map", "prototype"],
-        *["contradiction", "syntax", "parse", "header"],
+        *["contradiction", "syntax", "parse", "declarations", "sys", "header"],
     ],
     "mapcall": ["call", "library", "contract", "function", "batch"],
 }

@@ -6,7 +6,6 @@ use super::{Reader, Result};
 use crate::ctype::standard;
 use crate::ctype::{Body, CType, Enum, Float, Integer, MemberSpec, Record, Request, lay_out};
 use crate::error::PrototypeErrorKind as Kind;
-use crate::prototype::Ownership;
 use crate::syntax::ast::{
     Argument, Attribute, EnumSpecifier, Expression, MemberDeclaration, RecordSpecifier, Specifiers,
     TypeName, TypeOrExpression, TypeSpecifier, Words,
@@ -44,8 +43,6 @@ pub(super) struct Attributes {
     changes_type: Option<(String, Option<usize>)>,
     /// The size in bytes that `mode` gives an integer.
     mode: Option<usize>,
-    /// The owners of the targets of parameters, which are given by their numbers from 1.
-    pub(super) ownership: Vec<(Ownership, i128, Span)>,
 }
 
 impl Attributes {
@@ -417,24 +414,9 @@ impl Reader<'_> {
                 continue;
             }
             let name = self.text(attribute.name);
-            let name = name
-                .strip_prefix("__")
-                .and_then(|name| name.strip_suffix("__"))
-                .unwrap_or(name);
+            let name = plain_name(name);
             match (name, &attribute.arguments[..]) {
                 ("packed", _) => found.is_packed = true,
-                ("ownership_takes" | "ownership_holds", [_, numbers @ ..]) => {
-                    let ownership = if name == "ownership_takes" {
-                        Ownership::Taken
-                    } else {
-                        Ownership::Held
-                    };
-                    for number in numbers {
-                        let expression = self.argument(number)?;
-                        let value = self.constant(expression)?;
-                        found.ownership.push((ownership, value, number.span));
-                    }
-                }
                 ("aligned" | "align", [argument, ..]) => {
                     let expression = self.argument(argument)?;
                     found.alignment = found.alignment.max(self.alignment(expression)?);
@@ -476,7 +458,7 @@ impl Reader<'_> {
     }
 
     /// Returns the expression of an argument that must be one.
-    fn argument<'a>(&self, argument: &'a Argument) -> Result<&'a Expression> {
+    pub(super) fn argument<'a>(&self, argument: &'a Argument) -> Result<&'a Expression> {
         let expression = argument.expression.as_ref();
         expression.ok_or_else(|| self.syntax("an expression", argument.span))
     }
@@ -498,4 +480,11 @@ impl Reader<'_> {
         let known = known.chain(standard::names());
         self.nearest(name, known)
     }
+}
+
+/// Returns the name of an attribute or of its argument without the underscores around it.
+pub(super) fn plain_name(name: &str) -> &str {
+    name.strip_prefix("__")
+        .and_then(|name| name.strip_suffix("__"))
+        .unwrap_or(name)
 }
