@@ -309,7 +309,9 @@ impl Reader<'_> {
                 return Err(self.error(Kind::Incomplete { ctype }, specifier.span));
             };
             // An enumeration with a fixed type is complete without its enumerators (C23 6.7.2.2).
-            return Ok(self.enumeration_of(Some(tag), Vec::new(), Some(&fixed), false));
+            let ctype = self.enumeration_of(Some(tag), Vec::new(), Some(&fixed), false);
+            self.define_tag("enum", tag, &ctype, specifier.span)?;
+            return Ok(ctype);
         };
         let mut enumerators = Vec::new();
         let mut next = 0_i128;
