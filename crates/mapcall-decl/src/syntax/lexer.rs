@@ -425,6 +425,10 @@ impl<'t> Lexer<'t> {
 }
 
 /// All tokens up to the end of the text.
+#[allow(
+    clippy::copy_iterator,
+    reason = "the parser looks ahead by a copy, which is small"
+)]
 impl Iterator for Lexer<'_> {
     type Item = Token;
 
@@ -439,6 +443,10 @@ const DIGIT: u8 = 2;
 /// White space, without the newline.
 const BLANK: u8 = 4;
 
+#[allow(
+    clippy::indexing_slicing,
+    reason = "it is computed by the compiler, which checks the index"
+)]
 /// The classes of all bytes; bytes of a character outside ASCII count as letters.
 const CLASSES: [u8; 256] = {
     let mut classes = [0; 256];

@@ -121,7 +121,7 @@ impl<'a, 't> Parser<'a, 't> {
             };
             match self.token.kind {
                 TokenKind::LineMarker => {}
-                TokenKind::Pragma => self.apply_pragma(|packing, text| packing.apply(text)),
+                TokenKind::Pragma => self.apply_pragma(Packing::apply),
                 TokenKind::Directive if self.is_harmless_directive() => {}
                 _ if self.keyword == Some(Keyword::PragmaOperator) => self.pragma_operator(),
                 _ => return,
@@ -268,9 +268,8 @@ impl<'a, 't> Parser<'a, 't> {
                     open = open.saturating_sub(1);
                 }
                 TokenKind::LeftBrace => braces += 1,
-                TokenKind::RightBrace if braces == 0 && open > 0 => return,
+                TokenKind::RightBrace | TokenKind::Semicolon if braces == 0 && open > 0 => return,
                 TokenKind::RightBrace => braces = braces.saturating_sub(1),
-                TokenKind::Semicolon if braces == 0 && open > 0 => return,
                 TokenKind::End => return,
                 _ => {}
             }
@@ -377,7 +376,7 @@ impl<'t> Parser<'_, 't> {
                     Some(Derivation::Function { .. })
                 );
             declaration.declarators.push(declarator);
-            if is_function && self.is_identifier_list(declaration) && self.starts_specifiers() {
+            if is_function && is_identifier_list(declaration) && self.starts_specifiers() {
                 declaration.is_old_style = true;
                 self.old_style_parameters(declaration)?;
             }
@@ -412,18 +411,6 @@ impl<'t> Parser<'_, 't> {
                 return Ok(());
             }
         }
-    }
-
-    /// Returns whether the parameters of a function are only names, as in a definition of C before 1989.
-    fn is_identifier_list(&self, declaration: &Declaration) -> bool {
-        let last = declaration.declarators.last();
-        let Some(Derivation::Function { parameters, .. }) =
-            last.and_then(|declarator| declarator.derivations.last())
-        else {
-            return false;
-        };
-        let is_name = |parameter: &ParameterDeclaration| matches!(parameter.specifiers.ctype, TypeSpecifier::Name(name) if name == parameter.span);
-        !parameters.list.is_empty() && parameters.list.iter().all(is_name)
     }
 
     /// Parses the types of the parameters in a definition of C before 1989: `int f(a, b) int a, b; { ... }`.
@@ -551,4 +538,16 @@ impl<'t> Parser<'_, 't> {
         }
         function.filter(|_| !is_typedef)
     }
+}
+
+/// Returns whether the parameters of a function are only names, as in a definition of C before 1989.
+fn is_identifier_list(declaration: &Declaration) -> bool {
+    let last = declaration.declarators.last();
+    let Some(Derivation::Function { parameters, .. }) =
+        last.and_then(|declarator| declarator.derivations.last())
+    else {
+        return false;
+    };
+    let is_name = |parameter: &ParameterDeclaration| matches!(parameter.specifiers.ctype, TypeSpecifier::Name(name) if name == parameter.span);
+    !parameters.list.is_empty() && parameters.list.iter().all(is_name)
 }
