@@ -104,14 +104,16 @@ impl Macros {
             for token in Lexer::new(&defined.body) {
                 let text = token.span.of(&defined.body);
                 let is_parameter = defined.parameters.iter().flatten().any(|known| known == text);
-                if token.kind == TokenKind::Identifier && !is_parameter {
+                if token.kind != TokenKind::Identifier || is_parameter {
+                    continue;
+                }
+                if text == name {
+                    // A name in the macro of that name stands for itself.
+                    closure.names.insert(text);
+                } else {
                     open.push(text);
                 }
             }
-        }
-        // A name that its own macro contains stands for itself there.
-        if is_word(self.body(name).unwrap_or_default()) {
-            closure.names.insert(name);
         }
         Some(closure)
     }
@@ -203,12 +205,6 @@ impl Macro {
 
 /// The maximum number of tokens of a macro that renames a function: its arguments, with commas.
 const MAX_TARGET: usize = 256;
-
-fn is_word(text: &str) -> bool {
-    let mut tokens = Lexer::new(text);
-    let first = tokens.next().map(|token| token.kind);
-    first == Some(TokenKind::Identifier) && tokens.next().is_none()
-}
 
 /// Returns whether a text may be a part of an expression: its brackets are balanced, and it has no tokens of
 /// statements and declarations.
