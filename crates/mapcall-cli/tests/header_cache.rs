@@ -58,7 +58,10 @@ impl Setup {
     fn compiler(&self, name: &str) {
         let path = self.path(name);
         let runs = self.path("runs");
-        let text = format!("#!/bin/sh\necho run >> '{}'\nexec cc \"$@\"\n", runs.display());
+        let text = format!(
+            "#!/bin/sh\necho run >> '{}'\nexec cc \"$@\"\n",
+            runs.display()
+        );
         // Another process writes the script: a child that this process forks meanwhile would keep it open
         // for writing, and the kernel runs no such file.
         let mut shell = Command::new("sh");
@@ -140,10 +143,16 @@ fn a_change_is_noticed() {
     setup.compiler("cc2");
     let mut command = setup.command("prototypes");
     command.env("CC", setup.path("cc2"));
-    assert_eq!(setup.runs(|| assert_eq!(succeeded(&mut command), FUNCTIONS)), 1);
+    assert_eq!(
+        setup.runs(|| assert_eq!(succeeded(&mut command), FUNCTIONS)),
+        1
+    );
     let mut command = setup.command("prototypes");
     command.env("CPATH", setup.path("early"));
-    assert_eq!(setup.runs(|| assert_eq!(succeeded(&mut command), FUNCTIONS)), 1);
+    assert_eq!(
+        setup.runs(|| assert_eq!(succeeded(&mut command), FUNCTIONS)),
+        1
+    );
     assert_eq!(setup.runs(|| setup.read()), 0);
 
     // The header that is included, with the same size and time.
@@ -188,7 +197,9 @@ fn a_damaged_entry_is_replaced() {
     let entry = setup.entries().remove(0);
     let whole = fs::read(&entry).unwrap();
     let mut damaged = Vec::new();
-    let positions = (0..96).step_by(7).chain((96..whole.len()).step_by(whole.len() / 16));
+    let positions = (0..96)
+        .step_by(7)
+        .chain((96..whole.len()).step_by(whole.len() / 16));
     for position in positions {
         let mut bytes = whole.clone();
         bytes[position] ^= 0x20;
@@ -244,10 +255,15 @@ fn a_folder_that_is_not_private_is_not_used() {
     // No folder can be made there.
     let mut command = setup.command("prototypes");
     command.env("XDG_CACHE_HOME", setup.path("runs/x"));
-    assert_eq!(setup.runs(|| assert_eq!(succeeded(&mut command), FUNCTIONS)), 1);
+    assert_eq!(
+        setup.runs(|| assert_eq!(succeeded(&mut command), FUNCTIONS)),
+        1
+    );
     // A relative path is none (XDG Base Directory Specification).
     let mut command = setup.command("prototypes");
-    command.env("XDG_CACHE_HOME", "relative").env("HOME", setup.path("home"));
+    command
+        .env("XDG_CACHE_HOME", "relative")
+        .env("HOME", setup.path("home"));
     assert_eq!(succeeded(&mut command), FUNCTIONS);
     assert!(!Path::new("relative").exists());
     assert!(setup.path("home/.cache/mapcall").is_dir());
@@ -261,9 +277,16 @@ fn processes_share_the_folder_and_its_size_is_bounded() {
     fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
     let old = File::create(folder.join("old")).unwrap();
     old.set_len(64 << 20).unwrap();
-    old.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+    old.set_modified(SystemTime::now() - Duration::from_secs(3600))
+        .unwrap();
     let children: Vec<_> = (0..4)
-        .map(|_| setup.command("constants").stdout(Stdio::piped()).spawn().unwrap())
+        .map(|_| {
+            setup
+                .command("constants")
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
         .collect();
     for child in children {
         let output = child.wait_with_output().unwrap();

@@ -96,7 +96,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let (first, again) = (median(20, || load(false)), median(20, || load(true)));
         let share = first.as_secs_f64() / preprocessor.as_secs_f64();
         println!("{:34}{preprocessor:>10.1?}", format!("cc -E {name}"));
-        println!("{:34}{first:>10.1?}{share:>20.2}{:>10}", format!("load {name}"), "1.5");
+        println!(
+            "{:34}{first:>10.1?}{share:>20.2}{:>10}",
+            format!("load {name}"),
+            "1.5"
+        );
         println!("{:34}{again:>10.1?}{:>30}", "  again", "20 ms");
     }
     Ok(())

@@ -252,7 +252,10 @@ mod tests {
         let at = separated.text.find('y').unwrap();
         assert_eq!(separated.map.position(&separated.text, at).unwrap().line, 5);
         let files: Vec<_> = separated.files.iter().map(|(file, _)| &**file).collect();
-        assert_eq!(files, ["x.h", "/usr/include/predef.h", "/usr/include/stdio.h"]);
+        assert_eq!(
+            files,
+            ["x.h", "/usr/include/predef.h", "/usr/include/stdio.h"]
+        );
         assert_eq!(&*separated.files[2].1, "x.h");
     }
 

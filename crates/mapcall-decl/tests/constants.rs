@@ -171,14 +171,29 @@ fn values_are_those_of_the_compiler() {
         let alone = read(TEXT).constant(&constant.name).unwrap();
         assert_eq!(alone.as_ref(), Some(&constant.value), "{}", constant.name);
     }
-    for name in ["NULL_POINTER", "LIST", "FUNCTION", "INT_MAX", "GONE", "run", "none"] {
+    for name in [
+        "NULL_POINTER",
+        "LIST",
+        "FUNCTION",
+        "INT_MAX",
+        "GONE",
+        "run",
+        "none",
+    ] {
         assert_eq!(header.constant(name).unwrap(), None, "{name}");
     }
 }
 
 #[test]
 fn constants_of_headers_of_the_system_are_those_of_the_compiler() {
-    let names = ["limits.h", "errno.h", "signal.h", "sys/socket.h", "fcntl.h", "float.h"];
+    let names = [
+        "limits.h",
+        "errno.h",
+        "signal.h",
+        "sys/socket.h",
+        "fcntl.h",
+        "float.h",
+    ];
     let mut header = Header::new(names[0]);
     for name in &names[1..] {
         header = header.and(*name);
@@ -187,9 +202,18 @@ fn constants_of_headers_of_the_system_are_those_of_the_compiler() {
     let constants = header.constants().unwrap();
     assert!(constants.len() > 300, "{}", constants.len());
     let find = |name: &str| constants.iter().find(|constant| constant.name == name);
-    assert_eq!(find("INT_MIN").unwrap().value, ConstantValue::Integer(-(1 << 31)));
-    assert_eq!(find("SOCK_STREAM").unwrap().value, ConstantValue::Integer(1));
-    assert_eq!(find("DBL_EPSILON").unwrap().value, ConstantValue::Float(f64::EPSILON));
+    assert_eq!(
+        find("INT_MIN").unwrap().value,
+        ConstantValue::Integer(-(1 << 31))
+    );
+    assert_eq!(
+        find("SOCK_STREAM").unwrap().value,
+        ConstantValue::Integer(1)
+    );
+    assert_eq!(
+        find("DBL_EPSILON").unwrap().value,
+        ConstantValue::Float(f64::EPSILON)
+    );
     let mut program = String::new();
     for name in names {
         let _ = writeln!(program, "#include <{name}>");
@@ -240,22 +264,39 @@ fn macros_give_other_names() {
     ] {
         assert_eq!(symbol(name).as_deref(), expected, "{name}");
     }
-    let listed: Vec<_> = header.functions().iter().map(|function| &*function.name).collect();
+    let listed: Vec<_> = header
+        .functions()
+        .iter()
+        .map(|function| &*function.name)
+        .collect();
     assert_eq!(
         listed,
         [
-            "__gmpz_init", "__gmpz_set", "apply_", "labelled_", "mpz_init", "mpz_set", "mpz_set_v2",
-            "apply", "labelled", "magnitude",
+            "__gmpz_init",
+            "__gmpz_set",
+            "apply_",
+            "labelled_",
+            "mpz_init",
+            "mpz_set",
+            "mpz_set_v2",
+            "apply",
+            "labelled",
+            "magnitude",
         ]
     );
     let level = header.variable("level").unwrap();
-    assert_eq!((&*level.name, level.symbol.as_deref()), ("level", Some("level_v2")));
+    assert_eq!(
+        (&*level.name, level.symbol.as_deref()),
+        ("level", Some("level_v2"))
+    );
     assert_eq!(header.structure("mpz_t").unwrap().size(), Some(4));
 
     // Prototypes use the macros, too.
     let init = header.prototype("void mpz_init(mpz_t x[1])").unwrap();
     assert_eq!(init.symbol.as_deref(), Some("__gmpz_init"));
-    let sum = header.prototype("real sum(int n, const real x[n][COUNT], pointer p)").unwrap();
+    let sum = header
+        .prototype("real sum(int n, const real x[n][COUNT], pointer p)")
+        .unwrap();
     assert_eq!(sum.signature(), "(n,3),()->()");
     assert_eq!(sum.parameters[1].ctype.size(), Some(8));
     assert_eq!(sum.symbol, None);
@@ -292,12 +333,26 @@ fn a_compiler_that_refuses_the_constants_is_reported() {
     let script = directory.path().join("cc");
     let write = r#"printf '#!/bin/sh\ncase "$*" in *" -c "*|-c*) echo "x.c:1: error: broken" >&2; exit 1;; esac\nexec cc "$@"\n' > "$1" && chmod +x "$1""#;
     let mut shell = Command::new("sh");
-    assert!(shell.args(["-c", write, "sh"]).arg(&script).status().unwrap().success());
-    fs::write(directory.path().join("k.h"), "#define A 3\n#define B (1 + 1)\n").unwrap();
+    assert!(
+        shell
+            .args(["-c", write, "sh"])
+            .arg(&script)
+            .status()
+            .unwrap()
+            .success()
+    );
+    fs::write(
+        directory.path().join("k.h"),
+        "#define A 3\n#define B (1 + 1)\n",
+    )
+    .unwrap();
     let header = Header::new(directory.path().join("k.h"));
     let header = header.compiler(&script).cache(false).read().unwrap();
     // A literal needs no compiler.
-    assert_eq!(header.constant("A").unwrap(), Some(ConstantValue::Integer(3)));
+    assert_eq!(
+        header.constant("A").unwrap(),
+        Some(ConstantValue::Integer(3))
+    );
     let error = header.constant("B").unwrap_err();
     assert_eq!(error.reason, "x.c:1: error: broken");
     assert!(header.constants().is_err());

@@ -108,7 +108,8 @@ pub(super) fn text(arguments: &Arguments, function: &Function) -> Result<String,
 }
 
 fn header(arguments: &Arguments) -> Result<Declarations, Failure> {
-    let header = crate::prototypes::header(&arguments.header, &arguments.include, &arguments.define);
+    let header =
+        crate::prototypes::header(&arguments.header, &arguments.include, &arguments.define);
     Ok(Header::read(&header)?)
 }
 

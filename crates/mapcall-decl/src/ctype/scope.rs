@@ -99,7 +99,9 @@ impl Scope {
 
     /// Returns whether a definition of the name in this scope hides one outside it.
     fn hides(&self, name: &str) -> bool {
-        self.outer.as_ref().is_some_and(|outer| outer.is_hidden(name))
+        self.outer
+            .as_ref()
+            .is_some_and(|outer| outer.is_hidden(name))
     }
 
     /// Returns the type with structs that have been defined since it was parsed; `None` if nothing has

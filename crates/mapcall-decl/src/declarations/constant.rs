@@ -68,7 +68,9 @@ impl fmt::Display for Constant {
 /// assert!(none.unwrap().is_empty());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected a C compiler that evaluates the macros of the header: {reason}; compile a file that includes it by hand")]
+#[error(
+    "expected a C compiler that evaluates the macros of the header: {reason}; compile a file that includes it by hand"
+)]
 #[non_exhaustive]
 pub struct ConstantError {
     /// The reason.

@@ -142,6 +142,10 @@ struct OldStyle<'t> {
     left: usize,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one fact about the tokens before"
+)]
 struct Cutter<'t> {
     text: &'t str,
     lexer: Lexer<'t>,
@@ -282,9 +286,7 @@ impl<'t> Cutter<'t> {
             TokenKind::LeftParenthesis | TokenKind::LeftBracket => self.open.push(Open::Ignored),
             TokenKind::LeftBrace => self.open.push(Open::Block),
             TokenKind::RightParenthesis | TokenKind::RightBracket => {
-                if self.open.last() == Some(&Open::Ignored) {
-                    self.open.pop();
-                }
+                self.open.pop_if(|open| *open == Open::Ignored);
             }
             TokenKind::RightBrace => self.close_brace(token),
             TokenKind::Semicolon => self.semicolon(token),
@@ -429,10 +431,8 @@ impl<'t> Cutter<'t> {
             TokenKind::LeftBracket => self.push(Open::Ignored),
             TokenKind::LeftBrace => self.open.push(Open::Block),
             TokenKind::RightParenthesis => {
-                let is_open = matches!(
-                    self.open.last(),
-                    Some(Open::Parenthesis | Open::Declarator)
-                );
+                let is_open =
+                    matches!(self.open.last(), Some(Open::Parenthesis | Open::Declarator));
                 if is_open {
                     self.open.pop();
                 }
@@ -495,12 +495,8 @@ impl<'t> Cutter<'t> {
                 self.body = Some(token.span.start);
                 self.open.push(Open::Block);
             }
-            TokenKind::RightBrace => {
-                // The brace has no opening one; it ends a text that is no declaration.
-                if !self.return_to_first_semicolon() {
-                    self.end(token.span.end);
-                }
-            }
+            // The brace has no opening one; it ends a text that is no declaration.
+            TokenKind::RightBrace => self.end_here(token),
             TokenKind::Semicolon => self.semicolon(token),
             _ => {}
         }
@@ -558,6 +554,12 @@ impl<'t> Cutter<'t> {
         true
     }
 
+    fn end_here(&mut self, token: Token) {
+        if !self.return_to_first_semicolon() {
+            self.end(token.span.end);
+        }
+    }
+
     fn end(&mut self, end: u32) {
         let Some(start) = self.start else {
             return;
@@ -571,12 +573,11 @@ impl<'t> Cutter<'t> {
         let declared = self.declared.drain(..).map(|name| (name, space));
         for (name, space) in self.names.drain(..).chain(declared) {
             self.declares_objects |= space == NameSpace::Object;
-            match self.index.names.get_mut(name) {
-                Some(pieces) => pieces.push((space, piece)),
-                None => {
-                    let pieces = SmallVec::from_buf([(space, piece)]);
-                    self.index.names.insert(name.into(), pieces);
-                }
+            if let Some(pieces) = self.index.names.get_mut(name) {
+                pieces.push((space, piece));
+            } else {
+                let pieces = SmallVec::from_buf([(space, piece)]);
+                self.index.names.insert(name.into(), pieces);
             }
         }
         let enumerators = self.enumerators.drain(..).map(|span| (span, piece));

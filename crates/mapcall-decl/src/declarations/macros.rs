@@ -1,6 +1,7 @@
 //! The macros of a header: which names they give to functions and types, and which are constants.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
 
 use super::constant::ConstantValue;
 use crate::source_map::Directive;
@@ -103,7 +104,11 @@ impl Macros {
             }
             for token in Lexer::new(&defined.body) {
                 let text = token.span.of(&defined.body);
-                let is_parameter = defined.parameters.iter().flatten().any(|known| known == text);
+                let is_parameter = defined
+                    .parameters
+                    .iter()
+                    .flatten()
+                    .any(|known| known == text);
                 if token.kind != TokenKind::Identifier || is_parameter {
                     continue;
                 }
@@ -131,7 +136,8 @@ impl Macros {
                 Some(parameters) => format!("({})", parameters.join(",")),
                 None => String::new(),
             };
-            text.push_str(&format!("#undef {name}\n#define {name}{parameters} {}\n", defined.body));
+            let body = &defined.body;
+            let _ = write!(text, "#undef {name}\n#define {name}{parameters} {body}\n");
         }
         text
     }
@@ -214,16 +220,10 @@ fn is_expression(text: &str) -> bool {
         let word = token.span.of(text);
         match token.kind {
             TokenKind::LeftParenthesis | TokenKind::LeftBracket => open.push(token.kind),
-            TokenKind::RightParenthesis => {
-                if open.pop() != Some(TokenKind::LeftParenthesis) {
-                    return false;
-                }
+            TokenKind::RightParenthesis if open.pop() != Some(TokenKind::LeftParenthesis) => {
+                return false;
             }
-            TokenKind::RightBracket => {
-                if open.pop() != Some(TokenKind::LeftBracket) {
-                    return false;
-                }
-            }
+            TokenKind::RightBracket if open.pop() != Some(TokenKind::LeftBracket) => return false,
             TokenKind::LeftBrace | TokenKind::RightBrace | TokenKind::Semicolon => return false,
             TokenKind::Identifier if is_statement_keyword(word) => return false,
             _ => {}
@@ -345,8 +345,11 @@ fn number(text: &str, is_negative: bool) -> Option<ConstantValue> {
         };
         let value = i128::from(value);
         let is_valid = matches!(suffix, "" | "u" | "l" | "ul" | "lu" | "ll" | "ull" | "llu");
-        return (is_exact && is_valid)
-            .then_some(ConstantValue::Integer(if is_negative { -value } else { value }));
+        return (is_exact && is_valid).then_some(ConstantValue::Integer(if is_negative {
+            -value
+        } else {
+            value
+        }));
     }
     if radix == 16 || !lower.contains(['.', 'e']) {
         return None;
@@ -355,10 +358,15 @@ fn number(text: &str, is_negative: bool) -> Option<ConstantValue> {
         Some(single) => f64::from(single.parse::<f32>().ok()?),
         None => lower.parse::<f64>().ok()?,
     };
-    let is_plain = lower.trim_end_matches('f').bytes().all(|byte| {
-        byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'+' | b'-')
-    });
-    is_plain.then_some(ConstantValue::Float(if is_negative { -value } else { value }))
+    let is_plain = lower
+        .trim_end_matches('f')
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'+' | b'-'));
+    is_plain.then_some(ConstantValue::Float(if is_negative {
+        -value
+    } else {
+        value
+    }))
 }
 
 #[cfg(test)]

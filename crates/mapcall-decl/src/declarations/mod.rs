@@ -120,7 +120,9 @@ impl Declarations {
                 shared.refused = Some(PrototypeError::new(kind, 0..0, &text));
             }
         }
-        shared.parsed.resize_with(shared.index.pieces.len(), OnceBox::new);
+        shared
+            .parsed
+            .resize_with(shared.index.pieces.len(), OnceBox::new);
         shared.text = text;
         Self {
             shared: Arc::new(shared),
@@ -294,7 +296,9 @@ impl Declarations {
     #[must_use]
     pub fn unread(&self) -> Vec<(String, &PrototypeError)> {
         let refused = self.shared.refused.iter();
-        let mut unread: Vec<_> = refused.map(|error| ("the text".to_owned(), error)).collect();
+        let mut unread: Vec<_> = refused
+            .map(|error| ("the text".to_owned(), error))
+            .collect();
         for number in self.shared.own_pieces(|_| true) {
             if unread.len() >= MAX_ERRORS {
                 break;
@@ -443,7 +447,8 @@ impl Declarations {
     fn own_objects(&self) -> impl Iterator<Item = &Parsed> {
         let own = self.shared.own_pieces(|piece| piece.declares_objects);
         self.require(own.clone());
-        own.into_iter().filter_map(|piece| self.shared.parsed(piece))
+        own.into_iter()
+            .filter_map(|piece| self.shared.parsed(piece))
     }
 
     /// Returns what has been parsed of the pieces that may declare a function or variable of that name; if

@@ -1,6 +1,7 @@
 //! The constants of a header: those that are known without a compiler, and the program that gives the others.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt::Write as _;
 
 use super::index::NameSpace;
 use super::macros;
@@ -55,7 +56,11 @@ impl Declarations {
         }
         // Another thread may have stored them meanwhile.
         let _ = self.shared.constants.set(Box::new(constants));
-        Ok(self.shared.constants.get().map_or(&[], |constants| constants))
+        Ok(self
+            .shared
+            .constants
+            .get()
+            .map_or(&[], |constants| constants))
     }
 
     /// Returns the value of a constant; `None` if the header has no constant of that name.
@@ -79,10 +84,13 @@ impl Declarations {
         if let Some(value) = self.own_enumerator(name) {
             return Ok(Some(value));
         }
-        let is_enumerator = shared.index.declaring(name, NameSpace::Enumerator).any(|number| {
-            let piece = shared.index.piece(number);
-            piece.is_some_and(|piece| shared.is_own(piece))
-        });
+        let is_enumerator = shared
+            .index
+            .declaring(name, NameSpace::Enumerator)
+            .any(|number| {
+                let piece = shared.index.piece(number);
+                piece.is_some_and(|piece| shared.is_own(piece))
+            });
         if !is_enumerator {
             if !shared.macros.is_own(name) || !self.may_be_constant(name) {
                 return Ok(None);
@@ -119,7 +127,9 @@ impl Declarations {
         let own = shared.own_pieces(|_| true);
         let own: HashSet<_> = own.into_iter().collect();
         let enumerators = shared.index.enumerators.iter();
-        let enumerators: Vec<_> = enumerators.filter(|(_, piece)| own.contains(piece)).collect();
+        let enumerators: Vec<_> = enumerators
+            .filter(|(_, piece)| own.contains(piece))
+            .collect();
         self.require(enumerators.iter().map(|(_, piece)| *piece).collect());
         for (span, piece) in enumerators {
             let name = span.of(&shared.text);
@@ -174,7 +184,9 @@ impl Declarations {
             };
             // Behind these, names of members and variables may stand.
             let is_size = ["sizeof", "__builtin_offsetof"];
-            let is_size = is_size.iter().any(|keyword| closure.names.contains(keyword));
+            let is_size = is_size
+                .iter()
+                .any(|keyword| closure.names.contains(keyword));
             let mut needed = Vec::new();
             let mut names = closure.names.iter();
             if !names.all(|name| self.find_declaration(name, is_size, &mut needed)) {
@@ -193,12 +205,12 @@ impl Declarations {
                     PackLimit::Bytes(limit) => limit.to_string(),
                     PackLimit::None | PackLimit::Unknown => String::new(),
                 };
-                program.text.push_str(&format!("\n#pragma pack({limit})\n"));
-                program.text.push_str(text);
-                program.text.push('\n');
+                let _ = write!(program.text, "\n#pragma pack({limit})\n{text}\n");
             }
         }
-        program.text.push_str(&self.shared.macros.definitions(&used));
+        program
+            .text
+            .push_str(&self.shared.macros.definitions(&used));
         program
     }
 

@@ -1,6 +1,7 @@
 //! Declarations that are parsed when needed equal those of one pass over the text, in any order of use.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::process::Command;
 
 use proptest::prelude::*;
@@ -43,7 +44,11 @@ fn check(text: &str, seed: usize) {
     let (whole, structs) = parse::whole(text);
     let expected = described(&whole.functions);
     let lazy = Declarations::parse(text);
-    let mut names: Vec<_> = expected.keys().cloned().chain(structs.keys().cloned()).collect();
+    let mut names: Vec<_> = expected
+        .keys()
+        .cloned()
+        .chain(structs.keys().cloned())
+        .collect();
     names.sort();
     let count = names.len();
     names.rotate_left(seed % count.max(1));
@@ -60,7 +65,11 @@ fn check(text: &str, seed: usize) {
     assert_eq!(described(lazy.functions()), expected);
     assert_eq!(types(lazy.structs()), types(&structs));
     assert_eq!(variables(lazy.variables()), variables(&whole.variables));
-    let listed: HashSet<_> = lazy.functions().iter().map(|function| &function.name).collect();
+    let listed: HashSet<_> = lazy
+        .functions()
+        .iter()
+        .map(|function| &function.name)
+        .collect();
     assert_eq!(listed.len(), lazy.functions().len());
     // Every name that a piece defines is one that the index knows.
     for (number, cell) in (0..).zip(&lazy.shared.parsed) {
@@ -140,13 +149,30 @@ fn any_order_of_use_gives_what_one_pass_gives() {
         let prototype = function.prototype.unwrap();
         prototype.returns.to_string()
     };
-    assert_eq!((pointer("make"), pointer("make_later")), ("opaque".into(), "opaque".into()));
-    let listed: Vec<_> = lazy.variables().iter().map(|variable| &*variable.name).collect();
+    assert_eq!(
+        (pointer("make"), pointer("make_later")),
+        ("opaque".into(), "opaque".into())
+    );
+    let listed: Vec<_> = lazy
+        .variables()
+        .iter()
+        .map(|variable| &*variable.name)
+        .collect();
     assert_eq!(
         listed,
         [
-            "counter", "words", "grid", "names", "version", "variable", "tagged_variable",
-            "tagged_pointer", "wide_variable", "c", "array_of", "scalar",
+            "counter",
+            "words",
+            "grid",
+            "names",
+            "version",
+            "variable",
+            "tagged_variable",
+            "tagged_pointer",
+            "wide_variable",
+            "c",
+            "array_of",
+            "scalar",
         ]
     );
 }
@@ -158,7 +184,11 @@ fn headers_of_the_system_are_read_alike() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), headers).unwrap();
     let mut cc = Command::new("cc");
-    let output = cc.args(["-E", "-P", "-x", "c"]).arg(file.path()).output().unwrap();
+    let output = cc
+        .args(["-E", "-P", "-x", "c"])
+        .arg(file.path())
+        .output()
+        .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     check(&text, 7);
 }
@@ -169,7 +199,11 @@ fn a_declaration_that_cannot_be_read_costs_itself() {
                 int six(int [; struct half { int x int y; };\nstruct whole { int x; };\nint seven(struct whole w);\n\
                 @ int eight(void);\nint nine(void);";
     let lazy = Declarations::parse(text);
-    let supported: Vec<_> = lazy.functions().iter().filter(|function| function.prototype.is_ok()).collect();
+    let supported: Vec<_> = lazy
+        .functions()
+        .iter()
+        .filter(|function| function.prototype.is_ok())
+        .collect();
     let names: Vec<_> = supported.iter().map(|function| &*function.name).collect();
     for name in ["two", "five", "seven", "nine"] {
         assert!(names.contains(&name), "{name}: {names:?}");
@@ -185,7 +219,7 @@ fn a_declaration_that_cannot_be_read_costs_itself() {
 fn a_long_chain_of_types_needs_no_stack() {
     let mut text = "typedef int t0;\n".to_owned();
     for i in 1..10_000 {
-        text.push_str(&format!("typedef struct s{i} {{ t{} *p; }} t{i};\n", i - 1));
+        let _ = writeln!(text, "typedef struct s{i} {{ t{} *p; }} t{i};", i - 1);
     }
     text.push_str("t9999 last(t9998 x);");
     let lazy = Declarations::parse(&text);

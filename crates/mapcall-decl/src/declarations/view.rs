@@ -139,7 +139,11 @@ impl Outer for Definitions {
     }
 
     fn typedef_names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
-        let names = self.recent.typedefs.keys().chain(self.older.typedefs.keys());
+        let names = self
+            .recent
+            .typedefs
+            .keys()
+            .chain(self.older.typedefs.keys());
         Box::new(names.map(String::as_str))
     }
 }

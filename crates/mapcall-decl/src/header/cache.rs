@@ -15,8 +15,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::compiler::{self, Input, Preprocessed};
 use super::Header;
+use super::compiler::{self, Input, Preprocessed};
 use crate::declarations::{Constant, ConstantValue, Program};
 use crate::parse::MAX_TEXT;
 use crate::sys::PrivateDirectory;
@@ -142,7 +142,8 @@ impl Request {
     /// Returns the output of the compiler, and its command.
     pub(super) fn load(&self) -> Option<(String, Vec<OsString>)> {
         let (facts, output) = self.read()?;
-        let is_same = |(path, digest): &(String, Digest)| digest_of(Path::new(path)) == Some(*digest);
+        let is_same =
+            |(path, digest): &(String, Digest)| digest_of(Path::new(path)) == Some(*digest);
         let exists = |path: &PathBuf| fs::symlink_metadata(path).is_ok();
         if !facts.files.iter().all(is_same) || facts.absent.iter().any(exists) {
             return None;
@@ -177,11 +178,15 @@ impl Request {
                 return;
             };
             facts.files.push((file.to_string(), digest));
-            facts.absent.extend(candidates(path, Path::new(&**includer), &directories));
+            facts
+                .absent
+                .extend(candidates(path, Path::new(&**includer), &directories));
         }
         facts.absent.sort_unstable();
         facts.absent.dedup();
-        facts.absent.retain(|path| fs::symlink_metadata(path).is_err());
+        facts
+            .absent
+            .retain(|path| fs::symlink_metadata(path).is_err());
         self.write(&facts, output);
     }
 
@@ -260,7 +265,11 @@ impl Request {
             now.unwrap_or_default().as_nanos(),
             COUNT.fetch_add(1, Ordering::Relaxed)
         );
-        if self.directory.replace(&self.name(), &temporary, &parts).is_ok() {
+        if self
+            .directory
+            .replace(&self.name(), &temporary, &parts)
+            .is_ok()
+        {
             self.remove_oldest();
         }
     }
@@ -270,11 +279,11 @@ impl Request {
         let Ok(mut files) = self.directory.files() else {
             return;
         };
-        files.sort_unstable_by_key(|(_, time, _)| std::cmp::Reverse(*time));
+        files.sort_unstable_by_key(|file| std::cmp::Reverse(file.modified));
         let mut total = 0;
-        for (name, _, size) in files {
-            total += size;
-            if let Some(name) = name.to_str().filter(|_| total > MAX_TOTAL) {
+        for file in files {
+            total += file.size;
+            if let Some(name) = file.name.to_str().filter(|_| total > MAX_TOTAL) {
                 let _ = self.directory.remove(name);
             }
         }

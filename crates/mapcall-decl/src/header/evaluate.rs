@@ -54,11 +54,16 @@ pub(super) struct Evaluator {
 
 impl Evaluate for Evaluator {
     fn evaluate(&self, program: &Program) -> Result<Vec<Constant>, ConstantError> {
-        let cached = self.cache.as_ref().and_then(|cache| cache.constants(program));
+        let cached = self
+            .cache
+            .as_ref()
+            .and_then(|cache| cache.constants(program));
         if let Some(constants) = cached {
             return Ok(constants);
         }
-        let constants = self.compile(program).map_err(|reason| ConstantError { reason })?;
+        let constants = self
+            .compile(program)
+            .map_err(|reason| ConstantError { reason })?;
         if let Some(cache) = &self.cache {
             cache.store_constants(program, &constants);
         }
@@ -71,7 +76,14 @@ impl Evaluator {
         let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
         let path = directory.path().join("constants.o");
         let mut arguments: Vec<OsString> = [
-            "-c", "-w", "-x", "c", "-O0", "-g0", "-fno-lto", "-fno-diagnostics-show-caret",
+            "-c",
+            "-w",
+            "-x",
+            "c",
+            "-O0",
+            "-g0",
+            "-fno-lto",
+            "-fno-diagnostics-show-caret",
         ]
         .map(Into::into)
         .into();
@@ -85,7 +97,8 @@ impl Evaluator {
         let mut refused = HashSet::new();
         for _ in 0..MAX_RUNS {
             let text = text(program, &refused);
-            let messages = match compiler::compile(&self.argv, &arguments, &text, self.time_limit)? {
+            let messages = match compiler::compile(&self.argv, &arguments, &text, self.time_limit)?
+            {
                 Ok(()) => {
                     let mut object = Vec::new();
                     let file = File::open(&path).map_err(|error| error.to_string())?;
@@ -99,7 +112,10 @@ impl Evaluator {
             refused.extend(messages.lines().filter_map(refused_line));
             if refused.len() == before {
                 let message = messages.lines().find(|line| line.contains("error"));
-                return Err(message.or(messages.lines().next()).unwrap_or_default().into());
+                return Err(message
+                    .or(messages.lines().next())
+                    .unwrap_or_default()
+                    .into());
             }
         }
         Err(format!("it refuses more than {} of them", refused.len()))
@@ -112,7 +128,10 @@ fn text(program: &Program, refused: &HashSet<usize>) -> String {
     for (position, name) in program.names.iter().enumerate() {
         if !refused.contains(&position) {
             let line = position + 1;
-            let _ = writeln!(text, "# {line} \"{FILE}\"\nMAPCALL_CONSTANT({position}, {name})");
+            let _ = writeln!(
+                text,
+                "# {line} \"{FILE}\"\nMAPCALL_CONSTANT({position}, {name})"
+            );
         }
     }
     text
@@ -120,7 +139,10 @@ fn text(program: &Program, refused: &HashSet<usize>) -> String {
 
 /// Returns the position of the macro that a message of the compiler refuses.
 fn refused_line(message: &str) -> Option<usize> {
-    let (line, rest) = message.strip_prefix(FILE)?.strip_prefix(':')?.split_once(':')?;
+    let (line, rest) = message
+        .strip_prefix(FILE)?
+        .strip_prefix(':')?
+        .split_once(':')?;
     let line: usize = line.parse().ok()?;
     rest.contains("error").then(|| line.checked_sub(1))?
 }

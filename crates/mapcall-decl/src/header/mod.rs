@@ -28,8 +28,8 @@ use crate::declarations::{Declarations, Macros, Source};
 use crate::parse::MAX_TEXT;
 use crate::source_map::{self, Separated, SourceMap};
 use compiler::Input;
-use evaluate::Evaluator;
 pub use error::{Attempt, HeaderError};
+use evaluate::Evaluator;
 
 /// The default time limit of the preprocessor: much longer than any header takes.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
@@ -188,32 +188,35 @@ impl Header {
         } else {
             None
         };
-        let found = cache.as_ref().and_then(cache::Request::load);
-        let (output, argv) = match found {
-            Some(found) => found,
-            None => {
-                let start = SystemTime::now();
-                match compiler::preprocess(self, &input) {
-                    Ok(found) => {
-                        let output = String::from_utf8_lossy(&found.output).into_owned();
-                        let separated = self.separate(&output);
-                        if let Some(cache) = &cache {
-                            cache.store(&output, &found, &separated.files, start);
-                        }
-                        return Ok(self.declarations(separated, found.argv, cache));
-                    }
-                    Err(HeaderError::NoCompiler { tried, .. }) => return self.read_plain(tried),
-                    Err(error) => return Err(error),
+        if let Some((output, argv)) = cache.as_ref().and_then(cache::Request::load) {
+            let separated = self.separate(&output);
+            return Ok(self.declarations(separated, argv, cache));
+        }
+        let start = SystemTime::now();
+        match compiler::preprocess(self, &input) {
+            Ok(found) => {
+                let output = String::from_utf8_lossy(&found.output);
+                let separated = self.separate(&output);
+                if let Some(cache) = &cache {
+                    cache.store(&output, &found, &separated.files, start);
                 }
+                Ok(self.declarations(separated, found.argv, cache))
             }
-        };
-        let separated = self.separate(&output);
-        Ok(self.declarations(separated, argv, cache))
+            Err(HeaderError::NoCompiler { tried, .. }) => self.read_plain(tried),
+            Err(error) => Err(error),
+        }
     }
 
     fn separate(&self, output: &str) -> Separated {
-        let names: Vec<_> = self.names.iter().map(|name| name.to_string_lossy()).collect();
-        let asked: Vec<_> = names.iter().filter_map(|name| standard::name(name)).collect();
+        let names: Vec<_> = self
+            .names
+            .iter()
+            .map(|name| name.to_string_lossy())
+            .collect();
+        let asked: Vec<_> = names
+            .iter()
+            .filter_map(|name| standard::name(name))
+            .collect();
         source_map::separate(output, |file| {
             standard::name(file).is_some_and(|name| !asked.contains(&name))
         })

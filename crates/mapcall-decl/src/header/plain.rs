@@ -20,10 +20,7 @@ pub(super) struct Plain {
 }
 
 /// Removes directives and comments from a text.
-pub(super) fn read<'a>(
-    text: &str,
-    macros: impl Iterator<Item = &'a str>,
-) -> Result<Plain, Needed> {
+pub(super) fn read<'a>(text: &str, macros: impl Iterator<Item = &'a str>) -> Result<Plain, Needed> {
     let text = without_comments(text);
     let mut reader = Reader {
         macros: macros.map(str::to_owned).collect(),

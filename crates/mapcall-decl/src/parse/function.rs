@@ -139,12 +139,7 @@ impl<'t> Reader<'t> {
         self.define_typedef(text, ctype, name)
     }
 
-    fn variable(
-        &mut self,
-        base: &Base,
-        declarator: &Declarator,
-        name: Span,
-    ) -> Result<Variable> {
+    fn variable(&mut self, base: &Base, declarator: &Declarator, name: Span) -> Result<Variable> {
         let derivations = &declarator.derivations;
         let (ctype, is_const) = self.derived(base.ctype.clone(), base.is_const, derivations)?;
         let is_labelled = !declarator.label.is_empty();

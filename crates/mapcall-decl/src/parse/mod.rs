@@ -158,10 +158,7 @@ fn read_prototype(
 /// # Errors
 ///
 /// [`Kind::TooLong`] if the text is too long, and [`Kind::NoStack`] if the system has no memory for the stack.
-pub(crate) fn with_stack<R: Send>(
-    source: &Arc<str>,
-    read: impl FnOnce() -> R + Send,
-) -> Result<R> {
+pub(crate) fn with_stack<R: Send>(source: &Arc<str>, read: impl FnOnce() -> R + Send) -> Result<R> {
     let length = source.len();
     let refuse = |kind| PrototypeError::new(kind, 0..0, source);
     if length > MAX_TEXT {

@@ -472,7 +472,10 @@ impl Library {
                     if let Some(value) = constant {
                         return constant_value(py, &value);
                     }
-                    format!("{} declares no function or constant {name:?}", source.names())
+                    format!(
+                        "{} declares no function or constant {name:?}",
+                        source.names()
+                    )
                 }
                 None => format!(
                     "a library without a header has no attribute {name:?}; bind a function by its \
@@ -514,11 +517,7 @@ impl Library {
 
     fn __repr__(&self) -> String {
         match &self.header {
-            Some(source) => format!(
-                "<mapcall.Library: {} ({})>",
-                self.inner,
-                source.names()
-            ),
+            Some(source) => format!("<mapcall.Library: {} ({})>", self.inner, source.names()),
             None => format!("<mapcall.Library: {}>", self.inner),
         }
     }
