@@ -403,10 +403,13 @@ impl<'t> Cutter<'t> {
 
     /// Handles a token in the parentheses of a declarator or of parameters, or in a struct.
     fn inner(&mut self, token: Token) {
-        if token.kind != TokenKind::Identifier {
-            let is_list = matches!(token.kind, TokenKind::Comma | TokenKind::RightParenthesis);
-            self.has_identifiers &= is_list;
-        }
+        let after = self.previous.map(|previous| previous.kind);
+        self.has_identifiers &= match token.kind {
+            TokenKind::Identifier => after != Some(TokenKind::Identifier),
+            TokenKind::Comma => true,
+            TokenKind::RightParenthesis => after == Some(TokenKind::Identifier),
+            _ => false,
+        };
         if self.tag(token) {
             return;
         }
@@ -415,11 +418,10 @@ impl<'t> Cutter<'t> {
             TokenKind::Identifier if is_group_keyword(text) => self.ignores_group = true,
             TokenKind::Identifier => {
                 self.ignores_group = false;
-                let is_word = is_type_word(text) || is_other_keyword(text);
-                self.has_identifiers &= !is_word;
-                let is_declarator = !self.open.contains(&Open::Record)
+                let is_declarator = !self.is_declared
+                    && !self.open.contains(&Open::Record)
                     && self.open.first() == Some(&Open::Declarator);
-                if is_declarator && !self.is_declared && !is_word {
+                if is_declarator && !is_type_word(text) && !is_other_keyword(text) {
                     self.name = Some(text);
                     self.declare();
                 }
@@ -632,6 +634,10 @@ fn is_conditional(directive: &str) -> bool {
 
 /// Returns whether a keyword is followed by parentheses whose names are not declared.
 fn is_group_keyword(word: &str) -> bool {
+    // Most words are none.
+    if !word.starts_with(['_', 'a', 's', 't']) {
+        return false;
+    }
     is_type_group(word)
         || matches!(
             word,
