@@ -86,6 +86,8 @@ enum { SELF = 42 };
 #define INFINITE (1e308 * 10)
 #define COUNT_OF_TABLE (sizeof(table) / sizeof(table[0]))
 extern int table[5];
+struct of_table { char x[sizeof(table)]; };
+#define SIZE_OF_TABLE (sizeof(struct of_table) + 0)
 "#;
 
 /// What is no constant.

@@ -109,6 +109,10 @@ impl Macros {
                     .iter()
                     .flatten()
                     .any(|known| known == text);
+                closure.has_literal |= matches!(
+                    token.kind,
+                    TokenKind::Number | TokenKind::Character | TokenKind::String
+                );
                 if token.kind != TokenKind::Identifier || is_parameter {
                     continue;
                 }
@@ -152,6 +156,22 @@ pub(super) struct Closure<'a> {
     pub(super) macros: HashSet<&'a str>,
     /// The names that are no macros.
     pub(super) names: HashSet<&'a str>,
+    /// Whether a literal is in it.
+    has_literal: bool,
+}
+
+impl Closure<'_> {
+    /// Returns whether it may be a value, not only a type.
+    pub(super) fn is_value(&self, is_enumerator: impl Fn(&str) -> bool) -> bool {
+        let is_value = |name: &&str| {
+            matches!(
+                *name,
+                "sizeof" | "_Alignof" | "__alignof__" | "true" | "false"
+            ) || name.starts_with("__builtin_")
+                || is_enumerator(name)
+        };
+        self.has_literal || self.names.iter().any(is_value)
+    }
 }
 
 impl Macro {

@@ -116,10 +116,13 @@ impl Request {
             add(value.unwrap_or_default().as_encoded_bytes());
         }
         let is_relative = |path: &Path| path.is_relative();
-        let has_files = header.names.iter().any(|name| Path::new(name).is_file());
+        let is_relative_file = |name: &OsString| {
+            let path = Path::new(name);
+            is_relative(path) && path.is_file()
+        };
         let depends_on_directory = has_environment
             || argv.len() > 1
-            || has_files
+            || header.names.iter().any(is_relative_file)
             || header.directories.iter().any(|path| is_relative(path));
         if depends_on_directory {
             add(env::current_dir().ok()?.as_os_str().as_encoded_bytes());
@@ -323,7 +326,11 @@ fn digest_of(path: &Path) -> Option<Digest> {
 
 fn digest_of_program(program: &Program) -> Digest {
     let mut digest = blake3::Hasher::new();
-    for part in program.names.iter().chain([&program.text]) {
+    for part in program
+        .names
+        .iter()
+        .chain([&program.declarations, &program.macros])
+    {
         let _ = digest.write_all(&part.len().to_le_bytes());
         let _ = digest.write_all(part.as_bytes());
     }
