@@ -1,6 +1,7 @@
 //! Runs the system's C compiler as a preprocessor, without a shell and with limits of time and output.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -41,11 +42,11 @@ impl Input {
             let name = name
                 .to_str()
                 .ok_or_else(|| super::name_error(name, "is no Unicode"))?;
-            lines.push_str(&if is_file {
-                format!("#include \"{name}\"\n")
+            let _ = if is_file {
+                writeln!(lines, "#include \"{name}\"")
             } else {
-                format!("#include <{name}>\n")
-            });
+                writeln!(lines, "#include <{name}>")
+            };
         }
         Ok(Self::Lines(lines))
     }

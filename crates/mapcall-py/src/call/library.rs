@@ -14,7 +14,7 @@ use mapcall::{Declarations, Header, Prototype};
 use pyo3::exceptions::PyKeyError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyMappingProxy, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyMappingProxy, PySequence, PyString, PyTuple};
 
 use super::function::{Function, Options, Origin};
 use super::structure::Struct;
@@ -78,7 +78,7 @@ use crate::package::Package;
 pub(crate) fn load(
     py: Python<'_>,
     library: Option<PathBuf>,
-    header: Option<Names>,
+    header: Option<&Bound<'_, PyAny>>,
     include: Option<Vec<PathBuf>>,
     define: Option<&Bound<'_, PyDict>>,
     header_cache: bool,
@@ -93,10 +93,7 @@ pub(crate) fn load(
         None => mapcall::Library::process(),
     };
     let inner = inner.map_err(|error| errors::library(py, &error))?;
-    let names = header.map(|names| match names {
-        Names::One(name) => vec![name],
-        Names::Several(names) => names,
-    });
+    let names = header.map(header_names).transpose()?;
     let header = names.filter(|names| !names.is_empty());
     let header = header.map(|names| -> PyResult<_> {
         let mut defined = Vec::new();
@@ -130,11 +127,13 @@ pub(crate) fn load(
     })
 }
 
-/// The argument `header` of `load`.
-#[derive(FromPyObject)]
-pub(crate) enum Names {
-    One(PathBuf),
-    Several(Vec<PathBuf>),
+/// Returns the names of headers that the argument `header` of `load` has: one, or a sequence of them.
+fn header_names(header: &Bound<'_, PyAny>) -> PyResult<Vec<PathBuf>> {
+    match header.extract::<PathBuf>() {
+        Ok(name) => Ok(vec![name]),
+        Err(_) if header.cast::<PySequence>().is_ok() => header.extract(),
+        Err(error) => Err(error),
+    }
 }
 
 /// The headers of a library, with the options of `load`.
