@@ -8,7 +8,7 @@ use super::{Item, ItemVisitor, Reader, Result};
 use crate::ctype::{Body, CType};
 use crate::error::PrototypeErrorKind as Kind;
 use crate::extent::{Expr, Extent};
-use crate::prototype::{Parameter, Prototype};
+use crate::prototype::{Parameter, Prototype, Variable};
 use crate::syntax::ast::{
     ArraySize, Declaration, Declarator, Derivation, Expression, ParameterDeclaration, Parameters,
     TypeSpecifier,
@@ -63,9 +63,15 @@ impl<'t> Reader<'t> {
                 if let Err(error) = self.type_definition(declaration, &base, declarator, name) {
                     visit(self, Item::Error(error))?;
                 }
-            } else if declares_function(&base, declarator) && self.is_own(name.range().start) {
+            } else if declares_function(&base, declarator) {
                 let prototype = self.function(declaration, &base, declarator, name);
                 visit(self, Item::Function(name, prototype))?;
+            } else if !specifiers.is_static {
+                let item = match self.variable(&base, declarator, name) {
+                    Ok(variable) => Item::Variable(variable),
+                    Err(error) => Item::Error(error),
+                };
+                visit(self, item)?;
             }
         }
         Ok(())
@@ -90,8 +96,7 @@ impl<'t> Reader<'t> {
             } else if matches!(
                 declarator.derivations.last(),
                 Some(Derivation::Function { .. })
-            ) && self.is_own(name.range().start)
-            {
+            ) {
                 visit(self, Item::Function(name, Err(error.clone())))?;
                 is_reported = true;
             }
@@ -122,20 +127,27 @@ impl<'t> Reader<'t> {
         };
         let own = self.attributes(&declarator.attributes)?;
         let before = self.attributes(&declaration.specifiers.attributes)?;
-        let changed = own.changes_type.or_else(|| {
-            let alignment = own.alignment.or(before.alignment)?;
-            Some(format!("aligned({alignment})"))
-        });
-        let ctype = match changed {
-            Some(attribute) => {
-                CType::unsupported(text, format!("`{attribute}` makes it another type"))
-            }
-            None => CType::typedef(text, ctype, is_const),
+        let ctype = CType::typedef(text, own.applied(ctype), is_const);
+        let ctype = match own.alignment.max(before.alignment).max(base.alignment) {
+            Some(alignment) => ctype.aligned_typedef(alignment),
+            None => ctype,
         };
         if ctype.depth() > MAX_DEPTH {
             return Err(self.too_deep(name));
         }
         self.define_typedef(text, ctype, name)
+    }
+
+    fn variable(&mut self, base: &Base, declarator: &Declarator, name: Span) -> Result<Variable> {
+        let derivations = &declarator.derivations;
+        let (ctype, is_const) = self.derived(base.ctype.clone(), base.is_const, derivations)?;
+        let is_labelled = !declarator.label.is_empty();
+        Ok(Variable {
+            name: self.text(name).into(),
+            symbol: is_labelled.then(|| self.strings(&declarator.label)),
+            ctype,
+            is_const,
+        })
     }
 
     fn function(
@@ -414,7 +426,19 @@ impl<'t> Reader<'t> {
                     ctype: text(),
                     reason: reason.clone(),
                 },
-                Body::Complete { .. } => return Ok(()),
+                Body::Complete { .. } => match record.only_by_pointer() {
+                    Some(reason) => Kind::UnsupportedType {
+                        ctype: text(),
+                        reason: reason.into(),
+                    },
+                    None if ctype.alignment() != ctype.resolved().alignment() => {
+                        Kind::UnsupportedType {
+                            ctype: text(),
+                            reason: "`aligned` changes how it is passed".into(),
+                        }
+                    }
+                    None => return Ok(()),
+                },
             },
             _ => return Ok(()),
         };
