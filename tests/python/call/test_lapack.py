@@ -45,8 +45,8 @@ def bind() -> Any:
     return function
 
 
-@pytest.mark.parametrize("engine", ["cranelift", "libffi"])
-def test_linear_systems(bind: Any, engine: str) -> None:
+@pytest.mark.parametrize("engine", [None, "libffi"])
+def test_linear_systems(bind: Any, engine: str | None) -> None:
     dgesv = bind(DGESV, engine=engine)
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((5, 5)), rng.standard_normal((5, 2))

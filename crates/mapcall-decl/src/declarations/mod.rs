@@ -157,14 +157,22 @@ impl Declarations {
     /// assert!(header.function("real").is_none());
     /// ```
     ///
+    /// If it is declared several times, the attributes of all declarations count, as for compilers.
+    ///
     /// The name may be a macro that stands for that of a function (`#define mpz_init __gmpz_init`), which is
     /// then the [`symbol`](Prototype::symbol) of the prototype.
     #[must_use]
     pub fn function(&self, name: &str) -> Option<Declared> {
         self.renamed_function(name).or_else(|| {
-            let mut own = self.objects_of(name, true);
-            let find = |parsed: &Parsed| find_function(parsed, name).cloned();
-            own.find_map(find)
+            let own = self.objects_of(name, true);
+            let mut declared = own.filter_map(|parsed| find_function(parsed, name));
+            let mut first = declared.next()?.clone();
+            if let Ok(prototype) = &mut first.prototype {
+                for other in declared.filter_map(|other| other.prototype.as_ref().ok()) {
+                    prototype.merge(other);
+                }
+            }
+            Some(first)
         })
     }
 
@@ -455,7 +463,9 @@ impl Declarations {
     /// `is_own`, of those that belong to the header. A piece is parsed when the iterator comes to it.
     fn objects_of(&self, name: &str, is_own: bool) -> impl Iterator<Item = &Parsed> {
         let pieces = self.shared.index.declaring(name, NameSpace::Object);
-        pieces.filter_map(move |number| {
+        let mut pieces: Vec<u32> = pieces.collect();
+        self.shared.put_overriding_first(&mut pieces);
+        pieces.into_iter().filter_map(move |number| {
             let piece = self.shared.index.piece(number)?;
             if is_own && !self.shared.is_own(piece) {
                 return None;
@@ -619,7 +629,21 @@ impl Shared {
     fn own_pieces(&self, condition: impl Fn(Piece) -> bool) -> Vec<u32> {
         let pieces = (0..).zip(&self.index.pieces);
         let own = pieces.filter(|&(_, &piece)| condition(piece) && self.is_own(piece));
-        own.map(|(number, _)| number).collect()
+        let mut own: Vec<u32> = own.map(|(number, _)| number).collect();
+        self.put_overriding_first(&mut own);
+        own
+    }
+
+    /// Moves the pieces of files whose declarations override others to the front.
+    fn put_overriding_first(&self, pieces: &mut [u32]) {
+        let map = self.source_map.as_ref();
+        let Some(map) = map.filter(|map| map.has_overriding()) else {
+            return;
+        };
+        pieces.sort_by_key(|&number| {
+            let piece = self.index.piece(number);
+            !piece.is_some_and(|piece| map.is_overriding(piece.span.range().start))
+        });
     }
 
     /// Returns the last piece before `limit` that defines a name; the number of a piece that must be parsed
