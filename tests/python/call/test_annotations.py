@@ -528,6 +528,25 @@ def test_a_file_of_prototypes(library: mapcall.Library, tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(loaded)).weighted(np.ones(3)) == 3
 
 
+def test_a_file_of_prototypes_agrees_with_the_header(
+    library: mapcall.Library, tmp_path: Path
+) -> None:
+    header, contracts = tmp_path / "kern.h", tmp_path / "kern.contracts.h"
+    header.write_text("double pick(int n, const double *x, int k) __attribute__((nonnull));\n")
+    contracts.write_text("double pick(int n, const float x[n], int k);\n")
+    loaded = mapcall.load(library.path, header=header, prototypes=contracts)
+    with pytest.raises(mapcall.PrototypeError, match="contradicts the header's"):
+        _ = loaded.pick
+    contracts.write_text(
+        "#include <mapcall.h>\n"
+        "double pick(int n, const double x[n], MAPCALL_BETWEEN(0, n - 1) int k);\n"
+    )
+    loaded = mapcall.load(library.path, header=header, prototypes=contracts)
+    assert loaded.pick(np.arange(3.0), 2) == 2
+    with pytest.raises(mapcall.ArgumentError, match="k: expected int from 0 to n-1 = 2, got 3"):
+        loaded.pick(np.arange(3.0), 3)
+
+
 def test_the_attributes_of_glibc() -> None:
     libc = mapcall.load(None, header=["stdio.h", "stdlib.h", "wchar.h"])
     assert "malloc(fclose, 1)" in libc.fopen.prototype

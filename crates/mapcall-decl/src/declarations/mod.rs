@@ -165,23 +165,43 @@ impl Declarations {
     pub fn function(&self, name: &str) -> Option<Declared> {
         self.renamed_function(name).or_else(|| {
             let own = self.objects_of(name, true);
-            let mut declared = own.filter_map(|parsed| find_function(parsed, name));
-            let mut first = declared.next()?.clone();
-            if let Ok(prototype) = &mut first.prototype {
-                for other in declared.filter_map(|other| other.prototype.as_ref().ok()) {
-                    prototype.merge(other);
-                }
-            }
-            Some(first)
+            self.merged(own.filter_map(|parsed| find_function(parsed, name)))
         })
+    }
+
+    /// Returns the first of the declarations of a function, with the attributes of all of them. If it overrides
+    /// the others, it must agree with them.
+    fn merged<'a>(&self, mut declared: impl Iterator<Item = &'a Declared>) -> Option<Declared> {
+        let mut first = declared.next()?.clone();
+        let map = self.shared.source_map.as_ref();
+        let may_override = map.is_some_and(SourceMap::has_overriding);
+        if let Ok(prototype) = &mut first.prototype {
+            for other in declared.filter_map(|other| other.prototype.as_ref().ok()) {
+                let difference = prototype.contradiction(other).filter(|_| may_override);
+                if let Some(difference) = difference {
+                    let text = prototype.to_string();
+                    let end = text.len();
+                    let kind = PrototypeErrorKind::Contradiction {
+                        prototype: text.clone(),
+                        declared: other.to_string(),
+                        difference,
+                    };
+                    let error = PrototypeError::new(kind, 0..end, &Arc::from(text));
+                    first.prototype = Err(error);
+                    break;
+                }
+                prototype.merge(other);
+            }
+        }
+        Some(first)
     }
 
     /// Returns the function for whose name a macro stands, with the name of the macro.
     fn renamed_function(&self, name: &str) -> Option<Declared> {
         let target = self.shared.macros.renamed(name)?;
-        let mut objects = self.objects_of(target, false);
-        let function = objects.find_map(|parsed| find_function(parsed, target))?;
-        let mut function = function.clone();
+        let objects = self.objects_of(target, false);
+        let mut function =
+            self.merged(objects.filter_map(|parsed| find_function(parsed, target)))?;
         function.name = name.into();
         if let Ok(prototype) = &mut function.prototype {
             let symbol = std::mem::replace(&mut prototype.name, name.into());
