@@ -1,6 +1,7 @@
 //! Bit-fields, and the storage that they share.
 
 use std::ops::Range;
+use std::ptr;
 
 use mapcall_array::DType;
 use mapcall_array::dtype::Field;
@@ -136,6 +137,13 @@ pub(super) struct Storage<'a> {
 }
 
 impl Storage<'_> {
+    /// Returns whether a member is the first bit-field in it.
+    pub(super) fn starts_with(&self, member: &Member) -> bool {
+        self.members
+            .first()
+            .is_some_and(|first| ptr::eq(*first, member))
+    }
+
     /// Returns the names of the bit-fields with their widths, as in C: `a:3 b:5`.
     fn name(&self) -> String {
         let named = self.members.iter().filter_map(|member| {

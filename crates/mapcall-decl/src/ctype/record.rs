@@ -185,9 +185,12 @@ fn dtype(kind: RecordKind, tag: Option<&str>, body: &Body) -> Result<DType, NoDT
         } => (members, *size, *is_packed),
     };
     let mut fields = Vec::with_capacity(members.len());
+    let mut storages = bit_field::storage(kind, members, size).peekable();
     for member in members {
         if member.bits.is_some() {
-            // The fields of bit-fields follow below.
+            // The field of bit-fields that share storage stands in the place of the first one.
+            let own = storages.next_if(|storage| storage.starts_with(member));
+            fields.extend(own.and_then(|storage| storage.field()));
             continue;
         }
         if matches!(member.ctype.resolved(), CType::Array(array) if array.length.is_none()) {
@@ -206,8 +209,6 @@ fn dtype(kind: RecordKind, tag: Option<&str>, body: &Body) -> Result<DType, NoDT
             (None, None) => {}
         }
     }
-    fields.extend(bit_field::storage(kind, members, size).filter_map(|storage| storage.field()));
-    fields.sort_by_key(|field| field.offset);
     DType::structured_with_offsets(fields.clone(), Some(size), !is_packed)
         // If an unnamed or over-aligned member has packed members itself, the dtype can't be an aligned one.
         .or_else(|_| DType::structured_with_offsets(fields, Some(size), false))
