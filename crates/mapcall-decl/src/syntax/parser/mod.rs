@@ -82,6 +82,9 @@ struct Parser<'a, 't> {
     packed_until: &'a mut usize,
     linkages: &'a mut usize,
     depth: usize,
+    /// Whether the end of a parenthesis is missing, or too far inside: no part of the declaration is parsed in
+    /// another way then.
+    is_lost: bool,
     is_type: &'a dyn Fn(&str) -> bool,
 }
 
@@ -103,6 +106,7 @@ impl<'a, 't> Parser<'a, 't> {
             packed_until: &mut declarations.packed_until,
             linkages: &mut declarations.linkages,
             depth: 0,
+            is_lost: false,
             is_type,
         };
         parser.advance();
@@ -248,6 +252,7 @@ impl<'a, 't> Parser<'a, 't> {
     fn enter(&mut self) -> Result<()> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
+            self.is_lost = true;
             return Err(self.error_here(Kind::TooDeep { limit: MAX_DEPTH }));
         }
         Ok(())
@@ -472,6 +477,7 @@ impl<'t> Parser<'_, 't> {
         let reached = self.token.span;
         self.lexer = start;
         self.depth = 0;
+        self.is_lost = false;
         self.advance();
         let first = self.token.span;
         let mut open = 0_usize;
