@@ -47,8 +47,8 @@ pub struct PrototypeError {
 /// let errno = Header::new("errno.h").read()?;
 /// assert!(errno.errors().is_empty());
 /// let stdio = Header::new("stdio.h").read()?;
-/// let printf = stdio.functions().iter().find(|f| f.name == "printf").unwrap();
-/// let position = printf.prototype.as_ref().unwrap_err().position.as_ref().unwrap();
+/// let vprintf = stdio.functions().iter().find(|f| f.name == "vprintf").unwrap();
+/// let position = vprintf.prototype.as_ref().unwrap_err().position.as_ref().unwrap();
 /// assert!(position.file.ends_with("stdio.h") && position.line > 1);
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -82,12 +82,6 @@ pub enum PrototypeErrorKind {
     SecondFunction {
         /// The second function.
         name: String,
-    },
-    /// The function takes a variable number of arguments (`...`).
-    #[error("`{function}` takes a variable number of arguments, which can't be checked")]
-    Variadic {
-        /// The function.
-        function: String,
     },
     /// The declaration does not give the types of the parameters.
     #[error("`{function}` doesn't say what its parameters are, as C before 1989")]
@@ -252,9 +246,6 @@ impl PrototypeErrorKind {
             Self::NoFunction => "add a prototype, such as `void f(size_t n, float x[n]);`".into(),
             Self::SecondFunction { .. } => {
                 "give one prototype at a time, or read them all as a header".into()
-            }
-            Self::Variadic { .. } => {
-                "wrap the call that you need in a C function with fixed parameters".into()
             }
             Self::OldStyle { function } => format!(
                 "write the types in the parentheses, or `{function}(void)` if it takes nothing"

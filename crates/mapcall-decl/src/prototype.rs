@@ -37,6 +37,8 @@ pub struct Prototype {
     pub returns: CType,
     /// The parameters, in order.
     pub parameters: Vec<Parameter>,
+    /// Whether the function takes a variable number of arguments after its parameters (`...`).
+    pub is_variadic: bool,
 }
 
 /// A parameter of a function.
@@ -197,7 +199,7 @@ impl Prototype {
     #[must_use]
     pub fn is_of(&self, function: &Function) -> bool {
         let parameters = self.passed_types();
-        !function.is_variadic
+        self.is_variadic == function.is_variadic
             && self.returns.is_same(&function.returns)
             && parameters.len() == function.parameters.len()
             && parameters
@@ -260,7 +262,10 @@ fn core_dimensions(parameter: &Parameter) -> String {
 /// Writes the prototype in C, with the names of types, and without the semicolon.
 impl fmt::Display for Prototype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parameters: Vec<_> = self.parameters.iter().map(Parameter::to_string).collect();
+        let mut parameters: Vec<_> = self.parameters.iter().map(Parameter::to_string).collect();
+        if self.is_variadic {
+            parameters.push("...".to_owned());
+        }
         let list = if parameters.is_empty() {
             "void".to_owned()
         } else {
@@ -295,14 +300,11 @@ impl fmt::Display for Prototype {
 /// let header = Declarations::parse("
 ///     typedef struct stream stream;
 ///     stream *open_stream(const char *name);
-///     int print_stream(stream *s, const char *format, ...);
+///     static void close_stream(stream *s);
 /// ");
-/// let [open, print] = header.functions() else { panic!() };
+/// let [open, close] = header.functions() else { panic!() };
 /// assert!(open.prototype.is_ok());
-/// assert_eq!(
-///     print.unsupported().unwrap(),
-///     "`print_stream` takes a variable number of arguments, which can't be checked",
-/// );
+/// assert_eq!(close.unsupported().unwrap(), "`close_stream` is static: no library exports it");
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Declarations {

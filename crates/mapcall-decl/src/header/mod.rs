@@ -42,7 +42,7 @@ const MAX_NAME: usize = 4096;
 /// # std::fs::write(directory.path().join("kern.h"), "
 /// # #include <stddef.h>
 /// # void scale(size_t n, real x[n]);
-/// # int report(const char *format, ...);
+/// # int report(va_list list);
 /// # ")?;
 ///
 /// let kern = Header::new("kern.h")

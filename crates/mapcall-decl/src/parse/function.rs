@@ -176,13 +176,20 @@ impl<'t> Reader<'t> {
         if let Some(attribute) = attributes.convention {
             return Err(self.error(Kind::Convention { attribute }, name));
         }
+        let is_variadic;
         let (returns, mut parameters) = match declarator.derivations.split_last() {
             Some((Derivation::Function { parameters, .. }, result)) => {
                 let base = specifiers.ctype.clone();
                 let (returns, _) = self.derived(base, specifiers.is_const, result)?;
+                is_variadic = takes_more(*parameters);
                 (returns, self.parameters(function, *parameters, node)?)
             }
-            _ => self.function_of_typedef(&specifiers.ctype, function, name)?,
+            _ => {
+                let function_type = specifiers.ctype.resolved();
+                is_variadic =
+                    matches!(function_type, CType::Function(function) if function.is_variadic);
+                self.function_of_typedef(&specifiers.ctype, function, name)?
+            }
         };
         for (ownership, number) in attributes.ownership {
             self.own(&mut parameters, ownership, number)?;
@@ -194,6 +201,7 @@ impl<'t> Reader<'t> {
             symbol: label.map(|label| self.strings(label)),
             returns,
             parameters,
+            is_variadic,
         })
     }
 
@@ -229,9 +237,10 @@ impl<'t> Reader<'t> {
         let CType::Function(function) = ctype.resolved() else {
             return Err(self.syntax("a function", node));
         };
-        if function.is_variadic {
+        // A function type `()` is read as one without parameters that takes any arguments.
+        if function.is_variadic && function.parameters.is_empty() {
             let function = name.into();
-            return Err(self.error(Kind::Variadic { function }, node));
+            return Err(self.error(Kind::OldStyle { function }, node));
         }
         let mut parameters = Vec::new();
         for (position, ctype) in function.parameters.iter().enumerate() {
@@ -265,10 +274,6 @@ impl<'t> Reader<'t> {
                     return Err(self.error(Kind::TooManyParameters { function, limit }, node));
                 }
                 "parameter_declaration" => pending.push(self.pending(node)?),
-                "variadic_parameter" => {
-                    let function = function.into();
-                    return Err(self.error(Kind::Variadic { function }, node));
-                }
                 "identifier" if is_old_style(declaration) => {
                     let function = function.into();
                     return Err(self.error(Kind::OldStyle { function }, list));
@@ -278,6 +283,7 @@ impl<'t> Reader<'t> {
             }
         }
         match &pending[..] {
+            [] if takes_more(list) => return Ok(Vec::new()),
             [] => {
                 let function = function.into();
                 return Err(self.error(Kind::OldStyle { function }, list));
@@ -501,6 +507,13 @@ fn declares_function(specifiers: &Specifiers<'_>, declarator: &Declarator<'_>) -
         Some(_) => false,
         None => matches!(specifiers.ctype.resolved(), CType::Function(_)),
     }
+}
+
+/// Returns whether a list of parameters ends in `...`.
+fn takes_more(list: Node<'_>) -> bool {
+    let mut cursor = list.walk();
+    list.named_children(&mut cursor)
+        .any(|child| child.kind() == "variadic_parameter")
 }
 
 /// Returns whether the target of a pointer is `const`, and whether the pointer is `restrict`.

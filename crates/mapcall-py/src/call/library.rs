@@ -389,8 +389,8 @@ impl Library {
     /// The functions of the header that can't be called, each with the reason.
     ///
     /// >>> import mapcall
-    /// >>> mapcall.load(None, header="stdio.h").unsupported["printf"]
-    /// "`printf` takes a variable number of arguments, which can't be checked"
+    /// >>> mapcall.load(None, header="stdio.h").unsupported["vprintf"]
+    /// "`va_list` can't be passed: C code alone can make a list of arguments"
     #[getter]
     fn unsupported<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let reasons = PyDict::new(py);

@@ -296,10 +296,6 @@ fn any_thread_may_call() {
 }
 
 #[test]
-fn varargs_are_refused_when_bound() {
-    unbound(
-        "int status(const char *format, ...)",
-        "takes a variable number of arguments",
-    );
+fn missing_functions_are_refused_when_bound() {
     unbound("int no_such_function(int x)", "no_such_function");
 }
