@@ -28,6 +28,7 @@ __all__ = [
     "PartialFile",
     "ReplacedFileWarning",
     "Struct",
+    "StructObject",
     "append",
     "append_to",
     "command",
@@ -317,9 +318,17 @@ class Library:
         check: _Check | None = None,
         gil: Literal["hold", "release"] | None = None,
         text: Literal["str", "bytes"] = "str",
-        destructor: Function | None = None,
+        destructor: Function | Callable[[Handle], object] | None = None,
         engine: _Engine | None = None,
+        address: object = None,
     ) -> Function: ...
+    def callback(self, prototype: str, callable: Callable[..., Any]) -> Callback: ...
+    def handle(
+        self,
+        type: str,
+        address: object,
+        destructor: Function | Callable[[Handle], object] | None = None,
+    ) -> Handle: ...
     def struct(self, name: str) -> Struct: ...
     # The functions of its header.
     def __getattribute__(self, name: str, /) -> Function: ...
@@ -411,6 +420,9 @@ class Handle:
 
 @final
 class Struct:
+    def __call__(self, **members: Any) -> StructObject: ...
+    def at(self, handle: Handle) -> StructObject: ...
+    def callback(self, member: str, callable: Callable[..., Any]) -> Callback: ...
     @property
     def name(self) -> str: ...
     @property
@@ -419,3 +431,13 @@ class Struct:
     def size(self) -> int | None: ...
     @property
     def alignment(self) -> int | None: ...
+
+@final
+class StructObject:
+    # The members are attributes.
+    def __getattr__(self, name: str, /) -> Any: ...
+    def __setattr__(self, name: str, value: Any, /) -> None: ...
+    def __delattr__(self, name: str, /) -> None: ...
+    def __array__(
+        self, dtype: DTypeLike | None = None, copy: bool | None = None
+    ) -> NDArray[Any]: ...

@@ -43,6 +43,7 @@
 pub mod ctype;
 mod error;
 pub mod extent;
+mod function_type;
 #[cfg(feature = "headers")]
 pub mod header;
 #[doc(hidden)]

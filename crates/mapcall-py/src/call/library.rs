@@ -3,21 +3,27 @@
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{OsString, c_void};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use mapcall::contract::HostValue;
+use mapcall::function::KeepAlive;
 use mapcall::{CType, Declarations, Header, Prototype};
-use pyo3::exceptions::PyKeyError;
+use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
-use super::function::{Function, Options, Origin};
-use super::structure::Struct;
-use super::{errors, methods};
+use super::callback::{self, Callback, NamedRecipient, Recipient};
+use super::function::{Destructor, Function, Options, Origin};
+use super::handle::{self, Handle};
+use super::returns::function_pointed_to;
+use super::struct_object::{LibraryReference, Struct};
+use super::{errors, foreign, methods};
 use crate::errors::{attribute_error, missing_attribute, refuse_unknown};
 use crate::package::Package;
 
@@ -194,6 +200,13 @@ impl Library {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn reference(this: &Bound<'_, Self>) -> LibraryReference {
+        LibraryReference {
+            object: this.clone().into_any().unbind(),
+            inner: this.get().inner.clone(),
+        }
+    }
+
     /// Returns the path from which a pickle loads the library.
     fn source(&self) -> Option<OsString> {
         self.inner.path().map(|path| path.as_os_str().to_owned())
@@ -210,7 +223,22 @@ impl Library {
         // SAFETY: by the docs of `load`, its user guarantees the prototype.
         let function = py.detach(|| unsafe { library.bind(prototype) });
         let function = function.map_err(|error| errors::bind(py, &error))?;
-        methods::bind(this, function, origin, options)
+        methods::bind(this, function, (origin, None), options)
+    }
+
+    fn bind_address<'py>(
+        this: &Bound<'py, Self>,
+        prototype: Prototype,
+        object: &Bound<'py, PyAny>,
+        options: Options,
+    ) -> PyResult<Bound<'py, Function>> {
+        let py = this.py();
+        let address = address_of(object)?;
+        // SAFETY: by the docs of `Library.function`, its user guarantees the prototype and the address.
+        let function = unsafe { this.get().inner.bind_address(prototype, address) };
+        let function = function.map_err(|error| errors::bind(py, &error))?;
+        let kept = PyTuple::new(py, [object])?.unbind();
+        methods::bind(this, function, (Origin::Address, Some(kept)), options)
     }
 
     /// Binds the header's function of that name; `None` if there is none.
@@ -295,12 +323,17 @@ impl Library {
     ///     if the arrays have 512 KiB or more together, or an argument is a callable.
     /// text : {'str', 'bytes'}, default 'str'
     ///     The type that a ``const char *`` result becomes; for a str, the text must be UTF-8.
-    /// destructor : Function, optional
+    /// destructor : Function or callable, optional
     ///     The function that frees a pointer which this one returns. It is called once, when the
-    ///     pointer's `Handle` is closed or dies.
+    ///     pointer's `Handle` is closed or dies. A `Function` takes the pointer alone. Any other callable is
+    ///     given a `Handle`, which is closed when it returns; so it can pass a context to C, too. Its
+    ///     exceptions are raised by `Handle.close`, or go to `sys.unraisablehook`.
     /// engine : {'cranelift', 'libffi'}, optional
     ///     The engine that makes the call: code compiled by Cranelift, or libffi. The default is compiled code
     ///     where Cranelift supports the types.
+    /// address : int, Handle or pointer of ctypes, optional
+    ///     The address of the function, in place of that of the library's symbol: a function pointer, whose
+    ///     code the library has. As in C, nothing checks that the address is right.
     ///
     /// Returns
     /// -------
@@ -318,10 +351,10 @@ impl Library {
     #[pyo3(
         signature = (
             prototype, *, check = None, gil = None, text = "str", destructor = None, engine = None,
-            **unknown
+            address = None, **unknown
         ),
         text_signature = "($self, prototype, *, check=None, gil=None, text='str', destructor=None, \
-                          engine=None)"
+                          engine=None, address=None)"
     )]
     #[expect(clippy::too_many_arguments, reason = "each is a keyword in Python")]
     fn function<'py>(
@@ -330,11 +363,20 @@ impl Library {
         check: Option<Bound<'py, PyAny>>,
         gil: Option<&str>,
         text: &str,
-        destructor: Option<Bound<'py, Function>>,
+        destructor: Option<Bound<'py, PyAny>>,
         engine: Option<&str>,
+        address: Option<&Bound<'py, PyAny>>,
         unknown: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, Function>> {
-        const KEYWORDS: [&str; 6] = ["prototype", "check", "gil", "text", "destructor", "engine"];
+        const KEYWORDS: [&str; 7] = [
+            "prototype",
+            "check",
+            "gil",
+            "text",
+            "destructor",
+            "engine",
+            "address",
+        ];
         refuse_unknown("Library.function", &KEYWORDS, unknown)?;
         let options = Options::new(check, gil, text, destructor, engine)?;
         let (py, library) = (this.py(), this.get());
@@ -342,7 +384,10 @@ impl Library {
         let parsed = py.detach(|| declarations.prototype_with_structs(prototype));
         let (parsed, structs) = parsed.map_err(|error| errors::prototype(py, &error))?;
         let origin = Origin::Text(prototype.to_owned());
-        let function = Self::bind(this, parsed, origin, options)?;
+        let function = match address {
+            None => Self::bind(this, parsed, origin, options)?,
+            Some(address) => Self::bind_address(this, parsed, address, options)?,
+        };
         if !structs.is_empty() {
             library.known().structs.define(structs);
         }
@@ -371,18 +416,129 @@ impl Library {
     /// KeyError
     ///     If neither the header nor a prototype defines the name. Of the types that prototypes define,
     ///     at least the last 4096 are kept.
-    fn r#struct(&self, name: &str) -> PyResult<Struct> {
-        if let Some(ctype) = self.declarations.structs().get(name) {
-            return Ok(Struct::new(name, ctype.clone()));
-        }
-        let known = self.known().structs.get(name).cloned();
+    fn r#struct(this: &Bound<'_, Self>, name: &str) -> PyResult<Struct> {
+        let library = this.get();
+        let declared = library.declarations.structs().get(name).cloned();
+        let known = declared.or_else(|| library.known().structs.get(name).cloned());
         match known {
-            Some(ctype) => Ok(Struct::new(name, ctype)),
+            Some(ctype) => Ok(Struct::new(name, ctype, Self::reference(this))),
             None => Err(PyKeyError::new_err(format!(
                 "expected a struct that the header or a prototype of {} defines, got {name:?}; \
                  put its definition before a prototype",
-                self.inner
+                library.inner
             ))),
+        }
+    }
+
+    /// Make a C function pointer of a callable. Keep it as long as C may call it.
+    ///
+    /// >>> import mapcall
+    /// >>> libc = mapcall.load(None)
+    /// >>> larger = libc.callback("int larger(int a, int b)", max)
+    /// >>> libc.function("int call(int a, int b)", address=larger.address)(3, 4)
+    /// 4
+    ///
+    /// `Function.callback` and `Struct.callback` take the type from a parameter or member; this is for places
+    /// without a type, such as variable arguments.
+    ///
+    /// Parameters
+    /// ----------
+    /// prototype : str
+    ///     The declaration of the function in C.
+    /// callable : callable
+    ///     It is called with a number, text or `Handle` for each argument.
+    ///
+    /// Returns
+    /// -------
+    /// Callback
+    ///     The function pointer.
+    ///
+    /// Raises
+    /// ------
+    /// PrototypeError
+    ///     If the prototype can't be read.
+    fn callback(&self, prototype: &str, callable: &Bound<'_, PyAny>) -> PyResult<Callback> {
+        let py = callable.py();
+        let parsed = py.detach(|| self.declarations.prototype(prototype));
+        let parsed = parsed.map_err(|error| errors::prototype(py, &error))?;
+        let CType::Function(wanted) = parsed.function_type() else {
+            return Err(PyTypeError::new_err("expected the prototype of a function"));
+        };
+        let recipient = Recipient::Named(Arc::new(NamedRecipient {
+            library: self.inner.clone(),
+            function: parsed.name,
+            parameter: "callback".into(),
+            keeper: "library.callback(...)".into(),
+        }));
+        Callback::new(&recipient, &wanted, callable)
+    }
+
+    /// Make a handle of an address.
+    ///
+    /// >>> import mapcall
+    /// >>> import numpy as np
+    /// >>> libc = mapcall.load(None)
+    /// >>> x = np.array([2.5, 3.5])
+    /// >>> libc.handle("const double *", x.ctypes.data).array(2)
+    /// array([2.5, 3.5])
+    ///
+    /// As in C, nothing checks that the address is right, or that the memory is there as long as the handle
+    /// is used.
+    ///
+    /// Parameters
+    /// ----------
+    /// type : str
+    ///     A pointer type in C, such as ``struct obj *``. A pointer to ``const`` makes a read-only handle.
+    /// address : int, Handle or pointer of ctypes
+    ///     The address, which is not 0. The handle keeps the object alive.
+    /// destructor : Function or callable, optional
+    ///     As in `function`.
+    ///
+    /// Returns
+    /// -------
+    /// Handle
+    ///     The handle.
+    ///
+    /// Raises
+    /// ------
+    /// PrototypeError
+    ///     If the type can't be read, or is no pointer to an object.
+    /// ValueError
+    ///     If the address is 0, or if the destructor does not take such a pointer.
+    #[pyo3(signature = (r#type, address, destructor = None))]
+    fn handle(
+        this: &Bound<'_, Self>,
+        r#type: &str,
+        address: &Bound<'_, PyAny>,
+        destructor: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Handle> {
+        let (py, library) = (this.py(), this.get());
+        // The type of a function's result is that of a declaration without a name.
+        let text = format!("{type} f(void)");
+        let parsed = py.detach(|| library.declarations.prototype(&text));
+        let parsed = parsed.map_err(|error| errors::prototype(py, &error))?;
+        let pointer = match parsed.returns.resolved() {
+            CType::Pointer(pointer) if function_pointed_to(pointer).is_none() => pointer,
+            _ => {
+                let message = format!("expected a pointer to an object, got `{type}`; write `T *`");
+                return Err(errors::unsupported(py, &message));
+            }
+        };
+        let kept = Some(PyTuple::new(py, [address])?.unbind());
+        let address = address_of(address)?;
+        let inner = handle::at_address(&library.inner, pointer, address, KeepAlive::default());
+        let target = pointer.target.clone();
+        let options = Options::new(None, None, "str", destructor, None)?;
+        match options.destructor {
+            None => Ok(Handle::new(inner, target, kept)),
+            Some(Destructor::Callable(callable)) => {
+                Ok(Handle::destroyed_by(inner, target, kept, callable))
+            }
+            Some(Destructor::Function(function)) => {
+                let inner = inner.with_destructor(&function.get().inner);
+                let inner = inner.map_err(|error| errors::call(py, &error))?;
+                Ok(Handle::new(inner, target, kept))
+            }
         }
     }
 
@@ -501,6 +657,22 @@ impl Library {
             .into_pyobject(py)
             .map(Bound::into_any)
     }
+}
+
+/// Returns the address that an object gives: an int, a handle, or a pointer of ctypes.
+///
+/// # Errors
+///
+/// `ValueError` if it is 0, or if a handle is closed.
+fn address_of(object: &Bound<'_, PyAny>) -> PyResult<NonNull<c_void>> {
+    let address = if let Ok(handle) = object.cast::<Handle>() {
+        handle.get().inner().address()
+    } else if let Some(HostValue::Function { address, .. }) = callback::function_value(object) {
+        NonNull::new(address.cast_mut())
+    } else {
+        handle::address(foreign::address_of(object)? as u64)
+    };
+    address.ok_or_else(|| PyValueError::new_err("address: expected one that is not 0, got 0"))
 }
 
 /// Return the function that a pickle refers to.

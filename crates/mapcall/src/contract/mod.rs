@@ -23,6 +23,7 @@ mod broadcast;
 mod check;
 mod convert;
 mod dimension;
+mod element;
 mod error;
 mod host_value;
 mod memory;
@@ -32,6 +33,7 @@ mod quick;
 mod role;
 mod rule;
 mod scalar;
+mod variadic;
 
 use std::sync::Arc;
 
@@ -49,6 +51,7 @@ pub use rule::{
     ArrayRule, ExtentRule, Inferred, PointerRule, Rule, UnsupportedPrototype, target_name,
 };
 pub use scalar::Scalar;
+pub use variadic::argument_type;
 
 use crate::CType;
 use crate::call::FrameLayout;
@@ -260,6 +263,23 @@ impl Contract {
             expected: self.expected(position),
             problem,
         })
+    }
+
+    /// Makes the error for an element of a list that is given for a parameter.
+    #[doc(hidden)]
+    #[cold]
+    #[must_use]
+    pub fn refuse_element(
+        &self,
+        position: usize,
+        index: usize,
+        element: &Rule,
+        problem: Problem,
+    ) -> Box<ArgumentError> {
+        let mut error = self.refuse(position, problem);
+        error.parameter = format!("{}[{index}]", error.parameter);
+        error.expected = element.to_string();
+        error
     }
 
     /// Returns the name of the argument for a role: `out` for the result, `where` for the mask.

@@ -30,6 +30,7 @@ mod error;
 mod handle;
 mod typed;
 mod value;
+mod variadic;
 
 use std::ffi::c_void;
 use std::fmt;
@@ -53,6 +54,7 @@ use crate::contract::{
     ArgumentError, BroadcastPlan, Check, Contract, HostValue, Problem, Role, Rule, Scalar,
     UnsupportedPrototype,
 };
+use crate::ctype::CType;
 use crate::library::Library;
 use crate::prototype::Prototype;
 pub(crate) use arguments::{Lent, push_argument};
@@ -86,8 +88,12 @@ struct Bound {
     success: Success,
     /// The inferred parameters that are set beforehand: position and value.
     extents: Vec<(usize, Scalar)>,
+    /// The only engine that may make its calls, if one was asked for.
+    engine: Option<Engine>,
     /// The compiled loops of its batches.
     loops: Mutex<Vec<(LoopKey, Arc<CallLoop>)>>,
+    /// The functions for calls with variable arguments, by the types of these.
+    variants: Mutex<Vec<(Box<[CType]>, Function)>>,
 }
 
 /// The key of a compiled loop: the kind of each parameter, and whether the result is stored.
@@ -154,15 +160,49 @@ impl Library {
         let symbol = prototype.symbol.as_ref().unwrap_or(&prototype.name);
         // SAFETY: the caller guarantees that the resolver of an indirect function may run now.
         let address = unsafe { self.symbol(symbol)? };
+        // SAFETY: the caller guarantees the prototype of the function at the address, which is in the
+        // library.
+        unsafe { self.bind_address(prototype, address) }
+    }
+
+    /// Binds the function at an address by its prototype: one that a function pointer leads to.
+    ///
+    /// ```
+    /// use mapcall::{Library, Prototype};
+    ///
+    /// let process = Library::process()?;
+    /// // SAFETY: `labs` is no indirect function.
+    /// let address = unsafe { process.symbol("labs")? };
+    /// // SAFETY: this is the prototype of the function at the address.
+    /// let labs = unsafe { process.bind_address(Prototype::parse("long magnitude(long j)")?, address)? };
+    /// assert_eq!(labs.call(&mut [(-3).into()])?.to_i128(), Some(3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Safety
+    ///
+    /// The conditions of [`Library::function`], for the function at the address, whose code stays as long
+    /// as the library is loaded.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError::Unsupported`] if a type can't be passed.
+    pub unsafe fn bind_address(
+        &self,
+        prototype: Prototype,
+        address: NonNull<c_void>,
+    ) -> Result<Function, BindError> {
         let contract = Contract::new(prototype)?;
         Ok(Function(Arc::new(Bound {
-            trampoline: trampoline(contract.prototype(), None)?,
+            trampoline: trampoline(contract.prototype(), None, None)?,
             contract: Arc::new(contract),
             address: Address(address),
             library: self.clone(),
             success: Success::Any,
             extents: Vec::new(),
+            engine: None,
             loops: Mutex::new(Vec::new()),
+            variants: Mutex::new(Vec::new()),
         })))
     }
 }
@@ -241,8 +281,10 @@ impl Function {
                 reason,
             }));
         }
-        let trampoline = self.0.trampoline.clone();
-        Ok(self.rebound(success, self.0.extents.clone(), trampoline))
+        Ok(Self(Arc::new(Bound {
+            success,
+            ..self.rebound()
+        })))
     }
 
     /// Returns the same function with a value for an inferred parameter, for calls without an array
@@ -279,7 +321,10 @@ impl Function {
         let mut extents = self.0.extents.clone();
         extents.retain(|(other, _)| *other != position);
         extents.push((position, value.into()));
-        let function = self.rebound(self.0.success, extents, self.0.trampoline.clone());
+        let function = Self(Arc::new(Bound {
+            extents,
+            ..self.rebound()
+        }));
         let mut frame = Frame::new(contract.slots());
         function.push_extents(&mut Check::new(contract, frame.slots()))?;
         Ok(function)
@@ -317,25 +362,26 @@ impl Function {
     ///
     /// [`BindError::Unsupported`] if the engine can't pass one of the types.
     pub fn with_engine(&self, engine: Engine) -> Result<Self, BindError> {
-        let trampoline = trampoline(self.prototype(), Some(engine))?;
-        Ok(self.rebound(self.0.success, self.0.extents.clone(), trampoline))
+        Ok(Self(Arc::new(Bound {
+            trampoline: trampoline(self.prototype(), None, Some(engine))?,
+            engine: Some(engine),
+            ..self.rebound()
+        })))
     }
 
-    fn rebound(
-        &self,
-        success: Success,
-        extents: Vec<(usize, Scalar)>,
-        trampoline: Trampoline,
-    ) -> Self {
-        Self(Arc::new(Bound {
+    /// Returns the parts of the same function, to be bound with another option.
+    fn rebound(&self) -> Bound {
+        Bound {
             contract: Arc::clone(&self.0.contract),
-            trampoline,
+            trampoline: self.0.trampoline.clone(),
             address: self.0.address,
             library: self.0.library.clone(),
-            success,
-            extents,
+            success: self.0.success,
+            extents: self.0.extents.clone(),
+            engine: self.0.engine,
             loops: Mutex::new(Vec::new()),
-        }))
+            variants: Mutex::new(Vec::new()),
+        }
     }
 
     /// Checks the arguments and calls the function.
@@ -407,6 +453,15 @@ impl Function {
     ) -> Result<Value, CallError> {
         let contract = self.contract();
         let taken = contract.arguments();
+        if let Some(added) = arguments.get(taken.len()..)
+            && self.prototype().is_variadic
+            && !added.is_empty()
+        {
+            let variant = self.variant_of(added)?;
+            // SAFETY: the caller guarantees the condition for `is_unchecked`, and the caller of
+            // `Library::bind` that the function takes arguments of these types.
+            return unsafe { variant.run(arguments, is_unchecked) };
+        }
         if arguments.len() > taken.len() {
             return Err(contract
                 .refuse_all(Problem::TooMany {
@@ -523,16 +578,22 @@ impl Function {
     }
 }
 
-/// Makes the trampoline for a prototype, with one engine only if `engine` is given.
+/// Makes the trampoline for a prototype, with one engine only if `engine` is given. `fixed` is the number of
+/// parameters before the variable arguments, if there are some.
 fn trampoline(
     prototype: &Prototype,
+    fixed: Option<usize>,
     engine: Option<Engine>,
 ) -> Result<Trampoline, UnsupportedPrototype> {
     let parameters = prototype.passed_types();
-    let trampoline = match engine {
+    let trampoline = match fixed {
         None => Trampoline::new(&prototype.returns, &parameters),
-        Some(engine) => Trampoline::with_engine(&prototype.returns, &parameters, engine),
+        Some(fixed) => Trampoline::variadic(&prototype.returns, &parameters, fixed),
     };
+    let trampoline = trampoline.and_then(|trampoline| match engine {
+        None => Ok(trampoline),
+        Some(engine) => trampoline.by(engine),
+    });
     trampoline.map_err(|error| UnsupportedPrototype {
         function: prototype.name.clone(),
         parameter: None,

@@ -136,7 +136,7 @@ fn a_handle_is_of_one_type() {
     for next in engines(NEXT) {
         let handle = counter(3).with_destructor(&bind(FREE)).unwrap();
         assert_eq!(
-            (handle.target(), handle.origin().name()),
+            (handle.target(), handle.origin().unwrap().name()),
             ("counter", "counter_new")
         );
         assert_eq!(call(&next, &mut [Arg::from(&handle)]).to_i128(), Some(4));
