@@ -22,6 +22,7 @@ MODULES = {
     ],
     "mapcall-decl": [
         *["nearest", "stack", "sys", "ctype", "extent", "error", "source_map", "prototype"],
+        *["function_type"],
         *["parse", "header"],
     ],
     "mapcall": ["call", "library", "contract", "function", "batch"],
