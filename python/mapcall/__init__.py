@@ -16,6 +16,7 @@ Functions of C
   the prototype has brackets, it is called for each element or row, as a NumPy ufunc is.
 - `Parameter`: a parameter of a function, as the prototype declares it.
 - `Struct`: a C struct, with its dtype; `StructObject`: one in memory, whose members are attributes.
+- `Variable`: a variable that a library exports.
 - `Handle`: a pointer that C has returned.
 - `Callback`: a Python callable as a C function pointer.
 - `get_errno`: returns the C ``errno`` of this thread's last call.
@@ -76,6 +77,7 @@ from ._mapcall import (
     ReplacedFileWarning,
     Struct,
     StructObject,
+    Variable,
     append,
     get_errno,
     load,
@@ -121,6 +123,7 @@ __all__ = [
     "ReplacedFileWarning",
     "Struct",
     "StructObject",
+    "Variable",
     "append",
     "create",
     "ctypeslib",

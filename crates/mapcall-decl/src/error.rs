@@ -3,7 +3,6 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
@@ -77,6 +76,12 @@ pub enum PrototypeErrorKind {
     /// The text declares no function.
     #[error("expected the prototype of a function, got none")]
     NoFunction,
+    /// The text declares no variable, or several.
+    #[error("expected the declaration of one variable, got {found}")]
+    NoVariable {
+        /// The number of variables.
+        found: usize,
+    },
     /// The text declares a second function, where one is expected.
     #[error("expected one prototype, got a second one, `{name}`")]
     SecondFunction {
@@ -203,11 +208,11 @@ pub enum PrototypeErrorKind {
         /// The limit.
         limit: usize,
     },
-    /// Parsing takes longer than the limit, as it can for a text with many errors.
-    #[error("expected C declarations, got a text that can't be parsed within {limit:?}")]
-    TooSlow {
-        /// The limit of processor time.
-        limit: Duration,
+    /// The text has more declarations than the limit, or more that can't be read; the others are left out.
+    #[error("more than {limit} declarations, or errors in them: the rest of the text is left out")]
+    TooManyErrors {
+        /// The limit.
+        limit: usize,
     },
     /// The system can't start a thread with a stack that is large enough for the text.
     #[error("parsing the text needs a thread with {bytes} bytes of stack: {reason}")]
@@ -244,6 +249,9 @@ impl PrototypeErrorKind {
                 "write a C prototype, such as `void f(size_t n, const float x[n]);`".into()
             }
             Self::NoFunction => "add a prototype, such as `void f(size_t n, float x[n]);`".into(),
+            Self::NoVariable { .. } => {
+                "write one declaration, such as `int verbosity;` or `const double table[3];`".into()
+            }
             Self::SecondFunction { .. } => {
                 "give one prototype at a time, or read them all as a header".into()
             }
@@ -288,7 +296,7 @@ impl PrototypeErrorKind {
             Self::Impossible { .. } => "write a pointer to it".into(),
             Self::TooDeep { .. } => "name inner types with `typedef`, or simplify".into(),
             Self::TooManyParameters { .. } => "wrap it in a function that takes a struct".into(),
-            Self::TooSlow { .. } => "give declarations that a C compiler accepts".into(),
+            Self::TooManyErrors { .. } => "give declarations that a C compiler accepts".into(),
             Self::NoStack { .. } | Self::TooLong { .. } => {
                 "give only the declarations that are needed".into()
             }

@@ -128,15 +128,6 @@ pub enum UnaryOp {
 }
 
 impl UnaryOp {
-    pub(crate) fn from_symbol(symbol: &str) -> Option<Self> {
-        Some(match symbol {
-            "-" => Self::Negate,
-            "!" => Self::Not,
-            "~" => Self::Complement,
-            _ => return None,
-        })
-    }
-
     /// Returns the operator in C.
     #[must_use]
     pub const fn symbol(self) -> &'static str {
@@ -173,7 +164,7 @@ macro_rules! binary_operators {
                 }
             }
 
-            const fn precedence(self) -> u8 {
+            pub(crate) const fn precedence(self) -> u8 {
                 match self {
                     $(Self::$name => $precedence,)*
                 }
@@ -336,6 +327,17 @@ impl Expr {
                 parts.iter().for_each(|part| part.for_each_parameter(visit));
             }
         }
+    }
+
+    /// Returns the height of the tree, which the parser limits so that no text can overflow the stack.
+    pub(crate) fn depth(&self) -> usize {
+        let inner = match self {
+            Self::Constant(_) | Self::Parameter { .. } => 0,
+            Self::Unary(_, operand) | Self::Cast(_, operand) => operand.depth(),
+            Self::Binary(_, left, right) => left.depth().max(right.depth()),
+            Self::Conditional(parts) => parts.iter().map(Self::depth).max().unwrap_or(0),
+        };
+        inner + 1
     }
 
     fn precedence(&self) -> u8 {

@@ -1,10 +1,7 @@
 //! Prototypes of C functions: parameters, result and extents of arrays.
 
-use std::collections::HashMap;
 use std::fmt::{self, Write as _};
-use std::sync::Arc;
 
-use crate::ctype::scope::Scope;
 use crate::ctype::{CType, Function};
 use crate::error::PrototypeError;
 use crate::extent::Extent;
@@ -292,28 +289,6 @@ impl fmt::Display for Prototype {
     }
 }
 
-/// The declarations of a whole header.
-///
-/// ```
-/// use mapcall_decl::Declarations;
-///
-/// let header = Declarations::parse("
-///     typedef struct stream stream;
-///     stream *open_stream(const char *name);
-///     static void close_stream(stream *s);
-/// ");
-/// let [open, close] = header.functions() else { panic!() };
-/// assert!(open.prototype.is_ok());
-/// assert_eq!(close.unsupported().unwrap(), "`close_stream` is static: no library exports it");
-/// ```
-#[derive(Clone, Debug, Default)]
-pub struct Declarations {
-    pub(crate) functions: Vec<Declared>,
-    pub(crate) structs: HashMap<String, CType>,
-    pub(crate) errors: Vec<PrototypeError>,
-    pub(crate) scope: Arc<Scope>,
-}
-
 /// A function of a header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -335,22 +310,25 @@ impl Declared {
     }
 }
 
-impl Declarations {
-    /// Returns the functions, in order.
-    #[must_use]
-    pub fn functions(&self) -> &[Declared] {
-        &self.functions
-    }
-
-    /// Returns the defined structs and unions, by their tags and by their typedef names.
-    #[must_use]
-    pub fn structs(&self) -> &HashMap<String, CType> {
-        &self.structs
-    }
-
-    /// Returns the errors of declarations that could not be parsed.
-    #[must_use]
-    pub fn errors(&self) -> &[PrototypeError] {
-        &self.errors
-    }
+/// A variable of a header.
+///
+/// ```
+/// use mapcall_decl::Declarations;
+///
+/// let header = Declarations::parse("extern const double table[2][3]; extern int *const last;");
+/// let [table, last] = header.variables() else { panic!() };
+/// assert_eq!((table.name.as_str(), table.ctype.size(), table.is_const), ("table", Some(48), true));
+/// assert_eq!((last.ctype.to_string(), last.is_const), ("int *const".into(), true));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Variable {
+    /// The name.
+    pub name: String,
+    /// The symbol in the library, if an `__asm__` label gives one that differs from the name.
+    pub symbol: Option<String>,
+    /// The type; of an array without a length, one of incomplete type.
+    pub ctype: CType,
+    /// Whether the variable is `const`; of an array, its elements.
+    pub is_const: bool,
 }

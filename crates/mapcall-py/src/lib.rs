@@ -40,7 +40,7 @@ mod _mapcall {
     use super::appender::{Appender, append};
     #[pymodule_export]
     use super::call::{
-        Annotation, Callback, Function, Handle, Library, Parameter, Struct, StructObject,
+        Annotation, Callback, Function, Handle, Library, Parameter, Struct, StructObject, Variable,
         describe_call, get_errno, load, rebind,
     };
     #[pymodule_export]

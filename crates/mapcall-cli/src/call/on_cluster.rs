@@ -113,7 +113,7 @@ impl<'a> Dask<'a> {
         let batch = ClusterBatch {
             address: self.address,
             library: &arguments.library,
-            header: arguments.header.as_deref(),
+            headers: &arguments.header,
             include: &arguments.include,
             define: &arguments.define,
             prototype: &prototype,

@@ -6,10 +6,7 @@ use super::{Body, CType, Float, Integer, Record, RecordKind};
 
 /// Returns the type of a standard name on this machine.
 pub(crate) fn lookup(name: &str) -> Option<CType> {
-    let (_, standard) = STANDARD
-        .binary_search_by_key(&name, |(name, _)| name)
-        .ok()
-        .and_then(|at| STANDARD.get(at))?;
+    let (_, standard) = position(name).and_then(|at| STANDARD.get(at))?;
     Some(match *standard {
         Standard::Signed(size) => named(name, CType::Integer(Integer::of_size(size, true))),
         Standard::Unsigned(size) => named(name, CType::Integer(Integer::of_size(size, false))),
@@ -23,6 +20,15 @@ pub(crate) fn lookup(name: &str) -> Option<CType> {
         }
         Standard::Unsupported(reason) => CType::unsupported(name, reason),
     })
+}
+
+/// Returns whether a name is that of a standard type.
+pub(crate) fn is_known(name: &str) -> bool {
+    position(name).is_some()
+}
+
+fn position(name: &str) -> Option<usize> {
+    STANDARD.binary_search_by_key(&name, |(name, _)| name).ok()
 }
 
 /// Returns the standard names.

@@ -1,115 +1,98 @@
-//! Parses whole declarations: typedefs, and functions with the extents of their arrays.
+//! Reads whole declarations: typedefs, and functions with the extents of their arrays.
 
-use tree_sitter::Node;
-
-use super::declarator::{Declarator, Derivation, is_const_typedef};
+use super::declarator::is_const_typedef;
 use super::expression::Names;
-use super::types::Specifiers;
+use super::types::Base;
 use super::{Item, ItemVisitor, Reader, Result};
 use crate::ctype::{Body, CType};
 use crate::error::PrototypeErrorKind as Kind;
 use crate::extent::{Expr, Extent};
-use crate::prototype::{Ownership, Parameter, Prototype};
+use crate::prototype::{Ownership, Parameter, Prototype, Variable};
+use crate::syntax::ast::{
+    ArraySize, Declaration, Declarator, Derivation, Expression, ParameterDeclaration, Parameters,
+    TypeSpecifier,
+};
+use crate::syntax::lexer::Span;
+use crate::syntax::parser::MAX_DEPTH;
 
 /// The maximum number of parameters of a function; the C standard requires at least 127.
 const MAX_PARAMETERS: usize = 1024;
 
-/// A parameter whose extents are not parsed yet, as they may contain later parameters.
-struct Pending<'t> {
-    node: Node<'t>,
-    name: Option<Node<'t>>,
+/// A parameter whose extents are not read yet, as they may contain later parameters.
+struct Pending<'a> {
+    span: Span,
+    name: Option<Span>,
     ctype: CType,
     is_const: bool,
     is_restrict: bool,
-    extents: Vec<PendingExtent<'t>>,
+    extents: Vec<PendingExtent<'a>>,
 }
 
-enum PendingExtent<'t> {
+enum PendingExtent<'a> {
     Unknown,
-    Expression(Node<'t>),
+    Expression(&'a Expression),
     /// The length in a typedef.
     Length(usize),
 }
 
 impl<'t> Reader<'t> {
-    /// Parses one declaration, and reports the functions that it declares.
+    /// Reads one declaration, and reports the functions that it declares.
     pub(super) fn declaration(
         &mut self,
-        node: Node<'t>,
+        declaration: &Declaration,
         visit: &mut ItemVisitor<'_, 't>,
     ) -> Result<()> {
-        if let Some(error) = self.first_error(node) {
-            return visit(self, Item::Error(error));
+        let specifiers = &declaration.specifiers;
+        if declaration.declarators.is_empty() && !defines_type(&specifiers.ctype) {
+            // A declaration without a body, such as `enum E;`, has no effect.
+            return Ok(());
         }
-        if matches!(
-            node.kind(),
-            "struct_specifier" | "union_specifier" | "enum_specifier"
-        ) {
-            return match self.definition(node) {
-                Ok(()) => Ok(()),
-                Err(error) => visit(self, Item::Error(error)),
-            };
-        }
-        let is_typedef = node.kind() == "type_definition";
-        let specifiers = match self.specifiers(node) {
-            Ok(specifiers) => specifiers,
-            Err(error) => return self.fail(node, is_typedef, error, visit),
+        let base = match self.base(specifiers) {
+            Ok(base) => base,
+            Err(error) => return self.fail(declaration, error, visit),
         };
-        for &declarator in &specifiers.declarators {
-            self.depth = 0;
-            let declarator = match self.declarator(Some(declarator)) {
-                Ok(declarator) => declarator,
-                Err(error) => {
-                    visit(self, Item::Error(error))?;
-                    continue;
-                }
-            };
+        for declarator in &declaration.declarators {
             let Some(name) = declarator.name else {
                 continue;
             };
-            if is_typedef {
-                if let Err(error) = self.type_definition(&specifiers, &declarator, name) {
+            if specifiers.is_typedef {
+                if let Err(error) = self.type_definition(declaration, &base, declarator, name) {
                     visit(self, Item::Error(error))?;
                 }
-            } else if declares_function(&specifiers, &declarator) && self.is_own(name.start_byte())
-            {
-                let prototype = self.function(node, &specifiers, &declarator, name);
+            } else if declares_function(&base, declarator) {
+                let prototype = self.function(declaration, &base, declarator, name);
                 visit(self, Item::Function(name, prototype))?;
+            } else if !specifiers.is_static {
+                let item = match self.variable(&base, declarator, name) {
+                    Ok(variable) => Item::Variable(variable),
+                    Err(error) => Item::Error(error),
+                };
+                visit(self, item)?;
             }
         }
         Ok(())
     }
 
-    /// Handles a declaration whose type can't be parsed: its functions get the error, and its typedefs store
+    /// Handles a declaration whose type can't be read: its functions get the error, and its typedefs store
     /// the reason.
     fn fail(
         &mut self,
-        node: Node<'t>,
-        is_typedef: bool,
+        declaration: &Declaration,
         error: crate::PrototypeError,
         visit: &mut ItemVisitor<'_, 't>,
     ) -> Result<()> {
-        let mut cursor = node.walk();
-        let declarators: Vec<_> = node
-            .children_by_field_name("declarator", &mut cursor)
-            .filter(|declarator| declarator.kind() != "gnu_asm_expression")
-            .collect();
         let mut is_reported = false;
-        for declarator in declarators {
-            let Ok(declarator) = self.declarator(Some(declarator)) else {
-                continue;
-            };
+        for declarator in &declaration.declarators {
             let Some(name) = declarator.name else {
                 continue;
             };
-            if is_typedef {
+            if declaration.specifiers.is_typedef {
                 let reason = error.kind.to_string();
                 self.scope.define_unsupported(self.text(name), reason);
             } else if matches!(
                 declarator.derivations.last(),
                 Some(Derivation::Function { .. })
-            ) && self.is_own(name.start_byte())
-            {
+            ) {
                 visit(self, Item::Function(name, Err(error.clone())))?;
                 is_reported = true;
             }
@@ -123,16 +106,13 @@ impl<'t> Reader<'t> {
 
     fn type_definition(
         &mut self,
-        specifiers: &Specifiers<'t>,
-        declarator: &Declarator<'t>,
-        name: Node<'t>,
+        declaration: &Declaration,
+        base: &Base,
+        declarator: &Declarator,
+        name: Span,
     ) -> Result<()> {
         let text = self.text(name);
-        let derived = self.derived(
-            specifiers.ctype.clone(),
-            specifiers.is_const,
-            &declarator.derivations,
-        );
+        let derived = self.derived(base.ctype.clone(), base.is_const, &declarator.derivations);
         let (ctype, is_const) = match derived {
             Ok(derived) => derived,
             Err(error) => {
@@ -142,7 +122,7 @@ impl<'t> Reader<'t> {
             }
         };
         let own = self.attributes(&declarator.attributes)?;
-        let before = self.attributes(&specifiers.attributes)?;
+        let before = self.attributes(&declaration.specifiers.attributes)?;
         let changed = own.changes_type.or_else(|| {
             let alignment = own.alignment.or(before.alignment)?;
             Some(format!("aligned({alignment})"))
@@ -153,19 +133,32 @@ impl<'t> Reader<'t> {
             }
             None => CType::typedef(text, ctype, is_const),
         };
-        if ctype.depth() > super::MAX_DEPTH {
+        if ctype.depth() > MAX_DEPTH {
             return Err(self.too_deep(name));
         }
         self.define_typedef(text, ctype, name)
     }
 
+    fn variable(&mut self, base: &Base, declarator: &Declarator, name: Span) -> Result<Variable> {
+        let derivations = &declarator.derivations;
+        let (ctype, is_const) = self.derived(base.ctype.clone(), base.is_const, derivations)?;
+        let is_labelled = !declarator.label.is_empty();
+        Ok(Variable {
+            name: self.text(name).into(),
+            symbol: is_labelled.then(|| self.strings(&declarator.label)),
+            ctype,
+            is_const,
+        })
+    }
+
     fn function(
         &mut self,
-        node: Node<'t>,
-        specifiers: &Specifiers<'t>,
-        declarator: &Declarator<'t>,
-        name: Node<'t>,
+        declaration: &Declaration,
+        base: &Base,
+        declarator: &Declarator,
+        name: Span,
     ) -> Result<Prototype> {
+        let specifiers = &declaration.specifiers;
         let function = self.text(name);
         if specifiers.is_static {
             let function = function.into();
@@ -179,26 +172,30 @@ impl<'t> Reader<'t> {
         let is_variadic;
         let (returns, mut parameters) = match declarator.derivations.split_last() {
             Some((Derivation::Function { parameters, .. }, result)) => {
-                let base = specifiers.ctype.clone();
-                let (returns, _) = self.derived(base, specifiers.is_const, result)?;
-                is_variadic = takes_more(*parameters);
-                (returns, self.parameters(function, *parameters, node)?)
+                let (returns, _) = self.derived(base.ctype.clone(), base.is_const, result)?;
+                let is_old_style = declaration.is_old_style;
+                is_variadic = parameters.ellipsis.is_some();
+                (
+                    returns,
+                    self.parameters(function, parameters, is_old_style)?,
+                )
             }
             _ => {
-                let function_type = specifiers.ctype.resolved();
-                is_variadic =
-                    matches!(function_type, CType::Function(function) if function.is_variadic);
-                self.function_of_typedef(&specifiers.ctype, function, name)?
+                is_variadic = matches!(
+                    base.ctype.resolved(),
+                    CType::Function(function) if function.is_variadic
+                );
+                self.function_of_typedef(&base.ctype, function, name)?
             }
         };
-        for (ownership, number) in attributes.ownership {
-            self.own(&mut parameters, ownership, number)?;
+        for (ownership, number, span) in attributes.ownership {
+            self.own(&mut parameters, ownership, number, span)?;
         }
         self.check_value(&returns, true, name)?;
-        let label = declarator.label.or(specifiers.label);
+        let is_labelled = !declarator.label.is_empty();
         Ok(Prototype {
             name: function.into(),
-            symbol: label.map(|label| self.strings(label)),
+            symbol: is_labelled.then(|| self.strings(&declarator.label)),
             returns,
             parameters,
             is_variadic,
@@ -207,12 +204,13 @@ impl<'t> Reader<'t> {
 
     /// Stores the owner of the target of a parameter, which is given by its number from 1.
     fn own(
-        &mut self,
+        &self,
         parameters: &mut [Parameter],
         ownership: Ownership,
-        number: Node<'t>,
+        number: i128,
+        span: Span,
     ) -> Result<()> {
-        let index = self.constant(number)?.checked_sub(1);
+        let index = number.checked_sub(1);
         let index = index.and_then(|index| usize::try_from(index).ok());
         let parameter = index.and_then(|index| parameters.get_mut(index));
         let is_pointer = |parameter: &Parameter| {
@@ -223,28 +221,28 @@ impl<'t> Reader<'t> {
                 parameter.ownership = ownership;
                 Ok(())
             }
-            None => Err(self.syntax("the number of a pointer parameter, from 1", number)),
+            None => Err(self.syntax("the number of a pointer parameter, from 1", span)),
         }
     }
 
     /// Returns the result and parameters of a function declared by a typedef: `typedef int F(int); F f;`.
     fn function_of_typedef(
-        &mut self,
+        &self,
         ctype: &CType,
         name: &str,
-        node: Node<'t>,
+        span: Span,
     ) -> Result<(CType, Vec<Parameter>)> {
         let CType::Function(function) = ctype.resolved() else {
-            return Err(self.syntax("a function", node));
+            return Err(self.syntax("a function", span));
         };
         // A function type `()` is read as one without parameters that takes any arguments.
         if function.is_variadic && function.parameters.is_empty() {
             let function = name.into();
-            return Err(self.error(Kind::OldStyle { function }, node));
+            return Err(self.error(Kind::OldStyle { function }, span));
         }
         let mut parameters = Vec::new();
         for (position, ctype) in function.parameters.iter().enumerate() {
-            self.check_value(ctype, false, node)?;
+            self.check_value(ctype, false, span)?;
             let (is_const, is_restrict) = pointer_qualifiers(ctype);
             parameters.push(Parameter {
                 name: format!("arg{position}"),
@@ -262,32 +260,27 @@ impl<'t> Reader<'t> {
     fn parameters(
         &mut self,
         function: &str,
-        list: Node<'t>,
-        declaration: Node<'t>,
+        parameters: &Parameters,
+        is_old_style: bool,
     ) -> Result<Vec<Parameter>> {
-        let mut pending = Vec::new();
-        let mut cursor = list.walk();
-        for node in list.named_children(&mut cursor) {
-            match node.kind() {
-                "parameter_declaration" if pending.len() == MAX_PARAMETERS => {
-                    let (function, limit) = (function.into(), MAX_PARAMETERS);
-                    return Err(self.error(Kind::TooManyParameters { function, limit }, node));
-                }
-                "parameter_declaration" => pending.push(self.pending(node)?),
-                "identifier" if is_old_style(declaration) => {
-                    let function = function.into();
-                    return Err(self.error(Kind::OldStyle { function }, list));
-                }
-                "identifier" => return Err(self.unknown_type(node)),
-                _ => {}
-            }
+        let old_style = |reader: &Self| {
+            let function = function.into();
+            reader.error(Kind::OldStyle { function }, parameters.span)
+        };
+        if is_old_style {
+            return Err(old_style(self));
+        }
+        if let Some(extra) = parameters.list.get(MAX_PARAMETERS) {
+            let (function, limit) = (function.into(), MAX_PARAMETERS);
+            return Err(self.error(Kind::TooManyParameters { function, limit }, extra.span));
+        }
+        let mut pending = Vec::with_capacity(parameters.list.len());
+        for parameter in &parameters.list {
+            pending.push(self.pending(parameter)?);
         }
         match &pending[..] {
-            [] if takes_more(list) => return Ok(Vec::new()),
-            [] => {
-                let function = function.into();
-                return Err(self.error(Kind::OldStyle { function }, list));
-            }
+            [] if parameters.ellipsis.is_some() => return Ok(Vec::new()),
+            [] => return Err(old_style(self)),
             [only] if only.name.is_none() && only.ctype.resolved() == &CType::Void => {
                 return Ok(Vec::new());
             }
@@ -296,11 +289,11 @@ impl<'t> Reader<'t> {
         let mut named: Vec<(Option<String>, CType)> = Vec::with_capacity(pending.len());
         for parameter in &pending {
             let name = parameter.name.map(|name| self.text(name).to_owned());
-            if let (Some(text), Some(node)) = (&name, parameter.name)
+            if let (Some(text), Some(span)) = (&name, parameter.name)
                 && named.iter().any(|(known, _)| known.as_ref() == Some(text))
             {
                 let name = text.clone();
-                return Err(self.error(Kind::DuplicateParameter { name }, node));
+                return Err(self.error(Kind::DuplicateParameter { name }, span));
             }
             // An array is not an integer, even if its elements are.
             let ctype = if parameter.extents.is_empty() {
@@ -336,46 +329,40 @@ impl<'t> Reader<'t> {
     }
 
     /// Returns the type of a parameter, and its outermost arrays as extents.
-    fn pending(&mut self, node: Node<'t>) -> Result<Pending<'t>> {
-        let specifiers = self.specifiers(node)?;
-        let declarator = self.declarator(specifiers.declarators.first().copied())?;
+    fn pending<'a>(&mut self, parameter: &'a ParameterDeclaration) -> Result<Pending<'a>> {
+        let Base {
+            ctype: mut base,
+            is_const: base_const,
+            ..
+        } = self.base(&parameter.specifiers)?;
+        let declarator = &parameter.declarator;
         let mut derivations = &declarator.derivations[..];
         let mut extents = Vec::new();
         let mut is_restrict = false;
-        let mut base = specifiers.ctype;
-        let base_const = specifiers.is_const || is_const_typedef(&base);
+        let base_const = base_const || is_const_typedef(&base);
         // C adjusts `T x[][n]` to `T (*x)[n]`, so both are the same parameter.
-        if let [
-            inner @ ..,
-            Derivation::Pointer {
-                is_restrict: restrict,
-                ..
-            },
-        ] = derivations
-        {
+        if let [inner @ .., Derivation::Pointer { qualifiers, .. }] = derivations {
             let is_to_array = match inner.last() {
                 Some(derivation) => matches!(derivation, Derivation::Array { .. }),
                 None => matches!(base.resolved(), CType::Array(_)),
             };
             if is_to_array {
                 extents.push(PendingExtent::Unknown);
-                is_restrict = *restrict;
+                is_restrict = qualifiers.is_restrict;
                 derivations = inner;
             }
         }
         while let [
             inner @ ..,
             Derivation::Array {
-                size,
-                is_restrict: restrict,
-                ..
+                size, qualifiers, ..
             },
         ] = derivations
         {
-            is_restrict |= *restrict;
+            is_restrict |= qualifiers.is_restrict;
             extents.push(match size {
-                Some(size) => PendingExtent::Expression(*size),
-                None => PendingExtent::Unknown,
+                ArraySize::Expression(size) => PendingExtent::Expression(size),
+                ArraySize::Missing | ArraySize::Star => PendingExtent::Unknown,
             });
             derivations = inner;
         }
@@ -397,7 +384,7 @@ impl<'t> Reader<'t> {
             (is_const, is_restrict) = pointer_qualifiers(&ctype);
         }
         Ok(Pending {
-            node,
+            span: parameter.span,
             name: declarator.name,
             ctype,
             is_const,
@@ -409,10 +396,10 @@ impl<'t> Reader<'t> {
     fn parameter(
         &mut self,
         name: String,
-        pending: Pending<'t>,
+        pending: Pending<'_>,
         names: &Names<'_>,
     ) -> Result<Parameter> {
-        let position = pending.name.unwrap_or(pending.node);
+        let position = pending.name.unwrap_or(pending.span);
         self.check_value(&pending.ctype, false, position)?;
         let mut extents = Vec::with_capacity(pending.extents.len());
         for extent in pending.extents {
@@ -422,10 +409,13 @@ impl<'t> Reader<'t> {
                     let length = i128::try_from(length).unwrap_or(i128::MAX);
                     Extent::Dynamic(Expr::Constant(length))
                 }
-                PendingExtent::Expression(node) => {
-                    let expression = self.expression(node, Some(names))?;
+                PendingExtent::Expression(size) => {
+                    let expression = self.expression(size, names)?;
                     if matches!(expression, Expr::Constant(_)) {
-                        self.extent_value(&expression, node)?;
+                        self.extent_value(&expression, size.span)?;
+                    }
+                    if expression.depth() > MAX_DEPTH {
+                        return Err(self.too_deep(size.span));
                     }
                     Extent::Dynamic(expression)
                 }
@@ -443,7 +433,7 @@ impl<'t> Reader<'t> {
     }
 
     /// Returns an error for a type that can't be passed or returned.
-    fn check_value(&self, ctype: &CType, is_result: bool, node: Node<'t>) -> Result<()> {
+    fn check_value(&self, ctype: &CType, is_result: bool, span: Span) -> Result<()> {
         let text = || ctype.to_string();
         let kind = match ctype.resolved() {
             CType::Void if !is_result => Kind::Impossible {
@@ -469,51 +459,31 @@ impl<'t> Reader<'t> {
             },
             _ => return Ok(()),
         };
-        Err(self.error(kind, node))
+        Err(self.error(kind, span))
     }
 
     /// Returns the text of the string literals in an `__asm__` label.
-    fn strings(&self, label: Node<'t>) -> String {
-        let mut text = String::new();
-        let mut cursor = label.walk();
-        loop {
-            let node = cursor.node();
-            if node.kind() == "string_content" {
-                text.push_str(self.text(node));
-            }
-            if cursor.goto_first_child() {
-                continue;
-            }
-            while !cursor.goto_next_sibling() {
-                if !cursor.goto_parent() {
-                    return text;
-                }
-            }
-        }
-    }
-
-    fn definition(&mut self, node: Node<'t>) -> Result<()> {
-        // A declaration without a body, such as `enum E;`, has no effect.
-        if node.child_by_field_name("body").is_none() {
-            return Ok(());
-        }
-        self.type_specifier(node).map(|_| ())
+    fn strings(&self, literals: &[Span]) -> String {
+        let texts = literals.iter().map(|literal| self.text(*literal));
+        texts.map(|text| text.trim_matches('"')).collect()
     }
 }
 
-fn declares_function(specifiers: &Specifiers<'_>, declarator: &Declarator<'_>) -> bool {
+/// Returns whether specifiers without a declarator define a type.
+fn defines_type(specifier: &TypeSpecifier) -> bool {
+    match specifier {
+        TypeSpecifier::Record(record) => record.members.is_some(),
+        TypeSpecifier::Enum(enumeration) => enumeration.enumerators.is_some(),
+        _ => false,
+    }
+}
+
+fn declares_function(base: &Base, declarator: &Declarator) -> bool {
     match declarator.derivations.last() {
         Some(Derivation::Function { .. }) => true,
         Some(_) => false,
-        None => matches!(specifiers.ctype.resolved(), CType::Function(_)),
+        None => matches!(base.ctype.resolved(), CType::Function(_)),
     }
-}
-
-/// Returns whether a list of parameters ends in `...`.
-fn takes_more(list: Node<'_>) -> bool {
-    let mut cursor = list.walk();
-    list.named_children(&mut cursor)
-        .any(|child| child.kind() == "variadic_parameter")
 }
 
 /// Returns whether the target of a pointer is `const`, and whether the pointer is `restrict`.
@@ -522,16 +492,6 @@ fn pointer_qualifiers(ctype: &CType) -> (bool, bool) {
         CType::Pointer(pointer) => (pointer.is_const, pointer.is_restrict),
         _ => (false, false),
     }
-}
-
-/// Returns whether this is an old-style definition, with the parameter types between the parentheses and the
-/// body.
-fn is_old_style(declaration: Node<'_>) -> bool {
-    let mut cursor = declaration.walk();
-    declaration.kind() == "function_definition"
-        && declaration
-            .named_children(&mut cursor)
-            .any(|child| child.kind() == "declaration")
 }
 
 /// Returns a name that no other parameter has.

@@ -1,33 +1,34 @@
-//! Parses declaration specifiers: the type, qualifiers and attributes before a declarator.
+//! Reads declaration specifiers: types, qualifiers and attributes before a declarator.
 
 use std::sync::Arc;
 
-use tree_sitter::Node;
-
-use super::{Reader, Result, spelling};
+use super::{Reader, Result};
 use crate::ctype::standard;
-use crate::ctype::{Body, CType, Enum, Float, Integer, MemberSpec, Record, RecordKind, lay_out};
+use crate::ctype::{Body, CType, Enum, Float, Integer, MemberSpec, Record, lay_out};
 use crate::error::PrototypeErrorKind as Kind;
 use crate::prototype::Ownership;
+use crate::syntax::ast::{
+    Argument, Attribute, EnumSpecifier, Expression, MemberDeclaration, RecordSpecifier, Specifiers,
+    TypeName, TypeOrExpression, TypeSpecifier, Words,
+};
+use crate::syntax::lexer::Span;
+use crate::syntax::packing::PackLimit;
+use crate::syntax::parser::MAX_DEPTH;
 
 /// The largest alignment that compilers accept, in bytes.
 const MAX_ALIGNMENT: i128 = 1 << 28;
 
-/// The parsed specifiers of a declaration.
-pub(super) struct Specifiers<'t> {
+/// The type that specifiers give, to which declarators add pointers, arrays and functions.
+pub(super) struct Base {
     pub(super) ctype: CType,
     pub(super) is_const: bool,
-    pub(super) is_static: bool,
+    /// The alignment in bytes that `_Alignas` requests.
     pub(super) alignment: Option<usize>,
-    pub(super) attributes: Vec<Node<'t>>,
-    pub(super) declarators: Vec<Node<'t>>,
-    pub(super) label: Option<Node<'t>>,
-    bit_field: Option<Node<'t>>,
 }
 
 /// The effects of the attributes of a declaration.
 #[derive(Default)]
-pub(super) struct Attributes<'t> {
+pub(super) struct Attributes {
     pub(super) is_packed: bool,
     pub(super) alignment: Option<usize>,
     /// An attribute that changes the calling convention.
@@ -35,128 +36,81 @@ pub(super) struct Attributes<'t> {
     /// An attribute that changes a type.
     pub(super) changes_type: Option<String>,
     /// The owners of the targets of parameters, which are given by their numbers from 1.
-    pub(super) ownership: Vec<(Ownership, Node<'t>)>,
+    pub(super) ownership: Vec<(Ownership, i128, Span)>,
 }
 
-impl<'t> Attributes<'t> {
-    /// Stores the parameters of an ownership attribute, whose numbers follow the kind of the objects.
-    fn own(&mut self, ownership: Ownership, arguments: Option<Node<'t>>) {
-        let Some(arguments) = arguments else {
-            return;
-        };
-        let mut cursor = arguments.walk();
-        let arguments = arguments.named_children(&mut cursor);
-        let numbers = arguments.filter(|node| !node.is_extra()).skip(1);
-        self.ownership
-            .extend(numbers.map(|number| (ownership, number)));
-    }
-}
-
-impl<'t> Reader<'t> {
-    /// Parses the specifiers of a declaration, and finds its declarators.
-    pub(super) fn specifiers(&mut self, node: Node<'t>) -> Result<Specifiers<'t>> {
-        let mut specifiers = Specifiers {
-            ctype: CType::Void,
-            is_const: false,
-            is_static: false,
-            alignment: None,
-            attributes: Vec::new(),
-            declarators: Vec::new(),
-            label: None,
-            bit_field: None,
-        };
-        let mut type_node = None;
-        let mut is_atomic = false;
-        let mut cursor = node.walk();
-        let mut more = cursor.goto_first_child();
-        while more {
-            let child = cursor.node();
-            match (cursor.field_name(), child.kind()) {
-                (Some("type"), _) => type_node = Some(child),
-                (_, "gnu_asm_expression") => specifiers.label = Some(child),
-                (Some("declarator"), _) => specifiers.declarators.push(child),
-                (_, "storage_class_specifier") => {
-                    specifiers.is_static |= self.word(child) == "static";
-                }
-                (_, "attribute_specifier" | "attribute_declaration") => {
-                    specifiers.attributes.push(child);
-                }
-                (_, "bitfield_clause") => specifiers.bit_field = Some(child),
-                (_, "type_qualifier") => match self.word(child) {
-                    "const" => specifiers.is_const = true,
-                    "_Atomic" => is_atomic = true,
-                    _ => {
-                        if let Some(inner) = child.named_child(0)
-                            && inner.kind() == "alignas_qualifier"
-                        {
-                            let alignment = self.alignas(inner)?;
-                            specifiers.alignment = specifiers.alignment.max(alignment);
-                        }
-                    }
-                },
-                _ => {}
-            }
-            more = cursor.goto_next_sibling();
+impl Reader<'_> {
+    /// Returns the type of declaration specifiers.
+    pub(super) fn base(&mut self, specifiers: &Specifiers) -> Result<Base> {
+        let mut alignment = None;
+        for request in &specifiers.alignments {
+            alignment = alignment.max(self.alignas(&request.argument)?);
         }
-        let Some(type_node) = type_node else {
-            return Err(self.syntax("a type", node));
-        };
-        specifiers.ctype = self.type_specifier(type_node)?;
+        let mut ctype = self.type_specifier(&specifiers.ctype, specifiers.span)?;
         let attributes = self.attributes(&specifiers.attributes)?;
+        let is_atomic =
+            specifiers.qualifiers.is_atomic || matches!(specifiers.ctype, TypeSpecifier::Atomic(_));
         let changed = attributes.changes_type;
         if let Some(attribute) = changed.or(is_atomic.then(|| "_Atomic".into())) {
-            let name = format!("{attribute} {}", specifiers.ctype);
+            let name = format!("{attribute} {ctype}");
             let reason = format!("`{attribute}` makes it another type");
-            specifiers.ctype = CType::unsupported(&name, reason);
+            ctype = CType::unsupported(&name, reason);
         }
-        Ok(specifiers)
+        Ok(Base {
+            ctype,
+            is_const: specifiers.qualifiers.is_const,
+            alignment,
+        })
     }
 
-    /// Parses a type name, as in `sizeof(…)`: specifiers, with or without an abstract declarator.
-    pub(super) fn type_name(&mut self, node: Node<'t>) -> Result<CType> {
-        let specifiers = self.specifiers(node)?;
-        let declarator = self.declarator(specifiers.declarators.first().copied())?;
-        let derivations = declarator.derivations;
-        self.derived(specifiers.ctype, specifiers.is_const, &derivations)
+    /// Returns the type of a type name, as in `sizeof(…)`.
+    pub(super) fn type_name(&mut self, name: &TypeName) -> Result<CType> {
+        let base = self.base(&name.specifiers)?;
+        self.derived(base.ctype, base.is_const, &name.declarator.derivations)
             .map(|(ctype, _)| ctype)
     }
 
-    pub(super) fn type_specifier(&mut self, node: Node<'t>) -> Result<CType> {
-        match node.kind() {
-            "primitive_type" | "sized_type_specifier" => self.words(node),
-            "type_identifier" => {
-                let name = self.text(node);
-                self.scope
-                    .typedef(name)
-                    .ok_or_else(|| self.unknown_type(node))
-            }
-            "struct_specifier" => self.record(node, RecordKind::Struct),
-            "union_specifier" => self.record(node, RecordKind::Union),
-            "enum_specifier" => self.enumeration(node),
-            _ => {
-                let name = self.text(node);
-                Ok(CType::unsupported(name, "mapcall doesn't know its size"))
-            }
+    fn type_specifier(&mut self, specifier: &TypeSpecifier, span: Span) -> Result<CType> {
+        match specifier {
+            TypeSpecifier::Missing => Err(self.syntax("a type", span)),
+            TypeSpecifier::Words(words) => self.words(words),
+            TypeSpecifier::Name(name) => self
+                .scope
+                .typedef(self.text(*name))
+                .ok_or_else(|| self.unknown_type(*name)),
+            TypeSpecifier::Record(record) => self.record(record),
+            TypeSpecifier::Enum(enumeration) => self.enumeration(enumeration),
+            TypeSpecifier::Atomic(name) => self.type_name(name),
+            TypeSpecifier::Typeof(argument, span) => match &**argument {
+                TypeOrExpression::Type(name) => self.type_name(name),
+                TypeOrExpression::Expression(expression) => {
+                    let ctype = self.expression_type(expression, &[])?;
+                    Ok(ctype.unwrap_or_else(|| {
+                        let reason = "the types of variables and functions are not known";
+                        CType::unsupported(self.text(*span), reason)
+                    }))
+                }
+            },
+            TypeSpecifier::BitInt(span) => Ok(CType::unsupported(
+                self.text(*span),
+                "NumPy has no numbers of that size",
+            )),
         }
     }
 
-    /// Parses the keywords of an arithmetic type in any order, such as `unsigned long int` or `double
-    /// _Complex`.
-    fn words(&mut self, node: Node<'t>) -> Result<CType> {
-        let text = self.whole_words(node);
-        let (mut long, mut sign, mut is_short, mut is_complex) = (0, None, false, false);
-        let mut base = None;
-        for word in text.split_ascii_whitespace() {
-            match word {
-                "long" => long += 1,
-                "short" => is_short = true,
-                "signed" | "__signed" | "__signed__" => sign = Some(true),
-                "unsigned" => sign = Some(false),
-                word if spelling::is_complex(word) => is_complex = true,
-                word if base.is_none() => base = Some(word),
-                _ => return Err(self.no_type(node)),
-            }
+    /// Returns the type of the words of an arithmetic type, such as `unsigned long int` or `double _Complex`.
+    fn words(&self, words: &Words) -> Result<CType> {
+        let no_type = || {
+            let name = self.text(words.span).into();
+            self.error(Kind::NoType { name }, words.span)
+        };
+        if words.is_contradictory {
+            return Err(no_type());
         }
+        let (long, sign, is_short, is_complex) =
+            (words.longs, words.sign, words.is_short, words.is_complex);
+        let base_span = words.base.unwrap_or_default();
+        let base = words.base.map(|base| self.text(base));
         let signed = sign != Some(false);
         let integer = match (base, long, is_short, is_complex) {
             (None | Some("int"), 0, false, false) if signed => Integer::Int,
@@ -188,42 +142,25 @@ impl<'t> Reader<'t> {
                     (None, Some(name)) if long == 0 && !is_complex => self
                         .scope
                         .typedef(name)
-                        .ok_or_else(|| self.unknown_type(node)),
-                    _ => Err(self.no_type(node)),
+                        .ok_or_else(|| self.unknown_type(base_span)),
+                    _ => Err(no_type()),
                 };
             }
             (Some("__int128"), 0, false, false) => {
                 return Ok(CType::unsupported(
-                    text,
+                    words.span.of(self.source),
                     "NumPy has no numbers of that size",
                 ));
             }
-            _ => return Err(self.no_type(node)),
+            _ => return Err(no_type()),
         };
         Ok(CType::Integer(integer))
     }
 
-    /// Returns the original text of a node whose last word may have been replaced by a shorter one.
-    fn whole_words(&self, node: Node<'t>) -> &'t str {
-        let (text, range) = (self.source, node.byte_range());
-        let behind = text.get(range.end..).unwrap_or_default();
-        let replaced = self.plain.get(range.end..).unwrap_or_default();
-        let more = behind
-            .bytes()
-            .zip(replaced.bytes())
-            .take_while(|(written, plain)| !written.is_ascii_whitespace() && *plain == b' ')
-            .count();
-        text.get(range.start..range.end + more).unwrap_or_default()
-    }
-
-    fn no_type(&self, node: Node<'t>) -> crate::PrototypeError {
-        let name = self.text(node).into();
-        self.error(Kind::NoType { name }, node)
-    }
-
-    fn record(&mut self, node: Node<'t>, kind: RecordKind) -> Result<CType> {
-        let tag = node.child_by_field_name("name").map(|tag| self.text(tag));
-        let Some(list) = node.child_by_field_name("body") else {
+    fn record(&mut self, record: &RecordSpecifier) -> Result<CType> {
+        let kind = record.kind;
+        let tag = record.tag.map(|tag| self.text(tag));
+        let Some(list) = &record.members else {
             let tag = tag.unwrap_or_default();
             if let Some(known) = self.scope.tag(kind.keyword(), tag) {
                 return Ok(known);
@@ -231,265 +168,257 @@ impl<'t> Reader<'t> {
             let record = Record::new(kind, Some(tag.into()), Body::Incomplete);
             return Ok(CType::Record(record.into()));
         };
-        self.enter(node)?;
-        let mut nodes = Vec::new();
-        let mut cursor = node.walk();
-        nodes.extend(
-            node.named_children(&mut cursor)
-                .filter(|child| child.kind() == "attribute_specifier"),
-        );
-        let attributes = self.attributes(&nodes)?;
+        let attributes = self.attributes(&record.attributes)?;
         let mut reason = attributes
             .changes_type
             .map(|attribute| format!("`{attribute}` changes its layout"));
-        if self.packing.is_packed() {
+        if record.pack_limit != PackLimit::None {
             reason = Some("`#pragma pack` changes its layout".into());
         }
         let mut members = Vec::new();
-        let mut cursor = list.walk();
-        for child in list.named_children(&mut cursor) {
-            match child.kind() {
-                "field_declaration" => {
-                    if let Some(why) = self.members(child, &mut members)? {
-                        reason = reason.or(Some(why));
-                    }
-                }
-                "comment" => {}
-                "preproc_call" if !self.text(child).contains("pack") => {}
-                _ if child.is_extra() => {}
-                _ => reason = reason.or(Some("a preprocessor directive is in it".into())),
+        for declaration in list {
+            if let Some(why) = self.members(declaration, &mut members)? {
+                reason = reason.or(Some(why));
             }
         }
         let body = match reason {
             Some(reason) => Body::Unsupported { reason },
             None => lay_out(kind, members, attributes.alignment, attributes.is_packed),
         };
-        self.leave();
-        let record = Record::new(kind, tag.map(str::to_owned), body);
-        let ctype = CType::Record(Arc::new(record));
-        if ctype.depth() > super::MAX_DEPTH {
-            return Err(self.too_deep(node));
+        let ctype = CType::Record(Arc::new(Record::new(kind, tag.map(str::to_owned), body)));
+        if ctype.depth() > MAX_DEPTH {
+            return Err(self.too_deep(record.span));
         }
         if let Some(tag) = tag {
-            self.define_tag(kind.keyword(), tag, &ctype, node)?;
+            self.define_tag(kind.keyword(), tag, &ctype, record.span)?;
         }
         Ok(ctype)
     }
 
     /// Adds the members of one declaration; returns the reason if their layout is unknown.
-    fn members(&mut self, node: Node<'t>, members: &mut Vec<MemberSpec>) -> Result<Option<String>> {
-        let specifiers = self.specifiers(node)?;
-        if specifiers.bit_field.is_some() {
-            let name = specifiers.declarators.first().map(|name| self.text(*name));
-            let name = name.filter(|name| !name.is_empty());
-            return Ok(Some(match name {
-                Some(name) => format!("its member `{name}` is a bit-field"),
-                None => "it has a bit-field".into(),
-            }));
-        }
-        let CType::Record(record) = &specifiers.ctype else {
-            return self.named_members(&specifiers, members);
-        };
-        if specifiers.declarators.is_empty() && record.tag.is_none() {
-            let attributes = self.attributes(&specifiers.attributes)?;
-            members.push(MemberSpec {
-                name: None,
-                ctype: specifiers.ctype.clone(),
-                alignment: specifiers.alignment.max(attributes.alignment),
-                is_packed: attributes.is_packed,
-            });
-        }
-        self.named_members(&specifiers, members)
-    }
-
-    fn named_members(
+    fn members(
         &mut self,
-        specifiers: &Specifiers<'t>,
+        declaration: &MemberDeclaration,
         members: &mut Vec<MemberSpec>,
     ) -> Result<Option<String>> {
-        for &node in &specifiers.declarators {
-            let declarator = self.declarator(Some(node))?;
-            let nodes = specifiers.attributes.iter().chain(&declarator.attributes);
-            let attributes = self.attributes(nodes)?;
-            if let Some(attribute) = attributes.changes_type {
+        let specifiers = &declaration.specifiers;
+        let base = self.base(specifiers)?;
+        let before = self.attributes(&specifiers.attributes)?;
+        if let CType::Record(record) = &base.ctype
+            && declaration.declarators.is_empty()
+            && record.tag.is_none()
+        {
+            members.push(MemberSpec {
+                name: None,
+                ctype: base.ctype.clone(),
+                alignment: base.alignment.max(before.alignment),
+                is_packed: before.is_packed,
+            });
+        }
+        for member in &declaration.declarators {
+            let declarator = &member.declarator;
+            let name = declarator.name.map(|name| self.text(name).to_owned());
+            if member.width.is_some() {
+                return Ok(Some(match name {
+                    Some(name) => format!("its member `{name}` is a bit-field"),
+                    None => "it has a bit-field".into(),
+                }));
+            }
+            let own = self.attributes(&declarator.attributes)?;
+            if let Some(attribute) = own.changes_type {
                 return Ok(Some(format!("`{attribute}` changes its layout")));
             }
-            let (ctype, _) = self.derived(
-                specifiers.ctype.clone(),
-                specifiers.is_const,
-                &declarator.derivations,
-            )?;
+            let (ctype, _) =
+                self.derived(base.ctype.clone(), base.is_const, &declarator.derivations)?;
             members.push(MemberSpec {
-                name: declarator.name.map(|name| self.text(name).into()),
+                name,
                 ctype,
-                alignment: specifiers.alignment.max(attributes.alignment),
-                is_packed: attributes.is_packed,
+                alignment: base.alignment.max(before.alignment).max(own.alignment),
+                is_packed: before.is_packed || own.is_packed,
             });
         }
         Ok(None)
     }
 
-    fn enumeration(&mut self, node: Node<'t>) -> Result<CType> {
-        let tag = node.child_by_field_name("name").map(|tag| self.text(tag));
-        let Some(list) = node.child_by_field_name("body") else {
+    fn enumeration(&mut self, specifier: &EnumSpecifier) -> Result<CType> {
+        let tag = specifier.tag.map(|tag| self.text(tag));
+        let fixed = match &specifier.underlying {
+            Some(name) => Some(self.type_name(name)?),
+            None => None,
+        };
+        let Some(list) = &specifier.enumerators else {
             let tag = tag.unwrap_or_default();
-            return self.scope.tag("enum", tag).ok_or_else(|| {
+            if let Some(known) = self.scope.tag("enum", tag) {
+                return Ok(known);
+            }
+            let Some(fixed) = fixed else {
                 let ctype = format!("enum {tag}");
-                self.error(Kind::Incomplete { ctype }, node)
-            });
+                return Err(self.error(Kind::Incomplete { ctype }, specifier.span));
+            };
+            // An enumeration with a fixed type is complete without its enumerators (C23 6.7.2.2).
+            return Ok(self.enumeration_of(Some(tag), Vec::new(), Some(&fixed), false));
         };
         let mut enumerators = Vec::new();
         let mut next = 0_i128;
-        let mut cursor = list.walk();
-        for child in list.named_children(&mut cursor) {
-            if child.kind() != "enumerator" {
-                continue;
-            }
-            let name = self.text(self.field(child, "name")?);
-            if let Some(value) = child.child_by_field_name("value") {
+        for enumerator in list {
+            let name = self.text(enumerator.name);
+            if let Some(value) = &enumerator.value {
                 next = self.constant(value)?;
             }
             if !(i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&next) {
                 let kind = Kind::Constant(crate::extent::ExtentError::Overflow.into());
-                return Err(self.error(kind, child));
+                return Err(self.error(kind, enumerator.span));
             }
-            self.define_enumerator(name, next, child)?;
+            self.define_enumerator(name, next, enumerator.name)?;
             enumerators.push((name.to_owned(), next));
             next += 1;
         }
-        let fits = |integer: &Integer| {
-            enumerators
-                .iter()
-                .all(|(_, value)| integer.contains(*value))
-        };
-        let underlying = [Integer::Int, Integer::UInt, Integer::Long, Integer::ULong]
-            .into_iter()
-            .find(fits)
-            .unwrap_or(Integer::LongLong);
-        let mut cursor = node.walk();
-        let nodes: Vec<_> = node
-            .named_children(&mut cursor)
-            .filter(|child| child.kind() == "attribute_specifier")
-            .collect();
-        let has_type = node.child_by_field_name("underlying_type").is_some();
-        let ctype = if has_type || self.attributes(&nodes)?.is_packed {
-            let name = format!("enum {}", tag.unwrap_or_default());
-            CType::unsupported(&name, "its size is not that of an int")
-        } else {
-            CType::Enum(Arc::new(Enum {
-                tag: tag.map(str::to_owned),
-                underlying,
-                enumerators,
-            }))
-        };
+        let is_packed = self.attributes(&specifier.attributes)?.is_packed;
+        let ctype = self.enumeration_of(tag, enumerators, fixed.as_ref(), is_packed);
         if let Some(tag) = tag {
-            self.define_tag("enum", tag, &ctype, node)?;
+            self.define_tag("enum", tag, &ctype, specifier.span)?;
         }
         Ok(ctype)
     }
 
-    fn alignas(&mut self, node: Node<'t>) -> Result<Option<usize>> {
-        let Some(argument) = node.named_child(0) else {
-            return Ok(None);
+    /// Returns the enumeration with these enumerators, with the type that compilers give it.
+    fn enumeration_of(
+        &self,
+        tag: Option<&str>,
+        enumerators: Vec<(String, i128)>,
+        fixed: Option<&CType>,
+        is_packed: bool,
+    ) -> CType {
+        let fits = |integer: &Integer| {
+            let mut values = enumerators.iter();
+            values.all(|(_, value)| integer.contains(*value))
         };
-        if argument.kind() == "type_descriptor" {
-            return Ok(self.type_name(argument)?.alignment());
-        }
-        // The grammar parses the name of a type as an expression.
-        if argument.kind() == "identifier"
-            && let Some(ctype) = self.scope.typedef(self.text(argument))
-        {
-            return Ok(ctype.alignment());
-        }
-        self.alignment(argument)
+        let underlying = match fixed {
+            Some(fixed) => match fixed.integer() {
+                Some(integer) => integer,
+                None => {
+                    let name = format!("enum {}", tag.unwrap_or_default());
+                    return CType::unsupported(&name, format!("`{fixed}` is no integer type"));
+                }
+            },
+            None => {
+                const SMALL: [Integer; 4] = [
+                    Integer::UChar,
+                    Integer::SChar,
+                    Integer::UShort,
+                    Integer::Short,
+                ];
+                const USUAL: [Integer; 4] =
+                    [Integer::Int, Integer::UInt, Integer::Long, Integer::ULong];
+                let small = SMALL.into_iter().filter(|_| is_packed);
+                let mut all = small.chain(USUAL);
+                all.find(fits).unwrap_or(Integer::LongLong)
+            }
+        };
+        CType::Enum(Arc::new(Enum {
+            tag: tag.map(str::to_owned),
+            underlying,
+            enumerators,
+        }))
     }
 
-    /// Parses an alignment in bytes; 0 has no effect.
-    fn alignment(&mut self, node: Node<'t>) -> Result<Option<usize>> {
-        match self.constant(node)? {
+    fn alignas(&mut self, argument: &TypeOrExpression) -> Result<Option<usize>> {
+        match argument {
+            TypeOrExpression::Type(name) => Ok(self.type_name(name)?.alignment()),
+            TypeOrExpression::Expression(expression) => self.alignment(expression),
+        }
+    }
+
+    /// Returns an alignment in bytes; 0 has no effect.
+    fn alignment(&mut self, expression: &Expression) -> Result<Option<usize>> {
+        match self.constant(expression)? {
             0 => Ok(None),
             value if (1..=MAX_ALIGNMENT).contains(&value) && value & (value - 1) == 0 => {
                 Ok(usize::try_from(value).ok())
             }
             value => {
                 let expected = format!("an alignment that is a power of two, got {value}");
-                Err(self.syntax(&expected, node))
+                Err(self.syntax(&expected, expression.span))
             }
         }
     }
 
-    pub(super) fn attributes<'n>(
+    /// Returns the effects of attributes; those without an effect here are skipped.
+    pub(super) fn attributes<'a>(
         &mut self,
-        nodes: impl IntoIterator<Item = &'n Node<'t>>,
-    ) -> Result<Attributes<'t>>
-    where
-        't: 'n,
-    {
+        attributes: impl IntoIterator<Item = &'a Attribute>,
+    ) -> Result<Attributes> {
         let mut found = Attributes::default();
-        for &node in nodes {
-            // The list is that of `[[a, b(1)]]` or of `__attribute__((a, b(1)))`.
-            let list = if node.kind() == "attribute_declaration" {
-                node
-            } else if let Some(list) = argument_list(node) {
-                list
+        for attribute in attributes {
+            let namespace = attribute.namespace.map(|name| self.text(name));
+            let is_known = if attribute.is_standard {
+                matches!(namespace, Some("gnu" | "__gnu__" | "clang" | "_Clang"))
             } else {
-                continue;
+                true
             };
-            let mut cursor = list.walk();
-            for attribute in list.named_children(&mut cursor) {
-                let name = attribute
-                    .child_by_field_name("function")
-                    .or_else(|| attribute.child_by_field_name("name"))
-                    .unwrap_or(attribute);
-                let name = self.text(name);
-                let name = name
-                    .strip_prefix("__")
-                    .and_then(|name| name.strip_suffix("__"))
-                    .unwrap_or(name);
-                let arguments = argument_list(attribute);
-                let argument = arguments.and_then(|arguments| arguments.named_child(0));
-                match (name, argument) {
-                    ("packed", _) => found.is_packed = true,
-                    ("ownership_takes", _) => {
-                        found.own(Ownership::Taken, arguments);
+            if !is_known {
+                continue;
+            }
+            let name = self.text(attribute.name);
+            let name = name
+                .strip_prefix("__")
+                .and_then(|name| name.strip_suffix("__"))
+                .unwrap_or(name);
+            match (name, &attribute.arguments[..]) {
+                ("packed", _) => found.is_packed = true,
+                ("ownership_takes" | "ownership_holds", [_, numbers @ ..]) => {
+                    let ownership = if name == "ownership_takes" {
+                        Ownership::Taken
+                    } else {
+                        Ownership::Held
+                    };
+                    for number in numbers {
+                        let expression = self.argument(number)?;
+                        let value = self.constant(expression)?;
+                        found.ownership.push((ownership, value, number.span));
                     }
-                    ("ownership_holds", _) => {
-                        found.own(Ownership::Held, arguments);
-                    }
-                    ("aligned", Some(argument)) => {
-                        found.alignment = found.alignment.max(self.alignment(argument)?);
-                    }
-                    (
-                        "aligned"
-                        | "mode"
-                        | "vector_size"
-                        | "scalar_storage_order"
-                        | "ms_struct"
-                        | "transparent_union"
-                        | "ext_vector_type"
-                        | "address_space",
-                        _,
-                    ) => found.changes_type = Some(name.into()),
-                    (
-                        "ms_abi" | "sysv_abi" | "stdcall" | "fastcall" | "thiscall" | "regparm"
-                        | "regcall" | "vectorcall" | "pcs" | "sseregparm" | "preserve_all"
-                        | "preserve_most" | "aarch64_vector_pcs" | "interrupt",
-                        _,
-                    ) => found.convention = Some(name.into()),
-                    _ => {}
                 }
+                ("aligned" | "align", [argument, ..]) => {
+                    let expression = self.argument(argument)?;
+                    found.alignment = found.alignment.max(self.alignment(expression)?);
+                }
+                (
+                    "aligned"
+                    | "mode"
+                    | "vector_size"
+                    | "scalar_storage_order"
+                    | "ms_struct"
+                    | "transparent_union"
+                    | "ext_vector_type"
+                    | "address_space",
+                    _,
+                ) => found.changes_type = Some(name.into()),
+                (
+                    "ms_abi" | "sysv_abi" | "stdcall" | "fastcall" | "thiscall" | "regparm"
+                    | "regcall" | "vectorcall" | "pcs" | "sseregparm" | "preserve_all"
+                    | "preserve_most" | "aarch64_vector_pcs" | "interrupt" | "__stdcall"
+                    | "__fastcall" | "__thiscall" | "__vectorcall" | "__regcall" | "__pascal",
+                    _,
+                ) => found.convention = Some(name.into()),
+                _ => {}
             }
         }
         Ok(found)
     }
 
-    pub(super) fn unknown_type(&self, node: Node<'t>) -> crate::PrototypeError {
-        let name = self.text(node);
+    /// Returns the expression of an argument that must be one.
+    fn argument<'a>(&self, argument: &'a Argument) -> Result<&'a Expression> {
+        let expression = argument.expression.as_ref();
+        expression.ok_or_else(|| self.syntax("an expression", argument.span))
+    }
+
+    pub(super) fn unknown_type(&self, span: Span) -> crate::PrototypeError {
+        let name = self.text(span);
         let kind = Kind::UnknownType {
             name: name.into(),
             nearest: self.nearest_type(name),
         };
-        self.error(kind, node)
+        self.error(kind, span)
     }
 
     pub(super) fn nearest_type(&self, name: &str) -> Option<String> {
@@ -500,10 +429,4 @@ impl<'t> Reader<'t> {
         let known = known.chain(standard::names());
         self.nearest(name, known)
     }
-}
-
-fn argument_list(node: Node<'_>) -> Option<Node<'_>> {
-    let mut cursor = node.walk();
-    node.named_children(&mut cursor)
-        .find(|child| child.kind() == "argument_list")
 }

@@ -1,7 +1,7 @@
-//! System calls: the processor time of a thread.
+//! System calls: the directory of a cache.
 
 #[cfg_attr(unix, path = "unix.rs")]
 #[cfg_attr(not(unix), path = "unsupported.rs")]
 mod os;
 
-pub(crate) use os::thread_time;
+pub(crate) use os::PrivateDirectory;

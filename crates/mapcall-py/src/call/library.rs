@@ -11,18 +11,21 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mapcall::contract::HostValue;
+use mapcall::declarations::{ConstantValue, Definitions};
 use mapcall::function::KeepAlive;
+use mapcall::prototype::Variable as Declared;
 use mapcall::{CType, Declarations, Header, Prototype};
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyMappingProxy, PyString, PyTuple};
 
 use super::callback::{self, Callback, NamedRecipient, Recipient};
 use super::function::{Destructor, Function, Options, Origin};
 use super::handle::{self, Handle};
 use super::returns::function_pointed_to;
 use super::struct_object::{LibraryReference, Struct};
+use super::variable::Variable;
 use super::{errors, foreign, methods};
 use crate::errors::{attribute_error, missing_attribute, refuse_unknown};
 use crate::package::Package;
@@ -42,14 +45,19 @@ use crate::package::Package;
 /// library : str, PathLike or None
 ///     A path, a file name that the loader finds (``libm.so.6``), a bare name (``m``, ``openblas``),
 ///     or None for the running process, which has the C library.
-/// header : str or PathLike, optional
-///     The C header of the library, as a path or as in ``#include <...>``; the system's C compiler
-///     preprocesses it. Its functions become attributes of the library, and prototypes may use its
-///     types.
+/// header : str or PathLike, or sequence of them, optional
+///     The C header of the library, as a path or as in ``#include <...>``; several are read in order, as
+///     by one C file. The system's C compiler preprocesses them. Their functions and constants become
+///     attributes of the library, and prototypes may use their types.
 /// include : sequence of PathLike, optional
 ///     Directories in which headers are looked for.
 /// define : dict of str to object, optional
 ///     Macros and their values; None for a macro without a value.
+/// header_cache : bool, default True
+///     Whether the preprocessed header is kept in the user's cache folder (``$XDG_CACHE_HOME/mapcall``,
+///     otherwise ``~/.cache/mapcall``) and taken from there, if the compiler and the contents of all
+///     files that it read are still the same. The environment variable ``MAPCALL_HEADER_CACHE=0`` turns
+///     this off, too.
 ///
 /// Returns
 /// -------
@@ -70,18 +78,22 @@ use crate::package::Package;
 /// ``const`` and ``restrict`` must be those of the C function. A wrong one may crash the process.
 #[pyfunction]
 #[pyo3(
-    signature = (library, header = None, *, include = None, define = None, **unknown),
-    text_signature = "(library, header=None, *, include=None, define=None)"
+    signature = (
+        library, header = None, *, include = None, define = None, header_cache = true, **unknown
+    ),
+    text_signature = "(library, header=None, *, include=None, define=None, header_cache=True)"
 )]
 pub(crate) fn load(
     py: Python<'_>,
     library: Option<PathBuf>,
-    header: Option<PathBuf>,
+    header: Option<Names>,
     include: Option<Vec<PathBuf>>,
     define: Option<&Bound<'_, PyDict>>,
+    header_cache: bool,
     unknown: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<Library> {
-    refuse_unknown("load", &["library", "header", "include", "define"], unknown)?;
+    const KEYWORDS: [&str; 5] = ["library", "header", "include", "define", "header_cache"];
+    refuse_unknown("load", &KEYWORDS, unknown)?;
     let inner = match &library {
         // SAFETY: the user of `load` asks to load the library, and is responsible that its initialisers
         // and terminators are sound to run.
@@ -89,7 +101,12 @@ pub(crate) fn load(
         None => mapcall::Library::process(),
     };
     let inner = inner.map_err(|error| errors::library(py, &error))?;
-    let header = header.map(|name| -> PyResult<_> {
+    let names = header.map(|names| match names {
+        Names::One(name) => vec![name],
+        Names::Several(names) => names,
+    });
+    let header = names.filter(|names| !names.is_empty());
+    let header = header.map(|names| -> PyResult<_> {
         let mut defined = Vec::new();
         for (name, value) in define.into_iter().flatten() {
             let value = if value.is_none() {
@@ -100,7 +117,7 @@ pub(crate) fn load(
             defined.push((name.extract::<String>()?, value));
         }
         Ok(Source {
-            name,
+            names,
             include: include.unwrap_or_default(),
             define: defined,
         })
@@ -108,7 +125,7 @@ pub(crate) fn load(
     let header = header.transpose()?;
     let declarations = match &header {
         Some(source) => {
-            let read = py.detach(|| source.header().read());
+            let read = py.detach(|| source.header().cache(header_cache).read());
             read.map_err(|error| errors::unsupported(py, &error.to_string()))?
         }
         None => Declarations::default(),
@@ -121,17 +138,29 @@ pub(crate) fn load(
     })
 }
 
-/// The header of a library, with the options of `load`.
+/// The argument `header` of `load`.
+#[derive(FromPyObject)]
+pub(crate) enum Names {
+    One(PathBuf),
+    Several(Vec<PathBuf>),
+}
+
+/// The headers of a library, with the options of `load`.
 #[derive(Clone)]
 struct Source {
-    name: PathBuf,
+    /// At least one.
+    names: Vec<PathBuf>,
     include: Vec<PathBuf>,
     define: Vec<(String, Option<String>)>,
 }
 
 impl Source {
     fn header(&self) -> Header {
-        let mut header = Header::new(self.name.clone());
+        let (first, more) = self.names.split_first().unzip();
+        let mut header = Header::new(first.cloned().unwrap_or_default());
+        for name in more.unwrap_or_default() {
+            header = header.and(name);
+        }
         for directory in &self.include {
             header = header.include(directory);
         }
@@ -139,6 +168,12 @@ impl Source {
             header = header.define(name, value.as_deref());
         }
         header
+    }
+
+    /// Returns the names for messages.
+    fn names(&self) -> String {
+        let names = self.names.iter().map(|name| name.display().to_string());
+        names.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -152,52 +187,66 @@ impl Source {
 /// True
 ///
 /// Made by `load`. It stays loaded while this object or one of its functions is in use. The functions
-/// of its header are attributes.
+/// and constants of its header are attributes; a constant with the name of a method is in `constants`
+/// only.
 #[pyclass(frozen, module = "mapcall", weakref)]
 pub(crate) struct Library {
     inner: mapcall::Library,
     header: Option<Source>,
     declarations: Declarations,
-    /// The structs and functions in use. It is locked by attached threads only, and never while Python
+    /// The types and functions in use. It is locked by attached threads only, and never while Python
     /// code runs.
     known: Mutex<Known>,
 }
 
-/// The structs and functions that have been used so far.
+/// The types and functions that have been used so far.
 #[derive(Default)]
 struct Known {
-    structs: Structs,
+    /// The types that prototypes have defined.
+    definitions: Definitions,
     /// The header's functions that have been used.
     functions: HashMap<String, Py<Function>>,
-}
-
-/// The structs that prototypes have defined, by name. Only the most recent ones are kept, so that a
-/// program which binds ever new prototypes does not run out of memory.
-#[derive(Default)]
-struct Structs {
-    recent: HashMap<String, CType>,
-    older: HashMap<String, CType>,
-}
-
-impl Structs {
-    /// The minimum number of names that are kept.
-    const MIN_NAMES: usize = 4096;
-
-    fn define(&mut self, structs: HashMap<String, CType>) {
-        if self.recent.len() + structs.len() > Self::MIN_NAMES {
-            self.older = mem::take(&mut self.recent);
-        }
-        self.recent.extend(structs);
-    }
-
-    fn get(&self, name: &str) -> Option<&CType> {
-        self.recent.get(name).or_else(|| self.older.get(name))
-    }
+    /// The variables that have been used. They keep what their pointers lead to.
+    variables: HashMap<String, Py<Variable>>,
 }
 
 impl Library {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns a variable that the library exports. Each declaration of a name has one object.
+    fn exported<'py>(
+        this: &Bound<'py, Self>,
+        declared: Declared,
+    ) -> PyResult<Bound<'py, Variable>> {
+        let (py, library) = (this.py(), this.get());
+        let name = declared.name.clone();
+        let known = || {
+            let known = library.known();
+            let variable = known.variables.get(&name)?;
+            let is_same = variable.get().is_of(&declared);
+            is_same.then(|| variable.clone_ref(py).into_bound(py))
+        };
+        if let Some(variable) = known() {
+            return Ok(variable);
+        }
+        let bound = declared.clone();
+        // SAFETY: by the docs of `Library.variable`, its user guarantees the declaration.
+        let bound = py.detach(|| unsafe { library.inner.bind_variable(bound) });
+        let bound = bound.map_err(|error| errors::bind(py, &error))?;
+        let variable = Variable::new(py, Self::reference(this), bound)?;
+        let variable = Bound::new(py, variable)?;
+        // Another thread may have made it since.
+        if let Some(variable) = known() {
+            return Ok(variable);
+        }
+        let old = library
+            .known()
+            .variables
+            .insert(name, variable.clone().unbind());
+        drop(old);
+        Ok(variable)
     }
 
     fn reference(this: &Bound<'_, Self>) -> LibraryReference {
@@ -247,13 +296,11 @@ impl Library {
         name: &str,
         options: Options,
     ) -> PyResult<Option<Bound<'py, Function>>> {
-        let declared = this.get().declarations.functions().iter();
-        match declared.into_iter().find(|function| function.name == name) {
-            Some(function) => match &function.prototype {
-                Ok(prototype) => {
-                    Self::bind(this, prototype.clone(), Origin::Header, options).map(Some)
-                }
-                Err(error) => Err(errors::prototype(this.py(), error)),
+        let declarations = &this.get().declarations;
+        match this.py().detach(|| declarations.function(name)) {
+            Some(function) => match function.prototype {
+                Ok(prototype) => Self::bind(this, prototype, Origin::Header, options).map(Some),
+                Err(error) => Err(errors::prototype(this.py(), &error)),
             },
             None => Ok(None),
         }
@@ -267,15 +314,23 @@ impl Library {
         let Ok(known) = self.known.try_lock() else {
             return Ok(());
         };
+        for function in known.functions.values() {
+            visit.call(function)?;
+        }
         known
-            .functions
+            .variables
             .values()
-            .try_for_each(|function| visit.call(function))
+            .try_for_each(|variable| visit.call(variable))
     }
 
     fn __clear__(&self) {
-        let functions = mem::take(&mut self.known().functions);
-        drop(functions);
+        let mut known = self.known();
+        let used = (
+            mem::take(&mut known.functions),
+            mem::take(&mut known.variables),
+        );
+        drop(known);
+        drop(used);
     }
 
     /// The path of the library's file; None for the process itself.
@@ -381,15 +436,17 @@ impl Library {
         let options = Options::new(check, gil, text, destructor, engine)?;
         let (py, library) = (this.py(), this.get());
         let declarations = &library.declarations;
-        let parsed = py.detach(|| declarations.prototype_with_structs(prototype));
-        let (parsed, structs) = parsed.map_err(|error| errors::prototype(py, &error))?;
+        let known = library.known().definitions.clone();
+        let parsed = py.detach(|| declarations.prototype_after(prototype, &known));
+        drop(known);
+        let (parsed, definitions) = parsed.map_err(|error| errors::prototype(py, &error))?;
         let origin = Origin::Text(prototype.to_owned());
         let function = match address {
             None => Self::bind(this, parsed, origin, options)?,
             Some(address) => Self::bind_address(this, parsed, address, options)?,
         };
-        if !structs.is_empty() {
-            library.known().structs.define(structs);
+        if !definitions.is_empty() {
+            library.known().definitions.extend(definitions);
         }
         Ok(function)
     }
@@ -417,10 +474,10 @@ impl Library {
     ///     If neither the header nor a prototype defines the name. Of the types that prototypes define,
     ///     at least the last 4096 are kept.
     fn r#struct(this: &Bound<'_, Self>, name: &str) -> PyResult<Struct> {
-        let library = this.get();
-        let declared = library.declarations.structs().get(name).cloned();
-        let known = declared.or_else(|| library.known().structs.get(name).cloned());
-        match known {
+        let (py, library) = (this.py(), this.get());
+        let known = library.known().definitions.clone();
+        let header = || library.declarations.structure(name);
+        match py.detach(|| header().or_else(|| known.structure(name))) {
             Some(ctype) => Ok(Struct::new(name, ctype, Self::reference(this))),
             None => Err(PyKeyError::new_err(format!(
                 "expected a struct that the header or a prototype of {} defines, got {name:?}; \
@@ -428,6 +485,43 @@ impl Library {
                 library.inner
             ))),
         }
+    }
+
+    /// Return a variable that the library exports.
+    ///
+    /// >>> import mapcall
+    /// >>> libc = mapcall.load(None)
+    /// >>> libc.variable("int opterr").value
+    /// 1
+    ///
+    /// Parameters
+    /// ----------
+    /// declaration : str
+    ///     The declaration of the variable in C, such as ``const double table[3]``. It may use the types of
+    ///     the library's header, and types that the text defines before it.
+    ///
+    /// Returns
+    /// -------
+    /// Variable
+    ///     The variable.
+    ///
+    /// Raises
+    /// ------
+    /// PrototypeError
+    ///     If the declaration can't be read.
+    /// LibraryError
+    ///     If the library has no such variable.
+    fn variable<'py>(this: &Bound<'py, Self>, declaration: &str) -> PyResult<Bound<'py, Variable>> {
+        let (py, library) = (this.py(), this.get());
+        let known = library.known().definitions.clone();
+        let parsed = py.detach(|| library.declarations.variable_after(declaration, &known));
+        drop(known);
+        let (declared, definitions) = parsed.map_err(|error| errors::prototype(py, &error))?;
+        let variable = Self::exported(this, declared)?;
+        if !definitions.is_empty() {
+            library.known().definitions.extend(definitions);
+        }
+        Ok(variable)
     }
 
     /// Make a C function pointer of a callable. Keep it as long as C may call it.
@@ -542,7 +636,35 @@ impl Library {
         }
     }
 
-    /// The functions of the header that can't be called, each with the reason.
+    /// The constants of the header by name, a read-only mapping.
+    ///
+    /// >>> import mapcall
+    /// >>> libm = mapcall.load("m", header="math.h")
+    /// >>> libm.constants["FP_NAN"], libm.FP_NAN, libm.M_PI
+    /// (0, 0, 3.141592653589793)
+    ///
+    /// They are its enumerators, and its macros without parameters that are numbers or strings, as the C
+    /// compiler evaluates them: int (also for a character), float, and str or, if a string is no UTF-8,
+    /// bytes. The compiler runs once, when a macro that is an expression is first asked for; no program is
+    /// run.
+    ///
+    /// Raises
+    /// ------
+    /// PrototypeError
+    ///     If the compiler can't be run.
+    #[getter]
+    fn constants<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMappingProxy>> {
+        let constants = py.detach(|| self.declarations.constants());
+        let constants = constants.map_err(|error| errors::unsupported(py, &error.to_string()))?;
+        let values = PyDict::new(py);
+        for constant in constants {
+            values.set_item(&constant.name, constant_value(py, &constant.value)?)?;
+        }
+        Ok(PyMappingProxy::new(py, values.as_mapping()))
+    }
+
+    /// The declarations of the header that can't be used, each with the reason: functions that can't be
+    /// called, and what could not be read.
     ///
     /// >>> import mapcall
     /// >>> mapcall.load(None, header="stdio.h").unsupported["vprintf"]
@@ -550,20 +672,23 @@ impl Library {
     #[getter]
     fn unsupported<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let reasons = PyDict::new(py);
-        for function in self.declarations.functions() {
+        for function in py.detach(|| self.declarations.functions()) {
             if let Some(reason) = function.unsupported() {
                 reasons.set_item(&function.name, reason)?;
             }
         }
+        for (name, error) in py.detach(|| self.declarations.unread()) {
+            reasons.set_item(name, error.kind.to_string())?;
+        }
         Ok(reasons)
     }
 
-    fn __getattr__<'py>(this: &Bound<'py, Self>, name: &str) -> PyResult<Bound<'py, Function>> {
+    fn __getattr__<'py>(this: &Bound<'py, Self>, name: &str) -> PyResult<Bound<'py, PyAny>> {
         let (py, library) = (this.py(), this.get());
         let known = || {
             let known = library.known();
             let function = known.functions.get(name)?;
-            Some(function.clone_ref(py).into_bound(py))
+            Some(function.clone_ref(py).into_bound(py).into_any())
         };
         if let Some(function) = known() {
             return Ok(function);
@@ -577,10 +702,31 @@ impl Library {
                 }
                 let (name, known) = (name.to_owned(), function.clone().unbind());
                 library.known().functions.insert(name, known);
-                return Ok(function);
+                return Ok(function.into_any());
             }
             Ok(None) => match &library.header {
-                Some(source) => format!("{} declares no function {name:?}", source.name.display()),
+                Some(source) => {
+                    let declarations = &library.declarations;
+                    let constant = py.detach(|| declarations.constant(name));
+                    let constant =
+                        constant.map_err(|error| errors::unsupported(py, &error.to_string()))?;
+                    if let Some(value) = constant {
+                        return constant_value(py, &value);
+                    }
+                    if let Some(variable) = py.detach(|| declarations.variable(name)) {
+                        match Self::exported(this, variable) {
+                            Ok(variable) => return Ok(variable.into_any()),
+                            Err(error) => {
+                                let message = error.value(py).str()?.to_string();
+                                return Err(attribute_error(py, name, None, message));
+                            }
+                        }
+                    }
+                    format!(
+                        "{} declares no function, variable or constant {name:?}",
+                        source.names()
+                    )
+                }
                 None => format!(
                     "a library without a header has no attribute {name:?}; bind a function by its \
                      prototype, or load the library with header="
@@ -604,9 +750,19 @@ impl Library {
         for name in names.try_iter()? {
             all.append(name?)?;
         }
-        for function in this.get().declarations.functions() {
+        let library = this.get();
+        for function in py.detach(|| library.declarations.functions()) {
             if function.prototype.is_ok() {
                 all.append(&function.name)?;
+            }
+        }
+        for variable in py.detach(|| library.declarations.variables()) {
+            all.append(&variable.name)?;
+        }
+        // Without a compiler, the constants that need one are missing.
+        if let Ok(constants) = py.detach(|| library.declarations.constants()) {
+            for constant in constants {
+                all.append(&constant.name)?;
             }
         }
         Ok(all)
@@ -614,11 +770,7 @@ impl Library {
 
     fn __repr__(&self) -> String {
         match &self.header {
-            Some(source) => format!(
-                "<mapcall.Library: {} ({})>",
-                self.inner,
-                source.name.display()
-            ),
+            Some(source) => format!("<mapcall.Library: {} ({})>", self.inner, source.names()),
             None => format!("<mapcall.Library: {}>", self.inner),
         }
     }
@@ -644,7 +796,12 @@ impl Library {
                     define.set_item(name, value)?;
                 }
                 let include = PyTuple::new(py, source.include.iter().map(|path| path.as_os_str()))?;
-                Some((source.name.as_os_str(), include, define))
+                let names = source.names.iter().map(|name| name.as_os_str());
+                let names = match &source.names[..] {
+                    [name] => name.as_os_str().into_pyobject(py)?.into_any(),
+                    _ => PyTuple::new(py, names)?.into_any(),
+                };
+                Some((names, include, define))
             }
             None => None,
         };
@@ -673,6 +830,19 @@ fn address_of(object: &Bound<'_, PyAny>) -> PyResult<NonNull<c_void>> {
         handle::address(foreign::address_of(object)? as u64)
     };
     address.ok_or_else(|| PyValueError::new_err("address: expected one that is not 0, got 0"))
+}
+
+/// Returns the value of a constant as a Python object.
+fn constant_value<'py>(py: Python<'py>, value: &ConstantValue) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match value {
+        ConstantValue::Integer(value) => value.into_pyobject(py)?.into_any(),
+        ConstantValue::Float(value) => value.into_pyobject(py)?.into_any(),
+        ConstantValue::Text(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => PyString::new(py, text).into_any(),
+            Err(_) => PyBytes::new(py, bytes).into_any(),
+        },
+        value => PyString::new(py, &value.to_string()).into_any(),
+    })
 }
 
 /// Return the function that a pickle refers to.

@@ -7,7 +7,7 @@
 //! - the state of callbacks: `scope`, `activation`;
 //! - a bound function and its options: `expected`, `returns`, `function`, `keywords`;
 //! - pointers and callbacks: `handle`, `callback`;
-//! - values in C's memory: `struct_object`, `store`, `place`, `structs`;
+//! - values in C's memory: `struct_object`, `store`, `place`, `structs`, `variable`;
 //! - the parts of a call: `parse_arguments`, `resources`, `argument`, `retained`, `result`;
 //! - the variable arguments of a call: `variadic`;
 //! - batches: `progress`, `observer`, `batch`; calls with lazy arrays: `lazy`;
@@ -45,6 +45,7 @@ mod struct_object;
 mod structs;
 mod structure;
 mod text;
+mod variable;
 mod variadic;
 mod vectorcall;
 
@@ -56,6 +57,7 @@ pub(crate) use lazy::{classes as lazy_classes, describe_call};
 pub(crate) use library::{Library, load, rebind};
 pub(crate) use signature::{Annotation, Doc, Parameter};
 pub(crate) use struct_object::{Struct, StructObject};
+pub(crate) use variable::Variable;
 
 /// Prepares the types of functions and handles, when the extension is initialised.
 pub(crate) fn install(py: pyo3::Python<'_>) {

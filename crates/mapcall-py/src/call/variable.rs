@@ -1,8 +1,6 @@
 //! `mapcall.Variable`: a variable that a library exports.
 
-use std::ffi::c_void;
-use std::ptr::NonNull;
-
+use mapcall::contract::{Number, Rule};
 use mapcall::ctype::CType;
 use mapcall::prototype::Variable as Declared;
 use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
@@ -34,39 +32,37 @@ use crate::convert;
 #[pyclass(frozen, module = "mapcall", weakref)]
 pub(crate) struct Variable {
     library: LibraryReference,
-    declared: Declared,
-    address: NonNull<c_void>,
+    inner: mapcall::Variable,
     /// The memory of the variable, and what its pointers lead to.
     memory: Py<StructMemory>,
 }
-
-// SAFETY: the address is used by attached threads only, of which one runs at a time.
-unsafe impl Send for Variable {}
-// SAFETY: the address is used by attached threads only, of which one runs at a time.
-unsafe impl Sync for Variable {}
 
 impl Variable {
     pub(super) fn new(
         py: Python<'_>,
         library: LibraryReference,
-        declared: Declared,
-        address: NonNull<c_void>,
+        inner: mapcall::Variable,
     ) -> PyResult<Self> {
         let owner = library.object.clone_ref(py);
-        let memory = StructMemory::new(owner, address, declared.is_const);
+        let is_const = inner.declaration().is_const;
+        let memory = StructMemory::new(owner, inner.address(), is_const);
         Ok(Self {
             library,
-            declared,
-            address,
+            inner,
             memory: Py::new(py, memory)?,
         })
     }
 
+    /// Returns whether it is the variable of a declaration.
+    pub(super) fn is_of(&self, declared: &Declared) -> bool {
+        self.inner.declaration() == declared
+    }
+
     fn size(&self) -> PyResult<usize> {
-        self.declared.ctype.size().ok_or_else(|| {
+        self.inner.declaration().ctype.size().ok_or_else(|| {
             PyTypeError::new_err(format!(
                 "{}: its size is not known; read it with array(shape)",
-                self.declared.name
+                self.inner.declaration().name
             ))
         })
     }
@@ -75,7 +71,7 @@ impl Variable {
     fn object(&self, py: Python<'_>) -> StructObject {
         StructObject {
             library: self.library.clone_ref(py),
-            ctype: self.declared.ctype.clone(),
+            ctype: self.inner.declaration().ctype.clone(),
             memory: self.memory.clone_ref(py),
             offset: 0,
         }
@@ -85,12 +81,28 @@ impl Variable {
         Place {
             py,
             library: &self.library,
-            name: &self.declared.name,
-            address: self.address,
-            is_read_only: self.declared.is_const,
+            name: &self.inner.declaration().name,
+            address: self.inner.address(),
+            is_read_only: self.inner.declaration().is_const,
             owner: self.memory.bind(py).clone().into_any(),
             kept: self.memory.get().objects(py, 0..size),
             memory: Some((&self.memory, 0)),
+        }
+    }
+
+    /// Returns the value as an argument for a parameter; a number for an array parameter is an array of length
+    /// 1, which C reads or writes.
+    pub(super) fn argument<'py>(
+        &self,
+        py: Python<'py>,
+        rule: &Rule,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let is_number = Number::of(&self.inner.declaration().ctype).is_some();
+        match rule {
+            Rule::Array(_) | Rule::Pointer(_) if is_number => self
+                .place(py, 0)
+                .array(&self.inner.declaration().ctype, &[1]),
+            _ => self.get(py),
         }
     }
 
@@ -98,7 +110,8 @@ impl Variable {
     pub(super) fn get<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let size = self.size()?;
         let bytes = self.object(py).read(0..size);
-        self.place(py, size).read(&self.declared.ctype, &bytes)
+        self.place(py, size)
+            .read(&self.inner.declaration().ctype, &bytes)
     }
 }
 
@@ -116,7 +129,7 @@ impl Variable {
     /// 'opterr'
     #[getter]
     fn name(&self) -> &str {
-        &self.declared.name
+        &self.inner.declaration().name
     }
 
     /// The C type.
@@ -126,7 +139,7 @@ impl Variable {
     /// 'char *'
     #[getter]
     fn r#type(&self) -> String {
-        self.declared.ctype.to_string()
+        self.inner.declaration().ctype.to_string()
     }
 
     /// The value: a number; a `Handle` for a pointer, or None for NULL; a `Function` for a function pointer; a
@@ -153,13 +166,13 @@ impl Variable {
 
     #[setter]
     fn set_value(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let Declared { name, ctype, .. } = &self.declared;
-        if self.declared.is_const {
+        let Declared { name, ctype, .. } = self.inner.declaration();
+        if self.inner.declaration().is_const {
             let message = format!("{name} is const and can't be assigned to");
             return Err(PyAttributeError::new_err(message));
         }
         let mut bytes = vec![0; self.size()?];
-        let mut writer = Writer::new(py, &self.library.inner, name, "");
+        let mut writer = Writer::new(py, &self.library, name, "");
         writer.write(ctype, value, &mut bytes)?;
         let kept = writer.kept;
         self.object(py).write(py, 0, &bytes, kept)
@@ -194,7 +207,7 @@ impl Variable {
         py: Python<'py>,
         shape: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let mut item = self.declared.ctype.resolved();
+        let mut item = self.inner.declaration().ctype.resolved();
         let mut known = Some(Vec::new());
         while let CType::Array(array) = item {
             match (array.length, &mut known) {
@@ -203,7 +216,7 @@ impl Variable {
             }
             item = array.item.resolved();
         }
-        let name = &self.declared.name;
+        let name = &self.inner.declaration().name;
         let count = |shape: &[usize]| shape.iter().try_fold(1_usize, |n, &m| n.checked_mul(m));
         let shape = match (shape, &known) {
             (Some(shape), _) => convert::shape(shape)?.unwrap_or_default().to_vec(),
@@ -232,10 +245,10 @@ impl Variable {
         dtype: Option<&Bound<'py, PyAny>>,
         copy: Option<bool>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        if has_pointers(&self.declared.ctype) {
+        if has_pointers(&self.inner.declaration().ctype) {
             return Err(PyTypeError::new_err(format!(
                 "{} has pointers, which an array does not keep alive; read its value",
-                self.declared.name
+                self.inner.declaration().name
             )));
         }
         let options = PyDict::new(py);
@@ -262,7 +275,7 @@ impl Variable {
     }
 
     fn __repr__(&self) -> String {
-        let Declared { name, ctype, .. } = &self.declared;
+        let Declared { name, ctype, .. } = self.inner.declaration();
         format!("<mapcall.Variable: {}>", ctype.declare(name))
     }
 }

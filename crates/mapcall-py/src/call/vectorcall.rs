@@ -24,6 +24,7 @@ use super::parse_arguments::parse_arguments;
 use super::result::{self, Outputs};
 use super::retained::Retained;
 use super::snapshot::Snapshots;
+use super::variable::Variable;
 use super::variadic::{self, Variant};
 use super::{activation, errors, function, lazy, ndarray, number};
 use crate::faults::{self, Detached};
@@ -183,6 +184,12 @@ fn general<'py>(
         } else {
             // SAFETY: the caller of the function has a reference to its argument.
             let argument = unsafe { Borrowed::from_ptr(py, *argument) };
+            if let Ok(variable) = argument.cast::<Variable>() {
+                let value = variable.get().argument(py, rule)?;
+                reader.argument(position, rule, expected.as_ref(), &value)?;
+                reader.resources.add_object(value);
+                continue;
+            }
             reader.argument(position, rule, expected.as_ref(), &argument)?;
         }
     }

@@ -568,7 +568,10 @@ impl ArgumentError {
                 nearest: Some(nearest),
                 ..
             } => words(format!("did you mean {nearest}?")),
-            Problem::Unknown { .. } => words("look at the declaration".into()),
+            Problem::Unknown { .. } if self.parameter.is_empty() => {
+                words("look at the function's parameters".into())
+            }
+            Problem::Unknown { .. } => words("look at the definition of the struct".into()),
             Problem::Twice => words("give it once".into()),
         }
     }

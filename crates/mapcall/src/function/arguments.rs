@@ -141,33 +141,10 @@ fn push_list(
     })?;
     let mut list = vec![0; elements.len() + 1].into_boxed_slice();
     for (index, (argument, pointer)) in elements.iter().zip(&mut list).enumerate() {
-        let allocated;
-        let value = match argument {
-            Arg::Null => HostValue::Null,
-            Arg::Slot(slot) => slot.value(role),
-            Arg::Allocated(array) => {
-                allocated = Slot::of_array(array, true);
-                allocated.value(role)
-            }
-            Arg::Text(text) => {
-                let text = text.iter().copied().chain([0]).collect();
-                HostValue::Text(lent.texts.push_mut(text))
-            }
-            Arg::Function(function) => HostValue::Function {
-                function: FunctionValue::Bound(function.prototype()),
-                address: function.address().as_ptr(),
-            },
-            Arg::Handle(handle) => match handle.in_use() {
-                Some(in_use) => lent.handles.push_mut(in_use).value(),
-                None => {
-                    let found = handle.target().to_owned();
-                    return Err(contract.refuse(position, Problem::Closed { found }).into());
-                }
-            },
-            _ => HostValue::Other,
-        };
         let mut slot = [0];
-        let converted = element.convert_element(value, false, &mut slot);
+        let converted = with_element(argument, lent, |value| {
+            element.convert_element(value, false, &mut slot)
+        });
         converted.map_err(|problem| contract.refuse_element(position, index, &element, problem))?;
         *pointer = usize::try_from(slot[0]).unwrap_or_default();
     }
@@ -188,6 +165,51 @@ fn push_list(
         _ => HostValue::List(list.as_ptr()),
     };
     Ok(check.argument(role, value)?)
+}
+
+/// Describes an argument as a value in memory, and converts it by `convert`.
+///
+/// # Errors
+///
+/// Those of `convert`, and [`Problem::Closed`] for a closed handle.
+pub(super) fn with_element(
+    argument: &Arg<'_>,
+    lent: &mut Lent,
+    convert: impl FnOnce(HostValue<'_>) -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    // A role other than the mask's reads any array alike.
+    let role = Role::Result;
+    let allocated;
+    let value = match argument {
+        Arg::Null => HostValue::Null,
+        Arg::Scalar(value) => HostValue::Number(*value),
+        Arg::Slot(slot) => slot.value(role),
+        Arg::Allocated(array) => {
+            allocated = Slot::of_array(array, true);
+            allocated.value(role)
+        }
+        Arg::Text(text) => {
+            let text = text.iter().copied().chain([0]).collect();
+            HostValue::Text(lent.texts.push_mut(text))
+        }
+        Arg::Function(function) => HostValue::Function {
+            function: FunctionValue::Bound(function.prototype()),
+            address: function.address().as_ptr(),
+        },
+        Arg::Handle(handle) => match handle.in_use() {
+            Some(in_use) => lent.handles.push_mut(in_use).value(),
+            None => {
+                let found = handle.target().to_owned();
+                return Err(Problem::Closed { found });
+            }
+        },
+        Arg::Record(dtype, bytes) => HostValue::Record {
+            dtype: Ok(dtype),
+            bytes,
+        },
+        _ => HostValue::Other,
+    };
+    convert(value)
 }
 
 fn role_rule(contract: &Contract, role: Role) -> Option<&Rule> {

@@ -30,6 +30,7 @@ mod error;
 mod handle;
 mod typed;
 mod value;
+mod variable;
 mod variadic;
 
 use std::ffi::c_void;
@@ -45,6 +46,7 @@ pub use handle::Handle;
 pub use handle::{InUse, KeepAlive};
 pub use typed::{CFunction, CNumber, CTarget, CValue, Mismatch, TypedError};
 pub use value::Value;
+pub use variable::Variable;
 
 use mapcall_array::guard::{self, Claim};
 
