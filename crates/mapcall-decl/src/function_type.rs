@@ -1,7 +1,7 @@
 //! Prototypes of function types, and the function types of prototypes.
 
 use crate::ctype::{CType, Function};
-use crate::prototype::{Ownership, Parameter, Prototype};
+use crate::prototype::{Parameter, Prototype};
 
 impl Prototype {
     /// Returns a prototype of a function type, such as that of a function pointer. Its parameters are
@@ -29,6 +29,8 @@ impl Prototype {
                 .map(|(position, ctype)| Parameter::unnamed(position, ctype))
                 .collect(),
             is_variadic: function.is_variadic,
+            returns_nonnull: false,
+            destructors: Vec::new(),
         }
     }
 
@@ -77,13 +79,9 @@ impl Parameter {
             _ => (false, false),
         };
         Self {
-            name: format!("arg{position}"),
-            ctype: ctype.clone(),
-            extents: Vec::new(),
             is_const,
             is_restrict,
-            is_inferred: false,
-            ownership: Ownership::Kept,
+            ..Self::new(format!("arg{position}"), ctype.clone())
         }
     }
 }

@@ -18,17 +18,19 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 # These files test both engines themselves.
 BOTH = {"test_generated.py", "test_process.py"}
-FILES = {path.name for path in HERE.glob("test_*.py")} - BOTH - {Path(__file__).name}
+FILES = sorted({path.name for path in HERE.glob("test_*.py")} - BOTH - {Path(__file__).name})
+# An interpreter with NumPy and pytest starts as long as the tests of a file take.
+GROUPS = 8
 NO_MDWE = "this kernel has no PR_SET_MDWE"
 
 
-@pytest.mark.parametrize("file", sorted(FILES))
-def test_the_same_tests(file: str, pytestconfig: pytest.Config) -> None:
+@pytest.mark.parametrize("files", [FILES[group::GROUPS] for group in range(GROUPS)], ids=" ".join)
+def test_the_same_tests(files: list[str], pytestconfig: pytest.Config) -> None:
     if pytestconfig.getoption("no_executable_pages"):
         pytest.skip("this run is by libffi alone itself")
     options = ["--no-executable-pages", "-m", "not any_engine", "--quiet", "-p", "no:cacheprovider"]
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, HERE / file],
+        [sys.executable, "-m", "pytest", *options, *(HERE / file for file in files)],
         cwd=ROOT,
         env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.PIPE,

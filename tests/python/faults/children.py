@@ -8,7 +8,9 @@ for each of some hundred cases takes minutes, so a script imports them once and 
 from __future__ import annotations
 
 import faulthandler
+import fcntl
 import functools
+import hashlib
 import json
 import os
 import select
@@ -98,8 +100,25 @@ def report(cases: Iterable[tuple[str, Callable[[], object]]]) -> None:
 
 
 @functools.cache
-def results(script: Path, *arguments: str) -> dict[str, Result]:
-    """Runs a script of cases once in this process, and returns its results by case."""
+def results(script: Path, shared: Path, *arguments: str) -> dict[str, Result]:
+    """Runs a script of cases once, and returns its results by case.
+
+    The processes of one run of pytest find each other's results in the folder `shared`.
+    """
+    name = hashlib.sha256(repr((script, arguments)).encode()).hexdigest()
+    with (shared / name).open("a+") as file:
+        # The first process has the file until it has the results.
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        printed = file.read()
+        if not printed:
+            printed = _output(script, *arguments)
+            file.write(printed)
+    lines = map(json.loads, printed.splitlines())
+    return {line.pop("case"): line for line in lines}
+
+
+def _output(script: Path, *arguments: str) -> str:
     process = subprocess.run(
         [sys.executable, "-W", "error", script, *arguments],
         capture_output=True,
@@ -108,5 +127,4 @@ def results(script: Path, *arguments: str) -> dict[str, Result]:
         env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONFAULTHANDLER": ""},
     )
     assert process.returncode == 0, f"exit {process.returncode}\n{process.stdout}{process.stderr}"
-    lines = map(json.loads, process.stdout.splitlines())
-    return {line.pop("case"): line for line in lines}
+    return process.stdout

@@ -21,9 +21,8 @@ FATAL = "Fatal Python error"
 
 
 @pytest.fixture(scope="session")
-def found(native: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
-    folder = tmp_path_factory.mktemp("handlers") / "maps"
-    return results(Path(handler_cases.__file__), str(native), str(folder))
+def found(native: Path, shared: Path) -> dict[str, Result]:
+    return results(Path(handler_cases.__file__), shared, str(native), str(shared / "handlers"))
 
 
 def named(start: str) -> list[str]:
@@ -76,14 +75,11 @@ def test_a_fault_outside_of_maps_is_not_ignored(found: dict[str, Result]) -> Non
     assert is_killed(found["wild, ignored"], "SIGSEGV")
 
 
-def test_faulthandler_keeps_its_file(
-    found: dict[str, Result], tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_faulthandler_keeps_its_file(found: dict[str, Result], shared: Path) -> None:
     result = found["faulthandler with a file"]
     assert is_killed(result, "SIGSEGV")
     assert result["stderr"] == ""
-    [traceback] = tmp_path_factory.getbasetemp().glob("handlers[0-9]*/maps/traceback")
-    assert FATAL in traceback.read_text()
+    assert FATAL in (shared / "handlers" / "traceback").read_text()
 
 
 @pytest.mark.parametrize("name", named("faulthandler, "))

@@ -21,28 +21,24 @@ from children import Result, results
 ERRNO = {"io": {None, errno.EIO}, "no space": {None, errno.ENOSPC}}
 
 
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("uses")
-
-
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("reason", REASONS)
 @pytest.mark.parametrize("name", cases.names())
-def test_use(reason: str, state: str, name: str, native: Path, folder: Path) -> None:
-    place = folder / f"{reason}-{state}"
+def test_use(reason: str, state: str, name: str, native: Path, shared: Path) -> None:
+    place = shared / f"{reason}-{state}"
     script = Path(cases.__file__)
-    result = results(script, reason, state, str(native), str(place))[name]
+    result = results(script, shared, reason, state, str(native), str(place))[name]
     if "skip" in result:
         pytest.skip(result["skip"])
     check(reason, name, place, result)
 
 
 @pytest.mark.parametrize("name", cases.names())
-def test_intact(name: str, native: Path, folder: Path) -> None:
+def test_intact(name: str, native: Path, shared: Path) -> None:
     """The same uses raise nothing while the pages are there."""
-    place = folder / "intact"
-    result = results(Path(cases.__file__), "intact", "after", str(native), str(place))[name]
+    place = shared / "intact"
+    script = Path(cases.__file__)
+    result = results(script, shared, "intact", "after", str(native), str(place))[name]
     if "skip" in result:
         pytest.skip(result["skip"])
     assert (result["status"], result["stderr"]) == (0, "")

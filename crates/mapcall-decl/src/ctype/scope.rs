@@ -113,7 +113,11 @@ impl Scope {
             }
             CType::Typedef(typedef) => {
                 let ctype = self.completed(&typedef.ctype)?;
-                Some(CType::typedef(&typedef.name, ctype, typedef.is_const))
+                let ctype = CType::typedef(&typedef.name, ctype, typedef.is_const);
+                Some(match typedef.alignment {
+                    Some(alignment) => ctype.aligned_typedef(alignment),
+                    None => ctype,
+                })
             }
             CType::Pointer(pointer) => {
                 let target = self.completed(&pointer.target)?;

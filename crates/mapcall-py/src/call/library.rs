@@ -271,7 +271,13 @@ impl Library {
         let library = &this.get().inner;
         // SAFETY: by the docs of `load`, its user guarantees the prototype.
         let function = py.detach(|| unsafe { library.bind(prototype) });
-        let function = function.map_err(|error| errors::bind(py, &error))?;
+        let mut function = function.map_err(|error| errors::bind(py, &error))?;
+        if !function.prototype().destructors.is_empty() {
+            let declared = |name: &str| this.get().declared_prototype(name);
+            let destructor = function.prototype().destructor(declared);
+            // SAFETY: by the docs of `load`, its user guarantees the prototypes.
+            function = unsafe { function.with_destructor(destructor) };
+        }
         methods::bind(this, function, (origin, None), options)
     }
 
@@ -288,6 +294,14 @@ impl Library {
         let function = function.map_err(|error| errors::bind(py, &error))?;
         let kept = PyTuple::new(py, [object])?.unbind();
         methods::bind(this, function, (Origin::Address, Some(kept)), options)
+    }
+
+    /// Returns the prototype of a function of the header; `None` if there is none, or if it can't be
+    /// called.
+    fn declared_prototype(&self, name: &str) -> Option<Prototype> {
+        let mut functions = self.declarations.functions().iter();
+        let declared = functions.find(|function| function.name == name)?;
+        declared.prototype.clone().ok()
     }
 
     /// Binds the header's function of that name; `None` if there is none.

@@ -30,7 +30,7 @@ pub(super) fn allocate<'py>(
         && let Role::Parameter(position) = output.role
         && let Some(expected) = function.expected(position)
     {
-        let array = ndarray::zeros(expected.dtype.bind(py), &output.shape)?;
+        let array = ndarray::ordered_zeros(expected.dtype.bind(py), &output)?;
         let placed = check.place(position, ndarray::memory(&array).address);
         placed.map_err(|error| errors::argument(py, &error))?;
         outputs.push((output.role, array));
@@ -197,16 +197,21 @@ fn pointer_to_handle<'py>(
     let target = pointer.target.clone();
     let objects = retained.and_then(|retained| Some(retained.objects.as_ref()?.clone_ref(py)));
     let scope = retained.and_then(|retained| retained.scope.as_ref());
-    let handle = match &this.binding().options.destructor {
+    let destructor = match &this.binding().options.destructor {
         Some(Destructor::Callable(callable)) => {
-            Handle::destroyed_by(handle, target, objects, callable.clone_ref(py))
+            let handle = Handle::destroyed_by(handle, target, objects, callable.clone_ref(py));
+            return Ok(Bound::new(py, handle)?.into_any());
         }
-        Some(Destructor::Function(function)) if function.get().inner.destroys(handle.target()) => {
-            let handle = handle.with_destructor(&function.get().inner);
+        Some(Destructor::Function(function)) => Some(&function.get().inner),
+        None => this.inner.destructor(),
+    };
+    let handle = match destructor.filter(|function| function.destroys(handle.target())) {
+        Some(destructor) => {
+            let handle = handle.with_destructor(destructor);
             let handle = handle.map_err(|error| errors::call(py, &error))?;
             Handle::new(handle, target, objects)
         }
-        _ => match scope {
+        None => match scope {
             Some(scope) => Handle::lent(handle, target, objects, scope),
             None => Handle::new(handle, target, objects),
         },

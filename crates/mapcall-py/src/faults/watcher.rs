@@ -168,7 +168,15 @@ fn forward(py: Python<'_>, again: bool) -> bool {
         }
     }
     for thread in threads {
-        if !runs_python(py, thread) && thread.is_alive() {
+        let runs_python = runs_python(py, thread);
+        // That may have given the interpreter's lock up, and the thread may have raised its fault meanwhile.
+        if !guard::pending_faults()
+            .iter()
+            .any(|pending| pending.thread == thread)
+        {
+            continue;
+        }
+        if !runs_python && thread.is_alive() {
             // Such as a thread of OpenMP in a loop of Cython: it would never raise the exception.
             guard::leave_to_call(thread);
             marks::release(thread);

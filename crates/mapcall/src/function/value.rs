@@ -53,7 +53,13 @@ impl Value {
         Self::of_slots(&function.prototype().returns, slots, |pointer, address| {
             // SAFETY: the function returned it as a pointer to the target, as the caller of `Library::bind`
             // guaranteed. If it leads into an argument, the handle keeps that alive.
-            unsafe { Handle::returned(function, pointer, address, keep_alive()) }
+            let handle = unsafe { Handle::returned(function, pointer, address, keep_alive()) };
+            match function.destructor() {
+                Some(destructor) if destructor.destroys(handle.target()) => {
+                    handle.with_destructor(destructor).unwrap_or(handle)
+                }
+                _ => handle,
+            }
         })
     }
 
