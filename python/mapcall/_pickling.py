@@ -27,7 +27,7 @@ CACHE: Expiring[Any] = Expiring(256, SECONDS)
 
 Version = tuple[int, int, int]
 # The name of a header, its directories and its macros.
-Header = tuple[str, Sequence[str], Mapping[str, Any]]
+Header = tuple[str | tuple[str, ...], Sequence[str], Mapping[str, Any]]
 
 
 class Identity(NamedTuple):

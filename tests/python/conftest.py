@@ -17,6 +17,10 @@ Compile = Callable[..., Path]
 Unchanged = Callable[[Path], AbstractContextManager[None]]
 
 
+# The tests leave the user's cache folder alone, unless they set both.
+os.environ["MAPCALL_HEADER_CACHE"] = "0"
+
+
 @pytest.fixture
 def run_script() -> Script:
     """Returns a function that runs a script in a new interpreter and returns its output.

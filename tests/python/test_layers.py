@@ -22,7 +22,7 @@ MODULES = {
     ],
     "mapcall-decl": [
         *["nearest", "stack", "ctype", "extent", "error", "source_map", "prototype", "syntax"],
-        *["parse", "header"],
+        *["parse", "declarations", "sys", "header"],
     ],
     "mapcall": ["call", "library", "contract", "function", "batch"],
 }

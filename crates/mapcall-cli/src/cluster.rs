@@ -3,7 +3,7 @@
 //! The command parses and checks the arguments, and describes the batch. The program that calls
 //! [`run`](crate::run) may bring a [`Cluster`], which makes the calls; the Python package does.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use mapcall::array::{Array, DType};
@@ -59,8 +59,8 @@ pub struct ClusterBatch<'a> {
     pub address: &'a str,
     /// The library, as the user has given it.
     pub library: &'a OsStr,
-    /// The header whose types the prototype may use.
-    pub header: Option<&'a OsStr>,
+    /// The headers whose types the prototype may use.
+    pub headers: &'a [OsString],
     /// The directories of headers.
     pub include: &'a [PathBuf],
     /// The macros for the header, each as `NAME` or `NAME=VALUE`.

@@ -18,8 +18,8 @@
 //!
 //! # Overview
 //!
-//! `call` calls a function, `info` describes array files, `prototypes` and `symbols` list the functions of
-//! headers and libraries, `demo` measures calls over a file of 1 GiB, `completions` and `man` write the
+//! `call` calls a function, `info` describes array files, `prototypes`, `constants` and `symbols` list what
+//! headers and libraries have, `demo` measures calls over a file of 1 GiB, `completions` and `man` write the
 //! completions for shells and the manual.
 //!
 //! # Features
@@ -36,6 +36,7 @@ mod bar;
 mod call;
 pub mod cluster;
 mod completions;
+mod constants;
 mod demo;
 mod info;
 mod interrupt;
@@ -57,6 +58,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use cluster::{Cluster, ClusterError};
 use mapcall::array;
 use mapcall::contract::{ArgumentError, Remedy};
+use mapcall::declarations::ConstantError;
 use mapcall::{CallError, HeaderError, LibraryError};
 use value::ValueError;
 use value::file::FileError;
@@ -101,6 +103,7 @@ enum Task {
     Call(Box<call::Arguments>),
     Info(info::Arguments),
     Prototypes(prototypes::Arguments),
+    Constants(constants::Arguments),
     Symbols(symbols::Arguments),
     Demo(demo::Arguments),
     Completions(completions::Arguments),
@@ -122,6 +125,8 @@ fn command() -> clap::Command {
 enum Failure {
     #[error(transparent)]
     Header(#[from] HeaderError),
+    #[error(transparent)]
+    Constant(#[from] ConstantError),
     #[error(transparent)]
     Library(#[from] LibraryError),
     /// Files that can't be used; the other files have been shown.
@@ -254,6 +259,7 @@ where
         Task::Call(arguments) => call::run(&arguments, cluster),
         Task::Info(arguments) => info::run(&arguments),
         Task::Prototypes(arguments) => prototypes::run(&arguments),
+        Task::Constants(arguments) => constants::run(&arguments),
         Task::Symbols(arguments) => symbols::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Completions(arguments) => completions::run(&arguments),

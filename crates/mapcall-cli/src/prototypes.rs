@@ -6,25 +6,44 @@ use std::path::PathBuf;
 
 use clap::Args;
 use mapcall::prototype::Declared;
-use mapcall::{Extent, Header, Parameter};
+use mapcall::{Declarations, Extent, Header, Parameter};
 use serde::Serialize;
 
 use crate::{Failure, output};
 
-/// List the functions of a C header
-///
-/// Functions that can be called are written as C, the others as comments with the reason.
+/// The headers that a subcommand reads.
 #[derive(Args)]
-pub(crate) struct Arguments {
-    /// The header: a path, or a name that the C compiler finds (zlib.h)
-    #[arg(value_name = "HEADER")]
-    header: OsString,
+pub(crate) struct Headers {
+    /// The headers, read in order as by one C file: paths, or names that the C compiler finds (zlib.h)
+    #[arg(value_name = "HEADER", required = true)]
+    header: Vec<OsString>,
     /// Search for headers in this directory, too
     #[arg(short = 'I', value_name = "DIR")]
     include: Vec<PathBuf>,
     /// Define a macro, as 1 if no value is given
     #[arg(short = 'D', value_name = "NAME[=VALUE]")]
     define: Vec<String>,
+}
+
+impl Headers {
+    pub(crate) fn read(&self) -> Result<Declarations, Failure> {
+        Ok(header(&self.header, &self.include, &self.define).read()?)
+    }
+
+    /// Returns the names for messages.
+    fn names(&self) -> OsString {
+        self.header.join(OsStr::new(", "))
+    }
+}
+
+/// List the functions of C headers
+///
+/// Functions that can be called are written as C, the others as comments with the reason. A function that has
+/// another name by a macro is listed by both, as a declaration with its symbol in __asm__.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    headers: Headers,
     /// Write one JSON object for each function, each on one line: {"name", "returns", "parameters",
     /// "unsupported"}
     ///
@@ -37,8 +56,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let header = header(&arguments.header, &arguments.include, &arguments.define);
-    let declarations = header.read()?;
+    let declarations = arguments.headers.read()?;
     output::write(|output| {
         declarations.functions().iter().try_for_each(|function| {
             if arguments.json {
@@ -55,15 +73,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     match declarations.errors().len() {
         0 => Ok(()),
         count => Err(Failure::Unreadable {
-            header: arguments.header.clone(),
+            header: arguments.headers.names(),
             count,
         }),
     }
 }
 
-/// Returns a header with its include directories and macros.
-pub(crate) fn header(name: &OsStr, include: &[PathBuf], define: &[String]) -> Header {
-    let mut header = Header::new(name);
+/// Returns headers with their include directories and macros.
+pub(crate) fn header(names: &[OsString], include: &[PathBuf], define: &[String]) -> Header {
+    let (first, more) = names.split_first().unzip();
+    let mut header = Header::new(first.cloned().unwrap_or_default());
+    for name in more.unwrap_or_default() {
+        header = header.and(name);
+    }
     for directory in include {
         header = header.include(directory);
     }

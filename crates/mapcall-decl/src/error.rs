@@ -208,8 +208,8 @@ pub enum PrototypeErrorKind {
         /// The limit.
         limit: usize,
     },
-    /// More declarations than the limit can't be read; those behind the last one are left out.
-    #[error("more than {limit} declarations can't be read: the rest of the text is left out")]
+    /// The text has more declarations than the limit, or more that can't be read; the others are left out.
+    #[error("more than {limit} declarations, or errors in them: the rest of the text is left out")]
     TooManyErrors {
         /// The limit.
         limit: usize,

@@ -26,12 +26,13 @@ pub enum Extent {
 }
 
 impl Extent {
-    /// Returns the position of the parameter, if the extent is only the name of a parameter.
+    /// Returns the position of the parameter, if the extent is only the name of a parameter, or the target
+    /// of one.
     #[must_use]
     pub fn parameter(&self) -> Option<usize> {
         match self {
-            Self::Dynamic(Expr::Parameter { index, .. }) => Some(*index),
-            _ => None,
+            Self::Dynamic(expression) => expression.parameter(),
+            Self::Unknown => None,
         }
     }
 
@@ -82,6 +83,13 @@ pub enum Expr {
         /// The name.
         name: Arc<str>,
     },
+    /// The integer that a pointer parameter points to: `*n` or `n[0]`.
+    Target {
+        /// The position of the pointer in the prototype, from 0.
+        index: usize,
+        /// Its name.
+        name: Arc<str>,
+    },
     /// An operator before its operand.
     Unary(UnaryOp, Box<Expr>),
     /// An operator between its operands.
@@ -93,6 +101,16 @@ pub enum Expr {
 }
 
 impl Expr {
+    /// Returns the position of the parameter, if the expression is only the name of a parameter, or the
+    /// target of one.
+    #[must_use]
+    pub fn parameter(&self) -> Option<usize> {
+        match self {
+            Self::Parameter { index, .. } | Self::Target { index, .. } => Some(*index),
+            _ => None,
+        }
+    }
+
     /// Returns whether the expression names the parameter at a position.
     ///
     /// ```
@@ -107,7 +125,7 @@ impl Expr {
     pub fn mentions(&self, position: usize) -> bool {
         match self {
             Self::Constant(_) => false,
-            Self::Parameter { index, .. } => *index == position,
+            Self::Parameter { index, .. } | Self::Target { index, .. } => *index == position,
             Self::Unary(_, operand) | Self::Cast(_, operand) => operand.mentions(position),
             Self::Binary(_, one, other) => one.mentions(position) || other.mentions(position),
             Self::Conditional(parts) => parts.iter().any(|part| part.mentions(position)),
@@ -266,15 +284,13 @@ impl Expr {
     pub fn value(&self, values: &[Option<i128>]) -> Result<i128, ExtentError> {
         match self {
             Self::Constant(value) => Ok(*value),
-            Self::Parameter { index, name } => {
-                values
-                    .get(*index)
-                    .copied()
-                    .flatten()
-                    .ok_or_else(|| ExtentError::Missing {
-                        name: name.to_string(),
-                    })
-            }
+            Self::Parameter { index, name } | Self::Target { index, name } => values
+                .get(*index)
+                .copied()
+                .flatten()
+                .ok_or_else(|| ExtentError::Missing {
+                    name: name.to_string(),
+                }),
             Self::Unary(op, operand) => {
                 let value = operand.value(values)?;
                 match op {
@@ -317,7 +333,7 @@ impl Expr {
     pub fn for_each_parameter(&self, visit: &mut impl FnMut(usize)) {
         match self {
             Self::Constant(_) => {}
-            Self::Parameter { index, .. } => visit(*index),
+            Self::Parameter { index, .. } | Self::Target { index, .. } => visit(*index),
             Self::Unary(_, operand) | Self::Cast(_, operand) => operand.for_each_parameter(visit),
             Self::Binary(_, left, right) => {
                 left.for_each_parameter(visit);
@@ -332,7 +348,7 @@ impl Expr {
     /// Returns the height of the tree, which the parser limits so that no text can overflow the stack.
     pub(crate) fn depth(&self) -> usize {
         let inner = match self {
-            Self::Constant(_) | Self::Parameter { .. } => 0,
+            Self::Constant(_) | Self::Parameter { .. } | Self::Target { .. } => 0,
             Self::Unary(_, operand) | Self::Cast(_, operand) => operand.depth(),
             Self::Binary(_, left, right) => left.depth().max(right.depth()),
             Self::Conditional(parts) => parts.iter().map(Self::depth).max().unwrap_or(0),
@@ -344,7 +360,7 @@ impl Expr {
         match self {
             Self::Parameter { .. } => PREFIX + 1,
             Self::Constant(value) if *value >= 0 => PREFIX + 1,
-            Self::Constant(_) | Self::Unary(..) | Self::Cast(..) => PREFIX,
+            Self::Constant(_) | Self::Target { .. } | Self::Unary(..) | Self::Cast(..) => PREFIX,
             Self::Binary(op, ..) => op.precedence(),
             Self::Conditional(_) => CONDITIONAL,
         }
@@ -360,6 +376,7 @@ impl Expr {
         match self {
             Self::Constant(value) => write!(f, "{value}"),
             Self::Parameter { name, .. } => f.write_str(name),
+            Self::Target { name, .. } => write!(f, "*{name}"),
             Self::Unary(op, operand) => {
                 f.write_str(op.symbol())?;
                 operand.write(f, PREFIX + 1)
@@ -367,9 +384,12 @@ impl Expr {
             Self::Binary(op, left, right) => {
                 left.write(f, op.precedence())?;
                 f.write_str(op.symbol())?;
-                // `a-(-b)` needs parentheses, as `a--b` is another expression.
+                // `a-(-b)` needs parentheses, as `a--b` is another expression, and `a/ *b` begins a comment
+                // without its space.
                 let min = match **right {
-                    Self::Unary(UnaryOp::Negate, _) | Self::Constant(_) => PREFIX + 1,
+                    Self::Unary(UnaryOp::Negate, _) | Self::Constant(_) | Self::Target { .. } => {
+                        PREFIX + 1
+                    }
                     _ => op.precedence() + 1,
                 };
                 right.write(f, min)

@@ -35,13 +35,15 @@
 //!
 //! The crate has no unsafe code. It loads no library and calls no function: the crate `mapcall` does.
 //! Its modules are, from the ground up, [`ctype`] and [`extent`], the errors, the map from preprocessed
-//! text to the files that it comes from, [`prototype`], the syntax of C, the reader of its tree, and [`header`].
+//! text to the files that it comes from, [`prototype`], the syntax of C, the reader of its tree,
+//! [`declarations`], and [`header`].
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(feature = "headers"), allow(rustdoc::broken_intra_doc_links))]
 
 pub mod ctype;
+pub mod declarations;
 mod error;
 pub mod extent;
 #[cfg(feature = "headers")]
@@ -58,13 +60,16 @@ mod source_map;
 #[doc(hidden)]
 pub mod stack;
 mod syntax;
+#[cfg(feature = "headers")]
+mod sys;
 
 pub use ctype::CType;
+pub use declarations::Declarations;
 pub use error::{Position, PrototypeError, PrototypeErrorKind};
 pub use extent::Extent;
 #[cfg(feature = "headers")]
 pub use header::{Header, HeaderError};
-pub use prototype::{Declarations, Parameter, Prototype};
+pub use prototype::{Parameter, Prototype};
 
 // The example of the README.
 #[cfg(doctest)]

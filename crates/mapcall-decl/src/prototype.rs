@@ -1,13 +1,10 @@
 //! Prototypes of C functions: parameters, result and extents of arrays.
 
-use std::collections::HashMap;
 use std::fmt::{self, Write as _};
-use std::sync::Arc;
 
-use crate::ctype::scope::Scope;
-use crate::ctype::{CType, Function};
+use crate::ctype::{CType, Function, Integer};
 use crate::error::PrototypeError;
-use crate::extent::Extent;
+use crate::extent::{Expr, Extent};
 
 /// The prototype of a C function.
 ///
@@ -37,6 +34,30 @@ pub struct Prototype {
     pub returns: CType,
     /// The parameters, in order.
     pub parameters: Vec<Parameter>,
+    /// Whether a null result is a failure: the attribute `returns_nonnull`.
+    pub returns_nonnull: bool,
+    /// The functions that destroy what the function returns, in order: the attribute `malloc(function)`.
+    pub destructors: Vec<Destructor>,
+}
+
+/// A function that destroys the object that another function returns: GNU's `malloc(function, argument)`.
+///
+/// ```
+/// use mapcall_decl::Prototype;
+///
+/// let text = "FILE *fopen(const char *name, const char *mode) __attribute__((malloc(fclose, 1)))";
+/// let fopen = Prototype::parse(&format!("typedef struct file FILE; {text}"))?;
+/// assert_eq!((fopen.destructors[0].function.as_str(), fopen.destructors[0].argument), ("fclose", 1));
+/// assert_eq!(fopen.to_string(), text);
+/// # Ok::<(), mapcall_decl::PrototypeError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Destructor {
+    /// The name of the function, without the prefix `__builtin_`.
+    pub function: String,
+    /// The number of its parameter that takes the pointer, from 1.
+    pub argument: usize,
 }
 
 /// A parameter of a function.
@@ -70,6 +91,73 @@ pub struct Parameter {
     pub is_inferred: bool,
     /// The owner of the target of a pointer after the call.
     pub ownership: Ownership,
+    /// Whether a pointer or an array may be null.
+    pub nullability: Nullability,
+    /// How the function accesses the target of a pointer, if GNU's attribute `access` says so.
+    pub access: Option<Access>,
+    /// Whether the extent counts bytes, whatever the type of the elements: `void p[n]`,
+    /// `double *__sized_by(n) p`.
+    pub is_sized: bool,
+    /// Whether the first index of an array is the one that moves fastest in memory, as in Fortran:
+    /// `[[mapcall::column_major]]`.
+    pub is_column_major: bool,
+    /// The number of elements from one row of an array to the next (from one column to the next, if it is
+    /// column-major), if it is given: `[[mapcall::stride(lda)]]`.
+    pub stride: Option<Expr>,
+    /// The value of an integer that follows from other parameters: `[[mapcall::equals(n + 1)]]`.
+    pub equals: Option<Expr>,
+    /// The smallest and the largest value of a number: `[[mapcall::between(0, n)]]`.
+    pub between: Option<Box<[Expr; 2]>>,
+}
+
+/// Whether a pointer may be null, by Clang's qualifiers and GNU's attribute `nonnull`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Nullability {
+    /// The prototype does not tell: a pointer may be null, an array may not.
+    #[default]
+    Unspecified,
+    /// It may be null: `_Nullable`.
+    Nullable,
+    /// It may not be null: `_Nonnull`, `nonnull`.
+    Nonnull,
+}
+
+/// How a function accesses the target of a pointer: the mode of GNU's attribute `access`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Access {
+    /// `read_only`
+    ReadOnly,
+    /// `write_only`
+    WriteOnly,
+    /// `read_write`
+    ReadWrite,
+    /// `none`: it only passes the pointer on.
+    None,
+}
+
+impl Access {
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "read_only" => Self::ReadOnly,
+            "write_only" => Self::WriteOnly,
+            "read_write" => Self::ReadWrite,
+            "none" => Self::None,
+            _ => return None,
+        })
+    }
+
+    /// Returns the name of the mode in C.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read_only",
+            Self::WriteOnly => "write_only",
+            Self::ReadWrite => "read_write",
+            Self::None => "none",
+        }
+    }
 }
 
 /// The owner of the object that an argument points to after the call, by Clang's ownership attributes.
@@ -98,6 +186,26 @@ pub enum Ownership {
 }
 
 impl Parameter {
+    /// Returns a parameter without annotations.
+    pub(crate) fn new(name: String, ctype: CType) -> Self {
+        Self {
+            name,
+            ctype,
+            extents: Vec::new(),
+            is_const: false,
+            is_restrict: false,
+            is_inferred: false,
+            ownership: Ownership::Kept,
+            nullability: Nullability::Unspecified,
+            access: None,
+            is_sized: false,
+            is_column_major: false,
+            stride: None,
+            equals: None,
+            between: None,
+        }
+    }
+
     /// Returns the type in C; that of the elements if it is an array.
     ///
     /// ```
@@ -121,7 +229,10 @@ impl Parameter {
     }
 
     /// Returns whether the parameter is an output: an array that a call may leave out, which is then
-    /// allocated and returned. Such an array is not `const`, and all its extents are known.
+    /// allocated and returned. Such an array is only written, as far as the prototype tells: it is not
+    /// `const`, and its access is neither `read_only` nor `read_write`. It may not be null, and all its
+    /// extents are known. An integer by reference that is [inferred and written](Self::is_in_out) is an output,
+    /// too.
     ///
     /// ```
     /// use mapcall_decl::Prototype;
@@ -133,29 +244,118 @@ impl Parameter {
     /// ```
     #[must_use]
     pub fn is_output(&self) -> bool {
-        self.rank() > 0 && !self.is_const && !self.extents.contains(&Extent::Unknown)
+        self.is_in_out()
+            || self.rank() > 0
+                && !self.is_only_read()
+                && self.access != Some(Access::ReadWrite)
+                && self.nullability != Nullability::Nullable
+                && !self.extents.contains(&Extent::Unknown)
+    }
+
+    /// Returns whether the parameter is a pointer to an integer that is inferred, and that the function may
+    /// write.
+    ///
+    /// ```
+    /// use mapcall_decl::Prototype;
+    ///
+    /// let f = Prototype::parse("int compress(char out[*length], unsigned long *length)")?;
+    /// assert!(f.parameters[1].is_inferred && f.parameters[1].is_in_out());
+    /// # Ok::<(), mapcall_decl::PrototypeError>(())
+    /// ```
+    #[must_use]
+    pub fn is_in_out(&self) -> bool {
+        let is_value = self.rank() == 0 && self.ctype.integer().is_some();
+        self.is_inferred && !is_value && !self.is_only_read()
+    }
+
+    /// Returns whether the function does not write the target of the pointer or the elements of the array:
+    /// it is `const`, or its access is `read_only` or `none`.
+    ///
+    /// ```
+    /// use mapcall_decl::Prototype;
+    ///
+    /// let f = Prototype::parse("void f(const int *p, int *q) __attribute__((access(read_only, 2)))")?;
+    /// assert!(f.parameters.iter().all(|parameter| parameter.is_only_read()));
+    /// # Ok::<(), mapcall_decl::PrototypeError>(())
+    /// ```
+    #[must_use]
+    pub fn is_only_read(&self) -> bool {
+        self.is_const || matches!(self.access, Some(Access::ReadOnly | Access::None))
+    }
+
+    /// Returns the integer type that an extent means by `*n` or `n[0]`: that of the target of a pointer, or
+    /// of the only element of an array; `None` for other parameters.
+    ///
+    /// ```
+    /// use mapcall_decl::Prototype;
+    /// use mapcall_decl::ctype::Integer;
+    ///
+    /// let f = Prototype::parse("void f(const int *n, const long k[1], int m, double x[*n])")?;
+    /// let targets = f.parameters.iter().map(|parameter| parameter.target_integer());
+    /// assert_eq!(targets.collect::<Vec<_>>(), [Some(Integer::Int), Some(Integer::Long), None, None]);
+    /// # Ok::<(), mapcall_decl::PrototypeError>(())
+    /// ```
+    #[must_use]
+    pub fn target_integer(&self) -> Option<Integer> {
+        match &self.extents[..] {
+            [] => match self.ctype.resolved() {
+                CType::Pointer(pointer) => pointer.target.integer(),
+                _ => None,
+            },
+            [Extent::Unknown] => self.ctype.integer(),
+            [extent] if extent.constant() == Some(1) => self.ctype.integer(),
+            _ => None,
+        }
     }
 }
 
+/// Writes the parameter in C, with its annotations except those that belong to the function: `access`,
+/// `nonnull` and the ownership.
 impl fmt::Display for Parameter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(value) = &self.equals {
+            write!(f, "[[mapcall::equals({value})]] ")?;
+        }
+        if let Some(between) = &self.between {
+            let [least, most] = &**between;
+            write!(f, "[[mapcall::between({least}, {most})]] ")?;
+        }
+        if self.is_column_major {
+            f.write_str("[[mapcall::column_major]] ")?;
+        }
+        if let Some(stride) = &self.stride {
+            write!(f, "[[mapcall::stride({stride})]] ")?;
+        }
+        let nullable = match self.nullability {
+            Nullability::Nullable => "_Nullable",
+            Nullability::Unspecified | Nullability::Nonnull => "",
+        };
         if self.extents.is_empty() {
-            return f.write_str(&self.ctype.declare(&self.name));
+            let space = if nullable.is_empty() { "" } else { " " };
+            let declarator = format!("{nullable}{space}{}", self.name);
+            return f.write_str(&self.ctype.declare(&declarator));
+        }
+        if let (true, [extent], false) = (
+            self.is_sized,
+            &self.extents[..],
+            self.ctype.resolved() == &CType::Void,
+        ) {
+            let or_null = if nullable.is_empty() { "" } else { "_or_null" };
+            let restrict = if self.is_restrict { "restrict " } else { "" };
+            let declarator = format!("*__sized_by{or_null}({extent}) {restrict}{}", self.name);
+            return f.write_str(&self.ctype.declare_qualified(self.is_const, &declarator));
         }
         let mut declarator = self.name.clone();
         for (axis, extent) in self.extents.iter().enumerate() {
-            let restrict = if axis == 0 && self.is_restrict {
-                "restrict"
-            } else {
-                ""
-            };
+            let restrict = if self.is_restrict { "restrict" } else { "" };
             let extent = extent.to_string();
-            let space = if restrict.is_empty() || extent.is_empty() {
-                ""
+            let words = if axis == 0 {
+                [restrict, nullable, &extent]
             } else {
-                " "
+                ["", "", &extent]
             };
-            let _ = write!(declarator, "[{restrict}{space}{extent}]");
+            let words: Vec<_> = words.into_iter().filter(|word| !word.is_empty()).collect();
+            let _ = write!(declarator, "[{}]", words.join(" "));
         }
         f.write_str(&self.ctype.declare_qualified(self.is_const, &declarator))
     }
@@ -169,6 +369,36 @@ impl Prototype {
             .iter()
             .enumerate()
             .find(|(_, parameter)| parameter.name == name)
+    }
+
+    /// Returns the prototype of the function that destroys what this one returns: of its
+    /// [`destructors`](Self::destructors), the first that takes the pointer alone. `declared` returns the
+    /// prototype of a function that is known; for another one, the result is void.
+    ///
+    /// ```
+    /// use mapcall_decl::Prototype;
+    ///
+    /// let strdup = Prototype::parse("char *strdup(const char *s) __attribute__((malloc(__builtin_free, 1)))")?;
+    /// assert_eq!(strdup.destructor(|_| None).unwrap().to_string(), "void free(char *arg0)");
+    /// # Ok::<(), mapcall_decl::PrototypeError>(())
+    /// ```
+    #[must_use]
+    pub fn destructor(&self, declared: impl Fn(&str) -> Option<Self>) -> Option<Self> {
+        if !matches!(self.returns.resolved(), CType::Pointer(_)) {
+            return None;
+        }
+        let first = self.destructors.iter().filter(|other| other.argument == 1);
+        let mut prototypes = first.map(|destructor| {
+            declared(&destructor.function).unwrap_or_else(|| Self {
+                name: destructor.function.clone(),
+                symbol: None,
+                returns: CType::Void,
+                parameters: vec![Parameter::new("arg0".into(), self.returns.clone())],
+                returns_nonnull: false,
+                destructors: Vec::new(),
+            })
+        });
+        prototypes.find(|prototype| prototype.parameters.len() == 1)
     }
 
     /// Returns the type that is passed for each parameter: a pointer to the elements for an array.
@@ -228,7 +458,8 @@ impl Prototype {
         let inputs: Vec<_> = self
             .parameters
             .iter()
-            .filter(|parameter| !parameter.is_inferred && !parameter.is_output())
+            .filter(|parameter| !parameter.is_inferred && parameter.equals.is_none())
+            .filter(|parameter| !parameter.is_output())
             .map(core_dimensions)
             .collect();
         let mut outputs = Vec::new();
@@ -246,6 +477,9 @@ impl Prototype {
 }
 
 fn core_dimensions(parameter: &Parameter) -> String {
+    if parameter.is_in_out() {
+        return "(1)".to_owned();
+    }
     let extents: Vec<_> = parameter
         .extents
         .iter()
@@ -283,33 +517,25 @@ impl fmt::Display for Prototype {
                 write!(f, " __attribute__(({name}(malloc{numbers})))")?;
             }
         }
+        for (number, parameter) in (1..).zip(&self.parameters) {
+            if let Some(access) = parameter.access {
+                write!(f, " __attribute__((access({}, {number})))", access.name())?;
+            }
+        }
+        let nonnull = (1..).zip(&self.parameters);
+        let nonnull = nonnull.filter(|(_, other)| other.nullability == Nullability::Nonnull);
+        let nonnull: Vec<_> = nonnull.map(|(number, _)| number.to_string()).collect();
+        if !nonnull.is_empty() {
+            write!(f, " __attribute__((nonnull({})))", nonnull.join(", "))?;
+        }
+        if self.returns_nonnull {
+            f.write_str(" __attribute__((returns_nonnull))")?;
+        }
+        for Destructor { function, argument } in &self.destructors {
+            write!(f, " __attribute__((malloc({function}, {argument})))")?;
+        }
         Ok(())
     }
-}
-
-/// The declarations of a whole header.
-///
-/// ```
-/// use mapcall_decl::Declarations;
-///
-/// let header = Declarations::parse("
-///     typedef struct stream stream;
-///     stream *open_stream(const char *name);
-///     int print_stream(stream *s, const char *format, ...);
-/// ");
-/// let [open, print] = header.functions() else { panic!() };
-/// assert!(open.prototype.is_ok());
-/// assert_eq!(
-///     print.unsupported().unwrap(),
-///     "`print_stream` takes a variable number of arguments, which can't be checked",
-/// );
-/// ```
-#[derive(Clone, Debug, Default)]
-pub struct Declarations {
-    pub(crate) functions: Vec<Declared>,
-    pub(crate) structs: HashMap<String, CType>,
-    pub(crate) errors: Vec<PrototypeError>,
-    pub(crate) scope: Arc<Scope>,
 }
 
 /// A function of a header.
@@ -333,22 +559,25 @@ impl Declared {
     }
 }
 
-impl Declarations {
-    /// Returns the functions, in order.
-    #[must_use]
-    pub fn functions(&self) -> &[Declared] {
-        &self.functions
-    }
-
-    /// Returns the defined structs and unions, by their tags and by their typedef names.
-    #[must_use]
-    pub fn structs(&self) -> &HashMap<String, CType> {
-        &self.structs
-    }
-
-    /// Returns the errors of declarations that could not be parsed.
-    #[must_use]
-    pub fn errors(&self) -> &[PrototypeError] {
-        &self.errors
-    }
+/// A variable of a header.
+///
+/// ```
+/// use mapcall_decl::Declarations;
+///
+/// let header = Declarations::parse("extern const double table[2][3]; extern int *const last;");
+/// let [table, last] = header.variables() else { panic!() };
+/// assert_eq!((table.name.as_str(), table.ctype.size(), table.is_const), ("table", Some(48), true));
+/// assert_eq!((last.ctype.to_string(), last.is_const), ("int *const".into(), true));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Variable {
+    /// The name.
+    pub name: String,
+    /// The symbol in the library, if an `__asm__` label gives one that differs from the name.
+    pub symbol: Option<String>,
+    /// The type; of an array without a length, one of incomplete type.
+    pub ctype: CType,
+    /// Whether the variable is `const`; of an array, its elements.
+    pub is_const: bool,
 }

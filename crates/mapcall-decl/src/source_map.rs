@@ -20,40 +20,91 @@ struct Segment {
     is_own: bool,
 }
 
-/// Removes the line markers from a text, and returns the map of its source positions.
+/// The output of a preprocessor, taken apart.
+#[derive(Debug)]
+pub(crate) struct Separated {
+    /// The text without line markers and definitions of macros.
+    pub(crate) text: String,
+    pub(crate) map: SourceMap,
+    /// The definitions of macros.
+    pub(crate) directives: Vec<Directive>,
+    /// The files that were read, each with the file that includes it; that of the first one is empty.
+    pub(crate) files: Vec<(Arc<str>, Arc<str>)>,
+}
+
+/// A line `#define ...` or `#undef ...`.
+#[derive(Debug)]
+pub(crate) struct Directive {
+    pub(crate) line: String,
+    /// Whether it belongs to the requested header.
+    pub(crate) is_own: bool,
+}
+
+/// Separates the output of a preprocessor into its text and its line markers and definitions of macros, as
+/// `-dD` writes them.
 ///
 /// `is_foreign` returns whether the declarations of a system header, and of the files that it includes, are
 /// left out.
-pub(crate) fn separate(output: &str, is_foreign: impl Fn(&str) -> bool) -> (String, SourceMap) {
+pub(crate) fn separate(output: &str, is_foreign: impl Fn(&str) -> bool) -> Separated {
     let mut text = String::with_capacity(output.len());
-    let mut segments = Vec::new();
-    let mut files: HashSet<Arc<str>> = HashSet::new();
-    // Whether the functions of each file on the stack of includes are listed.
+    let mut segments: Vec<Segment> = Vec::new();
+    let mut names: HashSet<Arc<str>> = HashSet::new();
+    let (mut directives, mut files) = (Vec::new(), Vec::new());
+    // Whether the declarations of each file on the stack of includes are listed.
     let mut own = vec![true];
     for line in output.split_inclusive('\n') {
+        if !line.starts_with('#') {
+            text.push_str(line);
+            continue;
+        }
+        if line.starts_with("#define ") || line.starts_with("#undef ") {
+            let is_own = segments.last().is_some_and(|segment| segment.is_own);
+            let line = line.trim_end_matches(['\r', '\n']).to_owned();
+            directives.push(Directive { line, is_own });
+            text.push('\n');
+            continue;
+        }
         let Some(marker) = Marker::read(line) else {
             text.push_str(line);
             continue;
         };
+        let includer = segments.last().map(|segment| Arc::clone(&segment.file));
         if marker.enters {
             let is_foreign = marker.is_system && is_foreign(&marker.file);
-            own.push(own.last() == Some(&true) && !is_foreign);
+            // The compiler itself includes such a header.
+            let is_implicit = includer.as_deref().is_some_and(is_internal);
+            own.push(own.last() == Some(&true) && !is_foreign && !is_implicit);
         } else if marker.leaves && own.len() > 1 {
             own.pop();
         }
-        let file = files.get(&*marker.file).cloned().unwrap_or_else(|| {
+        let file = names.get(&*marker.file).cloned().unwrap_or_else(|| {
             let file: Arc<str> = marker.file.into();
-            files.insert(Arc::clone(&file));
+            names.insert(Arc::clone(&file));
             file
         });
+        let is_read = (marker.enters || includer.is_none()) && !file.starts_with('<');
+        if is_read {
+            files.push((Arc::clone(&file), includer.unwrap_or_default()));
+        }
         segments.push(Segment {
             start: text.len(),
+            is_own: own.last() == Some(&true) && !is_internal(&file),
             file,
             line: marker.line,
-            is_own: own.last() == Some(&true),
         });
     }
-    (text, SourceMap { segments })
+    let map = SourceMap { segments };
+    Separated {
+        text,
+        map,
+        directives,
+        files,
+    }
+}
+
+/// Returns whether the name in a line marker stands for the compiler's own definitions.
+fn is_internal(file: &str) -> bool {
+    matches!(file, "<built-in>" | "<command-line>" | "<command line>")
 }
 
 impl SourceMap {
@@ -169,7 +220,8 @@ mod tests {
                       # 1 \"/usr/include/bits/y.h\" 1 3\nC\n# 2 \"/usr/include/stdio.h\" 2 3\nD\n\
                       # 7 \"x.h\" 2\n\nE\n# 1 \"z/time.h\" 1\nF\n";
         for (foreign, own) in [("/usr/include/stdio.h", "AEF"), ("", "ABCDEF")] {
-            let (text, lines) = separate(output, |file| file == foreign);
+            let separated = separate(output, |file| file == foreign);
+            let (text, lines) = (separated.text, separated.map);
             assert_eq!(text, "A\nB\nC\nD\n\nE\nF\n");
             let kept: String = text
                 .char_indices()
@@ -183,8 +235,34 @@ mod tests {
     }
 
     #[test]
+    fn macros_are_own_as_their_files() {
+        let output = "# 0 \"x.h\"\n# 0 \"<built-in>\"\n#define __A 1\n# 0 \"<command-line>\"\n\
+                      # 1 \"/usr/include/predef.h\" 1 3 4\n#define P 1\n# 0 \"<command-line>\" 2\n\
+                      # 1 \"x.h\"\n#define X 2\nint x;\n# 1 \"/usr/include/stdio.h\" 1 3\n#define EOF\n\
+                      # 4 \"x.h\" 2\n#undef X\nint y;\n";
+        let separated = separate(output, |file| file.ends_with("stdio.h"));
+        let own: Vec<_> = separated
+            .directives
+            .iter()
+            .filter(|directive| directive.is_own)
+            .map(|directive| &*directive.line)
+            .collect();
+        assert_eq!(own, ["#define X 2", "#undef X"]);
+        assert_eq!(separated.directives.len(), 5);
+        let at = separated.text.find('y').unwrap();
+        assert_eq!(separated.map.position(&separated.text, at).unwrap().line, 5);
+        let files: Vec<_> = separated.files.iter().map(|(file, _)| &**file).collect();
+        assert_eq!(
+            files,
+            ["x.h", "/usr/include/predef.h", "/usr/include/stdio.h"]
+        );
+        assert_eq!(&*separated.files[2].1, "x.h");
+    }
+
+    #[test]
     fn markers_that_leave_too_often_do_no_harm() {
-        let (text, lines) = separate("# 3 \"a\" 2\n# 4 \"b\" 2\nx", |_| true);
+        let separated = separate("# 3 \"a\" 2\n# 4 \"b\" 2\nx", |_| true);
+        let (text, lines) = (separated.text, separated.map);
         assert_eq!(text, "x");
         assert!(lines.is_own(0));
         assert_eq!(lines.position(&text, 0).unwrap().line, 4);

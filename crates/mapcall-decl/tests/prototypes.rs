@@ -16,6 +16,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use mapcall_array::DType;
+use mapcall_array::dtype::Field;
 use mapcall_decl::ctype::{Body, CType};
 use mapcall_decl::{Declarations, Prototype, PrototypeErrorKind};
 use proptest::collection::vec;
@@ -168,9 +169,9 @@ fn bad_prototypes() {
             "write the types in the parentheses, or `f(void)` if it takes nothing",
         ),
         (
-            "struct s { int a:3; }; void f(struct s x);",
+            "struct s { int b; __int128 a; }; void f(struct s x);",
             "x",
-            "`struct s` can't be passed: its member `a` is a bit-field",
+            "`struct s` can't be passed: its member `a` is of type `__int128`",
             "pass it by a pointer, or wrap the function",
         ),
         (
@@ -258,9 +259,9 @@ fn bad_prototypes() {
             "pass it by a pointer, or wrap the function",
         ),
         (
-            "#pragma pack(1)\nstruct s { char a; int b; }; void f(struct s x);",
+            "#pragma pack(N)\nstruct s { char a; int b; }; void f(struct s x);",
             "x)",
-            "`struct s` can't be passed: `#pragma pack` changes its layout",
+            "`struct s` can't be passed: `#pragma pack` gives it a layout that is not known",
             "pass it by a pointer, or wrap the function",
         ),
         (
@@ -395,7 +396,8 @@ fn dtypes_of_structs() {
         "typedef struct { char tag; union { float f; int i; }; double _Complex z[2][3]; void *p; } t;
          struct __attribute__((packed)) p { char a; int b; };
          struct flexible { int n; double x[]; };
-         struct bits { unsigned a : 3; };",
+         struct bits { unsigned a : 3, : 4, b : 30; char c; unsigned d : 2, : 0; short e : 9; };
+         struct wide { char a; __int128 b; struct __attribute__((packed)) { char c; double d; } e; };",
     );
     assert!(header.errors().is_empty());
     let dtype = header.structs()["t"].dtype().unwrap();
@@ -418,10 +420,20 @@ fn dtypes_of_structs() {
         error("flexible"),
         "`struct flexible` has no dtype: it ends in an array without a length"
     );
-    assert_eq!(
-        error("bits"),
-        "`struct bits` has no dtype: its member `a` is a bit-field"
-    );
+    // Bit-fields that share storage are one field, which lies beside the other members.
+    let fields = |name: &str| {
+        let dtype = header.structs()[name].dtype().unwrap();
+        let fields = dtype.fields().unwrap().iter();
+        let text = |field: &Field| format!("{} {} {}", field.name, field.dtype, field.offset);
+        (
+            fields.map(text).collect::<Vec<_>>().join(", "),
+            dtype.itemsize(),
+        )
+    };
+    // `d` lies in the bytes of an `int` that `c` is in, too.
+    let bits = "a:3 <u4 0, b:30 <u4 4, c |i1 8, d:2 |u1 9, e:9 <u2 12";
+    assert_eq!(fields("bits"), (bits.into(), 16));
+    assert_eq!(fields("wide").1, 48);
 }
 
 const SCALARS: [&str; 24] = [

@@ -100,7 +100,7 @@ fn described<'py>(
     let keywords = PyDict::new(py);
     keywords.set_item("address", batch.address)?;
     keywords.set_item("library", batch.library)?;
-    keywords.set_item("header", batch.header)?;
+    keywords.set_item("headers", batch.headers)?;
     keywords.set_item("include", PyList::new(py, include)?)?;
     keywords.set_item("define", define)?;
     keywords.set_item("prototype", batch.prototype)?;

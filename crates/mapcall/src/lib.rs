@@ -91,7 +91,7 @@ pub use mapcall_array::ndarray;
 pub use mapcall_decl::nearest;
 pub use mapcall_decl::{
     CType, Declarations, Extent, Parameter, Position, Prototype, PrototypeError,
-    PrototypeErrorKind, ctype, extent, prototype,
+    PrototypeErrorKind, ctype, declarations, extent, prototype,
 };
 #[cfg(feature = "headers")]
 pub use mapcall_decl::{Header, HeaderError, header};

@@ -57,7 +57,7 @@ def run(
     *,
     address: str,
     library: str,
-    header: str | None,
+    headers: list[str],
     include: Sequence[str],
     define: Mapping[str, str | None],
     prototype: str,
@@ -77,7 +77,7 @@ def run(
     ----------
     address : str
         The scheduler; 'local' for a cluster that is started for the batch.
-    library, header, include, define
+    library, headers, include, define
         Those of `mapcall.load`.
     prototype : str
         The prototype; or the name of a function of the header.
@@ -105,7 +105,7 @@ def run(
     RuntimeError
         If there is no such cluster, or a worker can't do its part; the message has a remedy.
     """
-    function = _function(library, header, include, define, prototype, check)
+    function = _function(library, headers, include, define, prototype, check)
     with contextlib.ExitStack() as stack, _interruptible():
         client = stack.enter_context(_connected(address))
         try:
@@ -187,17 +187,16 @@ def _blocked(number: int) -> Iterator[None]:
 
 def _function(
     library: str,
-    header: str | None,
+    headers: list[str],
     include: Sequence[str],
     define: Mapping[str, str | None],
     prototype: str,
     check: str | None,
 ) -> _mapcall.Function:
     # Workers read the header, too, and have other working directories.
-    if header is not None and os.path.isfile(header):
-        header = os.path.abspath(header)
+    headers = [os.path.abspath(name) if os.path.isfile(name) else name for name in headers]
     folders = [os.path.abspath(folder) for folder in include]
-    loaded = _mapcall.load(library, header, include=folders, define=dict(define))
+    loaded = _mapcall.load(library, headers, include=folders, define=dict(define))
     if prototype.strip().isidentifier():
         bound: _mapcall.Function = getattr(loaded, prototype.strip())
         return bound

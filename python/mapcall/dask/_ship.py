@@ -92,9 +92,12 @@ def _plugin(library: Library) -> LibraryPlugin:
 
 def _preprocess(header: Header) -> str:
     """Return the text of a header that needs no preprocessor, nor other headers."""
-    name, include, define = header
-    is_file = os.path.isfile(name)
-    including = f'#include "{os.path.abspath(name)}"' if is_file else f"#include <{name}>"
+    given, include, define = header
+    names = (given,) if isinstance(given, str) else given
+    including = "".join(
+        f'#include "{os.path.abspath(name)}"\n' if os.path.isfile(name) else f"#include <{name}>\n"
+        for name in names
+    )
     compiler = shlex.split(os.environ.get("CC") or "cc")
     macros = (f"-D{key}" if value is None else f"-D{key}={value}" for key, value in define.items())
     command = [*compiler, "-E", "-P", "-w", "-xc", *(f"-I{folder}" for folder in include), *macros]
@@ -102,14 +105,15 @@ def _preprocess(header: Header) -> str:
         run = subprocess.run([*command, "-"], input=including, capture_output=True, text=True)
     except OSError:
         # Without a compiler, mapcall has read the file itself.
+        [name, *more] = names
         for path in (name, *(os.path.join(folder, name) for folder in include)):
-            if os.path.isfile(path):
+            if not more and os.path.isfile(path):
                 with open(path, encoding="utf-8", errors="replace") as file:
                     return file.read()
         raise
     if run.returncode != 0:
         raise LibraryError(
-            f"ship: {name}: expected a header, got an error of {command[0]}: {run.stderr}"
+            f"ship: {', '.join(names)}: expected a header, got an error of {command[0]}: {run.stderr}"
         )
     return run.stdout
 

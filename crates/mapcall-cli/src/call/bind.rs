@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use mapcall::{BindError, Declarations, Function, Header, Library, Prototype, PrototypeError};
 
@@ -70,13 +70,13 @@ fn one_line(error: &PrototypeError) -> String {
 }
 
 pub(super) fn function(arguments: &Arguments) -> Result<Function, Failure> {
-    let prototype = match &arguments.header {
-        Some(name) => declared(&header(arguments, name)?, name, &arguments.prototype)?,
-        None if is_name(&arguments.prototype) => {
+    let prototype = match &arguments.header[..] {
+        [_, ..] => declared(&header(arguments)?, &arguments.header, &arguments.prototype)?,
+        [] if is_name(&arguments.prototype) => {
             let name = arguments.prototype.trim().to_owned();
             return Err(FunctionError::Name { name }.into());
         }
-        None => Prototype::parse(&arguments.prototype).map_err(FunctionError::from)?,
+        [] => Prototype::parse(&arguments.prototype).map_err(FunctionError::from)?,
     };
     // SAFETY: the user has named the library, and is responsible for its initialisers and terminators, which
     // run in this process.
@@ -98,17 +98,18 @@ pub(super) fn text(arguments: &Arguments, function: &Function) -> Result<String,
         return Ok(given.clone());
     }
     let text = function.prototype().to_string();
-    let Some(name) = &arguments.header else {
+    if arguments.header.is_empty() {
         return Ok(text);
-    };
-    match header(arguments, name)?.prototype(&text) {
+    }
+    match header(arguments)?.prototype(&text) {
         Ok(parsed) if parsed == **function.prototype() => Ok(text),
         _ => Err(FunctionError::Attributes { text }.into()),
     }
 }
 
-fn header(arguments: &Arguments, name: &OsString) -> Result<Declarations, Failure> {
-    let header = crate::prototypes::header(name, &arguments.include, &arguments.define);
+fn header(arguments: &Arguments) -> Result<Declarations, Failure> {
+    let header =
+        crate::prototypes::header(&arguments.header, &arguments.include, &arguments.define);
     Ok(Header::read(&header)?)
 }
 
@@ -116,18 +117,17 @@ fn header(arguments: &Arguments, name: &OsString) -> Result<Declarations, Failur
 /// may use the header's types.
 fn declared(
     declarations: &Declarations,
-    header: &OsString,
+    headers: &[OsString],
     text: &str,
 ) -> Result<Prototype, FunctionError> {
     if !is_name(text) {
         return Ok(declarations.prototype(text)?);
     }
     let name = text.trim();
-    let functions = declarations.functions();
-    match functions.iter().find(|function| function.name == name) {
-        Some(function) => Ok(function.prototype.clone()?),
+    match declarations.function(name) {
+        Some(function) => Ok(function.prototype?),
         None => Err(FunctionError::Undeclared {
-            header: header.clone(),
+            header: headers.join(OsStr::new(", ")),
             name: name.to_owned(),
         }),
     }

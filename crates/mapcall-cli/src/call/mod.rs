@@ -96,9 +96,9 @@ pub(crate) struct Arguments {
     /// Call the function only where this file, of bool or bytes, is not 0
     #[arg(long = "where", value_name = "FILE")]
     mask: Option<OsString>,
-    /// A header whose types the prototype may use
+    /// A header whose types the prototype may use; several are read in order
     #[arg(long, value_name = "HEADER")]
-    header: Option<OsString>,
+    header: Vec<OsString>,
     /// Search for headers in this directory, too
     #[arg(short = 'I', value_name = "DIR", requires = "header")]
     include: Vec<PathBuf>,

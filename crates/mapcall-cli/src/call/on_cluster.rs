@@ -113,7 +113,7 @@ impl<'a> Dask<'a> {
         let batch = ClusterBatch {
             address: self.address,
             library: &arguments.library,
-            header: arguments.header.as_deref(),
+            headers: &arguments.header,
             include: &arguments.include,
             define: &arguments.define,
             prototype: &prototype,
@@ -170,6 +170,7 @@ fn has_loops(contract: &Contract, given: &[Option<OpenedArgument>], mask: Option
     let axes = arguments.map(|(rule, value)| {
         let array = value.as_ref().and_then(|value| value.opened.array());
         array.map_or(0, |array| match rule {
+            Rule::Array(rule) if rule.is_sized() => 0,
             Rule::Array(rule) => array.ndim().saturating_sub(rule.rank()),
             Rule::Number(_) | Rule::Record { .. } => array.ndim(),
             _ => 0,

@@ -48,7 +48,9 @@ pub(super) fn with_extents(
     let contract = function.contract();
     let mut function = function.clone();
     for (position, (rule, value)) in contract.rules().iter().zip(values).enumerate() {
-        if let (Rule::Inferred(_), Some(Value::Scalar(value))) = (rule, value) {
+        if let (Rule::Inferred(_) | Rule::InOut(_) | Rule::Derived(_), Some(Value::Scalar(value))) =
+            (rule, value)
+        {
             function = function.with_extent(contract.name(position), *value)?;
         }
     }
@@ -110,7 +112,7 @@ pub(super) fn has_axes(contract: &Contract, opened: &[Option<OpenedArgument>]) -
     contract.rules().iter().zip(opened).any(|(rule, value)| {
         let array = value.as_ref().and_then(|value| value.opened.array());
         array.is_some_and(|array| match rule {
-            Rule::Array(rule) => array.ndim() > rule.rank(),
+            Rule::Array(rule) => array.ndim() > rule.rank() && !rule.is_sized(),
             Rule::Number(_) | Rule::Record { .. } => true,
             _ => false,
         })

@@ -297,13 +297,21 @@ impl Value {
         match contract.rules().get(position) {
             Some(Rule::Text | Rule::Pointer(_) | Rule::Function(_)) if is_null => Ok(Self::Null),
             Some(Rule::Text) => Ok(Self::Text(unquoted(text.as_encoded_bytes()).to_owned())),
-            Some(Rule::Inferred(_)) => match reading.number()? {
-                Some(value @ Scalar::Int(_)) => Ok(Self::Scalar(value)),
-                _ => Err(reading.unfit(
-                    "",
-                    "give an integer, or leave it out, as it is inferred from the arrays",
-                )),
-            },
+            Some(Rule::Array(array)) if is_null && array.is_nullable() => Ok(Self::Null),
+            Some(Rule::Array(array))
+                if array.takes_text() && is_quoted(text.as_encoded_bytes()) =>
+            {
+                Ok(Self::Text(unquoted(text.as_encoded_bytes()).to_owned()))
+            }
+            Some(Rule::Inferred(_) | Rule::InOut(_) | Rule::Derived(_)) => {
+                match reading.number()? {
+                    Some(value @ Scalar::Int(_)) => Ok(Self::Scalar(value)),
+                    _ => Err(reading.unfit(
+                        "",
+                        "give an integer, or leave it out, as it is inferred from the arrays",
+                    )),
+                }
+            }
             Some(Rule::Number(number)) => match reading.number()? {
                 Some(value) => {
                     let slots = number.slots(value);
@@ -316,6 +324,25 @@ impl Value {
                     "give a number, or ",
                 ),
             },
+            Some(Rule::Reference(number)) => match reading.number()? {
+                Some(value) => {
+                    let slots = number.slots(value);
+                    slots.map_err(|problem| contract.refuse(position, problem))?;
+                    Ok(Self::Scalar(value))
+                }
+                None => Err(reading.unfit(", which is no number", "give a number")),
+            },
+            Some(Rule::Array(array)) if array.number().is_some() => match reading.number()? {
+                Some(value) => Ok(Self::Scalar(value)),
+                None => reading.file(
+                    false,
+                    ", which is no number and no file",
+                    "give a number, or ",
+                ),
+            },
+            Some(Rule::Array(array)) if array.takes_text() => {
+                reading.file(false, ", which is no file", "give a text in quotes, or ")
+            }
             Some(Rule::Array(array)) => {
                 reading.file(!array.is_const(), ", which is no file", "give ")
             }
@@ -445,6 +472,10 @@ fn file_error(contract: &Contract, position: usize, source: FileError) -> ValueE
         parameter: contract.name(position).to_owned(),
         source: Box::new(source),
     }
+}
+
+fn is_quoted(text: &[u8]) -> bool {
+    unquoted(text).len() < text.len()
 }
 
 /// Returns a text without the quotes around it.

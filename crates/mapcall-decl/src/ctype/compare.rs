@@ -64,7 +64,7 @@ impl Comparison {
             }
             (CType::Typedef(one), CType::Typedef(other)) => {
                 one.name == other.name
-                    && one.is_const == other.is_const
+                    && (one.is_const, one.alignment) == (other.is_const, other.alignment)
                     && (!self.begin(one, other) || self.are_equal(&one.ctype, &other.ctype))
             }
             _ => false,
@@ -94,7 +94,7 @@ impl Comparison {
                     && one.len() == other.len()
                     && one.iter().zip(other).all(|(one, other)| {
                         one.name == other.name
-                            && one.offset == other.offset
+                            && (one.offset, one.bits) == (other.offset, other.bits)
                             && self.are_equal(&one.ctype, &other.ctype)
                     })
             }

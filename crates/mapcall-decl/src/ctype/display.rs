@@ -103,7 +103,12 @@ fn base(ctype: &CType, in_record: bool) -> String {
                     .iter()
                     .map(|(name, value)| format!("{name} = {value}"))
                     .collect();
-                format!("enum {{ {} }}", values.join(", "))
+                let underlying = if enumeration.is_fixed {
+                    format!(": {} ", enumeration.underlying.name())
+                } else {
+                    String::new()
+                };
+                format!("enum {underlying}{{ {} }}", values.join(", "))
             }
         }
         CType::Record(record) => record_text(record, in_record),
@@ -122,7 +127,11 @@ fn record_text(record: &Record, in_record: bool) -> String {
             let mut text = format!("{keyword} {{ ");
             for member in members {
                 let name = member.name.as_deref().unwrap_or_default();
-                let _ = write!(text, "{}; ", declare_in(&member.ctype, false, name, true));
+                let _ = write!(text, "{}", declare_in(&member.ctype, false, name, true));
+                if let Some(bits) = member.bits {
+                    let _ = write!(text, " : {}", bits.width);
+                }
+                text.push_str("; ");
             }
             text.push('}');
             text

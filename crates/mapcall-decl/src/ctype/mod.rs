@@ -1,7 +1,9 @@
 //! C types, with the size and layout that the C compiler of this machine gives them.
 
+mod bit_field;
 mod compare;
 mod display;
+mod layout;
 mod record;
 mod scalar;
 pub(crate) mod scope;
@@ -12,8 +14,9 @@ use std::sync::Arc;
 
 use mapcall_array::DType;
 
+pub use bit_field::BitField;
+pub(crate) use layout::{MemberSpec, Request, lay_out};
 pub use record::{Body, Member, Record, RecordKind};
-pub(crate) use record::{MemberSpec, lay_out};
 pub use scalar::{Float, Integer};
 
 /// A C type.
@@ -58,7 +61,7 @@ pub enum CType {
     Record(Arc<Record>),
     /// A typedef name of a type.
     Typedef(Arc<Typedef>),
-    /// A type of C that can't be passed: `__int128`, `va_list`.
+    /// A type of C that can't be passed by value: `__int128`, `va_list`.
     Unsupported(Arc<Unsupported>),
 }
 
@@ -68,8 +71,10 @@ pub enum CType {
 pub struct Enum {
     /// The name behind `enum`.
     pub tag: Option<String>,
-    /// The integer type of the values: `int` if all of them fit.
+    /// The integer type of the values: `int` if all of them fit, unless another one is given.
     pub underlying: Integer,
+    /// Whether the definition gives the integer type, as in `enum mode : unsigned char { FAST }`.
+    pub is_fixed: bool,
     /// Names and values in the order of their definition.
     pub enumerators: Vec<(String, i128)>,
 }
@@ -117,6 +122,8 @@ pub struct Typedef {
     pub ctype: CType,
     /// Whether it stands for a `const` type.
     pub is_const: bool,
+    /// The alignment in bytes, if the attribute `aligned` gives it another one.
+    pub alignment: Option<usize>,
     depth: usize,
 }
 
@@ -128,6 +135,8 @@ pub struct Unsupported {
     pub name: String,
     /// The reason, and the remedy.
     pub reason: String,
+    /// The size and the alignment in bytes, if they are known; values are then opaque bytes.
+    pub layout: Option<(usize, usize)>,
 }
 
 /// The reason why a C type has no dtype.
@@ -203,14 +212,36 @@ impl CType {
             name: name.into(),
             ctype,
             is_const,
+            alignment: None,
             depth,
         }))
     }
 
+    /// Returns a typedef name with another alignment.
+    pub(crate) fn aligned_typedef(self, alignment: usize) -> Self {
+        match self {
+            Self::Typedef(typedef) => Self::Typedef(Arc::new(Typedef {
+                alignment: Some(alignment),
+                ..(*typedef).clone()
+            })),
+            other => other,
+        }
+    }
+
     pub(crate) fn unsupported(name: &str, reason: impl Into<String>) -> Self {
+        Self::opaque(name, reason, None)
+    }
+
+    /// Returns a type whose values are opaque, with its size and alignment.
+    pub(crate) fn opaque(
+        name: &str,
+        reason: impl Into<String>,
+        layout: Option<(usize, usize)>,
+    ) -> Self {
         Self::Unsupported(Arc::new(Unsupported {
             name: name.into(),
             reason: reason.into(),
+            layout,
         }))
     }
 
@@ -279,7 +310,11 @@ impl CType {
     }
 
     fn layout(&self) -> Option<(usize, usize)> {
-        match self.resolved() {
+        match self {
+            Self::Typedef(typedef) => {
+                let (size, alignment) = typedef.ctype.layout()?;
+                Some((size, typedef.alignment.unwrap_or(alignment)))
+            }
             Self::Bool => Some((size_of::<bool>(), align_of::<bool>())),
             Self::Integer(integer) => Some((integer.size(), integer.alignment())),
             Self::Enum(enumeration) => {
@@ -299,7 +334,8 @@ impl CType {
                 } => Some((*size, *alignment)),
                 _ => None,
             },
-            Self::Void | Self::Function(_) | Self::Typedef(_) | Self::Unsupported(_) => None,
+            Self::Unsupported(unsupported) => unsupported.layout,
+            Self::Void | Self::Function(_) => None,
         }
     }
 
@@ -316,13 +352,15 @@ impl CType {
     /// ```
     ///
     /// Pointers become unsigned integers of their size, unions overlapping fields, and members of an unnamed
-    /// struct or union fields of the enclosing one. An alignment larger than that of every member
-    /// (`_Alignas`) is not part of the dtype.
+    /// struct or union fields of the enclosing one. Bit-fields that share storage are one field, an unsigned integer
+    /// named after all of them (`a:3 b:5`); [`BitField`] reads and writes one. A number that NumPy does not have
+    /// (`__int128`) is a field of bytes. An alignment larger than that of every member (`_Alignas`) is not part of
+    /// the dtype.
     ///
     /// # Errors
     ///
     /// [`NoDType`] for `void`, functions, incomplete and unsupported types, arrays without a
-    /// length, and structs with bit-fields or a flexible array.
+    /// length, and structs with a flexible array.
     pub fn dtype(&self) -> Result<DType, NoDType> {
         let dtype = match self.resolved() {
             Self::Bool => DType::BOOL,
@@ -337,9 +375,12 @@ impl CType {
             Self::Array(_) => return self.subarray(),
             Self::Record(record) => return record.dtype(),
             Self::Void | Self::Function(_) => return Err(self.no_dtype("it has no size")),
-            Self::Unsupported(unsupported) => {
-                return Err(self.no_dtype(unsupported.reason.as_str()));
-            }
+            Self::Unsupported(unsupported) => match unsupported.layout {
+                Some((size, _)) => {
+                    DType::void(size).map_err(|error| self.no_dtype(error.to_string()))?
+                }
+                None => return Err(self.no_dtype(unsupported.reason.as_str())),
+            },
             Self::Typedef(typedef) => return typedef.ctype.dtype(),
         };
         Ok(dtype)

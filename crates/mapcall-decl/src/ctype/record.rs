@@ -3,11 +3,8 @@
 use mapcall_array::DType;
 use mapcall_array::dtype::Field;
 
+use super::bit_field::{self, BitField};
 use super::{CType, NoDType};
-
-/// The maximum number of members of a record with a known layout. Members of nested records are counted each
-/// time that they occur, as nested records with a short text can have exponentially many members.
-const MAX_MEMBERS: usize = 1 << 14;
 
 /// `struct` or `union`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +49,8 @@ pub struct Record {
     pub(super) depth: usize,
     /// The number of members, including those of nested records.
     members: usize,
+    /// The reason why it can't be passed by value, though its layout is known.
+    only_by_pointer: Option<String>,
     /// The dtype, computed once, as recomputing those of shared members could take exponential time.
     dtype: Result<DType, NoDType>,
 }
@@ -73,7 +72,7 @@ pub enum Body {
         /// Whether members may have offsets that are not multiples of their alignment, because of `packed`.
         is_packed: bool,
     },
-    /// The record is defined, but has a member that is not supported, such as a bit-field.
+    /// The record is defined, but its layout is not known.
     Unsupported {
         /// The reason.
         reason: String,
@@ -88,17 +87,10 @@ pub struct Member {
     pub name: Option<String>,
     /// The type.
     pub ctype: CType,
-    /// The offset in bytes from the start of the record.
+    /// The offset in bytes from the start of the record; of a bit-field, that of the byte with its first bit.
     pub offset: usize,
-}
-
-/// A member whose offset is not computed yet.
-pub(crate) struct MemberSpec {
-    pub(crate) name: Option<String>,
-    pub(crate) ctype: CType,
-    /// The alignment in bytes that `_Alignas` or `aligned` request.
-    pub(crate) alignment: Option<usize>,
-    pub(crate) is_packed: bool,
+    /// The bits of a bit-field.
+    pub bits: Option<BitField>,
 }
 
 impl Record {
@@ -113,6 +105,10 @@ impl Record {
             }
             _ => 0,
         };
+        let only_by_pointer = match &body {
+            Body::Complete { members, .. } => members.iter().find_map(only_by_pointer),
+            _ => None,
+        };
         let dtype = dtype(kind, tag.as_deref(), &body);
         Self {
             kind,
@@ -120,8 +116,14 @@ impl Record {
             body,
             depth: depth.unwrap_or(0) + 1,
             members,
+            only_by_pointer,
             dtype,
         }
+    }
+
+    /// Returns the reason why a record can't be passed by value, though its layout is known.
+    pub(crate) fn only_by_pointer(&self) -> Option<&str> {
+        self.only_by_pointer.as_deref()
     }
 
     pub(super) fn dtype(&self) -> Result<DType, NoDType> {
@@ -129,8 +131,24 @@ impl Record {
     }
 }
 
+/// Returns the reason why a record with a member can't be passed by value.
+fn only_by_pointer(member: &Member) -> Option<String> {
+    let mut ctype = member.ctype.resolved();
+    while let CType::Array(array) = ctype {
+        ctype = array.item.resolved();
+    }
+    match ctype {
+        CType::Record(record) => record.only_by_pointer.clone(),
+        CType::Unsupported(_) => {
+            let name = member.name.as_deref().unwrap_or_default();
+            Some(format!("its member `{name}` is of type `{}`", member.ctype))
+        }
+        _ => None,
+    }
+}
+
 /// Returns the number of members in a value of a type.
-fn all_members(ctype: &CType) -> usize {
+pub(super) fn all_members(ctype: &CType) -> usize {
     let mut ctype = ctype.resolved();
     while let CType::Array(array) = ctype {
         ctype = array.item.resolved();
@@ -139,77 +157,6 @@ fn all_members(ctype: &CType) -> usize {
         CType::Record(record) => record.members,
         _ => 0,
     }
-}
-
-/// Computes the offsets of the members, or returns the reason why the layout is unknown.
-pub(crate) fn lay_out(
-    kind: RecordKind,
-    specs: Vec<MemberSpec>,
-    asked: Option<usize>,
-    is_packed: bool,
-) -> Body {
-    match try_lay_out(kind, specs, asked, is_packed) {
-        Ok(body) => body,
-        Err(reason) => Body::Unsupported { reason },
-    }
-}
-
-fn try_lay_out(
-    kind: RecordKind,
-    specs: Vec<MemberSpec>,
-    asked: Option<usize>,
-    packed: bool,
-) -> Result<Body, String> {
-    let too_large = || "it is larger than the memory".to_owned();
-    let mut members = Vec::with_capacity(specs.len());
-    let (mut end, mut size, mut alignment) = (0_usize, 0_usize, 1_usize);
-    let mut any_packed = packed;
-    let last = specs.len().saturating_sub(1);
-    let count: usize = specs.iter().map(|spec| 1 + all_members(&spec.ctype)).sum();
-    if count > MAX_MEMBERS {
-        return Err(format!(
-            "it has more than {MAX_MEMBERS} members, those of its members included"
-        ));
-    }
-    for (index, spec) in specs.into_iter().enumerate() {
-        let (bytes, natural) = match (spec.ctype.resolved(), spec.ctype.layout()) {
-            (_, Some(layout)) => layout,
-            (CType::Array(array), None) if array.length.is_none() && index == last && index > 0 => {
-                let alignment = array.item.alignment();
-                (0, alignment.ok_or("a member has no size")?)
-            }
-            _ => {
-                let name = spec.name.as_deref().unwrap_or_default();
-                return Err(format!("its member `{name}` has no size"));
-            }
-        };
-        any_packed |= spec.is_packed;
-        let natural = if packed || spec.is_packed { 1 } else { natural };
-        let align = natural.max(spec.alignment.unwrap_or(1));
-        let offset = match kind {
-            RecordKind::Struct => end.checked_next_multiple_of(align).ok_or_else(too_large)?,
-            RecordKind::Union => 0,
-        };
-        end = offset.checked_add(bytes).ok_or_else(too_large)?;
-        size = size.max(end);
-        alignment = alignment.max(align);
-        members.push(Member {
-            name: spec.name,
-            ctype: spec.ctype,
-            offset,
-        });
-    }
-    alignment = alignment.max(asked.unwrap_or(1));
-    let size = size
-        .checked_next_multiple_of(alignment)
-        .filter(|&size| isize::try_from(size).is_ok())
-        .ok_or_else(too_large)?;
-    Ok(Body::Complete {
-        members,
-        size,
-        alignment,
-        is_packed: any_packed,
-    })
 }
 
 fn dtype(kind: RecordKind, tag: Option<&str>, body: &Body) -> Result<DType, NoDType> {
@@ -229,6 +176,10 @@ fn dtype(kind: RecordKind, tag: Option<&str>, body: &Body) -> Result<DType, NoDT
     };
     let mut fields = Vec::with_capacity(members.len());
     for member in members {
+        if member.bits.is_some() {
+            // The fields of bit-fields follow below.
+            continue;
+        }
         if matches!(member.ctype.resolved(), CType::Array(array) if array.length.is_none()) {
             return Err(fail("it ends in an array without a length".into()));
         }
@@ -245,6 +196,8 @@ fn dtype(kind: RecordKind, tag: Option<&str>, body: &Body) -> Result<DType, NoDT
             (None, None) => {}
         }
     }
+    fields.extend(bit_field::storage(kind, members, size).filter_map(|storage| storage.field()));
+    fields.sort_by_key(|field| field.offset);
     DType::structured_with_offsets(fields.clone(), Some(size), !is_packed)
         // If an unnamed or over-aligned member has packed members itself, the dtype can't be an aligned one.
         .or_else(|_| DType::structured_with_offsets(fields, Some(size), false))

@@ -2,17 +2,48 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::{Body, CType, standard};
 
-/// The typedefs, tags and enumerators of a text, and those of an enclosing header.
+/// The typedefs, tags and enumerators of a text, and those that are defined outside it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scope {
-    typedefs: HashMap<String, CType>,
-    tags: HashMap<String, (&'static str, CType)>,
-    enumerators: HashMap<String, i128>,
-    outer: Option<Arc<Scope>>,
+    names: Names,
+    outer: Option<Arc<dyn Outer>>,
+}
+
+/// The typedefs, tags and enumerators that a text defines.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Names {
+    pub(crate) typedefs: HashMap<String, CType>,
+    pub(crate) tags: HashMap<String, (&'static str, CType)>,
+    pub(crate) enumerators: HashMap<String, i128>,
+}
+
+impl Names {
+    pub(crate) fn len(&self) -> usize {
+        self.typedefs.len() + self.tags.len() + self.enumerators.len()
+    }
+}
+
+/// The names that are defined outside a text and visible in it.
+pub(crate) trait Outer: Debug + Send + Sync {
+    /// Returns the type of a typedef name, as it was defined.
+    fn typedef(&self, name: &str) -> Option<CType>;
+
+    /// Returns the type of a tag, and its keyword.
+    fn tag(&self, tag: &str) -> Option<(&'static str, CType)>;
+
+    /// Returns the value of an enumerator.
+    fn enumerator(&self, name: &str) -> Option<i128>;
+
+    /// Returns whether the text may define the name with another meaning.
+    fn is_hidden(&self, name: &str) -> bool;
+
+    /// Returns the names of typedefs, for suggestions.
+    fn typedef_names(&self) -> Box<dyn Iterator<Item = &str> + '_>;
 }
 
 /// The error for a name that is already defined with another meaning.
@@ -20,45 +51,57 @@ pub(crate) struct Conflict;
 
 impl Scope {
     /// Returns an empty scope inside another one, whose names are visible.
-    pub(crate) fn within(outer: Arc<Self>) -> Self {
+    pub(crate) fn within(outer: Option<Arc<dyn Outer>>) -> Self {
         Self {
-            outer: Some(outer),
-            ..Self::default()
+            names: Names::default(),
+            outer,
         }
+    }
+
+    /// Returns the names that have been defined in this scope.
+    pub(crate) fn into_names(self) -> Names {
+        self.names
     }
 
     /// Returns the type of a typedef name, which may be defined in a scope or standard.
     pub(crate) fn typedef(&self, name: &str) -> Option<CType> {
-        match self.own_typedef(name) {
-            Some(ctype) => Some(self.completed(ctype).unwrap_or_else(|| ctype.clone())),
+        match self.defined_typedef(name) {
+            Some(ctype) => Some(self.completed(&ctype).unwrap_or(ctype)),
             None => standard::lookup(name),
         }
     }
 
-    /// Returns whether a name is a typedef name.
-    pub(crate) fn is_type(&self, name: &str) -> bool {
-        self.own_typedef(name).is_some() || standard::is_known(name)
+    fn defined_typedef(&self, name: &str) -> Option<CType> {
+        let outer = || self.outer.as_ref()?.typedef(name);
+        self.names.typedefs.get(name).cloned().or_else(outer)
     }
 
-    fn own_typedef(&self, name: &str) -> Option<&CType> {
-        let outer = || self.outer.as_ref()?.own_typedef(name);
-        self.typedefs.get(name).or_else(outer)
+    /// Returns whether a name is a typedef name.
+    pub(crate) fn is_type(&self, name: &str) -> bool {
+        self.defined_typedef(name).is_some() || standard::is_known(name)
     }
 
     /// Returns the type of a tag of the given kind.
     pub(crate) fn tag(&self, keyword: &str, tag: &str) -> Option<CType> {
-        let (kind, ctype) = self.own_tag(tag)?;
-        (*kind == keyword).then(|| ctype.clone())
+        let (kind, ctype) = self.defined_tag(tag)?;
+        (kind == keyword).then_some(ctype)
     }
 
-    fn own_tag(&self, tag: &str) -> Option<&(&'static str, CType)> {
-        let outer = || self.outer.as_ref()?.own_tag(tag);
-        self.tags.get(tag).or_else(outer)
+    fn defined_tag(&self, tag: &str) -> Option<(&'static str, CType)> {
+        let outer = || self.outer.as_ref()?.tag(tag);
+        self.names.tags.get(tag).cloned().or_else(outer)
     }
 
     pub(crate) fn enumerator(&self, name: &str) -> Option<i128> {
         let outer = || self.outer.as_ref()?.enumerator(name);
-        self.enumerators.get(name).copied().or_else(outer)
+        self.names.enumerators.get(name).copied().or_else(outer)
+    }
+
+    /// Returns whether a definition of the name in this scope hides one outside it.
+    fn hides(&self, name: &str) -> bool {
+        self.outer
+            .as_ref()
+            .is_some_and(|outer| outer.is_hidden(name))
     }
 
     /// Returns the type with structs that have been defined since it was parsed; `None` if nothing has
@@ -70,7 +113,11 @@ impl Scope {
             }
             CType::Typedef(typedef) => {
                 let ctype = self.completed(&typedef.ctype)?;
-                Some(CType::typedef(&typedef.name, ctype, typedef.is_const))
+                let ctype = CType::typedef(&typedef.name, ctype, typedef.is_const);
+                Some(match typedef.alignment {
+                    Some(alignment) => ctype.aligned_typedef(alignment),
+                    None => ctype,
+                })
             }
             CType::Pointer(pointer) => {
                 let target = self.completed(&pointer.target)?;
@@ -90,19 +137,27 @@ impl Scope {
         tag: &str,
         ctype: &CType,
     ) -> Result<(), Conflict> {
-        match self.own_tag(tag) {
-            Some((kind, known)) if *kind != keyword || known != ctype => Err(Conflict),
-            Some(_) => Ok(()),
-            None => {
-                self.tags.insert(tag.into(), (keyword, ctype.clone()));
+        let known = match self.names.tags.get(tag) {
+            None if self.hides(tag) => None,
+            _ => self.defined_tag(tag),
+        };
+        match known {
+            Some((kind, known)) if kind != keyword || known != *ctype => Err(Conflict),
+            _ => {
+                let ctype = ctype.clone();
+                self.names.tags.insert(tag.into(), (keyword, ctype));
                 Ok(())
             }
         }
     }
 
     pub(crate) fn define_typedef(&mut self, name: &str, ctype: CType) -> Result<(), Conflict> {
-        let differs = self.own_typedef(name).is_some_and(|known| {
-            match (known, &ctype) {
+        let known = match self.names.typedefs.get(name) {
+            None if self.hides(name) => None,
+            _ => self.defined_typedef(name),
+        };
+        let differs = known.is_some_and(|known| {
+            match (&known, &ctype) {
                 // A struct may have been completed in between; its text is the same.
                 (CType::Typedef(known), CType::Typedef(ctype)) => {
                     let (known, ctype) = (&known.ctype, &ctype.ctype);
@@ -116,55 +171,80 @@ impl Scope {
         if differs {
             return Err(Conflict);
         }
-        self.typedefs.insert(name.into(), ctype);
+        self.names.typedefs.insert(name.into(), ctype);
         Ok(())
     }
 
     /// Stores the reason why a typedef could not be parsed.
     pub(crate) fn define_unsupported(&mut self, name: &str, reason: String) {
         let ctype = CType::unsupported(name, reason);
-        self.typedefs.insert(name.into(), ctype);
+        self.names.typedefs.insert(name.into(), ctype);
     }
 
     pub(crate) fn define_enumerator(&mut self, name: &str, value: i128) -> Result<(), Conflict> {
-        let outer = self.outer.as_ref();
-        if outer.is_some_and(|outer| outer.enumerator(name).is_some_and(|known| known != value)) {
+        let known = match self.names.enumerators.entry(name.into()) {
+            Entry::Occupied(known) => Some(*known.get()),
+            Entry::Vacant(_) => {
+                let outer = self.outer.as_ref().filter(|outer| !outer.is_hidden(name));
+                outer.and_then(|outer| outer.enumerator(name))
+            }
+        };
+        if known.is_some_and(|known| known != value) {
             return Err(Conflict);
         }
-        match self.enumerators.entry(name.into()) {
-            Entry::Occupied(known) if *known.get() != value => Err(Conflict),
-            entry => {
-                entry.insert_entry(value);
-                Ok(())
-            }
-        }
+        self.names.enumerators.insert(name.into(), value);
+        Ok(())
     }
 
     /// Returns the names of typedefs, for suggestions.
     pub(crate) fn typedef_names(&self) -> impl Iterator<Item = &str> {
-        let outer = self.outer.iter().flat_map(|outer| outer.typedefs.keys());
-        self.typedefs.keys().chain(outer).map(String::as_str)
+        let outer = self.outer.iter().flat_map(|outer| outer.typedef_names());
+        self.names.typedefs.keys().map(String::as_str).chain(outer)
     }
 
-    /// Returns the defined structs and unions, by tag and by typedef name.
+    /// Returns the structs and unions that are defined in this scope, by tag and by typedef name.
+    #[cfg(test)]
     pub(crate) fn structs(&self) -> HashMap<String, CType> {
-        let is_defined = |ctype: &CType| match ctype.resolved() {
-            CType::Record(record) => record.body != Body::Incomplete,
-            _ => false,
-        };
         let tags = self
+            .names
             .tags
             .iter()
             .map(|(name, (_, ctype))| (name, ctype.clone()));
         let typedefs = self
+            .names
             .typedefs
             .keys()
             .filter_map(|name| Some((name, self.typedef(name)?)));
         // A tag is preferred to a typedef of the same name, which is nearly always the same type.
         typedefs
             .chain(tags)
-            .filter(|(_, ctype)| is_defined(ctype))
+            .filter(|(_, ctype)| is_complete_record(ctype))
             .map(|(name, ctype)| (name.clone(), ctype))
             .collect()
+    }
+
+    /// Returns the struct or union of a tag or typedef name, if it is defined.
+    pub(crate) fn structure(&self, name: &str) -> Option<CType> {
+        let tag = self.defined_tag(name).map(|(_, ctype)| ctype);
+        tag.filter(is_complete_record)
+            .or_else(|| self.typedef(name).filter(is_complete_record))
+    }
+}
+
+fn is_complete_record(ctype: &CType) -> bool {
+    match ctype.resolved() {
+        CType::Record(record) => record.body != Body::Incomplete,
+        _ => false,
+    }
+}
+
+/// Returns the tag of a struct or union that a type needs to be complete, as
+/// [`completed`](Scope::completed) looks it up.
+pub(crate) fn incomplete_tag(ctype: &CType) -> Option<&str> {
+    match ctype {
+        CType::Record(record) if record.body == Body::Incomplete => record.tag.as_deref(),
+        CType::Typedef(typedef) => incomplete_tag(&typedef.ctype),
+        CType::Pointer(pointer) => incomplete_tag(&pointer.target),
+        _ => None,
     }
 }

@@ -14,11 +14,12 @@ pub(crate) fn lookup(name: &str) -> Option<CType> {
         Standard::Plain(Scalar::Float16) => CType::Float(Float::Float16),
         Standard::Plain(Scalar::Float) => CType::Float(Float::Float),
         Standard::Plain(Scalar::Double) => CType::Float(Float::Double),
+        Standard::Plain(Scalar::LongDouble) => CType::Float(Float::LongDouble),
         Standard::Opaque => {
             let record = Record::new(RecordKind::Struct, Some(name.into()), Body::Incomplete);
             named(name, CType::Record(record.into()))
         }
-        Standard::Unsupported(reason) => CType::unsupported(name, reason),
+        Standard::Unsupported(reason, layout) => CType::opaque(name, reason, layout),
     })
 }
 
@@ -46,7 +47,8 @@ enum Standard {
     Unsigned(usize),
     Plain(Scalar),
     Opaque,
-    Unsupported(&'static str),
+    /// The reason, and the size and alignment in bytes.
+    Unsupported(&'static str, Option<(usize, usize)>),
 }
 
 #[derive(Clone, Copy)]
@@ -55,6 +57,7 @@ enum Scalar {
     Float16,
     Float,
     Double,
+    LongDouble,
 }
 
 use Standard::{Opaque, Plain, Signed, Unsigned, Unsupported};
@@ -76,6 +79,12 @@ const FAST: usize = if cfg!(all(target_os = "linux", target_env = "gnu")) {
 } else {
     4
 };
+/// `_Float64x`: the x87's format on x86, otherwise a number of 128 bits.
+const FLOAT64X: Standard = if cfg!(any(target_arch = "x86", target_arch = "x86_64")) {
+    Plain(Scalar::LongDouble)
+} else {
+    Unsupported(WIDE, Some((16, 16)))
+};
 const VA_LIST: &str = "C code alone can make a list of arguments";
 const WIDE: &str = "NumPy has no numbers of that size";
 
@@ -83,19 +92,19 @@ const WIDE: &str = "NumPy has no numbers of that size";
 const STANDARD: &[(&str, Standard)] = &[
     ("FILE", Opaque),
     ("_Bool", Plain(Scalar::Bool)),
-    ("_Float128", Unsupported(WIDE)),
+    ("_Float128", Unsupported(WIDE, Some((16, 16)))),
     ("_Float16", Plain(Scalar::Float16)),
     ("_Float32", Plain(Scalar::Float)),
     ("_Float32x", Plain(Scalar::Double)),
     ("_Float64", Plain(Scalar::Double)),
-    ("_Float64x", Unsupported(WIDE)),
-    ("__builtin_va_list", Unsupported(VA_LIST)),
-    ("__float128", Unsupported(WIDE)),
+    ("_Float64x", FLOAT64X),
+    ("__builtin_va_list", Unsupported(VA_LIST, None)),
+    ("__float128", Unsupported(WIDE, Some((16, 16)))),
     ("__fp16", Plain(Scalar::Float16)),
-    ("__gnuc_va_list", Unsupported(VA_LIST)),
-    ("__int128", Unsupported(WIDE)),
-    ("__int128_t", Unsupported(WIDE)),
-    ("__uint128_t", Unsupported(WIDE)),
+    ("__gnuc_va_list", Unsupported(VA_LIST, None)),
+    ("__int128", Unsupported(WIDE, Some((16, 16)))),
+    ("__int128_t", Unsupported(WIDE, Some((16, 16)))),
+    ("__uint128_t", Unsupported(WIDE, Some((16, 16)))),
     ("bool", Plain(Scalar::Bool)),
     ("char16_t", Unsigned(2)),
     ("char32_t", Unsigned(4)),
@@ -133,7 +142,7 @@ const STANDARD: &[(&str, Standard)] = &[
     ("uint_least8_t", Unsigned(1)),
     ("uintmax_t", Unsigned(8)),
     ("uintptr_t", Unsigned(POINTER)),
-    ("va_list", Unsupported(VA_LIST)),
+    ("va_list", Unsupported(VA_LIST, None)),
     ("wchar_t", WCHAR_TYPE),
     ("wint_t", Unsigned(WCHAR)),
 ];

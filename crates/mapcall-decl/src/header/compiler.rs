@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -17,52 +17,107 @@ use crate::parse::MAX_TEXT;
 const MAX_STDERR: usize = 64 << 10;
 
 /// The input of the preprocessor.
-#[derive(Clone, Copy)]
-pub(super) enum Input<'a> {
+#[derive(Debug)]
+pub(super) enum Input {
     /// A file.
-    File(&'a Path),
-    /// A header of this name in the include path.
-    Name(&'a str),
+    File(PathBuf),
+    /// Lines that include a header each.
+    Lines(String),
+}
+
+impl Input {
+    /// Returns the input that reads the headers.
+    ///
+    /// # Errors
+    ///
+    /// [`HeaderError::Name`] if a name can't be written in a line of C.
+    pub(super) fn new(header: &Header) -> Result<Self, HeaderError> {
+        let mut lines = String::new();
+        for name in &header.names {
+            let is_file = Path::new(name).is_file();
+            if is_file && header.names.len() == 1 {
+                return Ok(Self::File(name.into()));
+            }
+            let name = name
+                .to_str()
+                .ok_or_else(|| super::name_error(name, "is no Unicode"))?;
+            lines.push_str(&if is_file {
+                format!("#include \"{name}\"\n")
+            } else {
+                format!("#include <{name}>\n")
+            });
+        }
+        Ok(Self::Lines(lines))
+    }
+}
+
+/// A preprocessed header.
+pub(super) struct Preprocessed {
+    pub(super) output: Vec<u8>,
+    /// The compiler and its first arguments.
+    pub(super) argv: Vec<OsString>,
+    /// The directories in which the compiler has searched for headers.
+    pub(super) searched: Vec<PathBuf>,
 }
 
 /// Preprocesses the header with the first compiler that can be run.
-pub(super) fn preprocess(header: &Header, input: Input<'_>) -> Result<Vec<u8>, HeaderError> {
+pub(super) fn preprocess(header: &Header, input: &Input) -> Result<Preprocessed, HeaderError> {
     let mut tried = Vec::new();
+    let arguments = arguments(header, input);
+    let lines = match input {
+        Input::File(_) => "",
+        Input::Lines(lines) => lines,
+    };
     for argv in header.compilers() {
         let name = argv.join(" ".as_ref()).to_string_lossy().into_owned();
-        match start(header, input, &argv) {
-            Ok(child) => return finish(header, input, &name, child),
+        match start(&argv, &arguments, lines) {
+            Ok(child) => {
+                let (output, searched) = finish(header, input, &name, child)?;
+                return Ok(Preprocessed {
+                    output,
+                    argv,
+                    searched,
+                });
+            }
             Err(error) => tried.push(Attempt {
                 command: name,
                 reason: error.to_string(),
             }),
         }
     }
-    Err(HeaderError::NoCompiler {
-        name: header.name.clone(),
-        tried,
-        reason: String::new(),
-    })
+    let names = header.names.join(", ".as_ref());
+    Err(super::no_compiler(&names, tried, String::new()))
 }
 
-fn start(header: &Header, input: Input<'_>, argv: &[OsString]) -> io::Result<Child> {
-    let (program, first) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut command = Command::new(program);
-    command.args(first).args(["-E", "-w", "-x", "c"]);
+pub(super) fn arguments(header: &Header, input: &Input) -> Vec<OsString> {
+    // The definitions of macros are in the output, and the directories to search in the messages.
+    let mut arguments: Vec<OsString> = ["-E", "-dD", "-v", "-w", "-x", "c"].map(Into::into).into();
     for directory in &header.directories {
-        // Behind `./`, the path is not read as an option, or as GCC's `=` for the sysroot.
-        command.arg("-I").arg(Path::new(".").join(directory));
+        arguments.extend(["-I".into(), behind_dot(directory).into()]);
     }
     for (name, value) in &header.macros {
-        command.arg(match value {
+        let definition = match value {
             Some(value) => format!("-D{name}={value}"),
             None => format!("-D{name}"),
-        });
+        };
+        arguments.push(definition.into());
     }
-    match input {
-        Input::File(path) => command.arg(Path::new(".").join(path)),
-        Input::Name(_) => command.arg("-"),
-    };
+    arguments.push(match input {
+        Input::File(path) => behind_dot(path).into(),
+        Input::Lines(_) => "-".into(),
+    });
+    arguments
+}
+
+/// Returns the path behind `./`, so that it is not read as an option, or as GCC's `=` for the sysroot.
+pub(super) fn behind_dot(path: &Path) -> PathBuf {
+    Path::new(".").join(path)
+}
+
+fn start(argv: &[OsString], arguments: &[OsString], input: &str) -> io::Result<Child> {
+    let (program, first) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut command = Command::new(program);
+    command.args(first).args(arguments);
     own_group(&mut command);
     // Another thread's fork at this moment would give its child the other ends of the pipes.
     let section = Section::enter();
@@ -72,22 +127,62 @@ fn start(header: &Header, input: Input<'_>, argv: &[OsString]) -> io::Result<Chi
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    if let (Some(mut stdin), Input::Name(name)) = (child.stdin.take(), input) {
-        // The text fits in a pipe, so the write does not block. If it fails, the compiler reports why it
-        // exited.
-        let _ = stdin.write_all(format!("#include <{name}>\n").as_bytes());
+    if let Some(mut stdin) = child.stdin.take() {
+        if input.len() <= PIPE {
+            // The text fits in the pipe, so the write does not block. If it fails, the compiler reports why it
+            // exited.
+            let _ = stdin.write_all(input.as_bytes());
+        } else {
+            let input = input.to_owned();
+            let written = fork::spawn(move || {
+                let _ = stdin.write_all(input.as_bytes());
+            });
+            if let Err(error) = written {
+                kill(&mut child);
+                return Err(error);
+            }
+        }
     }
     drop(section);
     Ok(child)
 }
 
+/// The number of bytes that every pipe takes without a reader (POSIX, `PIPE_BUF` on Linux).
+const PIPE: usize = 4096;
+
+/// Compiles a text to an object file; returns the messages of the compiler if it refuses the text.
+///
+/// # Errors
+///
+/// The reason in one line if the compiler can't be run, or takes too long.
+pub(super) fn compile(
+    argv: &[OsString],
+    arguments: &[OsString],
+    input: &str,
+    limit: Duration,
+) -> Result<Result<(), String>, String> {
+    let mut child = start(argv, arguments, input).map_err(|error| error.to_string())?;
+    let end = run(&mut child, limit);
+    if !matches!(end, Ok(Some(_))) {
+        kill(&mut child);
+    }
+    let end = end.map_err(|error| error.to_string())?;
+    let (status, _, stderr) = end.ok_or_else(|| format!("it took longer than {limit:?}"))?;
+    let messages = String::from_utf8_lossy(&stderr).into_owned();
+    Ok(match status {
+        Some(status) if !status.success() => Err(messages),
+        _ => Ok(()),
+    })
+}
+
+/// Waits for the preprocessor; returns its output, and the directories that it has searched.
 fn finish(
     header: &Header,
-    input: Input<'_>,
+    input: &Input,
     compiler: &str,
     mut child: Child,
-) -> Result<Vec<u8>, HeaderError> {
-    let name = || header.name.clone();
+) -> Result<(Vec<u8>, Vec<PathBuf>), HeaderError> {
+    let name = || header.names.join(", ".as_ref());
     let io_error = |source| HeaderError::Io {
         path: compiler.into(),
         source,
@@ -114,7 +209,7 @@ fn finish(
             limit: MAX_TEXT,
         });
     }
-    let stderr = String::from_utf8_lossy(&stderr).into_owned();
+    let (searched, stderr) = split_messages(&String::from_utf8_lossy(&stderr));
     let mut errors = stderr.lines().filter(|line| line.contains("error"));
     let error = errors.next();
     let is_success = match status {
@@ -125,13 +220,15 @@ fn finish(
     let first = error.or(stderr.lines().next());
     // All compilers that accept these options write line markers.
     if is_success && output.starts_with(b"# ") {
-        return Ok(output);
+        return Ok((output, searched));
     }
-    // An error in the one input line means that the header itself does not exist.
-    if matches!(input, Input::Name(_)) && first.is_some_and(|line| line.starts_with("<stdin>:1:")) {
+    // An error in a line of the input means that the header itself does not exist.
+    if matches!(input, Input::Lines(_))
+        && let Some(missing) = first.and_then(|line| included_by(header, line))
+    {
         let directories = header.directories.iter();
         return Err(HeaderError::NotFound {
-            name: name(),
+            name: missing.clone(),
             compiler: compiler.into(),
             directories: directories.filter(|path| !path.is_dir()).cloned().collect(),
         });
@@ -150,6 +247,30 @@ fn finish(
         message,
         words: stderr,
     })
+}
+
+/// Returns the header that the line of the input includes which a message names.
+fn included_by<'a>(header: &'a Header, message: &str) -> Option<&'a OsString> {
+    let (line, _) = message.strip_prefix("<stdin>:")?.split_once(':')?;
+    let line: usize = line.parse().ok()?;
+    header.names.get(line.checked_sub(1)?)
+}
+
+/// Returns the directories that `-v` lists, and the other messages.
+fn split_messages(stderr: &str) -> (Vec<PathBuf>, String) {
+    const END: &str = "End of search list.";
+    let Some((list, rest)) = stderr.split_once(END) else {
+        return (Vec::new(), stderr.to_owned());
+    };
+    let list = list.split_once("#include \"...\" search starts here:");
+    let (_, list) = list.unwrap_or_default();
+    let directories = list.lines().filter_map(|line| line.strip_prefix(' '));
+    let is_message = |line: &&str| {
+        let variables = ["COMPILER_PATH=", "LIBRARY_PATH=", "COLLECT_GCC_OPTIONS="];
+        !line.is_empty() && !variables.iter().any(|name| line.starts_with(name))
+    };
+    let rest: Vec<_> = rest.lines().filter(is_message).collect();
+    (directories.map(PathBuf::from).collect(), rest.join("\n"))
 }
 
 /// The exit status of a compiler, `None` if the system has discarded it, and the bytes that the compiler

@@ -9,8 +9,10 @@
 //! # Ok::<(), mapcall_decl::HeaderError>(())
 //! ```
 
+mod cache;
 mod compiler;
 mod error;
+mod evaluate;
 mod plain;
 mod standard;
 
@@ -20,19 +22,23 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use crate::parse::{self, MAX_TEXT};
-use crate::prototype::Declarations;
-use crate::source_map::{self, SourceMap};
+use crate::declarations::{Declarations, Macros, Source};
+use crate::parse::MAX_TEXT;
+use crate::source_map::{self, Separated, SourceMap};
 use compiler::Input;
 pub use error::{Attempt, HeaderError};
+use evaluate::Evaluator;
 
 /// The default time limit of the preprocessor: much longer than any header takes.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// The maximum length of a header's name in bytes: the limit of systems for a path.
 const MAX_NAME: usize = 4096;
+
+/// The maximum number of headers that are read together.
+const MAX_NAMES: usize = 256;
 
 /// A header to read, with the options of the preprocessor.
 ///
@@ -61,7 +67,8 @@ const MAX_NAME: usize = 4096;
 /// are known.
 #[derive(Clone, Debug)]
 pub struct Header {
-    name: OsString,
+    names: Vec<OsString>,
+    is_cached: bool,
     directories: Vec<PathBuf>,
     macros: Vec<(String, Option<String>)>,
     compiler: Option<OsString>,
@@ -75,12 +82,46 @@ impl Header {
     /// finds.
     pub fn new(name: impl Into<OsString>) -> Self {
         Self {
-            name: name.into(),
+            names: vec![name.into()],
+            is_cached: true,
             directories: Vec::new(),
             macros: Vec::new(),
             compiler: None,
             time_limit: TIME_LIMIT,
         }
+    }
+
+    /// Adds a header that is read after those added before, as in a C file that includes them in this order.
+    ///
+    /// ```
+    /// use mapcall_decl::Header;
+    ///
+    /// let both = Header::new("math.h").and("string.h").read()?;
+    /// assert!(both.function("hypot").is_some() && both.function("memcpy").is_some());
+    /// # Ok::<(), mapcall_decl::HeaderError>(())
+    /// ```
+    #[must_use]
+    pub fn and(mut self, name: impl Into<OsString>) -> Self {
+        self.names.push(name.into());
+        self
+    }
+
+    /// Sets whether what is read is kept in the user's cache folder, and taken from there; the default is
+    /// true.
+    ///
+    /// ```
+    /// use mapcall_decl::Header;
+    ///
+    /// let math = Header::new("math.h").cache(false).read()?;
+    /// assert!(math.function("hypot").is_some());
+    /// # Ok::<(), mapcall_decl::HeaderError>(())
+    /// ```
+    ///
+    /// See [`read`](Self::read).
+    #[must_use]
+    pub fn cache(mut self, is_cached: bool) -> Self {
+        self.is_cached = is_cached;
+        self
     }
 
     /// Adds a directory to search for headers: before the system's directories, and after those added before.
@@ -123,6 +164,14 @@ impl Header {
     /// The system's C compiler preprocesses it: the command in the environment variable `CC` (a program and
     /// its arguments, split at spaces, without a shell), otherwise `cc`, `gcc` or `clang`.
     ///
+    /// The output of the compiler is kept in the folder `mapcall` of the user's cache folder
+    /// (`$XDG_CACHE_HOME`, otherwise `~/.cache`), with the values of constants that were evaluated. It is used
+    /// again while the request, the compiler and the contents of all files that were read are the same, and no
+    /// header has appeared that the compiler would find before one of them. Not noticed are: a header that
+    /// `__has_include` did not find, and files and environment variables that only a wrapper around the
+    /// compiler reads. At most 64 MiB are kept. The environment variable `MAPCALL_HEADER_CACHE=0` turns this
+    /// off, as [`cache`](Self::cache) does.
+    ///
     /// Without a compiler, the text of the header is parsed directly, if no part of it needs a preprocessor.
     /// It may have include guards, parts for C++ only, includes of standard headers, whose common types are
     /// known, and macros that it does not use itself.
@@ -133,41 +182,95 @@ impl Header {
     /// parsed are in [`Declarations::errors`], with their [`Position`](crate::Position).
     pub fn read(&self) -> Result<Declarations, HeaderError> {
         self.check()?;
-        let path = Path::new(&self.name);
-        let input = if path.is_file() {
-            Input::File(path)
+        let input = Input::new(self)?;
+        let cache = if self.is_cached {
+            cache::Request::new(self, &input)
         } else {
-            Input::Name(
-                self.name
-                    .to_str()
-                    .ok_or_else(|| self.name_error("is no Unicode"))?,
-            )
+            None
         };
-        let (text, lines) = match compiler::preprocess(self, input) {
-            Ok(output) => {
-                let name = self.name.to_string_lossy();
-                let asked = standard::name(&name);
-                source_map::separate(&String::from_utf8_lossy(&output), |file| {
-                    standard::name(file).is_some_and(|name| Some(name) != asked)
-                })
+        let found = cache.as_ref().and_then(cache::Request::load);
+        let (output, argv) = match found {
+            Some(found) => found,
+            None => {
+                let start = SystemTime::now();
+                match compiler::preprocess(self, &input) {
+                    Ok(found) => {
+                        let output = String::from_utf8_lossy(&found.output).into_owned();
+                        let separated = self.separate(&output);
+                        if let Some(cache) = &cache {
+                            cache.store(&output, &found, &separated.files, start);
+                        }
+                        return Ok(self.declarations(separated, found.argv, cache));
+                    }
+                    Err(HeaderError::NoCompiler { tried, .. }) => return self.read_plain(tried),
+                    Err(error) => return Err(error),
+                }
             }
-            Err(HeaderError::NoCompiler { tried, .. }) => self.read_plain(tried)?,
-            Err(error) => return Err(error),
         };
-        Ok(parse::declarations(&Arc::from(text), Some(&lines)))
+        let separated = self.separate(&output);
+        Ok(self.declarations(separated, argv, cache))
+    }
+
+    fn separate(&self, output: &str) -> Separated {
+        let names: Vec<_> = self
+            .names
+            .iter()
+            .map(|name| name.to_string_lossy())
+            .collect();
+        let asked: Vec<_> = names
+            .iter()
+            .filter_map(|name| standard::name(name))
+            .collect();
+        source_map::separate(output, |file| {
+            standard::name(file).is_some_and(|name| !asked.contains(&name))
+        })
+    }
+
+    fn declarations(
+        &self,
+        separated: Separated,
+        argv: Vec<OsString>,
+        cache: Option<cache::Request>,
+    ) -> Declarations {
+        let evaluator = Evaluator {
+            argv,
+            time_limit: self.time_limit,
+            cache,
+        };
+        let source = Source {
+            map: Some(separated.map),
+            macros: Macros::new(&separated.directives),
+            evaluator: Some(Box::new(evaluator)),
+        };
+        Declarations::new(Arc::from(separated.text), source)
     }
 
     /// Refuses names and macros that the compiler would read as other options.
     fn check(&self) -> Result<(), HeaderError> {
-        let name = self.name.as_encoded_bytes();
-        if name.is_empty() {
-            return Err(self.name_error("is empty"));
+        for header in &self.names {
+            let name = header.as_encoded_bytes();
+            let refuse = |reason| Err(name_error(header, reason));
+            if name.is_empty() {
+                return refuse("is empty");
+            }
+            if name.len() > MAX_NAME {
+                return refuse("is too long");
+            }
+            let is_alone = self.names.len() == 1;
+            let is_file = Path::new(header).is_file();
+            let is_refused = |byte| match (is_file, byte) {
+                (_, b'\n' | b'\r' | 0) => !is_file || !is_alone,
+                (true, b'"') => !is_alone,
+                (false, b'<' | b'>') => true,
+                _ => false,
+            };
+            if name.iter().copied().any(is_refused) {
+                return refuse("has characters that no #include takes");
+            }
         }
-        if name.len() > MAX_NAME {
-            return Err(self.name_error("is too long"));
-        }
-        if !Path::new(&self.name).is_file() && name.iter().any(|byte| b"<>\n\r\0".contains(byte)) {
-            return Err(self.name_error("has characters that no #include takes"));
+        if self.names.len() > MAX_NAMES {
+            let name = self.names.last().cloned().unwrap_or_default();
+            return Err(name_error(&name, "is one of too many"));
         }
         for (name, value) in &self.macros {
             let is_identifier = name.bytes().enumerate().all(|(at, byte)| {
@@ -184,27 +287,19 @@ impl Header {
         Ok(())
     }
 
-    fn name_error(&self, reason: &'static str) -> HeaderError {
-        let name = self.name.clone();
-        HeaderError::Name { name, reason }
-    }
-
     /// Reads the text of a header that needs no preprocessor.
-    fn read_plain(&self, tried: Vec<Attempt>) -> Result<(String, SourceMap), HeaderError> {
-        let name = Path::new(&self.name);
-        let here = std::iter::once(name.to_owned());
-        let candidates = here.chain(
-            self.directories
-                .iter()
-                .map(|directory| directory.join(name)),
-        );
-        let Some(path) = candidates.into_iter().find(|path| path.is_file()) else {
-            let (name, reason) = (self.name.clone(), "only it knows where that is".into());
-            return Err(HeaderError::NoCompiler {
-                name,
-                tried,
-                reason,
-            });
+    fn read_plain(&self, tried: Vec<Attempt>) -> Result<Declarations, HeaderError> {
+        let [name] = &self.names[..] else {
+            let names = self.names.join(", ".as_ref());
+            let reason = "several headers need it".into();
+            return Err(no_compiler(&names, tried, reason));
+        };
+        let here = std::iter::once(PathBuf::from(name));
+        let directories = self.directories.iter();
+        let mut candidates = here.chain(directories.map(|directory| directory.join(name)));
+        let Some(path) = candidates.find(|path| path.is_file()) else {
+            let reason = "only it knows where that is".into();
+            return Err(no_compiler(name, tried, reason));
         };
         let io_error = |source: io::Error| HeaderError::Io {
             path: path.clone(),
@@ -218,17 +313,23 @@ impl Header {
             .read_to_end(&mut bytes)
             .map_err(io_error)?;
         if length > MAX_TEXT {
-            let (name, limit) = (self.name.clone(), MAX_TEXT);
+            let (name, limit) = (name.clone(), MAX_TEXT);
             return Err(HeaderError::TooLong { name, limit });
         }
         let macros = self.macros.iter().map(|(name, _)| name.as_str());
         match plain::read(&String::from_utf8_lossy(&bytes), macros) {
-            Ok(text) => Ok((text, SourceMap::of_file(&path.to_string_lossy()))),
-            Err(needed) => Err(HeaderError::NoCompiler {
-                name: self.name.clone(),
-                tried,
-                reason: format!("line {} has `{}`", needed.line, needed.text),
-            }),
+            Ok(plain) => {
+                let source = Source {
+                    map: Some(SourceMap::of_file(&path.to_string_lossy())),
+                    macros: Macros::new(&plain.directives),
+                    evaluator: None,
+                };
+                Ok(Declarations::new(Arc::from(plain.text), source))
+            }
+            Err(needed) => {
+                let reason = format!("line {} has `{}`", needed.line, needed.text);
+                Err(no_compiler(name, tried, reason))
+            }
         }
     }
 
@@ -253,5 +354,19 @@ impl Header {
                 .map(|name| vec![OsStr::new(name).to_owned()])
                 .into(),
         }
+    }
+}
+
+fn name_error(name: &OsStr, reason: &'static str) -> HeaderError {
+    let name = name.to_owned();
+    HeaderError::Name { name, reason }
+}
+
+fn no_compiler(name: &OsStr, tried: Vec<Attempt>, reason: String) -> HeaderError {
+    let name = name.to_owned();
+    HeaderError::NoCompiler {
+        name,
+        tried,
+        reason,
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::standard;
+use crate::source_map::Directive;
 
 /// The error for a line that needs a preprocessor.
 #[derive(Debug, PartialEq, Eq)]
@@ -11,11 +12,15 @@ pub(super) struct Needed {
     pub(super) text: String,
 }
 
-/// Removes directives and comments from a text; the line numbers stay the same.
-pub(super) fn read<'a>(
-    text: &str,
-    macros: impl Iterator<Item = &'a str>,
-) -> Result<String, Needed> {
+/// A header without directives and comments; the line numbers stay the same.
+pub(super) struct Plain {
+    pub(super) text: String,
+    /// The definitions of macros.
+    pub(super) directives: Vec<Directive>,
+}
+
+/// Removes directives and comments from a text.
+pub(super) fn read<'a>(text: &str, macros: impl Iterator<Item = &'a str>) -> Result<Plain, Needed> {
     let text = without_comments(text);
     let mut reader = Reader {
         macros: macros.map(str::to_owned).collect(),
@@ -24,6 +29,7 @@ pub(super) fn read<'a>(
     };
     let lines: Vec<_> = text.split_inclusive('\n').collect();
     let mut plain = String::with_capacity(text.len());
+    let mut directives = Vec::new();
     let mut continues = false;
     for (at, line) in lines.iter().enumerate() {
         let needed = || Needed {
@@ -45,12 +51,19 @@ pub(super) fn read<'a>(
                 let next = next.copied().unwrap_or_default();
                 let kept = reader.directive(directive, next).ok_or_else(needed)?;
                 plain.push_str(if kept { line } else { "\n" });
+                let is_macro = directive.starts_with("define") || directive.starts_with("undef");
+                if is_macro && reader.is_live() && !continues {
+                    let line = format!("#{directive}");
+                    let is_own = true;
+                    directives.push(Directive { line, is_own });
+                }
             }
             None if reader.is_live() && reader.uses_macro(line) => return Err(needed()),
             None => plain.push_str(if reader.is_live() { line } else { "\n" }),
         }
     }
-    Ok(plain)
+    let text = plain;
+    Ok(Plain { text, directives })
 }
 
 struct Reader {
@@ -184,7 +197,7 @@ mod tests {
         let text = "/* #if\n */ #ifndef K_H // a guard\n#define K_H\n#pragma once\n#pragma pack(1)\n\
                     #include <stddef.h>\n#define LONG(x) \\\n  x x\n#ifdef __cplusplus\nextern \"C\" {\n\
                     #if X\n#else\n#endif\n#else\nint a;\n#endif\nint f(int '//', \"/*\");\n#endif\n";
-        let plain = read(text, std::iter::empty()).unwrap();
+        let plain = read(text, std::iter::empty()).unwrap().text;
         assert_eq!(plain.lines().count(), text.lines().count());
         let kept: Vec<_> = plain
             .lines()
@@ -210,7 +223,7 @@ mod tests {
             ("#else", 1, "#else"),
             ("int n[SIZE];", 1, "int n[SIZE];"),
         ] {
-            let needed = read(text, std::iter::once("SIZE")).unwrap_err();
+            let needed = read(text, std::iter::once("SIZE")).err().unwrap();
             assert_eq!((needed.line, &*needed.text), (line, part));
         }
         let redefined =
@@ -218,6 +231,7 @@ mod tests {
         assert!(
             read(redefined, std::iter::empty())
                 .unwrap()
+                .text
                 .ends_with("int N;")
         );
     }

@@ -299,10 +299,10 @@ impl Reader<'_> {
                 let unsigned = (has_unsigned || radix != 10).then_some(unsigned);
                 signed.into_iter().chain(unsigned)
             });
-        match { types }.find(|ctype| ctype.contains(value)) {
-            Some(ctype) => Ok(Constant { value, ctype }),
-            None => Err(self.error(Kind::Constant(ExtentError::Overflow.into()), span)),
-        }
+        // A constant that is too large for all of them is unsigned to GCC and Clang.
+        let ctype = { types }.find(|ctype| ctype.contains(value));
+        let ctype = ctype.unwrap_or(Integer::ULongLong);
+        Ok(Constant { value, ctype })
     }
 
     /// Returns the value of a character constant (C11 6.4.4.4); several characters are read as GCC and Clang do.

@@ -38,6 +38,13 @@ impl Reader<'_> {
             }
             ExpressionKind::Name => self.name(span, names),
             ExpressionKind::Parenthesized(inner) => self.expression(inner, names),
+            ExpressionKind::Unary(UnaryOperator::Dereference, operand) => {
+                self.target(operand, span, names)
+            }
+            ExpressionKind::Index(array, index) => match self.constant(index)? {
+                0 => self.target(array, span, names),
+                _ => Err(self.no_extent(span)),
+            },
             ExpressionKind::Unary(operator, operand) => {
                 let op = match operator {
                     UnaryOperator::Plus => return self.expression(operand, names),
@@ -102,7 +109,7 @@ impl Reader<'_> {
             Expr::Unary(_, operand) | Expr::Cast(_, operand) => is_constant(operand),
             Expr::Binary(_, left, right) => is_constant(left) && is_constant(right),
             Expr::Conditional(parts) => parts.iter().all(is_constant),
-            Expr::Constant(_) | Expr::Parameter { .. } => false,
+            Expr::Constant(_) | Expr::Parameter { .. } | Expr::Target { .. } => false,
         };
         if !is_computed {
             return Ok(expression);
@@ -111,6 +118,27 @@ impl Reader<'_> {
             .value(&[])
             .map(Expr::Constant)
             .map_err(|error| self.error(Kind::Constant(error.into()), span))
+    }
+
+    /// Returns the integer that a pointer parameter points to, as an expression.
+    fn target(&self, pointer: &Expression, span: Span, names: &Names<'_>) -> Result<Expr> {
+        let mut pointer = pointer;
+        while let ExpressionKind::Parenthesized(inner) = &pointer.kind {
+            pointer = inner;
+        }
+        let name = match pointer.kind {
+            ExpressionKind::Name => self.text(pointer.span),
+            _ => return Err(self.no_extent(span)),
+        };
+        let mut parameters = names.parameters.iter().enumerate();
+        let parameter = parameters.find(|(_, (other, _))| other.as_deref() == Some(name));
+        match parameter.map(|(index, (_, ctype))| (index, ctype.resolved())) {
+            Some((index, CType::Pointer(pointer))) if pointer.target.integer().is_some() => {
+                let name = Arc::from(name);
+                Ok(Expr::Target { index, name })
+            }
+            _ => Err(self.no_extent(span)),
+        }
     }
 
     fn name(&self, span: Span, names: &Names<'_>) -> Result<Expr> {

@@ -1,5 +1,6 @@
 //! Reads whole declarations: typedefs, and functions with the extents of their arrays.
 
+use super::annotation::{ParameterAttributes, attributes_of, infer};
 use super::declarator::is_const_typedef;
 use super::expression::Names;
 use super::types::Base;
@@ -7,7 +8,7 @@ use super::{Item, ItemVisitor, Reader, Result};
 use crate::ctype::{Body, CType};
 use crate::error::PrototypeErrorKind as Kind;
 use crate::extent::{Expr, Extent};
-use crate::prototype::{Ownership, Parameter, Prototype};
+use crate::prototype::{Parameter, Prototype, Variable};
 use crate::syntax::ast::{
     ArraySize, Declaration, Declarator, Derivation, Expression, ParameterDeclaration, Parameters,
     TypeSpecifier,
@@ -26,6 +27,9 @@ struct Pending<'a> {
     is_const: bool,
     is_restrict: bool,
     extents: Vec<PendingExtent<'a>>,
+    /// Whether the extent counts bytes.
+    is_sized: bool,
+    attributes: ParameterAttributes<'a>,
 }
 
 enum PendingExtent<'a> {
@@ -59,9 +63,15 @@ impl<'t> Reader<'t> {
                 if let Err(error) = self.type_definition(declaration, &base, declarator, name) {
                     visit(self, Item::Error(error))?;
                 }
-            } else if declares_function(&base, declarator) && self.is_own(name.range().start) {
+            } else if declares_function(&base, declarator) {
                 let prototype = self.function(declaration, &base, declarator, name);
                 visit(self, Item::Function(name, prototype))?;
+            } else if !specifiers.is_static {
+                let item = match self.variable(&base, declarator, name) {
+                    Ok(variable) => Item::Variable(variable),
+                    Err(error) => Item::Error(error),
+                };
+                visit(self, item)?;
             }
         }
         Ok(())
@@ -86,8 +96,7 @@ impl<'t> Reader<'t> {
             } else if matches!(
                 declarator.derivations.last(),
                 Some(Derivation::Function { .. })
-            ) && self.is_own(name.range().start)
-            {
+            ) {
                 visit(self, Item::Function(name, Err(error.clone())))?;
                 is_reported = true;
             }
@@ -118,20 +127,27 @@ impl<'t> Reader<'t> {
         };
         let own = self.attributes(&declarator.attributes)?;
         let before = self.attributes(&declaration.specifiers.attributes)?;
-        let changed = own.changes_type.or_else(|| {
-            let alignment = own.alignment.or(before.alignment)?;
-            Some(format!("aligned({alignment})"))
-        });
-        let ctype = match changed {
-            Some(attribute) => {
-                CType::unsupported(text, format!("`{attribute}` makes it another type"))
-            }
-            None => CType::typedef(text, ctype, is_const),
+        let ctype = CType::typedef(text, own.applied(ctype), is_const);
+        let ctype = match own.alignment.max(before.alignment).max(base.alignment) {
+            Some(alignment) => ctype.aligned_typedef(alignment),
+            None => ctype,
         };
         if ctype.depth() > MAX_DEPTH {
             return Err(self.too_deep(name));
         }
         self.define_typedef(text, ctype, name)
+    }
+
+    fn variable(&mut self, base: &Base, declarator: &Declarator, name: Span) -> Result<Variable> {
+        let derivations = &declarator.derivations;
+        let (ctype, is_const) = self.derived(base.ctype.clone(), base.is_const, derivations)?;
+        let is_labelled = !declarator.label.is_empty();
+        Ok(Variable {
+            name: self.text(name).into(),
+            symbol: is_labelled.then(|| self.strings(&declarator.label)),
+            ctype,
+            is_const,
+        })
     }
 
     fn function(
@@ -147,9 +163,8 @@ impl<'t> Reader<'t> {
             let function = function.into();
             return Err(self.error(Kind::Static { function }, name));
         }
-        let attributes = specifiers.attributes.iter().chain(&declarator.attributes);
-        let attributes = self.attributes(attributes)?;
-        if let Some(attribute) = attributes.convention {
+        let own = specifiers.attributes.iter().chain(&declarator.attributes);
+        if let Some(attribute) = self.attributes(own.clone())?.convention {
             return Err(self.error(Kind::Convention { attribute }, name));
         }
         let (returns, mut parameters) = match declarator.derivations.split_last() {
@@ -163,9 +178,10 @@ impl<'t> Reader<'t> {
             }
             _ => self.function_of_typedef(&base.ctype, function, name)?,
         };
-        for (ownership, number, span) in attributes.ownership {
-            self.own(&mut parameters, ownership, number, span)?;
-        }
+        let steps = declarator.derivations.iter().rev().take(2);
+        let attributes = own.chain(steps.flat_map(attributes_of));
+        let result = self.annotate(function, &mut parameters, attributes)?;
+        infer(&mut parameters);
         self.check_value(&returns, true, name)?;
         let is_labelled = !declarator.label.is_empty();
         Ok(Prototype {
@@ -173,30 +189,9 @@ impl<'t> Reader<'t> {
             symbol: is_labelled.then(|| self.strings(&declarator.label)),
             returns,
             parameters,
+            returns_nonnull: result.is_nonnull,
+            destructors: result.destructors,
         })
-    }
-
-    /// Stores the owner of the target of a parameter, which is given by its number from 1.
-    fn own(
-        &self,
-        parameters: &mut [Parameter],
-        ownership: Ownership,
-        number: i128,
-        span: Span,
-    ) -> Result<()> {
-        let index = number.checked_sub(1);
-        let index = index.and_then(|index| usize::try_from(index).ok());
-        let parameter = index.and_then(|index| parameters.get_mut(index));
-        let is_pointer = |parameter: &Parameter| {
-            parameter.rank() > 0 || matches!(parameter.ctype.resolved(), CType::Pointer(_))
-        };
-        match parameter.filter(|parameter| is_pointer(parameter)) {
-            Some(parameter) => {
-                parameter.ownership = ownership;
-                Ok(())
-            }
-            None => Err(self.syntax("the number of a pointer parameter, from 1", span)),
-        }
     }
 
     /// Returns the result and parameters of a function declared by a typedef: `typedef int F(int); F f;`.
@@ -218,13 +213,9 @@ impl<'t> Reader<'t> {
             self.check_value(ctype, false, span)?;
             let (is_const, is_restrict) = pointer_qualifiers(ctype);
             parameters.push(Parameter {
-                name: format!("arg{position}"),
-                ctype: ctype.clone(),
-                extents: Vec::new(),
                 is_const,
                 is_restrict,
-                is_inferred: false,
-                ownership: Ownership::Kept,
+                ..Parameter::new(format!("arg{position}"), ctype.clone())
             });
         }
         Ok((function.returns.clone(), parameters))
@@ -291,16 +282,6 @@ impl<'t> Reader<'t> {
             };
             parameters.push(self.parameter(name, pending, &scope)?);
         }
-        let inferred: Vec<_> = parameters
-            .iter()
-            .flat_map(|parameter: &Parameter| &parameter.extents)
-            .filter_map(Extent::parameter)
-            .collect();
-        for position in inferred {
-            if let Some(parameter) = parameters.get_mut(position) {
-                parameter.is_inferred = true;
-            }
-        }
         Ok(parameters)
     }
 
@@ -353,11 +334,21 @@ impl<'t> Reader<'t> {
             }
         }
         let (mut ctype, mut is_const) = self.derived(base, base_const, derivations)?;
+        let attributes = self.parameter_attributes(&parameter.specifiers.attributes, declarator)?;
+        let mut is_sized = ctype.resolved() == &CType::Void && extents.len() == 1;
         if extents.is_empty() {
             if matches!(ctype.resolved(), CType::Function(_)) {
                 ctype = CType::pointer(ctype, false, false);
             }
             (is_const, is_restrict) = pointer_qualifiers(&ctype);
+            if let Some(counted) = &attributes.counted
+                && let CType::Pointer(pointer) = ctype.resolved()
+            {
+                extents.push(PendingExtent::Expression(counted.extent));
+                let target = pointer.target.clone();
+                is_sized = counted.counts_bytes(&target);
+                ctype = target;
+            }
         }
         Ok(Pending {
             span: parameter.span,
@@ -366,6 +357,8 @@ impl<'t> Reader<'t> {
             is_const,
             is_restrict,
             extents,
+            is_sized,
+            attributes,
         })
     }
 
@@ -376,7 +369,9 @@ impl<'t> Reader<'t> {
         names: &Names<'_>,
     ) -> Result<Parameter> {
         let position = pending.name.unwrap_or(pending.span);
-        self.check_value(&pending.ctype, false, position)?;
+        if !pending.is_sized {
+            self.check_value(&pending.ctype, false, position)?;
+        }
         let mut extents = Vec::with_capacity(pending.extents.len());
         for extent in pending.extents {
             extents.push(match extent {
@@ -397,15 +392,15 @@ impl<'t> Reader<'t> {
                 }
             });
         }
-        Ok(Parameter {
-            name,
-            ctype: pending.ctype,
+        let mut parameter = Parameter {
             extents,
             is_const: pending.is_const,
             is_restrict: pending.is_restrict,
-            is_inferred: false,
-            ownership: Ownership::Kept,
-        })
+            is_sized: pending.is_sized,
+            ..Parameter::new(name, pending.ctype)
+        };
+        self.annotate_parameter(&mut parameter, &pending.attributes, names)?;
+        Ok(parameter)
     }
 
     /// Returns an error for a type that can't be passed or returned.
@@ -431,7 +426,19 @@ impl<'t> Reader<'t> {
                     ctype: text(),
                     reason: reason.clone(),
                 },
-                Body::Complete { .. } => return Ok(()),
+                Body::Complete { .. } => match record.only_by_pointer() {
+                    Some(reason) => Kind::UnsupportedType {
+                        ctype: text(),
+                        reason: reason.into(),
+                    },
+                    None if ctype.alignment() != ctype.resolved().alignment() => {
+                        Kind::UnsupportedType {
+                            ctype: text(),
+                            reason: "`aligned` changes how it is passed".into(),
+                        }
+                    }
+                    None => return Ok(()),
+                },
             },
             _ => return Ok(()),
         };

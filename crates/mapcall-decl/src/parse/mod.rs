@@ -1,5 +1,6 @@
 //! Reads the syntax tree of declarations: types, prototypes and the extents of arrays.
 
+mod annotation;
 mod constant;
 mod declarator;
 mod expression;
@@ -8,26 +9,24 @@ mod literal;
 mod types;
 
 use std::cell::Cell;
-use std::collections::{HashMap, HashSet};
+#[cfg(test)]
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::ctype::CType;
-use crate::ctype::scope::{Conflict, Scope};
+use crate::ctype::scope::{self, Conflict, Outer, Scope};
 use crate::error::{PrototypeError, PrototypeErrorKind as Kind};
-use crate::prototype::{Declarations, Declared, Prototype};
-use crate::source_map::SourceMap;
+use crate::prototype::{Declared, Prototype, Variable};
 use crate::stack;
 use crate::syntax::lexer::Span;
+use crate::syntax::packing::{PackLimit, Packing};
 use crate::syntax::parser::{self, MAX_DEPTH, SyntaxError};
 
 type Result<T, E = PrototypeError> = std::result::Result<T, E>;
 
 /// The maximum number of misspelt names of a text that get suggestions.
 const MAX_SUGGESTIONS: usize = 100;
-
-/// The maximum number of declarations of a text that can't be read, so that the list of errors stays short.
-const MAX_ERRORS: usize = 1000;
 
 /// The maximum length of a text in bytes.
 pub(crate) const MAX_TEXT: usize = 16 << 20;
@@ -56,92 +55,95 @@ impl Prototype {
     ///
     /// [`PrototypeError`] if the text is not valid C, or if the function can't be called.
     pub fn parse(text: &str) -> Result<Self, PrototypeError> {
-        prototype(text, &Arc::default()).map(|defined| defined.prototype)
+        prototype(text, None).map(|(prototype, _)| prototype)
     }
 }
 
-impl Declarations {
-    /// Parses the preprocessed text of a header.
-    ///
-    /// Declarations that can't be parsed are in [`errors`](Self::errors); a function that can't be called has
-    /// the reason. A function that is declared twice is listed once, with its first declaration.
-    #[must_use]
-    pub fn parse(text: &str) -> Self {
-        declarations(&Arc::from(text), None)
-    }
+/// What a declaration at the top level of a text declares.
+#[derive(Debug, Default)]
+pub(crate) struct Parsed {
+    /// The types and enumerators that it defines.
+    pub(crate) names: scope::Names,
+    pub(crate) functions: Vec<Declared>,
+    pub(crate) variables: Vec<Variable>,
+    pub(crate) errors: Vec<PrototypeError>,
+}
 
-    /// Parses one prototype, which may use the types and enumerators of the header.
-    ///
-    /// ```
-    /// use mapcall_decl::Declarations;
-    ///
-    /// let header = Declarations::parse("enum { TAPS = 3 }; typedef float sample;");
-    /// let f = header.prototype("void smooth(int n, const sample x[n], sample y[n - TAPS])")?;
-    /// assert_eq!(f.signature(), "(n)->(n-3)");
-    /// # Ok::<(), mapcall_decl::PrototypeError>(())
-    /// ```
-    ///
-    /// So a prototype can add extents of arrays that the header does not give.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Prototype::parse`].
-    pub fn prototype(&self, text: &str) -> Result<Prototype, PrototypeError> {
-        self.prototype_with_structs(text)
-            .map(|(prototype, _)| prototype)
-    }
-
-    /// Parses one prototype like [`prototype`](Self::prototype), and also returns the structs and unions that
-    /// the text defines, by their tags and by their typedef names.
-    ///
-    /// ```
-    /// use mapcall_decl::Declarations;
-    ///
-    /// let header = Declarations::parse("typedef float sample;");
-    /// let text = "struct pair { sample left, right; }; void mix(struct pair *p);";
-    /// let (mix, structs) = header.prototype_with_structs(text)?;
-    /// assert_eq!((mix.name.as_str(), structs["pair"].size()), ("mix", Some(8)));
-    /// # Ok::<(), mapcall_decl::PrototypeError>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Prototype::parse`].
-    pub fn prototype_with_structs(
-        &self,
-        text: &str,
-    ) -> Result<(Prototype, HashMap<String, CType>), PrototypeError> {
-        let defined = prototype(text, &self.scope)?;
-        Ok((defined.prototype, defined.structs))
+impl Parsed {
+    fn add(&mut self, reader: &Reader<'_>, item: Item) {
+        match item {
+            Item::Error(error) => self.errors.push(error),
+            Item::Variable(variable) => self.variables.push(variable),
+            Item::Function(name, prototype) => {
+                let name = reader.text(name).to_owned();
+                self.functions.push(Declared { name, prototype });
+            }
+        }
     }
 }
 
-/// Parses one prototype and the definitions before it, which may use the names of `scope`.
-fn prototype(text: &str, scope: &Arc<Scope>) -> Result<Defined> {
+/// Parses one declaration at the top level of a header, which sees the names of `outer`. Positions are those
+/// in its own text.
+pub(crate) fn piece(text: &str, packing: PackLimit, outer: Arc<dyn Outer>) -> Parsed {
     let source = Arc::from(text);
-    with_stack(&source, || read_prototype(text, &source, scope))?
+    let mut reader = Reader::new(&source, Scope::within(Some(outer)));
+    reader.packing = packing;
+    // A header can have many misspelt names, which its user did not write.
+    reader.suggestions = Cell::new(MAX_SUGGESTIONS);
+    let mut parsed = Parsed::default();
+    let read = reader.declarations(&mut |reader, item| {
+        parsed.add(reader, item);
+        Ok(())
+    });
+    parsed.errors.extend(read.err());
+    parsed.names = reader.scope.into_names();
+    parsed
 }
 
-/// A prototype, and the structs and unions that its text defines.
-struct Defined {
-    prototype: Prototype,
-    structs: HashMap<String, CType>,
+/// Parses all declarations of a text in one pass, as an oracle for those that are parsed one by one.
+#[cfg(test)]
+pub(crate) fn whole(text: &str) -> (Parsed, HashMap<String, CType>) {
+    let source = Arc::from(text);
+    let mut parsed = Parsed::default();
+    let mut reader = Reader::new(&source, Scope::default());
+    let read = reader.declarations(&mut |reader, item| {
+        parsed.add(reader, item);
+        Ok(())
+    });
+    parsed.errors.extend(read.err());
+    let structs = reader.scope.structs();
+    parsed.names = reader.scope.into_names();
+    (parsed, structs)
 }
 
-fn read_prototype(text: &str, source: &Arc<str>, scope: &Arc<Scope>) -> Result<Defined> {
-    let mut reader = Reader::new(source, Scope::within(Arc::clone(scope)));
+/// Parses one prototype and the definitions before it, which may use the names of `outer`; returns also the
+/// names that they define.
+pub(crate) fn prototype(
+    text: &str,
+    outer: Option<Arc<dyn Outer>>,
+) -> Result<(Prototype, scope::Names)> {
+    let source = Arc::from(text);
+    with_stack(&source, || read_prototype(text, &source, outer))?
+}
+
+fn read_prototype(
+    text: &str,
+    source: &Arc<str>,
+    outer: Option<Arc<dyn Outer>>,
+) -> Result<(Prototype, scope::Names)> {
+    let mut reader = Reader::new(source, Scope::within(outer));
     let mut found = None;
     reader.declarations(&mut |reader, item| match item {
         Item::Error(error) => Err(error),
+        Item::Variable(_) => Ok(()),
         Item::Function(name, prototype) => {
-            let prototype = prototype?;
             if found.is_some() {
                 let kind = Kind::SecondFunction {
                     name: reader.text(name).into(),
                 };
                 return Err(reader.error(kind, name));
             }
-            found = Some(prototype);
+            found = Some(prototype?);
             Ok(())
         }
     })?;
@@ -149,56 +151,15 @@ fn read_prototype(text: &str, source: &Arc<str>, scope: &Arc<Scope>) -> Result<D
         let end = text.trim_end().len();
         PrototypeError::new(Kind::NoFunction, end..end, source)
     })?;
-    Ok(Defined {
-        prototype,
-        structs: reader.scope.structs(),
-    })
+    Ok((prototype, reader.scope.into_names()))
 }
 
-/// Parses all declarations of a text; of a preprocessed header, only the functions that belong to it.
-pub(crate) fn declarations(source: &Arc<str>, source_map: Option<&SourceMap>) -> Declarations {
-    let read = with_stack(source, || read_declarations(source, source_map));
-    read.unwrap_or_else(|error| Declarations {
-        errors: vec![error],
-        ..Declarations::default()
-    })
-}
-
-fn read_declarations(source: &Arc<str>, source_map: Option<&SourceMap>) -> Declarations {
-    let mut declarations = Declarations::default();
-    let mut reader = Reader::new(source, Scope::default());
-    reader.source_map = source_map;
-    let mut seen = HashSet::new();
-    let (functions, errors) = (&mut declarations.functions, &mut declarations.errors);
-    let read = reader.declarations(&mut |reader, item| {
-        match item {
-            Item::Error(error) if reader.is_own(error.span.start) => {
-                errors.push(error);
-                if errors.len() == MAX_ERRORS {
-                    let limit = MAX_ERRORS;
-                    return Err(
-                        reader.error_at(Kind::TooManyErrors { limit }, reader.position.clone())
-                    );
-                }
-            }
-            Item::Error(_) => {}
-            Item::Function(name, prototype) => {
-                let name = reader.text(name).to_owned();
-                if seen.insert(name.clone()) {
-                    functions.push(Declared { name, prototype });
-                }
-            }
-        }
-        Ok(())
-    });
-    declarations.errors.extend(read.err());
-    declarations.structs = reader.scope.structs();
-    declarations.scope = Arc::new(reader.scope);
-    declarations
-}
-
-/// Parses a text on a stack that is large enough.
-fn with_stack<R: Send>(source: &Arc<str>, read: impl FnOnce() -> R + Send) -> Result<R> {
+/// Runs a parser of a text, or of its parts, on a stack that is large enough.
+///
+/// # Errors
+///
+/// [`Kind::TooLong`] if the text is too long, and [`Kind::NoStack`] if the system has no memory for the stack.
+pub(crate) fn with_stack<R: Send>(source: &Arc<str>, read: impl FnOnce() -> R + Send) -> Result<R> {
     let length = source.len();
     let refuse = |kind| PrototypeError::new(kind, 0..0, source);
     if length > MAX_TEXT {
@@ -215,6 +176,7 @@ fn with_stack<R: Send>(source: &Arc<str>, read: impl FnOnce() -> R + Send) -> Re
 enum Item {
     /// A function, and its name.
     Function(Span, Result<Prototype>),
+    Variable(Variable),
     /// The error of a declaration that can't be parsed.
     Error(PrototypeError),
 }
@@ -226,8 +188,8 @@ type ItemVisitor<'s, 't> = dyn FnMut(&mut Reader<'t>, Item) -> Result<()> + 's;
 struct Reader<'t> {
     source: &'t Arc<str>,
     scope: Scope,
-    /// The source positions of the text, if it is a preprocessed header.
-    source_map: Option<&'t SourceMap>,
+    /// The limit of `#pragma pack` before the text.
+    packing: PackLimit,
     /// The position of the current declaration, for errors without a position.
     position: Range<usize>,
     /// The number of suggestions that have been searched for.
@@ -239,14 +201,15 @@ impl<'t> Reader<'t> {
         Self {
             source,
             scope,
-            source_map: None,
+            packing: PackLimit::default(),
             position: 0..0,
             suggestions: Cell::new(0),
         }
     }
 
     fn declarations(&mut self, visit: &mut ItemVisitor<'_, 't>) -> Result<()> {
-        let mut declarations = parser::Declarations::new(self.source);
+        let packing = Packing::limited(self.packing);
+        let mut declarations = parser::Declarations::new(self.source, packing);
         loop {
             let scope = &self.scope;
             match declarations.next(&|name| scope.is_type(name)) {
@@ -261,7 +224,7 @@ impl<'t> Reader<'t> {
                 })) => {
                     self.position = span.range();
                     let error = self.error(kind, span);
-                    match function.filter(|name| self.is_own(name.range().start)) {
+                    match function {
                         Some(name) => visit(self, Item::Function(name, Err(error)))?,
                         None => visit(self, Item::Error(error))?,
                     }
@@ -318,23 +281,12 @@ impl<'t> Reader<'t> {
         span.of(self.source)
     }
 
-    /// Returns whether a position of the text belongs to the requested header.
-    fn is_own(&self, at: usize) -> bool {
-        self.source_map.is_none_or(|map| map.is_own(at))
-    }
-
     fn error(&self, kind: Kind, span: Span) -> PrototypeError {
         self.error_at(kind, span.range())
     }
 
     fn error_at(&self, kind: Kind, range: Range<usize>) -> PrototypeError {
-        let position = self
-            .source_map
-            .and_then(|map| map.position(self.source, range.start));
-        PrototypeError {
-            position: position.map(Box::new),
-            ..PrototypeError::new(kind, range, self.source)
-        }
+        PrototypeError::new(kind, range, self.source)
     }
 
     fn syntax(&self, expected: &str, span: Span) -> PrototypeError {

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use super::{Reader, Result};
 use crate::ctype::standard;
-use crate::ctype::{Body, CType, Enum, Float, Integer, MemberSpec, Record, lay_out};
+use crate::ctype::{Body, CType, Enum, Float, Integer, MemberSpec, Record, Request, lay_out};
 use crate::error::PrototypeErrorKind as Kind;
-use crate::prototype::Ownership;
 use crate::syntax::ast::{
     Argument, Attribute, EnumSpecifier, Expression, MemberDeclaration, RecordSpecifier, Specifiers,
     TypeName, TypeOrExpression, TypeSpecifier, Words,
@@ -17,6 +16,13 @@ use crate::syntax::parser::MAX_DEPTH;
 
 /// The largest alignment that compilers accept, in bytes.
 const MAX_ALIGNMENT: i128 = 1 << 28;
+
+/// The alignment of `aligned` without a number, in bytes; 0 where it is not known.
+const MAX_USEFUL_ALIGNMENT: usize = if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+    16
+} else {
+    0
+};
 
 /// The type that specifiers give, to which declarators add pointers, arrays and functions.
 pub(super) struct Base {
@@ -33,10 +39,47 @@ pub(super) struct Attributes {
     pub(super) alignment: Option<usize>,
     /// An attribute that changes the calling convention.
     pub(super) convention: Option<String>,
-    /// An attribute that changes a type.
-    pub(super) changes_type: Option<String>,
-    /// The owners of the targets of parameters, which are given by their numbers from 1.
-    pub(super) ownership: Vec<(Ownership, i128, Span)>,
+    /// An attribute that makes a type another one, and the size of that in bytes, if it is known.
+    changes_type: Option<(String, Option<usize>)>,
+    /// The size in bytes that `mode` gives an integer.
+    mode: Option<usize>,
+}
+
+impl Attributes {
+    /// Returns the type that the attributes make of another one.
+    pub(super) fn applied(&self, ctype: CType) -> CType {
+        let ctype = match (self.mode, ctype.resolved()) {
+            (None, _) => ctype,
+            (Some(size), CType::Integer(integer)) => {
+                CType::Integer(Integer::of_size(size, integer.is_signed()))
+            }
+            (Some(_), _) => changed(&ctype, "mode", None),
+        };
+        match &self.changes_type {
+            Some((attribute, size)) => changed(&ctype, attribute, *size),
+            None => ctype,
+        }
+    }
+}
+
+/// Returns the type that an attribute or qualifier makes of another one: opaque bytes if its size is known.
+fn changed(ctype: &CType, attribute: &str, size: Option<usize>) -> CType {
+    let name = format!("{attribute} {ctype}");
+    let reason = format!("`{attribute}` makes it another type");
+    CType::opaque(&name, reason, size.map(|size| (size, size)))
+}
+
+/// Returns the size of a machine mode of integers in bytes (GCC internals, "Machine Modes").
+fn mode_size(name: &str) -> Option<usize> {
+    let name = name.strip_prefix("__").unwrap_or(name);
+    match name.strip_suffix("__").unwrap_or(name) {
+        "QI" | "byte" => Some(1),
+        "HI" => Some(2),
+        "SI" => Some(4),
+        "DI" => Some(8),
+        "word" | "pointer" | "unwind_word" => Some(size_of::<usize>()),
+        _ => None,
+    }
 }
 
 impl Reader<'_> {
@@ -46,15 +89,13 @@ impl Reader<'_> {
         for request in &specifiers.alignments {
             alignment = alignment.max(self.alignas(&request.argument)?);
         }
-        let mut ctype = self.type_specifier(&specifiers.ctype, specifiers.span)?;
-        let attributes = self.attributes(&specifiers.attributes)?;
-        let is_atomic =
-            specifiers.qualifiers.is_atomic || matches!(specifiers.ctype, TypeSpecifier::Atomic(_));
-        let changed = attributes.changes_type;
-        if let Some(attribute) = changed.or(is_atomic.then(|| "_Atomic".into())) {
-            let name = format!("{attribute} {ctype}");
-            let reason = format!("`{attribute}` makes it another type");
-            ctype = CType::unsupported(&name, reason);
+        let ctype = self.type_specifier(&specifiers.ctype, specifiers.span)?;
+        let mut ctype = self.attributes(&specifiers.attributes)?.applied(ctype);
+        if specifiers.qualifiers.is_atomic || matches!(specifiers.ctype, TypeSpecifier::Atomic(_)) {
+            // A size that the machine has instructions for is also the alignment.
+            let size = ctype.size();
+            let size = size.filter(|size| size.is_power_of_two() && *size <= 16);
+            ctype = changed(&ctype, "_Atomic", size);
         }
         Ok(Base {
             ctype,
@@ -147,10 +188,8 @@ impl Reader<'_> {
                 };
             }
             (Some("__int128"), 0, false, false) => {
-                return Ok(CType::unsupported(
-                    words.span.of(self.source),
-                    "NumPy has no numbers of that size",
-                ));
+                let reason = "NumPy has no numbers of that size";
+                return Ok(CType::opaque(self.text(words.span), reason, Some((16, 16))));
             }
             _ => return Err(no_type()),
         };
@@ -171,19 +210,29 @@ impl Reader<'_> {
         let attributes = self.attributes(&record.attributes)?;
         let mut reason = attributes
             .changes_type
-            .map(|attribute| format!("`{attribute}` changes its layout"));
-        if record.pack_limit != PackLimit::None {
-            reason = Some("`#pragma pack` changes its layout".into());
-        }
+            .map(|(attribute, _)| format!("`{attribute}` changes its layout"));
+        let max_alignment = match record.pack_limit {
+            PackLimit::None => None,
+            PackLimit::Bytes(limit) => Some(usize::from(limit)),
+            PackLimit::Unknown => {
+                reason = Some("`#pragma pack` gives it a layout that is not known".into());
+                None
+            }
+        };
         let mut members = Vec::new();
         for declaration in list {
-            if let Some(why) = self.members(declaration, &mut members)? {
-                reason = reason.or(Some(why));
-            }
+            self.members(declaration, &mut members)?;
         }
         let body = match reason {
             Some(reason) => Body::Unsupported { reason },
-            None => lay_out(kind, members, attributes.alignment, attributes.is_packed),
+            None => {
+                let request = Request {
+                    alignment: attributes.alignment,
+                    is_packed: attributes.is_packed,
+                    max_alignment,
+                };
+                lay_out(kind, members, request)
+            }
         };
         let ctype = CType::Record(Arc::new(Record::new(kind, tag.map(str::to_owned), body)));
         if ctype.depth() > MAX_DEPTH {
@@ -195,12 +244,12 @@ impl Reader<'_> {
         Ok(ctype)
     }
 
-    /// Adds the members of one declaration; returns the reason if their layout is unknown.
+    /// Adds the members of one declaration.
     fn members(
         &mut self,
         declaration: &MemberDeclaration,
         members: &mut Vec<MemberSpec>,
-    ) -> Result<Option<String>> {
+    ) -> Result<()> {
         let specifiers = &declaration.specifiers;
         let base = self.base(specifiers)?;
         let before = self.attributes(&specifiers.attributes)?;
@@ -213,31 +262,35 @@ impl Reader<'_> {
                 ctype: base.ctype.clone(),
                 alignment: base.alignment.max(before.alignment),
                 is_packed: before.is_packed,
+                width: None,
             });
         }
         for member in &declaration.declarators {
             let declarator = &member.declarator;
             let name = declarator.name.map(|name| self.text(name).to_owned());
-            if member.width.is_some() {
-                return Ok(Some(match name {
-                    Some(name) => format!("its member `{name}` is a bit-field"),
-                    None => "it has a bit-field".into(),
-                }));
-            }
+            let width = match &member.width {
+                Some(width) => {
+                    let bits = self.constant(width)?;
+                    let bits = u32::try_from(bits).map_err(|_| {
+                        let expected = format!("the width of a bit-field, got {bits}");
+                        self.syntax(&expected, width.span)
+                    })?;
+                    Some(bits)
+                }
+                None => None,
+            };
             let own = self.attributes(&declarator.attributes)?;
-            if let Some(attribute) = own.changes_type {
-                return Ok(Some(format!("`{attribute}` changes its layout")));
-            }
             let (ctype, _) =
                 self.derived(base.ctype.clone(), base.is_const, &declarator.derivations)?;
             members.push(MemberSpec {
                 name,
-                ctype,
+                ctype: own.applied(ctype),
                 alignment: base.alignment.max(before.alignment).max(own.alignment),
                 is_packed: before.is_packed || own.is_packed,
+                width,
             });
         }
-        Ok(None)
+        Ok(())
     }
 
     fn enumeration(&mut self, specifier: &EnumSpecifier) -> Result<CType> {
@@ -318,6 +371,7 @@ impl Reader<'_> {
         CType::Enum(Arc::new(Enum {
             tag: tag.map(str::to_owned),
             underlying,
+            is_fixed: fixed.is_some(),
             enumerators,
         }))
     }
@@ -360,28 +414,25 @@ impl Reader<'_> {
                 continue;
             }
             let name = self.text(attribute.name);
-            let name = name
-                .strip_prefix("__")
-                .and_then(|name| name.strip_suffix("__"))
-                .unwrap_or(name);
+            let name = plain_name(name);
             match (name, &attribute.arguments[..]) {
                 ("packed", _) => found.is_packed = true,
-                ("ownership_takes" | "ownership_holds", [_, numbers @ ..]) => {
-                    let ownership = if name == "ownership_takes" {
-                        Ownership::Taken
-                    } else {
-                        Ownership::Held
-                    };
-                    for number in numbers {
-                        let expression = self.argument(number)?;
-                        let value = self.constant(expression)?;
-                        found.ownership.push((ownership, value, number.span));
-                    }
-                }
                 ("aligned" | "align", [argument, ..]) => {
                     let expression = self.argument(argument)?;
                     found.alignment = found.alignment.max(self.alignment(expression)?);
                 }
+                ("aligned", []) if MAX_USEFUL_ALIGNMENT > 0 => {
+                    found.alignment = found.alignment.max(Some(MAX_USEFUL_ALIGNMENT));
+                }
+                ("vector_size", [argument, ..]) => {
+                    let expression = self.argument(argument)?;
+                    let size = self.alignment(expression)?;
+                    found.changes_type = Some((name.into(), size));
+                }
+                ("mode", [argument]) => match mode_size(self.text(argument.span)) {
+                    Some(size) => found.mode = Some(size),
+                    None => found.changes_type = Some((name.into(), None)),
+                },
                 (
                     "aligned"
                     | "mode"
@@ -392,7 +443,7 @@ impl Reader<'_> {
                     | "ext_vector_type"
                     | "address_space",
                     _,
-                ) => found.changes_type = Some(name.into()),
+                ) => found.changes_type = Some((name.into(), None)),
                 (
                     "ms_abi" | "sysv_abi" | "stdcall" | "fastcall" | "thiscall" | "regparm"
                     | "regcall" | "vectorcall" | "pcs" | "sseregparm" | "preserve_all"
@@ -407,7 +458,7 @@ impl Reader<'_> {
     }
 
     /// Returns the expression of an argument that must be one.
-    fn argument<'a>(&self, argument: &'a Argument) -> Result<&'a Expression> {
+    pub(super) fn argument<'a>(&self, argument: &'a Argument) -> Result<&'a Expression> {
         let expression = argument.expression.as_ref();
         expression.ok_or_else(|| self.syntax("an expression", argument.span))
     }
@@ -429,4 +480,11 @@ impl Reader<'_> {
         let known = known.chain(standard::names());
         self.nearest(name, known)
     }
+}
+
+/// Returns the name of an attribute or of its argument without the underscores around it.
+pub(super) fn plain_name(name: &str) -> &str {
+    name.strip_prefix("__")
+        .and_then(|name| name.strip_suffix("__"))
+        .unwrap_or(name)
 }

@@ -20,6 +20,14 @@ pub(crate) struct Packing {
 }
 
 impl Packing {
+    /// Returns the state with a limit and without saved ones.
+    pub(crate) fn limited(limit: PackLimit) -> Self {
+        Self {
+            limit,
+            saved: Vec::new(),
+        }
+    }
+
     pub(crate) fn limit(&self) -> PackLimit {
         self.limit
     }

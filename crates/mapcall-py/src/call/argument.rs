@@ -6,7 +6,7 @@ use std::ptr;
 use std::slice;
 use std::sync::Arc;
 
-use mapcall::contract::{Check, FunctionValue, HostValue, Number, Problem, Role, Rule};
+use mapcall::contract::{ArrayRule, Check, FunctionValue, HostValue, Number, Problem, Role, Rule};
 use mapcall::ctype::Function as FunctionType;
 use numpy::PyUntypedArray;
 use pyo3::ffi;
@@ -69,7 +69,14 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
     ) -> PyResult<()> {
         match rule {
             Rule::Number(number) => self.number(position, Some(*number), object),
-            Rule::Inferred(_) => self.number(position, None, object),
+            Rule::InOut(_) if object.is_none() => self.omit(position),
+            Rule::Inferred(_) | Rule::InOut(_) | Rule::Derived(_) => {
+                self.number(position, None, object)
+            }
+            Rule::Reference(number) => self.number(position, Some(*number), object),
+            Rule::Array(array) if array.takes_text() || array.number().is_some() => {
+                self.array_or_value(position, array, expected, object)
+            }
             Rule::Text => self.text(position, expected, object),
             Rule::Pointer(_) => self.pointer(position, expected, object),
             Rule::Function(wanted) => self.function(position, wanted, object),
@@ -103,6 +110,35 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
             return self.ndarray(role, expected, array, object);
         }
         self.other_array(role, expected, object)
+    }
+
+    /// Reads an array, or a text or number in place of one.
+    fn array_or_value(
+        &mut self,
+        position: usize,
+        rule: &ArrayRule,
+        expected: Option<&Expected>,
+        object: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        let role = Role::Parameter(position);
+        if rule.takes_text()
+            && let Some(text) = text_of(object)?
+        {
+            return self.push(role, HostValue::Text(text), object);
+        }
+        if let Some(number) = rule.number() {
+            let is_array = match ndarray::as_array(object, self.ndarray) {
+                Some(array) => !ndarray::memory(array).shape.is_empty(),
+                None => false,
+            };
+            if !is_array
+                && let read @ (PythonNumber::Scalar(_) | PythonNumber::Huge(_)) =
+                    number::read(object)?
+            {
+                return self.push_number(position, Some(number), object, read);
+            }
+        }
+        self.array(role, expected, object)
     }
 
     #[cold]
@@ -225,19 +261,12 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
         expected: Option<&Expected>,
         object: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
-        let text = if let Ok(text) = object.cast::<PyString>() {
-            text.to_str()?.as_bytes()
-        } else if let Ok(text) = object.cast::<PyBytes>() {
-            text.as_bytes()
-        } else if self.function.is_unchecked {
-            return self.pointer(position, expected, object);
-        } else {
-            return self.push_other(Role::Parameter(position), object);
-        };
-        // SAFETY: a NUL stands behind the bytes of a `bytes` object (`PyBytes_AsString`) and behind the
-        // UTF-8 of a `str` (`PyUnicode_AsUTF8AndSize`). The caller of the function keeps both alive.
-        let text = unsafe { slice::from_raw_parts(text.as_ptr(), text.len() + 1) };
-        self.push(Role::Parameter(position), HostValue::Text(text), object)
+        let role = Role::Parameter(position);
+        match text_of(object)? {
+            Some(text) => self.push(role, HostValue::Text(text), object),
+            None if self.function.is_unchecked => self.pointer(position, expected, object),
+            None => self.push_other(role, object),
+        }
     }
 
     /// Reads a handle, an array, or an object with an `_as_parameter_`.
@@ -266,7 +295,11 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
             return self.ndarray(role, expected, &array, object);
         }
         let Some(parameter) = object.getattr_opt(intern!(self.py, "_as_parameter_"))? else {
-            return self.push_other(role, object);
+            // Only an unchecked call takes a number; the error of others names it.
+            return match number::read(object)? {
+                PythonNumber::None => self.push_other(role, object),
+                read => self.push_number(position, None, object, read),
+            };
         };
         let address = ptr::with_exposed_provenance(address_of(&parameter)?);
         self.push(role, HostValue::Pointer(address), object)?;
@@ -373,6 +406,22 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
         let checked = self.check.argument(role, value);
         checked.map_err(|error| errors::refused(*error, value, object))
     }
+}
+
+/// Returns the bytes of a `str` or `bytes`, with the NUL behind them; `None` for another object.
+fn text_of<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<Option<&'a [u8]>> {
+    let text = if let Ok(text) = object.cast::<PyString>() {
+        text.to_str()?.as_bytes()
+    } else if let Ok(text) = object.cast::<PyBytes>() {
+        text.as_bytes()
+    } else {
+        return Ok(None);
+    };
+    // SAFETY: a NUL stands behind the bytes of a `bytes` object (`PyBytes_AsString`) and behind the
+    // UTF-8 of a `str` (`PyUnicode_AsUTF8AndSize`). The object is borrowed as long as the slice.
+    Ok(Some(unsafe {
+        slice::from_raw_parts(text.as_ptr(), text.len() + 1)
+    }))
 }
 
 /// Returns the address in an `_as_parameter_`: an int, or a pointer of ctypes.

@@ -62,7 +62,13 @@ impl<'py> BatchCall<'py> {
         given: &mut [*mut PyObject],
     ) -> PyResult<Self> {
         let contract = function.inner.contract();
+        let is_in_out = |position: usize| {
+            let rule = contract.rules().get(position);
+            matches!(rule, Some(Rule::InOut(_)))
+        };
         let is_returned = |role: &&Role| match role {
+            // Its argument is the value that C reads.
+            Role::Parameter(position) if is_in_out(*position) => true,
             Role::Parameter(position) => {
                 let object = given.get(*position).copied().unwrap_or(ptr::null_mut());
                 // SAFETY: null, or an argument, to which the caller of the function has a reference.

@@ -58,6 +58,7 @@ fn remedy(error: &ArgumentError) -> String {
             }
             None => format!("make it one with numpy.asarray({name}, '{}')", dtype.name()),
         },
+        Remedy::MakeColumnMajor => format!("copy it with numpy.asfortranarray({name})"),
         Remedy::MakeContiguous => format!("copy it with numpy.ascontiguousarray({name})"),
         Remedy::Copy if matches!(error.problem, Problem::ReadOnly) => {
             format!("pass {name}.copy(), or open the map for writing")

@@ -176,8 +176,8 @@ impl Binding {
         let parameter = |(position, rule): (usize, &Rule)| {
             let name = PyString::intern(py, inner.contract().name(position)).unbind();
             let expected = match rule {
-                Rule::Array(array) => Some(array.dtype()),
                 Rule::Record { dtype, .. } => Some(dtype),
+                rule if rule.array().is_some() => rule.array().map(ArrayRule::dtype),
                 rule => rule.pointer().and_then(|pointer| pointer.dtype.as_ref()),
             };
             let expected = expected.map(|dtype| Expected::new(py, dtype));

@@ -141,7 +141,7 @@ pub(crate) fn describe_call<'py>(
             continue;
         };
         let role = Role::Parameter(position);
-        if let (Rule::Number(_), true) = (rule, array.shape.is_empty()) {
+        if let (Rule::Number(_) | Rule::Reference(_), true) = (rule, array.shape.is_empty()) {
             let checked = reader
                 .check
                 .argument(role, HostValue::Number(Scalar::Int(0)));
@@ -152,6 +152,12 @@ pub(crate) fn describe_call<'py>(
             Rule::Number(_) | Rule::Inferred(_) | Rule::Record { .. } => this.scalar(py, role)?,
             _ => expected.as_ref(),
         };
+        // The order of its blocks in memory is checked by the tasks.
+        let core = match rule {
+            Rule::Array(array) if array.is_column_major() => array.rank(),
+            _ => 0,
+        };
+        let array = Described { core, ..array };
         array.check(reader.check, (role, expected), &mut addresses, &argument)?;
     }
     if let Some(mask) = options.as_ref().and_then(|options| options.mask.as_ref())
@@ -224,6 +230,8 @@ fn describe_output<'py>(
 struct Described<'py> {
     shape: Dims<usize>,
     dtype: Bound<'py, PyArrayDescr>,
+    /// The number of its last axes that are described in Fortran order.
+    core: usize,
 }
 
 impl<'py> Described<'py> {
@@ -240,6 +248,7 @@ impl<'py> Described<'py> {
             return Ok((!shape.is_empty()).then(|| Self {
                 shape: Dims::from_slice(shape),
                 dtype: ndarray::dtype_of(array),
+                core: 0,
             }));
         }
         if !classes(py).contains(object.get_type())? {
@@ -250,6 +259,7 @@ impl<'py> Described<'py> {
         Ok(Some(Self {
             shape: shape.into_iter().collect(),
             dtype: dtype.cast_into::<PyArrayDescr>()?,
+            core: 0,
         }))
     }
 
@@ -269,11 +279,19 @@ impl<'py> Described<'py> {
         let itemsize = dtype.as_ref().map_or(1, |dtype| dtype.itemsize());
         let layout = Layout::contiguous(&self.shape, itemsize, Order::C)
             .map_err(|error| crate::errors::to_py(error.into()))?;
+        let mut strides: Dims<isize> = layout.strides().into();
+        let first = self.shape.len().saturating_sub(self.core);
+        let mut step = itemsize;
+        let core = strides.iter_mut().zip(&self.shape).skip(first);
+        for (stride, length) in core.take(self.core) {
+            *stride = step.cast_signed();
+            step = step.wrapping_mul(*length);
+        }
         let memory = Memory {
             address: addresses.take(layout.bounds().len()),
             shape: layout.shape(),
-            strides: layout.strides(),
-            is_contiguous: true,
+            strides: &strides,
+            is_contiguous: self.core == 0,
             is_writeable: true,
             is_shared: false,
             backing: Backing::Private,

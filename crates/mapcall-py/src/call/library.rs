@@ -9,11 +9,12 @@ use std::mem;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use mapcall::{CType, Declarations, Header, Prototype};
+use mapcall::declarations::{ConstantValue, Definitions};
+use mapcall::{Declarations, Header, Prototype};
 use pyo3::exceptions::PyKeyError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyMappingProxy, PyString, PyTuple};
 
 use super::function::{Function, Options, Origin};
 use super::structure::Struct;
@@ -36,14 +37,19 @@ use crate::package::Package;
 /// library : str, PathLike or None
 ///     A path, a file name that the loader finds (``libm.so.6``), a bare name (``m``, ``openblas``),
 ///     or None for the running process, which has the C library.
-/// header : str or PathLike, optional
-///     The C header of the library, as a path or as in ``#include <...>``; the system's C compiler
-///     preprocesses it. Its functions become attributes of the library, and prototypes may use its
-///     types.
+/// header : str or PathLike, or sequence of them, optional
+///     The C header of the library, as a path or as in ``#include <...>``; several are read in order, as
+///     by one C file. The system's C compiler preprocesses them. Their functions and constants become
+///     attributes of the library, and prototypes may use their types.
 /// include : sequence of PathLike, optional
 ///     Directories in which headers are looked for.
 /// define : dict of str to object, optional
 ///     Macros and their values; None for a macro without a value.
+/// header_cache : bool, default True
+///     Whether the preprocessed header is kept in the user's cache folder (``$XDG_CACHE_HOME/mapcall``,
+///     otherwise ``~/.cache/mapcall``) and taken from there, if the compiler and the contents of all
+///     files that it read are still the same. The environment variable ``MAPCALL_HEADER_CACHE=0`` turns
+///     this off, too.
 ///
 /// Returns
 /// -------
@@ -64,18 +70,22 @@ use crate::package::Package;
 /// ``const`` and ``restrict`` must be those of the C function. A wrong one may crash the process.
 #[pyfunction]
 #[pyo3(
-    signature = (library, header = None, *, include = None, define = None, **unknown),
-    text_signature = "(library, header=None, *, include=None, define=None)"
+    signature = (
+        library, header = None, *, include = None, define = None, header_cache = true, **unknown
+    ),
+    text_signature = "(library, header=None, *, include=None, define=None, header_cache=True)"
 )]
 pub(crate) fn load(
     py: Python<'_>,
     library: Option<PathBuf>,
-    header: Option<PathBuf>,
+    header: Option<Names>,
     include: Option<Vec<PathBuf>>,
     define: Option<&Bound<'_, PyDict>>,
+    header_cache: bool,
     unknown: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<Library> {
-    refuse_unknown("load", &["library", "header", "include", "define"], unknown)?;
+    const KEYWORDS: [&str; 5] = ["library", "header", "include", "define", "header_cache"];
+    refuse_unknown("load", &KEYWORDS, unknown)?;
     let inner = match &library {
         // SAFETY: the user of `load` asks to load the library, and is responsible that its initialisers
         // and terminators are sound to run.
@@ -83,7 +93,12 @@ pub(crate) fn load(
         None => mapcall::Library::process(),
     };
     let inner = inner.map_err(|error| errors::library(py, &error))?;
-    let header = header.map(|name| -> PyResult<_> {
+    let names = header.map(|names| match names {
+        Names::One(name) => vec![name],
+        Names::Several(names) => names,
+    });
+    let header = names.filter(|names| !names.is_empty());
+    let header = header.map(|names| -> PyResult<_> {
         let mut defined = Vec::new();
         for (name, value) in define.into_iter().flatten() {
             let value = if value.is_none() {
@@ -94,7 +109,7 @@ pub(crate) fn load(
             defined.push((name.extract::<String>()?, value));
         }
         Ok(Source {
-            name,
+            names,
             include: include.unwrap_or_default(),
             define: defined,
         })
@@ -102,7 +117,7 @@ pub(crate) fn load(
     let header = header.transpose()?;
     let declarations = match &header {
         Some(source) => {
-            let read = py.detach(|| source.header().read());
+            let read = py.detach(|| source.header().cache(header_cache).read());
             read.map_err(|error| errors::unsupported(py, &error.to_string()))?
         }
         None => Declarations::default(),
@@ -115,17 +130,29 @@ pub(crate) fn load(
     })
 }
 
-/// The header of a library, with the options of `load`.
+/// The argument `header` of `load`.
+#[derive(FromPyObject)]
+pub(crate) enum Names {
+    One(PathBuf),
+    Several(Vec<PathBuf>),
+}
+
+/// The headers of a library, with the options of `load`.
 #[derive(Clone)]
 struct Source {
-    name: PathBuf,
+    /// At least one.
+    names: Vec<PathBuf>,
     include: Vec<PathBuf>,
     define: Vec<(String, Option<String>)>,
 }
 
 impl Source {
     fn header(&self) -> Header {
-        let mut header = Header::new(self.name.clone());
+        let (first, more) = self.names.split_first().unzip();
+        let mut header = Header::new(first.cloned().unwrap_or_default());
+        for name in more.unwrap_or_default() {
+            header = header.and(name);
+        }
         for directory in &self.include {
             header = header.include(directory);
         }
@@ -133,6 +160,12 @@ impl Source {
             header = header.define(name, value.as_deref());
         }
         header
+    }
+
+    /// Returns the names for messages.
+    fn names(&self) -> String {
+        let names = self.names.iter().map(|name| name.display().to_string());
+        names.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -146,47 +179,25 @@ impl Source {
 /// True
 ///
 /// Made by `load`. It stays loaded while this object or one of its functions is in use. The functions
-/// of its header are attributes.
+/// and constants of its header are attributes; a constant with the name of a method is in `constants`
+/// only.
 #[pyclass(frozen, module = "mapcall", weakref)]
 pub(crate) struct Library {
     inner: mapcall::Library,
     header: Option<Source>,
     declarations: Declarations,
-    /// The structs and functions in use. It is locked by attached threads only, and never while Python
+    /// The types and functions in use. It is locked by attached threads only, and never while Python
     /// code runs.
     known: Mutex<Known>,
 }
 
-/// The structs and functions that have been used so far.
+/// The types and functions that have been used so far.
 #[derive(Default)]
 struct Known {
-    structs: Structs,
+    /// The types that prototypes have defined.
+    definitions: Definitions,
     /// The header's functions that have been used.
     functions: HashMap<String, Py<Function>>,
-}
-
-/// The structs that prototypes have defined, by name. Only the most recent ones are kept, so that a
-/// program which binds ever new prototypes does not run out of memory.
-#[derive(Default)]
-struct Structs {
-    recent: HashMap<String, CType>,
-    older: HashMap<String, CType>,
-}
-
-impl Structs {
-    /// The minimum number of names that are kept.
-    const MIN_NAMES: usize = 4096;
-
-    fn define(&mut self, structs: HashMap<String, CType>) {
-        if self.recent.len() + structs.len() > Self::MIN_NAMES {
-            self.older = mem::take(&mut self.recent);
-        }
-        self.recent.extend(structs);
-    }
-
-    fn get(&self, name: &str) -> Option<&CType> {
-        self.recent.get(name).or_else(|| self.older.get(name))
-    }
 }
 
 impl Library {
@@ -209,8 +220,22 @@ impl Library {
         let library = &this.get().inner;
         // SAFETY: by the docs of `load`, its user guarantees the prototype.
         let function = py.detach(|| unsafe { library.bind(prototype) });
-        let function = function.map_err(|error| errors::bind(py, &error))?;
+        let mut function = function.map_err(|error| errors::bind(py, &error))?;
+        if !function.prototype().destructors.is_empty() {
+            let declared = |name: &str| this.get().declared_prototype(name);
+            let destructor = function.prototype().destructor(declared);
+            // SAFETY: by the docs of `load`, its user guarantees the prototypes.
+            function = unsafe { function.with_destructor(destructor) };
+        }
         methods::bind(this, function, origin, options)
+    }
+
+    /// Returns the prototype of a function of the header; `None` if there is none, or if it can't be
+    /// called.
+    fn declared_prototype(&self, name: &str) -> Option<Prototype> {
+        let mut functions = self.declarations.functions().iter();
+        let declared = functions.find(|function| function.name == name)?;
+        declared.prototype.clone().ok()
     }
 
     /// Binds the header's function of that name; `None` if there is none.
@@ -219,13 +244,11 @@ impl Library {
         name: &str,
         options: Options,
     ) -> PyResult<Option<Bound<'py, Function>>> {
-        let declared = this.get().declarations.functions().iter();
-        match declared.into_iter().find(|function| function.name == name) {
-            Some(function) => match &function.prototype {
-                Ok(prototype) => {
-                    Self::bind(this, prototype.clone(), Origin::Header, options).map(Some)
-                }
-                Err(error) => Err(errors::prototype(this.py(), error)),
+        let declarations = &this.get().declarations;
+        match this.py().detach(|| declarations.function(name)) {
+            Some(function) => match function.prototype {
+                Ok(prototype) => Self::bind(this, prototype, Origin::Header, options).map(Some),
+                Err(error) => Err(errors::prototype(this.py(), &error)),
             },
             None => Ok(None),
         }
@@ -339,12 +362,14 @@ impl Library {
         let options = Options::new(check, gil, text, destructor, engine)?;
         let (py, library) = (this.py(), this.get());
         let declarations = &library.declarations;
-        let parsed = py.detach(|| declarations.prototype_with_structs(prototype));
-        let (parsed, structs) = parsed.map_err(|error| errors::prototype(py, &error))?;
+        let known = library.known().definitions.clone();
+        let parsed = py.detach(|| declarations.prototype_after(prototype, &known));
+        drop(known);
+        let (parsed, definitions) = parsed.map_err(|error| errors::prototype(py, &error))?;
         let origin = Origin::Text(prototype.to_owned());
         let function = Self::bind(this, parsed, origin, options)?;
-        if !structs.is_empty() {
-            library.known().structs.define(structs);
+        if !definitions.is_empty() {
+            library.known().definitions.extend(definitions);
         }
         Ok(function)
     }
@@ -371,12 +396,10 @@ impl Library {
     /// KeyError
     ///     If neither the header nor a prototype defines the name. Of the types that prototypes define,
     ///     at least the last 4096 are kept.
-    fn r#struct(&self, name: &str) -> PyResult<Struct> {
-        if let Some(ctype) = self.declarations.structs().get(name) {
-            return Ok(Struct::new(name, ctype.clone()));
-        }
-        let known = self.known().structs.get(name).cloned();
-        match known {
+    fn r#struct(&self, py: Python<'_>, name: &str) -> PyResult<Struct> {
+        let known = self.known().definitions.clone();
+        let header = || self.declarations.structure(name);
+        match py.detach(|| header().or_else(|| known.structure(name))) {
             Some(ctype) => Ok(Struct::new(name, ctype)),
             None => Err(PyKeyError::new_err(format!(
                 "expected a struct that the header or a prototype of {} defines, got {name:?}; \
@@ -386,7 +409,35 @@ impl Library {
         }
     }
 
-    /// The functions of the header that can't be called, each with the reason.
+    /// The constants of the header by name, a read-only mapping.
+    ///
+    /// >>> import mapcall
+    /// >>> libm = mapcall.load("m", header="math.h")
+    /// >>> libm.constants["FP_NAN"], libm.FP_NAN, libm.M_PI
+    /// (0, 0, 3.141592653589793)
+    ///
+    /// They are its enumerators, and its macros without parameters that are numbers or strings, as the C
+    /// compiler evaluates them: int (also for a character), float, and str or, if a string is no UTF-8,
+    /// bytes. The compiler runs once, when a macro that is an expression is first asked for; no program is
+    /// run.
+    ///
+    /// Raises
+    /// ------
+    /// PrototypeError
+    ///     If the compiler can't be run.
+    #[getter]
+    fn constants<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMappingProxy>> {
+        let constants = py.detach(|| self.declarations.constants());
+        let constants = constants.map_err(|error| errors::unsupported(py, &error.to_string()))?;
+        let values = PyDict::new(py);
+        for constant in constants {
+            values.set_item(&constant.name, constant_value(py, &constant.value)?)?;
+        }
+        Ok(PyMappingProxy::new(py, values.as_mapping()))
+    }
+
+    /// The declarations of the header that can't be used, each with the reason: functions that can't be
+    /// called, and what could not be read.
     ///
     /// >>> import mapcall
     /// >>> mapcall.load(None, header="stdio.h").unsupported["printf"]
@@ -394,20 +445,23 @@ impl Library {
     #[getter]
     fn unsupported<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let reasons = PyDict::new(py);
-        for function in self.declarations.functions() {
+        for function in py.detach(|| self.declarations.functions()) {
             if let Some(reason) = function.unsupported() {
                 reasons.set_item(&function.name, reason)?;
             }
         }
+        for (name, error) in py.detach(|| self.declarations.unread()) {
+            reasons.set_item(name, error.kind.to_string())?;
+        }
         Ok(reasons)
     }
 
-    fn __getattr__<'py>(this: &Bound<'py, Self>, name: &str) -> PyResult<Bound<'py, Function>> {
+    fn __getattr__<'py>(this: &Bound<'py, Self>, name: &str) -> PyResult<Bound<'py, PyAny>> {
         let (py, library) = (this.py(), this.get());
         let known = || {
             let known = library.known();
             let function = known.functions.get(name)?;
-            Some(function.clone_ref(py).into_bound(py))
+            Some(function.clone_ref(py).into_bound(py).into_any())
         };
         if let Some(function) = known() {
             return Ok(function);
@@ -421,10 +475,22 @@ impl Library {
                 }
                 let (name, known) = (name.to_owned(), function.clone().unbind());
                 library.known().functions.insert(name, known);
-                return Ok(function);
+                return Ok(function.into_any());
             }
             Ok(None) => match &library.header {
-                Some(source) => format!("{} declares no function {name:?}", source.name.display()),
+                Some(source) => {
+                    let declarations = &library.declarations;
+                    let constant = py.detach(|| declarations.constant(name));
+                    let constant =
+                        constant.map_err(|error| errors::unsupported(py, &error.to_string()))?;
+                    if let Some(value) = constant {
+                        return constant_value(py, &value);
+                    }
+                    format!(
+                        "{} declares no function or constant {name:?}",
+                        source.names()
+                    )
+                }
                 None => format!(
                     "a library without a header has no attribute {name:?}; bind a function by its \
                      prototype, or load the library with header="
@@ -448,9 +514,16 @@ impl Library {
         for name in names.try_iter()? {
             all.append(name?)?;
         }
-        for function in this.get().declarations.functions() {
+        let library = this.get();
+        for function in py.detach(|| library.declarations.functions()) {
             if function.prototype.is_ok() {
                 all.append(&function.name)?;
+            }
+        }
+        // Without a compiler, the constants that need one are missing.
+        if let Ok(constants) = py.detach(|| library.declarations.constants()) {
+            for constant in constants {
+                all.append(&constant.name)?;
             }
         }
         Ok(all)
@@ -458,11 +531,7 @@ impl Library {
 
     fn __repr__(&self) -> String {
         match &self.header {
-            Some(source) => format!(
-                "<mapcall.Library: {} ({})>",
-                self.inner,
-                source.name.display()
-            ),
+            Some(source) => format!("<mapcall.Library: {} ({})>", self.inner, source.names()),
             None => format!("<mapcall.Library: {}>", self.inner),
         }
     }
@@ -488,7 +557,12 @@ impl Library {
                     define.set_item(name, value)?;
                 }
                 let include = PyTuple::new(py, source.include.iter().map(|path| path.as_os_str()))?;
-                Some((source.name.as_os_str(), include, define))
+                let names = source.names.iter().map(|name| name.as_os_str());
+                let names = match &source.names[..] {
+                    [name] => name.as_os_str().into_pyobject(py)?.into_any(),
+                    _ => PyTuple::new(py, names)?.into_any(),
+                };
+                Some((names, include, define))
             }
             None => None,
         };
@@ -501,6 +575,19 @@ impl Library {
             .into_pyobject(py)
             .map(Bound::into_any)
     }
+}
+
+/// Returns the value of a constant as a Python object.
+fn constant_value<'py>(py: Python<'py>, value: &ConstantValue) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match value {
+        ConstantValue::Integer(value) => value.into_pyobject(py)?.into_any(),
+        ConstantValue::Float(value) => value.into_pyobject(py)?.into_any(),
+        ConstantValue::Text(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => PyString::new(py, text).into_any(),
+            Err(_) => PyBytes::new(py, bytes).into_any(),
+        },
+        value => PyString::new(py, &value.to_string()).into_any(),
+    })
 }
 
 /// Return the function that a pickle refers to.

@@ -30,7 +30,11 @@ pub(super) fn bind<'py>(
     options: Options,
 ) -> PyResult<Bound<'py, Function>> {
     let py = library.py();
-    let success = options.success(py)?;
+    // Without `check`, the prototype tells whether NULL is a failure.
+    let success = match options.check {
+        Some(_) => options.success(py)?,
+        None => inner.success(),
+    };
     if let Some(reason) = success.unfit(&inner.prototype().returns) {
         return Err(PyValueError::new_err(format!(
             "{}: check: {reason}",

@@ -349,16 +349,20 @@ pub(super) fn zeros<'py>(
     Ok(array.cast_into::<PyUntypedArray>()?)
 }
 
-/// Returns a new array of zeros for an output, with the axes in the output's order in memory.
+/// Returns a new array of zeros for an output, or of the value that C reads, with the axes in the output's
+/// order in memory.
 pub(super) fn ordered_zeros<'py>(
     dtype: &Bound<'py, PyArrayDescr>,
     output: &Output,
 ) -> PyResult<Bound<'py, PyUntypedArray>> {
-    if output.order.iter().copied().eq(0..output.order.len()) {
-        return zeros(dtype, &output.shape);
-    }
     let (lengths, axes) = output.in_memory();
     let array = zeros(dtype, &lengths)?;
+    if let Some(value) = output.fill {
+        array.call_method1(intern!(dtype.py(), "fill"), (value,))?;
+    }
+    if output.is_in_order() {
+        return Ok(array);
+    }
     let array = array.call_method1(intern!(dtype.py(), "transpose"), (axes.to_vec(),))?;
     Ok(array.cast_into::<PyUntypedArray>()?)
 }

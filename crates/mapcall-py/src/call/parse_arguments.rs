@@ -6,6 +6,7 @@ use mapcall::contract::Problem;
 use pyo3::ffi::PyObject;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
+use smallvec::SmallVec;
 
 use super::errors;
 use super::function::Function;
@@ -15,7 +16,9 @@ use super::keywords::{BatchOptions, KEYWORDS};
 /// position of a parameter without an argument stays null. Returns the options of a batch call, if any
 /// are given.
 ///
-/// `arguments` has first `positional` arguments by position, then one for each of the `keywords`.
+/// `arguments` has first `positional` arguments by position, then one for each of the `keywords`. Arguments
+/// by position are those of the first parameters; or those of the required parameters, if they are as many,
+/// and no required one is given by name.
 ///
 /// # Errors
 ///
@@ -39,6 +42,33 @@ pub(super) fn parse_arguments<'py>(
         });
     }
     let (by_position, by_name) = arguments.split_at_checked(positional).unwrap_or_default();
+    let required: SmallVec<[usize; 8]>;
+    let taken = if positional < taken.len() {
+        required = taken
+            .iter()
+            .copied()
+            .filter(|&position| !contract.is_optional(position))
+            .collect();
+        // As many as are required, of which none is given by name, can't be others.
+        let is_named = || {
+            let names = keywords.into_iter().flat_map(|names| names.iter_borrowed());
+            names.into_iter().any(|name| {
+                let Ok(name) = name.cast::<PyString>() else {
+                    return false;
+                };
+                let found = name.to_str().ok();
+                let found = found.and_then(|name| contract.prototype().parameter(name));
+                found.is_some_and(|(position, _)| required.contains(&position))
+            })
+        };
+        if required.len() == positional && !is_named() {
+            &required[..]
+        } else {
+            taken
+        }
+    } else {
+        taken
+    };
     for (&position, argument) in taken.iter().zip(by_position) {
         if let Some(slot) = given.get_mut(position) {
             *slot = *argument;

@@ -30,7 +30,7 @@ pub(super) fn allocate<'py>(
         && let Role::Parameter(position) = output.role
         && let Some(expected) = function.expected(position)
     {
-        let array = ndarray::zeros(expected.dtype.bind(py), &output.shape)?;
+        let array = ndarray::ordered_zeros(expected.dtype.bind(py), &output)?;
         let placed = check.place(position, ndarray::memory(&array).address);
         placed.map_err(|error| errors::argument(py, &error))?;
         outputs.push((output.role, array));
@@ -175,8 +175,9 @@ fn pointer_to_handle<'py>(
     let Some(handle) = handle::from_pointer(origin, pointer, address, alive) else {
         return Ok(py.None().into_bound(py));
     };
-    let destructor = destructor
-        .map(|destructor| &destructor.bind(py).get().inner)
+    let given = destructor.map(|destructor| &destructor.bind(py).get().inner);
+    let destructor = given
+        .or_else(|| origin.destructor())
         .filter(|function| function.destroys(handle.target()));
     let objects = retained.and_then(|retained| Some(retained.objects.as_ref()?.clone_ref(py)));
     let scope = retained.and_then(|retained| retained.scope.as_ref());

@@ -59,7 +59,11 @@ impl Retained {
                 continue;
             }
             let may_be_pointed_into = match rule {
-                Rule::Number(_) | Rule::Inferred(_) | Rule::Record { .. } => false,
+                Rule::Number(_)
+                | Rule::Reference(_)
+                | Rule::Inferred(_)
+                | Rule::Derived(_)
+                | Rule::Record { .. } => false,
                 // The closure of any other callable belongs to the call and ends with it.
                 Rule::Function(_) => {
                     argument.is_instance_of::<Function>() || argument.is_instance_of::<Callback>()

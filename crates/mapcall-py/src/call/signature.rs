@@ -1,6 +1,6 @@
 //! The signature and the documentation of a function, for `inspect` and `help`.
 
-use mapcall::contract::{Number, Role, Rule};
+use mapcall::contract::{Number, Rule};
 use mapcall::ctype::CType;
 use numpy::PyArrayDescr;
 use pyo3::intern;
@@ -164,10 +164,18 @@ pub(super) fn text(function: &mapcall::Function) -> String {
 
 fn annotation(rule: &Rule) -> String {
     match rule {
-        Rule::Inferred(_) => "int".into(),
-        Rule::Number(number) => number_name(*number).into(),
-        Rule::Array(array) if array.is_const() => array.to_string(),
-        Rule::Array(array) => format!("{array} in/out"),
+        Rule::Inferred(_) | Rule::InOut(_) => "int".into(),
+        Rule::Number(number) | Rule::Reference(number) => number_name(*number).into(),
+        Rule::Derived(derived) => number_name(derived.number).into(),
+        Rule::Array(array) => {
+            let or_number = array.number().map_or(String::new(), |number| {
+                format!("{} or ", number_name(number))
+            });
+            let or_text = if array.takes_text() { "str or " } else { "" };
+            let or_none = if array.is_nullable() { " or None" } else { "" };
+            let written = if array.is_const() { "" } else { " in/out" };
+            format!("{or_number}{or_text}{array}{written}{or_none}")
+        }
         Rule::Text => "str".into(),
         Rule::Pointer(pointer) if pointer.is_array && !pointer.is_const => format!("{rule} in/out"),
         Rule::Pointer(pointer) if pointer.is_array => rule.to_string(),
@@ -238,17 +246,16 @@ pub(super) fn inspect<'py>(
         )
     };
     let none = py.None().into_bound(py);
-    let is_output = |position| contract.output_index(Role::Parameter(position)).is_some();
     let parameters = PyList::empty(py);
     // Python allows no required parameter after an optional one.
     let mut is_optional = false;
     for &position in contract.arguments() {
-        is_optional |= is_output(position);
+        is_optional |= contract.is_optional(position);
         let default = if is_optional { &none } else { &empty };
         parameters.append(parameter(position, "POSITIONAL_OR_KEYWORD", default)?)?;
     }
     for (position, rule) in contract.rules().iter().enumerate() {
-        if matches!(rule, Rule::Inferred(_)) {
+        if matches!(rule, Rule::Inferred(_) | Rule::Derived(_)) {
             parameters.append(parameter(position, "KEYWORD_ONLY", &none)?)?;
         }
     }
@@ -313,8 +320,24 @@ fn document(function: &mapcall::Function) -> String {
     let lines: Vec<_> = rules
         .map(|(position, rule)| {
             let name = contract.name(position);
+            let parameter = function.prototype().parameters.get(position);
+            let equals = parameter.and_then(|parameter| parameter.equals.as_ref());
             match rule {
+                Rule::Inferred(_) | Rule::Derived(_) if let Some(value) = equals => {
+                    format!("{name} : {}, equals {value}", annotation(rule))
+                }
                 Rule::Inferred(_) => format!("{name} : int, inferred from the arrays"),
+                Rule::InOut(_) => {
+                    format!("{name} : int, inferred from the arrays; what C writes is returned")
+                }
+                Rule::Array(array) if array.is_nullable() => {
+                    let access = if array.is_const() {
+                        "only read"
+                    } else {
+                        "may be written"
+                    };
+                    format!("{name} : {array}, {access}; NULL if left out")
+                }
                 Rule::Array(array) if array.is_output() => {
                     format!("{name} : {array}, may be written; allocated and returned if left out")
                 }

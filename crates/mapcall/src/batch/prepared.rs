@@ -16,8 +16,8 @@ use super::eviction::{Eviction, Stream};
 use super::plan::{MovingOperands, Plan};
 use super::run::{BatchObserver, BatchRun, Outcome, PROGRESS_INTERVAL};
 use super::write_buffer::FileOutput;
-use crate::contract::{BroadcastPlan, Check, Contract, Operand, Output, Problem, Role};
-use crate::function::{CallError, Function, InUse};
+use crate::contract::{BroadcastPlan, Check, Contract, Operand, Output, Problem, Remedy, Role};
+use crate::function::{CallError, Function, InUse, new_array};
 
 /// The options for the calls of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -127,14 +127,7 @@ impl<'a> PreparedBatch<'a> {
     ///
     /// [`CallError::Array`] if there is no memory.
     pub(super) fn allocate(&mut self, output: &Output) -> Result<Array, CallError> {
-        let contract = self.function.contract();
-        let (lengths, axes) = output.in_memory();
-        let array = Array::zeros(output.dtype(contract), &lengths, Order::C);
-        let array = array.map_err(|source| failed(contract, source))?;
-        let axes = axes.into_iter().map(usize::cast_signed);
-        let array = array
-            .permute(&axes.collect::<Dims<isize>>())
-            .map_err(|source| failed(contract, source))?;
+        let array = new_array(self.function.contract(), output)?;
         self.place(output, array.as_mut_ptr(), array.strides())?;
         Ok(array)
     }
@@ -145,11 +138,21 @@ impl<'a> PreparedBatch<'a> {
     /// # Errors
     ///
     /// [`CallError::Array`] if the system refuses, or if the disk is full; [`CallError::Argument`] if
-    /// another output is written to that file.
+    /// another output is written to that file, or if the items of a batch are column-major, which no file
+    /// can hold, or have a value that C reads.
     pub fn create_file(&mut self, output: &Output, path: &Path) -> Result<(), CallError> {
         let contract = self.function.contract();
         let dtype = output.dtype(contract);
-        let file = NewFile::create(path, dtype, &output.shape, Order::C);
+        let is_column_major = !output.is_in_order() && output.is_column_major;
+        if (is_column_major && !output.order.is_empty()) || output.fill.is_some() {
+            let found = "a file".into();
+            let remedy = Remedy::Words("leave it out, or give an array".into());
+            return Err(contract
+                .refuse_role(output.role, Problem::Type { found, remedy })
+                .into());
+        }
+        let order = if is_column_major { Order::F } else { Order::C };
+        let file = NewFile::create(path, dtype, &output.shape, order);
         let file = file.map_err(|source| failed(contract, source))?;
         let mut files = self.files.iter();
         let same = files.find(|(_, other)| file.replaces(other));

@@ -32,8 +32,11 @@ pub struct Operand {
     shape: Dims<usize>,
     /// The strides along the axes of the batch, in bytes; 0 along axes where the array is repeated.
     pub strides: Dims<isize>,
-    /// The number of bytes that one call reads or writes.
+    /// The number of bytes that one call reads or writes, with gaps between them.
     pub size: usize,
+    /// The lengths and strides of the axes of one call, and the size of an element, if its bytes are not
+    /// contiguous.
+    core: Option<Box<(Dims<usize>, Dims<isize>, usize)>>,
     /// Whether calls may write to it.
     pub is_written: bool,
     /// Whether it was allocated for the batch.
@@ -97,16 +100,32 @@ impl Operand {
             shape: shape.into(),
             strides: strides.into(),
             size,
+            core: None,
             is_written,
             is_placed: false,
         }
+    }
+
+    /// Sets the lengths and strides of the axes of one call, and the size of an element.
+    pub(super) fn with_core(
+        mut self,
+        (shape, strides, itemsize): (&[usize], &[isize], usize),
+    ) -> Self {
+        self.core = Some((shape.into(), strides.into(), itemsize).into());
+        self
     }
 
     /// Returns the layout of all bytes of the operand, relative to an address; `None` if no memory can
     /// hold them.
     fn layout(&self, origin: usize) -> Option<Layout> {
         let offset = self.address.addr().wrapping_sub(origin);
-        Layout::from_strides(offset, &self.shape, &self.strides, self.size).ok()
+        let Some(core) = &self.core else {
+            return Layout::from_strides(offset, &self.shape, &self.strides, self.size).ok();
+        };
+        let (shape, strides, itemsize) = &**core;
+        let shape: Dims<usize> = self.shape.iter().chain(shape).copied().collect();
+        let strides: Dims<isize> = self.strides.iter().chain(strides).copied().collect();
+        Layout::from_strides(offset, &shape, &strides, *itemsize).ok()
     }
 
     /// Returns the address of its lowest byte.
@@ -135,6 +154,7 @@ impl Operand {
         };
         self.address == other.address
             && self.size == other.size
+            && self.core == other.core
             && shape(self) == shape(other)
             && moves(self) == moves(other)
     }
@@ -172,6 +192,13 @@ impl BroadcastPlan {
         self.operands.push(operand);
     }
 
+    /// Sets the axes of one call of the operand that was added last: see [`Operand::with_core`].
+    pub(super) fn set_core(&mut self, core: (&[usize], &[isize], usize)) {
+        if let Some(operand) = self.operands.pop() {
+            self.operands.push(operand.with_core(core));
+        }
+    }
+
     /// Returns whether there is an operand for a role.
     pub(crate) fn has(&self, role: Role) -> bool {
         self.operands.iter().any(|operand| operand.role == role)
@@ -206,6 +233,7 @@ impl BroadcastPlan {
             shape: Dims::new(),
             strides: Dims::new(),
             size,
+            core: None,
             ..*operand
         });
         Ok(())

@@ -93,7 +93,17 @@ impl Rule {
     #[cold]
     pub(super) fn wrong_kind(&self, value: HostValue<'_>, is_unchecked: bool) -> Problem {
         let remedy = match self {
-            Self::Inferred(_) | Self::Number(_) => Remedy::GiveNumber,
+            Self::Inferred(_) | Self::Derived(_) | Self::Number(_) | Self::Reference(_) => {
+                Remedy::GiveNumber
+            }
+            Self::InOut(_) => Remedy::Words("give a number, or leave it out".into()),
+            Self::Pointer(rule)
+                if rule.number().is_some() && matches!(value, HostValue::Number(_)) =>
+            {
+                let found = value.kind().into();
+                return Problem::Unbounded { found };
+            }
+            Self::Array(rule) if rule.takes_text() => Remedy::GiveText { or_array: true },
             Self::Array(rule) => Remedy::MakeArray(rule.dtype().clone()),
             Self::Text => Remedy::GiveText {
                 or_array: is_unchecked,
@@ -112,7 +122,11 @@ impl Rule {
     }
 }
 
-fn convert_number(number: Number, value: HostValue<'_>, slots: &mut [u64]) -> Result<(), Problem> {
+pub(super) fn convert_number(
+    number: Number,
+    value: HostValue<'_>,
+    slots: &mut [u64],
+) -> Result<(), Problem> {
     let number_slots;
     let converted = match value {
         HostValue::Number(value) => {

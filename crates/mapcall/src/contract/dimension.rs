@@ -9,6 +9,8 @@ pub(super) struct Dimension {
     pub(super) position: usize,
     /// The slot of the frame in which it is passed.
     pub(super) slot: usize,
+    /// Whether the function gets the address of a copy, or of an output that holds it at first.
+    pub(super) is_by_reference: bool,
     /// The largest value that both the parameter's type and the length of an array can have.
     pub(super) max: u64,
 }

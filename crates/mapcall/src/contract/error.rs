@@ -154,6 +154,50 @@ pub enum Problem {
         /// The name of the array.
         because: Option<String>,
     },
+    /// NULL for a pointer that the prototype says is never null.
+    Null,
+    /// Another value than the expression has that the prototype says the number equals.
+    Equals {
+        /// The value that was given.
+        value: Scalar,
+        /// The value of the expression.
+        expected: i128,
+        /// The expression.
+        expression: String,
+    },
+    /// A number outside of the bounds that the prototype gives.
+    Bounds {
+        /// The value.
+        value: Scalar,
+        /// The smallest value.
+        least: String,
+        /// The largest value.
+        most: String,
+    },
+    /// Elements in another order in memory than the prototype asks for.
+    Layout {
+        /// Whether the first index must be the one that moves fastest.
+        is_column_major: bool,
+        /// Whether rows, or columns, may be further apart than they are long.
+        has_stride: bool,
+        /// Whether the function writes the array, so that a copy would lose the result.
+        is_written: bool,
+        /// The array's shape.
+        shape: Vec<usize>,
+        /// Its strides, in bytes.
+        strides: Vec<isize>,
+    },
+    /// Another distance between rows, or columns if the array is column-major.
+    Stride {
+        /// The distance in the prototype.
+        stride: String,
+        /// Its value, in elements.
+        expected: usize,
+        /// The parameter that set the value, if it is another one.
+        because: Option<String>,
+        /// The distance in the array; `None` if it was left out.
+        found: Option<usize>,
+    },
     /// An array that shares memory with a `restrict` one.
     Overlap {
         /// The other parameter.
@@ -309,6 +353,8 @@ pub enum Remedy {
     MakeArray(DType),
     /// Copy the array into C order.
     MakeContiguous,
+    /// Copy the array into Fortran order.
+    MakeColumnMajor,
     /// Pass a copy of the array.
     Copy,
     /// Pass the elements without the mask.
@@ -353,6 +399,7 @@ impl fmt::Display for Remedy {
             Self::Convert(dtype) => write!(f, "convert it to {}", dtype.name()),
             Self::MakeArray(dtype) => write!(f, "make an array of {} of it", dtype.name()),
             Self::MakeContiguous => f.write_str("copy it into C order"),
+            Self::MakeColumnMajor => f.write_str("copy it into Fortran order"),
             Self::Copy => f.write_str("pass a copy"),
             Self::Unmask { by_copy: true } => {
                 f.write_str("put values in place of its masked elements")
@@ -396,6 +443,34 @@ impl ArgumentError {
             } => format!("{expected} whose field {field:?} is {member}"),
             Problem::Rank { expected: rank, .. } => format!("{expected}, {}", axes(*rank)),
             Problem::NotContiguous { .. } => format!("{expected}, C-contiguous"),
+            Problem::Null => format!("{expected} other than NULL"),
+            Problem::Equals {
+                expected: value,
+                expression,
+                ..
+            } => format!("{expected} that equals {expression} = {value}"),
+            Problem::Bounds { least, most, .. } => format!("{expected} from {least} to {most}"),
+            Problem::Layout {
+                has_stride: true, ..
+            } => format!("{expected}, each row contiguous and behind the one before"),
+            Problem::Layout { .. } => format!("{expected}, contiguous"),
+            Problem::Stride {
+                stride,
+                expected: value,
+                because,
+                ..
+            } => {
+                let because = because
+                    .as_ref()
+                    .map_or(String::new(), |other| format!(" as in {other}"));
+                let value = value.to_string();
+                let stride = if *stride == value {
+                    value
+                } else {
+                    format!("{stride} = {value}")
+                };
+                format!("{expected} with its rows {stride} elements apart{because}")
+            }
             Problem::Unaligned { alignment, .. } => {
                 format!("{expected}, aligned to {alignment} bytes")
             }
@@ -502,6 +577,18 @@ impl ArgumentError {
             }
             Problem::Rank { .. } => words("give one item, or map it over all".into()),
             Problem::NotContiguous { .. } => Remedy::MakeContiguous,
+            Problem::Layout {
+                is_column_major: true,
+                ..
+            } => Remedy::MakeColumnMajor,
+            Problem::Layout { .. } => Remedy::MakeContiguous,
+            Problem::Stride { found: None, .. } => words(format!("give {name}")),
+            Problem::Stride { .. } => words("give arrays that agree".into()),
+            Problem::Null => words(format!("give {name}")),
+            Problem::Equals { .. } => words(format!("leave {name} out")),
+            Problem::Bounds { least, most, .. } => {
+                words(format!("give a value from {least} to {most}"))
+            }
             Problem::Unaligned { .. }
             | Problem::ReadOnly
             | Problem::Overlap { .. }
@@ -588,14 +675,20 @@ impl fmt::Display for ArgumentError {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing | Self::Unmeasured => f.write_str("nothing"),
+            Self::Missing | Self::Unmeasured | Self::Stride { found: None, .. } => {
+                f.write_str("nothing")
+            }
+            Self::Null => f.write_str("NULL"),
+            Self::Stride {
+                found: Some(found), ..
+            } => write!(f, "rows {found} elements apart"),
             Self::DType { found, .. } => write!(f, "an array of {}", found.name()),
             Self::ForeignDType { found, .. } => write!(f, "an array of {found}"),
             Self::ByteOrder { found, .. } => write!(f, "an array of '{found}'"),
             Self::Rank { shape, .. } | Self::Extent { shape, .. } | Self::Measures { shape } => {
                 write!(f, "shape {}", tuple(shape))
             }
-            Self::NotContiguous { shape, strides } => {
+            Self::NotContiguous { shape, strides } | Self::Layout { shape, strides, .. } => {
                 write!(f, "shape {} with strides {}", tuple(shape), tuple(strides))
             }
             Self::Unaligned { address, .. } => write!(f, "address {address:#x}"),
@@ -618,9 +711,11 @@ impl fmt::Display for Problem {
             }
             Self::SelfOverlap => f.write_str("an array whose items share memory"),
             Self::Unbatched { .. } | Self::OwnedOnce => f.write_str("a batch"),
-            Self::Range { value } | Self::Kind { value } | Self::Disagrees { value, .. } => {
-                value.fmt(f)
-            }
+            Self::Range { value }
+            | Self::Kind { value }
+            | Self::Equals { value, .. }
+            | Self::Bounds { value, .. }
+            | Self::Disagrees { value, .. } => value.fmt(f),
             Self::NulInText { at } => write!(f, "one at byte {at}"),
             Self::Type { found, .. }
             | Self::Field { found, .. }

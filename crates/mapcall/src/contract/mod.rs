@@ -19,9 +19,11 @@
 //! [`HostValue`], and writes the slots of the frame that is passed.
 
 mod alias;
+mod array_layout;
 mod broadcast;
 mod check;
 mod convert;
+mod derived;
 mod dimension;
 mod error;
 mod host_value;
@@ -46,15 +48,16 @@ pub use output::Output;
 pub use quick::{Quick, QuickArgument};
 pub use role::Role;
 pub use rule::{
-    ArrayRule, ExtentRule, Inferred, PointerRule, Rule, UnsupportedPrototype, target_name,
+    ArrayRule, Derived, ExtentRule, InOutRule, Inferred, PointerRule, Rule, UnsupportedPrototype,
+    target_name,
 };
 pub use scalar::Scalar;
 
 use crate::CType;
 use crate::call::FrameLayout;
-use crate::extent::Extent;
 use crate::nearest::nearest;
-use crate::prototype::Prototype;
+use crate::prototype::{Nullability, Prototype};
+use derived::DerivedNumbers;
 use dimension::Dimension;
 
 /// The rules for the arguments of a prototype.
@@ -76,6 +79,7 @@ pub struct Contract {
     outputs: Box<[Role]>,
     /// Pairs of arrays that must not share a byte.
     disjoint_pairs: Box<[(usize, usize)]>,
+    derived: DerivedNumbers,
     layout: FrameLayout,
 }
 
@@ -113,12 +117,19 @@ impl Contract {
             position,
             slot: layout.parameter(position),
             max: max_extent(&prototype, position),
+            is_by_reference: match rules.get(position) {
+                Some(Rule::Inferred(inferred)) => inferred.is_by_reference,
+                rule => matches!(rule, Some(Rule::InOut(_))),
+            },
         };
         let returned = ArrayRule::of_scalar(&prototype.returns, false);
         let outputs = positions(&prototype, crate::Parameter::is_output);
         let outputs = outputs.iter().copied().map(Role::Parameter);
         Ok(Self {
-            arguments: positions(&prototype, |parameter| !parameter.is_inferred),
+            arguments: positions(&prototype, |parameter| {
+                parameter.is_in_out() || !(parameter.is_inferred || parameter.equals.is_some())
+            }),
+            derived: DerivedNumbers::new(&prototype, &rules)?,
             disjoint_pairs: disjoint_pairs(&prototype, &rules),
             inferred: inferred.iter().map(dimension).collect(),
             scalars: scalars(&prototype, &rules),
@@ -161,8 +172,8 @@ impl Contract {
         self.returned.as_ref()
     }
 
-    /// Returns the positions of the parameters that the caller gives, in order: all but the inferred
-    /// ones.
+    /// Returns the positions of the parameters that the caller gives, in order: all but those that are
+    /// inferred, or that equal an expression.
     #[must_use]
     #[inline]
     pub fn arguments(&self) -> &[usize] {
@@ -222,7 +233,52 @@ impl Contract {
     #[must_use]
     #[inline]
     pub fn slots(&self) -> usize {
-        self.layout.slots() + self.inferred.len() + self.rules.len()
+        self.reference_start() + self.derived.slots()
+    }
+
+    /// Returns the first slot for the copies of numbers that are passed by reference.
+    #[inline]
+    fn reference_start(&self) -> usize {
+        (self.layout.slots() + self.inferred.len() + self.rules.len()).next_multiple_of(2)
+    }
+
+    /// Returns whether a pointer may not be null.
+    fn is_nonnull(&self, position: usize) -> bool {
+        let parameter = self.prototype.parameters.get(position);
+        parameter.is_some_and(|parameter| parameter.nullability == Nullability::Nonnull)
+    }
+
+    /// Returns whether a parameter takes NULL if it has no argument.
+    ///
+    /// ```
+    /// use mapcall::Prototype;
+    /// use mapcall::contract::Contract;
+    ///
+    /// let text = "void f(int n, const double x[n], const double *__counted_by_or_null(n) weights)";
+    /// # let text = "void f(int n, const double x[n], const double *weights __attribute__((counted_by_or_null(n))))";
+    /// let contract = Contract::new(Prototype::parse(text)?)?;
+    /// assert!(contract.is_nullable(2) && !contract.is_nullable(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn is_nullable(&self, position: usize) -> bool {
+        let parameter = self.prototype.parameters.get(position);
+        parameter.is_some_and(|parameter| parameter.nullability == Nullability::Nullable)
+    }
+
+    /// Returns whether a parameter needs no argument: it is an output, or may be NULL.
+    ///
+    /// ```
+    /// use mapcall::Prototype;
+    /// use mapcall::contract::Contract;
+    ///
+    /// let contract = Contract::new(Prototype::parse("double frexp(double x, int exponent[1])")?)?;
+    /// assert!(!contract.is_optional(0) && contract.is_optional(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn is_optional(&self, position: usize) -> bool {
+        self.is_nullable(position) || self.output_index(Role::Parameter(position)).is_some()
     }
 
     /// Returns the layout of a frame: the slots of the parameters and of the result.
@@ -343,17 +399,14 @@ impl Contract {
     }
 }
 
-/// Derives the rules of arrays in place of scalars, except for scalars in the extent of an array.
+/// Derives the rules of arrays in place of scalars, except for scalars in an expression or with bounds.
 fn scalars(prototype: &Prototype, rules: &[Rule]) -> Box<[Option<ArrayRule>]> {
-    let is_in_extent = |position: usize| {
-        let mut extents = prototype
-            .parameters
-            .iter()
-            .flat_map(|parameter| &parameter.extents);
-        extents.any(|extent| matches!(extent, Extent::Dynamic(size) if size.mentions(position)))
+    let is_constrained = |position: usize, parameter: &crate::Parameter| {
+        parameter.between.is_some()
+            || derived::expressions(prototype).any(|value| value.mentions(position))
     };
     let scalar = |(position, (rule, parameter)): (usize, (&Rule, &crate::Parameter))| match rule {
-        Rule::Number(_) | Rule::Record { .. } if !is_in_extent(position) => {
+        Rule::Number(_) | Rule::Record { .. } if !is_constrained(position, parameter) => {
             ArrayRule::of_scalar(&parameter.ctype, true)
         }
         _ => None,
@@ -373,7 +426,10 @@ fn positions(prototype: &Prototype, select: impl Fn(&crate::Parameter) -> bool) 
 /// Returns the largest extent that an integer parameter can hold. No array has more elements.
 fn max_extent(prototype: &Prototype, position: usize) -> u64 {
     let parameter = prototype.parameters.get(position);
-    let integer = parameter.and_then(|parameter| parameter.ctype.integer());
+    let integer = parameter.and_then(|parameter| {
+        let by_value = parameter.ctype.integer().filter(|_| parameter.rank() == 0);
+        by_value.or_else(|| parameter.target_integer())
+    });
     let max = integer.and_then(|integer| u64::try_from(integer.max()).ok());
     max.unwrap_or_default().min(isize::MAX as u64)
 }
@@ -395,7 +451,7 @@ fn disjoint_pairs(prototype: &Prototype, rules: &[Rule]) -> Box<[(usize, usize)]
         .filter(|((first, one), (second, other))| {
             first < second
                 && (one.is_restrict || other.is_restrict)
-                && !(one.is_const && other.is_const)
+                && !(one.is_only_read() && other.is_only_read())
         })
         .map(|((first, _), (second, _))| (first, second))
         .collect()

@@ -136,7 +136,8 @@ impl<D> Quick<D> {
     pub fn new(contract: &Contract, dtype: impl Fn(usize) -> Option<D>) -> Option<Self> {
         let layout = &contract.layout;
         let dimensions = contract.inferred.len();
-        if layout.slots() > SmallFrame::SLOTS
+        if contract.derived.is_needed
+            || layout.slots() > SmallFrame::SLOTS
             || dimensions > EXTENTS
             || !fits_slot(&contract.prototype.returns)
         {

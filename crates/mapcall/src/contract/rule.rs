@@ -6,12 +6,14 @@ use std::sync::{Arc, LazyLock};
 use mapcall_array::DType;
 use mapcall_array::fork::Section;
 
+use super::array_layout::ArrayLayout;
+use super::derived::expressions;
 use super::error::Problem;
 use super::memory::Memory;
 use super::number::Number;
 use crate::ctype::{Body, CType, Function, Integer};
 use crate::extent::{Expr, Extent};
-use crate::prototype::{Ownership, Parameter, Prototype};
+use crate::prototype::{Nullability, Ownership, Parameter, Prototype};
 
 /// The rule of a parameter: the kind of argument that it takes.
 ///
@@ -33,8 +35,15 @@ use crate::prototype::{Ownership, Parameter, Prototype};
 pub enum Rule {
     /// An integer that is inferred from the extent of an array, so that it needs no argument.
     Inferred(Inferred),
+    /// A number that the function reads and writes through a pointer, and that is inferred before: `size_t
+    /// *n` with `x[*n]`. It is an output, which holds the inferred value at first.
+    InOut(InOutRule),
+    /// An integer that equals an expression, so that it needs no argument.
+    Derived(Derived),
     /// A number.
     Number(Number),
+    /// A number that is passed by reference: the function gets the address of a copy.
+    Reference(Number),
     /// An array.
     Array(ArrayRule),
     /// A text, which C reads up to its NUL: `const char *`.
@@ -72,6 +81,26 @@ pub struct Inferred {
     pub dimension: usize,
     /// The integer type, which must have the value.
     pub integer: Integer,
+    /// Whether the function gets the address of a copy.
+    pub is_by_reference: bool,
+}
+
+/// The rule of an integer that equals an expression: see [`Rule::Derived`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Derived {
+    /// The integer type, which must have the value.
+    pub number: Number,
+    /// Whether the function gets the address of a copy.
+    pub is_by_reference: bool,
+}
+
+/// The rule of an inferred number that the function reads and writes: see [`Rule::InOut`].
+#[derive(Clone, Debug)]
+pub struct InOutRule {
+    /// How it is inferred.
+    pub inferred: Inferred,
+    /// The array of one element that is allocated for it.
+    pub array: ArrayRule,
 }
 
 /// The rule of an array parameter.
@@ -93,6 +122,11 @@ pub struct ArrayRule {
     dtype: DType,
     extents: Box<[ExtentRule]>,
     is_output: bool,
+    is_nullable: bool,
+    /// Whether the extent counts bytes.
+    is_sized: bool,
+    /// The layout, if it is another one than contiguous in C order.
+    pub(super) layout: Option<Box<ArrayLayout>>,
     pub(super) memory: MemoryRule,
 }
 
@@ -214,7 +248,8 @@ impl Rule {
             parameter: Some(parameter.name.clone()),
             reason,
         };
-        let rule = Self::without_ownership(parameter, (position, inferred)).map_err(refuse)?;
+        let rule = Self::without_ownership(prototype, (position, parameter), inferred);
+        let rule = rule.map_err(refuse)?;
         match (parameter.ownership, rule) {
             (Ownership::Kept, rule) => Ok(rule),
             (ownership, Self::Pointer(rule)) => {
@@ -235,12 +270,16 @@ impl Rule {
     ///
     /// The reason why the type can't be passed.
     fn without_ownership(
-        parameter: &Parameter,
-        (position, inferred): (usize, &[usize]),
+        prototype: &Prototype,
+        (position, parameter): (usize, &Parameter),
+        inferred: &[usize],
     ) -> Result<Self, String> {
+        if let Some(rule) = Self::of_number(prototype, (position, parameter), inferred)? {
+            return Ok(rule);
+        }
         // C has one type for `T x[]` and `T *x`.
         if parameter.extents == [Extent::Unknown] {
-            let (target, is_const) = (&parameter.ctype, parameter.is_const);
+            let (target, is_const) = (&parameter.ctype, parameter.is_only_read());
             let pointer = PointerRule::new(target, target.resolved(), is_const);
             return Ok(if pointer.is_text() {
                 Self::Text
@@ -252,14 +291,80 @@ impl Rule {
             });
         }
         if parameter.rank() > 0 {
-            return ArrayRule::new(parameter, inferred).map(Self::Array);
+            return ArrayRule::new(prototype, parameter, inferred).map(Self::Array);
         }
-        if let (true, Some(integer)) = (parameter.is_inferred, parameter.ctype.integer())
-            && let Some(dimension) = inferred.iter().position(|&other| other == position)
-        {
-            return Ok(Self::Inferred(Inferred { dimension, integer }));
+        Ok(match Self::of_value(&parameter.ctype)? {
+            Self::Pointer(rule) => Self::Pointer(PointerRule {
+                is_const: parameter.is_only_read(),
+                ..rule
+            }),
+            rule => rule,
+        })
+    }
+
+    /// Returns the rule of a number that is inferred or equals an expression, or that is passed by
+    /// reference; `None` for other parameters.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the type can't be passed.
+    fn of_number(
+        prototype: &Prototype,
+        (position, parameter): (usize, &Parameter),
+        inferred: &[usize],
+    ) -> Result<Option<Self>, String> {
+        let dimension = inferred.iter().position(|&other| other == position);
+        let target = parameter.target_integer();
+        let is_scalar = parameter.rank() == 0;
+        let by_value = parameter.ctype.integer().filter(|_| is_scalar);
+        if let (Some(dimension), Some(integer)) = (dimension, by_value.or(target)) {
+            let inferred = Inferred {
+                dimension,
+                integer,
+                is_by_reference: by_value.is_none(),
+            };
+            return Ok(Some(if by_value.is_some() || parameter.is_only_read() {
+                Self::Inferred(inferred)
+            } else {
+                let ctype = CType::Integer(integer);
+                let array = ArrayRule::of_one(&ctype).ok_or("can't be passed")?;
+                Self::InOut(InOutRule { inferred, array })
+            }));
         }
-        Self::of_value(&parameter.ctype)
+        let number = Number::of(&parameter.ctype).filter(|_| is_scalar);
+        let reference = match parameter.ctype.resolved() {
+            CType::Pointer(pointer) if is_scalar && parameter.is_only_read() => {
+                Number::of(&pointer.target)
+            }
+            _ if target.is_some() && parameter.is_only_read() => Number::of(&parameter.ctype),
+            _ => None,
+        };
+        if parameter.equals.is_some() {
+            return match number.or(reference) {
+                Some(value @ (Number::Integer(_) | Number::Bool)) => {
+                    Ok(Some(Self::Derived(Derived {
+                        number: value,
+                        is_by_reference: number.is_none(),
+                    })))
+                }
+                _ => Err(format!(
+                    "expected an integer, or a pointer to a const one, for `equals`, got \
+                     `{parameter}`; leave `equals` out"
+                )),
+            };
+        }
+        let has_bounds = parameter.between.is_some();
+        if let (true, None | Some(Number::Complex(_))) = (has_bounds, number.or(reference)) {
+            return Err(format!(
+                "expected a real number, or a pointer to a const one, for `between`, got \
+                 `{parameter}`; leave `between` out"
+            ));
+        }
+        let is_mentioned = || expressions(prototype).any(|value| value.mentions(position));
+        Ok(match reference {
+            Some(number) if has_bounds || is_mentioned() => Some(Self::Reference(number)),
+            _ => None,
+        })
     }
 
     /// Returns the rule of a value that does not depend on other arguments.
@@ -338,38 +443,65 @@ impl Rule {
     pub fn array(&self) -> Option<&ArrayRule> {
         match self {
             Self::Array(array) => Some(array),
+            Self::InOut(rule) => Some(&rule.array),
             _ => None,
         }
     }
 }
 
 impl ArrayRule {
-    fn new(parameter: &Parameter, inferred: &[usize]) -> Result<Self, String> {
-        let dtype = parameter.ctype.dtype().map_err(|error| error.to_string())?;
-        let extent = |extent: &Extent| match extent {
-            Extent::Unknown => ExtentRule::Unknown,
-            Extent::Dynamic(expression) => {
-                if let Expr::Parameter { index, name } = expression
-                    && let Some(dimension) = inferred.iter().position(|other| other == index)
-                {
-                    return ExtentRule::Dimension {
-                        dimension,
-                        name: Arc::clone(name),
-                    };
-                }
-                match extent.constant() {
-                    Some(value) => ExtentRule::Constant(value),
-                    None => ExtentRule::Expression(expression.clone()),
-                }
-            }
+    fn new(
+        prototype: &Prototype,
+        parameter: &Parameter,
+        inferred: &[usize],
+    ) -> Result<Self, String> {
+        let is_sized = parameter.is_sized;
+        let dtype = match parameter.ctype.resolved() {
+            CType::Void if is_sized => DType::U8,
+            _ => parameter.ctype.dtype().map_err(|error| error.to_string())?,
         };
-        let extents: Box<[ExtentRule]> = parameter.extents.iter().map(extent).collect();
+        let extents = parameter.extents.iter().map(|extent| match extent {
+            Extent::Unknown => ExtentRule::Unknown,
+            Extent::Dynamic(expression) => ExtentRule::new(prototype, expression, inferred),
+        });
+        let extents: Box<[ExtentRule]> = extents.collect();
+        let stride = parameter.stride.as_ref();
+        let layout = ArrayLayout {
+            is_column_major: parameter.is_column_major && extents.len() > 1,
+            stride: stride.map(|stride| ExtentRule::new(prototype, stride, inferred)),
+        };
+        let has_layout = layout.is_column_major || layout.stride.is_some();
+        let is_unknown = |extent: &ExtentRule| *extent == ExtentRule::Unknown;
+        if has_layout && (extents.iter().chain(&layout.stride).any(is_unknown) || is_sized) {
+            return Err(format!(
+                "expected an array with known extents for `stride` and `column_major`, got \
+                 `{parameter}`; write all extents"
+            ));
+        }
+        let (ctype, is_const) = (&parameter.ctype, parameter.is_only_read());
+        let mut memory = MemoryRule::new(ctype, &dtype, extents.len(), is_const);
+        if is_sized {
+            memory.itemsize = 1;
+        }
         Ok(Self {
-            memory: MemoryRule::new(&parameter.ctype, &dtype, extents.len(), parameter.is_const),
+            memory,
             ctype: parameter.ctype.clone(),
             dtype,
             extents,
             is_output: parameter.is_output(),
+            is_nullable: parameter.nullability == Nullability::Nullable,
+            is_sized,
+            layout: has_layout.then(|| layout.into()),
+        })
+    }
+
+    /// Returns the rule of an array of one element, which the function reads and writes.
+    fn of_one(ctype: &CType) -> Option<Self> {
+        let dtype = ctype.dtype().ok()?;
+        Some(Self {
+            memory: MemoryRule::new(ctype, &dtype, 1, false),
+            extents: [ExtentRule::Constant(1)].into(),
+            ..Self::of_scalar(ctype, false)?
         })
     }
 
@@ -384,6 +516,9 @@ impl ArrayRule {
             dtype,
             extents: [].into(),
             is_output: !is_const,
+            is_nullable: false,
+            is_sized: false,
+            layout: None,
         })
     }
 
@@ -438,6 +573,49 @@ impl ArrayRule {
         self.is_output
     }
 
+    /// Returns whether NULL is accepted, so that the array may be left out.
+    #[must_use]
+    pub fn is_nullable(&self) -> bool {
+        self.is_nullable
+    }
+
+    /// Returns whether the extent counts bytes, so that an array of any shape is accepted; for `void`, one
+    /// of any dtype as well.
+    #[must_use]
+    #[inline]
+    pub fn is_sized(&self) -> bool {
+        self.is_sized
+    }
+
+    /// Returns whether the first axis is the one that moves fastest.
+    #[must_use]
+    pub fn is_column_major(&self) -> bool {
+        self.layout
+            .as_ref()
+            .is_some_and(|layout| layout.is_column_major)
+    }
+
+    /// Returns whether a text is accepted, whose bytes are the elements: for `const char s[n]`.
+    #[must_use]
+    pub fn takes_text(&self) -> bool {
+        self.is_const() && self.rank() == 1 && self.layout.is_none() && is_char(&self.ctype)
+    }
+
+    /// Returns whether the bytes of a `bytes` object are accepted: for `const char s[n]` and for a buffer of
+    /// any type.
+    #[must_use]
+    pub(super) fn is_buffer(&self) -> bool {
+        self.is_sized && self.ctype.resolved() == &CType::Void
+    }
+
+    /// Returns the type of a number that is accepted in place of an array of one element: for `const double
+    /// x[1]`.
+    #[must_use]
+    pub fn number(&self) -> Option<Number> {
+        let is_one = self.is_const() && *self.extents == [ExtentRule::Constant(1)];
+        Number::of(&self.ctype).filter(|_| is_one && !self.is_sized)
+    }
+
     /// Checks that elements of a dtype are those of the C type. `found` is an error with the host
     /// language's name for a dtype without a counterpart.
     ///
@@ -463,7 +641,35 @@ impl ArrayRule {
     /// [`Problem::ByteOrder`] for the other byte order, [`Problem::Field`] if a field of a struct
     /// differs.
     pub fn check_dtype(&self, found: Result<&DType, &str>) -> Result<(), Problem> {
+        if let (true, Ok(_)) = (self.is_buffer(), found) {
+            return Ok(());
+        }
         check_dtype(&self.ctype, &self.dtype, found)
+    }
+}
+
+impl ExtentRule {
+    fn new(prototype: &Prototype, expression: &Expr, inferred: &[usize]) -> Self {
+        if let Expr::Parameter { index, name } | Expr::Target { index, name } = expression
+            && let Some(dimension) = inferred.iter().position(|other| other == index)
+        {
+            return Self::Dimension {
+                dimension,
+                name: Arc::clone(name),
+            };
+        }
+        // What a pointer leads to is known before the call only if a number can be given for it.
+        let parameters = prototype.parameters.iter().enumerate();
+        let mut unknown = parameters.filter(|(position, parameter)| {
+            let is_scalar = parameter.rank() == 0 && Number::of(&parameter.ctype).is_some();
+            let is_reference = parameter.is_only_read() && parameter.target_integer().is_some();
+            !(parameter.is_inferred || is_scalar || is_reference) && expression.mentions(*position)
+        });
+        match expression {
+            Expr::Constant(value) => usize::try_from(*value).map_or(Self::Unknown, Self::Constant),
+            _ if unknown.next().is_some() => Self::Unknown,
+            _ => Self::Expression(expression.clone()),
+        }
     }
 }
 
@@ -573,6 +779,12 @@ impl PointerRule {
         !self.is_const && (self.is_void || self.dtype.is_some())
     }
 
+    /// Returns the type of the number that it points to, if it is `const`: an unchecked call takes a number
+    /// for it, and a checked one for `x[1]`.
+    pub(super) fn number(&self) -> Option<Number> {
+        Number::of(&self.ctype).filter(|_| self.is_const && !self.is_text())
+    }
+
     /// Returns whether it is a `const char *`, which takes a text as well.
     #[must_use]
     pub fn is_text(&self) -> bool {
@@ -626,7 +838,10 @@ impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inferred(inferred) => f.write_str(inferred.integer.name()),
-            Self::Number(number) => number.fmt(f),
+            Self::InOut(rule) => f.write_str(rule.inferred.integer.name()),
+            Self::Derived(Derived { number, .. })
+            | Self::Number(number)
+            | Self::Reference(number) => number.fmt(f),
             Self::Array(array) => array.fmt(f),
             Self::Text => f.write_str("text"),
             Self::Pointer(pointer) if pointer.is_void => f.write_str("a pointer"),
@@ -656,12 +871,22 @@ fn element(ctype: &CType, dtype: &DType) -> String {
 
 impl fmt::Display for ArrayRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&element(&self.ctype, &self.dtype))?;
         if self.extents.is_empty() {
-            return Ok(());
+            return f.write_str(&element(&self.ctype, &self.dtype));
         }
         let extents: Vec<_> = self.extents.iter().map(ExtentRule::to_string).collect();
-        write!(f, "[{}]", extents.join(", "))
+        let extents = extents.join(", ");
+        if self.is_buffer() {
+            return write!(f, "a buffer of {extents} bytes");
+        }
+        f.write_str(&element(&self.ctype, &self.dtype))?;
+        let bytes = if self.is_sized { " bytes" } else { "" };
+        write!(f, "[{extents}{bytes}]")?;
+        f.write_str(if self.is_column_major() {
+            " in Fortran order"
+        } else {
+            ""
+        })
     }
 }
 

@@ -1,11 +1,13 @@
 //! The conversion of Rust arguments to values for the check, and the allocation of outputs.
 
+#![allow(unsafe_code)]
+
 use mapcall_array::Array;
-use mapcall_array::layout::Order;
+use mapcall_array::layout::{Dims, Order};
 
 use super::handle::Owner;
 use super::{Arg, CallError, Function, InUse, KeepAlive, Slot};
-use crate::contract::{Check, Contract, FunctionValue, HostValue, Output, Role, Rule};
+use crate::contract::{Check, Contract, FunctionValue, HostValue, Output, Role};
 
 /// The texts and handles among the arguments of a call, which keep them valid until it ends.
 #[derive(Default)]
@@ -102,22 +104,43 @@ pub(super) fn allocate(
     contract: &Contract,
 ) -> Result<Vec<(usize, Array)>, CallError> {
     let mut arrays = Vec::new();
-    while let Some(Output {
-        role: Role::Parameter(position),
-        shape,
-        ..
-    }) = check.output(arrays.len())
+    while let Some(output) = check.output(arrays.len())
+        && let Role::Parameter(position) = output.role
     {
-        let Some(rule) = contract.rules().get(position).and_then(Rule::array) else {
-            break;
-        };
-        let array = Array::zeros(rule.dtype().clone(), &shape, Order::C);
-        let array = array.map_err(|source| CallError::Array {
-            function: contract.prototype().name.clone(),
-            source: Box::new(source),
-        })?;
+        let array = new_array(contract, &output)?;
         check.place(position, array.as_mut_ptr())?;
         arrays.push((position, array));
     }
     Ok(arrays)
+}
+
+/// Allocates an output: an array of zeros, or of the value that C reads, whose axes lie in memory in the
+/// output's order.
+///
+/// # Errors
+///
+/// [`CallError::Array`] if there is no memory.
+pub(crate) fn new_array(contract: &Contract, output: &Output) -> Result<Array, CallError> {
+    let failed = |source| CallError::Array {
+        function: contract.prototype().name.clone(),
+        source: Box::new(source),
+    };
+    let (lengths, axes) = output.in_memory();
+    let dtype = output.dtype(contract);
+    let itemsize = dtype.itemsize();
+    let array = Array::zeros(dtype, &lengths, Order::C).map_err(failed)?;
+    if let Some(value) = output.fill {
+        let bytes = value.to_le_bytes();
+        let size = itemsize.min(bytes.len());
+        for item in 0..lengths.iter().product() {
+            // SAFETY: the new array has `item + 1` elements of `itemsize` bytes or more, and nothing else has
+            // its address yet.
+            unsafe {
+                let element = array.as_mut_ptr().add(item * itemsize);
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), element, size);
+            }
+        }
+    }
+    let axes: Dims<isize> = axes.into_iter().map(usize::cast_signed).collect();
+    array.permute(&axes).map_err(failed)
 }

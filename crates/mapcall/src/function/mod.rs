@@ -35,7 +35,7 @@ use std::ffi::c_void;
 use std::fmt;
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use arg::{Arg, Slot};
 pub use error::{BindError, CallError, Success};
@@ -55,8 +55,8 @@ use crate::contract::{
 };
 use crate::library::Library;
 use crate::prototype::Prototype;
-pub(crate) use arguments::{Lent, push_argument};
-use mapcall_array::fork::Mutex;
+pub(crate) use arguments::{Lent, new_array, push_argument};
+use mapcall_array::fork::{Mutex, Section};
 use smallvec::SmallVec;
 
 /// A C function bound to its prototype, which can be called.
@@ -86,8 +86,17 @@ struct Bound {
     success: Success,
     /// The inferred parameters that are set beforehand: position and value.
     extents: Vec<(usize, Scalar)>,
+    /// The function that destroys what it returns.
+    destructor: Option<Arc<Destructor>>,
     /// The compiled loops of its batches.
     loops: Mutex<Vec<(LoopKey, Arc<CallLoop>)>>,
+}
+
+/// The function that destroys what another one returns, which is looked up when it is first needed.
+struct Destructor {
+    prototype: Prototype,
+    /// `None` if the library has no such function.
+    function: OnceLock<Option<Function>>,
 }
 
 /// The key of a compiled loop: the kind of each parameter, and whether the result is stored.
@@ -154,14 +163,28 @@ impl Library {
         let symbol = prototype.symbol.as_ref().unwrap_or(&prototype.name);
         // SAFETY: the caller guarantees that the resolver of an indirect function may run now.
         let address = unsafe { self.symbol(symbol)? };
+        let success = if prototype.returns_nonnull {
+            Success::Nonnull
+        } else {
+            Success::Any
+        };
+        let destructor = prototype.destructor(|_| None);
         let contract = Contract::new(prototype)?;
+        if let Some(reason) = success.unfit(&contract.prototype().returns) {
+            return Err(BindError::Unsupported(UnsupportedPrototype {
+                function: contract.prototype().name.clone(),
+                parameter: None,
+                reason,
+            }));
+        }
         Ok(Function(Arc::new(Bound {
             trampoline: trampoline(contract.prototype(), None)?,
             contract: Arc::new(contract),
             address: Address(address),
             library: self.clone(),
-            success: Success::Any,
+            success,
             extents: Vec::new(),
+            destructor: destructor.map(Destructor::new),
             loops: Mutex::new(Vec::new()),
         })))
     }
@@ -246,7 +269,8 @@ impl Function {
     }
 
     /// Returns the same function with a value for an inferred parameter, for calls without an array
-    /// that sets it. In other calls, the array must agree.
+    /// that sets it. In other calls, the array must agree. A parameter that equals an expression must have
+    /// its value.
     ///
     /// ```
     /// use mapcall::{Arg, Library};
@@ -290,7 +314,7 @@ impl Function {
         let contract = self.contract();
         for &(position, value) in &self.0.extents {
             match contract.rules().get(position) {
-                Some(Rule::Inferred(_)) => {
+                Some(Rule::Inferred(_) | Rule::InOut(_) | Rule::Derived(_)) => {
                     check.argument(Role::Parameter(position), HostValue::Number(value))?;
                 }
                 _ => return Err(contract.refuse(position, Problem::NotInferred)),
@@ -321,13 +345,64 @@ impl Function {
         Ok(self.rebound(self.0.success, self.0.extents.clone(), trampoline))
     }
 
+    /// Returns the same function with the prototype of the function that destroys what it returns. By
+    /// default it is that of the attribute `malloc`, if it takes a pointer alone.
+    ///
+    /// # Safety
+    ///
+    /// The conditions of [`Library::function`], for the function of that prototype.
+    #[doc(hidden)]
+    #[must_use]
+    pub unsafe fn with_destructor(&self, prototype: Option<Prototype>) -> Self {
+        let bound = &self.0;
+        Self(Arc::new(Bound {
+            contract: Arc::clone(&bound.contract),
+            trampoline: bound.trampoline.clone(),
+            address: bound.address,
+            library: bound.library.clone(),
+            success: bound.success,
+            extents: bound.extents.clone(),
+            destructor: prototype.map(Destructor::new),
+            loops: Mutex::new(Vec::new()),
+        }))
+    }
+
+    /// Returns the function that destroys what it returns, by the attribute `malloc` of its prototype;
+    /// `None` if there is none, or if the library does not have it.
+    ///
+    /// ```
+    /// use mapcall::Library;
+    ///
+    /// let process = Library::process()?;
+    /// let text = "char *strdup(const char *s) __attribute__((malloc(free, 1)))";
+    /// // SAFETY: this is the prototype of `strdup`, whose result `free` frees.
+    /// let strdup = unsafe { process.function(text)? };
+    /// assert_eq!(strdup.destructor().unwrap().name(), "free");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn destructor(&self) -> Option<&Self> {
+        let destructor = self.0.destructor.as_ref()?;
+        if let Some(found) = destructor.function.get() {
+            return found.as_ref();
+        }
+        // SAFETY: the caller of `Library::bind` guaranteed that the function destroys what this one returns,
+        // and has a resolver that may run.
+        let found = unsafe { self.0.library.bind(destructor.prototype.clone()) };
+        // No other code runs while it is set.
+        let _section = Section::enter();
+        destructor.function.get_or_init(|| found.ok()).as_ref()
+    }
+
     fn rebound(
         &self,
         success: Success,
         extents: Vec<(usize, Scalar)>,
         trampoline: Trampoline,
     ) -> Self {
+        let destructor = self.0.destructor.clone();
         Self(Arc::new(Bound {
+            destructor,
             contract: Arc::clone(&self.0.contract),
             trampoline,
             address: self.0.address,
@@ -520,6 +595,15 @@ impl Function {
             return Ok(());
         }
         self.0.success.check_result(self, result, errno)
+    }
+}
+
+impl Destructor {
+    fn new(prototype: Prototype) -> Arc<Self> {
+        Arc::new(Self {
+            prototype,
+            function: OnceLock::new(),
+        })
     }
 }
 

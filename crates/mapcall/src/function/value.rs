@@ -67,9 +67,16 @@ impl Value {
                 // SAFETY: the function returned it as a pointer to the target, as the caller of
                 // `Library::bind` guaranteed. If it leads into an argument, the handle keeps that
                 // alive.
-                Self::Pointer(address.map(|address| unsafe {
+                let handle = address.map(|address| unsafe {
                     Handle::returned(function, pointer, address, keep_alive())
-                }))
+                });
+                let destroyed = handle.map(|handle| match function.destructor() {
+                    Some(destructor) if destructor.destroys(handle.target()) => {
+                        handle.with_destructor(destructor).unwrap_or(handle)
+                    }
+                    _ => handle,
+                });
+                Self::Pointer(destroyed)
             }
             CType::Record(_) => match returns.dtype() {
                 Ok(dtype) => {

@@ -46,11 +46,12 @@ pub(crate) struct Declarations<'t> {
 }
 
 impl<'t> Declarations<'t> {
-    pub(crate) fn new(text: &'t str) -> Self {
+    /// Returns the declarations of a text before which `#pragma pack` has left a state.
+    pub(crate) fn new(text: &'t str, packing: Packing) -> Self {
         Self {
             text,
             lexer: Lexer::new(text),
-            packing: Packing::default(),
+            packing,
             packed_until: 0,
             linkages: 0,
         }

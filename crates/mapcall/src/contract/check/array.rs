@@ -1,7 +1,8 @@
 //! The check of arrays of one call.
 
-use super::{ArgumentError, ArrayRule, Check, DType, Operand, Problem, Role};
+use super::{ArgumentError, ArrayRule, Check, DType, Operand, Problem, Remedy, Role};
 use crate::call::OperandKind;
+use crate::contract::dimension::agrees;
 use crate::contract::memory::Memory;
 use crate::contract::rule::{ExtentRule, PointerRule};
 
@@ -34,6 +35,186 @@ impl Check<'_> {
             *known = size as u64;
         }
         self.set(position, address as u64);
+        Ok(())
+    }
+
+    /// Checks an array whose dtype has been checked, for a parameter with a layout of its own:
+    /// column-major, or with a stride.
+    pub(super) fn laid_out(
+        &mut self,
+        position: usize,
+        rule: &ArrayRule,
+        memory: Memory<'_>,
+    ) -> Result<(), Box<ArgumentError>> {
+        let (role, itemsize) = (Role::Parameter(position), rule.itemsize());
+        let Some(layout) = rule.layout.as_deref() else {
+            return self.array(position, rule, memory);
+        };
+        let extra = memory.shape.len().checked_sub(rule.rank());
+        let Some(extra) = extra.filter(|&extra| extra == 0 || self.is_broadcasting) else {
+            let (expected, shape) = (rule.rank(), memory.shape.to_vec());
+            return Err(self
+                .contract
+                .refuse(position, Problem::Rank { expected, shape }));
+        };
+        let item = memory.item(extra, itemsize);
+        let address = item.address.expose_provenance();
+        let is_aligned = item
+            .strides
+            .iter()
+            .zip(item.shape)
+            .all(|(stride, &length)| {
+                length <= 1 || stride.unsigned_abs().is_multiple_of(rule.alignment())
+            });
+        if !(rule.memory.accepts_scalars(&item, address) && is_aligned) {
+            let contiguous = Memory {
+                is_contiguous: true,
+                ..item
+            };
+            return Err(self.unfit(role, rule, contiguous));
+        }
+        let Ok(leading) = layout.leading(&item, itemsize) else {
+            let problem = Problem::Layout {
+                is_column_major: layout.is_column_major,
+                has_stride: layout.stride.is_some(),
+                is_written: !rule.is_const(),
+                shape: item.shape.to_vec(),
+                strides: item.strides.to_vec(),
+            };
+            return Err(self.contract.refuse(position, problem));
+        };
+        let size = self.extents(position, rule, 0, item.shape)?;
+        if let (Some(leading), Some(stride)) = (leading, &layout.stride) {
+            self.row_distance(position, stride, leading)?;
+        }
+        let reach = item.addresses(itemsize).len();
+        let core = (item.shape, item.strides, itemsize);
+        if extra > 0 {
+            self.push_operand(role, OperandKind::Pointer, rule, memory, reach)?;
+            if reach != size
+                && let Some(broadcast) = &mut self.broadcast
+            {
+                broadcast.set_core(core);
+            }
+        } else if reach != size {
+            let access = (reach, !rule.is_const());
+            let operand = Operand::new(
+                role,
+                OperandKind::Pointer,
+                memory.address,
+                (&[], &[]),
+                access,
+            );
+            let deferred = self.deferred.get_or_insert_default();
+            deferred.strided.push(operand.with_core(core));
+        }
+        self.aliases.add(role, &memory, itemsize);
+        self.nbytes = self.nbytes.saturating_add(size);
+        if let Some(known) = self.sizes.get_mut(position) {
+            *known = reach as u64;
+        }
+        self.set(position, address as u64);
+        Ok(())
+    }
+
+    /// Compares the distance between the rows of an array with that of the prototype, or sets it.
+    fn row_distance(
+        &mut self,
+        position: usize,
+        stride: &ExtentRule,
+        found: usize,
+    ) -> Result<(), Box<ArgumentError>> {
+        let expected = match stride {
+            ExtentRule::Dimension { dimension, .. } => {
+                let known = self.dimensions.get_mut(*dimension);
+                if known.is_some_and(|known| agrees(known, found as u64)) {
+                    return Ok(());
+                }
+                self.dimension(*dimension).unwrap_or_default()
+            }
+            ExtentRule::Constant(value) if *value == found => return Ok(()),
+            ExtentRule::Constant(value) => *value,
+            ExtentRule::Expression(_) | ExtentRule::Unknown => {
+                let deferred = self.deferred.get_or_insert_default();
+                deferred.strides.push((position, found));
+                return Ok(());
+            }
+        };
+        let because = match stride {
+            ExtentRule::Dimension { dimension, .. } => self.set_by(position, *dimension),
+            _ => None,
+        };
+        let problem = Problem::Stride {
+            stride: stride.to_string(),
+            expected,
+            because,
+            found: Some(found),
+        };
+        Err(self.contract.refuse(position, problem))
+    }
+
+    /// Checks an array for a parameter whose extent counts bytes: one of any shape, contiguous in C order.
+    pub(super) fn buffer(
+        &mut self,
+        position: usize,
+        rule: &ArrayRule,
+        memory: Memory<'_>,
+        itemsize: usize,
+    ) -> Result<(), Box<ArgumentError>> {
+        let role = Role::Parameter(position);
+        let address = memory.address.expose_provenance();
+        if !(memory.is_contiguous && rule.memory.accepts_scalars(&memory, address)) {
+            let shape = &[0];
+            let flat = Memory { shape, ..memory };
+            return Err(match memory.is_contiguous {
+                true => self.unfit(role, rule, flat),
+                false => self.contract.refuse(position, not_contiguous(&memory)),
+            });
+        }
+        let items = memory.shape.iter().copied().fold(1, usize::wrapping_mul);
+        let size = self.extents(position, rule, 0, &[items.wrapping_mul(itemsize)])?;
+        self.aliases.add(role, &memory, itemsize);
+        self.nbytes = self.nbytes.saturating_add(size);
+        if let Some(known) = self.sizes.get_mut(position) {
+            *known = size as u64;
+        }
+        self.set(position, address as u64);
+        Ok(())
+    }
+
+    /// Checks a text for an array of characters, whose extent is its length without the NUL.
+    pub(super) fn text_of_length(
+        &mut self,
+        position: usize,
+        rule: &ArrayRule,
+        text: &[u8],
+    ) -> Result<(), Box<ArgumentError>> {
+        let size = self.extents(position, rule, 0, &[text.len().saturating_sub(1)])?;
+        if let Some(known) = self.sizes.get_mut(position) {
+            *known = size as u64;
+        }
+        self.set(position, text.as_ptr().expose_provenance() as u64);
+        Ok(())
+    }
+
+    /// Converts the shape of an output whose extent counts bytes to elements.
+    pub(super) fn elements(
+        &self,
+        position: usize,
+        rule: &ArrayRule,
+        shape: &mut [usize],
+    ) -> Result<(), Box<ArgumentError>> {
+        let itemsize = rule.dtype().itemsize().max(1);
+        for length in shape {
+            if !length.is_multiple_of(itemsize) {
+                let found = format!("{length} bytes, which are no whole number of elements");
+                let remedy = Remedy::Words(format!("give a multiple of {itemsize}"));
+                return Err(self
+                    .contract
+                    .refuse(position, Problem::Type { found, remedy }));
+            }
+            *length /= itemsize;
+        }
         Ok(())
     }
 

@@ -187,6 +187,10 @@ impl Check<'_> {
 
     /// Returns the operand of an array that is the same for each call.
     fn fixed(&self, position: usize, rule: &ArrayRule) -> Operand {
+        let mut strided = self.deferred.iter().flat_map(|deferred| &deferred.strided);
+        if let Some(operand) = strided.find(|other| other.role == Role::Parameter(position)) {
+            return operand.clone();
+        }
         let slot = self.slot(position).unwrap_or_default();
         let address = usize::try_from(slot).unwrap_or_default();
         let size = self.sizes.get(position).copied().unwrap_or_default();

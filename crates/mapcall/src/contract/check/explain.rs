@@ -104,14 +104,16 @@ impl Check<'_> {
     }
 
     /// Returns the name of the array that set an extent: the first array before `position` that was
-    /// given and has the extent.
+    /// given and has the extent, or the distance between rows.
     pub(super) fn set_by(&self, position: usize, dimension: usize) -> Option<String> {
         let has_dimension = |extent: &ExtentRule| matches!(extent, ExtentRule::Dimension { dimension: other, .. } if *other == dimension);
         let before = self.contract.rules.iter().enumerate().take(position);
         before
             .filter(|(_, rule)| {
-                rule.array()
-                    .is_some_and(|rule| rule.extents().iter().any(has_dimension))
+                rule.array().is_some_and(|rule| {
+                    let mut extents = rule.extents().iter().chain(rule.stride());
+                    extents.any(has_dimension)
+                })
             })
             .find(|(other, _)| !self.is_omitted(*other))
             .map(|(other, _)| self.contract.name(other).to_owned())

@@ -3,7 +3,7 @@
 use super::{ArgumentError, ArrayRule, Check, Problem, Rule};
 use crate::contract::dimension::{UNSET, agrees};
 use crate::contract::number::{Number, integer_value};
-use crate::contract::rule::{ExtentRule, Inferred};
+use crate::contract::rule::{ExtentRule, InOutRule, Inferred};
 use crate::contract::scalar::Scalar;
 use crate::ctype::Integer;
 use crate::extent::Expr;
@@ -91,6 +91,9 @@ impl<'a> Check<'a> {
             if known > inferred.max {
                 return Err(self.unfit_dimension(inferred.position, known));
             }
+            if inferred.is_by_reference {
+                continue;
+            }
             if let Some(slot) = self.frame.get_mut(inferred.slot) {
                 *slot = known;
             }
@@ -128,7 +131,7 @@ impl<'a> Check<'a> {
             }
         }
         for (position, shape) in &mut deferred.outputs {
-            let Some(Rule::Array(rule)) = self.contract.rules.get(*position) else {
+            let Some(rule) = self.contract.rules.get(*position).and_then(Rule::array) else {
                 continue;
             };
             for extent in rule.extents() {
@@ -143,6 +146,9 @@ impl<'a> Check<'a> {
                     ExtentRule::Unknown => return Err(self.unbounded(*position)),
                 });
             }
+            if rule.is_sized() {
+                self.elements(*position, rule, shape)?;
+            }
         }
         self.deferred = Some(deferred);
         Ok(())
@@ -153,7 +159,7 @@ impl<'a> Check<'a> {
         Some((rule, rule.extents().get(axis)?))
     }
 
-    fn extent_value(
+    pub(super) fn extent_value(
         &self,
         position: usize,
         expression: &Expr,
@@ -166,17 +172,34 @@ impl<'a> Check<'a> {
         })
     }
 
-    /// Returns the values of the integer parameters, by position.
-    fn integers(&self) -> Vec<Option<i128>> {
+    /// Returns the values of the integer parameters, by position; `None` for inferred ones that are not
+    /// known yet.
+    pub(super) fn integers(&self) -> Vec<Option<i128>> {
         let rules = self.contract.rules.iter().enumerate();
         let value = |(position, rule): (usize, &Rule)| {
-            let integer = match rule {
-                Rule::Inferred(inferred) => inferred.integer,
-                Rule::Number(Number::Integer(integer)) => *integer,
-                Rule::Number(Number::Bool) => Integer::UChar,
+            let (number, slot) = match rule {
+                Rule::Inferred(Inferred { dimension, .. })
+                | Rule::InOut(InOutRule {
+                    inferred: Inferred { dimension, .. },
+                    ..
+                }) => {
+                    let known = self.dimensions.get(*dimension).copied();
+                    return known.filter(|known| *known != UNSET).map(i128::from);
+                }
+                Rule::Number(number) => (*number, self.slot(position)?),
+                Rule::Derived(derived) if derived.is_by_reference => {
+                    (derived.number, self.reference(position)?)
+                }
+                Rule::Derived(derived) => (derived.number, self.slot(position)?),
+                Rule::Reference(number) => (*number, self.reference(position)?),
+                Rule::Array(rule) => (rule.number()?, self.reference(position)?),
                 _ => return None,
             };
-            Some(integer_value(integer, self.slot(position)?))
+            match number {
+                Number::Integer(integer) => Some(integer_value(integer, slot)),
+                Number::Bool => Some(integer_value(Integer::UChar, slot)),
+                _ => None,
+            }
         };
         rules.map(value).collect()
     }

@@ -4,6 +4,7 @@ mod array;
 mod batch;
 mod explain;
 mod extents;
+mod numbers;
 mod overlap;
 
 use std::ops::Range;
@@ -68,6 +69,8 @@ pub struct Check<'a> {
     dimensions: &'a mut [u64],
     /// The sizes of arrays in bytes, by position.
     sizes: &'a mut [u64],
+    /// The copies of numbers that are passed by reference.
+    references: &'a mut [u64],
     nbytes: usize,
     deferred: Option<Box<Deferred>>,
     /// Whether arrays may have more axes than their parameters.
@@ -88,6 +91,12 @@ struct Deferred {
     outputs: Vec<(usize, Dims<usize>)>,
     /// Arrays for parameters without an extent.
     unmeasured: Vec<Operand>,
+    /// Arrays of one call that are not contiguous.
+    strided: Vec<Operand>,
+    /// The distances between rows, in elements, that an expression must equal: position and distance.
+    strides: Vec<(usize, usize)>,
+    /// The values that were given for numbers that equal an expression, by position.
+    given: Vec<(usize, i128)>,
 }
 
 impl<'a> Check<'a> {
@@ -99,6 +108,8 @@ impl<'a> Check<'a> {
         let (frame, rest) = slots
             .split_at_mut_checked(contract.layout.slots())
             .unwrap_or_default();
+        let start = contract.reference_start() - contract.layout.slots();
+        let (rest, references) = rest.split_at_mut_checked(start).unwrap_or_default();
         let (dimensions, sizes) = rest
             .split_at_mut_checked(contract.inferred.len())
             .unwrap_or_default();
@@ -109,6 +120,7 @@ impl<'a> Check<'a> {
             frame,
             dimensions,
             sizes,
+            references,
             nbytes: 0,
             deferred: None,
             is_broadcasting: false,
@@ -165,7 +177,19 @@ impl<'a> Check<'a> {
             return Ok(());
         };
         let value = match (rule, value) {
-            (Rule::Array(_), HostValue::None) => HostValue::Omitted,
+            (Rule::Array(rule), HostValue::Null) if rule.is_nullable() => HostValue::Omitted,
+            (Rule::Array(_) | Rule::InOut(_), HostValue::None) => HostValue::Omitted,
+            (Rule::InOut(_), HostValue::File) => {
+                let found = value.kind().into();
+                let remedy = Remedy::Words("leave it out".into());
+                return Err(refuse(Problem::Type { found, remedy }));
+            }
+            (
+                Rule::Text | Rule::Pointer(_) | Rule::Function(_),
+                HostValue::None | HostValue::Null,
+            ) if contract.is_nonnull(position) => {
+                return Err(refuse(Problem::Null));
+            }
             (Rule::Array(_), HostValue::File) if self.is_broadcasting => HostValue::Omitted,
             (_, value) => value,
         };
@@ -174,7 +198,12 @@ impl<'a> Check<'a> {
             (Rule::Array(rule), HostValue::Array { memory, dtype }) => {
                 rule.check_dtype(dtype).map_err(refuse)?;
                 self.refuse_shared(role, &memory, rule.is_const())?;
-                if self.is_unchecked {
+                if rule.is_sized() {
+                    let itemsize = dtype.map_or(1, DType::itemsize);
+                    self.buffer(position, rule, memory, itemsize)
+                } else if rule.layout.is_some() {
+                    self.laid_out(position, rule, memory)
+                } else if self.is_unchecked {
                     self.array_of_any_rank(position, rule, memory)
                 } else {
                     self.array(position, rule, memory)
@@ -183,13 +212,44 @@ impl<'a> Check<'a> {
             (Rule::Inferred(inferred), HostValue::Number(value)) => {
                 self.extent(position, *inferred, value)
             }
+            (Rule::InOut(in_out), HostValue::Number(value)) => {
+                self.extent(position, in_out.inferred, value)?;
+                self.omit(position, rule)
+            }
+            (Rule::Derived(derived), HostValue::Number(value)) => {
+                self.given(position, derived.number, value)
+            }
+            (Rule::Reference(number), value) if !matches!(value, HostValue::Array { .. }) => {
+                self.number_by_reference(position, *number, value)
+            }
+            (
+                Rule::Array(rule),
+                HostValue::Number(_) | HostValue::HugeNumber(_) | HostValue::LongDouble(_),
+            ) if let Some(number) = rule.number() => {
+                self.number_by_reference(position, number, value)
+            }
+            (
+                Rule::Pointer(rule),
+                HostValue::Number(_) | HostValue::HugeNumber(_) | HostValue::LongDouble(_),
+            ) if let Some(number) = rule.number()
+                && self.is_unchecked =>
+            {
+                self.number_by_reference(position, number, value)
+            }
+            (Rule::Array(rule), HostValue::Text(text)) if rule.takes_text() => {
+                self.text_of_length(position, rule, text)
+            }
             (Rule::Inferred(_), HostValue::HugeNumber(found)) => {
                 let remedy = Remedy::Words("give the extent of the arrays".into());
                 let found = found.to_owned();
                 Err(refuse(Problem::Type { found, remedy }))
             }
             (
-                Rule::Inferred(_) | Rule::Number(_) | Rule::Record { .. },
+                Rule::Inferred(_)
+                | Rule::Derived(_)
+                | Rule::Number(_)
+                | Rule::Reference(_)
+                | Rule::Record { .. },
                 HostValue::Array { memory, dtype },
             ) if self.is_broadcasting => self.scalars(position, memory, dtype),
             (Rule::Pointer(pointer), HostValue::Array { memory, dtype }) => {
@@ -205,9 +265,14 @@ impl<'a> Check<'a> {
                 pointer.check_dtype(dtype).map_err(refuse)?;
                 self.unmeasured(position, pointer, memory)
             }
-            (Rule::Array(_) | Rule::Inferred(_), value) => {
-                Err(refuse(rule.wrong_kind(value, self.is_unchecked)))
-            }
+            (
+                Rule::Array(_)
+                | Rule::Inferred(_)
+                | Rule::InOut(_)
+                | Rule::Derived(_)
+                | Rule::Reference(_),
+                value,
+            ) => Err(refuse(rule.wrong_kind(value, self.is_unchecked))),
             (rule, value) => {
                 let start = self.start(position);
                 let slots = start.and_then(|start| self.frame.get_mut(start..));
@@ -220,10 +285,19 @@ impl<'a> Check<'a> {
     /// Accepts that a parameter has no argument if it is an output, or inferred.
     fn omit(&mut self, position: usize, rule: &Rule) -> Result<(), Box<ArgumentError>> {
         let problem = match rule {
-            Rule::Inferred(_) => return Ok(()),
-            Rule::Array(rule) if rule.is_output() => {
+            Rule::Inferred(_) | Rule::Derived(_) => return Ok(()),
+            Rule::Array(rule) if rule.is_nullable() => return Ok(()),
+            Rule::Text | Rule::Pointer(_) | Rule::Function(_)
+                if self.contract.is_nullable(position) =>
+            {
+                return Ok(());
+            }
+            Rule::Array(_) | Rule::InOut(_) if rule.array().is_some_and(ArrayRule::is_output) => {
                 let deferred = self.deferred.get_or_insert_default();
-                deferred.outputs.push((position, Dims::new()));
+                // An inferred number may have been given before.
+                if deferred.outputs.iter().all(|(other, _)| *other != position) {
+                    deferred.outputs.push((position, Dims::new()));
+                }
                 return Ok(());
             }
             Rule::Array(rule) if !rule.is_const() => Problem::Unmeasured,
@@ -242,7 +316,13 @@ impl<'a> Check<'a> {
     /// `restrict` forbids it, or if the arguments of a batch do not broadcast.
     #[inline]
     pub fn finish(&mut self) -> Result<(), Box<ArgumentError>> {
+        if self.contract.derived.is_needed {
+            self.finish_numbers()?;
+        }
         self.finish_dimensions()?;
+        if self.contract.derived.is_needed {
+            self.pass_references();
+        }
         if self.deferred.is_some() {
             self.evaluate()?;
         }
@@ -272,11 +352,12 @@ impl<'a> Check<'a> {
                     .iter()
                     .all(|operand| operand.role != Role::Result || operand.is_placed)
         });
-        let (role, core) = match index.checked_sub(has_result.into()) {
-            None => (Role::Result, &[][..]),
+        let (role, core, rule) = match index.checked_sub(has_result.into()) {
+            None => (Role::Result, &[][..], None),
             Some(index) => {
                 let (position, shape) = self.deferred.as_ref()?.outputs.get(index)?;
-                (Role::Parameter(*position), &shape[..])
+                let rule = self.contract.rules.get(*position);
+                (Role::Parameter(*position), &shape[..], rule)
             }
         };
         let batch = broadcast.map_or(&[][..], BroadcastPlan::shape);
@@ -286,6 +367,13 @@ impl<'a> Check<'a> {
             order: broadcast
                 .map_or(&[][..], BroadcastPlan::order_of_axes)
                 .into(),
+            is_column_major: rule
+                .and_then(Rule::array)
+                .is_some_and(ArrayRule::is_column_major),
+            fill: match rule {
+                Some(Rule::InOut(rule)) => self.dimensions.get(rule.inferred.dimension).copied(),
+                _ => None,
+            },
         })
     }
 
@@ -349,7 +437,11 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// Returns whether no array was given for a parameter.
     fn is_omitted(&self, position: usize) -> bool {
+        if self.contract.is_nullable(position) && self.slot(position) == Some(0) {
+            return true;
+        }
         let deferred = self.deferred.iter();
         let mut outputs = deferred.flat_map(|deferred| &deferred.outputs);
         outputs.any(|(other, _)| *other == position)

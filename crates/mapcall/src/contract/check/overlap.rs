@@ -30,7 +30,7 @@ impl Check<'_> {
     /// Returns the role of a parameter, and whether the function writes its array.
     fn written(&self, position: usize) -> (Role, bool) {
         let parameter = self.contract.prototype.parameters.get(position);
-        let is_const = parameter.is_some_and(|parameter| parameter.is_const);
+        let is_const = parameter.is_some_and(crate::Parameter::is_only_read);
         (Role::Parameter(position), !is_const)
     }
 
