@@ -2,7 +2,7 @@
 //! its fields separated by tabs, its types without typedef names and from the outside to the inside.
 //!
 //! ```console
-//! $ cargo run --example declarations zlib.h /usr/local/include
+//! $ cargo run --example declarations "stdio.h jpeglib.h" /usr/local/include
 //! ```
 
 #![allow(clippy::print_stdout, reason = "the output of the program")]
@@ -16,8 +16,11 @@ use mapcall_decl::{Declarations, Header, Parameter};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args_os().skip(1);
-    let name = arguments.next().ok_or("give the name of a header, and folders")?;
-    let header = arguments.fold(Header::new(name), Header::include);
+    let names = arguments.next().and_then(|names| names.into_string().ok());
+    let names = names.ok_or("give the names of headers, and folders")?;
+    let (first, more) = names.split_once(' ').unwrap_or((&names, ""));
+    let header = more.split_whitespace().fold(Header::new(first), Header::and);
+    let header = arguments.fold(header, Header::include);
     let mut output = BufWriter::new(io::stdout().lock());
     write(&header.read()?, &mut output)?;
     Ok(output.flush()?)
@@ -55,6 +58,13 @@ fn write(header: &Declarations, output: &mut impl Write) -> Result<(), Box<dyn E
             _ => {}
         }
     }
+    for variable in header.variables() {
+        let qualifier = if variable.is_const { "const " } else { "" };
+        writeln!(output, "variable\t{}\t{qualifier}{}", variable.name, describe(&variable.ctype))?;
+    }
+    for constant in header.constants()? {
+        writeln!(output, "constant\t{}\t{}", constant.name, constant.value)?;
+    }
     for error in header.errors() {
         writeln!(output, "error\t{}", one_line(error))?;
     }
@@ -73,11 +83,15 @@ fn members(record: &Record, offset: usize) -> Vec<String> {
     };
     let describe_member = |member: &mapcall_decl::ctype::Member| {
         let offset = offset + 8 * member.offset;
+        let (offset, width) = match &member.bits {
+            Some(bits) => (offset + bits.start as usize, format!(":{}", bits.width)),
+            None => (offset, String::new()),
+        };
         match (&member.name, member.ctype.resolved()) {
             (None, CType::Record(inner)) => members(inner, offset),
             (name, _) => {
                 let name = name.as_deref().unwrap_or_default();
-                vec![format!("{name} {offset} {}", describe(&member.ctype))]
+                vec![format!("{name} {offset}{width} {}", describe(&member.ctype))]
             }
         }
     };

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clang.cindex import Cursor, CursorKind, Index, TranslationUnit, Type, TypeKind
+from clang.cindex import Cursor, CursorKind, Index, TranslationUnit, Type, TypeKind, conf
 
 # Keywords of GCC that the clang of PyPI's libclang lacks, each with a type of the same size.
 FLOATS = {
@@ -20,6 +21,23 @@ FLOATS = {
 }
 # The names that mapcall gives to types of one representation.
 NAMES = {TypeKind.BOOL: "_Bool"}
+
+# The names of the variables that have the values of macros, and the file in which they are.
+PREFIX, VALUES = "value_of_macro_", "values of macros"
+
+libclang = conf.lib
+libclang.clang_Cursor_Evaluate.argtypes = [Cursor]
+libclang.clang_Cursor_Evaluate.restype = ctypes.c_void_p
+libclang.clang_EvalResult_getKind.argtypes = [ctypes.c_void_p]
+libclang.clang_EvalResult_isUnsignedInt.argtypes = [ctypes.c_void_p]
+for name, result in {
+    "AsLongLong": ctypes.c_longlong,
+    "AsUnsigned": ctypes.c_ulonglong,
+    "AsDouble": ctypes.c_double,
+    "AsStr": ctypes.c_char_p,
+}.items():
+    getter = getattr(libclang, f"clang_EvalResult_get{name}")
+    getter.argtypes, getter.restype = [ctypes.c_void_p], result
 
 
 @dataclass
@@ -35,23 +53,34 @@ class Known:
     variables: dict[str, str] = field(default_factory=dict)
     # The names of what is declared in other files.
     elsewhere: set[str] = field(default_factory=set)
+    # The macros that are numbers or strings.
+    macros: dict[str, int | float | bytes] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
 
 
 def read(header: str, include: list[Path], below: Path) -> Known:
     """Reads headers as `cc -E` writes them, so that only the parsers differ."""
-    folders = [f"-I{folder}" for folder in include]
-    command = ["cc", "-E", "-w", "-x", "c", *folders, "-"]
+    command = ["cc", "-E", "-w", "-dD", "-x", "c", *[f"-I{folder}" for folder in include], "-"]
     source = "".join(f"#include <{name}>\n" for name in header.split())
     text = subprocess.run(command, input=source, capture_output=True, text=True, check=True).stdout
-    files, lines = [], []
+    files, lines, macros = [], [], {}
     file = ""
     for line in text.splitlines():
         if marker := re.match(r'# \d+ "(.*?)"', line):
             file = marker[1]
-            line = ""
+        elif macro := re.match(r"#define (\w+)( |$)", line):
+            macros[macro[1]] = file
+        elif macro := re.match(r"#undef (\w+)", line):
+            macros.pop(macro[1], None)
         files.append(file)
+        is_declaration = not line.startswith("#") or line.startswith("#pragma")
+        line = line if is_declaration or line.startswith(("#define", "#undef")) else ""
         lines.append(re.sub(r"\b_Float\d+x?\b", lambda name: FLOATS.get(name[0], name[0]), line))
+    own = str(below)
+    names = [name for name, file in macros.items() if file.startswith(own)]
+    # Each macro is the value of a variable; an error in one leaves the others.
+    lines += [f"static __auto_type {PREFIX}{name} = {name};" for name in names]
+    files += [VALUES] * len(names)
     unit = Index.create().parse(
         "header.c",
         ["-std=gnu11", "-ferror-limit=0", "-w"],
@@ -60,13 +89,16 @@ def read(header: str, include: list[Path], below: Path) -> Known:
     )
     _described.clear()
     known = Known()
-    own = str(below)
     for problem in unit.diagnostics:
         file = files[problem.location.line - 1]
         # The C library has attributes that this clang ignores as errors: `malloc` with arguments.
         if problem.severity >= problem.Error and file.startswith(own):
             known.errors.append(f"{file}: {problem.spelling}")
     for cursor in unit.cursor.get_children():
+        if cursor.spelling.startswith(PREFIX):
+            if (value := _value(cursor)) is not None:
+                known.macros[cursor.spelling.removeprefix(PREFIX)] = value
+            continue
         if not files[cursor.location.line - 1].startswith(own):
             known.elsewhere.add(cursor.spelling)
             continue
@@ -94,6 +126,30 @@ def _declaration(cursor: Cursor, known: Known) -> None:
             for enumerator in cursor.get_children():
                 if enumerator.kind == CursorKind.ENUM_CONSTANT_DECL:
                     known.enumerators[enumerator.spelling] = enumerator.enum_value
+
+
+def _value(variable: Cursor) -> int | float | bytes | None:
+    """Returns the value of a constant; `None` if it is none, or neither a number nor a string."""
+    ctype = variable.type.get_canonical()
+    is_text = ctype.kind in (TypeKind.POINTER, TypeKind.CONSTANTARRAY)
+    if is_text and ctype.spelling.removeprefix("const ")[:4] != "char":
+        return None
+    result = libclang.clang_Cursor_Evaluate(variable)
+    if not result:
+        return None
+    try:
+        match libclang.clang_EvalResult_getKind(result):
+            case 1 if libclang.clang_EvalResult_isUnsignedInt(result):
+                return libclang.clang_EvalResult_getAsUnsigned(result)
+            case 1:
+                return libclang.clang_EvalResult_getAsLongLong(result)
+            case 2:
+                return libclang.clang_EvalResult_getAsDouble(result)
+            case 4:
+                return libclang.clang_EvalResult_getAsStr(result)
+        return None
+    finally:
+        libclang.clang_EvalResult_dispose(ctypes.c_void_p(result))
 
 
 def _struct(name: str, record: Type, known: Known) -> None:
@@ -171,7 +227,10 @@ def _describe(spelling: str, ctype: Type) -> str:
 
 
 def _is_const(ctype: Type) -> bool:
+    """Returns whether a type is const; of an array, its elements."""
     canonical = ctype.get_canonical()
-    while canonical.kind in (TypeKind.CONSTANTARRAY, TypeKind.INCOMPLETEARRAY):
-        canonical = canonical.get_array_element_type().get_canonical()
-    return bool(canonical.is_const_qualified())
+    if canonical.kind not in (TypeKind.CONSTANTARRAY, TypeKind.INCOMPLETEARRAY):
+        return bool(canonical.is_const_qualified())
+    # libclang has the types of elements without their qualifiers.
+    item = re.sub(r"(\[\d*\])+$", "", canonical.spelling)
+    return item.endswith("const") or ("*" not in item and item.startswith("const "))

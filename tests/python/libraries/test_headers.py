@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from pathlib import Path
@@ -60,18 +61,23 @@ def test_declarations(header: str, program: Path) -> None:
 
 
 def problems(header: str, program: Path) -> list[tuple[object, ...]]:
-    """Returns each declaration that is missing or different: its name, mapcall's and libclang's."""
+    """Returns each declaration that is missing or different: its name, what mapcall knows, and what libclang does."""
     oracle = clang_oracle.read(header, debian.include(), debian.ROOT)
     assert not oracle.errors
     command = [program, header, *debian.include()]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    functions, structs, unsupported, problems = {}, {}, {}, []
+    functions, structs, variables, constants, unsupported = {}, {}, {}, {}, {}
+    problems: list[tuple[object, ...]] = []
     for line in output.splitlines():
         match line.split("\t"):
             case ["function", name, *types]:
                 functions[name] = types
             case ["struct", name, size, alignment, *members]:
                 structs[name] = (int(size), int(alignment), [each for each in members if each])
+            case ["variable", name, ctype]:
+                variables[name] = ctype
+            case ["constant", name, value]:
+                constants[name] = ast.literal_eval(f"b{value}" if value[0] == '"' else value)
             case ["unsupported", name, reason]:
                 unsupported[name] = reason
             case [*facts]:
@@ -87,6 +93,14 @@ def problems(header: str, program: Path) -> list[tuple[object, ...]]:
             problems.append((name, reason))
         elif structs.get(name) != struct:
             problems.append((name, structs.get(name), struct))
+    for found, known in [
+        (variables, oracle.variables),
+        (constants, oracle.enumerators),
+        (constants, oracle.macros),
+    ]:
+        for name, value in known.items():
+            if found.get(name) != value:
+                problems.append((name, found.get(name), value))
     unknown = {*functions, *structs} - {*oracle.functions, *oracle.structs, *oracle.elsewhere}
     problems += [(name, "unknown to libclang") for name in sorted(unknown)]
     return problems
