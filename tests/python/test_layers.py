@@ -21,8 +21,8 @@ MODULES = {
         *["map", "buffer", "array", "ctypes", "typed", "open"],
     ],
     "mapcall-decl": [
-        *["nearest", "stack", "ctype", "extent", "error", "source_map", "prototype", "syntax"],
-        *["parse", "declarations", "sys", "header"],
+        *["nearest", "stack", "ctype", "extent", "error", "source_map", "prototype"],
+        *["contradiction", "syntax", "parse", "declarations", "sys", "header"],
     ],
     "mapcall": ["call", "library", "contract", "function", "batch"],
 }

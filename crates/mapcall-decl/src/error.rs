@@ -106,6 +106,16 @@ pub enum PrototypeErrorKind {
         /// The attribute.
         attribute: String,
     },
+    /// A prototype that contradicts the header's declaration of the function.
+    #[error("`{prototype}` contradicts the header's `{declared}`: {difference}")]
+    Contradiction {
+        /// The prototype.
+        prototype: String,
+        /// The declaration of the header.
+        declared: String,
+        /// The first difference.
+        difference: String,
+    },
     /// A name that is not a type.
     #[error("unknown type `{name}`")]
     UnknownType {
@@ -258,6 +268,9 @@ impl PrototypeErrorKind {
             Self::OldStyle { function } => format!(
                 "write the types in the parentheses, or `{function}(void)` if it takes nothing"
             ),
+            Self::Contradiction { .. } => {
+                "write the header's types, or load the library without its header".into()
+            }
             Self::Static { .. } => "remove `static`, in the library too".into(),
             Self::Convention { .. } => {
                 "wrap it in a function with the platform's calling convention".into()

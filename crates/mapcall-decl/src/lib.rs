@@ -42,6 +42,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(feature = "headers"), allow(rustdoc::broken_intra_doc_links))]
 
+mod contradiction;
 pub mod ctype;
 pub mod declarations;
 mod error;

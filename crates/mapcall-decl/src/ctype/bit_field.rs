@@ -5,7 +5,7 @@ use std::ops::Range;
 use mapcall_array::DType;
 use mapcall_array::dtype::Field;
 
-use super::record::{Member, RecordKind};
+use super::record::{Body, Member, Record, RecordKind};
 use super::{CType, Integer};
 
 /// The bits of a bit-field.
@@ -76,6 +76,59 @@ impl BitField {
     }
 }
 
+/// A bit-field by its place in the dtype of its record.
+///
+/// ```
+/// use mapcall_decl::ctype::CType;
+/// use mapcall_decl::Declarations;
+///
+/// let header = Declarations::parse("struct flags { char tag; unsigned kind : 3, level : 6; };");
+/// let CType::Record(flags) = &header.structs()["flags"] else { panic!() };
+/// let level = flags.bit_field("level").unwrap();
+/// assert_eq!((level.field.as_str(), level.offset, level.bits.start), ("kind:3 level:6", 0, 3));
+/// assert!(flags.bit_field("tag").is_none());
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StoredBits {
+    /// The name of the field.
+    pub field: String,
+    /// The offset of the byte with the first bit in the field, in bytes.
+    pub offset: usize,
+    /// The bits in the bytes from there.
+    pub bits: BitField,
+    /// The type of the bit-field.
+    pub ctype: CType,
+}
+
+impl Record {
+    /// Returns a bit-field, which may be one of an unnamed struct or union in the record.
+    #[must_use]
+    pub fn bit_field(&self, name: &str) -> Option<StoredBits> {
+        let Body::Complete { members, size, .. } = &self.body else {
+            return None;
+        };
+        let own = storage(self.kind, members, *size).find_map(|storage| {
+            let is_named = |member: &&&Member| member.name.as_deref() == Some(name);
+            let member = storage.members.iter().find(is_named)?;
+            Some(StoredBits {
+                field: storage.name(),
+                offset: member.offset - storage.range.start,
+                bits: member.bits?,
+                ctype: member.ctype.clone(),
+            })
+        });
+        let inner = || {
+            let unnamed = members.iter().filter(|member| member.name.is_none());
+            { unnamed }.find_map(|member| match member.ctype.resolved() {
+                CType::Record(record) => record.bit_field(name),
+                _ => None,
+            })
+        };
+        own.or_else(inner)
+    }
+}
+
 /// Bytes that bit-fields share: the storage of their types, as far as no other member is in it.
 pub(super) struct Storage<'a> {
     members: Vec<&'a Member>,
@@ -83,14 +136,19 @@ pub(super) struct Storage<'a> {
 }
 
 impl Storage<'_> {
-    /// Returns the field of a dtype: an unsigned integer, or bytes if there is none of that size. Its name has all
-    /// bit-fields with their widths, as in C: `a:3 b:5`. `None` if none of them has a name.
-    pub(super) fn field(&self) -> Option<Field> {
+    /// Returns the names of the bit-fields with their widths, as in C: `a:3 b:5`.
+    fn name(&self) -> String {
         let named = self.members.iter().filter_map(|member| {
             let (name, bits) = (member.name.as_ref()?, member.bits?);
             Some(format!("{name}:{}", bits.width))
         });
-        let name = named.collect::<Vec<_>>().join(" ");
+        named.collect::<Vec<_>>().join(" ")
+    }
+
+    /// Returns the field of a dtype: an unsigned integer, or bytes if there is none of that size. `None` if no
+    /// bit-field in it has a name.
+    pub(super) fn field(&self) -> Option<Field> {
+        let name = self.name();
         let dtype = match self.range.len() {
             size @ (1 | 2 | 4 | 8) => Integer::of_size(size, false).dtype(),
             size => DType::void(size).ok()?,

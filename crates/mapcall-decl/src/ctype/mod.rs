@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use mapcall_array::DType;
 
-pub use bit_field::BitField;
+pub use bit_field::{BitField, StoredBits};
 pub(crate) use layout::{MemberSpec, Request, lay_out};
 pub use record::{Body, Member, Record, RecordKind};
 pub use scalar::{Float, Integer};

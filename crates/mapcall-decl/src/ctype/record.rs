@@ -122,7 +122,17 @@ impl Record {
     }
 
     /// Returns the reason why a record can't be passed by value, though its layout is known.
-    pub(crate) fn only_by_pointer(&self) -> Option<&str> {
+    ///
+    /// ```
+    /// use mapcall_decl::ctype::CType;
+    /// use mapcall_decl::Declarations;
+    ///
+    /// let header = Declarations::parse("struct wide { __int128 n; };");
+    /// let CType::Record(wide) = &header.structs()["wide"] else { panic!() };
+    /// assert_eq!(wide.only_by_pointer(), Some("its member `n` is of type `__int128`"));
+    /// ```
+    #[must_use]
+    pub fn only_by_pointer(&self) -> Option<&str> {
         self.only_by_pointer.as_deref()
     }
 

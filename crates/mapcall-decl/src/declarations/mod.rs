@@ -19,7 +19,7 @@ use crate::error::{PrototypeError, PrototypeErrorKind};
 use crate::parse::{self, MAX_TEXT, Parsed};
 use crate::prototype::{Declared, Prototype, Variable};
 use crate::source_map::SourceMap;
-use crate::syntax::lexer::{Lexer, TokenKind};
+use crate::syntax::lexer::{Lexer, Span, TokenKind};
 use crate::syntax::packing::PackLimit;
 pub use constant::{Constant, ConstantError, ConstantValue};
 pub(crate) use constant::{Evaluate, Program};
@@ -347,7 +347,8 @@ impl Declarations {
     ///
     /// # Errors
     ///
-    /// Those of [`Prototype::parse`].
+    /// Those of [`Prototype::parse`], and [`PrototypeErrorKind::Contradiction`] if the header declares the
+    /// function in another way ([`Prototype::contradiction`]).
     pub fn prototype(&self, text: &str) -> Result<Prototype, PrototypeError> {
         self.prototype_after(text, &Definitions::default())
             .map(|(prototype, _)| prototype)
@@ -375,7 +376,7 @@ impl Declarations {
     ///
     /// # Errors
     ///
-    /// Those of [`Prototype::parse`].
+    /// Those of [`prototype`](Self::prototype).
     pub fn prototype_after(
         &self,
         text: &str,
@@ -395,7 +396,9 @@ impl Declarations {
         } else {
             Arc::new(known.clone().before(header))
         };
-        let (mut prototype, names) = parse::prototype(text, Some(outer))?;
+        let defined = parse::prototype(text, Some(outer))?;
+        let mut prototype = defined.prototype;
+        self.check(&prototype, defined.name, text)?;
         if prototype.symbol.is_none()
             && let Some(declared) = self.renamed_function(&prototype.name)
         {
@@ -403,7 +406,24 @@ impl Declarations {
             let declared = declared.prototype.ok().and_then(|known| known.symbol);
             prototype.symbol = declared.or_else(|| symbol.map(str::to_owned));
         }
-        Ok((prototype, Definitions::of(names)))
+        Ok((prototype, Definitions::of(defined.names)))
+    }
+
+    /// Refuses a prototype that contradicts the header's declaration of the function.
+    fn check(&self, prototype: &Prototype, name: Span, text: &str) -> Result<(), PrototypeError> {
+        let declared = self.function(&prototype.name);
+        let Some(declared) = declared.and_then(|declared| declared.prototype.ok()) else {
+            return Ok(());
+        };
+        let Some(difference) = prototype.contradiction(&declared) else {
+            return Ok(());
+        };
+        let kind = PrototypeErrorKind::Contradiction {
+            prototype: prototype.to_string(),
+            declared: declared.to_string(),
+            difference,
+        };
+        Err(PrototypeError::new(kind, name.range(), &Arc::from(text)))
     }
 
     /// Returns the types and numbers for which macros among these names stand.

@@ -55,7 +55,7 @@ impl Prototype {
     ///
     /// [`PrototypeError`] if the text is not valid C, or if the function can't be called.
     pub fn parse(text: &str) -> Result<Self, PrototypeError> {
-        prototype(text, None).map(|(prototype, _)| prototype)
+        prototype(text, None).map(|defined| defined.prototype)
     }
 }
 
@@ -116,21 +116,22 @@ pub(crate) fn whole(text: &str) -> (Parsed, HashMap<String, CType>) {
     (parsed, structs)
 }
 
-/// Parses one prototype and the definitions before it, which may use the names of `outer`; returns also the
-/// names that they define.
-pub(crate) fn prototype(
-    text: &str,
-    outer: Option<Arc<dyn Outer>>,
-) -> Result<(Prototype, scope::Names)> {
+/// A prototype, and what its text defines.
+pub(crate) struct Defined {
+    pub(crate) prototype: Prototype,
+    /// The position of its name.
+    pub(crate) name: Span,
+    /// The types and enumerators before it.
+    pub(crate) names: scope::Names,
+}
+
+/// Parses one prototype and the definitions before it, which may use the names of `outer`.
+pub(crate) fn prototype(text: &str, outer: Option<Arc<dyn Outer>>) -> Result<Defined> {
     let source = Arc::from(text);
     with_stack(&source, || read_prototype(text, &source, outer))?
 }
 
-fn read_prototype(
-    text: &str,
-    source: &Arc<str>,
-    outer: Option<Arc<dyn Outer>>,
-) -> Result<(Prototype, scope::Names)> {
+fn read_prototype(text: &str, source: &Arc<str>, outer: Option<Arc<dyn Outer>>) -> Result<Defined> {
     let mut reader = Reader::new(source, Scope::within(outer));
     let mut found = None;
     reader.declarations(&mut |reader, item| match item {
@@ -143,15 +144,19 @@ fn read_prototype(
                 };
                 return Err(reader.error(kind, name));
             }
-            found = Some(prototype?);
+            found = Some((prototype?, name));
             Ok(())
         }
     })?;
-    let prototype = found.ok_or_else(|| {
+    let (prototype, name) = found.ok_or_else(|| {
         let end = text.trim_end().len();
         PrototypeError::new(Kind::NoFunction, end..end, source)
     })?;
-    Ok((prototype, reader.scope.into_names()))
+    Ok(Defined {
+        prototype,
+        name,
+        names: reader.scope.into_names(),
+    })
 }
 
 /// Runs a parser of a text, or of its parts, on a stack that is large enough.

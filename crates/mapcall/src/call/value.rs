@@ -43,6 +43,10 @@ impl Value {
 
     /// Returns the value of a parameter.
     pub(super) fn of(ctype: &CType) -> Result<Self, CallTypeError> {
+        let by_value = |reason: &str| CallTypeError::ByValue {
+            ctype: ctype.to_string(),
+            reason: reason.into(),
+        };
         let kind = match ctype.resolved() {
             CType::Bool | CType::Pointer(_) => Kind::Integer { is_signed: false },
             CType::Integer(integer) => Kind::Integer {
@@ -53,7 +57,10 @@ impl Value {
             },
             CType::Float(float) => Kind::Float(*float),
             CType::Complex(float) => Kind::Complex(*float),
-            CType::Record(record) => Kind::Record(Arc::clone(record)),
+            CType::Record(record) => match record.only_by_pointer() {
+                Some(reason) => return Err(by_value(reason)),
+                None => Kind::Record(Arc::clone(record)),
+            },
             CType::Unsupported(unsupported) => {
                 return Err(CallTypeError::ByValue {
                     ctype: unsupported.name.clone(),
@@ -63,15 +70,12 @@ impl Value {
             // `void`, arrays and functions.
             _ => return Err(no_value(ctype)),
         };
-        match (ctype.size(), ctype.alignment()) {
-            (Some(0), _) => Err(CallTypeError::ByValue {
-                ctype: ctype.to_string(),
-                reason: "it is empty".into(),
-            }),
-            (_, Some(alignment)) if alignment > 16 => Err(CallTypeError::ByValue {
-                ctype: ctype.to_string(),
-                reason: format!("its alignment is {alignment} bytes, more than the stack's 16"),
-            }),
+        // An alignment that a typedef gives doesn't change how a value is passed.
+        match (ctype.size(), ctype.resolved().alignment()) {
+            (Some(0), _) => Err(by_value("it is empty")),
+            (_, Some(alignment)) if alignment > 16 => Err(by_value(&format!(
+                "its alignment is {alignment} bytes, more than the stack's 16"
+            ))),
             (Some(size), Some(alignment)) => Ok(Self {
                 kind,
                 size,

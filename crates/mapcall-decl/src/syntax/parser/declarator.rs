@@ -46,6 +46,8 @@ impl Parser<'_, '_> {
         {
             self.enter()?;
             self.advance();
+            // GCC and Clang take attributes behind the parenthesis: `void *(__attribute__((malloc)) *f)(int)`.
+            self.attributes(&mut attributes)?;
             inner = self.declarator(naming)?;
             self.expect(TokenKind::RightParenthesis)?;
             self.leave();

@@ -85,6 +85,9 @@ fn describe_record(record: &Record, types: &mut Types) -> Result<*mut ffi_type, 
     let (mut end, mut natural) = (0_usize, 1);
     let mut elements = Vec::new();
     for member in members {
+        if member.bits.is_some() {
+            return Err("how bit-fields travel on this machine is not known");
+        }
         let (Some(bytes), Some(aligned)) = (member.ctype.size(), member.ctype.alignment()) else {
             return Err("its members are not known");
         };
@@ -203,12 +206,14 @@ mod tests {
             struct moved { char a; _Alignas(8) char b; };
             struct half { _Float16 x; };
             union either { float x; int n; };
+            struct bits { int a : 3; };
             struct holds { union either e; };";
         for (name, reason) in [
             ("tight", UNNATURAL),
             ("wide", UNNATURAL),
             ("moved", UNNATURAL),
             ("half", FLOAT16),
+            ("bits", "how bit-fields travel on this machine is not known"),
             ("holds", "how unions travel on this machine is not known"),
         ] {
             let value = value(text, name);

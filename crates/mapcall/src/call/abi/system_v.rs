@@ -12,7 +12,7 @@ use libffi_sys::ffi_type;
 use super::Class;
 use crate::call::ffi_types::Types;
 use crate::call::value::{Kind, Value};
-use crate::ctype::{Body, CType, Float, Member, Record};
+use crate::ctype::{Body, CType, Float, Record};
 
 #[cfg(has_jit)]
 pub(in crate::call) const INTEGER_REGISTERS: usize = 6;
@@ -151,6 +151,13 @@ fn record_passing(record: &Record, size: usize) -> Result<Passing, &'static str>
         return Ok(Passing::Memory);
     }
     let [first, second] = Classifier::default().record(record, 0)?;
+    let mut clang = Classifier {
+        skips_unnamed: true,
+        ..Classifier::default()
+    };
+    if clang.record(record, 0)? != [first, second] {
+        return Err("C compilers disagree on its bit-fields without a name");
+    }
     // Step 5 (a), and below (b).
     if first == Part::Memory || second == Part::Memory {
         return Ok(Passing::Memory);
@@ -172,6 +179,8 @@ type Eightbytes = [Part; 2];
 /// is not associative.
 #[derive(Default)]
 struct Classifier {
+    /// Whether bit-fields without a name have no class, as for Clang; to GCC they are integers.
+    skips_unnamed: bool,
     has_integers: bool,
     has_floats: bool,
     /// The size of the largest scalar.
@@ -190,11 +199,20 @@ impl Classifier {
         if let Some(known) = self.known.get(&key) {
             return Ok(*known);
         }
-        let classes = members.iter().map(
-            |Member {
-                 ctype, offset: at, ..
-             }| self.member(ctype, offset + at),
-        );
+        let classes = members.iter().map(|member| match member.bits {
+            Some(bits) if member.name.is_some() || !self.skips_unnamed => {
+                self.has_integers = true;
+                let first = 8 * (offset + member.offset) + bits.start as usize;
+                let last = first + bits.width as usize - 1;
+                let class = |eightbyte| {
+                    let is_in = (first / 64..=last / 64).contains(&eightbyte);
+                    if is_in { Part::Integer } else { Part::Empty }
+                };
+                Ok([class(0), class(1)])
+            }
+            Some(_) => Ok(Eightbytes::default()),
+            None => self.member(&member.ctype, offset + member.offset),
+        });
         let merged = merged(classes)?;
         self.known.insert(key, merged);
         Ok(merged)
