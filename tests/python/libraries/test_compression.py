@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 
 import mapcall
-from conftest import Load
+from packaged import load
 
 
-def test_zstandard(load: Load) -> None:
+def test_zstandard() -> None:
     zstd = load("libzstd.so.1", "zstd.h")
     compress = zstd.function(
-        "size_t ZSTD_compress(void dst[capacity], size_t capacity, const void src[size], size_t size,"
-        " int level)"
+        "size_t ZSTD_compress(void dst[capacity], size_t capacity,"
+        " const void src[size], size_t size, int level)"
     )
     decompress = zstd.function(
-        "size_t ZSTD_decompress(void dst[capacity], size_t capacity, const void src[size], size_t size)"
+        "size_t ZSTD_decompress(void dst[capacity], size_t capacity,"
+        " const void src[size], size_t size)"
     )
     x = np.arange(100_000.0).reshape(100, 1000)
     bound = zstd.ZSTD_compressBound(x.nbytes)
@@ -30,10 +31,10 @@ def test_zstandard(load: Load) -> None:
     size = decompress(y[:1], packed[:size])
     assert zstd.ZSTD_isError(size)
     assert "too small" in zstd.ZSTD_getErrorName(size)
-    assert zstd.ZSTD_VERSION_STRING == zstd.ZSTD_versionString()
+    assert zstd.ZSTD_versionString() == zstd.ZSTD_VERSION_STRING
 
 
-def test_lz4(load: Load) -> None:
+def test_lz4() -> None:
     lz4 = load("liblz4.so.1", "lz4.h")
     compress = lz4.function(
         "int LZ4_compress_default(const void src[size], void dst[capacity], int size, int capacity)"
@@ -51,7 +52,7 @@ def test_lz4(load: Load) -> None:
         decompress(packed[:size], bytes(x.nbytes))
 
 
-def test_jpeg(load: Load) -> None:
+def test_jpeg() -> None:
     jpeg = load("libturbojpeg.so.0", "turbojpeg.h")
     init_compress = jpeg.function("tjhandle tjInitCompress(void)", destructor=jpeg.tjDestroy)
     init_decompress = jpeg.function("tjhandle tjInitDecompress(void)", destructor=jpeg.tjDestroy)
@@ -77,9 +78,7 @@ def test_jpeg(load: Load) -> None:
     file = np.empty(jpeg.tjBufSize(160, 120, jpeg.TJSAMP_444), "u1")
     size = np.array([file.size], np.uintp)
     with init_compress() as h:
-        compress(
-            h, image, jpeg.TJPF_RGB, [file], size, jpeg.TJSAMP_444, 95, jpeg.TJFLAG_NOREALLOC
-        )
+        compress(h, image, jpeg.TJPF_RGB, [file], size, jpeg.TJSAMP_444, 95, jpeg.TJFLAG_NOREALLOC)
     assert 0 < size[0] < image.nbytes / 4
     file = file[: size[0]]
     with init_decompress() as h:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import mapcall
-from conftest import Load
+from packaged import load
 
 
-def test_curl(load: Load, tmp_path: Path) -> None:
+def test_curl(tmp_path: Path) -> None:
     curl = load("libcurl.so.4", "curl/curl.h")
     easy_init = curl.function(
         "CURL *curl_easy_init(void)", check="nonnull", destructor=curl.curl_easy_cleanup
@@ -25,7 +25,9 @@ def test_curl(load: Load, tmp_path: Path) -> None:
         received.extend(data.array(size * count, "u1").tobytes())
         return size * count
 
-    on_data = curl.callback("size_t write(void *data, size_t size, size_t count, void *user)", write)
+    on_data = curl.callback(
+        "size_t write(void *data, size_t size, size_t count, void *user)", write
+    )
     with easy_init() as handle:
         for option, value in [
             (curl.CURLOPT_URL, path.as_uri()),
@@ -48,7 +50,9 @@ def test_curl(load: Load, tmp_path: Path) -> None:
     def broken(*_: object) -> int:
         raise ZeroDivisionError
 
-    failing = curl.callback("size_t write(void *data, size_t size, size_t count, void *user)", broken)
+    failing = curl.callback(
+        "size_t write(void *data, size_t size, size_t count, void *user)", broken
+    )
     with easy_init() as handle:
         curl.curl_easy_setopt(handle, curl.CURLOPT_URL, path.as_uri())
         curl.curl_easy_setopt(handle, curl.CURLOPT_WRITEFUNCTION, failing)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import mapcall
-from conftest import Load
+from packaged import load
 
 
-def test_proj(load: Load) -> None:
+def test_proj() -> None:
     proj = load("libproj.so.25", "proj.h")
     create = proj.function(
         "PJ *proj_create(PJ_CONTEXT *_Nullable context, const char *definition)",
@@ -26,8 +26,11 @@ def test_proj(load: Load) -> None:
     rng = np.random.default_rng(1)
     longitude, latitude = rng.uniform(-180, 180, 10**6), rng.uniform(-80, 80, 10**6)
     x, y = longitude.copy(), latitude.copy()
-    with create(None, "+proj=pipeline +step +proj=unitconvert +xy_in=deg +xy_out=rad"
-                      " +step +proj=webmerc +datum=WGS84") as mercator:
+    with create(
+        None,
+        "+proj=pipeline +step +proj=unitconvert +xy_in=deg +xy_out=rad"
+        " +step +proj=webmerc +datum=WGS84",
+    ) as mercator:
         none = {"z": None, "sz": 0, "nz": 0, "t": None, "st": 0, "nt": 0}
         assert transform(mercator, proj.PJ_FWD, x, y, **none) == 10**6
         radius = 6378137
@@ -49,9 +52,11 @@ def test_proj(load: Load) -> None:
         create(None, "+proj=nothing")
 
 
-def test_geos(load: Load) -> None:
+def test_geos() -> None:
     geos = load("libgeos_c.so.1", "geos_c.h")
-    context = geos.function("GEOSContextHandle_t GEOS_init_r(void)", destructor=geos.GEOS_finish_r)()
+    context = geos.function(
+        "GEOSContextHandle_t GEOS_init_r(void)", destructor=geos.GEOS_finish_r
+    )()
 
     def destroy(geometry: mapcall.Handle) -> None:
         geos.GEOSGeom_destroy_r(context, geometry)
@@ -71,7 +76,8 @@ def test_geos(load: Load) -> None:
     )
     polygon = geos.function(
         "GEOSGeometry *GEOSGeom_createPolygon_r(GEOSContextHandle_t context, GEOSGeometry *shell,"
-        " GEOSGeometry *holes[_Nullable n], unsigned int n) __attribute__((ownership_takes(geos, 2)))",
+        " GEOSGeometry *holes[_Nullable n], unsigned int n)"
+        " __attribute__((ownership_takes(geos, 2)))",
         check="nonnull",
         destructor=destroy,
     )
@@ -102,7 +108,7 @@ def test_geos(load: Load) -> None:
     assert area(disc) == pytest.approx(shoelace)
     right = make(np.array([[0, -2], [2, -2], [2, 2], [0, 2.0]]))
     assert area(intersection(context, disc, right)) == pytest.approx(shoelace / 2)
+    taken = sequence(context, np.vstack([points, points[:1]]), 0, 0)
+    ring(context, taken)
     with pytest.raises(mapcall.ArgumentError, match="open"):
-        points = sequence(context, np.vstack([points, points[:1]]), 0, 0)
-        ring(context, points)
-        ring(context, points)
+        ring(context, taken)

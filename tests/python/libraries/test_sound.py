@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import mapcall
-from conftest import Load
+from packaged import load
 
 
-def test_sound_files(load: Load, tmp_path: Path) -> None:
+def test_sound_files(tmp_path: Path) -> None:
     sound = load("libsndfile.so.1", "sndfile.h")
     sf_open = sound.function(
         "SNDFILE *sf_open(const char *path, int mode, SF_INFO *info)",
@@ -51,7 +51,7 @@ def test_sound_files(load: Load, tmp_path: Path) -> None:
     assert "No such file" in sound.sf_strerror(None)
 
 
-def test_sample_rates(load: Load) -> None:
+def test_sample_rates() -> None:
     rates = load("libsamplerate.so.0", "samplerate.h")
     x = np.sin(np.arange(4000, dtype="f4") * 0.05)
     y = np.zeros(3000, "f4")
