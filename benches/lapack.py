@@ -18,7 +18,7 @@ DGESV = """void {}dgesv_(const int *n, const int *nrhs,
     [[mapcall::column_major]] [[mapcall::stride(*lda)]] double a[*n][*n], const int *lda,
     int ipiv[*n],
     [[mapcall::column_major]] [[mapcall::stride(*ldb)]] double b[*n][*nrhs], const int *ldb,
-    int info[1])"""
+    int info[1]) __attribute__((access(read_write, 3), access(read_write, 6)))"""
 
 
 def dgesv() -> mapcall.Function:

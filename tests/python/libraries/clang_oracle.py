@@ -9,7 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clang.cindex import Cursor, CursorKind, Index, TranslationUnit, Type, TypeKind, conf
+from clang.cindex import (
+    Cursor,
+    CursorKind,
+    Index,
+    StorageClass,
+    TranslationUnit,
+    Type,
+    TypeKind,
+    conf,
+)
 
 # Keywords of GCC that the clang of PyPI's libclang lacks, each with a type of the same size.
 FLOATS = {
@@ -51,6 +60,8 @@ class Known:
     enumerators: dict[str, int] = field(default_factory=dict)
     # The types of variables.
     variables: dict[str, str] = field(default_factory=dict)
+    # The functions that macros stand for: `#define f(x) g(x)`.
+    renamed: dict[str, str] = field(default_factory=dict)
     # The names of what is declared in other files.
     elsewhere: set[str] = field(default_factory=set)
     # The macros that are numbers or strings.
@@ -63,13 +74,16 @@ def read(header: str, include: list[Path], below: Path) -> Known:
     command = ["cc", "-E", "-w", "-dD", "-x", "c", *[f"-I{folder}" for folder in include], "-"]
     source = "".join(f"#include <{name}>\n" for name in header.split())
     text = subprocess.run(command, input=source, capture_output=True, text=True, check=True).stdout
-    files, lines, macros = [], [], {}
+    files, lines, macros, known = [], [], {}, Known()
     file = ""
     for line in text.splitlines():
         if marker := re.match(r'# \d+ "(.*?)"', line):
             file = marker[1]
-        elif macro := re.match(r"#define (\w+)( |$)", line):
-            macros[macro[1]] = file
+        elif macro := re.match(r"#define (\w+)(?: (.*)|$)", line):
+            macros[macro[1]] = file, macro[2] or ""
+        elif macro := re.match(r"#define (\w+)\((.*?)\) (\w+) ?\((.*?)\)$", line):
+            if "".join(macro[2].split()) == "".join(macro[4].split()):
+                known.renamed[macro[1]] = macro[3]
         elif macro := re.match(r"#undef (\w+)", line):
             macros.pop(macro[1], None)
         files.append(file)
@@ -77,10 +91,17 @@ def read(header: str, include: list[Path], below: Path) -> Known:
         line = line if is_declaration or line.startswith(("#define", "#undef")) else ""
         lines.append(re.sub(r"\b_Float\d+x?\b", lambda name: FLOATS.get(name[0], name[0]), line))
     own = str(below)
-    names = [name for name, file in macros.items() if file.startswith(own)]
-    # Each macro is the value of a variable; an error in one leaves the others.
+    names = {
+        name: body
+        for name, (file, body) in macros.items()
+        if file.startswith(own) and _is_constant(body)
+    }
+    known.elsewhere = set(macros) - set(names)
+    # Each macro is the value of a variable; an error in one leaves the others. Only without
+    # parentheses does libclang evaluate a string, and only with them is it an expression.
+    lines += [f"static __auto_type {PREFIX}{name} = ({name});" for name in names]
     lines += [f"static __auto_type {PREFIX}{name} = {name};" for name in names]
-    files += [VALUES] * len(names)
+    files += [VALUES] * 2 * len(names)
     unit = Index.create().parse(
         "header.c",
         ["-std=gnu11", "-ferror-limit=0", "-w"],
@@ -88,16 +109,21 @@ def read(header: str, include: list[Path], below: Path) -> Known:
         options=TranslationUnit.PARSE_SKIP_FUNCTION_BODIES,
     )
     _described.clear()
-    known = Known()
     for problem in unit.diagnostics:
         file = files[problem.location.line - 1]
         # The C library has attributes that this clang ignores as errors: `malloc` with arguments.
         if problem.severity >= problem.Error and file.startswith(own):
             known.errors.append(f"{file}: {problem.spelling}")
+    seen: set[str] = set()
     for cursor in unit.cursor.get_children():
         if cursor.spelling.startswith(PREFIX):
-            if (value := _value(cursor)) is not None:
-                known.macros[cursor.spelling.removeprefix(PREFIX)] = value
+            name = cursor.spelling.removeprefix(PREFIX)
+            value = _value(cursor)
+            if isinstance(value, bytes) or (value is not None and name not in seen):
+                known.macros[name] = value
+            elif names[name].isidentifier() and "(" in cursor.type.spelling:
+                known.functions[name] = _function(cursor.type.get_canonical().get_pointee())
+            seen.add(name)
             continue
         if not files[cursor.location.line - 1].startswith(own):
             known.elsewhere.add(cursor.spelling)
@@ -106,11 +132,19 @@ def read(header: str, include: list[Path], below: Path) -> Known:
     return known
 
 
+def _is_constant(body: str) -> bool:
+    """Returns whether a macro may be a constant: one expression, the same in every place."""
+    inner = None
+    while body != inner:
+        inner, body = body, re.sub(r"\([^()]*\)", "", body)
+    return "," not in body and not re.search(r"__(FUNCTION|PRETTY_FUNCTION|LINE)__", body)
+
+
 def _declaration(cursor: Cursor, known: Known) -> None:
     match cursor.kind:
         case CursorKind.FUNCTION_DECL:
             known.functions[cursor.spelling] = _function(cursor.type)
-        case CursorKind.VAR_DECL:
+        case CursorKind.VAR_DECL if cursor.storage_class != StorageClass.STATIC:
             qualifier = "const " if _is_const(cursor.type) else ""
             known.variables[cursor.spelling] = qualifier + describe(cursor.type)
         case CursorKind.STRUCT_DECL | CursorKind.UNION_DECL if cursor.is_definition():
@@ -196,6 +230,9 @@ _described: dict[str, str] = {}
 
 def _describe(spelling: str, ctype: Type) -> str:
     match ctype.kind:
+        # A `va_list` as a parameter.
+        case TypeKind.POINTER if spelling == "struct __va_list_tag *":
+            return "__builtin_va_list"
         case TypeKind.POINTER:
             target = ctype.get_pointee()
             qualifier = "const " if _is_const(target) else ""

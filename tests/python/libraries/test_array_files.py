@@ -63,10 +63,8 @@ def test_netcdf(tmp_path: Path) -> None:
         check="zero",
     )
     inq_varid = nc.function("int nc_inq_varid(int file, const char *name, int id[1])", check="zero")
-    put = nc.function(
-        "int nc_put_var_double(int file, int variable, const double x[n][m])", check="zero"
-    )
-    get = nc.function("int nc_get_var_double(int file, int variable, double x[n][m])", check="zero")
+    # The file has the lengths of the arrays, not the call.
+    put, get = nc.nc_put_var_double.unchecked, nc.nc_get_var_double.unchecked
     x = np.random.default_rng(1).random((20, 30))
     path = str(tmp_path / "x.nc")
     _, file = create(path, nc.NC_CLOBBER)
@@ -74,7 +72,7 @@ def test_netcdf(tmp_path: Path) -> None:
     dims = [def_dim(file, name, n)[1][0] for name, n in zip("ij", x.shape, strict=True)]
     _, variable = def_var(file, "x", nc.NC_DOUBLE, np.array(dims, "i4"))
     assert nc.nc_enddef(file) == nc.NC_NOERR
-    put(file, variable[0], x)
+    assert put(file, variable[0], x) == nc.NC_NOERR
     assert nc.nc_close(file) == nc.NC_NOERR
 
     with io.netcdf_file(path, mmap=False) as reader:
@@ -83,9 +81,9 @@ def test_netcdf(tmp_path: Path) -> None:
     _, file = nc_open(path, nc.NC_NOWRITE)
     _, variable = inq_varid(file[0], "x")
     y = np.zeros_like(x)
-    get(file[0], variable[0], y)
+    assert get(file[0], variable[0], y) == nc.NC_NOERR
     np.testing.assert_array_equal(y, x)
-    nc.nc_close(file[0])
+    assert nc.nc_close(file[0]) == nc.NC_NOERR
     with pytest.raises(mapcall.CallError) as caught:
         nc_open(str(tmp_path / "none.nc"), nc.NC_NOWRITE)
     assert "No such file" in nc.nc_strerror(caught.value.result)

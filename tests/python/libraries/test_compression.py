@@ -37,16 +37,16 @@ def test_zstandard() -> None:
 def test_lz4() -> None:
     lz4 = load("liblz4.so.1", "lz4.h")
     compress = lz4.function(
-        "int LZ4_compress_default(const void src[size], void dst[capacity], int size, int capacity)"
+        "int LZ4_compress_default(const char src[size], char dst[capacity], int size, int capacity)"
     )
     decompress = lz4.function(
-        "int LZ4_decompress_safe(const void src[size], void dst[capacity], int size, int capacity)"
+        "int LZ4_decompress_safe(const char src[size], char dst[capacity], int size, int capacity)"
     )
     x = np.repeat(np.arange(5000, dtype="i4"), 20)
-    size, packed = compress(x, capacity=lz4.LZ4_compressBound(x.nbytes))
+    size, packed = compress(src=x.view("u1"), capacity=lz4.LZ4_compressBound(x.nbytes))
     assert 0 < size < x.nbytes / 2
     y = np.zeros_like(x)
-    assert decompress(packed[:size], y) == x.nbytes
+    assert decompress(packed[:size], y.view("u1")) == x.nbytes
     np.testing.assert_array_equal(y, x)
     with pytest.raises(mapcall.ArgumentError, match="writeable"):
         decompress(packed[:size], bytes(x.nbytes))

@@ -57,6 +57,16 @@ def test_declarations(header: str, program: Path) -> None:
     assert problems(header, program) == []
 
 
+def constant(text: str) -> int | float | bytes:
+    """Returns the value of a constant from its text in C."""
+    if text.startswith('"'):
+        return ast.literal_eval(f"b{text}")
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
 def problems(header: str, program: Path) -> list[tuple[object, ...]]:
     """Returns what differs: names, with what mapcall and what libclang know of them."""
     oracle = clang_oracle.read(header, debian.include(), debian.ROOT)
@@ -74,7 +84,7 @@ def problems(header: str, program: Path) -> list[tuple[object, ...]]:
             case ["variable", name, ctype]:
                 variables[name] = ctype
             case ["constant", name, value]:
-                constants[name] = ast.literal_eval(f"b{value}" if value[0] == '"' else value)
+                constants[name] = constant(value)
             case ["unsupported", name, reason]:
                 unsupported[name] = reason
             case [*facts]:
@@ -96,8 +106,14 @@ def problems(header: str, program: Path) -> list[tuple[object, ...]]:
         (constants, oracle.macros),
     ]:
         for name, value in known.items():
-            if found.get(name) != value:
+            # A float may be no number.
+            if found.get(name) != value and repr(found.get(name)) != repr(value):
                 problems.append((name, found.get(name), value))
-    unknown = {*functions, *structs} - {*oracle.functions, *oracle.structs, *oracle.elsewhere}
+    for name, target in oracle.renamed.items():
+        if name in functions and functions[name] != oracle.functions.get(target, functions[name]):
+            problems.append((name, functions[name], oracle.functions[target]))
+    unknown = {*functions, *structs} - {
+        *[*oracle.functions, *oracle.structs, *oracle.renamed, *oracle.elsewhere]
+    }
     problems += [(name, "unknown to libclang") for name in sorted(unknown)]
     return problems

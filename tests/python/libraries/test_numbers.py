@@ -86,8 +86,11 @@ def test_gmp() -> None:
 
 A = "[[mapcall::column_major]] [[mapcall::stride(*lda)]] double a[*n][*n], const int *lda"
 B = "[[mapcall::column_major]] [[mapcall::stride(*ldb)]] double b[*n][*nrhs], const int *ldb"
-DGESV = f"void dgesv_(const int *n, const int *nrhs, {A}, int ipiv[*n], {B}, int info[1])"
-DPOTRF = f"void dpotrf_(const char uplo[1], const int *n, {A}, int info[1])"
+# What is read and written is given; what is only written is returned.
+DGESV = f"""void dgesv_(const int *n, const int *nrhs, {A}, int ipiv[*n], {B}, int info[1])
+    __attribute__((access(read_write, 3), access(read_write, 6)))"""
+DPOTRF = f"""void dpotrf_(const char uplo[1], const int *n, {A}, int info[1])
+    __attribute__((access(read_write, 3)))"""
 
 
 def fortran(items: np.ndarray) -> np.ndarray:
@@ -136,19 +139,16 @@ def test_lapack_in_a_batch() -> None:
 def test_umfpack() -> None:
     umfpack = load("libumfpack.so.5", "umfpack.h")
     # The number of entries is in the last element of `starts`, where no prototype can refer to it.
-    symbolic_of = umfpack.function(
-        "int umfpack_di_symbolic(int n, int m, const int starts[n + 1], const int *rows,"
-        " const double *values, void *symbolic[1], const double *control, double *info)"
-    ).unchecked
-    numeric_of = umfpack.function(
-        "int umfpack_di_numeric(const int *starts, const int *rows, const double *values,"
-        " void *symbolic, void *numeric[1], const double *control, double *info)"
-    ).unchecked
-    solve = umfpack.function(
-        "int umfpack_di_solve(int system, const int starts[n + 1], const int *rows,"
-        " const double *values, double x[n], const double b[n], void *numeric,"
-        " const double *control, double *info)"
-    ).unchecked
+    matrix = "const int *starts, const int *rows, const double *values"
+    options = "const double control[_Nullable UMFPACK_CONTROL], double info[_Nullable UMFPACK_INFO]"
+    symbolic_of, numeric_of, solve = [
+        umfpack.function(f"int umfpack_di_{rest}, {options})").unchecked
+        for rest in [
+            f"symbolic(int n, int m, {matrix}, void *symbolic[1]",
+            f"numeric({matrix}, void *symbolic, void *numeric[1]",
+            f"solve(int system, {matrix}, double *x, const double *b, void *numeric",
+        ]
+    ]
     matrix = scipy_sparse.random_array((50, 50), density=0.1, rng=1) + 10 * scipy_sparse.eye_array(
         50
     )
@@ -160,9 +160,10 @@ def test_umfpack() -> None:
     info = np.zeros(umfpack.UMFPACK_INFO)
     status, (numeric,) = numeric_of(*columns, symbolic, None, info)
     assert status == umfpack.UMFPACK_OK == info[umfpack.UMFPACK_STATUS]
-    status, x = solve(umfpack.UMFPACK_A, *columns, b, numeric, None, None)
+    x = np.zeros(50)
+    status = solve(umfpack.UMFPACK_A, *columns, x, b, numeric, None, None)
     assert status == umfpack.UMFPACK_OK
-    np.testing.assert_allclose(matrix @ x, b)
+    np.testing.assert_allclose(a @ x, b)
     # What it frees, it replaces by NULL.
     umfpack.umfpack_di_free_symbolic.unchecked([symbolic])
     umfpack.umfpack_di_free_numeric.unchecked([numeric])
