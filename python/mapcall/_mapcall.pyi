@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from ctypes import Array
 from os import PathLike
@@ -281,6 +281,7 @@ def load(
     library: _Name | None,
     header: _Name | Sequence[_Name] | None = None,
     *,
+    prototypes: _Name | Sequence[_Name] | None = None,
     include: Sequence[_Name] | None = None,
     define: dict[str, Any] | None = None,
     header_cache: bool = True,
@@ -414,6 +415,8 @@ class Handle:
 
 @final
 class Struct:
+    def get(self, records: NDArray[Any] | numpy.void, name: str) -> Any: ...
+    def set(self, records: NDArray[Any] | numpy.void, name: str, values: ArrayLike) -> None: ...
     @property
     def name(self) -> str: ...
     @property
