@@ -169,7 +169,7 @@ class TestHeader:
         assert mapcall.load("m").unsupported == {}
 
     def test_missing_attributes(self, path: Path, shapes: mapcall.Library) -> None:
-        with pytest.raises(AttributeError, match='declares no function "nothing"') as caught:
+        with pytest.raises(AttributeError, match='declares no function or constant "nothing"') as caught:
             _ = shapes.nothing
         assert (caught.value.name, caught.value.obj) == ("nothing", shapes)
         with pytest.raises(AttributeError, match="without a header has no attribute"):
