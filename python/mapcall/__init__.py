@@ -15,10 +15,12 @@ Functions of C
 - `Function`: a bound C function. It takes numbers and arrays; given arrays with more axes than
   the prototype has brackets, it is called for each element or row, as a NumPy ufunc is.
 - `Parameter`: a parameter of a function, as the prototype declares it.
-- `Struct`: a C struct, with its dtype.
+- `Struct`: a C struct, with its dtype; `StructObject`: one in memory, whose members are attributes.
+- `Variable`: a variable that a library exports.
 - `Handle`: a pointer that C has returned.
 - `Callback`: a Python callable as a C function pointer.
 - `get_errno`: returns the C ``errno`` of this thread's last call.
+- `include`: returns the folder of ``mapcall.h``, the macros for C headers that mapcall reads.
 
 Arrays in files
 ---------------
@@ -62,6 +64,7 @@ from typing import Any
 
 from . import _faults, _help, _hooks, _mapcall, _pickling, _progress, ctypeslib
 from ._errors import ArgumentError, CallError, LibraryError, MapFault, PrototypeError
+from ._headers import include
 from ._mapcall import (
     Appender,
     Callback,
@@ -75,6 +78,8 @@ from ._mapcall import (
     Parameter,
     ReplacedFileWarning,
     Struct,
+    StructObject,
+    Variable,
     append,
     get_errno,
     load,
@@ -119,10 +124,13 @@ __all__ = [
     "PrototypeError",
     "ReplacedFileWarning",
     "Struct",
+    "StructObject",
+    "Variable",
     "append",
     "create",
     "ctypeslib",
     "get_errno",
+    "include",
     "load",
     "memmap",
     "open",

@@ -34,6 +34,8 @@ pub struct Prototype {
     pub returns: CType,
     /// The parameters, in order.
     pub parameters: Vec<Parameter>,
+    /// Whether the function takes a variable number of arguments after its parameters (`...`).
+    pub is_variadic: bool,
     /// Whether a null result is a failure: the attribute `returns_nonnull`.
     pub returns_nonnull: bool,
     /// The functions that destroy what the function returns, in order: the attribute `malloc(function)`.
@@ -371,6 +373,51 @@ impl Prototype {
             .find(|(_, parameter)| parameter.name == name)
     }
 
+    /// Returns all expressions over the parameters: extents, strides, values and bounds.
+    ///
+    /// ```
+    /// use mapcall_decl::Prototype;
+    ///
+    /// let f = Prototype::parse("void f([[mapcall::equals(n * 2)]] int m, int n, double x[n + 1])")?;
+    /// assert_eq!(f.expressions().map(ToString::to_string).collect::<Vec<_>>(), ["n*2", "n+1"]);
+    /// # Ok::<(), mapcall_decl::PrototypeError>(())
+    /// ```
+    pub fn expressions(&self) -> impl Iterator<Item = &Expr> {
+        self.parameters.iter().flat_map(|parameter| {
+            let extents = parameter.extents.iter().filter_map(|extent| match extent {
+                Extent::Dynamic(expression) => Some(expression),
+                Extent::Unknown => None,
+            });
+            let between = parameter.between.iter().flat_map(|between| between.iter());
+            extents
+                .chain(&parameter.stride)
+                .chain(&parameter.equals)
+                .chain(between)
+        })
+    }
+
+    /// Adds what the attributes of another declaration of the function say, as compilers do.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.returns_nonnull |= other.returns_nonnull;
+        for destructor in &other.destructors {
+            if !self.destructors.contains(destructor) {
+                self.destructors.push(destructor.clone());
+            }
+        }
+        if self.parameters.len() != other.parameters.len() {
+            return;
+        }
+        for (own, other) in self.parameters.iter_mut().zip(&other.parameters) {
+            own.access = own.access.or(other.access);
+            if own.nullability == Nullability::Unspecified {
+                own.nullability = other.nullability;
+            }
+            if own.ownership == Ownership::Kept {
+                own.ownership = other.ownership;
+            }
+        }
+    }
+
     /// Returns the prototype of the function that destroys what this one returns: of its
     /// [`destructors`](Self::destructors), the first that takes the pointer alone. `declared` returns the
     /// prototype of a function that is known; for another one, the result is void.
@@ -394,6 +441,7 @@ impl Prototype {
                 symbol: None,
                 returns: CType::Void,
                 parameters: vec![Parameter::new("arg0".into(), self.returns.clone())],
+                is_variadic: false,
                 returns_nonnull: false,
                 destructors: Vec::new(),
             })
@@ -427,7 +475,7 @@ impl Prototype {
     #[must_use]
     pub fn is_of(&self, function: &Function) -> bool {
         let parameters = self.passed_types();
-        !function.is_variadic
+        self.is_variadic == function.is_variadic
             && self.returns.is_same(&function.returns)
             && parameters.len() == function.parameters.len()
             && parameters
@@ -494,7 +542,10 @@ fn core_dimensions(parameter: &Parameter) -> String {
 /// Writes the prototype in C, with the names of types, and without the semicolon.
 impl fmt::Display for Prototype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parameters: Vec<_> = self.parameters.iter().map(Parameter::to_string).collect();
+        let mut parameters: Vec<_> = self.parameters.iter().map(Parameter::to_string).collect();
+        if self.is_variadic {
+            parameters.push("...".to_owned());
+        }
         let list = if parameters.is_empty() {
             "void".to_owned()
         } else {

@@ -83,14 +83,14 @@ pub mod library;
 pub use batch::Batch;
 pub use call::Engine;
 pub use contract::{ArgumentError, Problem, Remedy, Scalar, UnsupportedPrototype};
-pub use function::{Arg, BindError, CallError, Function, Handle, Success, Value};
+pub use function::{Arg, BindError, CallError, Function, Handle, Success, Value, Variable};
 pub use library::{Library, LibraryError};
 pub use mapcall_array as array;
 pub use mapcall_array::ndarray;
 #[doc(hidden)]
 pub use mapcall_decl::nearest;
 pub use mapcall_decl::{
-    CType, Declarations, Extent, Parameter, Position, Prototype, PrototypeError,
+    CType, Declarations, Extent, MAPCALL_H, Parameter, Position, Prototype, PrototypeError,
     PrototypeErrorKind, ctype, declarations, extent, prototype,
 };
 #[cfg(feature = "headers")]

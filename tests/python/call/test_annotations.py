@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -84,15 +87,12 @@ SOURCE = r"""
     int alive(void) { return living; }
 """
 
-ENGINES = ["cranelift", "libffi"]
-
-
 @pytest.fixture(scope="module")
 def library(compile_c: Any) -> mapcall.Library:
     return mapcall.load(compile_c(SOURCE))
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=[None, "libffi"], ids=["usual engine", "libffi"])
 def bind(library: mapcall.Library, request: pytest.FixtureRequest) -> Any:
     def bound(prototype: str, **options: Any) -> mapcall.Function:
         return library.function(prototype, engine=request.param, **options)
@@ -113,7 +113,9 @@ def test_a_derived_number_is_passed(bind: Any) -> None:
     assert count == 4
     np.testing.assert_array_equal(out, np.convolve(x, np.ones(3), "valid"))
     assert moving(x, 3, nout=4)[0] == 4
-    with pytest.raises(mapcall.ArgumentError, match=r"nout: expected int that equals n-window\+1 = 4, got 5"):
+    with pytest.raises(
+        mapcall.ArgumentError, match=r"nout: expected int that equals n-window\+1 = 4, got 5"
+    ):
         moving(x, 3, nout=5)
     with pytest.raises(mapcall.ArgumentError, match="out"):
         moving(x, 3, np.zeros(5))
@@ -165,12 +167,16 @@ def test_bounds(bind: Any) -> None:
     x = np.arange(5.0)
     assert pick(x, 0) == 0 and pick(x, 4) == 4
     for wrong in (-1, 5):
-        with pytest.raises(mapcall.ArgumentError, match=rf"k: expected int from 0 to n-1 = 4, got {wrong}"):
+        with pytest.raises(
+            mapcall.ArgumentError, match=rf"k: expected int from 0 to n-1 = 4, got {wrong}"
+        ):
             pick(x, wrong)
     np.testing.assert_array_equal(pick(np.stack([x, x + 1]), 2), [2, 3])
     with pytest.raises(mapcall.ArgumentError, match="k"):
         pick(x, np.array([1, 9], "i4"))
-    scaled = bind("double scaled_(const int n[1], [[mapcall::between(0, 1)]] const double *a, const double x[*n])")
+    scaled = bind(
+        "double scaled_(const int n[1], [[mapcall::between(0, 1)]] const double *a, const double x[*n])"
+    )
     assert scaled(0.5, np.ones(4)) == 2
     for value in (1.5, float("nan"), -1e-300):
         with pytest.raises(mapcall.ArgumentError, match="a: expected double from 0 to 1"):
@@ -305,8 +311,10 @@ def test_fortran_order(bind: Any) -> None:
         assert columns(block) == weighted_sum(block), block.shape
     with pytest.raises(mapcall.ArgumentError, match="asfortranarray"):
         columns(a.copy("C"))
-    plain = bind("double columns(int m, int n, [[mapcall::column_major]] const double a[m][n],"
-                 " [[mapcall::equals(m)]] int lda)")
+    plain = bind(
+        "double columns(int m, int n, [[mapcall::column_major]] const double a[m][n],"
+        " [[mapcall::equals(m)]] int lda)"
+    )
     assert plain(a) == weighted_sum(a)
     with pytest.raises(mapcall.ArgumentError, match="a: "):
         plain(a[1:4, 2:5])
@@ -317,7 +325,10 @@ def test_batches_in_fortran_order(bind: Any) -> None:
     items = np.random.default_rng(1).integers(0, 99, (4, 7, 9)).astype(float)
     stack = items.transpose(0, 2, 1).copy().transpose(0, 2, 1)
     np.testing.assert_array_equal(columns(stack), [weighted_sum(item) for item in items])
-    np.testing.assert_array_equal(columns(stack[::2, 1:4, 2:5], threads=2), [weighted_sum(item) for item in items[::2, 1:4, 2:5]])
+    np.testing.assert_array_equal(
+        columns(stack[::2, 1:4, 2:5], threads=2),
+        [weighted_sum(item) for item in items[::2, 1:4, 2:5]],
+    )
     last = np.asfortranarray(items.transpose(1, 2, 0)).transpose(2, 0, 1)
     np.testing.assert_array_equal(columns(last), [weighted_sum(item) for item in items])
     with pytest.raises(mapcall.ArgumentError, match="a: "):
@@ -348,8 +359,10 @@ def test_outputs_in_fortran_order(bind: Any, tmp_path: Path) -> None:
 
 
 def test_vectors_with_strides(bind: Any) -> None:
-    dot = bind("double dot(int n, [[mapcall::stride(incx)]] const double x[n], int incx,"
-               " [[mapcall::stride(incy)]] const double y[n], int incy)")
+    dot = bind(
+        "double dot(int n, [[mapcall::stride(incx)]] const double x[n], int incx,"
+        " [[mapcall::stride(incy)]] const double y[n], int incy)"
+    )
     a = np.arange(20.0).reshape(4, 5)
     assert dot(a[:, 1], a[0, :4]) == a[:, 1] @ a[0, :4]
     assert dot(a[::2, 3], a[1, 1:4:2]) == a[::2, 3] @ a[1, 1:4:2]
@@ -381,9 +394,25 @@ def test_arrays_agree_on_strides(library: mapcall.Library, compile_c: Any) -> No
 
 def test_buffers(bind: Any) -> None:
     size = bind("size_t size(const void p[n], size_t n)")
-    for value in (np.zeros(3), np.zeros((2, 3), "i2"), np.zeros(4, "M8[s]"), b"abc", bytearray(5),
-                  memoryview(b"abcd"), np.zeros(2, [("a", "i1"), ("b", "f8")])):
-        assert size(value) == memoryview(np.asarray(bytearray(value) if isinstance(value, bytes | bytearray) else value).view("u1") if not isinstance(value, memoryview) else value).nbytes
+    for value in (
+        np.zeros(3),
+        np.zeros((2, 3), "i2"),
+        np.zeros(4, "M8[s]"),
+        b"abc",
+        bytearray(5),
+        memoryview(b"abcd"),
+        np.zeros(2, [("a", "i1"), ("b", "f8")]),
+    ):
+        assert (
+            size(value)
+            == memoryview(
+                np.asarray(
+                    bytearray(value) if isinstance(value, bytes | bytearray) else value
+                ).view("u1")
+                if not isinstance(value, memoryview)
+                else value
+            ).nbytes
+        )
     assert size(np.zeros(3), n=24) == 24
     for wrong in (np.zeros(3, object), np.zeros((3, 3)).T, "text", 5, [1]):
         with pytest.raises(mapcall.ArgumentError, match="p: expected a buffer"):
@@ -405,9 +434,18 @@ def test_buffers(bind: Any) -> None:
 
 
 def test_texts_with_a_length(bind: Any) -> None:
-    for parameter in ("const char s[n]", "const char *__sized_by(n) s", "const char *__counted_by(n) s"):
+    for parameter in (
+        "const char s[n]",
+        "const char *__sized_by(n) s",
+        "const char *__counted_by(n) s",
+    ):
         count = bind(f"int count({parameter}, size_t n, char c)")
-        for value in ("a\0bab", b"a\0bab", np.frombuffer(b"a\0bab", "u1"), np.frombuffer(b"a\0bab", "i1")):
+        for value in (
+            "a\0bab",
+            b"a\0bab",
+            np.frombuffer(b"a\0bab", "u1"),
+            np.frombuffer(b"a\0bab", "i1"),
+        ):
             assert count(value, ord("a")) == 2
         assert count("", ord("a")) == 0
         with pytest.raises(mapcall.ArgumentError, match="s"):
@@ -418,8 +456,10 @@ def test_destructors(bind: Any) -> None:
     thing = "struct thing { int value; }; "
     alive = bind("int alive(void)")
     before = alive()
-    make = bind(thing + "struct thing *make(int value) __attribute__((malloc(destroy_both, 2)))"
-                " __attribute__((__malloc__(__builtin_destroy, 1), malloc))")
+    make = bind(
+        thing + "struct thing *make(int value) __attribute__((malloc(destroy_both, 2)))"
+        " __attribute__((__malloc__(__builtin_destroy, 1), malloc))"
+    )
     handle = make(3)
     assert alive() == before + 1
     handle.close()
@@ -449,3 +489,124 @@ def test_prototypes_are_printed_with_their_notations(library: mapcall.Library) -
         printed = library.function(text).prototype
         assert printed == text
         assert library.function(printed).prototype == text
+
+
+HEADER = r"""
+#include <stddef.h>
+#include <mapcall.h>
+
+typedef double real;
+void smooth(int n, const real x[n], MAPCALL_BETWEEN(1, n) int window,
+            MAPCALL_EQUALS(n - window + 1) int nout, real out[nout]);
+real weigh(size_t n, const real x[n], const real *__counted_by_or_null(n) w);
+real corner(int m, int n, MAPCALL_COLUMN_MAJOR MAPCALL_STRIDE(lda) const real *a, int lda);
+unsigned size_of_(const void *__sized_by(n) p, size_t n) MAPCALL_ACCESS(read_only, 1, 2);
+struct thing;
+void destroy(struct thing *_Nonnull t);
+struct thing *make(int value) MAPCALL_DESTROYED_BY(destroy);
+"""
+
+
+@pytest.fixture
+def header(tmp_path: Path) -> Path:
+    path = tmp_path / "kern.h"
+    path.write_text(HEADER)
+    return path
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang", "g++"])
+@pytest.mark.parametrize("standard", ["11", "17", "2x"])
+def test_compilers_take_mapcall_h(compiler: str, standard: str, header: Path) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is missing: on Debian, apt-get install {compiler}")
+    text, language = HEADER, "gnu"
+    if compiler == "g++":
+        # C++ has no arrays of variable length.
+        language, standard = "gnu++", standard.replace("2x", "20")
+        text = HEADER.replace("[n]", "[]").replace("[nout]", "[]")
+    options = [f"-std={language}{standard}", "-Wall", "-Wextra", "-Werror"]
+    header.write_text(text)
+    source = header.with_suffix(".cc" if compiler == "g++" else ".c")
+    source.write_text(f'#include "{header}"\n')
+    command = [compiler, *options, f"-I{mapcall.include()}", "-c", "-o", os.devnull, str(source)]
+    compiled = subprocess.run(command, capture_output=True, text=True)
+    assert compiled.returncode == 0, compiled.stderr
+
+
+def test_mapcall_reads_mapcall_h(library: mapcall.Library, header: Path) -> None:
+    loaded = mapcall.load(library.path, header=header)
+    assert loaded.make.prototype.endswith("__attribute__((malloc(destroy, 1)))")
+    alive = library.function("int alive(void)")
+    before = alive()
+    handle = loaded.make(3)
+    assert alive() == before + 1
+    loaded.destroy(handle)
+    assert alive() == before
+    with pytest.raises(mapcall.ArgumentError, match="t: "):
+        loaded.destroy(None)
+
+
+def test_both_copies_of_mapcall_h() -> None:
+    crate = Path(__file__).parents[3] / "crates/mapcall-decl/include/mapcall.h"
+    assert (Path(mapcall.include()) / "mapcall.h").read_text() == crate.read_text()
+
+
+def test_a_file_of_prototypes(library: mapcall.Library, tmp_path: Path) -> None:
+    header, contracts = tmp_path / "kern.h", tmp_path / "kern.contracts.h"
+    header.write_text(
+        "#include <stddef.h>\ntypedef double real;\n"
+        "real weighted(size_t n, const real *x, const real *w);\nint alive(void);\n"
+    )
+    contracts.write_text("real weighted(size_t n, const real x[n], const real w[_Nullable n]);\n")
+    loaded = mapcall.load(library.path, header=header, prototypes=contracts)
+    assert loaded.weighted(np.ones(3)) == 3
+    assert loaded.alive() >= 0
+    assert {"weighted", "alive"} <= set(dir(loaded))
+    with pytest.raises(mapcall.ArgumentError, match="unchecked"):
+        mapcall.load(library.path, header=header).weighted(3, np.ones(3), None)
+    assert pickle.loads(pickle.dumps(loaded.weighted))(np.ones(3), None) == 3
+    assert pickle.loads(pickle.dumps(loaded)).weighted(np.ones(3)) == 3
+
+
+def test_a_file_of_prototypes_agrees_with_the_header(
+    library: mapcall.Library, tmp_path: Path
+) -> None:
+    header, contracts = tmp_path / "kern.h", tmp_path / "kern.contracts.h"
+    header.write_text("double pick(int n, const double *x, int k) __attribute__((nonnull));\n")
+    contracts.write_text("double pick(int n, const float x[n], int k);\n")
+    loaded = mapcall.load(library.path, header=header, prototypes=contracts)
+    with pytest.raises(AttributeError, match="contradicts the header's"):
+        _ = loaded.pick
+    contracts.write_text(
+        "#include <mapcall.h>\n"
+        "double pick(int n, const double x[n], MAPCALL_BETWEEN(0, n - 1) int k);\n"
+    )
+    loaded = mapcall.load(library.path, header=header, prototypes=contracts)
+    assert loaded.pick(np.arange(3.0), 2) == 2
+    with pytest.raises(mapcall.ArgumentError, match="k: expected int from 0 to n-1 = 2, got 3"):
+        loaded.pick(np.arange(3.0), 3)
+
+
+def test_the_attributes_of_glibc() -> None:
+    libc = mapcall.load(None, header=["stdio.h", "stdlib.h", "string.h", "wchar.h"])
+    assert "malloc(fclose, 1)" in libc.fopen.prototype
+    assert "malloc(free, 1)" in libc.wcsdup.prototype
+    copy = libc.wcsdup.unchecked(np.array([97, 98, 0], "i4"))
+    assert copy.array(3, "i4").tolist() == [97, 98, 0]
+    copy.close()
+    with pytest.raises(mapcall.ArgumentError, match="closed"):
+        libc.free(copy)
+    with libc.fopen(os.devnull, "w") as stream:
+        assert libc.fputs("text", stream) >= 0
+    with pytest.raises(mapcall.ArgumentError, match="closed"):
+        libc.fputs("text", stream)
+    strlen = libc.strlen
+    assert "nonnull(1)" in strlen.prototype
+    with pytest.raises(mapcall.ArgumentError, match="other than NULL"):
+        strlen(None)
+    # It takes over the block that it reallocates: the second declaration says so.
+    block = libc.reallocarray(None, 4, 8)
+    larger = libc.reallocarray(block, 8, 8)
+    with pytest.raises(mapcall.ArgumentError, match="closed"):
+        libc.reallocarray(block, 8, 8)
+    larger.close()

@@ -70,7 +70,7 @@ def test_constants(header: Path) -> None:
     assert set(expected) | {"absolute", "abs"} <= set(dir(lib))
     with pytest.raises(TypeError, match="does not support item assignment"):
         lib.constants["FAST"] = 1  # type: ignore[index]
-    with pytest.raises(AttributeError, match='declares no function or constant "SLOWER"'):
+    with pytest.raises(AttributeError, match='declares no function, variable or constant "SLOWER"'):
         _ = lib.SLOWER
 
 

@@ -106,9 +106,10 @@ impl Request {
         if let Input::Lines(lines) = input {
             add(lines.as_bytes());
         }
-        for name in &header.names {
+        for name in header.names.iter().chain(&header.prototypes) {
             add(name.as_encoded_bytes());
         }
+        add(&header.prototypes.len().to_le_bytes());
         let mut has_environment = false;
         for name in ENVIRONMENT {
             let value = env::var_os(name);

@@ -48,7 +48,7 @@ const MAX_NAMES: usize = 256;
 /// # std::fs::write(directory.path().join("kern.h"), "
 /// # #include <stddef.h>
 /// # void scale(size_t n, real x[n]);
-/// # int report(const char *format, ...);
+/// # int report(va_list list);
 /// # ")?;
 ///
 /// let kern = Header::new("kern.h")
@@ -68,6 +68,8 @@ const MAX_NAMES: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Header {
     names: Vec<OsString>,
+    /// The files of prototypes that override those of the headers, as absolute paths.
+    prototypes: Vec<OsString>,
     is_cached: bool,
     directories: Vec<PathBuf>,
     macros: Vec<(String, Option<String>)>,
@@ -83,6 +85,7 @@ impl Header {
     pub fn new(name: impl Into<OsString>) -> Self {
         Self {
             names: vec![name.into()],
+            prototypes: Vec::new(),
             is_cached: true,
             directories: Vec::new(),
             macros: Vec::new(),
@@ -103,6 +106,30 @@ impl Header {
     #[must_use]
     pub fn and(mut self, name: impl Into<OsString>) -> Self {
         self.names.push(name.into());
+        self
+    }
+
+    /// Adds a file of prototypes that say more of functions than the headers do, such as the lengths of arrays.
+    /// It is read after the headers; a function that it declares has its prototype, which must agree with that
+    /// of the header.
+    ///
+    /// ```
+    /// use mapcall_decl::Header;
+    ///
+    /// let directory = tempfile::tempdir()?;
+    /// let file = directory.path().join("string.contracts.h");
+    /// std::fs::write(&file, "void *memset(void *__sized_by(n) s, int c, size_t n);")?;
+    /// let string = Header::new("string.h").prototypes(file).read()?;
+    /// let memset = string.function("memset").unwrap().prototype?;
+    /// assert_eq!(memset.to_string(), "void *memset(void s[n], int c, size_t n)");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn prototypes(mut self, path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        // Line markers have the name by which a file is included.
+        let absolute = std::path::absolute(&path).unwrap_or(path);
+        self.prototypes.push(absolute.into());
         self
     }
 
@@ -217,9 +244,12 @@ impl Header {
             .iter()
             .filter_map(|name| standard::name(name))
             .collect();
-        source_map::separate(output, |file| {
+        let mut separated = source_map::separate(output, |file| {
             standard::name(file).is_some_and(|name| !asked.contains(&name))
-        })
+        });
+        let prototypes = self.prototypes.iter().map(|name| name.to_string_lossy());
+        separated.map.override_by(prototypes.collect());
+        separated
     }
 
     fn declarations(
@@ -243,7 +273,7 @@ impl Header {
 
     /// Refuses names and macros that the compiler would read as other options.
     fn check(&self) -> Result<(), HeaderError> {
-        for header in &self.names {
+        for header in self.names.iter().chain(&self.prototypes) {
             let name = header.as_encoded_bytes();
             let refuse = |reason| Err(name_error(header, reason));
             if name.is_empty() {
@@ -252,7 +282,7 @@ impl Header {
             if name.len() > MAX_NAME {
                 return refuse("is too long");
             }
-            let is_alone = self.names.len() == 1;
+            let is_alone = self.names.len() == 1 && self.prototypes.is_empty();
             let is_file = Path::new(header).is_file();
             let is_refused = |byte| match (is_file, byte) {
                 (_, b'\n' | b'\r' | 0) => !is_file || !is_alone,
@@ -285,7 +315,7 @@ impl Header {
 
     /// Reads the text of a header that needs no preprocessor.
     fn read_plain(&self, tried: Vec<Attempt>) -> Result<Declarations, HeaderError> {
-        let [name] = &self.names[..] else {
+        let ([name], true) = (&self.names[..], self.prototypes.is_empty()) else {
             let names = self.names.join(", ".as_ref());
             let reason = "several headers need it".into();
             return Err(no_compiler(&names, tried, reason));

@@ -25,7 +25,9 @@ mod check;
 mod convert;
 mod derived;
 mod dimension;
+mod element;
 mod error;
+mod extent_rule;
 mod host_value;
 mod memory;
 mod number;
@@ -34,12 +36,14 @@ mod quick;
 mod role;
 mod rule;
 mod scalar;
+mod variadic;
 
 use std::sync::Arc;
 
 pub use broadcast::{BroadcastPlan, Operand};
 pub use check::Check;
 pub use error::{ArgumentError, Problem, Remedy};
+pub use extent_rule::ExtentRule;
 pub use host_value::{FunctionValue, HandleValue, HostValue};
 pub use mapcall_array::Backing;
 pub use memory::Memory;
@@ -48,10 +52,10 @@ pub use output::Output;
 pub use quick::{Quick, QuickArgument};
 pub use role::Role;
 pub use rule::{
-    ArrayRule, Derived, ExtentRule, InOutRule, Inferred, PointerRule, Rule, UnsupportedPrototype,
-    target_name,
+    ArrayRule, Derived, InOutRule, Inferred, PointerRule, Rule, UnsupportedPrototype, target_name,
 };
 pub use scalar::Scalar;
+pub use variadic::argument_type;
 
 use crate::CType;
 use crate::call::FrameLayout;
@@ -318,6 +322,23 @@ impl Contract {
         })
     }
 
+    /// Makes the error for an element of a list that is given for a parameter.
+    #[doc(hidden)]
+    #[cold]
+    #[must_use]
+    pub fn refuse_element(
+        &self,
+        position: usize,
+        index: usize,
+        element: &Rule,
+        problem: Problem,
+    ) -> Box<ArgumentError> {
+        let mut error = self.refuse(position, problem);
+        error.parameter = format!("{}[{index}]", error.parameter);
+        error.expected = element.to_string();
+        error
+    }
+
     /// Returns the name of the argument for a role: `out` for the result, `where` for the mask.
     pub(crate) fn role_name(&self, role: Role) -> &str {
         match role {
@@ -403,7 +424,9 @@ impl Contract {
 fn scalars(prototype: &Prototype, rules: &[Rule]) -> Box<[Option<ArrayRule>]> {
     let is_constrained = |position: usize, parameter: &crate::Parameter| {
         parameter.between.is_some()
-            || derived::expressions(prototype).any(|value| value.mentions(position))
+            || prototype
+                .expressions()
+                .any(|value| value.mentions(position))
     };
     let scalar = |(position, (rule, parameter)): (usize, (&Rule, &crate::Parameter))| match rule {
         Rule::Number(_) | Rule::Record { .. } if !is_constrained(position, parameter) => {
