@@ -116,7 +116,8 @@ def _preprocess(header: Header) -> str:
         raise
     if run.returncode != 0:
         raise LibraryError(
-            f"ship: {', '.join(names)}: expected a header, got an error of {command[0]}: {run.stderr}"
+            f"ship: {', '.join(names)}: expected a header, got an error of {command[0]}:"
+            f" {run.stderr}"
         )
     return run.stdout
 

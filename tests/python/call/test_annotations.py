@@ -76,16 +76,26 @@ SOURCE = r"""
     void *nothing(int is_null) { return is_null ? NULL : malloc(1); }
     void set(double *x, size_t n) { for (size_t i = 0; i < n; i++) x[i] = i; }
     void add(double *x, size_t n) { for (size_t i = 0; i < n; i++) x[i] += 1; }
-    double total(double *x, size_t n) { double s = 0; for (size_t i = 0; i < n; i++) s += x[i]; return s; }
+    double total(double *x, size_t n) {
+        double s = 0;
+        for (size_t i = 0; i < n; i++) s += x[i];
+        return s;
+    }
     int is_null(const void *p) { return p == NULL; }
 
     struct thing { int value; };
     static int living;
-    struct thing *make(int value) { living++; struct thing *t = malloc(sizeof *t); t->value = value; return t; }
+    struct thing *make(int value) {
+        struct thing *t = malloc(sizeof *t);
+        living++;
+        t->value = value;
+        return t;
+    }
     void destroy(struct thing *t) { living--; free(t); }
     int destroy_both(struct thing *t, int other) { living--; free(t); return other; }
     int alive(void) { return living; }
 """
+
 
 @pytest.fixture(scope="module")
 def library(compile_c: Any) -> mapcall.Library:
@@ -113,7 +123,9 @@ def test_a_derived_number_is_passed(bind: Any) -> None:
     assert count == 4
     np.testing.assert_array_equal(out, np.convolve(x, np.ones(3), "valid"))
     assert moving(x, 3, nout=4)[0] == 4
-    with pytest.raises(mapcall.ArgumentError, match=r"nout: expected int that equals n-window\+1 = 4, got 5"):
+    with pytest.raises(
+        mapcall.ArgumentError, match=r"nout: expected int that equals n-window\+1 = 4, got 5"
+    ):
         moving(x, 3, nout=5)
     with pytest.raises(mapcall.ArgumentError, match="out"):
         moving(x, 3, np.zeros(5))
@@ -144,8 +156,8 @@ def test_derived_numbers_that_depend_on_each_other(bind: Any, library: mapcall.L
     assert rows.unchecked(np.ones(12), 4) == sum(10 * i + j for i in range(3) for j in range(2))
     with pytest.raises(mapcall.PrototypeError, match="circle"):
         library.function(
-            "double rows([[mapcall::equals(n)]] int m, [[mapcall::equals(m)]] int n, const double *a,"
-            " int lda)"
+            "double rows([[mapcall::equals(n)]] int m, [[mapcall::equals(m)]] int n,"
+            " const double *a, int lda)"
         )
     with pytest.raises(mapcall.PrototypeError, match="equals"):
         library.function("double pick(int n, const double x[n], [[mapcall::equals(n)]] double k)")
@@ -155,7 +167,7 @@ def test_values_are_exact(bind: Any) -> None:
     pick = bind(
         "size_t size(const void *_Nullable p, [[mapcall::equals(k * k)]] size_t n, unsigned long k)"
     )
-    with pytest.raises(mapcall.ArgumentError, match="n: .*k\\*k"):
+    with pytest.raises(mapcall.ArgumentError, match=r"n: .*k\*k"):
         pick(None, 2**33)
     assert pick(None, 2**32 - 1) == (2**32 - 1) ** 2
 
@@ -163,14 +175,20 @@ def test_values_are_exact(bind: Any) -> None:
 def test_bounds(bind: Any) -> None:
     pick = bind("double pick(int n, const double x[n], [[mapcall::between(0, n - 1)]] int k)")
     x = np.arange(5.0)
-    assert pick(x, 0) == 0 and pick(x, 4) == 4
+    assert pick(x, 0) == 0
+    assert pick(x, 4) == 4
     for wrong in (-1, 5):
-        with pytest.raises(mapcall.ArgumentError, match=rf"k: expected int from 0 to n-1 = 4, got {wrong}"):
+        with pytest.raises(
+            mapcall.ArgumentError, match=rf"k: expected int from 0 to n-1 = 4, got {wrong}"
+        ):
             pick(x, wrong)
     np.testing.assert_array_equal(pick(np.stack([x, x + 1]), 2), [2, 3])
     with pytest.raises(mapcall.ArgumentError, match="k"):
         pick(x, np.array([1, 9], "i4"))
-    scaled = bind("double scaled_(const int n[1], [[mapcall::between(0, 1)]] const double *a, const double x[*n])")
+    scaled = bind(
+        "double scaled_(const int n[1], [[mapcall::between(0, 1)]] const double *a,"
+        " const double x[*n])"
+    )
     assert scaled(0.5, np.ones(4)) == 2
     for value in (1.5, float("nan"), -1e-300):
         with pytest.raises(mapcall.ArgumentError, match="a: expected double from 0 to 1"):
@@ -203,7 +221,7 @@ def test_null_pointers(bind: Any) -> None:
         "int is_null(const void *p) __attribute__((nonnull))",
         "int is_null(const void *p) __attribute__((__nonnull__(1)))",
     ):
-        with pytest.raises(mapcall.ArgumentError, match="p: expected .* other than NULL, got NULL"):
+        with pytest.raises(mapcall.ArgumentError, match=r"p: .* other than NULL, got NULL"):
             bind(prototype)(None)
 
 
@@ -228,7 +246,7 @@ def test_access(bind: Any) -> None:
     y = np.zeros(3)
     assert add(y) is None
     np.testing.assert_array_equal(y, np.ones(3))
-    with pytest.raises(mapcall.ArgumentError, match="x: .*got nothing"):
+    with pytest.raises(mapcall.ArgumentError, match=r"x: .*got nothing"):
         add(n=3)
 
 
@@ -305,8 +323,10 @@ def test_fortran_order(bind: Any) -> None:
         assert columns(block) == weighted_sum(block), block.shape
     with pytest.raises(mapcall.ArgumentError, match="asfortranarray"):
         columns(a.copy("C"))
-    plain = bind("double columns(int m, int n, [[mapcall::column_major]] const double a[m][n],"
-                 " [[mapcall::equals(m)]] int lda)")
+    plain = bind(
+        "double columns(int m, int n, [[mapcall::column_major]] const double a[m][n],"
+        " [[mapcall::equals(m)]] int lda)"
+    )
     assert plain(a) == weighted_sum(a)
     with pytest.raises(mapcall.ArgumentError, match="a: "):
         plain(a[1:4, 2:5])
@@ -317,7 +337,10 @@ def test_batches_in_fortran_order(bind: Any) -> None:
     items = np.random.default_rng(1).integers(0, 99, (4, 7, 9)).astype(float)
     stack = items.transpose(0, 2, 1).copy().transpose(0, 2, 1)
     np.testing.assert_array_equal(columns(stack), [weighted_sum(item) for item in items])
-    np.testing.assert_array_equal(columns(stack[::2, 1:4, 2:5], threads=2), [weighted_sum(item) for item in items[::2, 1:4, 2:5]])
+    np.testing.assert_array_equal(
+        columns(stack[::2, 1:4, 2:5], threads=2),
+        [weighted_sum(item) for item in items[::2, 1:4, 2:5]],
+    )
     last = np.asfortranarray(items.transpose(1, 2, 0)).transpose(2, 0, 1)
     np.testing.assert_array_equal(columns(last), [weighted_sum(item) for item in items])
     with pytest.raises(mapcall.ArgumentError, match="a: "):
@@ -326,7 +349,7 @@ def test_batches_in_fortran_order(bind: Any) -> None:
 
 def test_outputs_in_fortran_order(bind: Any, tmp_path: Path) -> None:
     number = bind(
-        "void number(int m, int n, [[mapcall::column_major]] [[mapcall::stride(lda)]] double a[m][n],"
+        "void number(int m, int n, [[mapcall::column_major, mapcall::stride(lda)]] double a[m][n],"
         " int lda)"
     )
     i, j = np.indices((3, 4))
@@ -348,8 +371,10 @@ def test_outputs_in_fortran_order(bind: Any, tmp_path: Path) -> None:
 
 
 def test_vectors_with_strides(bind: Any) -> None:
-    dot = bind("double dot(int n, [[mapcall::stride(incx)]] const double x[n], int incx,"
-               " [[mapcall::stride(incy)]] const double y[n], int incy)")
+    dot = bind(
+        "double dot(int n, [[mapcall::stride(incx)]] const double x[n], int incx,"
+        " [[mapcall::stride(incy)]] const double y[n], int incy)"
+    )
     a = np.arange(20.0).reshape(4, 5)
     assert dot(a[:, 1], a[0, :4]) == a[:, 1] @ a[0, :4]
     assert dot(a[::2, 3], a[1, 1:4:2]) == a[::2, 3] @ a[1, 1:4:2]
@@ -381,9 +406,25 @@ def test_arrays_agree_on_strides(library: mapcall.Library, compile_c: Any) -> No
 
 def test_buffers(bind: Any) -> None:
     size = bind("size_t size(const void p[n], size_t n)")
-    for value in (np.zeros(3), np.zeros((2, 3), "i2"), np.zeros(4, "M8[s]"), b"abc", bytearray(5),
-                  memoryview(b"abcd"), np.zeros(2, [("a", "i1"), ("b", "f8")])):
-        assert size(value) == memoryview(np.asarray(bytearray(value) if isinstance(value, bytes | bytearray) else value).view("u1") if not isinstance(value, memoryview) else value).nbytes
+    for value in (
+        np.zeros(3),
+        np.zeros((2, 3), "i2"),
+        np.zeros(4, "M8[s]"),
+        b"abc",
+        bytearray(5),
+        memoryview(b"abcd"),
+        np.zeros(2, [("a", "i1"), ("b", "f8")]),
+    ):
+        assert (
+            size(value)
+            == memoryview(
+                np.asarray(
+                    bytearray(value) if isinstance(value, bytes | bytearray) else value
+                ).view("u1")
+                if not isinstance(value, memoryview)
+                else value
+            ).nbytes
+        )
     assert size(np.zeros(3), n=24) == 24
     for wrong in (np.zeros(3, object), np.zeros((3, 3)).T, "text", 5, [1]):
         with pytest.raises(mapcall.ArgumentError, match="p: expected a buffer"):
@@ -405,9 +446,18 @@ def test_buffers(bind: Any) -> None:
 
 
 def test_texts_with_a_length(bind: Any) -> None:
-    for parameter in ("const char s[n]", "const char *__sized_by(n) s", "const char *__counted_by(n) s"):
+    for parameter in (
+        "const char s[n]",
+        "const char *__sized_by(n) s",
+        "const char *__counted_by(n) s",
+    ):
         count = bind(f"int count({parameter}, size_t n, char c)")
-        for value in ("a\0bab", b"a\0bab", np.frombuffer(b"a\0bab", "u1"), np.frombuffer(b"a\0bab", "i1")):
+        for value in (
+            "a\0bab",
+            b"a\0bab",
+            np.frombuffer(b"a\0bab", "u1"),
+            np.frombuffer(b"a\0bab", "i1"),
+        ):
             assert count(value, ord("a")) == 2
         assert count("", ord("a")) == 0
         with pytest.raises(mapcall.ArgumentError, match="s"):
@@ -418,8 +468,10 @@ def test_destructors(bind: Any) -> None:
     thing = "struct thing { int value; }; "
     alive = bind("int alive(void)")
     before = alive()
-    make = bind(thing + "struct thing *make(int value) __attribute__((malloc(destroy_both, 2)))"
-                " __attribute__((__malloc__(__builtin_destroy, 1), malloc))")
+    make = bind(
+        thing + "struct thing *make(int value) __attribute__((malloc(destroy_both, 2)))"
+        " __attribute__((__malloc__(__builtin_destroy, 1), malloc))"
+    )
     handle = make(3)
     assert alive() == before + 1
     handle.close()
@@ -432,7 +484,7 @@ def test_prototypes_are_printed_with_their_notations(library: mapcall.Library) -
     for text in (
         MOVING,
         "double weighted(size_t n, const double x[n], const double w[_Nullable n])",
-        "double weighted(size_t n, const double x[restrict n], const double w[restrict _Nullable n])",
+        "double weighted(size_t n, const double x[n], const double w[restrict _Nullable n])",
         "int is_null(const void *_Nullable p)",
         "int is_null(const void *p) __attribute__((nonnull(1)))",
         "void *nothing(int is_null) __attribute__((returns_nonnull))",
