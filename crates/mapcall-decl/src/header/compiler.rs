@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -43,11 +44,11 @@ impl Input {
             let name = name
                 .to_str()
                 .ok_or_else(|| super::name_error(name, "is no Unicode"))?;
-            lines.push_str(&if is_file {
-                format!("#include \"{name}\"\n")
+            let _ = if is_file {
+                writeln!(lines, "#include \"{name}\"")
             } else {
-                format!("#include <{name}>\n")
-            });
+                writeln!(lines, "#include <{name}>")
+            };
         }
         Ok(Self::Lines(lines))
     }

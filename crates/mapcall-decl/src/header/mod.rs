@@ -215,27 +215,23 @@ impl Header {
         } else {
             None
         };
-        let found = cache.as_ref().and_then(cache::Request::load);
-        let (output, argv) = match found {
-            Some(found) => found,
-            None => {
-                let start = SystemTime::now();
-                match compiler::preprocess(self, &input) {
-                    Ok(found) => {
-                        let output = String::from_utf8_lossy(&found.output).into_owned();
-                        let separated = self.separate(&output);
-                        if let Some(cache) = &cache {
-                            cache.store(&output, &found, &separated.files, start);
-                        }
-                        return Ok(self.declarations(separated, found.argv, cache));
-                    }
-                    Err(HeaderError::NoCompiler { tried, .. }) => return self.read_plain(tried),
-                    Err(error) => return Err(error),
+        if let Some((output, argv)) = cache.as_ref().and_then(cache::Request::load) {
+            let separated = self.separate(&output);
+            return Ok(self.declarations(separated, argv, cache));
+        }
+        let start = SystemTime::now();
+        match compiler::preprocess(self, &input) {
+            Ok(found) => {
+                let output = String::from_utf8_lossy(&found.output);
+                let separated = self.separate(&output);
+                if let Some(cache) = &cache {
+                    cache.store(&output, &found, &separated.files, start);
                 }
+                Ok(self.declarations(separated, found.argv, cache))
             }
-        };
-        let separated = self.separate(&output);
-        Ok(self.declarations(separated, argv, cache))
+            Err(HeaderError::NoCompiler { tried, .. }) => self.read_plain(tried),
+            Err(error) => Err(error),
+        }
     }
 
     fn separate(&self, output: &str) -> Separated {

@@ -14,7 +14,7 @@ use mapcall::{Declarations, Header, Prototype};
 use pyo3::exceptions::PyKeyError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyMappingProxy, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyMappingProxy, PySequence, PyString, PyTuple};
 
 use super::function::{Function, Options, Origin};
 use super::structure::Struct;
@@ -84,8 +84,8 @@ use crate::package::Package;
 pub(crate) fn load(
     py: Python<'_>,
     library: Option<PathBuf>,
-    header: Option<Names>,
-    prototypes: Option<Names>,
+    header: Option<&Bound<'_, PyAny>>,
+    prototypes: Option<&Bound<'_, PyAny>>,
     include: Option<Vec<PathBuf>>,
     define: Option<&Bound<'_, PyDict>>,
     header_cache: bool,
@@ -107,8 +107,11 @@ pub(crate) fn load(
         None => mapcall::Library::process(),
     };
     let inner = inner.map_err(|error| errors::library(py, &error))?;
-    let names = header.map_or_else(Vec::new, Names::list);
-    let prototypes = prototypes.map_or_else(Vec::new, Names::list);
+    let names = header.map(header_names).transpose()?.unwrap_or_default();
+    let prototypes = prototypes
+        .map(header_names)
+        .transpose()?
+        .unwrap_or_default();
     let has_any = !(names.is_empty() && prototypes.is_empty());
     let header = has_any.then(|| -> PyResult<_> {
         let mut defined = Vec::new();
@@ -143,19 +146,12 @@ pub(crate) fn load(
     })
 }
 
-/// The argument `header` of `load`.
-#[derive(FromPyObject)]
-pub(crate) enum Names {
-    One(PathBuf),
-    Several(Vec<PathBuf>),
-}
-
-impl Names {
-    fn list(self) -> Vec<PathBuf> {
-        match self {
-            Self::One(name) => vec![name],
-            Self::Several(names) => names,
-        }
+/// Returns the names that the argument `header` or `prototypes` of `load` has: one, or a sequence of them.
+fn header_names(header: &Bound<'_, PyAny>) -> PyResult<Vec<PathBuf>> {
+    match header.extract::<PathBuf>() {
+        Ok(name) => Ok(vec![name]),
+        Err(_) if header.cast::<PySequence>().is_ok() => header.extract(),
+        Err(error) => Err(error),
     }
 }
 
