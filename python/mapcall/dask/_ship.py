@@ -116,13 +116,8 @@ def _preprocess(header: Header) -> str:
         raise
     if run.returncode != 0:
         raise LibraryError(
-<<<<<<< HEAD
-            f"ship: {', '.join(names)}: expected a header, got an error of {command[0]}:"
-            f" {run.stderr}"
-=======
             f"ship: {', '.join(names)}: expected a header, got an error of {command[0]}: "
             f"{run.stderr}"
->>>>>>> main
         )
     return run.stdout
 
