@@ -445,6 +445,39 @@ def test_buffers(bind: Any) -> None:
         doubles(np.zeros(3, "f4"))
 
 
+def test_a_handle_for_an_array_is_not_checked(bind: Any) -> None:
+    allocate = bind("void *nothing(int is_null) __attribute__((malloc(free, 1)))")
+    handle = allocate(0)
+    for prototype in (
+        "void fill(void p[n], size_t n, int value)",
+        "void fill(char p[n], size_t n, int value)",
+    ):
+        fill = bind(prototype)
+        with pytest.raises(mapcall.ArgumentError, match="p"):
+            fill(handle, 7)
+        fill.unchecked(handle, 7, n=1)
+        assert handle.array(1, "u1") == [7]
+        with pytest.raises(mapcall.ArgumentError, match="n"):
+            fill.unchecked(handle, 7)
+
+
+def test_dask_arrays(bind: Any) -> None:
+    dask_array = pytest.importorskip("dask.array")
+    x = np.arange(24.0).reshape(4, 6)
+    lazy = dask_array.from_array(x, chunks=(2, 6))
+    moving = bind(MOVING)
+    counts, out = moving(lazy, 3)
+    np.testing.assert_array_equal(out.compute(), moving(x, 3)[1])
+    np.testing.assert_array_equal(counts.compute(), [4] * 4)
+    weighted = bind("double weighted(size_t n, const double x[n], const double w[_Nullable n])")
+    np.testing.assert_array_equal(weighted(lazy, None).compute(), x.sum(axis=1))
+    total = bind("double sum_(const int *n, const double x[*n])")
+    np.testing.assert_array_equal(total(lazy).compute(), x.sum(axis=1))
+    for prototype in (COLUMNS, "size_t size(const void p[n], size_t n)"):
+        with pytest.raises(mapcall.ArgumentError, match=r"compute\(\)"):
+            bind(prototype)(lazy)
+
+
 def test_texts_with_a_length(bind: Any) -> None:
     for parameter in (
         "const char s[n]",
