@@ -113,7 +113,9 @@ def test_a_derived_number_is_passed(bind: Any) -> None:
     assert count == 4
     np.testing.assert_array_equal(out, np.convolve(x, np.ones(3), "valid"))
     assert moving(x, 3, nout=4)[0] == 4
-    with pytest.raises(mapcall.ArgumentError, match=r"nout: expected int that equals n-window\+1 = 4, got 5"):
+    with pytest.raises(
+        mapcall.ArgumentError, match=r"nout: expected int that equals n-window\+1 = 4, got 5"
+    ):
         moving(x, 3, nout=5)
     with pytest.raises(mapcall.ArgumentError, match="out"):
         moving(x, 3, np.zeros(5))
@@ -165,12 +167,16 @@ def test_bounds(bind: Any) -> None:
     x = np.arange(5.0)
     assert pick(x, 0) == 0 and pick(x, 4) == 4
     for wrong in (-1, 5):
-        with pytest.raises(mapcall.ArgumentError, match=rf"k: expected int from 0 to n-1 = 4, got {wrong}"):
+        with pytest.raises(
+            mapcall.ArgumentError, match=rf"k: expected int from 0 to n-1 = 4, got {wrong}"
+        ):
             pick(x, wrong)
     np.testing.assert_array_equal(pick(np.stack([x, x + 1]), 2), [2, 3])
     with pytest.raises(mapcall.ArgumentError, match="k"):
         pick(x, np.array([1, 9], "i4"))
-    scaled = bind("double scaled_(const int n[1], [[mapcall::between(0, 1)]] const double *a, const double x[*n])")
+    scaled = bind(
+        "double scaled_(const int n[1], [[mapcall::between(0, 1)]] const double *a, const double x[*n])"
+    )
     assert scaled(0.5, np.ones(4)) == 2
     for value in (1.5, float("nan"), -1e-300):
         with pytest.raises(mapcall.ArgumentError, match="a: expected double from 0 to 1"):
@@ -305,8 +311,10 @@ def test_fortran_order(bind: Any) -> None:
         assert columns(block) == weighted_sum(block), block.shape
     with pytest.raises(mapcall.ArgumentError, match="asfortranarray"):
         columns(a.copy("C"))
-    plain = bind("double columns(int m, int n, [[mapcall::column_major]] const double a[m][n],"
-                 " [[mapcall::equals(m)]] int lda)")
+    plain = bind(
+        "double columns(int m, int n, [[mapcall::column_major]] const double a[m][n],"
+        " [[mapcall::equals(m)]] int lda)"
+    )
     assert plain(a) == weighted_sum(a)
     with pytest.raises(mapcall.ArgumentError, match="a: "):
         plain(a[1:4, 2:5])
@@ -317,7 +325,10 @@ def test_batches_in_fortran_order(bind: Any) -> None:
     items = np.random.default_rng(1).integers(0, 99, (4, 7, 9)).astype(float)
     stack = items.transpose(0, 2, 1).copy().transpose(0, 2, 1)
     np.testing.assert_array_equal(columns(stack), [weighted_sum(item) for item in items])
-    np.testing.assert_array_equal(columns(stack[::2, 1:4, 2:5], threads=2), [weighted_sum(item) for item in items[::2, 1:4, 2:5]])
+    np.testing.assert_array_equal(
+        columns(stack[::2, 1:4, 2:5], threads=2),
+        [weighted_sum(item) for item in items[::2, 1:4, 2:5]],
+    )
     last = np.asfortranarray(items.transpose(1, 2, 0)).transpose(2, 0, 1)
     np.testing.assert_array_equal(columns(last), [weighted_sum(item) for item in items])
     with pytest.raises(mapcall.ArgumentError, match="a: "):
@@ -348,8 +359,10 @@ def test_outputs_in_fortran_order(bind: Any, tmp_path: Path) -> None:
 
 
 def test_vectors_with_strides(bind: Any) -> None:
-    dot = bind("double dot(int n, [[mapcall::stride(incx)]] const double x[n], int incx,"
-               " [[mapcall::stride(incy)]] const double y[n], int incy)")
+    dot = bind(
+        "double dot(int n, [[mapcall::stride(incx)]] const double x[n], int incx,"
+        " [[mapcall::stride(incy)]] const double y[n], int incy)"
+    )
     a = np.arange(20.0).reshape(4, 5)
     assert dot(a[:, 1], a[0, :4]) == a[:, 1] @ a[0, :4]
     assert dot(a[::2, 3], a[1, 1:4:2]) == a[::2, 3] @ a[1, 1:4:2]
@@ -381,9 +394,25 @@ def test_arrays_agree_on_strides(library: mapcall.Library, compile_c: Any) -> No
 
 def test_buffers(bind: Any) -> None:
     size = bind("size_t size(const void p[n], size_t n)")
-    for value in (np.zeros(3), np.zeros((2, 3), "i2"), np.zeros(4, "M8[s]"), b"abc", bytearray(5),
-                  memoryview(b"abcd"), np.zeros(2, [("a", "i1"), ("b", "f8")])):
-        assert size(value) == memoryview(np.asarray(bytearray(value) if isinstance(value, bytes | bytearray) else value).view("u1") if not isinstance(value, memoryview) else value).nbytes
+    for value in (
+        np.zeros(3),
+        np.zeros((2, 3), "i2"),
+        np.zeros(4, "M8[s]"),
+        b"abc",
+        bytearray(5),
+        memoryview(b"abcd"),
+        np.zeros(2, [("a", "i1"), ("b", "f8")]),
+    ):
+        assert (
+            size(value)
+            == memoryview(
+                np.asarray(
+                    bytearray(value) if isinstance(value, bytes | bytearray) else value
+                ).view("u1")
+                if not isinstance(value, memoryview)
+                else value
+            ).nbytes
+        )
     assert size(np.zeros(3), n=24) == 24
     for wrong in (np.zeros(3, object), np.zeros((3, 3)).T, "text", 5, [1]):
         with pytest.raises(mapcall.ArgumentError, match="p: expected a buffer"):
@@ -405,9 +434,18 @@ def test_buffers(bind: Any) -> None:
 
 
 def test_texts_with_a_length(bind: Any) -> None:
-    for parameter in ("const char s[n]", "const char *__sized_by(n) s", "const char *__counted_by(n) s"):
+    for parameter in (
+        "const char s[n]",
+        "const char *__sized_by(n) s",
+        "const char *__counted_by(n) s",
+    ):
         count = bind(f"int count({parameter}, size_t n, char c)")
-        for value in ("a\0bab", b"a\0bab", np.frombuffer(b"a\0bab", "u1"), np.frombuffer(b"a\0bab", "i1")):
+        for value in (
+            "a\0bab",
+            b"a\0bab",
+            np.frombuffer(b"a\0bab", "u1"),
+            np.frombuffer(b"a\0bab", "i1"),
+        ):
             assert count(value, ord("a")) == 2
         assert count("", ord("a")) == 0
         with pytest.raises(mapcall.ArgumentError, match="s"):
@@ -418,8 +456,10 @@ def test_destructors(bind: Any) -> None:
     thing = "struct thing { int value; }; "
     alive = bind("int alive(void)")
     before = alive()
-    make = bind(thing + "struct thing *make(int value) __attribute__((malloc(destroy_both, 2)))"
-                " __attribute__((__malloc__(__builtin_destroy, 1), malloc))")
+    make = bind(
+        thing + "struct thing *make(int value) __attribute__((malloc(destroy_both, 2)))"
+        " __attribute__((__malloc__(__builtin_destroy, 1), malloc))"
+    )
     handle = make(3)
     assert alive() == before + 1
     handle.close()

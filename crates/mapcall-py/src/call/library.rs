@@ -682,7 +682,7 @@ impl Library {
     ///
     /// >>> import mapcall
     /// >>> mapcall.load(None, header="stdio.h").unsupported["vprintf"]
-    /// "`va_list` can't be passed: C code alone can make a list of arguments"
+    /// "`...va_list` can't be passed: C code alone can make a list of arguments"
     #[getter]
     fn unsupported<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let reasons = PyDict::new(py);

@@ -19,11 +19,12 @@ use crate::convert;
 /// >>> import mapcall
 /// >>> libc = mapcall.load(None)
 /// >>> opterr = libc.variable("int opterr")
-/// >>> opterr.value
-/// 1
 /// >>> opterr.value = 0
 /// >>> int(opterr)
 /// 0
+/// >>> opterr.value = 1
+/// >>> opterr.value
+/// 1
 ///
 /// `Library.variable` returns it, and so do the attributes of a library with a header. It is an argument by
 /// its value. The library stays loaded while the variable or an array on it is in use.

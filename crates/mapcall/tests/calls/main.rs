@@ -23,6 +23,7 @@ mod extents;
 mod fixture;
 mod lifetimes;
 mod maps;
+mod memory;
 mod numbers;
 mod pointers;
 mod properties;
