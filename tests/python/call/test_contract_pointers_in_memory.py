@@ -328,6 +328,23 @@ class TestStructObjects:
         other = c.library.struct("node")(tag=node.tag)
         assert other.tag.whole == 6
 
+    def test_a_member_of_a_struct_that_was_assigned_as_a_whole(self, c: Counted) -> None:
+        c.function(TYPES + "struct pairs { struct slice a, b; }; double sum(const struct slice *s)")
+        pairs = c.library.struct("pairs")()
+        x, y = np.ones(3), np.ones(3)
+        alive = [weakref.ref(x), weakref.ref(y)]
+        pairs.a = {"data": x, "len": 3}
+        pairs.b = {"data": y, "len": 3}
+        del x, y
+        pairs.a.data = None
+        pairs.a.len = 0
+        gc.collect()
+        assert alive[1]() is not None
+        pairs.b = {}
+        pairs.a = {}
+        gc.collect()
+        assert [other() for other in alive] == [None, None]
+
     def test_what_is_assigned_is_kept_alive(self, c: Counted) -> None:
         f = c.function(TYPES + "double sum(const struct slice *s)")
         s = c.library.struct("slice")(len=3)

@@ -14,7 +14,7 @@ use pyo3::exceptions::PyRecursionError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyByteArray, PyBytes, PyBytesMethods, PyDict, PyList, PyString, PyTuple};
 
 use super::callback::{self, Callback, NamedRecipient, Recipient};
 use super::function::Function;
@@ -221,7 +221,7 @@ impl<'a, 'py> Writer<'a, 'py> {
                 .cast::<PyBytes>()
                 .ok()
                 .filter(|_| is_char)
-                .map(|text| text.as_bytes()),
+                .map(PyBytesMethods::as_bytes),
         };
         if let Some(text) = text {
             let Some(part) = to.get_mut(..text.len()) else {

@@ -229,19 +229,14 @@ impl StructObject {
             )));
         }
         let mut writer = Writer::new(py, &self.library, &struct_name, name);
-        let bytes = match bits {
-            Some(bits) => {
-                // The bits beside those of the member stay.
-                let mut bytes = self.read(offset..offset + bits.bytes());
-                writer.bits(ctype, bits, value, &mut bytes)?;
-                bytes
-            }
-            None => {
-                let mut bytes = vec![0; ctype.size().unwrap_or_default()];
-                writer.write(ctype, value, &mut bytes)?;
-                bytes
-            }
-        };
+        let mut bytes = vec![0; ctype.size().unwrap_or_default()];
+        if let Some(bits) = bits {
+            // The bits beside those of the member stay.
+            bytes = self.read(offset..offset + bits.bytes());
+            writer.bits(ctype, bits, value, &mut bytes)?;
+        } else {
+            writer.write(ctype, value, &mut bytes)?;
+        }
         let kept = writer.kept;
         self.write(py, offset, &bytes, kept)?;
         Ok(true)
@@ -288,16 +283,14 @@ impl StructObject {
     fn __getattr__<'py>(this: &Bound<'py, Self>, name: &str) -> PyResult<Bound<'py, PyAny>> {
         let object = this.get();
         let known = object.record()?.named_members();
-        match known.into_iter().find(|(known, ..)| *known == name) {
-            Some(member) => object.get(this.py(), member),
-            None => {
-                let message = format!(
-                    "struct {} has no member '{name}'",
-                    target_name(&object.ctype)
-                );
-                Err(missing_attribute(this, name, message))
-            }
+        if let Some(member) = known.into_iter().find(|(known, ..)| *known == name) {
+            return object.get(this.py(), member);
         }
+        let message = format!(
+            "struct {} has no member '{name}'",
+            target_name(&object.ctype)
+        );
+        Err(missing_attribute(this, name, message))
     }
 
     fn __setattr__(this: &Bound<'_, Self>, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {

@@ -220,7 +220,7 @@ impl Variable {
         let name = &self.inner.declaration().name;
         let count = |shape: &[usize]| shape.iter().try_fold(1_usize, |n, &m| n.checked_mul(m));
         let shape = match (shape, &known) {
-            (Some(shape), _) => convert::shape(shape)?.unwrap_or_default().to_vec(),
+            (Some(shape), _) => convert::shape(shape)?.unwrap_or_default(),
             (None, Some(known)) => known.clone(),
             (None, None) => {
                 let message = format!("{name}: its length is not declared; give a shape");

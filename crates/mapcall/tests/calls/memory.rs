@@ -33,6 +33,7 @@ fn library() -> (TempDir, Library) {
 #[test]
 fn lists() {
     let (_folder, library) = library();
+    // SAFETY: these are the prototypes of the functions above.
     let bind = |text| unsafe { library.function(text) }.unwrap();
     let length = bind("int length(int n, const char *const s[n])");
     let call = |list| {
@@ -76,6 +77,7 @@ fn lists() {
 #[test]
 fn variables() {
     let (_folder, library) = library();
+    // SAFETY: these are the declarations of the variables above.
     let variable = |text| unsafe { library.variable(text) }.unwrap();
     let verbosity = variable("int verbosity");
     // SAFETY: no other thread uses the library.
@@ -110,6 +112,7 @@ fn variables() {
 #[test]
 fn a_destructor_that_is_a_closure() {
     let process = Library::process().unwrap();
+    // SAFETY: these are the prototypes of the C library.
     let bind = |text| unsafe { process.function(text) }.unwrap();
     let (malloc, free) = (bind("void *malloc(size_t n)"), bind("void free(void *p)"));
     let freed = Arc::new(AtomicUsize::new(0));
@@ -138,8 +141,10 @@ fn a_destructor_that_is_a_closure() {
 #[test]
 fn a_function_at_an_address() {
     let process = Library::process().unwrap();
+    // SAFETY: `labs` is no indirect function.
     let address = unsafe { process.symbol("labs") }.unwrap();
     let prototype = Prototype::parse("long magnitude(long j)").unwrap();
+    // SAFETY: the function at the address has this prototype.
     let labs = unsafe { process.bind_address(prototype, address) }.unwrap();
     assert_eq!(labs.call(&mut [(-3).into()]).unwrap().to_i128(), Some(3));
     assert_eq!(labs.name(), "magnitude");

@@ -228,7 +228,10 @@ fn the_types_of_variable_arguments_come_from_the_values() {
         let written = arguments[0].array().unwrap().view::<i8>().unwrap();
         let written: Vec<u8> = written.iter().map(|byte| byte.cast_unsigned()).collect();
         let expected = format!("-3 {} {} text 0.5 1", i64::MIN, u64::MAX);
-        assert_eq!(&written[..length as usize], expected.as_bytes());
+        assert_eq!(
+            &written[..usize::try_from(length).unwrap()],
+            expected.as_bytes()
+        );
         // Pointers: NULL, memory, a function.
         let mut arguments = [
             Arg::Out,
