@@ -9,8 +9,8 @@ PYTEST := $(BIN)/python -m pytest --quiet --numprocesses=auto --maxprocesses=8 -
 export MAPCALL_PYTHON := $(BIN)/python
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test test-rust test-python test-long test-release bench lint format docs fuzz memcheck build tools \
-  clean
+.PHONY: demo test test-rust test-python test-libraries test-long test-release bench lint format docs fuzz \
+  memcheck build tools clean
 
 demo: build
 	$(BIN)/python examples/demo.py
@@ -25,6 +25,12 @@ test-rust: tools $(VENV)/.test
 test-python: tools $(VENV)/.test
 	$(MATURIN) develop --quiet
 	$(PYTEST)
+
+# Tests of real libraries: packages of Debian, unpacked into `target/libraries`, with libclang as an oracle.
+test-libraries: tools $(VENV)/.libraries
+	$(BIN)/python tests/python/libraries/debian.py
+	$(MATURIN) develop --quiet
+	$(PYTEST) tests/python/libraries
 
 # Many more cases of the properties, a minute of faults, clusters that are killed, and tests of other
 # projects that use maps.
@@ -43,7 +49,7 @@ test-release: build
 
 bench: build $(VENV)/.bench
 	rm -f target/budgets.jsonl
-	for each in attribute_and_map call batch stream cluster; do \
+	for each in attribute_and_map call lapack batch stream cluster; do \
 	  $(BIN)/python benches/$$each.py --json target/budgets.jsonl || exit 1; done
 	cargo bench --quiet --bench prototypes --bench calls
 	cp target/budgets.jsonl docs/budgets.jsonl
@@ -97,6 +103,10 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.lint: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --group lint
+	touch $@
+
+$(VENV)/.libraries: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --group libraries
 	touch $@
 
 $(VENV)/.suites: $(VENV)/.test

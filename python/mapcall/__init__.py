@@ -20,6 +20,7 @@ Functions of C
 - `Handle`: a pointer that C has returned.
 - `Callback`: a Python callable as a C function pointer.
 - `get_errno`: returns the C ``errno`` of this thread's last call.
+- `include`: returns the folder of ``mapcall.h``, the macros for C headers that mapcall reads.
 
 Arrays in files
 ---------------
@@ -63,6 +64,7 @@ from typing import Any
 
 from . import _faults, _help, _hooks, _mapcall, _pickling, _progress, ctypeslib
 from ._errors import ArgumentError, CallError, LibraryError, MapFault, PrototypeError
+from ._headers import include
 from ._mapcall import (
     Appender,
     Callback,
@@ -128,6 +130,7 @@ __all__ = [
     "create",
     "ctypeslib",
     "get_errno",
+    "include",
     "load",
     "memmap",
     "open",

@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from ctypes import Array
 from os import PathLike
@@ -283,6 +283,7 @@ def load(
     library: _Name | None,
     header: _Name | Sequence[_Name] | None = None,
     *,
+    prototypes: _Name | Sequence[_Name] | None = None,
     include: Sequence[_Name] | None = None,
     define: dict[str, Any] | None = None,
     header_cache: bool = True,
@@ -425,6 +426,8 @@ class Handle:
 
 @final
 class Struct:
+    def get(self, records: NDArray[Any] | numpy.void, name: str) -> Any: ...
+    def set(self, records: NDArray[Any] | numpy.void, name: str, values: ArrayLike) -> None: ...
     def __call__(self, **members: Any) -> StructObject: ...
     def at(self, handle: Handle) -> StructObject: ...
     def callback(self, member: str, callable: Callable[..., Any]) -> Callback: ...

@@ -26,8 +26,8 @@ SECONDS = 60
 CACHE: Expiring[Any] = Expiring(256, SECONDS)
 
 Version = tuple[int, int, int]
-# The name of a header, its directories and its macros.
-Header = tuple[str | tuple[str, ...], Sequence[str], Mapping[str, Any]]
+# The names of headers, their directories and macros, and the files of prototypes that override theirs.
+Header = tuple[str | tuple[str, ...], Sequence[str], Mapping[str, Any], tuple[str, ...]]
 
 
 class Identity(NamedTuple):
@@ -275,18 +275,18 @@ def _open(
 def _load(path: str | None, header: Header | None) -> Library:
     if header is None:
         return load(path)
-    name, include, define = header
-    return load(path, name, include=include, define=dict(define))
+    name, include, define, prototypes = header
+    return load(path, name, prototypes=prototypes, include=include, define=dict(define))
 
 
 def header_key(header: Header) -> tuple[Any, ...]:
     """Return a header and its options as a key of a dict.
 
-    >>> header_key(("kern.h", ["include"], {"N": "3"}))
-    ('kern.h', ('include',), (('N', '3'),))
+    >>> header_key(("kern.h", ["include"], {"N": "3"}, ()))
+    ('kern.h', ('include',), (('N', '3'),), ())
     """
-    name, include, define = header
-    return name, tuple(include), tuple(define.items())
+    name, include, define, prototypes = header
+    return name, tuple(include), tuple(define.items()), prototypes
 
 
 _spellings: defaultdict[str, itertools.count[int]] = defaultdict(itertools.count)

@@ -14,7 +14,14 @@ use common::{mapcall, refused, succeeded};
 fn completions_for_every_shell() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = succeeded(&mut mapcall(["completions", shell]));
-        for word in ["info", "prototypes", "symbols", "completions", "json"] {
+        for word in [
+            "info",
+            "prototypes",
+            "constants",
+            "symbols",
+            "completions",
+            "json",
+        ] {
             assert!(script.contains(word), "{shell}: {word}");
         }
     }
@@ -47,7 +54,14 @@ fn pages() {
         whole.starts_with(".ie") && whole.contains(".TH mapcall 1"),
         "{whole}"
     );
-    for page in ["info", "prototypes", "symbols", "completions", "man"] {
+    for page in [
+        "info",
+        "prototypes",
+        "constants",
+        "symbols",
+        "completions",
+        "man",
+    ] {
         assert!(whole.contains(&format!("mapcall\\-{page}(1)")), "{page}");
         let text = succeeded(&mut mapcall(["man", page]));
         assert!(text.contains(&format!(".TH mapcall-{page} 1")), "{text}");

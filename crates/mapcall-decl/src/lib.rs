@@ -65,6 +65,27 @@ mod syntax;
 #[cfg(feature = "headers")]
 mod sys;
 
+/// The text of `mapcall.h`, which C headers include to carry the notations of prototypes.
+///
+/// ```
+/// use mapcall_decl::{Header, MAPCALL_H};
+///
+/// // For a C compiler, as a file; `Header` finds it without.
+/// let directory = tempfile::tempdir()?;
+/// std::fs::write(directory.path().join("mapcall.h"), MAPCALL_H)?;
+/// let header = directory.path().join("kern.h");
+/// std::fs::write(&header, "
+/// ##include <mapcall.h>
+/// void smooth(int n, const double x[n], MAPCALL_EQUALS(n - 2) int nout, double out[nout]);
+/// ")?;
+/// # std::fs::remove_file(directory.path().join("mapcall.h"))?;
+/// let kern = Header::new(header).read()?;
+/// let smooth = kern.function("smooth").unwrap().prototype?;
+/// assert_eq!(smooth.parameters[2].equals.as_ref().unwrap().to_string(), "n-2");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub const MAPCALL_H: &str = include_str!("../include/mapcall.h");
+
 pub use ctype::CType;
 pub use declarations::Declarations;
 pub use error::{Position, PrototypeError, PrototypeErrorKind};

@@ -373,6 +373,51 @@ impl Prototype {
             .find(|(_, parameter)| parameter.name == name)
     }
 
+    /// Returns all expressions over the parameters: extents, strides, values and bounds.
+    ///
+    /// ```
+    /// use mapcall_decl::Prototype;
+    ///
+    /// let f = Prototype::parse("void f([[mapcall::equals(n * 2)]] int m, int n, double x[n + 1])")?;
+    /// assert_eq!(f.expressions().map(ToString::to_string).collect::<Vec<_>>(), ["n*2", "n+1"]);
+    /// # Ok::<(), mapcall_decl::PrototypeError>(())
+    /// ```
+    pub fn expressions(&self) -> impl Iterator<Item = &Expr> {
+        self.parameters.iter().flat_map(|parameter| {
+            let extents = parameter.extents.iter().filter_map(|extent| match extent {
+                Extent::Dynamic(expression) => Some(expression),
+                Extent::Unknown => None,
+            });
+            let between = parameter.between.iter().flat_map(|between| between.iter());
+            extents
+                .chain(&parameter.stride)
+                .chain(&parameter.equals)
+                .chain(between)
+        })
+    }
+
+    /// Adds what the attributes of another declaration of the function say, as compilers do.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.returns_nonnull |= other.returns_nonnull;
+        for destructor in &other.destructors {
+            if !self.destructors.contains(destructor) {
+                self.destructors.push(destructor.clone());
+            }
+        }
+        if self.parameters.len() != other.parameters.len() {
+            return;
+        }
+        for (own, other) in self.parameters.iter_mut().zip(&other.parameters) {
+            own.access = own.access.or(other.access);
+            if own.nullability == Nullability::Unspecified {
+                own.nullability = other.nullability;
+            }
+            if own.ownership == Ownership::Kept {
+                own.ownership = other.ownership;
+            }
+        }
+    }
+
     /// Returns the prototype of the function that destroys what this one returns: of its
     /// [`destructors`](Self::destructors), the first that takes the pointer alone. `declared` returns the
     /// prototype of a function that is known; for another one, the result is void.

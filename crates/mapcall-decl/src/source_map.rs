@@ -10,6 +10,8 @@ use crate::error::Position;
 pub(crate) struct SourceMap {
     /// The ranges, in the order of the text.
     segments: Vec<Segment>,
+    /// The files whose declarations override others.
+    overriding: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -93,7 +95,10 @@ pub(crate) fn separate(output: &str, is_foreign: impl Fn(&str) -> bool) -> Separ
             line: marker.line,
         });
     }
-    let map = SourceMap { segments };
+    let map = SourceMap {
+        segments,
+        overriding: Vec::new(),
+    };
     Separated {
         text,
         map,
@@ -118,7 +123,24 @@ impl SourceMap {
         };
         Self {
             segments: vec![segment],
+            overriding: Vec::new(),
         }
+    }
+
+    /// Sets the files whose declarations override others.
+    pub(crate) fn override_by(&mut self, files: Vec<std::borrow::Cow<'_, str>>) {
+        self.overriding = files.into_iter().map(Into::into).collect();
+    }
+
+    /// Returns whether any declarations override others.
+    pub(crate) fn has_overriding(&self) -> bool {
+        !self.overriding.is_empty()
+    }
+
+    /// Returns whether a declaration at a position of the text overrides others.
+    pub(crate) fn is_overriding(&self, at: usize) -> bool {
+        let file = self.segment(at).map(|segment| &segment.file);
+        file.is_some_and(|file| self.overriding.iter().any(|other| **other == **file))
     }
 
     fn segment(&self, at: usize) -> Option<&Segment> {

@@ -90,7 +90,7 @@ pub use mapcall_array::ndarray;
 #[doc(hidden)]
 pub use mapcall_decl::nearest;
 pub use mapcall_decl::{
-    CType, Declarations, Extent, Parameter, Position, Prototype, PrototypeError,
+    CType, Declarations, Extent, MAPCALL_H, Parameter, Position, Prototype, PrototypeError,
     PrototypeErrorKind, ctype, declarations, extent, prototype,
 };
 #[cfg(feature = "headers")]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _pickling
 from .._errors import LibraryError
+from .._headers import include as own_folder
 from .._mapcall import Function, Library
 from .._pickling import Header
 
@@ -92,15 +93,17 @@ def _plugin(library: Library) -> LibraryPlugin:
 
 def _preprocess(header: Header) -> str:
     """Return the text of a header that needs no preprocessor, nor other headers."""
-    given, include, define = header
-    names = (given,) if isinstance(given, str) else given
+    given, include, define, prototypes = header
+    # The first declaration of a function counts, where no line markers tell the files.
+    names = (*((given,) if isinstance(given, str) else given), *prototypes)
     including = "".join(
         f'#include "{os.path.abspath(name)}"\n' if os.path.isfile(name) else f"#include <{name}>\n"
         for name in names
     )
     compiler = shlex.split(os.environ.get("CC") or "cc")
     macros = (f"-D{key}" if value is None else f"-D{key}={value}" for key, value in define.items())
-    command = [*compiler, "-E", "-P", "-w", "-xc", *(f"-I{folder}" for folder in include), *macros]
+    folders = (*(f"-I{folder}" for folder in include), f"-idirafter{own_folder()}")
+    command = [*compiler, "-E", "-P", "-w", "-xc", "-D__mapcall__=1", *folders, *macros]
     try:
         run = subprocess.run([*command, "-"], input=including, capture_output=True, text=True)
     except OSError:
@@ -113,7 +116,8 @@ def _preprocess(header: Header) -> str:
         raise
     if run.returncode != 0:
         raise LibraryError(
-            f"ship: {', '.join(names)}: expected a header, got an error of {command[0]}: {run.stderr}"
+            f"ship: {', '.join(names)}: expected a header, got an error of {command[0]}: "
+            f"{run.stderr}"
         )
     return run.stdout
 

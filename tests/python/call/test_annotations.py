@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -84,15 +87,13 @@ SOURCE = r"""
     int alive(void) { return living; }
 """
 
-ENGINES = ["cranelift", "libffi"]
-
 
 @pytest.fixture(scope="module")
 def library(compile_c: Any) -> mapcall.Library:
     return mapcall.load(compile_c(SOURCE))
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=[None, "libffi"], ids=["usual engine", "libffi"])
 def bind(library: mapcall.Library, request: pytest.FixtureRequest) -> Any:
     def bound(prototype: str, **options: Any) -> mapcall.Function:
         return library.function(prototype, engine=request.param, **options)
@@ -489,3 +490,124 @@ def test_prototypes_are_printed_with_their_notations(library: mapcall.Library) -
         printed = library.function(text).prototype
         assert printed == text
         assert library.function(printed).prototype == text
+
+
+HEADER = r"""
+#include <stddef.h>
+#include <mapcall.h>
+
+typedef double real;
+void smooth(int n, const real x[n], MAPCALL_BETWEEN(1, n) int window,
+            MAPCALL_EQUALS(n - window + 1) int nout, real out[nout]);
+real weigh(size_t n, const real x[n], const real *__counted_by_or_null(n) w);
+real corner(int m, int n, MAPCALL_COLUMN_MAJOR MAPCALL_STRIDE(lda) const real *a, int lda);
+unsigned size_of_(const void *__sized_by(n) p, size_t n) MAPCALL_ACCESS(read_only, 1, 2);
+struct thing;
+void destroy(struct thing *_Nonnull t);
+struct thing *make(int value) MAPCALL_DESTROYED_BY(destroy);
+"""
+
+
+@pytest.fixture
+def header(tmp_path: Path) -> Path:
+    path = tmp_path / "kern.h"
+    path.write_text(HEADER)
+    return path
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang", "g++"])
+@pytest.mark.parametrize("standard", ["11", "17", "2x"])
+def test_compilers_take_mapcall_h(compiler: str, standard: str, header: Path) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is missing: on Debian, apt-get install {compiler}")
+    text, language = HEADER, "gnu"
+    if compiler == "g++":
+        # C++ has no arrays of variable length.
+        language, standard = "gnu++", standard.replace("2x", "20")
+        text = HEADER.replace("[n]", "[]").replace("[nout]", "[]")
+    options = [f"-std={language}{standard}", "-Wall", "-Wextra", "-Werror"]
+    header.write_text(text)
+    source = header.with_suffix(".cc" if compiler == "g++" else ".c")
+    source.write_text(f'#include "{header}"\n')
+    command = [compiler, *options, f"-I{mapcall.include()}", "-c", "-o", os.devnull, str(source)]
+    compiled = subprocess.run(command, capture_output=True, text=True)
+    assert compiled.returncode == 0, compiled.stderr
+
+
+def test_mapcall_reads_mapcall_h(library: mapcall.Library, header: Path) -> None:
+    loaded = mapcall.load(library.path, header=header)
+    assert loaded.make.prototype.endswith("__attribute__((malloc(destroy, 1)))")
+    alive = library.function("int alive(void)")
+    before = alive()
+    handle = loaded.make(3)
+    assert alive() == before + 1
+    loaded.destroy(handle)
+    assert alive() == before
+    with pytest.raises(mapcall.ArgumentError, match="t: "):
+        loaded.destroy(None)
+
+
+def test_both_copies_of_mapcall_h() -> None:
+    crate = Path(__file__).parents[3] / "crates/mapcall-decl/include/mapcall.h"
+    assert (Path(mapcall.include()) / "mapcall.h").read_text() == crate.read_text()
+
+
+def test_a_file_of_prototypes(library: mapcall.Library, tmp_path: Path) -> None:
+    header, contracts = tmp_path / "kern.h", tmp_path / "kern.contracts.h"
+    header.write_text(
+        "#include <stddef.h>\ntypedef double real;\n"
+        "real weighted(size_t n, const real *x, const real *w);\nint alive(void);\n"
+    )
+    contracts.write_text("real weighted(size_t n, const real x[n], const real w[_Nullable n]);\n")
+    loaded = mapcall.load(library.path, header=header, prototypes=contracts)
+    assert loaded.weighted(np.ones(3)) == 3
+    assert loaded.alive() >= 0
+    assert {"weighted", "alive"} <= set(dir(loaded))
+    with pytest.raises(mapcall.ArgumentError, match="unchecked"):
+        mapcall.load(library.path, header=header).weighted(3, np.ones(3), None)
+    assert pickle.loads(pickle.dumps(loaded.weighted))(np.ones(3), None) == 3
+    assert pickle.loads(pickle.dumps(loaded)).weighted(np.ones(3)) == 3
+
+
+def test_a_file_of_prototypes_agrees_with_the_header(
+    library: mapcall.Library, tmp_path: Path
+) -> None:
+    header, contracts = tmp_path / "kern.h", tmp_path / "kern.contracts.h"
+    header.write_text("double pick(int n, const double *x, int k) __attribute__((nonnull));\n")
+    contracts.write_text("double pick(int n, const float x[n], int k);\n")
+    loaded = mapcall.load(library.path, header=header, prototypes=contracts)
+    with pytest.raises(AttributeError, match="contradicts the header's"):
+        _ = loaded.pick
+    contracts.write_text(
+        "#include <mapcall.h>\n"
+        "double pick(int n, const double x[n], MAPCALL_BETWEEN(0, n - 1) int k);\n"
+    )
+    loaded = mapcall.load(library.path, header=header, prototypes=contracts)
+    assert loaded.pick(np.arange(3.0), 2) == 2
+    with pytest.raises(mapcall.ArgumentError, match="k: expected int from 0 to n-1 = 2, got 3"):
+        loaded.pick(np.arange(3.0), 3)
+
+
+def test_the_attributes_of_glibc() -> None:
+    libc = mapcall.load(None, header=["stdio.h", "stdlib.h", "string.h", "wchar.h"])
+    assert "malloc(fclose, 1)" in libc.fopen.prototype
+    assert "malloc(free, 1)" in libc.wcsdup.prototype
+    copy = libc.wcsdup.unchecked(np.array([97, 98, 0], "i4"))
+    assert copy.array(3, "i4").tolist() == [97, 98, 0]
+    copy.close()
+    with pytest.raises(mapcall.ArgumentError, match="closed"):
+        libc.free(copy)
+    with libc.fopen(os.devnull, "w") as stream:
+        assert libc.fputs("text", stream) >= 0
+    with pytest.raises(mapcall.ArgumentError, match="closed"):
+        libc.fputs("text", stream)
+    strlen = libc.strlen
+    assert "nonnull(1)" in strlen.prototype
+    with pytest.raises(mapcall.ArgumentError, match="other than NULL"):
+        strlen(None)
+    # It takes over the block that it reallocates: the second declaration says so.
+    block = libc.reallocarray(None, 4, 8)
+    larger = libc.reallocarray(block, 8, 8)
+    with pytest.raises(mapcall.ArgumentError, match="closed"):
+        libc.reallocarray(block, 8, 8)
+    larger.close()

@@ -16,7 +16,7 @@ struct particle { char tag; point at; float mass[2]; struct { short a; int b; } 
 union either { int whole; float part; };
 struct big { double x[5]; };
 struct padded { char c; double d; };
-struct flags { int low : 3; };
+struct wide { __int128 n; };
 struct hidden;
 """
 SOURCE = (
@@ -85,9 +85,8 @@ def test_structs_without_a_dtype(c: Counted) -> None:
     c.function(NORM)
     with pytest.raises(KeyError, match=r"expected a struct that .* defines, got 'nowhere'|nowhere"):
         c.library.struct("nowhere")
-    for name in ("flags", "hidden"):
-        with pytest.raises((ValueError, KeyError), match=name):
-            _ = c.library.struct(name).dtype
+    with pytest.raises((ValueError, KeyError), match="hidden"):
+        _ = c.library.struct("hidden").dtype
     with pytest.raises(AttributeError):
         c.library.struct("point").name = "other"
     with pytest.raises(TypeError):
@@ -263,9 +262,11 @@ class TestByValue:
         value["whole"] = 0x3FC00000
         assert either(value)["part"] == 1.5
 
-    def test_bit_fields_are_refused(self, c: Counted) -> None:
-        for prototype in ("double norm(struct flags p)", "struct flags swap(void)"):
-            with pytest.raises(mapcall.PrototypeError, match="bit-field"):
+    def test_structs_without_a_known_layout_are_refused(self, c: Counted) -> None:
+        for prototype in ("double norm(struct wide p)", "struct wide swap(void)"):
+            with pytest.raises(
+                mapcall.PrototypeError, match="its member `n` is of type `__int128`"
+            ):
                 c.function(TYPES + prototype)
         with pytest.raises(mapcall.PrototypeError, match="hidden"):
             c.function(TYPES + "double norm(struct hidden p)")

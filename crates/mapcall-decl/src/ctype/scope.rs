@@ -49,6 +49,19 @@ pub(crate) trait Outer: Debug + Send + Sync {
 /// The error for a name that is already defined with another meaning.
 pub(crate) struct Conflict;
 
+/// Returns whether the definition of an enumeration completes its declaration with a type: `enum e : short;`.
+fn is_completed(declared: &CType, defined: &CType) -> bool {
+    match (declared, defined) {
+        (CType::Enum(declared), CType::Enum(defined)) => {
+            declared.is_fixed
+                && declared.enumerators.is_empty()
+                && defined.is_fixed
+                && declared.underlying == defined.underlying
+        }
+        _ => false,
+    }
+}
+
 impl Scope {
     /// Returns an empty scope inside another one, whose names are visible.
     pub(crate) fn within(outer: Option<Arc<dyn Outer>>) -> Self {
@@ -142,7 +155,11 @@ impl Scope {
             _ => self.defined_tag(tag),
         };
         match known {
-            Some((kind, known)) if kind != keyword || known != *ctype => Err(Conflict),
+            Some((kind, known))
+                if kind != keyword || known != *ctype && !is_completed(&known, ctype) =>
+            {
+                Err(Conflict)
+            }
             _ => {
                 let ctype = ctype.clone();
                 self.names.tags.insert(tag.into(), (keyword, ctype));

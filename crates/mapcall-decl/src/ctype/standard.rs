@@ -86,20 +86,30 @@ const FLOAT64X: Standard = if cfg!(any(target_arch = "x86", target_arch = "x86_6
     Unsupported(WIDE, Some((16, 16)))
 };
 const VA_LIST: &str = "C code alone can make a list of arguments";
+const DECIMAL: &str = "NumPy has no decimal numbers";
 const WIDE: &str = "NumPy has no numbers of that size";
 
 /// The names and their types, sorted by name.
 const STANDARD: &[(&str, Standard)] = &[
     ("FILE", Opaque),
     ("_Bool", Plain(Scalar::Bool)),
+    ("_Decimal128", Unsupported(DECIMAL, Some((16, 16)))),
+    ("_Decimal32", Unsupported(DECIMAL, Some((4, 4)))),
+    ("_Decimal64", Unsupported(DECIMAL, Some((8, 8)))),
     ("_Float128", Unsupported(WIDE, Some((16, 16)))),
+    ("_Float128x", Unsupported(WIDE, None)),
     ("_Float16", Plain(Scalar::Float16)),
     ("_Float32", Plain(Scalar::Float)),
     ("_Float32x", Plain(Scalar::Double)),
     ("_Float64", Plain(Scalar::Double)),
     ("_Float64x", FLOAT64X),
+    (
+        "__bf16",
+        Unsupported("NumPy has no numbers of that format", Some((2, 2))),
+    ),
     ("__builtin_va_list", Unsupported(VA_LIST, None)),
     ("__float128", Unsupported(WIDE, Some((16, 16)))),
+    ("__float80", FLOAT64X),
     ("__fp16", Plain(Scalar::Float16)),
     ("__gnuc_va_list", Unsupported(VA_LIST, None)),
     ("__int128", Unsupported(WIDE, Some((16, 16)))),

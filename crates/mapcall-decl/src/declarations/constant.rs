@@ -80,8 +80,10 @@ pub struct ConstantError {
 /// A C program that gives the values of macros.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Program {
-    /// The declarations and macros that they need.
-    pub(crate) text: String,
+    /// The declarations that the macros need.
+    pub(crate) declarations: String,
+    /// The definitions of the macros, and of those that they need.
+    pub(crate) macros: String,
     /// The macros to evaluate.
     pub(crate) names: Vec<String>,
     /// Whether the header's compiler is Clang.

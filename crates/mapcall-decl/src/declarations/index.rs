@@ -142,6 +142,10 @@ struct OldStyle<'t> {
     left: usize,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one fact about the tokens before"
+)]
 struct Cutter<'t> {
     text: &'t str,
     lexer: Lexer<'t>,
@@ -282,9 +286,7 @@ impl<'t> Cutter<'t> {
             TokenKind::LeftParenthesis | TokenKind::LeftBracket => self.open.push(Open::Ignored),
             TokenKind::LeftBrace => self.open.push(Open::Block),
             TokenKind::RightParenthesis | TokenKind::RightBracket => {
-                if self.open.last() == Some(&Open::Ignored) {
-                    self.open.pop();
-                }
+                self.open.pop_if(|open| *open == Open::Ignored);
             }
             TokenKind::RightBrace => self.close_brace(token),
             TokenKind::Semicolon => self.semicolon(token),
@@ -401,10 +403,13 @@ impl<'t> Cutter<'t> {
 
     /// Handles a token in the parentheses of a declarator or of parameters, or in a struct.
     fn inner(&mut self, token: Token) {
-        if token.kind != TokenKind::Identifier {
-            let is_list = matches!(token.kind, TokenKind::Comma | TokenKind::RightParenthesis);
-            self.has_identifiers &= is_list;
-        }
+        let after = self.previous.map(|previous| previous.kind);
+        self.has_identifiers &= match token.kind {
+            TokenKind::Identifier => after != Some(TokenKind::Identifier),
+            TokenKind::Comma => true,
+            TokenKind::RightParenthesis => after == Some(TokenKind::Identifier),
+            _ => false,
+        };
         if self.tag(token) {
             return;
         }
@@ -413,11 +418,10 @@ impl<'t> Cutter<'t> {
             TokenKind::Identifier if is_group_keyword(text) => self.ignores_group = true,
             TokenKind::Identifier => {
                 self.ignores_group = false;
-                let is_word = is_type_word(text) || is_other_keyword(text);
-                self.has_identifiers &= !is_word;
-                let is_declarator = !self.open.contains(&Open::Record)
+                let is_declarator = !self.is_declared
+                    && !self.open.contains(&Open::Record)
                     && self.open.first() == Some(&Open::Declarator);
-                if is_declarator && !self.is_declared && !is_word {
+                if is_declarator && !is_type_word(text) && !is_other_keyword(text) {
                     self.name = Some(text);
                     self.declare();
                 }
@@ -493,12 +497,8 @@ impl<'t> Cutter<'t> {
                 self.body = Some(token.span.start);
                 self.open.push(Open::Block);
             }
-            TokenKind::RightBrace => {
-                // The brace has no opening one; it ends a text that is no declaration.
-                if !self.return_to_first_semicolon() {
-                    self.end(token.span.end);
-                }
-            }
+            // The brace has no opening one; it ends a text that is no declaration.
+            TokenKind::RightBrace => self.end_here(token),
             TokenKind::Semicolon => self.semicolon(token),
             _ => {}
         }
@@ -556,6 +556,12 @@ impl<'t> Cutter<'t> {
         true
     }
 
+    fn end_here(&mut self, token: Token) {
+        if !self.return_to_first_semicolon() {
+            self.end(token.span.end);
+        }
+    }
+
     fn end(&mut self, end: u32) {
         let Some(start) = self.start else {
             return;
@@ -569,12 +575,11 @@ impl<'t> Cutter<'t> {
         let declared = self.declared.drain(..).map(|name| (name, space));
         for (name, space) in self.names.drain(..).chain(declared) {
             self.declares_objects |= space == NameSpace::Object;
-            match self.index.names.get_mut(name) {
-                Some(pieces) => pieces.push((space, piece)),
-                None => {
-                    let pieces = SmallVec::from_buf([(space, piece)]);
-                    self.index.names.insert(name.into(), pieces);
-                }
+            if let Some(pieces) = self.index.names.get_mut(name) {
+                pieces.push((space, piece));
+            } else {
+                let pieces = SmallVec::from_buf([(space, piece)]);
+                self.index.names.insert(name.into(), pieces);
             }
         }
         let enumerators = self.enumerators.drain(..).map(|span| (span, piece));
@@ -629,6 +634,10 @@ fn is_conditional(directive: &str) -> bool {
 
 /// Returns whether a keyword is followed by parentheses whose names are not declared.
 fn is_group_keyword(word: &str) -> bool {
+    // Most words are none.
+    if !word.starts_with(['_', 'a', 's', 't']) {
+        return false;
+    }
     is_type_group(word)
         || matches!(
             word,

@@ -1,6 +1,7 @@
 //! The macros of a header: which names they give to functions and types, and which are constants.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
 
 use super::constant::ConstantValue;
 use crate::source_map::Directive;
@@ -108,14 +109,20 @@ impl Macros {
                     .iter()
                     .flatten()
                     .any(|known| known == text);
-                if token.kind == TokenKind::Identifier && !is_parameter {
+                closure.has_literal |= matches!(
+                    token.kind,
+                    TokenKind::Number | TokenKind::Character | TokenKind::String
+                );
+                if token.kind != TokenKind::Identifier || is_parameter {
+                    continue;
+                }
+                if text == name {
+                    // A name in the macro of that name stands for itself.
+                    closure.names.insert(text);
+                } else {
                     open.push(text);
                 }
             }
-        }
-        // A name that its own macro contains stands for itself there.
-        if is_word(self.body(name).unwrap_or_default()) {
-            closure.names.insert(name);
         }
         Some(closure)
     }
@@ -133,10 +140,8 @@ impl Macros {
                 Some(parameters) => format!("({})", parameters.join(",")),
                 None => String::new(),
             };
-            text.push_str(&format!(
-                "#undef {name}\n#define {name}{parameters} {}\n",
-                defined.body
-            ));
+            let body = &defined.body;
+            let _ = write!(text, "#undef {name}\n#define {name}{parameters} {body}\n");
         }
         text
     }
@@ -151,6 +156,22 @@ pub(super) struct Closure<'a> {
     pub(super) macros: HashSet<&'a str>,
     /// The names that are no macros.
     pub(super) names: HashSet<&'a str>,
+    /// Whether a literal is in it.
+    has_literal: bool,
+}
+
+impl Closure<'_> {
+    /// Returns whether it may be a value, not only a type.
+    pub(super) fn is_value(&self, is_enumerator: impl Fn(&str) -> bool) -> bool {
+        let is_value = |name: &&str| {
+            matches!(
+                *name,
+                "sizeof" | "_Alignof" | "__alignof__" | "true" | "false"
+            ) || name.starts_with("__builtin_")
+                || is_enumerator(name)
+        };
+        self.has_literal || self.names.iter().any(is_value)
+    }
 }
 
 impl Macro {
@@ -211,12 +232,6 @@ impl Macro {
 /// The maximum number of tokens of a macro that renames a function: its arguments, with commas.
 const MAX_TARGET: usize = 256;
 
-fn is_word(text: &str) -> bool {
-    let mut tokens = Lexer::new(text);
-    let first = tokens.next().map(|token| token.kind);
-    first == Some(TokenKind::Identifier) && tokens.next().is_none()
-}
-
 /// Returns whether a text may be a part of an expression: its brackets are balanced, and it has no tokens of
 /// statements and declarations.
 fn is_expression(text: &str) -> bool {
@@ -225,16 +240,10 @@ fn is_expression(text: &str) -> bool {
         let word = token.span.of(text);
         match token.kind {
             TokenKind::LeftParenthesis | TokenKind::LeftBracket => open.push(token.kind),
-            TokenKind::RightParenthesis => {
-                if open.pop() != Some(TokenKind::LeftParenthesis) {
-                    return false;
-                }
+            TokenKind::RightParenthesis if open.pop() != Some(TokenKind::LeftParenthesis) => {
+                return false;
             }
-            TokenKind::RightBracket => {
-                if open.pop() != Some(TokenKind::LeftBracket) {
-                    return false;
-                }
-            }
+            TokenKind::RightBracket if open.pop() != Some(TokenKind::LeftBracket) => return false,
             TokenKind::LeftBrace | TokenKind::RightBrace | TokenKind::Semicolon => return false,
             TokenKind::Identifier if is_statement_keyword(word) => return false,
             _ => {}

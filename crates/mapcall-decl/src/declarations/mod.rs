@@ -157,23 +157,51 @@ impl Declarations {
     /// assert!(header.function("real").is_none());
     /// ```
     ///
+    /// If it is declared several times, the attributes of all declarations count, as for compilers.
+    ///
     /// The name may be a macro that stands for that of a function (`#define mpz_init __gmpz_init`), which is
     /// then the [`symbol`](Prototype::symbol) of the prototype.
     #[must_use]
     pub fn function(&self, name: &str) -> Option<Declared> {
         self.renamed_function(name).or_else(|| {
-            let mut own = self.objects_of(name, true);
-            let find = |parsed: &Parsed| find_function(parsed, name).cloned();
-            own.find_map(find)
+            let own = self.objects_of(name, true);
+            self.merged(own.filter_map(|parsed| find_function(parsed, name)))
         })
+    }
+
+    /// Returns the first of the declarations of a function, with the attributes of all of them. If it overrides
+    /// the others, it must agree with them.
+    fn merged<'a>(&self, mut declared: impl Iterator<Item = &'a Declared>) -> Option<Declared> {
+        let mut first = declared.next()?.clone();
+        let map = self.shared.source_map.as_ref();
+        let may_override = map.is_some_and(SourceMap::has_overriding);
+        if let Ok(prototype) = &mut first.prototype {
+            for other in declared.filter_map(|other| other.prototype.as_ref().ok()) {
+                let difference = prototype.contradiction(other).filter(|_| may_override);
+                if let Some(difference) = difference {
+                    let text = prototype.to_string();
+                    let end = text.len();
+                    let kind = PrototypeErrorKind::Contradiction {
+                        prototype: text.clone(),
+                        declared: other.to_string(),
+                        difference,
+                    };
+                    let error = PrototypeError::new(kind, 0..end, &Arc::from(text));
+                    first.prototype = Err(error);
+                    break;
+                }
+                prototype.merge(other);
+            }
+        }
+        Some(first)
     }
 
     /// Returns the function for whose name a macro stands, with the name of the macro.
     fn renamed_function(&self, name: &str) -> Option<Declared> {
         let target = self.shared.macros.renamed(name)?;
-        let mut objects = self.objects_of(target, false);
-        let function = objects.find_map(|parsed| find_function(parsed, target))?;
-        let mut function = function.clone();
+        let objects = self.objects_of(target, false);
+        let mut function =
+            self.merged(objects.filter_map(|parsed| find_function(parsed, target)))?;
         function.name = name.into();
         if let Ok(prototype) = &mut function.prototype {
             let symbol = std::mem::replace(&mut prototype.name, name.into());
@@ -505,7 +533,9 @@ impl Declarations {
     /// `is_own`, of those that belong to the header. A piece is parsed when the iterator comes to it.
     fn objects_of(&self, name: &str, is_own: bool) -> impl Iterator<Item = &Parsed> {
         let pieces = self.shared.index.declaring(name, NameSpace::Object);
-        pieces.filter_map(move |number| {
+        let mut pieces: Vec<u32> = pieces.collect();
+        self.shared.put_overriding_first(&mut pieces);
+        pieces.into_iter().filter_map(move |number| {
             let piece = self.shared.index.piece(number)?;
             if is_own && !self.shared.is_own(piece) {
                 return None;
@@ -669,7 +699,21 @@ impl Shared {
     fn own_pieces(&self, condition: impl Fn(Piece) -> bool) -> Vec<u32> {
         let pieces = (0..).zip(&self.index.pieces);
         let own = pieces.filter(|&(_, &piece)| condition(piece) && self.is_own(piece));
-        own.map(|(number, _)| number).collect()
+        let mut own: Vec<u32> = own.map(|(number, _)| number).collect();
+        self.put_overriding_first(&mut own);
+        own
+    }
+
+    /// Moves the pieces of files whose declarations override others to the front.
+    fn put_overriding_first(&self, pieces: &mut [u32]) {
+        let map = self.source_map.as_ref();
+        let Some(map) = map.filter(|map| map.has_overriding()) else {
+            return;
+        };
+        pieces.sort_by_key(|&number| {
+            let piece = self.index.piece(number);
+            !piece.is_some_and(|piece| map.is_overriding(piece.span.range().start))
+        });
     }
 
     /// Returns the last piece before `limit` that defines a name; the number of a piece that must be parsed

@@ -1,6 +1,7 @@
 //! The constants of a header: those that are known without a compiler, and the program that gives the others.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt::Write as _;
 
 use super::index::NameSpace;
 use super::macros;
@@ -36,11 +37,19 @@ impl Declarations {
         if let Some(constants) = self.shared.constants.get() {
             return Ok(constants);
         }
-        let (mut known, program) = self.known_constants();
+        let (mut known, mut program) = self.known_constants();
         if !program.names.is_empty()
             && let Some(evaluator) = &self.shared.evaluator
         {
-            for constant in evaluator.evaluate(&program)? {
+            let values = match evaluator.evaluate(&program) {
+                // A declaration may need another one that has not been found.
+                Err(_) => {
+                    program.declarations = self.shared.text.to_string();
+                    evaluator.evaluate(&program)?
+                }
+                Ok(values) => values,
+            };
+            for constant in values {
                 known.insert(constant.name, constant.value);
             }
         }
@@ -178,7 +187,12 @@ impl Declarations {
         };
         let (mut used, mut pieces) = (HashSet::new(), BTreeSet::new());
         for &name in names {
-            let Some(closure) = self.shared.macros.closure(name) else {
+            let is_enumerator = |name: &str| {
+                let mut pieces = self.shared.index.declaring(name, NameSpace::Enumerator);
+                pieces.next().is_some()
+            };
+            let closure = self.shared.macros.closure(name);
+            let Some(closure) = closure.filter(|closure| closure.is_value(is_enumerator)) else {
                 continue;
             };
             // Behind these, names of members and variables may stand.
@@ -204,14 +218,10 @@ impl Declarations {
                     PackLimit::Bytes(limit) => limit.to_string(),
                     PackLimit::None | PackLimit::Unknown => String::new(),
                 };
-                program.text.push_str(&format!("\n#pragma pack({limit})\n"));
-                program.text.push_str(text);
-                program.text.push('\n');
+                let _ = write!(program.declarations, "\n#pragma pack({limit})\n{text}\n");
             }
         }
-        program
-            .text
-            .push_str(&self.shared.macros.definitions(&used));
+        program.macros = self.shared.macros.definitions(&used);
         program
     }
 

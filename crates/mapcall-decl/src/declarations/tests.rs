@@ -1,6 +1,7 @@
 //! Declarations that are parsed when needed equal those of one pass over the text, in any order of use.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::process::Command;
 
 use proptest::prelude::*;
@@ -218,7 +219,7 @@ fn a_declaration_that_cannot_be_read_costs_itself() {
 fn a_long_chain_of_types_needs_no_stack() {
     let mut text = "typedef int t0;\n".to_owned();
     for i in 1..10_000 {
-        text.push_str(&format!("typedef struct s{i} {{ t{} *p; }} t{i};\n", i - 1));
+        let _ = writeln!(text, "typedef struct s{i} {{ t{} *p; }} t{i};", i - 1);
     }
     text.push_str("t9999 last(t9998 x);");
     let lazy = Declarations::parse(&text);

@@ -106,9 +106,10 @@ impl Request {
         if let Input::Lines(lines) = input {
             add(lines.as_bytes());
         }
-        for name in &header.names {
+        for name in header.names.iter().chain(&header.prototypes) {
             add(name.as_encoded_bytes());
         }
+        add(&header.prototypes.len().to_le_bytes());
         let mut has_environment = false;
         for name in ENVIRONMENT {
             let value = env::var_os(name);
@@ -116,10 +117,13 @@ impl Request {
             add(value.unwrap_or_default().as_encoded_bytes());
         }
         let is_relative = |path: &Path| path.is_relative();
-        let has_files = header.names.iter().any(|name| Path::new(name).is_file());
+        let is_relative_file = |name: &OsString| {
+            let path = Path::new(name);
+            is_relative(path) && path.is_file()
+        };
         let depends_on_directory = has_environment
             || argv.len() > 1
-            || has_files
+            || header.names.iter().any(is_relative_file)
             || header.directories.iter().any(|path| is_relative(path));
         if depends_on_directory {
             add(env::current_dir().ok()?.as_os_str().as_encoded_bytes());
@@ -279,11 +283,11 @@ impl Request {
         let Ok(mut files) = self.directory.files() else {
             return;
         };
-        files.sort_unstable_by_key(|(_, time, _)| std::cmp::Reverse(*time));
+        files.sort_unstable_by_key(|file| std::cmp::Reverse(file.modified));
         let mut total = 0;
-        for (name, _, size) in files {
-            total += size;
-            if let Some(name) = name.to_str().filter(|_| total > MAX_TOTAL) {
+        for file in files {
+            total += file.size;
+            if let Some(name) = file.name.to_str().filter(|_| total > MAX_TOTAL) {
                 let _ = self.directory.remove(name);
             }
         }
@@ -323,7 +327,11 @@ fn digest_of(path: &Path) -> Option<Digest> {
 
 fn digest_of_program(program: &Program) -> Digest {
     let mut digest = blake3::Hasher::new();
-    for part in program.names.iter().chain([&program.text]) {
+    for part in program
+        .names
+        .iter()
+        .chain([&program.declarations, &program.macros])
+    {
         let _ = digest.write_all(&part.len().to_le_bytes());
         let _ = digest.write_all(part.as_bytes());
     }

@@ -1,12 +1,15 @@
 //! Runs the system's C compiler as a preprocessor, without a shell and with limits of time and output.
 
+use std::env;
 use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mapcall_array::fork::{self, Section};
 
@@ -33,19 +36,19 @@ impl Input {
     /// [`HeaderError::Name`] if a name can't be written in a line of C.
     pub(super) fn new(header: &Header) -> Result<Self, HeaderError> {
         let mut lines = String::new();
-        for name in &header.names {
+        for name in header.names.iter().chain(&header.prototypes) {
             let is_file = Path::new(name).is_file();
-            if is_file && header.names.len() == 1 {
+            if is_file && header.names.len() == 1 && header.prototypes.is_empty() {
                 return Ok(Self::File(name.into()));
             }
             let name = name
                 .to_str()
                 .ok_or_else(|| super::name_error(name, "is no Unicode"))?;
-            lines.push_str(&if is_file {
-                format!("#include \"{name}\"\n")
+            let _ = if is_file {
+                writeln!(lines, "#include \"{name}\"")
             } else {
-                format!("#include <{name}>\n")
-            });
+                writeln!(lines, "#include <{name}>")
+            };
         }
         Ok(Self::Lines(lines))
     }
@@ -62,8 +65,61 @@ pub(super) struct Preprocessed {
 
 /// Preprocesses the header with the first compiler that can be run.
 pub(super) fn preprocess(header: &Header, input: &Input) -> Result<Preprocessed, HeaderError> {
+    match preprocess_with(header, input, None) {
+        // Only a header that includes it needs it, and only if the compiler does not find it.
+        Err(HeaderError::Refused { message, .. }) if message.contains(OWN_HEADER) => {
+            let directory = OwnHeader::new()?;
+            preprocess_with(header, input, Some(&directory.0))
+        }
+        result => result,
+    }
+}
+
+/// The header of mapcall's notations.
+const OWN_HEADER: &str = "mapcall.h";
+
+/// A directory with [`OWN_HEADER`], which is removed when this is dropped.
+struct OwnHeader(PathBuf);
+
+impl OwnHeader {
+    fn new() -> Result<Self, HeaderError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let name = format!(
+            "mapcall-{}-{}",
+            process::id(),
+            now.unwrap_or_default().as_nanos()
+        );
+        let path = env::temp_dir().join(name);
+        let io_error = |source| HeaderError::Io {
+            path: path.clone(),
+            source,
+        };
+        // It fails if there is such a directory.
+        fs::create_dir(&path).map_err(io_error)?;
+        let directory = Self(path.clone());
+        fs::write(path.join(OWN_HEADER), crate::MAPCALL_H).map_err(io_error)?;
+        Ok(directory)
+    }
+}
+
+impl Drop for OwnHeader {
+    fn drop(&mut self) {
+        // A file that stays in the folder for temporary files does no harm.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn preprocess_with(
+    header: &Header,
+    input: &Input,
+    last: Option<&Path>,
+) -> Result<Preprocessed, HeaderError> {
     let mut tried = Vec::new();
-    let arguments = arguments(header, input);
+    let mut arguments = arguments(header, input);
+    if let Some(last) = last {
+        let option = ["-idirafter".into(), last.into()];
+        arguments.splice(0..0, option);
+    }
     let lines = match input {
         Input::File(_) => "",
         Input::Lines(lines) => lines,
@@ -92,6 +148,7 @@ pub(super) fn preprocess(header: &Header, input: &Input) -> Result<Preprocessed,
 pub(super) fn arguments(header: &Header, input: &Input) -> Vec<OsString> {
     // The definitions of macros are in the output, and the directories to search in the messages.
     let mut arguments: Vec<OsString> = ["-E", "-dD", "-v", "-w", "-x", "c"].map(Into::into).into();
+    arguments.push("-D__mapcall__=1".into());
     for directory in &header.directories {
         arguments.extend(["-I".into(), behind_dot(directory).into()]);
     }
@@ -253,7 +310,8 @@ fn finish(
 fn included_by<'a>(header: &'a Header, message: &str) -> Option<&'a OsString> {
     let (line, _) = message.strip_prefix("<stdin>:")?.split_once(':')?;
     let line: usize = line.parse().ok()?;
-    header.names.get(line.checked_sub(1)?)
+    let mut names = header.names.iter().chain(&header.prototypes);
+    names.nth(line.checked_sub(1)?)
 }
 
 /// Returns the directories that `-v` lists, and the other messages.

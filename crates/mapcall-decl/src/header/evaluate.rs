@@ -124,7 +124,7 @@ impl Evaluator {
 
 /// Returns the program without some of the macros, by their positions.
 fn text(program: &Program, refused: &HashSet<usize>) -> String {
-    let mut text = format!("{}\n{PRELUDE}", program.text);
+    let mut text = format!("{}\n{}{PRELUDE}", program.declarations, program.macros);
     for (position, name) in program.names.iter().enumerate() {
         if !refused.contains(&position) {
             let line = position + 1;

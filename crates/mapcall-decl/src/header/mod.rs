@@ -68,6 +68,8 @@ const MAX_NAMES: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Header {
     names: Vec<OsString>,
+    /// The files of prototypes that override those of the headers, as absolute paths.
+    prototypes: Vec<OsString>,
     is_cached: bool,
     directories: Vec<PathBuf>,
     macros: Vec<(String, Option<String>)>,
@@ -83,6 +85,7 @@ impl Header {
     pub fn new(name: impl Into<OsString>) -> Self {
         Self {
             names: vec![name.into()],
+            prototypes: Vec::new(),
             is_cached: true,
             directories: Vec::new(),
             macros: Vec::new(),
@@ -103,6 +106,30 @@ impl Header {
     #[must_use]
     pub fn and(mut self, name: impl Into<OsString>) -> Self {
         self.names.push(name.into());
+        self
+    }
+
+    /// Adds a file of prototypes that say more of functions than the headers do, such as the lengths of arrays.
+    /// It is read after the headers; a function that it declares has its prototype, which must agree with that
+    /// of the header.
+    ///
+    /// ```
+    /// use mapcall_decl::Header;
+    ///
+    /// let directory = tempfile::tempdir()?;
+    /// let file = directory.path().join("string.contracts.h");
+    /// std::fs::write(&file, "void *memset(void *__sized_by(n) s, int c, size_t n);")?;
+    /// let string = Header::new("string.h").prototypes(file).read()?;
+    /// let memset = string.function("memset").unwrap().prototype?;
+    /// assert_eq!(memset.to_string(), "void *memset(void s[n], int c, size_t n)");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn prototypes(mut self, path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        // Line markers have the name by which a file is included.
+        let absolute = std::path::absolute(&path).unwrap_or(path);
+        self.prototypes.push(absolute.into());
         self
     }
 
@@ -188,27 +215,23 @@ impl Header {
         } else {
             None
         };
-        let found = cache.as_ref().and_then(cache::Request::load);
-        let (output, argv) = match found {
-            Some(found) => found,
-            None => {
-                let start = SystemTime::now();
-                match compiler::preprocess(self, &input) {
-                    Ok(found) => {
-                        let output = String::from_utf8_lossy(&found.output).into_owned();
-                        let separated = self.separate(&output);
-                        if let Some(cache) = &cache {
-                            cache.store(&output, &found, &separated.files, start);
-                        }
-                        return Ok(self.declarations(separated, found.argv, cache));
-                    }
-                    Err(HeaderError::NoCompiler { tried, .. }) => return self.read_plain(tried),
-                    Err(error) => return Err(error),
+        if let Some((output, argv)) = cache.as_ref().and_then(cache::Request::load) {
+            let separated = self.separate(&output);
+            return Ok(self.declarations(separated, argv, cache));
+        }
+        let start = SystemTime::now();
+        match compiler::preprocess(self, &input) {
+            Ok(found) => {
+                let output = String::from_utf8_lossy(&found.output);
+                let separated = self.separate(&output);
+                if let Some(cache) = &cache {
+                    cache.store(&output, &found, &separated.files, start);
                 }
+                Ok(self.declarations(separated, found.argv, cache))
             }
-        };
-        let separated = self.separate(&output);
-        Ok(self.declarations(separated, argv, cache))
+            Err(HeaderError::NoCompiler { tried, .. }) => self.read_plain(tried),
+            Err(error) => Err(error),
+        }
     }
 
     fn separate(&self, output: &str) -> Separated {
@@ -221,9 +244,12 @@ impl Header {
             .iter()
             .filter_map(|name| standard::name(name))
             .collect();
-        source_map::separate(output, |file| {
+        let mut separated = source_map::separate(output, |file| {
             standard::name(file).is_some_and(|name| !asked.contains(&name))
-        })
+        });
+        let prototypes = self.prototypes.iter().map(|name| name.to_string_lossy());
+        separated.map.override_by(prototypes.collect());
+        separated
     }
 
     fn declarations(
@@ -247,7 +273,7 @@ impl Header {
 
     /// Refuses names and macros that the compiler would read as other options.
     fn check(&self) -> Result<(), HeaderError> {
-        for header in &self.names {
+        for header in self.names.iter().chain(&self.prototypes) {
             let name = header.as_encoded_bytes();
             let refuse = |reason| Err(name_error(header, reason));
             if name.is_empty() {
@@ -256,7 +282,7 @@ impl Header {
             if name.len() > MAX_NAME {
                 return refuse("is too long");
             }
-            let is_alone = self.names.len() == 1;
+            let is_alone = self.names.len() == 1 && self.prototypes.is_empty();
             let is_file = Path::new(header).is_file();
             let is_refused = |byte| match (is_file, byte) {
                 (_, b'\n' | b'\r' | 0) => !is_file || !is_alone,
@@ -289,7 +315,7 @@ impl Header {
 
     /// Reads the text of a header that needs no preprocessor.
     fn read_plain(&self, tried: Vec<Attempt>) -> Result<Declarations, HeaderError> {
-        let [name] = &self.names[..] else {
+        let ([name], true) = (&self.names[..], self.prototypes.is_empty()) else {
             let names = self.names.join(", ".as_ref());
             let reason = "several headers need it".into();
             return Err(no_compiler(&names, tried, reason));

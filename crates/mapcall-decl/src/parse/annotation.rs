@@ -186,7 +186,12 @@ impl Reader<'_> {
                 }
                 ("nonnull", numbers) => {
                     for number in numbers {
-                        self.pointer(parameters, number)?.nullability = Nullability::Nonnull;
+                        // GCC warns of the number of another parameter, and ignores it.
+                        let (index, _) = self.number_of(number)?;
+                        let parameter = parameters.get_mut(index).filter(|other| is_pointer(other));
+                        if let Some(pointer) = parameter {
+                            pointer.nullability = Nullability::Nonnull;
+                        }
                     }
                 }
                 ("returns_nonnull" | "_Nonnull", _) => result.is_nonnull = true,

@@ -394,7 +394,10 @@ impl Reader<'_> {
                     .find(|(parameter, _)| parameter.as_deref() == Some(name));
                 match parameter {
                     Some((_, ctype)) => Some(ctype.clone()),
-                    None => self.scope.typedef(name),
+                    None => self.scope.typedef(name).or_else(|| {
+                        let constant = self.named_constant(expression.span).ok()?;
+                        Some(CType::Integer(constant.ctype))
+                    }),
                 }
             }
             ExpressionKind::Parenthesized(inner) => self.expression_type(inner, parameters)?,

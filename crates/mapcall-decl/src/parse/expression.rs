@@ -84,7 +84,12 @@ impl Reader<'_> {
             }
             ExpressionKind::Cast(name, operand) => {
                 let ctype = self.type_name(name)?;
-                let operand = self.expression(operand, names)?;
+                let operand = match self.expression(operand, names) {
+                    Err(error) if matches!(error.kind, Kind::Fraction { .. }) => {
+                        return self.constant(expression).map(Expr::Constant);
+                    }
+                    operand => operand?,
+                };
                 match ctype.integer() {
                     Some(integer) => self.computed(Expr::Cast(integer, Box::new(operand)), span),
                     None => Err(self.no_extent(span)),

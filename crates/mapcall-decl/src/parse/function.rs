@@ -463,7 +463,9 @@ impl<'t> Reader<'t> {
 fn defines_type(specifier: &TypeSpecifier) -> bool {
     match specifier {
         TypeSpecifier::Record(record) => record.members.is_some(),
-        TypeSpecifier::Enum(enumeration) => enumeration.enumerators.is_some(),
+        TypeSpecifier::Enum(enumeration) => {
+            enumeration.enumerators.is_some() || enumeration.underlying.is_some()
+        }
         _ => false,
     }
 }

@@ -173,7 +173,15 @@ impl Reader<'_> {
                     // GNU C accepts `_Complex` alone as `double _Complex`.
                     (Some("double"), 0, _) | (None, 0, true) => Some(Float::Double),
                     (Some("double"), 1, _) => Some(Float::LongDouble),
-                    (Some("_Float16"), 0, true) => Some(Float::Float16),
+                    // `_Float32` and its like.
+                    (Some(name), 0, true) => match self.scope.typedef(name) {
+                        Some(CType::Float(float)) => Some(float),
+                        Some(CType::Unsupported(_)) => {
+                            let reason = "NumPy has no complex numbers of that size";
+                            return Ok(CType::unsupported(self.text(words.span), reason));
+                        }
+                        _ => None,
+                    },
                     _ => None,
                 };
                 return match (float, base) {
@@ -309,7 +317,9 @@ impl Reader<'_> {
                 return Err(self.error(Kind::Incomplete { ctype }, specifier.span));
             };
             // An enumeration with a fixed type is complete without its enumerators (C23 6.7.2.2).
-            return Ok(self.enumeration_of(Some(tag), Vec::new(), Some(&fixed), false));
+            let ctype = self.enumeration_of(Some(tag), Vec::new(), Some(&fixed), false);
+            self.define_tag("enum", tag, &ctype, specifier.span)?;
+            return Ok(ctype);
         };
         let mut enumerators = Vec::new();
         let mut next = 0_i128;

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
+use super::StoredFile;
+
 /// A directory that only this user can read and write.
 #[derive(Debug)]
 pub(crate) struct PrivateDirectory(OwnedFd);
@@ -90,9 +92,8 @@ impl PrivateDirectory {
         )?)
     }
 
-    /// Returns the names of the files, with their times of modification in seconds and nanoseconds, and their
-    /// sizes in bytes.
-    pub(crate) fn files(&self) -> io::Result<Vec<(OsString, (i64, i64), u64)>> {
+    /// Returns the files.
+    pub(crate) fn files(&self) -> io::Result<Vec<StoredFile>> {
         let mut files = Vec::new();
         for entry in rustix::fs::Dir::read_from(&self.0)? {
             let entry = entry?;
@@ -101,16 +102,20 @@ impl PrivateDirectory {
                 continue;
             };
             if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
-                let name = OsString::from_vec(name.to_bytes().to_vec());
-                let size = u64::try_from(stat.st_size).unwrap_or(0);
-                #[allow(clippy::unnecessary_cast, clippy::useless_conversion)]
-                let time = (
-                    stat.st_mtime.into(),
-                    i64::try_from(stat.st_mtime_nsec).unwrap_or(0),
-                );
-                files.push((name, time, size));
+                files.push(StoredFile {
+                    name: OsString::from_vec(name.to_bytes().to_vec()),
+                    modified: modified(&stat),
+                    size: u64::try_from(stat.st_size).unwrap_or(0),
+                });
             }
         }
         Ok(files)
     }
+}
+
+/// Returns the time of modification in seconds and nanoseconds, whose types depend on the system.
+#[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions)]
+fn modified(stat: &rustix::fs::Stat) -> (i64, i64) {
+    let nanoseconds = i64::try_from(stat.st_mtime_nsec).unwrap_or(0);
+    (i64::from(stat.st_mtime), nanoseconds)
 }

@@ -1,6 +1,7 @@
-use std::ffi::OsString;
 use std::io;
 use std::path::Path;
+
+use super::StoredFile;
 
 /// A directory that only this user can read and write, which can't be had on this system.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ impl PrivateDirectory {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    pub(crate) fn files(&self) -> io::Result<Vec<(OsString, (i64, i64), u64)>> {
+    pub(crate) fn files(&self) -> io::Result<Vec<StoredFile>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

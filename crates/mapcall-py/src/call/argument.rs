@@ -6,7 +6,9 @@ use std::ptr;
 use std::slice;
 use std::sync::Arc;
 
-use mapcall::contract::{ArrayRule, Check, FunctionValue, HostValue, Number, Problem, Role, Rule};
+use mapcall::contract::{
+    ArrayRule, Check, FunctionValue, HostValue, Number, PointerRule, Problem, Role, Rule,
+};
 use mapcall::ctype::{CType, Function as FunctionType};
 use numpy::PyUntypedArray;
 use pyo3::ffi;
@@ -373,10 +375,12 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
             return self.ndarray(role, expected, &array, object);
         }
         let Some(parameter) = object.getattr_opt(intern!(self.py, "_as_parameter_"))? else {
-            // Only an unchecked call takes a number; the error of others names it.
-            return match number::read(object)? {
-                PythonNumber::None => self.push_other(role, object),
-                read => self.push_number(position, None, object, read),
+            // Only an unchecked call takes a number; the error of others names the remedy.
+            let rule = self.function.inner.contract().rules().get(position);
+            let number = rule.and_then(Rule::pointer).and_then(PointerRule::number);
+            return match number.map(|_| number::read(object)).transpose()? {
+                None | Some(PythonNumber::None) => self.push_other(role, object),
+                Some(read) => self.push_number(position, number, object, read),
             };
         };
         let address = ptr::with_exposed_provenance(foreign::address_of(&parameter)?);

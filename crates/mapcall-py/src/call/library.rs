@@ -18,7 +18,7 @@ use mapcall::{CType, Declarations, Header, Prototype};
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyMappingProxy, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyMappingProxy, PySequence, PyString, PyTuple};
 
 use super::callback::{self, Callback, NamedRecipient, Recipient};
 use super::function::{Destructor, Function, Options, Origin};
@@ -49,6 +49,9 @@ use crate::package::Package;
 ///     The C header of the library, as a path or as in ``#include <...>``; several are read in order, as
 ///     by one C file. The system's C compiler preprocesses them. Their functions and constants become
 ///     attributes of the library, and prototypes may use their types.
+/// prototypes : str or PathLike, or sequence of them, optional
+///     A file of prototypes that say more than the headers do, such as the lengths of arrays: a
+///     function that it declares has its prototype, which must agree with that of the header.
 /// include : sequence of PathLike, optional
 ///     Directories in which headers are looked for.
 /// define : dict of str to object, optional
@@ -79,20 +82,31 @@ use crate::package::Package;
 #[pyfunction]
 #[pyo3(
     signature = (
-        library, header = None, *, include = None, define = None, header_cache = true, **unknown
+        library, header = None, *, prototypes = None, include = None, define = None,
+        header_cache = true, **unknown
     ),
-    text_signature = "(library, header=None, *, include=None, define=None, header_cache=True)"
+    text_signature = "(library, header=None, *, prototypes=None, include=None, define=None, \
+                      header_cache=True)"
 )]
+#[expect(clippy::too_many_arguments, reason = "each is a keyword in Python")]
 pub(crate) fn load(
     py: Python<'_>,
     library: Option<PathBuf>,
-    header: Option<Names>,
+    header: Option<&Bound<'_, PyAny>>,
+    prototypes: Option<&Bound<'_, PyAny>>,
     include: Option<Vec<PathBuf>>,
     define: Option<&Bound<'_, PyDict>>,
     header_cache: bool,
     unknown: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<Library> {
-    const KEYWORDS: [&str; 5] = ["library", "header", "include", "define", "header_cache"];
+    const KEYWORDS: [&str; 6] = [
+        "library",
+        "header",
+        "prototypes",
+        "include",
+        "define",
+        "header_cache",
+    ];
     refuse_unknown("load", &KEYWORDS, unknown)?;
     let inner = match &library {
         // SAFETY: the user of `load` asks to load the library, and is responsible that its initialisers
@@ -101,12 +115,13 @@ pub(crate) fn load(
         None => mapcall::Library::process(),
     };
     let inner = inner.map_err(|error| errors::library(py, &error))?;
-    let names = header.map(|names| match names {
-        Names::One(name) => vec![name],
-        Names::Several(names) => names,
-    });
-    let header = names.filter(|names| !names.is_empty());
-    let header = header.map(|names| -> PyResult<_> {
+    let names = header.map(header_names).transpose()?.unwrap_or_default();
+    let prototypes = prototypes
+        .map(header_names)
+        .transpose()?
+        .unwrap_or_default();
+    let has_any = !(names.is_empty() && prototypes.is_empty());
+    let header = has_any.then(|| -> PyResult<_> {
         let mut defined = Vec::new();
         for (name, value) in define.into_iter().flatten() {
             let value = if value.is_none() {
@@ -118,6 +133,7 @@ pub(crate) fn load(
         }
         Ok(Source {
             names,
+            prototypes,
             include: include.unwrap_or_default(),
             define: defined,
         })
@@ -138,28 +154,39 @@ pub(crate) fn load(
     })
 }
 
-/// The argument `header` of `load`.
-#[derive(FromPyObject)]
-pub(crate) enum Names {
-    One(PathBuf),
-    Several(Vec<PathBuf>),
+/// Returns the names that the argument `header` or `prototypes` of `load` has: one, or a sequence of them.
+fn header_names(header: &Bound<'_, PyAny>) -> PyResult<Vec<PathBuf>> {
+    match header.extract::<PathBuf>() {
+        Ok(name) => Ok(vec![name]),
+        Err(_) if header.cast::<PySequence>().is_ok() => header.extract(),
+        Err(error) => Err(error),
+    }
 }
 
 /// The headers of a library, with the options of `load`.
 #[derive(Clone)]
 struct Source {
-    /// At least one.
     names: Vec<PathBuf>,
+    /// The files of prototypes that override those of the headers.
+    prototypes: Vec<PathBuf>,
     include: Vec<PathBuf>,
     define: Vec<(String, Option<String>)>,
 }
 
 impl Source {
     fn header(&self) -> Header {
-        let (first, more) = self.names.split_first().unzip();
+        // Files of prototypes without a header are headers themselves.
+        let (names, prototypes) = match &self.names[..] {
+            [] => (&self.prototypes, &[][..]),
+            _ => (&self.names, &self.prototypes[..]),
+        };
+        let (first, more) = names.split_first().unzip();
         let mut header = Header::new(first.cloned().unwrap_or_default());
         for name in more.unwrap_or_default() {
             header = header.and(name);
+        }
+        for path in prototypes {
+            header = header.prototypes(path);
         }
         for directory in &self.include {
             header = header.include(directory);
@@ -299,9 +326,7 @@ impl Library {
     /// Returns the prototype of a function of the header; `None` if there is none, or if it can't be
     /// called.
     fn declared_prototype(&self, name: &str) -> Option<Prototype> {
-        let mut functions = self.declarations.functions().iter();
-        let declared = functions.find(|function| function.name == name)?;
-        declared.prototype.clone().ok()
+        self.declarations.function(name)?.prototype.ok()
     }
 
     /// Binds the header's function of that name; `None` if there is none.
@@ -313,7 +338,17 @@ impl Library {
         let declarations = &this.get().declarations;
         match this.py().detach(|| declarations.function(name)) {
             Some(function) => match function.prototype {
-                Ok(prototype) => Self::bind(this, prototype, Origin::Header, options).map(Some),
+                Ok(prototype) => {
+                    // A header that is sent to another process is one text, without its files.
+                    let header = &this.get().header;
+                    let has_prototypes = |source: &Source| !source.prototypes.is_empty();
+                    let origin = if header.as_ref().is_some_and(has_prototypes) {
+                        Origin::Text(prototype.to_string())
+                    } else {
+                        Origin::Header
+                    };
+                    Self::bind(this, prototype, origin, options).map(Some)
+                }
                 Err(error) => Err(errors::prototype(this.py(), &error)),
             },
             None => Ok(None),
@@ -815,7 +850,8 @@ impl Library {
                     [name] => name.as_os_str().into_pyobject(py)?.into_any(),
                     _ => PyTuple::new(py, names)?.into_any(),
                 };
-                Some((names, include, define))
+                let prototypes = source.prototypes.iter().map(|path| path.as_os_str());
+                Some((names, include, define, PyTuple::new(py, prototypes)?))
             }
             None => None,
         };

@@ -16,6 +16,7 @@
 mod activation;
 mod argument;
 mod batch;
+mod bits;
 mod callback;
 mod errors;
 mod expected;

@@ -12,6 +12,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
+use super::bits::Bits;
 use super::callback::{Callback, NamedRecipient, Recipient};
 use super::handle::Handle;
 use super::place::Place;
@@ -191,6 +192,70 @@ impl Struct {
     #[getter]
     fn alignment(&self) -> Option<usize> {
         self.ctype.alignment()
+    }
+
+    /// Return the values of a bit-field.
+    ///
+    /// >>> import mapcall
+    /// >>> import numpy as np
+    /// >>> lib = mapcall.load(None)
+    /// >>> _ = lib.function("struct flags { unsigned kind : 3; int level : 6; }; int abs(int j)")
+    /// >>> flags = lib.struct("flags")
+    /// >>> flags.dtype
+    /// dtype([('kind:3 level:6', '<u4')], align=True)
+    /// >>> x = np.zeros(3, flags.dtype)
+    /// >>> flags.set(x, "level", [1, -2, 3])
+    /// >>> flags.get(x, "level")
+    /// array([ 1, -2,  3], dtype=int32)
+    ///
+    /// Bit-fields that share storage are one field of the dtype, named after all of them.
+    ///
+    /// Parameters
+    /// ----------
+    /// records : ndarray or void
+    ///     Structs, an array of the struct's `dtype` or an item of one.
+    /// name : str
+    ///     The name of the bit-field.
+    ///
+    /// Returns
+    /// -------
+    /// ndarray or scalar
+    ///     The values, of the type of the bit-field and the shape of the records.
+    ///
+    /// Raises
+    /// ------
+    /// ValueError
+    ///     If there is no such bit-field, or if the records have another dtype.
+    fn get<'py>(&self, records: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+        Bits::new((&self.name, &self.ctype), records, name)?.get()
+    }
+
+    /// Set the values of a bit-field. The other bits of its storage stay.
+    ///
+    /// Parameters
+    /// ----------
+    /// records : ndarray or void
+    ///     Structs, a writeable array of the struct's `dtype` or an item of one.
+    /// name : str
+    ///     The name of the bit-field.
+    /// values : array_like of int
+    ///     The values, which broadcast to the shape of the records.
+    ///
+    /// Raises
+    /// ------
+    /// ValueError
+    ///     If there is no such bit-field, or if the records have another dtype or are read-only.
+    /// TypeError
+    ///     If the values are no integers.
+    /// OverflowError
+    ///     If a value has more bits than the bit-field; then no record is changed.
+    fn set<'py>(
+        &self,
+        records: &Bound<'py, PyAny>,
+        name: &str,
+        values: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        Bits::new((&self.name, &self.ctype), records, name)?.set(values)
     }
 
     fn __repr__(&self) -> String {

@@ -1,8 +1,8 @@
 //! The layout of an array that is not simply contiguous in C order: column-major, or with a leading
 //! dimension.
 
+use super::extent_rule::ExtentRule;
 use super::memory::Memory;
-use super::rule::ExtentRule;
 
 /// The layout that a parameter asks for by `column_major` and `stride`.
 #[derive(Clone, Debug)]

@@ -3,8 +3,8 @@
 
 use super::UnsupportedPrototype;
 use super::number::Number;
-use super::rule::{ArrayRule, ExtentRule, Rule};
-use crate::extent::{Expr, Extent};
+use super::rule::Rule;
+use crate::extent::Expr;
 use crate::prototype::Prototype;
 
 /// The conditions for the numbers of a prototype.
@@ -126,26 +126,4 @@ fn in_order(prototype: &Prototype) -> Result<Box<[(usize, Expr)]>, UnsupportedPr
         pending = rest;
     }
     Ok(ordered.into())
-}
-
-/// Returns all expressions of a prototype: extents, strides, values and bounds.
-pub(super) fn expressions(prototype: &Prototype) -> impl Iterator<Item = &Expr> {
-    prototype.parameters.iter().flat_map(|parameter| {
-        let extents = parameter.extents.iter().filter_map(|extent| match extent {
-            Extent::Dynamic(expression) => Some(expression),
-            Extent::Unknown => None,
-        });
-        let between = parameter.between.iter().flat_map(|between| between.iter());
-        extents
-            .chain(&parameter.stride)
-            .chain(&parameter.equals)
-            .chain(between)
-    })
-}
-
-impl ArrayRule {
-    /// Returns the distance between rows, if the prototype gives it: see [`ArrayLayout`](super::array_layout::ArrayLayout).
-    pub(super) fn stride(&self) -> Option<&ExtentRule> {
-        self.layout.as_ref()?.stride.as_ref()
-    }
 }

@@ -27,6 +27,7 @@ mod derived;
 mod dimension;
 mod element;
 mod error;
+mod extent_rule;
 mod host_value;
 mod memory;
 mod number;
@@ -42,6 +43,7 @@ use std::sync::Arc;
 pub use broadcast::{BroadcastPlan, Operand};
 pub use check::Check;
 pub use error::{ArgumentError, Problem, Remedy};
+pub use extent_rule::ExtentRule;
 pub use host_value::{FunctionValue, HandleValue, HostValue};
 pub use mapcall_array::Backing;
 pub use memory::Memory;
@@ -50,8 +52,7 @@ pub use output::Output;
 pub use quick::{Quick, QuickArgument};
 pub use role::Role;
 pub use rule::{
-    ArrayRule, Derived, ExtentRule, InOutRule, Inferred, PointerRule, Rule, UnsupportedPrototype,
-    target_name,
+    ArrayRule, Derived, InOutRule, Inferred, PointerRule, Rule, UnsupportedPrototype, target_name,
 };
 pub use scalar::Scalar;
 pub use variadic::argument_type;
@@ -423,7 +424,9 @@ impl Contract {
 fn scalars(prototype: &Prototype, rules: &[Rule]) -> Box<[Option<ArrayRule>]> {
     let is_constrained = |position: usize, parameter: &crate::Parameter| {
         parameter.between.is_some()
-            || derived::expressions(prototype).any(|value| value.mentions(position))
+            || prototype
+                .expressions()
+                .any(|value| value.mentions(position))
     };
     let scalar = |(position, (rule, parameter)): (usize, (&Rule, &crate::Parameter))| match rule {
         Rule::Number(_) | Rule::Record { .. } if !is_constrained(position, parameter) => {

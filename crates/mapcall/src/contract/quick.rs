@@ -9,9 +9,10 @@ use mapcall_array::Backing;
 
 use super::Contract;
 use super::dimension::{Dimension, UNSET, agrees};
+use super::extent_rule::ExtentRule;
 use super::memory::{Memory, overlap};
 use super::number::Number;
-use super::rule::{ArrayRule, ExtentRule, MemoryRule, Rule};
+use super::rule::{ArrayRule, MemoryRule, Rule};
 use crate::call::SmallFrame;
 use crate::ctype::CType;
 

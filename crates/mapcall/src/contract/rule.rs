@@ -7,12 +7,12 @@ use mapcall_array::DType;
 use mapcall_array::fork::Section;
 
 use super::array_layout::ArrayLayout;
-use super::derived::expressions;
 use super::error::Problem;
+use super::extent_rule::ExtentRule;
 use super::memory::Memory;
 use super::number::Number;
 use crate::ctype::{Body, CType, Function, Integer};
-use crate::extent::{Expr, Extent};
+use crate::extent::Extent;
 use crate::prototype::{Nullability, Ownership, Parameter, Prototype};
 
 /// The rule of a parameter: the kind of argument that it takes.
@@ -155,25 +155,6 @@ impl MemoryRule {
     pub(super) fn accepts_scalars(&self, memory: &Memory<'_>, address: usize) -> bool {
         address & self.misaligned == 0 && (memory.is_writeable || self.is_const)
     }
-}
-
-/// The extent of an axis: see [`ArrayRule`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ExtentRule {
-    /// An inferred extent.
-    Dimension {
-        /// The index of the dimension.
-        dimension: usize,
-        /// The name of the inferred parameter.
-        name: Arc<str>,
-    },
-    /// A constant extent.
-    Constant(usize),
-    /// An expression, which is evaluated when all dimensions are known.
-    Expression(Expr),
-    /// An extent that the prototype does not give: `x[]`.
-    Unknown,
 }
 
 /// The rule of a pointer without an extent.
@@ -360,7 +341,11 @@ impl Rule {
                  `{parameter}`; leave `between` out"
             ));
         }
-        let is_mentioned = || expressions(prototype).any(|value| value.mentions(position));
+        let is_mentioned = || {
+            prototype
+                .expressions()
+                .any(|value| value.mentions(position))
+        };
         Ok(match reference {
             Some(number) if has_bounds || is_mentioned() => Some(Self::Reference(number)),
             _ => None,
@@ -587,6 +572,11 @@ impl ArrayRule {
         self.is_sized
     }
 
+    /// Returns the distance between rows, if the prototype gives it.
+    pub(super) fn stride(&self) -> Option<&ExtentRule> {
+        self.layout.as_ref()?.stride.as_ref()
+    }
+
     /// Returns whether the first axis is the one that moves fastest.
     #[must_use]
     pub fn is_column_major(&self) -> bool {
@@ -645,31 +635,6 @@ impl ArrayRule {
             return Ok(());
         }
         check_dtype(&self.ctype, &self.dtype, found)
-    }
-}
-
-impl ExtentRule {
-    fn new(prototype: &Prototype, expression: &Expr, inferred: &[usize]) -> Self {
-        if let Expr::Parameter { index, name } | Expr::Target { index, name } = expression
-            && let Some(dimension) = inferred.iter().position(|other| other == index)
-        {
-            return Self::Dimension {
-                dimension,
-                name: Arc::clone(name),
-            };
-        }
-        // What a pointer leads to is known before the call only if a number can be given for it.
-        let parameters = prototype.parameters.iter().enumerate();
-        let mut unknown = parameters.filter(|(position, parameter)| {
-            let is_scalar = parameter.rank() == 0 && Number::of(&parameter.ctype).is_some();
-            let is_reference = parameter.is_only_read() && parameter.target_integer().is_some();
-            !(parameter.is_inferred || is_scalar || is_reference) && expression.mentions(*position)
-        });
-        match expression {
-            Expr::Constant(value) => usize::try_from(*value).map_or(Self::Unknown, Self::Constant),
-            _ if unknown.next().is_some() => Self::Unknown,
-            _ => Self::Expression(expression.clone()),
-        }
     }
 }
 
@@ -781,7 +746,8 @@ impl PointerRule {
 
     /// Returns the type of the number that it points to, if it is `const`: an unchecked call takes a number
     /// for it, and a checked one for `x[1]`.
-    pub(super) fn number(&self) -> Option<Number> {
+    #[must_use]
+    pub fn number(&self) -> Option<Number> {
         Number::of(&self.ctype).filter(|_| self.is_const && !self.is_text())
     }
 
@@ -887,16 +853,5 @@ impl fmt::Display for ArrayRule {
         } else {
             ""
         })
-    }
-}
-
-impl fmt::Display for ExtentRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Dimension { name, .. } => f.write_str(name),
-            Self::Constant(value) => value.fmt(f),
-            Self::Expression(expression) => expression.fmt(f),
-            Self::Unknown => f.write_str("?"),
-        }
     }
 }

@@ -91,7 +91,8 @@ fn pointers_without_an_extent_are_not_callable_by_accident() {
     refuse(
         second,
         &mut [1.0.into()],
-        "second: p: expected a pointer to double, got a number; give a handle or NULL",
+        "second: p: expected a pointer to double with its extent, got a number; write its extent into \
+         the prototype, or call it unchecked",
     );
 }
 

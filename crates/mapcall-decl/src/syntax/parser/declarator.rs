@@ -22,6 +22,8 @@ pub(super) enum Naming {
 
 impl Parser<'_, '_> {
     pub(super) fn declarator(&mut self, naming: Naming) -> Result<Declarator> {
+        let mut attributes = Vec::new();
+        self.attributes(&mut attributes)?;
         let mut pointers = Vec::new();
         while self.accept(TokenKind::Star) {
             let mut qualifiers = Qualifiers::default();
@@ -33,8 +35,6 @@ impl Parser<'_, '_> {
             });
             self.check_length(pointers.len())?;
         }
-        let mut attributes = Vec::new();
-        self.attributes(&mut attributes)?;
         let direct = self.token.span;
         let mut inner = Declarator::default();
         if self.is_name() && naming != Naming::Abstract {

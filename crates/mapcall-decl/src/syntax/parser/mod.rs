@@ -545,6 +545,10 @@ impl<'t> Parser<'_, 't> {
                 _ => follows_list = kind == TokenKind::RightParenthesis,
             }
         }
+        if self.is(TokenKind::LeftBrace) {
+            // The body of a function whose head has been left out.
+            self.skip_balanced();
+        }
         function.filter(|_| !is_typedef)
     }
 }

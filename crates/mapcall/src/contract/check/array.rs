@@ -3,8 +3,9 @@
 use super::{ArgumentError, ArrayRule, Check, DType, Operand, Problem, Remedy, Role};
 use crate::call::OperandKind;
 use crate::contract::dimension::agrees;
+use crate::contract::extent_rule::ExtentRule;
 use crate::contract::memory::Memory;
-use crate::contract::rule::{ExtentRule, PointerRule};
+use crate::contract::rule::PointerRule;
 
 impl Check<'_> {
     /// Checks an array whose dtype has been checked. Its axes beyond the parameter's are those of a

@@ -2,8 +2,8 @@
 
 use super::{ArgumentError, ArrayRule, Check, Problem, Role};
 use crate::contract::dimension::UNSET;
+use crate::contract::extent_rule::ExtentRule;
 use crate::contract::memory::Memory;
-use crate::contract::rule::ExtentRule;
 use crate::contract::scalar::Scalar;
 
 impl Check<'_> {

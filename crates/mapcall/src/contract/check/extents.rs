@@ -2,8 +2,9 @@
 
 use super::{ArgumentError, ArrayRule, Check, Problem, Rule};
 use crate::contract::dimension::{UNSET, agrees};
+use crate::contract::extent_rule::ExtentRule;
 use crate::contract::number::{Number, integer_value};
-use crate::contract::rule::{ExtentRule, InOutRule, Inferred};
+use crate::contract::rule::{InOutRule, Inferred};
 use crate::contract::scalar::Scalar;
 use crate::ctype::Integer;
 use crate::extent::Expr;

@@ -4,8 +4,8 @@
 use super::{ArgumentError, ArrayRule, Check, HostValue, Problem, Rule};
 use crate::contract::convert::convert_number;
 use crate::contract::dimension::UNSET;
+use crate::contract::extent_rule::ExtentRule;
 use crate::contract::number::{Number, integer_value};
-use crate::contract::rule::ExtentRule;
 use crate::contract::scalar::Scalar;
 use crate::ctype::Integer;
 use crate::extent::{Expr, ExtentError};
