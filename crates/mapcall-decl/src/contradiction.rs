@@ -45,6 +45,10 @@ impl Prototype {
             let (ours, theirs) = (parameters(ours.len()), theirs.len());
             return Some(format!("it has {ours}, not {theirs}"));
         }
+        if self.is_variadic != declared.is_variadic {
+            let not = if self.is_variadic { "" } else { "not " };
+            return Some(format!("it is {not}variadic"));
+        }
         let mut comparison = Comparison::default();
         if !comparison.agree(&self.returns, &declared.returns) {
             let (ours, theirs) = shown(&self.returns, &declared.returns);

@@ -65,6 +65,8 @@ SOURCE = (
     { CALLED; int t = 0; for (int i = 0; i < n; i++) t += f[i](x); return t; }
     int depth(const struct node *n)
     { CALLED; int d = 0; for (; n; n = n->next) d += n->value; return d; }
+    struct flags { unsigned kind : 3; int level : 6; _Bool on : 1; int rest; };
+    int bits(const struct flags *f) { return f->kind + 10 * f->level + 1000 * f->on; }
     int codes(const tag *t)
     { CALLED; return t->codes[0] + 10 * t->codes[1] + 100 * t->codes[2] + t->whole; }
     void set(struct node *n) { n->value = 7; n->label = "set by C"; n->next = 0; }
@@ -326,6 +328,23 @@ class TestStructObjects:
         other = c.library.struct("node")(tag=node.tag)
         assert other.tag.whole == 6
 
+    def test_a_member_of_a_struct_that_was_assigned_as_a_whole(self, c: Counted) -> None:
+        c.function(TYPES + "struct pairs { struct slice a, b; }; double sum(const struct slice *s)")
+        pairs = c.library.struct("pairs")()
+        x, y = np.ones(3), np.ones(3)
+        alive = [weakref.ref(x), weakref.ref(y)]
+        pairs.a = {"data": x, "len": 3}
+        pairs.b = {"data": y, "len": 3}
+        del x, y
+        pairs.a.data = None
+        pairs.a.len = 0
+        gc.collect()
+        assert alive[1]() is not None
+        pairs.b = {}
+        pairs.a = {}
+        gc.collect()
+        assert [other() for other in alive] == [None, None]
+
     def test_what_is_assigned_is_kept_alive(self, c: Counted) -> None:
         f = c.function(TYPES + "double sum(const struct slice *s)")
         s = c.library.struct("slice")(len=3)
@@ -392,6 +411,18 @@ class TestStructObjects:
         del owner
         gc.collect()
         assert alive() is None
+
+    def test_bit_fields(self, c: Counted) -> None:
+        text = "struct flags { unsigned kind : 3; int level : 6; _Bool on : 1; int rest; };"
+        bits = c.function(TYPES + text + "int bits(const struct flags *f)")
+        flags = c.library.struct("flags")(kind=5, level=-7, on=True, rest=9)
+        assert (flags.kind, flags.level, flags.on, flags.rest) == (5, -7, True, 9)
+        assert bits(flags) == bits({"kind": 5, "level": -7, "on": True}) == 5 - 70 + 1000
+        flags.kind = 2
+        assert (flags.kind, flags.level, bits(flags)) == (2, -7, 2 - 70 + 1000)
+        for member, wrong in [("kind", 8), ("level", -33), ("kind", 0.5), ("on", "text")]:
+            with pytest.raises(mapcall.ArgumentError, match=f"flags: {member}: expected .* bits"):
+                setattr(flags, member, wrong)
 
     def test_c_writes(self, c: Counted) -> None:
         change = c.function(TYPES + "void set(struct node *n)")

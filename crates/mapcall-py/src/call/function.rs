@@ -383,10 +383,13 @@ impl Options {
 
 /// The vectorcall entry of functions, and the code that enables it for their type. The module that has them
 /// imports this one.
-static ENTRY: OnceLock<(ffi::vectorcallfunc, fn(&Bound<'_, Function>))> = OnceLock::new();
+static ENTRY: OnceLock<(ffi::vectorcallfunc, Enable)> = OnceLock::new();
+
+/// Enables vectorcall for the type of a function.
+type Enable = fn(&Bound<'_, Function>);
 
 /// Stores the vectorcall entry of functions, when the extension is initialised.
-pub(super) fn install(entry: ffi::vectorcallfunc, enable: fn(&Bound<'_, Function>)) {
+pub(super) fn install(entry: ffi::vectorcallfunc, enable: Enable) {
     let _section = mapcall::array::fork::Section::enter();
     ENTRY.get_or_init(|| (entry, enable));
 }

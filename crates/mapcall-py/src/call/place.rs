@@ -84,18 +84,17 @@ impl<'py> Place<'_, 'py> {
     fn record(&self, ctype: &CType) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py;
         let library = self.library.clone_ref(py);
-        let object = match self.memory {
-            Some((memory, offset)) => StructObject {
+        let object = if let Some((memory, offset)) = self.memory {
+            StructObject {
                 library,
                 ctype: ctype.clone(),
                 memory: memory.clone_ref(py),
                 offset,
-            },
-            None => {
-                let owner = self.owner.clone().unbind();
-                let memory = StructMemory::new(owner, self.address, self.is_read_only);
-                StructObject::new(py, library, ctype.clone(), memory)?
             }
+        } else {
+            let owner = self.owner.clone().unbind();
+            let memory = StructMemory::new(owner, self.address, self.is_read_only);
+            StructObject::new(py, library, ctype.clone(), memory)?
         };
         Ok(Bound::new(py, object)?.into_any())
     }

@@ -37,6 +37,11 @@ impl CallResources {
         self.0.get_or_insert_default().objects.push(object.unbind());
     }
 
+    /// Returns whether the call has none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Adds a handle, and returns it.
     pub(super) fn add_handle(&mut self, handle: InUse) -> &InUse {
         let handles = &mut self.0.get_or_insert_default().handles;

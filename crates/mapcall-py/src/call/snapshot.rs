@@ -10,6 +10,7 @@ use std::ptr;
 use mapcall::array::layout::Dims;
 use mapcall::contract::{Contract, Memory, Problem, Role};
 use numpy::{PyArrayDescr, PyUntypedArray};
+use pyo3::ffi::PyObject;
 use pyo3::prelude::*;
 use pyo3::types::PyWeakrefReference;
 use smallvec::SmallVec;
@@ -46,18 +47,18 @@ impl Snapshot {
         if may_have_mask {
             refuse_masked(contract, role, array)?;
         }
-        Self::fields(array, may_have_mask)
+        Ok(Self::fields(array, may_have_mask))
     }
 
     /// Copies the fields of an array without masked elements.
     pub(super) fn of(array: &Bound<'_, PyUntypedArray>) -> PyResult<Self> {
-        Self::fields(array, ndarray::may_have_mask(array)?)
+        Ok(Self::fields(array, ndarray::may_have_mask(array)?))
     }
 
     #[inline]
-    fn fields(array: &Bound<'_, PyUntypedArray>, may_have_mask: bool) -> PyResult<Self> {
+    fn fields(array: &Bound<'_, PyUntypedArray>, may_have_mask: bool) -> Self {
         let memory = ndarray::memory(array);
-        Ok(Self {
+        Self {
             array: array.clone().unbind(),
             dtype: ndarray::dtype_of(array).unbind(),
             address: memory.address.expose_provenance(),
@@ -67,7 +68,7 @@ impl Snapshot {
             is_writeable: memory.is_writeable,
             may_have_mask,
             owner: ndarray::owner(array),
-        })
+        }
     }
 
     pub(super) fn array<'a, 'py>(&'a self, py: Python<'py>) -> &'a Bound<'py, PyUntypedArray> {
@@ -142,6 +143,13 @@ impl Snapshots {
     pub(super) fn objects<'py>(&self, py: Python<'py>) -> impl Iterator<Item = Bound<'py, PyAny>> {
         let arrays = self.arrays.iter();
         arrays.map(move |(_, snapshot)| snapshot.array.bind(py).as_any().clone())
+    }
+
+    /// Returns pointers to the arrays.
+    pub(super) fn pointers(&self) -> impl Iterator<Item = *mut PyObject> {
+        self.arrays
+            .iter()
+            .map(|(_, snapshot)| snapshot.array.as_ptr())
     }
 
     /// Prevents Python code that runs during the call from resizing the arrays: with `refcheck=False`,

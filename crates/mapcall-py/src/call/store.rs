@@ -6,19 +6,20 @@
 use std::slice;
 use std::sync::Arc;
 
-use mapcall::contract::{ArgumentError, HostValue, Problem, Remedy, Rule};
-use mapcall::ctype::{Array, CType, Function as FunctionType, Record};
+use mapcall::contract::{ArgumentError, HostValue, Problem, Remedy, Rule, Scalar};
+use mapcall::ctype::{Array, BitField, CType, Function as FunctionType, Record};
 use mapcall::nearest::nearest;
 use numpy::PyUntypedArray;
 use pyo3::exceptions::PyRecursionError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyByteArray, PyBytes, PyBytesMethods, PyDict, PyList, PyString, PyTuple};
 
 use super::callback::{self, Callback, NamedRecipient, Recipient};
 use super::function::Function;
 use super::handle::{Ending, Handle};
+use super::number::PythonNumber;
 use super::snapshot::Snapshot;
 use super::struct_object::{Kept, LibraryReference, StructObject, allocate};
 use super::{errors, expected, foreign, ndarray, number, structure};
@@ -151,7 +152,7 @@ impl<'a, 'py> Writer<'a, 'py> {
             let name = name.str()?;
             let name = name.to_str()?;
             let found = known.iter().find(|(known, ..)| *known == name);
-            let Some(&(_, ctype, offset)) = found else {
+            let Some(&(_, ctype, offset, bits)) = found else {
                 let names = known.iter().map(|(known, ..)| *known);
                 let near = nearest(name, names).first().map(|name| (*name).to_owned());
                 let problem = Problem::Unknown {
@@ -161,16 +162,47 @@ impl<'a, 'py> Writer<'a, 'py> {
                 let expected = "the name of a member".into();
                 return Err(errors::argument(self.py, &self.refuse(expected, problem)));
             };
-            let size = ctype.size().unwrap_or_default();
+            let size = bits.map_or(ctype.size().unwrap_or_default(), |bits| bits.bytes());
             let Some(to) = to.get_mut(offset..offset + size) else {
                 continue;
             };
             let dot = if self.path.is_empty() { "" } else { "." };
-            self.at(&format!("{dot}{name}"), |writer| {
-                writer.write(ctype, &object, to)
+            self.at(&format!("{dot}{name}"), |writer| match bits {
+                Some(bits) => writer.bits(ctype, bits, &object, to),
+                None => writer.write(ctype, &object, to),
             })?;
         }
         Ok(())
+    }
+
+    /// Writes a bit-field in the bytes that have its bits.
+    pub(super) fn bits(
+        &mut self,
+        ctype: &CType,
+        bits: BitField,
+        object: &Bound<'py, PyAny>,
+        to: &mut [u8],
+    ) -> PyResult<()> {
+        let read = number::read(object)?;
+        let (smallest, largest) = bits.range();
+        let problem = match &read {
+            PythonNumber::Scalar(Scalar::Int(value)) if (smallest..=largest).contains(value) => {
+                bits.write(to, *value);
+                return Ok(());
+            }
+            PythonNumber::Scalar(Scalar::Bool(value)) => {
+                bits.write(to, (*value).into());
+                return Ok(());
+            }
+            PythonNumber::Scalar(value @ Scalar::Int(_)) => Problem::Range { value: *value },
+            PythonNumber::Scalar(value) => Problem::Kind { value: *value },
+            _ => Problem::Type {
+                found: errors::what(object)?,
+                remedy: Remedy::GiveNumber,
+            },
+        };
+        let expected = format!("{ctype} of {} bits", bits.width);
+        Err(errors::argument(self.py, &self.refuse(expected, problem)))
     }
 
     /// Writes an array that is a part of a struct or variable.
@@ -189,7 +221,7 @@ impl<'a, 'py> Writer<'a, 'py> {
                 .cast::<PyBytes>()
                 .ok()
                 .filter(|_| is_char)
-                .map(|text| text.as_bytes()),
+                .map(PyBytesMethods::as_bytes),
         };
         if let Some(text) = text {
             let Some(part) = to.get_mut(..text.len()) else {

@@ -2,7 +2,6 @@
 
 #![allow(unsafe_code)]
 
-use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::mem;
 use std::ops::Range;
@@ -151,9 +150,9 @@ pub(crate) struct StructMemory {
     owner: Py<PyAny>,
     address: NonNull<c_void>,
     is_read_only: bool,
-    /// What the pointers lead to, by their offsets. It is locked by attached threads only, and never while
-    /// Python code runs.
-    kept: Mutex<BTreeMap<usize, Kept>>,
+    /// What the pointers lead to, by the bytes that were assigned together. It is locked by attached threads
+    /// only, and never while Python code runs.
+    kept: Mutex<Vec<(Range<usize>, Kept)>>,
 }
 
 // SAFETY: the memory at the address is accessed by attached threads only, of which one runs at a time.
@@ -172,23 +171,21 @@ impl StructMemory {
         }
     }
 
-    fn kept(&self) -> MutexGuard<'_, BTreeMap<usize, Kept>> {
+    fn kept(&self) -> MutexGuard<'_, Vec<(Range<usize>, Kept)>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Replaces what the pointers in a range of the memory keep alive.
-    pub(super) fn keep(&self, py: Python<'_>, range: Range<usize>, mut new: Kept) -> PyResult<()> {
-        new.hold_arrays(py)?;
+    /// Keeps alive what the pointers in a range of the memory lead to. Returns what was kept for bytes that
+    /// all lie in the range, to be dropped once they have been written.
+    fn keep(&self, range: Range<usize>, new: Kept) -> Vec<(Range<usize>, Kept)> {
         let mut kept = self.kept();
-        let mut old = kept.split_off(&range.start);
-        kept.append(&mut old.split_off(&range.end));
+        let is_replaced =
+            |(old, _): &mut (Range<usize>, Kept)| range.start <= old.start && old.end <= range.end;
+        let old = kept.extract_if(.., is_replaced).collect();
         if !new.is_empty() {
-            kept.insert(range.start, new);
+            kept.push((range, new));
         }
-        drop(kept);
-        // Dropped without the lock, as Python code may run.
-        drop(old);
-        Ok(())
+        old
     }
 
     /// Returns the objects that the pointers in a range keep alive.
@@ -198,8 +195,10 @@ impl StructMemory {
         range: Range<usize>,
     ) -> Vec<Bound<'py, PyAny>> {
         let kept = self.kept();
-        let kept = kept.range(range).flat_map(|(_, kept)| &kept.objects);
-        kept.map(|object| object.bind(py).clone()).collect()
+        let overlaps = |other: &Range<usize>| other.start < range.end && range.start < other.end;
+        let kept = kept.iter().filter(|(other, _)| overlaps(other));
+        let objects = kept.flat_map(|(_, kept)| &kept.objects);
+        objects.map(|object| object.bind(py).clone()).collect()
     }
 }
 
@@ -208,7 +207,7 @@ impl StructMemory {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         // If it is locked, it is in use and no garbage.
         if let Ok(kept) = self.kept.try_lock() {
-            for object in kept.values().flat_map(|kept| &kept.objects) {
+            for object in kept.iter().flat_map(|(_, kept)| &kept.objects) {
                 visit.call(object)?;
             }
         }
@@ -302,7 +301,7 @@ impl StructObject {
     /// Returns whether C may call back through a pointer in the struct.
     pub(super) fn calls_back(&self) -> bool {
         let kept = self.memory.get().kept();
-        kept.values().any(|kept| kept.calls_back)
+        kept.iter().any(|(_, kept)| kept.calls_back)
     }
 
     /// Returns a copy of bytes of the struct.
@@ -321,19 +320,20 @@ impl StructObject {
         py: Python<'_>,
         offset: usize,
         bytes: &[u8],
-        kept: Kept,
+        mut kept: Kept,
     ) -> PyResult<()> {
         if offset + bytes.len() > self.size() {
             return Ok(());
         }
         let start = self.offset + offset;
-        self.memory
-            .get()
-            .keep(py, start..start + bytes.len(), kept)?;
+        kept.hold_arrays(py)?;
+        let old = self.memory.get().keep(start..start + bytes.len(), kept);
         let to = self.address().as_ptr().wrapping_byte_add(offset);
         // SAFETY: the owner of the memory keeps all bytes of the struct valid and writeable unless it is
         // read-only, which the caller has checked, and the range lies in it. `bytes` is memory of Rust.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to.cast::<u8>(), bytes.len()) };
+        // Python code and destructors may run.
+        drop(old);
         Ok(())
     }
 

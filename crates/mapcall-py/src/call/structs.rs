@@ -3,8 +3,8 @@
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use mapcall::contract::{Rule, target_name};
-use mapcall::ctype::{CType, Record};
+use mapcall::contract::{Rule, Scalar, target_name};
+use mapcall::ctype::{BitField, CType, Record};
 use numpy::{PyArrayDescr, PyUntypedArray};
 use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -18,7 +18,7 @@ use super::handle::Handle;
 use super::place::Place;
 use super::store::Writer;
 use super::struct_object::{Struct, StructMemory, StructObject, allocate, has_pointers};
-use super::{ndarray, structure};
+use super::{ndarray, number, structure};
 use crate::errors::missing_attribute;
 
 #[pymethods]
@@ -131,7 +131,7 @@ impl Struct {
         let record = self.record()?;
         let known = record.named_members();
         let ctype = known.iter().find(|(name, ..)| *name == member);
-        let rule = ctype.and_then(|(_, ctype, _)| Rule::of_element(ctype).ok());
+        let rule = ctype.and_then(|(_, ctype, ..)| Rule::of_element(ctype).ok());
         let Some(Rule::Function(wanted)) = rule else {
             return Err(PyValueError::new_err(format!(
                 "{}: expected a member that is a function pointer, got {member:?}",
@@ -293,7 +293,8 @@ impl StructObject {
         value: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
         let known = record.named_members();
-        let Some(&(_, ctype, offset)) = known.iter().find(|(known, ..)| *known == name) else {
+        let Some(&(_, ctype, offset, bits)) = known.iter().find(|(known, ..)| *known == name)
+        else {
             return Ok(false);
         };
         let struct_name = target_name(&self.ctype);
@@ -304,7 +305,13 @@ impl StructObject {
         }
         let mut writer = Writer::new(py, &self.library, &struct_name, name);
         let mut bytes = vec![0; ctype.size().unwrap_or_default()];
-        writer.write(ctype, value, &mut bytes)?;
+        if let Some(bits) = bits {
+            // The bits beside those of the member stay.
+            bytes = self.read(offset..offset + bits.bytes());
+            writer.bits(ctype, bits, value, &mut bytes)?;
+        } else {
+            writer.write(ctype, value, &mut bytes)?;
+        }
         let kept = writer.kept;
         self.write(py, offset, &bytes, kept)?;
         Ok(true)
@@ -314,8 +321,16 @@ impl StructObject {
     fn get<'py>(
         &self,
         py: Python<'py>,
-        (name, ctype, offset): (&str, &CType, usize),
+        (name, ctype, offset, bits): (&str, &CType, usize, Option<BitField>),
     ) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(bits) = bits {
+            let value = bits.read(&self.read(offset..offset + bits.bytes()));
+            let value = match ctype.resolved() {
+                CType::Bool => Scalar::Bool(value != 0),
+                _ => Scalar::Int(value),
+            };
+            return number::to_python(py, value);
+        }
         let size = ctype.size().unwrap_or_default();
         let address = self.address().as_ptr().wrapping_byte_add(offset);
         let start = self.offset + offset;
@@ -343,16 +358,14 @@ impl StructObject {
     fn __getattr__<'py>(this: &Bound<'py, Self>, name: &str) -> PyResult<Bound<'py, PyAny>> {
         let object = this.get();
         let known = object.record()?.named_members();
-        match known.into_iter().find(|(known, ..)| *known == name) {
-            Some(member) => object.get(this.py(), member),
-            None => {
-                let message = format!(
-                    "struct {} has no member '{name}'",
-                    target_name(&object.ctype)
-                );
-                Err(missing_attribute(this, name, message))
-            }
+        if let Some(member) = known.into_iter().find(|(known, ..)| *known == name) {
+            return object.get(this.py(), member);
         }
+        let message = format!(
+            "struct {} has no member '{name}'",
+            target_name(&object.ctype)
+        );
+        Err(missing_attribute(this, name, message))
     }
 
     fn __setattr__(this: &Bound<'_, Self>, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {

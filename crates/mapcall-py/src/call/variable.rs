@@ -19,11 +19,12 @@ use crate::convert;
 /// >>> import mapcall
 /// >>> libc = mapcall.load(None)
 /// >>> opterr = libc.variable("int opterr")
-/// >>> opterr.value
-/// 1
 /// >>> opterr.value = 0
 /// >>> int(opterr)
 /// 0
+/// >>> opterr.value = 1
+/// >>> opterr.value
+/// 1
 ///
 /// `Library.variable` returns it, and so do the attributes of a library with a header. It is an argument by
 /// its value. The library stays loaded while the variable or an array on it is in use.
@@ -219,7 +220,7 @@ impl Variable {
         let name = &self.inner.declaration().name;
         let count = |shape: &[usize]| shape.iter().try_fold(1_usize, |n, &m| n.checked_mul(m));
         let shape = match (shape, &known) {
-            (Some(shape), _) => convert::shape(shape)?.unwrap_or_default().to_vec(),
+            (Some(shape), _) => convert::shape(shape)?.unwrap_or_default(),
             (None, Some(known)) => known.clone(),
             (None, None) => {
                 let message = format!("{name}: its length is not declared; give a shape");

@@ -228,6 +228,10 @@ fn general<'py>(
         check.nbytes()
     };
     arrays.check(py, contract)?;
+    if !resources.is_empty() {
+        // A fault in an array of a list or struct is the call's, too.
+        given.extend(arrays.pointers());
+    }
     // From here on no Python code runs before the call.
     resources.hand_over(py, &this.inner, None)?;
     let errno = invoke(function, &given, frame.slots(), (nbytes, guard::epoch()))?;

@@ -619,7 +619,7 @@ impl ArgumentError {
             Problem::NotOwned { .. } => words("give a handle or NULL".into()),
             Problem::OwnedOnce => words("call it once for each handle".into()),
             Problem::VariadicBatch => words(format!(
-                "bind {} by a prototype with a parameter for each argument",
+                "bind {} by a prototype with a parameter for each argument, without a header",
                 self.function
             )),
             Problem::Function { .. } => words("give a function of that type".into()),

@@ -198,13 +198,12 @@ pub(super) fn with_element(
             function: FunctionValue::Bound(function.prototype()),
             address: function.address().as_ptr(),
         },
-        Arg::Handle(handle) => match handle.in_use() {
-            Some(in_use) => lent.handles.push_mut(in_use).value(),
-            None => {
-                let found = handle.target().to_owned();
-                return Err(Problem::Closed { found });
-            }
-        },
+        Arg::Handle(handle) => {
+            let found = || handle.target().to_owned();
+            let in_use = handle.in_use();
+            let in_use = in_use.ok_or_else(|| Problem::Closed { found: found() })?;
+            lent.handles.push_mut(in_use).value()
+        }
         Arg::Record(dtype, bytes) => HostValue::Record {
             dtype: Ok(dtype),
             bytes,

@@ -24,6 +24,7 @@ mod extents;
 mod fixture;
 mod lifetimes;
 mod maps;
+mod memory;
 mod numbers;
 mod pointers;
 mod properties;

@@ -195,3 +195,81 @@ fn as_a_rust_function() {
     let after = after.typed::<extern "C" fn(f64, f64) -> f64>().unwrap();
     assert_eq!((total(1, 2.5), after(5.0, 1.5)), (2.5, 3.5));
 }
+
+#[test]
+fn the_types_of_variable_arguments_come_from_the_values() {
+    let (_folder, library) = library();
+    for total in engines(&library, "double total(int n, ...)") {
+        for count in 0..=12_usize {
+            let mut arguments: Vec<Arg<'_>> = vec![count.into()];
+            arguments.extend((1..=count).map(|x| Arg::from(x as f32 + 0.5)));
+            let expected = (count * (count + 1) / 2) as f64 + count as f64 / 2.0;
+            let value = total.call(&mut arguments).unwrap();
+            assert_eq!(value.to_f64(), Some(expected), "{total:?}");
+        }
+    }
+    let process = Library::process().unwrap();
+    let text = "int snprintf(char text[n], size_t n, const char *format, ...)";
+    // SAFETY: this is the prototype of `snprintf`.
+    let snprintf = unsafe { process.function(text) }.unwrap();
+    for snprintf in c_calls::engines(snprintf.with_extent("n", 64).unwrap()) {
+        let floats = [1.5, 2.5];
+        let mut arguments = [
+            Arg::Out,
+            "%d %ld %lu %s %g %d".into(),
+            (-3).into(),
+            i64::MIN.into(),
+            u64::MAX.into(),
+            "text".into(),
+            0.5_f32.into(),
+            true.into(),
+        ];
+        let length = snprintf.call(&mut arguments).unwrap().to_i128().unwrap();
+        let written = arguments[0].array().unwrap().view::<i8>().unwrap();
+        let written: Vec<u8> = written.iter().map(|byte| byte.cast_unsigned()).collect();
+        let expected = format!("-3 {} {} text 0.5 1", i64::MIN, u64::MAX);
+        assert_eq!(
+            &written[..usize::try_from(length).unwrap()],
+            expected.as_bytes()
+        );
+        // Pointers: NULL, memory, a function.
+        let mut arguments = [
+            Arg::Out,
+            "%p %d".into(),
+            Arg::from(&floats),
+            Arg::from(&snprintf),
+        ];
+        assert!(snprintf.call(&mut arguments).is_ok());
+        let error = snprintf
+            .call(&mut [Arg::Out, "%d".into(), mapcall::Scalar::Int(1 << 64).into()])
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "snprintf: arg3: expected an integer of at most 64 bits, got 18446744073709551616; give a \
+             value that an integer of at most 64 bits has",
+        );
+        let error = snprintf
+            .call(&mut [Arg::Out, "".into(), Arg::Out])
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("snprintf: arg3: expected a variable argument")
+        );
+    }
+}
+
+#[test]
+fn a_batch_of_a_variadic_function_is_refused() {
+    let (_folder, library) = library();
+    for total in engines(&library, "double total(int n, ...)") {
+        let error = total
+            .map(&[Arg::from(&[0_i32, 0])], &mut [])
+            .run()
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("a parameter for each argument"),
+            "{error}"
+        );
+    }
+}
