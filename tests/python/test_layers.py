@@ -22,7 +22,7 @@ MODULES = {
     ],
     "mapcall-decl": [
         *["nearest", "stack", "ctype", "extent", "error", "source_map", "prototype"],
-        *["contradiction", "syntax", "parse", "declarations", "sys", "header"],
+        *["function_type", "contradiction", "syntax", "parse", "declarations", "sys", "header"],
     ],
     "mapcall": ["call", "library", "contract", "function", "batch"],
 }

@@ -46,8 +46,8 @@ pub struct PrototypeError {
 /// let errno = Header::new("errno.h").read()?;
 /// assert!(errno.errors().is_empty());
 /// let stdio = Header::new("stdio.h").read()?;
-/// let printf = stdio.functions().iter().find(|f| f.name == "printf").unwrap();
-/// let position = printf.prototype.as_ref().unwrap_err().position.as_ref().unwrap();
+/// let vprintf = stdio.functions().iter().find(|f| f.name == "vprintf").unwrap();
+/// let position = vprintf.prototype.as_ref().unwrap_err().position.as_ref().unwrap();
 /// assert!(position.file.ends_with("stdio.h") && position.line > 1);
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -76,17 +76,17 @@ pub enum PrototypeErrorKind {
     /// The text declares no function.
     #[error("expected the prototype of a function, got none")]
     NoFunction,
+    /// The text declares no variable, or several.
+    #[error("expected the declaration of one variable, got {found}")]
+    NoVariable {
+        /// The number of variables.
+        found: usize,
+    },
     /// The text declares a second function, where one is expected.
     #[error("expected one prototype, got a second one, `{name}`")]
     SecondFunction {
         /// The second function.
         name: String,
-    },
-    /// The function takes a variable number of arguments (`...`).
-    #[error("`{function}` takes a variable number of arguments, which can't be checked")]
-    Variadic {
-        /// The function.
-        function: String,
     },
     /// The declaration does not give the types of the parameters.
     #[error("`{function}` doesn't say what its parameters are, as C before 1989")]
@@ -259,11 +259,11 @@ impl PrototypeErrorKind {
                 "write a C prototype, such as `void f(size_t n, const float x[n]);`".into()
             }
             Self::NoFunction => "add a prototype, such as `void f(size_t n, float x[n]);`".into(),
+            Self::NoVariable { .. } => {
+                "write one declaration, such as `int verbosity;` or `const double table[3];`".into()
+            }
             Self::SecondFunction { .. } => {
                 "give one prototype at a time, or read them all as a header".into()
-            }
-            Self::Variadic { .. } => {
-                "wrap the call that you need in a C function with fixed parameters".into()
             }
             Self::OldStyle { function } => format!(
                 "write the types in the parentheses, or `{function}(void)` if it takes nothing"

@@ -47,6 +47,7 @@ pub mod ctype;
 pub mod declarations;
 mod error;
 pub mod extent;
+mod function_type;
 #[cfg(feature = "headers")]
 pub mod header;
 #[doc(hidden)]

@@ -34,6 +34,8 @@ pub struct Prototype {
     pub returns: CType,
     /// The parameters, in order.
     pub parameters: Vec<Parameter>,
+    /// Whether the function takes a variable number of arguments after its parameters (`...`).
+    pub is_variadic: bool,
     /// Whether a null result is a failure: the attribute `returns_nonnull`.
     pub returns_nonnull: bool,
     /// The functions that destroy what the function returns, in order: the attribute `malloc(function)`.
@@ -439,6 +441,7 @@ impl Prototype {
                 symbol: None,
                 returns: CType::Void,
                 parameters: vec![Parameter::new("arg0".into(), self.returns.clone())],
+                is_variadic: false,
                 returns_nonnull: false,
                 destructors: Vec::new(),
             })
@@ -472,7 +475,7 @@ impl Prototype {
     #[must_use]
     pub fn is_of(&self, function: &Function) -> bool {
         let parameters = self.passed_types();
-        !function.is_variadic
+        self.is_variadic == function.is_variadic
             && self.returns.is_same(&function.returns)
             && parameters.len() == function.parameters.len()
             && parameters
@@ -539,7 +542,10 @@ fn core_dimensions(parameter: &Parameter) -> String {
 /// Writes the prototype in C, with the names of types, and without the semicolon.
 impl fmt::Display for Prototype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parameters: Vec<_> = self.parameters.iter().map(Parameter::to_string).collect();
+        let mut parameters: Vec<_> = self.parameters.iter().map(Parameter::to_string).collect();
+        if self.is_variadic {
+            parameters.push("...".to_owned());
+        }
         let list = if parameters.is_empty() {
             "void".to_owned()
         } else {

@@ -40,8 +40,8 @@ mod _mapcall {
     use super::appender::{Appender, append};
     #[pymodule_export]
     use super::call::{
-        Annotation, Callback, Function, Handle, Library, Parameter, Struct, describe_call,
-        get_errno, load, rebind,
+        Annotation, Callback, Function, Handle, Library, Parameter, Struct, StructObject, Variable,
+        describe_call, get_errno, load, rebind,
     };
     #[pymodule_export]
     use super::command::command;
@@ -65,6 +65,7 @@ mod _mapcall {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::exit::install(module)?;
+        super::call::install(module.py());
         super::call::Doc::install(&module.py().get_type::<Function>())?;
         module.setattr("_lazy_arrays", super::call::lazy_classes(module.py()))?;
         module.setattr("_trust", super::pickle::trust(module.py())?)?;

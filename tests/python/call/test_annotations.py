@@ -87,6 +87,7 @@ SOURCE = r"""
     int alive(void) { return living; }
 """
 
+
 @pytest.fixture(scope="module")
 def library(compile_c: Any) -> mapcall.Library:
     return mapcall.load(compile_c(SOURCE))

@@ -422,7 +422,7 @@ class TestHandle:
         with pytest.raises(ValueError, match=r"other: destructor: .* pointer to other, got .*end"):
             c.function("struct other *other(void)", destructor=end)
         with pytest.raises(TypeError):
-            c.function(NEW, destructor=print)
+            c.function(NEW, destructor=3)
 
     def test_outputs(self, c: Counted, end: Any, books: Any, destroyed: Any) -> None:
         make = c.function(

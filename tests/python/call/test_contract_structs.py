@@ -234,7 +234,6 @@ class TestByValue:
         [
             (None, "expected point, got None; make it one with numpy.array"),
             ((3, 4), "expected point, got a tuple; make it one with numpy.array"),
-            ({"x": 3, "y": 4}, "expected point, got a dict; "),
             (3.0, "expected point, got a float; "),
             (np.zeros(1, [("x", "f8"), ("y", "f4")]), '"y" is float64 at byte 8, got float32'),
             (np.zeros((), [("x", "f8"), ("z", "f8")]), 'field "y" is a field of float64, got none'),

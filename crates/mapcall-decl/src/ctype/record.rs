@@ -139,6 +139,37 @@ impl Record {
     pub(super) fn dtype(&self) -> Result<DType, NoDType> {
         self.dtype.clone()
     }
+
+    /// Returns the named members, with their types and their offsets in bytes. The members of unnamed structs
+    /// and unions are among them.
+    ///
+    /// ```
+    /// use mapcall_decl::{CType, Declarations};
+    ///
+    /// let header = Declarations::parse("struct s { char c; union { int n; float x; }; };");
+    /// let CType::Record(record) = &header.structs()["s"] else { panic!() };
+    /// let members = record.named_members();
+    /// let members: Vec<_> = members.iter().map(|(name, _, offset)| (*name, *offset)).collect();
+    /// assert_eq!(members, [("c", 0), ("n", 4), ("x", 4)]);
+    /// ```
+    #[must_use]
+    pub fn named_members(&self) -> Vec<(&str, &CType, usize)> {
+        let Body::Complete { members, .. } = &self.body else {
+            return Vec::new();
+        };
+        let mut all = Vec::with_capacity(members.len());
+        for member in members {
+            match (&member.name, member.ctype.resolved()) {
+                (Some(name), _) => all.push((name.as_str(), &member.ctype, member.offset)),
+                (None, CType::Record(inner)) => {
+                    let inner = inner.named_members().into_iter();
+                    all.extend(inner.map(|(name, ctype, at)| (name, ctype, member.offset + at)));
+                }
+                (None, _) => {}
+            }
+        }
+        all
+    }
 }
 
 /// Returns the reason why a record with a member can't be passed by value.

@@ -410,21 +410,7 @@ impl Declarations {
         text: &str,
         known: &Definitions,
     ) -> Result<(Prototype, Definitions), PrototypeError> {
-        let names = Lexer::new(text)
-            .filter(|token| token.kind == TokenKind::Identifier)
-            .map(|token| token.span.of(text));
-        let names: HashSet<_> = names.collect();
-        let mut header = self.view(names.iter().copied(), u32::MAX);
-        let macros = self.macro_names(&names);
-        if !macros.is_empty() {
-            header = Arc::new(macros.before(header));
-        }
-        let outer: Arc<dyn scope::Outer> = if known.is_empty() {
-            header
-        } else {
-            Arc::new(known.clone().before(header))
-        };
-        let defined = parse::prototype(text, Some(outer))?;
+        let defined = parse::prototype(text, Some(self.names_of(text, known)))?;
         let mut prototype = defined.prototype;
         self.check(&prototype, defined.name, text)?;
         if prototype.symbol.is_none()
@@ -435,6 +421,50 @@ impl Declarations {
             prototype.symbol = declared.or_else(|| symbol.map(str::to_owned));
         }
         Ok((prototype, Definitions::of(defined.names)))
+    }
+
+    /// Parses the declaration of one variable as [`prototype_after`](Self::prototype_after) parses a
+    /// prototype.
+    ///
+    /// ```
+    /// use mapcall_decl::Declarations;
+    /// use mapcall_decl::declarations::Definitions;
+    ///
+    /// let header = Declarations::parse("typedef float sample;");
+    /// let text = "extern const sample window[256]";
+    /// let (window, _) = header.variable_after(text, &Definitions::default())?;
+    /// assert_eq!((window.name.as_str(), window.ctype.size(), window.is_const), ("window", Some(1024), true));
+    /// # Ok::<(), mapcall_decl::PrototypeError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`PrototypeError`] if the text is not valid C, or if it declares no variable or several.
+    pub fn variable_after(
+        &self,
+        text: &str,
+        known: &Definitions,
+    ) -> Result<(Variable, Definitions), PrototypeError> {
+        let (variable, names) = parse::variable(text, Some(self.names_of(text, known)))?;
+        Ok((variable, Definitions::of(names)))
+    }
+
+    /// Returns the names that a text can use: those of the header, and of earlier texts.
+    fn names_of(&self, text: &str, known: &Definitions) -> Arc<dyn scope::Outer> {
+        let names = Lexer::new(text)
+            .filter(|token| token.kind == TokenKind::Identifier)
+            .map(|token| token.span.of(text));
+        let names: HashSet<_> = names.collect();
+        let mut header = self.view(names.iter().copied(), u32::MAX);
+        let macros = self.macro_names(&names);
+        if !macros.is_empty() {
+            header = Arc::new(macros.before(header));
+        }
+        if known.is_empty() {
+            header
+        } else {
+            Arc::new(known.clone().before(header))
+        }
     }
 
     /// Refuses a prototype that contradicts the header's declaration of the function.

@@ -48,7 +48,7 @@ const MAX_NAMES: usize = 256;
 /// # std::fs::write(directory.path().join("kern.h"), "
 /// # #include <stddef.h>
 /// # void scale(size_t n, real x[n]);
-/// # int report(const char *format, ...);
+/// # int report(va_list list);
 /// # ")?;
 ///
 /// let kern = Header::new("kern.h")

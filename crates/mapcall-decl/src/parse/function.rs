@@ -167,16 +167,24 @@ impl<'t> Reader<'t> {
         if let Some(attribute) = self.attributes(own.clone())?.convention {
             return Err(self.error(Kind::Convention { attribute }, name));
         }
+        let is_variadic;
         let (returns, mut parameters) = match declarator.derivations.split_last() {
             Some((Derivation::Function { parameters, .. }, result)) => {
                 let (returns, _) = self.derived(base.ctype.clone(), base.is_const, result)?;
                 let is_old_style = declaration.is_old_style;
+                is_variadic = parameters.ellipsis.is_some();
                 (
                     returns,
                     self.parameters(function, parameters, is_old_style)?,
                 )
             }
-            _ => self.function_of_typedef(&base.ctype, function, name)?,
+            _ => {
+                is_variadic = matches!(
+                    base.ctype.resolved(),
+                    CType::Function(function) if function.is_variadic
+                );
+                self.function_of_typedef(&base.ctype, function, name)?
+            }
         };
         let steps = declarator.derivations.iter().rev().take(2);
         let attributes = own.chain(steps.flat_map(attributes_of));
@@ -189,6 +197,7 @@ impl<'t> Reader<'t> {
             symbol: is_labelled.then(|| self.strings(&declarator.label)),
             returns,
             parameters,
+            is_variadic,
             returns_nonnull: result.is_nonnull,
             destructors: result.destructors,
         })
@@ -204,9 +213,10 @@ impl<'t> Reader<'t> {
         let CType::Function(function) = ctype.resolved() else {
             return Err(self.syntax("a function", span));
         };
-        if function.is_variadic {
+        // A function type `()` is read as one without parameters that takes any arguments.
+        if function.is_variadic && function.parameters.is_empty() {
             let function = name.into();
-            return Err(self.error(Kind::Variadic { function }, span));
+            return Err(self.error(Kind::OldStyle { function }, span));
         }
         let mut parameters = Vec::new();
         for (position, ctype) in function.parameters.iter().enumerate() {
@@ -242,11 +252,8 @@ impl<'t> Reader<'t> {
         for parameter in &parameters.list {
             pending.push(self.pending(parameter)?);
         }
-        if let Some(ellipsis) = parameters.ellipsis {
-            let function = function.into();
-            return Err(self.error(Kind::Variadic { function }, ellipsis));
-        }
         match &pending[..] {
+            [] if parameters.ellipsis.is_some() => return Ok(Vec::new()),
             [] => return Err(old_style(self)),
             [only] if only.name.is_none() && only.ctype.resolved() == &CType::Void => {
                 return Ok(Vec::new());

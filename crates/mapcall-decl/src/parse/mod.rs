@@ -159,6 +159,45 @@ fn read_prototype(text: &str, source: &Arc<str>, outer: Option<Arc<dyn Outer>>) 
     })
 }
 
+/// Parses the declaration of one variable and the definitions before it, which may use the names of `outer`;
+/// returns also the names that they define.
+pub(crate) fn variable(
+    text: &str,
+    outer: Option<Arc<dyn Outer>>,
+) -> Result<(Variable, scope::Names)> {
+    let source = Arc::from(text);
+    with_stack(&source, || read_variable(text, &source, outer))?
+}
+
+fn read_variable(
+    text: &str,
+    source: &Arc<str>,
+    outer: Option<Arc<dyn Outer>>,
+) -> Result<(Variable, scope::Names)> {
+    let mut reader = Reader::new(source, Scope::within(outer));
+    let mut all = Vec::new();
+    reader.declarations(&mut |_, item| match item {
+        Item::Error(error) => Err(error),
+        Item::Variable(variable) => {
+            all.push(variable);
+            Ok(())
+        }
+        Item::Function(_, prototype) => prototype.map(drop),
+    })?;
+    match all.pop() {
+        Some(variable) if all.is_empty() => Ok((variable, reader.scope.into_names())),
+        last => {
+            let found = all.len() + usize::from(last.is_some());
+            let end = text.trim_end().len();
+            Err(PrototypeError::new(
+                Kind::NoVariable { found },
+                end..end,
+                source,
+            ))
+        }
+    }
+}
+
 /// Runs a parser of a text, or of its parts, on a stack that is large enough.
 ///
 /// # Errors

@@ -9,20 +9,22 @@ use std::sync::Arc;
 use mapcall::contract::{
     ArrayRule, Check, FunctionValue, HostValue, Number, PointerRule, Problem, Role, Rule,
 };
-use mapcall::ctype::Function as FunctionType;
+use mapcall::ctype::{CType, Function as FunctionType};
 use numpy::PyUntypedArray;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PySlice, PyString, PyTuple};
 
-use super::callback::{self, Callback};
+use super::callback::{self, Callback, Recipient};
 use super::expected::{self, Expected};
 use super::function::Function;
 use super::handle::Handle;
 use super::number::PythonNumber;
 use super::resources::CallResources;
 use super::snapshot::{Snapshot, Snapshots};
+use super::store::Writer;
+use super::struct_object::{LibraryReference, StructObject};
 use super::{errors, foreign, ndarray, number};
 
 /// A reader of the arguments of one call, which gives them to its check.
@@ -150,9 +152,82 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
         expected: Option<&Expected>,
         object: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
+        if let (Role::Parameter(position), true) = (role, is_composed(object))
+            && let Some(rule) = self.function.inner.contract().rules().get(position)
+            && let Some(array) = self.composed(position, rule, object)?
+        {
+            return self.ndarray(role, expected, &array, object);
+        }
         match self.view(role, object)? {
             Some(array) => self.ndarray(role, expected, &array, object),
             None => self.push_other(role, object),
+        }
+    }
+
+    /// Makes an array of the structs or pointers in a list, or of one struct; `None` for a parameter whose
+    /// elements are neither.
+    fn composed(
+        &mut self,
+        position: usize,
+        rule: &Rule,
+        object: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
+        if let Ok(found) = object.cast::<StructObject>() {
+            self.keep_struct(found.get());
+            return found.get().array(self.py, 1).map(Some);
+        }
+        let target = match rule {
+            Rule::Array(array) if array.rank() == 1 => array.ctype(),
+            Rule::Pointer(pointer) => &pointer.ctype,
+            _ => return Ok(None),
+        };
+        let elements: Vec<_> = match object.cast::<PyDict>() {
+            Ok(members) if matches!(target.resolved(), CType::Record(_)) => {
+                vec![members.clone().into_any()]
+            }
+            Err(_) if matches!(target.resolved(), CType::Record(_) | CType::Pointer(_)) => {
+                object.try_iter()?.collect::<PyResult<_>>()?
+            }
+            _ => return Ok(None),
+        };
+        let is_struct = |element: &Bound<'_, PyAny>| {
+            element.is_instance_of::<PyDict>() || element.is_instance_of::<StructObject>()
+        };
+        if matches!(target.resolved(), CType::Record(_)) && !elements.iter().all(is_struct) {
+            return Ok(None);
+        }
+        let contract = self.function.inner.contract();
+        let (library, name) = (self.library(), self.function.inner.name());
+        let target = library.completed(self.py, target);
+        let writer = Writer::new(self.py, &library, name, contract.name(position));
+        let mut writer = writer.unchecked(self.function.is_unchecked);
+        let array = writer.list(&target, &elements)?;
+        let mut kept = writer.kept;
+        for array in kept.arrays.drain(..) {
+            self.arrays.push(Role::Parameter(position), array);
+        }
+        kept.objects.push(array.clone().into_any().unbind());
+        self.resources.add_kept(kept);
+        // The zero behind the elements is no element.
+        let elements = PySlice::new(self.py, 0, elements.len().cast_signed(), 1);
+        let array = array.get_item(elements)?;
+        Ok(Some(array.cast_into::<PyUntypedArray>()?))
+    }
+
+    fn library(&self) -> LibraryReference {
+        LibraryReference {
+            object: self.function.binding().library.clone_ref(self.py),
+            inner: self.function.inner.library().clone(),
+        }
+    }
+
+    /// Notes what a call needs to know of a struct among its arguments.
+    fn keep_struct(&mut self, found: &StructObject) {
+        for object in found.objects(self.py) {
+            self.resources.add_object(object);
+        }
+        if found.calls_back() {
+            self.resources.note_callback();
         }
     }
 
@@ -289,6 +364,9 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
             let checked = self.check.argument(role, in_use.value());
             return checked.map_err(|error| errors::argument(self.py, &error));
         }
+        if is_composed(object) {
+            return self.composed_pointer(position, object);
+        }
         let array = match ndarray::as_array(object, self.ndarray) {
             Some(array) => Some(array.clone()),
             None => self.view(role, object)?,
@@ -305,10 +383,38 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
                 Some(read) => self.push_number(position, number, object, read),
             };
         };
-        let address = ptr::with_exposed_provenance(address_of(&parameter)?);
+        let address = ptr::with_exposed_provenance(foreign::address_of(&parameter)?);
         self.push(role, HostValue::Pointer(address), object)?;
         self.resources.add_object(parameter);
         Ok(())
+    }
+
+    /// Reads a struct, a dict of its members, or a list for a pointer without an extent.
+    #[cold]
+    fn composed_pointer(&mut self, position: usize, object: &Bound<'py, PyAny>) -> PyResult<()> {
+        let role = Role::Parameter(position);
+        if let Ok(found) = object.cast::<StructObject>() {
+            self.keep_struct(found.get());
+            return self.push(role, found.get().value(), object);
+        }
+        let rule = self.function.inner.contract().rules().get(position);
+        let Some(rule @ Rule::Pointer(pointer)) = rule else {
+            return self.push_other(role, object);
+        };
+        let Some(array) = self.composed(position, rule, object)? else {
+            return self.push_other(role, object);
+        };
+        let address = ndarray::memory(&array).address;
+        let value = match pointer.ctype.resolved() {
+            CType::Pointer(_) => HostValue::List(address.cast()),
+            _ if object.is_instance_of::<PyDict>() => HostValue::Struct {
+                ctype: &pointer.ctype,
+                address: address.cast(),
+                is_read_only: false,
+            },
+            _ => return self.ndarray(role, None, &array, object),
+        };
+        self.push(role, value, object)
     }
 
     /// Reads a function, or a callable for which a closure is made.
@@ -329,7 +435,8 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
         if !object.is_callable() {
             return self.push_other(role, object);
         }
-        let closure = callback::closure(&self.function.inner, position, wanted, object)?;
+        let recipient = Recipient::Parameter(self.function.inner.clone(), position);
+        let closure = callback::closure(&recipient, wanted, object)?;
         let value = HostValue::Function {
             function: FunctionValue::Closure(wanted),
             address: closure.address(),
@@ -352,6 +459,7 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
             Some(array) => array.clone(),
             None => match ndarray::of_void(object)? {
                 Some(array) => array,
+                None if is_composed(object) => return self.composed_record(position, object),
                 None => return self.push_other(role, object),
             },
         };
@@ -374,6 +482,34 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
             bytes,
         };
         self.push(role, value, object)
+    }
+
+    /// Reads a struct by value from a struct in memory, or from a dict of its members.
+    #[cold]
+    fn composed_record(&mut self, position: usize, object: &Bound<'py, PyAny>) -> PyResult<()> {
+        let role = Role::Parameter(position);
+        let contract = self.function.inner.contract();
+        let Some(Rule::Record { ctype, dtype, .. }) = contract.rules().get(position) else {
+            return self.push_other(role, object);
+        };
+        if object.is_instance_of::<PyDict>() || object.is_instance_of::<StructObject>() {
+            let (library, name) = (self.library(), self.function.inner.name());
+            let writer = Writer::new(self.py, &library, name, contract.name(position));
+            let mut writer = writer.unchecked(self.function.is_unchecked);
+            let mut bytes = vec![0; ctype.size().unwrap_or_default()];
+            writer.write(ctype, object, &mut bytes)?;
+            let mut kept = writer.kept;
+            for array in kept.arrays.drain(..) {
+                self.arrays.push(role, array);
+            }
+            self.resources.add_kept(kept);
+            let value = HostValue::Record {
+                dtype: Ok(dtype),
+                bytes: &bytes,
+            };
+            return self.push(role, value, object);
+        }
+        self.push_other(role, object)
     }
 
     /// Returns a NumPy array on the memory of an array of another library; `None` for any other object.
@@ -412,6 +548,14 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
     }
 }
 
+/// Returns whether an object is a struct, or a dict or list that memory is made of.
+fn is_composed(object: &Bound<'_, PyAny>) -> bool {
+    object.is_instance_of::<PyDict>()
+        || object.is_instance_of::<PyList>()
+        || object.is_instance_of::<PyTuple>()
+        || object.is_instance_of::<StructObject>()
+}
+
 /// Returns the bytes of a `str` or `bytes`, with the NUL behind them; `None` for another object.
 fn text_of<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<Option<&'a [u8]>> {
     let text = if let Ok(text) = object.cast::<PyString>() {
@@ -426,16 +570,4 @@ fn text_of<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<Option<&'a [u8]>> {
     Ok(Some(unsafe {
         slice::from_raw_parts(text.as_ptr(), text.len() + 1)
     }))
-}
-
-/// Returns the address in an `_as_parameter_`: an int, or a pointer of ctypes.
-fn address_of(parameter: &Bound<'_, PyAny>) -> PyResult<usize> {
-    if let Ok(address) = parameter.extract::<usize>() {
-        return Ok(address);
-    }
-    let ctypes = parameter.py().import("ctypes")?;
-    let void_pointer = ctypes.getattr("c_void_p")?;
-    let pointer = ctypes.call_method1("cast", (parameter, void_pointer))?;
-    let address: Option<usize> = pointer.getattr("value")?.extract()?;
-    Ok(address.unwrap_or(0))
 }

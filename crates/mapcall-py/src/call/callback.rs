@@ -15,6 +15,7 @@ use pyo3::types::PyTuple;
 use super::expected;
 use super::function::Function;
 use super::handle::{self, Handle};
+use super::returns::{function_pointed_to, type_name};
 use super::scope::Scope;
 use super::text::{self, Text};
 use super::{activation, errors, ndarray, number, structure};
@@ -39,8 +40,7 @@ pub(crate) struct Callback {
 
 impl Callback {
     pub(super) fn new(
-        origin: &mapcall::Function,
-        position: usize,
+        recipient: &Recipient,
         wanted: &Arc<FunctionType>,
         callable: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
@@ -52,7 +52,7 @@ impl Callback {
         }
         let callable = Arc::new(callable.clone().unbind());
         Ok(Self {
-            closure: make(origin, position, wanted, &callable)?,
+            closure: make(recipient, wanted, &callable)?,
             wanted: Arc::clone(wanted),
             callable,
         })
@@ -60,6 +60,71 @@ impl Callback {
 
     fn ctype(&self) -> String {
         CType::Function(Arc::clone(&self.wanted)).to_string()
+    }
+}
+
+/// The recipient of a callback, by which messages name it.
+#[derive(Clone)]
+pub(super) enum Recipient {
+    /// The parameter of a function.
+    Parameter(mapcall::Function, usize),
+    /// Another place in the memory of a library, such as a member of a struct.
+    Named(Arc<NamedRecipient>),
+}
+
+/// See [`Recipient`].
+pub(super) struct NamedRecipient {
+    pub(super) library: mapcall::Library,
+    /// The name of the function or struct.
+    pub(super) function: String,
+    /// The name of the member.
+    pub(super) parameter: String,
+    /// What keeps a callback alive.
+    pub(super) keeper: String,
+}
+
+impl Recipient {
+    fn library(&self) -> &mapcall::Library {
+        match self {
+            Self::Parameter(function, _) => function.library(),
+            Self::Named(named) => &named.library,
+        }
+    }
+
+    fn purpose(&self) -> Purpose<'_> {
+        match self {
+            Self::Parameter(function, position) => Purpose {
+                address: function.address().addr().get(),
+                function: function.name(),
+                parameter: function.contract().name(*position),
+            },
+            Self::Named(named) => Purpose {
+                address: 0,
+                function: &named.function,
+                parameter: &named.parameter,
+            },
+        }
+    }
+
+    /// Returns the object that keeps a callback alive, for messages.
+    fn keeper(&self) -> String {
+        match self {
+            Self::Parameter(..) => {
+                let Purpose {
+                    function,
+                    parameter,
+                    ..
+                } = self.purpose();
+                format!("{function}.callback({parameter:?}, ...)")
+            }
+            Self::Named(named) => named.keeper.clone(),
+        }
+    }
+
+    /// Makes the error for an argument or result of a callback.
+    fn refuse(&self, parameter: &str, expected: String, problem: Problem) -> ArgumentError {
+        let function = self.purpose().function.to_owned();
+        ArgumentError::new(function, parameter.to_owned(), expected, problem)
     }
 }
 
@@ -107,66 +172,47 @@ impl Callback {
 
 /// Makes a C function that calls a callable, for one call.
 pub(super) fn closure(
-    origin: &mapcall::Function,
-    position: usize,
+    recipient: &Recipient,
     wanted: &Arc<FunctionType>,
     callable: &Bound<'_, PyAny>,
 ) -> PyResult<Closure> {
-    make(
-        origin,
-        position,
-        wanted,
-        &Arc::new(callable.clone().unbind()),
-    )
+    make(recipient, wanted, &Arc::new(callable.clone().unbind()))
 }
 
 fn make(
-    origin: &mapcall::Function,
-    position: usize,
+    recipient: &Recipient,
     wanted: &Arc<FunctionType>,
     callable: &Arc<Py<PyAny>>,
 ) -> PyResult<Closure> {
     let body = Body {
-        origin: origin.clone(),
+        recipient: recipient.clone(),
         function: Arc::clone(wanted),
         result: Rule::of_result(&wanted.returns),
         callable: Arc::clone(callable),
     };
     let run = move |layout: &FrameLayout, frame: &mut [u64]| body.run(layout, frame);
-    pool(origin, position, wanted)
+    pool(recipient, wanted)
         .and_then(|pool| pool.closure(Box::new(run)))
         .map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
-/// Returns the pool of closures for a parameter of a function. C may keep a closure and call it after
-/// its end, which `late` reports.
+/// Returns the pool of closures for a recipient. C may keep a closure and call it after its end, which `late`
+/// reports.
 fn pool(
-    origin: &mapcall::Function,
-    position: usize,
+    recipient: &Recipient,
     wanted: &FunctionType,
 ) -> Result<&'static ClosurePool, CallTypeError> {
-    let contract = origin.contract();
-    let purpose = Purpose {
-        address: origin.address().addr().get(),
-        function: origin.name(),
-        parameter: contract.name(position),
-    };
+    let purpose = recipient.purpose();
     ClosurePool::get(purpose, &wanted.returns, &wanted.parameters, || -> Late {
-        let Purpose {
-            function,
-            parameter,
-            ..
-        } = purpose;
-        let remedy =
-            format!("keep {function}.callback({parameter:?}, ...) as long as C may call it");
+        let remedy = format!("keep {} as long as C may call it", recipient.keeper());
         let problem = Problem::Type {
             found: "one that has ended".into(),
             remedy: Remedy::Words(remedy),
         };
-        let mut error = contract.refuse(position, problem);
-        error.expected = "a callable that is there when C calls it".into();
+        let expected = "a callable that is there when C calls it".into();
+        let error = recipient.refuse(purpose.parameter, expected, problem);
         // The library may call a closure until the process ends, so it stays loaded.
-        let library = origin.library().clone();
+        let library = recipient.library().clone();
         Box::new(move |is_first| {
             let _ = &library;
             late(&error, is_first);
@@ -187,7 +233,7 @@ fn late(error: &ArgumentError, is_first: bool) {
 
 /// The body of a closure.
 struct Body {
-    origin: mapcall::Function,
+    recipient: Recipient,
     function: Arc<FunctionType>,
     /// The rule of the callable's result; `None` for void.
     result: Option<Rule>,
@@ -249,10 +295,19 @@ impl Body {
             if pointer.is_text() {
                 return text::copy(py, slot, Text::Str);
             }
-            match handle::from_pointer(&self.origin, pointer, slot, KeepAlive::default()) {
-                Some(handle) => received.lend(handle, &pointer.target),
-                None => Ok(py.None().into_bound(py)),
+            let Some(address) = handle::address(slot) else {
+                return Ok(py.None().into_bound(py));
+            };
+            if let Some(function) = function_pointed_to(pointer) {
+                let library = (py.None().into_bound(py), self.recipient.library());
+                let name = type_name(ctype).unwrap_or_else(|| "function".into());
+                let library = (&library.0, library.1);
+                let function = Function::of_pointer(library, &name, &function, address, None)?;
+                return Ok(function.into_any());
             }
+            let library = self.recipient.library();
+            let handle = handle::at_address(library, pointer, address, KeepAlive::default());
+            received.lend(handle, &pointer.target)
         } else {
             ndarray::item(&structure::dtype(py, ctype)?, slots)
         }
@@ -308,12 +363,13 @@ impl Body {
         value: HostValue<'_>,
         result: &Bound<'_, PyAny>,
     ) -> PyErr {
-        let mut error = *self.origin.contract().refuse_all(problem);
-        error.parameter = "callback's result".into();
-        error.expected = match rule {
+        let expected = match rule {
             Rule::Pointer(_) => format!("{rule}, as a handle or None"),
             rule => rule.to_string(),
         };
+        let mut error = self
+            .recipient
+            .refuse("callback's result", expected, problem);
         if let Problem::Type { found, remedy } = &mut error.problem {
             if matches!(value, HostValue::Other | HostValue::None) {
                 match errors::what(result) {

@@ -48,8 +48,10 @@ fn not_shared(contract: &Contract, role: Role, object: &Bound<'_, PyAny>, error:
     refused
 }
 
-/// Implements [`view`]. Errors are the exceptions of the object's library.
-fn exported<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
+/// Returns an array on the memory of an object as [`view`] does. Errors are the exceptions of the object's library.
+pub(super) fn exported<'py>(
+    object: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
     let py = object.py();
     if is_scalar(object)? || ndarray::is_masked(object)? {
         return Ok(None);
@@ -147,4 +149,16 @@ fn writeable<'py>(
         Ok(own) if crate::memory::address(&own) == crate::memory::address(&array) => own,
         _ => array,
     }
+}
+
+/// Returns the address in an `_as_parameter_`: an int, or a pointer of ctypes.
+pub(super) fn address_of(parameter: &Bound<'_, PyAny>) -> PyResult<usize> {
+    if let Ok(address) = parameter.extract::<usize>() {
+        return Ok(address);
+    }
+    let ctypes = parameter.py().import("ctypes")?;
+    let void_pointer = ctypes.getattr("c_void_p")?;
+    let pointer = ctypes.call_method1("cast", (parameter, void_pointer))?;
+    let address: Option<usize> = pointer.getattr("value")?.extract()?;
+    Ok(address.unwrap_or(0))
 }

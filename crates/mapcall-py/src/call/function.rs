@@ -1,14 +1,22 @@
 //! `mapcall.Function`: a C function with its prototype.
 
-use mapcall::Success;
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+use std::ptr::NonNull;
+use std::sync::OnceLock;
+
 use mapcall::contract::{ArrayRule, Contract, Quick, Role, Rule};
-use numpy::PyArrayDescr;
-use pyo3::exceptions::PyValueError;
+use mapcall::ctype::Function as FunctionType;
+use mapcall::{BindError, Prototype, Success};
+use numpy::{PyArrayDescr, PyUntypedArray};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyString, PyType};
+use pyo3::types::{PyString, PyTuple, PyType};
 
+use super::errors;
 use super::expected::Expected;
 use super::returns::Returns;
 use super::text::Text;
@@ -141,14 +149,16 @@ pub(crate) struct Function {
 /// It is a Python object, so that the garbage collector traverses its references once.
 #[pyclass(frozen, module = "mapcall._mapcall")]
 pub(crate) struct Binding {
-    /// The `Library`, which the function keeps alive. Its Rust type is not named here, as its module
-    /// imports this one.
+    /// The `Library`, which the function keeps alive; None for a function pointer that a callback received.
+    /// Its Rust type is not named here, as its module imports this one.
     pub(super) library: Py<PyAny>,
     pub(super) origin: Origin,
     pub(super) options: Options,
     pub(super) returns: Returns,
     /// Whether a call returns pointers, of which handles are made.
     pub(super) has_pointers: bool,
+    /// The objects that the code of a function pointer may belong to, such as a `Callback`.
+    pub(super) kept: Option<Py<PyTuple>>,
     /// The name of each parameter, and the dtype of an array or struct.
     parameters: Box<[(Py<PyString>, Option<Expected>)]>,
     scalars: PyOnceLock<Scalars>,
@@ -170,7 +180,7 @@ impl Binding {
     ) -> PyResult<Self> {
         let returns = Returns::new(py, &inner.prototype().returns)?;
         if let Some(destructor) = &options.destructor {
-            returns.check_destructor(inner, &destructor.bind(py).get().inner)?;
+            returns.check_destructor(inner, destructor.function(py))?;
         }
         let rules = inner.contract().rules().iter().enumerate();
         let parameter = |(position, rule): (usize, &Rule)| {
@@ -189,6 +199,7 @@ impl Binding {
             origin,
             options,
             has_pointers: returns.has_pointers(inner),
+            kept: None,
             returns,
             parameters,
             scalars: PyOnceLock::new(),
@@ -230,6 +241,8 @@ pub(super) enum Origin {
     Text(String),
     /// The library's header.
     Header,
+    /// A function pointer, whose address is that of this process only.
+    Address,
 }
 
 /// The options with which a function is bound.
@@ -240,8 +253,34 @@ pub(super) struct Options {
     pub(super) is_callable: bool,
     pub(super) gil: Gil,
     pub(super) text: Text,
-    pub(super) destructor: Option<Py<Function>>,
+    pub(super) destructor: Option<Destructor>,
     pub(super) engine: Option<mapcall::call::Engine>,
+}
+
+/// The destructor of the handles that a function returns.
+pub(super) enum Destructor {
+    /// A C function that takes the pointer alone.
+    Function(Py<Function>),
+    /// A callable that is given the handle.
+    Callable(Py<PyAny>),
+}
+
+impl Destructor {
+    /// Returns the function if it is one, and not a callable.
+    pub(super) fn function<'a>(&'a self, py: Python<'a>) -> Option<&'a mapcall::Function> {
+        match self {
+            Self::Function(function) => Some(&function.bind(py).get().inner),
+            Self::Callable(_) => None,
+        }
+    }
+
+    /// Returns the Python object.
+    pub(super) fn object(&self) -> &Py<PyAny> {
+        match self {
+            Self::Function(function) => function.as_any(),
+            Self::Callable(callable) => callable,
+        }
+    }
 }
 
 /// The rule by which the interpreter's lock is released during a call.
@@ -259,13 +298,37 @@ impl Gil {
 }
 
 impl Options {
+    pub(super) fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self {
+            check: self.check.as_ref().map(|check| check.clone_ref(py)),
+            is_callable: self.is_callable,
+            gil: self.gil,
+            text: self.text,
+            destructor: self.destructor.as_ref().map(|destructor| match destructor {
+                Destructor::Function(function) => Destructor::Function(function.clone_ref(py)),
+                Destructor::Callable(callable) => Destructor::Callable(callable.clone_ref(py)),
+            }),
+            engine: self.engine,
+        }
+    }
+
     pub(super) fn new(
         check: Option<Bound<'_, PyAny>>,
         gil: Option<&str>,
         text: &str,
-        destructor: Option<Bound<'_, Function>>,
+        destructor: Option<Bound<'_, PyAny>>,
         engine: Option<&str>,
     ) -> PyResult<Self> {
+        let destructor = destructor.map(|destructor| match destructor.cast_into::<Function>() {
+            Ok(function) => Ok(Destructor::Function(function.unbind())),
+            Err(error) => match error.into_inner() {
+                callable if callable.is_callable() => Ok(Destructor::Callable(callable.unbind())),
+                other => Err(PyTypeError::new_err(format!(
+                    "destructor must be a Function or another callable, got {}",
+                    other.repr()?
+                ))),
+            },
+        });
         let wrong = |name: &str, known: &str, got: &str| {
             PyValueError::new_err(format!("{name} must be {known}, got '{got}'"))
         };
@@ -281,7 +344,7 @@ impl Options {
                 Some(other) => return Err(wrong("gil", "None, 'hold' or 'release'", other)),
             },
             text: Text::named(text)?,
-            destructor: destructor.map(Bound::unbind),
+            destructor: destructor.transpose()?,
             engine: match engine {
                 None => None,
                 Some("cranelift") => Some(mapcall::call::Engine::Cranelift),
@@ -318,7 +381,76 @@ impl Options {
     }
 }
 
+/// The vectorcall entry of functions, and the code that enables it for their type. The module that has them
+/// imports this one.
+static ENTRY: OnceLock<(ffi::vectorcallfunc, fn(&Bound<'_, Function>))> = OnceLock::new();
+
+/// Stores the vectorcall entry of functions, when the extension is initialised.
+pub(super) fn install(entry: ffi::vectorcallfunc, enable: fn(&Bound<'_, Function>)) {
+    let _section = mapcall::array::fork::Section::enter();
+    ENTRY.get_or_init(|| (entry, enable));
+}
+
 impl Function {
+    /// Makes the Python object of a function.
+    pub(super) fn object(
+        py: Python<'_>,
+        inner: mapcall::Function,
+        is_unchecked: bool,
+        binding: Py<Binding>,
+    ) -> PyResult<Bound<'_, Self>> {
+        let &(vectorcall, enable) = ENTRY
+            .get()
+            .ok_or_else(|| PyRuntimeError::new_err("mapcall is not initialised"))?;
+        // Handles keep the arguments alive, and the quick path does not collect them.
+        let quick = match binding.get().returns {
+            Returns::Pointer(_) | Returns::Function(..) => None,
+            _ => Quick::new(inner.contract(), |position| {
+                let expected = binding.get().expected(position)?;
+                Some(expected.dtype.clone_ref(py))
+            }),
+        };
+        let function = Bound::new(
+            py,
+            Self {
+                quick,
+                vectorcall,
+                inner,
+                is_unchecked,
+                ndarray: py.get_type::<PyUntypedArray>().unbind(),
+                binding,
+            },
+        )?;
+        enable(&function);
+        Ok(function)
+    }
+
+    /// Makes the function that a function pointer leads to. `library` is the `Library` object, or None, and
+    /// `kept` are objects that the code may belong to.
+    ///
+    /// # Errors
+    ///
+    /// `PrototypeError` if a type can't be passed.
+    pub(super) fn of_pointer<'py>(
+        (library, inner): (&Bound<'py, PyAny>, &mapcall::Library),
+        name: &str,
+        function: &FunctionType,
+        address: NonNull<c_void>,
+        kept: Option<Py<PyTuple>>,
+    ) -> PyResult<Bound<'py, Self>> {
+        let py = library.py();
+        let prototype = Prototype::of_function(name, function);
+        // SAFETY: the user of `load` guarantees that the prototypes and structs of the library are right, so
+        // the pointer leads to a function of the type.
+        let bound = unsafe { inner.bind_address(prototype, address) };
+        let bound = bound.map_err(|error: BindError| errors::bind(py, &error))?;
+        let options = Options::new(None, None, "str", None, None)?;
+        let library = library.clone().unbind();
+        let mut binding = Binding::new(py, library, &bound, Origin::Address, options)?;
+        binding.kept = kept;
+        Self::object(py, bound, false, Py::new(py, binding)?)
+    }
+
     /// Returns the dtype of a parameter's array or struct.
     #[inline]
     pub(super) fn expected(&self, position: usize) -> Option<&Expected> {

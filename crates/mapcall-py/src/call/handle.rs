@@ -5,15 +5,17 @@
 use std::ffi::c_void;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use mapcall::contract::Problem;
+use mapcall::contract::{Problem, target_name};
 use mapcall::ctype::{CType, Pointer};
 use mapcall::function::{InUse, KeepAlive};
 use numpy::PyArrayDescr;
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
+use pyo3::ffi::PyObject;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -23,6 +25,8 @@ use super::text::Text;
 use super::{activation, errors, ndarray, text};
 use crate::convert;
 use crate::errors::missing_attribute;
+use crate::exit::is_ending;
+use crate::mapped_array::panicked;
 
 /// A value that may run C destructors when it is dropped, outside of any call of a function.
 pub(super) struct Ending<T>(ManuallyDrop<T>);
@@ -101,6 +105,8 @@ pub(crate) struct Handle {
     kept: Option<Py<PyTuple>>,
     /// The scope of the callback that has received the handle or made it.
     scope: Option<Arc<Scope>>,
+    /// The destructor if it is a callable, which `inner` calls.
+    callable: Option<Arc<Py<PyAny>>>,
 }
 
 impl Handle {
@@ -111,6 +117,23 @@ impl Handle {
             views: Arc::default(),
             kept,
             scope: None,
+            callable: None,
+        }
+    }
+
+    /// Makes a handle with a callable as its destructor.
+    pub(super) fn destroyed_by(
+        inner: mapcall::Handle,
+        ctype: CType,
+        kept: Option<Py<PyTuple>>,
+        callable: Py<PyAny>,
+    ) -> Self {
+        let callable = Arc::new(callable);
+        let (destructor, target) = (Arc::clone(&callable), ctype.clone());
+        let inner = inner.with_destructor_closure(move |last| destroy(&destructor, last, &target));
+        Self {
+            callable: Some(callable),
+            ..Self::new(inner, ctype, kept)
         }
     }
 
@@ -216,6 +239,11 @@ impl Handle {
 #[pymethods]
 impl Handle {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // The destructor is called when the last use of the pointer ends. Unless that is the end of this
+        // handle, the callable must not be cleared as garbage.
+        if let Some(callable) = self.callable.as_deref().filter(|_| self.inner.is_alone()) {
+            visit.call(callable)?;
+        }
         visit.call(&self.kept)
     }
 
@@ -462,20 +490,79 @@ impl Handle {
     }
 }
 
-/// Makes a handle of the core for a pointer that a function returned or passed to a callback; `None`
-/// for NULL.
+/// Calls a callable as the destructor of a handle, with a handle that is closed when it returns.
+fn destroy(callable: &Py<PyAny>, last: &mapcall::Handle, ctype: &CType) {
+    if is_ending() {
+        return;
+    }
+    // Nothing is destroyed when the interpreter has ended.
+    let _ = Python::try_attach(|py| {
+        let callable = callable.bind(py);
+        let call = || callable.call1((Handle::new(last.clone(), ctype.clone(), None),));
+        let called = catch_unwind(AssertUnwindSafe(call));
+        if let Err(error) = called.unwrap_or_else(|panic| Err(panicked(&*panic))) {
+            activation::raise(py, error, Some(callable));
+        }
+    });
+}
+
+/// Sets the finalizer of the type of handles, which PyO3 has no option for.
+///
+/// The garbage collector calls it for all garbage before it clears any of it (PEP 442), so that a destructor
+/// that is a callable finds the objects intact which it refers to.
+pub(super) fn enable_finalizer(py: Python<'_>) {
+    let class = py.get_type::<Handle>().as_type_ptr();
+    // SAFETY: the pointer is that of a live type. No other thread changes it, because this one is attached.
+    let class = unsafe { &mut *class };
+    class.tp_finalize = Some(finalize);
+}
+
+unsafe extern "C" fn finalize(object: *mut PyObject) {
+    // SAFETY: the interpreter finalizes objects on attached threads only.
+    let py = unsafe { Python::assume_attached() };
+    // SAFETY: the interpreter finalizes a live object.
+    let object = unsafe { Borrowed::from_ptr(py, object) };
+    let Ok(handle) = object.cast::<Handle>() else {
+        return;
+    };
+    let handle = handle.get();
+    if handle.callable.is_some() && handle.inner.is_alone() {
+        // The errors of destructors that are functions are lost, but this one is a callable.
+        let close = || activation::destroying(|| drop(handle.inner.close()));
+        let _ = catch_unwind(AssertUnwindSafe(close));
+    }
+}
+
+/// Returns the address in a slot; `None` for NULL.
+pub(super) fn address(slot: u64) -> Option<NonNull<c_void>> {
+    let address = usize::try_from(slot).unwrap_or_default();
+    NonNull::new(ptr::with_exposed_provenance_mut::<c_void>(address))
+}
+
+/// Makes a handle of the core for a pointer that a function returned; `None` for NULL.
 pub(super) fn from_pointer(
     origin: &mapcall::Function,
     pointer: &Pointer,
-    word: u64,
+    slot: u64,
     alive: KeepAlive,
 ) -> Option<mapcall::Handle> {
-    let address = usize::try_from(word).unwrap_or_default();
-    let address = NonNull::new(ptr::with_exposed_provenance_mut::<c_void>(address))?;
+    let address = address(slot)?;
     // SAFETY: the user of `load` guarantees that the prototype of `origin` is right, so the address is
     // that of an object of the pointer's type. `alive` has the arguments that the pointer may be one into.
-    // A callback's pointers are valid until it returns, which closes its handles.
     Some(unsafe { mapcall::Handle::returned(origin, pointer, address, alive) })
+}
+
+/// Makes a handle of the core for a pointer that stands in C's memory, or that C passes to a callback.
+pub(super) fn at_address(
+    library: &mapcall::Library,
+    pointer: &Pointer,
+    address: NonNull<c_void>,
+    alive: KeepAlive,
+) -> mapcall::Handle {
+    let target = target_name(&pointer.target);
+    // SAFETY: the user of `load` guarantees that the prototypes and structs of the library are right, so the
+    // address is that of an object of the pointer's type, which C keeps valid as its documentation says.
+    unsafe { mapcall::Handle::from_address(library, &target, address, pointer.is_const, alive) }
 }
 
 /// The base object of an array on a handle's memory.

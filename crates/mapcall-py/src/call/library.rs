@@ -3,22 +3,30 @@
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{OsString, c_void};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use mapcall::contract::HostValue;
 use mapcall::declarations::{ConstantValue, Definitions};
-use mapcall::{Declarations, Header, Prototype};
-use pyo3::exceptions::PyKeyError;
+use mapcall::function::KeepAlive;
+use mapcall::prototype::Variable as Declared;
+use mapcall::{CType, Declarations, Header, Prototype};
+use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyMappingProxy, PySequence, PyString, PyTuple};
 
-use super::function::{Function, Options, Origin};
-use super::structure::Struct;
-use super::{errors, methods};
+use super::callback::{self, Callback, NamedRecipient, Recipient};
+use super::function::{Destructor, Function, Options, Origin};
+use super::handle::{self, Handle};
+use super::returns::function_pointed_to;
+use super::struct_object::{LibraryReference, Struct};
+use super::variable::Variable;
+use super::{errors, foreign, methods};
 use crate::errors::{attribute_error, missing_attribute, refuse_unknown};
 use crate::package::Package;
 
@@ -225,11 +233,54 @@ struct Known {
     definitions: Definitions,
     /// The header's functions that have been used.
     functions: HashMap<String, Py<Function>>,
+    /// The variables that have been used. They keep what their pointers lead to.
+    variables: HashMap<String, Py<Variable>>,
 }
 
 impl Library {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns a variable that the library exports. Each declaration of a name has one object.
+    fn exported<'py>(
+        this: &Bound<'py, Self>,
+        declared: Declared,
+    ) -> PyResult<Bound<'py, Variable>> {
+        let (py, library) = (this.py(), this.get());
+        let name = declared.name.clone();
+        let known = || {
+            let known = library.known();
+            let variable = known.variables.get(&name)?;
+            let is_same = variable.get().is_of(&declared);
+            is_same.then(|| variable.clone_ref(py).into_bound(py))
+        };
+        if let Some(variable) = known() {
+            return Ok(variable);
+        }
+        let bound = declared.clone();
+        // SAFETY: by the docs of `Library.variable`, its user guarantees the declaration.
+        let bound = py.detach(|| unsafe { library.inner.bind_variable(bound) });
+        let bound = bound.map_err(|error| errors::bind(py, &error))?;
+        let variable = Variable::new(py, Self::reference(this), bound)?;
+        let variable = Bound::new(py, variable)?;
+        // Another thread may have made it since.
+        if let Some(variable) = known() {
+            return Ok(variable);
+        }
+        let old = library
+            .known()
+            .variables
+            .insert(name, variable.clone().unbind());
+        drop(old);
+        Ok(variable)
+    }
+
+    fn reference(this: &Bound<'_, Self>) -> LibraryReference {
+        LibraryReference {
+            object: this.clone().into_any().unbind(),
+            inner: this.get().inner.clone(),
+        }
     }
 
     /// Returns the path from which a pickle loads the library.
@@ -254,7 +305,22 @@ impl Library {
             // SAFETY: by the docs of `load`, its user guarantees the prototypes.
             function = unsafe { function.with_destructor(destructor) };
         }
-        methods::bind(this, function, origin, options)
+        methods::bind(this, function, (origin, None), options)
+    }
+
+    fn bind_address<'py>(
+        this: &Bound<'py, Self>,
+        prototype: Prototype,
+        object: &Bound<'py, PyAny>,
+        options: Options,
+    ) -> PyResult<Bound<'py, Function>> {
+        let py = this.py();
+        let address = address_of(object)?;
+        // SAFETY: by the docs of `Library.function`, its user guarantees the prototype and the address.
+        let function = unsafe { this.get().inner.bind_address(prototype, address) };
+        let function = function.map_err(|error| errors::bind(py, &error))?;
+        let kept = PyTuple::new(py, [object])?.unbind();
+        methods::bind(this, function, (Origin::Address, Some(kept)), options)
     }
 
     /// Returns the prototype of a function of the header; `None` if there is none, or if it can't be
@@ -297,15 +363,23 @@ impl Library {
         let Ok(known) = self.known.try_lock() else {
             return Ok(());
         };
+        for function in known.functions.values() {
+            visit.call(function)?;
+        }
         known
-            .functions
+            .variables
             .values()
-            .try_for_each(|function| visit.call(function))
+            .try_for_each(|variable| visit.call(variable))
     }
 
     fn __clear__(&self) {
-        let functions = mem::take(&mut self.known().functions);
-        drop(functions);
+        let mut known = self.known();
+        let used = (
+            mem::take(&mut known.functions),
+            mem::take(&mut known.variables),
+        );
+        drop(known);
+        drop(used);
     }
 
     /// The path of the library's file; None for the process itself.
@@ -353,12 +427,17 @@ impl Library {
     ///     if the arrays have 512 KiB or more together, or an argument is a callable.
     /// text : {'str', 'bytes'}, default 'str'
     ///     The type that a ``const char *`` result becomes; for a str, the text must be UTF-8.
-    /// destructor : Function, optional
+    /// destructor : Function or callable, optional
     ///     The function that frees a pointer which this one returns. It is called once, when the
-    ///     pointer's `Handle` is closed or dies.
+    ///     pointer's `Handle` is closed or dies. A `Function` takes the pointer alone. Any other callable is
+    ///     given a `Handle`, which is closed when it returns; so it can pass a context to C, too. Its
+    ///     exceptions are raised by `Handle.close`, or go to `sys.unraisablehook`.
     /// engine : {'cranelift', 'libffi'}, optional
     ///     The engine that makes the call: code compiled by Cranelift, or libffi. The default is compiled code
     ///     where Cranelift supports the types.
+    /// address : int, Handle or pointer of ctypes, optional
+    ///     The address of the function, in place of that of the library's symbol: a function pointer, whose
+    ///     code the library has. As in C, nothing checks that the address is right.
     ///
     /// Returns
     /// -------
@@ -376,10 +455,10 @@ impl Library {
     #[pyo3(
         signature = (
             prototype, *, check = None, gil = None, text = "str", destructor = None, engine = None,
-            **unknown
+            address = None, **unknown
         ),
         text_signature = "($self, prototype, *, check=None, gil=None, text='str', destructor=None, \
-                          engine=None)"
+                          engine=None, address=None)"
     )]
     #[expect(clippy::too_many_arguments, reason = "each is a keyword in Python")]
     fn function<'py>(
@@ -388,11 +467,20 @@ impl Library {
         check: Option<Bound<'py, PyAny>>,
         gil: Option<&str>,
         text: &str,
-        destructor: Option<Bound<'py, Function>>,
+        destructor: Option<Bound<'py, PyAny>>,
         engine: Option<&str>,
+        address: Option<&Bound<'py, PyAny>>,
         unknown: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, Function>> {
-        const KEYWORDS: [&str; 6] = ["prototype", "check", "gil", "text", "destructor", "engine"];
+        const KEYWORDS: [&str; 7] = [
+            "prototype",
+            "check",
+            "gil",
+            "text",
+            "destructor",
+            "engine",
+            "address",
+        ];
         refuse_unknown("Library.function", &KEYWORDS, unknown)?;
         let options = Options::new(check, gil, text, destructor, engine)?;
         let (py, library) = (this.py(), this.get());
@@ -402,7 +490,10 @@ impl Library {
         drop(known);
         let (parsed, definitions) = parsed.map_err(|error| errors::prototype(py, &error))?;
         let origin = Origin::Text(prototype.to_owned());
-        let function = Self::bind(this, parsed, origin, options)?;
+        let function = match address {
+            None => Self::bind(this, parsed, origin, options)?,
+            Some(address) => Self::bind_address(this, parsed, address, options)?,
+        };
         if !definitions.is_empty() {
             library.known().definitions.extend(definitions);
         }
@@ -431,16 +522,166 @@ impl Library {
     /// KeyError
     ///     If neither the header nor a prototype defines the name. Of the types that prototypes define,
     ///     at least the last 4096 are kept.
-    fn r#struct(&self, py: Python<'_>, name: &str) -> PyResult<Struct> {
-        let known = self.known().definitions.clone();
-        let header = || self.declarations.structure(name);
+    fn r#struct(this: &Bound<'_, Self>, name: &str) -> PyResult<Struct> {
+        let (py, library) = (this.py(), this.get());
+        let known = library.known().definitions.clone();
+        let header = || library.declarations.structure(name);
         match py.detach(|| header().or_else(|| known.structure(name))) {
-            Some(ctype) => Ok(Struct::new(name, ctype)),
+            Some(ctype) => Ok(Struct::new(name, ctype, Self::reference(this))),
             None => Err(PyKeyError::new_err(format!(
                 "expected a struct that the header or a prototype of {} defines, got {name:?}; \
                  put its definition before a prototype",
-                self.inner
+                library.inner
             ))),
+        }
+    }
+
+    /// Return a variable that the library exports.
+    ///
+    /// >>> import mapcall
+    /// >>> libc = mapcall.load(None)
+    /// >>> libc.variable("int opterr").value
+    /// 1
+    ///
+    /// Parameters
+    /// ----------
+    /// declaration : str
+    ///     The declaration of the variable in C, such as ``const double table[3]``. It may use the types of
+    ///     the library's header, and types that the text defines before it.
+    ///
+    /// Returns
+    /// -------
+    /// Variable
+    ///     The variable.
+    ///
+    /// Raises
+    /// ------
+    /// PrototypeError
+    ///     If the declaration can't be read.
+    /// LibraryError
+    ///     If the library has no such variable.
+    fn variable<'py>(this: &Bound<'py, Self>, declaration: &str) -> PyResult<Bound<'py, Variable>> {
+        let (py, library) = (this.py(), this.get());
+        let known = library.known().definitions.clone();
+        let parsed = py.detach(|| library.declarations.variable_after(declaration, &known));
+        drop(known);
+        let (declared, definitions) = parsed.map_err(|error| errors::prototype(py, &error))?;
+        let variable = Self::exported(this, declared)?;
+        if !definitions.is_empty() {
+            library.known().definitions.extend(definitions);
+        }
+        Ok(variable)
+    }
+
+    /// Make a C function pointer of a callable. Keep it as long as C may call it.
+    ///
+    /// >>> import mapcall
+    /// >>> libc = mapcall.load(None)
+    /// >>> larger = libc.callback("int larger(int a, int b)", max)
+    /// >>> libc.function("int call(int a, int b)", address=larger.address)(3, 4)
+    /// 4
+    ///
+    /// `Function.callback` and `Struct.callback` take the type from a parameter or member; this is for places
+    /// without a type, such as variable arguments.
+    ///
+    /// Parameters
+    /// ----------
+    /// prototype : str
+    ///     The declaration of the function in C.
+    /// callable : callable
+    ///     It is called with a number, text or `Handle` for each argument.
+    ///
+    /// Returns
+    /// -------
+    /// Callback
+    ///     The function pointer.
+    ///
+    /// Raises
+    /// ------
+    /// PrototypeError
+    ///     If the prototype can't be read.
+    fn callback(&self, prototype: &str, callable: &Bound<'_, PyAny>) -> PyResult<Callback> {
+        let py = callable.py();
+        let parsed = py.detach(|| self.declarations.prototype(prototype));
+        let parsed = parsed.map_err(|error| errors::prototype(py, &error))?;
+        let CType::Function(wanted) = parsed.function_type() else {
+            return Err(PyTypeError::new_err("expected the prototype of a function"));
+        };
+        let recipient = Recipient::Named(Arc::new(NamedRecipient {
+            library: self.inner.clone(),
+            function: parsed.name,
+            parameter: "callback".into(),
+            keeper: "library.callback(...)".into(),
+        }));
+        Callback::new(&recipient, &wanted, callable)
+    }
+
+    /// Make a handle of an address.
+    ///
+    /// >>> import mapcall
+    /// >>> import numpy as np
+    /// >>> libc = mapcall.load(None)
+    /// >>> x = np.array([2.5, 3.5])
+    /// >>> libc.handle("const double *", x.ctypes.data).array(2)
+    /// array([2.5, 3.5])
+    ///
+    /// As in C, nothing checks that the address is right, or that the memory is there as long as the handle
+    /// is used.
+    ///
+    /// Parameters
+    /// ----------
+    /// type : str
+    ///     A pointer type in C, such as ``struct obj *``. A pointer to ``const`` makes a read-only handle.
+    /// address : int, Handle or pointer of ctypes
+    ///     The address, which is not 0. The handle keeps the object alive.
+    /// destructor : Function or callable, optional
+    ///     As in `function`.
+    ///
+    /// Returns
+    /// -------
+    /// Handle
+    ///     The handle.
+    ///
+    /// Raises
+    /// ------
+    /// PrototypeError
+    ///     If the type can't be read, or is no pointer to an object.
+    /// ValueError
+    ///     If the address is 0, or if the destructor does not take such a pointer.
+    #[pyo3(signature = (r#type, address, destructor = None))]
+    fn handle(
+        this: &Bound<'_, Self>,
+        r#type: &str,
+        address: &Bound<'_, PyAny>,
+        destructor: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Handle> {
+        let (py, library) = (this.py(), this.get());
+        // The type of a function's result is that of a declaration without a name.
+        let text = format!("{type} f(void)");
+        let parsed = py.detach(|| library.declarations.prototype(&text));
+        let parsed = parsed.map_err(|error| errors::prototype(py, &error))?;
+        let pointer = match parsed.returns.resolved() {
+            CType::Pointer(pointer) if function_pointed_to(pointer).is_none() => pointer,
+            _ => {
+                let message = format!("expected a pointer to an object, got `{type}`; write `T *`");
+                return Err(errors::unsupported(py, &message));
+            }
+        };
+        let kept = Some(PyTuple::new(py, [address])?.unbind());
+        let address = address_of(address)?;
+        let inner = handle::at_address(&library.inner, pointer, address, KeepAlive::default());
+        let target = pointer.target.clone();
+        let options = Options::new(None, None, "str", destructor, None)?;
+        match options.destructor {
+            None => Ok(Handle::new(inner, target, kept)),
+            Some(Destructor::Callable(callable)) => {
+                Ok(Handle::destroyed_by(inner, target, kept, callable))
+            }
+            Some(Destructor::Function(function)) => {
+                let inner = inner.with_destructor(&function.get().inner);
+                let inner = inner.map_err(|error| errors::call(py, &error))?;
+                Ok(Handle::new(inner, target, kept))
+            }
         }
     }
 
@@ -475,8 +716,8 @@ impl Library {
     /// called, and what could not be read.
     ///
     /// >>> import mapcall
-    /// >>> mapcall.load(None, header="stdio.h").unsupported["printf"]
-    /// "`printf` takes a variable number of arguments, which can't be checked"
+    /// >>> mapcall.load(None, header="stdio.h").unsupported["vprintf"]
+    /// "`va_list` can't be passed: C code alone can make a list of arguments"
     #[getter]
     fn unsupported<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let reasons = PyDict::new(py);
@@ -521,8 +762,17 @@ impl Library {
                     if let Some(value) = constant {
                         return constant_value(py, &value);
                     }
+                    if let Some(variable) = py.detach(|| declarations.variable(name)) {
+                        match Self::exported(this, variable) {
+                            Ok(variable) => return Ok(variable.into_any()),
+                            Err(error) => {
+                                let message = error.value(py).str()?.to_string();
+                                return Err(attribute_error(py, name, None, message));
+                            }
+                        }
+                    }
                     format!(
-                        "{} declares no function or constant {name:?}",
+                        "{} declares no function, variable or constant {name:?}",
                         source.names()
                     )
                 }
@@ -554,6 +804,9 @@ impl Library {
             if function.prototype.is_ok() {
                 all.append(&function.name)?;
             }
+        }
+        for variable in py.detach(|| library.declarations.variables()) {
+            all.append(&variable.name)?;
         }
         // Without a compiler, the constants that need one are missing.
         if let Ok(constants) = py.detach(|| library.declarations.constants()) {
@@ -611,6 +864,22 @@ impl Library {
             .into_pyobject(py)
             .map(Bound::into_any)
     }
+}
+
+/// Returns the address that an object gives: an int, a handle, or a pointer of ctypes.
+///
+/// # Errors
+///
+/// `ValueError` if it is 0, or if a handle is closed.
+fn address_of(object: &Bound<'_, PyAny>) -> PyResult<NonNull<c_void>> {
+    let address = if let Ok(handle) = object.cast::<Handle>() {
+        handle.get().inner().address()
+    } else if let Some(HostValue::Function { address, .. }) = callback::function_value(object) {
+        NonNull::new(address.cast_mut())
+    } else {
+        handle::address(foreign::address_of(object)? as u64)
+    };
+    address.ok_or_else(|| PyValueError::new_err("address: expected one that is not 0, got 0"))
 }
 
 /// Returns the value of a constant as a Python object.

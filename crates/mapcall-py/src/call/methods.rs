@@ -2,22 +2,20 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use mapcall::contract::{Quick, Rule};
-use numpy::PyUntypedArray;
-use pyo3::exceptions::PyValueError;
+use mapcall::contract::Rule;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::callback::Callback;
-use super::function::{Binding, Function, Gil, Options, Origin};
-use super::returns::Returns;
+use super::callback::{Callback, Recipient};
+use super::errors;
+use super::function::{Binding, Destructor, Function, Gil, Options, Origin};
 use super::signature::{self, Parameter};
-use super::{errors, vectorcall};
 use crate::errors::missing_attribute;
 use crate::package::Package;
 
-/// Binds a function of a library with options.
+/// Binds a function of a library with options. `kept` are objects that its code may belong to.
 ///
 /// # Errors
 ///
@@ -26,7 +24,7 @@ use crate::package::Package;
 pub(super) fn bind<'py>(
     library: &Bound<'py, PyAny>,
     inner: mapcall::Function,
-    origin: Origin,
+    (origin, kept): (Origin, Option<Py<PyTuple>>),
     options: Options,
 ) -> PyResult<Bound<'py, Function>> {
     let py = library.py();
@@ -49,45 +47,19 @@ pub(super) fn bind<'py>(
             .with_engine(engine)
             .map_err(|error| errors::bind(py, &error))?;
     }
-    let binding = Binding::new(py, library.clone().unbind(), &inner, origin, options)?;
-    object(py, inner, false, Py::new(py, binding)?)
-}
-
-/// Makes the Python object of a function.
-fn object(
-    py: Python<'_>,
-    inner: mapcall::Function,
-    is_unchecked: bool,
-    binding: Py<Binding>,
-) -> PyResult<Bound<'_, Function>> {
-    // Handles keep the arguments alive, and the quick path does not collect them.
-    let quick = match binding.get().returns {
-        Returns::Pointer(_) => None,
-        _ => Quick::new(inner.contract(), |position| {
-            let expected = binding.get().expected(position)?;
-            Some(expected.dtype.clone_ref(py))
-        }),
-    };
-    let function = Bound::new(
-        py,
-        Function {
-            quick,
-            vectorcall: vectorcall::vectorcall,
-            inner,
-            is_unchecked,
-            ndarray: py.get_type::<PyUntypedArray>().unbind(),
-            binding,
-        },
-    )?;
-    vectorcall::enable(&function);
-    Ok(function)
+    let mut binding = Binding::new(py, library.clone().unbind(), &inner, origin, options)?;
+    binding.kept = kept;
+    Function::object(py, inner, false, Py::new(py, binding)?)
 }
 
 #[pymethods]
 impl Binding {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.options.check)?;
-        visit.call(&self.options.destructor)?;
+        if let Some(destructor) = &self.options.destructor {
+            visit.call(destructor.object())?;
+        }
+        visit.call(&self.kept)?;
         visit.call(&self.library)
     }
 }
@@ -214,7 +186,7 @@ impl Function {
     /// ``restrict`` are checked as in any call. In a batch, such a parameter must be ``const``.
     #[getter]
     fn unchecked<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Self>> {
-        object(py, self.inner.clone(), true, self.binding.clone_ref(py))
+        Function::object(py, self.inner.clone(), true, self.binding.clone_ref(py))
     }
 
     /// Make a C function pointer of a callable, for one of the parameters. Keep it as long as C may
@@ -267,7 +239,8 @@ impl Function {
             .map(|(position, _)| position);
         match position.and_then(|position| Some((position, contract.rules().get(position)?))) {
             Some((position, Rule::Function(wanted))) => {
-                Callback::new(&self.inner, position, wanted, callable)
+                let recipient = Recipient::Parameter(self.inner.clone(), position);
+                Callback::new(&recipient, wanted, callable)
             }
             Some(_) => Err(PyValueError::new_err(format!(
                 "{}: {parameter} is no function pointer",
@@ -321,11 +294,18 @@ impl Function {
             },
         )?;
         keywords.set_item("text", options.text.name())?;
-        keywords.set_item("destructor", options.destructor.as_ref())?;
+        let destructor = options.destructor.as_ref().map(Destructor::object);
+        keywords.set_item("destructor", destructor)?;
         keywords.set_item("engine", options.engine.map(|_| self.engine()))?;
         let text = match &self.binding().origin {
             Origin::Text(text) => Some(text.as_str()),
             Origin::Header => None,
+            Origin::Address => {
+                return Err(PyTypeError::new_err(format!(
+                    "{}: a function pointer can't be pickled, as its address is that of this process",
+                    self.inner.name()
+                )));
+            }
         };
         let rebind = &Package::get(py)?.rebind;
         let library = &self.binding().library;

@@ -7,7 +7,9 @@
 //! - the state of callbacks: `scope`, `activation`;
 //! - a bound function and its options: `expected`, `returns`, `function`, `keywords`;
 //! - pointers and callbacks: `handle`, `callback`;
+//! - values in C's memory: `struct_object`, `store`, `place`, `structs`, `variable`;
 //! - the parts of a call: `parse_arguments`, `resources`, `argument`, `retained`, `result`;
+//! - the variable arguments of a call: `variadic`;
 //! - batches: `progress`, `observer`, `batch`; calls with lazy arrays: `lazy`;
 //! - the call and what Python shows of a function: `vectorcall`, `signature`, `methods`, `library`.
 
@@ -24,11 +26,13 @@ mod handle;
 mod keywords;
 mod lazy;
 mod library;
+
 mod methods;
 mod ndarray;
 mod number;
 mod observer;
 mod parse_arguments;
+mod place;
 mod progress;
 mod resources;
 mod result;
@@ -37,8 +41,13 @@ mod returns;
 mod scope;
 mod signature;
 mod snapshot;
+mod store;
+mod struct_object;
+mod structs;
 mod structure;
 mod text;
+mod variable;
+mod variadic;
 mod vectorcall;
 
 pub(crate) use activation::get_errno;
@@ -48,4 +57,11 @@ pub(crate) use handle::Handle;
 pub(crate) use lazy::{classes as lazy_classes, describe_call};
 pub(crate) use library::{Library, load, rebind};
 pub(crate) use signature::{Annotation, Doc, Parameter};
-pub(crate) use structure::Struct;
+pub(crate) use struct_object::{Struct, StructObject};
+pub(crate) use variable::Variable;
+
+/// Prepares the types of functions and handles, when the extension is initialised.
+pub(crate) fn install(py: pyo3::Python<'_>) {
+    vectorcall::install();
+    handle::enable_finalizer(py);
+}

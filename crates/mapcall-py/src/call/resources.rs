@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 use super::errors;
 use super::handle::Ending;
+use super::struct_object::Kept;
 
 /// The resources that a call holds until it ends. Most calls have none.
 #[derive(Default)]
@@ -24,6 +25,14 @@ struct Resources {
 }
 
 impl CallResources {
+    /// Adds what the pointers in memory of the call lead to. The arrays are added by the caller.
+    pub(super) fn add_kept(&mut self, kept: Kept) {
+        let resources = self.0.get_or_insert_default();
+        resources.objects.extend(kept.objects);
+        resources.handles.extend(kept.handles);
+        resources.calls_back |= kept.calls_back;
+    }
+
     pub(super) fn add_object(&mut self, object: Bound<'_, PyAny>) {
         self.0.get_or_insert_default().objects.push(object.unbind());
     }

@@ -1,7 +1,7 @@
 //! The Python objects that a call returns: its result, and the arrays that were left out.
 
 use mapcall::contract::{Check, Number, Role, Rule};
-use mapcall::ctype::{Float, Pointer};
+use mapcall::ctype::{Float, Function as FunctionType, Pointer};
 use mapcall::function::KeepAlive;
 use numpy::PyUntypedArray;
 use pyo3::intern;
@@ -9,10 +9,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyList, PyTuple};
 use smallvec::SmallVec;
 
-use super::function::Function;
+use super::function::{Destructor, Function};
 use super::handle::{self, Handle};
 use super::retained::Retained;
-use super::returns::{Returns, pointed_to};
+use super::returns::{Returns, function_pointed_to, pointed_to, type_name};
 use super::{activation, errors, ndarray, number, text};
 
 /// The arrays that are allocated for a call, in the order in which they are returned.
@@ -154,41 +154,67 @@ fn any<'py>(
         Returns::Void => Ok(py.None().into_bound(py)),
         Returns::Number(number) => number::to_python(py, number.value(slots)),
         Returns::Text => text::copy(py, slot, binding.options.text),
-        Returns::Pointer(pointer) => {
-            let destructor = binding.options.destructor.as_ref();
-            pointer_to_handle(py, &this.inner, pointer, slot, destructor, retained)
+        Returns::Pointer(pointer) => pointer_to_handle(py, this, pointer, slot, retained),
+        Returns::Function(function, name) => {
+            pointer_to_function(py, this, (function, name.as_deref()), slot, retained)
         }
         Returns::Extended(dtype) | Returns::Record(dtype) => ndarray::item(dtype.bind(py), slots),
     }
 }
 
+/// Makes a callable function of a function pointer; None for NULL. It keeps `retained` alive, since the code
+/// may be that of a callback among the arguments.
+#[cold]
+fn pointer_to_function<'py>(
+    py: Python<'py>,
+    this: &Function,
+    (function, name): (&FunctionType, Option<&str>),
+    address: u64,
+    retained: Option<&Retained>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let Some(address) = handle::address(address) else {
+        return Ok(py.None().into_bound(py));
+    };
+    let library = this.binding().library.bind(py);
+    let objects = retained.and_then(|retained| Some(retained.objects.as_ref()?.clone_ref(py)));
+    let name = name.unwrap_or_else(|| this.inner.name());
+    let library = (library, this.inner.library());
+    Ok(Function::of_pointer(library, name, function, address, objects)?.into_any())
+}
+
 /// Makes a handle of a pointer; None for NULL. The handle keeps `retained` alive.
 fn pointer_to_handle<'py>(
     py: Python<'py>,
-    origin: &mapcall::Function,
+    this: &Function,
     pointer: &Pointer,
     address: u64,
-    destructor: Option<&Py<Function>>,
     retained: Option<&Retained>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let alive = retained.map_or_else(KeepAlive::default, |retained| retained.alive.clone());
-    let Some(handle) = handle::from_pointer(origin, pointer, address, alive) else {
+    let Some(handle) = handle::from_pointer(&this.inner, pointer, address, alive) else {
         return Ok(py.None().into_bound(py));
     };
-    let given = destructor.map(|destructor| &destructor.bind(py).get().inner);
-    let destructor = given
-        .or_else(|| origin.destructor())
-        .filter(|function| function.destroys(handle.target()));
+    let target = pointer.target.clone();
     let objects = retained.and_then(|retained| Some(retained.objects.as_ref()?.clone_ref(py)));
     let scope = retained.and_then(|retained| retained.scope.as_ref());
-    let handle = match (destructor, scope) {
-        (Some(destructor), _) => {
+    let destructor = match &this.binding().options.destructor {
+        Some(Destructor::Callable(callable)) => {
+            let handle = Handle::destroyed_by(handle, target, objects, callable.clone_ref(py));
+            return Ok(Bound::new(py, handle)?.into_any());
+        }
+        Some(Destructor::Function(function)) => Some(&function.get().inner),
+        None => this.inner.destructor(),
+    };
+    let handle = match destructor.filter(|function| function.destroys(handle.target())) {
+        Some(destructor) => {
             let handle = handle.with_destructor(destructor);
             let handle = handle.map_err(|error| errors::call(py, &error))?;
-            Handle::new(handle, pointer.target.clone(), objects)
+            Handle::new(handle, target, objects)
         }
-        (None, Some(scope)) => Handle::lent(handle, pointer.target.clone(), objects, scope),
-        (None, None) => Handle::new(handle, pointer.target.clone(), objects),
+        None => match scope {
+            Some(scope) => Handle::lent(handle, target, objects, scope),
+            None => Handle::new(handle, target, objects),
+        },
     };
     Ok(Bound::new(py, handle)?.into_any())
 }
@@ -215,10 +241,17 @@ fn output<'py>(
         return Ok(array.into_any());
     };
     let addresses: Vec<u64> = array.call_method0(intern!(py, "tolist"))?.extract()?;
-    let destructor = this.binding().options.destructor.as_ref();
+    let function = function_pointed_to(pointer);
+    let name = rule.and_then(|rule| type_name(rule.ctype()));
     let handles = addresses
         .into_iter()
-        .map(|address| pointer_to_handle(py, &this.inner, pointer, address, destructor, retained))
+        .map(|address| match &function {
+            Some(function) => {
+                let function = (&**function, name.as_deref());
+                pointer_to_function(py, this, function, address, retained)
+            }
+            None => pointer_to_handle(py, this, pointer, address, retained),
+        })
         .collect::<PyResult<Vec<_>>>()?;
     Ok(PyList::new(py, handles)?.into_any())
 }

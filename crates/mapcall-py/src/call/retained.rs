@@ -45,19 +45,25 @@ impl Retained {
                 objects.push(object);
             }
         };
+        let mut retain =
+            |object: Bound<'py, PyAny>, alive: &mut KeepAlive, scope: &mut Option<Arc<Scope>>| {
+                if let Ok(handle) = object.cast::<Handle>() {
+                    alive.handle(handle.get().inner());
+                    if scope.is_none() {
+                        *scope = handle.get().scope().cloned();
+                    }
+                    let inherited = handle.get().kept().map(|objects| objects.bind(py).iter());
+                    inherited.into_iter().flatten().for_each(&mut retain);
+                    return;
+                }
+                retain(object);
+            };
         for (rule, argument) in this.inner.contract().rules().iter().zip(given) {
             // SAFETY: null, or an argument, to which the caller of the function has a reference.
             let argument = unsafe { Borrowed::from_ptr_or_opt(py, *argument) };
             let Some(argument) = argument.filter(|argument| !argument.is_none()) else {
                 continue;
             };
-            if let Ok(handle) = argument.cast::<Handle>() {
-                alive.handle(handle.get().inner());
-                scope = scope.or_else(|| handle.get().scope().cloned());
-                let inherited = handle.get().kept().map(|objects| objects.bind(py).iter());
-                inherited.into_iter().flatten().for_each(&mut retain);
-                continue;
-            }
             let may_be_pointed_into = match rule {
                 Rule::Number(_)
                 | Rule::Reference(_)
@@ -71,10 +77,10 @@ impl Retained {
                 _ => true,
             };
             if may_be_pointed_into {
-                retain(argument.to_owned());
+                retain(argument.to_owned(), &mut alive, &mut scope);
             }
         }
-        arrays.for_each(&mut retain);
+        arrays.for_each(|object| retain(object, &mut alive, &mut scope));
         for object in &objects {
             if let Some(bytes) = ndarray::read_only_bytes(object, this.ndarray.as_ptr().cast()) {
                 alive.read_only(bytes);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mapcall::contract::{Number, Rule, target_name};
-use mapcall::ctype::{CType, Float, Pointer};
+use mapcall::ctype::{CType, Float, Function as FunctionType, Pointer};
 use numpy::PyArrayDescr;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -21,6 +21,8 @@ pub(super) enum Returns {
     Extended(Py<PyArrayDescr>),
     Text,
     Pointer(Arc<Pointer>),
+    /// A function pointer, by the name of its type if it has one.
+    Function(Arc<FunctionType>, Option<Box<str>>),
     Record(Py<PyArrayDescr>),
 }
 
@@ -34,7 +36,10 @@ impl Returns {
             Some(number) => Self::Number(number),
             None => match ctype.resolved() {
                 CType::Pointer(pointer) if pointer.is_text() => Self::Text,
-                CType::Pointer(pointer) => Self::Pointer(Arc::clone(pointer)),
+                CType::Pointer(pointer) => match function_pointed_to(pointer) {
+                    Some(function) => Self::Function(function, type_name(ctype)),
+                    None => Self::Pointer(Arc::clone(pointer)),
+                },
                 CType::Record(_) => Self::Record(dtype()?),
                 _ => Self::Void,
             },
@@ -45,7 +50,7 @@ impl Returns {
     /// allocates.
     pub(super) fn has_pointers(&self, function: &mapcall::Function) -> bool {
         let mut outputs = function.contract().rules().iter().filter_map(Rule::array);
-        matches!(self, Self::Pointer(_))
+        matches!(self, Self::Pointer(_) | Self::Function(..))
             || outputs.any(|array| array.is_output() && pointed_to(array.ctype()).is_some())
     }
 
@@ -58,7 +63,7 @@ impl Returns {
     pub(super) fn check_destructor(
         &self,
         function: &mapcall::Function,
-        destructor: &mapcall::Function,
+        destructor: Option<&mapcall::Function>,
     ) -> PyResult<()> {
         let outputs = function.contract().rules().iter().filter_map(Rule::array);
         let outputs = outputs.filter(|array| !array.is_const());
@@ -69,19 +74,49 @@ impl Returns {
         if let Self::Pointer(pointer) = self {
             targets.push(target_name(&pointer.target));
         }
-        if targets.iter().any(|target| destructor.destroys(target)) {
+        let is_fit = match destructor {
+            Some(destructor) => targets.iter().any(|target| destructor.destroys(target)),
+            None => !targets.is_empty(),
+        };
+        if is_fit {
             return Ok(());
         }
-        Err(PyValueError::new_err(format!(
-            "{}: destructor: expected a function of one pointer to {}, got {}",
-            function.name(),
-            if targets.is_empty() {
-                "what it returns".to_owned()
-            } else {
-                targets.join(" or ")
-            },
-            destructor.prototype(),
-        )))
+        let targets = if targets.is_empty() {
+            "what it returns".to_owned()
+        } else {
+            targets.join(" or ")
+        };
+        let function = function.name();
+        Err(PyValueError::new_err(match destructor {
+            Some(destructor) => format!(
+                "{function}: destructor: expected a function of one pointer to {targets}, got {}",
+                destructor.prototype(),
+            ),
+            None => format!(
+                "{function}: destructor: expected none, as the function returns no pointer, got a \
+                 callable"
+            ),
+        }))
+    }
+}
+
+/// Returns the function type that a pointer leads to; `None` for pointers to objects.
+pub(super) fn function_pointed_to(pointer: &Pointer) -> Option<Arc<FunctionType>> {
+    match pointer.target.resolved() {
+        CType::Function(function) => Some(Arc::clone(function)),
+        _ => None,
+    }
+}
+
+/// Returns the typedef name of a pointer type, or of its target; `None` if it has none.
+pub(super) fn type_name(ctype: &CType) -> Option<Box<str>> {
+    match ctype {
+        CType::Typedef(typedef) => Some(typedef.name.as_str().into()),
+        CType::Pointer(pointer) => match &pointer.target {
+            CType::Typedef(typedef) => Some(typedef.name.as_str().into()),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

@@ -46,6 +46,16 @@ impl Snapshot {
         if may_have_mask {
             refuse_masked(contract, role, array)?;
         }
+        Self::fields(array, may_have_mask)
+    }
+
+    /// Copies the fields of an array without masked elements.
+    pub(super) fn of(array: &Bound<'_, PyUntypedArray>) -> PyResult<Self> {
+        Self::fields(array, ndarray::may_have_mask(array)?)
+    }
+
+    #[inline]
+    fn fields(array: &Bound<'_, PyUntypedArray>, may_have_mask: bool) -> PyResult<Self> {
         let memory = ndarray::memory(array);
         Ok(Self {
             array: array.clone().unbind(),
@@ -58,6 +68,10 @@ impl Snapshot {
             may_have_mask,
             owner: ndarray::owner(array),
         })
+    }
+
+    pub(super) fn array<'a, 'py>(&'a self, py: Python<'py>) -> &'a Bound<'py, PyUntypedArray> {
+        self.array.bind(py)
     }
 
     pub(super) fn dtype<'a, 'py>(&'a self, py: Python<'py>) -> &'a Bound<'py, PyArrayDescr> {

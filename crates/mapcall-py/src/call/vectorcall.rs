@@ -24,15 +24,22 @@ use super::parse_arguments::parse_arguments;
 use super::result::{self, Outputs};
 use super::retained::Retained;
 use super::snapshot::Snapshots;
-use super::{activation, errors, lazy, ndarray, number};
+use super::variable::Variable;
+use super::variadic::{self, Variant};
+use super::{activation, errors, function, lazy, ndarray, number};
 use crate::faults::{self, Detached};
 use crate::mapped_array::guarded;
 use crate::memory;
 
+/// Stores the entry of calls, when the extension is initialised.
+pub(crate) fn install() {
+    function::install(vectorcall, enable);
+}
+
 /// Enables vectorcall for the type of a function: sets the offset of `vectorcall` in its instances.
 ///
 /// PyO3 has no option for it.
-pub(super) fn enable(function: &Bound<'_, Function>) {
+fn enable(function: &Bound<'_, Function>) {
     let contents: *const Function = function.get();
     let object = function.as_ptr().addr();
     let offset = contents.addr() - object + offset_of!(Function, vectorcall);
@@ -50,7 +57,7 @@ pub(super) fn enable(function: &Bound<'_, Function>) {
 }
 
 /// The vectorcall entry of `Function`: calls `function(*args, **kwargs)`.
-pub(super) unsafe extern "C" fn vectorcall(
+unsafe extern "C" fn vectorcall(
     callable: *mut PyObject,
     arguments: *const *mut PyObject,
     count: usize,
@@ -156,6 +163,9 @@ fn general<'py>(
         return Ok(result);
     }
     let contract = this.inner.contract();
+    if positional > contract.arguments().len() && contract.prototype().is_variadic {
+        return with_variant(function, arguments, positional, keywords);
+    }
     let mut frame = Frame::new(contract.slots());
     let mut check = Check::broadcasting(contract, frame.slots()).unchecked(this.is_unchecked);
     let mut arrays = Snapshots::default();
@@ -174,6 +184,12 @@ fn general<'py>(
         } else {
             // SAFETY: the caller of the function has a reference to its argument.
             let argument = unsafe { Borrowed::from_ptr(py, *argument) };
+            if let Ok(variable) = argument.cast::<Variable>() {
+                let value = variable.get().argument(py, rule)?;
+                reader.argument(position, rule, expected.as_ref(), &value)?;
+                reader.resources.add_object(value);
+                continue;
+            }
             reader.argument(position, rule, expected.as_ref(), &argument)?;
         }
     }
@@ -233,6 +249,31 @@ fn general<'py>(
     } else {
         result::with_outputs(function, result, outputs, retained.as_ref())
     }
+}
+
+/// Makes a call with variable arguments, by the variant of the function that has parameters for them.
+#[cold]
+fn with_variant<'py>(
+    function: &Bound<'py, Function>,
+    arguments: &[*mut PyObject],
+    positional: usize,
+    keywords: Option<&Bound<'py, PyTuple>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = function.py();
+    let fixed = function.get().inner.contract().arguments().len();
+    let (positional, named) = arguments.split_at_checked(positional).unwrap_or_default();
+    let (fixed, added) = positional.split_at_checked(fixed).unwrap_or_default();
+    let object = |&argument: &*mut PyObject| {
+        // SAFETY: the caller of the function has a reference to its argument.
+        unsafe { Bound::from_borrowed_ptr(py, argument) }
+    };
+    let added: Vec<_> = added.iter().map(object).collect();
+    let Variant { function, added } = variadic::variant(function, &added)?;
+    let added = added.iter().map(Bound::as_ptr);
+    let arguments: Vec<_> = fixed.iter().copied().chain(added).collect();
+    let positional = arguments.len();
+    let arguments: Vec<_> = arguments.into_iter().chain(named.iter().copied()).collect();
+    general(&function, &arguments, positional, keywords)
 }
 
 /// Runs the function on a filled frame: `nbytes` is the size of its arrays in bytes, and `epoch` the guard's.

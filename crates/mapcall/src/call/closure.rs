@@ -189,7 +189,7 @@ impl ClosurePool {
         let layout = FrameLayout::of_values(&result, &values)?;
         let described = types.iter().zip(&values);
         let described = described.map(|(ctype, value)| (&**ctype, value));
-        let interface = Interface::new((returns, &result), described)?;
+        let interface = Interface::new((returns, &result), described, None)?;
         let pool = Box::new(Self {
             address: purpose.address,
             function: purpose.function.into(),

@@ -27,9 +27,12 @@ unsafe impl Send for Interface {}
 unsafe impl Sync for Interface {}
 
 impl Interface {
+    /// Describes a function; of a variadic one, `fixed` is the number of parameters before the variable
+    /// arguments.
     pub(super) fn new<'a>(
         returns: (&CType, &Value),
         parameters: impl Iterator<Item = (&'a CType, &'a Value)>,
+        fixed: Option<usize>,
     ) -> Result<Self, CallTypeError> {
         let mut types = Types::default();
         let mut describe = |(ctype, value): (&CType, &Value)| {
@@ -40,16 +43,17 @@ impl Interface {
         let count = u32::try_from(parameters.len()).unwrap_or(u32::MAX);
         let parameters = Pinned::new(parameters);
         let cif = Pinned::new(Box::new(ffi_cif::default()));
-        // SAFETY: `cif` is valid for writes, `parameters` has `count` pointers to descriptions, and these and
-        // `result` are static or owned by `types`, which the interface keeps as long as `cif`.
-        let status = unsafe {
-            libffi_sys::ffi_prep_cif(
-                cif.0.as_ptr(),
-                libffi_sys::ffi_abi_FFI_DEFAULT_ABI,
-                count,
-                result,
-                parameters.0.as_ptr().cast(),
-            )
+        let abi = libffi_sys::ffi_abi_FFI_DEFAULT_ABI;
+        let (to, types_of) = (cif.0.as_ptr(), parameters.0.as_ptr().cast());
+        let fixed = fixed.and_then(|fixed| u32::try_from(fixed).ok());
+        let status = match fixed.filter(|&fixed| fixed < count) {
+            // SAFETY: `to` is valid for writes, `types_of` has `count` pointers to descriptions, and these and
+            // `result` are static or owned by `types`, which the interface keeps as long as `cif`.
+            None => unsafe { libffi_sys::ffi_prep_cif(to, abi, count, result, types_of) },
+            // SAFETY: the same holds, and `fixed` is less than `count`.
+            Some(fixed) => unsafe {
+                libffi_sys::ffi_prep_cif_var(to, abi, fixed, count, result, types_of)
+            },
         };
         if status != libffi_sys::ffi_status_FFI_OK {
             return Err(by_value(returns.0, "libffi has no such function"));

@@ -121,12 +121,39 @@ impl Trampoline {
         returns: &CType,
         parameters: impl IntoIterator<Item = &'a CType>,
     ) -> Result<Self, CallTypeError> {
+        Self::of_types(returns, parameters, None)
+    }
+
+    /// Makes the trampoline for calls of a variadic function with arguments of these types, of which the
+    /// first `fixed` are those of its parameters.
+    ///
+    /// Compiled code sets AL for every function (see `jit/callee.rs`), and the machines that it exists for
+    /// pass variable arguments like others (System V x86-64 psABI 3.5.7; AAPCS64 6.8.1, except on Apple's
+    /// systems). libffi is given the number.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`new`](Self::new).
+    pub(crate) fn variadic<'a>(
+        returns: &CType,
+        arguments: impl IntoIterator<Item = &'a CType>,
+        fixed: usize,
+    ) -> Result<Self, CallTypeError> {
+        Self::of_types(returns, arguments, Some(fixed))
+    }
+
+    fn of_types<'a>(
+        returns: &CType,
+        parameters: impl IntoIterator<Item = &'a CType>,
+        fixed: Option<usize>,
+    ) -> Result<Self, CallTypeError> {
         let types: Vec<&CType> = parameters.into_iter().collect();
         let values = types.iter().map(|ctype| Value::of(ctype));
         let values = values.collect::<Result<Vec<_>, _>>()?;
         let result = Value::returned(returns)?;
         let layout = FrameLayout::of_values(&result, &values)?;
-        let interface = libffi::Interface::new((returns, &result), types.into_iter().zip(&values))?;
+        let described = types.into_iter().zip(&values);
+        let interface = libffi::Interface::new((returns, &result), described, fixed)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 entry: AtomicPtr::new(address(first_call)),
@@ -150,14 +177,22 @@ impl Trampoline {
         parameters: impl IntoIterator<Item = &'a CType>,
         engine: Engine,
     ) -> Result<Self, CallTypeError> {
-        let mut trampoline = Self::new(returns, parameters)?;
+        Self::new(returns, parameters)?.by(engine)
+    }
+
+    /// Returns the trampoline with one engine only. It has not been cloned.
+    ///
+    /// # Errors
+    ///
+    /// [`CallTypeError::Engine`] if the engine can't call such functions.
+    pub(crate) fn by(mut self, engine: Engine) -> Result<Self, CallTypeError> {
         if engine == Engine::Libffi
-            && let Some(shared) = Arc::get_mut(&mut trampoline.shared)
+            && let Some(shared) = Arc::get_mut(&mut self.shared)
         {
             shared.signature = None;
         }
-        if trampoline.engine() == engine {
-            Ok(trampoline)
+        if self.engine() == engine {
+            Ok(self)
         } else {
             Err(CallTypeError::Engine { engine })
         }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::error::{Problem, Remedy};
 use super::host_value::{FunctionValue, HandleValue, HostValue};
 use super::number::Number;
-use super::rule::{PointerRule, Rule, check_dtype};
-use crate::ctype::{CType, Function};
+use super::rule::{PointerRule, Rule, check_dtype, is_char, target_name};
+use crate::ctype::{CType, Function, Pointer};
 use crate::prototype::Ownership;
 
 impl Rule {
@@ -54,6 +54,21 @@ impl Rule {
             (Self::Pointer(rule), HostValue::Pointer(pointer)) => {
                 check_pointer(rule, value, is_unchecked)?;
                 set(slots, address(pointer));
+            }
+            (
+                Self::Pointer(rule),
+                HostValue::Struct {
+                    ctype,
+                    address: at,
+                    is_read_only,
+                },
+            ) => {
+                check_struct(rule, ctype, is_read_only)?;
+                set(slots, address(at));
+            }
+            (Self::Pointer(rule), HostValue::List(list)) => {
+                check_list(rule, is_unchecked)?;
+                set(slots, address(list));
             }
             (
                 Self::Function(wanted),
@@ -148,18 +163,18 @@ pub(super) fn convert_number(
     Ok(())
 }
 
-fn set(slots: &mut [u64], value: u64) {
+pub(super) fn set(slots: &mut [u64], value: u64) {
     if let Some(slot) = slots.first_mut() {
         *slot = value;
     }
 }
 
-fn address<T>(pointer: *const T) -> u64 {
+pub(super) fn address<T>(pointer: *const T) -> u64 {
     pointer.expose_provenance() as u64
 }
 
 /// Checks that a text has no NUL before its end, where C would cut it off.
-fn check_text(text: &[u8]) -> Result<&CStr, Problem> {
+pub(super) fn check_text(text: &[u8]) -> Result<&CStr, Problem> {
     CStr::from_bytes_with_nul(text).map_err(|_| {
         let at = text.iter().position(|byte| *byte == 0);
         Problem::NulInText {
@@ -200,6 +215,39 @@ pub(super) fn check_pointer(
         return Err(Problem::Unbounded { found: found() });
     }
     Ok(())
+}
+
+/// Checks that a pointer takes the address of a struct that the caller owns.
+fn check_struct(rule: &PointerRule, ctype: &CType, is_read_only: bool) -> Result<(), Problem> {
+    let found = target_name(ctype);
+    if rule.ownership != Ownership::Kept {
+        let found = format!("a struct {found} of the caller");
+        return Err(Problem::NotOwned { found });
+    }
+    if !rule.takes(&found) {
+        return Err(Problem::Handle { found });
+    }
+    if is_read_only && rule.writes_data() {
+        return Err(Problem::ReadOnlyHandle { found });
+    }
+    match (&rule.dtype, ctype.dtype()) {
+        (Some(expected), Ok(dtype)) if !rule.is_void => {
+            check_dtype(&rule.ctype, expected, Ok(&dtype))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks that a pointer to pointers takes a list of unknown extent, which ends with NULL: one of texts, as
+/// `argv` is.
+fn check_list(rule: &PointerRule, is_unchecked: bool) -> Result<(), Problem> {
+    let found = || "a list".to_owned();
+    let is_text = |pointer: &Pointer| is_char(&pointer.target);
+    match rule.ctype.resolved() {
+        _ if rule.ownership != Ownership::Kept => Err(Problem::NotOwned { found: found() }),
+        CType::Pointer(pointer) if is_unchecked || is_text(pointer) => Ok(()),
+        _ => Err(Problem::Unbounded { found: found() }),
+    }
 }
 
 fn check_function(wanted: &Arc<Function>, found: FunctionValue<'_>) -> Result<(), Problem> {

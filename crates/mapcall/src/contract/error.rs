@@ -318,6 +318,8 @@ pub enum Problem {
         /// The number that was given.
         found: usize,
     },
+    /// A batch of calls of a variadic function.
+    VariadicBatch,
     /// More calls than `isize` can count.
     Uncounted {
         /// The lengths of the batch's axes.
@@ -429,6 +431,19 @@ impl fmt::Display for Remedy {
 }
 
 impl ArgumentError {
+    /// Makes the error for an argument that belongs to no parameter of a contract: the value of a variable, or
+    /// of a struct's member.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn new(function: String, parameter: String, expected: String, problem: Problem) -> Self {
+        Self {
+            function,
+            parameter,
+            expected,
+            problem,
+        }
+    }
+
     /// Returns the description of the expected argument: that of the parameter, with the condition that
     /// this problem violates.
     #[must_use]
@@ -544,8 +559,9 @@ impl ArgumentError {
             Problem::Outputs { expected: 0, .. } => "no output".into(),
             Problem::Outputs { expected: 1, .. } => "1 output".into(),
             Problem::Outputs { expected, .. } => format!("{expected} outputs"),
+            Problem::VariadicBatch => "one call of a variadic function".into(),
             Problem::Uncounted { .. } => "fewer calls".into(),
-            Problem::Unknown { .. } => "a parameter's name".into(),
+            Problem::Unknown { .. } if self.expected == "arguments" => "a parameter's name".into(),
             Problem::Twice => format!("{expected} once"),
             _ => expected.clone(),
         }
@@ -627,6 +643,10 @@ impl ArgumentError {
             }
             Problem::NotOwned { .. } => words("give a handle or NULL".into()),
             Problem::OwnedOnce => words("call it once for each handle".into()),
+            Problem::VariadicBatch => words(format!(
+                "bind {} by a prototype with a parameter for each argument",
+                self.function
+            )),
             Problem::Function { .. } => words("give a function of that type".into()),
             Problem::TooMany { .. } => Remedy::OmitInferred,
             Problem::Outputs { expected, .. } => Remedy::GiveOutputs { count: *expected },
@@ -635,7 +655,10 @@ impl ArgumentError {
                 nearest: Some(nearest),
                 ..
             } => words(format!("did you mean {nearest}?")),
-            Problem::Unknown { .. } => words("look at the function's parameters".into()),
+            Problem::Unknown { .. } if self.parameter.is_empty() => {
+                words("look at the function's parameters".into())
+            }
+            Problem::Unknown { .. } => words("look at the definition of the struct".into()),
             Problem::Twice => words("give it once".into()),
         }
     }
@@ -710,7 +733,9 @@ impl fmt::Display for Problem {
                 write!(f, "batch axes {}", tuple(shape))
             }
             Self::SelfOverlap => f.write_str("an array whose items share memory"),
-            Self::Unbatched { .. } | Self::OwnedOnce => f.write_str("a batch"),
+            Self::Unbatched { .. } | Self::OwnedOnce | Self::VariadicBatch => {
+                f.write_str("a batch")
+            }
             Self::Range { value }
             | Self::Kind { value }
             | Self::Equals { value, .. }

@@ -6,7 +6,7 @@ use mapcall_array::DType;
 
 use super::memory::Memory;
 use super::scalar::Scalar;
-use crate::ctype::Function;
+use crate::ctype::{CType, Function};
 use crate::prototype::{Ownership, Prototype};
 
 /// A value of the host language, as a [`Check`](super::Check) takes it.
@@ -63,6 +63,17 @@ pub enum HostValue<'a> {
         /// Its bytes.
         bytes: &'a [u8],
     },
+    /// A struct or union in memory that the caller owns, to be passed by its address.
+    Struct {
+        /// Its C type.
+        ctype: &'a CType,
+        /// Its address.
+        address: *const c_void,
+        /// Whether C may only read it.
+        is_read_only: bool,
+    },
+    /// An array of pointers of unknown extent, with NULL at its end.
+    List(*const usize),
     /// An object of any other kind.
     Other,
 }
@@ -107,7 +118,8 @@ impl HostValue<'_> {
             Self::Handle(_) => "a handle",
             Self::Pointer(_) => "a pointer",
             Self::Function { .. } => "a function",
-            Self::Record { .. } => "a struct",
+            Self::Record { .. } | Self::Struct { .. } => "a struct",
+            Self::List(_) => "a list",
             Self::Other => "an object",
         }
     }

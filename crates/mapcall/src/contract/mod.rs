@@ -25,6 +25,7 @@ mod check;
 mod convert;
 mod derived;
 mod dimension;
+mod element;
 mod error;
 mod extent_rule;
 mod host_value;
@@ -35,6 +36,7 @@ mod quick;
 mod role;
 mod rule;
 mod scalar;
+mod variadic;
 
 use std::sync::Arc;
 
@@ -53,6 +55,7 @@ pub use rule::{
     ArrayRule, Derived, InOutRule, Inferred, PointerRule, Rule, UnsupportedPrototype, target_name,
 };
 pub use scalar::Scalar;
+pub use variadic::argument_type;
 
 use crate::CType;
 use crate::call::FrameLayout;
@@ -317,6 +320,23 @@ impl Contract {
             expected: self.expected(position),
             problem,
         })
+    }
+
+    /// Makes the error for an element of a list that is given for a parameter.
+    #[doc(hidden)]
+    #[cold]
+    #[must_use]
+    pub fn refuse_element(
+        &self,
+        position: usize,
+        index: usize,
+        element: &Rule,
+        problem: Problem,
+    ) -> Box<ArgumentError> {
+        let mut error = self.refuse(position, problem);
+        error.parameter = format!("{}[{index}]", error.parameter);
+        error.expected = element.to_string();
+        error
     }
 
     /// Returns the name of the argument for a role: `out` for the result, `where` for the mask.

@@ -357,7 +357,7 @@ impl Rule {
     /// # Errors
     ///
     /// The reason why the type can't be passed.
-    fn of_value(ctype: &CType) -> Result<Self, String> {
+    pub(super) fn of_value(ctype: &CType) -> Result<Self, String> {
         if let Some(number) = Number::of(ctype) {
             return Ok(Self::Number(number));
         }
@@ -707,7 +707,7 @@ fn wrong_field(
     None
 }
 
-fn is_char(ctype: &CType) -> bool {
+pub(super) fn is_char(ctype: &CType) -> bool {
     matches!(ctype.resolved(), CType::Integer(Integer::Char))
 }
 

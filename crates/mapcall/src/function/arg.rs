@@ -60,6 +60,8 @@ pub enum Arg<'a> {
     Handle(Handle),
     /// The bytes of a struct or union by value: see [`Arg::record`].
     Record(DType, Cow<'a, [u8]>),
+    /// The texts, arrays, handles or functions that an array of pointers has: see [`Arg::list`].
+    List(Vec<Arg<'a>>),
 }
 
 impl<'a> Arg<'a> {
@@ -97,6 +99,30 @@ impl<'a> Arg<'a> {
     pub fn record<T: Element>(value: &'a T) -> mapcall_array::Result<Self> {
         let bytes = bytemuck::bytes_of(value);
         Ok(Self::Record(T::dtype()?, Cow::Borrowed(bytes)))
+    }
+
+    /// Returns a list of texts, arrays, handles, functions or NULL, for an array of pointers to them.
+    ///
+    /// ```
+    /// use mapcall::{Arg, Library};
+    ///
+    /// let process = Library::process()?;
+    /// // SAFETY: this is the prototype of `getopt`, which writes none of the texts.
+    /// let getopt = unsafe {
+    ///     process.function("int getopt(int n, char *const words[n], const char *options)")?
+    /// };
+    /// let words = Arg::list(["program", "-v"]);
+    /// let option = getopt.call(&mut [words, "qv".into()])?;
+    /// assert_eq!(option.to_i128(), Some(b'v'.into()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// The extent of the array is the number of elements; C finds NULL behind the last. The texts are copies,
+    /// which are valid during the call. What C writes into the array itself is not seen: leave the argument
+    /// out to get it.
+    #[must_use]
+    pub fn list(elements: impl IntoIterator<Item = impl Into<Self>>) -> Self {
+        Self::List(elements.into_iter().map(Into::into).collect())
     }
 
     /// Returns the array that the function has written into, where this was [`Arg::Out`].

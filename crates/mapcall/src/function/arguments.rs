@@ -2,12 +2,16 @@
 
 #![allow(unsafe_code)]
 
+use std::slice;
+
 use mapcall_array::Array;
 use mapcall_array::layout::{Dims, Order};
 
 use super::handle::Owner;
 use super::{Arg, CallError, Function, InUse, KeepAlive, Slot};
-use crate::contract::{Check, Contract, FunctionValue, HostValue, Output, Role};
+use crate::contract::{
+    Backing, Check, Contract, FunctionValue, HostValue, Memory, Output, Problem, Remedy, Role, Rule,
+};
 
 /// The texts and handles among the arguments of a call, which keep them valid until it ends.
 #[derive(Default)]
@@ -15,6 +19,8 @@ pub(crate) struct Lent {
     /// The texts, each with a NUL at its end.
     texts: Vec<Box<[u8]>>,
     handles: Vec<InUse>,
+    /// Arrays of pointers, each with NULL at its end.
+    lists: Vec<Box<[usize]>>,
 }
 
 impl Lent {
@@ -31,13 +37,22 @@ impl Lent {
         outputs: &[(usize, Array)],
     ) -> KeepAlive {
         let mut alive = KeepAlive::default();
-        for argument in arguments {
+        let elements = arguments.iter().flat_map(|argument| match argument {
+            Arg::List(elements) => &elements[..],
+            argument => slice::from_ref(argument),
+        });
+        for argument in elements {
             match argument {
                 Arg::Handle(handle) => alive.handle(handle),
                 Arg::Slot(slot) => slot.keep_alive(&mut alive),
                 Arg::Allocated(array) => Slot::of_array(array, true).keep_alive(&mut alive),
                 _ => {}
             }
+        }
+        for list in self.lists.drain(..) {
+            let bytes = list.as_ptr_range();
+            let bytes = bytes.start.addr()..bytes.end.addr();
+            alive.memory(bytes, true, Owner::List(list));
         }
         for (_, array) in outputs {
             Slot::of_array(array, true).keep_alive(&mut alive);
@@ -77,6 +92,9 @@ pub(crate) fn push_argument(
             lent.texts.push(text);
             HostValue::Text(lent.texts.last().map_or(&[], |text| text))
         }
+        Arg::List(elements) => {
+            return push_list(check, function, role, elements, lent);
+        }
         Arg::Function(function) => HostValue::Function {
             function: FunctionValue::Bound(function.prototype()),
             address: function.address().as_ptr(),
@@ -96,6 +114,111 @@ pub(crate) fn push_argument(
         },
     };
     Ok(check.argument(role, value)?)
+}
+
+/// Gives a list of pointers to the check.
+fn push_list(
+    check: &mut Check<'_>,
+    function: &Function,
+    role: Role,
+    elements: &[Arg<'_>],
+    lent: &mut Lent,
+) -> Result<(), CallError> {
+    let contract = function.contract();
+    let (Role::Parameter(position), rule) = (role, role_rule(contract, role)) else {
+        return Ok(check.argument(role, HostValue::Other)?);
+    };
+    let Some(ctype) = rule.and_then(Rule::pointers) else {
+        return Ok(check.argument(role, HostValue::Other)?);
+    };
+    let element = Rule::of_element(ctype).map_err(|reason| {
+        let remedy = Remedy::Words("give an array of addresses".into());
+        contract.refuse(
+            position,
+            Problem::Type {
+                found: reason,
+                remedy,
+            },
+        )
+    })?;
+    let mut list = vec![0; elements.len() + 1].into_boxed_slice();
+    for (index, (argument, pointer)) in elements.iter().zip(&mut list).enumerate() {
+        let mut slot = [0];
+        let converted = with_element(argument, lent, |value| {
+            element.convert_element(value, false, &mut slot)
+        });
+        converted.map_err(|problem| contract.refuse_element(position, index, &element, problem))?;
+        *pointer = usize::try_from(slot[0]).unwrap_or_default();
+    }
+    let list = lent.lists.push_mut(list);
+    let value = match rule {
+        Some(Rule::Array(rule)) => HostValue::Array {
+            memory: Memory {
+                address: list.as_mut_ptr().cast(),
+                shape: &[elements.len()],
+                strides: &[size_of::<usize>().cast_signed()],
+                is_contiguous: true,
+                is_writeable: true,
+                is_shared: false,
+                backing: Backing::Private,
+            },
+            dtype: Ok(rule.dtype()),
+        },
+        _ => HostValue::List(list.as_ptr()),
+    };
+    Ok(check.argument(role, value)?)
+}
+
+/// Describes an argument as a value in memory, and converts it by `convert`.
+///
+/// # Errors
+///
+/// Those of `convert`, and [`Problem::Closed`] for a closed handle.
+pub(super) fn with_element(
+    argument: &Arg<'_>,
+    lent: &mut Lent,
+    convert: impl FnOnce(HostValue<'_>) -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    // A role other than the mask's reads any array alike.
+    let role = Role::Result;
+    let allocated;
+    let value = match argument {
+        Arg::Null => HostValue::Null,
+        Arg::Scalar(value) => HostValue::Number(*value),
+        Arg::Slot(slot) => slot.value(role),
+        Arg::Allocated(array) => {
+            allocated = Slot::of_array(array, true);
+            allocated.value(role)
+        }
+        Arg::Text(text) => {
+            let text = text.iter().copied().chain([0]).collect();
+            HostValue::Text(lent.texts.push_mut(text))
+        }
+        Arg::Function(function) => HostValue::Function {
+            function: FunctionValue::Bound(function.prototype()),
+            address: function.address().as_ptr(),
+        },
+        Arg::Handle(handle) => match handle.in_use() {
+            Some(in_use) => lent.handles.push_mut(in_use).value(),
+            None => {
+                let found = handle.target().to_owned();
+                return Err(Problem::Closed { found });
+            }
+        },
+        Arg::Record(dtype, bytes) => HostValue::Record {
+            dtype: Ok(dtype),
+            bytes,
+        },
+        _ => HostValue::Other,
+    };
+    convert(value)
+}
+
+fn role_rule(contract: &Contract, role: Role) -> Option<&Rule> {
+    match role {
+        Role::Parameter(position) => contract.rules().get(position),
+        Role::Result | Role::Mask => None,
+    }
 }
 
 /// Allocates the arrays that were omitted.

@@ -17,7 +17,7 @@ use crate::library::LibraryError;
 ///
 /// let process = Library::process()?;
 /// // SAFETY: nothing is bound.
-/// let error = unsafe { process.function("int printf(const char *format, ...)") }.unwrap_err();
+/// let error = unsafe { process.function("int printf(format)") }.unwrap_err();
 /// assert!(matches!(error, BindError::Prototype(_)));
 /// # Ok::<(), mapcall::LibraryError>(())
 /// ```

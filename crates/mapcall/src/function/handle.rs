@@ -16,6 +16,7 @@ use crate::contract::{
     ArgumentError, BroadcastPlan, HandleValue, HostValue, Problem, Role, Rule, target_name,
 };
 use crate::ctype::Pointer;
+use crate::library::Library;
 use crate::prototype::Ownership;
 
 /// A typed pointer to an object of a C library.
@@ -62,7 +63,7 @@ pub struct Handle(Arc<Inner>);
 struct Inner {
     target: Arc<str>,
     /// Keeps the library loaded.
-    origin: Function,
+    origin: Origin,
     is_read_only: bool,
     /// Whether the memory is part of an argument that the handle does not keep alive.
     is_borrowed: bool,
@@ -76,10 +77,26 @@ struct Inner {
 /// A pointer that is valid until the last reference to it is dropped.
 struct Open {
     target: Arc<str>,
-    origin: Function,
+    origin: Origin,
     address: Address,
     /// The destructor; `None` once it has been called, or once C owns the object.
-    destructor: Mutex<Option<Function>>,
+    destructor: Mutex<Option<Destructor>>,
+}
+
+/// The source of a pointer, which keeps its library loaded.
+#[derive(Clone)]
+enum Origin {
+    /// The function that returned it.
+    Function(Function),
+    /// The library that it was obtained from in another way.
+    Library(#[expect(dead_code, reason = "it is kept, and dropped")] Library),
+}
+
+/// The code that destroys the object of a handle.
+#[derive(Clone)]
+enum Destructor {
+    Function(Function),
+    Closure(Arc<dyn Fn(&Handle) + Send + Sync>),
 }
 
 /// The arguments of a call that its result may lead into, and that the handle of the result keeps
@@ -103,6 +120,7 @@ struct Memory {
 pub(super) enum Owner {
     Text(#[expect(dead_code, reason = "it is kept, and dropped")] Box<[u8]>),
     Buffer(#[expect(dead_code, reason = "it is kept, and dropped")] Buffer),
+    List(#[expect(dead_code, reason = "it is kept, and dropped")] Box<[usize]>),
     /// An object that the caller keeps alive as long as the handle.
     Elsewhere,
     /// A borrow that ends with the call.
@@ -183,15 +201,47 @@ impl Handle {
         };
         let is_borrowed = lies_in(|memory| matches!(memory.owner, Owner::Borrow));
         let is_read_only = pointer.is_const || lies_in(|memory| !memory.is_writeable);
-        let open = Open::new(origin, &target_name(&pointer.target).into(), address);
-        Self(Arc::new(Inner {
-            target: Arc::clone(&open.target),
-            origin: origin.clone(),
-            is_read_only,
-            is_borrowed,
-            open: Mutex::new(Some(Arc::new(open))),
-            retained: Mutex::new(retained.0),
-        }))
+        let origin = Origin::Function(origin.clone());
+        Self::of(
+            Open::new(origin, &target_name(&pointer.target).into(), address),
+            (is_read_only, is_borrowed),
+            retained.0,
+        )
+    }
+
+    /// Makes a handle of an address that was obtained in another way than from a function of mapcall, such
+    /// as from a struct, a variable, or other code. It keeps `library` loaded, and `retained` alive.
+    ///
+    /// ```
+    /// use std::ptr::NonNull;
+    /// use mapcall::function::KeepAlive;
+    /// use mapcall::{Arg, CType, Handle, Library, Prototype};
+    ///
+    /// let process = Library::process()?;
+    /// // SAFETY: this is the prototype of `strlen`.
+    /// let strlen = unsafe { process.function("size_t strlen(const char *s)")? };
+    /// let mut text = *b"text\0";
+    /// let address = NonNull::from(&mut text).cast();
+    /// // SAFETY: the address is that of a text, which is alive as long as the handle is used.
+    /// let handle = unsafe { Handle::from_address(&process, "char", address, true, KeepAlive::default()) };
+    /// assert!(handle.is_read_only() && handle.origin().is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Safety
+    ///
+    /// The conditions of [`new`](Self::new) hold for the address, as long as `retained` lives; its memory is
+    /// written only if `is_read_only` is false.
+    #[must_use]
+    pub unsafe fn from_address(
+        library: &Library,
+        target: &str,
+        address: NonNull<c_void>,
+        is_read_only: bool,
+        retained: KeepAlive,
+    ) -> Self {
+        let open = Open::new(Origin::Library(library.clone()), &target.into(), address);
+        Self::of(open, (is_read_only, false), retained.0)
     }
 
     /// Makes a handle of a pointer that was obtained from the library of `origin` in another way, such
@@ -214,7 +264,7 @@ impl Handle {
     /// let end = NonNull::new(end).unwrap();
     /// // SAFETY: no function is called with it, because the text that it points into has been freed.
     /// let end = unsafe { Handle::new(&strtol, "char", end) };
-    /// assert_eq!((end.target(), end.origin()), ("char", &strtol));
+    /// assert_eq!((end.target(), end.origin()), ("char", Some(&strtol)));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -224,17 +274,18 @@ impl Handle {
     /// pointer to `target`, for the destructor as well, and its memory is writeable if they write it.
     #[must_use]
     pub unsafe fn new(origin: &Function, target: &str, address: NonNull<c_void>) -> Self {
-        Self::of(Open::new(origin, &target.into(), address))
+        let open = Open::new(Origin::Function(origin.clone()), &target.into(), address);
+        Self::of(open, (false, false), Vec::new())
     }
 
-    fn of(open: Open) -> Self {
+    fn of(open: Open, (is_read_only, is_borrowed): (bool, bool), retained: Vec<Retained>) -> Self {
         Self(Arc::new(Inner {
             target: Arc::clone(&open.target),
             origin: open.origin.clone(),
-            is_read_only: false,
-            is_borrowed: false,
+            is_read_only,
+            is_borrowed,
             open: Mutex::new(Some(Arc::new(open))),
-            retained: Mutex::default(),
+            retained: Mutex::new(retained),
         }))
     }
 
@@ -258,18 +309,53 @@ impl Handle {
             let found = found();
             return Err(contract.refuse(0, Problem::Borrowed { found }).into());
         }
+        Ok(self.owning(Destructor::Function(destructor.clone())))
+    }
+
+    /// Returns a new handle to the object with a closure as its destructor, which is called once with a
+    /// handle to the object when the new handle is closed or dropped. This handle and its clones are
+    /// closed.
+    ///
+    /// ```
+    /// use mapcall::Library;
+    ///
+    /// let process = Library::process()?;
+    /// // SAFETY: these are the prototypes of the C library.
+    /// let (malloc, free) = unsafe {
+    ///     (process.function("void *malloc(size_t n)")?, process.function("void free(void *p)")?)
+    /// };
+    /// let memory = malloc.call(&mut [8.into()])?.into_handle().unwrap();
+    /// let memory = memory.with_destructor_closure(move |memory| {
+    ///     free.call(&mut [memory.into()]).unwrap();
+    /// });
+    /// drop(memory);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// So a destructor can take a context, or call several functions. The handle that it is given is
+    /// closed when it returns. It runs on the thread that drops the last clone, or that ends the last call
+    /// which uses the handle; it must not panic.
+    #[must_use]
+    pub fn with_destructor_closure(
+        &self,
+        destructor: impl Fn(&Self) + Send + Sync + 'static,
+    ) -> Self {
+        self.owning(Destructor::Closure(Arc::new(destructor)))
+    }
+
+    fn owning(&self, destructor: Destructor) -> Self {
         let open = self.0.open().take();
         if let Some(open) = &open {
-            *open.destructor() = Some(destructor.clone());
+            *open.destructor() = Some(destructor);
         }
-        Ok(Self(Arc::new(Inner {
+        Self(Arc::new(Inner {
             target: Arc::clone(&self.0.target),
             origin: self.0.origin.clone(),
             is_read_only: self.0.is_read_only,
             is_borrowed: false,
             open: Mutex::new(open),
             retained: Mutex::new(self.0.retained().clone()),
-        })))
+        }))
     }
 
     /// Returns the name of the type that it points to: the tag of a struct without its keyword, or a C
@@ -279,10 +365,13 @@ impl Handle {
         &self.0.target
     }
 
-    /// Returns the function that returned the pointer.
+    /// Returns the function that returned the pointer; `None` if it was obtained in another way.
     #[must_use]
-    pub fn origin(&self) -> &Function {
-        &self.0.origin
+    pub fn origin(&self) -> Option<&Function> {
+        match &self.0.origin {
+            Origin::Function(function) => Some(function),
+            Origin::Library(_) => None,
+        }
     }
 
     /// Returns whether C may only read the memory: the pointer is one to `const`, or leads into a
@@ -383,9 +472,20 @@ impl Handle {
         let open = self.0.open();
         let destructor = open.as_ref().map(|open| open.destructor());
         destructor.is_some_and(|destructor| {
-            let destructor = destructor.as_ref();
-            destructor.is_some_and(|destructor| destructor.address() == function.address())
+            matches!(
+                &*destructor,
+                Some(Destructor::Function(destructor)) if destructor.address() == function.address()
+            )
         })
+    }
+
+    /// Returns whether nothing else uses the pointer: no call, and no array on its memory.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        let open = self.0.open();
+        open.as_ref()
+            .is_none_or(|open| Arc::strong_count(open) == 1)
     }
 
     /// Returns the pointer for a call. If C owns the object after the call, the handle is empty
@@ -413,7 +513,7 @@ impl Handle {
         self.address().is_none()
     }
 
-    /// Closes the handle. Calls `destroy` with its destructor if there is one and no call uses the
+    /// Closes the handle. Calls `destroy` with its destructor if that is a function and no call uses the
     /// handle; otherwise the last of these calls runs the destructor when it ends.
     pub(super) fn close_by<R>(&self, destroy: impl FnOnce(&Function, Self) -> R) -> Option<R> {
         let open = self.0.open().take();
@@ -485,23 +585,32 @@ impl Drop for Inner {
 }
 
 impl Open {
-    fn new(origin: &Function, target: &Arc<str>, address: NonNull<c_void>) -> Self {
+    fn new(origin: Origin, target: &Arc<str>, address: NonNull<c_void>) -> Self {
         Self {
             target: Arc::clone(target),
-            origin: origin.clone(),
+            origin,
             address: Address(address),
             destructor: Mutex::default(),
         }
     }
 
-    fn destructor(&self) -> MutexGuard<'_, Option<Function>> {
+    fn destructor(&self) -> MutexGuard<'_, Option<Destructor>> {
         self.destructor.lock()
     }
 
+    /// Destroys the object: calls `destroy` with its destructor if that is a function, or its closure.
     fn end<R>(&self, destroy: impl FnOnce(&Function, Handle) -> R) -> Option<R> {
         let destructor = self.destructor().take()?;
-        let last = Handle::of(Self::new(&self.origin, &self.target, self.address.0));
-        Some(destroy(&destructor, last))
+        let open = Self::new(self.origin.clone(), &self.target, self.address.0);
+        let last = Handle::of(open, (false, false), Vec::new());
+        match destructor {
+            Destructor::Function(destructor) => Some(destroy(&destructor, last)),
+            Destructor::Closure(destructor) => {
+                destructor(&last);
+                last.release();
+                None
+            }
+        }
     }
 }
 

@@ -30,6 +30,8 @@ mod error;
 mod handle;
 mod typed;
 mod value;
+mod variable;
+mod variadic;
 
 use std::ffi::c_void;
 use std::fmt;
@@ -44,6 +46,7 @@ pub use handle::Handle;
 pub use handle::{InUse, KeepAlive};
 pub use typed::{CFunction, CNumber, CTarget, CValue, Mismatch, TypedError};
 pub use value::Value;
+pub use variable::Variable;
 
 use mapcall_array::guard::{self, Claim};
 
@@ -53,6 +56,7 @@ use crate::contract::{
     ArgumentError, BroadcastPlan, Check, Contract, HostValue, Problem, Role, Rule, Scalar,
     UnsupportedPrototype,
 };
+use crate::ctype::CType;
 use crate::library::Library;
 use crate::prototype::Prototype;
 pub(crate) use arguments::{Lent, new_array, push_argument};
@@ -86,10 +90,14 @@ struct Bound {
     success: Success,
     /// The inferred parameters that are set beforehand: position and value.
     extents: Vec<(usize, Scalar)>,
+    /// The only engine that may make its calls, if one was asked for.
+    engine: Option<Engine>,
     /// The function that destroys what it returns.
     destructor: Option<Arc<Destructor>>,
     /// The compiled loops of its batches.
     loops: Mutex<Vec<(LoopKey, Arc<CallLoop>)>>,
+    /// The functions for calls with variable arguments, by the types of these.
+    variants: Mutex<Vec<(Box<[CType]>, Function)>>,
 }
 
 /// The function that destroys what another one returns, which is looked up when it is first needed.
@@ -163,6 +171,38 @@ impl Library {
         let symbol = prototype.symbol.as_ref().unwrap_or(&prototype.name);
         // SAFETY: the caller guarantees that the resolver of an indirect function may run now.
         let address = unsafe { self.symbol(symbol)? };
+        // SAFETY: the caller guarantees the prototype of the function at the address, which is in the
+        // library.
+        unsafe { self.bind_address(prototype, address) }
+    }
+
+    /// Binds the function at an address by its prototype: one that a function pointer leads to.
+    ///
+    /// ```
+    /// use mapcall::{Library, Prototype};
+    ///
+    /// let process = Library::process()?;
+    /// // SAFETY: `labs` is no indirect function.
+    /// let address = unsafe { process.symbol("labs")? };
+    /// // SAFETY: this is the prototype of the function at the address.
+    /// let labs = unsafe { process.bind_address(Prototype::parse("long magnitude(long j)")?, address)? };
+    /// assert_eq!(labs.call(&mut [(-3).into()])?.to_i128(), Some(3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Safety
+    ///
+    /// The conditions of [`Library::function`], for the function at the address, whose code stays as long
+    /// as the library is loaded.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError::Unsupported`] if a type can't be passed.
+    pub unsafe fn bind_address(
+        &self,
+        prototype: Prototype,
+        address: NonNull<c_void>,
+    ) -> Result<Function, BindError> {
         let success = if prototype.returns_nonnull {
             Success::Nonnull
         } else {
@@ -178,14 +218,16 @@ impl Library {
             }));
         }
         Ok(Function(Arc::new(Bound {
-            trampoline: trampoline(contract.prototype(), None)?,
+            trampoline: trampoline(contract.prototype(), None, None)?,
             contract: Arc::new(contract),
             address: Address(address),
             library: self.clone(),
             success,
             extents: Vec::new(),
+            engine: None,
             destructor: destructor.map(Destructor::new),
             loops: Mutex::new(Vec::new()),
+            variants: Mutex::new(Vec::new()),
         })))
     }
 }
@@ -264,8 +306,10 @@ impl Function {
                 reason,
             }));
         }
-        let trampoline = self.0.trampoline.clone();
-        Ok(self.rebound(success, self.0.extents.clone(), trampoline))
+        Ok(Self(Arc::new(Bound {
+            success,
+            ..self.rebound()
+        })))
     }
 
     /// Returns the same function with a value for an inferred parameter, for calls without an array
@@ -303,7 +347,10 @@ impl Function {
         let mut extents = self.0.extents.clone();
         extents.retain(|(other, _)| *other != position);
         extents.push((position, value.into()));
-        let function = self.rebound(self.0.success, extents, self.0.trampoline.clone());
+        let function = Self(Arc::new(Bound {
+            extents,
+            ..self.rebound()
+        }));
         let mut frame = Frame::new(contract.slots());
         function.push_extents(&mut Check::new(contract, frame.slots()))?;
         Ok(function)
@@ -341,8 +388,11 @@ impl Function {
     ///
     /// [`BindError::Unsupported`] if the engine can't pass one of the types.
     pub fn with_engine(&self, engine: Engine) -> Result<Self, BindError> {
-        let trampoline = trampoline(self.prototype(), Some(engine))?;
-        Ok(self.rebound(self.0.success, self.0.extents.clone(), trampoline))
+        Ok(Self(Arc::new(Bound {
+            trampoline: trampoline(self.prototype(), None, Some(engine))?,
+            engine: Some(engine),
+            ..self.rebound()
+        })))
     }
 
     /// Returns the same function with the prototype of the function that destroys what it returns. By
@@ -354,16 +404,9 @@ impl Function {
     #[doc(hidden)]
     #[must_use]
     pub unsafe fn with_destructor(&self, prototype: Option<Prototype>) -> Self {
-        let bound = &self.0;
         Self(Arc::new(Bound {
-            contract: Arc::clone(&bound.contract),
-            trampoline: bound.trampoline.clone(),
-            address: bound.address,
-            library: bound.library.clone(),
-            success: bound.success,
-            extents: bound.extents.clone(),
             destructor: prototype.map(Destructor::new),
-            loops: Mutex::new(Vec::new()),
+            ..self.rebound()
         }))
     }
 
@@ -394,23 +437,20 @@ impl Function {
         destructor.function.get_or_init(|| found.ok()).as_ref()
     }
 
-    fn rebound(
-        &self,
-        success: Success,
-        extents: Vec<(usize, Scalar)>,
-        trampoline: Trampoline,
-    ) -> Self {
-        let destructor = self.0.destructor.clone();
-        Self(Arc::new(Bound {
-            destructor,
+    /// Returns the parts of the same function, to be bound with another option.
+    fn rebound(&self) -> Bound {
+        Bound {
+            destructor: self.0.destructor.clone(),
             contract: Arc::clone(&self.0.contract),
-            trampoline,
+            trampoline: self.0.trampoline.clone(),
             address: self.0.address,
             library: self.0.library.clone(),
-            success,
-            extents,
+            success: self.0.success,
+            extents: self.0.extents.clone(),
+            engine: self.0.engine,
             loops: Mutex::new(Vec::new()),
-        }))
+            variants: Mutex::new(Vec::new()),
+        }
     }
 
     /// Checks the arguments and calls the function.
@@ -482,6 +522,15 @@ impl Function {
     ) -> Result<Value, CallError> {
         let contract = self.contract();
         let taken = contract.arguments();
+        if let Some(added) = arguments.get(taken.len()..)
+            && self.prototype().is_variadic
+            && !added.is_empty()
+        {
+            let variant = self.variant_of(added)?;
+            // SAFETY: the caller guarantees the condition for `is_unchecked`, and the caller of
+            // `Library::bind` that the function takes arguments of these types.
+            return unsafe { variant.run(arguments, is_unchecked) };
+        }
         if arguments.len() > taken.len() {
             return Err(contract
                 .refuse_all(Problem::TooMany {
@@ -607,16 +656,22 @@ impl Destructor {
     }
 }
 
-/// Makes the trampoline for a prototype, with one engine only if `engine` is given.
+/// Makes the trampoline for a prototype, with one engine only if `engine` is given. `fixed` is the number of
+/// parameters before the variable arguments, if there are some.
 fn trampoline(
     prototype: &Prototype,
+    fixed: Option<usize>,
     engine: Option<Engine>,
 ) -> Result<Trampoline, UnsupportedPrototype> {
     let parameters = prototype.passed_types();
-    let trampoline = match engine {
+    let trampoline = match fixed {
         None => Trampoline::new(&prototype.returns, &parameters),
-        Some(engine) => Trampoline::with_engine(&prototype.returns, &parameters, engine),
+        Some(fixed) => Trampoline::variadic(&prototype.returns, &parameters, fixed),
     };
+    let trampoline = trampoline.and_then(|trampoline| match engine {
+        None => Ok(trampoline),
+        Some(engine) => trampoline.by(engine),
+    });
     trampoline.map_err(|error| UnsupportedPrototype {
         function: prototype.name.clone(),
         parameter: None,

@@ -1,6 +1,6 @@
 //! The results of calls.
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::{self, NonNull};
 
 use mapcall_array::DType;
@@ -8,7 +8,7 @@ use num_complex::Complex;
 
 use super::{CallError, Function, Handle, KeepAlive};
 use crate::contract::{Number, Scalar};
-use crate::ctype::CType;
+use crate::ctype::{CType, Pointer};
 
 /// The result of a call.
 ///
@@ -50,7 +50,25 @@ impl Value {
         slots: &[u64],
         keep_alive: impl FnOnce() -> KeepAlive,
     ) -> Self {
-        let returns = &function.prototype().returns;
+        Self::of_slots(&function.prototype().returns, slots, |pointer, address| {
+            // SAFETY: the function returned it as a pointer to the target, as the caller of `Library::bind`
+            // guaranteed. If it leads into an argument, the handle keeps that alive.
+            let handle = unsafe { Handle::returned(function, pointer, address, keep_alive()) };
+            match function.destructor() {
+                Some(destructor) if destructor.destroys(handle.target()) => {
+                    handle.with_destructor(destructor).unwrap_or(handle)
+                }
+                _ => handle,
+            }
+        })
+    }
+
+    /// Converts the slots of a value of a type. `handle` makes the handle of a pointer.
+    pub(super) fn of_slots(
+        returns: &CType,
+        slots: &[u64],
+        handle: impl FnOnce(&Pointer, NonNull<c_void>) -> Handle,
+    ) -> Self {
         if let Some(number) = Number::of(returns) {
             return Self::Scalar(number.value(slots));
         }
@@ -58,25 +76,13 @@ impl Value {
         match returns.resolved() {
             CType::Pointer(pointer) => {
                 if pointer.is_text() {
-                    // SAFETY: the caller of `Library::bind` guaranteed the prototype, so that a `const
-                    // char *` result is NULL or a text that ends with a NUL.
+                    // SAFETY: the caller of `Library::bind` or `Library::variable` guaranteed the type, so that a
+                    // `const char *` is NULL or a text that ends with a NUL.
                     return Self::Text(unsafe { text(slot) });
                 }
                 let address = usize::try_from(slot).unwrap_or_default();
                 let address = NonNull::new(ptr::with_exposed_provenance_mut(address));
-                // SAFETY: the function returned it as a pointer to the target, as the caller of
-                // `Library::bind` guaranteed. If it leads into an argument, the handle keeps that
-                // alive.
-                let handle = address.map(|address| unsafe {
-                    Handle::returned(function, pointer, address, keep_alive())
-                });
-                let destroyed = handle.map(|handle| match function.destructor() {
-                    Some(destructor) if destructor.destroys(handle.target()) => {
-                        handle.with_destructor(destructor).unwrap_or(handle)
-                    }
-                    _ => handle,
-                });
-                Self::Pointer(destroyed)
+                Self::Pointer(address.map(|address| handle(pointer, address)))
             }
             CType::Record(_) => match returns.dtype() {
                 Ok(dtype) => {

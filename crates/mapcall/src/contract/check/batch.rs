@@ -145,6 +145,9 @@ impl Check<'_> {
     #[cold]
     pub(super) fn finish_batch(&mut self) -> Result<(), Box<ArgumentError>> {
         let contract = self.contract;
+        if contract.prototype.is_variadic {
+            return Err(contract.refuse_all(Problem::VariadicBatch));
+        }
         let returns = contract.prototype.returns.resolved();
         if contract.returned.is_none() && *returns != CType::Void {
             return Err(self.unbatched());

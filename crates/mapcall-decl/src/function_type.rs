@@ -1,0 +1,128 @@
+//! Prototypes of function types, and the function types of prototypes.
+
+use crate::ctype::{CType, Function};
+use crate::prototype::{Parameter, Prototype};
+
+impl Prototype {
+    /// Returns a prototype of a function type, such as that of a function pointer. Its parameters are
+    /// called `arg0`, `arg1`, ...
+    ///
+    /// ```
+    /// use mapcall_decl::{CType, Prototype};
+    ///
+    /// let dlsym = Prototype::parse("typedef int (*fn)(int); fn dlsym(void *handle, const char *name)")?;
+    /// let CType::Pointer(pointer) = dlsym.returns.resolved() else { panic!() };
+    /// let CType::Function(function) = pointer.target.resolved() else { panic!() };
+    /// let abs = Prototype::of_function("abs", function);
+    /// assert_eq!(abs.to_string(), "int abs(int arg0)");
+    /// assert!(abs.is_of(function));
+    /// # Ok::<(), mapcall_decl::PrototypeError>(())
+    /// ```
+    #[must_use]
+    pub fn of_function(name: &str, function: &Function) -> Self {
+        let parameters = function.parameters.iter().enumerate();
+        Self {
+            name: name.to_owned(),
+            symbol: None,
+            returns: function.returns.clone(),
+            parameters: parameters
+                .map(|(position, ctype)| Parameter::unnamed(position, ctype))
+                .collect(),
+            is_variadic: function.is_variadic,
+            returns_nonnull: false,
+            destructors: Vec::new(),
+        }
+    }
+
+    /// Returns the type of the function.
+    ///
+    /// ```
+    /// use mapcall_decl::Prototype;
+    ///
+    /// let f = Prototype::parse("double norm(int n, const double x[n])")?;
+    /// assert_eq!(f.function_type().to_string(), "double (int, const double *)");
+    /// # Ok::<(), mapcall_decl::PrototypeError>(())
+    /// ```
+    #[must_use]
+    pub fn function_type(&self) -> CType {
+        CType::function(self.returns.clone(), self.passed_types(), self.is_variadic)
+    }
+
+    /// Returns the prototype of a variadic function with parameters of these types in addition, for a
+    /// call with such arguments.
+    ///
+    /// ```
+    /// use mapcall_decl::{CType, Prototype};
+    /// use mapcall_decl::ctype::Float;
+    ///
+    /// let printf = Prototype::parse("int printf(const char *format, ...)")?;
+    /// let one = printf.with_arguments(&[CType::Float(Float::Double)]);
+    /// assert_eq!(one.to_string(), "int printf(const char *format, double arg1, ...)");
+    /// # Ok::<(), mapcall_decl::PrototypeError>(())
+    /// ```
+    #[must_use]
+    pub fn with_arguments(&self, types: &[CType]) -> Self {
+        let mut prototype = self.clone();
+        let positions = self.parameters.len()..;
+        let added = positions.zip(types);
+        let added = added.map(|(position, ctype)| Parameter::unnamed(position, ctype));
+        prototype.parameters.extend(added);
+        prototype
+    }
+}
+
+impl Parameter {
+    /// Makes a parameter without a name of its own, which has no extents.
+    fn unnamed(position: usize, ctype: &CType) -> Self {
+        let (is_const, is_restrict) = match ctype.resolved() {
+            CType::Pointer(pointer) => (pointer.is_const, pointer.is_restrict),
+            _ => (false, false),
+        };
+        Self {
+            is_const,
+            is_restrict,
+            ..Self::new(format!("arg{position}"), ctype.clone())
+        }
+    }
+}
+
+impl CType {
+    /// Returns the type of pointers to a type.
+    ///
+    /// ```
+    /// use mapcall_decl::CType;
+    ///
+    /// assert_eq!(CType::pointer_to(CType::Void, true).to_string(), "const void *");
+    /// ```
+    #[must_use]
+    pub fn pointer_to(target: Self, is_const: bool) -> Self {
+        Self::pointer(target, is_const, false)
+    }
+
+    /// Returns the type that a value of this type has as a variable argument (C11 6.5.2.2, paragraphs 6
+    /// and 7): small integers become `int`, `float` becomes `double`.
+    ///
+    /// ```
+    /// use mapcall_decl::CType;
+    /// use mapcall_decl::ctype::{Float, Integer};
+    ///
+    /// assert_eq!(CType::Integer(Integer::UShort).promoted(), CType::Integer(Integer::Int));
+    /// assert_eq!(CType::Integer(Integer::ULong).promoted(), CType::Integer(Integer::ULong));
+    /// assert_eq!(CType::Float(Float::Float).promoted(), CType::Float(Float::Double));
+    /// ```
+    #[must_use]
+    pub fn promoted(&self) -> Self {
+        use crate::ctype::{Float, Integer};
+        match self.resolved() {
+            Self::Bool => Self::Integer(Integer::Int),
+            Self::Float(float) if float.size() < Float::Double.size() => Self::Float(Float::Double),
+            other => match other.integer() {
+                Some(integer) if integer.size() < Integer::Int.size() => {
+                    Self::Integer(Integer::Int)
+                }
+                Some(integer) => Self::Integer(integer),
+                None => self.clone(),
+            },
+        }
+    }
+}
