@@ -66,11 +66,10 @@ def test_gmp() -> None:
     a, b, c = integer(), integer(), integer()
     for each in (a, b, c):
         gmp.mpz_init(each)
-    get_str = gmp.function("char *mpz_get_str(char text[size], int base, mpz_srcptr z)")
 
     def value(z: mapcall.StructObject) -> int:
         text = np.zeros(gmp.mpz_sizeinbase(z, 10) + 2, "i1")
-        get_str(text, 10, z)
+        gmp.mpz_get_str.unchecked(text, 10, z)
         return int(text.tobytes().split(b"\0")[0])
 
     gmp.mpz_fac_ui(a, 100)
