@@ -14,7 +14,7 @@ io = pytest.importorskip("scipy.io")
 
 
 def test_hdf5(tmp_path: Path) -> None:
-    h5 = load("libhdf5_serial.so.103", "hdf5.h")
+    h5 = load("libhdf5_serial.so", "hdf5.h")
     assert h5.H5open() >= 0
     create_simple = h5.function(
         "hid_t H5Screate_simple(int rank, const hsize_t dims[rank],"
@@ -61,7 +61,7 @@ def test_netcdf(tmp_path: Path) -> None:
         int nc_inq_varid(int file, const char *name, int variable[1]);
         """
     )
-    nc = load("libnetcdf.so.19", "netcdf.h", prototypes=contracts)
+    nc = load("libnetcdf.so", "netcdf.h", prototypes=contracts)
     # The file has the lengths of the arrays, not the call.
     put, get = nc.nc_put_var_double.unchecked, nc.nc_get_var_double.unchecked
     x = np.random.default_rng(1).random((20, 30))
@@ -88,7 +88,7 @@ def test_netcdf(tmp_path: Path) -> None:
 
 
 def test_tiff(tmp_path: Path) -> None:
-    tiff = load("libtiff.so.6", "tiffio.h")
+    tiff = load("libtiff.so", "tiffio.h")
     tiff_open = tiff.function(
         "TIFF *TIFFOpen(const char *path, const char *mode)",
         check="nonnull",

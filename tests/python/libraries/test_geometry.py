@@ -10,7 +10,7 @@ from packaged import load
 
 
 def test_proj() -> None:
-    proj = load("libproj.so.25", "proj.h")
+    proj = load("libproj.so", "proj.h")
     create = proj.function(
         "PJ *proj_create(PJ_CONTEXT *_Nullable context, const char *definition)",
         check="nonnull",
@@ -53,7 +53,7 @@ def test_proj() -> None:
 
 
 def test_geos() -> None:
-    geos = load("libgeos_c.so.1", "geos_c.h")
+    geos = load("libgeos_c.so", "geos_c.h")
     context = geos.function(
         "GEOSContextHandle_t GEOS_init_r(void)", destructor=geos.GEOS_finish_r
     )()

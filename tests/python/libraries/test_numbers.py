@@ -14,7 +14,7 @@ scipy_sparse = pytest.importorskip("scipy.sparse")
 
 
 def test_nlopt() -> None:
-    nlopt = load("libnlopt.so.0", "nlopt.h")
+    nlopt = load("libnlopt.so", "nlopt.h")
     create = nlopt.function(
         "nlopt_opt nlopt_create(nlopt_algorithm algorithm, unsigned n)",
         check="nonnull",
@@ -61,7 +61,7 @@ def test_nlopt() -> None:
 
 
 def test_gmp() -> None:
-    gmp = load("libgmp.so.10", "gmp.h")
+    gmp = load("libgmp.so", "gmp.h")
     integer = gmp.struct("__mpz_struct")
     a, b, c = integer(), integer(), integer()
     for each in (a, b, c):
@@ -98,7 +98,7 @@ def fortran(items: np.ndarray) -> np.ndarray:
 
 
 def test_lapack() -> None:
-    lapack = load("liblapack.so.3")
+    lapack = load("liblapack.so")
     dgesv = lapack.function(DGESV)
     rng = np.random.default_rng(1)
     a, b = rng.random((5, 5)) + 5 * np.eye(5), rng.random((5, 2))
@@ -120,7 +120,7 @@ def test_lapack() -> None:
 
 
 def test_lapack_in_a_batch() -> None:
-    lapack = load("liblapack.so.3")
+    lapack = load("liblapack.so")
     rng = np.random.default_rng(1)
     a, b = rng.random((1000, 3, 3)) + 3 * np.eye(3), rng.random((1000, 3, 1))
     x = fortran(b)
@@ -136,7 +136,7 @@ def test_lapack_in_a_batch() -> None:
 
 
 def test_umfpack() -> None:
-    umfpack = load("libumfpack.so.5", "umfpack.h")
+    umfpack = load("libumfpack.so", "umfpack.h")
     # The number of entries is in the last element of `starts`, where no prototype can refer to it.
     matrix = "const int *starts, const int *rows, const double *values"
     options = "const double control[_Nullable UMFPACK_CONTROL], double info[_Nullable UMFPACK_INFO]"
