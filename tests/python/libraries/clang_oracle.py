@@ -168,7 +168,12 @@ def _declaration(cursor: Cursor, known: Known) -> None:
 
 
 def _value(variable: Cursor) -> int | float | bytes | None:
-    """Returns the value of a constant; `None` if it is none, or neither a number nor a string."""
+    """Returns the value of a constant; `None` if it is none, or neither a number nor a string.
+
+    libclang also evaluates `(f(), 2)`, which is no constant in C.
+    """
+    if any(part.kind == CursorKind.CALL_EXPR for part in variable.walk_preorder()):
+        return None
     ctype = variable.type.get_canonical()
     is_text = ctype.kind in (TypeKind.POINTER, TypeKind.CONSTANTARRAY)
     if is_text and ctype.spelling.removeprefix("const ")[:4] != "char":

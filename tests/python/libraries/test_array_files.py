@@ -25,9 +25,11 @@ def test_hdf5(tmp_path: Path) -> None:
     )
     x = np.random.default_rng(1).random((30, 40))
     path = str(tmp_path / "x.h5")
-    # A native type is a variable of the library; in C, macros open the library before its use.
+    # In C, macros open the library before each use of these, so they are no constants.
+    H5F_ACC_RDONLY, H5F_ACC_TRUNC = 0, 2
+    # A native type is a variable of the library.
     double, default, everything = h5.H5T_NATIVE_DOUBLE_g, h5.H5P_DEFAULT, h5.H5S_ALL
-    file = h5.H5Fcreate(path, 2, default, default)
+    file = h5.H5Fcreate(path, H5F_ACC_TRUNC, default, default)
     space = create_simple(np.array(x.shape, "u8"))
     data = h5.H5Dcreate(file, "x", double, space, default, default, default)
     assert min(file, space, data) > 0
@@ -38,7 +40,7 @@ def test_hdf5(tmp_path: Path) -> None:
     with h5py.File(path) as reader:
         np.testing.assert_array_equal(reader["x"][...], x)
 
-    file = h5.H5Fopen(path, 0, default)
+    file = h5.H5Fopen(path, H5F_ACC_RDONLY, default)
     data = h5.H5Dopen(file, "x", default)
     space = h5.H5Dget_space(data)
     rank, shape = get_dims(space)

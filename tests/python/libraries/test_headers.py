@@ -38,6 +38,8 @@ REASONS = [
     # Its arguments are those of a call of C.
     r"^`va_list`",
 ]
+# Constants that are not read: a `_Pragma` that deprecates this one stands behind its value.
+UNREAD = {"G_UNICODE_COMBINING_MARK"}
 
 
 @pytest.fixture(scope="session")
@@ -103,6 +105,8 @@ def problems(header: str, program: Path) -> list[tuple[object, ...]]:
         (constants, oracle.macros),
     ]:
         for name, value in known.items():
+            if name in UNREAD:
+                continue
             # A float may be no number.
             if found.get(name) != value and repr(found.get(name)) != repr(value):
                 problems.append((name, found.get(name), value))

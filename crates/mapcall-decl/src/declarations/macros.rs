@@ -1,5 +1,6 @@
 //! The macros of a header: which names they give to functions and types, and which are constants.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
@@ -93,7 +94,7 @@ impl Macros {
         let mut open = vec![name];
         while let Some(name) = open.pop() {
             let Some(defined) = self.all.get(name) else {
-                closure.names.insert(name);
+                closure.names.insert(Cow::Borrowed(name));
                 continue;
             };
             if !closure.macros.insert(name) {
@@ -102,8 +103,16 @@ impl Macros {
             if closure.macros.len() > MAX_MACROS || !is_expression(&defined.body) {
                 return None;
             }
+            closure.has_pasted |= defined.body.contains("##");
             for token in Lexer::new(&defined.body) {
                 let text = token.span.of(&defined.body);
+                let called = self.all.get(text);
+                if let Some(called) = called.filter(|called| called.body.contains("##")) {
+                    let behind = defined.body.get(token.span.range().end..);
+                    let behind = behind.unwrap_or_default();
+                    let pasted = called.pasted(&arguments(behind)).into_iter();
+                    closure.names.extend(pasted.map(Cow::Owned));
+                }
                 let is_parameter = defined
                     .parameters
                     .iter()
@@ -118,7 +127,7 @@ impl Macros {
                 }
                 if text == name {
                     // A name in the macro of that name stands for itself.
-                    closure.names.insert(text);
+                    closure.names.insert(Cow::Borrowed(text));
                 } else {
                     open.push(text);
                 }
@@ -155,7 +164,9 @@ const MAX_MACROS: usize = 4096;
 pub(super) struct Closure<'a> {
     pub(super) macros: HashSet<&'a str>,
     /// The names that are no macros.
-    pub(super) names: HashSet<&'a str>,
+    pub(super) names: HashSet<Cow<'a, str>>,
+    /// Whether `##` makes tokens of it, so that the names may be parts of others.
+    pub(super) has_pasted: bool,
     /// Whether a literal is in it.
     has_literal: bool,
 }
@@ -163,9 +174,9 @@ pub(super) struct Closure<'a> {
 impl Closure<'_> {
     /// Returns whether it may be a value, not only a type.
     pub(super) fn is_value(&self, is_enumerator: impl Fn(&str) -> bool) -> bool {
-        let is_value = |name: &&str| {
+        let is_value = |name: &Cow<'_, str>| {
             matches!(
-                *name,
+                &**name,
                 "sizeof" | "_Alignof" | "__alignof__" | "true" | "false"
             ) || name.starts_with("__builtin_")
                 || is_enumerator(name)
@@ -195,6 +206,40 @@ impl Macro {
             order,
         };
         Some((name.to_owned(), defined))
+    }
+
+    /// Returns the names that `##` makes of arguments and of parts of names (C11 6.10.3.3).
+    fn pasted(&self, arguments: &[&str]) -> Vec<String> {
+        let mut names = Vec::new();
+        let argument = |word: &str| {
+            let mut parameters = self.parameters.iter().flatten();
+            let position = parameters.position(|parameter| parameter == word)?;
+            arguments.get(position).map(|&argument| argument.to_owned())
+        };
+        let replace = |word: &str| argument(word).unwrap_or_else(|| word.to_owned());
+        let is_part = |letter: char| letter.is_alphanumeric() || letter == '_';
+        let mut pieces = self.body.split("##").map(str::trim).peekable();
+        let mut name = String::new();
+        let mut is_first = true;
+        while let Some(piece) = pieces.next() {
+            let end = piece.find(|letter| !is_part(letter));
+            let (word, rest) = piece.split_at(end.unwrap_or(piece.len()));
+            if !is_first {
+                name.push_str(&replace(word));
+            }
+            if name.len() > MAX_PASTED {
+                break;
+            }
+            if is_first || !rest.is_empty() || pieces.peek().is_none() {
+                if !is_first {
+                    names.push(std::mem::take(&mut name));
+                }
+                let start = piece.trim_end_matches(is_part).len();
+                name = replace(piece.get(start..).unwrap_or_default());
+            }
+            is_first = false;
+        }
+        names
     }
 
     /// Returns the name that the macro stands for: its whole body, or that of a function to which it passes
@@ -227,6 +272,33 @@ impl Macro {
         };
         is_target.then(|| text(name))
     }
+}
+
+/// The maximum length in bytes of the arguments of a macro with `##`, and of the names that it makes.
+const MAX_PASTED: usize = 1024;
+
+/// Returns the arguments in parentheses with which a text begins.
+fn arguments(text: &str) -> Vec<&str> {
+    let mut all = Vec::new();
+    let Some(text) = text.trim_start().strip_prefix('(') else {
+        return all;
+    };
+    let (mut open, mut start) = (0_usize, 0);
+    for (at, letter) in text.char_indices().take(MAX_PASTED) {
+        match letter {
+            '(' => open += 1,
+            ')' if open > 0 => open -= 1,
+            ')' | ',' if open == 0 => {
+                all.push(text.get(start..at).unwrap_or_default().trim());
+                start = at + 1;
+                if letter == ')' {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    all
 }
 
 /// The maximum number of tokens of a macro that renames a function: its arguments, with commas.
@@ -431,6 +503,26 @@ mod tests {
         ] {
             assert_eq!(literal(body), expected, "{body}");
         }
+    }
+
+    #[test]
+    fn names_are_pasted() {
+        for (body, pasted) in [
+            ("f(a)", vec![]),
+            ("x##L", vec!["A1L"]),
+            ("(x ## L) + 1", vec!["A1L"]),
+            ("PRE_##y", vec!["PRE_B"]),
+            ("PRE_##x##_##y##_END + x##y", vec!["PRE_A1_B_END", "A1B"]),
+            ("g(x##1, y##2)", vec!["A11", "B2"]),
+            ("##", vec![""]),
+        ] {
+            let macros = macros(&format!("#define f(x, y) {body}"));
+            let found = macros.all["f"].pasted(&arguments(" (A1, B) + (C)"));
+            assert_eq!(found, pasted, "{body}");
+        }
+        assert_eq!(arguments("(g(a, b), (c))d"), ["g(a, b)", "(c)"]);
+        assert_eq!(arguments("((((("), [""; 0]);
+        assert_eq!(arguments("x(1)"), [""; 0]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The constants of a header: those that are known without a compiler, and the program that gives the others.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 
@@ -199,10 +200,14 @@ impl Declarations {
             let is_size = ["sizeof", "__builtin_offsetof"];
             let is_size = is_size
                 .iter()
-                .any(|keyword| closure.names.contains(keyword));
+                .any(|&keyword| closure.names.contains(keyword));
             let mut needed = Vec::new();
             let mut names = closure.names.iter();
-            if !names.all(|name| self.find_declaration(name, is_size, &mut needed)) {
+            // The compiler refuses what is unknown.
+            let is_known = |name: &Cow<'_, str>| {
+                self.find_declaration(name, is_size, &mut needed) || closure.has_pasted
+            };
+            if !names.all(is_known) {
                 continue;
             }
             used.extend(closure.macros);
