@@ -2,6 +2,10 @@
 
 mod constant;
 mod index;
+#[cfg_attr(
+    not(feature = "headers"),
+    allow(dead_code, reason = "only the preprocessor lists macros")
+)]
 mod macros;
 mod program;
 #[cfg(test)]
