@@ -19,7 +19,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let names = arguments.next().and_then(|names| names.into_string().ok());
     let names = names.ok_or("give the names of headers, and folders")?;
     let (first, more) = names.split_once(' ').unwrap_or((&names, ""));
-    let header = more.split_whitespace().fold(Header::new(first), Header::and);
+    let header = more
+        .split_whitespace()
+        .fold(Header::new(first), Header::and);
     let header = arguments.fold(header, Header::include);
     let mut output = BufWriter::new(io::stdout().lock());
     write(&header.read()?, &mut output)?;
@@ -48,7 +50,9 @@ fn write(header: &Declarations, output: &mut impl Write) -> Result<(), Box<dyn E
             continue;
         };
         match &record.body {
-            Body::Complete { size, alignment, .. } => {
+            Body::Complete {
+                size, alignment, ..
+            } => {
                 let members = members(record, 0).join("\t");
                 writeln!(output, "struct\t{name}\t{size}\t{alignment}\t{members}")?;
             }
@@ -60,7 +64,12 @@ fn write(header: &Declarations, output: &mut impl Write) -> Result<(), Box<dyn E
     }
     for variable in header.variables() {
         let qualifier = if variable.is_const { "const " } else { "" };
-        writeln!(output, "variable\t{}\t{qualifier}{}", variable.name, describe(&variable.ctype))?;
+        writeln!(
+            output,
+            "variable\t{}\t{qualifier}{}",
+            variable.name,
+            describe(&variable.ctype)
+        )?;
     }
     for constant in header.constants()? {
         writeln!(output, "constant\t{}\t{}", constant.name, constant.value)?;
@@ -91,7 +100,10 @@ fn members(record: &Record, offset: usize) -> Vec<String> {
             (None, CType::Record(inner)) => members(inner, offset),
             (name, _) => {
                 let name = name.as_deref().unwrap_or_default();
-                vec![format!("{name} {offset}{width} {}", describe(&member.ctype))]
+                vec![format!(
+                    "{name} {offset}{width} {}",
+                    describe(&member.ctype)
+                )]
             }
         }
     };

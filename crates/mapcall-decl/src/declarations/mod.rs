@@ -138,8 +138,9 @@ impl Declarations {
             let mut seen = HashSet::new();
             let own = self.own_objects();
             let functions = own.flat_map(|parsed| &parsed.functions);
-            let first = functions.filter(|function| seen.insert(&*function.name));
-            let mut all: Vec<_> = first.cloned().collect();
+            let names = functions.map(|function| &*function.name);
+            let names = names.filter(|name| seen.insert(*name));
+            let mut all: Vec<_> = names.filter_map(|name| self.declared(name)).collect();
             let macros = self.shared.macros.own();
             let renamed = macros.filter(|&name| seen.insert(name));
             all.extend(renamed.filter_map(|name| self.renamed_function(name)));
@@ -163,10 +164,13 @@ impl Declarations {
     /// then the [`symbol`](Prototype::symbol) of the prototype.
     #[must_use]
     pub fn function(&self, name: &str) -> Option<Declared> {
-        self.renamed_function(name).or_else(|| {
-            let own = self.objects_of(name, true);
-            self.merged(own.filter_map(|parsed| find_function(parsed, name)))
-        })
+        self.renamed_function(name).or_else(|| self.declared(name))
+    }
+
+    /// Returns the function of a name that no macro has replaced.
+    fn declared(&self, name: &str) -> Option<Declared> {
+        let own = self.objects_of(name, true);
+        self.merged(own.filter_map(|parsed| find_function(parsed, name)))
     }
 
     /// Returns the first of the declarations of a function, with the attributes of all of them. If it overrides
