@@ -618,7 +618,7 @@ impl Declared {
 /// let header = Declarations::parse("extern const double table[2][3]; extern int *const last;");
 /// let [table, last] = header.variables() else { panic!() };
 /// assert_eq!((table.name.as_str(), table.ctype.size(), table.is_const), ("table", Some(48), true));
-/// assert_eq!((last.ctype.to_string(), last.is_const), ("int *const".into(), true));
+/// assert_eq!((last.ctype.to_string(), last.is_const), ("int *".into(), true));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
