@@ -26,7 +26,8 @@ SECONDS = 60
 CACHE: Expiring[Any] = Expiring(256, SECONDS)
 
 Version = tuple[int, int, int]
-# The names of headers, their directories and macros, and the files of prototypes that override theirs.
+# The names of headers, their directories and macros, and the files of prototypes that override
+# theirs.
 Header = tuple[str | tuple[str, ...], Sequence[str], Mapping[str, Any], tuple[str, ...]]
 
 

@@ -35,7 +35,7 @@ fn write(header: &Declarations, output: &mut impl Write) -> Result<(), Box<dyn E
             Ok(prototype) => {
                 let mut types = vec![describe(&prototype.returns)];
                 types.extend(prototype.parameters.iter().map(parameter));
-                if false {
+                if prototype.is_variadic {
                     types.push("...".into());
                 }
                 writeln!(output, "function\t{name}\t{}", types.join("\t"))?;
@@ -80,7 +80,7 @@ fn write(header: &Declarations, output: &mut impl Write) -> Result<(), Box<dyn E
     Ok(())
 }
 
-fn one_line(message: impl ToString) -> String {
+fn one_line(message: &impl ToString) -> String {
     message.to_string().replace(['\t', '\n'], " ")
 }
 

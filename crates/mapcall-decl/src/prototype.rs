@@ -78,6 +78,10 @@ pub struct Destructor {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, that the others do not imply"
+)]
 pub struct Parameter {
     /// The name; a parameter without a name is called `arg` and its position from 0, such as `arg0`.
     pub name: String,

@@ -851,6 +851,13 @@ fn hostile_texts() -> impl Iterator<Item = String> {
         "enum{",
         "(int)",
         "\\\n",
+        "int a[sizeof(struct{",
+        "int(*f)(int[sizeof(",
+        "__attribute__((aligned(sizeof(",
+        "struct{enum{A=",
+        "_Alignas(",
+        "1?",
+        "f(a) int a; ",
     ];
     let repeated = repeated.into_iter().map(|part| (part, 400));
     let long = ["*/*", "(", "{", "[", "struct a{", "#if 1\n"].map(|part| (part, 60_000));
@@ -1014,7 +1021,7 @@ fn prototypes_that_contradict_the_header_are_refused() {
         else {
             panic!("{prototype}: {error}");
         };
-        assert_eq!(found, difference, "{prototype}");
+        assert_eq!(&**found, difference, "{prototype}");
         let name = prototype
             .rfind("f(")
             .filter(|_| !prototype.contains("(*g)"))

@@ -291,7 +291,7 @@ fn texts_that_compilers_read_are_read() {
         let found = found.unwrap_or_else(|| panic!("{text}"));
         match &found.prototype {
             Ok(prototype) if !shown.is_empty() => {
-                assert_eq!(prototype.to_string(), shown, "{text}")
+                assert_eq!(prototype.to_string(), shown, "{text}");
             }
             Ok(_) => {}
             Err(error) => assert!(shown.is_empty(), "{text}\n{error}"),

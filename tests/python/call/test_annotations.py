@@ -76,12 +76,21 @@ SOURCE = r"""
     void *nothing(int is_null) { return is_null ? NULL : malloc(1); }
     void set(double *x, size_t n) { for (size_t i = 0; i < n; i++) x[i] = i; }
     void add(double *x, size_t n) { for (size_t i = 0; i < n; i++) x[i] += 1; }
-    double total(double *x, size_t n) { double s = 0; for (size_t i = 0; i < n; i++) s += x[i]; return s; }
+    double total(double *x, size_t n) {
+        double s = 0;
+        for (size_t i = 0; i < n; i++) s += x[i];
+        return s;
+    }
     int is_null(const void *p) { return p == NULL; }
 
     struct thing { int value; };
     static int living;
-    struct thing *make(int value) { living++; struct thing *t = malloc(sizeof *t); t->value = value; return t; }
+    struct thing *make(int value) {
+        struct thing *t = malloc(sizeof *t);
+        living++;
+        t->value = value;
+        return t;
+    }
     void destroy(struct thing *t) { living--; free(t); }
     int destroy_both(struct thing *t, int other) { living--; free(t); return other; }
     int alive(void) { return living; }
@@ -147,8 +156,8 @@ def test_derived_numbers_that_depend_on_each_other(bind: Any, library: mapcall.L
     assert rows.unchecked(np.ones(12), 4) == sum(10 * i + j for i in range(3) for j in range(2))
     with pytest.raises(mapcall.PrototypeError, match="circle"):
         library.function(
-            "double rows([[mapcall::equals(n)]] int m, [[mapcall::equals(m)]] int n, const double *a,"
-            " int lda)"
+            "double rows([[mapcall::equals(n)]] int m, [[mapcall::equals(m)]] int n,"
+            " const double *a, int lda)"
         )
     with pytest.raises(mapcall.PrototypeError, match="equals"):
         library.function("double pick(int n, const double x[n], [[mapcall::equals(n)]] double k)")
@@ -158,7 +167,7 @@ def test_values_are_exact(bind: Any) -> None:
     pick = bind(
         "size_t size(const void *_Nullable p, [[mapcall::equals(k * k)]] size_t n, unsigned long k)"
     )
-    with pytest.raises(mapcall.ArgumentError, match="n: .*k\\*k"):
+    with pytest.raises(mapcall.ArgumentError, match=r"n: .*k\*k"):
         pick(None, 2**33)
     assert pick(None, 2**32 - 1) == (2**32 - 1) ** 2
 
@@ -166,7 +175,8 @@ def test_values_are_exact(bind: Any) -> None:
 def test_bounds(bind: Any) -> None:
     pick = bind("double pick(int n, const double x[n], [[mapcall::between(0, n - 1)]] int k)")
     x = np.arange(5.0)
-    assert pick(x, 0) == 0 and pick(x, 4) == 4
+    assert pick(x, 0) == 0
+    assert pick(x, 4) == 4
     for wrong in (-1, 5):
         with pytest.raises(
             mapcall.ArgumentError, match=rf"k: expected int from 0 to n-1 = 4, got {wrong}"
@@ -176,7 +186,8 @@ def test_bounds(bind: Any) -> None:
     with pytest.raises(mapcall.ArgumentError, match="k"):
         pick(x, np.array([1, 9], "i4"))
     scaled = bind(
-        "double scaled_(const int n[1], [[mapcall::between(0, 1)]] const double *a, const double x[*n])"
+        "double scaled_(const int n[1], [[mapcall::between(0, 1)]] const double *a,"
+        " const double x[*n])"
     )
     assert scaled(0.5, np.ones(4)) == 2
     for value in (1.5, float("nan"), -1e-300):
@@ -210,7 +221,7 @@ def test_null_pointers(bind: Any) -> None:
         "int is_null(const void *p) __attribute__((nonnull))",
         "int is_null(const void *p) __attribute__((__nonnull__(1)))",
     ):
-        with pytest.raises(mapcall.ArgumentError, match="p: expected .* other than NULL, got NULL"):
+        with pytest.raises(mapcall.ArgumentError, match=r"p: .* other than NULL, got NULL"):
             bind(prototype)(None)
 
 
@@ -235,7 +246,7 @@ def test_access(bind: Any) -> None:
     y = np.zeros(3)
     assert add(y) is None
     np.testing.assert_array_equal(y, np.ones(3))
-    with pytest.raises(mapcall.ArgumentError, match="x: .*got nothing"):
+    with pytest.raises(mapcall.ArgumentError, match=r"x: .*got nothing"):
         add(n=3)
 
 
@@ -338,7 +349,7 @@ def test_batches_in_fortran_order(bind: Any) -> None:
 
 def test_outputs_in_fortran_order(bind: Any, tmp_path: Path) -> None:
     number = bind(
-        "void number(int m, int n, [[mapcall::column_major]] [[mapcall::stride(lda)]] double a[m][n],"
+        "void number(int m, int n, [[mapcall::column_major, mapcall::stride(lda)]] double a[m][n],"
         " int lda)"
     )
     i, j = np.indices((3, 4))
@@ -434,6 +445,39 @@ def test_buffers(bind: Any) -> None:
         doubles(np.zeros(3, "f4"))
 
 
+def test_a_handle_for_an_array_is_not_checked(bind: Any) -> None:
+    allocate = bind("void *nothing(int is_null) __attribute__((malloc(free, 1)))")
+    handle = allocate(0)
+    for prototype in (
+        "void fill(void p[n], size_t n, int value)",
+        "void fill(char p[n], size_t n, int value)",
+    ):
+        fill = bind(prototype)
+        with pytest.raises(mapcall.ArgumentError, match="p"):
+            fill(handle, 7)
+        fill.unchecked(handle, 7, n=1)
+        assert handle.array(1, "u1") == [7]
+        with pytest.raises(mapcall.ArgumentError, match="n"):
+            fill.unchecked(handle, 7)
+
+
+def test_dask_arrays(bind: Any) -> None:
+    dask_array = pytest.importorskip("dask.array")
+    x = np.arange(24.0).reshape(4, 6)
+    lazy = dask_array.from_array(x, chunks=(2, 6))
+    moving = bind(MOVING)
+    counts, out = moving(lazy, 3)
+    np.testing.assert_array_equal(out.compute(), moving(x, 3)[1])
+    np.testing.assert_array_equal(counts.compute(), [4] * 4)
+    weighted = bind("double weighted(size_t n, const double x[n], const double w[_Nullable n])")
+    np.testing.assert_array_equal(weighted(lazy, None).compute(), x.sum(axis=1))
+    total = bind("double sum_(const int *n, const double x[*n])")
+    np.testing.assert_array_equal(total(lazy).compute(), x.sum(axis=1))
+    for prototype in (COLUMNS, "size_t size(const void p[n], size_t n)"):
+        with pytest.raises(mapcall.ArgumentError, match=r"compute\(\)"):
+            bind(prototype)(lazy)
+
+
 def test_texts_with_a_length(bind: Any) -> None:
     for parameter in (
         "const char s[n]",
@@ -473,7 +517,7 @@ def test_prototypes_are_printed_with_their_notations(library: mapcall.Library) -
     for text in (
         MOVING,
         "double weighted(size_t n, const double x[n], const double w[_Nullable n])",
-        "double weighted(size_t n, const double x[restrict n], const double w[restrict _Nullable n])",
+        "double weighted(size_t n, const double x[n], const double w[restrict _Nullable n])",
         "int is_null(const void *_Nullable p)",
         "int is_null(const void *p) __attribute__((nonnull(1)))",
         "void *nothing(int is_null) __attribute__((returns_nonnull))",

@@ -11,7 +11,8 @@ import mapcall
 
 TYPES = """
 enum mode { OFF, ON, AUTO };
-struct bits { unsigned a : 3; int b : 6; unsigned long long c : 40; _Bool d : 1; char e; enum mode m : 2; };
+struct bits
+{ unsigned a : 3; int b : 6; unsigned long long c : 40; _Bool d : 1; char e; enum mode m : 2; };
 union either { unsigned low : 4; unsigned whole; };
 struct nested { char tag; struct { int x : 3, y : 5; }; struct bits inner[2]; };
 #pragma pack(push, 1)
@@ -36,7 +37,10 @@ long sum(size_t n, const struct bits s[n])
     return all;
 }
 void fill(size_t n, struct bits s[n])
-{ for (size_t i = 0; i < n; i++) s[i] = (struct bits){i, -(int)i, 1ull << (39 - i), i % 2, 'x', AUTO}; }
+{
+    for (size_t i = 0; i < n; i++)
+        s[i] = (struct bits){i, -(int)i, 1ull << (39 - i), i % 2, 'x', AUTO};
+}
 struct bits next(struct bits s) { s.a++; s.b--; s.c++; s.d = !s.d; s.e++; return s; }
 int low(union either e) { return e.low; }
 double tight(struct tight t) { return t.t + t.v + t.w; }
@@ -47,7 +51,9 @@ double di(struct di s) { return s.x + s.a; }
 struct di make_di(double x, int a) { return (struct di){x, a}; }
 int unit(struct unit s) { return s.a; }
 struct two two(struct two s) { return (struct two){s.b, s.a}; }
-int sizes[] = {sizeof(struct bits), sizeof(struct nested), sizeof(struct tight), sizeof(struct outside)};
+int sizes[] = {
+    sizeof(struct bits), sizeof(struct nested), sizeof(struct tight), sizeof(struct outside)
+};
 int size(int i) { return sizes[i]; }
 size_t place(void) { return offsetof(struct outside, h.v); }
 """
@@ -193,7 +199,8 @@ def test_compilers_that_disagree(library: mapcall.Library) -> None:
 def test_prototypes_that_contradict_the_header(compile_c: Any, tmp_path: Any) -> None:
     header = tmp_path / "h.h"
     header.write_text(
-        "double hypot(double x, double y);\nint f(const char *s, void *p, int (*g)(const void *));\n"
+        "double hypot(double x, double y);\n"
+        "int f(const char *s, void *p, int (*g)(const void *));\n"
     )
     path = compile_c("int f(const char *s, void *p, int (*g)(const void *)) { return 1; }", "-lm")
     library = mapcall.load(path, header=header)

@@ -29,7 +29,7 @@ double area(size_t n, const point corners[n]);
 int sides(void);
 #include <stdarg.h>
 int print(const char *format, va_list list);
-struct flags { int low : 3; };
+struct flags { __int128 low; };
 void by_value(struct flags f);
 double missing(double x);
 #ifdef MORE

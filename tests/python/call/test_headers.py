@@ -70,7 +70,7 @@ def test_constants(header: Path) -> None:
     assert set(expected) | {"absolute", "abs"} <= set(dir(lib))
     with pytest.raises(TypeError, match="does not support item assignment"):
         lib.constants["FAST"] = 1  # type: ignore[index]
-    with pytest.raises(AttributeError, match="declares no function or constant 'SLOWER'"):
+    with pytest.raises(AttributeError, match='declares no function, variable or constant "SLOWER"'):
         _ = lib.SLOWER
 
 
@@ -93,7 +93,7 @@ def test_several_headers(tmp_path: Path) -> None:
     assert "a.h, b.h" in repr(lib)
     again = pickle.loads(pickle.dumps(lib))
     assert (again.abs(-3), again.B) == (3, 2)
-    with pytest.raises(mapcall.PrototypeError, match="unknown type"):
+    with pytest.raises(AttributeError, match="unknown type"):
         mapcall.load(None, header=[tmp_path / "b.h"]).abs  # noqa: B018
     with pytest.raises(mapcall.PrototypeError, match=r"misspelt\.h"):
         mapcall.load(None, header=["math.h", "misspelt.h"])
@@ -110,7 +110,7 @@ def test_later_prototypes_know_earlier_types() -> None:
 
 def test_threads_and_a_fork_share_a_header(header: Path) -> None:
     lib = mapcall.load(None, header=["stdio.h", "stdlib.h", header])
-    names = [name for name in dir(mapcall.load(None, header="stdlib.h")) if "str" in name]
+    names = ["strtod", "strtol", "abs", "labs", "fputs", "fputc", "absolute"]
     found: list[object] = []
 
     def use() -> None:

@@ -1,4 +1,4 @@
-"""Fortran's LAPACK and C's BLAS by their notations: numbers by reference, column order, leading dimensions."""
+"""LAPACK and BLAS by their notations: numbers by reference, column order, leading dimensions."""
 
 from __future__ import annotations
 
@@ -62,7 +62,8 @@ def test_linear_systems(bind: Any, engine: str | None) -> None:
     lu[:], x[:] = a, b
     assert dgesv(lu, x)[1] == [0]
     np.testing.assert_allclose(a @ x, b, atol=1e-12)
-    assert np.count_nonzero(whole) == 25 and np.count_nonzero(right) == 10
+    assert np.count_nonzero(whole) == 25
+    assert np.count_nonzero(right) == 10
 
     # A singular matrix is reported by info.
     assert dgesv(np.zeros((2, 2), order="F"), np.ones((2, 1), order="F"))[1] == [1]
@@ -91,7 +92,8 @@ def test_a_batch_of_linear_systems(bind: Any, threads: int) -> None:
 
     x = columns(b)
     pivots, info = dgesv(columns(a), x, threads=threads)
-    assert pivots.shape == (50, 3) and not info.any()
+    assert pivots.shape == (50, 3)
+    assert not info.any()
     np.testing.assert_allclose(x, np.linalg.solve(a, b), rtol=1e-6, atol=1e-9)
 
 
@@ -102,7 +104,8 @@ def test_cholesky(bind: Any) -> None:
     a = half @ half.swapaxes(1, 2) + np.eye(4)
     factor = np.ascontiguousarray(a.swapaxes(1, 2)).swapaxes(1, 2)
     info = dpotrf("L", factor)
-    assert info.shape == (20, 1) and not info.any()
+    assert info.shape == (20, 1)
+    assert not info.any()
     np.testing.assert_allclose(np.tril(factor), np.linalg.cholesky(a), rtol=1e-10)
     one = np.asfortranarray(a[0])
     assert dpotrf("L", one) == [0]

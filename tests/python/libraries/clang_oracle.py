@@ -94,7 +94,7 @@ def read(header: str, include: list[Path], below: Path) -> Known:
     names = {
         name: body
         for name, (file, body) in macros.items()
-        if file.startswith(own) and _is_constant(body)
+        if file.startswith(own) and _is_constant(body, macros)
     }
     known.elsewhere = set(macros) - set(names)
     # Each macro is the value of a variable; an error in one leaves the others. Only without
@@ -121,8 +121,10 @@ def read(header: str, include: list[Path], below: Path) -> Known:
             value = _value(cursor)
             if isinstance(value, bytes) or (value is not None and name not in seen):
                 known.macros[name] = value
-            elif names[name].isidentifier() and "(" in cursor.type.spelling:
+            elif names[name] in known.functions:
                 known.functions[name] = _function(cursor.type.get_canonical().get_pointee())
+            else:
+                known.elsewhere.add(name)
             seen.add(name)
             continue
         if not files[cursor.location.line - 1].startswith(own):
@@ -132,12 +134,15 @@ def read(header: str, include: list[Path], below: Path) -> Known:
     return known
 
 
-def _is_constant(body: str) -> bool:
+def _is_constant(body: str, macros: dict[str, tuple[str, str]]) -> bool:
     """Returns whether a macro may be a constant: one expression, the same in every place."""
     inner = None
     while body != inner:
+        inner, body = body, macros[body][1] if body in macros else body
+    inner = None
+    while body != inner:
         inner, body = body, re.sub(r"\([^()]*\)", "", body)
-    return "," not in body and not re.search(r"__(FUNCTION|PRETTY_FUNCTION|LINE)__", body)
+    return "," not in body and not re.search(r"__(FUNCTION|PRETTY_FUNCTION|LINE)__|__has_", body)
 
 
 def _declaration(cursor: Cursor, known: Known) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,21 +21,19 @@ STAMPS = FOLDER / "stamps"
 COMPLETE = FOLDER / "complete.json"
 COMMAND = "make test-libraries"
 
-# Libraries whose functions are called. Their dependencies are fetched with them, unless the system
-# has them.
+# Packages with the headers of libraries whose functions are called. The libraries are fetched with
+# them, and what these depend on, unless the system has it.
 LIBRARIES = """
-libcurl4 libgeos-c1v5 libgmp10 libhdf5-103-1 liblapack3 liblz4-1 libnetcdf19 libnlopt0 libproj25
-libsamplerate0 libsndfile1 libtiff6 libturbojpeg0 libumfpack5 libzstd1
+libcurl4-openssl-dev libgeos-dev libgmp-dev libhdf5-dev liblapack-dev liblz4-dev libnetcdf-dev
+libnlopt-dev libproj-dev libsamplerate0-dev libsndfile1-dev libsuitesparse-dev libtiff-dev
+libturbojpeg0-dev libzstd-dev
 """
-# Headers, fetched without their dependencies.
+# Packages with other headers, fetched without what they depend on.
 HEADERS = """
-libavcodec-dev libavformat-dev libavutil-dev libblosc-dev libcairo2-dev libcurl4-openssl-dev
-liberfa-dev libexpat1-dev libfftw3-dev libfreetype-dev libgeos-dev libglib2.0-dev libgmp-dev
-libgsl-dev libhdf5-dev libigraph-dev libjpeg62-turbo-dev liblapack-dev liblapacke-dev liblua5.4-dev
-liblz4-dev libmetis-dev libmpfr-dev libnetcdf-dev libnlopt-dev libopenblas-pthread-dev libpng-dev
-libproj-dev libqhull-dev libsamplerate0-dev libsdl2-dev libsecp256k1-dev libsndfile1-dev
-libsqlite3-dev libssl-dev libsuitesparse-dev libtiff-dev libturbojpeg0-dev libxml2-dev libzstd-dev
-zlib1g-dev
+libavcodec-dev libavformat-dev libavutil-dev libblosc-dev libcairo2-dev liberfa-dev libexpat1-dev
+libfftw3-dev libfreetype-dev libglib2.0-dev libgsl-dev libigraph-dev libjpeg62-turbo-dev
+liblapacke-dev liblua5.4-dev libmetis-dev libmpfr-dev libopenblas-pthread-dev libpng-dev
+libqhull-dev libsdl2-dev libsecp256k1-dev libsqlite3-dev libssl-dev libxml2-dev zlib1g-dev
 """
 
 
@@ -76,9 +75,10 @@ def is_complete() -> bool:
 
 
 def _fetch(options: list[str]) -> None:
+    libraries = _libraries(options)
     install = ["install", "--print-uris", "-qq", "--yes", "--no-install-recommends"]
-    dependencies = [name for name, _ in _packages(_apt(options, *install, *LIBRARIES.split()))]
-    names = sorted({*LIBRARIES.split(), *HEADERS.split(), *dependencies})
+    dependencies = [name for name, _ in _packages(_apt(options, *install, *libraries))]
+    names = sorted({*LIBRARIES.split(), *HEADERS.split(), *libraries, *dependencies})
     found = _packages(_apt(options, "download", "--print-uris", "-qq", *names))
     missing = [(name, file) for name, file in found if not (STAMPS / file).exists()]
     downloads = FOLDER / "downloads"
@@ -93,6 +93,15 @@ def _fetch(options: list[str]) -> None:
             archive.unlink()
         (STAMPS / file).touch()
         package.unlink()
+
+
+def _libraries(options: list[str]) -> list[str]:
+    """Returns the packages of the libraries themselves, whose names have their versions."""
+    output = _run(["apt-cache", *options, "depends", "--important", *LIBRARIES.split()])
+    names = re.findall(r"^  Depends: (lib\S+)$", output, re.MULTILINE)
+    # A process has those of the system.
+    loaded = {"libc6", "libgcc-s1", "libstdc++6"}
+    return sorted({name for name in names if not name.endswith("-dev")} - loaded)
 
 
 def _packages(uris: str) -> list[tuple[str, str]]:

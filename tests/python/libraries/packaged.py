@@ -11,15 +11,16 @@ import mapcall
 _dependencies: dict[Path, mapcall.Library] = {}
 
 
-def load(file: str, *headers: str) -> mapcall.Library:
-    """Loads a library by its file name, with its headers."""
+def load(file: str, *headers: str, prototypes: Path | None = None) -> mapcall.Library:
+    """Loads a library by its file name, with its headers and a file of prototypes."""
     path = debian.library(file)
     missing = [each for each in debian.needed(path) if each not in _dependencies]
     while missing:
         left = [each for each in missing if not _load_dependency(each)]
         assert len(left) < len(missing), f"{file}: {left} can't be loaded"
         missing = left
-    return mapcall.load(path, header=list(headers) or None, include=debian.include())
+    options = {"prototypes": prototypes, "include": debian.include()}
+    return mapcall.load(path, header=list(headers) or None, **options)
 
 
 def _load_dependency(path: Path) -> bool:

@@ -10,7 +10,7 @@ from packaged import load
 
 
 def test_zstandard() -> None:
-    zstd = load("libzstd.so.1", "zstd.h")
+    zstd = load("libzstd.so", "zstd.h")
     compress = zstd.function(
         "size_t ZSTD_compress(void dst[capacity], size_t capacity,"
         " const void src[size], size_t size, int level)"
@@ -35,7 +35,7 @@ def test_zstandard() -> None:
 
 
 def test_lz4() -> None:
-    lz4 = load("liblz4.so.1", "lz4.h")
+    lz4 = load("liblz4.so", "lz4.h")
     compress = lz4.function(
         "int LZ4_compress_default(const char src[size], char dst[capacity], int size, int capacity)"
     )
@@ -53,7 +53,7 @@ def test_lz4() -> None:
 
 
 def test_jpeg() -> None:
-    jpeg = load("libturbojpeg.so.0", "turbojpeg.h")
+    jpeg = load("libturbojpeg.so", "turbojpeg.h")
     init_compress = jpeg.function("tjhandle tjInitCompress(void)", destructor=jpeg.tjDestroy)
     init_decompress = jpeg.function("tjhandle tjInitDecompress(void)", destructor=jpeg.tjDestroy)
     compress = jpeg.function(

@@ -12,7 +12,7 @@ from packaged import load
 
 
 def test_curl(tmp_path: Path) -> None:
-    curl = load("libcurl.so.4", "curl/curl.h")
+    curl = load("libcurl.so", "curl/curl.h")
     easy_init = curl.function(
         "CURL *curl_easy_init(void)", check="nonnull", destructor=curl.curl_easy_cleanup
     )

@@ -10,7 +10,7 @@ from packaged import load
 
 
 def test_proj() -> None:
-    proj = load("libproj.so.25", "proj.h")
+    proj = load("libproj.so", "proj.h")
     create = proj.function(
         "PJ *proj_create(PJ_CONTEXT *_Nullable context, const char *definition)",
         check="nonnull",
@@ -25,27 +25,26 @@ def test_proj() -> None:
     )
     rng = np.random.default_rng(1)
     longitude, latitude = rng.uniform(-180, 180, 10**6), rng.uniform(-80, 80, 10**6)
-    x, y = longitude.copy(), latitude.copy()
-    with create(
-        None,
+    radius = 6378137
+    east = radius * np.radians(longitude)
+    north = radius * np.log(np.tan(np.pi / 4 + np.radians(latitude) / 2))
+    pipeline = (
         "+proj=pipeline +step +proj=unitconvert +xy_in=deg +xy_out=rad"
-        " +step +proj=webmerc +datum=WGS84",
-    ) as mercator:
-        none = {"z": None, "sz": 0, "nz": 0, "t": None, "st": 0, "nt": 0}
-        assert transform(mercator, proj.PJ_FWD, x, y, **none) == 10**6
-        radius = 6378137
-        np.testing.assert_allclose(x, radius * np.radians(longitude), atol=1e-6)
-        north = radius * np.log(np.tan(np.pi / 4 + np.radians(latitude) / 2))
+        f" +step +proj=webmerc +R={radius}"
+    )
+    with create(None, pipeline) as mercator:
+        x, y = longitude.copy(), latitude.copy()
+        options = {"sz": 0, "nz": 0, "st": 0, "nt": 0}
+        assert transform(mercator, proj.PJ_FWD, x, y, **options) == 10**6
+        np.testing.assert_allclose(x, east, atol=1e-6)
         np.testing.assert_allclose(y, north, atol=1e-6)
-        # Point by point, as a batch over structs by value.
-        points = np.zeros(1000, [("xyzt", "f8", 4)])
-        points["xyzt"][:, 0], points["xyzt"][:, 1] = longitude[:1000], latitude[:1000]
-        found = [
-            proj.proj_trans(mercator, proj.PJ_FWD, proj.proj_coord(*point, 0, 0))["xy"]
-            for point in zip(longitude[:100], latitude[:100], strict=True)
-        ]
-        np.testing.assert_array_equal([each["x"] for each in found], x[:100])
-        assert transform(mercator, proj.PJ_INV, x, y, **none) == 10**6
+        # The same as a batch over unions, by value.
+        points = np.zeros(10**6, proj.struct("PJ_COORD").dtype)
+        points["v"][:, 0], points["v"][:, 1] = longitude, latitude
+        found = proj.proj_trans(mercator, proj.PJ_FWD, points)
+        np.testing.assert_array_equal(found["xy"]["x"], x)
+        np.testing.assert_array_equal(found["xy"]["y"], y)
+        assert transform(mercator, proj.PJ_INV, x, y, **options) == 10**6
     np.testing.assert_allclose(x, longitude, atol=1e-9)
     np.testing.assert_allclose(y, latitude, atol=1e-9)
     with pytest.raises(mapcall.CallError):
@@ -53,7 +52,7 @@ def test_proj() -> None:
 
 
 def test_geos() -> None:
-    geos = load("libgeos_c.so.1", "geos_c.h")
+    geos = load("libgeos_c.so", "geos_c.h")
     context = geos.function(
         "GEOSContextHandle_t GEOS_init_r(void)", destructor=geos.GEOS_finish_r
     )()

@@ -37,9 +37,6 @@ REASONS = [
     r"^`(__float128|_Float128|long double _Complex)`",
     # Its arguments are those of a call of C.
     r"^`va_list`",
-    # REMOVE: until variadic functions and bit-fields are read.
-    r"variable number of arguments",
-    r"bit-field",
 ]
 
 

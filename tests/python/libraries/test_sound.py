@@ -13,7 +13,7 @@ from packaged import load
 
 
 def test_sound_files(tmp_path: Path) -> None:
-    sound = load("libsndfile.so.1", "sndfile.h")
+    sound = load("libsndfile.so", "sndfile.h")
     sf_open = sound.function(
         "SNDFILE *sf_open(const char *path, int mode, SF_INFO *info)",
         check="nonnull",
@@ -52,7 +52,7 @@ def test_sound_files(tmp_path: Path) -> None:
 
 
 def test_sample_rates() -> None:
-    rates = load("libsamplerate.so.0", "samplerate.h")
+    rates = load("libsamplerate.so", "samplerate.h")
     x = np.sin(np.arange(4000, dtype="f4") * 0.05)
     y = np.zeros(3000, "f4")
     data = rates.struct("SRC_DATA")(

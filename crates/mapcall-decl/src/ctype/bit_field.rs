@@ -5,7 +5,6 @@ use std::ops::Range;
 use mapcall_array::DType;
 use mapcall_array::dtype::Field;
 
-use super::record::{Body, Member, Record, RecordKind};
 use super::{CType, Integer};
 
 /// The bits of a bit-field.
@@ -101,45 +100,29 @@ pub struct StoredBits {
     pub ctype: CType,
 }
 
-impl Record {
-    /// Returns a bit-field, which may be one of an unnamed struct or union in the record.
-    #[must_use]
-    pub fn bit_field(&self, name: &str) -> Option<StoredBits> {
-        let Body::Complete { members, size, .. } = &self.body else {
-            return None;
-        };
-        let own = storage(self.kind, members, *size).find_map(|storage| {
-            let is_named = |member: &&&Member| member.name.as_deref() == Some(name);
-            let member = storage.members.iter().find(is_named)?;
-            Some(StoredBits {
-                field: storage.name(),
-                offset: member.offset - storage.range.start,
-                bits: member.bits?,
-                ctype: member.ctype.clone(),
-            })
-        });
-        let inner = || {
-            let unnamed = members.iter().filter(|member| member.name.is_none());
-            { unnamed }.find_map(|member| match member.ctype.resolved() {
-                CType::Record(record) => record.bit_field(name),
-                _ => None,
-            })
-        };
-        own.or_else(inner)
-    }
+/// A member, as far as the storage of bit-fields depends on it.
+#[derive(Clone, Copy)]
+pub(super) struct Part<'a> {
+    pub(super) name: Option<&'a str>,
+    pub(super) ctype: &'a CType,
+    /// In bytes.
+    pub(super) offset: usize,
+    pub(super) bits: Option<BitField>,
 }
 
 /// Bytes that bit-fields share: the storage of their types, as far as no other member is in it.
 pub(super) struct Storage<'a> {
-    members: Vec<&'a Member>,
+    /// The position of the first bit-field among the members.
+    pub(super) first: usize,
+    parts: Vec<Part<'a>>,
     range: Range<usize>,
 }
 
 impl Storage<'_> {
     /// Returns the names of the bit-fields with their widths, as in C: `a:3 b:5`.
     fn name(&self) -> String {
-        let named = self.members.iter().filter_map(|member| {
-            let (name, bits) = (member.name.as_ref()?, member.bits?);
+        let named = self.parts.iter().filter_map(|part| {
+            let (name, bits) = (part.name?, part.bits?);
             Some(format!("{name}:{}", bits.width))
         });
         named.collect::<Vec<_>>().join(" ")
@@ -155,51 +138,54 @@ impl Storage<'_> {
         };
         (!name.is_empty()).then(|| Field::new(name, dtype).at(self.range.start))
     }
+
+    /// Returns the bit-field of a name.
+    pub(super) fn find(&self, name: &str) -> Option<StoredBits> {
+        let part = self.parts.iter().find(|part| part.name == Some(name))?;
+        Some(StoredBits {
+            field: self.name(),
+            offset: part.offset - self.range.start,
+            bits: part.bits?,
+            ctype: part.ctype.clone(),
+        })
+    }
 }
 
-/// Returns the storage of all bit-fields of a record of some size.
-pub(super) fn storage(
-    kind: RecordKind,
-    members: &[Member],
-    size: usize,
-) -> impl Iterator<Item = Storage<'_>> {
-    let mut all: Vec<Storage<'_>> = Vec::new();
+/// Returns the storage of all bit-fields of a record of some size, in order.
+pub(super) fn storage<'a>(is_union: bool, parts: &[Part<'a>], size: usize) -> Vec<Storage<'a>> {
+    let mut all: Vec<Storage<'a>> = Vec::new();
     // The end of the last member that is no bit-field.
     let mut start = 0;
-    for (index, member) in members.iter().enumerate() {
-        let Some(bits) = member.bits else {
-            start = member
-                .offset
-                .saturating_add(member.ctype.size().unwrap_or(0));
+    for (index, part) in parts.iter().enumerate() {
+        let Some(bits) = part.bits else {
+            start = part.offset.saturating_add(part.ctype.size().unwrap_or(0));
             continue;
         };
-        let end = match kind {
-            RecordKind::Union => size,
-            RecordKind::Struct => {
-                let mut behind = members.iter().skip(index);
-                let next = behind.find(|member| member.bits.is_none());
-                next.map_or(size, |member| member.offset)
-            }
+        let free = if is_union {
+            0..size
+        } else {
+            let mut behind = parts.iter().skip(index);
+            let next = behind.find(|part| part.bits.is_none());
+            start..next.map_or(size, |part| part.offset)
         };
-        let start = if kind == RecordKind::Union { 0 } else { start };
-        let range = storage_of(&member.ctype, member.offset, bits.bytes(), start..end);
+        let start = free.start;
+        let range = storage_of(part.ctype, part.offset, bits.bytes(), free);
         match all.last_mut() {
             Some(last)
-                if kind == RecordKind::Struct
-                    && range.start < last.range.end
-                    && last.range.start >= start =>
+                if !is_union && range.start < last.range.end && last.range.start >= start =>
             {
                 last.range.start = last.range.start.min(range.start);
                 last.range.end = last.range.end.max(range.end);
-                last.members.push(member);
+                last.parts.push(*part);
             }
             _ => all.push(Storage {
-                members: vec![member],
+                first: index,
+                parts: vec![*part],
                 range,
             }),
         }
     }
-    all.into_iter()
+    all
 }
 
 /// Returns the bytes of the largest integer, up to the size of a type, that has the bytes of a bit-field and lies

@@ -3,7 +3,7 @@
 use mapcall_array::DType;
 use mapcall_array::dtype::Field;
 
-use super::bit_field::{self, BitField};
+use super::bit_field::{self, BitField, Part, Storage, StoredBits};
 use super::{CType, NoDType};
 
 /// `struct` or `union`.
@@ -140,6 +140,23 @@ impl Record {
         self.dtype.clone()
     }
 
+    /// Returns a bit-field, which may be one of an unnamed struct or union in the record.
+    #[must_use]
+    pub fn bit_field(&self, name: &str) -> Option<StoredBits> {
+        let Body::Complete { members, size, .. } = &self.body else {
+            return None;
+        };
+        let storages = storage(self.kind, members, *size);
+        let own = storages.iter().find_map(|storage| storage.find(name));
+        own.or_else(|| {
+            let unnamed = members.iter().filter(|member| member.name.is_none());
+            { unnamed }.find_map(|member| match member.ctype.resolved() {
+                CType::Record(record) => record.bit_field(name),
+                _ => None,
+            })
+        })
+    }
+
     /// Returns the named members, with their types, their offsets in bytes, and the bits of bit-fields. The
     /// members of unnamed structs and unions are among them.
     ///
@@ -205,6 +222,17 @@ pub(super) fn all_members(ctype: &CType) -> usize {
     }
 }
 
+/// Returns the storage of the bit-fields of a record.
+fn storage(kind: RecordKind, members: &[Member], size: usize) -> Vec<Storage<'_>> {
+    let parts = members.iter().map(|member| Part {
+        name: member.name.as_deref(),
+        ctype: &member.ctype,
+        offset: member.offset,
+        bits: member.bits,
+    });
+    bit_field::storage(kind == RecordKind::Union, &parts.collect::<Vec<_>>(), size)
+}
+
 fn dtype(kind: RecordKind, tag: Option<&str>, body: &Body) -> Result<DType, NoDType> {
     let fail = |reason: String| NoDType {
         ctype: format!("{} {}", kind.keyword(), tag.unwrap_or("{...}")),
@@ -221,9 +249,12 @@ fn dtype(kind: RecordKind, tag: Option<&str>, body: &Body) -> Result<DType, NoDT
         } => (members, *size, *is_packed),
     };
     let mut fields = Vec::with_capacity(members.len());
-    for member in members {
+    let mut storages = storage(kind, members, size).into_iter().peekable();
+    for (index, member) in members.iter().enumerate() {
         if member.bits.is_some() {
-            // The fields of bit-fields follow below.
+            // The field of bit-fields that share storage stands in the place of the first one.
+            let own = storages.next_if(|storage| storage.first == index);
+            fields.extend(own.and_then(|storage| storage.field()));
             continue;
         }
         if matches!(member.ctype.resolved(), CType::Array(array) if array.length.is_none()) {
@@ -242,8 +273,6 @@ fn dtype(kind: RecordKind, tag: Option<&str>, body: &Body) -> Result<DType, NoDT
             (None, None) => {}
         }
     }
-    fields.extend(bit_field::storage(kind, members, size).filter_map(|storage| storage.field()));
-    fields.sort_by_key(|field| field.offset);
     DType::structured_with_offsets(fields.clone(), Some(size), !is_packed)
         // If an unnamed or over-aligned member has packed members itself, the dtype can't be an aligned one.
         .or_else(|_| DType::structured_with_offsets(fields, Some(size), false))

@@ -64,8 +64,10 @@ impl fmt::Display for Constant {
 /// ```
 /// use mapcall_decl::{Declarations, declarations::ConstantError};
 ///
-/// let none: Result<_, ConstantError> = Declarations::default().constants();
-/// assert!(none.unwrap().is_empty());
+/// let header = Declarations::default();
+/// let constants: Result<_, ConstantError> = header.constants();
+/// assert!(constants?.is_empty());
+/// # Ok::<(), ConstantError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(

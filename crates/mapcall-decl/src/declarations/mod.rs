@@ -179,9 +179,9 @@ impl Declarations {
                     let text = prototype.to_string();
                     let end = text.len();
                     let kind = PrototypeErrorKind::Contradiction {
-                        prototype: text.clone(),
-                        declared: other.to_string(),
-                        difference,
+                        prototype: text.as_str().into(),
+                        declared: other.to_string().into(),
+                        difference: difference.into(),
                     };
                     let error = PrototypeError::new(kind, 0..end, &Arc::from(text));
                     first.prototype = Err(error);
@@ -474,9 +474,9 @@ impl Declarations {
             return Ok(());
         };
         let kind = PrototypeErrorKind::Contradiction {
-            prototype: prototype.to_string(),
-            declared: declared.to_string(),
-            difference,
+            prototype: prototype.to_string().into(),
+            declared: declared.to_string().into(),
+            difference: difference.into(),
         };
         Err(PrototypeError::new(kind, name.range(), &Arc::from(text)))
     }

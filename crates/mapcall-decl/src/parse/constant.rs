@@ -474,11 +474,11 @@ fn member(ctype: &CType, name: &str) -> Option<(CType, usize)> {
     let Body::Complete { members, .. } = &record.body else {
         return None;
     };
-    members.iter().find_map(|one| match &one.name {
-        Some(known) => (known == name).then(|| (one.ctype.clone(), one.offset)),
-        None => {
-            let (ctype, offset) = member(&one.ctype, name)?;
-            Some((ctype, one.offset.checked_add(offset)?))
+    members.iter().find_map(|one| {
+        if let Some(known) = &one.name {
+            return (known == name).then(|| (one.ctype.clone(), one.offset));
         }
+        let (ctype, offset) = member(&one.ctype, name)?;
+        Some((ctype, one.offset.checked_add(offset)?))
     })
 }

@@ -166,22 +166,20 @@ impl Reader<'_> {
                 name: Arc::from(name),
             });
         }
-        match self.named_constant(span) {
-            Ok(constant) => Ok(Expr::Constant(constant.value)),
-            Err(_) => {
-                let integers = names
-                    .parameters
-                    .iter()
-                    .filter(|(_, ctype)| ctype.integer().is_some())
-                    .filter_map(|(name, _)| name.as_deref());
-                let kind = Kind::UnknownParameter {
-                    name: name.into(),
-                    function: names.function.into(),
-                    nearest: self.nearest(name, integers),
-                };
-                Err(self.error(kind, span))
-            }
+        if let Ok(constant) = self.named_constant(span) {
+            return Ok(Expr::Constant(constant.value));
         }
+        let integers = names
+            .parameters
+            .iter()
+            .filter(|(_, ctype)| ctype.integer().is_some())
+            .filter_map(|(name, _)| name.as_deref());
+        let kind = Kind::UnknownParameter {
+            name: name.into(),
+            function: names.function.into(),
+            nearest: self.nearest(name, integers),
+        };
+        Err(self.error(kind, span))
     }
 }
 

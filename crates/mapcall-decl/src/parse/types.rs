@@ -231,16 +231,15 @@ impl Reader<'_> {
         for declaration in list {
             self.members(declaration, &mut members)?;
         }
-        let body = match reason {
-            Some(reason) => Body::Unsupported { reason },
-            None => {
-                let request = Request {
-                    alignment: attributes.alignment,
-                    is_packed: attributes.is_packed,
-                    max_alignment,
-                };
-                lay_out(kind, members, request)
-            }
+        let body = if let Some(reason) = reason {
+            Body::Unsupported { reason }
+        } else {
+            let request = Request {
+                alignment: attributes.alignment,
+                is_packed: attributes.is_packed,
+                max_alignment,
+            };
+            lay_out(kind, members, request)
         };
         let ctype = CType::Record(Arc::new(Record::new(kind, tag.map(str::to_owned), body)));
         if ctype.depth() > MAX_DEPTH {
@@ -317,7 +316,7 @@ impl Reader<'_> {
                 return Err(self.error(Kind::Incomplete { ctype }, specifier.span));
             };
             // An enumeration with a fixed type is complete without its enumerators (C23 6.7.2.2).
-            let ctype = self.enumeration_of(Some(tag), Vec::new(), Some(&fixed), false);
+            let ctype = enumeration_of(Some(tag), Vec::new(), Some(&fixed), false);
             self.define_tag("enum", tag, &ctype, specifier.span)?;
             return Ok(ctype);
         };
@@ -337,53 +336,11 @@ impl Reader<'_> {
             next += 1;
         }
         let is_packed = self.attributes(&specifier.attributes)?.is_packed;
-        let ctype = self.enumeration_of(tag, enumerators, fixed.as_ref(), is_packed);
+        let ctype = enumeration_of(tag, enumerators, fixed.as_ref(), is_packed);
         if let Some(tag) = tag {
             self.define_tag("enum", tag, &ctype, specifier.span)?;
         }
         Ok(ctype)
-    }
-
-    /// Returns the enumeration with these enumerators, with the type that compilers give it.
-    fn enumeration_of(
-        &self,
-        tag: Option<&str>,
-        enumerators: Vec<(String, i128)>,
-        fixed: Option<&CType>,
-        is_packed: bool,
-    ) -> CType {
-        let fits = |integer: &Integer| {
-            let mut values = enumerators.iter();
-            values.all(|(_, value)| integer.contains(*value))
-        };
-        let underlying = match fixed {
-            Some(fixed) => match fixed.integer() {
-                Some(integer) => integer,
-                None => {
-                    let name = format!("enum {}", tag.unwrap_or_default());
-                    return CType::unsupported(&name, format!("`{fixed}` is no integer type"));
-                }
-            },
-            None => {
-                const SMALL: [Integer; 4] = [
-                    Integer::UChar,
-                    Integer::SChar,
-                    Integer::UShort,
-                    Integer::Short,
-                ];
-                const USUAL: [Integer; 4] =
-                    [Integer::Int, Integer::UInt, Integer::Long, Integer::ULong];
-                let small = SMALL.into_iter().filter(|_| is_packed);
-                let mut all = small.chain(USUAL);
-                all.find(fits).unwrap_or(Integer::LongLong)
-            }
-        };
-        CType::Enum(Arc::new(Enum {
-            tag: tag.map(str::to_owned),
-            underlying,
-            is_fixed: fixed.is_some(),
-            enumerators,
-        }))
     }
 
     fn alignas(&mut self, argument: &TypeOrExpression) -> Result<Option<usize>> {
@@ -497,4 +454,41 @@ pub(super) fn plain_name(name: &str) -> &str {
     name.strip_prefix("__")
         .and_then(|name| name.strip_suffix("__"))
         .unwrap_or(name)
+}
+
+/// Returns the enumeration with these enumerators, with the type that compilers give it.
+fn enumeration_of(
+    tag: Option<&str>,
+    enumerators: Vec<(String, i128)>,
+    fixed: Option<&CType>,
+    is_packed: bool,
+) -> CType {
+    const SMALL: [Integer; 4] = [
+        Integer::UChar,
+        Integer::SChar,
+        Integer::UShort,
+        Integer::Short,
+    ];
+    const USUAL: [Integer; 4] = [Integer::Int, Integer::UInt, Integer::Long, Integer::ULong];
+    let fits = |integer: &Integer| {
+        let mut values = enumerators.iter();
+        values.all(|(_, value)| integer.contains(*value))
+    };
+    let underlying = if let Some(fixed) = fixed {
+        let Some(integer) = fixed.integer() else {
+            let name = format!("enum {}", tag.unwrap_or_default());
+            return CType::unsupported(&name, format!("`{fixed}` is no integer type"));
+        };
+        integer
+    } else {
+        let small = SMALL.into_iter().filter(|_| is_packed);
+        let mut all = small.chain(USUAL);
+        all.find(fits).unwrap_or(Integer::LongLong)
+    };
+    CType::Enum(Arc::new(Enum {
+        tag: tag.map(str::to_owned),
+        underlying,
+        is_fixed: fixed.is_some(),
+        enumerators,
+    }))
 }

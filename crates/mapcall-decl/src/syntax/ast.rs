@@ -180,7 +180,6 @@ pub(crate) struct Declarator {
 pub(crate) enum Derivation {
     Pointer {
         qualifiers: Qualifiers,
-        #[allow(dead_code, reason = "no attribute of a pointer has a meaning here yet")]
         attributes: Vec<Attribute>,
     },
     Array {
@@ -264,7 +263,6 @@ pub(crate) enum ExpressionKind {
     /// `__builtin_offsetof(type, member)`
     OffsetOf(Box<TypeName>, Vec<Designator>),
     /// `array[index]`
-    #[allow(dead_code, reason = "no extent has an index yet")]
     Index(Box<Expression>, Box<Expression>),
     /// `value.member` and `pointer->member`
     Member(Box<Expression>, Span),

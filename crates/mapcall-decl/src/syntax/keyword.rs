@@ -67,6 +67,10 @@ const SLOTS: usize = 1024;
 /// A slot without a keyword.
 const FREE: u8 = u8::MAX;
 
+#[allow(
+    clippy::indexing_slicing,
+    reason = "it is computed by the compiler, which checks the indices"
+)]
 /// The positions of the keywords in [`SPELLINGS`] by their hash; a slot that is taken is followed by the next.
 const TABLE: [u8; SLOTS] = {
     let mut table = [FREE; SLOTS];
@@ -88,10 +92,10 @@ const TABLE: [u8; SLOTS] = {
 
 const fn hash(name: &[u8]) -> usize {
     let mut hash = name.len();
-    let mut index = 0;
-    while index < name.len() {
-        hash = (hash * 31 + name[index] as usize) % SLOTS;
-        index += 1;
+    let mut rest = name;
+    while let [first, behind @ ..] = rest {
+        hash = (hash * 31 + *first as usize) % SLOTS;
+        rest = behind;
     }
     hash
 }

@@ -64,19 +64,17 @@ impl Packing {
                 self.saved.push((label, self.limit));
                 self.limit = limit;
             }
-            Some("pop") => {
-                for argument in arguments {
-                    match number(argument) {
-                        Some(number) => {
-                            self.pop(None);
-                            self.limit = number;
-                            return;
-                        }
-                        None => return self.pop(Some(argument)),
-                    }
+            Some("pop") => match arguments
+                .next()
+                .map(|argument| (argument, number(argument)))
+            {
+                Some((_, Some(limit))) => {
+                    self.pop(None);
+                    self.limit = limit;
                 }
-                self.pop(None);
-            }
+                Some((label, None)) => self.pop(Some(label)),
+                None => self.pop(None),
+            },
             Some("show") => {}
             Some(argument) => self.limit = number(argument).unwrap_or(PackLimit::Unknown),
         }

@@ -72,12 +72,16 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
         object: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
         match rule {
-            Rule::Number(number) => self.number(position, Some(*number), object),
+            Rule::Number(number) | Rule::Reference(number) => {
+                self.number(position, Some(*number), object)
+            }
             Rule::InOut(_) if object.is_none() => self.omit(position),
             Rule::Inferred(_) | Rule::InOut(_) | Rule::Derived(_) => {
                 self.number(position, None, object)
             }
-            Rule::Reference(number) => self.number(position, Some(*number), object),
+            Rule::Array(_) if self.function.is_unchecked && object.is_instance_of::<Handle>() => {
+                self.pointer(position, expected, object)
+            }
             Rule::Array(array) if array.takes_text() || array.number().is_some() => {
                 self.array_or_value(position, array, expected, object)
             }

@@ -171,7 +171,7 @@ impl Function {
         }
     }
 
-    /// The same function, which also takes arrays for pointers without a length (``T *x``).
+    /// The same function, which also takes arrays and numbers for pointers without a length (``T *x``).
     ///
     /// >>> import mapcall
     /// >>> import numpy as np
@@ -181,9 +181,12 @@ impl Function {
     /// (0.75, 2.0)
     ///
     /// The function is called once, with the address of the array's first element, whatever the array's
-    /// axes and strides; ``T *x`` and ``T x[]`` are the same. It is not checked how much memory the
-    /// function reads or writes from there on. Dtype, byte order, alignment, writeability and
-    /// ``restrict`` are checked as in any call. In a batch, such a parameter must be ``const``.
+    /// axes and strides; ``T *x`` and ``T x[]`` are the same. A ``const T *x`` takes a number, too: C gets
+    /// the address of a copy. A handle is taken for an array with a length, which is then given by name.
+    ///
+    /// Not checked: how much memory the function reads or writes from there on, and whether it knows the
+    /// order and the strides of the array. Dtype, byte order, alignment, writeability and ``restrict`` are
+    /// checked as in any call. In a batch, such a parameter must be ``const``.
     #[getter]
     fn unchecked<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Self>> {
         Function::object(py, self.inner.clone(), true, self.binding.clone_ref(py))

@@ -232,6 +232,16 @@ impl Struct {
 
     /// Set the values of a bit-field. The other bits of its storage stay.
     ///
+    /// >>> import mapcall
+    /// >>> import numpy as np
+    /// >>> lib = mapcall.load(None)
+    /// >>> _ = lib.function("struct flags { unsigned kind : 3; int level : 6; }; int abs(int j)")
+    /// >>> flags = lib.struct("flags")
+    /// >>> x = np.zeros(2, flags.dtype)
+    /// >>> flags.set(x, "kind", [1, 7])
+    /// >>> flags.get(x, "kind")
+    /// array([1, 7], dtype=uint32)
+    ///
     /// Parameters
     /// ----------
     /// records : ndarray or void

@@ -34,13 +34,22 @@ pub struct Operand {
     pub strides: Dims<isize>,
     /// The number of bytes that one call reads or writes, with gaps between them.
     pub size: usize,
-    /// The lengths and strides of the axes of one call, and the size of an element, if its bytes are not
-    /// contiguous.
-    core: Option<Box<(Dims<usize>, Dims<isize>, usize)>>,
+    /// The axes of one call, if its bytes are not contiguous.
+    core: Option<Box<Core>>,
     /// Whether calls may write to it.
     pub is_written: bool,
     /// Whether it was allocated for the batch.
     pub(super) is_placed: bool,
+}
+
+/// The axes of one call of an operand whose bytes are not contiguous.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Core {
+    shape: Dims<usize>,
+    /// The strides, in bytes.
+    strides: Dims<isize>,
+    /// The size of an element, in bytes.
+    itemsize: usize,
 }
 
 /// How the arguments of a batch broadcast against each other.
@@ -111,7 +120,12 @@ impl Operand {
         mut self,
         (shape, strides, itemsize): (&[usize], &[isize], usize),
     ) -> Self {
-        self.core = Some((shape.into(), strides.into(), itemsize).into());
+        let core = Core {
+            shape: shape.into(),
+            strides: strides.into(),
+            itemsize,
+        };
+        self.core = Some(core.into());
         self
     }
 
@@ -122,10 +136,10 @@ impl Operand {
         let Some(core) = &self.core else {
             return Layout::from_strides(offset, &self.shape, &self.strides, self.size).ok();
         };
-        let (shape, strides, itemsize) = &**core;
-        let shape: Dims<usize> = self.shape.iter().chain(shape).copied().collect();
-        let strides: Dims<isize> = self.strides.iter().chain(strides).copied().collect();
-        Layout::from_strides(offset, &shape, &strides, *itemsize).ok()
+        let shape: Dims<usize> = self.shape.iter().chain(&core.shape).copied().collect();
+        let strides = self.strides.iter().chain(&core.strides);
+        let strides: Dims<isize> = strides.copied().collect();
+        Layout::from_strides(offset, &shape, &strides, core.itemsize).ok()
     }
 
     /// Returns the address of its lowest byte.

@@ -458,34 +458,6 @@ impl ArgumentError {
             } => format!("{expected} whose field {field:?} is {member}"),
             Problem::Rank { expected: rank, .. } => format!("{expected}, {}", axes(*rank)),
             Problem::NotContiguous { .. } => format!("{expected}, C-contiguous"),
-            Problem::Null => format!("{expected} other than NULL"),
-            Problem::Equals {
-                expected: value,
-                expression,
-                ..
-            } => format!("{expected} that equals {expression} = {value}"),
-            Problem::Bounds { least, most, .. } => format!("{expected} from {least} to {most}"),
-            Problem::Layout {
-                has_stride: true, ..
-            } => format!("{expected}, each row contiguous and behind the one before"),
-            Problem::Layout { .. } => format!("{expected}, contiguous"),
-            Problem::Stride {
-                stride,
-                expected: value,
-                because,
-                ..
-            } => {
-                let because = because
-                    .as_ref()
-                    .map_or(String::new(), |other| format!(" as in {other}"));
-                let value = value.to_string();
-                let stride = if *stride == value {
-                    value
-                } else {
-                    format!("{stride} = {value}")
-                };
-                format!("{expected} with its rows {stride} elements apart{because}")
-            }
             Problem::Unaligned { alignment, .. } => {
                 format!("{expected}, aligned to {alignment} bytes")
             }
@@ -563,7 +535,9 @@ impl ArgumentError {
             Problem::Uncounted { .. } => "fewer calls".into(),
             Problem::Unknown { .. } if self.expected == "arguments" => "a parameter's name".into(),
             Problem::Twice => format!("{expected} once"),
-            _ => expected.clone(),
+            problem => problem
+                .annotation(expected)
+                .unwrap_or_else(|| expected.clone()),
         }
     }
 
@@ -579,7 +553,9 @@ impl ArgumentError {
         let name = &self.parameter;
         let words = |text: String| Remedy::Words(text);
         match &self.problem {
-            Problem::Missing => words(format!("give {name}")),
+            Problem::Missing | Problem::Null | Problem::Stride { found: None, .. } => {
+                words(format!("give {name}"))
+            }
             Problem::Unmeasured => words(format!(
                 "give {name}, or write its extents into the prototype"
             )),
@@ -592,16 +568,11 @@ impl ArgumentError {
                 words(format!("reshape it to {}", axes(*expected)))
             }
             Problem::Rank { .. } => words("give one item, or map it over all".into()),
-            Problem::NotContiguous { .. } => Remedy::MakeContiguous,
             Problem::Layout {
                 is_column_major: true,
                 ..
             } => Remedy::MakeColumnMajor,
-            Problem::Layout { .. } => Remedy::MakeContiguous,
-            Problem::Stride { found: None, .. } => words(format!("give {name}")),
-            Problem::Stride { .. } => words("give arrays that agree".into()),
-            Problem::Null => words(format!("give {name}")),
-            Problem::Equals { .. } => words(format!("leave {name} out")),
+            Problem::NotContiguous { .. } | Problem::Layout { .. } => Remedy::MakeContiguous,
             Problem::Bounds { least, most, .. } => {
                 words(format!("give a value from {least} to {most}"))
             }
@@ -621,10 +592,14 @@ impl ArgumentError {
             Problem::Measures { .. } => words("give a number".into()),
             Problem::Repeated { .. } => words("give an item to each call".into()),
             Problem::Unbatched { .. } => words("call it once for each item".into()),
-            Problem::Extent { .. } => words("give arrays that agree".into()),
+            Problem::Extent { .. } | Problem::Stride { .. } => {
+                words("give arrays that agree".into())
+            }
             Problem::BadExtent { .. } => words("give other sizes".into()),
             Problem::NotInferred => Remedy::GiveExtent,
-            Problem::Disagrees { .. } => words(format!("leave {name} out")),
+            Problem::Disagrees { .. } | Problem::Equals { .. } => {
+                words(format!("leave {name} out"))
+            }
             Problem::Range { .. } => words(format!("give a value that {} has", self.expected)),
             Problem::Kind { .. } => words(format!("convert it to {} first", self.expected)),
             Problem::NulInText { .. } => words("cut it there".into()),
@@ -766,6 +741,44 @@ impl fmt::Display for Problem {
 impl std::error::Error for ArgumentError {}
 
 impl std::error::Error for Problem {}
+
+impl Problem {
+    /// Returns the description of the expected argument for a problem with an annotation of the prototype;
+    /// `None` for other problems.
+    fn annotation(&self, expected: &str) -> Option<String> {
+        Some(match self {
+            Self::Null => format!("{expected} other than NULL"),
+            Self::Equals {
+                expected: value,
+                expression,
+                ..
+            } => format!("{expected} that equals {expression} = {value}"),
+            Self::Bounds { least, most, .. } => format!("{expected} from {least} to {most}"),
+            Self::Layout {
+                has_stride: true, ..
+            } => format!("{expected}, each row contiguous and behind the one before"),
+            Self::Layout { .. } => format!("{expected}, contiguous"),
+            Self::Stride {
+                stride,
+                expected: value,
+                because,
+                ..
+            } => {
+                let because = because
+                    .as_ref()
+                    .map_or(String::new(), |other| format!(" as in {other}"));
+                let value = value.to_string();
+                let stride = if *stride == value {
+                    value
+                } else {
+                    format!("{stride} = {value}")
+                };
+                format!("{expected} with its rows {stride} elements apart{because}")
+            }
+            _ => return None,
+        })
+    }
+}
 
 fn axes(rank: usize) -> String {
     if rank == 1 {

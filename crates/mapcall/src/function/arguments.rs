@@ -255,12 +255,10 @@ pub(crate) fn new_array(contract: &Contract, output: &Output) -> Result<Array, C
         let bytes = value.to_le_bytes();
         let size = itemsize.min(bytes.len());
         for item in 0..lengths.iter().product() {
-            // SAFETY: the new array has `item + 1` elements of `itemsize` bytes or more, and nothing else has
-            // its address yet.
-            unsafe {
-                let element = array.as_mut_ptr().add(item * itemsize);
-                std::ptr::copy_nonoverlapping(bytes.as_ptr(), element, size);
-            }
+            // SAFETY: the new array has `item + 1` elements of `itemsize` bytes or more.
+            let element = unsafe { array.as_mut_ptr().add(item * itemsize) };
+            // SAFETY: the element has `size` bytes or more, and nothing else has its address yet.
+            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), element, size) };
         }
     }
     let axes: Dims<isize> = axes.into_iter().map(usize::cast_signed).collect();

@@ -325,3 +325,57 @@ int status(int code) { calls++; return code; }
 uint64_t big_status(void) { calls++; return UINT64_MAX; }
 int set_errno(int code) { calls++; errno = code; return 7; }
 int see_errno(void) { calls++; return errno; }
+
+/* Annotations. */
+
+double weighted(size_t n, const double *x, const double *w)
+{
+    calls++;
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += x[i] * (w ? w[i] : 1);
+    return sum;
+}
+
+double sum_by_reference(const int *n, const double *x)
+{
+    calls++;
+    double sum = 0;
+    for (int i = 0; i < *n; i++)
+        sum += x[i];
+    return sum;
+}
+
+int moving(int n, const double *x, int window, int nout, double *out)
+{
+    calls++;
+    for (int i = 0; i < nout; i++)
+        for (int j = 0; j < window; j++)
+            out[i] += x[i + j];
+    return nout;
+}
+
+int squeeze(char *out, size_t *length, const char *s, size_t n)
+{
+    calls++;
+    if (*length < n)
+        return -1;
+    *length = 0;
+    for (size_t i = 0; i < n; i++)
+        if (s[i] != ' ')
+            out[(*length)++] = s[i];
+    return 0;
+}
+
+double columns(int m, int n, const double *a, int lda)
+{
+    calls++;
+    double sum = 0;
+    for (int i = 0; i < m; i++)
+        for (int j = 0; j < n; j++)
+            sum += (10 * i + j) * a[j * lda + i];
+    return sum;
+}
+
+size_t size_of(const void *p, size_t n) { calls++; return n; }
+void *nothing(void) { calls++; return NULL; }

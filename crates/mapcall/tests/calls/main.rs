@@ -15,6 +15,7 @@
     reason = "a test fails by a panic, and calls C"
 )]
 
+mod annotations;
 mod arrays;
 #[path = "../c_calls/mod.rs"]
 #[allow(dead_code, reason = "shared by several binaries")]

@@ -109,7 +109,7 @@ impl Parser<'_, '_> {
         let mut arguments = Vec::new();
         if self.accept(TokenKind::LeftParenthesis) {
             while !self.is(TokenKind::RightParenthesis) {
-                arguments.push(self.argument());
+                arguments.push(self.argument()?);
                 if !self.accept(TokenKind::Comma) {
                     break;
                 }
@@ -126,9 +126,14 @@ impl Parser<'_, '_> {
     }
 
     /// Parses an argument, which may be any text in balanced parentheses.
-    fn argument(&mut self) -> Argument {
+    fn argument(&mut self) -> Result<Argument> {
         let (start, depth, before) = (self.token.span, self.depth, self.before);
-        let mut expression = self.expression().ok();
+        let mut expression = match self.expression() {
+            Ok(expression) => Some(expression),
+            // An outer argument is not parsed again either, so that the time is linear.
+            Err(error) if self.is_lost => return Err(error),
+            Err(_) => None,
+        };
         if !self.is(TokenKind::Comma) && !self.is(TokenKind::RightParenthesis) {
             expression = None;
         }
@@ -136,16 +141,20 @@ impl Parser<'_, '_> {
             self.depth = depth;
             self.lexer = before;
             self.advance();
-            while !matches!(
-                self.token.kind,
-                TokenKind::Comma | TokenKind::RightParenthesis | TokenKind::End
-            ) {
+            while !self.is(TokenKind::Comma) && !self.is(TokenKind::RightParenthesis) {
+                if matches!(
+                    self.token.kind,
+                    TokenKind::Semicolon | TokenKind::RightBrace | TokenKind::End
+                ) {
+                    self.is_lost = true;
+                    return Err(self.expected("`)`"));
+                }
                 self.skip_balanced();
             }
         }
-        Argument {
+        Ok(Argument {
             expression,
             span: start.to(self.previous),
-        }
+        })
     }
 }

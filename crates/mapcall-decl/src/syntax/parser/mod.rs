@@ -82,6 +82,9 @@ struct Parser<'a, 't> {
     packed_until: &'a mut usize,
     linkages: &'a mut usize,
     depth: usize,
+    /// Whether the end of a parenthesis is missing, or too far inside: no part of the declaration is parsed in
+    /// another way then.
+    is_lost: bool,
     is_type: &'a dyn Fn(&str) -> bool,
 }
 
@@ -103,6 +106,7 @@ impl<'a, 't> Parser<'a, 't> {
             packed_until: &mut declarations.packed_until,
             linkages: &mut declarations.linkages,
             depth: 0,
+            is_lost: false,
             is_type,
         };
         parser.advance();
@@ -121,7 +125,7 @@ impl<'a, 't> Parser<'a, 't> {
             };
             match self.token.kind {
                 TokenKind::LineMarker => {}
-                TokenKind::Pragma => self.apply_pragma(|packing, text| packing.apply(text)),
+                TokenKind::Pragma => self.apply_pragma(Packing::apply),
                 TokenKind::Directive if self.is_harmless_directive() => {}
                 _ if self.keyword == Some(Keyword::PragmaOperator) => self.pragma_operator(),
                 _ => return,
@@ -248,6 +252,7 @@ impl<'a, 't> Parser<'a, 't> {
     fn enter(&mut self) -> Result<()> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
+            self.is_lost = true;
             return Err(self.error_here(Kind::TooDeep { limit: MAX_DEPTH }));
         }
         Ok(())
@@ -268,9 +273,8 @@ impl<'a, 't> Parser<'a, 't> {
                     open = open.saturating_sub(1);
                 }
                 TokenKind::LeftBrace => braces += 1,
-                TokenKind::RightBrace if braces == 0 && open > 0 => return,
+                TokenKind::RightBrace | TokenKind::Semicolon if braces == 0 && open > 0 => return,
                 TokenKind::RightBrace => braces = braces.saturating_sub(1),
-                TokenKind::Semicolon if braces == 0 && open > 0 => return,
                 TokenKind::End => return,
                 _ => {}
             }
@@ -377,7 +381,7 @@ impl<'t> Parser<'_, 't> {
                     Some(Derivation::Function { .. })
                 );
             declaration.declarators.push(declarator);
-            if is_function && self.is_identifier_list(declaration) && self.starts_specifiers() {
+            if is_function && is_identifier_list(declaration) && self.starts_specifiers() {
                 declaration.is_old_style = true;
                 self.old_style_parameters(declaration)?;
             }
@@ -412,18 +416,6 @@ impl<'t> Parser<'_, 't> {
                 return Ok(());
             }
         }
-    }
-
-    /// Returns whether the parameters of a function are only names, as in a definition of C before 1989.
-    fn is_identifier_list(&self, declaration: &Declaration) -> bool {
-        let last = declaration.declarators.last();
-        let Some(Derivation::Function { parameters, .. }) =
-            last.and_then(|declarator| declarator.derivations.last())
-        else {
-            return false;
-        };
-        let is_name = |parameter: &ParameterDeclaration| matches!(parameter.specifiers.ctype, TypeSpecifier::Name(name) if name == parameter.span);
-        !parameters.list.is_empty() && parameters.list.iter().all(is_name)
     }
 
     /// Parses the types of the parameters in a definition of C before 1989: `int f(a, b) int a, b; { ... }`.
@@ -485,6 +477,7 @@ impl<'t> Parser<'_, 't> {
         let reached = self.token.span;
         self.lexer = start;
         self.depth = 0;
+        self.is_lost = false;
         self.advance();
         let first = self.token.span;
         let mut open = 0_usize;
@@ -551,4 +544,16 @@ impl<'t> Parser<'_, 't> {
         }
         function.filter(|_| !is_typedef)
     }
+}
+
+/// Returns whether the parameters of a function are only names, as in a definition of C before 1989.
+fn is_identifier_list(declaration: &Declaration) -> bool {
+    let last = declaration.declarators.last();
+    let Some(Derivation::Function { parameters, .. }) =
+        last.and_then(|declarator| declarator.derivations.last())
+    else {
+        return false;
+    };
+    let is_name = |parameter: &ParameterDeclaration| matches!(parameter.specifiers.ctype, TypeSpecifier::Name(name) if name == parameter.span);
+    !parameters.list.is_empty() && parameters.list.iter().all(is_name)
 }

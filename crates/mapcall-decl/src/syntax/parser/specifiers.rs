@@ -4,8 +4,8 @@ use super::declarator::Naming;
 use super::{Parser, Result};
 use crate::ctype::RecordKind;
 use crate::syntax::ast::{
-    Alignment, EnumSpecifier, Enumerator, MemberDeclaration, MemberDeclarator, RecordSpecifier,
-    Specifiers, TypeOrExpression, TypeSpecifier, Words,
+    Alignment, Declarator, EnumSpecifier, Enumerator, MemberDeclaration, MemberDeclarator,
+    RecordSpecifier, Specifiers, TypeOrExpression, TypeSpecifier, Words,
 };
 use crate::syntax::keyword::Keyword;
 use crate::syntax::lexer::{Span, TokenKind};
@@ -313,7 +313,7 @@ impl Parser<'_, '_> {
             let mut attributes = Vec::new();
             self.attributes(&mut attributes)?;
             let mut declarator = if self.is(TokenKind::Colon) {
-                Default::default()
+                Declarator::default()
             } else {
                 self.declarator(Naming::Named)?
             };

@@ -167,9 +167,10 @@ impl Check<'_> {
         if !(memory.is_contiguous && rule.memory.accepts_scalars(&memory, address)) {
             let shape = &[0];
             let flat = Memory { shape, ..memory };
-            return Err(match memory.is_contiguous {
-                true => self.unfit(role, rule, flat),
-                false => self.contract.refuse(position, not_contiguous(&memory)),
+            return Err(if memory.is_contiguous {
+                self.unfit(role, rule, flat)
+            } else {
+                self.contract.refuse(position, not_contiguous(&memory))
             });
         }
         let items = memory.shape.iter().copied().fold(1, usize::wrapping_mul);

@@ -193,6 +193,10 @@ impl<'a> Check<'a> {
             (Rule::Array(_), HostValue::File) if self.is_broadcasting => HostValue::Omitted,
             (_, value) => value,
         };
+        let may_be_annotated = !matches!(rule, Rule::Number(_) | Rule::Inferred(_) | Rule::Text);
+        if may_be_annotated && let Some(checked) = self.annotated(position, rule, value) {
+            return checked;
+        }
         match (rule, value) {
             (_, HostValue::Omitted) => self.omit(position, rule),
             (Rule::Array(rule), HostValue::Array { memory, dtype }) => {
@@ -211,33 +215,6 @@ impl<'a> Check<'a> {
             }
             (Rule::Inferred(inferred), HostValue::Number(value)) => {
                 self.extent(position, *inferred, value)
-            }
-            (Rule::InOut(in_out), HostValue::Number(value)) => {
-                self.extent(position, in_out.inferred, value)?;
-                self.omit(position, rule)
-            }
-            (Rule::Derived(derived), HostValue::Number(value)) => {
-                self.given(position, derived.number, value)
-            }
-            (Rule::Reference(number), value) if !matches!(value, HostValue::Array { .. }) => {
-                self.number_by_reference(position, *number, value)
-            }
-            (
-                Rule::Array(rule),
-                HostValue::Number(_) | HostValue::HugeNumber(_) | HostValue::LongDouble(_),
-            ) if let Some(number) = rule.number() => {
-                self.number_by_reference(position, number, value)
-            }
-            (
-                Rule::Pointer(rule),
-                HostValue::Number(_) | HostValue::HugeNumber(_) | HostValue::LongDouble(_),
-            ) if let Some(number) = rule.number()
-                && self.is_unchecked =>
-            {
-                self.number_by_reference(position, number, value)
-            }
-            (Rule::Array(rule), HostValue::Text(text)) if rule.takes_text() => {
-                self.text_of_length(position, rule, text)
             }
             (Rule::Inferred(_), HostValue::HugeNumber(found)) => {
                 let remedy = Remedy::Words("give the extent of the arrays".into());
@@ -280,6 +257,46 @@ impl<'a> Check<'a> {
                     .map_err(refuse)
             }
         }
+    }
+
+    /// Checks a value that a parameter takes by its annotations: a number that is derived or passed by
+    /// reference, a text for an array, a handle for one in an unchecked call. Returns `None` for others.
+    fn annotated(
+        &mut self,
+        position: usize,
+        rule: &Rule,
+        value: HostValue<'_>,
+    ) -> Option<Result<(), Box<ArgumentError>>> {
+        let by_reference = match rule {
+            Rule::Reference(number) => Some(*number),
+            Rule::Array(rule) => rule.number(),
+            Rule::Pointer(rule) if self.is_unchecked => rule.number(),
+            _ => None,
+        };
+        Some(match (rule, value) {
+            (Rule::InOut(in_out), HostValue::Number(value)) => self
+                .extent(position, in_out.inferred, value)
+                .and_then(|()| self.omit(position, rule)),
+            (Rule::Derived(derived), HostValue::Number(value)) => {
+                self.given(position, derived.number, value)
+            }
+            (_, HostValue::Number(_) | HostValue::HugeNumber(_) | HostValue::LongDouble(_)) => {
+                self.number_by_reference(position, by_reference?, value)
+            }
+            (Rule::Array(rule), HostValue::Handle(handle)) if self.is_unchecked => {
+                if handle.is_read_only && !rule.is_const() {
+                    let found = handle.target.to_owned();
+                    let problem = Problem::ReadOnlyHandle { found };
+                    return Some(Err(self.contract.refuse(position, problem)));
+                }
+                self.set(position, handle.address.expose_provenance() as u64);
+                Ok(())
+            }
+            (Rule::Array(rule), HostValue::Text(text)) if rule.takes_text() => {
+                self.text_of_length(position, rule, text)
+            }
+            _ => return None,
+        })
     }
 
     /// Accepts that a parameter has no argument if it is an output, or inferred.
