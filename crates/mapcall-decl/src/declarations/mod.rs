@@ -42,14 +42,11 @@ use view::View;
 /// let header = Declarations::parse("
 ///     typedef struct stream stream;
 ///     stream *open_stream(const char *name);
-///     int print_stream(stream *s, const char *format, ...);
+///     static void close_stream(stream *s);
 /// ");
-/// let [open, print] = header.functions() else { panic!() };
+/// let [open, close] = header.functions() else { panic!() };
 /// assert!(open.prototype.is_ok());
-/// assert_eq!(
-///     print.unsupported().unwrap(),
-///     "`print_stream` takes a variable number of arguments, which can't be checked",
-/// );
+/// assert_eq!(close.unsupported().unwrap(), "`close_stream` is static: no library exports it");
 /// ```
 ///
 /// A text is cut into its declarations first. Each is parsed when it is first needed, after those that it
