@@ -277,7 +277,7 @@ fn processes_share_the_folder_and_its_size_is_bounded() {
     fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
     let old = File::create(folder.join("old")).unwrap();
     old.set_len(64 << 20).unwrap();
-    old.set_modified(SystemTime::now() - Duration::from_secs(3600))
+    old.set_modified(SystemTime::now() - Duration::from_hours(1))
         .unwrap();
     let children: Vec<_> = (0..4)
         .map(|_| {

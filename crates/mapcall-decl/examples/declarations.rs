@@ -80,7 +80,7 @@ fn write(header: &Declarations, output: &mut impl Write) -> Result<(), Box<dyn E
     Ok(())
 }
 
-fn one_line(message: impl ToString) -> String {
+fn one_line(message: &impl ToString) -> String {
     message.to_string().replace(['\t', '\n'], " ")
 }
 

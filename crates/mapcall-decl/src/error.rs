@@ -110,11 +110,11 @@ pub enum PrototypeErrorKind {
     #[error("`{prototype}` contradicts the header's `{declared}`: {difference}")]
     Contradiction {
         /// The prototype.
-        prototype: String,
+        prototype: Box<str>,
         /// The declaration of the header.
-        declared: String,
+        declared: Box<str>,
         /// The first difference.
-        difference: String,
+        difference: Box<str>,
     },
     /// A name that is not a type.
     #[error("unknown type `{name}`")]

@@ -1021,7 +1021,7 @@ fn prototypes_that_contradict_the_header_are_refused() {
         else {
             panic!("{prototype}: {error}");
         };
-        assert_eq!(found, difference, "{prototype}");
+        assert_eq!(&**found, difference, "{prototype}");
         let name = prototype
             .rfind("f(")
             .filter(|_| !prototype.contains("(*g)"))

@@ -13,7 +13,7 @@ use crate::Failure;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FunctionError {
     #[error("{}", one_line(.0))]
-    Prototype(PrototypeError),
+    Prototype(Box<PrototypeError>),
     #[error(transparent)]
     Bind(BindError),
     #[error(
@@ -35,14 +35,14 @@ pub(crate) enum FunctionError {
 
 impl From<PrototypeError> for FunctionError {
     fn from(error: PrototypeError) -> Self {
-        Self::Prototype(error)
+        Self::Prototype(error.into())
     }
 }
 
 impl From<BindError> for FunctionError {
     fn from(error: BindError) -> Self {
         match error {
-            BindError::Prototype(error) => Self::Prototype(error),
+            BindError::Prototype(error) => Self::Prototype(error.into()),
             error => Self::Bind(error),
         }
     }

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
+use super::word::{is_group_keyword, is_other_keyword, is_type_group, is_type_word};
 use crate::syntax::lexer::{Lexer, Span, Token, TokenKind};
 use crate::syntax::packing::{PackLimit, Packing};
 
@@ -630,100 +631,4 @@ impl<'t> Cutter<'t> {
 fn is_conditional(directive: &str) -> bool {
     let directive = directive.trim_start_matches(['#', '%', ':']).trim_start();
     directive.starts_with("if") || directive.starts_with("el") || directive.starts_with("endif")
-}
-
-/// Returns whether a keyword is followed by parentheses whose names are not declared.
-fn is_group_keyword(word: &str) -> bool {
-    // Most words are none.
-    if !word.starts_with(['_', 'a', 's', 't']) {
-        return false;
-    }
-    is_type_group(word)
-        || matches!(
-            word,
-            "__attribute__"
-                | "__attribute"
-                | "__asm__"
-                | "__asm"
-                | "asm"
-                | "_Alignas"
-                | "alignas"
-                | "__declspec"
-                | "_Static_assert"
-                | "static_assert"
-        )
-}
-
-/// Returns whether a keyword and the parentheses behind it are a type.
-fn is_type_group(word: &str) -> bool {
-    matches!(
-        word,
-        "typeof"
-            | "__typeof__"
-            | "__typeof"
-            | "typeof_unqual"
-            | "__typeof_unqual__"
-            | "__typeof_unqual"
-            | "_BitInt"
-            | "_Atomic"
-    )
-}
-
-/// Returns whether a keyword is a part of the type of a declaration.
-fn is_type_word(word: &str) -> bool {
-    matches!(
-        word,
-        "void"
-            | "char"
-            | "short"
-            | "int"
-            | "long"
-            | "float"
-            | "double"
-            | "signed"
-            | "__signed"
-            | "__signed__"
-            | "unsigned"
-            | "_Bool"
-            | "_Complex"
-            | "__complex__"
-            | "__complex"
-            | "__int128"
-    )
-}
-
-/// Returns whether a word of a declaration is neither a type nor a name.
-fn is_other_keyword(word: &str) -> bool {
-    matches!(
-        word,
-        "const"
-            | "__const"
-            | "__const__"
-            | "volatile"
-            | "__volatile"
-            | "__volatile__"
-            | "restrict"
-            | "__restrict"
-            | "__restrict__"
-            | "extern"
-            | "static"
-            | "register"
-            | "auto"
-            | "inline"
-            | "__inline"
-            | "__inline__"
-            | "_Noreturn"
-            | "_Thread_local"
-            | "thread_local"
-            | "__thread"
-            | "constexpr"
-            | "__extension__"
-            | "_Nullable"
-            | "_Nonnull"
-            | "_Null_unspecified"
-            | "__cdecl"
-            | "__stdcall"
-            | "__fastcall"
-            | "__vectorcall"
-    )
 }

@@ -2,11 +2,17 @@
 
 mod constant;
 mod index;
+#[cfg_attr(
+    not(feature = "headers"),
+    allow(dead_code, reason = "only the preprocessor lists macros")
+)]
 mod macros;
+mod parsing;
 mod program;
 #[cfg(test)]
 mod tests;
 mod view;
+mod word;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -36,14 +42,11 @@ use view::View;
 /// let header = Declarations::parse("
 ///     typedef struct stream stream;
 ///     stream *open_stream(const char *name);
-///     int print_stream(stream *s, const char *format, ...);
+///     static void close_stream(stream *s);
 /// ");
-/// let [open, print] = header.functions() else { panic!() };
+/// let [open, close] = header.functions() else { panic!() };
 /// assert!(open.prototype.is_ok());
-/// assert_eq!(
-///     print.unsupported().unwrap(),
-///     "`print_stream` takes a variable number of arguments, which can't be checked",
-/// );
+/// assert_eq!(close.unsupported().unwrap(), "`close_stream` is static: no library exports it");
 /// ```
 ///
 /// A text is cut into its declarations first. Each is parsed when it is first needed, after those that it
@@ -138,8 +141,9 @@ impl Declarations {
             let mut seen = HashSet::new();
             let own = self.own_objects();
             let functions = own.flat_map(|parsed| &parsed.functions);
-            let first = functions.filter(|function| seen.insert(&*function.name));
-            let mut all: Vec<_> = first.cloned().collect();
+            let names = functions.map(|function| &*function.name);
+            let names = names.filter(|name| seen.insert(*name));
+            let mut all: Vec<_> = names.filter_map(|name| self.declared(name)).collect();
             let macros = self.shared.macros.own();
             let renamed = macros.filter(|&name| seen.insert(name));
             all.extend(renamed.filter_map(|name| self.renamed_function(name)));
@@ -163,10 +167,13 @@ impl Declarations {
     /// then the [`symbol`](Prototype::symbol) of the prototype.
     #[must_use]
     pub fn function(&self, name: &str) -> Option<Declared> {
-        self.renamed_function(name).or_else(|| {
-            let own = self.objects_of(name, true);
-            self.merged(own.filter_map(|parsed| find_function(parsed, name)))
-        })
+        self.renamed_function(name).or_else(|| self.declared(name))
+    }
+
+    /// Returns the function of a name that no macro has replaced.
+    fn declared(&self, name: &str) -> Option<Declared> {
+        let own = self.objects_of(name, true);
+        self.merged(own.filter_map(|parsed| find_function(parsed, name)))
     }
 
     /// Returns the first of the declarations of a function, with the attributes of all of them. If it overrides
@@ -182,9 +189,9 @@ impl Declarations {
                     let text = prototype.to_string();
                     let end = text.len();
                     let kind = PrototypeErrorKind::Contradiction {
-                        prototype: text.clone(),
-                        declared: other.to_string(),
-                        difference,
+                        prototype: text.as_str().into(),
+                        declared: other.to_string().into(),
+                        difference: difference.into(),
                     };
                     let error = PrototypeError::new(kind, 0..end, &Arc::from(text));
                     first.prototype = Err(error);
@@ -477,9 +484,9 @@ impl Declarations {
             return Ok(());
         };
         let kind = PrototypeErrorKind::Contradiction {
-            prototype: prototype.to_string(),
-            declared: declared.to_string(),
-            difference,
+            prototype: prototype.to_string().into(),
+            declared: declared.to_string().into(),
+            difference: difference.into(),
         };
         Err(PrototypeError::new(kind, name.range(), &Arc::from(text)))
     }
@@ -565,114 +572,6 @@ impl Declarations {
             shared: Arc::clone(&self.shared),
             limit,
         })
-    }
-
-    /// Parses pieces, after those that they depend on.
-    fn require(&self, mut stack: Vec<u32>) {
-        stack.retain(|&piece| self.shared.parsed(piece).is_none());
-        if stack.is_empty() {
-            return;
-        }
-        stack.reverse();
-        let wanted = stack.clone();
-        let parsed = parse::with_stack(&self.shared.text, || self.parse_all(stack));
-        if let Err(error) = parsed {
-            for piece in wanted {
-                let refused = Parsed {
-                    errors: vec![error.clone()],
-                    ..Parsed::default()
-                };
-                self.shared.store(piece, refused);
-            }
-        }
-    }
-
-    fn parse_all(&self, mut stack: Vec<u32>) {
-        let shared = &self.shared;
-        while let Some(&number) = stack.last() {
-            let Some(piece) = shared.index.piece(number) else {
-                stack.pop();
-                continue;
-            };
-            let before = stack.len();
-            if shared.parsed(number).is_none() {
-                self.push_dependencies(number, piece, &mut stack);
-                if stack.len() == before {
-                    let parsed = self.parse_piece(number, piece);
-                    shared.store(number, parsed);
-                }
-            }
-            if stack.len() == before {
-                stack.pop();
-            }
-        }
-    }
-
-    /// Adds the pieces that a piece depends on and that are not parsed yet.
-    fn push_dependencies(&self, number: u32, piece: Piece, stack: &mut Vec<u32>) {
-        let text = &*self.shared.text;
-        let mut is_tag = false;
-        for token in Lexer::of_range(text, piece.head()) {
-            if token.kind != TokenKind::Identifier {
-                continue;
-            }
-            let name = token.span.of(text);
-            if is_tag {
-                self.missing(name, NameSpace::Tag, number, stack);
-            }
-            is_tag = matches!(name, "struct" | "union" | "enum");
-            self.missing(name, NameSpace::Typedef, number, stack);
-            self.missing(name, NameSpace::Enumerator, number, stack);
-        }
-    }
-
-    /// Adds the piece in which a name that is used before `limit` is defined, and that of the struct which
-    /// completes its type, if they are not parsed yet.
-    fn missing(&self, name: &str, space: NameSpace, limit: u32, missing: &mut Vec<u32>) {
-        let defining = self.shared.defining(name, space, limit);
-        let parsed = match defining {
-            Ok(Some(parsed)) => parsed,
-            Ok(None) => return,
-            Err(piece) => {
-                missing.push(piece);
-                return;
-            }
-        };
-        if space != NameSpace::Typedef {
-            return;
-        }
-        let ctype = parsed.names.typedefs.get(name);
-        if let Some(tag) = ctype.and_then(scope::incomplete_tag)
-            && let Err(piece) = self.shared.defining(tag, NameSpace::Tag, limit)
-        {
-            missing.push(piece);
-        }
-    }
-
-    fn parse_piece(&self, number: u32, piece: Piece) -> Parsed {
-        let shared = &self.shared;
-        let outer = Arc::new(View {
-            shared: Arc::clone(shared),
-            limit: number,
-        });
-        let range = piece.span.range();
-        let text = shared.text.get(range.clone()).unwrap_or_default();
-        let mut parsed = parse::piece(text, piece.packing, outer);
-        if !shared.is_own(piece) {
-            parsed.errors.clear();
-        }
-        let refused = parsed
-            .functions
-            .iter_mut()
-            .filter_map(|function| function.prototype.as_mut().err());
-        for error in refused.chain(&mut parsed.errors) {
-            error.span = error.span.start + range.start..error.span.end + range.start;
-            let map = shared.source_map.as_ref();
-            let position = map.and_then(|map| map.position(&shared.text, error.span.start));
-            error.position = position.map(Box::new);
-            error.text = Arc::clone(&shared.text);
-        }
-        parsed
     }
 }
 

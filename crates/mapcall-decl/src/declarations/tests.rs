@@ -11,15 +11,24 @@ use super::*;
 type Functions = BTreeMap<String, Result<String, String>>;
 
 fn described<'a>(functions: impl IntoIterator<Item = &'a Declared>) -> Functions {
-    let mut all = Functions::new();
+    let mut all = BTreeMap::<_, Result<Prototype, PrototypeError>>::new();
     for function in functions {
-        let described = match &function.prototype {
-            Ok(prototype) => Ok(format!("{prototype:?}")),
-            Err(error) => Err(error.kind.to_string()),
-        };
-        all.entry(function.name.clone()).or_insert(described);
+        match (all.get_mut(&function.name), &function.prototype) {
+            // The attributes of all declarations count.
+            (Some(Ok(first)), Ok(prototype)) => first.merge(prototype),
+            (Some(_), _) => {}
+            (None, prototype) => {
+                all.insert(function.name.clone(), prototype.clone());
+            }
+        }
     }
-    all
+    let described = |prototype: Result<Prototype, PrototypeError>| match prototype {
+        Ok(prototype) => Ok(format!("{prototype:?}")),
+        Err(error) => Err(error.kind.to_string()),
+    };
+    all.into_iter()
+        .map(|(name, prototype)| (name, described(prototype)))
+        .collect()
 }
 
 fn types(structs: &HashMap<String, CType>) -> BTreeMap<&str, String> {

@@ -121,7 +121,7 @@ impl Header {
     /// std::fs::write(&file, "void *memset(void *__sized_by(n) s, int c, size_t n);")?;
     /// let string = Header::new("string.h").prototypes(file).read()?;
     /// let memset = string.function("memset").unwrap().prototype?;
-    /// assert_eq!(memset.to_string(), "void *memset(void s[n], int c, size_t n)");
+    /// assert_eq!(memset.parameters[0].to_string(), "void s[n]");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]

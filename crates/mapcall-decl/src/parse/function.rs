@@ -167,25 +167,21 @@ impl<'t> Reader<'t> {
         if let Some(attribute) = self.attributes(own.clone())?.convention {
             return Err(self.error(Kind::Convention { attribute }, name));
         }
-        let is_variadic;
-        let (returns, mut parameters) = match declarator.derivations.split_last() {
-            Some((Derivation::Function { parameters, .. }, result)) => {
+        let (returns, mut parameters, is_variadic) =
+            if let Some((Derivation::Function { parameters, .. }, result)) =
+                declarator.derivations.split_last()
+            {
                 let (returns, _) = self.derived(base.ctype.clone(), base.is_const, result)?;
-                let is_old_style = declaration.is_old_style;
-                is_variadic = parameters.ellipsis.is_some();
-                (
-                    returns,
-                    self.parameters(function, parameters, is_old_style)?,
-                )
-            }
-            _ => {
-                is_variadic = matches!(
-                    base.ctype.resolved(),
-                    CType::Function(function) if function.is_variadic
-                );
-                self.function_of_typedef(&base.ctype, function, name)?
-            }
-        };
+                let list = self.parameters(function, parameters, declaration.is_old_style)?;
+                (returns, list, parameters.ellipsis.is_some())
+            } else {
+                let ctype = base.ctype.resolved();
+                let is_variadic =
+                    matches!(ctype, CType::Function(function) if function.is_variadic);
+                let (returns, parameters) =
+                    self.function_of_typedef(&base.ctype, function, name)?;
+                (returns, parameters, is_variadic)
+            };
         let steps = declarator.derivations.iter().rev().take(2);
         let attributes = own.chain(steps.flat_map(attributes_of));
         let result = self.annotate(function, &mut parameters, attributes)?;

@@ -13,7 +13,7 @@ pub(super) struct Bits<'a, 'py> {
     /// The name of the struct.
     of: &'a str,
     name: &'a str,
-    bits: StoredBits,
+    place: StoredBits,
     records: &'a Bound<'py, PyAny>,
     /// The field of the dtype that has the bits.
     field: Bound<'py, PyAny>,
@@ -36,7 +36,7 @@ impl<'a, 'py> Bits<'a, 'py> {
             CType::Record(record) => record.bit_field(name),
             _ => None,
         };
-        let Some(bits) = found else {
+        let Some(place) = found else {
             return Err(PyValueError::new_err(format!(
                 "{of}: expected the name of a bit-field, got {name:?}"
             )));
@@ -49,12 +49,12 @@ impl<'a, 'py> Bits<'a, 'py> {
             )));
         }
         let numpy = py.import(intern!(py, "numpy"))?;
-        let field = records.get_item(&bits.field)?;
+        let field = records.get_item(&place.field)?;
         let field = numpy.call_method1(intern!(py, "asarray"), (field,))?;
         Ok(Self {
             of,
             name,
-            bits,
+            place,
             records,
             field,
             numpy,
@@ -87,14 +87,14 @@ impl<'a, 'py> Bits<'a, 'py> {
         let py = self.records.py();
         let (bytes, size) = self.bytes()?;
         let values = bytes.chunks_exact(size).flat_map(|bytes| {
-            let bytes = bytes.get(self.bits.offset..).unwrap_or_default();
-            let value = self.bits.bits.read(bytes).to_ne_bytes();
+            let bytes = bytes.get(self.place.offset..).unwrap_or_default();
+            let value = self.place.bits.read(bytes).to_ne_bytes();
             // The low 64 bits, which hold every value.
             let low = if cfg!(target_endian = "big") { 8 } else { 0 };
             value.into_iter().skip(low).take(8)
         });
         let values = self.array(&values.collect::<Vec<_>>(), "i8")?;
-        let dtype = structure::dtype(py, &self.bits.ctype)?;
+        let dtype = structure::dtype(py, &self.place.ctype)?;
         values.call_method1(intern!(py, "astype"), (dtype,))
     }
 
@@ -122,7 +122,7 @@ impl<'a, 'py> Bits<'a, 'py> {
         let values = values.call_method0(intern!(py, "ravel"))?;
         let values = values.call_method0(intern!(py, "tolist"))?;
         let (mut bytes, size) = self.bytes()?;
-        let (least, largest) = self.bits.bits.range();
+        let (least, largest) = self.place.bits.range();
         for (bytes, value) in bytes.chunks_exact_mut(size).zip(values.try_iter()?) {
             let value = value?;
             let number: i128 = value.call_method0(intern!(py, "__index__"))?.extract()?;
@@ -131,11 +131,11 @@ impl<'a, 'py> Bits<'a, 'py> {
                     "{of}: {name}: expected an integer from {least} to {largest}, got {number}"
                 )));
             }
-            let bytes = bytes.get_mut(self.bits.offset..).unwrap_or_default();
-            self.bits.bits.write(bytes, number);
+            let bytes = bytes.get_mut(self.place.offset..).unwrap_or_default();
+            self.place.bits.write(bytes, number);
         }
         let dtype = self.field.getattr(intern!(py, "dtype"))?;
         let new = self.array(&bytes, dtype)?;
-        self.records.set_item(&self.bits.field, new)
+        self.records.set_item(&self.place.field, new)
     }
 }
