@@ -89,6 +89,10 @@ pub(crate) struct Program {
     /// The macros to evaluate.
     pub(crate) names: Vec<String>,
     /// Whether the header's compiler is Clang.
+    #[cfg_attr(
+        not(feature = "headers"),
+        allow(dead_code, reason = "only a header has a compiler")
+    )]
     pub(crate) is_clang: bool,
 }
 
