@@ -317,6 +317,26 @@ impl Parameter {
 
 /// Writes the parameter in C, with its annotations except those that belong to the function: `access`,
 /// `nonnull` and the ownership.
+impl Parameter {
+    /// Returns the position of the parameter that gives the extent of an array with GNU's attribute `access`,
+    /// which may name a later parameter, as an extent in C may not.
+    fn measured_by(&self) -> Option<usize> {
+        match (self.access, &self.extents[..]) {
+            (Some(_), [extent]) => extent.parameter(),
+            _ => None,
+        }
+    }
+
+    /// Returns the declaration of an array as the pointer that it is in C.
+    fn declare_pointer(&self) -> String {
+        let is_nullable = self.nullability == Nullability::Nullable;
+        let nullable = if is_nullable { "_Nullable " } else { "" };
+        let restrict = if self.is_restrict { "restrict " } else { "" };
+        let declarator = format!("*{restrict}{nullable}{}", self.name);
+        self.ctype.declare_qualified(self.is_const, &declarator)
+    }
+}
+
 impl fmt::Display for Parameter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(value) = &self.equals {
@@ -546,7 +566,11 @@ fn core_dimensions(parameter: &Parameter) -> String {
 /// Writes the prototype in C, with the names of types, and without the semicolon.
 impl fmt::Display for Prototype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut parameters: Vec<_> = self.parameters.iter().map(Parameter::to_string).collect();
+        let declare = |parameter: &Parameter| match parameter.measured_by() {
+            Some(_) => parameter.declare_pointer(),
+            None => parameter.to_string(),
+        };
+        let mut parameters: Vec<_> = self.parameters.iter().map(declare).collect();
         if self.is_variadic {
             parameters.push("...".to_owned());
         }
@@ -574,7 +598,11 @@ impl fmt::Display for Prototype {
         }
         for (number, parameter) in (1..).zip(&self.parameters) {
             if let Some(access) = parameter.access {
-                write!(f, " __attribute__((access({}, {number})))", access.name())?;
+                write!(f, " __attribute__((access({}, {number}", access.name())?;
+                if let Some(index) = parameter.measured_by() {
+                    write!(f, ", {}", index + 1)?;
+                }
+                f.write_str(")))")?;
             }
         }
         let nonnull = (1..).zip(&self.parameters);
