@@ -15,7 +15,8 @@ Functions of C
 - `Function`: a bound C function. It takes numbers and arrays; given arrays with more axes than
   the prototype has brackets, it is called for each element or row, as a NumPy ufunc is.
 - `Parameter`: a parameter of a function, as the prototype declares it.
-- `Struct`: a C struct, with its dtype; `StructObject`: one in memory, whose members are attributes.
+- `Struct`: a C struct, with its dtype;
+- `StructObject`: a struct in memory, whose members are attributes;
 - `Variable`: a variable that a library exports.
 - `Handle`: a pointer that C has returned.
 - `Callback`: a Python callable as a C function pointer.

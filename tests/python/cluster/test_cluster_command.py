@@ -252,7 +252,7 @@ def batch(cluster: LocalCluster, **options: Any) -> dict[str, Any]:
     given = {
         "address": cluster.scheduler_address,
         "library": "m",
-        "header": None,
+        "headers": [],
         "include": [],
         "define": {},
         "prototype": "double cos(double x)",

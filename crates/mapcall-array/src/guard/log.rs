@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize,
 use super::quiet;
 use super::registry::Slot;
 use super::thread::{Reporter, ThreadId};
+use crate::fork;
 
 /// The number of entries. There is one for each thread and map with a fault that was not reported.
 const ENTRIES: usize = 256;
@@ -32,6 +33,8 @@ pub(super) struct Entry {
     state: AtomicU32,
     thread: (AtomicUsize, AtomicUsize),
     reporter: AtomicU8,
+    /// The number of forks before the first fault, by which those of the parent are told from a child's own.
+    generation: AtomicUsize,
     slot: AtomicPtr<Slot>,
     version: AtomicUsize,
     /// The address of the first fault.
@@ -55,6 +58,7 @@ pub(super) struct Entry {
 pub(super) struct Record {
     pub(super) thread: ThreadId,
     pub(super) reporter: Reporter,
+    pub(super) generation: usize,
     pub(super) slot: &'static Slot,
     pub(super) version: usize,
     pub(super) address: usize,
@@ -69,6 +73,7 @@ impl Entry {
             state: AtomicU32::new(FREE),
             thread: (AtomicUsize::new(0), AtomicUsize::new(0)),
             reporter: AtomicU8::new(0),
+            generation: AtomicUsize::new(0),
             slot: AtomicPtr::new(ptr::null_mut()),
             version: AtomicUsize::new(0),
             address: AtomicUsize::new(0),
@@ -102,6 +107,7 @@ impl Entry {
                 self.thread.1.load(Ordering::Acquire),
             ),
             reporter: Reporter::from_number(self.reporter.load(Ordering::Acquire)),
+            generation: self.generation.load(Ordering::Acquire),
             // SAFETY: the pointer is null or that of a slot, and slots are never freed.
             slot: unsafe { slot.as_ref() }?,
             version: self.version.load(Ordering::Acquire),
@@ -144,6 +150,10 @@ impl Held {
         let entry = LOG.iter().find(|entry| entry.hold(FREE))?;
         entry.thread.0.store(thread.number(), Ordering::Release);
         entry.thread.1.store(thread.handle(), Ordering::Release);
+        // The map was registered under a lock of `fork`, so this only reads a number.
+        entry
+            .generation
+            .store(fork::generation(), Ordering::Release);
         entry
             .slot
             .store(ptr::from_ref(slot).cast_mut(), Ordering::Release);

@@ -91,6 +91,7 @@ pub fn pending_faults() -> Vec<Pending> {
 
 /// Keeps the faults of a map that is dropped. The caller holds the lock of the registry.
 pub(super) fn keep(is_dropped: impl Fn(&Record) -> bool) {
+    forget_other_threads();
     let mut kept = KEPT.lock();
     let before = kept.len();
     log::retain_unreported(|record, entry| {
@@ -103,7 +104,7 @@ pub(super) fn keep(is_dropped: impl Fn(&Record) -> bool) {
     log::count(kept.len() - before, 0);
 }
 
-/// In a forked child, removes the faults of the threads that exist in the parent only.
+/// In a forked child, removes the faults of before the fork of threads that exist in the parent only.
 fn forget_other_threads() {
     static GENERATION: AtomicUsize = AtomicUsize::new(0);
     let generation = fork::generation();
@@ -112,7 +113,7 @@ fn forget_other_threads() {
     }
     let here = ThreadId::current();
     log::retain_unreported(|record, entry| {
-        let is_other = record.thread != here;
+        let is_other = record.thread != here && record.generation != generation;
         if is_other {
             resolve(record, entry);
         }
@@ -214,6 +215,7 @@ pub fn gone_since(epoch: usize, range: &Range<usize>) -> Option<Fault> {
     let record = |address, reason| Record {
         thread: ThreadId::current(),
         reporter: Reporter::Host,
+        generation: fork::generation(),
         slot,
         version: slot.version(),
         address,
