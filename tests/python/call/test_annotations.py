@@ -521,7 +521,7 @@ def test_prototypes_are_printed_with_their_notations(library: mapcall.Library) -
         "int is_null(const void *_Nullable p)",
         "int is_null(const void *p) __attribute__((nonnull(1)))",
         "void *nothing(int is_null) __attribute__((returns_nonnull))",
-        "double total(double x[n], size_t n) __attribute__((access(read_only, 1)))",
+        "double total(double *x, size_t n) __attribute__((access(read_only, 1, 2)))",
         "double sum_(const int *n, const double x[*n])",
         "double pick(int n, const double x[n], [[mapcall::between(0, n-1)]] int k)",
         COLUMNS,
