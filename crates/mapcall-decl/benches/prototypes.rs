@@ -79,12 +79,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "50 ms"
     );
     for (name, function) in HEADERS {
-        let preprocessor = median(20, || {
-            let mut cc = Command::new("cc");
-            cc.args(["-E", "-w", "-x", "c", "-include", name, "/dev/null"]);
-            cc.stdout(Stdio::piped()).stderr(Stdio::null());
-            cc.output().is_ok_and(|output| output.status.success())
-        });
         let load = |is_cached| {
             let header = Header::new(name).cache(is_cached).read();
             header.is_ok_and(|header| header.function(function).is_some())
@@ -93,6 +87,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("{name:34}{:>10}", "missing");
             continue;
         }
+        let preprocessor = median(20, || {
+            let mut cc = Command::new("cc");
+            cc.args(["-E", "-w", "-x", "c", "-include", name, "/dev/null"]);
+            cc.stdout(Stdio::piped()).stderr(Stdio::null());
+            cc.output().is_ok_and(|output| output.status.success())
+        });
         let (first, again) = (median(20, || load(false)), median(20, || load(true)));
         let share = first.as_secs_f64() / preprocessor.as_secs_f64();
         println!("{:34}{preprocessor:>10.1?}", format!("cc -E {name}"));
