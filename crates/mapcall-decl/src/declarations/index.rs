@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::word::{is_group_keyword, is_other_keyword, is_type_group, is_type_word};
+use super::word::WordClass;
 use crate::syntax::lexer::{Lexer, Span, Token, TokenKind};
 use crate::syntax::packing::{PackLimit, Packing};
 
@@ -357,7 +357,7 @@ impl<'t> Cutter<'t> {
                         let Some(tag) = tag else {
                             return false;
                         };
-                        if is_group_keyword(text) {
+                        if WordClass::of(text).is_group() {
                             self.ignores_group = true;
                         } else if tag.name.is_none() && !tag.has_type {
                             tag.name = Some(text);
@@ -416,13 +416,13 @@ impl<'t> Cutter<'t> {
         }
         let text = token.span.of(self.text);
         match token.kind {
-            TokenKind::Identifier if is_group_keyword(text) => self.ignores_group = true,
             TokenKind::Identifier => {
-                self.ignores_group = false;
+                let class = WordClass::of(text);
+                self.ignores_group = class.is_group();
                 let is_declarator = !self.is_declared
                     && !self.open.contains(&Open::Record)
                     && self.open.first() == Some(&Open::Declarator);
-                if is_declarator && !is_type_word(text) && !is_other_keyword(text) {
+                if is_declarator && class == WordClass::Name {
                     self.name = Some(text);
                     self.declare();
                 }
@@ -512,24 +512,23 @@ impl<'t> Cutter<'t> {
     /// Handles a word outside brackets.
     fn word(&mut self, text: &'t str, after: Option<TokenKind>) {
         self.is_linkage = text == "extern";
-        self.ignores_group = is_group_keyword(text);
+        let class = WordClass::of(text);
+        self.ignores_group = class.is_group();
         if self.old_style.is_some() && matches!(text, "typedef" | "extern" | "static") {
             self.return_to_first_semicolon();
             return;
         }
-        match text {
-            "typedef" => self.is_typedef = true,
-            _ if is_group_keyword(text) => self.has_type |= is_type_group(text),
-            _ if is_type_word(text) => self.has_type = true,
-            _ if is_other_keyword(text) => {}
-            _ if self.has_type => self.name = Some(text),
-            _ => self.has_type = true,
+        match class {
+            WordClass::Name if text == "typedef" => self.is_typedef = true,
+            WordClass::Name if self.has_type => self.name = Some(text),
+            WordClass::Name | WordClass::Type | WordClass::TypeGroup => self.has_type = true,
+            WordClass::Group | WordClass::Other => {}
         }
         let is_behind_parameters = after == Some(TokenKind::RightParenthesis)
             && self.has_identifiers
             && self.is_declared
             && !self.is_typedef;
-        if is_behind_parameters && !is_group_keyword(text) && !is_other_keyword(text) {
+        if is_behind_parameters && matches!(class, WordClass::Name | WordClass::Type) {
             self.is_old_style = true;
         }
     }

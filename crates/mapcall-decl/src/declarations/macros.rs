@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use super::constant::ConstantValue;
+use super::word::is_expression_keyword;
 use crate::source_map::Directive;
 use crate::syntax::lexer::{Lexer, Token, TokenKind};
 
@@ -248,7 +249,7 @@ impl Macro {
         let tokens: Vec<_> = Lexer::new(&self.body).take(MAX_TARGET).collect();
         let text = |token: &Token| token.span.of(&self.body);
         let (name, arguments) = tokens.split_first()?;
-        if name.kind != TokenKind::Identifier || is_keyword(text(name)) {
+        if name.kind != TokenKind::Identifier || is_expression_keyword(text(name)) {
             return None;
         }
         let is_target = match &self.parameters {
@@ -352,43 +353,6 @@ fn is_statement_keyword(word: &str) -> bool {
             | "_Pragma"
             | "_Static_assert"
     )
-}
-
-/// Returns whether a word is a keyword of expressions, or a type's.
-pub(super) fn is_keyword(word: &str) -> bool {
-    word.starts_with("__builtin_")
-        || matches!(
-            word,
-            "void"
-                | "char"
-                | "short"
-                | "int"
-                | "long"
-                | "float"
-                | "double"
-                | "signed"
-                | "unsigned"
-                | "_Bool"
-                | "bool"
-                | "_Complex"
-                | "const"
-                | "volatile"
-                | "struct"
-                | "union"
-                | "enum"
-                | "sizeof"
-                | "_Alignof"
-                | "__alignof__"
-                | "__extension__"
-                | "__typeof__"
-                | "typeof"
-                | "__int128"
-                | "true"
-                | "false"
-                | "defined"
-                | "__VA_ARGS__"
-                | "_Generic"
-        )
 }
 
 /// Returns the value of a literal, if its type has no influence on it.

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 
 use super::index::NameSpace;
-use super::macros;
+use super::word::is_expression_keyword;
 use super::{Constant, ConstantError, ConstantValue, Declarations, Program};
 use crate::syntax::lexer::{Lexer, TokenKind};
 use crate::syntax::packing::PackLimit;
@@ -233,7 +233,7 @@ impl Declarations {
     /// Adds the pieces that declare a name in an expression; returns whether it may be a part of a constant
     /// expression. If `is_size`, it may be a variable or a member.
     fn find_declaration(&self, name: &str, is_size: bool, pieces: &mut Vec<u32>) -> bool {
-        if macros::is_keyword(name) {
+        if is_expression_keyword(name) {
             return true;
         }
         let before = pieces.len();

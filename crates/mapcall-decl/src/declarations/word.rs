@@ -1,97 +1,88 @@
-//! The keywords of declarations, as far as the index tells them apart.
+//! The classes of words that the index and the macros tell apart.
 
-/// Returns whether a keyword is followed by parentheses whose names are not declared.
-pub(super) fn is_group_keyword(word: &str) -> bool {
-    // Most words are none.
-    if !word.starts_with(['_', 'a', 's', 't']) {
-        return false;
+use crate::syntax::keyword::Keyword;
+
+/// What a word is in a declaration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WordClass {
+    /// A keyword that is followed by parentheses whose names are not declared.
+    Group,
+    /// A keyword that is a type, with the parentheses behind it.
+    TypeGroup,
+    /// A part of the type.
+    Type,
+    /// Another keyword that is neither a type nor a name.
+    Other,
+    /// A name, or one of the keywords that the index looks for by itself.
+    Name,
+}
+
+impl WordClass {
+    pub(super) fn of(word: &str) -> Self {
+        match Keyword::of(word) {
+            Some(
+                Keyword::Alignas
+                | Keyword::Asm
+                | Keyword::Attribute
+                | Keyword::Declspec
+                | Keyword::StaticAssert,
+            ) => Self::Group,
+            Some(Keyword::Atomic | Keyword::BitInt | Keyword::Typeof) => Self::TypeGroup,
+            Some(
+                Keyword::Char
+                | Keyword::Complex
+                | Keyword::Double
+                | Keyword::Float
+                | Keyword::Int
+                | Keyword::Long
+                | Keyword::Short
+                | Keyword::Signed
+                | Keyword::Unsigned
+                | Keyword::Void,
+            ) => Self::Type,
+            Some(
+                Keyword::Auto
+                | Keyword::Const
+                | Keyword::Extension
+                | Keyword::Extern
+                | Keyword::Inline
+                | Keyword::NamedAttribute
+                | Keyword::Noreturn
+                | Keyword::Register
+                | Keyword::Restrict
+                | Keyword::Static
+                | Keyword::ThreadLocal
+                | Keyword::Volatile,
+            ) => Self::Other,
+            _ if matches!(word, "_Bool" | "__int128") => Self::Type,
+            _ => Self::Name,
+        }
     }
-    is_type_group(word)
+
+    /// Returns whether parentheses behind the word declare nothing.
+    pub(super) fn is_group(self) -> bool {
+        matches!(self, Self::Group | Self::TypeGroup)
+    }
+}
+
+/// Returns whether a word of an expression is a keyword, and so needs no declaration.
+pub(super) fn is_expression_keyword(word: &str) -> bool {
+    WordClass::of(word) == WordClass::Type
+        || word.starts_with("__builtin_")
         || matches!(
-            word,
-            "__attribute__"
-                | "__attribute"
-                | "__asm__"
-                | "__asm"
-                | "asm"
-                | "_Alignas"
-                | "alignas"
-                | "__declspec"
-                | "_Static_assert"
-                | "static_assert"
+            Keyword::of(word),
+            Some(
+                Keyword::Alignof
+                    | Keyword::Const
+                    | Keyword::Enum
+                    | Keyword::Extension
+                    | Keyword::Generic
+                    | Keyword::Sizeof
+                    | Keyword::Struct
+                    | Keyword::Typeof
+                    | Keyword::Union
+                    | Keyword::Volatile
+            )
         )
-}
-
-/// Returns whether a keyword and the parentheses behind it are a type.
-pub(super) fn is_type_group(word: &str) -> bool {
-    matches!(
-        word,
-        "typeof"
-            | "__typeof__"
-            | "__typeof"
-            | "typeof_unqual"
-            | "__typeof_unqual__"
-            | "__typeof_unqual"
-            | "_BitInt"
-            | "_Atomic"
-    )
-}
-
-/// Returns whether a keyword is a part of the type of a declaration.
-pub(super) fn is_type_word(word: &str) -> bool {
-    matches!(
-        word,
-        "void"
-            | "char"
-            | "short"
-            | "int"
-            | "long"
-            | "float"
-            | "double"
-            | "signed"
-            | "__signed"
-            | "__signed__"
-            | "unsigned"
-            | "_Bool"
-            | "_Complex"
-            | "__complex__"
-            | "__complex"
-            | "__int128"
-    )
-}
-
-/// Returns whether a word of a declaration is neither a type nor a name.
-pub(super) fn is_other_keyword(word: &str) -> bool {
-    matches!(
-        word,
-        "const"
-            | "__const"
-            | "__const__"
-            | "volatile"
-            | "__volatile"
-            | "__volatile__"
-            | "restrict"
-            | "__restrict"
-            | "__restrict__"
-            | "extern"
-            | "static"
-            | "register"
-            | "auto"
-            | "inline"
-            | "__inline"
-            | "__inline__"
-            | "_Noreturn"
-            | "_Thread_local"
-            | "thread_local"
-            | "__thread"
-            | "constexpr"
-            | "__extension__"
-            | "_Nullable"
-            | "_Nonnull"
-            | "_Null_unspecified"
-            | "__cdecl"
-            | "__stdcall"
-            | "__fastcall"
-            | "__vectorcall"
-    )
+        || matches!(word, "bool" | "true" | "false" | "defined" | "__VA_ARGS__")
 }

@@ -4,7 +4,7 @@ macro_rules! keywords {
     ($($name:ident $($text:literal)*,)*) => {
         /// A keyword; its spellings have one meaning.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum Keyword {
+        pub(crate) enum Keyword {
             $($name,)*
         }
 
@@ -105,7 +105,7 @@ const MAX_LEN: usize = 20;
 
 impl Keyword {
     /// Returns the keyword with a spelling.
-    pub(super) fn of(name: &str) -> Option<Self> {
+    pub(crate) fn of(name: &str) -> Option<Self> {
         if name.len() > MAX_LEN {
             return None;
         }

@@ -4,7 +4,7 @@
 //! so what a declaration means is the matter of [`parse`](crate::parse).
 
 pub(crate) mod ast;
-mod keyword;
+pub(crate) mod keyword;
 pub(crate) mod lexer;
 pub(crate) mod packing;
 pub(crate) mod parser;
