@@ -8,7 +8,7 @@ use mapcall_array::Array;
 use mapcall_array::layout::{Dims, Order};
 
 use super::handle::Owner;
-use super::{Arg, CallError, Function, InUse, KeepAlive, Slot};
+use super::{Arg, CallError, Function, Handle, InUse, KeepAlive, Slot};
 use crate::contract::{
     Backing, Check, Contract, FunctionValue, HostValue, Memory, Output, Problem, Remedy, Role, Rule,
 };
@@ -74,46 +74,62 @@ pub(crate) fn push_argument(
     argument: &Arg<'_>,
     lent: &mut Lent,
 ) -> Result<(), CallError> {
-    let allocated;
-    let value = match argument {
-        Arg::Out => HostValue::Omitted,
-        Arg::File(_) => HostValue::File,
-        // An earlier batch has written the file.
-        Arg::Written(_) => HostValue::Other,
+    let mut allocated = None;
+    let value = match (argument, role) {
+        (Arg::Out, _) => HostValue::Omitted,
+        (Arg::File(_), _) => HostValue::File,
+        (Arg::List(elements), _) => return push_list(check, function, role, elements, lent),
+        (Arg::Handle(_), Role::Result | Role::Mask) => HostValue::Other,
+        _ => {
+            let lend = |handle: &Handle| match role {
+                Role::Parameter(position) => handle.lend(function, position),
+                Role::Result | Role::Mask => in_use(handle),
+            };
+            let described = describe(argument, role, &mut allocated, lent, lend);
+            described.map_err(|problem| function.contract().refuse_role(role, problem))?
+        }
+    };
+    Ok(check.argument(role, value)?)
+}
+
+/// Returns an argument as the check sees it; one that has no memory or value of its own is
+/// [`HostValue::Other`]. `allocated` keeps the description of an array, `lent` texts and handles, which `lend`
+/// makes of a handle.
+fn describe<'a>(
+    argument: &'a Arg<'_>,
+    role: Role,
+    allocated: &'a mut Option<Slot>,
+    lent: &'a mut Lent,
+    lend: impl FnOnce(&Handle) -> Result<InUse, Problem>,
+) -> Result<HostValue<'a>, Problem> {
+    Ok(match argument {
         Arg::Null => HostValue::Null,
         Arg::Scalar(value) => HostValue::Number(*value),
         Arg::Slot(slot) => slot.value(role),
-        Arg::Allocated(array) => {
-            allocated = Slot::of_array(array, true);
-            allocated.value(role)
-        }
+        Arg::Allocated(array) => allocated.insert(Slot::of_array(array, true)).value(role),
         Arg::Text(text) => {
             let text = text.iter().copied().chain([0]).collect();
-            lent.texts.push(text);
-            HostValue::Text(lent.texts.last().map_or(&[], |text| text))
-        }
-        Arg::List(elements) => {
-            return push_list(check, function, role, elements, lent);
+            HostValue::Text(lent.texts.push_mut(text))
         }
         Arg::Function(function) => HostValue::Function {
             function: FunctionValue::Bound(function.prototype()),
             address: function.address().as_ptr(),
         },
-        Arg::Handle(handle) => match role {
-            Role::Parameter(position) => {
-                let in_use = handle.lend(function, position);
-                let refuse = |problem| function.contract().refuse(position, problem);
-                lent.handles.push(in_use.map_err(refuse)?);
-                lent.handles.last().map_or(HostValue::Other, InUse::value)
-            }
-            Role::Result | Role::Mask => HostValue::Other,
-        },
+        Arg::Handle(handle) => lent.handles.push_mut(lend(handle)?).value(),
         Arg::Record(dtype, bytes) => HostValue::Record {
             dtype: Ok(dtype),
             bytes,
         },
-    };
-    Ok(check.argument(role, value)?)
+        // An earlier batch has written the file of `Written`.
+        Arg::Out | Arg::File(_) | Arg::Written(_) | Arg::List(_) => HostValue::Other,
+    })
+}
+
+/// Returns the use of a handle by no parameter; [`Problem::Closed`] if it is closed.
+fn in_use(handle: &Handle) -> Result<InUse, Problem> {
+    handle.in_use().ok_or_else(|| Problem::Closed {
+        found: handle.target().to_owned(),
+    })
 }
 
 /// Gives a list of pointers to the check.
@@ -179,37 +195,9 @@ pub(super) fn with_element(
     lent: &mut Lent,
     convert: impl FnOnce(HostValue<'_>) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
+    let mut allocated = None;
     // A role other than the mask's reads any array alike.
-    let role = Role::Result;
-    let allocated;
-    let value = match argument {
-        Arg::Null => HostValue::Null,
-        Arg::Scalar(value) => HostValue::Number(*value),
-        Arg::Slot(slot) => slot.value(role),
-        Arg::Allocated(array) => {
-            allocated = Slot::of_array(array, true);
-            allocated.value(role)
-        }
-        Arg::Text(text) => {
-            let text = text.iter().copied().chain([0]).collect();
-            HostValue::Text(lent.texts.push_mut(text))
-        }
-        Arg::Function(function) => HostValue::Function {
-            function: FunctionValue::Bound(function.prototype()),
-            address: function.address().as_ptr(),
-        },
-        Arg::Handle(handle) => {
-            let found = || handle.target().to_owned();
-            let in_use = handle.in_use();
-            let in_use = in_use.ok_or_else(|| Problem::Closed { found: found() })?;
-            lent.handles.push_mut(in_use).value()
-        }
-        Arg::Record(dtype, bytes) => HostValue::Record {
-            dtype: Ok(dtype),
-            bytes,
-        },
-        _ => HostValue::Other,
-    };
+    let value = describe(argument, Role::Result, &mut allocated, lent, in_use)?;
     convert(value)
 }
 
