@@ -20,7 +20,7 @@ use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi::{self, PyObject, PyTypeObject};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 
 use crate::map::Map;
 use crate::mapped_array::ndarray_type;
@@ -389,6 +389,20 @@ pub(super) fn dtype_of<'py>(array: &Bound<'py, PyUntypedArray>) -> Bound<'py, Py
 /// NumPy's name of the dtype, if the core has no such dtype.
 pub(super) fn core_dtype(dtype: &Bound<'_, PyArrayDescr>) -> Result<DType, String> {
     crate::convert::from_numpy(dtype).map_err(|_| dtype.to_string())
+}
+
+/// Returns what `numpy.array` makes of an array, for the method `__array__` of an object.
+pub(super) fn converted<'py>(
+    array: &Bound<'py, PyAny>,
+    dtype: Option<&Bound<'py, PyAny>>,
+    copy: Option<bool>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = array.py();
+    let options = PyDict::new(py);
+    options.set_item("dtype", dtype)?;
+    options.set_item("copy", copy)?;
+    py.import(intern!(py, "numpy"))?
+        .call_method(intern!(py, "array"), (array,), Some(&options))
 }
 
 /// Returns an array on memory that `owner` keeps alive.

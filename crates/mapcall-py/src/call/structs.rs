@@ -414,12 +414,7 @@ impl StructObject {
                 target_name(&self.ctype)
             )));
         }
-        let array = self.array(py, 0)?.into_any();
-        let options = PyDict::new(py);
-        options.set_item("dtype", dtype)?;
-        options.set_item("copy", copy)?;
-        py.import(intern!(py, "numpy"))?
-            .call_method(intern!(py, "array"), (array,), Some(&options))
+        ndarray::converted(self.array(py, 0)?.as_any(), dtype, copy)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

@@ -5,10 +5,9 @@ use mapcall::ctype::CType;
 use mapcall::prototype::Variable as Declared;
 use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
+use super::ndarray;
 use super::place::Place;
 use super::store::Writer;
 use super::struct_object::{LibraryReference, StructMemory, StructObject, has_pointers};
@@ -252,12 +251,7 @@ impl Variable {
                 self.inner.declaration().name
             )));
         }
-        let options = PyDict::new(py);
-        options.set_item("dtype", dtype)?;
-        options.set_item("copy", copy)?;
-        let array = self.array(py, None)?;
-        py.import(intern!(py, "numpy"))?
-            .call_method(intern!(py, "array"), (array,), Some(&options))
+        ndarray::converted(self.array(py, None)?.as_any(), dtype, copy)
     }
 
     fn __int__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
