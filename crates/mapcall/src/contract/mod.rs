@@ -28,6 +28,7 @@ mod dimension;
 mod element;
 mod error;
 mod extent_rule;
+mod fields;
 mod host_value;
 mod memory;
 mod number;
@@ -42,7 +43,10 @@ use std::sync::Arc;
 
 pub use broadcast::{BroadcastPlan, Operand};
 pub use check::Check;
-pub use error::{ArgumentError, Problem, Remedy};
+pub use error::{
+    Access, ArgumentError, Element, Form, ListOf, Loss, Problem, Remedy, Replacement, Results,
+    Subject, list,
+};
 pub use extent_rule::ExtentRule;
 pub use host_value::{FunctionValue, HandleValue, HostValue};
 pub use mapcall_array::Backing;
@@ -314,12 +318,7 @@ impl Contract {
     #[cold]
     #[must_use]
     pub fn refuse(&self, position: usize, problem: Problem) -> Box<ArgumentError> {
-        Box::new(ArgumentError {
-            function: self.prototype.name.clone(),
-            parameter: self.name(position).to_owned(),
-            expected: self.expected(position),
-            problem,
-        })
+        self.refuse_role(Role::Parameter(position), problem)
     }
 
     /// Makes the error for an element of a list that is given for a parameter.
@@ -336,6 +335,7 @@ impl Contract {
         let mut error = self.refuse(position, problem);
         error.parameter = format!("{}[{index}]", error.parameter);
         error.expected = element.to_string();
+        error.subject = Subject::of_rule(element);
         error
     }
 
@@ -364,6 +364,11 @@ impl Contract {
             function: self.prototype.name.clone(),
             parameter: self.role_name(role).to_owned(),
             expected,
+            subject: Subject {
+                names: self.names(),
+                outputs: self.outputs.len(),
+                ..Subject::new(self, role, &problem)
+            },
             problem,
         })
     }
@@ -416,7 +421,20 @@ impl Contract {
             parameter: String::new(),
             expected: "arguments".into(),
             problem,
+            subject: Subject {
+                names: self.names(),
+                ..Subject::default()
+            },
         })
+    }
+
+    /// Returns the names of the parameters, those that the caller gives first.
+    fn names(&self) -> Vec<String> {
+        let given = self.arguments.iter().copied();
+        let others = 0..self.rules.len();
+        let others = others.filter(|position| !self.arguments.contains(position));
+        let names = given.chain(others).map(|position| self.name(position));
+        names.map(str::to_owned).collect()
     }
 }
 
