@@ -157,7 +157,7 @@ pub(super) fn text(function: &mapcall::Function) -> String {
         )
     });
     let arguments = arguments.collect::<Vec<_>>().join(", ");
-    match returns(&function.prototype().returns) {
+    match result(function) {
         Some(returns) => format!("{}({arguments}) -> {returns}", function.name()),
         None => format!("{}({arguments})", function.name()),
     }
@@ -205,6 +205,14 @@ fn number_name(number: Number) -> &'static str {
         Number::Float(_) => "float",
         Number::Complex(_) => "complex",
     }
+}
+
+/// Returns the name of the Python type of a result; `None` for void, and for a status that can only be 0.
+fn result(function: &mapcall::Function) -> Option<String> {
+    if function.contract().is_status() {
+        return None;
+    }
+    returns(&function.prototype().returns)
 }
 
 /// Returns the name of the Python type for a C type; `None` for void.
@@ -266,7 +274,7 @@ pub(super) fn inspect<'py>(
         parameters.append(parameter)?;
     }
     let keywords = PyDict::new(py);
-    if let Some(result) = returns(&function.prototype().returns) {
+    if let Some(result) = result(function) {
         let annotation = Bound::new(py, Annotation(result))?;
         keywords.set_item(intern!(py, "return_annotation"), annotation)?;
     }
@@ -353,13 +361,12 @@ fn document(function: &mapcall::Function) -> String {
         document.push_str(&lines.join("\n"));
         document.push('\n');
     }
-    if let Some(result) = returns(&function.prototype().returns) {
+    if let Some(result) = result(function) {
         document.push_str("\nReturns\n-------\n");
         document.push_str(&result);
         document.push('\n');
     }
-    let returns = function.prototype().returns.resolved();
-    if contract.returned().is_some() || *returns == CType::Void {
+    if !contract.is_unbatched() {
         let options: Vec<String> = { KEYWORDS.iter() }
             .map(|name| spelling::option(name, &names))
             .collect();

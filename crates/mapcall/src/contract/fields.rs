@@ -5,13 +5,21 @@ use mapcall_array::dtype::Field;
 
 use super::error::Problem;
 
-/// Returns the problem with the fields of a structured dtype that is not the one of a struct.
-pub(super) fn wrong_fields(expected: &DType, found: &DType) -> Option<Problem> {
-    let (members, fields) = (expected.fields()?, found.fields()?);
-    let field = |field: &str| fields.iter().any(|other| other.name == field);
-    let has_all = fields.len() == members.len() && members.iter().all(|member| field(&member.name));
-    let is_in_order =
-        { members.iter().zip(fields) }.all(|(member, field)| member.name == field.name);
+/// Checks that a structured dtype has the fields and the size of a struct.
+///
+/// # Errors
+///
+/// [`Problem::Packed`] if fields are at other places, or if the size differs; [`Problem::Field`] if a field is
+/// missing, or has another dtype.
+pub(super) fn check(expected: &DType, found: &DType) -> Result<(), Problem> {
+    let (members, fields) = (
+        expected.fields().unwrap_or_default(),
+        found.fields().unwrap_or_default(),
+    );
+    let has = |name: &str| fields.iter().any(|field| &*field.name == name);
+    let has_all = fields.len() == members.len() && members.iter().all(|member| has(&member.name));
+    let mut pairs = members.iter().zip(fields);
+    let is_in_order = has_all && pairs.all(|(member, field)| member.name == field.name);
     let names = || {
         members
             .iter()
@@ -19,36 +27,48 @@ pub(super) fn wrong_fields(expected: &DType, found: &DType) -> Option<Problem> {
             .collect()
     };
     let names = has_all.then(|| if is_in_order { Vec::new() } else { names() });
-    if let Some((path, member, field)) = first_wrong("", members, found) {
-        return Some(match field {
-            Some(field) if field.dtype == member.dtype && is_in_order => Problem::Packed {
-                expected: expected.itemsize(),
-                found: found.itemsize(),
-                field: Some((path, member.offset, field.offset)),
-                dtype: expected.clone(),
-            },
-            field => {
-                let show =
-                    |field: &Field| format!("{} at byte {}", field.dtype.name(), field.offset);
-                Problem::Field {
-                    field: path,
-                    expected: match field {
-                        Some(_) => show(member),
-                        None => format!("a field of {}", member.dtype.name()),
-                    },
-                    found: field.map_or_else(|| "none of that name".into(), show),
-                    dtype: expected.clone(),
-                    names,
-                }
-            }
-        });
-    }
-    (expected.itemsize() != found.itemsize()).then(|| Problem::Packed {
+    let packed = |field| Problem::Packed {
         expected: expected.itemsize(),
         found: found.itemsize(),
-        field: None,
+        field,
         dtype: expected.clone(),
-    })
+    };
+    let show = |field: &Field| format!("{} at byte {}", field.dtype.name(), field.offset);
+    match first_wrong("", members, found) {
+        None if expected.itemsize() == found.itemsize() && fields.len() == members.len() => Ok(()),
+        None => Err(packed(None)),
+        Some((path, member, Some(field)))
+            if is_same(&member.dtype, &field.dtype) && is_in_order =>
+        {
+            Err(packed(Some((path, member.offset, field.offset))))
+        }
+        Some((path, member, field)) => Err(Problem::Field {
+            field: path,
+            expected: match field {
+                Some(_) => show(member),
+                None => format!("a field of {}", member.dtype.name()),
+            },
+            found: field.map_or_else(|| "none of that name".into(), show),
+            dtype: expected.clone(),
+            names,
+        }),
+    }
+}
+
+/// Returns whether a field has the dtype of a member. The characters of a text may also be bytes.
+fn is_same(member: &DType, field: &DType) -> bool {
+    let (Some(length), text) = (text_length(member), member.shape()) else {
+        return member == field;
+    };
+    let bytes = [DType::I8, DType::U8].contains(field.base())
+        && field.shape().split_last() == Some((&length, text));
+    member == field || bytes
+}
+
+/// Returns the length of a text, or of the texts of a sub-array; `None` for another dtype.
+fn text_length(dtype: &DType) -> Option<usize> {
+    let base = dtype.base();
+    (base.kind_char() == 'S').then(|| base.itemsize())
 }
 
 /// Returns the first member whose field is missing or differs, with its path and its field.
@@ -67,7 +87,10 @@ fn first_wrong<'a>(
         {
             return Some(wrong);
         }
-        if field.offset != member.offset || field.dtype != member.dtype {
+        let has_fields = member.dtype.fields().is_some() && field.dtype.fields().is_some();
+        let is_same = is_same(&member.dtype, &field.dtype)
+            || (has_fields && member.dtype.itemsize() == field.dtype.itemsize());
+        if field.offset != member.offset || !is_same {
             return Some((name, member, Some(field)));
         }
     }

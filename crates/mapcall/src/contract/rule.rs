@@ -667,11 +667,8 @@ pub(super) fn check_dtype(
     if found.to_native() == expected {
         return Err(Problem::ByteOrder { expected, found });
     }
-    if expected.fields().is_some()
-        && found.fields().is_some()
-        && let Some(problem) = super::fields::wrong_fields(&expected, &found)
-    {
-        return Err(problem);
+    if expected.fields().is_some() && found.fields().is_some() {
+        return super::fields::check(&expected, &found);
     }
     Err(Problem::DType { expected, found })
 }

@@ -149,8 +149,7 @@ impl Check<'_> {
         if contract.prototype.is_variadic {
             return Err(contract.refuse_all(Problem::VariadicBatch));
         }
-        let returns = contract.prototype.returns.resolved();
-        if contract.returned.is_none() && *returns != CType::Void {
+        if contract.is_unbatched() {
             return Err(self.unbatched());
         }
         let mut broadcast = self.broadcast.take().unwrap_or_default();

@@ -78,6 +78,7 @@ impl ArgumentError {
                 or_omit: false,
             },
             Problem::SameFile { .. } => Remedy::RenameFile,
+            Problem::Suffix { path } => Remedy::WritePath(path.with_extension("npy")),
             Problem::Shared => Remedy::DropOthers,
             Problem::ClosedMap => Remedy::OpenAgain,
             Problem::Masked { is_written, .. } => Remedy::Unmask {

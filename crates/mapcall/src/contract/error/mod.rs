@@ -139,6 +139,7 @@ impl ArgumentError {
             Problem::Alias { other } => {
                 format!("{expected} in memory of its own, or item by item in that of {other}")
             }
+            Problem::Suffix { .. } => format!("{expected} in a file that ends in .npy"),
             Problem::SameFile { .. } => format!("{expected} in a file of its own"),
             Problem::Unbatched { returns } => {
                 format!("one call, as no array can hold results of type {returns}")

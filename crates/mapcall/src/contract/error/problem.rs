@@ -244,6 +244,11 @@ pub enum Problem {
         /// The other output.
         other: String,
     },
+    /// The name of a file for an output that does not end in `.npy`, the format in which it would be written.
+    Suffix {
+        /// The path of the file.
+        path: PathBuf,
+    },
     /// A batch of results that no array can hold.
     Unbatched {
         /// The type of the result.
@@ -381,6 +386,7 @@ impl fmt::Display for Problem {
             Self::Changed => f.write_str("one that was changed meanwhile"),
             Self::BadExtent { extent, error } => write!(f, "{extent}, which {error}"),
             Self::NotInferred => f.write_str("no array that has it"),
+            Self::Suffix { path } => path.display().fmt(f),
             Self::SameFile { path, other } => {
                 write!(f, "{}, where {other} goes", path.display())
             }

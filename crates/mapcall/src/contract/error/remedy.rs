@@ -1,6 +1,7 @@
 //! Remedies: how to make a call that works.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use mapcall_array::DType;
 
@@ -162,6 +163,8 @@ pub enum Remedy {
     MapPart,
     /// Give an output another file.
     RenameFile,
+    /// Write an output to the file of that path.
+    WritePath(PathBuf),
     /// Open a file again.
     OpenAgain,
     /// Drop other users of the memory.
@@ -488,6 +491,7 @@ impl Remedy {
             ),
             Self::MapPart => f.write_str("map it over a part at a time"),
             Self::RenameFile => f.write_str("give it another name"),
+            Self::WritePath(path) => write!(f, "write {}", path.display()),
             Self::OpenAgain => f.write_str("open the file again"),
             Self::DropOthers => f.write_str("drop the others first"),
             Self::ChangeBefore => f.write_str("change it before the call"),

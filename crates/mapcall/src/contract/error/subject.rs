@@ -127,7 +127,7 @@ impl Subject {
         if let Problem::Overlap { other } | Problem::Alias { other } = problem {
             let other = prototype.parameter(other).map(|(_, parameter)| parameter);
             subject.only_read = match other {
-                _ if subject.access == Access::Read => Some(contract.role_name(role).to_owned()),
+                _ if subject.access == Access::Read => Some(contract.role_name(role)),
                 Some(other) if other.is_only_read() => Some(other.name.clone()),
                 _ => None,
             };
