@@ -1,7 +1,9 @@
 //! Remedies as Python code.
 
 use mapcall::array::DType;
-use mapcall::contract::{Access, ArgumentError, Form, ListOf, Remedy, Replacement, Results, list};
+use mapcall::contract::{
+    Access, ArgumentError, Form, ListOf, Remedy, Replacement, Results, write_length,
+};
 
 use super::spelling;
 
@@ -77,6 +79,13 @@ pub(super) fn text(error: &ArgumentError) -> String {
             quoted(error, &dtype),
             or_omit(or)
         ),
+        Remedy::GiveShape { shape, given } => {
+            let shape = tuple(&shape);
+            let or_omit = given.map_or(String::new(), |given| {
+                format!(", or leave {} out", spelling::spelled(&given))
+            });
+            format!("give an array of shape {shape}{or_omit}")
+        }
         Remedy::GiveBatch { shape, or_omit: or } => {
             let axes: Vec<String> = shape.iter().map(ToString::to_string).collect();
             let axes = axes.join(", ");
@@ -111,8 +120,8 @@ pub(super) fn text(error: &ArgumentError) -> String {
             }
         }
         Remedy::Measure(lengths) => {
-            let (function, lengths) = (&error.function, list(&lengths, "or"));
-            format!("write {lengths} in the prototype, or call {function}.unchecked(...)")
+            let (function, length) = (&error.function, write_length(&lengths));
+            format!("{length}, or call {function}.unchecked(...)")
         }
         Remedy::BindVariant => {
             let function = &error.function;
@@ -122,6 +131,13 @@ pub(super) fn text(error: &ArgumentError) -> String {
         }
         other => other.named(name).to_string(),
     }
+}
+
+/// Returns a shape as code.
+fn tuple(shape: &[usize]) -> String {
+    let lengths: Vec<String> = shape.iter().map(ToString::to_string).collect();
+    let comma = if shape.len() == 1 { "," } else { "" };
+    format!("({}{comma})", lengths.join(", "))
 }
 
 /// Returns the remedy to pass another array.
@@ -148,8 +164,11 @@ fn replace(error: &ArgumentError, name: &str, replacement: &Replacement) -> Stri
             ("make it one with", code, String::new())
         }
         Form::OfNumber { dtype, rank } => {
-            let shape = vec!["1"; *rank].join(", ");
-            let code = format!("numpy.full(({shape},), {of}, '{}')", dtype.name());
+            let shape = match rank {
+                0 | 1 => "1".to_owned(),
+                _ => format!("({})", vec!["1"; *rank].join(", ")),
+            };
+            let code = format!("numpy.full({shape}, {of}, '{}')", dtype.name());
             ("make it one with", code, String::new())
         }
         Form::Contiguous => (

@@ -45,7 +45,7 @@ pub use broadcast::{BroadcastPlan, Operand};
 pub use check::Check;
 pub use error::{
     Access, ArgumentError, Element, Form, ListOf, Loss, Problem, Remedy, Replacement, Results,
-    Subject, list,
+    Subject, list, write_length,
 };
 pub use extent_rule::ExtentRule;
 pub use host_value::{FunctionValue, HandleValue, HostValue};

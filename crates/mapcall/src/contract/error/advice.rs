@@ -98,8 +98,12 @@ impl ArgumentError {
                 expected,
                 shape,
                 axis,
+                extent,
                 ..
-            } if shape.len() == axis + 1 && *axis == 0 => Remedy::GiveShape(vec![*expected]),
+            } if shape.len() == axis + 1 && *axis == 0 => Remedy::GiveShape {
+                shape: vec![*expected],
+                given: Some(extent.clone()).filter(|extent| subject.names.contains(extent)),
+            },
             Problem::Extent { .. } | Problem::Stride { .. } => Remedy::Agree,
             Problem::TooLong { most, .. } => Remedy::GiveShorter(*most),
             Problem::BadExtent { extent, .. } => {
@@ -181,14 +185,16 @@ impl ArgumentError {
             let (to, loss) = (expected.clone(), Loss::Text);
             return self.replace(Form::Convert { to, loss }, Results::Stay);
         };
-        if let Some(field) = found.fields().and_then(<[_]>::first) {
-            return if is_written {
-                give_array()
-            } else {
-                Remedy::GiveField {
+        if let Some(fields) = found.fields() {
+            let is_number =
+                |dtype: &DType| matches!(dtype.kind_char(), 'b' | 'i' | 'u' | 'f' | 'c');
+            let mut fields = fields.iter().filter(|field| is_number(&field.dtype));
+            return match fields.next() {
+                Some(field) if !is_written => Remedy::GiveField {
                     name: field.name.to_string(),
                     dtype: expected.clone(),
-                }
+                },
+                _ => give_array(),
             };
         }
         if found.kind_char() == 'c' && expected.kind_char() != 'c' {

@@ -8,7 +8,7 @@ mod subject;
 use std::fmt;
 
 pub use problem::Problem;
-pub use remedy::{Form, ListOf, Loss, Remedy, Replacement, Results, list};
+pub use remedy::{Form, ListOf, Loss, Remedy, Replacement, Results, list, write_length};
 pub use subject::{Access, Element, Subject};
 
 pub(super) use advice::range;

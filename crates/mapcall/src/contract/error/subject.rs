@@ -29,6 +29,8 @@ pub struct Subject {
     pub access: Access,
     /// The kind of the elements in that memory.
     pub element: Element,
+    /// The number of axes of an array.
+    pub rank: usize,
     /// The type of a number.
     pub number: Option<Number>,
     /// Whether the number may be left out.
@@ -212,6 +214,7 @@ impl Subject {
                 (false, false) => Access::Written,
             },
             element: Element::of(array.ctype()),
+            rank: array.rank(),
             number: array.number(),
             ..Self::default()
         }
