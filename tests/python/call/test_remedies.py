@@ -256,7 +256,7 @@ ROWS = [
         "Replace",
         TWICE,
         lambda: {"x": np.ones(3), "y": read_only(np.zeros(3))},
-        "pass new_y = y.copy(), which has the results then, or leave y out",
+        "pass new_y = y.copy(), which has the results then, or leave y out, or open the map for writing",
         [2.0, 2, 2],
         of="y",
     ),
@@ -777,7 +777,7 @@ def library(compile_c: Any) -> mapcall.Library:
 def alternatives(remedy: str) -> list[str]:
     """Return the alternatives of a remedy, of which each must work."""
     return re.split(
-        r", or (?=leave|pass|call|write|numpy|a list|x\.data|give)| and (?=give )", remedy
+        r", or (?=leave|open|pass|call|write|numpy|a list|x\.data|give)| and (?=give )", remedy
     )
 
 

@@ -1,11 +1,11 @@
 //! The conversion of errors of calls to Python exceptions, with NumPy calls as remedies.
 
-use mapcall::contract::{Access, ArgumentError, Form, HostValue, Problem, Remedy};
+use mapcall::contract::{Access, ArgumentError, Form, HostValue, Problem, Remedy, Replacement};
 use mapcall::{BindError, CallError, LibraryError, PrototypeError};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyComplex, PyFloat, PyInt, PyString, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyComplex, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 
 use super::{ndarray, remedies};
 use crate::errors::with_fields;
@@ -133,6 +133,12 @@ fn name_object(
         }
         Problem::Type { found, remedy } if is_other => {
             *found = what(object)?;
+            if let Remedy::GiveRecords(dtype) | Remedy::GiveStruct(dtype) = remedy
+                && has_tuples(object)?
+            {
+                *remedy = Remedy::Replace(Replacement::new(Form::MakeArray(dtype.clone())));
+                return Ok(());
+            }
             let Remedy::Replace(replacement) = remedy else {
                 return Ok(());
             };
@@ -165,6 +171,17 @@ fn name_object(
         _ => {}
     }
     Ok(())
+}
+
+/// Returns whether an object is a tuple, or a list of tuples, of which NumPy makes structs.
+fn has_tuples(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let Ok(list) = object.cast::<PyList>() else {
+        return Ok(object.is_instance_of::<PyTuple>());
+    };
+    Ok(!list.is_empty()
+        && list
+            .iter()
+            .all(|element| element.is_instance_of::<PyTuple>()))
 }
 
 /// Returns whether an object is one number of Python or NumPy.

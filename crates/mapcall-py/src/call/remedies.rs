@@ -2,7 +2,7 @@
 
 use mapcall::array::DType;
 use mapcall::contract::{
-    Access, ArgumentError, Form, ListOf, Remedy, Replacement, Results, write_length,
+    Access, ArgumentError, Form, ListOf, Problem, Remedy, Replacement, Results, write_length,
 };
 
 use super::spelling;
@@ -11,7 +11,7 @@ use super::spelling;
 pub(super) fn text(error: &ArgumentError) -> String {
     let name = &*spelling::spelled(&error.parameter);
     let or_omit = |or_omit: bool| match or_omit {
-        true => format!(", or leave {name} out"),
+        true => format!(", or leave {} out", quoted_option(error, name)),
         false => String::new(),
     };
     match error.remedy() {
@@ -133,6 +133,14 @@ pub(super) fn text(error: &ArgumentError) -> String {
     }
 }
 
+/// Returns the name of a parameter; that of an option in quotes, as `out` is a word.
+fn quoted_option(error: &ArgumentError, name: &str) -> String {
+    match error.subject.position {
+        Some(_) => name.to_owned(),
+        None => format!("`{name}`"),
+    }
+}
+
 /// Returns a shape as code.
 fn tuple(shape: &[usize]) -> String {
     let lengths: Vec<String> = shape.iter().map(ToString::to_string).collect();
@@ -193,10 +201,13 @@ fn replace(error: &ArgumentError, name: &str, replacement: &Replacement) -> Stri
         }
         _ => return replacement.to_string(),
     };
-    let or_omit = match replacement.or_omit {
-        true => format!(", or leave {name} out"),
+    let mut or_omit = match replacement.or_omit {
+        true => format!(", or leave {} out", quoted_option(error, name)),
         false => String::new(),
     };
+    if matches!(error.problem, Problem::ReadOnly) {
+        or_omit.push_str(", or open the map for writing");
+    }
     let is_name = of
         .chars()
         .all(|letter| letter.is_alphanumeric() || letter == '_');

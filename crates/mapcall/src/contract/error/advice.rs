@@ -84,7 +84,9 @@ impl ArgumentError {
             Problem::Masked { is_written, .. } => Remedy::Unmask {
                 by_copy: !is_written,
             },
-            Problem::Changed => Remedy::ChangeBefore,
+            Problem::Changed => Remedy::ChangeBefore {
+                or_copy: !subject.access.is_written(),
+            },
             Problem::Broadcast { .. } => Remedy::Broadcast,
             Problem::Measures { .. } => Remedy::GiveNumber {
                 or_omit: subject.is_inferred,

@@ -100,7 +100,7 @@ impl ArgumentError {
                 }
             }
             Problem::BadExtent { .. } => format!("{expected} of some size"),
-            Problem::TooLong { most, .. } => format!("{expected}, at most {most},"),
+            Problem::TooLong { most, .. } => format!("{expected}, at most {most}"),
             Problem::Packed {
                 expected: size,
                 field,

@@ -175,7 +175,10 @@ pub enum Remedy {
     /// Drop other users of the memory.
     DropOthers,
     /// Change the array before the call.
-    ChangeBefore,
+    ChangeBefore {
+        /// Whether a copy may be passed, as the function only reads it.
+        or_copy: bool,
+    },
     /// Write the name of a parameter that is similar.
     DidYouMean(String),
     /// Write one of these names.
@@ -213,6 +216,19 @@ pub struct Replacement {
     pub or_omit: bool,
     /// The name of the argument that is replaced, if it is another one than that of the error.
     pub of: Option<String>,
+}
+
+impl Replacement {
+    /// Returns the replacement by an array without results.
+    #[must_use]
+    pub fn new(form: Form) -> Self {
+        Self {
+            form,
+            results: Results::None,
+            or_omit: false,
+            of: None,
+        }
+    }
 }
 
 /// How an array is made of another one or of an object.
@@ -501,7 +517,10 @@ impl Remedy {
             Self::WritePath(path) => write!(f, "write {}", path.display()),
             Self::OpenAgain => f.write_str("open the file again"),
             Self::DropOthers => f.write_str("drop the others first"),
-            Self::ChangeBefore => f.write_str("change it before the call"),
+            Self::ChangeBefore { or_copy: false } => f.write_str("change it before the call"),
+            Self::ChangeBefore { or_copy: true } => {
+                f.write_str("change it before the call, or pass a copy")
+            }
             Self::DidYouMean(name) => write!(f, "did you mean {name}?"),
             Self::NameOneOf(names) if names.is_empty() => f.write_str("leave it out"),
             Self::NameOneOf(names) => write!(f, "write one of {}", names.join(", ")),
@@ -514,8 +533,12 @@ impl Remedy {
 /// Returns the remedy to write one of these lengths into the prototype: the one that is true.
 #[must_use]
 pub fn write_length(lengths: &[String]) -> String {
+    let is_number = |length: &String| {
+        let inside = length.trim_end_matches(']').rsplit('[').next();
+        inside.is_some_and(|inside| inside.bytes().all(|digit| digit.is_ascii_digit()))
+    };
     let choice = match lengths {
-        [_] => "",
+        [only] if is_number(only) => "",
         _ => ", as C has it",
     };
     format!("write {} in the prototype{choice}", list(lengths, "or"))

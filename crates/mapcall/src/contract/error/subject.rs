@@ -130,7 +130,7 @@ impl Subject {
             let other = prototype.parameter(other).map(|(_, parameter)| parameter);
             subject.only_read = match other {
                 _ if subject.access == Access::Read => Some(contract.role_name(role)),
-                Some(other) if other.is_only_read() => Some(other.name.clone()),
+                Some(other) if other.is_only_read() || is_value(other) => Some(other.name.clone()),
                 _ => None,
             };
         }
@@ -231,6 +231,11 @@ impl Subject {
             ..Self::default()
         }
     }
+}
+
+/// Returns whether a parameter is passed by value, so that its array in a batch is only read.
+fn is_value(parameter: &Parameter) -> bool {
+    parameter.rank() == 0 && !matches!(parameter.ctype.resolved(), CType::Pointer(_))
 }
 
 /// Returns whether nothing but the array itself depends on the length of its last axis.
