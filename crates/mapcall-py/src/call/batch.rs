@@ -190,6 +190,7 @@ impl<'py> BatchCall<'py> {
             threads: self.threads(this)?,
             stream: self.options.stream()?,
             is_synced: self.options.is_synced()?,
+            simd: mapcall::batch::Simd::Off,
         };
         let progress = self.progress(this)?;
         let Some(mut batch) = PreparedBatch::new(&this.inner, check) else {

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use mapcall_array::{Buffer, DType};
 
 use super::eviction::Stream;
-use super::prepared::{BatchOptions, PreparedBatch};
+use super::prepared::{BatchOptions, PreparedBatch, Simd};
 use super::run::BatchObserver;
 use crate::CType;
 use crate::call::Frame;
@@ -55,6 +55,7 @@ impl Function {
             options: BatchOptions {
                 threads: 1,
                 stream: Stream::Auto,
+                simd: Simd::Off,
                 is_synced: false,
             },
             mask: None,
@@ -142,6 +143,32 @@ impl<'a, 'b> Batch<'a, 'b> {
         self
     }
 
+    /// Sets whether the calls are made by a vector variant of the function, which computes several items at once.
+    ///
+    /// ```
+    /// use mapcall::batch::Simd;
+    /// use mapcall::{Arg, Library};
+    ///
+    /// # // SAFETY: the C library's own initialisers may run at any time.
+    /// # let libm = unsafe { Library::open("m")? };
+    /// # // SAFETY: this is the prototype of `cos`.
+    /// # let cos = unsafe { libm.function("double cos(double x)")? };
+    /// let x: Vec<f64> = (0..1000).map(f64::from).collect();
+    /// let mut y = vec![0.0; 1000];
+    /// cos.map(&[Arg::from(&x)], &mut [Arg::from(&mut y)]).simd(Simd::Auto).run()?;
+    /// assert!(x.iter().zip(&y).all(|(x, y)| (x.cos() - y).abs() < 1e-14));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Variants are functions that the library exports under the names of the machine's vector function ABI:
+    /// compilers make them for `#pragma omp declare simd`, and the GNU C library has them for most functions of libm.
+    /// The one with the widest registers of this processor is taken. Its results may differ from those of the
+    /// function in the last bits, and it does not set `errno`.
+    pub fn simd(mut self, simd: Simd) -> Self {
+        self.options.simd = simd;
+        self
+    }
+
     /// Waits until new files are on the disk before [`run`](Self::run) returns.
     pub fn sync(mut self) -> Self {
         self.options.is_synced = true;
@@ -211,7 +238,8 @@ impl<'a, 'b> Batch<'a, 'b> {
     ///
     /// [`CallError::Argument`] if the prototype does not allow an argument: the function has not been
     /// called; [`CallError::Status`] if the result of a call is a failure, with its index in the
-    /// batch; [`CallError::Interrupted`] if the progress closure returns `Break`; [`CallError::Array`]
+    /// batch; [`CallError::Simd`] if [`Simd::Required`] is set and no vector variant can make the calls;
+    /// [`CallError::Interrupted`] if the progress closure returns `Break`; [`CallError::Array`]
     /// if there is no memory for an output, or if a file can't be written.
     pub fn run(self) -> Result<(), CallError> {
         let function = self.function;
