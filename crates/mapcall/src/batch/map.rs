@@ -11,10 +11,9 @@ use mapcall_array::{Buffer, DType};
 use super::eviction::Stream;
 use super::prepared::{BatchOptions, PreparedBatch, Simd};
 use super::run::BatchObserver;
-use crate::CType;
 use crate::call::Frame;
 use crate::contract::{Check, HostValue, Problem, Role};
-use crate::function::{Arg, CallError, Function, Lent, Success, push_argument};
+use crate::function::{Arg, CallError, Function, Lent, push_argument};
 
 impl Function {
     /// Calls the function for each element or sub-array of its arguments, as a generalized ufunc of
@@ -41,8 +40,8 @@ impl Function {
     /// order; [`Arg::Out`] stands for an output that is allocated, [`Arg::File`] for one that is written
     /// to a new `.npy` file, which may be larger than memory. The axes that an argument has beyond the
     /// brackets of its parameter are those of the batch, and broadcast; only the parameter's own axes must
-    /// be contiguous. Each output needs an argument, except for a status that [`Success::Zero`] checks,
-    /// which can only be 0.
+    /// be contiguous. Each output needs an argument. A status that [`Success::Zero`] checks is no output, as
+    /// it can only be 0.
     pub fn map<'a, 'b>(
         &'a self,
         inputs: &'a [Arg<'b>],
@@ -284,12 +283,11 @@ impl<'a, 'b> Batch<'a, 'b> {
         Ok(())
     }
 
-    /// Checks the number of outputs. Results that must all be 0 may be left out.
+    /// Checks the number of outputs.
     fn check_outputs(&self) -> Result<(), CallError> {
         let contract = self.function.contract();
         let (expected, found) = (contract.outputs().len(), self.outputs.len());
-        let is_status = self.function.success() == Success::Zero && contract.returned().is_some();
-        if found == expected || (found == 0 && expected == 1 && is_status) {
+        if found == expected {
             return Ok(());
         }
         let problem = Problem::Outputs { expected, found };
@@ -331,9 +329,8 @@ impl<'a, 'b> Batch<'a, 'b> {
     fn push_arguments(&self, check: &mut Check<'_>, lent: &mut Lent) -> Result<(), CallError> {
         let function = self.function;
         let contract = function.contract();
-        let returns = &contract.prototype().returns;
-        if contract.returned().is_none() && *returns.resolved() != CType::Void {
-            let returns = returns.to_string();
+        if contract.is_unbatched() {
+            let returns = contract.prototype().returns.to_string();
             return Err(contract.refuse_all(Problem::Unbatched { returns }).into());
         }
         check.insist_on_batch();

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
@@ -153,15 +154,21 @@ impl<'a> PreparedBatch<'a> {
     /// # Errors
     ///
     /// [`CallError::Array`] if the system refuses, or if the disk is full; [`CallError::Argument`] if
-    /// another output is written to that file, or if the items of a batch are column-major, which no file
+    /// the path does not end in `.npy`, if another output is written to that file, or if the items of a batch are column-major, which no file
     /// can hold, or have a value that C reads.
     pub fn create_file(&mut self, output: &Output, path: &Path) -> Result<(), CallError> {
         let contract = self.function.contract();
+        if path.extension() != Some(OsStr::new("npy")) {
+            let path = path.to_path_buf();
+            return Err(contract
+                .refuse_role(output.role, Problem::Suffix { path })
+                .into());
+        }
         let dtype = output.dtype(contract);
         let is_column_major = !output.is_in_order() && output.is_column_major;
         if (is_column_major && !output.order.is_empty()) || output.fill.is_some() {
             let found = "a file".into();
-            let remedy = Remedy::Words("leave it out, or give an array".into());
+            let remedy = Remedy::OmitOrArray;
             return Err(contract
                 .refuse_role(output.role, Problem::Type { found, remedy })
                 .into());

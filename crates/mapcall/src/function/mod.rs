@@ -288,7 +288,7 @@ impl Function {
     }
 
     /// Returns the same function with another condition of success: any other result becomes
-    /// [`CallError::Status`].
+    /// [`CallError::Status`]. With [`Success::Zero`], the result is no output of a batch, as it can only be 0.
     ///
     /// ```
     /// use mapcall::{CallError, Library, Success};
@@ -313,9 +313,16 @@ impl Function {
                 reason,
             }));
         }
+        let is_status = success == Success::Zero;
+        let rebound = self.rebound();
         Ok(Self(Arc::new(Bound {
             success,
-            ..self.rebound()
+            contract: if is_status == rebound.contract.is_status() {
+                rebound.contract
+            } else {
+                Arc::new(rebound.contract.with_status(is_status))
+            },
+            ..rebound
         })))
     }
 
