@@ -329,6 +329,7 @@ class Library:
         text: Literal["str", "bytes"] = "str",
         destructor: Function | Callable[[Handle], object] | None = None,
         engine: _Engine | None = None,
+        simd: bool | Literal["auto"] = False,
         address: object = None,
     ) -> Function: ...
     def callback(self, prototype: str, callable: Callable[..., Any]) -> Callback: ...

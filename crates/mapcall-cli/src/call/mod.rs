@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use mapcall::array::{Array, Map, Mode};
-use mapcall::batch::{Shape, Stream};
+use mapcall::batch::{Shape, Simd, Stream};
 use mapcall::contract::{Contract, Role};
 use mapcall::{Arg, CallError, Function, Success};
 
@@ -75,6 +75,17 @@ pub(crate) struct Arguments {
     /// threads at once
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
+    /// Make the calls of a batch by a vector variant of the function, which computes several items at once: one that
+    /// the library exports, or libmvec for libm. Results may differ in the last bits; with `auto`, calls are made
+    /// one by one if there is no such variant
+    #[arg(
+        long,
+        value_name = "WHEN",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "always"
+    )]
+    simd: Option<When>,
     /// Release the pages of files that all calls have processed, so that memory stays bounded; by default,
     /// this is done if the files are larger than the free memory
     #[arg(long)]
@@ -120,6 +131,17 @@ pub(crate) struct Arguments {
     quiet: bool,
 }
 
+/// When a batch is made by a vector variant.
+#[derive(Clone, Copy, ValueEnum)]
+enum When {
+    /// Always; the batch is refused if no variant can make the calls
+    Always,
+    /// If a variant can make the calls
+    Auto,
+    /// Never
+    Never,
+}
+
 /// The results that mean success.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Check {
@@ -132,6 +154,17 @@ enum Check {
     Nonnull,
     /// errno is 0 after the call
     Errno,
+}
+
+impl Arguments {
+    /// Returns whether the batch is made by a vector variant.
+    fn simd(&self) -> Simd {
+        match self.simd {
+            Some(When::Always) => Simd::Required,
+            Some(When::Auto) => Simd::Auto,
+            Some(When::Never) | None => Simd::Off,
+        }
+    }
 }
 
 impl Check {
@@ -373,6 +406,7 @@ fn batch(
     let batch = function
         .map(&inputs, &mut outputs)
         .threads(arguments.threads)
+        .simd(arguments.simd())
         .progress(|done, calls| {
             bar.update(done, calls);
             match interrupts.signal() {

@@ -29,7 +29,9 @@ fn text(error: &ArgumentError, values: &[OsString]) -> String {
         } => {
             let declare = format!("write {ctype} for {name} in the prototype, if C takes that");
             match convert(name, values, &format!(".real.astype('{}')", dtype.name())) {
-                Some(convert) if is_only_read => format!("{declare}, or drop the imaginary parts: {convert}"),
+                Some(convert) if is_only_read => {
+                    format!("{declare}, or drop the imaginary parts: {convert}")
+                }
                 _ => declare,
             }
         }

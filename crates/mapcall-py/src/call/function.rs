@@ -6,6 +6,7 @@ use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
+use mapcall::batch::Simd;
 use mapcall::contract::{ArrayRule, Contract, Quick, Role, Rule};
 use mapcall::ctype::Function as FunctionType;
 use mapcall::{BindError, Prototype, Success};
@@ -18,6 +19,7 @@ use pyo3::types::{PyString, PyTuple, PyType};
 
 use super::errors;
 use super::expected::Expected;
+use super::keywords::simd_of;
 use super::returns::Returns;
 use super::text::Text;
 
@@ -74,6 +76,11 @@ use super::text::Text;
 /// threads : int, default 1
 ///     The number of threads that a batch runs on; 0 for one on each core. The results are the same.
 ///     Many C functions are not safe to be called from several threads.
+/// simd : bool or 'auto', default False
+///     Whether a batch is made by a vector variant of the function, which computes several items at once:
+///     those that compilers make for ``#pragma omp declare simd``, and those of the GNU C library for libm.
+///     Results may differ in the last bits. True raises if no variant can make the calls, 'auto' makes them one by one
+///     then.
 /// stream : bool, optional
 ///     Whether pages of maps are dropped from memory once a batch has processed them. By default they
 ///     are if the files are larger than the memory that is free.
@@ -260,6 +267,8 @@ pub(super) struct Options {
     pub(super) text: Text,
     pub(super) destructor: Option<Destructor>,
     pub(super) engine: Option<mapcall::call::Engine>,
+    /// Whether batches are made by a vector variant, if the call does not say.
+    pub(super) simd: Simd,
 }
 
 /// The destructor of the handles that a function returns.
@@ -314,6 +323,7 @@ impl Options {
                 Destructor::Callable(callable) => Destructor::Callable(callable.clone_ref(py)),
             }),
             engine: self.engine,
+            simd: self.simd,
         }
     }
 
@@ -323,6 +333,7 @@ impl Options {
         text: &str,
         destructor: Option<Bound<'_, PyAny>>,
         engine: Option<&str>,
+        simd: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let destructor = destructor.map(|destructor| match destructor.cast_into::<Function>() {
             Ok(function) => Ok(Destructor::Function(function.unbind())),
@@ -357,6 +368,14 @@ impl Options {
                 Some(other) => {
                     return Err(wrong("engine", "None, 'cranelift' or 'libffi'", other));
                 }
+            },
+            simd: match simd {
+                None => Simd::Off,
+                Some(simd) => simd_of(simd).ok_or_else(|| {
+                    PyValueError::new_err(format!(
+                        "simd must be True, False or 'auto', got {simd:?}"
+                    ))
+                })?,
             },
         })
     }
@@ -452,7 +471,7 @@ impl Function {
         // the pointer leads to a function of the type.
         let bound = unsafe { inner.bind_address(prototype, address) };
         let bound = bound.map_err(|error: BindError| errors::bind(py, &error))?;
-        let options = Options::new(None, None, "str", None, None)?;
+        let options = Options::new(None, None, "str", None, None, None)?;
         let library = library.clone().unbind();
         let mut binding = Binding::new(py, library, &bound, Origin::Address, options)?;
         binding.kept = kept;
