@@ -49,11 +49,12 @@ const MAX_SHOWN_BYTES: usize = 64 << 20;
 #[derive(Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command")]
 pub(crate) struct Arguments {
-    /// The library: a path, a file name (libm.so.6) or a bare name (m)
+    /// The library: a path, a file name (libm.so.6) or a bare name (m); or C code, by the path of its file
+    /// (kern.c), which `mapcall compile` compiles with more options
     #[arg(value_name = "LIB")]
     library: OsString,
-    /// The function's prototype in C, with the lengths of arrays in brackets; with --header, the name of a
-    /// function is enough
+    /// The function's prototype in C, with the lengths of arrays in brackets; with --header, and for C code, the
+    /// name of a function is enough
     #[arg(value_name = "PROTOTYPE")]
     prototype: String,
     /// The arguments: numbers, texts, NULL, and files as x.npy, x.npz:MEMBER,

@@ -24,6 +24,7 @@ use super::callback::{self, Callback, NamedRecipient, Recipient};
 use super::function::{Destructor, Function, Options, Origin};
 use super::handle::{self, Handle};
 use super::returns::function_pointed_to;
+use super::source_code::Code;
 use super::struct_object::{LibraryReference, Struct};
 use super::variable::Variable;
 use super::{errors, foreign, methods};
@@ -149,6 +150,7 @@ pub(crate) fn load(
     Ok(Library {
         inner,
         header,
+        code: None,
         declarations,
         known: Mutex::default(),
     })
@@ -213,13 +215,15 @@ impl Source {
 /// >>> libm == mapcall.load("libm.so.6")
 /// True
 ///
-/// Made by `load`. It stays loaded while this object or one of its functions is in use. The functions
+/// Made by `load` and `compile`. It stays loaded while this object or one of its functions is in use. The functions
 /// and constants of its header are attributes; a constant with the name of a method is in `constants`
 /// only.
 #[pyclass(frozen, module = "mapcall", weakref)]
 pub(crate) struct Library {
     inner: mapcall::Library,
     header: Option<Source>,
+    /// The source code of a library that was compiled.
+    code: Option<Code>,
     declarations: Declarations,
     /// The types and functions in use. It is locked by attached threads only, and never while Python
     /// code runs.
@@ -238,6 +242,25 @@ struct Known {
 }
 
 impl Library {
+    /// Returns a library that was compiled.
+    pub(super) fn of_code(inner: mapcall::Library, declarations: Declarations, code: Code) -> Self {
+        Self {
+            inner,
+            header: None,
+            code: Some(code),
+            declarations,
+            known: Mutex::default(),
+        }
+    }
+
+    /// Returns the names of what declares the functions; `None` if nothing does.
+    fn declared_by(&self) -> Option<String> {
+        match (&self.header, &self.code) {
+            (Some(source), _) => Some(source.names()),
+            (None, code) => code.as_ref().map(Code::name),
+        }
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -757,8 +780,8 @@ impl Library {
                 library.known().functions.insert(name, known);
                 return Ok(function.into_any());
             }
-            Ok(None) => match &library.header {
-                Some(source) => {
+            Ok(None) => match library.declared_by() {
+                Some(names) => {
                     let declarations = &library.declarations;
                     let constant = py.detach(|| declarations.constant(name));
                     let constant =
@@ -775,10 +798,7 @@ impl Library {
                             }
                         }
                     }
-                    format!(
-                        "{} declares no function, variable or constant {name:?}",
-                        source.names()
-                    )
+                    format!("{names} declares no function, variable or constant {name:?}")
                 }
                 None => format!(
                     "a library without a header has no attribute {name:?}; bind a function by its \
@@ -822,8 +842,8 @@ impl Library {
     }
 
     fn __repr__(&self) -> String {
-        match &self.header {
-            Some(source) => format!("<mapcall.Library: {} ({})>", self.inner, source.names()),
+        match self.declared_by() {
+            Some(names) => format!("<mapcall.Library: {} ({names})>", self.inner),
             None => format!("<mapcall.Library: {}>", self.inner),
         }
     }
@@ -842,6 +862,11 @@ impl Library {
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let package = Package::get(py)?;
+        if let Some(code) = &self.code {
+            return (&package.reload, (py.None(), py.None(), code.reduced(py)?))
+                .into_pyobject(py)
+                .map(Bound::into_any);
+        }
         let header = match &self.header {
             Some(source) => {
                 let define = PyDict::new(py);
