@@ -103,11 +103,7 @@ struct Layout {
 impl Layout {
     /// Returns the strides, the offset of the first element, and the size of the memory.
     fn strides(&self, shape: [usize; 2], itemsize: usize) -> ([isize; 2], usize, usize) {
-        let [fast, slow] = if self.is_column_major {
-            [0, 1]
-        } else {
-            [1, 0]
-        };
+        let [fast, slow] = if self.is_column_major { [0, 1] } else { [1, 0] };
         let mut strides = [0; 2];
         strides[fast] = itemsize + self.gap;
         strides[slow] = strides[fast] * shape[fast] + self.row_gap;
@@ -141,14 +137,21 @@ fn pair() -> impl Strategy<Value = (String, String)> {
     let number = |first: usize| (first..14_usize).prop_map(move |index| SCALARS[index]);
     let scalars = (0..14_usize).prop_flat_map(move |from| {
         (order(), order(), number(0)).prop_map(move |(one, other, to)| {
-            (format!("'{one}{}'", SCALARS[from]), format!("'{other}{to}'"))
+            (
+                format!("'{one}{}'", SCALARS[from]),
+                format!("'{other}{to}'"),
+            )
         })
     });
     let leaf = scalars.clone();
     let record = vec((scalars, 1..4_usize), 1..4).prop_map(|fields| {
         let fields = |pick: fn(&(String, String)) -> &String| {
             let field = |(index, (pair, length)): (usize, &((String, String), usize))| {
-                let shape = if *length > 1 { format!(", ({length},)") } else { String::new() };
+                let shape = if *length > 1 {
+                    format!(", ({length},)")
+                } else {
+                    String::new()
+                };
                 format!("('x{index}', {}{shape}), ", pick(pair))
             };
             let fields: String = fields.iter().enumerate().map(field).collect();
@@ -223,7 +226,6 @@ proptest! {
         }
     }
 }
-
 
 /// Returns for each byte of an array's memory whether it belongs to an element.
 fn covered(

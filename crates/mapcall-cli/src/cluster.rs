@@ -79,6 +79,8 @@ pub struct ClusterBatch<'a> {
     pub threads: usize,
     /// Whether to wait until the files are on the disk.
     pub is_synced: bool,
+    /// Whether calls convert arrays that do not fit.
+    pub converts: bool,
 }
 
 /// A value of a parameter.

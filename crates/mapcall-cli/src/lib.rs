@@ -201,6 +201,7 @@ fn call_error(error: &CallError) -> String {
 fn argument(error: &ArgumentError) -> String {
     match error.remedy() {
         Remedy::GiveExtent => error.message(&format!("give {}=NUMBER", error.parameter)),
+        remedy if error.can_convert => error.message(&format_args!("{remedy}, or add --convert")),
         remedy => error.message(&remedy),
     }
 }

@@ -113,6 +113,7 @@ fn described<'py>(
     keywords.set_item("outputs", outputs)?;
     keywords.set_item("threads", batch.threads)?;
     keywords.set_item("sync", batch.is_synced)?;
+    keywords.set_item("convert", batch.converts)?;
     keywords.set_item("progress", report)?;
     Ok(keywords)
 }

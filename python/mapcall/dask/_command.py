@@ -67,6 +67,7 @@ def run(
     outputs: Sequence[_Target],
     threads: int,
     sync: bool,
+    convert: bool,
     progress: Progress,
 ) -> list[bytes]:
     """Run a batch that the command has checked, and return the elements of outputs in memory.
@@ -81,7 +82,7 @@ def run(
         Those of `mapcall.load`.
     prototype : str
         The prototype; or the name of a function of the header.
-    check, where, threads, sync
+    check, where, threads, sync, convert
         Options of `Library.function` and of a batch.
     arguments : dict
         Numbers, texts, None and arrays in files, by the parameters' names.
@@ -109,7 +110,7 @@ def run(
     with contextlib.ExitStack() as stack, _interruptible():
         client = stack.enter_context(_connected(address))
         try:
-            results = _graph(client, function, arguments, where, threads)
+            results = _graph(client, function, arguments, where, threads, convert)
             return _compute(client, results, outputs, sync, progress)
         except (ArgumentError, CallError):
             raise
@@ -209,9 +210,12 @@ def _graph(
     arguments: Mapping[str, Any],
     where: Any,
     threads: int,
+    convert: bool,
 ) -> list[da.Array]:
     """Return the outputs of the batch as Dask arrays."""
     keywords = {**arguments, "threads": threads}
+    if convert:
+        keywords["convert"] = True
     if where is not None:
         keywords["where"] = where
     parameters = {parameter.name: parameter for parameter in function.parameters}

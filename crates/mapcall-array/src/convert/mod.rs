@@ -334,12 +334,7 @@ fn push(
         return if axis.length == 0 {
             Some(())
         } else {
-            push(
-                steps,
-                (from_base, from_offset),
-                (to_base, to_offset),
-                &axes,
-            )
+            push(steps, (from_base, from_offset), (to_base, to_offset), &axes)
         };
     }
     if let (Some(from_fields), Some(to_fields)) = (from.fields(), to.fields()) {

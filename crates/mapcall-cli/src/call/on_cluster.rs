@@ -123,6 +123,7 @@ impl<'a> Dask<'a> {
             outputs,
             threads: arguments.threads,
             is_synced: arguments.sync,
+            converts: arguments.convert,
         };
         let bar = Bar::new(function.name(), bytes, !arguments.quiet);
         let bar = Arc::new(Mutex::new(Some(bar)));

@@ -29,7 +29,10 @@ fn make(
 
 #[cold]
 pub(super) fn argument(py: Python<'_>, error: &ArgumentError) -> PyErr {
-    let remedy = remedy(error);
+    let mut remedy = remedy(error);
+    if error.can_convert {
+        remedy.push_str(", or give convert=True");
+    }
     make(
         py,
         |package| &package.argument_error,

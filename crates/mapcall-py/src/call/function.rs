@@ -82,6 +82,11 @@ use super::text::Text;
 /// progress : bool or callable, optional
 ///     If True, a batch of more than a second shows a progress bar. A callable is called a few times
 ///     a second with the number of calls that have been made and the number of all calls.
+/// convert : bool, optional
+///     Whether arrays that do not fit are converted: their byte order, alignment, strides, and dtype by the rule
+///     `same_kind` of `numpy.can_cast`. What C writes is converted back. A batch converts the arrays of some calls at
+///     once, in a buffer that stays in the cache; a single call converts whole arrays. The default is the option of
+///     `Library.function`.
 ///
 /// Returns
 /// -------
@@ -106,7 +111,7 @@ use super::text::Text;
 ///
 /// Notes
 /// -----
-/// Nothing is copied or converted. Only the core dimensions must be contiguous. An array that C
+/// Nothing is copied or converted, except with ``convert=True``. Only the core dimensions must be contiguous. An array that C
 /// writes must have all loop dimensions, and shares memory with no other argument, except that it may
 /// be an input as well (``out=x``). Functions that return text or pointers have no batches.
 ///
@@ -255,6 +260,8 @@ pub(super) struct Options {
     pub(super) text: Text,
     pub(super) destructor: Option<Destructor>,
     pub(super) engine: Option<mapcall::call::Engine>,
+    /// Whether arrays that do not fit are converted.
+    pub(super) converts: bool,
 }
 
 /// The destructor of the handles that a function returns.
@@ -309,6 +316,7 @@ impl Options {
                 Destructor::Callable(callable) => Destructor::Callable(callable.clone_ref(py)),
             }),
             engine: self.engine,
+            converts: self.converts,
         }
     }
 
@@ -353,6 +361,7 @@ impl Options {
                     return Err(wrong("engine", "None, 'cranelift' or 'libffi'", other));
                 }
             },
+            converts: false,
         })
     }
 

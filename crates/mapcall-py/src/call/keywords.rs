@@ -8,7 +8,9 @@ use pyo3::types::PyInt;
 use super::errors;
 
 /// The keywords, in the order of `inspect.signature`. A parameter of the same name hides a keyword.
-pub(super) const KEYWORDS: [&str; 6] = ["out", "where", "threads", "stream", "sync", "progress"];
+pub(super) const KEYWORDS: [&str; 7] = [
+    "out", "where", "threads", "stream", "sync", "progress", "convert",
+];
 
 /// The options of a batch call as Python objects; `None` for an option that was not given, or that is
 /// None.
@@ -21,6 +23,7 @@ pub(super) struct BatchOptions<'py> {
     stream: Option<Bound<'py, PyAny>>,
     sync: Option<Bound<'py, PyAny>>,
     pub(super) progress: Option<Bound<'py, PyAny>>,
+    convert: Option<Bound<'py, PyAny>>,
 }
 
 impl<'py> BatchOptions<'py> {
@@ -40,7 +43,8 @@ impl<'py> BatchOptions<'py> {
             "threads" => &mut options.threads,
             "stream" => &mut options.stream,
             "sync" => &mut options.sync,
-            _ => &mut options.progress,
+            "progress" => &mut options.progress,
+            _ => &mut options.convert,
         };
         *option = Some(value.clone()).filter(|value| !value.is_none());
         true
@@ -66,6 +70,16 @@ impl<'py> BatchOptions<'py> {
     /// The exceptions of the object's `__bool__`.
     pub(super) fn is_synced(&self) -> PyResult<bool> {
         self.sync.as_ref().map_or(Ok(false), Bound::is_truthy)
+    }
+
+    /// Returns whether arrays that do not fit are converted; `default` is the function's own option.
+    ///
+    /// # Errors
+    ///
+    /// The exceptions of the object's `__bool__`.
+    pub(super) fn converts(options: Option<&Self>, default: bool) -> PyResult<bool> {
+        let convert = options.and_then(|options| options.convert.as_ref());
+        convert.map_or(Ok(default), Bound::is_truthy)
     }
 
     /// Returns the number of threads; 0 for one on each core.

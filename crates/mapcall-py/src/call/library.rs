@@ -435,6 +435,8 @@ impl Library {
     /// engine : {'cranelift', 'libffi'}, optional
     ///     The engine that makes the call: code compiled by Cranelift, or libffi. The default is compiled code
     ///     where Cranelift supports the types.
+    /// convert : bool, default False
+    ///     Whether calls convert arrays that do not fit, unless they have the option `convert` themselves.
     /// address : int, Handle or pointer of ctypes, optional
     ///     The address of the function, in place of that of the library's symbol: a function pointer, whose
     ///     code the library has. As in C, nothing checks that the address is right.
@@ -455,10 +457,10 @@ impl Library {
     #[pyo3(
         signature = (
             prototype, *, check = None, gil = None, text = "str", destructor = None, engine = None,
-            address = None, **unknown
+            convert = false, address = None, **unknown
         ),
         text_signature = "($self, prototype, *, check=None, gil=None, text='str', destructor=None, \
-                          engine=None, address=None)"
+                          engine=None, convert=False, address=None)"
     )]
     #[expect(clippy::too_many_arguments, reason = "each is a keyword in Python")]
     fn function<'py>(
@@ -469,20 +471,25 @@ impl Library {
         text: &str,
         destructor: Option<Bound<'py, PyAny>>,
         engine: Option<&str>,
+        convert: bool,
         address: Option<&Bound<'py, PyAny>>,
         unknown: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, Function>> {
-        const KEYWORDS: [&str; 7] = [
+        const KEYWORDS: [&str; 8] = [
             "prototype",
             "check",
             "gil",
             "text",
             "destructor",
             "engine",
+            "convert",
             "address",
         ];
         refuse_unknown("Library.function", &KEYWORDS, unknown)?;
-        let options = Options::new(check, gil, text, destructor, engine)?;
+        let options = Options {
+            converts: convert,
+            ..Options::new(check, gil, text, destructor, engine)?
+        };
         let (py, library) = (this.py(), this.get());
         let declarations = &library.declarations;
         let known = library.known().definitions.clone();

@@ -300,6 +300,7 @@ impl Function {
         let destructor = options.destructor.as_ref().map(Destructor::object);
         keywords.set_item("destructor", destructor)?;
         keywords.set_item("engine", options.engine.map(|_| self.engine()))?;
+        keywords.set_item("convert", options.converts)?;
         let text = match &self.binding().origin {
             Origin::Text(text) => Some(text.as_str()),
             Origin::Header => None,

@@ -18,6 +18,7 @@ mod argument;
 mod batch;
 mod bits;
 mod callback;
+mod conversion;
 mod errors;
 mod expected;
 mod foreign;

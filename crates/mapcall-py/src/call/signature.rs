@@ -363,7 +363,7 @@ fn document(function: &mapcall::Function) -> String {
     if contract.returned().is_some() || *returns == CType::Void {
         document.push_str(
             "\nNotes\n-----\nGiven arrays with more axes, it is called for each index of these, as a \
-             batch.\nThe options out, where, threads, stream, sync and progress: \
+             batch.\nThe options out, where, threads, stream, sync, progress and convert: \
              help(mapcall.Function).\n",
         );
     }

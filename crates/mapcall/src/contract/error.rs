@@ -33,6 +33,9 @@ pub struct ArgumentError {
     pub expected: String,
     /// The reason why the check refuses the argument.
     pub problem: Problem,
+    /// Whether a call that converts arrays takes the argument: see
+    /// [`Function::with_conversion`](crate::Function::with_conversion).
+    pub can_convert: bool,
 }
 
 /// A problem with an argument: the reason why the check refuses it.
@@ -441,6 +444,7 @@ impl ArgumentError {
             parameter,
             expected,
             problem,
+            can_convert: false,
         }
     }
 

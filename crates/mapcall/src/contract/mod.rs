@@ -22,6 +22,7 @@ mod alias;
 mod array_layout;
 mod broadcast;
 mod check;
+mod conversion;
 mod convert;
 mod derived;
 mod dimension;
@@ -42,6 +43,7 @@ use std::sync::Arc;
 
 pub use broadcast::{BroadcastPlan, Operand};
 pub use check::Check;
+pub(crate) use conversion::Conversion;
 pub use error::{ArgumentError, Problem, Remedy};
 pub use extent_rule::ExtentRule;
 pub use host_value::{FunctionValue, HandleValue, HostValue};
@@ -319,6 +321,7 @@ impl Contract {
             parameter: self.name(position).to_owned(),
             expected: self.expected(position),
             problem,
+            can_convert: false,
         })
     }
 
@@ -365,6 +368,7 @@ impl Contract {
             parameter: self.role_name(role).to_owned(),
             expected,
             problem,
+            can_convert: false,
         })
     }
 
@@ -416,6 +420,7 @@ impl Contract {
             parameter: String::new(),
             expected: "arguments".into(),
             problem,
+            can_convert: false,
         })
     }
 }
