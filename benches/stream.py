@@ -70,7 +70,7 @@ def scan_row(directory: Path, libraries: Path, rival: str, threads: int, size: i
 
 
 def converted_row(directory: Path, libraries: Path, threads: int, size: int) -> Row:
-    """Returns a row for the sum of a file's big-endian float32, which mapcall converts in the cache.
+    """Returns a row for the sum of a file's big-endian float32, which mapcall converts in cache.
 
     The rival copies the array by `astype`, and calls the same function on one thread.
     """

@@ -592,7 +592,7 @@ def open(
     mode: Literal["r", "r+", "c", "readonly", "readwrite", "copyonwrite"] = "r",
     member: str | None = None,
     *,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
     shape: SupportsIndex | Sequence[SupportsIndex] | None = None,
     offset: SupportsIndex = 0,
     order: Literal["C", "F"] = "C",
@@ -607,7 +607,7 @@ def open(
     >>> mapcall.open("two.npz", member="a")
     memmap([0, 1, 2])
 
-    A file without a header that mapcall knows is opened with `dtype`, and with its `shape` and `offset`:
+    A file in no format that mapcall knows is opened with `dtype`, `shape` and `offset`:
 
     >>> with open("image.fits", "wb") as file:
     ...     _ = file.write(b"HEADER".ljust(2880) + np.arange(6, dtype=">f4").tobytes())
@@ -643,8 +643,8 @@ def open(
     Returns
     -------
     memmap
-        The array, with the dtype, shape and order of the header, or those that are given. NumPy writes members of a ``.npz``
-        file unaligned: see ``flags.aligned``.
+        The array, with the dtype, shape and order of the header, or those that are given. NumPy
+        writes members of a ``.npz`` file unaligned: see ``flags.aligned``.
 
     Raises
     ------

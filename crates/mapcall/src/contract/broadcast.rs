@@ -500,9 +500,7 @@ impl BroadcastPlan {
         let other = self.operands.iter().take(index).find(differs);
         let problem = Problem::Broadcast {
             shape: operand.shape.to_vec(),
-            other: other.map_or_else(String::new, |other| {
-                contract.role_name(other.role).to_owned()
-            }),
+            other: other.map_or_else(String::new, |other| contract.role_name(other.role)),
             other_shape: other.map_or_else(Vec::new, |other| other.shape.to_vec()),
         };
         contract.refuse_role(operand.role, problem)
@@ -546,7 +544,7 @@ impl BroadcastPlan {
                             || operand.is_copied_with(&other))
                 };
                 if distances.any(collides) {
-                    let other = contract.role_name(other.role).to_owned();
+                    let other = contract.role_name(other.role);
                     let problem = if is_disjoint {
                         Problem::Overlap { other }
                     } else {

@@ -33,6 +33,7 @@ mod typed;
 mod value;
 mod variable;
 mod variadic;
+mod vector;
 
 use std::ffi::c_void;
 use std::fmt;
@@ -44,7 +45,7 @@ pub use arg::{Arg, Slot};
 #[doc(hidden)]
 pub use converted::ConvertedArguments;
 pub(crate) use converted::guarded;
-pub use error::{BindError, CallError, Success};
+pub use error::{BindError, CallError, SimdError, SimdRefusal, Success};
 pub use handle::Handle;
 #[doc(hidden)]
 pub use handle::{InUse, KeepAlive};
@@ -55,13 +56,13 @@ pub use variable::Variable;
 use mapcall_array::guard::{self, Claim};
 
 use crate::call::Accessed;
-use crate::call::{CallLoop, Engine, Frame, OperandKind, Trampoline, activation};
+use crate::call::{CallLoop, Engine, Frame, OperandKind, Trampoline, VectorLoop, activation};
 use crate::contract::{
     ArgumentError, BroadcastPlan, Check, Contract, HostValue, Problem, Role, Rule, Scalar,
     UnsupportedPrototype,
 };
 use crate::ctype::CType;
-use crate::library::Library;
+use crate::library::{Library, VectorVariant};
 use crate::prototype::Prototype;
 pub(crate) use arguments::{Lent, new_array, push_argument};
 use mapcall_array::fork::{Mutex, Section};
@@ -102,6 +103,10 @@ struct Bound {
     destructor: Option<Arc<Destructor>>,
     /// The compiled loops of its batches.
     loops: Mutex<Vec<(LoopKey, Arc<CallLoop>)>>,
+    /// The vector variants of the function, which are looked up when they are first needed.
+    vector_variants: OnceLock<Box<[VectorVariant]>>,
+    /// The loops of its batches that a variant makes.
+    vector_loops: Mutex<Vec<(LoopKey, Arc<VectorLoop>)>>,
     /// The functions for calls with variable arguments, by the types of these.
     variants: Mutex<Vec<(Box<[CType]>, Function)>>,
 }
@@ -114,7 +119,7 @@ struct Destructor {
 }
 
 /// The key of a compiled loop: the kind of each parameter, and whether the result is stored.
-type LoopKey = (SmallVec<[OperandKind; 8]>, bool);
+pub(crate) type LoopKey = (SmallVec<[OperandKind; 8]>, bool);
 
 /// The address of a function.
 #[derive(Clone, Copy)]
@@ -234,6 +239,8 @@ impl Library {
             engine: None,
             destructor: destructor.map(Destructor::new),
             loops: Mutex::new(Vec::new()),
+            vector_variants: OnceLock::new(),
+            vector_loops: Mutex::new(Vec::new()),
             variants: Mutex::new(Vec::new()),
         })))
     }
@@ -288,7 +295,7 @@ impl Function {
     }
 
     /// Returns the same function with another condition of success: any other result becomes
-    /// [`CallError::Status`].
+    /// [`CallError::Status`]. With [`Success::Zero`], the result is no output of a batch, as it can only be 0.
     ///
     /// ```
     /// use mapcall::{CallError, Library, Success};
@@ -313,9 +320,16 @@ impl Function {
                 reason,
             }));
         }
+        let is_status = success == Success::Zero;
+        let rebound = self.rebound();
         Ok(Self(Arc::new(Bound {
             success,
-            ..self.rebound()
+            contract: if is_status == rebound.contract.is_status() {
+                rebound.contract
+            } else {
+                Arc::new(rebound.contract.with_status(is_status))
+            },
+            ..rebound
         })))
     }
 
@@ -491,6 +505,8 @@ impl Function {
             converts: self.0.converts,
             engine: self.0.engine,
             loops: Mutex::new(Vec::new()),
+            vector_variants: OnceLock::new(),
+            vector_loops: Mutex::new(Vec::new()),
             variants: Mutex::new(Vec::new()),
         }
     }
@@ -652,8 +668,8 @@ impl Function {
         })
     }
 
-    /// Returns the compiled loop for the calls of a batch.
-    pub(crate) fn call_loop(&self, broadcast: &BroadcastPlan) -> Arc<CallLoop> {
+    /// Returns what the loop for the calls of a batch depends on.
+    pub(crate) fn loop_key(&self, broadcast: &BroadcastPlan) -> LoopKey {
         let kind = |position| {
             let mut operands = broadcast.operands().iter();
             let operand = operands.find(|operand| operand.role == Role::Parameter(position));
@@ -664,18 +680,22 @@ impl Function {
             .operands()
             .iter()
             .any(|operand| operand.role == Role::Result);
-        let key: LoopKey = (kinds, stores);
+        (kinds, stores)
+    }
+
+    /// Returns the compiled loop for the calls of a batch.
+    pub(crate) fn call_loop(&self, key: &LoopKey) -> Arc<CallLoop> {
         let mut known = self.0.loops.lock();
-        if let Some((_, calls)) = known.iter().find(|(other, _)| *other == key) {
+        if let Some((_, calls)) = known.iter().find(|(other, _)| other == key) {
             return Arc::clone(calls);
         }
         let calls = Arc::new(CallLoop::new(
             self.trampoline(),
             &key.0,
-            stores,
+            key.1,
             self.success().stop(),
         ));
-        known.push((key, Arc::clone(&calls)));
+        known.push((key.clone(), Arc::clone(&calls)));
         calls
     }
 

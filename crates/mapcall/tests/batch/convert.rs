@@ -25,7 +25,7 @@ fn items_are_converted_by_every_engine_on_several_threads() {
         let mut memory = big((0..rows * n).map(|number| number as f32));
         let x = f4(&mut memory, &[rows, n], &[4, (4 * rows).cast_signed()]);
         let error = function.map(&[Arg::from(2.0)], &mut [Arg::from(&x)]).run();
-        assert!(matches!(error, Err(CallError::Argument(error)) if error.can_convert));
+        assert!(matches!(error, Err(CallError::Argument(error)) if error.subject.can_convert));
         function
             .map(&[Arg::from(2.0)], &mut [Arg::from(&x)])
             .convert()
@@ -90,7 +90,7 @@ fn what_same_kind_forbids_is_refused() {
     let complex = memory.array(DType::C64, 0, &[4], &[8]);
     let before = fixture.calls();
     let error = half.map(&[Arg::from(&complex)], &mut [Arg::Out]).run();
-    assert!(matches!(error, Err(CallError::Argument(error)) if !error.can_convert));
+    assert!(matches!(error, Err(CallError::Argument(error)) if !error.subject.can_convert));
     // A result is converted to the type of its array, and not from it.
     let integers = memory.array(DType::I64, 0, &[4], &[8]);
     let x = [1.0; 4];

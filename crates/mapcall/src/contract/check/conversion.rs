@@ -50,11 +50,12 @@ impl Check<'_> {
             Problem::DType { .. }
                 | Problem::ByteOrder { .. }
                 | Problem::Field { .. }
+                | Problem::Packed { .. }
                 | Problem::NotContiguous { .. }
                 | Problem::Layout { .. }
                 | Problem::Unaligned { .. }
         );
-        error.can_convert = is_misfit
+        error.subject.can_convert = is_misfit
             && !self.converts
             && (memory.is_writeable || rule.is_const())
             && matches!(self.conversion(role, rule, memory, dtype), Ok(Some(_)));
