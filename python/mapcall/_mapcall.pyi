@@ -37,10 +37,12 @@ __all__ = [
     "describe_call",
     "get_errno",
     "grow",
+    "keyword_of",
     "load",
     "map_of",
     "memmap",
     "open",
+    "option_names",
     "rebind",
     "reduce",
     "refresh",
@@ -296,6 +298,8 @@ def describe_call(
     tuple[int, ...] | None,
     list[tuple[str | None, numpy.dtype[Any], tuple[int, ...]]],
 ]: ...
+def keyword_of(function: Function, keyword: str) -> tuple[str, bool] | None: ...
+def option_names(function: Function) -> dict[str, str]: ...
 def command(
     arguments: Sequence[str], run_on_cluster: Callable[..., list[bytes]] | None = None
 ) -> int: ...
@@ -325,6 +329,7 @@ class Library:
         text: Literal["str", "bytes"] = "str",
         destructor: Function | Callable[[Handle], object] | None = None,
         engine: _Engine | None = None,
+        simd: bool | Literal["auto"] = False,
         address: object = None,
     ) -> Function: ...
     def callback(self, prototype: str, callable: Callable[..., Any]) -> Callback: ...

@@ -6,6 +6,7 @@ use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
+use mapcall::batch::Simd;
 use mapcall::contract::{ArrayRule, Contract, Quick, QuickDerived, Role, Rule};
 use mapcall::ctype::Function as FunctionType;
 use mapcall::{BindError, Prototype, Success};
@@ -18,6 +19,7 @@ use pyo3::types::{PyString, PyTuple, PyType};
 
 use super::errors;
 use super::expected::Expected;
+use super::keywords::simd_of;
 use super::returns::Returns;
 use super::text::Text;
 
@@ -59,12 +61,13 @@ use super::text::Text;
 /// Parameters
 /// ----------
 /// *args, **kwargs
-///     The arguments of the C function: numbers, arrays, texts, handles, callables, None. A parameter
-///     that has the name of one of the following options hides the option.
+///     The arguments of the C function: numbers, arrays, texts, handles, callables, None. A name that
+///     Python does not take as a keyword gets an underscore (``lambda_``). The following options may be
+///     written with an underscore, too (``out_``), which is needed if a parameter has the option's name.
 /// out : ndarray, path, or tuple of them, optional
 ///     The destinations of the outputs of a batch: the result, then the arrays that are left out. In
-///     a tuple, None stands for an array that is allocated. A path is that of a new ``.npy`` file, which is
-///     written in the course of the batch and returned as a `memmap`. It gets its name when all calls
+///     a tuple, None stands for an array that is allocated. A path, which ends in ``.npy``, is that of a
+///     new file, which is written in the course of the batch and returned as a `memmap`. It gets its name when all calls
 ///     have been made, and replaces a file of that name once its content is on the disk. If a file
 ///     can't be replaced, the results are copied into it.
 /// where : ndarray of bool, optional
@@ -73,6 +76,11 @@ use super::text::Text;
 /// threads : int, default 1
 ///     The number of threads that a batch runs on; 0 for one on each core. The results are the same.
 ///     Many C functions are not safe to be called from several threads.
+/// simd : bool or 'auto', default False
+///     Whether a batch is made by a vector variant of the function, which computes several items at once:
+///     those that compilers make for ``#pragma omp declare simd``, and those of the GNU C library for libm.
+///     Results may differ in the last bits. True raises if no variant can make the calls, 'auto' makes them one by one
+///     then.
 /// stream : bool, optional
 ///     Whether pages of maps are dropped from memory once a batch has processed them. By default they
 ///     are if the files are larger than the memory that is free.
@@ -86,7 +94,7 @@ use super::text::Text;
 /// Returns
 /// -------
 /// result : number, str, bytes, ndarray, Handle, None or tuple
-///     The result, unless it is void, then the arrays that were left out: None without any, the value
+///     The result, unless it is void, or a status that is 0 (``check="zero"``), then the arrays that were left out: None without any, the value
 ///     itself if it is the only one, else a tuple. In a batch, each is an array whose shape is that of
 ///     the loop dimensions followed by the core dimensions.
 ///
@@ -180,7 +188,11 @@ impl Binding {
         origin: Origin,
         options: Options,
     ) -> PyResult<Self> {
-        let returns = Returns::new(py, &inner.prototype().returns)?;
+        let returns = if inner.contract().is_status() {
+            Returns::Void
+        } else {
+            Returns::new(py, &inner.prototype().returns)?
+        };
         if let Some(destructor) = &options.destructor {
             returns.check_destructor(inner, destructor.function(py))?;
         }
@@ -257,6 +269,8 @@ pub(super) struct Options {
     pub(super) text: Text,
     pub(super) destructor: Option<Destructor>,
     pub(super) engine: Option<mapcall::call::Engine>,
+    /// Whether batches are made by a vector variant, if the call does not say.
+    pub(super) simd: Simd,
 }
 
 /// The destructor of the handles that a function returns.
@@ -311,6 +325,7 @@ impl Options {
                 Destructor::Callable(callable) => Destructor::Callable(callable.clone_ref(py)),
             }),
             engine: self.engine,
+            simd: self.simd,
         }
     }
 
@@ -320,6 +335,7 @@ impl Options {
         text: &str,
         destructor: Option<Bound<'_, PyAny>>,
         engine: Option<&str>,
+        simd: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let destructor = destructor.map(|destructor| match destructor.cast_into::<Function>() {
             Ok(function) => Ok(Destructor::Function(function.unbind())),
@@ -354,6 +370,14 @@ impl Options {
                 Some(other) => {
                     return Err(wrong("engine", "None, 'cranelift' or 'libffi'", other));
                 }
+            },
+            simd: match simd {
+                None => Simd::Off,
+                Some(simd) => simd_of(simd).ok_or_else(|| {
+                    PyValueError::new_err(format!(
+                        "simd must be True, False or 'auto', got {simd:?}"
+                    ))
+                })?,
             },
         })
     }
@@ -459,7 +483,7 @@ impl Function {
         // the pointer leads to a function of the type.
         let bound = unsafe { inner.bind_address(prototype, address) };
         let bound = bound.map_err(|error: BindError| errors::bind(py, &error))?;
-        let options = Options::new(None, None, "str", None, None)?;
+        let options = Options::new(None, None, "str", None, None, None)?;
         let library = library.clone().unbind();
         let mut binding = Binding::new(py, library, &bound, Origin::Address, options)?;
         binding.kept = kept;

@@ -435,6 +435,8 @@ impl Library {
     /// engine : {'cranelift', 'libffi'}, optional
     ///     The engine that makes the call: code compiled by Cranelift, or libffi. The default is compiled code
     ///     where Cranelift supports the types.
+    /// simd : bool or 'auto', default False
+    ///     The default of the option `simd` of calls: whether batches are made by a vector variant of the function.
     /// address : int, Handle or pointer of ctypes, optional
     ///     The address of the function, in place of that of the library's symbol: a function pointer, whose
     ///     code the library has. As in C, nothing checks that the address is right.
@@ -455,10 +457,10 @@ impl Library {
     #[pyo3(
         signature = (
             prototype, *, check = None, gil = None, text = "str", destructor = None, engine = None,
-            address = None, **unknown
+            simd = None, address = None, **unknown
         ),
         text_signature = "($self, prototype, *, check=None, gil=None, text='str', destructor=None, \
-                          engine=None, address=None)"
+                          engine=None, simd=False, address=None)"
     )]
     #[expect(clippy::too_many_arguments, reason = "each is a keyword in Python")]
     fn function<'py>(
@@ -469,20 +471,22 @@ impl Library {
         text: &str,
         destructor: Option<Bound<'py, PyAny>>,
         engine: Option<&str>,
+        simd: Option<&Bound<'py, PyAny>>,
         address: Option<&Bound<'py, PyAny>>,
         unknown: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, Function>> {
-        const KEYWORDS: [&str; 7] = [
+        const KEYWORDS: [&str; 8] = [
             "prototype",
             "check",
             "gil",
             "text",
             "destructor",
             "engine",
+            "simd",
             "address",
         ];
         refuse_unknown("Library.function", &KEYWORDS, unknown)?;
-        let options = Options::new(check, gil, text, destructor, engine)?;
+        let options = Options::new(check, gil, text, destructor, engine, simd)?;
         let (py, library) = (this.py(), this.get());
         let declarations = &library.declarations;
         let known = library.known().definitions.clone();
@@ -671,7 +675,7 @@ impl Library {
         let address = address_of(address)?;
         let inner = handle::at_address(&library.inner, pointer, address, KeepAlive::default());
         let target = pointer.target.clone();
-        let options = Options::new(None, None, "str", destructor, None)?;
+        let options = Options::new(None, None, "str", destructor, None, None)?;
         match options.destructor {
             None => Ok(Handle::new(inner, target, kept)),
             Some(Destructor::Callable(callable)) => {
@@ -742,7 +746,7 @@ impl Library {
         if let Some(function) = known() {
             return Ok(function);
         }
-        let options = Options::new(None, None, "str", None, None)?;
+        let options = Options::new(None, None, "str", None, None, None)?;
         let missing = match Self::declared(this, name, options) {
             Ok(Some(function)) => {
                 // Another thread may have bound it since.
