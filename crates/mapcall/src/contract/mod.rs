@@ -55,7 +55,7 @@ pub use mapcall_array::Backing;
 pub use memory::Memory;
 pub use number::Number;
 pub use output::Output;
-pub use quick::{Quick, QuickArgument};
+pub use quick::{Quick, QuickArgument, QuickCall, QuickDerived};
 pub use role::Role;
 pub use rule::{
     ArrayRule, Derived, InOutRule, Inferred, PointerRule, Rule, UnsupportedPrototype, target_name,
