@@ -1,4 +1,4 @@
-"""Parameters with the names of options and of Python's keywords: both have a spelling that works."""
+"""Parameters with the names of options and of Python's keywords: both have a spelling."""
 
 from __future__ import annotations
 
