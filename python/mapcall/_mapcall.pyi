@@ -33,6 +33,7 @@ __all__ = [
     "append",
     "append_to",
     "command",
+    "compile",
     "create",
     "describe_call",
     "get_errno",
@@ -219,6 +220,10 @@ def _initialise(
     call_error: type[Exception],
     library_error: type[Exception],
     prototype_error: type[Exception],
+    compile_error: type[Exception],
+    compile_warning: type[Warning],
+    diagnostic: type[Any],
+    compilation: type[Any],
     map_fault: type[OSError],
     memmap: type[MappedArray],
     progress_bar: type[Any],
@@ -302,6 +307,18 @@ def load(
     define: dict[str, Any] | None = None,
     header_cache: bool = True,
 ) -> Library: ...
+def compile(
+    source: _Name,
+    *,
+    flags: str | Sequence[str] | None = None,
+    libraries: _Name | Library | Sequence[_Name | Library] | None = None,
+    include: _Name | Sequence[_Name] | None = None,
+    define: dict[str, Any] | None = None,
+    prototypes: _Name | Sequence[_Name] | None = None,
+    language: str | None = None,
+    compiler: _Name | None = None,
+    cache: bool = True,
+) -> Library: ...
 def get_errno() -> int: ...
 def describe_call(
     function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -341,6 +358,7 @@ class Library:
         text: Literal["str", "bytes"] = "str",
         destructor: Function | Callable[[Handle], object] | None = None,
         engine: _Engine | None = None,
+        simd: bool | Literal["auto"] = False,
         convert: bool = False,
         address: object = None,
     ) -> Function: ...

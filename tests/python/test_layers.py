@@ -22,9 +22,10 @@ MODULES = {
     ],
     "mapcall-decl": [
         *["nearest", "stack", "ctype", "extent", "error", "source_map", "prototype"],
-        *["function_type", "contradiction", "syntax", "parse", "declarations", "sys", "header"],
+        *["function_type", "contradiction", "syntax", "parse", "declarations", "sys"],
+        *["compiler", "header", "source"],
     ],
-    "mapcall": ["call", "library", "contract", "function", "batch"],
+    "mapcall": ["call", "library", "contract", "function", "compile", "batch"],
 }
 
 # The modules of `mapcall.dask` in ascending order.

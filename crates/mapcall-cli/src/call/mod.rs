@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use mapcall::array::{Array, Map, Mode};
-use mapcall::batch::{Shape, Stream};
+use mapcall::batch::{Shape, Simd, Stream};
 use mapcall::contract::{Contract, Role};
 use mapcall::{Arg, CallError, Function, Success};
 
@@ -49,11 +49,12 @@ const MAX_SHOWN_BYTES: usize = 64 << 20;
 #[derive(Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command")]
 pub(crate) struct Arguments {
-    /// The library: a path, a file name (libm.so.6) or a bare name (m)
+    /// The library: a path, a file name (libm.so.6) or a bare name (m); or C code, by the path of its file
+    /// (kern.c), which `mapcall compile` compiles with more options
     #[arg(value_name = "LIB")]
     library: OsString,
-    /// The function's prototype in C, with the lengths of arrays in brackets; with --header, the name of a
-    /// function is enough
+    /// The function's prototype in C, with the lengths of arrays in brackets; with --header, and for C code, the
+    /// name of a function is enough
     #[arg(value_name = "PROTOTYPE")]
     prototype: String,
     /// The arguments: numbers, texts, NULL, and files as x.npy, x.npz:MEMBER,
@@ -75,6 +76,17 @@ pub(crate) struct Arguments {
     /// threads at once
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
+    /// Make the calls of a batch by a vector variant of the function, which computes several items at once: one that
+    /// the library exports, or libmvec for libm. Results may differ in the last bits; with `auto`, calls are made
+    /// one by one if there is no such variant
+    #[arg(
+        long,
+        value_name = "WHEN",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "always"
+    )]
+    simd: Option<When>,
     /// Release the pages of files that all calls have processed, so that memory stays bounded; by default,
     /// this is done if the files are larger than the free memory
     #[arg(long)]
@@ -128,6 +140,17 @@ pub(crate) struct Arguments {
     quiet: bool,
 }
 
+/// When a batch is made by a vector variant.
+#[derive(Clone, Copy, ValueEnum)]
+enum When {
+    /// Always; the batch is refused if no variant can make the calls
+    Always,
+    /// If a variant can make the calls
+    Auto,
+    /// Never
+    Never,
+}
+
 /// The results that mean success.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Check {
@@ -140,6 +163,17 @@ enum Check {
     Nonnull,
     /// errno is 0 after the call
     Errno,
+}
+
+impl Arguments {
+    /// Returns whether the batch is made by a vector variant.
+    fn simd(&self) -> Simd {
+        match self.simd {
+            Some(When::Always) => Simd::Required,
+            Some(When::Auto) => Simd::Auto,
+            Some(When::Never) | None => Simd::Off,
+        }
+    }
 }
 
 impl Check {
@@ -382,6 +416,7 @@ fn batch(
     let batch = function
         .map(&inputs, &mut outputs)
         .threads(arguments.threads)
+        .simd(arguments.simd())
         .progress(|done, calls| {
             bar.update(done, calls);
             match interrupts.signal() {

@@ -125,6 +125,7 @@ impl<'a> Dask<'a> {
             mask,
             outputs,
             threads: arguments.threads,
+            simd: arguments.simd(),
             is_synced: arguments.sync,
             converts: arguments.convert,
         };

@@ -1,9 +1,11 @@
 //! The keywords of a batch call that are options: `out`, `where`, `threads`, ...
 
-use mapcall::batch::Stream;
+use mapcall::SimdError;
+use mapcall::batch::{Simd, Stream};
 use mapcall::contract::{Contract, Problem, Remedy};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyInt};
+use pyo3::types::{PyBool, PyDict, PyInt};
 
 use super::errors;
 use super::function::Function;
@@ -51,6 +53,7 @@ pub(super) struct BatchOptions<'py> {
     /// The option `where`.
     pub(super) mask: Option<Bound<'py, PyAny>>,
     threads: Option<Bound<'py, PyAny>>,
+    simd: Option<Bound<'py, PyAny>>,
     stream: Option<Bound<'py, PyAny>>,
     sync: Option<Bound<'py, PyAny>>,
     pub(super) progress: Option<Bound<'py, PyAny>>,
@@ -72,6 +75,7 @@ impl<'py> BatchOptions<'py> {
             "out" => &mut options.out,
             "where" => &mut options.mask,
             "threads" => &mut options.threads,
+            "simd" => &mut options.simd,
             "stream" => &mut options.stream,
             "sync" => &mut options.sync,
             "progress" => &mut options.progress,
@@ -79,6 +83,31 @@ impl<'py> BatchOptions<'py> {
         };
         *option = Some(value.clone()).filter(|value| !value.is_none());
         true
+    }
+
+    /// Returns whether a vector variant makes the calls; `default` if the option is not given.
+    ///
+    /// # Errors
+    ///
+    /// `ArgumentError` if the object is neither a bool nor 'auto'.
+    pub(super) fn simd(&self, contract: &Contract, default: Simd) -> PyResult<Simd> {
+        let Some(simd) = &self.simd else {
+            return Ok(default);
+        };
+        if let Some(simd) = simd_of(simd) {
+            return Ok(simd);
+        }
+        let problem = Problem::Type {
+            found: errors::what(simd)?,
+            remedy: Remedy::Words("give simd=True or simd='auto'".into()),
+        };
+        Err(refuse(
+            simd.py(),
+            contract,
+            "simd",
+            "True, False or 'auto'",
+            problem,
+        ))
     }
 
     /// Returns the condition on which pages of maps are dropped once all calls have processed them.
@@ -144,6 +173,43 @@ impl<'py> BatchOptions<'py> {
         }
         Ok(count)
     }
+}
+
+/// Returns the meaning of a value of the option `simd`; `None` if it has none.
+fn simd_of(value: &Bound<'_, PyAny>) -> Option<Simd> {
+    if let Ok(is_required) = value.cast::<PyBool>() {
+        let is_required = is_required.is_true();
+        return Some(if is_required {
+            Simd::Required
+        } else {
+            Simd::Off
+        });
+    }
+    value
+        .extract::<&str>()
+        .is_ok_and(|value| value == "auto")
+        .then_some(Simd::Auto)
+}
+
+/// Returns the meaning of the option `simd` of `Library.function`.
+///
+/// # Errors
+///
+/// `ValueError` if the object is neither a bool nor 'auto'.
+pub(super) fn default_simd(value: &Bound<'_, PyAny>) -> PyResult<Simd> {
+    simd_of(value).ok_or_else(|| {
+        PyValueError::new_err(format!("simd must be True, False or 'auto', got {value:?}"))
+    })
+}
+
+/// Returns the `ArgumentError` of a batch that no vector variant can make.
+#[cold]
+pub(super) fn no_variant(py: Python<'_>, contract: &Contract, error: &SimdError) -> PyErr {
+    let problem = Problem::Type {
+        found: error.found(),
+        remedy: Remedy::Words(error.remedy().into()),
+    };
+    refuse(py, contract, "simd", error.expected(), problem)
 }
 
 /// Returns an `ArgumentError` about one of the keywords.
