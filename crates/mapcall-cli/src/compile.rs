@@ -114,7 +114,7 @@ pub(crate) fn build(source: SourceCode) -> Result<BuiltLibrary, Failure> {
             diagnostics,
             compiler,
             ..
-        }) => Err(Failure::Refused {
+        }) => Err(Failure::NotCompiled {
             compiler,
             count: diagnostics
                 .iter()

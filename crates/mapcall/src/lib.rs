@@ -88,7 +88,9 @@ pub use call::Engine;
 #[cfg(feature = "headers")]
 pub use compile::{Compiled, compile};
 pub use contract::{ArgumentError, Problem, Remedy, Scalar, UnsupportedPrototype};
-pub use function::{Arg, BindError, CallError, Function, Handle, Success, Value, Variable};
+pub use function::{
+    Arg, BindError, CallError, Function, Handle, SimdError, SimdRefusal, Success, Value, Variable,
+};
 pub use library::{Library, LibraryError};
 pub use mapcall_array as array;
 pub use mapcall_array::ndarray;

@@ -21,6 +21,7 @@ mod error;
 mod exports;
 mod loaded;
 mod sys;
+mod vector;
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString, c_void};
@@ -35,6 +36,7 @@ use crate::nearest::nearest;
 pub use error::{Attempt, LibraryError};
 use loaded::Loaded;
 use sys::Handle;
+pub(crate) use vector::VectorVariant;
 
 /// The maximum number of suggestions for a misspelt name.
 const SUGGESTIONS: usize = 3;
