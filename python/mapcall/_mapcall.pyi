@@ -43,6 +43,7 @@ __all__ = [
     "map_of",
     "memmap",
     "open",
+    "open_raw",
     "option_names",
     "rebind",
     "reduce",
@@ -250,6 +251,17 @@ def memmap(
     reserve: int,
     /,
 ) -> _Class: ...
+def open_raw(
+    class_: type[_Class],
+    path: _Path,
+    dtype: DTypeLike,
+    mode: str,
+    offset: SupportsIndex,
+    shape: _Shape | None,
+    order: str,
+    reserve: int,
+    /,
+) -> _Class: ...
 def open(
     class_: type[_Class],
     path: _Path,
@@ -346,6 +358,8 @@ class Library:
         text: Literal["str", "bytes"] = "str",
         destructor: Function | Callable[[Handle], object] | None = None,
         engine: _Engine | None = None,
+        simd: bool | Literal["auto"] = False,
+        convert: bool = False,
         address: object = None,
     ) -> Function: ...
     def callback(self, prototype: str, callable: Callable[..., Any]) -> Callback: ...

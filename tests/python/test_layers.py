@@ -17,8 +17,8 @@ CRATES = ["mapcall-array", "mapcall-decl", "mapcall", "mapcall-cli", "mapcall-py
 # The modules of a crate in ascending order.
 MODULES = {
     "mapcall-array": [
-        *["mode", "fork", "sys", "guard", "literal", "dtype", "layout", "format", "error"],
-        *["map", "buffer", "array", "ctypes", "typed", "open"],
+        *["mode", "fork", "sys", "guard", "literal", "dtype", "convert", "layout", "format"],
+        *["error", "map", "buffer", "array", "ctypes", "typed", "open"],
     ],
     "mapcall-decl": [
         *["nearest", "stack", "ctype", "extent", "error", "source_map", "prototype"],

@@ -54,7 +54,7 @@ mod _mapcall {
     #[pymodule_export]
     use super::mapped_array::map_of;
     #[pymodule_export]
-    use super::open::{create, memmap, open};
+    use super::open::{create, memmap, open, open_raw};
     #[pymodule_export]
     use super::partial::PartialFile;
     #[pymodule_export]

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use mapcall::batch::Simd;
 use mapcall::contract::HostValue;
 use mapcall::declarations::{ConstantValue, Definitions};
 use mapcall::function::KeepAlive;
@@ -23,6 +24,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyMappingProxy, PySequence, PyString,
 use super::callback::{self, Callback, NamedRecipient, Recipient};
 use super::function::{Destructor, Function, Options, Origin};
 use super::handle::{self, Handle};
+use super::keywords::default_simd;
 use super::returns::function_pointed_to;
 use super::source_code::Code;
 use super::struct_object::{LibraryReference, Struct};
@@ -458,6 +460,10 @@ impl Library {
     /// engine : {'cranelift', 'libffi'}, optional
     ///     The engine that makes the call: code compiled by Cranelift, or libffi. The default is compiled code
     ///     where Cranelift supports the types.
+    /// simd : bool or 'auto', default False
+    ///     The default of the option `simd` of calls: whether batches are made by a vector variant of the function.
+    /// convert : bool, default False
+    ///     Whether calls convert arrays that do not fit, unless they have the option `convert` themselves.
     /// address : int, Handle or pointer of ctypes, optional
     ///     The address of the function, in place of that of the library's symbol: a function pointer, whose
     ///     code the library has. As in C, nothing checks that the address is right.
@@ -478,10 +484,10 @@ impl Library {
     #[pyo3(
         signature = (
             prototype, *, check = None, gil = None, text = "str", destructor = None, engine = None,
-            address = None, **unknown
+            simd = None, convert = false, address = None, **unknown
         ),
         text_signature = "($self, prototype, *, check=None, gil=None, text='str', destructor=None, \
-                          engine=None, address=None)"
+                          engine=None, simd=False, convert=False, address=None)"
     )]
     #[expect(clippy::too_many_arguments, reason = "each is a keyword in Python")]
     fn function<'py>(
@@ -492,20 +498,28 @@ impl Library {
         text: &str,
         destructor: Option<Bound<'py, PyAny>>,
         engine: Option<&str>,
+        simd: Option<&Bound<'py, PyAny>>,
+        convert: bool,
         address: Option<&Bound<'py, PyAny>>,
         unknown: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, Function>> {
-        const KEYWORDS: [&str; 7] = [
+        const KEYWORDS: [&str; 9] = [
             "prototype",
             "check",
             "gil",
             "text",
             "destructor",
             "engine",
+            "simd",
+            "convert",
             "address",
         ];
         refuse_unknown("Library.function", &KEYWORDS, unknown)?;
-        let options = Options::new(check, gil, text, destructor, engine)?;
+        let options = Options {
+            simd: simd.map_or(Ok(Simd::Off), default_simd)?,
+            converts: convert,
+            ..Options::new(check, gil, text, destructor, engine)?
+        };
         let (py, library) = (this.py(), this.get());
         let declarations = &library.declarations;
         let known = library.known().definitions.clone();

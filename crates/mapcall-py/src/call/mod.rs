@@ -20,6 +20,7 @@ mod batch;
 mod bits;
 mod callback;
 mod compiled;
+mod conversion;
 mod errors;
 mod expected;
 mod foreign;
