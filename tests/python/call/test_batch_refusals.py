@@ -401,8 +401,8 @@ class TestTypes:
         )
         assert total(np.ones((2, 3)), n=3).tolist() == [3, 3]
         c.refuses(
-            "sum: x: expected float64[n] with n = 2, got shape (2, 3); give an array of shape (2, 2),"
-            " or leave n out",
+            "sum: x: expected float64[n] with n = 2, got shape (2, 3);"
+            " give an array of shape (2, 2), or leave n out",
             total,
             np.ones((2, 3)),
             n=2,

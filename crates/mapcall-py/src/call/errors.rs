@@ -134,7 +134,7 @@ fn name_object(
         Problem::Type { found, remedy } if is_other => {
             *found = what(object)?;
             if let Remedy::GiveRecords(dtype) | Remedy::GiveStruct(dtype) = remedy
-                && has_tuples(object)?
+                && has_tuples(object)
             {
                 *remedy = Remedy::Replace(Replacement::new(Form::MakeArray(dtype.clone())));
                 return Ok(());
@@ -174,14 +174,14 @@ fn name_object(
 }
 
 /// Returns whether an object is a tuple, or a list of tuples, of which NumPy makes structs.
-fn has_tuples(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+fn has_tuples(object: &Bound<'_, PyAny>) -> bool {
     let Ok(list) = object.cast::<PyList>() else {
-        return Ok(object.is_instance_of::<PyTuple>());
+        return object.is_instance_of::<PyTuple>();
     };
-    Ok(!list.is_empty()
+    !list.is_empty()
         && list
             .iter()
-            .all(|element| element.is_instance_of::<PyTuple>()))
+            .all(|element| element.is_instance_of::<PyTuple>())
 }
 
 /// Returns whether an object is one number of Python or NumPy.

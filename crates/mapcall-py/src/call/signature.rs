@@ -370,11 +370,13 @@ fn document(function: &mapcall::Function) -> String {
         let options: Vec<String> = { KEYWORDS.iter() }
             .map(|name| spelling::option(name, &names))
             .collect();
-        document.push_str(&format!(
+        let options = list(&options, "and");
+        document.push_str(
             "\nNotes\n-----\nGiven arrays with more axes, it is called for each index of these, as a \
-             batch.\nThe options {}: help(mapcall.Function).\n",
-            list(&options, "and"),
-        ));
+             batch.\nThe options ",
+        );
+        document.push_str(&options);
+        document.push_str(": help(mapcall.Function).\n");
     }
     document
 }

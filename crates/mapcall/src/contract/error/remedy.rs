@@ -357,6 +357,15 @@ impl fmt::Display for Replacement {
         } else {
             ""
         };
+        match (&self.form, self.results) {
+            (Form::Copy, Results::None) if self.of.is_none() => return f.write_str("pass a copy"),
+            (Form::Contiguous, Results::None) => return write!(f, "copy {it} into C order"),
+            (Form::ColumnMajor, Results::None) => return write!(f, "copy {it} into Fortran order"),
+            (Form::MakeArray(dtype) | Form::OfNumber { dtype, .. }, Results::None) => {
+                return write!(f, "make an array of {} of it", dtype.name());
+            }
+            _ => {}
+        }
         let new = match &self.form {
             Form::Convert { to, loss } => match self.results {
                 Results::None => {
