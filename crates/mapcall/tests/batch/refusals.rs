@@ -31,7 +31,7 @@ fn shapes_that_do_not_broadcast() {
         &[(&x).into(), (&y).into()],
         &mut [],
         "add: y: expected double with batch axes that broadcast with (2, 3), those of x, \
-         got batch axes (4,); give axes that are equal or 1",
+         got batch axes (4,)",
     );
     let mut out = doubles(&[5]);
     fixture.refuse(
@@ -39,7 +39,7 @@ fn shapes_that_do_not_broadcast() {
         &[(&x).into(), 1.0.into()],
         &mut [(&mut out).into()],
         "add: x: expected double with batch axes that broadcast with (5,), those of out, \
-         got batch axes (2, 3); give axes that are equal or 1",
+         got batch axes (2, 3)",
     );
     let mask = Array::zeros(DType::BOOL, &[7, 1], Order::C).unwrap();
     fixture.refuse_masked(
@@ -48,7 +48,7 @@ fn shapes_that_do_not_broadcast() {
         &mut [],
         Some(&(&mask).into()),
         "add: where: expected an array of bool with batch axes that broadcast with (2, 3), those of \
-         x, got batch axes (7, 1); give axes that are equal or 1",
+         x, got batch axes (7, 1)",
     );
     // The core axes agree, or nothing is said of the batch.
     let (x, mut y) = (floats(&[4, 3]), floats(&[4, 5]));
@@ -56,15 +56,14 @@ fn shapes_that_do_not_broadcast() {
         AXPY,
         &[1.0.into(), (&x).into()],
         &mut [(&mut y).into()],
-        "axpy: y: expected float32[n] with n = 3 as x has it, got shape (5,); \
-         give arrays that agree",
+        "axpy: y: expected float32[n] with n = 3 as x has it, got shape (4, 5)",
     );
     let lone = Array::zeros(DType::F32, &[], Order::C).unwrap();
     fixture.refuse(
         AXPY,
         &[1.0.into(), (&lone).into()],
         &mut [],
-        "axpy: x: expected float32[n], 1 axis, got shape (); reshape it to 1 axis",
+        "axpy: x: expected float32[n], 1 axis, got shape ()",
     );
 }
 
@@ -75,18 +74,15 @@ fn outputs_that_several_calls_would_write() {
     for (shape, message) in [
         (
             &[2, 1][..],
-            "add: out: expected float64 with the batch axes (2, 3), got batch axes (2, 1); \
-             give an item to each call",
+            "add: out: expected float64 with the batch axes (2, 3), got batch axes (2, 1)",
         ),
         (
             &[3],
-            "add: out: expected float64 with the batch axes (2, 3), got batch axes (3,); \
-             give an item to each call",
+            "add: out: expected float64 with the batch axes (2, 3), got batch axes (3,)",
         ),
         (
             &[],
-            "add: out: expected float64 with the batch axes (2, 3), got batch axes (); \
-             give an item to each call",
+            "add: out: expected float64 with the batch axes (2, 3), got batch axes ()",
         ),
     ] {
         let mut out = doubles(shape);
@@ -98,8 +94,7 @@ fn outputs_that_several_calls_would_write() {
         AXPY,
         &[1.0.into(), (&x).into()],
         &mut [(&mut y).into()],
-        "axpy: y: expected float32[n] with the batch axes (4,), got batch axes (); \
-         give an item to each call",
+        "axpy: y: expected float32[n] with the batch axes (4,), got batch axes ()",
     );
 }
 
@@ -109,7 +104,7 @@ fn outputs_that_overlap_themselves() {
     let mut memory = Bytes::zeroed(1024);
     let x = doubles(&[4]);
     let message = "add: out: expected float64, each item in memory of its own, got an array whose items \
-         share memory; pass a copy";
+         share memory";
     for (offset, stride) in [(0, 0), (40, 0)] {
         let mut out = memory.array(DType::F64, offset, &[4], &[stride]);
         let inputs = [(&x).into(), 1.0.into()];
@@ -123,7 +118,7 @@ fn outputs_that_overlap_themselves() {
         &[1.0.into(), (&x).into()],
         &mut [(&mut y).into()],
         "axpy: y: expected float32[n], each item in memory of its own, got an array whose items \
-         share memory; pass a copy",
+         share memory",
     );
     // One call may have it.
     let axpy = fixture.bind(AXPY);
@@ -142,7 +137,7 @@ fn an_output_lies_in_an_input_exactly_or_not_at_all() {
     let alias = |name: &str, expected: &str, other: &str| {
         format!(
             "add: {name}: expected {expected} in memory of its own, or item by item in that of \
-             {other}, got memory that it shares with {other}; pass a copy"
+             {other}, got memory that it shares with {other}"
         )
     };
     let x = memory.array(DType::F64, 0, &[4], &[8]);
@@ -182,7 +177,7 @@ fn an_output_lies_in_an_input_exactly_or_not_at_all() {
         &[(&x).into()],
         &mut [(&mut low).into(), (&mut high).into()],
         "both: low: expected float64[n] in memory of its own, or item by item in that of high, \
-         got memory that it shares with high; pass a copy",
+         got memory that it shares with high",
     );
     assert_eq!(fixture.calls(), 0);
 
@@ -231,7 +226,7 @@ fn restrict_arrays_are_apart() {
     let fixture = Fixture::new();
     let mut memory = Bytes::zeroed(64);
     let message = "axpy: y: expected float32[n] in memory of its own (restrict), \
-                   got memory that it shares with x; pass a copy";
+                   got memory that it shares with x";
     let x = memory.array(DType::F32, 0, &[2, 3], &[12, 4]);
     // The same, one item further, and the other way round.
     for (offset, stride) in [(0, 12), (12, 12), (12, -12)] {
@@ -280,13 +275,13 @@ fn strides_that_c_can_not_have() {
         &[(&x).into(), 1.0.into()],
         &mut [],
         &format!(
-            "add: x: expected double, aligned to 8 bytes, got address {:#x}; pass a copy",
+            "add: x: expected double, aligned to 8 bytes, got address {:#x}",
             start + 12
         ),
     );
     let x = memory.array(DType::F64, 4, &[4], &[8]);
     let unaligned = format!(
-        "expected double, aligned to 8 bytes, got address {:#x}; pass a copy",
+        "expected double, aligned to 8 bytes, got address {:#x}",
         start + 4
     );
     fixture.refuse(
@@ -301,7 +296,7 @@ fn strides_that_c_can_not_have() {
         &[1.0.into(), 2.0.into()],
         &mut [(&mut out).into()],
         &format!(
-            "add: out: expected float64, aligned to 8 bytes, got address {:#x}; pass a copy",
+            "add: out: expected float64, aligned to 8 bytes, got address {:#x}",
             start + 32 - 9
         ),
     );
@@ -311,7 +306,7 @@ fn strides_that_c_can_not_have() {
         &[1.0.into(), (&x).into()],
         &mut [],
         &format!(
-            "axpy: x: expected float32[n], aligned to 4 bytes, got address {:#x}; pass a copy",
+            "axpy: x: expected float32[n], aligned to 4 bytes, got address {:#x}",
             start + 14
         ),
     );
@@ -321,8 +316,7 @@ fn strides_that_c_can_not_have() {
         AXPY,
         &[1.0.into(), (&x).into()],
         &mut [],
-        "axpy: x: expected float32[n], C-contiguous, got shape (3,) with strides (8,); \
-         copy it into C order",
+        "axpy: x: expected float32[n], C-contiguous, got shape (3,) with strides (8,)",
     );
     // Along an axis of length 1 nothing moves.
     let x = memory.array(DType::F64, 0, &[1], &[3]);
@@ -341,14 +335,14 @@ fn outputs_that_can_not_be_written() {
         AXPY,
         &[1.0.into(), (&x).into()],
         &mut [(&x).into()],
-        "axpy: y: expected float32[n], writeable, got a read-only array; pass a copy",
+        "axpy: y: expected float32[n], writeable, got a read-only array",
     );
     let out = [0.0; 4];
     fixture.refuse(
         ADD,
         &[1.0.into(), 2.0.into()],
         &mut [(&out).into()],
-        "add: out: expected float64, writeable, got a read-only array; pass a copy",
+        "add: out: expected float64, writeable, got a read-only array",
     );
     let mut out = doubles(&[4]);
     let _other = out.clone();
@@ -357,7 +351,7 @@ fn outputs_that_can_not_be_written() {
         &[1.0.into(), 2.0.into()],
         &mut [(&mut out).into()],
         "add: out: expected float64 that nothing else can reach, got an array that shares its \
-         memory with others; drop the others first, or pass a copy",
+         memory with others",
     );
 }
 
@@ -369,25 +363,25 @@ fn other_dtypes_and_kinds() {
         ADD,
         &[(&x).into(), 1.0.into()],
         &mut [],
-        "add: x: expected double, got an array of float32; convert it to float64",
+        "add: x: expected double, got an array of float32",
     );
     fixture.refuse(
         ADD,
         &[1.0.into(), 1.0.into()],
         &mut [(&mut halves).into()],
-        "add: out: expected float64, got an array of float16; convert it to float64",
+        "add: out: expected float64, got an array of float16",
     );
     fixture.refuse(
         ADD,
         &[1.0.into(), 1.0.into()],
         &mut [2.0.into()],
-        "add: out: expected float64, got a number; make an array of float64 of it",
+        "add: out: expected float64, got a number",
     );
     fixture.refuse(
         ADD,
         &[1.0.into(), "text".into()],
         &mut [],
-        "add: y: expected double, got a text; give a number",
+        "add: y: expected double, got a text",
     );
     let mut memory = Bytes::zeroed(64);
     let swapped = memory.array(">f8".parse().unwrap(), 0, &[4], &[8]);
@@ -395,21 +389,20 @@ fn other_dtypes_and_kinds() {
         ADD,
         &[(&swapped).into(), 1.0.into()],
         &mut [],
-        "add: x: expected double in native byte order, got an array of '>f8'; \
-         convert it to float64",
+        "add: x: expected double in native byte order, got an array of '>f8'",
     );
     for (mask, message) in [
         (
             Arg::from(&x),
-            "add: where: expected an array of bool, got an array of float32; convert it to bool",
+            "add: where: expected an array of bool, got an array of float32",
         ),
         (
             Arg::from(true),
-            "add: where: expected an array of bool, got a bool; make an array of bool of it",
+            "add: where: expected an array of bool, got a bool",
         ),
         (
             Arg::Out,
-            "add: where: expected an array of bool, got nothing; make an array of bool of it",
+            "add: where: expected an array of bool, got nothing",
         ),
     ] {
         fixture.refuse_masked(
@@ -433,8 +426,7 @@ fn a_number_that_measures_is_the_same_in_each_call() {
         "void tile(int n, short k, const int x[n], int y[n * k])",
         &[(&k).into(), (&x).into()],
         &mut [],
-        "tile: k: expected one short for all calls, as it measures an array, got shape (2,); \
-         give a number",
+        "tile: k: expected one short for all calls, as it measures an array, got shape (2,)",
     );
 }
 
@@ -446,12 +438,12 @@ fn results_that_no_array_holds() {
         (
             "const char *name_of(int which)",
             "name_of: expected one call, as no array can hold results of type const char *, \
-             got a batch; call it once for each item",
+             got a batch",
         ),
         (
             "void *open_it(int which)",
             "open_it: expected one call, as no array can hold results of type void *, \
-             got a batch; call it once for each item",
+             got a batch",
         ),
     ] {
         fixture.refuse(prototype, &[(&which).into()], &mut [], message);
@@ -466,32 +458,31 @@ fn too_many_and_too_few() {
         ADD,
         &[1.0.into(), 2.0.into(), 3.0.into()],
         &mut [],
-        "add: expected at most 2 arguments, got 3; leave out the rest, as inferred parameters are not \
-         arguments",
+        "add: expected at most 2 arguments, got 3",
     );
     fixture.refuse(
         ADD,
         &[1.0.into(), 2.0.into()],
         &mut [Arg::Out, Arg::Out],
-        "add: expected 1 output, got 2; give one argument for each output, `Arg::Out` to allocate it",
+        "add: expected 1 output, got 2",
     );
     fixture.refuse(
         "void nothing(double x)",
         &[1.0.into()],
         &mut [Arg::Out],
-        "nothing: expected no output, got 1; give none",
+        "nothing: expected no output, got 1",
     );
     fixture.refuse(
         ADD,
         &[1.0.into()],
         &mut [],
-        "add: y: expected double, got nothing; give y",
+        "add: y: expected double, got nothing",
     );
     fixture.refuse(
         AXPY,
         &[1.0.into()],
         &mut [],
-        "axpy: x: expected float32[n], got nothing; give x",
+        "axpy: x: expected float32[n], got nothing",
     );
 }
 
@@ -506,8 +497,7 @@ fn more_calls_than_can_be_counted() {
         ADD,
         &[(&x).into(), (&y).into()],
         &mut [],
-        "add: expected fewer calls, got batch axes (1099511627776, 1099511627776); \
-         map it over a part at a time",
+        "add: expected fewer calls, got batch axes (1099511627776, 1099511627776)",
     );
     // None at all, whatever else there is.
     let z = memory.array(DType::BOOL, 0, &[0, 1, 1], &[0, 0, 0]);
@@ -539,12 +529,7 @@ fn more_memory_than_there_is() {
 fn outputs_without_a_place() {
     const HALF: &str = "double half(double x)";
     let fixture = Fixture::new();
-    let refused = |expected: &str, found: usize| {
-        format!(
-            "expected {expected}, got {found}; give one argument for each output, `Arg::Out` to \
-             allocate it"
-        )
-    };
+    let refused = |expected: &str, found: usize| format!("expected {expected}, got {found}");
     let message = format!("half: {}", refused("1 output", 0));
     let (x, empty) = (doubles(&[4]), doubles(&[0]));
     fixture.refuse(HALF, &[(&x).into()], &mut [], &message);

@@ -73,8 +73,7 @@ fn made_arrays_are_checked_like_any_other() {
         let error = outer.call(&mut arguments).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "outer: out: expected float64[m, n] with n = 2 as y has it, got shape (2, 1); \
-             give arrays that agree"
+            "outer: out: expected float64[m, n] with n = 2 as y has it, got shape (2, 1); give arrays that agree"
         );
     }
 }
@@ -100,7 +99,7 @@ fn complex_and_half() {
     refuse(
         "void conjugate(int n, double _Complex x[n])",
         &mut [Arg::from(&mut x)],
-        "conjugate: x: expected complex128[n], got an array of complex64; convert it to complex128",
+        "conjugate: x: expected complex128[n], got an array of complex64",
     );
 }
 
@@ -111,21 +110,20 @@ fn other_dtypes_are_refused() {
     refuse(
         SAXPY,
         &mut [1.0.into(), Arg::from(&x), Arg::from(&mut y)],
-        "saxpy: x: expected float32[n], got an array of float64; convert it to float32",
+        "saxpy: x: expected float32[n], got an array of float64",
     );
     let x = [1_i32, 2];
     refuse(
         SAXPY,
         &mut [1.0.into(), Arg::from(&x), Arg::from(&mut y)],
-        "saxpy: x: expected float32[n], got an array of int32; convert it to float32",
+        "saxpy: x: expected float32[n], got an array of int32",
     );
     let swapped = DType::F32.newbyteorder(ByteOrder::Big);
     let x = Array::zeros(swapped, &[2], Order::C).unwrap();
     refuse(
         SAXPY,
         &mut [1.0.into(), Arg::from(&x), Arg::from(&mut y)],
-        "saxpy: x: expected float32[n] in native byte order, got an array of '>f4'; \
-         convert it to float32",
+        "saxpy: x: expected float32[n] in native byte order, got an array of '>f4'",
     );
 }
 
@@ -160,19 +158,19 @@ fn other_ranks_are_refused() {
     refuse(
         SAXPY,
         &mut [1.0.into(), Arg::from(&x), Arg::from(&mut y)],
-        "saxpy: x: expected float32[n], 1 axis, got shape (2, 2); give one item, or map it over all",
+        "saxpy: x: expected float32[n], 1 axis, got shape (2, 2)",
     );
     let (x, mut out) = ([1.0, 2.0], [0.0; 4]);
     refuse(
         OUTER,
         &mut [Arg::from(&x), Arg::from(&x), Arg::from(&mut out)],
-        "outer: out: expected float64[m, n], 2 axes, got shape (4,); reshape it to 2 axes",
+        "outer: out: expected float64[m, n], 2 axes, got shape (4,)",
     );
     let scalar = Array::zeros(DType::F32, &[], Order::C).unwrap();
     refuse(
         SAXPY,
         &mut [1.0.into(), Arg::from(&scalar), Arg::from(&mut y)],
-        "saxpy: x: expected float32[n], 1 axis, got shape (); reshape it to 1 axis",
+        "saxpy: x: expected float32[n], 1 axis, got shape ()",
     );
 }
 
@@ -183,8 +181,7 @@ fn other_orders_are_refused() {
     refuse(
         SAXPY,
         &mut [1.0.into(), Arg::from(&x.slice(s![..;2])), Arg::from(&mut y)],
-        "saxpy: x: expected float32[n], C-contiguous, got shape (2,) with strides (8,); \
-         copy it into C order",
+        "saxpy: x: expected float32[n], C-contiguous, got shape (2,) with strides (8,)",
     );
     refuse(
         SAXPY,
@@ -193,8 +190,7 @@ fn other_orders_are_refused() {
             Arg::from(&x.slice(s![1..3;-1])),
             Arg::from(&mut y),
         ],
-        "saxpy: x: expected float32[n], C-contiguous, got shape (2,) with strides (-4,); \
-         copy it into C order",
+        "saxpy: x: expected float32[n], C-contiguous, got shape (2,) with strides (-4,)",
     );
     let one = Array::zeros(DType::F32, &[1], Order::C).unwrap();
     refuse(
@@ -204,8 +200,7 @@ fn other_orders_are_refused() {
             Arg::from(&one.broadcast_to(&[2]).unwrap()),
             Arg::from(&mut y),
         ],
-        "saxpy: x: expected float32[n], C-contiguous, got shape (2,) with strides (0,); \
-         copy it into C order",
+        "saxpy: x: expected float32[n], C-contiguous, got shape (2,) with strides (0,)",
     );
     let x = [1.0, 2.0, 3.0];
     let mut out = Array2::<f64>::zeros((3, 3));
@@ -213,8 +208,7 @@ fn other_orders_are_refused() {
     refuse(
         OUTER,
         &mut [Arg::from(&x), Arg::from(&x), Arg::from(&mut turned)],
-        "outer: out: expected float64[m, n], C-contiguous, got shape (3, 3) with strides (8, 24); \
-         copy it into C order",
+        "outer: out: expected float64[m, n], C-contiguous, got shape (3, 3) with strides (8, 24)",
     );
     // Fortran's order is C's where there is one axis longer than 1, or nothing at all.
     for outer in engines(OUTER) {
@@ -240,7 +234,7 @@ fn unaligned_arrays_are_refused() {
         SAXPY,
         &mut [1.0.into(), Arg::from(&x), Arg::from(&mut y)],
         &format!(
-            "saxpy: x: expected float32[n], aligned to 4 bytes, got address {:#x}; pass a copy",
+            "saxpy: x: expected float32[n], aligned to 4 bytes, got address {:#x}",
             x.as_ptr().addr()
         ),
     );
@@ -249,7 +243,7 @@ fn unaligned_arrays_are_refused() {
 #[test]
 fn only_exclusive_arrays_are_written() {
     let x = [1.0_f32, 2.0];
-    let read_only = "saxpy: y: expected float32[n], writeable, got a read-only array; pass a copy";
+    let read_only = "saxpy: y: expected float32[n], writeable, got a read-only array";
     let y = [0.0_f32; 2];
     refuse(
         SAXPY,
@@ -268,7 +262,7 @@ fn only_exclusive_arrays_are_written() {
         SAXPY,
         &mut [1.0.into(), Arg::from(&x), Arg::from(&mut y)],
         "saxpy: y: expected float32[n] that nothing else can reach, got an array that shares its \
-         memory with others; drop the others first, or pass a copy",
+         memory with others",
     );
     drop(half);
     for saxpy in engines(SAXPY) {
@@ -298,7 +292,7 @@ fn memory_that_is_read_only_stays_so() {
     refuse(
         SAXPY,
         &mut [1.0.into(), Arg::from(numbers), Arg::from(&mut array)],
-        "saxpy: y: expected float32[n], writeable, got a read-only array; pass a copy",
+        "saxpy: y: expected float32[n], writeable, got a read-only array",
     );
 }
 
@@ -320,9 +314,7 @@ fn a_char_is_any_byte() {
         refuse(
             prototype,
             &mut [Arg::from(&x)],
-            &format!(
-                "length_short: x: expected int8[n], got an array of {name}; convert it to int8"
-            ),
+            &format!("length_short: x: expected int8[n], got an array of {name}"),
         );
     }
 }
@@ -340,30 +332,25 @@ fn other_things_than_arrays_are_refused() {
         refuse(
             SAXPY,
             &mut [1.0.into(), argument, Arg::from(&mut y)],
-            &format!("saxpy: x: expected float32[n], got {found}; make an array of float32 of it"),
+            &format!("saxpy: x: expected float32[n], got {found}"),
         );
     }
     refuse(
         SAXPY,
         &mut [1.0.into(), Arg::Out, Arg::from(&mut y)],
-        "saxpy: x: expected float32[n], got nothing; give x",
+        "saxpy: x: expected float32[n], got nothing",
     );
     refuse(
         SAXPY,
         &mut [1.0.into()],
-        "saxpy: x: expected float32[n], got nothing; give x",
+        "saxpy: x: expected float32[n], got nothing",
     );
-    refuse(
-        SAXPY,
-        &mut [],
-        "saxpy: a: expected float, got nothing; give a",
-    );
+    refuse(SAXPY, &mut [], "saxpy: a: expected float, got nothing");
     let x = [0.0_f32; 2];
     refuse(
         SAXPY,
         &mut [2.into(), 1.0.into(), Arg::from(&x), Arg::from(&mut y)],
-        "saxpy: expected at most 3 arguments, got 4; leave out the rest, as inferred parameters \
-         are not arguments",
+        "saxpy: expected at most 3 arguments, got 4",
     );
 }
 
@@ -394,7 +381,7 @@ fn overlap(one: &str, other: &str, apart: usize) -> Result<(), String> {
 #[test]
 fn restrict_arrays_share_no_byte() {
     let message = "f: a: expected int8[8] in memory of its own (restrict), got memory that it \
-                   shares with b; pass a copy";
+                   shares with b; pass a copy of it, which has the results then, or leave it out";
     for (one, other) in [
         ("char", "char"),
         ("const char", "char"),

@@ -14,8 +14,7 @@ fn arrays_that_name_an_extent_agree() {
     refuse(
         saxpy,
         &mut [1.0.into(), Arg::from(&x), Arg::from(&mut y)],
-        "saxpy: y: expected float32[n] with n = 3 as x has it, got shape (2,); \
-         give arrays that agree",
+        "saxpy: y: expected float32[n] with n = 3 as x has it, got shape (2,)",
     );
     let outer = "void outer(int m, int n, const double x[m], const double y[n], double out[m][n])";
     let x = [1.0, 2.0, 3.0];
@@ -23,15 +22,13 @@ fn arrays_that_name_an_extent_agree() {
     refuse(
         outer,
         &mut [Arg::from(&x), Arg::from(&x), Arg::from(&mut out)],
-        "outer: out: expected float64[m, n] with n = 3 as y has it, got shape (3, 2); \
-         give arrays that agree",
+        "outer: out: expected float64[m, n] with n = 3 as y has it, got shape (3, 2)",
     );
     let mut out = ndarray::Array2::<f64>::zeros((2, 3));
     refuse(
         outer,
         &mut [Arg::from(&x), Arg::from(&x), Arg::from(&mut out)],
-        "outer: out: expected float64[m, n] with m = 3 as x has it, got shape (2, 3); \
-         give arrays that agree",
+        "outer: out: expected float64[m, n] with m = 3 as x has it, got shape (2, 3)",
     );
 }
 
@@ -53,8 +50,7 @@ fn a_constant_extent_is_a_constant() {
     refuse(
         prototype,
         &mut [Arg::from(&ndarray::Array2::<f64>::zeros((3, 4)))],
-        "trace: a: expected float64[3, 3] with 3 along axis 1, got shape (3, 4); \
-         give arrays that agree",
+        "trace: a: expected float64[3, 3] with 3 along axis 1, got shape (3, 4)",
     );
 }
 
@@ -80,17 +76,14 @@ fn an_inferred_extent_fits_its_type() {
             }
         }
         if max < 100_000 {
-            let message = format!(
-                "length_{name}: n: expected {ctype}, got {}; give a value that {ctype} has",
-                max + 1
-            );
+            let message = format!("length_{name}: n: expected {ctype}, at most {max}, got {}", max + 1);
             refuse(&prototype, &mut [Arg::from(&x)], &message);
         }
     }
     refuse(
         "short length_short(const char x[n], short n)",
         &mut [Arg::from(&vec![0_i8; 40_000][..])],
-        "length_short: n: expected short, got 40000; give a value that short has",
+        "length_short: n: expected short, at most 32767, got 40000",
     );
 }
 
@@ -114,15 +107,15 @@ fn an_inferred_extent_may_be_given() {
     assert_eq!(given(true.into()), Ok(vec![1]));
     assert_eq!(
         given((-1).into()).unwrap_err(),
-        "f: n: expected short, got -1; give a value that short has"
+        "f: n: expected short, got -1; give a value from 0 to 32767, or leave it out"
     );
     assert_eq!(
         given(32_768.into()).unwrap_err(),
-        "f: n: expected short, got 32768; give a value that short has"
+        "f: n: expected short, got 32768"
     );
     assert_eq!(
         given(3.0.into()).unwrap_err(),
-        "f: n: expected short, got 3.0; convert it to short first"
+        "f: n: expected short, got 3.0"
     );
 }
 
@@ -131,8 +124,7 @@ fn an_extent_that_no_array_tells_is_asked_for() {
     refuse(
         "void twice_half(int n, _Float16 x[n])",
         &mut [Arg::Out],
-        "twice_half: n: expected int from the shape of an array, got no array that has it; set it \
-         with `Function::with_extent`",
+        "twice_half: n: expected int from the shape of an array, got no array that has it",
     );
 }
 
@@ -158,13 +150,12 @@ fn products_and_sums_are_verified_and_computed() {
     refuse(
         tile,
         &mut [2.into(), Arg::from(&x), Arg::from(&mut y)],
-        "tile: y: expected int32[n*k] with n*k = 6, got shape (5,); give arrays that agree",
+        "tile: y: expected int32[n*k] with n*k = 6, got shape (5,)",
     );
     refuse(
         tile,
         &mut [(-1).into(), Arg::from(&x), Arg::Out],
-        "tile: y: expected int32[n*k] of some size, got n*k, which is -3, which is negative; \
-         give other sizes",
+        "tile: y: expected int32[n*k] of some size, got n*k, which is -3, which is negative",
     );
 
     let cumulate = "void cumulate(int n, const double x[n], double y[n + 1])";
@@ -178,7 +169,7 @@ fn products_and_sums_are_verified_and_computed() {
     refuse(
         cumulate,
         &mut [Arg::from(&x), Arg::from(&mut y)],
-        "cumulate: y: expected float64[n+1] with n+1 = 3, got shape (2,); give arrays that agree",
+        "cumulate: y: expected float64[n+1] with n+1 = 3, got shape (2,)",
     );
 }
 
@@ -203,8 +194,7 @@ fn quotients_are_verified_and_computed() {
     refuse(
         pack,
         &mut [Arg::from(&bits), Arg::from(&mut out)],
-        "pack: out: expected uint8[(n+7)/8] with (n+7)/8 = 2, got shape (1,); \
-         give arrays that agree",
+        "pack: out: expected uint8[(n+7)/8] with (n+7)/8 = 2, got shape (1,)",
     );
 
     let every = "void every(int n, int k, const int x[n], int y[n / k])";
@@ -213,8 +203,7 @@ fn quotients_are_verified_and_computed() {
         call(&every, &mut [2.into(), Arg::from(&x), Arg::from(&mut y)]);
         assert_eq!(y, [1, 3]);
     }
-    let by_zero = "every: y: expected int32[n/k] of some size, got n/k, which divides by zero; \
-                   give other sizes";
+    let by_zero = "every: y: expected int32[n/k] of some size, got n/k, which divides by zero";
     refuse(
         every,
         &mut [0.into(), Arg::from(&x), Arg::from(&mut y)],
@@ -241,14 +230,12 @@ fn unknown_extents_need_an_unchecked_call() {
     refuse(
         negate,
         &mut [Arg::from(&mut p), 2.into()],
-        "negate: p: expected float64[?] with its extent, got an array; \
-         write its extent into the prototype, or call it unchecked",
+        "negate: p: expected float64[?] with its extent, got an array",
     );
     refuse(
         negate,
         &mut [Arg::Out, 2.into()],
-        "negate: p: expected float64[?], got nothing; \
-         give p, or write its extents into the prototype",
+        "negate: p: expected float64[?], got nothing",
     );
     for negate in engines(negate) {
         let mut p = [1.0, 2.0, 3.0];
@@ -260,12 +247,12 @@ fn unknown_extents_need_an_unchecked_call() {
     refuse_unchecked(
         negate,
         &mut [Arg::from(&x), 1.into()],
-        "negate: p: expected float64[?], got an array of float32; convert it to float64",
+        "negate: p: expected float64[?], got an array of float32",
     );
     refuse_unchecked(
         negate,
         &mut [Arg::from(&p), 1.into()],
-        "negate: p: expected float64[?], writeable, got a read-only array; pass a copy",
+        "negate: p: expected float64[?], writeable, got a read-only array",
     );
     // What is known is checked all the same.
     let text = "void negate(double p[][2], size_t most)";
@@ -275,8 +262,7 @@ fn unknown_extents_need_an_unchecked_call() {
             Arg::from(&mut ndarray::Array2::<f64>::zeros((3, 3))),
             1.into(),
         ],
-        "negate: p: expected float64[?, 2] with 2 along axis 1, got shape (3, 3); \
-         give arrays that agree",
+        "negate: p: expected float64[?, 2] with 2 along axis 1, got shape (3, 3)",
     );
 }
 

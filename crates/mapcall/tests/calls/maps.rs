@@ -87,7 +87,7 @@ fn a_batch_writes_what_no_other_call_reads() {
             assert_eq!(
                 error,
                 "half_of: out: expected float32 in memory of its own, or item by item in that of x, \
-                 got memory that it shares with x; pass a copy"
+                 got memory that it shares with x; pass a copy of x"
             );
         }
         assert_eq!(fs::read(&one).unwrap(), before);
@@ -119,8 +119,7 @@ fn outputs_go_to_different_files() {
         assert_eq!(
             error.to_string(),
             format!(
-                "saxpy_status: out: expected int32 in a file of its own, got {}, where y goes; \
-                 give it another name",
+                "saxpy_status: out: expected int32 in a file of its own, got {}, where y goes; give it another name",
                 path.display()
             )
         );

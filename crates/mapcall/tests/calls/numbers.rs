@@ -44,9 +44,7 @@ fn integers_have_their_range_and_no_more() {
             assert_eq!(call(&echo, &mut [true.into()]).to_i128(), Some(1));
         }
         for value in [min - 1, max + 1, i128::MIN, i128::MAX] {
-            let message = format!(
-                "echo_{name}: x: expected {ctype}, got {value}; give a value that {ctype} has"
-            );
+            let message = format!("echo_{name}: x: expected {ctype}, got {value}");
             refuse(&prototype, &mut [integer(value)], &message);
         }
         for (value, shown) in [
@@ -54,12 +52,10 @@ fn integers_have_their_range_and_no_more() {
             (Arg::from(f64::NAN), "NaN"),
             (Arg::from(Complex::new(1.0, 0.0)), "1+0i"),
         ] {
-            let message = format!(
-                "echo_{name}: x: expected {ctype}, got {shown}; convert it to {ctype} first"
-            );
+            let message = format!("echo_{name}: x: expected {ctype}, got {shown}");
             refuse(&prototype, &mut [value], &message);
         }
-        let message = format!("echo_{name}: x: expected {ctype}, got a text; give a number");
+        let message = format!("echo_{name}: x: expected {ctype}, got a text");
         refuse(&prototype, &mut [Arg::from("1")], &message);
     }
 }
@@ -98,11 +94,10 @@ fn booleans_are_true_or_false() {
         }
     }
     for value in [2, -1, 256] {
-        let message =
-            format!("echo_bool: x: expected _Bool, got {value}; give a value that _Bool has");
+        let message = format!("echo_bool: x: expected _Bool, got {value}");
         refuse(prototype, &mut [value.into()], &message);
     }
-    let message = "echo_bool: x: expected _Bool, got 1.0; convert it to _Bool first";
+    let message = "echo_bool: x: expected _Bool, got 1.0";
     refuse(prototype, &mut [1.0.into()], message);
 }
 
@@ -115,7 +110,7 @@ fn enumerations_are_their_integers() {
     refuse(
         prototype,
         &mut [(1_i64 << 31).into()],
-        "echo_enum: x: expected int, got 2147483648; give a value that int has",
+        "echo_enum: x: expected int, got 2147483648",
     );
 }
 
@@ -161,17 +156,17 @@ fn floats_are_rounded_but_never_to_infinity() {
     refuse(
         float,
         &mut [1e39.into()],
-        "echo_float: x: expected float, got 1e39; give a value that float has",
+        "echo_float: x: expected float, got 1e39",
     );
     refuse(
         half,
         &mut [65520.0.into()],
-        "echo_half: x: expected _Float16, got 65520.0; give a value that _Float16 has",
+        "echo_half: x: expected _Float16, got 65520.0",
     );
     refuse(
         double,
         &mut [Complex::new(1.0, 0.0).into()],
-        "echo_double: x: expected double, got 1+0i; convert it to double first",
+        "echo_double: x: expected double, got 1+0i",
     );
 }
 
@@ -185,9 +180,7 @@ fn an_integer_becomes_a_float_only_exactly() {
         let max = 1_i128 << bits;
         assert_eq!(echo(prototype, Scalar::Int(max)).to_f64(), Some(max as f64));
         for value in [max + 1, -max - 1, i128::MAX] {
-            let message = format!(
-                "echo_{name}: x: expected {ctype}, got {value}; give a value that {ctype} has"
-            );
+            let message = format!("echo_{name}: x: expected {ctype}, got {value}");
             refuse(prototype, &mut [integer(value)], &message);
         }
     }
@@ -218,7 +211,7 @@ fn complex_numbers_are_pairs() {
         single,
         &mut [Complex::new(1.0, 1e39).into()],
         &format!(
-            "echo_complexf: x: expected float _Complex, got {}; give a value that float _Complex has",
+            "echo_complexf: x: expected float _Complex, got {}",
             Complex::new(1.0, 1e39)
         ),
     );
@@ -336,8 +329,7 @@ fn an_integer_becomes_a_long_double_exactly() {
         refuse(
             prototype,
             &mut [integer((1 << 64) + 1)],
-            "echo_extended: x: expected long double, got 18446744073709551617; \
-             give a value that long double has",
+            "echo_extended: x: expected long double, got 18446744073709551617",
         );
     }
 }

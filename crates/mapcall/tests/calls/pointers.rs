@@ -37,17 +37,17 @@ fn texts_have_no_nul() {
     refuse(
         prototype,
         &mut [Arg::from("ab\0c")],
-        "text_length: s: expected text without NUL, got one at byte 2; cut it there",
+        "text_length: s: expected text without NUL, got one at byte 2",
     );
     refuse(
         prototype,
         &mut [1.into()],
-        "text_length: s: expected text, got an integer; give a text",
+        "text_length: s: expected text, got an integer",
     );
     refuse(
         prototype,
         &mut [],
-        "text_length: s: expected text, got nothing; give s",
+        "text_length: s: expected text, got nothing",
     );
 }
 
@@ -69,8 +69,7 @@ fn pointers_without_an_extent_are_not_callable_by_accident() {
     refuse(
         second,
         &mut [Arg::from(&x)],
-        "second: p: expected a pointer to double with its extent, got an array; \
-         write its extent into the prototype, or call it unchecked",
+        "second: p: expected a pointer to double with its extent, got an array",
     );
     for second in engines(second) {
         // SAFETY: it reads 2 numbers.
@@ -81,18 +80,17 @@ fn pointers_without_an_extent_are_not_callable_by_accident() {
     refuse_unchecked(
         second,
         &mut [Arg::from(&[1.0_f32])],
-        "second: p: expected a pointer to double, got an array of float32; convert it to float64",
+        "second: p: expected a pointer to double, got an array of float32",
     );
     refuse_unchecked(
         negate,
         &mut [Arg::from(&x), 2.into()],
-        "negate: p: expected a pointer to double, writeable, got a read-only array; pass a copy",
+        "negate: p: expected a pointer to double, writeable, got a read-only array",
     );
     refuse(
         second,
         &mut [1.0.into()],
-        "second: p: expected a pointer to double with its extent, got a number; write its extent into \
-         the prototype, or call it unchecked",
+        "second: p: expected a pointer to double with its extent, got a number",
     );
 }
 
@@ -123,12 +121,12 @@ fn a_void_pointer_takes_any_array_and_any_handle() {
     refuse(
         zero,
         &mut [Arg::from(&[7_i32])],
-        "zero_first: p: expected a pointer, writeable, got a read-only array; pass a copy",
+        "zero_first: p: expected a pointer, writeable, got a read-only array",
     );
     refuse(
         zero,
         &mut [Arg::from("text")],
-        "zero_first: p: expected a pointer, got a text; give an array, a handle or NULL",
+        "zero_first: p: expected a pointer, got a text",
     );
 }
 
@@ -151,14 +149,12 @@ fn a_handle_is_of_one_type() {
     refuse(
         OTHER,
         &mut [Arg::from(&handle)],
-        "other_use: other: expected a pointer to other, got a handle to counter; \
-         give the handle that the library made for it",
+        "other_use: other: expected a pointer to other, got a handle to counter",
     );
     refuse(
         NEXT,
         &mut [Arg::from(&[1_i32])],
-        "counter_next: counter: expected a pointer to counter with its extent, got an array; \
-         write its extent into the prototype, or call it unchecked",
+        "counter_next: counter: expected a pointer to counter with its extent, got an array",
     );
     assert!(
         call(&bind(NEW), &mut [(-1).into()]).into_handle().is_none(),
@@ -178,7 +174,7 @@ fn a_destructor_runs_once() {
         NEXT,
         &mut [Arg::from(&clone)],
         "counter_next: counter: expected a pointer to counter that is open, \
-         got a closed handle to counter; open a new one",
+         got a closed handle to counter",
     );
     drop((handle, clone));
     assert_eq!(freed(), before + 1);
@@ -212,8 +208,7 @@ fn a_destructor_takes_the_handle_and_nothing_else() {
     assert!(matches!(error, CallError::Argument(_)), "{error}");
     assert_eq!(
         error.to_string(),
-        "other_use: other: expected a pointer to other, got a handle to counter; \
-         give the handle that the library made for it"
+        "other_use: other: expected a pointer to other, got a handle to counter; give the handle that the library made for it"
     );
     assert!(handle.with_destructor(&bind(BYTE_AT)).is_err());
     assert!(!handle.is_closed());
@@ -233,13 +228,12 @@ fn a_function_pointer_takes_a_function_of_its_type() {
     refuse(
         apply,
         &mut [Arg::from(&other), 4.into()],
-        "apply: f: expected a function int (int), got `long increment_long(long x)`; \
-         give a function of that type",
+        "apply: f: expected a function int (int), got `long increment_long(long x)`",
     );
     refuse(
         apply,
         &mut [Arg::from(1.0), 4.into()],
-        "apply: f: expected a function int (int), got a number; give a bound function",
+        "apply: f: expected a function int (int), got a number",
     );
 }
 

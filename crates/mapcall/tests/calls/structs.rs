@@ -95,14 +95,14 @@ fn another_struct_is_refused_by_value() {
         MIDDLE,
         &mut two(swapped, &[0; 8]),
         "middle: b: expected struct point whose field \"x\" is float32 at byte 0, \
-         got float32 at byte 4; take the struct's own dtype",
+         got float32 at byte 4",
     );
     for bytes in [&[0; 7][..], &[0; 9]] {
         refuse(
             MIDDLE,
             &mut two(Point::dtype().unwrap(), bytes),
             &format!(
-                "middle: b: expected struct point, got {} bytes; give all 8 bytes",
+                "middle: b: expected struct point, got {} bytes",
                 bytes.len()
             ),
         );
@@ -110,12 +110,12 @@ fn another_struct_is_refused_by_value() {
     refuse(
         MIDDLE,
         &mut [Arg::record(&a).unwrap(), Arg::from(1.0)],
-        "middle: b: expected struct point, got a number; give a struct",
+        "middle: b: expected struct point, got a number",
     );
     refuse(
         MIDDLE,
         &mut [Arg::record(&a).unwrap(), Arg::Null],
-        "middle: b: expected struct point, got NULL; give a struct",
+        "middle: b: expected struct point, got NULL",
     );
 }
 
@@ -151,21 +151,17 @@ fn refuse_dtype(dtype: DType, problem: &str) {
 
 #[test]
 fn fields_are_members() {
-    let own = "; take the struct's own dtype";
     refuse_dtype(
         changed(|fields| fields[2].0 = "weight", 24),
-        &format!(" whose field \"mass\" is a field of float64, got none of that name{own}"),
+        " whose field \"mass\" is a field of float64, got none of that name",
     );
     refuse_dtype(
         changed(|fields| fields[2].1 = DType::I64, 24),
-        &format!(" whose field \"mass\" is float64 at byte 16, got int64 at byte 16{own}"),
+        " whose field \"mass\" is float64 at byte 16, got int64 at byte 16",
     );
     refuse_dtype(
         changed(|fields| fields[1].2 = 8, 24),
-        &format!(
-            " whose field \"at\" is {} at byte 4, got {0} at byte 8{own}",
-            Point::dtype().unwrap().name()
-        ),
+        " of 24 bytes each, with \"at\" at byte 4, got 24 bytes with it at byte 8",
     );
     refuse_dtype(
         changed(
@@ -174,7 +170,7 @@ fn fields_are_members() {
             },
             24,
         ),
-        &format!(" whose field \"at.y\" is float32 at byte 4, got int32 at byte 4{own}"),
+        " whose field \"at.y\" is float32 at byte 4, got int32 at byte 4",
     );
     let swapped = Particle::dtype().unwrap().newbyteorder(ByteOrder::Big);
     let p = Array::zeros(swapped, &[2], Order::C).unwrap();
@@ -193,16 +189,11 @@ fn fields_are_members() {
     for moment in engines(MOMENT) {
         let error = moment.call(&mut [Arg::from(&p)]).unwrap_err().to_string();
         assert!(
-            error.starts_with("moment: p: expected particle[n], got an array of"),
+            error.starts_with("moment: p: expected particle[n] of 24 bytes each, got 32 bytes; "),
             "{error}"
         );
     }
-    refuse_dtype(
-        DType::F64,
-        &format!(", got an array of float64; convert it to {}", {
-            Particle::dtype().unwrap().name()
-        }),
-    );
+    refuse_dtype(DType::F64, ", got an array of float64");
 }
 
 #[test]
