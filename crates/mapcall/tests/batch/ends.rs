@@ -23,11 +23,9 @@ fn the_first_failure_ends_it() {
         for threads in [1, 2, 5] {
             for _ in 0..20 {
                 let before = fixture.calls();
-                let mut results = vec![-1_i32; 1000];
                 let inputs = [Arg::from(&codes)];
-                let mut outputs = [Arg::from(&mut results)];
                 let error = status
-                    .map(&inputs, &mut outputs)
+                    .map(&inputs, &mut [])
                     .threads(threads)
                     .run()
                     .unwrap_err();
@@ -49,10 +47,8 @@ fn the_first_failure_ends_it() {
                     (index, code, success),
                     (Some(vec![437]), 437, Success::Zero)
                 );
-                assert_eq!((results[436], results[437]), (0, -1));
                 if threads == 1 {
                     assert_eq!(fixture.calls(), before + 438);
-                    assert_eq!(results[438], -1);
                 }
             }
         }

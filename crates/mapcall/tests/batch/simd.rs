@@ -435,7 +435,6 @@ fn what_no_variant_can_make_is_refused_or_called_one_by_one() {
         (error.reason, error.symbols.len()),
         (SimdRefusal::Checked, 0)
     );
-    assert_eq!(results, [1; 3], "no call was made");
 }
 
 /// A value of each kind that the functions of libm distinguish.

@@ -76,7 +76,10 @@ fn an_inferred_extent_fits_its_type() {
             }
         }
         if max < 100_000 {
-            let message = format!("length_{name}: n: expected {ctype}, at most {max}, got {}", max + 1);
+            let message = format!(
+                "length_{name}: n: expected {ctype}, at most {max}, got {}",
+                max + 1
+            );
             refuse(&prototype, &mut [Arg::from(&x)], &message);
         }
     }
@@ -111,11 +114,11 @@ fn an_inferred_extent_may_be_given() {
     );
     assert_eq!(
         given(32_768.into()).unwrap_err(),
-        "f: n: expected short, got 32768"
+        "f: n: expected short, got 32768; give a value from 0 to 32767, or leave it out"
     );
     assert_eq!(
         given(3.0.into()).unwrap_err(),
-        "f: n: expected short, got 3.0"
+        "f: n: expected short, got 3.0; give 3"
     );
 }
 

@@ -69,28 +69,51 @@ fn bad<F: CFunction>(prototype: &str, message: &str) {
 #[test]
 fn the_first_difference_is_named() {
     let increment = "int increment(int x)";
-    bad::<extern "C" fn(i64) -> i32>(increment, "increment: x: expected `int`, got i64; write the Rust type of `int`");
-    bad::<extern "C" fn(u32) -> i32>(increment, "increment: x: expected `int`, got u32");
-    bad::<extern "C" fn(f32) -> i32>(increment, "increment: x: expected `int`, got f32");
-    bad::<extern "C" fn(i32) -> u32>(increment, "increment: result: expected `int`, got u32");
-    bad::<extern "C" fn(i32)>(increment, "increment: result: expected `int`, got ()");
-    bad::<extern "C" fn() -> i32>(increment, "increment: expected 1 parameter, got 0");
-    bad::<extern "C" fn(i32, i32) -> i32>(increment, "increment: expected 1 parameter, got 2");
+    bad::<extern "C" fn(i64) -> i32>(
+        increment,
+        "increment: x: expected `int`, got i64; write the Rust type of `int`",
+    );
+    bad::<extern "C" fn(u32) -> i32>(
+        increment,
+        "increment: x: expected `int`, got u32; write the Rust type of `int`",
+    );
+    bad::<extern "C" fn(f32) -> i32>(
+        increment,
+        "increment: x: expected `int`, got f32; write the Rust type of `int`",
+    );
+    bad::<extern "C" fn(i32) -> u32>(
+        increment,
+        "increment: result: expected `int`, got u32; write the Rust type of `int`",
+    );
+    bad::<extern "C" fn(i32)>(
+        increment,
+        "increment: result: expected `int`, got (); write the Rust type of `int`",
+    );
+    bad::<extern "C" fn() -> i32>(
+        increment,
+        "increment: expected 1 parameter, got 0; write the Rust type of each",
+    );
+    bad::<extern "C" fn(i32, i32) -> i32>(
+        increment,
+        "increment: expected 1 parameter, got 2; write the Rust type of each",
+    );
     bad::<unsafe extern "C" fn(*const f32) -> f64>(
         SECOND,
-        "second: p: expected `const double *`, got *const f32",
+        "second: p: expected `const double *`, got *const f32; \
+         write the Rust type of `const double *`",
     );
     // C writes here, so that a pointer to what is only read won't do.
     bad::<unsafe extern "C" fn(*const f64, usize)>(
         "void negate(double *p, size_t most)",
-        "negate: p: expected `double *`, got *const f64",
+        "negate: p: expected `double *`, got *const f64; write the Rust type of `double *`",
     );
     bad::<extern "C" fn(u8) -> u8>(
         "_Bool echo_bool(_Bool x)",
-        "echo_bool: x: expected `_Bool`, got u8",
+        "echo_bool: x: expected `_Bool`, got u8; write the Rust type of `_Bool`",
     );
     bad::<extern "C" fn(f64) -> f64>(
         "long double echo_extended(long double x)",
-        "echo_extended: x: expected `long double`, got f64",
+        "echo_extended: x: expected `long double`, got f64; \
+         write the Rust type of `long double`",
     );
 }

@@ -245,7 +245,8 @@ fn the_types_of_variable_arguments_come_from_the_values() {
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "snprintf: arg3: expected an integer of at most 64 bits, got 18446744073709551616; give a value that an integer of at most 64 bits has",
+            "snprintf: arg3: expected an integer of at most 64 bits, got 18446744073709551616; give a \
+             value that an integer of at most 64 bits has",
         );
         let error = snprintf
             .call(&mut [Arg::Out, "".into(), Arg::Out])
