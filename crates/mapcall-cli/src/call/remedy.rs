@@ -51,7 +51,7 @@ fn text(error: &ArgumentError, values: &[OsString]) -> String {
             convert(name, values, &code).unwrap_or_else(|| format!("give {name} one of its fields"))
         }
         Remedy::Give => match (&error.subject.access, &error.subject.element) {
-            _ if error.subject.number.is_some() => format!("give {name}=NUMBER"),
+            _ if error.subject.range.is_some() => format!("give {name}=NUMBER"),
             (Access::None, _) => format!("give {name}=VALUE"),
             (_, Element::None) => format!("give {name}=NULL"),
             _ if error.expected == "text" => format!("give {name}=TEXT"),

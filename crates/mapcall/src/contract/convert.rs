@@ -4,7 +4,7 @@
 use std::ffi::CStr;
 use std::sync::Arc;
 
-use super::error::{Form, Problem, Remedy, Replacement, range};
+use super::error::{Form, Problem, Range, Remedy, Replacement};
 use super::host_value::{FunctionValue, HandleValue, HostValue};
 use super::number::Number;
 use super::rule::{PointerRule, Rule, check_dtype, is_char, target_name};
@@ -175,7 +175,7 @@ pub(super) fn convert_number(
         HostValue::HugeNumber(found) => {
             return Err(Problem::Type {
                 found: found.to_owned(),
-                remedy: range(number, false),
+                remedy: Range::of(number, false).remedy(false),
             });
         }
         other => return Err(Rule::Number(number).wrong_kind(other, false)),

@@ -38,6 +38,7 @@ mod quick;
 mod role;
 mod rule;
 mod scalar;
+mod subject;
 mod variadic;
 
 use std::sync::Arc;
@@ -46,8 +47,8 @@ pub use broadcast::{BroadcastPlan, Operand};
 pub use check::Check;
 pub(crate) use conversion::Conversion;
 pub use error::{
-    Access, ArgumentError, Element, Form, ListOf, Loss, Problem, Remedy, Replacement, Results,
-    Subject, list, write_length,
+    Access, ArgumentError, Element, Form, ListOf, Loss, Problem, Range, Remedy, Replacement,
+    Results, Subject, list, write_length,
 };
 pub use extent_rule::ExtentRule;
 pub use host_value::{FunctionValue, HandleValue, HostValue};

@@ -3,9 +3,7 @@
 use super::remedy::{Form, ListOf, Loss, Remedy, Replacement, Results};
 use super::subject::{Access, Element};
 use super::{ArgumentError, Problem};
-use crate::contract::number::Number;
 use crate::contract::scalar::Scalar;
-use crate::ctype::{Float, Integer};
 use mapcall_array::DType;
 
 impl ArgumentError {
@@ -264,58 +262,16 @@ impl ArgumentError {
 
     /// Returns the remedy for a value that the type of the parameter does not have.
     fn in_range(&self, value: Scalar) -> Remedy {
-        let subject = &self.subject;
-        match (subject.number, value) {
+        match (&self.subject.range, value) {
             // Each float has a neighbour, if it is not too large.
-            (Some(Number::Float(_) | Number::Complex(_)), Scalar::Int(whole))
-                if whole.unsigned_abs() < 1 << 100 =>
+            (Some(range), Scalar::Int(whole))
+                if range.is_floating && whole.unsigned_abs() < 1 << 100 =>
             {
                 Remedy::GiveFloat(format!("{whole}.0"))
             }
-            (Some(number), _) => range(number, subject.is_inferred),
+            (Some(range), _) => range.remedy(self.subject.is_inferred),
             (None, _) => Remedy::Words(format!("give a value that {} has", self.expected)),
         }
-    }
-}
-
-/// Returns the remedy to give a value between the smallest and the largest of a type.
-pub(in crate::contract) fn range(number: Number, is_inferred: bool) -> Remedy {
-    let (least, most) = match number {
-        Number::Bool => ("0".to_owned(), "1".to_owned()),
-        Number::Integer(integer) => {
-            let (least, most) = bounds(integer);
-            let longest = i128::try_from(isize::MAX).unwrap_or(i128::MAX);
-            let (least, most) = if is_inferred {
-                (0, most.min(longest))
-            } else {
-                (least, most)
-            };
-            (least.to_string(), most.to_string())
-        }
-        Number::Float(float) | Number::Complex(float) => {
-            let most = match float {
-                Float::Float16 => "65504.0".to_owned(),
-                Float::Float => format!("{:e}", f32::MAX),
-                Float::Double | Float::LongDouble => format!("{:e}", f64::MAX),
-            };
-            (format!("-{most}"), most)
-        }
-    };
-    Remedy::GiveBetween {
-        least,
-        most,
-        or_omit: is_inferred,
-    }
-}
-
-/// Returns the smallest and the largest value of an integer type.
-fn bounds(integer: Integer) -> (i128, i128) {
-    let bits = integer.size() * 8;
-    if integer.is_signed() {
-        let most = (1_i128 << (bits - 1)) - 1;
-        (-most - 1, most)
-    } else {
-        (0, (1_i128 << bits.min(126)) - 1)
     }
 }
 

@@ -4,16 +4,15 @@ mod advice;
 mod problem;
 mod remedy;
 mod subject;
+mod text;
 
 use std::fmt;
 
 pub use problem::Problem;
 pub use remedy::{Form, ListOf, Loss, Remedy, Replacement, Results, list, write_length};
-pub use subject::{Access, Element, Subject};
+pub use subject::{Access, Element, Range, Subject};
 
-pub(super) use advice::range;
-
-use problem::tuple;
+use text::tuple;
 
 /// An argument that the prototype doesn't allow. The function has not been called.
 ///

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use mapcall_array::DType;
 
 use super::remedy::Remedy;
+use super::text::tuple;
 use crate::contract::scalar::Scalar;
 use crate::extent::ExtentError;
 
@@ -469,13 +470,4 @@ impl Problem {
             _ => return None,
         })
     }
-}
-
-/// Formats values as a Python tuple.
-pub(super) fn tuple<T: fmt::Display>(values: &[T]) -> String {
-    if let [only] = values {
-        return format!("({only},)");
-    }
-    let values: Vec<_> = values.iter().map(T::to_string).collect();
-    format!("({})", values.join(", "))
 }

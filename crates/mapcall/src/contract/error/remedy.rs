@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use mapcall_array::DType;
 
-use super::problem::tuple;
+use super::text::tuple;
 
 /// A remedy: how to make an argument that fits.
 ///
