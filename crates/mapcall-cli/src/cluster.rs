@@ -82,6 +82,8 @@ pub struct ClusterBatch<'a> {
     pub simd: Simd,
     /// Whether to wait until the files are on the disk.
     pub is_synced: bool,
+    /// Whether calls convert arrays that do not fit.
+    pub converts: bool,
 }
 
 /// A value of a parameter.

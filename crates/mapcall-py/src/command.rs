@@ -122,6 +122,7 @@ fn described<'py>(
     };
     keywords.set_item("simd", simd)?;
     keywords.set_item("sync", batch.is_synced)?;
+    keywords.set_item("convert", batch.converts)?;
     keywords.set_item("progress", report)?;
     Ok(keywords)
 }

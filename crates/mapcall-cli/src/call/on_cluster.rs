@@ -127,6 +127,7 @@ impl<'a> Dask<'a> {
             threads: arguments.threads,
             simd: arguments.simd(),
             is_synced: arguments.sync,
+            converts: arguments.convert,
         };
         let bar = Bar::new(function.name(), bytes, !arguments.quiet);
         let bar = Arc::new(Mutex::new(Some(bar)));

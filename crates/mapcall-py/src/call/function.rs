@@ -19,7 +19,6 @@ use pyo3::types::{PyString, PyTuple, PyType};
 
 use super::errors;
 use super::expected::Expected;
-use super::keywords::simd_of;
 use super::returns::Returns;
 use super::text::Text;
 
@@ -90,6 +89,11 @@ use super::text::Text;
 /// progress : bool or callable, optional
 ///     If True, a batch of more than a second shows a progress bar. A callable is called a few times
 ///     a second with the number of calls that have been made and the number of all calls.
+/// convert : bool, optional
+///     Whether arrays that do not fit are converted: their byte order, alignment, strides, and dtype by the rule
+///     `same_kind` of `numpy.can_cast`. What C writes is converted back. A batch converts the arrays of some calls at
+///     once, in a buffer that stays in the cache; a single call converts whole arrays. The default is the option of
+///     `Library.function`.
 ///
 /// Returns
 /// -------
@@ -114,7 +118,7 @@ use super::text::Text;
 ///
 /// Notes
 /// -----
-/// Nothing is copied or converted. Only the core dimensions must be contiguous. An array that C
+/// Nothing is copied or converted, except with ``convert=True``. Only the core dimensions must be contiguous. An array that C
 /// writes must have all loop dimensions, and shares memory with no other argument, except that it may
 /// be an input as well (``out=x``). Functions that return text or pointers have no batches.
 ///
@@ -271,6 +275,8 @@ pub(super) struct Options {
     pub(super) engine: Option<mapcall::call::Engine>,
     /// Whether batches are made by a vector variant, if the call does not say.
     pub(super) simd: Simd,
+    /// Whether arrays that do not fit are converted.
+    pub(super) converts: bool,
 }
 
 /// The destructor of the handles that a function returns.
@@ -326,6 +332,7 @@ impl Options {
             }),
             engine: self.engine,
             simd: self.simd,
+            converts: self.converts,
         }
     }
 
@@ -335,7 +342,6 @@ impl Options {
         text: &str,
         destructor: Option<Bound<'_, PyAny>>,
         engine: Option<&str>,
-        simd: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let destructor = destructor.map(|destructor| match destructor.cast_into::<Function>() {
             Ok(function) => Ok(Destructor::Function(function.unbind())),
@@ -371,14 +377,8 @@ impl Options {
                     return Err(wrong("engine", "None, 'cranelift' or 'libffi'", other));
                 }
             },
-            simd: match simd {
-                None => Simd::Off,
-                Some(simd) => simd_of(simd).ok_or_else(|| {
-                    PyValueError::new_err(format!(
-                        "simd must be True, False or 'auto', got {simd:?}"
-                    ))
-                })?,
-            },
+            simd: Simd::Off,
+            converts: false,
         })
     }
 
@@ -483,7 +483,7 @@ impl Function {
         // the pointer leads to a function of the type.
         let bound = unsafe { inner.bind_address(prototype, address) };
         let bound = bound.map_err(|error: BindError| errors::bind(py, &error))?;
-        let options = Options::new(None, None, "str", None, None, None)?;
+        let options = Options::new(None, None, "str", None, None)?;
         let library = library.clone().unbind();
         let mut binding = Binding::new(py, library, &bound, Origin::Address, options)?;
         binding.kept = kept;

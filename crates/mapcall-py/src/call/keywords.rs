@@ -3,6 +3,7 @@
 use mapcall::SimdError;
 use mapcall::batch::{Simd, Stream};
 use mapcall::contract::{Contract, Problem, Remedy};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyInt};
 
@@ -56,6 +57,7 @@ pub(super) struct BatchOptions<'py> {
     stream: Option<Bound<'py, PyAny>>,
     sync: Option<Bound<'py, PyAny>>,
     pub(super) progress: Option<Bound<'py, PyAny>>,
+    convert: Option<Bound<'py, PyAny>>,
 }
 
 impl<'py> BatchOptions<'py> {
@@ -76,7 +78,8 @@ impl<'py> BatchOptions<'py> {
             "simd" => &mut options.simd,
             "stream" => &mut options.stream,
             "sync" => &mut options.sync,
-            _ => &mut options.progress,
+            "progress" => &mut options.progress,
+            _ => &mut options.convert,
         };
         *option = Some(value.clone()).filter(|value| !value.is_none());
         true
@@ -129,6 +132,16 @@ impl<'py> BatchOptions<'py> {
         self.sync.as_ref().map_or(Ok(false), Bound::is_truthy)
     }
 
+    /// Returns whether arrays that do not fit are converted; `default` is the function's own option.
+    ///
+    /// # Errors
+    ///
+    /// The exceptions of the object's `__bool__`.
+    pub(super) fn converts(options: Option<&Self>, default: bool) -> PyResult<bool> {
+        let convert = options.and_then(|options| options.convert.as_ref());
+        convert.map_or(Ok(default), Bound::is_truthy)
+    }
+
     /// Returns the number of threads; 0 for one on each core.
     ///
     /// # Errors
@@ -163,7 +176,7 @@ impl<'py> BatchOptions<'py> {
 }
 
 /// Returns the meaning of a value of the option `simd`; `None` if it has none.
-pub(super) fn simd_of(value: &Bound<'_, PyAny>) -> Option<Simd> {
+fn simd_of(value: &Bound<'_, PyAny>) -> Option<Simd> {
     if let Ok(is_required) = value.cast::<PyBool>() {
         let is_required = is_required.is_true();
         return Some(if is_required {
@@ -176,6 +189,17 @@ pub(super) fn simd_of(value: &Bound<'_, PyAny>) -> Option<Simd> {
         .extract::<&str>()
         .is_ok_and(|value| value == "auto")
         .then_some(Simd::Auto)
+}
+
+/// Returns the meaning of the option `simd` of `Library.function`.
+///
+/// # Errors
+///
+/// `ValueError` if the object is neither a bool nor 'auto'.
+pub(super) fn default_simd(value: &Bound<'_, PyAny>) -> PyResult<Simd> {
+    simd_of(value).ok_or_else(|| {
+        PyValueError::new_err(format!("simd must be True, False or 'auto', got {value:?}"))
+    })
 }
 
 /// Returns the `ArgumentError` of a batch that no vector variant can make.

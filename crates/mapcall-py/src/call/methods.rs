@@ -307,6 +307,7 @@ impl Function {
             Simd::Required => keywords.set_item("simd", true)?,
             _ => {}
         }
+        keywords.set_item("convert", options.converts)?;
         let text = match &self.binding().origin {
             Origin::Text(text) => Some(text.as_str()),
             Origin::Header => None,

@@ -11,13 +11,16 @@
 //! - the parts of a call: `parse_arguments`, `resources`, `argument`, `retained`, `result`;
 //! - the variable arguments of a call: `variadic`;
 //! - batches: `progress`, `observer`, `batch`; calls with lazy arrays: `lazy`;
-//! - the call and what Python shows of a function: `vectorcall`, `signature`, `methods`, `library`.
+//! - the call and what Python shows of a function: `vectorcall`, `signature`, `methods`, `library`;
+//! - libraries of source code: `source_code`, which `library` knows, and `compiled`.
 
 mod activation;
 mod argument;
 mod batch;
 mod bits;
 mod callback;
+mod compiled;
+mod conversion;
 mod errors;
 mod expected;
 mod foreign;
@@ -42,6 +45,7 @@ mod returns;
 mod scope;
 mod signature;
 mod snapshot;
+mod source_code;
 mod spelling;
 mod store;
 mod struct_object;
@@ -54,6 +58,7 @@ mod vectorcall;
 
 pub(crate) use activation::get_errno;
 pub(crate) use callback::Callback;
+pub(crate) use compiled::compile;
 pub(crate) use function::Function;
 pub(crate) use handle::Handle;
 pub(crate) use keywords::{keyword_of, option_names};

@@ -22,6 +22,7 @@ mod alias;
 mod array_layout;
 mod broadcast;
 mod check;
+mod conversion;
 mod convert;
 mod derived;
 mod dimension;
@@ -43,9 +44,10 @@ use std::sync::Arc;
 
 pub use broadcast::{BroadcastPlan, Operand};
 pub use check::Check;
+pub(crate) use conversion::Conversion;
 pub use error::{
     Access, ArgumentError, Element, Form, ListOf, Loss, Problem, Remedy, Replacement, Results,
-    Subject, list,
+    Subject, list, write_length,
 };
 pub use extent_rule::ExtentRule;
 pub use host_value::{FunctionValue, HandleValue, HostValue};

@@ -29,6 +29,8 @@ pub struct Subject {
     pub access: Access,
     /// The kind of the elements in that memory.
     pub element: Element,
+    /// The number of axes of an array.
+    pub rank: usize,
     /// The type of a number.
     pub number: Option<Number>,
     /// Whether the number may be left out.
@@ -39,6 +41,9 @@ pub struct Subject {
     pub lengths: Vec<String>,
     /// The argument that is only read, for a problem with two that share memory.
     pub only_read: Option<String>,
+    /// Whether a call that converts arrays takes the argument: see
+    /// [`Function::with_conversion`](crate::Function::with_conversion).
+    pub can_convert: bool,
     /// The names of the parameters.
     pub names: Vec<String>,
     /// The number of outputs of the function.
@@ -128,7 +133,7 @@ impl Subject {
             let other = prototype.parameter(other).map(|(_, parameter)| parameter);
             subject.only_read = match other {
                 _ if subject.access == Access::Read => Some(contract.role_name(role)),
-                Some(other) if other.is_only_read() => Some(other.name.clone()),
+                Some(other) if other.is_only_read() || is_value(other) => Some(other.name.clone()),
                 _ => None,
             };
         }
@@ -212,6 +217,7 @@ impl Subject {
                 (false, false) => Access::Written,
             },
             element: Element::of(array.ctype()),
+            rank: array.rank(),
             number: array.number(),
             ..Self::default()
         }
@@ -228,6 +234,11 @@ impl Subject {
             ..Self::default()
         }
     }
+}
+
+/// Returns whether a parameter is passed by value, so that its array in a batch is only read.
+fn is_value(parameter: &Parameter) -> bool {
+    parameter.rank() == 0 && !matches!(parameter.ctype.resolved(), CType::Pointer(_))
 }
 
 /// Returns whether nothing but the array itself depends on the length of its last axis.
