@@ -4,7 +4,7 @@
 use std::ffi::CStr;
 use std::sync::Arc;
 
-use super::error::{Form, Problem, Remedy, Replacement, Results, range};
+use super::error::{Form, Problem, Remedy, Replacement, range};
 use super::host_value::{FunctionValue, HandleValue, HostValue};
 use super::number::Number;
 use super::rule::{PointerRule, Rule, check_dtype, is_char, target_name};
@@ -157,12 +157,7 @@ impl Rule {
 
 /// Returns the remedy to make an array of an object.
 pub(super) fn make_array(form: Form) -> Remedy {
-    Remedy::Replace(Replacement {
-        form,
-        results: Results::None,
-        or_omit: false,
-        of: None,
-    })
+    Remedy::Replace(Replacement::new(form))
 }
 
 pub(super) fn convert_number(
