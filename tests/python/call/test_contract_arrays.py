@@ -641,7 +641,7 @@ def test_other_names_of_a_dtype(c: Counted, compile_c: Any) -> None:
     )
     c.refuses(
         "total: x: expected int32[n], got an array of <m8[s]; convert it with x.astype('int32'),"
-        " if int32 has its values",
+        " if its elements are numbers",
         total,
         np.ones(3, "m8[s]"),
     )

@@ -444,7 +444,7 @@ class TestWriting:
                 "18446744073709551616",
                 "give a value from 0 to 9223372036854775807, or leave it out",
             ),
-            (2**200, "an integer of 201 bits", "give the extent of the arrays"),
+            (2**200, "an integer of 201 bits", "leave n out"),
             (3.0, "3.0", "give 3"),
             ("3", "a str", "give a number"),
             (None, "None", "give a number"),

@@ -145,7 +145,7 @@ fn name_object(
             let Form::MakeArray(dtype) = &replacement.form else {
                 return Ok(());
             };
-            if is_number(object)? {
+            if error.subject.rank > 0 && is_number(object)? {
                 replacement.form = Form::OfNumber {
                     dtype: dtype.clone(),
                     rank: error.subject.rank,
@@ -162,10 +162,10 @@ fn name_object(
             *found = format!("{} object", what(object)?);
         }
         // The text of a str is cut by characters.
-        Problem::NulInText { at } => {
+        Problem::NulInText { at, length } => {
             if let Ok(text) = object.cast::<PyString>() {
                 let before = text.to_str()?.get(..*at).unwrap_or_default();
-                *at = before.chars().count();
+                *length = before.chars().count();
             }
         }
         _ => {}

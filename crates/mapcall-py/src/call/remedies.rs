@@ -105,7 +105,7 @@ fn without_conversion(error: &ArgumentError) -> String {
         }
         Remedy::GiveText { or_array: false } => "give a str or bytes".into(),
         Remedy::GiveText { or_array: true } => "give a str, bytes or an array".into(),
-        Remedy::CutText { at } => format!("pass {name}[:{at}]"),
+        Remedy::CutText { length } => format!("pass {name}[:{length}]"),
         Remedy::GiveReal => format!("give {name}.real"),
         Remedy::GiveFloat(_) => format!("give float({name}), which rounds"),
         Remedy::GiveHandle { or_array: false } => "give a handle or None".into(),

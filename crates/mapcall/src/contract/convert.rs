@@ -200,9 +200,8 @@ pub(super) fn address<T>(pointer: *const T) -> u64 {
 pub(super) fn check_text(text: &[u8]) -> Result<&CStr, Problem> {
     CStr::from_bytes_with_nul(text).map_err(|_| {
         let at = text.iter().position(|byte| *byte == 0);
-        Problem::NulInText {
-            at: at.unwrap_or(text.len()),
-        }
+        let at = at.unwrap_or(text.len());
+        Problem::NulInText { at, length: at }
     })
 }
 

@@ -102,10 +102,17 @@ impl ArgumentError {
                 axis,
                 extent,
                 ..
-            } if shape.len() == axis + 1 && *axis == 0 => Remedy::GiveShape {
-                shape: vec![*expected],
-                given: Some(extent.clone()).filter(|extent| subject.names.contains(extent)),
-            },
+            } => {
+                let mut shape = shape.clone();
+                let axis = (shape.len() + axis).checked_sub(subject.rank.max(1));
+                if let Some(length) = axis.and_then(|axis| shape.get_mut(axis)) {
+                    *length = *expected;
+                }
+                Remedy::GiveShape {
+                    shape,
+                    given: Some(extent.clone()).filter(|extent| subject.names.contains(extent)),
+                }
+            }
             Problem::Extent { .. } | Problem::Stride { .. } => Remedy::Agree,
             Problem::TooLong { most, .. } => Remedy::GiveShorter(*most),
             Problem::BadExtent { extent, .. } => {
@@ -120,7 +127,7 @@ impl ArgumentError {
             Problem::Disagrees { .. } | Problem::Equals { .. } => Remedy::Omit,
             Problem::Range { value } => self.in_range(*value),
             Problem::Kind { value } => of_kind(*value),
-            Problem::NulInText { at } => Remedy::CutText { at: *at },
+            Problem::NulInText { length, .. } => Remedy::CutText { length: *length },
             Problem::Unbounded { .. } => Remedy::Measure(subject.lengths.clone()),
             Problem::UnmeasuredBatch => Remedy::MeasureBatch(subject.lengths.clone()),
             Problem::Handle { .. } => Remedy::GiveOwnHandle,

@@ -127,8 +127,8 @@ pub enum Remedy {
     },
     /// Give the part of a text before a NUL.
     CutText {
-        /// The number of bytes before the NUL.
-        at: usize,
+        /// The length of the text before the NUL.
+        length: usize,
     },
     /// Give a handle or the null pointer.
     GiveHandle {
@@ -485,7 +485,7 @@ impl Remedy {
             Self::GiveReal => f.write_str("give its real part"),
             Self::GiveText { or_array: false } => f.write_str("give a text"),
             Self::GiveText { or_array: true } => f.write_str("give a text or an array"),
-            Self::CutText { at } => write!(f, "give the {at} bytes before it"),
+            Self::CutText { length } => write!(f, "give the {length} characters before it"),
             Self::GiveHandle { or_array: false } => f.write_str("give a handle or NULL"),
             Self::GiveHandle { or_array: true } => f.write_str("give an array, a handle or NULL"),
             Self::GiveOwnHandle => f.write_str("give the handle that the library made for it"),
