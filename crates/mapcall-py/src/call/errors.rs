@@ -74,6 +74,7 @@ fn remedy(error: &ArgumentError) -> String {
         Remedy::GiveText { or_array: true } => "give a str, bytes or an array".into(),
         Remedy::GiveHandle { or_array: false } => "give a handle or None".into(),
         Remedy::GiveHandle { or_array: true } => "give an array, a handle or None".into(),
+        Remedy::GivePointer { target } => format!("give library.handle('{target} *', {name})"),
         Remedy::GiveFunction => "give a bound function or a callable".into(),
         Remedy::GiveExtent => format!("give it by name, {name}=..."),
         Remedy::OmitInferred => "leave out the rest; inferred parameters are given by name".into(),
@@ -142,6 +143,12 @@ pub(super) fn what(object: &Bound<'_, PyAny>) -> PyResult<String> {
         return Ok("None".into());
     }
     let name = object.get_type().name()?.to_string();
+    // The name of a class of cffi says nothing; its values are displayed as `<cdata 'double *' 0x5c..>`.
+    if name.contains("CData") {
+        let shown = object.repr()?.to_string();
+        let ctype = shown.split('\'').nth(1).unwrap_or_default();
+        return Ok(format!("a cdata '{ctype}'"));
+    }
     let article = if name.starts_with(['a', 'e', 'i', 'o']) {
         "an"
     } else {

@@ -20,6 +20,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyMappingProxy, PySequence, PyString, PyTuple};
 
+use super::c_value::CValue;
 use super::callback::{self, Callback, NamedRecipient, Recipient};
 use super::function::{Destructor, Function, Options, Origin};
 use super::handle::{self, Handle};
@@ -876,6 +877,13 @@ fn address_of(object: &Bound<'_, PyAny>) -> PyResult<NonNull<c_void>> {
         handle.get().inner().address()
     } else if let Some(HostValue::Function { address, .. }) = callback::function_value(object) {
         NonNull::new(address.cast_mut())
+    } else if let Some(pointer) = CValue::read(object)? {
+        let address = pointer.address().ok_or_else(|| {
+            PyTypeError::new_err(
+                "address: expected an int, a handle or a pointer, got another value of C",
+            )
+        })?;
+        handle::address(address as u64)
     } else {
         handle::address(foreign::address_of(object)? as u64)
     };

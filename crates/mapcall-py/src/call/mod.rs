@@ -3,12 +3,13 @@
 //! The modules from the ground up; each imports only those before it:
 //!
 //! - arrays, numbers, texts and errors: `ndarray`, `number`, `structure`, `text`, `errors`, `foreign`,
-//!   `snapshot`;
+//!   `c_value`, `snapshot`;
 //! - the state of callbacks: `scope`, `activation`;
 //! - a bound function and its options: `expected`, `returns`, `function`, `keywords`;
 //! - pointers and callbacks: `handle`, `callback`;
 //! - values in C's memory: `struct_object`, `store`, `place`, `structs`, `variable`;
-//! - the parts of a call: `parse_arguments`, `resources`, `argument`, `retained`, `result`;
+//! - the parts of a call: `parse_arguments`, `resources`, `argument`, `c_argument`, `retained`,
+//!   `result`;
 //! - the variable arguments of a call: `variadic`;
 //! - batches: `progress`, `observer`, `batch`; calls with lazy arrays: `lazy`;
 //! - the call and what Python shows of a function: `vectorcall`, `signature`, `methods`, `library`.
@@ -17,6 +18,8 @@ mod activation;
 mod argument;
 mod batch;
 mod bits;
+mod c_argument;
+mod c_value;
 mod callback;
 mod errors;
 mod expected;

@@ -378,6 +378,11 @@ pub enum Remedy {
         /// Whether an array is accepted, too.
         or_array: bool,
     },
+    /// Give a pointer to a type.
+    GivePointer {
+        /// The type, in C.
+        target: String,
+    },
     /// Give a bound function.
     GiveFunction,
     /// Give a struct or union of that dtype.
@@ -415,6 +420,7 @@ impl fmt::Display for Remedy {
             Self::GiveText { or_array: true } => f.write_str("give a text or an array"),
             Self::GiveHandle { or_array: false } => f.write_str("give a handle or NULL"),
             Self::GiveHandle { or_array: true } => f.write_str("give an array, a handle or NULL"),
+            Self::GivePointer { target } => write!(f, "give a pointer to {target}"),
             Self::GiveFunction => f.write_str("give a bound function"),
             Self::GiveStruct(_) => f.write_str("give a struct"),
             Self::GiveExtent => f.write_str("set it with `Function::with_extent`"),

@@ -44,7 +44,7 @@ pub use broadcast::{BroadcastPlan, Operand};
 pub use check::Check;
 pub use error::{ArgumentError, Problem, Remedy};
 pub use extent_rule::ExtentRule;
-pub use host_value::{FunctionValue, HandleValue, HostValue};
+pub use host_value::{FunctionValue, HandleValue, HostValue, TypedPointer};
 pub use mapcall_array::Backing;
 pub use memory::Memory;
 pub use number::Number;
@@ -340,7 +340,9 @@ impl Contract {
     }
 
     /// Returns the name of the argument for a role: `out` for the result, `where` for the mask.
-    pub(crate) fn role_name(&self, role: Role) -> &str {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn role_name(&self, role: Role) -> &str {
         match role {
             Role::Parameter(position) => self.name(position),
             Role::Result => "out",
