@@ -28,7 +28,10 @@ CACHE: Expiring[Any] = Expiring(256, SECONDS)
 Version = tuple[int, int, int]
 # The names of headers, their directories and macros, and the files of prototypes that override
 # theirs.
-Header = tuple[str | tuple[str, ...], Sequence[str], Mapping[str, Any], tuple[str, ...]]
+# The names of headers, include, define, the names of prototypes, and the texts of headers.
+Header = tuple[
+    str | tuple[str, ...], Sequence[str], Mapping[str, Any], tuple[str, ...], tuple[str, ...]
+]
 
 
 class Identity(NamedTuple):
@@ -276,18 +279,25 @@ def _open(
 def _load(path: str | None, header: Header | None) -> Library:
     if header is None:
         return load(path)
-    name, include, define, prototypes = header
-    return load(path, name, prototypes=prototypes, include=include, define=dict(define))
+    name, include, define, prototypes, texts = header
+    return load(
+        path,
+        name,
+        header_text=texts,
+        prototypes=prototypes,
+        include=include,
+        define=dict(define),
+    )
 
 
 def header_key(header: Header) -> tuple[Any, ...]:
     """Return a header and its options as a key of a dict.
 
-    >>> header_key(("kern.h", ["include"], {"N": "3"}, ()))
-    ('kern.h', ('include',), (('N', '3'),), ())
+    >>> header_key(("kern.h", ["include"], {"N": "3"}, (), ()))
+    ('kern.h', ('include',), (('N', '3'),), (), ())
     """
-    name, include, define, prototypes = header
-    return name, tuple(include), tuple(define.items()), prototypes
+    name, include, define, prototypes, texts = header
+    return name, tuple(include), tuple(define.items()), prototypes, texts
 
 
 _spellings: defaultdict[str, itertools.count[int]] = defaultdict(itertools.count)

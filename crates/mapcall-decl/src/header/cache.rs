@@ -123,6 +123,7 @@ impl Request {
         };
         let depends_on_directory = has_environment
             || argv.len() > 1
+            || !header.texts.is_empty()
             || header.names.iter().any(is_relative_file)
             || header.directories.iter().any(|path| is_relative(path));
         if depends_on_directory {

@@ -12,7 +12,8 @@
 //!   `result`;
 //! - the variable arguments of a call: `variadic`;
 //! - batches: `progress`, `observer`, `batch`; calls with lazy arrays: `lazy`;
-//! - the call and what Python shows of a function: `vectorcall`, `signature`, `methods`, `library`.
+//! - the call and what Python shows of a function: `vectorcall`, `signature`, `methods`,
+//!   `header_source`, `library`, `load_library`.
 
 mod activation;
 mod argument;
@@ -26,10 +27,11 @@ mod expected;
 mod foreign;
 mod function;
 mod handle;
+mod header_source;
 mod keywords;
 mod lazy;
 mod library;
-
+mod load_library;
 mod methods;
 mod ndarray;
 mod number;
@@ -58,7 +60,8 @@ pub(crate) use callback::Callback;
 pub(crate) use function::Function;
 pub(crate) use handle::Handle;
 pub(crate) use lazy::{classes as lazy_classes, describe_call};
-pub(crate) use library::{Library, load, rebind};
+pub(crate) use library::{Library, rebind};
+pub(crate) use load_library::load;
 pub(crate) use signature::{Annotation, Doc, Parameter};
 pub(crate) use struct_object::{Struct, StructObject};
 pub(crate) use variable::Variable;

@@ -19,6 +19,7 @@
 
 mod error;
 mod exports;
+mod hint;
 mod loaded;
 mod sys;
 
@@ -139,8 +140,9 @@ impl Library {
                 Err(error) => tried.push(Attempt::new(candidate, &error)),
             }
         }
+        let hint = hint::hint(name, &tried);
         let name = name.to_owned();
-        Err(LibraryError::NotFound { name, tried })
+        Err(LibraryError::NotFound { name, tried, hint })
     }
 
     /// Returns the process itself: the program and the libraries that it was started with.
