@@ -37,10 +37,12 @@ __all__ = [
     "describe_call",
     "get_errno",
     "grow",
+    "keyword_of",
     "load",
     "map_of",
     "memmap",
     "open",
+    "option_names",
     "rebind",
     "reduce",
     "refresh",
@@ -297,6 +299,8 @@ def describe_call(
     tuple[int, ...] | None,
     list[tuple[str | None, numpy.dtype[Any], tuple[int, ...]]],
 ]: ...
+def keyword_of(function: Function, keyword: str) -> tuple[str, bool] | None: ...
+def option_names(function: Function) -> dict[str, str]: ...
 def command(
     arguments: Sequence[str], run_on_cluster: Callable[..., list[bytes]] | None = None
 ) -> int: ...

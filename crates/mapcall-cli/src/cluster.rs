@@ -108,7 +108,7 @@ pub enum Target<'a> {
         /// The lengths of the axes.
         shape: Vec<usize>,
     },
-    /// None: the result is only checked.
+    /// None: the results are statuses, which are only checked.
     Ignored,
 }
 

@@ -57,7 +57,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use cluster::{Cluster, ClusterError};
 use mapcall::array;
-use mapcall::contract::{ArgumentError, Remedy};
+use mapcall::contract::ArgumentError;
 use mapcall::declarations::ConstantError;
 use mapcall::{CallError, HeaderError, LibraryError};
 use value::ValueError;
@@ -144,8 +144,11 @@ enum Failure {
     Function(#[from] call::FunctionError),
     #[error(transparent)]
     Value(#[from] ValueError),
-    #[error("{}", argument(.0))]
+    #[error(transparent)]
     Argument(#[from] Box<ArgumentError>),
+    /// An argument that is refused, with the remedy for the command.
+    #[error("{0}")]
+    Refused(String),
     #[error(transparent)]
     OutputFile(#[from] call::OutputError),
     /// A call that was refused or failed.
@@ -191,17 +194,8 @@ impl Failure {
 /// Returns the message of an error of a call.
 fn call_error(error: &CallError) -> String {
     match error {
-        CallError::Argument(error) => argument(error),
         CallError::Array { source, .. } => format!("{error}{}", space_for(source)),
         _ => error.to_string(),
-    }
-}
-
-/// Returns the message of an argument that is refused, with the command's syntax in the remedy.
-fn argument(error: &ArgumentError) -> String {
-    match error.remedy() {
-        Remedy::GiveExtent => error.message(&format!("give {}=NUMBER", error.parameter)),
-        remedy => error.message(&remedy),
     }
 }
 

@@ -41,7 +41,7 @@ mod _mapcall {
     #[pymodule_export]
     use super::call::{
         Annotation, Callback, Function, Handle, Library, Parameter, Struct, StructObject, Variable,
-        describe_call, get_errno, load, rebind,
+        describe_call, get_errno, keyword_of, load, option_names, rebind,
     };
     #[pymodule_export]
     use super::command::command;

@@ -83,7 +83,9 @@ pub mod library;
 pub use batch::Batch;
 pub use call::Engine;
 pub use contract::{ArgumentError, Problem, Remedy, Scalar, UnsupportedPrototype};
-pub use function::{Arg, BindError, CallError, Function, Handle, Success, Value, Variable};
+pub use function::{
+    Arg, BindError, CallError, Function, Handle, SimdError, SimdRefusal, Success, Value, Variable,
+};
 pub use library::{Library, LibraryError};
 pub use mapcall_array as array;
 pub use mapcall_array::ndarray;

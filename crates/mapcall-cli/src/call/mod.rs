@@ -6,6 +6,7 @@ mod bind;
 mod on_cluster;
 mod opened;
 mod outputs;
+mod remedy;
 mod report;
 mod same_file;
 
@@ -26,7 +27,7 @@ use crate::cluster::Cluster;
 use crate::interrupt::Interrupts;
 use crate::units::readable;
 use crate::value::file::ArrayFile;
-use crate::value::values;
+use crate::value::{ValueError, values};
 use crate::{Failure, output};
 pub(crate) use bind::FunctionError;
 use on_cluster::Dask;
@@ -239,12 +240,23 @@ pub(crate) enum OutputError {
 }
 
 pub(crate) fn run(arguments: &Arguments, cluster: Option<&dyn Cluster>) -> Result<(), Failure> {
+    call(arguments, cluster).map_err(|failure| {
+        let error = match &failure {
+            Failure::Argument(error)
+            | Failure::Value(ValueError::Argument(error))
+            | Failure::Call(CallError::Argument(error)) => error,
+            _ => return failure,
+        };
+        Failure::Refused(remedy::message(error, &arguments.values))
+    })
+}
+
+fn call(arguments: &Arguments, cluster: Option<&dyn Cluster>) -> Result<(), Failure> {
     let dask = Dask::of(arguments, cluster)?;
     let function = bind::function(arguments)?;
     let contract = function.contract();
     let values = values(contract, &arguments.values)?;
-    let ignored = arguments.check == Some(Check::Zero);
-    let files = OutputFiles::new(contract, &values, &arguments.output, ignored)?;
+    let files = OutputFiles::new(contract, &values, &arguments.output)?;
     let function = opened::with_extents(&function, &values)?;
     let mut given = opened::open(contract, values, dask.is_none())?;
     opened::check_apart(contract, &given, &files)?;
@@ -262,7 +274,7 @@ pub(crate) fn run(arguments: &Arguments, cluster: Option<&dyn Cluster>) -> Resul
     } else if is_batch {
         batch(arguments, &function, &mut given, &files, mask.as_ref())?
     } else {
-        single(&function, &mut given, ignored)?
+        single(&function, &mut given)?
     };
     for (position, value) in given.iter().enumerate() {
         let Some((value, file)) = value.as_ref().and_then(OpenedArgument::written) else {
@@ -295,11 +307,7 @@ pub(crate) fn run(arguments: &Arguments, cluster: Option<&dyn Cluster>) -> Resul
 }
 
 /// Calls the function once.
-fn single(
-    function: &Function,
-    given: &mut [Option<OpenedArgument>],
-    is_ignored: bool,
-) -> Result<Report, Failure> {
+fn single(function: &Function, given: &mut [Option<OpenedArgument>]) -> Result<Report, Failure> {
     let contract = function.contract();
     let mut arguments = Vec::new();
     let mut taken = Vec::new();
@@ -310,7 +318,7 @@ fn single(
         }
     }
     let value = function.call(&mut arguments)?;
-    let mut report = Report::of(&value, function, is_ignored);
+    let mut report = Report::of(&value, function);
     for (position, argument) in taken.into_iter().zip(arguments) {
         if let Some(array) = argument.into_array() {
             report
@@ -416,7 +424,7 @@ fn made_outputs(
                 dtype: made.dtype,
                 shape: made.shape,
             }),
-            (None, _, Some(array)) if !file.is_ignored => {
+            (None, _, Some(array)) => {
                 outputs.push(Made::array(&file.name, array));
             }
             _ => {}

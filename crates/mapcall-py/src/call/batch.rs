@@ -12,7 +12,7 @@ use numpy::PyUntypedArray;
 use pyo3::ffi::PyObject;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyString, PyTuple};
+use pyo3::types::{PyBool, PyTuple};
 use smallvec::SmallVec;
 
 use super::argument::Reader;
@@ -101,15 +101,8 @@ impl<'py> BatchCall<'py> {
             if object.is_none() {
                 continue;
             }
-            let is_path = || {
-                Ok::<_, PyErr>(
-                    object.is_instance_of::<PyString>()
-                        || object.is_instance_of::<PyBytes>()
-                        || object.get_type().hasattr(intern!(py, "__fspath__"))?,
-                )
-            };
             let is_array = ndarray::as_array(&object, function.ndarray.as_ptr().cast()).is_some();
-            if !is_array && is_path()? {
+            if !is_array && errors::is_path(&object)? {
                 let path = Named::new(&object)?.path;
                 // Absolute, as the process may change its working directory during the batch.
                 *destination = Destination::File(std::path::absolute(&path).unwrap_or(path));
@@ -190,6 +183,7 @@ impl<'py> BatchCall<'py> {
             threads: self.threads(this)?,
             stream: self.options.stream()?,
             is_synced: self.options.is_synced()?,
+            simd: mapcall::batch::Simd::Off,
         };
         let progress = self.progress(this)?;
         let Some(mut batch) = PreparedBatch::new(&this.inner, check) else {

@@ -59,12 +59,13 @@ use super::text::Text;
 /// Parameters
 /// ----------
 /// *args, **kwargs
-///     The arguments of the C function: numbers, arrays, texts, handles, callables, None. A parameter
-///     that has the name of one of the following options hides the option.
+///     The arguments of the C function: numbers, arrays, texts, handles, callables, None. A name that
+///     Python does not take as a keyword gets an underscore (``lambda_``). The following options may be
+///     written with an underscore, too (``out_``), which is needed if a parameter has the option's name.
 /// out : ndarray, path, or tuple of them, optional
 ///     The destinations of the outputs of a batch: the result, then the arrays that are left out. In
-///     a tuple, None stands for an array that is allocated. A path is that of a new ``.npy`` file, which is
-///     written in the course of the batch and returned as a `memmap`. It gets its name when all calls
+///     a tuple, None stands for an array that is allocated. A path, which ends in ``.npy``, is that of a
+///     new file, which is written in the course of the batch and returned as a `memmap`. It gets its name when all calls
 ///     have been made, and replaces a file of that name once its content is on the disk. If a file
 ///     can't be replaced, the results are copied into it.
 /// where : ndarray of bool, optional
@@ -86,7 +87,7 @@ use super::text::Text;
 /// Returns
 /// -------
 /// result : number, str, bytes, ndarray, Handle, None or tuple
-///     The result, unless it is void, then the arrays that were left out: None without any, the value
+///     The result, unless it is void, or a status that is 0 (``check="zero"``), then the arrays that were left out: None without any, the value
 ///     itself if it is the only one, else a tuple. In a batch, each is an array whose shape is that of
 ///     the loop dimensions followed by the core dimensions.
 ///
@@ -178,7 +179,11 @@ impl Binding {
         origin: Origin,
         options: Options,
     ) -> PyResult<Self> {
-        let returns = Returns::new(py, &inner.prototype().returns)?;
+        let returns = if inner.contract().is_status() {
+            Returns::Void
+        } else {
+            Returns::new(py, &inner.prototype().returns)?
+        };
         if let Some(destructor) = &options.destructor {
             returns.check_destructor(inner, destructor.function(py))?;
         }

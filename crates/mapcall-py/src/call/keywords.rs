@@ -3,12 +3,45 @@
 use mapcall::batch::Stream;
 use mapcall::contract::{Contract, Problem, Remedy};
 use pyo3::prelude::*;
-use pyo3::types::PyInt;
+use pyo3::types::{PyDict, PyInt};
 
 use super::errors;
+use super::function::Function;
+use super::spelling::{KEYWORDS, option, option_of, parameters, position};
 
-/// The keywords, in the order of `inspect.signature`. A parameter of the same name hides a keyword.
-pub(super) const KEYWORDS: [&str; 6] = ["out", "where", "threads", "stream", "sync", "progress"];
+/// Returns the spellings of the options of a function.
+///
+/// >>> import mapcall
+/// >>> f = mapcall.load("m").function("double frexp(double x, int out[1])")
+/// >>> mapcall._mapcall.option_names(f)["out"]
+/// 'out_'
+#[pyfunction]
+pub(crate) fn option_names<'py>(function: &Bound<'py, Function>) -> PyResult<Bound<'py, PyDict>> {
+    let spellings = parameters(function.get().inner.prototype());
+    let names = PyDict::new(function.py());
+    for name in KEYWORDS {
+        names.set_item(name, option(name, &spellings))?;
+    }
+    Ok(names)
+}
+
+/// Returns the name of the parameter or option that a keyword of a call is a spelling of.
+///
+/// >>> import mapcall
+/// >>> f = mapcall.load("m").function("double frexp(double in, int out[1])")
+/// >>> [mapcall._mapcall.keyword_of(f, name) for name in ("in_", "out", "out_", "other")]
+/// [('in', True), ('out', True), ('out', False), None]
+///
+/// The second value says whether it is a parameter. None for any other keyword.
+#[pyfunction]
+pub(crate) fn keyword_of(function: &Bound<'_, Function>, keyword: &str) -> Option<(String, bool)> {
+    let prototype = function.get().inner.prototype();
+    if let Some(position) = position(prototype, keyword) {
+        let parameter = prototype.parameters.get(position)?;
+        return Some((parameter.name.clone(), true));
+    }
+    option_of(keyword).map(|option| (option.to_owned(), false))
+}
 
 /// The options of a batch call as Python objects; `None` for an option that was not given, or that is
 /// None.
@@ -30,9 +63,9 @@ impl<'py> BatchOptions<'py> {
         name: &str,
         value: &Bound<'py, PyAny>,
     ) -> bool {
-        if !KEYWORDS.contains(&name) {
+        let Some(name) = option_of(name) else {
             return false;
-        }
+        };
         let options = options.get_or_insert_default();
         let option = match name {
             "out" => &mut options.out,
@@ -111,7 +144,7 @@ pub(super) fn refuse(
     problem: Problem,
 ) -> PyErr {
     let mut error = contract.refuse_all(problem);
-    error.parameter = keyword.into();
+    error.parameter = option(keyword, &error.subject.names);
     error.expected = expected.into();
     errors::argument(py, &error)
 }

@@ -33,6 +33,7 @@ mod write_buffer;
 
 pub use eviction::Stream;
 pub use map::{Batch, Shape};
+pub use prepared::Simd;
 #[doc(hidden)]
 pub use prepared::{BatchOptions, PreparedBatch};
 #[doc(hidden)]

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
@@ -17,7 +18,7 @@ use super::plan::{MovingOperands, Plan};
 use super::run::{BatchObserver, BatchRun, Outcome, PROGRESS_INTERVAL};
 use super::write_buffer::FileOutput;
 use crate::contract::{BroadcastPlan, Check, Contract, Operand, Output, Problem, Remedy, Role};
-use crate::function::{CallError, Function, InUse, new_array};
+use crate::function::{CallError, Function, InUse, SimdRefusal, new_array};
 
 /// The options for the calls of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +27,23 @@ pub struct BatchOptions {
     pub threads: usize,
     /// Whether pages of maps are dropped when they have been processed.
     pub stream: Stream,
+    /// Whether a vector variant of the function makes the calls.
+    pub simd: Simd,
     /// Whether the batch waits until new files are on the disk.
     pub is_synced: bool,
+}
+
+/// Whether a batch makes its calls by a vector variant of the function: see [`Batch::simd`](super::Batch::simd).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Simd {
+    /// Each call is one of the function itself.
+    #[default]
+    Off,
+    /// By a variant if there is one that can make the calls.
+    Auto,
+    /// By a variant; the batch is refused if none can make the calls.
+    Required,
 }
 
 /// A batch whose arguments have been checked.
@@ -138,15 +154,21 @@ impl<'a> PreparedBatch<'a> {
     /// # Errors
     ///
     /// [`CallError::Array`] if the system refuses, or if the disk is full; [`CallError::Argument`] if
-    /// another output is written to that file, or if the items of a batch are column-major, which no file
+    /// the path does not end in `.npy`, if another output is written to that file, or if the items of a batch are column-major, which no file
     /// can hold, or have a value that C reads.
     pub fn create_file(&mut self, output: &Output, path: &Path) -> Result<(), CallError> {
         let contract = self.function.contract();
+        if path.extension() != Some(OsStr::new("npy")) {
+            let path = path.to_path_buf();
+            return Err(contract
+                .refuse_role(output.role, Problem::Suffix { path })
+                .into());
+        }
         let dtype = output.dtype(contract);
         let is_column_major = !output.is_in_order() && output.is_column_major;
         if (is_column_major && !output.order.is_empty()) || output.fill.is_some() {
             let found = "a file".into();
-            let remedy = Remedy::Words("leave it out, or give an array".into());
+            let remedy = Remedy::OmitOrArray;
             return Err(contract
                 .refuse_role(output.role, Problem::Type { found, remedy })
                 .into());
@@ -238,10 +260,21 @@ impl<'a> PreparedBatch<'a> {
             .iter()
             .filter_map(|(role, file)| output((*role, file)))
             .collect();
-        let calls = function.call_loop(broadcast);
+        let key = function.loop_key(broadcast);
+        let calls = function.call_loop(&key);
+        let vector_calls = match options.simd {
+            Simd::Off => None,
+            _ if observer.inspects() => Some(Err(function.no_vector_loop(SimdRefusal::Checked))),
+            _ => Some(function.vector_loop(&key)),
+        };
+        let vector_calls = match vector_calls.transpose() {
+            Err(error) if options.simd == Simd::Required => return Err(error.into()),
+            found => found.ok().flatten(),
+        };
         let run = BatchRun {
             function,
             calls: &calls,
+            vector_calls: vector_calls.as_deref(),
             plan: &plan,
             frame: self.frame,
             mapped: &self.mapped,

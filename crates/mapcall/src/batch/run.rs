@@ -19,7 +19,7 @@ use super::chunk::{self, ChunkSizer};
 use super::eviction::Eviction;
 use super::plan::{Plan, Run};
 use super::write_buffer::{FileOutput, FileWriter, WriteBuffer, WriterThread};
-use crate::call::{Accessed, CallLoop, Frame, StridedPointer, activation, errno};
+use crate::call::{Accessed, CallLoop, Frame, StridedPointer, VectorLoop, activation, errno};
 use crate::function::Function;
 
 /// The maximum number of threads: more threads gain nothing, and each needs a stack.
@@ -107,6 +107,8 @@ enum End {
 pub(super) struct BatchRun<'a, 'm> {
     pub(super) function: &'a Function,
     pub(super) calls: &'a CallLoop,
+    /// The loop that makes as many of the calls as it can by a vector variant of the function.
+    pub(super) vector_calls: Option<&'a VectorLoop>,
     pub(super) plan: &'a Plan,
     /// The slots of the frame, with the values that are the same in each call.
     pub(super) frame: &'a [u64],
@@ -447,6 +449,22 @@ impl BatchRun<'_, '_> {
         if self.observer.inspects() {
             // SAFETY: the caller guarantees that the memory of these calls is valid.
             return unsafe { self.checked(pointers, first, count, frame) };
+        }
+        if let Some(calls) = self.vector_calls {
+            // SAFETY: the caller guarantees that the memory of these calls is valid, and the check has set the
+            // slots of constant operands.
+            let made = unsafe { calls.run(frame.as_ptr(), pointers, count) };
+            if made < count {
+                let moved = |pointer: &StridedPointer| pointer.after(made);
+                let rest: SmallVec<[StridedPointer; 4]> = pointers.iter().map(moved).collect();
+                // SAFETY: the caller guarantees that the memory of these calls is valid. The frame has all slots
+                // of the layout.
+                unsafe {
+                    self.calls
+                        .run(function, frame.as_mut_ptr(), &rest, count - made)
+                };
+            }
+            return ControlFlow::Continue(());
         }
         // SAFETY: the caller guarantees that the memory of these calls is valid. The frame has all slots of
         // the layout, and the check has set those of constant operands.

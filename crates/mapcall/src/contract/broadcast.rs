@@ -424,9 +424,7 @@ impl BroadcastPlan {
         let other = self.operands.iter().take(index).find(differs);
         let problem = Problem::Broadcast {
             shape: operand.shape.to_vec(),
-            other: other.map_or_else(String::new, |other| {
-                contract.role_name(other.role).to_owned()
-            }),
+            other: other.map_or_else(String::new, |other| contract.role_name(other.role)),
             other_shape: other.map_or_else(Vec::new, |other| other.shape.to_vec()),
         };
         contract.refuse_role(operand.role, problem)
@@ -473,7 +471,7 @@ impl BroadcastPlan {
                         && (is_disjoint || (calls > 1 && !operand.is_same(&other)))
                 };
                 if distances.any(collides) {
-                    let other = contract.role_name(other.role).to_owned();
+                    let other = contract.role_name(other.role);
                     let problem = if is_disjoint {
                         Problem::Overlap { other }
                     } else {

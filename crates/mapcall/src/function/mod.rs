@@ -32,6 +32,7 @@ mod typed;
 mod value;
 mod variable;
 mod variadic;
+mod vector;
 
 use std::ffi::c_void;
 use std::fmt;
@@ -40,7 +41,7 @@ use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock};
 
 pub use arg::{Arg, Slot};
-pub use error::{BindError, CallError, Success};
+pub use error::{BindError, CallError, SimdError, SimdRefusal, Success};
 pub use handle::Handle;
 #[doc(hidden)]
 pub use handle::{InUse, KeepAlive};
@@ -51,13 +52,13 @@ pub use variable::Variable;
 use mapcall_array::guard::{self, Claim};
 
 use crate::call::Accessed;
-use crate::call::{CallLoop, Engine, Frame, OperandKind, Trampoline, activation};
+use crate::call::{CallLoop, Engine, Frame, OperandKind, Trampoline, VectorLoop, activation};
 use crate::contract::{
     ArgumentError, BroadcastPlan, Check, Contract, HostValue, Problem, Role, Rule, Scalar,
     UnsupportedPrototype,
 };
 use crate::ctype::CType;
-use crate::library::Library;
+use crate::library::{Library, VectorVariant};
 use crate::prototype::Prototype;
 pub(crate) use arguments::{Lent, new_array, push_argument};
 use mapcall_array::fork::{Mutex, Section};
@@ -96,6 +97,10 @@ struct Bound {
     destructor: Option<Arc<Destructor>>,
     /// The compiled loops of its batches.
     loops: Mutex<Vec<(LoopKey, Arc<CallLoop>)>>,
+    /// The vector variants of the function, which are looked up when they are first needed.
+    vector_variants: OnceLock<Box<[VectorVariant]>>,
+    /// The loops of its batches that a variant makes.
+    vector_loops: Mutex<Vec<(LoopKey, Arc<VectorLoop>)>>,
     /// The functions for calls with variable arguments, by the types of these.
     variants: Mutex<Vec<(Box<[CType]>, Function)>>,
 }
@@ -108,7 +113,7 @@ struct Destructor {
 }
 
 /// The key of a compiled loop: the kind of each parameter, and whether the result is stored.
-type LoopKey = (SmallVec<[OperandKind; 8]>, bool);
+pub(crate) type LoopKey = (SmallVec<[OperandKind; 8]>, bool);
 
 /// The address of a function.
 #[derive(Clone, Copy)]
@@ -227,6 +232,8 @@ impl Library {
             engine: None,
             destructor: destructor.map(Destructor::new),
             loops: Mutex::new(Vec::new()),
+            vector_variants: OnceLock::new(),
+            vector_loops: Mutex::new(Vec::new()),
             variants: Mutex::new(Vec::new()),
         })))
     }
@@ -281,7 +288,7 @@ impl Function {
     }
 
     /// Returns the same function with another condition of success: any other result becomes
-    /// [`CallError::Status`].
+    /// [`CallError::Status`]. With [`Success::Zero`], the result is no output of a batch, as it can only be 0.
     ///
     /// ```
     /// use mapcall::{CallError, Library, Success};
@@ -306,9 +313,16 @@ impl Function {
                 reason,
             }));
         }
+        let is_status = success == Success::Zero;
+        let rebound = self.rebound();
         Ok(Self(Arc::new(Bound {
             success,
-            ..self.rebound()
+            contract: if is_status == rebound.contract.is_status() {
+                rebound.contract
+            } else {
+                Arc::new(rebound.contract.with_status(is_status))
+            },
+            ..rebound
         })))
     }
 
@@ -449,6 +463,8 @@ impl Function {
             extents: self.0.extents.clone(),
             engine: self.0.engine,
             loops: Mutex::new(Vec::new()),
+            vector_variants: OnceLock::new(),
+            vector_loops: Mutex::new(Vec::new()),
             variants: Mutex::new(Vec::new()),
         }
     }
@@ -605,8 +621,8 @@ impl Function {
         })
     }
 
-    /// Returns the compiled loop for the calls of a batch.
-    pub(crate) fn call_loop(&self, broadcast: &BroadcastPlan) -> Arc<CallLoop> {
+    /// Returns what the loop for the calls of a batch depends on.
+    pub(crate) fn loop_key(&self, broadcast: &BroadcastPlan) -> LoopKey {
         let kind = |position| {
             let mut operands = broadcast.operands().iter();
             let operand = operands.find(|operand| operand.role == Role::Parameter(position));
@@ -617,18 +633,22 @@ impl Function {
             .operands()
             .iter()
             .any(|operand| operand.role == Role::Result);
-        let key: LoopKey = (kinds, stores);
+        (kinds, stores)
+    }
+
+    /// Returns the compiled loop for the calls of a batch.
+    pub(crate) fn call_loop(&self, key: &LoopKey) -> Arc<CallLoop> {
         let mut known = self.0.loops.lock();
-        if let Some((_, calls)) = known.iter().find(|(other, _)| *other == key) {
+        if let Some((_, calls)) = known.iter().find(|(other, _)| other == key) {
             return Arc::clone(calls);
         }
         let calls = Arc::new(CallLoop::new(
             self.trampoline(),
             &key.0,
-            stores,
+            key.1,
             self.success().stop(),
         ));
-        known.push((key, Arc::clone(&calls)));
+        known.push((key.clone(), Arc::clone(&calls)));
         calls
     }
 

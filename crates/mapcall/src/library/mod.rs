@@ -22,6 +22,7 @@ mod exports;
 mod hint;
 mod loaded;
 mod sys;
+mod vector;
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString, c_void};
@@ -36,6 +37,7 @@ use crate::nearest::nearest;
 pub use error::{Attempt, LibraryError};
 use loaded::Loaded;
 use sys::Handle;
+pub(crate) use vector::VectorVariant;
 
 /// The maximum number of suggestions for a misspelt name.
 const SUGGESTIONS: usize = 3;

@@ -5,6 +5,7 @@
 #![allow(
     clippy::cast_lossless,
     clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
     clippy::cast_precision_loss,
     clippy::cast_ptr_alignment,
     clippy::cast_sign_loss,
@@ -30,4 +31,5 @@ mod numpy;
 mod oracle;
 mod properties;
 mod refusals;
+mod simd;
 mod types;

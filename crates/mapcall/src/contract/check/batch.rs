@@ -4,7 +4,7 @@ use std::ptr;
 
 use super::{ArgumentError, ArrayRule, Check, DType, HostValue, Operand, Problem, Role};
 use crate::call::OperandKind;
-use crate::contract::Remedy;
+use crate::contract::error::{Form, Remedy};
 use crate::contract::memory::Memory;
 use crate::contract::rule::check_dtype;
 use crate::ctype::CType;
@@ -36,7 +36,7 @@ impl Check<'_> {
             },
             other => Err(refuse(Problem::Type {
                 found: other.kind().into(),
-                remedy: Remedy::MakeArray(dtype.clone()),
+                remedy: Remedy::replace(Form::MakeArray(dtype.clone())),
             })),
         }
     }
@@ -148,8 +148,7 @@ impl Check<'_> {
         if contract.prototype.is_variadic {
             return Err(contract.refuse_all(Problem::VariadicBatch));
         }
-        let returns = contract.prototype.returns.resolved();
-        if contract.returned.is_none() && *returns != CType::Void {
+        if contract.is_unbatched() {
             return Err(self.unbatched());
         }
         let mut broadcast = self.broadcast.take().unwrap_or_default();

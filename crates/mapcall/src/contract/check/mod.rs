@@ -176,12 +176,13 @@ impl<'a> Check<'a> {
         let Some(rule) = contract.rules.get(position) else {
             return Ok(());
         };
+        let is_none = matches!(value, HostValue::None);
         let value = match (rule, value) {
             (Rule::Array(rule), HostValue::Null) if rule.is_nullable() => HostValue::Omitted,
             (Rule::Array(_) | Rule::InOut(_), HostValue::None) => HostValue::Omitted,
             (Rule::InOut(_), HostValue::File) => {
                 let found = value.kind().into();
-                let remedy = Remedy::Words("leave it out".into());
+                let remedy = Remedy::Omit;
                 return Err(refuse(Problem::Type { found, remedy }));
             }
             (
@@ -198,7 +199,7 @@ impl<'a> Check<'a> {
             return checked;
         }
         match (rule, value) {
-            (_, HostValue::Omitted) => self.omit(position, rule),
+            (_, HostValue::Omitted) => self.omit(position, rule, is_none),
             (Rule::Array(rule), HostValue::Array { memory, dtype }) => {
                 rule.check_dtype(dtype).map_err(refuse)?;
                 self.refuse_shared(role, &memory, rule.is_const())?;
@@ -217,7 +218,7 @@ impl<'a> Check<'a> {
                 self.extent(position, *inferred, value)
             }
             (Rule::Inferred(_), HostValue::HugeNumber(found)) => {
-                let remedy = Remedy::Words("give the extent of the arrays".into());
+                let remedy = Remedy::Omit;
                 let found = found.to_owned();
                 Err(refuse(Problem::Type { found, remedy }))
             }
@@ -276,7 +277,7 @@ impl<'a> Check<'a> {
         Some(match (rule, value) {
             (Rule::InOut(in_out), HostValue::Number(value)) => self
                 .extent(position, in_out.inferred, value)
-                .and_then(|()| self.omit(position, rule)),
+                .and_then(|()| self.omit(position, rule, false)),
             (Rule::Derived(derived), HostValue::Number(value)) => {
                 self.given(position, derived.number, value)
             }
@@ -299,8 +300,13 @@ impl<'a> Check<'a> {
         })
     }
 
-    /// Accepts that a parameter has no argument if it is an output, or inferred.
-    fn omit(&mut self, position: usize, rule: &Rule) -> Result<(), Box<ArgumentError>> {
+    /// Accepts that a parameter has no argument, or Python's None, if it is an output, or inferred.
+    fn omit(
+        &mut self,
+        position: usize,
+        rule: &Rule,
+        is_none: bool,
+    ) -> Result<(), Box<ArgumentError>> {
         let problem = match rule {
             Rule::Inferred(_) | Rule::Derived(_) => return Ok(()),
             Rule::Array(rule) if rule.is_nullable() => return Ok(()),
@@ -320,6 +326,12 @@ impl<'a> Check<'a> {
             Rule::Array(rule) if !rule.is_const() => Problem::Unmeasured,
             Rule::Pointer(rule) if rule.is_array && !rule.is_const => Problem::Unmeasured,
             _ => Problem::Missing,
+        };
+        let is_unmeasured = problem == Problem::Unmeasured;
+        let problem = if is_none {
+            Problem::NoneGiven { is_unmeasured }
+        } else {
+            problem
         };
         Err(self.contract.refuse(position, problem))
     }
