@@ -33,6 +33,7 @@ __all__ = [
     "append",
     "append_to",
     "command",
+    "compile",
     "create",
     "describe_call",
     "get_errno",
@@ -42,6 +43,7 @@ __all__ = [
     "map_of",
     "memmap",
     "open",
+    "open_raw",
     "option_names",
     "rebind",
     "reduce",
@@ -218,6 +220,10 @@ def _initialise(
     call_error: type[Exception],
     library_error: type[Exception],
     prototype_error: type[Exception],
+    compile_error: type[Exception],
+    compile_warning: type[Warning],
+    diagnostic: type[Any],
+    compilation: type[Any],
     map_fault: type[OSError],
     memmap: type[MappedArray],
     progress_bar: type[Any],
@@ -242,6 +248,17 @@ def memmap(
     shape: _Shape | None,
     order: str,
     allocate: bool,
+    reserve: int,
+    /,
+) -> _Class: ...
+def open_raw(
+    class_: type[_Class],
+    path: _Path,
+    dtype: DTypeLike,
+    mode: str,
+    offset: SupportsIndex,
+    shape: _Shape | None,
+    order: str,
     reserve: int,
     /,
 ) -> _Class: ...
@@ -291,6 +308,18 @@ def load(
     define: dict[str, Any] | None = None,
     header_cache: bool = True,
 ) -> Library: ...
+def compile(
+    source: _Name,
+    *,
+    flags: str | Sequence[str] | None = None,
+    libraries: _Name | Library | Sequence[_Name | Library] | None = None,
+    include: _Name | Sequence[_Name] | None = None,
+    define: dict[str, Any] | None = None,
+    prototypes: _Name | Sequence[_Name] | None = None,
+    language: str | None = None,
+    compiler: _Name | None = None,
+    cache: bool = True,
+) -> Library: ...
 def get_errno() -> int: ...
 def describe_call(
     function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -330,6 +359,8 @@ class Library:
         text: Literal["str", "bytes"] = "str",
         destructor: Function | Callable[[Handle], object] | None = None,
         engine: _Engine | None = None,
+        simd: bool | Literal["auto"] = False,
+        convert: bool = False,
         address: object = None,
     ) -> Function: ...
     def callback(self, prototype: str, callable: Callable[..., Any]) -> Callback: ...

@@ -193,10 +193,19 @@ def call(folder: Path, monkeypatch: Any, capfd: Any) -> Callable[..., tuple[int,
 
 
 @pytest.mark.parametrize("row", ROWS, ids=range(len(ROWS)))
-def test_remedy(call: Callable[..., tuple[int, str, str]], row: Row) -> None:
+def test_remedy(call: Callable[..., tuple[int, str, str]], row: Row, folder: Path) -> None:
     code, _, error = call(row.prototype, *row.values)
     assert code == 2
-    message = error.removeprefix("error: ")
+    error = error.removeprefix("error: ")
+    message = error.removesuffix(", or add --convert")
+    if message != error:
+        code, shown, error = call(row.prototype, *row.values, "--convert")
+        assert (code, error) == (0, "")
+        if row.right:
+            assert shown == row.right
+        else:
+            assert np.load("single.npy").tolist() == [0, 2, 4]
+        files(folder)
     if row.message:
         assert message == row.message
     values = row.then

@@ -22,27 +22,24 @@ def code(page: str, language: str) -> str:
     return next(block for block in blocks if not block.startswith(">>>"))
 
 
-def prototype(page: str) -> str:
-    """Returns the prototype that the page binds."""
-    text = re.sub(r"^(?:>>>|\.\.\.) ?", "", (DOCS / page).read_text(), flags=re.MULTILINE)
-    found = re.search(r'\.function\(\s*"+(.*?)"+\)|\.function\(\s*"+(.*?)"+\s*\)', text, re.DOTALL)
-    assert found
-    return found[1] or found[2]
+def compiled(page: str) -> mapcall.Library:
+    """Returns the library of the C code in a page."""
+    return mapcall.compile(argument(page, "mapcall.compile"))
 
 
-def source(page: str) -> str:
-    """Returns the C code of the page."""
+def argument(page: str, function: str) -> str:
+    """Returns the text in triple quotes that a function is given in a page."""
     text = re.sub(r"^(?:>>>|\.\.\.) ?", "", (DOCS / page).read_text(), flags=re.MULTILINE)
-    found = re.search(r'\.c"\)\.write_text\("""(.*?)"""\)', text, re.DOTALL)
+    found = re.search(rf'{re.escape(function)}\("""(.*?)"""\)', text, re.DOTALL)
     assert found
     return found[1]
 
 
-def test_numba(compile_c: Any) -> None:
+def test_numba() -> None:
     pytest.importorskip("numba", reason="numba is not installed")
     names: dict[str, Any] = {}
     exec(code("from-numba.md", "python"), names)
-    ours = mapcall.load(compile_c(source("from-numba.md"))).function(prototype("from-numba.md"))
+    ours = compiled("from-numba.md").smooth
     assert np.array_equal(ours(names["rows"], 2), names["result"])
     assert ours.signature == names["smooth"].signature
 
@@ -62,7 +59,7 @@ def test_fortran(tmp_path: Path) -> None:
     routine.write_text(code("from-f2py.md", "fortran"))
     library = tmp_path / "librelax.so"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, routine], check=True)
-    relax = mapcall.load(library).function(prototype("from-f2py.md"))
+    relax = mapcall.load(library).function(argument("from-f2py.md", "library.function"))
     a = np.zeros((4, 5), order="F")
     a[0] = 1
     assert relax(a, 1.0).tolist() == [0.328125]

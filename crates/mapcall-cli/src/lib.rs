@@ -18,7 +18,7 @@
 //!
 //! # Overview
 //!
-//! `call` calls a function, `info` describes array files, `prototypes`, `constants` and `symbols` list what
+//! `call` calls a function, `compile` makes a library of C code, `info` describes array files, `prototypes`, `constants` and `symbols` list what
 //! headers and libraries have, `demo` measures calls over a file of 1 GiB, `completions` and `man` write the
 //! completions for shells and the manual.
 //!
@@ -35,6 +35,7 @@
 mod bar;
 mod call;
 pub mod cluster;
+mod compile;
 mod completions;
 mod constants;
 mod demo;
@@ -59,7 +60,7 @@ use cluster::{Cluster, ClusterError};
 use mapcall::array;
 use mapcall::contract::ArgumentError;
 use mapcall::declarations::ConstantError;
-use mapcall::{CallError, HeaderError, LibraryError};
+use mapcall::{CallError, CompileError, HeaderError, LibraryError};
 use value::ValueError;
 use value::file::FileError;
 
@@ -101,6 +102,7 @@ struct Command {
 #[derive(Subcommand)]
 enum Task {
     Call(Box<call::Arguments>),
+    Compile(compile::Arguments),
     Info(info::Arguments),
     Prototypes(prototypes::Arguments),
     Constants(constants::Arguments),
@@ -125,6 +127,15 @@ fn command() -> clap::Command {
 enum Failure {
     #[error(transparent)]
     Header(#[from] HeaderError),
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// Source code that the compiler refuses; its messages have been shown.
+    #[error("expected code that {compiler} takes, got {count} errors, shown above")]
+    NotCompiled { compiler: String, count: usize },
+    #[error(
+        "the user's cache folder can't be used, or is turned off, so the library has no file; name one with -o"
+    )]
+    NoCache,
     #[error(transparent)]
     Constant(#[from] ConstantError),
     #[error(transparent)]
@@ -251,6 +262,7 @@ where
     let _ = mapcall::array::guard::install();
     let done = match command.task {
         Task::Call(arguments) => call::run(&arguments, cluster),
+        Task::Compile(arguments) => compile::run(&arguments),
         Task::Info(arguments) => info::run(&arguments),
         Task::Prototypes(arguments) => prototypes::run(&arguments),
         Task::Constants(arguments) => constants::run(&arguments),

@@ -278,6 +278,9 @@ def test_remedies_for_objects_without_methods(c: Counted, ffi: cffi.FFI) -> None
         ) as caught:
             total(given)
         code = caught.value.remedy.removeprefix("make it one with ")
+        code, _, by_option = code.partition(", or give ")
+        assert by_option == "convert=True"
+        assert total(given, convert=True) == 3
         assert total(eval(code, {"numpy": np, "x": given})) == 3
         with pytest.raises(mapcall.ArgumentError) as caught:
             increase(given)

@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use mapcall::array::{Array, Map, Mode};
-use mapcall::batch::{Shape, Stream};
+use mapcall::batch::{Shape, Simd, Stream};
 use mapcall::contract::{Contract, Role};
 use mapcall::{Arg, CallError, Function, Success};
 
@@ -49,15 +49,16 @@ const MAX_SHOWN_BYTES: usize = 64 << 20;
 #[derive(Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command")]
 pub(crate) struct Arguments {
-    /// The library: a path, a file name (libm.so.6) or a bare name (m)
+    /// The library: a path, a file name (libm.so.6) or a bare name (m); or C code, by the path of its file
+    /// (kern.c), which `mapcall compile` compiles with more options
     #[arg(value_name = "LIB")]
     library: OsString,
-    /// The function's prototype in C, with the lengths of arrays in brackets; with --header, the name of a
-    /// function is enough
+    /// The function's prototype in C, with the lengths of arrays in brackets; with --header, and for C code, the
+    /// name of a function is enough
     #[arg(value_name = "PROTOTYPE")]
     prototype: String,
     /// The arguments: numbers, texts, NULL, and files as x.npy, x.npz:MEMBER,
-    /// raw.bin:DTYPE[:SHAPE], each with a range as in x.npy[0:1000]
+    /// raw.bin:DTYPE[:SHAPE][@OFFSET], each with a range as in x.npy[0:1000]
     ///
     /// Parameters that are the length of an array are inferred. Members of a .npz that are only read are
     /// copied into memory if they are not aligned. `mapcall info --help` has more about files.
@@ -75,6 +76,17 @@ pub(crate) struct Arguments {
     /// threads at once
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
+    /// Make the calls of a batch by a vector variant of the function, which computes several items at once: one that
+    /// the library exports, or libmvec for libm. Results may differ in the last bits; with `auto`, calls are made
+    /// one by one if there is no such variant
+    #[arg(
+        long,
+        value_name = "WHEN",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "always"
+    )]
+    simd: Option<When>,
     /// Release the pages of files that all calls have processed, so that memory stays bounded; by default,
     /// this is done if the files are larger than the free memory
     #[arg(long)]
@@ -82,6 +94,14 @@ pub(crate) struct Arguments {
     /// Wait until the written files are on the disk
     #[arg(long)]
     sync: bool,
+    /// Convert arrays that do not fit, and back what the function writes: byte order, alignment, strides and
+    /// dtype
+    ///
+    /// Numbers are cast as NumPy's rule `same_kind` allows, float64 to float32 or int32 to float64, but no
+    /// fraction to an integer. A batch converts the arrays of some calls at once, so that memory stays bounded; an
+    /// array that is the same in each call is converted once, as a whole.
+    #[arg(long)]
+    convert: bool,
     /// Make the calls on a cluster of Dask: the address of its scheduler, as `tcp://host:8786`, or `local` to
     /// start one on this machine for the call
     ///
@@ -120,6 +140,17 @@ pub(crate) struct Arguments {
     quiet: bool,
 }
 
+/// When a batch is made by a vector variant.
+#[derive(Clone, Copy, ValueEnum)]
+enum When {
+    /// Always; the batch is refused if no variant can make the calls
+    Always,
+    /// If a variant can make the calls
+    Auto,
+    /// Never
+    Never,
+}
+
 /// The results that mean success.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Check {
@@ -132,6 +163,17 @@ enum Check {
     Nonnull,
     /// errno is 0 after the call
     Errno,
+}
+
+impl Arguments {
+    /// Returns whether the batch is made by a vector variant.
+    fn simd(&self) -> Simd {
+        match self.simd {
+            Some(When::Always) => Simd::Required,
+            Some(When::Auto) => Simd::Auto,
+            Some(When::Never) | None => Simd::Off,
+        }
+    }
 }
 
 impl Check {
@@ -258,7 +300,8 @@ fn call(arguments: &Arguments, cluster: Option<&dyn Cluster>) -> Result<(), Fail
     let values = values(contract, &arguments.values)?;
     let files = OutputFiles::new(contract, &values, &arguments.output)?;
     let function = opened::with_extents(&function, &values)?;
-    let mut given = opened::open(contract, values, dask.is_none())?;
+    let function = function.with_conversion(arguments.convert);
+    let mut given = opened::open(contract, values, (dask.is_none(), arguments.convert))?;
     opened::check_apart(contract, &given, &files)?;
     let mask = match &arguments.mask {
         None => None,
@@ -373,6 +416,7 @@ fn batch(
     let batch = function
         .map(&inputs, &mut outputs)
         .threads(arguments.threads)
+        .simd(arguments.simd())
         .progress(|done, calls| {
             bar.update(done, calls);
             match interrupts.signal() {

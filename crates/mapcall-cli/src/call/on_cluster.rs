@@ -125,7 +125,9 @@ impl<'a> Dask<'a> {
             mask,
             outputs,
             threads: arguments.threads,
+            simd: arguments.simd(),
             is_synced: arguments.sync,
+            converts: arguments.convert,
         };
         let bar = Bar::new(function.name(), bytes, !arguments.quiet);
         let bar = Arc::new(Mutex::new(Some(bar)));

@@ -10,7 +10,12 @@ use crate::value::split_name;
 /// Returns the message of an argument that is refused, with a remedy for the command. `values` are the texts
 /// `NAME=VALUE` of the call.
 pub(crate) fn message(error: &ArgumentError, values: &[OsString]) -> String {
-    error.message(&text(error, values))
+    let text = text(error, values);
+    let convert = match error.subject.can_convert {
+        true => ", or add --convert",
+        false => "",
+    };
+    error.message(&format_args!("{text}{convert}"))
 }
 
 fn text(error: &ArgumentError, values: &[OsString]) -> String {

@@ -5,8 +5,9 @@
 use std::path::PathBuf;
 use std::ptr;
 
+use mapcall::CallError;
 use mapcall::array::{Buffer, Mode, WrittenFile};
-use mapcall::batch::PreparedBatch;
+use mapcall::batch::{PreparedBatch, Simd};
 use mapcall::contract::{Check, Output, Problem, Role, Rule};
 use numpy::PyUntypedArray;
 use pyo3::ffi::PyObject;
@@ -17,7 +18,7 @@ use smallvec::SmallVec;
 
 use super::argument::Reader;
 use super::function::{Function, Gil};
-use super::keywords::BatchOptions;
+use super::keywords::{self, BatchOptions};
 use super::observer::Interpreter;
 use super::progress::Progress;
 use super::resources::CallResources;
@@ -146,10 +147,16 @@ impl<'py> BatchCall<'py> {
     ///
     /// # Errors
     ///
-    /// `ArgumentError` if `threads` or `progress` has no valid value.
+    /// `ArgumentError` if `threads`, `simd` or `progress` has no valid value.
     pub(super) fn check_options(&self, function: &Function) -> PyResult<()> {
         self.threads(function)?;
+        self.simd(function)?;
         self.progress(function).map(drop)
+    }
+
+    fn simd(&self, function: &Function) -> PyResult<Simd> {
+        let default = function.binding().options.simd;
+        self.options.simd(function.inner.contract(), default)
     }
 
     fn threads(&self, function: &Function) -> PyResult<usize> {
@@ -183,7 +190,7 @@ impl<'py> BatchCall<'py> {
             threads: self.threads(this)?,
             stream: self.options.stream()?,
             is_synced: self.options.is_synced()?,
-            simd: mapcall::batch::Simd::Off,
+            simd: self.simd(this)?,
         };
         let progress = self.progress(this)?;
         let Some(mut batch) = PreparedBatch::new(&this.inner, check) else {
@@ -229,7 +236,10 @@ impl<'py> BatchCall<'py> {
         };
         let calls = batch.broadcast().shape().iter().product();
         progress.close(py, outcome.is_ok().then_some(calls))?;
-        outcome.map_err(|error| observer.error(py, &error))?;
+        outcome.map_err(|error| match error {
+            CallError::Simd(error) => keywords::no_variant(py, contract, &error),
+            error => observer.error(py, &error),
+        })?;
         let written = py
             .detach(|| batch.finish(&options))
             .map_err(|error| errors::call(py, &error))?;

@@ -14,7 +14,7 @@ use crate::package::Package;
 
 /// Makes an exception of one of the package's classes. Returns the exception that this raises, if it
 /// does.
-fn make(
+pub(super) fn make(
     py: Python<'_>,
     class: impl FnOnce(&Package) -> &Py<PyType>,
     message: &str,

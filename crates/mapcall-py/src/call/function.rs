@@ -6,7 +6,8 @@ use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
-use mapcall::contract::{ArrayRule, Contract, Quick, Role, Rule};
+use mapcall::batch::Simd;
+use mapcall::contract::{ArrayRule, Contract, Quick, QuickDerived, Role, Rule};
 use mapcall::ctype::Function as FunctionType;
 use mapcall::{BindError, Prototype, Success};
 use numpy::{PyArrayDescr, PyUntypedArray};
@@ -74,6 +75,11 @@ use super::text::Text;
 /// threads : int, default 1
 ///     The number of threads that a batch runs on; 0 for one on each core. The results are the same.
 ///     Many C functions are not safe to be called from several threads.
+/// simd : bool or 'auto', default False
+///     Whether a batch is made by a vector variant of the function, which computes several items at once:
+///     those that compilers make for ``#pragma omp declare simd``, and those of the GNU C library for libm.
+///     Results may differ in the last bits. True raises if no variant can make the calls, 'auto' makes them one by one
+///     then.
 /// stream : bool, optional
 ///     Whether pages of maps are dropped from memory once a batch has processed them. By default they
 ///     are if the files are larger than the memory that is free.
@@ -83,6 +89,11 @@ use super::text::Text;
 /// progress : bool or callable, optional
 ///     If True, a batch of more than a second shows a progress bar. A callable is called a few times
 ///     a second with the number of calls that have been made and the number of all calls.
+/// convert : bool, optional
+///     Whether arrays that do not fit are converted: their byte order, alignment, strides, and dtype by the rule
+///     `same_kind` of `numpy.can_cast`. What C writes is converted back. A batch converts the arrays of some calls at
+///     once, in a buffer that stays in the cache; a single call converts whole arrays. The default is the option of
+///     `Library.function`.
 ///
 /// Returns
 /// -------
@@ -107,7 +118,7 @@ use super::text::Text;
 ///
 /// Notes
 /// -----
-/// Nothing is copied or converted. Only the core dimensions must be contiguous. An array that C
+/// Nothing is copied or converted, except with ``convert=True``. Only the core dimensions must be contiguous. An array that C
 /// writes must have all loop dimensions, and shares memory with no other argument, except that it may
 /// be an input as well (``out=x``). Functions that return text or pointers have no batches.
 ///
@@ -142,6 +153,8 @@ pub(crate) struct Function {
     pub(super) ndarray: Py<PyType>,
     /// The contract of the quick path, if the prototype is simple enough for it.
     pub(super) quick: Option<Quick<Py<PyArrayDescr>>>,
+    /// The contract of the quick path for calls in which more than lengths is derived.
+    pub(super) quick_derived: Option<Box<QuickDerived<Py<PyArrayDescr>>>>,
     pub(super) binding: Py<Binding>,
 }
 
@@ -260,6 +273,10 @@ pub(super) struct Options {
     pub(super) text: Text,
     pub(super) destructor: Option<Destructor>,
     pub(super) engine: Option<mapcall::call::Engine>,
+    /// Whether batches are made by a vector variant, if the call does not say.
+    pub(super) simd: Simd,
+    /// Whether arrays that do not fit are converted.
+    pub(super) converts: bool,
 }
 
 /// The destructor of the handles that a function returns.
@@ -314,6 +331,8 @@ impl Options {
                 Destructor::Callable(callable) => Destructor::Callable(callable.clone_ref(py)),
             }),
             engine: self.engine,
+            simd: self.simd,
+            converts: self.converts,
         }
     }
 
@@ -358,6 +377,8 @@ impl Options {
                     return Err(wrong("engine", "None, 'cranelift' or 'libffi'", other));
                 }
             },
+            simd: Simd::Off,
+            converts: false,
         })
     }
 
@@ -411,17 +432,27 @@ impl Function {
             .get()
             .ok_or_else(|| PyRuntimeError::new_err("mapcall is not initialised"))?;
         // Handles keep the arguments alive, and the quick path does not collect them.
-        let quick = match binding.get().returns {
-            Returns::Pointer(_) | Returns::Function(..) => None,
-            _ => Quick::new(inner.contract(), |position| {
-                let expected = binding.get().expected(position)?;
-                Some(expected.dtype.clone_ref(py))
-            }),
-        };
+        let has_quick = !matches!(
+            binding.get().returns,
+            Returns::Pointer(_) | Returns::Function(..)
+        );
+        let dtype = |position| Some(binding.get().expected(position)?.dtype.clone_ref(py));
+        let contract = Some(inner.contract());
+        let quick = contract.filter(|_| has_quick);
+        let quick = quick.and_then(|contract| Quick::new(contract, dtype));
+        let derived = contract.filter(|contract| {
+            let may_leave_out = contract
+                .arguments()
+                .iter()
+                .any(|&position| contract.is_optional(position));
+            (quick.is_none() || may_leave_out) && !binding.get().has_pointers
+        });
+        let derived = derived.and_then(|contract| QuickDerived::new(contract, dtype));
         let function = Bound::new(
             py,
             Self {
                 quick,
+                quick_derived: derived.map(Box::new),
                 vectorcall,
                 inner,
                 is_unchecked,

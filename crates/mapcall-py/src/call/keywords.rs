@@ -1,9 +1,11 @@
 //! The keywords of a batch call that are options: `out`, `where`, `threads`, ...
 
-use mapcall::batch::Stream;
+use mapcall::SimdError;
+use mapcall::batch::{Simd, Stream};
 use mapcall::contract::{Contract, Problem, Remedy};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyInt};
+use pyo3::types::{PyBool, PyDict, PyInt};
 
 use super::errors;
 use super::function::Function;
@@ -51,9 +53,11 @@ pub(super) struct BatchOptions<'py> {
     /// The option `where`.
     pub(super) mask: Option<Bound<'py, PyAny>>,
     threads: Option<Bound<'py, PyAny>>,
+    simd: Option<Bound<'py, PyAny>>,
     stream: Option<Bound<'py, PyAny>>,
     sync: Option<Bound<'py, PyAny>>,
     pub(super) progress: Option<Bound<'py, PyAny>>,
+    convert: Option<Bound<'py, PyAny>>,
 }
 
 impl<'py> BatchOptions<'py> {
@@ -71,12 +75,39 @@ impl<'py> BatchOptions<'py> {
             "out" => &mut options.out,
             "where" => &mut options.mask,
             "threads" => &mut options.threads,
+            "simd" => &mut options.simd,
             "stream" => &mut options.stream,
             "sync" => &mut options.sync,
-            _ => &mut options.progress,
+            "progress" => &mut options.progress,
+            _ => &mut options.convert,
         };
         *option = Some(value.clone()).filter(|value| !value.is_none());
         true
+    }
+
+    /// Returns whether a vector variant makes the calls; `default` if the option is not given.
+    ///
+    /// # Errors
+    ///
+    /// `ArgumentError` if the object is neither a bool nor 'auto'.
+    pub(super) fn simd(&self, contract: &Contract, default: Simd) -> PyResult<Simd> {
+        let Some(simd) = &self.simd else {
+            return Ok(default);
+        };
+        if let Some(simd) = simd_of(simd) {
+            return Ok(simd);
+        }
+        let problem = Problem::Type {
+            found: errors::what(simd)?,
+            remedy: Remedy::Words("give simd=True or simd='auto'".into()),
+        };
+        Err(refuse(
+            simd.py(),
+            contract,
+            "simd",
+            "True, False or 'auto'",
+            problem,
+        ))
     }
 
     /// Returns the condition on which pages of maps are dropped once all calls have processed them.
@@ -99,6 +130,16 @@ impl<'py> BatchOptions<'py> {
     /// The exceptions of the object's `__bool__`.
     pub(super) fn is_synced(&self) -> PyResult<bool> {
         self.sync.as_ref().map_or(Ok(false), Bound::is_truthy)
+    }
+
+    /// Returns whether arrays that do not fit are converted; `default` is the function's own option.
+    ///
+    /// # Errors
+    ///
+    /// The exceptions of the object's `__bool__`.
+    pub(super) fn converts(options: Option<&Self>, default: bool) -> PyResult<bool> {
+        let convert = options.and_then(|options| options.convert.as_ref());
+        convert.map_or(Ok(default), Bound::is_truthy)
     }
 
     /// Returns the number of threads; 0 for one on each core.
@@ -132,6 +173,43 @@ impl<'py> BatchOptions<'py> {
         }
         Ok(count)
     }
+}
+
+/// Returns the meaning of a value of the option `simd`; `None` if it has none.
+fn simd_of(value: &Bound<'_, PyAny>) -> Option<Simd> {
+    if let Ok(is_required) = value.cast::<PyBool>() {
+        let is_required = is_required.is_true();
+        return Some(if is_required {
+            Simd::Required
+        } else {
+            Simd::Off
+        });
+    }
+    value
+        .extract::<&str>()
+        .is_ok_and(|value| value == "auto")
+        .then_some(Simd::Auto)
+}
+
+/// Returns the meaning of the option `simd` of `Library.function`.
+///
+/// # Errors
+///
+/// `ValueError` if the object is neither a bool nor 'auto'.
+pub(super) fn default_simd(value: &Bound<'_, PyAny>) -> PyResult<Simd> {
+    simd_of(value).ok_or_else(|| {
+        PyValueError::new_err(format!("simd must be True, False or 'auto', got {value:?}"))
+    })
+}
+
+/// Returns the `ArgumentError` of a batch that no vector variant can make.
+#[cold]
+pub(super) fn no_variant(py: Python<'_>, contract: &Contract, error: &SimdError) -> PyErr {
+    let problem = Problem::Type {
+        found: error.found(),
+        remedy: Remedy::Words(error.remedy().into()),
+    };
+    refuse(py, contract, "simd", error.expected(), problem)
 }
 
 /// Returns an `ArgumentError` about one of the keywords.

@@ -23,6 +23,7 @@ use smallvec::SmallVec;
 use super::argument::Reader;
 use super::expected::{self, Expected};
 use super::function::Function;
+use super::keywords::BatchOptions;
 use super::parse_arguments::parse_arguments;
 use super::returns::Returns;
 use super::snapshot::Snapshots;
@@ -120,7 +121,9 @@ pub(crate) fn describe_call<'py>(
     let options = parse_arguments(py, this, &pointers, args.len(), Some(&names), &mut given)?;
 
     let mut slots = vec![0; contract.slots()];
-    let mut check = Check::broadcasting(contract, &mut slots).unchecked(this.is_unchecked);
+    let converts = BatchOptions::converts(options.as_deref(), this.binding().options.converts)?;
+    let check = Check::broadcasting(contract, &mut slots).unchecked(this.is_unchecked);
+    let mut check = check.converting(converts);
     let mut arrays = Snapshots::default();
     let mut reader = Reader::new(py, this, &mut check, &mut arrays);
     let mut addresses = Addresses::default();

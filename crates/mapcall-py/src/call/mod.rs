@@ -13,7 +13,8 @@
 //! - the variable arguments of a call: `variadic`;
 //! - batches: `progress`, `observer`, `batch`; calls with lazy arrays: `lazy`;
 //! - the call and what Python shows of a function: `vectorcall`, `signature`, `methods`,
-//!   `header_source`, `library`, `load_library`.
+//!   `header_source`, `library`, `load_library`;
+//! - libraries of source code: `source_code`, which `library` knows, and `compiled`.
 
 mod activation;
 mod argument;
@@ -22,6 +23,8 @@ mod bits;
 mod c_argument;
 mod c_value;
 mod callback;
+mod compiled;
+mod conversion;
 mod errors;
 mod expected;
 mod foreign;
@@ -47,6 +50,7 @@ mod returns;
 mod scope;
 mod signature;
 mod snapshot;
+mod source_code;
 mod spelling;
 mod store;
 mod struct_object;
@@ -59,6 +63,7 @@ mod vectorcall;
 
 pub(crate) use activation::get_errno;
 pub(crate) use callback::Callback;
+pub(crate) use compiled::compile;
 pub(crate) use function::Function;
 pub(crate) use handle::Handle;
 pub(crate) use keywords::{keyword_of, option_names};

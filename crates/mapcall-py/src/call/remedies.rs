@@ -7,6 +7,15 @@ use super::spelling;
 
 /// Returns the remedy of an error as Python code on the argument, under the parameter's name.
 pub(super) fn text(error: &ArgumentError) -> String {
+    let remedy = without_conversion(error);
+    if !error.subject.can_convert {
+        return remedy;
+    }
+    let convert = spelling::option("convert", &error.subject.names);
+    format!("{remedy}, or give {convert}=True")
+}
+
+fn without_conversion(error: &ArgumentError) -> String {
     let name = &*spelling::spelled(&error.parameter);
     let or_omit = |or_omit: bool| match or_omit {
         true => format!(", or leave {name} out"),

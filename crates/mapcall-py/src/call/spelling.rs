@@ -9,7 +9,9 @@ use std::borrow::Cow;
 use mapcall::Prototype;
 
 /// The options, in the order of `inspect.signature`.
-pub(super) const KEYWORDS: [&str; 6] = ["out", "where", "threads", "stream", "sync", "progress"];
+pub(super) const KEYWORDS: [&str; 8] = [
+    "out", "where", "threads", "simd", "stream", "sync", "progress", "convert",
+];
 
 /// The keywords of Python that can be the name of a C parameter.
 const RESERVED: [&str; 29] = [

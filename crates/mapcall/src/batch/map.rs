@@ -57,6 +57,7 @@ impl Function {
                 simd: Simd::Off,
                 is_synced: false,
             },
+            converts: self.converts(),
             mask: None,
             progress: None,
         }
@@ -95,6 +96,7 @@ pub struct Batch<'a, 'b> {
     inputs: &'a [Arg<'b>],
     outputs: &'a mut [Arg<'b>],
     options: BatchOptions,
+    converts: bool,
     mask: Option<&'a Arg<'b>>,
     progress: Option<Box<Report<'a>>>,
 }
@@ -105,6 +107,33 @@ impl<'a, 'b> Batch<'a, 'b> {
     /// The number of threads does not change the results, not even their last bits.
     pub fn threads(mut self, threads: usize) -> Self {
         self.options.threads = threads;
+        self
+    }
+
+    /// Converts arrays that do not fit: their byte order, alignment, strides, and dtype, as
+    /// [`Function::with_conversion`] says.
+    ///
+    /// ```
+    /// use mapcall::{Arg, Library};
+    /// use mapcall::array::{Array, DType, layout::Order};
+    ///
+    /// # // SAFETY: the C library's own initialisers may run at any time.
+    /// # let libm = unsafe { Library::open("m")? };
+    /// # // SAFETY: this is the prototype of `cos`.
+    /// # let cos = unsafe { libm.function("double cos(double x)")? };
+    /// let x = Array::zeros(">f4".parse()?, &[1000], Order::C)?;
+    /// let mut outputs = [Arg::Out];
+    /// cos.map(&[Arg::from(&x)], &mut outputs).convert().run()?;
+    /// assert_eq!(outputs[0].array().unwrap().view::<f64>()?.sum(), 1000.0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Each thread converts the items of some calls at once, in a buffer that stays in its core's cache, so that the
+    /// batch needs no more memory than that and no copy of a whole array. An array that is the same in each call is
+    /// converted once, and so is one that is repeated along the batch if its items take at most 16 MiB. The outputs
+    /// of calls that a mask leaves out stay as they are.
+    pub fn convert(mut self) -> Self {
+        self.converts = true;
         self
     }
 
@@ -211,7 +240,8 @@ impl<'a, 'b> Batch<'a, 'b> {
     pub fn outputs(&self) -> Result<Vec<Option<Shape>>, CallError> {
         let contract = self.function.contract();
         let mut frame = Frame::new(contract.slots());
-        let mut check = Check::broadcasting(contract, frame.slots());
+        let check = Check::broadcasting(contract, frame.slots());
+        let mut check = check.converting(self.converts);
         self.push_arguments(&mut check, &mut Lent::default())?;
         check.finish()?;
         self.check_outputs()?;
@@ -244,7 +274,8 @@ impl<'a, 'b> Batch<'a, 'b> {
         let function = self.function;
         let contract = function.contract();
         let mut frame = Frame::new(contract.slots());
-        let mut check = Check::broadcasting(contract, frame.slots());
+        let check = Check::broadcasting(contract, frame.slots());
+        let mut check = check.converting(self.converts);
         let mut lent = Lent::default();
         self.push_arguments(&mut check, &mut lent)?;
         let maps = self.maps();

@@ -2,9 +2,10 @@
 
 #![allow(unsafe_code)]
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::time::Instant;
 
@@ -13,12 +14,13 @@ use mapcall_array::{Array, Buffer, NewFile, WrittenFile};
 
 use smallvec::SmallVec;
 
+use super::conversion::{Conversions, Copies, convert_repeated};
 use super::eviction::{Eviction, Stream};
 use super::plan::{MovingOperands, Plan};
 use super::run::{BatchObserver, BatchRun, Outcome, PROGRESS_INTERVAL};
 use super::write_buffer::FileOutput;
 use crate::contract::{BroadcastPlan, Check, Contract, Operand, Output, Problem, Remedy, Role};
-use crate::function::{CallError, Function, InUse, SimdRefusal, new_array};
+use crate::function::{CallError, Function, InUse, SimdRefusal, guarded, new_array};
 
 /// The options for the calls of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -228,8 +230,17 @@ impl<'a> PreparedBatch<'a> {
         maps: &[(Role, Buffer)],
         observer: &dyn BatchObserver,
     ) -> Result<(), CallError> {
-        let (function, broadcast) = (self.function, &*self.broadcast);
+        let function = self.function;
         let contract = function.contract();
+        let mut broadcast = Cow::Borrowed(&*self.broadcast);
+        let mut frame = Cow::Borrowed(self.frame);
+        let mut copies = Vec::new();
+        if self.broadcast.calls() > 0 && self.broadcast.converts() {
+            // SAFETY: the caller guarantees that the memory of the arguments lives and that no other code
+            // writes it.
+            copies = unsafe { self.convert(broadcast.to_mut(), frame.to_mut(), observer) }?;
+        }
+        let broadcast = &*broadcast;
         let moving = MovingOperands::new(contract, broadcast);
         let plan = Plan::new(broadcast, &moving);
         if plan.calls() == 0 {
@@ -260,6 +271,7 @@ impl<'a> PreparedBatch<'a> {
             .iter()
             .filter_map(|(role, file)| output((*role, file)))
             .collect();
+        let conversions = Conversions::new(broadcast, &moving);
         let key = function.loop_key(broadcast);
         let calls = function.call_loop(&key);
         let vector_calls = match options.simd {
@@ -276,20 +288,23 @@ impl<'a> PreparedBatch<'a> {
             calls: &calls,
             vector_calls: vector_calls.as_deref(),
             plan: &plan,
-            frame: self.frame,
+            frame: &frame,
             mapped: &self.mapped,
             bytes: broadcast
                 .operands()
                 .iter()
-                .map(|operand| operand.size)
-                .sum(),
+                .map(Operand::bytes)
+                .fold(0, usize::saturating_add),
             outputs: &outputs,
+            conversions: conversions.as_ref(),
             eviction,
             observer,
         };
         // SAFETY: the check has filled the frame and the plan. The caller guarantees that their memory
         // lives during the calls and is used by no other code.
-        match unsafe { run.run(options.threads) } {
+        let outcome = unsafe { run.run(options.threads) };
+        drop(copies);
+        match outcome {
             Outcome::Done => self.wait_for_files(options, observer),
             Outcome::Failed(source) => Err(failed(contract, source)),
             Outcome::Faulted(call, fault) => Err(CallError::Fault {
@@ -306,6 +321,39 @@ impl<'a> PreparedBatch<'a> {
                 checked.map_err(|error| error.at(plan.index_of(stopped.call)))
             }
         }
+    }
+
+    /// Converts the operands that are repeated along the batch, before its first call.
+    ///
+    /// # Safety
+    ///
+    /// The memory of the arguments is valid, and no other code writes it meanwhile.
+    unsafe fn convert(
+        &self,
+        broadcast: &mut BroadcastPlan,
+        frame: &mut [u64],
+        observer: &dyn BatchObserver,
+    ) -> Result<Copies, CallError> {
+        let contract = self.function.contract();
+        let interrupted = || CallError::Interrupted {
+            function: self.function.name().to_owned(),
+            index: None,
+        };
+        let calls = broadcast.calls();
+        let mut reported = Instant::now();
+        let mut report = || {
+            if reported.elapsed() < PROGRESS_INTERVAL {
+                return ControlFlow::Continue(());
+            }
+            reported = Instant::now();
+            observer.progress(0, calls)
+        };
+        let copies = guarded(self.function, &self.mapped, || {
+            // SAFETY: the caller guarantees that the memory of the arguments is valid.
+            unsafe { convert_repeated(contract, broadcast, frame, &mut report) }
+        })?;
+        let copies = copies.map_err(|source| failed(contract, source))?;
+        copies.ok_or_else(interrupted)
     }
 
     /// Waits until the files are on the disk, if the options say so. It syncs a part of the file at a

@@ -22,6 +22,7 @@ mod alias;
 mod array_layout;
 mod broadcast;
 mod check;
+mod conversion;
 mod convert;
 mod derived;
 mod dimension;
@@ -43,6 +44,7 @@ use std::sync::Arc;
 
 pub use broadcast::{BroadcastPlan, Operand};
 pub use check::Check;
+pub(crate) use conversion::Conversion;
 pub use error::{
     Access, ArgumentError, Element, Form, ListOf, Loss, Problem, Remedy, Replacement, Results,
     Subject, list,
@@ -53,7 +55,7 @@ pub use mapcall_array::Backing;
 pub use memory::Memory;
 pub use number::Number;
 pub use output::Output;
-pub use quick::{Quick, QuickArgument};
+pub use quick::{Quick, QuickArgument, QuickCall, QuickDerived};
 pub use role::Role;
 pub use rule::{
     ArrayRule, Derived, InOutRule, Inferred, PointerRule, Rule, UnsupportedPrototype, target_name,

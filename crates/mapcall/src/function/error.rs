@@ -165,34 +165,48 @@ pub enum SimdRefusal {
     Checked,
 }
 
+impl SimdError {
+    /// Returns what was expected.
+    #[must_use]
+    pub fn expected(&self) -> &'static str {
+        "a function with a vector variant"
+    }
+
+    /// Returns what was found instead.
+    #[must_use]
+    pub fn found(&self) -> String {
+        let symbols = self.symbols.join(", ");
+        match self.reason {
+            SimdRefusal::Missing if symbols.is_empty() => "types that no vector variant has".into(),
+            SimdRefusal::Missing => format!("a library without {symbols}"),
+            SimdRefusal::Unfit => {
+                format!("{symbols}, which do not fit this processor or these arguments")
+            }
+            SimdRefusal::Checked => "a check of each result, which needs single calls".into(),
+        }
+    }
+
+    /// Returns what the caller can do.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self.reason {
+            SimdRefusal::Missing if !self.symbols.is_empty() => {
+                "leave simd out, or compile the function with '#pragma omp declare simd' and -fopenmp-simd"
+            }
+            SimdRefusal::Checked => "leave simd out, or bind the function without check",
+            _ => "leave simd out",
+        }
+    }
+}
+
 impl fmt::Display for SimdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            function,
-            reason,
-            symbols,
-        } = self;
-        let symbols = symbols.join(", ");
-        write!(f, "{function}: expected a vector variant of the function, ")?;
-        match reason {
-            SimdRefusal::Missing if symbols.is_empty() => write!(
-                f,
-                "got a function that can have none, for its types; call it without simd"
-            ),
-            SimdRefusal::Missing => write!(
-                f,
-                "found none of {symbols}; compile it with '#pragma omp declare simd' and -fopenmp-simd, or call it \
-                 without simd"
-            ),
-            SimdRefusal::Unfit => write!(
-                f,
-                "got {symbols}, which this processor or these arguments do not fit; call it without simd"
-            ),
-            SimdRefusal::Checked => write!(
-                f,
-                "got a check of each result, which needs single calls; call it without simd or without check"
-            ),
-        }
+        let (expected, found, remedy) = (self.expected(), self.found(), self.remedy());
+        write!(
+            f,
+            "{}: simd: expected {expected}, got {found}; {remedy}",
+            self.function
+        )
     }
 }
 

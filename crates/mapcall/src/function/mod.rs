@@ -26,6 +26,7 @@
 
 mod arg;
 mod arguments;
+mod converted;
 mod error;
 mod handle;
 mod typed;
@@ -41,6 +42,9 @@ use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock};
 
 pub use arg::{Arg, Slot};
+#[doc(hidden)]
+pub use converted::ConvertedArguments;
+pub(crate) use converted::guarded;
 pub use error::{BindError, CallError, SimdError, SimdRefusal, Success};
 pub use handle::Handle;
 #[doc(hidden)]
@@ -91,6 +95,8 @@ struct Bound {
     success: Success,
     /// The inferred parameters that are set beforehand: position and value.
     extents: Vec<(usize, Scalar)>,
+    /// Whether arrays that do not fit are converted.
+    converts: bool,
     /// The only engine that may make its calls, if one was asked for.
     engine: Option<Engine>,
     /// The function that destroys what it returns.
@@ -229,6 +235,7 @@ impl Library {
             library: self.clone(),
             success,
             extents: Vec::new(),
+            converts: false,
             engine: None,
             destructor: destructor.map(Destructor::new),
             loops: Mutex::new(Vec::new()),
@@ -370,6 +377,40 @@ impl Function {
         Ok(function)
     }
 
+    /// Returns the same function, which converts arrays that do not fit if `converts`: their byte order, alignment,
+    /// strides, and dtype.
+    ///
+    /// ```
+    /// use mapcall::{Arg, Library};
+    /// use mapcall::array::{Array, DType, layout::Order};
+    ///
+    /// let process = Library::process()?;
+    /// // SAFETY: this is what `getloadavg` does with its numbers.
+    /// let getloadavg = unsafe { process.function("int getloadavg(double load[n], int n)")? };
+    /// let load = Array::zeros(">f4".parse()?, &[3], Order::C)?;
+    /// assert!(getloadavg.call(&mut [Arg::from(&load)]).is_err());
+    /// getloadavg.with_conversion(true).call(&mut [Arg::from(&load)])?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Elements are cast as [`Cast`](mapcall_array::convert::Cast) says: those that C reads to the type of the
+    /// parameter, those that it writes from it to the array's. An array that C may read and write is converted both
+    /// ways, also elements that C does not write. A single call works on a copy of each array that does not fit;
+    /// [`Batch::convert`](crate::Batch::convert) says what a batch does.
+    #[must_use]
+    pub fn with_conversion(&self, converts: bool) -> Self {
+        Self(Arc::new(Bound {
+            converts,
+            ..self.rebound()
+        }))
+    }
+
+    /// Returns whether the function converts arrays that do not fit: see
+    /// [`with_conversion`](Self::with_conversion).
+    pub(crate) fn converts(&self) -> bool {
+        self.0.converts
+    }
+
     /// Gives the check the inferred parameters that were set by [`with_extent`](Self::with_extent).
     pub(crate) fn push_extents(&self, check: &mut Check<'_>) -> Result<(), Box<ArgumentError>> {
         let contract = self.contract();
@@ -461,6 +502,7 @@ impl Function {
             library: self.0.library.clone(),
             success: self.0.success,
             extents: self.0.extents.clone(),
+            converts: self.0.converts,
             engine: self.0.engine,
             loops: Mutex::new(Vec::new()),
             vector_variants: OnceLock::new(),
@@ -556,7 +598,8 @@ impl Function {
                 .into());
         }
         let mut frame = Frame::new(contract.slots());
-        let mut check = Check::new(contract, frame.slots()).unchecked(is_unchecked);
+        let check = Check::new(contract, frame.slots()).unchecked(is_unchecked);
+        let mut check = check.converting(self.0.converts);
         let mut lent = Lent::default();
         self.push_extents(&mut check)?;
         for (&position, argument) in taken.iter().zip(&mut *arguments) {
@@ -569,6 +612,14 @@ impl Function {
         check.finish()?;
         let outputs = arguments::allocate(&mut check, contract)?;
         let mapped: SmallVec<[Range<usize>; 4]> = check.mapped().collect();
+        let converted = ConvertedArguments::new(&check).map_err(|source| CallError::Array {
+            function: self.name().to_owned(),
+            source: Box::new(source),
+        })?;
+        if !converted.is_empty() {
+            // SAFETY: the arguments borrow the memory of the arrays.
+            unsafe { converted.load(self, &mapped, frame.slots()) }?;
+        }
         self.hand_over(lent.handles(), None)?;
         let (claim, epoch) = (Claim::new(), guard::epoch());
         // SAFETY: the check has filled the frame, and `arguments`, `lent` and `outputs` keep the
@@ -579,14 +630,10 @@ impl Function {
             mapped: &mapped,
             slots: frame.slots(),
         };
-        let fault = activation::take_fault(accessed);
-        let zeros = || activation::zeros_read(epoch, mapped.iter().cloned()).map(Box::new);
-        if let Some(fault) = fault.or_else(zeros) {
-            return Err(CallError::Fault {
-                function: self.name().to_owned(),
-                index: None,
-                fault,
-            });
+        converted::check_fault(self, accessed, epoch)?;
+        if !converted.is_empty() {
+            // SAFETY: the arguments borrow the memory of the arrays.
+            unsafe { converted.store(self, &mapped) }?;
         }
         let result = contract.layout().result();
         let slots = frame.slots().get(result..).unwrap_or_default();

@@ -136,7 +136,7 @@ impl Library {
                 Ok(handle) => {
                     let path = sys::path(&handle, &candidate);
                     return Ok(Self {
-                        loaded: loaded::share(handle, path),
+                        loaded: loaded::share(handle, path, None),
                     });
                 }
                 Err(error) => tried.push(Attempt::new(candidate, &error)),
@@ -145,6 +145,26 @@ impl Library {
         let hint = hint::hint(name, &tried);
         let name = name.to_owned();
         Err(LibraryError::NotFound { name, tried, hint })
+    }
+
+    /// Loads a library from a path whose file is removed afterwards, so that the library has no path.
+    ///
+    /// # Safety
+    ///
+    /// The conditions of [`open`](Self::open).
+    #[cfg(feature = "headers")]
+    pub(crate) unsafe fn open_temporary(path: &Path) -> Result<Self, LibraryError> {
+        let exports = exports::read(path)?;
+        // SAFETY: the caller guarantees that the library's initialisers and terminators are sound to run.
+        let handle = unsafe { Handle::open(path.as_os_str()) };
+        let handle = handle.map_err(|error| LibraryError::NotFound {
+            name: path.into(),
+            tried: vec![Attempt::new(path.into(), &error)],
+            hint: None,
+        })?;
+        Ok(Self {
+            loaded: loaded::share(handle, None, Some(exports)),
+        })
     }
 
     /// Returns the process itself: the program and the libraries that it was started with.
@@ -169,7 +189,7 @@ impl Library {
             reason: error::reason(&error),
         })?;
         Ok(Self {
-            loaded: loaded::share(handle, None),
+            loaded: loaded::share(handle, None, None),
         })
     }
 
@@ -207,6 +227,9 @@ impl Library {
     /// [`LibraryError::NoFile`] if the file is not known, [`LibraryError::Io`] if it can't be read, and
     /// [`LibraryError::Format`] if it is not a shared library.
     pub fn symbols(&self) -> Result<Vec<String>, LibraryError> {
+        if let Some(exports) = self.loaded.exports() {
+            return Ok(exports.iter().cloned().collect());
+        }
         let names = if self.loaded.is_process() {
             let images = sys::images().map_err(|source| LibraryError::Io {
                 path: "/proc/self/maps".into(),

@@ -22,6 +22,7 @@
 #[path = "../c_calls/mod.rs"]
 #[allow(dead_code, reason = "shared by several binaries")]
 mod c_calls;
+mod convert;
 mod ends;
 mod files;
 mod fixture;

@@ -2,6 +2,7 @@
 
 mod array;
 mod batch;
+mod conversion;
 mod explain;
 mod extents;
 mod numbers;
@@ -18,6 +19,7 @@ use super::convert::check_pointer;
 use super::dimension::UNSET;
 use super::error::{ArgumentError, Problem, Remedy};
 use super::host_value::HostValue;
+use super::memory::Memory;
 use super::output::Output;
 use super::role::Role;
 use super::rule::{ArrayRule, Rule};
@@ -77,6 +79,8 @@ pub struct Check<'a> {
     is_broadcasting: bool,
     /// Whether pointers take arrays without an extent.
     is_unchecked: bool,
+    /// Whether arrays that do not fit are converted.
+    converts: bool,
     /// The operands of a batch, `None` for a single call.
     broadcast: Option<Box<BroadcastPlan>>,
     aliases: Aliases,
@@ -93,6 +97,8 @@ struct Deferred {
     unmeasured: Vec<Operand>,
     /// Arrays of one call that are not contiguous.
     strided: Vec<Operand>,
+    /// Arrays of one call that are converted.
+    converted: Vec<Operand>,
     /// The distances between rows, in elements, that an expression must equal: position and distance.
     strides: Vec<(usize, usize)>,
     /// The values that were given for numbers that equal an expression, by position.
@@ -125,6 +131,7 @@ impl<'a> Check<'a> {
             deferred: None,
             is_broadcasting: false,
             is_unchecked: false,
+            converts: false,
             broadcast: None,
             aliases: Aliases::default(),
         }
@@ -201,18 +208,13 @@ impl<'a> Check<'a> {
         match (rule, value) {
             (_, HostValue::Omitted) => self.omit(position, rule, is_none),
             (Rule::Array(rule), HostValue::Array { memory, dtype }) => {
-                rule.check_dtype(dtype).map_err(refuse)?;
-                self.refuse_shared(role, &memory, rule.is_const())?;
-                if rule.is_sized() {
-                    let itemsize = dtype.map_or(1, DType::itemsize);
-                    self.buffer(position, rule, memory, itemsize)
-                } else if rule.layout.is_some() {
-                    self.laid_out(position, rule, memory)
-                } else if self.is_unchecked {
-                    self.array_of_any_rank(position, rule, memory)
-                } else {
-                    self.array(position, rule, memory)
+                if self.converts
+                    && let Some(converted) = self.conversion(role, rule, &memory, dtype)?
+                {
+                    return self.convert(role, rule, memory, converted);
                 }
+                let checked = self.array_of_dtype(position, rule, memory, dtype);
+                checked.map_err(|error| self.with_conversion(error, role, rule, &memory, dtype))
             }
             (Rule::Inferred(inferred), HostValue::Number(value)) => {
                 self.extent(position, *inferred, value)
@@ -257,6 +259,30 @@ impl<'a> Check<'a> {
                 rule.convert(value, self.is_unchecked, slots.unwrap_or_default())
                     .map_err(refuse)
             }
+        }
+    }
+
+    /// Checks an array, and its dtype.
+    #[inline]
+    fn array_of_dtype(
+        &mut self,
+        position: usize,
+        rule: &ArrayRule,
+        memory: Memory<'_>,
+        dtype: Result<&DType, &str>,
+    ) -> Result<(), Box<ArgumentError>> {
+        let fits = rule.check_dtype(dtype);
+        fits.map_err(|problem| self.contract.refuse(position, problem))?;
+        self.refuse_shared(Role::Parameter(position), &memory, rule.is_const())?;
+        if rule.is_sized() {
+            let itemsize = dtype.map_or(1, DType::itemsize);
+            self.buffer(position, rule, memory, itemsize)
+        } else if rule.layout.is_some() {
+            self.laid_out(position, rule, memory)
+        } else if self.is_unchecked {
+            self.array_of_any_rank(position, rule, memory)
+        } else {
+            self.array(position, rule, memory)
         }
     }
 
@@ -357,6 +383,9 @@ impl<'a> Check<'a> {
         }
         if self.broadcast.is_some() {
             return self.finish_batch();
+        }
+        if self.deferred.is_some() {
+            self.refuse_converted_overlap()?;
         }
         self.refuse_overlap()
     }

@@ -39,6 +39,9 @@ pub struct Subject {
     pub lengths: Vec<String>,
     /// The argument that is only read, for a problem with two that share memory.
     pub only_read: Option<String>,
+    /// Whether a call that converts arrays takes the argument: see
+    /// [`Function::with_conversion`](crate::Function::with_conversion).
+    pub can_convert: bool,
     /// The names of the parameters.
     pub names: Vec<String>,
     /// The number of outputs of the function.
