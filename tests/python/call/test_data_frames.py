@@ -71,7 +71,10 @@ def test_frames(c: Counted) -> None:
     with pytest.raises(mapcall.ArgumentError, match="C-contiguous") as caught:
         total(frame)
     assert total(
-        eval(caught.value.remedy.removeprefix("copy it with "), {"numpy": np, "x": frame})
+        eval(
+            caught.value.remedy.removeprefix("copy it with ").removesuffix(", or give convert=True"),
+            {"numpy": np, "x": frame},
+        )
     ).tolist() == [3, 12]
     columns = c.function("double sum(size_t n, const double x[n])")
     assert columns(frame[1]) == 5

@@ -1,12 +1,14 @@
 //! The conversion of errors of calls to Python exceptions, with NumPy calls as remedies.
 
-use mapcall::contract::{Access, ArgumentError, Form, HostValue, Problem, Remedy};
+use mapcall::contract::{Access, ArgumentError, Form, HostValue, Problem, Remedy, Replacement};
 use mapcall::{BindError, CallError, LibraryError, PrototypeError};
 use numpy::PyUntypedArray;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyInt, PyMemoryView, PyString, PyTuple, PyType};
+use pyo3::types::{
+    PyBytes, PyComplex, PyFloat, PyInt, PyList, PyMemoryView, PyString, PyTuple, PyType,
+};
 
 use super::{ndarray, remedies};
 use crate::errors::with_fields;
@@ -143,8 +145,24 @@ fn name_object(
         }
         Problem::Type { found, remedy } if is_other => {
             *found = what(object)?;
-            let is_made = matches!(remedy, Remedy::Replace(replacement) if matches!(replacement.form, Form::MakeArray(_)));
-            if is_made && is_path(object)? {
+            if let Remedy::GiveRecords(dtype) | Remedy::GiveStruct(dtype) = remedy
+                && has_tuples(object)?
+            {
+                *remedy = Remedy::Replace(Replacement::new(Form::MakeArray(dtype.clone())));
+                return Ok(());
+            }
+            let Remedy::Replace(replacement) = remedy else {
+                return Ok(());
+            };
+            let Form::MakeArray(dtype) = &replacement.form else {
+                return Ok(());
+            };
+            if error.subject.rank > 0 && is_number(object)? {
+                replacement.form = Form::OfNumber {
+                    dtype: dtype.clone(),
+                    rank: error.subject.rank,
+                };
+            } else if is_path(object)? {
                 *remedy = Remedy::OpenFile {
                     is_written: access.is_written(),
                     is_output: access == Access::Output,
@@ -156,10 +174,10 @@ fn name_object(
             *found = format!("{} object", what(object)?);
         }
         // The text of a str is cut by characters.
-        Problem::NulInText { at } => {
+        Problem::NulInText { at, length } => {
             if let Ok(text) = object.cast::<PyString>() {
                 let before = text.to_str()?.get(..*at).unwrap_or_default();
-                *at = before.chars().count();
+                *length = before.chars().count();
             }
         }
         _ => {}
@@ -191,7 +209,7 @@ fn without_methods(error: &mut ArgumentError, object: &Bound<'_, PyAny>) -> PyRe
             Remedy::Words(format!("give {}", error.expected))
         }
         Problem::DType { expected, .. } if !class.hasattr(intern!(py, "astype"))? => {
-            Remedy::replace(Form::MakeArray(expected.clone()))
+            Remedy::Replace(Replacement::new(Form::MakeArray(expected.clone())))
         }
         Problem::ReadOnly if bytes => Remedy::Words(format!(
             "pass new_{name} = bytearray({name}), which has the results then"
@@ -204,8 +222,29 @@ fn without_methods(error: &mut ArgumentError, object: &Bound<'_, PyAny>) -> PyRe
         _ => return Ok(()),
     };
     error.expected = error.expected();
+    error.subject.can_convert &= !matches!(remedy, Remedy::Words(_));
     error.problem = Problem::Type { found, remedy };
     Ok(())
+}
+
+/// Returns whether an object is a tuple, or a list of tuples, of which NumPy makes structs.
+fn has_tuples(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let Ok(list) = object.cast::<PyList>() else {
+        return Ok(object.is_instance_of::<PyTuple>());
+    };
+    Ok(!list.is_empty()
+        && list
+            .iter()
+            .all(|element| element.is_instance_of::<PyTuple>()))
+}
+
+/// Returns whether an object is one number of Python or NumPy.
+fn is_number(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let class = object.get_type();
+    Ok(object.is_instance_of::<PyFloat>()
+        || object.is_instance_of::<PyComplex>()
+        || class.hasattr(intern!(object.py(), "__index__"))?
+            && !class.hasattr(intern!(object.py(), "__getitem__"))?)
 }
 
 /// Returns whether an object is the name of a file: a str, bytes or an object of `os.PathLike`.

@@ -4,7 +4,7 @@
 use std::ffi::CStr;
 use std::sync::Arc;
 
-use super::error::{Form, Problem, Remedy, range};
+use super::error::{Form, Problem, Remedy, Replacement, range};
 use super::host_value::{FunctionValue, HandleValue, HostValue, TypedPointer};
 use super::number::Number;
 use super::rule::{PointerRule, Rule, check_dtype, is_char, target_name};
@@ -137,7 +137,7 @@ impl Rule {
             }
             Self::Array(rule) => {
                 let dtype = rule.dtype().clone();
-                Remedy::replace(match value {
+                make_array(match value {
                     HostValue::Number(_) | HostValue::LongDouble(_) => Form::OfNumber {
                         dtype,
                         rank: rule.rank(),
@@ -160,6 +160,11 @@ impl Rule {
             remedy,
         }
     }
+}
+
+/// Returns the remedy to make an array of an object.
+pub(super) fn make_array(form: Form) -> Remedy {
+    Remedy::Replace(Replacement::new(form))
 }
 
 pub(super) fn convert_number(
@@ -202,9 +207,8 @@ pub(super) fn address<T>(pointer: *const T) -> u64 {
 pub(super) fn check_text(text: &[u8]) -> Result<&CStr, Problem> {
     CStr::from_bytes_with_nul(text).map_err(|_| {
         let at = text.iter().position(|byte| *byte == 0);
-        Problem::NulInText {
-            at: at.unwrap_or(text.len()),
-        }
+        let at = at.unwrap_or(text.len());
+        Problem::NulInText { at, length: at }
     })
 }
 

@@ -47,7 +47,7 @@ pub use check::Check;
 pub(crate) use conversion::Conversion;
 pub use error::{
     Access, ArgumentError, Element, Form, ListOf, Loss, Problem, Remedy, Replacement, Results,
-    Subject, list,
+    Subject, list, write_length,
 };
 pub use extent_rule::ExtentRule;
 pub use host_value::{FunctionValue, HandleValue, HostValue, TypedPointer};

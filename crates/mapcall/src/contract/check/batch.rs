@@ -4,7 +4,8 @@ use std::ptr;
 
 use super::{ArgumentError, ArrayRule, Check, DType, HostValue, Operand, Problem, Role};
 use crate::call::OperandKind;
-use crate::contract::error::{Form, Remedy};
+use crate::contract::convert::make_array;
+use crate::contract::error::Form;
 use crate::contract::memory::Memory;
 use crate::contract::rule::check_dtype;
 use crate::ctype::CType;
@@ -33,7 +34,7 @@ impl Check<'_> {
             },
             other => Err(refuse(Problem::Type {
                 found: other.kind().into(),
-                remedy: Remedy::replace(Form::MakeArray(dtype.clone())),
+                remedy: make_array(Form::MakeArray(dtype.clone())),
             })),
         }
     }
