@@ -178,7 +178,7 @@ impl Binding {
         origin: Origin,
         options: Options,
     ) -> PyResult<Self> {
-        let returns = Returns::new(py, &inner.prototype().returns)?;
+        let returns = Returns::new(py, &inner.prototype().returns, options.text)?;
         if let Some(destructor) = &options.destructor {
             returns.check_destructor(inner, destructor.function(py))?;
         }

@@ -6,8 +6,10 @@
 //!   `snapshot`;
 //! - the state of callbacks: `scope`, `activation`;
 //! - a bound function and its options: `expected`, `returns`, `function`, `keywords`;
-//! - pointers and callbacks: `handle`, `callback`;
-//! - values in C's memory: `struct_object`, `store`, `place`, `structs`, `variable`;
+//! - pointers, functions of other libraries and callbacks: `handle`, `foreign_function`, `received`,
+//!   `callback`;
+//! - values in C's memory: `struct_object`, `store`, `place`, `pointee`, `structs`, `variable`,
+//!   `handle_methods`;
 //! - the parts of a call: `parse_arguments`, `resources`, `argument`, `retained`, `result`;
 //! - the variable arguments of a call: `variadic`;
 //! - batches: `progress`, `observer`, `batch`; calls with lazy arrays: `lazy`;
@@ -21,19 +23,22 @@ mod callback;
 mod errors;
 mod expected;
 mod foreign;
+mod foreign_function;
 mod function;
 mod handle;
+mod handle_methods;
 mod keywords;
 mod lazy;
 mod library;
-
 mod methods;
 mod ndarray;
 mod number;
 mod observer;
 mod parse_arguments;
 mod place;
+mod pointee;
 mod progress;
+mod received;
 mod resources;
 mod result;
 mod retained;

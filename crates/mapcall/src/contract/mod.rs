@@ -28,11 +28,13 @@ mod dimension;
 mod element;
 mod error;
 mod extent_rule;
+mod foreign_function;
 mod host_value;
 mod memory;
 mod number;
 mod output;
 mod quick;
+mod received;
 mod role;
 mod rule;
 mod scalar;
@@ -50,6 +52,7 @@ pub use memory::Memory;
 pub use number::Number;
 pub use output::Output;
 pub use quick::{Quick, QuickArgument};
+pub use received::{Received, ReceivedArray, ReceivedNumbers, ReceivedParameters};
 pub use role::Role;
 pub use rule::{
     ArrayRule, Derived, InOutRule, Inferred, PointerRule, Rule, UnsupportedPrototype, target_name,
