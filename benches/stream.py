@@ -36,6 +36,8 @@ HEADER = 128
 
 # The number of elements in one call of the kernel.
 ROW = 2 * MIB // 8
+# The number of float32 in one call: 256 KiB.
+FLOATS = 1 << 16
 
 
 def scan_row(directory: Path, libraries: Path, rival: str, threads: int, size: int) -> Row:
@@ -65,6 +67,29 @@ def scan_row(directory: Path, libraries: Path, rival: str, threads: int, size: i
     budget = 0.55 if (threads, rival) == (2, "memmap") else None
     name = f"sum of {binary(size)}, {counted(threads)}: {rival}"
     return Row(name, Work("f()", {"f": ours}), Work("f()", {"f": other}), budget)
+
+
+def converted_row(directory: Path, libraries: Path, threads: int, size: int) -> Row:
+    """Returns a row for the sum of a file's big-endian float32, which mapcall converts in cache.
+
+    The rival copies the array by `astype`, and calls the same function on one thread.
+    """
+    path = numbers(directory, size, ">f4")
+    total = kernels(libraries).function("double sum_floats(size_t n, const float x[n])")
+    shape = (-1, FLOATS)
+
+    def ours() -> float:
+        x = mapcall.open(path, dtype=">f4", shape=shape)
+        return float(total(x, threads=threads, convert=True).sum())
+
+    def astype() -> float:
+        x = numpy.memmap(path, ">f4", "r").reshape(shape)
+        return float(total(x.astype("f4")).sum())
+
+    numpy.testing.assert_allclose(ours(), astype(), rtol=1e-12)
+    name = f"sum of {binary(size)} of >f4, {counted(threads)}: astype"
+    budget = {1: 0.5, 2: 0.35}[threads]
+    return Row(name, Work("f()", {"f": ours}), Work("f()", {"f": astype}), budget)
 
 
 def file_row(
@@ -149,15 +174,16 @@ SYNC_FILE_RANGE = mapcall.load(None).function(
 SYNC_FILE_RANGE_WRITE = 2
 
 
-def numbers(directory: Path, size: int) -> Path:
+def numbers(directory: Path, size: int, dtype: str = "f8") -> Path:
     """Returns a file of random numbers, with the page cache as after it has been read once."""
-    path = directory / f"{size}.f8"
+    path = directory / f"{size}.{dtype}"
     if path.exists():
         return path
-    block = numpy.random.default_rng(0).random(min(size, 64 * MIB) // 8)
+    block = numpy.random.default_rng(0).random(min(size, 64 * MIB) // numpy.dtype(dtype).itemsize)
+    block = block.astype(dtype)
     with path.open("wb", buffering=0) as file:
         for left in range(size, 0, -block.nbytes):
-            file.write(block[: left // 8])
+            file.write(block[: left // block.itemsize])
         os.fsync(file.fileno())
         # The page cache has smaller pages for written files than for read ones, so maps of written
         # files have more page faults.
@@ -247,6 +273,12 @@ def rows(directory: Path, libraries: Path, fraction: float = 1.0) -> Iterator[Ro
                 partial(scan, "memmap", threads=1),
                 partial(scan, "Dask", threads=2),
             ],
+        ),
+        (
+            f"sum of {binary(of(4 * GIB))} of >f4",
+            # The copy that `astype` makes is as large as the file.
+            *(of(4 * GIB), 2 * of(4 * GIB) + GIB // 2),
+            [partial(converted_row, directory, libraries, n, of(4 * GIB)) for n in (1, 2)],
         ),
         (
             f"new {binary(of(GIB))}",

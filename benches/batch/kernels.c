@@ -30,6 +30,20 @@ double sum(size_t n, const double x[n])
     return total;
 }
 
+double sum_floats(size_t n, const float x[n])
+{
+    double parts[16] = {0}, total = 0;
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (size_t k = 0; k < 16; k++)
+            parts[k] += x[i + k];
+    for (size_t k = 0; k < 16; k++)
+        total += parts[k];
+    for (; i < n; i++)
+        total += x[i];
+    return total;
+}
+
 double squares(size_t n, const double x[n])
 {
     double parts[16] = {0}, total = 0;

@@ -11,6 +11,8 @@
 Functions of C
 --------------
 - `load`: loads a shared library, and reads its C header if one is given.
+- `compile`: makes a library of C code, and knows the prototypes in it; ``%load_ext mapcall`` gives
+  IPython the cell magic ``%%mapcall``.
 - `Library`: a loaded library; `Library.function` binds a function by its C prototype.
 - `Function`: a bound C function. It takes numbers and arrays; given arrays with more axes than
   the prototype has brackets, it is called for each element or row, as a NumPy ufunc is.
@@ -43,6 +45,8 @@ Exceptions and warnings
 -----------------------
 - `ArgumentError`: an argument does not fit the prototype; nothing was called.
 - `CallError`: the result of a function means failure.
+- `CompileError`: code can't be compiled; its `Diagnostic` messages have the lines.
+- `CompileWarning`: a warning of the compiler.
 - `LibraryError`: a library can't be loaded, or lacks a function.
 - `PrototypeError`: a prototype or a header can't be read.
 - `MapFault`: a page of a map is gone: its file was shortened, or the map was closed.
@@ -64,7 +68,16 @@ import importlib
 from typing import Any
 
 from . import _faults, _help, _hooks, _mapcall, _pickling, _progress, ctypeslib
-from ._errors import ArgumentError, CallError, LibraryError, MapFault, PrototypeError
+from ._errors import (
+    ArgumentError,
+    CallError,
+    CompileError,
+    CompileWarning,
+    Diagnostic,
+    LibraryError,
+    MapFault,
+    PrototypeError,
+)
 from ._headers import include
 from ._mapcall import (
     Appender,
@@ -82,6 +95,7 @@ from ._mapcall import (
     StructObject,
     Variable,
     append,
+    compile,
     get_errno,
     load,
 )
@@ -96,6 +110,10 @@ _mapcall._initialise(
     call_error=CallError,
     library_error=LibraryError,
     prototype_error=PrototypeError,
+    compile_error=CompileError,
+    compile_warning=CompileWarning,
+    diagnostic=Diagnostic,
+    compilation=_pickling.Compilation,
     map_fault=MapFault,
     memmap=memmap,
     progress_bar=_progress.Bar,
@@ -113,7 +131,10 @@ __all__ = [
     "CallError",
     "Callback",
     "ChangedFileError",
+    "CompileError",
+    "CompileWarning",
     "Ctypes",
+    "Diagnostic",
     "FormatError",
     "Function",
     "Handle",
@@ -128,6 +149,7 @@ __all__ = [
     "StructObject",
     "Variable",
     "append",
+    "compile",
     "create",
     "ctypeslib",
     "get_errno",
@@ -137,6 +159,14 @@ __all__ = [
     "open",
     "trust_files",
 ]
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Register the cell magic ``%%mapcall``, as ``%load_ext mapcall`` asks for."""
+    # Only IPython calls this.
+    from . import _magic
+
+    _magic.register(shell)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,9 @@
-"""The exceptions of calls. The parts of the message are attributes, too."""
+"""The exceptions of calls and of the compiler. The parts of the message are attributes, too."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from . import _mapcall
 
@@ -49,6 +50,88 @@ class PrototypeError(ValueError):
     remedy: str = ""
     line: int | None = None
     column: int | None = None
+
+
+class Diagnostic(NamedTuple):
+    """A message of a compiler: an element of `CompileError.diagnostics`.
+
+    >>> import mapcall
+    >>> try:
+    ...     mapcall.compile("int f(void) { return misspelt; }")
+    ... except mapcall.CompileError as error:
+    ...     message = error.diagnostics[0]
+    >>> message.severity, message.line, message.column
+    ('error', 1, 22)
+    """
+
+    severity: str
+    """'error', 'warning' or 'note'."""
+    message: str
+    """The words of the compiler."""
+    file: str | None
+    """The file; None for the text that was given."""
+    line: int | None
+    """The line, from 1; None for a message without a position."""
+    column: int | None
+    """The column, from 1."""
+
+
+class CompileError(Exception):
+    """Raised if code can't be compiled: the compiler refuses it, or there is none.
+
+    >>> import mapcall
+    >>> try:
+    ...     mapcall.compile("double half(double x)\\n{\\n    return x / to;\\n}")
+    ... except mapcall.CompileError as error:
+    ...     print(error)
+    ...     print(error.reason, "|", error.line, "|", error.column)
+    error: 'to' undeclared (first use in this function)
+      |
+    3 |     return x / to;
+      |                ^^
+    'to' undeclared (first use in this function) | 3 | 16
+
+    Attributes
+    ----------
+    reason : str
+        The first error, in one line.
+    remedy : str
+        What to do about it; '' if there is no suggestion.
+    file : str or None
+        The file that has the error; None for the text that was given.
+    line, column : int or None
+        The position, counted from 1; None if the error has none.
+    diagnostics : list of Diagnostic
+        All errors, warnings and notes, each with its position.
+    compiler : str
+        The command of the compiler.
+    output : str
+        What the compiler has written, at most 64 KiB.
+    """
+
+    __module__ = "mapcall"
+    reason: str = ""
+    remedy: str = ""
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+    diagnostics: Sequence[Diagnostic] = ()
+    compiler: str = ""
+    output: str = ""
+
+
+class CompileWarning(UserWarning):
+    """A warning of the compiler about code that `mapcall.compile` was given.
+
+    >>> import mapcall, warnings
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     lib = mapcall.compile("int f(void) { int x; return 0; }", flags="-Wall")
+    >>> print(caught[0].message)
+    line 1, column 19: warning: unused variable 'x' [-Wunused-variable]
+    """
+
+    __module__ = "mapcall"
 
 
 class ArgumentError(TypeError, ValueError):

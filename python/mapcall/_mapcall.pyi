@@ -33,14 +33,18 @@ __all__ = [
     "append",
     "append_to",
     "command",
+    "compile",
     "create",
     "describe_call",
     "get_errno",
     "grow",
+    "keyword_of",
     "load",
     "map_of",
     "memmap",
     "open",
+    "open_raw",
+    "option_names",
     "rebind",
     "reduce",
     "refresh",
@@ -216,6 +220,10 @@ def _initialise(
     call_error: type[Exception],
     library_error: type[Exception],
     prototype_error: type[Exception],
+    compile_error: type[Exception],
+    compile_warning: type[Warning],
+    diagnostic: type[Any],
+    compilation: type[Any],
     map_fault: type[OSError],
     memmap: type[MappedArray],
     progress_bar: type[Any],
@@ -240,6 +248,17 @@ def memmap(
     shape: _Shape | None,
     order: str,
     allocate: bool,
+    reserve: int,
+    /,
+) -> _Class: ...
+def open_raw(
+    class_: type[_Class],
+    path: _Path,
+    dtype: DTypeLike,
+    mode: str,
+    offset: SupportsIndex,
+    shape: _Shape | None,
+    order: str,
     reserve: int,
     /,
 ) -> _Class: ...
@@ -288,6 +307,18 @@ def load(
     define: dict[str, Any] | None = None,
     header_cache: bool = True,
 ) -> Library: ...
+def compile(
+    source: _Name,
+    *,
+    flags: str | Sequence[str] | None = None,
+    libraries: _Name | Library | Sequence[_Name | Library] | None = None,
+    include: _Name | Sequence[_Name] | None = None,
+    define: dict[str, Any] | None = None,
+    prototypes: _Name | Sequence[_Name] | None = None,
+    language: str | None = None,
+    compiler: _Name | None = None,
+    cache: bool = True,
+) -> Library: ...
 def get_errno() -> int: ...
 def describe_call(
     function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -296,6 +327,8 @@ def describe_call(
     tuple[int, ...] | None,
     list[tuple[str | None, numpy.dtype[Any], tuple[int, ...]]],
 ]: ...
+def keyword_of(function: Function, keyword: str) -> tuple[str, bool] | None: ...
+def option_names(function: Function) -> dict[str, str]: ...
 def command(
     arguments: Sequence[str], run_on_cluster: Callable[..., list[bytes]] | None = None
 ) -> int: ...
@@ -322,9 +355,11 @@ class Library:
         *,
         check: _Check | None = None,
         gil: Literal["hold", "release"] | None = None,
-        text: Literal["str", "bytes"] = "str",
+        text: Literal["str", "bytes", "handle"] = "str",
         destructor: Function | Callable[[Handle], object] | None = None,
         engine: _Engine | None = None,
+        simd: bool | Literal["auto"] = False,
+        convert: bool = False,
         address: object = None,
     ) -> Function: ...
     def callback(self, prototype: str, callable: Callable[..., Any]) -> Callback: ...
@@ -355,6 +390,10 @@ class Function:
     def signature(self) -> str: ...
     @property
     def library(self) -> Library: ...
+    @property
+    def address(self) -> int: ...
+    @property
+    def ctypes(self) -> Any: ...
     @property
     def engine(self) -> _Engine: ...
     @property
@@ -399,6 +438,8 @@ class Annotation:
 class Callback:
     @property
     def address(self) -> int: ...
+    @property
+    def ctypes(self) -> Any: ...
 
 @final
 class Handle:
@@ -416,9 +457,13 @@ class Handle:
         self, shape: _Shape, dtype: DTypeLike | None = None, owner: object = None
     ) -> NDArray[Any]: ...
     @overload
-    def text(self, kind: Literal["str"] = "str") -> str: ...
+    def text(self, length: int | None = None, kind: Literal["str"] = "str") -> str: ...
     @overload
-    def text(self, kind: Literal["bytes"]) -> bytes: ...
+    def text(self, length: int | None = None, *, kind: Literal["bytes"]) -> bytes: ...
+    @overload
+    def text(self, length: int | None, kind: Literal["bytes"]) -> bytes: ...
+    def __getitem__(self, index: Literal[0], /) -> Any: ...
+    def __setitem__(self, index: Literal[0], value: Any, /) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> None: ...
     def __eq__(self, other: object, /) -> bool: ...

@@ -592,16 +592,28 @@ def open(
     mode: Literal["r", "r+", "c", "readonly", "readwrite", "copyonwrite"] = "r",
     member: str | None = None,
     *,
+    dtype: DTypeLike | None = None,
+    shape: SupportsIndex | Sequence[SupportsIndex] | None = None,
+    offset: SupportsIndex = 0,
+    order: Literal["C", "F"] = "C",
     verify: bool = False,
     reserve: int = 0,
 ) -> memmap:
-    """Map a ``.npy`` file, or an array inside of a ``.npz`` file.
+    """Map a ``.npy`` file, an array inside of a ``.npz`` file, or a raw file.
 
     >>> import mapcall
     >>> import numpy as np
     >>> np.savez("two.npz", a=np.arange(3), b=np.ones((2, 2)))
     >>> mapcall.open("two.npz", member="a")
     memmap([0, 1, 2])
+
+    A file in no format that mapcall knows is opened with `dtype`, `shape` and `offset`:
+
+    >>> with open("image.fits", "wb") as file:
+    ...     _ = file.write(b"HEADER".ljust(2880) + np.arange(6, dtype=">f4").tobytes())
+    >>> mapcall.open("image.fits", dtype=">f4", shape=(2, 3), offset=2880)
+    memmap([[0., 1., 2.],
+            [3., 4., 5.]], dtype='>f4')
 
     Parameters
     ----------
@@ -612,6 +624,15 @@ def open(
     member : str, optional
         The name of the array in a ``.npz`` file, with or without ``.npy``; needed if the file has
         several arrays.
+    dtype : dtype, optional
+        The dtype of a raw file; the following three are given with it only.
+    shape : int or tuple of int, optional
+        The shape of the array in a raw file. By default, one axis reaches to the end of the file;
+        and so does the axis whose length is -1.
+    offset : int, default 0
+        The number of bytes before the array in a raw file.
+    order : {'C', 'F'}
+        The order of the elements in a raw file: the last axis varies fastest, or the first.
     verify : bool, default False
         Read the member of a ``.npz`` file and compare its checksum, the CRC-32, as `numpy.load`
         does. A ``.npy`` file has none.
@@ -622,8 +643,8 @@ def open(
     Returns
     -------
     memmap
-        The array, with the dtype, shape and order of the header. NumPy writes members of a ``.npz``
-        file unaligned: see ``flags.aligned``.
+        The array, with the dtype, shape and order of the header, or those that are given. NumPy
+        writes members of a ``.npz`` file unaligned: see ``flags.aligned``.
 
     Raises
     ------
@@ -631,7 +652,11 @@ def open(
         If the file is not what its format says, if the member is compressed, or, with `verify`, if
         it is damaged.
     ValueError
-        If a member is opened in mode 'r+': writing to it would make its checksum wrong.
+        If a member is opened in mode 'r+': writing to it would make its checksum wrong. If a raw
+        file is shorter than its array, or its length is not that of whole rows; it is never made
+        longer.
+    TypeError
+        If `shape`, `offset` or `order` is given without `dtype`.
     OSError
         If the system can't open or map the file.
 
@@ -639,6 +664,14 @@ def open(
     --------
     numpy.load : copies members of a ``.npz``.
     """
+    if dtype is not None:
+        if member is not None or verify:
+            raise TypeError(
+                "member and verify are for .npz files, which have dtypes; leave them out"
+            )
+        return _mapcall.open_raw(memmap, path, dtype, mode, offset, shape, order, reserve)
+    if shape is not None or offset != 0 or order != "C":
+        raise TypeError("shape, offset and order are for raw files; give dtype as well")
     return _mapcall.open(memmap, path, mode, member, verify, reserve)
 
 

@@ -1,4 +1,5 @@
-"""Pickles of libraries and functions: by the path and the digest of the file, and by prototype.
+"""Pickles of libraries and functions: by the path and the digest of the file, or by the source code
+that was compiled, and by prototype.
 
 A process that unpickles them often, as workers do, keeps them open in between: `CACHE`.
 """
@@ -12,12 +13,13 @@ import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from . import _mapcall
 from ._cache import Expiring
 from ._errors import LibraryError, PrototypeError
-from ._mapcall import Function, Library, load
+from ._mapcall import Function, Library, compile, load
 
 # The time for which libraries stay loaded that no task uses.
 SECONDS = 60
@@ -25,10 +27,66 @@ SECONDS = 60
 # The libraries and functions that have been unpickled.
 CACHE: Expiring[Any] = Expiring(256, SECONDS)
 
+
+class Compilation(NamedTuple):
+    """The source code of a library that was compiled, with its options.
+
+    >>> import mapcall
+    >>> lib = mapcall.compile("int answer(void) { return 42; }")
+    >>> arguments_of(lib)[2].text
+    'int answer(void) { return 42; }'
+    """
+
+    text: str
+    # The file that the text was read from.
+    file: str | None
+    language: str
+    flags: tuple[str, ...]
+    libraries: tuple[str, ...]
+    include: tuple[str, ...]
+    define: tuple[tuple[str, str | None], ...]
+    # Each with whether it is a text, or a file.
+    prototypes: tuple[tuple[bool, str], ...]
+    compiler: str | None
+    cache: bool
+
+    def build(self) -> Library:
+        """Return the library, from the cache or compiled again.
+
+        >>> import mapcall
+        >>> lib = mapcall.compile("int answer(void) { return 42; }")
+        >>> arguments_of(lib)[2].build() == lib
+        True
+        """
+        source: str | Path = self.text
+        include = self.include
+        if self.file is not None:
+            path = Path(self.file)
+            try:
+                is_same = path.read_text(encoding="utf-8") == self.text
+            except OSError:
+                is_same = False
+            # On another machine, the file need not exist.
+            source, include = (path, include) if is_same else (source, (str(path.parent), *include))
+        return compile(
+            source,
+            flags=self.flags,
+            libraries=self.libraries,
+            include=include,
+            define=dict(self.define),
+            prototypes=[text if is_text else Path(text) for is_text, text in self.prototypes],
+            language=self.language,
+            compiler=self.compiler,
+            cache=self.cache,
+        )
+
+
 Version = tuple[int, int, int]
 # The names of headers, their directories and macros, and the files of prototypes that override
 # theirs.
-Header = tuple[str | tuple[str, ...], Sequence[str], Mapping[str, Any], tuple[str, ...]]
+HeaderFiles = tuple[str | tuple[str, ...], Sequence[str], Mapping[str, Any], tuple[str, ...]]
+# Where the functions of a library are declared.
+Header = HeaderFiles | Compilation
 
 
 class Identity(NamedTuple):
@@ -276,6 +334,8 @@ def _open(
 def _load(path: str | None, header: Header | None) -> Library:
     if header is None:
         return load(path)
+    if isinstance(header, Compilation):
+        return header.build()
     name, include, define, prototypes = header
     return load(path, name, prototypes=prototypes, include=include, define=dict(define))
 
@@ -286,6 +346,8 @@ def header_key(header: Header) -> tuple[Any, ...]:
     >>> header_key(("kern.h", ["include"], {"N": "3"}, ()))
     ('kern.h', ('include',), (('N', '3'),), ())
     """
+    if isinstance(header, Compilation):
+        return header
     name, include, define, prototypes = header
     return name, tuple(include), tuple(define.items()), prototypes
 

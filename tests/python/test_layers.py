@@ -17,14 +17,15 @@ CRATES = ["mapcall-array", "mapcall-decl", "mapcall", "mapcall-cli", "mapcall-py
 # The modules of a crate in ascending order.
 MODULES = {
     "mapcall-array": [
-        *["mode", "fork", "sys", "guard", "literal", "dtype", "layout", "format", "error"],
-        *["map", "buffer", "array", "ctypes", "typed", "open"],
+        *["mode", "fork", "sys", "guard", "literal", "dtype", "convert", "layout", "format"],
+        *["error", "map", "buffer", "array", "ctypes", "typed", "open"],
     ],
     "mapcall-decl": [
         *["nearest", "stack", "ctype", "error", "source_map", "prototype"],
-        *["function_type", "contradiction", "syntax", "parse", "declarations", "sys", "header"],
+        *["function_type", "contradiction", "syntax", "parse", "declarations", "sys"],
+        *["compiler", "header", "source"],
     ],
-    "mapcall": ["call", "library", "contract", "function", "batch"],
+    "mapcall": ["call", "library", "contract", "function", "compile", "batch"],
 }
 
 # The modules of `mapcall.dask` in ascending order.

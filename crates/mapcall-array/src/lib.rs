@@ -49,7 +49,8 @@
 //!
 //! # Design
 //!
-//! [`dtype`], [`layout`] and [`mod@format`] are pure: they touch no memory and no file system. [`map`] opens
+//! [`dtype`], [`layout`] and [`mod@format`] are pure: they touch no memory and no file system. [`convert`] casts
+//! elements from one dtype to another. [`map`] opens
 //! files and owns ranges of addresses. Opening a file is unsafe, because other programs may change a file
 //! while it is mapped, and so are closing a map and truncating an array, which change the bytes of typed views; the
 //! rest is safe. [`guard`] has a registry of all maps, which its signal handlers read without a lock. They put zeros
@@ -58,6 +59,7 @@
 
 mod array;
 mod buffer;
+pub mod convert;
 pub mod ctypes;
 pub mod dtype;
 mod error;

@@ -7,6 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use mapcall::array::{Array, DType};
+use mapcall::batch::Simd;
 use mapcall::contract::Scalar;
 
 /// A cluster that makes the calls of a batch.
@@ -77,8 +78,12 @@ pub struct ClusterBatch<'a> {
     pub outputs: Vec<Target<'a>>,
     /// The number of threads with which a worker makes the calls of a block.
     pub threads: usize,
+    /// Whether the calls are made by a vector variant of the function.
+    pub simd: Simd,
     /// Whether to wait until the files are on the disk.
     pub is_synced: bool,
+    /// Whether calls convert arrays that do not fit.
+    pub converts: bool,
 }
 
 /// A value of a parameter.
@@ -108,7 +113,7 @@ pub enum Target<'a> {
         /// The lengths of the axes.
         shape: Vec<usize>,
     },
-    /// None: the result is only checked.
+    /// None: the results are statuses, which are only checked.
     Ignored,
 }
 

@@ -39,10 +39,13 @@ impl Interrupts {
 
     /// Returns the signal that the process has received since [`watch`](Self::watch).
     pub(crate) fn signal(&self) -> Option<u8> {
-        match u8::try_from(self.flags.signal.load(Ordering::SeqCst)) {
-            Ok(0) | Err(_) => None,
-            Ok(signal) => Some(signal),
-        }
+        self.flags.signal()
+    }
+
+    /// Returns a function that returns whether the process has received a signal.
+    pub(crate) fn poll(&self) -> impl Fn() -> bool + Send + Sync + use<> {
+        let flags = Arc::clone(&self.flags);
+        move || flags.signal().is_some()
     }
 }
 
@@ -53,6 +56,13 @@ impl Drop for Interrupts {
 }
 
 impl Flags {
+    fn signal(&self) -> Option<u8> {
+        match u8::try_from(self.signal.load(Ordering::SeqCst)) {
+            Ok(0) | Err(_) => None,
+            Ok(signal) => Some(signal),
+        }
+    }
+
     fn register() -> io::Result<Arc<Self>> {
         let is_default = Arc::new(AtomicBool::new(true));
         let last = Arc::new(AtomicUsize::new(0));

@@ -18,7 +18,7 @@
 //!
 //! # Overview
 //!
-//! `call` calls a function, `info` describes array files, `prototypes`, `constants` and `symbols` list what
+//! `call` calls a function, `compile` makes a library of C code, `info` describes array files, `prototypes`, `constants` and `symbols` list what
 //! headers and libraries have, `demo` measures calls over a file of 1 GiB, `completions` and `man` write the
 //! completions for shells and the manual.
 //!
@@ -35,6 +35,7 @@
 mod bar;
 mod call;
 pub mod cluster;
+mod compile;
 mod completions;
 mod constants;
 mod demo;
@@ -57,9 +58,9 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use cluster::{Cluster, ClusterError};
 use mapcall::array;
-use mapcall::contract::{ArgumentError, Remedy};
+use mapcall::contract::ArgumentError;
 use mapcall::declarations::ConstantError;
-use mapcall::{CallError, HeaderError, LibraryError};
+use mapcall::{CallError, CompileError, HeaderError, LibraryError};
 use value::ValueError;
 use value::file::FileError;
 
@@ -101,6 +102,7 @@ struct Command {
 #[derive(Subcommand)]
 enum Task {
     Call(Box<call::Arguments>),
+    Compile(compile::Arguments),
     Info(info::Arguments),
     Prototypes(prototypes::Arguments),
     Constants(constants::Arguments),
@@ -126,6 +128,15 @@ enum Failure {
     #[error(transparent)]
     Header(#[from] HeaderError),
     #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// Source code that the compiler refuses; its messages have been shown.
+    #[error("expected code that {compiler} takes, got {count} errors, shown above")]
+    NotCompiled { compiler: String, count: usize },
+    #[error(
+        "the user's cache folder can't be used, or is turned off, so the library has no file; name one with -o"
+    )]
+    NoCache,
+    #[error(transparent)]
     Constant(#[from] ConstantError),
     #[error(transparent)]
     Library(#[from] LibraryError),
@@ -144,8 +155,11 @@ enum Failure {
     Function(#[from] call::FunctionError),
     #[error(transparent)]
     Value(#[from] ValueError),
-    #[error("{}", argument(.0))]
+    #[error(transparent)]
     Argument(#[from] Box<ArgumentError>),
+    /// An argument that is refused, with the remedy for the command.
+    #[error("{0}")]
+    Refused(String),
     #[error(transparent)]
     OutputFile(#[from] call::OutputError),
     /// A call that was refused or failed.
@@ -191,17 +205,8 @@ impl Failure {
 /// Returns the message of an error of a call.
 fn call_error(error: &CallError) -> String {
     match error {
-        CallError::Argument(error) => argument(error),
         CallError::Array { source, .. } => format!("{error}{}", space_for(source)),
         _ => error.to_string(),
-    }
-}
-
-/// Returns the message of an argument that is refused, with the command's syntax in the remedy.
-fn argument(error: &ArgumentError) -> String {
-    match error.remedy() {
-        Remedy::GiveExtent => error.message(&format!("give {}=NUMBER", error.parameter)),
-        remedy => error.message(&remedy),
     }
 }
 
@@ -257,6 +262,7 @@ where
     let _ = mapcall::array::guard::install();
     let done = match command.task {
         Task::Call(arguments) => call::run(&arguments, cluster),
+        Task::Compile(arguments) => compile::run(&arguments),
         Task::Info(arguments) => info::run(&arguments),
         Task::Prototypes(arguments) => prototypes::run(&arguments),
         Task::Constants(arguments) => constants::run(&arguments),

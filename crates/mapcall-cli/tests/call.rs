@@ -77,6 +77,49 @@ fn names(directory: &Path) -> Vec<String> {
 }
 
 #[test]
+fn files_of_another_byte_order_are_converted_if_asked() {
+    let directory = files();
+    numpy(
+        directory.path(),
+        "image = np.arange(12, dtype='>f8').reshape(3, 4) / 12
+open('image.fits', 'wb').write(bytes(2880) + image.tobytes())
+open('y.raw', 'wb').write(bytes(3) + np.ones(4, '>f4').tobytes())
+np.save('expected.npy', np.cos(image))",
+    );
+    let fits = "x=image.fits:>f8:-1x4@2880";
+    let error = refused(&mut call(directory.path(), &["m", COS, fits, "--quiet"]));
+    assert!(
+        error.contains("expected float64 in native byte order"),
+        "{error}"
+    );
+    assert!(error.ends_with(", or add --convert\n"), "{error}");
+    said(
+        &directory,
+        &[
+            "m",
+            COS,
+            fits,
+            "--convert",
+            "-o",
+            "out.npy",
+            "--threads",
+            "2",
+        ],
+    );
+    numpy(
+        directory.path(),
+        "np.testing.assert_allclose(np.load('out.npy'), np.load('expected.npy'), rtol=1e-15)",
+    );
+    // A file that is written in place: at an odd address, in the other byte order.
+    let saxpy = ["a=2", "x=x.npy", "y=y.raw:>f4:4@3", "--convert"];
+    said(&directory, &[&[LIBRARY, SAXPY][..], &saxpy].concat());
+    numpy(
+        directory.path(),
+        "assert np.fromfile('y.raw', '>f4', offset=3).tolist() == [1, 3, 5, 7]",
+    );
+}
+
+#[test]
 fn one_call_prints_its_result_and_outputs() {
     let directory = files();
     for (arguments, printed) in [

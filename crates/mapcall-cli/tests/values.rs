@@ -243,6 +243,72 @@ fn values_are_passed() {
 }
 
 #[test]
+fn raw_files_have_offsets_and_inferred_lengths() {
+    let directory = files();
+    let path = directory.path().join("raw.bin");
+    let content: Vec<u8> = (0..48).collect();
+    fs::write(&path, content).unwrap();
+    for (text, dtype, shape, offset) in [
+        (":>f4:2x5@8", ">f4", &[2, 5][..], 8),
+        (":>f4:-1x5@8", ">f4", &[2, 5], 8),
+        (":u2@46[0]", "u2", &[], 46),
+        (":<i8@40", "i8", &[1], 40),
+        (":u1:4x-1[1:,0]", "u1", &[3], 12),
+        (":>f4:2x5@8[1,::2]", ">f4", &[3], 28),
+        (":M8[s]:5@8", "M8[s]", &[5], 8),
+    ] {
+        let file = ArrayFile::parse(format!("{}{text}", path.display()).as_ref()).unwrap();
+        // SAFETY: no other code writes or shortens the temporary file.
+        let array = unsafe { file.open(Mode::Read) }.unwrap();
+        let found = (array.dtype().clone(), array.shape(), array.file_offset());
+        assert_eq!(
+            found,
+            (dtype.parse().unwrap(), shape, Some(offset)),
+            "{text}"
+        );
+    }
+    for (text, part) in [
+        (
+            ":f4:2@",
+            "expected the offset of the first element in bytes, got \"\"",
+        ),
+        (
+            ":f4@-4",
+            "expected the offset of the first element in bytes, got \"-4\"",
+        ),
+        (
+            ":f4@8:2",
+            "expected the offset of the first element in bytes, got \"8:2\"",
+        ),
+        (":f4@99999999999999999999", "expected the offset"),
+        (":f4:-1x-1", "at most one of them as -1"),
+        (":f4:-2", "write the lengths with x between"),
+        (":f4@49", "offset 49 lies beyond the end of the file, at 48"),
+        (
+            ":f4@7",
+            "41 bytes of data are not a multiple of the item size 4",
+        ),
+        (
+            ":f4:-1x5",
+            "48 bytes of data are not a multiple of the item size 20",
+        ),
+        (
+            ":f4:13@4",
+            "needs the file to be 56 bytes long, but it has 48",
+        ),
+        (":f4:-1x0", "give the shape"),
+        (":f4:1@18446744073709551615", "bytes"),
+    ] {
+        let file = ArrayFile::parse(format!("{}{text}", path.display()).as_ref());
+        // SAFETY: no other code writes or shortens the temporary file.
+        let error = file.and_then(|file| unsafe { file.open(Mode::ReadWrite) });
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(part), "{text}: {error}");
+        assert_eq!(fs::metadata(&path).unwrap().len(), 48);
+    }
+}
+
+#[test]
 fn a_short_file_is_refused_and_does_not_grow() {
     let directory = files();
     let path = directory.path().join("raw.bin");

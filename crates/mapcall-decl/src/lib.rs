@@ -21,6 +21,7 @@
 //! - [`Prototype`]: one function, its [`Parameter`]s and its result.
 //! - [`Declarations`]: the functions and structs of a preprocessed text.
 //! - [`Header`]: a header by its name or path, read through the system's preprocessor.
+//! - [`SourceCode`]: a text of which the system's compiler makes a shared library.
 //!
 //! The parser reads what GCC and Clang read: C11, C23 and GNU C. The length and the depth of a text are limited,
 //! and the time is linear in its length. A [`PrototypeError`] has the position of the error in the text, and a
@@ -28,7 +29,7 @@
 //!
 //! # Cargo features
 //!
-//! - `headers` (default): [`Header`], which runs the system's preprocessor. Without it, [`Declarations::parse`]
+//! - `headers` (default): [`Header`] and [`SourceCode`], which run the system's compiler. Without it, [`Declarations::parse`]
 //!   still takes a text that is preprocessed already.
 //!
 //! # Design
@@ -36,12 +37,14 @@
 //! The crate has no unsafe code. It loads no library and calls no function: the crate `mapcall` does.
 //! Its modules are, from the ground up, [`ctype`] and [`extent`], the errors, the map from preprocessed
 //! text to the files that it comes from, [`prototype`], the syntax of C, the reader of its tree,
-//! [`declarations`], and [`header`].
+//! [`declarations`], the runner of compilers and its cache, [`header`], and [`source`].
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(feature = "headers"), allow(rustdoc::broken_intra_doc_links))]
 
+#[cfg(feature = "headers")]
+mod compiler;
 mod contradiction;
 pub mod ctype;
 pub mod declarations;
@@ -53,6 +56,8 @@ pub mod header;
 pub mod nearest;
 mod parse;
 pub mod prototype;
+#[cfg(feature = "headers")]
+pub mod source;
 #[cfg_attr(
     not(feature = "headers"),
     allow(dead_code, reason = "only the text of a header has one")
@@ -93,6 +98,8 @@ pub use extent::Extent;
 #[cfg(feature = "headers")]
 pub use header::{Header, HeaderError};
 pub use prototype::{Parameter, Prototype};
+#[cfg(feature = "headers")]
+pub use source::{CompileError, SourceCode};
 
 // The example of the README.
 #[cfg(doctest)]

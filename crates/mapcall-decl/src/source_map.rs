@@ -107,9 +107,13 @@ pub(crate) fn separate(output: &str, is_foreign: impl Fn(&str) -> bool) -> Separ
     }
 }
 
-/// Returns whether the name in a line marker stands for the compiler's own definitions.
+/// Returns whether the name in a line marker stands for definitions of the compiler, or for those that
+/// mapcall puts before a text.
 fn is_internal(file: &str) -> bool {
-    matches!(file, "<built-in>" | "<command-line>" | "<command line>")
+    matches!(
+        file,
+        "<built-in>" | "<command-line>" | "<command line>" | "<mapcall>"
+    )
 }
 
 impl SourceMap {

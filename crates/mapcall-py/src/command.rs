@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use mapcall::batch::Simd;
 use mapcall::contract::Scalar;
 use mapcall_array::Array;
 use mapcall_cli::cluster::{
@@ -112,7 +113,16 @@ fn described<'py>(
     )?;
     keywords.set_item("outputs", outputs)?;
     keywords.set_item("threads", batch.threads)?;
+    let simd = match batch.simd {
+        Simd::Auto => "auto".into_pyobject(py)?.into_any(),
+        simd => (simd == Simd::Required)
+            .into_pyobject(py)?
+            .to_owned()
+            .into_any(),
+    };
+    keywords.set_item("simd", simd)?;
     keywords.set_item("sync", batch.is_synced)?;
+    keywords.set_item("convert", batch.converts)?;
     keywords.set_item("progress", report)?;
     Ok(keywords)
 }

@@ -58,6 +58,32 @@ pub(crate) fn shape(shape: &Bound<'_, PyAny>) -> PyResult<Option<Vec<usize>>> {
         .map(Some)
 }
 
+/// Converts a shape, of which one length may be -1: returns it with that length as 0, and the axis.
+///
+/// # Errors
+///
+/// `ValueError` for another negative length, or the exceptions of [`shape`].
+pub(crate) fn shape_to_end(
+    given: &Bound<'_, PyAny>,
+) -> PyResult<(Option<Vec<usize>>, Option<usize>)> {
+    let lengths: Vec<isize> = match given.extract::<isize>() {
+        Ok(length) => vec![length],
+        Err(_) => match given.extract() {
+            Ok(lengths) => lengths,
+            Err(_) => return Ok((shape(given)?, None)),
+        },
+    };
+    let inferred = lengths.iter().position(|&length| length == -1);
+    let lengths = lengths.iter().enumerate().map(|(axis, &length)| {
+        let length = if inferred == Some(axis) { 0 } else { length };
+        usize::try_from(length).map_err(|_| {
+            let message = "only one length of the shape may be -1, and no other is negative";
+            PyValueError::new_err(message)
+        })
+    });
+    Ok((Some(lengths.collect::<PyResult<_>>()?), inferred))
+}
+
 fn axis_length(length: &Bound<'_, PyAny>) -> PyResult<usize> {
     let length: isize = length.extract()?;
     usize::try_from(length)

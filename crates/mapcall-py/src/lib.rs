@@ -41,7 +41,7 @@ mod _mapcall {
     #[pymodule_export]
     use super::call::{
         Annotation, Callback, Function, Handle, Library, Parameter, Struct, StructObject, Variable,
-        describe_call, get_errno, load, rebind,
+        compile, describe_call, get_errno, keyword_of, load, option_names, rebind,
     };
     #[pymodule_export]
     use super::command::command;
@@ -54,7 +54,7 @@ mod _mapcall {
     #[pymodule_export]
     use super::mapped_array::map_of;
     #[pymodule_export]
-    use super::open::{create, memmap, open};
+    use super::open::{create, memmap, open, open_raw};
     #[pymodule_export]
     use super::partial::PartialFile;
     #[pymodule_export]

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use mapcall_array::{Array, CreateOptions, DType, MapOptions, Mode, WrittenFile};
+use mapcall_array::{Array, CreateOptions, DType, Error, MapOptions, Mode, WrittenFile};
 use numpy::PyArrayDescrMethods;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -62,6 +62,64 @@ pub(crate) fn memmap<'py>(
     let name = source.filename()?;
     let array = source.map(py, &options, name.as_ref())?;
     let (buffer, strides) = (array.buffer(), Strides::Packed(order));
+    new_array(class, buffer, name, offset, &dtype, array.layout(), strides)
+}
+
+/// Map a raw file that exists as an array of `class`. It is never made longer.
+///
+/// >>> import mapcall
+/// >>> _ = open('x.dat', 'wb').write(bytes(12))
+/// >>> mapcall._mapcall.open_raw(mapcall.memmap, 'x.dat', '>i2', 'r', 4, (-1, 2), 'C', 0)
+/// memmap([[0, 0],
+///         [0, 0]], dtype='>i2')
+#[pyfunction]
+#[pyo3(signature = (class, path, dtype, mode, offset, shape, order, reserve))]
+#[expect(clippy::too_many_arguments, reason = "they are those of `memmap`")]
+pub(crate) fn open_raw<'py>(
+    class: &Bound<'py, PyType>,
+    path: &Bound<'py, PyAny>,
+    dtype: &Bound<'py, PyAny>,
+    mode: &Bound<'py, PyAny>,
+    offset: &Bound<'py, PyAny>,
+    shape: &Bound<'py, PyAny>,
+    order: &Bound<'py, PyAny>,
+    reserve: usize,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = class.py();
+    let mode = convert::mode(mode)?;
+    if mode == Mode::Write {
+        let message = "mode must be 'r', 'r+' or 'c', got 'w+'; mapcall.memmap makes raw files";
+        return Err(PyValueError::new_err(message));
+    }
+    let (shape, inferred) = convert::shape_to_end(shape)?;
+    let dtype = convert::dtype(dtype)?;
+    convert::check_axes(shape.as_deref(), &dtype)?;
+    let (offset, order) = (convert::offset(offset)?, convert::order(order)?);
+    let item = DType::void(dtype.itemsize()).map_err(|error| to_py(error.into()))?;
+    let mut options = MapOptions::new()
+        .mode(mode)
+        .offset(offset)
+        .dtype(item)
+        .order(order)
+        .grow(false)
+        .reserve(reserve);
+    if let Some(shape) = shape {
+        options = options.shape(shape);
+    }
+    if let Some(axis) = inferred {
+        options = options.infer_axis(axis);
+    }
+    let file = Named::new(path)?;
+    // SAFETY: no Rust reference to the bytes is made: they are copied through raw pointers, or read
+    // and written by C code.
+    let array = py.detach(|| unsafe { options.map(&file.path) });
+    let array = array.map_err(|error| match &error {
+        // NumPy's messages, which `memmap` has, do not say how long the file must be.
+        Error::Map { .. } => PyValueError::new_err(error.to_string()),
+        _ => to_py(error),
+    })?;
+    let (buffer, strides) = (array.buffer(), Strides::Packed(order));
+    let name = file.filename()?;
     new_array(class, buffer, name, offset, &dtype, array.layout(), strides)
 }
 

@@ -18,6 +18,14 @@ pub(crate) struct Package {
     pub(crate) library_error: Py<PyType>,
     /// `mapcall.PrototypeError`.
     pub(crate) prototype_error: Py<PyType>,
+    /// `mapcall.CompileError`.
+    pub(crate) compile_error: Py<PyType>,
+    /// `mapcall.CompileWarning`.
+    pub(crate) compile_warning: Py<PyType>,
+    /// `mapcall.Diagnostic`: a message of a compiler.
+    pub(crate) diagnostic: Py<PyType>,
+    /// The class of what a pickle says of a library that was compiled.
+    pub(crate) compilation: Py<PyType>,
     /// `mapcall.MapFault`.
     pub(crate) map_fault: Py<PyType>,
     /// `mapcall.memmap`, the class of the arrays on files that a batch has written.
@@ -55,7 +63,8 @@ impl Package {
 /// Set the objects of the package. Calls after the first change nothing.
 #[pyfunction]
 #[pyo3(name = "_initialise", signature = (
-    *, argument_error, call_error, library_error, prototype_error, map_fault, memmap, progress_bar,
+    *, argument_error, call_error, library_error, prototype_error, compile_error, compile_warning,
+    diagnostic, compilation, map_fault, memmap, progress_bar,
     digest, reload, rebind, wrap_faulthandler
 ))]
 #[expect(
@@ -68,6 +77,10 @@ pub(crate) fn initialise(
     call_error: Py<PyType>,
     library_error: Py<PyType>,
     prototype_error: Py<PyType>,
+    compile_error: Py<PyType>,
+    compile_warning: Py<PyType>,
+    diagnostic: Py<PyType>,
+    compilation: Py<PyType>,
     map_fault: Py<PyType>,
     memmap: Py<PyType>,
     progress_bar: Py<PyType>,
@@ -81,6 +94,10 @@ pub(crate) fn initialise(
         call_error,
         library_error,
         prototype_error,
+        compile_error,
+        compile_warning,
+        diagnostic,
+        compilation,
         map_fault,
         memmap,
         progress_bar,

@@ -49,12 +49,13 @@
 //!   [`CallError::Fault`], once [`array::guard::install`] was called.
 //! - A batch runs in compiled broadcast, on one thread or several, over files that may be larger than memory.
 //! - A [`Header`] reads a C header into [`Declarations`], through the system's preprocessor.
+//! - [`compile`] makes a library of C code, and knows its prototypes.
 //!
 //! # Cargo features
 //!
 //! - `jit` (default): calls are compiled by Cranelift on Linux, for x86-64 and `AArch64`. Without it, as on
 //!   other systems, libffi makes all calls, which is slower and needs no executable memory.
-//! - `headers` (default): [`Header`], which runs the system's preprocessor.
+//! - `headers` (default): [`Header`] and [`compile`], which run the system's compiler.
 //!
 //! # Crates in the API
 //!
@@ -75,6 +76,8 @@ pub mod batch;
 // For the crates of this project: their items may change in any version.
 #[doc(hidden)]
 pub mod call;
+#[cfg(feature = "headers")]
+mod compile;
 #[doc(hidden)]
 pub mod contract;
 pub mod function;
@@ -82,8 +85,12 @@ pub mod library;
 
 pub use batch::Batch;
 pub use call::Engine;
+#[cfg(feature = "headers")]
+pub use compile::{Compiled, compile};
 pub use contract::{ArgumentError, Problem, Remedy, Scalar, UnsupportedPrototype};
-pub use function::{Arg, BindError, CallError, Function, Handle, Success, Value, Variable};
+pub use function::{
+    Arg, BindError, CallError, Function, Handle, SimdError, SimdRefusal, Success, Value, Variable,
+};
 pub use library::{Library, LibraryError};
 pub use mapcall_array as array;
 pub use mapcall_array::ndarray;
@@ -94,7 +101,7 @@ pub use mapcall_decl::{
     PrototypeErrorKind, ctype, declarations, extent, prototype,
 };
 #[cfg(feature = "headers")]
-pub use mapcall_decl::{Header, HeaderError, header};
+pub use mapcall_decl::{CompileError, Header, HeaderError, SourceCode, header, source};
 
 // The examples of the README and of the pages in `docs`.
 #[cfg(doctest)]
@@ -103,3 +110,6 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/rust.md")]
 struct RustPage;
+#[cfg(all(doctest, feature = "headers"))]
+#[doc = include_str!("../../../docs/compile.md")]
+struct CompilePage;

@@ -58,7 +58,13 @@ def call(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
     _refuse_unknown_lengths(function, args, kwargs)
     arguments, loop_shape, allocated = _mapcall.describe_call(function, args, kwargs)
     parameters = {parameter.name: parameter for parameter in function.parameters}
-    options = {name: value for name, value in kwargs.items() if name not in parameters}
+    keywords = {name: _mapcall.keyword_of(function, name) for name in kwargs}
+    options = {
+        option: kwargs[name]
+        for name, known in keywords.items()
+        if known is not None and not known[1]
+        for option in known[:1]
+    }
     out = options.pop("out", None)
     sync = options.pop("sync", False)
     progress = options.pop("progress", None)
@@ -478,19 +484,27 @@ class BlockCall:
     ) -> Any:
         arguments = dict(self._arguments)
         options = dict(self._options) if out is None else {**self._options, "out": out}
+        inputs = []
         for (name, core), given in zip(self._core.items(), blocks, strict=True):
             block = _only(given)
+            inputs.append((core, block))
             if name == _MASK:
                 options["where"] = block
             elif name in self._written:
                 arguments[name] = np.array(block, order="C")
             else:
                 arguments[name] = _contiguous(np.asanyarray(block), core)
+        names = _mapcall.option_names(self._function.function)
+        spelled = {names[option]: value for option, value in options.items()}
         try:
-            returned = self._function(**arguments, **options)
+            returned = self._function(**arguments, **spelled)
         except CallError as error:
             _move(error, starts)
             raise
+        if returned is None and len(self._results) > len(self._written):
+            # Statuses, which the function does not return, as they can only be 0.
+            shapes = (np.shape(block)[: np.ndim(block) - core] for core, block in inputs)
+            returned = np.zeros(np.broadcast_shapes(*shapes), self._results[0][1])
         if len(self._results) - len(self._written) <= 1:
             returned = (returned,)
         allocated = iter(returned)
@@ -531,7 +545,6 @@ class BlockCall:
             [math.prod(shape) * self._results[0][1].itemsize, *(array.nbytes for array in arrays)]
         )
         step = max(1, nbytes * length // max(1, largest))
-        names = {parameter.name for parameter in self._function.function.parameters}
         out = None
         for start in range(0, max(length, 1), step):
             index = slice(start, start + step)
@@ -550,7 +563,7 @@ class BlockCall:
                     # The function, or the mask, may leave parts of it unwritten.
                     out[...] = 0
             piece = self._call(moved, parts, out)
-            if axis < len(shape) and not self._written and "out" not in names:
+            if axis < len(shape) and not self._written:
                 out = piece
             yield piece
 

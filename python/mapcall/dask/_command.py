@@ -66,7 +66,9 @@ def run(
     where: Any,
     outputs: Sequence[_Target],
     threads: int,
+    simd: bool | str,
     sync: bool,
+    convert: bool,
     progress: Progress,
 ) -> list[bytes]:
     """Run a batch that the command has checked, and return the elements of outputs in memory.
@@ -81,7 +83,7 @@ def run(
         Those of `mapcall.load`.
     prototype : str
         The prototype; or the name of a function of the header.
-    check, where, threads, sync
+    check, where, threads, simd, sync, convert
         Options of `Library.function` and of a batch.
     arguments : dict
         Numbers, texts, None and arrays in files, by the parameters' names.
@@ -109,7 +111,7 @@ def run(
     with contextlib.ExitStack() as stack, _interruptible():
         client = stack.enter_context(_connected(address))
         try:
-            results = _graph(client, function, arguments, where, threads)
+            results = _graph(client, function, arguments, where, threads, simd, convert)
             return _compute(client, results, outputs, sync, progress)
         except (ArgumentError, CallError):
             raise
@@ -209,9 +211,13 @@ def _graph(
     arguments: Mapping[str, Any],
     where: Any,
     threads: int,
+    simd: bool | str,
+    convert: bool,
 ) -> list[da.Array]:
     """Return the outputs of the batch as Dask arrays."""
-    keywords = {**arguments, "threads": threads}
+    keywords = {**arguments, "threads": threads, "simd": simd}
+    if convert:
+        keywords["convert"] = True
     if where is not None:
         keywords["where"] = where
     parameters = {parameter.name: parameter for parameter in function.parameters}

@@ -11,7 +11,7 @@ from .. import _pickling
 from .._errors import LibraryError
 from .._headers import include as own_folder
 from .._mapcall import Function, Library
-from .._pickling import Header
+from .._pickling import Compilation, HeaderFiles
 
 if TYPE_CHECKING:
     from distributed import Client, Scheduler, Worker
@@ -73,6 +73,13 @@ def _plugin(library: Library) -> LibraryPlugin:
     from ._plugin import LibraryPlugin
 
     path = library.path
+    _, _, header = _pickling.arguments_of(library)
+    if isinstance(header, Compilation):
+        raise LibraryError(
+            "ship: library: expected a library that is a file, got one of mapcall.compile, which "
+            "workers compile themselves; without a compiler there, compile it with cache=True and "
+            "ship mapcall.load(library.path)"
+        )
     if path is None:
         raise LibraryError(
             "ship: library: expected a library that is a file, got the process; each worker has "
@@ -86,12 +93,11 @@ def _plugin(library: Library) -> LibraryPlugin:
             "library, of which a process must not have two; call mapcall.load in the task, so that "
             "each worker loads its own"
         )
-    _, _, header = _pickling.arguments_of(library)
     headers = {} if header is None else {_pickling.header_key(header): _preprocess(header)}
     return LibraryPlugin(os.path.basename(path), _pickling.digest_of(data), data, headers)
 
 
-def _preprocess(header: Header) -> str:
+def _preprocess(header: HeaderFiles) -> str:
     """Return the text of a header that needs no preprocessor, nor other headers."""
     given, include, define, prototypes = header
     # The first declaration of a function counts, where no line markers tell the files.

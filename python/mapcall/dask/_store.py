@@ -105,7 +105,8 @@ def store(
     TypeError
         If an array is not a Dask array.
     ValueError
-        If chunks have unknown lengths, if a dtype holds Python objects, if two paths are one file;
+        If chunks have unknown lengths, if a dtype holds Python objects, if two paths are one file or
+        one does not end in ``.npy``;
         if a block has another shape, or a dtype that can't be converted, than the array says; if
         several machines would write to the same pages (see the notes).
     OSError
@@ -188,6 +189,12 @@ def _checked(arrays: list[Any], paths: list[Any]) -> list[str]:
             )
         _refuse_mask(array._meta, name)
     targets = [os.path.abspath(os.fsdecode(os.fspath(path))) for path in paths]
+    for path in targets:
+        name = os.path.splitext(path)[0] + ".npy"
+        if os.path.splitext(path)[1] != ".npy":
+            raise ValueError(
+                f"store: paths: expected files that end in .npy, got {path!r}; write {name!r}"
+            )
     seen: dict[Any, str] = {}
     for path in targets:
         real = os.path.realpath(path)

@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use crate::dtype::DType;
 use crate::literal::repr::PyShape;
 
@@ -59,6 +61,12 @@ pub enum AppendError {
         "expected an array of rows for a new file, got shape (); give an array with one more axis"
     )]
     NoRowShape,
+    /// The name of a new file that does not end in `.npy`, the format in which it would be written.
+    #[error("expected the name of a new file to end in .npy; write {name:?}")]
+    Suffix {
+        /// The name with that ending.
+        name: PathBuf,
+    },
     /// A number of bytes that is no number of whole rows.
     #[error("expected whole rows of {row} bytes, got {len} bytes; give a multiple")]
     PartOfRow {

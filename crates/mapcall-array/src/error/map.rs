@@ -71,6 +71,16 @@ pub enum MapError {
         /// The mode of the map.
         mode: Mode,
     },
+    /// The file ends before the array does, and the options do not grow it.
+    #[error(
+        "the array needs the file to be {needed} bytes long, but it has {file_len}; give another shape, dtype or offset"
+    )]
+    NotGrown {
+        /// The end of the array in the file, in bytes.
+        needed: u64,
+        /// The length of the file, in bytes.
+        file_len: u64,
+    },
     /// The file is empty, and the mode may not grow it.
     #[error("can't map an empty file in mode {mode}")]
     EmptyFile {

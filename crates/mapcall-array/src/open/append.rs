@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
 use std::path::{self, Path, PathBuf};
@@ -113,6 +114,7 @@ impl AppendOptions {
     ///
     /// - [`AppendError::Locked`] if another appender has the file open;
     /// - [`AppendError::OtherDType`], [`AppendError::OtherRowShape`] if the file differs from the options;
+    /// - [`AppendError::Suffix`] if the file would be created, and its name does not end in `.npy`;
     /// - [`AppendError::Npz`] for a `.npz`, [`AppendError::AnotherArray`] if the file has a second array;
     /// - [`Error::Format`] if the file is not a valid `.npy` file, is shorter than its header says, has no axis
     ///   to grow along, or has no room in its header;
@@ -205,6 +207,10 @@ impl AppendOptions {
     }
 
     fn create(&self, path: &Path, dtype: &DType) -> Result<Appender> {
+        if path.extension() != Some(OsStr::new("npy")) {
+            let name = path.with_extension("npy");
+            return Err(append_error(path, AppendError::Suffix { name }));
+        }
         let format = |source| format_error(path, source);
         let mut shape = vec![0];
         shape.extend(self.row_shape.iter().flatten());

@@ -51,6 +51,9 @@ pub struct MapOptions {
     offset: u64,
     dtype: DType,
     shape: Option<Vec<usize>>,
+    /// The axis whose length is inferred from that of the file.
+    inferred_axis: Option<usize>,
+    grow: bool,
     order: Order,
     allocate: bool,
     reserve: usize,
@@ -85,6 +88,8 @@ impl MapOptions {
             offset: 0,
             dtype: DType::U8,
             shape: None,
+            inferred_axis: None,
+            grow: true,
             order: Order::C,
             allocate: false,
             reserve: 0,
@@ -160,6 +165,46 @@ impl MapOptions {
     #[must_use]
     pub fn shape(mut self, shape: impl Into<Vec<usize>>) -> Self {
         self.shape = Some(shape.into());
+        self
+    }
+
+    /// Has the length of one axis of the [`shape`](Self::shape) inferred: the array reaches to the end of the file.
+    ///
+    /// ```
+    /// # use mapcall_array::{DType, MapOptions, Mode};
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// std::fs::write(&file, [7; 6000])?;
+    /// let options = MapOptions::new().mode(Mode::Read).dtype(DType::F32);
+    /// // SAFETY: no other code writes or shortens the temporary file.
+    /// let rows = unsafe { options.shape([0, 30]).infer_axis(0).map(&file)? };
+    /// assert_eq!(rows.shape(), [50, 30]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// The length that `shape` has for this axis is ignored.
+    #[must_use]
+    pub fn infer_axis(mut self, axis: usize) -> Self {
+        self.inferred_axis = Some(axis);
+        self
+    }
+
+    /// Sets whether [`map`](Self::map) makes a file longer that ends before the array, in modes `r+` and `w+`. By
+    /// default it does, as NumPy does.
+    ///
+    /// ```
+    /// # use mapcall_array::{DType, Error, MapOptions, map::MapError};
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// std::fs::write(&file, [7; 6000])?;
+    /// let options = MapOptions::new().dtype(DType::F32).shape([2000]).grow(false);
+    /// // SAFETY: no other code writes or shortens the temporary file.
+    /// let error = unsafe { options.map(&file) }.unwrap_err();
+    /// let expected = MapError::NotGrown { needed: 8000, file_len: 6000 };
+    /// assert!(matches!(error, Error::Map { source, .. } if source == expected));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn grow(mut self, grow: bool) -> Self {
+        self.grow = grow;
         self
     }
 

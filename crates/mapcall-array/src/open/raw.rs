@@ -107,7 +107,7 @@ impl MapOptions {
     /// Those of [`map`](Self::map).
     pub unsafe fn map_file(&self, file: &File, path: Option<&Path>) -> Result<Array> {
         let mut source = Source::with_devices(file, path)?;
-        if self.shape.is_none() && !source.has_len() {
+        if (self.shape.is_none() || self.inferred_axis.is_some()) && !source.has_len() {
             return Err(source.map_error(MapError::UnknownLength));
         }
         let old_len = source.len;
@@ -141,6 +141,19 @@ impl MapOptions {
             None if self.mode == Mode::Write => return Err(error(MapError::ShapeRequired)),
             None => vec![self.length(file_len, itemsize).map_err(error)?],
         };
+        if let Some(axis) = self.inferred_axis
+            && shape.len() > axis
+        {
+            if self.mode == Mode::Write {
+                return Err(error(MapError::ShapeRequired));
+            }
+            let others = shape.iter().enumerate().filter(|(other, _)| *other != axis);
+            let row = others.fold(itemsize, |row, (_, length)| row.saturating_mul(*length));
+            let inferred = self.length(file_len, row).map_err(error)?;
+            if let Some(length) = shape.get_mut(axis) {
+                *length = inferred;
+            }
+        }
         let dtype = self.dtype.clone().expand(&mut shape);
         let layout = Layout::in_buffer(&shape, dtype.itemsize(), self.order)?;
         let (offset, nbytes) = (self.offset, layout.nbytes());
@@ -153,7 +166,7 @@ impl MapOptions {
         Ok((dtype, layout, end))
     }
 
-    /// Returns the number of elements between the offset and the end of the file.
+    /// Returns the number of items of `itemsize` bytes between the offset and the end of the file.
     fn length(&self, file_len: u64, itemsize: usize) -> Result<usize, MapError> {
         let offset = self.offset;
         let available = file_len
@@ -181,7 +194,13 @@ impl MapOptions {
             return Ok(());
         }
         if mode.writes_file() && source.is_regular() {
-            let needed = end.max(1);
+            let needed = if self.grow { end.max(1) } else { end };
+            if file_len < needed && !self.grow {
+                return Err(source.map_error(MapError::NotGrown { needed, file_len }));
+            }
+            if file_len == 0 && !self.grow {
+                return Err(source.map_error(MapError::EmptyFile { mode }));
+            }
             if self.allocate {
                 source.reserve(self.offset, end)?;
             }

@@ -3,11 +3,15 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
-use mapcall::{BindError, Declarations, Function, Header, Library, Prototype, PrototypeError};
+use mapcall::source::Language;
+use mapcall::{
+    BindError, Declarations, Function, Header, Library, Prototype, PrototypeError, SourceCode,
+};
 
 use super::Arguments;
-use crate::Failure;
+use crate::{Failure, compile};
 
 /// The reason why a function can't be bound.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +30,12 @@ pub(crate) enum FunctionError {
          its prototype, {text:?}, lacks; write the prototype with its attributes"
     )]
     Attributes { text: String },
+    #[error(
+        "expected a library with --dask, got the code {path:?}; give \"$(mapcall compile {})\" in its place, and \
+         write the prototype",
+        path.display()
+    )]
+    Code { path: PathBuf },
     #[error(
         "expected a function that {header:?} declares, got {name}; mapcall prototypes lists them, or \
          write its prototype"
@@ -70,6 +80,10 @@ fn one_line(error: &PrototypeError) -> String {
 }
 
 pub(super) fn function(arguments: &Arguments) -> Result<Function, Failure> {
+    let path = Path::new(&arguments.library);
+    if Language::of_file(path).is_some() && path.is_file() {
+        return compiled(arguments, path);
+    }
     let prototype = match &arguments.header[..] {
         [_, ..] => declared(&header(arguments)?, &arguments.header, &arguments.prototype)?,
         [] if is_name(&arguments.prototype) => {
@@ -81,6 +95,29 @@ pub(super) fn function(arguments: &Arguments) -> Result<Function, Failure> {
     // SAFETY: the user has named the library, and is responsible for its initialisers and terminators, which
     // run in this process.
     let library = unsafe { Library::open(&arguments.library)? };
+    bound(arguments, &library, prototype)
+}
+
+/// Compiles source code, and binds a function of it.
+fn compiled(arguments: &Arguments, path: &Path) -> Result<Function, Failure> {
+    if arguments.dask.is_some() {
+        return Err(FunctionError::Code { path: path.into() }.into());
+    }
+    let built = compile::build(SourceCode::file(path)?)?;
+    let names = [path.as_os_str().to_owned()];
+    let declarations = built.declarations();
+    let prototype = declared(declarations, &names, &arguments.prototype)?;
+    // SAFETY: the user has named the code, and is responsible for its initialisers and terminators, which run in
+    // this process.
+    let library = unsafe { Library::open(built.path())? };
+    bound(arguments, &library, prototype)
+}
+
+fn bound(
+    arguments: &Arguments,
+    library: &Library,
+    prototype: Prototype,
+) -> Result<Function, Failure> {
     // SAFETY: the user has given the prototype, and is responsible for it, and for the number of threads that
     // call the function.
     let function = unsafe { library.bind(prototype) }.map_err(FunctionError::from)?;

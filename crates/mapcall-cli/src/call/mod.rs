@@ -6,6 +6,7 @@ mod bind;
 mod on_cluster;
 mod opened;
 mod outputs;
+mod remedy;
 mod report;
 mod same_file;
 
@@ -17,7 +18,7 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use mapcall::array::{Array, Map, Mode};
-use mapcall::batch::{Shape, Stream};
+use mapcall::batch::{Shape, Simd, Stream};
 use mapcall::contract::{Contract, Role};
 use mapcall::{Arg, CallError, Function, Success};
 
@@ -26,7 +27,7 @@ use crate::cluster::Cluster;
 use crate::interrupt::Interrupts;
 use crate::units::readable;
 use crate::value::file::ArrayFile;
-use crate::value::values;
+use crate::value::{ValueError, values};
 use crate::{Failure, output};
 pub(crate) use bind::FunctionError;
 use on_cluster::Dask;
@@ -48,15 +49,16 @@ const MAX_SHOWN_BYTES: usize = 64 << 20;
 #[derive(Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command")]
 pub(crate) struct Arguments {
-    /// The library: a path, a file name (libm.so.6) or a bare name (m)
+    /// The library: a path, a file name (libm.so.6) or a bare name (m); or C code, by the path of its file
+    /// (kern.c), which `mapcall compile` compiles with more options
     #[arg(value_name = "LIB")]
     library: OsString,
-    /// The function's prototype in C, with the lengths of arrays in brackets; with --header, the name of a
-    /// function is enough
+    /// The function's prototype in C, with the lengths of arrays in brackets; with --header, and for C code, the
+    /// name of a function is enough
     #[arg(value_name = "PROTOTYPE")]
     prototype: String,
     /// The arguments: numbers, texts, NULL, and files as x.npy, x.npz:MEMBER,
-    /// raw.bin:DTYPE[:SHAPE], each with a range as in x.npy[0:1000]
+    /// raw.bin:DTYPE[:SHAPE][@OFFSET], each with a range as in x.npy[0:1000]
     ///
     /// Parameters that are the length of an array are inferred. Members of a .npz that are only read are
     /// copied into memory if they are not aligned. `mapcall info --help` has more about files.
@@ -74,6 +76,17 @@ pub(crate) struct Arguments {
     /// threads at once
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
+    /// Make the calls of a batch by a vector variant of the function, which computes several items at once: one that
+    /// the library exports, or libmvec for libm. Results may differ in the last bits; with `auto`, calls are made
+    /// one by one if there is no such variant
+    #[arg(
+        long,
+        value_name = "WHEN",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "always"
+    )]
+    simd: Option<When>,
     /// Release the pages of files that all calls have processed, so that memory stays bounded; by default,
     /// this is done if the files are larger than the free memory
     #[arg(long)]
@@ -81,6 +94,14 @@ pub(crate) struct Arguments {
     /// Wait until the written files are on the disk
     #[arg(long)]
     sync: bool,
+    /// Convert arrays that do not fit, and back what the function writes: byte order, alignment, strides and
+    /// dtype
+    ///
+    /// Numbers are cast as NumPy's rule `same_kind` allows, float64 to float32 or int32 to float64, but no
+    /// fraction to an integer. A batch converts the arrays of some calls at once, so that memory stays bounded; an
+    /// array that is the same in each call is converted once, as a whole.
+    #[arg(long)]
+    convert: bool,
     /// Make the calls on a cluster of Dask: the address of its scheduler, as `tcp://host:8786`, or `local` to
     /// start one on this machine for the call
     ///
@@ -119,6 +140,17 @@ pub(crate) struct Arguments {
     quiet: bool,
 }
 
+/// When a batch is made by a vector variant.
+#[derive(Clone, Copy, ValueEnum)]
+enum When {
+    /// Always; the batch is refused if no variant can make the calls
+    Always,
+    /// If a variant can make the calls
+    Auto,
+    /// Never
+    Never,
+}
+
 /// The results that mean success.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Check {
@@ -131,6 +163,17 @@ enum Check {
     Nonnull,
     /// errno is 0 after the call
     Errno,
+}
+
+impl Arguments {
+    /// Returns whether the batch is made by a vector variant.
+    fn simd(&self) -> Simd {
+        match self.simd {
+            Some(When::Always) => Simd::Required,
+            Some(When::Auto) => Simd::Auto,
+            Some(When::Never) | None => Simd::Off,
+        }
+    }
 }
 
 impl Check {
@@ -239,14 +282,26 @@ pub(crate) enum OutputError {
 }
 
 pub(crate) fn run(arguments: &Arguments, cluster: Option<&dyn Cluster>) -> Result<(), Failure> {
+    call(arguments, cluster).map_err(|failure| {
+        let error = match &failure {
+            Failure::Argument(error)
+            | Failure::Value(ValueError::Argument(error))
+            | Failure::Call(CallError::Argument(error)) => error,
+            _ => return failure,
+        };
+        Failure::Refused(remedy::message(error, &arguments.values))
+    })
+}
+
+fn call(arguments: &Arguments, cluster: Option<&dyn Cluster>) -> Result<(), Failure> {
     let dask = Dask::of(arguments, cluster)?;
     let function = bind::function(arguments)?;
     let contract = function.contract();
     let values = values(contract, &arguments.values)?;
-    let ignored = arguments.check == Some(Check::Zero);
-    let files = OutputFiles::new(contract, &values, &arguments.output, ignored)?;
+    let files = OutputFiles::new(contract, &values, &arguments.output)?;
     let function = opened::with_extents(&function, &values)?;
-    let mut given = opened::open(contract, values, dask.is_none())?;
+    let function = function.with_conversion(arguments.convert);
+    let mut given = opened::open(contract, values, (dask.is_none(), arguments.convert))?;
     opened::check_apart(contract, &given, &files)?;
     let mask = match &arguments.mask {
         None => None,
@@ -262,7 +317,7 @@ pub(crate) fn run(arguments: &Arguments, cluster: Option<&dyn Cluster>) -> Resul
     } else if is_batch {
         batch(arguments, &function, &mut given, &files, mask.as_ref())?
     } else {
-        single(&function, &mut given, ignored)?
+        single(&function, &mut given)?
     };
     for (position, value) in given.iter().enumerate() {
         let Some((value, file)) = value.as_ref().and_then(OpenedArgument::written) else {
@@ -295,11 +350,7 @@ pub(crate) fn run(arguments: &Arguments, cluster: Option<&dyn Cluster>) -> Resul
 }
 
 /// Calls the function once.
-fn single(
-    function: &Function,
-    given: &mut [Option<OpenedArgument>],
-    is_ignored: bool,
-) -> Result<Report, Failure> {
+fn single(function: &Function, given: &mut [Option<OpenedArgument>]) -> Result<Report, Failure> {
     let contract = function.contract();
     let mut arguments = Vec::new();
     let mut taken = Vec::new();
@@ -310,7 +361,7 @@ fn single(
         }
     }
     let value = function.call(&mut arguments)?;
-    let mut report = Report::of(&value, function, is_ignored);
+    let mut report = Report::of(&value, function);
     for (position, argument) in taken.into_iter().zip(arguments) {
         if let Some(array) = argument.into_array() {
             report
@@ -365,6 +416,7 @@ fn batch(
     let batch = function
         .map(&inputs, &mut outputs)
         .threads(arguments.threads)
+        .simd(arguments.simd())
         .progress(|done, calls| {
             bar.update(done, calls);
             match interrupts.signal() {
@@ -416,7 +468,7 @@ fn made_outputs(
                 dtype: made.dtype,
                 shape: made.shape,
             }),
-            (None, _, Some(array)) if !file.is_ignored => {
+            (None, _, Some(array)) => {
                 outputs.push(Made::array(&file.name, array));
             }
             _ => {}

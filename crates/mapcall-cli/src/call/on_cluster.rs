@@ -87,7 +87,7 @@ impl<'a> Dask<'a> {
         if !has_loops(contract, given, mask) {
             return Err(DaskError::Single { function: name() }.into());
         }
-        if contract.outputs().is_empty() {
+        if contract.outputs().is_empty() && !contract.is_status() {
             return Err(DaskError::NoOutput { function: name() }.into());
         }
         let started = Instant::now();
@@ -99,7 +99,7 @@ impl<'a> Dask<'a> {
         for (role, (file, made)) in contract.outputs().iter().zip(files.iter().zip(&made)) {
             outputs.push(match (&file.file, made, role) {
                 (Some(path), ..) => Target::File(path),
-                (None, Some(Shape { dtype, shape, .. }), _) if !file.is_ignored => Target::Memory {
+                (None, Some(Shape { dtype, shape, .. }), _) => Target::Memory {
                     dtype: dtype.clone(),
                     shape: shape.clone(),
                 },
@@ -108,6 +108,9 @@ impl<'a> Dask<'a> {
                 }
                 _ => Target::Ignored,
             });
+        }
+        if outputs.is_empty() {
+            outputs.push(Target::Ignored);
         }
         let prototype = bind::text(arguments, function)?;
         let batch = ClusterBatch {
@@ -122,7 +125,9 @@ impl<'a> Dask<'a> {
             mask,
             outputs,
             threads: arguments.threads,
+            simd: arguments.simd(),
             is_synced: arguments.sync,
+            converts: arguments.convert,
         };
         let bar = Bar::new(function.name(), bytes, !arguments.quiet);
         let bar = Arc::new(Mutex::new(Some(bar)));

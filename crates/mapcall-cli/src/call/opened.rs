@@ -57,12 +57,12 @@ pub(super) fn with_extents(
     Ok(function)
 }
 
-/// Maps the files of all values. Unaligned arrays are replaced by aligned ones, copies if `is_called`, else
-/// zeros, which suffice for the checks.
+/// Maps the files of all values. Unless calls convert them, unaligned arrays are replaced by aligned ones, copies if
+/// `is_called`, else zeros, which suffice for the checks.
 pub(super) fn open(
     contract: &Contract,
     values: Vec<Option<Value>>,
-    is_called: bool,
+    (is_called, converts): (bool, bool),
 ) -> Result<Vec<Option<OpenedArgument>>, Failure> {
     let open = |(position, value): (usize, Option<Value>)| {
         let Some(value) = value else {
@@ -74,7 +74,7 @@ pub(super) fn open(
         };
         // SAFETY: the user has named the file, and is responsible for other programs that write it.
         let opened = match unsafe { value.open(contract, position)? } {
-            Opened::Input(array) => Opened::Input(aligned(array, is_called)),
+            Opened::Input(array) if !converts => Opened::Input(aligned(array, is_called)),
             opened => opened,
         };
         Ok(Some(OpenedArgument { opened, file }))

@@ -22,30 +22,25 @@ pub(super) struct OutputFile {
     pub(super) file: Option<PathBuf>,
     /// Whether the user has given the array as an argument, so that the function writes it in place.
     is_given: bool,
-    /// Whether this is the result that `--check zero` tests, which is not shown.
-    pub(super) is_ignored: bool,
 }
 
 impl OutputFiles {
-    /// Parses the values of `-o`. With `is_ignored`, the result of the function is not shown.
+    /// Parses the values of `-o`.
     pub(super) fn new(
         contract: &Contract,
         values: &[Option<Value>],
         texts: &[OsString],
-        is_ignored: bool,
     ) -> Result<Self, OutputError> {
         let output = |role: &Role| match role {
             Role::Parameter(position) => OutputFile {
                 name: contract.name(*position).to_owned(),
                 file: None,
                 is_given: values.get(*position).is_some_and(Option::is_some),
-                is_ignored: false,
             },
             Role::Result | Role::Mask => OutputFile {
                 name: RETURN.to_owned(),
                 file: None,
                 is_given: false,
-                is_ignored,
             },
         };
         let mut outputs = Self(contract.outputs().iter().map(output).collect());
@@ -87,7 +82,7 @@ impl OutputFiles {
             };
             (output.ok_or_else(unknown)?, Path::new(path))
         } else {
-            let wanted = |output: &&mut OutputFile| !(output.is_given || output.is_ignored);
+            let wanted = |output: &&mut OutputFile| !output.is_given;
             let given = self.0.iter().find(|output| output.is_given);
             let given = given.map(|output| output.name.clone());
             let mut candidates = self.0.iter_mut().filter(wanted);
@@ -156,7 +151,7 @@ impl OutputFiles {
         max: usize,
     ) -> Result<(), OutputError> {
         for (output, &bytes) in self.0.iter().zip(sizes) {
-            let is_kept = output.file.is_none() && !output.is_given && !output.is_ignored;
+            let is_kept = output.file.is_none() && !output.is_given;
             if is_kept && bytes > max {
                 return Err(OutputError::TooLarge {
                     function: contract.prototype().name.clone(),

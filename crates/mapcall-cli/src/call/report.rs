@@ -62,7 +62,7 @@ impl Made {
 
 impl Report {
     /// Returns the report of a single call, without outputs.
-    pub(super) fn of(value: &Value, function: &Function, is_ignored: bool) -> Self {
+    pub(super) fn of(value: &Value, function: &Function) -> Self {
         let dtype = function.contract().returned().map(ArrayRule::dtype);
         let returns = match value {
             Value::Scalar(value) => Some(Returned::Element(Element::of(*value, dtype))),
@@ -79,7 +79,7 @@ impl Report {
         };
         Self {
             returns,
-            is_ignored,
+            is_ignored: function.contract().is_status(),
             ..Self::default()
         }
     }

@@ -1,4 +1,4 @@
-//! The notations of files: `x.npy`, `x.npz:member`, `raw.bin:f4:1000x1000`, and ranges of them.
+//! The notations of files: `x.npy`, `x.npz:member`, `raw.bin:>f4:1000x1000@2880`, and ranges of them.
 
 #![allow(unsafe_code)]
 
@@ -33,7 +33,9 @@ use super::range::{RangeError, range};
 ///
 /// The path is the longest prefix of the text that is the name of an existing file, so that names may have
 /// colons and brackets. The first bytes of the file determine the notation after the path: nothing for a
-/// `.npy`, `:MEMBER` for a `.npz`, `:DTYPE` or `:DTYPE:SHAPE` for any other file. A range may follow.
+/// `.npy`, `:MEMBER` for a `.npz`, `:DTYPE` or `:DTYPE:SHAPE` for any other file, with `@OFFSET` behind it if a header
+/// of that many bytes comes first. One length of the shape may be -1: the array reaches to the end of the file. A range
+/// may follow.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ArrayFile {
     text: OsString,
@@ -52,6 +54,10 @@ enum Content {
         dtype: DType,
         /// The shape; `None` for one axis with all elements of the file.
         shape: Option<Vec<usize>>,
+        /// The axis of the shape whose length is inferred from that of the file.
+        inferred: Option<usize>,
+        /// The number of bytes before the first element.
+        offset: u64,
     },
 }
 
@@ -93,7 +99,7 @@ pub enum FileError {
     /// A raw file without a dtype behind it.
     #[error(
         "{}: expected a .npy or .npz file, or the dtype and shape of its elements; write them behind \
-         it, as in raw.bin:f4:1000x1000",
+         it, as in raw.bin:f4:1000x1000, with @2880 for a header of so many bytes",
         path.display()
     )]
     Unknown {
@@ -143,8 +149,22 @@ pub enum FileError {
         /// The reason.
         source: DTypeError,
     },
+    /// An offset that can't be parsed.
+    #[error(
+        "{}: expected the offset of the first element in bytes, got {offset:?}; write it as raw.bin:f4:1000x1000@2880",
+        path.display()
+    )]
+    Offset {
+        /// The file.
+        path: PathBuf,
+        /// The given text.
+        offset: String,
+    },
     /// A shape that can't be parsed.
-    #[error("{}: expected a shape as 1000x1000, got {shape:?}; write the lengths with x between", path.display())]
+    #[error(
+        "{}: expected a shape as 1000x1000, got {shape:?}; write the lengths with x between, at most one of them as -1",
+        path.display()
+    )]
     Shape {
         /// The file.
         path: PathBuf,
@@ -434,26 +454,25 @@ impl ArrayFile {
             // a typed view.
             unsafe { options.map_placement(file, path, placement)? }
         } else {
-            let options = match &self.content {
-                Content::Raw {
-                    dtype,
-                    shape: Some(shape),
-                } => MapOptions::new().dtype(dtype.clone()).shape(&**shape),
-                Content::Raw { dtype, shape: None } => MapOptions::new().dtype(dtype.clone()),
-                _ => MapOptions::new(),
-            };
-            // Mapping for reading first refuses an array that is too long, for which writing would grow the
-            // file.
-            let options = options.mode(Mode::Read);
+            let mut options = MapOptions::new().mode(mode).grow(false);
+            if let Content::Raw {
+                dtype,
+                shape,
+                inferred,
+                offset,
+            } = &self.content
+            {
+                options = options.dtype(dtype.clone()).offset(*offset);
+                if let Some(shape) = shape {
+                    options = options.shape(&**shape);
+                }
+                if let Some(axis) = inferred {
+                    options = options.infer_axis(*axis);
+                }
+            }
             // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
             // a typed view.
-            let mut array = unsafe { options.map_file(file, path)? };
-            if mode != Mode::Read {
-                // SAFETY: the caller guarantees that no code shortens the file while it is mapped, or writes the bytes of
-                // a typed view.
-                array = unsafe { options.mode(mode).map_file(file, path)? };
-            }
-            array
+            unsafe { options.map_file(file, path)? }
         };
         if self.range.is_empty() {
             return Ok(array);
@@ -562,7 +581,7 @@ fn sniff(file: &mut File) -> io::Result<Option<Format>> {
     Ok(Format::of(&start))
 }
 
-/// Parses `DTYPE`, an optional `:SHAPE` and an optional range.
+/// Parses `DTYPE`, an optional `:SHAPE`, an optional `@OFFSET` and an optional range.
 fn raw(path: &Path, text: &str) -> Result<(Content, Vec<Index>), FileError> {
     // The units of `datetime64` and `timedelta64` are in brackets, which are not a range.
     let is_time = ["M8[", "m8[", "datetime64[", "timedelta64["]
@@ -573,29 +592,56 @@ fn raw(path: &Path, text: &str) -> Result<(Content, Vec<Index>), FileError> {
         });
     let unit = if is_time { text.find(']') } else { None };
     let from = unit.map_or(0, |at| at + 1);
-    let end = text.get(from..).and_then(|rest| rest.find([':', '[']));
+    let end = text.get(from..).and_then(|rest| rest.find([':', '[', '@']));
     let (dtype, rest) = text.split_at(end.map_or(text.len(), |end| from + end));
     let dtype = dtype.parse().map_err(|source| FileError::DType {
         path: path.to_owned(),
         source,
     })?;
-    let (shape, brackets) = match rest.strip_prefix(':') {
+    let mut inferred = None;
+    let (shape, rest) = match rest.strip_prefix(':') {
         None => (None, rest),
         Some(rest) => {
-            let (shape, brackets) = rest.split_at(rest.find('[').unwrap_or(rest.len()));
-            let lengths = shape.split('x').map(|length| {
-                let is_plain = length.bytes().all(|digit| digit.is_ascii_digit());
-                length.parse::<usize>().ok().filter(|_| is_plain)
+            let (shape, rest) = rest.split_at(rest.find(['[', '@']).unwrap_or(rest.len()));
+            let lengths = shape.split('x').enumerate().map(|(axis, length)| {
+                if length == "-1" && inferred.is_none() {
+                    inferred = Some(axis);
+                    return Some(0);
+                }
+                number(length)
             });
             let lengths: Option<Vec<usize>> = lengths.collect();
             let lengths = lengths.ok_or_else(|| FileError::Shape {
                 path: path.to_owned(),
                 shape: shape.to_owned(),
             })?;
-            (Some(lengths), brackets)
+            (Some(lengths), rest)
         }
     };
-    Ok((Content::Raw { dtype, shape }, in_brackets(path, brackets)?))
+    let (offset, brackets) = match rest.strip_prefix('@') {
+        None => (0, rest),
+        Some(rest) => {
+            let (text, brackets) = rest.split_at(rest.find('[').unwrap_or(rest.len()));
+            let offset = number(text).ok_or_else(|| FileError::Offset {
+                path: path.to_owned(),
+                offset: text.to_owned(),
+            })?;
+            (offset, brackets)
+        }
+    };
+    let content = Content::Raw {
+        dtype,
+        shape,
+        inferred,
+        offset,
+    };
+    Ok((content, in_brackets(path, brackets)?))
+}
+
+/// Parses a number of digits alone.
+fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
+    let is_plain = text.bytes().all(|digit| digit.is_ascii_digit());
+    text.parse().ok().filter(|_| is_plain)
 }
 
 /// Parses a range in brackets; an empty text is the whole array.

@@ -429,6 +429,26 @@ impl CType {
         Ok(dtype)
     }
 
+    /// Returns the dtype of a member of a struct or union: that of the type, except that an array of `char` is a
+    /// text of its length.
+    fn member_dtype(&self) -> Result<DType, NoDType> {
+        let mut shape = Vec::new();
+        let mut item = self;
+        while let Self::Array(array) = item.resolved() {
+            let Some(length) = array.length else {
+                return self.dtype();
+            };
+            shape.push(length);
+            item = &array.item;
+        }
+        match (item.resolved(), shape.pop()) {
+            (Self::Integer(Integer::Char), Some(length @ 1..)) => DType::bytes(length)
+                .and_then(|text| DType::subarray(text, &shape))
+                .map_err(|error| self.no_dtype(error.to_string())),
+            _ => self.dtype(),
+        }
+    }
+
     /// Returns the dtype of an array. Arrays of arrays become one sub-array of several axes.
     fn subarray(&self) -> Result<DType, NoDType> {
         let mut shape = Vec::new();

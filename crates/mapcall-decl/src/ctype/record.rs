@@ -260,7 +260,7 @@ fn dtype(kind: RecordKind, tag: Option<&str>, body: &Body) -> Result<DType, NoDT
         if matches!(member.ctype.resolved(), CType::Array(array) if array.length.is_none()) {
             return Err(fail("it ends in an array without a length".into()));
         }
-        let dtype = member.ctype.dtype()?;
+        let dtype = member.ctype.member_dtype()?;
         match (&member.name, dtype.fields()) {
             (Some(name), _) => fields.push(Field::new(name.as_str(), dtype).at(member.offset)),
             (None, Some(inner)) => {

@@ -80,6 +80,8 @@ struct Shared {
     macros: Macros,
     evaluator: Option<Box<dyn Evaluate>>,
     constants: OnceBox<Vec<Constant>>,
+    /// The names that a library exports: other functions and variables are not listed.
+    exported: Option<HashSet<String>>,
 }
 
 /// What a header has beside its text.
@@ -89,6 +91,8 @@ pub(crate) struct Source {
     pub(crate) macros: Macros,
     /// What evaluates macros; `None` if there is no compiler.
     pub(crate) evaluator: Option<Box<dyn Evaluate>>,
+    /// The names that the library exports, if only these are listed.
+    pub(crate) exported: Option<HashSet<String>>,
 }
 
 impl Declarations {
@@ -108,6 +112,7 @@ impl Declarations {
             source_map: source.map,
             macros: source.macros,
             evaluator: source.evaluator,
+            exported: source.exported,
             ..Shared::default()
         };
         let length = text.len();
@@ -147,6 +152,14 @@ impl Declarations {
             let macros = self.shared.macros.own();
             let renamed = macros.filter(|&name| seen.insert(name));
             all.extend(renamed.filter_map(|name| self.renamed_function(name)));
+            all.retain(|function| {
+                let symbol = function
+                    .prototype
+                    .as_ref()
+                    .ok()
+                    .and_then(|known| known.symbol.as_ref());
+                self.shared.is_exported(symbol.unwrap_or(&function.name))
+            });
             Box::new(all)
         })
     }
@@ -230,7 +243,12 @@ impl Declarations {
                 .map(|variable| &*variable.name)
                 .chain(self.shared.macros.own())
                 .filter(|name| seen.insert(*name));
-            Box::new(names.filter_map(|name| self.variable(name)).collect())
+            let variables = names.filter_map(|name| self.variable(name));
+            let is_exported = |variable: &Variable| {
+                let symbol = variable.symbol.as_ref().unwrap_or(&variable.name);
+                self.shared.is_exported(symbol)
+            };
+            Box::new(variables.filter(is_exported).collect())
         })
     }
 
@@ -592,6 +610,11 @@ impl Shared {
     fn is_own(&self, piece: Piece) -> bool {
         let start = piece.span.range().start;
         self.source_map.as_ref().is_none_or(|map| map.is_own(start))
+    }
+
+    fn is_exported(&self, symbol: &str) -> bool {
+        let exported = self.exported.as_ref();
+        exported.is_none_or(|exported| exported.contains(symbol))
     }
 
     /// Returns the pieces that belong to the requested header and fulfil a condition.

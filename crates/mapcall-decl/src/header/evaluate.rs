@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use object::{Object, ObjectSection, ObjectSymbol};
 
-use super::{cache, compiler};
+use crate::compiler::{self, Failed, Limits, Request};
 use crate::declarations::{Constant, ConstantError, ConstantValue, Evaluate, Program};
 
 /// Defines, for a macro, a string that holds its text if it is one, and a struct of its class, its value as an
@@ -45,11 +45,11 @@ const MAX_OBJECT: u64 = 256 << 20;
 
 /// The compiler of a header, which evaluates macros.
 #[derive(Debug)]
-pub(super) struct Evaluator {
+pub(crate) struct Evaluator {
     /// The compiler and its first arguments.
-    pub(super) argv: Vec<OsString>,
-    pub(super) time_limit: Duration,
-    pub(super) cache: Option<cache::Request>,
+    pub(crate) argv: Vec<OsString>,
+    pub(crate) time_limit: Duration,
+    pub(crate) cache: Option<Request>,
 }
 
 impl Evaluate for Evaluator {
@@ -97,8 +97,7 @@ impl Evaluator {
         let mut refused = HashSet::new();
         for _ in 0..MAX_RUNS {
             let text = text(program, &refused);
-            let messages = match compiler::compile(&self.argv, &arguments, &text, self.time_limit)?
-            {
+            let messages = match compile(&self.argv, &arguments, &text, self.time_limit)? {
                 Ok(()) => {
                     let mut object = Vec::new();
                     let file = File::open(&path).map_err(|error| error.to_string())?;
@@ -120,6 +119,32 @@ impl Evaluator {
         }
         Err(format!("it refuses more than {} of them", refused.len()))
     }
+}
+
+/// Compiles a text to an object file; returns the messages of the compiler if it refuses the text.
+///
+/// # Errors
+///
+/// The reason in one line if the compiler can't be run, or takes too long.
+fn compile(
+    argv: &[OsString],
+    arguments: &[OsString],
+    input: &str,
+    limit: Duration,
+) -> Result<Result<(), String>, String> {
+    let child = compiler::start(argv, arguments, input, None).map_err(|error| error.to_string())?;
+    let exited = match compiler::finish(child, Limits::of_time(limit)) {
+        Ok(exited) => exited,
+        Err(Failed::Io(error)) => return Err(error.to_string()),
+        Err(Failed::TooSlow | Failed::Stopped) => {
+            return Err(format!("it took longer than {limit:?}"));
+        }
+    };
+    let messages = String::from_utf8_lossy(&exited.stderr).into_owned();
+    Ok(match exited.status {
+        Some(status) if !status.success() => Err(messages),
+        _ => Ok(()),
+    })
 }
 
 /// Returns the program without some of the macros, by their positions.

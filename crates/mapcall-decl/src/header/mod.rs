@@ -9,14 +9,12 @@
 //! # Ok::<(), mapcall_decl::HeaderError>(())
 //! ```
 
-mod cache;
 mod compiler;
 mod error;
-mod evaluate;
+pub(crate) mod evaluate;
 mod plain;
 mod standard;
 
-use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
@@ -24,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::compiler::{Entry, Question, Request};
 use crate::declarations::{Declarations, Macros, Source};
 use crate::parse::MAX_TEXT;
 use crate::source_map::{self, Separated, SourceMap};
@@ -210,14 +209,10 @@ impl Header {
     pub fn read(&self) -> Result<Declarations, HeaderError> {
         self.check()?;
         let input = Input::new(self)?;
-        let cache = if self.is_cached {
-            cache::Request::new(self, &input)
-        } else {
-            None
-        };
-        if let Some((output, argv)) = cache.as_ref().and_then(cache::Request::load) {
-            let separated = self.separate(&output);
-            return Ok(self.declarations(separated, argv, cache));
+        let cache = self.is_cached.then(|| self.request(&input)).flatten();
+        if let Some(entry) = cache.as_ref().and_then(Request::load) {
+            let separated = self.separate(&entry.output);
+            return Ok(self.declarations(separated, entry.argv, cache));
         }
         let start = SystemTime::now();
         match compiler::preprocess(self, &input) {
@@ -225,13 +220,43 @@ impl Header {
                 let output = String::from_utf8_lossy(&found.output);
                 let separated = self.separate(&output);
                 if let Some(cache) = &cache {
-                    cache.store(&output, &found, &separated.files, start);
+                    let entry = Entry {
+                        output: output.into_owned(),
+                        argv: found.argv.clone(),
+                        library: None,
+                    };
+                    cache.store(&entry, &found.searched, &separated.files, start);
                 }
                 Ok(self.declarations(separated, found.argv, cache))
             }
             Err(HeaderError::NoCompiler { tried, .. }) => self.read_plain(tried),
             Err(error) => Err(error),
         }
+    }
+
+    /// Returns the request of the header to the cache; `None` if there is no cache for it.
+    fn request(&self, input: &Input) -> Option<Request> {
+        let is_relative_file = |name: &&OsString| {
+            let path = Path::new(name);
+            path.is_relative() && path.is_file()
+        };
+        let mut directories = self.directories.iter();
+        let arguments = compiler::arguments(self, input);
+        let names = self.names.iter().chain(&self.prototypes);
+        Request::new(Question {
+            commands: self.compilers(),
+            arguments: &arguments,
+            input: match input {
+                Input::Lines(lines) => lines,
+                Input::File(_) => "",
+            },
+            facts: &names
+                .map(|name| name.as_encoded_bytes())
+                .collect::<Vec<_>>(),
+            is_relative: self.names.iter().any(|name| is_relative_file(&name))
+                || directories.any(|path| path.is_relative()),
+            directories: &self.directories,
+        })
     }
 
     fn separate(&self, output: &str) -> Separated {
@@ -256,7 +281,7 @@ impl Header {
         &self,
         separated: Separated,
         argv: Vec<OsString>,
-        cache: Option<cache::Request>,
+        cache: Option<Request>,
     ) -> Declarations {
         let evaluator = Evaluator {
             argv,
@@ -267,6 +292,7 @@ impl Header {
             map: Some(separated.map),
             macros: Macros::new(&separated.directives),
             evaluator: Some(Box::new(evaluator)),
+            exported: None,
         };
         Declarations::new(Arc::from(separated.text), source)
     }
@@ -349,6 +375,7 @@ impl Header {
                     map: Some(SourceMap::of_file(&path.to_string_lossy())),
                     macros: Macros::new(&plain.directives),
                     evaluator: None,
+                    exported: None,
                 };
                 Ok(Declarations::new(Arc::from(plain.text), source))
             }
@@ -361,26 +388,13 @@ impl Header {
 
     /// Returns the compilers to try, each a program and its first arguments.
     fn compilers(&self) -> Vec<Vec<OsString>> {
-        if let Some(compiler) = &self.compiler {
-            return vec![vec![compiler.clone()]];
-        }
-        match env::var_os("CC").filter(|command| !command.is_empty()) {
-            Some(command) => {
-                // The text is either the path of a program, with spaces, or a program with arguments.
-                let argv = command
-                    .to_str()
-                    .unwrap_or_default()
-                    .split_ascii_whitespace();
-                let argv: Vec<_> = argv.map(OsString::from).collect();
-                let mut commands = vec![vec![command]];
-                commands.extend((argv.len() > 1).then_some(argv));
-                commands
-            }
-            None => ["cc", "gcc", "clang"]
-                .map(|name| vec![OsStr::new(name).to_owned()])
-                .into(),
-        }
+        compilers(self.compiler.as_ref())
     }
+}
+
+/// Returns the C compilers to try, of which the given one is the only one.
+pub(crate) fn compilers(given: Option<&OsString>) -> Vec<Vec<OsString>> {
+    crate::compiler::commands(given, "CC", &["cc", "gcc", "clang"])
 }
 
 fn name_error(name: &OsStr, reason: &'static str) -> HeaderError {

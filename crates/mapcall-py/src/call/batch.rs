@@ -5,19 +5,20 @@
 use std::path::PathBuf;
 use std::ptr;
 
+use mapcall::CallError;
 use mapcall::array::{Buffer, Mode, WrittenFile};
-use mapcall::batch::PreparedBatch;
+use mapcall::batch::{PreparedBatch, Simd};
 use mapcall::contract::{Check, Output, Problem, Role, Rule};
 use numpy::PyUntypedArray;
 use pyo3::ffi::PyObject;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyString, PyTuple};
+use pyo3::types::{PyBool, PyTuple};
 use smallvec::SmallVec;
 
 use super::argument::Reader;
 use super::function::{Function, Gil};
-use super::keywords::BatchOptions;
+use super::keywords::{self, BatchOptions};
 use super::observer::Interpreter;
 use super::progress::Progress;
 use super::resources::CallResources;
@@ -101,15 +102,8 @@ impl<'py> BatchCall<'py> {
             if object.is_none() {
                 continue;
             }
-            let is_path = || {
-                Ok::<_, PyErr>(
-                    object.is_instance_of::<PyString>()
-                        || object.is_instance_of::<PyBytes>()
-                        || object.get_type().hasattr(intern!(py, "__fspath__"))?,
-                )
-            };
             let is_array = ndarray::as_array(&object, function.ndarray.as_ptr().cast()).is_some();
-            if !is_array && is_path()? {
+            if !is_array && errors::is_path(&object)? {
                 let path = Named::new(&object)?.path;
                 // Absolute, as the process may change its working directory during the batch.
                 *destination = Destination::File(std::path::absolute(&path).unwrap_or(path));
@@ -153,10 +147,16 @@ impl<'py> BatchCall<'py> {
     ///
     /// # Errors
     ///
-    /// `ArgumentError` if `threads` or `progress` has no valid value.
+    /// `ArgumentError` if `threads`, `simd` or `progress` has no valid value.
     pub(super) fn check_options(&self, function: &Function) -> PyResult<()> {
         self.threads(function)?;
+        self.simd(function)?;
         self.progress(function).map(drop)
+    }
+
+    fn simd(&self, function: &Function) -> PyResult<Simd> {
+        let default = function.binding().options.simd;
+        self.options.simd(function.inner.contract(), default)
     }
 
     fn threads(&self, function: &Function) -> PyResult<usize> {
@@ -190,6 +190,7 @@ impl<'py> BatchCall<'py> {
             threads: self.threads(this)?,
             stream: self.options.stream()?,
             is_synced: self.options.is_synced()?,
+            simd: self.simd(this)?,
         };
         let progress = self.progress(this)?;
         let Some(mut batch) = PreparedBatch::new(&this.inner, check) else {
@@ -235,7 +236,10 @@ impl<'py> BatchCall<'py> {
         };
         let calls = batch.broadcast().shape().iter().product();
         progress.close(py, outcome.is_ok().then_some(calls))?;
-        outcome.map_err(|error| observer.error(py, &error))?;
+        outcome.map_err(|error| match error {
+            CallError::Simd(error) => keywords::no_variant(py, contract, &error),
+            error => observer.error(py, &error),
+        })?;
         let written = py
             .detach(|| batch.finish(&options))
             .map_err(|error| errors::call(py, &error))?;

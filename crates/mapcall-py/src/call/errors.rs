@@ -1,18 +1,19 @@
 //! The conversion of errors of calls to Python exceptions, with NumPy calls as remedies.
 
-use mapcall::contract::{ArgumentError, HostValue, Problem, Remedy};
+use mapcall::contract::{Access, ArgumentError, Form, HostValue, Problem, Remedy};
 use mapcall::{BindError, CallError, LibraryError, PrototypeError};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyInt, PyString, PyTuple, PyType};
 
-use super::ndarray;
+use super::{ndarray, remedies};
 use crate::errors::with_fields;
 use crate::package::Package;
 
 /// Makes an exception of one of the package's classes. Returns the exception that this raises, if it
 /// does.
-fn make(
+pub(super) fn make(
     py: Python<'_>,
     class: impl FnOnce(&Package) -> &Py<PyType>,
     message: &str,
@@ -29,7 +30,7 @@ fn make(
 
 #[cold]
 pub(super) fn argument(py: Python<'_>, error: &ArgumentError) -> PyErr {
-    let remedy = remedy(error);
+    let remedy = remedies::text(error);
     make(
         py,
         |package| &package.argument_error,
@@ -42,52 +43,6 @@ pub(super) fn argument(py: Python<'_>, error: &ArgumentError) -> PyErr {
             value.setattr("remedy", remedy.as_str())
         },
     )
-}
-
-/// Returns the remedy as a call of NumPy on the argument, under the parameter's name.
-fn remedy(error: &ArgumentError) -> String {
-    let name = &error.parameter;
-    match error.remedy() {
-        Remedy::Convert(dtype) => match dtype.fields() {
-            Some(_) => format!("convert it with {name}.astype(struct.dtype), library.struct's"),
-            None => format!("convert it with {name}.astype('{}')", dtype.name()),
-        },
-        Remedy::MakeArray(dtype) | Remedy::GiveStruct(dtype) => match dtype.fields() {
-            Some(_) => {
-                format!("make it one with numpy.array({name}, struct.dtype), library.struct's")
-            }
-            None => format!("make it one with numpy.asarray({name}, '{}')", dtype.name()),
-        },
-        Remedy::MakeColumnMajor => format!("copy it with numpy.asfortranarray({name})"),
-        Remedy::MakeContiguous => format!("copy it with numpy.ascontiguousarray({name})"),
-        Remedy::Copy if matches!(error.problem, Problem::ReadOnly) => {
-            format!("pass {name}.copy(), or open the map for writing")
-        }
-        Remedy::Copy => format!("pass {name}.copy()"),
-        Remedy::Unmask { by_copy: true } => {
-            format!("pass {name}.filled(value), or {name}.data to have the masked elements count")
-        }
-        Remedy::Unmask { by_copy: false } => {
-            format!("pass {name}.data, where the masked elements are written too")
-        }
-        Remedy::GiveText { or_array: false } => "give a str or bytes".into(),
-        Remedy::GiveText { or_array: true } => "give a str, bytes or an array".into(),
-        Remedy::GiveHandle { or_array: false } => "give a handle or None".into(),
-        Remedy::GiveHandle { or_array: true } => "give an array, a handle or None".into(),
-        Remedy::GiveFunction => "give a bound function or a callable".into(),
-        Remedy::GiveExtent => format!("give it by name, {name}=..."),
-        Remedy::OmitInferred => "leave out the rest; inferred parameters are given by name".into(),
-        Remedy::GiveOutputs { count: 0 } => "leave `out` out".into(),
-        Remedy::GiveOutputs { count: 1 } => "give an array or a path as `out`".into(),
-        Remedy::GiveOutputs { count } => format!(
-            "give a tuple of {count} as `out`, with None for an output that is to be allocated"
-        ),
-        Remedy::Measure => {
-            let function = &error.function;
-            format!("write {name}[n] in the prototype, or call {function}.unchecked(...)")
-        }
-        other => other.to_string(),
-    }
 }
 
 #[cold]
@@ -158,31 +113,57 @@ pub(super) fn refused(
     value: HostValue<'_>,
     object: &Bound<'_, PyAny>,
 ) -> PyErr {
-    match name_object(&mut error.problem, value, object) {
+    match name_object(&mut error, value, object) {
         Ok(()) => argument(object.py(), &error),
         Err(error) => error,
     }
 }
 
 fn name_object(
-    problem: &mut Problem,
+    error: &mut ArgumentError,
     value: HostValue<'_>,
     object: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
     let is_other = matches!(value, HostValue::Other | HostValue::None);
-    match problem {
+    let access = error.subject.access;
+    match &mut error.problem {
         Problem::Type { .. } if is_other && ndarray::is_masked(object)? => {
-            let (found, is_written) = (what(object)?, false);
-            *problem = Problem::Masked { found, is_written };
+            let (found, is_written) = (what(object)?, access.is_written());
+            error.problem = Problem::Masked { found, is_written };
         }
-        Problem::Type { found, .. } if is_other => *found = what(object)?,
+        Problem::Type { found, remedy } if is_other => {
+            *found = what(object)?;
+            let is_made = matches!(remedy, Remedy::Replace(replacement) if matches!(replacement.form, Form::MakeArray(_)));
+            if is_made && is_path(object)? {
+                *remedy = Remedy::OpenFile {
+                    is_written: access.is_written(),
+                    is_output: access == Access::Output,
+                };
+            }
+        }
         Problem::NotOwned { found } => *found = what(object)?,
-        Problem::Unbounded { found } if matches!(value, HostValue::Pointer(_)) => {
+        Problem::Unbounded { found, .. } if matches!(value, HostValue::Pointer(_)) => {
             *found = format!("{} object", what(object)?);
+        }
+        // The text of a str is cut by characters.
+        Problem::NulInText { at } => {
+            if let Ok(text) = object.cast::<PyString>() {
+                let before = text.to_str()?.get(..*at).unwrap_or_default();
+                *at = before.chars().count();
+            }
         }
         _ => {}
     }
     Ok(())
+}
+
+/// Returns whether an object is the name of a file: a str, bytes or an object of `os.PathLike`.
+pub(super) fn is_path(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(object.is_instance_of::<PyString>()
+        || object.is_instance_of::<PyBytes>()
+        || object
+            .get_type()
+            .hasattr(intern!(object.py(), "__fspath__"))?)
 }
 
 /// Makes a `CallError`.

@@ -61,7 +61,7 @@ pub(super) fn read(object: &Bound<'_, PyAny>) -> PyResult<Option<ForeignFunction
         return of_ctypes(object).map(Some);
     }
     if is_instance(object, "_cffi_backend", "_CDataBase")? {
-        return of_cffi(object);
+        return of_cffi(object).map(Some);
     }
     if is_instance(object, "numba.core.ccallback", "CFunc")? {
         let address = object.getattr(intern!(object.py(), "address"))?.extract()?;
@@ -149,7 +149,7 @@ fn of_ctypes(object: &Bound<'_, PyAny>) -> PyResult<ForeignFunction> {
     })
 }
 
-fn of_cffi(object: &Bound<'_, PyAny>) -> PyResult<Option<ForeignFunction>> {
+fn of_cffi(object: &Bound<'_, PyAny>) -> PyResult<ForeignFunction> {
     let py = object.py();
     let backend = py.import(intern!(py, "_cffi_backend"))?;
     let ctype = backend.call_method1(intern!(py, "typeof"), (object,))?;
@@ -160,7 +160,11 @@ fn of_cffi(object: &Bound<'_, PyAny>) -> PyResult<Option<ForeignFunction>> {
             .getattr(intern!(py, "kind"))?
             .eq("void")?;
         if !is_void {
-            return Ok(None);
+            let name = ctype.getattr(intern!(py, "cname"))?.to_string();
+            return Ok(ForeignFunction {
+                address: 0,
+                signature: Signature::Unreadable(name),
+            });
         }
     }
     let uintptr = backend.call_method1(intern!(py, "new_primitive_type"), ("uintptr_t",))?;
@@ -180,7 +184,7 @@ fn of_cffi(object: &Bound<'_, PyAny>) -> PyResult<Option<ForeignFunction>> {
     } else {
         Signature::Unknown
     };
-    Ok(Some(ForeignFunction { address, signature }))
+    Ok(ForeignFunction { address, signature })
 }
 
 /// Returns the signature of a function that numba has compiled. It has no public attribute.

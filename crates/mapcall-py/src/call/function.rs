@@ -6,6 +6,7 @@ use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
+use mapcall::batch::Simd;
 use mapcall::contract::{ArrayRule, Contract, Quick, Role, Rule};
 use mapcall::ctype::Function as FunctionType;
 use mapcall::{BindError, Prototype, Success};
@@ -59,12 +60,13 @@ use super::text::Text;
 /// Parameters
 /// ----------
 /// *args, **kwargs
-///     The arguments of the C function: numbers, arrays, texts, handles, callables, None. A parameter
-///     that has the name of one of the following options hides the option.
+///     The arguments of the C function: numbers, arrays, texts, handles, callables, None. A name that
+///     Python does not take as a keyword gets an underscore (``lambda_``). The following options may be
+///     written with an underscore, too (``out_``), which is needed if a parameter has the option's name.
 /// out : ndarray, path, or tuple of them, optional
 ///     The destinations of the outputs of a batch: the result, then the arrays that are left out. In
-///     a tuple, None stands for an array that is allocated. A path is that of a new ``.npy`` file, which is
-///     written in the course of the batch and returned as a `memmap`. It gets its name when all calls
+///     a tuple, None stands for an array that is allocated. A path, which ends in ``.npy``, is that of a
+///     new file, which is written in the course of the batch and returned as a `memmap`. It gets its name when all calls
 ///     have been made, and replaces a file of that name once its content is on the disk. If a file
 ///     can't be replaced, the results are copied into it.
 /// where : ndarray of bool, optional
@@ -73,6 +75,11 @@ use super::text::Text;
 /// threads : int, default 1
 ///     The number of threads that a batch runs on; 0 for one on each core. The results are the same.
 ///     Many C functions are not safe to be called from several threads.
+/// simd : bool or 'auto', default False
+///     Whether a batch is made by a vector variant of the function, which computes several items at once:
+///     those that compilers make for ``#pragma omp declare simd``, and those of the GNU C library for libm.
+///     Results may differ in the last bits. True raises if no variant can make the calls, 'auto' makes them one by one
+///     then.
 /// stream : bool, optional
 ///     Whether pages of maps are dropped from memory once a batch has processed them. By default they
 ///     are if the files are larger than the memory that is free.
@@ -82,11 +89,16 @@ use super::text::Text;
 /// progress : bool or callable, optional
 ///     If True, a batch of more than a second shows a progress bar. A callable is called a few times
 ///     a second with the number of calls that have been made and the number of all calls.
+/// convert : bool, optional
+///     Whether arrays that do not fit are converted: their byte order, alignment, strides, and dtype by the rule
+///     `same_kind` of `numpy.can_cast`. What C writes is converted back. A batch converts the arrays of some calls at
+///     once, in a buffer that stays in the cache; a single call converts whole arrays. The default is the option of
+///     `Library.function`.
 ///
 /// Returns
 /// -------
 /// result : number, str, bytes, ndarray, Handle, None or tuple
-///     The result, unless it is void, then the arrays that were left out: None without any, the value
+///     The result, unless it is void, or a status that is 0 (``check="zero"``), then the arrays that were left out: None without any, the value
 ///     itself if it is the only one, else a tuple. In a batch, each is an array whose shape is that of
 ///     the loop dimensions followed by the core dimensions.
 ///
@@ -106,7 +118,7 @@ use super::text::Text;
 ///
 /// Notes
 /// -----
-/// Nothing is copied or converted. Only the core dimensions must be contiguous. An array that C
+/// Nothing is copied or converted, except with ``convert=True``. Only the core dimensions must be contiguous. An array that C
 /// writes must have all loop dimensions, and shares memory with no other argument, except that it may
 /// be an input as well (``out=x``). Functions that return text or pointers have no batches.
 ///
@@ -178,7 +190,11 @@ impl Binding {
         origin: Origin,
         options: Options,
     ) -> PyResult<Self> {
-        let returns = Returns::new(py, &inner.prototype().returns, options.text)?;
+        let returns = if inner.contract().is_status() {
+            Returns::Void
+        } else {
+            Returns::new(py, &inner.prototype().returns, options.text)?
+        };
         if let Some(destructor) = &options.destructor {
             returns.check_destructor(inner, destructor.function(py))?;
         }
@@ -255,6 +271,10 @@ pub(super) struct Options {
     pub(super) text: Text,
     pub(super) destructor: Option<Destructor>,
     pub(super) engine: Option<mapcall::call::Engine>,
+    /// Whether batches are made by a vector variant, if the call does not say.
+    pub(super) simd: Simd,
+    /// Whether arrays that do not fit are converted.
+    pub(super) converts: bool,
 }
 
 /// The destructor of the handles that a function returns.
@@ -309,6 +329,8 @@ impl Options {
                 Destructor::Callable(callable) => Destructor::Callable(callable.clone_ref(py)),
             }),
             engine: self.engine,
+            simd: self.simd,
+            converts: self.converts,
         }
     }
 
@@ -353,6 +375,8 @@ impl Options {
                     return Err(wrong("engine", "None, 'cranelift' or 'libffi'", other));
                 }
             },
+            simd: Simd::Off,
+            converts: false,
         })
     }
 

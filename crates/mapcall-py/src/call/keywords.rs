@@ -1,14 +1,49 @@
 //! The keywords of a batch call that are options: `out`, `where`, `threads`, ...
 
-use mapcall::batch::Stream;
+use mapcall::SimdError;
+use mapcall::batch::{Simd, Stream};
 use mapcall::contract::{Contract, Problem, Remedy};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyInt;
+use pyo3::types::{PyBool, PyDict, PyInt};
 
 use super::errors;
+use super::function::Function;
+use super::spelling::{KEYWORDS, option, option_of, parameters, position};
 
-/// The keywords, in the order of `inspect.signature`. A parameter of the same name hides a keyword.
-pub(super) const KEYWORDS: [&str; 6] = ["out", "where", "threads", "stream", "sync", "progress"];
+/// Returns the spellings of the options of a function.
+///
+/// >>> import mapcall
+/// >>> f = mapcall.load("m").function("double frexp(double x, int out[1])")
+/// >>> mapcall._mapcall.option_names(f)["out"]
+/// 'out_'
+#[pyfunction]
+pub(crate) fn option_names<'py>(function: &Bound<'py, Function>) -> PyResult<Bound<'py, PyDict>> {
+    let spellings = parameters(function.get().inner.prototype());
+    let names = PyDict::new(function.py());
+    for name in KEYWORDS {
+        names.set_item(name, option(name, &spellings))?;
+    }
+    Ok(names)
+}
+
+/// Returns the name of the parameter or option that a keyword of a call is a spelling of.
+///
+/// >>> import mapcall
+/// >>> f = mapcall.load("m").function("double frexp(double in, int out[1])")
+/// >>> [mapcall._mapcall.keyword_of(f, name) for name in ("in_", "out", "out_", "other")]
+/// [('in', True), ('out', True), ('out', False), None]
+///
+/// The second value says whether it is a parameter. None for any other keyword.
+#[pyfunction]
+pub(crate) fn keyword_of(function: &Bound<'_, Function>, keyword: &str) -> Option<(String, bool)> {
+    let prototype = function.get().inner.prototype();
+    if let Some(position) = position(prototype, keyword) {
+        let parameter = prototype.parameters.get(position)?;
+        return Some((parameter.name.clone(), true));
+    }
+    option_of(keyword).map(|option| (option.to_owned(), false))
+}
 
 /// The options of a batch call as Python objects; `None` for an option that was not given, or that is
 /// None.
@@ -18,9 +53,11 @@ pub(super) struct BatchOptions<'py> {
     /// The option `where`.
     pub(super) mask: Option<Bound<'py, PyAny>>,
     threads: Option<Bound<'py, PyAny>>,
+    simd: Option<Bound<'py, PyAny>>,
     stream: Option<Bound<'py, PyAny>>,
     sync: Option<Bound<'py, PyAny>>,
     pub(super) progress: Option<Bound<'py, PyAny>>,
+    convert: Option<Bound<'py, PyAny>>,
 }
 
 impl<'py> BatchOptions<'py> {
@@ -30,20 +67,47 @@ impl<'py> BatchOptions<'py> {
         name: &str,
         value: &Bound<'py, PyAny>,
     ) -> bool {
-        if !KEYWORDS.contains(&name) {
+        let Some(name) = option_of(name) else {
             return false;
-        }
+        };
         let options = options.get_or_insert_default();
         let option = match name {
             "out" => &mut options.out,
             "where" => &mut options.mask,
             "threads" => &mut options.threads,
+            "simd" => &mut options.simd,
             "stream" => &mut options.stream,
             "sync" => &mut options.sync,
-            _ => &mut options.progress,
+            "progress" => &mut options.progress,
+            _ => &mut options.convert,
         };
         *option = Some(value.clone()).filter(|value| !value.is_none());
         true
+    }
+
+    /// Returns whether a vector variant makes the calls; `default` if the option is not given.
+    ///
+    /// # Errors
+    ///
+    /// `ArgumentError` if the object is neither a bool nor 'auto'.
+    pub(super) fn simd(&self, contract: &Contract, default: Simd) -> PyResult<Simd> {
+        let Some(simd) = &self.simd else {
+            return Ok(default);
+        };
+        if let Some(simd) = simd_of(simd) {
+            return Ok(simd);
+        }
+        let problem = Problem::Type {
+            found: errors::what(simd)?,
+            remedy: Remedy::Words("give simd=True or simd='auto'".into()),
+        };
+        Err(refuse(
+            simd.py(),
+            contract,
+            "simd",
+            "True, False or 'auto'",
+            problem,
+        ))
     }
 
     /// Returns the condition on which pages of maps are dropped once all calls have processed them.
@@ -66,6 +130,16 @@ impl<'py> BatchOptions<'py> {
     /// The exceptions of the object's `__bool__`.
     pub(super) fn is_synced(&self) -> PyResult<bool> {
         self.sync.as_ref().map_or(Ok(false), Bound::is_truthy)
+    }
+
+    /// Returns whether arrays that do not fit are converted; `default` is the function's own option.
+    ///
+    /// # Errors
+    ///
+    /// The exceptions of the object's `__bool__`.
+    pub(super) fn converts(options: Option<&Self>, default: bool) -> PyResult<bool> {
+        let convert = options.and_then(|options| options.convert.as_ref());
+        convert.map_or(Ok(default), Bound::is_truthy)
     }
 
     /// Returns the number of threads; 0 for one on each core.
@@ -101,6 +175,43 @@ impl<'py> BatchOptions<'py> {
     }
 }
 
+/// Returns the meaning of a value of the option `simd`; `None` if it has none.
+fn simd_of(value: &Bound<'_, PyAny>) -> Option<Simd> {
+    if let Ok(is_required) = value.cast::<PyBool>() {
+        let is_required = is_required.is_true();
+        return Some(if is_required {
+            Simd::Required
+        } else {
+            Simd::Off
+        });
+    }
+    value
+        .extract::<&str>()
+        .is_ok_and(|value| value == "auto")
+        .then_some(Simd::Auto)
+}
+
+/// Returns the meaning of the option `simd` of `Library.function`.
+///
+/// # Errors
+///
+/// `ValueError` if the object is neither a bool nor 'auto'.
+pub(super) fn default_simd(value: &Bound<'_, PyAny>) -> PyResult<Simd> {
+    simd_of(value).ok_or_else(|| {
+        PyValueError::new_err(format!("simd must be True, False or 'auto', got {value:?}"))
+    })
+}
+
+/// Returns the `ArgumentError` of a batch that no vector variant can make.
+#[cold]
+pub(super) fn no_variant(py: Python<'_>, contract: &Contract, error: &SimdError) -> PyErr {
+    let problem = Problem::Type {
+        found: error.found(),
+        remedy: Remedy::Words(error.remedy().into()),
+    };
+    refuse(py, contract, "simd", error.expected(), problem)
+}
+
 /// Returns an `ArgumentError` about one of the keywords.
 #[cold]
 pub(super) fn refuse(
@@ -111,7 +222,7 @@ pub(super) fn refuse(
     problem: Problem,
 ) -> PyErr {
     let mut error = contract.refuse_all(problem);
-    error.parameter = keyword.into();
+    error.parameter = option(keyword, &error.subject.names);
     error.expected = expected.into();
     errors::argument(py, &error)
 }

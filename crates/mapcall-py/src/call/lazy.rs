@@ -23,10 +23,11 @@ use smallvec::SmallVec;
 use super::argument::Reader;
 use super::expected::{self, Expected};
 use super::function::Function;
+use super::keywords::BatchOptions;
 use super::parse_arguments::parse_arguments;
 use super::returns::Returns;
 use super::snapshot::Snapshots;
-use super::{errors, ndarray};
+use super::{errors, ndarray, structure};
 
 /// Returns the classes of lazy arrays: a dict from the class to the function that takes over calls with
 /// its instances, `take_over(function, args, kwargs)`.
@@ -85,11 +86,7 @@ pub(super) fn take_over<'py>(
 type Description<'py> = (
     Bound<'py, PyDict>,
     Option<Bound<'py, PyTuple>>,
-    Vec<(
-        Option<String>,
-        Bound<'py, PyArrayDescr>,
-        Bound<'py, PyTuple>,
-    )>,
+    Vec<DescribedOutput<'py>>,
 );
 
 /// Check a call by the shapes and dtypes of its arrays, and return its description.
@@ -124,7 +121,9 @@ pub(crate) fn describe_call<'py>(
     let options = parse_arguments(py, this, &pointers, args.len(), Some(&names), &mut given)?;
 
     let mut slots = vec![0; contract.slots()];
-    let mut check = Check::broadcasting(contract, &mut slots).unchecked(this.is_unchecked);
+    let converts = BatchOptions::converts(options.as_deref(), this.binding().options.converts)?;
+    let check = Check::broadcasting(contract, &mut slots).unchecked(this.is_unchecked);
+    let mut check = check.converting(converts);
     let mut arrays = Snapshots::default();
     let mut reader = Reader::new(py, this, &mut check, &mut arrays);
     let mut addresses = Addresses::default();
@@ -199,29 +198,48 @@ pub(crate) fn describe_call<'py>(
         for left_out in left_out {
             outputs.push(output(&left_out)?);
         }
+        outputs.extend(status(function, &outputs, PyTuple::empty(py))?);
         return Ok((arguments, None, outputs));
     }
     let Some(batch) = PreparedBatch::new(&this.inner, check) else {
         return Ok((arguments, None, Vec::new()));
     };
     let loop_shape = PyTuple::new(py, batch.broadcast().shape())?;
-    let outputs = batch
+    let mut outputs = batch
         .outputs()
         .iter()
         .map(output)
-        .collect::<PyResult<_>>()?;
+        .collect::<PyResult<Vec<_>>>()?;
+    outputs.extend(status(function, &outputs, loop_shape.clone())?);
     Ok((arguments, Some(loop_shape), outputs))
+}
+
+/// The name of an output (None for the result), its dtype and its shape.
+type DescribedOutput<'py> = (
+    Option<String>,
+    Bound<'py, PyArrayDescr>,
+    Bound<'py, PyTuple>,
+);
+
+/// Returns the description of the statuses of a function that has no other output: nothing else would be computed.
+fn status<'py>(
+    function: &Bound<'py, Function>,
+    outputs: &[DescribedOutput<'py>],
+    shape: Bound<'py, PyTuple>,
+) -> PyResult<Option<DescribedOutput<'py>>> {
+    let prototype = function.get().inner.prototype();
+    if !outputs.is_empty() || !function.get().inner.contract().is_status() {
+        return Ok(None);
+    }
+    let dtype = structure::dtype(function.py(), &prototype.returns)?;
+    Ok(Some((None, dtype, shape)))
 }
 
 /// Returns the name, dtype and shape of an output.
 fn describe_output<'py>(
     function: &Bound<'py, Function>,
     output: &Output,
-) -> PyResult<(
-    Option<String>,
-    Bound<'py, PyArrayDescr>,
-    Bound<'py, PyTuple>,
-)> {
+) -> PyResult<DescribedOutput<'py>> {
     let (py, this) = (function.py(), function.get());
     let (name, expected) = match output.role {
         Role::Parameter(position) => {

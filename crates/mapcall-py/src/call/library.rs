@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use mapcall::batch::Simd;
 use mapcall::contract::HostValue;
 use mapcall::declarations::{ConstantValue, Definitions};
 use mapcall::function::KeepAlive;
@@ -23,7 +24,9 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyMappingProxy, PySequence, PyString,
 use super::callback::{self, Callback, NamedRecipient, Recipient};
 use super::function::{Destructor, Function, Options, Origin};
 use super::handle::{self, Handle};
+use super::keywords::default_simd;
 use super::returns::function_pointed_to;
+use super::source_code::Code;
 use super::struct_object::{LibraryReference, Struct};
 use super::variable::Variable;
 use super::{errors, foreign, methods};
@@ -149,6 +152,7 @@ pub(crate) fn load(
     Ok(Library {
         inner,
         header,
+        code: None,
         declarations,
         known: Mutex::default(),
     })
@@ -213,13 +217,15 @@ impl Source {
 /// >>> libm == mapcall.load("libm.so.6")
 /// True
 ///
-/// Made by `load`. It stays loaded while this object or one of its functions is in use. The functions
+/// Made by `load` and `compile`. It stays loaded while this object or one of its functions is in use. The functions
 /// and constants of its header are attributes; a constant with the name of a method is in `constants`
 /// only.
 #[pyclass(frozen, module = "mapcall", weakref)]
 pub(crate) struct Library {
     inner: mapcall::Library,
     header: Option<Source>,
+    /// The source code of a library that was compiled.
+    code: Option<Code>,
     declarations: Declarations,
     /// The types and functions in use. It is locked by attached threads only, and never while Python
     /// code runs.
@@ -238,6 +244,25 @@ struct Known {
 }
 
 impl Library {
+    /// Returns a library that was compiled.
+    pub(super) fn of_code(inner: mapcall::Library, declarations: Declarations, code: Code) -> Self {
+        Self {
+            inner,
+            header: None,
+            code: Some(code),
+            declarations,
+            known: Mutex::default(),
+        }
+    }
+
+    /// Returns the names of what declares the functions; `None` if nothing does.
+    fn declared_by(&self) -> Option<String> {
+        match (&self.header, &self.code) {
+            (Some(source), _) => Some(source.names()),
+            (None, code) => code.as_ref().map(Code::name),
+        }
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -425,8 +450,9 @@ impl Library {
     /// gil : {'hold', 'release'}, optional
     ///     Whether the interpreter's lock is held or released during a call. By default it is released
     ///     if the arrays have 512 KiB or more together, or an argument is a callable.
-    /// text : {'str', 'bytes'}, default 'str'
-    ///     The type that a ``const char *`` result becomes; for a str, the text must be UTF-8.
+    /// text : {'str', 'bytes', 'handle'}, default 'str'
+    ///     What a ``const char *`` becomes that the function returns, or passes to a callback: a str, which must
+    ///     be UTF-8, bytes, or a `Handle`. A handle reads nothing, for texts that do not end with a NUL.
     /// destructor : Function or callable, optional
     ///     The function that frees a pointer which this one returns. It is called once, when the
     ///     pointer's `Handle` is closed or dies. A `Function` takes the pointer alone. Any other callable is
@@ -435,6 +461,10 @@ impl Library {
     /// engine : {'cranelift', 'libffi'}, optional
     ///     The engine that makes the call: code compiled by Cranelift, or libffi. The default is compiled code
     ///     where Cranelift supports the types.
+    /// simd : bool or 'auto', default False
+    ///     The default of the option `simd` of calls: whether batches are made by a vector variant of the function.
+    /// convert : bool, default False
+    ///     Whether calls convert arrays that do not fit, unless they have the option `convert` themselves.
     /// address : int, Handle or pointer of ctypes, optional
     ///     The address of the function, in place of that of the library's symbol: a function pointer, whose
     ///     code the library has. As in C, nothing checks that the address is right.
@@ -455,10 +485,10 @@ impl Library {
     #[pyo3(
         signature = (
             prototype, *, check = None, gil = None, text = "str", destructor = None, engine = None,
-            address = None, **unknown
+            simd = None, convert = false, address = None, **unknown
         ),
         text_signature = "($self, prototype, *, check=None, gil=None, text='str', destructor=None, \
-                          engine=None, address=None)"
+                          engine=None, simd=False, convert=False, address=None)"
     )]
     #[expect(clippy::too_many_arguments, reason = "each is a keyword in Python")]
     fn function<'py>(
@@ -469,20 +499,28 @@ impl Library {
         text: &str,
         destructor: Option<Bound<'py, PyAny>>,
         engine: Option<&str>,
+        simd: Option<&Bound<'py, PyAny>>,
+        convert: bool,
         address: Option<&Bound<'py, PyAny>>,
         unknown: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, Function>> {
-        const KEYWORDS: [&str; 7] = [
+        const KEYWORDS: [&str; 9] = [
             "prototype",
             "check",
             "gil",
             "text",
             "destructor",
             "engine",
+            "simd",
+            "convert",
             "address",
         ];
         refuse_unknown("Library.function", &KEYWORDS, unknown)?;
-        let options = Options::new(check, gil, text, destructor, engine)?;
+        let options = Options {
+            simd: simd.map_or(Ok(Simd::Off), default_simd)?,
+            converts: convert,
+            ..Options::new(check, gil, text, destructor, engine)?
+        };
         let (py, library) = (this.py(), this.get());
         let declarations = &library.declarations;
         let known = library.known().definitions.clone();
@@ -753,8 +791,8 @@ impl Library {
                 library.known().functions.insert(name, known);
                 return Ok(function.into_any());
             }
-            Ok(None) => match &library.header {
-                Some(source) => {
+            Ok(None) => match library.declared_by() {
+                Some(names) => {
                     let declarations = &library.declarations;
                     let constant = py.detach(|| declarations.constant(name));
                     let constant =
@@ -771,10 +809,7 @@ impl Library {
                             }
                         }
                     }
-                    format!(
-                        "{} declares no function, variable or constant {name:?}",
-                        source.names()
-                    )
+                    format!("{names} declares no function, variable or constant {name:?}")
                 }
                 None => format!(
                     "a library without a header has no attribute {name:?}; bind a function by its \
@@ -818,8 +853,8 @@ impl Library {
     }
 
     fn __repr__(&self) -> String {
-        match &self.header {
-            Some(source) => format!("<mapcall.Library: {} ({})>", self.inner, source.names()),
+        match self.declared_by() {
+            Some(names) => format!("<mapcall.Library: {} ({names})>", self.inner),
             None => format!("<mapcall.Library: {}>", self.inner),
         }
     }
@@ -838,6 +873,11 @@ impl Library {
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let package = Package::get(py)?;
+        if let Some(code) = &self.code {
+            return (&package.reload, (py.None(), py.None(), code.reduced(py)?))
+                .into_pyobject(py)
+                .map(Bound::into_any);
+        }
         let header = match &self.header {
             Some(source) => {
                 let define = PyDict::new(py);

@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use mapcall::batch::Simd;
 use mapcall::contract::Rule;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -337,6 +338,13 @@ impl Function {
         let destructor = options.destructor.as_ref().map(Destructor::object);
         keywords.set_item("destructor", destructor)?;
         keywords.set_item("engine", options.engine.map(|_| self.engine()))?;
+        // Left out by default, so that older versions read the pickle.
+        match options.simd {
+            Simd::Auto => keywords.set_item("simd", "auto")?,
+            Simd::Required => keywords.set_item("simd", true)?,
+            _ => {}
+        }
+        keywords.set_item("convert", options.converts)?;
         let text = match &self.binding().origin {
             Origin::Text(text) => Some(text.as_str()),
             Origin::Header => None,

@@ -13,13 +13,16 @@
 //! - the parts of a call: `parse_arguments`, `resources`, `argument`, `retained`, `result`;
 //! - the variable arguments of a call: `variadic`;
 //! - batches: `progress`, `observer`, `batch`; calls with lazy arrays: `lazy`;
-//! - the call and what Python shows of a function: `vectorcall`, `signature`, `methods`, `library`.
+//! - the call and what Python shows of a function: `vectorcall`, `signature`, `methods`, `library`;
+//! - libraries of source code: `source_code`, which `library` knows, and `compiled`.
 
 mod activation;
 mod argument;
 mod batch;
 mod bits;
 mod callback;
+mod compiled;
+mod conversion;
 mod errors;
 mod expected;
 mod foreign;
@@ -39,6 +42,7 @@ mod place;
 mod pointee;
 mod progress;
 mod received;
+mod remedies;
 mod resources;
 mod result;
 mod retained;
@@ -46,6 +50,8 @@ mod returns;
 mod scope;
 mod signature;
 mod snapshot;
+mod source_code;
+mod spelling;
 mod store;
 mod struct_object;
 mod structs;
@@ -57,8 +63,10 @@ mod vectorcall;
 
 pub(crate) use activation::get_errno;
 pub(crate) use callback::Callback;
+pub(crate) use compiled::compile;
 pub(crate) use function::Function;
 pub(crate) use handle::Handle;
+pub(crate) use keywords::{keyword_of, option_names};
 pub(crate) use lazy::{classes as lazy_classes, describe_call};
 pub(crate) use library::{Library, load, rebind};
 pub(crate) use signature::{Annotation, Doc, Parameter};

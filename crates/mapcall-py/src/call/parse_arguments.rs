@@ -10,7 +10,8 @@ use smallvec::SmallVec;
 
 use super::errors;
 use super::function::Function;
-use super::keywords::{BatchOptions, KEYWORDS};
+use super::keywords::BatchOptions;
+use super::spelling::{self, KEYWORDS};
 
 /// Writes each argument to the position of its parameter in `given`, which is all null before. The
 /// position of a parameter without an argument stays null. Returns the options of a batch call, if any
@@ -57,8 +58,8 @@ pub(super) fn parse_arguments<'py>(
                     return false;
                 };
                 let found = name.to_str().ok();
-                let found = found.and_then(|name| contract.prototype().parameter(name));
-                found.is_some_and(|(position, _)| required.contains(&position))
+                let found = found.and_then(|name| spelling::position(contract.prototype(), name));
+                found.is_some_and(|position| required.contains(&position))
             })
         };
         if required.len() == positional && !is_named() {
@@ -83,8 +84,7 @@ pub(super) fn parse_arguments<'py>(
         // Keywords in source code are interned, as the names are.
         let position = names.position(|known| known.is(&*name)).or_else(|| {
             let name = name.cast::<PyString>().ok()?;
-            let found = contract.prototype().parameter(name.to_str().ok()?);
-            found.map(|(position, _)| position)
+            spelling::position(contract.prototype(), name.to_str().ok()?)
         });
         let Some(position) = position else {
             let name = name.to_string();

@@ -1,6 +1,6 @@
 //! The signature and the documentation of a function, for `inspect` and `help`.
 
-use mapcall::contract::{Number, Rule};
+use mapcall::contract::{Number, Rule, list};
 use mapcall::ctype::CType;
 use numpy::PyArrayDescr;
 use pyo3::intern;
@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 
 use super::function::Function;
-use super::keywords::KEYWORDS;
+use super::spelling::{self, KEYWORDS};
 
 /// A parameter of a function.
 ///
@@ -147,16 +147,17 @@ impl Annotation {
 /// Returns the signature as text: `saxpy(a: float, x: float32[n], y: float32[n] in/out)`.
 pub(super) fn text(function: &mapcall::Function) -> String {
     let contract = function.contract();
+    let names = spelling::parameters(function.prototype());
     let arguments = contract.arguments().iter().map(|&position| {
         let rule = contract.rules().get(position);
         format!(
             "{}: {}",
-            contract.name(position),
+            names.get(position).map_or("", String::as_str),
             rule.map_or_else(String::new, annotation)
         )
     });
     let arguments = arguments.collect::<Vec<_>>().join(", ");
-    match returns(&function.prototype().returns) {
+    match result(function) {
         Some(returns) => format!("{}({arguments}) -> {returns}", function.name()),
         None => format!("{}({arguments})", function.name()),
     }
@@ -206,6 +207,14 @@ fn number_name(number: Number) -> &'static str {
     }
 }
 
+/// Returns the name of the Python type of a result; `None` for void, and for a status that can only be 0.
+fn result(function: &mapcall::Function) -> Option<String> {
+    if function.contract().is_status() {
+        return None;
+    }
+    returns(&function.prototype().returns)
+}
+
 /// Returns the name of the Python type for a C type; `None` for void.
 fn returns(ctype: &CType) -> Option<String> {
     if let Some(number) = Number::of(ctype) {
@@ -234,16 +243,14 @@ pub(super) fn inspect<'py>(
     let class = inspect.getattr("Parameter")?;
     let empty = class.getattr("empty")?;
     let contract = function.contract();
+    let names = spelling::parameters(function.prototype());
     let parameter = |position: usize, kind: &str, default: &Bound<'py, PyAny>| {
         let rule = contract.rules().get(position);
         let annotation = Annotation(rule.map_or_else(String::new, annotation));
         let keywords = PyDict::new(py);
         keywords.set_item("default", default)?;
         keywords.set_item("annotation", Bound::new(py, annotation)?)?;
-        class.call(
-            (contract.name(position), class.getattr(kind)?),
-            Some(&keywords),
-        )
+        class.call((names.get(position), class.getattr(kind)?), Some(&keywords))
     };
     let none = py.None().into_bound(py);
     let parameters = PyList::empty(py);
@@ -260,15 +267,14 @@ pub(super) fn inspect<'py>(
         }
     }
     for name in KEYWORDS {
-        if function.prototype().parameter(name).is_none() {
-            let keywords = PyDict::new(py);
-            keywords.set_item("default", &none)?;
-            let parameter = class.call((name, class.getattr("KEYWORD_ONLY")?), Some(&keywords))?;
-            parameters.append(parameter)?;
-        }
+        let name = spelling::option(name, &names);
+        let keywords = PyDict::new(py);
+        keywords.set_item("default", &none)?;
+        let parameter = class.call((name, class.getattr("KEYWORD_ONLY")?), Some(&keywords))?;
+        parameters.append(parameter)?;
     }
     let keywords = PyDict::new(py);
-    if let Some(result) = returns(&function.prototype().returns) {
+    if let Some(result) = result(function) {
         let annotation = Bound::new(py, Annotation(result))?;
         keywords.set_item(intern!(py, "return_annotation"), annotation)?;
     }
@@ -316,10 +322,11 @@ impl Doc {
 fn document(function: &mapcall::Function) -> String {
     let contract = function.contract();
     let mut document = format!("{}\n\n    {};\n", text(function), function.prototype());
+    let names = spelling::parameters(function.prototype());
     let rules = contract.rules().iter().enumerate();
     let lines: Vec<_> = rules
         .map(|(position, rule)| {
-            let name = contract.name(position);
+            let name = names.get(position).map_or("", String::as_str);
             let parameter = function.prototype().parameters.get(position);
             let equals = parameter.and_then(|parameter| parameter.equals.as_ref());
             match rule {
@@ -354,18 +361,20 @@ fn document(function: &mapcall::Function) -> String {
         document.push_str(&lines.join("\n"));
         document.push('\n');
     }
-    if let Some(result) = returns(&function.prototype().returns) {
+    if let Some(result) = result(function) {
         document.push_str("\nReturns\n-------\n");
         document.push_str(&result);
         document.push('\n');
     }
-    let returns = function.prototype().returns.resolved();
-    if contract.returned().is_some() || *returns == CType::Void {
-        document.push_str(
+    if !contract.is_unbatched() {
+        let options: Vec<String> = { KEYWORDS.iter() }
+            .map(|name| spelling::option(name, &names))
+            .collect();
+        document.push_str(&format!(
             "\nNotes\n-----\nGiven arrays with more axes, it is called for each index of these, as a \
-             batch.\nThe options out, where, threads, stream, sync and progress: \
-             help(mapcall.Function).\n",
-        );
+             batch.\nThe options {}: help(mapcall.Function).\n",
+            list(&options, "and"),
+        ));
     }
     document
 }

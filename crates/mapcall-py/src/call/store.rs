@@ -159,8 +159,10 @@ impl<'a, 'py> Writer<'a, 'py> {
                     name: name.to_owned(),
                     nearest: near,
                 };
-                let expected = "the name of a member".into();
-                return Err(errors::argument(self.py, &self.refuse(expected, problem)));
+                let mut error = self.refuse("the name of a member".into(), problem);
+                let names = known.iter().map(|(known, ..)| (*known).to_owned());
+                error.subject.names = names.collect();
+                return Err(errors::argument(self.py, &error));
             };
             let size = bits.map_or(ctype.size().unwrap_or_default(), |bits| bits.bytes());
             let Some(to) = to.get_mut(offset..offset + size) else {
@@ -198,7 +200,7 @@ impl<'a, 'py> Writer<'a, 'py> {
             PythonNumber::Scalar(value) => Problem::Kind { value: *value },
             _ => Problem::Type {
                 found: errors::what(object)?,
-                remedy: Remedy::GiveNumber,
+                remedy: Remedy::GiveNumber { or_omit: false },
             },
         };
         let expected = format!("{ctype} of {} bits", bits.width);

@@ -18,6 +18,7 @@ use smallvec::SmallVec;
 
 use super::argument::Reader;
 use super::batch::BatchCall;
+use super::conversion::Conversion;
 use super::function::{Function, Gil};
 use super::keywords::BatchOptions;
 use super::parse_arguments::parse_arguments;
@@ -166,13 +167,15 @@ fn general<'py>(
     if positional > contract.arguments().len() && contract.prototype().is_variadic {
         return with_variant(function, arguments, positional, keywords);
     }
-    let mut frame = Frame::new(contract.slots());
-    let mut check = Check::broadcasting(contract, frame.slots()).unchecked(this.is_unchecked);
-    let mut arrays = Snapshots::default();
-    let mut reader = Reader::new(py, this, &mut check, &mut arrays);
     let mut given: SmallVec<[*mut PyObject; 8]> =
         SmallVec::from_elem(ptr::null_mut(), contract.rules().len());
     let options = parse_arguments(py, this, arguments, positional, keywords, &mut given)?;
+    let converts = BatchOptions::converts(options.as_deref(), this.binding().options.converts)?;
+    let mut frame = Frame::new(contract.slots());
+    let check = Check::broadcasting(contract, frame.slots()).unchecked(this.is_unchecked);
+    let mut check = check.converting(converts);
+    let mut arrays = Snapshots::default();
+    let mut reader = Reader::new(py, this, &mut check, &mut arrays);
     let batch = match options {
         Some(options) => Some(BatchCall::arrange(py, this, *options, &mut given)?),
         None => None,
@@ -227,14 +230,21 @@ fn general<'py>(
     } else {
         check.nbytes()
     };
+    let conversion = Conversion::new(py, this, &check)?;
     arrays.check(py, contract)?;
     if !resources.is_empty() {
         // A fault in an array of a list or struct is the call's, too.
         given.extend(arrays.pointers());
     }
     // From here on no Python code runs before the call.
+    if let Some(conversion) = &conversion {
+        conversion.load(py, frame.slots())?;
+    }
     resources.hand_over(py, &this.inner, None)?;
     let errno = invoke(function, &given, frame.slots(), (nbytes, guard::epoch()))?;
+    if let Some(conversion) = &conversion {
+        conversion.store(py)?;
+    }
     let retained = if this.binding().has_pointers {
         let views = arrays.objects(py).chain(resources.objects(py));
         let outputs = outputs.iter().map(|(_, array)| array.as_any().clone());

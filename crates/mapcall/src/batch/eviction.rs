@@ -80,6 +80,9 @@ impl<'a> Eviction<'a> {
         let evicted_map = |(pointer, operand): (usize, &&Operand)| {
             let (_, buffer) = maps.iter().find(|(role, _)| *role == operand.role)?;
             let map = buffer.map()?;
+            // A copy was made of an operand that is converted once.
+            let addresses = map.as_ptr().addr()..map.as_ptr().addr() + map.len();
+            addresses.contains(&operand.address.addr()).then_some(())?;
             let start = plan.passed(pointer, 0)?.wrapping_sub(map.as_ptr().addr());
             Some(EvictedMap {
                 pointer,

@@ -9,12 +9,11 @@ use std::sync::Mutex;
 use mapcall_array::{Buffer, DType};
 
 use super::eviction::Stream;
-use super::prepared::{BatchOptions, PreparedBatch};
+use super::prepared::{BatchOptions, PreparedBatch, Simd};
 use super::run::BatchObserver;
-use crate::CType;
 use crate::call::Frame;
 use crate::contract::{Check, HostValue, Problem, Role};
-use crate::function::{Arg, CallError, Function, Lent, Success, push_argument};
+use crate::function::{Arg, CallError, Function, Lent, push_argument};
 
 impl Function {
     /// Calls the function for each element or sub-array of its arguments, as a generalized ufunc of
@@ -41,8 +40,8 @@ impl Function {
     /// order; [`Arg::Out`] stands for an output that is allocated, [`Arg::File`] for one that is written
     /// to a new `.npy` file, which may be larger than memory. The axes that an argument has beyond the
     /// brackets of its parameter are those of the batch, and broadcast; only the parameter's own axes must
-    /// be contiguous. Each output needs an argument, except for a status that [`Success::Zero`] checks,
-    /// which can only be 0.
+    /// be contiguous. Each output needs an argument. A status that [`Success::Zero`] checks is no output, as
+    /// it can only be 0.
     pub fn map<'a, 'b>(
         &'a self,
         inputs: &'a [Arg<'b>],
@@ -55,8 +54,10 @@ impl Function {
             options: BatchOptions {
                 threads: 1,
                 stream: Stream::Auto,
+                simd: Simd::Off,
                 is_synced: false,
             },
+            converts: self.converts(),
             mask: None,
             progress: None,
         }
@@ -95,6 +96,7 @@ pub struct Batch<'a, 'b> {
     inputs: &'a [Arg<'b>],
     outputs: &'a mut [Arg<'b>],
     options: BatchOptions,
+    converts: bool,
     mask: Option<&'a Arg<'b>>,
     progress: Option<Box<Report<'a>>>,
 }
@@ -105,6 +107,33 @@ impl<'a, 'b> Batch<'a, 'b> {
     /// The number of threads does not change the results, not even their last bits.
     pub fn threads(mut self, threads: usize) -> Self {
         self.options.threads = threads;
+        self
+    }
+
+    /// Converts arrays that do not fit: their byte order, alignment, strides, and dtype, as
+    /// [`Function::with_conversion`] says.
+    ///
+    /// ```
+    /// use mapcall::{Arg, Library};
+    /// use mapcall::array::{Array, DType, layout::Order};
+    ///
+    /// # // SAFETY: the C library's own initialisers may run at any time.
+    /// # let libm = unsafe { Library::open("m")? };
+    /// # // SAFETY: this is the prototype of `cos`.
+    /// # let cos = unsafe { libm.function("double cos(double x)")? };
+    /// let x = Array::zeros(">f4".parse()?, &[1000], Order::C)?;
+    /// let mut outputs = [Arg::Out];
+    /// cos.map(&[Arg::from(&x)], &mut outputs).convert().run()?;
+    /// assert_eq!(outputs[0].array().unwrap().view::<f64>()?.sum(), 1000.0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Each thread converts the items of some calls at once, in a buffer that stays in its core's cache, so that the
+    /// batch needs no more memory than that and no copy of a whole array. An array that is the same in each call is
+    /// converted once, and so is one that is repeated along the batch if its items take at most 16 MiB. The outputs
+    /// of calls that a mask leaves out stay as they are.
+    pub fn convert(mut self) -> Self {
+        self.converts = true;
         self
     }
 
@@ -139,6 +168,32 @@ impl<'a, 'b> Batch<'a, 'b> {
     /// that the batch does not read forwards, are not evicted.
     pub fn stream(mut self, stream: Stream) -> Self {
         self.options.stream = stream;
+        self
+    }
+
+    /// Sets whether the calls are made by a vector variant of the function, which computes several items at once.
+    ///
+    /// ```
+    /// use mapcall::batch::Simd;
+    /// use mapcall::{Arg, Library};
+    ///
+    /// # // SAFETY: the C library's own initialisers may run at any time.
+    /// # let libm = unsafe { Library::open("m")? };
+    /// # // SAFETY: this is the prototype of `cos`.
+    /// # let cos = unsafe { libm.function("double cos(double x)")? };
+    /// let x: Vec<f64> = (0..1000).map(f64::from).collect();
+    /// let mut y = vec![0.0; 1000];
+    /// cos.map(&[Arg::from(&x)], &mut [Arg::from(&mut y)]).simd(Simd::Auto).run()?;
+    /// assert!(x.iter().zip(&y).all(|(x, y)| (x.cos() - y).abs() < 1e-14));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Variants are functions that the library exports under the names of the machine's vector function ABI:
+    /// compilers make them for `#pragma omp declare simd`, and the GNU C library has them for most functions of libm.
+    /// The one with the widest registers of this processor is taken. Its results may differ from those of the
+    /// function in the last bits, and it does not set `errno`.
+    pub fn simd(mut self, simd: Simd) -> Self {
+        self.options.simd = simd;
         self
     }
 
@@ -185,7 +240,8 @@ impl<'a, 'b> Batch<'a, 'b> {
     pub fn outputs(&self) -> Result<Vec<Option<Shape>>, CallError> {
         let contract = self.function.contract();
         let mut frame = Frame::new(contract.slots());
-        let mut check = Check::broadcasting(contract, frame.slots());
+        let check = Check::broadcasting(contract, frame.slots());
+        let mut check = check.converting(self.converts);
         self.push_arguments(&mut check, &mut Lent::default())?;
         check.finish()?;
         self.check_outputs()?;
@@ -211,13 +267,15 @@ impl<'a, 'b> Batch<'a, 'b> {
     ///
     /// [`CallError::Argument`] if the prototype does not allow an argument: the function has not been
     /// called; [`CallError::Status`] if the result of a call is a failure, with its index in the
-    /// batch; [`CallError::Interrupted`] if the progress closure returns `Break`; [`CallError::Array`]
+    /// batch; [`CallError::Simd`] if [`Simd::Required`] is set and no vector variant can make the calls;
+    /// [`CallError::Interrupted`] if the progress closure returns `Break`; [`CallError::Array`]
     /// if there is no memory for an output, or if a file can't be written.
     pub fn run(self) -> Result<(), CallError> {
         let function = self.function;
         let contract = function.contract();
         let mut frame = Frame::new(contract.slots());
-        let mut check = Check::broadcasting(contract, frame.slots());
+        let check = Check::broadcasting(contract, frame.slots());
+        let mut check = check.converting(self.converts);
         let mut lent = Lent::default();
         self.push_arguments(&mut check, &mut lent)?;
         let maps = self.maps();
@@ -256,12 +314,11 @@ impl<'a, 'b> Batch<'a, 'b> {
         Ok(())
     }
 
-    /// Checks the number of outputs. Results that must all be 0 may be left out.
+    /// Checks the number of outputs.
     fn check_outputs(&self) -> Result<(), CallError> {
         let contract = self.function.contract();
         let (expected, found) = (contract.outputs().len(), self.outputs.len());
-        let is_status = self.function.success() == Success::Zero && contract.returned().is_some();
-        if found == expected || (found == 0 && expected == 1 && is_status) {
+        if found == expected {
             return Ok(());
         }
         let problem = Problem::Outputs { expected, found };
@@ -303,9 +360,8 @@ impl<'a, 'b> Batch<'a, 'b> {
     fn push_arguments(&self, check: &mut Check<'_>, lent: &mut Lent) -> Result<(), CallError> {
         let function = self.function;
         let contract = function.contract();
-        let returns = &contract.prototype().returns;
-        if contract.returned().is_none() && *returns.resolved() != CType::Void {
-            let returns = returns.to_string();
+        if contract.is_unbatched() {
+            let returns = contract.prototype().returns.to_string();
             return Err(contract.refuse_all(Problem::Unbatched { returns }).into());
         }
         check.insist_on_batch();

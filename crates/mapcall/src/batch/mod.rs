@@ -18,12 +18,13 @@
 //! ```
 //!
 //! The rules are those of NumPy's generalized ufuncs. From the ground up: `chunk` chooses how many calls a
-//! thread makes at once, `plan` iterates over the calls, `write_buffer` buffers outputs that go to files,
-//! `eviction` drops the pages of maps that have been processed, `run` makes the calls on one thread or
+//! thread makes at once, `plan` iterates over the calls, `conversion` converts the items of arrays that do not fit,
+//! `write_buffer` buffers outputs that go to files, `eviction` drops the pages of maps that have been processed, `run` makes the calls on one thread or
 //! several, `prepared` has the stages of a batch behind the check of its arguments, and `map` is the
 //! interface for Rust.
 
 mod chunk;
+mod conversion;
 mod eviction;
 mod map;
 mod plan;
@@ -33,6 +34,7 @@ mod write_buffer;
 
 pub use eviction::Stream;
 pub use map::{Batch, Shape};
+pub use prepared::Simd;
 #[doc(hidden)]
 pub use prepared::{BatchOptions, PreparedBatch};
 #[doc(hidden)]

@@ -106,6 +106,55 @@ impl Plan {
         plan
     }
 
+    /// Plans the iteration over the items of one operand.
+    pub(crate) fn of(broadcast: &BroadcastPlan, operand: &Operand) -> Self {
+        let operands = [operand].into_iter().collect();
+        let mask = None;
+        Self::new(broadcast, &MovingOperands { operands, mask })
+    }
+
+    /// Returns the plan of one operand without the axes along which it is repeated.
+    pub(crate) fn without_repeats(&self) -> Self {
+        let strides = self.pointers.first().map(|pointer| &*pointer.strides);
+        let strides = strides.unwrap_or_default();
+        let mut plan = Self {
+            axes: Dims::new(),
+            calls: 1,
+            ..self.clone()
+        };
+        for pointer in &mut plan.pointers {
+            pointer.strides = Dims::new();
+        }
+        for (&length, &stride) in self.axes.iter().zip(strides) {
+            if stride != 0 {
+                plan.push(length, &[stride]);
+                plan.calls *= length;
+            }
+        }
+        plan
+    }
+
+    /// Returns the plan of one operand without its fastest axis if it is repeated along that, and the number of
+    /// consecutive calls that get the same item.
+    pub(crate) fn split_repeats(mut self) -> (Self, usize) {
+        let mut repeats = 1;
+        if let Some(pointer) = self.pointers.first_mut()
+            && let (Some((0, strides)), Some((&length, axes))) =
+                (pointer.strides.split_last(), self.axes.split_last())
+        {
+            pointer.strides = strides.into();
+            self.axes = axes.into();
+            repeats = length.max(1);
+        }
+        self.calls /= repeats;
+        (self, repeats)
+    }
+
+    /// Returns whether a mask selects the calls that are made.
+    pub(crate) fn has_mask(&self) -> bool {
+        self.has_mask
+    }
+
     /// Adds an axis behind the others. It is merged with the last one if the operands are contiguous across
     /// the two.
     fn push(&mut self, length: usize, strides: &[isize]) {

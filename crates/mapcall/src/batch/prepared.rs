@@ -2,8 +2,10 @@
 
 #![allow(unsafe_code)]
 
+use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::fmt;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::time::Instant;
 
@@ -12,12 +14,13 @@ use mapcall_array::{Array, Buffer, NewFile, WrittenFile};
 
 use smallvec::SmallVec;
 
+use super::conversion::{Conversions, Copies, convert_repeated};
 use super::eviction::{Eviction, Stream};
 use super::plan::{MovingOperands, Plan};
 use super::run::{BatchObserver, BatchRun, Outcome, PROGRESS_INTERVAL};
 use super::write_buffer::FileOutput;
 use crate::contract::{BroadcastPlan, Check, Contract, Operand, Output, Problem, Remedy, Role};
-use crate::function::{CallError, Function, InUse, new_array};
+use crate::function::{CallError, Function, InUse, SimdRefusal, guarded, new_array};
 
 /// The options for the calls of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +29,23 @@ pub struct BatchOptions {
     pub threads: usize,
     /// Whether pages of maps are dropped when they have been processed.
     pub stream: Stream,
+    /// Whether a vector variant of the function makes the calls.
+    pub simd: Simd,
     /// Whether the batch waits until new files are on the disk.
     pub is_synced: bool,
+}
+
+/// Whether a batch makes its calls by a vector variant of the function: see [`Batch::simd`](super::Batch::simd).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Simd {
+    /// Each call is one of the function itself.
+    #[default]
+    Off,
+    /// By a variant if there is one that can make the calls.
+    Auto,
+    /// By a variant; the batch is refused if none can make the calls.
+    Required,
 }
 
 /// A batch whose arguments have been checked.
@@ -138,15 +156,21 @@ impl<'a> PreparedBatch<'a> {
     /// # Errors
     ///
     /// [`CallError::Array`] if the system refuses, or if the disk is full; [`CallError::Argument`] if
-    /// another output is written to that file, or if the items of a batch are column-major, which no file
+    /// the path does not end in `.npy`, if another output is written to that file, or if the items of a batch are column-major, which no file
     /// can hold, or have a value that C reads.
     pub fn create_file(&mut self, output: &Output, path: &Path) -> Result<(), CallError> {
         let contract = self.function.contract();
+        if path.extension() != Some(OsStr::new("npy")) {
+            let path = path.to_path_buf();
+            return Err(contract
+                .refuse_role(output.role, Problem::Suffix { path })
+                .into());
+        }
         let dtype = output.dtype(contract);
         let is_column_major = !output.is_in_order() && output.is_column_major;
         if (is_column_major && !output.order.is_empty()) || output.fill.is_some() {
             let found = "a file".into();
-            let remedy = Remedy::Words("leave it out, or give an array".into());
+            let remedy = Remedy::OmitOrArray;
             return Err(contract
                 .refuse_role(output.role, Problem::Type { found, remedy })
                 .into());
@@ -206,8 +230,17 @@ impl<'a> PreparedBatch<'a> {
         maps: &[(Role, Buffer)],
         observer: &dyn BatchObserver,
     ) -> Result<(), CallError> {
-        let (function, broadcast) = (self.function, &*self.broadcast);
+        let function = self.function;
         let contract = function.contract();
+        let mut broadcast = Cow::Borrowed(&*self.broadcast);
+        let mut frame = Cow::Borrowed(self.frame);
+        let mut copies = Vec::new();
+        if self.broadcast.calls() > 0 && self.broadcast.converts() {
+            // SAFETY: the caller guarantees that the memory of the arguments lives and that no other code
+            // writes it.
+            copies = unsafe { self.convert(broadcast.to_mut(), frame.to_mut(), observer) }?;
+        }
+        let broadcast = &*broadcast;
         let moving = MovingOperands::new(contract, broadcast);
         let plan = Plan::new(broadcast, &moving);
         if plan.calls() == 0 {
@@ -238,25 +271,40 @@ impl<'a> PreparedBatch<'a> {
             .iter()
             .filter_map(|(role, file)| output((*role, file)))
             .collect();
-        let calls = function.call_loop(broadcast);
+        let conversions = Conversions::new(broadcast, &moving);
+        let key = function.loop_key(broadcast);
+        let calls = function.call_loop(&key);
+        let vector_calls = match options.simd {
+            Simd::Off => None,
+            _ if observer.inspects() => Some(Err(function.no_vector_loop(SimdRefusal::Checked))),
+            _ => Some(function.vector_loop(&key)),
+        };
+        let vector_calls = match vector_calls.transpose() {
+            Err(error) if options.simd == Simd::Required => return Err(error.into()),
+            found => found.ok().flatten(),
+        };
         let run = BatchRun {
             function,
             calls: &calls,
+            vector_calls: vector_calls.as_deref(),
             plan: &plan,
-            frame: self.frame,
+            frame: &frame,
             mapped: &self.mapped,
             bytes: broadcast
                 .operands()
                 .iter()
-                .map(|operand| operand.size)
-                .sum(),
+                .map(Operand::bytes)
+                .fold(0, usize::saturating_add),
             outputs: &outputs,
+            conversions: conversions.as_ref(),
             eviction,
             observer,
         };
         // SAFETY: the check has filled the frame and the plan. The caller guarantees that their memory
         // lives during the calls and is used by no other code.
-        match unsafe { run.run(options.threads) } {
+        let outcome = unsafe { run.run(options.threads) };
+        drop(copies);
+        match outcome {
             Outcome::Done => self.wait_for_files(options, observer),
             Outcome::Failed(source) => Err(failed(contract, source)),
             Outcome::Faulted(call, fault) => Err(CallError::Fault {
@@ -273,6 +321,39 @@ impl<'a> PreparedBatch<'a> {
                 checked.map_err(|error| error.at(plan.index_of(stopped.call)))
             }
         }
+    }
+
+    /// Converts the operands that are repeated along the batch, before its first call.
+    ///
+    /// # Safety
+    ///
+    /// The memory of the arguments is valid, and no other code writes it meanwhile.
+    unsafe fn convert(
+        &self,
+        broadcast: &mut BroadcastPlan,
+        frame: &mut [u64],
+        observer: &dyn BatchObserver,
+    ) -> Result<Copies, CallError> {
+        let contract = self.function.contract();
+        let interrupted = || CallError::Interrupted {
+            function: self.function.name().to_owned(),
+            index: None,
+        };
+        let calls = broadcast.calls();
+        let mut reported = Instant::now();
+        let mut report = || {
+            if reported.elapsed() < PROGRESS_INTERVAL {
+                return ControlFlow::Continue(());
+            }
+            reported = Instant::now();
+            observer.progress(0, calls)
+        };
+        let copies = guarded(self.function, &self.mapped, || {
+            // SAFETY: the caller guarantees that the memory of the arguments is valid.
+            unsafe { convert_repeated(contract, broadcast, frame, &mut report) }
+        })?;
+        let copies = copies.map_err(|source| failed(contract, source))?;
+        copies.ok_or_else(interrupted)
     }
 
     /// Waits until the files are on the disk, if the options say so. It syncs a part of the file at a

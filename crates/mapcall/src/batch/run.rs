@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::mem;
 use std::ops::{ControlFlow, Range};
@@ -16,10 +17,11 @@ use mapcall_array::guard::{self, Claim, Fault};
 use smallvec::SmallVec;
 
 use super::chunk::{self, ChunkSizer};
+use super::conversion::{ConversionBuffers, Conversions};
 use super::eviction::Eviction;
 use super::plan::{Plan, Run};
 use super::write_buffer::{FileOutput, FileWriter, WriteBuffer, WriterThread};
-use crate::call::{Accessed, CallLoop, Frame, StridedPointer, activation, errno};
+use crate::call::{Accessed, CallLoop, Frame, StridedPointer, VectorLoop, activation, errno};
 use crate::function::Function;
 
 /// The maximum number of threads: more threads gain nothing, and each needs a stack.
@@ -107,6 +109,8 @@ enum End {
 pub(super) struct BatchRun<'a, 'm> {
     pub(super) function: &'a Function,
     pub(super) calls: &'a CallLoop,
+    /// The loop that makes as many of the calls as it can by a vector variant of the function.
+    pub(super) vector_calls: Option<&'a VectorLoop>,
     pub(super) plan: &'a Plan,
     /// The slots of the frame, with the values that are the same in each call.
     pub(super) frame: &'a [u64],
@@ -115,6 +119,8 @@ pub(super) struct BatchRun<'a, 'm> {
     /// The number of bytes that one call reads and writes.
     pub(super) bytes: usize,
     pub(super) outputs: &'a [FileOutput<'a>],
+    /// The operands that are converted, if there are any.
+    pub(super) conversions: Option<&'a Conversions>,
     pub(super) eviction: Eviction<'m>,
     pub(super) observer: &'a dyn BatchObserver,
 }
@@ -209,10 +215,11 @@ impl BatchRun<'_, '_> {
         }
     }
 
-    /// Returns the largest number of calls whose outputs fit in the buffers.
+    /// Returns the largest number of calls whose outputs and converted items fit in the buffers.
     fn max_calls(&self) -> usize {
-        let calls = self.outputs.iter().map(FileOutput::max_calls);
-        calls.min().unwrap_or(usize::MAX)
+        let outputs = self.outputs.iter().map(FileOutput::max_calls);
+        let converted = self.conversions.map(Conversions::max_calls);
+        outputs.chain(converted).min().unwrap_or(usize::MAX)
     }
 
     /// Makes the calls of one thread: takes chunks until none is left. Ends early if `is_alone` returns
@@ -239,11 +246,18 @@ impl BatchRun<'_, '_> {
         };
         let mut chunk_sizer = ChunkSizer::new(self.bytes, fair.min(self.max_calls()));
         let mut frame = Frame::of(self.frame);
-        let mut buffer = match WriteBuffer::new(self.outputs, self.plan, chunk_sizer.max(), writer)
-        {
-            Ok(buffer) => buffer,
-            Err(error) => return progress.fail(error),
+        let max = chunk_sizer.max();
+        let conversions = self.conversions;
+        let converted = conversions.map(|conversions| ConversionBuffers::new(conversions, max));
+        let (mut buffer, mut converted) = match (
+            WriteBuffer::new(self.outputs, max, writer),
+            converted.transpose(),
+        ) {
+            (Ok(buffer), Ok(converted)) => (buffer, converted),
+            (Err(error), _) | (_, Err(error)) => return progress.fail(error),
         };
+        // The plan of this thread, with the addresses of its buffers.
+        let mut plan = Cow::Borrowed(conversions.map_or(self.plan, Conversions::plan));
         let mut last_report = Instant::now();
         let mut now = last_report;
         while !progress.is_over.load(Ordering::Relaxed) {
@@ -265,10 +279,17 @@ impl BatchRun<'_, '_> {
                     }
                 }
             }
-            buffer.begin(&calls);
+            buffer.begin(&calls, &mut plan);
             // SAFETY: the caller guarantees that the memory of all calls is valid. Outputs that go to files
-            // lie in `buffer`, which has room for these calls.
-            let made = unsafe { self.chunk(progress, buffer.plan(), calls.clone(), frame.slots()) };
+            // lie in `buffer` and converted items in `converted`, which have room for these calls.
+            let made = unsafe {
+                self.chunk(
+                    progress,
+                    (&mut plan, converted.as_mut()),
+                    calls.clone(),
+                    frame.slots(),
+                )
+            };
             if is_alone() {
                 break;
             }
@@ -321,12 +342,17 @@ impl BatchRun<'_, '_> {
     unsafe fn chunk(
         &self,
         progress: &Progress,
-        plan: &Plan,
+        (plan, mut converted): (&mut Cow<'_, Plan>, Option<&mut ConversionBuffers<'_>>),
         calls: Range<usize>,
         frame: &mut [u64],
     ) -> ControlFlow<()> {
         let (mut found, mut left) = (None, 0);
         let epoch = guard::epoch();
+        if let Some(converted) = &mut converted {
+            // SAFETY: the caller guarantees that the memory of these calls is valid.
+            unsafe { converted.load(&calls, plan.to_mut()) };
+            self.check_faults(progress, &calls, frame, epoch)?;
+        }
         let around = self.observer.surround(&mut || {
             left = activation::run(|| {
                 let visited = plan.for_each_run(calls.clone(), |run| {
@@ -334,22 +360,20 @@ impl BatchRun<'_, '_> {
                     unsafe { self.masked(&run, frame) }
                 });
                 found = visited.break_value();
+                if let Some(converted) = &converted {
+                    let end = |end| calls.start..calls.end.min(end);
+                    let (made, returned) = match found {
+                        Some(End::Stopped(call)) => (end(call + 1), end(call)),
+                        Some(End::Refused(call)) => (end(call + 1), end(call + 1)),
+                        None => (calls.clone(), calls.clone()),
+                    };
+                    // SAFETY: the caller guarantees that the memory of these calls is valid.
+                    unsafe { converted.store(&made, &returned, plan) };
+                }
             });
             left
         });
-        let fault = if guard::is_quiet() {
-            None
-        } else {
-            self.fault(plan, &calls, frame, epoch)
-        };
-        if let Some(fault) = fault {
-            let call = plan.call_at(&calls, fault.address).unwrap_or(calls.start);
-            let mut first = progress.faulted.lock();
-            if first.as_ref().is_none_or(|(first, _)| call < *first) {
-                *first = Some((call, fault));
-            }
-            return ControlFlow::Break(());
-        }
+        self.check_faults(progress, &calls, frame, epoch)?;
         match found {
             Some(End::Stopped(call)) => {
                 let start = self.function.contract().layout().result();
@@ -379,20 +403,50 @@ impl BatchRun<'_, '_> {
         around
     }
 
-    /// Returns the fault of a chunk: of its own accesses, or because they may have read zeros that were there
-    /// because of a fault of another thread.
-    #[cold]
-    fn fault(
+    /// Ends the batch if a chunk has a fault: of its own accesses, or because they may have read zeros that were
+    /// there because of a fault of another thread.
+    #[inline]
+    fn check_faults(
         &self,
-        plan: &Plan,
+        progress: &Progress,
         calls: &Range<usize>,
         slots: &[u64],
         epoch: usize,
-    ) -> Option<Box<Fault>> {
+    ) -> ControlFlow<()> {
+        if guard::is_quiet() {
+            return ControlFlow::Continue(());
+        }
+        self.note_fault(progress, calls, slots, epoch)
+    }
+
+    /// Does what [`check_faults`](Self::check_faults) says, if there are faults of any thread.
+    #[cold]
+    fn note_fault(
+        &self,
+        progress: &Progress,
+        calls: &Range<usize>,
+        slots: &[u64],
+        epoch: usize,
+    ) -> ControlFlow<()> {
         let mapped = self.mapped;
         let own = activation::take_fault(Accessed { mapped, slots });
-        let ranges = || plan.ranges(calls, self.bytes);
-        own.or_else(|| activation::zeros_read(epoch, ranges()).map(Box::new))
+        let ranges = || {
+            let ranges = self.plan.ranges(calls, self.bytes).into_iter();
+            // The items of operands that are converted may have elements before the first one.
+            let before = self.conversions.map_or(0, |_| self.bytes);
+            ranges.map(move |range| range.start.saturating_sub(before)..range.end)
+        };
+        let fault = own.or_else(|| activation::zeros_read(epoch, ranges()).map(Box::new));
+        let Some(fault) = fault else {
+            return ControlFlow::Continue(());
+        };
+        let call = self.plan.call_at(calls, fault.address);
+        let call = call.unwrap_or(calls.start);
+        let mut first = progress.faulted.lock();
+        if first.as_ref().is_none_or(|(first, _)| call < *first) {
+            *first = Some((call, fault));
+        }
+        ControlFlow::Break(())
     }
 
     /// Makes the calls of a run that its mask selects.
@@ -447,6 +501,22 @@ impl BatchRun<'_, '_> {
         if self.observer.inspects() {
             // SAFETY: the caller guarantees that the memory of these calls is valid.
             return unsafe { self.checked(pointers, first, count, frame) };
+        }
+        if let Some(calls) = self.vector_calls {
+            // SAFETY: the caller guarantees that the memory of these calls is valid, and the check has set the
+            // slots of constant operands.
+            let made = unsafe { calls.run(frame.as_ptr(), pointers, count) };
+            if made < count {
+                let moved = |pointer: &StridedPointer| pointer.after(made);
+                let rest: SmallVec<[StridedPointer; 4]> = pointers.iter().map(moved).collect();
+                // SAFETY: the caller guarantees that the memory of these calls is valid. The frame has all slots
+                // of the layout.
+                unsafe {
+                    self.calls
+                        .run(function, frame.as_mut_ptr(), &rest, count - made)
+                };
+            }
+            return ControlFlow::Continue(());
         }
         // SAFETY: the caller guarantees that the memory of these calls is valid. The frame has all slots of
         // the layout, and the check has set those of constant operands.

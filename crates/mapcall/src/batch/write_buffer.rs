@@ -55,8 +55,6 @@ type Buffers = Vec<Buffer>;
 pub(super) struct WriteBuffer<'a> {
     outputs: &'a [FileOutput<'a>],
     buffers: Buffers,
-    /// The plan of the batch, with the operands of `outputs` moved into the buffers.
-    plan: Cow<'a, Plan>,
     /// The writer thread, or `None` if this thread writes its own buffers.
     writer: Option<WriterThread>,
 }
@@ -116,7 +114,6 @@ impl<'a> WriteBuffer<'a> {
     /// Allocates buffers for chunks of at most `calls` calls.
     pub(super) fn new(
         outputs: &'a [FileOutput<'a>],
-        plan: &'a Plan,
         calls: usize,
         mut writer: Option<WriterThread>,
     ) -> mapcall_array::Result<Self> {
@@ -130,13 +127,12 @@ impl<'a> WriteBuffer<'a> {
         Ok(Self {
             outputs,
             buffers: buffers()?,
-            plan: Cow::Borrowed(plan),
             writer,
         })
     }
 
-    /// Prepares the buffers for a chunk.
-    pub(super) fn begin(&mut self, calls: &Range<usize>) {
+    /// Prepares the buffers for a chunk, and sets their addresses in `plan`.
+    pub(super) fn begin(&mut self, calls: &Range<usize>, plan: &mut Cow<'_, Plan>) {
         for (output, buffer) in self.outputs.iter().zip(&self.buffers) {
             let address = buffer.as_mut_ptr();
             if output.is_cleared {
@@ -144,13 +140,8 @@ impl<'a> WriteBuffer<'a> {
             }
             // The plan counts from the first item of the file.
             let first = address.wrapping_sub(calls.start.wrapping_mul(output.size));
-            self.plan.to_mut().set_address(output.pointer, first);
+            plan.to_mut().set_address(output.pointer, first);
         }
-    }
-
-    /// Returns the plan for the chunk that was begun.
-    pub(super) fn plan(&self) -> &Plan {
-        &self.plan
     }
 
     /// Writes the buffers of a chunk whose calls are made, or sends them to the writer.

@@ -38,6 +38,7 @@ mod libffi;
 mod operand;
 mod thunk;
 mod value;
+mod vector;
 
 use std::ffi::c_void;
 use std::fmt;
@@ -51,6 +52,7 @@ pub use closure::{Body, Closure, ClosurePool, Late, Purpose};
 pub use error::CallTypeError;
 pub use frame::{Frame, FrameLayout, SmallFrame};
 pub use operand::{OperandKind, Stop, StridedPointer};
+pub use vector::{Isa, VectorLoop, VectorName, VectorParameter};
 
 use crate::ctype::CType;
 use mapcall_array::fork::Section;

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
+use std::sync::Arc;
 
 use mapcall_array::layout::Dims;
 use mapcall_array::{Backing, Layout, map};
@@ -14,6 +15,7 @@ use smallvec::SmallVec;
 
 use super::Contract;
 use super::alias::Aliases;
+use super::conversion::Conversion;
 use super::error::{ArgumentError, Problem};
 use super::memory::Memory;
 use super::role::Role;
@@ -40,6 +42,8 @@ pub struct Operand {
     pub is_written: bool,
     /// Whether it was allocated for the batch.
     pub(super) is_placed: bool,
+    /// How its items are converted for C; `None` if they are passed as they are.
+    pub(crate) conversion: Option<Arc<Conversion>>,
 }
 
 /// The axes of one call of an operand whose bytes are not contiguous.
@@ -112,7 +116,27 @@ impl Operand {
             core: None,
             is_written,
             is_placed: false,
+            conversion: None,
         }
+    }
+
+    /// Has the items of the operand converted for C.
+    pub(super) fn with_conversion(mut self, conversion: Arc<Conversion>) -> Self {
+        self.conversion = Some(conversion);
+        self
+    }
+
+    /// Puts copies of its items in the place of those that the caller gave, which are not converted any more.
+    pub(crate) fn put_inside(&mut self, address: *mut u8, strides: Dims<isize>) {
+        self.address = address;
+        self.strides = strides;
+        self.core = None;
+        self.conversion = None;
+    }
+
+    /// Returns whether it has no batch axes.
+    pub(super) fn is_fixed(&self) -> bool {
+        self.shape.is_empty()
     }
 
     /// Sets the lengths and strides of the axes of one call, and the size of an element.
@@ -142,9 +166,36 @@ impl Operand {
         Layout::from_strides(offset, &shape, &strides, core.itemsize).ok()
     }
 
+    /// Returns whether two of its bytes may be the same.
+    pub(super) fn may_self_overlap(&self) -> bool {
+        let layout = self.layout(self.lowest());
+        layout.is_none_or(|layout| layout.may_self_overlap())
+    }
+
+    /// Returns the number of bytes that one call accesses, and that its conversion does.
+    pub(crate) fn bytes(&self) -> usize {
+        let outside = self.conversion.as_ref().map_or(0, |_| self.reach());
+        self.size.saturating_add(outside)
+    }
+
+    /// Returns the number of bytes from the lowest byte of an item outside to the highest.
+    pub(crate) fn reach(&self) -> usize {
+        let Some(core) = &self.core else {
+            return self.size;
+        };
+        let axes = core.shape.iter().zip(&core.strides);
+        let reach = axes.map(|(&length, stride)| {
+            let steps = length.saturating_sub(1);
+            stride.unsigned_abs().saturating_mul(steps)
+        });
+        reach.fold(core.itemsize, usize::saturating_add)
+    }
+
     /// Returns the address of its lowest byte.
     fn lowest(&self) -> usize {
-        let axes = self.shape.iter().zip(&self.strides);
+        let core = self.core.iter();
+        let core = core.flat_map(|core| core.shape.iter().zip(&core.strides));
+        let axes = self.shape.iter().zip(&self.strides).chain(core);
         let backwards = axes
             .filter(|(_, stride)| **stride < 0)
             .map(|(&length, stride)| stride.unsigned_abs().wrapping_mul(length.saturating_sub(1)));
@@ -171,6 +222,14 @@ impl Operand {
             && self.core == other.core
             && shape(self) == shape(other)
             && moves(self) == moves(other)
+    }
+
+    /// Returns whether one of two operands that share memory is converted so that C would see two copies of an
+    /// array. A number is read before its result is written, so that it may be converted in place.
+    fn is_copied_with(&self, other: &Self) -> bool {
+        let is_number = |operand: &Self| operand.kind == OperandKind::Strided;
+        (self.conversion.is_some() || other.conversion.is_some())
+            && !(is_number(self) && is_number(other) && self.is_same(other))
     }
 
     /// Returns the operand at an address that is `distance` bytes higher.
@@ -213,6 +272,12 @@ impl BroadcastPlan {
         }
     }
 
+    /// Replaces the operand that was added last by another one of the same role.
+    pub(super) fn replace_last(&mut self, operand: Operand) {
+        self.operands.pop();
+        self.operands.push(operand);
+    }
+
     /// Returns whether there is an operand for a role.
     pub(crate) fn has(&self, role: Role) -> bool {
         self.operands.iter().any(|operand| operand.role == role)
@@ -248,7 +313,7 @@ impl BroadcastPlan {
             strides: Dims::new(),
             size,
             core: None,
-            ..*operand
+            ..operand.clone()
         });
         Ok(())
     }
@@ -315,6 +380,17 @@ impl BroadcastPlan {
         &self.operands
     }
 
+    /// Returns whether items of an operand are converted.
+    pub(crate) fn converts(&self) -> bool {
+        let mut operands = self.operands.iter();
+        operands.any(|operand| operand.conversion.is_some())
+    }
+
+    /// Returns the operands, for copies to be put in the place of those that are converted.
+    pub(crate) fn operands_mut(&mut self) -> &mut [Operand] {
+        &mut self.operands
+    }
+
     /// Adds an output in memory: `address` is that of its first item, `strides` are the distances in
     /// bytes between items along the batch's axes, and `size` is the number of bytes of an item.
     ///
@@ -371,7 +447,7 @@ impl BroadcastPlan {
                 is_shared: false,
                 backing: Backing::Unknown,
             };
-            map::is_mapped_from(file, memory.addresses(operand.size)).unwrap_or(false)
+            map::is_mapped_from(file, memory.addresses(operand.reach())).unwrap_or(false)
         });
         operand.map(|operand| operand.role)
     }
@@ -424,9 +500,7 @@ impl BroadcastPlan {
         let other = self.operands.iter().take(index).find(differs);
         let problem = Problem::Broadcast {
             shape: operand.shape.to_vec(),
-            other: other.map_or_else(String::new, |other| {
-                contract.role_name(other.role).to_owned()
-            }),
+            other: other.map_or_else(String::new, |other| contract.role_name(other.role)),
             other_shape: other.map_or_else(Vec::new, |other| other.shape.to_vec()),
         };
         contract.refuse_role(operand.role, problem)
@@ -448,12 +522,7 @@ impl BroadcastPlan {
             .enumerate()
             .filter(|(_, operand)| operand.is_written)
         {
-            let overlaps = || {
-                operand
-                    .layout(operand.lowest())
-                    .is_none_or(|layout| layout.may_self_overlap())
-            };
-            if calls > 1 && overlaps() {
+            if calls > 1 && operand.may_self_overlap() {
                 return Err(contract.refuse_role(operand.role, Problem::SelfOverlap));
             }
             for (other_index, other) in self.operands.iter().enumerate() {
@@ -470,10 +539,12 @@ impl BroadcastPlan {
                 let collides = |distance| {
                     let other = other.moved(distance);
                     operand.may_share(&other)
-                        && (is_disjoint || (calls > 1 && !operand.is_same(&other)))
+                        && (is_disjoint
+                            || (calls > 1 && !operand.is_same(&other))
+                            || operand.is_copied_with(&other))
                 };
                 if distances.any(collides) {
-                    let other = contract.role_name(other.role).to_owned();
+                    let other = contract.role_name(other.role);
                     let problem = if is_disjoint {
                         Problem::Overlap { other }
                     } else {

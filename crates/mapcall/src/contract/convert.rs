@@ -4,7 +4,7 @@
 use std::ffi::CStr;
 use std::sync::Arc;
 
-use super::error::{Problem, Remedy};
+use super::error::{Form, Problem, Remedy, Replacement, Results, range};
 use super::foreign_function;
 use super::host_value::{FunctionValue, HandleValue, HostValue};
 use super::number::Number;
@@ -110,17 +110,35 @@ impl Rule {
     pub(super) fn wrong_kind(&self, value: HostValue<'_>, is_unchecked: bool) -> Problem {
         let remedy = match self {
             Self::Inferred(_) | Self::Derived(_) | Self::Number(_) | Self::Reference(_) => {
-                Remedy::GiveNumber
+                Remedy::GiveNumber {
+                    or_omit: matches!(self, Self::Inferred(_) | Self::Derived(_)),
+                }
             }
-            Self::InOut(_) => Remedy::Words("give a number, or leave it out".into()),
+            Self::InOut(_) => Remedy::GiveNumber { or_omit: true },
             Self::Pointer(rule)
                 if rule.number().is_some() && matches!(value, HostValue::Number(_)) =>
             {
                 let found = value.kind().into();
-                return Problem::Unbounded { found };
+                return Problem::Unbounded {
+                    found,
+                    shape: Vec::new(),
+                    is_number: true,
+                };
             }
             Self::Array(rule) if rule.takes_text() => Remedy::GiveText { or_array: true },
-            Self::Array(rule) => Remedy::MakeArray(rule.dtype().clone()),
+            Self::Array(rule) if rule.dtype().fields().is_some() => {
+                Remedy::GiveRecords(rule.dtype().clone())
+            }
+            Self::Array(rule) => {
+                let dtype = rule.dtype().clone();
+                make_array(match value {
+                    HostValue::Number(_) | HostValue::LongDouble(_) => Form::OfNumber {
+                        dtype,
+                        rank: rule.rank(),
+                    },
+                    _ => Form::MakeArray(dtype),
+                })
+            }
             Self::Text => Remedy::GiveText {
                 or_array: is_unchecked,
             },
@@ -138,6 +156,16 @@ impl Rule {
     }
 }
 
+/// Returns the remedy to make an array of an object.
+pub(super) fn make_array(form: Form) -> Remedy {
+    Remedy::Replace(Replacement {
+        form,
+        results: Results::None,
+        or_omit: false,
+        of: None,
+    })
+}
+
 pub(super) fn convert_number(
     number: Number,
     value: HostValue<'_>,
@@ -153,7 +181,7 @@ pub(super) fn convert_number(
         HostValue::HugeNumber(found) => {
             return Err(Problem::Type {
                 found: found.to_owned(),
-                remedy: Remedy::Words(format!("give a value that {number} has")),
+                remedy: range(number, false),
             });
         }
         other => return Err(Rule::Number(number).wrong_kind(other, false)),
@@ -213,7 +241,14 @@ pub(super) fn check_pointer(
         return Err(Problem::NotOwned { found: found() });
     }
     if !(rule.is_void || is_unchecked) {
-        return Err(Problem::Unbounded { found: found() });
+        return Err(Problem::Unbounded {
+            found: found(),
+            shape: match value {
+                HostValue::Array { memory, .. } => memory.shape.to_vec(),
+                _ => Vec::new(),
+            },
+            is_number: false,
+        });
     }
     Ok(())
 }
@@ -247,7 +282,11 @@ fn check_list(rule: &PointerRule, is_unchecked: bool) -> Result<(), Problem> {
     match rule.ctype.resolved() {
         _ if rule.ownership != Ownership::Kept => Err(Problem::NotOwned { found: found() }),
         CType::Pointer(pointer) if is_unchecked || is_text(pointer) => Ok(()),
-        _ => Err(Problem::Unbounded { found: found() }),
+        _ => Err(Problem::Unbounded {
+            found: found(),
+            shape: Vec::new(),
+            is_number: false,
+        }),
     }
 }
 

@@ -22,12 +22,14 @@ mod alias;
 mod array_layout;
 mod broadcast;
 mod check;
+mod conversion;
 mod convert;
 mod derived;
 mod dimension;
 mod element;
 mod error;
 mod extent_rule;
+mod fields;
 mod foreign_function;
 mod host_value;
 mod memory;
@@ -44,7 +46,11 @@ use std::sync::Arc;
 
 pub use broadcast::{BroadcastPlan, Operand};
 pub use check::Check;
-pub use error::{ArgumentError, Problem, Remedy};
+pub(crate) use conversion::Conversion;
+pub use error::{
+    Access, ArgumentError, Element, Form, ListOf, Loss, Problem, Remedy, Replacement, Results,
+    Subject, list,
+};
 pub use extent_rule::ExtentRule;
 pub use host_value::{FunctionValue, HandleValue, HostValue};
 pub use mapcall_array::Backing;
@@ -84,6 +90,8 @@ pub struct Contract {
     returned: Option<ArrayRule>,
     /// The outputs of a batch.
     outputs: Box<[Role]>,
+    /// Whether the result is a status that is 0 after each call that returns.
+    is_status: bool,
     /// Pairs of arrays that must not share a byte.
     disjoint_pairs: Box<[(usize, usize)]>,
     derived: DerivedNumbers,
@@ -130,8 +138,6 @@ impl Contract {
             },
         };
         let returned = ArrayRule::of_scalar(&prototype.returns, false);
-        let outputs = positions(&prototype, crate::Parameter::is_output);
-        let outputs = outputs.iter().copied().map(Role::Parameter);
         Ok(Self {
             arguments: positions(&prototype, |parameter| {
                 parameter.is_in_out() || !(parameter.is_inferred || parameter.equals.is_some())
@@ -140,11 +146,8 @@ impl Contract {
             disjoint_pairs: disjoint_pairs(&prototype, &rules),
             inferred: inferred.iter().map(dimension).collect(),
             scalars: scalars(&prototype, &rules),
-            outputs: returned
-                .iter()
-                .map(|_| Role::Result)
-                .chain(outputs)
-                .collect(),
+            outputs: outputs(&prototype, returned.as_ref()),
+            is_status: false,
             returned,
             prototype: Arc::new(prototype),
             rules,
@@ -156,6 +159,44 @@ impl Contract {
     #[must_use]
     pub fn prototype(&self) -> &Arc<Prototype> {
         &self.prototype
+    }
+
+    /// Returns the same contract with a result that is a status if `is_status`: it is 0 after each call that
+    /// returns, so that it is no output.
+    ///
+    /// ```
+    /// use mapcall::Prototype;
+    /// use mapcall::contract::{Contract, Role};
+    ///
+    /// let contract = Contract::new(Prototype::parse("int f(int n, const int x[n], int y[n])")?)?;
+    /// assert_eq!(contract.outputs(), [Role::Result, Role::Parameter(2)]);
+    /// assert_eq!(contract.with_status(true).outputs(), [Role::Parameter(2)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn with_status(&self, is_status: bool) -> Self {
+        let returned = ArrayRule::of_scalar(&self.prototype.returns, false);
+        let returned = returned.filter(|_| !is_status);
+        Self {
+            outputs: outputs(&self.prototype, returned.as_ref()),
+            returned,
+            is_status,
+            ..self.clone()
+        }
+    }
+
+    /// Returns whether the result is a status: see [`with_status`](Self::with_status).
+    #[must_use]
+    pub fn is_status(&self) -> bool {
+        self.is_status
+    }
+
+    /// Returns whether no batch can return the results, because no array can hold them.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_unbatched(&self) -> bool {
+        let returns = self.prototype.returns.resolved();
+        self.returned.is_none() && !self.is_status && *returns != CType::Void
     }
 
     /// Returns the rules of all parameters, in their order.
@@ -317,12 +358,7 @@ impl Contract {
     #[cold]
     #[must_use]
     pub fn refuse(&self, position: usize, problem: Problem) -> Box<ArgumentError> {
-        Box::new(ArgumentError {
-            function: self.prototype.name.clone(),
-            parameter: self.name(position).to_owned(),
-            expected: self.expected(position),
-            problem,
-        })
+        self.refuse_role(Role::Parameter(position), problem)
     }
 
     /// Makes the error for an element of a list that is given for a parameter.
@@ -339,16 +375,22 @@ impl Contract {
         let mut error = self.refuse(position, problem);
         error.parameter = format!("{}[{index}]", error.parameter);
         error.expected = element.to_string();
+        error.subject = Subject::of_rule(element);
         error
     }
 
-    /// Returns the name of the argument for a role: `out` for the result, `where` for the mask.
-    pub(crate) fn role_name(&self, role: Role) -> &str {
-        match role {
-            Role::Parameter(position) => self.name(position),
-            Role::Result => "out",
-            Role::Mask => "where",
+    /// Returns the name of the argument for a role: `out` for the result, `where` for the mask, with underscores if
+    /// a parameter has that name.
+    pub(crate) fn role_name(&self, role: Role) -> String {
+        let mut name = match role {
+            Role::Parameter(position) => return self.name(position).to_owned(),
+            Role::Result => "out".to_owned(),
+            Role::Mask => "where".to_owned(),
+        };
+        while self.prototype.parameter(&name).is_some() {
+            name.push('_');
         }
+        name
     }
 
     /// Makes the error for the argument of a parameter, of the result, or of the mask.
@@ -365,8 +407,13 @@ impl Contract {
         };
         Box::new(ArgumentError {
             function: self.prototype.name.clone(),
-            parameter: self.role_name(role).to_owned(),
+            parameter: self.role_name(role),
             expected,
+            subject: Subject {
+                names: self.names(),
+                outputs: self.outputs.len(),
+                ..Subject::new(self, role, &problem)
+            },
             problem,
         })
     }
@@ -419,8 +466,32 @@ impl Contract {
             parameter: String::new(),
             expected: "arguments".into(),
             problem,
+            subject: Subject {
+                names: self.names(),
+                ..Subject::default()
+            },
         })
     }
+
+    /// Returns the names of the parameters, those that the caller gives first.
+    fn names(&self) -> Vec<String> {
+        let given = self.arguments.iter().copied();
+        let others = 0..self.rules.len();
+        let others = others.filter(|position| !self.arguments.contains(position));
+        let names = given.chain(others).map(|position| self.name(position));
+        names.map(str::to_owned).collect()
+    }
+}
+
+/// Returns the outputs of a batch. `returned` is the rule of its results.
+fn outputs(prototype: &Prototype, returned: Option<&ArrayRule>) -> Box<[Role]> {
+    let arrays = positions(prototype, crate::Parameter::is_output);
+    let arrays = arrays.iter().copied().map(Role::Parameter);
+    returned
+        .map(|_| Role::Result)
+        .into_iter()
+        .chain(arrays)
+        .collect()
 }
 
 /// Derives the rules of arrays in place of scalars, except for scalars in an expression or with bounds.

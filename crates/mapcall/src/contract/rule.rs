@@ -667,44 +667,10 @@ pub(super) fn check_dtype(
     if found.to_native() == expected {
         return Err(Problem::ByteOrder { expected, found });
     }
-    if let (Some(members), Some(_)) = (expected.fields(), found.fields())
-        && let Some(problem) = wrong_field("", members, &found)
-    {
-        return Err(problem);
+    if expected.fields().is_some() && found.fields().is_some() {
+        return super::fields::check(&expected, &found);
     }
     Err(Problem::DType { expected, found })
-}
-
-/// Returns the problem with the first member whose field is missing in a structured dtype or differs.
-fn wrong_field(
-    path: &str,
-    members: &[mapcall_array::dtype::Field],
-    found: &DType,
-) -> Option<Problem> {
-    for member in members {
-        let name = format!("{path}{}", member.name);
-        let Some(field) = found.field(&member.name) else {
-            return Some(Problem::Field {
-                field: name,
-                expected: format!("a field of {}", member.dtype.name()),
-                found: "none of that name".into(),
-            });
-        };
-        if let (Some(inner), Some(_)) = (member.dtype.fields(), field.dtype.fields())
-            && let Some(problem) = wrong_field(&format!("{name}."), inner, &field.dtype)
-        {
-            return Some(problem);
-        }
-        let show = |dtype: &DType, offset: usize| format!("{} at byte {offset}", dtype.name());
-        if field.offset != member.offset || field.dtype != member.dtype {
-            return Some(Problem::Field {
-                field: name,
-                expected: show(&member.dtype, member.offset),
-                found: show(&field.dtype, field.offset),
-            });
-        }
-    }
-    None
 }
 
 pub(super) fn is_char(ctype: &CType) -> bool {

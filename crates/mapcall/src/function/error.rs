@@ -1,5 +1,7 @@
 //! The errors of binding and calling a function.
 
+use std::fmt;
+
 use mapcall_array::Error;
 use mapcall_array::guard::Fault;
 
@@ -99,6 +101,9 @@ pub enum CallError {
         /// The fault.
         fault: Box<Fault>,
     },
+    /// No vector variant of the function can make a batch that needs one.
+    #[error(transparent)]
+    Simd(#[from] SimdError),
     /// There is no memory for an output.
     #[error("{function}: {source}")]
     Array {
@@ -116,6 +121,92 @@ impl CallError {
             *index = Some(batch_index);
         }
         self
+    }
+}
+
+/// A batch that can't be made by a vector variant, though that was asked for.
+///
+/// ```
+/// use mapcall::batch::Simd;
+/// use mapcall::{Arg, CallError, Library};
+///
+/// // SAFETY: the C library's own initialisers may run at any time.
+/// let libm = unsafe { Library::open("m")? };
+/// // SAFETY: this is the prototype of `tgamma`.
+/// let tgamma = unsafe { libm.function("double tgamma(double x)")? };
+/// let (x, mut y) = ([2.0, 3.0], [0.0; 2]);
+/// let gamma = tgamma.map(&[Arg::from(&x)], &mut [Arg::from(&mut y)]).simd(Simd::Required).run();
+/// match gamma {
+///     Err(CallError::Simd(error)) => assert!(error.symbols.contains(&"_ZGVbN2v_tgamma".into()) || cfg!(not(target_arch = "x86_64"))),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub struct SimdError {
+    /// The name of the function.
+    pub function: String,
+    /// The reason.
+    pub reason: SimdRefusal,
+    /// The symbols of the variants that exist, or of those that were looked for.
+    pub symbols: Vec<String>,
+}
+
+/// The reason why no vector variant can make a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SimdRefusal {
+    /// The library has no variant of the function.
+    Missing,
+    /// No variant takes these arguments, or this processor has not the instructions.
+    Unfit,
+    /// Each result is checked, which needs one call after the other.
+    Checked,
+}
+
+impl SimdError {
+    /// Returns what was expected.
+    #[must_use]
+    pub fn expected(&self) -> &'static str {
+        "a function with a vector variant"
+    }
+
+    /// Returns what was found instead.
+    #[must_use]
+    pub fn found(&self) -> String {
+        let symbols = self.symbols.join(", ");
+        match self.reason {
+            SimdRefusal::Missing if symbols.is_empty() => "types that no vector variant has".into(),
+            SimdRefusal::Missing => format!("a library without {symbols}"),
+            SimdRefusal::Unfit => {
+                format!("{symbols}, which do not fit this processor or these arguments")
+            }
+            SimdRefusal::Checked => "a check of each result, which needs single calls".into(),
+        }
+    }
+
+    /// Returns what the caller can do.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self.reason {
+            SimdRefusal::Missing if !self.symbols.is_empty() => {
+                "leave simd out, or compile the function with '#pragma omp declare simd' and -fopenmp-simd"
+            }
+            SimdRefusal::Checked => "leave simd out, or bind the function without check",
+            _ => "leave simd out",
+        }
+    }
+}
+
+impl fmt::Display for SimdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (expected, found, remedy) = (self.expected(), self.found(), self.remedy());
+        write!(
+            f,
+            "{}: simd: expected {expected}, got {found}; {remedy}",
+            self.function
+        )
     }
 }
 

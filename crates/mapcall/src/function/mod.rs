@@ -26,12 +26,14 @@
 
 mod arg;
 mod arguments;
+mod converted;
 mod error;
 mod handle;
 mod typed;
 mod value;
 mod variable;
 mod variadic;
+mod vector;
 
 use std::ffi::c_void;
 use std::fmt;
@@ -40,7 +42,10 @@ use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock};
 
 pub use arg::{Arg, Slot};
-pub use error::{BindError, CallError, Success};
+#[doc(hidden)]
+pub use converted::ConvertedArguments;
+pub(crate) use converted::guarded;
+pub use error::{BindError, CallError, SimdError, SimdRefusal, Success};
 pub use handle::Handle;
 #[doc(hidden)]
 pub use handle::{InUse, KeepAlive};
@@ -51,13 +56,13 @@ pub use variable::Variable;
 use mapcall_array::guard::{self, Claim};
 
 use crate::call::Accessed;
-use crate::call::{CallLoop, Engine, Frame, OperandKind, Trampoline, activation};
+use crate::call::{CallLoop, Engine, Frame, OperandKind, Trampoline, VectorLoop, activation};
 use crate::contract::{
     ArgumentError, BroadcastPlan, Check, Contract, HostValue, Problem, Role, Rule, Scalar,
     UnsupportedPrototype,
 };
 use crate::ctype::CType;
-use crate::library::Library;
+use crate::library::{Library, VectorVariant};
 use crate::prototype::Prototype;
 pub(crate) use arguments::{Lent, new_array, push_argument};
 use mapcall_array::fork::{Mutex, Section};
@@ -90,12 +95,18 @@ struct Bound {
     success: Success,
     /// The inferred parameters that are set beforehand: position and value.
     extents: Vec<(usize, Scalar)>,
+    /// Whether arrays that do not fit are converted.
+    converts: bool,
     /// The only engine that may make its calls, if one was asked for.
     engine: Option<Engine>,
     /// The function that destroys what it returns.
     destructor: Option<Arc<Destructor>>,
     /// The compiled loops of its batches.
     loops: Mutex<Vec<(LoopKey, Arc<CallLoop>)>>,
+    /// The vector variants of the function, which are looked up when they are first needed.
+    vector_variants: OnceLock<Box<[VectorVariant]>>,
+    /// The loops of its batches that a variant makes.
+    vector_loops: Mutex<Vec<(LoopKey, Arc<VectorLoop>)>>,
     /// The functions for calls with variable arguments, by the types of these.
     variants: Mutex<Vec<(Box<[CType]>, Function)>>,
 }
@@ -108,7 +119,7 @@ struct Destructor {
 }
 
 /// The key of a compiled loop: the kind of each parameter, and whether the result is stored.
-type LoopKey = (SmallVec<[OperandKind; 8]>, bool);
+pub(crate) type LoopKey = (SmallVec<[OperandKind; 8]>, bool);
 
 /// The address of a function.
 #[derive(Clone, Copy)]
@@ -224,9 +235,12 @@ impl Library {
             library: self.clone(),
             success,
             extents: Vec::new(),
+            converts: false,
             engine: None,
             destructor: destructor.map(Destructor::new),
             loops: Mutex::new(Vec::new()),
+            vector_variants: OnceLock::new(),
+            vector_loops: Mutex::new(Vec::new()),
             variants: Mutex::new(Vec::new()),
         })))
     }
@@ -281,7 +295,7 @@ impl Function {
     }
 
     /// Returns the same function with another condition of success: any other result becomes
-    /// [`CallError::Status`].
+    /// [`CallError::Status`]. With [`Success::Zero`], the result is no output of a batch, as it can only be 0.
     ///
     /// ```
     /// use mapcall::{CallError, Library, Success};
@@ -306,9 +320,16 @@ impl Function {
                 reason,
             }));
         }
+        let is_status = success == Success::Zero;
+        let rebound = self.rebound();
         Ok(Self(Arc::new(Bound {
             success,
-            ..self.rebound()
+            contract: if is_status == rebound.contract.is_status() {
+                rebound.contract
+            } else {
+                Arc::new(rebound.contract.with_status(is_status))
+            },
+            ..rebound
         })))
     }
 
@@ -354,6 +375,40 @@ impl Function {
         let mut frame = Frame::new(contract.slots());
         function.push_extents(&mut Check::new(contract, frame.slots()))?;
         Ok(function)
+    }
+
+    /// Returns the same function, which converts arrays that do not fit if `converts`: their byte order, alignment,
+    /// strides, and dtype.
+    ///
+    /// ```
+    /// use mapcall::{Arg, Library};
+    /// use mapcall::array::{Array, DType, layout::Order};
+    ///
+    /// let process = Library::process()?;
+    /// // SAFETY: this is what `getloadavg` does with its numbers.
+    /// let getloadavg = unsafe { process.function("int getloadavg(double load[n], int n)")? };
+    /// let load = Array::zeros(">f4".parse()?, &[3], Order::C)?;
+    /// assert!(getloadavg.call(&mut [Arg::from(&load)]).is_err());
+    /// getloadavg.with_conversion(true).call(&mut [Arg::from(&load)])?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Elements are cast as [`Cast`](mapcall_array::convert::Cast) says: those that C reads to the type of the
+    /// parameter, those that it writes from it to the array's. An array that C may read and write is converted both
+    /// ways, also elements that C does not write. A single call works on a copy of each array that does not fit;
+    /// [`Batch::convert`](crate::Batch::convert) says what a batch does.
+    #[must_use]
+    pub fn with_conversion(&self, converts: bool) -> Self {
+        Self(Arc::new(Bound {
+            converts,
+            ..self.rebound()
+        }))
+    }
+
+    /// Returns whether the function converts arrays that do not fit: see
+    /// [`with_conversion`](Self::with_conversion).
+    pub(crate) fn converts(&self) -> bool {
+        self.0.converts
     }
 
     /// Gives the check the inferred parameters that were set by [`with_extent`](Self::with_extent).
@@ -447,8 +502,11 @@ impl Function {
             library: self.0.library.clone(),
             success: self.0.success,
             extents: self.0.extents.clone(),
+            converts: self.0.converts,
             engine: self.0.engine,
             loops: Mutex::new(Vec::new()),
+            vector_variants: OnceLock::new(),
+            vector_loops: Mutex::new(Vec::new()),
             variants: Mutex::new(Vec::new()),
         }
     }
@@ -540,7 +598,8 @@ impl Function {
                 .into());
         }
         let mut frame = Frame::new(contract.slots());
-        let mut check = Check::new(contract, frame.slots()).unchecked(is_unchecked);
+        let check = Check::new(contract, frame.slots()).unchecked(is_unchecked);
+        let mut check = check.converting(self.0.converts);
         let mut lent = Lent::default();
         self.push_extents(&mut check)?;
         for (&position, argument) in taken.iter().zip(&mut *arguments) {
@@ -553,6 +612,14 @@ impl Function {
         check.finish()?;
         let outputs = arguments::allocate(&mut check, contract)?;
         let mapped: SmallVec<[Range<usize>; 4]> = check.mapped().collect();
+        let converted = ConvertedArguments::new(&check).map_err(|source| CallError::Array {
+            function: self.name().to_owned(),
+            source: Box::new(source),
+        })?;
+        if !converted.is_empty() {
+            // SAFETY: the arguments borrow the memory of the arrays.
+            unsafe { converted.load(self, &mapped, frame.slots()) }?;
+        }
         self.hand_over(lent.handles(), None)?;
         let (claim, epoch) = (Claim::new(), guard::epoch());
         // SAFETY: the check has filled the frame, and `arguments`, `lent` and `outputs` keep the
@@ -563,14 +630,10 @@ impl Function {
             mapped: &mapped,
             slots: frame.slots(),
         };
-        let fault = activation::take_fault(accessed);
-        let zeros = || activation::zeros_read(epoch, mapped.iter().cloned()).map(Box::new);
-        if let Some(fault) = fault.or_else(zeros) {
-            return Err(CallError::Fault {
-                function: self.name().to_owned(),
-                index: None,
-                fault,
-            });
+        converted::check_fault(self, accessed, epoch)?;
+        if !converted.is_empty() {
+            // SAFETY: the arguments borrow the memory of the arrays.
+            unsafe { converted.store(self, &mapped) }?;
         }
         let result = contract.layout().result();
         let slots = frame.slots().get(result..).unwrap_or_default();
@@ -605,8 +668,8 @@ impl Function {
         })
     }
 
-    /// Returns the compiled loop for the calls of a batch.
-    pub(crate) fn call_loop(&self, broadcast: &BroadcastPlan) -> Arc<CallLoop> {
+    /// Returns what the loop for the calls of a batch depends on.
+    pub(crate) fn loop_key(&self, broadcast: &BroadcastPlan) -> LoopKey {
         let kind = |position| {
             let mut operands = broadcast.operands().iter();
             let operand = operands.find(|operand| operand.role == Role::Parameter(position));
@@ -617,18 +680,22 @@ impl Function {
             .operands()
             .iter()
             .any(|operand| operand.role == Role::Result);
-        let key: LoopKey = (kinds, stores);
+        (kinds, stores)
+    }
+
+    /// Returns the compiled loop for the calls of a batch.
+    pub(crate) fn call_loop(&self, key: &LoopKey) -> Arc<CallLoop> {
         let mut known = self.0.loops.lock();
-        if let Some((_, calls)) = known.iter().find(|(other, _)| *other == key) {
+        if let Some((_, calls)) = known.iter().find(|(other, _)| other == key) {
             return Arc::clone(calls);
         }
         let calls = Arc::new(CallLoop::new(
             self.trampoline(),
             &key.0,
-            stores,
+            key.1,
             self.success().stop(),
         ));
-        known.push((key, Arc::clone(&calls)));
+        known.push((key.clone(), Arc::clone(&calls)));
         calls
     }
 

@@ -1,6 +1,6 @@
 //! The loaded libraries: one shared object for each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
@@ -16,6 +16,8 @@ static LOADED: Mutex<BTreeMap<usize, Weak<Loaded>>> = Mutex::new(BTreeMap::new()
 pub(super) struct Loaded {
     handle: Handle,
     path: Option<PathBuf>,
+    /// The exported functions of a library whose file has been removed.
+    exports: Option<BTreeSet<String>>,
 }
 
 impl Loaded {
@@ -27,20 +29,32 @@ impl Loaded {
         self.path.as_deref()
     }
 
+    pub(super) fn exports(&self) -> Option<&BTreeSet<String>> {
+        self.exports.as_ref()
+    }
+
     pub(super) fn is_process(&self) -> bool {
         self.handle.is_process()
     }
 }
 
 /// Returns the object of a library: the one that is in use already, or a new one.
-pub(super) fn share(handle: Handle, path: Option<PathBuf>) -> Arc<Loaded> {
+pub(super) fn share(
+    handle: Handle,
+    path: Option<PathBuf>,
+    exports: Option<BTreeSet<String>>,
+) -> Arc<Loaded> {
     let key = handle.key();
     let mut known = LOADED.lock();
     if let Some(loaded) = known.get(&key).and_then(Weak::upgrade) {
         // Releases the lock, then drops `handle`, which decrements the loader's count.
         return loaded;
     }
-    let loaded = Arc::new(Loaded { handle, path });
+    let loaded = Arc::new(Loaded {
+        handle,
+        path,
+        exports,
+    });
     known.insert(key, Arc::downgrade(&loaded));
     loaded
 }

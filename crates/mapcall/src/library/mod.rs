@@ -21,6 +21,7 @@ mod error;
 mod exports;
 mod loaded;
 mod sys;
+mod vector;
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString, c_void};
@@ -35,6 +36,7 @@ use crate::nearest::nearest;
 pub use error::{Attempt, LibraryError};
 use loaded::Loaded;
 use sys::Handle;
+pub(crate) use vector::VectorVariant;
 
 /// The maximum number of suggestions for a misspelt name.
 const SUGGESTIONS: usize = 3;
@@ -133,7 +135,7 @@ impl Library {
                 Ok(handle) => {
                     let path = sys::path(&handle, &candidate);
                     return Ok(Self {
-                        loaded: loaded::share(handle, path),
+                        loaded: loaded::share(handle, path, None),
                     });
                 }
                 Err(error) => tried.push(Attempt::new(candidate, &error)),
@@ -141,6 +143,25 @@ impl Library {
         }
         let name = name.to_owned();
         Err(LibraryError::NotFound { name, tried })
+    }
+
+    /// Loads a library from a path whose file is removed afterwards, so that the library has no path.
+    ///
+    /// # Safety
+    ///
+    /// The conditions of [`open`](Self::open).
+    #[cfg(feature = "headers")]
+    pub(crate) unsafe fn open_temporary(path: &Path) -> Result<Self, LibraryError> {
+        let exports = exports::read(path)?;
+        // SAFETY: the caller guarantees that the library's initialisers and terminators are sound to run.
+        let handle = unsafe { Handle::open(path.as_os_str()) };
+        let handle = handle.map_err(|error| LibraryError::NotFound {
+            name: path.into(),
+            tried: vec![Attempt::new(path.into(), &error)],
+        })?;
+        Ok(Self {
+            loaded: loaded::share(handle, None, Some(exports)),
+        })
     }
 
     /// Returns the process itself: the program and the libraries that it was started with.
@@ -165,7 +186,7 @@ impl Library {
             reason: error::reason(&error),
         })?;
         Ok(Self {
-            loaded: loaded::share(handle, None),
+            loaded: loaded::share(handle, None, None),
         })
     }
 
@@ -203,6 +224,9 @@ impl Library {
     /// [`LibraryError::NoFile`] if the file is not known, [`LibraryError::Io`] if it can't be read, and
     /// [`LibraryError::Format`] if it is not a shared library.
     pub fn symbols(&self) -> Result<Vec<String>, LibraryError> {
+        if let Some(exports) = self.loaded.exports() {
+            return Ok(exports.iter().cloned().collect());
+        }
         let names = if self.loaded.is_process() {
             let images = sys::images().map_err(|source| LibraryError::Io {
                 path: "/proc/self/maps".into(),

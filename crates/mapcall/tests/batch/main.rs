@@ -5,6 +5,7 @@
 #![allow(
     clippy::cast_lossless,
     clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
     clippy::cast_precision_loss,
     clippy::cast_ptr_alignment,
     clippy::cast_sign_loss,
@@ -21,6 +22,7 @@
 #[path = "../c_calls/mod.rs"]
 #[allow(dead_code, reason = "shared by several binaries")]
 mod c_calls;
+mod convert;
 mod ends;
 mod files;
 mod fixture;
@@ -30,4 +32,5 @@ mod numpy;
 mod oracle;
 mod properties;
 mod refusals;
+mod simd;
 mod types;

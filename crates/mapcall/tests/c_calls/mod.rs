@@ -114,11 +114,13 @@ fn define(c: &mut String, prototype: &Prototype) {
     );
 }
 
-pub(crate) fn compile(library: &Path, c: &str, optimisation: &str) {
+pub(crate) fn compile(library: &Path, c: &str, flags: &str) {
     let source = library.with_extension("c");
     fs::write(&source, c).unwrap();
     let output = Command::new("cc")
-        .args(["-shared", "-fPIC", "-w", optimisation, "-o"])
+        .args(["-shared", "-fPIC", "-w"])
+        .args(flags.split(' '))
+        .arg("-o")
         .arg(library)
         .arg(&source)
         .output()

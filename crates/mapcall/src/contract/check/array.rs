@@ -26,7 +26,7 @@ impl Check<'_> {
         if !rule.memory.accepts(&of_one_call, address) {
             return Err(self.unfit(role, rule, of_one_call));
         }
-        let size = self.extents(position, rule, 0, of_one_call.shape)?;
+        let size = self.extents(position, rule, 0, memory.shape)?;
         if memory.shape.len() > rule.rank() {
             self.push_operand(role, OperandKind::Pointer, rule, memory, size)?;
         }
@@ -53,10 +53,8 @@ impl Check<'_> {
         };
         let extra = memory.shape.len().checked_sub(rule.rank());
         let Some(extra) = extra.filter(|&extra| extra == 0 || self.is_broadcasting) else {
-            let (expected, shape) = (rule.rank(), memory.shape.to_vec());
-            return Err(self
-                .contract
-                .refuse(position, Problem::Rank { expected, shape }));
+            let problem = self.rank(rule, &memory);
+            return Err(self.contract.refuse(position, problem));
         };
         let item = memory.item(extra, itemsize);
         let address = item.address.expose_provenance();
@@ -84,7 +82,7 @@ impl Check<'_> {
             };
             return Err(self.contract.refuse(position, problem));
         };
-        let size = self.extents(position, rule, 0, item.shape)?;
+        let size = self.extents(position, rule, 0, memory.shape)?;
         if let (Some(leading), Some(stride)) = (leading, &layout.stride) {
             self.row_distance(position, stride, leading)?;
         }
@@ -236,10 +234,7 @@ impl Check<'_> {
         let first = last_unknown + 1;
         let refuse = |problem| self.contract.refuse(position, problem);
         let Some(extra) = memory.shape.len().checked_sub(rule.rank() - first) else {
-            return Err(refuse(Problem::Rank {
-                expected: rule.rank(),
-                shape: memory.shape.to_vec(),
-            }));
+            return Err(refuse(self.rank(rule, &memory)));
         };
         if !memory.item(extra, rule.itemsize()).is_contiguous {
             return Err(refuse(not_contiguous(&memory)));

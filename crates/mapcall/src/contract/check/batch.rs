@@ -4,7 +4,8 @@ use std::ptr;
 
 use super::{ArgumentError, ArrayRule, Check, DType, HostValue, Operand, Problem, Role};
 use crate::call::OperandKind;
-use crate::contract::Remedy;
+use crate::contract::convert::make_array;
+use crate::contract::error::Form;
 use crate::contract::memory::Memory;
 use crate::contract::rule::check_dtype;
 use crate::ctype::CType;
@@ -28,15 +29,12 @@ impl Check<'_> {
                 Ok(())
             }
             HostValue::Array { memory, dtype } => match contract.array_rule(role) {
-                Some(rule) => {
-                    rule.check_dtype(dtype).map_err(refuse)?;
-                    self.one_a_call(role, rule, memory)
-                }
+                Some(rule) => self.one_of_dtype(role, rule, memory, dtype),
                 None => self.mask(memory, dtype),
             },
             other => Err(refuse(Problem::Type {
                 found: other.kind().into(),
-                remedy: Remedy::MakeArray(dtype.clone()),
+                remedy: make_array(Form::MakeArray(dtype.clone())),
             })),
         }
     }
@@ -54,8 +52,26 @@ impl Check<'_> {
             let shape = memory.shape.to_vec();
             return Err(refuse(Problem::Measures { shape }));
         };
-        rule.check_dtype(dtype).map_err(refuse)?;
-        self.one_a_call(Role::Parameter(position), rule, memory)
+        self.one_of_dtype(Role::Parameter(position), rule, memory, dtype)
+    }
+
+    /// Checks an array with one scalar or struct for each call, and its dtype.
+    fn one_of_dtype(
+        &mut self,
+        role: Role,
+        rule: &ArrayRule,
+        memory: Memory<'_>,
+        dtype: Result<&DType, &str>,
+    ) -> Result<(), Box<ArgumentError>> {
+        if self.converts
+            && let Some(converted) = self.conversion(role, rule, &memory, dtype)?
+        {
+            return self.convert(role, rule, memory, converted);
+        }
+        let fits = rule.check_dtype(dtype);
+        let fits = fits.map_err(|problem| self.contract.refuse_role(role, problem));
+        let checked = fits.and_then(|()| self.one_a_call(role, rule, memory));
+        checked.map_err(|error| self.with_conversion(error, role, rule, &memory, dtype))
     }
 
     /// Adds the mask: an array of bool, which is false for the calls that are not made.
@@ -85,7 +101,7 @@ impl Check<'_> {
     }
 
     /// Checks an array with one scalar or struct for each call.
-    fn one_a_call(
+    pub(super) fn one_a_call(
         &mut self,
         role: Role,
         rule: &ArrayRule,
@@ -148,8 +164,7 @@ impl Check<'_> {
         if contract.prototype.is_variadic {
             return Err(contract.refuse_all(Problem::VariadicBatch));
         }
-        let returns = contract.prototype.returns.resolved();
-        if contract.returned.is_none() && *returns != CType::Void {
+        if contract.is_unbatched() {
             return Err(self.unbatched());
         }
         let mut broadcast = self.broadcast.take().unwrap_or_default();
@@ -190,7 +205,9 @@ impl Check<'_> {
 
     /// Returns the operand of an array that is the same for each call.
     fn fixed(&self, position: usize, rule: &ArrayRule) -> Operand {
-        let mut strided = self.deferred.iter().flat_map(|deferred| &deferred.strided);
+        let deferred = self.deferred.iter();
+        let mut strided =
+            deferred.flat_map(|deferred| deferred.converted.iter().chain(&deferred.strided));
         if let Some(operand) = strided.find(|other| other.role == Role::Parameter(position)) {
             return operand.clone();
         }

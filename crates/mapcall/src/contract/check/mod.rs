@@ -2,6 +2,7 @@
 
 mod array;
 mod batch;
+mod conversion;
 mod explain;
 mod extents;
 mod numbers;
@@ -18,6 +19,7 @@ use super::convert::check_pointer;
 use super::dimension::UNSET;
 use super::error::{ArgumentError, Problem, Remedy};
 use super::host_value::HostValue;
+use super::memory::Memory;
 use super::output::Output;
 use super::role::Role;
 use super::rule::{ArrayRule, Rule};
@@ -77,6 +79,8 @@ pub struct Check<'a> {
     is_broadcasting: bool,
     /// Whether pointers take arrays without an extent.
     is_unchecked: bool,
+    /// Whether arrays that do not fit are converted.
+    converts: bool,
     /// The operands of a batch, `None` for a single call.
     broadcast: Option<Box<BroadcastPlan>>,
     aliases: Aliases,
@@ -93,6 +97,8 @@ struct Deferred {
     unmeasured: Vec<Operand>,
     /// Arrays of one call that are not contiguous.
     strided: Vec<Operand>,
+    /// Arrays of one call that are converted.
+    converted: Vec<Operand>,
     /// The distances between rows, in elements, that an expression must equal: position and distance.
     strides: Vec<(usize, usize)>,
     /// The values that were given for numbers that equal an expression, by position.
@@ -125,6 +131,7 @@ impl<'a> Check<'a> {
             deferred: None,
             is_broadcasting: false,
             is_unchecked: false,
+            converts: false,
             broadcast: None,
             aliases: Aliases::default(),
         }
@@ -176,12 +183,13 @@ impl<'a> Check<'a> {
         let Some(rule) = contract.rules.get(position) else {
             return Ok(());
         };
+        let is_none = matches!(value, HostValue::None);
         let value = match (rule, value) {
             (Rule::Array(rule), HostValue::Null) if rule.is_nullable() => HostValue::Omitted,
             (Rule::Array(_) | Rule::InOut(_), HostValue::None) => HostValue::Omitted,
             (Rule::InOut(_), HostValue::File) => {
                 let found = value.kind().into();
-                let remedy = Remedy::Words("leave it out".into());
+                let remedy = Remedy::Omit;
                 return Err(refuse(Problem::Type { found, remedy }));
             }
             (
@@ -198,26 +206,21 @@ impl<'a> Check<'a> {
             return checked;
         }
         match (rule, value) {
-            (_, HostValue::Omitted) => self.omit(position, rule),
+            (_, HostValue::Omitted) => self.omit(position, rule, is_none),
             (Rule::Array(rule), HostValue::Array { memory, dtype }) => {
-                rule.check_dtype(dtype).map_err(refuse)?;
-                self.refuse_shared(role, &memory, rule.is_const())?;
-                if rule.is_sized() {
-                    let itemsize = dtype.map_or(1, DType::itemsize);
-                    self.buffer(position, rule, memory, itemsize)
-                } else if rule.layout.is_some() {
-                    self.laid_out(position, rule, memory)
-                } else if self.is_unchecked {
-                    self.array_of_any_rank(position, rule, memory)
-                } else {
-                    self.array(position, rule, memory)
+                if self.converts
+                    && let Some(converted) = self.conversion(role, rule, &memory, dtype)?
+                {
+                    return self.convert(role, rule, memory, converted);
                 }
+                let checked = self.array_of_dtype(position, rule, memory, dtype);
+                checked.map_err(|error| self.with_conversion(error, role, rule, &memory, dtype))
             }
             (Rule::Inferred(inferred), HostValue::Number(value)) => {
                 self.extent(position, *inferred, value)
             }
             (Rule::Inferred(_), HostValue::HugeNumber(found)) => {
-                let remedy = Remedy::Words("give the extent of the arrays".into());
+                let remedy = Remedy::Omit;
                 let found = found.to_owned();
                 Err(refuse(Problem::Type { found, remedy }))
             }
@@ -259,6 +262,30 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// Checks an array, and its dtype.
+    #[inline]
+    fn array_of_dtype(
+        &mut self,
+        position: usize,
+        rule: &ArrayRule,
+        memory: Memory<'_>,
+        dtype: Result<&DType, &str>,
+    ) -> Result<(), Box<ArgumentError>> {
+        let fits = rule.check_dtype(dtype);
+        fits.map_err(|problem| self.contract.refuse(position, problem))?;
+        self.refuse_shared(Role::Parameter(position), &memory, rule.is_const())?;
+        if rule.is_sized() {
+            let itemsize = dtype.map_or(1, DType::itemsize);
+            self.buffer(position, rule, memory, itemsize)
+        } else if rule.layout.is_some() {
+            self.laid_out(position, rule, memory)
+        } else if self.is_unchecked {
+            self.array_of_any_rank(position, rule, memory)
+        } else {
+            self.array(position, rule, memory)
+        }
+    }
+
     /// Checks a value that a parameter takes by its annotations: a number that is derived or passed by
     /// reference, a text for an array, a handle for one in an unchecked call. Returns `None` for others.
     fn annotated(
@@ -276,7 +303,7 @@ impl<'a> Check<'a> {
         Some(match (rule, value) {
             (Rule::InOut(in_out), HostValue::Number(value)) => self
                 .extent(position, in_out.inferred, value)
-                .and_then(|()| self.omit(position, rule)),
+                .and_then(|()| self.omit(position, rule, false)),
             (Rule::Derived(derived), HostValue::Number(value)) => {
                 self.given(position, derived.number, value)
             }
@@ -299,8 +326,13 @@ impl<'a> Check<'a> {
         })
     }
 
-    /// Accepts that a parameter has no argument if it is an output, or inferred.
-    fn omit(&mut self, position: usize, rule: &Rule) -> Result<(), Box<ArgumentError>> {
+    /// Accepts that a parameter has no argument, or Python's None, if it is an output, or inferred.
+    fn omit(
+        &mut self,
+        position: usize,
+        rule: &Rule,
+        is_none: bool,
+    ) -> Result<(), Box<ArgumentError>> {
         let problem = match rule {
             Rule::Inferred(_) | Rule::Derived(_) => return Ok(()),
             Rule::Array(rule) if rule.is_nullable() => return Ok(()),
@@ -320,6 +352,12 @@ impl<'a> Check<'a> {
             Rule::Array(rule) if !rule.is_const() => Problem::Unmeasured,
             Rule::Pointer(rule) if rule.is_array && !rule.is_const => Problem::Unmeasured,
             _ => Problem::Missing,
+        };
+        let is_unmeasured = problem == Problem::Unmeasured;
+        let problem = if is_none {
+            Problem::NoneGiven { is_unmeasured }
+        } else {
+            problem
         };
         Err(self.contract.refuse(position, problem))
     }
@@ -345,6 +383,9 @@ impl<'a> Check<'a> {
         }
         if self.broadcast.is_some() {
             return self.finish_batch();
+        }
+        if self.deferred.is_some() {
+            self.refuse_converted_overlap()?;
         }
         self.refuse_overlap()
     }

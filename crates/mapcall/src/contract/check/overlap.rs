@@ -18,7 +18,7 @@ impl Check<'_> {
 
     /// Returns whether two arrays share a byte, at the same address or at different ones.
     #[inline]
-    fn overlap(&self, one: usize, other: usize) -> bool {
+    pub(super) fn overlap(&self, one: usize, other: usize) -> bool {
         let distances = self
             .aliases
             .distances(self.written(one), self.written(other));

@@ -16,7 +16,7 @@ use libloading::os::unix as loader;
 use libloading::os::windows as loader;
 use mapcall_array::fork::Foreign;
 
-pub(super) use os::{find, images, is_file_name, path};
+pub(super) use os::{file_of, find, images, is_file_name, path};
 
 /// The loader's handle of a library, closed when this is dropped.
 pub(super) struct Handle {

@@ -1,10 +1,11 @@
 //! Systems for which only the naming of library files is implemented.
 
 use std::env::{self, consts};
-use std::ffi::{OsStr, OsString};
+use std::ffi::{OsStr, OsString, c_void};
 use std::io;
 use std::iter;
 use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
 
 use super::{Handle, given_path};
 
@@ -26,6 +27,11 @@ pub(crate) fn find(name: &OsStr) -> impl Iterator<Item = OsString> {
 /// Returns the file of a library, if it was opened by its path.
 pub(crate) fn path(_: &Handle, candidate: &OsStr) -> Option<PathBuf> {
     given_path(candidate)
+}
+
+/// Returns nothing: the file with the code at an address is not known.
+pub(crate) fn file_of(_: NonNull<c_void>) -> Option<PathBuf> {
+    None
 }
 
 /// Returns the program's file.

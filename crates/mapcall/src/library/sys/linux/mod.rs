@@ -6,11 +6,13 @@ mod cache;
 mod search;
 
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CStr, OsStr, OsString, c_void};
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
 
 use super::Handle;
 pub(crate) use search::{find, is_file_name};
@@ -18,9 +20,7 @@ pub(crate) use search::{find, is_file_name};
 /// Returns the file of a library, from the loader's list.
 #[cfg(glibc)]
 pub(crate) fn path(handle: &Handle, _: &OsStr) -> Option<PathBuf> {
-    use std::ffi::{CStr, c_char};
-    use std::os::unix::ffi::OsStrExt;
-    use std::path::Path;
+    use std::ffi::c_char;
     use std::ptr;
 
     /// The start of `struct link_map` of <link.h>.
@@ -53,6 +53,24 @@ pub(crate) fn path(handle: &Handle, _: &OsStr) -> Option<PathBuf> {
 #[cfg(not(glibc))]
 pub(crate) fn path(_: &Handle, candidate: &OsStr) -> Option<PathBuf> {
     super::given_path(candidate)
+}
+
+/// Returns the file whose code is at an address.
+pub(crate) fn file_of(address: NonNull<c_void>) -> Option<PathBuf> {
+    let mut found = MaybeUninit::<libc::Dl_info>::uninit();
+    // SAFETY: `dladdr` reads no memory at the address, and `found` is valid for writes.
+    if unsafe { libc::dladdr(address.as_ptr(), found.as_mut_ptr()) } == 0 {
+        return None;
+    }
+    // SAFETY: `dladdr` has succeeded, so that it has written all fields.
+    let found = unsafe { found.assume_init() };
+    if found.dli_fname.is_null() {
+        return None;
+    }
+    // SAFETY: the name is not null and ends in a NUL. The caller holds the library at the address, so that the
+    // loader's entry lives.
+    let name = unsafe { CStr::from_ptr(found.dli_fname) };
+    super::resolve(Path::new(OsStr::from_bytes(name.to_bytes())))
 }
 
 /// Returns the files whose code is mapped in the process.

@@ -1,8 +1,10 @@
-//! A cache of preprocessed headers in the user's cache folder.
+//! A cache of preprocessed headers and compiled libraries in the user's cache folder.
 //!
 //! An entry is a file whose name is the digest of the request. It is used if its own digest is right, the
 //! files that the compiler read are the same, and none has appeared that the compiler would find before them.
 //! Any other entry is ignored and replaced. A failure of the cache is never an error.
+//!
+//! A library is a file of its own, whose name is the digest of its content; the entry has that digest.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -15,8 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::Header;
-use super::compiler::{self, Input, Preprocessed};
+use super::{OWN_HEADER, behind_dot};
 use crate::declarations::{Constant, ConstantValue, Program};
 use crate::parse::MAX_TEXT;
 use crate::sys::PrivateDirectory;
@@ -25,7 +26,7 @@ use crate::sys::PrivateDirectory;
 const VARIABLE: &str = "MAPCALL_HEADER_CACHE";
 
 /// The first bytes of an entry, with the version of its format.
-const MAGIC: &[u8; 16] = b"mapcall header 1";
+const MAGIC: &[u8; 16] = b"mapcall header 2";
 
 /// The maximum size of an entry: that of the text, with as much for the names of files and constants.
 const MAX_ENTRY: u64 = 2 * MAX_TEXT as u64;
@@ -34,9 +35,12 @@ const MAX_ENTRY: u64 = 2 * MAX_TEXT as u64;
 const MAX_TOTAL: u64 = 64 << 20;
 
 /// The environment variables that compilers read (GCC manual, "Environment Variables"; Clang manual).
-const ENVIRONMENT: [&str; 8] = [
+const ENVIRONMENT: [&str; 11] = [
     "CPATH",
     "C_INCLUDE_PATH",
+    "CPLUS_INCLUDE_PATH",
+    "LIBRARY_PATH",
+    "LD_RUN_PATH",
     "GCC_EXEC_PREFIX",
     "COMPILER_PATH",
     "SOURCE_DATE_EPOCH",
@@ -45,11 +49,49 @@ const ENVIRONMENT: [&str; 8] = [
     "NIX_CFLAGS_COMPILE",
 ];
 
+/// The maximum size of a compiled library in bytes.
+const MAX_LIBRARY: u64 = 256 << 20;
+
 type Digest = [u8; 32];
 
-/// The request of a header, by which its entry is found.
+/// What the output of a compiler depends on, beside the compiler itself and the files that it reads.
+pub(crate) struct Question<'a> {
+    /// The compilers, each a program and its first arguments, of which the first that exists is asked.
+    pub(crate) commands: Vec<Vec<OsString>>,
+    pub(crate) arguments: &'a [OsString],
+    /// The text on the standard input.
+    pub(crate) input: &'a str,
+    /// Anything else that makes a difference.
+    pub(crate) facts: &'a [&'a [u8]],
+    /// Whether the files that are read depend on the current directory.
+    pub(crate) is_relative: bool,
+    /// The directories that are searched for headers before those of the system.
+    pub(crate) directories: &'a [PathBuf],
+}
+
+/// The output of a compiler.
+pub(crate) struct Entry {
+    /// The preprocessed text.
+    pub(crate) output: String,
+    /// The command of the compiler.
+    pub(crate) argv: Vec<OsString>,
+    pub(crate) library: Option<StoredLibrary>,
+}
+
+/// A compiled library in the cache.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct StoredLibrary {
+    digest: Digest,
+    /// The files that it was linked from, with their sizes and times of modification in nanoseconds.
+    linked: Vec<(PathBuf, Option<(u64, u128)>)>,
+    /// The warnings of the compiler, as it has written them.
+    pub(crate) messages: String,
+}
+
+/// The request of a compiler's output, by which its entry is found.
 #[derive(Clone, Debug)]
-pub(super) struct Request {
+pub(crate) struct Request {
+    path: PathBuf,
     directory: Arc<PrivateDirectory>,
     key: Digest,
     /// The compiler that is asked first.
@@ -66,6 +108,7 @@ struct Facts {
     absent: Vec<PathBuf>,
     /// The digest of a program, and the constants that it gave.
     constants: Option<(Digest, Vec<(String, Stored)>)>,
+    library: Option<StoredLibrary>,
 }
 
 /// A value of a constant.
@@ -78,12 +121,12 @@ enum Stored {
 }
 
 impl Request {
-    /// Returns the request of a header; `None` if there is no cache for it.
-    pub(super) fn new(header: &Header, input: &Input) -> Option<Self> {
+    /// Returns the request of an output; `None` if there is no cache for it.
+    pub(crate) fn new(question: Question<'_>) -> Option<Self> {
         if env::var_os(VARIABLE).is_some_and(|value| value == "0") {
             return None;
         }
-        let mut found = header.compilers().into_iter().filter_map(|argv| {
+        let mut found = question.commands.into_iter().filter_map(|argv| {
             let program = find_program(argv.first()?)?;
             Some((argv, program))
         });
@@ -95,47 +138,44 @@ impl Request {
             key.update(field);
         };
         add(MAGIC);
+        add(crate::MAPCALL_H.as_bytes());
         add(program.as_os_str().as_encoded_bytes());
         add(&stat.len().to_le_bytes());
         let changed = stat.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
         add(&changed.as_nanos().to_le_bytes());
-        for argument in argv.iter().chain(&compiler::arguments(header, input)) {
+        let mut is_native = false;
+        for argument in argv.iter().chain(question.arguments) {
             add(argument.as_encoded_bytes());
+            is_native |= argument.to_string_lossy().ends_with("=native");
+        }
+        if is_native {
+            add(processor()?.as_bytes());
         }
         add(b"input");
-        if let Input::Lines(lines) = input {
-            add(lines.as_bytes());
+        add(question.input.as_bytes());
+        for fact in question.facts {
+            add(fact);
         }
-        for name in header.names.iter().chain(&header.prototypes) {
-            add(name.as_encoded_bytes());
-        }
-        add(&header.prototypes.len().to_le_bytes());
+        add(&question.facts.len().to_le_bytes());
         let mut has_environment = false;
         for name in ENVIRONMENT {
             let value = env::var_os(name);
             has_environment |= value.is_some();
             add(value.unwrap_or_default().as_encoded_bytes());
         }
-        let is_relative = |path: &Path| path.is_relative();
-        let is_relative_file = |name: &OsString| {
-            let path = Path::new(name);
-            is_relative(path) && path.is_file()
-        };
-        let depends_on_directory = has_environment
-            || argv.len() > 1
-            || header.names.iter().any(is_relative_file)
-            || header.directories.iter().any(|path| is_relative(path));
-        if depends_on_directory {
+        if has_environment || argv.len() > 1 || question.is_relative {
             add(env::current_dir().ok()?.as_os_str().as_encoded_bytes());
         }
         let key = *key.finalize().as_bytes();
-        let directory = Arc::new(PrivateDirectory::open(&folder()?).ok()?);
-        let include = header.directories.iter();
+        let path = folder()?;
+        let directory = Arc::new(PrivateDirectory::open(&path).ok()?);
+        let directories = question.directories.iter();
         Some(Self {
+            path,
             directory,
             key,
             argv,
-            include: include.map(|path| compiler::behind_dot(path)).collect(),
+            include: directories.map(|path| behind_dot(path)).collect(),
         })
     }
 
@@ -143,8 +183,8 @@ impl Request {
         blake3::Hash::from_bytes(self.key).to_hex().to_string()
     }
 
-    /// Returns the output of the compiler, and its command.
-    pub(super) fn load(&self) -> Option<(String, Vec<OsString>)> {
+    /// Returns the output of the compiler that has been stored, if it is still right.
+    pub(crate) fn load(&self) -> Option<Entry> {
         let (facts, output) = self.read()?;
         let is_same =
             |(path, digest): &(String, Digest)| digest_of(Path::new(path)) == Some(*digest);
@@ -154,29 +194,81 @@ impl Request {
         }
         // The entries that were used least recently are removed first.
         let _ = self.directory.touch(&self.name());
-        Some((output, self.argv.clone()))
+        Some(Entry {
+            output,
+            argv: self.argv.clone(),
+            library: facts.library,
+        })
     }
 
-    /// Stores the output of the compiler, which was started at `start`.
-    pub(super) fn store(
+    /// Returns the path and the content of a library that has been stored, if it is still right.
+    pub(crate) fn library(&self, library: &StoredLibrary) -> Option<(PathBuf, Vec<u8>)> {
+        let is_same = |(path, stamp): &(PathBuf, _)| stamp_of(path) == *stamp;
+        if !library.linked.iter().all(is_same) {
+            return None;
+        }
+        let name = name_of_library(library.digest);
+        let bytes = self.directory.read(&name, MAX_LIBRARY).ok()?;
+        if *blake3::hash(&bytes).as_bytes() != library.digest {
+            return None;
+        }
+        let _ = self.directory.touch(&name);
+        Some((self.path.join(name), bytes))
+    }
+
+    /// Stores a library, which was linked from files; returns what its entry says, and its path.
+    pub(crate) fn store_library(
         &self,
-        output: &str,
-        found: &Preprocessed,
+        bytes: &[u8],
+        linked: Vec<PathBuf>,
+        messages: String,
+    ) -> Option<(StoredLibrary, PathBuf)> {
+        if u64::try_from(bytes.len()).ok()? > MAX_LIBRARY {
+            return None;
+        }
+        let digest = *blake3::hash(bytes).as_bytes();
+        let name = name_of_library(digest);
+        self.replace(&name, &[bytes])?;
+        let linked = linked.into_iter().map(|path| {
+            let stamp = stamp_of(&path);
+            (path, stamp)
+        });
+        let library = StoredLibrary {
+            digest,
+            linked: linked.collect(),
+            messages,
+        };
+        Some((library, self.path.join(name)))
+    }
+
+    /// Stores the output of the compiler, which was started at `start`, and has read these files and searched
+    /// these directories.
+    pub(crate) fn store(
+        &self,
+        entry: &Entry,
+        searched: &[PathBuf],
         files: &[(Arc<str>, Arc<str>)],
         start: SystemTime,
     ) {
-        if found.argv != self.argv {
+        if entry.argv != self.argv {
             return;
         }
-        let mut facts = Facts::default();
+        let mut facts = Facts {
+            library: entry.library.clone(),
+            ..Facts::default()
+        };
         let mut directories = self.include.clone();
-        let more = found.searched.iter();
+        let more = searched.iter();
         directories.extend(more.filter(|path| !self.include.contains(path)).cloned());
         for (file, includer) in files {
             if file.is_empty() || facts.files.iter().any(|(known, _)| **known == **file) {
                 continue;
             }
             let path = Path::new(&**file);
+            // The compiler has found mapcall's own header in a temporary directory; the key has its text.
+            if path.file_name() == Some(OWN_HEADER.as_ref()) && !path.exists() {
+                continue;
+            }
             // A file that has changed meanwhile may not be the one that the compiler read.
             let Some(digest) = digest_of(path).filter(|_| !has_changed_since(path, start)) else {
                 return;
@@ -191,11 +283,11 @@ impl Request {
         facts
             .absent
             .retain(|path| fs::symlink_metadata(path).is_err());
-        self.write(&facts, output);
+        self.write(&facts, &entry.output);
     }
 
     /// Returns the constants of a program that have been stored.
-    pub(super) fn constants(&self, program: &Program) -> Option<Vec<Constant>> {
+    pub(crate) fn constants(&self, program: &Program) -> Option<Vec<Constant>> {
         let (facts, _) = self.read()?;
         let (digest, constants) = facts.constants?;
         let constants = constants.into_iter().map(|(name, value)| Constant {
@@ -210,7 +302,7 @@ impl Request {
     }
 
     /// Stores the constants that a program has given.
-    pub(super) fn store_constants(&self, program: &Program, constants: &[Constant]) {
+    pub(crate) fn store_constants(&self, program: &Program, constants: &[Constant]) {
         let Some((mut facts, output)) = self.read() else {
             return;
         };
@@ -248,7 +340,6 @@ impl Request {
     }
 
     fn write(&self, facts: &Facts, output: &str) {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
         let Ok(facts) = serde_json::to_vec(facts) else {
             return;
         };
@@ -261,21 +352,22 @@ impl Request {
         let digest = digest.finalize();
         let [key, length, facts, output] = parts;
         let parts = [MAGIC, &digest.as_bytes()[..], key, length, facts, output];
+        if self.replace(&self.name(), &parts).is_some() {
+            self.remove_oldest();
+        }
+    }
+
+    /// Replaces a file in one step.
+    fn replace(&self, name: &str, parts: &[&[u8]]) -> Option<()> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let temporary = format!(
-            "{}.{}.{}.{}",
-            self.name(),
+            "{name}.{}.{}.{}",
             std::process::id(),
             now.unwrap_or_default().as_nanos(),
             COUNT.fetch_add(1, Ordering::Relaxed)
         );
-        if self
-            .directory
-            .replace(&self.name(), &temporary, &parts)
-            .is_ok()
-        {
-            self.remove_oldest();
-        }
+        self.directory.replace(name, &temporary, parts).ok()
     }
 
     /// Removes the entries that were used least recently, so that all together are not too large.
@@ -292,6 +384,39 @@ impl Request {
             }
         }
     }
+}
+
+/// Returns the name of the file of a library.
+fn name_of_library(digest: Digest) -> String {
+    format!("{}.so", blake3::Hash::from_bytes(digest).to_hex())
+}
+
+/// Returns the size of a file and its time of modification; `None` if there is none.
+fn stamp_of(path: &Path) -> Option<(u64, u128)> {
+    let stat = fs::metadata(path).ok()?;
+    let modified = stat.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some((stat.len(), modified.as_nanos()))
+}
+
+/// Returns what compilers find out of the processor for `-march=native`, as Linux describes it.
+fn processor() -> Option<String> {
+    /// The fields of `/proc/cpuinfo` that differ between cores, or from time to time.
+    const CHANGING: [&str; 7] = [
+        "processor",
+        "cpu MHz",
+        "bogomips",
+        "BogoMIPS",
+        "core id",
+        "apicid",
+        "initial apicid",
+    ];
+    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let lines = text.lines().take_while(|line| !line.is_empty());
+    let lines = lines.filter(|line| {
+        let name = line.split(':').next().unwrap_or_default().trim();
+        !CHANGING.contains(&name)
+    });
+    Some(lines.collect::<Vec<_>>().join("\n"))
 }
 
 /// Returns the folder of the cache (XDG Base Directory Specification).

@@ -1,0 +1,184 @@
+//! Copies of numbers between strided memory, with their bytes in order or reversed.
+
+#![allow(unsafe_code)]
+
+use std::ptr;
+
+/// A copy of numbers of one size, whose bytes may be reversed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Motion {
+    size: Size,
+    reverses: bool,
+}
+
+/// The size of a number.
+#[derive(Clone, Copy, Debug)]
+enum Size {
+    One,
+    Two,
+    Four,
+    Eight,
+    /// Only `long double`.
+    Sixteen,
+}
+
+/// An unsigned integer that stands for the bytes of a number.
+trait Bytes: Copy {
+    fn reversed(self) -> Self;
+}
+
+macro_rules! bytes {
+    ($($type:ty)*) => {
+        $(impl Bytes for $type {
+            #[inline]
+            fn reversed(self) -> Self {
+                self.swap_bytes()
+            }
+        })*
+    };
+}
+
+bytes!(u8 u16 u32 u64 u128);
+
+impl Motion {
+    /// Makes a motion of numbers of `size` bytes; `None` for a size that no number has.
+    pub(super) fn new(size: usize, reverses: bool) -> Option<Self> {
+        let size = match size {
+            1 => Size::One,
+            2 => Size::Two,
+            4 => Size::Four,
+            8 => Size::Eight,
+            16 => Size::Sixteen,
+            _ => return None,
+        };
+        Some(Self { size, reverses })
+    }
+
+    /// Returns the size of a number in bytes.
+    pub(super) fn size(self) -> usize {
+        match self.size {
+            Size::One => 1,
+            Size::Two => 2,
+            Size::Four => 4,
+            Size::Eight => 8,
+            Size::Sixteen => 16,
+        }
+    }
+
+    /// Returns whether bytes are reversed.
+    pub(super) fn reverses(self) -> bool {
+        self.reverses && !matches!(self.size, Size::One)
+    }
+
+    /// Copies `count` numbers; `from` and `to` have the address of the first one and the stride in bytes.
+    ///
+    /// # Safety
+    ///
+    /// The numbers of `from` are valid for reads, those of `to` for writes, and they share no byte. They need no
+    /// alignment.
+    #[inline]
+    pub(super) unsafe fn run(self, count: usize, from: (*const u8, isize), to: (*mut u8, isize)) {
+        if !self.reverses() {
+            // SAFETY: the caller guarantees that the numbers are valid and share no byte.
+            return unsafe { copy(self.size(), count, from, to) };
+        }
+        // SAFETY: the caller guarantees that the numbers are valid and share no byte.
+        unsafe {
+            match self.size {
+                Size::One => {}
+                Size::Two => each::<u16>(count, from, to, u16::reversed),
+                Size::Four => each::<u32>(count, from, to, u32::reversed),
+                Size::Eight => each::<u64>(count, from, to, u64::reversed),
+                Size::Sixteen => each::<u128>(count, from, to, u128::reversed),
+            }
+        }
+    }
+}
+
+/// Copies `count` items of `size` bytes; `from` and `to` have the address of the first one and the stride in bytes.
+///
+/// # Safety
+///
+/// The items of `from` are valid for reads, those of `to` for writes, and they share no byte.
+pub(super) unsafe fn copy(
+    size: usize,
+    count: usize,
+    from: (*const u8, isize),
+    to: (*mut u8, isize),
+) {
+    if from.1.cast_unsigned() == size && to.1.cast_unsigned() == size {
+        // SAFETY: the items follow each other, and the caller guarantees that they are valid and share no byte.
+        return unsafe { ptr::copy_nonoverlapping(from.0, to.0, size.wrapping_mul(count)) };
+    }
+    // SAFETY: the caller guarantees that the items are valid and share no byte.
+    unsafe {
+        match size {
+            1 => each::<u8>(count, from, to, |bytes| bytes),
+            2 => each::<u16>(count, from, to, |bytes| bytes),
+            4 => each::<u32>(count, from, to, |bytes| bytes),
+            8 => each::<u64>(count, from, to, |bytes| bytes),
+            16 => each::<u128>(count, from, to, |bytes| bytes),
+            _ => copy_each(size, count, from, to),
+        }
+    }
+}
+
+/// Copies items of any size one by one.
+///
+/// # Safety
+///
+/// The items of `from` are valid for reads, those of `to` for writes, and they share no byte.
+unsafe fn copy_each(size: usize, count: usize, from: (*const u8, isize), to: (*mut u8, isize)) {
+    for item in 0..count.cast_signed() {
+        let source = from.0.wrapping_offset(from.1.wrapping_mul(item));
+        let target = to.0.wrapping_offset(to.1.wrapping_mul(item));
+        // SAFETY: the caller guarantees that the items are valid and share no byte.
+        unsafe { ptr::copy_nonoverlapping(source, target, size) };
+    }
+}
+
+/// Copies numbers, each changed by `change`. The loops differ in the strides that the compiler knows.
+///
+/// # Safety
+///
+/// The numbers of `from` are valid for reads, those of `to` for writes, and they share no byte.
+#[inline]
+unsafe fn each<T: Bytes>(
+    count: usize,
+    from: (*const u8, isize),
+    to: (*mut u8, isize),
+    change: impl Fn(T) -> T + Copy,
+) {
+    let size = size_of::<T>().cast_signed();
+    // SAFETY: the caller guarantees that the numbers are valid and share no byte.
+    unsafe {
+        match (from.1 == size, to.1 == size) {
+            (true, true) => strided((from.0, size), (to.0, size), count, change),
+            (false, true) => strided(from, (to.0, size), count, change),
+            (true, false) => strided((from.0, size), to, count, change),
+            (false, false) => strided(from, to, count, change),
+        }
+    }
+}
+
+/// Copies numbers, each changed by `change`.
+///
+/// # Safety
+///
+/// The numbers of `from` are valid for reads, those of `to` for writes, and they share no byte.
+#[inline]
+unsafe fn strided<T: Bytes>(
+    (from, from_stride): (*const u8, isize),
+    (to, to_stride): (*mut u8, isize),
+    count: usize,
+    change: impl Fn(T) -> T,
+) {
+    for item in 0..count.cast_signed() {
+        let from = from.wrapping_offset(from_stride.wrapping_mul(item));
+        // SAFETY: the caller guarantees that the number is valid for reads.
+        let number = unsafe { from.cast::<T>().read_unaligned() };
+        let to = to.wrapping_offset(to_stride.wrapping_mul(item));
+        // SAFETY: the caller guarantees that the address is valid for writes of a number.
+        unsafe { to.cast::<T>().write_unaligned(change(number)) };
+    }
+}

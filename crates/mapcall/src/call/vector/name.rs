@@ -1,0 +1,218 @@
+//! The names of vector variants, which say how they are called.
+
+use std::fmt;
+
+use super::Isa;
+
+/// The name of a vector variant of a scalar function, in its parts.
+///
+/// ```
+/// use mapcall::call::{Isa, VectorName};
+///
+/// let name = VectorName::parse("_ZGVdN4vv_atan2").unwrap();
+/// assert_eq!((name.function(), name.isa(), name.lanes()), ("atan2", Isa::Avx2, 4));
+/// assert!(!name.is_masked());
+/// assert_eq!(VectorName::parse("atan2"), None);
+/// ```
+///
+/// The grammar is that of the x86 vector function ABI (H. J. Lu and others, "Vector Function Application Binary
+/// Interface", section 2.6), and of "Vector Function ABI Specification for `AArch64`", section 4 (`vfabia64`). Names
+/// of scalable variants (SVE, whose number of lanes is `x`) and of instruction sets that are not known here give
+/// `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VectorName {
+    isa: Isa,
+    is_masked: bool,
+    lanes: usize,
+    parameters: Box<[VectorParameter]>,
+    function: Box<str>,
+    symbol: Box<str>,
+}
+
+/// How a vector variant takes one parameter of the scalar function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VectorParameter {
+    /// A value for each lane.
+    Vector,
+    /// One value for all lanes.
+    Uniform,
+    /// The value of the first lane; that of each other lane is greater by this step, which is in bytes for
+    /// pointers.
+    Linear(i64),
+    /// A form that is not called here: a reference, or a step that another parameter holds.
+    Other,
+}
+
+impl VectorName {
+    /// Parses a symbol; `None` if it is not the name of a variant with a fixed number of lanes.
+    #[must_use]
+    pub fn parse(symbol: &str) -> Option<Self> {
+        let rest = symbol.strip_prefix("_ZGV")?;
+        let mut letters = rest.chars();
+        let isa = Isa::of_letter(letters.next()?)?;
+        let is_masked = match letters.next()? {
+            'M' => true,
+            'N' => false,
+            _ => return None,
+        };
+        let (lanes, mut rest) = number(letters.as_str())?;
+        let lanes = usize::try_from(lanes).ok().filter(|lanes| *lanes > 0)?;
+        let mut parameters = Vec::new();
+        let function = loop {
+            if let Some(function) = rest.strip_prefix('_') {
+                break function;
+            }
+            let (parameter, after) = parameter(rest)?;
+            parameters.push(parameter);
+            rest = after;
+        };
+        (!function.is_empty()).then(|| Self {
+            isa,
+            is_masked,
+            lanes,
+            parameters: parameters.into(),
+            function: function.into(),
+            symbol: symbol.into(),
+        })
+    }
+
+    /// Returns the name of the scalar function.
+    #[must_use]
+    pub fn function(&self) -> &str {
+        &self.function
+    }
+
+    /// Returns the instruction set that the variant needs.
+    #[must_use]
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Returns the number of calls of the scalar function that one call of the variant makes.
+    #[must_use]
+    pub fn lanes(&self) -> usize {
+        self.lanes
+    }
+
+    /// Returns whether the variant takes a mask, its last parameter, which selects lanes.
+    #[must_use]
+    pub fn is_masked(&self) -> bool {
+        self.is_masked
+    }
+
+    /// Returns how each parameter of the scalar function is passed.
+    #[must_use]
+    pub fn parameters(&self) -> &[VectorParameter] {
+        &self.parameters
+    }
+
+    /// Returns the symbol.
+    #[must_use]
+    pub fn symbol(&self) -> &str {
+        &self.symbol
+    }
+}
+
+impl fmt::Display for VectorName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.symbol)
+    }
+}
+
+/// Reads one parameter, and returns it with the text behind it.
+fn parameter(text: &str) -> Option<(VectorParameter, &str)> {
+    let mut letters = text.chars();
+    let kind = letters.next()?;
+    let rest = letters.as_str();
+    let (parameter, rest) = match kind {
+        'v' => (VectorParameter::Vector, rest),
+        'u' => (VectorParameter::Uniform, rest),
+        'l' => step(rest)?,
+        'R' | 'U' | 'L' => (VectorParameter::Other, step(rest)?.1),
+        _ => return None,
+    };
+    // The alignment of a pointer is a promise to the variant that the optimizer may use: the arrays of a batch
+    // are aligned to their elements only.
+    match rest.strip_prefix('a').map(number) {
+        Some(Some((_, rest))) => Some((VectorParameter::Other, rest)),
+        Some(None) => None,
+        None => Some((parameter, rest)),
+    }
+}
+
+/// Reads the step of a linear parameter, which is 1 if it is left out.
+fn step(text: &str) -> Option<(VectorParameter, &str)> {
+    if let Some(rest) = text.strip_prefix('s') {
+        let (_, rest) = number(rest)?;
+        return Some((VectorParameter::Other, rest));
+    }
+    if let Some(rest) = text.strip_prefix('n') {
+        let (step, rest) = number(rest)?;
+        return Some((VectorParameter::Linear(-step), rest));
+    }
+    let (step, rest) = number(text).unwrap_or((1, text));
+    Some((VectorParameter::Linear(step), rest))
+}
+
+/// Reads a decimal number.
+fn number(text: &str) -> Option<(i64, &str)> {
+    let end = text
+        .find(|letter: char| !letter.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (digits, rest) = text.split_at_checked(end)?;
+    Some((digits.parse().ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::VectorParameter::{Linear, Other, Uniform, Vector};
+    use super::*;
+
+    #[test]
+    fn parameters_are_read_in_all_forms() {
+        let parsed = |symbol| VectorName::parse(symbol).map(|name| name.parameters.to_vec());
+        assert_eq!(
+            parsed("_ZGVbN2vul_f"),
+            Some(vec![Vector, Uniform, Linear(1)])
+        );
+        assert_eq!(
+            parsed("_ZGVcM4l8ln16_f"),
+            Some(vec![Linear(8), Linear(-16)])
+        );
+        assert_eq!(parsed("_ZGVeN8ls2va64_f"), Some(vec![Other, Other]));
+        assert_eq!(parsed("_ZGVeN8R8vU_f"), Some(vec![Other, Vector, Other]));
+        assert_eq!(parsed("_ZGVdN4_f"), Some(vec![]));
+    }
+
+    #[test]
+    fn other_symbols_are_refused() {
+        for symbol in [
+            "",
+            "_ZGV",
+            "_ZGVb",
+            "_ZGVbN",
+            "_ZGVbN2",
+            "_ZGVbN2v",
+            "_ZGVbN2v_",
+            "_ZGVbX2v_f",
+            "_ZGVzN2v_f",
+            "_ZGVsMxv_cos",
+            "_ZGVbN0v_f",
+            "_ZGVbN2w_f",
+            "_ZGVbN99999999999999999999v_f",
+            "_ZGVbN2va_f",
+            "_ZGVbN2ls_f",
+            "_ZGVbN2ln_f",
+            "cos",
+            "_ZGVbé2v_f",
+        ] {
+            assert_eq!(VectorName::parse(symbol), None, "{symbol}");
+        }
+    }
+
+    #[test]
+    fn the_function_may_have_underscores() {
+        let name = VectorName::parse("_ZGVbN2v__my_f");
+        assert_eq!(name.as_ref().map(VectorName::function), Some("_my_f"));
+    }
+}

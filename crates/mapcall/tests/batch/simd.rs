@@ -1,0 +1,549 @@
+//! Batches by vector variants of a function, which compilers and libraries export, against its scalar calls.
+
+#![cfg(target_arch = "x86_64")]
+
+use std::ops::ControlFlow;
+
+use mapcall::batch::Simd;
+use mapcall::call::{CallLoop, Isa, OperandKind, Stop, StridedPointer, VectorLoop, VectorName};
+use mapcall::ctype::CType;
+use mapcall::{Arg, CallError, Function, Library, SimdRefusal, Success};
+use tempfile::TempDir;
+
+use crate::c_calls::{compile, open};
+
+const PROTOTYPES: &[&str] = &[
+    "double axpy(double a, double x, double y)",
+    "float axpyf(float a, float x, float y)",
+    "float wide(float x, double y)",
+    "double narrow(double x, float y, int32_t n)",
+    "int32_t add32(int32_t x, uint32_t y)",
+    "int64_t add64(int64_t x, uint64_t y)",
+    "int16_t add16(int16_t x, int16_t y)",
+    "uint8_t add8(uint8_t x, uint8_t y)",
+    "double uniform(double x, double scale, int32_t shift)",
+    "float uniformf(float x, float scale)",
+    "double looked_up(const double table[4], int64_t i)",
+    "void moved(const double x[1], double y[1])",
+    "void stepped(const float x[1], float y[1])",
+    "void scattered(double x, double y[1])",
+    "double masked(double x, double y)",
+    "float maskedf(float x)",
+    "int32_t masked32(int32_t x)",
+    "void masked_moved(double x, double y[1])",
+    "void masked_scattered(float x, float y[1])",
+    "double eight(double a, double b, double c, double d, double e, double f, double g, double h)",
+];
+
+struct Fixture {
+    library: Library,
+    _folder: TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("simd.so");
+        compile(
+            &path,
+            include_str!("simd.c"),
+            "-O2 -fopenmp-simd -ffp-contract=off",
+        );
+        Self {
+            library: open(&path),
+            _folder: folder,
+        }
+    }
+
+    fn bind(&self, prototype: &str) -> Function {
+        // SAFETY: the tests write the prototypes of the functions in `simd.c`.
+        unsafe { self.library.function(prototype) }.unwrap()
+    }
+}
+
+/// The memory of one operand, with its values somewhere in the middle.
+struct Memory {
+    bytes: Vec<u8>,
+    pointer: StridedPointer,
+}
+
+impl Memory {
+    /// Small values of a type, which all functions compute exactly.
+    fn new(ctype: &CType, stride: isize, seed: usize) -> Self {
+        const LENGTH: usize = 2 * 24 * 67;
+        let ctype = pointee(ctype).unwrap_or(ctype);
+        let size = ctype.size().unwrap();
+        let name = ctype.to_string();
+        let mut bytes = vec![0; LENGTH];
+        for (index, item) in bytes.chunks_exact_mut(size).enumerate() {
+            let value = ((index + seed) * 7 % 51) as i64 - 20;
+            match name.as_str() {
+                "double" => item.copy_from_slice(&(value as f64).to_le_bytes()),
+                "float" => item.copy_from_slice(&(value as f32).to_le_bytes()),
+                _ => item.copy_from_slice(&value.to_le_bytes()[..size]),
+            }
+        }
+        let middle = bytes.as_mut_ptr().wrapping_add(LENGTH / 2);
+        let pointer = StridedPointer {
+            address: middle,
+            stride,
+        };
+        Self { bytes, pointer }
+    }
+}
+
+/// Makes calls by a variant, and the rest, by the function, as a batch does. Returns the memory of all operands.
+fn called(
+    function: &Function,
+    vector: Option<&VectorLoop>,
+    kinds: &[OperandKind],
+    strides: &[isize],
+    count: usize,
+) -> Vec<Vec<u8>> {
+    let prototype = function.prototype();
+    let stores = *prototype.returns.resolved() != CType::Void;
+    let passed = prototype.passed_types();
+    let types = passed.iter();
+    let types: Vec<&CType> = types.chain(stores.then_some(&prototype.returns)).collect();
+    let mut memory: Vec<Memory> = types
+        .iter()
+        .zip(strides)
+        .enumerate()
+        .map(|(seed, (ctype, &stride))| Memory::new(ctype, stride, seed))
+        .collect();
+    let layout = function.trampoline().layout().clone();
+    let mut frame = vec![0_u64; layout.slots()];
+    let parameters = memory
+        .iter()
+        .zip(&types)
+        .zip(kinds)
+        .zip(layout.parameters());
+    for (((memory, ctype), _), &slot) in
+        parameters.filter(|((_, kind), _)| **kind == OperandKind::Constant)
+    {
+        let address = memory.pointer.address;
+        frame[slot] = match pointee(ctype) {
+            Some(_) => address.expose_provenance() as u64,
+            // SAFETY: the memory has more than 8 bytes behind the pointer.
+            None => unsafe { address.cast::<u64>().read_unaligned() },
+        };
+    }
+    let kind = |index: usize| kinds.get(index).copied().unwrap_or(OperandKind::Strided);
+    let moving = memory
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| kind(*index) != OperandKind::Constant);
+    let pointers: Vec<StridedPointer> = moving.map(|(_, memory)| memory.pointer).collect();
+    let calls = CallLoop::new(function.trampoline(), kinds, stores, Stop::Never);
+    // SAFETY: the memory has room for `count` calls to both sides, and the frame has the constants.
+    let made = vector.map_or(0, |vector| unsafe {
+        vector.run(frame.as_ptr(), &pointers, count)
+    });
+    let rest: Vec<StridedPointer> = pointers
+        .iter()
+        .map(|pointer| StridedPointer {
+            address: pointer
+                .address
+                .wrapping_offset(pointer.stride * made as isize),
+            ..*pointer
+        })
+        .collect();
+    // SAFETY: the memory has room for `count` calls to both sides, and the frame has the constants.
+    let by_one = unsafe {
+        calls.run(
+            function.address().as_ptr(),
+            frame.as_mut_ptr(),
+            &rest,
+            count - made,
+        )
+    };
+    assert_eq!(by_one, count - made);
+    if let Some(vector) = vector {
+        // A variant with pointers leaves calls out, if it has no mask or if they are not linear.
+        let may_leave_out = ["moved", "stepped", "scattered"]
+            .iter()
+            .any(|name| function.name().ends_with(name));
+        assert!(made == count || may_leave_out, "{}", vector.name());
+    }
+    memory.drain(..).map(|memory| memory.bytes).collect()
+}
+
+/// The type that a pointer points to.
+fn pointee(ctype: &CType) -> Option<&CType> {
+    match ctype.resolved() {
+        CType::Pointer(pointer) => Some(&pointer.target),
+        _ => None,
+    }
+}
+
+/// The kinds that an operand of a type may have.
+fn kinds_of(ctype: &CType, name: &str) -> &'static [OperandKind] {
+    match (pointee(ctype), name) {
+        (Some(_), "table") => &[OperandKind::Constant],
+        (Some(_), _) => &[OperandKind::Pointer],
+        (None, _) => &[OperandKind::Strided, OperandKind::Constant],
+    }
+}
+
+#[test]
+fn variants_compute_what_the_function_does() {
+    let fixture = Fixture::new();
+    let names = fixture.library.vector_variants().unwrap();
+    for prototype in PROTOTYPES {
+        let function = fixture.bind(prototype);
+        let variants: Vec<&VectorName> = names
+            .iter()
+            .filter(|name| name.function() == function.name())
+            .collect();
+        assert_eq!(
+            variants.len(),
+            4,
+            "{prototype}: one for each instruction set"
+        );
+        let passed = function.prototype().passed_types();
+        let parameters = function.prototype().parameters.iter().zip(&passed);
+        let stores = *function.prototype().returns.resolved() != CType::Void;
+        let mut combinations = vec![Vec::new()];
+        for (parameter, ctype) in parameters {
+            let kinds = kinds_of(ctype, &parameter.name);
+            combinations = combinations
+                .into_iter()
+                .flat_map(|before: Vec<OperandKind>| {
+                    kinds
+                        .iter()
+                        .map(move |kind| [before.as_slice(), &[*kind]].concat())
+                })
+                .collect();
+        }
+        let mut fitting = Vec::new();
+        let constants = |kinds: &&Vec<OperandKind>| {
+            kinds
+                .iter()
+                .filter(|kind| **kind == OperandKind::Constant)
+                .count()
+        };
+        for kinds in combinations
+            .iter()
+            .filter(|kinds| kinds.len() < 8 || constants(kinds) == 0)
+        {
+            for &name in variants.iter().filter(|name| name.isa().is_available()) {
+                // SAFETY: the tests may run the code of the fixture.
+                let address = unsafe { fixture.library.symbol(name.symbol()) }.unwrap();
+                // SAFETY: the address is that of the variant, and the library stays loaded.
+                let vector =
+                    unsafe { VectorLoop::new(name, address, function.trampoline(), kinds, stores) };
+                let Some(vector) = vector else { continue };
+                fitting.push(name.isa());
+                compare(&function, &vector, kinds);
+            }
+        }
+        // The integers of AVX, in registers of half the width, are left to AVX2; and bytes need 32 lanes there.
+        let least = [Isa::Sse, Isa::Avx2, Isa::Avx512];
+        assert!(
+            least
+                .iter()
+                .all(|isa| fitting.contains(isa) || !isa.is_available()),
+            "{prototype}: {fitting:?}"
+        );
+    }
+}
+
+/// Compares the memory of all operands after calls by a variant and by the function.
+fn compare(function: &Function, vector: &VectorLoop, kinds: &[OperandKind]) {
+    let prototype = function.prototype();
+    let passed = prototype.passed_types();
+    let types = passed.iter();
+    let types = types.chain([&prototype.returns]);
+    let size = |ctype: &CType| pointee(ctype).unwrap_or(ctype).size().unwrap_or(0) as isize;
+    let sizes: Vec<isize> = types.map(size).collect();
+    let contiguous = match function.name() {
+        "stepped" => vec![2 * sizes[0], -sizes[1]],
+        _ => sizes.clone(),
+    };
+    let some = |step: isize| {
+        move |(index, size): (usize, &isize)| if index % 2 == 0 { size * step } else { *size }
+    };
+    let alternating = |step| sizes.iter().enumerate().map(some(step)).collect::<Vec<_>>();
+    let spread: Vec<isize> = sizes.iter().map(|size| size * 3).collect();
+    for strides in [
+        contiguous,
+        alternating(2),
+        alternating(-1),
+        alternating(0),
+        spread,
+    ] {
+        // The result of the next call is not to be written over that of this one.
+        let is_output = |&index: &usize| {
+            sizes.get(index).is_some_and(|size| *size > 0) && index + 1 == sizes.len()
+        };
+        if (0..sizes.len())
+            .filter(is_output)
+            .any(|index| strides[index] == 0)
+        {
+            continue;
+        }
+        if strides
+            .iter()
+            .zip(kinds)
+            .any(|(stride, kind)| *stride == 0 && *kind == OperandKind::Pointer)
+        {
+            continue;
+        }
+        for count in [1, 8, 66] {
+            let expected = called(function, None, kinds, &strides, count);
+            let found = called(function, Some(vector), kinds, &strides, count);
+            assert!(
+                expected == found,
+                "{}: {kinds:?}, strides {strides:?}, {count} calls",
+                vector.name()
+            );
+        }
+    }
+}
+
+/// Returns what the variant with the widest registers adds to the argument of `marked`.
+fn mark() -> f64 {
+    let sets = [
+        (Isa::Avx512, 3000.0),
+        (Isa::Avx2, 2000.0),
+        (Isa::Sse, 1000.0),
+    ];
+    sets.into_iter()
+        .find(|(isa, _)| isa.is_available())
+        .unwrap()
+        .1
+}
+
+#[test]
+fn a_batch_takes_the_widest_variant_if_told_to() {
+    let fixture = Fixture::new();
+    let marked = fixture.bind("double marked(double x)");
+    let x: Vec<f64> = (0..100_003).map(f64::from).collect();
+    for (simd, added) in [
+        (Simd::Off, 0.0),
+        (Simd::Auto, mark()),
+        (Simd::Required, mark()),
+    ] {
+        for threads in [1, 2] {
+            let mut y = vec![0.0; x.len()];
+            marked
+                .map(&[Arg::from(&x)], &mut [Arg::from(&mut y)])
+                .simd(simd)
+                .threads(threads)
+                .run()
+                .unwrap();
+            assert!(x.iter().zip(&y).all(|(x, y)| x + added == *y), "{simd:?}");
+        }
+    }
+}
+
+#[test]
+fn masks_and_files_compose_with_variants() {
+    let fixture = Fixture::new();
+    let marked = fixture.bind("double marked(double x)");
+    let x: Vec<f64> = (0..1000).map(f64::from).collect();
+    let mask: Vec<u8> = (0..1000).map(|index| u8::from(index % 7 < 4)).collect();
+    let mut y = vec![-1.0; 1000];
+    let only = Arg::from(&mask);
+    marked
+        .map(&[Arg::from(&x)], &mut [Arg::from(&mut y)])
+        .only(&only)
+        .simd(Simd::Required)
+        .run()
+        .unwrap();
+    let expected = |index: usize| {
+        if mask[index] == 0 {
+            -1.0
+        } else {
+            x[index] + mark()
+        }
+    };
+    assert!(y.iter().enumerate().all(|(index, y)| *y == expected(index)));
+
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("y.npy");
+    marked
+        .map(&[Arg::from(&x)], &mut [Arg::from(path.as_path())])
+        .simd(Simd::Required)
+        .run()
+        .unwrap();
+    // SAFETY: no other program changes the file.
+    let file = unsafe { mapcall::array::MapOptions::new().open(&path) }.unwrap();
+    let file = file.view::<f64>().unwrap();
+    assert!(x.iter().zip(&file).all(|(x, y)| x + mark() == *y));
+}
+
+#[test]
+fn what_no_variant_can_make_is_refused_or_called_one_by_one() {
+    let fixture = Fixture::new();
+    let x = [1.5; 5];
+    let mut y = [0.0; 5];
+    let without = fixture.bind("double without(double x)");
+    let error = without
+        .map(&[Arg::from(&x)], &mut [Arg::from(&mut y)])
+        .simd(Simd::Required)
+        .run()
+        .unwrap_err();
+    let CallError::Simd(error) = error else {
+        panic!("{error}")
+    };
+    assert_eq!(error.reason, SimdRefusal::Missing);
+    assert_eq!(error.symbols.last().unwrap(), "_ZGVbN2v_without");
+    assert!(
+        error.to_string().contains("#pragma omp declare simd"),
+        "{error}"
+    );
+    without
+        .map(&[Arg::from(&x)], &mut [Arg::from(&mut y)])
+        .simd(Simd::Auto)
+        .run()
+        .unwrap();
+    assert_eq!(y, x);
+
+    let nine = fixture.bind(
+        "double nine(double a, double b, double c, double d, double e, double f, double g, double h, double i)",
+    );
+    let inputs: [Arg<'_>; 9] = std::array::from_fn(|_| Arg::from(&x));
+    let error = nine
+        .map(&inputs, &mut [Arg::from(&mut y)])
+        .simd(Simd::Required)
+        .run()
+        .unwrap_err();
+    let CallError::Simd(error) = error else {
+        panic!("{error}")
+    };
+    assert_eq!((error.reason, error.symbols.len()), (SimdRefusal::Unfit, 4));
+    nine.map(&inputs, &mut [Arg::from(&mut y)])
+        .simd(Simd::Auto)
+        .run()
+        .unwrap();
+    assert_eq!(y, [13.5; 5]);
+
+    let status = fixture
+        .bind("int32_t status(int32_t x)")
+        .check(Success::Zero)
+        .unwrap();
+    let (codes, mut results) = ([0; 3], [1; 3]);
+    let error = status
+        .map(&[Arg::from(&codes)], &mut [Arg::from(&mut results)])
+        .simd(Simd::Required)
+        .run();
+    let Err(CallError::Simd(error)) = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(
+        (error.reason, error.symbols.len()),
+        (SimdRefusal::Checked, 0)
+    );
+    assert_eq!(results, [1; 3], "no call was made");
+}
+
+/// A value of each kind that the functions of libm distinguish.
+fn samples() -> Vec<f64> {
+    let small = (0..2000).map(|index| f64::from(index) / 100.0 - 10.0);
+    small
+        .chain([
+            0.0,
+            -0.0,
+            1e-300,
+            1e300,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            f64::NAN,
+        ])
+        .collect()
+}
+
+#[test]
+fn libmvec_computes_as_libm_does() {
+    // SAFETY: libm's initialisers are sound to run.
+    let libm = unsafe { Library::open("m") }.unwrap();
+    let names = libm.vector_variants().unwrap();
+    let mut functions: Vec<&str> = names.iter().map(VectorName::function).collect();
+    functions.sort_unstable();
+    functions.dedup();
+    let mut compared = 0;
+    for function in functions
+        .into_iter()
+        .filter(|name| !name.starts_with("sincos"))
+    {
+        let parameters = names
+            .iter()
+            .find(|name| name.function() == function)
+            .unwrap()
+            .parameters()
+            .len();
+        let is_float = function.ends_with('f') && function != "erf";
+        let ctype = if is_float { "float" } else { "double" };
+        let prototype = format!("{ctype} {function}({})", vec![ctype; parameters].join(", "));
+        // SAFETY: this is the type of all of them.
+        let function = unsafe { libm.function(&prototype) }.unwrap();
+        let (epsilon, smallest) = if is_float {
+            (f32::EPSILON.into(), f32::MIN_POSITIVE.into())
+        } else {
+            (f64::EPSILON, f64::MIN_POSITIVE)
+        };
+        let close = |scalar: f64, vector: f64| {
+            scalar == vector
+                || (scalar.is_nan() && vector.is_nan())
+                || (scalar - vector).abs() <= 4.0 * epsilon * scalar.abs().max(smallest)
+        };
+        let x = samples();
+        if is_float {
+            let x: Vec<f32> = x
+                .iter()
+                .map(|x| *x as f32)
+                .filter(|x| x.abs() < 100.0)
+                .collect();
+            let inputs: Vec<Arg<'_>> = (0..parameters).map(|_| Arg::from(&x)).collect();
+            let (mut y, mut z) = (vec![0_f32; x.len()], vec![0_f32; x.len()]);
+            function
+                .map(&inputs, &mut [Arg::from(&mut y)])
+                .run()
+                .unwrap();
+            function
+                .map(&inputs, &mut [Arg::from(&mut z)])
+                .simd(Simd::Required)
+                .run()
+                .unwrap();
+            for ((x, y), z) in x.iter().zip(&y).zip(&z) {
+                assert!(close((*y).into(), (*z).into()), "{prototype}: {x}: {y} {z}");
+            }
+        } else {
+            let inputs: Vec<Arg<'_>> = (0..parameters).map(|_| Arg::from(&x)).collect();
+            let (mut y, mut z) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+            function
+                .map(&inputs, &mut [Arg::from(&mut y)])
+                .run()
+                .unwrap();
+            function
+                .map(&inputs, &mut [Arg::from(&mut z)])
+                .simd(Simd::Required)
+                .run()
+                .unwrap();
+            for ((x, y), z) in x.iter().zip(&y).zip(&z) {
+                assert!(close(*y, *z), "{prototype}: {x}: {y} {z}");
+            }
+        }
+        compared += 1;
+    }
+    assert!(compared > 20 || cfg!(not(glibc)), "{compared}");
+}
+
+#[test]
+fn functions_of_the_process_have_the_variants_of_their_library() {
+    // SAFETY: libm's initialisers are sound to run.
+    let _libm = unsafe { Library::open("m") }.unwrap();
+    // SAFETY: this is the prototype of `cos`.
+    let Ok(cos) = (unsafe { Library::process().unwrap().function("double cos(double x)") }) else {
+        return;
+    };
+    let (x, mut y) = ([0.0; 9], [0.0; 9]);
+    let report = |_: usize, _: usize| ControlFlow::Continue(());
+    cos.map(&[Arg::from(&x)], &mut [Arg::from(&mut y)])
+        .simd(Simd::Required)
+        .progress(report)
+        .run()
+        .unwrap();
+    assert_eq!(y, [1.0; 9]);
+}
