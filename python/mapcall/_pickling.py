@@ -55,8 +55,8 @@ class Compilation(NamedTuple):
 
         >>> import mapcall
         >>> lib = mapcall.compile("int answer(void) { return 42; }")
-        >>> arguments_of(lib)[2].build() == lib
-        True
+        >>> arguments_of(lib)[2].build().answer()
+        42
         """
         source: str | Path = self.text
         include = self.include

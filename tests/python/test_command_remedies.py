@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (messages stand on one line)
 """What `mapcall call` says to wrong arguments: each message is provoked, and what it says to type is typed.
 
 The command runs in this process, as a new one for each of the calls would take most of the time.
@@ -57,23 +58,23 @@ ROWS = [
     Row(
         SUM,
         ["x=single.npy"],
-        "sum: x: expected float64[n], got an array of float32; give x=single-new.npy after python3 -c \"import "
+        'sum: x: expected float64[n], got an array of float32; give x=single-new.npy after python3 -c "import '
         "numpy; numpy.save('single-new.npy', numpy.load('single.npy').astype('float64'))\"",
-        "3",
+        "3.0",
     ),
     Row(
         SUM,
         ["x=big.npy[0:2]"],
         "sum: x: expected float64[n] in native byte order, got an array of '>f8'; give x=big-new.npy after python3 "
         "-c \"import numpy; numpy.save('big-new.npy', numpy.load('big.npy')[0:2].astype('float64'))\"",
-        "1",
+        "1.0",
     ),
     Row(
         SUM,
         ["x=double.npy[::2]"],
         "sum: x: expected float64[n], C-contiguous, got shape (2,) with strides (16,); give x=double-new.npy after "
         "python3 -c \"import numpy; numpy.save('double-new.npy', numpy.load('double.npy')[::2].copy(order='C'))\"",
-        "2",
+        "2.0",
     ),
     Row(
         "double total(int m, int n, [[mapcall::column_major]] const double a[m][n])",
@@ -81,34 +82,52 @@ ROWS = [
         "total: a: expected float64[m, n] in Fortran order, contiguous, got shape (2, 3) with strides (24, 8); give "
         "a=grid-new.npy after python3 -c \"import numpy; numpy.save('grid-new.npy', "
         "numpy.load('grid.npy').copy(order='F'))\"",
-        "15",
+        "15.0",
     ),
     Row(
         TOTAL,
         ["a=double.npy"],
-        "total: a: expected float64[m, n], 2 axes, got shape (3,); give a=double-new.npy after python3 -c \"import "
+        'total: a: expected float64[m, n], 2 axes, got shape (3,); give a=double-new.npy after python3 -c "import '
         "numpy; numpy.save('double-new.npy', numpy.load('double.npy').reshape(1, 3))\"",
-        "3",
+        "3.0",
     ),
     Row(
         SUM,
         ["x=complex.npy"],
         "sum: x: expected float64[n], got an array of complex128; write double _Complex for x in the prototype, if C "
-        "takes that, or drop the imaginary parts: give x=complex-new.npy after python3 -c \"import numpy; "
+        'takes that, or drop the imaginary parts: give x=complex-new.npy after python3 -c "import numpy; '
         "numpy.save('complex-new.npy', numpy.load('complex.npy').real.astype('float64'))\"",
-        "4",
+        "4.0",
     ),
     Row(
         TWICE,
         ["x=double.npy", "y=single.npy"],
-        "twice: y: expected float64[n], got an array of float32; give y=single-new.npy after python3 -c \"import "
+        'twice: y: expected float64[n], got an array of float32; give y=single-new.npy after python3 -c "import '
         "numpy; numpy.save('single-new.npy', numpy.load('single.npy').astype('float64'))\", which is written, or "
         "leave y out, and add -o y=FILE.npy",
         "",
     ),
-    Row(SUM, [], "sum: x: expected float64[n], got nothing; give x=FILE.npy", "3", ["x=double.npy"]),
-    Row("double half(double x)", [], "half: x: expected double, got nothing; give x=NUMBER", "1", ["x=2"]),
-    Row("int length(const char *s)", [], "length: s: expected text, got nothing; give s=TEXT", "3", ["s=abc"]),
+    Row(
+        SUM,
+        [],
+        "sum: x: expected float64[n], got nothing; give x=FILE.npy",
+        "3.0",
+        ["x=double.npy"],
+    ),
+    Row(
+        "double half(double x)",
+        [],
+        "half: x: expected double, got nothing; give x=NUMBER",
+        "1.0",
+        ["x=2"],
+    ),
+    Row(
+        "int length(const char *s)",
+        [],
+        "length: s: expected text, got nothing; give s=TEXT",
+        "3",
+        ["s=abc"],
+    ),
     Row(
         "int negate(int x)",
         ["x=2.5"],
@@ -127,29 +146,29 @@ ROWS = [
         SUM,
         ["x=double.npy", "n=-1"],
         "sum: n: expected int, got -1; give a value from 0 to 2147483647, or leave it out",
-        "3",
+        "3.0",
         ["x=double.npy"],
     ),
     Row(
         "double half(double x)",
         ["x=9007199254740993"],
         "half: x: expected double, got 9007199254740993; give x=9007199254740993.0, which is rounded",
-        "4503599627370496",
+        "4503599627370496.0",
         ["x=9007199254740993.0"],
     ),
-    Row(SUM, ["x=double.npy", "n=4"], "", "3", ["x=double.npy"]),
+    Row(SUM, ["x=double.npy", "n=4"], "", "3.0", ["x=double.npy"]),
     Row(
         TWICE,
         ["x=double.npy", "-o", "y.raw"],
-        "twice: y: expected a file that ends in .npy, got \"y.raw\"; write y.npy",
+        'twice: y: expected a file that ends in .npy, got "y.raw"; write y.npy',
         "",
         ["x=double.npy", "-o", "y.npy"],
     ),
     Row(
         "double sum(int n, const double *x)",
         ["n=3", "x=double.npy"],
-        "sum: x: expected a pointer to double with its extent, got an array; write x[n] in the prototype",
-        "3",
+        "sum: x: expected a pointer to double with its extent, got an array; write x[n] in the prototype, as C has it",
+        "3.0",
         ["x=double.npy"],
         SUM,
     ),
@@ -157,7 +176,7 @@ ROWS = [
         "double half(double in)",
         ["inn=2"],
         "half: expected a parameter's name, got inn; did you mean in?",
-        "1",
+        "1.0",
         ["in=2"],
     ),
 ]

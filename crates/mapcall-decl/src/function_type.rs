@@ -54,7 +54,7 @@ impl Prototype {
         let declared: Arc<[FunctionParameter]> = declared.collect();
         let is_known = declared.iter().any(|known| !known.extents.is_empty());
         let parameters = (types, is_known.then_some(declared));
-        CType::declared_function(self.returns.clone(), parameters, self.is_variadic)
+        CType::function(self.returns.clone(), parameters, self.is_variadic)
     }
 
     /// Returns the prototype of a variadic function with parameters of these types in addition, for a

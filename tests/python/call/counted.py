@@ -55,6 +55,7 @@ class Counted:
 
 def remedied(error: mapcall.ArgumentError, argument: Any, **names: Any) -> Any:
     """Applies the call that the error's remedy names to the argument, and returns the result."""
-    call = re.fullmatch(r"(?:.* with|pass) (\w.*\))(?:, (?:or|library).*)?", error.remedy)
+    code = r"(?:.* with|pass) (?:new_\w+ = )?(\w.*?\))(?:, (?:or|and|if|which|true) .*)?"
+    call = re.fullmatch(code, error.remedy)
     assert call, error.remedy
     return eval(call[1], {"numpy": numpy, error.parameter: argument, **names})

@@ -268,7 +268,7 @@ def test_numbers_by_reference(bind: Any) -> None:
     with pytest.raises(mapcall.ArgumentError, match="n"):
         more(3.5, x)
     plain = bind("double scaled_(const int *n, const double *a, const double x[*n])")
-    with pytest.raises(mapcall.ArgumentError, match=r"write a\[n\]"):
+    with pytest.raises(mapcall.ArgumentError, match=r"write a\[1\]"):
         plain(2.0, x)
     assert plain.unchecked(2.0, x) == 6
     assert bind("double scaled_(const int *n, const double a[1], const double x[*n])")(2, x) == 6

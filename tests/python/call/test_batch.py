@@ -120,7 +120,8 @@ class TestForeign:
         )
         c.refuses(
             "half: out: expected float64, writeable, got a read-only array;"
-            " pass out.copy(), or open the map for writing",
+            " pass new_out = out.copy(), which has the results then, or leave `out` out, or"
+            " open the map for writing",
             half,
             np.ones(2),
             out=memoryview(bytes(16)).cast("d"),
@@ -159,7 +160,8 @@ class TestMaps:
         x = mapcall.open(tmp_path / "x.npy", mode="r")
         c.refuses(
             "half: out: expected float64, writeable, got a read-only array;"
-            " pass out.copy(), or open the map for writing",
+            " pass new_out = out.copy(), which has the results then, or leave `out` out, or"
+            " open the map for writing",
             c.function(HALF),
             x,
             out=x,

@@ -89,21 +89,21 @@ class TestAxes:
     def test_too_few_for_what_is_written(self, c: Counted, half: mapcall.Function) -> None:
         c.refuses(
             "half: out: expected float64 with the batch axes (2, 3), got batch axes (3,);"
-            " give an item to each call",
+            " give an array with the axes 2, 3 before its own, or leave `out` out",
             half,
             np.ones((2, 3)),
             out=np.ones(3),
         )
         c.refuses(
             "half: out: expected float64 with the batch axes (1,), got batch axes ();"
-            " give an item to each call",
+            " give an array with the axes 1 before its own, or leave `out` out",
             half,
             np.ones(1),
             out=np.ones(()),
         )
         c.refuses(
             "half: out: expected float64 with the batch axes (3,), got batch axes (1,);"
-            " give an item to each call",
+            " give an array with the axes 3 before its own, or leave `out` out",
             half,
             1.0,
             where=np.ones(3, "?"),
@@ -111,7 +111,7 @@ class TestAxes:
         )
         c.refuses(
             "copy: y: expected float64[n] with the batch axes (3,), got batch axes ();"
-            " give an item to each call",
+            " give an array with the axes 3 before its own, or leave y out",
             c.function(COPY),
             np.ones((3, 2)),
             np.ones(2),
@@ -129,14 +129,14 @@ class TestAxes:
         swapped = x.swapaxes(1, 2)
         assert total(remedied(error, swapped)).tolist() == [[3.0, 3.0]] * 4
         c.refuses(
-            "copy: y: expected float64[n] with n = 2 as x has it, got shape (3,);"
+            "copy: y: expected float64[n] with n = 2 as x has it, got shape (4, 3, 3);"
             " give arrays that agree",
             copy,
             x,
             np.ones((4, 3, 3)),
         )
         c.refuses(
-            "sum: x: expected float64[n], 1 axis, got shape (); reshape it to 1 axis",
+            "sum: x: expected float64[n], 1 axis, got shape (); pass x.reshape(1)",
             total,
             np.ones(()),
         )
@@ -146,7 +146,8 @@ class TestMemory:
     def test_items_that_overlap(self, c: Counted, half: mapcall.Function) -> None:
         message = (
             "half: out: expected float64, each item in memory of its own,"
-            " got an array whose items share memory; pass out.copy()"
+            " got an array whose items share memory; pass new_out = out.copy(), which has"
+            " the results then, or leave `out` out"
         )
         for out in (
             as_strided(np.zeros(1), (3,), (0,)),
@@ -158,7 +159,8 @@ class TestMemory:
         windows = sliding_window_view(np.zeros(5), 2, writeable=True)
         c.refuses(
             "copy: y: expected float64[n], each item in memory of its own,"
-            " got an array whose items share memory; pass y.copy()",
+            " got an array whose items share memory; pass new_y = y.copy(), which has the results"
+            " then, or leave y out",
             c.function(COPY),
             np.ones((4, 2)),
             windows,
@@ -171,7 +173,7 @@ class TestMemory:
         x = np.zeros(6)
         message = (
             "half: out: expected float64 in memory of its own, or item by item in that of x,"
-            " got memory that it shares with x; pass out.copy()"
+            " got memory that it shares with x; pass x.copy()"
         )
         c.refuses(message, half, x[:-1], out=x[1:])
         c.refuses(message, half, x[::-1], out=x)
@@ -183,7 +185,8 @@ class TestMemory:
         half(np.zeros(0), out=np.zeros(0))
         c.refuses(
             "half: out: expected float64 in memory of its own, or item by item in that of where,"
-            " got memory that it shares with where; pass out.copy()",
+            " got memory that it shares with where; pass new_out = out.copy(), which has the"
+            " results then, or leave `out` out",
             half,
             np.ones(6),
             out=x,
@@ -191,7 +194,7 @@ class TestMemory:
         )
         c.refuses(
             "copy: y: expected float64[n] in memory of its own, or item by item in that of x,"
-            " got memory that it shares with x; pass y.copy()",
+            " got memory that it shares with x; pass x.copy()",
             c.function(COPY),
             x.reshape(3, 2),
             x.reshape(3, 2)[::-1],
@@ -201,7 +204,7 @@ class TestMemory:
         x = np.zeros((3, 2))
         c.refuses(
             "copy: y: expected float64[n] in memory of its own (restrict),"
-            " got memory that it shares with x; pass y.copy()",
+            " got memory that it shares with x; pass x.copy()",
             c.function(APART),
             x,
             x,
@@ -231,7 +234,8 @@ class TestMemory:
         )
         c.refuses(
             "half: out: expected float64, aligned to 8 bytes,"
-            f" got address {odd.ctypes.data + 9:#x}; pass out.copy()",
+            f" got address {odd.ctypes.data + 9:#x}; pass new_out = out.copy(), and do"
+            " out[...] = new_out after the call, or leave `out` out",
             half,
             np.ones(3),
             out=odd,
@@ -250,14 +254,16 @@ class TestMemory:
         x.flags.writeable = False
         c.refuses(
             "half: out: expected float64, writeable, got a read-only array;"
-            " pass out.copy(), or open the map for writing",
+            " pass new_out = out.copy(), which has the results then, or leave `out` out, or"
+            " open the map for writing",
             half,
             np.ones((3, 2)),
             out=x,
         )
         c.refuses(
             "copy: y: expected float64[n], writeable, got a read-only array;"
-            " pass y.copy(), or open the map for writing",
+            " pass new_y = y.copy(), which has the results then, or leave y out, or open the map"
+            " for writing",
             c.function(COPY),
             x,
             x,
@@ -271,10 +277,14 @@ class TestTypes:
         [
             (np.ones(3, "f4"), "convert it with x.astype('float64')"),
             (np.ones(3, "i8"), "convert it with x.astype('float64')"),
-            (np.ones(3, "c16"), "convert it with x.astype('float64')"),
-            (np.ones(3, "O"), "convert it with x.astype('float64')"),
+            (
+                np.ones(3, "c16"),
+                "write double _Complex for x in the prototype, if C takes that, or pass"
+                " x.real.astype('float64') without the imaginary parts",
+            ),
+            (np.ones(3, "O"), "convert it with x.astype('float64'), if its elements are numbers"),
             (np.ones(3, "?"), "convert it with x.astype('float64')"),
-            (np.ones(0, "U1"), "convert it with x.astype('float64')"),
+            (np.ones(0, "U1"), "convert it with x.astype('float64'), if its elements are numbers"),
         ],
         ids=lambda value: str(value.dtype) if isinstance(value, np.ndarray) else "",
     )
@@ -296,7 +306,7 @@ class TestTypes:
     def test_out(self, c: Counted, half: mapcall.Function) -> None:
         error = c.refuses(
             "half: out: expected float64, got an array of float32;"
-            " convert it with out.astype('float64')",
+            " pass new_out = out.astype('float64'), which has the results then, or leave `out` out",
             half,
             np.ones(3),
             out=np.ones(3, "f4"),
@@ -309,7 +319,8 @@ class TestTypes:
         ):
             c.refuses(
                 f"half: out: expected float64, got {found};"
-                " make it one with numpy.asarray(out, 'float64')",
+                " pass new_out = numpy.asarray(out, 'float64'), which has the results then, or"
+                " leave `out` out",
                 half,
                 np.ones(3),
                 out=out,
@@ -318,14 +329,14 @@ class TestTypes:
     def test_where(self, c: Counted, half: mapcall.Function) -> None:
         c.refuses(
             "half: where: expected an array of bool, got an array of int64;"
-            " convert it with where.astype('bool')",
+            " convert it with where.astype('bool'), true where it is not 0",
             half,
             np.ones(3),
             where=np.array([1, 0, 1]),
         )
         c.refuses(
             "half: where: expected an array of bool, got an array of int64;"
-            " convert it with where.astype('bool')",
+            " convert it with where.astype('bool'), true where it is not 0",
             half,
             np.ones(3),
             where=np.int64(1),
@@ -379,14 +390,15 @@ class TestTypes:
         total = c.function(SUM)
         c.refuses(
             "sum: n: expected one unsigned long for all calls, as it measures an array,"
-            " got shape (2,); give a number",
+            " got shape (2,); give a number, or leave it out",
             total,
             np.ones((2, 3)),
             n=np.array([3, 3]),
         )
         assert total(np.ones((2, 3)), n=3).tolist() == [3, 3]
         c.refuses(
-            "sum: x: expected float64[n] with n = 2, got shape (3,); give arrays that agree",
+            "sum: x: expected float64[n] with n = 2, got shape (2, 3); give an array of shape (2, 2),"
+            " or leave n out",
             total,
             np.ones((2, 3)),
             n=2,
@@ -520,7 +532,7 @@ class TestKeywords:
             thread=2,
         )
         c.refuses(
-            "half: expected a parameter's name, got other; look at the function's parameters",
+            "half: expected a parameter's name, got other; write one of x",
             half,
             np.ones(3),
             other=2,

@@ -382,7 +382,8 @@ def test_read_only(c: Counted, index: int, tmp_path: Path) -> None:
     assert c.function(SUM)(given) == 6
     error = c.refuses(
         "scale: x: expected float64[n], writeable, got a read-only array;"
-        " pass x.copy(), or open the map for writing",
+        " pass new_x = x.copy(), which has the results then, or leave x out, or open the map"
+        " for writing",
         c.function(SCALE),
         2,
         given,
@@ -411,14 +412,19 @@ def unaligned(x: np.ndarray) -> np.ndarray:
 
 
 X = np.arange(4.0)
+TEXT = "convert it with x.astype('float64'), if its elements are numbers"
+COMPLEX = (
+    "pass x.view('float64'), where real and imaginary parts alternate, or write double _Complex for x in"
+    " the prototype, if C takes that"
+)
 BAD = [
     (X.astype("f4"), "float64[n]", "an array of float32", "convert it with x.astype('float64')"),
     (X.astype("i8"), "float64[n]", "an array of int64", "convert it with x.astype('float64')"),
     (X.astype(bool), "float64[n]", "an array of bool", "convert it with x.astype('float64')"),
     # NumPy would discard the imaginary parts with a warning.
-    (X + 0j, "float64[n]", "an array of complex128", None),
-    (X.astype(object), "float64[n]", "an array of object", "convert it with x.astype('float64')"),
-    (X.astype("U"), "float64[n]", "an array of <U32", "convert it with x.astype('float64')"),
+    (X + 0j, "float64[n]", "an array of complex128", COMPLEX),
+    (X.astype(object), "float64[n]", "an array of object", TEXT),
+    (X.astype("U"), "float64[n]", "an array of <U32", TEXT),
     (
         X.astype(">f8"),
         "float64[n] in native byte order",
@@ -458,7 +464,9 @@ def test_the_remedy_makes_the_array_fit(
     function = c.function(SUM)
     call = remedy or "convert it with x.astype('float64')"
     error = c.refuses(f"sum: x: expected {expected}, got {found}; {call}", function, given)
-    if remedy is not None:
+    if remedy == COMPLEX:
+        assert function(given.view("f8")) == X.sum()
+    elif remedy is not None:
         assert function(remedied(error, given)) == np.asarray(given).astype("f8").sum()
 
 
@@ -476,10 +484,15 @@ def test_unaligned(c: Counted) -> None:
 
 @pytest.mark.parametrize(
     ("given", "found"),
-    [(None, "nothing"), (3, "an int"), (1.5, "a float"), ("abc", "a str"), (object(), "an object")],
+    [(None, "None"), (3, "an int"), (1.5, "a float"), ("abc", "a str"), (object(), "an object")],
 )
 def test_objects_that_are_no_arrays(c: Counted, given: object, found: str) -> None:
-    remedy = "give x" if given is None else "make it one with numpy.asarray(x, 'float64')"
+    made = "full(1, x" if isinstance(given, (int, float)) else "asarray(x"
+    remedy = f"make it one with numpy.{made}, 'float64')"
+    if given is None:
+        remedy = "give x"
+    elif isinstance(given, str):
+        remedy = "open it with mapcall.open(x)"
     c.refuses(f"sum: x: expected float64[n], got {found}; {remedy}", c.function(SUM), given)
 
 
@@ -489,14 +502,14 @@ def test_the_number_of_axes(c: Counted) -> None:
     assert [at(x, i, j) for i in range(2) for j in range(3)] == list(range(6))
     assert at(x[1:], 0, 2) == 5
     c.refuses(
-        "at: x: expected float64[m, n], 2 axes, got shape (6,); reshape it to 2 axes",
+        "at: x: expected float64[m, n], 2 axes, got shape (6,); pass x.reshape(1, 6)",
         at,
         x.ravel(),
         0,
         0,
     )
     c.refuses(
-        "at: x: expected float64[m, n], 2 axes, got shape (); reshape it to 2 axes",
+        "at: x: expected float64[m, n], 2 axes, got shape (); pass x.reshape(1, 1)",
         at,
         np.array(1.0),
         0,
@@ -527,7 +540,8 @@ def test_an_extent_fits_its_integer(c: Counted) -> None:
     total = c.function("int total(uint8_t n, const int32_t x[n])")
     assert total(np.ones(255, "i4")) == 255
     c.refuses(
-        "total: n: expected unsigned char, got 256; give a value that unsigned char has",
+        "total: n: expected unsigned char, at most 255, got 256; give arrays with at most 255 elements"
+        " there",
         total,
         np.ones(256, "i4"),
     )
@@ -539,7 +553,7 @@ def test_constant_extents(c: Counted) -> None:
     for length in (0, 2, 4):
         c.refuses(
             f"norm: x: expected float64[3] with 3 along axis 0, got shape ({length},);"
-            " give arrays that agree",
+            " give an array of shape (3,)",
             norm,
             np.zeros(length),
         )
@@ -561,7 +575,7 @@ def test_computed_extents(c: Counted) -> None:
     )
     a, b = np.arange(3, dtype="f4"), np.arange(2, dtype="f4")
     c.refuses(
-        "outer: z: expected float32[m*n] with m*n = 6, got shape (5,); give arrays that agree",
+        "outer: z: expected float32[m*n] with m*n = 6, got shape (5,); give an array of shape (6,)",
         outer,
         a,
         b,
@@ -620,12 +634,14 @@ def test_other_names_of_a_dtype(c: Counted, compile_c: Any) -> None:
     for dtype in (np.intc, np.int32, "=i4", "i", np.dtype("i4", metadata={"unit": "m"})):
         assert total(np.ones(3, dtype)) == 3
     c.refuses(
-        "total: x: expected int32[n], got an array of uint32; convert it with x.astype('int32')",
+        "total: x: expected int32[n], got an array of uint32; convert it with x.astype('int32'),"
+        " if int32 has its values",
         total,
         np.ones(3, "u4"),
     )
     c.refuses(
-        "total: x: expected int32[n], got an array of <m8[s]; convert it with x.astype('int32')",
+        "total: x: expected int32[n], got an array of <m8[s]; convert it with x.astype('int32'),"
+        " if its elements are numbers",
         total,
         np.ones(3, "m8[s]"),
     )

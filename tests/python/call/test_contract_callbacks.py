@@ -265,7 +265,7 @@ class TestResults:
         with pytest.raises(mapcall.ArgumentError, match=message):
             choose(lambda number: half, 3)
         # The closure of a plain callable would end before C calls it.
-        with pytest.raises(mapcall.ArgumentError, match="got a function; return one"):
+        with pytest.raises(mapcall.ArgumentError, match="got a function; return a bound function"):
             choose(lambda number: lambda x: x, 3)
 
     def test_pointers_to_const(self, c: Counted) -> None:

@@ -84,8 +84,9 @@ class TestText:
 
     @pytest.mark.parametrize(("text", "at"), [("\0", 0), ("ab\0c", 2), ("é\0", 2), (b"a\0", 1)])
     def test_nul(self, c: Counted, text: str | bytes, at: int) -> None:
+        cut = text.index("\0") if isinstance(text, str) else at
         c.refuses(
-            f"length: s: expected text without NUL, got one at byte {at}; cut it there",
+            f"length: s: expected text without NUL, got one at byte {at}; pass s[:{cut}]",
             c.function("long length(const char *s)"),
             text,
         )
@@ -127,9 +128,10 @@ class TestPointer:
     )
     def test_an_array_is_refused(self, c: Counted, given: object, found: str) -> None:
         first = c.function("double first(const double *p)")
+        length = 1 if found == "a _ctypes object" else 2
         c.refuses(
             f"first: p: expected a pointer to double with its extent, got {found};"
-            " write p[n] in the prototype, or call first.unchecked(...)",
+            f" write p[{length}] in the prototype, or call first.unchecked(...)",
             first,
             given,
         )
@@ -211,7 +213,9 @@ class TestSpellings:
             before = c.called
             assert at.unchecked(array, 0) == np.asarray(array).flat[0]
             assert c.called == before + 1
-            with pytest.raises(mapcall.ArgumentError, match=r"write p\[n\] in the prototype, or "):
+            with pytest.raises(
+                mapcall.ArgumentError, match=r"write p\[i\] in the prototype, as C has it, or "
+            ):
                 at(array, 0)
             assert c.called == before + 1
 
@@ -238,7 +242,8 @@ class TestSpellings:
             with pytest.raises(mapcall.ArgumentError) as caught:
                 diagonal(1, np.zeros((3, 3)), 1, x)
             assert "with its extent, as this is a batch" in str(caught.value)
-            assert caught.value.remedy == "write a[n] in the prototype"
+            says = "write a[n], a[lda], a[n*lda] or a[1] in the prototype, as C has it"
+            assert caught.value.remedy == says
             assert c.called == before
         # The prototype of the remedy works.
         diagonal = c.function("void diagonal(int n, double a[n], int lda, double x)")

@@ -115,7 +115,9 @@ class TestLists:
 
     def test_pointers_without_an_extent_are_refused(self, c: Counted) -> None:
         rows = c.function("double rows(int n, int m, double *const *r)")
-        with pytest.raises(mapcall.ArgumentError, match=r"write r\[n\] in the prototype"):
+        with pytest.raises(
+            mapcall.ArgumentError, match=r"write r\[n\], r\[m\] or r\[n\*m\] in the"
+        ):
             rows(1, 2, [np.ones(2)])
         assert rows.unchecked(1, 2, [np.ones(2)]) == 2
 

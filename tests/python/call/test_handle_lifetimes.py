@@ -270,7 +270,7 @@ class TestOwnership:
             for function in (zero, zero.unchecked):
                 c.refuses(
                     "zero: x: expected a pointer whose object C may own, got "
-                    f"{found}; give a handle or NULL",
+                    f"{found}; give a handle or None",
                     function,
                     wrong,
                 )
@@ -284,7 +284,7 @@ class TestOwnership:
         handle = new(3)
         many = (
             "box_end: b: expected one call, as C owns a pointer to box then, got a batch;"
-            " call it once for each handle"
+            " call it once for each item"
         )
         c.refuses(many, end, handle, out=np.empty(3, "i4"))
         c.refuses(many, end, handle, out=np.empty(0, "i4"))

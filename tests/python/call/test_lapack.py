@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from ctypes.util import find_library
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,39 @@ def test_linear_systems(bind: Any, engine: str | None) -> None:
         dgesv(lu, x, nrhs=1)
 
 
+def test_keywords_make_no_difference(bind: Any) -> None:
+    """Calls with arguments by name take the general path, the others a quicker one."""
+    dgesv = bind(DGESV)
+    rng = np.random.default_rng(0)
+    for rows, columns, pad in ((1, 1, 0), (3, 1, 0), (4, 2, 3), (1, 3, 1), (0, 2, 0)):
+        results = []
+        for by_name in (False, True):
+            rng = np.random.default_rng(0)
+            whole = rng.standard_normal((2, rows + pad, rows + columns)).transpose(0, 2, 1)[0].T
+            whole = np.asfortranarray(whole)
+            lu, x = whole[pad:, :rows], whole[pad:, rows:]
+            outputs = dgesv(a=lu, b=x) if by_name else dgesv(lu, x)
+            for output in outputs:
+                assert output.base is None
+                assert output.flags.owndata
+                assert output.flags.writeable
+            results.append((whole, *outputs))
+        for one, other in zip(*results, strict=True):
+            np.testing.assert_array_equal(one, other)
+            assert (one.dtype, one.strides) == (other.dtype, other.strides)
+
+
+def test_outputs_are_freed(bind: Any) -> None:
+    dgesv = bind(DGESV)
+    a, b = np.eye(3, order="F"), np.ones((3, 1), order="F")
+    pivots = dgesv(a, b)[0]
+    counts = [sys.getrefcount(thing) for thing in (a, b, pivots, pivots.dtype, None)]
+    for _ in range(100):
+        dgesv(a, b)
+    after = [sys.getrefcount(thing) for thing in (a, b, pivots, pivots.dtype, None)]
+    assert after == pytest.approx(counts, abs=5)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_batch_of_linear_systems(bind: Any, threads: int) -> None:
     dgesv = bind(DGESV)
@@ -109,6 +143,9 @@ def test_cholesky(bind: Any) -> None:
     np.testing.assert_allclose(np.tril(factor), np.linalg.cholesky(a), rtol=1e-10)
     one = np.asfortranarray(a[0])
     assert dpotrf("L", one) == [0]
+    for uplo in ("LU", "", 1.5, None):
+        with pytest.raises(mapcall.ArgumentError, match="uplo"):
+            dpotrf(uplo, one)
     np.testing.assert_array_equal(np.tril(one), np.tril(factor[0]))
 
 

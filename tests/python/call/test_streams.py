@@ -314,17 +314,17 @@ class TestNames:
         self, c: Counted, tmp_path: Path, unchanged: Unchanged
     ) -> None:
         function = c.function(plus("f8"))
-        (tmp_path / "folder").mkdir()
-        (tmp_path / "loop").symlink_to("loop")
-        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "folder.npy").mkdir()
+        (tmp_path / "loop.npy").symlink_to("loop.npy")
+        os.mkfifo(tmp_path / "pipe.npy")
         x = np.ones(3)
         before = c.called
         with unchanged(tmp_path):
             for path, expected in [
-                ("folder", IsADirectoryError),
+                ("folder.npy", IsADirectoryError),
                 ("missing/y.npy", FileNotFoundError),
-                ("loop", OSError),
-                ("pipe", (OSError, ValueError)),
+                ("loop.npy", OSError),
+                ("pipe.npy", (OSError, ValueError)),
                 ("", (OSError, ValueError)),
             ]:
                 with pytest.raises(expected):
@@ -359,7 +359,7 @@ class TestEnds:
         codes[30_000] = 3
         with unchanged(path.parent):
             with pytest.raises(mapcall.CallError) as caught:
-                c.function(STATUS, check="zero")(codes, out=path, threads=threads)
+                c.function(STATUS, check="zero")(codes, threads=threads)
             assert caught.value.index == (30_000,)
             with pytest.raises(mapcall.CallError):
                 c.function(STATUS, check=failing)(codes, out=path, threads=threads)

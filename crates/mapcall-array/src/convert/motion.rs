@@ -40,6 +40,9 @@ macro_rules! bytes {
 
 bytes!(u8 u16 u32 u64 u128);
 
+/// A loop over numbers: their count, and the addresses of the first ones with the strides in bytes.
+type Loop = unsafe fn(usize, (*const u8, isize), (*mut u8, isize));
+
 impl Motion {
     /// Makes a motion of numbers of `size` bytes; `None` for a size that no number has.
     pub(super) fn new(size: usize, reverses: bool) -> Option<Self> {
@@ -78,20 +81,20 @@ impl Motion {
     /// alignment.
     #[inline]
     pub(super) unsafe fn run(self, count: usize, from: (*const u8, isize), to: (*mut u8, isize)) {
-        if !self.reverses() {
-            // SAFETY: the caller guarantees that the numbers are valid and share no byte.
-            return unsafe { copy(self.size(), count, from, to) };
-        }
-        // SAFETY: the caller guarantees that the numbers are valid and share no byte.
-        unsafe {
-            match self.size {
-                Size::One => {}
-                Size::Two => each::<u16>(count, from, to, u16::reversed),
-                Size::Four => each::<u32>(count, from, to, u32::reversed),
-                Size::Eight => each::<u64>(count, from, to, u64::reversed),
-                Size::Sixteen => each::<u128>(count, from, to, u128::reversed),
+        let reverse: Loop = match self.size {
+            _ if !self.reverses() => {
+                // SAFETY: the caller guarantees that the numbers are valid and share no byte.
+                return unsafe { copy(self.size(), count, from, to) };
             }
-        }
+            Size::One => each::<u8, true>,
+            Size::Two => each::<u16, true>,
+            Size::Four => each::<u32, true>,
+            Size::Eight => each::<u64, true>,
+            Size::Sixteen => each::<u128, true>,
+        };
+        // SAFETY: the caller guarantees that the numbers, which have the size of the loop's, are valid and share no
+        // byte.
+        unsafe { reverse(count, from, to) };
     }
 }
 
@@ -110,17 +113,19 @@ pub(super) unsafe fn copy(
         // SAFETY: the items follow each other, and the caller guarantees that they are valid and share no byte.
         return unsafe { ptr::copy_nonoverlapping(from.0, to.0, size.wrapping_mul(count)) };
     }
-    // SAFETY: the caller guarantees that the items are valid and share no byte.
-    unsafe {
-        match size {
-            1 => each::<u8>(count, from, to, |bytes| bytes),
-            2 => each::<u16>(count, from, to, |bytes| bytes),
-            4 => each::<u32>(count, from, to, |bytes| bytes),
-            8 => each::<u64>(count, from, to, |bytes| bytes),
-            16 => each::<u128>(count, from, to, |bytes| bytes),
-            _ => copy_each(size, count, from, to),
+    let copy: Loop = match size {
+        1 => each::<u8, false>,
+        2 => each::<u16, false>,
+        4 => each::<u32, false>,
+        8 => each::<u64, false>,
+        16 => each::<u128, false>,
+        _ => {
+            // SAFETY: the caller guarantees that the items are valid and share no byte.
+            return unsafe { copy_each(size, count, from, to) };
         }
-    }
+    };
+    // SAFETY: the caller guarantees that the items, which have the size of the loop's, are valid and share no byte.
+    unsafe { copy(count, from, to) };
 }
 
 /// Copies items of any size one by one.
@@ -137,48 +142,59 @@ unsafe fn copy_each(size: usize, count: usize, from: (*const u8, isize), to: (*m
     }
 }
 
-/// Copies numbers, each changed by `change`. The loops differ in the strides that the compiler knows.
+/// Copies numbers, and reverses their bytes if `REVERSES`. The loops differ in the strides that the compiler knows.
 ///
 /// # Safety
 ///
 /// The numbers of `from` are valid for reads, those of `to` for writes, and they share no byte.
-#[inline]
-unsafe fn each<T: Bytes>(
+unsafe fn each<T: Bytes, const REVERSES: bool>(
     count: usize,
     from: (*const u8, isize),
     to: (*mut u8, isize),
-    change: impl Fn(T) -> T + Copy,
 ) {
     let size = size_of::<T>().cast_signed();
-    // SAFETY: the caller guarantees that the numbers are valid and share no byte.
-    unsafe {
-        match (from.1 == size, to.1 == size) {
-            (true, true) => strided((from.0, size), (to.0, size), count, change),
-            (false, true) => strided(from, (to.0, size), count, change),
-            (true, false) => strided((from.0, size), to, count, change),
-            (false, false) => strided(from, to, count, change),
+    match (from.1 == size, to.1 == size) {
+        (true, true) => {
+            // SAFETY: the caller guarantees that the numbers are valid and share no byte.
+            unsafe { strided::<T, REVERSES>(count, (from.0, size), (to.0, size)) };
+        }
+        (false, true) => {
+            // SAFETY: the caller guarantees that the numbers are valid and share no byte.
+            unsafe { strided::<T, REVERSES>(count, from, (to.0, size)) };
+        }
+        (true, false) => {
+            // SAFETY: the caller guarantees that the numbers are valid and share no byte.
+            unsafe { strided::<T, REVERSES>(count, (from.0, size), to) };
+        }
+        (false, false) => {
+            // SAFETY: the caller guarantees that the numbers are valid and share no byte.
+            unsafe { strided::<T, REVERSES>(count, from, to) };
         }
     }
 }
 
-/// Copies numbers, each changed by `change`.
+/// Copies numbers, and reverses their bytes if `REVERSES`.
 ///
 /// # Safety
 ///
 /// The numbers of `from` are valid for reads, those of `to` for writes, and they share no byte.
-#[inline]
-unsafe fn strided<T: Bytes>(
+#[expect(
+    clippy::inline_always,
+    reason = "the loop is compiled anew for strides that are known"
+)]
+#[inline(always)]
+unsafe fn strided<T: Bytes, const REVERSES: bool>(
+    count: usize,
     (from, from_stride): (*const u8, isize),
     (to, to_stride): (*mut u8, isize),
-    count: usize,
-    change: impl Fn(T) -> T,
 ) {
     for item in 0..count.cast_signed() {
         let from = from.wrapping_offset(from_stride.wrapping_mul(item));
         // SAFETY: the caller guarantees that the number is valid for reads.
         let number = unsafe { from.cast::<T>().read_unaligned() };
+        let number = if REVERSES { number.reversed() } else { number };
         let to = to.wrapping_offset(to_stride.wrapping_mul(item));
         // SAFETY: the caller guarantees that the address is valid for writes of a number.
-        unsafe { to.cast::<T>().write_unaligned(change(number)) };
+        unsafe { to.cast::<T>().write_unaligned(number) };
     }
 }

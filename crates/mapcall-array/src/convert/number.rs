@@ -55,7 +55,6 @@ where
 
 impl Kernel {
     /// Returns the kernel of a cast between real numbers; `None` if NumPy's rule `same_kind` forbids it.
-    #[expect(clippy::too_many_lines, reason = "a table of types")]
     pub(super) fn new(from: ScalarType, to: ScalarType) -> Option<Self> {
         use ScalarType as S;
         macro_rules! to {

@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 
 use mapcall::array::DType;
-use mapcall::contract::{Access, ArgumentError, Element, Form, Remedy, Replacement, Results, list};
+use mapcall::contract::{
+    Access, ArgumentError, Element, Form, Remedy, Replacement, Results, list, write_length,
+};
 
 use crate::value::split_name;
 
@@ -45,17 +47,16 @@ fn text(error: &ArgumentError, values: &[OsString]) -> String {
             convert(name, values, &code).unwrap_or_else(|| format!("give {name} one of its fields"))
         }
         Remedy::Give => match (&error.subject.access, &error.subject.element) {
-            (Access::None, _) if error.subject.number.is_some() => format!("give {name}=NUMBER"),
+            _ if error.subject.number.is_some() => format!("give {name}=NUMBER"),
             (Access::None, _) => format!("give {name}=VALUE"),
             (_, Element::None) => format!("give {name}=NULL"),
             _ if error.expected == "text" => format!("give {name}=TEXT"),
             _ => format!("give {name}=FILE.npy"),
         },
         Remedy::GiveOrMeasure(lengths) => {
-            let lengths = list(&lengths, "or");
-            format!("give {name}=FILE.npy, or write {lengths} in the prototype")
+            format!("give {name}=FILE.npy, or {}", write_length(&lengths))
         }
-        Remedy::Measure(lengths) => format!("write {} in the prototype", list(&lengths, "or")),
+        Remedy::Measure(lengths) => write_length(&lengths),
         Remedy::GiveArray { dtype, or_omit: or } => {
             format!("give a file of {}{}", dtype.name(), or_omit(or))
         }

@@ -228,12 +228,8 @@ impl CType {
         }))
     }
 
-    pub(crate) fn function(returns: Self, parameters: Vec<Self>, is_variadic: bool) -> Self {
-        Self::declared_function(returns, (parameters, None), is_variadic)
-    }
-
-    /// Returns a function type whose parameters are declared with extents.
-    pub(crate) fn declared_function(
+    /// Returns a function type, with the declarations of its parameters if an extent is known.
+    pub(crate) fn function(
         returns: Self,
         (parameters, declared): (Vec<Self>, Option<Arc<[FunctionParameter]>>),
         is_variadic: bool,

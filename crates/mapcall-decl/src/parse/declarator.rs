@@ -47,7 +47,7 @@ impl Reader<'_> {
                         return Err(self.error(Kind::Impossible { what }, *span));
                     }
                     let (parameters, is_variadic) = self.parameter_types(parameters, attributes)?;
-                    ctype = CType::declared_function(ctype, parameters, is_variadic);
+                    ctype = CType::function(ctype, parameters, is_variadic);
                     is_const = false;
                 }
             }

@@ -166,7 +166,7 @@ impl Reader<'_> {
         let is_known = declared.iter().any(|known| !known.extents.is_empty());
         is_known.then(|| {
             let parameters = (types.clone(), Some(declared.into()));
-            CType::declared_function(function.returns.clone(), parameters, function.is_variadic)
+            CType::function(function.returns.clone(), parameters, function.is_variadic)
         })
     }
 

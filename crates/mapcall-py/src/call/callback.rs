@@ -384,9 +384,10 @@ impl Body {
                     Err(error) => return error,
                 }
             }
-            let advice = match remedy {
-                Remedy::Words(advice) => advice.replacen("give", "return", 1),
-                _ => "return one".into(),
+            let advice = remedy.to_string();
+            let advice = match advice.strip_prefix("give ") {
+                Some(advice) => format!("return {advice}"),
+                None => "return one".into(),
             };
             *remedy = Remedy::Words(advice);
         }

@@ -1,11 +1,11 @@
 //! The conversion of errors of calls to Python exceptions, with NumPy calls as remedies.
 
-use mapcall::contract::{Access, ArgumentError, Form, HostValue, Problem, Remedy};
+use mapcall::contract::{Access, ArgumentError, Form, HostValue, Problem, Remedy, Replacement};
 use mapcall::{BindError, CallError, LibraryError, PrototypeError};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyInt, PyString, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyComplex, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 
 use super::{ndarray, remedies};
 use crate::errors::with_fields;
@@ -133,8 +133,24 @@ fn name_object(
         }
         Problem::Type { found, remedy } if is_other => {
             *found = what(object)?;
-            let is_made = matches!(remedy, Remedy::Replace(replacement) if matches!(replacement.form, Form::MakeArray(_)));
-            if is_made && is_path(object)? {
+            if let Remedy::GiveRecords(dtype) | Remedy::GiveStruct(dtype) = remedy
+                && has_tuples(object)?
+            {
+                *remedy = Remedy::Replace(Replacement::new(Form::MakeArray(dtype.clone())));
+                return Ok(());
+            }
+            let Remedy::Replace(replacement) = remedy else {
+                return Ok(());
+            };
+            let Form::MakeArray(dtype) = &replacement.form else {
+                return Ok(());
+            };
+            if error.subject.rank > 0 && is_number(object)? {
+                replacement.form = Form::OfNumber {
+                    dtype: dtype.clone(),
+                    rank: error.subject.rank,
+                };
+            } else if is_path(object)? {
                 *remedy = Remedy::OpenFile {
                     is_written: access.is_written(),
                     is_output: access == Access::Output,
@@ -146,15 +162,35 @@ fn name_object(
             *found = format!("{} object", what(object)?);
         }
         // The text of a str is cut by characters.
-        Problem::NulInText { at } => {
+        Problem::NulInText { at, length } => {
             if let Ok(text) = object.cast::<PyString>() {
                 let before = text.to_str()?.get(..*at).unwrap_or_default();
-                *at = before.chars().count();
+                *length = before.chars().count();
             }
         }
         _ => {}
     }
     Ok(())
+}
+
+/// Returns whether an object is a tuple, or a list of tuples, of which NumPy makes structs.
+fn has_tuples(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let Ok(list) = object.cast::<PyList>() else {
+        return Ok(object.is_instance_of::<PyTuple>());
+    };
+    Ok(!list.is_empty()
+        && list
+            .iter()
+            .all(|element| element.is_instance_of::<PyTuple>()))
+}
+
+/// Returns whether an object is one number of Python or NumPy.
+fn is_number(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let class = object.get_type();
+    Ok(object.is_instance_of::<PyFloat>()
+        || object.is_instance_of::<PyComplex>()
+        || class.hasattr(intern!(object.py(), "__index__"))?
+            && !class.hasattr(intern!(object.py(), "__getitem__"))?)
 }
 
 /// Returns whether an object is the name of a file: a str, bytes or an object of `os.PathLike`.

@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use std::sync::OnceLock;
 
 use mapcall::batch::Simd;
-use mapcall::contract::{ArrayRule, Contract, Quick, Role, Rule};
+use mapcall::contract::{ArrayRule, Contract, Quick, QuickDerived, Role, Rule};
 use mapcall::ctype::Function as FunctionType;
 use mapcall::{BindError, Prototype, Success};
 use numpy::{PyArrayDescr, PyUntypedArray};
@@ -153,6 +153,8 @@ pub(crate) struct Function {
     pub(super) ndarray: Py<PyType>,
     /// The contract of the quick path, if the prototype is simple enough for it.
     pub(super) quick: Option<Quick<Py<PyArrayDescr>>>,
+    /// The contract of the quick path for calls in which more than lengths is derived.
+    pub(super) quick_derived: Option<Box<QuickDerived<Py<PyArrayDescr>>>>,
     pub(super) binding: Py<Binding>,
 }
 
@@ -430,17 +432,27 @@ impl Function {
             .get()
             .ok_or_else(|| PyRuntimeError::new_err("mapcall is not initialised"))?;
         // Handles keep the arguments alive, and the quick path does not collect them.
-        let quick = match binding.get().returns {
-            Returns::Pointer(_) | Returns::Function(..) => None,
-            _ => Quick::new(inner.contract(), |position| {
-                let expected = binding.get().expected(position)?;
-                Some(expected.dtype.clone_ref(py))
-            }),
-        };
+        let has_quick = !matches!(
+            binding.get().returns,
+            Returns::Pointer(_) | Returns::Function(..)
+        );
+        let dtype = |position| Some(binding.get().expected(position)?.dtype.clone_ref(py));
+        let contract = Some(inner.contract());
+        let quick = contract.filter(|_| has_quick);
+        let quick = quick.and_then(|contract| Quick::new(contract, dtype));
+        let derived = contract.filter(|contract| {
+            let may_leave_out = contract
+                .arguments()
+                .iter()
+                .any(|&position| contract.is_optional(position));
+            (quick.is_none() || may_leave_out) && !binding.get().has_pointers
+        });
+        let derived = derived.and_then(|contract| QuickDerived::new(contract, dtype));
         let function = Bound::new(
             py,
             Self {
                 quick,
+                quick_derived: derived.map(Box::new),
                 vectorcall,
                 inner,
                 is_unchecked,

@@ -21,6 +21,7 @@ use pyo3::ffi::{self, PyObject, PyTypeObject};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
+use smallvec::SmallVec;
 
 use crate::map::Map;
 use crate::mapped_array::ndarray_type;
@@ -327,26 +328,30 @@ pub(super) fn is_same(one: &Bound<'_, PyArrayDescr>, other: &Bound<'_, PyArrayDe
     is_plain(one) && is_plain(other) && one.is_equiv_to(other)
 }
 
-/// Returns a new array of zeros. The dtype has no Python objects.
+/// Returns a new array of zeros, in Fortran order if `is_column_major`. The dtype has no Python objects.
 pub(super) fn zeros<'py>(
     dtype: &Bound<'py, PyArrayDescr>,
     shape: &[usize],
+    is_column_major: bool,
 ) -> PyResult<Bound<'py, PyUntypedArray>> {
     let py = dtype.py();
     let too_large = || PyMemoryError::new_err(format!("can't make an array of shape {shape:?}"));
     let mut dims = shape
         .iter()
         .map(|&length| npy_intp::try_from(length))
-        .collect::<Result<Vec<_>, _>>()
+        .collect::<Result<SmallVec<[_; 4]>, _>>()
         .map_err(|_| too_large())?;
     let ndim = c_int::try_from(dims.len()).map_err(|_| too_large())?;
     let descr: *mut PyArray_Descr = dtype.clone().into_ptr().cast();
     // SAFETY: `dims` has `ndim` lengths, and `into_ptr` has given up the reference to the dtype that
     // `PyArray_Zeros` takes.
-    let array = unsafe { PY_ARRAY_API.PyArray_Zeros(py, ndim, dims.as_mut_ptr(), descr, 0) };
+    let array = unsafe {
+        PY_ARRAY_API.PyArray_Zeros(py, ndim, dims.as_mut_ptr(), descr, is_column_major.into())
+    };
     // SAFETY: the function returned a new reference, or null with an exception set.
     let array: Bound<'py, PyAny> = unsafe { Bound::from_owned_ptr_or_err(py, array) }?;
-    Ok(array.cast_into::<PyUntypedArray>()?)
+    // SAFETY: `PyArray_Zeros` returns an ndarray.
+    Ok(unsafe { array.cast_into_unchecked() })
 }
 
 /// Returns a new array of zeros for an output, or of the value that C reads, with the axes in the output's
@@ -355,16 +360,31 @@ pub(super) fn ordered_zeros<'py>(
     dtype: &Bound<'py, PyArrayDescr>,
     output: &Output,
 ) -> PyResult<Bound<'py, PyUntypedArray>> {
-    let (lengths, axes) = output.in_memory();
-    let array = zeros(dtype, &lengths)?;
+    let array = if output.order.is_empty() {
+        zeros(dtype, &output.shape, output.is_column_major)?
+    } else {
+        let (lengths, axes) = output.in_memory();
+        let array = zeros(dtype, &lengths, false)?;
+        if output.is_in_order() {
+            array
+        } else {
+            let axes = (axes.to_vec(),);
+            let array = array.call_method1(intern!(dtype.py(), "transpose"), axes)?;
+            array.cast_into::<PyUntypedArray>()?
+        }
+    };
     if let Some(value) = output.fill {
-        array.call_method1(intern!(dtype.py(), "fill"), (value,))?;
+        fill(&array, value)?;
     }
-    if output.is_in_order() {
-        return Ok(array);
-    }
-    let array = array.call_method1(intern!(dtype.py(), "transpose"), (axes.to_vec(),))?;
-    Ok(array.cast_into::<PyUntypedArray>()?)
+    Ok(array)
+}
+
+/// Sets the elements of a new array of integers.
+#[cold]
+fn fill(array: &Bound<'_, PyUntypedArray>, value: u64) -> PyResult<()> {
+    array
+        .call_method1(intern!(array.py(), "fill"), (value,))
+        .map(drop)
 }
 
 /// Returns the size of an array's element in bytes.
@@ -494,7 +514,7 @@ pub(super) fn item<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     use numpy::PyArrayDescrMethods;
     let bytes: &[u8] = bytemuck::cast_slice(slots);
-    let array = zeros(dtype, &[])?;
+    let array = zeros(dtype, &[], false)?;
     let memory = memory(&array);
     let size = dtype.itemsize().min(bytes.len());
     // SAFETY: `bytes` and the item of the array are at least `size` bytes long, and the array is new,

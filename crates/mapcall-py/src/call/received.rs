@@ -59,9 +59,9 @@ impl Drop for Parameter {
 impl Parameter {
     /// Takes the object of the last call.
     fn take_spare<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        NonNull::new(self.spare.load(Ordering::Relaxed))?;
-        let spare = self.spare.swap(ptr::null_mut(), Ordering::Relaxed);
-        // SAFETY: null, or a reference that was owned and that the swap has taken over.
+        let spare = self.spare.load(Ordering::Relaxed);
+        self.spare.store(ptr::null_mut(), Ordering::Relaxed);
+        // SAFETY: null, or an owned reference, which is taken over: no other thread is attached.
         unsafe { Bound::from_owned_ptr_or_opt(py, spare) }
     }
 }
@@ -215,11 +215,9 @@ impl Drop for Arguments<'_, '_> {
             };
             // SAFETY: `object` is a live object.
             if is_only_read && unsafe { ffi::Py_REFCNT(object.as_ptr()) } == 1 {
-                let object = object.into_ptr();
-                let before = parameter.spare.swap(object, Ordering::Relaxed);
-                // SAFETY: null, or an owned reference, which the swap has taken over. A callback that ran
-                // in this one may have left it.
-                drop(unsafe { Bound::from_owned_ptr_or_opt(self.py, before) });
+                // A callback that ran in this one may have left an object.
+                drop(parameter.take_spare(self.py));
+                parameter.spare.store(object.into_ptr(), Ordering::Relaxed);
             }
         }
     }

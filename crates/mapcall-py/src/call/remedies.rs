@@ -1,7 +1,9 @@
 //! Remedies as Python code.
 
 use mapcall::array::DType;
-use mapcall::contract::{Access, ArgumentError, Form, ListOf, Remedy, Replacement, Results, list};
+use mapcall::contract::{
+    Access, ArgumentError, Form, ListOf, Problem, Remedy, Replacement, Results, write_length,
+};
 
 use super::spelling;
 
@@ -18,7 +20,7 @@ pub(super) fn text(error: &ArgumentError) -> String {
 fn without_conversion(error: &ArgumentError) -> String {
     let name = &*spelling::spelled(&error.parameter);
     let or_omit = |or_omit: bool| match or_omit {
-        true => format!(", or leave {name} out"),
+        true => format!(", or leave {} out", quoted_option(error, name)),
         false => String::new(),
     };
     match error.remedy() {
@@ -86,6 +88,13 @@ fn without_conversion(error: &ArgumentError) -> String {
             quoted(error, &dtype),
             or_omit(or)
         ),
+        Remedy::GiveShape { shape, given } => {
+            let shape = tuple(&shape);
+            let or_omit = given.map_or(String::new(), |given| {
+                format!(", or leave {} out", spelling::spelled(&given))
+            });
+            format!("give an array of shape {shape}{or_omit}")
+        }
         Remedy::GiveBatch { shape, or_omit: or } => {
             let axes: Vec<String> = shape.iter().map(ToString::to_string).collect();
             let axes = axes.join(", ");
@@ -96,7 +105,7 @@ fn without_conversion(error: &ArgumentError) -> String {
         }
         Remedy::GiveText { or_array: false } => "give a str or bytes".into(),
         Remedy::GiveText { or_array: true } => "give a str, bytes or an array".into(),
-        Remedy::CutText { at } => format!("pass {name}[:{at}]"),
+        Remedy::CutText { length } => format!("pass {name}[:{length}]"),
         Remedy::GiveReal => format!("give {name}.real"),
         Remedy::GiveFloat(_) => format!("give float({name}), which rounds"),
         Remedy::GiveHandle { or_array: false } => "give a handle or None".into(),
@@ -120,8 +129,8 @@ fn without_conversion(error: &ArgumentError) -> String {
             }
         }
         Remedy::Measure(lengths) => {
-            let (function, lengths) = (&error.function, list(&lengths, "or"));
-            format!("write {lengths} in the prototype, or call {function}.unchecked(...)")
+            let (function, length) = (&error.function, write_length(&lengths));
+            format!("{length}, or call {function}.unchecked(...)")
         }
         Remedy::BindVariant => {
             let function = &error.function;
@@ -131,6 +140,21 @@ fn without_conversion(error: &ArgumentError) -> String {
         }
         other => other.named(name).to_string(),
     }
+}
+
+/// Returns the name of a parameter; that of an option in quotes, as `out` is a word.
+fn quoted_option(error: &ArgumentError, name: &str) -> String {
+    match error.subject.position {
+        Some(_) => name.to_owned(),
+        None => format!("`{name}`"),
+    }
+}
+
+/// Returns a shape as code.
+fn tuple(shape: &[usize]) -> String {
+    let lengths: Vec<String> = shape.iter().map(ToString::to_string).collect();
+    let comma = if shape.len() == 1 { "," } else { "" };
+    format!("({}{comma})", lengths.join(", "))
 }
 
 /// Returns the remedy to pass another array.
@@ -157,8 +181,11 @@ fn replace(error: &ArgumentError, name: &str, replacement: &Replacement) -> Stri
             ("make it one with", code, String::new())
         }
         Form::OfNumber { dtype, rank } => {
-            let shape = vec!["1"; *rank].join(", ");
-            let code = format!("numpy.full(({shape},), {of}, '{}')", dtype.name());
+            let shape = match rank {
+                0 | 1 => "1".to_owned(),
+                _ => format!("({})", vec!["1"; *rank].join(", ")),
+            };
+            let code = format!("numpy.full({shape}, {of}, '{}')", dtype.name());
             ("make it one with", code, String::new())
         }
         Form::Contiguous => (
@@ -183,10 +210,13 @@ fn replace(error: &ArgumentError, name: &str, replacement: &Replacement) -> Stri
         }
         _ => return replacement.to_string(),
     };
-    let or_omit = match replacement.or_omit {
-        true => format!(", or leave {name} out"),
+    let mut or_omit = match replacement.or_omit {
+        true => format!(", or leave {} out", quoted_option(error, name)),
         false => String::new(),
     };
+    if matches!(error.problem, Problem::ReadOnly) {
+        or_omit.push_str(", or open the map for writing");
+    }
     let is_name = of
         .chars()
         .all(|letter| letter.is_alphanumeric() || letter == '_');

@@ -377,7 +377,7 @@ pub(super) fn allocate<'py>(
     ctype: &CType,
     count: usize,
 ) -> PyResult<(Bound<'py, PyUntypedArray>, NonNull<c_void>)> {
-    let array = ndarray::zeros(&structure::dtype(py, ctype)?, &[count])?;
+    let array = ndarray::zeros(&structure::dtype(py, ctype)?, &[count], false)?;
     let address = ndarray::memory(&array).address.cast::<c_void>();
     let address = NonNull::new(address).unwrap_or(NonNull::dangling());
     Ok((array, address))

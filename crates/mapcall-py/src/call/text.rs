@@ -7,6 +7,7 @@ use std::ptr::{self, NonNull};
 use std::slice;
 
 use pyo3::exceptions::PyValueError;
+use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
@@ -87,4 +88,38 @@ fn converted<'py>(py: Python<'py>, text: &[u8], kind: Text) -> PyResult<Bound<'p
         Text::Str => PyString::from_bytes(py, text).map(Bound::into_any),
         Text::Bytes | Text::Handle => Ok(PyBytes::new(py, text).into_any()),
     }
+}
+
+/// Returns the bytes of a `str` of ASCII characters or of a `bytes`, with the NUL behind them; `None` for any
+/// other object.
+///
+/// # Safety
+///
+/// `object` points to an object that is alive for `'a`.
+#[inline]
+pub(super) unsafe fn plain<'a>(object: *mut PyObject) -> Option<&'a [u8]> {
+    let mut length = 0;
+    // SAFETY: the caller guarantees that `object` points to a live object.
+    let text = if unsafe { ffi::PyUnicode_Check(object) } != 0 {
+        // SAFETY: `object` points to a live `str`.
+        if unsafe { ffi::PyUnicode_IS_COMPACT_ASCII(object) } == 0 {
+            return None;
+        }
+        // SAFETY: `object` points to a live `str`. For one in ASCII the function returns the address of its
+        // characters.
+        unsafe { ffi::PyUnicode_AsUTF8AndSize(object, &raw mut length) }
+    } else {
+        // SAFETY: the caller guarantees that `object` points to a live object.
+        if unsafe { ffi::PyBytes_Check(object) } == 0 {
+            return None;
+        }
+        // SAFETY: `object` points to a live `bytes`.
+        length = unsafe { ffi::PyBytes_Size(object) };
+        // SAFETY: `object` points to a live `bytes`.
+        unsafe { ffi::PyBytes_AS_STRING(object) }
+    };
+    let length = usize::try_from(length).ok().filter(|_| !text.is_null())?;
+    // SAFETY: a NUL stands behind the bytes of a `bytes` object (`PyBytes_AsString`) and behind the UTF-8 of
+    // a `str` (`PyUnicode_AsUTF8AndSize`), which live as long as the object.
+    Some(unsafe { slice::from_raw_parts(text.cast(), length + 1) })
 }

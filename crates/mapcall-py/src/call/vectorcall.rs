@@ -9,7 +9,9 @@ use std::slice;
 
 use mapcall::array::guard;
 use mapcall::call::{Accessed, Frame, SmallFrame};
-use mapcall::contract::{Backing, Check, Memory, Number, QuickArgument};
+use mapcall::contract::{
+    Backing, Check, Memory, Number, QuickArgument, QuickCall, QuickDerived, Role,
+};
 use numpy::PyArrayDescr;
 use pyo3::ffi::{self, PyObject, PyTypeObject};
 use pyo3::prelude::*;
@@ -27,7 +29,7 @@ use super::retained::Retained;
 use super::snapshot::Snapshots;
 use super::variable::Variable;
 use super::variadic::{self, Variant};
-use super::{activation, errors, function, lazy, ndarray, number};
+use super::{activation, errors, function, lazy, ndarray, number, text};
 use crate::faults::{self, Detached};
 use crate::mapped_array::guarded;
 use crate::memory;
@@ -107,13 +109,62 @@ fn run<'py>(
             return Ok(result(function, || quick.result(&frame), errno, None)?);
         }
     }
+    if let (None, Some(quick)) = (keywords, &function.get().quick_derived)
+        && let Some(result) = derived(function, quick, arguments)?
+    {
+        return Ok(result);
+    }
     // PyO3 must know that the thread is attached; otherwise it releases dropped references later.
     Ok(Python::attach(|_| {
         general(function, arguments, positional, keywords)
     })?)
 }
 
+/// Makes one call by the quick path for calls in which more than lengths is derived; returns `None` if it needs
+/// the general path.
+#[inline(never)]
+fn derived<'py>(
+    function: &Bound<'py, Function>,
+    quick: &QuickDerived<Py<PyArrayDescr>>,
+    arguments: &[*mut PyObject],
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let (py, this) = (function.py(), function.get());
+    let ndarray = this.ndarray.as_ptr().cast();
+    let operands = arguments.iter().map(|object| Argument { object, ndarray });
+    let mut call = QuickCall::new(quick);
+    let epoch = guard::epoch();
+    let Some(nbytes) = call.fill(&operands) else {
+        return Ok(None);
+    };
+    if epoch != 0 && has_closed(operands) {
+        return Ok(None);
+    }
+    // No Python code runs from here on before the call: arrays of plain numbers are made without any.
+    let mut outputs = Outputs::new();
+    while let Some(output) = call.output(outputs.len())
+        && let Role::Parameter(position) = output.role
+        && let Some(expected) = this.expected(position)
+    {
+        let array = ndarray::ordered_zeros(expected.dtype.bind(py), &output)?;
+        if call
+            .place(&output, ndarray::memory(&array).address)
+            .is_none()
+        {
+            return Ok(None);
+        }
+        outputs.push((output.role, array));
+    }
+    let errno = invoke(function, arguments, call.slots(), (nbytes, epoch))?;
+    let result = result(function, || call.result(), errno, None)?;
+    if outputs.is_empty() {
+        Ok(Some(result))
+    } else {
+        result::with_outputs(function, result, outputs, None).map(Some)
+    }
+}
+
 /// An argument of the quick path: a live object while the frame is filled.
+#[derive(Clone, Copy)]
 struct Argument<'a> {
     object: &'a *mut PyObject,
     ndarray: *mut PyTypeObject,
@@ -137,6 +188,12 @@ impl<'a> QuickArgument<'a, Py<PyArrayDescr>> for Argument<'a> {
     fn backing(self) -> Backing<'a> {
         // SAFETY: the quick path calls this for arrays only, and before Python code can run.
         unsafe { ndarray::backing_of(*self.object) }
+    }
+
+    #[inline]
+    fn text(self) -> Option<&'a [u8]> {
+        // SAFETY: the caller of the function has a reference to its argument.
+        unsafe { text::plain(*self.object) }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::ffi::CStr;
 use std::sync::Arc;
 
-use super::error::{Form, Problem, Remedy, Replacement, Results, range};
+use super::error::{Form, Problem, Remedy, Replacement, range};
 use super::foreign_function;
 use super::host_value::{FunctionValue, HandleValue, HostValue};
 use super::number::Number;
@@ -158,12 +158,7 @@ impl Rule {
 
 /// Returns the remedy to make an array of an object.
 pub(super) fn make_array(form: Form) -> Remedy {
-    Remedy::Replace(Replacement {
-        form,
-        results: Results::None,
-        or_omit: false,
-        of: None,
-    })
+    Remedy::Replace(Replacement::new(form))
 }
 
 pub(super) fn convert_number(
@@ -206,9 +201,8 @@ pub(super) fn address<T>(pointer: *const T) -> u64 {
 pub(super) fn check_text(text: &[u8]) -> Result<&CStr, Problem> {
     CStr::from_bytes_with_nul(text).map_err(|_| {
         let at = text.iter().position(|byte| *byte == 0);
-        Problem::NulInText {
-            at: at.unwrap_or(text.len()),
-        }
+        let at = at.unwrap_or(text.len());
+        Problem::NulInText { at, length: at }
     })
 }
 

@@ -3,7 +3,8 @@
 
 use super::UnsupportedPrototype;
 use super::number::Number;
-use super::rule::Rule;
+use super::rule::{ArrayRule, Rule};
+use super::scalar::Scalar;
 use crate::extent::Expr;
 use crate::prototype::Prototype;
 
@@ -80,6 +81,23 @@ impl DerivedNumbers {
     /// Returns the first slot of the copy of a number that is passed by reference.
     pub(super) fn reference(&self, position: usize) -> Option<usize> {
         self.references.get(position).copied().flatten()
+    }
+}
+
+/// Returns the axis along which the elements of a row follow each other, in an array with a stride; `None` for
+/// a vector, whose rows are its elements.
+pub(super) fn row_axis(rule: &ArrayRule) -> Option<usize> {
+    let last = rule.rank().checked_sub(1).filter(|&last| last > 0)?;
+    Some(if rule.is_column_major() { 0 } else { last })
+}
+
+/// Returns whether a number is at least `low` and at most `high`.
+pub(super) fn is_within(value: Scalar, low: i128, high: i128) -> bool {
+    match value {
+        Scalar::Int(value) => (low..=high).contains(&value),
+        #[expect(clippy::cast_precision_loss, reason = "rounds to the nearest")]
+        Scalar::Float(value) => (low as f64..=high as f64).contains(&value),
+        _ => true,
     }
 }
 

@@ -42,6 +42,15 @@ impl Memory<'_> {
         start..end.saturating_add(itemsize)
     }
 
+    /// Returns whether all elements are aligned if the first one is.
+    pub(super) fn has_aligned_strides(&self, alignment: usize) -> bool {
+        let mut axes = self.shape.iter().zip(self.strides);
+        self.shape.contains(&0)
+            || axes.all(|(&length, stride)| {
+                length == 1 || stride.unsigned_abs().is_multiple_of(alignment)
+            })
+    }
+
     /// Returns the memory for the first call of a batch: without the first axes.
     pub(super) fn item(self, axes: usize, itemsize: usize) -> Self {
         let shape = self.shape.get(axes..).unwrap_or_default();

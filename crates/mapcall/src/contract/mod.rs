@@ -49,7 +49,7 @@ pub use check::Check;
 pub(crate) use conversion::Conversion;
 pub use error::{
     Access, ArgumentError, Element, Form, ListOf, Loss, Problem, Remedy, Replacement, Results,
-    Subject, list,
+    Subject, list, write_length,
 };
 pub use extent_rule::ExtentRule;
 pub use host_value::{FunctionValue, HandleValue, HostValue};
@@ -57,7 +57,7 @@ pub use mapcall_array::Backing;
 pub use memory::Memory;
 pub use number::Number;
 pub use output::Output;
-pub use quick::{Quick, QuickArgument};
+pub use quick::{Quick, QuickArgument, QuickCall, QuickDerived};
 pub use received::{Received, ReceivedArray, ReceivedNumbers, ReceivedParameters};
 pub use role::Role;
 pub use rule::{

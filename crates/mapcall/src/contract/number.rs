@@ -183,6 +183,18 @@ impl Number {
     }
 }
 
+impl Number {
+    /// Returns the integer in a slot, 0 or 1 for a bool; `None` for other types.
+    #[inline]
+    pub(super) fn integer(self, slot: u64) -> Option<i128> {
+        match self {
+            Self::Integer(integer) => Some(integer_value(integer, slot)),
+            Self::Bool => Some(integer_value(Integer::UChar, slot)),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Number {
     /// Writes the C type.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -28,6 +28,7 @@ mod memory;
 mod numbers;
 mod pointers;
 mod properties;
+mod quick;
 mod status;
 mod structs;
 mod typed;

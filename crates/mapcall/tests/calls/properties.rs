@@ -196,6 +196,10 @@ impl<'a> QuickArgument<'a, ()> for Given<'a> {
     fn backing(self) -> Backing<'a> {
         Backing::Private
     }
+
+    fn text(self) -> Option<&'a [u8]> {
+        None
+    }
 }
 
 /// The inferred values by the quick way, if the contract has one.

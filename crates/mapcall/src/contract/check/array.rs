@@ -58,13 +58,7 @@ impl Check<'_> {
         };
         let item = memory.item(extra, itemsize);
         let address = item.address.expose_provenance();
-        let is_aligned = item
-            .strides
-            .iter()
-            .zip(item.shape)
-            .all(|(stride, &length)| {
-                length <= 1 || stride.unsigned_abs().is_multiple_of(rule.alignment())
-            });
+        let is_aligned = item.has_aligned_strides(rule.alignment());
         if !(rule.memory.accepts_scalars(&item, address) && is_aligned) {
             let contiguous = Memory {
                 is_contiguous: true,
@@ -267,12 +261,7 @@ impl Check<'_> {
         memory: Memory<'_>,
     ) -> Result<(), Box<ArgumentError>> {
         let address = memory.address.expose_provenance();
-        let mut axes = memory.shape.iter().zip(memory.strides);
-        let is_aligned = address.is_multiple_of(alignment)
-            && (memory.shape.contains(&0)
-                || axes.all(|(&length, stride)| {
-                    length == 1 || stride.unsigned_abs().is_multiple_of(alignment)
-                }));
+        let is_aligned = address.is_multiple_of(alignment) && memory.has_aligned_strides(alignment);
         if !is_aligned {
             let problem = Problem::Unaligned { address, alignment };
             return Err(self.contract.refuse(position, problem));

@@ -3,10 +3,9 @@
 use super::{ArgumentError, ArrayRule, Check, Problem, Rule};
 use crate::contract::dimension::{UNSET, agrees};
 use crate::contract::extent_rule::ExtentRule;
-use crate::contract::number::{Number, integer_value};
+use crate::contract::number::Number;
 use crate::contract::rule::{InOutRule, Inferred};
 use crate::contract::scalar::Scalar;
-use crate::ctype::Integer;
 use crate::extent::Expr;
 
 impl<'a> Check<'a> {
@@ -196,11 +195,7 @@ impl<'a> Check<'a> {
                 Rule::Array(rule) => (rule.number()?, self.reference(position)?),
                 _ => return None,
             };
-            match number {
-                Number::Integer(integer) => Some(integer_value(integer, slot)),
-                Number::Bool => Some(integer_value(Integer::UChar, slot)),
-                _ => None,
-            }
+            number.integer(slot)
         };
         rules.map(value).collect()
     }

@@ -3,11 +3,11 @@
 
 use super::{ArgumentError, ArrayRule, Check, HostValue, Problem, Rule};
 use crate::contract::convert::convert_number;
+use crate::contract::derived::{is_within, row_axis};
 use crate::contract::dimension::UNSET;
 use crate::contract::extent_rule::ExtentRule;
-use crate::contract::number::{Number, integer_value};
+use crate::contract::number::Number;
 use crate::contract::scalar::Scalar;
-use crate::ctype::Integer;
 use crate::extent::{Expr, ExtentError};
 
 /// The values of the integer parameters, by position.
@@ -24,8 +24,10 @@ impl Check<'_> {
     ) -> Result<(), Box<ArgumentError>> {
         let slots = number.slots(value);
         let [slot, ..] = slots.map_err(|problem| self.contract.refuse(position, problem))?;
-        let deferred = self.deferred.get_or_insert_default();
-        deferred.given.push((position, integer_of(number, slot)));
+        if let Some(value) = number.integer(slot) {
+            let deferred = self.deferred.get_or_insert_default();
+            deferred.given.push((position, value));
+        }
         Ok(())
     }
 
@@ -214,11 +216,10 @@ impl Check<'_> {
     /// Returns the length of a row of an array, in elements; 1 for a vector. `None` if its extent has no
     /// value, which is an error later.
     fn row(&self, position: usize, rule: &ArrayRule, values: &Values) -> Option<usize> {
-        let extent = match rule.extents() {
-            [_] => return Some(1),
-            [first, ..] if rule.is_column_major() => first,
-            extents => extents.last()?,
+        let Some(axis) = row_axis(rule) else {
+            return Some(1);
         };
+        let extent = rule.extents().get(axis)?;
         self.length(position, extent, values).ok().flatten()
     }
 
@@ -296,13 +297,7 @@ impl Check<'_> {
             let Some(value) = known.map(Scalar::Int).or_else(|| self.real(position)) else {
                 continue;
             };
-            let is_inside = match value {
-                Scalar::Int(value) => (low..=high).contains(&value),
-                #[expect(clippy::cast_precision_loss, reason = "rounds to the nearest")]
-                Scalar::Float(value) => (low as f64..=high as f64).contains(&value),
-                _ => true,
-            };
-            if !is_inside {
+            if !is_within(value, low, high) {
                 let text = |bound: &Expr, value: i128| match bound {
                     Expr::Constant(_) => value.to_string(),
                     bound => format!("{bound} = {value}"),
@@ -331,13 +326,5 @@ impl Check<'_> {
             }
             _ => None,
         }
-    }
-}
-
-/// Returns the integer or bool in a slot.
-fn integer_of(number: Number, slot: u64) -> i128 {
-    match number {
-        Number::Integer(integer) => integer_value(integer, slot),
-        _ => integer_value(Integer::UChar, slot),
     }
 }

@@ -84,7 +84,9 @@ impl ArgumentError {
             Problem::Masked { is_written, .. } => Remedy::Unmask {
                 by_copy: !is_written,
             },
-            Problem::Changed => Remedy::ChangeBefore,
+            Problem::Changed => Remedy::ChangeBefore {
+                or_copy: !subject.access.is_written(),
+            },
             Problem::Broadcast { .. } => Remedy::Broadcast,
             Problem::Measures { .. } => Remedy::GiveNumber {
                 or_omit: subject.is_inferred,
@@ -98,8 +100,19 @@ impl ArgumentError {
                 expected,
                 shape,
                 axis,
+                extent,
                 ..
-            } if shape.len() == axis + 1 && *axis == 0 => Remedy::GiveShape(vec![*expected]),
+            } => {
+                let mut shape = shape.clone();
+                let axis = (shape.len() + axis).checked_sub(subject.rank.max(1));
+                if let Some(length) = axis.and_then(|axis| shape.get_mut(axis)) {
+                    *length = *expected;
+                }
+                Remedy::GiveShape {
+                    shape,
+                    given: Some(extent.clone()).filter(|extent| subject.names.contains(extent)),
+                }
+            }
             Problem::Extent { .. } | Problem::Stride { .. } => Remedy::Agree,
             Problem::TooLong { most, .. } => Remedy::GiveShorter(*most),
             Problem::BadExtent { extent, .. } => {
@@ -114,7 +127,7 @@ impl ArgumentError {
             Problem::Disagrees { .. } | Problem::Equals { .. } => Remedy::Omit,
             Problem::Range { value } => self.in_range(*value),
             Problem::Kind { value } => of_kind(*value),
-            Problem::NulInText { at } => Remedy::CutText { at: *at },
+            Problem::NulInText { length, .. } => Remedy::CutText { length: *length },
             Problem::Unbounded { .. } => Remedy::Measure(subject.lengths.clone()),
             Problem::UnmeasuredBatch => Remedy::MeasureBatch(subject.lengths.clone()),
             Problem::Handle { .. } => Remedy::GiveOwnHandle,
@@ -181,14 +194,16 @@ impl ArgumentError {
             let (to, loss) = (expected.clone(), Loss::Text);
             return self.replace(Form::Convert { to, loss }, Results::Stay);
         };
-        if let Some(field) = found.fields().and_then(<[_]>::first) {
-            return if is_written {
-                give_array()
-            } else {
-                Remedy::GiveField {
+        if let Some(fields) = found.fields() {
+            let is_number =
+                |dtype: &DType| matches!(dtype.kind_char(), 'b' | 'i' | 'u' | 'f' | 'c');
+            let mut fields = fields.iter().filter(|field| is_number(&field.dtype));
+            return match fields.next() {
+                Some(field) if !is_written => Remedy::GiveField {
                     name: field.name.to_string(),
                     dtype: expected.clone(),
-                }
+                },
+                _ => give_array(),
             };
         }
         if found.kind_char() == 'c' && expected.kind_char() != 'c' {

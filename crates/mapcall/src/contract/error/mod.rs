@@ -8,7 +8,7 @@ mod subject;
 use std::fmt;
 
 pub use problem::Problem;
-pub use remedy::{Form, ListOf, Loss, Remedy, Replacement, Results, list};
+pub use remedy::{Form, ListOf, Loss, Remedy, Replacement, Results, list, write_length};
 pub use subject::{Access, Element, Subject};
 
 pub(super) use advice::range;
@@ -100,7 +100,7 @@ impl ArgumentError {
                 }
             }
             Problem::BadExtent { .. } => format!("{expected} of some size"),
-            Problem::TooLong { most, .. } => format!("{expected}, at most {most},"),
+            Problem::TooLong { most, .. } => format!("{expected}, at most {most}"),
             Problem::Packed {
                 expected: size,
                 field,

@@ -65,7 +65,12 @@ pub enum Remedy {
         or_omit: bool,
     },
     /// Give an array of the shape.
-    GiveShape(Vec<usize>),
+    GiveShape {
+        /// The lengths of the axes.
+        shape: Vec<usize>,
+        /// The parameter whose value was given, and may be left out.
+        given: Option<String>,
+    },
     /// Give an array of that number of axes.
     GiveAxes(usize),
     /// Give an array with an item for each call of a batch.
@@ -122,8 +127,8 @@ pub enum Remedy {
     },
     /// Give the part of a text before a NUL.
     CutText {
-        /// The number of bytes before the NUL.
-        at: usize,
+        /// The length of the text before the NUL.
+        length: usize,
     },
     /// Give a handle or the null pointer.
     GiveHandle {
@@ -170,7 +175,10 @@ pub enum Remedy {
     /// Drop other users of the memory.
     DropOthers,
     /// Change the array before the call.
-    ChangeBefore,
+    ChangeBefore {
+        /// Whether a copy may be passed, as the function only reads it.
+        or_copy: bool,
+    },
     /// Write the name of a parameter that is similar.
     DidYouMean(String),
     /// Write one of these names.
@@ -208,6 +216,19 @@ pub struct Replacement {
     pub or_omit: bool,
     /// The name of the argument that is replaced, if it is another one than that of the error.
     pub of: Option<String>,
+}
+
+impl Replacement {
+    /// Returns the replacement by an array without results.
+    #[must_use]
+    pub fn new(form: Form) -> Self {
+        Self {
+            form,
+            results: Results::None,
+            or_omit: false,
+            of: None,
+        }
+    }
 }
 
 /// How an array is made of another one or of an object.
@@ -421,7 +442,13 @@ impl Remedy {
                 let or_omit = if *or_omit { ", or leave it out" } else { "" };
                 write!(f, "give an array of {}{or_omit}", dtype.name())
             }
-            Self::GiveShape(shape) => write!(f, "give an array of shape {}", tuple(shape)),
+            Self::GiveShape { shape, given } => {
+                write!(f, "give an array of shape {}", tuple(shape))?;
+                match given {
+                    Some(given) => write!(f, ", or leave {given} out"),
+                    None => Ok(()),
+                }
+            }
             Self::GiveAxes(1) => f.write_str("give an array with 1 axis"),
             Self::GiveAxes(rank) => write!(f, "give an array with {rank} axes"),
             Self::GiveBatch { shape, or_omit } => {
@@ -435,16 +462,12 @@ impl Remedy {
             Self::Broadcast => f.write_str("give axes that are equal or 1"),
             Self::Give => write!(f, "give {name}"),
             Self::GiveOrMeasure(lengths) => {
-                let lengths = list(lengths, "or");
-                write!(f, "give {name}, or write {lengths} in the prototype")
+                write!(f, "give {name}, or {}", write_length(lengths))
             }
             Self::Measure(lengths) => {
-                let lengths = list(lengths, "or");
-                write!(f, "write {lengths} in the prototype, or call it unchecked")
+                write!(f, "{}, or call it unchecked", write_length(lengths))
             }
-            Self::MeasureBatch(lengths) => {
-                write!(f, "write {} in the prototype", list(lengths, "or"))
-            }
+            Self::MeasureBatch(lengths) => f.write_str(&write_length(lengths)),
             Self::Omit => write!(f, "leave {name} out"),
             Self::OmitOrArray => f.write_str("leave it out, or give an array"),
             Self::GiveNumber { or_omit: false } => f.write_str("give a number"),
@@ -462,7 +485,7 @@ impl Remedy {
             Self::GiveReal => f.write_str("give its real part"),
             Self::GiveText { or_array: false } => f.write_str("give a text"),
             Self::GiveText { or_array: true } => f.write_str("give a text or an array"),
-            Self::CutText { at } => write!(f, "give the {at} bytes before it"),
+            Self::CutText { length } => write!(f, "give the {length} characters before it"),
             Self::GiveHandle { or_array: false } => f.write_str("give a handle or NULL"),
             Self::GiveHandle { or_array: true } => f.write_str("give an array, a handle or NULL"),
             Self::GiveOwnHandle => f.write_str("give the handle that the library made for it"),
@@ -494,7 +517,10 @@ impl Remedy {
             Self::WritePath(path) => write!(f, "write {}", path.display()),
             Self::OpenAgain => f.write_str("open the file again"),
             Self::DropOthers => f.write_str("drop the others first"),
-            Self::ChangeBefore => f.write_str("change it before the call"),
+            Self::ChangeBefore { or_copy: false } => f.write_str("change it before the call"),
+            Self::ChangeBefore { or_copy: true } => {
+                f.write_str("change it before the call, or pass a copy")
+            }
             Self::DidYouMean(name) => write!(f, "did you mean {name}?"),
             Self::NameOneOf(names) if names.is_empty() => f.write_str("leave it out"),
             Self::NameOneOf(names) => write!(f, "write one of {}", names.join(", ")),
@@ -502,6 +528,20 @@ impl Remedy {
             Self::Words(words) => f.write_str(words),
         }
     }
+}
+
+/// Returns the remedy to write one of these lengths into the prototype: the one that is true.
+#[must_use]
+pub fn write_length(lengths: &[String]) -> String {
+    let is_number = |length: &String| {
+        let inside = length.trim_end_matches(']').rsplit('[').next();
+        inside.is_some_and(|inside| inside.bytes().all(|digit| digit.is_ascii_digit()))
+    };
+    let choice = match lengths {
+        [only] if is_number(only) => "",
+        _ => ", as C has it",
+    };
+    format!("write {} in the prototype{choice}", list(lengths, "or"))
 }
 
 /// Returns the words of a list: `a, b or c`.

@@ -29,6 +29,8 @@ pub struct Subject {
     pub access: Access,
     /// The kind of the elements in that memory.
     pub element: Element,
+    /// The number of axes of an array.
+    pub rank: usize,
     /// The type of a number.
     pub number: Option<Number>,
     /// Whether the number may be left out.
@@ -131,7 +133,7 @@ impl Subject {
             let other = prototype.parameter(other).map(|(_, parameter)| parameter);
             subject.only_read = match other {
                 _ if subject.access == Access::Read => Some(contract.role_name(role)),
-                Some(other) if other.is_only_read() => Some(other.name.clone()),
+                Some(other) if other.is_only_read() || is_value(other) => Some(other.name.clone()),
                 _ => None,
             };
         }
@@ -215,6 +217,7 @@ impl Subject {
                 (false, false) => Access::Written,
             },
             element: Element::of(array.ctype()),
+            rank: array.rank(),
             number: array.number(),
             ..Self::default()
         }
@@ -231,6 +234,11 @@ impl Subject {
             ..Self::default()
         }
     }
+}
+
+/// Returns whether a parameter is passed by value, so that its array in a batch is only read.
+fn is_value(parameter: &Parameter) -> bool {
+    parameter.rank() == 0 && !matches!(parameter.ctype.resolved(), CType::Pointer(_))
 }
 
 /// Returns whether nothing but the array itself depends on the length of its last axis.

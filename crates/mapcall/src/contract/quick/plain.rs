@@ -1,20 +1,13 @@
-//! The quick check of usual calls: plain numbers and arrays, all of them given.
-//!
-//! The full [`Check`](super::Check) of a call takes longer than a small kernel. So a prototype that has
-//! only numbers and arrays with simple extents is also kept as a flat list of comparisons, which accepts
-//! a call or declines it. A call that it declines is checked in full. Both share the predicates for
-//! memory (`MemoryRule`), extents (`agrees`), overlap and numbers.
+//! The quick check of plain numbers and arrays, all of them given.
 
-use mapcall_array::Backing;
-
-use super::Contract;
-use super::dimension::{Dimension, UNSET, agrees};
-use super::extent_rule::ExtentRule;
-use super::memory::{Memory, overlap};
-use super::number::Number;
-use super::rule::{ArrayRule, MemoryRule, Rule};
+use super::{QuickArgument, fits_slot, may_alias};
 use crate::call::SmallFrame;
-use crate::ctype::CType;
+use crate::contract::Contract;
+use crate::contract::dimension::{Dimension, UNSET, agrees};
+use crate::contract::extent_rule::ExtentRule;
+use crate::contract::memory::{Memory, overlap};
+use crate::contract::number::Number;
+use crate::contract::rule::{ArrayRule, MemoryRule, Rule};
 
 /// The maximum number of extents.
 const EXTENTS: usize = 4;
@@ -100,35 +93,6 @@ struct Vector<D> {
     axes: [usize; RANK],
     /// The index among the arrays.
     index: usize,
-}
-
-/// An argument of the host language, for [`Quick::fill`]. Its methods return `None` for an object of another kind.
-pub trait QuickArgument<'a, D> {
-    /// Returns the slot of a number, by [`Number::slot_of_real`] or [`Number::slot_of_integer`].
-    fn number(self, number: Number) -> Option<u64>;
-
-    /// Returns the memory of an array of that dtype; `backing` is not read.
-    fn array(self, dtype: &D) -> Option<Memory<'a>>;
-
-    /// Returns the backing of an array.
-    fn backing(self) -> Backing<'a>;
-}
-
-impl<'a> QuickArgument<'a, ()> for Memory<'a> {
-    #[inline]
-    fn number(self, _: Number) -> Option<u64> {
-        None
-    }
-
-    #[inline]
-    fn array(self, (): &()) -> Option<Memory<'a>> {
-        Some(self)
-    }
-
-    #[inline]
-    fn backing(self) -> Backing<'a> {
-        self.backing
-    }
 }
 
 impl<D> Quick<D> {
@@ -241,21 +205,12 @@ impl<D> Quick<D> {
             if overlap(range(one)?, range(other)?) {
                 return None;
             }
-            let backing = |span: Span| Some(arguments.clone().nth(span.step)?.backing());
-            let one = backing(one)?;
-            if !matches!(one, Backing::Private) && one.may_alias(&backing(other)?) {
+            let argument = |span: Span| arguments.clone().nth(span.step);
+            if may_alias(argument(one)?, || argument(other))? {
                 return None;
             }
         }
         Some(nbytes)
-    }
-}
-
-/// Returns whether a result takes at most one slot.
-fn fits_slot(returns: &CType) -> bool {
-    match Number::of(returns) {
-        Some(number) => number.count() == 1,
-        None => matches!(returns.resolved(), CType::Void | CType::Pointer(_)),
     }
 }
 
