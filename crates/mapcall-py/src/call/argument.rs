@@ -25,7 +25,7 @@ use super::resources::CallResources;
 use super::snapshot::{Snapshot, Snapshots};
 use super::store::Writer;
 use super::struct_object::{LibraryReference, StructObject};
-use super::{errors, foreign, ndarray, number};
+use super::{errors, foreign, foreign_function, ndarray, number};
 
 /// A reader of the arguments of one call, which gives them to its check.
 ///
@@ -447,10 +447,20 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
             }
             return Ok(());
         }
+        if let Some(function) = foreign_function::read(object)? {
+            self.push(role, function.value(), object)?;
+            // Its code may need the interpreter's lock.
+            self.resources.note_callback();
+            return Ok(());
+        }
         if !object.is_callable() {
             return self.push_other(role, object);
         }
-        let recipient = Recipient::Parameter(self.function.inner.clone(), position);
+        let recipient = Recipient::Parameter(
+            self.function.inner.clone(),
+            position,
+            self.function.binding().options.text,
+        );
         let closure = callback::closure(&recipient, wanted, object)?;
         let value = HostValue::Function {
             function: FunctionValue::Closure(wanted),

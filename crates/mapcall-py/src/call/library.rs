@@ -290,8 +290,9 @@ impl Library {
     /// gil : {'hold', 'release'}, optional
     ///     Whether the interpreter's lock is held or released during a call. By default it is released
     ///     if the arrays have 512 KiB or more together, or an argument is a callable.
-    /// text : {'str', 'bytes'}, default 'str'
-    ///     The type that a ``const char *`` result becomes; for a str, the text must be UTF-8.
+    /// text : {'str', 'bytes', 'handle'}, default 'str'
+    ///     What a ``const char *`` becomes that the function returns, or passes to a callback: a str, which must
+    ///     be UTF-8, bytes, or a `Handle`. A handle reads nothing, for texts that do not end with a NUL.
     /// destructor : Function or callable, optional
     ///     The function that frees a pointer which this one returns. It is called once, when the
     ///     pointer's `Handle` is closed or dies. A `Function` takes the pointer alone. Any other callable is

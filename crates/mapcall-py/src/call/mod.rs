@@ -6,8 +6,10 @@
 //!   `c_value`, `snapshot`;
 //! - the state of callbacks: `scope`, `activation`;
 //! - a bound function and its options: `expected`, `returns`, `function`, `keywords`;
-//! - pointers and callbacks: `handle`, `callback`;
-//! - values in C's memory: `struct_object`, `store`, `place`, `structs`, `variable`;
+//! - pointers, functions of other libraries and callbacks: `handle`, `foreign_function`, `received`,
+//!   `callback`;
+//! - values in C's memory: `struct_object`, `store`, `place`, `pointee`, `structs`, `variable`,
+//!   `handle_methods`;
 //! - the parts of a call: `parse_arguments`, `resources`, `argument`, `c_argument`, `retained`,
 //!   `result`;
 //! - the variable arguments of a call: `variadic`;
@@ -28,8 +30,10 @@ mod conversion;
 mod errors;
 mod expected;
 mod foreign;
+mod foreign_function;
 mod function;
 mod handle;
+mod handle_methods;
 mod header_source;
 mod keywords;
 mod lazy;
@@ -41,7 +45,9 @@ mod number;
 mod observer;
 mod parse_arguments;
 mod place;
+mod pointee;
 mod progress;
+mod received;
 mod remedies;
 mod resources;
 mod result;

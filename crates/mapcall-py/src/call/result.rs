@@ -211,7 +211,7 @@ fn pointer_to_handle<'py>(
             Handle::new(handle, target, objects)
         }
         None => match scope {
-            Some(scope) => Handle::lent(handle, target, objects, scope),
+            Some(scope) => Handle::in_scope(handle, target, objects, scope),
             None => Handle::new(handle, target, objects),
         },
     };

@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use std::sync::Arc;
 
 use super::error::{Form, Problem, Remedy, Replacement, range};
+use super::foreign_function;
 use super::host_value::{FunctionValue, HandleValue, HostValue, TypedPointer};
 use super::number::Number;
 use super::rule::{PointerRule, Rule, check_dtype, is_char, target_name};
@@ -334,6 +335,11 @@ fn check_function(wanted: &Arc<Function>, found: FunctionValue<'_>) -> Result<()
         FunctionValue::Closure(closure) => (ctype(closure).is_same(&ctype(wanted)), &|| {
             ctype(closure).to_string()
         }),
+        FunctionValue::Foreign(prototype) => (foreign_function::fits(wanted, prototype), &|| {
+            prototype.function_type().to_string()
+        }),
+        FunctionValue::Unreadable(text) => (false, &|| text.to_owned()),
+        FunctionValue::Unknown => (true, &String::new),
     };
     if is_same {
         Ok(())

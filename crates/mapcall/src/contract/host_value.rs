@@ -116,6 +116,12 @@ pub enum FunctionValue<'a> {
     Bound(&'a Prototype),
     /// A closure, by its function type.
     Closure(&'a std::sync::Arc<Function>),
+    /// A function pointer of another library, by the prototype that follows from its types there.
+    Foreign(&'a Prototype),
+    /// A function pointer of another library, by a signature that is not C as it stands there.
+    Unreadable(&'a str),
+    /// A function pointer of another library, which does not tell its type.
+    Unknown,
 }
 
 impl HostValue<'_> {

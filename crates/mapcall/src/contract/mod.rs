@@ -30,11 +30,13 @@ mod element;
 mod error;
 mod extent_rule;
 mod fields;
+mod foreign_function;
 mod host_value;
 mod memory;
 mod number;
 mod output;
 mod quick;
+mod received;
 mod role;
 mod rule;
 mod scalar;
@@ -56,6 +58,7 @@ pub use memory::Memory;
 pub use number::Number;
 pub use output::Output;
 pub use quick::{Quick, QuickArgument, QuickCall, QuickDerived};
+pub use received::{Received, ReceivedArray, ReceivedNumbers, ReceivedParameters};
 pub use role::Role;
 pub use rule::{
     ArrayRule, Derived, InOutRule, Inferred, PointerRule, Rule, UnsupportedPrototype, target_name,
