@@ -122,7 +122,9 @@ def console_blocks(page: str) -> list[str]:
     return re.findall(r"```console\n(.*?)```", text, re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/command.md", "docs/compile.md", "docs/conversion.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/command.md", "docs/compile.md", "docs/conversion.md"]
+)
 def test_the_readme_shows_what_it_prints(page: str, tmp_path: Path) -> None:
     if not Path("/usr/include/zlib.h").exists():
         pytest.skip("zlib.h is not installed")

@@ -72,7 +72,9 @@ def test_frames(c: Counted) -> None:
         total(frame)
     assert total(
         eval(
-            caught.value.remedy.removeprefix("copy it with ").removesuffix(", or give convert=True"),
+            caught.value.remedy.removeprefix("copy it with ").removesuffix(
+                ", or give convert=True"
+            ),
             {"numpy": np, "x": frame},
         )
     ).tolist() == [3, 12]
