@@ -1,4 +1,4 @@
-"""What callbacks receive by their prototypes: arrays with extents, texts with a length, values of pointers."""
+"""What callbacks receive: arrays with extents, texts with a length, values of pointers."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ class TestTexts:
             "int words(int (*f)(const char s[len], int len))",
             "int words(int (*f)(const char *__counted_by(len) s, int len))",
             "int words(int (*f)(const char *s, int len) __attribute__((access(read_only, 1, 2))))",
-            "typedef int (*handler)(const char *s, int len) __attribute__((access(read_only, 1, 2)));"
+            "typedef int (*handler)(const char *s, int n) __attribute__((access(read_only, 1, 2)));"
             "int words(handler f)",
             "typedef int handler(const char s[len], int len); int words(handler *f)",
         ],

@@ -1,4 +1,4 @@
-"""What users of numba and SciPy do: compiled functions as callbacks, and functions of C in compiled code."""
+"""What users of numba and SciPy do: functions of theirs in C, and of C in theirs."""
 
 from __future__ import annotations
 

@@ -50,16 +50,13 @@ fn declare_in(ctype: &CType, is_const: bool, name: &str, in_record: bool) -> Str
             }
             CType::Function(function) => {
                 parenthesise(&mut declarator, after_pointer);
-                let mut parameters: Vec<_> = match &function.declared {
-                    Some(declared) => {
-                        let parameters = declared.iter().zip(&function.parameters);
-                        let declare = |(declared, ctype)| parameter(declared, ctype, in_record);
-                        parameters.map(declare).collect()
-                    }
-                    None => {
-                        let declare = |ctype| declare_in(ctype, false, "", in_record);
-                        function.parameters.iter().map(declare).collect()
-                    }
+                let mut parameters: Vec<_> = if let Some(declared) = &function.declared {
+                    let parameters = declared.iter().zip(&function.parameters);
+                    let declare = |(declared, ctype)| parameter(declared, ctype, in_record);
+                    parameters.map(declare).collect()
+                } else {
+                    let declare = |ctype| declare_in(ctype, false, "", in_record);
+                    function.parameters.iter().map(declare).collect()
                 };
                 if function.is_variadic {
                     parameters.push("...".into());

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_void};
+use std::fmt::Write;
 use std::ptr;
 
 use mapcall::Prototype;
@@ -274,7 +275,8 @@ impl SignatureWriter {
             _ => "char",
         };
         let count = size / alignment.clamp(1, 8);
-        self.definitions += &format!("{name} {{ {member} values[{count}]; }}; ");
+        // Writing to a `String` can't fail.
+        let _ = write!(self.definitions, "{name} {{ {member} values[{count}]; }}; ");
         name
     }
 
@@ -309,7 +311,7 @@ impl SignatureWriter {
                 "void *".into()
             });
         }
-        let code = inner.cast::<PyString>().map(|code| code.to_string());
+        let code = inner.cast::<PyString>().map(ToString::to_string);
         Ok(match code.as_deref() {
             Ok("c" | "b") => "signed char",
             Ok("B") => "unsigned char",

@@ -34,7 +34,7 @@ pub(super) struct Parameters {
     rules: ReceivedParameters,
     library: mapcall::Library,
     text: Text,
-    parameters: Box<[Parameter]>,
+    converted: Box<[Parameter]>,
     /// Whether pointers are among them.
     has_pointers: bool,
 }
@@ -114,7 +114,7 @@ impl Parameters {
             rules,
             library: library.clone(),
             text,
-            parameters,
+            converted: parameters,
         })
     }
 
@@ -148,7 +148,7 @@ impl Parameters {
             py,
         };
         arguments.objects.push(ptr::null_mut());
-        let rules = self.rules.rules().iter().zip(&self.parameters).enumerate();
+        let rules = self.rules.rules().iter().zip(&self.converted).enumerate();
         for (index, (rule, parameter)) in rules {
             let slots = frame.get(layout.parameter(index)..).unwrap_or_default();
             let receiver = Receiver {
@@ -200,7 +200,7 @@ impl<'py> Arguments<'_, 'py> {
 impl Drop for Arguments<'_, '_> {
     fn drop(&mut self) {
         let objects = mem::take(&mut self.objects);
-        for (object, parameter) in objects.into_iter().skip(1).zip(&self.parameters.parameters) {
+        for (object, parameter) in objects.into_iter().skip(1).zip(&self.parameters.converted) {
             // SAFETY: each element but the first is an owned reference, which is taken over.
             let object = unsafe { Bound::from_owned_ptr(self.py, object) };
             let is_only_read = if parameter.lent.is_some() {
@@ -318,12 +318,12 @@ impl<'py> Receiver<'_, 'py> {
         parameter: &Parameter,
         address: NonNull<c_void>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        if let Some(spare) = parameter.take_spare(self.py) {
-            if let Ok(handle) = spare.cast_exact::<Handle>() {
-                // SAFETY: the caller guarantees that the loan ends in time.
-                unsafe { handle.get().lend_again(address, self.invocation) };
-                return Ok(spare);
-            }
+        if let Some(spare) = parameter.take_spare(self.py)
+            && let Ok(handle) = spare.cast_exact::<Handle>()
+        {
+            // SAFETY: the caller guarantees that the loan ends in time.
+            unsafe { handle.get().lend_again(address, self.invocation) };
+            return Ok(spare);
         }
         // SAFETY: the caller guarantees that the loan ends in time.
         let handle = unsafe { Handle::lent(lent, address, self.invocation) };

@@ -43,8 +43,10 @@ fn is_passed_alike(one: &CType, other: &CType) -> bool {
 /// Returns whether pointers to two types may be the same.
 fn are_targets_alike(one: &CType, other: &CType) -> bool {
     match (one.resolved(), other.resolved()) {
-        (CType::Void | CType::Function(_), _) | (_, CType::Void | CType::Function(_)) => true,
-        (CType::Record(_), CType::Record(_)) | (CType::Pointer(_), CType::Pointer(_)) => true,
+        (CType::Void | CType::Function(_), _)
+        | (_, CType::Void | CType::Function(_))
+        | (CType::Record(_), CType::Record(_))
+        | (CType::Pointer(_), CType::Pointer(_)) => true,
         (CType::Array(array), _) => are_targets_alike(&array.item, other),
         (_, CType::Array(array)) => are_targets_alike(one, &array.item),
         (one, other) if one.size() == Some(1) || other.size() == Some(1) => true,
