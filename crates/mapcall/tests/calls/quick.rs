@@ -349,9 +349,11 @@ impl Case {
             Parameter::Integer { .. } if matches!(rule, Rule::Inferred(_) | Rule::Derived(_)) => {
                 return None;
             }
-            Parameter::Integer { .. } => {
-                Given::Integer(self.n.get(which).map_or(7, |value| value.cast_signed() as i64))
-            }
+            Parameter::Integer { .. } => Given::Integer(
+                self.n
+                    .get(which)
+                    .map_or(7, |value| value.cast_signed() as i64),
+            ),
             Parameter::Array(array) => {
                 let (shape, strides) = &layouts[array];
                 let mut step = 4;
