@@ -18,7 +18,7 @@ import mapcall
 Compile = Callable[..., Path]
 Script = Callable[..., str]
 
-CASES = int(os.environ.get("MAPCALL_CONVERSIONS", "150"))
+CASES = int(os.environ.get("MAPCALL_CONVERSIONS", "100"))
 PARTICLE = "struct particle { char id; double x[3]; float mass; short n[2]; };"
 SOURCE = (
     "#include <stddef.h>\n#include <complex.h>\n"
@@ -338,10 +338,10 @@ def test_dask_arrays_are_converted_by_tasks(functions: dict[str, mapcall.Functio
 
 @pytest.fixture
 def fits(tmp_path: Path) -> Iterator[Path]:
-    """A file with a header of 2880 bytes, and 2**25 numbers that take no space on the disk."""
+    """A file with a header of 2880 bytes, and 96 MiB of numbers that take no space on the disk."""
     path = tmp_path / "image.fits"
     with path.open("wb") as file:
-        file.truncate(2880 + (128 << 20))
+        file.truncate(2880 + (96 << 20))
     yield path
     path.unlink()
 
@@ -358,13 +358,13 @@ def test_memory_stays_bounded(
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         x = mapcall.open(sys.argv[2], dtype=">f4", shape=(-1, 1024), offset=2880)
         sums = sum(x, convert=True, stream=True)
-        assert sums.shape == (1 << 15,)
+        assert sums.nbytes == 96 << 10
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
         """,
         library.path,
         fits,
     )
-    assert int(output) << 10 < 64 << 20
+    assert int(output) << 10 < 48 << 20
 
 
 def test_a_file_that_is_cut_is_a_fault(
