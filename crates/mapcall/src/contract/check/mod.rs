@@ -319,6 +319,26 @@ impl<'a> Check<'a> {
                 self.set(position, handle.address.expose_provenance() as u64);
                 Ok(())
             }
+            (Rule::Array(rule), HostValue::TypedPointer(pointer)) if !rule.is_measured() => {
+                let checked = match pointer.dtype {
+                    Some(dtype) => rule.check_dtype(dtype),
+                    None => Err(Problem::Type {
+                        found: format!("a pointer to {}", pointer.target),
+                        remedy: Remedy::GivePointer {
+                            target: rule.ctype().to_string(),
+                        },
+                    }),
+                };
+                let checked = checked.and_then(|()| match pointer.is_read_only {
+                    true if !rule.is_const() => Err(Problem::ReadOnly),
+                    _ => Ok(()),
+                });
+                if let Err(problem) = checked {
+                    return Some(Err(self.contract.refuse(position, problem)));
+                }
+                self.set(position, pointer.address.expose_provenance() as u64);
+                Ok(())
+            }
             (Rule::Array(rule), HostValue::Text(text)) if rule.takes_text() => {
                 self.text_of_length(position, rule, text)
             }
