@@ -180,7 +180,7 @@ def test_pointers_to_arrays(c: Counted) -> None:
     x = np.arange(6.0)
     given = x.ctypes.data_as(pair)
     assert rows(6, given) == unmeasured(6, given) == 15
-    with pytest.raises(mapcall.ArgumentError, match=r"got shape \(3, 2\)"):
+    with pytest.raises(mapcall.ArgumentError, match="expected unsigned long 3 as x has it"):
         rows(6, given, m=2)
     assert rows(2, ctypes.pointer((ctypes.c_double * 2)(3, 4))) == 7
     with pytest.raises(mapcall.ArgumentError, match="with its extent, got an array"):
