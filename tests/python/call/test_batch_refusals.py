@@ -341,10 +341,14 @@ class TestTypes:
             np.ones(3),
             where=np.int64(1),
         )
-        for where, found in (([True] * 3, "a list"), (1, "an int"), ("x", "a str")):
+        asarray = "make it one with numpy.asarray(where, 'bool')"
+        for where, found, remedy in (
+            ([True] * 3, "a list", asarray),
+            (1, "an int", asarray),
+            ("x", "a str", "open it with mapcall.open(where)"),
+        ):
             c.refuses(
-                f"half: where: expected an array of bool, got {found};"
-                " make it one with numpy.asarray(where, 'bool')",
+                f"half: where: expected an array of bool, got {found}; {remedy}",
                 half,
                 np.ones(3),
                 where=where,

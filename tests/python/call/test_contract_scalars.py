@@ -443,8 +443,8 @@ class TestWriting:
             ),
             (2**200, "an integer of 201 bits", "leave n out"),
             (3.0, "3.0", "give 3"),
-            ("3", "a str", "give a number"),
-            (None, "None", "give a number"),
+            ("3", "a str", "give a number, or leave it out"),
+            (None, "None", "give a number, or leave it out"),
         ]:
             message = f"weigh: n: expected unsigned long, got {found}; {remedy}"
             c.refuses(message, weigh, x, 2.0, n=wrong)

@@ -126,6 +126,14 @@ pub(super) fn descr(array: &Bound<'_, PyUntypedArray>) -> *mut PyArray_Descr {
     unsafe { (*object).fields.descr }
 }
 
+/// Returns the address of an array's first element.
+#[inline]
+pub(super) fn data(array: &Bound<'_, PyUntypedArray>) -> *mut u8 {
+    let object: *mut PyArrayObject = array.as_ptr().cast();
+    // SAFETY: `array` is a reference to an ndarray, whose struct starts with this one.
+    unsafe { (*object).fields.data }.cast()
+}
+
 /// Returns the memory of an array. Its shape and strides are invalid once Python code runs, which may
 /// reshape the array in place.
 #[inline]

@@ -10,6 +10,7 @@ use mapcall_array::DType;
 
 impl ArgumentError {
     /// Returns the remedy.
+    #[expect(clippy::too_many_lines, reason = "an arm for each variant")]
     #[must_use]
     pub fn remedy(&self) -> Remedy {
         let subject = &self.subject;
@@ -200,7 +201,7 @@ impl ArgumentError {
             let mut fields = fields.iter().filter(|field| is_number(&field.dtype));
             return match fields.next() {
                 Some(field) if !is_written => Remedy::GiveField {
-                    name: field.name.to_string(),
+                    name: field.name.clone(),
                     dtype: expected.clone(),
                 },
                 _ => give_array(),

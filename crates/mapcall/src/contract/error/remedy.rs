@@ -326,18 +326,16 @@ impl Loss {
     /// Returns what the conversion of elements from one dtype to another may lose.
     pub(super) fn of(from: &DType, to: &DType) -> Self {
         let bits = |dtype: &DType| dtype.itemsize() * 8;
+        let is_wider = bits(from) <= bits(to);
         match (from.kind_char(), to.kind_char()) {
-            ('b', 'b' | 'i' | 'u' | 'f' | 'c') => Self::None,
             ('i' | 'u' | 'f' | 'c', 'b') => Self::Truth,
-            ('i', 'i') | ('u', 'u') if bits(from) <= bits(to) => Self::None,
+            ('b', 'b' | 'i' | 'u' | 'f' | 'c') | ('i' | 'u', 'f' | 'c') => Self::None,
+            ('i', 'i') | ('u', 'u') | ('f', 'f') | ('c', 'c') if is_wider => Self::None,
             ('u', 'i') if bits(from) < bits(to) => Self::None,
+            ('f', 'c') if bits(from) * 2 <= bits(to) => Self::None,
             ('i' | 'u', 'i' | 'u') => Self::Values,
             ('f', 'i' | 'u') => Self::Fractions,
-            ('i' | 'u', 'f' | 'c') => Self::None,
-            ('f', 'f') | ('c', 'c') if bits(from) <= bits(to) => Self::None,
-            ('f', 'f') | ('c', 'c') => Self::Rounds,
-            ('f', 'c') if bits(from) * 2 <= bits(to) => Self::None,
-            ('f', 'c') => Self::Rounds,
+            ('f', 'f' | 'c') | ('c', 'c') => Self::Rounds,
             _ => Self::Text,
         }
     }
@@ -419,6 +417,7 @@ impl Remedy {
         Named(self, if name.is_empty() { "it" } else { name })
     }
 
+    #[expect(clippy::too_many_lines, reason = "an arm for each variant")]
     fn write(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Replace(replacement) => write!(f, "{replacement}"),
