@@ -19,7 +19,13 @@ pub(super) fn text(error: &ArgumentError) -> String {
 
 fn without_conversion(error: &ArgumentError) -> String {
     let name = &*spelling::spelled(&error.parameter);
-    let or_omit = |or_omit: bool| if or_omit { format!(", or leave {} out", quoted_option(error, name)) } else { String::new() };
+    let or_omit = |or_omit: bool| {
+        if or_omit {
+            format!(", or leave {} out", quoted_option(error, name))
+        } else {
+            String::new()
+        }
+    };
     match error.remedy() {
         Remedy::Replace(replacement) => replace(error, name, &replacement),
         Remedy::TakeComplex {
@@ -199,13 +205,21 @@ fn replace(error: &ArgumentError, name: &str, replacement: &Replacement) -> Stri
         Form::Copy => ("pass", format!("{of}.copy()"), String::new()),
         Form::Reshape(shape) => {
             let shape: Vec<String> = shape.iter().map(ToString::to_string).collect();
-            let in_place = if error.subject.access.is_written() { ", copy=False" } else { "" };
+            let in_place = if error.subject.access.is_written() {
+                ", copy=False"
+            } else {
+                ""
+            };
             let code = format!("{of}.reshape({}{in_place})", shape.join(", "));
             ("pass", code, String::new())
         }
         _ => return replacement.to_string(),
     };
-    let mut or_omit = if replacement.or_omit { format!(", or leave {} out", quoted_option(error, name)) } else { String::new() };
+    let mut or_omit = if replacement.or_omit {
+        format!(", or leave {} out", quoted_option(error, name))
+    } else {
+        String::new()
+    };
     if matches!(error.problem, Problem::ReadOnly) {
         or_omit.push_str(", or open the map for writing");
     }

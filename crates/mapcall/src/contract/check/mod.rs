@@ -329,11 +329,12 @@ impl<'a> Check<'a> {
                         },
                     }),
                 };
-                let checked = checked.and_then(|()| match pointer.is_read_only {
-                    true if !rule.is_const() => Err(Problem::ReadOnly),
-                    _ => Ok(()),
-                });
-                if let Err(problem) = checked {
+                let problem = match checked {
+                    Err(problem) => Some(problem),
+                    Ok(()) if pointer.is_read_only && !rule.is_const() => Some(Problem::ReadOnly),
+                    Ok(()) => None,
+                };
+                if let Some(problem) = problem {
                     return Some(Err(self.contract.refuse(position, problem)));
                 }
                 self.set(position, pointer.address.expose_provenance() as u64);
