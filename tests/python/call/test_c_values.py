@@ -172,6 +172,23 @@ def test_arrays_of_axes(c: Counted) -> None:
         trace((ctypes.c_double * 4)())
 
 
+def test_pointers_to_arrays(c: Counted) -> None:
+    """A pointer to an array of 2 is one to rows of 2: their number is that of the memory."""
+    pair = ctypes.POINTER(ctypes.c_double * 2)
+    rows = c.function("double sum(size_t n, const double x[m][2], size_t m)")
+    unmeasured = c.function("double sum(size_t n, const double x[][2])")
+    x = np.arange(6.0)
+    given = x.ctypes.data_as(pair)
+    assert rows(6, given) == unmeasured(6, given) == 15
+    with pytest.raises(mapcall.ArgumentError, match="expected unsigned long 3 as x has it"):
+        rows(6, given, m=2)
+    assert rows(2, ctypes.pointer((ctypes.c_double * 2)(3, 4))) == 7
+    with pytest.raises(mapcall.ArgumentError, match="with its extent, got an array"):
+        unmeasured(6, x.reshape(3, 2))
+    with pytest.raises(mapcall.ArgumentError, match="got an array of float32"):
+        unmeasured(6, ctypes.pointer((ctypes.c_float * 2)()))
+
+
 def test_an_unknown_number_of_elements(c: Counted, ffi: cffi.FFI) -> None:
     total = c.function("double sum(size_t n, const double x[n])")
     x = np.arange(1.0, 5)

@@ -220,6 +220,13 @@ impl<'py> Reader<'_, '_, 'py> {
         object: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
         self.check_pointers(position, rule, &pointer.target)?;
+        let is_typed = pointer.target.name != "void";
+        if !rule.is_measured() && is_typed {
+            let found = (&pointer.target, pointer.address, pointer.is_read_only());
+            self.c_address(position, found, object)?;
+            self.resources.add_object(pointer.owner.clone());
+            return Ok(());
+        }
         let name = self.function.inner.contract().name(position);
         if pointer.array.is_none() && !matches!(pointer.target.dtype, Some(Ok(_))) {
             if let Some(Err(reason)) = &pointer.target.dtype {

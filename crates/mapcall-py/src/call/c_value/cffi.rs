@@ -85,7 +85,7 @@ impl<'py> Reader<'_, 'py> {
                 // `ffi.new` returns a pointer that owns one element.
                 let is_owner = object.get_type().name()? == "__CDataOwn";
                 let shape = match shape {
-                    shape if !shape.is_empty() => Some(shape),
+                    shape if !shape.is_empty() => Some([&[1], &shape[..]].concat()),
                     _ if is_owner => Some(vec![1]),
                     _ => None,
                 };

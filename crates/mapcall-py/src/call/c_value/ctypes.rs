@@ -105,17 +105,13 @@ fn data<'py>(object: &Bound<'py, PyAny>) -> PyResult<CValue<'py>> {
             return Ok(CValue::Unusable("it is a pointer to no type"));
         };
         let (target, shape) = Types::default().elements(&target, 0)?;
-        return pointer(
-            object,
-            target,
-            Some(shape).filter(|shape| !shape.is_empty()),
-        );
+        return pointer(object, target, &shape);
     }
     if is(&classes.array)? || is(&classes.structure)? || is(&classes.union)? {
         return memory(object).map(CValue::Memory);
     }
     // A function pointer.
-    pointer(object, Target::incomplete("a function"), None)
+    pointer(object, Target::incomplete("a function"), &[])
 }
 
 /// Reads an instance of a simple type: a number, a text or an untyped pointer.
@@ -123,7 +119,7 @@ fn simple<'py>(object: &Bound<'py, PyAny>, class: &Bound<'py, PyType>) -> PyResu
     let py = object.py();
     let value = object.getattr(intern!(py, "value"));
     let value = match code(class)? {
-        'P' => return pointer(object, Target::incomplete("void"), None),
+        'P' => return pointer(object, Target::incomplete("void"), &[]),
         'z' => {
             let value = value?;
             return Ok(if value.is_none() {
@@ -132,7 +128,7 @@ fn simple<'py>(object: &Bound<'py, PyAny>, class: &Bound<'py, PyType>) -> PyResu
                 CValue::Text(value)
             });
         }
-        'Z' => return pointer(object, Target::named("wchar_t"), None),
+        'Z' => return pointer(object, Target::named("wchar_t"), &[]),
         'O' => return Ok(CValue::Unusable("C code has no use for a Python object")),
         'c' => {
             let value = value?.cast_into::<PyBytes>()?;
@@ -190,7 +186,7 @@ fn by_reference<'py>(argument: &Bound<'py, PyAny>) -> PyResult<CValue<'py>> {
     let shape = if start == address {
         Some(if shape.is_empty() { vec![1] } else { shape })
     } else {
-        elements_left(&target, address, (start, size))
+        elements_left(&target, address, (start, size), &[])
     };
     Ok(CValue::Pointer(CPointer {
         target,
@@ -202,19 +198,28 @@ fn by_reference<'py>(argument: &Bound<'py, PyAny>) -> PyResult<CValue<'py>> {
     }))
 }
 
-/// Returns the number of elements from an address to the end of a region; `None` if it lies outside, or if the
-/// elements have no size.
-fn elements_left(target: &Target, address: usize, region: (usize, usize)) -> Option<Vec<usize>> {
+/// Returns the lengths of the elements from an address to the end of a region, each an array of the lengths
+/// `inner`; `None` if the address lies outside, or if the elements have no size.
+fn elements_left(
+    target: &Target,
+    address: usize,
+    region: (usize, usize),
+    inner: &[usize],
+) -> Option<Vec<usize>> {
     let offset = address.checked_sub(region.0)?;
     let left = region.1.checked_sub(offset).filter(|&left| left > 0)?;
-    Some(vec![left.checked_div(target.itemsize()?)?])
+    let sizes = inner.iter().copied();
+    let size = sizes.fold(target.itemsize(), |size, length| size?.checked_mul(length))?;
+    let mut shape = vec![left.checked_div(size)?];
+    shape.extend_from_slice(inner);
+    Some(shape)
 }
 
-/// Reads a pointer. `shape` has the lengths of the array that it points to, if it is one to an array.
+/// Reads a pointer. `inner` has the lengths of the array that it points to, if it is one to an array.
 fn pointer<'py>(
     object: &Bound<'py, PyAny>,
     target: Target,
-    shape: Option<Vec<usize>>,
+    inner: &[usize],
 ) -> PyResult<CValue<'py>> {
     let py = object.py();
     let address = address_of(object)?;
@@ -225,7 +230,7 @@ fn pointer<'py>(
         target,
         address,
         array: None,
-        shape,
+        shape: None,
         owner: object.clone(),
         as_array: "numpy.ctypeslib.as_array({}, (n,))".into(),
     };
@@ -238,14 +243,14 @@ fn pointer<'py>(
             _ => pointer.target.name == "void",
         };
         // The pointer may have been set to another address since.
-        if memory.address.addr() == address && is_same {
+        if memory.address.addr() == address && is_same && memory.shape.ends_with(inner) {
             pointer.array = Some(array);
             return Ok(CValue::Pointer(pointer));
         }
         if memory.is_contiguous && memory.is_writeable {
             let items = memory.shape.iter().product::<usize>();
             let region = (memory.address.addr(), items * ndarray::itemsize(&array));
-            pointer.shape = elements_left(&pointer.target, address, region);
+            pointer.shape = elements_left(&pointer.target, address, region, inner);
         }
     }
     // The objects that the pointer was made of. The attribute is the dict itself, which an assignment to
@@ -257,10 +262,13 @@ fn pointer<'py>(
         for known in &objects {
             let is_data = known.is_instance(classes(py)?.data.bind(py))?;
             if pointer.shape.is_none() && is_data && !known.is(object) {
-                pointer.shape = elements_left(&pointer.target, address, region(&known)?);
+                pointer.shape = elements_left(&pointer.target, address, region(&known)?, inner);
             }
         }
         pointer.owner = PyTuple::new(py, [object.as_any(), objects.as_any()])?.into_any();
+    }
+    if pointer.shape.is_none() && !inner.is_empty() {
+        pointer.shape = Some([&[1], inner].concat());
     }
     Ok(CValue::Pointer(pointer))
 }

@@ -173,11 +173,13 @@ impl<'py> CPointer<'py> {
             };
             return Ok(Some(array.cast_into::<PyUntypedArray>()?));
         }
-        let shape = match &self.shape {
+        let shape = match self.shape.as_deref() {
             // C takes a pointer to several elements for one to the first.
             Some(shape) if is_one && shape.iter().product::<usize>() > 0 => vec![1; rank],
             Some(shape) if rank == 1 => vec![shape.iter().product()],
-            Some(shape) => shape.clone(),
+            // A pointer to one array of several axes.
+            Some([1, inner @ ..]) if rank == inner.len() => inner.to_vec(),
+            Some(shape) => shape.to_vec(),
             None if is_one => vec![1; rank],
             None => return Ok(None),
         };
