@@ -20,8 +20,7 @@ class CompileMagic(Magics):
     @argument(
         "library",
         nargs="?",
-        help="the variable that gets the library; without one, each function gets a variable of its "
-        "name",
+        help="the variable that gets the library; without one, each function becomes a variable",
     )
     @argument("-f", "--flags", default="", help="options of the compiler, such as '-O3 -fopenmp'")
     @argument(

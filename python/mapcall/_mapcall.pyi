@@ -302,6 +302,7 @@ def load(
     library: _Name | None,
     header: _Name | Sequence[_Name] | None = None,
     *,
+    header_text: str | Sequence[str] | None = None,
     prototypes: _Name | Sequence[_Name] | None = None,
     include: Sequence[_Name] | None = None,
     define: dict[str, Any] | None = None,

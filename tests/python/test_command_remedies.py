@@ -167,7 +167,7 @@ ROWS = [
     Row(
         "double sum(int n, const double *x)",
         ["n=3", "x=double.npy"],
-        "sum: x: expected a pointer to double with its extent, got an array; write x[n] in the prototype",
+        "sum: x: expected a pointer to double with its extent, got an array; write x[n] in the prototype, as C has it",
         "3.0",
         ["x=double.npy"],
         SUM,

@@ -89,7 +89,7 @@ np.save('expected.npy', np.cos(image))",
     let fits = "x=image.fits:>f8:-1x4@2880";
     let error = refused(&mut call(directory.path(), &["m", COS, fits, "--quiet"]));
     assert!(
-        error.contains("expected float64 in native byte order"),
+        error.contains("expected double in native byte order"),
         "{error}"
     );
     assert!(error.ends_with(", or add --convert\n"), "{error}");

@@ -17,6 +17,7 @@ use mapcall::array::layout::Order;
 use mapcall::array::{DType, MapOptions, Mode, create};
 use mapcall::contract::{Contract, Scalar};
 use mapcall::{Arg, Library, Prototype};
+use mapcall_cli::value::file::ArrayFile;
 use mapcall_cli::value::{Opened, Value, ValueError, values};
 use tempfile::TempDir;
 

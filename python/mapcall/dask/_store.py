@@ -105,8 +105,8 @@ def store(
     TypeError
         If an array is not a Dask array.
     ValueError
-        If chunks have unknown lengths, if a dtype holds Python objects, if two paths are one file or
-        one does not end in ``.npy``;
+        If chunks have unknown lengths, if a dtype holds Python objects, if two paths are one
+        file, or one does not end in ``.npy``;
         if a block has another shape, or a dtype that can't be converted, than the array says; if
         several machines would write to the same pages (see the notes).
     OSError

@@ -21,6 +21,9 @@ int called;
 """
 
 
+CONVERT = ", or give convert=True"
+
+
 class Counted:
     """A library whose functions all start with `CALLED`, which counts the calls."""
 
@@ -44,7 +47,9 @@ class Counted:
         with pytest.raises(mapcall.ArgumentError) as caught:
             function(*arguments, **keywords)
         error = caught.value
-        assert str(error) == message
+        # The same alternative for all arrays that can be converted: `test_remedies.py` follows it.
+        error.remedy = error.remedy.removesuffix(CONVERT)
+        assert str(error).removesuffix(CONVERT) == message
         assert self.called == before
         assert isinstance(error, TypeError)
         assert isinstance(error, ValueError)
@@ -56,6 +61,6 @@ class Counted:
 def remedied(error: mapcall.ArgumentError, argument: Any, **names: Any) -> Any:
     """Applies the call that the error's remedy names to the argument, and returns the result."""
     code = r"(?:.* with|pass) (?:new_\w+ = )?(\w.*?\))(?:, (?:or|and|if|which|true) .*)?"
-    call = re.fullmatch(code, error.remedy)
+    call = re.fullmatch(code, error.remedy.removesuffix(CONVERT))
     assert call, error.remedy
     return eval(call[1], {"numpy": numpy, error.parameter: argument, **names})

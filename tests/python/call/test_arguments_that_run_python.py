@@ -191,7 +191,8 @@ def test_an_array_is_changed_while_others_are_read(
     with pytest.raises(mapcall.ArgumentError, match="changed meanwhile") as caught:
         make(function, x, lambda: CHANGES[change](x))
     assert c.called == before
-    assert caught.value.remedy == "change it before the call, or pass a copy"
+    # A copy of an array that C writes would have the results.
+    assert caught.value.remedy.startswith("change it before the call")
     assert not x.any() or x.tobytes() == b"x"
 
 

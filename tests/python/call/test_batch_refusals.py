@@ -96,14 +96,14 @@ class TestAxes:
         )
         c.refuses(
             "half: out: expected float64 with the batch axes (1,), got batch axes ();"
-            " give an array with the axes 2, 3 before its own, or leave `out` out",
+            " give an array with the axes 1 before its own, or leave `out` out",
             half,
             np.ones(1),
             out=np.ones(()),
         )
         c.refuses(
             "half: out: expected float64 with the batch axes (3,), got batch axes (1,);"
-            " give an array with the axes 2, 3 before its own, or leave `out` out",
+            " give an array with the axes 3 before its own, or leave `out` out",
             half,
             1.0,
             where=np.ones(3, "?"),
@@ -111,7 +111,7 @@ class TestAxes:
         )
         c.refuses(
             "copy: y: expected float64[n] with the batch axes (3,), got batch axes ();"
-            " give an array with the axes 2, 3 before its own, or leave `out` out",
+            " give an array with the axes 3 before its own, or leave y out",
             c.function(COPY),
             np.ones((3, 2)),
             np.ones(2),
@@ -136,7 +136,7 @@ class TestAxes:
             np.ones((4, 3, 3)),
         )
         c.refuses(
-            "sum: x: expected float64[n], 1 axis, got shape (); reshape it to 1 axis",
+            "sum: x: expected float64[n], 1 axis, got shape (); pass x.reshape(1)",
             total,
             np.ones(()),
         )
@@ -319,7 +319,8 @@ class TestTypes:
         ):
             c.refuses(
                 f"half: out: expected float64, got {found};"
-                " make it one with numpy.asarray(out, 'float64')",
+                " pass new_out = numpy.asarray(out, 'float64'), which has the results then, or"
+                " leave `out` out",
                 half,
                 np.ones(3),
                 out=out,
@@ -340,10 +341,14 @@ class TestTypes:
             np.ones(3),
             where=np.int64(1),
         )
-        for where, found in (([True] * 3, "a list"), (1, "an int"), ("x", "a str")):
+        asarray = "make it one with numpy.asarray(where, 'bool')"
+        for where, found, remedy in (
+            ([True] * 3, "a list", asarray),
+            (1, "an int", asarray),
+            ("x", "a str", "open it with mapcall.open(where)"),
+        ):
             c.refuses(
-                f"half: where: expected an array of bool, got {found};"
-                " make it one with numpy.asarray(where, 'bool')",
+                f"half: where: expected an array of bool, got {found}; {remedy}",
                 half,
                 np.ones(3),
                 where=where,
@@ -396,7 +401,8 @@ class TestTypes:
         )
         assert total(np.ones((2, 3)), n=3).tolist() == [3, 3]
         c.refuses(
-            "sum: x: expected float64[n] with n = 2, got shape (3,); give arrays that agree",
+            "sum: x: expected float64[n] with n = 2, got shape (2, 3); give an array of shape (2, 2),"
+            " or leave n out",
             total,
             np.ones((2, 3)),
             n=2,

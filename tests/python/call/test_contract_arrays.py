@@ -414,8 +414,8 @@ def unaligned(x: np.ndarray) -> np.ndarray:
 X = np.arange(4.0)
 TEXT = "convert it with x.astype('float64'), if its elements are numbers"
 COMPLEX = (
-    "pass x.view('float64'), where real and imaginary parts alternate, or write double _Complex for x in"
-    " the prototype, if C takes that"
+    "pass x.view('float64'), where real and imaginary parts alternate, or write double _Complex"
+    " for x in the prototype, if C takes that"
 )
 BAD = [
     (X.astype("f4"), "float64[n]", "an array of float32", "convert it with x.astype('float64')"),
@@ -540,8 +540,8 @@ def test_an_extent_fits_its_integer(c: Counted) -> None:
     total = c.function("int total(uint8_t n, const int32_t x[n])")
     assert total(np.ones(255, "i4")) == 255
     c.refuses(
-        "total: n: expected unsigned char, at most 255, got 256; give arrays with at most 255 elements"
-        " there",
+        "total: n: expected unsigned char, at most 255, got 256; give arrays with at most 255"
+        " elements there",
         total,
         np.ones(256, "i4"),
     )
@@ -641,7 +641,7 @@ def test_other_names_of_a_dtype(c: Counted, compile_c: Any) -> None:
     )
     c.refuses(
         "total: x: expected int32[n], got an array of <m8[s]; convert it with x.astype('int32'),"
-        " if int32 has its values",
+        " if its elements are numbers",
         total,
         np.ones(3, "m8[s]"),
     )

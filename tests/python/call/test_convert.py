@@ -46,6 +46,10 @@ SOURCE = (
             for (int i = 0; i < m; i++) sums[j] += a[j * lda + i];
         }
     }
+    const float *last(size_t n, const float *x) { return x + n - 1; }
+    struct slice { const float *start; };
+    void keep(size_t n, const float *x, struct slice *s) { s->start = x; }
+    const char *sign(size_t n, const float *x) { return x[0] < 0 ? "negative" : "positive"; }
     int fill(size_t n, float *y, int code)
     { for (size_t i = 0; i < n; i++) y[i] = code; return code == 3; }
     """
@@ -256,6 +260,23 @@ def test_what_same_kind_forbids_is_refused(functions: dict[str, mapcall.Function
     y.flags.writeable = False
     with pytest.raises(mapcall.ArgumentError, match="writeable"):
         f["saxpy"](1.0, np.zeros(3, "f4"), y, convert=True)
+
+
+def test_no_address_leads_into_a_copy(library: mapcall.Library) -> None:
+    last = library.function("const float *last(size_t n, const float x[n])")
+    keep = library.function(
+        "struct slice { const float *start; };"
+        "void keep(size_t n, const float x[n], struct slice s[1])"
+    )
+    x = np.arange(3, dtype=">f4")
+    for function in (last, keep):
+        with pytest.raises(mapcall.ArgumentError) as raised:
+            function(x)
+        assert "convert" not in raised.value.remedy.replace("convert it with", "")
+        with pytest.raises(mapcall.ArgumentError):
+            function(x, convert=True)
+    sign = library.function("const char *sign(size_t n, const float x[n])")
+    assert sign(-x - 1, convert=True) == "negative"
 
 
 def test_memory_that_is_shared_is_refused(functions: dict[str, mapcall.Function]) -> None:

@@ -281,11 +281,11 @@ pub(crate) enum OutputError {
 
 pub(crate) fn run(arguments: &Arguments, cluster: Option<&dyn Cluster>) -> Result<(), Failure> {
     call(arguments, cluster).map_err(|failure| {
-        let error = match &failure {
-            Failure::Argument(error)
-            | Failure::Value(ValueError::Argument(error))
-            | Failure::Call(CallError::Argument(error)) => error,
-            _ => return failure,
+        let (Failure::Argument(error)
+        | Failure::Value(ValueError::Argument(error))
+        | Failure::Call(CallError::Argument(error))) = &failure
+        else {
+            return failure;
         };
         Failure::Refused(remedy::message(error, &arguments.values))
     })

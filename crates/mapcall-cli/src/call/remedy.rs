@@ -13,19 +13,13 @@ use crate::value::split_name;
 /// `NAME=VALUE` of the call.
 pub(crate) fn message(error: &ArgumentError, values: &[OsString]) -> String {
     let text = text(error, values);
-    let convert = match error.subject.can_convert {
-        true => ", or add --convert",
-        false => "",
-    };
+    let convert = if error.subject.can_convert { ", or add --convert" } else { "" };
     error.message(&format_args!("{text}{convert}"))
 }
 
 fn text(error: &ArgumentError, values: &[OsString]) -> String {
     let (name, remedy) = (&*error.parameter, error.remedy());
-    let or_omit = |or_omit: bool| match or_omit {
-        true => format!(", or leave {name} out"),
-        false => String::new(),
-    };
+    let or_omit = |or_omit: bool| if or_omit { format!(", or leave {name} out") } else { String::new() };
     match remedy {
         Remedy::Replace(replacement) => replace(error, &replacement, values),
         Remedy::TakeComplex {
@@ -95,10 +89,7 @@ fn replace(error: &ArgumentError, replacement: &Replacement, values: &[OsString]
         _ => return replacement.to_string(),
     };
     // A copy of a file that C would write is written in its place.
-    let or_omit = match replacement.or_omit {
-        true => format!(", or leave {name} out, and add -o {name}=FILE.npy"),
-        false => String::new(),
-    };
+    let or_omit = if replacement.or_omit { format!(", or leave {name} out, and add -o {name}=FILE.npy") } else { String::new() };
     let results = match replacement.results {
         Results::None => "",
         _ => ", which is written",

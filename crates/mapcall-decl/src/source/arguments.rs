@@ -11,6 +11,9 @@ use crate::parse::MAX_TEXT;
 /// The name of the library in the temporary directory.
 pub(super) const LIBRARY: &str = "library.so";
 
+/// The name of the file of a text in Fortran in the temporary directory.
+pub(super) const FORTRAN: &str = "source.f90";
+
 impl SourceCode {
     /// Refuses what the compiler would read as something else.
     pub(super) fn check(&self) -> Result<(), CompileError> {
@@ -113,7 +116,7 @@ impl SourceCode {
         arguments.extend(["-o".into(), directory.join(LIBRARY).into()]);
         match (self.language, &self.file) {
             (Language::Fortran, Some(file)) => arguments.push(file.into()),
-            (Language::Fortran, None) => arguments.push(directory.join("source.f90").into()),
+            (Language::Fortran, None) => arguments.push(directory.join(FORTRAN).into()),
             _ => arguments.extend(["-".into(), "-x".into(), "none".into()]),
         }
         for library in &self.libraries {

@@ -13,7 +13,7 @@ use object::read::NameOrOrdinal;
 use object::{BinaryFormat, Object};
 use tempfile::TempDir;
 
-use super::arguments::{LIBRARY, linked_files};
+use super::arguments::{FORTRAN, LIBRARY, linked_files};
 use super::prelude::{PROTOTYPES, TEXT, prelude};
 use super::{CompileError, Diagnostic, Language, Prototypes, Severity, SourceCode, diagnostic};
 use crate::compiler::{self, Entry, Exited, Failed, Limits, Question, Request};
@@ -175,7 +175,7 @@ impl SourceCode {
             }
         }
         if self.language == Language::Fortran && self.file.is_none() {
-            write("source.f90", &self.text)?;
+            write(FORTRAN, &self.text)?;
         }
         let version = refusal
             .as_ref()
@@ -186,7 +186,9 @@ impl SourceCode {
             |argv| vec![argv],
         );
         let (argv, exited) = self.run(commands, &arguments, &inputs.code, directory.path())?;
-        let messages = String::from_utf8_lossy(&exited.stderr).into_owned();
+        let messages = String::from_utf8_lossy(&exited.stderr);
+        let written = directory.path().join(FORTRAN);
+        let messages = messages.replace(&*written.to_string_lossy(), TEXT);
         let library = directory.path().join(LIBRARY);
         let bytes = fs::read(&library);
         let has_failed = exited.status.is_some_and(|status| !status.success());

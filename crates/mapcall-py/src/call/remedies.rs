@@ -19,10 +19,7 @@ pub(super) fn text(error: &ArgumentError) -> String {
 
 fn without_conversion(error: &ArgumentError) -> String {
     let name = &*spelling::spelled(&error.parameter);
-    let or_omit = |or_omit: bool| match or_omit {
-        true => format!(", or leave {} out", quoted_option(error, name)),
-        false => String::new(),
-    };
+    let or_omit = |or_omit: bool| if or_omit { format!(", or leave {} out", quoted_option(error, name)) } else { String::new() };
     match error.remedy() {
         Remedy::Replace(replacement) => replace(error, name, &replacement),
         Remedy::TakeComplex {
@@ -105,11 +102,12 @@ fn without_conversion(error: &ArgumentError) -> String {
         }
         Remedy::GiveText { or_array: false } => "give a str or bytes".into(),
         Remedy::GiveText { or_array: true } => "give a str, bytes or an array".into(),
-        Remedy::CutText { at } => format!("pass {name}[:{at}]"),
+        Remedy::CutText { length } => format!("pass {name}[:{length}]"),
         Remedy::GiveReal => format!("give {name}.real"),
         Remedy::GiveFloat(_) => format!("give float({name}), which rounds"),
         Remedy::GiveHandle { or_array: false } => "give a handle or None".into(),
         Remedy::GiveHandle { or_array: true } => "give an array, a handle or None".into(),
+        Remedy::GivePointer { target } => format!("give library.handle('{target} *', {name})"),
         Remedy::GiveFunction => "give a bound function or a callable".into(),
         Remedy::GiveStruct(_) => {
             let dtype = struct_dtype(error);
@@ -201,19 +199,13 @@ fn replace(error: &ArgumentError, name: &str, replacement: &Replacement) -> Stri
         Form::Copy => ("pass", format!("{of}.copy()"), String::new()),
         Form::Reshape(shape) => {
             let shape: Vec<String> = shape.iter().map(ToString::to_string).collect();
-            let in_place = match error.subject.access.is_written() {
-                true => ", copy=False",
-                false => "",
-            };
+            let in_place = if error.subject.access.is_written() { ", copy=False" } else { "" };
             let code = format!("{of}.reshape({}{in_place})", shape.join(", "));
             ("pass", code, String::new())
         }
         _ => return replacement.to_string(),
     };
-    let mut or_omit = match replacement.or_omit {
-        true => format!(", or leave {} out", quoted_option(error, name)),
-        false => String::new(),
-    };
+    let mut or_omit = if replacement.or_omit { format!(", or leave {} out", quoted_option(error, name)) } else { String::new() };
     if matches!(error.problem, Problem::ReadOnly) {
         or_omit.push_str(", or open the map for writing");
     }
@@ -237,7 +229,7 @@ fn replace(error: &ArgumentError, name: &str, replacement: &Replacement) -> Stri
 }
 
 /// Returns the code of a dtype: that of a struct by the function, any other by its name.
-fn quoted(error: &ArgumentError, dtype: &DType) -> String {
+pub(super) fn quoted(error: &ArgumentError, dtype: &DType) -> String {
     match dtype.fields() {
         Some(_) => struct_dtype(error),
         None => format!("'{}'", dtype.name()),

@@ -20,12 +20,7 @@ pub(super) fn check(expected: &DType, found: &DType) -> Result<(), Problem> {
     let has_all = fields.len() == members.len() && members.iter().all(|member| has(&member.name));
     let mut pairs = members.iter().zip(fields);
     let is_in_order = has_all && pairs.all(|(member, field)| member.name == field.name);
-    let names = || {
-        members
-            .iter()
-            .map(|member| member.name.to_string())
-            .collect()
-    };
+    let names = || members.iter().map(|member| member.name.clone()).collect();
     let names = has_all.then(|| if is_in_order { Vec::new() } else { names() });
     let packed = |field| Problem::Packed {
         expected: expected.itemsize(),

@@ -50,7 +50,7 @@ pub use error::{
     Subject, list, write_length,
 };
 pub use extent_rule::ExtentRule;
-pub use host_value::{FunctionValue, HandleValue, HostValue};
+pub use host_value::{FunctionValue, HandleValue, HostValue, TypedPointer};
 pub use mapcall_array::Backing;
 pub use memory::Memory;
 pub use number::Number;
@@ -378,7 +378,9 @@ impl Contract {
 
     /// Returns the name of the argument for a role: `out` for the result, `where` for the mask, with underscores if
     /// a parameter has that name.
-    pub(crate) fn role_name(&self, role: Role) -> String {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn role_name(&self, role: Role) -> String {
         let mut name = match role {
             Role::Parameter(position) => return self.name(position).to_owned(),
             Role::Result => "out".to_owned(),

@@ -23,11 +23,13 @@ fn items_are_converted_by_every_engine_on_several_threads() {
         // Rows that are columns of the file, and more than fit in a buffer.
         let (rows, n) = (10_000, 7);
         let mut memory = big((0..rows * n).map(|number| number as f32));
-        let x = f4(&mut memory, &[rows, n], &[4, (4 * rows).cast_signed()]);
-        let error = function.map(&[Arg::from(2.0)], &mut [Arg::from(&x)]).run();
+        let mut x = f4(&mut memory, &[rows, n], &[4, (4 * rows).cast_signed()]);
+        let error = function
+            .map(&[Arg::from(2.0)], &mut [Arg::from(&mut x)])
+            .run();
         assert!(matches!(error, Err(CallError::Argument(error)) if error.subject.can_convert));
         function
-            .map(&[Arg::from(2.0)], &mut [Arg::from(&x)])
+            .map(&[Arg::from(2.0)], &mut [Arg::from(&mut x)])
             .convert()
             .threads(2)
             .run()
@@ -52,14 +54,16 @@ fn repeated_items_are_converted_once_and_masked_ones_stay() {
         let mut sums = big([-1.0; 6]);
         let x = f4(&mut rows, &[3, 1], &[4, 4]);
         let y = f4(&mut columns, &[2], &[4]);
-        let out = f4(&mut sums, &[3, 2], &[8, 4]);
+        let mut out = f4(&mut sums, &[3, 2], &[8, 4]);
         let mask = ndarray::arr2(&[[1_u8, 0], [1, 1], [0, 0]]);
         let inputs = [Arg::from(&x), Arg::from(&y)];
-        let mut outputs = [Arg::from(&out)];
+        let mut outputs = [Arg::from(&mut out)];
         let batch = function.map(&inputs, &mut outputs);
         assert_eq!(batch.outputs().unwrap(), [None]);
         batch.only(&Arg::from(&mask)).run().unwrap();
-        drop((inputs, outputs, out));
+        drop(inputs);
+        drop(outputs);
+        drop(out);
         let sums: Vec<f32> = sums.get::<u32>()[..6]
             .iter()
             .map(|bits| f32::from_bits(bits.swap_bytes()))
@@ -87,19 +91,19 @@ fn what_same_kind_forbids_is_refused() {
     let fixture = Fixture::new();
     let half = fixture.bind("double half(double x)").with_conversion(true);
     let mut memory = Bytes::zeroed(64);
-    let complex = memory.array(DType::C64, 0, &[4], &[8]);
+    let mut complex = memory.array(DType::C64, 0, &[4], &[8]);
     let before = fixture.calls();
     let error = half.map(&[Arg::from(&complex)], &mut [Arg::Out]).run();
     assert!(matches!(error, Err(CallError::Argument(error)) if !error.subject.can_convert));
     // A result is converted to the type of its array, and not from it.
-    let integers = memory.array(DType::I64, 0, &[4], &[8]);
+    let mut integers = memory.array(DType::I64, 0, &[4], &[8]);
     let x = [1.0; 4];
     let refused = half
-        .map(&[Arg::from(&x)], &mut [Arg::from(&integers)])
+        .map(&[Arg::from(&x)], &mut [Arg::from(&mut integers)])
         .run();
     assert!(refused.is_err());
     assert_eq!(fixture.calls(), before);
-    half.map(&[Arg::from(&x)], &mut [Arg::from(&complex)])
+    half.map(&[Arg::from(&x)], &mut [Arg::from(&mut complex)])
         .run()
         .unwrap();
     drop((complex, integers));

@@ -10,6 +10,7 @@ use mapcall_array::DType;
 
 impl ArgumentError {
     /// Returns the remedy.
+    #[expect(clippy::too_many_lines, reason = "an arm for each variant")]
     #[must_use]
     pub fn remedy(&self) -> Remedy {
         let subject = &self.subject;
@@ -102,10 +103,17 @@ impl ArgumentError {
                 axis,
                 extent,
                 ..
-            } if shape.len() == axis + 1 && *axis == 0 => Remedy::GiveShape {
-                shape: vec![*expected],
-                given: Some(extent.clone()).filter(|extent| subject.names.contains(extent)),
-            },
+            } => {
+                let mut shape = shape.clone();
+                let axis = (shape.len() + axis).checked_sub(subject.rank.max(1));
+                if let Some(length) = axis.and_then(|axis| shape.get_mut(axis)) {
+                    *length = *expected;
+                }
+                Remedy::GiveShape {
+                    shape,
+                    given: Some(extent.clone()).filter(|extent| subject.names.contains(extent)),
+                }
+            }
             Problem::Extent { .. } | Problem::Stride { .. } => Remedy::Agree,
             Problem::TooLong { most, .. } => Remedy::GiveShorter(*most),
             Problem::BadExtent { extent, .. } => {
@@ -120,7 +128,7 @@ impl ArgumentError {
             Problem::Disagrees { .. } | Problem::Equals { .. } => Remedy::Omit,
             Problem::Range { value } => self.in_range(*value),
             Problem::Kind { value } => of_kind(*value),
-            Problem::NulInText { at } => Remedy::CutText { at: *at },
+            Problem::NulInText { length, .. } => Remedy::CutText { length: *length },
             Problem::Unbounded { .. } => Remedy::Measure(subject.lengths.clone()),
             Problem::UnmeasuredBatch => Remedy::MeasureBatch(subject.lengths.clone()),
             Problem::Handle { .. } => Remedy::GiveOwnHandle,
@@ -193,7 +201,7 @@ impl ArgumentError {
             let mut fields = fields.iter().filter(|field| is_number(&field.dtype));
             return match fields.next() {
                 Some(field) if !is_written => Remedy::GiveField {
-                    name: field.name.to_string(),
+                    name: field.name.clone(),
                     dtype: expected.clone(),
                 },
                 _ => give_array(),

@@ -61,6 +61,7 @@ impl ArgumentError {
 
     /// Returns the description of the expected argument: that of the parameter, with the condition that
     /// this problem violates.
+    #[expect(clippy::too_many_lines, reason = "an arm for each variant")]
     #[must_use]
     pub fn expected(&self) -> String {
         let expected = &self.expected;

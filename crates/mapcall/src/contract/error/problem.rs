@@ -268,6 +268,8 @@ pub enum Problem {
     NulInText {
         /// The offset of the NUL, in bytes.
         at: usize,
+        /// The length of the text before it, in the host language's characters.
+        length: usize,
     },
     /// An array for a pointer without an extent, so that the number of elements that the function
     /// accesses is unknown.
@@ -407,7 +409,7 @@ impl fmt::Display for Problem {
             | Self::Equals { value, .. }
             | Self::Bounds { value, .. }
             | Self::Disagrees { value, .. } => value.fmt(f),
-            Self::NulInText { at } => write!(f, "one at byte {at}"),
+            Self::NulInText { at, .. } => write!(f, "one at byte {at}"),
             Self::Type { found, .. }
             | Self::Field { found, .. }
             | Self::Unbounded { found, .. }

@@ -127,8 +127,8 @@ pub enum Remedy {
     },
     /// Give the part of a text before a NUL.
     CutText {
-        /// The number of bytes before the NUL.
-        at: usize,
+        /// The length of the text before the NUL.
+        length: usize,
     },
     /// Give a handle or the null pointer.
     GiveHandle {
@@ -145,6 +145,11 @@ pub enum Remedy {
     BindConst,
     /// Give the memory that a handle leads into as an array, which the handle keeps.
     KeepArgument,
+    /// Give a handle, made of the pointer, to the type of the parameter.
+    GivePointer {
+        /// The type, in C.
+        target: String,
+    },
     /// Give a bound function.
     GiveFunction,
     /// Give a function of the type of the parameter.
@@ -321,18 +326,16 @@ impl Loss {
     /// Returns what the conversion of elements from one dtype to another may lose.
     pub(super) fn of(from: &DType, to: &DType) -> Self {
         let bits = |dtype: &DType| dtype.itemsize() * 8;
+        let is_wider = bits(from) <= bits(to);
         match (from.kind_char(), to.kind_char()) {
-            ('b', 'b' | 'i' | 'u' | 'f' | 'c') => Self::None,
             ('i' | 'u' | 'f' | 'c', 'b') => Self::Truth,
-            ('i', 'i') | ('u', 'u') if bits(from) <= bits(to) => Self::None,
+            ('b', 'b' | 'i' | 'u' | 'f' | 'c') | ('i' | 'u', 'f' | 'c') => Self::None,
+            ('i', 'i') | ('u', 'u') | ('f', 'f') | ('c', 'c') if is_wider => Self::None,
             ('u', 'i') if bits(from) < bits(to) => Self::None,
+            ('f', 'c') if bits(from) * 2 <= bits(to) => Self::None,
             ('i' | 'u', 'i' | 'u') => Self::Values,
             ('f', 'i' | 'u') => Self::Fractions,
-            ('i' | 'u', 'f' | 'c') => Self::None,
-            ('f', 'f') | ('c', 'c') if bits(from) <= bits(to) => Self::None,
-            ('f', 'f') | ('c', 'c') => Self::Rounds,
-            ('f', 'c') if bits(from) * 2 <= bits(to) => Self::None,
-            ('f', 'c') => Self::Rounds,
+            ('f', 'f' | 'c') | ('c', 'c') => Self::Rounds,
             _ => Self::Text,
         }
     }
@@ -414,6 +417,7 @@ impl Remedy {
         Named(self, if name.is_empty() { "it" } else { name })
     }
 
+    #[expect(clippy::too_many_lines, reason = "an arm for each variant")]
     fn write(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Replace(replacement) => write!(f, "{replacement}"),
@@ -485,7 +489,7 @@ impl Remedy {
             Self::GiveReal => f.write_str("give its real part"),
             Self::GiveText { or_array: false } => f.write_str("give a text"),
             Self::GiveText { or_array: true } => f.write_str("give a text or an array"),
-            Self::CutText { at } => write!(f, "give the {at} bytes before it"),
+            Self::CutText { length } => write!(f, "give the {length} characters before it"),
             Self::GiveHandle { or_array: false } => f.write_str("give a handle or NULL"),
             Self::GiveHandle { or_array: true } => f.write_str("give an array, a handle or NULL"),
             Self::GiveOwnHandle => f.write_str("give the handle that the library made for it"),
@@ -497,6 +501,7 @@ impl Remedy {
             Self::KeepArgument => {
                 f.write_str("give the argument as an `Array`, which the handle keeps")
             }
+            Self::GivePointer { target } => write!(f, "give a pointer to {target}"),
             Self::GiveFunction => f.write_str("give a bound function"),
             Self::GiveFunctionOfType => f.write_str("give a function of that type"),
             Self::GiveStruct(_) => f.write_str("give a struct"),

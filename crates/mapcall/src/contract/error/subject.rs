@@ -296,8 +296,8 @@ fn lengths(
     }
     let is_known = !shape.is_empty() && shape != [1];
     if is_known && integers.is_empty() {
-        let axes: String = shape.iter().map(|length| format!("[{length}]")).collect();
-        lengths.insert(0, format!("{name}{axes}"));
+        let axes: Vec<String> = shape.iter().map(usize::to_string).collect();
+        lengths.insert(0, format!("{name}[{}]", axes.join("][")));
     }
     if lengths.is_empty() {
         lengths.push(one());
