@@ -41,6 +41,7 @@ test-long: tools $(VENV)/.suites
 	MAPCALL_STRESS_SECONDS=60 MAPCALL_STRESS_ROUNDS=10000 $(PYTEST) tests/python/faults/test_stress.py
 	MAPCALL_CLUSTERS=1 $(PYTEST) tests/python/cluster
 	MAPCALL_SUITES=1 $(PYTEST) conformance/test_suites.py tests/python/test_closed_in_libraries.py
+	MAPCALL_CARGO=1 $(PYTEST) tests/python/test_cargo_project.py
 	$(BIN)/python -m pytest --quiet tests/python/cluster/test_ray.py
 
 # The Python tests of an optimised build.

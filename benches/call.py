@@ -79,6 +79,58 @@ def strlen_row(rival: str) -> Row:
     return Row(f"strlen(text): {rival}", ours, Work("f(text.encode())", text | names), None)
 
 
+# Prototypes of `qsort` on doubles, by what its comparison gets: handles or arrays.
+QSORT = {
+    "a[0] of a pointer": "const double *a, const double *b",
+    "a[0] of an array": "const double a[1], const double b[1]",
+}
+# The rivals, each with its budget in docs/design.md for pointers.
+QSORT_RIVALS = {"ctypes": 0.8, "cffi": 0.5}
+
+
+def compare(a: Any, b: Any) -> int:
+    """Compares the doubles that two pointers lead to, in each library by `a[0]`."""
+    x, y = a[0], b[0]
+    return -1 if x < y else 1 if x > y else 0
+
+
+def qsort_row(rival: str, by_what: str) -> Row:
+    """Returns a row for `qsort` of 4,096 doubles, with a comparison in Python."""
+    values = numpy.random.default_rng(0).random(4096)
+    qsort = mapcall.load(None).function(
+        "void qsort(double base[n], size_t n, size_t size,"
+        f"           int (*compare)({QSORT[by_what]}))"
+    )
+    names = {"values": values, "x": values.copy(), "qsort": qsort, "compare": compare}
+    ours = Work("x[:] = values; qsort(x, 8, compare)", names)
+    if rival == "ctypes":
+        pointer = ctypes.POINTER(ctypes.c_double)
+        function = ctypes.CFUNCTYPE(ctypes.c_int, pointer, pointer)
+        theirs = ctypes.CDLL(None).qsort
+        theirs.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, function]
+        theirs.restype = None
+        call = "qsort(x.ctypes.data, 4096, 8, function(compare))"
+        other = names | {"x": values.copy(), "qsort": theirs, "function": function}
+    else:
+        ffi = builds.package("cffi").FFI()
+        ffi.cdef("void qsort(double *, size_t, size_t, int (*)(const double *, const double *));")
+        call = (
+            "qsort(ffi.from_buffer('double[]', x), 4096, 8,"
+            " ffi.callback('int(const double *, const double *)', compare))"
+        )
+        other = names | {"x": values.copy(), "qsort": ffi.dlopen(None).qsort, "ffi": ffi}
+    row = Row(
+        f"qsort, {by_what}: {rival}",
+        ours,
+        Work(f"x[:] = values; {call}", other),
+        QSORT_RIVALS[rival] if by_what == "a[0] of a pointer" else None,
+    )
+    for work in (ours, row.rival):
+        exec(work.statement, dict(work.names))
+        numpy.testing.assert_array_equal(work.names["x"], numpy.sort(values))
+    return row
+
+
 def by(
     rival: str, library: str | None, prototype: str, name: str, result: Any, argument: Any
 ) -> dict[str, Any]:
@@ -105,6 +157,10 @@ def rows(directory: Path) -> Iterator[Row | Skipped]:
         ("saxpy", partial(saxpy_row, directory), tuple(SAXPY_RIVALS)),
         ("cos(1.0)", cos_row, ("math.cos", "ctypes", "cffi")),
         ("strlen(text)", strlen_row, ("ctypes", "cffi")),
+        *(
+            (f"qsort, {by_what}", partial(qsort_row, by_what=by_what), tuple(QSORT_RIVALS))
+            for by_what in QSORT
+        ),
     ]
     for work, make, names in groups:
         for name in names:

@@ -82,9 +82,11 @@ class Compilation(NamedTuple):
 
 
 Version = tuple[int, int, int]
-# The names of headers, their directories and macros, and the files of prototypes that override
-# theirs.
-HeaderFiles = tuple[str | tuple[str, ...], Sequence[str], Mapping[str, Any], tuple[str, ...]]
+# The names of headers, their directories and macros, the files of prototypes that override theirs,
+# and the texts of headers.
+HeaderFiles = tuple[
+    str | tuple[str, ...], Sequence[str], Mapping[str, Any], tuple[str, ...], tuple[str, ...]
+]
 # Where the functions of a library are declared.
 Header = HeaderFiles | Compilation
 
@@ -336,20 +338,27 @@ def _load(path: str | None, header: Header | None) -> Library:
         return load(path)
     if isinstance(header, Compilation):
         return header.build()
-    name, include, define, prototypes = header
-    return load(path, name, prototypes=prototypes, include=include, define=dict(define))
+    name, include, define, prototypes, texts = header
+    return load(
+        path,
+        name,
+        header_text=texts,
+        prototypes=prototypes,
+        include=include,
+        define=dict(define),
+    )
 
 
 def header_key(header: Header) -> tuple[Any, ...]:
     """Return a header and its options as a key of a dict.
 
-    >>> header_key(("kern.h", ["include"], {"N": "3"}, ()))
-    ('kern.h', ('include',), (('N', '3'),), ())
+    >>> header_key(("kern.h", ["include"], {"N": "3"}, (), ()))
+    ('kern.h', ('include',), (('N', '3'),), (), ())
     """
     if isinstance(header, Compilation):
         return header
-    name, include, define, prototypes = header
-    return name, tuple(include), tuple(define.items()), prototypes
+    name, include, define, prototypes, texts = header
+    return name, tuple(include), tuple(define.items()), prototypes, texts
 
 
 _spellings: defaultdict[str, itertools.count[int]] = defaultdict(itertools.count)

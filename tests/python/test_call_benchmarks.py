@@ -106,6 +106,8 @@ def test_the_extension_refuses_what_mapcall_refuses(saxpy: Any, arguments: tuple
         pytest.param(lambda _: call.cos_row("math.cos"), id="cos: math.cos"),
         pytest.param(lambda _: call.cos_row("ctypes"), id="cos: ctypes"),
         pytest.param(lambda _: call.strlen_row("ctypes"), id="strlen: ctypes"),
+        pytest.param(lambda _: call.qsort_row("ctypes", "a[0] of a pointer"), id="qsort: ctypes"),
+        pytest.param(lambda _: call.qsort_row("cffi", "a[0] of an array"), id="qsort: cffi"),
         pytest.param(partial(call.header, functions=5), id="header"),
     ],
 )

@@ -122,12 +122,16 @@ def console_blocks(page: str) -> list[str]:
     return re.findall(r"```console\n(.*?)```", text, re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/command.md", "docs/conversion.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/command.md", "docs/compile.md", "docs/conversion.md"]
+)
 def test_the_readme_shows_what_it_prints(page: str, tmp_path: Path) -> None:
     if not Path("/usr/include/zlib.h").exists():
         pytest.skip("zlib.h is not installed")
     command = f'mapcall() {{ {shlex.join(COMMAND)} "$@"; }}; '
     command += f'python() {{ {shlex.quote(sys.executable)} "$@"; }}; '
+    # `mapcall compile` writes to the cache.
+    cache = {"MAPCALL_HEADER_CACHE": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")}
     blocks = console_blocks(page)
     assert blocks
     for block in blocks:
@@ -141,6 +145,7 @@ def test_the_readme_shows_what_it_prints(page: str, tmp_path: Path) -> None:
                 timeout=60,
                 check=False,
                 cwd=tmp_path,
+                env=os.environ | cache,
             )
             assert shown.stdout == expected, line
 

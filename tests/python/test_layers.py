@@ -21,7 +21,7 @@ MODULES = {
         *["error", "map", "buffer", "array", "ctypes", "typed", "open"],
     ],
     "mapcall-decl": [
-        *["nearest", "stack", "ctype", "extent", "error", "source_map", "prototype"],
+        *["nearest", "stack", "ctype", "error", "source_map", "prototype"],
         *["function_type", "contradiction", "syntax", "parse", "declarations", "sys"],
         *["compiler", "header", "source"],
     ],

@@ -62,6 +62,8 @@ pub struct ClusterBatch<'a> {
     pub library: &'a OsStr,
     /// The headers whose types the prototype may use.
     pub headers: &'a [OsString],
+    /// The files of prototypes that say more than the headers do.
+    pub prototypes: &'a [PathBuf],
     /// The directories of headers.
     pub include: &'a [PathBuf],
     /// The macros for the header, each as `NAME` or `NAME=VALUE`.

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use mapcall::prototype::Declared;
 use mapcall::{Declarations, Extent, Header, Parameter};
 use serde::Serialize;
@@ -13,21 +13,42 @@ use crate::{Failure, output};
 
 /// The headers that a subcommand reads.
 #[derive(Args)]
+#[command(group = group())]
 pub(crate) struct Headers {
     /// The headers, read in order as by one C file: paths, or names that the C compiler finds (zlib.h)
     #[arg(value_name = "HEADER", required = true)]
     header: Vec<OsString>,
+    #[command(flatten)]
+    options: HeaderOptions,
+}
+
+/// The options of subcommands that read headers.
+#[derive(Args)]
+pub(crate) struct HeaderOptions {
     /// Search for headers in this directory, too
-    #[arg(short = 'I', value_name = "DIR")]
-    include: Vec<PathBuf>,
+    #[arg(short = 'I', value_name = "DIR", requires = GROUP)]
+    pub(crate) include: Vec<PathBuf>,
     /// Define a macro, as 1 if no value is given
-    #[arg(short = 'D', value_name = "NAME[=VALUE]")]
-    define: Vec<String>,
+    #[arg(short = 'D', value_name = "NAME[=VALUE]", requires = GROUP)]
+    pub(crate) define: Vec<String>,
+    /// A file of prototypes that say more of functions than the headers do, such as the lengths of arrays;
+    /// several are read in order
+    #[arg(long, value_name = "FILE")]
+    pub(crate) prototypes: Vec<PathBuf>,
+}
+
+/// The name of the group of arguments that name headers.
+const GROUP: &str = "headers";
+
+/// Returns the group of arguments that name headers: `header` and `prototypes`.
+pub(crate) fn group() -> ArgGroup {
+    let group = ArgGroup::new(GROUP).args(["header", "prototypes"]);
+    group.multiple(true)
 }
 
 impl Headers {
     pub(crate) fn read(&self) -> Result<Declarations, Failure> {
-        Ok(header(&self.header, &self.include, &self.define).read()?)
+        Ok(header(&self.header, &self.options).read()?)
     }
 
     /// Returns the names for messages.
@@ -79,17 +100,23 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
-/// Returns headers with their include directories and macros.
-pub(crate) fn header(names: &[OsString], include: &[PathBuf], define: &[String]) -> Header {
-    let (first, more) = names.split_first().unzip();
-    let mut header = Header::new(first.cloned().unwrap_or_default());
-    for name in more.unwrap_or_default() {
+/// Returns headers with their include directories, macros and files of prototypes.
+pub(crate) fn header(names: &[OsString], options: &HeaderOptions) -> Header {
+    let mut headers = names.iter().cloned();
+    let mut files = options.prototypes.iter();
+    // Files of prototypes without a header are headers themselves.
+    let first = headers.next().or_else(|| files.next().map(Into::into));
+    let mut header = Header::new(first.unwrap_or_default());
+    for name in headers {
         header = header.and(name);
     }
-    for directory in include {
+    for path in files {
+        header = header.prototypes(path);
+    }
+    for directory in &options.include {
         header = header.include(directory);
     }
-    for definition in define {
+    for definition in &options.define {
         header = match definition.split_once('=') {
             Some((name, value)) => header.define(name, Some(value)),
             None => header.define(definition, None),

@@ -384,6 +384,35 @@ int abs(side j);";
     assert_eq!(with(&["c", "abs", "j=2"]), "2\n");
 }
 
+#[test]
+fn files_of_prototypes_say_more_than_headers() {
+    let directory = files();
+    let header = "#include <stddef.h>\nvoid *memset(void *s, int c, size_t n);";
+    // The header of mapcall is found without its folder.
+    let prototypes = "#include <mapcall.h>\n#include <stddef.h>\n
+void *memset(void *__sized_by(n) s, int c, size_t n);
+int abs(MAPCALL_BETWEEN(0, 5) int j);";
+    fs::write(directory.path().join("bytes.h"), header).unwrap();
+    fs::write(directory.path().join("more.h"), prototypes).unwrap();
+    let options = ["--header", "./bytes.h", "--prototypes", "more.h", "-I", "."];
+    let with = |arguments: &[&str]| said(&directory, &[arguments, &options].concat());
+    assert_eq!(with(&["c", "memset", "s=y.npy", "c=0", "-q"]), "");
+    numpy(directory.path(), "assert not np.load('y.npy').any()");
+    assert_eq!(with(&["c", "abs", "j=2"]), "2\n");
+    // Without a header they are headers themselves.
+    let alone = ["c", "abs", "j=3", "--prototypes", "more.h"];
+    assert_eq!(said(&directory, &alone), "3\n");
+    let bounded = "abs: j: expected int from 0 to 5, got 6; give a value from 0 to 5";
+    let cases = [(&["c", "abs", "j=6", "--prototypes", "more.h"][..], bounded)];
+    refuses(&directory, &cases);
+    let mut listed = mapcall(["prototypes", "./bytes.h", "--prototypes", "more.h"]);
+    let listed = succeeded(listed.current_dir(directory.path()));
+    assert!(
+        listed.contains("void *memset(void s[n], int c, size_t n);\n"),
+        "{listed}"
+    );
+}
+
 /// Checks that each command has exit code 2 and this message, and changes no file.
 fn refuses(directory: &TempDir, cases: &[(&[&str], &str)]) {
     let before = names(directory.path());

@@ -28,7 +28,7 @@ impl Prototype {
     ///
     /// - other names, extents and annotations, and an array for a pointer;
     /// - a pointer to an object for `void *`, also in the parameters of a callback, and `void *` for a pointer to a
-    ///   struct;
+    ///   struct or to bytes;
     /// - an added `const` of what a pointer points to, and any qualifier of a parameter itself;
     /// - `char`, `signed char` and `unsigned char` for each other;
     /// - integers that are the same for the machine, such as `long` and `long long` of 8 bytes, and an integer for
@@ -126,6 +126,8 @@ impl Comparison {
         match (ours.resolved(), theirs.resolved()) {
             (ours, CType::Void) => is_object(ours),
             (CType::Void, CType::Record(_)) => true,
+            // A buffer of bytes: `const void src[n]`.
+            (CType::Void, CType::Integer(theirs)) => theirs.size() == 1,
             _ => self.agree(ours, theirs),
         }
     }

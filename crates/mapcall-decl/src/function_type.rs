@@ -1,6 +1,9 @@
 //! Prototypes of function types, and the function types of prototypes.
 
-use crate::ctype::{CType, Function};
+use std::sync::Arc;
+
+use crate::ctype::{CType, Function, FunctionParameter};
+use crate::extent::Extent;
 use crate::prototype::{Parameter, Prototype};
 
 impl Prototype {
@@ -40,12 +43,18 @@ impl Prototype {
     /// use mapcall_decl::Prototype;
     ///
     /// let f = Prototype::parse("double norm(int n, const double x[n])")?;
-    /// assert_eq!(f.function_type().to_string(), "double (int, const double *)");
+    /// assert_eq!(f.function_type().to_string(), "double (int n, const double x[n])");
     /// # Ok::<(), mapcall_decl::PrototypeError>(())
     /// ```
     #[must_use]
     pub fn function_type(&self) -> CType {
-        CType::function(self.returns.clone(), self.passed_types(), self.is_variadic)
+        let types = self.passed_types();
+        let declared = self.parameters.iter().zip(&types);
+        let declared = declared.map(|(parameter, ctype)| parameter.of_function_type(ctype));
+        let declared: Arc<[FunctionParameter]> = declared.collect();
+        let is_known = declared.iter().any(|known| !known.extents.is_empty());
+        let parameters = (types, is_known.then_some(declared));
+        CType::function(self.returns.clone(), parameters, self.is_variadic)
     }
 
     /// Returns the prototype of a variadic function with parameters of these types in addition, for a
@@ -72,6 +81,24 @@ impl Prototype {
 }
 
 impl Parameter {
+    /// Returns the parameter as one of a function type, by the type that is passed.
+    fn of_function_type(&self, passed: &CType) -> FunctionParameter {
+        let is_known = !self.extents.contains(&Extent::Unknown)
+            && !self.is_column_major
+            && self.stride.is_none();
+        let (item, extents) = if self.rank() > 0 && is_known {
+            (self.ctype.clone(), self.extents.clone())
+        } else {
+            (passed.clone(), Vec::new())
+        };
+        FunctionParameter {
+            name: Some(self.name.clone()),
+            item,
+            extents,
+            is_sized: self.is_sized,
+        }
+    }
+
     /// Makes a parameter without a name of its own, which has no extents.
     fn unnamed(position: usize, ctype: &CType) -> Self {
         let (is_const, is_restrict) = match ctype.resolved() {

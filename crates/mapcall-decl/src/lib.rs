@@ -49,7 +49,6 @@ mod contradiction;
 pub mod ctype;
 pub mod declarations;
 mod error;
-pub mod extent;
 mod function_type;
 #[cfg(feature = "headers")]
 pub mod header;
@@ -92,6 +91,7 @@ mod sys;
 pub const MAPCALL_H: &str = include_str!("../include/mapcall.h");
 
 pub use ctype::CType;
+pub use ctype::extent;
 pub use declarations::Declarations;
 pub use error::{Position, PrototypeError, PrototypeErrorKind};
 pub use extent::Extent;

@@ -88,6 +88,18 @@ enum { SELF = 42 };
 extern int table[5];
 struct of_table { char x[sizeof(table)]; };
 #define SIZE_OF_TABLE (sizeof(struct of_table) + 0)
+static inline int check(void) { return 0; }
+static inline int start(int a, int b) { return a + b; }
+#define CHECK check(),
+#define START start(1, 2),
+#define TRUNCATE (CHECK START 0x2u)
+#define EXCLUSIVE (CHECK START FAST | 8)
+#define SHIFTED (TRUNCATE << 1)
+#define BY_COMMA (check(), start(1, 2), LIMIT + 1)
+#define DO_PRAGMA(x) _Pragma(#x)
+#define REPLACED_BY(f) DO_PRAGMA(GCC warning #f)
+#define BEHIND_PRAGMA _Pragma("GCC warning \"old\"") 12
+#define OLD_LIMIT (LIMIT) REPLACED_BY(LIMIT)
 "#;
 
 /// What is no constant.
@@ -157,7 +169,8 @@ fn values_are_those_of_the_compiler() {
     // Each name of the header is there, once.
     let macros = TEXT.lines().filter_map(|line| {
         let name = line.strip_prefix("#define ")?.split(' ').next()?;
-        (!name.contains('(')).then_some(name)
+        let is_constant = !name.contains('(') && !line.ends_with(',');
+        is_constant.then_some(name)
     });
     let enumerators = ["FAST", "SLOW", "BIG", "SELF"];
     let mut names: Vec<_> = macros.chain(enumerators).collect();
@@ -250,6 +263,7 @@ fn macros_give_other_names() {
     let header = read(
         "#include <stdlib.h>\n#define mpz_init __gmpz_init\n#define mpz_set mpz_set_v2\n\
          #define mpz_set_v2 __gmpz_set\n#define apply(x, y) apply_(x, y)\n#define swap(x, y) apply_(y, x)\n\
+         #define OPEN start(),\n#define native (OPEN native_g)\nextern int native_g;\n\
          #define labelled labelled_\n#define level level_v2\n#define mpz_t __mpz_t\n#define real double\n\
          #define COUNT 3\n#define magnitude abs\n#define pointer struct __mpz *\n#define none missing\n\
          typedef struct __mpz { int n; } __mpz_t;\nvoid mpz_init(mpz_t *x);\nvoid __gmpz_set(mpz_t *x, mpz_t *y);\n\
@@ -292,6 +306,8 @@ fn macros_give_other_names() {
         (&*level.name, level.symbol.as_deref()),
         ("level", Some("level_v2"))
     );
+    let native = header.variable("native").unwrap();
+    assert_eq!(native.symbol.as_deref(), Some("native_g"));
     assert_eq!(header.structure("mpz_t").unwrap().size(), Some(4));
 
     // Prototypes use the macros, too.

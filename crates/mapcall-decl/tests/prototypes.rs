@@ -1050,6 +1050,10 @@ fn prototypes_that_contradict_the_header_are_refused() {
             "int f(int (*g)(const void *, void *))",
             "int f(int (*g)(const double *, const int *))",
         ),
+        (
+            "int f(const char *s, unsigned char *t, int n)",
+            "int f(const void s[n], void t[n], int n)",
+        ),
         ("int f(int (*g)())", "int f(int (*g)(int, double))"),
         ("int f(file x)", "int f(struct file *const x)"),
         ("int f(file x)", "int f(void *x)"),

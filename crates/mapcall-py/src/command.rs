@@ -93,6 +93,7 @@ fn described<'py>(
         }
     }
     let include = batch.include.iter().map(|path| path.as_os_str());
+    let prototypes = batch.prototypes.iter().map(|path| path.as_os_str());
     let report = PyCFunction::new_closure(py, None, None, move |arguments, _| {
         let (done, blocks): (usize, usize) = arguments.extract()?;
         progress(done, blocks);
@@ -102,6 +103,7 @@ fn described<'py>(
     keywords.set_item("address", batch.address)?;
     keywords.set_item("library", batch.library)?;
     keywords.set_item("headers", batch.headers)?;
+    keywords.set_item("prototypes", PyList::new(py, prototypes)?)?;
     keywords.set_item("include", PyList::new(py, include)?)?;
     keywords.set_item("define", define)?;
     keywords.set_item("prototype", batch.prototype)?;

@@ -32,7 +32,8 @@ const SUGGESTIONS: usize = 3;
 /// let mut arguments = [Arg::from(&[1.0, 2.0][..]), 3.0.into(), Arg::Out];
 /// scale.call(&mut arguments)?;
 /// let [.., y] = arguments;
-/// assert_eq!(y.into_array().unwrap().as_slice::<f64>()?, [3.0, 6.0]);
+/// let y = y.into_array().unwrap();
+/// assert_eq!(y.view::<f64>()?[[1]], 6.0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///

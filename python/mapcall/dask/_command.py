@@ -58,6 +58,7 @@ def run(
     address: str,
     library: str,
     headers: list[str],
+    prototypes: Sequence[str],
     include: Sequence[str],
     define: Mapping[str, str | None],
     prototype: str,
@@ -79,7 +80,7 @@ def run(
     ----------
     address : str
         The scheduler; 'local' for a cluster that is started for the batch.
-    library, headers, include, define
+    library, headers, prototypes, include, define
         Those of `mapcall.load`.
     prototype : str
         The prototype; or the name of a function of the header.
@@ -107,7 +108,7 @@ def run(
     RuntimeError
         If there is no such cluster, or a worker can't do its part; the message has a remedy.
     """
-    function = _function(library, headers, include, define, prototype, check)
+    function = _function(library, headers, prototypes, include, define, prototype, check)
     with contextlib.ExitStack() as stack, _interruptible():
         client = stack.enter_context(_connected(address))
         try:
@@ -190,6 +191,7 @@ def _blocked(number: int) -> Iterator[None]:
 def _function(
     library: str,
     headers: list[str],
+    prototypes: Sequence[str],
     include: Sequence[str],
     define: Mapping[str, str | None],
     prototype: str,
@@ -198,7 +200,10 @@ def _function(
     # Workers read the header, too, and have other working directories.
     headers = [os.path.abspath(name) if os.path.isfile(name) else name for name in headers]
     folders = [os.path.abspath(folder) for folder in include]
-    loaded = _mapcall.load(library, headers, include=folders, define=dict(define))
+    files = [os.path.abspath(file) for file in prototypes]
+    loaded = _mapcall.load(
+        library, headers, prototypes=files, include=folders, define=dict(define)
+    )
     if prototype.strip().isidentifier():
         bound: _mapcall.Function = getattr(loaded, prototype.strip())
         return bound

@@ -99,22 +99,27 @@ def _plugin(library: Library) -> LibraryPlugin:
 
 def _preprocess(header: HeaderFiles) -> str:
     """Return the text of a header that needs no preprocessor, nor other headers."""
-    given, include, define, prototypes = header
+    given, include, define, prototypes, texts = header
     # The first declaration of a function counts, where no line markers tell the files.
-    names = (*((given,) if isinstance(given, str) else given), *prototypes)
-    including = "".join(
-        f'#include "{os.path.abspath(name)}"\n' if os.path.isfile(name) else f"#include <{name}>\n"
+    headers = (given,) if isinstance(given, str) else given
+    names = (*headers, *prototypes)
+    including = [
+        f'#include "{os.path.abspath(name)}"' if os.path.isfile(name) else f"#include <{name}>"
         for name in names
-    )
+    ]
+    including[len(headers) : len(headers)] = texts
     compiler = shlex.split(os.environ.get("CC") or "cc")
     macros = (f"-D{key}" if value is None else f"-D{key}={value}" for key, value in define.items())
     folders = (*(f"-I{folder}" for folder in include), f"-idirafter{own_folder()}")
     command = [*compiler, "-E", "-P", "-w", "-xc", "-D__mapcall__=1", *folders, *macros]
     try:
-        run = subprocess.run([*command, "-"], input=including, capture_output=True, text=True)
+        lines = "\n".join((*including, ""))
+        run = subprocess.run([*command, "-"], input=lines, capture_output=True, text=True)
     except OSError:
-        # Without a compiler, mapcall has read the file itself.
-        [name, *more] = names
+        # Without a compiler, mapcall has read the text or the file itself.
+        if not names:
+            return "\n".join(texts)
+        [name, *more] = (*names, *texts)
         for path in (name, *(os.path.join(folder, name) for folder in include)):
             if not more and os.path.isfile(path):
                 with open(path, encoding="utf-8", errors="replace") as file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import math
 from decimal import Decimal
@@ -161,7 +160,6 @@ NO_INTEGER = [
     ),
     (np.str_("1"), "a str_", "give a number"),
     (np.datetime64(1, "s"), "a datetime64", "give a number"),
-    (ctypes.c_int(1), "a c_int", "give a number"),
     (object(), "an object", "give a number"),
 ]
 
@@ -284,7 +282,6 @@ def test_a_long_double_that_a_callback_returns(c: Counted, compile_c: Any) -> No
         ("0.5", "a str", "give a number"),
         (None, "None", "give a number"),
         (np.array([1]), "an array of int64", "convert it with x.astype('float64')"),
-        (ctypes.c_double(1), "a c_double", "give a number"),
         (
             10**400,
             "an integer of 1329 bits",

@@ -18,7 +18,7 @@ import mapcall
 Compile = Callable[..., Path]
 Script = Callable[..., str]
 
-CASES = int(os.environ.get("MAPCALL_CONVERSIONS", "150"))
+CASES = int(os.environ.get("MAPCALL_CONVERSIONS", "100"))
 PARTICLE = "struct particle { char id; double x[3]; float mass; short n[2]; };"
 SOURCE = (
     "#include <stddef.h>\n#include <complex.h>\n"
@@ -46,6 +46,10 @@ SOURCE = (
             for (int i = 0; i < m; i++) sums[j] += a[j * lda + i];
         }
     }
+    const float *last(size_t n, const float *x) { return x + n - 1; }
+    struct slice { const float *start; };
+    void keep(size_t n, const float *x, struct slice *s) { s->start = x; }
+    const char *sign(size_t n, const float *x) { return x[0] < 0 ? "negative" : "positive"; }
     int fill(size_t n, float *y, int code)
     { for (size_t i = 0; i < n; i++) y[i] = code; return code == 3; }
     """
@@ -258,6 +262,23 @@ def test_what_same_kind_forbids_is_refused(functions: dict[str, mapcall.Function
         f["saxpy"](1.0, np.zeros(3, "f4"), y, convert=True)
 
 
+def test_no_address_leads_into_a_copy(library: mapcall.Library) -> None:
+    last = library.function("const float *last(size_t n, const float x[n])")
+    keep = library.function(
+        "struct slice { const float *start; };"
+        "void keep(size_t n, const float x[n], struct slice s[1])"
+    )
+    x = np.arange(3, dtype=">f4")
+    for function in (last, keep):
+        with pytest.raises(mapcall.ArgumentError) as raised:
+            function(x)
+        assert "convert" not in raised.value.remedy.replace("convert it with", "")
+        with pytest.raises(mapcall.ArgumentError):
+            function(x, convert=True)
+    sign = library.function("const char *sign(size_t n, const float x[n])")
+    assert sign(-x - 1, convert=True) == "negative"
+
+
 def test_memory_that_is_shared_is_refused(functions: dict[str, mapcall.Function]) -> None:
     turn, twice = functions["turn"], functions["twice"]
     x = np.zeros((4, 3, 3), ">f8")
@@ -317,10 +338,10 @@ def test_dask_arrays_are_converted_by_tasks(functions: dict[str, mapcall.Functio
 
 @pytest.fixture
 def fits(tmp_path: Path) -> Iterator[Path]:
-    """A file with a header of 2880 bytes, and 2**25 numbers that take no space on the disk."""
+    """A file with a header of 2880 bytes, and 96 MiB of numbers that take no space on the disk."""
     path = tmp_path / "image.fits"
     with path.open("wb") as file:
-        file.truncate(2880 + (128 << 20))
+        file.truncate(2880 + (96 << 20))
     yield path
     path.unlink()
 
@@ -337,13 +358,13 @@ def test_memory_stays_bounded(
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         x = mapcall.open(sys.argv[2], dtype=">f4", shape=(-1, 1024), offset=2880)
         sums = sum(x, convert=True, stream=True)
-        assert sums.shape == (1 << 15,)
+        assert sums.nbytes == 96 << 10
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
         """,
         library.path,
         fits,
     )
-    assert int(output) << 10 < 64 << 20
+    assert int(output) << 10 < 48 << 20
 
 
 def test_a_file_that_is_cut_is_a_fault(

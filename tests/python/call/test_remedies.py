@@ -738,6 +738,7 @@ ELSEWHERE = {
     "OpenAgain": "test_calls",
     "GiveOnce": "test_calls",
     "MapPart": "test_calls",
+    "GivePointer": "tests/python/call/test_c_values.py",
     "Words": "test_calls",
     "KeepArgument": "crates/mapcall/tests/calls/lifetimes.rs",
     "CallEach": "test_calls",

@@ -24,16 +24,16 @@ COMMAND = "make test-libraries"
 # Packages with the headers of libraries whose functions are called. The libraries are fetched with
 # them, and what these depend on, unless the system has it.
 LIBRARIES = """
-libcurl4-openssl-dev libgeos-dev libgmp-dev libhdf5-dev liblapack-dev liblz4-dev libnetcdf-dev
-libnlopt-dev libproj-dev libsamplerate0-dev libsndfile1-dev libsuitesparse-dev libtiff-dev
-libturbojpeg0-dev libzstd-dev
+libcurl4-openssl-dev liberfa-dev libfftw3-dev libgeos-dev libgmp-dev libgsl-dev libhdf5-dev
+liblapack-dev liblz4-dev libnetcdf-dev libnlopt-dev libproj-dev libsamplerate0-dev libsndfile1-dev
+libsuitesparse-dev libtiff-dev libturbojpeg0-dev libzstd-dev
 """
 # Packages with other headers, fetched without what they depend on.
 HEADERS = """
-libavcodec-dev libavformat-dev libavutil-dev libblosc-dev libcairo2-dev liberfa-dev libexpat1-dev
-libfftw3-dev libfreetype-dev libglib2.0-dev libgsl-dev libigraph-dev libjpeg62-turbo-dev
-liblapacke-dev liblua5.4-dev libmetis-dev libmpfr-dev libopenblas-pthread-dev libpng-dev
-libqhull-dev libsdl2-dev libsecp256k1-dev libsqlite3-dev libssl-dev libxml2-dev zlib1g-dev
+libavcodec-dev libavformat-dev libavutil-dev libblosc-dev libcairo2-dev libexpat1-dev
+libfreetype-dev libglib2.0-dev libigraph-dev libjpeg62-turbo-dev liblapacke-dev liblua5.4-dev
+libmetis-dev libmpfr-dev libopenblas-pthread-dev libpng-dev libqhull-dev libsdl2-dev
+libsecp256k1-dev libsqlite3-dev libssl-dev libxml2-dev zlib1g-dev
 """
 
 

@@ -154,6 +154,11 @@ unsafe fn each<T: Bytes, const REVERSES: bool>(
 ) {
     let size = size_of::<T>().cast_signed();
     match (from.1 == size, to.1 == size) {
+        #[cfg(target_arch = "x86_64")]
+        (true, true) if REVERSES && is_x86_feature_detected!("avx2") => {
+            // SAFETY: the processor has AVX2, and the caller guarantees that the numbers are valid and share no byte.
+            unsafe { reverse_by_avx2::<T>(count, from.0, to.0) };
+        }
         (true, true) => {
             // SAFETY: the caller guarantees that the numbers are valid and share no byte.
             unsafe { strided::<T, REVERSES>(count, (from.0, size), (to.0, size)) };
@@ -171,6 +176,20 @@ unsafe fn each<T: Bytes, const REVERSES: bool>(
             unsafe { strided::<T, REVERSES>(count, from, to) };
         }
     }
+}
+
+/// Reverses the bytes of contiguous numbers by AVX2, which shuffles 32 bytes in one instruction; SSE2, which every
+/// processor has, needs several for 16.
+///
+/// # Safety
+///
+/// The processor has AVX2. The numbers of `from` are valid for reads, those of `to` for writes, and they share no byte.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn reverse_by_avx2<T: Bytes>(count: usize, from: *const u8, to: *mut u8) {
+    let size = size_of::<T>().cast_signed();
+    // SAFETY: the caller guarantees that the numbers are valid and share no byte.
+    unsafe { strided::<T, true>(count, (from, size), (to, size)) };
 }
 
 /// Copies numbers, and reverses their bytes if `REVERSES`.

@@ -6,12 +6,10 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use mapcall::source::Language;
-use mapcall::{
-    BindError, Declarations, Function, Header, Library, Prototype, PrototypeError, SourceCode,
-};
+use mapcall::{BindError, Declarations, Function, Library, Prototype, PrototypeError, SourceCode};
 
 use super::Arguments;
-use crate::{Failure, compile};
+use crate::{Failure, compile, prototypes};
 
 /// The reason why a function can't be bound.
 #[derive(Debug, thiserror::Error)]
@@ -84,8 +82,8 @@ pub(super) fn function(arguments: &Arguments) -> Result<Function, Failure> {
     if Language::of_file(path).is_some() && path.is_file() {
         return compiled(arguments, path);
     }
-    let prototype = match &arguments.header[..] {
-        [_, ..] => declared(&header(arguments)?, &arguments.header, &arguments.prototype)?,
+    let prototype = match &headers(arguments)[..] {
+        names @ [_, ..] => declared(&header(arguments)?, names, &arguments.prototype)?,
         [] if is_name(&arguments.prototype) => {
             let name = arguments.prototype.trim().to_owned();
             return Err(FunctionError::Name { name }.into());
@@ -135,7 +133,7 @@ pub(super) fn text(arguments: &Arguments, function: &Function) -> Result<String,
         return Ok(given.clone());
     }
     let text = function.prototype().to_string();
-    if arguments.header.is_empty() {
+    if headers(arguments).is_empty() {
         return Ok(text);
     }
     match header(arguments)?.prototype(&text) {
@@ -145,9 +143,13 @@ pub(super) fn text(arguments: &Arguments, function: &Function) -> Result<String,
 }
 
 fn header(arguments: &Arguments) -> Result<Declarations, Failure> {
-    let header =
-        crate::prototypes::header(&arguments.header, &arguments.include, &arguments.define);
-    Ok(Header::read(&header)?)
+    Ok(prototypes::header(&arguments.header, &arguments.headers).read()?)
+}
+
+/// Returns the names of the headers and files of prototypes.
+fn headers(arguments: &Arguments) -> Vec<OsString> {
+    let files = arguments.headers.prototypes.iter().map(Into::into);
+    arguments.header.iter().cloned().chain(files).collect()
 }
 
 /// Returns the prototype of a function that a header declares, for a name; otherwise parses a prototype, which

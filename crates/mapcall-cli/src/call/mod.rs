@@ -25,6 +25,7 @@ use mapcall::{Arg, CallError, Function, Success};
 use crate::bar::Bar;
 use crate::cluster::Cluster;
 use crate::interrupt::Interrupts;
+use crate::prototypes::{self, HeaderOptions};
 use crate::units::readable;
 use crate::value::file::ArrayFile;
 use crate::value::{ValueError, values};
@@ -47,14 +48,15 @@ const MAX_SHOWN_BYTES: usize = 64 << 20;
 ///
 /// mapcall call libm.so.6 'double cos(double x)' x=angles.npy -o out.npy --threads 0
 #[derive(Args)]
+#[command(group = prototypes::group())]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command")]
 pub(crate) struct Arguments {
     /// The library: a path, a file name (libm.so.6) or a bare name (m); or C code, by the path of its file
     /// (kern.c), which `mapcall compile` compiles with more options
     #[arg(value_name = "LIB")]
     library: OsString,
-    /// The function's prototype in C, with the lengths of arrays in brackets; with --header, and for C code, the
-    /// name of a function is enough
+    /// The function's prototype in C, with the lengths of arrays in brackets; with --header or --prototypes, and
+    /// for C code, the name of a function is enough
     #[arg(value_name = "PROTOTYPE")]
     prototype: String,
     /// The arguments: numbers, texts, NULL, and files as x.npy, x.npz:MEMBER,
@@ -120,12 +122,8 @@ pub(crate) struct Arguments {
     /// A header whose types the prototype may use; several are read in order
     #[arg(long, value_name = "HEADER")]
     header: Vec<OsString>,
-    /// Search for headers in this directory, too
-    #[arg(short = 'I', value_name = "DIR", requires = "header")]
-    include: Vec<PathBuf>,
-    /// Define a macro, as 1 if no value is given
-    #[arg(short = 'D', value_name = "NAME[=VALUE]", requires = "header")]
-    define: Vec<String>,
+    #[command(flatten)]
+    headers: HeaderOptions,
     /// Write one JSON object on one line: {"returns", "outputs"}
     ///
     /// "returns" is the result of a single call; null if there is none, for NULL, and for a batch. "outputs"

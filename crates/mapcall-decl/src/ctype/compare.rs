@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::{Body, CType, Record};
+use super::{Body, CType, Function, Record};
 
 /// Returns whether two types are equal, including all names.
 impl PartialEq for CType {
@@ -20,6 +20,17 @@ impl Eq for CType {}
 /// Returns whether two types are the same type in C: typedef names are resolved and `restrict` is ignored.
 pub(super) fn is_same(one: &CType, other: &CType) -> bool {
     Comparison::default().are_same(one, other)
+}
+
+/// Returns whether the parameters of two function types have the same names and extents. Their types are
+/// compared as those of the parameters.
+fn are_declared_alike(one: &Function, other: &Function) -> bool {
+    match (&one.declared, &other.declared) {
+        (Some(one), Some(other)) => one.iter().zip(&**other).all(|(one, other)| {
+            (&one.name, &one.extents, one.is_sized) == (&other.name, &other.extents, other.is_sized)
+        }),
+        (one, other) => one.is_none() && other.is_none(),
+    }
 }
 
 /// The pairs of parts that have been visited, by their addresses. A visited pair counts as equal: if it
@@ -56,6 +67,7 @@ impl Comparison {
                 !self.begin(one, other)
                     || (one.is_variadic == other.is_variadic
                         && one.parameters.len() == other.parameters.len()
+                        && are_declared_alike(one, other)
                         && self.are_equal(&one.returns, &other.returns)
                         && { parameters }.all(|(one, other)| self.are_equal(one, other)))
             }

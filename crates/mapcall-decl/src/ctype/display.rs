@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Body, CType, Record};
+use super::{Body, CType, FunctionParameter, Record};
 
 /// Returns the declaration of a name. Declarators in C wrap the name from the inside outwards, so the text
 /// grows on both sides of it.
@@ -50,8 +50,14 @@ fn declare_in(ctype: &CType, is_const: bool, name: &str, in_record: bool) -> Str
             }
             CType::Function(function) => {
                 parenthesise(&mut declarator, after_pointer);
-                let parameter = |ctype| declare_in(ctype, false, "", in_record);
-                let mut parameters: Vec<_> = function.parameters.iter().map(parameter).collect();
+                let mut parameters: Vec<_> = if let Some(declared) = &function.declared {
+                    let parameters = declared.iter().zip(&function.parameters);
+                    let declare = |(declared, ctype)| parameter(declared, ctype, in_record);
+                    parameters.map(declare).collect()
+                } else {
+                    let declare = |ctype| declare_in(ctype, false, "", in_record);
+                    function.parameters.iter().map(declare).collect()
+                };
                 if function.is_variadic {
                     parameters.push("...".into());
                 } else if parameters.is_empty() {
@@ -78,6 +84,26 @@ fn declare_in(ctype: &CType, is_const: bool, name: &str, in_record: bool) -> Str
         text.push_str(&declarator);
     }
     text
+}
+
+/// Returns the declaration of a parameter of a function type, which is passed as a type.
+fn parameter(declared: &FunctionParameter, passed: &CType, in_record: bool) -> String {
+    let name = declared.name.as_deref().unwrap_or_default();
+    let (CType::Pointer(pointer), [outermost, inner @ ..]) = (passed, &declared.extents[..]) else {
+        return declare_in(passed, false, name, in_record);
+    };
+    let restrict = if pointer.is_restrict { "restrict " } else { "" };
+    let item = &declared.item;
+    let declarator = if declared.is_sized && item.resolved() != &CType::Void {
+        format!("*__sized_by({outermost}) {restrict}{name}")
+    } else {
+        let mut declarator = format!("{name}[{restrict}{outermost}]");
+        for extent in inner {
+            let _ = write!(declarator, "[{extent}]");
+        }
+        declarator
+    };
+    declare_in(item, pointer.is_const, &declarator, in_record)
 }
 
 fn parenthesise(declarator: &mut String, after_pointer: bool) {

@@ -3,6 +3,7 @@
 mod bit_field;
 mod compare;
 mod display;
+pub mod extent;
 mod layout;
 mod record;
 mod scalar;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use mapcall_array::DType;
 
 pub use bit_field::{BitField, StoredBits};
+use extent::Extent;
 pub(crate) use layout::{MemberSpec, Request, lay_out};
 pub use record::{Body, Member, Record, RecordKind};
 pub use scalar::{Float, Integer};
@@ -110,7 +112,38 @@ pub struct Function {
     pub parameters: Vec<CType>,
     /// Whether the function takes a variable number of arguments (`...`).
     pub is_variadic: bool,
+    /// The parameters as they are declared, if the extent of one is known; otherwise `None`.
+    ///
+    /// ```
+    /// use mapcall_decl::{CType, Prototype};
+    ///
+    /// let text = "void each(int n, void (*visit)(const double row[n], int n))";
+    /// let each = Prototype::parse(text)?;
+    /// assert_eq!(each.to_string(), text);
+    /// let CType::Pointer(pointer) = &each.parameters[1].ctype else { panic!() };
+    /// let CType::Function(visit) = &pointer.target else { panic!() };
+    /// let [row, n] = visit.declared.as_deref().unwrap() else { panic!() };
+    /// assert_eq!((row.name.as_deref(), row.item.to_string()), (Some("row"), "double".into()));
+    /// assert_eq!((row.extents[0].parameter(), n.extents.len()), (Some(1), 0));
+    /// # Ok::<(), mapcall_decl::PrototypeError>(())
+    /// ```
+    pub declared: Option<Arc<[FunctionParameter]>>,
     depth: usize,
+}
+
+/// A parameter of a function type, as it is declared: see [`Function::declared`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FunctionParameter {
+    /// The name.
+    pub name: Option<String>,
+    /// The type; of an array with extents, the type of its elements.
+    pub item: CType,
+    /// The extents of an array, outermost first, over the parameters of the function type; empty for
+    /// other parameters, and for arrays with an unknown extent.
+    pub extents: Vec<Extent>,
+    /// Whether the extent counts bytes, whatever the type of the elements.
+    pub is_sized: bool,
 }
 
 /// A typedef name.
@@ -195,13 +228,19 @@ impl CType {
         }))
     }
 
-    pub(crate) fn function(returns: Self, parameters: Vec<Self>, is_variadic: bool) -> Self {
+    /// Returns a function type, with the declarations of its parameters if an extent is known.
+    pub(crate) fn function(
+        returns: Self,
+        (parameters, declared): (Vec<Self>, Option<Arc<[FunctionParameter]>>),
+        is_variadic: bool,
+    ) -> Self {
         let inner = parameters.iter().map(Self::depth).max().unwrap_or(0);
         let depth = returns.depth().max(inner) + 1;
         Self::Function(Arc::new(Function {
             returns,
             parameters,
             is_variadic,
+            declared,
             depth,
         }))
     }

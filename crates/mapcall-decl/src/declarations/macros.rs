@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use super::constant::ConstantValue;
+use super::macro_value::{last_operand, skip_parentheses, without_pragmas};
 use super::word::is_expression_keyword;
 use crate::source_map::Directive;
 use crate::syntax::lexer::{Lexer, Token, TokenKind};
@@ -40,6 +41,7 @@ impl Macros {
                 all.insert(name, defined);
             }
         }
+        replace_commas(&mut all);
         let mut own: Vec<_> = all
             .iter()
             .filter(|(_, defined)| defined.is_own)
@@ -105,9 +107,19 @@ impl Macros {
                 return None;
             }
             closure.has_pasted |= defined.body.contains("##");
-            for token in Lexer::new(&defined.body) {
+            let mut tokens = Lexer::new(&defined.body);
+            while let Some(token) = tokens.next() {
                 let text = token.span.of(&defined.body);
                 let called = self.all.get(text);
+                // Its arguments are no part of the expansion.
+                if called
+                    .is_some_and(|called| called.parameters.is_some() && called.body.is_empty())
+                {
+                    let mut behind = tokens;
+                    if skip_parentheses(&mut behind).is_some() {
+                        tokens = behind;
+                    }
+                }
                 if let Some(called) = called.filter(|called| called.body.contains("##")) {
                     let behind = defined.body.get(token.span.range().end..);
                     let behind = behind.unwrap_or_default();
@@ -157,6 +169,30 @@ impl Macros {
     }
 }
 
+/// Replaces the bodies of macros that are comma operators by the last operands, which are their values: left
+/// operands are calls of functions, which no constant expression may have.
+fn replace_commas(all: &mut HashMap<String, Macro>) {
+    let ends_with_comma =
+        |defined: &Macro| defined.parameters.is_none() && defined.body.ends_with(',');
+    let commas = all.iter().filter(|(_, defined)| ends_with_comma(defined));
+    let commas: HashSet<String> = commas.map(|(name, _)| name.clone()).collect();
+    for defined in all.values_mut() {
+        let body = &defined.body;
+        let may_have_comma = !commas.is_empty() || body.contains(',');
+        if !(may_have_comma && defined.parameters.is_none() && body.starts_with('(')) {
+            continue;
+        }
+        if let Some(operand) = last_operand(body, |name| commas.contains(name)) {
+            let is_name = Lexer::new(operand).take(2).count() == 1;
+            defined.body = if is_name {
+                operand.to_owned()
+            } else {
+                format!("({operand})")
+            };
+        }
+    }
+}
+
 /// The maximum number of macros in the expansion of one.
 const MAX_MACROS: usize = 4096;
 
@@ -202,7 +238,7 @@ impl Macro {
         };
         let defined = Self {
             parameters,
-            body: body.trim().to_owned(),
+            body: without_pragmas(body.trim()).into_owned(),
             is_own: directive.is_own,
             order,
         };

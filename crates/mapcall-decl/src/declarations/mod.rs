@@ -6,6 +6,7 @@ mod index;
     not(feature = "headers"),
     allow(dead_code, reason = "only the preprocessor lists macros")
 )]
+mod macro_value;
 mod macros;
 mod parsing;
 mod program;

@@ -27,10 +27,13 @@ impl Input {
     /// [`HeaderError::Name`] if a name can't be written in a line of C.
     pub(super) fn new(header: &Header) -> Result<Self, HeaderError> {
         let mut lines = String::new();
-        for name in header.names.iter().chain(&header.prototypes) {
+        for (number, name) in header.names.iter().chain(&header.prototypes).enumerate() {
             let is_file = Path::new(name).is_file();
-            if is_file && header.names.len() == 1 && header.prototypes.is_empty() {
+            if is_file && header.is_one_file() {
                 return Ok(Self::File(name.into()));
+            }
+            if number == header.names.len() {
+                write_texts(&mut lines, header);
             }
             let name = name
                 .to_str()
@@ -41,7 +44,22 @@ impl Input {
                 writeln!(lines, "#include <{name}>")
             };
         }
+        if header.prototypes.is_empty() {
+            write_texts(&mut lines, header);
+        }
         Ok(Self::Lines(lines))
+    }
+}
+
+/// Writes the texts of a header, between lines from which messages have their positions.
+fn write_texts(lines: &mut String, header: &Header) {
+    for (number, text) in (1..).zip(&header.texts) {
+        let name = super::text_name(number);
+        let _ = write!(lines, "#line 1 \"{name}\"\n{text}\n");
+    }
+    if !header.texts.is_empty() {
+        let next = header.names.len() + 1;
+        let _ = writeln!(lines, "#line {next} \"<stdin>\"");
     }
 }
 
@@ -103,8 +121,7 @@ fn preprocess_with(
             }),
         }
     }
-    let names = header.names.join(", ".as_ref());
-    Err(super::no_compiler(&names, tried, String::new()))
+    Err(super::no_compiler(&header.shown(), tried, String::new()))
 }
 
 pub(super) fn arguments(header: &Header, input: &Input) -> Vec<OsString> {
@@ -135,7 +152,7 @@ fn finish(
     command: &str,
     child: Child,
 ) -> Result<(Vec<u8>, Vec<PathBuf>), HeaderError> {
-    let name = || header.names.join(", ".as_ref());
+    let name = || header.shown();
     let io_error = |source| HeaderError::Io {
         path: command.into(),
         source,

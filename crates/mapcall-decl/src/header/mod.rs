@@ -67,6 +67,8 @@ const MAX_NAMES: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Header {
     names: Vec<OsString>,
+    /// The texts that are read behind the headers.
+    texts: Vec<String>,
     /// The files of prototypes that override those of the headers, as absolute paths.
     prototypes: Vec<OsString>,
     is_cached: bool,
@@ -84,6 +86,7 @@ impl Header {
     pub fn new(name: impl Into<OsString>) -> Self {
         Self {
             names: vec![name.into()],
+            texts: Vec::new(),
             prototypes: Vec::new(),
             is_cached: true,
             directories: Vec::new(),
@@ -105,6 +108,41 @@ impl Header {
     #[must_use]
     pub fn and(mut self, name: impl Into<OsString>) -> Self {
         self.names.push(name.into());
+        self
+    }
+
+    /// Returns a header that is no file, by its text.
+    ///
+    /// ```
+    /// use mapcall_decl::Header;
+    ///
+    /// let header = Header::of_text("#include <stddef.h>\nvoid scale(size_t n, float x[n]);\nint f(va_list);");
+    /// let declarations = header.read()?;
+    /// assert_eq!(declarations.functions()[0].name, "scale");
+    /// # Ok::<(), mapcall_decl::HeaderError>(())
+    /// ```
+    ///
+    /// Messages call it `<header_text>`.
+    pub fn of_text(text: impl Into<String>) -> Self {
+        Self {
+            names: Vec::new(),
+            texts: vec![text.into()],
+            ..Self::new("")
+        }
+    }
+
+    /// Adds a text that is read behind the headers and the texts that were added before.
+    ///
+    /// ```
+    /// use mapcall_decl::Header;
+    ///
+    /// let both = Header::new("stdlib.h").text("double norm(div_t x);").read()?;
+    /// assert!(both.function("norm").unwrap().prototype.is_ok());
+    /// # Ok::<(), mapcall_decl::HeaderError>(())
+    /// ```
+    #[must_use]
+    pub fn text(mut self, text: impl Into<String>) -> Self {
+        self.texts.push(text.into());
         self
     }
 
@@ -253,7 +291,8 @@ impl Header {
             facts: &names
                 .map(|name| name.as_encoded_bytes())
                 .collect::<Vec<_>>(),
-            is_relative: self.names.iter().any(|name| is_relative_file(&name))
+            is_relative: !self.texts.is_empty()
+                || self.names.iter().any(|name| is_relative_file(&name))
                 || directories.any(|path| path.is_relative()),
             directories: &self.directories,
         })
@@ -297,8 +336,26 @@ impl Header {
         Declarations::new(Arc::from(separated.text), source)
     }
 
+    /// Returns whether only one name is given.
+    fn is_one_file(&self) -> bool {
+        self.names.len() == 1 && self.texts.is_empty() && self.prototypes.is_empty()
+    }
+
+    /// Returns the names for messages.
+    fn shown(&self) -> OsString {
+        let texts = (1..=self.texts.len()).map(|number| text_name(number).into());
+        let parts: Vec<OsString> = self.names.iter().cloned().chain(texts).collect();
+        parts.join(", ".as_ref())
+    }
+
     /// Refuses names and macros that the compiler would read as other options.
     fn check(&self) -> Result<(), HeaderError> {
+        if self.texts.iter().map(String::len).sum::<usize>() > MAX_TEXT {
+            return Err(HeaderError::TooLong {
+                name: self.shown(),
+                limit: MAX_TEXT,
+            });
+        }
         for header in self.names.iter().chain(&self.prototypes) {
             let name = header.as_encoded_bytes();
             let refuse = |reason| Err(name_error(header, reason));
@@ -308,7 +365,7 @@ impl Header {
             if name.len() > MAX_NAME {
                 return refuse("is too long");
             }
-            let is_alone = self.names.len() == 1 && self.prototypes.is_empty();
+            let is_alone = self.is_one_file();
             let is_file = Path::new(header).is_file();
             let is_refused = |byte| match (is_file, byte) {
                 (_, b'\n' | b'\r' | 0) => !is_file || !is_alone,
@@ -320,7 +377,7 @@ impl Header {
                 return refuse("has characters that no #include takes");
             }
         }
-        if self.names.len() > MAX_NAMES {
+        if self.names.len() + self.texts.len() > MAX_NAMES {
             let name = self.names.last().cloned().unwrap_or_default();
             return Err(name_error(&name, "is one of too many"));
         }
@@ -341,10 +398,13 @@ impl Header {
 
     /// Reads the text of a header that needs no preprocessor.
     fn read_plain(&self, tried: Vec<Attempt>) -> Result<Declarations, HeaderError> {
-        let ([name], true) = (&self.names[..], self.prototypes.is_empty()) else {
-            let names = self.names.join(", ".as_ref());
-            let reason = "several headers need it".into();
-            return Err(no_compiler(&names, tried, reason));
+        let name = match (&self.names[..], &self.texts[..], &self.prototypes[..]) {
+            ([name], [], []) => name,
+            ([], [text], []) => return self.parse_plain(text, &text_name(1), tried),
+            _ => {
+                let reason = "several headers need it".into();
+                return Err(no_compiler(&self.shown(), tried, reason));
+            }
         };
         let here = std::iter::once(PathBuf::from(name));
         let directories = self.directories.iter();
@@ -368,11 +428,22 @@ impl Header {
             let (name, limit) = (name.clone(), MAX_TEXT);
             return Err(HeaderError::TooLong { name, limit });
         }
+        let text = String::from_utf8_lossy(&bytes);
+        self.parse_plain(&text, &path.to_string_lossy(), tried)
+    }
+
+    /// Reads the text of a file that needs no preprocessor.
+    fn parse_plain(
+        &self,
+        text: &str,
+        file: &str,
+        tried: Vec<Attempt>,
+    ) -> Result<Declarations, HeaderError> {
         let macros = self.macros.iter().map(|(name, _)| name.as_str());
-        match plain::read(&String::from_utf8_lossy(&bytes), macros) {
+        match plain::read(text, macros) {
             Ok(plain) => {
                 let source = Source {
-                    map: Some(SourceMap::of_file(&path.to_string_lossy())),
+                    map: Some(SourceMap::of_file(file)),
                     macros: Macros::new(&plain.directives),
                     evaluator: None,
                     exported: None,
@@ -381,7 +452,7 @@ impl Header {
             }
             Err(needed) => {
                 let reason = format!("line {} has `{}`", needed.line, needed.text);
-                Err(no_compiler(name, tried, reason))
+                Err(no_compiler(&self.shown(), tried, reason))
             }
         }
     }
@@ -389,6 +460,14 @@ impl Header {
     /// Returns the compilers to try, each a program and its first arguments.
     fn compilers(&self) -> Vec<Vec<OsString>> {
         compilers(self.compiler.as_ref())
+    }
+}
+
+/// Returns the name of a text in messages, by its number.
+fn text_name(number: usize) -> String {
+    match number {
+        1 => "<header_text>".into(),
+        number => format!("<header_text {number}>"),
     }
 }
 

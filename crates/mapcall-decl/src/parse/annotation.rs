@@ -23,6 +23,13 @@ pub(super) struct ParameterAttributes<'a> {
     between: Option<[&'a Expression; 2]>,
 }
 
+impl ParameterAttributes<'_> {
+    /// Returns whether the elements of an array are contiguous, with the last index moving fastest.
+    pub(super) fn is_in_c_order(&self) -> bool {
+        !self.is_column_major && self.stride.is_none()
+    }
+}
+
 /// The extent of a pointer: `counted_by(length)`, `sized_by(size)`.
 #[derive(Clone, Copy)]
 pub(super) struct Counted<'a> {
@@ -232,6 +239,22 @@ impl Reader<'_> {
             }
         }
         Ok(result)
+    }
+
+    /// Returns the positions of the pointers, and of the parameters that are their extents, by the attributes
+    /// `access` of a function type. Numbers that the compiler would warn of are ignored.
+    pub(super) fn measured(&mut self, attributes: &[Attribute]) -> Vec<(usize, usize)> {
+        let mut found = Vec::new();
+        for attribute in attributes {
+            if let Some(("access", false)) = self.attribute_name(attribute)
+                && let [_, pointer, size] = &attribute.arguments[..]
+                && let (Ok((pointer, _)), Ok((size, _))) =
+                    (self.number_of(pointer), self.number_of(size))
+            {
+                found.push((pointer, size));
+            }
+        }
+        found
     }
 
     /// Returns the position from 0 of a parameter whose number from 1 is the argument of an attribute.

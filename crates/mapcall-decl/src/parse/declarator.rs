@@ -3,7 +3,7 @@
 use super::{Reader, Result};
 use crate::ctype::CType;
 use crate::error::PrototypeErrorKind as Kind;
-use crate::syntax::ast::{ArraySize, Derivation, Parameters};
+use crate::syntax::ast::{ArraySize, Derivation};
 use crate::syntax::parser::MAX_DEPTH;
 
 impl Reader<'_> {
@@ -34,7 +34,9 @@ impl Reader<'_> {
                     ctype = CType::array(ctype, length);
                 }
                 Derivation::Function {
-                    parameters, span, ..
+                    parameters,
+                    span,
+                    attributes,
                 } => {
                     let what = match ctype.resolved() {
                         CType::Array(_) => Some("functions that return arrays"),
@@ -44,7 +46,7 @@ impl Reader<'_> {
                     if let Some(what) = what {
                         return Err(self.error(Kind::Impossible { what }, *span));
                     }
-                    let (parameters, is_variadic) = self.parameter_types(parameters)?;
+                    let (parameters, is_variadic) = self.parameter_types(parameters, attributes)?;
                     ctype = CType::function(ctype, parameters, is_variadic);
                     is_const = false;
                 }
@@ -54,38 +56,6 @@ impl Reader<'_> {
             }
         }
         Ok((ctype, is_const))
-    }
-
-    /// Returns the parameter types of a function type.
-    fn parameter_types(&mut self, parameters: &Parameters) -> Result<(Vec<CType>, bool)> {
-        let list = &parameters.list;
-        let mut types = Vec::with_capacity(list.len());
-        for parameter in list {
-            let base = self.base(&parameter.specifiers)?;
-            let derivations = &parameter.declarator.derivations[..];
-            let (ctype, is_const) = match derivations {
-                // In a function type, extents over other parameters have no effect.
-                [inner @ .., Derivation::Array { qualifiers, .. }] => {
-                    let (item, is_const) = self.derived(base.ctype, base.is_const, inner)?;
-                    (
-                        CType::pointer(item, is_const, qualifiers.is_restrict),
-                        false,
-                    )
-                }
-                _ => self.derived(base.ctype, base.is_const, derivations)?,
-            };
-            if ctype == CType::Void && list.len() == 1 && parameters.ellipsis.is_none() {
-                continue;
-            }
-            types.push(match ctype.resolved() {
-                CType::Array(array) => CType::pointer(array.item.clone(), is_const, false),
-                CType::Function(_) => CType::pointer(ctype, false, false),
-                _ => ctype,
-            });
-        }
-        // `()` gives no types; a pointer to such a function may point to any function.
-        let is_variadic = parameters.ellipsis.is_some() || list.is_empty();
-        Ok((types, is_variadic))
     }
 }
 

@@ -20,19 +20,19 @@ use crate::syntax::parser::MAX_DEPTH;
 const MAX_PARAMETERS: usize = 1024;
 
 /// A parameter whose extents are not read yet, as they may contain later parameters.
-struct Pending<'a> {
+pub(super) struct Pending<'a> {
     span: Span,
-    name: Option<Span>,
-    ctype: CType,
-    is_const: bool,
-    is_restrict: bool,
-    extents: Vec<PendingExtent<'a>>,
+    pub(super) name: Option<Span>,
+    pub(super) ctype: CType,
+    pub(super) is_const: bool,
+    pub(super) is_restrict: bool,
+    pub(super) extents: Vec<PendingExtent<'a>>,
     /// Whether the extent counts bytes.
-    is_sized: bool,
-    attributes: ParameterAttributes<'a>,
+    pub(super) is_sized: bool,
+    pub(super) attributes: ParameterAttributes<'a>,
 }
 
-enum PendingExtent<'a> {
+pub(super) enum PendingExtent<'a> {
     Unknown,
     Expression(&'a Expression),
     /// The length in a typedef.
@@ -118,7 +118,7 @@ impl<'t> Reader<'t> {
         let text = self.text(name);
         let derived = self.derived(base.ctype.clone(), base.is_const, &declarator.derivations);
         let (ctype, is_const) = match derived {
-            Ok(derived) => derived,
+            Ok((ctype, is_const)) => (self.measured_type(ctype, &declarator.attributes), is_const),
             Err(error) => {
                 let reason = error.kind.to_string();
                 self.scope.define_unsupported(text, reason);
@@ -244,10 +244,13 @@ impl<'t> Reader<'t> {
             let (function, limit) = (function.into(), MAX_PARAMETERS);
             return Err(self.error(Kind::TooManyParameters { function, limit }, extra.span));
         }
-        let mut pending = Vec::with_capacity(parameters.list.len());
-        for parameter in &parameters.list {
-            pending.push(self.pending(parameter)?);
-        }
+        let pending = self.within(parameters, |reader| {
+            let mut pending = Vec::with_capacity(parameters.list.len());
+            for parameter in &parameters.list {
+                pending.push(reader.pending(parameter)?);
+            }
+            Ok(pending)
+        })?;
         match &pending[..] {
             [] if parameters.ellipsis.is_some() => return Ok(Vec::new()),
             [] => return Err(old_style(self)),
@@ -289,7 +292,10 @@ impl<'t> Reader<'t> {
     }
 
     /// Returns the type of a parameter, and its outermost arrays as extents.
-    fn pending<'a>(&mut self, parameter: &'a ParameterDeclaration) -> Result<Pending<'a>> {
+    pub(super) fn pending<'a>(
+        &mut self,
+        parameter: &'a ParameterDeclaration,
+    ) -> Result<Pending<'a>> {
         let Base {
             ctype: mut base,
             is_const: base_const,
@@ -340,6 +346,7 @@ impl<'t> Reader<'t> {
         let attributes = self.parameter_attributes(&parameter.specifiers.attributes, declarator)?;
         let mut is_sized = ctype.resolved() == &CType::Void && extents.len() == 1;
         if extents.is_empty() {
+            ctype = self.measured_type(ctype, &declarator.attributes);
             if matches!(ctype.resolved(), CType::Function(_)) {
                 ctype = CType::pointer(ctype, false, false);
             }
@@ -375,8 +382,26 @@ impl<'t> Reader<'t> {
         if !pending.is_sized {
             self.check_value(&pending.ctype, false, position)?;
         }
-        let mut extents = Vec::with_capacity(pending.extents.len());
-        for extent in pending.extents {
+        let extents = self.extents(pending.extents, names)?;
+        let mut parameter = Parameter {
+            extents,
+            is_const: pending.is_const,
+            is_restrict: pending.is_restrict,
+            is_sized: pending.is_sized,
+            ..Parameter::new(name, pending.ctype)
+        };
+        self.annotate_parameter(&mut parameter, &pending.attributes, names)?;
+        Ok(parameter)
+    }
+
+    /// Reads the extents of a parameter.
+    pub(super) fn extents(
+        &mut self,
+        pending: Vec<PendingExtent<'_>>,
+        names: &Names<'_>,
+    ) -> Result<Vec<Extent>> {
+        let mut extents = Vec::with_capacity(pending.len());
+        for extent in pending {
             extents.push(match extent {
                 PendingExtent::Unknown => Extent::Unknown,
                 PendingExtent::Length(length) => {
@@ -395,15 +420,7 @@ impl<'t> Reader<'t> {
                 }
             });
         }
-        let mut parameter = Parameter {
-            extents,
-            is_const: pending.is_const,
-            is_restrict: pending.is_restrict,
-            is_sized: pending.is_sized,
-            ..Parameter::new(name, pending.ctype)
-        };
-        self.annotate_parameter(&mut parameter, &pending.attributes, names)?;
-        Ok(parameter)
+        Ok(extents)
     }
 
     /// Returns an error for a type that can't be passed or returned.

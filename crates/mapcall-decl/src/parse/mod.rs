@@ -5,6 +5,7 @@ mod constant;
 mod declarator;
 mod expression;
 mod function;
+mod function_type;
 mod literal;
 mod types;
 
@@ -238,6 +239,8 @@ struct Reader<'t> {
     position: Range<usize>,
     /// The number of suggestions that have been searched for.
     suggestions: Cell<usize>,
+    /// The names of the parameters of the functions whose parameters are being read.
+    enclosing: Vec<Span>,
 }
 
 impl<'t> Reader<'t> {
@@ -248,6 +251,7 @@ impl<'t> Reader<'t> {
             packing: PackLimit::default(),
             position: 0..0,
             suggestions: Cell::new(0),
+            enclosing: Vec::new(),
         }
     }
 

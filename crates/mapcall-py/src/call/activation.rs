@@ -4,7 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
@@ -17,13 +17,11 @@ thread_local! {
             running: Cell::new(0),
             errno: Cell::new(0),
             has_raised: Cell::new(false),
-            scopes: Cell::new(0),
+            innermost: Cell::new(ptr::null()),
         }
     };
     /// The exception of a callback, which the running call raises when it returns.
     static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
-    /// The scopes of the running callbacks, the innermost last.
-    static SCOPES: RefCell<Vec<Arc<Scope>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The state of a thread's calls. Every call reads it, so it has no destructor: each access to a
@@ -35,8 +33,56 @@ struct Thread {
     errno: Cell<i32>,
     /// Whether `RAISED` has an exception.
     has_raised: Cell<bool>,
-    /// The number of scopes in `SCOPES`.
-    scopes: Cell<usize>,
+    /// The innermost running callback that has received pointers; null if there is none. It leads to the
+    /// others.
+    innermost: Cell<*const Invocation>,
+}
+
+/// A running callback that has received pointers.
+///
+/// The handles that it received lead here as long as it runs. Its scope is made when it is first needed:
+/// most callbacks only read values.
+pub(super) struct Invocation {
+    /// The callback of the same thread in which it runs; null if there is none.
+    outer: Cell<*const Self>,
+    scope: OnceLock<Arc<Scope>>,
+}
+
+impl Invocation {
+    pub(super) fn new() -> Self {
+        Self {
+            outer: Cell::new(ptr::null()),
+            scope: OnceLock::new(),
+        }
+    }
+
+    /// Returns the scope of the callback's copies and handles. The thread is attached.
+    pub(super) fn scope(&self) -> &Arc<Scope> {
+        self.scope.get_or_init(Arc::default)
+    }
+
+    /// Returns the scope, if it has been needed.
+    pub(super) fn known_scope(&self) -> Option<&Arc<Scope>> {
+        self.scope.get()
+    }
+
+    /// Adds the callback to those that run on this thread, until the returned value is dropped.
+    pub(super) fn enter(&self) -> Entered<'_> {
+        THREAD.with(|thread| self.outer.set(thread.innermost.replace(self)));
+        Entered(self)
+    }
+}
+
+/// A callback that runs on this thread until this is dropped. Its scope ends then.
+pub(super) struct Entered<'a>(&'a Invocation);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        THREAD.with(|thread| thread.innermost.set(self.0.outer.get()));
+        if let Some(scope) = self.0.scope.get() {
+            destroying(|| scope.end());
+        }
+    }
 }
 
 /// Return the ``errno`` of this thread's last call through mapcall.
@@ -76,7 +122,7 @@ pub(super) fn running(call: impl FnOnce() -> i32) -> PyResult<i32> {
     let thread = THREAD.with(ptr::from_ref);
     // SAFETY: the value belongs to this thread, which does not end in this function, and has no destructor.
     let thread = unsafe { &*thread };
-    if thread.scopes.get() > 0 {
+    if !thread.innermost.get().is_null() {
         write_back();
     }
     thread.running.set(thread.running.get() + 1);
@@ -152,7 +198,7 @@ struct SavedState {
 impl SavedState {
     fn new() -> Self {
         THREAD.with(|thread| {
-            if thread.scopes.get() > 0 {
+            if !thread.innermost.get().is_null() {
                 write_back();
             }
             let mut pending = [ptr::null_mut(); 3];
@@ -188,21 +234,17 @@ impl Drop for SavedState {
     }
 }
 
-/// Adds the scope of a callback that runs on this thread.
-pub(super) fn enter(scope: Arc<Scope>) {
-    SCOPES.with_borrow_mut(|scopes| scopes.push(scope));
-    THREAD.with(|thread| thread.scopes.set(thread.scopes.get() + 1));
-}
-
-/// Removes the scope that was added last, when its callback returns.
-pub(super) fn leave() {
-    THREAD.with(|thread| thread.scopes.set(thread.scopes.get().saturating_sub(1)));
-    SCOPES.with_borrow_mut(Vec::pop);
-}
-
 /// Writes the changes of the callbacks on this thread to their copies of C's memory back to it, before
 /// C runs.
 #[cold]
 pub(super) fn write_back() {
-    SCOPES.with_borrow(|scopes| scopes.iter().for_each(|scope| scope.write_back()));
+    let mut at = THREAD.with(|thread| thread.innermost.get());
+    // SAFETY: null, or a callback that runs on this thread: each is in the list from `enter` until it is
+    // dropped, and lives longer.
+    while let Some(invocation) = unsafe { at.as_ref() } {
+        if let Some(scope) = invocation.scope.get() {
+            scope.write_back();
+        }
+        at = invocation.outer.get();
+    }
 }

@@ -25,7 +25,7 @@ use super::resources::CallResources;
 use super::snapshot::{Snapshot, Snapshots};
 use super::store::Writer;
 use super::struct_object::{LibraryReference, StructObject};
-use super::{errors, foreign, ndarray, number};
+use super::{errors, foreign, foreign_function, ndarray, number};
 
 /// A reader of the arguments of one call, which gives them to its check.
 ///
@@ -156,6 +156,11 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
         expected: Option<&Expected>,
         object: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
+        if let Role::Parameter(position) = role
+            && self.c_value(position, object)?
+        {
+            return Ok(());
+        }
         if let (Role::Parameter(position), true) = (role, is_composed(object))
             && let Some(rule) = self.function.inner.contract().rules().get(position)
             && let Some(array) = self.composed(position, rule, object)?
@@ -237,7 +242,7 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
 
     /// Reads a NumPy array, which is `object` or a view of its memory.
     #[inline]
-    fn ndarray(
+    pub(super) fn ndarray(
         &mut self,
         role: Role,
         expected: Option<&Expected>,
@@ -269,6 +274,7 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
             return self.scalars(position, array, object);
         }
         match number::read(object) {
+            Ok(PythonNumber::None) if self.c_value(position, object)? => Ok(()),
             // A tensor of several elements raises an exception when it is read as a number.
             Ok(PythonNumber::None) | Err(_) if self.foreign(position, number, object)? => Ok(()),
             read => self.push_number(position, number, object, read?),
@@ -291,8 +297,11 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
             return Ok(false);
         };
         if ndarray::memory(&array).shape.is_empty() {
-            // Without DLPack it is a scalar, which `number::read` has already refused.
-            if !object.get_type().hasattr(intern!(self.py, "__dlpack__"))? {
+            // Without these it is a scalar, which `number::read` has already refused.
+            let class = object.get_type();
+            if !class.hasattr(intern!(self.py, "__dlpack__"))?
+                && !class.hasattr(intern!(self.py, "__array__"))?
+            {
                 return Ok(false);
             }
             let item = array.get_item(PyTuple::empty(self.py))?;
@@ -306,7 +315,7 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
 
     /// Reads an array with a number or struct for each call of a batch.
     #[cold]
-    fn scalars(
+    pub(super) fn scalars(
         &mut self,
         position: usize,
         array: &Bound<'py, PyUntypedArray>,
@@ -317,7 +326,7 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
         self.ndarray(role, expected, array, object)
     }
 
-    fn push_number(
+    pub(super) fn push_number(
         &mut self,
         position: usize,
         number: Option<Number>,
@@ -345,6 +354,7 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
         let role = Role::Parameter(position);
         match text_of(object)? {
             Some(text) => self.push(role, HostValue::Text(text), object),
+            None if self.c_value(position, object)? => Ok(()),
             None if self.function.is_unchecked => self.pointer(position, expected, object),
             None => self.push_other(role, object),
         }
@@ -373,6 +383,7 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
         }
         let array = match ndarray::as_array(object, self.ndarray) {
             Some(array) => Some(array.clone()),
+            None if self.c_value(position, object)? => return Ok(()),
             None => self.view(role, object)?,
         };
         if let Some(array) = array {
@@ -436,10 +447,20 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
             }
             return Ok(());
         }
+        if let Some(function) = foreign_function::read(object)? {
+            self.push(role, function.value(), object)?;
+            // Its code may need the interpreter's lock.
+            self.resources.note_callback();
+            return Ok(());
+        }
         if !object.is_callable() {
             return self.push_other(role, object);
         }
-        let recipient = Recipient::Parameter(self.function.inner.clone(), position);
+        let recipient = Recipient::Parameter(
+            self.function.inner.clone(),
+            position,
+            self.function.binding().options.text,
+        );
         let closure = callback::closure(&recipient, wanted, object)?;
         let value = HostValue::Function {
             function: FunctionValue::Closure(wanted),
@@ -464,6 +485,7 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
             None => match ndarray::of_void(object)? {
                 Some(array) => array,
                 None if is_composed(object) => return self.composed_record(position, object),
+                None if self.c_value(position, object)? => return Ok(()),
                 None => return self.push_other(role, object),
             },
         };
@@ -541,7 +563,7 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
 
     /// Gives the check the value of an object.
     #[inline]
-    fn push(
+    pub(super) fn push(
         &mut self,
         role: Role,
         value: HostValue<'_>,

@@ -254,7 +254,7 @@ impl<'py> BatchCall<'py> {
         written: &[(Role, WrittenFile)],
     ) -> PyResult<Bound<'py, PyAny>> {
         let mut allocated = allocated.into_iter();
-        let mut all = Vec::with_capacity(self.returned.len());
+        let mut all = SmallVec::new();
         for (role, destination) in self.returned {
             all.push(match destination {
                 Destination::Array(object) => object,

@@ -1,24 +1,24 @@
 //! Python callables as C functions.
 
+#![allow(unsafe_code)]
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use mapcall::call::{CallTypeError, Closure, ClosurePool, FrameLayout, Late, Purpose};
-use mapcall::contract::{ArgumentError, FunctionValue, HostValue, Number, Problem, Remedy, Rule};
+use mapcall::contract::{ArgumentError, FunctionValue, HostValue, Problem, Remedy, Rule};
 use mapcall::ctype::{CType, Function as FunctionType};
-use mapcall::function::KeepAlive;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
 
+use super::activation::Invocation;
 use super::expected;
 use super::function::Function;
-use super::handle::{self, Handle};
-use super::returns::{function_pointed_to, type_name};
-use super::scope::Scope;
-use super::text::{self, Text};
-use super::{activation, errors, ndarray, number, structure};
+use super::handle::Handle;
+use super::received::Parameters;
+use super::text::Text;
+use super::{activation, errors, foreign_function, ndarray, number};
 use crate::exit::is_ending;
 use crate::mapped_array::panicked;
 
@@ -50,9 +50,9 @@ impl Callback {
                 "expected a callable, got {found}"
             )));
         }
-        let callable = Arc::new(callable.clone().unbind());
+        let (py, callable) = (callable.py(), Arc::new(callable.clone().unbind()));
         Ok(Self {
-            closure: make(recipient, wanted, &callable)?,
+            closure: make(py, recipient, wanted, &callable)?,
             wanted: Arc::clone(wanted),
             callable,
         })
@@ -66,8 +66,8 @@ impl Callback {
 /// The recipient of a callback, by which messages name it.
 #[derive(Clone)]
 pub(super) enum Recipient {
-    /// The parameter of a function.
-    Parameter(mapcall::Function, usize),
+    /// The parameter of a function, which converts C's texts to a type.
+    Parameter(mapcall::Function, usize, Text),
     /// Another place in the memory of a library, such as a member of a struct.
     Named(Arc<NamedRecipient>),
 }
@@ -86,14 +86,22 @@ pub(super) struct NamedRecipient {
 impl Recipient {
     fn library(&self) -> &mapcall::Library {
         match self {
-            Self::Parameter(function, _) => function.library(),
+            Self::Parameter(function, ..) => function.library(),
             Self::Named(named) => &named.library,
+        }
+    }
+
+    /// Returns the type that C's texts are converted to.
+    fn text(&self) -> Text {
+        match self {
+            Self::Parameter(_, _, text) => *text,
+            Self::Named(_) => Text::Str,
         }
     }
 
     fn purpose(&self) -> Purpose<'_> {
         match self {
-            Self::Parameter(function, position) => Purpose {
+            Self::Parameter(function, position, _) => Purpose {
                 address: function.address().addr().get(),
                 function: function.name(),
                 parameter: function.contract().name(*position),
@@ -165,6 +173,27 @@ impl Callback {
         self.closure.address().addr()
     }
 
+    /// The C function as a ctypes function, which keeps this object alive.
+    ///
+    /// >>> import mapcall
+    /// >>> bsearch = mapcall.load(None).function(
+    /// ...     "void *bsearch(const void *key, const void *base, size_t n, size_t size,"
+    /// ...     "              int (*compare)(int, int))")
+    /// >>> bsearch.callback("compare", max).ctypes(3, 4)
+    /// 4
+    ///
+    /// Raises
+    /// ------
+    /// TypeError
+    ///     If ctypes has no class for a type.
+    #[getter]
+    fn ctypes<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let callback = this.get();
+        let address = callback.py_address();
+        let types = (&callback.wanted.returns, &callback.wanted.parameters[..]);
+        foreign_function::to_ctypes(this.as_any(), "callback", address, types)
+    }
+
     fn __repr__(&self) -> String {
         format!("<mapcall.Callback: {}>", self.ctype())
     }
@@ -176,17 +205,23 @@ pub(super) fn closure(
     wanted: &Arc<FunctionType>,
     callable: &Bound<'_, PyAny>,
 ) -> PyResult<Closure> {
-    make(recipient, wanted, &Arc::new(callable.clone().unbind()))
+    make(
+        callable.py(),
+        recipient,
+        wanted,
+        &Arc::new(callable.clone().unbind()),
+    )
 }
 
 fn make(
+    py: Python<'_>,
     recipient: &Recipient,
     wanted: &Arc<FunctionType>,
     callable: &Arc<Py<PyAny>>,
 ) -> PyResult<Closure> {
     let body = Body {
+        parameters: Parameters::new(py, wanted, recipient.library(), recipient.text())?,
         recipient: recipient.clone(),
-        function: Arc::clone(wanted),
         result: Rule::of_result(&wanted.returns),
         callable: Arc::clone(callable),
     };
@@ -233,8 +268,8 @@ fn late(error: &ArgumentError, is_first: bool) {
 
 /// The body of a closure.
 struct Body {
+    parameters: Parameters,
     recipient: Recipient,
-    function: Arc<FunctionType>,
     /// The rule of the callable's result; `None` for void.
     result: Option<Rule>,
     callable: Arc<Py<PyAny>>,
@@ -263,54 +298,23 @@ impl Body {
     }
 
     fn call(&self, py: Python<'_>, layout: &FrameLayout, frame: &mut [u64]) -> PyResult<()> {
-        let mut received = Received::new(py);
-        let parameters = self.function.parameters.iter().enumerate();
-        let arguments = parameters
-            .map(|(index, ctype)| {
-                let slots = frame.get(layout.parameter(index)..).unwrap_or_default();
-                self.argument(&mut received, ctype, slots)
-            })
-            .collect::<PyResult<Vec<_>>>()?;
-        let result = self.callable.bind(py).call1(PyTuple::new(py, arguments)?)?;
+        let invocation = Invocation::new();
+        let _entered = self.parameters.have_pointers().then(|| invocation.enter());
+        // SAFETY: the closure was made for the function type of the parameters. `arguments` is dropped before
+        // `_entered`.
+        let received = unsafe { self.parameters.receive(py, (layout, frame), &invocation) };
+        let mut arguments = received?;
+        let result = arguments.call(self.callable.bind(py))?;
         let slots = frame.get_mut(layout.result()..).unwrap_or_default();
+        if let Some(Rule::Number(number)) = &self.result {
+            // SAFETY: `result` is a live object.
+            let slot = unsafe { number::slot(*number, result.as_ptr()) };
+            if let (Some(slot), Some(to)) = (slot, slots.first_mut()) {
+                *to = slot;
+                return Ok(());
+            }
+        }
         self.convert_result(&result, slots)
-    }
-
-    /// Converts an argument that C passes.
-    fn argument<'py>(
-        &self,
-        received: &mut Received<'py>,
-        ctype: &CType,
-        slots: &[u64],
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let py = received.py;
-        if let Some(number) = Number::of(ctype) {
-            if number.is_extended() {
-                return ndarray::item(&structure::dtype(py, ctype)?, slots);
-            }
-            return number::to_python(py, number.value(slots));
-        }
-        let slot = slots.first().copied().unwrap_or_default();
-        if let CType::Pointer(pointer) = ctype.resolved() {
-            if pointer.is_text() {
-                return text::copy(py, slot, Text::Str);
-            }
-            let Some(address) = handle::address(slot) else {
-                return Ok(py.None().into_bound(py));
-            };
-            if let Some(function) = function_pointed_to(pointer) {
-                let library = (py.None().into_bound(py), self.recipient.library());
-                let name = type_name(ctype).unwrap_or_else(|| "function".into());
-                let library = (&library.0, library.1);
-                let function = Function::of_pointer(library, &name, &function, address, None)?;
-                return Ok(function.into_any());
-            }
-            let library = self.recipient.library();
-            let handle = handle::at_address(library, pointer, address, KeepAlive::default());
-            received.lend(handle, &pointer.target)
-        } else {
-            ndarray::item(&structure::dtype(py, ctype)?, slots)
-        }
     }
 
     /// Converts the result of the callable to slots of the frame.
@@ -349,6 +353,9 @@ impl Body {
                     })?;
                     return convert(in_use.value(), slots);
                 }
+                if let Some(function) = foreign_function::read(result)? {
+                    return convert(function.value(), slots);
+                }
                 convert(function_value(result).unwrap_or(HostValue::Other), slots)
             }
         }
@@ -385,37 +392,5 @@ impl Body {
             *remedy = Remedy::Words(advice);
         }
         errors::argument(result.py(), &error)
-    }
-}
-
-/// The handles that a callback receives. They are closed when it returns, as C owns their memory.
-struct Received<'py> {
-    py: Python<'py>,
-    scope: Option<Arc<Scope>>,
-}
-
-impl<'py> Received<'py> {
-    fn new(py: Python<'py>) -> Self {
-        Self { py, scope: None }
-    }
-
-    /// Makes a handle that is closed when the callback returns.
-    fn lend(&mut self, handle: mapcall::Handle, target: &CType) -> PyResult<Bound<'py, PyAny>> {
-        let scope = self.scope.get_or_insert_with(|| {
-            let scope = Arc::<Scope>::default();
-            activation::enter(Arc::clone(&scope));
-            scope
-        });
-        let handle = Handle::lent(handle, target.clone(), None, scope);
-        Ok(Bound::new(self.py, handle)?.into_any())
-    }
-}
-
-impl Drop for Received<'_> {
-    fn drop(&mut self) {
-        if let Some(scope) = &self.scope {
-            activation::leave();
-            activation::destroying(|| scope.end());
-        }
     }
 }

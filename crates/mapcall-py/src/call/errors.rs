@@ -2,10 +2,13 @@
 
 use mapcall::contract::{Access, ArgumentError, Form, HostValue, Problem, Remedy, Replacement};
 use mapcall::{BindError, CallError, LibraryError, PrototypeError};
+use numpy::PyUntypedArray;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyComplex, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
+use pyo3::types::{
+    PyBytes, PyComplex, PyFloat, PyInt, PyList, PyMemoryView, PyString, PyTuple, PyType,
+};
 
 use super::{ndarray, remedies};
 use crate::errors::with_fields;
@@ -97,6 +100,12 @@ pub(super) fn what(object: &Bound<'_, PyAny>) -> PyResult<String> {
         return Ok("None".into());
     }
     let name = object.get_type().name()?.to_string();
+    // The name of a class of cffi says nothing; its values are displayed as `<cdata 'double *' 0x5c..>`.
+    if name.contains("CData") {
+        let shown = object.repr()?.to_string();
+        let ctype = shown.split('\'').nth(1).unwrap_or_default();
+        return Ok(format!("a cdata '{ctype}'"));
+    }
     let article = if name.starts_with(['a', 'e', 'i', 'o']) {
         "an"
     } else {
@@ -125,6 +134,9 @@ fn name_object(
     object: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
     let is_other = matches!(value, HostValue::Other | HostValue::None);
+    if matches!(value, HostValue::Array { .. }) && !object.is_instance_of::<PyUntypedArray>() {
+        return without_methods(error, object);
+    }
     let access = error.subject.access;
     match &mut error.problem {
         Problem::Type { .. } if is_other && ndarray::is_masked(object)? => {
@@ -170,6 +182,48 @@ fn name_object(
         }
         _ => {}
     }
+    Ok(())
+}
+
+/// Replaces a remedy by methods of NumPy's arrays for an array of another library, which lacks them.
+fn without_methods(error: &mut ArgumentError, object: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = object.py();
+    let class = object.get_type();
+    let found = error.found();
+    let name = &error.parameter;
+    let bytes = match PyMemoryView::from(object) {
+        Ok(view) => {
+            let format = view.getattr(intern!(py, "format"))?;
+            matches!(format.extract::<&str>(), Ok("B" | "b" | "c"))
+        }
+        Err(_) => false,
+    };
+    let remedy = match &error.problem {
+        Problem::DType { expected, .. } if bytes => {
+            let dtype = remedies::quoted(error, expected);
+            Remedy::Words(format!(
+                "pass numpy.frombuffer({name}, {dtype}), if it has such numbers"
+            ))
+        }
+        Problem::DType { found, .. } if found.fields().is_some() => {
+            Remedy::Words(format!("give {}", error.expected))
+        }
+        Problem::DType { expected, .. } if !class.hasattr(intern!(py, "astype"))? => {
+            Remedy::Replace(Replacement::new(Form::MakeArray(expected.clone())))
+        }
+        Problem::ReadOnly if bytes => Remedy::Words(format!(
+            "pass new_{name} = bytearray({name}), which has the results then"
+        )),
+        Problem::ReadOnly | Problem::Unaligned { .. } if !class.hasattr(intern!(py, "copy"))? => {
+            Remedy::Words(format!(
+                "pass new_{name} = numpy.array({name}), which has the results then"
+            ))
+        }
+        _ => return Ok(()),
+    };
+    error.expected = error.expected();
+    error.subject.can_convert &= !matches!(remedy, Remedy::Words(_));
+    error.problem = Problem::Type { found, remedy };
     Ok(())
 }
 

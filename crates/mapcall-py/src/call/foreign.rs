@@ -1,6 +1,6 @@
 //! NumPy views of the arrays of other libraries, without a copy.
 
-use mapcall::contract::{Contract, Problem, Remedy, Role};
+use mapcall::contract::{Contract, Problem, Remedy, Role, Rule};
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyBufferError, PyException, PyMemoryError};
 use pyo3::intern;
@@ -14,17 +14,89 @@ use super::{errors, ndarray};
 /// exports no memory.
 ///
 /// The protocols are tried in this order: `__array_interface__` or `__array_struct__`, the buffer
-/// protocol, and DLPack for memory of the CPU.
+/// protocol, and DLPack for memory of the CPU. For a parameter that C only reads, the last is the method
+/// `__array__`, as pandas and xarray have it: it does not say whether its array is on the object's memory.
 ///
 /// # Errors
 ///
-/// `ArgumentError` if the object's library refuses to export the memory.
+/// `ArgumentError` if the object's library refuses to export the memory, and if C writes what is only read.
 pub(super) fn view<'py>(
     contract: &Contract,
     role: Role,
     object: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
-    exported(object).map_err(|error| not_shared(contract, role, object, error))
+    let not_shared = |error| not_shared(contract, role, object, error);
+    let found = exported(object).map_err(not_shared)?;
+    let has_method = || object.get_type().hasattr(intern!(object.py(), "__array__"));
+    let is_writeable = found.as_ref().map(crate::memory::is_writeable);
+    if is_writeable == Some(true)
+        || is_scalar(object)?
+        || ndarray::is_masked(object)?
+        || !has_method()?
+    {
+        return Ok(found);
+    }
+    let is_const = match role {
+        Role::Parameter(position) => match contract.rules().get(position) {
+            Some(Rule::Array(rule)) => rule.is_const(),
+            Some(Rule::Pointer(rule)) => rule.is_const,
+            _ => true,
+        },
+        Role::Result => false,
+        Role::Mask => true,
+    };
+    if !is_const {
+        return Err(not_written(contract, role, object)?);
+    }
+    match found {
+        Some(found) => Ok(Some(found)),
+        None => converted(object).map_err(not_shared),
+    }
+}
+
+/// Returns the array of an object's method `__array__`, if it makes no copy; `None` for an array of Dask, which
+/// would be computed.
+#[cold]
+fn converted<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
+    let py = object.py();
+    if object.get_type().hasattr(intern!(py, "__dask_graph__"))?
+        && !object
+            .call_method0(intern!(py, "__dask_graph__"))?
+            .is_none()
+    {
+        return Err(PyBufferError::new_err("Dask has not computed it"));
+    }
+    let array = without_copy(object)?.cast_into::<PyUntypedArray>()?;
+    Ok(Some(array))
+}
+
+/// Returns the `ArgumentError` for an object that only lends its memory to be read, where C writes.
+#[cold]
+fn not_written(contract: &Contract, role: Role, object: &Bound<'_, PyAny>) -> PyResult<PyErr> {
+    let py = object.py();
+    let name = contract.role_name(role);
+    // xarray's arrays show the NumPy array that they are made of.
+    let is_xarray = object.get_type().hasattr(intern!(py, "dims"))?;
+    let data = if is_xarray {
+        object.getattr_opt(intern!(py, "data")).ok().flatten()
+    } else {
+        None
+    };
+    let data = data.and_then(|data| data.cast_into::<PyUntypedArray>().ok());
+    let remedy = match data {
+        Some(data) if crate::memory::is_writeable(&data) => {
+            format!("give {name}.data, the array that it is made of")
+        }
+        _ => format!("give values = numpy.array({name}), and take the results from values"),
+    };
+    let problem = Problem::Type {
+        found: format!(
+            "{}, which lends its memory read-only",
+            errors::what(object)?
+        ),
+        remedy: Remedy::Words(remedy),
+    };
+    Ok(errors::argument(py, &contract.refuse_role(role, problem)))
 }
 
 /// Returns the `ArgumentError` for an object whose library refuses to export the memory. Its cause is
@@ -39,13 +111,64 @@ fn not_shared(contract: &Contract, role: Role, object: &Bound<'_, PyAny>, error:
         return error;
     };
     let reason = error.value(py).to_string();
+    let reason = reason.lines().next().unwrap_or_default();
+    let remedy =
+        copy_of(contract, role, object).unwrap_or("make it one that does, or a copy".into());
     let problem = Problem::Type {
         found: format!("{name} that doesn't share its memory ({reason})"),
-        remedy: Remedy::Words("make it one that does, or a copy".into()),
+        remedy: Remedy::Words(remedy),
     };
     let refused = errors::argument(py, &contract.refuse_role(role, problem));
     refused.set_cause(py, Some(error));
     refused
+}
+
+/// Returns the remedy for an object that NumPy makes an array of, but not without a copy; `None` for any other
+/// object.
+#[cold]
+fn copy_of(contract: &Contract, role: Role, object: &Bound<'_, PyAny>) -> Option<String> {
+    let py = object.py();
+    let class = object.get_type();
+    let has = |name| class.hasattr(name).unwrap_or(false);
+    if !has(intern!(py, "__array__")) {
+        return None;
+    }
+    let name = contract.role_name(role);
+    let dtype = match role {
+        Role::Parameter(position) => match contract.rules().get(position)? {
+            Rule::Array(rule) => Some(rule.dtype().clone()),
+            Rule::Pointer(rule) => rule.dtype.clone(),
+            _ => contract
+                .prototype()
+                .parameters
+                .get(position)?
+                .ctype
+                .dtype()
+                .ok(),
+        },
+        _ => None,
+    };
+    let dtype = dtype.filter(|dtype| dtype.fields().is_none());
+    let dtype = dtype.map(|dtype| format!("'{}'", dtype.name()));
+    if has(intern!(py, "__dask_graph__")) {
+        return Some(format!("give {name}.compute()"));
+    }
+    // Arrow's arrays.
+    let nulls = object.getattr(intern!(py, "null_count"));
+    if nulls.is_ok_and(|nulls| nulls.extract::<u64>().is_ok_and(|nulls| nulls > 0)) {
+        return Some(format!("give numpy.asarray({name}.fill_null(value))"));
+    }
+    // Those of pandas.
+    let missing = object
+        .call_method0(intern!(py, "isna"))
+        .and_then(|missing| py.import("numpy")?.call_method1("asarray", (missing,)))
+        .and_then(|missing| missing.call_method0(intern!(py, "any")));
+    if missing.is_ok_and(|missing| missing.is_truthy().unwrap_or(false)) {
+        let dtype = dtype.unwrap_or("dtype".into());
+        return Some(format!("give {name}.to_numpy({dtype}, na_value=value)"));
+    }
+    let dtype = dtype.map_or(String::new(), |dtype| format!(", {dtype}"));
+    Some(format!("give numpy.asarray({name}{dtype})"))
 }
 
 /// Returns an array on the memory of an object as [`view`] does. Errors are the exceptions of the object's library.
@@ -64,6 +187,8 @@ pub(super) fn exported<'py>(
         without_copy(object)?
     } else if let Ok(buffer) = PyMemoryView::from(object) {
         without_copy(buffer.as_any())?
+    } else if has(intern!(py, "__arrow_c_array__"))? && has(intern!(py, "__array__"))? {
+        without_copy(object)?
     } else if has(intern!(py, "__dlpack__"))? {
         let device = object.call_method0(intern!(py, "__dlpack_device__"))?;
         let device: i32 = device.get_item(0)?.extract()?;

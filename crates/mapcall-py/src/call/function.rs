@@ -195,7 +195,7 @@ impl Binding {
         let returns = if inner.contract().is_status() {
             Returns::Void
         } else {
-            Returns::new(py, &inner.prototype().returns)?
+            Returns::new(py, &inner.prototype().returns, options.text)?
         };
         if let Some(destructor) = &options.destructor {
             returns.check_destructor(inner, destructor.function(py))?;

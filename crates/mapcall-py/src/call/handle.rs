@@ -7,24 +7,21 @@ use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use mapcall::contract::{Problem, target_name};
 use mapcall::ctype::{CType, Pointer};
 use mapcall::function::{InUse, KeepAlive};
-use numpy::PyArrayDescr;
-use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::ffi::PyObject;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use super::activation::Invocation;
 use super::scope::Scope;
-use super::text::Text;
-use super::{activation, errors, ndarray, text};
-use crate::convert;
-use crate::errors::missing_attribute;
+use super::{activation, errors};
 use crate::exit::is_ending;
 use crate::mapped_array::panicked;
 
@@ -94,23 +91,80 @@ impl<T> Drop for Ending<T> {
 ///
 /// With ``ownership_holds``, C will destroy the object, and the handle can still be used. `release`
 /// closes a handle without its destructor, if other code has taken ownership of the object.
-#[pyclass(frozen, module = "mapcall", weakref)]
-pub(crate) struct Handle {
-    inner: Ending<mapcall::Handle>,
-    ctype: CType,
+#[pyclass(frozen, mapping, module = "mapcall", weakref)]
+pub(crate) struct Handle(State);
+
+enum State {
+    Open(OpenPointer),
+    /// A handle that a callback has received. Its `OpenPointer` is made when it is first needed: reading the
+    /// value does not need it.
+    Lent(Lent, OnceLock<OpenPointer>),
+}
+
+/// The pointer of a handle, and what it keeps alive.
+pub(super) struct OpenPointer {
+    pub(super) inner: Ending<mapcall::Handle>,
+    pub(super) ctype: CType,
     /// The number of arrays on the memory.
     views: Arc<AtomicUsize>,
     /// The arguments, other than handles, that the pointer may be one into. They are dropped after
     /// `inner`, whose destructor may use them.
-    kept: Option<Py<PyTuple>>,
+    pub(super) kept: Option<Py<PyTuple>>,
     /// The scope of the callback that has received the handle or made it.
-    scope: Option<Arc<Scope>>,
+    pub(super) scope: Option<Arc<Scope>>,
     /// The destructor if it is a callable, which `inner` calls.
-    callable: Option<Arc<Py<PyAny>>>,
+    pub(super) callable: Option<Arc<Py<PyAny>>>,
 }
 
-impl Handle {
-    pub(super) fn new(inner: mapcall::Handle, ctype: CType, kept: Option<Py<PyTuple>>) -> Self {
+/// A pointer that C passes to a callback, with what all pointers of the parameter have in common.
+pub(super) struct Lent {
+    parameter: Arc<LentParameter>,
+    /// The pointer, which is not NULL.
+    address: AtomicUsize,
+    /// The callback, while it runs; null afterwards. Only attached threads access it.
+    invocation: AtomicPtr<Invocation>,
+}
+
+/// See [`Lent`].
+pub(super) struct LentParameter {
+    pub(super) library: mapcall::Library,
+    pub(super) pointer: Arc<Pointer>,
+}
+
+impl Lent {
+    /// Returns the callback, if it is still running. The thread is attached.
+    fn invocation(&self) -> Option<&Invocation> {
+        // SAFETY: null, or a callback that has not returned: `Handle::end_loan` clears it before. Both are
+        // done by attached threads, of which one runs at a time.
+        unsafe { self.invocation.load(Ordering::Relaxed).as_ref() }
+    }
+
+    fn address(&self) -> Option<NonNull<c_void>> {
+        NonNull::new(ptr::with_exposed_provenance_mut(
+            self.address.load(Ordering::Relaxed),
+        ))
+    }
+
+    /// Makes a handle of the core, which is closed if the callback has returned.
+    fn open(&self) -> OpenPointer {
+        let LentParameter { library, pointer } = &*self.parameter;
+        let address = self.address().unwrap_or(NonNull::dangling());
+        let inner = at_address(library, pointer, address, KeepAlive::default());
+        let scope = self.invocation().map(Invocation::scope);
+        match scope {
+            Some(scope) => scope.add(inner.clone()),
+            // It has no destructor, so this can't fail.
+            None => drop(inner.close()),
+        }
+        OpenPointer {
+            scope: scope.cloned(),
+            ..OpenPointer::new(inner, pointer.target.clone(), None)
+        }
+    }
+}
+
+impl OpenPointer {
+    fn new(inner: mapcall::Handle, ctype: CType, kept: Option<Py<PyTuple>>) -> Self {
         Self {
             inner: Ending::new(inner),
             ctype,
@@ -119,6 +173,16 @@ impl Handle {
             scope: None,
             callable: None,
         }
+    }
+}
+
+impl Handle {
+    pub(super) fn new(inner: mapcall::Handle, ctype: CType, kept: Option<Py<PyTuple>>) -> Self {
+        Self::of(OpenPointer::new(inner, ctype, kept))
+    }
+
+    fn of(pointer: OpenPointer) -> Self {
+        Self(State::Open(pointer))
     }
 
     /// Makes a handle with a callable as its destructor.
@@ -131,46 +195,123 @@ impl Handle {
         let callable = Arc::new(callable);
         let (destructor, target) = (Arc::clone(&callable), ctype.clone());
         let inner = inner.with_destructor_closure(move |last| destroy(&destructor, last, &target));
-        Self {
+        Self::of(OpenPointer {
             callable: Some(callable),
-            ..Self::new(inner, ctype, kept)
-        }
+            ..OpenPointer::new(inner, ctype, kept)
+        })
     }
 
-    pub(super) fn inner(&self) -> &mapcall::Handle {
-        &self.inner
-    }
-
-    pub(super) fn kept(&self) -> Option<&Py<PyTuple>> {
-        self.kept.as_ref()
-    }
-
-    /// Returns the scope of the callback that closes the handle when it returns, if there is one.
-    pub(super) fn scope(&self) -> Option<&Arc<Scope>> {
-        self.scope.as_ref()
-    }
-
-    /// Makes a handle that is closed when a callback returns: one that the callback receives, or one that a
-    /// call in it returns for such handles, since it may point to the same memory. It has no destructor.
-    pub(super) fn lent(
+    /// Makes a handle that is closed when a callback returns, since it may point to the same memory as one
+    /// that the callback received. It has no destructor.
+    pub(super) fn in_scope(
         inner: mapcall::Handle,
         ctype: CType,
         kept: Option<Py<PyTuple>>,
         scope: &Arc<Scope>,
     ) -> Self {
         scope.add(inner.clone());
-        Self {
+        Self::of(OpenPointer {
             scope: Some(Arc::clone(scope)),
-            ..Self::new(inner, ctype, kept)
+            ..OpenPointer::new(inner, ctype, kept)
+        })
+    }
+
+    /// Makes a handle of a pointer that a callback receives.
+    ///
+    /// # Safety
+    ///
+    /// [`end_loan`](Self::end_loan) is called before the callback leaves `invocation`.
+    pub(super) unsafe fn lent(
+        parameter: &Arc<LentParameter>,
+        address: NonNull<c_void>,
+        invocation: &Invocation,
+    ) -> Self {
+        let lent = Lent {
+            parameter: Arc::clone(parameter),
+            address: AtomicUsize::new(address.expose_provenance().get()),
+            invocation: AtomicPtr::new(ptr::from_ref(invocation).cast_mut()),
+        };
+        Self(State::Lent(lent, OnceLock::new()))
+    }
+
+    /// Uses the object again for a pointer of the same parameter. No other reference to the object exists,
+    /// and its loan has ended.
+    ///
+    /// # Safety
+    ///
+    /// As for [`lent`](Self::lent).
+    pub(super) unsafe fn lend_again(&self, address: NonNull<c_void>, invocation: &Invocation) {
+        if let State::Lent(lent, _) = &self.0 {
+            let address = address.expose_provenance().get();
+            lent.address.store(address, Ordering::Relaxed);
+            let invocation = ptr::from_ref(invocation).cast_mut();
+            lent.invocation.store(invocation, Ordering::Relaxed);
         }
     }
 
+    /// Closes a handle that a callback received: the callback returns. Returns whether only its value was
+    /// read, so that the object can be used again.
+    pub(super) fn end_loan(&self) -> bool {
+        match &self.0 {
+            State::Lent(lent, pointer) => {
+                lent.invocation.store(ptr::null_mut(), Ordering::Relaxed);
+                pointer.get().is_none()
+            }
+            State::Open(_) => false,
+        }
+    }
+
+    /// Returns the pointer. The thread is attached.
+    pub(super) fn pointer(&self) -> &OpenPointer {
+        match &self.0 {
+            State::Open(pointer) => pointer,
+            State::Lent(lent, pointer) => pointer.get_or_init(|| lent.open()),
+        }
+    }
+
+    /// Returns the pointer, if it has been needed.
+    pub(super) fn known_pointer(&self) -> Option<&OpenPointer> {
+        match &self.0 {
+            State::Open(pointer) => Some(pointer),
+            State::Lent(_, pointer) => pointer.get(),
+        }
+    }
+
+    /// Returns the address and the type of the pointer that a running callback has received, unless it has
+    /// been closed. Changes of the callback's arrays are in C's memory.
+    pub(super) fn lent_value(&self) -> Option<(NonNull<c_void>, &Pointer)> {
+        let State::Lent(lent, pointer) = &self.0 else {
+            return None;
+        };
+        let invocation = lent.invocation()?;
+        if pointer.get().is_some_and(|open| open.inner.is_closed()) {
+            return None;
+        }
+        if let Some(scope) = invocation.known_scope() {
+            scope.write_back();
+        }
+        Some((lent.address()?, &lent.parameter.pointer))
+    }
+
+    pub(super) fn inner(&self) -> &mapcall::Handle {
+        &self.pointer().inner
+    }
+
+    pub(super) fn kept(&self) -> Option<&Py<PyTuple>> {
+        self.pointer().kept.as_ref()
+    }
+
+    /// Returns the scope of the callback that closes the handle when it returns, if there is one.
+    pub(super) fn scope(&self) -> Option<&Arc<Scope>> {
+        self.pointer().scope.as_ref()
+    }
+
     pub(super) fn target(&self) -> &str {
-        self.inner.target()
+        self.inner().target()
     }
 
     pub(super) fn in_use(&self) -> Option<InUse> {
-        self.inner.in_use()
+        self.inner().in_use()
     }
 
     /// Returns the pointer as an argument of a function.
@@ -185,7 +326,7 @@ impl Handle {
         function: &mapcall::Function,
         position: usize,
     ) -> PyResult<InUse> {
-        self.inner.lend(function, position).map_err(|problem| {
+        self.inner().lend(function, position).map_err(|problem| {
             let in_use = matches!(problem, Problem::InUse { .. });
             match self.without_arrays() {
                 Err(error) if in_use => error,
@@ -194,9 +335,9 @@ impl Handle {
         })
     }
 
-    fn open(&self) -> PyResult<Ending<InUse>> {
-        self.inner.in_use().map(Ending::new).ok_or_else(|| {
-            let remedy = if self.scope.is_some() {
+    pub(super) fn open(&self) -> PyResult<Ending<InUse>> {
+        self.inner().in_use().map(Ending::new).ok_or_else(|| {
+            let remedy = if matches!(self.0, State::Lent(..)) || self.scope().is_some() {
                 "copy in the callback what is needed after it"
             } else {
                 "open a new one"
@@ -213,9 +354,9 @@ impl Handle {
     /// # Errors
     ///
     /// `BufferError` if there is one.
-    fn without_arrays(&self) -> PyResult<()> {
-        let views = self.views.load(Ordering::Acquire);
-        if views > 0 && !self.inner.is_closed() {
+    pub(super) fn without_arrays(&self) -> PyResult<()> {
+        let views = self.pointer().views.load(Ordering::Acquire);
+        if views > 0 && !self.inner().is_closed() {
             return Err(PyBufferError::new_err(format!(
                 "expected a handle to {} without arrays on its memory, got one with {views}; \
                  delete them first",
@@ -225,268 +366,14 @@ impl Handle {
         Ok(())
     }
 
-    fn end(&self, py: Python<'_>) -> PyResult<()> {
+    pub(super) fn end(&self, py: Python<'_>) -> PyResult<()> {
         self.without_arrays()?;
         let mut closed = Ok(None);
         activation::running(|| {
-            closed = self.inner.close();
+            closed = self.inner().close();
             mapcall::call::errno()
         })?;
         closed.map(drop).map_err(|error| errors::call(py, &error))
-    }
-}
-
-#[pymethods]
-impl Handle {
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        // The destructor is called when the last use of the pointer ends. Unless that is the end of this
-        // handle, the callable must not be cleared as garbage.
-        if let Some(callable) = self.callable.as_deref().filter(|_| self.inner.is_alone()) {
-            visit.call(callable)?;
-        }
-        visit.call(&self.kept)
-    }
-
-    /// The type of the object: the name of a struct, or a C type.
-    ///
-    /// >>> import mapcall
-    /// >>> tmpfile = mapcall.load(None).function("struct file *tmpfile(void)")
-    /// >>> tmpfile().type
-    /// 'file'
-    #[getter(r#type)]
-    fn py_type(&self) -> &str {
-        self.inner.target()
-    }
-
-    /// The pointer as an int; None if the handle is closed.
-    ///
-    /// >>> import mapcall
-    /// >>> import numpy as np
-    /// >>> memchr = mapcall.load(None).function(
-    /// ...     "void *memchr(const unsigned char s[n], int c, size_t n)")
-    /// >>> text = np.frombuffer(b"address", "u1")
-    /// >>> memchr(text, ord("r")).address - text.ctypes.data
-    /// 3
-    #[getter]
-    fn address(&self) -> Option<usize> {
-        self.inner.address().map(|address| address.addr().get())
-    }
-
-    /// True if the handle has been closed.
-    ///
-    /// >>> import mapcall
-    /// >>> libc = mapcall.load(None)
-    /// >>> malloc = libc.function("void *malloc(size_t size)",
-    /// ...                        destructor=libc.function("void free(void *p)"))
-    /// >>> with malloc(8) as memory:
-    /// ...     memory.closed
-    /// False
-    /// >>> memory.closed
-    /// True
-    #[getter]
-    fn closed(&self) -> bool {
-        self.inner.is_closed()
-    }
-
-    /// True if C may only read the memory: the pointer is one to ``const``, or one into a read-only
-    /// argument. Arrays on the memory are read-only then.
-    ///
-    /// >>> import mapcall
-    /// >>> strchr = mapcall.load(None).function("char *strchr(const char *s, int c)")
-    /// >>> strchr("key=value", ord("=")).readonly
-    /// True
-    #[getter]
-    fn readonly(&self) -> bool {
-        self.inner.is_read_only()
-    }
-
-    /// Close the handle, and run its destructor if it has one. A closed handle stays unchanged.
-    ///
-    /// >>> import mapcall
-    /// >>> libc = mapcall.load(None)
-    /// >>> fclose = libc.function("int fclose(struct file *stream)", check="zero")
-    /// >>> fileno = libc.function("int fileno(struct file *stream)")
-    /// >>> stream = libc.function("struct file *tmpfile(void)", destructor=fclose)()
-    /// >>> stream.close()
-    /// >>> fileno(stream)
-    /// Traceback (most recent call last):
-    /// mapcall.ArgumentError: fileno: stream: expected a pointer to file that is open, ...
-    ///
-    /// Raises
-    /// ------
-    /// BufferError
-    ///     If arrays are on the memory.
-    /// CallError
-    ///     If the destructor's `check` finds that it failed.
-    fn close(&self, py: Python<'_>) -> PyResult<()> {
-        self.end(py)
-    }
-
-    /// Close the handle without running its destructor, and return the pointer as an int; None if the
-    /// handle was closed.
-    ///
-    /// >>> import mapcall
-    /// >>> libc = mapcall.load(None)
-    /// >>> malloc = libc.function("void *malloc(size_t size)",
-    /// ...                        destructor=libc.function("void free(void *p)"))
-    /// >>> memory = malloc(8)
-    /// >>> address = memory.release()      # C owns it from now on
-    /// >>> memory.closed
-    /// True
-    ///
-    /// Raises
-    /// ------
-    /// BufferError
-    ///     If arrays are on the memory.
-    fn release(&self) -> PyResult<Option<usize>> {
-        self.without_arrays()?;
-        let address = self.inner.release();
-        Ok(address.map(|address| address.addr().get()))
-    }
-
-    fn __enter__(this: Bound<'_, Self>) -> Bound<'_, Self> {
-        this
-    }
-
-    #[pyo3(signature = (*_exception))]
-    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.end(py)
-    }
-
-    /// Return an array on the memory at the pointer.
-    ///
-    /// >>> import mapcall
-    /// >>> libc = mapcall.load(None)
-    /// >>> calloc = libc.function("void *calloc(size_t n, size_t size)",
-    /// ...                        destructor=libc.function("void free(void *p)"))
-    /// >>> calloc(3, 8).array((3,), "f8")
-    /// array([0., 0., 0.])
-    ///
-    /// The handles that a callback receives are closed when it returns, and C's memory is valid until
-    /// then. Arrays of such handles are on copies, so they may be kept. A copy is read-only if C's memory
-    /// is ``const``; else its changes are written to C's memory before C runs again, which is when the
-    /// callback returns or calls a C function. The next call of `array` reads C's changes. Arrays of one
-    /// callback on the same memory share a copy.
-    ///
-    /// Parameters
-    /// ----------
-    /// shape : int or tuple of int
-    ///     The number of items on each axis. It can't be checked: C's memory must have as many.
-    /// dtype : dtype, optional
-    ///     The dtype of the items; by default that of the pointer's C type.
-    /// owner : object, optional
-    ///     The object that owns the memory, which the array keeps alive. By default it is this handle,
-    ///     which can't be closed before the array is deleted. In a callback, the array is on C's memory
-    ///     itself, without a copy, if an owner is given.
-    ///
-    /// Returns
-    /// -------
-    /// ndarray
-    ///     The array, of the given shape; read-only if `readonly` is true.
-    ///
-    /// Raises
-    /// ------
-    /// ValueError
-    ///     If the handle is closed.
-    /// TypeError
-    ///     If no dtype is given, and the C type has none.
-    /// BufferError
-    ///     If another array of the same callback lies on a part of the memory.
-    ///
-    /// Notes
-    /// -----
-    /// Handles that a callback receives are closed when it returns, as the memory may end then. So arrays
-    /// on it are copies, which may be kept: read-only if C's memory is ``const``, else written back to it
-    /// before C runs again, which is when the callback returns or calls a C function. What C writes
-    /// meanwhile is in the next array. Arrays of one callback on the same memory share a copy.
-    #[pyo3(signature = (shape, dtype = None, owner = None))]
-    fn array<'py>(
-        this: &Bound<'py, Self>,
-        shape: &Bound<'py, PyAny>,
-        dtype: Option<&Bound<'py, PyAny>>,
-        owner: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let (py, handle) = (this.py(), this.get());
-        let dtype: Bound<'py, PyArrayDescr> = if let Some(dtype) = dtype {
-            convert::dtype(dtype)?
-        } else {
-            let dtype = handle.ctype.dtype().map_err(|error| {
-                PyTypeError::new_err(format!("array: expected a dtype, got none; {error}"))
-            })?;
-            convert::to_numpy(py, &dtype)?
-        };
-        let shape = convert::shape(shape)?.unwrap_or_default();
-        let in_use = handle.open()?;
-        let (address, is_writeable) = (in_use.address(), !handle.readonly());
-        let owner = match (owner, &handle.scope) {
-            (Some(owner), _) => owner,
-            (None, Some(scope)) => {
-                return scope.array(&handle.inner, address, is_writeable, &dtype, &shape);
-            }
-            (None, None) => Bound::new(py, View::new(this, in_use))?.into_any(),
-        };
-        ndarray::on_memory(&dtype, &shape, address, is_writeable, owner)
-    }
-
-    /// Return a copy of the text at the pointer, up to its NUL.
-    ///
-    /// >>> import mapcall
-    /// >>> strchr = mapcall.load(None).function("char *strchr(const char *s, int c)")
-    /// >>> strchr(b"key=value", ord("=")).text()
-    /// '=value'
-    ///
-    /// Parameters
-    /// ----------
-    /// kind : {'str', 'bytes'}, default 'str'
-    ///     The type of the result; for a str, the text must be UTF-8.
-    ///
-    /// Returns
-    /// -------
-    /// str or bytes
-    ///     The text.
-    ///
-    /// Raises
-    /// ------
-    /// TypeError
-    ///     If the pointer is no pointer to characters.
-    #[pyo3(signature = (kind = "str"))]
-    fn text<'py>(&self, py: Python<'py>, kind: &str) -> PyResult<Bound<'py, PyAny>> {
-        let kind = Text::named(kind)?;
-        if !matches!(self.ctype.size(), Some(1)) {
-            return Err(PyTypeError::new_err(format!(
-                "text: expected a pointer to characters, got one to {}; take an array of it",
-                self.target()
-            )));
-        }
-        let in_use = self.open()?;
-        if let Some(scope) = &self.scope {
-            scope.write_back();
-        }
-        text::copy(py, in_use.address().addr().get() as u64, kind)
-    }
-
-    fn __getattr__(this: &Bound<'_, Self>, name: &str) -> PyResult<Py<PyAny>> {
-        let message = format!("'mapcall.Handle' object has no attribute '{name}'");
-        Err(missing_attribute(this, name, message))
-    }
-
-    fn __repr__(&self) -> String {
-        match self.inner.address() {
-            Some(address) => format!("<mapcall.Handle: {} at {address:p}>", self.target()),
-            None => format!("<mapcall.Handle: {}, closed>", self.target()),
-        }
-    }
-
-    /// Return whether both handles have the same type and pointer.
-    fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
-        other.cast::<Self>().is_ok_and(|other| {
-            let other = other.get();
-            self.target() == other.target() && self.inner.address() == other.inner.address()
-        })
-    }
-
-    fn __hash__(&self) -> usize {
-        self.address().unwrap_or_default()
     }
 }
 
@@ -525,7 +412,9 @@ unsafe extern "C" fn finalize(object: *mut PyObject) {
     let Ok(handle) = object.cast::<Handle>() else {
         return;
     };
-    let handle = handle.get();
+    let State::Open(handle) = &handle.get().0 else {
+        return;
+    };
     if handle.callable.is_some() && handle.inner.is_alone() {
         // The errors of destructors that are functions are lost, but this one is a callable.
         let close = || activation::destroying(|| drop(handle.inner.close()));
@@ -575,8 +464,8 @@ pub(crate) struct View {
 }
 
 impl View {
-    fn new(handle: &Bound<'_, Handle>, in_use: Ending<InUse>) -> Self {
-        let views = Arc::clone(&handle.get().views);
+    pub(super) fn new(handle: &Bound<'_, Handle>, in_use: Ending<InUse>) -> Self {
+        let views = Arc::clone(&handle.get().pointer().views);
         views.fetch_add(1, Ordering::AcqRel);
         Self {
             _in_use: in_use,

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::ffi::{OsString, c_void};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem;
-use std::path::PathBuf;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,15 +14,17 @@ use mapcall::contract::HostValue;
 use mapcall::declarations::{ConstantValue, Definitions};
 use mapcall::function::KeepAlive;
 use mapcall::prototype::Variable as Declared;
-use mapcall::{CType, Declarations, Header, Prototype};
+use mapcall::{CType, Declarations, Prototype};
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyMappingProxy, PySequence, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyMappingProxy, PyString, PyTuple};
 
+use super::c_value::CValue;
 use super::callback::{self, Callback, NamedRecipient, Recipient};
 use super::function::{Destructor, Function, Options, Origin};
 use super::handle::{self, Handle};
+use super::header_source::HeaderSource;
 use super::keywords::default_simd;
 use super::returns::function_pointed_to;
 use super::source_code::Code;
@@ -32,181 +33,6 @@ use super::variable::Variable;
 use super::{errors, foreign, methods};
 use crate::errors::{attribute_error, missing_attribute, refuse_unknown};
 use crate::package::Package;
-
-/// Load a shared library.
-///
-/// >>> import mapcall
-/// >>> libm = mapcall.load("m")
-/// >>> cos = libm.function("double cos(double x)")
-/// >>> cos(0.0)
-/// 1.0
-/// >>> mapcall.load("m", header="math.h").hypot(3, 4)
-/// 5.0
-///
-/// Parameters
-/// ----------
-/// library : str, PathLike or None
-///     A path, a file name that the loader finds (``libm.so.6``), a bare name (``m``, ``openblas``),
-///     or None for the running process, which has the C library.
-/// header : str or PathLike, or sequence of them, optional
-///     The C header of the library, as a path or as in ``#include <...>``; several are read in order, as
-///     by one C file. The system's C compiler preprocesses them. Their functions and constants become
-///     attributes of the library, and prototypes may use their types.
-/// prototypes : str or PathLike, or sequence of them, optional
-///     A file of prototypes that say more than the headers do, such as the lengths of arrays: a
-///     function that it declares has its prototype, which must agree with that of the header.
-/// include : sequence of PathLike, optional
-///     Directories in which headers are looked for.
-/// define : dict of str to object, optional
-///     Macros and their values; None for a macro without a value.
-/// header_cache : bool, default True
-///     Whether the preprocessed header is kept in the user's cache folder (``$XDG_CACHE_HOME/mapcall``,
-///     otherwise ``~/.cache/mapcall``) and taken from there, if the compiler and the contents of all
-///     files that it read are still the same. The environment variable ``MAPCALL_HEADER_CACHE=0`` turns
-///     this off, too.
-///
-/// Returns
-/// -------
-/// Library
-///     The library, which stays loaded while it or one of its functions is in use.
-///
-/// Raises
-/// ------
-/// LibraryError
-///     If the library can't be loaded; the message has the names that were tried and the error of the
-///     loader.
-/// PrototypeError
-///     If the header can't be read.
-///
-/// Notes
-/// -----
-/// Calls are checked against the prototype, but the prototype can't be checked: its types, lengths,
-/// ``const`` and ``restrict`` must be those of the C function. A wrong one may crash the process.
-#[pyfunction]
-#[pyo3(
-    signature = (
-        library, header = None, *, prototypes = None, include = None, define = None,
-        header_cache = true, **unknown
-    ),
-    text_signature = "(library, header=None, *, prototypes=None, include=None, define=None, \
-                      header_cache=True)"
-)]
-#[expect(clippy::too_many_arguments, reason = "each is a keyword in Python")]
-pub(crate) fn load(
-    py: Python<'_>,
-    library: Option<PathBuf>,
-    header: Option<&Bound<'_, PyAny>>,
-    prototypes: Option<&Bound<'_, PyAny>>,
-    include: Option<Vec<PathBuf>>,
-    define: Option<&Bound<'_, PyDict>>,
-    header_cache: bool,
-    unknown: Option<&Bound<'_, PyDict>>,
-) -> PyResult<Library> {
-    const KEYWORDS: [&str; 6] = [
-        "library",
-        "header",
-        "prototypes",
-        "include",
-        "define",
-        "header_cache",
-    ];
-    refuse_unknown("load", &KEYWORDS, unknown)?;
-    let inner = match &library {
-        // SAFETY: the user of `load` asks to load the library, and is responsible that its initialisers
-        // and terminators are sound to run.
-        Some(name) => py.detach(|| unsafe { mapcall::Library::open(name) }),
-        None => mapcall::Library::process(),
-    };
-    let inner = inner.map_err(|error| errors::library(py, &error))?;
-    let names = header.map(header_names).transpose()?.unwrap_or_default();
-    let prototypes = prototypes
-        .map(header_names)
-        .transpose()?
-        .unwrap_or_default();
-    let has_any = !(names.is_empty() && prototypes.is_empty());
-    let header = has_any.then(|| -> PyResult<_> {
-        let mut defined = Vec::new();
-        for (name, value) in define.into_iter().flatten() {
-            let value = if value.is_none() {
-                None
-            } else {
-                Some(value.str()?.to_string())
-            };
-            defined.push((name.extract::<String>()?, value));
-        }
-        Ok(Source {
-            names,
-            prototypes,
-            include: include.unwrap_or_default(),
-            define: defined,
-        })
-    });
-    let header = header.transpose()?;
-    let declarations = match &header {
-        Some(source) => {
-            let read = py.detach(|| source.header().cache(header_cache).read());
-            read.map_err(|error| errors::unsupported(py, &error.to_string()))?
-        }
-        None => Declarations::default(),
-    };
-    Ok(Library {
-        inner,
-        header,
-        code: None,
-        declarations,
-        known: Mutex::default(),
-    })
-}
-
-/// Returns the names that the argument `header` or `prototypes` of `load` has: one, or a sequence of them.
-fn header_names(header: &Bound<'_, PyAny>) -> PyResult<Vec<PathBuf>> {
-    match header.extract::<PathBuf>() {
-        Ok(name) => Ok(vec![name]),
-        Err(_) if header.cast::<PySequence>().is_ok() => header.extract(),
-        Err(error) => Err(error),
-    }
-}
-
-/// The headers of a library, with the options of `load`.
-#[derive(Clone)]
-struct Source {
-    names: Vec<PathBuf>,
-    /// The files of prototypes that override those of the headers.
-    prototypes: Vec<PathBuf>,
-    include: Vec<PathBuf>,
-    define: Vec<(String, Option<String>)>,
-}
-
-impl Source {
-    fn header(&self) -> Header {
-        // Files of prototypes without a header are headers themselves.
-        let (names, prototypes) = match &self.names[..] {
-            [] => (&self.prototypes, &[][..]),
-            _ => (&self.names, &self.prototypes[..]),
-        };
-        let (first, more) = names.split_first().unzip();
-        let mut header = Header::new(first.cloned().unwrap_or_default());
-        for name in more.unwrap_or_default() {
-            header = header.and(name);
-        }
-        for path in prototypes {
-            header = header.prototypes(path);
-        }
-        for directory in &self.include {
-            header = header.include(directory);
-        }
-        for (name, value) in &self.define {
-            header = header.define(name, value.as_deref());
-        }
-        header
-    }
-
-    /// Returns the names for messages.
-    fn names(&self) -> String {
-        let names = self.names.iter().map(|name| name.display().to_string());
-        names.collect::<Vec<_>>().join(", ")
-    }
-}
 
 /// A loaded library.
 ///
@@ -223,7 +49,7 @@ impl Source {
 #[pyclass(frozen, module = "mapcall", weakref)]
 pub(crate) struct Library {
     inner: mapcall::Library,
-    header: Option<Source>,
+    header: Option<HeaderSource>,
     /// The source code of a library that was compiled.
     code: Option<Code>,
     declarations: Declarations,
@@ -244,6 +70,20 @@ struct Known {
 }
 
 impl Library {
+    pub(super) fn new(
+        inner: mapcall::Library,
+        header: Option<HeaderSource>,
+        declarations: Declarations,
+    ) -> Self {
+        Self {
+            inner,
+            header,
+            code: None,
+            declarations,
+            known: Mutex::default(),
+        }
+    }
+
     /// Returns a library that was compiled.
     pub(super) fn of_code(inner: mapcall::Library, declarations: Declarations, code: Code) -> Self {
         Self {
@@ -366,7 +206,7 @@ impl Library {
                 Ok(prototype) => {
                     // A header that is sent to another process is one text, without its files.
                     let header = &this.get().header;
-                    let has_prototypes = |source: &Source| !source.prototypes.is_empty();
+                    let has_prototypes = |source: &HeaderSource| source.has_prototypes();
                     let origin = if header.as_ref().is_some_and(has_prototypes) {
                         Origin::Text(prototype.to_string())
                     } else {
@@ -450,8 +290,9 @@ impl Library {
     /// gil : {'hold', 'release'}, optional
     ///     Whether the interpreter's lock is held or released during a call. By default it is released
     ///     if the arrays have 512 KiB or more together, or an argument is a callable.
-    /// text : {'str', 'bytes'}, default 'str'
-    ///     The type that a ``const char *`` result becomes; for a str, the text must be UTF-8.
+    /// text : {'str', 'bytes', 'handle'}, default 'str'
+    ///     What a ``const char *`` becomes that the function returns, or passes to a callback: a str, which must
+    ///     be UTF-8, bytes, or a `Handle`. A handle reads nothing, for texts that do not end with a NUL.
     /// destructor : Function or callable, optional
     ///     The function that frees a pointer which this one returns. It is called once, when the
     ///     pointer's `Handle` is closed or dies. A `Function` takes the pointer alone. Any other callable is
@@ -877,23 +718,11 @@ impl Library {
                 .into_pyobject(py)
                 .map(Bound::into_any);
         }
-        let header = match &self.header {
-            Some(source) => {
-                let define = PyDict::new(py);
-                for (name, value) in &source.define {
-                    define.set_item(name, value)?;
-                }
-                let include = PyTuple::new(py, source.include.iter().map(|path| path.as_os_str()))?;
-                let names = source.names.iter().map(|name| name.as_os_str());
-                let names = match &source.names[..] {
-                    [name] => name.as_os_str().into_pyobject(py)?.into_any(),
-                    _ => PyTuple::new(py, names)?.into_any(),
-                };
-                let prototypes = source.prototypes.iter().map(|path| path.as_os_str());
-                Some((names, include, define, PyTuple::new(py, prototypes)?))
-            }
-            None => None,
-        };
+        let header = self
+            .header
+            .as_ref()
+            .map(|source| source.reduced(py))
+            .transpose()?;
         let path = self.source();
         let digest = match &path {
             Some(path) => package.digest.bind(py).call1((path,))?,
@@ -915,6 +744,13 @@ fn address_of(object: &Bound<'_, PyAny>) -> PyResult<NonNull<c_void>> {
         handle.get().inner().address()
     } else if let Some(HostValue::Function { address, .. }) = callback::function_value(object) {
         NonNull::new(address.cast_mut())
+    } else if let Some(pointer) = CValue::read(object)? {
+        let address = pointer.address().ok_or_else(|| {
+            PyTypeError::new_err(
+                "address: expected an int, a handle or a pointer, got another value of C",
+            )
+        })?;
+        handle::address(address as u64)
     } else {
         handle::address(foreign::address_of(object)? as u64)
     };

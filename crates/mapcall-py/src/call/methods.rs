@@ -10,9 +10,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::callback::{Callback, Recipient};
-use super::errors;
 use super::function::{Binding, Destructor, Function, Gil, Options, Origin};
 use super::signature::{self, Parameter};
+use super::{errors, foreign_function};
 use crate::errors::missing_attribute;
 use crate::package::Package;
 
@@ -158,6 +158,42 @@ impl Function {
         self.binding().library.clone_ref(py)
     }
 
+    /// The address of the function, as an int.
+    ///
+    /// >>> import ctypes, mapcall
+    /// >>> abs_ = mapcall.load(None).function("int abs(int j)")
+    /// >>> ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(abs_.address)(-3)
+    /// 3
+    ///
+    /// It is valid as long as the function or its library exists.
+    #[getter]
+    fn address(&self) -> usize {
+        self.inner.address().as_ptr().addr()
+    }
+
+    /// The function as a ctypes function with `argtypes` and `restype`, which keeps the library loaded.
+    ///
+    /// >>> import mapcall
+    /// >>> cos = mapcall.load("m").function("double cos(double x)")
+    /// >>> cos.ctypes(0.0), cos.ctypes.argtypes
+    /// (1.0, (<class 'ctypes.c_double'>,))
+    ///
+    /// numba calls it in compiled code, and ``scipy.LowLevelCallable(f.ctypes)`` gives it to SciPy. Such
+    /// calls are not checked.
+    ///
+    /// Raises
+    /// ------
+    /// TypeError
+    ///     If ctypes has no class for a type, such as a struct by value.
+    #[getter]
+    fn ctypes<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let function = this.get();
+        let prototype = function.inner.prototype();
+        let types = (&prototype.returns, &prototype.passed_types()[..]);
+        let name = function.inner.name();
+        foreign_function::to_ctypes(this.as_any(), name, function.address(), types)
+    }
+
     /// The engine that makes the call: 'cranelift', code that Cranelift has compiled, or 'libffi'.
     ///
     /// >>> import mapcall
@@ -243,7 +279,8 @@ impl Function {
             .map(|(position, _)| position);
         match position.and_then(|position| Some((position, contract.rules().get(position)?))) {
             Some((position, Rule::Function(wanted))) => {
-                let recipient = Recipient::Parameter(self.inner.clone(), position);
+                let recipient =
+                    Recipient::Parameter(self.inner.clone(), position, self.binding().options.text);
                 Callback::new(&recipient, wanted, callable)
             }
             Some(_) => Err(PyValueError::new_err(format!(

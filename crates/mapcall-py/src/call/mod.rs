@@ -3,40 +3,51 @@
 //! The modules from the ground up; each imports only those before it:
 //!
 //! - arrays, numbers, texts and errors: `ndarray`, `number`, `structure`, `text`, `errors`, `foreign`,
-//!   `snapshot`;
+//!   `c_value`, `snapshot`;
 //! - the state of callbacks: `scope`, `activation`;
 //! - a bound function and its options: `expected`, `returns`, `function`, `keywords`;
-//! - pointers and callbacks: `handle`, `callback`;
-//! - values in C's memory: `struct_object`, `store`, `place`, `structs`, `variable`;
-//! - the parts of a call: `parse_arguments`, `resources`, `argument`, `retained`, `result`;
+//! - pointers, functions of other libraries and callbacks: `handle`, `foreign_function`, `received`,
+//!   `callback`;
+//! - values in C's memory: `struct_object`, `store`, `place`, `pointee`, `structs`, `variable`,
+//!   `handle_methods`;
+//! - the parts of a call: `parse_arguments`, `resources`, `argument`, `c_argument`, `retained`,
+//!   `result`;
 //! - the variable arguments of a call: `variadic`;
 //! - batches: `progress`, `observer`, `batch`; calls with lazy arrays: `lazy`;
-//! - the call and what Python shows of a function: `vectorcall`, `signature`, `methods`, `library`;
+//! - the call and what Python shows of a function: `vectorcall`, `signature`, `methods`,
+//!   `header_source`, `library`, `load_library`;
 //! - libraries of source code: `source_code`, which `library` knows, and `compiled`.
 
 mod activation;
 mod argument;
 mod batch;
 mod bits;
+mod c_argument;
+mod c_value;
 mod callback;
 mod compiled;
 mod conversion;
 mod errors;
 mod expected;
 mod foreign;
+mod foreign_function;
 mod function;
 mod handle;
+mod handle_methods;
+mod header_source;
 mod keywords;
 mod lazy;
 mod library;
-
+mod load_library;
 mod methods;
 mod ndarray;
 mod number;
 mod observer;
 mod parse_arguments;
 mod place;
+mod pointee;
 mod progress;
+mod received;
 mod remedies;
 mod resources;
 mod result;
@@ -63,7 +74,8 @@ pub(crate) use function::Function;
 pub(crate) use handle::Handle;
 pub(crate) use keywords::{keyword_of, option_names};
 pub(crate) use lazy::{classes as lazy_classes, describe_call};
-pub(crate) use library::{Library, load, rebind};
+pub(crate) use library::{Library, rebind};
+pub(crate) use load_library::load;
 pub(crate) use signature::{Annotation, Doc, Parameter};
 pub(crate) use struct_object::{Struct, StructObject};
 pub(crate) use variable::Variable;

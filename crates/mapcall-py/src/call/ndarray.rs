@@ -126,6 +126,14 @@ pub(super) fn descr(array: &Bound<'_, PyUntypedArray>) -> *mut PyArray_Descr {
     unsafe { (*object).fields.descr }
 }
 
+/// Returns the address of an array's first element.
+#[inline]
+pub(super) fn data(array: &Bound<'_, PyUntypedArray>) -> *mut u8 {
+    let object: *mut PyArrayObject = array.as_ptr().cast();
+    // SAFETY: `array` is a reference to an ndarray, whose struct starts with this one.
+    unsafe { (*object).fields.data }.cast()
+}
+
 /// Returns the memory of an array. Its shape and strides are invalid once Python code runs, which may
 /// reshape the array in place.
 #[inline]
@@ -478,6 +486,33 @@ pub(super) fn on_memory<'py>(
     } else {
         Err(PyErr::fetch(py))
     }
+}
+
+/// Returns the address and the base of a read-only view that Python code has not changed in place: it has the
+/// dtype and the shape, is contiguous, and has no weak references. `None` for any other array.
+///
+/// # Safety
+///
+/// The object is an ndarray.
+pub(super) unsafe fn unchanged_view<'a, 'py>(
+    array: &'a Bound<'py, PyAny>,
+    dtype: &Bound<'py, PyArrayDescr>,
+    shape: &[usize],
+) -> Option<(*mut u8, Borrowed<'a, 'py, PyAny>)> {
+    const FLAGS: c_int = NPY_ARRAY_OWNDATA | NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_WRITEABLE;
+    let object: *mut PyArrayObject = array.as_ptr().cast();
+    // SAFETY: the caller guarantees that it is an ndarray, whose struct starts with this one.
+    let fields = unsafe { &(*object).fields };
+    // SAFETY: the array is alive, and no Python code runs while the value is used.
+    let known = unsafe { memory_at(object, Backing::Unknown) };
+    let is_unchanged = fields.descr.cast() == dtype.as_ptr()
+        && fields.flags & FLAGS == NPY_ARRAY_C_CONTIGUOUS
+        && fields.weakreflist.is_null()
+        && known.shape == shape;
+    // SAFETY: null, or an object that the array has a reference to.
+    let base = unsafe { Borrowed::from_ptr_or_opt(array.py(), fields.base) };
+    base.filter(|_| is_unchanged)
+        .map(|base| (fields.data.cast(), base))
 }
 
 /// Makes a scalar of NumPy's from the slots of a value of its dtype.

@@ -114,6 +114,7 @@ fn without_conversion(error: &ArgumentError) -> String {
         Remedy::GiveFloat(_) => format!("give float({name}), which rounds"),
         Remedy::GiveHandle { or_array: false } => "give a handle or None".into(),
         Remedy::GiveHandle { or_array: true } => "give an array, a handle or None".into(),
+        Remedy::GivePointer { target } => format!("give library.handle('{target} *', {name})"),
         Remedy::GiveFunction => "give a bound function or a callable".into(),
         Remedy::GiveStruct(_) => {
             let dtype = struct_dtype(error);
@@ -243,7 +244,7 @@ fn replace(error: &ArgumentError, name: &str, replacement: &Replacement) -> Stri
 }
 
 /// Returns the code of a dtype: that of a struct by the function, any other by its name.
-fn quoted(error: &ArgumentError, dtype: &DType) -> String {
+pub(super) fn quoted(error: &ArgumentError, dtype: &DType) -> String {
     match dtype.fields() {
         Some(_) => struct_dtype(error),
         None => format!("'{}'", dtype.name()),

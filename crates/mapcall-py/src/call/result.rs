@@ -52,13 +52,12 @@ pub(super) fn batch_output(
 /// Returns None for no object, the object if it is the only one, else a tuple of all.
 pub(super) fn none_one_or_tuple<'py>(
     py: Python<'py>,
-    mut all: Vec<Bound<'py, PyAny>>,
+    mut all: SmallVec<[Bound<'py, PyAny>; 4]>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    match all.len() {
-        0 => Ok(py.None().into_bound(py)),
-        1 => Ok(all.remove(0)),
-        _ => Ok(PyTuple::new(py, all)?.into_any()),
+    if all.len() > 1 {
+        return Ok(PyTuple::new(py, all)?.into_any());
     }
+    Ok(all.pop().unwrap_or_else(|| py.None().into_bound(py)))
 }
 
 /// Converts the result of a call; None for void. A handle keeps `retained` alive.
@@ -116,7 +115,7 @@ pub(super) fn with_outputs<'py>(
     retained: Option<&Retained>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = function.py();
-    let mut all = Vec::with_capacity(outputs.len() + 1);
+    let mut all = SmallVec::new();
     if !matches!(function.get().binding().returns, Returns::Void) {
         all.push(result);
     }
@@ -212,7 +211,7 @@ fn pointer_to_handle<'py>(
             Handle::new(handle, target, objects)
         }
         None => match scope {
-            Some(scope) => Handle::lent(handle, target, objects, scope),
+            Some(scope) => Handle::in_scope(handle, target, objects, scope),
             None => Handle::new(handle, target, objects),
         },
     };

@@ -13,8 +13,8 @@ use pyo3::types::PyTuple;
 use super::callback::Callback;
 use super::function::Function;
 use super::handle::Handle;
-use super::ndarray;
 use super::scope::Scope;
+use super::{foreign_function, ndarray};
 
 /// The arguments of a call that the pointers which it returns may lead into. The handles of those
 /// pointers keep them alive.
@@ -72,7 +72,9 @@ impl Retained {
                 | Rule::Record { .. } => false,
                 // The closure of any other callable belongs to the call and ends with it.
                 Rule::Function(_) => {
-                    argument.is_instance_of::<Function>() || argument.is_instance_of::<Callback>()
+                    argument.is_instance_of::<Function>()
+                        || argument.is_instance_of::<Callback>()
+                        || foreign_function::read(&argument)?.is_some()
                 }
                 _ => true,
             };

@@ -9,6 +9,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::structure;
+use super::text::Text;
 
 /// The Python object that a function's result becomes.
 ///
@@ -27,7 +28,7 @@ pub(super) enum Returns {
 }
 
 impl Returns {
-    pub(super) fn new(py: Python<'_>, ctype: &CType) -> PyResult<Self> {
+    pub(super) fn new(py: Python<'_>, ctype: &CType, text: Text) -> PyResult<Self> {
         let dtype = || structure::dtype(py, ctype).map(Bound::unbind);
         Ok(match Number::of(ctype) {
             Some(Number::Float(Float::LongDouble) | Number::Complex(Float::LongDouble)) => {
@@ -35,7 +36,7 @@ impl Returns {
             }
             Some(number) => Self::Number(number),
             None => match ctype.resolved() {
-                CType::Pointer(pointer) if pointer.is_text() => Self::Text,
+                CType::Pointer(pointer) if pointer.is_text() && text != Text::Handle => Self::Text,
                 CType::Pointer(pointer) => match function_pointed_to(pointer) {
                     Some(function) => Self::Function(function, type_name(ctype)),
                     None => Self::Pointer(Arc::clone(pointer)),

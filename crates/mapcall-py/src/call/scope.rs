@@ -37,8 +37,9 @@ struct Copied {
     memory: Arc<Memory>,
     /// The content that was last read from C's memory, or written to it; `None` if it is only read.
     known: Option<Blocks>,
-    /// A handle to the range. C's memory is no longer valid once it is closed.
-    handle: mapcall::Handle,
+    /// A handle to the range: C's memory is no longer valid once it is closed. `None` if the memory is valid
+    /// until the callback returns.
+    handle: Option<mapcall::Handle>,
 }
 
 /// The memory of arrays, in blocks of 16 bytes, which are aligned for items of any type.
@@ -56,14 +57,14 @@ unsafe impl Sync for Memory {}
 /// The base object of an array on a copy.
 #[pyclass(frozen, module = "mapcall._mapcall")]
 struct CopyOwner {
-    _memory: Arc<Memory>,
+    memory: Arc<Memory>,
 }
 
 impl Scope {
-    /// Returns an array on an up-to-date copy of the memory that a handle points to.
+    /// Returns an array on an up-to-date copy of C's memory, to which a handle points if there is one.
     pub(super) fn array<'py>(
         &self,
-        handle: &mapcall::Handle,
+        handle: Option<&mapcall::Handle>,
         address: NonNull<c_void>,
         is_writeable: bool,
         dtype: &Bound<'py, PyArrayDescr>,
@@ -76,14 +77,14 @@ impl Scope {
         let (memory, offset) = self.copied(handle, is_writeable, addresses)?;
         let address = memory.address();
         let address = address.map_addr(|address| address.saturating_add(offset));
-        let owner = Bound::new(dtype.py(), CopyOwner { _memory: memory })?.into_any();
+        let owner = Bound::new(dtype.py(), CopyOwner { memory })?.into_any();
         ndarray::on_memory(dtype, shape, address.cast(), is_writeable, owner)
     }
 
     /// Returns an up-to-date copy that contains the addresses, and their offset in it in bytes.
     fn copied(
         &self,
-        handle: &mapcall::Handle,
+        handle: Option<&mapcall::Handle>,
         is_writeable: bool,
         addresses: Range<usize>,
     ) -> PyResult<(Arc<Memory>, usize)> {
@@ -95,7 +96,7 @@ impl Scope {
             copy.addresses.start <= addresses.start && addresses.end <= copy.addresses.end
         };
         if let Some(copy) = copies.iter_mut().find(|copy| is_whole(copy)) {
-            copy.handle = handle.clone();
+            copy.handle = handle.cloned();
             copy.read(is_writeable)?;
             let offset = addresses.start - copy.addresses.start;
             return Ok((Arc::clone(&copy.memory), offset));
@@ -115,7 +116,7 @@ impl Scope {
             memory: Arc::new(Memory::new(addresses.len())?),
             addresses,
             known: None,
-            handle: handle.clone(),
+            handle: handle.cloned(),
         };
         copy.read(is_writeable)?;
         let memory = Arc::clone(&copy.memory);
@@ -136,6 +137,8 @@ impl Scope {
     /// Writes the copies back and closes the handles that were added: the callback returns.
     pub(super) fn end(&self) {
         self.write_back();
+        // C's memory may end now.
+        self.copies().clear();
         // The lock is released first: destructors may run when the objects that a handle keeps alive are
         // dropped.
         let handles = mem::take(&mut *self.handles());
@@ -156,7 +159,8 @@ impl Scope {
 
 fn write_back(copies: &mut [Copied]) {
     let written = copies.iter_mut().filter(|copy| copy.known.is_some());
-    let open = written.filter(|copy| !copy.handle.is_closed());
+    let is_open = |copy: &&mut Copied| { &copy.handle }.as_ref().is_none_or(|it| !it.is_closed());
+    let open = written.filter(is_open);
     open.for_each(Copied::write_back);
 }
 
@@ -217,6 +221,59 @@ impl Memory {
     fn address(&self) -> NonNull<u8> {
         NonNull::from(self.0.as_slice()).cast()
     }
+}
+
+/// Returns a read-only array on a copy of C's memory.
+///
+/// # Safety
+///
+/// The memory at `address` has as many items as the shape.
+pub(super) unsafe fn read_only_copy<'py>(
+    dtype: &Bound<'py, PyArrayDescr>,
+    shape: &[usize],
+    address: NonNull<c_void>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let layout = Layout::contiguous(shape, dtype.itemsize(), Order::C)
+        .map_err(|error| crate::errors::to_py(error.into()))?;
+    // Few blocks are in the allocation of the `Arc` itself, so the address is that after it.
+    let memory = Arc::new(Memory::new(layout.nbytes())?);
+    let to = memory.address();
+    // SAFETY: the caller guarantees that as many bytes can be read; `to` is the start of new memory of at least
+    // as many.
+    unsafe { ptr::copy_nonoverlapping(address.as_ptr().cast(), to.as_ptr(), layout.nbytes()) };
+    let owner = Bound::new(dtype.py(), CopyOwner { memory })?.into_any();
+    ndarray::on_memory(dtype, shape, to.cast(), false, owner)
+}
+
+/// Copies other memory of C into the memory of an array that [`read_only_copy`] made, and returns whether it
+/// could: the array still has the dtype and the shape.
+///
+/// # Safety
+///
+/// No other reference to the array exists. The memory at `address` has as many items as the shape.
+pub(super) unsafe fn refill(
+    array: &Bound<'_, PyAny>,
+    dtype: &Bound<'_, PyArrayDescr>,
+    shape: &[usize],
+    address: NonNull<c_void>,
+) -> bool {
+    // SAFETY: the caller guarantees that it is such an array.
+    let Some((data, base)) = (unsafe { ndarray::unchanged_view(array, dtype, shape) }) else {
+        return false;
+    };
+    let Ok(owner) = base.cast_exact::<CopyOwner>() else {
+        return false;
+    };
+    let to = owner.get().memory.address();
+    let nbytes = shape.iter().product::<usize>() * dtype.itemsize();
+    // Python code may have given the array other memory.
+    if data != to.as_ptr() || nbytes > size_of_val(&*owner.get().memory.0) {
+        return false;
+    }
+    // SAFETY: the caller guarantees that as many bytes can be read, and that nothing else uses the array, whose
+    // memory has at least as many.
+    unsafe { ptr::copy_nonoverlapping(address.as_ptr().cast(), to.as_ptr(), nbytes) };
+    true
 }
 
 /// Returns an empty vector with capacity for `count` blocks.

@@ -22,7 +22,7 @@ use super::handle::{Ending, Handle};
 use super::number::PythonNumber;
 use super::snapshot::Snapshot;
 use super::struct_object::{Kept, LibraryReference, StructObject, allocate};
-use super::{errors, expected, foreign, ndarray, number, structure};
+use super::{errors, expected, foreign, foreign_function, ndarray, number, structure};
 
 /// The maximum depth of dicts and lists in each other.
 const MAX_DEPTH: usize = 64;
@@ -325,6 +325,12 @@ impl<'a, 'py> Writer<'a, 'py> {
     ) -> PyResult<()> {
         if object.is_none() {
             return self.convert(rule, HostValue::None, Some(object), to);
+        }
+        if let Some(function) = foreign_function::read(object)? {
+            self.convert(rule, function.value(), Some(object), to)?;
+            self.kept.calls_back = true;
+            self.kept.objects.push(object.clone().unbind());
+            return Ok(());
         }
         let mut object = object.clone();
         if callback::function_value(&object).is_none() && object.is_callable() {

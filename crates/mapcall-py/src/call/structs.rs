@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use mapcall::contract::{Rule, Scalar, target_name};
 use mapcall::ctype::{BitField, CType, Record};
-use numpy::{PyArrayDescr, PyUntypedArray};
+use numpy::PyArrayDescr;
 use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyList};
 
 use super::bits::Bits;
 use super::callback::{Callback, NamedRecipient, Recipient};
@@ -18,7 +17,7 @@ use super::handle::Handle;
 use super::place::Place;
 use super::store::Writer;
 use super::struct_object::{Struct, StructMemory, StructObject, allocate, has_pointers};
-use super::{ndarray, number, structure};
+use super::{ndarray, number, pointee, structure};
 use crate::errors::missing_attribute;
 
 #[pymethods]
@@ -86,16 +85,7 @@ impl Struct {
                 target_name(&self.ctype)
             )));
         }
-        let dtype = structure::dtype(py, &self.ctype)?;
-        let array = handle.call_method1(intern!(py, "array"), (PyTuple::empty(py), dtype))?;
-        let array = array.cast_into::<PyUntypedArray>()?;
-        let memory = ndarray::memory(&array);
-        let (address, is_read_only) = (memory.address.cast(), !memory.is_writeable);
-        let Some(address) = NonNull::new(address) else {
-            return Err(PyValueError::new_err("expected a pointer, got NULL"));
-        };
-        let memory = StructMemory::new(array.into_any().unbind(), address, is_read_only);
-        StructObject::new(py, self.library.clone_ref(py), self.ctype.clone(), memory)
+        pointee::at(handle, self.library.clone_ref(py), self.ctype.clone())
     }
 
     /// Make a C function pointer of a callable, for one of the members. Keep it as long as C may call it.

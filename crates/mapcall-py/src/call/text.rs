@@ -2,8 +2,8 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, c_char};
-use std::ptr;
+use std::ffi::{CStr, c_char, c_void};
+use std::ptr::{self, NonNull};
 use std::slice;
 
 use pyo3::exceptions::PyValueError;
@@ -16,6 +16,8 @@ use pyo3::types::{PyBytes, PyString};
 pub(super) enum Text {
     Str,
     Bytes,
+    /// A `Handle`: nothing is read.
+    Handle,
 }
 
 impl Text {
@@ -23,13 +25,14 @@ impl Text {
     ///
     /// # Errors
     ///
-    /// `ValueError` if the name is neither 'str' nor 'bytes'.
+    /// `ValueError` if there is no type of that name.
     pub(super) fn named(name: &str) -> PyResult<Self> {
         match name {
             "str" => Ok(Self::Str),
             "bytes" => Ok(Self::Bytes),
+            "handle" => Ok(Self::Handle),
             other => Err(PyValueError::new_err(format!(
-                "text must be 'str' or 'bytes', got '{other}'"
+                "text must be 'str', 'bytes' or 'handle', got '{other}'"
             ))),
         }
     }
@@ -38,6 +41,7 @@ impl Text {
         match self {
             Self::Str => "str",
             Self::Bytes => "bytes",
+            Self::Handle => "handle",
         }
     }
 }
@@ -56,10 +60,33 @@ pub(super) fn copy(py: Python<'_>, address: u64, kind: Text) -> PyResult<Bound<'
     // SAFETY: the address is a pointer to characters that a C function returned or passed to a
     // callback, and not NULL. The user of `load` guarantees that the prototype is right, so it points to
     // a string that ends with a NUL.
-    let text = unsafe { CStr::from_ptr(text) }.to_bytes();
+    converted(py, unsafe { CStr::from_ptr(text) }.to_bytes(), kind)
+}
+
+/// Copies characters of a known number at an address, whatever is among them.
+///
+/// # Errors
+///
+/// `UnicodeDecodeError` if the type is str and the characters are not UTF-8.
+///
+/// # Safety
+///
+/// The address is that of as many characters.
+pub(super) unsafe fn copy_of_length(
+    py: Python<'_>,
+    address: NonNull<c_void>,
+    length: usize,
+    kind: Text,
+) -> PyResult<Bound<'_, PyAny>> {
+    // SAFETY: the caller guarantees that as many characters can be read.
+    let text = unsafe { slice::from_raw_parts(address.as_ptr().cast(), length) };
+    converted(py, text, kind)
+}
+
+fn converted<'py>(py: Python<'py>, text: &[u8], kind: Text) -> PyResult<Bound<'py, PyAny>> {
     match kind {
-        Text::Bytes => Ok(PyBytes::new(py, text).into_any()),
         Text::Str => PyString::from_bytes(py, text).map(Bound::into_any),
+        Text::Bytes | Text::Handle => Ok(PyBytes::new(py, text).into_any()),
     }
 }
 

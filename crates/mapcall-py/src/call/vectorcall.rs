@@ -26,6 +26,7 @@ use super::keywords::BatchOptions;
 use super::parse_arguments::parse_arguments;
 use super::result::{self, Outputs};
 use super::retained::Retained;
+use super::returns::Returns;
 use super::snapshot::Snapshots;
 use super::variable::Variable;
 use super::variadic::{self, Variant};
@@ -140,27 +141,23 @@ fn derived<'py>(
         return Ok(None);
     }
     // No Python code runs from here on before the call: arrays of plain numbers are made without any.
-    let mut outputs = Outputs::new();
-    while let Some(output) = call.output(outputs.len())
+    let mut all = SmallVec::<[_; 4]>::new();
+    while let Some(output) = call.output(all.len())
         && let Role::Parameter(position) = output.role
         && let Some(expected) = this.expected(position)
     {
         let array = ndarray::ordered_zeros(expected.dtype.bind(py), &output)?;
-        if call
-            .place(&output, ndarray::memory(&array).address)
-            .is_none()
-        {
+        if call.place(all.len(), ndarray::data(&array)).is_none() {
             return Ok(None);
         }
-        outputs.push((output.role, array));
+        all.push(array.into_any());
     }
     let errno = invoke(function, arguments, call.slots(), (nbytes, epoch))?;
     let result = result(function, || call.result(), errno, None)?;
-    if outputs.is_empty() {
-        Ok(Some(result))
-    } else {
-        result::with_outputs(function, result, outputs, None).map(Some)
+    if all.is_empty() || !matches!(this.binding().returns, Returns::Void) {
+        all.insert(0, result);
     }
+    result::none_one_or_tuple(py, all).map(Some)
 }
 
 /// An argument of the quick path: a live object while the frame is filled.

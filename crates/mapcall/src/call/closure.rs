@@ -496,6 +496,11 @@ unsafe fn read(pool: &ClosurePool, arguments: *mut *mut c_void, frame: &mut [u64
         let Some(slots) = frame.get_mut(pool.layout.parameter(index)..) else {
             continue;
         };
+        if let ([slot, ..], true) = (&mut *slots, value.size == size_of::<u64>()) {
+            // SAFETY: the caller guarantees that `argument` is valid for reads of `size` bytes.
+            *slot = unsafe { argument.cast::<u64>().read_unaligned() };
+            continue;
+        }
         // SAFETY: the caller guarantees that `argument` is valid for reads of `size` bytes, and the layout
         // has slots for as many at the parameter's offset.
         unsafe { ptr::copy_nonoverlapping(argument.cast(), bytes(slots), value.size) };

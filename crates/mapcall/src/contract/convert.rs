@@ -5,7 +5,8 @@ use std::ffi::CStr;
 use std::sync::Arc;
 
 use super::error::{Form, Problem, Range, Remedy, Replacement};
-use super::host_value::{FunctionValue, HandleValue, HostValue};
+use super::foreign_function;
+use super::host_value::{FunctionValue, HandleValue, HostValue, TypedPointer};
 use super::number::Number;
 use super::rule::{PointerRule, Rule, check_dtype, is_char, target_name};
 use crate::ctype::{CType, Function, Pointer};
@@ -54,6 +55,13 @@ impl Rule {
             (Self::Pointer(rule), HostValue::Pointer(pointer)) => {
                 check_pointer(rule, value, is_unchecked)?;
                 set(slots, address(pointer));
+            }
+            (Self::Pointer(rule), HostValue::TypedPointer(pointer)) => {
+                check_typed_pointer(rule, &pointer, is_unchecked)?;
+                set(slots, address(pointer.address));
+            }
+            (Self::Text, HostValue::TypedPointer(pointer)) if pointer.target == "char" => {
+                set(slots, address(pointer.address));
             }
             (
                 Self::Pointer(rule),
@@ -246,6 +254,43 @@ pub(super) fn check_pointer(
     Ok(())
 }
 
+/// Checks that a pointer takes one of another library: by the dtype of what it points to, or by the name of its
+/// type where there is none. As in C, the caller guarantees that the memory is as large as the function takes it
+/// to be.
+fn check_typed_pointer(
+    rule: &PointerRule,
+    pointer: &TypedPointer<'_>,
+    is_unchecked: bool,
+) -> Result<(), Problem> {
+    let found = || format!("a pointer to {}", pointer.target);
+    if rule.ownership != Ownership::Kept {
+        return Err(Problem::NotOwned { found: found() });
+    }
+    if pointer.is_read_only && rule.writes_data() {
+        return Err(Problem::ReadOnly);
+    }
+    if rule.is_void || is_unchecked && pointer.target == "void" {
+        return Ok(());
+    }
+    let is_pointer = matches!(rule.ctype.resolved(), CType::Pointer(_));
+    let target = rule.ctype.to_string();
+    match (&rule.dtype, pointer.dtype) {
+        (Some(expected), Some(dtype)) if !is_pointer => check_dtype(&rule.ctype, expected, dtype)
+            .map_err(|problem| match problem {
+                Problem::Field { .. } => problem,
+                _ => Problem::Type {
+                    found: found(),
+                    remedy: Remedy::Words(format!("give a pointer to {target}")),
+                },
+            }),
+        _ if rule.takes(pointer.target) => Ok(()),
+        _ => Err(Problem::Type {
+            found: found(),
+            remedy: Remedy::GivePointer { target },
+        }),
+    }
+}
+
 /// Checks that a pointer takes the address of a struct that the caller owns.
 fn check_struct(rule: &PointerRule, ctype: &CType, is_read_only: bool) -> Result<(), Problem> {
     let found = target_name(ctype);
@@ -290,6 +335,11 @@ fn check_function(wanted: &Arc<Function>, found: FunctionValue<'_>) -> Result<()
         FunctionValue::Closure(closure) => (ctype(closure).is_same(&ctype(wanted)), &|| {
             ctype(closure).to_string()
         }),
+        FunctionValue::Foreign(prototype) => (foreign_function::fits(wanted, prototype), &|| {
+            prototype.function_type().to_string()
+        }),
+        FunctionValue::Unreadable(text) => (false, &|| text.to_owned()),
+        FunctionValue::Unknown => (true, &String::new),
     };
     if is_same {
         Ok(())

@@ -49,6 +49,8 @@ pub enum HostValue<'a> {
     Handle(HandleValue<'a>),
     /// A pointer made by another library, to memory of unknown size and lifetime.
     Pointer(*const c_void),
+    /// A pointer made by another library, with the type of what it points to.
+    TypedPointer(TypedPointer<'a>),
     /// A function.
     Function {
         /// Its type.
@@ -93,6 +95,20 @@ pub struct HandleValue<'a> {
     pub ownership: Ownership,
 }
 
+/// A pointer of another library to memory of unknown size: see [`HostValue::TypedPointer`].
+#[derive(Clone, Copy, Debug)]
+pub struct TypedPointer<'a> {
+    /// The pointer.
+    pub address: *const c_void,
+    /// The name of the type that it points to: the tag of a struct, otherwise the C type.
+    pub target: &'a str,
+    /// The dtype of the target; the host language's name of one without a counterpart in [`DType`]. `None` if
+    /// the type is only a name: `void`, an incomplete struct, a pointer.
+    pub dtype: Option<Result<&'a DType, &'a str>>,
+    /// Whether C may only read the memory.
+    pub is_read_only: bool,
+}
+
 /// The type of a function that a caller gives: see [`HostValue::Function`].
 #[derive(Clone, Copy, Debug)]
 pub enum FunctionValue<'a> {
@@ -100,6 +116,12 @@ pub enum FunctionValue<'a> {
     Bound(&'a Prototype),
     /// A closure, by its function type.
     Closure(&'a std::sync::Arc<Function>),
+    /// A function pointer of another library, by the prototype that follows from its types there.
+    Foreign(&'a Prototype),
+    /// A function pointer of another library, by a signature that is not C as it stands there.
+    Unreadable(&'a str),
+    /// A function pointer of another library, which does not tell its type.
+    Unknown,
 }
 
 impl HostValue<'_> {
@@ -116,7 +138,7 @@ impl HostValue<'_> {
             Self::File => "a file",
             Self::Text(_) => "a text",
             Self::Handle(_) => "a handle",
-            Self::Pointer(_) => "a pointer",
+            Self::Pointer(_) | Self::TypedPointer(_) => "a pointer",
             Self::Function { .. } => "a function",
             Self::Record { .. } | Self::Struct { .. } => "a struct",
             Self::List(_) => "a list",

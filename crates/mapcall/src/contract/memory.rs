@@ -42,13 +42,13 @@ impl Memory<'_> {
         start..end.saturating_add(itemsize)
     }
 
-    /// Returns whether all elements are aligned if the first one is.
-    pub(super) fn has_aligned_strides(&self, alignment: usize) -> bool {
+    /// Returns whether all elements are aligned if the first one is. `misaligned` are the bits that must be 0
+    /// in an address.
+    #[inline]
+    pub(super) fn has_aligned_strides(&self, misaligned: usize) -> bool {
         let mut axes = self.shape.iter().zip(self.strides);
-        self.shape.contains(&0)
-            || axes.all(|(&length, stride)| {
-                length == 1 || stride.unsigned_abs().is_multiple_of(alignment)
-            })
+        axes.all(|(&length, stride)| length == 1 || stride.cast_unsigned() & misaligned == 0)
+            || self.shape.contains(&0)
     }
 
     /// Returns the memory for the first call of a batch: without the first axes.

@@ -30,11 +30,13 @@ mod element;
 mod error;
 mod extent_rule;
 mod fields;
+mod foreign_function;
 mod host_value;
 mod memory;
 mod number;
 mod output;
 mod quick;
+mod received;
 mod role;
 mod rule;
 mod scalar;
@@ -51,12 +53,13 @@ pub use error::{
     Results, Subject, list, write_length,
 };
 pub use extent_rule::ExtentRule;
-pub use host_value::{FunctionValue, HandleValue, HostValue};
+pub use host_value::{FunctionValue, HandleValue, HostValue, TypedPointer};
 pub use mapcall_array::Backing;
 pub use memory::Memory;
 pub use number::Number;
 pub use output::Output;
 pub use quick::{Quick, QuickArgument, QuickCall, QuickDerived};
+pub use received::{Received, ReceivedArray, ReceivedNumbers, ReceivedParameters};
 pub use role::Role;
 pub use rule::{
     ArrayRule, Derived, InOutRule, Inferred, PointerRule, Rule, UnsupportedPrototype, target_name,
@@ -379,7 +382,9 @@ impl Contract {
 
     /// Returns the name of the argument for a role: `out` for the result, `where` for the mask, with underscores if
     /// a parameter has that name.
-    pub(crate) fn role_name(&self, role: Role) -> String {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn role_name(&self, role: Role) -> String {
         let mut name = match role {
             Role::Parameter(position) => return self.name(position).to_owned(),
             Role::Result => "out".to_owned(),

@@ -538,6 +538,12 @@ impl ArrayRule {
         &self.extents
     }
 
+    /// Returns whether the prototype gives all extents.
+    #[must_use]
+    pub fn is_measured(&self) -> bool {
+        !self.extents().contains(&ExtentRule::Unknown)
+    }
+
     /// Returns the number of core axes.
     #[must_use]
     #[inline]

@@ -58,8 +58,11 @@ pub fn argument_type(value: HostValue<'_>) -> Result<CType, Problem> {
         | HostValue::Struct { .. } => CType::pointer_to(CType::Void, true),
         HostValue::Function { function, .. } => {
             let ctype = match function {
-                FunctionValue::Bound(prototype) => prototype.function_type(),
+                FunctionValue::Bound(prototype) | FunctionValue::Foreign(prototype) => {
+                    prototype.function_type()
+                }
                 FunctionValue::Closure(function) => CType::Function(function.clone()),
+                FunctionValue::Unreadable(_) | FunctionValue::Unknown => CType::Void,
             };
             CType::pointer_to(ctype, false)
         }

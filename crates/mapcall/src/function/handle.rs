@@ -89,7 +89,7 @@ enum Origin {
     /// The function that returned it.
     Function(Function),
     /// The library that it was obtained from in another way.
-    Library(#[expect(dead_code, reason = "it is kept, and dropped")] Library),
+    Library(Library),
 }
 
 /// The code that destroys the object of a handle.
@@ -371,6 +371,15 @@ impl Handle {
         match &self.0.origin {
             Origin::Function(function) => Some(function),
             Origin::Library(_) => None,
+        }
+    }
+
+    /// Returns the library that the pointer was obtained from.
+    #[must_use]
+    pub fn library(&self) -> &Library {
+        match &self.0.origin {
+            Origin::Function(function) => function.library(),
+            Origin::Library(library) => library,
         }
     }
 

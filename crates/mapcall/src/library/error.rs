@@ -19,15 +19,19 @@ use std::path::PathBuf;
 pub enum LibraryError {
     /// No file that the name may stand for could be loaded.
     #[error(
-        "expected a library that the loader takes, got {name:?}; tried {}; give a path with a \
-         separator, a file name such as \"libz.so.1\" or a bare name such as \"z\"",
-        list(tried)
+        "expected a library that the loader takes, got {name:?}; tried {}; {}",
+        list(tried),
+        hint.as_deref().unwrap_or(
+            "give a path with a separator, a file name such as \"libz.so.1\" or a bare name such as \"z\""
+        )
     )]
     NotFound {
         /// The name that was given.
         name: OsString,
         /// The candidates that were tried, in this order.
         tried: Vec<Attempt>,
+        /// What is wrong and what to do, if that is known.
+        hint: Option<String>,
     },
     /// An empty name, which some loaders take for the process itself.
     #[error(

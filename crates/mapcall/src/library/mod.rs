@@ -19,6 +19,7 @@
 
 mod error;
 mod exports;
+mod hint;
 mod loaded;
 mod sys;
 mod vector;
@@ -141,8 +142,9 @@ impl Library {
                 Err(error) => tried.push(Attempt::new(candidate, &error)),
             }
         }
+        let hint = hint::hint(name, &tried);
         let name = name.to_owned();
-        Err(LibraryError::NotFound { name, tried })
+        Err(LibraryError::NotFound { name, tried, hint })
     }
 
     /// Loads a library from a path whose file is removed afterwards, so that the library has no path.
@@ -158,6 +160,7 @@ impl Library {
         let handle = handle.map_err(|error| LibraryError::NotFound {
             name: path.into(),
             tried: vec![Attempt::new(path.into(), &error)],
+            hint: None,
         })?;
         Ok(Self {
             loaded: loaded::share(handle, None, Some(exports)),

@@ -58,7 +58,7 @@ impl Check<'_> {
         };
         let item = memory.item(extra, itemsize);
         let address = item.address.expose_provenance();
-        let is_aligned = item.has_aligned_strides(rule.alignment());
+        let is_aligned = item.has_aligned_strides(rule.memory.misaligned);
         if !(rule.memory.accepts_scalars(&item, address) && is_aligned) {
             let contiguous = Memory {
                 is_contiguous: true,
@@ -261,7 +261,8 @@ impl Check<'_> {
         memory: Memory<'_>,
     ) -> Result<(), Box<ArgumentError>> {
         let address = memory.address.expose_provenance();
-        let is_aligned = address.is_multiple_of(alignment) && memory.has_aligned_strides(alignment);
+        let is_aligned = address.is_multiple_of(alignment)
+            && memory.has_aligned_strides(alignment.wrapping_sub(1));
         if !is_aligned {
             let problem = Problem::Unaligned { address, alignment };
             return Err(self.contract.refuse(position, problem));

@@ -1,5 +1,6 @@
 //! The check of arrays that are converted for the call.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use mapcall_array::convert::Cast;
@@ -8,7 +9,9 @@ use mapcall_array::layout::Dims;
 use super::{ArgumentError, ArrayRule, Check, DType, Operand, Problem, Role, Rule};
 use crate::call::OperandKind;
 use crate::contract::conversion::Conversion;
+use crate::contract::extent_rule::ExtentRule;
 use crate::contract::memory::Memory;
+use crate::ctype::{Body, CType};
 
 /// An array that is converted: where it lies, and what C takes.
 pub(super) struct Converted {
@@ -83,7 +86,7 @@ impl Check<'_> {
         let (Ok(found), Some(extra)) = (dtype, memory.shape.len().checked_sub(rank)) else {
             return Ok(None);
         };
-        if extra > 0 && !self.is_broadcasting {
+        if (extra > 0 && !self.is_broadcasting) || rule.extents().contains(&ExtentRule::Unknown) {
             return Ok(None);
         }
         let fits = rule.check_dtype(dtype).is_ok();
@@ -100,7 +103,8 @@ impl Check<'_> {
             (_, true) => (load, None),
             (_, false) => (load.filter(|_| store.is_some()), store),
         };
-        if load.is_none() && (role != Role::Result || store.is_none()) {
+        let is_allowed = load.is_some() || (role == Role::Result && store.is_some());
+        if !is_allowed || self.may_return_addresses() {
             return Ok(None);
         }
         let strides = rule.dense(memory.shape, extra, expected.itemsize());
@@ -133,6 +137,22 @@ impl Check<'_> {
             strides,
             itemsizes: [found.itemsize(), expected.itemsize()],
         }))
+    }
+
+    /// Returns whether the function may return addresses in its arguments, which must not be those of copies.
+    fn may_return_addresses(&self) -> bool {
+        let prototype = &self.contract.prototype;
+        let returns = match prototype.returns.resolved() {
+            // A text is copied before the copies are dropped.
+            CType::Pointer(pointer) => !pointer.is_text(),
+            returns => has_pointer(returns),
+        };
+        let writes = |rule: &Rule| match rule {
+            Rule::Array(rule) => !rule.is_const() && has_pointer(rule.ctype()),
+            Rule::Pointer(rule) => !rule.is_const && has_pointer(&rule.ctype),
+            _ => false,
+        };
+        returns || self.contract.rules.iter().any(writes)
     }
 
     /// Checks an array that is converted: as the array that C gets, which has the same shape.
@@ -210,6 +230,27 @@ impl Check<'_> {
         }
         Ok(())
     }
+}
+
+/// Returns whether values of a type have pointers in them. Each struct is visited once, as structs may share members.
+fn has_pointer(ctype: &CType) -> bool {
+    let mut visited = HashSet::new();
+    let mut left = vec![ctype];
+    while let Some(ctype) = left.pop() {
+        match ctype.resolved() {
+            CType::Pointer(_) => return true,
+            CType::Array(array) => left.push(&array.item),
+            CType::Record(record) => {
+                if let Body::Complete { members, .. } = &record.body
+                    && visited.insert(Arc::as_ptr(record))
+                {
+                    left.extend(members.iter().map(|member| &member.ctype));
+                }
+            }
+            _ => {}
+        }
+    }
+    false
 }
 
 impl ArrayRule {

@@ -319,6 +319,27 @@ impl<'a> Check<'a> {
                 self.set(position, handle.address.expose_provenance() as u64);
                 Ok(())
             }
+            (Rule::Array(rule), HostValue::TypedPointer(pointer)) if !rule.is_measured() => {
+                let checked = match pointer.dtype {
+                    Some(dtype) => rule.check_dtype(dtype),
+                    None => Err(Problem::Type {
+                        found: format!("a pointer to {}", pointer.target),
+                        remedy: Remedy::GivePointer {
+                            target: rule.ctype().to_string(),
+                        },
+                    }),
+                };
+                let problem = match checked {
+                    Err(problem) => Some(problem),
+                    Ok(()) if pointer.is_read_only && !rule.is_const() => Some(Problem::ReadOnly),
+                    Ok(()) => None,
+                };
+                if let Some(problem) = problem {
+                    return Some(Err(self.contract.refuse(position, problem)));
+                }
+                self.set(position, pointer.address.expose_provenance() as u64);
+                Ok(())
+            }
             (Rule::Array(rule), HostValue::Text(text)) if rule.takes_text() => {
                 self.text_of_length(position, rule, text)
             }

@@ -145,6 +145,11 @@ pub enum Remedy {
     BindConst,
     /// Give the memory that a handle leads into as an array, which the handle keeps.
     KeepArgument,
+    /// Give a handle, made of the pointer, to the type of the parameter.
+    GivePointer {
+        /// The type, in C.
+        target: String,
+    },
     /// Give a bound function.
     GiveFunction,
     /// Give a function of the type of the parameter.
@@ -505,6 +510,7 @@ impl Remedy {
             Self::KeepArgument => {
                 f.write_str("give the argument as an `Array`, which the handle keeps")
             }
+            Self::GivePointer { target } => write!(f, "give a pointer to {target}"),
             Self::GiveFunction => f.write_str("give a bound function"),
             Self::GiveFunctionOfType => f.write_str("give a function of that type"),
             Self::GiveStruct(_) => f.write_str("give a struct"),

@@ -125,6 +125,13 @@ impl<'c, D> Builder<'c, D> {
         let pairs = contract.disjoint_pairs.iter();
         let pairs = pairs.map(|&(one, other)| Some((step(one)?, step(other)?)));
         let disjoint_pairs = pairs.collect::<Option<_>>()?;
+        let outputs = steps.iter().enumerate();
+        let outputs = outputs.filter(|(_, step)| match &step.kind {
+            Kind::Array(vector) => step.required.is_none() && !vector.is_nullable,
+            Kind::InOut(_) => true,
+            _ => false,
+        });
+        let outputs = outputs.map(|(step, _)| step).collect();
         self.numbers.derive(contract, &self.destinations)?;
         let dimensions = contract.inferred.iter();
         let inferred = dimensions.map(|dimension| Inferred {
@@ -133,6 +140,7 @@ impl<'c, D> Builder<'c, D> {
         });
         Some(QuickDerived {
             disjoint_pairs,
+            outputs,
             inferred: inferred.collect(),
             steps: self.steps.into(),
             required: self.required,

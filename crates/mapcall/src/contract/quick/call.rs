@@ -26,7 +26,7 @@ pub struct QuickCall<'q, D> {
     frame: SmallFrame,
     copies: [u64; COPIES],
     extents: [u64; EXTENTS],
-    /// The distance from the first byte of each array to its last; 0 for one that is left out.
+    /// The size of each array in bytes, with what lies between its rows; 0 for one that is left out.
     sizes: [u64; ARRAYS],
     /// Whether no argument is left out.
     is_complete: bool,
@@ -78,7 +78,14 @@ impl<'q, D> QuickCall<'q, D> {
                 Kind::Array(vector) => {
                     if let Some(memory) = argument.array(&vector.dtype) {
                         let address = memory.address.expose_provenance();
-                        let (size, reach) = vector.sizes(&memory, address, &mut self.extents)?;
+                        let size = vector.size(&memory, address, &mut self.extents)?;
+                        // The rows of an array with a layout need not follow each other.
+                        let reach = match vector.layout {
+                            Some(_) if !quick.disjoint_pairs.is_empty() => {
+                                memory.addresses(vector.memory.itemsize).len()
+                            }
+                            _ => size,
+                        };
                         *self.sizes.get_mut(vector.index)? = reach as u64;
                         // The sum wraps only on 32-bit systems, if large arrays overlap.
                         nbytes = nbytes.wrapping_add(size);
@@ -111,29 +118,29 @@ impl<'q, D> QuickCall<'q, D> {
     #[must_use]
     #[inline]
     pub fn output(&self, index: usize) -> Option<Output> {
-        if self.is_complete {
-            return None;
-        }
-        let mut outputs = self.quick.steps.iter().filter(|step| step.is_allocated());
-        let step = outputs.nth(index)?;
-        let (shape, is_column_major, fill) = match &step.kind {
+        let step = self
+            .quick
+            .outputs
+            .get(index)
+            .filter(|_| !self.is_complete)?;
+        let step = self.quick.steps.get(*step)?;
+        let mut shape = Dims::new();
+        let mut is_column_major = false;
+        let mut fill = None;
+        match &step.kind {
             Kind::Array(vector) => {
-                let length = |&axis: &usize| usize::try_from(*self.extents.get(axis)?).ok();
-                let shape = vector.axes.iter().map(length).collect::<Option<_>>()?;
+                for &axis in &vector.axes {
+                    shape.push(usize::try_from(*self.extents.get(axis)?).ok()?);
+                }
                 let layout = vector.layout.as_ref();
-                (
-                    shape,
-                    layout.is_some_and(|layout| layout.is_column_major),
-                    None,
-                )
+                is_column_major = layout.is_some_and(|layout| layout.is_column_major);
             }
-            Kind::InOut(extent) => (
-                Dims::from_slice(&[1]),
-                false,
-                self.extents.get(*extent).copied(),
-            ),
+            Kind::InOut(extent) => {
+                shape.push(1);
+                fill = self.extents.get(*extent).copied();
+            }
             _ => return None,
-        };
+        }
         Some(Output {
             role: Role::Parameter(step.position),
             shape,
@@ -143,19 +150,17 @@ impl<'q, D> QuickCall<'q, D> {
         })
     }
 
-    /// Sets the address of an allocated output; `None` if it needs the full check.
+    /// Sets the address of an allocated output, by its index; `None` if it needs the full check.
     #[inline]
-    pub fn place(&mut self, output: &Output, address: *mut u8) -> Option<()> {
-        let mut steps = self.quick.steps.iter();
-        let step = steps.find(|step| Role::Parameter(step.position) == output.role)?;
+    pub fn place(&mut self, index: usize, address: *mut u8) -> Option<()> {
+        let step = self.quick.steps.get(*self.quick.outputs.get(index)?)?;
         let address = address.expose_provenance();
         if let Kind::Array(vector) = &step.kind
             && address & vector.memory.misaligned != 0
         {
             return None;
         }
-        *self.frame.0.get_mut(step.slot)? = address as u64;
-        Some(())
+        self.pass(Destination::Slot(step.slot), address as u64)
     }
 
     /// Returns the slots of the frame, with the addresses of the copies of numbers: the call must not be moved

@@ -43,7 +43,7 @@ pub(super) const COPIES: usize = 8;
 /// let output = call.output(0).unwrap();
 /// assert_eq!(output.shape[..], [1]);
 /// let mut info = [0];
-/// call.place(&output, info.as_mut_ptr().cast()).unwrap();
+/// call.place(0, info.as_mut_ptr().cast()).unwrap();
 /// assert!(call.output(1).is_none());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -53,6 +53,8 @@ pub(super) const COPIES: usize = 8;
 pub struct QuickDerived<D> {
     /// One step for each argument, in their order.
     pub(super) steps: Box<[Step<D>]>,
+    /// The steps of the arrays that are allocated if they are left out.
+    pub(super) outputs: Box<[usize]>,
     /// The number of arguments that can't be left out.
     pub(super) required: usize,
     /// The extents before the first array is read: the inferred ones, unset; constants; expressions, unset.
@@ -158,20 +160,20 @@ pub(super) enum Source {
 pub(super) type Values = [Option<i128>; SmallFrame::SLOTS];
 
 impl<D> Vector<D> {
-    /// Checks the memory of an array, and compares its axes with the extents. Returns its size in bytes, and
-    /// the distance from its first byte to its last; `None` if it needs the full check.
+    /// Checks the memory of an array, and compares its axes with the extents. Returns its size in bytes; `None`
+    /// if it needs the full check.
     #[inline]
-    pub(super) fn sizes(
+    pub(super) fn size(
         &self,
         memory: &Memory<'_>,
         address: usize,
         extents: &mut [u64; EXTENTS],
-    ) -> Option<(usize, usize)> {
+    ) -> Option<usize> {
         let itemsize = self.memory.itemsize;
         if let Some(layout) = &self.layout {
             let is_fit = memory.shape.len() == self.memory.rank
                 && self.memory.accepts_scalars(memory, address)
-                && memory.has_aligned_strides(self.memory.misaligned + 1);
+                && memory.has_aligned_strides(self.memory.misaligned);
             if !is_fit {
                 return None;
             }
@@ -192,11 +194,7 @@ impl<D> Vector<D> {
             // This does not overflow: the elements exist, so that their size does not exceed the memory.
             size = size.wrapping_mul(length);
         }
-        let reach = match self.layout {
-            Some(_) => memory.addresses(itemsize).len(),
-            None => size,
-        };
-        Some((size, reach))
+        Some(size)
     }
 
     /// Compares the length of a text with the extent. Returns its size in bytes, without the NUL.
@@ -204,16 +202,5 @@ impl<D> Vector<D> {
     pub(super) fn text_size(&self, text: &[u8], extents: &mut [u64; EXTENTS]) -> Option<u64> {
         let size = text.len().saturating_sub(1) as u64;
         agrees(extents.get_mut(*self.axes.first()?)?, size).then_some(size)
-    }
-}
-
-impl<D> Step<D> {
-    /// Returns whether the argument is allocated if it is left out.
-    pub(super) fn is_allocated(&self) -> bool {
-        match &self.kind {
-            Kind::Array(vector) => self.required.is_none() && !vector.is_nullable,
-            Kind::InOut(_) => true,
-            _ => false,
-        }
     }
 }

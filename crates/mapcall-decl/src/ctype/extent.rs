@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::ctype::Integer;
+use super::scalar::Integer;
 
 /// The extent of one axis of an array parameter.
 ///
