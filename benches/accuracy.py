@@ -1,7 +1,7 @@
 """Measures the errors of the C library's vector variants and of NumPy, in units in the last place.
 
-The reference is libm's function of `long double`, whose 64 bits of precision are 11 more than those of a double,
-and that of `double` for functions of `float`. It prints the table of docs/simd.md.
+The reference is libm's function of `long double`, whose 64 bits of precision are 11 more than those
+of a double, and that of `double` for functions of `float`. It prints the table of docs/simd.md.
 """
 
 from __future__ import annotations

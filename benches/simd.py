@@ -1,7 +1,7 @@
 """Compares batches by vector variants with NumPy's, SciPy's and Numba's own vector code.
 
-The arrays fit in a core's cache. The rival of a function is the faster one of the packages that have it, which
-is found by measuring them first.
+The arrays fit in a core's cache. The rival of a function is the faster one of the packages that
+have it, which is found by measuring them first.
 """
 
 from __future__ import annotations

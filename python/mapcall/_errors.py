@@ -145,8 +145,8 @@ class ArgumentError(TypeError, ValueError):
     ... except mapcall.ArgumentError as error:
     ...     print(error)
     ...     print(error.parameter, "|", error.expected, "|", error.found, "|", error.remedy)
-    modf: out: expected float64[1], got an array of float32; convert it with out.astype('float64')
-    out | float64[1] | an array of float32 | convert it with out.astype('float64')
+    modf: out: expected float64[1], got an array of float32; pass new_out = out...
+    out | float64[1] | an array of float32 | pass new_out = out.astype('float64'), ...
 
     Attributes
     ----------

@@ -200,11 +200,10 @@ proptest! {
         };
         let memory: Vec<u8> = (0..bytes).map(|_| next()).collect();
         let mut result = vec![0xa5; to_bytes];
+        let to_memory = (result.as_mut_ptr().wrapping_add(to_first), &to_strides[..]);
+        let from_memory = (memory.as_ptr().wrapping_add(first), &strides[..]);
         // SAFETY: both buffers have the elements of the layouts.
-        unsafe {
-            let to = (result.as_mut_ptr().add(to_first), &to_strides[..]);
-            cast.run(&shape, (memory.as_ptr().add(first), &strides), to);
-        }
+        unsafe { cast.run(&shape, from_memory, to_memory) };
         let python = |dtype: &str, memory: &[u8], offset: usize, strides: [isize; 2]| {
             let memory = hex(memory);
             let [rows, columns] = strides;

@@ -81,7 +81,7 @@ fn files_of_another_byte_order_are_converted_if_asked() {
     let directory = files();
     numpy(
         directory.path(),
-        "image = np.arange(12, dtype='>f8').reshape(3, 4) / 12
+        "image = (np.arange(12).reshape(3, 4) / 12).astype('>f8')
 open('image.fits', 'wb').write(bytes(2880) + image.tobytes())
 open('y.raw', 'wb').write(bytes(3) + np.ones(4, '>f4').tobytes())
 np.save('expected.npy', np.cos(image))",
@@ -462,7 +462,10 @@ fn bad_arguments_have_one_line() {
             &["m", COS, "x=1", "--check", "zero"][..],
             "cos: expected a function that returns an integer, got one that returns double",
         ),
-        (&["m", COS], "cos: x: expected double, got nothing; give x"),
+        (
+            &["m", COS],
+            "cos: x: expected double, got nothing; give x=NUMBER",
+        ),
         (
             &["m", COS, "x=1", "x=2"],
             "cos: x: expected double, got a second value; give it once",

@@ -34,8 +34,8 @@ fn symbols_are_those_that_were_compiled() {
     assert_eq!(
         lines,
         [
-            serde_json::json!({"name": "b"}),
-            serde_json::json!({"name": "d"})
+            serde_json::json!({"name": "b", "variants": []}),
+            serde_json::json!({"name": "d", "variants": []})
         ]
     );
     assert!(

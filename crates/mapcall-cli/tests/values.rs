@@ -64,7 +64,7 @@ fn numbers_are_those_of_the_type() {
     for (assignment, message) in [
         (
             "c=256",
-            "f: c: expected unsigned char, got 256; give a value that unsigned char has",
+            "f: c: expected unsigned char, got 256; give a value from 0 to 255",
         ),
         (
             "i=1.5",

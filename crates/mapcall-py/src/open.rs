@@ -68,7 +68,8 @@ pub(crate) fn memmap<'py>(
 /// Map a raw file that exists as an array of `class`. It is never made longer.
 ///
 /// >>> import mapcall
-/// >>> _ = open('x.dat', 'wb').write(bytes(12))
+/// >>> import pathlib
+/// >>> _ = pathlib.Path('x.dat').write_bytes(bytes(12))
 /// >>> mapcall._mapcall.open_raw(mapcall.memmap, 'x.dat', '>i2', 'r', 4, (-1, 2), 'C', 0)
 /// memmap([[0, 0],
 ///         [0, 0]], dtype='>i2')

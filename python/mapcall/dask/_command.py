@@ -201,9 +201,7 @@ def _function(
     headers = [os.path.abspath(name) if os.path.isfile(name) else name for name in headers]
     folders = [os.path.abspath(folder) for folder in include]
     files = [os.path.abspath(file) for file in prototypes]
-    loaded = _mapcall.load(
-        library, headers, prototypes=files, include=folders, define=dict(define)
-    )
+    loaded = _mapcall.load(library, headers, prototypes=files, include=folders, define=dict(define))
     if prototype.strip().isidentifier():
         bound: _mapcall.Function = getattr(loaded, prototype.strip())
         return bound

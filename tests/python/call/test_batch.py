@@ -114,7 +114,7 @@ class TestForeign:
         half = c.function(HALF)
         c.refuses(
             "half: x: expected double, got an array of float32;"
-            " convert it with x.astype('float64')",
+            " make it one with numpy.asarray(x, 'float64')",
             half,
             array.array("f", [1, 2]),
         )

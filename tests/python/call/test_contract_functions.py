@@ -120,8 +120,8 @@ class TestAttributes:
         signature = inspect.signature(saxpy)
         assert str(signature) == (
             "(a: float, x: float32[n], y: float32[n] in/out = None, *, n: int = None, "
-            "out=None, where=None, threads=None, stream=None, sync=None, "
-            "progress=None)"
+            "out=None, where=None, threads=None, simd=None, stream=None, sync=None, "
+            "progress=None, convert=None)"
         )
         bound = signature.bind(2.0, np.zeros(3, "f4"), n=3)
         assert list(bound.arguments) == ["a", "x", "n"]
@@ -132,7 +132,7 @@ class TestAttributes:
     def test_inspect_many(self, c: Counted) -> None:
         signature = inspect.signature(c.function(MANY))
         names = ["mode", "b", "z", "s", "p", "h", "f", "x", "y", "z2", "m", "n"]
-        batch = ["out", "where", "threads", "stream", "sync", "progress"]
+        batch = ["out", "where", "threads", "simd", "stream", "sync", "progress", "convert"]
         assert list(signature.parameters) == [*names, *batch]
         assert repr(signature.return_annotation) == "int"
 

@@ -32,6 +32,10 @@ pub(super) struct Macro {
 }
 
 impl Macros {
+    #[cfg_attr(
+        not(feature = "headers"),
+        allow(dead_code, reason = "only headers have macros")
+    )]
     pub(crate) fn new(directives: &[Directive]) -> Self {
         let mut all = HashMap::new();
         for (order, directive) in directives.iter().enumerate() {
@@ -171,6 +175,10 @@ impl Macros {
 
 /// Replaces the bodies of macros that are comma operators by the last operands, which are their values: left
 /// operands are calls of functions, which no constant expression may have.
+#[cfg_attr(
+    not(feature = "headers"),
+    allow(dead_code, reason = "only headers have macros")
+)]
 fn replace_commas(all: &mut HashMap<String, Macro>) {
     let ends_with_comma =
         |defined: &Macro| defined.parameters.is_none() && defined.body.ends_with(',');
@@ -224,6 +232,10 @@ impl Closure<'_> {
 
 impl Macro {
     /// Reads a line `#define NAME BODY` or `#define NAME(PARAMETERS) BODY`.
+    #[cfg_attr(
+        not(feature = "headers"),
+        allow(dead_code, reason = "only headers have macros")
+    )]
     fn read(directive: &Directive, order: usize) -> Option<(String, Self)> {
         let rest = directive.line.strip_prefix("#define ")?.trim_start();
         let end = rest.find(|letter: char| letter.is_whitespace() || letter == '(');

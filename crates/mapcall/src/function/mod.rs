@@ -387,9 +387,9 @@ impl Function {
     /// let process = Library::process()?;
     /// // SAFETY: this is what `getloadavg` does with its numbers.
     /// let getloadavg = unsafe { process.function("int getloadavg(double load[n], int n)")? };
-    /// let load = Array::zeros(">f4".parse()?, &[3], Order::C)?;
-    /// assert!(getloadavg.call(&mut [Arg::from(&load)]).is_err());
-    /// getloadavg.with_conversion(true).call(&mut [Arg::from(&load)])?;
+    /// let mut load = Array::zeros(">f4".parse()?, &[3], Order::C)?;
+    /// assert!(getloadavg.call(&mut [Arg::from(&mut load)]).is_err());
+    /// getloadavg.with_conversion(true).call(&mut [Arg::from(&mut load)])?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///

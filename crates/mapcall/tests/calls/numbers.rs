@@ -259,8 +259,10 @@ fn by_c<T: Element>(function: &str, numbers: &[T], size: usize) -> Vec<Vec<u8>> 
     out.chunks(size).map(<[u8]>::to_vec).collect()
 }
 
-fn extended_bytes(value: Scalar) -> Result<Vec<u8>, Problem> {
-    let slots = Number::Float(Float::LongDouble).slots(value)?;
+fn extended_bytes(value: Scalar) -> Result<Vec<u8>, Box<Problem>> {
+    let slots = Number::Float(Float::LongDouble)
+        .slots(value)
+        .map_err(Box::new)?;
     Ok(slots[..2]
         .iter()
         .flat_map(|slot| slot.to_ne_bytes())

@@ -15,7 +15,7 @@ use crate::extent::ExtentError;
 /// ```
 /// use mapcall::contract::Problem;
 ///
-/// let problem = Problem::Rank { expected: 2, shape: vec![7] };
+/// let problem = Problem::Rank { expected: 2, shape: vec![7], reshaped: None };
 /// assert_eq!(problem.to_string(), "shape (7,)");
 /// ```
 #[derive(Clone, Debug, PartialEq)]
