@@ -609,8 +609,9 @@ def open(
 
     A file in no format that mapcall knows is opened with `dtype`, `shape` and `offset`:
 
-    >>> with open("image.fits", "wb") as file:
-    ...     _ = file.write(b"HEADER".ljust(2880) + np.arange(6, dtype=">f4").tobytes())
+    >>> import pathlib
+    >>> content = bytes(2880) + np.arange(6, dtype=">f4").tobytes()
+    >>> _ = pathlib.Path("image.fits").write_bytes(content)
     >>> mapcall.open("image.fits", dtype=">f4", shape=(2, 3), offset=2880)
     memmap([[0., 1., 2.],
             [3., 4., 5.]], dtype='>f4')

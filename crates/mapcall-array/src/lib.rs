@@ -88,7 +88,7 @@ pub use open::{
     AppendOptions, Appender, CreateOptions, MapOptions, NewFile, WrittenFile, append, create,
 };
 #[doc(hidden)]
-pub use open::{Change, PartialFile};
+pub use open::{Change, PartialFile, is_npy_name};
 pub use typed::Element;
 
 // The example of the README.

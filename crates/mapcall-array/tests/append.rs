@@ -508,14 +508,14 @@ fn files_that_cannot_grow_are_refused() {
 fn links_lead_to_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    symlink("a.npy", at("link.npy")).unwrap();
-    append(at("link.npy"), &numbers(0, &[2])).unwrap();
+    symlink("a.npy", at("link")).unwrap();
+    append(at("link"), &numbers(0, &[2])).unwrap();
     fs::hard_link(at("a.npy"), at("b.npy")).unwrap();
     let inode = fs::metadata(at("a.npy")).unwrap().ino();
     append(at("b.npy"), &numbers(2, &[1])).unwrap();
-    append(at("link.npy"), &numbers(3, &[1])).unwrap();
+    append(at("link"), &numbers(3, &[1])).unwrap();
     assert_eq!(loaded(&at("a.npy")), (vec![4], Order::C, vec![0, 1, 2, 3]));
-    assert_eq!(fs::metadata(at("link.npy")).unwrap().ino(), inode);
+    assert_eq!(fs::metadata(at("link")).unwrap().ino(), inode);
 }
 
 #[test]

@@ -191,7 +191,8 @@ def _checked(arrays: list[Any], paths: list[Any]) -> list[str]:
     targets = [os.path.abspath(os.fsdecode(os.fspath(path))) for path in paths]
     for path in targets:
         name = os.path.splitext(path)[0] + ".npy"
-        if os.path.splitext(path)[1] != ".npy":
+        # A link may have any name.
+        if ".npy" not in (os.path.splitext(each)[1] for each in (path, os.path.realpath(path))):
             raise ValueError(
                 f"store: paths: expected files that end in .npy, got {path!r}; write {name!r}"
             )

@@ -120,8 +120,7 @@ class TestForeign:
         )
         c.refuses(
             "half: out: expected float64, writeable, got a read-only array;"
-            " pass new_out = out.copy(), which has the results then, or leave `out` out, or"
-            " open the map for writing",
+            " pass new_out = numpy.array(out), which has the results then",
             half,
             np.ones(2),
             out=memoryview(bytes(16)).cast("d"),

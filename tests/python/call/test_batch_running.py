@@ -529,6 +529,7 @@ class TestLock:
         assert self.counted(lambda: held(x)) <= 20
 
 
+@pytest.mark.any_engine
 class TestLeaks:
     NUMBER = 4_000
 
@@ -618,7 +619,9 @@ class TestLeaks:
         memory = resident()
         loop(self.NUMBER)
         gc.collect()
-        assert [sys.getrefcount(each) for each in objects] == before
+        after = [sys.getrefcount(each) for each in objects]
+        # Objects of earlier tests may have died meanwhile, which had the same dtype.
+        assert all(old - 10 < new <= old for old, new in zip(before, after, strict=True))
         # One leaked array for each batch would be some 4 MB.
         assert resident() - memory < 2 << 20
 

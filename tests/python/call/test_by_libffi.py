@@ -18,7 +18,17 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 # These files test both engines themselves.
 BOTH = {"test_generated.py", "test_process.py"}
-FILES = sorted({path.name for path in HERE.glob("test_*.py")} - BOTH - {Path(__file__).name})
+# These test what happens before an engine is asked, or functions of others, which need such pages.
+BEFORE = {
+    "test_c_values.py",
+    "test_data_frames.py",
+    "test_foreign_functions.py",
+    "test_header_text.py",
+    "test_keywords.py",
+    "test_remedies.py",
+}
+OTHERS = BOTH | BEFORE | {Path(__file__).name}
+FILES = sorted({path.name for path in HERE.glob("test_*.py")} - OTHERS)
 # An interpreter with NumPy and pytest starts as long as the tests of a file take.
 GROUPS = 8
 NO_MDWE = "this kernel has no PR_SET_MDWE"

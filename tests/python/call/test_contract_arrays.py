@@ -382,6 +382,8 @@ def test_read_only(c: Counted, index: int, tmp_path: Path) -> None:
     assert c.function(SUM)(given) == 6
     if isinstance(given, np.ndarray):
         copy, others = "x.copy()", ", or leave x out, or open the map for writing"
+    elif isinstance(given, DLPack):
+        copy, others = "numpy.array(numpy.from_dlpack(x))", ""
     else:
         copy, others = "numpy.array(x)", ""
     error = c.refuses(
@@ -475,7 +477,9 @@ def test_the_remedy_makes_the_array_fit(
 ) -> None:
     function = c.function(SUM)
     error = c.refuses(f"sum: x: expected {expected}, got {found}; {remedy}", function, given)
-    if remedy == COMPLEX:
+    if isinstance(given, bytes):
+        assert function(remedied(error, given)) == 0
+    elif remedy == COMPLEX:
         assert function(given.view("f8")) == X.sum()
     else:
         assert function(remedied(error, given)) == np.asarray(given).astype("f8").sum()

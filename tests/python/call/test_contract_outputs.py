@@ -141,7 +141,7 @@ class TestText:
         assert buffer.array(3, "S1").tobytes() == b"abc"
 
     def test_another_kind(self, c: Counted) -> None:
-        with pytest.raises(ValueError, match="text must be .* 'handle', got 'latin1'"):
+        with pytest.raises(ValueError, match=r"text must be .* 'handle', got 'latin1'"):
             c.function("const char *text(int which)", text="latin1")
 
 

@@ -224,7 +224,7 @@ class TestCalls:
             "void saxpy(size_t n, double a, const double *x, double *y)\n"
             "{ for (size_t i = 0; i < n; i++) y[i] += a * x[i]; }\n"
             "void both(double x, double *low, double *high) { *low = x - 1; *high = x + 1; }\n"
-            "int positive(double x) { return x > 0 ? 0 : -3; }\n"
+            "int copied(double x, double y[1]) { *y = x; return x > 0 ? 0 : -3; }\n"
         )
         library = source.with_suffix(".so")
         subprocess.run(["cc", "-shared", "-fPIC", source, "-o", library], check=True)
@@ -303,10 +303,10 @@ class TestCalls:
         np.testing.assert_array_equal(stored, np.where(mask, x + 1, 0))
 
     def test_an_error_has_the_index_in_the_whole_array(self, library: mapcall.Library) -> None:
-        positive = library.function("int positive(double x)", check="zero")
+        copied = library.function("int copied(double x, double y[1])", check="zero")
         x = da.from_array(np.where(np.arange(9000) == 7654, -1.0, 1.0), 4000)
         with pytest.raises(mapcall.CallError, match=r"\[7654\]"):
-            mapcall.dask.store(positive(x), "x.npy")
+            mapcall.dask.store(copied(x), "x.npy")
 
     def test_blocks_without_elements(self, library: mapcall.Library) -> None:
         add = library.function("double add(double x, double y)")
@@ -427,8 +427,10 @@ class TestRefused:
             mapcall.dask.store([x, x], [path, tmp_path / "y.npy"])
         with pytest.raises(FileNotFoundError):
             mapcall.dask.store(x, tmp_path / "no" / "x.npy")
+        (tmp_path / "d.npy").mkdir()
         with pytest.raises(IsADirectoryError):
-            mapcall.dask.store(x, tmp_path)
+            mapcall.dask.store(x, tmp_path / "d.npy")
+        (tmp_path / "d.npy").rmdir()
         with pytest.raises(OSError, match="No space") as caught:
             mapcall.dask.store([x, da.zeros(1 << 55, chunks=1 << 54)], [path, tmp_path / "z.npy"])
         assert caught.value.errno in (errno.ENOSPC, errno.EFBIG)

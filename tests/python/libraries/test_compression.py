@@ -82,9 +82,9 @@ def test_jpeg() -> None:
     assert 0 < size[0] < image.nbytes / 4
     file = file[: size[0]]
     with init_decompress() as h:
-        _, width, height, subsampling, _ = read_header(h, file)
+        width, height, subsampling, _ = read_header(h, file)
         assert (height[0], width[0], subsampling[0]) == (120, 160, jpeg.TJSAMP_444)
-        _, decoded = decompress(h, file, jpeg.TJPF_RGB, 0, height=height[0], width=width[0])
+        decoded = decompress(h, file, jpeg.TJPF_RGB, 0, height=height[0], width=width[0])
         with pytest.raises(mapcall.CallError):
             read_header(h, file[100:])
         assert jpeg.tjGetErrorStr2(h)

@@ -2,7 +2,6 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
 use std::path::{self, Path, PathBuf};
@@ -10,6 +9,7 @@ use std::ptr;
 
 use super::new_file::NewFile;
 use super::rows;
+use super::target::is_npy_name;
 use crate::array::Array;
 use crate::dtype::DType;
 use crate::error::{AppendError, Error, Result};
@@ -207,7 +207,7 @@ impl AppendOptions {
     }
 
     fn create(&self, path: &Path, dtype: &DType) -> Result<Appender> {
-        if path.extension() != Some(OsStr::new("npy")) {
+        if !is_npy_name(path) {
             let name = path.with_extension("npy");
             return Err(append_error(path, AppendError::Suffix { name }));
         }

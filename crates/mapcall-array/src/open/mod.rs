@@ -20,6 +20,8 @@ pub use new_file::{CreateOptions, NewFile, WrittenFile, create};
 pub use partial::PartialFile;
 #[doc(hidden)]
 pub use resize::Change;
+#[doc(hidden)]
+pub use target::is_npy_name;
 
 /// The options to open a file as an array: the arguments of `numpy.memmap`, as chained setters.
 ///

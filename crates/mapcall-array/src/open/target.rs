@@ -1,7 +1,8 @@
 //! The destination of a new file: a free name, a file that is replaced, or a file that is written in resolved.
 
 use std::env;
-use std::fs::File;
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::io::{self, Seek};
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +11,21 @@ use super::unnamed::Unnamed;
 use crate::error::{Error, Result};
 use crate::map::{MapError, Source, io_error, map_error};
 use crate::sys::{self, Folder, ResolvedPath};
+
+/// Returns whether a path ends in `.npy`, or is a link to a file whose name does.
+///
+/// ```
+/// use std::path::Path;
+///
+/// assert!(mapcall_array::is_npy_name(Path::new("x.npy")));
+/// assert!(!mapcall_array::is_npy_name(Path::new("x.raw")));
+/// ```
+#[must_use]
+pub fn is_npy_name(path: &Path) -> bool {
+    let is_npy = |path: &Path| path.extension() == Some(OsStr::new("npy"));
+    let target = || fs::canonicalize(path).or_else(|_| fs::read_link(path));
+    is_npy(path) || target().is_ok_and(|target| is_npy(&target))
+}
 
 /// The destination of a new file.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use mapcall::array::is_npy_name;
 use mapcall::contract::{Contract, Role};
 
 use super::OutputError;
@@ -119,7 +120,7 @@ impl OutputFiles {
             });
         }
         let path = path.to_owned();
-        if path.extension() != Some(OsStr::new("npy")) {
+        if !is_npy_name(&path) {
             return Err(OutputError::Suffix {
                 function: function(),
                 name,

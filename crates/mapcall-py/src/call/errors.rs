@@ -191,6 +191,16 @@ fn without_methods(error: &mut ArgumentError, object: &Bound<'_, PyAny>) -> PyRe
     let class = object.get_type();
     let found = error.found();
     let name = &error.parameter;
+    // NumPy makes arrays of all others by `numpy.array`.
+    let is_dlpack_alone = !["__array__", "__array_interface__", "__buffer__"]
+        .iter()
+        .any(|attribute| class.hasattr(attribute).unwrap_or(false))
+        && PyMemoryView::from(object).is_err();
+    let array = if is_dlpack_alone {
+        format!("numpy.array(numpy.from_dlpack({name}))")
+    } else {
+        format!("numpy.array({name})")
+    };
     let bytes = match PyMemoryView::from(object) {
         Ok(view) => {
             let format = view.getattr(intern!(py, "format"))?;
@@ -216,7 +226,7 @@ fn without_methods(error: &mut ArgumentError, object: &Bound<'_, PyAny>) -> PyRe
         )),
         Problem::ReadOnly | Problem::Unaligned { .. } if !class.hasattr(intern!(py, "copy"))? => {
             Remedy::Words(format!(
-                "pass new_{name} = numpy.array({name}), which has the results then"
+                "pass new_{name} = {array}, which has the results then"
             ))
         }
         _ => return Ok(()),

@@ -3,14 +3,13 @@
 #![allow(unsafe_code)]
 
 use std::borrow::Cow;
-use std::ffi::OsStr;
 use std::fmt;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::time::Instant;
 
 use mapcall_array::layout::{Dims, Order};
-use mapcall_array::{Array, Buffer, NewFile, WrittenFile};
+use mapcall_array::{Array, Buffer, NewFile, WrittenFile, is_npy_name};
 
 use smallvec::SmallVec;
 
@@ -160,7 +159,7 @@ impl<'a> PreparedBatch<'a> {
     /// can hold, or have a value that C reads.
     pub fn create_file(&mut self, output: &Output, path: &Path) -> Result<(), CallError> {
         let contract = self.function.contract();
-        if path.extension() != Some(OsStr::new("npy")) {
+        if !is_npy_name(path) {
             let path = path.to_path_buf();
             return Err(contract
                 .refuse_role(output.role, Problem::Suffix { path })
