@@ -45,8 +45,9 @@ Exceptions and warnings
 -----------------------
 - `ArgumentError`: an argument does not fit the prototype; nothing was called.
 - `CallError`: the result of a function means failure.
-- `CompileError`: code can't be compiled; its `Diagnostic` messages have the lines.
+- `CompileError`: code can't be compiled; its messages have the lines.
 - `CompileWarning`: a warning of the compiler.
+- `Diagnostic`: a message of the compiler, with its line and column.
 - `LibraryError`: a library can't be loaded, or lacks a function.
 - `PrototypeError`: a prototype or a header can't be read.
 - `MapFault`: a page of a map is gone: its file was shortened, or the map was closed.
