@@ -41,7 +41,7 @@ fn symbols_are_those_that_were_compiled() {
     assert!(
         succeeded(&mut mapcall(["symbols", "m"]))
             .lines()
-            .any(|name| name == "cos")
+            .any(|line| line.split(' ').next() == Some("cos"))
     );
 }
 

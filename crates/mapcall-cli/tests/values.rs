@@ -66,13 +66,10 @@ fn numbers_are_those_of_the_type() {
             "c=256",
             "f: c: expected unsigned char, got 256; give a value from 0 to 255",
         ),
-        (
-            "i=1.5",
-            "f: i: expected int, got 1.5; convert it to int first",
-        ),
+        ("i=1.5", "f: i: expected int, got 1.5; give 1 or 2"),
         (
             "d=1+2j",
-            "f: d: expected double, got 1+2i; convert it to double first",
+            "f: d: expected double, got 1+2i; give its real part",
         ),
         (
             "d=1e999",
