@@ -97,9 +97,11 @@ class Case:
         function = getattr(math, self.name)
         kind = self.dtype
         signature = f"{kind}({', '.join([kind] * len(self.inputs))})"
-        if len(self.inputs) == 1:
-            return self.ufunc(package.vectorize(signature)(lambda x: function(x)))
-        return self.ufunc(package.vectorize(signature)(lambda x, y: function(x, y)))
+        calls = (lambda x: function(x)) if len(self.inputs) == 1 else (lambda x, y: function(x, y))
+        try:
+            return self.ufunc(package.vectorize(signature)(calls))
+        except package.core.errors.TypingError as error:
+            raise builds.MissingError(f"numba does not know math.{self.name}") from error
 
 
 def row(case: Case, rounds: int = 5) -> Row:
