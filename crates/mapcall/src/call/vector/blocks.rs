@@ -109,7 +109,6 @@ impl Blocks {
     /// # Safety
     ///
     /// The addresses of all lanes are valid for reads of their values.
-    #[inline]
     unsafe fn gather(&mut self) {
         for lanes in &mut self.gathered {
             // SAFETY: the caller guarantees that the values can be read, and the buffer has all lanes.
@@ -123,26 +122,11 @@ impl Blocks {
     /// # Safety
     ///
     /// The addresses of all lanes are valid for writes of their values.
-    #[inline]
     unsafe fn scatter(&mut self) {
         if let Some(lanes) = &mut self.scattered {
             // SAFETY: the caller guarantees that the values can be written, and the buffer has all lanes.
             unsafe { lanes.scatter() };
             lanes.advance();
-        }
-    }
-
-    /// Moves to the next block.
-    #[inline]
-    fn advance<const N: usize>(&mut self) {
-        for vector in self.vectors.iter_mut().take(N) {
-            vector.address = vector.address.wrapping_offset(vector.step);
-        }
-        for (value, step) in &mut self.integers {
-            *value = value.wrapping_add(*step);
-        }
-        if let Some(result) = &mut self.result {
-            result.address = result.address.wrapping_offset(result.step);
         }
     }
 }
@@ -266,34 +250,55 @@ macro_rules! caller {
             type Void = unsafe extern $abi fn($(of!($integer, u64),)* $(of!($vector, $register)),*);
             const VECTORS: usize = [$(stringify!($vector)),*].len();
 
+            // In local variables, which the compiler keeps in registers.
+            let function = blocks.function;
+            let mut vectors = [Register { address: ptr::null_mut(), step: 0 }; VECTORS];
+            for (vector, register) in vectors.iter_mut().zip(&blocks.vectors) {
+                *vector = *register;
+            }
+            let steps = blocks.integers.map(|(_, step)| step);
+            let has_steps = steps.iter().any(|step| *step != 0);
+            let has_lanes = !blocks.gathered.is_empty();
+            let mut integers = blocks.integers.map(|(value, _)| value);
+            let mut result = blocks.result;
             for _ in 0..count {
-                if !blocks.gathered.is_empty() {
+                if has_lanes {
                     // SAFETY: the caller guarantees that the values of all lanes can be read.
                     unsafe { blocks.gather() };
                 }
-                let mut registers = blocks.vectors.iter();
+                let mut registers = vectors.iter();
                 $(
                     let address = registers.next().map_or(ptr::null(), |register| register.address.cast_const());
                     // SAFETY: the caller guarantees that the register's bytes can be read.
                     let $vector = unsafe { $load(address.cast()) };
                 )*
-                let [$($integer),*] = blocks.integers.map(|(value, _)| value);
-                if let Some(result) = blocks.result {
+                let [$($integer),*] = integers;
+                if let Some(result) = &mut result {
                     // SAFETY: the caller guarantees that the variant returns a register.
-                    let function: Returning = unsafe { mem::transmute(blocks.function) };
+                    let function: Returning = unsafe { mem::transmute(function) };
                     // SAFETY: the caller guarantees that the variant may be called with these values.
                     let value = unsafe { function($($integer,)* $($vector),*) };
                     // SAFETY: the caller guarantees that the result's bytes can be written.
                     unsafe { $store(result.address.cast(), value) };
-                    // SAFETY: the caller guarantees that the results of all lanes can be written.
-                    unsafe { blocks.scatter() };
+                    result.address = result.address.wrapping_offset(result.step);
+                    if blocks.scattered.is_some() {
+                        // SAFETY: the caller guarantees that the results of all lanes can be written.
+                        unsafe { blocks.scatter() };
+                    }
                 } else {
                     // SAFETY: the caller guarantees that the variant returns nothing.
-                    let function: Void = unsafe { mem::transmute(blocks.function) };
+                    let function: Void = unsafe { mem::transmute(function) };
                     // SAFETY: the caller guarantees that the variant may be called with these values.
                     unsafe { function($($integer,)* $($vector),*) };
                 }
-                blocks.advance::<VECTORS>();
+                for vector in &mut vectors {
+                    vector.address = vector.address.wrapping_offset(vector.step);
+                }
+                if has_steps {
+                    for (value, step) in integers.iter_mut().zip(&steps) {
+                        *value = value.wrapping_add(*step);
+                    }
+                }
             }
         }
     };
@@ -309,7 +314,7 @@ macro_rules! callers {
         $module:ident, $(#[$feature:meta])?, $abi:literal, $register:ty, $load:path, $store:path, $integers:tt
     ) => {
         mod $module {
-            use super::{Blocks, Caller, VECTORS, mem, ptr, $register, $load, $store};
+            use super::{Blocks, Caller, Register, VECTORS, mem, ptr, $register, $load, $store};
 
             caller!(one, $(#[$feature])?, $abi, $register, $load, $store, $integers, (a));
             caller!(two, $(#[$feature])?, $abi, $register, $load, $store, $integers, (a b));
@@ -339,7 +344,7 @@ mod x86_64 {
         _mm256_storeu_si256, _mm512_loadu_si512, _mm512_storeu_si512,
     };
 
-    use super::{Blocks, Caller, VECTORS, mem, ptr};
+    use super::{Blocks, Caller, Register, VECTORS, mem, ptr};
 
     callers!(
         of_128_bits, , "sysv64", __m128i, _mm_loadu_si128, _mm_storeu_si128, (i j k l m n)
@@ -369,7 +374,7 @@ use x86_64::caller;
 mod aarch64 {
     use std::arch::aarch64::{uint8x16_t, vld1q_u8, vst1q_u8};
 
-    use super::{Blocks, Caller, VECTORS, mem, ptr};
+    use super::{Blocks, Caller, Register, VECTORS, mem, ptr};
 
     callers!(of_128_bits, , "C", uint8x16_t, vld1q_u8, vst1q_u8, (i j k l m n o p));
 
