@@ -14,6 +14,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray
+from distributed import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -472,3 +473,12 @@ class TestXarray:
         a = xarray.DataArray(lazy, dims=("row", "column"))
         found = xarray.apply_ufunc(library.function(ADD), a, 1.0, dask="allowed")
         np.testing.assert_array_equal(found.values, np.arange(1.0, 13).reshape(3, 4))
+
+
+def test_workers_build_compiled_code_themselves(client: Client) -> None:
+    lib = mapcall.compile("double thrice(double x) { return 3 * x; }")
+    # Without the cache, which the tests turn off, a library has no file that workers could share.
+    assert lib.path is None
+    x = np.arange(10.0)
+    assert lib.thrice(da.from_array(x, 5)).compute().tolist() == (3 * x).tolist()
+    assert client.submit(lambda function: function(4.0), lib.thrice).result() == 12
