@@ -4,8 +4,9 @@
 
 use std::path::Path;
 
+use mapcall_array::layout::Order;
 use mapcall_array::{Array, CreateOptions, DType, Error, MapOptions, Mode, WrittenFile};
-use numpy::PyArrayDescrMethods;
+use numpy::{PyArrayDescr, PyArrayDescrMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -45,24 +46,35 @@ pub(crate) fn memmap<'py>(
     convert::check_axes(shape.as_deref(), &dtype)?;
     let offset = convert::offset(offset)?;
     let order = convert::order(order)?;
-    // The core needs only the size of an item.
-    let item = DType::void(dtype.itemsize()).map_err(|error| to_py(error.into()))?;
-    let mut options = MapOptions::new()
-        .mode(mode)
-        .offset(offset)
-        .dtype(item)
-        .order(order)
-        .allocate(allocate)
-        .reserve(reserve);
-    if let Some(shape) = shape {
-        options = options.shape(shape);
-    }
-
+    let options = raw_options(mode, offset, &dtype, order, shape, reserve)?.allocate(allocate);
     let source = Source::new(filename)?;
     let name = source.filename()?;
     let array = source.map(py, &options, name.as_ref())?;
     let (buffer, strides) = (array.buffer(), Strides::Packed(order));
     new_array(class, buffer, name, offset, &dtype, array.layout(), strides)
+}
+
+/// Returns the options to map a raw file with items of a dtype of NumPy.
+fn raw_options(
+    mode: Mode,
+    offset: u64,
+    dtype: &Bound<'_, PyArrayDescr>,
+    order: Order,
+    shape: Option<Vec<usize>>,
+    reserve: usize,
+) -> PyResult<MapOptions> {
+    // The core needs only the size of an item.
+    let item = DType::void(dtype.itemsize()).map_err(|error| to_py(error.into()))?;
+    let options = MapOptions::new()
+        .mode(mode)
+        .offset(offset)
+        .dtype(item)
+        .order(order)
+        .reserve(reserve);
+    Ok(match shape {
+        Some(shape) => options.shape(shape),
+        None => options,
+    })
 }
 
 /// Map a raw file that exists as an array of `class`. It is never made longer.
@@ -96,17 +108,7 @@ pub(crate) fn open_raw<'py>(
     let dtype = convert::dtype(dtype)?;
     convert::check_axes(shape.as_deref(), &dtype)?;
     let (offset, order) = (convert::offset(offset)?, convert::order(order)?);
-    let item = DType::void(dtype.itemsize()).map_err(|error| to_py(error.into()))?;
-    let mut options = MapOptions::new()
-        .mode(mode)
-        .offset(offset)
-        .dtype(item)
-        .order(order)
-        .grow(false)
-        .reserve(reserve);
-    if let Some(shape) = shape {
-        options = options.shape(shape);
-    }
+    let mut options = raw_options(mode, offset, &dtype, order, shape, reserve)?.grow(false);
     if let Some(axis) = inferred {
         options = options.infer_axis(axis);
     }

@@ -191,22 +191,13 @@ fn without_methods(error: &mut ArgumentError, object: &Bound<'_, PyAny>) -> PyRe
     let class = object.get_type();
     let found = error.found();
     let name = &error.parameter;
-    // NumPy makes arrays of all others by `numpy.array`.
-    let is_dlpack_alone = !["__array__", "__array_interface__", "__buffer__"]
-        .iter()
-        .any(|attribute| class.hasattr(attribute).unwrap_or(false))
-        && PyMemoryView::from(object).is_err();
-    let array = if is_dlpack_alone {
-        format!("numpy.array(numpy.from_dlpack({name}))")
-    } else {
-        format!("numpy.array({name})")
-    };
-    let bytes = match PyMemoryView::from(object) {
-        Ok(view) => {
+    let view = PyMemoryView::from(object).ok();
+    let bytes = match &view {
+        Some(view) => {
             let format = view.getattr(intern!(py, "format"))?;
             matches!(format.extract::<&str>(), Ok("B" | "b" | "c"))
         }
-        Err(_) => false,
+        None => false,
     };
     let remedy = match &error.problem {
         Problem::DType { expected, .. } if bytes => {
@@ -225,6 +216,17 @@ fn without_methods(error: &mut ArgumentError, object: &Bound<'_, PyAny>) -> PyRe
             "pass new_{name} = bytearray({name}), which has the results then"
         )),
         Problem::ReadOnly | Problem::Unaligned { .. } if !class.hasattr(intern!(py, "copy"))? => {
+            let has = |attribute| class.hasattr(attribute).unwrap_or(false);
+            // NumPy makes an array of all others by `numpy.array`.
+            let is_dlpack_alone = view.is_none()
+                && !has("__array__")
+                && !has("__array_interface__")
+                && !has("__buffer__");
+            let array = if is_dlpack_alone {
+                format!("numpy.array(numpy.from_dlpack({name}))")
+            } else {
+                format!("numpy.array({name})")
+            };
             Remedy::Words(format!(
                 "pass new_{name} = {array}, which has the results then"
             ))

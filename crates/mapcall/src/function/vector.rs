@@ -1,13 +1,12 @@
 //! The vector variants of a bound function, and the choice of one for a batch.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 
 use mapcall_array::fork::Section;
 
 use super::error::{SimdError, SimdRefusal, Success};
 use super::{Function, LoopKey};
-use crate::call::{VectorLoop, VectorParameter};
+use crate::call::VectorLoop;
 use crate::library::VectorVariant;
 
 impl Function {
@@ -83,15 +82,7 @@ impl Function {
         }
         // SAFETY: the caller of `Library::bind` guaranteed that resolvers of the library may run.
         let mut variants = unsafe { self.0.library.variants_of(self.symbol(), self.address()) };
-        variants.sort_by_key(|VectorVariant { name, .. }| {
-            let is_vector = |parameter: &&VectorParameter| **parameter == VectorParameter::Vector;
-            let vectors = name.parameters().iter().filter(is_vector).count();
-            (
-                Reverse((name.isa().register(), name.isa(), name.lanes())),
-                name.is_masked(),
-                vectors,
-            )
-        });
+        variants.sort_by_key(|variant| variant.name.preference());
         // A fork by another thread would leave the cell locked in the child.
         let _section = Section::enter();
         self.0.vector_variants.get_or_init(|| variants.into())

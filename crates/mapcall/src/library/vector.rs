@@ -50,8 +50,7 @@ impl Library {
         if let Some(companion) = self.companion() {
             names.extend(variants(&companion)?);
         }
-        names.sort_by_key(|name| (name.isa().register(), name.isa()));
-        names.reverse();
+        names.sort_by_key(VectorName::preference);
         Ok(names)
     }
 

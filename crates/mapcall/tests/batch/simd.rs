@@ -4,6 +4,7 @@
 
 use std::ops::ControlFlow;
 
+use mapcall::array::Element;
 use mapcall::batch::Simd;
 use mapcall::call::{CallLoop, Isa, OperandKind, Stop, StridedPointer, VectorLoop, VectorName};
 use mapcall::ctype::CType;
@@ -453,6 +454,25 @@ fn samples() -> Vec<f64> {
         .collect()
 }
 
+/// Returns what a function computes of the same numbers for each of its parameters, by its own code and by a variant.
+fn by_both<T: Element + Default>(
+    function: &Function,
+    parameters: usize,
+    x: &[T],
+) -> (Vec<T>, Vec<T>) {
+    let inputs: Vec<Arg<'_>> = (0..parameters).map(|_| Arg::from(x)).collect();
+    let results = |simd| {
+        let mut results = vec![T::default(); x.len()];
+        let batch = function
+            .map(&inputs, &mut [Arg::from(&mut results)])
+            .simd(simd)
+            .run();
+        batch.unwrap();
+        results
+    };
+    (results(Simd::Off), results(Simd::Required))
+}
+
 #[test]
 fn libmvec_computes_as_libm_does() {
     // SAFETY: libm's initialisers are sound to run.
@@ -494,32 +514,12 @@ fn libmvec_computes_as_libm_does() {
                 .map(|x| *x as f32)
                 .filter(|x| x.abs() < 100.0)
                 .collect();
-            let inputs: Vec<Arg<'_>> = (0..parameters).map(|_| Arg::from(&x)).collect();
-            let (mut y, mut z) = (vec![0_f32; x.len()], vec![0_f32; x.len()]);
-            function
-                .map(&inputs, &mut [Arg::from(&mut y)])
-                .run()
-                .unwrap();
-            function
-                .map(&inputs, &mut [Arg::from(&mut z)])
-                .simd(Simd::Required)
-                .run()
-                .unwrap();
+            let (y, z) = by_both(&function, parameters, &x);
             for ((x, y), z) in x.iter().zip(&y).zip(&z) {
                 assert!(close((*y).into(), (*z).into()), "{prototype}: {x}: {y} {z}");
             }
         } else {
-            let inputs: Vec<Arg<'_>> = (0..parameters).map(|_| Arg::from(&x)).collect();
-            let (mut y, mut z) = (vec![0.0; x.len()], vec![0.0; x.len()]);
-            function
-                .map(&inputs, &mut [Arg::from(&mut y)])
-                .run()
-                .unwrap();
-            function
-                .map(&inputs, &mut [Arg::from(&mut z)])
-                .simd(Simd::Required)
-                .run()
-                .unwrap();
+            let (y, z) = by_both(&function, parameters, &x);
             for ((x, y), z) in x.iter().zip(&y).zip(&z) {
                 assert!(close(*y, *z), "{prototype}: {x}: {y} {z}");
             }

@@ -1,5 +1,6 @@
 //! The names of vector variants, which say how they are called.
 
+use std::cmp::Reverse;
 use std::fmt;
 
 use super::Isa;
@@ -104,6 +105,15 @@ impl VectorName {
     #[must_use]
     pub fn parameters(&self) -> &[VectorParameter] {
         &self.parameters
+    }
+
+    /// Returns the key by which variants are sorted, the best ones first: those of the widest registers, then those with
+    /// most lanes, without a mask, and with the fewest parameters that differ between lanes.
+    pub(crate) fn preference(&self) -> impl Ord + use<> {
+        let is_vector = |parameter: &&VectorParameter| **parameter == VectorParameter::Vector;
+        let vectors = self.parameters.iter().filter(is_vector).count();
+        let size = Reverse((self.isa.register(), self.isa, self.lanes));
+        (size, self.is_masked, vectors)
     }
 
     /// Returns the symbol.
