@@ -5,12 +5,16 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read;
+use std::sync::Arc;
 use std::time::Duration;
 
 use object::{Object, ObjectSection, ObjectSymbol};
 
 use crate::compiler::{self, Failed, Limits, Request};
-use crate::declarations::{Constant, ConstantError, ConstantValue, Evaluate, Program};
+use crate::declarations::{
+    Constant, ConstantError, ConstantValue, Declarations, Evaluate, Macros, Program, Source,
+};
+use crate::source_map::Separated;
 
 /// Defines, for a macro, a string that holds its text if it is one, and a struct of its class, its value as an
 /// integer and as a float, and the size of the string.
@@ -50,6 +54,24 @@ pub(crate) struct Evaluator {
     pub(crate) argv: Vec<OsString>,
     pub(crate) time_limit: Duration,
     pub(crate) cache: Option<Request>,
+}
+
+impl Evaluator {
+    /// Returns the declarations of what a preprocessor wrote, whose constants this evaluates. If `exported` is given,
+    /// only functions of these names are listed.
+    pub(crate) fn declarations(
+        self,
+        separated: Separated,
+        exported: Option<HashSet<String>>,
+    ) -> Declarations {
+        let source = Source {
+            map: Some(separated.map),
+            macros: Macros::new(&separated.directives),
+            evaluator: Some(Box::new(self)),
+            exported,
+        };
+        Declarations::new(Arc::from(separated.text), source)
+    }
 }
 
 impl Evaluate for Evaluator {

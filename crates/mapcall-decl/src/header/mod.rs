@@ -327,13 +327,7 @@ impl Header {
             time_limit: self.time_limit,
             cache,
         };
-        let source = Source {
-            map: Some(separated.map),
-            macros: Macros::new(&separated.directives),
-            evaluator: Some(Box::new(evaluator)),
-            exported: None,
-        };
-        Declarations::new(Arc::from(separated.text), source)
+        evaluator.declarations(separated, None)
     }
 
     /// Returns whether only one name is given.

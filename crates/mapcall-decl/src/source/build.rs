@@ -17,7 +17,7 @@ use super::arguments::{FORTRAN, LIBRARY, linked_files};
 use super::prelude::{PROTOTYPES, TEXT, prelude};
 use super::{CompileError, Diagnostic, Language, Prototypes, Severity, SourceCode, diagnostic};
 use crate::compiler::{self, Entry, Exited, Failed, Limits, Question, Request};
-use crate::declarations::{Declarations, Macros, Source};
+use crate::declarations::Declarations;
 use crate::header::Attempt;
 use crate::header::evaluate::Evaluator;
 use crate::parse::MAX_TEXT;
@@ -449,13 +449,7 @@ impl SourceCode {
             time_limit: self.time_limit,
             cache,
         };
-        let source = Source {
-            map: Some(separated.map),
-            macros: Macros::new(&separated.directives),
-            evaluator: Some(Box::new(evaluator)),
-            exported: exported_names(library),
-        };
-        Declarations::new(Arc::from(separated.text), source)
+        evaluator.declarations(separated, exported_names(library))
     }
 }
 
