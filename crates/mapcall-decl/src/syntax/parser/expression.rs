@@ -89,7 +89,8 @@ impl Parser<'_, '_> {
             TokenKind::Not => UnaryOperator::Not,
             TokenKind::Tilde => UnaryOperator::Complement,
             TokenKind::Star => UnaryOperator::Dereference,
-            TokenKind::Ampersand | TokenKind::And | TokenKind::Increment | TokenKind::Decrement => {
+            TokenKind::Ampersand => UnaryOperator::AddressOf,
+            TokenKind::And | TokenKind::Increment | TokenKind::Decrement => {
                 UnaryOperator::Other
             }
             TokenKind::LeftParenthesis => return self.parenthesized(),
@@ -238,8 +239,12 @@ impl Parser<'_, '_> {
                     };
                 }
                 TokenKind::LeftParenthesis => {
+                    self.enter()?;
                     self.skip_balanced();
-                    operand = self.other(start);
+                    operand = Expression {
+                        kind: ExpressionKind::Call(Box::new(operand)),
+                        span: start.to(self.previous),
+                    };
                 }
                 TokenKind::Dot | TokenKind::Arrow => {
                     self.enter()?;
