@@ -531,7 +531,11 @@ impl Reader<'_> {
             ExpressionKind::Parenthesized(inner) => self.is_const(inner, parameters)?,
             ExpressionKind::Unary(UnaryOperator::Dereference, operand)
             | ExpressionKind::Index(operand, _) => {
-                match self.expression_type(operand, parameters)?.as_ref().map(CType::resolved) {
+                match self
+                    .expression_type(operand, parameters)?
+                    .as_ref()
+                    .map(CType::resolved)
+                {
                     Some(CType::Pointer(pointer)) => pointer.is_const,
                     Some(CType::Array(_)) => self.is_const(operand, parameters)?,
                     _ => false,

@@ -248,7 +248,10 @@ struct Reader<'t> {
 /// Returns whether a word is an operator whose operand may be a variable or a function, of which it needs the type.
 pub(crate) fn reads_types_of_objects(word: &str) -> bool {
     let word = word.trim_matches('_');
-    matches!(word, "typeof" | "typeof_unqual" | "sizeof" | "Alignof" | "alignof")
+    matches!(
+        word,
+        "typeof" | "typeof_unqual" | "sizeof" | "Alignof" | "alignof"
+    )
 }
 
 impl<'t> Reader<'t> {

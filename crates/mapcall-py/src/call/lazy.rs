@@ -9,9 +9,7 @@ use std::ptr;
 
 use mapcall::array::layout::{Dims, Layout, Order};
 use mapcall::batch::PreparedBatch;
-use mapcall::contract::{
-    Backing, Check, HostValue, Memory, Output, Problem, Role, Rule, Scalar,
-};
+use mapcall::contract::{Backing, Check, HostValue, Memory, Output, Problem, Role, Rule, Scalar};
 use numpy::PyArrayDescr;
 use pyo3::ffi::PyObject;
 use pyo3::intern;

@@ -90,9 +90,7 @@ impl Parser<'_, '_> {
             TokenKind::Tilde => UnaryOperator::Complement,
             TokenKind::Star => UnaryOperator::Dereference,
             TokenKind::Ampersand => UnaryOperator::AddressOf,
-            TokenKind::And | TokenKind::Increment | TokenKind::Decrement => {
-                UnaryOperator::Other
-            }
+            TokenKind::And | TokenKind::Increment | TokenKind::Decrement => UnaryOperator::Other,
             TokenKind::LeftParenthesis => return self.parenthesized(),
             _ => {
                 return match self.keyword {
