@@ -16,7 +16,7 @@ use super::activation::Invocation;
 use super::expected;
 use super::function::Function;
 use super::handle::Handle;
-use super::received::Parameters;
+use super::received::{Arguments, Parameters};
 use super::text::Text;
 use super::{activation, errors, foreign_function, ndarray, number};
 use crate::exit::is_ending;
@@ -300,10 +300,10 @@ impl Body {
     fn call(&self, py: Python<'_>, layout: &FrameLayout, frame: &mut [u64]) -> PyResult<()> {
         let invocation = Invocation::new();
         let _entered = self.parameters.have_pointers().then(|| invocation.enter());
+        let mut arguments = Arguments::new(py, &self.parameters);
         // SAFETY: the closure was made for the function type of the parameters. `arguments` is dropped before
         // `_entered`.
-        let received = unsafe { self.parameters.receive(py, (layout, frame), &invocation) };
-        let mut arguments = received?;
+        unsafe { arguments.receive((layout, frame), &invocation) }?;
         let result = arguments.call(self.callable.bind(py))?;
         let slots = frame.get_mut(layout.result()..).unwrap_or_default();
         if let Some(Rule::Number(number)) = &self.result {

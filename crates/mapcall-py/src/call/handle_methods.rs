@@ -197,8 +197,8 @@ impl Handle {
             convert::to_numpy(py, &dtype)?
         };
         let shape = convert::shape(shape)?.unwrap_or_default();
-        if let (None, Some((address, pointer))) = (&owner, handle.lent_value())
-            && pointer.is_const
+        if let (None, Some((address, parameter))) = (&owner, handle.lent_value())
+            && parameter.pointer.is_const
         {
             // SAFETY: C's memory is valid while the callback runs, for as many items as its user guarantees.
             return unsafe { scope::read_only_copy(&dtype, &shape, address) };

@@ -29,7 +29,7 @@ use super::returns::Returns;
 use super::snapshot::Snapshots;
 use super::variable::Variable;
 use super::variadic::{self, Variant};
-use super::{activation, errors, function, lazy, ndarray, small_batch};
+use super::{activation, errors, function, lazy, ndarray, small_batch, user_data};
 use crate::faults::{self, Detached};
 use crate::mapped_array::guarded;
 use crate::memory;
@@ -181,6 +181,7 @@ fn general<'py>(
     let mut given: SmallVec<[*mut PyObject; 8]> =
         SmallVec::from_elem(ptr::null_mut(), contract.rules().len());
     let options = parse_arguments(py, this, arguments, positional, keywords, &mut given)?;
+    let _user_data = user_data::forward(py, this, &mut given)?;
     let converts = BatchOptions::converts(options.as_deref(), this.binding().options.converts)?;
     let mut frame = Frame::new(contract.slots());
     let check = Check::broadcasting(contract, frame.slots()).unchecked(this.is_unchecked);

@@ -28,14 +28,18 @@ pub(super) unsafe fn make_calls(
         // SAFETY: the caller guarantees the frame and the pointers.
         return unsafe { calls.run(address, frame.as_mut_ptr(), pointers, count) };
     };
-    // SAFETY: the caller guarantees the frame and the pointers.
-    let made = unsafe { vector_calls.run(frame.as_ptr(), pointers, count) };
-    if made < count {
-        let moved = |pointer: &StridedPointer| pointer.after(made);
-        let rest: SmallVec<[StridedPointer; 4]> = pointers.iter().map(moved).collect();
+    let after = |made| -> SmallVec<[StridedPointer; 4]> {
+        pointers.iter().map(|pointer| pointer.after(made)).collect()
+    };
+    let mut made = 0;
+    while made < count {
         // SAFETY: the caller guarantees the frame and the pointers.
-        unsafe { calls.run(address, frame.as_mut_ptr(), &rest, count - made) };
+        made += unsafe { vector_calls.run(frame.as_ptr(), &after(made), count - made) };
+        let by_one = vector_calls.left_out(count - made);
+        // SAFETY: the caller guarantees the frame and the pointers.
+        unsafe { calls.run(address, frame.as_mut_ptr(), &after(made), by_one) };
+        made += by_one;
     }
     // No result stops the calls of functions that are called by vector variants.
-    count
+    made
 }
