@@ -50,7 +50,7 @@ test-release: build
 
 bench: build $(VENV)/.bench
 	rm -f target/budgets.jsonl
-	for each in attribute_and_map call lapack batch simd stream cluster; do \
+	for each in start attribute_and_map call lapack batch simd stream cluster; do \
 	  $(BIN)/python benches/$$each.py --json target/budgets.jsonl || exit 1; done
 	cargo bench --quiet --bench prototypes --bench calls
 	cp target/budgets.jsonl docs/budgets.jsonl

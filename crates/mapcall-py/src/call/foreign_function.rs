@@ -76,9 +76,7 @@ pub(super) fn read(object: &Bound<'_, PyAny>) -> PyResult<Option<ForeignFunction
 }
 
 /// Returns the capsule of a `LowLevelCallable` of SciPy; `None` for any other object.
-fn low_level_callable<'py>(
-    object: &Bound<'py, PyAny>,
-) -> PyResult<Option<Bound<'py, PyCapsule>>> {
+fn low_level_callable<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyCapsule>>> {
     // It is a tuple whose first item is the capsule; its own `__getitem__` refuses.
     let Ok(tuple) = object.cast::<PyTuple>() else {
         return Ok(None);

@@ -518,8 +518,9 @@ impl Library {
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let package = Package::get(py)?;
+        let reload = package.import(py, "_pickling", "reload")?;
         if let Some(code) = &self.code {
-            return (&package.reload, (py.None(), py.None(), code.reduced(py)?))
+            return (reload, (py.None(), py.None(), code.reduced(py)?))
                 .into_pyobject(py)
                 .map(Bound::into_any);
         }
@@ -530,10 +531,12 @@ impl Library {
             .transpose()?;
         let path = self.source();
         let digest = match &path {
-            Some(path) => package.digest.bind(py).call1((path,))?,
+            Some(path) => package
+                .import(py, "_pickling", "identify")?
+                .call1((path,))?,
             None => py.None().into_bound(py),
         };
-        (&package.reload, (path, digest, header))
+        (reload, (path, digest, header))
             .into_pyobject(py)
             .map(Bound::into_any)
     }

@@ -74,9 +74,7 @@ pub(super) fn get<'py>(
 
 /// Returns the number that a pointer leads to which a running callback has received; `None` for any other handle.
 #[inline]
-pub(super) fn lent_number<'py>(
-    handle: &Bound<'py, Handle>,
-) -> Option<PyResult<Bound<'py, PyAny>>> {
+pub(super) fn lent_number<'py>(handle: &Bound<'py, Handle>) -> Option<PyResult<Bound<'py, PyAny>>> {
     let (address, parameter) = handle.get().lent_value()?;
     let (number, ctype) = (parameter.number?, &parameter.pointer.target);
     // SAFETY: C's memory is valid while the callback runs. The user of `load` guarantees that the prototype is

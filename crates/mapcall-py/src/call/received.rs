@@ -116,7 +116,6 @@ impl Parameters {
     pub(super) fn have_pointers(&self) -> bool {
         self.has_pointers
     }
-
 }
 
 /// The arguments of a callable. When they are dropped, the handles among them are closed.

@@ -474,7 +474,12 @@ impl<'a, 'py> Writer<'a, 'py> {
     }
 
     /// Writes the address of a text; for a `char *`, that of a copy, which C may write.
-    pub(super) fn text(&mut self, rule: &Rule, object: &Bound<'py, PyAny>, to: &mut [u8]) -> PyResult<()> {
+    pub(super) fn text(
+        &mut self,
+        rule: &Rule,
+        object: &Bound<'py, PyAny>,
+        to: &mut [u8],
+    ) -> PyResult<()> {
         let text = match object.cast::<PyString>() {
             Ok(text) => text.to_str()?.as_bytes(),
             Err(_) => object.cast::<PyBytes>()?.as_bytes(),

@@ -32,7 +32,10 @@ pub(super) fn install(py: Python<'_>) -> PyResult<()> {
     };
     let _section = mapcall::array::fork::Section::enter();
     if ORIGINAL.set(original).is_ok() {
-        ZERO.store(0_i32.into_pyobject(py)?.into_any().into_ptr(), Ordering::Relaxed);
+        ZERO.store(
+            0_i32.into_pyobject(py)?.into_any().into_ptr(),
+            Ordering::Relaxed,
+        );
         mapping.mp_subscript = Some(subscript);
     }
     Ok(())

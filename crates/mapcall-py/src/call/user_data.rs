@@ -92,7 +92,8 @@ fn argument<'py>(
 fn place(contract: &Contract, function: usize) -> Option<usize> {
     let is_void = |position: &usize| {
         let rule = contract.rules().get(*position);
-        rule.and_then(Rule::pointer).is_some_and(|rule| rule.is_void)
+        rule.and_then(Rule::pointer)
+            .is_some_and(|rule| rule.is_void)
     };
     let mut places = (0..contract.rules().len()).filter(is_void);
     let behind = Some(function + 1).filter(is_void);

@@ -15,9 +15,9 @@ use smallvec::SmallVec;
 
 use super::CallTypeError;
 use super::frame::FrameLayout;
-use super::libffi::Interface;
 #[cfg(has_register_entry)]
 use super::frame::SmallFrame;
+use super::libffi::Interface;
 use super::thunk::Thunk;
 #[cfg(has_register_entry)]
 use super::thunk::{self, Saved, Source};
