@@ -58,6 +58,11 @@ def remedies() -> dict[str, str]:
         for text in literals(path):
             if "; " in text and not CODE.search(text):
                 found.setdefault(text.rsplit("; ", 1)[1], str(path.relative_to(ROOT)))
+    # Those of prototypes and headers stand alone.
+    path = ROOT / "crates/mapcall-decl/src/error.rs"
+    body = path.read_text().split("pub fn remedy", 1)[1].split("\n    }\n", 1)[0]
+    for literal in LITERAL.finditer(body):
+        found.setdefault(literal[1], str(path.relative_to(ROOT)))
     return found
 
 

@@ -89,6 +89,12 @@ ELSEWHERE = {
 
 # Texts that are no remedies, and remedies that no test can do: the reason.
 NOT_DONE = {
+    "wrap it in a function with the platform's calling convention": "another function",
+    "pass it by a pointer, or wrap the function": "another function",
+    "name inner types with `typedef`, or simplify": "a hundred brackets in each other",
+    "wrap it in a function that takes a struct": "a function of more than 1,024 parameters",
+    "give declarations that a C compiler accepts": "a header of which nothing can be read",
+    "give only the declarations that are needed": "a text of more than 64 MiB",
     "call x.rechunk({0: 'auto', **dict.fromkeys(range(1, x.ndim), -1)}) first": "workers on several machines",
     "encode the strings to bytes": "a platform whose wchar_t is no UTF-32",
     "pass pointers to the large ones": "structs of 64 KiB, which a test of Rust refuses",
@@ -180,6 +186,11 @@ def advises(remedy: str, error: type[Exception] = Exception) -> Iterator[Any]:
     with pytest.raises(error) as caught:
         yield caught
     assert remedy_texts.pattern(remedy).search(str(caught.value)), caught.value
+
+
+def complains(remedy: str) -> str:
+    """Returns a remedy, which `test_all` finds by this call."""
+    return remedy
 
 
 @pytest.fixture(autouse=True)
@@ -553,10 +564,6 @@ def test_bindings(lib: mapcall.Library) -> None:
 
 
 # Those of `test_bindings`, for `test_all`.
-def complains(remedy: str) -> str:
-    return remedy
-
-
 BINDINGS = [
     complains("leave `equals` out"),
     complains("leave `between` out"),
@@ -564,6 +571,116 @@ BINDINGS = [
     complains("leave it out of one parameter"),
     complains("write `void *{}`"),
 ]
+
+
+PROTOTYPES = [
+    (
+        complains("write a C prototype, such as `void f(size_t n, const float x[n]);`"),
+        "double cos(",
+        "double cos(double x)",
+    ),
+    (
+        complains("add a prototype, such as `void f(size_t n, float x[n]);`"),
+        "typedef double real;",
+        "typedef double real; real cos(real x);",
+    ),
+    (
+        complains("give one prototype at a time, or read them all as a header"),
+        "double cos(double x); double sin(double x);",
+        "double sin(double x);",
+    ),
+    (
+        complains("write the types in the parentheses, or `{function}(void)` if it takes nothing"),
+        "double cos()",
+        "double cos(double x)",
+    ),
+    (
+        complains("remove `static`, in the library too"),
+        "static double cos(double x)",
+        "double cos(double x)",
+    ),
+    (complains("did you mean `{nearest}`?"), "duoble cos(double x)", "double cos(double x)"),
+    (
+        complains("put its definition before, such as `typedef int {name};`"),
+        "real cos(real x)",
+        "typedef double real; real cos(real x)",
+    ),
+    (
+        complains("write one of C's types, such as `unsigned long`"),
+        "unsigned double cos(double x)",
+        "double cos(double x)",
+    ),
+    (
+        complains("put the definition of `{ctype}` before, or take a pointer to it"),
+        "double cos(struct pair x)",
+        "double cos(struct pair *x)",
+    ),
+    (
+        complains("rename one of them"),
+        "double hypot(double x, double x)",
+        "double hypot(double x, double y)",
+    ),
+    (
+        complains("remove one of the definitions, or make them agree"),
+        "struct pair { int a; }; struct pair { int b; }; double cos(double x)",
+        "struct pair { int a; }; double cos(double x)",
+    ),
+    (
+        complains("add an integer parameter `{name}`, or write a constant"),
+        "double cos(const double x[count])",
+        "double cos(const double x[count], int count)",
+    ),
+    (
+        complains("make `{name}` a `size_t`, or name an integer parameter"),
+        "double cos(double n, const double x[n])",
+        "double cos(size_t n, const double x[n])",
+    ),
+    (
+        complains("write an integer, such as `n * 3 / 2` for 1.5 n"),
+        "double cos(int n, const double x[n * 1.5])",
+        "double cos(int n, const double x[n * 3 / 2])",
+    ),
+    (
+        complains("write names of integer parameters, integer constants and operators"),
+        "double cos(int n, const double x[n ? 2 : f(n)])",
+        "double cos(int n, const double x[2 * n])",
+    ),
+    (
+        complains("write a constant, or a pointer in place of the array"),
+        "struct s { int n; double x[n]; }; double cos(struct s *x)",
+        "struct s { int n; double x[2]; }; double cos(struct s *x)",
+    ),
+    (complains("write a pointer to it"), "double cos(double x)[3]", "double *cos(double x)"),
+    (
+        complains("write an integer or an enumerator"),
+        "enum { A = B }; double cos(double x)",
+        "enum { B = 1, A = B }; double cos(double x)",
+    ),
+    (
+        complains("write another one"),
+        "enum { A = 1 / 0 }; double cos(double x)",
+        "enum { A = 1 / 1 }; double cos(double x)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("remedy", "wrong", "right"), PROTOTYPES)
+def test_prototypes(remedy: str, wrong: str, right: str) -> None:
+    library = mapcall.load("m")
+    with pytest.raises(mapcall.PrototypeError) as caught:
+        library.function(wrong)
+    assert remedy_texts.pattern(remedy).search(str(caught.value)), caught.value
+    library.function(right)
+
+
+def test_declarations() -> None:
+    process, header = mapcall.load(None), mapcall.load("m", header_text="double cos(double x);")
+    with advises("write one declaration, such as `int verbosity;` or `const double table[3];`"):
+        process.variable("int opterr(void)")
+    assert process.variable("int opterr").value == 1
+    with advises("write the header's types, or load the library without its header"):
+        header.function("float cos(float x)")
+    assert header.function("double cos(double x)")(0) == 1
 
 
 class TestArraysForCtypes:
