@@ -502,19 +502,23 @@ impl BatchRun<'_, '_> {
             // SAFETY: the caller guarantees that the memory of these calls is valid.
             return unsafe { self.checked(pointers, first, count, frame) };
         }
-        if let Some(calls) = self.vector_calls {
-            // SAFETY: the caller guarantees that the memory of these calls is valid, and the check has set the
-            // slots of constant operands.
-            let made = unsafe { calls.run(frame.as_ptr(), pointers, count) };
-            if made < count {
-                let moved = |pointer: &StridedPointer| pointer.after(made);
-                let rest: SmallVec<[StridedPointer; 4]> = pointers.iter().map(moved).collect();
+        if let Some(vector_calls) = self.vector_calls {
+            let after = |done| -> SmallVec<[StridedPointer; 4]> {
+                pointers.iter().map(|pointer| pointer.after(done)).collect()
+            };
+            let mut done = 0;
+            while done < count {
+                // SAFETY: the caller guarantees that the memory of these calls is valid, and the check has set the
+                // slots of constant operands.
+                done += unsafe { vector_calls.run(frame.as_ptr(), &after(done), count - done) };
+                let by_one = vector_calls.left_out(count - done);
                 // SAFETY: the caller guarantees that the memory of these calls is valid. The frame has all slots
                 // of the layout.
                 unsafe {
                     self.calls
-                        .run(function, frame.as_mut_ptr(), &rest, count - made)
+                        .run(function, frame.as_mut_ptr(), &after(done), by_one)
                 };
+                done += by_one;
             }
             return ControlFlow::Continue(());
         }
