@@ -373,7 +373,7 @@ fn with_faults(
 unsafe fn invoke_detached(py: Python<'_>, function: &mapcall::Function, slots: &mut [u64]) -> i32 {
     let _detached = Detached::new();
     // SAFETY: the caller guarantees that the frame is filled and that its memory lives.
-    py.detach(|| unsafe { function.invoke(slots) })
+    activation::detached(py, || unsafe { function.invoke(slots) })
 }
 
 /// Checks the result for a failure and converts it. `slots` returns its slots; there are none for void.
