@@ -38,6 +38,15 @@ void stepped(const float x[1], float y[1]) { *y += *x; }
 #pragma omp declare simd notinbranch
 void scattered(double x, double y[1]) { *y += x; }
 
+#pragma omp declare simd notinbranch linear(i : 1)
+double counted(double x, int32_t i) { return x * i; }
+#pragma omp declare simd notinbranch linear(i : -3)
+int64_t counted_down(int64_t i, int64_t x) { return x + 2 * i; }
+#pragma omp declare simd notinbranch linear(i : 2) uniform(table)
+double every_second(const double table[200], uint8_t i) { return table[i & 127]; }
+#pragma omp declare simd inbranch linear(i : 1) uniform(table)
+float counted_masked(const float table[200], int16_t i, float x) { return table[i & 63] + x; }
+
 #pragma omp declare simd inbranch
 double masked(double x, double y) { return x - y; }
 #pragma omp declare simd inbranch
@@ -64,6 +73,12 @@ double marked(double x) { return x; }
 __m128d _ZGVbN2v_marked(__m128d x) { return x + 1000; }
 __attribute__((target("avx2"))) __m256d _ZGVdN4v_marked(__m256d x) { return x + 2000; }
 __attribute__((target("avx512f"))) __m512d _ZGVeN8v_marked(__m512d x) { return x + 3000; }
+
+/* A function with one variant, for a linear integer, which tells where it was called. */
+double marked_at(double x, int64_t i) { return x + (double)i; }
+__m128d _ZGVbN2vl_marked_at(__m128d x, int64_t i) {
+  return x + (__m128d){(double)i, (double)(i + 1)} + 1000;
+}
 
 double without(double x) { return x; }
 int32_t status(int32_t x) { return x; }

@@ -3,6 +3,7 @@
 #![cfg(target_arch = "x86_64")]
 
 use std::ops::ControlFlow;
+use std::sync::LazyLock;
 
 use mapcall::array::Element;
 use mapcall::batch::Simd;
@@ -28,6 +29,10 @@ const PROTOTYPES: &[&str] = &[
     "void moved(const double x[1], double y[1])",
     "void stepped(const float x[1], float y[1])",
     "void scattered(double x, double y[1])",
+    "double counted(double x, int32_t i)",
+    "int64_t counted_down(int64_t i, int64_t x)",
+    "double every_second(const double table[200], uint8_t i)",
+    "float counted_masked(const float table[200], int16_t i, float x)",
     "double masked(double x, double y)",
     "float maskedf(float x)",
     "int32_t masked32(int32_t x)",
@@ -41,8 +46,15 @@ struct Fixture {
     _folder: TempDir,
 }
 
+/// The library of `simd.c`, which is compiled once for all tests.
+static FIXTURE: LazyLock<Fixture> = LazyLock::new(Fixture::compiled);
+
 impl Fixture {
-    fn new() -> Self {
+    fn new() -> &'static Self {
+        &FIXTURE
+    }
+
+    fn compiled() -> Self {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("simd.so");
         compile(
@@ -69,15 +81,18 @@ struct Memory {
 }
 
 impl Memory {
-    /// Small values of a type, which all functions compute exactly.
-    fn new(ctype: &CType, stride: isize, seed: usize) -> Self {
+    /// Small values of a type, which all functions compute exactly; those of a linear integer grow by a step.
+    fn new(ctype: &CType, stride: isize, seed: usize, step: Option<i64>) -> Self {
         const LENGTH: usize = 2 * 24 * 67;
         let ctype = pointee(ctype).unwrap_or(ctype);
         let size = ctype.size().unwrap();
         let name = ctype.to_string();
         let mut bytes = vec![0; LENGTH];
         for (index, item) in bytes.chunks_exact_mut(size).enumerate() {
-            let value = ((index + seed) * 7 % 51) as i64 - 20;
+            let value = match step {
+                Some(step) => step * (index as i64 - (LENGTH / 2 / size) as i64),
+                None => ((index + seed) * 7 % 51) as i64 - 20,
+            };
             match name.as_str() {
                 "double" => item.copy_from_slice(&(value as f64).to_le_bytes()),
                 "float" => item.copy_from_slice(&(value as f32).to_le_bytes()),
@@ -110,7 +125,11 @@ fn called(
         .iter()
         .zip(strides)
         .enumerate()
-        .map(|(seed, (ctype, &stride))| Memory::new(ctype, stride, seed))
+        .map(|(seed, (ctype, &stride))| {
+            let parameter = prototype.parameters.get(seed);
+            let step = parameter.and_then(|parameter| step(function.name(), &parameter.name));
+            Memory::new(ctype, stride, seed, step)
+        })
         .collect();
     let layout = function.trampoline().layout().clone();
     let mut frame = vec![0_u64; layout.slots()];
@@ -160,13 +179,24 @@ fn called(
     };
     assert_eq!(by_one, count - made);
     if let Some(vector) = vector {
-        // A variant with pointers leaves calls out, if it has no mask or if they are not linear.
+        // A variant with pointers or linear integers leaves calls out, if it has no mask or if they are not linear.
         let may_leave_out = ["moved", "stepped", "scattered"]
             .iter()
-            .any(|name| function.name().ends_with(name));
+            .any(|name| function.name().ends_with(name))
+            || step(function.name(), "i").is_some();
         assert!(made == count || may_leave_out, "{}", vector.name());
     }
     memory.drain(..).map(|memory| memory.bytes).collect()
+}
+
+/// The step of a linear integer parameter.
+fn step(function: &str, parameter: &str) -> Option<i64> {
+    match (function, parameter) {
+        ("counted" | "counted_masked", "i") => Some(1),
+        ("counted_down", "i") => Some(-3),
+        ("every_second", "i") => Some(2),
+        _ => None,
+    }
 }
 
 /// The type that a pointer points to.
@@ -335,6 +365,50 @@ fn a_batch_takes_the_widest_variant_if_told_to() {
                 .unwrap();
             assert!(x.iter().zip(&y).all(|(x, y)| x + added == *y), "{simd:?}");
         }
+    }
+}
+
+#[test]
+fn linear_integers_are_compared_with_the_step() {
+    let fixture = Fixture::new();
+    let marked_at = fixture.bind("double marked_at(double x, int64_t i)");
+    let name = VectorName::parse("_ZGVbN2vl_marked_at").unwrap();
+    // SAFETY: the tests may run the code of the fixture.
+    let address = unsafe { fixture.library.symbol(name.symbol()) }.unwrap();
+    let kinds = [OperandKind::Strided; 2];
+    // SAFETY: the address is that of the variant, and the library stays loaded.
+    let vector =
+        unsafe { VectorLoop::new(&name, address, marked_at.trampoline(), &kinds, true) }.unwrap();
+    // The number of calls from the first one on that the variant makes, two at once.
+    for (mut i, made) in [
+        ([0_i64, 1, 2, 3, 4, 5, 6, 7, 8], 8),
+        ([5, 6, 7, 8, 9, 9, 10, 11, 12], 4),
+        ([5, 6, 7, 9, 10, 11, 12, 13, 14], 2),
+        ([i64::MAX, 1, 2, 3, 4, 5, 6, 7, 8], 0),
+    ] {
+        let (mut x, mut y) = ([0.5; 9], [0.0; 9]);
+        let pointers = [
+            x.as_mut_ptr().cast::<u8>(),
+            i.as_mut_ptr().cast(),
+            y.as_mut_ptr().cast(),
+        ]
+        .map(|address| StridedPointer { address, stride: 8 });
+        // SAFETY: the arrays have 9 items, and no operand is constant.
+        let found = unsafe { vector.run([].as_ptr(), &pointers, 9) };
+        assert_eq!(found, made, "{i:?}");
+        let expected = |n: usize| 1000.5 + i[n] as f64;
+        assert!((0..made).all(|n| y[n] == expected(n)), "{i:?}: {y:?}");
+
+        marked_at
+            .map(&[Arg::from(&x), Arg::from(&i)], &mut [Arg::from(&mut y)])
+            .simd(Simd::Required)
+            .run()
+            .unwrap();
+        let by_one = |n: usize| 0.5 + i[n] as f64;
+        assert!(
+            (0..9).all(|n| y[n] == expected(n) || y[n] == by_one(n)),
+            "{i:?}: {y:?}"
+        );
     }
 }
 
