@@ -14,7 +14,7 @@ use mapcall_array::layout::Order;
 use mapcall_array::map::MapError;
 use mapcall_array::{DType, Error, MapOptions, Mode};
 
-use super::common::numpy;
+use crate::common::numpy;
 use super::{find, with_shape, written};
 
 /// A builder of zip archives whose directory can differ from the members.
