@@ -21,7 +21,7 @@ demo: build
 test: test-rust test-python
 
 test-rust: tools $(VENV)/.test
-	cargo test --quiet --workspace
+	PROPTEST_CASES=$${PROPTEST_CASES:-100} cargo test --quiet --workspace
 
 # Of a build with all checks on, as the tests of Rust; two hundred crates are compiled once for both.
 test-python: tools $(VENV)/.test
