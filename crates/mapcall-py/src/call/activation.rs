@@ -119,20 +119,71 @@ pub(super) fn has_raised() -> bool {
 /// The exception that a callback raised in the call.
 #[inline]
 pub(super) fn running(call: impl FnOnce() -> i32) -> PyResult<i32> {
-    let thread = THREAD.with(ptr::from_ref);
-    // SAFETY: the value belongs to this thread, which does not end in this function, and has no destructor.
-    let thread = unsafe { &*thread };
+    let thread = Thread::current();
     if !thread.innermost.get().is_null() {
         write_back();
     }
-    thread.running.set(thread.running.get() + 1);
-    let errno = call();
-    thread.running.set(thread.running.get() - 1);
-    thread.errno.set(errno);
-    if thread.has_raised.get() {
-        take_raised(thread)?;
+    thread.run(call).errno()
+}
+
+/// Makes a call as [`running`] does; returns `None` without a call if callbacks that have received pointers run on
+/// this thread.
+#[expect(
+    clippy::inline_always,
+    reason = "it has one caller, and takes less time than a call"
+)]
+#[inline(always)]
+pub(super) fn outside_of_callbacks(call: impl FnOnce() -> i32) -> Option<Returned> {
+    let thread = Thread::current();
+    thread.innermost.get().is_null().then(|| thread.run(call))
+}
+
+/// What a call leaves on its thread.
+#[derive(Clone, Copy)]
+pub(super) struct Returned {
+    errno: i32,
+    /// Whether a callback has raised. The exception is taken by [`errno`](Self::errno).
+    pub(super) has_raised: bool,
+}
+
+impl Returned {
+    /// Returns the `errno` of the call.
+    ///
+    /// # Errors
+    ///
+    /// The exception that a callback raised in the call.
+    #[inline]
+    pub(super) fn errno(self) -> PyResult<i32> {
+        if self.has_raised {
+            take_raised()?;
+        }
+        Ok(self.errno)
     }
-    Ok(errno)
+}
+
+impl Thread {
+    /// Returns the state of this thread. The reference is not passed to another thread.
+    #[inline]
+    fn current<'a>() -> &'a Self {
+        let thread = THREAD.with(ptr::from_ref);
+        // SAFETY: the value belongs to this thread, which does not end in a function of this module, and has no
+        // destructor.
+        unsafe { &*thread }
+    }
+
+    /// Makes a call, and counts it while it is running. Keeps and returns the `errno` that `call` returns.
+    #[expect(clippy::inline_always, reason = "it takes less time than a call")]
+    #[inline(always)]
+    fn run(&self, call: impl FnOnce() -> i32) -> Returned {
+        self.running.set(self.running.get() + 1);
+        let errno = call();
+        self.running.set(self.running.get() - 1);
+        self.errno.set(errno);
+        Returned {
+            errno,
+            has_raised: self.has_raised.get(),
+        }
+    }
 }
 
 /// Returns an exception with another one, that of a callback in the same call, as its context.
@@ -147,8 +198,8 @@ pub(super) fn with_context(py: Python<'_>, error: PyErr, context: Option<PyErr>)
 
 /// Returns the exception of a callback as an error, if there is one.
 #[cold]
-fn take_raised(thread: &Thread) -> PyResult<()> {
-    thread.has_raised.set(false);
+fn take_raised() -> PyResult<()> {
+    THREAD.with(|thread| thread.has_raised.set(false));
     RAISED.take().map_or(Ok(()), Err)
 }
 

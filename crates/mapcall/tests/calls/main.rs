@@ -33,3 +33,4 @@ mod status;
 mod structs;
 mod typed;
 mod variadic;
+mod vectors;
