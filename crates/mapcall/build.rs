@@ -5,6 +5,7 @@
 //! | `abi_system_v` | passes arguments by the System V ABI for x86-64 |
 //! | `abi_aapcs64` | passes arguments by the procedure call standard of `AArch64` |
 //! | `has_thunk_table` | lets a process map the pages of its own code once more, for the entries of closures |
+//! | `has_register_entry` | has a thunk table, and an entry of closures that finds arguments without libffi |
 //! | `has_jit` | runs calls that Cranelift compiles, and the feature `jit` is on |
 //! | `x87_long_double` | has x87's 80-bit numbers as `long double` |
 //! | `glibc` | has the GNU C library, on Linux |
@@ -32,6 +33,7 @@ fn main() {
         ("abi_system_v", abi_system_v),
         ("abi_aapcs64", abi_aapcs64),
         ("has_thunk_table", has_own_code),
+        ("has_register_entry", has_own_code && abi_system_v),
         ("has_jit", has_own_code && has("FEATURE_JIT")),
         ("x87_long_double", x87_long_double),
         ("glibc", is_linux && is("TARGET_ENV", "gnu")),

@@ -66,9 +66,9 @@ design.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import _faults, _help, _hooks, _mapcall, _pickling, _progress, ctypeslib
+from . import _faults, _help, _hooks, _mapcall
 from ._errors import (
     ArgumentError,
     CallError,
@@ -105,7 +105,16 @@ from ._mapcall import (
 )
 from ._memmap import create, memmap, open, trust_files
 
-# The extension raises, makes and calls these; it never imports the package.
+if TYPE_CHECKING:
+    from . import ctypeslib
+
+
+def _import_module(name: str) -> Any:
+    """Return a module of the package, which is imported when it is first needed."""
+    return importlib.import_module(f".{name}", __name__)
+
+
+# The extension raises, makes and calls these; it never imports the package by itself.
 _mapcall._initialise(
     argument_error=ArgumentError,
     call_error=CallError,
@@ -114,14 +123,10 @@ _mapcall._initialise(
     compile_error=CompileError,
     compile_warning=CompileWarning,
     diagnostic=Diagnostic,
-    compilation=_pickling.Compilation,
     map_fault=MapFault,
     memmap=memmap,
-    progress_bar=_progress.Bar,
-    digest=_pickling.identify,
-    reload=_pickling.reload,
-    rebind=_pickling.rebind,
     wrap_faulthandler=_faults.wrap_faulthandler,
+    import_module=_import_module,
 )
 _mapcall._prepare_guard()
 _hooks.install()
@@ -171,10 +176,14 @@ def load_ipython_extension(shell: Any) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """Import `mapcall.dask` when it is first used."""
-    if name == "dask":
-        return importlib.import_module(".dask", __name__)
+    """Import `mapcall.ctypeslib` and `mapcall.dask` when they are first used."""
+    if name in ("ctypeslib", "dask"):
+        return _import_module(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 _help.install(__name__)

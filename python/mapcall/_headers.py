@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 
 def include() -> str:
@@ -26,4 +26,4 @@ def include() -> str:
     load : Reads headers, and finds ``mapcall.h`` without this folder.
     numpy.get_include : The folder of NumPy's headers.
     """
-    return str(Path(__file__).parent / "include")
+    return os.path.join(os.path.dirname(__file__), "include")

@@ -223,14 +223,10 @@ def _initialise(
     compile_error: type[Exception],
     compile_warning: type[Warning],
     diagnostic: type[Any],
-    compilation: type[Any],
     map_fault: type[OSError],
     memmap: type[MappedArray],
-    progress_bar: type[Any],
-    digest: Callable[[str], tuple[str, str]],
-    reload: Callable[..., Library],
-    rebind: Callable[..., Function],
     wrap_faulthandler: Callable[[], None],
+    import_module: Callable[[str], Any],
 ) -> None: ...
 def _prepare_guard() -> None: ...
 def _take_fault() -> tuple[str, dict[str, Any], list[str]] | None: ...
@@ -427,6 +423,10 @@ class Parameter:
     def is_inferred(self) -> bool: ...
     @property
     def is_output(self) -> bool: ...
+    @property
+    def is_column_major(self) -> bool: ...
+    @property
+    def is_buffer(self) -> bool: ...
     @property
     def text(self) -> str: ...
 

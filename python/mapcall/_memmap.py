@@ -1,16 +1,20 @@
 """Files as arrays: the ``memmap`` class, and opening and creating ``.npy`` files."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any, Literal, Self, SupportsIndex, cast
 
 import numpy
-from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _mapcall
 
 if TYPE_CHECKING:
+    # Programs that do without it need not wait for it.
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
+
     from ._mapcall import _Mode
 else:
     # Jedi, which completes names in IPython, fails on a property that returns a Literal.
@@ -497,7 +501,10 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
     def _owner(self) -> _mapcall.Map:
         owner = _mapcall.map_of(self)
         if owner is None:
-            raise ValueError("the array is no part of a map: it was copied, or computed")
+            raise ValueError(
+                "the array is no part of a map: it was copied, or computed; "
+                "use the array that was opened"
+            )
         return owner
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Runs the command, also in a pseudo-terminal."""
+"""Runs the installed command, also in a pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import os
 import pty
 import subprocess
 import sys
+from pathlib import Path
 
-COMMAND = [sys.executable, "-m", "mapcall"]
+COMMAND = [str(Path(sys.executable).with_name("mapcall"))]
 
 
 def run(*arguments: object, timeout: float = 60) -> subprocess.CompletedProcess[str]:

@@ -2,13 +2,12 @@
 
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-COMMAND = [sys.executable, "-m", "mapcall"]
+from terminal import COMMAND
 
 SETUPS = {
     "ignored": "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",

@@ -36,7 +36,7 @@ def header(tmp_path: Path) -> Path:
 
 def test_the_package_installs_it() -> None:
     (script,) = entry_points(group="console_scripts", name="mapcall")
-    assert script.value == "mapcall.__main__:main"
+    assert script.value == "_mapcall_command:main"
     assert callable(script.load())
 
 

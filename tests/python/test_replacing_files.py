@@ -24,6 +24,7 @@ import pytest
 
 import mapcall
 from disks import MIB, ext4_image, mounted
+from terminal import COMMAND
 
 Script = Callable[..., str]
 Unchanged = Callable[[Path], AbstractContextManager[None]]
@@ -52,7 +53,7 @@ def by_command(path: Path) -> list[float]:
 
 
 def run_command(*arguments: object) -> None:
-    command = [sys.executable, "-m", "mapcall", "call", "m", "double cos(double x)", "-q"]
+    command = [*COMMAND, "call", "m", "double cos(double x)", "-q"]
     ended = subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True)
     if ended.returncode:
         raise OSError(ended.stderr)
@@ -554,7 +555,7 @@ class TestFlush:
         subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "f.c"], check=True)
         old, new = saved(tmp_path / "old.npy", [5.0]), saved(tmp_path / "new.npy", [6.0])
         prototype = "void f(const char *from, const char *to, double y[1])"
-        command = [sys.executable, "-m", "mapcall", "call", str(library), prototype]
+        command = [*COMMAND, "call", str(library), prototype]
         arguments = [f"from={new}", f"to={old}", f"y={old}"]
         ended = subprocess.run([*command, *arguments], capture_output=True, text=True)
         assert ended.returncode == 2

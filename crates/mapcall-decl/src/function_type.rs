@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::ctype::{CType, Function, FunctionParameter};
 use crate::extent::Extent;
-use crate::prototype::{Parameter, Prototype};
+use crate::prototype::{Parameter, Prototype, infer};
 
 impl Prototype {
-    /// Returns a prototype of a function type, such as that of a function pointer. Its parameters are
-    /// called `arg0`, `arg1`, ...
+    /// Returns a prototype of a function type, such as that of a function pointer, with the extents that the type
+    /// declares. Parameters whose names are not known are called `arg0`, `arg1`, ...
     ///
     /// ```
     /// use mapcall_decl::{CType, Prototype};
@@ -19,18 +19,28 @@ impl Prototype {
     /// let abs = Prototype::of_function("abs", function);
     /// assert_eq!(abs.to_string(), "int abs(int arg0)");
     /// assert!(abs.is_of(function));
+    ///
+    /// let chosen = Prototype::parse("typedef double (*norm)(int n, const double x[n]); norm chosen(void)")?;
+    /// let CType::Pointer(pointer) = chosen.returns.resolved() else { panic!() };
+    /// let CType::Function(function) = pointer.target.resolved() else { panic!() };
+    /// let norm = Prototype::of_function("norm", function);
+    /// assert_eq!(norm.to_string(), "double norm(int n, const double x[n])");
+    /// assert!(norm.parameters[0].is_inferred);
     /// # Ok::<(), mapcall_decl::PrototypeError>(())
     /// ```
     #[must_use]
     pub fn of_function(name: &str, function: &Function) -> Self {
-        let parameters = function.parameters.iter().enumerate();
+        let declared = function.declared.as_deref().unwrap_or_default();
+        let types = function.parameters.iter().enumerate();
+        let mut parameters = types
+            .map(|(position, ctype)| Parameter::of_type(position, ctype, declared.get(position)))
+            .collect::<Vec<_>>();
+        infer(&mut parameters);
         Self {
             name: name.to_owned(),
             symbol: None,
             returns: function.returns.clone(),
-            parameters: parameters
-                .map(|(position, ctype)| Parameter::unnamed(position, ctype))
-                .collect(),
+            parameters,
             is_variadic: function.is_variadic,
             returns_nonnull: false,
             destructors: Vec::new(),
@@ -74,7 +84,7 @@ impl Prototype {
         let mut prototype = self.clone();
         let positions = self.parameters.len()..;
         let added = positions.zip(types);
-        let added = added.map(|(position, ctype)| Parameter::unnamed(position, ctype));
+        let added = added.map(|(position, ctype)| Parameter::of_type(position, ctype, None));
         prototype.parameters.extend(added);
         prototype
     }
@@ -99,16 +109,26 @@ impl Parameter {
         }
     }
 
-    /// Makes a parameter without a name of its own, which has no extents.
-    fn unnamed(position: usize, ctype: &CType) -> Self {
-        let (is_const, is_restrict) = match ctype.resolved() {
+    /// Makes the parameter of a type that is passed, with the name and extents of its declaration if there is one.
+    fn of_type(position: usize, passed: &CType, declared: Option<&FunctionParameter>) -> Self {
+        let (is_const, is_restrict) = match passed.resolved() {
             CType::Pointer(pointer) => (pointer.is_const, pointer.is_restrict),
             _ => (false, false),
+        };
+        let name = declared.and_then(|declared| declared.name.clone());
+        let name = name.unwrap_or_else(|| format!("arg{position}"));
+        let parameter = match declared.filter(|declared| !declared.extents.is_empty()) {
+            Some(declared) => Self {
+                extents: declared.extents.clone(),
+                is_sized: declared.is_sized,
+                ..Self::new(name, declared.item.clone())
+            },
+            None => Self::new(name, passed.clone()),
         };
         Self {
             is_const,
             is_restrict,
-            ..Self::new(format!("arg{position}"), ctype.clone())
+            ..parameter
         }
     }
 }
@@ -124,6 +144,18 @@ impl CType {
     #[must_use]
     pub fn pointer_to(target: Self, is_const: bool) -> Self {
         Self::pointer(target, is_const, false)
+    }
+
+    /// Returns a pointer to the elements for a pointer to an array; any other type as it is.
+    pub(crate) fn to_elements(&self) -> Self {
+        let CType::Pointer(pointer) = self.resolved() else {
+            return self.clone();
+        };
+        let mut target = &pointer.target;
+        while let CType::Array(array) = target.resolved() {
+            target = &array.item;
+        }
+        Self::pointer(target.clone(), pointer.is_const, pointer.is_restrict)
     }
 
     /// Returns the type that a value of this type has as a variable argument (C11 6.5.2.2, paragraphs 6

@@ -495,7 +495,8 @@ impl Prototype {
         self.parameters.iter().map(passed).collect()
     }
 
-    /// Returns whether the prototype has a function type, as C compares types: typedef names are resolved.
+    /// Returns whether the prototype has a function type, as C compares types: typedef names are resolved. An array
+    /// of any rank counts as a pointer to its elements.
     #[must_use]
     pub fn is_of(&self, function: &Function) -> bool {
         let parameters = self.passed_types();
@@ -505,7 +506,7 @@ impl Prototype {
             && parameters
                 .iter()
                 .zip(&function.parameters)
-                .all(|(one, other)| one.is_same(other))
+                .all(|(one, other)| one.is_same(&other.to_elements()))
     }
 
     /// Returns the signature of the function as a generalized ufunc of NumPy.
@@ -545,6 +546,24 @@ impl Prototype {
                 .map(core_dimensions),
         );
         format!("{}->{}", inputs.join(","), outputs.join(","))
+    }
+}
+
+/// Marks the parameters that are inferred: those that are by themselves an extent or a stride.
+pub(crate) fn infer(parameters: &mut [Parameter]) {
+    let extents = parameters
+        .iter()
+        .flat_map(|parameter| &parameter.extents)
+        .filter_map(Extent::parameter);
+    let strides = parameters
+        .iter()
+        .filter_map(|parameter| parameter.stride.as_ref()?.parameter());
+    let inferred: Vec<_> = extents.chain(strides).collect();
+    for position in inferred {
+        if let Some(parameter) = parameters.get_mut(position) {
+            // `n[0]` of a longer array is not inferred.
+            parameter.is_inferred = parameter.rank() == 0 || parameter.target_integer().is_some();
+        }
     }
 }
 

@@ -49,6 +49,15 @@ pub(crate) fn command(
     })
 }
 
+/// The module of the command alone: its import needs neither NumPy nor the package, and makes no types.
+///
+/// It is in the file of the extension, so that the package has the code of the command once.
+#[pyo3::pymodule(gil_used = true)]
+mod _command {
+    #[pymodule_export]
+    use super::command;
+}
+
 /// A cluster on which a Python function runs batches.
 struct PythonCluster(Py<PyAny>);
 
@@ -59,7 +68,9 @@ impl Cluster for PythonCluster {
         progress: Progress,
     ) -> Result<Vec<Vec<u8>>, ClusterError> {
         Python::attach(|py| {
-            let called = described(py, batch, progress)
+            // The command starts without the package, which defines the class of arrays in files.
+            let called = (py.import("mapcall"))
+                .and_then(|_| described(py, batch, progress))
                 .and_then(|keywords| self.0.bind(py).call((), Some(&keywords)))
                 .and_then(|outputs| outputs.extract());
             called.map_err(|error| failure(py, &error))

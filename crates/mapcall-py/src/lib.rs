@@ -65,7 +65,7 @@ mod _mapcall {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::exit::install(module)?;
-        super::call::install(module.py());
+        super::call::install(module.py())?;
         super::call::Doc::install(&module.py().get_type::<Function>())?;
         module.setattr("_lazy_arrays", super::call::lazy_classes(module.py()))?;
         module.setattr("_trust", super::pickle::trust(module.py())?)?;

@@ -1,7 +1,7 @@
 //! The objects that the Python package defines and the extension uses.
 //!
-//! The package passes them to the extension when it is imported; the extension never imports the
-//! package.
+//! The package passes them to the extension when it is imported, with a function that imports those of its
+//! modules that few programs need; the extension never imports the package by itself.
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -24,24 +24,14 @@ pub(crate) struct Package {
     pub(crate) compile_warning: Py<PyType>,
     /// `mapcall.Diagnostic`: a message of a compiler.
     pub(crate) diagnostic: Py<PyType>,
-    /// The class of what a pickle says of a library that was compiled.
-    pub(crate) compilation: Py<PyType>,
     /// `mapcall.MapFault`.
     pub(crate) map_fault: Py<PyType>,
     /// `mapcall.memmap`, the class of the arrays on files that a batch has written.
     pub(crate) memmap: Py<PyType>,
-    /// The progress bar of `progress=True`: a class whose instances are called with the number of
-    /// finished calls and that of all calls, and closed.
-    pub(crate) progress_bar: Py<PyType>,
-    /// The function that returns the digest of a library's file for its path.
-    pub(crate) digest: Py<PyAny>,
-    /// The function that loads a pickled library.
-    pub(crate) reload: Py<PyAny>,
-    /// The function that binds a pickled function: [`rebind`](crate::call::rebind), as the object that
-    /// pickles name.
-    pub(crate) rebind: Py<PyAny>,
     /// The function that wraps the functions of `faulthandler`.
     pub(crate) wrap_faulthandler: Py<PyAny>,
+    /// The function that returns a module of the package for its name, and imports it if it is not imported.
+    import_module: Py<PyAny>,
 }
 
 static PACKAGE: PyOnceLock<Package> = PyOnceLock::new();
@@ -58,14 +48,25 @@ impl Package {
             PyRuntimeError::new_err("expected an extension with its package; import mapcall")
         })
     }
+
+    /// Returns a class or a function of a module that is imported when it is first needed, so that
+    /// `import mapcall` does not take its time.
+    #[cold]
+    pub(crate) fn import<'py>(
+        &self,
+        py: Python<'py>,
+        module: &str,
+        name: &str,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.import_module.bind(py).call1((module,))?.getattr(name)
+    }
 }
 
 /// Set the objects of the package. Calls after the first change nothing.
 #[pyfunction]
 #[pyo3(name = "_initialise", signature = (
     *, argument_error, call_error, library_error, prototype_error, compile_error, compile_warning,
-    diagnostic, compilation, map_fault, memmap, progress_bar,
-    digest, reload, rebind, wrap_faulthandler
+    diagnostic, map_fault, memmap, wrap_faulthandler, import_module
 ))]
 #[expect(
     clippy::too_many_arguments,
@@ -80,14 +81,10 @@ pub(crate) fn initialise(
     compile_error: Py<PyType>,
     compile_warning: Py<PyType>,
     diagnostic: Py<PyType>,
-    compilation: Py<PyType>,
     map_fault: Py<PyType>,
     memmap: Py<PyType>,
-    progress_bar: Py<PyType>,
-    digest: Py<PyAny>,
-    reload: Py<PyAny>,
-    rebind: Py<PyAny>,
     wrap_faulthandler: Py<PyAny>,
+    import_module: Py<PyAny>,
 ) {
     PACKAGE.get_or_init(py, || Package {
         argument_error,
@@ -97,13 +94,9 @@ pub(crate) fn initialise(
         compile_error,
         compile_warning,
         diagnostic,
-        compilation,
         map_fault,
         memmap,
-        progress_bar,
-        digest,
-        reload,
-        rebind,
         wrap_faulthandler,
+        import_module,
     });
 }

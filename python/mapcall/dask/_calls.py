@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import itertools
 import math
 import operator
@@ -103,6 +104,7 @@ def call(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
     block_call = BlockCall(
         function,
         {name: len(operands.core_of(name)) for name in arrays},
+        frozenset(name for name in arrays if name in parameters and parameters[name].is_column_major),
         [(name, shapes[name][0]) for name in names],
         frozenset(written),
         arguments,
@@ -201,6 +203,9 @@ def core_axes(parameter: _mapcall.Parameter | None, value: Any) -> int | None:
         return None
     if parameter is None:
         return 0
+    if parameter.is_buffer:
+        # The same for each call, whatever its shape.
+        return int(value.ndim)
     if parameter.extents:
         return len(parameter.extents)
     # Each call of C gets the address of the whole array for a pointer without a length.
@@ -438,7 +443,7 @@ class BlockCall:
     >>> import numpy as np
     >>> frexp = mapcall.load("m").function("double frexp(double x, int exponent[1])")
     >>> results = [(None, np.dtype("f8")), ("exponent", np.dtype("i4"))]
-    >>> run = BlockCall(frexp, {"x": 0}, results, frozenset(), {}, {})
+    >>> run = BlockCall(frexp, {"x": 0}, frozenset(), results, frozenset(), {}, {})
     >>> run((0,), np.array([12.0, 0.5]))
     (array([0.75, 0.5 ]), array([[4],
            [0]], dtype=int32))
@@ -450,6 +455,8 @@ class BlockCall:
     core : dict
         The number of core axes of each array that is given, by parameter, in the order of the
         blocks.
+    column_major : frozenset of str
+        The parameters among `core` whose core axes C takes in Fortran order.
     results : list of tuple
         The name of the parameter, None for the result of C, and the dtype of each array to return.
     written : frozenset of str
@@ -458,12 +465,15 @@ class BlockCall:
         The other arguments, and the options of a batch.
     """
 
-    __slots__ = ("_arguments", "_core", "_function", "_options", "_results", "_written")
+    __slots__ = (
+        *("_arguments", "_column_major", "_core", "_function", "_options", "_results", "_written"),
+    )
 
     def __init__(
         self,
         function: Function | Kernel,
         core: dict[str, int],
+        column_major: frozenset[str],
         results: list[tuple[str | None, np.dtype[Any]]],
         written: frozenset[str],
         arguments: dict[str, Any],
@@ -471,6 +481,7 @@ class BlockCall:
     ) -> None:
         self._function = function if isinstance(function, Kernel) else Kernel(function)
         self._core = core
+        self._column_major = column_major
         self._results = results
         self._written = written
         self._arguments = arguments
@@ -490,10 +501,13 @@ class BlockCall:
             inputs.append((core, block))
             if name == _MASK:
                 options["where"] = block
-            elif name in self._written:
-                arguments[name] = np.array(block, order="C")
-            else:
-                arguments[name] = _contiguous(np.asanyarray(block), core)
+                continue
+            is_reversed = name in self._column_major
+            array = np.asanyarray(block)
+            array = _reversed(array, core) if is_reversed else array
+            is_written = name in self._written
+            array = np.array(array, order="C") if is_written else _contiguous(array, core)
+            arguments[name] = _reversed(array, core) if is_reversed else array
         names = _mapcall.option_names(self._function.function)
         spelled = {names[option]: value for option, value in options.items()}
         try:
@@ -522,7 +536,8 @@ class BlockCall:
         >>> import mapcall
         >>> import numpy as np
         >>> cbrt = mapcall.load("m").function("double cbrt(double x)")
-        >>> run = BlockCall(cbrt, {"x": 0}, [(None, np.dtype("f8"))], frozenset(), {}, {})
+        >>> results = [(None, np.dtype("f8"))]
+        >>> run = BlockCall(cbrt, {"x": 0}, frozenset(), results, frozenset(), {}, {})
         >>> for piece in run.pieces(16, (0,), np.array([0.0, 1, 8, 27, 64])):
         ...     print(piece)
         [0. 1.]
@@ -545,6 +560,7 @@ class BlockCall:
             [math.prod(shape) * self._results[0][1].itemsize, *(array.nbytes for array in arrays)]
         )
         step = max(1, nbytes * length // max(1, largest))
+        reuses = axis < len(shape) and not self._written and not self._has_status()
         out = None
         for start in range(0, max(length, 1), step):
             index = slice(start, start + step)
@@ -563,14 +579,22 @@ class BlockCall:
                     # The function, or the mask, may leave parts of it unwritten.
                     out[...] = 0
             piece = self._call(moved, parts, out)
-            if axis < len(shape) and not self._written:
+            if reuses:
                 out = piece
             yield piece
+
+    def _has_status(self) -> bool:
+        """Return whether the result is a status: the function returns none, as it can only be 0."""
+        if self._results[0][0] is not None:
+            return False
+        signature = inspect.signature(self._function.function)
+        return signature.return_annotation is inspect.Signature.empty
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         return (
             self._function,
             self._core,
+            sorted(self._column_major),
             self._results,
             sorted(self._written),
             self._arguments,
@@ -581,6 +605,7 @@ class BlockCall:
         return BlockCall, (
             self._function,
             self._core,
+            self._column_major,
             self._results,
             self._written,
             self._arguments,
@@ -599,6 +624,16 @@ def _only(block: Any) -> Any:
     while isinstance(block, list):
         (block,) = block
     return block.open() if isinstance(block, MapReference) else block
+
+
+def _reversed(array: np.ndarray[Any, Any], core: int) -> np.ndarray[Any, Any]:
+    """Return a view with the core axes in the reverse order.
+
+    >>> _reversed(np.zeros((5, 2, 3)), 2).shape
+    (5, 3, 2)
+    """
+    first = array.ndim - core
+    return array.transpose(*range(first), *reversed(range(first, array.ndim)))
 
 
 def _contiguous(array: np.ndarray[Any, Any], core: int) -> Any:

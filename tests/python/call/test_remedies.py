@@ -192,6 +192,21 @@ ROWS = [
         "copy it with numpy.asfortranarray(a)",
         6.0,
     ),
+    Row(
+        "Replace",
+        "double total(int m, int n, [[mapcall::column_major]] const double a[m][n])",
+        lambda: {"a": np.ones((2, 2, 3))},
+        "copy it with a.swapaxes(-2, -1).copy().swapaxes(-2, -1)",
+        [6.0, 6.0],
+    ),
+    Row(
+        "Replace",
+        "double total(int m, int n, [[mapcall::column_major]] const double a[m][n][2])",
+        lambda: {"a": np.ones((2, 2, 3, 2))},
+        "copy it with numpy.moveaxis(numpy.moveaxis(a, [-3, -2, -1], [-1, -2, -3]).copy(), "
+        "[-3, -2, -1], [-1, -2, -3])",
+        [6.0, 6.0],
+    ),
     Row("Replace", SUM, lambda: {"x": unaligned()}, "pass x.copy()", 1.0),
     Row("Replace", SUM, lambda: {"x": [1, 2]}, "make it one with numpy.asarray(x, 'float64')", 3.0),
     Row("Replace", SUM, lambda: {"x": 3.0}, "make it one with numpy.full(1, x, 'float64')", 3.0),
@@ -551,14 +566,6 @@ ROWS = [
         "give an array of shape (4,), or leave n out",
         3.0,
         then=[{"n": OUT}],
-    ),
-    Row(
-        "OmitOrArray",
-        "void fill(double v, int m, int n, [[mapcall::column_major]] double a[m][n])",
-        lambda: {"v": np.array([0.0, 1]), "m": 1, "n": 2, "out": "a.npy"},
-        "leave it out, or give an array",
-        [[[0.0, 1]], [[1.0, 2]]],
-        then=[{"out": OUT}, {"out": np.zeros((2, 2, 1)).transpose(0, 2, 1)}],
     ),
     # Numbers.
     Row(

@@ -501,9 +501,10 @@ fn arguments_of<'a>(
         }
         let argument = value.as_mut().map(OpenedArgument::arg);
         if contract.output_index(Role::Parameter(position)).is_some() {
-            let file = rest.next();
-            let made = || file.map_or(Arg::Out, |file| at(&file.file));
-            outputs.push(argument.unwrap_or_else(made));
+            // A number that C reads and writes has a value, as an extent of the function, and a file.
+            let file = rest.next().filter(|file| file.file.is_some());
+            let made = file.map(|file| at(&file.file));
+            outputs.push(made.or(argument).unwrap_or(Arg::Out));
         } else {
             inputs.push(argument.unwrap_or(Arg::Out));
         }

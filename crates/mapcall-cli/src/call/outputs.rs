@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use mapcall::array::is_npy_name;
-use mapcall::contract::{Contract, Role};
+use mapcall::contract::{Contract, Role, Rule};
 
 use super::OutputError;
 use super::same_file::is_same_file;
@@ -36,7 +36,9 @@ impl OutputFiles {
             Role::Parameter(position) => OutputFile {
                 name: contract.name(*position).to_owned(),
                 file: None,
-                is_given: values.get(*position).is_some_and(Option::is_some),
+                // A number that C reads and writes is given as a number, and what C writes is an output.
+                is_given: values.get(*position).is_some_and(Option::is_some)
+                    && !matches!(contract.rules().get(*position), Some(Rule::InOut(_))),
             },
             Role::Result | Role::Mask => OutputFile {
                 name: RETURN.to_owned(),

@@ -13,12 +13,18 @@ use crate::value::split_name;
 /// `NAME=VALUE` of the call.
 pub(crate) fn message(error: &ArgumentError, values: &[OsString]) -> String {
     let text = text(error, values);
-    let convert = if error.subject.can_convert {
-        ", or add --convert"
-    } else {
-        ""
-    };
-    error.message(&format_args!("{text}{convert}"))
+    if !error.subject.can_convert {
+        return error.message(&text);
+    }
+    // No file has a batch of items in Fortran order.
+    if let Remedy::Replace(Replacement {
+        form: Form::ColumnMajorItems { .. },
+        ..
+    }) = error.remedy()
+    {
+        return error.message(&"add --convert");
+    }
+    error.message(&format_args!("{text}, or add --convert"))
 }
 
 fn text(error: &ArgumentError, values: &[OsString]) -> String {

@@ -39,6 +39,11 @@ pub(crate) trait Outer: Debug + Send + Sync {
     /// Returns the value of an enumerator.
     fn enumerator(&self, name: &str) -> Option<i128>;
 
+    /// Returns the type of a variable or function, and whether a variable is `const`.
+    fn object(&self, _name: &str) -> Option<(CType, bool)> {
+        None
+    }
+
     /// Returns whether the text may define the name with another meaning.
     fn is_hidden(&self, name: &str) -> bool;
 
@@ -108,6 +113,12 @@ impl Scope {
     pub(crate) fn enumerator(&self, name: &str) -> Option<i128> {
         let outer = || self.outer.as_ref()?.enumerator(name);
         self.names.enumerators.get(name).copied().or_else(outer)
+    }
+
+    /// Returns the type of a variable or function that is declared outside this scope, and whether a variable is
+    /// `const`.
+    pub(crate) fn outer_object(&self, name: &str) -> Option<(CType, bool)> {
+        self.outer.as_ref()?.object(name)
     }
 
     /// Returns whether a definition of the name in this scope hides one outside it.

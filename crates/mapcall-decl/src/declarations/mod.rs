@@ -575,11 +575,15 @@ impl Declarations {
     /// been parsed.
     fn view<'n>(&self, names: impl Iterator<Item = &'n str>, limit: u32) -> Arc<dyn scope::Outer> {
         let names: HashSet<_> = names.collect();
+        let reads_types = names.iter().copied().any(parse::reads_types_of_objects);
         loop {
             let mut missing = Vec::new();
             for name in &names {
                 for space in [NameSpace::Tag, NameSpace::Typedef, NameSpace::Enumerator] {
                     self.missing(name, space, limit, &mut missing);
+                }
+                if reads_types && let Err(piece) = self.shared.object(name, limit) {
+                    missing.push(piece);
                 }
             }
             if missing.is_empty() {
@@ -642,14 +646,33 @@ impl Shared {
     /// Returns the last piece before `limit` that defines a name; the number of a piece that must be parsed
     /// first, if this is not known yet.
     fn defining(&self, name: &str, space: NameSpace, limit: u32) -> Result<Option<&Parsed>, u32> {
-        /// The maximum number of pieces that are searched, of a text that declares a name again and again
-        /// without a definition.
-        const MAX_SEARCH: usize = 64;
         let pieces = self.index.declaring_before(name, space, limit);
-        for piece in pieces.take(MAX_SEARCH) {
+        for piece in pieces.take(Self::MAX_SEARCH) {
             let parsed = self.parsed(piece).ok_or(piece)?;
             if defines(&parsed.names, name, space) {
                 return Ok(Some(parsed));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The maximum number of pieces that are searched, of a text that declares a name again and again without a
+    /// definition.
+    const MAX_SEARCH: usize = 64;
+
+    /// Returns the type of a variable or function that is declared before `limit`, and whether a variable is
+    /// `const`; the number of a piece that must be parsed first, if this is not known yet.
+    fn object(&self, name: &str, limit: u32) -> Result<Option<(CType, bool)>, u32> {
+        let pieces = self.index.declaring_before(name, NameSpace::Object, limit);
+        for piece in pieces.take(Self::MAX_SEARCH) {
+            let parsed = self.parsed(piece).ok_or(piece)?;
+            let mut variables = parsed.variables.iter();
+            if let Some(variable) = variables.find(|variable| variable.name == name) {
+                return Ok(Some((variable.ctype.clone(), variable.is_const)));
+            }
+            let function = find_function(parsed, name);
+            if let Some(Ok(prototype)) = function.map(|function| &function.prototype) {
+                return Ok(Some((prototype.function_type(), false)));
             }
         }
         Ok(None)

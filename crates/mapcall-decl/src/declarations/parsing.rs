@@ -54,7 +54,7 @@ impl Declarations {
     /// Adds the pieces that a piece depends on and that are not parsed yet.
     fn push_dependencies(&self, number: u32, piece: Piece, stack: &mut Vec<u32>) {
         let text = &*self.shared.text;
-        let mut is_tag = false;
+        let (mut is_tag, mut reads_types) = (false, false);
         for token in Lexer::of_range(text, piece.head()) {
             if token.kind != TokenKind::Identifier {
                 continue;
@@ -66,6 +66,10 @@ impl Declarations {
             is_tag = matches!(name, "struct" | "union" | "enum");
             self.missing(name, NameSpace::Typedef, number, stack);
             self.missing(name, NameSpace::Enumerator, number, stack);
+            if reads_types && let Err(piece) = self.shared.object(name, number) {
+                stack.push(piece);
+            }
+            reads_types |= parse::reads_types_of_objects(name);
         }
     }
 

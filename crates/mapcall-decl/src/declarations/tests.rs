@@ -186,6 +186,80 @@ fn any_order_of_use_gives_what_one_pass_gives() {
     );
 }
 
+const TYPES_OF_OBJECTS: &str = r#"
+typedef struct vector { double x, y; const char *name; } vector;
+typedef __typeof__(later) not_yet;
+extern const double pi, table[3][4];
+extern vector origin, *axes;
+extern __typeof__(pi) tau;
+extern __typeof__(origin.name) name_of;
+extern typeof_unqual(pi) free_to_change;
+extern __typeof (axes) more_axes;
+double norm(int n, const double x[n]);
+extern __typeof (norm) norm_alias __asm__("norm");
+extern typeof(norm(0, 0)) sum(__typeof__(*axes) v, typeof(&origin) p, typeof(&norm) f, typeof(&pi) q);
+extern typeof(1 + 2.5f) single; extern typeof(1.0) double_precision; extern typeof(axes - axes) distance;
+extern typeof(pi * 2) product; extern typeof('a' + 1L) wide; extern typeof(axes + 1) next;
+extern typeof(!axes) truth; extern typeof(-origin.x) negative; extern typeof(1 ? axes : 0) chosen;
+extern typeof(table) whole; extern typeof(table[0]) row; extern typeof(table[0][1]) cell;
+void take(const char bytes[sizeof table], char first[sizeof(vector)], char (*buffer)[sizeof origin]);
+enum { ROWS = sizeof table / sizeof table[0], SIZE = sizeof(origin) };
+char later[ROWS][SIZE];
+typeof(later) same_size;
+"#;
+
+#[test]
+fn types_of_variables_and_functions() {
+    for seed in 0..6 {
+        check(TYPES_OF_OBJECTS, seed);
+    }
+    let lazy = Declarations::parse(TYPES_OF_OBJECTS);
+    let described: Vec<String> = lazy
+        .variables()
+        .iter()
+        .skip(4)
+        .map(|variable| {
+            let qualifier = if variable.is_const { "const " } else { "" };
+            format!("{qualifier}{} {}", variable.ctype, variable.name)
+        })
+        .collect();
+    assert_eq!(
+        described,
+        [
+            "const double tau",
+            "const char * name_of",
+            "double free_to_change",
+            "vector * more_axes",
+            "float single",
+            "double double_precision",
+            "long distance",
+            "double product",
+            "long wide",
+            "vector * next",
+            "int truth",
+            "double negative",
+            "vector * chosen",
+            "const double[3][4] whole",
+            "const double[4] row",
+            "const double cell",
+            "char[3][24] later",
+            "char[3][24] same_size",
+        ]
+    );
+    let text = |name: &str| lazy.function(name).unwrap().prototype.unwrap().to_string();
+    assert_eq!(
+        [text("sum"), text("take"), text("norm_alias")],
+        [
+            "double sum(vector v, vector *p, double (*f)(int n, const double x[n]), const double *q)",
+            "void take(const char bytes[96], char first[24], char (*buffer)[24])",
+            "double norm_alias(int n, const double x[n])",
+        ]
+    );
+    let later = "void use(typeof(origin) v, typeof(pi) x)";
+    let used = lazy.prototype(later).unwrap();
+    assert_eq!(used.to_string(), "void use(vector v, double x)");
+}
+
 #[test]
 fn headers_of_the_system_are_read_alike() {
     let headers = "#include <stdio.h>\n#include <stdlib.h>\n#include <math.h>\n#include <pthread.h>\n\

@@ -39,6 +39,12 @@ impl Outer for View {
         names.enumerators.get(name).copied()
     }
 
+    fn object(&self, name: &str) -> Option<(CType, bool)> {
+        let object = self.shared.object(name, self.limit);
+        debug_assert!(object.is_ok(), "{name} is used and not parsed");
+        object.ok()?
+    }
+
     fn is_hidden(&self, _: &str) -> bool {
         false
     }
@@ -168,6 +174,10 @@ impl Outer for Layered {
     fn enumerator(&self, name: &str) -> Option<i128> {
         let header = || self.header.enumerator(name);
         self.definitions.enumerator(name).or_else(header)
+    }
+
+    fn object(&self, name: &str) -> Option<(CType, bool)> {
+        self.header.object(name)
     }
 
     /// A text may define again what an earlier text has defined, unless the header has.

@@ -318,21 +318,3 @@ fn measure(parameter: &mut Parameter, extent: Expr) {
         parameter.ctype = target;
     }
 }
-
-/// Marks the parameters that are inferred: those that are by themselves an extent or a stride.
-pub(super) fn infer(parameters: &mut [Parameter]) {
-    let extents = parameters
-        .iter()
-        .flat_map(|parameter| &parameter.extents)
-        .filter_map(Extent::parameter);
-    let strides = parameters
-        .iter()
-        .filter_map(|parameter| parameter.stride.as_ref()?.parameter());
-    let inferred: Vec<_> = extents.chain(strides).collect();
-    for position in inferred {
-        if let Some(parameter) = parameters.get_mut(position) {
-            // `n[0]` of a longer array is not inferred.
-            parameter.is_inferred = parameter.rank() == 0 || parameter.target_integer().is_some();
-        }
-    }
-}

@@ -157,7 +157,9 @@ impl Reader<'_> {
                     UnaryOperator::Negate => Constant::wrapped(-value, ctype),
                     UnaryOperator::Complement => Constant::wrapped(!value, ctype),
                     UnaryOperator::Not => Constant::int(i128::from(value == 0)),
-                    UnaryOperator::Dereference | UnaryOperator::Other => {
+                    UnaryOperator::Dereference
+                    | UnaryOperator::AddressOf
+                    | UnaryOperator::Other => {
                         return Err(self.no_extent(span));
                     }
                 })
@@ -229,6 +231,7 @@ impl Reader<'_> {
             ExpressionKind::String(_)
             | ExpressionKind::Index(..)
             | ExpressionKind::Member(..)
+            | ExpressionKind::Call(_)
             | ExpressionKind::Other => Err(self.no_extent(span)),
         }
     }
@@ -372,7 +375,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Returns the type of an expression, as far as no functions and variables are needed for it.
+    /// Returns the type of an expression; `None` if it is not known.
     pub(super) fn expression_type(
         &mut self,
         expression: &Expression,
@@ -394,10 +397,14 @@ impl Reader<'_> {
                     .find(|(parameter, _)| parameter.as_deref() == Some(name));
                 match parameter {
                     Some((_, ctype)) => Some(ctype.clone()),
-                    None => self.scope.typedef(name).or_else(|| {
-                        let constant = self.named_constant(expression.span).ok()?;
-                        Some(CType::Integer(constant.ctype))
-                    }),
+                    None => match (self.scope.typedef(name), self.object(name)) {
+                        (None, Some((ctype, _))) => Some(ctype),
+                        (None, None) => {
+                            let constant = self.named_constant(expression.span).ok();
+                            constant.map(|constant| CType::Integer(constant.ctype))
+                        }
+                        (typedef, _) => typedef,
+                    },
                 }
             }
             ExpressionKind::Parenthesized(inner) => self.expression_type(inner, parameters)?,
@@ -422,11 +429,119 @@ impl Reader<'_> {
                 let name = self.text(*name);
                 member(self.expression_type(operand, parameters)?, name)
             }
+            ExpressionKind::Call(function) => {
+                let function = self.expression_type(function, parameters)?;
+                let called = match function.as_ref().map(CType::resolved) {
+                    Some(CType::Pointer(pointer)) => Some(pointer.target.resolved()),
+                    other => other,
+                };
+                match called {
+                    Some(CType::Function(function)) => Some(function.returns.clone()),
+                    _ => None,
+                }
+            }
             ExpressionKind::Other => None,
             _ => match self.typed_constant(expression) {
                 Ok(constant) => Some(CType::Integer(constant.ctype)),
-                Err(_) => None,
+                Err(error) => match (&expression.kind, error.kind) {
+                    (ExpressionKind::Number, Kind::Fraction { constant }) => {
+                        Some(CType::Float(literal::float_type(&constant)))
+                    }
+                    _ => self.computed_type(expression, parameters)?,
+                },
             },
+        })
+    }
+
+    /// Returns the type of an operator's result, whose operands have no constant values.
+    fn computed_type(
+        &mut self,
+        expression: &Expression,
+        parameters: &[(Option<String>, CType)],
+    ) -> Result<Option<CType>> {
+        Ok(match &expression.kind {
+            ExpressionKind::Unary(UnaryOperator::AddressOf, operand) => {
+                let is_const = self.is_const(operand, parameters)?;
+                let target = self.expression_type(operand, parameters)?;
+                target.map(|target| CType::pointer_to(target, is_const))
+            }
+            ExpressionKind::Unary(UnaryOperator::Not, _) => Some(CType::Integer(Integer::Int)),
+            ExpressionKind::Unary(UnaryOperator::Other, _) => None,
+            ExpressionKind::Unary(_, operand) => {
+                let operand = self.expression_type(operand, parameters)?;
+                operand.and_then(|operand| arithmetic(&operand, &CType::Integer(Integer::Int)))
+            }
+            ExpressionKind::Binary(first, rest) => {
+                let mut left = self.expression_type(first, parameters)?;
+                for (op, operand) in rest {
+                    let right = self.expression_type(operand, parameters)?;
+                    let (Some(one), Some(other)) = (&left, &right) else {
+                        return Ok(None);
+                    };
+                    let int = CType::Integer(Integer::Int);
+                    left = match op {
+                        BinaryOp::ShiftLeft | BinaryOp::ShiftRight => arithmetic(one, &int),
+                        BinaryOp::Multiply
+                        | BinaryOp::Divide
+                        | BinaryOp::Remainder
+                        | BinaryOp::BitAnd
+                        | BinaryOp::BitXor
+                        | BinaryOp::BitOr => arithmetic(one, other),
+                        BinaryOp::Add | BinaryOp::Subtract => {
+                            match (decayed(one), decayed(other)) {
+                                (Some(_), Some(_)) => {
+                                    Some(CType::Integer(Integer::of_size(size_of::<isize>(), true)))
+                                }
+                                (None, None) => arithmetic(one, other),
+                                (pointer, None) | (None, pointer) => pointer,
+                            }
+                        }
+                        _ => Some(int),
+                    };
+                }
+                left
+            }
+            ExpressionKind::Conditional(parts) => {
+                let [_, then, otherwise] = &**parts;
+                let then = self.expression_type(then, parameters)?;
+                let otherwise = self.expression_type(otherwise, parameters)?;
+                match (then, otherwise) {
+                    (Some(one), Some(other)) => arithmetic(&one, &other).or_else(|| {
+                        let pointer = decayed(&one);
+                        pointer.or_else(|| decayed(&other)).or(Some(one))
+                    }),
+                    _ => None,
+                }
+            }
+            _ => None,
+        })
+    }
+
+    /// Returns whether an expression is a `const` object.
+    pub(super) fn is_const(
+        &mut self,
+        expression: &Expression,
+        parameters: &[(Option<String>, CType)],
+    ) -> Result<bool> {
+        Ok(match &expression.kind {
+            ExpressionKind::Name => {
+                let name = self.text(expression.span);
+                self.object(name).is_some_and(|(_, is_const)| is_const)
+            }
+            ExpressionKind::Parenthesized(inner) => self.is_const(inner, parameters)?,
+            ExpressionKind::Unary(UnaryOperator::Dereference, operand)
+            | ExpressionKind::Index(operand, _) => {
+                match self
+                    .expression_type(operand, parameters)?
+                    .as_ref()
+                    .map(CType::resolved)
+                {
+                    Some(CType::Pointer(pointer)) => pointer.is_const,
+                    Some(CType::Array(_)) => self.is_const(operand, parameters)?,
+                    _ => false,
+                }
+            }
+            _ => false,
         })
     }
 
@@ -454,6 +569,43 @@ impl Reader<'_> {
     pub(super) fn no_extent(&self, span: Span) -> crate::PrototypeError {
         let expression = self.text(span).into();
         self.error(Kind::Expression { expression }, span)
+    }
+}
+
+/// Returns the type of the result of arithmetic (C11 6.3.1.8); `None` if an operand is no number.
+fn arithmetic(left: &CType, right: &CType) -> Option<CType> {
+    let float = |ctype: &CType| match ctype.resolved() {
+        CType::Float(float) | CType::Complex(float) => Some(*float),
+        _ => None,
+    };
+    let is_complex = |ctype: &CType| matches!(ctype.resolved(), CType::Complex(_));
+    let integer = |ctype: &CType| match ctype.promoted() {
+        CType::Integer(integer) => Some(integer),
+        _ => None,
+    };
+    let widest = match (float(left), float(right)) {
+        (Some(one), Some(other)) if one.size() < other.size() => Some(other),
+        (Some(float), Some(_)) => Some(float),
+        (Some(float), None) => integer(right).map(|_| float),
+        (None, Some(float)) => integer(left).map(|_| float),
+        (None, None) => {
+            return Some(CType::Integer(common(integer(left)?, integer(right)?)));
+        }
+    };
+    Some(if is_complex(left) || is_complex(right) {
+        CType::Complex(widest?)
+    } else {
+        CType::Float(widest?)
+    })
+}
+
+/// Returns a pointer, or the pointer that an array or a function becomes in an expression; `None` for others.
+fn decayed(ctype: &CType) -> Option<CType> {
+    match ctype.resolved() {
+        CType::Pointer(_) => Some(ctype.clone()),
+        CType::Array(array) => Some(CType::pointer_to(array.item.clone(), false)),
+        CType::Function(_) => Some(CType::pointer_to(ctype.clone(), false)),
+        _ => None,
     }
 }
 

@@ -51,7 +51,9 @@ impl Reader<'_> {
                     UnaryOperator::Negate => UnaryOp::Negate,
                     UnaryOperator::Not => UnaryOp::Not,
                     UnaryOperator::Complement => UnaryOp::Complement,
-                    UnaryOperator::Dereference | UnaryOperator::Other => {
+                    UnaryOperator::Dereference
+                    | UnaryOperator::AddressOf
+                    | UnaryOperator::Other => {
                         return Err(self.no_extent(span));
                     }
                 };

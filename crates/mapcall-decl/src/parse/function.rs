@@ -1,6 +1,6 @@
 //! Reads whole declarations: typedefs, and functions with the extents of their arrays.
 
-use super::annotation::{ParameterAttributes, attributes_of, infer};
+use super::annotation::{ParameterAttributes, attributes_of};
 use super::declarator::is_const_typedef;
 use super::expression::Names;
 use super::types::Base;
@@ -8,7 +8,7 @@ use super::{Item, ItemVisitor, Reader, Result};
 use crate::ctype::{Body, CType};
 use crate::error::PrototypeErrorKind as Kind;
 use crate::extent::{Expr, Extent};
-use crate::prototype::{Parameter, Prototype, Variable};
+use crate::prototype::{Parameter, Prototype, Variable, infer};
 use crate::syntax::ast::{
     ArraySize, Declaration, Declarator, Derivation, Expression, ParameterDeclaration, Parameters,
     TypeSpecifier,
@@ -214,17 +214,15 @@ impl<'t> Reader<'t> {
             let function = name.into();
             return Err(self.error(Kind::OldStyle { function }, span));
         }
-        let mut parameters = Vec::new();
-        for (position, ctype) in function.parameters.iter().enumerate() {
+        for ctype in &function.parameters {
             self.check_value(ctype, false, span)?;
-            let (is_const, is_restrict) = pointer_qualifiers(ctype);
-            parameters.push(Parameter {
-                is_const,
-                is_restrict,
-                ..Parameter::new(format!("arg{position}"), ctype.clone())
-            });
         }
-        Ok((function.returns.clone(), parameters))
+        let Prototype {
+            returns,
+            parameters,
+            ..
+        } = Prototype::of_function(name, function);
+        Ok((returns, parameters))
     }
 
     fn parameters(

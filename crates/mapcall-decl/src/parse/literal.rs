@@ -1,5 +1,7 @@
 //! The values of character constants, strings and floating constants.
 
+use crate::ctype::Float;
+
 /// A character constant or a string literal.
 pub(super) struct Literal {
     /// The characters as units of its type: without a prefix, the bytes of UTF-8.
@@ -112,6 +114,15 @@ fn escape(text: &str) -> Option<(&str, Unit)> {
         _ => return None,
     };
     Some((rest, Unit::Letter(simple)))
+}
+
+/// Returns the type of a floating constant (C11 6.4.4.2).
+pub(super) fn float_type(constant: &str) -> Float {
+    match constant.as_bytes().last() {
+        Some(b'f' | b'F') => Float::Float,
+        Some(b'l' | b'L') => Float::LongDouble,
+        _ => Float::Double,
+    }
 }
 
 /// Returns the value of a floating constant without its fraction, as a cast to an integer gives it.

@@ -10,7 +10,6 @@ mod literal;
 mod types;
 
 use std::cell::Cell;
-#[cfg(test)]
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -241,6 +240,18 @@ struct Reader<'t> {
     suggestions: Cell<usize>,
     /// The names of the parameters of the functions whose parameters are being read.
     enclosing: Vec<Span>,
+    /// The types of the variables and functions that the text has declared so far, and whether a variable is
+    /// `const`; `None` if the text asks for no types of them.
+    objects: Option<HashMap<String, (CType, bool)>>,
+}
+
+/// Returns whether a word is an operator whose operand may be a variable or a function, of which it needs the type.
+pub(crate) fn reads_types_of_objects(word: &str) -> bool {
+    let word = word.trim_matches('_');
+    matches!(
+        word,
+        "typeof" | "typeof_unqual" | "sizeof" | "Alignof" | "alignof"
+    )
 }
 
 impl<'t> Reader<'t> {
@@ -252,6 +263,7 @@ impl<'t> Reader<'t> {
             position: 0..0,
             suggestions: Cell::new(0),
             enclosing: Vec::new(),
+            objects: source.contains("of").then(HashMap::new),
         }
     }
 
@@ -263,7 +275,10 @@ impl<'t> Reader<'t> {
             match declarations.next(&|name| scope.is_type(name)) {
                 Some(Ok(declaration)) => {
                     self.position = declaration.span.range();
-                    self.declaration(&declaration, visit)?;
+                    self.declaration(&declaration, &mut |reader, item| {
+                        reader.remember(&item);
+                        visit(reader, item)
+                    })?;
                 }
                 Some(Err(SyntaxError {
                     kind,
@@ -285,6 +300,30 @@ impl<'t> Reader<'t> {
 
 /// Lookup of names.
 impl Reader<'_> {
+    /// Stores the type of a variable or function.
+    fn remember(&mut self, item: &Item) {
+        let Some(objects) = &mut self.objects else {
+            return;
+        };
+        match item {
+            Item::Variable(variable) => {
+                let known = (variable.ctype.clone(), variable.is_const);
+                objects.insert(variable.name.clone(), known);
+            }
+            Item::Function(name, Ok(prototype)) => {
+                let name = name.of(self.source).to_owned();
+                objects.insert(name, (prototype.function_type(), false));
+            }
+            Item::Function(..) | Item::Error(_) => {}
+        }
+    }
+
+    /// Returns the type of a variable or function, and whether a variable is `const`.
+    fn object(&self, name: &str) -> Option<(CType, bool)> {
+        let known = self.objects.as_ref()?.get(name).cloned();
+        known.or_else(|| self.scope.outer_object(name))
+    }
+
     fn define_tag(
         &mut self,
         keyword: &'static str,

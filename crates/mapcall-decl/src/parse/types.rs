@@ -97,9 +97,16 @@ impl Reader<'_> {
             let size = size.filter(|size| size.is_power_of_two() && *size <= 16);
             ctype = changed(&ctype, "_Atomic", size);
         }
+        let mut is_const = specifiers.qualifiers.is_const;
+        if let TypeSpecifier::Typeof(argument, span) = &specifiers.ctype
+            && let TypeOrExpression::Expression(expression) = &**argument
+        {
+            let is_unqualified = self.text(*span).contains("typeof_unqual");
+            is_const |= !is_unqualified && self.is_const(expression, &[])?;
+        }
         Ok(Base {
             ctype,
-            is_const: specifiers.qualifiers.is_const,
+            is_const,
             alignment,
         })
     }
@@ -127,7 +134,7 @@ impl Reader<'_> {
                 TypeOrExpression::Expression(expression) => {
                     let ctype = self.expression_type(expression, &[])?;
                     Ok(ctype.unwrap_or_else(|| {
-                        let reason = "the types of variables and functions are not known";
+                        let reason = "the type of its operand is not known";
                         CType::unsupported(self.text(*span), reason)
                     }))
                 }

@@ -266,7 +266,9 @@ pub(crate) enum ExpressionKind {
     Index(Box<Expression>, Box<Expression>),
     /// `value.member` and `pointer->member`
     Member(Box<Expression>, Span),
-    /// What is no integer constant expression: calls, assignments, compound literals, statements.
+    /// `function(...)`
+    Call(Box<Expression>),
+    /// What is no integer constant expression: assignments, compound literals, statements.
     Other,
 }
 
@@ -277,7 +279,8 @@ pub(crate) enum UnaryOperator {
     Not,
     Complement,
     Dereference,
-    /// `&`, `++` and `--`, which no constant has.
+    AddressOf,
+    /// `&&`, `++` and `--`, which no constant has.
     Other,
 }
 

@@ -3,21 +3,25 @@
 #![allow(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
-use std::ptr;
+use std::ffi::c_int;
+use std::ptr::{self, NonNull};
 use std::sync::{Arc, OnceLock};
 
-use pyo3::ffi::{self, PyObject};
+use pyo3::ffi::{self, PyObject, PyThreadState};
 use pyo3::prelude::*;
 
 use super::scope::Scope;
+use crate::exit::is_ending;
 
 thread_local! {
     static THREAD: Thread = const {
         Thread {
             running: Cell::new(0),
             errno: Cell::new(0),
+            location: Cell::new(None),
             has_raised: Cell::new(false),
             innermost: Cell::new(ptr::null()),
+            detached: Cell::new(ptr::null_mut()),
         }
     };
     /// The exception of a callback, which the running call raises when it returns.
@@ -31,11 +35,86 @@ struct Thread {
     running: Cell<usize>,
     /// The `errno` of the last call.
     errno: Cell<i32>,
+    /// The location of C's `errno`, once a call has needed it.
+    location: Cell<Option<NonNull<c_int>>>,
     /// Whether `RAISED` has an exception.
     has_raised: Cell<bool>,
     /// The innermost running callback that has received pointers; null if there is none. It leads to the
     /// others.
     innermost: Cell<*const Invocation>,
+    /// The interpreter's state of this thread while a call runs C without the interpreter's lock; else null.
+    detached: Cell<*mut PyThreadState>,
+}
+
+/// The state of the calls of the thread that has got it, which its callbacks use.
+#[derive(Clone, Copy)]
+pub(super) struct Current(*const Thread);
+
+impl Current {
+    /// Returns the state of this thread.
+    #[inline]
+    pub(super) fn get() -> Self {
+        Self(THREAD.with(ptr::from_ref))
+    }
+
+    fn thread(&self) -> &Thread {
+        // SAFETY: the pointer, which is not `Send`, is that of this thread's value, which has no destructor.
+        unsafe { &*self.0 }
+    }
+
+    /// Returns whether a callback has raised in the call that is running.
+    #[inline]
+    pub(super) fn has_raised(self) -> bool {
+        self.thread().has_raised.get()
+    }
+
+    /// Attaches the thread to the interpreter while `work` runs; returns `None` if the interpreter has ended.
+    ///
+    /// In a call of this thread that has released the interpreter's lock, it takes the lock by the thread's own
+    /// state, which is known. PyO3 finds it for any thread, which takes longer.
+    #[inline]
+    pub(super) fn attach<R>(self, work: impl FnOnce(Python<'_>) -> R) -> Option<R> {
+        let state = self.thread().detached.get();
+        // Other code may have attached the thread since: it called Python, which made another call.
+        // SAFETY: any thread may ask at any time.
+        if state.is_null() || unsafe { ffi::PyGILState_Check() } != 0 {
+            return Python::try_attach(work);
+        }
+        if is_ending() {
+            return None;
+        }
+        // SAFETY: the state is that of this thread, which is not attached: `detached` has released the lock, and
+        // has not returned.
+        unsafe { ffi::PyEval_RestoreThread(state) };
+        let _attached = Attached;
+        // SAFETY: the thread is attached until `_attached` is dropped.
+        Some(work(unsafe { Python::assume_attached() }))
+    }
+}
+
+/// An attachment of this thread, which ends when this is dropped.
+struct Attached;
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        // SAFETY: the thread is attached.
+        unsafe { ffi::PyEval_SaveThread() };
+    }
+}
+
+/// Runs C without the interpreter's lock, which callbacks on this thread take.
+pub(super) fn detached<R: Send>(py: Python<'_>, run: impl FnOnce() -> R + Send) -> R {
+    struct Outer(Current, *mut PyThreadState);
+    impl Drop for Outer {
+        fn drop(&mut self) {
+            self.0.thread().detached.set(self.1);
+        }
+    }
+    let current = Current::get();
+    // SAFETY: the thread is attached.
+    let state = unsafe { ffi::PyThreadState_Get() };
+    let _outer = Outer(current, current.thread().detached.replace(state));
+    py.detach(run)
 }
 
 /// A running callback that has received pointers.
@@ -67,18 +146,20 @@ impl Invocation {
     }
 
     /// Adds the callback to those that run on this thread, until the returned value is dropped.
-    pub(super) fn enter(&self) -> Entered<'_> {
-        THREAD.with(|thread| self.outer.set(thread.innermost.replace(self)));
-        Entered(self)
+    #[inline]
+    pub(super) fn enter(&self, current: Current) -> Entered<'_> {
+        self.outer.set(current.thread().innermost.replace(self));
+        Entered(self, current)
     }
 }
 
 /// A callback that runs on this thread until this is dropped. Its scope ends then.
-pub(super) struct Entered<'a>(&'a Invocation);
+pub(super) struct Entered<'a>(&'a Invocation, Current);
 
 impl Drop for Entered<'_> {
+    #[inline]
     fn drop(&mut self) {
-        THREAD.with(|thread| thread.innermost.set(self.0.outer.get()));
+        self.1.thread().innermost.set(self.0.outer.get());
         if let Some(scope) = self.0.scope.get() {
             destroying(|| scope.end());
         }
@@ -106,11 +187,6 @@ pub(super) fn set_errno(errno: i32) {
     THREAD.with(|thread| thread.errno.set(errno));
 }
 
-/// Whether a callback has raised in the call that is running.
-pub(super) fn has_raised() -> bool {
-    THREAD.with(|thread| thread.has_raised.get())
-}
-
 /// Makes a call, and records while it is running that it does on this thread. Keeps and returns the
 /// `errno` that `call` returns.
 ///
@@ -126,16 +202,21 @@ pub(super) fn running(call: impl FnOnce() -> i32) -> PyResult<i32> {
     thread.run(call).errno()
 }
 
-/// Makes a call as [`running`] does; returns `None` without a call if callbacks that have received pointers run on
-/// this thread.
+/// Makes a call as [`running`] does, which gets the location of `errno`; returns `None` without a call if callbacks
+/// that have received pointers run on this thread, or if the location can't be found.
 #[expect(
     clippy::inline_always,
     reason = "it has one caller, and takes less time than a call"
 )]
 #[inline(always)]
-pub(super) fn outside_of_callbacks(call: impl FnOnce() -> i32) -> Option<Returned> {
+pub(super) fn outside_of_callbacks(call: impl FnOnce(NonNull<c_int>) -> i32) -> Option<Returned> {
     let thread = Thread::current();
-    thread.innermost.get().is_null().then(|| thread.run(call))
+    let location = match thread.location.get() {
+        Some(location) => location,
+        None => thread.find_location()?,
+    };
+    let is_outside = thread.innermost.get().is_null();
+    is_outside.then(|| thread.run(|| call(location)))
 }
 
 /// What a call leaves on its thread.
@@ -169,6 +250,13 @@ impl Thread {
         // SAFETY: the value belongs to this thread, which does not end in a function of this module, and has no
         // destructor.
         unsafe { &*thread }
+    }
+
+    /// Finds the location of `errno`; returns `None` on systems whose `errno` can't be found.
+    #[cold]
+    fn find_location(&self) -> Option<NonNull<c_int>> {
+        self.location.set(mapcall::call::errno_location());
+        self.location.get()
     }
 
     /// Makes a call, and counts it while it is running. Keeps and returns the `errno` that `call` returns.

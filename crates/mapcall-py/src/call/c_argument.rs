@@ -1,12 +1,9 @@
 //! The arguments that are values of ctypes and cffi.
 
-#![allow(unsafe_code)]
-
 use std::ptr;
 
 use mapcall::contract::{
-    ArrayRule, ExtentRule, HostValue, Number, PointerRule, Problem, Remedy, Role, Rule,
-    TypedPointer, target_name,
+    ArrayRule, ExtentRule, HostValue, Number, PointerRule, Problem, Remedy, Role, Rule, target_name,
 };
 use mapcall::ctype::CType;
 use numpy::PyUntypedArray;
@@ -83,20 +80,8 @@ impl<'py> Reader<'_, '_, 'py> {
                 self.resources.add_object(text);
             }
             (Rule::Record { ctype, .. }, CValue::Memory(memory)) if memory.shape.is_empty() => {
-                let size = ctype.size().unwrap_or_default();
-                let dtype = match &memory.target.dtype {
-                    Some(dtype) => dtype.as_ref().map_err(String::as_str),
-                    None => Err("an incomplete struct"),
-                };
-                let bytes = match dtype {
-                    Ok(dtype) if dtype.itemsize() == size => memory.bytes(size),
-                    _ => Vec::new(),
-                };
-                let value = HostValue::Record {
-                    dtype,
-                    bytes: &bytes,
-                };
-                self.push(Role::Parameter(position), value, object)?;
+                let record = memory.record(ctype.size().unwrap_or_default());
+                self.push(Role::Parameter(position), record.value(), object)?;
             }
             (
                 Rule::Number(_) | Rule::Reference(_) | Rule::Inferred(_) | Rule::Record { .. },
@@ -264,20 +249,9 @@ impl<'py> Reader<'_, '_, 'py> {
         (target, address, is_read_only): (&Target, usize, bool),
         object: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
-        let dtype = target.dtype.as_ref().filter(|_| !target.is_pointer);
         let rule = self.function.inner.contract().rules().get(position);
-        let wanted = rule.and_then(Rule::pointer).map(|rule| &rule.target);
-        // The pointers of ctypes and cffi have no `const`.
-        let name = match wanted {
-            Some(wanted) if target.is_named(wanted) => wanted,
-            _ => &target.name,
-        };
-        let pointer = TypedPointer {
-            address: ptr::with_exposed_provenance(address),
-            target: name,
-            dtype: dtype.map(|dtype| dtype.as_ref().map_err(String::as_str)),
-            is_read_only,
-        };
+        let wanted = rule.and_then(Rule::pointer).map(|rule| &*rule.target);
+        let pointer = target.typed(wanted, address, is_read_only);
         self.push(
             Role::Parameter(position),
             HostValue::TypedPointer(pointer),

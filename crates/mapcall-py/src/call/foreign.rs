@@ -66,8 +66,42 @@ fn converted<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyUn
     {
         return Err(PyBufferError::new_err("Dask has not computed it"));
     }
-    let array = without_copy(object)?.cast_into::<PyUntypedArray>()?;
-    Ok(Some(array))
+    let array = match without_copy(object) {
+        Ok(array) => array,
+        Err(error) => of_arrow(object)?.ok_or(error)?,
+    };
+    Ok(Some(array.cast_into::<PyUntypedArray>()?))
+}
+
+/// Returns an array on the memory of a chunked array of Arrow, or of a Series or Index of pandas that is on one: if it
+/// has one chunk without nulls. Their own conversions always copy.
+#[cold]
+fn of_arrow<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = object.py();
+    let array = object.getattr_opt(intern!(py, "array"))?;
+    let array = array.as_ref().unwrap_or(object);
+    let modules = py.import("sys")?.getattr("modules")?;
+    let pandas = modules.cast::<PyDict>()?.get_item("pandas.arrays")?;
+    let class = match pandas {
+        Some(pandas) => pandas.getattr_opt(intern!(py, "ArrowExtensionArray"))?,
+        None => None,
+    };
+    let is_pandas = match class {
+        Some(class) => array.is_instance(&class)?,
+        None => false,
+    };
+    let chunks = if is_pandas {
+        &array.call_method0(intern!(py, "__arrow_array__"))?
+    } else {
+        array
+    };
+    let count = chunks.getattr_opt(intern!(py, "num_chunks"))?;
+    if !count.is_some_and(|count| count.extract::<usize>().is_ok_and(|count| count == 1)) {
+        return Ok(None);
+    }
+    let chunk = chunks.call_method1(intern!(py, "chunk"), (0,))?;
+    // A chunk with nulls is refused by the error of the object.
+    Ok(without_copy(&chunk).ok())
 }
 
 /// Returns the `ArgumentError` for an object that only lends its memory to be read, where C writes.

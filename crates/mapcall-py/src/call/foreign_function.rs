@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, c_void};
+use std::ffi::CStr;
 use std::fmt::Write;
 use std::ptr;
 
@@ -69,16 +69,58 @@ pub(super) fn read(object: &Bound<'_, PyAny>) -> PyResult<Option<ForeignFunction
         let signature = numba_signature(object).unwrap_or(Signature::Unknown);
         return Ok(Some(ForeignFunction { address, signature }));
     }
-    if let Ok(tuple) = object.cast::<PyTuple>()
-        && is_instance(object, "scipy._lib._ccallback", "LowLevelCallable")?
-    {
-        // It is a tuple whose first item is a capsule; its own `__getitem__` refuses.
-        return match tuple.as_slice().first().map(Bound::cast::<PyCapsule>) {
-            Some(Ok(capsule)) => of_capsule(capsule).map(Some),
-            _ => Ok(None),
-        };
+    low_level_callable(object)?
+        .as_ref()
+        .map(of_capsule)
+        .transpose()
+}
+
+/// Returns the capsule of a `LowLevelCallable` of SciPy; `None` for any other object.
+fn low_level_callable<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyCapsule>>> {
+    // It is a tuple whose first item is the capsule; its own `__getitem__` refuses.
+    let Ok(tuple) = object.cast::<PyTuple>() else {
+        return Ok(None);
+    };
+    if !is_instance(object, "scipy._lib._ccallback", "LowLevelCallable")? {
+        return Ok(None);
     }
-    Ok(None)
+    let capsule = tuple.as_slice().first();
+    Ok(capsule.and_then(|capsule| capsule.cast::<PyCapsule>().ok().cloned()))
+}
+
+/// Returns the address of the user data of a `LowLevelCallable` of SciPy; `None` if it has none, and for any other
+/// object.
+///
+/// # Errors
+///
+/// Exceptions of the object's attributes.
+pub(super) fn user_data(object: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+    let Some(capsule) = low_level_callable(object)? else {
+        return Ok(None);
+    };
+    // SAFETY: the object is a capsule.
+    let data = unsafe { ffi::PyCapsule_GetContext(capsule.as_ptr()) };
+    if data.is_null() && PyErr::occurred(object.py()) {
+        return Err(PyErr::fetch(object.py()));
+    }
+    Ok((!data.is_null()).then(|| data.expose_provenance()))
+}
+
+/// Returns the address in a capsule.
+///
+/// # Errors
+///
+/// `ValueError` if it has none.
+pub(super) fn capsule_address(capsule: &Bound<'_, PyCapsule>) -> PyResult<usize> {
+    let object = capsule.as_ptr();
+    // SAFETY: `object` is a capsule.
+    let name = unsafe { ffi::PyCapsule_GetName(object) };
+    // SAFETY: `object` is a capsule, and the name its own.
+    let address = unsafe { ffi::PyCapsule_GetPointer(object, name) };
+    if address.is_null() {
+        return Err(PyErr::fetch(capsule.py()));
+    }
+    Ok(address.expose_provenance())
 }
 
 /// Returns whether an object is an instance of a class of a module, which is not imported for that.
@@ -98,14 +140,9 @@ fn is_instance(object: &Bound<'_, PyAny>, module: &str, class: &str) -> PyResult
 
 /// Returns the function in a capsule, whose name is its signature: `"double (double, void *)"`.
 fn of_capsule(capsule: &Bound<'_, PyCapsule>) -> PyResult<ForeignFunction> {
-    let object = capsule.as_ptr();
-    // SAFETY: `object` is a capsule.
-    let name = unsafe { ffi::PyCapsule_GetName(object) };
-    // SAFETY: `object` is a capsule, and the name its own.
-    let address = unsafe { ffi::PyCapsule_GetPointer(object, name) };
-    if address.is_null() {
-        return Err(PyErr::fetch(capsule.py()));
-    }
+    let address = capsule_address(capsule)?;
+    // SAFETY: the object is a capsule.
+    let name = unsafe { ffi::PyCapsule_GetName(capsule.as_ptr()) };
     let signature = if name.is_null() {
         Signature::Unknown
     } else {
@@ -119,10 +156,7 @@ fn of_capsule(capsule: &Bound<'_, PyCapsule>) -> PyResult<ForeignFunction> {
             None => Signature::Unreadable(name.into_owned()),
         }
     };
-    Ok(ForeignFunction {
-        address: address.cast::<c_void>().expose_provenance(),
-        signature,
-    })
+    Ok(ForeignFunction { address, signature })
 }
 
 fn of_ctypes(object: &Bound<'_, PyAny>) -> PyResult<ForeignFunction> {

@@ -10,7 +10,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use mapcall::contract::{Problem, target_name};
+use mapcall::contract::{Number, Problem, target_name};
 use mapcall::ctype::{CType, Pointer};
 use mapcall::function::{InUse, KeepAlive};
 use pyo3::exceptions::{PyBufferError, PyValueError};
@@ -127,8 +127,20 @@ pub(super) struct Lent {
 
 /// See [`Lent`].
 pub(super) struct LentParameter {
-    pub(super) library: mapcall::Library,
+    library: mapcall::Library,
     pub(super) pointer: Arc<Pointer>,
+    /// The number that the pointer leads to, if it leads to one that is no `long double`.
+    pub(super) number: Option<Number>,
+}
+
+impl LentParameter {
+    pub(super) fn new(library: &mapcall::Library, pointer: &Arc<Pointer>) -> Self {
+        Self {
+            library: library.clone(),
+            number: Number::of(&pointer.target).filter(|number| !number.is_extended()),
+            pointer: Arc::clone(pointer),
+        }
+    }
 }
 
 impl Lent {
@@ -147,7 +159,9 @@ impl Lent {
 
     /// Makes a handle of the core, which is closed if the callback has returned.
     fn open(&self) -> OpenPointer {
-        let LentParameter { library, pointer } = &*self.parameter;
+        let LentParameter {
+            library, pointer, ..
+        } = &*self.parameter;
         let address = self.address().unwrap_or(NonNull::dangling());
         let inner = at_address(library, pointer, address, KeepAlive::default());
         let scope = self.invocation().map(Invocation::scope);
@@ -277,9 +291,10 @@ impl Handle {
         }
     }
 
-    /// Returns the address and the type of the pointer that a running callback has received, unless it has
+    /// Returns the address and the parameter of the pointer that a running callback has received, unless it has
     /// been closed. Changes of the callback's arrays are in C's memory.
-    pub(super) fn lent_value(&self) -> Option<(NonNull<c_void>, &Pointer)> {
+    #[inline]
+    pub(super) fn lent_value(&self) -> Option<(NonNull<c_void>, &LentParameter)> {
         let State::Lent(lent, pointer) = &self.0 else {
             return None;
         };
@@ -290,7 +305,7 @@ impl Handle {
         if let Some(scope) = invocation.known_scope() {
             scope.write_back();
         }
-        Some((lent.address()?, &lent.parameter.pointer))
+        Some((lent.address()?, &lent.parameter))
     }
 
     pub(super) fn inner(&self) -> &mapcall::Handle {

@@ -192,13 +192,15 @@ impl Handle {
             convert::dtype(dtype)?
         } else {
             let dtype = handle.pointer().ctype.dtype().map_err(|error| {
-                PyTypeError::new_err(format!("array: expected a dtype, got none; {error}"))
+                PyTypeError::new_err(format!(
+                    "array: expected a dtype, got none ({error}); give it, as in array(shape, 'f8')"
+                ))
             })?;
             convert::to_numpy(py, &dtype)?
         };
         let shape = convert::shape(shape)?.unwrap_or_default();
-        if let (None, Some((address, pointer))) = (&owner, handle.lent_value())
-            && pointer.is_const
+        if let (None, Some((address, parameter))) = (&owner, handle.lent_value())
+            && parameter.pointer.is_const
         {
             // SAFETY: C's memory is valid while the callback runs, for as many items as its user guarantees.
             return unsafe { scope::read_only_copy(&dtype, &shape, address) };

@@ -9,9 +9,7 @@ use std::ptr;
 
 use mapcall::array::layout::{Dims, Layout, Order};
 use mapcall::batch::PreparedBatch;
-use mapcall::contract::{
-    Backing, Check, HostValue, Memory, Output, Problem, Remedy, Role, Rule, Scalar,
-};
+use mapcall::contract::{Backing, Check, HostValue, Memory, Output, Problem, Role, Rule, Scalar};
 use numpy::PyArrayDescr;
 use pyo3::ffi::PyObject;
 use pyo3::intern;
@@ -153,16 +151,7 @@ pub(crate) fn describe_call<'py>(
             Rule::Number(_) | Rule::Inferred(_) | Rule::Record { .. } => this.scalar(py, role)?,
             _ => expected.as_ref(),
         };
-        // Blocks are in C order, and a buffer has no blocks.
-        if let Rule::Array(rule) = rule
-            && (rule.is_column_major() || rule.is_sized())
-            && classes(py).contains(argument.get_type())?
-        {
-            let found = errors::what(&argument)?;
-            let remedy = Remedy::Words(format!("give {name}.compute()"));
-            let error = contract.refuse(position, Problem::Type { found, remedy });
-            return Err(errors::argument(py, &error));
-        }
+        // Tasks copy the items of blocks into Fortran order.
         let core = match rule {
             Rule::Array(array) if array.is_column_major() => array.rank(),
             _ => 0,

@@ -355,7 +355,8 @@ impl Function {
                 )));
             }
         };
-        let rebind = &Package::get(py)?.rebind;
+        // It is `crate::call::rebind`, as the object that pickles name.
+        let rebind = Package::get(py)?.import(py, "_pickling", "rebind")?;
         let library = &self.binding().library;
         let arguments = (
             library,

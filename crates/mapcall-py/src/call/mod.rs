@@ -8,14 +8,15 @@
 //! - a bound function and its options: `expected`, `returns`, `function`, `keywords`;
 //! - pointers, functions of other libraries and callbacks: `handle`, `foreign_function`, `received`,
 //!   `callback`;
-//! - values in C's memory: `struct_object`, `store`, `place`, `pointee`, `structs`, `variable`,
-//!   `handle_methods`;
-//! - the parts of a call: `parse_arguments`, `resources`, `argument`, `c_argument`, `retained`,
+//! - values in C's memory: `struct_object`, `store`, `c_member`, `place`, `pointee`, `subscript`,
+//!   `structs`, `variable`, `handle_methods`;
+//! - the parts of a call: `parse_arguments`, `user_data`, `resources`, `argument`, `c_argument`, `retained`,
 //!   `result`;
 //! - the variable arguments of a call: `variadic`;
-//! - batches: `progress`, `observer`, `batch`; calls with lazy arrays: `lazy`;
+//! - batches: `progress`, `observer`, `batch`; the quick path of calls, and of small batches: `quick_argument`,
+//!   `small_batch`; calls with lazy arrays: `lazy`;
 //! - the call and what Python shows of a function: `vectorcall`, `signature`, `methods`,
-//!   `header_source`, `library`, `load_library`;
+//!   `header_source`, `library`, `library_methods`, `load_library`;
 //! - libraries of source code: `source_code`, which `library` knows, and `compiled`.
 
 mod activation;
@@ -23,6 +24,7 @@ mod argument;
 mod batch;
 mod bits;
 mod c_argument;
+mod c_member;
 mod c_value;
 mod callback;
 mod compiled;
@@ -38,6 +40,7 @@ mod header_source;
 mod keywords;
 mod lazy;
 mod library;
+mod library_methods;
 mod load_library;
 mod methods;
 mod ndarray;
@@ -47,6 +50,7 @@ mod parse_arguments;
 mod place;
 mod pointee;
 mod progress;
+mod quick_argument;
 mod received;
 mod remedies;
 mod resources;
@@ -55,6 +59,7 @@ mod retained;
 mod returns;
 mod scope;
 mod signature;
+mod small_batch;
 mod snapshot;
 mod source_code;
 mod spelling;
@@ -62,7 +67,9 @@ mod store;
 mod struct_object;
 mod structs;
 mod structure;
+mod subscript;
 mod text;
+mod user_data;
 mod variable;
 mod variadic;
 mod vectorcall;
@@ -74,14 +81,20 @@ pub(crate) use function::Function;
 pub(crate) use handle::Handle;
 pub(crate) use keywords::{keyword_of, option_names};
 pub(crate) use lazy::{classes as lazy_classes, describe_call};
-pub(crate) use library::{Library, rebind};
+pub(crate) use library::Library;
+pub(crate) use library_methods::rebind;
 pub(crate) use load_library::load;
 pub(crate) use signature::{Annotation, Doc, Parameter};
 pub(crate) use struct_object::{Struct, StructObject};
 pub(crate) use variable::Variable;
 
 /// Prepares the types of functions and handles, when the extension is initialised.
-pub(crate) fn install(py: pyo3::Python<'_>) {
+///
+/// # Errors
+///
+/// Those of making an int.
+pub(crate) fn install(py: pyo3::Python<'_>) -> pyo3::PyResult<()> {
     vectorcall::install();
     handle::enable_finalizer(py);
+    subscript::install(py)
 }

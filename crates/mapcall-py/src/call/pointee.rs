@@ -35,12 +35,8 @@ pub(super) fn get<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = handle.py();
     check_index(handle, index)?;
-    if let Some((address, pointer)) = handle.get().lent_value()
-        && let Some(number) = Number::of(&pointer.target).filter(|number| !number.is_extended())
-    {
-        // SAFETY: C's memory is valid while the callback runs. The user of `load` guarantees that the prototype
-        // is right, so that it has a value of the type.
-        return unsafe { number_at(py, number, &pointer.target, address) };
+    if let Some(number) = lent_number(handle) {
+        return number;
     }
     let in_use = handle.get().open()?;
     let pointer = handle.get().pointer();
@@ -74,6 +70,16 @@ pub(super) fn get<'py>(
             None => Err(no_value(handle)),
         },
     }
+}
+
+/// Returns the number that a pointer leads to which a running callback has received; `None` for any other handle.
+#[inline]
+pub(super) fn lent_number<'py>(handle: &Bound<'py, Handle>) -> Option<PyResult<Bound<'py, PyAny>>> {
+    let (address, parameter) = handle.get().lent_value()?;
+    let (number, ctype) = (parameter.number?, &parameter.pointer.target);
+    // SAFETY: C's memory is valid while the callback runs. The user of `load` guarantees that the prototype is
+    // right, so that it has a value of the type.
+    Some(unsafe { number_at(handle.py(), number, ctype, address) })
 }
 
 /// Sets the value that a handle points to.

@@ -38,7 +38,7 @@ impl Progress {
             if !wanted.is_true() {
                 return Ok(none);
             }
-            let bar = Package::get(py)?.progress_bar.bind(py);
+            let bar = Package::get(py)?.import(py, "_progress", "Bar")?;
             let bar = bar.call1((function,))?;
             return Ok(Self {
                 report: Some(bar.unbind()),

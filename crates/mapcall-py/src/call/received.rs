@@ -6,7 +6,6 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
-use std::mem;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -79,12 +78,7 @@ impl Parameters {
         text: Text,
     ) -> PyResult<Self> {
         let rules = ReceivedParameters::new(function);
-        let lent = |pointer: &Arc<Pointer>| {
-            Arc::new(LentParameter {
-                library: library.clone(),
-                pointer: Arc::clone(pointer),
-            })
-        };
+        let lent = |pointer: &Arc<Pointer>| Arc::new(LentParameter::new(library, pointer));
         let types = function.parameters.iter();
         let parameters = rules.rules().iter().zip(types).map(|(rule, ctype)| {
             let (lent, array) = match (rule, ctype.resolved()) {
@@ -122,47 +116,6 @@ impl Parameters {
     pub(super) fn have_pointers(&self) -> bool {
         self.has_pointers
     }
-
-    /// Converts the arguments in a frame.
-    ///
-    /// # Errors
-    ///
-    /// `ValueError` for an extent without a value, and exceptions of the conversions.
-    ///
-    /// # Safety
-    ///
-    /// The frame has the arguments of a call by C, of the function type of the parameters. The returned value
-    /// is dropped before the callback leaves `invocation`.
-    pub(super) unsafe fn receive<'a, 'py>(
-        &'a self,
-        py: Python<'py>,
-        (layout, frame): (&FrameLayout, &[u64]),
-        invocation: &'a Invocation,
-    ) -> PyResult<Arguments<'a, 'py>> {
-        // SAFETY: the caller guarantees the frame. The user of `load` guarantees that the prototype is right, so
-        // that a pointer which an extent names is NULL or leads to an integer.
-        let numbers = unsafe { self.rules.numbers(layout, frame) };
-        let mut arguments = Arguments {
-            objects: SmallVec::new(),
-            parameters: self,
-            py,
-        };
-        arguments.objects.push(ptr::null_mut());
-        let rules = self.rules.rules().iter().zip(&self.converted).enumerate();
-        for (index, (rule, parameter)) in rules {
-            let slots = frame.get(layout.parameter(index)..).unwrap_or_default();
-            let receiver = Receiver {
-                py,
-                parameters: self,
-                numbers: &numbers,
-                invocation,
-            };
-            // SAFETY: the slots are those of the parameter, and the caller guarantees the rest.
-            let object = unsafe { receiver.argument(rule, parameter, slots) }?;
-            arguments.objects.push(object.into_ptr());
-        }
-        Ok(arguments)
-    }
 }
 
 /// The arguments of a callable. When they are dropped, the handles among them are closed.
@@ -173,7 +126,67 @@ pub(super) struct Arguments<'a, 'py> {
     py: Python<'py>,
 }
 
-impl<'py> Arguments<'_, 'py> {
+impl<'a, 'py> Arguments<'a, 'py> {
+    /// Makes the arguments of a call, of which none has been received.
+    #[inline]
+    pub(super) fn new(py: Python<'py>, parameters: &'a Parameters) -> Self {
+        let mut objects = SmallVec::new();
+        objects.push(ptr::null_mut());
+        Self {
+            objects,
+            parameters,
+            py,
+        }
+    }
+
+    /// Converts the arguments in a frame.
+    ///
+    /// # Errors
+    ///
+    /// `ValueError` for an extent without a value, and exceptions of the conversions.
+    ///
+    /// # Safety
+    ///
+    /// The frame has the arguments of a call by C, of the function type of the parameters. This object is dropped
+    /// before the callback leaves `invocation`.
+    #[inline]
+    pub(super) unsafe fn receive(
+        &mut self,
+        (layout, frame): (&FrameLayout, &[u64]),
+        invocation: &Invocation,
+    ) -> PyResult<()> {
+        let parameters = self.parameters;
+        let numbers;
+        let receiver = Receiver {
+            py: self.py,
+            parameters,
+            numbers: if parameters.rules.have_numbers() {
+                // SAFETY: the caller guarantees the frame. The user of `load` guarantees that the prototype is
+                // right, so that a pointer which an extent names is NULL or leads to an integer.
+                numbers = unsafe { parameters.rules.numbers(layout, frame) };
+                Some(&numbers)
+            } else {
+                None
+            },
+            invocation,
+        };
+        let rules = parameters.rules.rules().iter();
+        for (index, (rule, parameter)) in rules.zip(&parameters.converted).enumerate() {
+            let slots = frame.get(layout.parameter(index)..).unwrap_or_default();
+            let slot = slots.first().copied().unwrap_or_default();
+            let object = match (&parameter.lent, handle::address(slot)) {
+                // SAFETY: the caller guarantees that the loan ends in time.
+                (Some(lent), Some(address)) => unsafe {
+                    receiver.pointer(lent, parameter, address)
+                },
+                // SAFETY: the slots are those of the parameter, and the caller guarantees the rest.
+                _ => unsafe { receiver.argument(rule, parameter, slots) },
+            }?;
+            self.objects.push(object.into_ptr());
+        }
+        Ok(())
+    }
+
     /// Calls a callable.
     ///
     /// # Errors
@@ -198,9 +211,10 @@ impl<'py> Arguments<'_, 'py> {
 }
 
 impl Drop for Arguments<'_, '_> {
+    #[inline]
     fn drop(&mut self) {
-        let objects = mem::take(&mut self.objects);
-        for (object, parameter) in objects.into_iter().skip(1).zip(&self.parameters.converted) {
+        let objects = self.objects.iter().skip(1);
+        for (&object, parameter) in objects.zip(&self.parameters.converted) {
             // SAFETY: each element but the first is an owned reference, which is taken over.
             let object = unsafe { Bound::from_owned_ptr(self.py, object) };
             let is_only_read = if parameter.lent.is_some() {
@@ -246,17 +260,17 @@ fn is_pointer(ctype: &CType) -> bool {
 struct Receiver<'a, 'py> {
     py: Python<'py>,
     parameters: &'a Parameters,
-    numbers: &'a ReceivedNumbers,
+    /// The integers that extents name; `None` if they name none.
+    numbers: Option<&'a ReceivedNumbers>,
     invocation: &'a Invocation,
 }
 
 impl<'py> Receiver<'_, 'py> {
-    /// Converts an argument.
+    /// Converts an argument that no handle is made of, or NULL.
     ///
     /// # Safety
     ///
     /// The slots are those of the parameter in a frame that C has filled.
-    #[inline]
     unsafe fn argument(
         &self,
         rule: &Received,
@@ -279,11 +293,10 @@ impl<'py> Receiver<'_, 'py> {
                 let Some(address) = handle::address(slot) else {
                     return Ok(py.None().into_bound(py));
                 };
-                match (rule, &parameter.lent) {
-                    (Received::Array(array), _) => self.array(array, parameter, address),
-                    // SAFETY: the caller guarantees that the loan ends in time.
-                    (_, Some(lent)) => unsafe { self.pointer(lent, parameter, address) },
-                    (_, None) => Ok(py.None().into_bound(py)),
+                match rule {
+                    Received::Array(array) => self.array(array, parameter, address),
+                    // Handles have been made of pointers.
+                    _ => Ok(py.None().into_bound(py)),
                 }
             }
         }
@@ -339,7 +352,8 @@ impl<'py> Receiver<'_, 'py> {
         address: NonNull<c_void>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py;
-        let shape = array.shape(self.numbers).map_err(|(extent, error)| {
+        let none = ReceivedNumbers::default();
+        let shape = array.shape(self.numbers.unwrap_or(&none)).map_err(|(extent, error)| {
             PyValueError::new_err(format!(
                 "callback's argument {}: expected {array}, but C passes arguments for which {extent} {error}",
                 array.name

@@ -203,6 +203,20 @@ fn replace(error: &ArgumentError, name: &str, replacement: &Replacement) -> Stri
             format!("numpy.asfortranarray({of})"),
             String::new(),
         ),
+        Form::ColumnMajorItems { rank } => {
+            // The reversal of the last axes, which undoes itself.
+            let reversed = |array: &str| {
+                let from: Vec<String> = (1..=*rank).rev().map(|axis| format!("-{axis}")).collect();
+                let to: Vec<String> = (1..=*rank).map(|axis| format!("-{axis}")).collect();
+                let (from, to) = (from.join(", "), to.join(", "));
+                format!("numpy.moveaxis({array}, [{from}], [{to}])")
+            };
+            let code = match rank {
+                2 => format!("{of}.swapaxes(-2, -1).copy().swapaxes(-2, -1)"),
+                _ => reversed(&format!("{}.copy()", reversed(of))),
+            };
+            ("copy it with", code, String::new())
+        }
         Form::Copy => ("pass", format!("{of}.copy()"), String::new()),
         Form::Reshape(shape) => {
             let shape: Vec<String> = shape.iter().map(ToString::to_string).collect();

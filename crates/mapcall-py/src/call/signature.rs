@@ -89,6 +89,21 @@ pub(crate) struct Parameter {
     /// >>> [each.is_output for each in unknown.parameters]
     /// [False, False]
     is_output: bool,
+    /// Whether each item of the array is in Fortran order: ``[[mapcall::column_major]]``.
+    ///
+    /// >>> import mapcall
+    /// >>> memchr = mapcall.load(None).function(
+    /// ...     "void *memchr(const unsigned char s[restrict n], int c, size_t n)")
+    /// >>> [each.is_column_major for each in memchr.parameters]
+    /// [False, False, False]
+    is_column_major: bool,
+    /// Whether it is a buffer, whose extent counts bytes: ``void *__sized_by(n) p``, ``void p[n]``.
+    ///
+    /// >>> import mapcall
+    /// >>> memchr = mapcall.load(None).function("void *memchr(const void s[n], int c, size_t n)")
+    /// >>> [each.is_buffer for each in memchr.parameters]
+    /// [True, False, False]
+    is_buffer: bool,
     /// The parameter in C.
     ///
     /// >>> import mapcall
@@ -115,6 +130,8 @@ impl Parameter {
             is_restrict: parameter.is_restrict,
             is_inferred: parameter.is_inferred,
             is_output: parameter.is_output(),
+            is_column_major: parameter.is_column_major,
+            is_buffer: parameter.is_sized,
             text: parameter.to_string(),
         })
     }

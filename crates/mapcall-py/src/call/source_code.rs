@@ -211,7 +211,8 @@ impl Code {
             self.compiler.as_ref().map(|path| path.as_os_str()),
             self.is_cached,
         );
-        Package::get(py)?.compilation.bind(py).call1(fields)
+        let compilation = Package::get(py)?.import(py, "_pickling", "Compilation")?;
+        compilation.call1(fields)
     }
 }
 

@@ -6,7 +6,7 @@
 use std::slice;
 use std::sync::Arc;
 
-use mapcall::contract::{ArgumentError, HostValue, Problem, Remedy, Rule, Scalar};
+use mapcall::contract::{ArgumentError, HostValue, Number, Problem, Remedy, Rule, Scalar};
 use mapcall::ctype::{Array, BitField, CType, Function as FunctionType, Record};
 use mapcall::nearest::nearest;
 use numpy::PyUntypedArray;
@@ -16,6 +16,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyBytesMethods, PyDict, PyList, PyString, PyTuple};
 
+use super::c_value::CValue;
 use super::callback::{self, Callback, NamedRecipient, Recipient};
 use super::function::Function;
 use super::handle::{Ending, Handle};
@@ -123,6 +124,9 @@ impl<'a, 'py> Writer<'a, 'py> {
             self.kept.objects.push(object.clone().unbind());
             return self.convert(&rule, value, Some(object), to);
         }
+        if self.c_value(&rule, object, to)? {
+            return Ok(());
+        }
         let is_item = object.is_instance_of::<PyUntypedArray>() || foreign::is_scalar(object)?;
         let item = is_item.then(|| ndarray::copy_of_item(object));
         match item.transpose()?.flatten() {
@@ -185,7 +189,10 @@ impl<'a, 'py> Writer<'a, 'py> {
         object: &Bound<'py, PyAny>,
         to: &mut [u8],
     ) -> PyResult<()> {
-        let read = number::read(object)?;
+        let read = match (number::read(object)?, CValue::read(object)?) {
+            (PythonNumber::None, Some(CValue::Number(value, _))) => number::read(&value)?,
+            (read, _) => read,
+        };
         let (smallest, largest) = bits.range();
         let problem = match &read {
             PythonNumber::Scalar(Scalar::Int(value)) if (smallest..=largest).contains(value) => {
@@ -234,7 +241,22 @@ impl<'a, 'py> Writer<'a, 'py> {
             return Ok(());
         }
         let is_list = object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>();
-        if let (false, Some(found)) = (is_list, self.exported(object)?) {
+        let mut found = None;
+        if !is_list {
+            match CValue::read(object)? {
+                Some(CValue::Text(text)) if is_char => return self.array(ctype, array, &text, to),
+                Some(CValue::Memory(memory)) if is_char && memory.text().is_some() => {
+                    let text = memory.text().and_then(<[u8]>::split_last);
+                    let text = PyBytes::new(self.py, text.map_or(&[], |(_, text)| text));
+                    return self.array(ctype, array, &text.into_any(), to);
+                }
+                Some(CValue::Memory(memory)) if matches!(memory.target.dtype, Some(Ok(_))) => {
+                    found = Some(memory.array(1)?);
+                }
+                _ => found = self.exported(object)?,
+            }
+        }
+        if let Some(found) = found {
             let dtype = structure::dtype(self.py, ctype)?;
             let bytes = self.bytes_of(ctype, &dtype, &found, object)?;
             if bytes.len() != to.len() {
@@ -304,16 +326,27 @@ impl<'a, 'py> Writer<'a, 'py> {
     fn scalar(&mut self, ctype: &CType, object: &Bound<'py, PyAny>, to: &mut [u8]) -> PyResult<()> {
         let rule = self.rule(ctype)?;
         match &rule {
-            Rule::Number(number) => {
-                if let Some(slots) = number::extended(object, *number)? {
-                    return self.convert(&rule, HostValue::LongDouble(&slots), Some(object), to);
-                }
-                let read = number::read(object)?;
-                self.convert(&rule, read.value(), Some(object), to)
-            }
+            Rule::Number(number) => self.number(&rule, *number, object, to),
             Rule::Function(wanted) => self.function(&rule, wanted, object, to),
             _ => self.pointer(&rule, object, to),
         }
+    }
+
+    pub(super) fn number(
+        &mut self,
+        rule: &Rule,
+        number: Number,
+        object: &Bound<'py, PyAny>,
+        to: &mut [u8],
+    ) -> PyResult<()> {
+        if let Some(slots) = number::extended(object, number)? {
+            return self.convert(rule, HostValue::LongDouble(&slots), Some(object), to);
+        }
+        let read = number::read(object)?;
+        if matches!(read, PythonNumber::None) && self.c_value(rule, object, to)? {
+            return Ok(());
+        }
+        self.convert(rule, read.value(), Some(object), to)
     }
 
     fn function(
@@ -327,6 +360,13 @@ impl<'a, 'py> Writer<'a, 'py> {
             return self.convert(rule, HostValue::None, Some(object), to);
         }
         if let Some(function) = foreign_function::read(object)? {
+            if foreign_function::user_data(object)?.is_some() {
+                let found = format!("{} with user_data", errors::what(object)?);
+                let remedy = "give its attribute `function`, and the data to the member for it";
+                let remedy = Remedy::Words(remedy.into());
+                let error = self.refuse(rule.to_string(), Problem::Type { found, remedy });
+                return Err(errors::argument(self.py, &error));
+            }
             self.convert(rule, function.value(), Some(object), to)?;
             self.kept.calls_back = true;
             self.kept.objects.push(object.clone().unbind());
@@ -375,6 +415,9 @@ impl<'a, 'py> Writer<'a, 'py> {
         if object.is_instance_of::<PyString>() || object.is_instance_of::<PyBytes>() {
             return self.text(rule, object, to);
         }
+        if !object.is_instance_of::<PyUntypedArray>() && self.c_value(rule, object, to)? {
+            return Ok(());
+        }
         let target = rule.pointer();
         let target = target.map(|pointer| self.library.completed(self.py, &pointer.ctype));
         if let Some(target) = target {
@@ -398,20 +441,21 @@ impl<'a, 'py> Writer<'a, 'py> {
                 let error = self.refuse(rule.to_string(), problem);
                 return Err(errors::argument(self.py, &error));
             }
-            let array = Snapshot::of(&array)?;
-            let dtype = expected::convert(None, array.dtype(self.py));
-            let value = HostValue::Array {
-                memory: array.memory(self.py),
-                dtype: expected::borrowed(&dtype),
-            };
-            self.convert(rule, value, Some(object), to)?;
-            self.kept.objects.push(object.clone().unbind());
-            self.kept.arrays.push(array);
-            return Ok(());
+            return self.array_pointer(rule, &array, object, to);
         }
         let Some(parameter) = object.getattr_opt(intern!(self.py, "_as_parameter_"))? else {
             return self.convert(rule, HostValue::Other, Some(object), to);
         };
+        if let (Some(pointer), false) = (rule.pointer(), self.is_unchecked)
+            && !pointer.is_void
+        {
+            let found = errors::what(object)?;
+            let target = pointer.ctype.to_string();
+            let remedy = format!("give library.handle('{target} *', value._as_parameter_)");
+            let remedy = Remedy::Words(remedy);
+            let error = self.refuse(rule.to_string(), Problem::Type { found, remedy });
+            return Err(errors::argument(self.py, &error));
+        }
         let address = std::ptr::with_exposed_provenance(foreign::address_of(&parameter)?);
         self.convert(rule, HostValue::Pointer(address), Some(object), to)?;
         self.kept.objects.push(object.clone().unbind());
@@ -419,8 +463,33 @@ impl<'a, 'py> Writer<'a, 'py> {
         Ok(())
     }
 
+    /// Writes the address of an array of NumPy, which is `object` or on its memory.
+    pub(super) fn array_pointer(
+        &mut self,
+        rule: &Rule,
+        array: &Bound<'py, PyUntypedArray>,
+        object: &Bound<'py, PyAny>,
+        to: &mut [u8],
+    ) -> PyResult<()> {
+        let array = Snapshot::of(array)?;
+        let dtype = expected::convert(None, array.dtype(self.py));
+        let value = HostValue::Array {
+            memory: array.memory(self.py),
+            dtype: expected::borrowed(&dtype),
+        };
+        self.convert(rule, value, Some(object), to)?;
+        self.kept.objects.push(object.clone().unbind());
+        self.kept.arrays.push(array);
+        Ok(())
+    }
+
     /// Writes the address of a text; for a `char *`, that of a copy, which C may write.
-    fn text(&mut self, rule: &Rule, object: &Bound<'py, PyAny>, to: &mut [u8]) -> PyResult<()> {
+    pub(super) fn text(
+        &mut self,
+        rule: &Rule,
+        object: &Bound<'py, PyAny>,
+        to: &mut [u8],
+    ) -> PyResult<()> {
         let text = match object.cast::<PyString>() {
             Ok(text) => text.to_str()?.as_bytes(),
             Err(_) => object.cast::<PyBytes>()?.as_bytes(),
@@ -508,7 +577,7 @@ impl<'a, 'py> Writer<'a, 'py> {
     }
 
     /// Converts a value to the bytes of its type.
-    fn convert(
+    pub(super) fn convert(
         &self,
         rule: &Rule,
         value: HostValue<'_>,
@@ -537,7 +606,7 @@ impl<'a, 'py> Writer<'a, 'py> {
         Ok(())
     }
 
-    fn refuse(&self, expected: String, problem: Problem) -> ArgumentError {
+    pub(super) fn refuse(&self, expected: String, problem: Problem) -> ArgumentError {
         let (name, path) = (self.name.to_owned(), self.path.clone());
         ArgumentError::new(name, path, expected, problem)
     }

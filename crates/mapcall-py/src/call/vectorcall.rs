@@ -9,13 +9,9 @@ use std::slice;
 
 use mapcall::array::guard;
 use mapcall::call::{Accessed, Frame, SmallFrame};
-use mapcall::contract::{
-    Backing, Check, Memory, Number, QuickArgument, QuickCall, QuickDerived, QuickVector, ShortFrame,
-};
-use mapcall::ctype::Float;
+use mapcall::contract::{Check, QuickCall, QuickDerived, ShortFrame};
 use numpy::PyArrayDescr;
-use numpy::npyffi::{NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_OWNDATA, NPY_ARRAY_WRITEABLE};
-use pyo3::ffi::{self, PyObject, PyTypeObject};
+use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use smallvec::SmallVec;
@@ -27,13 +23,14 @@ use super::conversion::Conversion;
 use super::function::{Entries, Function, Gil, PlainResult};
 use super::keywords::BatchOptions;
 use super::parse_arguments::parse_arguments;
+use super::quick_argument::{Argument, has_closed};
 use super::result::{self, Outputs};
 use super::retained::Retained;
 use super::returns::Returns;
 use super::snapshot::Snapshots;
 use super::variable::Variable;
 use super::variadic::{self, Variant};
-use super::{activation, errors, function, lazy, ndarray, number, text};
+use super::{activation, errors, function, lazy, ndarray, small_batch, user_data};
 use crate::faults::{self, Detached};
 use crate::mapped_array::guarded;
 use crate::memory;
@@ -152,10 +149,10 @@ unsafe fn usual(
     if usual.fill(&mut frame, &operands)? >= this.held_below {
         return None;
     }
-    let returned = activation::outside_of_callbacks(|| {
+    let returned = activation::outside_of_callbacks(|location| {
         // SAFETY: the check has accepted the frame, and the caller keeps the arguments alive, to whose memory
-        // it points. By the docs of `load`, its user guarantees the prototype.
-        unsafe { this.inner.invoke(&mut frame.0) }
+        // it points. By the docs of `load`, its user guarantees the prototype. The location is that of this thread.
+        unsafe { this.inner.invoke_at(&mut frame.0, location) }
     })?;
     if returned.has_raised || !guard::is_quiet() {
         return Some(end(&function, arguments, &frame, returned));
@@ -249,6 +246,9 @@ fn run<'py>(
     {
         return Ok(result);
     }
+    if let Some(result) = small_batch::call(function, arguments, keywords)? {
+        return Ok(result);
+    }
     // PyO3 must know that the thread is attached; otherwise it releases dropped references later.
     Ok(Python::attach(|_| {
         general(function, arguments, positional, keywords)
@@ -297,70 +297,6 @@ fn derived<'py>(
     result::none_one_or_tuple(py, all).map(Some)
 }
 
-/// An argument of the quick path: a live object while the frame is filled.
-#[derive(Clone, Copy)]
-struct Argument<'a> {
-    object: &'a *mut PyObject,
-    ndarray: *mut PyTypeObject,
-}
-
-impl<'a> QuickArgument<'a, Py<PyArrayDescr>> for Argument<'a> {
-    #[inline]
-    fn number(self, number: Number) -> Option<u64> {
-        // SAFETY: the caller of the function has a reference to its argument.
-        unsafe { number::slot(number, *self.object) }
-    }
-
-    #[inline]
-    fn real(self, float: Float) -> Option<u64> {
-        // SAFETY: the caller of the function has a reference to its argument.
-        match unsafe { number::float(*self.object) } {
-            Some(value) => Number::Float(float).slot_of_real(value),
-            None => self.number(Number::Float(float)),
-        }
-    }
-
-    #[inline]
-    fn array(self, dtype: &Py<PyArrayDescr>) -> Option<Memory<'a>> {
-        // SAFETY: the caller of the function has a reference to its argument, and the memory is not
-        // used after Python code can run.
-        unsafe { ndarray::memory_of(*self.object, self.ndarray, dtype.as_ptr()) }
-    }
-
-    const CONTIGUOUS: u32 = NPY_ARRAY_C_CONTIGUOUS.cast_unsigned();
-    const WRITEABLE: u32 = NPY_ARRAY_WRITEABLE.cast_unsigned();
-    const PRIVATE: u32 = NPY_ARRAY_OWNDATA.cast_unsigned();
-
-    #[inline]
-    fn vector(self, dtype: &Py<PyArrayDescr>) -> Option<QuickVector> {
-        // SAFETY: the caller of the function has a reference to its argument.
-        unsafe { ndarray::vector_of(*self.object, self.ndarray, dtype.as_ptr()) }
-    }
-
-    #[inline]
-    fn backing(self) -> Backing<'a> {
-        // SAFETY: the quick path calls this for arrays only, and before Python code can run.
-        unsafe { ndarray::backing_of(*self.object) }
-    }
-
-    #[inline]
-    fn text(self) -> Option<&'a [u8]> {
-        // SAFETY: the caller of the function has a reference to its argument.
-        unsafe { text::plain(*self.object) }
-    }
-}
-
-/// Returns whether an argument is an array on a closed map, which the full check refuses.
-#[cold]
-fn has_closed<'a>(arguments: impl Iterator<Item = Argument<'a>>) -> bool {
-    let mut arrays = arguments.filter(|argument| {
-        // SAFETY: the caller of the function has a reference to its argument, and `ndarray` is the type
-        // `numpy.ndarray`.
-        unsafe { ndarray::is_array(*argument.object, argument.ndarray) }
-    });
-    arrays.any(|array| array.backing().is_closed())
-}
-
 /// Makes a call that the quick path does not take.
 #[inline(never)]
 fn general<'py>(
@@ -380,6 +316,7 @@ fn general<'py>(
     let mut given: SmallVec<[*mut PyObject; 8]> =
         SmallVec::from_elem(ptr::null_mut(), contract.rules().len());
     let options = parse_arguments(py, this, arguments, positional, keywords, &mut given)?;
+    let _user_data = user_data::forward(py, this, &mut given)?;
     let converts = BatchOptions::converts(options.as_deref(), this.binding().options.converts)?;
     let mut frame = Frame::new(contract.slots());
     let check = Check::broadcasting(contract, frame.slots()).unchecked(this.is_unchecked);
@@ -571,7 +508,7 @@ fn with_faults(
 unsafe fn invoke_detached(py: Python<'_>, function: &mapcall::Function, slots: &mut [u64]) -> i32 {
     let _detached = Detached::new();
     // SAFETY: the caller guarantees that the frame is filled and that its memory lives.
-    py.detach(|| unsafe { function.invoke(slots) })
+    activation::detached(py, || unsafe { function.invoke(slots) })
 }
 
 /// Checks the result for a failure and converts it. `slots` returns its slots; there are none for void.

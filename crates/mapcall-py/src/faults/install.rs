@@ -28,7 +28,8 @@ pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
         let report = wrap_pyfunction!(report_faults, py)?;
         Ok::<_, PyErr>(report.into_any().unbind())
     })?;
-    let signal = py.import("signal")?;
+    // The module `signal` makes enums of the numbers, which takes longer than this.
+    let signal = py.import("_signal")?;
     let (unused, last) = (signal.getattr("SIG_DFL")?, signal.getattr("SIGRTMAX")?);
     let (first, last): (c_int, c_int) = (signal.getattr("SIGRTMIN")?.extract()?, last.extract()?);
     for number in (first..=last).rev() {

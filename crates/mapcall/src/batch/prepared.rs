@@ -17,8 +17,8 @@ use super::conversion::{Conversions, Copies, convert_repeated};
 use super::eviction::{Eviction, Stream};
 use super::plan::{MovingOperands, Plan};
 use super::run::{BatchObserver, BatchRun, Outcome, PROGRESS_INTERVAL};
-use super::write_buffer::FileOutput;
-use crate::contract::{BroadcastPlan, Check, Contract, Operand, Output, Problem, Remedy, Role};
+use super::write_buffer::{FileOutput, ItemWriter};
+use crate::contract::{BroadcastPlan, Check, Contract, Operand, Output, Problem, Role};
 use crate::function::{CallError, Function, InUse, SimdRefusal, guarded, new_array};
 
 /// The options for the calls of a batch.
@@ -69,7 +69,7 @@ pub struct PreparedBatch<'a> {
     outputs: Vec<Output>,
     /// The files that outputs are written to, which the plan has placed by
     /// [`place_in_order`](BroadcastPlan::place_in_order).
-    files: Vec<(Role, NewFile)>,
+    files: Vec<(Role, NewFile, ItemWriter)>,
 }
 
 impl fmt::Debug for PreparedBatch<'_> {
@@ -155,8 +155,7 @@ impl<'a> PreparedBatch<'a> {
     /// # Errors
     ///
     /// [`CallError::Array`] if the system refuses, or if the disk is full; [`CallError::Argument`] if
-    /// the path does not end in `.npy`, if another output is written to that file, or if the items of a batch are column-major, which no file
-    /// can hold, or have a value that C reads.
+    /// the path does not end in `.npy`, or if another output is written to that file.
     pub fn create_file(&mut self, output: &Output, path: &Path) -> Result<(), CallError> {
         let contract = self.function.contract();
         if !is_npy_name(path) {
@@ -166,21 +165,27 @@ impl<'a> PreparedBatch<'a> {
                 .into());
         }
         let dtype = output.dtype(contract);
-        let is_column_major = !output.is_in_order() && output.is_column_major;
-        if (is_column_major && !output.order.is_empty()) || output.fill.is_some() {
-            let found = "a file".into();
-            let remedy = Remedy::OmitOrArray;
-            return Err(contract
-                .refuse_role(output.role, Problem::Type { found, remedy })
-                .into());
-        }
-        let order = if is_column_major { Order::F } else { Order::C };
+        let core = output.shape.get(output.order.len()..);
+        let core: Dims<usize> = core.unwrap_or_default().into();
+        let is_column_major = output.is_column_major && core.len() > 1;
+        // No file has items in Fortran order behind each other: in a batch, they are transposed.
+        let is_transposed = is_column_major && !output.order.is_empty();
+        let order = if is_column_major && !is_transposed {
+            Order::F
+        } else {
+            Order::C
+        };
+        let item = ItemWriter {
+            itemsize: dtype.itemsize(),
+            transposed: is_transposed.then_some(core),
+            fill: output.fill,
+        };
         let file = NewFile::create(path, dtype, &output.shape, order);
         let file = file.map_err(|source| failed(contract, source))?;
         let mut files = self.files.iter();
-        let same = files.find(|(_, other)| file.replaces(other));
+        let same = files.find(|(_, other, _)| file.replaces(other));
         let written = || file.old().and_then(|old| self.broadcast.written_to(old));
-        if let Some(other) = same.map(|(role, _)| *role).or_else(written) {
+        if let Some(other) = same.map(|(role, _, _)| *role).or_else(written) {
             let other = match other {
                 Role::Parameter(position) => contract.name(position),
                 Role::Result | Role::Mask => "the result",
@@ -193,7 +198,7 @@ impl<'a> PreparedBatch<'a> {
         }
         let size = output.call_size(contract);
         self.broadcast.place_in_order(contract, output.role, size);
-        self.files.push((output.role, file));
+        self.files.push((output.role, file, item));
         Ok(())
     }
 
@@ -245,12 +250,12 @@ impl<'a> PreparedBatch<'a> {
         if plan.calls() == 0 {
             return Ok(());
         }
-        let bytes = |(_, file): &(Role, NewFile)| file.layout().nbytes();
+        let bytes = |(_, file, _): &(Role, NewFile, ItemWriter)| file.layout().nbytes();
         let files = self.files.iter().map(bytes).sum();
         let operands: Dims<&Operand> = moving.operands.iter().copied().chain(moving.mask).collect();
         let eviction = Eviction::new(options.stream, &plan, &operands, maps, files);
         let is_synced = options.is_synced || eviction.evicts();
-        let output = |(role, file)| {
+        let output = |(role, file, item)| {
             let (pointer, operand) = moving
                 .operands
                 .iter()
@@ -258,6 +263,7 @@ impl<'a> PreparedBatch<'a> {
                 .find(|(_, operand)| operand.role == role)?;
             Some(FileOutput {
                 file,
+                item,
                 pointer,
                 size: operand.size,
                 is_cleared: moving.mask.is_some() || role != Role::Result,
@@ -268,7 +274,7 @@ impl<'a> PreparedBatch<'a> {
         let outputs: Vec<FileOutput<'_>> = self
             .files
             .iter()
-            .filter_map(|(role, file)| output((*role, file)))
+            .filter_map(|(role, file, item)| output((*role, file, item)))
             .collect();
         let conversions = Conversions::new(broadcast, &moving);
         let key = function.loop_key(broadcast);
@@ -365,7 +371,7 @@ impl<'a> PreparedBatch<'a> {
         const PIECE: usize = 16 << 20;
         let calls = self.broadcast.calls();
         let mut reported = Instant::now();
-        for (_, file) in &self.files {
+        for (_, file, _) in &self.files {
             if !(options.is_synced || file.syncs()) {
                 continue;
             }
@@ -396,12 +402,12 @@ impl<'a> PreparedBatch<'a> {
     pub fn finish(self, options: &BatchOptions) -> Result<Vec<(Role, WrittenFile)>, CallError> {
         let contract = self.function.contract();
         // All files are prepared first: if one fails, the old files of the others are still there, too.
-        for (_, file) in &self.files {
+        for (_, file, _) in &self.files {
             if options.is_synced || file.syncs() {
                 file.sync().map_err(|source| failed(contract, source))?;
             }
         }
-        let named = self.files.into_iter().map(|(role, file)| {
+        let named = self.files.into_iter().map(|(role, file, _)| {
             let named = if options.is_synced {
                 file.persist_durably()
             } else {

@@ -15,6 +15,7 @@ use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mapcall_array::layout::Dims;
 use mapcall_array::{Buffer, NewFile};
 
 use super::plan::Plan;
@@ -22,9 +23,70 @@ use super::plan::Plan;
 /// The size of a buffer, in bytes: it stays in a core's cache.
 const BUFFER: usize = 2 << 20;
 
+/// How the items that calls write differ from the bytes of the file.
+pub(super) struct ItemWriter {
+    /// The size of an element, in bytes.
+    pub(super) itemsize: usize,
+    /// The lengths of the axes of an item that C writes in Fortran order and that the file has in C order.
+    pub(super) transposed: Option<Dims<usize>>,
+    /// The value of all elements before the calls, if it is not 0.
+    pub(super) fill: Option<u64>,
+}
+
+impl ItemWriter {
+    /// Writes the value that the elements have before the calls.
+    fn fill(&self, bytes: &mut [u8]) {
+        let Some(value) = self.fill else {
+            return;
+        };
+        let value = value.to_le_bytes();
+        for element in bytes.chunks_exact_mut(self.itemsize.max(1)) {
+            for (to, from) in element.iter_mut().zip(value) {
+                *to = from;
+            }
+        }
+    }
+
+    /// Changes the order of the elements of each item of `size` bytes to that of the file.
+    fn transpose(&self, items: &mut [u8], size: usize) -> mapcall_array::Result<()> {
+        let Some(shape) = self.transposed.as_deref().filter(|_| size > 0) else {
+            return Ok(());
+        };
+        let mut copy = Buffer::zeroed(size)?;
+        let copy = bytes_of(&mut copy, size);
+        // The length and the stride in bytes of each axis, and the index of the element.
+        let mut axes: Dims<(usize, usize, usize)> = Dims::new();
+        let mut stride = self.itemsize;
+        for &length in shape {
+            axes.push((length, stride, 0));
+            stride = stride.saturating_mul(length);
+        }
+        for item in items.chunks_exact_mut(size) {
+            copy.copy_from_slice(item);
+            let mut start = 0;
+            for to in item.chunks_exact_mut(self.itemsize.max(1)) {
+                if let Some(from) = copy.get(start..start + to.len()) {
+                    to.copy_from_slice(from);
+                }
+                for (length, stride, index) in axes.iter_mut().rev() {
+                    *index += 1;
+                    start += *stride;
+                    if index < length {
+                        break;
+                    }
+                    start -= *index * *stride;
+                    *index = 0;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A file that an output of the batch is written to.
 pub(super) struct FileOutput<'a> {
     pub(super) file: &'a NewFile,
+    pub(super) item: &'a ItemWriter,
     /// The index of the operand in the plan.
     pub(super) pointer: usize,
     /// The number of bytes that one call writes.
@@ -94,11 +156,11 @@ impl<'a> FileWriter<'a> {
 
     /// Writes buffers until the other thread has sent its last one, or `is_over` is set.
     pub(super) fn run(self, is_over: &AtomicBool) -> mapcall_array::Result<()> {
-        while let Some((calls, buffers)) = receive(&self.full) {
+        while let Some((calls, mut buffers)) = receive(&self.full) {
             if is_over.load(Ordering::Relaxed) {
                 break;
             }
-            write(self.outputs, &buffers, &calls)?;
+            write(self.outputs, &mut buffers, &calls)?;
             // The other thread may have ended, and need no buffers.
             let _ = self.empty.send(buffers);
         }
@@ -133,10 +195,14 @@ impl<'a> WriteBuffer<'a> {
 
     /// Prepares the buffers for a chunk, and sets their addresses in `plan`.
     pub(super) fn begin(&mut self, calls: &Range<usize>, plan: &mut Cow<'_, Plan>) {
-        for (output, buffer) in self.outputs.iter().zip(&self.buffers) {
+        for (output, buffer) in self.outputs.iter().zip(&mut self.buffers) {
             let address = buffer.as_mut_ptr();
             if output.is_cleared {
                 clear(buffer, calls.len().saturating_mul(output.size));
+            }
+            if output.item.fill.is_some() {
+                let bytes = calls.len().saturating_mul(output.size);
+                output.item.fill(bytes_of(buffer, bytes));
             }
             // The plan counts from the first item of the file.
             let first = address.wrapping_sub(calls.start.wrapping_mul(output.size));
@@ -147,7 +213,7 @@ impl<'a> WriteBuffer<'a> {
     /// Writes the buffers of a chunk whose calls are made, or sends them to the writer.
     pub(super) fn end(&mut self, calls: Range<usize>) -> mapcall_array::Result<()> {
         let Some(writer) = &mut self.writer else {
-            return write(self.outputs, &self.buffers, &calls);
+            return write(self.outputs, &mut self.buffers, &calls);
         };
         let empty = writer.spare.pop().or_else(|| receive(&writer.empty));
         // A writer that has failed is gone, and has stored its error.
@@ -177,11 +243,12 @@ fn receive<T>(channel: &Receiver<T>) -> Option<T> {
 /// Writes the outputs of a range of calls to their files.
 fn write(
     outputs: &[FileOutput<'_>],
-    buffers: &[Buffer],
+    buffers: &mut [Buffer],
     calls: &Range<usize>,
 ) -> mapcall_array::Result<()> {
     for (output, buffer) in outputs.iter().zip(buffers) {
-        let bytes = written(buffer, calls.len().saturating_mul(output.size));
+        let bytes = bytes_of(buffer, calls.len().saturating_mul(output.size));
+        output.item.transpose(bytes, output.size)?;
         let start = calls.start.saturating_mul(output.size);
         output.file.write(start, bytes)?;
         if output.is_synced {
@@ -204,8 +271,8 @@ fn clear(buffer: &Buffer, bytes: usize) {
     unsafe { buffer.as_mut_ptr().write_bytes(0, bytes.min(buffer.len())) };
 }
 
-fn written(buffer: &Buffer, bytes: usize) -> &[u8] {
-    // SAFETY: the range is inside the buffer, which was zeroed when it was made. The calls that write to
-    // it have returned, and no other thread has its address.
-    unsafe { std::slice::from_raw_parts(buffer.as_ptr(), bytes.min(buffer.len())) }
+fn bytes_of(buffer: &mut Buffer, bytes: usize) -> &mut [u8] {
+    // SAFETY: the range is inside the buffer, which was zeroed when it was made. No call writes to it now, no other
+    // thread has its address, and the buffer is borrowed as long as the slice lives.
+    unsafe { std::slice::from_raw_parts_mut(buffer.as_mut_ptr(), bytes.min(buffer.len())) }
 }

@@ -15,8 +15,12 @@ use smallvec::SmallVec;
 
 use super::CallTypeError;
 use super::frame::FrameLayout;
+#[cfg(has_register_entry)]
+use super::frame::SmallFrame;
 use super::libffi::Interface;
 use super::thunk::Thunk;
+#[cfg(has_register_entry)]
+use super::thunk::{self, Saved, Source};
 use super::value::{Kind, Value};
 use crate::ctype::CType;
 
@@ -139,6 +143,9 @@ pub struct ClosurePool {
     layout: FrameLayout,
     returns: Value,
     parameters: Box<[Value]>,
+    /// Where the arguments are when C enters a closure; `None` if libffi finds them.
+    #[cfg(has_register_entry)]
+    sources: Option<Box<[Source]>>,
     late: Late,
     /// The first entry of the linked list of all entries, which is the oldest one.
     first: AtomicPtr<PoolEntry>,
@@ -195,6 +202,10 @@ impl ClosurePool {
             function: purpose.function.into(),
             parameter: purpose.parameter.into(),
             interface,
+            #[cfg(has_register_entry)]
+            sources: thunk::sources(&result, &values)
+                .filter(|_| layout.slots() <= SmallFrame::SLOTS)
+                .filter(|sources| layout.parameters().iter().copied().eq(0..sources.len())),
             layout,
             returns: result,
             parameters: values.into_vec().into_boxed_slice(),
@@ -322,6 +333,12 @@ impl ClosurePool {
         if !is_ready {
             return None;
         }
+        #[cfg(has_register_entry)]
+        if self.sources.is_some() {
+            // SAFETY: no other code knows the thunk yet. `enter_by_slots` takes the address of an entry, of a
+            // pool that has sources.
+            unsafe { entry.thunk.enter_by_slots(enter_by_slots) };
+        }
         self.append(entry);
         Some(entry)
     }
@@ -408,6 +425,19 @@ impl PoolEntry {
             .map(|_| Entered(self))
     }
 
+    /// Runs the body on a frame with the arguments, whose result is 0 before.
+    #[inline]
+    fn run(&self, slots: &mut [u64]) {
+        if let Some(entered) = self.enter() {
+            if !quietly(|| entered.run(slots)) {
+                slots.fill(0);
+            }
+        } else {
+            let is_first = !self.was_late.swap(true, Ordering::Relaxed);
+            quietly(|| (self.pool.late)(is_first));
+        }
+    }
+
     fn free(&self) {
         // SAFETY: the entry is claimed, `OPEN` is cleared and no call is running, so that no other thread
         // reads or writes the body.
@@ -466,19 +496,30 @@ unsafe extern "C" fn enter(
     // SAFETY: `frame` has at least that many initialised slots, is not moved or resized, and is used from
     // here on only through this slice.
     let slots = unsafe { slice::from_raw_parts_mut(slots, pool.layout.slots()) };
-    if let Some(entered) = entry.enter() {
-        // SAFETY: libffi passes an array with the address of each parameter's value.
-        unsafe { read(pool, arguments, slots) };
-        if !quietly(|| entered.run(slots)) {
-            slots.fill(0);
-        }
-    } else {
-        let is_first = !entry.was_late.swap(true, Ordering::Relaxed);
-        quietly(|| (pool.late)(is_first));
-    }
+    // SAFETY: libffi passes an array with the address of each parameter's value.
+    unsafe { read(pool, arguments, slots) };
+    entry.run(slots);
     // SAFETY: libffi passes the address of a result buffer of the result's size, and at least of `ffi_arg`'s
     // for an integer.
     unsafe { write(pool, slots, result) };
+}
+
+/// The function that a thunk calls without libffi: the arguments are in the registers, or on the stack.
+#[cfg(has_register_entry)]
+unsafe extern "C" fn enter_by_slots(entry: *mut c_void, saved: &Saved) -> u64 {
+    // SAFETY: the thunk passes the data that `prepare` was given, an entry that is never freed.
+    let entry: &PoolEntry = unsafe { &*entry.cast() };
+    let pool = entry.pool;
+    let mut frame = SmallFrame::default();
+    let slots = { &mut frame.0[..] }.get_mut(..pool.layout.slots());
+    let slots = slots.unwrap_or_default();
+    for (slot, source) in slots.iter_mut().zip(pool.sources.iter().flatten()) {
+        // SAFETY: C has called the closure with arguments of the pool's function type.
+        *slot = unsafe { saved.slot(source) };
+    }
+    entry.run(slots);
+    let result = slots.get(pool.layout.result()).copied();
+    pool.returns.extend(result.unwrap_or_default())
 }
 
 /// Copies the arguments into the frame.

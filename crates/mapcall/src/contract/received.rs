@@ -122,6 +122,13 @@ impl ReceivedParameters {
         &self.rules
     }
 
+    /// Returns whether extents name integers.
+    #[must_use]
+    #[inline]
+    pub fn have_numbers(&self) -> bool {
+        !self.numbers.is_empty()
+    }
+
     /// Reads the integers that extents name.
     ///
     /// # Safety

@@ -89,9 +89,8 @@ impl Parser<'_, '_> {
             TokenKind::Not => UnaryOperator::Not,
             TokenKind::Tilde => UnaryOperator::Complement,
             TokenKind::Star => UnaryOperator::Dereference,
-            TokenKind::Ampersand | TokenKind::And | TokenKind::Increment | TokenKind::Decrement => {
-                UnaryOperator::Other
-            }
+            TokenKind::Ampersand => UnaryOperator::AddressOf,
+            TokenKind::And | TokenKind::Increment | TokenKind::Decrement => UnaryOperator::Other,
             TokenKind::LeftParenthesis => return self.parenthesized(),
             _ => {
                 return match self.keyword {
@@ -238,8 +237,12 @@ impl Parser<'_, '_> {
                     };
                 }
                 TokenKind::LeftParenthesis => {
+                    self.enter()?;
                     self.skip_balanced();
-                    operand = self.other(start);
+                    operand = Expression {
+                        kind: ExpressionKind::Call(Box::new(operand)),
+                        span: start.to(self.previous),
+                    };
                 }
                 TokenKind::Dot | TokenKind::Arrow => {
                     self.enter()?;

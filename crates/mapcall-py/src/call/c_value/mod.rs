@@ -13,6 +13,8 @@ use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 use std::slice;
 
+use mapcall::array::DType;
+use mapcall::contract::HostValue;
 use numpy::PyUntypedArray;
 use pyo3::exceptions::PyBufferError;
 use pyo3::prelude::*;
@@ -49,6 +51,22 @@ pub(super) struct CMemory<'py> {
     pub(super) shape: Vec<usize>,
     is_read_only: bool,
     owner: Bound<'py, PyAny>,
+}
+
+/// A copy of a struct of ctypes or cffi: see [`CMemory::record`].
+pub(super) struct RecordCopy<'a> {
+    dtype: Result<&'a DType, &'a str>,
+    bytes: Vec<u8>,
+}
+
+impl RecordCopy<'_> {
+    /// Describes it for the check of a call.
+    pub(super) fn value(&self) -> HostValue<'_> {
+        HostValue::Record {
+            dtype: self.dtype,
+            bytes: &self.bytes,
+        }
+    }
 }
 
 /// A pointer to elements.
@@ -120,12 +138,22 @@ impl<'py> CMemory<'py> {
         self.address
     }
 
-    /// Returns a copy of the bytes of a struct.
-    pub(super) fn bytes(&self, size: usize) -> Vec<u8> {
-        let address = ptr::with_exposed_provenance::<u8>(self.address);
-        // SAFETY: the memory has an element of the target's type, whose size the caller has from its dtype. The
-        // owner keeps it alive.
-        unsafe { slice::from_raw_parts(address, size) }.to_vec()
+    /// Returns a copy of a struct, for a type of that size. It has no bytes if it has another size.
+    pub(super) fn record(&self, size: usize) -> RecordCopy<'_> {
+        let dtype = match &self.target.dtype {
+            Some(dtype) => dtype.as_ref().map_err(String::as_str),
+            None => Err("an incomplete struct"),
+        };
+        let bytes = match dtype {
+            Ok(dtype) if dtype.itemsize() == size => {
+                let address = ptr::with_exposed_provenance::<u8>(self.address);
+                // SAFETY: the memory has an element of the target's type, whose size is that of its dtype. The
+                // owner keeps it alive.
+                unsafe { slice::from_raw_parts(address, size) }.to_vec()
+            }
+            _ => Vec::new(),
+        };
+        RecordCopy { dtype, bytes }
     }
 
     /// Returns the text in an array of characters with its NUL; `None` if it is no such array, or has no NUL.

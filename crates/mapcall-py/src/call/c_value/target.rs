@@ -1,8 +1,11 @@
 //! The type of a C value's elements.
 
+use std::ptr;
+
 use mapcall::Prototype;
 use mapcall::array::DType;
 use mapcall::array::dtype::Field;
+use mapcall::contract::TypedPointer;
 use numpy::PyUntypedArray;
 use pyo3::Bound;
 
@@ -55,6 +58,26 @@ impl Target {
             name: format!("{}{star}", target.name),
             is_pointer: true,
             ..Self::named("void *")
+        }
+    }
+
+    /// Returns a pointer to the type, for a parameter or member that points to what is called `wanted`.
+    pub(in super::super) fn typed<'a>(
+        &'a self,
+        wanted: Option<&'a str>,
+        address: usize,
+        is_read_only: bool,
+    ) -> TypedPointer<'a> {
+        let dtype = self.dtype.as_ref().filter(|_| !self.is_pointer);
+        TypedPointer {
+            address: ptr::with_exposed_provenance(address),
+            // The pointers of ctypes and cffi have no `const`.
+            target: match wanted {
+                Some(wanted) if self.is_named(wanted) => wanted,
+                _ => &self.name,
+            },
+            dtype: dtype.map(|dtype| dtype.as_ref().map_err(String::as_str)),
+            is_read_only,
         }
     }
 

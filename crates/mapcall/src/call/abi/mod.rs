@@ -11,7 +11,9 @@ mod generic;
 
 pub(super) use machine::describe;
 #[cfg(has_jit)]
-pub(super) use machine::{FLOAT_REGISTERS, INTEGER_REGISTERS, registers, vectors};
+pub(super) use machine::vectors;
+#[cfg(any(has_jit, has_register_entry))]
+pub(super) use machine::{FLOAT_REGISTERS, INTEGER_REGISTERS, registers};
 
 /// The class of a register that holds a value or a part of it.
 #[allow(dead_code, reason = "other machines pass C types to libffi")]

@@ -14,9 +14,9 @@ use crate::call::ffi_types::Types;
 use crate::call::value::{Kind, Value};
 use crate::ctype::{Body, CType, Float, Record};
 
-#[cfg(has_jit)]
+#[cfg(any(has_jit, has_register_entry))]
 pub(in crate::call) const INTEGER_REGISTERS: usize = 6;
-#[cfg(has_jit)]
+#[cfg(any(has_jit, has_register_entry))]
 pub(in crate::call) const FLOAT_REGISTERS: usize = 8;
 
 /// The size of the largest value that is passed in registers, in bytes (psABI 3.2.3, "Classification",
@@ -41,7 +41,7 @@ enum Passing {
 
 /// Returns the classes of the registers that a value is passed in while enough are free; `None` if it is
 /// passed in another way.
-#[cfg(has_jit)]
+#[cfg(any(has_jit, has_register_entry))]
 pub(in crate::call) fn registers(value: &Value) -> Option<Vec<Class>> {
     match passing(value).ok()? {
         Passing::Nothing => Some(Vec::new()),

@@ -4,6 +4,8 @@
 //! program may have closed the descriptor, and its number may belong to another file.
 #![allow(unsafe_code)]
 
+#[cfg(has_register_entry)]
+mod registers;
 #[cfg_attr(not(has_thunk_table), path = "libffi.rs")]
 mod table;
 
@@ -12,6 +14,9 @@ use std::ptr::NonNull;
 
 use libffi_sys::{ffi_cif, ffi_closure};
 use mapcall_array::fork::Section;
+
+#[cfg(has_register_entry)]
+pub(super) use registers::{EnterBySlots, Saved, Source, sources};
 
 /// The function that a closure runs. libffi passes it the address for the result, the addresses of the
 /// arguments, and the closure's data.
@@ -57,5 +62,18 @@ impl Thunk {
             unsafe { libffi_sys::ffi_prep_closure_loc(closure, cif, Some(enter), data, code) };
         // SAFETY: `closure` is initialised, and valid for reads.
         status == libffi_sys::ffi_status_FFI_OK && unsafe { table::fits(self.closure) }
+    }
+
+    /// Has the thunk, which is prepared, run another function with its data, without libffi.
+    ///
+    /// # Safety
+    ///
+    /// - C can't enter the thunk yet.
+    /// - `enter` can be called with the data at any time, from any thread, if C passes arguments of a function type
+    ///   that has [`sources`].
+    #[cfg(has_register_entry)]
+    pub(super) unsafe fn enter_by_slots(&self, enter: EnterBySlots) {
+        // SAFETY: the closure is memory of this thunk. The caller guarantees the rest.
+        unsafe { registers::install(self.closure.as_ptr(), enter) };
     }
 }

@@ -40,7 +40,7 @@ const THUNK: usize = if cfg!(target_arch = "x86_64") { 16 } else { 32 };
 /// The offset in a closure of the address of libffi's entry; and the offset and bytes of the instruction in
 /// libffi's own code that loads this address (`ffi_prep_closure_loc`, src/x86/ffi64.c and
 /// src/aarch64/ffi.c).
-const ENTRY: usize = if cfg!(target_arch = "x86_64") { 24 } else { 16 };
+pub(super) const ENTRY: usize = if cfg!(target_arch = "x86_64") { 24 } else { 16 };
 const LOAD: (usize, &[u8]) = if cfg!(target_arch = "x86_64") {
     (11, &[0xff, 0x25, 0x07, 0, 0, 0])
 } else {

@@ -70,6 +70,7 @@ impl Check<'_> {
             let problem = Problem::Layout {
                 is_column_major: layout.is_column_major,
                 has_stride: layout.stride.is_some(),
+                is_batch: extra > 0,
                 is_written: !rule.is_const(),
                 shape: item.shape.to_vec(),
                 strides: item.strides.to_vec(),

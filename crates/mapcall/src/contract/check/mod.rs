@@ -187,18 +187,15 @@ impl<'a> Check<'a> {
         let value = match (rule, value) {
             (Rule::Array(rule), HostValue::Null) if rule.is_nullable() => HostValue::Omitted,
             (Rule::Array(_) | Rule::InOut(_), HostValue::None) => HostValue::Omitted,
-            (Rule::InOut(_), HostValue::File) => {
-                let found = value.kind().into();
-                let remedy = Remedy::Omit;
-                return Err(refuse(Problem::Type { found, remedy }));
-            }
             (
                 Rule::Text | Rule::Pointer(_) | Rule::Function(_),
                 HostValue::None | HostValue::Null,
             ) if contract.is_nonnull(position) => {
                 return Err(refuse(Problem::Null));
             }
-            (Rule::Array(_), HostValue::File) if self.is_broadcasting => HostValue::Omitted,
+            (Rule::Array(_) | Rule::InOut(_), HostValue::File) if self.is_broadcasting => {
+                HostValue::Omitted
+            }
             (_, value) => value,
         };
         let may_be_annotated = !matches!(rule, Rule::Number(_) | Rule::Inferred(_) | Rule::Text);

@@ -55,8 +55,17 @@ impl ArgumentError {
             }
             Problem::Layout {
                 is_column_major: true,
+                is_batch,
+                shape,
                 ..
-            } => self.replace(Form::ColumnMajor, Results::CopyBack),
+            } => {
+                let form = if *is_batch {
+                    Form::ColumnMajorItems { rank: shape.len() }
+                } else {
+                    Form::ColumnMajor
+                };
+                self.replace(form, Results::CopyBack)
+            }
             Problem::NotContiguous { .. } | Problem::Layout { .. } => {
                 self.replace(Form::Contiguous, Results::CopyBack)
             }

@@ -186,6 +186,8 @@ pub enum Problem {
         is_column_major: bool,
         /// Whether rows, or columns, may be further apart than they are long.
         has_stride: bool,
+        /// Whether the array has more axes than its parameter, those of a batch.
+        is_batch: bool,
         /// Whether the function writes the array, so that a copy would lose the result.
         is_written: bool,
         /// The array's shape.

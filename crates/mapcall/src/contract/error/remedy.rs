@@ -98,8 +98,6 @@ pub enum Remedy {
     MeasureBatch(Vec<String>),
     /// Leave the argument out.
     Omit,
-    /// Leave the argument out, or give an array.
-    OmitOrArray,
     /// Give a number.
     GiveNumber {
         /// Whether it may be left out.
@@ -267,6 +265,11 @@ pub enum Form {
     Contiguous,
     /// A copy in Fortran order.
     ColumnMajor,
+    /// A copy in which each item of a batch is in Fortran order.
+    ColumnMajorItems {
+        /// The number of an item's axes, which are the last ones.
+        rank: usize,
+    },
     /// A copy.
     Copy,
     /// The same elements with another shape.
@@ -386,6 +389,9 @@ impl fmt::Display for Replacement {
             Form::OfNumber { dtype, .. } => format!("an array of {} with it", dtype.name()),
             Form::Contiguous => format!("a copy of {it} in C order"),
             Form::ColumnMajor => format!("a copy of {it} in Fortran order"),
+            Form::ColumnMajorItems { .. } => {
+                format!("a copy of {it} with its items in Fortran order")
+            }
             Form::Copy => format!("a copy of {it}"),
             Form::Reshape(shape) => return write!(f, "reshape {it} to {}", tuple(shape)),
         };
@@ -482,7 +488,6 @@ impl Remedy {
             }
             Self::MeasureBatch(lengths) => f.write_str(&write_length(lengths)),
             Self::Omit => write!(f, "leave {name} out"),
-            Self::OmitOrArray => f.write_str("leave it out, or give an array"),
             Self::GiveNumber { or_omit: false } => f.write_str("give a number"),
             Self::GiveNumber { or_omit: true } => f.write_str("give a number, or leave it out"),
             Self::GiveBetween {

@@ -8,14 +8,16 @@
 //! [`QuickVectors`] takes calls with all arguments, which are numbers and vectors of one length; [`Quick`] also
 //! those with arrays of other simple extents.
 //! [`QuickDerived`] takes those in which more has to be derived: numbers by reference, numbers that follow
-//! from others, layouts, and outputs that are left out.
+//! from others, layouts, and outputs that are left out. [`QuickBatch`] takes small batches.
 
+mod batch;
 mod builder;
 mod call;
 mod derived;
 mod plain;
 mod vectors;
 
+pub use batch::{QuickBatch, QuickBatchCall, QuickOutput};
 pub use call::{LeftOut, QuickCall};
 pub use derived::QuickDerived;
 pub use plain::Quick;
