@@ -63,7 +63,10 @@
 #define MAPCALL_ACCESS(...)
 #endif
 
-#ifndef __clang__
+#ifdef __clang__
+/* A pointer without a word about NULL is none that was forgotten. */
+#pragma clang diagnostic ignored "-Wnullability-completeness"
+#else
 #ifndef _Nullable
 #define _Nullable
 #endif

@@ -89,7 +89,8 @@ pub use call::Engine;
 pub use compile::{Compiled, compile};
 pub use contract::{ArgumentError, Problem, Remedy, Scalar, UnsupportedPrototype};
 pub use function::{
-    Arg, BindError, CallError, Function, Handle, SimdError, SimdRefusal, Success, Value, Variable,
+    Arg, BindError, CallError, Function, Handle, SimdError, SimdRefusal, Struct, Success, Value,
+    Variable,
 };
 pub use library::{Library, LibraryError};
 pub use mapcall_array as array;

@@ -130,7 +130,7 @@ impl Subject {
     }
 
     /// Returns the facts that a rule alone has.
-    pub(in crate::contract) fn of_rule(rule: &Rule) -> Self {
+    pub(crate) fn of_rule(rule: &Rule) -> Self {
         match rule {
             Rule::Inferred(Inferred { integer, .. }) => Self {
                 range: Some(Range::of(Number::Integer(*integer), true)),

@@ -13,7 +13,7 @@ use ndarray::{ArrayBase, Data, DataMut, Dimension};
 use num_complex::Complex;
 
 use super::handle::Owner;
-use super::{Function, Handle, KeepAlive};
+use super::{Function, Handle, KeepAlive, StructSlot};
 use crate::contract::{Backing, HostValue, Memory, Role, Scalar};
 
 /// An argument of a call.
@@ -62,6 +62,8 @@ pub enum Arg<'a> {
     Record(DType, Cow<'a, [u8]>),
     /// The texts, arrays, handles or functions that an array of pointers has: see [`Arg::list`].
     List(Vec<Arg<'a>>),
+    /// A struct or union with named members, by value or by its address: see [`Struct`](super::Struct).
+    Struct(StructSlot<'a>),
 }
 
 impl<'a> Arg<'a> {

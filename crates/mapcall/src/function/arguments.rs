@@ -2,8 +2,6 @@
 
 #![allow(unsafe_code)]
 
-use std::slice;
-
 use mapcall_array::Array;
 use mapcall_array::layout::{Dims, Order};
 
@@ -37,17 +35,8 @@ impl Lent {
         outputs: &[(usize, Array)],
     ) -> KeepAlive {
         let mut alive = KeepAlive::default();
-        let elements = arguments.iter().flat_map(|argument| match argument {
-            Arg::List(elements) => &elements[..],
-            argument => slice::from_ref(argument),
-        });
-        for argument in elements {
-            match argument {
-                Arg::Handle(handle) => alive.handle(handle),
-                Arg::Slot(slot) => slot.keep_alive(&mut alive),
-                Arg::Allocated(array) => Slot::of_array(array, true).keep_alive(&mut alive),
-                _ => {}
-            }
+        for argument in arguments {
+            keep_alive(argument, &mut alive);
         }
         for list in self.lists.drain(..) {
             let bytes = list.as_ptr_range();
@@ -63,6 +52,55 @@ impl Lent {
             alive.memory(bytes, false, Owner::Text(text));
         }
         alive
+    }
+
+    /// Adds the memory of texts and lists to what a handle keeps alive, as memory that ends with this struct.
+    pub(super) fn keep_borrowed(&self, alive: &mut KeepAlive) {
+        let lists = self.lists.iter().map(|list| list.as_ptr_range());
+        let lists = lists.map(|list| (list.start.addr()..list.end.addr(), true));
+        let texts = self.texts.iter().map(|text| text.as_ptr_range());
+        let texts = texts.map(|text| (text.start.addr()..text.end.addr(), false));
+        for (bytes, is_writeable) in lists.chain(texts) {
+            alive.memory(bytes, is_writeable, Owner::Borrow);
+        }
+    }
+
+    /// Makes an array of pointers with NULL at its end, by the rule of its elements.
+    ///
+    /// # Errors
+    ///
+    /// The index of an element that does not fit, and its problem.
+    pub(super) fn list(
+        &mut self,
+        element: &Rule,
+        elements: &[Arg<'_>],
+    ) -> Result<&mut [usize], (usize, Problem)> {
+        let mut list = vec![0; elements.len() + 1].into_boxed_slice();
+        for (index, (argument, pointer)) in elements.iter().zip(&mut list).enumerate() {
+            let mut slot = [0];
+            with_element(argument, self, |value| {
+                element.convert_element(value, false, &mut slot)
+            })
+            .map_err(|problem| (index, problem))?;
+            *pointer = usize::try_from(slot[0]).unwrap_or_default();
+        }
+        Ok(self.lists.push_mut(list))
+    }
+}
+
+/// Adds the memory that a pointer into an argument may lead into to what a handle keeps alive.
+pub(super) fn keep_alive(argument: &Arg<'_>, alive: &mut KeepAlive) {
+    match argument {
+        Arg::Handle(handle) => alive.handle(handle),
+        Arg::Slot(slot) => slot.keep_alive(alive),
+        Arg::Allocated(array) => Slot::of_array(array, true).keep_alive(alive),
+        Arg::Struct(structure) => structure.keep_alive(alive),
+        Arg::List(elements) => {
+            for element in elements {
+                keep_alive(element, alive);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -80,6 +118,13 @@ pub(crate) fn push_argument(
         (Arg::File(_), _) => HostValue::File,
         (Arg::List(elements), _) => return push_list(check, function, role, elements, lent),
         (Arg::Handle(_), Role::Result | Role::Mask) => HostValue::Other,
+        (Arg::Struct(structure), _)
+            if let Some(Rule::Record { ctype, dtype, .. }) =
+                role_rule(function.contract(), role) =>
+        {
+            let value = structure.by_value(ctype, dtype);
+            value.map_err(|problem| function.contract().refuse_role(role, problem))?
+        }
         _ => {
             let lend = |handle: &Handle| match role {
                 Role::Parameter(position) => handle.lend(function, position),
@@ -120,6 +165,7 @@ fn describe<'a>(
             dtype: Ok(dtype),
             bytes,
         },
+        Arg::Struct(structure) => structure.value(),
         // An earlier batch has written the file of `Written`.
         Arg::Out | Arg::File(_) | Arg::Written(_) | Arg::List(_) => HostValue::Other,
     })
@@ -157,16 +203,9 @@ fn push_list(
             },
         )
     })?;
-    let mut list = vec![0; elements.len() + 1].into_boxed_slice();
-    for (index, (argument, pointer)) in elements.iter().zip(&mut list).enumerate() {
-        let mut slot = [0];
-        let converted = with_element(argument, lent, |value| {
-            element.convert_element(value, false, &mut slot)
-        });
-        converted.map_err(|problem| contract.refuse_element(position, index, &element, problem))?;
-        *pointer = usize::try_from(slot[0]).unwrap_or_default();
-    }
-    let list = lent.lists.push_mut(list);
+    let list = lent.list(&element, elements);
+    let list = list
+        .map_err(|(index, problem)| contract.refuse_element(position, index, &element, problem))?;
     let value = match rule {
         Some(Rule::Array(rule)) => HostValue::Array {
             memory: Memory {

@@ -191,20 +191,11 @@ impl Handle {
         address: NonNull<c_void>,
         retained: KeepAlive,
     ) -> Self {
-        let lies_in = |test: fn(&Memory) -> bool| {
-            retained.0.iter().any(|object| match object {
-                Retained::Memory(memory) => {
-                    memory.bytes.contains(&address.addr().get()) && test(memory)
-                }
-                Retained::Handle(_) => false,
-            })
-        };
-        let is_borrowed = lies_in(|memory| matches!(memory.owner, Owner::Borrow));
-        let is_read_only = pointer.is_const || lies_in(|memory| !memory.is_writeable);
+        let (is_read_only, is_borrowed) = retained.access(address);
         let origin = Origin::Function(origin.clone());
         Self::of(
             Open::new(origin, &target_name(&pointer.target).into(), address),
-            (is_read_only, is_borrowed),
+            (pointer.is_const || is_read_only, is_borrowed),
             retained.0,
         )
     }
@@ -240,8 +231,10 @@ impl Handle {
         is_read_only: bool,
         retained: KeepAlive,
     ) -> Self {
+        let (is_kept_read_only, is_borrowed) = retained.access(address);
         let open = Open::new(Origin::Library(library.clone()), &target.into(), address);
-        Self::of(open, (is_read_only, false), retained.0)
+        let is_read_only = is_read_only || is_kept_read_only;
+        Self::of(open, (is_read_only, is_borrowed), retained.0)
     }
 
     /// Makes a handle of a pointer that was obtained from the library of `origin` in another way, such
@@ -664,6 +657,20 @@ impl KeepAlive {
     /// Adds read-only memory that the caller keeps alive as long as the pointer is used.
     pub fn read_only(&mut self, bytes: Range<usize>) {
         self.memory(bytes, false, Owner::Elsewhere);
+    }
+
+    /// Returns whether the memory at an address may only be read, and whether it is borrowed.
+    fn access(&self, address: NonNull<c_void>) -> (bool, bool) {
+        let lies_in = |test: fn(&Memory) -> bool| {
+            self.0.iter().any(|object| match object {
+                Retained::Memory(memory) => {
+                    memory.bytes.contains(&address.addr().get()) && test(memory)
+                }
+                Retained::Handle(_) => false,
+            })
+        };
+        let is_borrowed = lies_in(|memory| matches!(memory.owner, Owner::Borrow));
+        (lies_in(|memory| !memory.is_writeable), is_borrowed)
     }
 
     pub(super) fn memory(&mut self, bytes: Range<usize>, is_writeable: bool, owner: Owner) {

@@ -304,6 +304,49 @@ int compare(const void *a, const void *b)
 struct point { float x, y; };
 struct particle { char tag; struct point at; double mass; };
 
+struct task {
+    const double *in;
+    double *out;
+    int n;
+    unsigned mode : 3;
+    int level : 5;
+    union { int i; float f; } u;
+    const char *name;
+    char tag[8];
+    const char *const *words;
+    int (*op)(int);
+    struct counter *counter;
+    struct task *next;
+};
+
+int task_run(struct task *t)
+{
+    calls++;
+    int total = t->n + 100 * (int)t->mode + 1000 * t->level + t->u.i;
+    for (int i = 0; i < t->n; i++) t->out[i] = 2 * t->in[i];
+    for (int i = 0; t->words && t->words[i]; i++) total += (int)strlen(t->words[i]);
+    if (t->name) total += (int)strlen(t->name) + (int)strlen(t->tag);
+    if (t->op) total = t->op(total);
+    if (t->counter) total += t->counter->value;
+    if (t->next) { t->next->n = total; t->next->name = "written by C"; }
+    t->level = -1;
+    return total;
+}
+double *task_out(struct task *t) { calls++; return t->out; }
+int task_size(const struct task *t) { calls++; return t->n; }
+double first_of(const double *x) { calls++; return x[0]; }
+int halved(int x) { return x / 2; }
+
+struct view { const double *x; int n; };
+double view_sum(struct view v)
+{
+    calls++;
+    double sum = 0;
+    for (int i = 0; i < v.n; i++) sum += v.x[i];
+    return sum;
+}
+double view_at(struct view v, int i) { calls++; return v.x[i]; }
+
 struct point middle(struct point a, struct point b)
 {
     calls++;

@@ -25,6 +25,7 @@ mod fixture;
 mod lifetimes;
 mod maps;
 mod memory;
+mod named_structs;
 mod numbers;
 mod pointers;
 mod properties;
