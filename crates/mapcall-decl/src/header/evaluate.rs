@@ -105,16 +105,16 @@ impl Evaluator {
             "-O0",
             "-g0",
             "-fno-lto",
-            "-fno-diagnostics-show-caret",
         ]
         .map(Into::into)
         .into();
         // Errors are reported in the line that uses a macro, and all of them.
-        arguments.push(if program.is_clang {
-            "-ferror-limit=0".into()
+        let options = if program.is_clang {
+            ["-fno-caret-diagnostics", "-ferror-limit=0"]
         } else {
-            "-ftrack-macro-expansion=0".into()
-        });
+            ["-fno-diagnostics-show-caret", "-ftrack-macro-expansion=0"]
+        };
+        arguments.extend(options.map(Into::into));
         arguments.extend(["-o".into(), path.clone().into_os_string(), "-".into()]);
         let mut refused = HashSet::new();
         for _ in 0..MAX_RUNS {

@@ -262,6 +262,7 @@ impl BatchRun<'_, '_> {
         let mut last_report = Instant::now();
         let mut now = last_report;
         let mut call_time = 0;
+        let mut passed = 0;
         while !progress.is_over.load(Ordering::Relaxed) {
             let count = chunk_sizer.next();
             let start = progress.next.fetch_add(count, Ordering::Relaxed);
@@ -271,7 +272,9 @@ impl BatchRun<'_, '_> {
             let calls = start..total.min(start.saturating_add(count));
             let count = calls.len();
             self.eviction.begin(thread, start);
-            while self.eviction.is_ahead(start) && !progress.is_over.load(Ordering::Relaxed) {
+            while self.eviction.is_ahead(start, &mut passed)
+                && !progress.is_over.load(Ordering::Relaxed)
+            {
                 thread::sleep(POLL_INTERVAL);
                 now = Instant::now();
                 if thread == 0 {

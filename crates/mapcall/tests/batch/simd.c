@@ -1,7 +1,12 @@
 /* Functions with vector variants for each form of a parameter, and scalar functions to compare them with.
    Compiled with -O2 -fopenmp-simd -ffp-contract=off. */
-#include <immintrin.h>
 #include <stdint.h>
+
+typedef double double2 __attribute__((vector_size(16)));
+#ifdef __x86_64__
+typedef double double4 __attribute__((vector_size(32)));
+typedef double double8 __attribute__((vector_size(64)));
+#endif
 
 #pragma omp declare simd notinbranch
 double axpy(double a, double x, double y) { return a * x + y; }
@@ -70,15 +75,17 @@ double nine(double a, double b, double c, double d, double e, double f, double g
 
 /* A function whose variants return something else, which tells which one was called. */
 double marked(double x) { return x; }
-__m128d _ZGVbN2v_marked(__m128d x) { return x + 1000; }
-__attribute__((target("avx2"))) __m256d _ZGVdN4v_marked(__m256d x) { return x + 2000; }
-__attribute__((target("avx512f"))) __m512d _ZGVeN8v_marked(__m512d x) { return x + 3000; }
-
-/* A function with one variant, for a linear integer, which tells where it was called. */
+/* And one with one variant, for a linear integer. */
 double marked_at(double x, int64_t i) { return x + (double)i; }
-__m128d _ZGVbN2vl_marked_at(__m128d x, int64_t i) {
-  return x + (__m128d){(double)i, (double)(i + 1)} + 1000;
-}
+#ifdef __x86_64__
+double2 _ZGVbN2v_marked(double2 x) { return x + 1000; }
+__attribute__((target("avx2"))) double4 _ZGVdN4v_marked(double4 x) { return x + 2000; }
+__attribute__((target("avx512f"))) double8 _ZGVeN8v_marked(double8 x) { return x + 3000; }
+double2 _ZGVbN2vl_marked_at(double2 x, int64_t i) { return x + (double2){i, i + 1} + 1000; }
+#else
+double2 _ZGVnN2v_marked(double2 x) { return x + 1000; }
+double2 _ZGVnN2vl_marked_at(double2 x, int64_t i) { return x + (double2){i, i + 1} + 1000; }
+#endif
 
 double without(double x) { return x; }
 int32_t status(int32_t x) { return x; }

@@ -1,6 +1,6 @@
 //! Batches by vector variants of a function, which compilers and libraries export, against its scalar calls.
 
-#![cfg(target_arch = "x86_64")]
+#![cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
@@ -40,6 +40,8 @@ const PROTOTYPES: &[&str] = &[
     "void masked_scattered(float x, float y[1])",
     "double eight(double a, double b, double c, double d, double e, double f, double g, double h)",
 ];
+
+const IS_AARCH64: bool = cfg!(target_arch = "aarch64");
 
 struct Fixture {
     library: Library,
@@ -226,9 +228,9 @@ fn variants_compute_what_the_function_does() {
             .iter()
             .filter(|name| name.function() == function.name())
             .collect();
-        assert_eq!(
-            variants.len(),
-            4,
+        // On AArch64, GCC makes them for one or two registers' widths, and for parameters of one size only.
+        assert!(
+            variants.len() == 4 || (IS_AARCH64 && variants.len() <= 2),
             "{prototype}: one for each instruction set"
         );
         let passed = function.prototype().passed_types();
@@ -269,11 +271,12 @@ fn variants_compute_what_the_function_does() {
             }
         }
         // The integers of AVX, in registers of half the width, are left to AVX2; and bytes need 32 lanes there.
-        let least = [Isa::Sse, Isa::Avx2, Isa::Avx512];
+        let least = [Isa::Sse, Isa::Avx2, Isa::Avx512, Isa::Neon];
         assert!(
             least
                 .iter()
-                .all(|isa| fitting.contains(isa) || !isa.is_available()),
+                .all(|isa| fitting.contains(isa) || !isa.is_available())
+                || variants.is_empty(),
             "{prototype}: {fitting:?}"
         );
     }
@@ -338,6 +341,7 @@ fn mark() -> f64 {
         (Isa::Avx512, 3000.0),
         (Isa::Avx2, 2000.0),
         (Isa::Sse, 1000.0),
+        (Isa::Neon, 1000.0),
     ];
     sets.into_iter()
         .find(|(isa, _)| isa.is_available())
@@ -372,7 +376,12 @@ fn a_batch_takes_the_widest_variant_if_told_to() {
 fn linear_integers_are_compared_with_the_step() {
     let fixture = Fixture::new();
     let marked_at = fixture.bind("double marked_at(double x, int64_t i)");
-    let name = VectorName::parse("_ZGVbN2vl_marked_at").unwrap();
+    let name = VectorName::parse(if IS_AARCH64 {
+        "_ZGVnN2vl_marked_at"
+    } else {
+        "_ZGVbN2vl_marked_at"
+    })
+    .unwrap();
     // SAFETY: the tests may run the code of the fixture.
     let address = unsafe { fixture.library.symbol(name.symbol()) }.unwrap();
     let kinds = [OperandKind::Strided; 2];
@@ -463,7 +472,12 @@ fn what_no_variant_can_make_is_refused_or_called_one_by_one() {
         panic!("{error}")
     };
     assert_eq!(error.reason, SimdRefusal::Missing);
-    assert_eq!(error.symbols.last().unwrap(), "_ZGVbN2v_without");
+    let symbol = if IS_AARCH64 {
+        "_ZGVnN2v_without"
+    } else {
+        "_ZGVbN2v_without"
+    };
+    assert_eq!(error.symbols.last().unwrap(), symbol);
     assert!(
         error.to_string().contains("#pragma omp declare simd"),
         "{error}"
@@ -487,7 +501,11 @@ fn what_no_variant_can_make_is_refused_or_called_one_by_one() {
     let CallError::Simd(error) = error else {
         panic!("{error}")
     };
-    assert_eq!((error.reason, error.symbols.len()), (SimdRefusal::Unfit, 4));
+    let count = if IS_AARCH64 { 2 } else { 4 };
+    assert_eq!(
+        (error.reason, error.symbols.len()),
+        (SimdRefusal::Unfit, count)
+    );
     nine.map(&inputs, &mut [Arg::from(&mut y)])
         .simd(Simd::Auto)
         .run()
