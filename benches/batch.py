@@ -1,7 +1,7 @@
 """Compares batches with loops in C and other tools: the budgets of docs/design.md.
 
 The C loop calls a function of another shared library by a pointer, so it can't be inlined. LuaJIT
-and Numba call the same function. All write to an existing array.
+and Numba call the same function. All write to an existing array, except where the name says "new".
 """
 
 from __future__ import annotations
@@ -31,14 +31,24 @@ class Batch:
     function: mapcall.Function
     inputs: tuple[numpy.ndarray, ...]
     out: numpy.ndarray
+    # Whether each call makes a new array.
+    allocates: bool = False
 
     def work(self, **keywords: Any) -> Work:
         """Returns a batch by mapcall."""
-        names = {"function": self.function, "inputs": self.inputs, "out": self.out}
-        return Work("function(*inputs, out=out, **keywords)", names | {"keywords": keywords})
+        if keywords:
+            names = {"f": self.function, "inputs": self.inputs, "out": self.out}
+            return Work("f(*inputs, out=out, **keywords)", names | {"keywords": keywords})
+        return self.ufunc(self.function)
 
     def ufunc(self, ufunc: Callable[..., Any], statement: str = "f(*inputs, out=out)") -> Work:
+        statement = "f(*inputs)" if self.allocates else statement
         return Work(statement, {"f": ufunc, "inputs": self.inputs, "out": self.out})
+
+    def result(self, work: Work) -> numpy.ndarray:
+        """Runs the work, and returns the array that it returns or writes."""
+        result = eval(work.statement, dict(work.names))
+        return result if isinstance(result, numpy.ndarray) else self.out
 
     @property
     def items(self) -> int:
@@ -59,9 +69,9 @@ def kernels(directory: Path) -> Any:
     return mapcall.load(builds.library(SOURCES / "kernels.c", directory))
 
 
-def cos(directory: Path, items: int = 10**7) -> Batch:
+def cos(directory: Path, items: int = 10**7, allocates: bool = False) -> Batch:
     function = mapcall.load("m").function("double cos(double x)")
-    return Batch(function, (numpy.linspace(0, 1, items),), numpy.zeros(items))
+    return Batch(function, (numpy.linspace(0, 1, items),), numpy.zeros(items), allocates)
 
 
 def plus_one(directory: Path, items: int = 10**5) -> Batch:
@@ -179,7 +189,15 @@ RIVALS: Mapping[str, tuple[Callable[..., Batch], Mapping[str, tuple[Make, float 
             "numpy.cross": (numpys, None),
         },
     ),
-    "cos on 16": (partial(cos, items=16), {"numpy.cos": (numpys, None)}),
+    "cos on 16": (partial(cos, items=16), {"numpy.cos": (numpys, 1.0)}),
+    "cos on 16, a new array": (
+        partial(cos, items=16, allocates=True),
+        {"numpy.cos": (numpys, 1.0)},
+    ),
+    "cross on 16": (
+        partial(cross, items=16),
+        {"numba guvectorize": (numba, 0.8), "numpy.cross": (numpys, None)},
+    ),
 }
 
 TWO_THREADS: Mapping[str, tuple[Make, float | None]] = {
@@ -208,15 +226,12 @@ def two_threads(directory: Path, rival: str, **size: int) -> Row:
 
 def agree(batch: Batch, ours: Work, other: Timed) -> None:
     """Runs both, and compares their results. A rival in another process checks its own result."""
-    ours.run()
-    expected = batch.out.copy()
+    expected = batch.result(ours).copy()
     assert not numpy.array_equal(expected, numpy.zeros_like(expected))
     if isinstance(other, Work):
         batch.out[:] = 0
-        result = eval(other.statement, dict(other.names))
-        # `numpy.cross` has no `out`. NumPy's `cos` is not that of the C library.
-        result = result if other.statement == "f(*inputs)" else batch.out
-        numpy.testing.assert_allclose(result, expected, rtol=1e-14, atol=1e-14)
+        # NumPy's `cos` is not that of the C library.
+        numpy.testing.assert_allclose(batch.result(other), expected, rtol=1e-14, atol=1e-14)
 
 
 def rows(directory: Path) -> Iterator[Row | Skipped]:

@@ -1,7 +1,8 @@
 """Compares batches by vector variants with NumPy's, SciPy's and Numba's own vector code.
 
 The arrays fit in a core's cache. The rival of a function is the faster one of the packages that
-have it, which is found by measuring them first.
+have it, which is found by measuring them first. Where a batch takes longer than the rival, another
+row without a budget compares it with a plain loop in C over the same variant.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ VECTORISED = {
     "float64": {"exp", "log", "tanh", "cbrt", "pow", "atan2", "sin", "cos"},
     "float32": set(FUNCTIONS) - {"erf"},
 }
+
+# The letters of instruction sets in the names of variants, the sizes of their registers in bytes,
+# and NumPy's names.
+REGISTERS = (("e", 64, "AVX512F"), ("d", 32, "AVX2"), ("b", 16, "SSE42"))
 
 # NumPy's name, where it is not that of C.
 NUMPYS = {"pow": "power", "atan2": "arctan2"}
@@ -89,6 +94,28 @@ class Case:
         ufunc = getattr(builds.package("scipy.special") if name == "erf" else numpy, name)
         return self.ufunc(ufunc)
 
+    def c_loop(self, directory: Path) -> Work:
+        """Returns a loop in C over the widest variant, by its pointer."""
+        letter, width = next(
+            (letter, width) for letter, width, feature in REGISTERS if has(feature)
+        )
+        lanes = width // numpy.dtype(self.dtype).itemsize
+        # The arrays fill the registers.
+        assert self.items % lanes == 0
+        count = len(FUNCTIONS[self.name])
+        ctype, suffix = ("double", "") if self.dtype == "float64" else ("float", "f")
+        symbol = f"_ZGV{letter}N{lanes}{'v' * count}_{self.name}{suffix}"
+        command = [builds.tool("cc", "gcc"), "-shared", "-fPIC", "-O3", "-march=native"]
+        source = SOURCES / "variants.c"
+        library = builds.build(directory, "variants", [*command, f"-DBYTES={width}"], source)
+        loop = getattr(ctypes.CDLL(str(library)), f"{ctype}_{count}")
+        arrays = (*self.inputs, self.out())
+        pointers = [ctypes.c_void_p(array.ctypes.data) for array in arrays]
+        variant = ctypes.cast(getattr(ctypes.CDLL("libmvec.so.1"), symbol), ctypes.c_void_p)
+        arguments = (variant, ctypes.c_size_t(self.items), *pointers)
+        names = {"f": loop, "arguments": arguments, "arrays": arrays, "out": arrays[-1]}
+        return Work("f(*arguments)", names)
+
     def numbas(self) -> Work:
         """Returns Numba's `vectorize` of the function of Python's `math`."""
         package = builds.package("numba")
@@ -122,6 +149,13 @@ def row(case: Case, rounds: int = 5) -> Row:
     is_vectorised = has("AVX512F", "AVX512_SKX") and case.name in VECTORISED[case.dtype]
     budget = 1.3 if is_vectorised else None
     return Row(f"{case.name}, {case.dtype}: {fastest}", ours, rivals[fastest], budget)
+
+
+def c_row(case: Case, directory: Path) -> Row:
+    """Returns the row of a function against a loop in C over the variant that the batch calls."""
+    ours, rival = case.work(simd=True), case.c_loop(directory)
+    agree(case, ours, rival)
+    return Row(f"{case.name}, {case.dtype}: C loop", ours, rival, None)
 
 
 def agree(case: Case, ours: Work, rival: Work) -> None:
@@ -169,13 +203,16 @@ def results(directory: Path) -> Iterator[Result | Limited | Skipped]:
     ratios = []
     for dtype in ("float64", "float32"):
         for name in FUNCTIONS:
+            case = Case(name, dtype)
             try:
-                result = measure(row(Case(name, dtype)), rounds=15)
+                result = measure(row(case), rounds=15)
             except builds.MissingError as error:
                 yield Skipped(f"{name}, {dtype}", str(error))
                 continue
             ratios.append(result.ratio)
             yield result
+            if result.ratio > 1:
+                yield measure(c_row(case, directory), rounds=15)
     yield Limited("geometric mean", statistics.geometric_mean(ratios), 0.7, "of the rival's time")
 
 

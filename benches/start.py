@@ -137,7 +137,7 @@ def call(directory: Path, items: int = 100_000) -> Row:
     x, ours, theirs = (directory / name for name in ("x.npy", "ours.npy", "theirs.npy"))
     numpy.save(x, numpy.linspace(0, 1, items))
     row = Row(
-        f"mapcall call, cos of {items:,} numbers",
+        f"mapcall call, cos of {items:,}",
         Process([command(), "call", "m", "double cos(double x)", f"x={x}", "-o", str(ours)]),
         python(COS_BY_NUMPY, str(x), str(theirs)),
         0.3,

@@ -68,7 +68,7 @@ design.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import _help, _hooks, _mapcall
+from . import _faults, _help, _hooks, _mapcall
 from ._errors import (
     ArgumentError,
     CallError,
@@ -125,6 +125,7 @@ _mapcall._initialise(
     diagnostic=Diagnostic,
     map_fault=MapFault,
     memmap=memmap,
+    wrap_faulthandler=_faults.wrap_faulthandler,
     import_module=_import_module,
 )
 _mapcall._prepare_guard()

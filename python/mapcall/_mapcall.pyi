@@ -225,6 +225,7 @@ def _initialise(
     diagnostic: type[Any],
     map_fault: type[OSError],
     memmap: type[MappedArray],
+    wrap_faulthandler: Callable[[], None],
     import_module: Callable[[str], Any],
 ) -> None: ...
 def _prepare_guard() -> None: ...

@@ -501,7 +501,10 @@ class memmap(_mapcall.MappedArray, numpy.memmap[Any, Any]):
     def _owner(self) -> _mapcall.Map:
         owner = _mapcall.map_of(self)
         if owner is None:
-            raise ValueError("the array is no part of a map: it was copied, or computed")
+            raise ValueError(
+                "the array is no part of a map: it was copied, or computed; "
+                "use the array that was opened"
+            )
         return owner
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ import builds
 import cluster
 import harness
 import picture
+import scale
 import stream
 
 BENCHES = Path(batch.__file__).parent
@@ -135,6 +136,20 @@ def test_rows_are_kept(libraries: Path, tmp_path: Path) -> None:
     assert skipped == {"group": "Some", "name": "other", "skipped": "it is missing"}
     assert (limited["name"], limited["ratio"]) == ("bind: at most 50 us", 0.4)
     assert not report.met
+
+
+def test_scale_measures_and_draws_each_kernel(
+    libraries: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured = list(scale.run(tmp_path, libraries, [1, 2], mib=4, rounds=1))
+    assert [kernel.limit_name for kernel, _ in measured] == ["memmove", "loops in C", "pwrite"]
+    for _, points in measured:
+        assert [point.threads for point in points] == [1, 2]
+    assert capsys.readouterr().out.count("threads   mapcall") == 3
+    assert list(tmp_path.iterdir()) == []
+    root = ElementTree.fromstring(scale.picture(measured))
+    # Two lines, and their marks in the legend, for each kernel.
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}polyline"))) == 12
 
 
 def test_the_picture_is_of_the_kept_rows() -> None:

@@ -1,5 +1,5 @@
-//! `mapcall demo`: runs libm's `cos` over a file, on one thread and on all cores, and compares the time with
-//! that of a `memcpy` of the same bytes.
+//! `mapcall demo`: runs libm's `cos` and its vector variant over a file, on one thread and on all cores, and compares the
+//! time with that of a `memcpy` of the same bytes.
 
 #![allow(unsafe_code)]
 
@@ -14,6 +14,7 @@ use bytesize::ByteSize;
 use clap::Args;
 use mapcall::array::layout::Order;
 use mapcall::array::{Array, DType, MapOptions, Mode, NewFile};
+use mapcall::batch::Simd;
 use mapcall::{Arg, CallError, Function, Library};
 use serde::Serialize;
 
@@ -31,6 +32,8 @@ const COPY: usize = 32 << 20;
 
 /// Run libm over a file of 1 GiB, on one thread and on all cores, and check the results
 ///
+/// The runs marked "simd" call the vector variant of the function that the C library has in libmvec.
+///
 /// The file and the results are created in the temporary folder (TMPDIR), and removed. For comparison, the
 /// rate of copying the same bytes in memory is measured in the same run.
 #[derive(Args)]
@@ -41,9 +44,9 @@ pub(crate) struct Arguments {
     size: ByteSize,
     /// Write one JSON object on one line: {"bytes", "memcpy", "runs", "checked", "ulps"}
     ///
-    /// "memcpy" is an object {"seconds", "bytes_per_second"}; those in "runs" also have "threads". "checked" is
-    /// the number of results of each run that were compared with Rust's own cosine, and "ulps" the largest
-    /// difference, in units in the last place.
+    /// "memcpy" is an object {"seconds", "bytes_per_second"}; those in "runs" also have "threads", "simd" and "ulps".
+    /// "checked" is the number of results of each run that were compared with Rust's own cosine, and "ulps" the largest
+    /// difference, in units in the last place: of the run, and of all runs without "simd".
     #[arg(long)]
     json: bool,
 }
@@ -70,18 +73,40 @@ pub(crate) enum DemoError {
         free: usize,
     },
     #[error(
-        "expected cos({x:?}) = {expected:?}, got {found:?} by libm; report it with the machine's name"
+        "expected cos({x:?}) = {expected:?}, got {found:?} by {library}; report it with the machine's name"
     )]
-    Differs { x: f64, expected: f64, found: f64 },
+    Differs {
+        library: &'static str,
+        x: f64,
+        expected: f64,
+        found: f64,
+    },
 }
 
 /// The time of one run over the file.
 #[derive(Serialize)]
 struct Run {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    threads: Option<usize>,
+    #[serde(flatten)]
+    calls: Option<Calls>,
     seconds: f64,
     bytes_per_second: usize,
+}
+
+/// How the calls of a run were made.
+#[derive(Clone, Copy, Serialize)]
+struct Calls {
+    threads: usize,
+    /// Whether a vector variant made them.
+    simd: bool,
+    /// The largest error, in units in the last place.
+    ulps: u64,
+}
+
+impl Calls {
+    /// Returns the largest error that is no defect: the GNU C library promises 4 ULP for its vector variants.
+    fn max_ulps(self) -> u64 {
+        if self.simd { 4 } else { 1 }
+    }
 }
 
 #[derive(Serialize)]
@@ -179,7 +204,7 @@ impl Demo<'_> {
         // SAFETY: no other code writes or shortens the files in the temporary folder.
         let x = unsafe { MapOptions::new().mode(Mode::Read).open(&path)? };
 
-        self.say(|output| writeln!(output, "{:16}{:>9}{:>14}", "", "seconds", "rate"))?;
+        self.say(|output| writeln!(output, "{:22}{:>9}{:>14}", "", "seconds", "rate"))?;
         let memcpy = self.copy(&x)?;
         self.line("memcpy", &memcpy, &memcpy)?;
         let mut facts = Facts {
@@ -190,14 +215,34 @@ impl Demo<'_> {
             ulps: 0,
         };
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        for threads in [1, cores] {
-            if threads == 1 && !facts.runs.is_empty() {
-                break;
+        let variants = libm.vector_variants()?;
+        let has_variant = variants
+            .iter()
+            .any(|name| name.function() == "cos" && name.isa().is_available());
+        let mut simd_ulps = 0;
+        for (simd, threads) in [(false, 1), (false, cores), (true, 1), (true, cores)] {
+            let is_measured = |run: &Run| {
+                let calls = run.calls.as_ref();
+                calls.is_some_and(|calls| (calls.simd, calls.threads) == (simd, threads))
+            };
+            if (simd && !has_variant) || facts.runs.iter().any(is_measured) {
+                continue;
             }
-            let (run, ulps) = self.cosines(&cos, &x, threads)?;
-            let label = format!("cos, {}", counted(threads, "thread"));
+            let calls = Calls {
+                threads,
+                simd,
+                ulps: 0,
+            };
+            let run = self.cosines(&cos, &x, calls)?;
+            let label = if simd { "cos, simd" } else { "cos" };
+            let label = format!("{label}, {}", counted(threads, "thread"));
             self.line(&label, &run, &facts.memcpy)?;
-            facts.ulps = facts.ulps.max(ulps);
+            let max = if simd {
+                &mut simd_ulps
+            } else {
+                &mut facts.ulps
+            };
+            *max = run.calls.map_or(0, |calls| calls.ulps).max(*max);
             facts.runs.push(run);
         }
         if self.is_json {
@@ -208,7 +253,14 @@ impl Demo<'_> {
                 0 => "equal, bit for bit, to",
                 _ => "within 1 unit in the last place of",
             };
-            writeln!(output, "Every result is {ulps} Rust's own cosine.")
+            if has_variant {
+                writeln!(
+                    output,
+                    "simd: by a vector variant, whose results are within {}.",
+                    counted(usize::try_from(simd_ulps).unwrap_or(usize::MAX), "unit")
+                )?;
+            }
+            writeln!(output, "Every other result is {ulps} Rust's own cosine.")
         })?;
         Ok(())
     }
@@ -226,11 +278,11 @@ impl Demo<'_> {
     fn line(&self, label: &str, run: &Run, memcpy: &Run) -> Result<(), Failure> {
         let share = 100.0 * memcpy.seconds / run.seconds.max(1e-9);
         let rate = rate(self.count * 8, run.seconds);
-        let beside = match run.threads {
+        let beside = match run.calls {
             None => String::new(),
             Some(_) => format!("  {share:.0}% of memcpy"),
         };
-        self.say(|output| writeln!(output, "{label:16}{:9.2}{rate:>14}{beside}", run.seconds))
+        self.say(|output| writeln!(output, "{label:22}{:9.2}{rate:>14}{beside}", run.seconds))
     }
 
     /// Returns an error if the process has received a signal.
@@ -282,22 +334,27 @@ impl Demo<'_> {
         Ok(self.took(None, best))
     }
 
-    fn took(&self, threads: Option<usize>, seconds: f64) -> Run {
+    fn took(&self, calls: Option<Calls>, seconds: f64) -> Run {
         Run {
-            threads,
+            calls,
             seconds,
             bytes_per_second: per_second(self.count * 8, seconds),
         }
     }
 
     /// Writes the cosines of all angles to a new file; returns the time and the largest error.
-    fn cosines(&self, cos: &Function, x: &Array, threads: usize) -> Result<(Run, u64), Failure> {
+    fn cosines(&self, cos: &Function, x: &Array, calls: Calls) -> Result<Run, Failure> {
         let path = self.directory.join("cos.npy");
         let mut bar = Bar::new("cos", self.count * 16, !self.is_json);
         let start = Instant::now();
         let done = cos
             .map(&[Arg::from(x)], &mut [Arg::from(&*path)])
-            .threads(threads)
+            .threads(calls.threads)
+            .simd(if calls.simd {
+                Simd::Required
+            } else {
+                Simd::Off
+            })
             .progress(|done, calls| {
                 bar.update(done, calls);
                 match self.interrupts.signal() {
@@ -314,16 +371,16 @@ impl Demo<'_> {
         done?;
         // SAFETY: no other code writes or shortens the files in the temporary folder.
         let y = unsafe { MapOptions::new().mode(Mode::Read).open(&path)? };
-        let ulps = self.check(x, &y)?;
+        let ulps = self.check(x, &y, calls)?;
         drop(y);
         // The space is freed for the next run. If this fails, the file is removed with the folder.
         let _ = std::fs::remove_file(&path);
-        Ok((self.took(Some(threads), seconds), ulps))
+        Ok(self.took(Some(Calls { ulps, ..calls }), seconds))
     }
 
-    /// Returns the largest difference from Rust's cosine in units in the last place; more than one is an
-    /// error.
-    fn check(&self, x: &Array, y: &Array) -> Result<u64, Failure> {
+    /// Returns the largest difference from Rust's cosine in units in the last place; it is an error if that is too
+    /// large for such calls.
+    fn check(&self, x: &Array, y: &Array, calls: Calls) -> Result<u64, Failure> {
         let (x, y) = (x.view::<f64>()?, y.view::<f64>()?);
         let (x, y) = (
             x.as_slice().unwrap_or_default(),
@@ -334,7 +391,7 @@ impl Demo<'_> {
         let parts = x.chunks(share).zip(y.chunks(share));
         thread::scope(|scope| {
             let workers: Vec<_> = parts
-                .map(|(x, y)| scope.spawn(move || self.check_part(x, y)))
+                .map(|(x, y)| scope.spawn(move || self.check_part(x, y, calls)))
                 .collect();
             let mut max_ulps = 0;
             for worker in workers {
@@ -348,15 +405,22 @@ impl Demo<'_> {
         })
     }
 
-    fn check_part(&self, x: &[f64], y: &[f64]) -> Result<u64, Failure> {
+    fn check_part(&self, x: &[f64], y: &[f64], calls: Calls) -> Result<u64, Failure> {
         let mut max_ulps = 0;
         for (x, y) in x.chunks(CHUNK).zip(y.chunks(CHUNK)) {
             self.watch()?;
             for (&x, &found) in x.iter().zip(y) {
                 let expected = x.cos();
                 let ulps = expected.to_bits().abs_diff(found.to_bits());
-                if ulps > 1 {
-                    return Err(DemoError::Differs { x, expected, found }.into());
+                if ulps > calls.max_ulps() {
+                    let library = if calls.simd { "libmvec" } else { "libm" };
+                    return Err(DemoError::Differs {
+                        library,
+                        x,
+                        expected,
+                        found,
+                    }
+                    .into());
                 }
                 max_ulps = max_ulps.max(ulps);
             }

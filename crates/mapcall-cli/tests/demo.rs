@@ -60,7 +60,14 @@ fn as_json() {
         (&json!(1_000_000), &json!(125_000))
     );
     assert!(facts["ulps"].as_u64().unwrap() <= 1);
-    assert_eq!(facts["runs"][0]["threads"], 1);
+    let first = &facts["runs"][0];
+    assert_eq!(
+        (&first["threads"], &first["simd"]),
+        (&json!(1), &json!(false))
+    );
+    let last = facts["runs"].as_array().unwrap().last().unwrap();
+    let has_variants = cfg!(all(target_arch = "x86_64", target_env = "gnu"));
+    assert!(last["simd"] == has_variants || cfg!(target_arch = "aarch64"));
     for run in facts["runs"]
         .as_array()
         .unwrap()

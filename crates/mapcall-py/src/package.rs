@@ -28,6 +28,8 @@ pub(crate) struct Package {
     pub(crate) map_fault: Py<PyType>,
     /// `mapcall.memmap`, the class of the arrays on files that a batch has written.
     pub(crate) memmap: Py<PyType>,
+    /// The function that wraps the functions of `faulthandler`.
+    pub(crate) wrap_faulthandler: Py<PyAny>,
     /// The function that returns a module of the package for its name, and imports it if it is not imported.
     import_module: Py<PyAny>,
 }
@@ -64,7 +66,7 @@ impl Package {
 #[pyfunction]
 #[pyo3(name = "_initialise", signature = (
     *, argument_error, call_error, library_error, prototype_error, compile_error, compile_warning,
-    diagnostic, map_fault, memmap, import_module
+    diagnostic, map_fault, memmap, wrap_faulthandler, import_module
 ))]
 #[expect(
     clippy::too_many_arguments,
@@ -81,6 +83,7 @@ pub(crate) fn initialise(
     diagnostic: Py<PyType>,
     map_fault: Py<PyType>,
     memmap: Py<PyType>,
+    wrap_faulthandler: Py<PyAny>,
     import_module: Py<PyAny>,
 ) {
     PACKAGE.get_or_init(py, || Package {
@@ -93,6 +96,7 @@ pub(crate) fn initialise(
         diagnostic,
         map_fault,
         memmap,
+        wrap_faulthandler,
         import_module,
     });
 }

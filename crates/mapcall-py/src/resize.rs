@@ -130,7 +130,7 @@ fn change<'py>(
 /// Returns the map that an array is on, and the array as one of the core.
 fn core_array<'py>(array: &Bound<'py, PyUntypedArray>) -> PyResult<(Bound<'py, Map>, Array)> {
     let map = map_of(array).ok_or_else(|| {
-        PyValueError::new_err("the array is no part of a map: it was copied, or computed")
+        PyValueError::new_err("the array is no part of a map: it was copied, or computed; use the array that was opened")
     })?;
     let buffer = map.get().buffer()?;
     let layout = layout_in(&buffer, array)?;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import itertools
 import math
 import operator
@@ -559,6 +560,7 @@ class BlockCall:
             [math.prod(shape) * self._results[0][1].itemsize, *(array.nbytes for array in arrays)]
         )
         step = max(1, nbytes * length // max(1, largest))
+        reuses = axis < len(shape) and not self._written and not self._has_status()
         out = None
         for start in range(0, max(length, 1), step):
             index = slice(start, start + step)
@@ -577,9 +579,16 @@ class BlockCall:
                     # The function, or the mask, may leave parts of it unwritten.
                     out[...] = 0
             piece = self._call(moved, parts, out)
-            if axis < len(shape) and not self._written:
+            if reuses:
                 out = piece
             yield piece
+
+    def _has_status(self) -> bool:
+        """Return whether the result is a status: the function returns none, as it can only be 0."""
+        if self._results[0][0] is not None:
+            return False
+        signature = inspect.signature(self._function.function)
+        return signature.return_annotation is inspect.Signature.empty
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         return (

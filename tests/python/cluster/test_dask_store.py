@@ -225,6 +225,7 @@ class TestCalls:
             "{ for (size_t i = 0; i < n; i++) y[i] += a * x[i]; }\n"
             "void both(double x, double *low, double *high) { *low = x - 1; *high = x + 1; }\n"
             "int copied(double x, double y[1]) { *y = x; return x > 0 ? 0 : -3; }\n"
+            "int checked(double x) { return x > 0 ? 0 : -3; }\n"
         )
         library = source.with_suffix(".so")
         subprocess.run(["cc", "-shared", "-fPIC", source, "-o", library], check=True)
@@ -293,6 +294,16 @@ class TestCalls:
             np.testing.assert_array_equal(array, (np.arange(1000.0) + 1) * factor)
         stored = mapcall.dask.store(y, "d.npy", compute=False)
         np.testing.assert_array_equal(stored.compute(), np.arange(1000.0) + 1)
+
+    def test_statuses(self, library: mapcall.Library, small_pieces: list[int]) -> None:
+        """The function does not return its statuses, which can only be 0."""
+        checked = library.function("int checked(double x)", check="zero")
+        x = da.arange(1.0, 5001, chunks=2500)
+        stored = checked(x, out="statuses.npy")
+        assert max(small_pieces) > 1
+        np.testing.assert_array_equal(stored, np.zeros(5000, "i4"))
+        with pytest.raises(mapcall.CallError, match=r"at index \[\d+\]: expected status 0"):
+            mapcall.dask.store(checked(-x), "others.npy")
 
     def test_a_mask(self, library: mapcall.Library) -> None:
         add = library.function("double add(double x, double y)")

@@ -52,7 +52,9 @@ pub enum MapError {
         itemsize: usize,
     },
     /// The array would begin behind the end of the file.
-    #[error("offset {offset} lies beyond the end of the file, at {file_len}")]
+    #[error(
+        "offset {offset} lies beyond the end of the file, at {file_len}; give an offset in the file"
+    )]
     OffsetPastEnd {
         /// The offset asked for, in bytes.
         offset: u64,
@@ -61,7 +63,7 @@ pub enum MapError {
     },
     /// The file ends before the array does, and the mode may not grow it.
     #[error(
-        "the array needs the file to be {needed} bytes long, but it has {file_len}, and mode {mode} can't grow it"
+        "the array needs the file to be {needed} bytes long, but it has {file_len}, and mode {mode} can't grow it; give a smaller shape, or another dtype or offset"
     )]
     TooShort {
         /// The end of the array in the file, in bytes.
@@ -82,7 +84,9 @@ pub enum MapError {
         file_len: u64,
     },
     /// The file is empty, and the mode may not grow it.
-    #[error("can't map an empty file in mode {mode}")]
+    #[error(
+        "can't map an empty file in mode {mode}; write it first, or make a new one with create()"
+    )]
     EmptyFile {
         /// The mode of the map.
         mode: Mode,
@@ -133,7 +137,9 @@ pub enum MapError {
         mode: Mode,
     },
     /// The array is not mapped from a file.
-    #[error("the array is no part of a map: it was copied, or computed")]
+    #[error(
+        "the array is no part of a map: it was copied, or computed; use the array that was opened"
+    )]
     NotMapped,
     /// The advice would drop pages of a copy-on-write map, and with them the changes.
     #[error("the advice would discard what was written to a copy-on-write map")]

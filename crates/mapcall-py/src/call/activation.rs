@@ -6,10 +6,11 @@ use std::cell::{Cell, RefCell};
 use std::ptr;
 use std::sync::{Arc, OnceLock};
 
-use pyo3::ffi::{self, PyObject};
+use pyo3::ffi::{self, PyObject, PyThreadState};
 use pyo3::prelude::*;
 
 use super::scope::Scope;
+use crate::exit::is_ending;
 
 thread_local! {
     static THREAD: Thread = const {
@@ -18,6 +19,7 @@ thread_local! {
             errno: Cell::new(0),
             has_raised: Cell::new(false),
             innermost: Cell::new(ptr::null()),
+            detached: Cell::new(ptr::null_mut()),
         }
     };
     /// The exception of a callback, which the running call raises when it returns.
@@ -36,6 +38,79 @@ struct Thread {
     /// The innermost running callback that has received pointers; null if there is none. It leads to the
     /// others.
     innermost: Cell<*const Invocation>,
+    /// The interpreter's state of this thread while a call runs C without the interpreter's lock; else null.
+    detached: Cell<*mut PyThreadState>,
+}
+
+/// The state of the calls of the thread that has got it, which its callbacks use.
+#[derive(Clone, Copy)]
+pub(super) struct Current(*const Thread);
+
+impl Current {
+    /// Returns the state of this thread.
+    #[inline]
+    pub(super) fn get() -> Self {
+        Self(THREAD.with(ptr::from_ref))
+    }
+
+    fn thread(&self) -> &Thread {
+        // SAFETY: the pointer, which is not `Send`, is that of this thread's value, which has no destructor.
+        unsafe { &*self.0 }
+    }
+
+    /// Returns whether a callback has raised in the call that is running.
+    #[inline]
+    pub(super) fn has_raised(self) -> bool {
+        self.thread().has_raised.get()
+    }
+
+    /// Attaches the thread to the interpreter while `work` runs; returns `None` if the interpreter has ended.
+    ///
+    /// In a call of this thread that has released the interpreter's lock, it takes the lock by the thread's own
+    /// state, which is known. PyO3 finds it for any thread, which takes longer.
+    #[inline]
+    pub(super) fn attach<R>(self, work: impl FnOnce(Python<'_>) -> R) -> Option<R> {
+        let state = self.thread().detached.get();
+        // Other code may have attached the thread since: it called Python, which made another call.
+        // SAFETY: any thread may ask at any time.
+        if state.is_null() || unsafe { ffi::PyGILState_Check() } != 0 {
+            return Python::try_attach(work);
+        }
+        if is_ending() {
+            return None;
+        }
+        // SAFETY: the state is that of this thread, which is not attached: `detached` has released the lock, and
+        // has not returned.
+        unsafe { ffi::PyEval_RestoreThread(state) };
+        let _attached = Attached;
+        // SAFETY: the thread is attached until `_attached` is dropped.
+        Some(work(unsafe { Python::assume_attached() }))
+    }
+}
+
+/// An attachment of this thread, which ends when this is dropped.
+struct Attached;
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        // SAFETY: the thread is attached.
+        unsafe { ffi::PyEval_SaveThread() };
+    }
+}
+
+/// Runs C without the interpreter's lock, which callbacks on this thread take.
+pub(super) fn detached<R: Send>(py: Python<'_>, run: impl FnOnce() -> R + Send) -> R {
+    struct Outer(Current, *mut PyThreadState);
+    impl Drop for Outer {
+        fn drop(&mut self) {
+            self.0.thread().detached.set(self.1);
+        }
+    }
+    let current = Current::get();
+    // SAFETY: the thread is attached.
+    let state = unsafe { ffi::PyThreadState_Get() };
+    let _outer = Outer(current, current.thread().detached.replace(state));
+    py.detach(run)
 }
 
 /// A running callback that has received pointers.
@@ -67,18 +142,20 @@ impl Invocation {
     }
 
     /// Adds the callback to those that run on this thread, until the returned value is dropped.
-    pub(super) fn enter(&self) -> Entered<'_> {
-        THREAD.with(|thread| self.outer.set(thread.innermost.replace(self)));
-        Entered(self)
+    #[inline]
+    pub(super) fn enter(&self, current: Current) -> Entered<'_> {
+        self.outer.set(current.thread().innermost.replace(self));
+        Entered(self, current)
     }
 }
 
 /// A callback that runs on this thread until this is dropped. Its scope ends then.
-pub(super) struct Entered<'a>(&'a Invocation);
+pub(super) struct Entered<'a>(&'a Invocation, Current);
 
 impl Drop for Entered<'_> {
+    #[inline]
     fn drop(&mut self) {
-        THREAD.with(|thread| thread.innermost.set(self.0.outer.get()));
+        self.1.thread().innermost.set(self.0.outer.get());
         if let Some(scope) = self.0.scope.get() {
             destroying(|| scope.end());
         }
@@ -104,11 +181,6 @@ pub(crate) fn get_errno() -> i32 {
 /// Sets the `errno` that `get_errno` returns on this thread.
 pub(super) fn set_errno(errno: i32) {
     THREAD.with(|thread| thread.errno.set(errno));
-}
-
-/// Whether a callback has raised in the call that is running.
-pub(super) fn has_raised() -> bool {
-    THREAD.with(|thread| thread.has_raised.get())
 }
 
 /// Makes a call, and records while it is running that it does on this thread. Keeps and returns the

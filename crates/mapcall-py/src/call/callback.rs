@@ -12,7 +12,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
-use super::activation::Invocation;
+use super::activation::{Current, Invocation};
 use super::expected;
 use super::function::Function;
 use super::handle::Handle;
@@ -259,11 +259,12 @@ fn pool(
 fn late(error: &ArgumentError, is_first: bool) {
     // Not reported if the running call raises another exception already, or if it is not the first
     // report and C calls on a thread of its own, perhaps for ever.
-    if activation::has_raised() || !(is_first || activation::is_running()) || is_ending() {
+    let current = Current::get();
+    if current.has_raised() || !(is_first || activation::is_running()) || is_ending() {
         return;
     }
     // Nothing can be reported when the interpreter has ended.
-    let _ = Python::try_attach(|py| activation::raise(py, errors::argument(py, error), None));
+    let _ = current.attach(|py| activation::raise(py, errors::argument(py, error), None));
 }
 
 /// The body of a closure.
@@ -279,12 +280,13 @@ impl Body {
     /// Runs the callable. If it raises an exception, C gets zero, and the call that runs C raises the
     /// exception.
     fn run(&self, layout: &FrameLayout, frame: &mut [u64]) {
-        if activation::has_raised() {
+        let current = Current::get();
+        if current.has_raised() {
             // The running call will raise an exception, so that it runs no more Python code.
             return;
         }
-        let ran = Python::try_attach(|py| {
-            let call = AssertUnwindSafe(|| self.call(py, layout, frame));
+        let ran = current.attach(|py| {
+            let call = AssertUnwindSafe(|| self.call(py, current, layout, frame));
             let called = catch_unwind(call).unwrap_or_else(|panic| Err(panicked(&*panic)));
             called.map_err(|error| {
                 if let Some(result) = frame.get_mut(layout.result()..) {
@@ -297,9 +299,17 @@ impl Body {
         let _ = ran;
     }
 
-    fn call(&self, py: Python<'_>, layout: &FrameLayout, frame: &mut [u64]) -> PyResult<()> {
+    #[inline]
+    fn call(
+        &self,
+        py: Python<'_>,
+        current: Current,
+        layout: &FrameLayout,
+        frame: &mut [u64],
+    ) -> PyResult<()> {
         let invocation = Invocation::new();
-        let _entered = self.parameters.have_pointers().then(|| invocation.enter());
+        let enter = || invocation.enter(current);
+        let _entered = self.parameters.have_pointers().then(enter);
         let mut arguments = Arguments::new(py, &self.parameters);
         // SAFETY: the closure was made for the function type of the parameters. `arguments` is dropped before
         // `_entered`.

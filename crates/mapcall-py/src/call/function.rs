@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
-use mapcall::batch::Simd;
+use mapcall::batch::{Simd, SmallBatches};
 use mapcall::contract::{ArrayRule, Contract, Quick, QuickDerived, Role, Rule};
 use mapcall::ctype::Function as FunctionType;
 use mapcall::{BindError, Prototype, Success};
@@ -124,7 +124,8 @@ use super::text::Text;
 ///
 /// A masked array is refused if one of its elements is masked, since C would use the masked value.
 ///
-/// The interpreter's lock is released during a batch, unless the function is bound with ``gil="hold"``.
+/// The interpreter's lock is released during a batch, unless the function is bound with ``gil="hold"``, or its calls
+/// take less than 50 us together.
 /// Ctrl-C, an exception of a callback, of `progress` or of `check`, and a `CallError` end a batch;
 /// arrays are written in part then.
 ///
@@ -155,6 +156,8 @@ pub(crate) struct Function {
     pub(super) quick: Option<Quick<Py<PyArrayDescr>>>,
     /// The contract of the quick path for calls in which more than lengths is derived.
     pub(super) quick_derived: Option<Box<QuickDerived<Py<PyArrayDescr>>>>,
+    /// What small batches need; made when the first of them is seen. `None` if the function has none.
+    small_batches: PyOnceLock<Option<Box<SmallBatches<Py<PyArrayDescr>>>>>,
     pub(super) binding: Py<Binding>,
 }
 
@@ -457,6 +460,7 @@ impl Function {
                 inner,
                 is_unchecked,
                 ndarray: py.get_type::<PyUntypedArray>().unbind(),
+                small_batches: PyOnceLock::new(),
                 binding,
             },
         )?;
@@ -505,6 +509,17 @@ impl Function {
             Role::Result => scalars.result.as_ref(),
             Role::Mask => None,
         })
+    }
+
+    /// Returns what small batches need, which `make` makes; `None` if the function has none.
+    #[inline]
+    pub(super) fn small_batches(
+        &self,
+        py: Python<'_>,
+        make: fn(Python<'_>, &Self) -> PyResult<Option<Box<SmallBatches<Py<PyArrayDescr>>>>>,
+    ) -> PyResult<Option<&SmallBatches<Py<PyArrayDescr>>>> {
+        let small = self.small_batches.get_or_try_init(py, || make(py, self))?;
+        Ok(small.as_deref())
     }
 
     /// Returns, for each parameter, its name and the dtype of an array or struct.

@@ -192,7 +192,9 @@ impl Handle {
             convert::dtype(dtype)?
         } else {
             let dtype = handle.pointer().ctype.dtype().map_err(|error| {
-                PyTypeError::new_err(format!("array: expected a dtype, got none; {error}"))
+                PyTypeError::new_err(format!(
+                    "array: expected a dtype, got none ({error}); give it, as in array(shape, 'f8')"
+                ))
             })?;
             convert::to_numpy(py, &dtype)?
         };

@@ -13,7 +13,8 @@
 //! - the parts of a call: `parse_arguments`, `user_data`, `resources`, `argument`, `c_argument`, `retained`,
 //!   `result`;
 //! - the variable arguments of a call: `variadic`;
-//! - batches: `progress`, `observer`, `batch`; calls with lazy arrays: `lazy`;
+//! - batches: `progress`, `observer`, `batch`; the quick path of calls, and of small batches: `quick_argument`,
+//!   `small_batch`; calls with lazy arrays: `lazy`;
 //! - the call and what Python shows of a function: `vectorcall`, `signature`, `methods`,
 //!   `header_source`, `library`, `library_methods`, `load_library`;
 //! - libraries of source code: `source_code`, which `library` knows, and `compiled`.
@@ -49,6 +50,7 @@ mod parse_arguments;
 mod place;
 mod pointee;
 mod progress;
+mod quick_argument;
 mod received;
 mod remedies;
 mod resources;
@@ -57,6 +59,7 @@ mod retained;
 mod returns;
 mod scope;
 mod signature;
+mod small_batch;
 mod snapshot;
 mod source_code;
 mod spelling;

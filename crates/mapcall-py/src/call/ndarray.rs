@@ -362,6 +362,34 @@ pub(super) fn zeros<'py>(
     Ok(unsafe { array.cast_into_unchecked() })
 }
 
+/// Returns a new array whose elements are not set, in C order. The dtype has no Python objects.
+pub(super) fn empty<'py>(
+    dtype: &Bound<'py, PyArrayDescr>,
+    shape: &[usize],
+) -> PyResult<Bound<'py, PyUntypedArray>> {
+    let py = dtype.py();
+    let descr: *mut PyArray_Descr = dtype.clone().into_ptr().cast();
+    // SAFETY: the lengths are those of an array's axes, so that each is an `npy_intp` and the number of axes an
+    // `int`; the function only reads them. `into_ptr` has given up the reference to the dtype that it takes.
+    let array = unsafe {
+        PY_ARRAY_API.PyArray_NewFromDescr(
+            py,
+            ndarray_type(py),
+            descr,
+            c_int::try_from(shape.len()).unwrap_or(c_int::MAX),
+            shape.as_ptr().cast::<npy_intp>().cast_mut(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            0,
+            ptr::null_mut(),
+        )
+    };
+    // SAFETY: the function returned a new reference, or null with an exception set.
+    let array: Bound<'py, PyAny> = unsafe { Bound::from_owned_ptr_or_err(py, array) }?;
+    // SAFETY: `PyArray_NewFromDescr` returns an ndarray.
+    Ok(unsafe { array.cast_into_unchecked() })
+}
+
 /// Returns a new array of zeros for an output, or of the value that C reads, with the axes in the output's
 /// order in memory.
 pub(super) fn ordered_zeros<'py>(

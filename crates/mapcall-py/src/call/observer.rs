@@ -86,7 +86,7 @@ impl BatchObserver for Interpreter<'_> {
     }
 
     fn inspect(&self, call: usize, result: &[u64], errno: i32) -> ControlFlow<()> {
-        if activation::has_raised() {
+        if activation::Current::get().has_raised() {
             // `surround` keeps the exception.
             return ControlFlow::Break(());
         }

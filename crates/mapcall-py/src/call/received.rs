@@ -156,13 +156,18 @@ impl<'a, 'py> Arguments<'a, 'py> {
         invocation: &Invocation,
     ) -> PyResult<()> {
         let parameters = self.parameters;
-        // SAFETY: the caller guarantees the frame. The user of `load` guarantees that the prototype is right, so
-        // that a pointer which an extent names is NULL or leads to an integer.
-        let numbers = unsafe { parameters.rules.numbers(layout, frame) };
+        let numbers;
         let receiver = Receiver {
             py: self.py,
             parameters,
-            numbers: &numbers,
+            numbers: if parameters.rules.have_numbers() {
+                // SAFETY: the caller guarantees the frame. The user of `load` guarantees that the prototype is
+                // right, so that a pointer which an extent names is NULL or leads to an integer.
+                numbers = unsafe { parameters.rules.numbers(layout, frame) };
+                Some(&numbers)
+            } else {
+                None
+            },
             invocation,
         };
         let rules = parameters.rules.rules().iter();
@@ -255,7 +260,8 @@ fn is_pointer(ctype: &CType) -> bool {
 struct Receiver<'a, 'py> {
     py: Python<'py>,
     parameters: &'a Parameters,
-    numbers: &'a ReceivedNumbers,
+    /// The integers that extents name; `None` if they name none.
+    numbers: Option<&'a ReceivedNumbers>,
     invocation: &'a Invocation,
 }
 
@@ -346,7 +352,8 @@ impl<'py> Receiver<'_, 'py> {
         address: NonNull<c_void>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py;
-        let shape = array.shape(self.numbers).map_err(|(extent, error)| {
+        let none = ReceivedNumbers::default();
+        let shape = array.shape(self.numbers.unwrap_or(&none)).map_err(|(extent, error)| {
             PyValueError::new_err(format!(
                 "callback's argument {}: expected {array}, but C passes arguments for which {extent} {error}",
                 array.name

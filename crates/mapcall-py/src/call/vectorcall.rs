@@ -9,11 +9,9 @@ use std::slice;
 
 use mapcall::array::guard;
 use mapcall::call::{Accessed, Frame, SmallFrame};
-use mapcall::contract::{
-    Backing, Check, Memory, Number, QuickArgument, QuickCall, QuickDerived, Role,
-};
+use mapcall::contract::{Check, QuickCall, QuickDerived, Role};
 use numpy::PyArrayDescr;
-use pyo3::ffi::{self, PyObject, PyTypeObject};
+use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use smallvec::SmallVec;
@@ -24,13 +22,14 @@ use super::conversion::Conversion;
 use super::function::{Function, Gil};
 use super::keywords::BatchOptions;
 use super::parse_arguments::parse_arguments;
+use super::quick_argument::{Argument, has_closed};
 use super::result::{self, Outputs};
 use super::retained::Retained;
 use super::returns::Returns;
 use super::snapshot::Snapshots;
 use super::variable::Variable;
 use super::variadic::{self, Variant};
-use super::{activation, errors, function, lazy, ndarray, number, text, user_data};
+use super::{activation, errors, function, lazy, ndarray, small_batch, user_data};
 use crate::faults::{self, Detached};
 use crate::mapped_array::guarded;
 use crate::memory;
@@ -115,6 +114,9 @@ fn run<'py>(
     {
         return Ok(result);
     }
+    if let Some(result) = small_batch::call(function, arguments, keywords)? {
+        return Ok(result);
+    }
     // PyO3 must know that the thread is attached; otherwise it releases dropped references later.
     Ok(Python::attach(|_| {
         general(function, arguments, positional, keywords)
@@ -158,51 +160,6 @@ fn derived<'py>(
         all.insert(0, result);
     }
     result::none_one_or_tuple(py, all).map(Some)
-}
-
-/// An argument of the quick path: a live object while the frame is filled.
-#[derive(Clone, Copy)]
-struct Argument<'a> {
-    object: &'a *mut PyObject,
-    ndarray: *mut PyTypeObject,
-}
-
-impl<'a> QuickArgument<'a, Py<PyArrayDescr>> for Argument<'a> {
-    #[inline]
-    fn number(self, number: Number) -> Option<u64> {
-        // SAFETY: the caller of the function has a reference to its argument.
-        unsafe { number::slot(number, *self.object) }
-    }
-
-    #[inline]
-    fn array(self, dtype: &Py<PyArrayDescr>) -> Option<Memory<'a>> {
-        // SAFETY: the caller of the function has a reference to its argument, and the memory is not
-        // used after Python code can run.
-        unsafe { ndarray::memory_of(*self.object, self.ndarray, dtype.as_ptr()) }
-    }
-
-    #[inline]
-    fn backing(self) -> Backing<'a> {
-        // SAFETY: the quick path calls this for arrays only, and before Python code can run.
-        unsafe { ndarray::backing_of(*self.object) }
-    }
-
-    #[inline]
-    fn text(self) -> Option<&'a [u8]> {
-        // SAFETY: the caller of the function has a reference to its argument.
-        unsafe { text::plain(*self.object) }
-    }
-}
-
-/// Returns whether an argument is an array on a closed map, which the full check refuses.
-#[cold]
-fn has_closed<'a>(arguments: impl Iterator<Item = Argument<'a>>) -> bool {
-    let mut arrays = arguments.filter(|argument| {
-        // SAFETY: the caller of the function has a reference to its argument, and `ndarray` is the type
-        // `numpy.ndarray`.
-        unsafe { ndarray::is_array(*argument.object, argument.ndarray) }
-    });
-    arrays.any(|array| array.backing().is_closed())
 }
 
 /// Makes a call that the quick path does not take.
@@ -416,7 +373,7 @@ fn with_faults(
 unsafe fn invoke_detached(py: Python<'_>, function: &mapcall::Function, slots: &mut [u64]) -> i32 {
     let _detached = Detached::new();
     // SAFETY: the caller guarantees that the frame is filled and that its memory lives.
-    py.detach(|| unsafe { function.invoke(slots) })
+    activation::detached(py, || unsafe { function.invoke(slots) })
 }
 
 /// Checks the result for a failure and converts it. `slots` returns its slots; there are none for void.

@@ -69,7 +69,7 @@ fn install(py: Python<'_>) -> PyResult<()> {
         installed => installed?,
     }
     WRAPPED.get_or_try_init(py, || {
-        let wrap = package.import(py, "_faults", "wrap_faulthandler")?;
+        let wrap = package.wrap_faulthandler.bind(py);
         wrap.call0().map(drop)
     })?;
     Ok(())

@@ -137,18 +137,27 @@ impl<'a> Eviction<'a> {
     }
 
     /// Returns whether a thread that continues at a call is too far ahead of the slowest.
-    pub(super) fn is_ahead(&self, call: usize) -> bool {
-        let passed = self.passed();
-        passed.is_some_and(|passed| call.saturating_sub(passed) > self.ahead)
+    ///
+    /// `passed` is the number of calls that have all been made as far as the thread knows. The progress of the other
+    /// threads, which they change all the time, is read only if it says that the thread is ahead.
+    pub(super) fn is_ahead(&self, call: usize, passed: &mut usize) -> bool {
+        let is_ahead = |passed: usize| call.saturating_sub(passed) > self.ahead;
+        if is_ahead(*passed) {
+            *passed = self.passed().unwrap_or(usize::MAX);
+        }
+        is_ahead(*passed)
     }
 
     /// Drops the pages before the calls that any thread still has to make.
     pub(super) fn end(&self, plan: &Plan) {
-        let Some(passed) = self.passed() else {
+        if !self.is_streamed {
             return;
-        };
+        }
         // If another thread is dropping pages now, this one need not.
         let Ok(mut evicted) = self.evicted.try_lock() else {
+            return;
+        };
+        let Some(passed) = self.passed() else {
             return;
         };
         for map in evicted.iter_mut() {

@@ -19,17 +19,21 @@
 //!
 //! The rules are those of NumPy's generalized ufuncs. From the ground up: `chunk` chooses how many calls a
 //! thread makes at once, `plan` iterates over the calls, `conversion` converts the items of arrays that do not fit,
-//! `write_buffer` buffers outputs that go to files, `eviction` drops the pages of maps that have been processed, `run` makes the calls on one thread or
-//! several, `prepared` has the stages of a batch behind the check of its arguments, and `map` is the
-//! interface for Rust.
+//! `write_buffer` buffers outputs that go to files, `eviction` drops the pages of maps that have been processed, `loops` makes
+//! consecutive calls, `run` makes all of them on one thread or several, `prepared` has the stages of a batch behind the
+//! check of its arguments, `small` makes batches that take no longer than a call, and `map` is the interface for Rust.
+//! `clock` is the clock of small batches.
 
 mod chunk;
+mod clock;
 mod conversion;
 mod eviction;
+mod loops;
 mod map;
 mod plan;
 mod prepared;
 mod run;
+mod small;
 mod write_buffer;
 
 pub use eviction::Stream;
@@ -39,3 +43,5 @@ pub use prepared::Simd;
 pub use prepared::{BatchOptions, PreparedBatch};
 #[doc(hidden)]
 pub use run::BatchObserver;
+#[doc(hidden)]
+pub use small::SmallBatches;

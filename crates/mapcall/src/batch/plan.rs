@@ -106,6 +106,22 @@ impl Plan {
         plan
     }
 
+    /// Returns the plan of calls in C order along axes, whose pointers move by one stride from call to call.
+    pub(crate) fn of_run(pointers: &[StridedPointer], calls: usize, shape: &[usize]) -> Self {
+        let planned = |pointer: &StridedPointer| PlannedOperand {
+            address: pointer.address,
+            strides: [pointer.stride].into_iter().collect(),
+        };
+        Self {
+            axes: [calls].into_iter().collect(),
+            pointers: pointers.iter().map(planned).collect(),
+            has_mask: false,
+            calls,
+            order: (0..shape.len()).collect(),
+            shape: shape.into(),
+        }
+    }
+
     /// Plans the iteration over the items of one operand.
     pub(crate) fn of(broadcast: &BroadcastPlan, operand: &Operand) -> Self {
         let operands = [operand].into_iter().collect();

@@ -19,6 +19,7 @@ use smallvec::SmallVec;
 use super::chunk::{self, ChunkSizer};
 use super::conversion::{ConversionBuffers, Conversions};
 use super::eviction::Eviction;
+use super::loops::make_calls;
 use super::plan::{Plan, Run};
 use super::write_buffer::{FileOutput, FileWriter, WriteBuffer, WriterThread};
 use crate::call::{Accessed, CallLoop, Frame, StridedPointer, VectorLoop, activation, errno};
@@ -260,6 +261,8 @@ impl BatchRun<'_, '_> {
         let mut plan = Cow::Borrowed(conversions.map_or(self.plan, Conversions::plan));
         let mut last_report = Instant::now();
         let mut now = last_report;
+        let mut call_time = 0;
+        let mut passed = 0;
         while !progress.is_over.load(Ordering::Relaxed) {
             let count = chunk_sizer.next();
             let start = progress.next.fetch_add(count, Ordering::Relaxed);
@@ -269,7 +272,9 @@ impl BatchRun<'_, '_> {
             let calls = start..total.min(start.saturating_add(count));
             let count = calls.len();
             self.eviction.begin(thread, start);
-            while self.eviction.is_ahead(start) && !progress.is_over.load(Ordering::Relaxed) {
+            while self.eviction.is_ahead(start, &mut passed)
+                && !progress.is_over.load(Ordering::Relaxed)
+            {
                 thread::sleep(POLL_INTERVAL);
                 now = Instant::now();
                 if thread == 0 {
@@ -307,11 +312,15 @@ impl BatchRun<'_, '_> {
             let then = now;
             now = Instant::now();
             chunk_sizer.took(count, now - then);
+            call_time = now.duration_since(then).as_nanos() / count as u128;
             if thread == 0 {
                 now = self.report(progress, &mut last_report, now);
             }
         }
         self.eviction.begin(thread, usize::MAX);
+        if thread == 0 {
+            self.function.set_call_time(call_time);
+        }
         if is_alone() {
             // The state of the lost threads is unknown, also that of the queue to the writer thread.
             progress.is_broken.store(true, Ordering::Relaxed);
@@ -497,33 +506,14 @@ impl BatchRun<'_, '_> {
         count: usize,
         frame: &mut [u64],
     ) -> ControlFlow<End> {
-        let function = self.function.address().as_ptr();
         if self.observer.inspects() {
             // SAFETY: the caller guarantees that the memory of these calls is valid.
             return unsafe { self.checked(pointers, first, count, frame) };
         }
-        if let Some(calls) = self.vector_calls {
-            // SAFETY: the caller guarantees that the memory of these calls is valid, and the check has set the
-            // slots of constant operands.
-            let made = unsafe { calls.run(frame.as_ptr(), pointers, count) };
-            if made < count {
-                let moved = |pointer: &StridedPointer| pointer.after(made);
-                let rest: SmallVec<[StridedPointer; 4]> = pointers.iter().map(moved).collect();
-                // SAFETY: the caller guarantees that the memory of these calls is valid. The frame has all slots
-                // of the layout.
-                unsafe {
-                    self.calls
-                        .run(function, frame.as_mut_ptr(), &rest, count - made)
-                };
-            }
-            return ControlFlow::Continue(());
-        }
+        let loops = (self.calls, self.vector_calls);
         // SAFETY: the caller guarantees that the memory of these calls is valid. The frame has all slots of
         // the layout, and the check has set those of constant operands.
-        let made = unsafe {
-            self.calls
-                .run(function, frame.as_mut_ptr(), pointers, count)
-        };
+        let made = unsafe { make_calls(self.function, loops, pointers, count, frame) };
         if made < count {
             return ControlFlow::Break(End::Stopped(first + made));
         }

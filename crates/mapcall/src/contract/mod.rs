@@ -58,7 +58,9 @@ pub use mapcall_array::Backing;
 pub use memory::Memory;
 pub use number::Number;
 pub use output::Output;
-pub use quick::{Quick, QuickArgument, QuickCall, QuickDerived};
+pub use quick::{
+    Quick, QuickArgument, QuickBatch, QuickBatchCall, QuickCall, QuickDerived, QuickOutput,
+};
 pub use received::{Received, ReceivedArray, ReceivedNumbers, ReceivedParameters};
 pub use role::Role;
 pub use rule::{

@@ -122,6 +122,13 @@ impl ReceivedParameters {
         &self.rules
     }
 
+    /// Returns whether extents name integers.
+    #[must_use]
+    #[inline]
+    pub fn have_numbers(&self) -> bool {
+        !self.numbers.is_empty()
+    }
+
     /// Reads the integers that extents name.
     ///
     /// # Safety
@@ -129,12 +136,8 @@ impl ReceivedParameters {
     /// The frame has the arguments of a call of the function type by C, and the layout is that of the type. A
     /// pointer among them that an extent names (`*n`) is NULL or leads to an integer.
     #[must_use]
-    #[inline]
     pub unsafe fn numbers(&self, layout: &FrameLayout, frame: &[u64]) -> ReceivedNumbers {
         let mut numbers = ReceivedNumbers::default();
-        if self.numbers.is_empty() {
-            return numbers;
-        }
         for &(position, integer, source) in &self.numbers {
             let slot = frame.get(layout.parameter(position)).copied();
             let slot = slot.unwrap_or_default();

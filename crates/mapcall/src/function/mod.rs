@@ -41,6 +41,7 @@ use std::ffi::c_void;
 use std::fmt;
 use std::ops::Range;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 pub use arg::{Arg, Slot};
@@ -107,6 +108,8 @@ struct Bound {
     destructor: Option<Arc<Destructor>>,
     /// The compiled loops of its batches.
     loops: Mutex<Vec<(LoopKey, Arc<CallLoop>)>>,
+    /// The time that a call of the last batch took, in nanoseconds; `u64::MAX` if it is not known.
+    call_time: AtomicU64,
     /// The vector variants of the function, which are looked up when they are first needed.
     vector_variants: OnceLock<Box<[VectorVariant]>>,
     /// The loops of its batches that a variant makes.
@@ -124,6 +127,9 @@ struct Destructor {
 
 /// The key of a compiled loop: the kind of each parameter, and whether the result is stored.
 pub(crate) type LoopKey = (SmallVec<[OperandKind; 8]>, bool);
+
+/// The time of a call that is not known.
+const UNTIMED: u64 = u64::MAX;
 
 /// The address of a function.
 #[derive(Clone, Copy)]
@@ -243,6 +249,7 @@ impl Library {
             engine: None,
             destructor: destructor.map(Destructor::new),
             loops: Mutex::new(Vec::new()),
+            call_time: AtomicU64::new(UNTIMED),
             vector_variants: OnceLock::new(),
             vector_loops: Mutex::new(Vec::new()),
             variants: Mutex::new(Vec::new()),
@@ -509,6 +516,7 @@ impl Function {
             converts: self.0.converts,
             engine: self.0.engine,
             loops: Mutex::new(Vec::new()),
+            call_time: AtomicU64::new(UNTIMED),
             vector_variants: OnceLock::new(),
             vector_loops: Mutex::new(Vec::new()),
             variants: Mutex::new(Vec::new()),
@@ -701,6 +709,32 @@ impl Function {
         ));
         known.push((key.clone(), Arc::clone(&calls)));
         calls
+    }
+
+    /// Returns the time that a call of the last batch took, in nanoseconds; the maximum if it is not known.
+    #[inline]
+    pub(crate) fn call_time(&self) -> u64 {
+        self.0.call_time.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether the time of a call is known, from a batch.
+    #[doc(hidden)]
+    #[must_use]
+    #[inline]
+    pub fn is_timed(&self) -> bool {
+        self.call_time() != UNTIMED
+    }
+
+    /// Stores the time that a call of a batch has taken, in nanoseconds.
+    pub(crate) fn set_call_time(&self, nanoseconds: u128) {
+        let time = u64::try_from(nanoseconds).unwrap_or(UNTIMED);
+        self.0.call_time.store(time.max(1), Ordering::Relaxed);
+    }
+
+    /// Has the next batch measure the time of a call.
+    #[cold]
+    pub(crate) fn forget_call_time(&self) {
+        self.0.call_time.store(UNTIMED, Ordering::Relaxed);
     }
 
     /// Checks the result of a call.

@@ -10,7 +10,8 @@ use crate::call::VectorLoop;
 use crate::library::VectorVariant;
 
 impl Function {
-    /// Returns the loop that makes the calls of a batch by a vector variant, that of the widest registers.
+    /// Returns the loop that makes the calls of a batch by a vector variant, that of the widest registers. One
+    /// that takes only integers with a constant step is the last choice.
     ///
     /// # Errors
     ///
@@ -30,7 +31,7 @@ impl Function {
         }
         let variants = self.variants();
         let (kinds, stores) = key;
-        let calls = variants.iter().find_map(|variant| {
+        let fitting = variants.iter().filter_map(|variant| {
             // SAFETY: the address is that of the variant, which stays loaded as long as the function keeps it. The
             // caller of `Library::bind` guaranteed that the function has the trampoline's type.
             unsafe {
@@ -43,6 +44,8 @@ impl Function {
                 )
             }
         });
+        // The integers of an array may be any, unlike its addresses.
+        let calls = fitting.min_by_key(VectorLoop::has_sequences);
         let Some(calls) = calls.map(Arc::new) else {
             let is_missing = variants.is_empty();
             return Err(self.no_vector_loop(if is_missing {

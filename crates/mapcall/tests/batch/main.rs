@@ -33,4 +33,5 @@ mod oracle;
 mod properties;
 mod refusals;
 mod simd;
+mod small;
 mod types;

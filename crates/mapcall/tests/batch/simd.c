@@ -1,7 +1,12 @@
 /* Functions with vector variants for each form of a parameter, and scalar functions to compare them with.
    Compiled with -O2 -fopenmp-simd -ffp-contract=off. */
-#include <immintrin.h>
 #include <stdint.h>
+
+typedef double double2 __attribute__((vector_size(16)));
+#ifdef __x86_64__
+typedef double double4 __attribute__((vector_size(32)));
+typedef double double8 __attribute__((vector_size(64)));
+#endif
 
 #pragma omp declare simd notinbranch
 double axpy(double a, double x, double y) { return a * x + y; }
@@ -38,6 +43,15 @@ void stepped(const float x[1], float y[1]) { *y += *x; }
 #pragma omp declare simd notinbranch
 void scattered(double x, double y[1]) { *y += x; }
 
+#pragma omp declare simd notinbranch linear(i : 1)
+double counted(double x, int32_t i) { return x * i; }
+#pragma omp declare simd notinbranch linear(i : -3)
+int64_t counted_down(int64_t i, int64_t x) { return x + 2 * i; }
+#pragma omp declare simd notinbranch linear(i : 2) uniform(table)
+double every_second(const double table[200], uint8_t i) { return table[i & 127]; }
+#pragma omp declare simd inbranch linear(i : 1) uniform(table)
+float counted_masked(const float table[200], int16_t i, float x) { return table[i & 63] + x; }
+
 #pragma omp declare simd inbranch
 double masked(double x, double y) { return x - y; }
 #pragma omp declare simd inbranch
@@ -61,9 +75,17 @@ double nine(double a, double b, double c, double d, double e, double f, double g
 
 /* A function whose variants return something else, which tells which one was called. */
 double marked(double x) { return x; }
-__m128d _ZGVbN2v_marked(__m128d x) { return x + 1000; }
-__attribute__((target("avx2"))) __m256d _ZGVdN4v_marked(__m256d x) { return x + 2000; }
-__attribute__((target("avx512f"))) __m512d _ZGVeN8v_marked(__m512d x) { return x + 3000; }
+/* And one with one variant, for a linear integer. */
+double marked_at(double x, int64_t i) { return x + (double)i; }
+#ifdef __x86_64__
+double2 _ZGVbN2v_marked(double2 x) { return x + 1000; }
+__attribute__((target("avx2"))) double4 _ZGVdN4v_marked(double4 x) { return x + 2000; }
+__attribute__((target("avx512f"))) double8 _ZGVeN8v_marked(double8 x) { return x + 3000; }
+double2 _ZGVbN2vl_marked_at(double2 x, int64_t i) { return x + (double2){i, i + 1} + 1000; }
+#else
+double2 _ZGVnN2v_marked(double2 x) { return x + 1000; }
+double2 _ZGVnN2vl_marked_at(double2 x, int64_t i) { return x + (double2){i, i + 1} + 1000; }
+#endif
 
 double without(double x) { return x; }
 int32_t status(int32_t x) { return x; }

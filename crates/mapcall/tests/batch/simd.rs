@@ -1,8 +1,9 @@
 //! Batches by vector variants of a function, which compilers and libraries export, against its scalar calls.
 
-#![cfg(target_arch = "x86_64")]
+#![cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 
 use std::ops::ControlFlow;
+use std::sync::LazyLock;
 
 use mapcall::array::Element;
 use mapcall::batch::Simd;
@@ -28,6 +29,10 @@ const PROTOTYPES: &[&str] = &[
     "void moved(const double x[1], double y[1])",
     "void stepped(const float x[1], float y[1])",
     "void scattered(double x, double y[1])",
+    "double counted(double x, int32_t i)",
+    "int64_t counted_down(int64_t i, int64_t x)",
+    "double every_second(const double table[200], uint8_t i)",
+    "float counted_masked(const float table[200], int16_t i, float x)",
     "double masked(double x, double y)",
     "float maskedf(float x)",
     "int32_t masked32(int32_t x)",
@@ -36,13 +41,22 @@ const PROTOTYPES: &[&str] = &[
     "double eight(double a, double b, double c, double d, double e, double f, double g, double h)",
 ];
 
+const IS_AARCH64: bool = cfg!(target_arch = "aarch64");
+
 struct Fixture {
     library: Library,
     _folder: TempDir,
 }
 
+/// The library of `simd.c`, which is compiled once for all tests.
+static FIXTURE: LazyLock<Fixture> = LazyLock::new(Fixture::compiled);
+
 impl Fixture {
-    fn new() -> Self {
+    fn new() -> &'static Self {
+        &FIXTURE
+    }
+
+    fn compiled() -> Self {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("simd.so");
         compile(
@@ -69,15 +83,18 @@ struct Memory {
 }
 
 impl Memory {
-    /// Small values of a type, which all functions compute exactly.
-    fn new(ctype: &CType, stride: isize, seed: usize) -> Self {
+    /// Small values of a type, which all functions compute exactly; those of a linear integer grow by a step.
+    fn new(ctype: &CType, stride: isize, seed: usize, step: Option<i64>) -> Self {
         const LENGTH: usize = 2 * 24 * 67;
         let ctype = pointee(ctype).unwrap_or(ctype);
         let size = ctype.size().unwrap();
         let name = ctype.to_string();
         let mut bytes = vec![0; LENGTH];
         for (index, item) in bytes.chunks_exact_mut(size).enumerate() {
-            let value = ((index + seed) * 7 % 51) as i64 - 20;
+            let value = match step {
+                Some(step) => step * (index as i64 - (LENGTH / 2 / size) as i64),
+                None => ((index + seed) * 7 % 51) as i64 - 20,
+            };
             match name.as_str() {
                 "double" => item.copy_from_slice(&(value as f64).to_le_bytes()),
                 "float" => item.copy_from_slice(&(value as f32).to_le_bytes()),
@@ -110,7 +127,11 @@ fn called(
         .iter()
         .zip(strides)
         .enumerate()
-        .map(|(seed, (ctype, &stride))| Memory::new(ctype, stride, seed))
+        .map(|(seed, (ctype, &stride))| {
+            let parameter = prototype.parameters.get(seed);
+            let step = parameter.and_then(|parameter| step(function.name(), &parameter.name));
+            Memory::new(ctype, stride, seed, step)
+        })
         .collect();
     let layout = function.trampoline().layout().clone();
     let mut frame = vec![0_u64; layout.slots()];
@@ -160,13 +181,24 @@ fn called(
     };
     assert_eq!(by_one, count - made);
     if let Some(vector) = vector {
-        // A variant with pointers leaves calls out, if it has no mask or if they are not linear.
+        // A variant with pointers or linear integers leaves calls out, if it has no mask or if they are not linear.
         let may_leave_out = ["moved", "stepped", "scattered"]
             .iter()
-            .any(|name| function.name().ends_with(name));
+            .any(|name| function.name().ends_with(name))
+            || step(function.name(), "i").is_some();
         assert!(made == count || may_leave_out, "{}", vector.name());
     }
     memory.drain(..).map(|memory| memory.bytes).collect()
+}
+
+/// The step of a linear integer parameter.
+fn step(function: &str, parameter: &str) -> Option<i64> {
+    match (function, parameter) {
+        ("counted" | "counted_masked", "i") => Some(1),
+        ("counted_down", "i") => Some(-3),
+        ("every_second", "i") => Some(2),
+        _ => None,
+    }
 }
 
 /// The type that a pointer points to.
@@ -196,9 +228,9 @@ fn variants_compute_what_the_function_does() {
             .iter()
             .filter(|name| name.function() == function.name())
             .collect();
-        assert_eq!(
-            variants.len(),
-            4,
+        // On AArch64, GCC makes them for one or two registers' widths, and for parameters of one size only.
+        assert!(
+            variants.len() == 4 || (IS_AARCH64 && variants.len() <= 2),
             "{prototype}: one for each instruction set"
         );
         let passed = function.prototype().passed_types();
@@ -239,11 +271,12 @@ fn variants_compute_what_the_function_does() {
             }
         }
         // The integers of AVX, in registers of half the width, are left to AVX2; and bytes need 32 lanes there.
-        let least = [Isa::Sse, Isa::Avx2, Isa::Avx512];
+        let least = [Isa::Sse, Isa::Avx2, Isa::Avx512, Isa::Neon];
         assert!(
             least
                 .iter()
-                .all(|isa| fitting.contains(isa) || !isa.is_available()),
+                .all(|isa| fitting.contains(isa) || !isa.is_available())
+                || variants.is_empty(),
             "{prototype}: {fitting:?}"
         );
     }
@@ -308,6 +341,7 @@ fn mark() -> f64 {
         (Isa::Avx512, 3000.0),
         (Isa::Avx2, 2000.0),
         (Isa::Sse, 1000.0),
+        (Isa::Neon, 1000.0),
     ];
     sets.into_iter()
         .find(|(isa, _)| isa.is_available())
@@ -335,6 +369,55 @@ fn a_batch_takes_the_widest_variant_if_told_to() {
                 .unwrap();
             assert!(x.iter().zip(&y).all(|(x, y)| x + added == *y), "{simd:?}");
         }
+    }
+}
+
+#[test]
+fn linear_integers_are_compared_with_the_step() {
+    let fixture = Fixture::new();
+    let marked_at = fixture.bind("double marked_at(double x, int64_t i)");
+    let name = VectorName::parse(if IS_AARCH64 {
+        "_ZGVnN2vl_marked_at"
+    } else {
+        "_ZGVbN2vl_marked_at"
+    })
+    .unwrap();
+    // SAFETY: the tests may run the code of the fixture.
+    let address = unsafe { fixture.library.symbol(name.symbol()) }.unwrap();
+    let kinds = [OperandKind::Strided; 2];
+    // SAFETY: the address is that of the variant, and the library stays loaded.
+    let vector =
+        unsafe { VectorLoop::new(&name, address, marked_at.trampoline(), &kinds, true) }.unwrap();
+    // The number of calls from the first one on that the variant makes, two at once.
+    for (mut i, made) in [
+        ([0_i64, 1, 2, 3, 4, 5, 6, 7, 8], 8),
+        ([5, 6, 7, 8, 9, 9, 10, 11, 12], 4),
+        ([5, 6, 7, 9, 10, 11, 12, 13, 14], 2),
+        ([i64::MAX, 1, 2, 3, 4, 5, 6, 7, 8], 0),
+    ] {
+        let (mut x, mut y) = ([0.5; 9], [0.0; 9]);
+        let pointers = [
+            x.as_mut_ptr().cast::<u8>(),
+            i.as_mut_ptr().cast(),
+            y.as_mut_ptr().cast(),
+        ]
+        .map(|address| StridedPointer { address, stride: 8 });
+        // SAFETY: the arrays have 9 items, and no operand is constant.
+        let found = unsafe { vector.run([].as_ptr(), &pointers, 9) };
+        assert_eq!(found, made, "{i:?}");
+        let expected = |n: usize| 1000.5 + i[n] as f64;
+        assert!((0..made).all(|n| y[n] == expected(n)), "{i:?}: {y:?}");
+
+        marked_at
+            .map(&[Arg::from(&x), Arg::from(&i)], &mut [Arg::from(&mut y)])
+            .simd(Simd::Required)
+            .run()
+            .unwrap();
+        let by_one = |n: usize| 0.5 + i[n] as f64;
+        assert!(
+            (0..9).all(|n| y[n] == expected(n) || y[n] == by_one(n)),
+            "{i:?}: {y:?}"
+        );
     }
 }
 
@@ -389,7 +472,12 @@ fn what_no_variant_can_make_is_refused_or_called_one_by_one() {
         panic!("{error}")
     };
     assert_eq!(error.reason, SimdRefusal::Missing);
-    assert_eq!(error.symbols.last().unwrap(), "_ZGVbN2v_without");
+    let symbol = if IS_AARCH64 {
+        "_ZGVnN2v_without"
+    } else {
+        "_ZGVbN2v_without"
+    };
+    assert_eq!(error.symbols.last().unwrap(), symbol);
     assert!(
         error.to_string().contains("#pragma omp declare simd"),
         "{error}"
@@ -413,7 +501,11 @@ fn what_no_variant_can_make_is_refused_or_called_one_by_one() {
     let CallError::Simd(error) = error else {
         panic!("{error}")
     };
-    assert_eq!((error.reason, error.symbols.len()), (SimdRefusal::Unfit, 4));
+    let count = if IS_AARCH64 { 2 } else { 4 };
+    assert_eq!(
+        (error.reason, error.symbols.len()),
+        (SimdRefusal::Unfit, count)
+    );
     nine.map(&inputs, &mut [Arg::from(&mut y)])
         .simd(Simd::Auto)
         .run()

@@ -9,9 +9,6 @@
 
 use std::ffi::c_void;
 use std::mem;
-use std::ptr;
-
-use smallvec::SmallVec;
 
 /// The number of vector registers for parameters.
 pub(super) const VECTORS: usize = 8;
@@ -20,9 +17,9 @@ pub(super) const VECTORS: usize = 8;
 pub(super) const INTEGERS: usize = if cfg!(target_arch = "aarch64") { 8 } else { 6 };
 
 /// The size of the widest register, in bytes.
-const WIDEST: usize = 64;
+pub(super) const WIDEST: usize = 64;
 
-/// Memory for the lanes of a block, whose registers lie one behind the other.
+/// Memory for the registers of one block, which lie one behind the other.
 #[derive(Clone)]
 #[repr(C, align(64))]
 pub(super) struct Buffer([u8; VECTORS * WIDEST]);
@@ -52,21 +49,11 @@ pub(super) struct Register {
     pub(super) step: isize,
 }
 
-/// Values in memory at regular distances, which are copied to or from the lanes of a buffer.
-#[derive(Clone, Copy)]
-pub(super) struct Lanes {
-    /// The address of the value of the first lane of the next block.
-    pub(super) address: *mut u8,
-    /// The distance between two lanes, in bytes.
-    pub(super) stride: isize,
-    /// The size of a value: 1, 2, 4 or 8 bytes. If it is 0, the lanes are the addresses themselves.
-    pub(super) size: usize,
-    /// The number of lanes.
-    pub(super) count: usize,
-    /// The number of lanes in use: the others are copies of the first one.
-    pub(super) used: usize,
-    /// The address of the first lane in the buffer.
-    pub(super) buffer: *mut u8,
+impl Register {
+    fn advance(&mut self, blocks: usize) {
+        let moved = self.step.wrapping_mul(blocks.cast_signed());
+        self.address = self.address.wrapping_offset(moved);
+    }
 }
 
 /// Consecutive calls of a variant.
@@ -74,17 +61,15 @@ pub(super) struct Blocks {
     pub(super) function: *const c_void,
     /// The values of the integer registers, and what is added to each after a call.
     pub(super) integers: [(u64, u64); INTEGERS],
+    /// Whether the variant takes integer registers.
+    pub(super) has_integers: bool,
     pub(super) vectors: [Register; VECTORS],
     /// Where the result is stored; `None` if the variant returns nothing.
     pub(super) result: Option<Register>,
-    /// The values that are copied to buffers before each call.
-    pub(super) gathered: SmallVec<[Lanes; 4]>,
-    /// The values that are copied from the result's buffer after each call.
-    pub(super) scattered: Option<Lanes>,
 }
 
 /// A function that makes calls of consecutive blocks.
-type Caller = unsafe fn(&mut Blocks, usize);
+type Caller = unsafe fn(&Blocks, usize);
 
 impl Blocks {
     /// Calls the variant for `count` blocks.
@@ -94,9 +79,10 @@ impl Blocks {
     /// - The variant takes registers of `width` bytes, the first `vectors` of them at most, and is sound to call
     ///   with the values of each block. This processor has such registers.
     /// - In each block, the address of each of these registers is valid for reads of `width` bytes, and the
-    ///   result's for writes; the values of all lanes are valid for reads, or writes if they are scattered.
-    pub(super) unsafe fn run(&mut self, width: usize, vectors: usize, count: usize) {
-        let Some(caller) = caller(width, vectors) else {
+    ///   result's for writes.
+    pub(super) unsafe fn run(&self, width: usize, vectors: usize, count: usize) {
+        let is_plain = !self.has_integers && self.result.is_some();
+        let Some(caller) = caller(width, vectors, is_plain) else {
             return;
         };
         // SAFETY: the caller guarantees that the processor has registers of this width, and that the function
@@ -104,34 +90,16 @@ impl Blocks {
         unsafe { caller(self, count) };
     }
 
-    /// Copies the values of the next block to the buffers.
-    ///
-    /// # Safety
-    ///
-    /// The addresses of all lanes are valid for reads of their values.
-    unsafe fn gather(&mut self) {
-        for lanes in &mut self.gathered {
-            // SAFETY: the caller guarantees that the values can be read, and the buffer has all lanes.
-            unsafe { lanes.gather() };
-            lanes.advance();
+    /// Moves all registers on by a number of blocks.
+    pub(super) fn advance(&mut self, blocks: usize) {
+        for (value, step) in &mut self.integers {
+            *value = value.wrapping_add(step.wrapping_mul(blocks as u64));
+        }
+        for register in self.vectors.iter_mut().chain(&mut self.result) {
+            register.advance(blocks);
         }
     }
 
-    /// Copies the values of the block from the result's buffer.
-    ///
-    /// # Safety
-    ///
-    /// The addresses of all lanes are valid for writes of their values.
-    unsafe fn scatter(&mut self) {
-        if let Some(lanes) = &mut self.scattered {
-            // SAFETY: the caller guarantees that the values can be written, and the buffer has all lanes.
-            unsafe { lanes.scatter() };
-            lanes.advance();
-        }
-    }
-}
-
-impl Blocks {
     /// Sets the value of an integer register, and what is added to it after each call.
     pub(super) fn set_integer(&mut self, integer: usize, value: u64, step: u64) {
         if let Some(register) = self.integers.get_mut(integer) {
@@ -139,83 +107,14 @@ impl Blocks {
         }
     }
 
-    /// Sets the registers from one on to be read from contiguous values, `bytes` in each block.
-    pub(super) fn read_directly(
-        &mut self,
-        register: usize,
-        address: *mut u8,
-        bytes: usize,
-        width: usize,
-    ) {
-        let registers = self.vectors.iter_mut().skip(register);
-        for (part, register) in registers.take(bytes / width).enumerate() {
+    /// Sets the memory of the registers from one on, with `bytes` in each block. The one behind those of parameters is
+    /// that of the result.
+    pub(super) fn place(&mut self, register: usize, address: *mut u8, bytes: usize, width: usize) {
+        let registers = self.vectors.iter_mut().chain(&mut self.result);
+        for (part, register) in registers.skip(register).take(bytes / width).enumerate() {
             register.address = address.wrapping_add(part * width);
             register.step = bytes.cast_signed();
         }
-    }
-}
-
-impl Lanes {
-    fn advance(&mut self) {
-        let moved = self.stride.wrapping_mul(self.count.cast_signed());
-        self.address = self.address.wrapping_offset(moved);
-    }
-
-    /// Returns the address of a lane's value in memory.
-    fn lane(&self, lane: usize) -> *mut u8 {
-        let moved = self.stride.wrapping_mul(lane.cast_signed());
-        self.address.wrapping_offset(moved)
-    }
-
-    /// Copies the values to the buffer.
-    ///
-    /// # Safety
-    ///
-    /// The addresses of the lanes are valid for reads of their values, and the buffer for writes of all.
-    pub(super) unsafe fn gather(&self) {
-        for lane in 0..self.count {
-            let from = self.lane(if lane < self.used { lane } else { 0 });
-            if self.size == 0 {
-                let address = from.expose_provenance() as u64;
-                let to = self.buffer.wrapping_add(lane * size_of::<u64>());
-                // SAFETY: the caller guarantees that the buffer has all lanes, each of 8 bytes.
-                unsafe { to.cast::<u64>().write_unaligned(address) };
-            } else {
-                let to = self.buffer.wrapping_add(lane * self.size);
-                // SAFETY: the caller guarantees that the lane can be read, and that the buffer has all lanes.
-                unsafe { copy(from, to, self.size) };
-            }
-        }
-    }
-
-    /// Copies the values from the buffer.
-    ///
-    /// # Safety
-    ///
-    /// The addresses of the lanes are valid for writes of their values, and the buffer for reads of all.
-    unsafe fn scatter(&self) {
-        for lane in 0..self.used {
-            let from = self.buffer.wrapping_add(lane * self.size);
-            // SAFETY: the caller guarantees that the lane can be written, and that the buffer has all lanes.
-            unsafe { copy(from, self.lane(lane), self.size) };
-        }
-    }
-}
-
-/// Copies a value of 1, 2, 4 or 8 bytes.
-///
-/// # Safety
-///
-/// `from` is valid for reads of `size` bytes, and `to` for writes. They don't overlap.
-#[inline]
-unsafe fn copy(from: *const u8, to: *mut u8, size: usize) {
-    match size {
-        // SAFETY: the caller guarantees that 8 bytes can be read and written.
-        8 => unsafe { ptr::copy_nonoverlapping(from, to, 8) },
-        // SAFETY: the caller guarantees that 4 bytes can be read and written.
-        4 => unsafe { ptr::copy_nonoverlapping(from, to, 4) },
-        // SAFETY: the caller guarantees that `size` bytes can be read and written.
-        _ => unsafe { ptr::copy_nonoverlapping(from, to, size) },
     }
 }
 
@@ -226,17 +125,47 @@ macro_rules! of {
     };
 }
 
-/// Defines a function that calls a variant for consecutive blocks, with the integer registers and vector registers
-/// of these numbers.
+/// Defines two functions that call a variant for consecutive blocks, with that many vector registers: the first for
+/// variants with a result and without integer registers, which is all that libm's have.
 #[cfg_attr(
     not(any(abi_system_v, abi_aapcs64)),
     expect(unused_macros, reason = "there are no variants")
 )]
 macro_rules! caller {
     (
-        $name:ident, $(#[$feature:meta])?, $abi:literal, $register:ty, $load:path, $store:path,
+        $plain:ident, $general:ident, $(#[$feature:meta])?, $abi:literal, $register:ty, $load:path, $store:path,
         ($($integer:ident)*), ($($vector:ident)*)
     ) => {
+        /// Calls a variant for `count` blocks.
+        ///
+        /// # Safety
+        ///
+        /// The conditions of [`Blocks::run`], for a variant with these registers and a result.
+        $(#[$feature])?
+        #[expect(improper_ctypes_definitions, reason = "the ABI passes vectors in registers that the target has here")]
+        unsafe fn $plain(blocks: &Blocks, count: usize) {
+            type Returning = unsafe extern $abi fn($(of!($vector, $register)),*) -> $register;
+            // SAFETY: the caller guarantees that the variant returns a register.
+            let function: Returning = unsafe { mem::transmute(blocks.function) };
+            let (Some(mut result), [$(mut $vector,)* ..]) = (blocks.result, blocks.vectors) else {
+                return;
+            };
+            for _ in 0..count {
+                let value = {
+                    $(
+                        // SAFETY: the caller guarantees that the register's bytes can be read.
+                        let $vector = unsafe { $load($vector.address.cast_const().cast()) };
+                    )*
+                    // SAFETY: the caller guarantees that the variant may be called with these values.
+                    unsafe { function($($vector),*) }
+                };
+                // SAFETY: the caller guarantees that the result's bytes can be written.
+                unsafe { $store(result.address.cast(), value) };
+                $($vector.advance(1);)*
+                result.advance(1);
+            }
+        }
+
         /// Calls a variant for `count` blocks.
         ///
         /// # Safety
@@ -244,60 +173,38 @@ macro_rules! caller {
         /// The conditions of [`Blocks::run`], for a variant with these registers.
         $(#[$feature])?
         #[expect(improper_ctypes_definitions, reason = "the ABI passes vectors in registers that the target has here")]
-        unsafe fn $name(blocks: &mut Blocks, count: usize) {
+        unsafe fn $general(blocks: &Blocks, count: usize) {
             type Returning =
                 unsafe extern $abi fn($(of!($integer, u64),)* $(of!($vector, $register)),*) -> $register;
             type Void = unsafe extern $abi fn($(of!($integer, u64),)* $(of!($vector, $register)),*);
-            const VECTORS: usize = [$(stringify!($vector)),*].len();
-
-            // In local variables, which the compiler keeps in registers.
-            let function = blocks.function;
-            let mut vectors = [Register { address: ptr::null_mut(), step: 0 }; VECTORS];
-            for (vector, register) in vectors.iter_mut().zip(&blocks.vectors) {
-                *vector = *register;
-            }
-            let steps = blocks.integers.map(|(_, step)| step);
-            let has_steps = steps.iter().any(|step| *step != 0);
-            let has_lanes = !blocks.gathered.is_empty();
-            let mut integers = blocks.integers.map(|(value, _)| value);
+            let [$(mut $vector,)* ..] = blocks.vectors;
+            let mut integers = blocks.integers;
             let mut result = blocks.result;
             for _ in 0..count {
-                if has_lanes {
-                    // SAFETY: the caller guarantees that the values of all lanes can be read.
-                    unsafe { blocks.gather() };
-                }
-                let mut registers = vectors.iter();
-                $(
-                    let address = registers.next().map_or(ptr::null(), |register| register.address.cast_const());
-                    // SAFETY: the caller guarantees that the register's bytes can be read.
-                    let $vector = unsafe { $load(address.cast()) };
-                )*
-                let [$($integer),*] = integers;
-                if let Some(result) = &mut result {
-                    // SAFETY: the caller guarantees that the variant returns a register.
-                    let function: Returning = unsafe { mem::transmute(function) };
-                    // SAFETY: the caller guarantees that the variant may be called with these values.
-                    let value = unsafe { function($($integer,)* $($vector),*) };
-                    // SAFETY: the caller guarantees that the result's bytes can be written.
-                    unsafe { $store(result.address.cast(), value) };
-                    result.address = result.address.wrapping_offset(result.step);
-                    if blocks.scattered.is_some() {
-                        // SAFETY: the caller guarantees that the results of all lanes can be written.
-                        unsafe { blocks.scatter() };
+                let [$($integer),*] = integers.map(|(value, _)| value);
+                {
+                    $(
+                        // SAFETY: the caller guarantees that the register's bytes can be read.
+                        let $vector = unsafe { $load($vector.address.cast_const().cast()) };
+                    )*
+                    if let Some(result) = &mut result {
+                        // SAFETY: the caller guarantees that the variant returns a register.
+                        let function: Returning = unsafe { mem::transmute(blocks.function) };
+                        // SAFETY: the caller guarantees that the variant may be called with these values.
+                        let value = unsafe { function($($integer,)* $($vector),*) };
+                        // SAFETY: the caller guarantees that the result's bytes can be written.
+                        unsafe { $store(result.address.cast(), value) };
+                        result.advance(1);
+                    } else {
+                        // SAFETY: the caller guarantees that the variant returns nothing.
+                        let function: Void = unsafe { mem::transmute(blocks.function) };
+                        // SAFETY: the caller guarantees that the variant may be called with these values.
+                        unsafe { function($($integer,)* $($vector),*) };
                     }
-                } else {
-                    // SAFETY: the caller guarantees that the variant returns nothing.
-                    let function: Void = unsafe { mem::transmute(function) };
-                    // SAFETY: the caller guarantees that the variant may be called with these values.
-                    unsafe { function($($integer,)* $($vector),*) };
                 }
-                for vector in &mut vectors {
-                    vector.address = vector.address.wrapping_offset(vector.step);
-                }
-                if has_steps {
-                    for (value, step) in integers.iter_mut().zip(&steps) {
-                        *value = value.wrapping_add(*step);
-                    }
+                $($vector.advance(1);)*
+                for (value, step) in &mut integers {
+                    *value = value.wrapping_add(*step);
                 }
             }
         }
@@ -314,24 +221,29 @@ macro_rules! callers {
         $module:ident, $(#[$feature:meta])?, $abi:literal, $register:ty, $load:path, $store:path, $integers:tt
     ) => {
         mod $module {
-            use super::{Blocks, Caller, Register, VECTORS, mem, ptr, $register, $load, $store};
+            use super::{Blocks, Caller, VECTORS, mem, $register, $load, $store};
 
-            caller!(one, $(#[$feature])?, $abi, $register, $load, $store, $integers, (a));
-            caller!(two, $(#[$feature])?, $abi, $register, $load, $store, $integers, (a b));
-            caller!(three, $(#[$feature])?, $abi, $register, $load, $store, $integers, (a b c));
-            caller!(four, $(#[$feature])?, $abi, $register, $load, $store, $integers, (a b c d));
-            caller!(eight, $(#[$feature])?, $abi, $register, $load, $store, $integers, (a b c d e f g h));
+            caller!(one, general_one, $(#[$feature])?, $abi, $register, $load, $store, $integers, (a));
+            caller!(two, general_two, $(#[$feature])?, $abi, $register, $load, $store, $integers, (a b));
+            caller!(three, general_three, $(#[$feature])?, $abi, $register, $load, $store, $integers, (a b c));
+            caller!(four, general_four, $(#[$feature])?, $abi, $register, $load, $store, $integers, (a b c d));
+            caller!(
+                eight, general_eight, $(#[$feature])?, $abi, $register, $load, $store, $integers,
+                (a b c d e f g h)
+            );
 
-            /// Returns the function that passes at least that number of vector registers.
-            pub(super) fn caller(vectors: usize) -> Option<Caller> {
-                Some(match vectors {
-                    0 | 1 => one,
-                    2 => two,
-                    3 => three,
-                    4 => four,
-                    5..=VECTORS => eight,
+            /// Returns the function that passes at least that number of vector registers, without integers if the
+            /// variant has a result and takes none.
+            pub(super) fn caller(vectors: usize, is_plain: bool) -> Option<Caller> {
+                let (plain, general): (Caller, Caller) = match vectors {
+                    0 | 1 => (one, general_one),
+                    2 => (two, general_two),
+                    3 => (three, general_three),
+                    4 => (four, general_four),
+                    5..=VECTORS => (eight, general_eight),
                     _ => return None,
-                })
+                };
+                Some(if is_plain { plain } else { general })
             }
         }
     };
@@ -344,7 +256,7 @@ mod x86_64 {
         _mm256_storeu_si256, _mm512_loadu_si512, _mm512_storeu_si512,
     };
 
-    use super::{Blocks, Caller, Register, VECTORS, mem, ptr};
+    use super::{Blocks, Caller, VECTORS, mem};
 
     callers!(
         of_128_bits, , "sysv64", __m128i, _mm_loadu_si128, _mm_storeu_si128, (i j k l m n)
@@ -358,11 +270,11 @@ mod x86_64 {
         _mm512_storeu_si512, (i j k l m n)
     );
 
-    pub(super) fn caller(width: usize, vectors: usize) -> Option<Caller> {
+    pub(super) fn caller(width: usize, vectors: usize, is_plain: bool) -> Option<Caller> {
         match width {
-            16 => of_128_bits::caller(vectors),
-            32 => of_256_bits::caller(vectors),
-            64 => of_512_bits::caller(vectors),
+            16 => of_128_bits::caller(vectors, is_plain),
+            32 => of_256_bits::caller(vectors, is_plain),
+            64 => of_512_bits::caller(vectors, is_plain),
             _ => None,
         }
     }
@@ -374,13 +286,13 @@ use x86_64::caller;
 mod aarch64 {
     use std::arch::aarch64::{uint8x16_t, vld1q_u8, vst1q_u8};
 
-    use super::{Blocks, Caller, Register, VECTORS, mem, ptr};
+    use super::{Blocks, Caller, VECTORS, mem};
 
     callers!(of_128_bits, , "C", uint8x16_t, vld1q_u8, vst1q_u8, (i j k l m n o p));
 
-    pub(super) fn caller(width: usize, vectors: usize) -> Option<Caller> {
+    pub(super) fn caller(width: usize, vectors: usize, is_plain: bool) -> Option<Caller> {
         (width == 16)
-            .then(|| of_128_bits::caller(vectors))
+            .then(|| of_128_bits::caller(vectors, is_plain))
             .flatten()
     }
 }
@@ -389,6 +301,6 @@ use aarch64::caller;
 
 /// Returns nothing: no variants are called on this system.
 #[cfg(not(any(abi_system_v, abi_aapcs64)))]
-fn caller(_: usize, _: usize) -> Option<Caller> {
+fn caller(_: usize, _: usize, _: bool) -> Option<Caller> {
     None
 }

@@ -1,12 +1,15 @@
 //! Loops of calls through vector variants of a function: code that compilers and libraries export for several
 //! calls of the function at once, by the vector function ABI of the machine.
 //!
-//! `name` reads what the symbol of a variant says, `isa` has the instruction sets, and `blocks` makes the calls. A
-//! [`VectorLoop`] knows how a variant takes the operands of a loop.
+//! `name` reads what the symbol of a variant says, `isa` has the instruction sets, `registers` assigns the registers of
+//! parameters, `lanes` copies values that are not contiguous, and `blocks` makes the calls. A [`VectorLoop`] knows how
+//! a variant takes the operands of a loop.
 
 mod blocks;
 mod isa;
+mod lanes;
 mod name;
+mod registers;
 
 use std::array;
 use std::ffi::c_void;
@@ -20,18 +23,20 @@ pub use name::{VectorName, VectorParameter};
 use super::Trampoline;
 use super::operand::{OperandKind, StridedPointer};
 use super::value::{Kind, Value};
-use crate::ctype::Float;
-use blocks::{Blocks, Buffer, INTEGERS, Lanes, Register, VECTORS};
+use blocks::{Blocks, Buffer, INTEGERS, Register, VECTORS};
+use lanes::{COPIED_BLOCKS, Copies, Lanes};
+use registers::{ADDRESS, Mask, Registers, VectorOperand, VectorResult, lane_size};
 
-/// The size of an address in a lane, in bytes.
-const ADDRESS: usize = size_of::<u64>();
+/// The number of blocks from which on the first calls are made apart, so that the registers of the others are aligned
+/// in memory.
+const ALIGNED_BLOCKS: usize = 16;
 
 /// A loop that calls a vector variant of one function for consecutive positions of its operands.
 ///
 /// It takes the pointers of a [`CallLoop`](super::CallLoop) with the same kinds of operands. A call at the end that
 /// has fewer lanes repeats the operands of its first lane in the others, so that a result depends on nothing but its
-/// operands. Where that is not sound, because the function takes pointers and the variant no mask, the loop leaves
-/// these calls out.
+/// operands. Where that is not sound, because the function takes pointers or linear integers and the variant no mask,
+/// the loop leaves these calls out.
 #[derive(Debug)]
 pub struct VectorLoop {
     name: VectorName,
@@ -41,6 +46,8 @@ pub struct VectorLoop {
     mask: Option<Mask>,
     /// The number of vector registers that are passed.
     vectors: usize,
+    /// The number of integer registers that are passed.
+    integers: usize,
     /// The number of pointers that [`run`](Self::run) takes.
     pointers: usize,
 }
@@ -49,42 +56,6 @@ pub struct VectorLoop {
 unsafe impl Send for VectorLoop {}
 // SAFETY: the type has no interior mutability, and its methods read no memory at the address.
 unsafe impl Sync for VectorLoop {}
-
-/// How an operand is passed to a variant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum VectorOperand {
-    /// Values in memory, one for each lane, in registers from this one on.
-    Strided { register: usize, size: usize },
-    /// The addresses of a pointer, one for each lane.
-    Addresses { register: usize },
-    /// One value of the frame in all lanes.
-    Repeated {
-        register: usize,
-        size: usize,
-        slot: usize,
-    },
-    /// One value of the frame in an integer register.
-    Uniform { integer: usize, slot: usize },
-    /// The address of the first lane in an integer register, with the distance between lanes, in bytes.
-    Linear { integer: usize, step: isize },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct VectorResult {
-    /// The size of a lane, in bytes.
-    size: usize,
-    /// Whether it is stored to the last pointer.
-    is_stored: bool,
-}
-
-/// How a variant takes its mask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mask {
-    /// All bits of a lane of this size are set if it is selected.
-    Vector { register: usize, size: usize },
-    /// A bit for each lane, in an integer register.
-    Bits { integer: usize },
-}
 
 impl VectorLoop {
     /// Makes the loop for a variant of the function that a trampoline calls; `None` if the variant can't take such
@@ -142,6 +113,7 @@ impl VectorLoop {
             result,
             mask,
             vectors: registers.vectors,
+            integers: registers.integers,
             pointers: kinds.iter().filter(moving).count() + usize::from(stores),
         })
     }
@@ -178,8 +150,26 @@ impl VectorLoop {
         &self.name
     }
 
-    /// Makes the first of `count` calls, and returns their number: all of them if no operand is a pointer; none if
-    /// an operand does not move by the step that the variant expects.
+    /// Returns whether an integer operand has to move from call to call by the step that the variant expects.
+    #[must_use]
+    pub(crate) fn has_sequences(&self) -> bool {
+        self.operands
+            .iter()
+            .any(|operand| matches!(operand, VectorOperand::Sequence { .. }))
+    }
+
+    /// Returns the number of calls to make one by one after [`run`](Self::run) has left out `count`, before the next
+    /// ones may be made by the variant.
+    pub(crate) fn left_out(&self, count: usize) -> usize {
+        if self.has_sequences() {
+            count.min(self.name.lanes())
+        } else {
+            count
+        }
+    }
+
+    /// Makes the first of `count` calls, and returns their number: all of them if the calls at the end can be made,
+    /// none if an operand does not move by the step that the variant expects.
     ///
     /// # Safety
     ///
@@ -191,41 +181,88 @@ impl VectorLoop {
         pointers: &[StridedPointer],
         count: usize,
     ) -> usize {
-        if pointers.len() != self.pointers || !self.fits(pointers) {
+        if pointers.len() != self.pointers {
             return 0;
         }
+        // SAFETY: the caller guarantees that the pointers are valid for `count` calls.
+        let fitting = unsafe { self.fitting(pointers, count) };
         let lanes = self.name.lanes();
-        let (blocks, rest) = (count / lanes, count % lanes);
-        // SAFETY: the caller guarantees that the frame has the constant operands, and that the pointers are valid for
-        // `count` calls, of which these are the first.
-        unsafe { self.blocks(frame, pointers, blocks, lanes) };
-        let made = blocks * lanes;
-        let is_complete = self.mask.is_some() || !self.has_pointers();
-        if rest == 0 || !is_complete {
-            return made;
+        let mut made = 0;
+        let pointers = |made| -> SmallVec<[StridedPointer; 4]> {
+            pointers.iter().map(|pointer| pointer.after(made)).collect()
+        };
+        if self.is_complete() && fitting / lanes >= ALIGNED_BLOCKS {
+            made = self.unaligned(&pointers(0));
+            // SAFETY: the caller guarantees that the frame has the constant operands, and that the pointers are valid
+            // for `count` calls, of which these are the first.
+            unsafe { self.blocks(frame, &pointers(0), 1, made) };
         }
-        let moved = |pointer: &StridedPointer| pointer.after(made);
-        let pointers: SmallVec<[StridedPointer; 4]> = pointers.iter().map(moved).collect();
+        let blocks = (fitting - made) / lanes;
         // SAFETY: the caller guarantees that the frame has the constant operands, and that the pointers are valid for
-        // `count` calls, of which these are the last.
-        unsafe { self.blocks(frame, &pointers, 1, rest) };
-        count
+        // `count` calls, of which these are the next.
+        unsafe { self.blocks(frame, &pointers(made), blocks, lanes) };
+        made += blocks * lanes;
+        if made < fitting && self.is_complete() {
+            // SAFETY: the caller guarantees that the frame has the constant operands, and that the pointers are valid
+            // for `count` calls, of which these are the last that fit.
+            unsafe { self.blocks(frame, &pointers(made), 1, fitting - made) };
+            made = fitting;
+        }
+        made
     }
 
-    /// Returns whether the linear operands move as the variant expects.
-    fn fits(&self, pointers: &[StridedPointer]) -> bool {
+    /// Returns the number of calls from the first one on in which the linear operands move as the variant expects.
+    ///
+    /// # Safety
+    ///
+    /// The pointers are valid for `count` calls.
+    unsafe fn fitting(&self, pointers: &[StridedPointer], count: usize) -> usize {
         let moving = self.operands.iter().filter(|operand| operand.moves());
         moving
             .zip(pointers)
-            .all(|(operand, pointer)| match operand {
-                VectorOperand::Linear { step, .. } => pointer.stride == *step,
-                _ => true,
+            .fold(count, |count, (operand, pointer)| match *operand {
+                VectorOperand::Linear { step, .. } if pointer.stride != step => 0,
+                VectorOperand::Sequence {
+                    size,
+                    is_signed,
+                    step,
+                    ..
+                } => {
+                    let value = |call: usize| {
+                        // SAFETY: the caller guarantees that the pointer is valid for these calls.
+                        unsafe { integer(pointer.after(call).address, size, is_signed) }
+                    };
+                    let next = |call: &usize| {
+                        value(*call) == value(call - 1).wrapping_add(step.cast_unsigned())
+                    };
+                    (1..count).find(|call| !next(call)).unwrap_or(count)
+                }
+                _ => count,
             })
     }
 
-    /// Returns whether the function takes a pointer that moves from call to call.
-    fn has_pointers(&self) -> bool {
-        self.operands.iter().any(VectorOperand::is_pointer)
+    /// Returns whether a call with unused lanes is sound: in these, a variant without a mask takes the operands of the
+    /// first lane, but the following addresses and integers of linear ones.
+    fn is_complete(&self) -> bool {
+        self.mask.is_some()
+            || !self.operands.iter().any(|operand| {
+                operand.is_pointer() || matches!(operand, VectorOperand::Sequence { .. })
+            })
+    }
+
+    /// Returns the number of lanes before the first one whose result, or else whose operand, is aligned to a register;
+    /// 0 if there is no such lane in the first block.
+    fn unaligned(&self, pointers: &[StridedPointer]) -> usize {
+        let width = self.name.isa().register();
+        let lanes = |(_, size, pointer): (usize, usize, StridedPointer)| {
+            let behind = pointer.address.addr() % width;
+            let is_dense = size > 0 && pointer.stride == size.cast_signed();
+            (is_dense && behind.is_multiple_of(size)).then(|| (width - behind) % width / size)
+        };
+        let lanes = self.in_memory(pointers).filter_map(lanes).last();
+        lanes
+            .filter(|lanes| *lanes < self.name.lanes())
+            .unwrap_or(0)
     }
 
     /// Calls the variant for a number of blocks, with `used` lanes in each.
@@ -233,7 +270,7 @@ impl VectorLoop {
     /// # Safety
     ///
     /// The frame has the constant operands, and the pointers are valid for as many calls as there are lanes in use. If
-    /// these are not all lanes, there is one block, and the variant has a mask or no operand is a pointer.
+    /// these are not all lanes, there is one block, and the loop is complete.
     unsafe fn blocks(
         &self,
         frame: *const u64,
@@ -241,80 +278,139 @@ impl VectorLoop {
         count: usize,
         used: usize,
     ) {
-        if count == 0 {
+        if count == 0 || used == 0 {
             return;
         }
-        let (lanes, width) = (self.name.lanes(), self.name.isa().register());
+        let width = self.name.isa().register();
         // SAFETY: the caller guarantees that the frame has the constant operands.
-        let (mut operands, integers) = unsafe { self.constants(frame, used) };
-        let operands = operands.as_mut_ptr();
-        let mut results = Buffer::new();
-        let results = results.as_mut_ptr();
+        let (mut constants, integers) = unsafe { self.constants(frame, used) };
+        let constants = constants.as_mut_ptr();
+        let mut dropped = Buffer::new();
         let mut blocks = Blocks {
             function: self.address.as_ptr(),
             integers,
+            has_integers: self.integers > 0,
             vectors: array::from_fn(|register| Register {
-                address: operands.wrapping_add(register * width),
+                address: constants.wrapping_add(register * width),
                 step: 0,
             }),
-            result: None,
-            gathered: SmallVec::new(),
-            scattered: None,
+            result: self.result.map(|_| Register {
+                address: dropped.as_mut_ptr(),
+                step: 0,
+            }),
         };
-        let copied = |pointer: StridedPointer, size, buffer| Lanes {
-            address: pointer.address,
-            stride: pointer.stride,
-            size,
-            count: lanes,
-            used,
-            buffer,
+        // SAFETY: the caller guarantees that the pointers are valid for the first call.
+        unsafe { self.linear(&mut blocks, pointers) };
+        let mut copies = Copies::new();
+        let lanes = |(register, size, pointer)| self.lanes(register, size, pointer, used);
+        let (direct, copied): (SmallVec<[Lanes; 4]>, SmallVec<[Lanes; 4]>) = self
+            .in_memory(pointers)
+            .map(lanes)
+            .partition(|lanes| lanes.is_direct(width));
+        for lanes in direct {
+            blocks.place(lanes.register, lanes.address, lanes.block, width);
+        }
+        let at_once = if copied.is_empty() {
+            count
+        } else {
+            COPIED_BLOCKS.min(count)
         };
-        let is_dense = |pointer: StridedPointer, size: usize| {
-            pointer.stride == size.cast_signed() && used == lanes
-        };
-        let moving = |operand: &&VectorOperand| operand.moves();
-        for (operand, &pointer) in self.operands.iter().filter(moving).zip(pointers) {
+        let mut copied: SmallVec<[(Lanes, *mut u8); 4]> = copied
+            .into_iter()
+            .map(|lanes| (lanes, copies.zeroed(lanes.register, lanes.block * at_once)))
+            .collect();
+        let mut left = count;
+        while left > 0 {
+            let count = left.min(at_once);
+            for (lanes, copies) in &mut copied {
+                if lanes.register < VECTORS {
+                    // SAFETY: the caller guarantees that the pointers are valid for these calls, and the copies have
+                    // room for them.
+                    unsafe { lanes.gather(*copies, count) };
+                }
+                blocks.place(lanes.register, *copies, lanes.block, width);
+            }
+            // SAFETY: `new` checked that the processor has these registers and that the variant takes the operands as
+            // they were just described; the caller guarantees that the pointers are valid for all lanes in use. The
+            // other lanes repeat the first one, or are not selected.
+            unsafe { blocks.run(width, self.vectors, count) };
+            for (lanes, copies) in &mut copied {
+                if lanes.register == VECTORS {
+                    // SAFETY: the caller guarantees that the pointers are valid for these calls, whose results are in
+                    // the copies.
+                    unsafe { lanes.scatter(*copies, count) };
+                }
+                lanes.advance(count);
+            }
+            blocks.advance(count);
+            left -= count;
+        }
+    }
+
+    /// Sets the integer registers of linear operands.
+    ///
+    /// # Safety
+    ///
+    /// The pointers are valid for one call.
+    unsafe fn linear(&self, blocks: &mut Blocks, pointers: &[StridedPointer]) {
+        let lanes = self.name.lanes();
+        let moving = self.operands.iter().filter(|operand| operand.moves());
+        for (operand, pointer) in moving.zip(pointers) {
             match *operand {
                 VectorOperand::Linear { integer, step } => {
                     let address = pointer.address.expose_provenance() as u64;
                     let moved = step.wrapping_mul(lanes.cast_signed()) as i64;
                     blocks.set_integer(integer, address, moved.cast_unsigned());
                 }
-                VectorOperand::Strided { register, size }
-                    if is_dense(pointer, size) && lanes * size >= width =>
-                {
-                    blocks.read_directly(register, pointer.address, lanes * size, width);
+                VectorOperand::Sequence {
+                    integer: register,
+                    size,
+                    is_signed,
+                    step,
+                } => {
+                    // SAFETY: the caller guarantees that the pointer is valid for one call.
+                    let first = unsafe { integer(pointer.address, size, is_signed) };
+                    let moved = step.cast_unsigned().wrapping_mul(lanes as u64);
+                    blocks.set_integer(register, first, moved);
                 }
-                VectorOperand::Strided { register, size } => {
-                    let buffer = operands.wrapping_add(register * width);
-                    blocks.gathered.push(copied(pointer, size, buffer));
-                }
-                VectorOperand::Addresses { register } => {
-                    let buffer = operands.wrapping_add(register * width);
-                    blocks.gathered.push(copied(pointer, 0, buffer));
-                }
-                VectorOperand::Repeated { .. } | VectorOperand::Uniform { .. } => {}
+                _ => {}
             }
         }
-        if let Some(VectorResult { size, is_stored }) = self.result {
-            let mut register = Register {
-                address: results,
-                step: 0,
-            };
-            if let Some(&target) = pointers.last().filter(|_| is_stored) {
-                if is_dense(target, size) && lanes * size == width {
-                    register.address = target.address;
-                    register.step = width.cast_signed();
-                } else {
-                    blocks.scattered = Some(copied(target, size, results));
-                }
-            }
-            blocks.result = Some(register);
+    }
+
+    /// Yields the operands with a value for each lane, and the result with the register [`VECTORS`]: the first register,
+    /// the size of a value, which is 0 for addresses, and the pointer.
+    fn in_memory(
+        &self,
+        pointers: &[StridedPointer],
+    ) -> impl Iterator<Item = (usize, usize, StridedPointer)> {
+        let moving = self.operands.iter().filter(|operand| operand.moves());
+        let operands = moving.map(|operand| match *operand {
+            VectorOperand::Strided { register, size } => Some((register, size)),
+            VectorOperand::Addresses { register } => Some((register, 0)),
+            _ => None,
+        });
+        let result = self.result.filter(|result| result.is_stored);
+        let result = result.map(|result| Some((VECTORS, result.size)));
+        operands
+            .chain(result)
+            .zip(pointers)
+            .filter_map(|(found, &pointer)| found.map(|(register, size)| (register, size, pointer)))
+    }
+
+    /// Returns the values of an operand or result, with `used` lanes in each block.
+    fn lanes(&self, register: usize, size: usize, pointer: StridedPointer, used: usize) -> Lanes {
+        let count = self.name.lanes();
+        let in_register = if size == 0 { ADDRESS } else { size };
+        Lanes {
+            address: pointer.address,
+            stride: pointer.stride,
+            size,
+            count,
+            used,
+            register,
+            block: self.name.isa().register().max(count * in_register),
         }
-        // SAFETY: `new` checked that the processor has these registers and that the variant takes the operands as they
-        // were just described; the caller guarantees that the pointers are valid for all lanes in use. The other lanes
-        // repeat the first one, or are not selected.
-        unsafe { blocks.run(width, self.vectors, count) };
     }
 
     /// Returns the registers of the operands that are the same in all calls, and of the mask.
@@ -371,159 +467,20 @@ impl VectorLoop {
     }
 }
 
-impl VectorOperand {
-    /// Returns whether the operand moves from call to call, so that there is a pointer for it.
-    fn moves(&self) -> bool {
-        !matches!(self, Self::Repeated { .. } | Self::Uniform { .. })
-    }
-
-    /// Returns whether the function takes the operand as a pointer that moves.
-    fn is_pointer(&self) -> bool {
-        matches!(self, Self::Addresses { .. } | Self::Linear { .. })
-    }
-}
-
-/// The registers of a variant's parameters, assigned in the order of the parameters.
-struct Registers<'a> {
-    name: &'a VectorName,
-    integers: usize,
-    vectors: usize,
-}
-
-impl<'a> Registers<'a> {
-    fn new(name: &'a VectorName) -> Self {
-        Self {
-            name,
-            integers: 0,
-            vectors: 0,
-        }
-    }
-
-    /// Assigns the registers of one parameter; `None` if there are too few, or if the parameter has no value of the
-    /// operand's kind.
-    fn operand(
-        &mut self,
-        value: &Value,
-        slot: usize,
-        kind: OperandKind,
-        parameter: VectorParameter,
-    ) -> Option<VectorOperand> {
-        use OperandKind::{Constant, Pointer, Strided};
-        let size = lane_size(value)?;
-        let is_float = matches!(value.kind, Kind::Float(_));
-        Some(match (parameter, kind) {
-            (VectorParameter::Vector, Constant) => VectorOperand::Repeated {
-                register: self.vector(size, is_float)?,
-                size,
-                slot,
-            },
-            (VectorParameter::Vector, Strided) => VectorOperand::Strided {
-                register: self.vector(size, is_float)?,
-                size,
-            },
-            (VectorParameter::Vector, Pointer) => VectorOperand::Addresses {
-                register: self.vector(ADDRESS, false)?,
-            },
-            // A floating-point number is the first lane of a register.
-            (VectorParameter::Uniform, Constant) if is_float => VectorOperand::Repeated {
-                register: self.registers(1)?,
-                size,
-                slot,
-            },
-            (VectorParameter::Uniform, Constant) => VectorOperand::Uniform {
-                integer: self.integer()?,
-                slot,
-            },
-            (VectorParameter::Uniform, Pointer) => VectorOperand::Linear {
-                integer: self.integer()?,
-                step: 0,
-            },
-            (VectorParameter::Linear(step), Pointer) => VectorOperand::Linear {
-                integer: self.integer()?,
-                step: isize::try_from(step).ok()?,
-            },
-            _ => return None,
-        })
-    }
-
-    /// Returns the size of the result's lanes, if one register holds them.
-    fn result(&self, value: &Value) -> Option<usize> {
-        let size = lane_size(value)?;
-        let bytes = size.checked_mul(self.name.lanes())?;
-        let is_float = matches!(value.kind, Kind::Float(_));
-        (ADDRESS..=self.width(is_float))
-            .contains(&bytes)
-            .then_some(size)
-    }
-
-    /// Returns the size of a lane of the characteristic type, by which the number of lanes and the mask are made: that
-    /// of the result, else of the first parameter with a value for each lane, else `int`.
-    fn characteristic(&self, returns: &Value, parameters: &[Value]) -> Option<(usize, bool)> {
-        let mut with_lanes = parameters.iter().zip(self.name.parameters());
-        let first = with_lanes.find(|(_, parameter)| **parameter == VectorParameter::Vector);
-        let value = match returns.kind {
-            Kind::Void => first.map(|(value, _)| value),
-            _ => Some(returns),
-        };
-        let is_float = |value: &Value| matches!(value.kind, Kind::Float(_));
-        value.map_or(Some((size_of::<i32>(), false)), |value| {
-            Some((lane_size(value)?, is_float(value)))
-        })
-    }
-
-    /// Assigns the register of the mask.
-    fn mask(&mut self, (size, is_float): (usize, bool)) -> Option<Mask> {
-        // GCC and Clang pass the masks of AVX-512 as integers.
-        if self.name.isa() == Isa::Avx512 {
-            return Some(Mask::Bits {
-                integer: self.integer()?,
-            });
-        }
-        Some(Mask::Vector {
-            register: self.vector(size, is_float)?,
-            size,
-        })
-    }
-
-    fn integer(&mut self) -> Option<usize> {
-        let integer = self.integers;
-        self.integers += 1;
-        (integer < INTEGERS).then_some(integer)
-    }
-
-    /// Assigns the registers of lanes of a size, and returns the first. A register that is not filled has the lanes
-    /// in its low bytes.
-    fn vector(&mut self, size: usize, is_float: bool) -> Option<usize> {
-        let bytes = size.checked_mul(self.name.lanes())?;
-        let (width, whole) = (self.width(is_float), self.name.isa().register());
-        if bytes < ADDRESS || (bytes > width && (width < whole || bytes % width != 0)) {
-            return None;
-        }
-        self.registers(bytes.div_ceil(width))
-    }
-
-    fn registers(&mut self, count: usize) -> Option<usize> {
-        let first = self.vectors;
-        self.vectors += count;
-        (self.vectors <= VECTORS).then_some(first)
-    }
-
-    /// Returns the size of the registers that hold such lanes, in bytes.
-    fn width(&self, is_float: bool) -> usize {
-        if is_float {
-            self.name.isa().register()
-        } else {
-            self.name.isa().integer_register()
-        }
-    }
-}
-
-/// Returns the size of a lane with such a value, in bytes; `None` if vectors don't have such values.
-fn lane_size(value: &Value) -> Option<usize> {
-    match value.kind {
-        Kind::Integer { .. } | Kind::Float(Float::Float | Float::Double) => {
-            matches!(value.size, 1 | 2 | 4 | 8).then_some(value.size)
-        }
-        _ => None,
-    }
+/// Reads an integer of 1, 2, 4 or 8 bytes, extended to 64 bits.
+///
+/// # Safety
+///
+/// The address is valid for reads of `size` bytes.
+unsafe fn integer(address: *const u8, size: usize, is_signed: bool) -> u64 {
+    let mut bytes = [0; ADDRESS];
+    // SAFETY: the caller guarantees that the bytes can be read, and there is room for the largest integer.
+    unsafe { address.copy_to_nonoverlapping(bytes.as_mut_ptr(), size.min(ADDRESS)) };
+    let kind = Kind::Integer { is_signed };
+    let value = Value {
+        kind,
+        size,
+        alignment: size,
+    };
+    value.extend(u64::from_le_bytes(bytes))
 }

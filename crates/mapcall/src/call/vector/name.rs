@@ -40,7 +40,8 @@ pub enum VectorParameter {
     /// The value of the first lane; that of each other lane is greater by this step, which is in bytes for
     /// pointers.
     Linear(i64),
-    /// A form that is not called here: a reference, or a step that another parameter holds.
+    /// A form that is not called here: the value of a reference, a step that another parameter holds, or an
+    /// alignment.
     Other,
 }
 
@@ -137,8 +138,9 @@ fn parameter(text: &str) -> Option<(VectorParameter, &str)> {
     let (parameter, rest) = match kind {
         'v' => (VectorParameter::Vector, rest),
         'u' => (VectorParameter::Uniform, rest),
-        'l' => step(rest)?,
-        'R' | 'U' | 'L' => (VectorParameter::Other, step(rest)?.1),
+        // A reference of C++ (`R`) is the address of what it refers to.
+        'l' | 'R' => step(rest)?,
+        'U' | 'L' => (VectorParameter::Other, step(rest)?.1),
         _ => return None,
     };
     // The alignment of a pointer is a promise to the variant that the optimizer may use: the arrays of a batch
@@ -190,7 +192,10 @@ mod tests {
             Some(vec![Linear(8), Linear(-16)])
         );
         assert_eq!(parsed("_ZGVeN8ls2va64_f"), Some(vec![Other, Other]));
-        assert_eq!(parsed("_ZGVeN8R8vU_f"), Some(vec![Other, Vector, Other]));
+        assert_eq!(
+            parsed("_ZGVeN8R8vU_f"),
+            Some(vec![Linear(8), Vector, Other])
+        );
         assert_eq!(parsed("_ZGVdN4_f"), Some(vec![]));
     }
 

@@ -7,13 +7,15 @@
 //!
 //! [`Quick`] takes calls with all arguments, which are numbers and arrays with simple extents.
 //! [`QuickDerived`] takes those in which more has to be derived: numbers by reference, numbers that follow
-//! from others, layouts, and outputs that are left out.
+//! from others, layouts, and outputs that are left out. [`QuickBatch`] takes small batches.
 
+mod batch;
 mod builder;
 mod call;
 mod derived;
 mod plain;
 
+pub use batch::{QuickBatch, QuickBatchCall, QuickOutput};
 pub use call::QuickCall;
 pub use derived::QuickDerived;
 pub use plain::Quick;

@@ -1,0 +1,232 @@
+//! Batches that take no longer than a call: made by this thread at once, without a plan.
+
+#![allow(unsafe_code)]
+
+use std::sync::{Arc, OnceLock};
+
+use mapcall_array::fork::Section;
+use mapcall_array::guard::{self, Claim, Fault};
+
+use super::clock::Watch;
+use super::loops::make_calls;
+use super::plan::Plan;
+use super::prepared::Simd;
+use crate::call::{Accessed, CallLoop, VectorLoop, activation};
+use crate::contract::{QuickBatch, QuickBatchCall, Role};
+use crate::function::{CallError, Function, LoopKey};
+
+/// The longest time that the calls of a small batch are expected to take, in nanoseconds. It is not interrupted.
+const SHORT: u64 = 50_000;
+
+/// The number of loops that are held. Functions with more have some arguments that are the same in each call in
+/// some of their batches.
+const HELD: usize = 2;
+
+/// The small batches of one function.
+///
+/// A batch is small if its arguments are numbers and arrays of one shape, and if its calls are expected to take
+/// no more than 50 us, by the time that calls of the function took in the last other batch. It gives the same
+/// results and errors as a [`PreparedBatch`](super::PreparedBatch) with one thread.
+///
+/// ```
+/// use mapcall::Library;
+/// use mapcall::batch::{BatchOptions, Simd, SmallBatches};
+/// use mapcall::contract::{Backing, Memory};
+///
+/// // SAFETY: the C library's own initialisers may run at any time.
+/// let libm = unsafe { Library::open("m")? };
+/// // SAFETY: this is the prototype of `fabs`.
+/// let fabs = unsafe { libm.function("double fabs(double x)")? };
+/// let small = SmallBatches::new(&fabs, Simd::Off, |_| Some(())).unwrap();
+///
+/// let x = [1.0, -2.0, 3.0];
+/// let memory = Memory {
+///     address: x.as_ptr().cast_mut().cast(),
+///     shape: &[3],
+///     strides: &[8],
+///     is_contiguous: true,
+///     is_writeable: false,
+///     is_shared: false,
+///     backing: Backing::Private,
+/// };
+/// let mut batch = small.begin();
+/// batch.fill(&[memory].into_iter(), None).unwrap();
+/// let output = batch.output().unwrap();
+/// let mut result = [0.0; 3];
+/// batch.place(&output, result.as_mut_ptr().cast()).unwrap();
+/// // No batch has been made, so that the time of a call is not known.
+/// assert!(!small.are_short(&fabs, batch.calls()));
+/// // SAFETY: the arrays have a number for each call, and no other code uses them.
+/// let (errno, outcome) = unsafe { small.run(&fabs, &mut batch) };
+/// outcome?;
+/// assert_eq!((errno, result), (0, [1.0, 2.0, 3.0]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct SmallBatches<D> {
+    quick: QuickBatch<D>,
+    simd: Simd,
+    held: [OnceLock<Held>; HELD],
+}
+
+/// The loops for the calls of a batch whose operands of a number of bits move.
+#[derive(Clone, Debug)]
+struct Held {
+    moving: u32,
+    calls: Arc<CallLoop>,
+    vector_calls: Option<Arc<VectorLoop>>,
+}
+
+impl<D> SmallBatches<D> {
+    /// Makes the small batches of a function, with the dtypes of the arrays for its parameters and its result;
+    /// `None` if its arguments need the full check in all batches.
+    pub fn new(function: &Function, simd: Simd, dtype: impl Fn(Role) -> Option<D>) -> Option<Self> {
+        Some(Self {
+            quick: QuickBatch::new(function.contract(), dtype)?,
+            simd,
+            held: Default::default(),
+        })
+    }
+
+    /// Starts a batch.
+    #[must_use]
+    #[inline]
+    pub fn begin<'a>(&self) -> QuickBatchCall<'_, 'a, D> {
+        QuickBatchCall::new(&self.quick)
+    }
+
+    /// Returns whether calls are expected to take a time in which nobody has to interrupt them.
+    #[must_use]
+    #[inline]
+    pub fn are_short(&self, function: &Function, calls: usize) -> bool {
+        let time = function.call_time().saturating_mul(calls as u64);
+        time <= SHORT
+    }
+
+    /// Makes the calls of a batch. Returns the thread's `errno` after the last one, and the outcome.
+    ///
+    /// # Safety
+    ///
+    /// - The function is that of [`new`](Self::new), and has the type of its prototype.
+    /// - The batch is one of these, its arguments are filled in and its outputs placed.
+    /// - Their memory lives until this returns. Until then no other code writes it, nor reads memory that the
+    ///   calls write.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PreparedBatch::run`](super::PreparedBatch::run): [`CallError::Status`] if the result of a call
+    /// is a failure; [`CallError::Fault`] if a page of a map is gone; [`CallError::Simd`] if no vector variant
+    /// can make the calls.
+    pub unsafe fn run(
+        &self,
+        function: &Function,
+        batch: &mut QuickBatchCall<'_, '_, D>,
+    ) -> (i32, Result<(), CallError>) {
+        let moving = batch.moving();
+        let mut held = self.held.iter().map_while(OnceLock::get);
+        let found;
+        let loops = match held.find(|held| held.moving == moving) {
+            Some(held) => held,
+            None => match self.find(function, batch) {
+                Ok(made) => {
+                    found = made;
+                    &found
+                }
+                Err(error) => return (0, Err(error)),
+            },
+        };
+        let loops = (&*loops.calls, loops.vector_calls.as_deref());
+        let calls = batch.calls();
+        let (claim, epoch) = (Claim::new(), guard::epoch());
+        let watch = Watch::new();
+        let (slots, pointers, count) = batch.parts();
+        let pointers = pointers.get(..count).unwrap_or_default();
+        let mut made = 0;
+        let errno = activation::run(|| {
+            // SAFETY: the check has filled the frame and the pointers, whose memory the caller guarantees to live
+            // and to be used by no other code.
+            made = unsafe { make_calls(function, loops, pointers, calls, slots) };
+        });
+        drop(claim);
+        if watch.is_late() {
+            function.forget_call_time();
+        }
+        if !guard::is_quiet()
+            && let Some((call, fault)) = fault(batch, epoch)
+        {
+            return (
+                errno,
+                Err(CallError::Fault {
+                    function: function.name().to_owned(),
+                    index: Some(call),
+                    fault,
+                }),
+            );
+        }
+        if made < calls {
+            let checked = function.check_result(batch.result(), errno);
+            return (
+                errno,
+                checked.map_err(|error| error.at(plan(batch).index_of(made))),
+            );
+        }
+        (errno, Ok(()))
+    }
+
+    /// Finds the loops of a batch, and holds them if there is room.
+    #[cold]
+    fn find(
+        &self,
+        function: &Function,
+        batch: &QuickBatchCall<'_, '_, D>,
+    ) -> Result<Held, CallError> {
+        let (kinds, stores) = batch.kinds();
+        let key: LoopKey = (kinds.collect(), stores);
+        let vector_calls = match self.simd {
+            Simd::Off => None,
+            simd => match function.vector_loop(&key) {
+                Err(error) if simd == Simd::Required => return Err(error.into()),
+                found => found.ok(),
+            },
+        };
+        let held = Held {
+            moving: batch.moving(),
+            calls: function.call_loop(&key),
+            vector_calls,
+        };
+        // A fork by another thread would leave the cell locked in the child.
+        let _section = Section::enter();
+        for cell in &self.held {
+            if cell.get_or_init(|| held.clone()).moving == held.moving {
+                break;
+            }
+        }
+        Ok(held)
+    }
+}
+
+/// Returns the plan of a batch, by which the index of a call is found.
+#[cold]
+fn plan<D>(batch: &mut QuickBatchCall<'_, '_, D>) -> Plan {
+    let (_, pointers, count) = batch.parts();
+    let pointers = pointers.get(..count).unwrap_or_default();
+    Plan::of_run(pointers, batch.calls(), batch.shape())
+}
+
+/// Returns the fault of a batch, if it has one, and the index of the call that caused it.
+#[cold]
+fn fault<D>(
+    batch: &mut QuickBatchCall<'_, '_, D>,
+    epoch: usize,
+) -> Option<(Vec<usize>, Box<Fault>)> {
+    let mapped: Vec<_> = batch.addresses().collect();
+    let accessed = Accessed {
+        mapped: &mapped,
+        slots: batch.parts().0,
+    };
+    let own = activation::take_fault(accessed);
+    let fault = own.or_else(|| activation::zeros_read(epoch, mapped.clone()).map(Box::new))?;
+    let plan = plan(batch);
+    let call = plan.call_at(&(0..batch.calls()), fault.address);
+    Some((plan.index_of(call.unwrap_or_default()), fault))
+}
