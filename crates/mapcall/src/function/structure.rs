@@ -246,14 +246,16 @@ impl<'a> Struct<'a> {
                     return Err(refuse(words("a list", "give a value of its type")));
                 };
                 let list = lent.list(&element, elements);
-                let list = list.map_err(|(index, problem)| {
+                let list = list.map_err(|error| {
+                    let (index, problem) = *error;
                     let mut error = misfit(problem, &element);
                     if let CallError::Argument(error) = &mut error {
                         error.parameter = format!("{name}[{index}]");
                     }
                     error
                 })?;
-                slots[0] = list.as_ptr().expose_provenance() as u64;
+                let address = list.as_ptr().expose_provenance() as u64;
+                slots.iter_mut().take(1).for_each(|slot| *slot = address);
             }
             (Arg::Struct(structure), Rule::Record { ctype, dtype, .. }) => {
                 let value = structure.by_value(ctype, dtype);
@@ -398,12 +400,9 @@ impl<'a> Struct<'a> {
         })?;
         let size = array.layout().nbytes();
         let from = self.bytes().get(offset..offset + size).unwrap_or_default();
+        let to = array.as_mut_ptr();
         // SAFETY: the new array has `size` bytes, and `from` at most as many.
-        unsafe {
-            array
-                .as_mut_ptr()
-                .copy_from_nonoverlapping(from.as_ptr(), from.len())
-        };
+        unsafe { to.copy_from_nonoverlapping(from.as_ptr(), from.len()) };
         Ok(array)
     }
 
