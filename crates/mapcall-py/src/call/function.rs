@@ -480,7 +480,7 @@ impl Function {
         // Handles keep the arguments alive, and the quick path does not collect them.
         let has_quick = !matches!(
             binding.get().returns,
-            Returns::Pointer(_) | Returns::Function(..)
+            Returns::Pointer(_) | Returns::Function(..) | Returns::Struct(_)
         );
         let dtype = |position| Some(binding.get().expected(position)?.dtype.clone_ref(py));
         let contract = Some(inner.contract());

@@ -29,6 +29,7 @@ mod arguments;
 mod converted;
 mod error;
 mod handle;
+mod struct_slot;
 mod structure;
 mod typed;
 mod value;
@@ -51,7 +52,8 @@ pub use error::{BindError, CallError, SimdError, SimdRefusal, Success};
 pub use handle::Handle;
 #[doc(hidden)]
 pub use handle::{InUse, KeepAlive};
-pub use structure::{Struct, StructSlot};
+pub use struct_slot::StructSlot;
+pub use structure::Struct;
 pub use typed::{CFunction, CNumber, CTarget, CValue, Mismatch, TypedError};
 pub use value::Value;
 pub use variable::Variable;
