@@ -100,9 +100,9 @@ $(VENV)/bin/python: | tools
 	$(PYTHON) -m venv $(VENV) || { \
 	  echo "Python can't make a virtual environment: on Debian, apt-get install python3-venv"; exit 1; }
 
+# Most of five thousand modules are never imported, and compiling them all takes half a minute.
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	# Most of five thousand modules are never imported, and compiling all takes half a minute.
 	$(BIN)/python -m pip install --quiet --no-compile --group test
 	touch $@
 
