@@ -541,3 +541,31 @@ class TestHandles:
         assert seen == [KeyError]
         with pytest.raises(ValueError, match="returns no pointer"):
             libc.function("int abs(int j)", destructor=fail)
+
+
+def test_structs_with_pointers_that_functions_return() -> None:
+    library = mapcall.compile("""
+        struct slice { const double *data; long len; const char *name; };
+        struct slice tail(struct slice s) { s.data++; s.len--; s.name = "tail"; return s; }
+        double sum(struct slice s) { double t = 0; for (long i = 0; i < s.len; i++) t += s.data[i]; return t; }
+    """)
+    tail, total = library.tail, library.sum
+    x = np.array([1.0, 2.0, 4.0])
+    alive = weakref.ref(x)
+    rest = tail({"data": x, "len": 3})
+    assert isinstance(rest, mapcall.StructObject)
+    assert (rest.len, rest.name.text(), rest.data.array(2).tolist()) == (2, "tail", [2.0, 4.0])
+    assert total(rest) == 6.0
+    # It keeps the array alive, as a handle that is returned does.
+    del x
+    last = tail(rest)
+    del rest
+    gc.collect()
+    assert (total(last), alive() is None) == (4.0, False)
+    data = last.data
+    del last
+    gc.collect()
+    assert data.array(1).tolist() == [4.0]
+    del data
+    gc.collect()
+    assert alive() is None

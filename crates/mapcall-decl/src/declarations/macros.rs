@@ -46,6 +46,7 @@ impl Macros {
             }
         }
         replace_commas(&mut all);
+        replace_pasted(&mut all);
         let mut own: Vec<_> = all
             .iter()
             .filter(|(_, defined)| defined.is_own)
@@ -199,6 +200,94 @@ fn replace_commas(all: &mut HashMap<String, Macro>) {
             };
         }
     }
+}
+
+/// Replaces the bodies of macros that are names which other macros make by `##`, such as `VERSIONED(f)`, by these
+/// names.
+#[cfg_attr(
+    not(feature = "headers"),
+    allow(dead_code, reason = "only headers have macros")
+)]
+fn replace_pasted(all: &mut HashMap<String, Macro>) {
+    let mut names = Vec::new();
+    for (name, defined) in &*all {
+        if defined.parameters.is_none()
+            && let Some((called, arguments)) = call_of_words(&defined.body)
+            && let Some(made) = expanded(all, name, (called, &arguments), 0)
+            && made.starts_with(|letter: char| letter.is_alphabetic() || letter == '_')
+        {
+            names.push((name.clone(), made));
+        }
+    }
+    for (name, made) in names {
+        if let Some(defined) = all.get_mut(&name) {
+            defined.body = made;
+        }
+    }
+}
+
+/// Returns whether a text is one name or number.
+fn is_word(text: &str) -> bool {
+    let is_part = |letter: char| letter.is_alphanumeric() || letter == '_';
+    !text.is_empty() && text.chars().all(is_part)
+}
+
+/// Returns the name and the arguments of a call of a macro, each of which is one word.
+fn call_of_words(text: &str) -> Option<(&str, Vec<String>)> {
+    let (called, arguments) = text.strip_suffix(')')?.split_once('(')?;
+    let called = called.trim_end();
+    let arguments = arguments.split(',').map(str::trim);
+    let arguments = arguments.map(|word| is_word(word).then(|| word.to_owned()));
+    Some((called, arguments.collect::<Option<_>>()?)).filter(|_| is_word(called))
+}
+
+/// Returns the word that a call of a macro expands to; `None` if it is none. `own` is the macro that has the call,
+/// which is not expanded again.
+fn expanded(
+    all: &HashMap<String, Macro>,
+    own: &str,
+    (called, arguments): (&str, &[String]),
+    depth: usize,
+) -> Option<String> {
+    let defined = all.get(called).filter(|_| depth < MAX_CHAIN)?;
+    let parameters = defined.parameters.as_ref()?;
+    if parameters.len() != arguments.len() {
+        return None;
+    }
+    let given = |word: &str| {
+        let position = parameters.iter().position(|known| known == word);
+        position.and_then(|position| arguments.get(position))
+    };
+    if defined.body.contains("##") {
+        // The operands of `##` are not expanded (C11 6.10.3.3).
+        let mut made = String::new();
+        for piece in defined.body.split("##").map(str::trim) {
+            made.push_str(given(piece).map_or(piece, String::as_str));
+        }
+        return Some(made).filter(|made| is_word(made) && made.len() <= MAX_PASTED);
+    }
+    let value = |word: &str| word_of(all, own, given(word).map_or(word, String::as_str)).to_owned();
+    if is_word(&defined.body) {
+        return Some(value(&defined.body));
+    }
+    let (next, list) = call_of_words(&defined.body)?;
+    let list: Vec<String> = list.iter().map(|word| value(word)).collect();
+    expanded(all, own, (next, &list), depth + 1)
+}
+
+/// Returns the word that a word expands to by macros without parameters.
+fn word_of<'a>(all: &'a HashMap<String, Macro>, own: &str, word: &'a str) -> &'a str {
+    let mut current = word;
+    for _ in 0..MAX_CHAIN {
+        let defined = all
+            .get(current)
+            .filter(|defined| defined.parameters.is_none());
+        match defined {
+            Some(defined) if current != own && is_word(&defined.body) => current = &defined.body,
+            _ => break,
+        }
+    }
+    current
 }
 
 /// The maximum number of macros in the expansion of one.

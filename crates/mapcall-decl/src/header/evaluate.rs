@@ -97,17 +97,9 @@ impl Evaluator {
     fn compile(&self, program: &Program) -> Result<Vec<Constant>, String> {
         let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
         let path = directory.path().join("constants.o");
-        let mut arguments: Vec<OsString> = [
-            "-c",
-            "-w",
-            "-x",
-            "c",
-            "-O0",
-            "-g0",
-            "-fno-lto",
-        ]
-        .map(Into::into)
-        .into();
+        let mut arguments: Vec<OsString> = ["-c", "-w", "-x", "c", "-O0", "-g0", "-fno-lto"]
+            .map(Into::into)
+            .into();
         // Errors are reported in the line that uses a macro, and all of them.
         let options = if program.is_clang {
             ["-fno-caret-diagnostics", "-ferror-limit=0"]

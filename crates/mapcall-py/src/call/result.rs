@@ -13,6 +13,7 @@ use super::function::{Destructor, Function};
 use super::handle::{self, Handle};
 use super::retained::Retained;
 use super::returns::{Returns, function_pointed_to, pointed_to, type_name};
+use super::struct_object::{self, Kept, LibraryReference, StructMemory, StructObject};
 use super::{activation, errors, ndarray, number, text};
 
 /// The arrays that are allocated for a call, in the order in which they are returned.
@@ -157,8 +158,39 @@ fn any<'py>(
         Returns::Function(function, name) => {
             pointer_to_function(py, this, (function, name.as_deref()), slot, retained)
         }
-        Returns::Extended(dtype) | Returns::Record(dtype) => ndarray::item(dtype.bind(py), slots),
+        Returns::Struct(_) if retained.is_none_or(|retained| retained.scope.is_none()) => {
+            struct_object(py, this, slots, retained)
+        }
+        Returns::Extended(dtype) | Returns::Record(dtype) | Returns::Struct(dtype) => {
+            ndarray::item(dtype.bind(py), slots)
+        }
     }
+}
+
+/// Makes a struct object of a struct with pointers. It keeps `retained` alive, which these may lead into.
+#[cold]
+fn struct_object<'py>(
+    py: Python<'py>,
+    this: &Function,
+    slots: &[u64],
+    retained: Option<&Retained>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let ctype = this.inner.prototype().returns.clone();
+    let library = LibraryReference {
+        object: this.binding().library.clone_ref(py),
+        inner: this.inner.library().clone(),
+    };
+    let (array, address) = struct_object::allocate(py, &ctype, 1)?;
+    let memory = StructMemory::new(array.into_any().unbind(), address, false);
+    let size = ctype.size().unwrap_or_default();
+    let object = StructObject::new(py, library, ctype, memory)?;
+    let mut kept = Kept::default();
+    if let Some(objects) = retained.and_then(|retained| retained.objects.as_ref()) {
+        kept.objects.push(objects.clone_ref(py).into_any());
+    }
+    let bytes = bytemuck::cast_slice::<u64, u8>(slots).get(..size);
+    object.write(py, 0, bytes.unwrap_or_default(), kept)?;
+    Ok(Bound::new(py, object)?.into_any())
 }
 
 /// Makes a callable function of a function pointer; None for NULL. It keeps `retained` alive, since the code

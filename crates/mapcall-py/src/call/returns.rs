@@ -8,6 +8,7 @@ use numpy::PyArrayDescr;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use super::struct_object::has_pointers;
 use super::structure;
 use super::text::Text;
 
@@ -25,6 +26,8 @@ pub(super) enum Returns {
     /// A function pointer, by the name of its type if it has one.
     Function(Arc<FunctionType>, Option<Box<str>>),
     Record(Py<PyArrayDescr>),
+    /// A struct or union with pointers, whose dtype has their addresses only.
+    Struct(Py<PyArrayDescr>),
 }
 
 impl Returns {
@@ -41,6 +44,7 @@ impl Returns {
                     Some(function) => Self::Function(function, type_name(ctype)),
                     None => Self::Pointer(Arc::clone(pointer)),
                 },
+                CType::Record(_) if has_pointers(ctype) => Self::Struct(dtype()?),
                 CType::Record(_) => Self::Record(dtype()?),
                 _ => Self::Void,
             },
@@ -51,8 +55,10 @@ impl Returns {
     /// allocates.
     pub(super) fn has_pointers(&self, function: &mapcall::Function) -> bool {
         let mut outputs = function.contract().rules().iter().filter_map(Rule::array);
-        matches!(self, Self::Pointer(_) | Self::Function(..))
-            || outputs.any(|array| array.is_output() && pointed_to(array.ctype()).is_some())
+        matches!(
+            self,
+            Self::Pointer(_) | Self::Function(..) | Self::Struct(_)
+        ) || outputs.any(|array| array.is_output() && pointed_to(array.ctype()).is_some())
     }
 
     /// Checks that a function returns pointers which a destructor can destroy: as its result, or in

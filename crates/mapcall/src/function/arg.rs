@@ -13,7 +13,8 @@ use ndarray::{ArrayBase, Data, DataMut, Dimension};
 use num_complex::Complex;
 
 use super::handle::Owner;
-use super::{Function, Handle, KeepAlive, StructSlot};
+use super::struct_slot::StructSlot;
+use super::{Function, Handle, KeepAlive};
 use crate::contract::{Backing, HostValue, Memory, Role, Scalar};
 
 /// An argument of a call.

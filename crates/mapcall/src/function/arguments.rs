@@ -74,14 +74,14 @@ impl Lent {
         &mut self,
         element: &Rule,
         elements: &[Arg<'_>],
-    ) -> Result<&mut [usize], (usize, Problem)> {
+    ) -> Result<&mut [usize], Box<(usize, Problem)>> {
         let mut list = vec![0; elements.len() + 1].into_boxed_slice();
         for (index, (argument, pointer)) in elements.iter().zip(&mut list).enumerate() {
             let mut slot = [0];
             with_element(argument, self, |value| {
                 element.convert_element(value, false, &mut slot)
             })
-            .map_err(|problem| (index, problem))?;
+            .map_err(|problem| Box::new((index, problem)))?;
             *pointer = usize::try_from(slot[0]).unwrap_or_default();
         }
         Ok(self.lists.push_mut(list))
@@ -204,8 +204,10 @@ fn push_list(
         )
     })?;
     let list = lent.list(&element, elements);
-    let list = list
-        .map_err(|(index, problem)| contract.refuse_element(position, index, &element, problem))?;
+    let list = list.map_err(|error| {
+        let (index, problem) = *error;
+        contract.refuse_element(position, index, &element, problem)
+    })?;
     let value = match rule {
         Some(Rule::Array(rule)) => HostValue::Array {
             memory: Memory {

@@ -1,14 +1,15 @@
 //! Structs and unions with named members, whose pointers borrow what they lead to.
 
+#![allow(unsafe_code)]
+
 use std::fmt;
-use std::marker::PhantomData;
 use std::ops::Range;
 
 use mapcall_array::layout::Order;
 use mapcall_array::{Array, Buffer, DType};
 
 use super::arguments::{self, Lent};
-use super::handle::Owner;
+use super::struct_slot::{Retaining, StructSlot};
 use super::{Arg, CallError, Function, Handle, KeepAlive, Value};
 use crate::contract::{
     ArgumentError, HostValue, Number, Problem, Remedy, Role, Rule, Scalar, Subject, target_name,
@@ -245,14 +246,16 @@ impl<'a> Struct<'a> {
                     return Err(refuse(words("a list", "give a value of its type")));
                 };
                 let list = lent.list(&element, elements);
-                let list = list.map_err(|(index, problem)| {
+                let list = list.map_err(|error| {
+                    let (index, problem) = *error;
                     let mut error = misfit(problem, &element);
                     if let CallError::Argument(error) = &mut error {
                         error.parameter = format!("{name}[{index}]");
                     }
                     error
                 })?;
-                slots[0] = list.as_ptr().expose_provenance() as u64;
+                let address = list.as_ptr().expose_provenance() as u64;
+                slots.iter_mut().take(1).for_each(|slot| *slot = address);
             }
             (Arg::Struct(structure), Rule::Record { ctype, dtype, .. }) => {
                 let value = structure.by_value(ctype, dtype);
@@ -397,12 +400,9 @@ impl<'a> Struct<'a> {
         })?;
         let size = array.layout().nbytes();
         let from = self.bytes().get(offset..offset + size).unwrap_or_default();
+        let to = array.as_mut_ptr();
         // SAFETY: the new array has `size` bytes, and `from` at most as many.
-        unsafe {
-            array
-                .as_mut_ptr()
-                .copy_from_nonoverlapping(from.as_ptr(), from.len())
-        };
+        unsafe { to.copy_from_nonoverlapping(from.as_ptr(), from.len()) };
         Ok(array)
     }
 
@@ -458,13 +458,15 @@ impl<'a> Struct<'a> {
     }
 
     fn slot(&self, is_writeable: bool) -> StructSlot<'_> {
-        StructSlot {
-            ctype: &self.ctype,
-            memory: &self.memory,
-            size: self.size,
-            kept: &self.kept,
-            is_writeable,
-            life: PhantomData,
+        StructSlot::new(&self.ctype, (&self.memory, self.size), self, is_writeable)
+    }
+}
+
+impl Retaining for Struct<'_> {
+    fn keep_alive(&self, alive: &mut KeepAlive) {
+        for kept in &self.kept {
+            arguments::keep_alive(&kept.argument, alive);
+            kept.lent.keep_borrowed(alive);
         }
     }
 }
@@ -474,82 +476,6 @@ impl fmt::Debug for Struct<'_> {
         f.debug_struct("Struct")
             .field("ctype", &self.ctype)
             .field("bytes", &self.bytes())
-            .finish_non_exhaustive()
-    }
-}
-
-/// A borrowed [`Struct`], as an argument.
-///
-/// ```
-/// use mapcall::declarations::Declarations;
-/// use mapcall::{Arg, Library, Struct};
-///
-/// let header = Declarations::parse("struct pair { int a, b; };");
-/// let pair = Struct::new(&Library::process()?, &header.structure("pair").unwrap())?;
-/// assert!(matches!(Arg::from(&pair), Arg::Struct(_)));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub struct StructSlot<'a> {
-    ctype: &'a CType,
-    memory: &'a Buffer,
-    size: usize,
-    kept: &'a [Kept<'a>],
-    is_writeable: bool,
-    life: PhantomData<&'a mut [u8]>,
-}
-
-impl StructSlot<'_> {
-    /// Returns the value for a pointer to the struct.
-    pub(super) fn value(&self) -> HostValue<'_> {
-        HostValue::Struct {
-            ctype: self.ctype,
-            address: self.memory.as_mut_ptr().cast_const().cast(),
-            is_read_only: !self.is_writeable,
-        }
-    }
-
-    /// Returns the value for a struct of a type and its dtype.
-    ///
-    /// # Errors
-    ///
-    /// [`Problem::Type`] if this is a struct of another type.
-    pub(super) fn by_value<'s>(
-        &'s self,
-        ctype: &CType,
-        dtype: &'s DType,
-    ) -> Result<HostValue<'s>, Problem> {
-        if !ctype.is_same(self.ctype) {
-            return Err(Problem::Type {
-                found: format!("a struct {}", target_name(self.ctype)),
-                remedy: Remedy::Words(format!("give a struct {}", target_name(ctype))),
-            });
-        }
-        // SAFETY: the memory has `size` bytes, which were zeroed when it was made, and which nothing writes while the
-        // struct is borrowed, except for C during the call that this value is for.
-        let bytes = unsafe { std::slice::from_raw_parts(self.memory.as_ptr(), self.size) };
-        Ok(HostValue::Record {
-            dtype: Ok(dtype),
-            bytes,
-        })
-    }
-
-    /// Adds the memory, and what its pointers lead to, to what a handle keeps alive.
-    pub(super) fn keep_alive(&self, alive: &mut KeepAlive) {
-        let start = self.memory.as_ptr().addr();
-        let owner = Owner::Buffer(self.memory.clone());
-        alive.memory(start..start + self.size, self.is_writeable, owner);
-        for kept in self.kept {
-            arguments::keep_alive(&kept.argument, alive);
-            kept.lent.keep_borrowed(alive);
-        }
-    }
-}
-
-impl fmt::Debug for StructSlot<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StructSlot")
-            .field("ctype", &self.ctype)
-            .field("is_writeable", &self.is_writeable)
             .finish_non_exhaustive()
     }
 }

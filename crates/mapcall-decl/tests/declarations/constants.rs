@@ -322,6 +322,39 @@ fn macros_give_other_names() {
 }
 
 #[test]
+fn macros_paste_other_names() {
+    let header = read(
+        "#define UNIT_WIDTH 8\n#define JOIN(a,b) a ## b\n#define GLUE(a,b) JOIN(a,b)\n\
+         #define SUFFIX(a) GLUE(a,UNIT_WIDTH)\n#define compile SUFFIX(compile_)\n#define code SUFFIX(code_)\n\
+         #define VERSION_SUFFIX _72\n#define RENAME(x, y) RENAME_(x, y)\n#define RENAME_(x, y) x ## y\n\
+         #define length RENAME(length, VERSION_SUFFIX)\n#define count SUFFIX(count_)\n#define SAME(x) x\n\
+         #define kept SAME(kept)\n#define TWELVE JOIN(1, 2)\n#define calls compile(3)\n#define endless SUFFIX(endless, 1)\n\
+         typedef struct code_8 { int n; } code_8;\ncode_8 *compile_8(int x);\nint length_72(const char *s);\n\
+         extern int count_8;\nint kept(int x);\nint endless(void);\n",
+    );
+    let symbol = |name: &str| header.function(name)?.prototype.unwrap().symbol;
+    for (name, expected) in [
+        ("compile", Some("compile_8")),
+        ("length", Some("length_72")),
+        ("kept", None),
+        ("endless", None),
+    ] {
+        assert_eq!(symbol(name).as_deref(), expected, "{name}");
+    }
+    assert_eq!(
+        header.variable("count").unwrap().symbol.as_deref(),
+        Some("count_8")
+    );
+    assert_eq!(header.structure("code").unwrap().size(), Some(4));
+    let compile = header.prototype("code *compile(int x)").unwrap();
+    assert_eq!(compile.symbol.as_deref(), Some("compile_8"));
+    assert_eq!(
+        header.constant("TWELVE").unwrap(),
+        Some(ConstantValue::Integer(12))
+    );
+}
+
+#[test]
 fn earlier_texts_stay_known() {
     let header = read("typedef struct known { int x; } known; enum { HEIGHT = 4 };");
     let mut definitions = Definitions::default();
