@@ -4,9 +4,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 MATURIN := VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin
-PYTEST := $(BIN)/python -m pytest --quiet --numprocesses=auto --maxprocesses=8 --dist=worksteal
+PYTEST := $(BIN)/python -m pytest --quiet --numprocesses=logical --maxprocesses=8 --dist=worksteal
 # The oracle of the Rust property tests.
 export MAPCALL_PYTHON := $(BIN)/python
+# Hundreds of interpreters read the modules that the first has compiled, whatever the environment says.
+export PYTHONDONTWRITEBYTECODE :=
 FUZZ_SECONDS ?= 60
 
 .PHONY: demo test test-rust test-python test-libraries test-long test-release bench lint format docs fuzz \
@@ -37,6 +39,7 @@ test-libraries: tools $(VENV)/.libraries
 test-long: tools $(VENV)/.suites
 	PROPTEST_CASES=5000 cargo test --workspace
 	$(MATURIN) develop --quiet
+	MAPCALL_LONG=1 $(PYTEST) tests/python/call tests/python/faults tests/python/test_stubs.py
 	MAPCALL_SIGNATURES=1000 $(PYTEST) tests/python/call/test_generated.py
 	MAPCALL_STRESS_SECONDS=60 MAPCALL_STRESS_ROUNDS=10000 $(PYTEST) tests/python/faults/test_stress.py
 	MAPCALL_CLUSTERS=1 $(PYTEST) tests/python/cluster

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
     engine = mapcall.load(None).function("int abs(int number)").engine
     assert engine == "libffi", engine
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keeps the garbage collector from what is there before the first test.
+
+    These are some million objects, at which it would look again at each `gc.collect()` of a test.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import pickle
+import re
 import shutil
 import stat
 import subprocess
@@ -174,14 +175,26 @@ def test_identifiers_of_users_stay_theirs(code: str) -> None:
 
 # The code, and the line, column and words of its first error.
 ERRORS = [
-    ("int f(void)\n{\n    return misspelt;\n}", 3, 12, "'misspelt' undeclared"),
-    ("int f(void)\n{\n\tint é = 1; return é + q;\n}", 3, 24, "'q' undeclared"),
+    ("int f(void)\n{\n    return misspelt;\n}", 3, 12, "misspelt"),
+    ("int f(void)\n{\n\tint é = 1; return é + q;\n}", 3, 24, "'q'"),
     ("int f(void) { return 1 }", 1, 23, "expected ';'"),
-    ("#include <nowhere.h>\nint f(void);", 1, 10, "nowhere.h: No such file"),
-    ("int f(void);\n#error stop\n", 2, 2, "#error stop"),
+    ("#include <nowhere.h>\nint f(void);", 1, 10, "nowhere.h"),
+    ("int f(void);\n#error stop\n", 2, 2, "stop"),
     ("int g(int);\nint f(void) { return g(1); }", 1, 5, "undefined reference to `g`"),
-    ("int f(int n, double x[m]) { return n; }", 1, 23, "'m' undeclared"),
+    ("int f(int n, double x[m]) { return n; }", 1, 23, "'m'"),
 ]
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_compilers(compiler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is missing: on Debian, apt-get install {compiler}")
+    monkeypatch.setenv("CC", compiler)
+    library = mapcall.compile("enum { TWO = 2 }; int twice(int x) { return TWO * x; }")
+    assert (library.twice(3), library.TWO) == (6, 2)
+    with pytest.raises(mapcall.CompileError, match="misspelt") as caught:
+        mapcall.compile("int f(void) { return misspelt; }")
+    assert (caught.value.line, caught.value.column) == (1, 22)
 
 
 @pytest.mark.parametrize(("code", "line", "column", "words"), ERRORS)
@@ -488,7 +501,7 @@ def test_the_command(cache: Path, tmp_path: Path) -> None:
     failed = run("compile", code)
     assert failed.returncode == 2
     assert failed.stdout == ""
-    assert "line 2, column 10: error: 'x' undeclared" in failed.stderr
+    assert re.search(r"line 2, column 10: error: .*'x'", failed.stderr)
     assert run("compile", tmp_path / "nowhere.c").returncode == 2
     compiler = tmp_path / "slow-cc"
     compiler.write_text("#!/bin/sh\necho started >&2\nkill -INT $PPID\nsleep 600 & wait\n")

@@ -84,22 +84,22 @@ class TestPlainViews:
             x[:] = content
         plain = {name: np.asarray(view(x)) for name, view in VIEWS.items()}
         expected = {name: np.array(view) for name, view in plain.items()}
-        run = joblib.Parallel(2, backend, max_nbytes=1, temp_folder=folder)
-        for name in plain:
-            (found,) = run([joblib.delayed(seen)(plain[name], folder)])
-            assert found["pid"] != os.getpid()
-            assert found["is_mapped"], name
-            assert found["copied"] == 0, name
-            assert found["is_writeable"] == plain[name].flags.writeable
-            if mode in ("r+", "w+"):
-                # Other workers have written these numbers.
-                np.testing.assert_array_equal(found["content"], expected[name])
-                if found["is_writeable"] and plain[name].dtype == "f8" and plain[name].size:
-                    assert plain[name].flat[0] == -1
-                    plain[name].flat[0] = expected[name].flat[0]
-                np.testing.assert_array_equal(x, content)
-            else:
-                np.testing.assert_array_equal(found["content"], plain[name])
+        with joblib.Parallel(2, backend, max_nbytes=1, temp_folder=folder) as run:
+            for name in plain:
+                (found,) = run([joblib.delayed(seen)(plain[name], folder)])
+                assert found["pid"] != os.getpid()
+                assert found["is_mapped"], name
+                assert found["copied"] == 0, name
+                assert found["is_writeable"] == plain[name].flags.writeable
+                if mode in ("r+", "w+"):
+                    # Other workers have written these numbers.
+                    np.testing.assert_array_equal(found["content"], expected[name])
+                    if found["is_writeable"] and plain[name].dtype == "f8" and plain[name].size:
+                        assert plain[name].flat[0] == -1
+                        plain[name].flat[0] = expected[name].flat[0]
+                    np.testing.assert_array_equal(x, content)
+                else:
+                    np.testing.assert_array_equal(found["content"], plain[name])
 
     def test_of_an_array_that_was_pickled(self, path: Path, folder: Path) -> None:
         x = mapcall.memmap(path, "f8", "r", 24, (12, 100))

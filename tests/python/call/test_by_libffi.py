@@ -1,5 +1,8 @@
 """Runs the tests of calls with libffi alone, where the system refuses executable pages.
 
+`make test` runs those in which the engine makes the difference: arguments, results, callbacks and
+batches of all kinds. `make test-long` runs all.
+
     pytest --no-executable-pages tests/python/call/test_contract_arrays.py
 
 runs one file of them by hand.
@@ -14,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from long_tests import IS_LONG
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 # These files test both engines themselves.
@@ -27,10 +32,22 @@ BEFORE = {
     "test_keywords.py",
     "test_remedies.py",
 }
-OTHERS = BOTH | BEFORE | {Path(__file__).name}
+# What these prove depends little on the engine, and much on what stands around it: lifetimes, files,
+# locks, headers. They take most of the time.
+AROUND = {
+    "test_annotations.py",
+    "test_batch_numpy.py",
+    "test_bounds.py",
+    "test_contract_libraries.py",
+    "test_forks.py",
+    "test_handle_lifetimes.py",
+    "test_headers.py",
+    "test_streams.py",
+}
+OTHERS = BOTH | BEFORE | {Path(__file__).name} | (set() if IS_LONG else AROUND)
 FILES = sorted({path.name for path in HERE.glob("test_*.py")} - OTHERS)
 # An interpreter with NumPy and pytest starts as long as the tests of a file take.
-GROUPS = 8
+GROUPS = 8 if IS_LONG else 3
 NO_MDWE = "this kernel has no PR_SET_MDWE"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import cffi
@@ -46,6 +46,12 @@ struct all {
 
 class Point(ctypes.Structure):
     _fields_ = [("x", ctypes.c_double), ("id", ctypes.c_int)]
+
+
+class Address:
+    """An object whose memory is known by its address alone."""
+
+    _as_parameter_ = 4096
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +116,7 @@ def test_refused(lib: mapcall.Library) -> None:
         ("first", ctypes.c_double(1), "got a pointer to double"),
         ("at", (Point * 2)(), "expected struct point"),
         ("kind", ctypes.c_int(8), "got 8"),
+        ("data", Address(), "give library.handle('double *', value._as_parameter_)"),
     ]:
         with pytest.raises(mapcall.ArgumentError) as caught:
             new(**{member: value})
@@ -120,7 +127,7 @@ class TestUserData:
     """`LowLevelCallable(function, user_data)`: C gets the data as SciPy's own functions do."""
 
     @pytest.fixture
-    def low(self) -> Any:
+    def low(self) -> Iterator[Any]:
         scipy = pytest.importorskip("scipy")
         kind = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double, ctypes.c_void_p)
         data = ctypes.c_double(10)
@@ -129,9 +136,8 @@ class TestUserData:
             return x + (ctypes.c_double.from_address(data).value if data else 0)
 
         address = ctypes.cast(ctypes.pointer(data), ctypes.c_void_p)
-        low = scipy.LowLevelCallable(kind(add), address)
-        low.__dict__["keep"] = data
-        return low
+        yield scipy.LowLevelCallable(kind(add), address)
+        assert data.value == 10
 
     def test_forwarded(self, lib: mapcall.Library, low: Any) -> None:
         apply = lib.function("double apply(double (*f)(double, void *), void *data, double x)")
@@ -153,7 +159,8 @@ class TestUserData:
             apply(low, ctypes.c_void_p(ctypes.addressof(ctypes.c_int())), 2)
         assert str(caught.value) == (
             "apply: f: expected a function double (double, void *), got a LowLevelCallable with "
-            "user_data, and other data for data; leave data out, or give LowLevelCallable(f.function)"
+            "user_data, and other data for data; leave data out, or give "
+            "LowLevelCallable(f.function)"
         )
         nowhere = lib.function("double nowhere(double (*f)(double, void *), double x)")
         with pytest.raises(mapcall.ArgumentError) as caught:

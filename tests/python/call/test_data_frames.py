@@ -129,10 +129,6 @@ MISSING = {
     "Arrow": (pa.array([1.0, None, 3]), "numpy.asarray(x.fill_null(value))"),
     "ChunkedArray": (pa.chunked_array([[1.0, None], [3.0]]), "numpy.asarray(x.fill_null(value))"),
     # Without missing values, but not without a copy either.
-    "Arrow in pandas": (
-        pd.Series([1.0, 3], dtype="double[pyarrow]"),
-        "numpy.asarray(x, 'float64')",
-    ),
     "chunks": (pa.chunked_array([[1.0], [3.0]]), "numpy.asarray(x, 'float64')"),
     "frame": (pd.DataFrame({"a": [1.0], "b": [3]}), "numpy.asarray(x, 'float64')"),
 }

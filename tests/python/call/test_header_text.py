@@ -85,7 +85,7 @@ def test_errors_point_into_the_text(text: str, at: str) -> None:
 def test_errors_of_the_preprocessor() -> None:
     with pytest.raises(mapcall.PrototypeError, match=r"<header_text>:2:10: .*nowhere\.h"):
         mapcall.load("m", header_text="\n#include <nowhere.h>")
-    with pytest.raises(mapcall.PrototypeError, match=r"<header_text>:1.*#error not here"):
+    with pytest.raises(mapcall.PrototypeError, match=r"<header_text>:1.*not here"):
         mapcall.load("m", header_text="#error not here")
     with pytest.raises(TypeError, match="header_text: expected a str or a sequence of them, got i"):
         mapcall.load("m", header_text=3)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -42,7 +43,12 @@ def header(tmp_path: Path) -> Path:
     return path
 
 
-def test_constants(header: Path) -> None:
+@pytest.mark.parametrize("compiler", ["cc", "clang"])
+def test_constants(header: Path, compiler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is missing: on Debian, apt-get install {compiler}")
+    monkeypatch.setenv("CC", compiler)
+
     class Pair(ctypes.Structure):
         _fields_ = (("a", ctypes.c_int), ("b", ctypes.c_double))
 

@@ -1,13 +1,16 @@
 """Every use of a map whose pages are gone, for each reason, with and without `faulthandler`.
 
 The process survives, and a `MapFault` arrives once for each use, in the thread that made it. The
-cases are in `cases.py`; each runs in a process of its own.
+cases are in `cases.py`; each runs in a process of its own. When `faulthandler` is enabled depends on
+the signal: SIGBUS for a shortened file, as for a device error or a full disk, and SIGSEGV for a
+closed map. `make test-long` combines it with all reasons.
 """
 
 from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +20,19 @@ import cases
 from broken import PAGE, REASONS
 from cases import AT_ONCE, EFAULT, LATER, SOON, STATES, USES, Use
 from children import Result, results
+from long_tests import long
 
 ERRNO = {"io": {None, errno.EIO}, "no space": {None, errno.ENOSPC}}
 
 
-@pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("reason", REASONS)
+def combinations() -> Iterator[object]:
+    for reason in REASONS:
+        for state in STATES:
+            is_usual = state == "off" or reason in ("truncated", "closed")
+            yield pytest.param(reason, state, marks=() if is_usual else long)
+
+
+@pytest.mark.parametrize(("reason", "state"), combinations())
 @pytest.mark.parametrize("name", cases.names())
 def test_use(reason: str, state: str, name: str, native: Path, shared: Path) -> None:
     place = shared / f"{reason}-{state}"

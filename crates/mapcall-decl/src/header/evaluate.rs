@@ -97,24 +97,16 @@ impl Evaluator {
     fn compile(&self, program: &Program) -> Result<Vec<Constant>, String> {
         let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
         let path = directory.path().join("constants.o");
-        let mut arguments: Vec<OsString> = [
-            "-c",
-            "-w",
-            "-x",
-            "c",
-            "-O0",
-            "-g0",
-            "-fno-lto",
-            "-fno-diagnostics-show-caret",
-        ]
-        .map(Into::into)
-        .into();
+        let mut arguments: Vec<OsString> = ["-c", "-w", "-x", "c", "-O0", "-g0", "-fno-lto"]
+            .map(Into::into)
+            .into();
         // Errors are reported in the line that uses a macro, and all of them.
-        arguments.push(if program.is_clang {
-            "-ferror-limit=0".into()
+        let options = if program.is_clang {
+            ["-fno-caret-diagnostics", "-ferror-limit=0"]
         } else {
-            "-ftrack-macro-expansion=0".into()
-        });
+            ["-fno-diagnostics-show-caret", "-ftrack-macro-expansion=0"]
+        };
+        arguments.extend(options.map(Into::into));
         arguments.extend(["-o".into(), path.clone().into_os_string(), "-".into()]);
         let mut refused = HashSet::new();
         for _ in 0..MAX_RUNS {

@@ -100,7 +100,11 @@ impl SourceCode {
     /// messages of a preprocessor.
     pub(super) fn compiler_arguments(&self, messages: &str, directory: &Path) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = ["-shared", "-fPIC", "-O2"].map(Into::into).into();
-        arguments.push("-fno-diagnostics-show-caret".into());
+        arguments.push(if messages.contains("clang version ") {
+            "-fno-caret-diagnostics".into()
+        } else {
+            "-fno-diagnostics-show-caret".into()
+        });
         if gcc_version(messages).is_some_and(|version| version >= 11) {
             arguments.push("-fdiagnostics-column-unit=byte".into());
         }

@@ -1,12 +1,10 @@
 //! The values of ctypes and cffi that are written to C's memory: to members of structs, elements and variables.
 
-use std::ptr;
-
 use mapcall::contract::{HostValue, PointerRule, Problem, Remedy, Rule};
 use numpy::PyUntypedArray;
 use pyo3::prelude::*;
 
-use super::c_value::{CMemory, CValue, Target};
+use super::c_value::{CMemory, CPointer, CValue, Target};
 use super::errors;
 use super::store::Writer;
 
@@ -81,11 +79,10 @@ impl<'py> Writer<'_, 'py> {
                     self.kept.objects.push(object.clone().unbind());
                 }
             }
-            CValue::Attribute(found) if !pointer.is_void => {
-                let address = ptr::with_exposed_provenance(found.address);
-                self.convert(rule, HostValue::Pointer(address), Some(object), to)?;
-                self.kept.objects.push(found.owner.unbind());
-            }
+            // The array itself is a pointer to its elements.
+            CValue::Attribute(CPointer {
+                array: Some(array), ..
+            }) => self.array_pointer(rule, &array, object, to)?,
             CValue::Pointer(found) | CValue::Attribute(found) => {
                 if let Some(array) = found.array.as_ref().filter(|_| pointer.is_void) {
                     self.array_pointer(rule, array, object, to)?;

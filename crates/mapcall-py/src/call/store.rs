@@ -446,6 +446,16 @@ impl<'a, 'py> Writer<'a, 'py> {
         let Some(parameter) = object.getattr_opt(intern!(self.py, "_as_parameter_"))? else {
             return self.convert(rule, HostValue::Other, Some(object), to);
         };
+        if let (Some(pointer), false) = (rule.pointer(), self.is_unchecked)
+            && !pointer.is_void
+        {
+            let found = errors::what(object)?;
+            let target = pointer.ctype.to_string();
+            let remedy = format!("give library.handle('{target} *', value._as_parameter_)");
+            let remedy = Remedy::Words(remedy);
+            let error = self.refuse(rule.to_string(), Problem::Type { found, remedy });
+            return Err(errors::argument(self.py, &error));
+        }
         let address = std::ptr::with_exposed_provenance(foreign::address_of(&parameter)?);
         self.convert(rule, HostValue::Pointer(address), Some(object), to)?;
         self.kept.objects.push(object.clone().unbind());

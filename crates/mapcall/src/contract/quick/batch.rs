@@ -295,9 +295,8 @@ impl<'q, 'a, D> QuickBatchCall<'q, 'a, D> {
         if !(is_complete || arguments.len() == quick.required) {
             return None;
         }
-        let mut given = [None; OPERANDS];
         let mut rest = arguments.clone();
-        for ((index, step), known) in quick.steps.iter().enumerate().zip(&mut given) {
+        for (index, step) in quick.steps.iter().enumerate() {
             if !(is_complete || step.is_required) {
                 if !step.is_output {
                     return None;
@@ -315,7 +314,6 @@ impl<'q, 'a, D> QuickBatchCall<'q, 'a, D> {
             let items = step.items.as_ref()?;
             let memory = argument.array(&items.dtype)?;
             self.read(index, items, &memory)?;
-            *known = Some(argument);
         }
         if quick.result.is_some() {
             self.omitted |= 1 << quick.steps.len();
@@ -327,7 +325,6 @@ impl<'q, 'a, D> QuickBatchCall<'q, 'a, D> {
             }
             let items = quick.items(index)?;
             self.read(index, items, &out.array(&items.dtype)?)?;
-            *given.get_mut(index)? = Some(out);
             self.omitted = 0;
         }
         self.shape?;
@@ -337,7 +334,21 @@ impl<'q, 'a, D> QuickBatchCall<'q, 'a, D> {
             }
             *self.frame.0.get_mut(inferred.slot)? = extent;
         }
-        self.share_nothing(&given)
+        if self.written == 0 {
+            return Some(());
+        }
+        self.share_nothing(|index| {
+            let step = quick.steps.get(index);
+            match step.filter(|step| is_complete || step.is_required) {
+                None => out,
+                Some(_) if is_complete => arguments.clone().nth(index),
+                Some(_) => {
+                    let before = quick.steps.iter().take(index);
+                    let given = before.filter(|step| step.is_required).count();
+                    arguments.clone().nth(given)
+                }
+            }
+        })
     }
 
     /// Reads an array.
@@ -413,15 +424,16 @@ impl<'q, 'a, D> QuickBatchCall<'q, 'a, D> {
     /// Checks that no call writes memory that another one uses: an array that is written shares no byte with
     /// another one, unless both have the same bytes in each call.
     #[inline]
-    fn share_nothing<A: QuickArgument<'a, D>>(&self, given: &[Option<A>; OPERANDS]) -> Option<()> {
-        for (index, (one, argument)) in self.operands.iter().zip(given).enumerate() {
+    fn share_nothing<A: QuickArgument<'a, D>>(
+        &self,
+        argument: impl Fn(usize) -> Option<A>,
+    ) -> Option<()> {
+        for (index, one) in self.operands.iter().enumerate() {
             if self.written & (1 << index) == 0 {
                 continue;
             }
             let disjoint = self.quick.steps.get(index).map_or(0, |step| step.disjoint);
-            for (other_index, (other, other_argument)) in
-                self.operands.iter().zip(given).enumerate()
-            {
+            for (other_index, other) in self.operands.iter().enumerate() {
                 let bit = 1 << other_index;
                 if other_index == index || self.arrays & bit == 0 {
                     continue;
@@ -433,7 +445,7 @@ impl<'q, 'a, D> QuickBatchCall<'q, 'a, D> {
                 if overlap(one.span, other.span) && (!is_same || disjoint & bit != 0) {
                     return None;
                 }
-                if may_alias((*argument)?, || *other_argument)? {
+                if may_alias(argument(index)?, || argument(other_index))? {
                     return None;
                 }
             }
