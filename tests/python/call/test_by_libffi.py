@@ -38,6 +38,7 @@ AROUND = {
     "test_annotations.py",
     "test_batch_numpy.py",
     "test_bounds.py",
+    "test_contract_functions.py",
     "test_contract_libraries.py",
     "test_forks.py",
     "test_handle_lifetimes.py",

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +26,18 @@ from long_tests import long
 ERRNO = {"io": {None, errno.EIO}, "no space": {None, errno.ENOSPC}}
 
 
-def combinations() -> Iterator[object]:
-    for reason in REASONS:
-        for state in STATES:
-            is_usual = state == "off" or reason in ("truncated", "closed")
-            yield pytest.param(reason, state, marks=() if is_usual else long)
-
-
-@pytest.mark.parametrize(("reason", "state"), combinations())
+@pytest.mark.parametrize(
+    ("reason", "state"),
+    [
+        pytest.param(
+            reason,
+            state,
+            marks=() if state == "off" or reason in ("truncated", "closed") else long,
+        )
+        for reason in REASONS
+        for state in STATES
+    ],
+)
 @pytest.mark.parametrize("name", cases.names())
 def test_use(reason: str, state: str, name: str, native: Path, shared: Path) -> None:
     place = shared / f"{reason}-{state}"
