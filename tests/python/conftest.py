@@ -1,11 +1,14 @@
 """Fixtures for many tests: a new interpreter, a C compiler, the proof that no file has changed."""
 
 import itertools
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -42,6 +45,53 @@ def run_script() -> Script:
         )
         assert result.returncode == 0, f"exit {result.returncode}\n{result.stdout}{result.stderr}"
         return result.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-W", "error", Path(__file__).with_name("fork_server.py")]
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd="/",
+        env=environment,
+    ) as server:
+        yield server
+        assert server.stdin
+        server.stdin.close()
+
+
+@pytest.fixture
+def run_in_fork(
+    fork_server: subprocess.Popen[str], tmp_path_factory: pytest.TempPathFactory
+) -> Script:
+    """Returns a function like that of `run_script`, for many short scripts.
+
+    Each has a process of its own, which has imported NumPy and mapcall: a fork of one that has
+    done nothing else. Its end is that of an interpreter.
+    """
+
+    def run(script: str, *arguments: object, timeout: float = 60) -> str:
+        assert fork_server.stdin
+        assert fork_server.stdout
+        folder = tmp_path_factory.mktemp("fork")
+        files = [folder / "stdout", folder / "stderr"]
+        request = textwrap.dedent(script), [*map(str, arguments)], [*map(str, files)]
+        fork_server.stdin.write(json.dumps(request) + "\n")
+        fork_server.stdin.flush()
+        process = int(fork_server.stdout.readline())
+        timer = threading.Timer(timeout, os.kill, (process, signal.SIGKILL))
+        timer.start()
+        status = int(fork_server.stdout.readline())
+        timer.cancel()
+        printed, errors = (file.read_text() for file in files)
+        assert status == 0, f"exit {status}\n{printed}{errors}"
+        return printed
 
     return run
 

@@ -3,7 +3,6 @@
 import os
 import socket
 import subprocess
-import sys
 import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
@@ -55,11 +54,11 @@ class TestNotRegular:
 
     @pytest.mark.parametrize(("way", "mode"), ways())
     def test_pipe(
-        self, tmp_path: Path, run_script: Script, unchanged: Unchanged, way: str, mode: str
+        self, tmp_path: Path, run_in_fork: Script, unchanged: Unchanged, way: str, mode: str
     ) -> None:
         os.mkfifo(tmp_path / "pipe")
         with unchanged(tmp_path):
-            answer = run_script(ATTEMPT, way, tmp_path / "pipe", mode, timeout=20)
+            answer = run_in_fork(ATTEMPT, way, tmp_path / "pipe", mode, timeout=20)
         kind, _, message = answer.split("|", 2)
         assert kind in ("ValueError", "OSError")
         assert "regular" in message or "pipe" in message or "No such device" in message
@@ -68,7 +67,7 @@ class TestNotRegular:
     def test_socket(
         self,
         tmp_path: Path,
-        run_script: Script,
+        run_in_fork: Script,
         monkeypatch: pytest.MonkeyPatch,
         way: str,
         mode: str,
@@ -77,16 +76,16 @@ class TestNotRegular:
         monkeypatch.chdir(tmp_path)
         with socket.socket(socket.AF_UNIX) as server:
             server.bind("socket")
-            answer = run_script(ATTEMPT, way, tmp_path / "socket", mode, timeout=20)
+            answer = run_in_fork(ATTEMPT, way, tmp_path / "socket", mode, timeout=20)
         assert answer.split("|")[0] in ("ValueError", "OSError")
 
     @pytest.mark.parametrize(
         ("way", "mode"), [*ways(), ("file object", "r"), ("file object", "r+")]
     )
     @pytest.mark.parametrize("device", ["/dev/zero", "/dev/null", "/dev/urandom"])
-    def test_device(self, run_script: Script, device: str, way: str, mode: str) -> None:
+    def test_device(self, run_in_fork: Script, device: str, way: str, mode: str) -> None:
         before = os.stat(device)
-        answer = run_script(ATTEMPT, way, device, mode, timeout=20)
+        answer = run_in_fork(ATTEMPT, way, device, mode, timeout=20)
         # Devices with memory can be mapped as raw files.
         if device == "/dev/zero" and way in ("memmap", "file object"):
             assert answer.strip() == "no error"
@@ -97,11 +96,11 @@ class TestNotRegular:
 
     @pytest.mark.parametrize(("way", "mode"), ways())
     def test_directory(
-        self, tmp_path: Path, run_script: Script, unchanged: Unchanged, way: str, mode: str
+        self, tmp_path: Path, run_in_fork: Script, unchanged: Unchanged, way: str, mode: str
     ) -> None:
         (tmp_path / "folder").mkdir()
         with unchanged(tmp_path):
-            answer = run_script(ATTEMPT, way, tmp_path / "folder", mode)
+            answer = run_in_fork(ATTEMPT, way, tmp_path / "folder", mode)
         kind, number, message = answer.split("|", 2)
         assert (kind, number) == ("IsADirectoryError", "21")
         assert str(tmp_path / "folder") in message
@@ -137,7 +136,7 @@ class TestNames:
     def test_lead_nowhere(
         self,
         tmp_path: Path,
-        run_script: Script,
+        run_in_fork: Script,
         unchanged: Unchanged,
         name: str,
         expected: str,
@@ -147,7 +146,7 @@ class TestNames:
         (tmp_path / "file").write_bytes(b"x" * 100)
         (tmp_path / "loop").symlink_to("loop")
         with unchanged(tmp_path):
-            answer = run_script(ATTEMPT, way, f"{tmp_path}/{name}" if name else "", mode)
+            answer = run_in_fork(ATTEMPT, way, f"{tmp_path}/{name}" if name else "", mode)
         assert answer.split("|")[0] == expected
 
     @pytest.mark.parametrize("mode", ["r", "r+", "c"])
@@ -209,6 +208,16 @@ class TestNames:
 
 class TestPermissions:
     @pytest.fixture
+    def as_nobody(self, run_in_fork: Script) -> Script:
+        """Returns a function like `run_in_fork`, which runs a script as an unprivileged user."""
+        become = f"os.setgroups([]); os.setgid({NOBODY_UID}); os.setuid({NOBODY_UID})"
+
+        def run(script: str, *arguments: object) -> str:
+            return run_in_fork(f"import os; {become}\n{textwrap.dedent(script)}", *arguments)
+
+        return run
+
+    @pytest.fixture
     def forbidden(self) -> Iterator[Path]:
         """Yields a file without permissions for others, in a folder that they may only enter."""
         if os.getuid() != 0:
@@ -222,7 +231,9 @@ class TestPermissions:
             yield path
 
     @pytest.mark.parametrize(("way", "mode"), ways())
-    def test_none(self, forbidden: Path, unchanged: Unchanged, way: str, mode: str) -> None:
+    def test_none(
+        self, as_nobody: Script, forbidden: Path, unchanged: Unchanged, way: str, mode: str
+    ) -> None:
         with unchanged(forbidden.parent):
             answer = as_nobody(ATTEMPT, way, forbidden, mode)
         kind, number, message = answer.split("|", 2)
@@ -231,7 +242,9 @@ class TestPermissions:
 
     @pytest.mark.parametrize("way", ["memmap", "open"])
     @pytest.mark.parametrize("mode", ["r", "c"])
-    def test_reading_is_enough_for_reading(self, forbidden: Path, way: str, mode: str) -> None:
+    def test_reading_is_enough_for_reading(
+        self, as_nobody: Script, forbidden: Path, way: str, mode: str
+    ) -> None:
         forbidden.chmod(0o644)
         assert as_nobody(ATTEMPT, way, forbidden, mode) == "no error\n"
 
@@ -239,7 +252,7 @@ class TestPermissions:
         ("way", "mode"), [("memmap", "r+"), ("memmap", "w+"), ("open", "r+"), ("create", "w+")]
     )
     def test_reading_is_not_enough_for_writing(
-        self, forbidden: Path, unchanged: Unchanged, way: str, mode: str
+        self, as_nobody: Script, forbidden: Path, unchanged: Unchanged, way: str, mode: str
     ) -> None:
         forbidden.chmod(0o644)
         with unchanged(forbidden.parent):
@@ -248,7 +261,7 @@ class TestPermissions:
 
     @pytest.mark.parametrize("way", ["memmap", "create"])
     def test_a_new_file_in_a_folder_of_others(
-        self, forbidden: Path, unchanged: Unchanged, way: str
+        self, as_nobody: Script, forbidden: Path, unchanged: Unchanged, way: str
     ) -> None:
         with unchanged(forbidden.parent):
             answer = as_nobody(ATTEMPT, way, forbidden.parent / "new", "w+")
@@ -286,23 +299,6 @@ class TestPermissions:
             finally:
                 running.kill()
         assert program.read_bytes() == Path("/bin/sleep").read_bytes()
-
-
-def as_nobody(script: str, *arguments: object) -> str:
-    """Runs a script like `run_script`, but as an unprivileged user after the imports."""
-    become = (
-        "import mapcall, numpy, os; os.setgroups([]);"
-        f" os.setgid({NOBODY_UID}); os.setuid({NOBODY_UID})\n"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", become + textwrap.dedent(script), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd="/",
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
 
 
 HUGE = [

@@ -437,7 +437,16 @@ def test_memory(lib: mapcall.Library) -> None:
         doubles.close()
     del view
     doubles.close()
-    struct = lib.struct("s").at(pointer())
+    with advises("write handle[0] for the value"):
+        _ = doubles.value
+    handle = pointer()
+    with advises("write handle[0].{name} for the member"):
+        handle.x = 3
+    handle[0].x = 3
+    with advises("write handle[0].{name} for the member"):
+        _ = handle.x
+    assert handle[0].x == 3
+    struct = lib.struct("s").at(handle)
     with advises("assign None or 0"):
         del struct.p
     struct.p, struct.x = None, 0

@@ -536,7 +536,7 @@ class TestKeywords:
             thread=2,
         )
         c.refuses(
-            "half: expected a parameter's name, got other; write one of x",
+            "half: expected a parameter's name, got other; write x",
             half,
             np.ones(3),
             other=2,

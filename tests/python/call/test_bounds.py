@@ -22,7 +22,7 @@ LONG = 60_000
 
 @pytest.mark.any_engine
 @pytest.mark.parametrize("part", ["*/*", "(", "{", "[", "struct a{", "int(", "a ", "/*"])
-def test_long_texts_that_are_no_c(part: str, run_script: Script) -> None:
+def test_long_texts_that_are_no_c(part: str, run_in_fork: Script) -> None:
     script = """
         import sys
         import mapcall
@@ -35,7 +35,7 @@ def test_long_texts_that_are_no_c(part: str, run_script: Script) -> None:
                 continue
             raise AssertionError(text[:20])
     """
-    run_script(script, part, LONG)
+    run_in_fork(script, part, LONG)
 
 
 # 3 MB, in which each word is an error.
@@ -144,7 +144,7 @@ STACK = 64 << 10
         "mapcall.open('x.npy').sum()",
     ],
 )
-def test_threads_with_small_stacks(work: str, tmp_path: Path, run_script: Script) -> None:
+def test_threads_with_small_stacks(work: str, tmp_path: Path, run_in_fork: Script) -> None:
     script = """
         import os, sys, threading
         import numpy as np
@@ -176,7 +176,7 @@ def test_threads_with_small_stacks(work: str, tmp_path: Path, run_script: Script
         thread.join()
         assert done
     """
-    run_script(script, tmp_path, work, STACK)
+    run_in_fork(script, tmp_path, work, STACK)
 
 
 def test_a_struct_array_in_a_batch_is_as_before(compile_c: Compile) -> None:

@@ -32,8 +32,8 @@ BEFORE = {
     "test_keywords.py",
     "test_remedies.py",
 }
-# What these prove depends little on the engine, and much on what stands around it: lifetimes, files,
-# locks, headers. They take most of the time.
+# What these prove depends little on the engine, and much on what stands around it: lifetimes,
+# files, locks, headers. They take most of the time.
 AROUND = {
     "test_annotations.py",
     "test_batch_numpy.py",

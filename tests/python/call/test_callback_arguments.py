@@ -174,7 +174,7 @@ class TestArrays:
 
     def test_an_extent_without_a_value(self, lib: mapcall.Library) -> None:
         wrong = lib.function("int wrong(int (*f)(int n, const double x[n]))")
-        message = r"argument x: expected const double x\[n\], but C .* n is -1, which is negative"
+        message = r"argument x: expected const double x\[n\], but C .* n is negative: -1"
         with pytest.raises(ValueError, match=message):
             wrong(lambda n, x: 1)
 

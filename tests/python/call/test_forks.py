@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from long_tests import IS_LONG
+
 Compile = Callable[..., Path]
 Script = Callable[..., str]
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 
+FORKS = 300 if IS_LONG else 30
 C = """
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -115,7 +118,8 @@ def library(compile_c: Compile) -> Path:
 
 
 def test_a_child_waits_for_no_lock(library: Path, tmp_path: Path, run_script: Script) -> None:
-    script = f"{WORK}{THREADS}\nfork_storm(os.fork, 60)\nprint('done', flush=True)\nos._exit(0)\n"
+    script = f"{WORK}{THREADS}\nfork_storm(os.fork, {FORKS})\n"
+    script += "print('done', flush=True)\nos._exit(0)\n"
     assert run_script(script, library, tmp_path, timeout=300) == "done\n"
 
 

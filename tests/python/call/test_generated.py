@@ -32,7 +32,7 @@ from signatures import (
 )
 
 SEED = int(os.environ.get("MAPCALL_SEED", "3"))
-NUMBER = int(os.environ.get("MAPCALL_SIGNATURES", "60"))
+NUMBER = int(os.environ.get("MAPCALL_SIGNATURES", "40"))
 HALF = "_Float16 twice(_Float16 x) { return x + x; }"
 SOME = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 

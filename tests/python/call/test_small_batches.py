@@ -361,6 +361,21 @@ def test_a_batch_that_takes_long_is_the_last_one(library: mapcall.Library) -> No
     assert any(is_small(x) and is_small(slow) and not is_small(x) for _ in range(20))
 
 
+def test_vector_variants(library: mapcall.Library) -> None:
+    """The default of a function serves small batches, too."""
+    cos = mapcall.load("m").function("double cos(double x)", simd="auto")
+    for items in (1, 2, 3, 16, 33):
+        x = np.linspace(-9, 9, items)
+        expected = cos(x, threads=1)
+        for _ in range(3):
+            np.testing.assert_array_equal(cos(x), expected)
+    half = library.function(PROTOTYPES[0][0], simd=True)
+    assert half(x, simd=False).tolist() == (x / 2).tolist()
+    for _ in range(3):
+        with pytest.raises(mapcall.ArgumentError, match="half: simd: expected a function with a vector variant"):
+            half(x)
+
+
 def test_in_the_child_of_a_fork(library: mapcall.Library) -> None:
     half = library.function(PROTOTYPES[0][0])
     x = np.arange(16.0)

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 import mapcall
 from counted import PRELUDE, Counted
+from long_tests import IS_LONG
 
 Compile = Callable[..., Path]
 Script = Callable[..., str]
@@ -569,9 +570,9 @@ STREAM = """
 
 @pytest.mark.any_engine
 class Large:
-    """Files of 1 GiB. Inputs are sparse, since only their pages in memory count."""
+    """Files of several limits. Inputs are sparse, since only their pages in memory count."""
 
-    SIZE = 1 << 30
+    SIZE = 1 << (30 if IS_LONG else 29)
     # The maximum memory of the process in KiB: buffers, stacks, the piece that is not dropped yet,
     # and the pieces by which one thread is ahead of another.
     MAX_MEMORY = 150 << 10

@@ -1,9 +1,11 @@
 """Every use of a map whose pages are gone, for each reason, with and without `faulthandler`.
 
 The process survives, and a `MapFault` arrives once for each use, in the thread that made it. The
-cases are in `cases.py`; each runs in a process of its own. When `faulthandler` is enabled depends on
-the signal: SIGBUS for a shortened file, as for a device error or a full disk, and SIGSEGV for a
-closed map. `make test-long` combines it with all reasons.
+cases are in `cases.py`; each runs in a process of its own.
+
+For the order in which `faulthandler` and mapcall set their handlers, the signal matters: SIGBUS for
+a shortened file, as for a device error or a full disk, and SIGSEGV for a closed map. `make
+test-long` combines each order with all reasons.
 """
 
 from __future__ import annotations

@@ -233,7 +233,7 @@ pub enum ExtentError {
         by: i128,
     },
     /// The extent is negative.
-    #[error("is {value}, which is negative")]
+    #[error("is negative: {value}")]
     Negative {
         /// Its value.
         value: i128,

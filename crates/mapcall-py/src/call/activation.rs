@@ -3,7 +3,8 @@
 #![allow(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
-use std::ptr;
+use std::ffi::c_int;
+use std::ptr::{self, NonNull};
 use std::sync::{Arc, OnceLock};
 
 use pyo3::ffi::{self, PyObject, PyThreadState};
@@ -17,6 +18,7 @@ thread_local! {
         Thread {
             running: Cell::new(0),
             errno: Cell::new(0),
+            location: Cell::new(None),
             has_raised: Cell::new(false),
             innermost: Cell::new(ptr::null()),
             detached: Cell::new(ptr::null_mut()),
@@ -33,6 +35,8 @@ struct Thread {
     running: Cell<usize>,
     /// The `errno` of the last call.
     errno: Cell<i32>,
+    /// The location of C's `errno`, once a call has needed it.
+    location: Cell<Option<NonNull<c_int>>>,
     /// Whether `RAISED` has an exception.
     has_raised: Cell<bool>,
     /// The innermost running callback that has received pointers; null if there is none. It leads to the
@@ -191,20 +195,83 @@ pub(super) fn set_errno(errno: i32) {
 /// The exception that a callback raised in the call.
 #[inline]
 pub(super) fn running(call: impl FnOnce() -> i32) -> PyResult<i32> {
-    let thread = THREAD.with(ptr::from_ref);
-    // SAFETY: the value belongs to this thread, which does not end in this function, and has no destructor.
-    let thread = unsafe { &*thread };
+    let thread = Thread::current();
     if !thread.innermost.get().is_null() {
         write_back();
     }
-    thread.running.set(thread.running.get() + 1);
-    let errno = call();
-    thread.running.set(thread.running.get() - 1);
-    thread.errno.set(errno);
-    if thread.has_raised.get() {
-        take_raised(thread)?;
+    thread.run(call).errno()
+}
+
+/// Makes a call as [`running`] does, which gets the location of `errno`; returns `None` without a call if callbacks
+/// that have received pointers run on this thread, or if the location can't be found.
+#[expect(
+    clippy::inline_always,
+    reason = "it has one caller, and takes less time than a call"
+)]
+#[inline(always)]
+pub(super) fn outside_of_callbacks(call: impl FnOnce(NonNull<c_int>) -> i32) -> Option<Returned> {
+    let thread = Thread::current();
+    let location = match thread.location.get() {
+        Some(location) => location,
+        None => thread.find_location()?,
+    };
+    let is_outside = thread.innermost.get().is_null();
+    is_outside.then(|| thread.run(|| call(location)))
+}
+
+/// What a call leaves on its thread.
+#[derive(Clone, Copy)]
+pub(super) struct Returned {
+    errno: i32,
+    /// Whether a callback has raised. The exception is taken by [`errno`](Self::errno).
+    pub(super) has_raised: bool,
+}
+
+impl Returned {
+    /// Returns the `errno` of the call.
+    ///
+    /// # Errors
+    ///
+    /// The exception that a callback raised in the call.
+    #[inline]
+    pub(super) fn errno(self) -> PyResult<i32> {
+        if self.has_raised {
+            take_raised()?;
+        }
+        Ok(self.errno)
     }
-    Ok(errno)
+}
+
+impl Thread {
+    /// Returns the state of this thread. The reference is not passed to another thread.
+    #[inline]
+    fn current<'a>() -> &'a Self {
+        let thread = THREAD.with(ptr::from_ref);
+        // SAFETY: the value belongs to this thread, which does not end in a function of this module, and has no
+        // destructor.
+        unsafe { &*thread }
+    }
+
+    /// Finds the location of `errno`; returns `None` on systems whose `errno` can't be found.
+    #[cold]
+    fn find_location(&self) -> Option<NonNull<c_int>> {
+        self.location.set(mapcall::call::errno_location());
+        self.location.get()
+    }
+
+    /// Makes a call, and counts it while it is running. Keeps and returns the `errno` that `call` returns.
+    #[expect(clippy::inline_always, reason = "it takes less time than a call")]
+    #[inline(always)]
+    fn run(&self, call: impl FnOnce() -> i32) -> Returned {
+        self.running.set(self.running.get() + 1);
+        let errno = call();
+        self.running.set(self.running.get() - 1);
+        self.errno.set(errno);
+        Returned {
+            errno,
+            has_raised: self.has_raised.get(),
+        }
+    }
 }
 
 /// Returns an exception with another one, that of a callback in the same call, as its context.
@@ -219,8 +286,8 @@ pub(super) fn with_context(py: Python<'_>, error: PyErr, context: Option<PyErr>)
 
 /// Returns the exception of a callback as an error, if there is one.
 #[cold]
-fn take_raised(thread: &Thread) -> PyResult<()> {
-    thread.has_raised.set(false);
+fn take_raised() -> PyResult<()> {
+    THREAD.with(|thread| thread.has_raised.set(false));
     RAISED.take().map_or(Ok(()), Err)
 }
 

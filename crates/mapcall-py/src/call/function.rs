@@ -7,8 +7,10 @@ use std::ptr::NonNull;
 use std::sync::OnceLock;
 
 use mapcall::batch::{Simd, SmallBatches};
-use mapcall::contract::{ArrayRule, Contract, Quick, QuickDerived, Role, Rule};
-use mapcall::ctype::Function as FunctionType;
+use mapcall::contract::{
+    ArrayRule, Contract, Number, Quick, QuickDerived, QuickVectors, Role, Rule,
+};
+use mapcall::ctype::{Float, Function as FunctionType};
 use mapcall::{BindError, Prototype, Success};
 use numpy::{PyArrayDescr, PyUntypedArray};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
@@ -152,8 +154,13 @@ pub(crate) struct Function {
     pub(super) is_unchecked: bool,
     /// `numpy.ndarray`: its address is compared with the types of arguments.
     pub(super) ndarray: Py<PyType>,
+    /// The contract of the usual call: of numbers, and vectors of one length.
+    pub(super) usual: Option<QuickVectors<Py<PyArrayDescr>>>,
     /// The contract of the quick path, if the prototype is simple enough for it.
     pub(super) quick: Option<Quick<Py<PyArrayDescr>>>,
+    /// The size of a call's arrays in bytes below which the interpreter's lock is held.
+    pub(super) held_below: usize,
+    pub(super) plain_result: PlainResult,
     /// The contract of the quick path for calls in which more than lengths is derived.
     pub(super) quick_derived: Option<Box<QuickDerived<Py<PyArrayDescr>>>>,
     /// What small batches need; made when the first of them is seen. `None` if the function has none.
@@ -320,6 +327,15 @@ impl Gil {
     /// The minimum number of bytes of arrays for which the lock is released. Releasing takes about 55
     /// ns: 0.5 % of the 11 us that `saxpy` takes on as many bytes in the cache.
     pub(super) const RELEASED_FROM: usize = 1 << 19;
+
+    /// Returns the number of bytes of arrays below which the lock is held.
+    fn held_below(self) -> usize {
+        match self {
+            Self::BySize => Self::RELEASED_FROM,
+            Self::Hold => usize::MAX,
+            Self::Release => 0,
+        }
+    }
 }
 
 impl Options {
@@ -410,17 +426,44 @@ impl Options {
     }
 }
 
-/// The vectorcall entry of functions, and the code that enables it for their type. The module that has them
-/// imports this one.
-static ENTRY: OnceLock<(ffi::vectorcallfunc, Enable)> = OnceLock::new();
+/// The results that need no check and no look at the binding.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum PlainResult {
+    /// No result, and no condition of success: None.
+    None,
+    /// A `double` without a condition of success.
+    Double,
+    /// Any other result.
+    Any,
+}
 
-/// Enables vectorcall for the type of a function.
-type Enable = fn(&Bound<'_, Function>);
+impl PlainResult {
+    fn new(inner: &mapcall::Function, binding: &Binding) -> Self {
+        let is_checked = inner.success() != Success::Any || binding.options.is_callable;
+        match binding.returns {
+            Returns::Void if !is_checked => Self::None,
+            Returns::Number(Number::Float(Float::Double)) if !is_checked => Self::Double,
+            _ => Self::Any,
+        }
+    }
+}
 
-/// Stores the vectorcall entry of functions, when the extension is initialised.
-pub(super) fn install(entry: ffi::vectorcallfunc, enable: Enable) {
+/// The vectorcall entries of functions. The module that has them imports this one.
+pub(super) struct Entries {
+    /// That of functions with a `QuickVectors`, for the usual call.
+    pub(super) usual: ffi::vectorcallfunc,
+    pub(super) any: ffi::vectorcallfunc,
+    /// Enables vectorcall for the type of a function.
+    pub(super) enable: fn(&Bound<'_, Function>),
+}
+
+static ENTRIES: OnceLock<Entries> = OnceLock::new();
+
+/// Stores the vectorcall entries of functions, when the extension is initialised.
+pub(super) fn install(entries: Entries) {
     let _section = mapcall::array::fork::Section::enter();
-    ENTRY.get_or_init(|| (entry, enable));
+    ENTRIES.get_or_init(|| entries);
 }
 
 impl Function {
@@ -431,7 +474,7 @@ impl Function {
         is_unchecked: bool,
         binding: Py<Binding>,
     ) -> PyResult<Bound<'_, Self>> {
-        let &(vectorcall, enable) = ENTRY
+        let entries = ENTRIES
             .get()
             .ok_or_else(|| PyRuntimeError::new_err("mapcall is not initialised"))?;
         // Handles keep the arguments alive, and the quick path does not collect them.
@@ -451,12 +494,22 @@ impl Function {
             (quick.is_none() || may_leave_out) && !binding.get().has_pointers
         });
         let derived = derived.and_then(|contract| QuickDerived::new(contract, dtype));
+        let gil = binding.get().options.gil;
+        // A call that releases the lock takes longer than its check.
+        let usual = contract.filter(|_| has_quick && gil != Gil::Release);
+        let usual = usual.and_then(|contract| QuickVectors::new(contract, dtype));
         let function = Bound::new(
             py,
             Self {
+                vectorcall: match usual {
+                    Some(_) => entries.usual,
+                    None => entries.any,
+                },
+                usual,
+                held_below: gil.held_below(),
+                plain_result: PlainResult::new(&inner, binding.get()),
                 quick,
                 quick_derived: derived.map(Box::new),
-                vectorcall,
                 inner,
                 is_unchecked,
                 ndarray: py.get_type::<PyUntypedArray>().unbind(),
@@ -464,7 +517,7 @@ impl Function {
                 binding,
             },
         )?;
-        enable(&function);
+        (entries.enable)(&function);
         Ok(function)
     }
 

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use mapcall::ctype::CType;
 use numpy::PyArrayDescr;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -11,7 +12,29 @@ use super::handle::{Handle, View};
 use super::text::Text;
 use super::{ndarray, pointee, scope, text};
 use crate::convert;
-use crate::errors::missing_attribute;
+use crate::errors::{attribute_error, missing_attribute};
+
+impl Handle {
+    /// Returns the error for an attribute that handles lack, which says where a member of a struct is, or the value.
+    #[cold]
+    fn no_attribute(this: &Bound<'_, Self>, name: &str) -> PyErr {
+        let message = format!("'mapcall.Handle' object has no attribute '{name}'");
+        let is_member = match this.get().pointer().ctype.resolved() {
+            CType::Record(record) => {
+                let members = record.named_members();
+                members.iter().any(|(member, ..)| *member == name)
+            }
+            _ => false,
+        };
+        let message = match name {
+            _ if is_member => format!("{message}; write handle[0].{name} for the member"),
+            // As ctypes has them.
+            "value" | "contents" => format!("{message}; write handle[0] for the value"),
+            _ => return missing_attribute(this, name, message),
+        };
+        attribute_error(this.py(), name, None, message)
+    }
+}
 
 #[pymethods]
 impl Handle {
@@ -326,8 +349,15 @@ impl Handle {
     }
 
     fn __getattr__(this: &Bound<'_, Self>, name: &str) -> PyResult<Py<PyAny>> {
-        let message = format!("'mapcall.Handle' object has no attribute '{name}'");
-        Err(missing_attribute(this, name, message))
+        Err(Self::no_attribute(this, name))
+    }
+
+    fn __setattr__(this: &Bound<'_, Self>, name: &str, _value: &Bound<'_, PyAny>) -> PyResult<()> {
+        if this.get_type().hasattr(name)? {
+            let message = format!("attribute '{name}' of 'mapcall.Handle' objects is not writable");
+            return Err(attribute_error(this.py(), name, None, message));
+        }
+        Err(Self::no_attribute(this, name))
     }
 
     fn __repr__(&self) -> String {

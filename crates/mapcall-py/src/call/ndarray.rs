@@ -9,7 +9,7 @@ use std::slice;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use mapcall::array::DType;
-use mapcall::contract::{Backing, Memory, Output};
+use mapcall::contract::{Backing, Memory, Output, QuickVector};
 use numpy::npyffi::{
     NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_OWNDATA, NPY_ARRAY_WRITEABLE, PY_ARRAY_API, PyArray_Descr,
     PyArrayObject, PyArrayObject_fields, npy_intp,
@@ -21,7 +21,6 @@ use pyo3::ffi::{self, PyObject, PyTypeObject};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
-use smallvec::SmallVec;
 
 use crate::map::Map;
 use crate::mapped_array::ndarray_type;
@@ -54,7 +53,13 @@ unsafe fn is_unmasked(class: *mut PyTypeObject, ndarray: *mut PyTypeObject) -> b
         return true;
     }
     // SAFETY: the caller guarantees that `class` points to a live type.
-    let tag = unsafe { (*class).tp_version_tag };
+    is_known_unmasked(unsafe { (*class).tp_version_tag })
+}
+
+/// Returns whether a version tag is in [`UNMASKED`].
+#[cold]
+#[inline(never)]
+fn is_known_unmasked(tag: u32) -> bool {
     tag != 0
         && UNMASKED
             .iter()
@@ -183,6 +188,52 @@ pub(super) unsafe fn memory_of<'a>(
     ndarray: *mut PyTypeObject,
     dtype: *mut PyObject,
 ) -> Option<Memory<'a>> {
+    // SAFETY: the caller guarantees a live object, and the type `numpy.ndarray`.
+    let array = unsafe { array_of(object, ndarray, dtype) }?;
+    // SAFETY: `array` points to an ndarray. The caller guarantees that it is alive for `'a`, and that no
+    // Python code, which could reshape it, runs meanwhile.
+    Some(unsafe { memory_at(array, Backing::Unknown) })
+}
+
+/// Returns the memory of an array with one axis whose dtype is the object `dtype`; `None` for any other object, and
+/// for classes that may have a mask. Its flags are NumPy's.
+///
+/// # Safety
+///
+/// `object` points to a live object, and `ndarray` is the type `numpy.ndarray`.
+#[inline]
+pub(super) unsafe fn vector_of(
+    object: *mut PyObject,
+    ndarray: *mut PyTypeObject,
+    dtype: *mut PyObject,
+) -> Option<QuickVector> {
+    // SAFETY: the caller guarantees a live object, and the type `numpy.ndarray`.
+    let array = unsafe { array_of(object, ndarray, dtype) }?;
+    // SAFETY: `array` points to a live ndarray.
+    let fields = unsafe { &(*array).fields };
+    if fields.nd != 1 {
+        return None;
+    }
+    Some(QuickVector {
+        address: fields.data.expose_provenance(),
+        // SAFETY: `dimensions` of an ndarray points to `nd` lengths.
+        length: unsafe { *fields.dimensions }.cast_unsigned(),
+        flags: fields.flags.cast_unsigned(),
+    })
+}
+
+/// Returns an array whose dtype is the object `dtype`; `None` for any other object, and for classes that may have a
+/// mask.
+///
+/// # Safety
+///
+/// `object` points to a live object, and `ndarray` is the type `numpy.ndarray`.
+#[inline]
+unsafe fn array_of(
+    object: *mut PyObject,
+    ndarray: *mut PyTypeObject,
+    dtype: *mut PyObject,
+) -> Option<*mut PyArrayObject> {
     // SAFETY: the caller guarantees that `object` points to a live object.
     let class = unsafe { ffi::Py_TYPE(object) };
     // SAFETY: `class` is the type of a live object, and the caller guarantees that `ndarray` is
@@ -193,12 +244,8 @@ pub(super) unsafe fn memory_of<'a>(
     let array: *mut PyArrayObject = object.cast();
     // SAFETY: `is_unmasked` returns true for ndarray and classes derived from it only, so `array` points
     // to a live ndarray.
-    if unsafe { (*array).fields.descr }.cast() != dtype {
-        return None;
-    }
-    // SAFETY: `array` points to an ndarray. The caller guarantees that it is alive for `'a`, and that no
-    // Python code, which could reshape it, runs meanwhile.
-    Some(unsafe { memory_at(array, Backing::Unknown) })
+    let descr = unsafe { (*array).fields.descr };
+    (descr.cast() == dtype).then_some(array)
 }
 
 /// Returns the memory of an array.
@@ -344,17 +391,19 @@ pub(super) fn zeros<'py>(
 ) -> PyResult<Bound<'py, PyUntypedArray>> {
     let py = dtype.py();
     let too_large = || PyMemoryError::new_err(format!("can't make an array of shape {shape:?}"));
-    let mut dims = shape
+    if shape
         .iter()
-        .map(|&length| npy_intp::try_from(length))
-        .collect::<Result<SmallVec<[_; 4]>, _>>()
-        .map_err(|_| too_large())?;
-    let ndim = c_int::try_from(dims.len()).map_err(|_| too_large())?;
+        .any(|&length| length > isize::MAX.cast_unsigned())
+    {
+        return Err(too_large());
+    }
+    let dims: *const npy_intp = shape.as_ptr().cast();
+    let ndim = c_int::try_from(shape.len()).map_err(|_| too_large())?;
     let descr: *mut PyArray_Descr = dtype.clone().into_ptr().cast();
-    // SAFETY: `dims` has `ndim` lengths, and `into_ptr` has given up the reference to the dtype that
-    // `PyArray_Zeros` takes.
+    // SAFETY: `dims` points to `ndim` lengths, which fit an `npy_intp` and which NumPy only reads, and `into_ptr` has
+    // given up the reference to the dtype that `PyArray_Zeros` takes.
     let array = unsafe {
-        PY_ARRAY_API.PyArray_Zeros(py, ndim, dims.as_mut_ptr(), descr, is_column_major.into())
+        PY_ARRAY_API.PyArray_Zeros(py, ndim, dims.cast_mut(), descr, is_column_major.into())
     };
     // SAFETY: the function returned a new reference, or null with an exception set.
     let array: Bound<'py, PyAny> = unsafe { Bound::from_owned_ptr_or_err(py, array) }?;
@@ -417,7 +466,7 @@ pub(super) fn ordered_zeros<'py>(
 
 /// Sets the elements of a new array of integers.
 #[cold]
-fn fill(array: &Bound<'_, PyUntypedArray>, value: u64) -> PyResult<()> {
+pub(super) fn fill(array: &Bound<'_, PyUntypedArray>, value: u64) -> PyResult<()> {
     array
         .call_method1(intern!(array.py(), "fill"), (value,))
         .map(drop)

@@ -35,6 +35,19 @@ impl PythonNumber {
     }
 }
 
+/// Returns the value of a plain float; `None` for any other object.
+///
+/// # Safety
+///
+/// `object` points to a live object.
+#[inline]
+pub(super) unsafe fn float(object: *mut PyObject) -> Option<f64> {
+    // SAFETY: the caller guarantees that `object` points to a live object.
+    let is_float = unsafe { ffi::PyFloat_CheckExact(object) } != 0;
+    // SAFETY: `object` points to a live object, whose type is float.
+    is_float.then(|| unsafe { ffi::PyFloat_AS_DOUBLE(object) })
+}
+
 /// Returns the slot for a plain float or int that the parameter's type can represent; `None` for any
 /// other object.
 ///
@@ -44,9 +57,8 @@ impl PythonNumber {
 #[inline]
 pub(super) unsafe fn slot(kind: Number, object: *mut PyObject) -> Option<u64> {
     // SAFETY: the caller guarantees that `object` points to a live object.
-    if unsafe { ffi::PyFloat_CheckExact(object) } != 0 {
-        // SAFETY: `object` points to a live object, whose type is float.
-        return kind.slot_of_real(unsafe { ffi::PyFloat_AS_DOUBLE(object) });
+    if let Some(value) = unsafe { float(object) } {
+        return kind.slot_of_real(value);
     }
     // SAFETY: the caller guarantees that `object` points to a live object.
     if unsafe { ffi::PyLong_CheckExact(object) } != 0 {

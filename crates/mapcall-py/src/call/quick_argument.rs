@@ -2,8 +2,10 @@
 
 #![allow(unsafe_code)]
 
-use mapcall::contract::{Backing, Memory, Number, QuickArgument};
+use mapcall::contract::{Backing, Memory, Number, QuickArgument, QuickVector};
+use mapcall::ctype::Float;
 use numpy::PyArrayDescr;
+use numpy::npyffi::{NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_OWNDATA, NPY_ARRAY_WRITEABLE};
 use pyo3::ffi::{PyObject, PyTypeObject};
 use pyo3::prelude::*;
 
@@ -17,10 +19,29 @@ pub(super) struct Argument<'a> {
 }
 
 impl<'a> QuickArgument<'a, Py<PyArrayDescr>> for Argument<'a> {
+    const CONTIGUOUS: u32 = NPY_ARRAY_C_CONTIGUOUS.cast_unsigned();
+    const WRITEABLE: u32 = NPY_ARRAY_WRITEABLE.cast_unsigned();
+    const PRIVATE: u32 = NPY_ARRAY_OWNDATA.cast_unsigned();
+
     #[inline]
     fn number(self, number: Number) -> Option<u64> {
         // SAFETY: the caller of the function has a reference to its argument.
         unsafe { number::slot(number, *self.object) }
+    }
+
+    #[inline]
+    fn real(self, float: Float) -> Option<u64> {
+        // SAFETY: the caller of the function has a reference to its argument.
+        match unsafe { number::float(*self.object) } {
+            Some(value) => Number::Float(float).slot_of_real(value),
+            None => self.number(Number::Float(float)),
+        }
+    }
+
+    #[inline]
+    fn vector(self, dtype: &Py<PyArrayDescr>) -> Option<QuickVector> {
+        // SAFETY: the caller of the function has a reference to its argument.
+        unsafe { ndarray::vector_of(*self.object, self.ndarray, dtype.as_ptr()) }
     }
 
     #[inline]

@@ -68,15 +68,18 @@ pub(super) fn call<'py>(
         }
         outputs.push(array.into_any());
     }
-    if !batch.is_placed() {
+    let Some(loops) = small
+        .loops(&this.inner, &batch)
+        .filter(|_| batch.is_placed())
+    else {
         return Ok(None);
-    }
+    };
     let mut outcome = Ok(());
     let returned = activation::running(|| {
         // SAFETY: the check has accepted the arguments, which the caller of the function keeps alive, and the
-        // outputs are in `outputs`. By the docs of `load`, its user guarantees the prototype, and that no other
+        // outputs are in `outputs`. The loops are those of the batch. By the docs of `load`, its user guarantees the prototype, and that no other
         // thread writes the arrays during the batch.
-        let (errno, made) = unsafe { small.run(&this.inner, &mut batch) };
+        let (errno, made) = unsafe { loops.run(&this.inner, &mut batch) };
         outcome = made;
         errno
     });

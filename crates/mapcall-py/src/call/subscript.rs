@@ -23,8 +23,10 @@ static ZERO: AtomicPtr<PyObject> = AtomicPtr::new(ptr::null_mut());
 /// Installs the slot, when the extension is initialised.
 pub(super) fn install(py: Python<'_>) -> PyResult<()> {
     let class = py.get_type::<Handle>().as_type_ptr();
-    // SAFETY: the pointer is that of a live type. This thread is attached, so no other one changes it.
-    let Some(mapping) = (unsafe { (*class).tp_as_mapping.as_mut() }) else {
+    // SAFETY: the pointer is that of a live type.
+    let mapping = unsafe { (*class).tp_as_mapping };
+    // SAFETY: null, or the slots of the type. This thread is attached, so no other one changes them.
+    let Some(mapping) = (unsafe { mapping.as_mut() }) else {
         return Ok(());
     };
     let Some(original) = mapping.mp_subscript else {

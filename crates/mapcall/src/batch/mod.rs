@@ -44,4 +44,4 @@ pub use prepared::{BatchOptions, PreparedBatch};
 #[doc(hidden)]
 pub use run::BatchObserver;
 #[doc(hidden)]
-pub use small::SmallBatches;
+pub use small::{SmallBatches, SmallLoops};

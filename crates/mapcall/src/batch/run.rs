@@ -261,8 +261,8 @@ impl BatchRun<'_, '_> {
         let mut plan = Cow::Borrowed(conversions.map_or(self.plan, Conversions::plan));
         let mut last_report = Instant::now();
         let mut now = last_report;
-        let mut call_time = 0;
         let mut passed = 0;
+        let mut call_time = 0;
         while !progress.is_over.load(Ordering::Relaxed) {
             let count = chunk_sizer.next();
             let start = progress.next.fetch_add(count, Ordering::Relaxed);

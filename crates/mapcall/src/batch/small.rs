@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use mapcall_array::fork::Section;
@@ -56,8 +57,9 @@ const HELD: usize = 2;
 /// batch.place(&output, result.as_mut_ptr().cast()).unwrap();
 /// // No batch has been made, so that the time of a call is not known.
 /// assert!(!small.are_short(&fabs, batch.calls()));
+/// let loops = small.loops(&fabs, &batch).unwrap();
 /// // SAFETY: the arrays have a number for each call, and no other code uses them.
-/// let (errno, outcome) = unsafe { small.run(&fabs, &mut batch) };
+/// let (errno, outcome) = unsafe { loops.run(&fabs, &mut batch) };
 /// outcome?;
 /// assert_eq!((errno, result), (0, [1.0, 2.0, 3.0]));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -69,7 +71,11 @@ pub struct SmallBatches<D> {
     held: [OnceLock<Held>; HELD],
 }
 
-/// The loops for the calls of a batch whose operands of a number of bits move.
+/// The loops that make the calls of a small batch: see [`SmallBatches`] for an example.
+#[derive(Debug)]
+pub struct SmallLoops<'s>(Cow<'s, Held>);
+
+/// The loops for the batches in which the same operands have an item for each call: those of the bits `moving`.
 #[derive(Clone, Debug)]
 struct Held {
     moving: u32,
@@ -103,74 +109,21 @@ impl<D> SmallBatches<D> {
         time <= SHORT
     }
 
-    /// Makes the calls of a batch. Returns the thread's `errno` after the last one, and the outcome.
-    ///
-    /// # Safety
-    ///
-    /// - The function is that of [`new`](Self::new), and has the type of its prototype.
-    /// - The batch is one of these, its arguments are filled in and its outputs placed.
-    /// - Their memory lives until this returns. Until then no other code writes it, nor reads memory that the
-    ///   calls write.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`PreparedBatch::run`](super::PreparedBatch::run): [`CallError::Status`] if the result of a call
-    /// is a failure; [`CallError::Fault`] if a page of a map is gone; [`CallError::Simd`] if no vector variant
-    /// can make the calls.
-    pub unsafe fn run(
+    /// Returns the loops for the calls of a batch whose outputs are placed; `None` if no vector variant can make them
+    /// though one is required.
+    #[must_use]
+    #[inline]
+    pub fn loops(
         &self,
         function: &Function,
-        batch: &mut QuickBatchCall<'_, '_, D>,
-    ) -> (i32, Result<(), CallError>) {
+        batch: &QuickBatchCall<'_, '_, D>,
+    ) -> Option<SmallLoops<'_>> {
         let moving = batch.moving();
         let mut held = self.held.iter().map_while(OnceLock::get);
-        let found;
-        let loops = match held.find(|held| held.moving == moving) {
-            Some(held) => held,
-            None => match self.find(function, batch) {
-                Ok(made) => {
-                    found = made;
-                    &found
-                }
-                Err(error) => return (0, Err(error)),
-            },
-        };
-        let loops = (&*loops.calls, loops.vector_calls.as_deref());
-        let calls = batch.calls();
-        let (claim, epoch) = (Claim::new(), guard::epoch());
-        let watch = Watch::new();
-        let (slots, pointers, count) = batch.parts();
-        let pointers = pointers.get(..count).unwrap_or_default();
-        let mut made = 0;
-        let errno = activation::run(|| {
-            // SAFETY: the check has filled the frame and the pointers, whose memory the caller guarantees to live
-            // and to be used by no other code.
-            made = unsafe { make_calls(function, loops, pointers, calls, slots) };
-        });
-        drop(claim);
-        if watch.is_late() {
-            function.forget_call_time();
+        match held.find(|held| held.moving == moving) {
+            Some(held) => Some(SmallLoops(Cow::Borrowed(held))),
+            None => self.find(function, batch),
         }
-        if !guard::is_quiet()
-            && let Some((call, fault)) = fault(batch, epoch)
-        {
-            return (
-                errno,
-                Err(CallError::Fault {
-                    function: function.name().to_owned(),
-                    index: Some(call),
-                    fault,
-                }),
-            );
-        }
-        if made < calls {
-            let checked = function.check_result(batch.result(), errno);
-            return (
-                errno,
-                checked.map_err(|error| error.at(plan(batch).index_of(made))),
-            );
-        }
-        (errno, Ok(()))
     }
 
     /// Finds the loops of a batch, and holds them if there is room.
@@ -179,15 +132,13 @@ impl<D> SmallBatches<D> {
         &self,
         function: &Function,
         batch: &QuickBatchCall<'_, '_, D>,
-    ) -> Result<Held, CallError> {
+    ) -> Option<SmallLoops<'_>> {
         let (kinds, stores) = batch.kinds();
         let key: LoopKey = (kinds.collect(), stores);
         let vector_calls = match self.simd {
             Simd::Off => None,
-            simd => match function.vector_loop(&key) {
-                Err(error) if simd == Simd::Required => return Err(error.into()),
-                found => found.ok(),
-            },
+            Simd::Auto => function.vector_loop(&key).ok(),
+            Simd::Required => Some(function.vector_loop(&key).ok()?),
         };
         let held = Held {
             moving: batch.moving(),
@@ -201,7 +152,65 @@ impl<D> SmallBatches<D> {
                 break;
             }
         }
-        Ok(held)
+        Some(SmallLoops(Cow::Owned(held)))
+    }
+}
+
+impl SmallLoops<'_> {
+    /// Makes the calls of the batch. Returns the thread's `errno` after the last one, and the outcome.
+    ///
+    /// # Safety
+    ///
+    /// - The loops are those of the function and the batch, whose arguments are filled in and whose outputs are placed.
+    /// - The function has the type of its prototype.
+    /// - The memory of the operands lives until this returns. Until then no other code writes it, nor reads memory
+    ///   that the calls write.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PreparedBatch::run`](super::PreparedBatch::run): [`CallError::Status`] if the result of a call
+    /// is a failure; [`CallError::Fault`] if a page of a map is gone.
+    pub unsafe fn run<D>(
+        &self,
+        function: &Function,
+        batch: &mut QuickBatchCall<'_, '_, D>,
+    ) -> (i32, Result<(), CallError>) {
+        let loops = (&*self.0.calls, self.0.vector_calls.as_deref());
+        let calls = batch.calls();
+        let (claim, epoch) = (Claim::new(), guard::epoch());
+        let watch = Watch::new();
+        let (slots, pointers, count) = batch.parts();
+        let pointers = pointers.get(..count).unwrap_or_default();
+        let mut made = 0;
+        let errno = activation::run(|| {
+            // SAFETY: the check has filled the frame and the pointers, whose memory the caller guarantees to live
+            // and to be used by no other code. The caller guarantees that the loops are those of the function.
+            made = unsafe { make_calls(function, loops, pointers, calls, slots) };
+        });
+        drop(claim);
+        if watch.is_late() {
+            function.forget_call_time();
+        }
+        if !guard::is_quiet()
+            && let Some((index, fault)) = fault(batch, epoch)
+        {
+            let function = function.name().to_owned();
+            let index = Some(index);
+            return (
+                errno,
+                Err(CallError::Fault {
+                    function,
+                    index,
+                    fault,
+                }),
+            );
+        }
+        if made < calls {
+            let checked = function.check_result(batch.result(), errno);
+            let failed = checked.map_err(|error| error.at(plan(batch).index_of(made)));
+            return (errno, failed);
+        }
+        (errno, Ok(()))
     }
 }
 

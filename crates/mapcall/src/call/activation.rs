@@ -3,6 +3,7 @@
 
 use std::ffi::c_int;
 use std::ops::Range;
+use std::ptr::NonNull;
 
 use mapcall_array::guard::{self, Fault, Reporter, ThreadId};
 
@@ -14,10 +15,23 @@ use super::errno;
 /// Calls may be nested: a callback of C may make calls of its own.
 #[inline]
 pub(crate) fn run(calls: impl FnOnce()) -> c_int {
-    let Some(location) = errno::location() else {
-        calls();
-        return 0;
-    };
+    match errno::location() {
+        // SAFETY: the location is that of this thread.
+        Some(location) => unsafe { run_at(location, calls) },
+        None => {
+            calls();
+            0
+        }
+    }
+}
+
+/// Makes calls as [`run`] does, with the location of `errno`.
+///
+/// # Safety
+///
+/// `location` is what [`errno::location`] returns on this thread.
+#[inline]
+pub(crate) unsafe fn run_at(location: NonNull<c_int>, calls: impl FnOnce()) -> c_int {
     // SAFETY: the location is this thread's `errno`, which is valid as long as the thread lives.
     unsafe { location.write(0) };
     calls();

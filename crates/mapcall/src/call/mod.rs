@@ -40,9 +40,10 @@ mod thunk;
 mod value;
 mod vector;
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::fmt;
 use std::mem;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -62,6 +63,14 @@ use value::Value;
 #[must_use]
 pub fn errno() -> i32 {
     errno::get()
+}
+
+/// Returns the location of the thread's C `errno`, which stays the same as long as the thread lives; `None` on systems
+/// whose `errno` can't be found.
+#[doc(hidden)]
+#[must_use]
+pub fn errno_location() -> Option<NonNull<c_int>> {
+    errno::location()
 }
 
 /// The implementation that makes a call.

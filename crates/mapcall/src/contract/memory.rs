@@ -77,8 +77,8 @@ impl Memory<'_> {
 #[inline]
 pub(super) fn overlap((start, size): (u64, u64), (other, other_size): (u64, u64)) -> bool {
     // A range of memory ends before the last address.
-    size > 0
-        && other_size > 0
-        && start < other.wrapping_add(other_size)
+    start < other.wrapping_add(other_size)
         && other < start.wrapping_add(size)
+        && size > 0
+        && other_size > 0
 }

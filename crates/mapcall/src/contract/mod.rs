@@ -59,7 +59,8 @@ pub use memory::Memory;
 pub use number::Number;
 pub use output::Output;
 pub use quick::{
-    Quick, QuickArgument, QuickBatch, QuickBatchCall, QuickCall, QuickDerived, QuickOutput,
+    LeftOut, Quick, QuickArgument, QuickBatch, QuickBatchCall, QuickCall, QuickDerived,
+    QuickOutput, QuickVector, QuickVectors, ShortFrame,
 };
 pub use received::{Received, ReceivedArray, ReceivedNumbers, ReceivedParameters};
 pub use role::Role;

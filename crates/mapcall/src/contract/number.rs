@@ -132,8 +132,11 @@ impl Number {
             Self::Float(Float::Float) => {
                 #[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest")]
                 let nearest = value as f32;
-                let overflows = nearest.is_infinite() && value.is_finite();
-                (!overflows).then(|| nearest.to_bits().into())
+                if nearest.is_finite() {
+                    Some(nearest.to_bits().into())
+                } else {
+                    not_finite(value, nearest)
+                }
             }
             _ => None,
         }
@@ -181,6 +184,12 @@ impl Number {
             }
         }
     }
+}
+
+/// Returns the slot of a `float` that is infinite or no number; `None` if it stands for a finite value.
+#[cold]
+fn not_finite(value: f64, nearest: f32) -> Option<u64> {
+    (!value.is_finite()).then(|| nearest.to_bits().into())
 }
 
 impl Number {

@@ -37,7 +37,7 @@ mod variable;
 mod variadic;
 mod vector;
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::fmt;
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -678,6 +678,26 @@ impl Function {
             // guaranteed that the code at the address has the type of the prototype.
             unsafe { trampoline.call(address, frame.as_mut_ptr()) };
         })
+    }
+
+    /// Runs the function as [`invoke`](Self::invoke) does, with the location of `errno`.
+    ///
+    /// # Safety
+    ///
+    /// Those of [`invoke`](Self::invoke), and `location` is what [`errno_location`](crate::call::errno_location)
+    /// returns on this thread.
+    #[doc(hidden)]
+    #[inline]
+    pub unsafe fn invoke_at(&self, frame: &mut [u64], location: NonNull<c_int>) -> i32 {
+        let trampoline = &self.0.trampoline;
+        let address = self.0.address.0.as_ptr();
+        let call = || {
+            // SAFETY: the caller guarantees a filled frame whose memory lives. The caller of `Library::bind`
+            // guaranteed that the code at the address has the type of the prototype.
+            unsafe { trampoline.call(address, frame.as_mut_ptr()) };
+        };
+        // SAFETY: the caller guarantees that the location is that of this thread.
+        unsafe { activation::run_at(location, call) }
     }
 
     /// Returns what the loop for the calls of a batch depends on.

@@ -56,8 +56,9 @@ fn add(small: &SmallBatches<()>, function: &Function, [x, y, sums]: [&mut [f64; 
     while let Some(output) = batch.output() {
         batch.place(&output, sums.as_mut_ptr().cast()).unwrap();
     }
+    let loops = small.loops(function, &batch).unwrap();
     // SAFETY: the arrays have 16 numbers, and no other code uses them.
-    let (_, outcome) = unsafe { small.run(function, &mut batch) };
+    let (_, outcome) = unsafe { loops.run(function, &mut batch) };
     outcome.unwrap();
     ALLOCATIONS.get() - before
 }

@@ -158,7 +158,7 @@ fn products_and_sums_are_verified_and_computed() {
     refuse(
         tile,
         &mut [(-1).into(), Arg::from(&x), Arg::Out],
-        "tile: y: expected int32[n*k] of some size, got n*k, which is -3, which is negative",
+        "tile: y: expected int32[n*k] of some size, got n*k, which is negative: -3",
     );
 
     let cumulate = "void cumulate(int n, const double x[n], double y[n + 1])";

@@ -34,3 +34,4 @@ mod status;
 mod structs;
 mod typed;
 mod variadic;
+mod vectors;

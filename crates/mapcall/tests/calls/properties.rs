@@ -81,7 +81,7 @@ fn arrays() -> impl Strategy<Value = Vec<(Axes, bool)>> {
 /// An address without memory, which is compared and never read.
 const START: usize = 1 << 20;
 
-fn memory<'a>(start: usize, shape: &'a [usize], strides: &'a [isize]) -> Memory<'a> {
+pub(super) fn memory<'a>(start: usize, shape: &'a [usize], strides: &'a [isize]) -> Memory<'a> {
     Memory {
         address: std::ptr::without_provenance_mut(START + start),
         shape,

@@ -108,7 +108,7 @@ enum Parameter {
 
 /// What is given for a parameter.
 #[derive(Clone, Copy)]
-enum Given<'a> {
+pub(super) enum Given<'a> {
     Integer(i64),
     Real(f64),
     Text(&'a [u8]),
@@ -145,7 +145,7 @@ impl<'a> QuickArgument<'a, ()> for Given<'a> {
 
 /// What a call passes: the value of each parameter, behind its pointer if it is a number by reference, the size
 /// of the arrays, and the outputs to be allocated.
-type Passed = Option<(Vec<u64>, usize, Vec<Output>)>;
+pub(super) type Passed = Option<(Vec<u64>, usize, Vec<Output>)>;
 
 /// Reads the values of numbers that are passed by reference from their copies.
 fn values(contract: &Contract, frame: &[u64]) -> Vec<u64> {
@@ -168,7 +168,7 @@ fn values(contract: &Contract, frame: &[u64]) -> Vec<u64> {
     contract.rules().iter().enumerate().map(value).collect()
 }
 
-fn checked(contract: &Contract, given: &[Option<Given<'_>>]) -> Passed {
+pub(super) fn checked(contract: &Contract, given: &[Option<Given<'_>>]) -> Passed {
     // Aligned to 16 bytes, as a frame is.
     let mut frame = vec![0_u128; contract.slots().div_ceil(2)];
     let slots: &mut [u64] = bytemuck::cast_slice_mut(&mut frame);

@@ -69,13 +69,12 @@ impl Saved {
     /// C has entered a closure whose function type the source is one of, and is in it.
     #[inline]
     pub(in crate::call) unsafe fn slot(&self, source: &Source) -> u64 {
-        let slot = match self.registers.get(source.index) {
-            Some(register) => *register,
-            None => {
-                let address = self.stack.wrapping_add(source.index - REGISTERS);
-                // SAFETY: the caller guarantees that C has passed the argument, which is not in a register.
-                unsafe { address.read() }
-            }
+        let slot = if let Some(register) = self.registers.get(source.index) {
+            *register
+        } else {
+            let address = self.stack.wrapping_add(source.index - REGISTERS);
+            // SAFETY: the caller guarantees that C has passed the argument, which is not in a register.
+            unsafe { address.read() }
         };
         let shifted = slot << source.unused;
         if source.is_signed {

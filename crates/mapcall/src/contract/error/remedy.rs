@@ -542,7 +542,10 @@ impl Remedy {
             }
             Self::DidYouMean(name) => write!(f, "did you mean {name}?"),
             Self::NameOneOf(names) if names.is_empty() => f.write_str("leave it out"),
-            Self::NameOneOf(names) => write!(f, "write one of {}", names.join(", ")),
+            Self::NameOneOf(names) => match &names[..] {
+                [name] => write!(f, "write {name}"),
+                names => write!(f, "write one of {}", names.join(", ")),
+            },
             Self::GiveOnce => f.write_str("give it once"),
             Self::Words(words) => f.write_str(words),
         }

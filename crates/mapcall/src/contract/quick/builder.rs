@@ -1,8 +1,8 @@
 //! Makes the list of comparisons and derivations of a contract, when a function is bound.
 
 use super::derived::{
-    ARRAYS, COPIES, Destination, EXTENTS, Inferred, Kind, Numbers, QuickDerived, Source, Step,
-    Stride, Vector,
+    ARRAYS, COPIES, Destination, EXTENTS, Inferred, Kind, Numbers, QuickDerived, RANK, Source,
+    Step, Stride, Vector,
 };
 use super::fits_slot;
 use crate::call::SmallFrame;
@@ -198,6 +198,7 @@ impl<'c, D> Builder<'c, D> {
     fn vector(&mut self, position: usize, rule: &ArrayRule, dtype: D) -> Option<Vector<D>> {
         let axes = rule.extents().iter().map(|extent| self.extent(extent));
         let axes: Box<[usize]> = axes.collect::<Option<_>>()?;
+        (axes.len() <= RANK).then_some(())?;
         let stride = match rule.stride() {
             Some(stride) => Some(self.extent(stride)?),
             None => None,

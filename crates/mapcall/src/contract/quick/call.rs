@@ -4,7 +4,8 @@
 use mapcall_array::layout::Dims;
 
 use super::derived::{
-    ARRAYS, COPIES, Destination, EXTENTS, Kind, Numbers, QuickDerived, Source, Step, Stride, Values,
+    ARRAYS, COPIES, Destination, EXTENTS, Kind, Numbers, QuickDerived, RANK, Source, Step, Stride,
+    Values,
 };
 use super::{QuickArgument, may_alias};
 use crate::call::SmallFrame;
@@ -30,6 +31,28 @@ pub struct QuickCall<'q, D> {
     sizes: [u64; ARRAYS],
     /// Whether no argument is left out.
     is_complete: bool,
+}
+
+/// An output that was left out: see [`Output`].
+#[derive(Clone, Copy, Debug)]
+pub struct LeftOut {
+    /// The position of its parameter.
+    pub position: usize,
+    lengths: [usize; RANK],
+    rank: usize,
+    /// Whether the first axis is the one that moves fastest.
+    pub is_column_major: bool,
+    /// The value of its elements, if they are no zeros.
+    pub fill: Option<u64>,
+}
+
+impl LeftOut {
+    /// Returns the lengths of the axes.
+    #[must_use]
+    #[inline]
+    pub fn shape(&self) -> &[usize] {
+        self.lengths.get(..self.rank).unwrap_or_default()
+    }
 }
 
 impl<'q, D> QuickCall<'q, D> {
@@ -66,42 +89,43 @@ impl<'q, D> QuickCall<'q, D> {
                 continue;
             }
             let argument = given.next()?;
-            let slot = match &step.kind {
-                Kind::Number(number, destination) => {
-                    self.pass(*destination, argument.number(*number)?)?;
+            let slot = if let Kind::Array(vector) = &step.kind {
+                if let Some(memory) = argument.array(&vector.dtype) {
+                    let address = memory.address.expose_provenance();
+                    let size = vector.size(&memory, address, &mut self.extents)?;
+                    // The rows of an array with a layout need not follow each other.
+                    let reach = match vector.layout {
+                        Some(_) if !quick.disjoint_pairs.is_empty() => {
+                            memory.addresses(vector.memory.itemsize).len()
+                        }
+                        _ => size,
+                    };
+                    *self.sizes.get_mut(vector.index)? = reach as u64;
+                    // The sum wraps only on 32-bit systems, if large arrays overlap.
+                    nbytes = nbytes.wrapping_add(size);
+                    address as u64
+                } else if vector.takes_text {
+                    let text = argument.text()?;
+                    let size = vector.text_size(text, &mut self.extents)?;
+                    *self.sizes.get_mut(vector.index)? = size;
+                    text.as_ptr().expose_provenance() as u64
+                } else {
+                    let (number, copy) = vector.number?;
+                    self.pass(Destination::Copy(copy), argument.number(number)?)?;
                     continue;
                 }
-                Kind::Text => {
-                    let text = check_text(argument.text()?).ok()?;
-                    text.as_ptr().expose_provenance() as u64
-                }
-                Kind::Array(vector) => {
-                    if let Some(memory) = argument.array(&vector.dtype) {
-                        let address = memory.address.expose_provenance();
-                        let size = vector.size(&memory, address, &mut self.extents)?;
-                        // The rows of an array with a layout need not follow each other.
-                        let reach = match vector.layout {
-                            Some(_) if !quick.disjoint_pairs.is_empty() => {
-                                memory.addresses(vector.memory.itemsize).len()
-                            }
-                            _ => size,
-                        };
-                        *self.sizes.get_mut(vector.index)? = reach as u64;
-                        // The sum wraps only on 32-bit systems, if large arrays overlap.
-                        nbytes = nbytes.wrapping_add(size);
-                        address as u64
-                    } else if vector.takes_text {
-                        let text = argument.text()?;
-                        let size = vector.text_size(text, &mut self.extents)?;
-                        *self.sizes.get_mut(vector.index)? = size;
-                        text.as_ptr().expose_provenance() as u64
-                    } else {
-                        let (number, copy) = vector.number?;
-                        self.pass(Destination::Copy(copy), argument.number(number)?)?;
+            } else {
+                match &step.kind {
+                    Kind::Number(number, destination) => {
+                        self.pass(*destination, argument.number(*number)?)?;
                         continue;
                     }
+                    Kind::Text => {
+                        let text = check_text(argument.text()?).ok()?;
+                        text.as_ptr().expose_provenance() as u64
+                    }
+                    Kind::Array(_) | Kind::InOut(_) => return None,
                 }
-                Kind::InOut(_) => return None,
             };
             self.pass(Destination::Slot(step.slot), slot)?;
         }
@@ -116,38 +140,48 @@ impl<'q, D> QuickCall<'q, D> {
 
     /// Returns an output that was left out, by its index; `None` beyond the last one.
     #[must_use]
-    #[inline]
     pub fn output(&self, index: usize) -> Option<Output> {
+        let output = self.left_out(index)?;
+        Some(Output {
+            role: Role::Parameter(output.position),
+            shape: output.shape().into(),
+            order: Dims::new(),
+            is_column_major: output.is_column_major,
+            fill: output.fill,
+        })
+    }
+
+    /// Returns an output that was left out, by its index, in a form that needs no allocation; `None` beyond the last
+    /// one.
+    #[must_use]
+    #[inline]
+    pub fn left_out(&self, index: usize) -> Option<LeftOut> {
         let step = self
             .quick
             .outputs
             .get(index)
             .filter(|_| !self.is_complete)?;
         let step = self.quick.steps.get(*step)?;
-        let mut shape = Dims::new();
-        let mut is_column_major = false;
-        let mut fill = None;
+        let mut output = LeftOut {
+            position: step.position,
+            lengths: [1; RANK],
+            rank: 1,
+            is_column_major: false,
+            fill: None,
+        };
         match &step.kind {
             Kind::Array(vector) => {
-                for &axis in &vector.axes {
-                    shape.push(usize::try_from(*self.extents.get(axis)?).ok()?);
+                output.rank = vector.axes.len();
+                for (length, &axis) in output.lengths.iter_mut().zip(&vector.axes) {
+                    *length = usize::try_from(*self.extents.get(axis)?).ok()?;
                 }
                 let layout = vector.layout.as_ref();
-                is_column_major = layout.is_some_and(|layout| layout.is_column_major);
+                output.is_column_major = layout.is_some_and(|layout| layout.is_column_major);
             }
-            Kind::InOut(extent) => {
-                shape.push(1);
-                fill = self.extents.get(*extent).copied();
-            }
+            Kind::InOut(extent) => output.fill = self.extents.get(*extent).copied(),
             _ => return None,
         }
-        Some(Output {
-            role: Role::Parameter(step.position),
-            shape,
-            order: Dims::new(),
-            is_column_major,
-            fill,
-        })
+        Some(output)
     }
 
     /// Sets the address of an allocated output, by its index; `None` if it needs the full check.
@@ -215,6 +249,9 @@ impl<'q, D> QuickCall<'q, D> {
     /// expressions have no value yet.
     #[inline]
     fn set_strides(&mut self, unknown: u32) -> Option<()> {
+        if self.quick.strides.is_empty() {
+            return Some(());
+        }
         let known = self.extents;
         for stride in &self.quick.strides {
             if *known.get(stride.extent)? != UNSET || self.is_null(stride)? {

@@ -14,6 +14,9 @@ pub(super) const EXTENTS: usize = 12;
 /// The maximum number of arrays.
 pub(super) const ARRAYS: usize = 8;
 
+/// The maximum rank of an array.
+pub(super) const RANK: usize = 4;
+
 /// The maximum number of copies of numbers that are passed by reference.
 pub(super) const COPIES: usize = 8;
 
@@ -173,7 +176,9 @@ impl<D> Vector<D> {
         if let Some(layout) = &self.layout {
             let is_fit = memory.shape.len() == self.memory.rank
                 && self.memory.accepts_scalars(memory, address)
-                && memory.has_aligned_strides(self.memory.misaligned);
+                // The strides of an array with the layout are multiples of the size of an element.
+                && (itemsize & self.memory.misaligned == 0
+                    || memory.has_aligned_strides(self.memory.misaligned));
             if !is_fit {
                 return None;
             }

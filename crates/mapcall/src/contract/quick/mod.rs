@@ -5,7 +5,8 @@
 //! checked in full. Both share the predicates for memory (`MemoryRule`), layouts (`ArrayLayout`), extents
 //! (`agrees`), overlap and numbers.
 //!
-//! [`Quick`] takes calls with all arguments, which are numbers and arrays with simple extents.
+//! [`QuickVectors`] takes calls with all arguments, which are numbers and vectors of one length; [`Quick`] also
+//! those with arrays of other simple extents.
 //! [`QuickDerived`] takes those in which more has to be derived: numbers by reference, numbers that follow
 //! from others, layouts, and outputs that are left out. [`QuickBatch`] takes small batches.
 
@@ -14,17 +15,19 @@ mod builder;
 mod call;
 mod derived;
 mod plain;
+mod vectors;
 
 pub use batch::{QuickBatch, QuickBatchCall, QuickOutput};
-pub use call::QuickCall;
+pub use call::{LeftOut, QuickCall};
 pub use derived::QuickDerived;
 pub use plain::Quick;
+pub use vectors::{QuickVector, QuickVectors, ShortFrame};
 
 use mapcall_array::Backing;
 
 use super::memory::Memory;
 use super::number::Number;
-use crate::ctype::CType;
+use crate::ctype::{CType, Float};
 
 /// An argument of the host language, for [`Quick::fill`] and [`QuickCall::fill`]. Its methods return `None` for
 /// an object of another kind.
@@ -32,8 +35,41 @@ pub trait QuickArgument<'a, D>: Copy {
     /// Returns the slot of a number, by [`Number::slot_of_real`] or [`Number::slot_of_integer`].
     fn number(self, number: Number) -> Option<u64>;
 
+    /// Returns the slot of a number for a `float` or `double`.
+    #[inline]
+    fn real(self, float: Float) -> Option<u64> {
+        self.number(Number::Float(float))
+    }
+
     /// Returns the memory of an array of that dtype; `backing` is not read.
     fn array(self, dtype: &D) -> Option<Memory<'a>>;
+
+    /// The bit of [`QuickVector::flags`] for elements that follow each other.
+    const CONTIGUOUS: u32 = 1;
+
+    /// The bit of [`QuickVector::flags`] for memory that may be written to.
+    const WRITEABLE: u32 = 2;
+
+    /// The bit of [`QuickVector::flags`] for memory that has no other addresses: [`backing`](Self::backing) returns
+    /// `Private`. It may be unset for any array.
+    const PRIVATE: u32 = 4;
+
+    /// Returns an array with one axis of that dtype.
+    #[inline]
+    fn vector(self, dtype: &D) -> Option<QuickVector> {
+        let memory = self.array(dtype)?;
+        let [length] = *memory.shape else {
+            return None;
+        };
+        let bit = |is_set: bool, bit| if is_set { bit } else { 0 };
+        Some(QuickVector {
+            address: memory.address.expose_provenance(),
+            length,
+            flags: bit(memory.is_contiguous, Self::CONTIGUOUS)
+                | bit(memory.is_writeable, Self::WRITEABLE)
+                | bit(matches!(self.backing(), Backing::Private), Self::PRIVATE),
+        })
+    }
 
     /// Returns the backing of an array.
     fn backing(self) -> Backing<'a>;

@@ -9,9 +9,7 @@
     reason = "a test fails by a panic, and its speed does not matter"
 )]
 
-mod common;
-
-use common::numpy;
+use crate::common::numpy;
 use mapcall_array::DType;
 use mapcall_array::convert::Cast;
 use mapcall_array::literal::Value as Literal;

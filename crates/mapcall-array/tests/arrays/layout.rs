@@ -8,8 +8,6 @@
     clippy::unwrap_used
 )]
 
-mod common;
-
 use std::collections::HashSet;
 
 use mapcall_array::layout::{
@@ -58,7 +56,7 @@ def strided(length, offset, shape, strides, dtype, operations):
 
 fn oracle(expression: &str) -> Result<Value, String> {
     let definitions = Value::from(CHAIN);
-    common::numpy(&format!(
+    crate::common::numpy(&format!(
         "(exec({definitions}, globals()), {expression})[1]"
     ))
 }
@@ -873,7 +871,8 @@ fn errors_have_the_messages_of_numpy() {
     ];
     for (result, python) in cases {
         let error = result.unwrap_err().to_string();
-        let views = common::numpy(&format!("(a := np.zeros((3, 4)), {python})")).unwrap_err();
+        let views =
+            crate::common::numpy(&format!("(a := np.zeros((3, 4)), {python})")).unwrap_err();
         assert!(views.ends_with(&error), "{error} | {views}");
     }
 }

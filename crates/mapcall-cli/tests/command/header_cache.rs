@@ -7,15 +7,13 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use common::{mapcall, succeeded};
+use crate::common::{mapcall, succeeded};
 use tempfile::TempDir;
 
 /// A directory with headers, a cache and a compiler that counts its runs.

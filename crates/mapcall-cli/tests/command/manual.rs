@@ -3,12 +3,10 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
-mod common;
-
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use common::{mapcall, refused, succeeded};
+use crate::common::{mapcall, refused, succeeded};
 
 #[test]
 fn completions_for_every_shell() {

@@ -9,15 +9,13 @@
     reason = "a test fails by a panic, and says what it skips"
 )]
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{json_lines, mapcall, refused, succeeded};
+use crate::common::{json_lines, mapcall, refused, succeeded};
 use serde_json::{Value, json};
 
 /// Returns the directory of an optional header as an argument; `None`, with a message, if it is not installed.

@@ -8,16 +8,14 @@
     reason = "a test fails by a panic, and says what it skips"
 )]
 
-mod common;
-
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::kernels::{self, HALF, IOTA, NAP, SAXPY, SHORTEN};
-use common::{json_lines, mapcall, numpy, refused, succeeded};
+use crate::common::kernels::{self, HALF, IOTA, NAP, SAXPY, SHORTEN};
+use crate::common::{json_lines, mapcall, numpy, refused, succeeded};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;

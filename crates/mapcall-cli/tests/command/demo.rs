@@ -7,14 +7,12 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{json_lines, mapcall, refused, succeeded};
+use crate::common::{json_lines, mapcall, refused, succeeded};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 

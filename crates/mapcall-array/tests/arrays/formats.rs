@@ -2,11 +2,9 @@
 
 #![allow(missing_docs, clippy::indexing_slicing, clippy::unwrap_used)]
 
-mod common;
-
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
-use common::numpy;
+use crate::common::numpy;
 use mapcall_array::DType;
 use mapcall_array::dtype::DTypeError;
 use mapcall_array::format::npz::Archive;
@@ -806,7 +804,6 @@ macro_rules! hostile {
     )*};
 }
 
-#[path = "formats/zip.rs"]
 mod zip;
 
 hostile! {

@@ -9,9 +9,7 @@
     reason = "a test fails by a panic, and its speed does not matter"
 )]
 
-mod common;
-
-use common::numpy;
+use crate::common::numpy;
 use mapcall_array::dtype::{ByteOrder, DType, DTypeError, Field, ScalarType, TimeUnit};
 use mapcall_array::literal::Value as Literal;
 use proptest::collection::vec;

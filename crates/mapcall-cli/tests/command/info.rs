@@ -8,15 +8,13 @@
     reason = "a test fails by a panic, and says what it skips"
 )]
 
-mod common;
-
 use std::fs::{self, File, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use common::{json_lines, mapcall, numpy, refused, succeeded};
+use crate::common::{json_lines, mapcall, numpy, refused, succeeded};
 use rustix::fs::{Advice, fadvise};
 use serde_json::{Value, json};
 use tempfile::TempDir;

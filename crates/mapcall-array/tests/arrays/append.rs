@@ -8,8 +8,6 @@
     reason = "a test fails by a panic, and maps files of its own"
 )]
 
-mod common;
-
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -17,7 +15,7 @@ use std::path::Path;
 use std::process::Command;
 use std::thread;
 
-use common::numpy;
+use crate::common::numpy;
 use mapcall_array::format::{FormatError, GrowingHeader, Header};
 use mapcall_array::layout::{Order, Slice};
 use mapcall_array::map::MapError;

@@ -14,8 +14,8 @@ use mapcall_array::layout::Order;
 use mapcall_array::map::MapError;
 use mapcall_array::{DType, Error, MapOptions, Mode};
 
-use super::common::numpy;
 use super::{find, with_shape, written};
+use crate::common::numpy;
 
 /// A builder of zip archives whose directory can differ from the members.
 pub(super) struct Zip {

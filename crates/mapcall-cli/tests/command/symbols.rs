@@ -7,12 +7,10 @@
     reason = "a test fails by a panic"
 )]
 
-mod common;
-
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
 
-use common::{json_lines, mapcall, refused, succeeded};
+use crate::common::{json_lines, mapcall, refused, succeeded};
 
 #[test]
 fn symbols_are_those_that_were_compiled() {

@@ -251,7 +251,7 @@ fn bad_prototypes() {
         (
             "void f(float x[-1]);",
             "-1",
-            "this constant expression is -1, which is negative",
+            "this constant expression is negative: -1",
             "write another one",
         ),
         (

@@ -1,0 +1,189 @@
+"""Usual calls, of numbers and vectors, do what those of the general path do."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mapcall
+
+SOURCE = """
+#include <errno.h>
+#include <stddef.h>
+
+void saxpy(size_t n, float a, const float x[restrict n], float y[restrict n])
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] += a * x[i];
+}
+
+double sum(const double x[], int n)
+{
+    double result = 0;
+    for (int i = 0; i < n; i++)
+        result += x[i];
+    errno = n;
+    return result;
+}
+
+short half(double x, short y, unsigned char z) { return (short)(x / 2 + y + z); }
+
+void each(size_t n, const float x[n], void (*visit)(const float *value))
+{
+    for (size_t i = 0; i < n; i++)
+        visit(x + i);
+}
+"""
+
+SAXPY = "void saxpy(size_t n, float a, const float x[restrict n], float y[restrict n]);"
+SUM = "double sum(const double x[n], int n);"
+HALF = "short half(double x, short y, unsigned char z);"
+EACH = "void each(size_t n, const float x[n], void (*visit)(const float *value));"
+
+
+@pytest.fixture(scope="module")
+def library(compile_c: Any) -> mapcall.Library:
+    return mapcall.load(compile_c(SOURCE))
+
+
+class Other(np.ndarray):
+    """A class of arrays without a mask."""
+
+
+class Number:
+    def __index__(self) -> int:
+        return 3
+
+
+NUMBERS = [2.0, -0.0, 3, 0, -1, 70000, 2**70, True, 1e300, float("inf"), float("nan"), 0.1]
+NUMBERS += [np.float32(2), np.float64(1e300), np.int8(-4), np.array(2.5), Number(), "2", None, 2j]
+
+
+def vectors(tmp_path: Path) -> list[Any]:
+    """Returns new arguments for a vector: good ones, and each kind that is refused."""
+    base = np.arange(1, 41, dtype="f4")
+    read_only = base[:4].copy()
+    read_only.flags.writeable = False
+    unaligned = np.zeros(17, "u1")[1:].view("f4")
+    mapped = mapcall.memmap(tmp_path / "x.f4", dtype="f4", mode="w+", shape=(4,))
+    return [
+        *(base[:4].copy(), base[4:8], base[6:10], base[:3].copy(), base[:0].copy(), base[8:8]),
+        *(base[:8:2], base[:4].copy().view(Other), read_only, unaligned, mapped, mapped[1:]),
+        *(np.ma.array(base[:4].copy(), mask=[0, 1, 0, 0]), base[:4].astype("f8")),
+        *(base[:4].astype(">f4"), base[:4].reshape(2, 2).copy(), base[0:1].reshape(()), None),
+        *([1.0, 2.0, 3.0, 4.0], 1.5, memoryview(base[:4].copy())),
+    ]
+
+
+def outcome(function: Any, arguments: tuple[Any, ...], names: tuple[str, ...]) -> Any:
+    """Returns what a call returns or raises, `errno`, and its arrays after the call."""
+    try:
+        if names:
+            result = function(**dict(zip(names, arguments, strict=True)))
+        else:
+            result = function(*arguments)
+    except Exception as error:
+        result = (type(error), str(error))
+    arrays = [np.asarray(x).tolist() for x in arguments if isinstance(x, np.ndarray)]
+    text = repr((type(result), result, mapcall.get_errno(), arrays))
+    return re.sub("0x[0-9a-f]+", "0x", text)
+
+
+def test_saxpy_by_position_and_by_name(library: mapcall.Library, tmp_path: Path) -> None:
+    saxpy = library.function(SAXPY)
+    names = ("a", "x", "y")
+    for a in NUMBERS:
+        one, other = (
+            outcome(saxpy, (a, np.ones(3, "f4"), np.arange(3, dtype="f4")), given)
+            for given in ((), names)
+        )
+        assert one == other
+    count = len(vectors(tmp_path))
+    pairs = [(i, 0) for i in range(count)] + [(0, i) for i in range(count)]
+    # Views of one array, which overlap or follow each other.
+    pairs += itertools.product((1, 2, 5, 6), repeat=2)
+    for i, j in pairs:
+        outcomes = []
+        for given in ((), names):
+            fresh = vectors(tmp_path)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                outcomes.append(outcome(saxpy, (2.0, fresh[i], fresh[j]), given))
+        assert outcomes[0] == outcomes[1], (i, j)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"gil": "hold"},
+        {"gil": "release"},
+        {"check": "errno"},
+        {"check": print},
+        {"engine": "libffi"},
+    ],
+    ids=str,
+)
+def test_results_by_position_and_by_name(
+    library: mapcall.Library, options: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    total, half = library.function(SUM, **options), library.function(HALF)
+    for x in (np.arange(3.0), np.zeros(0), np.ones(1 << 17), np.ones(3, "f4"), np.ones((2, 2))):
+        assert outcome(total, (x,), ()) == outcome(total, (x,), ("x",))
+    printed = capsys.readouterr().out.splitlines()
+    if options.get("check") is print:
+        # The last array is a batch of two.
+        assert printed == ["3.0"] * 2 + ["0.0"] * 2 + ["131072.0"] * 2 + ["2.0"] * 4
+    else:
+        assert printed == []
+    for x, y, z in itertools.product([7.0, 9, "x"], [-3, 1 << 15, 2.0], [0, 255, 256, -1]):
+        assert outcome(half, (x, y, z), ()) == outcome(half, (x, y, z), ("x", "y", "z"))
+
+
+def test_wrong_numbers_of_arguments(library: mapcall.Library) -> None:
+    x, y = np.ones(3, "f4"), np.ones(3, "f4")
+    saxpy = library.function(SAXPY)
+    for arguments in ((), (2.0,), (2.0, x, y, y)):
+        with pytest.raises((TypeError, mapcall.ArgumentError)):
+            saxpy(*arguments)
+    # An array that C writes may be left out.
+    np.testing.assert_array_equal(saxpy(2.0, x), [2, 2, 2])
+    assert saxpy(2.0, x, y=y) is None
+    assert saxpy(2.0, x, y, n=3) is None
+    np.testing.assert_array_equal(y, np.full(3, 5))
+
+
+def test_calls_in_a_callback(library: mapcall.Library) -> None:
+    saxpy, each = library.function(SAXPY), library.function(EACH)
+    x, y = np.arange(3, dtype="f4"), np.zeros(3, "f4")
+
+    def visit(value: Any) -> None:
+        saxpy(value[0], x, y)
+        if value[0] == 2:
+            raise KeyError(value[0])
+
+    with pytest.raises(KeyError, match="2"):
+        each(x, visit)
+    np.testing.assert_array_equal(y, 3 * x)
+    saxpy(1.0, x, y)
+    np.testing.assert_array_equal(y, 4 * x)
+
+
+def test_calls_while_a_map_is_closed(library: mapcall.Library, tmp_path: Path) -> None:
+    """Every call then looks for closed maps among its arguments."""
+    saxpy = library.function(SAXPY)
+    mapped = mapcall.memmap(tmp_path / "y.f4", dtype="f4", mode="w+", shape=(3,))
+    x, y = np.ones(3, "f4"), np.zeros(3, "f4")
+    mapped.close()
+    saxpy(2.0, x, y)
+    np.testing.assert_array_equal(y, [2, 2, 2])
+    for arguments in ((2.0, mapped, y), (2.0, x, mapped)):
+        with pytest.raises(ValueError, match="closed"):
+            saxpy(*arguments)
+    np.testing.assert_array_equal(y, [2, 2, 2])
