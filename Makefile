@@ -39,7 +39,8 @@ test-libraries: tools $(VENV)/.libraries
 test-long: tools $(VENV)/.suites
 	PROPTEST_CASES=5000 cargo test --workspace
 	$(MATURIN) develop --quiet
-	MAPCALL_LONG=1 $(PYTEST) tests/python/call tests/python/faults tests/python/test_stubs.py
+	MAPCALL_LONG=1 $(PYTEST) tests/python/call tests/python/faults tests/python/test_closing.py \
+	  tests/python/test_stubs.py
 	MAPCALL_SIGNATURES=1000 $(PYTEST) tests/python/call/test_generated.py
 	MAPCALL_STRESS_SECONDS=60 MAPCALL_STRESS_ROUNDS=10000 $(PYTEST) tests/python/faults/test_stress.py
 	MAPCALL_CLUSTERS=1 $(PYTEST) tests/python/cluster
