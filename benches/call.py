@@ -25,7 +25,7 @@ SAXPY = "void saxpy(size_t n, float a, const float x[restrict n], float y[restri
 SAXPY_RIVALS: dict[str, tuple[Callable[[Path, rivals.Vectors], Timed], float | None]] = {
     "nanobind": (rivals.nanobind, 0.25),
     "ndpointer": (rivals.ndpointer, 0.02),
-    "C extension": (rivals.extension, 1.6),
+    "C extension": (rivals.extension, 1.35),
     "cffi, ABI mode": (rivals.cffi_abi, None),
     "cffi, API mode": (rivals.cffi_api, None),
     "numba": (rivals.numba, None),

@@ -18,7 +18,18 @@ import numpy
 
 import builds
 import mapcall
-from harness import Limited, Report, Result, Row, Skipped, Work, alone, measure, options
+from harness import (
+    Limited,
+    Report,
+    Result,
+    Row,
+    Skipped,
+    Work,
+    alone,
+    measure,
+    options,
+    rounded,
+)
 
 SOURCES = Path(__file__).parent / "batch"
 
@@ -213,7 +224,8 @@ def results(directory: Path) -> Iterator[Result | Limited | Skipped]:
             yield result
             if result.ratio > 1:
                 yield measure(c_row(case, directory), rounds=15)
-    yield Limited("geometric mean", statistics.geometric_mean(ratios), 0.7, "of the rival's time")
+    mean = statistics.geometric_mean(ratios)
+    yield Limited("geometric mean", rounded(mean), 0.7, "of the rival's time")
 
 
 def main() -> None:

@@ -104,7 +104,9 @@ def call(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
     block_call = BlockCall(
         function,
         {name: len(operands.core_of(name)) for name in arrays},
-        frozenset(name for name in arrays if name in parameters and parameters[name].is_column_major),
+        frozenset(
+            name for name in arrays if name in parameters and parameters[name].is_column_major
+        ),
         [(name, shapes[name][0]) for name in names],
         frozenset(written),
         arguments,

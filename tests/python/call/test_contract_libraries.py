@@ -210,7 +210,7 @@ PROTOTYPES = [
     ("int abs(mystery x)", "unknown type `mystery`", 1, 9),
     ("int\nabs(\nmystery x)", "unknown type `mystery`", 3, 1),
     ("int abs(float x[n])", "the extent names `n`, which is no parameter of `abs`", 1, 17),
-    ("int abs(int n, float x[-1])", "this constant expression is -1, which is negative", 1, 24),
+    ("int abs(int n, float x[-1])", "this constant expression is negative: -1", 1, 24),
     (
         "int abs(double n, float x[n])",
         "the extent names `n`, which is no integer but `double`",

@@ -547,7 +547,8 @@ def test_structs_with_pointers_that_functions_return() -> None:
     library = mapcall.compile("""
         struct slice { const double *data; long len; const char *name; };
         struct slice tail(struct slice s) { s.data++; s.len--; s.name = "tail"; return s; }
-        double sum(struct slice s) { double t = 0; for (long i = 0; i < s.len; i++) t += s.data[i]; return t; }
+        double sum(struct slice s)
+        { double t = 0; for (long i = 0; i < s.len; i++) t += s.data[i]; return t; }
     """)
     tail, total = library.tail, library.sum
     x = np.array([1.0, 2.0, 4.0])

@@ -134,7 +134,8 @@ class Case:
         if kind == "same" and self.arrays:
             return chance.choice(self.arrays)
         array = self.array(np.dtype(dtype), shape + core, kind)
-        if isinstance(array, np.ndarray):
+        # An exception for a read of a closed map may be raised by a later statement.
+        if isinstance(array, np.ndarray) and kind != "closed":
             self.arrays.append(array)
         return array
 
@@ -193,7 +194,7 @@ class Case:
                 return x.tolist()
             case "copied dtype":
                 return x.view(pickle.loads(pickle.dumps(np.dtype([("a", dtype)])))["a"])
-            case "map" | "closed" if items and dtype.kind != "O":
+            case "map" | "closed" if items and shape and dtype.kind != "O":
                 self.maps += 1
                 path = self.folder.with_suffix(f".{self.maps}")
                 x.tofile(path)
@@ -252,13 +253,7 @@ def described(x: Any, case: Case) -> Any:
 
 
 def contents(case: Case) -> list[Any]:
-    def items(x: np.ndarray) -> Any:
-        try:
-            return x.tolist()
-        except mapcall.MapFault:
-            return "gone"
-
-    return [items(array) for array in case.arrays]
+    return [array.tolist() for array in case.arrays]
 
 
 @pytest.mark.parametrize("part", range(4))
@@ -372,7 +367,9 @@ def test_vector_variants(library: mapcall.Library) -> None:
     half = library.function(PROTOTYPES[0][0], simd=True)
     assert half(x, simd=False).tolist() == (x / 2).tolist()
     for _ in range(3):
-        with pytest.raises(mapcall.ArgumentError, match="half: simd: expected a function with a vector variant"):
+        with pytest.raises(
+            mapcall.ArgumentError, match="half: simd: expected a function with a vector variant"
+        ):
             half(x)
 
 

@@ -1,4 +1,4 @@
-"""Column-major arrays, buffers, and numbers that C reads and writes: files, the command and Dask, as in memory."""
+"""Column-major arrays, buffers, and numbers that C reads and writes: files, the command, Dask."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ int shrink(char *out, size_t *length, const char *s, size_t n)
     for (size_t i = 0; i < n; i++) if (s[i] != ' ') out[(*length)++] = s[i];
     return 0;
 }
-double lookup(double x, const void *table, size_t n) { return x + ((const double *)table)[n / 8 - 1]; }
+double lookup(double x, const void *table, size_t n)
+{ return x + ((const double *)table)[n / 8 - 1]; }
 double checksum(const void *p, size_t n)
 { double s = 0; for (size_t i = 0; i < n; i++) s += ((const unsigned char *)p)[i]; return s; }
 void wipe(void *p, size_t n, unsigned char value)
@@ -36,7 +37,8 @@ void scale(int m, int n, double *a)
 { for (int j = 0; j < n; j++) for (int i = 0; i < m; i++) a[j * m + i] *= i + 10 * j; }
 """
 GRID = (
-    "void grid(int m, int n, [[mapcall::column_major, mapcall::stride(lda)]] double a[m][n], int lda, double k)"
+    "void grid(int m, int n, [[mapcall::column_major, mapcall::stride(lda)]] double a[m][n], "
+    "int lda, double k)"
 )
 CUBE = (
     "void cube(int m, int n, [[mapcall::column_major]] short a[m][n][2], [[mapcall::column_major]] "
@@ -149,9 +151,7 @@ def test_dask(bind: Any) -> None:
     np.testing.assert_array_equal(cube(mapcall.open("c.npy").to_dask()).compute(), expected)
     np.testing.assert_array_equal(cube(lazy[0]).compute(), expected[0])
     k = da.arange(10.0, chunks=4)
-    np.testing.assert_array_equal(
-        grid(m=3, n=2, k=k).compute(), grid(m=3, n=2, k=np.arange(10.0))
-    )
+    np.testing.assert_array_equal(grid(m=3, n=2, k=k).compute(), grid(m=3, n=2, k=np.arange(10.0)))
     a = np.arange(24.0).reshape(4, 2, 3)
     changed = items_of(a, 2)
     scale(changed)
@@ -177,8 +177,9 @@ def test_buffers_of_dask(bind: Any) -> None:
     wipe = bind("void wipe(void *__sized_by(n) p, size_t n, unsigned char value)")
     np.testing.assert_array_equal(wipe(values[:9], value=2).compute(), np.arange(9) + 2)
     cut = da.zeros((10, 1000), chunks=(1, 1000))
-    with dask.config.set({"array.chunk-size": "10kB"}), pytest.raises(
-        mapcall.ArgumentError, match=r"pass table.rechunk\(\{0: -1\}\)"
+    with (
+        dask.config.set({"array.chunk-size": "10kB"}),
+        pytest.raises(mapcall.ArgumentError, match=r"pass table.rechunk\(\{0: -1\}\)"),
     ):
         lookup(x, cut)
     assert lookup(1.0, cut.rechunk({0: -1})).compute() == 1.0

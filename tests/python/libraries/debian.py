@@ -25,15 +25,18 @@ COMMAND = "make test-libraries"
 # them, and what these depend on, unless the system has it.
 LIBRARIES = """
 libcurl4-openssl-dev liberfa-dev libfftw3-dev libgeos-dev libgmp-dev libgsl-dev libhdf5-dev
-liblapack-dev liblz4-dev libnetcdf-dev libnlopt-dev libproj-dev libsamplerate0-dev libsndfile1-dev
-libsuitesparse-dev libtiff-dev libturbojpeg0-dev libzstd-dev
+libgdbm-dev libjansson-dev liblapack-dev liblz4-dev libnetcdf-dev libnlopt-dev libpcre2-dev
+libproj-dev libsamplerate0-dev libsndfile1-dev libsodium-dev libsuitesparse-dev libtiff-dev
+libturbojpeg0-dev libuv1-dev libyaml-dev libzstd-dev
 """
 # Packages with other headers, fetched without what they depend on.
 HEADERS = """
-libavcodec-dev libavformat-dev libavutil-dev libblosc-dev libcairo2-dev libexpat1-dev
-libfreetype-dev libglib2.0-dev libigraph-dev libjpeg62-turbo-dev liblapacke-dev liblua5.4-dev
-libmetis-dev libmpfr-dev libopenblas-pthread-dev libpng-dev libqhull-dev libsdl2-dev
-libsecp256k1-dev libsqlite3-dev libssl-dev libxml2-dev zlib1g-dev
+libarchive-dev libavcodec-dev libavformat-dev libavutil-dev libblosc-dev libcairo2-dev
+libcfitsio-dev libevent-dev libexpat1-dev libfreetype-dev libgit2-dev libglib2.0-dev libglpk-dev
+libigraph-dev libjpeg62-turbo-dev liblapacke-dev liblcms2-dev liblmdb-dev liblua5.4-dev
+libmetis-dev libmpfr-dev libopenblas-pthread-dev libopus-dev libpari-dev libpng-dev libqhull-dev
+libsdl2-dev libsecp256k1-dev libsqlite3-dev libssl-dev libudunits2-dev libusb-1.0-0-dev
+libwebp-dev libxml2-dev libzmq3-dev zlib1g-dev
 """
 
 
@@ -149,7 +152,7 @@ def include() -> list[Path]:
         *[usr / "include/lua5.4", usr / "include/freetype2", usr / "include/cairo"],
         *[usr / "include/libxml2", usr / "include/SDL2", usr / "include" / here / "SDL2"],
         *[usr / "include/glib-2.0", usr / "lib" / here / "glib-2.0/include"],
-        *[usr / "include" / here / "openblas-pthread"],
+        *[usr / "include" / here / "openblas-pthread", usr / "include/libusb-1.0"],
     ]
     return [folder for folder in folders if folder.is_dir()]
 

@@ -24,10 +24,12 @@ lz4hc.h metis.h mpfr.h netcdf.h nlopt.h png.h proj.h geodesic.h libqhull_r/qhull
 SDL.h secp256k1.h sndfile.h sqlite3.h cblas.h umfpack.h cholmod.h amd.h klu.h openssl/evp.h
 openssl/ssl.h openssl/bn.h openssl/x509.h openssl/rand.h tiffio.h turbojpeg.h libxml/parser.h
 libxml/tree.h libxml/xpath.h zlib.h zstd.h zdict.h libavcodec/avcodec.h libavformat/avformat.h
-libavutil/avutil.h libavutil/frame.h
+libavutil/avutil.h libavutil/frame.h archive_entry.h event2/event.h event2/http.h fitsio.h gdbm.h
+git2.h glpk.h jansson.h lcms2.h libusb.h lmdb.h opus/opus.h pari/pari.h sodium.h udunits2.h uv.h
+webp/decode.h webp/encode.h yaml.h zmq.h
 """
-# The last one expects the header before it.
-HEADERS = [*NAMES.split(), "stdio.h jpeglib.h"]
+# The last ones expect the header before them.
+HEADERS = [*NAMES.split(), "stdio.h jpeglib.h", "stdio.h archive.h"]
 
 # The reasons for which a declaration may be listed as one that can't be called.
 REASONS = [

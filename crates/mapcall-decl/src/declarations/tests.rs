@@ -251,8 +251,8 @@ fn types_of_variables_and_functions() {
         [text("sum"), text("take"), text("norm_alias")],
         [
             "double sum(vector v, vector *p, double (*f)(int n, const double x[n]), const double *q)",
-            "void take(const char bytes[96], char first[24], char (*buffer)[24])",
-            "double norm_alias(int n, const double x[n])",
+            "void take(const char bytes[96], char first[24], char buffer[][24])",
+            "double norm_alias(int n, const double x[n]) __asm__(\"norm\")",
         ]
     );
     let later = "void use(typeof(origin) v, typeof(pi) x)";

@@ -263,7 +263,8 @@ impl<'t> Reader<'t> {
             position: 0..0,
             suggestions: Cell::new(0),
             enclosing: Vec::new(),
-            objects: source.contains("of").then(HashMap::new),
+            // A part of `typeof` and `sizeof`, and one of `alignof`.
+            objects: (source.contains("eof") || source.contains("gnof")).then(HashMap::new),
         }
     }
 

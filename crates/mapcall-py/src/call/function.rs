@@ -164,9 +164,12 @@ pub(crate) struct Function {
     /// The contract of the quick path for calls in which more than lengths is derived.
     pub(super) quick_derived: Option<Box<QuickDerived<Py<PyArrayDescr>>>>,
     /// What small batches need; made when the first of them is seen. `None` if the function has none.
-    small_batches: PyOnceLock<Option<Box<SmallBatches<Py<PyArrayDescr>>>>>,
+    small_batches: PyOnceLock<MadeSmallBatches>,
     pub(super) binding: Py<Binding>,
 }
+
+/// What the small batches of a function need; `None` if it has none.
+pub(super) type MadeSmallBatches = Option<Box<SmallBatches<Py<PyArrayDescr>>>>;
 
 /// The data of a bound function for Python, shared with its `unchecked` function.
 ///
@@ -569,7 +572,7 @@ impl Function {
     pub(super) fn small_batches(
         &self,
         py: Python<'_>,
-        make: fn(Python<'_>, &Self) -> PyResult<Option<Box<SmallBatches<Py<PyArrayDescr>>>>>,
+        make: fn(Python<'_>, &Self) -> PyResult<MadeSmallBatches>,
     ) -> PyResult<Option<&SmallBatches<Py<PyArrayDescr>>>> {
         let small = self.small_batches.get_or_try_init(py, || make(py, self))?;
         Ok(small.as_deref())

@@ -217,9 +217,9 @@ impl Drop for Arguments<'_, '_> {
         for (&object, parameter) in objects.zip(&self.parameters.converted) {
             // SAFETY: each element but the first is an owned reference, which is taken over.
             let object = unsafe { Bound::from_owned_ptr(self.py, object) };
-            let is_only_read = if parameter.lent.is_some() {
+            let is_reusable = if parameter.lent.is_some() {
                 match object.cast_exact::<Handle>() {
-                    Ok(handle) => handle.get().end_loan() && !has_weak_references(handle),
+                    Ok(handle) => handle.get().end_loan(),
                     Err(_) => false,
                 }
             } else {
@@ -227,8 +227,9 @@ impl Drop for Arguments<'_, '_> {
                     .as_ref()
                     .is_some_and(|(_, is_const)| *is_const)
             };
+            let is_reusable = is_reusable && !has_weak_references(&object);
             // SAFETY: `object` is a live object.
-            if is_only_read && unsafe { ffi::Py_REFCNT(object.as_ptr()) } == 1 {
+            if is_reusable && unsafe { ffi::Py_REFCNT(object.as_ptr()) } == 1 {
                 // A callback that ran in this one may have left an object.
                 drop(parameter.take_spare(self.py));
                 parameter.spare.store(object.into_ptr(), Ordering::Relaxed);
@@ -237,14 +238,14 @@ impl Drop for Arguments<'_, '_> {
     }
 }
 
-/// Returns whether weak references to a handle exist.
-fn has_weak_references(handle: &Bound<'_, Handle>) -> bool {
+/// Returns whether weak references to an object exist.
+fn has_weak_references(object: &Bound<'_, PyAny>) -> bool {
     // SAFETY: the type of a live object is alive.
-    let offset = unsafe { (*handle.get_type_ptr()).tp_weaklistoffset };
+    let offset = unsafe { (*object.get_type_ptr()).tp_weaklistoffset };
     let Ok(offset @ 1..) = usize::try_from(offset) else {
         return false;
     };
-    let list = handle
+    let list = object
         .as_ptr()
         .wrapping_byte_add(offset)
         .cast::<*mut PyObject>();

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use smallvec::SmallVec;
 
-use super::function::{Function, Gil};
+use super::function::{Function, Gil, MadeSmallBatches};
 use super::quick_argument::{Argument, has_closed};
 use super::{activation, errors, ndarray, result};
 
@@ -94,10 +94,7 @@ pub(super) fn call<'py>(
 }
 
 /// Makes the small batches of a function; `None` if all its batches need the general path.
-fn make(
-    py: Python<'_>,
-    function: &Function,
-) -> PyResult<Option<Box<SmallBatches<Py<PyArrayDescr>>>>> {
+fn make(py: Python<'_>, function: &Function) -> PyResult<MadeSmallBatches> {
     let binding = function.binding();
     if binding.options.is_callable || binding.has_pointers || function.gil() == Gil::Release {
         return Ok(None);

@@ -158,8 +158,7 @@ unsafe fn usual(
         return Some(end(&function, arguments, &frame, returned));
     }
     Some(match this.plain_result {
-        // SAFETY: the thread is attached.
-        PlainResult::None => unsafe { ffi::Py_NewRef(ffi::Py_None()) },
+        PlainResult::None => py.None().into_ptr(),
         PlainResult::Double => {
             // SAFETY: the thread is attached.
             unsafe { ffi::PyFloat_FromDouble(f64::from_bits(usual.result(&frame))) }

@@ -261,8 +261,8 @@ impl BatchRun<'_, '_> {
         let mut plan = Cow::Borrowed(conversions.map_or(self.plan, Conversions::plan));
         let mut last_report = Instant::now();
         let mut now = last_report;
-        let mut passed = 0;
         let mut call_time = 0;
+        let mut passed = 0;
         while !progress.is_over.load(Ordering::Relaxed) {
             let count = chunk_sizer.next();
             let start = progress.next.fetch_add(count, Ordering::Relaxed);
@@ -302,6 +302,11 @@ impl BatchRun<'_, '_> {
                 progress.is_over.store(true, Ordering::Relaxed);
                 break;
             }
+            // The time of the calls alone: if several threads wait for each other to write to a file, shorter chunks
+            // would only make them wait more often.
+            let then = mem::replace(&mut now, Instant::now());
+            chunk_sizer.took(count, now - then);
+            call_time = now.duration_since(then).as_nanos() / count as u128;
             let end = calls.end;
             if let Err(error) = buffer.end(calls) {
                 return progress.fail(error);
@@ -309,10 +314,9 @@ impl BatchRun<'_, '_> {
             progress.done.fetch_add(count, Ordering::Relaxed);
             self.eviction.begin(thread, end);
             self.eviction.end(self.plan);
-            let then = now;
-            now = Instant::now();
-            chunk_sizer.took(count, now - then);
-            call_time = now.duration_since(then).as_nanos() / count as u128;
+            if !self.outputs.is_empty() {
+                now = Instant::now();
+            }
             if thread == 0 {
                 now = self.report(progress, &mut last_report, now);
             }

@@ -15,14 +15,12 @@ use super::errno;
 /// Calls may be nested: a callback of C may make calls of its own.
 #[inline]
 pub(crate) fn run(calls: impl FnOnce()) -> c_int {
-    match errno::location() {
-        // SAFETY: the location is that of this thread.
-        Some(location) => unsafe { run_at(location, calls) },
-        None => {
-            calls();
-            0
-        }
-    }
+    let Some(location) = errno::location() else {
+        calls();
+        return 0;
+    };
+    // SAFETY: the location is that of this thread.
+    unsafe { run_at(location, calls) }
 }
 
 /// Makes calls as [`run`] does, with the location of `errno`.
