@@ -5,7 +5,9 @@
 valgrind also reports errors of Python and NumPy, which differ from version to version, so there is
 no list of suppressions. A report counts if one of its stacks has a frame of mapcall's extension:
 
-- an access to memory that is not allocated or not initialised: always;
+- an access to memory that is not allocated: always;
+- a use of memory that is not initialised: unless it is by Python code that mapcall has called, as
+  the interpreter's integers have unused bytes, which it compares;
 - memory that is not freed: if there is more of it after more rounds. Objects that are never freed
   on purpose, such as types and interned names, exist from the first round on.
 
@@ -88,9 +90,14 @@ def read(path: Path) -> Report:
             (Path(frame.findtext("obj") or "").name, frame.findtext("fn") or "?")
             for frame in error.iter("frame")
         )
-        if not any(EXTENSION.search(frame.findtext("obj") or "") for frame in error.iter("frame")):
+        objects = [frame.findtext("obj") or "" for frame in error.iter("frame")]
+        ours = next((at for at, path in enumerate(objects) if EXTENSION.search(path)), None)
+        if ours is None:
             continue
         kind = error.findtext("kind") or ""
+        is_in_python = any(function == "_PyEval_EvalFrameDefault" for _, function in stack[:ours])
+        if kind.startswith("Uninit") and is_in_python:
+            continue
         if kind.startswith("Leak_"):
             report.blocks[stack] += int(error.findtext("xwhat/leakedblocks") or 0)
         else:
