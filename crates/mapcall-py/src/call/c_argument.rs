@@ -189,10 +189,9 @@ impl<'py> Reader<'_, '_, 'py> {
         rank: usize,
         object: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyUntypedArray>> {
-        match &memory.target.dtype {
-            Some(Ok(_)) => memory.array(rank),
-            Some(Err(reason)) => Err(self.unusable(position, object, reason)),
-            None => Err(self.unusable(position, object, "its type is incomplete")),
+        match memory.unusable() {
+            None => memory.array(rank),
+            Some(reason) => Err(self.unusable(position, object, reason)),
         }
     }
 

@@ -124,10 +124,9 @@ impl<'py> Writer<'_, 'py> {
         rank: usize,
         object: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyUntypedArray>> {
-        match &memory.target.dtype {
-            Some(Ok(_)) => memory.array(rank),
-            Some(Err(reason)) => Err(self.unusable(rule, object, reason)),
-            None => Err(self.unusable(rule, object, "its type is incomplete")),
+        match memory.unusable() {
+            None => memory.array(rank),
+            Some(reason) => Err(self.unusable(rule, object, reason)),
         }
     }
 

@@ -101,7 +101,7 @@ impl<D> SmallBatches<D> {
         QuickBatchCall::new(&self.quick)
     }
 
-    /// Returns whether calls are expected to take a time in which nobody has to interrupt them.
+    /// Returns whether calls are expected to take so little time that they need not be interruptible.
     #[must_use]
     #[inline]
     pub fn are_short(&self, function: &Function, calls: usize) -> bool {

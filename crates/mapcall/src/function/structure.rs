@@ -286,11 +286,7 @@ impl<'a> Struct<'a> {
             return Ok(());
         }
         let from = bytemuck::cast_slice::<u64, u8>(&slots);
-        let start = match size {
-            1..8 if cfg!(target_endian = "big") => size_of::<u64>() - size,
-            _ => 0,
-        };
-        let from = from.get(start..start + size).unwrap_or_default();
+        let from = from.get(Value::bytes_in_slots(size)).unwrap_or_default();
         if let Some(to) = self.bytes_mut().get_mut(bytes.clone()) {
             to.copy_from_slice(from);
         }
@@ -348,11 +344,8 @@ impl<'a> Struct<'a> {
         }
         let size = ctype.size().unwrap_or_default();
         let mut slots = vec![0_u64; size.div_ceil(size_of::<u64>()).max(1)];
-        let start = match size {
-            1..8 if cfg!(target_endian = "big") => size_of::<u64>() - size,
-            _ => 0,
-        };
-        let to = bytemuck::cast_slice_mut::<u64, u8>(&mut slots).get_mut(start..start + size);
+        let to =
+            bytemuck::cast_slice_mut::<u64, u8>(&mut slots).get_mut(Value::bytes_in_slots(size));
         if let (Some(to), Some(from)) = (to, self.bytes().get(offset..offset + size)) {
             to.copy_from_slice(from);
         }

@@ -1,6 +1,7 @@
 //! The results of calls.
 
 use std::ffi::{CStr, CString, c_char, c_void};
+use std::ops::Range;
 use std::ptr::{self, NonNull};
 
 use mapcall_array::DType;
@@ -61,6 +62,15 @@ impl Value {
                 _ => handle,
             }
         })
+    }
+
+    /// Returns the bytes of slots that hold a value of a size: a small one is in the low bytes of its slot.
+    pub(super) fn bytes_in_slots(size: usize) -> Range<usize> {
+        let start = match size {
+            1..8 if cfg!(target_endian = "big") => size_of::<u64>() - size,
+            _ => 0,
+        };
+        start..start + size
     }
 
     /// Converts the slots of a value of a type. `handle` makes the handle of a pointer.

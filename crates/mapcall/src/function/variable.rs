@@ -112,12 +112,7 @@ impl Variable {
         let size = self.size()?;
         let mut slots = vec![0_u64; size.div_ceil(size_of::<u64>())];
         let to = bytemuck::cast_slice_mut::<u64, u8>(&mut slots);
-        // A slot has a small value in its low bytes.
-        let start = match size {
-            1..8 if cfg!(target_endian = "big") => size_of::<u64>() - size,
-            _ => 0,
-        };
-        let to = to.get_mut(start..start + size).unwrap_or_default();
+        let to = to.get_mut(Value::bytes_in_slots(size)).unwrap_or_default();
         let from = self.address.0.as_ptr().cast::<u8>();
         // SAFETY: the variable has `size` bytes, and so has `to`, which is memory of this function. The caller
         // guarantees that no other thread writes the variable.
@@ -165,11 +160,7 @@ impl Variable {
         })
         .map_err(refuse)?;
         let from = bytemuck::cast_slice::<u64, u8>(&slots);
-        let start = match size {
-            1..8 if cfg!(target_endian = "big") => size_of::<u64>() - size,
-            _ => 0,
-        };
-        let from = from.get(start..start + size).unwrap_or_default();
+        let from = from.get(Value::bytes_in_slots(size)).unwrap_or_default();
         let to = self.address.0.as_ptr().cast::<u8>();
         // SAFETY: the variable has `size` bytes, and so has `from`. The caller guarantees that no other thread
         // uses the variable.

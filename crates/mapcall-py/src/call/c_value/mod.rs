@@ -111,6 +111,15 @@ impl<'py> CValue<'py> {
 }
 
 impl<'py> CMemory<'py> {
+    /// Returns why no array can be made of the memory; `None` if one can.
+    pub(super) fn unusable(&self) -> Option<&str> {
+        match &self.target.dtype {
+            Some(Ok(_)) => None,
+            Some(Err(reason)) => Some(reason),
+            None => Some("its type is incomplete"),
+        }
+    }
+
     /// Returns an array on the memory, which keeps its owner alive. A struct or number is an array of `rank`
     /// axes of length 1.
     ///
