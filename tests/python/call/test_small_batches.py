@@ -357,20 +357,34 @@ def test_a_batch_that_takes_long_is_the_last_one(library: mapcall.Library) -> No
 
 
 def test_vector_variants(library: mapcall.Library) -> None:
-    """The default of a function serves small batches, too."""
-    cos = mapcall.load("m").function("double cos(double x)", simd="auto")
-    for items in (1, 2, 3, 16, 33):
-        x = np.linspace(-9, 9, items)
-        expected = cos(x, threads=1)
+    """The option and the default of a function serve small batches, too."""
+    libm = mapcall.load("m")
+    cos = libm.function("double cos(double x)")
+    by_default = libm.function("double cos(double x)", simd="auto")
+    for items in (1, 2, 3, 16, 33, 10_000):
+        x, out = np.linspace(-9, 9, items), np.zeros(items)
+        scalar, vector = (cos(x, threads=1, simd=simd) for simd in (False, "auto"))
         for _ in range(3):
-            np.testing.assert_array_equal(cos(x), expected)
+            for simd, expected in ((False, scalar), ("auto", vector)):
+                np.testing.assert_array_equal(cos(x, simd=simd), expected)
+                np.testing.assert_array_equal(by_default(x, simd=simd), expected)
+                assert cos(x, simd=simd, out=out) is out
+                np.testing.assert_array_equal(out, expected)
+            np.testing.assert_array_equal(cos(x), scalar)
+            np.testing.assert_array_equal(by_default(x), vector)
     half = library.function(PROTOTYPES[0][0], simd=True)
-    assert half(x, simd=False).tolist() == (x / 2).tolist()
-    for _ in range(3):
+    # "auto" has found that there is no variant, which does not make True silent.
+    assert half(x, simd=False).tolist() == half(x, simd="auto").tolist() == (x / 2).tolist()
+    for options in ({}, {"simd": True}, {"simd": True, "out": out}) * 2:
         with pytest.raises(
             mapcall.ArgumentError, match="half: simd: expected a function with a vector variant"
         ):
-            half(x)
+            half(x, **options)
+    for _ in range(2):
+        with pytest.raises(mapcall.ArgumentError, match="give simd=True or simd='auto'"):
+            half(x, simd="always")
+        with pytest.raises(mapcall.ArgumentError, match="other"):
+            half(x, simd="auto", other=1)
 
 
 def test_in_the_child_of_a_fork(library: mapcall.Library) -> None:
@@ -407,19 +421,21 @@ def test_exceptions_of_callbacks(library: mapcall.Library) -> None:
     )
     kept = keep.callback("f", callback)
     keep(kept)
-    for _ in range(3):
-        assert use(np.zeros(4)).tolist() == [0] * 4
-        with pytest.raises(LookupError):
-            use(np.arange(5.0))
+    # The lock is released for the longer ones.
+    for items in (4, 4, 4, 1000, 1000):
+        assert use(np.zeros(items)).tolist() == [0] * items
+        with pytest.raises(LookupError) as caught:
+            use(np.arange(items + 1.0))
+        assert caught.value.args == (3.0,)
 
 
 def test_faults_name_the_call(library: mapcall.Library, tmp_path: Path) -> None:
     half = library.function(PROTOTYPES[0][0])
     half(np.zeros(1024))
 
-    def message(**options: Any) -> tuple[str, list[str]]:
+    def message(size: int = 8192, **options: Any) -> tuple[str, list[str]]:
         path = tmp_path / "x"
-        path.write_bytes(bytes(8192))
+        path.write_bytes(bytes(size))
         x = mapcall.memmap(path, "f8", "r")
         os.truncate(path, 4096)
         with pytest.raises(mapcall.MapFault) as caught:
@@ -430,3 +446,6 @@ def test_faults_name_the_call(library: mapcall.Library, tmp_path: Path) -> None:
     general = message(threads=1)
     assert general[1] == ["raised for the call at index (512,) of the batch"]
     assert [message() for _ in range(2)] == [general] * 2
+    # The lock is released for these, if they are not found to be long.
+    general = message(2**20, threads=1)
+    assert [message(2**20) for _ in range(4)] == [general] * 4

@@ -127,7 +127,7 @@ use super::text::Text;
 /// A masked array is refused if one of its elements is masked, since C would use the masked value.
 ///
 /// The interpreter's lock is released during a batch, unless the function is bound with ``gil="hold"``, or its calls
-/// take less than 50 us together.
+/// are expected to take no more than 50 us together, by the time that calls of the last batch took.
 /// Ctrl-C, an exception of a callback, of `progress` or of `check`, and a `CallError` end a batch;
 /// arrays are written in part then.
 ///

@@ -176,7 +176,7 @@ impl<'py> BatchOptions<'py> {
 }
 
 /// Returns the meaning of a value of the option `simd`; `None` if it has none.
-fn simd_of(value: &Bound<'_, PyAny>) -> Option<Simd> {
+pub(super) fn simd_of(value: &Bound<'_, PyAny>) -> Option<Simd> {
     if let Ok(is_required) = value.cast::<PyBool>() {
         let is_required = is_required.is_true();
         return Some(if is_required {

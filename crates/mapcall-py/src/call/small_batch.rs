@@ -2,9 +2,11 @@
 
 #![allow(unsafe_code)]
 
+use std::time::Duration;
+
 use mapcall::CallError;
 use mapcall::array::guard;
-use mapcall::batch::SmallBatches;
+use mapcall::batch::{Simd, SmallBatches};
 use mapcall::contract::{QuickOutput, Role, Rule};
 use numpy::{PyArrayDescr, PyUntypedArray};
 use pyo3::ffi::PyObject;
@@ -14,13 +16,19 @@ use pyo3::types::PyTuple;
 use smallvec::SmallVec;
 
 use super::function::{Function, Gil, MadeSmallBatches};
+use super::keywords::simd_of;
 use super::quick_argument::{Argument, has_closed};
 use super::{activation, errors, ndarray, result};
+use crate::faults::Detached;
+
+/// The longest time that calls are expected to take with the interpreter's lock held. Releasing it takes as long as a
+/// small batch, and waiting for it again may take longer.
+const HELD: Duration = Duration::from_micros(50);
 
 /// Makes a batch if it is a small one; returns `None` if it needs the general path.
 ///
-/// The interpreter's lock is held, as in a call of small arrays. The function is called for calls with a keyword,
-/// too: the option `out` of a batch.
+/// The interpreter's lock is held if the calls are expected to be short, as in a call of small arrays. The function is
+/// called for calls with keywords, too: the options `out` and `simd` of a batch.
 ///
 /// # Errors
 ///
@@ -39,12 +47,13 @@ pub(super) fn call<'py>(
     let Some(small) = this.small_batches(py, make)? else {
         return Ok(None);
     };
-    let (arguments, out) = match keywords {
-        None => (arguments, None),
-        Some(names) => match (arguments.split_last(), names_out(this, names)) {
-            (Some((out, arguments)), true) => (arguments, Some(out)),
-            _ => return Ok(None),
-        },
+    let Some(Given {
+        arguments,
+        out,
+        simd,
+    }) = Given::read(this, arguments, keywords)
+    else {
+        return Ok(None);
     };
     let ndarray = this.ndarray.as_ptr().cast();
     let operand = |object| Argument { object, ndarray };
@@ -53,8 +62,9 @@ pub(super) fn call<'py>(
     let is_filled = batch
         .fill(&arguments.iter().map(operand), out.map(operand))
         .is_some();
+    let time = small.time(&this.inner, batch.calls(), simd);
     if !is_filled
-        || !small.are_short(&this.inner, batch.calls())
+        || time.is_none()
         || (epoch != 0 && has_closed(arguments.iter().chain(out).map(operand)))
     {
         return Ok(None);
@@ -69,17 +79,26 @@ pub(super) fn call<'py>(
         outputs.push(array.into_any());
     }
     let Some(loops) = small
-        .loops(&this.inner, &batch)
+        .loops(&this.inner, &batch, simd)
         .filter(|_| batch.is_placed())
     else {
         return Ok(None);
     };
+    let holds_gil = this.gil() == Gil::Hold || time.is_some_and(|time| time <= HELD);
     let mut outcome = Ok(());
     let returned = activation::running(|| {
-        // SAFETY: the check has accepted the arguments, which the caller of the function keeps alive, and the
-        // outputs are in `outputs`. The loops are those of the batch. By the docs of `load`, its user guarantees the prototype, and that no other
-        // thread writes the arrays during the batch.
-        let (errno, made) = unsafe { loops.run(&this.inner, &mut batch) };
+        let mut run = || {
+            // SAFETY: the check has accepted the arguments, which the caller of the function keeps alive, and the
+            // outputs are in `outputs`. The loops are those of the batch. By the docs of `load`, its user guarantees
+            // the prototype, and that no other thread writes the arrays during the batch.
+            unsafe { loops.run(&this.inner, &mut batch) }
+        };
+        let (errno, made) = if holds_gil {
+            run()
+        } else {
+            let _detached = Detached::new();
+            activation::detached(py, run)
+        };
         outcome = made;
         errno
     });
@@ -111,20 +130,55 @@ fn make(py: Python<'_>, function: &Function) -> PyResult<MadeSmallBatches> {
         };
         Some(expected?.dtype.clone_ref(py))
     };
-    let small = SmallBatches::new(&function.inner, binding.options.simd, dtype);
+    let small = SmallBatches::new(&function.inner, dtype);
     Ok(small.map(Box::new))
 }
 
-/// Returns whether the only keyword of a call is the option `out`, as source code has it.
-#[inline]
-fn names_out(function: &Function, names: &Bound<'_, PyTuple>) -> bool {
-    // SAFETY: the tuple of keywords is not empty, and has references to its items while it is alive.
-    let name = unsafe { pyo3::ffi::PyTuple_GET_ITEM(names.as_ptr(), 0) };
-    let out = intern!(names.py(), "out");
-    let mut parameters = function.parameters().iter();
-    names.len() == 1
-        && name == out.as_ptr()
-        && !parameters.any(|(parameter, _)| parameter.as_ptr() == out.as_ptr())
+/// The arguments of a call, and the options that a small batch takes.
+struct Given<'a> {
+    arguments: &'a [*mut PyObject],
+    out: Option<&'a *mut PyObject>,
+    simd: Simd,
+}
+
+impl<'a> Given<'a> {
+    /// Separates the arguments from the options; returns `None` if the call has other keywords.
+    #[inline]
+    fn read(
+        function: &Function,
+        given: &'a [*mut PyObject],
+        keywords: Option<&Bound<'_, PyTuple>>,
+    ) -> Option<Self> {
+        let mut read = Self {
+            arguments: given,
+            out: None,
+            simd: function.binding().options.simd,
+        };
+        let Some(keywords) = keywords else {
+            return Some(read);
+        };
+        let (py, count) = (keywords.py(), keywords.len());
+        let (arguments, values) = given.split_at_checked(given.len().checked_sub(count)?)?;
+        read.arguments = arguments;
+        let options = [intern!(py, "out").as_ptr(), intern!(py, "simd").as_ptr()];
+        // The interpreter has no keyword twice.
+        for (name, value) in keywords.iter_borrowed().zip(values) {
+            // The names of source code are interned, as are those of parameters.
+            let option = options.iter().position(|option| *option == name.as_ptr())?;
+            let mut parameters = function.parameters().iter();
+            if parameters.any(|(parameter, _)| parameter.as_ptr() == name.as_ptr()) {
+                return None;
+            }
+            if option == 0 {
+                read.out = Some(value);
+            } else {
+                // SAFETY: the caller of the function has a reference to the argument.
+                let value = unsafe { Borrowed::from_ptr(py, *value) };
+                read.simd = simd_of(&value)?;
+            }
+        }
+        Some(read)
+    }
 }
 
 /// Allocates an output. The elements of a result are not set before the calls set them.

@@ -303,6 +303,7 @@ impl<'a> PreparedBatch<'a> {
             outputs: &outputs,
             conversions: conversions.as_ref(),
             eviction,
+            call_time: function.call_time(options.simd != Simd::Off),
             observer,
         };
         // SAFETY: the check has filled the frame and the plan. The caller guarantees that their memory

@@ -23,7 +23,7 @@ use super::loops::make_calls;
 use super::plan::{Plan, Run};
 use super::write_buffer::{FileOutput, FileWriter, WriteBuffer, WriterThread};
 use crate::call::{Accessed, CallLoop, Frame, StridedPointer, VectorLoop, activation, errno};
-use crate::function::Function;
+use crate::function::{CallTime, Function};
 
 /// The maximum number of threads: more threads gain nothing, and each needs a stack.
 const MAX_THREADS: usize = 256;
@@ -123,6 +123,7 @@ pub(super) struct BatchRun<'a, 'm> {
     /// The operands that are converted, if there are any.
     pub(super) conversions: Option<&'a Conversions>,
     pub(super) eviction: Eviction<'m>,
+    pub(super) call_time: &'a CallTime,
     pub(super) observer: &'a dyn BatchObserver,
 }
 
@@ -261,7 +262,7 @@ impl BatchRun<'_, '_> {
         let mut plan = Cow::Borrowed(conversions.map_or(self.plan, Conversions::plan));
         let mut last_report = Instant::now();
         let mut now = last_report;
-        let mut call_time = 0;
+        let mut last = (Duration::MAX, 1);
         let mut passed = 0;
         while !progress.is_over.load(Ordering::Relaxed) {
             let count = chunk_sizer.next();
@@ -305,8 +306,8 @@ impl BatchRun<'_, '_> {
             // The time of the calls alone: if several threads wait for each other to write to a file, shorter chunks
             // would only make them wait more often.
             let then = mem::replace(&mut now, Instant::now());
+            last = (now - then, count);
             chunk_sizer.took(count, now - then);
-            call_time = now.duration_since(then).as_nanos() / count as u128;
             let end = calls.end;
             if let Err(error) = buffer.end(calls) {
                 return progress.fail(error);
@@ -323,7 +324,7 @@ impl BatchRun<'_, '_> {
         }
         self.eviction.begin(thread, usize::MAX);
         if thread == 0 {
-            self.function.set_call_time(call_time);
+            self.call_time.set(last.0, last.1);
         }
         if is_alone() {
             // The state of the lost threads is unknown, also that of the queue to the writer thread.

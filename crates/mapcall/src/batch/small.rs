@@ -1,9 +1,10 @@
-//! Batches that take no longer than a call: made by this thread at once, without a plan.
+//! Short batches: made by this thread at once, without a plan.
 
 #![allow(unsafe_code)]
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use mapcall_array::fork::Section;
 use mapcall_array::guard::{self, Claim, Fault};
@@ -17,17 +18,17 @@ use crate::contract::{QuickBatch, QuickBatchCall, Role};
 use crate::function::{CallError, Function, LoopKey};
 
 /// The longest time that the calls of a small batch are expected to take, in nanoseconds. It is not interrupted.
-const SHORT: u64 = 50_000;
+const SHORT: u64 = 1_000_000;
 
 /// The number of loops that are held. Functions with more have some arguments that are the same in each call in
-/// some of their batches.
-const HELD: usize = 2;
+/// some of their batches, or batches with and without vector variants.
+const HELD: usize = 4;
 
 /// The small batches of one function.
 ///
 /// A batch is small if its arguments are numbers and arrays of one shape, and if its calls are expected to take
-/// no more than 50 us, by the time that calls of the function took in the last other batch. It gives the same
-/// results and errors as a [`PreparedBatch`](super::PreparedBatch) with one thread.
+/// no more than 1 ms, by the time that calls of the function took in the last other batch with the same use of vector
+/// variants. It gives the same results and errors as a [`PreparedBatch`](super::PreparedBatch) with one thread.
 ///
 /// ```
 /// use mapcall::Library;
@@ -38,7 +39,7 @@ const HELD: usize = 2;
 /// let libm = unsafe { Library::open("m")? };
 /// // SAFETY: this is the prototype of `fabs`.
 /// let fabs = unsafe { libm.function("double fabs(double x)")? };
-/// let small = SmallBatches::new(&fabs, Simd::Off, |_| Some(())).unwrap();
+/// let small = SmallBatches::new(&fabs, |_| Some(())).unwrap();
 ///
 /// let x = [1.0, -2.0, 3.0];
 /// let memory = Memory {
@@ -56,8 +57,8 @@ const HELD: usize = 2;
 /// let mut result = [0.0; 3];
 /// batch.place(&output, result.as_mut_ptr().cast()).unwrap();
 /// // No batch has been made, so that the time of a call is not known.
-/// assert!(!small.are_short(&fabs, batch.calls()));
-/// let loops = small.loops(&fabs, &batch).unwrap();
+/// assert!(small.time(&fabs, batch.calls(), Simd::Off).is_none());
+/// let loops = small.loops(&fabs, &batch, Simd::Off).unwrap();
 /// // SAFETY: the arrays have a number for each call, and no other code uses them.
 /// let (errno, outcome) = unsafe { loops.run(&fabs, &mut batch) };
 /// outcome?;
@@ -67,7 +68,6 @@ const HELD: usize = 2;
 #[derive(Debug)]
 pub struct SmallBatches<D> {
     quick: QuickBatch<D>,
-    simd: Simd,
     held: [OnceLock<Held>; HELD],
 }
 
@@ -75,10 +75,12 @@ pub struct SmallBatches<D> {
 #[derive(Debug)]
 pub struct SmallLoops<'s>(Cow<'s, Held>);
 
-/// The loops for the batches in which the same operands have an item for each call: those of the bits `moving`.
+/// The loops for the batches with one use of vector variants in which the same operands have an item for each call:
+/// those of the bits `moving`.
 #[derive(Clone, Debug)]
 struct Held {
     moving: u32,
+    simd: Simd,
     calls: Arc<CallLoop>,
     vector_calls: Option<Arc<VectorLoop>>,
 }
@@ -86,10 +88,9 @@ struct Held {
 impl<D> SmallBatches<D> {
     /// Makes the small batches of a function, with the dtypes of the arrays for its parameters and its result;
     /// `None` if its arguments need the full check in all batches.
-    pub fn new(function: &Function, simd: Simd, dtype: impl Fn(Role) -> Option<D>) -> Option<Self> {
+    pub fn new(function: &Function, dtype: impl Fn(Role) -> Option<D>) -> Option<Self> {
         Some(Self {
             quick: QuickBatch::new(function.contract(), dtype)?,
-            simd,
             held: Default::default(),
         })
     }
@@ -97,16 +98,17 @@ impl<D> SmallBatches<D> {
     /// Starts a batch.
     #[must_use]
     #[inline]
-    pub fn begin<'a>(&self) -> QuickBatchCall<'_, 'a, D> {
+    pub fn begin(&self) -> QuickBatchCall<'_, D> {
         QuickBatchCall::new(&self.quick)
     }
 
-    /// Returns whether calls are expected to take so little time that they need not be interruptible.
+    /// Returns the time that calls are expected to take; `None` if they may take so long that they must be
+    /// interruptible.
     #[must_use]
     #[inline]
-    pub fn are_short(&self, function: &Function, calls: usize) -> bool {
-        let time = function.call_time().saturating_mul(calls as u64);
-        time <= SHORT
+    pub fn time(&self, function: &Function, calls: usize, simd: Simd) -> Option<Duration> {
+        let time = function.call_time(simd != Simd::Off).of_calls(calls);
+        (time <= SHORT).then(|| Duration::from_nanos(time))
     }
 
     /// Returns the loops for the calls of a batch whose outputs are placed; `None` if no vector variant can make them
@@ -116,13 +118,14 @@ impl<D> SmallBatches<D> {
     pub fn loops(
         &self,
         function: &Function,
-        batch: &QuickBatchCall<'_, '_, D>,
+        batch: &QuickBatchCall<'_, D>,
+        simd: Simd,
     ) -> Option<SmallLoops<'_>> {
         let moving = batch.moving();
         let mut held = self.held.iter().map_while(OnceLock::get);
-        match held.find(|held| held.moving == moving) {
+        match held.find(|held| held.moving == moving && held.simd == simd) {
             Some(held) => Some(SmallLoops(Cow::Borrowed(held))),
-            None => self.find(function, batch),
+            None => self.find(function, batch, simd),
         }
     }
 
@@ -131,24 +134,27 @@ impl<D> SmallBatches<D> {
     fn find(
         &self,
         function: &Function,
-        batch: &QuickBatchCall<'_, '_, D>,
+        batch: &QuickBatchCall<'_, D>,
+        simd: Simd,
     ) -> Option<SmallLoops<'_>> {
         let (kinds, stores) = batch.kinds();
         let key: LoopKey = (kinds.collect(), stores);
-        let vector_calls = match self.simd {
+        let vector_calls = match simd {
             Simd::Off => None,
             Simd::Auto => function.vector_loop(&key).ok(),
             Simd::Required => Some(function.vector_loop(&key).ok()?),
         };
         let held = Held {
             moving: batch.moving(),
+            simd,
             calls: function.call_loop(&key),
             vector_calls,
         };
         // A fork by another thread would leave the cell locked in the child.
         let _section = Section::enter();
         for cell in &self.held {
-            if cell.get_or_init(|| held.clone()).moving == held.moving {
+            let known = cell.get_or_init(|| held.clone());
+            if (known.moving, known.simd) == (held.moving, held.simd) {
                 break;
             }
         }
@@ -173,7 +179,7 @@ impl SmallLoops<'_> {
     pub unsafe fn run<D>(
         &self,
         function: &Function,
-        batch: &mut QuickBatchCall<'_, '_, D>,
+        batch: &mut QuickBatchCall<'_, D>,
     ) -> (i32, Result<(), CallError>) {
         let loops = (&*self.0.calls, self.0.vector_calls.as_deref());
         let calls = batch.calls();
@@ -189,7 +195,7 @@ impl SmallLoops<'_> {
         });
         drop(claim);
         if watch.is_late() {
-            function.forget_call_time();
+            function.call_time(self.0.simd != Simd::Off).forget();
         }
         if !guard::is_quiet()
             && let Some((index, fault)) = fault(batch, epoch)
@@ -216,7 +222,7 @@ impl SmallLoops<'_> {
 
 /// Returns the plan of a batch, by which the index of a call is found.
 #[cold]
-fn plan<D>(batch: &mut QuickBatchCall<'_, '_, D>) -> Plan {
+fn plan<D>(batch: &mut QuickBatchCall<'_, D>) -> Plan {
     let (_, pointers, count) = batch.parts();
     let pointers = pointers.get(..count).unwrap_or_default();
     Plan::of_run(pointers, batch.calls(), batch.shape())
@@ -224,10 +230,7 @@ fn plan<D>(batch: &mut QuickBatchCall<'_, '_, D>) -> Plan {
 
 /// Returns the fault of a batch, if it has one, and the index of the call that caused it.
 #[cold]
-fn fault<D>(
-    batch: &mut QuickBatchCall<'_, '_, D>,
-    epoch: usize,
-) -> Option<(Vec<usize>, Box<Fault>)> {
+fn fault<D>(batch: &mut QuickBatchCall<'_, D>, epoch: usize) -> Option<(Vec<usize>, Box<Fault>)> {
     let mapped: Vec<_> = batch.addresses().collect();
     let accessed = Accessed {
         mapped: &mapped,

@@ -1,5 +1,7 @@
 //! The operands of a loop of calls: how each moves from call to call.
 
+#![allow(unsafe_code)]
+
 /// How an operand of a [`CallLoop`](super::CallLoop) moves from call to call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OperandKind {
@@ -33,6 +35,11 @@ pub struct StridedPointer {
     /// The distance from one call to the next, in bytes.
     pub stride: isize,
 }
+
+// SAFETY: a pointer has an address and a stride. Only unsafe functions read or write the memory at the address.
+unsafe impl Send for StridedPointer {}
+// SAFETY: a pointer has no interior mutability, and its methods read no memory at its address.
+unsafe impl Sync for StridedPointer {}
 
 impl StridedPointer {
     /// Returns the pointer after a number of calls.

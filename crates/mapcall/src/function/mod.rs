@@ -26,6 +26,7 @@
 
 mod arg;
 mod arguments;
+mod call_time;
 mod converted;
 mod error;
 mod handle;
@@ -41,10 +42,10 @@ use std::ffi::{c_int, c_void};
 use std::fmt;
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 pub use arg::{Arg, Slot};
+pub(crate) use call_time::CallTime;
 #[doc(hidden)]
 pub use converted::ConvertedArguments;
 pub(crate) use converted::guarded;
@@ -108,8 +109,8 @@ struct Bound {
     destructor: Option<Arc<Destructor>>,
     /// The compiled loops of its batches.
     loops: Mutex<Vec<(LoopKey, Arc<CallLoop>)>>,
-    /// The time that a call of the last batch took, in nanoseconds; `u64::MAX` if it is not known.
-    call_time: AtomicU64,
+    /// The time that a call of the last batch took, without vector variants and with them.
+    call_times: [CallTime; 2],
     /// The vector variants of the function, which are looked up when they are first needed.
     vector_variants: OnceLock<Box<[VectorVariant]>>,
     /// The loops of its batches that a variant makes.
@@ -127,9 +128,6 @@ struct Destructor {
 
 /// The key of a compiled loop: the kind of each parameter, and whether the result is stored.
 pub(crate) type LoopKey = (SmallVec<[OperandKind; 8]>, bool);
-
-/// The time of a call that is not known.
-const UNTIMED: u64 = u64::MAX;
 
 /// The address of a function.
 #[derive(Clone, Copy)]
@@ -249,7 +247,7 @@ impl Library {
             engine: None,
             destructor: destructor.map(Destructor::new),
             loops: Mutex::new(Vec::new()),
-            call_time: AtomicU64::new(UNTIMED),
+            call_times: [CallTime::unknown(), CallTime::unknown()],
             vector_variants: OnceLock::new(),
             vector_loops: Mutex::new(Vec::new()),
             variants: Mutex::new(Vec::new()),
@@ -516,7 +514,7 @@ impl Function {
             converts: self.0.converts,
             engine: self.0.engine,
             loops: Mutex::new(Vec::new()),
-            call_time: AtomicU64::new(UNTIMED),
+            call_times: [CallTime::unknown(), CallTime::unknown()],
             vector_variants: OnceLock::new(),
             vector_loops: Mutex::new(Vec::new()),
             variants: Mutex::new(Vec::new()),
@@ -731,10 +729,11 @@ impl Function {
         calls
     }
 
-    /// Returns the time that a call of the last batch took, in nanoseconds; the maximum if it is not known.
+    /// Returns the time that a call of the last batch took, of those that may use vector variants or of the others.
     #[inline]
-    pub(crate) fn call_time(&self) -> u64 {
-        self.0.call_time.load(Ordering::Relaxed)
+    pub(crate) fn call_time(&self, may_use_variants: bool) -> &CallTime {
+        let [one_by_one, vector] = &self.0.call_times;
+        if may_use_variants { vector } else { one_by_one }
     }
 
     /// Returns whether the time of a call is known, from a batch.
@@ -742,19 +741,7 @@ impl Function {
     #[must_use]
     #[inline]
     pub fn is_timed(&self) -> bool {
-        self.call_time() != UNTIMED
-    }
-
-    /// Stores the time that a call of a batch has taken, in nanoseconds.
-    pub(crate) fn set_call_time(&self, nanoseconds: u128) {
-        let time = u64::try_from(nanoseconds).unwrap_or(UNTIMED);
-        self.0.call_time.store(time.max(1), Ordering::Relaxed);
-    }
-
-    /// Has the next batch measure the time of a call.
-    #[cold]
-    pub(crate) fn forget_call_time(&self) {
-        self.0.call_time.store(UNTIMED, Ordering::Relaxed);
+        self.0.call_times.iter().any(CallTime::is_known)
     }
 
     /// Checks the result of a call.

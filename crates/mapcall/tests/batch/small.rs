@@ -52,11 +52,11 @@ fn add(small: &SmallBatches<()>, function: &Function, [x, y, sums]: [&mut [f64; 
     let arguments = [x, y].map(|x| memory(x.as_mut_ptr(), &[16], &[8]));
     let mut batch = small.begin();
     batch.fill(&arguments.into_iter(), None).unwrap();
-    assert!(small.are_short(function, batch.calls()));
+    assert!(small.time(function, batch.calls(), Simd::Off).is_some());
     while let Some(output) = batch.output() {
         batch.place(&output, sums.as_mut_ptr().cast()).unwrap();
     }
-    let loops = small.loops(function, &batch).unwrap();
+    let loops = small.loops(function, &batch, Simd::Off).unwrap();
     // SAFETY: the arrays have 16 numbers, and no other code uses them.
     let (_, outcome) = unsafe { loops.run(function, &mut batch) };
     outcome.unwrap();
@@ -67,7 +67,7 @@ fn add(small: &SmallBatches<()>, function: &Function, [x, y, sums]: [&mut [f64; 
 fn nothing_is_allocated() {
     let fixture = Fixture::new();
     for function in fixture.engines("double add(double x, double y)") {
-        let small = SmallBatches::new(&function, Simd::Off, |_| Some(())).unwrap();
+        let small = SmallBatches::new(&function, |_| Some(())).unwrap();
         let (mut x, mut y, mut sums) = ([1.0; 16], [2.0; 16], [0.0; 16]);
         // Another batch measures how long a call takes.
         let inputs = [Arg::from(&x), Arg::from(&y)];

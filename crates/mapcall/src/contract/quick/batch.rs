@@ -112,12 +112,12 @@ pub struct QuickOutput<'q, D> {
 
 /// The arguments of a batch by a [`QuickBatch`], which has an example.
 #[derive(Debug)]
-pub struct QuickBatchCall<'q, 'a, D> {
+pub struct QuickBatchCall<'q, D> {
     quick: &'q QuickBatch<D>,
     frame: SmallFrame,
     extents: [u64; EXTENTS],
     /// The lengths of the batch's axes; `None` before an array has them.
-    shape: Option<&'a [usize]>,
+    shape: Option<Dims<usize>>,
     calls: usize,
     /// The operands, by their steps. The result follows them.
     operands: [Placed; OPERANDS],
@@ -264,7 +264,7 @@ impl<D> Items<D> {
     }
 }
 
-impl<'q, 'a, D> QuickBatchCall<'q, 'a, D> {
+impl<'q, D> QuickBatchCall<'q, D> {
     /// Starts a batch. [`fill`](Self::fill) is called once.
     #[must_use]
     #[inline]
@@ -285,7 +285,7 @@ impl<'q, 'a, D> QuickBatchCall<'q, 'a, D> {
 
     /// Reads the arguments: all, or all that are required. `out` is the array for the only output without an
     /// argument. Returns `None` if the call is no batch, or needs the full check.
-    pub fn fill<A: QuickArgument<'a, D>>(
+    pub fn fill<'a, A: QuickArgument<'a, D>>(
         &mut self,
         arguments: &(impl ExactSizeIterator<Item = A> + Clone),
         out: Option<A>,
@@ -327,7 +327,7 @@ impl<'q, 'a, D> QuickBatchCall<'q, 'a, D> {
             self.read(index, items, &out.array(&items.dtype)?)?;
             self.omitted = 0;
         }
-        self.shape?;
+        self.shape.as_ref()?;
         for (inferred, &extent) in quick.inferred.iter().zip(&self.extents) {
             if extent > inferred.max {
                 return None;
@@ -353,7 +353,7 @@ impl<'q, 'a, D> QuickBatchCall<'q, 'a, D> {
 
     /// Reads an array.
     #[inline]
-    fn read(&mut self, index: usize, items: &Items<D>, memory: &Memory<'a>) -> Option<()> {
+    fn read(&mut self, index: usize, items: &Items<D>, memory: &Memory<'_>) -> Option<()> {
         let rule = &items.memory;
         let address = memory.address.expose_provenance();
         if !rule.accepts_scalars(memory, address) {
@@ -391,12 +391,12 @@ impl<'q, 'a, D> QuickBatchCall<'q, 'a, D> {
             let slot = self.quick.steps.get(index)?.slot;
             *self.frame.0.get_mut(slot)? = address as u64;
         } else {
-            match self.shape {
+            match &self.shape {
                 None => {
                     self.calls = shape.iter().product();
-                    self.shape = Some(shape);
+                    self.shape = Some(Dims::from_slice(shape));
                 }
-                Some(known) if known == shape => {}
+                Some(known) if known.as_slice() == shape => {}
                 Some(_) => return None,
             }
             moved = stride.wrapping_mul(self.calls.checked_sub(1)?.cast_signed());
@@ -424,7 +424,7 @@ impl<'q, 'a, D> QuickBatchCall<'q, 'a, D> {
     /// Checks that no call writes memory that another one uses: an array that is written shares no byte with
     /// another one, unless both have the same bytes in each call.
     #[inline]
-    fn share_nothing<A: QuickArgument<'a, D>>(
+    fn share_nothing<'a, A: QuickArgument<'a, D>>(
         &self,
         argument: impl Fn(usize) -> Option<A>,
     ) -> Option<()> {
@@ -473,7 +473,7 @@ impl<'q, 'a, D> QuickBatchCall<'q, 'a, D> {
             omitted => omitted.trailing_zeros() as usize,
         };
         let items = quick.items(index)?;
-        let mut shape = Dims::from_slice(self.shape?);
+        let mut shape = self.shape.clone()?;
         let mut size = items.memory.itemsize;
         for &axis in &items.axes {
             let length = usize::try_from(*self.extents.get(axis)?).ok()?;
@@ -520,7 +520,7 @@ impl<'q, 'a, D> QuickBatchCall<'q, 'a, D> {
 
     /// Returns the lengths of the batch's axes.
     pub(crate) fn shape(&self) -> &[usize] {
-        self.shape.unwrap_or_default()
+        self.shape.as_deref().unwrap_or_default()
     }
 
     /// Returns a number that differs for batches with other loops.
