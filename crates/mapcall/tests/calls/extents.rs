@@ -364,3 +364,58 @@ fn known_extents_behind_an_unknown_one() {
     check.finish().unwrap();
     assert_eq!(slots[0], 3);
 }
+
+/// Arrays with an axis of no elements may be longer along others than memory is, and agree with each other.
+#[test]
+fn lengths_of_arrays_without_elements_may_overflow_together() {
+    fn memory(shape: &[usize]) -> Memory<'_> {
+        Memory {
+            address: std::ptr::without_provenance_mut(8),
+            shape,
+            strides: &[8, 8, 8][..shape.len()],
+            is_contiguous: true,
+            is_writeable: true,
+            is_shared: false,
+            backing: Backing::Private,
+        }
+    }
+    let empty = [[0, 1], [1, 0], [0, 3], [3, 0], [0, 1 << 59], [1 << 59, 0]];
+    let third: [&[usize]; 8] = [
+        &[0],
+        &[6],
+        &[1 << 59],
+        &[3, 3],
+        &[1 << 59, 0],
+        &[0, 1 << 59],
+        &[2, 3, 3],
+        &[2, 0, 1 << 58],
+    ];
+    let mut refused = 0;
+    for extents in ["m][n", "m * n", "2][m][n", "m + n", "m][n][2"] {
+        let text = format!(
+            "void f(size_t m, size_t n, size_t k, const double a[m][k], const double b[k][n], double c[{extents}])"
+        );
+        let contract = Contract::new(Prototype::parse(&text).unwrap()).unwrap();
+        for (a, b) in empty.iter().flat_map(|a| empty.iter().map(move |b| (a, b))) {
+            for (c, is_batch) in third.iter().flat_map(|c| [(c, false), (c, true)]) {
+                let mut frame = vec![0; contract.slots()];
+                let mut check = if is_batch {
+                    Check::broadcasting(&contract, &mut frame)
+                } else {
+                    Check::new(&contract, &mut frame)
+                };
+                let mut passed = Ok(());
+                for (shape, position) in [&a[..], b, c].into_iter().zip(3..) {
+                    let (memory, dtype) = (memory(shape), Ok(&DType::F64));
+                    let array = HostValue::Array { memory, dtype };
+                    passed = passed.and_then(|()| check.argument(Role::Parameter(position), array));
+                }
+                if let Err(error) = passed.and_then(|()| check.finish()) {
+                    assert!(error.to_string().starts_with("f: "), "{error}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(refused > 1000, "{refused}");
+}

@@ -128,7 +128,7 @@ impl Check<'_> {
         }
         let mut lengths = self.lengths(rule);
         let count: usize = shape.iter().product();
-        let known: usize = lengths.iter().flatten().product();
+        let known = product(lengths.iter().flatten())?;
         if known == 0 || !count.is_multiple_of(known) {
             return None;
         }
@@ -147,7 +147,7 @@ impl Check<'_> {
             matches!(extent, ExtentRule::Dimension { .. }) && before.contains(extent)
         });
         let shape: Vec<usize> = lengths.into_iter().flatten().collect();
-        (rest == 1 && !has_twice && shape.iter().product::<usize>() == count).then_some(shape)
+        (rest == 1 && !has_twice && product(&shape) == Some(count)).then_some(shape)
     }
 
     /// Returns the shape of an array that fits if its last axes are merged or divided; `None` if there is none.
@@ -156,14 +156,11 @@ impl Check<'_> {
             .lengths(rule)
             .into_iter()
             .collect::<Option<Vec<usize>>>()?;
-        let count: usize = core.iter().product();
+        let count = product(&core)?;
         let starts = (0..shape.len()).rev();
         let mut starts = starts.filter(|&start| {
             let last = shape.get(start..).unwrap_or_default();
-            let merged = last
-                .iter()
-                .try_fold(1, |count: usize, &length| count.checked_mul(length));
-            merged == Some(count) && last != core && count > 0
+            product(last) == Some(count) && last != core && count > 0
         });
         let start = starts.next()?;
         let before = shape.get(..start)?;
@@ -197,4 +194,10 @@ impl Check<'_> {
             .find(|(other, _)| !self.is_omitted(*other))
             .map(|(other, _)| self.contract.name(other).to_owned())
     }
+}
+
+/// Returns the product of lengths, which come from several arrays; `None` if it is too large for any array.
+fn product<'a>(lengths: impl IntoIterator<Item = &'a usize>) -> Option<usize> {
+    let mut lengths = lengths.into_iter();
+    lengths.try_fold(1_usize, |count, &length| count.checked_mul(length))
 }
