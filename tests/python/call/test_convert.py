@@ -400,3 +400,19 @@ def test_a_file_that_is_cut_is_a_fault(
     lines = output.split("\n")
     assert lines[0] == "20480 (5,)"
     assert len([line for line in lines if line]) == 5
+
+
+def test_a_repeated_element_may_need_more_memory_than_there_is(
+    functions: dict[str, mapcall.Function],
+) -> None:
+    """Its copies are contiguous, and their size in bytes may exceed all numbers of sizes."""
+    sum_ = functions["sum"]
+    for length, error in (
+        (2**61, mapcall.ArgumentError),
+        (2**62, mapcall.ArgumentError),
+        (2**60, MemoryError),
+    ):
+        x = np.broadcast_to(np.uint8(1), (length,))
+        for each in (x, x[::-1], np.broadcast_to(x[:1], (1, length))):
+            with pytest.raises(error):
+                sum_(each, convert=True)

@@ -107,8 +107,11 @@ impl Check<'_> {
         if !is_allowed || self.may_return_addresses() {
             return Ok(None);
         }
+        // A repeated element may take no memory outside, and more than there is inside.
+        let Some(size) = size_of(item.shape, expected.itemsize()) else {
+            return Ok(None);
+        };
         let strides = rule.dense(memory.shape, extra, expected.itemsize());
-        let size = item.shape.iter().product::<usize>() * expected.itemsize();
         let conversion = Conversion {
             load,
             store,
@@ -230,6 +233,13 @@ impl Check<'_> {
         }
         Ok(())
     }
+}
+
+/// Returns the size of a contiguous array in bytes; `None` if no memory is so large.
+fn size_of(shape: &[usize], itemsize: usize) -> Option<usize> {
+    let mut lengths = shape.iter();
+    let size = lengths.try_fold(itemsize, |size, &length| size.checked_mul(length))?;
+    isize::try_from(size).is_ok().then_some(size)
 }
 
 /// Returns whether values of a type have pointers in them. Each struct is visited once, as structs may share members.
