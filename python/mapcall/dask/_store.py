@@ -10,7 +10,7 @@ import mmap
 import os
 import platform
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -148,16 +148,20 @@ def store(
             delayed(_begin)(path, writer, token, dask_key_name=f"store-begin-{token:x}")
             for path, writer, token in zip(targets, writers, tokens, strict=True)
         ]
-        return _graph(several, begun, writers, sync, is_single)[0]
+        finish = functools.partial(_name, sync=sync, is_single=is_single)
+        return _graph(several, begun, writers, finish)[0]
     files: list[PartialFile] = []
     try:
         for path, writer, token in zip(targets, writers, tokens, strict=True):
             files.append(_begin(path, writer, token))
-        graph, blocks = _graph(several, files, writers, sync, is_single)
+        graph, blocks = _graph(several, files, writers)
         _refuse_known_machines(graph, files, writers, options)
         if progress is None:
-            return graph.compute(**options)
-        return compute_blocks(graph, blocks, progress, options)
+            graph.compute(**options)
+        else:
+            compute_blocks(graph, blocks, progress, options)
+        # A worker would keep the maps open until it learns that they are released.
+        return _name(None, files, sync, is_single)
     finally:
         # A file that has its name has lost this one.
         for file in files:
@@ -250,7 +254,7 @@ class BlockWriter:
     >>> other = writer((slice(3, 6),), file, np.arange(3))
     >>> len(one.parts), other.parts[0][0] - file.data_offset   # they share a page
     (1, 24)
-    >>> _finish([[one, other]], [file], [writer], False, True)
+    >>> _name(_complete([[one, other]], [file], [writer]), [file], False, True)
     memmap([0., 1., 2., 0., 1., 2.])
 
     Parameters
@@ -550,12 +554,13 @@ def _graph(
     arrays: list[da.Array],
     files: Sequence[PartialFile | Delayed],
     writers: list[BlockWriter],
-    sync: bool,
-    is_single: bool,
+    finish: Callable[..., Any] | None = None,
 ) -> tuple[Delayed, list[Any]]:
-    """Return the graph: blocks, written where they are computed; then merges; then the names.
+    """Return the graph: blocks, written where they are computed; then merges; then one task.
 
-    The second item is the list of the tasks that write blocks.
+    That task completes the files. If the files are `Delayed`, two more tasks call `finish`, which
+    gives the files their names, and tidy up. The second item is the list of the tasks that write
+    blocks.
     """
     token = uuid.uuid4().hex
     graphs, keys = [], []
@@ -579,11 +584,12 @@ def _graph(
             keys[index] = [(f"store-merge-{token}", index, level, at) for at in range(len(groups))]
             for key, group in zip(keys[index], groups, strict=True):
                 graph[key] = (_merge, group, file, writer)
-    final = f"store-finish-{token}"
-    graph[final] = (_finish, keys, references, writers, sync, is_single)
-    if begun:
-        final, finish = f"store-{token}", final
-        graph[final] = (_tidy, finish, references)
+    final = f"store-complete-{token}"
+    graph[final] = (_complete, keys, references, writers)
+    if finish is not None:
+        complete, named, final = final, f"store-finish-{token}", f"store-{token}"
+        graph[named] = (finish, complete, references)
+        graph[final] = (_tidy, named, references)
     return Delayed(final, HighLevelGraph.from_collections(final, graph, dependencies=[])), written
 
 
@@ -672,14 +678,12 @@ def _joined(parts: Iterable[_Part]) -> list[_Part]:
     return [(start, b"".join(contents)) for start, contents in joined]
 
 
-def _finish(
+def _complete(
     written: Sequence[Sequence[Written]],
     files: Sequence[PartialFile],
     writers: Sequence[BlockWriter],
-    sync: bool,
-    is_single: bool,
-) -> MappedArray | list[MappedArray]:
-    """Write what the blocks have left, and give each file its name."""
+) -> None:
+    """Write what the blocks have left, and check that each file has all its bytes."""
     for each, file, writer in zip(written, files, writers, strict=True):
         if (descriptor := _open(file)) is None:
             # Dask repeats this task, and perhaps blocks of it, because the result was lost.
@@ -696,6 +700,12 @@ def _finish(
                 file.partial,
             )
         _refuse_machines(file, writer, rest.machines)
+
+
+def _name(
+    _completed: None, files: Sequence[PartialFile], sync: bool, is_single: bool
+) -> MappedArray | list[MappedArray]:
+    """Give each complete file its name."""
     maps = [file.finish(sync) for file in files]
     return maps[0] if is_single else maps
 
