@@ -44,6 +44,21 @@ impl Map {
         let end = end.map_or(buffer.len(), |end| bound(end, buffer.len()));
         Ok((buffer, start..end))
     }
+
+    /// Returns the index of bytes that `find` finds between two bounds; -1 if there are none.
+    fn search(
+        &self,
+        py: Python<'_>,
+        sub: &Bound<'_, PyAny>,
+        (start, end): (Option<isize>, Option<isize>),
+        find: fn(&Buffer, Range<usize>, &[u8]) -> Option<usize>,
+    ) -> PyResult<isize> {
+        let sub = bytes_of(sub)?;
+        let (buffer, range) = self.searched(start, end)?;
+        let sub = sub.as_bytes();
+        let found = py.detach(|| find(&buffer, range, sub));
+        Ok(found.map_or(-1, usize::cast_signed))
+    }
 }
 
 /// Returns the range of bytes that an array's elements span, from the buffer's first byte.
@@ -529,11 +544,7 @@ impl Map {
         start: Option<isize>,
         end: Option<isize>,
     ) -> PyResult<isize> {
-        let sub = bytes_of(sub)?;
-        let (buffer, range) = self.searched(start, end)?;
-        let sub = sub.as_bytes();
-        let found = py.detach(|| bytes::find(&buffer, range, sub));
-        Ok(found.map_or(-1, usize::cast_signed))
+        self.search(py, sub, (start, end), bytes::find)
     }
 
     /// Return the index of the last ``sub`` from ``start``, or the position, on; -1 if there is none.
@@ -551,11 +562,7 @@ impl Map {
         start: Option<isize>,
         end: Option<isize>,
     ) -> PyResult<isize> {
-        let sub = bytes_of(sub)?;
-        let (buffer, range) = self.searched(start, end)?;
-        let sub = sub.as_bytes();
-        let found = py.detach(|| bytes::rfind(&buffer, range, sub));
-        Ok(found.map_or(-1, usize::cast_signed))
+        self.search(py, sub, (start, end), bytes::rfind)
     }
 
     fn __getitem__<'py>(
