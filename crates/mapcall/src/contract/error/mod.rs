@@ -202,7 +202,7 @@ impl fmt::Display for ArgumentError {
 
 impl std::error::Error for ArgumentError {}
 
-/// Returns the words for the argument that has set an extent; nothing if it was given.
+/// Returns the words for the argument that has set an extent, if there is one.
 fn as_has_it(because: Option<&str>) -> String {
     because.map_or_else(String::new, |other| format!(" as {other} has it"))
 }
