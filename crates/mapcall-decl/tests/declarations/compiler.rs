@@ -1,7 +1,5 @@
 //! The system's C compilers as oracles.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
-
 use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};

@@ -1,12 +1,6 @@
 //! Constants and renamed functions of headers, against the C compiler.
 
 #![cfg(all(unix, feature = "headers"))]
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by a panic"
-)]
 
 use std::fmt::Write as _;
 use std::fs;

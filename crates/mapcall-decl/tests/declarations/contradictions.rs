@@ -1,13 +1,5 @@
 //! Prototypes that contradict the declaration of their function in a header, and those that agree with it.
 
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::too_many_lines,
-    clippy::unwrap_used,
-    reason = "a test fails by a panic"
-)]
-
 use mapcall_decl::{Declarations, PrototypeErrorKind};
 
 /// Types of the headers.

@@ -1,13 +1,6 @@
 //! Texts that are far from C, deeply nested or very long: each gives an error or a prototype, without a panic,
 //! an overflow of the stack, or a time that grows fast with the length.
 
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by a panic"
-)]
-
 use std::fmt::Write as _;
 use std::thread;
 

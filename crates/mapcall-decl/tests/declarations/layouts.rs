@@ -2,12 +2,6 @@
 //! system's C compilers.
 
 #![cfg(target_endian = "little")]
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by a panic"
-)]
 
 use std::fmt::Write as _;
 

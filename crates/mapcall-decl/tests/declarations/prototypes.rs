@@ -1,13 +1,5 @@
 //! Prototypes: how valid texts are read and displayed, and the errors of refused ones.
 
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::too_many_lines,
-    clippy::unwrap_used,
-    reason = "a test fails by a panic"
-)]
-
 use mapcall_decl::{Prototype, PrototypeErrorKind};
 use proptest::prelude::*;
 

@@ -1,12 +1,5 @@
 //! Layouts and dtypes of structs and unions; the layouts of random ones are those of the system's C compiler.
 
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by a panic"
-)]
-
 use std::fmt::Write as _;
 
 use mapcall_array::DType;

@@ -1,12 +1,5 @@
 //! Declarations that C compilers read, in all their spellings, and texts of which a part can't be read.
 
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by a panic"
-)]
-
 use mapcall_decl::ctype::{CType, Integer};
 use mapcall_decl::{Declarations, Prototype, PrototypeErrorKind};
 

@@ -1,12 +1,5 @@
 //! Whole headers: those of the system, and a long one.
 
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by a panic"
-)]
-
 use mapcall_decl::{Declarations, PrototypeErrorKind};
 
 use super::compiler;
