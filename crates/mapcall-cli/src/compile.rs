@@ -10,6 +10,7 @@ use mapcall::source::{BuiltLibrary, Language, Severity};
 use mapcall::{CompileError, SourceCode};
 
 use crate::interrupt::Interrupts;
+use crate::prototypes::name_and_value;
 use crate::{Failure, output};
 
 /// Compile C code to a shared library, and write the library's path
@@ -73,10 +74,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         source = source.include(directory);
     }
     for definition in &arguments.define {
-        source = match definition.split_once('=') {
-            Some((name, value)) => source.define(name, Some(value)),
-            None => source.define(definition, None),
-        };
+        let (name, value) = name_and_value(definition);
+        source = source.define(name, value);
     }
     if let Some(compiler) = &arguments.compiler {
         source = source.compiler(compiler);

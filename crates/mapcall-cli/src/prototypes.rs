@@ -117,12 +117,18 @@ pub(crate) fn header(names: &[OsString], options: &HeaderOptions) -> Header {
         header = header.include(directory);
     }
     for definition in &options.define {
-        header = match definition.split_once('=') {
-            Some((name, value)) => header.define(name, Some(value)),
-            None => header.define(definition, None),
-        };
+        let (name, value) = name_and_value(definition);
+        header = header.define(name, value);
     }
     header
+}
+
+/// Splits the definition of a macro, `NAME` or `NAME=VALUE`.
+pub(crate) fn name_and_value(definition: &str) -> (&str, Option<&str>) {
+    match definition.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (definition, None),
+    }
 }
 
 fn line(output: &mut impl Write, function: &Declared) -> io::Result<()> {

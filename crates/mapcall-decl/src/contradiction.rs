@@ -1,9 +1,6 @@
 //! Compares a prototype with what the library's own header declares.
 
-use std::collections::HashSet;
-use std::sync::Arc;
-
-use crate::ctype::{Body, CType, Enum, Function, Integer, Record};
+use crate::ctype::{Body, CType, Enum, Function, Integer, Record, VisitedPairs};
 use crate::prototype::Prototype;
 
 impl Prototype {
@@ -78,35 +75,29 @@ fn shown(ours: &CType, theirs: &CType) -> (String, String) {
     }
 }
 
-/// The pairs of parts that have been visited, by their addresses: types share their parts, so that each pair is
-/// compared once. A visited pair counts as agreeing: if it does not, the whole comparison ends with that.
+/// The comparison of two types, and the pairs that it has visited.
 #[derive(Default)]
-struct Comparison(HashSet<(usize, usize)>);
+struct Comparison(VisitedPairs);
 
 impl Comparison {
-    /// Marks a pair as visited; returns whether it must be compared.
-    fn begin<T>(&mut self, ours: &Arc<T>, theirs: &Arc<T>) -> bool {
-        let pair = (Arc::as_ptr(ours).addr(), Arc::as_ptr(theirs).addr());
-        pair.0 != pair.1 && self.0.insert(pair)
-    }
-
     fn agree(&mut self, ours: &CType, theirs: &CType) -> bool {
         match (ours.resolved(), theirs.resolved()) {
             (CType::Pointer(ours), CType::Pointer(theirs)) => {
                 let is_kept = ours.is_const || !theirs.is_const;
-                is_kept && (!self.begin(ours, theirs) || self.targets(&ours.target, &theirs.target))
+                is_kept
+                    && (!self.0.begin(ours, theirs) || self.targets(&ours.target, &theirs.target))
             }
             // An array that a pointer leads to is at the address of its first item.
             (CType::Array(ours), CType::Array(theirs)) => {
-                !self.begin(ours, theirs) || self.agree(&ours.item, &theirs.item)
+                !self.0.begin(ours, theirs) || self.agree(&ours.item, &theirs.item)
             }
             (CType::Array(ours), theirs) => self.agree(&ours.item, theirs),
             (ours, CType::Array(theirs)) => self.agree(ours, &theirs.item),
             (CType::Function(ours), CType::Function(theirs)) => {
-                !self.begin(ours, theirs) || self.functions(ours, theirs)
+                !self.0.begin(ours, theirs) || self.functions(ours, theirs)
             }
             (CType::Record(ours), CType::Record(theirs)) => {
-                !self.begin(ours, theirs) || self.records(ours, theirs)
+                !self.0.begin(ours, theirs) || self.records(ours, theirs)
             }
             (CType::Enum(ours), CType::Enum(theirs)) => are_same_enums(ours, theirs),
             (CType::Enum(one), CType::Integer(other))

@@ -1,6 +1,7 @@
 //! Line markers, which map preprocessed text to the files and lines that it comes from.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::Position;
@@ -105,6 +106,12 @@ pub(crate) fn separate(output: &str, is_foreign: impl Fn(&str) -> bool) -> Separ
         directives,
         files,
     }
+}
+
+/// Returns the absolute path of a file of prototypes, by which it is included: line markers have this name, and
+/// [`override_by`](SourceMap::override_by) finds the file by it.
+pub(crate) fn included_as(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 /// Returns whether the name in a line marker stands for definitions of the compiler, or for those that

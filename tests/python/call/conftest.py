@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("counted")
+pytest.register_assert_rewrite("counted", "remedy_steps")

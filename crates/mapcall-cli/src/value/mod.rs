@@ -40,7 +40,7 @@ use std::ffi::{OsStr, OsString};
 
 use mapcall::Arg;
 use mapcall::array::{Array, Mode};
-use mapcall::contract::{ArgumentError, Contract, Problem, Remedy, Rule, Scalar};
+use mapcall::contract::{ArgumentError, Contract, Number, Problem, Remedy, Rule, Scalar};
 
 use file::{ArrayFile, FileError};
 use number::number;
@@ -313,11 +313,7 @@ impl Value {
                 }
             }
             Some(Rule::Number(number)) => match reading.number()? {
-                Some(value) => {
-                    let slots = number.slots(value);
-                    slots.map_err(|problem| contract.refuse(position, problem))?;
-                    Ok(Self::Scalar(value))
-                }
+                Some(value) => reading.scalar(*number, value),
                 None => reading.file(
                     false,
                     ", which is no number and no file",
@@ -325,11 +321,7 @@ impl Value {
                 ),
             },
             Some(Rule::Reference(number)) => match reading.number()? {
-                Some(value) => {
-                    let slots = number.slots(value);
-                    slots.map_err(|problem| contract.refuse(position, problem))?;
-                    Ok(Self::Scalar(value))
-                }
+                Some(value) => reading.scalar(*number, value),
                 None => Err(reading.unfit(", which is no number", "give a number")),
             },
             Some(Rule::Array(array)) if array.number().is_some() => match reading.number()? {
@@ -440,6 +432,13 @@ impl Reading<'_> {
         let value = self.text.to_str().map_or(Ok(None), number);
         value
             .map_err(|error| self.unfit(&format!(", {error}"), "give a number that C's types have"))
+    }
+
+    /// Returns the value of a parameter that takes a number.
+    fn scalar(&self, number: Number, value: Scalar) -> Result<Value, ValueError> {
+        let slots = number.slots(value);
+        slots.map_err(|problem| self.contract.refuse(self.position, problem))?;
+        Ok(Value::Scalar(value))
     }
 
     fn file(&self, is_written: bool, unlike: &str, remedy: &str) -> Result<Value, ValueError> {

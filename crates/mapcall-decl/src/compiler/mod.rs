@@ -54,6 +54,25 @@ pub(crate) fn behind_dot(path: &Path) -> PathBuf {
     Path::new(".").join(path)
 }
 
+/// Returns the options for directories to search for headers, and for macros with their values.
+pub(crate) fn search_and_define(
+    directories: &[PathBuf],
+    macros: &[(String, Option<String>)],
+) -> Vec<OsString> {
+    let mut options: Vec<OsString> = Vec::new();
+    for directory in directories {
+        options.extend(["-I".into(), behind_dot(directory).into()]);
+    }
+    for (name, value) in macros {
+        let definition = match value {
+            Some(value) => format!("-D{name}={value}"),
+            None => format!("-D{name}"),
+        };
+        options.push(definition.into());
+    }
+    options
+}
+
 /// Returns the directories that `-v` lists, and the other messages.
 pub(crate) fn split_messages(stderr: &str) -> (Vec<PathBuf>, String) {
     const END: &str = "End of search list.";

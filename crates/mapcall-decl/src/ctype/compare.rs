@@ -33,18 +33,25 @@ fn are_declared_alike(one: &Function, other: &Function) -> bool {
     }
 }
 
-/// The pairs of parts that have been visited, by their addresses. A visited pair counts as equal: if it
-/// differs, the whole comparison returns `false`.
+/// The pairs of parts of two types that a comparison has visited, by their addresses: types share their parts, so
+/// that each pair is compared once. A visited pair counts as equal: if it differs, the whole comparison ends with
+/// that.
 #[derive(Default)]
-struct Comparison(HashSet<(usize, usize)>);
+pub(crate) struct VisitedPairs(HashSet<(usize, usize)>);
 
-impl Comparison {
+impl VisitedPairs {
     /// Marks a pair as visited; returns whether it must be compared: two different parts, not visited before.
-    fn begin<T>(&mut self, one: &Arc<T>, other: &Arc<T>) -> bool {
+    pub(crate) fn begin<T>(&mut self, one: &Arc<T>, other: &Arc<T>) -> bool {
         let pair = (Arc::as_ptr(one).addr(), Arc::as_ptr(other).addr());
         pair.0 != pair.1 && self.0.insert(pair)
     }
+}
 
+/// The comparison of two types, and the pairs that it has visited.
+#[derive(Default)]
+struct Comparison(VisitedPairs);
+
+impl Comparison {
     fn are_equal(&mut self, one: &CType, other: &CType) -> bool {
         match (one, other) {
             (CType::Void, CType::Void) | (CType::Bool, CType::Bool) => true,
@@ -56,15 +63,15 @@ impl Comparison {
             (CType::Pointer(one), CType::Pointer(other)) => {
                 one.is_const == other.is_const
                     && one.is_restrict == other.is_restrict
-                    && (!self.begin(one, other) || self.are_equal(&one.target, &other.target))
+                    && (!self.0.begin(one, other) || self.are_equal(&one.target, &other.target))
             }
             (CType::Array(one), CType::Array(other)) => {
                 one.length == other.length
-                    && (!self.begin(one, other) || self.are_equal(&one.item, &other.item))
+                    && (!self.0.begin(one, other) || self.are_equal(&one.item, &other.item))
             }
             (CType::Function(one), CType::Function(other)) => {
                 let parameters = one.parameters.iter().zip(&other.parameters);
-                !self.begin(one, other)
+                !self.0.begin(one, other)
                     || (one.is_variadic == other.is_variadic
                         && one.parameters.len() == other.parameters.len()
                         && are_declared_alike(one, other)
@@ -72,12 +79,12 @@ impl Comparison {
                         && { parameters }.all(|(one, other)| self.are_equal(one, other)))
             }
             (CType::Record(one), CType::Record(other)) => {
-                !self.begin(one, other) || self.are_equal_records(one, other)
+                !self.0.begin(one, other) || self.are_equal_records(one, other)
             }
             (CType::Typedef(one), CType::Typedef(other)) => {
                 one.name == other.name
                     && (one.is_const, one.alignment) == (other.is_const, other.alignment)
-                    && (!self.begin(one, other) || self.are_equal(&one.ctype, &other.ctype))
+                    && (!self.0.begin(one, other) || self.are_equal(&one.ctype, &other.ctype))
             }
             _ => false,
         }
@@ -119,15 +126,15 @@ impl Comparison {
         match (one.resolved(), other.resolved()) {
             (CType::Pointer(one), CType::Pointer(other)) => {
                 one.is_const == other.is_const
-                    && (!self.begin(one, other) || self.are_same(&one.target, &other.target))
+                    && (!self.0.begin(one, other) || self.are_same(&one.target, &other.target))
             }
             (CType::Array(one), CType::Array(other)) => {
                 one.length == other.length
-                    && (!self.begin(one, other) || self.are_same(&one.item, &other.item))
+                    && (!self.0.begin(one, other) || self.are_same(&one.item, &other.item))
             }
             (CType::Function(one), CType::Function(other)) => {
                 let parameters = one.parameters.iter().zip(&other.parameters);
-                !self.begin(one, other)
+                !self.0.begin(one, other)
                     || (one.is_variadic == other.is_variadic
                         && one.parameters.len() == other.parameters.len()
                         && self.are_same(&one.returns, &other.returns)
@@ -140,7 +147,7 @@ impl Comparison {
             (CType::Record(one), CType::Record(other)) => {
                 // The members are compared with all names, so pairs that were visited without names don't
                 // count.
-                !self.begin(one, other) || Self::default().are_equal_records(one, other)
+                !self.0.begin(one, other) || Self::default().are_equal_records(one, other)
             }
             (one, other) => self.are_equal(one, other),
         }

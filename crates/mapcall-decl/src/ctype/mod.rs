@@ -16,6 +16,7 @@ use std::sync::Arc;
 use mapcall_array::DType;
 
 pub use bit_field::{BitField, StoredBits};
+pub(crate) use compare::VisitedPairs;
 use extent::Extent;
 pub(crate) use layout::{MemberSpec, Request, lay_out};
 pub use record::{Body, Member, Record, RecordKind};

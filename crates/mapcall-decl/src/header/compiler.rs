@@ -128,16 +128,10 @@ pub(super) fn arguments(header: &Header, input: &Input) -> Vec<OsString> {
     // The definitions of macros are in the output, and the directories to search in the messages.
     let mut arguments: Vec<OsString> = ["-E", "-dD", "-v", "-w", "-x", "c"].map(Into::into).into();
     arguments.push("-D__mapcall__=1".into());
-    for directory in &header.directories {
-        arguments.extend(["-I".into(), compiler::behind_dot(directory).into()]);
-    }
-    for (name, value) in &header.macros {
-        let definition = match value {
-            Some(value) => format!("-D{name}={value}"),
-            None => format!("-D{name}"),
-        };
-        arguments.push(definition.into());
-    }
+    arguments.extend(compiler::search_and_define(
+        &header.directories,
+        &header.macros,
+    ));
     arguments.push(match input {
         Input::File(path) => compiler::behind_dot(path).into(),
         Input::Lines(_) => "-".into(),

@@ -59,7 +59,7 @@ pub enum HeaderError {
     #[error(
         "expected a C compiler to preprocess {name:?}, found none (tried {}), and without it the \
          header can't be read: {reason}; install one, or set CC to its command",
-        list(tried)
+        Attempt::list(tried)
     )]
     NoCompiler {
         /// The header.
@@ -131,6 +131,16 @@ pub struct Attempt {
     pub reason: String,
 }
 
+impl Attempt {
+    /// Returns the text of attempts for messages.
+    pub(crate) fn list(tried: &[Self]) -> String {
+        let attempts = tried
+            .iter()
+            .map(|attempt| format!("{}: {}", attempt.command, attempt.reason));
+        attempts.collect::<Vec<_>>().join(", ")
+    }
+}
+
 fn definition(name: &str, value: Option<&str>) -> String {
     match value {
         Some(value) => format!("{:?}", format!("{name}={value}")),
@@ -143,11 +153,4 @@ fn missing(directories: &[PathBuf]) -> String {
         [] => String::new(),
         directories => format!(" ({directories:?} to include: no such directory)"),
     }
-}
-
-fn list(tried: &[Attempt]) -> String {
-    let attempts = tried
-        .iter()
-        .map(|attempt| format!("{}: {}", attempt.command, attempt.reason));
-    attempts.collect::<Vec<_>>().join(", ")
 }

@@ -163,10 +163,8 @@ impl Header {
     /// ```
     #[must_use]
     pub fn prototypes(mut self, path: impl Into<PathBuf>) -> Self {
-        let path = path.into();
-        // Line markers have the name by which a file is included.
-        let absolute = std::path::absolute(&path).unwrap_or(path);
-        self.prototypes.push(absolute.into());
+        let path = source_map::included_as(path.into());
+        self.prototypes.push(path.into());
         self
     }
 

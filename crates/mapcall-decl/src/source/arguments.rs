@@ -78,17 +78,7 @@ impl SourceCode {
 
     /// Returns the options of the language, of headers and of macros.
     fn options(&self, language: Language, own: &Path) -> Vec<OsString> {
-        let mut options = Vec::new();
-        for directory in &self.directories {
-            options.extend(["-I".into(), compiler::behind_dot(directory).into()]);
-        }
-        for (name, value) in &self.macros {
-            let definition = match value {
-                Some(value) => format!("-D{name}={value}"),
-                None => format!("-D{name}"),
-            };
-            options.push(definition.into());
-        }
+        let mut options = compiler::search_and_define(&self.directories, &self.macros);
         if let Some(name) = language.option() {
             options.extend(["-idirafter".into(), own.into()]);
             options.extend(["-x".into(), name.into()]);

@@ -41,7 +41,7 @@ pub enum CompileError {
     },
     /// No compiler was found.
     #[error("expected a {language} compiler, found none (tried {tried}); {remedy}",
-        language = .language.name(), tried = list(.tried), remedy = .language.installation())]
+        language = .language.name(), tried = Attempt::list(.tried), remedy = .language.installation())]
     NoCompiler {
         /// The language.
         language: Language,
@@ -135,11 +135,4 @@ impl fmt::Display for Shown<'_> {
             more => write!(f, "\n... and {more} more"),
         }
     }
-}
-
-fn list(tried: &[Attempt]) -> String {
-    let attempts = tried
-        .iter()
-        .map(|attempt| format!("{}: {}", attempt.command, attempt.reason));
-    attempts.collect::<Vec<_>>().join(", ")
 }

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::parse::MAX_TEXT;
+use crate::source_map;
 pub use build::BuiltLibrary;
 pub use diagnostic::{Diagnostic, Severity};
 pub use error::CompileError;
@@ -209,10 +210,8 @@ impl SourceCode {
     /// Adds a file of prototypes, as [`prototypes`](Self::prototypes) adds a text.
     #[must_use]
     pub fn prototypes_file(mut self, path: impl Into<PathBuf>) -> Self {
-        let path = path.into();
-        // Line markers have the name by which a file is included.
-        let absolute = std::path::absolute(&path).unwrap_or(path);
-        self.prototypes.push(Prototypes::File(absolute));
+        let path = source_map::included_as(path.into());
+        self.prototypes.push(Prototypes::File(path));
         self
     }
 

@@ -1,12 +1,6 @@
 //! Constants and renamed functions of headers, against the C compiler.
 
 #![cfg(all(unix, feature = "headers"))]
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by a panic"
-)]
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,21 +9,12 @@ use std::process::Command;
 use mapcall_decl::declarations::{ConstantValue, Definitions};
 use mapcall_decl::{Declarations, Header};
 
+use super::compiler;
+
 fn read(text: &str) -> Declarations {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("k.h"), text).unwrap();
     Header::new(directory.path().join("k.h")).read().unwrap()
-}
-
-/// Returns what a C program prints.
-fn run(program: &str) -> String {
-    let directory = tempfile::tempdir().unwrap();
-    let (source, path) = (directory.path().join("p.c"), directory.path().join("p"));
-    fs::write(&source, program).unwrap();
-    let mut cc = Command::new("cc");
-    cc.args(["-w", "-o"]).arg(&path).arg(&source);
-    assert!(cc.status().unwrap().success());
-    String::from_utf8(Command::new(path).output().unwrap().stdout).unwrap()
 }
 
 const TEXT: &str = r#"
@@ -152,7 +137,7 @@ fn values_are_those_of_the_compiler() {
         };
     }
     program.push_str("}\n");
-    let printed = run(&program);
+    let printed = compiler::run(&program);
     for (line, expected) in printed.split('\x1e').zip(expected.split('\x1e')) {
         if line.is_empty() {
             continue;
@@ -246,7 +231,7 @@ fn constants_of_headers_of_the_system_are_those_of_the_compiler() {
         }
     }
     program.push_str("}\n");
-    let printed = run(&program);
+    let printed = compiler::run(&program);
     for line in printed.lines() {
         let (name, value) = line.split_once(' ').unwrap();
         let value: i128 = value.parse().unwrap();

@@ -1,12 +1,6 @@
 //! Headers: which functions belong to a header, its scope, and compilers that misbehave.
 
 #![cfg(all(unix, feature = "headers"))]
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by a panic"
-)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

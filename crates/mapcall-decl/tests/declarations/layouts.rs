@@ -2,16 +2,8 @@
 //! system's C compilers.
 
 #![cfg(target_endian = "little")]
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by a panic"
-)]
 
 use std::fmt::Write as _;
-use std::path::Path;
-use std::process::Command;
 
 use mapcall_decl::Declarations;
 use mapcall_decl::ctype::{Body, CType, Member};
@@ -20,6 +12,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+
+use super::compiler;
 
 const PRELUDE: &str = "enum plain { P = 0, Q = 3 }; enum negative { N = -2, M = 1 };
     enum __attribute__((packed)) small { S, T = 200 };
@@ -273,21 +267,6 @@ impl RecordText {
     }
 }
 
-/// Compiles a program by a compiler and returns its output; `None` if there is no such compiler.
-fn output(compiler: &str, directory: &Path, source: &str) -> Option<String> {
-    let (path, program) = (directory.join("program.c"), directory.join(compiler));
-    std::fs::write(&path, source).unwrap();
-    let status = Command::new(compiler)
-        .arg("-w")
-        .arg("-o")
-        .arg(&program)
-        .arg(&path)
-        .status()
-        .ok()?;
-    assert!(status.success(), "{compiler} refuses the program");
-    String::from_utf8(Command::new(program).output().unwrap().stdout).ok()
-}
-
 #[test]
 fn bit_fields_are_laid_out_as_compilers_do() {
     let mut runner = TestRunner::deterministic();
@@ -317,9 +296,8 @@ fn bit_fields_are_laid_out_as_compilers_do() {
         .zip(&records)
         .map(|(at, record)| record.expected(&header.structs()[&format!("r{at}")]))
         .collect();
-    let directory = tempfile::tempdir().unwrap();
     for compiler in ["cc", "gcc", "clang"] {
-        let Some(printed) = output(compiler, directory.path(), &source) else {
+        let Some(printed) = compiler::run_by(compiler, &source) else {
             assert_ne!(compiler, "cc", "there is no compiler");
             continue;
         };

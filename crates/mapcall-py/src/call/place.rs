@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
+use mapcall::call::scalar_slots;
 use mapcall::contract::Number;
 use mapcall::ctype::CType;
 use mapcall::function::KeepAlive;
@@ -63,7 +64,7 @@ impl<'py> Place<'_, 'py> {
             }
             CType::Array(_) => self.array(ctype, &[]),
             _ => {
-                let slots = slots(bytes);
+                let slots = scalar_slots(bytes);
                 match Number::of(ctype) {
                     Some(number) if !number.is_extended() => {
                         number::to_python(py, number.value(&slots))
@@ -101,7 +102,7 @@ impl<'py> Place<'_, 'py> {
 
     fn pointer(&self, ctype: &CType, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py;
-        let slot = slots(bytes).first().copied().unwrap_or_default();
+        let [slot, ..] = scalar_slots(bytes);
         let CType::Pointer(pointer) = ctype.resolved() else {
             return Ok(py.None().into_bound(py));
         };
@@ -124,19 +125,4 @@ impl<'py> Place<'_, 'py> {
         let handle = Handle::new(inner, target, Some(kept));
         Ok(Bound::new(py, handle)?.into_any())
     }
-}
-
-/// Returns the bytes of a value as slots.
-fn slots(bytes: &[u8]) -> Vec<u64> {
-    let mut slots = vec![0_u64; bytes.len().div_ceil(size_of::<u64>())];
-    let start = if cfg!(target_endian = "big") && bytes.len() < size_of::<u64>() {
-        size_of::<u64>() - bytes.len()
-    } else {
-        0
-    };
-    let to = bytemuck::cast_slice_mut::<u64, u8>(&mut slots);
-    if let Some(to) = to.get_mut(start..start + bytes.len()) {
-        to.copy_from_slice(bytes);
-    }
-    slots
 }

@@ -6,6 +6,7 @@ use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 use std::slice;
 
+use mapcall::call::scalar_slots;
 use mapcall::contract::{Number, target_name};
 use mapcall::ctype::{CType, Pointer};
 use mapcall::function::KeepAlive;
@@ -57,12 +58,8 @@ pub(super) fn get<'py>(
         }
         _ => match Number::of(ctype) {
             Some(number) if number.is_extended() => {
-                let mut slots = [0_u64; 4];
-                let size = ctype.size().unwrap_or_default().min(size_of_val(&slots));
-                let to = slots.as_mut_ptr().cast::<u8>();
-                // SAFETY: the handle is open, and leads to a value of the type by the prototype; `slots` has room
-                // for `size` bytes.
-                unsafe { ptr::copy_nonoverlapping(address.as_ptr().cast(), to, size) };
+                // SAFETY: the handle is open, and leads to a value of the type by the prototype.
+                let slots = unsafe { slots_at(ctype, address) };
                 ndarray::item(&structure::dtype(py, ctype)?, &slots)
             }
             // SAFETY: the handle is open, and leads to a value of the type by the prototype.
@@ -245,18 +242,19 @@ unsafe fn number_at<'py>(
         let value = unsafe { address.cast::<f64>().read_unaligned() };
         return Ok(PyFloat::new(py, value).into_any());
     }
-    let mut slots = [0_u64; 2];
-    let size = ctype.size().unwrap_or_default().min(size_of_val(&slots));
-    // SAFETY: the caller guarantees that the value can be read.
-    let bytes = unsafe { slice::from_raw_parts(address.as_ptr().cast::<u8>(), size) };
-    let start = if cfg!(target_endian = "big") && size < size_of::<u64>() {
-        size_of::<u64>() - size
-    } else {
-        0
-    };
-    let to = bytemuck::cast_slice_mut::<u64, u8>(&mut slots);
-    if let Some(to) = to.get_mut(start..start + size) {
-        to.copy_from_slice(bytes);
-    }
+    // SAFETY: the caller guarantees that it is the address of a value of the type.
+    let slots = unsafe { slots_at(ctype, address) };
     number::to_python(py, number.value(&slots))
+}
+
+/// Returns the slots of the number at an address.
+///
+/// # Safety
+///
+/// The address is that of a value of the type, which is an arithmetic type.
+#[inline]
+unsafe fn slots_at(ctype: &CType, address: NonNull<c_void>) -> [u64; 4] {
+    let size = ctype.size().unwrap_or_default();
+    // SAFETY: the caller guarantees that the value, which has `size` bytes, can be read.
+    scalar_slots(unsafe { slice::from_raw_parts(address.as_ptr().cast::<u8>(), size) })
 }

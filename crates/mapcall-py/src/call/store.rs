@@ -593,16 +593,7 @@ impl<'a, 'py> Writer<'a, 'py> {
                 None => errors::argument(self.py, &error),
             }
         })?;
-        let bytes: &[u8] = bytemuck::cast_slice(&slots);
-        let is_small = to.len() < size_of::<u64>() && !matches!(rule, Rule::Record { .. });
-        // A slot has a small value in its low bytes.
-        let start = if cfg!(target_endian = "big") && is_small {
-            size_of::<u64>() - to.len()
-        } else {
-            0
-        };
-        let bytes = bytes.get(start..start + to.len());
-        to.copy_from_slice(bytes.unwrap_or_default());
+        to.copy_from_slice(rule.element_bytes(&slots, to.len()));
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::ffi::{c_int, c_void};
 use std::mem;
 use std::ptr::{self, NonNull};
 
+use super::frame::scalar_start;
 use super::jit::{self, Pattern, Routine};
 use super::operand::{OperandKind, Stop, StridedPointer};
 use super::value::{Kind, Value};
@@ -286,12 +287,7 @@ unsafe fn load(value: &Value, address: *const u8, slots: *mut u64) {
         return;
     };
     let mut bytes = [0; size_of::<u64>()];
-    // On a big-endian machine the low bytes of a slot are its last ones.
-    let start = if cfg!(target_endian = "big") {
-        bytes.len() - value.size
-    } else {
-        0
-    };
+    let start = scalar_start(value.size);
     // SAFETY: the caller guarantees that `address` is valid for reads of `size` bytes. An integer has at most
     // 8 bytes, so that `bytes` has as many from `start` on.
     unsafe {
@@ -309,8 +305,8 @@ unsafe fn load(value: &Value, address: *const u8, slots: *mut u64) {
 /// don't overlap.
 unsafe fn store(value: &Value, slots: *const u64, address: *mut u8) {
     let is_integer = matches!(value.kind, Kind::Integer { .. });
-    let start = if is_integer && cfg!(target_endian = "big") {
-        size_of::<u64>() - value.size
+    let start = if is_integer {
+        scalar_start(value.size)
     } else {
         0
     };

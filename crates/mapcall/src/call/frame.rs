@@ -98,6 +98,57 @@ fn allocate(value: &Value, end: &mut usize) -> Result<usize, CallTypeError> {
     Ok(start)
 }
 
+/// Returns the slots of a number or pointer, given its bytes in memory.
+///
+/// ```
+/// use mapcall::call::{scalar_bytes, scalar_slots};
+///
+/// let [slot, ..] = scalar_slots(&7_i16.to_ne_bytes());
+/// assert_eq!(slot, 7);
+/// assert_eq!(scalar_bytes(&[slot], 2), 7_i16.to_ne_bytes());
+/// ```
+///
+/// The largest scalar, `long double _Complex`, has four slots.
+#[must_use]
+#[inline]
+pub fn scalar_slots(bytes: &[u8]) -> [u64; 4] {
+    let mut slots = [0; 4];
+    let start = scalar_start(bytes.len());
+    let to = bytemuck::cast_slice_mut::<u64, u8>(&mut slots);
+    if let Some(to) = to.get_mut(start..start + bytes.len()) {
+        to.copy_from_slice(bytes);
+    }
+    slots
+}
+
+/// Returns the bytes, as they are in memory, of a number or pointer of `size` bytes in slots; none if there are
+/// fewer slots.
+///
+/// ```
+/// use mapcall::call::scalar_bytes;
+///
+/// let slots = [(-2_i64).cast_unsigned()];
+/// assert_eq!(scalar_bytes(&slots, 4), (-2_i32).to_ne_bytes());
+/// ```
+#[must_use]
+#[inline]
+pub fn scalar_bytes(slots: &[u64], size: usize) -> &[u8] {
+    let start = scalar_start(size);
+    let bytes = bytemuck::cast_slice(slots).get(start..start + size);
+    bytes.unwrap_or_default()
+}
+
+/// Returns the offset in a slot of a number or pointer of `size` bytes: a value that is smaller than the slot is in
+/// its low bytes, which are the last ones on a big-endian machine.
+#[inline]
+pub(super) const fn scalar_start(size: usize) -> usize {
+    if cfg!(target_endian = "big") {
+        SLOT.saturating_sub(size)
+    } else {
+        0
+    }
+}
+
 /// The memory of a frame: slots, all 0 at first, aligned to 16 bytes as the largest of C's scalars.
 ///
 /// ```

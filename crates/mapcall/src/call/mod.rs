@@ -51,7 +51,7 @@ pub use activation::{Accessed, take_faults, zeros_read};
 pub use call_loop::CallLoop;
 pub use closure::{Body, Closure, ClosurePool, Late, Purpose};
 pub use error::CallTypeError;
-pub use frame::{Frame, FrameLayout, SmallFrame};
+pub use frame::{Frame, FrameLayout, SmallFrame, scalar_bytes, scalar_slots};
 pub use operand::{OperandKind, Stop, StridedPointer};
 pub use vector::{Isa, VectorLoop, VectorName, VectorParameter};
 

@@ -5,6 +5,7 @@ use super::error::Problem;
 use super::host_value::HostValue;
 use super::memory::Memory;
 use super::rule::{PointerRule, Rule, is_char};
+use crate::call::scalar_bytes;
 use crate::ctype::CType;
 use mapcall_array::DType;
 
@@ -92,6 +93,27 @@ impl Rule {
                 Ok(())
             }
             (rule, value) => rule.convert(value, is_unchecked, slots),
+        }
+    }
+
+    /// Returns the bytes, as they are in memory, of a value of `size` bytes that
+    /// [`convert_element`](Self::convert_element) has written to slots.
+    ///
+    /// ```
+    /// use mapcall::contract::{HostValue, Rule, Scalar};
+    /// use mapcall::ctype::{CType, Integer};
+    ///
+    /// let rule = Rule::of_element(&CType::Integer(Integer::Short))?;
+    /// let mut slots = [0];
+    /// rule.convert_element(HostValue::Number(Scalar::Int(7)), false, &mut slots)?;
+    /// assert_eq!(rule.element_bytes(&slots, 2), 7_i16.to_ne_bytes());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn element_bytes<'a>(&self, slots: &'a [u64], size: usize) -> &'a [u8] {
+        match self {
+            Self::Record { .. } => bytemuck::cast_slice(slots).get(..size).unwrap_or_default(),
+            _ => scalar_bytes(slots, size),
         }
     }
 }

@@ -2,12 +2,13 @@
 #![allow(unsafe_code)]
 
 use std::ptr;
+use std::slice;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use super::number::{Number, integer_value};
-use crate::call::FrameLayout;
+use crate::call::{FrameLayout, scalar_slots};
 use crate::ctype::extent::{Expr, Extent, ExtentError};
 use crate::ctype::{CType, Function, Integer, Pointer};
 
@@ -165,18 +166,10 @@ unsafe fn integer_at(integer: Integer, address: u64) -> Option<i128> {
         .ok()
         .filter(|&address| address != 0)?;
     let address: *const u8 = ptr::with_exposed_provenance(address);
-    let size = integer.size().min(size_of::<u64>());
-    let mut bytes = [0; size_of::<u64>()];
-    let start = if cfg!(target_endian = "big") {
-        bytes.len() - size
-    } else {
-        0
-    };
-    let to = bytes.get_mut(start..start + size)?;
-    // SAFETY: the caller guarantees that the integer can be read; it has at least `size` bytes, as many as
-    // `to`.
-    unsafe { ptr::copy_nonoverlapping(address, to.as_mut_ptr(), size) };
-    Some(integer_value(integer, u64::from_ne_bytes(bytes)))
+    // SAFETY: the caller guarantees that the integer, which has `size` bytes, can be read.
+    let bytes = unsafe { slice::from_raw_parts(address, integer.size()) };
+    let [slot, ..] = scalar_slots(bytes);
+    Some(integer_value(integer, slot))
 }
 
 impl Received {

@@ -285,10 +285,8 @@ impl<'a> Struct<'a> {
             }
             return Ok(());
         }
-        let from = bytemuck::cast_slice::<u64, u8>(&slots);
-        let from = from.get(Value::bytes_in_slots(size)).unwrap_or_default();
         if let Some(to) = self.bytes_mut().get_mut(bytes.clone()) {
-            to.copy_from_slice(from);
+            to.copy_from_slice(rule.element_bytes(&slots, size));
         }
         self.kept.retain(|kept| is_apart(&kept.bytes, &bytes));
         self.kept.push(Kept {
@@ -343,13 +341,9 @@ impl<'a> Struct<'a> {
             return Err(self.refuse(name, &ctype, Problem::Type { found, remedy }));
         }
         let size = ctype.size().unwrap_or_default();
-        let mut slots = vec![0_u64; size.div_ceil(size_of::<u64>()).max(1)];
-        let to =
-            bytemuck::cast_slice_mut::<u64, u8>(&mut slots).get_mut(Value::bytes_in_slots(size));
-        if let (Some(to), Some(from)) = (to, self.bytes().get(offset..offset + size)) {
-            to.copy_from_slice(from);
-        }
-        Ok(Value::of_slots(&ctype, &slots, |pointer, address| {
+        let bytes = self.bytes().get(offset..offset + size);
+        let bytes = bytes.unwrap_or_default();
+        Ok(Value::of_bytes(&ctype, bytes, |pointer, address| {
             let mut alive = KeepAlive::default();
             self.slot(false).keep_alive(&mut alive);
             let (library, target) = (&self.library, target_name(&pointer.target));

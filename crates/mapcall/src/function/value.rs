@@ -1,13 +1,13 @@
 //! The results of calls.
 
 use std::ffi::{CStr, CString, c_char, c_void};
-use std::ops::Range;
 use std::ptr::{self, NonNull};
 
 use mapcall_array::DType;
 use num_complex::Complex;
 
 use super::{CallError, Function, Handle, KeepAlive};
+use crate::call::scalar_slots;
 use crate::contract::{Number, Scalar};
 use crate::ctype::{CType, Pointer};
 
@@ -64,17 +64,20 @@ impl Value {
         })
     }
 
-    /// Returns the bytes of slots that hold a value of a size: a small one is in the low bytes of its slot.
-    pub(super) fn bytes_in_slots(size: usize) -> Range<usize> {
-        let start = match size {
-            1..8 if cfg!(target_endian = "big") => size_of::<u64>() - size,
-            _ => 0,
-        };
-        start..start + size
+    /// Converts the bytes of a value in memory. `handle` makes the handle of a pointer.
+    pub(super) fn of_bytes(
+        ctype: &CType,
+        bytes: &[u8],
+        handle: impl FnOnce(&Pointer, NonNull<c_void>) -> Handle,
+    ) -> Self {
+        match ctype.resolved() {
+            CType::Record(_) => Self::record(ctype, bytes),
+            _ => Self::of_slots(ctype, &scalar_slots(bytes), handle),
+        }
     }
 
     /// Converts the slots of a value of a type. `handle` makes the handle of a pointer.
-    pub(super) fn of_slots(
+    fn of_slots(
         returns: &CType,
         slots: &[u64],
         handle: impl FnOnce(&Pointer, NonNull<c_void>) -> Handle,
@@ -94,15 +97,19 @@ impl Value {
                 let address = NonNull::new(ptr::with_exposed_provenance_mut(address));
                 Self::Pointer(address.map(|address| handle(pointer, address)))
             }
-            CType::Record(_) => match returns.dtype() {
-                Ok(dtype) => {
-                    let bytes = bytemuck::cast_slice(slots).get(..dtype.itemsize());
-                    let bytes = bytes.unwrap_or_default().into();
-                    Self::Record { dtype, bytes }
-                }
-                Err(_) => Self::Void,
-            },
+            CType::Record(_) => Self::record(returns, bytemuck::cast_slice(slots)),
             _ => Self::Void,
+        }
+    }
+
+    /// Returns a struct or union from its bytes, which more may follow; nothing if it has no dtype.
+    fn record(ctype: &CType, bytes: &[u8]) -> Self {
+        match ctype.dtype() {
+            Ok(dtype) => {
+                let bytes = bytes.get(..dtype.itemsize()).unwrap_or_default().into();
+                Self::Record { dtype, bytes }
+            }
+            Err(_) => Self::Void,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Variables that a library exports.
 
 use std::ffi::c_void;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::slice;
 
 use super::arguments::Lent;
@@ -110,14 +110,10 @@ impl Variable {
     pub unsafe fn get(&self) -> Result<Value, CallError> {
         let ctype = &self.declared.ctype;
         let size = self.size()?;
-        let mut slots = vec![0_u64; size.div_ceil(size_of::<u64>())];
-        let to = bytemuck::cast_slice_mut::<u64, u8>(&mut slots);
-        let to = to.get_mut(Value::bytes_in_slots(size)).unwrap_or_default();
-        let from = self.address.0.as_ptr().cast::<u8>();
-        // SAFETY: the variable has `size` bytes, and so has `to`, which is memory of this function. The caller
-        // guarantees that no other thread writes the variable.
-        unsafe { ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
-        Ok(Value::of_slots(ctype, &slots, |pointer, address| {
+        let address = self.address.0.as_ptr().cast::<u8>();
+        // SAFETY: the variable has `size` bytes. The caller guarantees that no other thread writes it.
+        let bytes = unsafe { slice::from_raw_parts(address, size) };
+        Ok(Value::of_bytes(ctype, bytes, |pointer, address| {
             let (target, alive) = (target_name(&pointer.target), KeepAlive::default());
             let library = &self.library;
             // SAFETY: the caller of `Library::variable` guaranteed the type, so that the address is that of an
@@ -159,8 +155,7 @@ impl Variable {
             rule.convert_element(value, false, &mut slots)
         })
         .map_err(refuse)?;
-        let from = bytemuck::cast_slice::<u64, u8>(&slots);
-        let from = from.get(Value::bytes_in_slots(size)).unwrap_or_default();
+        let from = rule.element_bytes(&slots, size);
         let to = self.address.0.as_ptr().cast::<u8>();
         // SAFETY: the variable has `size` bytes, and so has `from`. The caller guarantees that no other thread
         // uses the variable.

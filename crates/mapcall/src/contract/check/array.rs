@@ -32,10 +32,7 @@ impl Check<'_> {
         }
         self.aliases.add(role, &memory, rule.itemsize());
         self.nbytes = self.nbytes.saturating_add(size);
-        if let Some(known) = self.sizes.get_mut(position) {
-            *known = size as u64;
-        }
-        self.set(position, address as u64);
+        self.set_memory(position, address, size);
         Ok(())
     }
 
@@ -104,10 +101,7 @@ impl Check<'_> {
         }
         self.aliases.add(role, &memory, itemsize);
         self.nbytes = self.nbytes.saturating_add(size);
-        if let Some(known) = self.sizes.get_mut(position) {
-            *known = reach as u64;
-        }
-        self.set(position, address as u64);
+        self.set_memory(position, address, reach);
         Ok(())
     }
 
@@ -170,10 +164,7 @@ impl Check<'_> {
         let size = self.extents(position, rule, 0, &[items.wrapping_mul(itemsize)])?;
         self.aliases.add(role, &memory, itemsize);
         self.nbytes = self.nbytes.saturating_add(size);
-        if let Some(known) = self.sizes.get_mut(position) {
-            *known = size as u64;
-        }
-        self.set(position, address as u64);
+        self.set_memory(position, address, size);
         Ok(())
     }
 
@@ -185,11 +176,17 @@ impl Check<'_> {
         text: &[u8],
     ) -> Result<(), Box<ArgumentError>> {
         let size = self.extents(position, rule, 0, &[text.len().saturating_sub(1)])?;
-        if let Some(known) = self.sizes.get_mut(position) {
-            *known = size as u64;
-        }
-        self.set(position, text.as_ptr().expose_provenance() as u64);
+        self.set_memory(position, text.as_ptr().expose_provenance(), size);
         Ok(())
+    }
+
+    /// Sets the address of a parameter's memory, and the number of bytes that it spans.
+    #[inline]
+    fn set_memory(&mut self, position: usize, address: usize, nbytes: usize) {
+        if let Some(known) = self.sizes.get_mut(position) {
+            *known = nbytes as u64;
+        }
+        self.set(position, address as u64);
     }
 
     /// Converts the shape of an output whose extent counts bytes to elements.

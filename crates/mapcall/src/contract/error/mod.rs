@@ -60,7 +60,6 @@ impl ArgumentError {
 
     /// Returns the description of the expected argument: that of the parameter, with the condition that
     /// this problem violates.
-    #[expect(clippy::too_many_lines, reason = "an arm for each variant")]
     #[must_use]
     pub fn expected(&self) -> String {
         let expected = &self.expected;
@@ -90,9 +89,7 @@ impl ArgumentError {
                 because,
                 ..
             } => {
-                let because = because
-                    .as_ref()
-                    .map_or(String::new(), |other| format!(" as {other} has it"));
+                let because = as_has_it(because.as_deref());
                 if *extent == value.to_string() {
                     format!("{expected} with {value} along axis {axis}")
                 } else {
@@ -117,9 +114,7 @@ impl ArgumentError {
                 because,
                 ..
             } => {
-                let because = because
-                    .as_ref()
-                    .map_or(String::new(), |other| format!(" as {other} has it"));
+                let because = as_has_it(because.as_deref());
                 format!("{expected} {value}{because}")
             }
             Problem::Overlap { .. } => format!("{expected} in memory of its own (restrict)"),
@@ -206,6 +201,11 @@ impl fmt::Display for ArgumentError {
 }
 
 impl std::error::Error for ArgumentError {}
+
+/// Returns the words for the argument that has set an extent, if there is one.
+fn as_has_it(because: Option<&str>) -> String {
+    because.map_or_else(String::new, |other| format!(" as {other} has it"))
+}
 
 fn axes(rank: usize) -> String {
     if rank == 1 {

@@ -1,145 +1,27 @@
-//! `mapcall.Map`: the base of a memmap, which owns its memory.
+//! The methods of `Map` in Python: those of ``mmap.mmap``, and those of arrays on the map.
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_int};
+use std::ffi::c_int;
 use std::ops::Range;
-use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use mapcall_array::map::{Advice, MapError};
-use mapcall_array::{Buffer, Error, Layout};
-use numpy::{PyArrayDescr, PyUntypedArray};
-use pyo3::exceptions::{PyBufferError, PyIndexError, PyOverflowError, PyTypeError, PyValueError};
+use mapcall_array::Buffer;
+use numpy::PyUntypedArray;
+use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyMemoryView, PySlice, PyType, PyWeakrefReference};
+use pyo3::types::{PyBytes, PyMemoryView, PyType};
 
+use super::{Map, bytes_of, file_offset_of, index, mapped, paging};
 use crate::bytes;
-use crate::errors::{ReplacedFileWarning, to_py};
+use crate::errors::to_py;
 use crate::faults;
-use crate::memory::{Strides, array_on, layout_in};
-
-/// A range of a file in memory, which arrays on it keep alive.
-///
-/// >>> import mapcall, mmap
-/// >>> array = mapcall.memmap('x.dat', mode='w+', shape=(3, 4), dtype='f4')
-/// >>> array[1:].T.base is array, type(array.base).__name__, len(array.base)
-/// (True, 'Map', 48)
-/// >>> isinstance(array.base, mmap.mmap)
-/// True
-///
-/// Like ``numpy.memmap._mmap``, it is an instance of ``mmap.mmap`` for ``isinstance``, and it has the
-/// methods of that class, so programs that search the bases of an array for an ``mmap.mmap`` find it.
-/// It has no file descriptor: see `resize`. `close` gives the file back also while arrays on it are alive;
-/// each use of them raises `mapcall.MapFault` then.
-#[pyclass(frozen, weakref, module = "mapcall")]
-pub(crate) struct Map {
-    state: Mutex<State>,
-    filename: Option<Py<PyAny>>,
-    offset: u64,
-}
-
-/// The mutable part of a map.
-struct State {
-    buffer: Buffer,
-    is_closed: bool,
-    /// The position of `read` and `write`, in bytes from the first.
-    position: usize,
-    /// A weak reference to the first array on the map. All other arrays on it keep that one alive.
-    array: Option<Py<PyWeakrefReference>>,
-    /// The number of views of the buffer protocol that exist.
-    exports: usize,
-}
-
-/// Returns a new array of `class` on a new map of a buffer. Offsets of the layout are from the
-/// buffer's first byte.
-pub(crate) fn new_array<'py>(
-    class: &Bound<'py, PyType>,
-    buffer: &Buffer,
-    filename: Option<Bound<'py, PyAny>>,
-    offset: u64,
-    dtype: &Bound<'py, PyArrayDescr>,
-    layout: &Layout,
-    strides: Strides,
-) -> PyResult<Bound<'py, PyAny>> {
-    faults::ensure(class.py())?;
-    let state = State {
-        buffer: buffer.clone(),
-        is_closed: false,
-        position: 0,
-        array: None,
-        // Counts the array until its weak reference is set: the `__array_finalize__` of a subclass may
-        // close the map.
-        exports: 1,
-    };
-    let map = Map {
-        state: Mutex::new(state),
-        filename: filename.map(Bound::unbind),
-        offset,
-    };
-    let map = Bound::new(class.py(), map)?;
-    let array = array_on(class, map.as_any(), dtype, layout, strides)?;
-    let weak = PyWeakrefReference::new(&array)?.unbind();
-    let mut state = map.get().state();
-    state.array = Some(weak);
-    state.exports -= 1;
-    drop(state);
-    Ok(array)
-}
+use crate::memory::layout_in;
 
 impl Map {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns the memory, or an error if the map is closed.
-    pub(crate) fn buffer(&self) -> PyResult<Buffer> {
-        let state = self.state();
-        if state.is_closed {
-            return Err(PyValueError::new_err(
-                "mmap closed or invalid; open the file again",
-            ));
-        }
-        Ok(state.buffer.clone())
-    }
-
-    /// Returns whether an address is one of the map's bytes, or the one after the last.
-    pub(crate) fn holds(&self, address: usize) -> bool {
-        self.state().holds(address)
-    }
-
-    /// Returns the core's map if an address is one of its bytes, or the one after the last.
-    ///
-    /// # Safety
-    ///
-    /// An array on the map is alive for `'a`.
-    pub(crate) unsafe fn mapped_at<'a>(&self, address: usize) -> Option<&'a mapcall_array::Map> {
-        let state = self.state();
-        let map: *const mapcall_array::Map = state.buffer.map()?;
-        if !state.holds(address) {
-            return None;
-        }
-        // SAFETY: `map` is a field of the buffer, which lives as long as this object; the caller guarantees
-        // that an array on it is alive for `'a`.
-        Some(unsafe { &*map })
-    }
-
-    /// Returns the memory, or an error if the map is closed or read-only.
-    fn writeable(&self) -> PyResult<Buffer> {
-        let buffer = self.buffer()?;
-        if buffer.is_writeable() {
-            Ok(buffer)
-        } else {
-            Err(PyTypeError::new_err(
-                "mmap can't modify a readonly memory map.",
-            ))
-        }
-    }
-
     /// Returns the range of the next bytes, at most `len`, and sets the position to its end.
     fn advance(&self, len: usize) -> PyResult<(Buffer, Range<usize>)> {
         let buffer = self.buffer()?;
@@ -162,22 +44,21 @@ impl Map {
         let end = end.map_or(buffer.len(), |end| bound(end, buffer.len()));
         Ok((buffer, start..end))
     }
-}
 
-/// Returns the map that a buffer is on.
-pub(crate) fn mapped(buffer: &Buffer) -> PyResult<&mapcall_array::Map> {
-    let not_mapped = || {
-        to_py(Error::Map {
-            path: None,
-            source: MapError::NotMapped,
-        })
-    };
-    buffer.map().ok_or_else(not_mapped)
-}
-
-/// Returns the offset in the file of a layout's first element, in bytes.
-pub(crate) fn file_offset_of(buffer: &Buffer, layout: &Layout) -> PyResult<u64> {
-    Ok(mapped(buffer)?.file_offset() + u64::try_from(layout.offset())?)
+    /// Returns the index of bytes that `find` finds between two bounds; -1 if there are none.
+    fn search(
+        &self,
+        py: Python<'_>,
+        sub: &Bound<'_, PyAny>,
+        (start, end): (Option<isize>, Option<isize>),
+        find: fn(&Buffer, Range<usize>, &[u8]) -> Option<usize>,
+    ) -> PyResult<isize> {
+        let sub = bytes_of(sub)?;
+        let (buffer, range) = self.searched(start, end)?;
+        let sub = sub.as_bytes();
+        let found = py.detach(|| find(&buffer, range, sub));
+        Ok(found.map_or(-1, usize::cast_signed))
+    }
 }
 
 /// Returns the range of bytes that an array's elements span, from the buffer's first byte.
@@ -191,69 +72,6 @@ fn bound(index: isize, len: usize) -> usize {
     let index = if index < 0 { index + len } else { index };
     index.clamp(0, len).cast_unsigned()
 }
-
-/// Returns the bytes of an object that has the buffer protocol.
-fn bytes_of<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-    if let Ok(bytes) = object.cast::<PyBytes>() {
-        return Ok(bytes.clone());
-    }
-    let view = PyMemoryView::from(object)?;
-    let bytes = view.call_method0(intern!(object.py(), "tobytes"))?;
-    Ok(bytes.cast_into()?)
-}
-
-/// An index or slice of a map.
-enum Index {
-    One(usize),
-    Slice {
-        start: isize,
-        step: isize,
-        len: usize,
-    },
-}
-
-impl Index {
-    fn new(index: &Bound<'_, PyAny>, len: usize) -> PyResult<Self> {
-        if let Ok(slice) = index.cast::<PySlice>() {
-            let indices = slice.indices(len.cast_signed())?;
-            return Ok(Self::Slice {
-                start: indices.start,
-                step: indices.step,
-                len: indices.slicelength,
-            });
-        }
-        let outside = || PyIndexError::new_err("mmap index out of range");
-        let index = match index.extract::<isize>() {
-            Ok(index) => index,
-            Err(error) if error.is_instance_of::<PyOverflowError>(index.py()) => {
-                return Err(outside());
-            }
-            Err(error) if error.is_instance_of::<PyTypeError>(index.py()) => {
-                return Err(PyTypeError::new_err("mmap indices must be integers"));
-            }
-            Err(error) => return Err(error),
-        };
-        let index = if index < 0 {
-            index + len.cast_signed()
-        } else {
-            index
-        };
-        let index = usize::try_from(index).map_err(|_| outside())?;
-        if index < len {
-            Ok(Self::One(index))
-        } else {
-            Err(outside())
-        }
-    }
-}
-
-/// Returns the indices of a slice.
-fn steps(start: isize, step: isize, len: usize) -> impl Iterator<Item = usize> {
-    (0..len).map(move |index| (start + index.cast_signed() * step).cast_unsigned())
-}
-
-/// The number of bytes that are prefetched between two checks for signals.
-const PREFETCH_STEP: usize = 64 << 20;
 
 #[pymethods]
 impl Map {
@@ -393,36 +211,13 @@ impl Map {
             ));
         }
         let buffer = self.buffer()?;
-        let range = if let Some(array) = array {
-            range_of(&buffer, array)?
-        } else {
-            let size = size.unwrap_or(buffer.len().cast_signed().saturating_sub(offset));
-            let outside = || PyValueError::new_err("flush values out of range");
-            let start = usize::try_from(offset).map_err(|_| outside())?;
-            let size = usize::try_from(size).map_err(|_| outside())?;
-            start..start.checked_add(size).ok_or_else(outside)?
+        let range = match array {
+            Some(array) => range_of(&buffer, array)?,
+            None => paging::range(&buffer, offset, size)?,
         };
-        let map = mapped(&buffer)?;
-        py.detach(|| {
-            if sync.or(wait).unwrap_or(true) {
-                map.flush(range)
-            } else {
-                map.flush_async(range)
-            }
-        })
-        .map_err(to_py)?;
-        if !map.mode().writes_file() || !py.detach(|| map.is_replaced()) {
-            return Ok(());
-        }
-        let path = map.path().unwrap_or(Path::new("")).display();
-        let words = format!(
-            "flush: {path} is another file by now: what was written is in the file that was mapped, which \
-             has lost this name; open the new one to write to it"
-        );
-        let words = CString::new(words)?;
         // `memmap.flush` passes the array; the warning is for its caller.
         let level = if array.is_some() { 2 } else { 1 };
-        PyErr::warn(py, &py.get_type::<ReplacedFileWarning>(), &words, level)
+        paging::flush(py, &buffer, range, sync.or(wait).unwrap_or(true), level)
     }
 
     /// Pass an option to the system's ``madvise`` for all bytes, or ``length`` bytes from ``start`` on.
@@ -447,15 +242,7 @@ impl Map {
     ///     If the system refuses the option.
     #[pyo3(signature = (option, start = 0, length = None))]
     fn madvise(&self, option: c_int, start: isize, length: Option<isize>) -> PyResult<()> {
-        let buffer = self.buffer()?;
-        let start = usize::try_from(start)
-            .ok()
-            .filter(|start| *start < buffer.len());
-        let start = start.ok_or_else(|| PyValueError::new_err("madvise start out of bounds"))?;
-        let length = length.map_or(Ok(buffer.len()), usize::try_from);
-        let length = length.map_err(|_| PyValueError::new_err("madvise length invalid"))?;
-        let end = start.saturating_add(length).min(buffer.len());
-        mapped(&buffer)?.madvise(start..end, option).map_err(to_py)
+        paging::madvise(&self.buffer()?, option, start, length)
     }
 
     /// Pass an advice, by its name, to the system for the pages of an array.
@@ -464,13 +251,8 @@ impl Map {
     /// >>> x = mapcall.memmap('x.dat', mode='w+', shape=10)
     /// >>> x._mmap.advise(x[:5], 'sequential')
     fn advise(&self, array: &Bound<'_, PyUntypedArray>, advice: &str) -> PyResult<()> {
-        let advice = advice
-            .parse::<Advice>()
-            .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let buffer = self.buffer()?;
-        mapped(&buffer)?
-            .advise(range_of(&buffer, array)?, advice)
-            .map_err(to_py)
+        paging::advise(&buffer, range_of(&buffer, array)?, advice)
     }
 
     /// Read an array into memory; KeyboardInterrupt ends it.
@@ -480,13 +262,7 @@ impl Map {
     /// >>> x._mmap.prefetch(x)
     fn prefetch(&self, py: Python<'_>, array: &Bound<'_, PyUntypedArray>) -> PyResult<()> {
         let buffer = self.buffer()?;
-        let (map, range) = (mapped(&buffer)?, range_of(&buffer, array)?);
-        for start in range.clone().step_by(PREFETCH_STEP) {
-            let end = start.saturating_add(PREFETCH_STEP).min(range.end);
-            py.detach(|| map.prefetch(start..end)).map_err(to_py)?;
-            py.check_signals()?;
-        }
-        Ok(())
+        paging::prefetch(py, &buffer, range_of(&buffer, array)?)
     }
 
     /// Return a byte for each page of an array: 1 if it is in memory, else 0.
@@ -768,11 +544,7 @@ impl Map {
         start: Option<isize>,
         end: Option<isize>,
     ) -> PyResult<isize> {
-        let sub = bytes_of(sub)?;
-        let (buffer, range) = self.searched(start, end)?;
-        let sub = sub.as_bytes();
-        let found = py.detach(|| bytes::find(&buffer, range, sub));
-        Ok(found.map_or(-1, usize::cast_signed))
+        self.search(py, sub, (start, end), bytes::find)
     }
 
     /// Return the index of the last ``sub`` from ``start``, or the position, on; -1 if there is none.
@@ -790,11 +562,7 @@ impl Map {
         start: Option<isize>,
         end: Option<isize>,
     ) -> PyResult<isize> {
-        let sub = bytes_of(sub)?;
-        let (buffer, range) = self.searched(start, end)?;
-        let sub = sub.as_bytes();
-        let found = py.detach(|| bytes::rfind(&buffer, range, sub));
-        Ok(found.map_or(-1, usize::cast_signed))
+        self.search(py, sub, (start, end), bytes::rfind)
     }
 
     fn __getitem__<'py>(
@@ -802,51 +570,11 @@ impl Map {
         py: Python<'py>,
         index: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let len = self.buffer()?.len();
-        let index = Index::new(index, len)?;
-        // The conversion of an index may run Python code, which may close the map.
-        let buffer = self.buffer()?;
-        let byte = |index| bytes::byte(&buffer, index);
-        match index {
-            Index::One(index) => Ok(byte(index)?.into_pyobject(py)?.into_any()),
-            Index::Slice {
-                start,
-                step: 1,
-                len,
-            } => {
-                let start = start.cast_unsigned();
-                Ok(bytes::read(py, &buffer, start..start + len)?.into_any())
-            }
-            Index::Slice { start, step, len } => {
-                let bytes = steps(start, step, len)
-                    .map(byte)
-                    .collect::<PyResult<Vec<u8>>>()?;
-                Ok(PyBytes::new(py, &bytes).into_any())
-            }
-        }
+        index::get(self, py, index)
     }
 
     fn __setitem__(&self, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let len = self.writeable()?.len();
-        let (start, step, value) = match Index::new(index, len)? {
-            Index::One(index) => (index.cast_signed(), 1, vec![byte_of(value)?]),
-            Index::Slice { start, step, len } => {
-                let value = bytes_of(value)?.as_bytes().to_vec();
-                if value.len() != len {
-                    return Err(PyIndexError::new_err("mmap slice assignment is wrong size"));
-                }
-                (start, step, value)
-            }
-        };
-        // The conversion of an index or a value may run Python code, which may close the map.
-        let buffer = self.writeable()?;
-        if step == 1 {
-            return bytes::write(&buffer, start.cast_unsigned(), &value);
-        }
-        for (index, byte) in steps(start, step, value.len()).zip(value) {
-            bytes::write(&buffer, index, &[byte])?;
-        }
-        Ok(())
+        index::set(self, index, value)
     }
 
     /// Iterate over the bytes; as with ``mmap.mmap``, each is a bytes of length 1.
@@ -921,34 +649,5 @@ impl Map {
     /// `view` is one that `__getbuffer__` has filled.
     unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
         self.state().exports -= 1;
-    }
-}
-
-impl State {
-    /// Returns whether an address is one of the map's bytes, or the one after the last.
-    fn holds(&self, address: usize) -> bool {
-        let first = self.buffer.as_ptr().addr();
-        (first..=first.saturating_add(self.buffer.len())).contains(&address)
-    }
-
-    /// Returns whether an array, or a view of the buffer protocol, uses the memory.
-    fn is_used(&self, py: Python<'_>) -> bool {
-        let array = self.array.as_ref();
-        self.exports > 0 || array.is_some_and(|array| array.bind(py).upgrade().is_some())
-    }
-}
-
-/// Converts the value of a byte; the exceptions are those of ``mmap.mmap``.
-fn byte_of(value: &Bound<'_, PyAny>) -> PyResult<u8> {
-    match value.extract::<isize>() {
-        Ok(byte) => u8::try_from(byte)
-            .map_err(|_| PyValueError::new_err("mmap item value must be in range(0, 256)")),
-        Err(error) if error.is_instance_of::<PyTypeError>(value.py()) => {
-            Err(PyTypeError::new_err("mmap item value must be an int"))
-        }
-        Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => Err(
-            PyTypeError::new_err("cannot fit 'int' into an index-sized integer"),
-        ),
-        Err(error) => Err(error),
     }
 }
