@@ -33,6 +33,10 @@ BLOCK = 128 * MIB
 # The number of elements in one call of a function that reads.
 ELEMENTS = 8192
 
+# The order of a Bessel function that takes about 150 ns: twenty times as long as reading its argument
+# and storing its result as an array.
+ORDER = 25
+
 
 class MappedTarget:
     """What `dask.array.store` writes blocks to: a file that `numpy.memmap` has made with mode w+.
@@ -164,38 +168,38 @@ def squares_row(directory: Path, libraries: Path, size: int, block: int) -> Row:
 
 def scaling_row(client: Any, directory: Path, size: int) -> Row:
     """Returns a row for a function that computes long: both workers, or one of them."""
-    tgamma = mapcall.load("m").function("double tgamma(double x)")
-    x = mapcall.memmap(numbers(directory, size), "f8", "r").to_dask(max(1, size // 8 // 32))
+    jn = mapcall.load("m").function("double jn(int n, double x)")
+    x = mapcall.memmap(numbers(directory, size), "f8", "r").to_dask(max(1, size // 8 // 64))
     one = [min(client.nthreads())]
     # Dask may still have the results and restrictions of a run before, under the same names.
     shifts = itertools.count()
 
     def both() -> float:
-        return float(client.compute(tgamma(x + (1 + next(shifts) / 2**40)).sum()).result())
+        return float(client.compute(jn(ORDER, x + (1 + next(shifts) / 2**40)).sum()).result())
 
     def single() -> float:
-        values = tgamma(x + (1 + next(shifts) / 2**40)).sum()
+        values = jn(ORDER, x + (1 + next(shifts) / 2**40)).sum()
         return float(client.compute(values, workers=one).result())
 
     numpy.testing.assert_allclose(both(), single(), rtol=1e-9)
-    name = "tgamma on two processes: on one"
+    name = "jn on two processes: on one"
     return Row(name, Work("f()", {"f": both}), Work("f()", {"f": single}), 0.55)
 
 
 def alone_row(directory: Path, size: int) -> Row:
     """Returns a row of the same computation without Dask: what the machine's cores give at best."""
-    path, parts = numbers(directory, size), 32
+    path, parts = numbers(directory, size), 64
     length = size // 8 // parts
     one, two = (
         concurrent.futures.ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
         for count in (1, 2)
     )
-    tgamma = mapcall.load("m").function("double tgamma(double x)")
+    jn = mapcall.load("m").function("double jn(int n, double x)")
 
     def over(pool: concurrent.futures.Executor) -> float:
         x = mapcall.memmap(path, "f8", "r")
         blocks = (x[part * length :][:length] for part in range(parts))
-        return sum(pool.map(partial(total, tgamma), blocks))
+        return sum(pool.map(partial(total, jn), blocks))
 
     numpy.testing.assert_allclose(over(two), over(one), rtol=1e-12)
     name = "without Dask: on one"
@@ -204,7 +208,7 @@ def alone_row(directory: Path, size: int) -> Row:
 
 def total(function: Any, block: Any) -> float:
     """Returns the sum of a function of a block, plus 1: what a process of a pool runs."""
-    return float(function(numpy.asarray(block) + 1).sum())
+    return float(function(ORDER, numpy.asarray(block) + 1).sum())
 
 
 def task_row(directory: Path, libraries: Path, tasks: int) -> Row:
@@ -262,7 +266,7 @@ def compute_rows(
     client: Any, directory: Path, libraries: Path, fraction: float = 1.0
 ) -> Iterator[Row | Skipped]:
     """Yields the rows of computations over files."""
-    size = max(MIB, round(256 * fraction) * MIB)
+    size = max(MIB, round(512 * fraction) * MIB)
     yield scaling_row(client, directory, size)
     yield alone_row(directory, size)
     size = max(2 * MIB, round(4 * fraction) * GIB)
