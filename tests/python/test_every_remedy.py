@@ -1,21 +1,19 @@
 # ruff: noqa: E501 (messages stand on one line)
 """Each remedy in the code base is done: the message is provoked, and what it advises works.
 
-`remedy_texts.remedies` finds the remedies in the sources. Each is in a call of `advises` in this file, whose test then
-does what it says; or in `ELSEWHERE`, with the test that does it; or in `NOT_DONE`, with the reason. So a new remedy
+`remedy_texts.remedies` finds the remedies in the sources. Each is in a call of `advises` in one of `FILES`, whose test
+then does what it says; or in `ELSEWHERE`, with the test that does it; or in `NOT_DONE`, with the reason. So a new remedy
 without a case fails `test_all`. Those of arguments have tables of their own: `call/test_remedies.py` and
 `test_command_remedies.py`.
 """
 
 from __future__ import annotations
 
-import ast
 import ctypes
 import os
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,15 @@ import pytest
 import mapcall
 import remedy_texts
 from mapcall import _mapcall
+from remedy_texts import advises, complains
+
+HERE = Path(__file__).parent
+# The tests that do remedies: those of this file, of compilers and libraries, of clusters.
+FILES = [
+    Path(__file__),
+    HERE / "test_compiler_remedies.py",
+    HERE / "cluster/test_cluster_remedies.py",
+]
 
 # The remedies that another test does: its file, and its name or the message there.
 ELSEWHERE = {
@@ -76,6 +83,11 @@ ELSEWHERE = {
     "start one with dask scheduler, or give --dask local": "cluster/test_cluster_command.py: start one with dask scheduler",
     "start it again": "cluster/test_cluster_command.py: start it again",
     "install them with: pip install 'mapcall[dask]'": "test_without_dask.py: pip install",
+    # Clusters.
+    "build the same one there, or send it to the workers of Dask with mapcall.dask.ship(client, library)": "cluster/test_shipping.py: test_errors_until_it_is_sent",
+    "install it there, or send it to the workers of Dask with mapcall.dask.ship(client, library)": "cluster/test_shipping.py: header .* of the library",
+    "install the same header there, or send it to the workers of Dask with mapcall.dask.ship(client, library)": "cluster/test_shipping.py: int add",
+    "call x.rechunk({0: 'auto', **dict.fromkeys(range(1, x.ndim), -1)}) first": "cluster/test_dask_store_faults.py: as 2 machines write the file",
     # Arrays for ctypes.
     "convert the array first": "test_ctypeslib.py: convert the array first",
     "view the array as int64": "test_ctypeslib.py: view the array as int64",
@@ -89,13 +101,6 @@ ELSEWHERE = {
 
 # Texts that are no remedies, and remedies that no test can do: the reason.
 NOT_DONE = {
-    "wrap it in a function with the platform's calling convention": "another function",
-    "pass it by a pointer, or wrap the function": "another function",
-    "name inner types with `typedef`, or simplify": "a hundred brackets in each other",
-    "wrap it in a function that takes a struct": "a function of more than 1,024 parameters",
-    "give declarations that a C compiler accepts": "a header of which nothing can be read",
-    "give only the declarations that are needed": "a text of more than 64 MiB",
-    "call x.rechunk({0: 'auto', **dict.fromkeys(range(1, x.ndim), -1)}) first": "workers on several machines",
     "encode the strings to bytes": "a platform whose wchar_t is no UTF-32",
     "pass pointers to the large ones": "structs of 64 KiB, which a test of Rust refuses",
     "choose another name, or set `overwrite` to replace it": "Rust's; Python has its own",
@@ -138,7 +143,6 @@ NOT_DONE = {
     "load the library by its name": "a library of another namespace",
     "choose another folder, or ask for the right": "tests run as root, too",
     "load it by its path": "a system without /proc",
-    "load that first, by its path, or add its folder to LD_LIBRARY_PATH": "a library that needs another one",
     "convert the array to float64 or complex128 where it was made": "a machine with another long double",
     "append by the parent, or open the file in the child alone": "test_child_processes.py forks",
     "give a multiple": "of bytes that Rust appends",
@@ -146,51 +150,18 @@ NOT_DONE = {
     "give another offset or shape": "a device",
     "drop them, or call guard::install()": "Rust without a guard",
     "map it by its path": "of a map that Rust made of a file without a path",
-    "compile a file that includes it by hand": "a compiler that writes no object file",
-    "install one, or set CC to its command": "a machine without a compiler",
-    "read a header that includes less": "a header of more than 64 MiB",
     "try its command with -E by hand": "a compiler that does not end",
-    "compile it by a build system, and load the library": "a source of more than 16 MiB",
     "allow more time, or ask for fewer optimisations": "a compiler that does not end",
-    "conda: conda install c-compiler), or set CC to its command": "a machine without a compiler",
-    "conda: conda install cxx-compiler), or set CXX to its command": "a machine without a compiler",
-    "conda: conda install fortran-compiler), or set FC to its command": "a machine without a compiler",
     "take the address from .data": "a Python without ctypes",
     "call it again": "a file that is replaced while the command writes it",
     "name one with -o": "a user without a cache folder",
-    "write the prototype with its attributes": "of --dask, whose cluster starts in cluster/test_cluster_command.py",
-    'give "$(mapcall compile {})" in its place, and write the prototype': "of --dask",
-    "give a file for a number, or an array with more axes than its parameter has brackets, or leave out --dask": "of --dask",
-    "leave out --dask": "of --dask",
-    "copy it to a .npy file, or leave out --dask": "of --dask",
     "the function may crash, or need more memory than workers may use: look at the workers' logs, or leave out --dask": "workers die",
     "each worker must see the files and folders by the same paths": "workers on another machine",
-    "install it in the environment of the workers: pip install 'mapcall[dask]'": "workers without a package",
-    "load the library in a new process, or the new file from a path of its own": "another process",
     "build it there": "another machine",
-    "build the same one there, or send it to the workers of Dask with mapcall.dask.ship(client, library)": "another machine",
-    "install it there, or send it to the workers of Dask with mapcall.dask.ship(client, library)": "another machine",
-    "install the same header there, or send it to the workers of Dask with mapcall.dask.ship(client, library)": "another machine",
     "the file system of {} allows no code, start the worker with another --local-directory": "a file system without code",
-    "without a compiler there, compile it with cache=True and ship mapcall.load(library.path)": "a cluster, as in cluster/test_ship.py",
-    "each worker has its own C library, in which mapcall.load(None) finds functions there": "a cluster, as in cluster/test_ship.py",
-    "call mapcall.load in the task, so that each worker loads its own": "a cluster, as in cluster/test_ship.py",
     "store the array again": "another process removes the file",
     "view the array as its real type or pass it by ndpointer": "Python before 3.14 alone",
 }
-
-
-@contextmanager
-def advises(remedy: str, error: type[Exception] = Exception) -> Iterator[Any]:
-    """Checks that an exception is raised whose message has the remedy, as it stands in the sources."""
-    with pytest.raises(error) as caught:
-        yield caught
-    assert remedy_texts.pattern(remedy).search(str(caught.value)), caught.value
-
-
-def complains(remedy: str) -> str:
-    """Returns a remedy, which `test_all` finds by this call."""
-    return remedy
 
 
 @pytest.fixture(autouse=True)
@@ -203,13 +174,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_all() -> None:
-    done = {
-        call.args[0].value
-        for call in ast.walk(ast.parse(Path(__file__).read_text()))
-        if isinstance(call, ast.Call)
-        and getattr(call.func, "id", None) in ("advises", "complains")
-        and isinstance(call.args[0], ast.Constant)
-    }
+    done = set[str]().union(*map(remedy_texts.done_in, FILES))
     known = {*done, *ELSEWHERE, *NOT_DONE}
     found = remedy_texts.remedies()
     missing = {remedy: file for remedy, file in found.items() if remedy not in known}
@@ -217,7 +182,7 @@ def test_all() -> None:
     assert not [remedy for remedy in known if remedy not in found], "no source has these"
     for place in ELSEWHERE.values():
         name, text = place.split(": ", 1)
-        path = remedy_texts.ROOT / name[1:] if name[0] == "/" else Path(__file__).parent / name
+        path = remedy_texts.ROOT / name[1:] if name[0] == "/" else HERE / name
         assert text in path.read_text(), place
 
 
