@@ -57,6 +57,17 @@ ELSEWHERE = {
     "cut it there": "/crates/mapcall/tests/library.rs: cut it there",
     "choose another": "/crates/mapcall/tests/library.rs: choose another",
     "build or install it again": "/crates/mapcall/tests/library.rs: build or install it again",
+    # Maps, files and calls of Rust.
+    "leave the choice of engine open": "/crates/mapcall/tests/trampolines.rs: leave the choice of engine open",
+    "try its command with -E by hand": "/crates/mapcall-decl/tests/declarations/header.rs: try its command",
+    "allow more time, or ask for fewer optimisations": "/crates/mapcall-decl/tests/declarations/header.rs: allow more time",
+    "choose another name, or set `overwrite` to replace it": "/crates/mapcall-array/tests/arrays/new_file.rs: choose another name",
+    "give a multiple": "/crates/mapcall-array/tests/arrays/append.rs: give a multiple",
+    "give another shape, dtype or offset": "/crates/mapcall-array/tests/arrays/map.rs: give another shape",
+    "map it by its path": "/crates/mapcall-array/tests/arrays/map.rs: map it by its path",
+    "drop them, or call guard::install()": "/crates/mapcall-array/tests/guard.rs: drop them",
+    "save the array again with numpy.save, whose headers have room to grow, and append to that file": "/crates/mapcall-array/tests/arrays/append.rs: What the error advises",
+    "use version 3.0": "/crates/mapcall-array/tests/arrays/formats.rs: NotLatin1",
     # Views of Rust.
     "copy the array, or view it as bytes": "/crates/mapcall-array/tests/arrays/map.rs: Unaligned",
     "drop it first": "/crates/mapcall-array/tests/arrays/map.rs: Shared",
@@ -94,6 +105,11 @@ ELSEWHERE = {
     "install it there, or send it to the workers of Dask with mapcall.dask.ship(client, library)": "cluster/test_shipping.py: header .* of the library",
     "install the same header there, or send it to the workers of Dask with mapcall.dask.ship(client, library)": "cluster/test_shipping.py: int add",
     "call x.rechunk({0: 'auto', **dict.fromkeys(range(1, x.ndim), -1)}) first": "cluster/test_dask_store_faults.py: as 2 machines write the file",
+    "build it there": "cluster/test_shipping.py: build it there",
+    "the file system of {} allows no code, start the worker with another --local-directory": "cluster/test_shipping.py: start the worker with another --local-directory",
+    "each worker must see the files and folders by the same paths": "cluster/test_shipping.py: each worker must see",
+    "the function may crash, or need more memory than workers may use: look at the workers' logs, or leave out --dask": "cluster/test_cluster_command.py: look at the workers' logs",
+    "store the array again": "cluster/test_dask_store.py: store the array again",
     # Arrays for ctypes.
     "convert the array first": "test_ctypeslib.py: convert the array first",
     "view the array as int64": "test_ctypeslib.py: view the array as int64",
@@ -105,51 +121,34 @@ ELSEWHERE = {
     "open it again": "faults/test_uses.py: reason",
 }
 
-# Texts that are no remedies, and remedies that no test can do: the reason.
+# Remedies that no test can do, and texts that are none: the reason.
 NOT_DONE = {
-    "encode the strings to bytes": "a platform whose wchar_t is no UTF-32",
-    "choose another name, or set `overwrite` to replace it": "Rust's; Python has its own",
-    # Texts that say more than one thing, and advise nothing.
-    "a .npy descriptor can't express overlapping or out-of-order fields": "a fact",
-    "expected only 'descr', 'fortran_order' and 'shape'": "the file is damaged",
-    "the file was cut short": "the file is damaged",
-    "the file was cut short or damaged": "the file is damaged",
-    "the file is damaged": "the file is damaged",
-    "the archive is damaged or forged": "the file is damaged",
+    # What another system must do.
+    "encode the strings to bytes": "Windows and AIX, whose wchar_t has two bytes",
+    "load it by its path": "a library of a bare name with musl, whose loader tells no paths",
+    "load the library by its name": "a program that is linked statically",
+    "allow it for this process": "a system that refuses to map the code in the program's own file once more",
+    "report it with the machine's name": "a C library whose cos is wrong",
+    # Files that are damaged: what was expected, for the program that has written them.
+    "expected only 'descr', 'fortran_order' and 'shape'": "a header that names an unknown key",
+    "the file was cut short": "the reason, which leaves only a copy of the file",
+    "the file was cut short or damaged": "the reason, which leaves only a copy of the file",
+    "the file is damaged": "the reason, which leaves only a copy of the file",
+    "the archive is damaged or forged": "the reason, which leaves only a copy of the file",
+    # Texts with semicolons that advise nothing.
+    "a .npy descriptor can't express overlapping or out-of-order fields": "the reason of an error",
     "mismatch is between argument {first} with shape {} and argument {second} with shape {}": "NumPy's text",
     "`arr.size * arr.dtype.itemsize` is larger than the maximum possible size.": "NumPy's text",
-    "not written: ": "a list of files",
-    "written in part: ": "a list of files",
-    "nothing is left behind": "a fact",
-    "one line on the standard error output has the remedy": "the manual",
-    "the manual has pages for {names}": "a list, of which each page is a test of the command",
-    "the functions that could be read are listed": "a fact",
-    "report it with the machine's name": "the C library is wrong",
-    "what C writes is returned": "a description of a parameter",
-    "NULL if left out": "a description of a parameter",
-    "allocated and returned if left out": "a description of a parameter",
+    "not written: ": "a list of files, after an interrupt",
+    "written in part: ": "a list of files, after an interrupt",
+    "nothing is left behind": "what an interrupt has left",
+    "one line on the standard error output has the remedy": "a page of the manual",
+    "the functions that could be read are listed": "what the output has",
+    "what C writes is returned": "the description of a parameter",
+    "NULL if left out": "the description of a parameter",
+    "allocated and returned if left out": "the description of a parameter",
     "without one, each function becomes a variable": "the help of an option",
     "and {} more": "a list of workers",
-    "dask.diagnostics.ProgressBar and Dask's dashboard show the computation": "an advice about Dask",
-    # Files that a program must make by hand.
-    "use version 3.0": "of the writer of headers, which chooses the version itself",
-    "save the array again with numpy.save, whose headers have room to grow, and append to that file": "a file of 10**21 rows",
-    # What the machine, another program or Rust must do.
-    "leave the choice of engine open": "of `Engine::Cranelift` for a type that it has not; Python raises for the option",
-    "allow it for this process": "a system without executable memory",
-    "load the library by its name": "a library of another namespace",
-    "load it by its path": "a system without /proc",
-    "give a multiple": "of bytes that Rust appends",
-    "give another shape, dtype or offset": "of `MapOptions` of Rust without `grow`",
-    "drop them, or call guard::install()": "Rust without a guard",
-    "map it by its path": "of a map that Rust made of a file without a path",
-    "try its command with -E by hand": "a compiler that does not end",
-    "allow more time, or ask for fewer optimisations": "a compiler that does not end",
-    "the function may crash, or need more memory than workers may use: look at the workers' logs, or leave out --dask": "workers die",
-    "each worker must see the files and folders by the same paths": "workers on another machine",
-    "build it there": "another machine",
-    "the file system of {} allows no code, start the worker with another --local-directory": "a file system without code",
-    "store the array again": "another process removes the file",
 }
 
 
@@ -909,6 +908,14 @@ class TestCommand:
         assert run("compile", "one.c", "-o", "./one.so") == (0, "./one.so", "")
         assert mapcall.load("./one.so").function("int one(void)")() == 1
 
+    def test_the_manual(self, run: Any) -> None:
+        code, _, error = run("man", "calls")
+        assert code == 2
+        complains("the manual has pages for {names}", error)
+        code, shown, error = run("man", "call")
+        assert (code, error) == (0, "")
+        assert "mapcall-call" in shown
+
     def test_a_file_that_is_replaced(self, run: Any, compile_c: Callable[..., Path]) -> None:
         np.save("y.npy", np.zeros(3))
         np.save("new.npy", np.ones(3))
@@ -1019,6 +1026,17 @@ class TestDask:
         with advises("give map_blocks the dtype that its function returns"):
             store(wrong, "x.npy")
         store(x.map_blocks(lambda block: block.astype("c16"), dtype="c16"), "x.npy")
+
+    def test_progress(self, capsys: pytest.CaptureFixture[str]) -> None:
+        from dask.diagnostics import ProgressBar
+
+        cos = mapcall.load("m").function("double cos(double x)")
+        x = self.da.zeros(6, chunks=2)
+        with advises("dask.diagnostics.ProgressBar and Dask's dashboard show the computation"):
+            cos(x, progress=True)
+        with ProgressBar():
+            assert cos(x).compute().tolist() == [1] * 6
+        assert "100% Completed" in capsys.readouterr().out
 
     def test_arrays_in_memory(self) -> None:
         from mapcall.dask._maps import MapReference
