@@ -118,10 +118,8 @@ class TestWithoutACompiler:
     def test_parts_of_a_compiler(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         code = "int one(void) { return 1; }"
         monkeypatch.setenv("CC", str(self.commands["cc"]))
-        if (
-            "clang"
-            in subprocess.run([os.environ["CC"], "-v"], capture_output=True, text=True).stderr
-        ):
+        version = subprocess.run([os.environ["CC"], "-v"], capture_output=True, text=True)
+        if "clang" in version.stderr:
             pytest.skip("Clang has an assembler of its own")
         (folder / "bin" / "as").rename(folder / "as")
         with advises("install it, or add its folder to PATH", mapcall.CompileError):
