@@ -29,10 +29,16 @@ def run_script() -> Script:
     """Returns a function that runs a script in a new interpreter and returns its output.
 
     The arguments are the script's `sys.argv[1:]`. The test fails if the script does, with all its
-    output. The script is killed after `timeout` seconds.
+    output. The script is killed after `timeout` seconds. `environment` has variables to add.
     """
 
-    def run(script: str, *arguments: object, timeout: float = 60, user: int | None = None) -> str:
+    def run(
+        script: str,
+        *arguments: object,
+        timeout: float = 60,
+        user: int | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> str:
         result = subprocess.run(
             [sys.executable, "-W", "error", "-c", textwrap.dedent(script), *map(str, arguments)],
             capture_output=True,
@@ -41,7 +47,7 @@ def run_script() -> Script:
             user=user,
             # Unprivileged users may enter this folder, too.
             cwd="/",
-            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | (environment or {}),
         )
         assert result.returncode == 0, f"exit {result.returncode}\n{result.stdout}{result.stderr}"
         return result.stdout

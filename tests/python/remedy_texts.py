@@ -5,7 +5,11 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
@@ -58,11 +62,14 @@ def remedies() -> dict[str, str]:
         for text in literals(path):
             if "; " in text and not CODE.search(text):
                 found.setdefault(text.rsplit("; ", 1)[1], str(path.relative_to(ROOT)))
-    # Those of prototypes and headers stand alone.
-    path = ROOT / "crates/mapcall-decl/src/error.rs"
-    body = path.read_text().split("pub fn remedy", 1)[1].split("\n    }\n", 1)[0]
-    for literal in LITERAL.finditer(body):
-        found.setdefault(literal[1], str(path.relative_to(ROOT)))
+    # Those of prototypes and headers, and of compilers' messages, stand alone.
+    for name, literal in [
+        ("crates/mapcall-decl/src/error.rs", LITERAL),
+        ("crates/mapcall-decl/src/source/diagnostic.rs", re.compile(r'Some\("(.*)"\)')),
+    ]:
+        body = (ROOT / name).read_text().split("pub fn remedy", 1)[1].split("\n    }\n", 1)[0]
+        for match in literal.finditer(body):
+            found.setdefault(match[1], name)
     return found
 
 
@@ -74,3 +81,28 @@ def pattern(remedy: str) -> re.Pattern[str]:
     """
     parts = re.split(r"\{[^{}]*\}", remedy)
     return re.compile(".*?".join(map(re.escape, parts)), re.DOTALL)
+
+
+@contextmanager
+def advises(remedy: str, error: type[Exception] = Exception) -> Iterator[Any]:
+    """Checks that an exception is raised whose message has a remedy of the sources."""
+    with pytest.raises(error) as caught:
+        yield caught
+    assert pattern(remedy).search(str(caught.value)), caught.value
+
+
+def complains(remedy: str, message: object = None) -> str:
+    """Returns a remedy, and checks that a message has it if one is given."""
+    assert message is None or pattern(remedy).search(str(message)), message
+    return remedy
+
+
+def done_in(path: Path) -> set[str]:
+    """Returns the remedies in a test file's calls of `advises` and `complains`."""
+    return {
+        call.args[0].value
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call)
+        and getattr(call.func, "id", None) in ("advises", "complains")
+        and isinstance(call.args[0], ast.Constant)
+    }

@@ -1,21 +1,24 @@
 # ruff: noqa: E501 (messages stand on one line)
 """Each remedy in the code base is done: the message is provoked, and what it advises works.
 
-`remedy_texts.remedies` finds the remedies in the sources. Each is in a call of `advises` in this file, whose test then
-does what it says; or in `ELSEWHERE`, with the test that does it; or in `NOT_DONE`, with the reason. So a new remedy
+`remedy_texts.remedies` finds the remedies in the sources. Each is in a call of `advises` in one of `FILES`, whose test
+then does what it says; or in `ELSEWHERE`, with the test that does it; or in `NOT_DONE`, with the reason. So a new remedy
 without a case fails `test_all`. Those of arguments have tables of their own: `call/test_remedies.py` and
 `test_command_remedies.py`.
 """
 
 from __future__ import annotations
 
-import ast
 import ctypes
 import os
 import pickle
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,16 @@ import pytest
 import mapcall
 import remedy_texts
 from mapcall import _mapcall
+from remedy_texts import advises, complains
+from terminal import COMMAND
+
+HERE = Path(__file__).parent
+# The tests that do remedies: those of this file, of compilers and libraries, of clusters.
+FILES = [
+    Path(__file__),
+    HERE / "test_compiler_remedies.py",
+    HERE / "cluster/test_cluster_remedies.py",
+]
 
 # The remedies that another test does: its file, and its name or the message there.
 ELSEWHERE = {
@@ -44,6 +57,17 @@ ELSEWHERE = {
     "cut it there": "/crates/mapcall/tests/library.rs: cut it there",
     "choose another": "/crates/mapcall/tests/library.rs: choose another",
     "build or install it again": "/crates/mapcall/tests/library.rs: build or install it again",
+    # Maps, files and calls of Rust.
+    "leave the choice of engine open": "/crates/mapcall/tests/trampolines.rs: leave the choice of engine open",
+    "try its command with -E by hand": "/crates/mapcall-decl/tests/declarations/header.rs: try its command",
+    "allow more time, or ask for fewer optimisations": "/crates/mapcall-decl/tests/declarations/header.rs: allow more time",
+    "choose another name, or set `overwrite` to replace it": "/crates/mapcall-array/tests/arrays/new_file.rs: choose another name",
+    "give a multiple": "/crates/mapcall-array/tests/arrays/append.rs: give a multiple",
+    "give another shape, dtype or offset": "/crates/mapcall-array/tests/arrays/map.rs: give another shape",
+    "map it by its path": "/crates/mapcall-array/tests/arrays/map.rs: map it by its path",
+    "drop them, or call guard::install()": "/crates/mapcall-array/tests/guard.rs: drop them",
+    "save the array again with numpy.save, whose headers have room to grow, and append to that file": "/crates/mapcall-array/tests/arrays/append.rs: What the error advises",
+    "use version 3.0": "/crates/mapcall-array/tests/arrays/formats.rs: NotLatin1",
     # Views of Rust.
     "copy the array, or view it as bytes": "/crates/mapcall-array/tests/arrays/map.rs: Unaligned",
     "drop it first": "/crates/mapcall-array/tests/arrays/map.rs: Shared",
@@ -76,6 +100,16 @@ ELSEWHERE = {
     "start one with dask scheduler, or give --dask local": "cluster/test_cluster_command.py: start one with dask scheduler",
     "start it again": "cluster/test_cluster_command.py: start it again",
     "install them with: pip install 'mapcall[dask]'": "test_without_dask.py: pip install",
+    # Clusters.
+    "build the same one there, or send it to the workers of Dask with mapcall.dask.ship(client, library)": "cluster/test_shipping.py: test_errors_until_it_is_sent",
+    "install it there, or send it to the workers of Dask with mapcall.dask.ship(client, library)": "cluster/test_shipping.py: header .* of the library",
+    "install the same header there, or send it to the workers of Dask with mapcall.dask.ship(client, library)": "cluster/test_shipping.py: int add",
+    "call x.rechunk({0: 'auto', **dict.fromkeys(range(1, x.ndim), -1)}) first": "cluster/test_dask_store_faults.py: as 2 machines write the file",
+    "build it there": "cluster/test_shipping.py: build it there",
+    "the file system of {} allows no code, start the worker with another --local-directory": "cluster/test_shipping.py: start the worker with another --local-directory",
+    "each worker must see the files and folders by the same paths": "cluster/test_shipping.py: each worker must see",
+    "the function may crash, or need more memory than workers may use: look at the workers' logs, or leave out --dask": "cluster/test_cluster_command.py: look at the workers' logs",
+    "store the array again": "cluster/test_dask_store.py: store the array again",
     # Arrays for ctypes.
     "convert the array first": "test_ctypeslib.py: convert the array first",
     "view the array as int64": "test_ctypeslib.py: view the array as int64",
@@ -87,110 +121,35 @@ ELSEWHERE = {
     "open it again": "faults/test_uses.py: reason",
 }
 
-# Texts that are no remedies, and remedies that no test can do: the reason.
+# Remedies that no test can do, and texts that are none: the reason.
 NOT_DONE = {
-    "wrap it in a function with the platform's calling convention": "another function",
-    "pass it by a pointer, or wrap the function": "another function",
-    "name inner types with `typedef`, or simplify": "a hundred brackets in each other",
-    "wrap it in a function that takes a struct": "a function of more than 1,024 parameters",
-    "give declarations that a C compiler accepts": "a header of which nothing can be read",
-    "give only the declarations that are needed": "a text of more than 64 MiB",
-    "call x.rechunk({0: 'auto', **dict.fromkeys(range(1, x.ndim), -1)}) first": "workers on several machines",
-    "encode the strings to bytes": "a platform whose wchar_t is no UTF-32",
-    "pass pointers to the large ones": "structs of 64 KiB, which a test of Rust refuses",
-    "choose another name, or set `overwrite` to replace it": "Rust's; Python has its own",
-    "write it to a file": "a machine that runs out of memory",
-    # Texts that say more than one thing, and advise nothing.
-    "a .npy descriptor can't express overlapping or out-of-order fields": "a fact",
-    "the process itself has no name and is loaded without one": "done by each `load(None)`",
-    "expected only 'descr', 'fortran_order' and 'shape'": "the file is damaged",
-    "the file was cut short": "the file is damaged",
-    "the file was cut short or damaged": "the file is damaged",
-    "the file is damaged": "the file is damaged",
-    "the archive is damaged or forged": "the file is damaged",
-    "restore the file from a copy": "the file is damaged",
+    # What another system must do.
+    "encode the strings to bytes": "Windows and AIX, whose wchar_t has two bytes",
+    "load it by its path": "a library of a bare name with musl, whose loader tells no paths",
+    "load the library by its name": "a program that is linked statically",
+    "allow it for this process": "a system that refuses to map the code in the program's own file once more",
+    "report it with the machine's name": "a C library whose cos is wrong",
+    # Files that are damaged: what was expected, for the program that has written them.
+    "expected only 'descr', 'fortran_order' and 'shape'": "a header that names an unknown key",
+    "the file was cut short": "the reason, which leaves only a copy of the file",
+    "the file was cut short or damaged": "the reason, which leaves only a copy of the file",
+    "the file is damaged": "the reason, which leaves only a copy of the file",
+    "the archive is damaged or forged": "the reason, which leaves only a copy of the file",
+    # Texts with semicolons that advise nothing.
+    "a .npy descriptor can't express overlapping or out-of-order fields": "the reason of an error",
     "mismatch is between argument {first} with shape {} and argument {second} with shape {}": "NumPy's text",
     "`arr.size * arr.dtype.itemsize` is larger than the maximum possible size.": "NumPy's text",
-    "not written: ": "a list of files",
-    "written in part: ": "a list of files",
-    "nothing is left behind": "a fact",
-    "one line on the standard error output has the remedy": "the manual",
-    "the manual has pages for {names}": "a list, of which each page is a test of the command",
-    "the functions that could be read are listed": "a fact",
-    "report it with the machine's name": "the C library is wrong",
-    "what C writes is returned": "a description of a parameter",
-    "NULL if left out": "a description of a parameter",
-    "allocated and returned if left out": "a description of a parameter",
+    "not written: ": "a list of files, after an interrupt",
+    "written in part: ": "a list of files, after an interrupt",
+    "nothing is left behind": "what an interrupt has left",
+    "one line on the standard error output has the remedy": "a page of the manual",
+    "the functions that could be read are listed": "what the output has",
+    "what C writes is returned": "the description of a parameter",
+    "NULL if left out": "the description of a parameter",
+    "allocated and returned if left out": "the description of a parameter",
     "without one, each function becomes a variable": "the help of an option",
-    "import mapcall": "the extension without its package",
     "and {} more": "a list of workers",
-    "dask.diagnostics.ProgressBar and Dask's dashboard show the computation": "an advice about Dask",
-    # Files that a program must make by hand.
-    "use version 3.0": "of the writer of headers, which chooses the version itself",
-    "use fewer or shorter fields": "a header of more than 16 MiB",
-    "save the array again with numpy.save, whose headers have room to grow, and append to that file": "a file of 10**21 rows",
-    "extract it and save it with numpy.savez": "zipfile can't encrypt",
-    "flatten the structure": "thirty-three structs in each other: NumPy's own limit is lower",
-    "write the length, as in 'S8'": "NumPy refuses such a dtype before",
-    # What the machine, another program or Rust must do.
-    "leave the choice of engine open": "of `Engine::Cranelift` for a type that it has not; Python raises for the option",
-    "allow it for this process": "a system without executable memory",
-    "load the library by its name": "a library of another namespace",
-    "choose another folder, or ask for the right": "tests run as root, too",
-    "load it by its path": "a system without /proc",
-    "load that first, by its path, or add its folder to LD_LIBRARY_PATH": "a library that needs another one",
-    "convert the array to float64 or complex128 where it was made": "a machine with another long double",
-    "append by the parent, or open the file in the child alone": "test_child_processes.py forks",
-    "give a multiple": "of bytes that Rust appends",
-    "give another shape, dtype or offset": "of `MapOptions` of Rust without `grow`",
-    "give another offset or shape": "a device",
-    "drop them, or call guard::install()": "Rust without a guard",
-    "map it by its path": "of a map that Rust made of a file without a path",
-    "compile a file that includes it by hand": "a compiler that writes no object file",
-    "install one, or set CC to its command": "a machine without a compiler",
-    "read a header that includes less": "a header of more than 64 MiB",
-    "try its command with -E by hand": "a compiler that does not end",
-    "compile it by a build system, and load the library": "a source of more than 16 MiB",
-    "allow more time, or ask for fewer optimisations": "a compiler that does not end",
-    "conda: conda install c-compiler), or set CC to its command": "a machine without a compiler",
-    "conda: conda install cxx-compiler), or set CXX to its command": "a machine without a compiler",
-    "conda: conda install fortran-compiler), or set FC to its command": "a machine without a compiler",
-    "take the address from .data": "a Python without ctypes",
-    "call it again": "a file that is replaced while the command writes it",
-    "name one with -o": "a user without a cache folder",
-    "write the prototype with its attributes": "of --dask, whose cluster starts in cluster/test_cluster_command.py",
-    'give "$(mapcall compile {})" in its place, and write the prototype': "of --dask",
-    "give a file for a number, or an array with more axes than its parameter has brackets, or leave out --dask": "of --dask",
-    "leave out --dask": "of --dask",
-    "copy it to a .npy file, or leave out --dask": "of --dask",
-    "the function may crash, or need more memory than workers may use: look at the workers' logs, or leave out --dask": "workers die",
-    "each worker must see the files and folders by the same paths": "workers on another machine",
-    "install it in the environment of the workers: pip install 'mapcall[dask]'": "workers without a package",
-    "load the library in a new process, or the new file from a path of its own": "another process",
-    "build it there": "another machine",
-    "build the same one there, or send it to the workers of Dask with mapcall.dask.ship(client, library)": "another machine",
-    "install it there, or send it to the workers of Dask with mapcall.dask.ship(client, library)": "another machine",
-    "install the same header there, or send it to the workers of Dask with mapcall.dask.ship(client, library)": "another machine",
-    "the file system of {} allows no code, start the worker with another --local-directory": "a file system without code",
-    "without a compiler there, compile it with cache=True and ship mapcall.load(library.path)": "a cluster, as in cluster/test_ship.py",
-    "each worker has its own C library, in which mapcall.load(None) finds functions there": "a cluster, as in cluster/test_ship.py",
-    "call mapcall.load in the task, so that each worker loads its own": "a cluster, as in cluster/test_ship.py",
-    "store the array again": "another process removes the file",
-    "view the array as its real type or pass it by ndpointer": "Python before 3.14 alone",
 }
-
-
-@contextmanager
-def advises(remedy: str, error: type[Exception] = Exception) -> Iterator[Any]:
-    """Checks that an exception is raised whose message has the remedy, as it stands in the sources."""
-    with pytest.raises(error) as caught:
-        yield caught
-    assert remedy_texts.pattern(remedy).search(str(caught.value)), caught.value
-
-
-def complains(remedy: str) -> str:
-    """Returns a remedy, which `test_all` finds by this call."""
-    return remedy
 
 
 @pytest.fixture(autouse=True)
@@ -203,13 +162,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_all() -> None:
-    done = {
-        call.args[0].value
-        for call in ast.walk(ast.parse(Path(__file__).read_text()))
-        if isinstance(call, ast.Call)
-        and getattr(call.func, "id", None) in ("advises", "complains")
-        and isinstance(call.args[0], ast.Constant)
-    }
+    done = set[str]().union(*map(remedy_texts.done_in, FILES))
     known = {*done, *ELSEWHERE, *NOT_DONE}
     found = remedy_texts.remedies()
     missing = {remedy: file for remedy, file in found.items() if remedy not in known}
@@ -217,7 +170,7 @@ def test_all() -> None:
     assert not [remedy for remedy in known if remedy not in found], "no source has these"
     for place in ELSEWHERE.values():
         name, text = place.split(": ", 1)
-        path = remedy_texts.ROOT / name[1:] if name[0] == "/" else Path(__file__).parent / name
+        path = remedy_texts.ROOT / name[1:] if name[0] == "/" else HERE / name
         assert text in path.read_text(), place
 
 
@@ -236,6 +189,9 @@ def test_raw_files() -> None:
     with advises("give the shape"):
         mapcall.open("/dev/zero", dtype="u1")
     assert not mapcall.open("/dev/zero", dtype="u1", shape=4).any()
+    with advises("give another offset or shape"):
+        mapcall.open("/dev/zero", "r+", dtype="u1", shape=1, offset=1 << 20)
+    assert not mapcall.open("/dev/zero", "r+", dtype="u1", shape=1, offset=0).any()
     with advises("map a device as raw data, by its dtype and shape"):
         mapcall.open("/dev/zero")
     with advises("give a smaller shape, or another dtype or offset"):
@@ -309,6 +265,92 @@ def test_damaged_files() -> None:
     assert zipfile.is_zipfile("z.npz")
 
 
+def npy(descr: str, data: bytes) -> bytes:
+    """Returns a .npy file of one item, whose dtype `numpy.save` may not write."""
+    text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': (1,), }}\n".encode()
+    return b"\x93NUMPY\x02\x00" + len(text).to_bytes(4, "little") + text + data
+
+
+@pytest.mark.parametrize(
+    ("remedy", "wrong", "right"),
+    [
+        (
+            complains("convert the array to float64 or complex128 where it was made"),
+            "'<f12'",
+            np.dtype("f8"),
+        ),
+        (
+            complains("flatten the structure"),
+            "[('a', " * 65 + "'<f4'" + ")]" * 65,
+            np.dtype([("a", "f4")]),
+        ),
+        (
+            complains("write the length, as in 'S8'"),
+            "[('a', '|S0', (2,))]",
+            np.dtype([("a", "S8", 2)]),
+        ),
+        (
+            complains("use fewer or shorter fields"),
+            str([(f"{n:050}", "<f4") for n in range(20_000)]),
+            np.dtype([(str(n), "<f4") for n in range(1000)]),
+        ),
+    ],
+    ids=["long double", "nested", "no length", "many fields"],
+)
+def test_dtypes(remedy: str, wrong: str, right: np.dtype[Any]) -> None:
+    Path("x.npy").write_bytes(npy(wrong, bytes(100_000)))
+    with pytest.raises(mapcall.FormatError) as caught:
+        mapcall.open("x.npy")
+    complains(remedy, caught.value)
+    np.save("x.npy", np.zeros(1, right))
+    assert mapcall.open("x.npy").dtype == right
+
+
+def encrypted(data: bytes, password: bytes) -> bytes:
+    """Encrypts the content of a zip member (PKWARE's APPNOTE, 6.1), with a header of 12 bytes."""
+    table = [0] * 256
+    for n in range(256):
+        value = n
+        for _ in range(8):
+            value = value >> 1 ^ (0xEDB88320 if value & 1 else 0)
+        table[n] = value
+    keys = [0x12345678, 0x23456789, 0x34567890]
+
+    def update(byte: int) -> None:
+        keys[0] = keys[0] >> 8 ^ table[(keys[0] ^ byte) & 0xFF]
+        keys[1] = ((keys[1] + (keys[0] & 0xFF)) * 134775813 + 1) & 0xFFFFFFFF
+        keys[2] = keys[2] >> 8 ^ table[(keys[2] ^ keys[1] >> 24) & 0xFF]
+
+    for byte in password:
+        update(byte)
+    found = bytearray()
+    # The last byte of the header is the high byte of the checksum.
+    for byte in bytes(11) + bytes([zipfile.crc32(data) >> 24]) + data:
+        low = keys[2] | 2
+        found.append(byte ^ (low * (low ^ 1) >> 8 & 0xFF))
+        update(byte)
+    return bytes(found)
+
+
+def test_encrypted_members() -> None:
+    plain = Path("a.npy").read_bytes()
+    with zipfile.ZipFile("e.npz", "w") as archive:
+        archive.writestr("a.npy", encrypted(plain, b"secret"))
+    content = bytearray(Path("e.npz").read_bytes())
+    # The flag, the checksum and the size before encryption, in the local header and in the directory.
+    for at in (6, content.index(b"PK\x01\x02") + 8):
+        content[at] |= 1
+        content[at + 8 : at + 12] = zipfile.crc32(plain).to_bytes(4, "little")
+        content[at + 16 : at + 20] = len(plain).to_bytes(4, "little")
+    Path("e.npz").write_bytes(content)
+    with advises("extract it and save it with numpy.savez"):
+        mapcall.open("e.npz", member="a")
+    with zipfile.ZipFile("e.npz") as archive:
+        archive.extract("a.npy", "extracted", pwd=b"secret")
+    np.savez("e.npz", a=np.load("extracted/a.npy"))
+    assert mapcall.open("e.npz", member="a").tolist() == np.load("a.npy").tolist()
+
+
 def test_lengths() -> None:
     array = mapcall.open("a.npy", "r+")
     with advises("give a larger number, or truncate the array"):
@@ -369,6 +411,33 @@ def test_appenders() -> None:
     os.truncate("two.npy", end)
     mapcall.append("two.npy", [3.0])
     assert np.load("two.npy").tolist() == [1, 1, 1, 3]
+
+
+def test_appenders_and_forks(folder: Path, run_in_fork: Callable[..., str]) -> None:
+    script = """
+        import os, sys
+        import mapcall
+
+        def in_a_child(function):
+            child = os.fork()
+            if child == 0:
+                try:
+                    function()
+                except Exception as error:
+                    print(error, flush=True)
+                os._exit(0)
+            os.waitpid(child, 0)
+
+        log = mapcall.Appender(sys.argv[1])
+        in_a_child(lambda: log.append([[1.0, 1.0]]))
+        log.append([[2.0, 2.0]])
+        log.close()
+        in_a_child(lambda: mapcall.append(sys.argv[1], [[3.0, 3.0]]))
+    """
+    printed = run_in_fork(script, folder / "a.npy")
+    complains("append by the parent, or open the file in the child alone", printed)
+    assert printed.count("\n") == 1
+    assert np.load("a.npy")[3:].tolist() == [[2, 2], [3, 3]]
 
 
 def test_maps(folder: Path) -> None:
@@ -486,6 +555,50 @@ def test_variables(lib: mapcall.Library) -> None:
     assert one.value.x == 0
 
 
+def test_the_process(lib: mapcall.Library, run_script: Callable[..., str]) -> None:
+    with advises("the process itself has no name and is loaded without one"):
+        mapcall.load("")
+    assert mapcall.load(None).function("int abs(int x)")(-3) == 3
+    script = """
+        import importlib.machinery, importlib.util, pickle, sys
+
+        path = importlib.util.find_spec("mapcall").submodule_search_locations[0]
+        finder = importlib.machinery.PathFinder.find_spec("_mapcall", [path])
+        loader = importlib.machinery.ExtensionFileLoader("mapcall._mapcall", finder.origin)
+        spec = importlib.util.spec_from_loader("mapcall._mapcall", loader)
+        extension = sys.modules["mapcall._mapcall"] = importlib.util.module_from_spec(spec)
+        loader.exec_module(extension)
+        cos = extension.load("m").function("double cos(double x)")
+        try:
+            pickle.dumps(cos)
+        except RuntimeError as error:
+            print(error)
+        import mapcall
+        assert mapcall._mapcall is extension
+        print(pickle.loads(pickle.dumps(cos))(0))
+    """
+    message, result = run_script(script).splitlines()
+    complains("import mapcall", message)
+    assert float(result) == 1
+
+
+def test_without_ctypes(run_script: Callable[..., str]) -> None:
+    script = """
+        import sys
+        sys.modules["ctypes"] = sys.modules["_ctypes"] = None
+        import numpy as np
+        import mapcall
+        x = np.arange(3.0)
+        view = mapcall.Ctypes(x)
+        try:
+            view.data_as(int)
+        except ImportError as error:
+            print(error)
+        assert view.data == x.__array_interface__["data"][0]
+    """
+    complains("take the address from .data", run_script(script))
+
+
 def test_libraries(lib: mapcall.Library) -> None:
     process = mapcall.load(None)
     with advises("bind a function by its prototype, or load the library with header="):
@@ -498,6 +611,10 @@ def test_libraries(lib: mapcall.Library) -> None:
         process.handle("double", ctypes.addressof(ctypes.c_double()))
     value = ctypes.c_double(2)
     assert process.handle("double *", ctypes.addressof(value))[0] == 2
+    large = "struct large { char text[70000]; }; "
+    with advises("pass pointers to the large ones"):
+        lib.function(large + "void *untyped(struct large x)")
+    lib.function(large + "void *untyped(const struct large *x)")
     by_value = lib.function(S + "struct s by_value(struct s s)")
     with advises("wrap it in a C function that takes a pointer"):
         _ = by_value.ctypes
@@ -704,6 +821,16 @@ class TestArraysForCtypes:
         with advises("pass the objects one by one"):
             ctypeslib.as_ctypes(objects)
 
+    @pytest.mark.skipif(sys.version_info >= (3, 14), reason="ctypes has complex numbers")
+    def test_complex_numbers(self) -> None:
+        from mapcall import ctypeslib
+
+        x = np.array([1 + 2j])
+        with advises("view the array as its real type or pass it by ndpointer"):
+            ctypeslib.as_ctypes(x)
+        assert ctypeslib.as_ctypes(x.view("f8"))[:] == [1, 2]
+        assert ctypeslib.ndpointer(complex).from_param(x)
+
 
 class TestCommand:
     @pytest.fixture
@@ -772,6 +899,98 @@ class TestCommand:
         assert (code, error) == (0, ""), error
         assert shown
 
+    def test_source_code(self, run: Any) -> None:
+        """The tests have no cache folder."""
+        Path("one.c").write_text("int one(void) { return 1; }")
+        code, _, error = run("compile", "one.c")
+        assert code == 2
+        complains("name one with -o", error)
+        assert run("compile", "one.c", "-o", "./one.so") == (0, "./one.so", "")
+        assert mapcall.load("./one.so").function("int one(void)")() == 1
+
+    def test_the_manual(self, run: Any) -> None:
+        code, _, error = run("man", "calls")
+        assert code == 2
+        complains("the manual has pages for {names}", error)
+        code, shown, error = run("man", "call")
+        assert (code, error) == (0, "")
+        assert "mapcall-call" in shown
+
+    def test_a_file_that_is_replaced(self, run: Any, compile_c: Callable[..., Path]) -> None:
+        np.save("y.npy", np.zeros(3))
+        np.save("new.npy", np.ones(3))
+        library = compile_c("""
+            #include <stdio.h>
+            void fill(int n, double *y) { rename("new.npy", "y.npy"); while (n--) y[n] = 7; }
+        """)
+        call = ("call", str(library), "void fill(int n, double y[n])", "y=y.npy")
+        code, _, error = run(*call)
+        assert code == 2
+        complains("call it again", error)
+        assert np.load("y.npy").tolist() == [1, 1, 1]
+        code, _, error = run(*call)
+        assert (code, error) == (0, "")
+        assert np.load("y.npy").tolist() == [7, 7, 7]
+
+    def test_damaged_members(self, run: Any) -> None:
+        shutil.copy("z.npz", "copy.npz")
+        content = bytearray(Path("z.npz").read_bytes())
+        content[content.index(np.ones(1).tobytes())] ^= 1
+        Path("z.npz").write_bytes(content)
+        code, _, error = run("info", "z.npz")
+        assert code == 2
+        complains("restore the file from a copy", error)
+        shutil.copy("copy.npz", "z.npz")
+        code, _, error = run("info", "z.npz")
+        assert (code, error) == (0, "")
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limit")
+    def test_memory(self) -> None:
+        np.zeros(60 << 17).tofile("zeros.bin")
+        call = [*COMMAND, "call", "m", "double cos(double x)", "x=zeros.bin:f8"]
+
+        def limited(*arguments: str) -> subprocess.CompletedProcess[str]:
+            """Runs the command with 60 MiB for data, as many as the result has."""
+            shell = ["sh", "-c", 'ulimit -d 61440; exec "$@"', "sh", *call, *arguments]
+            return subprocess.run(shell, capture_output=True, text=True)
+
+        done = limited()
+        assert done.returncode == 2
+        complains("write it to a file", done.stderr)
+        done = limited("-o", "y.npy")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (np.load("y.npy", mmap_mode="r")[::4096] == 1).all()
+
+    def test_folders(self) -> None:
+        """Another user runs the command if the tests run as root, who may write everywhere."""
+        script = """
+            import os, sys
+            from mapcall import _mapcall
+            if os.getuid() == 0:
+                os.setgroups([])
+                os.setuid(65534)
+            os.chdir(sys.argv[1])
+            save = ["mapcall", "call", "m", "double cos(double x)", "x=x.npy", "-q", "-o"]
+            print(_mapcall.command([*save, "closed/y.npy"]), flush=True)
+            os.makedirs("own", exist_ok=True)
+            print(_mapcall.command([*save, "own/y.npy"]), flush=True)
+        """
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            folder.chmod(0o777)
+            np.save(folder / "x.npy", np.zeros(3))
+            (folder / "closed").mkdir(0o555)
+            command = [sys.executable, "-c", textwrap.dedent(script), folder]
+            environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+            done = subprocess.run(command, capture_output=True, text=True, env=environment)
+            assert done.stdout.split() == ["2", "0"], done.stderr
+            complains("choose another folder, or ask for the right", done.stderr)
+            assert np.load(folder / "own/y.npy").tolist() == [1, 1, 1]
+            (folder / "closed").chmod(0o777)
+            done = subprocess.run(command, capture_output=True, text=True, env=environment)
+            assert done.stdout.split() == ["0", "0"], done.stderr
+            assert np.load(folder / "closed/y.npy").tolist() == [1, 1, 1]
+
 
 class TestDask:
     da = pytest.importorskip("dask.array", reason="dask is not installed")
@@ -807,6 +1026,17 @@ class TestDask:
         with advises("give map_blocks the dtype that its function returns"):
             store(wrong, "x.npy")
         store(x.map_blocks(lambda block: block.astype("c16"), dtype="c16"), "x.npy")
+
+    def test_progress(self, capsys: pytest.CaptureFixture[str]) -> None:
+        from dask.diagnostics import ProgressBar
+
+        cos = mapcall.load("m").function("double cos(double x)")
+        x = self.da.zeros(6, chunks=2)
+        with advises("dask.diagnostics.ProgressBar and Dask's dashboard show the computation"):
+            cos(x, progress=True)
+        with ProgressBar():
+            assert cos(x).compute().tolist() == [1] * 6
+        assert "100% Completed" in capsys.readouterr().out
 
     def test_arrays_in_memory(self) -> None:
         from mapcall.dask._maps import MapReference

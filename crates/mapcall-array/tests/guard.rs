@@ -280,3 +280,43 @@ fn a_stack_overflow_is_told_by_rust() {
     assert!(said.contains("has overflowed its stack"), "{said}");
     assert!(!output.status.success());
 }
+
+/// Returns the number of maps of a file that the system has.
+fn maps_of(path: &Path) -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let name = path.to_str().unwrap();
+    maps.lines().filter(|line| line.ends_with(name)).count()
+}
+
+#[test]
+#[ignore = "no guard may be installed; `closing_needs_a_guard_or_no_arrays` runs it"]
+fn closes_without_a_guard() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.u8");
+    std::fs::write(&path, [7; 100]).unwrap();
+    // SAFETY: no typed view of the array is made.
+    let open = || unsafe { MapOptions::new().map(&path) }.unwrap();
+    // SAFETY: no typed view of the array is made.
+    let close = |array: &Array| unsafe { map(array).close() };
+    let array = open();
+    let message = close(&array).unwrap_err().to_string();
+    let remedy = "drop them, or call guard::install()";
+    assert!(message.ends_with(remedy), "{message}");
+    assert_eq!((maps_of(&path), map(&array).is_closed()), (1, false));
+    drop(array);
+    assert_eq!(maps_of(&path), 0);
+    let array = open();
+    guard::install().unwrap();
+    close(&array).unwrap();
+    assert_eq!((maps_of(&path), map(&array).is_closed()), (0, true));
+}
+
+#[test]
+fn closing_needs_a_guard_or_no_arrays() {
+    let mut test = std::process::Command::new(std::env::current_exe().unwrap());
+    test.args(["--exact", "closes_without_a_guard", "--ignored"]);
+    let output = test.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("1 passed"), "{said}");
+}

@@ -307,7 +307,9 @@ impl PrototypeErrorKind {
             Self::Constant(_) => "write another one".into(),
             Self::VariableLength => "write a constant, or a pointer in place of the array".into(),
             Self::Impossible { .. } => "write a pointer to it".into(),
-            Self::TooDeep { .. } => "name inner types with `typedef`, or simplify".into(),
+            Self::TooDeep { .. } => {
+                "leave out needless brackets, or write `void *` in place of an inner type".into()
+            }
             Self::TooManyParameters { .. } => "wrap it in a function that takes a struct".into(),
             Self::TooManyErrors { .. } => "give declarations that a C compiler accepts".into(),
             Self::NoStack { .. } | Self::TooLong { .. } => {

@@ -393,10 +393,14 @@ fn what_cannot_be_passed_is_refused() {
         }
     );
     let f = Prototype::parse("long double f(void)").unwrap();
+    let error = Trampoline::with_engine(&f.returns, [], Engine::Cranelift).unwrap_err();
     assert_eq!(
-        Trampoline::with_engine(&f.returns, [], Engine::Cranelift).unwrap_err(),
+        error,
         CallTypeError::Engine {
             engine: Engine::Cranelift
         }
     );
+    // What it advises: "leave the choice of engine open".
+    let open = Trampoline::new(&f.returns, []).unwrap();
+    assert_eq!(open.engine(), Engine::Libffi);
 }

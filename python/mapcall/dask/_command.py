@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import math
 import mmap
@@ -112,6 +113,8 @@ def run(
     with contextlib.ExitStack() as stack, _interruptible():
         client = stack.enter_context(_connected(address))
         try:
+            if address != "local":
+                _require_package(client)
             results = _graph(client, function, arguments, where, threads, simd, convert)
             return _compute(client, results, outputs, sync, progress)
         except (ArgumentError, CallError):
@@ -172,6 +175,15 @@ def _connected(address: str) -> Iterator[distributed.Client]:
             )
         cluster.scale(CPU_COUNT)
         yield stack.enter_context(_client(cluster))
+
+
+def _require_package(client: distributed.Client) -> None:
+    """Raise `ModuleNotFoundError` if a worker lacks a package.
+
+    A worker that can't read the message with a task loses its connection, so that the batch would
+    never end.
+    """
+    client.run(importlib.import_module, f"{__package__}._maps")
 
 
 def _client(of: Any) -> distributed.Client:

@@ -146,7 +146,7 @@ class TestLibrariesThatAreNotFound:
 
     def test_a_library_that_is_needed(self, median: Path) -> None:
         needs = (
-            r"libmedian\.so needs libneeded\.so, which the loader does not find; load that first"
+            r"libmedian\.so needs libneeded\.so, which the loader does not find; start the program"
         )
         with pytest.raises(mapcall.LibraryError, match=needs):
             mapcall.load(median)

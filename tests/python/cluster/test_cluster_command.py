@@ -425,9 +425,12 @@ def test_workers_of_a_local_cluster_die(
         "error: ends: expected workers that live, got ones that died while they made the calls "
     )
     assert done.stderr.startswith(f"{expected}of one block (1 tried); ")
+    assert done.stderr.endswith("look at the workers' logs, or leave out --dask\n")
     assert done.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
     assert processes_with(str(tmp_path)) == []
+    # The function ends the process by this exit code.
+    assert run("call", *ends, "-o", tmp_path / "y.npy").returncode == 3
 
 
 def processes_with(text: str) -> list[int]:

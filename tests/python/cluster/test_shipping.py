@@ -31,6 +31,7 @@ import mapcall
 import mapcall.dask
 from mapcall import _mapcall, _pickling
 from mapcall._cache import Expiring
+from mapcall.dask import _command
 from mapcall.dask._kernels import Kernel
 from mapcall.dask._plugin import LibraryPlugin, Platform, unfit
 from mapcall.dask._ship import _ship
@@ -584,6 +585,20 @@ class TestHosts:
         assert [on(host, total, corners) for host in ("beta", "gamma", "delta")] == [6, 6, 6]
         withdraw(far)
 
+    def test_the_command(
+        self, far: Client, hosts: Hosts, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """Its files are in a folder that Beta and Gamma see otherwise, and then in another one."""
+        given = ["mapcall", "call", "m", "double cos(double x)"]
+        given += ["--dask", far.scheduler_info()["address"], "-o", str(hosts.folder / "y.npy")]
+        np.save(hosts.folder / "kernels" / "x.npy", np.zeros((100, 10)))
+        assert _mapcall.command([*given, f"x={hosts.folder}/kernels/x.npy"], _command.run) == 2
+        advice = "; each worker must see the files and folders by the same paths\n"
+        assert capfd.readouterr().err.endswith(advice)
+        shutil.move(hosts.folder / "kernels" / "x.npy", hosts.folder)
+        assert _mapcall.command([*given, f"x={hosts.folder}/x.npy"], _command.run) == 0
+        np.testing.assert_array_equal(np.load(hosts.folder / "y.npy"), np.ones((100, 10)))
+
     def test_workers_that_join_later(
         self, far: Client, library: mapcall.Library, hosts: Hosts
     ) -> None:
@@ -601,6 +616,12 @@ class TestHosts:
         far.wait_for_workers(5, timeout=60)
         assert far.submit(function, 3, workers=["zeta"], pure=False).result() == 23
         assert far.submit(len, "x", workers=["epsilon"], pure=False).result() == 1
-        with pytest.raises(mapcall.LibraryError, match=r"refused .* start the worker with another"):
+        with pytest.raises(
+            mapcall.LibraryError,
+            match=r"refused .* start the worker with another --local-directory; build it there",
+        ):
             far.submit(function, 3, workers=["epsilon"], pure=False).result()
+        # Zeta has no such file either, but another --local-directory; Epsilon gets the file.
+        far.submit(subprocess.run, ["umount", path], check=True, workers=["epsilon"]).result()
+        assert far.submit(function, 3, workers=["epsilon"], pure=False).result() == 23
         assert far.submit(function, 3, workers=["beta"], pure=False).result() == 23

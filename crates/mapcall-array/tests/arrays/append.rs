@@ -421,6 +421,9 @@ fn errors_leave_the_file_unchanged() {
         (appender.len(), fs::read(&path).unwrap()),
         (3, before.clone())
     );
+    // What the error on a part of a row advises: "give a multiple".
+    appender.append_bytes(&[0; 8]).unwrap();
+    assert_eq!(appender.len(), 5);
 }
 
 #[test]

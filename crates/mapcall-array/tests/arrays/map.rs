@@ -664,3 +664,43 @@ fn options_of_madvise_lose_nothing_by_accident() {
     assert!(matches!(error, Err(Error::Io { .. })));
     assert_eq!(fs::read(&path).unwrap(), vec![7; 3 * page]);
 }
+
+#[test]
+fn a_file_that_may_not_grow_takes_another_shape_dtype_or_offset() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.bin");
+    fs::write(&path, [7; 6000]).unwrap();
+    let options = MapOptions::new().grow(false).dtype(DType::F32).offset(4000);
+    let refused = map(&options.clone().shape([1000]), &path);
+    let message = refused.unwrap_err().to_string();
+    assert!(
+        message.ends_with("; give another shape, dtype or offset"),
+        "{message}"
+    );
+    for other in [
+        options.clone().shape([500]),
+        options.clone().shape([1000]).dtype(DType::I16),
+        options.shape([1000]).offset(2000),
+    ] {
+        map(&other, &path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), 6000);
+    }
+}
+
+#[test]
+fn a_map_of_a_file_without_a_path_is_made_by_its_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.bin");
+    fs::write(&path, [7; 6000]).unwrap();
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .unwrap();
+    // SAFETY: no other code writes or shortens the test's file.
+    let array = unsafe { MapOptions::new().map_file(&file, None) }.unwrap();
+    let error = array.grow(8000).unwrap_err();
+    assert!(error.to_string().contains("map it by its path"), "{error}");
+    let array = map(&MapOptions::new(), &path).unwrap();
+    assert_eq!(array.grow(8000).unwrap().shape(), [8000]);
+}

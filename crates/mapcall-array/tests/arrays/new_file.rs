@@ -100,6 +100,25 @@ fn writes_no_further_than_its_data() {
 }
 
 #[test]
+fn a_file_that_exists_is_replaced_only_if_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.npy");
+    let options = CreateOptions::new(DType::F64, [3]);
+    // SAFETY: no other code writes or shortens the test's files.
+    let create = |options: &CreateOptions, path: &Path| unsafe { options.create(path) };
+    drop(create(&options, &path).unwrap());
+    let error = create(&options, &path).unwrap_err().to_string();
+    assert!(
+        error.contains("choose another name, or set `overwrite` to replace it"),
+        "{error}"
+    );
+    create(&options, &folder.path().join("b.npy")).unwrap();
+    let options = CreateOptions::new(DType::U8, [5]).overwrite(true);
+    drop(create(&options, &path).unwrap());
+    assert_eq!(open(&path, Mode::Read).shape(), [5]);
+}
+
+#[test]
 fn dropped_it_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.npy");

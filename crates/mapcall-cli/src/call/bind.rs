@@ -24,11 +24,6 @@ pub(crate) enum FunctionError {
     )]
     Name { name: String },
     #[error(
-        "expected a prototype with --dask and --check, got the name of a function whose attributes the text of \
-         its prototype, {text:?}, lacks; write the prototype with its attributes"
-    )]
-    Attributes { text: String },
-    #[error(
         "expected a library with --dask, got the code {path:?}; give \"$(mapcall compile {})\" in its place, and \
          write the prototype",
         path.display()
@@ -127,18 +122,12 @@ fn bound(
 
 /// Returns the prototype as a text that can be bound with the options of the command: that of a header's
 /// function, if it was given by its name.
-pub(super) fn text(arguments: &Arguments, function: &Function) -> Result<String, Failure> {
+pub(super) fn text(arguments: &Arguments, function: &Function) -> String {
     let given = &arguments.prototype;
-    if arguments.check.is_none() || !is_name(given) {
-        return Ok(given.clone());
-    }
-    let text = function.prototype().to_string();
-    if headers(arguments).is_empty() {
-        return Ok(text);
-    }
-    match header(arguments)?.prototype(&text) {
-        Ok(parsed) if parsed == **function.prototype() => Ok(text),
-        _ => Err(FunctionError::Attributes { text }.into()),
+    if arguments.check.is_some() && is_name(given) {
+        function.prototype().to_string()
+    } else {
+        given.clone()
     }
 }
 

@@ -112,7 +112,7 @@ impl<'a> Dask<'a> {
         if outputs.is_empty() {
             outputs.push(Target::Ignored);
         }
-        let prototype = bind::text(arguments, function)?;
+        let prototype = bind::text(arguments, function);
         let batch = ClusterBatch {
             address: self.address,
             library: &arguments.library,

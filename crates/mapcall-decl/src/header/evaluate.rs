@@ -114,7 +114,8 @@ impl Evaluator {
             let messages = match compile(&self.argv, &arguments, &text, self.time_limit)? {
                 Ok(()) => {
                     let mut object = Vec::new();
-                    let file = File::open(&path).map_err(|error| error.to_string())?;
+                    let file = File::open(&path)
+                        .map_err(|error| format!("it wrote no object file ({error})"))?;
                     let read = file.take(MAX_OBJECT).read_to_end(&mut object);
                     read.map_err(|error| error.to_string())?;
                     return read_object(&object, &program.names);

@@ -85,7 +85,11 @@ impl Diagnostic {
             Some("install the library's development package, or give the path of its file")
         } else if has("command-line option") || has("unknown argument") {
             Some("leave it out of `flags`")
-        } else if has("No such file or directory") || has("file not found") {
+        } else if has("cannot execute") {
+            // A program that GCC starts, such as the assembler.
+            Some("install it, or add its folder to PATH")
+        } else if self.line.is_some() && (has("No such file or directory") || has("file not found"))
+        {
             Some("add the folder that has it to `include`")
         } else {
             None

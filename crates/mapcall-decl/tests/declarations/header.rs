@@ -3,12 +3,13 @@
 #![cfg(all(unix, feature = "headers"))]
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mapcall_decl::ctype::CType;
-use mapcall_decl::{Declarations, Header, HeaderError, PrototypeErrorKind};
+use mapcall_decl::{Declarations, Header, HeaderError, PrototypeErrorKind, SourceCode};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -226,6 +227,69 @@ fn a_compiler_that_hangs_is_ended() {
             "the part lives on"
         );
     }
+}
+
+#[test]
+fn the_command_of_a_compiler_that_hangs_shows_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let compiler = script(
+        &directory,
+        "echo waiting for a licence >&2; exec sleep 1000",
+    );
+    let header = Header::new("math.h").compiler(&compiler);
+    let error = header.time_limit(Duration::from_millis(200)).read();
+    let message = error.unwrap_err().to_string();
+    assert!(
+        message.ends_with("; try its command with -E by hand"),
+        "{message}"
+    );
+    let mut by_hand = Command::new(&compiler);
+    let mut child = by_hand.arg("-E").stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    said.read_line(&mut line).unwrap();
+    assert_eq!(line, "waiting for a licence\n");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_compiler_that_is_slow_gets_more_time_or_less_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let started = directory.path().join("started");
+    // It optimises until the file `go` is there.
+    let text = format!(
+        "case \"$*\" in *-O3*-shared* | *-shared*-O3*) cd '{}'; echo >> started\n\
+         until [ -e go ]; do sleep 0.01; done;; esac\nexec cc \"$@\"",
+        directory.path().display()
+    );
+    let compiler = script(&directory, &text);
+    let source = |flag: &str| {
+        SourceCode::new("int f(void) { return 0; }")
+            .compiler(&compiler)
+            .cache(false)
+            .flags([flag])
+    };
+    let short = Duration::from_millis(200);
+    let error = source("-O3").time_limit(short).build().unwrap_err();
+    let message = error.to_string();
+    let remedy = "; allow more time, or ask for fewer optimisations";
+    assert!(message.ends_with(remedy), "{message}");
+    source("-O1").build().unwrap();
+    // On a busy machine, the preprocessor may already have taken all of the time.
+    fs::remove_file(&started).ok();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !started.exists() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            fs::write(directory.path().join("go"), "").unwrap();
+        });
+        source("-O3")
+            .time_limit(Duration::from_mins(1))
+            .build()
+            .unwrap();
+    });
 }
 
 #[test]

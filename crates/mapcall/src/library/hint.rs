@@ -25,8 +25,8 @@ pub(super) fn hint(name: &OsStr, tried: &[Attempt]) -> Option<String> {
     });
     if let Some((file, needed)) = missing {
         return Some(format!(
-            "{file} needs {needed}, which the loader does not find; load that first, by its path, or add \
-             its folder to LD_LIBRARY_PATH"
+            "{file} needs {needed}, which the loader does not find; start the program with its folder in \
+             LD_LIBRARY_PATH, or load that library first, by its path, if it has a soname"
         ));
     }
     let text = name.to_str()?;
