@@ -60,7 +60,7 @@ ELSEWHERE = {
     # Maps, files and calls of Rust.
     "leave the choice of engine open": "/crates/mapcall/tests/trampolines.rs: leave the choice of engine open",
     "try its command with -E by hand": "/crates/mapcall-decl/tests/declarations/header.rs: try its command",
-    "allow more time, or ask for fewer optimisations": "/crates/mapcall-decl/tests/declarations/header.rs: allow more time",
+    "ask for fewer optimisations, or compile it by a build system": "/crates/mapcall-decl/tests/declarations/header.rs: ask for fewer",
     "choose another name, or set `overwrite` to replace it": "/crates/mapcall-array/tests/arrays/new_file.rs: choose another name",
     "give a multiple": "/crates/mapcall-array/tests/arrays/append.rs: give a multiple",
     "give another shape, dtype or offset": "/crates/mapcall-array/tests/arrays/map.rs: give another shape",

@@ -82,7 +82,7 @@ pub enum CompileError {
     },
     /// The compiler has not exited within the time limit.
     #[error(
-        "{compiler} took longer than {limit:?}, and was stopped; allow more time, or ask for fewer optimisations"
+        "{compiler} took longer than {limit:?}, and was stopped; ask for fewer optimisations, or compile it by a build system"
     )]
     TooSlow {
         /// The compiler's command.
