@@ -33,7 +33,7 @@ BLOCK = 128 * MIB
 # The number of elements in one call of a function that reads.
 ELEMENTS = 8192
 
-# The order of a Bessel function that takes about 150 ns, which is long beside the time of its memory.
+# The order of a Bessel function that takes about 150 ns, long beside the time of its memory.
 ORDER = 25
 
 
