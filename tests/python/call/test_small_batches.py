@@ -7,8 +7,9 @@ import os
 import pickle
 import random
 import re
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ Compile = Callable[..., Path]
 SOURCE = """
     #include <complex.h>
     #include <errno.h>
+    #include <signal.h>
     #include <stddef.h>
     #include <unistd.h>
     extern int PyGILState_Check(void);
@@ -56,6 +58,8 @@ SOURCE = """
     double named(double out, double x) { return out + 2 * x; }
     void nap(int microseconds, int *held)
     { if (microseconds) usleep(microseconds); *held = PyGILState_Check(); }
+    /* Notices a signal late: one for -1, none for others. */
+    double late(double x) { if (x < 0) { usleep(50000); raise(SIGUSR1); } return x + 1; }
 """
 HELD = "int held(int x)"
 HELD_BY = "int held_by(size_t n, double a, const double x[n], double y[n])"
@@ -354,6 +358,51 @@ def test_a_batch_that_takes_long_is_the_last_one(library: mapcall.Library) -> No
 
     assert not is_small(x)
     assert any(is_small(x) and is_small(slow) and not is_small(x) for _ in range(20))
+
+
+@pytest.fixture
+def handle(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Sets what a signal does until the end of the test."""
+    before = signal.getsignal(signal.SIGUSR1)
+    yield lambda handler: signal.signal(signal.SIGUSR1, lambda *_: handler()) and None
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_batch_that_takes_long_answers_signals(
+    library: mapcall.Library, handle: Callable[[Callable[[], None]], None]
+) -> None:
+    """Calls are expected to take a nanosecond or a few, so that a batch of these is a small one."""
+    late = library.function("double late(double x)")
+    items = 100_000
+    answered: list[int] = []
+
+    def raises() -> None:
+        raise InterruptedError
+
+    def batch(handler: Callable[[], None]) -> np.ndarray:
+        late(np.zeros(items)), late(np.zeros(items))
+        out = np.zeros(items)
+        x = np.zeros(items)
+        x[0] = -1
+        handle(handler)
+        try:
+            return late(x, out=out)
+        except InterruptedError:
+            return out
+
+    np.testing.assert_array_equal(batch(lambda: answered.append(1)), [0] + [1] * (items - 1))
+    assert answered == [1]
+    # A busy machine may take some batches for long ones, which end by the same signal.
+    written = batch(raises)
+    assert written[0] == 0
+    assert 64 <= written.sum() < items - 1
+
+    x = np.zeros(items)
+    late(x), late(x)
+    x[0] = -1
+    handle(lambda: x.resize(7, refcheck=False))
+    with pytest.raises(mapcall.ArgumentError, match=r"late: x: .*changed"):
+        late(x)
 
 
 def test_vector_variants(library: mapcall.Library) -> None:

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use mapcall::CallError;
@@ -18,6 +19,7 @@ use smallvec::SmallVec;
 use super::function::{Function, Gil, MadeSmallBatches};
 use super::keywords::simd_of;
 use super::quick_argument::{Argument, has_closed};
+use super::snapshot::{Snapshot, Snapshots};
 use super::{activation, errors, ndarray, result};
 use crate::faults::Detached;
 
@@ -84,16 +86,34 @@ pub(super) fn call<'py>(
     else {
         return Ok(None);
     };
-    let holds_gil = this.gil() == Gil::Hold || time.is_some_and(|time| time <= HELD);
+    let is_short = time.is_some_and(|time| time <= HELD);
+    let arrays = if is_short {
+        Snapshots::default()
+    } else {
+        snapshots(py, this, arguments, out)?
+    };
+    let mut interrupt = None;
     let mut outcome = Ok(());
     let returned = activation::running(|| {
-        let mut run = || {
+        // Called by this thread, if the calls take longer than expected.
+        let report = || {
+            let checked = Python::attach(|py| {
+                py.check_signals()?;
+                arrays.check(py, this.inner.contract())
+            });
+            interrupt = checked.err();
+            match interrupt {
+                None => ControlFlow::Continue(()),
+                Some(_) => ControlFlow::Break(()),
+            }
+        };
+        let run = || {
             // SAFETY: the check has accepted the arguments, which the caller of the function keeps alive, and the
             // outputs are in `outputs`. The loops are those of the batch. By the docs of `load`, its user guarantees
             // the prototype, and that no other thread writes the arrays during the batch.
-            unsafe { loops.run(&this.inner, &mut batch) }
+            unsafe { loops.run(&this.inner, &mut batch, report) }
         };
-        let (errno, made) = if holds_gil {
+        let (errno, made) = if is_short || this.gil() == Gil::Hold {
             run()
         } else {
             let _detached = Detached::new();
@@ -103,13 +123,40 @@ pub(super) fn call<'py>(
         errno
     });
     if outcome.is_err() || returned.is_err() {
-        return Err(failure(py, outcome, returned.err()));
+        return Err(failure(py, outcome, returned.err().or(interrupt)));
     }
     if let Some(out) = out {
         // SAFETY: the caller of the function has a reference to the argument.
         outputs.push(unsafe { Bound::from_borrowed_ptr(py, *out) });
     }
     result::none_one_or_tuple(py, outputs).map(Some)
+}
+
+/// Returns copies of the fields of the arrays that were given, none of which can have a mask.
+fn snapshots(
+    py: Python<'_>,
+    function: &Function,
+    arguments: &[*mut PyObject],
+    out: Option<&*mut PyObject>,
+) -> PyResult<Snapshots> {
+    let contract = function.inner.contract();
+    let is_complete = arguments.len() == contract.arguments().len();
+    let is_given = |position: usize| is_complete || !contract.is_optional(position);
+    let positions = contract.arguments().iter().copied();
+    let given = positions.filter(|&position| is_given(position));
+    let mut outputs = contract.outputs().iter().copied();
+    let omitted =
+        outputs.find(|role| !matches!(role, Role::Parameter(position) if is_given(*position)));
+    let roles = given.map(Role::Parameter).chain(omitted);
+    let mut arrays = Snapshots::default();
+    for (role, object) in roles.zip(arguments.iter().chain(out)) {
+        // SAFETY: the caller of the function has a reference to its argument.
+        let object = unsafe { Borrowed::from_ptr(py, *object) };
+        if let Some(array) = ndarray::as_array(&object, function.ndarray.as_ptr().cast()) {
+            arrays.push(role, Snapshot::of(array)?);
+        }
+    }
+    Ok(arrays)
 }
 
 /// Makes the small batches of a function; `None` if all its batches need the general path.

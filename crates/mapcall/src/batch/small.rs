@@ -3,22 +3,30 @@
 #![allow(unsafe_code)]
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use mapcall_array::fork::Section;
 use mapcall_array::guard::{self, Claim, Fault};
+use smallvec::SmallVec;
 
 use super::clock::Watch;
 use super::loops::make_calls;
 use super::plan::Plan;
 use super::prepared::Simd;
-use crate::call::{Accessed, CallLoop, VectorLoop, activation};
+use crate::call::{Accessed, CallLoop, StridedPointer, VectorLoop, activation};
 use crate::contract::{QuickBatch, QuickBatchCall, Role};
 use crate::function::{CallError, Function, LoopKey};
 
-/// The longest time that the calls of a small batch are expected to take, in nanoseconds. It is not interrupted.
+/// The longest time that the calls of a small batch are expected to take, in nanoseconds.
 const SHORT: u64 = 1_000_000;
+
+/// The time that consecutive calls are expected to take, in nanoseconds. The clock is looked at only between them.
+const PIECE: u64 = 50_000;
+
+/// The number of calls that a register may have lanes for: pieces are multiples of it.
+const LANES: usize = 64;
 
 /// The number of loops that are held. Functions with more have some arguments that are the same in each call in
 /// some of their batches, or batches with and without vector variants.
@@ -31,6 +39,8 @@ const HELD: usize = 4;
 /// variants. It gives the same results and errors as a [`PreparedBatch`](super::PreparedBatch) with one thread.
 ///
 /// ```
+/// use std::ops::ControlFlow;
+///
 /// use mapcall::Library;
 /// use mapcall::batch::{BatchOptions, Simd, SmallBatches};
 /// use mapcall::contract::{Backing, Memory};
@@ -60,7 +70,7 @@ const HELD: usize = 4;
 /// assert!(small.time(&fabs, batch.calls(), Simd::Off).is_none());
 /// let loops = small.loops(&fabs, &batch, Simd::Off).unwrap();
 /// // SAFETY: the arrays have a number for each call, and no other code uses them.
-/// let (errno, outcome) = unsafe { loops.run(&fabs, &mut batch) };
+/// let (errno, outcome) = unsafe { loops.run(&fabs, &mut batch, || ControlFlow::Continue(())) };
 /// outcome?;
 /// assert_eq!((errno, result), (0, [1.0, 2.0, 3.0]));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -102,8 +112,7 @@ impl<D> SmallBatches<D> {
         QuickBatchCall::new(&self.quick)
     }
 
-    /// Returns the time that calls are expected to take; `None` if they may take so long that they must be
-    /// interruptible.
+    /// Returns the time that calls are expected to take; `None` if it is too long for a small batch.
     #[must_use]
     #[inline]
     pub fn time(&self, function: &Function, calls: usize, simd: Simd) -> Option<Duration> {
@@ -165,6 +174,9 @@ impl<D> SmallBatches<D> {
 impl SmallLoops<'_> {
     /// Makes the calls of the batch. Returns the thread's `errno` after the last one, and the outcome.
     ///
+    /// If they take much longer than expected, `report` is called every now and then, and may end the batch. It may
+    /// not, if they are expected to take no more than 50 us.
+    ///
     /// # Safety
     ///
     /// - The loops are those of the function and the batch, whose arguments are filled in and whose outputs are placed.
@@ -175,11 +187,13 @@ impl SmallLoops<'_> {
     /// # Errors
     ///
     /// Those of [`PreparedBatch::run`](super::PreparedBatch::run): [`CallError::Status`] if the result of a call
-    /// is a failure; [`CallError::Fault`] if a page of a map is gone.
+    /// is a failure; [`CallError::Fault`] if a page of a map is gone; [`CallError::Interrupted`] if `report` ends the
+    /// batch.
     pub unsafe fn run<D>(
         &self,
         function: &Function,
         batch: &mut QuickBatchCall<'_, D>,
+        mut report: impl FnMut() -> ControlFlow<()>,
     ) -> (i32, Result<(), CallError>) {
         let loops = (&*self.0.calls, self.0.vector_calls.as_deref());
         let calls = batch.calls();
@@ -187,15 +201,30 @@ impl SmallLoops<'_> {
         let watch = Watch::new();
         let (slots, pointers, count) = batch.parts();
         let pointers = pointers.get(..count).unwrap_or_default();
-        let mut made = 0;
-        let errno = activation::run(|| {
-            // SAFETY: the check has filled the frame and the pointers, whose memory the caller guarantees to live
-            // and to be used by no other code. The caller guarantees that the loops are those of the function.
-            made = unsafe { make_calls(function, loops, pointers, calls, slots) };
-        });
+        let call_time = function.call_time(self.0.simd != Simd::Off);
+        let piece = call_time.calls_in(PIECE).min(calls).next_multiple_of(LANES);
+        let (mut made, mut errno) = (0, 0);
+        let (mut is_stopped, mut is_interrupted) = (false, false);
+        while made < calls && !is_stopped {
+            if made > 0 && watch.is_late() && report().is_break() {
+                is_interrupted = true;
+                break;
+            }
+            let count = piece.min(calls - made);
+            let rest = pointers.iter().map(|pointer| pointer.after(made));
+            let rest: SmallVec<[StridedPointer; 8]> = rest.collect();
+            let mut done = 0;
+            errno = activation::run(|| {
+                // SAFETY: the check has filled the frame and the pointers, whose memory the caller guarantees to live
+                // and to be used by no other code. The caller guarantees that the loops are those of the function.
+                done = unsafe { make_calls(function, loops, &rest, count, slots) };
+            });
+            made += done;
+            is_stopped = done < count;
+        }
         drop(claim);
         if watch.is_late() {
-            function.call_time(self.0.simd != Simd::Off).forget();
+            call_time.forget();
         }
         if !guard::is_quiet()
             && let Some((index, fault)) = fault(batch, epoch)
@@ -210,6 +239,11 @@ impl SmallLoops<'_> {
                     fault,
                 }),
             );
+        }
+        if is_interrupted {
+            let function = function.name().to_owned();
+            let index = None;
+            return (errno, Err(CallError::Interrupted { function, index }));
         }
         if made < calls {
             let checked = function.check_result(batch.result(), errno);

@@ -2,6 +2,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::ops::ControlFlow;
 
 use mapcall::batch::{Simd, SmallBatches};
 use mapcall::contract::{Backing, Memory};
@@ -58,7 +59,7 @@ fn add(small: &SmallBatches<()>, function: &Function, [x, y, sums]: [&mut [f64; 
     }
     let loops = small.loops(function, &batch, Simd::Off).unwrap();
     // SAFETY: the arrays have 16 numbers, and no other code uses them.
-    let (_, outcome) = unsafe { loops.run(function, &mut batch) };
+    let (_, outcome) = unsafe { loops.run(function, &mut batch, || ControlFlow::Continue(())) };
     outcome.unwrap();
     ALLOCATIONS.get() - before
 }
