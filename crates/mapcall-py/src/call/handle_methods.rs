@@ -48,6 +48,7 @@ impl Handle {
         if let Some(callable) = callable.filter(|_| pointer.inner.is_alone()) {
             visit.call(callable)?;
         }
+        visit.call(pointer.known_pointers())?;
         visit.call(&pointer.kept)
     }
 
@@ -100,7 +101,7 @@ impl Handle {
     /// >>> strchr("key=value", ord("=")).readonly
     /// True
     #[getter]
-    fn readonly(&self) -> bool {
+    pub(super) fn readonly(&self) -> bool {
         self.inner().is_read_only()
     }
 

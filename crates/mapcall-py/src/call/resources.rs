@@ -1,5 +1,7 @@
 //! The objects, closures and handles that a call keeps alive until it ends.
 
+use std::sync::Arc;
+
 use mapcall::call::Closure;
 use mapcall::contract::BroadcastPlan;
 use mapcall::function::InUse;
@@ -7,7 +9,7 @@ use pyo3::prelude::*;
 
 use super::errors;
 use super::handle::Ending;
-use super::struct_object::Kept;
+use super::kept::Kept;
 
 /// The resources that a call holds until it ends. Most calls have none.
 #[derive(Default)]
@@ -21,6 +23,8 @@ struct Resources {
     callbacks: Vec<Closure>,
     /// Handles among the arguments, which can't be closed during the call.
     handles: Vec<Ending<InUse>>,
+    /// Handles behind pointers in memory that is passed.
+    inner_handles: Vec<Arc<dyn Send + Sync>>,
     calls_back: bool,
 }
 
@@ -29,7 +33,7 @@ impl CallResources {
     pub(super) fn add_kept(&mut self, kept: Kept) {
         let resources = self.0.get_or_insert_default();
         resources.objects.extend(kept.objects);
-        resources.handles.extend(kept.handles);
+        resources.inner_handles.extend(kept.handles);
         resources.calls_back |= kept.calls_back;
     }
 

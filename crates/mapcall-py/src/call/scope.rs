@@ -7,7 +7,7 @@ use std::ffi::c_void;
 use std::mem;
 use std::ops::Range;
 use std::ptr::{self, NonNull};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use mapcall::array::Layout;
 use numpy::{PyArrayDescr, PyArrayDescrMethods};
@@ -15,6 +15,7 @@ use pyo3::exceptions::{PyBufferError, PyMemoryError};
 use pyo3::prelude::*;
 use smallvec::SmallVec;
 
+use super::kept::KeptObjects;
 use super::ndarray;
 
 /// The handles of one callback, and the copies of C's memory that their arrays are on.
@@ -27,7 +28,11 @@ pub(super) struct Scope {
     copies: Mutex<Vec<Copied>>,
     /// The handles that the callback received, and those that calls in it returned for them.
     handles: Mutex<SmallVec<[mapcall::Handle; 4]>>,
+    pointers: CallbackPointers,
 }
+
+/// What a callback keeps alive: the objects that pointers in C's memory lead to which the callable has assigned.
+pub(super) type CallbackPointers = Arc<OnceLock<Py<KeptObjects>>>;
 
 /// A copy of a range of C's memory.
 struct Copied {
@@ -60,6 +65,19 @@ struct CopyOwner {
 }
 
 impl Scope {
+    /// Returns the scope of a callback that keeps `pointers`.
+    pub(super) fn new(pointers: &CallbackPointers) -> Self {
+        Self {
+            pointers: Arc::clone(pointers),
+            ..Self::default()
+        }
+    }
+
+    /// Returns what the callback keeps alive.
+    pub(super) fn pointers(&self) -> &OnceLock<Py<KeptObjects>> {
+        &self.pointers
+    }
+
     /// Returns an array on an up-to-date copy of C's memory, to which a handle points if there is one. The layout
     /// begins at byte 0, and has no negative strides.
     pub(super) fn array<'py>(
