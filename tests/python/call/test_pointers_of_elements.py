@@ -258,6 +258,20 @@ class TestHandles:
         first.close()
         assert alive(references) == [False] * 5
 
+    def test_memory_that_is_in_use_when_the_handle_is_closed(self, c: C) -> None:
+        context, x = c.create(), np.full(100, 2.0)
+        references = [weakref.ref(x)]
+        context[0].part = {"data": x, "n": 100}
+        other = c.struct("context")(next=context)
+        del x
+        context.close()
+        context.close()
+        assert alive(references) == [True]
+        assert c.at(other.next, 0, 0) == 200
+        other.next = None
+        del context
+        assert alive(references) == [False]
+
     def test_pointers_to_pointers(self, c: C) -> None:
         rows = c.function("const double **rows(void)")()
         total = c.function("double total(const double *const *rows, int n)")
@@ -288,8 +302,7 @@ class TestHandles:
         context[0].more[0] = {}
         assert alive(references) == [False]
 
-    def test_the_lock_is_released(self, c: C) -> None:
-        """A call with a handle behind which a callable stands is one that calls back."""
+    def test_batches(self, c: C) -> None:
         context = c.create()
         context[0].part.f = Adder(1)
         assert c.at(context, 0, np.arange(3.0)).tolist() == [1, 2, 3]

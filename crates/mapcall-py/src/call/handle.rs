@@ -435,13 +435,16 @@ impl Handle {
 
     pub(super) fn end(&self, py: Python<'_>) -> PyResult<()> {
         self.without_arrays()?;
+        let pointer = self.pointer();
+        // Else C may use the memory until the destructor runs.
+        let is_open = !pointer.inner.is_closed();
+        let is_last = pointer.is_owner && is_open && pointer.inner.is_alone();
         let mut closed = Ok(None);
         activation::running(|| {
-            closed = self.inner().close();
+            closed = pointer.inner.close();
             mapcall::call::errno()
         })?;
-        let pointer = self.pointer();
-        if let (true, Some(pointers)) = (pointer.is_owner, pointer.pointers.get()) {
+        if let (true, Some(pointers)) = (is_last, pointer.pointers.get()) {
             pointers.get().clear();
         }
         closed.map(drop).map_err(|error| errors::call(py, &error))
