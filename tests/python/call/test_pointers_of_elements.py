@@ -272,6 +272,49 @@ class TestHandles:
         del context
         assert alive(references) == [False]
 
+    @pytest.mark.parametrize(
+        "assign",
+        [
+            lambda c, context: setattr(context[0], "next", context),
+            lambda c, context: setattr(context[0], "more", context[0].parts[1]),
+            lambda c, context: setattr(context[0], "part", context[0].parts[1]),
+            lambda c, context: setattr(c.struct("context").at(context), "next", context[0]),
+        ],
+    )
+    def test_memory_that_points_to_itself(self, c: C, assign: Any) -> None:
+        """The owner does not keep itself, so that it ends with its last reference."""
+        ended: list[Any] = []
+        create = c.function("struct context *create(void)", destructor=ended.append)
+        context = create()
+        f = Adder(1)
+        context[0].part.f = f
+        references = [weakref.ref(context), weakref.ref(f)]
+        assign(c, context)
+        gc.disable()
+        try:
+            del f, context
+            assert [reference() for reference in references] == [None, None]
+        finally:
+            gc.enable()
+        assert len(ended) == 1
+        # It can be closed, too.
+        context = create()
+        assign(c, context)
+        context.close()
+        assert len(ended) == 2
+
+    def test_memory_that_points_to_each_other(self, c: C) -> None:
+        ended: list[Any] = []
+        create = c.function("struct context *create(void)", destructor=ended.append)
+        one, other = create(), create()
+        one[0].next, other[0].next = other, one
+        references = [weakref.ref(one), weakref.ref(other)]
+        del one
+        assert (alive(references), ended) == ([True, True], [])
+        del other
+        assert alive(references) == [False, False]
+        assert len(ended) == 2
+
     def test_pointers_to_pointers(self, c: C) -> None:
         rows = c.function("const double **rows(void)")()
         total = c.function("double total(const double *const *rows, int n)")

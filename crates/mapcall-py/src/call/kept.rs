@@ -14,14 +14,20 @@ use super::snapshot::Snapshot;
 /// The objects that one pointer, or several that were written together, lead to.
 #[derive(Default)]
 pub(super) struct Kept {
-    /// Arrays, texts, callbacks, the memory of structs, and handles.
+    /// Arrays, texts, callbacks, and the memory of structs.
     pub(super) objects: Vec<Py<PyAny>>,
-    /// What keeps the pointers of the handles among them valid.
-    pub(super) handles: Vec<Arc<dyn Send + Sync>>,
-    /// The arrays among them, as they were when their addresses were taken.
+    pub(super) handles: Vec<KeptHandle>,
+    /// The arrays among the objects, as they were when their addresses were taken.
     pub(super) arrays: Vec<Snapshot>,
     /// Whether C gets a function that needs the interpreter's lock.
     pub(super) calls_back: bool,
+}
+
+/// A handle that stays open.
+pub(super) struct KeptHandle {
+    pub(super) object: Py<PyAny>,
+    /// What keeps its pointer valid.
+    pub(super) in_use: Arc<dyn Send + Sync>,
 }
 
 /// What is kept alive for pointers, by the bytes that they are in.
@@ -30,6 +36,18 @@ pub(super) type KeptPointers = Vec<(Range<usize>, Kept)>;
 impl Kept {
     pub(super) fn is_empty(&self) -> bool {
         self.objects.is_empty() && self.handles.is_empty() && self.arrays.is_empty()
+    }
+
+    /// Returns all objects.
+    pub(super) fn objects(&self) -> impl Iterator<Item = &Py<PyAny>> {
+        let handles = self.handles.iter().map(|handle| &handle.object);
+        self.objects.iter().chain(handles)
+    }
+
+    /// Keeps only the objects, handles among them, for which `is_kept` returns true.
+    pub(super) fn retain(&mut self, is_kept: impl Fn(&Py<PyAny>) -> bool) {
+        self.objects.retain(&is_kept);
+        self.handles.retain(|handle| is_kept(&handle.object));
     }
 
     /// Adds what others keep alive.
@@ -43,9 +61,13 @@ impl Kept {
     /// Returns the same for a copy of the pointers. The arrays are held.
     fn shared(&self, py: Python<'_>) -> Self {
         let objects = self.objects.iter();
+        let handles = self.handles.iter().map(|handle| KeptHandle {
+            object: handle.object.clone_ref(py),
+            in_use: Arc::clone(&handle.in_use),
+        });
         Self {
             objects: objects.map(|object| object.clone_ref(py)).collect(),
-            handles: self.handles.clone(),
+            handles: handles.collect(),
             arrays: Vec::new(),
             calls_back: self.calls_back,
         }
@@ -156,7 +178,7 @@ impl KeptObjects {
     ) -> Vec<Bound<'py, PyAny>> {
         let pointers = self.pointers();
         let objects = pointers.overlapping(range);
-        let objects = objects.flat_map(|(_, kept)| &kept.objects);
+        let objects = objects.flat_map(|(_, kept)| kept.objects());
         objects.map(|object| object.bind(py).clone()).collect()
     }
 
@@ -168,7 +190,7 @@ impl KeptObjects {
     /// Returns the objects that all pointers keep alive.
     pub(super) fn all<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyAny>> {
         let pointers = self.pointers();
-        let objects = pointers.kept.values().flat_map(|kept| &kept.objects);
+        let objects = pointers.kept.values().flat_map(Kept::objects);
         objects.map(|object| object.bind(py).clone()).collect()
     }
 
@@ -185,7 +207,7 @@ impl KeptObjects {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         // If it is locked, it is in use and no garbage.
         if let Ok(pointers) = self.0.try_lock() {
-            for object in pointers.kept.values().flat_map(|kept| &kept.objects) {
+            for object in pointers.kept.values().flat_map(Kept::objects) {
                 visit.call(object)?;
             }
         }

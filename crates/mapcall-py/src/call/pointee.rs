@@ -19,7 +19,7 @@ use super::function::Function;
 use super::handle::{self, Handle};
 use super::returns::{function_pointed_to, type_name};
 use super::store::Writer;
-use super::struct_object::{LibraryReference, StructMemory, StructObject};
+use super::struct_object::{LibraryReference, StructMemory, StructObject, keep_pointers};
 use super::{ndarray, number, structure};
 
 /// Returns the value that a handle points to.
@@ -114,7 +114,7 @@ pub(super) fn set<'py>(
     writer.write(ctype, value, &mut bytes)?;
     let kept = writer.into_pointers();
     let (start, pointers) = (in_use.address().addr().get(), handle.get().pointers(py)?);
-    let old = pointers.get().keep(py, &(start..start + size), kept)?;
+    let old = keep_pointers(py, &pointers, &(start..start + size), kept)?;
     if let Some(scope) = &pointer.scope {
         scope.write_back();
     }

@@ -1,7 +1,5 @@
 //! The objects, closures and handles that a call keeps alive until it ends.
 
-use std::sync::Arc;
-
 use mapcall::call::Closure;
 use mapcall::contract::BroadcastPlan;
 use mapcall::function::InUse;
@@ -9,7 +7,7 @@ use pyo3::prelude::*;
 
 use super::errors;
 use super::handle::Ending;
-use super::kept::Kept;
+use super::kept::{Kept, KeptHandle};
 
 /// The resources that a call holds until it ends. Most calls have none.
 #[derive(Default)]
@@ -24,7 +22,7 @@ struct Resources {
     /// Handles among the arguments, which can't be closed during the call.
     handles: Vec<Ending<InUse>>,
     /// Handles behind pointers in memory that is passed.
-    inner_handles: Vec<Arc<dyn Send + Sync>>,
+    inner_handles: Vec<KeptHandle>,
     calls_back: bool,
 }
 
@@ -65,7 +63,11 @@ impl CallResources {
 
     /// Returns the objects whose memory is passed, beside the arguments themselves.
     pub(super) fn objects<'py>(&self, py: Python<'py>) -> impl Iterator<Item = Bound<'py, PyAny>> {
-        let objects = self.0.iter().flat_map(|resources| &resources.objects);
+        let resources = self.0.iter();
+        let objects = resources.flat_map(|resources| {
+            let handles = resources.inner_handles.iter().map(|handle| &handle.object);
+            resources.objects.iter().chain(handles)
+        });
         objects.map(move |object| object.bind(py).clone())
     }
 

@@ -22,7 +22,7 @@ use super::c_value::CValue;
 use super::callback::{self, Callback, NamedRecipient, Recipient};
 use super::function::Function;
 use super::handle::{Ending, Handle};
-use super::kept::{Kept, KeptPointers};
+use super::kept::{Kept, KeptHandle, KeptPointers};
 use super::number::PythonNumber;
 use super::snapshot::Snapshot;
 use super::struct_object::{LibraryReference, StructMemory, StructObject, allocate};
@@ -446,8 +446,10 @@ impl<'a, 'py> Writer<'a, 'py> {
                 return Err(errors::argument(self.py, &error));
             };
             self.convert(rule, in_use.value(), Some(object), to)?;
-            self.kept.handles.push(Arc::new(in_use));
-            self.kept.objects.push(object.clone().unbind());
+            self.kept.handles.push(KeptHandle {
+                object: object.clone().unbind(),
+                in_use: Arc::new(in_use),
+            });
             return Ok(());
         }
         if let Ok(found) = object.cast::<StructObject>() {

@@ -15,6 +15,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 
+use super::handle::Handle;
 use super::kept::{Kept, KeptObjects, KeptPointers};
 use super::{ndarray, structure};
 
@@ -118,6 +119,8 @@ pub(crate) struct StructMemory {
     /// The size in bytes, as far as it is known.
     size: usize,
     is_read_only: bool,
+    /// Whether another object owns the memory, and keeps alive what the pointers in it lead to.
+    is_view: bool,
     /// What the pointers lead to, by their addresses in C's memory.
     kept: Py<KeptObjects>,
 }
@@ -138,7 +141,11 @@ impl StructMemory {
     ) -> PyResult<Self> {
         let kept = Py::new(py, KeptObjects::default())?;
         let memory = Self::sharing(owner, address, is_read_only, (address.addr().get(), kept));
-        Ok(Self { size, ..memory })
+        Ok(Self {
+            size,
+            is_view: false,
+            ..memory
+        })
     }
 
     /// Returns memory at an address of C's, whose owner keeps alive what the pointers in it lead to.
@@ -154,6 +161,7 @@ impl StructMemory {
             origin,
             size: 0,
             is_read_only,
+            is_view: true,
             kept,
         }
     }
@@ -180,14 +188,14 @@ impl StructMemory {
         is_inside.then_some(offset)
     }
 
-    /// Keeps alive what the pointers lead to that are written to a range of the memory: see [`KeptObjects::keep`].
+    /// Keeps alive what the pointers lead to that are written to a range of the memory: see [`keep_pointers`].
     pub(super) fn keep(
         &self,
         py: Python<'_>,
         range: &Range<usize>,
         new: KeptPointers,
     ) -> PyResult<Vec<Kept>> {
-        self.kept.get().keep(py, &self.addresses(range), new)
+        keep_pointers(py, &self.kept, &self.addresses(range), new)
     }
 
     /// Returns the objects that the pointers in a range keep alive.
@@ -206,6 +214,33 @@ impl StructMemory {
         visit.call(&self.kept)?;
         visit.call(&self.owner)
     }
+}
+
+/// Keeps alive what the pointers lead to that are written to a range of addresses: see [`KeptObjects::keep`]. The
+/// owner of `kept` does not keep itself: pointers in its memory may lead back to it.
+pub(super) fn keep_pointers(
+    py: Python<'_>,
+    kept: &Py<KeptObjects>,
+    written: &Range<usize>,
+    mut new: KeptPointers,
+) -> PyResult<Vec<Kept>> {
+    let is_other = |object: &Py<PyAny>| {
+        let object = object.bind(py);
+        let own = if let Ok(memory) = object.cast::<StructMemory>() {
+            Some(&memory.get().kept)
+        } else if let Ok(object) = object.cast::<StructObject>() {
+            Some(&object.get().memory.get().kept)
+        } else {
+            let handle = object.cast::<Handle>().ok();
+            handle.and_then(|handle| handle.get().known_pointer()?.known_pointers())
+        };
+        !own.is_some_and(|own| own.is(kept))
+    };
+    for (_, pointer) in &mut new {
+        pointer.retain(is_other);
+    }
+    new.retain(|(_, pointer)| !pointer.is_empty());
+    kept.get().keep(py, written, new)
 }
 
 /// Returns whether C may call back through pointers that keep objects alive, or through pointers in the memory of
@@ -317,8 +352,13 @@ impl StructObject {
             .get()
             .shared(py, &memory.addresses(&self.range()));
         // C's own pointers may lead into C's memory.
+        let owner = if memory.is_view {
+            self.memory.clone_ref(py).into_any()
+        } else {
+            memory.owner.clone_ref(py)
+        };
         let owner = Kept {
-            objects: vec![memory.owner.clone_ref(py)],
+            objects: vec![owner],
             ..Kept::default()
         };
         pointers.push((0..self.size(), owner));
