@@ -1,14 +1,12 @@
 //! Prototypes of function types, and the function types of prototypes.
 
-use std::sync::Arc;
-
 use crate::ctype::{CType, Function, FunctionParameter};
 use crate::extent::Extent;
 use crate::prototype::{Parameter, Prototype, infer};
 
 impl Prototype {
-    /// Returns a prototype of a function type, such as that of a function pointer, with the extents that the type
-    /// declares. Parameters whose names are not known are called `arg0`, `arg1`, ...
+    /// Returns a prototype of a function type, such as that of a function pointer, with the extents and annotations
+    /// that the type declares. Parameters whose names are not known are called `arg0`, `arg1`, ...
     ///
     /// ```
     /// use mapcall_decl::{CType, Prototype};
@@ -61,9 +59,8 @@ impl Prototype {
         let types = self.passed_types();
         let declared = self.parameters.iter().zip(&types);
         let declared = declared.map(|(parameter, ctype)| parameter.of_function_type(ctype));
-        let declared: Arc<[FunctionParameter]> = declared.collect();
-        let is_known = declared.iter().any(|known| !known.extents.is_empty());
-        let parameters = (types, is_known.then_some(declared));
+        let declared = FunctionParameter::list(declared.collect());
+        let parameters = (types, declared);
         CType::function(self.returns.clone(), parameters, self.is_variadic)
     }
 
@@ -93,23 +90,26 @@ impl Prototype {
 impl Parameter {
     /// Returns the parameter as one of a function type, by the type that is passed.
     fn of_function_type(&self, passed: &CType) -> FunctionParameter {
-        let is_known = !self.extents.contains(&Extent::Unknown)
-            && !self.is_column_major
-            && self.stride.is_none();
+        let is_known = !self.extents.contains(&Extent::Unknown);
         let (item, extents) = if self.rank() > 0 && is_known {
             (self.ctype.clone(), self.extents.clone())
         } else {
             (passed.clone(), Vec::new())
         };
         FunctionParameter {
-            name: Some(self.name.clone()),
-            item,
             extents,
             is_sized: self.is_sized,
+            nullability: self.nullability,
+            is_column_major: self.is_column_major,
+            stride: self.stride.clone(),
+            equals: self.equals.clone(),
+            between: self.between.clone(),
+            ..FunctionParameter::new(Some(self.name.clone()), item)
         }
     }
 
-    /// Makes the parameter of a type that is passed, with the name and extents of its declaration if there is one.
+    /// Makes the parameter of a type that is passed, with the name, extents and annotations of its declaration if
+    /// there is one.
     fn of_type(position: usize, passed: &CType, declared: Option<&FunctionParameter>) -> Self {
         let (is_const, is_restrict) = match passed.resolved() {
             CType::Pointer(pointer) => (pointer.is_const, pointer.is_restrict),
@@ -117,12 +117,23 @@ impl Parameter {
         };
         let name = declared.and_then(|declared| declared.name.clone());
         let name = name.unwrap_or_else(|| format!("arg{position}"));
-        let parameter = match declared.filter(|declared| !declared.extents.is_empty()) {
-            Some(declared) => Self {
-                extents: declared.extents.clone(),
-                is_sized: declared.is_sized,
-                ..Self::new(name, declared.item.clone())
-            },
+        let parameter = match declared {
+            Some(declared) => {
+                let ctype = match &declared.extents[..] {
+                    [] => passed.clone(),
+                    _ => declared.item.clone(),
+                };
+                Self {
+                    extents: declared.extents.clone(),
+                    is_sized: declared.is_sized,
+                    nullability: declared.nullability,
+                    is_column_major: declared.is_column_major,
+                    stride: declared.stride.clone(),
+                    equals: declared.equals.clone(),
+                    between: declared.between.clone(),
+                    ..Self::new(name, ctype)
+                }
+            }
             None => Self::new(name, passed.clone()),
         };
         Self {

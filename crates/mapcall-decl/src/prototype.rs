@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::ctype::{CType, Function, Integer};
+pub use crate::ctype::Nullability;
+use crate::ctype::{CType, Function, Integer, write_attributes};
 use crate::error::PrototypeError;
 use crate::extent::{Expr, Extent};
 
@@ -114,19 +115,6 @@ pub struct Parameter {
     pub equals: Option<Expr>,
     /// The smallest and the largest value of a number: `[[mapcall::between(0, n)]]`.
     pub between: Option<Box<[Expr; 2]>>,
-}
-
-/// Whether a pointer may be null, by Clang's qualifiers and GNU's attribute `nonnull`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Nullability {
-    /// The prototype does not tell: a pointer may be null, an array may not.
-    #[default]
-    Unspecified,
-    /// It may be null: `_Nullable`.
-    Nullable,
-    /// It may not be null: `_Nonnull`, `nonnull`.
-    Nonnull,
 }
 
 /// How a function accesses the target of a pointer: the mode of GNU's attribute `access`.
@@ -339,19 +327,8 @@ impl Parameter {
 
 impl fmt::Display for Parameter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(value) = &self.equals {
-            write!(f, "[[mapcall::equals({value})]] ")?;
-        }
-        if let Some(between) = &self.between {
-            let [least, most] = &**between;
-            write!(f, "[[mapcall::between({least}, {most})]] ")?;
-        }
-        if self.is_column_major {
-            f.write_str("[[mapcall::column_major]] ")?;
-        }
-        if let Some(stride) = &self.stride {
-            write!(f, "[[mapcall::stride({stride})]] ")?;
-        }
+        let layout = (self.is_column_major, self.stride.as_ref());
+        write_attributes(f, layout, self.equals.as_ref(), self.between.as_deref())?;
         let nullable = match self.nullability {
             Nullability::Nullable => "_Nullable",
             Nullability::Unspecified | Nullability::Nonnull => "",

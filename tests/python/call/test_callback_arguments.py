@@ -348,12 +348,14 @@ class TestValues:
 
         def f(out: mapcall.Handle) -> None:
             assert out[0].text() == "old"
-            with pytest.raises(TypeError, match="nothing would keep its memory alive"):
-                out[0] = "text"
+            out[0] = "text"
+            assert out[0].text() == "text"
             out[0] = text
 
         assert slot(f) == ord("n")
         assert slot(lambda out: out.__setitem__(0, None)) == 0
+        # C reads it after the callback has returned.
+        assert slot(lambda out: out.__setitem__(0, "".join(["te", "xt"]))) == ord("t")
 
     def test_of_results(self, lib: mapcall.Library) -> None:
         counter = lib.function("int *counter(void)")()

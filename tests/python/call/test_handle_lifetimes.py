@@ -147,8 +147,8 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 def kept_by(handle: mapcall.Handle) -> list[Any]:
-    """Returns the objects that a handle refers to for the garbage collector, without its type."""
-    return [each for each in gc.get_referents(handle) if each is not mapcall.Handle]
+    """Returns the tuples of objects that a handle refers to for the garbage collector."""
+    return [each for each in gc.get_referents(handle) if isinstance(each, tuple)]
 
 
 class TestOwnership:

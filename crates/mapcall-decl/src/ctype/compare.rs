@@ -22,13 +22,14 @@ pub(super) fn is_same(one: &CType, other: &CType) -> bool {
     Comparison::default().are_same(one, other)
 }
 
-/// Returns whether the parameters of two function types have the same names and extents. Their types are
-/// compared as those of the parameters.
+/// Returns whether the parameters of two function types have the same names, extents and annotations. Their types
+/// are compared as those of the parameters.
 fn are_declared_alike(one: &Function, other: &Function) -> bool {
     match (&one.declared, &other.declared) {
-        (Some(one), Some(other)) => one.iter().zip(&**other).all(|(one, other)| {
-            (&one.name, &one.extents, one.is_sized) == (&other.name, &other.extents, other.is_sized)
-        }),
+        (Some(one), Some(other)) => {
+            let mut parameters = one.iter().zip(&**other);
+            parameters.all(|(one, other)| one.is_declared_like(other))
+        }
         (one, other) => one.is_none() && other.is_none(),
     }
 }

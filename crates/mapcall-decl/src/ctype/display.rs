@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Body, CType, FunctionParameter, Record};
+use super::{Body, CType, FunctionParameter, Nullability, Record, write_attributes};
 
 /// Returns the declaration of a name. Declarators in C wrap the name from the inside outwards, so the text
 /// grows on both sides of it.
@@ -88,22 +88,41 @@ fn declare_in(ctype: &CType, is_const: bool, name: &str, in_record: bool) -> Str
 
 /// Returns the declaration of a parameter of a function type, which is passed as a type.
 fn parameter(declared: &FunctionParameter, passed: &CType, in_record: bool) -> String {
+    let FunctionParameter {
+        item,
+        nullability,
+        is_column_major,
+        stride,
+        equals,
+        between,
+        ..
+    } = declared;
+    let mut text = String::new();
+    let layout = (*is_column_major, stride.as_ref());
+    let _ = write_attributes(&mut text, layout, equals.as_ref(), between.as_deref());
     let name = declared.name.as_deref().unwrap_or_default();
+    let nullable = match nullability {
+        Nullability::Unspecified => "",
+        Nullability::Nullable => "_Nullable ",
+        Nullability::Nonnull => "_Nonnull ",
+    };
     let (CType::Pointer(pointer), [outermost, inner @ ..]) = (passed, &declared.extents[..]) else {
-        return declare_in(passed, false, name, in_record);
+        let declarator = format!("{nullable}{name}");
+        text.push_str(&declare_in(passed, false, declarator.trim_end(), in_record));
+        return text;
     };
     let restrict = if pointer.is_restrict { "restrict " } else { "" };
-    let item = &declared.item;
     let declarator = if declared.is_sized && item.resolved() != &CType::Void {
-        format!("*__sized_by({outermost}) {restrict}{name}")
+        format!("*__sized_by({outermost}) {restrict}{nullable}{name}")
     } else {
-        let mut declarator = format!("{name}[{restrict}{outermost}]");
+        let mut declarator = format!("{name}[{restrict}{nullable}{outermost}]");
         for extent in inner {
             let _ = write!(declarator, "[{extent}]");
         }
         declarator
     };
-    declare_in(item, pointer.is_const, &declarator, in_record)
+    text.push_str(&declare_in(item, pointer.is_const, &declarator, in_record));
+    text
 }
 
 fn parenthesise(declarator: &mut String, after_pointer: bool) {

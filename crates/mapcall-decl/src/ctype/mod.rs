@@ -4,6 +4,7 @@ mod bit_field;
 mod compare;
 mod display;
 pub mod extent;
+mod function_parameter;
 mod layout;
 mod record;
 mod scalar;
@@ -17,7 +18,8 @@ use mapcall_array::DType;
 
 pub use bit_field::{BitField, StoredBits};
 pub(crate) use compare::VisitedPairs;
-use extent::Extent;
+pub(crate) use function_parameter::write_attributes;
+pub use function_parameter::{FunctionParameter, Nullability};
 pub(crate) use layout::{MemberSpec, Request, lay_out};
 pub use record::{Body, Member, Record, RecordKind};
 pub use scalar::{Float, Integer};
@@ -113,7 +115,8 @@ pub struct Function {
     pub parameters: Vec<CType>,
     /// Whether the function takes a variable number of arguments (`...`).
     pub is_variadic: bool,
-    /// The parameters as they are declared, if the extent of one is known; otherwise `None`.
+    /// The parameters as they are declared, if the declaration of one says more than its type: an extent, or an
+    /// annotation. Otherwise `None`.
     ///
     /// ```
     /// use mapcall_decl::{CType, Prototype};
@@ -130,21 +133,6 @@ pub struct Function {
     /// ```
     pub declared: Option<Arc<[FunctionParameter]>>,
     depth: usize,
-}
-
-/// A parameter of a function type, as it is declared: see [`Function::declared`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct FunctionParameter {
-    /// The name.
-    pub name: Option<String>,
-    /// The type; of an array with extents, the type of its elements.
-    pub item: CType,
-    /// The extents of an array, outermost first, over the parameters of the function type; empty for
-    /// other parameters, and for arrays with an unknown extent.
-    pub extents: Vec<Extent>,
-    /// Whether the extent counts bytes, whatever the type of the elements.
-    pub is_sized: bool,
 }
 
 /// A typedef name.
@@ -229,7 +217,7 @@ impl CType {
         }))
     }
 
-    /// Returns a function type, with the declarations of its parameters if an extent is known.
+    /// Returns a function type, with the declarations of its parameters if they say more than the types.
     pub(crate) fn function(
         returns: Self,
         (parameters, declared): (Vec<Self>, Option<Arc<[FunctionParameter]>>),

@@ -3,7 +3,7 @@
 use super::expression::Names;
 use super::types::plain_name;
 use super::{Reader, Result};
-use crate::ctype::CType;
+use crate::ctype::{CType, FunctionParameter};
 use crate::extent::{Expr, Extent};
 use crate::prototype::{Access, Destructor, Nullability, Ownership, Parameter};
 use crate::syntax::ast::{Argument, Attribute, Declarator, Derivation, Expression};
@@ -23,10 +23,38 @@ pub(super) struct ParameterAttributes<'a> {
     between: Option<[&'a Expression; 2]>,
 }
 
-impl ParameterAttributes<'_> {
-    /// Returns whether the elements of an array are contiguous, with the last index moving fastest.
-    pub(super) fn is_in_c_order(&self) -> bool {
-        !self.is_column_major && self.stride.is_none()
+/// What the attributes of a parameter say of its numbers and of its order in memory.
+pub(super) struct Annotations {
+    nullability: Nullability,
+    is_column_major: bool,
+    stride: Option<Expr>,
+    equals: Option<Expr>,
+    between: Option<Box<[Expr; 2]>>,
+}
+
+impl Annotations {
+    /// Returns the parameter of a prototype with them.
+    pub(super) fn of_parameter(self, parameter: Parameter) -> Parameter {
+        Parameter {
+            nullability: self.nullability,
+            is_column_major: self.is_column_major,
+            stride: self.stride,
+            equals: self.equals,
+            between: self.between,
+            ..parameter
+        }
+    }
+
+    /// Returns the parameter of a function type with them.
+    pub(super) fn of_function_parameter(self, parameter: FunctionParameter) -> FunctionParameter {
+        FunctionParameter {
+            nullability: self.nullability,
+            is_column_major: self.is_column_major,
+            stride: self.stride,
+            equals: self.equals,
+            between: self.between,
+            ..parameter
+        }
     }
 }
 
@@ -133,13 +161,12 @@ impl Reader<'_> {
         )
     }
 
-    /// Stores what the attributes of a parameter say of its numbers and of its order in memory.
-    pub(super) fn annotate_parameter(
+    /// Reads what the attributes of a parameter say of its numbers and of its order in memory.
+    pub(super) fn annotations(
         &mut self,
-        parameter: &mut Parameter,
         attributes: &ParameterAttributes<'_>,
         names: &Names<'_>,
-    ) -> Result<()> {
+    ) -> Result<Annotations> {
         let mut expression = |expression: &Expression| {
             let value = self.expression(expression, names)?;
             if value.depth() > MAX_DEPTH {
@@ -147,14 +174,16 @@ impl Reader<'_> {
             }
             Ok(value)
         };
-        parameter.nullability = attributes.nullability;
-        parameter.is_column_major = attributes.is_column_major;
-        parameter.stride = attributes.stride.map(&mut expression).transpose()?;
-        parameter.equals = attributes.equals.map(&mut expression).transpose()?;
-        if let Some([least, most]) = attributes.between {
-            parameter.between = Some([expression(least)?, expression(most)?].into());
-        }
-        Ok(())
+        Ok(Annotations {
+            nullability: attributes.nullability,
+            is_column_major: attributes.is_column_major,
+            stride: attributes.stride.map(&mut expression).transpose()?,
+            equals: attributes.equals.map(&mut expression).transpose()?,
+            between: match attributes.between {
+                Some([least, most]) => Some([expression(least)?, expression(most)?].into()),
+                None => None,
+            },
+        })
     }
 
     /// Stores what the attributes of a function say of its parameters, which they give by their numbers

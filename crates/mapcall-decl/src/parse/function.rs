@@ -381,15 +381,14 @@ impl<'t> Reader<'t> {
             self.check_value(&pending.ctype, false, position)?;
         }
         let extents = self.extents(pending.extents, names)?;
-        let mut parameter = Parameter {
+        let annotations = self.annotations(&pending.attributes, names)?;
+        Ok(annotations.of_parameter(Parameter {
             extents,
             is_const: pending.is_const,
             is_restrict: pending.is_restrict,
             is_sized: pending.is_sized,
             ..Parameter::new(name, pending.ctype)
-        };
-        self.annotate_parameter(&mut parameter, &pending.attributes, names)?;
-        Ok(parameter)
+        }))
     }
 
     /// Reads the extents of a parameter.

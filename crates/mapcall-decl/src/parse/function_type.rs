@@ -10,7 +10,7 @@ use crate::error::PrototypeErrorKind as Kind;
 use crate::extent::{Expr, Extent};
 use crate::syntax::ast::{Attribute, Derivation, ParameterDeclaration, Parameters};
 
-/// The types of parameters, and their declarations if an extent is known.
+/// The types of parameters, and their declarations if these say more.
 pub(super) type ParameterTypes = (Vec<CType>, Option<Arc<[FunctionParameter]>>);
 
 impl Reader<'_> {
@@ -56,14 +56,13 @@ impl Reader<'_> {
         let mut types = Vec::with_capacity(list.len());
         let mut declared = Vec::with_capacity(list.len());
         for (parameter, pending) in list.iter().zip(pending) {
+            let annotations = self.annotations(&pending.attributes, &names)?;
             let (ctype, parameter) = self.parameter_type(parameter, pending, &names)?;
             types.push(ctype);
-            declared.push(parameter);
+            declared.push(annotations.of_function_parameter(parameter));
         }
         self.measure(&mut declared, &types, attributes);
-        let is_known = declared.iter().any(|known| !known.extents.is_empty());
-        let declared = is_known.then(|| declared.into());
-        Ok(((types, declared), is_variadic))
+        Ok(((types, FunctionParameter::list(declared)), is_variadic))
     }
 
     /// Returns the name of a parameter, and its type as far as extents that name it need it.
@@ -77,7 +76,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Returns the type that is passed for a parameter, and its declaration.
+    /// Returns the type that is passed for a parameter, and its declaration without annotations.
     fn parameter_type(
         &mut self,
         parameter: &ParameterDeclaration,
@@ -85,10 +84,7 @@ impl Reader<'_> {
         names: &Names<'_>,
     ) -> Result<(CType, FunctionParameter)> {
         let name = pending.name.map(|name| self.text(name).to_owned());
-        let scalar = |ctype: &CType| FunctionParameter {
-            name: name.clone(),
-            ..FunctionParameter::unnamed(ctype)
-        };
+        let scalar = |ctype: &CType| FunctionParameter::new(name.clone(), ctype.clone());
         if pending.extents.is_empty() {
             let declared = scalar(&pending.ctype);
             return Ok((pending.ctype, declared));
@@ -103,7 +99,6 @@ impl Reader<'_> {
             return Ok((ctype, declared));
         }
         let (item, is_const, is_restrict) = (pending.ctype, pending.is_const, pending.is_restrict);
-        let is_plain = pending.attributes.is_in_c_order();
         let extents = match self.extents(pending.extents, names) {
             Err(error) if self.is_enclosing(&error.kind) => Vec::new(),
             extents => extents?,
@@ -117,12 +112,11 @@ impl Reader<'_> {
                 (_, None) => target,
             };
         }
-        let is_known = is_plain && !extents.contains(&Extent::Unknown);
+        let is_known = !extents.contains(&Extent::Unknown);
         let declared = FunctionParameter {
-            name,
-            item,
             extents: if is_known { extents } else { Vec::new() },
             is_sized: pending.is_sized,
+            ..FunctionParameter::new(name, item)
         };
         Ok((CType::pointer(target, is_const, is_restrict), declared))
     }
@@ -158,16 +152,17 @@ impl Reader<'_> {
         attributes: &[Attribute],
     ) -> Option<CType> {
         let types = &function.parameters;
-        let mut declared = match &function.declared {
-            Some(declared) => declared.to_vec(),
-            None => types.iter().map(FunctionParameter::unnamed).collect(),
+        let mut declared = if let Some(declared) = &function.declared {
+            declared.to_vec()
+        } else {
+            let unnamed = |ctype: &CType| FunctionParameter::new(None, ctype.clone());
+            types.iter().map(unnamed).collect()
         };
         self.measure(&mut declared, types, attributes);
-        let is_known = declared.iter().any(|known| !known.extents.is_empty());
-        is_known.then(|| {
-            let parameters = (types.clone(), Some(declared.into()));
-            CType::function(function.returns.clone(), parameters, function.is_variadic)
-        })
+        let declared = FunctionParameter::list(declared)?;
+        let parameters = (types.clone(), Some(declared));
+        let returns = function.returns.clone();
+        Some(CType::function(returns, parameters, function.is_variadic))
     }
 
     /// Gives pointers the extents that GNU's attribute `access` says they have.
@@ -198,18 +193,6 @@ impl Reader<'_> {
                 parameter.is_sized = is_void;
                 parameter.extents = vec![Extent::Dynamic(Expr::Parameter { index: size, name })];
             }
-        }
-    }
-}
-
-impl FunctionParameter {
-    /// Returns a parameter without a name and extents.
-    fn unnamed(ctype: &CType) -> Self {
-        Self {
-            name: None,
-            item: ctype.clone(),
-            extents: Vec::new(),
-            is_sized: false,
         }
     }
 }

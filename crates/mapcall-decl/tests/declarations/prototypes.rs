@@ -1,5 +1,6 @@
 //! Prototypes: how valid texts are read and displayed, and the errors of refused ones.
 
+use mapcall_decl::ctype::CType;
 use mapcall_decl::{Prototype, PrototypeErrorKind};
 use proptest::prelude::*;
 
@@ -371,4 +372,50 @@ error: expected the prototype of a function, got none
   |
   = help: add a prototype, such as `void f(size_t n, float x[n]);`"
     );
+}
+
+#[test]
+fn function_types_have_the_annotations_of_their_parameters() {
+    for f in [
+        "void (*f)(int n, [[mapcall::column_major]] const double a[n][n])",
+        "void (*f)(int n, [[mapcall::column_major]] [[mapcall::stride(lda)]] double a[restrict n][3], int lda)",
+        "void (*f)([[mapcall::stride(2)]] const char *const names[n], int n)",
+        "void (*f)(int n, [[mapcall::equals(n+1)]] int m, [[mapcall::between(0, n)]] double x)",
+        "void (*f)(int n, const double w[_Nullable n], void *_Nonnull p, int (*_Nullable g)(int))",
+        "void (*f)([[mapcall::column_major]] double *a)",
+        "void (*f)(const void *_Nullable p, void (*g)(int n, [[mapcall::column_major]] float a[n][n]))",
+    ] {
+        let text = format!("int call({f}, int more)");
+        let call = Prototype::parse(&text).unwrap();
+        assert_eq!(call.to_string(), text);
+        assert_eq!(Prototype::parse(&call.to_string()).unwrap(), call);
+        // A function of the type has them, too, and its type is the same one.
+        let CType::Pointer(pointer) = &call.parameters[0].ctype else {
+            panic!("{text}");
+        };
+        let CType::Function(function) = &pointer.target else {
+            panic!("{text}");
+        };
+        let prototype = Prototype::of_function("f", function);
+        let CType::Function(same) = prototype.function_type() else {
+            panic!("{text}");
+        };
+        assert_eq!(same.declared, function.declared, "{text}");
+        let again = Prototype::parse(&prototype.to_string().replace("(*_Nullable g)", "(*g)"));
+        assert!(again.unwrap().is_of(function), "{text}");
+    }
+    // They make a difference between declarations, and none between types in C.
+    let function = |parameter: &str| {
+        let text = format!("void f(int n, int lda, {parameter})");
+        Prototype::parse(&text).unwrap().function_type()
+    };
+    let plain = function("double a[n][n]");
+    for other in [
+        "[[mapcall::column_major]] double a[n][n]",
+        "[[mapcall::stride(lda)]] double a[n][n]",
+        "double a[_Nullable n][n]",
+    ] {
+        assert!(plain.is_same(&function(other)), "{other}");
+        assert_ne!(plain, function(other), "{other}");
+    }
 }

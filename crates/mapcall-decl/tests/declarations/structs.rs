@@ -81,9 +81,10 @@ fn struct_text(
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
-    /// Sizes, alignments and offsets are the same as the compiler's.
+    /// Sizes, alignments and offsets are the same as the compiler's. Each struct has the one before twice, so that
+    /// more of them would have too many members for a dtype.
     #[test]
-    fn layouts_are_the_compilers(structs in vec(any_struct(), 1..12)) {
+    fn layouts_are_the_compilers(structs in vec(any_struct(), 1..11)) {
         let mut definitions = String::new();
         let mut body = String::new();
         for (index, spec) in structs.iter().enumerate() {

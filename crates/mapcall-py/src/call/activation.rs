@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use pyo3::ffi::{self, PyObject, PyThreadState};
 use pyo3::prelude::*;
 
-use super::scope::Scope;
+use super::scope::{CallbackPointers, Scope};
 use crate::exit::is_ending;
 
 thread_local! {
@@ -125,19 +125,23 @@ pub(super) struct Invocation {
     /// The callback of the same thread in which it runs; null if there is none.
     outer: Cell<*const Self>,
     scope: OnceLock<Arc<Scope>>,
+    pointers: CallbackPointers,
 }
 
 impl Invocation {
-    pub(super) fn new() -> Self {
+    /// Returns an invocation of a callback that keeps `pointers`.
+    pub(super) fn new(pointers: &CallbackPointers) -> Self {
         Self {
             outer: Cell::new(ptr::null()),
             scope: OnceLock::new(),
+            pointers: Arc::clone(pointers),
         }
     }
 
     /// Returns the scope of the callback's copies and handles. The thread is attached.
     pub(super) fn scope(&self) -> &Arc<Scope> {
-        self.scope.get_or_init(Arc::default)
+        self.scope
+            .get_or_init(|| Arc::new(Scope::new(&self.pointers)))
     }
 
     /// Returns the scope, if it has been needed.

@@ -211,7 +211,7 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
         let writer = Writer::new(self.py, &library, name, contract.name(position));
         let mut writer = writer.unchecked(self.function.is_unchecked);
         let array = writer.list(&target, &elements)?;
-        let mut kept = writer.kept;
+        let mut kept = writer.into_kept();
         for array in kept.arrays.drain(..) {
             self.arrays.push(Role::Parameter(position), array);
         }
@@ -235,7 +235,7 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
         for object in found.objects(self.py) {
             self.resources.add_object(object);
         }
-        if found.calls_back() {
+        if found.calls_back(self.py) {
             self.resources.note_callback();
         }
     }
@@ -376,7 +376,11 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
             let in_use = handle.as_argument(self.py, &self.function.inner, position)?;
             let in_use = self.resources.add_handle(in_use);
             let checked = self.check.argument(role, in_use.value());
-            return checked.map_err(|error| errors::argument(self.py, &error));
+            checked.map_err(|error| errors::argument(self.py, &error))?;
+            if handle.calls_back() {
+                self.resources.note_callback();
+            }
+            return Ok(());
         }
         if is_composed(object) {
             return self.composed_pointer(position, object);
@@ -524,7 +528,7 @@ impl<'a, 'c, 'py> Reader<'a, 'c, 'py> {
             let mut writer = writer.unchecked(self.function.is_unchecked);
             let mut bytes = vec![0; ctype.size().unwrap_or_default()];
             writer.write(ctype, object, &mut bytes)?;
-            let mut kept = writer.kept;
+            let mut kept = writer.into_kept();
             for array in kept.arrays.drain(..) {
                 self.arrays.push(role, array);
             }

@@ -17,6 +17,7 @@ use super::expected;
 use super::function::Function;
 use super::handle::Handle;
 use super::received::{Arguments, Parameters};
+use super::scope::CallbackPointers;
 use super::text::Text;
 use super::{activation, errors, foreign_function, ndarray, number};
 use crate::exit::is_ending;
@@ -36,6 +37,7 @@ pub(crate) struct Callback {
     closure: Closure,
     wanted: Arc<FunctionType>,
     callable: Arc<Py<PyAny>>,
+    pointers: CallbackPointers,
 }
 
 impl Callback {
@@ -51,10 +53,12 @@ impl Callback {
             )));
         }
         let (py, callable) = (callable.py(), Arc::new(callable.clone().unbind()));
+        let pointers = CallbackPointers::default();
         Ok(Self {
-            closure: make(py, recipient, wanted, &callable)?,
+            closure: make(py, recipient, wanted, (&callable, &pointers))?,
             wanted: Arc::clone(wanted),
             callable,
+            pointers,
         })
     }
 
@@ -156,6 +160,7 @@ pub(super) fn function_value<'a>(object: &'a Bound<'_, PyAny>) -> Option<HostVal
 #[pymethods]
 impl Callback {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(self.pointers.get())?;
         visit.call(&*self.callable)
     }
 
@@ -209,7 +214,10 @@ pub(super) fn closure(
         callable.py(),
         recipient,
         wanted,
-        &Arc::new(callable.clone().unbind()),
+        (
+            &Arc::new(callable.clone().unbind()),
+            &CallbackPointers::default(),
+        ),
     )
 }
 
@@ -217,13 +225,14 @@ fn make(
     py: Python<'_>,
     recipient: &Recipient,
     wanted: &Arc<FunctionType>,
-    callable: &Arc<Py<PyAny>>,
+    (callable, pointers): (&Arc<Py<PyAny>>, &CallbackPointers),
 ) -> PyResult<Closure> {
     let body = Body {
         parameters: Parameters::new(py, wanted, recipient.library(), recipient.text())?,
         recipient: recipient.clone(),
         result: Rule::of_result(&wanted.returns),
         callable: Arc::clone(callable),
+        pointers: Arc::clone(pointers),
     };
     let run = move |layout: &FrameLayout, frame: &mut [u64]| body.run(layout, frame);
     pool(recipient, wanted)
@@ -274,6 +283,7 @@ struct Body {
     /// The rule of the callable's result; `None` for void.
     result: Option<Rule>,
     callable: Arc<Py<PyAny>>,
+    pointers: CallbackPointers,
 }
 
 impl Body {
@@ -307,7 +317,7 @@ impl Body {
         layout: &FrameLayout,
         frame: &mut [u64],
     ) -> PyResult<()> {
-        let invocation = Invocation::new();
+        let invocation = Invocation::new(&self.pointers);
         let enter = || invocation.enter(current);
         let _entered = self.parameters.have_pointers().then(enter);
         let mut arguments = Arguments::new(py, &self.parameters);

@@ -20,6 +20,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::activation::Invocation;
+use super::kept::KeptObjects;
 use super::scope::Scope;
 use super::{activation, errors};
 use crate::exit::is_ending;
@@ -110,6 +111,11 @@ pub(super) struct OpenPointer {
     /// The arguments, other than handles, that the pointer may be one into. They are dropped after
     /// `inner`, whose destructor may use them.
     pub(super) kept: Option<Py<PyTuple>>,
+    /// What the pointers in the memory keep alive, if any has been assigned. It is dropped after `inner`, whose
+    /// destructor may use them.
+    pointers: OnceLock<Py<KeptObjects>>,
+    /// Whether the handle has a destructor, so that the memory ends with it.
+    is_owner: bool,
     /// The scope of the callback that has received the handle or made it.
     pub(super) scope: Option<Arc<Scope>>,
     /// The destructor if it is a callable, which `inner` calls.
@@ -178,12 +184,19 @@ impl Lent {
 }
 
 impl OpenPointer {
+    /// Returns what the pointers in the memory keep alive, unless a callback does.
+    pub(super) fn known_pointers(&self) -> Option<&Py<KeptObjects>> {
+        self.pointers.get()
+    }
+
     fn new(inner: mapcall::Handle, ctype: CType, kept: Option<Py<PyTuple>>) -> Self {
         Self {
             inner: Ending::new(inner),
             ctype,
             views: Arc::default(),
             kept,
+            pointers: OnceLock::new(),
+            is_owner: false,
             scope: None,
             callable: None,
         }
@@ -199,6 +212,22 @@ impl Handle {
         Self(State::Open(pointer))
     }
 
+    /// Returns the handle with the objects that pointers in the memory of its owner keep alive.
+    pub(super) fn sharing(mut self, pointers: Option<Py<KeptObjects>>) -> Self {
+        if let (State::Open(pointer), Some(pointers)) = (&mut self.0, pointers) {
+            pointer.pointers = OnceLock::from(pointers);
+        }
+        self
+    }
+
+    /// Returns the handle as one whose destructor ends the memory.
+    pub(super) fn owning(mut self) -> Self {
+        if let State::Open(pointer) = &mut self.0 {
+            pointer.is_owner = true;
+        }
+        self
+    }
+
     /// Makes a handle with a callable as its destructor.
     pub(super) fn destroyed_by(
         inner: mapcall::Handle,
@@ -211,6 +240,7 @@ impl Handle {
         let inner = inner.with_destructor_closure(move |last| destroy(&destructor, last, &target));
         Self::of(OpenPointer {
             callable: Some(callable),
+            is_owner: true,
             ..OpenPointer::new(inner, ctype, kept)
         })
     }
@@ -316,6 +346,28 @@ impl Handle {
         self.pointer().kept.as_ref()
     }
 
+    /// Returns what the pointers in the memory keep alive. They do so as long as this handle lives, or its owner; in a
+    /// callback, as long as the callback.
+    pub(super) fn pointers(&self, py: Python<'_>) -> PyResult<Py<KeptObjects>> {
+        let pointer = self.pointer();
+        let known = match &pointer.scope {
+            Some(scope) => scope.pointers(),
+            None => &pointer.pointers,
+        };
+        if let Some(known) = known.get() {
+            return Ok(known.clone_ref(py));
+        }
+        let new = Py::new(py, KeptObjects::default())?;
+        Ok(known.get_or_init(|| new).clone_ref(py))
+    }
+
+    /// Returns whether C may call back through a pointer that has been assigned in the memory.
+    pub(super) fn calls_back(&self) -> bool {
+        let pointer = self.known_pointer();
+        let pointers = pointer.and_then(|pointer| pointer.pointers.get());
+        pointers.is_some_and(|pointers| pointers.get().calls_back())
+    }
+
     /// Returns the scope of the callback that closes the handle when it returns, if there is one.
     pub(super) fn scope(&self) -> Option<&Arc<Scope>> {
         self.pointer().scope.as_ref()
@@ -383,11 +435,18 @@ impl Handle {
 
     pub(super) fn end(&self, py: Python<'_>) -> PyResult<()> {
         self.without_arrays()?;
+        let pointer = self.pointer();
+        // Else C may use the memory until the destructor runs.
+        let is_open = !pointer.inner.is_closed();
+        let is_last = pointer.is_owner && is_open && pointer.inner.is_alone();
         let mut closed = Ok(None);
         activation::running(|| {
-            closed = self.inner().close();
+            closed = pointer.inner.close();
             mapcall::call::errno()
         })?;
+        if let (true, Some(pointers)) = (is_last, pointer.pointers.get()) {
+            pointers.get().clear();
+        }
         closed.map(drop).map_err(|error| errors::call(py, &error))
     }
 }
@@ -430,8 +489,11 @@ unsafe extern "C" fn finalize(object: *mut PyObject) {
     let State::Open(handle) = &handle.get().0 else {
         return;
     };
-    if handle.callable.is_some() && handle.inner.is_alone() {
-        // The errors of destructors that are functions are lost, but this one is a callable.
+    // A destructor may call what pointers in the memory keep alive.
+    let calls_back =
+        handle.callable.is_some() || handle.is_owner && handle.pointers.get().is_some();
+    if calls_back && handle.inner.is_alone() {
+        // The errors of destructors that are functions are lost, those of callables are not.
         let close = || activation::destroying(|| drop(handle.inner.close()));
         let _ = catch_unwind(AssertUnwindSafe(close));
     }

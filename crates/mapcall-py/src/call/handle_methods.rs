@@ -48,6 +48,7 @@ impl Handle {
         if let Some(callable) = callable.filter(|_| pointer.inner.is_alone()) {
             visit.call(callable)?;
         }
+        visit.call(pointer.known_pointers())?;
         visit.call(&pointer.kept)
     }
 
@@ -100,7 +101,7 @@ impl Handle {
     /// >>> strchr("key=value", ord("=")).readonly
     /// True
     #[getter]
-    fn readonly(&self) -> bool {
+    pub(super) fn readonly(&self) -> bool {
         self.inner().is_read_only()
     }
 
@@ -222,11 +223,12 @@ impl Handle {
             convert::to_numpy(py, &dtype)?
         };
         let shape = convert::shape(shape)?.unwrap_or_default();
+        let layout = ndarray::c_order(&dtype, &shape)?;
         if let (None, Some((address, parameter))) = (&owner, handle.lent_value())
             && parameter.pointer.is_const
         {
             // SAFETY: C's memory is valid while the callback runs, for as many items as its user guarantees.
-            return unsafe { scope::read_only_copy(&dtype, &shape, address) };
+            return unsafe { scope::read_only_copy(&dtype, &layout, address) };
         }
         let in_use = handle.open()?;
         let (address, is_writeable) = (in_use.address(), !handle.readonly());
@@ -234,11 +236,11 @@ impl Handle {
             (Some(owner), _) => owner,
             (None, Some(scope)) => {
                 let inner = Some(handle.inner());
-                return scope.array(inner, address, is_writeable, &dtype, &shape);
+                return scope.array(inner, address, is_writeable, &dtype, &layout);
             }
             (None, None) => Bound::new(py, View::new(this, in_use))?.into_any(),
         };
-        ndarray::on_memory(&dtype, &shape, address, is_writeable, owner)
+        ndarray::with_layout(&dtype, &layout, address, is_writeable, owner)
     }
 
     /// Return a copy of the text at the pointer: of a number of bytes, or up to its NUL.

@@ -363,7 +363,7 @@ impl Library {
             Some(Destructor::Function(function)) => {
                 let inner = inner.with_destructor(&function.get().inner);
                 let inner = inner.map_err(|error| errors::call(py, &error))?;
-                Ok(Handle::new(inner, target, kept))
+                Ok(Handle::new(inner, target, kept).owning())
             }
         }
     }

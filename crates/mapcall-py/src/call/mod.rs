@@ -37,6 +37,7 @@ mod function;
 mod handle;
 mod handle_methods;
 mod header_source;
+mod kept;
 mod keywords;
 mod lazy;
 mod library;

@@ -8,7 +8,8 @@ use std::ptr;
 use std::slice;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-use mapcall::array::DType;
+use mapcall::array::layout::Order;
+use mapcall::array::{DType, Layout};
 use mapcall::contract::{Backing, Memory, Output, QuickVector};
 use numpy::npyffi::{
     NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_OWNDATA, NPY_ARRAY_WRITEABLE, PY_ARRAY_API, PyArray_Descr,
@@ -520,14 +521,28 @@ pub(super) fn on_memory<'py>(
     is_writeable: bool,
     owner: Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let layout = c_order(dtype, shape)?;
+    with_layout(dtype, &layout, address, is_writeable, owner)
+}
+
+/// Returns the layout of an array of a shape in C order.
+pub(super) fn c_order(dtype: &Bound<'_, PyArrayDescr>, shape: &[usize]) -> PyResult<Layout> {
     use numpy::PyArrayDescrMethods;
+    let layout = Layout::contiguous(shape, dtype.itemsize(), Order::C);
+    layout.map_err(|error| crate::errors::to_py(error.into()))
+}
+
+/// Returns an array with a layout on memory that `owner` keeps alive.
+///
+/// The memory at `address` has the items of the layout, as the user of `Handle.array` or of the prototype guarantees.
+pub(super) fn with_layout<'py>(
+    dtype: &Bound<'py, PyArrayDescr>,
+    layout: &Layout,
+    address: std::ptr::NonNull<std::ffi::c_void>,
+    is_writeable: bool,
+    owner: Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
     let py = dtype.py();
-    let layout = mapcall::array::Layout::contiguous(
-        shape,
-        dtype.itemsize(),
-        mapcall::array::layout::Order::C,
-    )
-    .map_err(|error| crate::errors::to_py(error.into()))?;
     let mut dims: Vec<npy_intp> = layout
         .shape()
         .iter()
@@ -536,9 +551,15 @@ pub(super) fn on_memory<'py>(
     let ndim = c_int::try_from(dims.len()).map_err(|_| PyMemoryError::new_err("too many axes"))?;
     let descr: *mut PyArray_Descr = dtype.clone().into_ptr().cast();
     let flags = if is_writeable { NPY_ARRAY_WRITEABLE } else { 0 };
-    // SAFETY: `dims` has `ndim` lengths, and `into_ptr` has given up the reference to the dtype that the
-    // function takes. The caller guarantees that `address` is valid for the items of the shape while
-    // `owner` is alive.
+    // NumPy computes those of C order itself, and reads others only.
+    let strides: *const npy_intp = if layout.is_c_contiguous() {
+        std::ptr::null()
+    } else {
+        layout.strides().as_ptr()
+    };
+    // SAFETY: `dims` has `ndim` lengths, `strides` is null or has as many strides, and `into_ptr` has given up the
+    // reference to the dtype that the function takes. The caller guarantees that `address` is valid for the items
+    // of the layout while `owner` is alive.
     let array = unsafe {
         PY_ARRAY_API.PyArray_NewFromDescr(
             py,
@@ -546,7 +567,7 @@ pub(super) fn on_memory<'py>(
             descr,
             ndim,
             dims.as_mut_ptr(),
-            std::ptr::null_mut(),
+            strides.cast_mut(),
             address.as_ptr(),
             flags,
             std::ptr::null_mut(),

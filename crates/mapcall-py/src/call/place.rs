@@ -29,7 +29,7 @@ pub(super) struct Place<'a, 'py> {
     /// The objects that pointers in the memory lead to.
     pub(super) kept: Vec<Bound<'py, PyAny>>,
     /// The memory of the struct that the value is a member of, and its offset there.
-    pub(super) memory: Option<(&'a Py<StructMemory>, usize)>,
+    pub(super) memory: (&'a Py<StructMemory>, usize),
 }
 
 impl<'py> Place<'_, 'py> {
@@ -52,9 +52,7 @@ impl<'py> Place<'_, 'py> {
                         address: NonNull::new(address).unwrap_or(self.address),
                         owner: self.owner.clone(),
                         kept: self.kept.clone(),
-                        memory: self
-                            .memory
-                            .map(|(memory, offset)| (memory, offset + index * size)),
+                        memory: (self.memory.0, self.memory.1 + index * size),
                         ..*self
                     };
                     place.read(&array.item, bytes)
@@ -84,18 +82,12 @@ impl<'py> Place<'_, 'py> {
 
     fn record(&self, ctype: &CType) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py;
-        let library = self.library.clone_ref(py);
-        let object = if let Some((memory, offset)) = self.memory {
-            StructObject {
-                library,
-                ctype: ctype.clone(),
-                memory: memory.clone_ref(py),
-                offset,
-            }
-        } else {
-            let owner = self.owner.clone().unbind();
-            let memory = StructMemory::new(owner, self.address, self.is_read_only);
-            StructObject::new(py, library, ctype.clone(), memory)?
+        let (memory, offset) = self.memory;
+        let object = StructObject {
+            library: self.library.clone_ref(py),
+            ctype: ctype.clone(),
+            memory: memory.clone_ref(py),
+            offset,
         };
         Ok(Bound::new(py, object)?.into_any())
     }
@@ -122,7 +114,8 @@ impl<'py> Place<'_, 'py> {
         }
         let inner = handle::at_address(library, pointer, address, KeepAlive::default());
         let target = self.library.completed(py, &pointer.target);
-        let handle = Handle::new(inner, target, Some(kept));
+        let pointers = self.memory.0.get().kept().clone_ref(py);
+        let handle = Handle::new(inner, target, Some(kept)).sharing(Some(pointers));
         Ok(Bound::new(py, handle)?.into_any())
     }
 }

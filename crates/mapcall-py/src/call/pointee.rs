@@ -16,13 +16,12 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt, PyTuple};
 
-use super::callback::Callback;
 use super::function::Function;
 use super::handle::{self, Handle};
 use super::returns::{function_pointed_to, type_name};
 use super::store::Writer;
-use super::struct_object::{LibraryReference, StructMemory, StructObject, has_pointers};
-use super::{errors, ndarray, number, structure};
+use super::struct_object::{LibraryReference, StructMemory, StructObject, keep_pointers};
+use super::{ndarray, number, structure};
 
 /// Returns the value that a handle points to.
 ///
@@ -105,27 +104,14 @@ pub(super) fn set<'py>(
         (CType::Function(_), _) | (_, None) => return Err(no_value(handle)),
         (_, Some(size)) => size,
     };
-    let is_kept_elsewhere = match ctype.resolved() {
-        CType::Pointer(_) => {
-            value.is_none()
-                || value.is_instance_of::<Handle>()
-                || value.is_instance_of::<Function>()
-                || value.is_instance_of::<Callback>()
-        }
-        _ => !has_pointers(ctype),
-    };
-    if !is_kept_elsewhere {
-        return Err(PyTypeError::new_err(format!(
-            "expected a handle, a function, a Callback or None for {ctype}, got {}: nothing would keep its \
-             memory alive",
-            errors::what(value)?
-        )));
-    }
     let library = library(handle);
     let target = handle.get().target();
     let mut writer = Writer::new(py, &library, target, "[0]");
     let mut bytes = vec![0; size];
     writer.write(ctype, value, &mut bytes)?;
+    let kept = writer.into_pointers();
+    let (start, pointers) = (in_use.address().addr().get(), handle.get().pointers(py)?);
+    let old = keep_pointers(py, &pointers, &(start..start + size), kept)?;
     if let Some(scope) = &pointer.scope {
         scope.write_back();
     }
@@ -133,10 +119,13 @@ pub(super) fn set<'py>(
     // SAFETY: the handle is open, and its memory may be written. The user of `load` guarantees that the
     // prototype is right, so that it has a value of the type; `bytes` is memory of Rust.
     unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to, size) };
+    // Python code and destructors may run.
+    drop(old);
     Ok(())
 }
 
-/// Returns the struct at a pointer.
+/// Returns the struct at a pointer: a part of the memory of another struct, or one whose pointers are kept by the
+/// handle.
 ///
 /// # Errors
 ///
@@ -147,16 +136,47 @@ pub(super) fn at(
     ctype: CType,
 ) -> PyResult<StructObject> {
     let py = handle.py();
+    let address = handle.get().open()?.address().addr().get();
+    if let Some((memory, offset)) = memory_of(handle, address, ctype.size().unwrap_or_default()) {
+        return Ok(StructObject {
+            library,
+            ctype,
+            memory,
+            offset,
+        });
+    }
     let dtype = structure::dtype(py, &ctype)?;
     let array = handle.call_method1(intern!(py, "array"), (PyTuple::empty(py), dtype))?;
     let array = array.cast_into::<PyUntypedArray>()?;
     let memory = ndarray::memory(&array);
-    let (address, is_read_only) = (memory.address.cast(), !memory.is_writeable);
-    let Some(address) = NonNull::new(address) else {
+    let (at, is_read_only) = (memory.address.cast(), !memory.is_writeable);
+    let Some(at) = NonNull::new(at) else {
         return Err(PyValueError::new_err("expected a pointer, got NULL"));
     };
-    let memory = StructMemory::new(array.into_any().unbind(), address, is_read_only);
+    let kept = (address, handle.get().pointers(py)?);
+    let memory = StructMemory::sharing(array.into_any().unbind(), at, is_read_only, kept);
     StructObject::new(py, library, ctype, memory)
+}
+
+/// Returns the memory of Python that a handle leads into, and the offset there; `None` if it is none that the handle
+/// keeps alive, or if the handle may only read it.
+fn memory_of(
+    handle: &Bound<'_, Handle>,
+    address: usize,
+    size: usize,
+) -> Option<(Py<StructMemory>, usize)> {
+    let py = handle.py();
+    let is_read_only = handle.get().readonly();
+    let kept = handle.get().kept()?.bind(py);
+    let mut found = kept.iter().filter_map(|object| {
+        let memory = match object.cast::<StructObject>() {
+            Ok(object) => object.get().memory.clone_ref(py),
+            Err(_) => object.cast_into::<StructMemory>().ok()?.unbind(),
+        };
+        let offset = memory.get().offset_of(address, size)?;
+        (memory.get().is_read_only() == is_read_only).then_some((memory, offset))
+    });
+    found.next()
 }
 
 /// Checks that an index is 0.
@@ -208,7 +228,12 @@ fn pointer_in<'py>(
         return Ok(py.None().into_bound(py));
     };
     let library = library(owner);
-    let kept = PyTuple::new(py, [owner])?.unbind();
+    let size = size_of::<usize>();
+    let pointers = owner.get().pointers(py)?;
+    let start = owner.get().open()?.address().addr().get();
+    let mut kept = pointers.get().objects(py, &(start..start + size));
+    kept.push(owner.clone().into_any());
+    let kept = PyTuple::new(py, kept)?.unbind();
     if let Some(function) = function_pointed_to(pointer) {
         let name = type_name(ctype).unwrap_or_else(|| target_name(ctype).into());
         let library = (library.object.bind(py), &library.inner);
@@ -219,7 +244,7 @@ fn pointer_in<'py>(
     let target = pointer.target.clone();
     let handle = match owner.get().scope() {
         Some(scope) => Handle::in_scope(inner, target, None, scope),
-        None => Handle::new(inner, target, Some(kept)),
+        None => Handle::new(inner, target, Some(kept)).sharing(Some(pointers)),
     };
     Ok(Bound::new(py, handle)?.into_any())
 }

@@ -10,11 +10,14 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+use mapcall::array::Layout;
 use mapcall::call::FrameLayout;
-use mapcall::contract::{Number, Received, ReceivedArray, ReceivedNumbers, ReceivedParameters};
+use mapcall::contract::{
+    Number, Received, ReceivedArray, ReceivedError, ReceivedNumbers, ReceivedParameters,
+};
 use mapcall::ctype::{CType, Float, Function as FunctionType, Pointer};
 use mapcall::function::KeepAlive;
-use numpy::PyArrayDescr;
+use numpy::{PyArrayDescr, PyArrayDescrMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
@@ -43,6 +46,8 @@ struct Parameter {
     lent: Option<Arc<LentParameter>>,
     /// The dtype of an array, and whether it is only read.
     array: Option<(Py<PyArrayDescr>, bool)>,
+    /// Whether the next call may use the array again, if nothing else has a reference to it.
+    has_reusable_array: bool,
     /// The object of the last call, if nothing else has a reference to it; else null. Only attached threads
     /// access it.
     spare: AtomicPtr<PyObject>,
@@ -70,14 +75,14 @@ impl Parameters {
     ///
     /// # Errors
     ///
-    /// `ValueError` if NumPy has no dtype for a type.
+    /// `ValueError` if NumPy has no dtype for a type, or if a parameter can't have its annotation.
     pub(super) fn new(
         py: Python<'_>,
         function: &FunctionType,
         library: &mapcall::Library,
         text: Text,
     ) -> PyResult<Self> {
-        let rules = ReceivedParameters::new(function);
+        let rules = ReceivedParameters::new(function).map_err(PyValueError::new_err)?;
         let lent = |pointer: &Arc<Pointer>| Arc::new(LentParameter::new(library, pointer));
         let types = function.parameters.iter();
         let parameters = rules.rules().iter().zip(types).map(|(rule, ctype)| {
@@ -92,9 +97,12 @@ impl Parameters {
                 }
                 _ => (None, None),
             };
+            let is_contiguous = matches!(rule, Received::Array(array) if array.is_contiguous());
+            let is_const = array.as_ref().is_some_and(|(_, is_const)| *is_const);
             Ok(Parameter {
                 lent,
                 array,
+                has_reusable_array: is_const && is_contiguous,
                 spare: AtomicPtr::default(),
             })
         });
@@ -143,7 +151,7 @@ impl<'a, 'py> Arguments<'a, 'py> {
     ///
     /// # Errors
     ///
-    /// `ValueError` for an extent without a value, and exceptions of the conversions.
+    /// `ValueError` for arguments that the prototype excludes, and exceptions of the conversions.
     ///
     /// # Safety
     ///
@@ -162,8 +170,9 @@ impl<'a, 'py> Arguments<'a, 'py> {
             parameters,
             numbers: if parameters.rules.have_numbers() {
                 // SAFETY: the caller guarantees the frame. The user of `load` guarantees that the prototype is
-                // right, so that a pointer which an extent names is NULL or leads to an integer.
-                numbers = unsafe { parameters.rules.numbers(layout, frame) };
+                // right, so that a pointer to a number is NULL or leads to one.
+                let known = unsafe { parameters.rules.numbers(layout, frame) };
+                numbers = known.map_err(|error| excluded(&error))?;
                 Some(&numbers)
             } else {
                 None
@@ -223,9 +232,7 @@ impl Drop for Arguments<'_, '_> {
                     Err(_) => false,
                 }
             } else {
-                { &parameter.array }
-                    .as_ref()
-                    .is_some_and(|(_, is_const)| *is_const)
+                parameter.has_reusable_array
             };
             let is_reusable = is_reusable && !has_weak_references(&object);
             // SAFETY: `object` is a live object.
@@ -253,6 +260,12 @@ fn has_weak_references(object: &Bound<'_, PyAny>) -> bool {
     !unsafe { list.read() }.is_null()
 }
 
+/// Makes the exception for arguments of C that the prototype excludes.
+#[cold]
+fn excluded(error: &ReceivedError) -> PyErr {
+    PyValueError::new_err(error.to_string())
+}
+
 fn is_pointer(ctype: &CType) -> bool {
     matches!(ctype.resolved(), CType::Pointer(_))
 }
@@ -261,7 +274,7 @@ fn is_pointer(ctype: &CType) -> bool {
 struct Receiver<'a, 'py> {
     py: Python<'py>,
     parameters: &'a Parameters,
-    /// The integers that extents name; `None` if they name none.
+    /// The integers that extents and strides name; `None` if they name none.
     numbers: Option<&'a ReceivedNumbers>,
     invocation: &'a Invocation,
 }
@@ -354,24 +367,36 @@ impl<'py> Receiver<'_, 'py> {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py;
         let none = ReceivedNumbers::default();
-        let shape = array.shape(self.numbers.unwrap_or(&none)).map_err(|(extent, error)| {
-            PyValueError::new_err(format!(
-                "callback's argument {}: expected {array}, but C passes arguments for which {extent} {error}",
-                array.name
-            ))
-        })?;
+        let numbers = self.numbers.unwrap_or(&none);
+        let shape = array.shape(numbers).map_err(|error| excluded(&error))?;
         if let (true, &[length]) = (array.is_text, &shape[..]) {
             // SAFETY: the user of `load` guarantees that the prototype is right, so that there are as many
             // characters.
             return unsafe { text::copy_of_length(py, address, length, self.parameters.text) };
         }
         if let (CType::Pointer(_), &[length]) = (array.item.resolved(), &shape[..]) {
-            return self.list(&array.item, address, length);
+            let strides = array.strides(numbers, &shape);
+            let strides = strides.map_err(|error| excluded(&error))?;
+            let step = strides.first().copied().unwrap_or_default();
+            return self.list(&array.item, address, (length, step));
         }
         let Some((dtype, is_const)) = &parameter.array else {
             return Ok(py.None().into_bound(py));
         };
         let dtype = dtype.bind(py);
+        if !array.is_contiguous() {
+            let strides = array.strides(numbers, &shape);
+            let strides = strides.map_err(|error| excluded(&error))?;
+            let layout = Layout::from_strides(0, &shape, &strides, dtype.itemsize());
+            let layout = layout.map_err(|error| crate::errors::to_py(error.into()))?;
+            return if *is_const {
+                // SAFETY: by the prototype, the memory has as many items in this layout.
+                unsafe { scope::read_only_copy(dtype, &layout, address) }
+            } else {
+                let scope = self.invocation.scope();
+                scope.array(None, address, true, dtype, &layout)
+            };
+        }
         if *is_const {
             if let Some(spare) = parameter.take_spare(py) {
                 // SAFETY: `spare` was made below, and has no other reference. By the prototype, the memory has as
@@ -380,26 +405,31 @@ impl<'py> Receiver<'_, 'py> {
                     return Ok(spare);
                 }
             }
+            let layout = ndarray::c_order(dtype, &shape)?;
             // SAFETY: by the prototype, the memory has as many items.
-            return unsafe { scope::read_only_copy(dtype, &shape, address) };
+            return unsafe { scope::read_only_copy(dtype, &layout, address) };
         }
-        self.invocation
-            .scope()
-            .array(None, address, true, dtype, &shape)
+        let layout = ndarray::c_order(dtype, &shape)?;
+        let scope = self.invocation.scope();
+        scope.array(None, address, true, dtype, &layout)
     }
 
-    /// Returns the list of an array of pointers.
+    /// Returns the list of an array of pointers, which are `step` bytes apart.
     fn list(
         &self,
         item: &CType,
         address: NonNull<c_void>,
-        length: usize,
+        (length, step): (usize, isize),
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py;
         let list = PyList::empty(py);
         let rule = Received::of(item);
         for index in 0..length {
-            let at = address.cast::<usize>().as_ptr().wrapping_add(index);
+            let offset = index.cast_signed().wrapping_mul(step);
+            let at = address
+                .cast::<usize>()
+                .as_ptr()
+                .wrapping_byte_offset(offset);
             // SAFETY: the user of `load` guarantees that the prototype is right, so that there are as many
             // pointers.
             let slot = unsafe { at.read_unaligned() } as u64;

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 
 use super::errors;
 use super::handle::Ending;
-use super::struct_object::Kept;
+use super::kept::{Kept, KeptHandle};
 
 /// The resources that a call holds until it ends. Most calls have none.
 #[derive(Default)]
@@ -21,6 +21,8 @@ struct Resources {
     callbacks: Vec<Closure>,
     /// Handles among the arguments, which can't be closed during the call.
     handles: Vec<Ending<InUse>>,
+    /// Handles behind pointers in memory that is passed.
+    inner_handles: Vec<KeptHandle>,
     calls_back: bool,
 }
 
@@ -29,7 +31,7 @@ impl CallResources {
     pub(super) fn add_kept(&mut self, kept: Kept) {
         let resources = self.0.get_or_insert_default();
         resources.objects.extend(kept.objects);
-        resources.handles.extend(kept.handles);
+        resources.inner_handles.extend(kept.handles);
         resources.calls_back |= kept.calls_back;
     }
 
@@ -61,7 +63,11 @@ impl CallResources {
 
     /// Returns the objects whose memory is passed, beside the arguments themselves.
     pub(super) fn objects<'py>(&self, py: Python<'py>) -> impl Iterator<Item = Bound<'py, PyAny>> {
-        let objects = self.0.iter().flat_map(|resources| &resources.objects);
+        let resources = self.0.iter();
+        let objects = resources.flat_map(|resources| {
+            let handles = resources.inner_handles.iter().map(|handle| &handle.object);
+            resources.objects.iter().chain(handles)
+        });
         objects.map(move |object| object.bind(py).clone())
     }
 

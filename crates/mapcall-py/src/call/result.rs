@@ -11,9 +11,10 @@ use smallvec::SmallVec;
 
 use super::function::{Destructor, Function};
 use super::handle::{self, Handle};
+use super::kept::Kept;
 use super::retained::Retained;
 use super::returns::{Returns, function_pointed_to, pointed_to, type_name};
-use super::struct_object::{self, Kept, LibraryReference, StructMemory, StructObject};
+use super::struct_object::{self, LibraryReference, StructMemory, StructObject};
 use super::{activation, errors, ndarray, number, text};
 
 /// The arrays that are allocated for a call, in the order in which they are returned.
@@ -181,15 +182,15 @@ fn struct_object<'py>(
         inner: this.inner.library().clone(),
     };
     let (array, address) = struct_object::allocate(py, &ctype, 1)?;
-    let memory = StructMemory::new(array.into_any().unbind(), address, false);
     let size = ctype.size().unwrap_or_default();
+    let memory = StructMemory::new(py, array.into_any().unbind(), address, size, false)?;
     let object = StructObject::new(py, library, ctype, memory)?;
     let mut kept = Kept::default();
     if let Some(objects) = retained.and_then(|retained| retained.objects.as_ref()) {
         kept.objects.push(objects.clone_ref(py).into_any());
     }
     let bytes = bytemuck::cast_slice::<u64, u8>(slots).get(..size);
-    object.write(py, 0, bytes.unwrap_or_default(), kept)?;
+    object.write(py, 0, bytes.unwrap_or_default(), vec![(0..size, kept)])?;
     Ok(Bound::new(py, object)?.into_any())
 }
 
@@ -236,16 +237,19 @@ fn pointer_to_handle<'py>(
         Some(Destructor::Function(function)) => Some(&function.get().inner),
         None => this.inner.destructor(),
     };
-    let handle = match destructor.filter(|function| function.destroys(handle.target())) {
-        Some(destructor) => {
+    let destructor = destructor.filter(|function| function.destroys(handle.target()));
+    let handle = match (destructor, scope) {
+        (Some(destructor), _) => {
             let handle = handle.with_destructor(destructor);
             let handle = handle.map_err(|error| errors::call(py, &error))?;
-            Handle::new(handle, target, objects)
+            Handle::new(handle, target, objects).owning()
         }
-        None => match scope {
-            Some(scope) => Handle::in_scope(handle, target, objects, scope),
-            None => Handle::new(handle, target, objects),
-        },
+        (None, Some(scope)) => Handle::in_scope(handle, target, objects, scope),
+        (None, None) => {
+            let pointers = retained.and_then(|retained| retained.pointers.as_ref());
+            let pointers = pointers.map(|pointers| pointers.clone_ref(py));
+            Handle::new(handle, target, objects).sharing(pointers)
+        }
     };
     Ok(Bound::new(py, handle)?.into_any())
 }

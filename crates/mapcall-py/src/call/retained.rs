@@ -13,7 +13,9 @@ use pyo3::types::PyTuple;
 use super::callback::Callback;
 use super::function::Function;
 use super::handle::Handle;
+use super::kept::KeptObjects;
 use super::scope::Scope;
+use super::struct_object::StructObject;
 use super::{foreign_function, ndarray};
 
 /// The arguments of a call that the pointers which it returns may lead into. The handles of those
@@ -25,6 +27,9 @@ pub(super) struct Retained {
     pub(super) alive: KeepAlive,
     /// The scope of a handle among the arguments that is valid during a callback only.
     pub(super) scope: Option<Arc<Scope>>,
+    /// What the pointers keep alive in the memory of the first handle or struct among the arguments, which the
+    /// pointers that are returned may lead into.
+    pub(super) pointers: Option<Py<KeptObjects>>,
 }
 
 impl Retained {
@@ -39,6 +44,7 @@ impl Retained {
         let (py, this) = (function.py(), function.get());
         let mut alive = KeepAlive::default();
         let mut scope = None;
+        let mut pointers = None;
         let mut objects: Vec<Bound<'py, PyAny>> = Vec::new();
         let mut retain = |object: Bound<'py, PyAny>| {
             if !objects.iter().any(|known| known.is(&object)) {
@@ -79,6 +85,9 @@ impl Retained {
                 _ => true,
             };
             if may_be_pointed_into {
+                if pointers.is_none() {
+                    pointers = pointers_of(&argument)?;
+                }
                 retain(argument.to_owned(), &mut alive, &mut scope);
             }
         }
@@ -93,6 +102,17 @@ impl Retained {
             objects: objects.transpose()?.map(Bound::unbind),
             alive,
             scope,
+            pointers,
         })
     }
+}
+
+/// Returns what the pointers keep alive in the memory of a handle or a struct; `None` for other objects.
+fn pointers_of(argument: &Bound<'_, PyAny>) -> PyResult<Option<Py<KeptObjects>>> {
+    let py = argument.py();
+    if let Ok(handle) = argument.cast::<Handle>() {
+        return handle.get().pointers(py).map(Some);
+    }
+    let object = argument.cast::<StructObject>().ok();
+    Ok(object.map(|object| object.get().memory.get().kept().clone_ref(py)))
 }

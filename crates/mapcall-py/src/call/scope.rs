@@ -7,15 +7,15 @@ use std::ffi::c_void;
 use std::mem;
 use std::ops::Range;
 use std::ptr::{self, NonNull};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use mapcall::array::Layout;
-use mapcall::array::layout::Order;
 use numpy::{PyArrayDescr, PyArrayDescrMethods};
 use pyo3::exceptions::{PyBufferError, PyMemoryError};
 use pyo3::prelude::*;
 use smallvec::SmallVec;
 
+use super::kept::KeptObjects;
 use super::ndarray;
 
 /// The handles of one callback, and the copies of C's memory that their arrays are on.
@@ -28,7 +28,11 @@ pub(super) struct Scope {
     copies: Mutex<Vec<Copied>>,
     /// The handles that the callback received, and those that calls in it returned for them.
     handles: Mutex<SmallVec<[mapcall::Handle; 4]>>,
+    pointers: CallbackPointers,
 }
+
+/// What a callback keeps alive: the objects that pointers in C's memory lead to which the callable has assigned.
+pub(super) type CallbackPointers = Arc<OnceLock<Py<KeptObjects>>>;
 
 /// A copy of a range of C's memory.
 struct Copied {
@@ -61,24 +65,36 @@ struct CopyOwner {
 }
 
 impl Scope {
-    /// Returns an array on an up-to-date copy of C's memory, to which a handle points if there is one.
+    /// Returns the scope of a callback that keeps `pointers`.
+    pub(super) fn new(pointers: &CallbackPointers) -> Self {
+        Self {
+            pointers: Arc::clone(pointers),
+            ..Self::default()
+        }
+    }
+
+    /// Returns what the callback keeps alive.
+    pub(super) fn pointers(&self) -> &OnceLock<Py<KeptObjects>> {
+        &self.pointers
+    }
+
+    /// Returns an array on an up-to-date copy of C's memory, to which a handle points if there is one. The layout
+    /// begins at byte 0, and has no negative strides.
     pub(super) fn array<'py>(
         &self,
         handle: Option<&mapcall::Handle>,
         address: NonNull<c_void>,
         is_writeable: bool,
         dtype: &Bound<'py, PyArrayDescr>,
-        shape: &[usize],
+        layout: &Layout,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let layout = Layout::contiguous(shape, dtype.itemsize(), Order::C)
-            .map_err(|error| crate::errors::to_py(error.into()))?;
         let start = address.addr().get();
-        let addresses = start..start.saturating_add(layout.nbytes());
+        let addresses = start..start.saturating_add(layout.bounds().end);
         let (memory, offset) = self.copied(handle, is_writeable, addresses)?;
         let address = memory.address();
         let address = address.map_addr(|address| address.saturating_add(offset));
         let owner = Bound::new(dtype.py(), CopyOwner { memory })?.into_any();
-        ndarray::on_memory(dtype, shape, address.cast(), is_writeable, owner)
+        ndarray::with_layout(dtype, layout, address.cast(), is_writeable, owner)
     }
 
     /// Returns an up-to-date copy that contains the addresses, and their offset in it in bytes.
@@ -223,26 +239,25 @@ impl Memory {
     }
 }
 
-/// Returns a read-only array on a copy of C's memory.
+/// Returns a read-only array on a copy of C's memory. The layout begins at byte 0, and has no negative strides.
 ///
 /// # Safety
 ///
-/// The memory at `address` has as many items as the shape.
+/// The memory at `address` has the items of the layout.
 pub(super) unsafe fn read_only_copy<'py>(
     dtype: &Bound<'py, PyArrayDescr>,
-    shape: &[usize],
+    layout: &Layout,
     address: NonNull<c_void>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let layout = Layout::contiguous(shape, dtype.itemsize(), Order::C)
-        .map_err(|error| crate::errors::to_py(error.into()))?;
+    let nbytes = layout.bounds().end;
     // Few blocks are in the allocation of the `Arc` itself, so the address is that after it.
-    let memory = Arc::new(Memory::new(layout.nbytes())?);
+    let memory = Arc::new(Memory::new(nbytes)?);
     let to = memory.address();
-    // SAFETY: the caller guarantees that as many bytes can be read; `to` is the start of new memory of at least
-    // as many.
-    unsafe { ptr::copy_nonoverlapping(address.as_ptr().cast(), to.as_ptr(), layout.nbytes()) };
+    // SAFETY: the caller guarantees that the first and the last of the bytes can be read, and so can those between,
+    // as C's array is one object; `to` is the start of new memory of at least as many.
+    unsafe { ptr::copy_nonoverlapping(address.as_ptr().cast(), to.as_ptr(), nbytes) };
     let owner = Bound::new(dtype.py(), CopyOwner { memory })?.into_any();
-    ndarray::on_memory(dtype, shape, to.cast(), false, owner)
+    ndarray::with_layout(dtype, layout, to.cast(), false, owner)
 }
 
 /// Copies other memory of C into the memory of an array that [`read_only_copy`] made, and returns whether it

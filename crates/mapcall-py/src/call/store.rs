@@ -3,6 +3,8 @@
 
 #![allow(unsafe_code)]
 
+use std::mem;
+use std::ptr::NonNull;
 use std::slice;
 use std::sync::Arc;
 
@@ -20,9 +22,10 @@ use super::c_value::CValue;
 use super::callback::{self, Callback, NamedRecipient, Recipient};
 use super::function::Function;
 use super::handle::{Ending, Handle};
+use super::kept::{Kept, KeptHandle, KeptPointers};
 use super::number::PythonNumber;
 use super::snapshot::Snapshot;
-use super::struct_object::{Kept, LibraryReference, StructObject, allocate};
+use super::struct_object::{LibraryReference, StructMemory, StructObject, allocate};
 use super::{errors, expected, foreign, foreign_function, ndarray, number, structure};
 
 /// The maximum depth of dicts and lists in each other.
@@ -38,6 +41,11 @@ pub(super) struct Writer<'a, 'py> {
     path: String,
     is_unchecked: bool,
     depth: usize,
+    /// The offset in bytes of what is written in the value that is written as a whole.
+    offset: usize,
+    /// What the pointers that have been written lead to, by their offsets.
+    pointers: KeptPointers,
+    /// What the pointer leads to that is being written.
     pub(super) kept: Kept,
 }
 
@@ -55,8 +63,24 @@ impl<'a, 'py> Writer<'a, 'py> {
             path: path.to_owned(),
             is_unchecked: false,
             depth: 0,
+            offset: 0,
+            pointers: Vec::new(),
             kept: Kept::default(),
         }
+    }
+
+    /// Returns what the pointers that have been written lead to, by their offsets in the value.
+    pub(super) fn into_pointers(self) -> KeptPointers {
+        self.pointers
+    }
+
+    /// Returns what all pointers that have been written lead to.
+    pub(super) fn into_kept(self) -> Kept {
+        let mut all = Kept::default();
+        for (_, kept) in self.pointers {
+            all.extend(kept);
+        }
+        all
     }
 
     /// Accepts pointers made by other libraries, too, if `is_unchecked`.
@@ -86,17 +110,34 @@ impl<'a, 'py> Writer<'a, 'py> {
         let written = match ctype.resolved() {
             CType::Record(record) => self.record(ctype, record, object, to),
             CType::Array(array) => self.array(ctype, array, object, to),
-            _ => self.scalar(ctype, object, to),
+            _ => {
+                // A pointer in other memory may be written meanwhile.
+                let outer = mem::take(&mut self.kept);
+                let written = self.scalar(ctype, object, to);
+                let kept = mem::replace(&mut self.kept, outer);
+                if !kept.is_empty() {
+                    let range = self.offset..self.offset + to.len();
+                    self.pointers.push((range, kept));
+                }
+                written
+            }
         };
         self.depth -= 1;
         written
     }
 
-    /// Writes with another path for messages.
-    fn at(&mut self, path: &str, write: impl FnOnce(&mut Self) -> PyResult<()>) -> PyResult<()> {
+    /// Writes a part at an offset in bytes, with another path for messages.
+    fn at(
+        &mut self,
+        path: &str,
+        offset: usize,
+        write: impl FnOnce(&mut Self) -> PyResult<()>,
+    ) -> PyResult<()> {
         let length = self.path.len();
         self.path.push_str(path);
+        self.offset += offset;
         let written = write(self);
+        self.offset -= offset;
         self.path.truncate(length);
         written
     }
@@ -120,8 +161,11 @@ impl<'a, 'py> Writer<'a, 'py> {
                 dtype: dtype.as_ref().map_err(|error| error.reason.as_str()),
                 bytes: &found.read(0..found.size()),
             };
-            self.kept.calls_back |= found.calls_back();
-            self.kept.objects.push(object.clone().unbind());
+            let offset = self.offset;
+            let pointers = found.pointers(self.py).into_iter();
+            let shifted =
+                pointers.map(|(range, kept)| (range.start + offset..range.end + offset, kept));
+            self.pointers.extend(shifted);
             return self.convert(&rule, value, Some(object), to);
         }
         if self.c_value(&rule, object, to)? {
@@ -173,7 +217,7 @@ impl<'a, 'py> Writer<'a, 'py> {
                 continue;
             };
             let dot = if self.path.is_empty() { "" } else { "." };
-            self.at(&format!("{dot}{name}"), |writer| match bits {
+            self.at(&format!("{dot}{name}"), offset, |writer| match bits {
                 Some(bits) => writer.bits(ctype, bits, &object, to),
                 None => writer.write(ctype, &object, to),
             })?;
@@ -285,7 +329,7 @@ impl<'a, 'py> Writer<'a, 'py> {
             .enumerate()
         {
             let element = element?;
-            self.at(&format!("[{index}]"), |writer| {
+            self.at(&format!("[{index}]"), index * size, |writer| {
                 writer.write(&array.item, &element, to)
             })?;
         }
@@ -402,13 +446,15 @@ impl<'a, 'py> Writer<'a, 'py> {
                 return Err(errors::argument(self.py, &error));
             };
             self.convert(rule, in_use.value(), Some(object), to)?;
-            self.kept.handles.push(in_use);
-            self.kept.objects.push(object.clone().unbind());
+            self.kept.handles.push(KeptHandle {
+                object: object.clone().unbind(),
+                in_use: Arc::new(in_use),
+            });
             return Ok(());
         }
         if let Ok(found) = object.cast::<StructObject>() {
             self.convert(rule, found.get().value(), Some(object), to)?;
-            self.kept.calls_back |= found.get().calls_back();
+            self.kept.calls_back |= found.get().calls_back(self.py);
             self.kept.objects.push(object.clone().unbind());
             return Ok(());
         }
@@ -519,14 +565,27 @@ impl<'a, 'py> Writer<'a, 'py> {
         elements: &[Bound<'py, PyAny>],
         to: &mut [u8],
     ) -> PyResult<()> {
-        let array = self.list(target, elements)?;
+        let outer = (mem::take(&mut self.pointers), mem::take(&mut self.offset));
+        let array = self.list(target, elements);
+        let pointers = mem::take(&mut self.pointers);
+        (self.pointers, self.offset) = outer;
+        let array = array?;
         let dtype = target.dtype();
+        let memory = ndarray::memory(&array);
         let value = HostValue::Array {
-            memory: ndarray::memory(&array),
+            memory,
             dtype: dtype.as_ref().map_err(|error| error.reason.as_str()),
         };
         self.convert(rule, value, None, to)?;
-        self.kept.objects.push(array.into_any().unbind());
+        let size = memory.shape.iter().product::<usize>() * target.size().unwrap_or_default();
+        let address = NonNull::new(memory.address.cast()).unwrap_or(NonNull::dangling());
+        self.kept.calls_back |= pointers.iter().any(|(_, kept)| kept.calls_back);
+        // The memory keeps alive what its own pointers lead to, until other ones are assigned.
+        let owner = array.into_any().unbind();
+        let memory = StructMemory::new(self.py, owner, address, size, false)?;
+        memory.keep(self.py, &(0..size), pointers)?;
+        let memory = Py::new(self.py, memory)?;
+        self.kept.objects.push(memory.into_any());
         Ok(())
     }
 
@@ -544,7 +603,9 @@ impl<'a, 'py> Writer<'a, 'py> {
                 1 if element.is_instance_of::<PyDict>() => String::new(),
                 _ => format!("[{index}]"),
             };
-            self.at(&path, |writer| writer.write(ctype, element, &mut bytes))?;
+            self.at(&path, index * size, |writer| {
+                writer.write(ctype, element, &mut bytes)
+            })?;
             let to = address
                 .as_ptr()
                 .wrapping_byte_add(index * size)

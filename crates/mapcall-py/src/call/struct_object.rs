@@ -3,24 +3,20 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
-use std::mem;
 use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::slice;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mapcall::contract::HostValue;
 use mapcall::ctype::{Body, CType, Record};
-use mapcall::function::InUse;
 use numpy::PyUntypedArray;
 use pyo3::exceptions::PyValueError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyWeakrefReference;
 
-use super::handle::Ending;
-use super::snapshot::Snapshot;
+use super::handle::Handle;
+use super::kept::{Kept, KeptObjects, KeptPointers};
 use super::{ndarray, structure};
 
 /// A `Library` object, or None, and the library of the core.
@@ -112,47 +108,21 @@ impl Struct {
     }
 }
 
-/// The objects that pointers in C's memory lead to.
-#[derive(Default)]
-pub(super) struct Kept {
-    /// Arrays, texts, callbacks, structs and handles.
-    pub(super) objects: Vec<Py<PyAny>>,
-    /// The pointers of the handles among them, which stay valid.
-    pub(super) handles: Vec<Ending<InUse>>,
-    /// The arrays among them, as they were when their addresses were taken.
-    pub(super) arrays: Vec<Snapshot>,
-    /// Whether C gets a function that needs the interpreter's lock.
-    pub(super) calls_back: bool,
-}
-
-impl Kept {
-    fn is_empty(&self) -> bool {
-        self.objects.is_empty() && self.handles.is_empty() && self.arrays.is_empty()
-    }
-
-    /// Replaces the copies of the arrays' fields by weak references, which prevent NumPy from resizing the
-    /// arrays: see `Snapshots::forbid_resizing`.
-    fn hold_arrays(&mut self, py: Python<'_>) -> PyResult<()> {
-        for snapshot in mem::take(&mut self.arrays) {
-            let array = snapshot.array(py);
-            let reference = PyWeakrefReference::new(array)?;
-            self.objects.push(reference.into_any().unbind());
-            self.objects.push(array.clone().into_any().unbind());
-        }
-        Ok(())
-    }
-}
-
 /// The memory of a struct, shared by the objects for it and for the structs in it.
 #[pyclass(frozen, module = "mapcall._mapcall")]
 pub(crate) struct StructMemory {
     /// The object that owns the memory.
     owner: Py<PyAny>,
     address: NonNull<c_void>,
+    /// The address in C's memory, which is another one if `address` is that of a callback's copy.
+    origin: usize,
+    /// The size in bytes, as far as it is known.
+    size: usize,
     is_read_only: bool,
-    /// What the pointers lead to, by the bytes that were assigned together. It is locked by attached threads
-    /// only, and never while Python code runs.
-    kept: Mutex<Vec<(Range<usize>, Kept)>>,
+    /// Whether another object owns the memory, and keeps alive what the pointers in it lead to.
+    is_view: bool,
+    /// What the pointers lead to, by their addresses in C's memory.
+    kept: Py<KeptObjects>,
 }
 
 // SAFETY: the memory at the address is accessed by attached threads only, of which one runs at a time.
@@ -162,62 +132,139 @@ unsafe impl Sync for StructMemory {}
 
 impl StructMemory {
     /// Returns memory that `owner` keeps alive.
-    pub(super) fn new(owner: Py<PyAny>, address: NonNull<c_void>, is_read_only: bool) -> Self {
+    pub(super) fn new(
+        py: Python<'_>,
+        owner: Py<PyAny>,
+        address: NonNull<c_void>,
+        size: usize,
+        is_read_only: bool,
+    ) -> PyResult<Self> {
+        let kept = Py::new(py, KeptObjects::default())?;
+        let memory = Self::sharing(owner, address, is_read_only, (address.addr().get(), kept));
+        Ok(Self {
+            size,
+            is_view: false,
+            ..memory
+        })
+    }
+
+    /// Returns memory at an address of C's, whose owner keeps alive what the pointers in it lead to.
+    pub(super) fn sharing(
+        owner: Py<PyAny>,
+        address: NonNull<c_void>,
+        is_read_only: bool,
+        (origin, kept): (usize, Py<KeptObjects>),
+    ) -> Self {
         Self {
             owner,
             address,
+            origin,
+            size: 0,
             is_read_only,
-            kept: Mutex::default(),
+            is_view: true,
+            kept,
         }
     }
 
-    fn kept(&self) -> MutexGuard<'_, Vec<(Range<usize>, Kept)>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns what the pointers in the memory keep alive.
+    pub(super) fn kept(&self) -> &Py<KeptObjects> {
+        &self.kept
     }
 
-    /// Keeps alive what the pointers in a range of the memory lead to. Returns what was kept for bytes that
-    /// all lie in the range, to be dropped once they have been written.
-    fn keep(&self, range: Range<usize>, new: Kept) -> Vec<(Range<usize>, Kept)> {
-        let mut kept = self.kept();
-        let is_replaced =
-            |(old, _): &mut (Range<usize>, Kept)| range.start <= old.start && old.end <= range.end;
-        let old = kept.extract_if(.., is_replaced).collect();
-        if !new.is_empty() {
-            kept.push((range, new));
-        }
-        old
+    pub(super) fn is_read_only(&self) -> bool {
+        self.is_read_only
+    }
+
+    /// Returns the addresses in C's memory of a range of bytes.
+    fn addresses(&self, range: &Range<usize>) -> Range<usize> {
+        let [start, end] = [range.start, range.end].map(|at| self.origin.saturating_add(at));
+        start..end
+    }
+
+    /// Returns the offset of `size` bytes at an address; `None` if they do not all lie in the memory.
+    pub(super) fn offset_of(&self, address: usize, size: usize) -> Option<usize> {
+        let offset = address.checked_sub(self.address.addr().get())?;
+        let is_inside = offset.checked_add(size).is_some_and(|end| end <= self.size);
+        is_inside.then_some(offset)
+    }
+
+    /// Keeps alive what the pointers lead to that are written to a range of the memory: see [`keep_pointers`].
+    pub(super) fn keep(
+        &self,
+        py: Python<'_>,
+        range: &Range<usize>,
+        new: KeptPointers,
+    ) -> PyResult<Vec<Kept>> {
+        keep_pointers(py, &self.kept, &self.addresses(range), new)
     }
 
     /// Returns the objects that the pointers in a range keep alive.
     pub(super) fn objects<'py>(
         &self,
         py: Python<'py>,
-        range: Range<usize>,
+        range: &Range<usize>,
     ) -> Vec<Bound<'py, PyAny>> {
-        let kept = self.kept();
-        let overlaps = |other: &Range<usize>| other.start < range.end && range.start < other.end;
-        let kept = kept.iter().filter(|(other, _)| overlaps(other));
-        let objects = kept.flat_map(|(_, kept)| &kept.objects);
-        objects.map(|object| object.bind(py).clone()).collect()
+        self.kept.get().objects(py, &self.addresses(range))
     }
 }
 
 #[pymethods]
 impl StructMemory {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        // If it is locked, it is in use and no garbage.
-        if let Ok(kept) = self.kept.try_lock() {
-            for object in kept.iter().flat_map(|(_, kept)| &kept.objects) {
-                visit.call(object)?;
-            }
-        }
+        visit.call(&self.kept)?;
         visit.call(&self.owner)
     }
+}
 
-    fn __clear__(&self) {
-        let kept = mem::take(&mut *self.kept());
-        drop(kept);
+/// Keeps alive what the pointers lead to that are written to a range of addresses: see [`KeptObjects::keep`]. The
+/// owner of `kept` does not keep itself: pointers in its memory may lead back to it.
+pub(super) fn keep_pointers(
+    py: Python<'_>,
+    kept: &Py<KeptObjects>,
+    written: &Range<usize>,
+    mut new: KeptPointers,
+) -> PyResult<Vec<Kept>> {
+    let is_other = |object: &Py<PyAny>| {
+        let object = object.bind(py);
+        let own = if let Ok(memory) = object.cast::<StructMemory>() {
+            Some(&memory.get().kept)
+        } else if let Ok(object) = object.cast::<StructObject>() {
+            Some(&object.get().memory.get().kept)
+        } else {
+            let handle = object.cast::<Handle>().ok();
+            handle.and_then(|handle| handle.get().known_pointer()?.known_pointers())
+        };
+        !own.is_some_and(|own| own.is(kept))
+    };
+    for (_, pointer) in &mut new {
+        pointer.retain(is_other);
     }
+    new.retain(|(_, pointer)| !pointer.is_empty());
+    kept.get().keep(py, written, new)
+}
+
+/// Returns whether C may call back through pointers that keep objects alive, or through pointers in the memory of
+/// structs among these.
+fn calls_back(py: Python<'_>, kept: &Py<KeptObjects>) -> bool {
+    let mut all = vec![kept.clone_ref(py)];
+    let mut visited = 0;
+    while let Some(kept) = all.get(visited) {
+        visited += 1;
+        if kept.get().calls_back() {
+            return true;
+        }
+        for object in kept.get().all(py) {
+            let inner = match (object.cast::<StructMemory>(), object.cast::<StructObject>()) {
+                (Ok(memory), _) => &memory.get().kept,
+                (_, Ok(object)) => &object.get().memory.get().kept,
+                _ => continue,
+            };
+            if !all.iter().any(|known| known.is(inner)) {
+                all.push(inner.clone_ref(py));
+            }
+        }
+    }
+    false
 }
 
 /// A C struct or union in memory.
@@ -294,14 +341,38 @@ impl StructObject {
 
     /// Returns the objects that the pointers in the struct keep alive.
     pub(super) fn objects<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyAny>> {
-        let range = self.offset..self.offset + self.size();
-        self.memory.get().objects(py, range)
+        self.memory.get().objects(py, &self.range())
     }
 
-    /// Returns whether C may call back through a pointer in the struct.
-    pub(super) fn calls_back(&self) -> bool {
-        let kept = self.memory.get().kept();
-        kept.iter().any(|(_, kept)| kept.calls_back)
+    /// Returns what the pointers of a copy of the struct keep alive, by their offsets in bytes.
+    pub(super) fn pointers(&self, py: Python<'_>) -> KeptPointers {
+        let memory = self.memory.get();
+        let mut pointers = memory
+            .kept
+            .get()
+            .shared(py, &memory.addresses(&self.range()));
+        // C's own pointers may lead into C's memory.
+        let owner = if memory.is_view {
+            self.memory.clone_ref(py).into_any()
+        } else {
+            memory.owner.clone_ref(py)
+        };
+        let owner = Kept {
+            objects: vec![owner],
+            ..Kept::default()
+        };
+        pointers.push((0..self.size(), owner));
+        pointers
+    }
+
+    /// Returns the bytes of the memory that are those of the struct.
+    fn range(&self) -> Range<usize> {
+        self.offset..self.offset + self.size()
+    }
+
+    /// Returns whether C may call back through a pointer in the struct, or behind one.
+    pub(super) fn calls_back(&self, py: Python<'_>) -> bool {
+        calls_back(py, &self.memory.get().kept)
     }
 
     /// Returns a copy of bytes of the struct.
@@ -320,14 +391,14 @@ impl StructObject {
         py: Python<'_>,
         offset: usize,
         bytes: &[u8],
-        mut kept: Kept,
+        kept: KeptPointers,
     ) -> PyResult<()> {
         if offset + bytes.len() > self.size() {
             return Ok(());
         }
         let start = self.offset + offset;
-        kept.hold_arrays(py)?;
-        let old = self.memory.get().keep(start..start + bytes.len(), kept);
+        let range = start..start + bytes.len();
+        let old = self.memory.get().keep(py, &range, kept)?;
         let to = self.address().as_ptr().wrapping_byte_add(offset);
         // SAFETY: the owner of the memory keeps all bytes of the struct valid and writeable unless it is
         // read-only, which the caller has checked, and the range lies in it. `bytes` is memory of Rust.

@@ -34,7 +34,8 @@ impl Struct {
         members: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<StructObject> {
         let (array, address) = allocate(py, &self.ctype, 1)?;
-        let memory = StructMemory::new(array.into_any().unbind(), address, false);
+        let size = self.ctype.size().unwrap_or_default();
+        let memory = StructMemory::new(py, array.into_any().unbind(), address, size, false)?;
         let library = self.library.clone_ref(py);
         let object = StructObject::new(py, library, self.ctype.clone(), memory)?;
         let record = self.record()?;
@@ -302,7 +303,7 @@ impl StructObject {
         } else {
             writer.write(ctype, value, &mut bytes)?;
         }
-        let kept = writer.kept;
+        let kept = writer.into_pointers();
         self.write(py, offset, &bytes, kept)?;
         Ok(true)
     }
@@ -331,8 +332,8 @@ impl StructObject {
             address: NonNull::new(address).unwrap_or(self.address()),
             is_read_only: self.is_read_only(),
             owner: self.memory.bind(py).clone().into_any(),
-            kept: self.memory.get().objects(py, start..start + size),
-            memory: Some((&self.memory, start)),
+            kept: self.memory.get().objects(py, &(start..start + size)),
+            memory: (&self.memory, start),
         };
         place.read(ctype, &self.read(offset..offset + size))
     }

@@ -45,7 +45,8 @@ impl Variable {
     ) -> PyResult<Self> {
         let owner = library.object.clone_ref(py);
         let is_const = inner.declaration().is_const;
-        let memory = StructMemory::new(owner, inner.address(), is_const);
+        let size = inner.declaration().ctype.size().unwrap_or_default();
+        let memory = StructMemory::new(py, owner, inner.address(), size, is_const)?;
         Ok(Self {
             library,
             inner,
@@ -85,8 +86,8 @@ impl Variable {
             address: self.inner.address(),
             is_read_only: self.inner.declaration().is_const,
             owner: self.memory.bind(py).clone().into_any(),
-            kept: self.memory.get().objects(py, 0..size),
-            memory: Some((&self.memory, 0)),
+            kept: self.memory.get().objects(py, &(0..size)),
+            memory: (&self.memory, 0),
         }
     }
 
@@ -174,7 +175,7 @@ impl Variable {
         let mut bytes = vec![0; self.size()?];
         let mut writer = Writer::new(py, &self.library, name, "");
         writer.write(ctype, value, &mut bytes)?;
-        let kept = writer.kept;
+        let kept = writer.into_pointers();
         self.object(py).write(py, 0, &bytes, kept)
     }
 

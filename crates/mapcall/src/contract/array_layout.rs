@@ -1,23 +1,95 @@
 //! The layout of an array that is not simply contiguous in C order: column-major, or with a leading
 //! dimension.
 
+use mapcall_array::layout::Dims;
+
 use super::extent_rule::ExtentRule;
 use super::memory::Memory;
+use crate::prototype::Parameter;
 
-/// The layout that a parameter asks for by `column_major` and `stride`.
+/// The layout that a parameter asks for by `column_major` and `stride`. `E` is the expression of the stride.
 #[derive(Clone, Debug)]
-pub(super) struct ArrayLayout {
+pub(super) struct ArrayLayout<E = ExtentRule> {
     /// Whether the first axis is the one that moves fastest.
     pub(super) is_column_major: bool,
     /// The distance from one row (column, if it is column-major) to the next, in elements.
-    pub(super) stride: Option<ExtentRule>,
+    pub(super) stride: Option<E>,
 }
 
 /// An array whose strides are not those of a layout.
 #[derive(Debug)]
 pub(super) struct WrongLayout;
 
-impl ArrayLayout {
+/// Rows that are longer than the distance between them.
+#[derive(Debug, PartialEq)]
+pub(super) struct OverlappingRows {
+    /// The number of elements in a row.
+    pub(super) length: usize,
+}
+
+impl<E> ArrayLayout<E> {
+    /// Returns the layout that a parameter asks for; `None` if it asks for none but the usual one, contiguous in C
+    /// order.
+    pub(super) fn of(parameter: &Parameter, stride: Option<E>) -> Option<Self> {
+        let is_column_major = parameter.is_column_major && parameter.rank() != 1;
+        (is_column_major || stride.is_some()).then_some(Self {
+            is_column_major,
+            stride,
+        })
+    }
+
+    /// Returns the reason why a parameter that is no array with known extents can't have a layout.
+    #[cold]
+    pub(super) fn refuse(parameter: &Parameter) -> String {
+        format!(
+            "expected an array with known extents for `stride` and `column_major`, got \
+             `{parameter}`; write all extents"
+        )
+    }
+
+    /// Returns the strides in bytes of an array of a shape whose rows are `leading` elements apart, or follow each
+    /// other without gaps: the inverse of [`leading`](Self::leading).
+    ///
+    /// # Errors
+    ///
+    /// [`OverlappingRows`] if the distance is less than the length of a row.
+    pub(super) fn strides(
+        &self,
+        shape: &[usize],
+        itemsize: usize,
+        leading: Option<usize>,
+    ) -> Result<Dims<isize>, OverlappingRows> {
+        let rank = shape.len();
+        let mut strides = Dims::from_elem(0, rank);
+        // The fastest axis first. A product that saturates is the stride of an array larger than memory.
+        let mut step = 1_usize;
+        for index in 0..rank {
+            let axis = self.axis(index, rank);
+            let may_lead = index == 1 || rank == 1;
+            if let Some(leading) = leading.filter(|_| may_lead) {
+                let length = step.max(1);
+                if leading < length {
+                    return Err(OverlappingRows { length });
+                }
+                step = leading;
+            }
+            if let Some(stride) = strides.get_mut(axis) {
+                *stride = isize::try_from(step.saturating_mul(itemsize)).unwrap_or(isize::MAX);
+            }
+            step = step.saturating_mul(shape.get(axis).copied().unwrap_or(1));
+        }
+        Ok(strides)
+    }
+
+    /// Returns the axis at an index in the order of memory, the fastest first.
+    fn axis(&self, index: usize, rank: usize) -> usize {
+        if self.is_column_major {
+            index
+        } else {
+            rank - 1 - index
+        }
+    }
+
     /// Returns the distance from one row to the next, in elements; `None` if the array does not tell, as it
     /// has at most one row.
     ///
@@ -70,11 +142,7 @@ impl ArrayLayout {
         let rank = shape.len();
         // The fastest axis first.
         for index in 0..rank {
-            let axis = if self.is_column_major {
-                index
-            } else {
-                rank - 1 - index
-            };
+            let axis = self.axis(index, rank);
             let length = shape.get(axis).copied().unwrap_or(1);
             let stride = strides.get(axis).copied().unwrap_or(0);
             // Rows follow each other along the second axis, and the elements of a vector along its only one.
@@ -125,5 +193,56 @@ fn elements(bytes: usize, itemsize: usize) -> Option<usize> {
         bytes.checked_div(itemsize)
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mapcall_array::Backing;
+
+    use super::*;
+
+    #[test]
+    fn strides_are_the_inverse_of_the_distance() {
+        let shapes: [&[usize]; 6] = [&[4], &[2, 3], &[3, 1], &[1, 3], &[2, 3, 4], &[3, 2, 1]];
+        for shape in shapes {
+            for (is_column_major, leading) in [
+                (false, None),
+                (true, None),
+                (false, Some(7)),
+                (true, Some(7)),
+            ] {
+                let layout = ArrayLayout {
+                    is_column_major,
+                    stride: leading,
+                };
+                let strides = layout.strides(shape, 8, leading).unwrap();
+                let memory = Memory {
+                    address: std::ptr::null_mut(),
+                    shape,
+                    strides: strides.as_slice(),
+                    is_contiguous: false,
+                    is_writeable: true,
+                    is_shared: false,
+                    backing: Backing::Unknown,
+                };
+                let found = layout.leading(&memory, 8).unwrap();
+                // An array with one row does not tell the distance to the next.
+                assert!(found.is_none() || found == leading, "{shape:?} {leading:?}");
+                let elements: usize = shape.iter().product();
+                let reach = |axis: usize| (shape[axis] - 1) * strides[axis].unsigned_abs();
+                let last: usize = (0..shape.len()).map(reach).sum();
+                if leading.is_none() {
+                    assert_eq!(last + 8, 8 * elements);
+                }
+            }
+        }
+        let layout = ArrayLayout {
+            is_column_major: false,
+            stride: Some(2),
+        };
+        let overlapping = layout.strides(&[2, 3], 8, Some(2)).unwrap_err();
+        assert_eq!(overlapping, OverlappingRows { length: 3 });
+        assert!(layout.strides(&[2], 8, Some(0)).is_err());
     }
 }

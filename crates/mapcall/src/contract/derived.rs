@@ -4,7 +4,6 @@
 use super::UnsupportedPrototype;
 use super::number::Number;
 use super::rule::{ArrayRule, Rule};
-use super::scalar::Scalar;
 use crate::extent::Expr;
 use crate::prototype::Prototype;
 
@@ -89,16 +88,6 @@ impl DerivedNumbers {
 pub(super) fn row_axis(rule: &ArrayRule) -> Option<usize> {
     let last = rule.rank().checked_sub(1).filter(|&last| last > 0)?;
     Some(if rule.is_column_major() { 0 } else { last })
-}
-
-/// Returns whether a number is at least `low` and at most `high`.
-pub(super) fn is_within(value: Scalar, low: i128, high: i128) -> bool {
-    match value {
-        Scalar::Int(value) => (low..=high).contains(&value),
-        #[expect(clippy::cast_precision_loss, reason = "rounds to the nearest")]
-        Scalar::Float(value) => (low as f64..=high as f64).contains(&value),
-        _ => true,
-    }
 }
 
 /// Returns the type of a number of which a copy may be passed by reference.

@@ -22,6 +22,7 @@ mod alias;
 mod array_layout;
 mod broadcast;
 mod check;
+mod condition;
 mod conversion;
 mod convert;
 mod derived;
@@ -62,7 +63,7 @@ pub use quick::{
     LeftOut, Quick, QuickArgument, QuickBatch, QuickBatchCall, QuickCall, QuickDerived,
     QuickOutput, QuickVector, QuickVectors, ShortFrame,
 };
-pub use received::{Received, ReceivedArray, ReceivedNumbers, ReceivedParameters};
+pub use received::{Received, ReceivedArray, ReceivedError, ReceivedNumbers, ReceivedParameters};
 pub use role::Role;
 pub use rule::{
     ArrayRule, Derived, InOutRule, Inferred, PointerRule, Rule, UnsupportedPrototype, target_name,

@@ -7,10 +7,12 @@ use mapcall_array::DType;
 use mapcall_array::fork::Section;
 
 use super::array_layout::ArrayLayout;
+use super::condition::{ConditionedNumber, by_reference};
 use super::error::Problem;
 use super::extent_rule::ExtentRule;
 use super::memory::Memory;
 use super::number::Number;
+use super::received::ReceivedParameters;
 use crate::ctype::{Body, CType, Function, Integer};
 use crate::extent::Extent;
 use crate::prototype::{Nullability, Ownership, Parameter, Prototype};
@@ -258,6 +260,10 @@ impl Rule {
         if let Some(rule) = Self::of_number(prototype, (position, parameter), inferred)? {
             return Ok(rule);
         }
+        let is_measured = parameter.rank() > 0 && parameter.extents != [Extent::Unknown];
+        if !is_measured && ArrayLayout::of(parameter, parameter.stride.as_ref()).is_some() {
+            return Err(ArrayLayout::<ExtentRule>::refuse(parameter));
+        }
         // C has one type for `T x[]` and `T *x`.
         if parameter.extents == [Extent::Unknown] {
             let (target, is_const) = (&parameter.ctype, parameter.is_only_read());
@@ -312,41 +318,23 @@ impl Rule {
                 Self::InOut(InOutRule { inferred, array })
             }));
         }
-        let number = Number::of(&parameter.ctype).filter(|_| is_scalar);
-        let reference = match parameter.ctype.resolved() {
-            CType::Pointer(pointer) if is_scalar && parameter.is_only_read() => {
-                Number::of(&pointer.target)
-            }
-            _ if target.is_some() && parameter.is_only_read() => Number::of(&parameter.ctype),
-            _ => None,
-        };
         if parameter.equals.is_some() {
-            return match number.or(reference) {
-                Some(value @ (Number::Integer(_) | Number::Bool)) => {
-                    Ok(Some(Self::Derived(Derived {
-                        number: value,
-                        is_by_reference: number.is_none(),
-                    })))
-                }
-                _ => Err(format!(
-                    "expected an integer, or a pointer to a const one, for `equals`, got \
-                     `{parameter}`; leave `equals` out"
-                )),
-            };
+            let found = ConditionedNumber::that_equals(parameter)?;
+            return Ok(Some(Self::Derived(Derived {
+                number: found.number,
+                is_by_reference: found.is_by_reference,
+            })));
         }
         let has_bounds = parameter.between.is_some();
-        if let (true, None | Some(Number::Complex(_))) = (has_bounds, number.or(reference)) {
-            return Err(format!(
-                "expected a real number, or a pointer to a const one, for `between`, got \
-                 `{parameter}`; leave `between` out"
-            ));
+        if has_bounds {
+            ConditionedNumber::with_bounds(parameter)?;
         }
         let is_mentioned = || {
             prototype
                 .expressions()
                 .any(|value| value.mentions(position))
         };
-        Ok(match reference {
+        Ok(match by_reference(parameter) {
             Some(number) if has_bounds || is_mentioned() => Some(Self::Reference(number)),
             _ => None,
         })
@@ -368,7 +356,12 @@ impl Rule {
                 ctype: ctype.clone(),
             }),
             CType::Pointer(pointer) => Ok(match pointer.target.resolved() {
-                CType::Function(function) => Self::Function(Arc::clone(function)),
+                CType::Function(function) => {
+                    if function.declared.is_some() {
+                        ReceivedParameters::new(function)?;
+                    }
+                    Self::Function(Arc::clone(function))
+                }
                 _ if pointer.is_text() => Self::Text,
                 target => {
                     Self::Pointer(PointerRule::new(&pointer.target, target, pointer.is_const))
@@ -451,17 +444,13 @@ impl ArrayRule {
         });
         let extents: Box<[ExtentRule]> = extents.collect();
         let stride = parameter.stride.as_ref();
-        let layout = ArrayLayout {
-            is_column_major: parameter.is_column_major && extents.len() > 1,
-            stride: stride.map(|stride| ExtentRule::new(prototype, stride, inferred)),
-        };
-        let has_layout = layout.is_column_major || layout.stride.is_some();
-        let is_unknown = |extent: &ExtentRule| *extent == ExtentRule::Unknown;
-        if has_layout && (extents.iter().chain(&layout.stride).any(is_unknown) || is_sized) {
-            return Err(format!(
-                "expected an array with known extents for `stride` and `column_major`, got \
-                 `{parameter}`; write all extents"
-            ));
+        let stride = stride.map(|stride| ExtentRule::new(prototype, stride, inferred));
+        let layout = ArrayLayout::of(parameter, stride);
+        if let Some(layout) = &layout {
+            let is_unknown = |extent: &ExtentRule| *extent == ExtentRule::Unknown;
+            if extents.iter().chain(&layout.stride).any(is_unknown) || is_sized {
+                return Err(ArrayLayout::<ExtentRule>::refuse(parameter));
+            }
         }
         let (ctype, is_const) = (&parameter.ctype, parameter.is_only_read());
         let mut memory = MemoryRule::new(ctype, &dtype, extents.len(), is_const);
@@ -476,7 +465,7 @@ impl ArrayRule {
             is_output: parameter.is_output(),
             is_nullable: parameter.nullability == Nullability::Nullable,
             is_sized,
-            layout: has_layout.then(|| layout.into()),
+            layout: layout.map(Box::new),
         })
     }
 

@@ -2,7 +2,8 @@
 
 use mapcall::array::layout::Order;
 use mapcall::array::{Array, DType};
-use mapcall::{Arg, CallError};
+use mapcall::contract::{Contract, Received, ReceivedNumbers, ReceivedParameters};
+use mapcall::{Arg, CallError, Prototype};
 use ndarray::{Array2, ShapeBuilder as _, array, s};
 
 use crate::fixture::{bind, call, engines, refuse};
@@ -132,4 +133,47 @@ fn a_null_result_is_a_failure() {
     let text = "void *nothing(void) __attribute__((returns_nonnull))";
     let error = bind(text).call(&mut []).unwrap_err();
     assert!(matches!(error, CallError::Status { code: 0, .. }));
+}
+
+#[test]
+fn callbacks_get_the_layout_of_the_prototype() {
+    let strides = |parameter: &str| {
+        let text = format!("void f({parameter})");
+        let mapcall::CType::Function(f) = Prototype::parse(&text).unwrap().function_type() else {
+            panic!("{text}");
+        };
+        let f = ReceivedParameters::new(&f).unwrap();
+        let [Received::Array(array)] = f.rules() else {
+            panic!("{text}");
+        };
+        let numbers = ReceivedNumbers::default();
+        let shape = array.shape(&numbers).unwrap();
+        let strides = array.strides(&numbers, &shape);
+        strides
+            .map(|strides| strides.to_vec())
+            .map_err(|error| error.to_string())
+    };
+    for (parameter, expected) in [
+        ("const float a[2][3]", [12, 4]),
+        ("[[mapcall::column_major]] const float a[2][3]", [4, 8]),
+        ("[[mapcall::stride(5)]] const float a[2][3]", [20, 4]),
+        (
+            "[[mapcall::column_major, mapcall::stride(5)]] const float a[2][3]",
+            [4, 20],
+        ),
+    ] {
+        assert_eq!(strides(parameter).unwrap(), expected, "{parameter}");
+    }
+    assert_eq!(
+        strides("[[mapcall::stride(2)]] const float a[2][3]").unwrap_err(),
+        "callback's argument a: expected [[mapcall::stride(2)]] const float a[2][3], but C passes \
+         arguments for which 2 is 2, less than the 3 elements of a row"
+    );
+    let text = "void call(int n, void (*f)([[mapcall::column_major]] double a[n][n]))";
+    let error = Contract::new(Prototype::parse(text).unwrap()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "call: f: a: expected an array with known extents for `stride` and `column_major`, got \
+         `[[mapcall::column_major]] double *a`; write all extents"
+    );
 }

@@ -2,8 +2,9 @@
 //! dimensions, and those that are passed by reference.
 
 use super::{ArgumentError, ArrayRule, Check, HostValue, Problem, Rule};
+use crate::contract::condition::is_within;
 use crate::contract::convert::convert_number;
-use crate::contract::derived::{is_within, row_axis};
+use crate::contract::derived::row_axis;
 use crate::contract::dimension::UNSET;
 use crate::contract::extent_rule::ExtentRule;
 use crate::contract::number::Number;

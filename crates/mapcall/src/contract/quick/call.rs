@@ -9,8 +9,8 @@ use super::derived::{
 };
 use super::{QuickArgument, may_alias};
 use crate::call::SmallFrame;
+use crate::contract::condition::is_within;
 use crate::contract::convert::check_text;
-use crate::contract::derived::is_within;
 use crate::contract::dimension::{UNSET, agrees};
 use crate::contract::memory::overlap;
 use crate::contract::output::Output;
