@@ -107,6 +107,8 @@ def default_again(number: int) -> object:
 
 def other_signals() -> object:
     """The handlers of no other signal change, and Ctrl-C works."""
+    # SIGINT is ignored if a shell has started the tests in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     others = sorted(signal.valid_signals() - set(SIGNALS.values()))
     before = [signal.getsignal(number) for number in others]
     found = fault(open_map())

@@ -22,6 +22,16 @@ pub(super) fn is_same(one: &CType, other: &CType) -> bool {
     Comparison::default().are_same(one, other)
 }
 
+/// Returns whether the definitions of two types say the same, though structs that pointers lead to may be known from
+/// one of them alone.
+pub(super) fn are_same_definitions(one: &CType, other: &CType) -> bool {
+    let mut comparison = Comparison {
+        completes: true,
+        ..Comparison::default()
+    };
+    comparison.are_equal(one, other)
+}
+
 /// Returns whether the parameters of two function types have the same names, extents and annotations. Their types
 /// are compared as those of the parameters.
 fn are_declared_alike(one: &Function, other: &Function) -> bool {
@@ -48,9 +58,13 @@ impl VisitedPairs {
     }
 }
 
-/// The comparison of two types, and the pairs that it has visited.
+/// The comparison of two types.
 #[derive(Default)]
-struct Comparison(VisitedPairs);
+struct Comparison {
+    visited: VisitedPairs,
+    /// Whether a struct whose members are not known yet equals one of the same tag.
+    completes: bool,
+}
 
 impl Comparison {
     fn are_equal(&mut self, one: &CType, other: &CType) -> bool {
@@ -64,15 +78,16 @@ impl Comparison {
             (CType::Pointer(one), CType::Pointer(other)) => {
                 one.is_const == other.is_const
                     && one.is_restrict == other.is_restrict
-                    && (!self.0.begin(one, other) || self.are_equal(&one.target, &other.target))
+                    && (!self.visited.begin(one, other)
+                        || self.are_equal(&one.target, &other.target))
             }
             (CType::Array(one), CType::Array(other)) => {
                 one.length == other.length
-                    && (!self.0.begin(one, other) || self.are_equal(&one.item, &other.item))
+                    && (!self.visited.begin(one, other) || self.are_equal(&one.item, &other.item))
             }
             (CType::Function(one), CType::Function(other)) => {
                 let parameters = one.parameters.iter().zip(&other.parameters);
-                !self.0.begin(one, other)
+                !self.visited.begin(one, other)
                     || (one.is_variadic == other.is_variadic
                         && one.parameters.len() == other.parameters.len()
                         && are_declared_alike(one, other)
@@ -80,12 +95,12 @@ impl Comparison {
                         && { parameters }.all(|(one, other)| self.are_equal(one, other)))
             }
             (CType::Record(one), CType::Record(other)) => {
-                !self.0.begin(one, other) || self.are_equal_records(one, other)
+                !self.visited.begin(one, other) || self.are_equal_records(one, other)
             }
             (CType::Typedef(one), CType::Typedef(other)) => {
                 one.name == other.name
                     && (one.is_const, one.alignment) == (other.is_const, other.alignment)
-                    && (!self.0.begin(one, other) || self.are_equal(&one.ctype, &other.ctype))
+                    && (!self.visited.begin(one, other) || self.are_equal(&one.ctype, &other.ctype))
             }
             _ => false,
         }
@@ -118,6 +133,7 @@ impl Comparison {
                             && self.are_equal(&one.ctype, &other.ctype)
                     })
             }
+            (Body::Incomplete, _) | (_, Body::Incomplete) if self.completes => one.tag.is_some(),
             // At least one of the two has no known members.
             (one, other) => one == other,
         }
@@ -127,15 +143,16 @@ impl Comparison {
         match (one.resolved(), other.resolved()) {
             (CType::Pointer(one), CType::Pointer(other)) => {
                 one.is_const == other.is_const
-                    && (!self.0.begin(one, other) || self.are_same(&one.target, &other.target))
+                    && (!self.visited.begin(one, other)
+                        || self.are_same(&one.target, &other.target))
             }
             (CType::Array(one), CType::Array(other)) => {
                 one.length == other.length
-                    && (!self.0.begin(one, other) || self.are_same(&one.item, &other.item))
+                    && (!self.visited.begin(one, other) || self.are_same(&one.item, &other.item))
             }
             (CType::Function(one), CType::Function(other)) => {
                 let parameters = one.parameters.iter().zip(&other.parameters);
-                !self.0.begin(one, other)
+                !self.visited.begin(one, other)
                     || (one.is_variadic == other.is_variadic
                         && one.parameters.len() == other.parameters.len()
                         && self.are_same(&one.returns, &other.returns)
@@ -148,7 +165,7 @@ impl Comparison {
             (CType::Record(one), CType::Record(other)) => {
                 // The members are compared with all names, so pairs that were visited without names don't
                 // count.
-                !self.0.begin(one, other) || Self::default().are_equal_records(one, other)
+                !self.visited.begin(one, other) || Self::default().are_equal_records(one, other)
             }
             (one, other) => self.are_equal(one, other),
         }

@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use super::compare::are_same_definitions;
 use super::{Body, CType, standard};
 
 /// The typedefs, tags and enumerators of a text, and those that are defined outside it.
@@ -155,28 +156,27 @@ impl Scope {
         }
     }
 
+    /// Defines a tag. Returns its type: that of an earlier definition if it says the same, since types of which each
+    /// had pointers to the one before would nest ever deeper.
     pub(crate) fn define_tag(
         &mut self,
         keyword: &'static str,
         tag: &str,
-        ctype: &CType,
-    ) -> Result<(), Conflict> {
-        let known = match self.names.tags.get(tag) {
-            None if self.hides(tag) => None,
-            _ => self.defined_tag(tag),
-        };
-        match known {
+        ctype: CType,
+    ) -> Result<CType, Conflict> {
+        let ctype = match self.defined_tag(tag) {
+            Some((kind, known)) if kind == keyword && are_same_definitions(&known, &ctype) => known,
             Some((kind, known))
-                if kind != keyword || known != *ctype && !is_completed(&known, ctype) =>
+                if !(kind == keyword && is_completed(&known, &ctype))
+                    && (self.names.tags.contains_key(tag) || !self.hides(tag)) =>
             {
-                Err(Conflict)
+                return Err(Conflict);
             }
-            _ => {
-                let ctype = ctype.clone();
-                self.names.tags.insert(tag.into(), (keyword, ctype));
-                Ok(())
-            }
-        }
+            _ => ctype,
+        };
+        let defined = (keyword, ctype.clone());
+        self.names.tags.insert(tag.into(), defined);
+        Ok(ctype)
     }
 
     pub(crate) fn define_typedef(&mut self, name: &str, ctype: CType) -> Result<(), Conflict> {

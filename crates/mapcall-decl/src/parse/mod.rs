@@ -14,8 +14,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::ctype::CType;
 use crate::ctype::scope::{self, Conflict, Outer, Scope};
+use crate::ctype::{CType, RecordKind};
 use crate::error::{PrototypeError, PrototypeErrorKind as Kind};
 use crate::prototype::{Declared, Prototype, Variable};
 use crate::stack;
@@ -240,6 +240,9 @@ struct Reader<'t> {
     suggestions: Cell<usize>,
     /// The names of the parameters of the functions whose parameters are being read.
     enclosing: Vec<Span>,
+    /// The kinds and tags of the structs and unions whose members are being read. A definition hides an earlier one
+    /// from its own beginning on (C11 6.2.1, paragraph 7).
+    being_defined: Vec<(RecordKind, &'t str)>,
     /// The types of the variables and functions that the text has declared so far, and whether a variable is
     /// `const`; `None` if the text asks for no types of them.
     objects: Option<HashMap<String, (CType, bool)>>,
@@ -263,6 +266,7 @@ impl<'t> Reader<'t> {
             position: 0..0,
             suggestions: Cell::new(0),
             enclosing: Vec::new(),
+            being_defined: Vec::new(),
             // A part of `typeof` and `sizeof`, and one of `alignof`.
             objects: (source.contains("eof") || source.contains("gnof")).then(HashMap::new),
         }
@@ -329,9 +333,9 @@ impl Reader<'_> {
         &mut self,
         keyword: &'static str,
         tag: &str,
-        ctype: &CType,
+        ctype: CType,
         span: Span,
-    ) -> Result<()> {
+    ) -> Result<CType> {
         let defined = self.scope.define_tag(keyword, tag, ctype);
         defined.map_err(|Conflict| self.redefined(format!("{keyword} {tag}"), span))
     }

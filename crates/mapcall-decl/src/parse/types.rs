@@ -216,7 +216,9 @@ impl Reader<'_> {
         let tag = record.tag.map(|tag| self.text(tag));
         let Some(list) = &record.members else {
             let tag = tag.unwrap_or_default();
-            if let Some(known) = self.scope.tag(kind.keyword(), tag) {
+            let is_being_defined = self.being_defined.contains(&(kind, tag));
+            let known = self.scope.tag(kind.keyword(), tag);
+            if let Some(known) = known.filter(|_| !is_being_defined) {
                 return Ok(known);
             }
             let record = Record::new(kind, Some(tag.into()), Body::Incomplete);
@@ -235,9 +237,12 @@ impl Reader<'_> {
             }
         };
         let mut members = Vec::new();
-        for declaration in list {
-            self.members(declaration, &mut members)?;
-        }
+        self.being_defined.push((kind, tag.unwrap_or_default()));
+        let read = list
+            .iter()
+            .try_for_each(|declaration| self.members(declaration, &mut members));
+        self.being_defined.pop();
+        read?;
         let body = if let Some(reason) = reason {
             Body::Unsupported { reason }
         } else {
@@ -253,7 +258,7 @@ impl Reader<'_> {
             return Err(self.too_deep(record.span));
         }
         if let Some(tag) = tag {
-            self.define_tag(kind.keyword(), tag, &ctype, record.span)?;
+            return self.define_tag(kind.keyword(), tag, ctype, record.span);
         }
         Ok(ctype)
     }
@@ -324,8 +329,7 @@ impl Reader<'_> {
             };
             // An enumeration with a fixed type is complete without its enumerators (C23 6.7.2.2).
             let ctype = enumeration_of(Some(tag), Vec::new(), Some(&fixed), false);
-            self.define_tag("enum", tag, &ctype, specifier.span)?;
-            return Ok(ctype);
+            return self.define_tag("enum", tag, ctype, specifier.span);
         };
         let mut enumerators = Vec::new();
         let mut next = 0_i128;
@@ -345,7 +349,7 @@ impl Reader<'_> {
         let is_packed = self.attributes(&specifier.attributes)?.is_packed;
         let ctype = enumeration_of(tag, enumerators, fixed.as_ref(), is_packed);
         if let Some(tag) = tag {
-            self.define_tag("enum", tag, &ctype, specifier.span)?;
+            return self.define_tag("enum", tag, ctype, specifier.span);
         }
         Ok(ctype)
     }

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use mapcall_array::DType;
 use mapcall_array::dtype::Field;
 use mapcall_decl::ctype::{Body, CType};
-use mapcall_decl::{Declarations, Prototype};
+use mapcall_decl::declarations::Definitions;
+use mapcall_decl::{Declarations, Prototype, PrototypeErrorKind};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -188,4 +189,72 @@ fn a_struct_of_many_members_is_a_handle() {
     assert!(error.reason.contains("more than 16384 members"), "{error}");
     let value = text(13).replace('*', "");
     assert!(Prototype::parse(&value).is_err());
+}
+
+/// Each prototype of a library may come with the definitions that it needs.
+#[test]
+fn definitions_may_be_repeated_any_number_of_times() {
+    for text in [
+        "struct node { struct node *next; double x; }; void f(struct node *p)",
+        "typedef struct node { struct node *next, **all; } node; void f(node *p)",
+        "typedef struct node node; struct node { node *next; }; void f(node *p)",
+        "struct node { void (*visit)(struct node *node, int n, const double x[n]); }; void f(struct node *p)",
+        "union node { union node *next; int x; }; void f(union node *p)",
+        "struct b; struct node { struct b *b; }; struct b { struct node *a; struct b *b; }; void f(struct node *p)",
+        "struct node { struct c { struct node *up; struct c *c; } inner; struct node *next; }; void f(struct node *p)",
+        "struct node { enum e { A, B } e; struct node *next; }; void f(struct node *p)",
+    ] {
+        let mut known = Definitions::default();
+        let mut first = None;
+        let header = Declarations::default();
+        for _ in 0..100 {
+            let (prototype, defined) = header.prototype_after(text, &known).unwrap();
+            known.extend(defined);
+            let first = first.get_or_insert_with(|| prototype.clone());
+            assert!(
+                prototype.parameters[0]
+                    .ctype
+                    .is_same(&first.parameters[0].ctype)
+            );
+        }
+        assert!(known.structure("node").is_some());
+        // A header has the definition, too.
+        let declared = Declarations::parse(&format!("{text};"));
+        assert!(declared.errors().is_empty(), "{text}");
+        let mut known = Definitions::default();
+        for _ in 0..100 {
+            let (_, defined) = declared.prototype_after(text, &known).unwrap();
+            known.extend(defined);
+        }
+    }
+}
+
+#[test]
+fn a_definition_hides_an_earlier_one_from_its_beginning_on() {
+    let header = Declarations::default();
+    let text = "struct node { struct node *next; int x; }; void f(struct node *p)";
+    let (_, known) = header
+        .prototype_after(text, &Definitions::default())
+        .unwrap();
+    let text = "struct node { struct node *next; double x, y; }; void f(struct node *p)";
+    let (_, known) = header.prototype_after(text, &known).unwrap();
+    let node = known.structure("node").unwrap();
+    assert_eq!(node.size(), Some(24));
+    let CType::Record(record) = node.resolved() else {
+        panic!("{node}");
+    };
+    let Body::Complete { members, .. } = &record.body else {
+        panic!("{node}");
+    };
+    let CType::Pointer(next) = &members[0].ctype else {
+        panic!("{node}");
+    };
+    assert!([None, Some(24)].contains(&next.target.size()), "{node}");
+    // A header's definition is not hidden.
+    let declared = Declarations::parse("struct node { struct node *next; int x; };");
+    let refused = declared.prototype(text).unwrap_err();
+    assert!(
+        matches!(refused.kind, PrototypeErrorKind::Redefined { .. }),
+        "{refused}"
+    );
 }

@@ -114,6 +114,8 @@ pub(super) struct OpenPointer {
     /// What the pointers in the memory keep alive, if any has been assigned. It is dropped after `inner`, whose
     /// destructor may use them.
     pointers: OnceLock<Py<KeptObjects>>,
+    /// The `Library`, which knows the structs that its prototypes define; `None` for a handle of a callback.
+    pub(super) library: Option<Py<PyAny>>,
     /// Whether the handle has a destructor, so that the memory ends with it.
     is_owner: bool,
     /// The scope of the callback that has received the handle or made it.
@@ -196,6 +198,7 @@ impl OpenPointer {
             views: Arc::default(),
             kept,
             pointers: OnceLock::new(),
+            library: None,
             is_owner: false,
             scope: None,
             callable: None,
@@ -216,6 +219,14 @@ impl Handle {
     pub(super) fn sharing(mut self, pointers: Option<Py<KeptObjects>>) -> Self {
         if let (State::Open(pointer), Some(pointers)) = (&mut self.0, pointers) {
             pointer.pointers = OnceLock::from(pointers);
+        }
+        self
+    }
+
+    /// Returns the handle with its `Library`.
+    pub(super) fn of_library(mut self, library: Py<PyAny>) -> Self {
+        if let State::Open(pointer) = &mut self.0 {
+            pointer.library = Some(library);
         }
         self
     }

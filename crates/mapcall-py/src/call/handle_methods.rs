@@ -19,7 +19,7 @@ impl Handle {
     #[cold]
     fn no_attribute(this: &Bound<'_, Self>, name: &str) -> PyErr {
         let message = format!("'mapcall.Handle' object has no attribute '{name}'");
-        let is_member = match this.get().pointer().ctype.resolved() {
+        let is_member = match pointee::known_type(this).resolved() {
             CType::Record(record) => {
                 let members = record.named_members();
                 members.iter().any(|(member, ..)| *member == name)
@@ -49,6 +49,7 @@ impl Handle {
             visit.call(callable)?;
         }
         visit.call(pointer.known_pointers())?;
+        visit.call(&pointer.library)?;
         visit.call(&pointer.kept)
     }
 
@@ -215,7 +216,7 @@ impl Handle {
         let dtype: Bound<'py, PyArrayDescr> = if let Some(dtype) = dtype {
             convert::dtype(dtype)?
         } else {
-            let dtype = handle.pointer().ctype.dtype().map_err(|error| {
+            let dtype = pointee::known_type(this).dtype().map_err(|error| {
                 PyTypeError::new_err(format!(
                     "array: expected a dtype, got none ({error}); give it, as in array(shape, 'f8')"
                 ))

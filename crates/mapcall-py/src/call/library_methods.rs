@@ -355,17 +355,18 @@ impl Library {
         let inner = handle::at_address(&library.inner, pointer, address, KeepAlive::default());
         let target = pointer.target.clone();
         let options = Options::new(None, None, "str", destructor, None)?;
-        match options.destructor {
-            None => Ok(Handle::new(inner, target, kept)),
+        let handle = match options.destructor {
+            None => Handle::new(inner, target, kept),
             Some(Destructor::Callable(callable)) => {
-                Ok(Handle::destroyed_by(inner, target, kept, callable))
+                Handle::destroyed_by(inner, target, kept, callable)
             }
             Some(Destructor::Function(function)) => {
                 let inner = inner.with_destructor(&function.get().inner);
                 let inner = inner.map_err(|error| errors::call(py, &error))?;
-                Ok(Handle::new(inner, target, kept).owning())
+                Handle::new(inner, target, kept).owning()
             }
-        }
+        };
+        Ok(handle.of_library(this.clone().into_any().unbind()))
     }
 
     /// The constants of the header by name, a read-only mapping.

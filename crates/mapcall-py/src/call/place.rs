@@ -116,6 +116,7 @@ impl<'py> Place<'_, 'py> {
         let target = self.library.completed(py, &pointer.target);
         let pointers = self.memory.0.get().kept().clone_ref(py);
         let handle = Handle::new(inner, target, Some(kept)).sharing(Some(pointers));
+        let handle = handle.of_library(self.library.object.clone_ref(py));
         Ok(Bound::new(py, handle)?.into_any())
     }
 }

@@ -2,13 +2,14 @@
 
 #![allow(unsafe_code)]
 
+use std::borrow::Cow;
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 use std::slice;
 
 use mapcall::call::scalar_slots;
 use mapcall::contract::{Number, target_name};
-use mapcall::ctype::{CType, Pointer};
+use mapcall::ctype::{Body, CType, Pointer};
 use mapcall::function::KeepAlive;
 use numpy::PyUntypedArray;
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
@@ -43,7 +44,7 @@ pub(super) fn get<'py>(
     if let Some(scope) = &pointer.scope {
         scope.write_back();
     }
-    let (ctype, address) = (&pointer.ctype, in_use.address());
+    let (ctype, address) = (&*known_type(handle), in_use.address());
     match ctype.resolved() {
         CType::Record(_) if ctype.size().is_some() => {
             let library = library(handle);
@@ -93,7 +94,7 @@ pub(super) fn set<'py>(
     check_index(handle, index)?;
     let in_use = handle.get().open()?;
     let pointer = handle.get().pointer();
-    let ctype = &pointer.ctype;
+    let ctype = &*known_type(handle);
     if pointer.inner.is_read_only() {
         return Err(PyValueError::new_err(format!(
             "expected a handle to memory that may be written, got one to const {}",
@@ -210,9 +211,23 @@ fn no_value(handle: &Bound<'_, Handle>) -> PyErr {
 }
 
 fn library(handle: &Bound<'_, Handle>) -> LibraryReference {
+    let py = handle.py();
+    let object = handle.get().pointer().library.as_ref();
     LibraryReference {
-        object: handle.py().None(),
+        object: object.map_or_else(|| py.None(), |object| object.clone_ref(py)),
         inner: handle.get().inner().library().clone(),
+    }
+}
+
+/// Returns the type that a handle leads to. A struct whose type only declares it, such as the next one of a list, is
+/// the one that the library has defined by now.
+pub(super) fn known_type<'a>(handle: &'a Bound<'_, Handle>) -> Cow<'a, CType> {
+    let ctype = &handle.get().pointer().ctype;
+    match ctype.resolved() {
+        CType::Record(record) if record.body == Body::Incomplete => {
+            Cow::Owned(library(handle).completed(handle.py(), ctype))
+        }
+        _ => Cow::Borrowed(ctype),
     }
 }
 
@@ -246,7 +261,7 @@ fn pointer_in<'py>(
         Some(scope) => Handle::in_scope(inner, target, None, scope),
         None => Handle::new(inner, target, Some(kept)).sharing(Some(pointers)),
     };
-    Ok(Bound::new(py, handle)?.into_any())
+    Ok(Bound::new(py, handle.of_library(library.object))?.into_any())
 }
 
 /// Returns the number at an address.

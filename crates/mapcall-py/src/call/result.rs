@@ -232,6 +232,7 @@ fn pointer_to_handle<'py>(
     let destructor = match &this.binding().options.destructor {
         Some(Destructor::Callable(callable)) => {
             let handle = Handle::destroyed_by(handle, target, objects, callable.clone_ref(py));
+            let handle = handle.of_library(this.binding().library.clone_ref(py));
             return Ok(Bound::new(py, handle)?.into_any());
         }
         Some(Destructor::Function(function)) => Some(&function.get().inner),
@@ -251,6 +252,7 @@ fn pointer_to_handle<'py>(
             Handle::new(handle, target, objects).sharing(pointers)
         }
     };
+    let handle = handle.of_library(this.binding().library.clone_ref(py));
     Ok(Bound::new(py, handle)?.into_any())
 }
 
