@@ -119,6 +119,8 @@ def test_all_workers_are_killed(tmp_path: Path, unchanged: Any) -> None:
 @pytest.mark.parametrize("killed", [pytest.param("workers", marks=clusters.long), "scheduler"])
 def test_processes_that_do_not_come_back(tmp_path: Path, unchanged: Any, killed: str) -> None:
     """The user interrupts a computation without workers; one without a scheduler fails."""
+    # SIGINT is ignored if a shell has started the tests in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = tmp_path / "out"
     folder.mkdir()
     x = numbers(MIB, MIB // 8).map_blocks(clusters.held, str(tmp_path), meta=np.empty(0, "i8"))
