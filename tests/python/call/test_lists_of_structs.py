@@ -18,6 +18,7 @@ SOURCE = """
     static struct node c = {0, 3}, b = {&c, 2}, a = {&b, 1};
     struct node *head(void) { return &a; }
     void get(struct node **to) { *to = &a; }
+    void visit(void (*f)(struct node *)) { f(&a); }
     struct node *append(struct node *head, double v)
     {
         struct node *new = malloc(sizeof *new);
@@ -95,6 +96,13 @@ def test_a_tree_of_two_kinds(library: mapcall.Library) -> None:
     assert inner[0].leaves[1].n == 7
     assert inner[0].leaves[0].up[0].leaves[1].up[0].leaves[1].n == 7
     assert top[0].leaves[1].up[0].inner[0].inner is None
+
+
+def test_a_callback_walks_the_list_that_it_receives(library: mapcall.Library) -> None:
+    visit = library.function(NODE + "void visit(void (*f)(struct node *head))")
+    found: list[float] = []
+    visit(lambda head: found.extend(values(head)))
+    assert found == [1, 2, 3]
 
 
 def test_a_definition_may_come_with_each_prototype(library: mapcall.Library) -> None:

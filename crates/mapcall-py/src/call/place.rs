@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 
 use mapcall::call::scalar_slots;
 use mapcall::contract::Number;
-use mapcall::ctype::CType;
+use mapcall::ctype::{Body, CType};
 use mapcall::function::KeepAlive;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
@@ -30,6 +30,8 @@ pub(super) struct Place<'a, 'py> {
     pub(super) kept: Vec<Bound<'py, PyAny>>,
     /// The memory of the struct that the value is a member of, and its offset there.
     pub(super) memory: (&'a Py<StructMemory>, usize),
+    /// The type of that struct; `None` for a variable.
+    pub(super) enclosing: Option<&'a CType>,
 }
 
 impl<'py> Place<'_, 'py> {
@@ -113,10 +115,27 @@ impl<'py> Place<'_, 'py> {
             return Ok(function.into_any());
         }
         let inner = handle::at_address(library, pointer, address, KeepAlive::default());
-        let target = self.library.completed(py, &pointer.target);
+        let target = self.completed(&pointer.target);
         let pointers = self.memory.0.get().kept().clone_ref(py);
         let handle = Handle::new(inner, target, Some(kept)).sharing(Some(pointers));
         let handle = handle.of_library(self.library.object.clone_ref(py));
         Ok(Bound::new(py, handle)?.into_any())
+    }
+
+    /// Returns the type that a pointer leads to. The library of a callback's handle is not known, but a struct that is
+    /// declared in its own definition is.
+    fn completed(&self, target: &CType) -> CType {
+        let target = self.library.completed(self.py, target);
+        let enclosing = self.enclosing.filter(|enclosing| {
+            let (CType::Record(one), CType::Record(own)) =
+                (target.resolved(), enclosing.resolved())
+            else {
+                return false;
+            };
+            one.body == Body::Incomplete
+                && one.tag.is_some()
+                && (one.kind, &one.tag) == (own.kind, &own.tag)
+        });
+        enclosing.cloned().unwrap_or(target)
     }
 }

@@ -334,6 +334,7 @@ impl StructObject {
             owner: self.memory.bind(py).clone().into_any(),
             kept: self.memory.get().objects(py, &(start..start + size)),
             memory: (&self.memory, start),
+            enclosing: Some(&self.ctype),
         };
         place.read(ctype, &self.read(offset..offset + size))
     }

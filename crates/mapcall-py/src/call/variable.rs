@@ -88,6 +88,7 @@ impl Variable {
             owner: self.memory.bind(py).clone().into_any(),
             kept: self.memory.get().objects(py, &(0..size)),
             memory: (&self.memory, 0),
+            enclosing: None,
         }
     }
 
