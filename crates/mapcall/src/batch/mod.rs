@@ -21,7 +21,7 @@
 //! thread makes at once, `plan` iterates over the calls, `conversion` converts the items of arrays that do not fit,
 //! `write_buffer` buffers outputs that go to files, `eviction` drops the pages of maps that have been processed, `loops` makes
 //! consecutive calls, `run` makes all of them on one thread or several, `prepared` has the stages of a batch behind the
-//! check of its arguments, `small` makes batches that take no longer than a call, and `map` is the interface for Rust.
+//! check of its arguments, `small` makes short batches without a plan, and `map` is the interface for Rust.
 //! `clock` is the clock of small batches.
 
 mod chunk;
