@@ -148,7 +148,7 @@ def store(
             delayed(_begin)(path, writer, token, dask_key_name=f"store-begin-{token:x}")
             for path, writer, token in zip(targets, writers, tokens, strict=True)
         ]
-        finish = functools.partial(_name, sync=sync, is_single=is_single)
+        finish = functools.partial(_name_files, sync=sync, is_single=is_single)
         return _graph(several, begun, writers, finish)[0]
     files: list[PartialFile] = []
     try:
@@ -161,7 +161,7 @@ def store(
         else:
             compute_blocks(graph, blocks, progress, options)
         # A worker would keep the maps open until it learns that they are released.
-        return _name(None, files, sync, is_single)
+        return _name_files(None, files, sync, is_single)
     finally:
         # A file that has its name has lost this one.
         for file in files:
@@ -254,7 +254,7 @@ class BlockWriter:
     >>> other = writer((slice(3, 6),), file, np.arange(3))
     >>> len(one.parts), other.parts[0][0] - file.data_offset   # they share a page
     (1, 24)
-    >>> _name(_complete([[one, other]], [file], [writer]), [file], False, True)
+    >>> _name_files(_complete([[one, other]], [file], [writer]), [file], False, True)
     memmap([0., 1., 2., 0., 1., 2.])
 
     Parameters
@@ -702,7 +702,7 @@ def _complete(
         _refuse_machines(file, writer, rest.machines)
 
 
-def _name(
+def _name_files(
     _completed: None, files: Sequence[PartialFile], sync: bool, is_single: bool
 ) -> MappedArray | list[MappedArray]:
     """Give each complete file its name."""

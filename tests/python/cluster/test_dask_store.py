@@ -207,7 +207,7 @@ def test_the_blocks_are_written_by_the_tasks_that_compute_them(tmp_path: Path) -
     assert any("getitem-store-0" in name for name in names)
     assert not any(name.endswith(("add", "getitem")) for name in names)
     made.compute()
-    assert (_store._name(None, [file], False, True) == 2).all()
+    assert (_store._name_files(None, [file], False, True) == 2).all()
 
 
 class TestCalls:
@@ -492,7 +492,9 @@ class TestRepeated:
 
     @staticmethod
     def finish(written: Any, file: PartialFile, writer: _store.BlockWriter) -> Any:
-        return _store._name(_store._complete([written], [file], [writer]), [file], False, True)
+        return _store._name_files(
+            _store._complete([written], [file], [writer]), [file], False, True
+        )
 
     def test_begin_does_not_zero_what_was_written(
         self, tmp_path: Path, writer: _store.BlockWriter

@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 
 use mapcall::call::scalar_slots;
 use mapcall::contract::Number;
-use mapcall::ctype::{Body, CType};
+use mapcall::ctype::CType;
 use mapcall::function::KeepAlive;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
@@ -13,7 +13,9 @@ use pyo3::types::{PyList, PyTuple};
 use super::function::Function;
 use super::handle::{self, Handle};
 use super::returns::{function_pointed_to, type_name};
-use super::struct_object::{LibraryReference, StructMemory, StructObject, has_pointers};
+use super::struct_object::{
+    LibraryReference, StructMemory, StructObject, has_pointers, only_declared,
+};
 use super::{ndarray, number, structure};
 
 /// A value in the memory of C.
@@ -126,16 +128,15 @@ impl<'py> Place<'_, 'py> {
     /// declared in its own definition is.
     fn completed(&self, target: &CType) -> CType {
         let target = self.library.completed(self.py, target);
-        let enclosing = self.enclosing.filter(|enclosing| {
-            let (CType::Record(one), CType::Record(own)) =
-                (target.resolved(), enclosing.resolved())
-            else {
-                return false;
-            };
-            one.body == Body::Incomplete
-                && one.tag.is_some()
-                && (one.kind, &one.tag) == (own.kind, &own.tag)
-        });
-        enclosing.cloned().unwrap_or(target)
+        let Some(declared) = only_declared(&target) else {
+            return target;
+        };
+        let enclosing = self
+            .enclosing
+            .filter(|enclosing| match enclosing.resolved() {
+                CType::Record(own) => (own.kind, &own.tag) == (declared.kind, &declared.tag),
+                _ => false,
+            });
+        enclosing.unwrap_or(&target).clone()
     }
 }

@@ -9,7 +9,7 @@ use std::slice;
 
 use mapcall::call::scalar_slots;
 use mapcall::contract::{Number, target_name};
-use mapcall::ctype::{Body, CType, Pointer};
+use mapcall::ctype::{CType, Pointer};
 use mapcall::function::KeepAlive;
 use numpy::PyUntypedArray;
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
@@ -21,7 +21,9 @@ use super::function::Function;
 use super::handle::{self, Handle};
 use super::returns::{function_pointed_to, type_name};
 use super::store::Writer;
-use super::struct_object::{LibraryReference, StructMemory, StructObject, keep_pointers};
+use super::struct_object::{
+    LibraryReference, StructMemory, StructObject, keep_pointers, only_declared,
+};
 use super::{ndarray, number, structure};
 
 /// Returns the value that a handle points to.
@@ -223,11 +225,9 @@ fn library(handle: &Bound<'_, Handle>) -> LibraryReference {
 /// the one that the library has defined by now.
 pub(super) fn known_type<'a>(handle: &'a Bound<'_, Handle>) -> Cow<'a, CType> {
     let ctype = &handle.get().pointer().ctype;
-    match ctype.resolved() {
-        CType::Record(record) if record.body == Body::Incomplete => {
-            Cow::Owned(library(handle).completed(handle.py(), ctype))
-        }
-        _ => Cow::Borrowed(ctype),
+    match only_declared(ctype) {
+        Some(_) => Cow::Owned(library(handle).completed(handle.py(), ctype)),
+        None => Cow::Borrowed(ctype),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mapcall::CallError;
 use mapcall::array::guard;
-use mapcall::batch::{Simd, SmallBatches};
+use mapcall::batch::{Simd, SmallBatches, SmallLoops};
 use mapcall::contract::{QuickOutput, Role, Rule};
 use numpy::{PyArrayDescr, PyUntypedArray};
 use pyo3::ffi::PyObject;
@@ -25,7 +25,7 @@ use crate::faults::Detached;
 
 /// The longest time that calls are expected to take with the interpreter's lock held. Releasing it takes as long as a
 /// small batch, and waiting for it again may take longer.
-const HELD: Duration = Duration::from_micros(50);
+const HELD: Duration = SmallLoops::UNINTERRUPTED;
 
 /// Makes a batch if it is a small one; returns `None` if it needs the general path.
 ///
@@ -64,11 +64,10 @@ pub(super) fn call<'py>(
     let is_filled = batch
         .fill(&arguments.iter().map(operand), out.map(operand))
         .is_some();
-    let time = small.time(&this.inner, batch.calls(), simd);
-    if !is_filled
-        || time.is_none()
-        || (epoch != 0 && has_closed(arguments.iter().chain(out).map(operand)))
-    {
+    let Some(time) = small.time(&this.inner, batch.calls(), simd) else {
+        return Ok(None);
+    };
+    if !is_filled || (epoch != 0 && has_closed(arguments.iter().chain(out).map(operand))) {
         return Ok(None);
     }
     // No Python code runs from here on before the calls: arrays of plain numbers are made without any.
@@ -86,7 +85,7 @@ pub(super) fn call<'py>(
     else {
         return Ok(None);
     };
-    let is_short = time.is_some_and(|time| time <= HELD);
+    let is_short = time <= HELD;
     let arrays = if is_short {
         Snapshots::default()
     } else {
@@ -111,7 +110,7 @@ pub(super) fn call<'py>(
             // SAFETY: the check has accepted the arguments, which the caller of the function keeps alive, and the
             // outputs are in `outputs`. The loops are those of the batch. By the docs of `load`, its user guarantees
             // the prototype, and that no other thread writes the arrays during the batch.
-            unsafe { loops.run(&this.inner, &mut batch, report) }
+            unsafe { loops.run(&this.inner, &mut batch, time, report) }
         };
         let (errno, made) = if is_short || this.gil() == Gil::Hold {
             run()

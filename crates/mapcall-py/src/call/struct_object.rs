@@ -36,14 +36,7 @@ impl LibraryReference {
     /// Returns a struct by the tag of a type that was declared only where a pointer to it was: one that the
     /// library has defined since.
     pub(super) fn completed(&self, py: Python<'_>, ctype: &CType) -> CType {
-        let CType::Record(record) = ctype.resolved() else {
-            return ctype.clone();
-        };
-        let Some(tag) = record
-            .tag
-            .as_ref()
-            .filter(|_| record.body == Body::Incomplete)
-        else {
+        let Some(tag) = only_declared(ctype).and_then(|record| record.tag.as_ref()) else {
             return ctype.clone();
         };
         // The library may have no such struct.
@@ -56,6 +49,14 @@ impl LibraryReference {
             Some(found.ctype.clone())
         });
         found.unwrap_or_else(|| ctype.clone())
+    }
+}
+
+/// Returns the struct or union that a type declares by its tag, without its members; `None` for any other type.
+pub(super) fn only_declared(ctype: &CType) -> Option<&Record> {
+    match ctype.resolved() {
+        CType::Record(record) if record.body == Body::Incomplete => Some(record),
+        _ => None,
     }
 }
 

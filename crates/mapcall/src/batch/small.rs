@@ -9,21 +9,17 @@ use std::time::Duration;
 
 use mapcall_array::fork::Section;
 use mapcall_array::guard::{self, Claim, Fault};
-use smallvec::SmallVec;
 
 use super::clock::Watch;
 use super::loops::make_calls;
 use super::plan::Plan;
 use super::prepared::Simd;
-use crate::call::{Accessed, CallLoop, StridedPointer, VectorLoop, activation};
+use crate::call::{Accessed, CallLoop, VectorLoop, activation};
 use crate::contract::{QuickBatch, QuickBatchCall, Role};
 use crate::function::{CallError, Function, LoopKey};
 
 /// The longest time that the calls of a small batch are expected to take, in nanoseconds.
 const SHORT: u64 = 1_000_000;
-
-/// The time that consecutive calls are expected to take, in nanoseconds. The clock is looked at only between them.
-const PIECE: u64 = 50_000;
 
 /// The number of calls that a register may have lanes for: pieces are multiples of it.
 const LANES: usize = 64;
@@ -40,6 +36,7 @@ const HELD: usize = 4;
 ///
 /// ```
 /// use std::ops::ControlFlow;
+/// use std::time::Duration;
 ///
 /// use mapcall::Library;
 /// use mapcall::batch::{BatchOptions, Simd, SmallBatches};
@@ -70,7 +67,9 @@ const HELD: usize = 4;
 /// assert!(small.time(&fabs, batch.calls(), Simd::Off).is_none());
 /// let loops = small.loops(&fabs, &batch, Simd::Off).unwrap();
 /// // SAFETY: the arrays have a number for each call, and no other code uses them.
-/// let (errno, outcome) = unsafe { loops.run(&fabs, &mut batch, || ControlFlow::Continue(())) };
+/// let (errno, outcome) = unsafe {
+///     loops.run(&fabs, &mut batch, Duration::ZERO, || ControlFlow::Continue(()))
+/// };
 /// outcome?;
 /// assert_eq!((errno, result), (0, [1.0, 2.0, 3.0]));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -172,10 +171,13 @@ impl<D> SmallBatches<D> {
 }
 
 impl SmallLoops<'_> {
+    /// The time that consecutive calls are expected to take: the clock is looked at only between them.
+    pub const UNINTERRUPTED: Duration = Duration::from_micros(50);
+
     /// Makes the calls of the batch. Returns the thread's `errno` after the last one, and the outcome.
     ///
-    /// If they take much longer than expected, `report` is called every now and then, and may end the batch. It may
-    /// not, if they are expected to take no more than 50 us.
+    /// `time` is what they are expected to take. If they take much longer, `report` is called every now and then, and
+    /// may end the batch; but not if `time` is no more than [`UNINTERRUPTED`](Self::UNINTERRUPTED).
     ///
     /// # Safety
     ///
@@ -193,16 +195,18 @@ impl SmallLoops<'_> {
         &self,
         function: &Function,
         batch: &mut QuickBatchCall<'_, D>,
+        time: Duration,
         mut report: impl FnMut() -> ControlFlow<()>,
     ) -> (i32, Result<(), CallError>) {
         let loops = (&*self.0.calls, self.0.vector_calls.as_deref());
         let calls = batch.calls();
         let (claim, epoch) = (Claim::new(), guard::epoch());
         let watch = Watch::new();
-        let (slots, pointers, count) = batch.parts();
-        let pointers = pointers.get(..count).unwrap_or_default();
-        let call_time = function.call_time(self.0.simd != Simd::Off);
-        let piece = call_time.calls_in(PIECE).min(calls).next_multiple_of(LANES);
+        let (slots, mut pointers, count) = batch.parts();
+        let pointers = pointers.get_mut(..count).unwrap_or_default();
+        let pieces = time.as_nanos().div_ceil(Self::UNINTERRUPTED.as_nanos());
+        let pieces = usize::try_from(pieces).unwrap_or(usize::MAX).max(1);
+        let piece = calls.div_ceil(pieces).next_multiple_of(LANES);
         let (mut made, mut errno) = (0, 0);
         let (mut is_stopped, mut is_interrupted) = (false, false);
         while made < calls && !is_stopped {
@@ -211,20 +215,21 @@ impl SmallLoops<'_> {
                 break;
             }
             let count = piece.min(calls - made);
-            let rest = pointers.iter().map(|pointer| pointer.after(made));
-            let rest: SmallVec<[StridedPointer; 8]> = rest.collect();
             let mut done = 0;
             errno = activation::run(|| {
                 // SAFETY: the check has filled the frame and the pointers, whose memory the caller guarantees to live
                 // and to be used by no other code. The caller guarantees that the loops are those of the function.
-                done = unsafe { make_calls(function, loops, &rest, count, slots) };
+                done = unsafe { make_calls(function, loops, pointers, count, slots) };
             });
             made += done;
             is_stopped = done < count;
+            for pointer in &mut *pointers {
+                *pointer = pointer.after(done);
+            }
         }
         drop(claim);
         if watch.is_late() {
-            call_time.forget();
+            function.call_time(self.0.simd != Simd::Off).forget();
         }
         if !guard::is_quiet()
             && let Some((index, fault)) = fault(batch, epoch)

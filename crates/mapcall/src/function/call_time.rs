@@ -28,14 +28,6 @@ impl CallTime {
         time.saturating_mul(calls as u64) / 1000
     }
 
-    /// Returns the number of calls that are expected to take `nanoseconds`; 1 if it is less than one, or not known.
-    #[inline]
-    pub(crate) fn calls_in(&self, nanoseconds: u64) -> usize {
-        let time = self.0.load(Ordering::Relaxed).max(1);
-        let calls = nanoseconds.saturating_mul(1000) / time;
-        usize::try_from(calls).unwrap_or(usize::MAX).max(1)
-    }
-
     /// Stores the time that a number of calls have taken.
     pub(crate) fn set(&self, time: Duration, calls: usize) {
         let time = time.as_nanos().saturating_mul(1000) / calls.max(1) as u128;

@@ -53,13 +53,14 @@ fn add(small: &SmallBatches<()>, function: &Function, [x, y, sums]: [&mut [f64; 
     let arguments = [x, y].map(|x| memory(x.as_mut_ptr(), &[16], &[8]));
     let mut batch = small.begin();
     batch.fill(&arguments.into_iter(), None).unwrap();
-    assert!(small.time(function, batch.calls(), Simd::Off).is_some());
+    let time = small.time(function, batch.calls(), Simd::Off).unwrap();
     while let Some(output) = batch.output() {
         batch.place(&output, sums.as_mut_ptr().cast()).unwrap();
     }
     let loops = small.loops(function, &batch, Simd::Off).unwrap();
     // SAFETY: the arrays have 16 numbers, and no other code uses them.
-    let (_, outcome) = unsafe { loops.run(function, &mut batch, || ControlFlow::Continue(())) };
+    let (_, outcome) =
+        unsafe { loops.run(function, &mut batch, time, || ControlFlow::Continue(())) };
     outcome.unwrap();
     ALLOCATIONS.get() - before
 }
