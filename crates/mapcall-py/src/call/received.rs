@@ -384,32 +384,25 @@ impl<'py> Receiver<'_, 'py> {
             return Ok(py.None().into_bound(py));
         };
         let dtype = dtype.bind(py);
-        if !array.is_contiguous() {
+        if let Some(spare) = parameter.take_spare(py) {
+            // SAFETY: `spare` was made below, in C order and read-only, and has no other reference. By the prototype,
+            // the memory has as many items.
+            if unsafe { scope::refill(&spare, dtype, &shape, address) } {
+                return Ok(spare);
+            }
+        }
+        let layout = if array.is_contiguous() {
+            ndarray::c_order(dtype, &shape)?
+        } else {
             let strides = array.strides(numbers, &shape);
             let strides = strides.map_err(|error| excluded(&error))?;
             let layout = Layout::from_strides(0, &shape, &strides, dtype.itemsize());
-            let layout = layout.map_err(|error| crate::errors::to_py(error.into()))?;
-            return if *is_const {
-                // SAFETY: by the prototype, the memory has as many items in this layout.
-                unsafe { scope::read_only_copy(dtype, &layout, address) }
-            } else {
-                let scope = self.invocation.scope();
-                scope.array(None, address, true, dtype, &layout)
-            };
-        }
+            layout.map_err(|error| crate::errors::to_py(error.into()))?
+        };
         if *is_const {
-            if let Some(spare) = parameter.take_spare(py) {
-                // SAFETY: `spare` was made below, and has no other reference. By the prototype, the memory has as
-                // many items.
-                if unsafe { scope::refill(&spare, dtype, &shape, address) } {
-                    return Ok(spare);
-                }
-            }
-            let layout = ndarray::c_order(dtype, &shape)?;
-            // SAFETY: by the prototype, the memory has as many items.
+            // SAFETY: by the prototype, the memory has as many items in this layout.
             return unsafe { scope::read_only_copy(dtype, &layout, address) };
         }
-        let layout = ndarray::c_order(dtype, &shape)?;
         let scope = self.invocation.scope();
         scope.array(None, address, true, dtype, &layout)
     }
