@@ -1,10 +1,18 @@
-"""Usual calls, of numbers and vectors, do what those of the general path do."""
+"""Usual calls, of numbers and vectors, do what those of the general path do.
+
+Functions that are called often get code of their own, which must do the same.
+"""
 
 from __future__ import annotations
 
 import itertools
+import os
 import re
+import sys
+import threading
 import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +40,13 @@ double sum(const double x[], int n)
     return result;
 }
 
+short last(const long x[], int n) { return n > 0 ? (short)x[n - 1] : -1; }
+
 short half(double x, short y, unsigned char z) { return (short)(x / 2 + y + z); }
+
+static void (*visitor)(double x);
+void set(void (*visit)(double x)) { visitor = visit; }
+void call(double x) { visitor(x); }
 
 void each(size_t n, const float x[n], void (*visit)(const float *value))
 {
@@ -44,12 +58,46 @@ void each(size_t n, const float x[n], void (*visit)(const float *value))
 SAXPY = "void saxpy(size_t n, float a, const float x[restrict n], float y[restrict n]);"
 SUM = "double sum(const double x[n], int n);"
 HALF = "short half(double x, short y, unsigned char z);"
+CALL = "void call(double x);"
+SET = "void set(void (*visit)(double x));"
 EACH = "void each(size_t n, const float x[n], void (*visit)(const float *value));"
 
 
 @pytest.fixture(scope="module")
 def library(compile_c: Any) -> mapcall.Library:
     return mapcall.load(compile_c(SOURCE))
+
+
+# More usual calls than any function makes before its entry is compiled.
+OFTEN = 110_000
+
+USUAL = {
+    "saxpy": lambda: (2.0, np.ones(3, "f4"), np.ones(3, "f4")),
+    "sum": lambda: (np.zeros(0),),
+    "half": lambda: (7.0, -3, 255),
+}
+
+
+def call_often(function: mapcall.Function, *arguments: Any) -> None:
+    for _ in itertools.repeat(None, OFTEN):
+        function(*arguments)
+
+
+Bind = Callable[..., mapcall.Function]
+
+
+@pytest.fixture(params=["new", "called often"])
+def bind(request: pytest.FixtureRequest, library: mapcall.Library) -> Bind:
+    """Returns a function that binds a prototype."""
+
+    def bind(prototype: str, **options: Any) -> mapcall.Function:
+        function = library.function(prototype, **options)
+        # A function that prints its results is not called often.
+        if request.param == "called often" and options.get("check") is not print:
+            call_often(function, *USUAL[function.name]())
+        return function
+
+    return bind
 
 
 class Other(np.ndarray):
@@ -95,8 +143,8 @@ def outcome(function: Any, arguments: tuple[Any, ...], names: tuple[str, ...]) -
     return re.sub("0x[0-9a-f]+", "0x", text)
 
 
-def test_saxpy_by_position_and_by_name(library: mapcall.Library, tmp_path: Path) -> None:
-    saxpy = library.function(SAXPY)
+def test_saxpy_by_position_and_by_name(bind: Bind, tmp_path: Path) -> None:
+    saxpy = bind(SAXPY)
     names = ("a", "x", "y")
     for a in NUMBERS:
         one, other = (
@@ -131,9 +179,9 @@ def test_saxpy_by_position_and_by_name(library: mapcall.Library, tmp_path: Path)
     ids=str,
 )
 def test_results_by_position_and_by_name(
-    library: mapcall.Library, options: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    bind: Bind, options: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    total, half = library.function(SUM, **options), library.function(HALF)
+    total, half = bind(SUM, **options), bind(HALF)
     for x in (np.arange(3.0), np.zeros(0), np.ones(1 << 17), np.ones(3, "f4"), np.ones((2, 2))):
         assert outcome(total, (x,), ()) == outcome(total, (x,), ("x",))
     printed = capsys.readouterr().out.splitlines()
@@ -146,9 +194,9 @@ def test_results_by_position_and_by_name(
         assert outcome(half, (x, y, z), ()) == outcome(half, (x, y, z), ("x", "y", "z"))
 
 
-def test_wrong_numbers_of_arguments(library: mapcall.Library) -> None:
+def test_wrong_numbers_of_arguments(bind: Bind) -> None:
     x, y = np.ones(3, "f4"), np.ones(3, "f4")
-    saxpy = library.function(SAXPY)
+    saxpy = bind(SAXPY)
     for arguments in ((), (2.0,), (2.0, x, y, y)):
         with pytest.raises((TypeError, mapcall.ArgumentError)):
             saxpy(*arguments)
@@ -159,8 +207,8 @@ def test_wrong_numbers_of_arguments(library: mapcall.Library) -> None:
     np.testing.assert_array_equal(y, np.full(3, 5))
 
 
-def test_calls_in_a_callback(library: mapcall.Library) -> None:
-    saxpy, each = library.function(SAXPY), library.function(EACH)
+def test_calls_in_a_callback(bind: Bind, library: mapcall.Library) -> None:
+    saxpy, each = bind(SAXPY), library.function(EACH)
     x, y = np.arange(3, dtype="f4"), np.zeros(3, "f4")
 
     def visit(value: Any) -> None:
@@ -175,9 +223,9 @@ def test_calls_in_a_callback(library: mapcall.Library) -> None:
     np.testing.assert_array_equal(y, 4 * x)
 
 
-def test_calls_while_a_map_is_closed(library: mapcall.Library, tmp_path: Path) -> None:
+def test_calls_while_a_map_is_closed(bind: Bind, tmp_path: Path) -> None:
     """Every call then looks for closed maps among its arguments."""
-    saxpy = library.function(SAXPY)
+    saxpy = bind(SAXPY)
     mapped = mapcall.memmap(tmp_path / "y.f4", dtype="f4", mode="w+", shape=(3,))
     x, y = np.ones(3, "f4"), np.zeros(3, "f4")
     mapped.close()
@@ -187,3 +235,121 @@ def test_calls_while_a_map_is_closed(library: mapcall.Library, tmp_path: Path) -
         with pytest.raises(ValueError, match="closed"):
             saxpy(*arguments)
     np.testing.assert_array_equal(y, [2, 2, 2])
+
+
+def compiled_bytes() -> int:
+    """Returns the size of the executable memory without a file."""
+    with open("/proc/self/maps") as maps:
+        areas = [line.split() for line in maps]
+    code = [area[0].split("-") for area in areas if "x" in area[1] and len(area) == 5]
+    return sum(int(end, 16) - int(start, 16) for start, end in code)
+
+
+@pytest.mark.any_engine
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no compiled calls")
+def test_a_function_that_is_called_often_is_compiled(library: mapcall.Library) -> None:
+    """Once for all functions of a kind, and not if it is never called in the usual way."""
+    one, other = (library.function(f"short last(const long {x}[n], int n);") for x in "xy")
+    x = np.ones(3, "l")
+    one(x)
+    before = compiled_bytes()
+    for _ in itertools.repeat(None, OFTEN):
+        one(x=x)
+    assert compiled_bytes() == before
+    call_often(one, x)
+    after = compiled_bytes()
+    assert after > before
+    call_often(other, x)
+    assert compiled_bytes() == after
+
+
+def test_a_callback_that_raises_in_a_function_that_is_called_often(
+    library: mapcall.Library,
+) -> None:
+    seen = []
+
+    def visit(x: float) -> None:
+        seen.append(x)
+        if x == 3:
+            raise KeyError(x)
+
+    call = library.function(CALL)
+    register = library.function(SET)
+    kept = register.callback("visit", visit)
+    register(kept)
+    call_often(call, 1.0)
+    with pytest.raises(KeyError, match="3"):
+        call(3.0)
+    call(2.0)
+    assert seen == [1.0] * OFTEN + [3.0, 2.0]
+
+
+def test_errno_of_threads_that_call_one_function_often(library: mapcall.Library) -> None:
+    total = library.function(SUM)
+
+    def run(length: int) -> None:
+        x = np.ones(length)
+        for _ in itertools.repeat(None, OFTEN):
+            total(x)
+            assert mapcall.get_errno() == length
+
+    # More threads, one after the other, than are alive at once.
+    for _ in range(3):
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(run, (1, 2)))
+    run(3)
+
+
+def test_a_function_that_is_called_often_in_a_child(library: mapcall.Library) -> None:
+    """A new thread of the child may have the addresses of one that the parent had."""
+    total = library.function(SUM)
+    call_often(total, np.ones(3))
+
+    def run(length: int) -> bool:
+        return total(np.ones(length)) == length and mapcall.get_errno() == length
+
+    done, go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        assert run(4)
+        done.set()
+        go.wait()
+
+    other = threading.Thread(target=hold)
+    other.start()
+    done.wait()
+    child = os.fork()
+    if child == 0:
+        with ThreadPoolExecutor(1) as pool:
+            os._exit(not (run(5) and pool.submit(run, 6).result()))
+    _, status = os.waitpid(child, 0)
+    go.set()
+    other.join()
+    assert status == 0
+
+
+def test_a_file_that_shrinks_under_a_function_that_is_called_often(
+    library: mapcall.Library, tmp_path: Path
+) -> None:
+    total = library.function(SUM)
+    path = tmp_path / "x.f8"
+    mapped = mapcall.memmap(path, dtype="f8", mode="w+", shape=(4096,))
+    mapped[:] = 1
+    call_often(total, mapped[:4])
+    assert total(mapped) == 4096
+    os.truncate(path, 0)
+    with pytest.raises(OSError, match=re.escape("x.f8")):
+        total(mapped)
+
+
+def test_none_and_numbers_keep_their_references(bind: Bind) -> None:
+    saxpy, total = bind(SAXPY), bind(SUM)
+    x, y, z = np.ones(3, "f4"), np.ones(3, "f4"), np.ones(3)
+    objects = (x, y, z, x.dtype, z.dtype)
+    before = [sys.getrefcount(each) for each in objects]
+    none = sys.getrefcount(None)
+    for _ in range(1000):
+        saxpy(2.0, x, y)
+        total(z)
+    assert [sys.getrefcount(each) for each in objects] == before
+    assert abs(sys.getrefcount(None) - none) < 100

@@ -128,6 +128,14 @@ pub fn generation() -> usize {
     GENERATION.load(Ordering::Acquire)
 }
 
+/// Returns the address of the number that [`generation`] returns, for compiled code.
+#[doc(hidden)]
+#[must_use]
+pub fn generation_address() -> usize {
+    register();
+    (&raw const GENERATION).expose_provenance()
+}
+
 /// Registers the handlers below. Each thread calls this before its first section. If two threads register at
 /// once, the handlers run twice for each fork, and the counts are still correct. A lock is not used here, as
 /// a fork could interrupt it.

@@ -45,7 +45,7 @@ use crate::sys;
 
 pub use fault::{Fault, Reason};
 #[doc(hidden)]
-pub use quiet::is_quiet;
+pub use quiet::{is_quiet, troubles};
 pub(crate) use registration::Registration;
 pub(crate) use registry::MappedFile;
 #[doc(hidden)]

@@ -21,3 +21,10 @@ pub(super) fn subtract(count: usize) {
 pub fn is_quiet() -> bool {
     TROUBLES.load(Ordering::Acquire) == 0
 }
+
+/// Returns the address of the number that is 0 when [`is_quiet`] returns true, for compiled code.
+#[doc(hidden)]
+#[must_use]
+pub fn troubles() -> usize {
+    (&raw const TROUBLES).expose_provenance()
+}

@@ -4,9 +4,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
+use std::mem::offset_of;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use mapcall::array::fork;
+use mapcall::call::ThreadState;
 use pyo3::ffi::{self, PyObject, PyThreadState};
 use pyo3::prelude::*;
 
@@ -18,14 +22,46 @@ thread_local! {
         Thread {
             running: Cell::new(0),
             errno: Cell::new(0),
-            location: Cell::new(None),
             has_raised: Cell::new(false),
             innermost: Cell::new(ptr::null()),
             detached: Cell::new(ptr::null_mut()),
         }
     };
+    static FORGET: Cell<Option<Forget>> = const { Cell::new(None) };
     /// The exception of a callback, which the running call raises when it returns.
     static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
+}
+
+/// The thread that has made the last usual call. A thread knows by its `errno` that it is this one, in less time than
+/// it takes to find the values of a thread.
+///
+/// It is written with the interpreter's lock, but for a thread that ends, which removes itself.
+static LATEST: Latest = Latest {
+    errno: AtomicPtr::new(ptr::null_mut()),
+    generation: AtomicUsize::new(0),
+    thread: AtomicPtr::new(ptr::null_mut()),
+};
+
+struct Latest {
+    /// The location of its `errno`.
+    errno: AtomicPtr<c_int>,
+    /// The generation of its process: after a fork, it may have ended without removing itself.
+    generation: AtomicUsize,
+    /// Its state, which is alive if the others are those of a living thread.
+    thread: AtomicPtr<Thread>,
+}
+
+/// Removes its thread from [`LATEST`] when the thread ends.
+struct Forget(NonNull<c_int>);
+
+impl Drop for Forget {
+    fn drop(&mut self) {
+        let (errno, none) = (self.0.as_ptr(), ptr::null_mut());
+        // Another thread may have taken its place.
+        let _ = LATEST
+            .errno
+            .compare_exchange(errno, none, Ordering::AcqRel, Ordering::Relaxed);
+    }
 }
 
 /// The state of a thread's calls. Every call reads it, so it has no destructor: each access to a
@@ -35,8 +71,6 @@ struct Thread {
     running: Cell<usize>,
     /// The `errno` of the last call.
     errno: Cell<i32>,
-    /// The location of C's `errno`, once a call has needed it.
-    location: Cell<Option<NonNull<c_int>>>,
     /// Whether `RAISED` has an exception.
     has_raised: Cell<bool>,
     /// The innermost running callback that has received pointers; null if there is none. It leads to the
@@ -206,21 +240,45 @@ pub(super) fn running(call: impl FnOnce() -> i32) -> PyResult<i32> {
     thread.run(call).errno()
 }
 
-/// Makes a call as [`running`] does, which gets the location of `errno`; returns `None` without a call if callbacks
-/// that have received pointers run on this thread, or if the location can't be found.
-#[expect(
-    clippy::inline_always,
-    reason = "it has one caller, and takes less time than a call"
-)]
-#[inline(always)]
-pub(super) fn outside_of_callbacks(call: impl FnOnce(NonNull<c_int>) -> i32) -> Option<Returned> {
-    let thread = Thread::current();
-    let location = match thread.location.get() {
-        Some(location) => location,
-        None => thread.find_location()?,
-    };
-    let is_outside = thread.innermost.get().is_null();
-    is_outside.then(|| thread.run(|| call(location)))
+/// Begins a call as [`running`] does; returns `None` if callbacks that have received pointers run on this thread, or
+/// if the location of `errno` can't be found.
+#[inline]
+pub(super) fn begin() -> Option<Begun<'static>> {
+    let errno = mapcall::call::errno_location()?;
+    let thread = Thread::of(errno);
+    if !thread.innermost.get().is_null() {
+        return None;
+    }
+    thread.running.set(thread.running.get() + 1);
+    Some(Begun { thread, errno })
+}
+
+/// A running call of this thread.
+pub(super) struct Begun<'a> {
+    thread: &'a Thread,
+    /// The location of C's `errno`.
+    pub(super) errno: NonNull<c_int>,
+}
+
+impl Begun<'_> {
+    /// Ends the call, which has left an `errno`.
+    #[inline]
+    pub(super) fn end(self, errno: i32) -> Returned {
+        self.thread.end(errno)
+    }
+}
+
+/// Returns what entries read and write of a thread.
+pub(super) fn host() -> ThreadState {
+    ThreadState {
+        latest_errno: (&raw const LATEST.errno).expose_provenance(),
+        latest: (&raw const LATEST.thread).expose_provenance(),
+        latest_generation: (&raw const LATEST.generation).expose_provenance(),
+        running: offset_of!(Thread, running),
+        errno: offset_of!(Thread, errno),
+        has_raised: offset_of!(Thread, has_raised),
+        innermost: offset_of!(Thread, innermost),
+    }
 }
 
 /// What a call leaves on its thread.
@@ -232,6 +290,14 @@ pub(super) struct Returned {
 }
 
 impl Returned {
+    /// Returns what a call that an entry has made leaves on this thread.
+    pub(super) fn by_entry(errno: i32) -> Self {
+        Self {
+            errno,
+            has_raised: Current::get().has_raised(),
+        }
+    }
+
     /// Returns the `errno` of the call.
     ///
     /// # Errors
@@ -256,19 +322,52 @@ impl Thread {
         unsafe { &*thread }
     }
 
-    /// Finds the location of `errno`; returns `None` on systems whose `errno` can't be found.
+    /// Returns the state of this thread, whose `errno` is there. The interpreter's lock is held.
+    #[inline]
+    fn of<'a>(errno: NonNull<c_int>) -> &'a Self {
+        if LATEST.errno.load(Ordering::Relaxed) == errno.as_ptr()
+            && LATEST.generation.load(Ordering::Relaxed) == fork::generation()
+        {
+            let latest = LATEST.thread.load(Ordering::Relaxed);
+            // SAFETY: no other living thread of this process has this `errno`, and threads that end remove themselves.
+            // So it is the value of this thread, which has no destructor.
+            return unsafe { &*latest };
+        }
+        Self::become_latest(errno)
+    }
+
+    /// Stores the state of this thread as that of the latest, and returns it.
     #[cold]
-    fn find_location(&self) -> Option<NonNull<c_int>> {
-        self.location.set(mapcall::call::errno_location());
-        self.location.get()
+    fn become_latest<'a>(errno: NonNull<c_int>) -> &'a Self {
+        let thread = Self::current();
+        // A thread whose values are being destroyed is not stored any more.
+        if FORGET
+            .try_with(|forget| forget.set(Some(Forget(errno))))
+            .is_ok()
+        {
+            // Between the two stores no thread has this `errno`.
+            LATEST.errno.store(ptr::null_mut(), Ordering::Relaxed);
+            LATEST
+                .generation
+                .store(fork::generation(), Ordering::Relaxed);
+            LATEST
+                .thread
+                .store(ptr::from_ref(thread).cast_mut(), Ordering::Relaxed);
+            LATEST.errno.store(errno.as_ptr(), Ordering::Relaxed);
+        }
+        thread
     }
 
     /// Makes a call, and counts it while it is running. Keeps and returns the `errno` that `call` returns.
-    #[expect(clippy::inline_always, reason = "it takes less time than a call")]
-    #[inline(always)]
+    #[inline]
     fn run(&self, call: impl FnOnce() -> i32) -> Returned {
         self.running.set(self.running.get() + 1);
-        let errno = call();
+        self.end(call())
+    }
+
+    /// Ends a call that has left an `errno`, and keeps this.
+    #[inline]
+    fn end(&self, errno: i32) -> Returned {
         self.running.set(self.running.get() - 1);
         self.errno.set(errno);
         Returned {

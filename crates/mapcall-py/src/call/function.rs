@@ -5,6 +5,7 @@
 use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, AtomicU32};
 
 use mapcall::batch::{Simd, SmallBatches};
 use mapcall::contract::{
@@ -148,7 +149,8 @@ use super::text::Text;
 #[pyclass(frozen, module = "mapcall", weakref)]
 pub(crate) struct Function {
     /// The function that the interpreter calls by the vectorcall protocol: see `vectorcall.rs`.
-    pub(super) vectorcall: ffi::vectorcallfunc,
+    /// The interpreter reads it as a pointer, with its lock.
+    pub(super) vectorcall: AtomicPtr<c_void>,
     pub(super) inner: mapcall::Function,
     /// Whether calls accept arrays for pointers without an extent.
     pub(super) is_unchecked: bool,
@@ -160,13 +162,21 @@ pub(crate) struct Function {
     pub(super) quick: Option<Quick<Py<PyArrayDescr>>>,
     /// The size of a call's arrays in bytes below which the interpreter's lock is held.
     pub(super) held_below: usize,
+    /// The address of the C function.
+    pub(super) address: usize,
     pub(super) plain_result: PlainResult,
+    /// The number of usual calls after which their entry is compiled; 0 if that was tried.
+    pub(super) calls_before_compiling: AtomicU32,
     /// The contract of the quick path for calls in which more than lengths is derived.
     pub(super) quick_derived: Option<Box<QuickDerived<Py<PyArrayDescr>>>>,
     /// What small batches need; made when the first of them is seen. `None` if the function has none.
     small_batches: PyOnceLock<MadeSmallBatches>,
     pub(super) binding: Py<Binding>,
 }
+
+/// The number of usual calls after which the entry of a function is compiled. Compiling takes as long as the entry
+/// saves in so many calls.
+const CALLS_BEFORE_COMPILING: u32 = 100_000;
 
 /// What the small batches of a function need; `None` if it has none.
 pub(super) type MadeSmallBatches = Option<Box<SmallBatches<Py<PyArrayDescr>>>>;
@@ -504,12 +514,14 @@ impl Function {
         let function = Bound::new(
             py,
             Self {
-                vectorcall: match usual {
-                    Some(_) => entries.usual,
-                    None => entries.any,
-                },
+                vectorcall: AtomicPtr::new(match usual {
+                    Some(_) => entries.usual as *mut c_void,
+                    None => entries.any as *mut c_void,
+                }),
                 usual,
                 held_below: gil.held_below(),
+                address: inner.address().as_ptr().expose_provenance(),
+                calls_before_compiling: AtomicU32::new(CALLS_BEFORE_COMPILING),
                 plain_result: PlainResult::new(&inner, binding.get()),
                 quick,
                 quick_derived: derived.map(Box::new),

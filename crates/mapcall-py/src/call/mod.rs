@@ -15,8 +15,9 @@
 //! - the variable arguments of a call: `variadic`;
 //! - batches: `progress`, `observer`, `batch`; the quick path of calls, and of small batches: `quick_argument`,
 //!   `small_batch`; calls with lazy arrays: `lazy`;
-//! - the call and what Python shows of a function: `vectorcall`, `signature`, `methods`,
-//!   `header_source`, `library`, `library_methods`, `load_library`;
+//! - the call: `vectorcall`; the usual call, and its code for functions that are called often: `entry`, `usual_call`;
+//! - what Python shows of a function: `signature`, `methods`, `header_source`, `library`, `library_methods`,
+//!   `load_library`;
 //! - libraries of source code: `source_code`, which `library` knows, and `compiled`.
 
 mod activation;
@@ -29,6 +30,7 @@ mod c_value;
 mod callback;
 mod compiled;
 mod conversion;
+mod entry;
 mod errors;
 mod expected;
 mod foreign;
@@ -71,6 +73,7 @@ mod structure;
 mod subscript;
 mod text;
 mod user_data;
+mod usual_call;
 mod variable;
 mod variadic;
 mod vectorcall;
@@ -95,7 +98,7 @@ pub(crate) use variable::Variable;
 ///
 /// Those of making an int.
 pub(crate) fn install(py: pyo3::Python<'_>) -> pyo3::PyResult<()> {
-    vectorcall::install();
+    usual_call::install();
     handle::enable_finalizer(py);
     subscript::install(py)
 }

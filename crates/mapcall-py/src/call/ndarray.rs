@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
+use std::mem::offset_of;
 use std::ops::Range;
 use std::ptr;
 use std::slice;
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use mapcall::array::layout::Order;
 use mapcall::array::{DType, Layout};
+use mapcall::call::ArrayObject;
 use mapcall::contract::{Backing, Memory, Output, QuickVector};
 use numpy::npyffi::{
     NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_OWNDATA, NPY_ARRAY_WRITEABLE, PY_ARRAY_API, PyArray_Descr,
@@ -65,6 +67,25 @@ fn is_known_unmasked(tag: u32) -> bool {
         && UNMASKED
             .iter()
             .any(|known| known.load(Ordering::Relaxed) == tag)
+}
+
+/// Returns what entries read of arrays.
+pub(super) fn host(py: Python<'_>) -> ArrayObject {
+    let address = |class: *mut PyTypeObject| class.expose_provenance();
+    let [first, ..] = &UNMASKED;
+    ArrayObject {
+        class: address(ndarray_type(py)),
+        version: offset_of!(PyTypeObject, tp_version_tag),
+        other_version: ptr::from_ref(first).expose_provenance(),
+        dtype: offset_of!(PyArrayObject, fields.descr),
+        ndim: offset_of!(PyArrayObject, fields.nd),
+        flags: offset_of!(PyArrayObject, fields.flags),
+        is_contiguous: NPY_ARRAY_C_CONTIGUOUS.cast_unsigned(),
+        is_writeable: NPY_ARRAY_WRITEABLE.cast_unsigned(),
+        is_private: NPY_ARRAY_OWNDATA.cast_unsigned(),
+        address: offset_of!(PyArrayObject, fields.data),
+        shape: offset_of!(PyArrayObject, fields.dimensions),
+    }
 }
 
 /// Returns whether an object's class has a mask, as the masked arrays of NumPy and astropy have.

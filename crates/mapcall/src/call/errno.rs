@@ -2,6 +2,8 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
+#[cfg(has_jit)]
+use std::ffi::c_void;
 use std::ptr::NonNull;
 
 /// Returns the thread's `errno`; 0 on systems whose `errno` can't be found.
@@ -27,6 +29,12 @@ pub(super) fn location() -> Option<NonNull<c_int>> {
     // SAFETY: `location` is not null: it is the address of an `int` (Linux Standard Base,
     // `__errno_location`).
     Some(unsafe { NonNull::new_unchecked(location) })
+}
+
+/// Returns the address of the function that returns the location: `int *(void)`.
+#[cfg(has_jit)]
+pub(super) fn function() -> usize {
+    (libc::__errno_location as *const c_void).expose_provenance()
 }
 
 #[cfg(any(target_vendor = "apple", target_os = "freebsd"))]

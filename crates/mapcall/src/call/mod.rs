@@ -28,6 +28,7 @@ mod abi;
 pub(crate) mod activation;
 mod call_loop;
 mod closure;
+mod entry;
 pub(crate) mod errno;
 mod error;
 mod ffi_types;
@@ -50,6 +51,12 @@ use std::sync::{Arc, OnceLock};
 pub use activation::{Accessed, take_faults, zeros_read};
 pub use call_loop::CallLoop;
 pub use closure::{Body, Closure, ClosurePool, Late, Purpose};
+#[doc(hidden)]
+pub use entry::{
+    ArrayObject, EntryResult, FunctionObject, Host, HostResults, IntegerObject, RealObject,
+    ThreadState,
+};
+pub(crate) use entry::{EntryArgument, EntryCheck};
 pub use error::CallTypeError;
 pub use frame::{Frame, FrameLayout, SmallFrame, scalar_bytes, scalar_slots};
 pub use operand::{OperandKind, Stop, StridedPointer};
@@ -69,6 +76,7 @@ pub fn errno() -> i32 {
 /// whose `errno` can't be found.
 #[doc(hidden)]
 #[must_use]
+#[inline]
 pub fn errno_location() -> Option<NonNull<c_int>> {
     errno::location()
 }
@@ -225,6 +233,14 @@ impl Trampoline {
     /// is variadic.
     pub(crate) fn callable(&self, function: *const c_void) -> *const c_void {
         jit::callable(&self.shared.parameters, function)
+    }
+
+    /// Returns the code of an entry: `object *(function *, object **arguments, size_t count, object *keywords)`. It is
+    /// compiled once for all functions with the same check and registers; `None` if this system can't compile it.
+    pub(crate) fn entry(&self, check: EntryCheck, host: &Host) -> Option<NonNull<c_void>> {
+        let frame = (self.layout().slots(), self.layout().result());
+        let entry = jit::Entry::new(self.shared.signature.clone(), check, *host, frame)?;
+        NonNull::new(jit::code(&jit::Routine::Entry(Box::new(entry)))?.address())
     }
 
     /// Calls a function with the parameters in a frame, and writes its result to the frame.

@@ -3,6 +3,7 @@
 
 use std::ffi::c_void;
 
+use super::entry::{EntryCheck, Host};
 use super::operand::{OperandKind, Stop};
 use super::value::Value;
 
@@ -32,9 +33,24 @@ impl Pattern {
     }
 }
 
+/// The description of an entry, of which there is none here.
+pub(super) enum Entry {}
+
+impl Entry {
+    pub(super) fn new(
+        _: Option<Signature>,
+        _: EntryCheck,
+        _: Host,
+        _: (usize, usize),
+    ) -> Option<Self> {
+        None
+    }
+}
+
 pub(super) enum Routine {
     Call(Signature),
     Loop(Pattern),
+    Entry(Box<Entry>),
 }
 
 pub(super) enum Code {}
@@ -54,5 +70,6 @@ pub(super) fn code(routine: &Routine) -> Option<Code> {
     match routine {
         Routine::Call(signature) => match *signature {},
         Routine::Loop(pattern) => match *pattern {},
+        Routine::Entry(entry) => match **entry {},
     }
 }

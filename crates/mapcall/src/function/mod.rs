@@ -28,6 +28,7 @@ mod arg;
 mod arguments;
 mod call_time;
 mod converted;
+mod entry;
 mod error;
 mod handle;
 mod struct_slot;

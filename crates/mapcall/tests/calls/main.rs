@@ -20,6 +20,8 @@ mod arrays;
 #[path = "../c_calls/mod.rs"]
 #[allow(dead_code, reason = "shared by several binaries")]
 mod c_calls;
+#[cfg(has_jit)]
+mod entry;
 mod extents;
 mod fixture;
 mod lifetimes;

@@ -18,8 +18,8 @@ const ELEMENTS: [(&str, usize); 3] = [("char", 1), ("float", 4), ("double", 8)];
 /// An array parameter and its argument.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is drawn on its own")]
-struct Vector {
-    element: usize,
+pub(super) struct Vector {
+    pub(super) element: usize,
     is_const: bool,
     is_restrict: bool,
     /// The difference of its length from the others'.
@@ -56,52 +56,100 @@ fn vectors() -> impl Strategy<Value = Vec<Vector>> {
     prop::collection::vec(vector, 0..4)
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+/// Arguments for a random prototype of numbers and vectors of one length.
+#[derive(Clone, Debug)]
+pub(super) struct Arguments {
+    pub(super) vectors: Vec<Vector>,
+    /// The kind of each number, and its value.
+    pub(super) numbers: Vec<(usize, i64)>,
+    length: usize,
+    /// Whether the length has a narrow type.
+    is_narrow: bool,
+    /// Whether the length is the first parameter.
+    pub(super) is_first: bool,
+}
 
-    #[test]
-    fn vectors_of_one_length_are_taken_as_by_the_check(
-        vectors in vectors(),
-        numbers in prop::collection::vec((0..NUMBERS.len(), prop_oneof![-9_i64..300, Just(1 << 40)]), 0..3),
-        length in prop_oneof![Just(0_usize), 2..9_usize, Just(200)],
-        is_narrow in any::<bool>(),
-        is_first in any::<bool>(),
-    ) {
+pub(super) fn arguments() -> impl Strategy<Value = Arguments> {
+    let number = (0..NUMBERS.len(), prop_oneof![-9_i64..300, Just(1 << 40)]);
+    let parts = (
+        vectors(),
+        prop::collection::vec(number, 0..3),
+        prop_oneof![Just(0_usize), 2..9_usize, Just(200)],
+        (any::<bool>(), any::<bool>()),
+    );
+    parts.prop_map(|(vectors, numbers, length, flags)| Arguments {
+        vectors,
+        numbers,
+        length,
+        is_narrow: flags.0,
+        is_first: flags.1,
+    })
+}
+
+impl Arguments {
+    /// Returns the prototype, whose length is inferred if there are vectors.
+    pub(super) fn prototype(&self) -> String {
         let mut declared = Vec::new();
-        for (index, (kind, _)) in numbers.iter().enumerate() {
+        for (index, (kind, _)) in self.numbers.iter().enumerate() {
             declared.push(format!("{} a{index}", NUMBERS[*kind]));
         }
-        for (index, vector) in vectors.iter().enumerate() {
+        for (index, vector) in self.vectors.iter().enumerate() {
             let mut text = String::from(if vector.is_const { "const " } else { "" });
             let restrict = if vector.is_restrict { "restrict " } else { "" };
             let _ = write!(text, "{} x{index}[{restrict}n]", ELEMENTS[vector.element].0);
             declared.push(text);
         }
-        // Without a vector, the length is a number like others.
-        let has_length = !vectors.is_empty();
-        let position = if is_first { 0 } else { declared.len() };
-        if has_length {
-            let n = if is_narrow { "signed char n" } else { "size_t n" };
+        if let Some(position) = self.length_position() {
+            let n = if self.is_narrow {
+                "signed char n"
+            } else {
+                "size_t n"
+            };
             declared.insert(position, n.into());
         }
         if declared.is_empty() {
             declared.push("void".into());
         }
-        let text = format!("double f({})", declared.join(", "));
+        format!("double f({})", declared.join(", "))
+    }
 
-        let shapes: Vec<_> = vectors
-            .iter()
-            .map(|vector| if vector.is_matrix { vec![1, length] } else { vec![length + vector.nudge] })
-            .collect();
-        let strides: Vec<_> = vectors
-            .iter()
-            .zip(&shapes)
-            .map(|(vector, shape)| {
-                let step = ELEMENTS[vector.element].1 * if vector.is_contiguous { 1 } else { 2 };
-                vec![step.cast_signed(); shape.len()]
-            })
-            .collect();
-        let arrays = vectors.iter().enumerate().map(|(index, vector)| {
+    /// Returns the position of the length; `None` without vectors.
+    fn length_position(&self) -> Option<usize> {
+        let last = self.numbers.len() + self.vectors.len();
+        let position = if self.is_first { 0 } else { last };
+        (!self.vectors.is_empty()).then_some(position)
+    }
+
+    pub(super) fn shapes(&self) -> Vec<Vec<usize>> {
+        let vectors = self.vectors.iter();
+        let shape = |vector: &Vector| {
+            if vector.is_matrix {
+                vec![1, self.length]
+            } else {
+                vec![self.length + vector.nudge]
+            }
+        };
+        vectors.map(shape).collect()
+    }
+
+    pub(super) fn strides(&self) -> Vec<Vec<isize>> {
+        let vectors = self.vectors.iter().zip(self.shapes());
+        let strides = |(vector, shape): (&Vector, Vec<usize>)| {
+            let step = ELEMENTS[vector.element].1 * if vector.is_contiguous { 1 } else { 2 };
+            vec![step.cast_signed(); shape.len()]
+        };
+        vectors.map(strides).collect()
+    }
+
+    /// Returns what is given for each parameter but the length: `number` makes the numbers of a type and a value.
+    pub(super) fn given<'a>(
+        &self,
+        shapes: &'a [Vec<usize>],
+        strides: &'a [Vec<isize>],
+        number: impl Fn(&str, i64) -> Given<'a>,
+    ) -> Vec<Given<'a>> {
+        let vectors = self.vectors.iter().enumerate();
+        let arrays = vectors.map(|(index, vector)| {
             let address = vector.offset.unwrap_or(4096 * (index + 1));
             Given::Array(Memory {
                 is_contiguous: vector.is_contiguous,
@@ -109,22 +157,34 @@ proptest! {
                 ..properties::memory(address, &shapes[index], &strides[index])
             })
         });
-        let numbers = numbers.iter().map(|(kind, value)| match (NUMBERS[*kind], value) {
+        let numbers = self.numbers.iter();
+        let numbers = numbers.map(|(kind, value)| number(NUMBERS[*kind], *value));
+        numbers.chain(arrays).collect()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn vectors_of_one_length_are_taken_as_by_the_check(arguments in arguments()) {
+        let text = arguments.prototype();
+        let (shapes, strides) = (arguments.shapes(), arguments.strides());
+        let operands = arguments.given(&shapes, &strides, |kind, value| match (kind, value) {
             // The quick check leaves integers to the other that may have to be rounded.
             ("float" | "double", 300..) => Given::Real(1e300),
             ("float" | "double", ..0) => Given::Real(f64::NAN),
-            _ => Given::Integer(*value),
+            _ => Given::Integer(value),
         });
-        let mut given: Vec<_> = numbers.chain(arrays).map(Some).collect();
-        if has_length {
+        let mut given: Vec<_> = operands.iter().copied().map(Some).collect();
+        if let Some(position) = arguments.length_position() {
             given.insert(position, None);
         }
 
         let contract = Contract::new(Prototype::parse(&text).unwrap()).unwrap();
         let quick = QuickVectors::new(&contract, |_| Some(())).unwrap();
         let mut frame = ShortFrame::default();
-        let arguments: Vec<_> = given.iter().flatten().copied().collect();
-        let nbytes = quick.fill(&mut frame, &arguments.into_iter());
+        let nbytes = quick.fill(&mut frame, &operands.into_iter());
         let slots = frame.0[..contract.rules().len()].to_vec();
         let quickly = nbytes.map(|nbytes| (slots, nbytes, Vec::new()));
         prop_assert_eq!(quickly, checked(&contract, &given), "{}", text);

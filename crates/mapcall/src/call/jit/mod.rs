@@ -1,10 +1,11 @@
 //! The engine for values that are passed in registers: Cranelift compiles one small function for each
-//! sequence of register classes, and one for each kind of loop over calls of it.
+//! sequence of register classes, one for each kind of loop over calls of it, and one for each kind of its entries.
 #![allow(unsafe_code)]
 
 mod call;
 mod call_loop;
 mod callee;
+mod entry;
 
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -28,6 +29,7 @@ use super::value::Value;
 use callee::{CallSite, Callee};
 
 pub(super) use call_loop::Pattern;
+pub(super) use entry::Entry;
 
 /// The stack that compiling needs, in bytes.
 const STACK: usize = 1 << 20;
@@ -78,6 +80,8 @@ pub(super) enum Routine {
     Call(Signature),
     /// A loop of calls: a function of type [`LoopCode`](super::call_loop::LoopCode).
     Loop(Pattern),
+    /// A call by a host language: see [`Trampoline::entry`](super::Trampoline::entry).
+    Entry(Box<Entry>),
     /// A jump to a function that sets AL before, for callers that don't.
     Jump { address: usize, vectors: u8 },
 }
@@ -166,7 +170,7 @@ impl Compiler {
                     .ok()?;
                 id
             }
-            Routine::Call(_) | Routine::Loop(_) => {
+            Routine::Call(_) | Routine::Loop(_) | Routine::Entry(_) => {
                 let mut context = Context::new();
                 let (function, site) = translate(routine, &*target)?;
                 context.func = function;
@@ -232,6 +236,11 @@ fn translate(routine: &Routine, target: &dyn TargetIsa) -> Option<(Function, Opt
             let callee = call_loop::callee(pattern, convention);
             (5, 1, callee, pattern.vectors())
         }
+        Routine::Entry(entry) => {
+            let called = &entry.called;
+            let callee = call::callee(called, convention);
+            (entry::PARAMETERS, 1, callee, called.vectors)
+        }
         Routine::Jump { .. } => return None,
     };
     signature.params = vec![AbiParam::new(types::I64); parameters];
@@ -251,6 +260,7 @@ fn translate(routine: &Routine, target: &dyn TargetIsa) -> Option<(Function, Opt
         Routine::Loop(pattern) => {
             call_loop::translate(pattern, &mut builder, &parameters, callee);
         }
+        Routine::Entry(entry) => entry::translate(entry, &mut builder, &parameters, &callee),
         Routine::Jump { .. } => {}
     }
     builder.finalize(target.frontend_config());

@@ -21,6 +21,7 @@ pub use batch::{QuickBatch, QuickBatchCall, QuickOutput};
 pub use call::{LeftOut, QuickCall};
 pub use derived::QuickDerived;
 pub use plain::Quick;
+pub(crate) use vectors::Kind as QuickKind;
 pub use vectors::{QuickVector, QuickVectors, ShortFrame};
 
 use mapcall_array::Backing;

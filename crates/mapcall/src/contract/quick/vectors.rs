@@ -61,26 +61,28 @@ pub struct QuickVector {
 /// [`Quick`](super::Quick), too, which has more comparisons to select from for each argument.
 #[derive(Clone, Debug)]
 pub struct QuickVectors<D> {
-    steps: Box<[Step<D>]>,
+    pub(crate) steps: Box<[Step<D>]>,
     /// The inferred number: its largest value, and its slot.
-    length: Option<(u64, usize)>,
+    pub(crate) length: Option<(u64, usize)>,
     /// The sum of the sizes of the vectors' elements.
-    itemsizes: usize,
-    disjoint_pairs: Box<[[Place; 2]]>,
+    pub(crate) itemsizes: usize,
+    pub(crate) disjoint_pairs: Box<[[Place; 2]]>,
     /// The slot of the result.
     result: usize,
+    /// The number of slots of a frame.
+    slots: usize,
 }
 
 /// The check of one argument.
 #[derive(Clone, Debug)]
-struct Step<D> {
-    kind: Kind<D>,
+pub(crate) struct Step<D> {
+    pub(crate) kind: Kind<D>,
     /// The slot of the frame that it is passed in.
-    slot: usize,
+    pub(crate) slot: usize,
 }
 
 #[derive(Clone, Debug)]
-enum Kind<D> {
+pub(crate) enum Kind<D> {
     Vector {
         dtype: D,
         /// The bits that must be 0 in the address.
@@ -93,11 +95,11 @@ enum Kind<D> {
 
 /// A vector of a filled frame.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+pub(crate) struct Place {
     /// Its index among the arguments.
-    step: usize,
-    slot: usize,
-    itemsize: usize,
+    pub(crate) step: usize,
+    pub(crate) slot: usize,
+    pub(crate) itemsize: usize,
 }
 
 impl<D> QuickVectors<D> {
@@ -160,7 +162,14 @@ impl<D> QuickVectors<D> {
             itemsizes: places.iter().map(|(_, place)| place.itemsize).sum(),
             disjoint_pairs: pairs.collect::<Option<_>>()?,
             result: layout.result(),
+            slots: layout.slots(),
         })
+    }
+
+    /// Returns the number of arguments, and the number of slots of a frame.
+    #[must_use]
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.steps.len(), self.slots)
     }
 
     /// Returns the slot of the result in the frame of a finished call; 0 for void.

@@ -1,0 +1,153 @@
+//! Entries: compiled functions that a host language calls with its own objects.
+//!
+//! An entry checks the usual arguments of a function and calls it in one piece of code, without a frame that is
+//! filled and read again. All that it knows of the host language is data: where objects keep what it reads. It leaves
+//! every call that is not usual to the host language's general function, before it has changed anything.
+
+/// Where a host language keeps what an entry reads. Offsets and sizes are in bytes.
+///
+/// Functions and objects are given by their addresses, and live as long as the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Host {
+    /// The offset of the pointer to its class in an object.
+    pub class: usize,
+    pub real: RealObject,
+    pub integer: IntegerObject,
+    pub array: ArrayObject,
+    pub function: FunctionObject,
+    pub thread: ThreadState,
+    pub results: HostResults,
+}
+
+/// The class of floating-point numbers: a `double` at an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RealObject {
+    pub class: usize,
+    pub value: usize,
+}
+
+/// The class of integers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct IntegerObject {
+    pub class: usize,
+    /// `int64_t (object *, int *overflow)`, which sets the second to a number that is not 0 if the integer has more
+    /// bits. It runs no code of the user.
+    pub read: usize,
+}
+
+/// The class of arrays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ArrayObject {
+    pub class: usize,
+    /// The offset of the 32-bit version in a class.
+    pub version: usize,
+    /// The address of the version of another class whose objects are arrays; 0 there stands for none.
+    pub other_version: usize,
+    /// The offset of the pointer to the dtype.
+    pub dtype: usize,
+    /// The offset of the number of axes, an `int`.
+    pub ndim: usize,
+    /// The offset of the flags, 32 bits.
+    pub flags: usize,
+    /// The flag of elements that follow each other.
+    pub is_contiguous: u32,
+    /// The flag of memory that may be written to.
+    pub is_writeable: u32,
+    /// The flag of memory that has no other addresses.
+    pub is_private: u32,
+    /// The offset of the address of the first element.
+    pub address: usize,
+    /// The offset of the pointer to the lengths, each 64 bits.
+    pub shape: usize,
+}
+
+/// The object of a function, which is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FunctionObject {
+    /// The offset of the address of the C function.
+    pub address: usize,
+    /// The offset of a 64-bit number: a call is usual if its arrays have less bytes together.
+    pub held_below: usize,
+    /// The bits of the third argument of an entry that are the number of arguments.
+    pub count: u64,
+    /// `object *(function *, object **arguments, size_t count, object *keywords)`, which makes the calls that are not
+    /// usual.
+    pub general: usize,
+    /// `object *(function *, object **arguments, uint64_t *frame, int errno)`, which ends a call whose result is of
+    /// another kind, or in which something was raised. The frame has the slots of the call, and its result.
+    pub end: usize,
+}
+
+/// The state of a thread's calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ThreadState {
+    /// The address of a pointer to the C `errno` of the thread that called last.
+    pub latest_errno: usize,
+    /// The address of a pointer to the state of that thread.
+    pub latest: usize,
+    /// The address of the number of forks before that call: the thread is none of this process if there were more.
+    pub latest_generation: usize,
+    /// The offset of the number of running calls in a state, 64 bits.
+    pub running: usize,
+    /// The offset of the `errno` of the last call, an `int`.
+    pub errno: usize,
+    /// The offset of a byte: whether a callback has raised.
+    pub has_raised: usize,
+    /// The offset of a pointer that is null in usual calls.
+    pub innermost: usize,
+}
+
+/// The objects of results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HostResults {
+    /// The object for no result.
+    pub none: usize,
+    /// The offset of a 64-bit number in it that each result adds 1 to; `None` if there is none.
+    pub references: Option<usize>,
+    /// `object *(double)`, which makes a floating-point number.
+    pub real: usize,
+}
+
+/// What an entry requires of an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum EntryArgument {
+    Float,
+    Double,
+    Integer {
+        bits: u32,
+        is_signed: bool,
+    },
+    Vector {
+        /// The address of the dtype.
+        dtype: usize,
+        /// The bits that must be 0 in the address.
+        misaligned: usize,
+        /// The flags that must be set.
+        flags: u32,
+    },
+}
+
+/// The result of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EntryResult {
+    /// The object for no result.
+    None,
+    /// A floating-point number for the function's `double`.
+    Real,
+    /// What the host language's `end` makes of it.
+    Other,
+}
+
+/// What an entry checks: the arguments, and what they have in common. Slots are those of the call's frame.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct EntryCheck {
+    /// The arguments, each with its slot.
+    pub(crate) arguments: Vec<(EntryArgument, usize)>,
+    /// The length of all vectors: its largest value, and the slot that it is passed in.
+    pub(crate) length: Option<(u64, usize)>,
+    /// The vectors that must not share a byte, each with its slot and the size of its elements.
+    pub(crate) disjoint: Vec<[(usize, usize); 2]>,
+    /// The sum of the sizes of the vectors' elements.
+    pub(crate) itemsizes: usize,
+    pub(crate) result: EntryResult,
+}
