@@ -40,6 +40,12 @@ double sum(const double x[], int n)
     return result;
 }
 
+/* The functions of TYPES, which return a value whose bits above those of its type are anything. */
+#define SAME(type, name) type same_##name(type x) { return (type)(x + (type)0); }
+SAME(_Bool, 0) SAME(signed char, 1) SAME(unsigned char, 2) SAME(short, 3) SAME(unsigned short, 4)
+SAME(int, 5) SAME(unsigned, 6) SAME(long, 7) SAME(unsigned long, 8)
+SAME(float, 9) SAME(double, 10) SAME(long double, 11) SAME(float _Complex, 12)
+
 short last(const long x[], int n) { return n > 0 ? (short)x[n - 1] : -1; }
 
 short half(double x, short y, unsigned char z) { return (short)(x / 2 + y + z); }
@@ -108,6 +114,9 @@ class Number:
     def __index__(self) -> int:
         return 3
 
+
+TYPES = ["_Bool", "signed char", "unsigned char", "short", "unsigned short", "int", "unsigned"]
+TYPES += ["long", "unsigned long", "float", "double", "long double", "float _Complex"]
 
 NUMBERS = [2.0, -0.0, 3, 0, -1, 70000, 2**70, True, 1e300, float("inf"), float("nan"), 0.1]
 NUMBERS += [np.float32(2), np.float64(1e300), np.int8(-4), np.array(2.5), Number(), "2", None, 2j]
@@ -192,6 +201,21 @@ def test_results_by_position_and_by_name(
         assert printed == []
     for x, y, z in itertools.product([7.0, 9, "x"], [-3, 1 << 15, 2.0], [0, 255, 256, -1]):
         assert outcome(half, (x, y, z), ()) == outcome(half, (x, y, z), ("x", "y", "z"))
+
+
+@pytest.mark.parametrize("index", range(len(TYPES)), ids=TYPES)
+def test_numbers_of_each_type(library: mapcall.Library, index: int) -> None:
+    same = library.function(f"{TYPES[index]} same_{index}({TYPES[index]} x)")
+    call_often(same, 1)
+    call_often(same, 1.0 if index > 8 else 1)
+    bounds = [
+        sign * 2**bits + more
+        for bits in (7, 8, 15, 16, 31, 32, 63, 64)
+        for sign in (-1, 1)
+        for more in (-1, 0, 1)
+    ]
+    for value in [*NUMBERS, *bounds, 3.4e38, 3.5e38, -1e-320, 1e-40]:
+        assert outcome(same, (value,), ()) == outcome(same, (value,), ("x",)), value
 
 
 def test_wrong_numbers_of_arguments(bind: Bind) -> None:

@@ -47,7 +47,7 @@ fn compile(function: &Bound<'_, Function>, general: ffi::vectorcallfunc, end: En
     let dtype = |dtype: &Py<PyArrayDescr>| dtype.as_ptr().expose_provenance();
     let result = match this.plain_result {
         PlainResult::None => EntryResult::None,
-        PlainResult::Double => EntryResult::Real,
+        PlainResult::Number(number) => EntryResult::of(number),
         PlainResult::Any => EntryResult::Other,
     };
     let host = host(function, general, end);
@@ -89,6 +89,8 @@ fn host(function: &Bound<'_, Function>, general: ffi::vectorcallfunc, end: End) 
             // The number of references is the field before the class.
             references: has_references.then(|| class - size_of::<ffi::Py_ssize_t>()),
             real: address(ffi::PyFloat_FromDouble as *const c_void),
+            signed: address(ffi::PyLong_FromLongLong as *const c_void),
+            unsigned: address(ffi::PyLong_FromUnsignedLongLong as *const c_void),
         },
     }
 }

@@ -11,7 +11,7 @@ use mapcall::batch::{Simd, SmallBatches};
 use mapcall::contract::{
     ArrayRule, Contract, Number, Quick, QuickDerived, QuickVectors, Role, Rule,
 };
-use mapcall::ctype::{Float, Function as FunctionType};
+use mapcall::ctype::Function as FunctionType;
 use mapcall::{BindError, Prototype, Success};
 use numpy::{PyArrayDescr, PyUntypedArray};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
@@ -441,12 +441,11 @@ impl Options {
 
 /// The results that need no check and no look at the binding.
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub(super) enum PlainResult {
     /// No result, and no condition of success: None.
     None,
-    /// A `double` without a condition of success.
-    Double,
+    /// A number without a condition of success.
+    Number(Number),
     /// Any other result.
     Any,
 }
@@ -456,7 +455,7 @@ impl PlainResult {
         let is_checked = inner.success() != Success::Any || binding.options.is_callable;
         match binding.returns {
             Returns::Void if !is_checked => Self::None,
-            Returns::Number(Number::Float(Float::Double)) if !is_checked => Self::Double,
+            Returns::Number(number) if !is_checked => Self::Number(number),
             _ => Self::Any,
         }
     }

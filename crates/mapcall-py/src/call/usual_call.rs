@@ -7,7 +7,8 @@ use std::mem::offset_of;
 use std::slice;
 
 use mapcall::array::guard;
-use mapcall::contract::{QuickVectors, ShortFrame};
+use mapcall::contract::{Number, QuickVectors, ShortFrame};
+use mapcall::ctype::Float;
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 
@@ -143,11 +144,11 @@ unsafe fn usual(
     }
     Some(match this.plain_result {
         PlainResult::None => py.None().into_ptr(),
-        PlainResult::Double => {
+        PlainResult::Number(Number::Float(Float::Double)) => {
             // SAFETY: the thread is attached.
             unsafe { ffi::PyFloat_FromDouble(f64::from_bits(usual.result(&frame))) }
         }
-        PlainResult::Any => end(&function, arguments, &frame, returned),
+        _ => end(&function, arguments, &frame, returned),
     })
 }
 

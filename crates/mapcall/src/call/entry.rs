@@ -106,6 +106,10 @@ pub struct HostResults {
     pub references: Option<usize>,
     /// `object *(double)`, which makes a floating-point number.
     pub real: usize,
+    /// `object *(int64_t)`, which makes an integer.
+    pub signed: usize,
+    /// `object *(uint64_t)`, which makes an integer.
+    pub unsigned: usize,
 }
 
 /// What an entry requires of an argument.
@@ -132,8 +136,12 @@ pub(crate) enum EntryArgument {
 pub enum EntryResult {
     /// The object for no result.
     None,
+    /// A floating-point number for the function's `float`.
+    Float,
     /// A floating-point number for the function's `double`.
-    Real,
+    Double,
+    /// An integer for the function's integer of 8, 16, 32 or 64 bits.
+    Integer { bits: u32, is_signed: bool },
     /// What the host language's `end` makes of it.
     Other,
 }

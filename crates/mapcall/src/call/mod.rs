@@ -239,7 +239,7 @@ impl Trampoline {
     /// compiled once for all functions with the same check and registers; `None` if this system can't compile it.
     pub(crate) fn entry(&self, check: EntryCheck, host: &Host) -> Option<NonNull<c_void>> {
         let frame = (self.layout().slots(), self.layout().result());
-        let entry = jit::Entry::new(self.shared.signature.clone(), check, *host, frame)?;
+        let entry = jit::Entry::new(self.shared.signature.clone(), check, host, frame)?;
         NonNull::new(jit::code(&jit::Routine::Entry(Box::new(entry)))?.address())
     }
 

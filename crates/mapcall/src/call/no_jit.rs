@@ -40,7 +40,7 @@ impl Entry {
     pub(super) fn new(
         _: Option<Signature>,
         _: EntryCheck,
-        _: Host,
+        _: &Host,
         _: (usize, usize),
     ) -> Option<Self> {
         None

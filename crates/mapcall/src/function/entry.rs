@@ -8,6 +8,22 @@ use crate::call::{EntryArgument, EntryCheck, EntryResult, Host};
 use crate::contract::{Number, QuickKind, QuickVectors};
 use crate::ctype::Float;
 
+impl EntryResult {
+    /// Returns the result for a function that returns a number.
+    #[must_use]
+    pub fn of(number: Number) -> Self {
+        match number {
+            Number::Float(Float::Float) => Self::Float,
+            Number::Float(Float::Double) => Self::Double,
+            Number::Integer(integer) if integer.bits() <= 64 => Self::Integer {
+                bits: integer.bits(),
+                is_signed: integer.is_signed(),
+            },
+            _ => Self::Other,
+        }
+    }
+}
+
 impl Function {
     /// Compiles the entry that makes the calls which `quick`, made of the function's contract, accepts. `dtype` returns
     /// the address of a dtype of the host language.

@@ -205,6 +205,8 @@ fn host() -> Host {
             none: 0,
             references: None,
             real: real as *const () as usize,
+            signed: 0,
+            unsigned: 0,
         },
     }
 }
@@ -272,7 +274,7 @@ fn call(
 ) -> Taken {
     let _calls = CALLS.lock().unwrap_or_else(PoisonError::into_inner);
     let result = if is_real {
-        EntryResult::Real
+        EntryResult::Double
     } else {
         EntryResult::Other
     };
@@ -386,6 +388,7 @@ proptest! {
         let (shapes, strides) = (arguments.shapes(), arguments.strides());
         let given = arguments.given(&shapes, &strides, |kind, value| match (kind, value) {
             ("float" | "double", 300..) => Given::Real(1e300),
+            ("float" | "double", ..-4) => Given::Real(f64::NEG_INFINITY),
             ("float" | "double", ..0) => Given::Real(f64::NAN),
             // An entry leaves integers for these to the list.
             ("float" | "double", _) => Given::Real(value as f64 + 0.1),
@@ -418,7 +421,7 @@ fn calls_in_an_unusual_state_are_left_to_the_host_language() {
     let _calls = CALLS.lock().unwrap_or_else(PoisonError::into_inner);
     let function = function("double f(double a)");
     let quick = QuickVectors::<usize>::new(function.contract(), |_| None).unwrap();
-    let entry = function.compile_entry(&quick, |dtype| *dtype, EntryResult::Real, &host());
+    let entry = function.compile_entry(&quick, |dtype| *dtype, EntryResult::Double, &host());
     // SAFETY: the code is that of an entry.
     let entry: Entry = unsafe { std::mem::transmute(entry.unwrap().as_ptr()) };
     let number = Object::new(&Given::Real(2.0), None, &ARRAY);

@@ -29,13 +29,13 @@ impl Entry {
     pub(in crate::call) fn new(
         called: Option<Signature>,
         check: EntryCheck,
-        host: Host,
+        host: &Host,
         frame: (usize, usize),
     ) -> Option<Self> {
         Some(Self {
             called: called?,
             check,
-            host,
+            host: *host,
             frame,
         })
     }
@@ -104,7 +104,7 @@ pub(super) fn translate(
         let any = code.builder.ins().bor(raised, troubles);
         code.builder.ins().brif(any, ended, &[], usual, &[]);
         code.start(usual);
-        let object = code.object(&results);
+        let object = code.object(entry.check.result, results.first().copied());
         code.builder.ins().return_(&[object]);
     }
     code.start(ended);
@@ -218,7 +218,7 @@ impl Code<'_, '_> {
         self.builder.ins().bitcast(types::I64, flags, double)
     }
 
-    /// Generates the conversion to the nearest `float`, which is finite. Returns its slot.
+    /// Generates the conversion to the nearest `float`, which is infinite for infinity only. Returns its slot.
     fn float(&mut self, object: ir::Value) -> ir::Value {
         let value = self.real(object);
         let nearest = self.builder.ins().fdemote(types::F32, value);
@@ -226,8 +226,28 @@ impl Code<'_, '_> {
         let bits = self.builder.ins().bitcast(types::I32, flags, nearest);
         let bits = self.builder.ins().uextend(types::I64, bits);
         let magnitude = self.builder.ins().band_imm_s(bits, 0x7fff_ffff);
-        let max = i64::from(f32::MAX.to_bits());
-        self.require_imm(IntCC::UnsignedLessThanOrEqual, magnitude, max);
+        let infinity = i64::from(f32::INFINITY.to_bits());
+        let is_infinite = self
+            .builder
+            .ins()
+            .icmp_imm_s(IntCC::Equal, magnitude, infinity);
+        let (next, infinite) = (self.builder.create_block(), self.builder.create_block());
+        self.builder.set_cold_block(infinite);
+        self.builder
+            .ins()
+            .brif(is_infinite, infinite, &[], next, &[]);
+        self.start(infinite);
+        let value = self.bits(value);
+        let magnitude = self.builder.ins().ishl_imm_u(value, 1);
+        let infinity = self
+            .builder
+            .ins()
+            .iconst(types::I64, (f64::INFINITY.to_bits() << 1).cast_signed());
+        let is_exact = self.builder.ins().icmp(IntCC::Equal, magnitude, infinity);
+        self.builder
+            .ins()
+            .brif(is_exact, next, &[], self.unusual, &[]);
+        self.start(next);
         bits
     }
 
@@ -242,24 +262,14 @@ impl Code<'_, '_> {
         let value = self.call(self.host.integer.read, &[object, at]);
         let overflow = self.load(types::I32, at, 0);
         self.refuse_if(overflow);
-        let narrow = match bits {
-            8 => types::I8,
-            16 => types::I16,
-            32 => types::I32,
-            _ => {
-                if !is_signed {
-                    self.require_imm(IntCC::SignedGreaterThanOrEqual, value, 0);
-                }
-                return value;
+        if bits == 64 {
+            if !is_signed {
+                self.require_imm(IntCC::SignedGreaterThanOrEqual, value, 0);
             }
-        };
-        let narrow = self.builder.ins().ireduce(narrow, value);
-        let back = if is_signed {
-            self.builder.ins().sextend(types::I64, narrow)
         } else {
-            self.builder.ins().uextend(types::I64, narrow)
-        };
-        self.require_equal(back, value);
+            let back = self.extended(value, bits, is_signed);
+            self.require_equal(back, value);
+        }
         value
     }
 
@@ -396,19 +406,55 @@ impl Code<'_, '_> {
         self.store(running, thread, offset);
     }
 
-    /// Returns the object for the results of the function: a `double`, or none.
-    fn object(&mut self, results: &[ir::Value]) -> ir::Value {
+    /// Returns the object for the result of the function; `value` is what it returns.
+    fn object(&mut self, result: EntryResult, value: Option<ir::Value>) -> ir::Value {
         let host = self.host.results;
-        if let Some(&result) = results.first() {
-            return self.call(host.real, &[result]);
+        match (result, value) {
+            (EntryResult::Double, Some(value)) => self.call(host.real, &[value]),
+            (EntryResult::Float, Some(value)) => {
+                // A `float` is in the low bits of the register.
+                let bits = self.bits(value);
+                let bits = self.builder.ins().ireduce(types::I32, bits);
+                let flags = MemFlagsData::new();
+                let float = self.builder.ins().bitcast(types::F32, flags, bits);
+                let double = self.builder.ins().fpromote(types::F64, float);
+                self.call(host.real, &[double])
+            }
+            (EntryResult::Integer { bits, is_signed }, Some(value)) => {
+                let value = self.extended(value, bits, is_signed);
+                let make = if is_signed {
+                    host.signed
+                } else {
+                    host.unsigned
+                };
+                self.call(make, &[value])
+            }
+            _ => {
+                let none = self.constant(host.none);
+                if let Some(offset) = host.references {
+                    let references = self.load(types::I64, none, offset);
+                    let references = self.builder.ins().iadd_imm_s(references, 1);
+                    self.store(references, none, offset);
+                }
+                none
+            }
         }
-        let none = self.constant(host.none);
-        if let Some(offset) = host.references {
-            let references = self.load(types::I64, none, offset);
-            let references = self.builder.ins().iadd_imm_s(references, 1);
-            self.store(references, none, offset);
+    }
+
+    /// Extends the low bits of a register to 64.
+    fn extended(&mut self, value: ir::Value, bits: u32, is_signed: bool) -> ir::Value {
+        let narrow = match bits {
+            8 => types::I8,
+            16 => types::I16,
+            32 => types::I32,
+            _ => return value,
+        };
+        let narrow = self.builder.ins().ireduce(narrow, value);
+        if is_signed {
+            self.builder.ins().sextend(types::I64, narrow)
+        } else {
+            self.builder.ins().uextend(types::I64, narrow)
         }
-        none
     }
 
     /// Generates a call of a function that returns 64 bits. Returns these.
