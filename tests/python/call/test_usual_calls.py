@@ -50,9 +50,25 @@ short last(const long x[], int n) { return n > 0 ? (short)x[n - 1] : -1; }
 
 short half(double x, short y, unsigned char z) { return (short)(x / 2 + y + z); }
 
+/* The weighted sums of a matrix's columns. */
+double weigh(const int *n, const int *m, const double *a, const int *lda, const double *w,
+             double *sums, int *info)
+{
+    double total = 0;
+    for (int j = 0; j < *m; j++) {
+        sums[j] += 0.5;
+        for (int i = 0; i < *n; i++)
+            sums[j] += *w * a[i + j * *lda];
+        total += sums[j];
+    }
+    *info = *lda;
+    return total;
+}
+
 static void (*visitor)(double x);
 void set(void (*visit)(double x)) { visitor = visit; }
 void call(double x) { visitor(x); }
+void report(double x, double out[1]) { visitor(x); out[0] = x; }
 
 void each(size_t n, const float x[n], void (*visit)(const float *value))
 {
@@ -64,7 +80,11 @@ void each(size_t n, const float x[n], void (*visit)(const float *value))
 SAXPY = "void saxpy(size_t n, float a, const float x[restrict n], float y[restrict n]);"
 SUM = "double sum(const double x[n], int n);"
 HALF = "short half(double x, short y, unsigned char z);"
+WEIGH = """double weigh(const int *n, const int *m,
+    [[mapcall::column_major]] [[mapcall::stride(*lda)]] const double a[*n][*m], const int *lda,
+    const double w[1], double sums[restrict *m], int info[1])"""
 CALL = "void call(double x);"
+REPORT = "void report(double x, double out[1]);"
 SET = "void set(void (*visit)(double x));"
 EACH = "void each(size_t n, const float x[n], void (*visit)(const float *value));"
 
@@ -81,6 +101,7 @@ USUAL = {
     "saxpy": lambda: (2.0, np.ones(3, "f4"), np.ones(3, "f4")),
     "sum": lambda: (np.zeros(0),),
     "half": lambda: (7.0, -3, 255),
+    "weigh": lambda: (np.ones((2, 3), order="F"), 2.0),
 }
 
 
@@ -216,6 +237,60 @@ def test_numbers_of_each_type(library: mapcall.Library, index: int) -> None:
     ]
     for value in [*NUMBERS, *bounds, 3.4e38, 3.5e38, -1e-320, 1e-40]:
         assert outcome(same, (value,), ()) == outcome(same, (value,), ("x",)), value
+
+
+def test_matrices_and_outputs_that_are_left_out(bind: Bind) -> None:
+    weigh = bind(WEIGH)
+    base = np.arange(1.0, 41).reshape((5, 8), order="F")
+    read_only = base[:2, :2].copy("F")
+    read_only.flags.writeable = False
+    for a in (
+        *(
+            base,
+            base[:3],
+            base[1:4, 2:7],
+            base[:1],
+            base[:1, :1],
+            base[:, :1],
+            base[:0],
+            base[:, :0],
+        ),
+        *(base[:, ::2], base[::2], base[:, ::-1], base.T, base.copy("C"), base[:2, :2].copy("C")),
+        *(base[:, 0], base.astype("f4"), base.astype(">f8"), read_only, base.view(Other), None),
+        *(np.ma.array(base, mask=base > 7), np.zeros((2, 600), order="F"), base.tolist()),
+    ):
+        for w in (2.0, 3, np.array([2.0]), np.array([2], "f4"), 1e300, "2", None):
+            one, other = (outcome(weigh, (a, w), names) for names in ((), ("a", "w")))
+            assert one == other, (a, w)
+    # All arguments, the outputs among them.
+    for sums in (np.zeros(3), np.zeros(4), np.zeros(6)[::2], np.zeros(3, "f4"), base[:3, 0]):
+        outcomes = []
+        for names in ((), ("a", "w", "sums", "info")):
+            arguments = (base[:2, :3], 2.0, sums.copy(), np.zeros(1, "i4"))
+            outcomes.append(outcome(weigh, arguments, names))
+        assert outcomes[0] == outcomes[1]
+    total, sums, info = weigh(base[:2, :3], 2.0)
+    assert total == sums.sum()
+    assert info.tolist() == [5]
+    assert sys.getrefcount(sums) == sys.getrefcount(info) == 2
+    assert sums.flags.owndata
+    assert sums.flags.writeable
+
+
+def test_a_callback_that_raises_while_outputs_are_left_out(library: mapcall.Library) -> None:
+    report, register = library.function(REPORT), library.function(SET)
+
+    def visit(x: float) -> None:
+        if x == 3:
+            raise KeyError(x)
+
+    kept = register.callback("visit", visit)
+    register(kept)
+    call_often(report, 1.0)
+    for _ in range(100):
+        with pytest.raises(KeyError, match="3"):
+            report(3.0)
+        assert report(2.0).tolist() == [2.0]
 
 
 def test_wrong_numbers_of_arguments(bind: Bind) -> None:

@@ -233,11 +233,16 @@ pub(super) fn set_errno(errno: i32) {
 /// The exception that a callback raised in the call.
 #[inline]
 pub(super) fn running(call: impl FnOnce() -> i32) -> PyResult<i32> {
-    let thread = Thread::current();
-    if !thread.innermost.get().is_null() {
-        write_back();
-    }
-    thread.run(call).errno()
+    Thread::current().running(call)
+}
+
+/// Makes a call as [`running`] does, on a thread that is attached and becomes the latest, so that entries make its
+/// next calls.
+#[inline]
+pub(super) fn running_attached(_: Python<'_>, call: impl FnOnce() -> i32) -> PyResult<i32> {
+    let errno = mapcall::call::errno_location();
+    let thread = errno.map_or_else(Thread::current, Thread::of);
+    thread.running(call)
 }
 
 /// Begins a call as [`running`] does; returns `None` if callbacks that have received pointers run on this thread, or
@@ -356,6 +361,15 @@ impl Thread {
             LATEST.errno.store(errno.as_ptr(), Ordering::Relaxed);
         }
         thread
+    }
+
+    /// Makes a call as [`running`] does.
+    #[inline]
+    fn running(&self, call: impl FnOnce() -> i32) -> PyResult<i32> {
+        if !self.innermost.get().is_null() {
+            write_back();
+        }
+        self.run(call).errno()
     }
 
     /// Makes a call, and counts it while it is running. Keeps and returns the `errno` that `call` returns.

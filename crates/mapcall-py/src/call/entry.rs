@@ -6,32 +6,27 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
+use std::{ptr, slice};
 
 use mapcall::call::{EntryResult, FunctionObject, Host, HostResults, IntegerObject, RealObject};
-use numpy::PyArrayDescr;
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 
-use super::function::{Function, PlainResult};
+use super::function::{self, Entries, Function, PlainResult};
 use super::{activation, ndarray};
 
-/// The function that ends a call of an entry: see [`FunctionObject::end`].
-pub(super) type End =
-    unsafe extern "C" fn(*mut PyObject, *const *mut PyObject, *const u64, c_int) -> *mut PyObject;
-
-/// Counts a usual call of a function, and compiles its entry when it is called often. `general` makes the calls that
-/// the entry does not make.
+/// Counts a usual call of a function with so many arguments, and compiles its entry when it is called often.
 #[inline]
-pub(super) fn count(function: &Bound<'_, Function>, general: ffi::vectorcallfunc, end: End) {
+pub(super) fn count(function: &Bound<'_, Function>, given: usize) {
     let left = &function.get().calls_before_compiling;
     // No other thread has the interpreter's lock.
     let calls = left.load(Ordering::Relaxed);
     left.store(calls.wrapping_sub(1), Ordering::Relaxed);
     if calls == 0 {
-        compile(function, general, end);
+        compile(function, given);
     }
 }
 
@@ -39,32 +34,39 @@ pub(super) fn count(function: &Bound<'_, Function>, general: ffi::vectorcallfunc
 /// stays as it is.
 #[cold]
 #[inline(never)]
-fn compile(function: &Bound<'_, Function>, general: ffi::vectorcallfunc, end: End) {
+fn compile(function: &Bound<'_, Function>, given: usize) {
     let this = function.get();
-    let Some(usual) = &this.usual else {
+    let Some(entries) = function::entries() else {
         return;
     };
-    let dtype = |dtype: &Py<PyArrayDescr>| dtype.as_ptr().expose_provenance();
+    let dtype = |position| {
+        let expected = this.expected(position)?;
+        Some(expected.dtype.as_ptr().expose_provenance())
+    };
     let result = match this.plain_result {
         PlainResult::None => EntryResult::None,
         PlainResult::Number(number) => EntryResult::of(number),
         PlainResult::Any => EntryResult::Other,
     };
-    let host = host(function, general, end);
-    if let Some(entry) = this.inner.compile_entry(usual, dtype, result, &host) {
+    let host = host(function, entries);
+    if let Some(entry) = this.inner.compile_entry(given, dtype, result, &host) {
         this.vectorcall.store(entry.as_ptr(), Ordering::Relaxed);
     }
 }
 
 /// Returns what entries know of Python.
-fn host(function: &Bound<'_, Function>, general: ffi::vectorcallfunc, end: End) -> Host {
+fn host(function: &Bound<'_, Function>, entries: &Entries) -> Host {
     let py = function.py();
-    let this: *const Function = function.get();
-    let contents = this.addr() - function.as_ptr().addr();
+    let this = function.get();
+    let contents = ptr::from_ref(this).addr() - function.as_ptr().addr();
     let address = |function: *const c_void| function.expose_provenance();
     // From 3.12 on, None counts no references.
     let has_references = py.version_info() < (3, 12);
     let class = offset_of!(PyObject, ob_type);
+    let general = match this.usual {
+        Some(_) => entries.usual,
+        None => entries.any,
+    };
     Host {
         class,
         real: RealObject {
@@ -81,7 +83,7 @@ fn host(function: &Bound<'_, Function>, general: ffi::vectorcallfunc, end: End) 
             held_below: contents + offset_of!(Function, held_below),
             count: !(ffi::PY_VECTORCALL_ARGUMENTS_OFFSET as u64),
             general: address(general as *const c_void),
-            end: address(end as *const c_void),
+            end: address(entries.end as *const c_void),
         },
         thread: activation::host(),
         results: HostResults {
@@ -91,6 +93,35 @@ fn host(function: &Bound<'_, Function>, general: ffi::vectorcallfunc, end: End) 
             real: address(ffi::PyFloat_FromDouble as *const c_void),
             signed: address(ffi::PyLong_FromLongLong as *const c_void),
             unsigned: address(ffi::PyLong_FromUnsignedLongLong as *const c_void),
+            tuple: address(tuple as *const c_void),
         },
     }
+}
+
+/// Returns a tuple of objects; null if one is null or there is no memory.
+///
+/// # Safety
+///
+/// `objects` points to `count` new references, which this function takes, or null with an exception set. The thread
+/// is attached to the interpreter.
+unsafe extern "C" fn tuple(objects: *const *mut PyObject, count: usize) -> *mut PyObject {
+    // SAFETY: the caller guarantees `count` pointers.
+    let objects = unsafe { slice::from_raw_parts(objects, count) };
+    let size = ffi::Py_ssize_t::try_from(count).unwrap_or(0);
+    let tuple = if objects.contains(&ptr::null_mut()) {
+        ptr::null_mut()
+    } else {
+        // SAFETY: the thread is attached.
+        unsafe { ffi::PyTuple_New(size) }
+    };
+    for (&object, index) in objects.iter().zip(0..) {
+        if tuple.is_null() {
+            // SAFETY: null, or a reference that the caller gives up.
+            unsafe { ffi::Py_XDECREF(object) };
+        } else {
+            // SAFETY: the tuple is new and has `count` items; it takes the reference.
+            unsafe { ffi::PyTuple_SET_ITEM(tuple, index, object) };
+        }
+    }
+    tuple
 }

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU32};
@@ -466,11 +466,28 @@ pub(super) struct Entries {
     /// That of functions with a `QuickVectors`, for the usual call.
     pub(super) usual: ffi::vectorcallfunc,
     pub(super) any: ffi::vectorcallfunc,
+    /// The function that ends calls of compiled entries.
+    pub(super) end: EndCall,
     /// Enables vectorcall for the type of a function.
     pub(super) enable: fn(&Bound<'_, Function>),
 }
 
+/// The type of a function that ends the call of a compiled entry: see `FunctionObject::end` of the core.
+pub(super) type EndCall = unsafe extern "C" fn(
+    *mut ffi::PyObject,
+    *const *mut ffi::PyObject,
+    usize,
+    *const u64,
+    *const *mut ffi::PyObject,
+    c_int,
+) -> *mut ffi::PyObject;
+
 static ENTRIES: OnceLock<Entries> = OnceLock::new();
+
+/// Returns the vectorcall entries of functions; `None` before the extension is initialised.
+pub(super) fn entries() -> Option<&'static Entries> {
+    ENTRIES.get()
+}
 
 /// Stores the vectorcall entries of functions, when the extension is initialised.
 pub(super) fn install(entries: Entries) {
@@ -486,9 +503,8 @@ impl Function {
         is_unchecked: bool,
         binding: Py<Binding>,
     ) -> PyResult<Bound<'_, Self>> {
-        let entries = ENTRIES
-            .get()
-            .ok_or_else(|| PyRuntimeError::new_err("mapcall is not initialised"))?;
+        let entries =
+            entries().ok_or_else(|| PyRuntimeError::new_err("mapcall is not initialised"))?;
         // Handles keep the arguments alive, and the quick path does not collect them.
         let has_quick = !matches!(
             binding.get().returns,

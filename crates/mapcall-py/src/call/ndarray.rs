@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::mem::offset_of;
 use std::ops::Range;
 use std::ptr;
@@ -26,7 +26,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 
 use crate::map::Map;
-use crate::mapped_array::ndarray_type;
+use crate::mapped_array::{guarded, ndarray_type};
 
 /// Returns whether an object is an instance of ndarray or of a class derived from it.
 ///
@@ -85,6 +85,8 @@ pub(super) fn host(py: Python<'_>) -> ArrayObject {
         is_private: NPY_ARRAY_OWNDATA.cast_unsigned(),
         address: offset_of!(PyArrayObject, fields.data),
         shape: offset_of!(PyArrayObject, fields.dimensions),
+        strides: offset_of!(PyArrayObject, fields.strides),
+        zeros: (zeros_for_entry as *const c_void).expose_provenance(),
     }
 }
 
@@ -431,6 +433,29 @@ pub(super) fn zeros<'py>(
     let array: Bound<'py, PyAny> = unsafe { Bound::from_owned_ptr_or_err(py, array) }?;
     // SAFETY: `PyArray_Zeros` returns an ndarray.
     Ok(unsafe { array.cast_into_unchecked() })
+}
+
+/// Returns a new array of zeros as [`zeros`] does; null with an exception set if there is no memory.
+///
+/// # Safety
+///
+/// `dtype` points to a live dtype without Python objects, and `shape` to `ndim` lengths. The thread is attached to the
+/// interpreter.
+unsafe extern "C" fn zeros_for_entry(
+    dtype: *mut PyObject,
+    shape: *const usize,
+    ndim: usize,
+    is_column_major: usize,
+) -> *mut PyObject {
+    guarded(|py| {
+        // SAFETY: the caller guarantees a live dtype.
+        let dtype = unsafe { Borrowed::from_ptr(py, dtype) };
+        // SAFETY: the caller guarantees that the object is a dtype.
+        let dtype: Borrowed<'_, '_, PyArrayDescr> = unsafe { dtype.cast_unchecked() };
+        // SAFETY: the caller guarantees `ndim` lengths.
+        let shape = unsafe { slice::from_raw_parts(shape, ndim) };
+        zeros(&dtype, shape, is_column_major != 0).map(Bound::into_any)
+    })
 }
 
 /// Returns a new array whose elements are not set, in C order. The dtype has no Python objects.

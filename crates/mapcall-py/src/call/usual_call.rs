@@ -2,12 +2,11 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::c_int;
 use std::mem::offset_of;
 use std::slice;
 
 use mapcall::array::guard;
-use mapcall::contract::{Number, QuickVectors, ShortFrame};
+use mapcall::contract::{Number, ShortFrame};
 use mapcall::ctype::Float;
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
@@ -16,7 +15,7 @@ use super::activation::{self, Returned};
 use super::entry;
 use super::function::{self, Entries, Function, PlainResult};
 use super::quick_argument::Argument;
-use super::vectorcall::{result, vectorcall, with_faults};
+use super::vectorcall::{end_entry, result, vectorcall, with_faults};
 use crate::mapped_array::guarded;
 
 /// Stores the entries of calls, when the extension is initialised.
@@ -24,6 +23,7 @@ pub(crate) fn install() {
     let entries = Entries {
         usual: usual_vectorcall,
         any: vectorcall,
+        end: end_entry,
         enable,
     };
     function::install(entries);
@@ -134,7 +134,7 @@ unsafe fn usual(
         return None;
     }
     let call = activation::begin()?;
-    entry::count(&function, usual_vectorcall, end_entry);
+    entry::count(&function, arguments.len());
     // SAFETY: the check has accepted the frame, and the caller keeps the arguments alive, to whose memory
     // it points. By the docs of `load`, its user guarantees the prototype. The location is that of this thread.
     let errno = unsafe { this.inner.invoke_at(&mut frame.0, call.errno) };
@@ -161,61 +161,16 @@ fn end(
     frame: &ShortFrame,
     returned: Returned,
 ) -> *mut PyObject {
-    guarded(|_| ended(function, arguments, frame, returned))
-}
-
-/// Ends a usual call as [`end`] does, but for the conversion of errors.
-fn ended<'py>(
-    function: &Bound<'py, Function>,
-    arguments: &[*mut PyObject],
-    frame: &ShortFrame,
-    returned: Returned,
-) -> Result<Bound<'py, PyAny>, Box<PyErr>> {
-    let errno = returned.errno();
-    let errno = if guard::is_quiet() {
-        errno?
-    } else {
-        // No fault was to be reported before the call, so that its epoch is 0.
-        with_faults(function, arguments, (&frame.0, 0), errno)?
-    };
-    let usual = function.get().usual.as_ref();
-    let slot = [usual.map_or(0, |usual| usual.result(frame))];
-    Ok(result(function, || &slot, errno, None)?)
-}
-
-/// Ends a call that a compiled entry has made: see [`FunctionObject::end`](mapcall::call::FunctionObject).
-///
-/// # Safety
-///
-/// `callable` points to a live `Function` with a [`QuickVectors`], `arguments` to its
-/// live arguments, and `slots` to the slots of a frame of its calls. The thread is attached to the interpreter.
-unsafe extern "C" fn end_entry(
-    callable: *mut PyObject,
-    arguments: *const *mut PyObject,
-    slots: *const u64,
-    errno: c_int,
-) -> *mut PyObject {
-    guarded(|py| {
-        // SAFETY: the caller guarantees that the pointer is that of a live object.
-        let callable = unsafe { Borrowed::from_ptr(py, callable) };
-        // SAFETY: the caller guarantees that the object is a `Function`.
-        let function: Borrowed<'_, '_, Function> = unsafe { callable.cast_unchecked() };
-        let this = function.get();
-        let (count, slot_count) = this.usual.as_ref().map_or((0, 0), QuickVectors::sizes);
-        let arguments = match count {
-            // The address may be null.
-            0 => &[],
-            // SAFETY: the caller guarantees pointers to the live arguments.
-            count => unsafe { slice::from_raw_parts(arguments, count) },
+    guarded(|_| -> Result<_, Box<PyErr>> {
+        let errno = returned.errno();
+        let errno = if guard::is_quiet() {
+            errno?
+        } else {
+            // No fault was to be reported before the call, so that its epoch is 0.
+            with_faults(function, arguments, (&frame.0, 0), errno)?
         };
-        let mut frame = ShortFrame::default();
-        // SAFETY: the caller guarantees a frame of the function's calls.
-        let slots = unsafe { slice::from_raw_parts(slots, slot_count) };
-        frame
-            .0
-            .iter_mut()
-            .zip(slots)
-            .for_each(|(slot, given)| *slot = *given);
-        ended(&function, arguments, &frame, Returned::by_entry(errno))
+        let usual = function.get().usual.as_ref();
+        let slot = [usual.map_or(0, |usual| usual.result(frame))];
+        Ok(result(function, || &slot, errno, None)?)
     })
 }

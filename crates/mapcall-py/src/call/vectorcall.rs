@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use std::ffi::c_int;
 use std::ops::Range;
 use std::ptr;
 use std::slice;
@@ -15,6 +16,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use smallvec::SmallVec;
 
+use super::activation::Returned;
 use super::argument::Reader;
 use super::batch::BatchCall;
 use super::conversion::Conversion;
@@ -28,7 +30,7 @@ use super::returns::Returns;
 use super::snapshot::Snapshots;
 use super::variable::Variable;
 use super::variadic::{self, Variant};
-use super::{activation, errors, lazy, ndarray, small_batch, user_data};
+use super::{activation, entry, errors, lazy, ndarray, small_batch, user_data};
 use crate::faults::{self, Detached};
 use crate::mapped_array::guarded;
 use crate::memory;
@@ -79,6 +81,7 @@ fn run<'py>(
         if let Some(nbytes) = quick.fill(&mut frame, &operands)
             && (epoch == 0 || !has_closed(operands))
         {
+            entry::count(function, arguments.len());
             let errno = invoke(function, arguments, &mut frame.0, (nbytes, epoch))?;
             return Ok(result(function, || quick.result(&frame), errno, None)?);
         }
@@ -131,12 +134,76 @@ fn derived<'py>(
         }
         all.push(array.into_any());
     }
+    entry::count(function, arguments.len());
     let errno = invoke(function, arguments, call.slots(), (nbytes, epoch))?;
-    let result = result(function, || call.result(), errno, None)?;
-    if all.is_empty() || !matches!(this.binding().returns, Returns::Void) {
+    with_outputs(function, || call.result(), errno, all).map(Some)
+}
+
+/// Returns the result of a call and the outputs that were left out.
+fn with_outputs<'a, 'py>(
+    function: &Bound<'py, Function>,
+    slots: impl Fn() -> &'a [u64],
+    errno: i32,
+    mut all: SmallVec<[Bound<'py, PyAny>; 4]>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let result = result(function, slots, errno, None)?;
+    if all.is_empty() || !matches!(function.get().binding().returns, Returns::Void) {
         all.insert(0, result);
     }
-    result::none_one_or_tuple(py, all).map(Some)
+    result::none_one_or_tuple(function.py(), all)
+}
+
+/// Ends a call that a compiled entry has made: see [`FunctionObject::end`](mapcall::call::FunctionObject).
+///
+/// # Safety
+///
+/// `callable` points to a live `Function`, `arguments` to `count` live arguments, and `slots` to the frame of the call.
+/// `outputs` points to new references to arrays, which this function takes, and null. The thread is attached to the
+/// interpreter.
+pub(super) unsafe extern "C" fn end_entry(
+    callable: *mut PyObject,
+    arguments: *const *mut PyObject,
+    count: usize,
+    slots: *const u64,
+    outputs: *const *mut PyObject,
+    errno: c_int,
+) -> *mut PyObject {
+    guarded(|py| -> Result<_, Box<PyErr>> {
+        // SAFETY: the caller guarantees that the pointer is that of a live object.
+        let callable = unsafe { Borrowed::from_ptr(py, callable) };
+        // SAFETY: the caller guarantees that the object is a `Function`.
+        let function: Borrowed<'_, '_, Function> = unsafe { callable.cast_unchecked() };
+        let mut all = SmallVec::new();
+        for index in 0.. {
+            // SAFETY: null follows the objects, and is not passed.
+            let place = unsafe { outputs.add(index) };
+            // SAFETY: the place is that of an object, or of null behind the last one.
+            let object = unsafe { *place };
+            // SAFETY: null, or a new reference that the caller gives up.
+            match unsafe { Bound::from_owned_ptr_or_opt(py, object) } {
+                Some(object) => all.push(object),
+                None => break,
+            }
+        }
+        let arguments = match count {
+            // The address may be null.
+            0 => &[],
+            // SAFETY: the caller guarantees pointers to the live arguments.
+            count => unsafe { slice::from_raw_parts(arguments, count) },
+        };
+        let layout = function.get().inner.trampoline().layout();
+        // SAFETY: the caller guarantees a frame of the function's calls.
+        let slots = unsafe { slice::from_raw_parts(slots, layout.slots()) };
+        let returned = Returned::by_entry(errno).errno();
+        let errno = if guard::is_quiet() {
+            returned?
+        } else {
+            // No fault was to be reported before the call, so that its epoch is 0.
+            with_faults(&function, arguments, (slots, 0), returned)?
+        };
+        let result = slots.get(layout.result()..).unwrap_or_default();
+        Ok(with_outputs(&function, || result, errno, all)?)
+    })
 }
 
 /// Makes a call that the quick path does not take.
@@ -297,7 +364,7 @@ fn invoke(
         Gil::Hold => false,
         Gil::Release => true,
     };
-    let returned = activation::running(|| {
+    let returned = activation::running_attached(py, || {
         if release {
             // SAFETY: the check has accepted the frame, and the caller keeps the memory alive that it
             // points to. By the docs of `load`, its user guarantees the prototype.

@@ -59,6 +59,11 @@ pub struct ArrayObject {
     pub address: usize,
     /// The offset of the pointer to the lengths, each 64 bits.
     pub shape: usize,
+    /// The offset of the pointer to the strides in bytes, each 64 bits.
+    pub strides: usize,
+    /// `object *(dtype *, size_t *shape, size_t ndim, size_t is_column_major)`, which makes an array of zeros; null
+    /// with an exception set. It runs no code of the user.
+    pub zeros: usize,
 }
 
 /// The object of a function, which is called.
@@ -73,8 +78,9 @@ pub struct FunctionObject {
     /// `object *(function *, object **arguments, size_t count, object *keywords)`, which makes the calls that are not
     /// usual.
     pub general: usize,
-    /// `object *(function *, object **arguments, uint64_t *frame, int errno)`, which ends a call whose result is of
-    /// another kind, or in which something was raised. The frame has the slots of the call, and its result.
+    /// `object *(function *, object **arguments, size_t count, uint64_t *frame, object **outputs, int errno)`, which
+    /// ends a call whose result is of another kind, or in which something was raised. The frame has the slots of the
+    /// call and its result, and null follows the arrays that were made for outputs, whose references it takes.
     pub end: usize,
 }
 
@@ -110,25 +116,56 @@ pub struct HostResults {
     pub signed: usize,
     /// `object *(uint64_t)`, which makes an integer.
     pub unsigned: usize,
+    /// `object *(object **, size_t)`, which makes a tuple of objects and takes their references. If one is null, it
+    /// returns null.
+    pub tuple: usize,
+}
+
+/// A place for the value of a number: a slot of the frame, or a copy whose address is passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    Slot(usize),
+    Copy(usize),
+}
+
+/// A number that an entry reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum EntryNumber {
+    Float,
+    Double,
+    Integer { bits: u32, is_signed: bool },
 }
 
 /// What an entry requires of an argument.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum EntryArgument {
-    Float,
-    Double,
-    Integer {
-        bits: u32,
-        is_signed: bool,
-    },
-    Vector {
-        /// The address of the dtype.
-        dtype: usize,
-        /// The bits that must be 0 in the address.
-        misaligned: usize,
-        /// The flags that must be set.
-        flags: u32,
-    },
+    Number(EntryNumber, Place),
+    Array(EntryArray),
+}
+
+/// What an entry requires of an array, or how it makes an output that is left out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct EntryArray {
+    /// The address of the dtype.
+    pub(crate) dtype: usize,
+    pub(crate) itemsize: usize,
+    /// The bits that must be 0 in the address.
+    pub(crate) misaligned: usize,
+    pub(crate) is_const: bool,
+    /// The index of the extent of each axis.
+    pub(crate) axes: Vec<usize>,
+    /// The layout, if it is not contiguous in C order.
+    pub(crate) layout: Option<EntryLayout>,
+    pub(crate) slot: usize,
+}
+
+/// The layout of an array with one or two axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct EntryLayout {
+    /// Whether the first axis is the one that moves fastest.
+    pub(crate) is_column_major: bool,
+    /// The index of the extent that is the distance between rows, in elements; a power of two of bytes each.
+    pub(crate) stride: Option<usize>,
 }
 
 /// The result of an entry.
@@ -146,16 +183,23 @@ pub enum EntryResult {
     Other,
 }
 
-/// What an entry checks: the arguments, and what they have in common. Slots are those of the call's frame.
+/// What an entry checks: the arguments, and what they have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct EntryCheck {
-    /// The arguments, each with its slot.
-    pub(crate) arguments: Vec<(EntryArgument, usize)>,
-    /// The length of all vectors: its largest value, and the slot that it is passed in.
-    pub(crate) length: Option<(u64, usize)>,
-    /// The vectors that must not share a byte, each with its slot and the size of its elements.
-    pub(crate) disjoint: Vec<[(usize, usize); 2]>,
-    /// The sum of the sizes of the vectors' elements.
-    pub(crate) itemsizes: usize,
+    pub(crate) arguments: Vec<EntryArgument>,
+    /// The extents that are constants; `None` for those that arrays set.
+    pub(crate) extents: Vec<Option<u64>>,
+    /// The inferred numbers: the index of the extent, its largest value, and its place.
+    pub(crate) inferred: Vec<(usize, u64, Option<Place>)>,
+    /// The distances between rows, each of one array: the index of the extent, and that of the length of a row.
+    pub(crate) strides: Vec<(usize, Option<usize>)>,
+    /// The arrays that must not share a byte, by their arguments.
+    pub(crate) disjoint: Vec<[usize; 2]>,
+    /// The outputs that are left out.
+    pub(crate) outputs: Vec<EntryArray>,
+    /// The slots of the other arrays that are left out, for which NULL is passed.
+    pub(crate) nulls: Vec<usize>,
+    /// The slots that the addresses of copies are passed in.
+    pub(crate) references: Vec<(usize, usize)>,
     pub(crate) result: EntryResult,
 }

@@ -56,7 +56,7 @@ pub use entry::{
     ArrayObject, EntryResult, FunctionObject, Host, HostResults, IntegerObject, RealObject,
     ThreadState,
 };
-pub(crate) use entry::{EntryArgument, EntryCheck};
+pub(crate) use entry::{EntryArgument, EntryArray, EntryCheck, EntryLayout, EntryNumber, Place};
 pub use error::CallTypeError;
 pub use frame::{Frame, FrameLayout, SmallFrame, scalar_bytes, scalar_slots};
 pub use operand::{OperandKind, Stop, StridedPointer};

@@ -59,7 +59,6 @@ pub use mapcall_array::Backing;
 pub use memory::Memory;
 pub use number::Number;
 pub use output::Output;
-pub(crate) use quick::QuickKind;
 pub use quick::{
     LeftOut, Quick, QuickArgument, QuickBatch, QuickBatchCall, QuickCall, QuickDerived,
     QuickOutput, QuickVector, QuickVectors, ShortFrame,

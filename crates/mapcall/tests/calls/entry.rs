@@ -1,5 +1,6 @@
 //! Entries, called by a host language that this file makes: its numbers, arrays and functions.
 
+use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
 use std::mem::offset_of;
 use std::ptr::{self, NonNull};
@@ -11,11 +12,11 @@ use mapcall::call::{
     ArrayObject, EntryResult, FunctionObject, Host, HostResults, IntegerObject, RealObject,
     ThreadState, errno_location,
 };
-use mapcall::contract::{Memory, QuickVectors, ShortFrame};
+use mapcall::contract::{Contract, Memory, QuickVectors, Role, ShortFrame};
 use mapcall::{Function, Library, Prototype};
 use proptest::prelude::*;
 
-use super::quick::Given;
+use super::quick::{Given, START, cases, quickly, values};
 use super::vectors::arguments;
 
 /// The number of bytes of arrays from which a call is not usual.
@@ -28,13 +29,16 @@ const PRIVATE: u32 = 4;
 /// What has become of a call.
 #[derive(Debug, PartialEq)]
 enum Taken {
-    /// The function was called, with these slots.
+    /// The function was called, with these values of its parameters.
     Call(Vec<u64>),
-    /// The function was called, and its result made without a frame.
+    /// The function was called, and its result made by the entry.
     Made,
     /// The call was left to the general function.
     None,
 }
+
+/// The arrays that were made for outputs: the shape, and whether it is in Fortran order.
+type Outputs = Vec<(Vec<usize>, bool)>;
 
 #[repr(C)]
 struct Class {
@@ -65,6 +69,7 @@ struct Array {
     class: &'static Class,
     dtype: usize,
     shape: *const usize,
+    strides: *const isize,
     address: usize,
     ndim: c_int,
     flags: u32,
@@ -75,8 +80,17 @@ struct Array {
 struct Callable {
     address: *const c_void,
     held_below: usize,
-    slots: usize,
-    ended: Option<(Vec<u64>, c_int)>,
+    function: *const Function,
+    ended: Option<Ended>,
+}
+
+/// What an entry gives to [`end`]: the values of the parameters, the result, the outputs, and `errno`.
+#[derive(Clone, Debug, PartialEq)]
+struct Ended {
+    values: Vec<u64>,
+    result: u64,
+    outputs: usize,
+    errno: c_int,
 }
 
 /// The state of a thread.
@@ -107,6 +121,10 @@ static CALLS: Mutex<()> = Mutex::new(());
 /// The results of calls, as objects.
 const GENERAL: u64 = 1;
 const ENDED: u64 = 2;
+const TUPLE: u64 = 1 << 32;
+
+/// More outputs than any prototype has.
+const MOST: usize = 100;
 
 /// The `errno` and the result of the function that is called.
 const ERRNO: c_int = 33;
@@ -119,15 +137,57 @@ extern "C" fn general(_: *const c_void, _: *const c_void, _: usize, _: *const c_
 unsafe extern "C" fn end(
     callable: *mut Callable,
     _: *const c_void,
+    _: usize,
     frame: *const u64,
+    outputs: *const *const Array,
     errno: c_int,
 ) -> u64 {
     // SAFETY: the entry passes the function object that it was called with, which nothing else uses.
     let callable = unsafe { &mut *callable };
+    // SAFETY: the test keeps the function.
+    let function = unsafe { &*callable.function };
+    let layout = function.trampoline().layout();
     // SAFETY: the frame has the slots of the function's calls.
-    let slots = unsafe { std::slice::from_raw_parts(frame, callable.slots) };
-    callable.ended = Some((slots.to_vec(), errno));
+    let slots = unsafe { std::slice::from_raw_parts(frame, layout.slots()) };
+    // SAFETY: null follows the outputs.
+    let is_output = |index: &usize| unsafe { !(*outputs.add(*index)).is_null() };
+    callable.ended = Some(Ended {
+        values: values(function.contract(), slots),
+        result: slots[layout.result()],
+        outputs: (0..MOST).take_while(is_output).count(),
+        errno,
+    });
     ENDED
+}
+
+thread_local! {
+    static OUTPUTS: RefCell<Outputs> = const { RefCell::new(Vec::new()) };
+}
+
+/// Makes an object for an output. Its memory is never used.
+unsafe extern "C" fn zeros(
+    dtype: usize,
+    shape: *const usize,
+    ndim: usize,
+    is_column_major: usize,
+) -> *const Array {
+    // SAFETY: the entry passes `ndim` lengths.
+    let shape = unsafe { std::slice::from_raw_parts(shape, ndim) };
+    OUTPUTS.with_borrow_mut(|outputs| outputs.push((shape.to_vec(), is_column_major != 0)));
+    Box::leak(Box::new(Array {
+        class: &ARRAY,
+        dtype,
+        shape: ptr::null(),
+        strides: ptr::null(),
+        address: START,
+        ndim: 0,
+        flags: 0,
+    }))
+}
+
+/// Returns the number of objects as a tuple of them.
+extern "C" fn tuple(_: *const u64, count: usize) -> u64 {
+    TUPLE + count as u64
 }
 
 unsafe extern "C" fn read(object: *const Int, overflow: *mut c_int) -> i64 {
@@ -184,6 +244,8 @@ fn host() -> Host {
             is_private: PRIVATE,
             address: offset_of!(Array, address),
             shape: offset_of!(Array, shape),
+            strides: offset_of!(Array, strides),
+            zeros: zeros as *const () as usize,
         },
         function: FunctionObject {
             address: offset_of!(Callable, address),
@@ -207,6 +269,7 @@ fn host() -> Host {
             real: real as *const () as usize,
             signed: 0,
             unsigned: 0,
+            tuple: tuple as *const () as usize,
         },
     }
 }
@@ -221,7 +284,7 @@ enum Object {
 }
 
 impl Object {
-    fn new(given: &Given, dtype: Option<&usize>, class: &'static Class) -> Self {
+    fn new(given: &Given, dtype: usize, class: &'static Class) -> Self {
         match *given {
             Given::Real(value) => Self::Real(Real {
                 class: &REAL,
@@ -231,7 +294,7 @@ impl Object {
                 class: &INTEGER,
                 value,
             }),
-            Given::Array(memory) => Self::Array(Array::new(&memory, *dtype.unwrap(), class)),
+            Given::Array(memory) => Self::Array(Array::new(&memory, dtype, class)),
             Given::Text(_) => unreachable!("no prototype has a text"),
         }
     }
@@ -252,6 +315,7 @@ impl Array {
             class,
             dtype,
             shape: memory.shape.as_ptr(),
+            strides: memory.strides.as_ptr(),
             address: memory.address.addr(),
             ndim: memory.shape.len().try_into().unwrap(),
             flags: PRIVATE
@@ -261,65 +325,71 @@ impl Array {
     }
 }
 
-/// Calls a function by its entry with objects for the arguments, whose arrays have these dtypes. `is_real` tells
-/// whether the entry makes the result itself.
+/// Calls a function by its entry with objects for the arguments; `dtypes` are those of its arrays. Returns the arrays
+/// that were made for outputs, too; `None` if there is no entry for such calls.
 ///
-/// Each call is made twice: with arrays, and with objects of the derived class.
+/// Each call is made with arrays, and with objects of the derived class.
 fn call(
     function: &Function,
-    quick: &QuickVectors<usize>,
     given: &[Given],
-    dtypes: &[usize],
-    is_real: bool,
-) -> Taken {
+    dtype: impl Fn(usize) -> usize,
+    result: EntryResult,
+) -> Option<(Taken, Outputs)> {
     let _calls = CALLS.lock().unwrap_or_else(PoisonError::into_inner);
-    let result = if is_real {
-        EntryResult::Double
-    } else {
-        EntryResult::Other
-    };
-    let entry = function.compile_entry(quick, |dtype| *dtype, result, &host());
-    let entry = entry.expect("the system compiles").as_ptr();
+    let contract = function.contract();
+    let of_parameter = |position| Some(dtype(position));
+    let entry = function.compile_entry(given.len(), of_parameter, result, &host())?;
     // SAFETY: the code is that of an entry.
-    let entry: Entry = unsafe { std::mem::transmute(entry) };
-    let numbers = given.len() - dtypes.len();
+    let entry: Entry = unsafe { std::mem::transmute(entry.as_ptr()) };
+    let arguments = contract.arguments().iter();
+    let is_given = |position: &&usize| {
+        given.len() == contract.arguments().len() || !contract.is_optional(**position)
+    };
+    let positions: Vec<usize> = arguments.filter(is_given).copied().collect();
     let [one, other] = [&ARRAY, &DERIVED].map(|class| {
-        let object = |(index, given): (usize, &Given)| {
-            let dtype = index.checked_sub(numbers).map(|index| &dtypes[index]);
-            Object::new(given, dtype, class)
-        };
-        let objects: Vec<Object> = given.iter().enumerate().map(object).collect();
+        let objects = positions.iter().zip(given);
+        let object =
+            |(position, given): (&usize, &Given)| Object::new(given, dtype(*position), class);
+        let objects: Vec<Object> = objects.map(object).collect();
         let arguments: Vec<usize> = objects.iter().map(Object::address).collect();
-        run(function, entry, &arguments, quick.sizes().1)
+        (run(function, entry, &arguments), OUTPUTS.take())
     });
     assert_eq!(one, other);
-    let (object, ended, state) = one;
+    let ((object, ended, state), outputs) = one;
     assert_eq!((state.0, state.2), (0, false));
-    match object {
+    let taken = match object {
         GENERAL => {
             assert_eq!((ended, state.1), (None, -1));
             Taken::None
         }
         ENDED => {
-            let (mut slots, errno) = ended.unwrap();
-            assert!(!is_real);
-            assert_eq!((errno, state.1), (ERRNO, ERRNO));
-            assert_eq!(slots.pop(), Some(RESULT.to_bits()));
-            Taken::Call(slots)
+            let ended = ended.unwrap();
+            assert_eq!(result, EntryResult::Other);
+            assert_eq!((ended.errno, state.1), (ERRNO, ERRNO));
+            assert_eq!(
+                (ended.result, ended.outputs),
+                (RESULT.to_bits(), outputs.len())
+            );
+            Taken::Call(ended.values)
         }
         object => {
-            assert!(is_real);
-            assert_eq!((object, ended, state.1), (RESULT.to_bits(), None, ERRNO));
+            assert_eq!((result, ended, state.1), (EntryResult::Double, None, ERRNO));
+            let expected = match outputs.len() {
+                0 => RESULT.to_bits(),
+                count => TUPLE + 1 + count as u64,
+            };
+            assert_eq!(object, expected);
             Taken::Made
         }
-    }
+    };
+    Some((taken, outputs))
 }
 
 /// What a call leaves: its object, what [`end`] got, and the thread's calls, `errno` and whether one has raised.
-type Left = (u64, Option<(Vec<u64>, c_int)>, (usize, c_int, bool));
+type Left = (u64, Option<Ended>, (usize, c_int, bool));
 
-fn run(function: &Function, entry: Entry, arguments: &[usize], slots: usize) -> Left {
-    run_in(function, entry, arguments, slots, |_| {})
+fn run(function: &Function, entry: Entry, arguments: &[usize]) -> Left {
+    run_in(function, entry, arguments, |_| {})
 }
 
 /// What a call is made with, which a test may change.
@@ -336,14 +406,13 @@ fn run_in(
     function: &Function,
     entry: Entry,
     arguments: &[usize],
-    slots: usize,
     change: impl FnOnce(&mut Setting),
 ) -> Left {
     let mut setting = Setting {
         callable: Callable {
             address: function.address().as_ptr(),
             held_below: HELD_BELOW,
-            slots,
+            function,
             ended: None,
         },
         state: State {
@@ -380,7 +449,7 @@ fn run_in(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn an_entry_takes_what_the_list_takes(arguments in arguments(), is_real in any::<bool>()) {
@@ -396,15 +465,14 @@ proptest! {
         });
         let function = function(&text);
         let contract = function.contract();
-        let dtypes: Vec<usize> = arguments.vectors.iter().map(|vector| vector.element).collect();
+        let first = arguments.numbers.len() + usize::from(arguments.is_first);
         let dtype = |position: usize| {
-            let before = arguments.numbers.len() + usize::from(arguments.is_first);
-            dtypes.get(position - before).copied()
+            let index = position.checked_sub(first);
+            index.map_or(0, |index| arguments.vectors[index].element)
         };
-        let quick = QuickVectors::new(contract, dtype).unwrap();
+        let quick = QuickVectors::new(contract, |_| Some(())).unwrap();
         let mut frame = ShortFrame::default();
-        let listed = QuickVectors::new(contract, |_| Some(())).unwrap();
-        let nbytes = listed.fill(&mut frame, &given.iter().copied());
+        let nbytes = quick.fill(&mut frame, &given.iter().copied());
         let slots = frame.0[..contract.rules().len()].to_vec();
         let expected = match nbytes {
             Some(nbytes) if nbytes >= HELD_BELOW => Taken::None,
@@ -412,7 +480,51 @@ proptest! {
             Some(_) => Taken::Call(slots),
             None => Taken::None,
         };
-        prop_assert_eq!(call(&function, &quick, &given, &dtypes, is_real), expected, "{}", text);
+        let result = if is_real { EntryResult::Double } else { EntryResult::Other };
+        let taken = call(&function, &given, dtype, result);
+        prop_assert_eq!(taken, Some((expected, Vec::new())), "{}", text);
+    }
+
+    #[test]
+    fn an_entry_derives_what_the_quick_check_derives(case in cases(), is_real in any::<bool>()) {
+        let text = case.prototype();
+        let Ok(contract) = Contract::new(Prototype::parse(&text).unwrap()) else {
+            return Ok(());
+        };
+        let layouts = case.layouts();
+        let given = case.arguments(&contract, &layouts);
+        let Some(quickly) = quickly(&contract, &given) else {
+            return Ok(());
+        };
+        let function = function(&text);
+        let arguments: Vec<_> = given.iter().flatten().copied().collect();
+        let result = if is_real { EntryResult::Double } else { EntryResult::Other };
+        let Some((taken, made)) = call(&function, &arguments, |_| 1, result) else {
+            return Ok(());
+        };
+        match (taken, quickly) {
+            (Taken::None, None) => prop_assert_eq!(made, []),
+            (Taken::None, Some((_, nbytes, _))) => {
+                // Empty arrays are left to the list, and large ones release the lock.
+                let is_empty = layouts.iter().any(|(shape, _)| shape.contains(&0));
+                prop_assert!(is_empty || nbytes >= HELD_BELOW, "{}", text);
+            }
+            (taken, Some((mut values, _, outputs))) => {
+                let outputs = outputs.iter();
+                let expected: Outputs = outputs
+                    .map(|output| {
+                        let Role::Parameter(position) = output.role else { unreachable!() };
+                        // The address of an output is not known to the check.
+                        values[position] = START as u64;
+                        (output.shape.to_vec(), output.is_column_major)
+                    })
+                    .collect();
+                prop_assert_eq!(made, expected, "{}", text);
+                let expected = if is_real { Taken::Made } else { Taken::Call(values) };
+                prop_assert_eq!(taken, expected, "{}", text);
+            }
+            (taken, None) => prop_assert!(false, "{}: {:?}", text, taken),
+        }
     }
 }
 
@@ -420,13 +532,12 @@ proptest! {
 fn calls_in_an_unusual_state_are_left_to_the_host_language() {
     let _calls = CALLS.lock().unwrap_or_else(PoisonError::into_inner);
     let function = function("double f(double a)");
-    let quick = QuickVectors::<usize>::new(function.contract(), |_| None).unwrap();
-    let entry = function.compile_entry(&quick, |dtype| *dtype, EntryResult::Double, &host());
+    let entry = function.compile_entry(1, |_| None, EntryResult::Double, &host());
     // SAFETY: the code is that of an entry.
     let entry: Entry = unsafe { std::mem::transmute(entry.unwrap().as_ptr()) };
-    let number = Object::new(&Given::Real(2.0), None, &ARRAY);
+    let number = Object::new(&Given::Real(2.0), 0, &ARRAY);
     let object = |change: fn(&mut Setting)| {
-        let (object, ..) = run_in(&function, entry, &[number.address()], 2, change);
+        let (object, ..) = run_in(&function, entry, &[number.address()], change);
         object
     };
 

@@ -38,7 +38,7 @@ const EXTENTS: [&str; 7] = [
 ];
 
 /// An address without memory, which is compared and never read.
-const START: usize = 1 << 20;
+pub(super) const START: usize = 1 << 20;
 
 /// An array parameter and its argument.
 #[derive(Clone, Debug)]
@@ -148,7 +148,7 @@ impl<'a> QuickArgument<'a, ()> for Given<'a> {
 pub(super) type Passed = Option<(Vec<u64>, usize, Vec<Output>)>;
 
 /// Reads the values of numbers that are passed by reference from their copies.
-fn values(contract: &Contract, frame: &[u64]) -> Vec<u64> {
+pub(super) fn values(contract: &Contract, frame: &[u64]) -> Vec<u64> {
     let value = |(position, rule): (usize, &Rule)| {
         let slot = frame[contract.layout().parameter(position)];
         let is_reference = match rule {
@@ -197,7 +197,7 @@ pub(super) fn checked(contract: &Contract, given: &[Option<Given<'_>>]) -> Passe
     Some((values(contract, slots), nbytes, outputs))
 }
 
-fn quickly(contract: &Contract, given: &[Option<Given<'_>>]) -> Option<Passed> {
+pub(super) fn quickly(contract: &Contract, given: &[Option<Given<'_>>]) -> Option<Passed> {
     let quick = QuickDerived::new(contract, |_| Some(()))?;
     let mut call = QuickCall::new(&quick);
     let arguments: Vec<_> = given.iter().flatten().copied().collect();
@@ -210,7 +210,7 @@ fn quickly(contract: &Contract, given: &[Option<Given<'_>>]) -> Option<Passed> {
 
 /// A random prototype, and the arguments of a call.
 #[derive(Clone, Debug)]
-struct Case {
+pub(super) struct Case {
     parameters: Vec<Parameter>,
     /// The parameters' order: the index of each.
     order: Vec<usize>,
@@ -222,7 +222,7 @@ struct Case {
     is_complete: bool,
 }
 
-fn cases() -> impl Strategy<Value = Case> {
+pub(super) fn cases() -> impl Strategy<Value = Case> {
     let condition = prop::option::weighted(0.12, 0..CONDITIONS.len());
     let integers = prop::collection::vec((0..INTEGERS.len(), condition), 4);
     let others = prop::sample::subsequence(
@@ -311,7 +311,7 @@ impl Case {
         }
     }
 
-    fn prototype(&self) -> String {
+    pub(super) fn prototype(&self) -> String {
         let parameters: Vec<_> = self
             .order
             .iter()
@@ -336,6 +336,32 @@ impl Case {
         { axes }
             .map(|(&extent, &nudge)| lengths[extent].saturating_add_signed(nudge))
             .collect()
+    }
+
+    /// Returns the shape and the strides of each array.
+    pub(super) fn layouts(&self) -> Vec<(Vec<usize>, Vec<isize>)> {
+        let layout = |array: &Array| {
+            let shape = self.shape(array);
+            let strides = strides(array, &shape);
+            (shape, strides)
+        };
+        self.arrays.iter().map(layout).collect()
+    }
+
+    /// Returns the argument of each parameter; `None` for those that are left out.
+    pub(super) fn arguments<'a>(
+        &self,
+        contract: &Contract,
+        layouts: &'a [(Vec<usize>, Vec<isize>)],
+    ) -> Vec<Option<Given<'a>>> {
+        let rules = contract.rules().iter().enumerate();
+        let argument = |(position, rule)| {
+            let is_left_out = !self.is_complete && contract.is_optional(position);
+            (!is_left_out)
+                .then(|| self.given(self.order[position], rule, layouts))
+                .flatten()
+        };
+        rules.map(argument).collect()
     }
 
     /// Returns the argument of a parameter.
@@ -406,17 +432,8 @@ proptest! {
         let Ok(contract) = Contract::new(Prototype::parse(&text).expect(&text)) else {
             return Ok(());
         };
-        let layouts = case.arrays.iter().map(|array| {
-            let shape = case.shape(array);
-            let strides = strides(array, &shape);
-            (shape, strides)
-        });
-        let layouts: Vec<_> = layouts.collect();
-        let given = contract.rules().iter().enumerate().map(|(position, rule)| {
-            let is_left_out = !case.is_complete && contract.is_optional(position);
-            if is_left_out { None } else { case.given(case.order[position], rule, &layouts) }
-        });
-        let given: Vec<_> = given.collect();
+        let layouts = case.layouts();
+        let given = case.arguments(&contract, &layouts);
         let Some(quickly) = quickly(&contract, &given) else {
             return Ok(());
         };

@@ -260,7 +260,7 @@ fn translate(routine: &Routine, target: &dyn TargetIsa) -> Option<(Function, Opt
         Routine::Loop(pattern) => {
             call_loop::translate(pattern, &mut builder, &parameters, callee);
         }
-        Routine::Entry(entry) => entry::translate(entry, &mut builder, &parameters, &callee),
+        Routine::Entry(entry) => entry::translate(entry, &mut builder, &parameters, &callee)?,
         Routine::Jump { .. } => {}
     }
     builder.finalize(target.frontend_config());

@@ -14,6 +14,7 @@ mod batch;
 mod builder;
 mod call;
 mod derived;
+mod entry;
 mod plain;
 mod vectors;
 
@@ -21,7 +22,6 @@ pub use batch::{QuickBatch, QuickBatchCall, QuickOutput};
 pub use call::{LeftOut, QuickCall};
 pub use derived::QuickDerived;
 pub use plain::Quick;
-pub(crate) use vectors::Kind as QuickKind;
 pub use vectors::{QuickVector, QuickVectors, ShortFrame};
 
 use mapcall_array::Backing;

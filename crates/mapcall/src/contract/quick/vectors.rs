@@ -61,28 +61,26 @@ pub struct QuickVector {
 /// [`Quick`](super::Quick), too, which has more comparisons to select from for each argument.
 #[derive(Clone, Debug)]
 pub struct QuickVectors<D> {
-    pub(crate) steps: Box<[Step<D>]>,
+    steps: Box<[Step<D>]>,
     /// The inferred number: its largest value, and its slot.
-    pub(crate) length: Option<(u64, usize)>,
+    length: Option<(u64, usize)>,
     /// The sum of the sizes of the vectors' elements.
-    pub(crate) itemsizes: usize,
-    pub(crate) disjoint_pairs: Box<[[Place; 2]]>,
+    itemsizes: usize,
+    disjoint_pairs: Box<[[Place; 2]]>,
     /// The slot of the result.
     result: usize,
-    /// The number of slots of a frame.
-    slots: usize,
 }
 
 /// The check of one argument.
 #[derive(Clone, Debug)]
-pub(crate) struct Step<D> {
-    pub(crate) kind: Kind<D>,
+struct Step<D> {
+    kind: Kind<D>,
     /// The slot of the frame that it is passed in.
-    pub(crate) slot: usize,
+    slot: usize,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Kind<D> {
+enum Kind<D> {
     Vector {
         dtype: D,
         /// The bits that must be 0 in the address.
@@ -95,11 +93,11 @@ pub(crate) enum Kind<D> {
 
 /// A vector of a filled frame.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+struct Place {
     /// Its index among the arguments.
-    pub(crate) step: usize,
-    pub(crate) slot: usize,
-    pub(crate) itemsize: usize,
+    step: usize,
+    slot: usize,
+    itemsize: usize,
 }
 
 impl<D> QuickVectors<D> {
@@ -162,14 +160,7 @@ impl<D> QuickVectors<D> {
             itemsizes: places.iter().map(|(_, place)| place.itemsize).sum(),
             disjoint_pairs: pairs.collect::<Option<_>>()?,
             result: layout.result(),
-            slots: layout.slots(),
         })
-    }
-
-    /// Returns the number of arguments, and the number of slots of a frame.
-    #[must_use]
-    pub fn sizes(&self) -> (usize, usize) {
-        (self.steps.len(), self.slots)
     }
 
     /// Returns the slot of the result in the frame of a finished call; 0 for void.
