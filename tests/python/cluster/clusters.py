@@ -93,6 +93,8 @@ class Separate:
     address: str
     scheduler: subprocess.Popen[str]
     workers: list[subprocess.Popen[str]]
+    # Starts one more worker; the argument is the words that stand before its command.
+    join: Callable[[Sequence[str]], None]
 
 
 @contextlib.contextmanager
@@ -139,16 +141,20 @@ def separate(
         assert address, f"the scheduler did not start: exit {scheduler.wait()}"
         command = [*cli, "distributed.cli.dask_worker", address, "--nthreads", "1"]
         command += ["--memory-limit", "0", "--no-dashboard", "--local-directory", str(folder)]
-        workers = [
-            start([*prefix, *command, "--host", at, *options])
-            for prefix, at in zip(prefixes, hosts or [host] * len(prefixes), strict=True)
-        ]
-        yield Separate(address, scheduler, workers)
+        workers: list[subprocess.Popen[str]] = []
+
+        def join(prefix: Sequence[str], at: str = host) -> None:
+            workers.append(start([*prefix, *command, "--host", at, *options]))
+
+        for prefix, at in zip(prefixes, hosts or [host] * len(prefixes), strict=True):
+            join(prefix, at)
+        yield Separate(address, scheduler, workers, join)
     finally:
         for each in running:
             each.kill()
         for each in running:
-            each.communicate()
+            if each.stderr is not None and not each.stderr.closed:
+                each.communicate()
 
 
 def processes(connected: Client) -> dict[str, int]:

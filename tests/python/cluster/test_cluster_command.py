@@ -433,6 +433,33 @@ def test_workers_of_a_local_cluster_die(
     assert run("call", *ends, "-o", tmp_path / "y.npy").returncode == 3
 
 
+@clusters.long
+def test_a_worker_that_joins_without_the_package(folder: Path, tmp_path: Path) -> None:
+    """It ends when it gets a task, which other workers do in its place."""
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "sitecustomize.py").write_text("import sys\nsys.modules['mapcall'] = None\n")
+    output = tmp_path / "y.npy"
+    nap = [folder / "libk.so", "double nap(double x)", f"x={folder}/x.npy", "-o", output]
+    with (
+        clusters.separate(tmp_path, [()]) as cluster,
+        clusters.client(cluster.address) as client,
+    ):
+        client.wait_for_workers(1, timeout=60)
+        command = [*COMMAND, "call", *nap, "--dask", cluster.address]
+        started = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
+        try:
+            clusters.wait_until(lambda: any(client.processing().values()))
+            path = os.pathsep.join([str(hidden), *sys.path])
+            cluster.join(["env", f"PYTHONPATH={path}"])
+            _, error = started.communicate(timeout=600)
+            assert "No module named 'mapcall" in cluster.workers[1].communicate(timeout=60)[1]
+        finally:
+            started.kill()
+    assert started.returncode == 0, error
+    np.testing.assert_array_equal(np.load(output), np.load(folder / "x.npy"))
+
+
 def processes_with(text: str) -> list[int]:
     """Returns the processes that were started with a text in their arguments or environment."""
     found = []
