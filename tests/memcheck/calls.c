@@ -18,6 +18,14 @@ int fail(int code) {
     return -1;
 }
 
+double sums(const int *n, const int *m, const double *a, const int *lda, double *sums, int *info) {
+    for (int j = 0; j < *m; j++)
+        for (int i = 0; i < *n; i++)
+            sums[j] += a[i + j * *lda];
+    *info = *m;
+    return sums[0];
+}
+
 struct pair { double x; int n; };
 struct large { double x[5]; struct pair p; };
 struct pair turn(struct pair p) { return (struct pair){p.n, (int)p.x}; }

@@ -15,6 +15,9 @@ import mapcall
 SAXPY = "void saxpy(size_t n, float a, const float x[restrict n], float y[restrict n])"
 MIXED = """double mixed(signed char a, unsigned short b, int c, long d, float e, double f, _Bool g,
                         long h, long i, long j, double k)"""
+SUMS = """double sums(const int *n, const int *m,
+    [[mapcall::column_major]] [[mapcall::stride(*lda)]] const double a[*n][*m], const int *lda,
+    double sums[*m], int info[1])"""
 PAIR = "struct pair { double x; int n; };"
 LARGE = PAIR + "struct large { double x[5]; struct pair p; };"
 
@@ -55,6 +58,26 @@ def arrays(library: mapcall.Library, engine: str) -> None:
     assert pickle.loads(pickle.dumps(saxpy)) is not None
     for each in (repr(saxpy), saxpy.__doc__, saxpy.parameters, saxpy.signature, saxpy.prototype):
         assert each
+
+
+def called_often(library: mapcall.Library) -> None:
+    """Functions that are called so often that they get entries of their own."""
+    saxpy, sums = library.function(SAXPY), library.function(SUMS)
+    x, y = numpy.ones(5, "f4"), numpy.zeros(5, "f4")
+    a = numpy.ones((3, 4), order="F")[:2]
+    for _ in range(110_000):
+        saxpy(2.0, x, y)
+        sums(a)
+    assert y[0] == 220_000
+    total, columns, info = sums(a)
+    assert (total, columns.tolist(), info.tolist()) == (2, [2] * 4, [4])
+    for arguments in ((2.0, x), (2, x, y), (2.0, x[::2], y), (2.0, x, x), (1e300, x, y), (2.0,)):
+        try:
+            saxpy(*arguments)
+        except mapcall.ArgumentError:
+            continue
+    fails(mapcall.ArgumentError, lambda: sums(a.astype("f4")))
+    assert saxpy(a=2.0, x=x, y=y) is None
 
 
 def not_negative(result: int) -> None:
@@ -237,6 +260,7 @@ def work(path: str) -> None:
         batches(library, engine)
     bindings(path)
     threads(library)
+    called_often(library)
     del library
     gc.collect()
 

@@ -165,7 +165,7 @@ pub(crate) struct Function {
     /// The address of the C function.
     pub(super) address: usize,
     pub(super) plain_result: PlainResult,
-    /// The number of usual calls after which their entry is compiled; 0 if that was tried.
+    /// The number of quick calls until the entry is compiled. It is counted with the interpreter's lock.
     pub(super) calls_before_compiling: AtomicU32,
     /// The contract of the quick path for calls in which more than lengths is derived.
     pub(super) quick_derived: Option<Box<QuickDerived<Py<PyArrayDescr>>>>,
@@ -174,7 +174,7 @@ pub(crate) struct Function {
     pub(super) binding: Py<Binding>,
 }
 
-/// The number of usual calls after which the entry of a function is compiled. Compiling takes as long as the entry
+/// The number of quick calls after which the entry of a function is compiled. Compiling takes as long as the entry
 /// saves in so many calls.
 const CALLS_BEFORE_COMPILING: u32 = 100_000;
 

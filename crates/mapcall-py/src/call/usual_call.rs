@@ -49,8 +49,8 @@ fn enable(function: &Bound<'_, Function>) {
     }
 }
 
-/// The vectorcall entry of a `Function` with a [`QuickVectors`]: makes the usual call, and
-/// leaves all others to [`vectorcall`].
+/// The vectorcall entry of a `Function` with a [`QuickVectors`](mapcall::contract::QuickVectors): makes the usual call,
+/// and leaves all others to [`vectorcall`].
 ///
 /// Each fact that it needs of the function has been found when the function was bound.
 unsafe extern "C" fn usual_vectorcall(

@@ -1,8 +1,9 @@
 //! Entries: compiled functions that a host language calls with its own objects.
 //!
-//! An entry checks the usual arguments of a function and calls it in one piece of code, without a frame that is
-//! filled and read again. All that it knows of the host language is data: where objects keep what it reads. It leaves
-//! every call that is not usual to the host language's general function, before it has changed anything.
+//! An entry checks the arguments of a bound function, makes what was left out, calls the function and makes the
+//! result, in one piece of code. All that it knows of the host language is data: where objects keep what it reads, and
+//! functions that make objects. It leaves every call that needs more to the host language's general function, before it
+//! has changed anything.
 
 /// Where a host language keeps what an entry reads. Offsets and sizes are in bytes.
 ///

@@ -21,7 +21,8 @@
 //!
 //! A [`Trampoline`] calls a C function, and a [`Closure`] is a C function. Both pass values in a frame, a
 //! block of 64-bit slots with a [`FrameLayout`]. A [`CallLoop`] calls a function many times, with values in
-//! memory at regular distances. None of them knows arrays or checks values.
+//! memory at regular distances. None of them knows arrays or checks values. An entry does, by a description of its
+//! checks: it is called by a host language in place of all this, for functions that are called often.
 #![allow(unsafe_code)]
 
 mod abi;
