@@ -13,12 +13,21 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 Script = Callable[..., str]
 Compile = Callable[..., Path]
 Unchanged = Callable[[Path], AbstractContextManager[None]]
 
+
+# To explain failures, Hypothesis traces tests by `sys.settrace` on Python 3.11. There a thread that
+# asks for the interpreter's lock may leave the flag for pending work set without any work, as the
+# flag and the request are stored one after the other. A traced function then looks for that work for
+# ever when it starts.
+EXPLAINED = {hypothesis.Phase.explain}
+hypothesis.settings.register_profile("untraced", phases=set(hypothesis.Phase) - EXPLAINED)
+hypothesis.settings.load_profile("untraced")
 
 # The tests leave the user's cache folder alone, unless they set both.
 os.environ["MAPCALL_HEADER_CACHE"] = "0"
