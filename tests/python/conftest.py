@@ -23,8 +23,8 @@ Unchanged = Callable[[Path], AbstractContextManager[None]]
 
 # To explain failures, Hypothesis traces tests by `sys.settrace` on Python 3.11. There a thread that
 # asks for the interpreter's lock may leave the flag for pending work set without any work, as the
-# flag and the request are stored one after the other. A traced function then looks for that work for
-# ever when it starts.
+# flag and the request are stored one after the other. A traced function then looks for that work
+# for ever when it starts.
 EXPLAINED = {hypothesis.Phase.explain}
 hypothesis.settings.register_profile("untraced", phases=set(hypothesis.Phase) - EXPLAINED)
 hypothesis.settings.load_profile("untraced")
