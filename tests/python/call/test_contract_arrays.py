@@ -660,3 +660,42 @@ def test_other_names_of_a_dtype(c: Counted, compile_c: Any) -> None:
         total,
         np.ones(3, "m8[s]"),
     )
+
+
+EMPTY = """
+double total(int n, const double *x) { return n; }
+void rows(int n, int m, double *x, long double *y) {}
+void part(int n, int m, const double *a, int lda) {}
+void raw(void *p, unsigned long n) {}
+"""
+
+
+def test_arrays_without_elements_need_no_alignment(compile_c: Any) -> None:
+    """The memory of those that were pickled begins at any address, and NumPy takes it as aligned."""
+    library = mapcall.load(compile_c(EMPTY))
+    total = library.function("double total(int n, const double x[n])")
+    rows = library.function("void rows(int n, int m, double x[n][m], long double y[n])")
+    part = library.function(
+        "void part(int n, int m, [[mapcall::column_major]] [[mapcall::stride(lda)]] "
+        "const double a[n][m], int lda)"
+    )
+    pointer = library.function("double total(int n, const double *x)").unchecked
+    raw = library.function("void raw(void *__sized_by(n) p, unsigned long n)")
+
+    def empty(*shape: int, dtype: str = "f8") -> np.ndarray:
+        array = np.ndarray(shape, dtype, bytearray(9), offset=1)
+        assert array.ctypes.data % 8 == 1
+        return array
+
+    for _ in range(2):
+        assert total(empty(0)) == 0
+        rows(empty(0, 3), empty(0, dtype="g"))
+        part(empty(0, 2))
+        part(empty(2, 0))
+        assert pointer(0, empty(0)) == 0
+        raw(empty(0))
+    # A batch without calls.
+    assert total(empty(0, 3)).shape == (0,)
+    assert total(x=empty(0)) == 0
+    with pytest.raises(mapcall.ArgumentError, match="aligned to 8 bytes"):
+        total(np.ndarray((1,), "f8", bytearray(9), offset=1))

@@ -136,7 +136,7 @@ impl PointerRule {
             });
         }
         let (address, alignment) = (memory.address.expose_provenance(), self.alignment);
-        if !address.is_multiple_of(alignment) {
+        if !(address.is_multiple_of(alignment) || memory.is_empty()) {
             return Err(Problem::Unaligned { address, alignment });
         }
         match (self.is_const, memory.is_writeable, memory.is_shared) {

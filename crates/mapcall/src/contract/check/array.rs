@@ -23,7 +23,8 @@ impl Check<'_> {
             _ => memory,
         };
         let address = of_one_call.address.expose_provenance();
-        if !rule.memory.accepts(&of_one_call, address) {
+        // A batch without items may have items with elements.
+        if !rule.memory.accepts(&of_one_call, used(&memory, address)) {
             return Err(self.unfit(role, rule, of_one_call));
         }
         let size = self.extents(position, rule, 0, memory.shape)?;
@@ -56,7 +57,8 @@ impl Check<'_> {
         let item = memory.item(extra, itemsize);
         let address = item.address.expose_provenance();
         let is_aligned = item.has_aligned_strides(rule.memory.misaligned);
-        if !(rule.memory.accepts_scalars(&item, address) && is_aligned) {
+        let is_aligned = is_aligned || memory.is_empty();
+        if !(rule.memory.accepts_scalars(&item, used(&memory, address)) && is_aligned) {
             let contiguous = Memory {
                 is_contiguous: true,
                 ..item
@@ -259,7 +261,7 @@ impl Check<'_> {
         memory: Memory<'_>,
     ) -> Result<(), Box<ArgumentError>> {
         let address = memory.address.expose_provenance();
-        let is_aligned = address.is_multiple_of(alignment)
+        let is_aligned = used(&memory, address).is_multiple_of(alignment)
             && memory.has_aligned_strides(alignment.wrapping_sub(1));
         if !is_aligned {
             let problem = Problem::Unaligned { address, alignment };
@@ -305,4 +307,10 @@ fn not_contiguous(memory: &Memory<'_>) -> Problem {
         shape: memory.shape.to_vec(),
         strides: memory.strides.to_vec(),
     }
+}
+
+/// Returns the address of an array as one that is aligned if the array has no elements.
+#[inline]
+fn used(memory: &Memory<'_>, address: usize) -> usize {
+    if memory.is_empty() { 0 } else { address }
 }

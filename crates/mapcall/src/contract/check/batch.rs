@@ -129,7 +129,7 @@ impl Check<'_> {
         let strides = memory.strides.get(..extra).unwrap_or_default();
         let mut axes = shape.iter().zip(strides);
         let wrong = axes.find(|&(&length, stride)| {
-            length > 1 && stride.cast_unsigned() & rule.memory.misaligned != 0
+            length > 1 && stride.cast_unsigned() & rule.memory.misaligned != 0 && !memory.is_empty()
         });
         if let Some((_, &stride)) = wrong {
             let address = memory.address.addr().wrapping_add_signed(stride);

@@ -200,7 +200,8 @@ impl<D> QuickVectors<D> {
                     // Comparisons without branches take less time than jumps.
                     let writeable = if *is_const { 0 } else { A::WRITEABLE };
                     let missing = !vector.flags & (A::CONTIGUOUS | writeable);
-                    if missing != 0 || vector.address & misaligned != 0 {
+                    let is_aligned = vector.address & misaligned == 0 || vector.length == 0;
+                    if missing != 0 || !is_aligned {
                         return None;
                     }
                     let given = vector.length as u64;
