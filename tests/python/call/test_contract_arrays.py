@@ -671,7 +671,7 @@ void raw(void *p, unsigned long n) {}
 
 
 def test_arrays_without_elements_need_no_alignment(compile_c: Any) -> None:
-    """The memory of those that were pickled begins at any address, and NumPy takes it as aligned."""
+    """The memory of those that were pickled may begin anywhere. NumPy takes it as aligned."""
     library = mapcall.load(compile_c(EMPTY))
     total = library.function("double total(int n, const double x[n])")
     rows = library.function("void rows(int n, int m, double x[n][m], long double y[n])")
