@@ -122,6 +122,9 @@ def test_every_operation_as_mmap(mode: str, operations: list[Any], end: bool) ->
         # A map with an array can't be resized, and neither can an mmap with a view.
         view = memoryview(theirs)
         for name, arguments in operations:
+            if name in ("find", "rfind") and arguments[0] == b"":
+                # Versions of Python differ in where nothing is found.
+                continue
             found, expected = answer(ours, name, arguments), answer(theirs, name, arguments)
             assert found == expected, (name, arguments)
             assert ours.tell() == theirs.tell()

@@ -269,14 +269,21 @@ class TestCluster:
         one, other = clusters.processes(client)
         x = mapcall.memmap(sparse(tmp_path, size), "f8", mode)
         expected = (mapcall.memmap, 0.0, mode == "r+")
+        kept = []
+
+        def scattered(data: Any, **options: Any) -> Any:
+            """Keeps it: Dask may release one of the same name later than it takes this one."""
+            kept.append(client.scatter(data, **options))
+            return kept[-1]
+
         tasks: dict[str, Callable[[], Any]] = {
             "submit": lambda: client.submit(seen, x),
             "map": lambda: client.map(seen, [x])[0],
             "nested": lambda: client.submit(lambda given: seen(given["x"][0]), {"x": [x, 1]}),
             "keyword": lambda: client.submit(lambda x: seen(x), x=x[::3]),
-            "scatter": lambda: client.submit(seen, client.scatter(x)),
-            "scatter to all": lambda: client.submit(seen, client.scatter(x, broadcast=True)),
-            "scatter a list": lambda: client.submit(seen, client.scatter([x[1:]])[0]),
+            "scatter": lambda: client.submit(seen, scattered(x)),
+            "scatter to all": lambda: client.submit(seen, scattered(x, broadcast=True)),
+            "scatter a list": lambda: client.submit(seen, scattered([x[1:]])[0]),
             "delayed": lambda: client.compute(dask.delayed(seen)(x)),
             "delayed itself": lambda: client.compute(dask.delayed(seen)(dask.delayed(x))),
             "between workers": lambda: client.submit(
