@@ -210,7 +210,7 @@ impl<'a> Arguments<'a> {
         let strides = code.load(types::I64, object, code.host.array.strides);
         // An array without elements has any layout: the full check looks at it.
         for &length in lengths {
-            code.refuse_if_zero(length);
+            code.require(length);
         }
         let stride = |code: &mut Code, axis: usize| {
             let stride = code.load(types::I64, strides, axis * size_of::<u64>());
@@ -409,10 +409,6 @@ impl Code<'_, '_> {
             let is_known = code.builder.ins().icmp(IntCC::Equal, version, known);
             code.jump_if(is_known, next);
         });
-    }
-
-    fn refuse_if_zero(&mut self, value: ir::Value) {
-        self.require(value);
     }
 
     fn is_several(&mut self, length: ir::Value) -> ir::Value {
