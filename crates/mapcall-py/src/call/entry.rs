@@ -1,4 +1,4 @@
-//! The compiled entries of functions that are called often.
+//! Compiled vectorcall functions (PEP 590), the entries, of bound functions that are called often.
 //!
 //! The interpreter calls a function at the address that its object has. At first this is that of a function which all
 //! share (`vectorcall`), and which compares the arguments with a list. After many usual calls it is code that was
@@ -11,7 +11,9 @@ use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 use std::{ptr, slice};
 
-use mapcall::call::{EntryResult, FunctionObject, Host, HostResults, IntegerObject, RealObject};
+use mapcall::call::{
+    EntryNumber, EntryResult, FunctionObject, Host, HostResults, IntegerObject, RealObject,
+};
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 
@@ -45,7 +47,9 @@ fn compile(function: &Bound<'_, Function>, given: usize) {
     };
     let result = match this.plain_result {
         PlainResult::None => EntryResult::None,
-        PlainResult::Number(number) => EntryResult::of(number),
+        PlainResult::Number(number) => {
+            EntryNumber::of(number).map_or(EntryResult::Other, EntryResult::Number)
+        }
         PlainResult::Any => EntryResult::Other,
     };
     let host = host(function, entries);

@@ -15,7 +15,7 @@ use super::activation::{self, Returned};
 use super::entry;
 use super::function::{self, Entries, Function, PlainResult};
 use super::quick_argument::Argument;
-use super::vectorcall::{end_entry, result, vectorcall, with_faults};
+use super::vectorcall::{end_entry, or_fault, result, vectorcall};
 use crate::mapped_array::guarded;
 
 /// Stores the entries of calls, when the extension is initialised.
@@ -162,13 +162,8 @@ fn end(
     returned: Returned,
 ) -> *mut PyObject {
     guarded(|_| -> Result<_, Box<PyErr>> {
-        let errno = returned.errno();
-        let errno = if guard::is_quiet() {
-            errno?
-        } else {
-            // No fault was to be reported before the call, so that its epoch is 0.
-            with_faults(function, arguments, (&frame.0, 0), errno)?
-        };
+        // No fault was to be reported before the call, so that its epoch is 0.
+        let errno = or_fault(function, arguments, (&frame.0, 0), returned.errno())?;
         let usual = function.get().usual.as_ref();
         let slot = [usual.map_or(0, |usual| usual.result(frame))];
         Ok(result(function, || &slot, errno, None)?)

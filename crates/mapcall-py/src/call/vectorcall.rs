@@ -195,12 +195,8 @@ pub(super) unsafe extern "C" fn end_entry(
         // SAFETY: the caller guarantees a frame of the function's calls.
         let slots = unsafe { slice::from_raw_parts(slots, layout.slots()) };
         let returned = Returned::by_entry(errno).errno();
-        let errno = if guard::is_quiet() {
-            returned?
-        } else {
-            // No fault was to be reported before the call, so that its epoch is 0.
-            with_faults(&function, arguments, (slots, 0), returned)?
-        };
+        // No fault was to be reported before the call, so that its epoch is 0.
+        let errno = or_fault(&function, arguments, (slots, 0), returned)?;
         let result = slots.get(layout.result()..).unwrap_or_default();
         Ok(with_outputs(&function, || result, errno, all)?)
     })
@@ -375,16 +371,32 @@ fn invoke(
             unsafe { this.inner.invoke(slots) }
         }
     });
-    if !guard::is_quiet() {
-        return with_faults(function, given, (slots, epoch), returned);
+    or_fault(function, given, (slots, epoch), returned)
+}
+
+/// Returns what a call has returned, unless a fault is to be reported.
+///
+/// # Errors
+///
+/// The fault, with the exception of a callback as context; or this exception.
+#[inline]
+pub(super) fn or_fault(
+    function: &Bound<'_, Function>,
+    given: &[*mut PyObject],
+    (slots, epoch): (&[u64], usize),
+    returned: PyResult<i32>,
+) -> PyResult<i32> {
+    if guard::is_quiet() {
+        returned
+    } else {
+        with_faults(function, given, (slots, epoch), returned)
     }
-    returned
 }
 
 /// Raises the faults of a call, with the exception of a callback as context; returns what the call has
 /// returned if there are none.
 #[cold]
-pub(super) fn with_faults(
+fn with_faults(
     function: &Bound<'_, Function>,
     given: &[*mut PyObject],
     (slots, epoch): (&[u64], usize),

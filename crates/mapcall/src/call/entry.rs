@@ -129,12 +129,16 @@ pub(crate) enum Place {
     Copy(usize),
 }
 
-/// A number that an entry reads.
+/// The type of a number that an entry reads or makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum EntryNumber {
+pub enum EntryNumber {
     Float,
     Double,
-    Integer { bits: u32, is_signed: bool },
+    /// An integer of 8, 16, 32 or 64 bits.
+    Integer {
+        bits: u32,
+        is_signed: bool,
+    },
 }
 
 /// What an entry requires of an argument.
@@ -174,12 +178,8 @@ pub(crate) struct EntryLayout {
 pub enum EntryResult {
     /// The object for no result.
     None,
-    /// A floating-point number for the function's `float`.
-    Float,
-    /// A floating-point number for the function's `double`.
-    Double,
-    /// An integer for the function's integer of 8, 16, 32 or 64 bits.
-    Integer { bits: u32, is_signed: bool },
+    /// A number.
+    Number(EntryNumber),
     /// What the host language's `end` makes of it.
     Other,
 }

@@ -54,10 +54,10 @@ pub use call_loop::CallLoop;
 pub use closure::{Body, Closure, ClosurePool, Late, Purpose};
 #[doc(hidden)]
 pub use entry::{
-    ArrayObject, EntryResult, FunctionObject, Host, HostResults, IntegerObject, RealObject,
-    ThreadState,
+    ArrayObject, EntryNumber, EntryResult, FunctionObject, Host, HostResults, IntegerObject,
+    RealObject, ThreadState,
 };
-pub(crate) use entry::{EntryArgument, EntryArray, EntryCheck, EntryLayout, EntryNumber, Place};
+pub(crate) use entry::{EntryArgument, EntryArray, EntryCheck, EntryLayout, Place};
 pub use error::CallTypeError;
 pub use frame::{Frame, FrameLayout, SmallFrame, scalar_bytes, scalar_slots};
 pub use operand::{OperandKind, Stop, StridedPointer};

@@ -5,24 +5,7 @@ use std::ptr::NonNull;
 
 use super::Function;
 use crate::call::{EntryResult, Host};
-use crate::contract::{Number, QuickDerived};
-use crate::ctype::Float;
-
-impl EntryResult {
-    /// Returns the result for a function that returns a number.
-    #[must_use]
-    pub fn of(number: Number) -> Self {
-        match number {
-            Number::Float(Float::Float) => Self::Float,
-            Number::Float(Float::Double) => Self::Double,
-            Number::Integer(integer) if integer.bits() <= 64 => Self::Integer {
-                bits: integer.bits(),
-                is_signed: integer.is_signed(),
-            },
-            _ => Self::Other,
-        }
-    }
-}
+use crate::contract::QuickDerived;
 
 impl Function {
     /// Compiles the entry that makes calls with so many arguments: all, or all that are required. `dtype` returns the

@@ -9,8 +9,8 @@ use std::sync::{Mutex, PoisonError};
 
 use mapcall::array::fork;
 use mapcall::call::{
-    ArrayObject, EntryResult, FunctionObject, Host, HostResults, IntegerObject, RealObject,
-    ThreadState, errno_location,
+    ArrayObject, EntryNumber, EntryResult, FunctionObject, Host, HostResults, IntegerObject,
+    RealObject, ThreadState, errno_location,
 };
 use mapcall::contract::{Contract, Memory, QuickVectors, Role, ShortFrame};
 use mapcall::{Function, Library, Prototype};
@@ -382,7 +382,10 @@ fn call(
             Taken::Call(ended.values)
         }
         object => {
-            assert_eq!((result, ended, state.1), (EntryResult::Double, None, ERRNO));
+            assert_eq!(
+                (result, ended, state.1),
+                (EntryResult::Number(EntryNumber::Double), None, ERRNO)
+            );
             let expected = match outputs.len() {
                 0 => RESULT.to_bits(),
                 count => TUPLE + 1 + count as u64,
@@ -489,7 +492,7 @@ proptest! {
             Some(_) => Taken::Call(slots),
             None => Taken::None,
         };
-        let result = if is_real { EntryResult::Double } else { EntryResult::Other };
+        let result = if is_real { EntryResult::Number(EntryNumber::Double) } else { EntryResult::Other };
         let taken = call(&function, &given, dtype, result);
         // Arrays without elements are left to the list if they are not aligned.
         if !(arguments.length == 0 && matches!(taken, Some((Taken::None, _)))) {
@@ -510,7 +513,7 @@ proptest! {
         };
         let function = function(&text);
         let arguments: Vec<_> = given.iter().flatten().copied().collect();
-        let result = if is_real { EntryResult::Double } else { EntryResult::Other };
+        let result = if is_real { EntryResult::Number(EntryNumber::Double) } else { EntryResult::Other };
         let Some((taken, made)) = call(&function, &arguments, |_| 1, result) else {
             return Ok(());
         };
@@ -545,7 +548,12 @@ proptest! {
 fn calls_in_an_unusual_state_are_left_to_the_host_language() {
     let _calls = CALLS.lock().unwrap_or_else(PoisonError::into_inner);
     let function = function("double f(double a)");
-    let entry = function.compile_entry(1, |_| None, EntryResult::Double, &host());
+    let entry = function.compile_entry(
+        1,
+        |_| None,
+        EntryResult::Number(EntryNumber::Double),
+        &host(),
+    );
     // SAFETY: the code is that of an entry.
     let entry: Entry = unsafe { std::mem::transmute(entry.unwrap().as_ptr()) };
     let number = Object::new(&Given::Real(2.0), 0, &ARRAY);

@@ -40,7 +40,7 @@ impl QuickDerived<usize> {
                     check.arguments.push(match vector.number {
                         // Most callers give the number.
                         Some((number, copy)) => {
-                            EntryArgument::Number(entry_number(number)?, Place::Copy(copy))
+                            EntryArgument::Number(EntryNumber::of(number)?, Place::Copy(copy))
                         }
                         None => EntryArgument::Array(array(vector, step.slot)?),
                     });
@@ -50,7 +50,7 @@ impl QuickDerived<usize> {
                 }
                 Kind::Array(vector) if vector.number.is_none() => check.nulls.push(step.slot),
                 Kind::Number(number, destination) => {
-                    let number = entry_number(*number)?;
+                    let number = EntryNumber::of(*number)?;
                     let number = EntryArgument::Number(number, place(*destination));
                     check.arguments.push(number);
                 }
@@ -90,15 +90,19 @@ fn place(destination: Destination) -> Place {
     }
 }
 
-fn entry_number(number: Number) -> Option<EntryNumber> {
-    match number {
-        Number::Float(Float::Float) => Some(EntryNumber::Float),
-        Number::Float(Float::Double) => Some(EntryNumber::Double),
-        Number::Integer(integer) if integer.bits() <= 64 => Some(EntryNumber::Integer {
-            bits: integer.bits(),
-            is_signed: integer.is_signed(),
-        }),
-        _ => None,
+impl EntryNumber {
+    /// Returns the type of a number; `None` if entries do not have it.
+    #[must_use]
+    pub fn of(number: Number) -> Option<Self> {
+        match number {
+            Number::Float(Float::Float) => Some(Self::Float),
+            Number::Float(Float::Double) => Some(Self::Double),
+            Number::Integer(integer) if integer.bits() <= 64 => Some(Self::Integer {
+                bits: integer.bits(),
+                is_signed: integer.is_signed(),
+            }),
+            _ => None,
+        }
     }
 }
 

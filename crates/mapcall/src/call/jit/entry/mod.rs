@@ -10,7 +10,7 @@ use mapcall_array::{fork, guard};
 
 use super::callee::Callee;
 use super::{Class, Signature};
-use crate::call::entry::{EntryCheck, EntryResult, Host};
+use crate::call::entry::{EntryCheck, EntryNumber, EntryResult, Host};
 use crate::call::errno;
 use arguments::Arguments;
 use code::Code;
@@ -223,8 +223,10 @@ impl Code<'_, '_> {
     fn object(&mut self, result: EntryResult, value: Option<ir::Value>) -> ir::Value {
         let host = self.host.results;
         match (result, value) {
-            (EntryResult::Double, Some(value)) => self.call(host.real, &[value]),
-            (EntryResult::Float, Some(value)) => {
+            (EntryResult::Number(EntryNumber::Double), Some(value)) => {
+                self.call(host.real, &[value])
+            }
+            (EntryResult::Number(EntryNumber::Float), Some(value)) => {
                 // A `float` is in the low bits of the register.
                 let bits = self.bits(value);
                 let bits = self.builder.ins().ireduce(types::I32, bits);
@@ -233,7 +235,7 @@ impl Code<'_, '_> {
                 let double = self.builder.ins().fpromote(types::F64, float);
                 self.call(host.real, &[double])
             }
-            (EntryResult::Integer { bits, is_signed }, Some(value)) => {
+            (EntryResult::Number(EntryNumber::Integer { bits, is_signed }), Some(value)) => {
                 let value = self.extended(value, bits, is_signed);
                 let make = if is_signed {
                     host.signed
