@@ -11,13 +11,13 @@ use mapcall_array::layout::Order;
 use mapcall_array::{AppendError, AppendOptions, Appender as Core, Error};
 use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::convert;
 use crate::errors::to_py;
 use crate::memory;
+use crate::once::intern;
 use crate::source::Named;
 
 /// Append rows to a ``.npy`` file; create the file if there is none.

@@ -9,10 +9,10 @@ use mapcall_cli::cluster::{
     Cluster, ClusterArgument, ClusterBatch, ClusterError, Progress, Target,
 };
 use pyo3::exceptions::{PyKeyboardInterrupt, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCFunction, PyComplex, PyDict, PyList, PyTuple};
 
+use crate::once::intern;
 use crate::open;
 use crate::package::Package;
 

@@ -4,12 +4,11 @@ use numpy::npyffi::npy_intp;
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyImportError, PyTypeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyTuple, PyType};
 
 use crate::memory;
+use crate::once::{Once, intern};
 
 /// The address, shape and strides of an array as ctypes objects.
 ///
@@ -242,7 +241,7 @@ struct Types {
 impl Types {
     /// Returns None if Python was built without ctypes.
     fn get(py: Python<'_>) -> PyResult<Option<&Self>> {
-        static TYPES: PyOnceLock<Option<Types>> = PyOnceLock::new();
+        static TYPES: Once<Option<Types>> = Once::new();
         let types = TYPES.get_or_try_init(py, || match py.import("ctypes") {
             Ok(module) => Self::of(module.as_any()).map(Some),
             Err(error) if error.is_instance_of::<PyImportError>(py) => Ok(None),

@@ -1,6 +1,11 @@
 //! Conversion of the core's errors to Python exceptions. Where NumPy raises an exception for the
 //! same mistake, the type and message are NumPy's, and a note has the core's message.
 
+#![allow(
+    clippy::disallowed_types,
+    reason = "the extension makes the types of `create_exception` when it is imported"
+)]
+
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -13,9 +18,10 @@ use pyo3::exceptions::{
     PyAttributeError, PyBlockingIOError, PyFileExistsError, PyMemoryError, PyOSError,
     PyRuntimeWarning, PyTypeError, PyValueError, PyZeroDivisionError,
 };
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
+
+use crate::once::intern;
 
 create_exception!(
     mapcall,

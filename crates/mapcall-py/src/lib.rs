@@ -24,6 +24,7 @@ mod faults;
 mod map;
 mod mapped_array;
 mod memory;
+mod once;
 mod open;
 mod package;
 mod partial;
@@ -64,6 +65,7 @@ mod _mapcall {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::once::prepare(module.py())?;
         super::exit::install(module)?;
         super::call::install(module.py())?;
         super::call::Doc::install(&module.py().get_type::<Function>())?;

@@ -20,16 +20,15 @@ use numpy::npyffi::{NpyTypes, PY_ARRAY_API, PyArrayObject, get_type_object};
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi::{self, PyObject, PyTypeObject};
-use pyo3::intern;
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyTuple, PyType};
 
 use crate::ctypes::Ctypes;
 use crate::faults;
 use crate::map::Map;
 use crate::memory;
+use crate::once::{Once, intern};
 
 const NAME: &CStr = c"mapcall._mapcall.MappedArray";
 
@@ -69,7 +68,7 @@ Return the result of a ufunc: a plain array or scalar, or this array if it is th
 
 /// Returns the type, which the first call makes.
 pub(crate) fn type_object(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
-    static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static TYPE: Once<Py<PyType>> = Once::new();
     TYPE.get_or_try_init(py, || make_type(py))
         .map(|class| class.bind(py))
 }
@@ -377,7 +376,7 @@ fn ndarray_subscript(py: Python<'_>) -> PyResult<ffi::binaryfunc> {
 
 /// Returns the implementations of `array[index]` and `array[index] = value` of the type `numpy.ndarray`.
 fn ndarray_subscripts(py: Python<'_>) -> PyResult<(ffi::binaryfunc, ffi::objobjargproc)> {
-    static SUBSCRIPTS: PyOnceLock<(ffi::binaryfunc, ffi::objobjargproc)> = PyOnceLock::new();
+    static SUBSCRIPTS: Once<(ffi::binaryfunc, ffi::objobjargproc)> = Once::new();
     SUBSCRIPTS
         .get_or_try_init(py, || {
             // SAFETY: the type `numpy.ndarray` is static, so it is never freed.

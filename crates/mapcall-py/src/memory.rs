@@ -17,8 +17,9 @@ use numpy::npyffi::{
 use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyTuple, PyType};
+
+use crate::once::Once;
 
 /// Returns the address of an array's first element.
 pub(crate) fn address(array: &Bound<'_, PyUntypedArray>) -> usize {
@@ -115,7 +116,7 @@ pub(crate) fn array_on<'py>(
     layout: &Layout,
     strides: Strides,
 ) -> PyResult<Bound<'py, PyAny>> {
-    static NEW: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static NEW: Once<Py<PyAny>> = Once::new();
     let py = class.py();
     let new = NEW.get_or_try_init(py, || {
         py.get_type::<PyUntypedArray>()

@@ -5,8 +5,9 @@
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
+
+use crate::once::Once;
 
 /// Exceptions, classes and functions of the package `mapcall`.
 pub(crate) struct Package {
@@ -34,7 +35,7 @@ pub(crate) struct Package {
     import_module: Py<PyAny>,
 }
 
-static PACKAGE: PyOnceLock<Package> = PyOnceLock::new();
+static PACKAGE: Once<Package> = Once::new();
 
 impl Package {
     /// Returns the objects that the package has passed to [`initialise`].

@@ -1,5 +1,6 @@
 //! Files that several processes write before they get their names.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use mapcall_array::map::Fingerprint;
@@ -30,7 +31,16 @@ pub(crate) struct PartialFile(Core);
 
 /// The arguments from which a pickle makes the object: paths, `is_copied`, `replaces`, offset of the data,
 /// inode, creation time and size.
-type State = (PathBuf, PathBuf, bool, bool, u64, u64, Option<i128>, u64);
+type State<'a> = (
+    &'a OsStr,
+    &'a OsStr,
+    bool,
+    bool,
+    u64,
+    u64,
+    Option<i128>,
+    u64,
+);
 
 #[pymethods]
 impl PartialFile {
@@ -87,13 +97,13 @@ impl PartialFile {
 
     /// The absolute path that the file will have.
     #[getter]
-    fn path(&self) -> &std::ffi::OsStr {
+    fn path(&self) -> &OsStr {
         self.0.path.as_os_str()
     }
 
     /// The absolute path that the file has until `finish`.
     #[getter]
-    fn partial(&self) -> &std::ffi::OsStr {
+    fn partial(&self) -> &OsStr {
         self.0.partial.as_os_str()
     }
 
@@ -139,11 +149,11 @@ impl PartialFile {
         py.detach(|| self.0.abandon()).map_err(to_py)
     }
 
-    fn __reduce__<'py>(&self, py: Python<'py>) -> (Bound<'py, pyo3::types::PyType>, State) {
+    fn __reduce__<'py>(&self, py: Python<'py>) -> (Bound<'py, pyo3::types::PyType>, State<'_>) {
         let (file, found) = (&self.0, &self.0.fingerprint);
         let state = (
-            file.path.clone(),
-            file.partial.clone(),
+            file.path.as_os_str(),
+            file.partial.as_os_str(),
             file.is_copied,
             file.replaces,
             file.data_offset,

@@ -7,9 +7,7 @@ use mapcall_array::{DType, Error, Layout, MapOptions, Mode};
 use numpy::npyffi::npy_intp;
 use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyTuple, PyType};
 
 use crate::convert;
@@ -17,6 +15,7 @@ use crate::errors::to_py;
 use crate::map::{file_offset_of, mapped, new_array};
 use crate::mapped_array::map_of;
 use crate::memory::{Strides, is_writeable, layout_in};
+use crate::once::{Once, intern};
 use crate::source::Named;
 
 /// The fingerprint in a pickle: inode, creation time, size, modification time.
@@ -24,7 +23,7 @@ type Recorded = (u64, Option<i128>, u64, i128);
 
 /// Returns the context variable that `mapcall.trust_files` sets.
 pub(crate) fn trust(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static TRUST: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static TRUST: Once<Py<PyAny>> = Once::new();
     let trust = TRUST.get_or_try_init(py, || {
         let new = py.import("contextvars")?.getattr("ContextVar")?;
         new.call1(("mapcall.trust_files",)).map(Bound::unbind)

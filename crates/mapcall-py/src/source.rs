@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use mapcall_array::{Array, Error, MapOptions};
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
 use crate::errors::to_py;
+use crate::once::intern;
 
 /// A file, by name or open.
 pub(crate) enum Source<'py> {

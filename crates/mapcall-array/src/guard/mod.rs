@@ -41,6 +41,7 @@ mod thread;
 
 use std::io;
 
+use crate::fork::Section;
 use crate::sys;
 
 pub use fault::{Fault, Reason};
@@ -74,6 +75,8 @@ pub use thread::{Claim, Reporter};
 ///
 /// [`io::ErrorKind::Unsupported`] on systems other than Linux.
 pub fn install() -> io::Result<()> {
+    // A fork by another thread would leave cells locked in the child.
+    let _section = Section::enter();
     repair::prepare();
     sys::install_handlers(repair::repair)
 }

@@ -10,6 +10,7 @@ use super::fault::Reason;
 use super::log::{self, Held};
 use super::registry::{self, MappedFile, Slot};
 use super::thread::{Claim, Reporter, ThreadId};
+use crate::fork::Section;
 use crate::sys::{self, Access};
 
 /// Functions of the host language that the signal handler calls. They must be safe to call there: they take
@@ -27,6 +28,7 @@ static OBSERVER: OnceLock<Observer> = OnceLock::new();
 
 /// Sets the functions of the host language. Calls after the first change nothing.
 pub fn set_observer(observer: Observer) {
+    let _section = Section::enter();
     let _ = OBSERVER.set(observer);
 }
 

@@ -12,7 +12,6 @@ use mapcall::contract::{
 use mapcall::ctype::{CType, Function as FunctionType};
 use numpy::PyUntypedArray;
 use pyo3::ffi;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PySlice, PyString, PyTuple};
 
@@ -26,6 +25,7 @@ use super::snapshot::{Snapshot, Snapshots};
 use super::store::Writer;
 use super::struct_object::{LibraryReference, StructObject};
 use super::{errors, foreign, foreign_function, ndarray, number};
+use crate::once::intern;
 
 /// A reader of the arguments of one call, which gives them to its check.
 ///

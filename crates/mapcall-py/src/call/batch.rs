@@ -11,7 +11,6 @@ use mapcall::batch::{PreparedBatch, Simd};
 use mapcall::contract::{Check, Output, Problem, Role, Rule};
 use numpy::PyUntypedArray;
 use pyo3::ffi::PyObject;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyTuple};
 use smallvec::SmallVec;
@@ -27,6 +26,7 @@ use super::returns::pointed_to;
 use super::snapshot::Snapshots;
 use super::{activation, errors, foreign, ndarray};
 use crate::faults::Detached;
+use crate::once::intern;
 use crate::open;
 use crate::source::Named;
 

@@ -2,11 +2,11 @@
 
 use mapcall::ctype::{CType, StoredBits};
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
 use super::structure;
+use crate::once::intern;
 
 /// A bit-field in the records of an array, or in one record.
 pub(super) struct Bits<'a, 'py> {

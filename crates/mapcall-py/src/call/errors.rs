@@ -4,7 +4,6 @@ use mapcall::contract::{Access, ArgumentError, Form, HostValue, Problem, Remedy,
 use mapcall::{BindError, CallError, LibraryError, PrototypeError};
 use numpy::PyUntypedArray;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
     PyBytes, PyComplex, PyFloat, PyInt, PyList, PyMemoryView, PyString, PyTuple, PyType,
@@ -12,6 +11,7 @@ use pyo3::types::{
 
 use super::{ndarray, remedies};
 use crate::errors::with_fields;
+use crate::once::intern;
 use crate::package::Package;
 
 /// Makes an exception of one of the package's classes. Returns the exception that this raises, if it

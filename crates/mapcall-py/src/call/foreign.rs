@@ -3,12 +3,11 @@
 use mapcall::contract::{Contract, Problem, Remedy, Role, Rule};
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyBufferError, PyException, PyMemoryError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyMemoryView, PyType};
 
 use super::{errors, ndarray};
+use crate::once::{Once, intern};
 
 /// Returns an array on the memory of an object, which keeps the object alive; `None` if the object
 /// exports no memory.
@@ -252,7 +251,7 @@ fn check_interface(object: &Bound<'_, PyAny>) -> PyResult<()> {
 
 /// Returns whether an object is a NumPy scalar, whose array interface exports a copy.
 pub(super) fn is_scalar(object: &Bound<'_, PyAny>) -> PyResult<bool> {
-    static GENERIC: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static GENERIC: Once<Py<PyType>> = Once::new();
     object.is_instance(GENERIC.import(object.py(), "numpy", "generic")?)
 }
 

@@ -10,9 +10,10 @@ use mapcall::Prototype;
 use mapcall::contract::{FunctionValue, HostValue};
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyCapsule, PyDict, PyFunction, PyString, PyTuple, PyType};
+
+use crate::once::intern;
 
 /// A C function that an object of another library stands for.
 pub(super) struct ForeignFunction {

@@ -17,13 +17,13 @@ use numpy::{PyArrayDescr, PyUntypedArray};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple, PyType};
 
 use super::errors;
 use super::expected::Expected;
 use super::returns::Returns;
 use super::text::Text;
+use crate::once::Once;
 
 /// A C function bound to its prototype, which is called as a Python function.
 ///
@@ -170,7 +170,7 @@ pub(crate) struct Function {
     /// The contract of the quick path for calls in which more than lengths is derived.
     pub(super) quick_derived: Option<Box<QuickDerived<Py<PyArrayDescr>>>>,
     /// What small batches need; made when the first of them is seen. `None` if the function has none.
-    small_batches: PyOnceLock<MadeSmallBatches>,
+    small_batches: Once<MadeSmallBatches>,
     pub(super) binding: Py<Binding>,
 }
 
@@ -198,7 +198,7 @@ pub(crate) struct Binding {
     pub(super) kept: Option<Py<PyTuple>>,
     /// The name of each parameter, and the dtype of an array or struct.
     parameters: Box<[(Py<PyString>, Option<Expected>)]>,
-    scalars: PyOnceLock<Scalars>,
+    scalars: Once<Scalars>,
 }
 
 impl Binding {
@@ -243,7 +243,7 @@ impl Binding {
             kept: None,
             returns,
             parameters,
-            scalars: PyOnceLock::new(),
+            scalars: Once::new(),
         })
     }
 
@@ -543,7 +543,7 @@ impl Function {
                 inner,
                 is_unchecked,
                 ndarray: py.get_type::<PyUntypedArray>().unbind(),
-                small_batches: PyOnceLock::new(),
+                small_batches: Once::new(),
                 binding,
             },
         )?;

@@ -12,9 +12,7 @@ use mapcall::batch::PreparedBatch;
 use mapcall::contract::{Backing, Check, HostValue, Memory, Output, Problem, Role, Rule, Scalar};
 use numpy::PyArrayDescr;
 use pyo3::ffi::PyObject;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 use smallvec::SmallVec;
 
@@ -26,13 +24,14 @@ use super::parse_arguments::parse_arguments;
 use super::returns::Returns;
 use super::snapshot::Snapshots;
 use super::{errors, ndarray, structure};
+use crate::once::{Once, intern};
 
 /// Returns the classes of lazy arrays: a dict from the class to the function that takes over calls with
 /// its instances, `take_over(function, args, kwargs)`.
 ///
 /// The package adds a class when the library that defines it is imported.
 pub(crate) fn classes(py: Python<'_>) -> &Bound<'_, PyDict> {
-    static CLASSES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+    static CLASSES: Once<Py<PyDict>> = Once::new();
     CLASSES
         .get_or_init(py, || PyDict::new(py).unbind())
         .bind(py)

@@ -21,12 +21,12 @@ use numpy::{PyArrayDescr, PyUntypedArray};
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi::{self, PyObject, PyTypeObject};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 
 use crate::map::Map;
 use crate::mapped_array::{guarded, ndarray_type};
+use crate::once::intern;
 
 /// Returns whether an object is an instance of ndarray or of a class derived from it.
 ///

@@ -7,11 +7,11 @@ use num_complex::Complex;
 use numpy::PyUntypedArray;
 use pyo3::exceptions::PyOverflowError;
 use pyo3::ffi::{self, PyObject};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyComplex, PyComplexMethods, PyFloat, PyInt, PyTuple};
 
 use super::ndarray;
+use crate::once::{Once, intern};
 
 /// The numeric value of an object.
 pub(super) enum PythonNumber {
@@ -172,7 +172,7 @@ fn integer(object: &Bound<'_, PyAny>) -> PyResult<PythonNumber> {
 }
 
 fn numpy_generic(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static GENERIC: pyo3::sync::PyOnceLock<Py<PyAny>> = pyo3::sync::PyOnceLock::new();
+    static GENERIC: Once<Py<PyAny>> = Once::new();
     GENERIC
         .get_or_try_init(py, || Ok(py.import("numpy")?.getattr("generic")?.unbind()))
         .map(|generic| generic.bind(py))

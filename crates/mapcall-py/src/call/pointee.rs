@@ -13,7 +13,6 @@ use mapcall::ctype::{CType, Pointer};
 use mapcall::function::KeepAlive;
 use numpy::PyUntypedArray;
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt, PyTuple};
 
@@ -25,6 +24,7 @@ use super::struct_object::{
     LibraryReference, StructMemory, StructObject, keep_pointers, only_declared,
 };
 use super::{ndarray, number, structure};
+use crate::once::intern;
 
 /// Returns the value that a handle points to.
 ///

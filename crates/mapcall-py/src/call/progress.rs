@@ -1,11 +1,11 @@
 //! The progress report of a batch: the option `progress`.
 
 use mapcall::contract::{Contract, Problem, Remedy};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
 use super::{errors, keywords};
+use crate::once::intern;
 use crate::package::Package;
 
 /// The callable that is called with the number of finished calls and of all calls, if there is one.

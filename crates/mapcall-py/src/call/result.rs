@@ -4,7 +4,6 @@ use mapcall::contract::{Check, Number, Role, Rule};
 use mapcall::ctype::{Float, Function as FunctionType, Pointer};
 use mapcall::function::KeepAlive;
 use numpy::PyUntypedArray;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyList, PyTuple};
 use smallvec::SmallVec;
@@ -16,6 +15,7 @@ use super::retained::Retained;
 use super::returns::{Returns, function_pointed_to, pointed_to, type_name};
 use super::struct_object::{self, LibraryReference, StructMemory, StructObject};
 use super::{activation, errors, ndarray, number, text};
+use crate::once::intern;
 
 /// The arrays that are allocated for a call, in the order in which they are returned.
 pub(super) type Outputs<'py> = SmallVec<[(Role, Bound<'py, PyUntypedArray>); 2]>;

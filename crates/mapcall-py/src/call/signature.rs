@@ -3,12 +3,12 @@
 use mapcall::contract::{Number, Rule, list};
 use mapcall::ctype::CType;
 use numpy::PyArrayDescr;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 
 use super::function::Function;
 use super::spelling::{self, KEYWORDS};
+use crate::once::intern;
 
 /// A parameter of a function.
 ///

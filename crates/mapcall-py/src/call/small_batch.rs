@@ -11,7 +11,6 @@ use mapcall::batch::{Simd, SmallBatches, SmallLoops};
 use mapcall::contract::{QuickOutput, Role, Rule};
 use numpy::{PyArrayDescr, PyUntypedArray};
 use pyo3::ffi::PyObject;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use smallvec::SmallVec;
@@ -22,6 +21,7 @@ use super::quick_argument::{Argument, has_closed};
 use super::snapshot::{Snapshot, Snapshots};
 use super::{activation, errors, ndarray, result};
 use crate::faults::Detached;
+use crate::once::intern;
 
 /// The longest time that calls are expected to take with the interpreter's lock held. Releasing it takes as long as a
 /// small batch, and waiting for it again may take longer.

@@ -14,7 +14,6 @@ use mapcall::nearest::nearest;
 use numpy::PyUntypedArray;
 use pyo3::exceptions::PyRecursionError;
 use pyo3::ffi;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyBytesMethods, PyDict, PyList, PyString, PyTuple};
 
@@ -27,6 +26,7 @@ use super::number::PythonNumber;
 use super::snapshot::Snapshot;
 use super::struct_object::{LibraryReference, StructMemory, StructObject, allocate};
 use super::{errors, expected, foreign, foreign_function, ndarray, number, structure};
+use crate::once::intern;
 
 /// The maximum depth of dicts and lists in each other.
 const MAX_DEPTH: usize = 64;

@@ -12,12 +12,12 @@ use mapcall::ctype::{Body, CType, Record};
 use numpy::PyUntypedArray;
 use pyo3::exceptions::PyValueError;
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::handle::Handle;
 use super::kept::{Kept, KeptObjects, KeptPointers};
 use super::{ndarray, structure};
+use crate::once::intern;
 
 /// A `Library` object, or None, and the library of the core.
 pub(super) struct LibraryReference {

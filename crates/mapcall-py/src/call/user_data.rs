@@ -5,7 +5,6 @@
 use mapcall::contract::{Contract, Problem, Remedy, Rule};
 use mapcall::ctype::CType;
 use pyo3::ffi::PyObject;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 use smallvec::SmallVec;
@@ -13,6 +12,7 @@ use smallvec::SmallVec;
 use super::c_value::CValue;
 use super::function::Function;
 use super::{errors, foreign_function};
+use crate::once::intern;
 
 /// The objects of the user data among the arguments of a call, which live until the call returns.
 pub(super) type UserData<'py> = SmallVec<[Bound<'py, PyAny>; 1]>;

@@ -3,9 +3,7 @@
 use mapcall::contract::{HostValue, argument_type};
 use mapcall::ctype::{CType, Float, Integer};
 use pyo3::ffi;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyString, PyType};
 
 use super::function::{Binding, Function, Origin};
@@ -13,6 +11,7 @@ use super::handle::Handle;
 use super::number::PythonNumber;
 use super::struct_object::StructObject;
 use super::{callback, errors, foreign, ndarray, number};
+use crate::once::{Once, intern};
 
 /// The function that takes the variable arguments of one call, and these.
 pub(super) struct Variant<'py> {
@@ -159,9 +158,9 @@ const ADDRESS: CType = CType::Integer(if size_of::<usize>() == size_of::<u64>() 
 /// Returns the C type and the value of an instance of a simple type of ctypes, such as `c_double`; the address
 /// in a pointer of ctypes. `None` for other objects.
 fn of_ctypes<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<(CType, Bound<'py, PyAny>)>> {
-    static SIMPLE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    static POINTER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    static FUNCTION: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static SIMPLE: Once<Py<PyType>> = Once::new();
+    static POINTER: Once<Py<PyType>> = Once::new();
+    static FUNCTION: Once<Py<PyType>> = Once::new();
     let py = object.py();
     if !object.is_instance(SIMPLE.import(py, "_ctypes", "_SimpleCData")?)? {
         let is_pointer = object.is_instance(POINTER.import(py, "_ctypes", "_Pointer")?)?

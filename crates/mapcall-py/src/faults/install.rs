@@ -6,11 +6,11 @@ use std::io;
 use mapcall_array::guard;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::exception::report_faults;
 use super::{main_thread, marks, notify, watcher};
+use crate::once::Once;
 use crate::package::Package;
 
 /// Set the Python handler by which the main thread reports its faults, if this is the main thread.
@@ -20,7 +20,7 @@ use crate::package::Package;
 #[pyfunction]
 #[pyo3(name = "_prepare_guard")]
 pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
-    static REPORT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static REPORT: Once<Py<PyAny>> = Once::new();
     if main_thread::has_signal() || !cfg!(target_os = "linux") {
         return Ok(());
     }
@@ -58,7 +58,7 @@ pub(crate) fn ensure(py: Python<'_>) -> PyResult<()> {
 
 #[cold]
 fn install(py: Python<'_>) -> PyResult<()> {
-    static WRAPPED: PyOnceLock<()> = PyOnceLock::new();
+    static WRAPPED: Once<()> = Once::new();
     let package = Package::get(py)?;
     prepare(py)?;
     marks::set_class(package.map_fault.as_ptr());

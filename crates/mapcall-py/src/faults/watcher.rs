@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mapcall_array::guard::{self, Reporter, ThreadId};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::{exception, main_thread, marks};
+use crate::once::intern;
 
 /// The time between two looks at threads that have an exception to raise.
 const INTERVAL: Duration = Duration::from_millis(20);

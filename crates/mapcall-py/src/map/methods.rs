@@ -10,9 +10,7 @@ use numpy::PyUntypedArray;
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyMemoryView, PyType};
 
 use super::{Map, bytes_of, file_offset_of, index, mapped, paging};
@@ -20,6 +18,7 @@ use crate::bytes;
 use crate::errors::to_py;
 use crate::faults;
 use crate::memory::layout_in;
+use crate::once::{Once, intern};
 
 impl Map {
     /// Returns the range of the next bytes, at most `len`, and sets the position to its end.
@@ -593,7 +592,7 @@ impl Map {
     /// True
     #[getter(__class__)]
     fn class<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyType>> {
-        static MMAP: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        static MMAP: Once<Py<PyType>> = Once::new();
         let py = slf.py();
         if let Ok(buffer) = slf.get().buffer()
             && mapped(&buffer)?

@@ -12,13 +12,13 @@ use mapcall_array::map::MapError;
 use mapcall_array::{Buffer, Error, Layout};
 use numpy::PyArrayDescr;
 use pyo3::exceptions::{PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView, PyType, PyWeakrefReference};
 
 use crate::errors::to_py;
 use crate::faults;
 use crate::memory::{Strides, array_on};
+use crate::once::intern;
 
 /// A range of a file in memory, which arrays on it keep alive.
 ///

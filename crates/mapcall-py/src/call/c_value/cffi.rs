@@ -1,13 +1,12 @@
 //! The values of cffi.
 
 use mapcall::array::dtype::Field;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyMemoryView, PyType};
 
 use super::target::{MAX_DEPTH, MAX_MEMBERS};
 use super::{CMemory, CPointer, CValue, Target, scalar_at};
+use crate::once::{Once, intern};
 
 /// cffi's own functions.
 struct Backend {
@@ -18,7 +17,7 @@ struct Backend {
 
 /// Returns cffi's functions; `None` if nothing has imported it.
 fn backend(py: Python<'_>) -> PyResult<Option<&'static Backend>> {
-    static BACKEND: PyOnceLock<Backend> = PyOnceLock::new();
+    static BACKEND: Once<Backend> = Once::new();
     if let Some(backend) = BACKEND.get(py) {
         return Ok(Some(backend));
     }

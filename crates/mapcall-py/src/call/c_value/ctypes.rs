@@ -3,13 +3,12 @@
 use std::ffi::c_char;
 
 use mapcall::array::dtype::Field;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 
 use super::target::{MAX_DEPTH, MAX_MEMBERS};
 use super::{CMemory, CPointer, CValue, Target, address_of, array_of, ndarray, scalar_at};
+use crate::once::{Once, intern};
 
 /// The classes of ctypes.
 struct Classes {
@@ -35,7 +34,7 @@ fn loaded(py: Python<'_>) -> PyResult<Option<&'static Classes>> {
 
 /// Returns the classes of ctypes, which has been imported.
 fn classes(py: Python<'_>) -> PyResult<&'static Classes> {
-    static CLASSES: PyOnceLock<Classes> = PyOnceLock::new();
+    static CLASSES: Once<Classes> = Once::new();
     CLASSES.get_or_try_init(py, || {
         let ctypes = py.import("ctypes")?;
         let class = |name: &str| -> PyResult<Bound<'_, PyType>> {

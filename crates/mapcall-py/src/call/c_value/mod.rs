@@ -22,6 +22,7 @@ use pyo3::types::PyTuple;
 
 use super::{foreign, ndarray};
 use crate::convert;
+use crate::once::intern;
 pub(super) use target::Target;
 
 /// A value of ctypes or cffi.
@@ -266,7 +267,7 @@ fn scalar_at<'py>(
 
 /// Returns the array of an object's attribute `_arr`, as those of the attribute `ndarray.ctypes` have it.
 fn array_of<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
-    let array = object.getattr_opt(pyo3::intern!(object.py(), "_arr"))?;
+    let array = object.getattr_opt(intern!(object.py(), "_arr"))?;
     Ok(array.and_then(|array| array.cast_into::<PyUntypedArray>().ok()))
 }
 
