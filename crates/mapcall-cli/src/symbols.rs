@@ -24,7 +24,8 @@ pub(crate) struct Arguments {
     library: OsString,
     /// Write one JSON object for each function, each on one line: {"name", "variants"}
     ///
-    /// "variants" are objects {"symbol", "isa", "lanes", "masked", "available"}, one for each vector variant.
+    /// "variants" are objects {"symbol", "isa", "lanes", "masked", "available"}, one for each vector variant. The number of
+    /// lanes is null if it depends on the processor (SVE).
     #[arg(long)]
     json: bool,
 }
@@ -39,7 +40,8 @@ struct Symbol<'a> {
 struct Variant<'a> {
     symbol: &'a str,
     isa: String,
-    lanes: usize,
+    /// `None` if the processor's registers tell.
+    lanes: Option<usize>,
     masked: bool,
     available: bool,
 }
@@ -99,10 +101,11 @@ fn listed(variant: &Variant<'_>) -> String {
         available,
         ..
     } = variant;
+    let lanes = lanes.map(|lanes| format!(" x{lanes}")).unwrap_or_default();
     let mask = if *masked { " masked" } else { "" };
     if *available {
-        format!("{isa} x{lanes}{mask}")
+        format!("{isa}{lanes}{mask}")
     } else {
-        format!("[{isa} x{lanes}{mask}]")
+        format!("[{isa}{lanes}{mask}]")
     }
 }

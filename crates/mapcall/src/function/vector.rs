@@ -7,6 +7,7 @@ use mapcall_array::fork::Section;
 use super::error::{SimdError, SimdRefusal, Success};
 use super::{Function, LoopKey};
 use crate::call::VectorLoop;
+use crate::ctype::CType;
 use crate::library::VectorVariant;
 
 impl Function {
@@ -31,6 +32,8 @@ impl Function {
         }
         let variants = self.variants();
         let (kinds, stores) = key;
+        let types = self.prototype().passed_types();
+        let targets: Vec<usize> = types.iter().map(target).collect();
         let fitting = variants.iter().filter_map(|variant| {
             // SAFETY: the address is that of the variant, which stays loaded as long as the function keeps it. The
             // caller of `Library::bind` guaranteed that the function has the trampoline's type.
@@ -40,6 +43,7 @@ impl Function {
                     variant.address,
                     self.trampoline(),
                     kinds,
+                    &targets,
                     *stores,
                 )
             }
@@ -94,5 +98,13 @@ impl Function {
     fn symbol(&self) -> &str {
         let prototype = self.prototype();
         prototype.symbol.as_ref().unwrap_or(&prototype.name)
+    }
+}
+
+/// Returns the size of what a pointer points to, in bytes; 0 for other types, and if it is not known.
+fn target(ctype: &CType) -> usize {
+    match ctype.resolved() {
+        CType::Pointer(pointer) => pointer.target.size().unwrap_or(0),
+        _ => 0,
     }
 }

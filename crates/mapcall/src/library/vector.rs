@@ -34,7 +34,7 @@ impl Library {
     /// let variants = libm.vector_variants()?;
     /// # if cfg!(all(target_arch = "x86_64", glibc)) {
     /// let cos = variants.iter().find(|variant| variant.function() == "cos").unwrap();
-    /// assert_eq!((cos.symbol(), cos.lanes()), ("_ZGVeN8v_cos", 8));
+    /// assert_eq!((cos.symbol(), cos.lanes()), ("_ZGVeN8v_cos", Some(8)));
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -52,6 +52,17 @@ double every_second(const double table[200], uint8_t i) { return table[i & 127];
 #pragma omp declare simd inbranch linear(i : 1) uniform(table)
 float counted_masked(const float table[200], int16_t i, float x) { return table[i & 63] + x; }
 
+/* Steps that a parameter holds: of integers as they are, of pointers in items. */
+#pragma omp declare simd notinbranch linear(i : step) uniform(step)
+double counted_by(double x, int64_t i, int32_t step) { return x + (double)i; }
+#pragma omp declare simd notinbranch linear(x : step) uniform(step) linear(y : 1)
+void moved_by(const double x[1], double y[1], int64_t step) { *y = *x; }
+
+#pragma omp declare simd notinbranch linear(x : 1) linear(y : 1) aligned(x : 16)
+void aligned(const double x[1], double y[1]) { *y = *x; }
+#pragma omp declare simd notinbranch uniform(table) aligned(table : 16)
+double aligned_table(const double table[4], int64_t i) { return table[i & 3]; }
+
 #pragma omp declare simd inbranch
 double masked(double x, double y) { return x - y; }
 #pragma omp declare simd inbranch

@@ -61,7 +61,7 @@ impl Fixture {
         let path = folder.path().join("simd.so");
         compile(
             &path,
-            include_str!("simd.c"),
+            concat!(include_str!("simd.c"), include_str!("simd_sve.c")),
             "-O2 -fopenmp-simd -ffp-contract=off",
         );
         Self {
@@ -228,13 +228,16 @@ fn variants_compute_what_the_function_does() {
             .iter()
             .filter(|name| name.function() == function.name())
             .collect();
-        // On AArch64, GCC makes them for one or two registers' widths, and for parameters of one size only.
+        // On AArch64, GCC makes them for one or two registers' widths, and for parameters of one size only; there is one for
+        // SVE.
         assert!(
-            variants.len() == 4 || (IS_AARCH64 && variants.len() <= 2),
+            variants.len() == 4 || (IS_AARCH64 && (1..=3).contains(&variants.len())),
             "{prototype}: one for each instruction set"
         );
         let passed = function.prototype().passed_types();
         let parameters = function.prototype().parameters.iter().zip(&passed);
+        let target = |ctype: &CType| pointee(ctype).and_then(CType::size).unwrap_or(0);
+        let targets: Vec<usize> = passed.iter().map(target).collect();
         let stores = *function.prototype().returns.resolved() != CType::Void;
         let mut combinations = vec![Vec::new()];
         for (parameter, ctype) in parameters {
@@ -263,20 +266,28 @@ fn variants_compute_what_the_function_does() {
                 // SAFETY: the tests may run the code of the fixture.
                 let address = unsafe { fixture.library.symbol(name.symbol()) }.unwrap();
                 // SAFETY: the address is that of the variant, and the library stays loaded.
-                let vector =
-                    unsafe { VectorLoop::new(name, address, function.trampoline(), kinds, stores) };
+                let vector = unsafe {
+                    VectorLoop::new(
+                        name,
+                        address,
+                        function.trampoline(),
+                        kinds,
+                        &targets,
+                        stores,
+                    )
+                };
                 let Some(vector) = vector else { continue };
                 fitting.push(name.isa());
                 compare(&function, &vector, kinds);
             }
         }
         // The integers of AVX, in registers of half the width, are left to AVX2; and bytes need 32 lanes there.
-        let least = [Isa::Sse, Isa::Avx2, Isa::Avx512, Isa::Neon];
+        let least = [Isa::Sse, Isa::Avx2, Isa::Avx512, Isa::Sve, Isa::Neon];
+        let exists = |isa| variants.iter().any(|name| name.isa() == isa);
         assert!(
             least
-                .iter()
-                .all(|isa| fitting.contains(isa) || !isa.is_available())
-                || variants.is_empty(),
+                .into_iter()
+                .all(|isa| fitting.contains(&isa) || !isa.is_available() || !exists(isa)),
             "{prototype}: {fitting:?}"
         );
     }
@@ -342,11 +353,11 @@ fn mark() -> f64 {
         (Isa::Avx2, 2000.0),
         (Isa::Sse, 1000.0),
         (Isa::Neon, 1000.0),
+        (Isa::Sve, 4000.0),
     ];
-    sets.into_iter()
-        .find(|(isa, _)| isa.is_available())
-        .unwrap()
-        .1
+    // The first one of those with registers of the same width.
+    let sets = sets.into_iter().rev().filter(|(isa, _)| isa.is_available());
+    sets.max_by_key(|(isa, _)| isa.register()).unwrap().1
 }
 
 #[test]
@@ -386,8 +397,17 @@ fn linear_integers_are_compared_with_the_step() {
     let address = unsafe { fixture.library.symbol(name.symbol()) }.unwrap();
     let kinds = [OperandKind::Strided; 2];
     // SAFETY: the address is that of the variant, and the library stays loaded.
-    let vector =
-        unsafe { VectorLoop::new(&name, address, marked_at.trampoline(), &kinds, true) }.unwrap();
+    let vector = unsafe {
+        VectorLoop::new(
+            &name,
+            address,
+            marked_at.trampoline(),
+            &kinds,
+            &[0; 2],
+            true,
+        )
+    }
+    .unwrap();
     // The number of calls from the first one on that the variant makes, two at once.
     for (mut i, made) in [
         ([0_i64, 1, 2, 3, 4, 5, 6, 7, 8], 8),
@@ -418,6 +438,154 @@ fn linear_integers_are_compared_with_the_step() {
             (0..9).all(|n| y[n] == expected(n) || y[n] == by_one(n)),
             "{i:?}: {y:?}"
         );
+    }
+}
+
+/// Returns the loops for the variants of a function that this processor can run.
+fn loops(function: &Function, kinds: &[OperandKind], targets: &[usize]) -> Vec<VectorLoop> {
+    let library = &Fixture::new().library;
+    let names = library.vector_variants().unwrap();
+    let names = names
+        .iter()
+        .filter(|name| name.function() == function.name());
+    let stores = *function.prototype().returns.resolved() != CType::Void;
+    let new = |name: &VectorName| {
+        // SAFETY: the tests may run the code of the fixture.
+        let address = unsafe { library.symbol(name.symbol()) }.unwrap();
+        // SAFETY: the address is that of the variant, and the library stays loaded.
+        unsafe { VectorLoop::new(name, address, function.trampoline(), kinds, targets, stores) }
+    };
+    names.filter_map(new).collect()
+}
+
+#[test]
+fn a_parameter_holds_the_step() {
+    use OperandKind::{Constant, Pointer, Strided};
+    let fixture = Fixture::new();
+    let counted = fixture.bind("double counted_by(double x, int64_t i, int32_t step)");
+    let moved = fixture.bind("void moved_by(const double x[1], double y[1], int64_t step)");
+    let mut x: Vec<f64> = (0..400).map(f64::from).collect();
+    let address = |values: &mut [f64], index: usize| values[index..].as_mut_ptr().cast::<u8>();
+    for step in [1_i64, -2, 0, 3] {
+        let mut i: Vec<i64> = (0..100).map(|index| 5 + index * step).collect();
+        for vector in loops(&counted, &[Strided, Strided, Constant], &[0; 3]) {
+            let mut y = vec![-1.0; 100];
+            let pointers = [
+                address(&mut x, 0),
+                i.as_mut_ptr().cast(),
+                address(&mut y, 0),
+            ]
+            .map(|address| StridedPointer { address, stride: 8 });
+            // The bytes behind a small integer are anything.
+            let frame = |step: i64| [0, 0, 0xdead_beef << 32 | (step as u64 & 0xffff_ffff)];
+            // SAFETY: the arrays have 100 items, and the frame has the step.
+            let made = unsafe { vector.run(frame(step).as_ptr(), &pointers, 100) };
+            // That for SVE has a mask for the last calls.
+            let lanes = vector.name().lanes().unwrap_or(100);
+            assert_eq!(made, 100 / lanes * lanes, "{}", vector.name());
+            assert!(
+                (0..made).all(|n| y[n] == x[n] + i[n] as f64),
+                "{step}: {y:?}"
+            );
+            // SAFETY: the arrays have 100 items, and the frame has a step.
+            let made = unsafe { vector.run(frame(step + 1).as_ptr(), &pointers, 100) };
+            assert!(made <= 1, "{}", vector.name());
+        }
+        for vector in loops(&moved, &[Pointer, Pointer, Constant], &[8, 8, 0]) {
+            let mut y = vec![-1.0; 100];
+            let pointers = [
+                StridedPointer {
+                    address: address(&mut x, 200),
+                    stride: 8 * step as isize,
+                },
+                StridedPointer {
+                    address: address(&mut y, 0),
+                    stride: 8,
+                },
+            ];
+            let frame = |step: i64| [0, 0, step as u64];
+            // SAFETY: the arrays have the items, and the frame has the step.
+            let made = unsafe { vector.run(frame(step).as_ptr(), &pointers, 60) };
+            assert!(made >= 48, "{}: {made}", vector.name());
+            let expected = |n: usize| (200 + step * n as i64) as f64;
+            assert!((0..made).all(|n| y[n] == expected(n)), "{step}: {y:?}");
+            // SAFETY: the arrays have the items, and the frame has a step.
+            let made = unsafe { vector.run(frame(step + 1).as_ptr(), &pointers, 60) };
+            assert_eq!(made, 0, "{}", vector.name());
+        }
+        let (mut y, count) = (vec![0.0; 100], [step as i32; 1]);
+        counted
+            .map(
+                &[Arg::from(&x[..100]), Arg::from(&i), Arg::from(count[0])],
+                &mut [Arg::from(&mut y)],
+            )
+            .simd(if IS_AARCH64 {
+                Simd::Auto
+            } else {
+                Simd::Required
+            })
+            .run()
+            .unwrap();
+        assert!(
+            (0..100).all(|n| y[n] == x[n] + i[n] as f64),
+            "{step}: {y:?}"
+        );
+    }
+    // A step that differs from call to call is none.
+    assert!(loops(&counted, &[Strided; 3], &[0; 3]).is_empty());
+    // The size of an item has to be known.
+    assert!(loops(&moved, &[Pointer, Pointer, Constant], &[0; 3]).is_empty());
+}
+
+#[test]
+fn pointers_are_aligned_where_the_variant_expects_it() {
+    use OperandKind::{Constant, Pointer, Strided};
+    #[repr(align(16))]
+    struct Aligned([f64; 64]);
+
+    let fixture = Fixture::new();
+    let aligned = fixture.bind("void aligned(const double x[1], double y[1])");
+    let table = fixture.bind("double aligned_table(const double table[4], int64_t i)");
+    let mut x = Aligned(std::array::from_fn(|index| index as f64));
+    let mut i: Vec<i64> = (0..32).collect();
+    for offset in 0..4 {
+        let address = x.0[offset..].as_mut_ptr().cast::<u8>();
+        let is_aligned = offset % 2 == 0;
+        for vector in loops(&aligned, &[Pointer; 2], &[8; 2]) {
+            let mut y = [0.0; 32];
+            let pointers = [address, y.as_mut_ptr().cast()]
+                .map(|address| StridedPointer { address, stride: 8 });
+            // SAFETY: the arrays have 32 items, and no operand is constant.
+            let made = unsafe { vector.run([].as_ptr(), &pointers, 32) };
+            assert_eq!(made, if is_aligned { 32 } else { 0 }, "{}", vector.name());
+            assert!((0..made).all(|n| y[n] == x.0[offset + n]));
+        }
+        for vector in loops(&table, &[Constant, Strided], &[8, 0]) {
+            let mut y = [0.0; 32];
+            let pointers = [i.as_mut_ptr().cast::<u8>(), y.as_mut_ptr().cast()]
+                .map(|address| StridedPointer { address, stride: 8 });
+            let frame = [address.expose_provenance() as u64, 0];
+            // SAFETY: the arrays have 32 items, and the frame has the address of the table.
+            let made = unsafe { vector.run(frame.as_ptr(), &pointers, 32) };
+            assert_eq!(made, if is_aligned { 32 } else { 0 }, "{}", vector.name());
+            assert!((0..made).all(|n| y[n] == x.0[offset + n % 4]));
+        }
+    }
+}
+
+#[test]
+fn the_number_of_lanes_in_a_name_is_that_of_the_processor() {
+    let fixture = Fixture::new();
+    let marked = fixture.bind("double marked(double x)");
+    let lanes = Isa::Sve.register() / 8;
+    for (number, is_taken) in [(lanes, Isa::Sve.is_available()), (lanes + 1, false)] {
+        let name = VectorName::parse(&format!("_ZGVsM{number}v_marked")).unwrap();
+        let kinds = [OperandKind::Strided];
+        let address = marked.address().cast();
+        // SAFETY: the loop is not run.
+        let vector =
+            unsafe { VectorLoop::new(&name, address, marked.trampoline(), &kinds, &[0], true) };
+        assert_eq!(vector.is_some(), is_taken, "{name}");
     }
 }
 
@@ -477,7 +645,8 @@ fn what_no_variant_can_make_is_refused_or_called_one_by_one() {
     } else {
         "_ZGVbN2v_without"
     };
-    assert_eq!(error.symbols.last().unwrap(), symbol);
+    assert!(error.symbols.iter().any(|found| found == symbol));
+    assert!(!Isa::Sve.is_available() || error.symbols.contains(&"_ZGVsMxv_without".to_owned()));
     assert!(
         error.to_string().contains("#pragma omp declare simd"),
         "{error}"
@@ -574,6 +743,13 @@ fn libmvec_computes_as_libm_does() {
     functions.sort_unstable();
     functions.dedup();
     let mut compared = 0;
+    // Those for SVE of the GNU C library 2.41 give infinity for exp2(NaN) if the result of another lane overflows, and NaN
+    // for the power of a positive number if another lane's is undefined.
+    let is_fault = |function: &str, x: f64, z: f64| {
+        let is_wrong =
+            (function == "exp2" && x.is_nan()) || (function.starts_with("pow") && z.is_nan());
+        is_wrong && Isa::Sve.is_available()
+    };
     for function in functions
         .into_iter()
         .filter(|name| !name.starts_with("sincos"))
@@ -608,12 +784,15 @@ fn libmvec_computes_as_libm_does() {
                 .collect();
             let (y, z) = by_both(&function, parameters, &x);
             for ((x, y), z) in x.iter().zip(&y).zip(&z) {
-                assert!(close((*y).into(), (*z).into()), "{prototype}: {x}: {y} {z}");
+                let (x, y, z) = (f64::from(*x), f64::from(*y), f64::from(*z));
+                let is_close = close(y, z) || is_fault(function.name(), x, z);
+                assert!(is_close, "{prototype}: {x}: {y} {z}");
             }
         } else {
             let (y, z) = by_both(&function, parameters, &x);
             for ((x, y), z) in x.iter().zip(&y).zip(&z) {
-                assert!(close(*y, *z), "{prototype}: {x}: {y} {z}");
+                let is_close = close(*y, *z) || is_fault(function.name(), *x, *z);
+                assert!(is_close, "{prototype}: {x}: {y} {z}");
             }
         }
         compared += 1;

@@ -8,7 +8,10 @@
 //! does not use.
 
 use std::ffi::c_void;
-use std::mem;
+use std::mem::{self, MaybeUninit};
+use std::slice;
+
+use super::{Isa, scalable};
 
 /// The number of vector registers for parameters.
 pub(super) const VECTORS: usize = 8;
@@ -16,29 +19,46 @@ pub(super) const VECTORS: usize = 8;
 /// The number of integer registers for parameters.
 pub(super) const INTEGERS: usize = if cfg!(target_arch = "aarch64") { 8 } else { 6 };
 
-/// The size of the widest register, in bytes.
-pub(super) const WIDEST: usize = 64;
+/// The size of the widest register, in bytes: AVX-512's, and the largest that SVE allows.
+pub(super) const WIDEST: usize = if cfg!(target_arch = "aarch64") {
+    256
+} else {
+    64
+};
+
+/// The size of the widest predicate register of SVE, in bytes: it has a bit for each byte of a register.
+pub(super) const PREDICATE: usize = WIDEST / 8;
 
 /// Memory for the registers of one block, which lie one behind the other.
-#[derive(Clone)]
 #[repr(C, align(64))]
-pub(super) struct Buffer([u8; VECTORS * WIDEST]);
+pub(super) struct Buffer(MaybeUninit<[u8; VECTORS * WIDEST]>);
 
 impl Buffer {
     pub(super) fn new() -> Self {
-        Self([0; VECTORS * WIDEST])
+        Self(MaybeUninit::uninit())
+    }
+
+    /// Returns the memory, with zeros for the registers of a width.
+    pub(super) fn zeroed(&mut self, width: usize) -> &mut [u8] {
+        let bytes = VECTORS * width.min(WIDEST);
+        let address = self.as_mut_ptr();
+        // SAFETY: the memory has the widest registers.
+        unsafe { address.write_bytes(0, bytes) };
+        // SAFETY: these bytes have just been written.
+        unsafe { slice::from_raw_parts_mut(address, bytes) }
     }
 
     pub(super) fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.0.as_mut_ptr()
+        self.0.as_mut_ptr().cast()
     }
+}
 
-    /// Sets the first lanes from an offset on to one value.
-    pub(super) fn fill(&mut self, offset: usize, value: &[u8], lanes: usize) {
-        let bytes = self.0.iter_mut().skip(offset).take(lanes * value.len());
-        for (byte, value) in bytes.zip(value.iter().cycle()) {
-            *byte = *value;
-        }
+/// Sets `lanes` lanes from an offset on to one value.
+pub(super) fn fill(registers: &mut [u8], offset: usize, value: &[u8], lanes: usize) {
+    let bytes = registers.iter_mut().skip(offset);
+    let bytes = bytes.take(lanes * value.len());
+    for (byte, value) in bytes.zip(value.iter().cycle()) {
+        *byte = *value;
     }
 }
 
@@ -50,7 +70,7 @@ pub(super) struct Register {
 }
 
 impl Register {
-    fn advance(&mut self, blocks: usize) {
+    pub(super) fn advance(&mut self, blocks: usize) {
         let moved = self.step.wrapping_mul(blocks.cast_signed());
         self.address = self.address.wrapping_offset(moved);
     }
@@ -64,25 +84,36 @@ pub(super) struct Blocks {
     /// Whether the variant takes integer registers.
     pub(super) has_integers: bool,
     pub(super) vectors: [Register; VECTORS],
+    /// The bits of SVE's first predicate register.
+    #[cfg_attr(
+        not(all(abi_aapcs64, target_endian = "little")),
+        expect(dead_code, reason = "there is no SVE")
+    )]
+    pub(super) predicate: [u8; PREDICATE],
     /// Where the result is stored; `None` if the variant returns nothing.
     pub(super) result: Option<Register>,
 }
 
 /// A function that makes calls of consecutive blocks.
-type Caller = unsafe fn(&Blocks, usize);
+pub(super) type Caller = unsafe fn(&Blocks, usize);
 
 impl Blocks {
     /// Calls the variant for `count` blocks.
     ///
     /// # Safety
     ///
-    /// - The variant takes registers of `width` bytes, the first `vectors` of them at most, and is sound to call
-    ///   with the values of each block. This processor has such registers.
+    /// - The variant takes registers of this instruction set and of `width` bytes, the first `vectors` of them at most,
+    ///   and is sound to call with the values of each block. This processor has such registers.
     /// - In each block, the address of each of these registers is valid for reads of `width` bytes, and the
     ///   result's for writes.
-    pub(super) unsafe fn run(&self, width: usize, vectors: usize, count: usize) {
+    pub(super) unsafe fn run(&self, isa: Isa, width: usize, vectors: usize, count: usize) {
         let is_plain = !self.has_integers && self.result.is_some();
-        let Some(caller) = caller(width, vectors, is_plain) else {
+        let caller = if isa.is_scalable() {
+            scalable::caller(vectors)
+        } else {
+            caller(width, vectors, is_plain)
+        };
+        let Some(caller) = caller else {
             return;
         };
         // SAFETY: the caller guarantees that the processor has registers of this width, and that the function
@@ -147,21 +178,31 @@ macro_rules! caller {
             type Returning = unsafe extern $abi fn($(of!($vector, $register)),*) -> $register;
             // SAFETY: the caller guarantees that the variant returns a register.
             let function: Returning = unsafe { mem::transmute(blocks.function) };
-            let (Some(mut result), [$(mut $vector,)* ..]) = (blocks.result, blocks.vectors) else {
+            let (Some(mut result), [$(mut $vector,)* ..], 1..) = (blocks.result, blocks.vectors, count)
+            else {
                 return;
             };
-            for _ in 0..count {
+            // The next registers are loaded before a result is stored: a load just behind a store waits for it if the low
+            // bits of their addresses are alike.
+            let mut loaded = ($(
+                // SAFETY: the caller guarantees that the register's bytes can be read.
+                unsafe { $load($vector.address.cast_const().cast()) },
+            )*);
+            for left in (0..count).rev() {
                 let value = {
-                    $(
-                        // SAFETY: the caller guarantees that the register's bytes can be read.
-                        let $vector = unsafe { $load($vector.address.cast_const().cast()) };
-                    )*
+                    let ($($vector,)*) = loaded;
                     // SAFETY: the caller guarantees that the variant may be called with these values.
                     unsafe { function($($vector),*) }
                 };
+                if left > 0 {
+                    $($vector.advance(1);)*
+                    loaded = ($(
+                        // SAFETY: the caller guarantees that the register's bytes can be read.
+                        unsafe { $load($vector.address.cast_const().cast()) },
+                    )*);
+                }
                 // SAFETY: the caller guarantees that the result's bytes can be written.
                 unsafe { $store(result.address.cast(), value) };
-                $($vector.advance(1);)*
                 result.advance(1);
             }
         }

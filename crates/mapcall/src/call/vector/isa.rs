@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::scalable;
+
 /// An instruction set of vector variants.
 ///
 /// ```
@@ -24,12 +26,21 @@ pub enum Isa {
     Avx2,
     /// AVX-512 on x86-64.
     Avx512,
+    /// The Scalable Vector Extension on `AArch64`, whose registers have another size on each processor.
+    Sve,
     /// Advanced SIMD on `AArch64`.
     Neon,
 }
 
 impl Isa {
-    pub(super) const ALL: [Self; 5] = [Self::Sse, Self::Avx, Self::Avx2, Self::Avx512, Self::Neon];
+    pub(super) const ALL: [Self; 6] = [
+        Self::Sse,
+        Self::Avx,
+        Self::Avx2,
+        Self::Avx512,
+        Self::Sve,
+        Self::Neon,
+    ];
 
     /// Returns the instruction set of a letter in the names of variants.
     pub(super) fn of_letter(letter: char) -> Option<Self> {
@@ -43,18 +54,25 @@ impl Isa {
             Self::Avx => 'c',
             Self::Avx2 => 'd',
             Self::Avx512 => 'e',
+            Self::Sve => 's',
             Self::Neon => 'n',
         }
     }
 
-    /// Returns the size of its vector registers, in bytes.
+    /// Returns the size of its vector registers, in bytes: for SVE that of this thread, 16 if the processor has none.
     #[must_use]
     pub fn register(self) -> usize {
         match self {
             Self::Sse | Self::Neon => 16,
             Self::Avx | Self::Avx2 => 32,
             Self::Avx512 => 64,
+            Self::Sve => scalable::register().unwrap_or(16),
         }
+    }
+
+    /// Returns whether its variants may have as many lanes as the processor's registers hold.
+    pub(super) fn is_scalable(self) -> bool {
+        self == Self::Sve
     }
 
     /// Returns the size of the registers that hold integers, in bytes: AVX has no instructions for integers of
@@ -77,12 +95,16 @@ impl Isa {
                 Self::Avx => std::arch::is_x86_feature_detected!("avx"),
                 Self::Avx2 => std::arch::is_x86_feature_detected!("avx2"),
                 Self::Avx512 => std::arch::is_x86_feature_detected!("avx512f"),
-                Self::Neon => false,
+                Self::Sve | Self::Neon => false,
             }
         }
         #[cfg(all(abi_aapcs64, target_endian = "little"))]
         {
-            self == Self::Neon
+            match self {
+                Self::Sve => scalable::register().is_some(),
+                Self::Neon => true,
+                _ => false,
+            }
         }
         #[cfg(not(any(abi_system_v, all(abi_aapcs64, target_endian = "little"))))]
         {
@@ -98,6 +120,7 @@ impl fmt::Display for Isa {
             Self::Avx => "AVX",
             Self::Avx2 => "AVX2",
             Self::Avx512 => "AVX-512",
+            Self::Sve => "SVE",
             Self::Neon => "Advanced SIMD",
         })
     }

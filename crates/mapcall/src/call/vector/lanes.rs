@@ -3,29 +3,33 @@
 use std::mem::MaybeUninit;
 use std::ptr;
 
-use super::blocks::{VECTORS, WIDEST};
+use super::blocks::VECTORS;
 use super::registers::ADDRESS;
 
-/// The number of blocks whose lanes are copied at once.
-pub(super) const COPIED_BLOCKS: usize = 16;
+/// The size of the copies of the lanes of one register, in bytes.
+const COPIED: usize = 1024;
 
-/// Memory for the parameters and results of [`COPIED_BLOCKS`] blocks.
+/// Memory for copies of the parameters and results of consecutive blocks.
 #[repr(C, align(64))]
-pub(super) struct Copies(MaybeUninit<[[u8; COPIED_BLOCKS * WIDEST]; VECTORS + 1]>);
+pub(super) struct Copies(MaybeUninit<[[u8; COPIED]; VECTORS + 1]>);
 
 impl Copies {
     pub(super) fn new() -> Self {
         Self(MaybeUninit::uninit())
     }
 
+    /// Returns the number of blocks with registers of a width that are copied at once.
+    pub(super) fn blocks(width: usize) -> usize {
+        COPIED / width
+    }
+
     /// Returns the memory of the parameter whose first register has that number, with the first `bytes` bytes zeroed.
     /// Results are behind the last register.
     pub(super) fn zeroed(&mut self, register: usize, bytes: usize) -> *mut u8 {
-        const SIZE: usize = COPIED_BLOCKS * WIDEST;
-        let offset = register.min(VECTORS) * SIZE;
+        let offset = register.min(VECTORS) * COPIED;
         let address = self.0.as_mut_ptr().cast::<u8>().wrapping_add(offset);
         // SAFETY: the bytes are inside the memory.
-        unsafe { address.write_bytes(0, bytes.min((VECTORS + 1) * SIZE - offset)) };
+        unsafe { address.write_bytes(0, bytes.min((VECTORS + 1) * COPIED - offset)) };
         address
     }
 }
@@ -39,6 +43,8 @@ pub(super) struct Lanes {
     pub(super) stride: isize,
     /// The size of a value: 1, 2, 4 or 8 bytes. If it is 0, the lanes are the addresses themselves.
     pub(super) size: usize,
+    /// The distance between two lanes in a register, in bytes: no less than the size.
+    pub(super) spacing: usize,
     /// The number of lanes of a block.
     pub(super) count: usize,
     /// The number of lanes in use: the others are copies of the first one.
@@ -53,7 +59,11 @@ impl Lanes {
     /// Returns whether the values fill registers of this width as they lie in memory.
     pub(super) fn is_direct(&self, width: usize) -> bool {
         let bytes = self.count * self.size;
-        bytes >= width && self.stride == self.size.cast_signed() && self.used == self.count
+        let spacing = self.spacing.cast_signed();
+        bytes >= width
+            && self.stride == spacing
+            && self.size == self.spacing
+            && self.used == self.count
     }
 
     /// Copies the values of `blocks` blocks.
@@ -63,22 +73,27 @@ impl Lanes {
     /// The addresses of all lanes are valid for reads of their values, and the copies for writes of all blocks.
     pub(super) unsafe fn gather(&self, copies: *mut u8, blocks: usize) {
         if self.size == 0 {
-            self.each(copies, blocks, ADDRESS, |from, to| {
+            self.each(copies, blocks, |from, to| {
                 let address = from.expose_provenance() as u64;
                 // SAFETY: the caller guarantees that the copies have all lanes.
                 unsafe { copy((&raw const address).cast(), to, ADDRESS) };
             });
         } else {
-            self.each(copies, blocks, self.size, |from, to| {
+            self.each(copies, blocks, |from, to| {
                 // SAFETY: the caller guarantees that the lanes can be read, and that the copies have all of them.
                 unsafe { copy(from, to, self.size) };
             });
         }
-        let size = if self.size == 0 { ADDRESS } else { self.size };
         for lane in self.used..self.count {
             // SAFETY: the caller guarantees that the copies have all lanes, of which this is not the first. If there
             // are unused lanes, there is one block.
-            unsafe { copy(copies, copies.wrapping_add(lane * size), size) };
+            unsafe {
+                copy(
+                    copies,
+                    copies.wrapping_add(lane * self.spacing),
+                    self.spacing,
+                );
+            };
         }
     }
 
@@ -88,7 +103,7 @@ impl Lanes {
     ///
     /// The addresses of all lanes are valid for writes of their values, and the copies for reads of all blocks.
     pub(super) unsafe fn scatter(&self, copies: *mut u8, blocks: usize) {
-        self.each(copies, blocks, self.size, |to, from| {
+        self.each(copies, blocks, |to, from| {
             // SAFETY: the caller guarantees that the lanes can be written, and that the copies have all of them.
             unsafe { copy(from, to, self.size) };
         });
@@ -96,12 +111,12 @@ impl Lanes {
 
     /// Calls a function with the address of each lane in use, and with that of its copy.
     #[inline]
-    fn each(&self, copies: *mut u8, blocks: usize, size: usize, visit: impl Fn(*mut u8, *mut u8)) {
+    fn each(&self, copies: *mut u8, blocks: usize, visit: impl Fn(*mut u8, *mut u8)) {
         let mut address = self.address;
         for block in 0..blocks {
             let copies = copies.wrapping_add(block * self.block);
             for lane in 0..self.used {
-                visit(address, copies.wrapping_add(lane * size));
+                visit(address, copies.wrapping_add(lane * self.spacing));
                 address = address.wrapping_offset(self.stride);
             }
         }

@@ -2,16 +2,18 @@
 //! calls of the function at once, by the vector function ABI of the machine.
 //!
 //! `name` reads what the symbol of a variant says, `isa` has the instruction sets, `registers` assigns the registers of
-//! parameters, `lanes` copies values that are not contiguous, and `blocks` makes the calls. A [`VectorLoop`] knows how
-//! a variant takes the operands of a loop.
+//! parameters, `lanes` copies values that are not contiguous, and `blocks` makes the calls, `scalable` those for SVE. A
+//! [`VectorLoop`] knows how a variant takes the operands of a loop.
 
 mod blocks;
 mod isa;
 mod lanes;
 mod name;
 mod registers;
+mod scalable;
 
 use std::array;
+use std::cmp::Reverse;
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
@@ -22,10 +24,12 @@ pub use name::{VectorName, VectorParameter};
 
 use super::Trampoline;
 use super::operand::{OperandKind, StridedPointer};
-use super::value::{Kind, Value};
-use blocks::{Blocks, Buffer, INTEGERS, Register, VECTORS};
-use lanes::{COPIED_BLOCKS, Copies, Lanes};
-use registers::{ADDRESS, Mask, Registers, VectorOperand, VectorResult, lane_size};
+use super::value::Kind;
+use blocks::{Blocks, Buffer, INTEGERS, PREDICATE, Register, VECTORS, fill};
+use lanes::{Copies, Lanes};
+use registers::{
+    ADDRESS, Mask, Registers, Step, VectorOperand, VectorResult, integer, lane_size, widest,
+};
 
 /// The number of blocks from which on the first calls are made apart, so that the registers of the others are aligned
 /// in memory.
@@ -40,10 +44,17 @@ const ALIGNED_BLOCKS: usize = 16;
 #[derive(Debug)]
 pub struct VectorLoop {
     name: VectorName,
+    /// The size of a register, in bytes.
+    width: usize,
+    /// The number of calls that one call of the variant makes.
+    lanes: usize,
     address: NonNull<c_void>,
     operands: Box<[VectorOperand]>,
     result: Option<VectorResult>,
     mask: Option<Mask>,
+    /// The alignments that the variant expects of operands, in bytes, in the order of the operands; empty if it expects
+    /// none.
+    alignments: Box<[usize]>,
     /// The number of vector registers that are passed.
     vectors: usize,
     /// The number of integer registers that are passed.
@@ -61,7 +72,8 @@ impl VectorLoop {
     /// Makes the loop for a variant of the function that a trampoline calls; `None` if the variant can't take such
     /// operands, or needs another processor.
     ///
-    /// `stores` tells whether results are written to the last pointer.
+    /// `targets` has, for each parameter, the size of what a pointer points to, or 0. `stores` tells whether results are
+    /// written to the last pointer.
     ///
     /// # Safety
     ///
@@ -73,24 +85,60 @@ impl VectorLoop {
         address: NonNull<c_void>,
         trampoline: &Trampoline,
         kinds: &[OperandKind],
+        targets: &[usize],
         stores: bool,
     ) -> Option<Self> {
         let shared = &*trampoline.shared;
         let parameters = &shared.parameters;
         let given = name.parameters();
-        if !name.isa().is_available()
-            || given.len() != parameters.len()
-            || given.len() != kinds.len()
-        {
+        let lengths = [parameters.len(), kinds.len(), targets.len()];
+        if !name.isa().is_available() || lengths.iter().any(|length| *length != given.len()) {
             return None;
         }
-        let mut registers = Registers::new(name);
+        let width = name.isa().register();
+        let lanes = if name.isa().is_scalable() {
+            let lanes = width / widest(&shared.returns, parameters, targets, name)?;
+            // The number in the name may be that of another processor.
+            name.lanes()
+                .is_none_or(|given| given == lanes)
+                .then_some(lanes)
+        } else {
+            name.lanes()
+        }?;
+        let mut registers = Registers::new(name, lanes);
         let slots = shared.layout.parameters();
+        let step = |parameter, kind, target: usize| match parameter {
+            VectorParameter::Linear(step) => Some(Step::Constant(step)),
+            VectorParameter::LinearBy(index) => {
+                let (value, slot) = (parameters.get(index)?, *slots.get(index)?);
+                let Kind::Integer { is_signed } = value.kind else {
+                    return None;
+                };
+                let scale = if kind == OperandKind::Pointer {
+                    target
+                } else {
+                    1
+                };
+                let is_known = kinds.get(index) == Some(&OperandKind::Constant) && scale > 0;
+                is_known.then_some(Step::Variable {
+                    slot,
+                    size: value.size,
+                    is_signed,
+                    scale: i64::try_from(scale).ok()?,
+                })
+            }
+            _ => None,
+        };
         let mut operands = Vec::with_capacity(given.len());
-        for (((value, &slot), kind), &parameter) in
-            parameters.iter().zip(slots).zip(kinds).zip(given)
+        for ((((value, &slot), &kind), &parameter), &target) in parameters
+            .iter()
+            .zip(slots)
+            .zip(kinds)
+            .zip(given)
+            .zip(targets)
         {
-            operands.push(registers.operand(value, slot, *kind, parameter)?);
+            let step = step(parameter, kind, target);
+            operands.push(registers.operand(value, slot, kind, parameter, step)?);
         }
         let result = match shared.returns.kind {
             Kind::Void => None,
@@ -106,9 +154,17 @@ impl VectorLoop {
             None
         };
         let moving = |kind: &&OperandKind| **kind != OperandKind::Constant;
+        let is_aligned = name.alignments().iter().any(|alignment| *alignment > 1);
         Some(Self {
             name: name.clone(),
+            width,
+            lanes,
             address,
+            alignments: if is_aligned {
+                name.alignments().into()
+            } else {
+                Box::default()
+            },
             operands: operands.into(),
             result,
             mask,
@@ -133,15 +189,20 @@ impl VectorLoop {
         if parameters.iter().any(|value| lane_size(value).is_none()) {
             return Vec::new();
         }
-        let sets = Isa::ALL.into_iter().rev().filter(|isa| isa.is_available());
-        let symbol = |isa: Isa| {
-            let (letter, lanes) = (isa.letter(), isa.register() / size);
-            format!(
-                "_ZGV{letter}N{lanes}{}_{function}",
-                "v".repeat(parameters.len())
-            )
+        let mut sets: Vec<Isa> = Isa::ALL
+            .into_iter()
+            .filter(|isa| isa.is_available())
+            .collect();
+        sets.sort_by_key(|isa| Reverse((isa.register(), *isa)));
+        let symbol = |isa: &Isa| {
+            let (letter, vectors) = (isa.letter(), "v".repeat(parameters.len()));
+            if isa.is_scalable() {
+                return format!("_ZGV{letter}Mx{vectors}_{function}");
+            }
+            let lanes = isa.register() / size;
+            format!("_ZGV{letter}N{lanes}{vectors}_{function}")
         };
-        sets.map(symbol).collect()
+        sets.iter().map(symbol).collect()
     }
 
     /// Returns the name of the variant.
@@ -162,7 +223,7 @@ impl VectorLoop {
     /// ones may be made by the variant.
     pub(crate) fn left_out(&self, count: usize) -> usize {
         if self.has_sequences() {
-            count.min(self.name.lanes())
+            count.min(self.lanes)
         } else {
             count
         }
@@ -181,17 +242,20 @@ impl VectorLoop {
         pointers: &[StridedPointer],
         count: usize,
     ) -> usize {
-        if pointers.len() != self.pointers {
+        // Threads may have registers of other sizes (SVE).
+        if pointers.len() != self.pointers || self.width != self.name.isa().register() {
             return 0;
         }
-        // SAFETY: the caller guarantees that the pointers are valid for `count` calls.
-        let fitting = unsafe { self.fitting(pointers, count) };
-        let lanes = self.name.lanes();
+        // SAFETY: the caller guarantees that the frame has the constant operands, and that the pointers are valid for
+        // `count` calls.
+        let fitting = unsafe { self.fitting(frame, pointers, count) };
+        let lanes = self.lanes;
         let mut made = 0;
         let pointers = |made| -> SmallVec<[StridedPointer; 4]> {
             pointers.iter().map(|pointer| pointer.after(made)).collect()
         };
-        if self.is_complete() && fitting / lanes >= ALIGNED_BLOCKS {
+        let may_begin_anywhere = self.is_complete() && self.alignments.is_empty();
+        if may_begin_anywhere && fitting / lanes >= ALIGNED_BLOCKS {
             made = self.unaligned(&pointers(0));
             // SAFETY: the caller guarantees that the frame has the constant operands, and that the pointers are valid
             // for `count` calls, of which these are the first.
@@ -211,23 +275,43 @@ impl VectorLoop {
         made
     }
 
-    /// Returns the number of calls from the first one on in which the linear operands move as the variant expects.
+    /// Returns the number of calls from the first one on in which the linear operands move as the variant expects; 0 if
+    /// an operand is not aligned as it expects.
     ///
     /// # Safety
     ///
-    /// The pointers are valid for `count` calls.
-    unsafe fn fitting(&self, pointers: &[StridedPointer], count: usize) -> usize {
+    /// The frame has the constant operands, and the pointers are valid for `count` calls.
+    unsafe fn fitting(
+        &self,
+        frame: *const u64,
+        pointers: &[StridedPointer],
+        count: usize,
+    ) -> usize {
+        // SAFETY: the caller guarantees that the frame has the constant operands.
+        if !unsafe { self.is_aligned(frame, pointers) } {
+            return 0;
+        }
         let moving = self.operands.iter().filter(|operand| operand.moves());
         moving
             .zip(pointers)
             .fold(count, |count, (operand, pointer)| match *operand {
-                VectorOperand::Linear { step, .. } if pointer.stride != step => 0,
+                VectorOperand::Linear { step, .. } => {
+                    // SAFETY: the caller guarantees that the frame has the constant operands.
+                    let step = unsafe { step.value(frame) };
+                    if pointer.stride as i64 == step {
+                        count
+                    } else {
+                        0
+                    }
+                }
                 VectorOperand::Sequence {
                     size,
                     is_signed,
                     step,
                     ..
                 } => {
+                    // SAFETY: the caller guarantees that the frame has the constant operands.
+                    let step = unsafe { step.value(frame) };
                     let value = |call: usize| {
                         // SAFETY: the caller guarantees that the pointer is valid for these calls.
                         unsafe { integer(pointer.after(call).address, size, is_signed) }
@@ -239,6 +323,39 @@ impl VectorLoop {
                 }
                 _ => count,
             })
+    }
+
+    /// Returns whether the pointers of all blocks are aligned as the variant expects.
+    ///
+    /// # Safety
+    ///
+    /// The frame has the constant operands.
+    unsafe fn is_aligned(&self, frame: *const u64, pointers: &[StridedPointer]) -> bool {
+        let mut pointers = pointers.iter();
+        let mut aligned = self.operands.iter().zip(&self.alignments);
+        aligned.all(|(operand, &alignment)| {
+            let pointer = if operand.moves() {
+                pointers.next()
+            } else {
+                None
+            };
+            let block = self.lanes.cast_signed();
+            let (address, step) = match (operand, pointer) {
+                (VectorOperand::Uniform { slot, .. }, _) => {
+                    // SAFETY: the caller guarantees that the frame has the slots of all constant operands.
+                    let address = unsafe { frame.wrapping_add(*slot).read() };
+                    (address, 0)
+                }
+                (VectorOperand::Linear { .. }, Some(pointer)) => {
+                    let step = pointer.stride.wrapping_mul(block);
+                    (pointer.address.addr() as u64, step)
+                }
+                (_, Some(pointer)) => (pointer.address.addr() as u64, pointer.stride),
+                (_, None) => (0, 0),
+            };
+            address.is_multiple_of(alignment as u64)
+                && step.unsigned_abs().is_multiple_of(alignment)
+        })
     }
 
     /// Returns whether a call with unused lanes is sound: in these, a variant without a mask takes the operands of the
@@ -253,16 +370,14 @@ impl VectorLoop {
     /// Returns the number of lanes before the first one whose result, or else whose operand, is aligned to a register;
     /// 0 if there is no such lane in the first block.
     fn unaligned(&self, pointers: &[StridedPointer]) -> usize {
-        let width = self.name.isa().register();
+        let width = self.width;
         let lanes = |(_, size, pointer): (usize, usize, StridedPointer)| {
             let behind = pointer.address.addr() % width;
             let is_dense = size > 0 && pointer.stride == size.cast_signed();
             (is_dense && behind.is_multiple_of(size)).then(|| (width - behind) % width / size)
         };
         let lanes = self.in_memory(pointers).filter_map(lanes).last();
-        lanes
-            .filter(|lanes| *lanes < self.name.lanes())
-            .unwrap_or(0)
+        lanes.filter(|lanes| *lanes < self.lanes).unwrap_or(0)
     }
 
     /// Calls the variant for a number of blocks, with `used` lanes in each.
@@ -281,9 +396,10 @@ impl VectorLoop {
         if count == 0 || used == 0 {
             return;
         }
-        let width = self.name.isa().register();
+        let width = self.width;
+        let mut constants = Buffer::new();
         // SAFETY: the caller guarantees that the frame has the constant operands.
-        let (mut constants, integers) = unsafe { self.constants(frame, used) };
+        let integers = unsafe { self.constants(frame, used, constants.zeroed(width)) };
         let constants = constants.as_mut_ptr();
         let mut dropped = Buffer::new();
         let mut blocks = Blocks {
@@ -294,13 +410,15 @@ impl VectorLoop {
                 address: constants.wrapping_add(register * width),
                 step: 0,
             }),
+            predicate: self.predicate(used),
             result: self.result.map(|_| Register {
                 address: dropped.as_mut_ptr(),
                 step: 0,
             }),
         };
-        // SAFETY: the caller guarantees that the pointers are valid for the first call.
-        unsafe { self.linear(&mut blocks, pointers) };
+        // SAFETY: the caller guarantees that the frame has the constant operands, and that the pointers are valid for the
+        // first call.
+        unsafe { self.linear(&mut blocks, frame, pointers) };
         let mut copies = Copies::new();
         let lanes = |(register, size, pointer)| self.lanes(register, size, pointer, used);
         let (direct, copied): (SmallVec<[Lanes; 4]>, SmallVec<[Lanes; 4]>) = self
@@ -313,7 +431,7 @@ impl VectorLoop {
         let at_once = if copied.is_empty() {
             count
         } else {
-            COPIED_BLOCKS.min(count)
+            Copies::blocks(width).min(count)
         };
         let mut copied: SmallVec<[(Lanes, *mut u8); 4]> = copied
             .into_iter()
@@ -333,7 +451,7 @@ impl VectorLoop {
             // SAFETY: `new` checked that the processor has these registers and that the variant takes the operands as
             // they were just described; the caller guarantees that the pointers are valid for all lanes in use. The
             // other lanes repeat the first one, or are not selected.
-            unsafe { blocks.run(width, self.vectors, count) };
+            unsafe { blocks.run(self.name.isa(), width, self.vectors, count) };
             for (lanes, copies) in &mut copied {
                 if lanes.register == VECTORS {
                     // SAFETY: the caller guarantees that the pointers are valid for these calls, whose results are in
@@ -351,16 +469,17 @@ impl VectorLoop {
     ///
     /// # Safety
     ///
-    /// The pointers are valid for one call.
-    unsafe fn linear(&self, blocks: &mut Blocks, pointers: &[StridedPointer]) {
-        let lanes = self.name.lanes();
+    /// The frame has the constant operands, and the pointers are valid for one call.
+    unsafe fn linear(&self, blocks: &mut Blocks, frame: *const u64, pointers: &[StridedPointer]) {
+        let lanes = self.lanes as u64;
         let moving = self.operands.iter().filter(|operand| operand.moves());
         for (operand, pointer) in moving.zip(pointers) {
             match *operand {
                 VectorOperand::Linear { integer, step } => {
                     let address = pointer.address.expose_provenance() as u64;
-                    let moved = step.wrapping_mul(lanes.cast_signed()) as i64;
-                    blocks.set_integer(integer, address, moved.cast_unsigned());
+                    // SAFETY: the caller guarantees that the frame has the constant operands.
+                    let step = unsafe { step.value(frame) };
+                    blocks.set_integer(integer, address, step.cast_unsigned().wrapping_mul(lanes));
                 }
                 VectorOperand::Sequence {
                     integer: register,
@@ -370,8 +489,9 @@ impl VectorLoop {
                 } => {
                     // SAFETY: the caller guarantees that the pointer is valid for one call.
                     let first = unsafe { integer(pointer.address, size, is_signed) };
-                    let moved = step.cast_unsigned().wrapping_mul(lanes as u64);
-                    blocks.set_integer(register, first, moved);
+                    // SAFETY: the caller guarantees that the frame has the constant operands.
+                    let step = unsafe { step.value(frame) };
+                    blocks.set_integer(register, first, step.cast_unsigned().wrapping_mul(lanes));
                 }
                 _ => {}
             }
@@ -400,27 +520,42 @@ impl VectorLoop {
 
     /// Returns the values of an operand or result, with `used` lanes in each block.
     fn lanes(&self, register: usize, size: usize, pointer: StridedPointer, used: usize) -> Lanes {
-        let count = self.name.lanes();
-        let in_register = if size == 0 { ADDRESS } else { size };
+        let count = self.lanes;
+        let spacing = self.spacing(if size == 0 { ADDRESS } else { size });
         Lanes {
             address: pointer.address,
             stride: pointer.stride,
             size,
+            spacing,
             count,
             used,
             register,
-            block: self.name.isa().register().max(count * in_register),
+            block: self.width.max(count * spacing),
         }
     }
 
-    /// Returns the registers of the operands that are the same in all calls, and of the mask.
+    /// Returns the distance between two lanes with values of a size in a register, in bytes.
+    fn spacing(&self, size: usize) -> usize {
+        if self.name.isa().is_scalable() {
+            self.width / self.lanes
+        } else {
+            size
+        }
+    }
+
+    /// Sets the vector registers of the operands that are the same in all calls and of the mask, and returns the integer
+    /// registers.
     ///
     /// # Safety
     ///
     /// The frame has the slots of all constant operands.
-    unsafe fn constants(&self, frame: *const u64, used: usize) -> (Buffer, [(u64, u64); INTEGERS]) {
-        let (lanes, width) = (self.name.lanes(), self.name.isa().register());
-        let mut vectors = Buffer::new();
+    unsafe fn constants(
+        &self,
+        frame: *const u64,
+        used: usize,
+        vectors: &mut [u8],
+    ) -> [(u64, u64); INTEGERS] {
+        let (lanes, width) = (self.lanes, self.width);
         let mut integers = [(0, 0); INTEGERS];
         let mut set = |integer: usize, value| {
             if let Some(register) = integers.get_mut(integer) {
@@ -439,11 +574,8 @@ impl VectorLoop {
                     slot,
                 } => {
                     let value = value(slot).to_le_bytes();
-                    vectors.fill(
-                        register * width,
-                        value.get(..size).unwrap_or_default(),
-                        lanes,
-                    );
+                    let lane = value.get(..self.spacing(size)).unwrap_or_default();
+                    fill(vectors, register * width, lane, lanes);
                 }
                 VectorOperand::Uniform { integer, slot } => set(integer, value(slot)),
                 _ => {}
@@ -451,36 +583,29 @@ impl VectorLoop {
         }
         match self.mask {
             Some(Mask::Vector { register, size }) => {
-                vectors.fill(
-                    register * width,
-                    [0xff; ADDRESS].get(..size).unwrap_or_default(),
-                    used,
-                );
+                let lane = [0xff; ADDRESS];
+                let lane = lane.get(..size).unwrap_or_default();
+                fill(vectors, register * width, lane, used);
             }
             Some(Mask::Bits { integer }) => {
                 let unused = u64::BITS.saturating_sub(u32::try_from(used).unwrap_or(u64::BITS));
                 set(integer, u64::MAX.checked_shr(unused).unwrap_or(0));
             }
-            None => {}
+            Some(Mask::Predicate { .. }) | None => {}
         }
-        (vectors, integers)
+        integers
     }
-}
 
-/// Reads an integer of 1, 2, 4 or 8 bytes, extended to 64 bits.
-///
-/// # Safety
-///
-/// The address is valid for reads of `size` bytes.
-unsafe fn integer(address: *const u8, size: usize, is_signed: bool) -> u64 {
-    let mut bytes = [0; ADDRESS];
-    // SAFETY: the caller guarantees that the bytes can be read, and there is room for the largest integer.
-    unsafe { address.copy_to_nonoverlapping(bytes.as_mut_ptr(), size.min(ADDRESS)) };
-    let kind = Kind::Integer { is_signed };
-    let value = Value {
-        kind,
-        size,
-        alignment: size,
-    };
-    value.extend(u64::from_le_bytes(bytes))
+    /// Returns the predicate register with the mask of a block, if the variant takes one.
+    fn predicate(&self, used: usize) -> [u8; PREDICATE] {
+        let mut bits = [0; PREDICATE];
+        if let Some(Mask::Predicate { size }) = self.mask {
+            for bit in (0..used).map(|lane| lane * size) {
+                if let Some(byte) = bits.get_mut(bit / 8) {
+                    *byte |= 1_u8 << (bit % 8);
+                }
+            }
+        }
+        bits
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::fmt;
+use std::str::FromStr;
 
 use super::Isa;
 
@@ -11,21 +12,22 @@ use super::Isa;
 /// use mapcall::call::{Isa, VectorName};
 ///
 /// let name = VectorName::parse("_ZGVdN4vv_atan2").unwrap();
-/// assert_eq!((name.function(), name.isa(), name.lanes()), ("atan2", Isa::Avx2, 4));
+/// assert_eq!((name.function(), name.isa(), name.lanes()), ("atan2", Isa::Avx2, Some(4)));
 /// assert!(!name.is_masked());
 /// assert_eq!(VectorName::parse("atan2"), None);
 /// ```
 ///
 /// The grammar is that of the x86 vector function ABI (H. J. Lu and others, "Vector Function Application Binary
 /// Interface", section 2.6), and of "Vector Function ABI Specification for `AArch64`", section 4 (`vfabia64`). Names
-/// of scalable variants (SVE, whose number of lanes is `x`) and of instruction sets that are not known here give
-/// `None`.
+/// of instruction sets that are not known here give `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VectorName {
     isa: Isa,
     is_masked: bool,
-    lanes: usize,
+    lanes: Option<usize>,
     parameters: Box<[VectorParameter]>,
+    /// The alignment that the variant expects of each parameter, in bytes.
+    alignments: Box<[usize]>,
     function: Box<str>,
     symbol: Box<str>,
 }
@@ -40,13 +42,14 @@ pub enum VectorParameter {
     /// The value of the first lane; that of each other lane is greater by this step, which is in bytes for
     /// pointers.
     Linear(i64),
-    /// A form that is not called here: the value of a reference, a step that another parameter holds, or an
-    /// alignment.
+    /// The same with a step that the parameter of this index holds, a uniform integer. For pointers it counts items.
+    LinearBy(usize),
+    /// A form that is not called here: the value of a reference.
     Other,
 }
 
 impl VectorName {
-    /// Parses a symbol; `None` if it is not the name of a variant with a fixed number of lanes.
+    /// Parses a symbol; `None` if it is not the name of a variant.
     #[must_use]
     pub fn parse(symbol: &str) -> Option<Self> {
         let rest = symbol.strip_prefix("_ZGV")?;
@@ -57,15 +60,24 @@ impl VectorName {
             'N' => false,
             _ => return None,
         };
-        let (lanes, mut rest) = number(letters.as_str())?;
-        let lanes = usize::try_from(lanes).ok().filter(|lanes| *lanes > 0)?;
+        let rest = letters.as_str();
+        let (lanes, mut rest) = match rest.strip_prefix('x') {
+            Some(rest) => (None, rest),
+            None => number(rest).map(|(lanes, rest)| (Some(lanes), rest))?,
+        };
+        if (lanes.is_none() && !isa.is_scalable()) || lanes == Some(0) {
+            return None;
+        }
         let mut parameters = Vec::new();
+        let mut alignments = Vec::new();
         let function = loop {
             if let Some(function) = rest.strip_prefix('_') {
                 break function;
             }
             let (parameter, after) = parameter(rest)?;
+            let (alignment, after) = alignment(after)?;
             parameters.push(parameter);
+            alignments.push(alignment);
             rest = after;
         };
         (!function.is_empty()).then(|| Self {
@@ -73,6 +85,7 @@ impl VectorName {
             is_masked,
             lanes,
             parameters: parameters.into(),
+            alignments: alignments.into(),
             function: function.into(),
             symbol: symbol.into(),
         })
@@ -90,9 +103,10 @@ impl VectorName {
         self.isa
     }
 
-    /// Returns the number of calls of the scalar function that one call of the variant makes.
+    /// Returns the number of calls of the scalar function that one call of the variant makes; `None` if it is as many
+    /// as the processor's registers hold (SVE).
     #[must_use]
-    pub fn lanes(&self) -> usize {
+    pub fn lanes(&self) -> Option<usize> {
         self.lanes
     }
 
@@ -106,6 +120,11 @@ impl VectorName {
     #[must_use]
     pub fn parameters(&self) -> &[VectorParameter] {
         &self.parameters
+    }
+
+    /// Returns the alignment that the variant expects of each parameter, a pointer, in bytes; 1 if it expects none.
+    pub(super) fn alignments(&self) -> &[usize] {
+        &self.alignments
     }
 
     /// Returns the key by which variants are sorted, the best ones first: those of the widest registers, then those with
@@ -135,31 +154,32 @@ fn parameter(text: &str) -> Option<(VectorParameter, &str)> {
     let mut letters = text.chars();
     let kind = letters.next()?;
     let rest = letters.as_str();
-    let (parameter, rest) = match kind {
+    Some(match kind {
         'v' => (VectorParameter::Vector, rest),
         'u' => (VectorParameter::Uniform, rest),
         // A reference of C++ (`R`) is the address of what it refers to.
         'l' | 'R' => step(rest)?,
         'U' | 'L' => (VectorParameter::Other, step(rest)?.1),
         _ => return None,
-    };
-    // The alignment of a pointer is a promise to the variant that the optimizer may use: the arrays of a batch
-    // are aligned to their elements only.
-    match rest.strip_prefix('a').map(number) {
-        Some(Some((_, rest))) => Some((VectorParameter::Other, rest)),
-        Some(None) => None,
-        None => Some((parameter, rest)),
+    })
+}
+
+/// Reads the alignment of a parameter, and returns it with the text behind it.
+fn alignment(text: &str) -> Option<(usize, &str)> {
+    match text.strip_prefix('a') {
+        Some(text) => number(text).filter(|(alignment, _)| *alignment > 0),
+        None => Some((1, text)),
     }
 }
 
 /// Reads the step of a linear parameter, which is 1 if it is left out.
 fn step(text: &str) -> Option<(VectorParameter, &str)> {
     if let Some(rest) = text.strip_prefix('s') {
-        let (_, rest) = number(rest)?;
-        return Some((VectorParameter::Other, rest));
+        let (position, rest) = number(rest)?;
+        return Some((VectorParameter::LinearBy(position), rest));
     }
     if let Some(rest) = text.strip_prefix('n') {
-        let (step, rest) = number(rest)?;
+        let (step, rest) = number::<i64>(rest)?;
         return Some((VectorParameter::Linear(-step), rest));
     }
     let (step, rest) = number(text).unwrap_or((1, text));
@@ -167,7 +187,7 @@ fn step(text: &str) -> Option<(VectorParameter, &str)> {
 }
 
 /// Reads a decimal number.
-fn number(text: &str) -> Option<(i64, &str)> {
+fn number<T: FromStr>(text: &str) -> Option<(T, &str)> {
     let end = text
         .find(|letter: char| !letter.is_ascii_digit())
         .unwrap_or(text.len());
@@ -177,7 +197,7 @@ fn number(text: &str) -> Option<(i64, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::VectorParameter::{Linear, Other, Uniform, Vector};
+    use super::VectorParameter::{Linear, LinearBy, Other, Uniform, Vector};
     use super::*;
 
     #[test]
@@ -191,12 +211,27 @@ mod tests {
             parsed("_ZGVcM4l8ln16_f"),
             Some(vec![Linear(8), Linear(-16)])
         );
-        assert_eq!(parsed("_ZGVeN8ls2va64_f"), Some(vec![Other, Other]));
+        assert_eq!(parsed("_ZGVeN8ls2va64_f"), Some(vec![LinearBy(2), Vector]));
         assert_eq!(
             parsed("_ZGVeN8R8vU_f"),
             Some(vec![Linear(8), Vector, Other])
         );
         assert_eq!(parsed("_ZGVdN4_f"), Some(vec![]));
+        assert_eq!(
+            parsed("_ZGVsMxvl8l8_sincos"),
+            Some(vec![Vector, Linear(8), Linear(8)])
+        );
+    }
+
+    #[test]
+    fn alignments_and_lanes_are_read() {
+        let name = VectorName::parse("_ZGVeN8l8a64vua16_f").unwrap();
+        assert_eq!(
+            (name.alignments(), name.lanes()),
+            (&[64, 1, 16][..], Some(8))
+        );
+        let lanes = |symbol| VectorName::parse(symbol).unwrap().lanes();
+        assert_eq!((lanes("_ZGVsMxv_f"), lanes("_ZGVsM4v_f")), (None, Some(4)));
     }
 
     #[test]
@@ -211,7 +246,8 @@ mod tests {
             "_ZGVbN2v_",
             "_ZGVbX2v_f",
             "_ZGVzN2v_f",
-            "_ZGVsMxv_cos",
+            "_ZGVnMxv_cos",
+            "_ZGVbN2va0_f",
             "_ZGVbN0v_f",
             "_ZGVbN2w_f",
             "_ZGVbN99999999999999999999v_f",

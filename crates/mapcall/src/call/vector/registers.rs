@@ -25,14 +25,50 @@ pub(super) enum VectorOperand {
     /// One value of the frame in an integer register.
     Uniform { integer: usize, slot: usize },
     /// The address of the first lane in an integer register, with the distance between lanes, in bytes.
-    Linear { integer: usize, step: isize },
+    Linear { integer: usize, step: Step },
     /// The value of the first lane in an integer register, with the difference between the values of two lanes.
     Sequence {
         integer: usize,
         size: usize,
         is_signed: bool,
-        step: i64,
+        step: Step,
     },
+}
+
+/// The difference between the values of two lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Constant(i64),
+    /// The integer in a slot of the frame, times the size of an item.
+    Variable {
+        slot: usize,
+        size: usize,
+        is_signed: bool,
+        scale: i64,
+    },
+}
+
+impl Step {
+    /// Returns the step.
+    ///
+    /// # Safety
+    ///
+    /// The frame has the slots of all constant operands.
+    pub(super) unsafe fn value(self, frame: *const u64) -> i64 {
+        match self {
+            Self::Constant(step) => step,
+            Self::Variable {
+                slot,
+                size,
+                is_signed,
+                scale,
+            } => {
+                // SAFETY: the caller guarantees that the frame has the slot, which is that of a constant operand.
+                let value = unsafe { integer(frame.wrapping_add(slot).cast(), size, is_signed) };
+                value.cast_signed().wrapping_mul(scale)
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +86,8 @@ pub(super) enum Mask {
     Vector { register: usize, size: usize },
     /// A bit for each lane, in an integer register.
     Bits { integer: usize },
+    /// The first predicate register of SVE: the first of as many bits as a lane has bytes is set if it is selected.
+    Predicate { size: usize },
 }
 
 impl VectorOperand {
@@ -67,29 +105,34 @@ impl VectorOperand {
 /// The registers of a variant's parameters, assigned in the order of the parameters.
 pub(super) struct Registers<'a> {
     name: &'a VectorName,
+    lanes: usize,
     pub(super) integers: usize,
     pub(super) vectors: usize,
 }
 
 impl<'a> Registers<'a> {
-    pub(super) fn new(name: &'a VectorName) -> Self {
+    /// Starts with the first registers of a variant with that many lanes.
+    pub(super) fn new(name: &'a VectorName, lanes: usize) -> Self {
         Self {
             name,
+            lanes,
             integers: 0,
             vectors: 0,
         }
     }
 
-    /// Assigns the registers of one parameter; `None` if there are too few, or if the parameter has no value of the
-    /// operand's kind.
+    /// Assigns the registers of one parameter, whose step is that of a linear one; `None` if there are too few, or if
+    /// the parameter has no value of the operand's kind.
     pub(super) fn operand(
         &mut self,
         value: &Value,
         slot: usize,
         kind: OperandKind,
         parameter: VectorParameter,
+        step: Option<Step>,
     ) -> Option<VectorOperand> {
         use OperandKind::{Constant, Pointer, Strided};
+        use VectorParameter::{Linear, LinearBy};
         let size = lane_size(value)?;
         let is_float = matches!(value.kind, Kind::Float(_));
         Some(match (parameter, kind) {
@@ -117,18 +160,18 @@ impl<'a> Registers<'a> {
             },
             (VectorParameter::Uniform, Pointer) => VectorOperand::Linear {
                 integer: self.integer()?,
-                step: 0,
+                step: Step::Constant(0),
             },
-            (VectorParameter::Linear(step), Pointer) => VectorOperand::Linear {
+            (Linear(_) | LinearBy(_), Pointer) => VectorOperand::Linear {
                 integer: self.integer()?,
-                step: isize::try_from(step).ok()?,
+                step: step?,
             },
-            (VectorParameter::Linear(step), Strided) => match value.kind {
+            (Linear(_) | LinearBy(_), Strided) => match value.kind {
                 Kind::Integer { is_signed } => VectorOperand::Sequence {
                     integer: self.integer()?,
                     size,
                     is_signed,
-                    step,
+                    step: step?,
                 },
                 _ => return None,
             },
@@ -139,7 +182,10 @@ impl<'a> Registers<'a> {
     /// Returns the size of the result's lanes, if one register holds them.
     pub(super) fn result(&self, value: &Value) -> Option<usize> {
         let size = lane_size(value)?;
-        let bytes = size.checked_mul(self.name.lanes())?;
+        if self.name.isa().is_scalable() {
+            return Some(size);
+        }
+        let bytes = size.checked_mul(self.lanes)?;
         let is_float = matches!(value.kind, Kind::Float(_));
         (ADDRESS..=self.width(is_float))
             .contains(&bytes)
@@ -167,6 +213,11 @@ impl<'a> Registers<'a> {
 
     /// Assigns the register of the mask.
     pub(super) fn mask(&mut self, (size, is_float): (usize, bool)) -> Option<Mask> {
+        if self.name.isa().is_scalable() {
+            return Some(Mask::Predicate {
+                size: self.name.isa().register() / self.lanes,
+            });
+        }
         // GCC and Clang pass the masks of AVX-512 as integers.
         if self.name.isa() == Isa::Avx512 {
             return Some(Mask::Bits {
@@ -188,7 +239,10 @@ impl<'a> Registers<'a> {
     /// Assigns the registers of lanes of a size, and returns the first. A register that is not filled has the lanes
     /// in its low bytes.
     pub(super) fn vector(&mut self, size: usize, is_float: bool) -> Option<usize> {
-        let bytes = size.checked_mul(self.name.lanes())?;
+        if self.name.isa().is_scalable() {
+            return self.registers(1);
+        }
+        let bytes = size.checked_mul(self.lanes)?;
         let (width, whole) = (self.width(is_float), self.name.isa().register());
         if bytes < ADDRESS || (bytes > width && (width < whole || bytes % width != 0)) {
             return None;
@@ -220,4 +274,45 @@ pub(super) fn lane_size(value: &Value) -> Option<usize> {
         }
         _ => None,
     }
+}
+
+/// Returns the size of the widest value of a function by which variants for SVE count their lanes: each register has as
+/// many of these as fit, also for narrower values (`vfabia64` 3.1 and 3.3). `None` if there is none.
+///
+/// The value of a pointer that is uniform or linear is what it points to; `targets` has the size of that, which is 0 if
+/// it is not known.
+pub(super) fn widest(
+    returns: &Value,
+    parameters: &[Value],
+    targets: &[usize],
+    name: &VectorName,
+) -> Option<usize> {
+    let operands = parameters.iter().zip(targets).zip(name.parameters());
+    let operands = operands.map(|((value, &target), parameter)| {
+        if *parameter != VectorParameter::Vector && matches!(target, 1 | 2 | 4 | 8) {
+            target
+        } else {
+            value.size
+        }
+    });
+    let result = (returns.kind != Kind::Void).then_some(returns.size);
+    operands.chain(result).max()
+}
+
+/// Reads an integer of 1, 2, 4 or 8 bytes, extended to 64 bits.
+///
+/// # Safety
+///
+/// The address is valid for reads of `size` bytes.
+pub(super) unsafe fn integer(address: *const u8, size: usize, is_signed: bool) -> u64 {
+    let mut bytes = [0; ADDRESS];
+    // SAFETY: the caller guarantees that the bytes can be read, and there is room for the largest integer.
+    unsafe { address.copy_to_nonoverlapping(bytes.as_mut_ptr(), size.min(ADDRESS)) };
+    let kind = Kind::Integer { is_signed };
+    let value = Value {
+        kind,
+        size,
+        alignment: size,
+    };
+    value.extend(u64::from_le_bytes(bytes))
 }
